@@ -1,0 +1,188 @@
+//! Addresses and page ranges, each kind with a type of its own so that they cannot be mixed up.
+//!
+//! The SPMC works in 4 KiB pages and 48-bit addresses throughout.
+
+use core::fmt;
+
+/// Bytes of a page, the granule of every translation table that the SPMC builds.
+pub const PAGE_SIZE: u64 = 4096;
+
+/// log2 of [`PAGE_SIZE`].
+pub const PAGE_SHIFT: u32 = 12;
+
+/// First address beyond the supported 48-bit address space.
+pub const ADDRESS_LIMIT: u64 = 1 << 48;
+
+/// Which physical (or intermediate physical) address space an address belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub enum World {
+    /// The Secure address space.
+    Secure,
+    /// The Non-secure address space.
+    NonSecure,
+}
+
+/// What [`PageRange`] needs to know of an address kind.
+pub trait Address: Copy + Ord + fmt::Debug {
+    /// Wraps a raw address.
+    fn new(raw: u64) -> Self;
+    /// The raw address.
+    fn raw(self) -> u64;
+}
+
+macro_rules! address {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// Wraps a raw address.
+            pub const fn new(raw: u64) -> Self {
+                Self(raw)
+            }
+
+            /// The raw address.
+            pub const fn raw(self) -> u64 {
+                self.0
+            }
+
+            /// Whether the address is the first of a page.
+            pub const fn is_page_aligned(self) -> bool {
+                self.0.is_multiple_of(PAGE_SIZE)
+            }
+        }
+
+        impl Address for $name {
+            fn new(raw: u64) -> Self {
+                Self(raw)
+            }
+
+            fn raw(self) -> u64 {
+                self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:#x}", self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:#x}", self.0)
+            }
+        }
+    };
+}
+
+address! {
+    /// A physical address.
+    Pa
+}
+address! {
+    /// An intermediate physical address: what an S-EL1 partition calls physical.
+    Ipa
+}
+
+/// A non-empty run of pages that lies below [`ADDRESS_LIMIT`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PageRange<A> {
+    base: A,
+    pages: u64,
+}
+
+impl<A: Address> PageRange<A> {
+    /// A range of `pages` pages from `base`; `None` if it is empty, not page aligned, wraps or leaves the address space.
+    pub fn new(base: A, pages: u64) -> Option<Self> {
+        if pages == 0 || !base.raw().is_multiple_of(PAGE_SIZE) {
+            return None;
+        }
+        let end = pages.checked_mul(PAGE_SIZE)?.checked_add(base.raw())?;
+        (end <= ADDRESS_LIMIT).then_some(Self { base, pages })
+    }
+
+    /// A range given in bytes; `None` as for [`Self::new`], and if `size` is not a multiple of a page.
+    pub fn from_bytes(base: A, size: u64) -> Option<Self> {
+        size.is_multiple_of(PAGE_SIZE)
+            .then(|| Self::new(base, size / PAGE_SIZE))?
+    }
+
+    /// The first address.
+    pub fn base(&self) -> A {
+        self.base
+    }
+
+    /// The number of pages, at least 1.
+    pub fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// The size in bytes.
+    pub fn size(&self) -> u64 {
+        // Checked by the constructor: the end is at most ADDRESS_LIMIT.
+        self.pages.wrapping_mul(PAGE_SIZE)
+    }
+
+    /// The first address behind the range.
+    pub fn end(&self) -> A {
+        A::new(self.base.raw().wrapping_add(self.size()))
+    }
+
+    /// Whether the two ranges have a page in common.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.base < other.end() && other.base < self.end()
+    }
+
+    /// Whether `other` lies wholly in this range.
+    pub fn contains(&self, other: &Self) -> bool {
+        self.base <= other.base && other.end() <= self.end()
+    }
+
+    /// The same numbers as another kind of address: how identity mappings are written.
+    pub fn identity<B: Address>(&self) -> PageRange<B> {
+        PageRange {
+            base: B::new(self.base.raw()),
+            pages: self.pages,
+        }
+    }
+}
+
+impl<A: Address> fmt::Debug for PageRange<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}..{:#x}", self.base.raw(), self.end().raw())
+    }
+}
+
+impl<A: Address> fmt::Display for PageRange<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // req: MEMD-06
+    #[test]
+    fn page_range_refuses_what_is_not_a_range() {
+        assert!(PageRange::new(Pa::new(0x1000), 0).is_none());
+        assert!(PageRange::new(Pa::new(0x1001), 1).is_none());
+        assert!(PageRange::new(Pa::new(0x1000), u64::MAX / PAGE_SIZE + 1).is_none());
+        assert!(PageRange::new(Pa::new(!0xfff), 1).is_none());
+        assert!(PageRange::new(Pa::new(ADDRESS_LIMIT - 0x1000), 2).is_none());
+        assert!(PageRange::new(Pa::new(ADDRESS_LIMIT - 0x1000), 1).is_some());
+        assert!(PageRange::from_bytes(Pa::new(0), 0x1800).is_none());
+    }
+
+    #[test]
+    fn overlap_and_containment() {
+        let range = |base, pages| PageRange::new(Pa::new(base), pages).unwrap();
+        assert!(range(0x1000, 2).overlaps(&range(0x2000, 1)));
+        assert!(!range(0x1000, 2).overlaps(&range(0x3000, 1)));
+        assert!(range(0x1000, 2).contains(&range(0x2000, 1)));
+        assert!(!range(0x1000, 2).contains(&range(0x2000, 2)));
+    }
+}

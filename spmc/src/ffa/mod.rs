@@ -1,0 +1,53 @@
+//! FF-A wire formats: what goes through registers and buffers, and nothing else.
+//!
+//! Sub-modules hold one format each. Nothing here looks at state: these are pure encoders and decoders.
+
+pub mod function;
+pub mod version;
+
+pub use function::FunctionId;
+pub use version::Version;
+
+use crate::error::FfaError;
+
+/// The registers of a call or of its completion, x0 to x17.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C, align(16))]
+pub struct SmcFrame {
+    /// x0 to x17.
+    pub x: [u64; 18],
+}
+
+impl SmcFrame {
+    /// All registers zero.
+    pub const ZERO: Self = Self { x: [0; 18] };
+
+    /// A call with the first registers given and the others zero.
+    pub fn new<const N: usize>(regs: [u64; N]) -> Self {
+        let mut frame = Self::ZERO;
+        for (to, from) in frame.x.iter_mut().zip(regs) {
+            *to = from;
+        }
+        frame
+    }
+
+    /// `FFA_ERROR` with `error` in w2.
+    pub fn error(error: FfaError) -> Self {
+        Self::new([function::ERROR as u64, 0, error.to_reg()])
+    }
+
+    /// `FFA_SUCCESS` (32-bit) with results from w2 on.
+    pub fn success<const N: usize>(results: [u32; N]) -> Self {
+        let mut frame = Self::ZERO;
+        frame.x[0] = function::SUCCESS_32 as u64;
+        for (to, from) in frame.x.iter_mut().skip(2).zip(results) {
+            *to = from as u64;
+        }
+        frame
+    }
+
+    /// The low half of register `n`; the upper half of a 32-bit argument is ignored (SMCCC).
+    pub fn w(&self, n: usize) -> u32 {
+        self.x.get(n).copied().unwrap_or(0) as u32
+    }
+}

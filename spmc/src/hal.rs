@@ -1,0 +1,188 @@
+//! The only boundary between the engine and hardware.
+//!
+//! The engine asks; the platform does. Everything here is safe to call with any argument that its contract allows: the
+//! engine holds no `unsafe`, so an implementation must uphold memory safety by itself (it is told physical addresses only
+//! of memory that belongs to partitions or to the Normal world, never of the SPMC's own image).
+
+use core::sync::atomic::AtomicU64;
+
+use crate::addr::{Ipa, Pa, PageRange, World};
+
+/// One translation table: 512 descriptors, one page. Atomic because the walker of another PE reads while we write.
+#[repr(C, align(4096))]
+pub struct Table(pub [AtomicU64; 512]);
+
+impl Table {
+    /// A table of invalid descriptors.
+    pub const EMPTY: Self = Self([const { AtomicU64::new(0) }; 512]);
+}
+
+/// A physical access that the memory system refused (a granule protection fault, no memory there).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AccessFault;
+
+/// The translation that a partition runs under: two stage-2 tables and the VMID that tags their TLB entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stage2Roots {
+    /// Tags TLB entries; unique per partition, never 0.
+    pub vmid: u16,
+    /// Root table of the Secure IPA space (VSTTBR_EL2).
+    pub secure: Pa,
+    /// Root table of the Non-secure IPA space (VTTBR_EL2).
+    pub non_secure: Pa,
+}
+
+/// What to forget of a partition's stage-2 translations, on all PEs.
+#[derive(Clone, Copy, Debug)]
+pub enum TlbScope<'a> {
+    /// Everything under the VMID, both IPA spaces.
+    All,
+    /// These ranges of the named IPA space.
+    Ranges(&'a [(World, PageRange<Ipa>)]),
+}
+
+/// How a call of a partition came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Conduit {
+    /// `HVC` from S-EL1.
+    Hvc,
+    /// `SMC` from S-EL1, trapped.
+    Smc,
+}
+
+/// What a faulting access was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Data read.
+    Read,
+    /// Data write.
+    Write,
+    /// Instruction fetch.
+    Execute,
+}
+
+/// Why the access faulted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FaultKind {
+    /// No valid stage-2 descriptor.
+    Translation,
+    /// The stage-2 descriptor does not permit it.
+    Permission,
+    /// The address is beyond the stage-2 input size.
+    AddressSize,
+    /// The memory system refused it.
+    External,
+    /// Any other fault status code.
+    Other(u8),
+}
+
+/// A stage-2 fault or external abort of a partition, decoded from ESR, FAR and HPFAR.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// What was attempted.
+    pub access: Access,
+    /// Why it failed.
+    pub kind: FaultKind,
+    /// The address that the partition used.
+    pub va: u64,
+    /// The faulting page's IPA where the architecture reports one.
+    pub ipa: Option<Ipa>,
+    /// The fault arose on the partition's own stage-1 table walk.
+    pub on_walk: bool,
+    /// The instruction.
+    pub pc: u64,
+}
+
+/// Why a vCPU stopped running.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// A call; its registers are in the context, which already points behind the call instruction.
+    Call(Conduit),
+    /// A fault that the partition's own stage 1 did not cause.
+    Fault(Fault),
+    /// An instruction that a partition may not use here (system register, SVE, ...); the raw syndrome and its address.
+    Trap {
+        /// ESR_EL2.
+        syndrome: u64,
+        /// The instruction.
+        pc: u64,
+    },
+    /// A Non-secure interrupt is pending and the partition's policy lets it preempt.
+    NonSecureInterrupt,
+    /// The watchdog armed by [`Hal::start_watchdog`] expired.
+    Watchdog,
+}
+
+/// The saved execution state of one vCPU.
+pub trait Context: Send {
+    /// A context that has never run; all zero so that it costs nothing in the image.
+    const NEW: Self;
+    /// x0 to x30.
+    fn gprs(&self) -> &[u64; 31];
+    /// x0 to x30.
+    fn gprs_mut(&mut self) -> &mut [u64; 31];
+    /// The address of the next instruction.
+    fn pc(&self) -> u64;
+}
+
+/// What the engine needs of a platform.
+pub trait Hal: Sync + Sized {
+    /// Saved execution state of a vCPU.
+    type Context: Context;
+
+    /// Prepares a context for its first entry at `pc`: EL1h, interrupts masked, MMU off, all general-purpose and system
+    /// registers at their reset values, VMPIDR = `vcpu_index`.
+    fn reset(&self, context: &mut Self::Context, pc: u64, vcpu_index: u16);
+
+    /// Puts a context on this PE, displacing (and keeping) the Normal world's EL1 state if that is still there.
+    /// With `mask_non_secure`, Non-secure interrupts stay pending until [`Hal::save`].
+    fn load(&self, context: &mut Self::Context, roots: &Stage2Roots, mask_non_secure: bool);
+
+    /// Runs the loaded context until it stops. The same context may be run again without loading it anew.
+    fn run(&self, context: &mut Self::Context) -> Exit;
+
+    /// Takes the loaded context off this PE; afterwards it may be loaded on any PE.
+    fn save(&self, context: &mut Self::Context);
+
+    /// Makes the loaded context take `fault` as an abort at its own exception vector. Returns `false`, with nothing changed, if it cannot: it
+    /// faulted on that very vector.
+    fn inject_abort(&self, context: &mut Self::Context, fault: &Fault) -> bool;
+
+    /// Makes the loaded context take an Undefined Instruction exception. Returns `false`, with nothing changed, if
+    /// it cannot.
+    fn inject_undefined(&self, context: &mut Self::Context) -> bool;
+
+    /// Interrupts [`Hal::run`] on this PE with [`Exit::Watchdog`] once `milliseconds` have passed.
+    fn start_watchdog(&self, milliseconds: u32);
+
+    /// Takes back [`Hal::start_watchdog`].
+    fn stop_watchdog(&self);
+
+    /// Copies from physical memory into `to`. The range may start anywhere and cross pages.
+    fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault>;
+
+    /// Copies `from` to physical memory.
+    fn write(&self, world: World, to: Pa, from: &[u8]) -> Result<(), AccessFault>;
+
+    /// Fills pages with zeros and makes that visible to every observer (clean to the point of coherency).
+    fn zero(&self, world: World, range: PageRange<Pa>) -> Result<(), AccessFault>;
+
+    /// Makes `range` visible to observers without caches and to instruction fetch: clean to the point of coherency, and drop stale instructions.
+    fn clean(&self, world: World, from: Pa, bytes: u64);
+
+    /// Storage of all translation tables that the engine hands out; all zero at boot.
+    fn tables(&self) -> &[Table];
+
+    /// Physical address of the first of [`Hal::tables`].
+    fn tables_base(&self) -> Pa;
+
+    /// Makes table updates visible to translation walks (DSB) and forgets stale translations on all PEs; returns
+    /// when no PE can use them any more.
+    fn invalidate_stage2(&self, roots: &Stage2Roots, scope: TlbScope<'_>);
+
+    /// Makes table updates that only turn invalid descriptors into valid ones visible to translation walks (DSB).
+    fn publish_tables(&self);
+
+    /// MPIDR affinity of the PE that this runs on: Aff3:Aff2:Aff1:Aff0 as in a device tree `reg`.
+    fn affinity(&self) -> u64;
+}

@@ -1,0 +1,143 @@
+//! Identifiers of partitions, execution contexts and services.
+
+use core::fmt;
+
+/// A 16-bit FF-A partition id (FF-A v1.0 section 2.8). Bit 15 marks Secure ids.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId(pub u16);
+
+impl PartitionId {
+    /// The Hypervisor, or the OS kernel where there is none.
+    pub const NORMAL_WORLD: Self = Self(0);
+    /// The SPMC itself.
+    pub const SPMC: Self = Self(0x8000);
+    /// The SPMD at EL3.
+    pub const SPMD: Self = Self(0xffff);
+
+    /// Whether the id is of the Secure world.
+    pub const fn is_secure(self) -> bool {
+        self.0 & 0x8000 != 0
+    }
+
+    /// Id of the partition at `index` of the partition table: 0x8001 + index, as Hafnium numbers them.
+    pub const fn from_index(index: usize) -> Self {
+        Self(0x8001_u16.wrapping_add(index as u16))
+    }
+
+    /// Index into the partition table that the id would have; the table decides whether there is such a partition.
+    pub const fn index(self) -> usize {
+        self.0.wrapping_sub(0x8001) as usize
+    }
+}
+
+impl fmt::Debug for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#06x}", self.0)
+    }
+}
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// One execution context: partition and index of the vCPU in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VcpuId {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Index of the context, below the partition's context count.
+    pub index: u16,
+}
+
+impl VcpuId {
+    /// The encoding of w1 in `FFA_RUN` and `FFA_INTERRUPT`: partition in [31:16], vCPU in [15:0].
+    pub const fn to_w1(self) -> u64 {
+        ((self.partition.0 as u64) << 16) | self.index as u64
+    }
+
+    /// Decodes w1 of `FFA_RUN`.
+    pub const fn from_w1(w1: u64) -> Self {
+        Self {
+            partition: PartitionId((w1 >> 16) as u16),
+            index: w1 as u16,
+        }
+    }
+}
+
+/// The UUID of a service, as the 16 bytes of its text form in order.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Uuid(pub [u8; 16]);
+
+impl Uuid {
+    /// All zero: "any".
+    pub const NIL: Self = Self([0; 16]);
+
+    /// From four 32-bit registers or manifest cells: byte 0 is bits 7:0 of the first (SMCCC order).
+    pub fn from_words(words: [u32; 4]) -> Self {
+        let mut bytes = [0; 16];
+        for (chunk, word) in bytes.chunks_exact_mut(4).zip(words) {
+            chunk.copy_from_slice(&word.to_le_bytes());
+        }
+        Self(bytes)
+    }
+
+    /// Whether this is the nil UUID.
+    pub fn is_nil(&self) -> bool {
+        *self == Self::NIL
+    }
+}
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, byte) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString;
+
+    // req: PINFO-01
+    #[test]
+    fn uuid_words_are_little_endian() {
+        let uuid = Uuid::from_words([0xe078_6148, 0xe311_f8e7, 0x0200_5ebc, 0x1bc5_d5a5]);
+        assert_eq!(uuid.to_string(), "486178e0-e7f8-11e3-bc5e-0002a5d5c51b");
+    }
+
+    // req: MSGW-20
+    #[test]
+    fn run_argument_round_trip() {
+        let id = VcpuId {
+            partition: PartitionId(0x8003),
+            index: 5,
+        };
+        assert_eq!(id.to_w1(), 0x8003_0005);
+        assert_eq!(VcpuId::from_w1(id.to_w1()), id);
+    }
+
+    // req: GEN-16
+    #[test]
+    fn partition_ids_are_secure_and_indexed() {
+        assert_eq!(PartitionId::from_index(0), PartitionId(0x8001));
+        assert_eq!(PartitionId(0x8003).index(), 2);
+        assert!(PartitionId::from_index(7).is_secure());
+        // Ids that are no partition's have indices that no table reaches.
+        assert!(PartitionId::SPMC.index() > 0xff && PartitionId::NORMAL_WORLD.index() > 0xff);
+    }
+}

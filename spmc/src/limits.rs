@@ -1,0 +1,52 @@
+//! Every capacity of the SPMC in one place.
+//!
+//! Tables are sized at build time so that nothing is allocated after boot. A manifest that needs more is refused
+//! with a message that names the limit; a call that needs more gets `NO_MEMORY` and changes nothing.
+
+/// Processing elements (PEs) that may enter the SPMC.
+pub const MAX_PES: usize = 8;
+
+/// Secure Partitions. TF-A's BL2 loads at most 8 packages.
+pub const MAX_PARTITIONS: usize = 8;
+
+/// Execution contexts of one partition: an MP partition has one per PE.
+pub const MAX_VCPUS: usize = MAX_PES;
+
+/// Services (UUIDs) of one partition.
+pub const MAX_SERVICES: usize = 4;
+
+/// Memory regions in one SP manifest.
+pub const MAX_MEMORY_REGIONS: usize = 8;
+
+/// Device regions in one SP manifest.
+pub const MAX_DEVICE_REGIONS: usize = 8;
+
+/// Interrupts of one device region.
+pub const MAX_DEVICE_INTERRUPTS: usize = 4;
+
+/// Stream ids of one device region.
+pub const MAX_DEVICE_STREAMS: usize = 4;
+
+/// Ranges of each memory kind in the SPMC manifest.
+pub const MAX_MEMORY_RANGES: usize = 20;
+
+/// Ranges of each device memory kind in the SPMC manifest.
+pub const MAX_DEVICE_RANGES: usize = 10;
+
+/// SMC function ids that one SP may be allowed to call (`smc_whitelist`).
+pub const MAX_SMC_WHITELIST: usize = 32;
+
+/// Memory transactions that are live at the same time.
+pub const MAX_SHARES: usize = 64;
+
+/// Borrowers of one memory transaction.
+pub const MAX_BORROWERS: usize = 8;
+
+/// 4 KiB pages of one RX or TX buffer. 16 pages serve kernels with a 64 KiB granule.
+pub const MAX_MAILBOX_PAGES: u32 = 16;
+
+/// Bytes of the private copy of a descriptor that a caller sends: one page.
+pub const MAX_DESCRIPTOR: usize = 4096;
+
+/// Largest SP manifest (DTB) that is accepted, bytes.
+pub const MAX_SP_MANIFEST: usize = 16 * 1024;

@@ -1,0 +1,247 @@
+//! What manifests say, typed: the result of parsing and the input of everything that boots.
+
+use arrayvec::{ArrayString, ArrayVec};
+use bitflags::bitflags;
+
+use crate::addr::{Pa, PageRange, World};
+use crate::ffa::Version;
+use crate::id::{PartitionId, Uuid};
+use crate::limits::{
+    MAX_DEVICE_INTERRUPTS, MAX_DEVICE_RANGES, MAX_DEVICE_REGIONS, MAX_DEVICE_STREAMS,
+    MAX_MEMORY_RANGES, MAX_MEMORY_REGIONS, MAX_PARTITIONS, MAX_PES, MAX_SERVICES,
+    MAX_SMC_WHITELIST,
+};
+
+/// A name for the log.
+pub type Name = ArrayString<32>;
+
+/// The SPMC manifest (TOS_FW_CONFIG, `arm,ffa-core-manifest-1.0`).
+#[derive(Clone, Debug)]
+pub struct SpmcManifest {
+    /// `attribute/spmc_id`.
+    pub spmc_id: PartitionId,
+    /// `attribute/maj_ver` and `min_ver`: what the SPMD was told that we speak.
+    pub version: Version,
+    /// `attribute/load_address`, where it is given.
+    pub load_address: Option<u64>,
+    /// `hypervisor/vmN`, in the order of N.
+    pub partitions: ArrayVec<PackageEntry, MAX_PARTITIONS>,
+    /// MPIDR affinity of each PE under `cpus`.
+    pub cpus: ArrayVec<u64, MAX_PES>,
+    /// Secure memory that partitions may be given.
+    pub memory: ArrayVec<PageRange<Pa>, MAX_MEMORY_RANGES>,
+    /// Non-secure memory that partitions may be given and that the Normal world may share.
+    pub ns_memory: ArrayVec<PageRange<Pa>, MAX_MEMORY_RANGES>,
+    /// Secure devices.
+    pub device_memory: ArrayVec<PageRange<Pa>, MAX_DEVICE_RANGES>,
+    /// Non-secure devices.
+    pub ns_device_memory: ArrayVec<PageRange<Pa>, MAX_DEVICE_RANGES>,
+    /// `hypervisor/log-level` (ours): 1 error to 5 trace.
+    pub log_level: Option<u32>,
+    /// `hypervisor/init-timeout-ms` (ours): how long a partition may take to initialise.
+    pub init_timeout_ms: Option<u32>,
+}
+
+/// One `hypervisor/vmN` node: where BL2 loaded a package and what it may use.
+#[derive(Clone, Debug)]
+pub struct PackageEntry {
+    /// 0x8000 + N.
+    pub id: PartitionId,
+    /// `debug_name`.
+    pub name: Name,
+    /// `load_address` and `mem_size`.
+    pub memory: PageRange<Pa>,
+    /// `vcpu_count`.
+    pub vcpu_count: u16,
+    /// `smc_whitelist`: ids of SMCs that are not FF-A and that the partition may pass on.
+    pub smc_whitelist: ArrayVec<u32, MAX_SMC_WHITELIST>,
+    /// `smc_whitelist_permissive`.
+    pub smc_whitelist_permissive: bool,
+}
+
+bitflags! {
+    /// `messaging-method`, with the bit numbers of the partition properties (FF-A v1.0 table 8.25).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Messaging: u32 {
+        /// Receives direct requests.
+        const RECEIVE_DIRECT = 1 << 0;
+        /// Sends direct requests.
+        const SEND_DIRECT = 1 << 1;
+        /// Sends and receives indirect messages.
+        const INDIRECT = 1 << 2;
+        /// Receives FFA_MSG_SEND_DIRECT_REQ2.
+        const RECEIVE_DIRECT2 = 1 << 9;
+        /// Sends FFA_MSG_SEND_DIRECT_REQ2.
+        const SEND_DIRECT2 = 1 << 10;
+    }
+}
+
+/// One service of a partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Service {
+    /// Never nil.
+    pub uuid: Uuid,
+    /// How it can be reached.
+    pub messaging: Messaging,
+}
+
+/// `exception-level`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExceptionLevel {
+    /// A partition behind stage 2.
+    SEl1,
+    /// A partition in the EL2&0 regime.
+    SEl0,
+}
+
+/// `ns-interrupts-action`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NsInterruptAction {
+    /// Non-secure interrupts wait until the partition gives up the PE.
+    Queued,
+    /// The partition is asked to leave by itself.
+    ManagedExit,
+    /// The partition is preempted.
+    Signaled,
+}
+
+bitflags! {
+    /// Permissions of a region: the low bits of `attributes`.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Permissions: u32 {
+        /// Read.
+        const READ = 1 << 0;
+        /// Write.
+        const WRITE = 1 << 1;
+        /// Execute.
+        const EXECUTE = 1 << 2;
+    }
+}
+
+/// A child of `memory-regions`.
+#[derive(Clone, Debug)]
+pub struct MemoryRegion {
+    /// Node name or `description`.
+    pub name: Name,
+    /// The pages; partitions see them at the same address.
+    pub range: PageRange<Pa>,
+    /// Secure or Non-secure memory.
+    pub world: World,
+    /// What the partition may do there.
+    pub permissions: Permissions,
+    /// Whether the base came as `load-address-relative-offset`: then the region lies inside the partition's own package memory.
+    pub relative: bool,
+    /// `smmu-id` and `stream-ids`, for DMA of the partition's devices.
+    pub streams: Option<Streams>,
+}
+
+/// A child of `device-regions`.
+#[derive(Clone, Debug)]
+pub struct DeviceRegion {
+    /// Node name or `description`.
+    pub name: Name,
+    /// The registers.
+    pub range: PageRange<Pa>,
+    /// Secure or Non-secure device.
+    pub world: World,
+    /// Read or read-write, never execute.
+    pub permissions: Permissions,
+    /// `exclusive-access`.
+    pub exclusive: bool,
+    /// `interrupts`.
+    pub interrupts: ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>,
+    /// `smmu-id` and `stream-ids`.
+    pub streams: Option<Streams>,
+}
+
+/// Stream ids behind one SMMU.
+#[derive(Clone, Debug)]
+pub struct Streams {
+    /// `smmu-id`.
+    pub smmu: u32,
+    /// `stream-ids`.
+    pub ids: ArrayVec<u32, MAX_DEVICE_STREAMS>,
+}
+
+/// One pair of `interrupts`, with its `interrupts-target`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeviceInterrupt {
+    /// GIC INTID.
+    pub id: u32,
+    /// The attribute cell: priority in [7:0], bit 8 secure, bit 9 level, [11:10] SGI, PPI or SPI.
+    pub attributes: u32,
+    /// MPIDR affinity of `interrupts-target`.
+    pub target: Option<u64>,
+}
+
+/// The `boot-info` node together with `gp-register-num`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BootInfo {
+    /// Pass the SP manifest.
+    pub ffa_manifest: bool,
+    /// Pass the HOB list of the package.
+    pub hob_list: bool,
+}
+
+/// One SP manifest (`arm,ffa-manifest-1.0` or `-1.1`) together with its [`PackageEntry`].
+#[derive(Clone, Debug)]
+pub struct PartitionConfig {
+    /// 0x8000 + N of `vmN`.
+    pub id: PartitionId,
+    /// `debug_name` of `vmN`.
+    pub name: Name,
+    /// `load_address` and `mem_size` of `vmN`.
+    pub memory: PageRange<Pa>,
+    /// `ffa-version`.
+    pub ffa_version: Version,
+    /// UUIDs and what each can be sent; at least one.
+    pub services: ArrayVec<Service, MAX_SERVICES>,
+    /// `execution-ctx-count`.
+    pub vcpu_count: u16,
+    /// `exception-level`.
+    pub exception_level: ExceptionLevel,
+    /// `entrypoint-offset`: from the package's load address.
+    pub entrypoint_offset: u64,
+    /// `boot-order`; partitions without one boot last, in order of N.
+    pub boot_order: Option<u16>,
+    /// `rx_tx-info`: indices of the RX and of the TX region in `memory_regions`.
+    pub rx_tx: Option<(usize, usize)>,
+    /// `gp-register-num`.
+    pub boot_register: Option<u8>,
+    /// `boot-info`.
+    pub boot_info: Option<BootInfo>,
+    /// `ns-interrupts-action` (or the old `managed-exit`).
+    pub ns_interrupts: NsInterruptAction,
+    /// `managed-exit-virq`.
+    pub managed_exit_virq: bool,
+    /// `notification-support`.
+    pub notifications: bool,
+    /// `power-management-messages`, zero for UP and S-EL0 partitions.
+    pub power_messages: u32,
+    /// `vm-availability-messages`.
+    pub vm_messages: u32,
+    /// `auxiliary-id`.
+    pub auxiliary_id: Option<u16>,
+    /// `memory-regions`.
+    pub memory_regions: ArrayVec<MemoryRegion, MAX_MEMORY_REGIONS>,
+    /// `device-regions`.
+    pub device_regions: ArrayVec<DeviceRegion, MAX_DEVICE_REGIONS>,
+    /// From the [`PackageEntry`].
+    pub smc_whitelist: ArrayVec<u32, MAX_SMC_WHITELIST>,
+    /// From the [`PackageEntry`].
+    pub smc_whitelist_permissive: bool,
+}
+
+impl PartitionConfig {
+    /// What the partition as a whole can be sent: the union over its services.
+    pub fn messaging(&self) -> Messaging {
+        self.services
+            .iter()
+            .fold(Messaging::empty(), |all, service| all | service.messaging)
+    }
+
+    /// Whether the one execution context moves between PEs; otherwise each is pinned to the PE of its index.
+    pub fn is_up(&self) -> bool {
+        self.vcpu_count == 1
+    }
+}

@@ -1,0 +1,3 @@
+//! Manifests: device trees turned into typed, validated configuration.
+
+pub mod config;
