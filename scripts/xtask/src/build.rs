@@ -1,0 +1,84 @@
+//! The SPMC and the guests, from Rust sources to raw images.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::elf::{self, Executable};
+use crate::process::{run, step};
+use crate::workspace::{guests, root, target};
+
+/// The bare-metal target.
+pub const TARGET: &str = "aarch64-unknown-none-softfloat";
+
+/// The images of the test partitions and of the Normal-world test OS.
+const GUESTS: &[&str] = &["sp1", "sp2", "nwd"];
+
+/// The SPMC's products.
+pub struct Spmc {
+    /// The executable with symbols.
+    pub elf: PathBuf,
+    /// The raw image: BL32.
+    pub bin: PathBuf,
+    /// Its addresses.
+    pub executable: Executable,
+}
+
+/// Builds everything that runs on the target.
+pub fn build() -> Result<Spmc> {
+    step("building the SPMC and the guests", || {
+        cargo("qemu-virt")?;
+        cargo("guest")
+    })?;
+    fs::create_dir_all(guests())?;
+    for name in GUESTS {
+        let executable = read(&artefact(name))?;
+        fs::write(guests().join(format!("{name}.bin")), executable.image)?;
+    }
+
+    let elf = target().join("spmc.elf");
+    let bin = target().join("spmc.bin");
+    fs::copy(artefact("spmc"), &elf)?;
+    let executable = read(&elf)?;
+    fs::write(&bin, &executable.image)?;
+    Ok(Spmc {
+        elf,
+        bin,
+        executable,
+    })
+}
+
+/// A `cargo` that works on this workspace and puts its products where ours are.
+pub fn cargo_command(subcommand: &str) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(root())
+        .arg(subcommand)
+        .arg("--target-dir")
+        .arg(target());
+    command
+}
+
+fn cargo(package: &str) -> Result<()> {
+    run(cargo_command("build").args([
+        "--quiet",
+        "--release",
+        "--target",
+        TARGET,
+        "--package",
+        package,
+        "--bins",
+    ]))
+}
+
+fn artefact(name: &str) -> PathBuf {
+    target().join(TARGET).join("release").join(name)
+}
+
+fn read(path: &PathBuf) -> Result<Executable> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    elf::load(&bytes).with_context(|| path.display().to_string())
+}

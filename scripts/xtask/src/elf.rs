@@ -1,0 +1,130 @@
+//! ELF executables turned into raw images, as BL2 and the loaders of Secure Partitions want them.
+//!
+//! Only the loadable segments of a little-endian 64-bit ELF file matter here.
+
+use anyhow::{Context, Result, ensure};
+
+const PT_LOAD: u32 = 1;
+
+/// What a loader has to know of an executable.
+pub struct Executable {
+    /// Lowest address of a loadable segment.
+    pub base: u64,
+    /// Address behind the last loadable segment, with the memory that is not in the file (BSS).
+    pub end: u64,
+    /// The bytes from `base` on, without what is only zero at the end.
+    pub image: Vec<u8>,
+}
+
+/// Reads the loadable segments of `elf`.
+pub fn load(elf: &[u8]) -> Result<Executable> {
+    ensure!(
+        elf.starts_with(b"\x7fELF\x02\x01"),
+        "not a little-endian 64-bit ELF file"
+    );
+    let table = u64_at(elf, 0x20)? as usize;
+    let entry_size = u16_at(elf, 0x36)? as usize;
+    let count = u16_at(elf, 0x38)? as usize;
+
+    let mut segments = Vec::new();
+    for index in 0..count {
+        let header = table + index * entry_size;
+        if u32_at(elf, header)? == PT_LOAD {
+            let offset = u64_at(elf, header + 0x08)? as usize;
+            let file_size = u64_at(elf, header + 0x20)? as usize;
+            segments.push(Segment {
+                address: u64_at(elf, header + 0x18)?,
+                bytes: elf
+                    .get(offset..offset + file_size)
+                    .context("a segment lies outside the file")?,
+                memory_size: u64_at(elf, header + 0x28)?,
+            });
+        }
+    }
+
+    let base = segments.iter().map(|segment| segment.address).min();
+    let base = base.context("no loadable segment")?;
+    let mut end = base;
+    let mut image = Vec::new();
+    for segment in &segments {
+        end = end.max(segment.address + segment.memory_size);
+        if !segment.bytes.is_empty() {
+            let start = (segment.address - base) as usize;
+            let stop = start + segment.bytes.len();
+            image.resize(image.len().max(stop), 0);
+            image[start..stop].copy_from_slice(segment.bytes);
+        }
+    }
+    Ok(Executable { base, end, image })
+}
+
+struct Segment<'a> {
+    address: u64,
+    bytes: &'a [u8],
+    memory_size: u64,
+}
+
+fn field<const N: usize>(elf: &[u8], offset: usize) -> Result<[u8; N]> {
+    let bytes = elf
+        .get(offset..offset + N)
+        .context("the file is too short")?;
+    Ok(bytes.try_into()?)
+}
+
+fn u16_at(elf: &[u8], offset: usize) -> Result<u16> {
+    Ok(u16::from_le_bytes(field(elf, offset)?))
+}
+
+fn u32_at(elf: &[u8], offset: usize) -> Result<u32> {
+    Ok(u32::from_le_bytes(field(elf, offset)?))
+}
+
+fn u64_at(elf: &[u8], offset: usize) -> Result<u64> {
+    Ok(u64::from_le_bytes(field(elf, offset)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header and two segments: four bytes at 0x1000 and two at 0x1010 that need 0x100 of memory.
+    fn sample() -> Vec<u8> {
+        let mut elf = vec![0; 64 + 2 * 56];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        elf[0x20..0x28].copy_from_slice(&64u64.to_le_bytes());
+        elf[0x36..0x38].copy_from_slice(&56u16.to_le_bytes());
+        elf[0x38..0x3a].copy_from_slice(&2u16.to_le_bytes());
+        for (index, address, offset, size, memory) in [
+            (0, 0x1000u64, 176u64, 4u64, 4u64),
+            (1, 0x1010, 180, 2, 0x100),
+        ] {
+            let at = 64 + index * 56;
+            elf[at..at + 4].copy_from_slice(&PT_LOAD.to_le_bytes());
+            elf[at + 0x08..at + 0x10].copy_from_slice(&offset.to_le_bytes());
+            elf[at + 0x18..at + 0x20].copy_from_slice(&address.to_le_bytes());
+            elf[at + 0x20..at + 0x28].copy_from_slice(&size.to_le_bytes());
+            elf[at + 0x28..at + 0x30].copy_from_slice(&memory.to_le_bytes());
+        }
+        elf.extend_from_slice(&[1, 2, 3, 4, 5, 6]);
+        elf
+    }
+
+    #[test]
+    fn segments_land_at_their_addresses() {
+        let executable = load(&sample()).unwrap();
+        assert_eq!(executable.base, 0x1000);
+        assert_eq!(executable.end, 0x1110);
+        assert_eq!(executable.image.len(), 0x12);
+        assert_eq!(executable.image[..5], [1, 2, 3, 4, 0]);
+        assert_eq!(executable.image[0x10..], [5, 6]);
+    }
+
+    #[test]
+    fn damaged_files_are_refused() {
+        let elf = sample();
+        assert!(load(b"#!/bin/sh").is_err());
+        for length in [6, 64, 100, 178] {
+            assert!(load(&elf[..length]).is_err(), "cut at {length}");
+        }
+    }
+}

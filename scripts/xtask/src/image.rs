@@ -1,0 +1,260 @@
+//! The flash image: BL1, and a FIP with the rest of TF-A, the SPMC, its manifest and the partitions of a layout.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::build::{self, Spmc};
+use crate::fip::{Uuid, fip, sp_package};
+use crate::layout::{Layout, Package, Partition};
+use crate::process::{feed, output};
+use crate::setup;
+use crate::tfa::{self, Firmware};
+use crate::workspace::{guests, target};
+
+/// Where BL1 looks for the FIP.
+const FIP_OFFSET: usize = 0x40000;
+/// BL2 gives TOS_FW_CONFIG and TB_FW_CONFIG a page each.
+const CONFIG_LIMIT: usize = 4096;
+/// BL2 registers at most that many packages.
+const PACKAGE_LIMIT: usize = 8;
+
+/// What to put into an image.
+#[derive(Clone)]
+pub struct ImageOptions {
+    /// Name or path of the layout.
+    pub layout: String,
+    /// The SPMC's log level, if not its default.
+    pub log_level: Option<u32>,
+}
+
+/// The number of a log level, as `hypervisor/log-level` of the SPMC manifest has it.
+pub fn log_level(name: &str) -> Result<u32> {
+    let levels = ["error", "warn", "info", "debug", "trace"];
+    match levels.iter().position(|level| *level == name) {
+        Some(position) => Ok(position as u32 + 1),
+        None => bail!(
+            "`{name}` is not a log level; there are {}",
+            levels.join(", ")
+        ),
+    }
+}
+
+/// Everything that images of any layout share.
+pub struct Components {
+    firmware: Firmware,
+    /// Our product.
+    pub spmc: Spmc,
+}
+
+impl Components {
+    /// Sets up and builds what is not there yet.
+    pub fn build() -> Result<Self> {
+        setup::setup()?;
+        Ok(Self {
+            firmware: tfa::build()?,
+            spmc: build::build()?,
+        })
+    }
+}
+
+/// Builds what is needed and the flash image of a layout.
+pub fn image(options: &ImageOptions) -> Result<PathBuf> {
+    let components = Components::build()?;
+    assemble(
+        &components,
+        &Layout::find(&options.layout)?,
+        options.log_level,
+    )
+}
+
+/// Puts the flash image of a layout together.
+pub fn assemble(
+    components: &Components,
+    layout: &Layout,
+    log_level: Option<u32>,
+) -> Result<PathBuf> {
+    let dir = target().join("images").join(&layout.name);
+    fs::create_dir_all(&dir)?;
+    ensure!(
+        layout.partitions.len() <= PACKAGE_LIMIT,
+        "layout {}: {} partitions, but BL2 loads at most {PACKAGE_LIMIT}",
+        layout.name,
+        layout.partitions.len()
+    );
+
+    let mut packages = Vec::new();
+    let mut list = String::new();
+    for partition in &layout.partitions {
+        let packed = pack(&dir, layout, partition)
+            .with_context(|| format!("layout {}, partition {}", layout.name, partition.name))?;
+        list += &format!(
+            "\t\t{} {{\n\t\t\tuuid = \"{}\";\n\t\t\tload-address = <{:#x}>;\n\t\t}};\n",
+            partition.name, packed.uuid, packed.load_address
+        );
+        packages.push((Uuid::parse(&packed.uuid)?, packed.bytes));
+    }
+
+    let tb_fw_config = match &layout.tb_fw_config {
+        Some(path) => fs::read_to_string(path)?,
+        None => format!(
+            "/dts-v1/;\n/ {{\n\tsecure-partitions {{\n\t\tcompatible = \"arm,sp\";\n{list}\t}};\n}};\n"
+        ),
+    };
+    let mut spmc_manifest = source(&layout.spmc_manifest)?;
+    if let Some(level) = log_level {
+        spmc_manifest += &format!("\n/ {{ hypervisor {{ log-level = <{level}>; }}; }};\n");
+    }
+
+    let mut images = vec![
+        (Uuid::BL2, fs::read(&components.firmware.bl2)?),
+        (Uuid::BL31, fs::read(&components.firmware.bl31)?),
+        (Uuid::BL32, fs::read(&components.spmc.bin)?),
+        (Uuid::BL33, fs::read(guests().join("nwd.bin"))?),
+        (
+            Uuid::TB_FW_CONFIG,
+            config(&tb_fw_config, &layout.dir, &dir.join("tb_fw_config.dtb"))?,
+        ),
+        (
+            Uuid::TOS_FW_CONFIG,
+            config(&spmc_manifest, &layout.dir, &dir.join("tos_fw_config.dtb"))?,
+        ),
+    ];
+    images.append(&mut packages);
+
+    let mut flash = fs::read(&components.firmware.bl1)?;
+    ensure!(flash.len() <= FIP_OFFSET, "BL1 reaches into the FIP");
+    flash.resize(FIP_OFFSET, 0);
+    flash.extend(fip(&images));
+    let path = dir.join("flash.bin");
+    fs::write(&path, flash)?;
+    Ok(path)
+}
+
+/// A package as BL2 is told about it.
+struct Packed {
+    uuid: String,
+    load_address: u64,
+    bytes: Vec<u8>,
+}
+
+fn pack(dir: &Path, layout: &Layout, partition: &Partition) -> Result<Packed> {
+    let package = dir.join(format!("{}.pkg", partition.name));
+    let (mut bytes, manifest) = match &partition.package {
+        Package::File(path) => (fs::read(path)?, None),
+        Package::Parts { image, manifest } => {
+            let dtb = dir.join(format!("{}.dtb", partition.name));
+            if manifest.extension().is_some_and(|kind| kind == "dtb") {
+                fs::copy(manifest, &dtb)?;
+            } else {
+                let include = manifest.parent().unwrap_or(&layout.dir);
+                compile(&source(manifest)?, include, &dtb)
+                    .with_context(|| manifest.display().to_string())?;
+            }
+            let whole = fs::read(&image.path)?;
+            let image = whole
+                .get(image.offset..)
+                .context("`offset` lies behind the end of the image")?;
+            (sp_package(&fs::read(&dtb)?, image)?, Some(dtb))
+        }
+    };
+    let truncate = &layout.scenario.truncate;
+    if let Some((_, size)) = truncate.iter().find(|(name, _)| *name == partition.name) {
+        bytes.truncate(*size);
+    }
+    fs::write(&package, &bytes)?;
+    Ok(Packed {
+        uuid: match (&partition.uuid, &manifest) {
+            (Some(uuid), _) => uuid.clone(),
+            (None, Some(dtb)) => manifest_uuid(dtb)?,
+            (None, None) => bail!("`uuid` is missing"),
+        },
+        load_address: match (partition.load_address, &manifest) {
+            (Some(address), _) => address,
+            (None, Some(dtb)) => manifest_load_address(dtb)?,
+            (None, None) => bail!("`physical-load-address` is missing"),
+        },
+        bytes,
+    })
+}
+
+/// The first UUID of a manifest as text: TF-A packs each of the four words in little-endian order.
+fn manifest_uuid(dtb: &Path) -> Result<String> {
+    let bytes: Vec<u8> = cells(dtb, "uuid")?
+        .iter()
+        .take(4)
+        .flat_map(|word| word.to_le_bytes())
+        .collect();
+    ensure!(bytes.len() == 16, "the manifest's `uuid` has no four words");
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn manifest_load_address(dtb: &Path) -> Result<u64> {
+    let words = cells(dtb, "load-address")?;
+    Ok(words
+        .iter()
+        .fold(0, |address, word| (address << 32) | u64::from(*word)))
+}
+
+fn cells(dtb: &Path, property: &str) -> Result<Vec<u32>> {
+    let text = output(
+        Command::new("fdtget")
+            .args(["-t", "x"])
+            .arg(dtb)
+            .args(["/", property]),
+    )
+    .with_context(|| format!("neither the layout nor the manifest has `{property}`"))?;
+    text.split_whitespace()
+        .map(|word| Ok(u32::from_str_radix(word, 16)?))
+        .collect()
+}
+
+/// The text of a device tree source, after the C preprocessor where it uses that.
+pub fn source(path: &Path) -> Result<String> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if !text
+        .lines()
+        .any(|line| line.starts_with("#include") || line.starts_with("#define"))
+    {
+        return Ok(text);
+    }
+    output(
+        Command::new("cc")
+            .args([
+                "-E",
+                "-P",
+                "-nostdinc",
+                "-undef",
+                "-x",
+                "assembler-with-cpp",
+            ])
+            .arg(path),
+    )
+}
+
+/// Compiles device tree source; `/include/` is resolved from `include` on.
+pub fn compile(source: &str, include: &Path, dtb: &Path) -> Result<()> {
+    feed(
+        Command::new("dtc")
+            .args(["-q", "-I", "dts", "-O", "dtb", "-o"])
+            .arg(dtb)
+            .arg("-i")
+            .arg(include),
+        source.as_bytes(),
+    )
+}
+
+fn config(source: &str, include: &Path, dtb: &Path) -> Result<Vec<u8>> {
+    compile(source, include, dtb).with_context(|| dtb.display().to_string())?;
+    let blob = fs::read(dtb)?;
+    ensure!(
+        blob.len() <= CONFIG_LIMIT,
+        "{} has {} bytes, but BL2 reserves {CONFIG_LIMIT}",
+        dtb.display(),
+        blob.len()
+    );
+    Ok(blob)
+}

@@ -1,0 +1,252 @@
+//! Layouts: which Secure Partitions go into an image, and where.
+//!
+//! A layout is a folder with files in the formats that TF-A and Hafnium use, so that they can be taken over unchanged:
+//! `sp_layout.json` (the partitions, as for TF-A's `SP_LAYOUT_FILE`), the manifests that it names, `spmc.dts`
+//! (TOS_FW_CONFIG) and, where it should not be generated, `tb_fw_config.dts`.
+//! A `scenario.json` beside them is ours: what to break and what must then be seen.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
+
+use crate::workspace::{guests, root};
+
+/// A layout as its files describe it.
+pub struct Layout {
+    /// Name of the folder.
+    pub name: String,
+    /// The folder itself.
+    pub dir: PathBuf,
+    /// The SPMC manifest.
+    pub spmc_manifest: PathBuf,
+    /// Where BL2 finds packages; generated when absent.
+    pub tb_fw_config: Option<PathBuf>,
+    /// In the order of their names.
+    pub partitions: Vec<Partition>,
+    /// What to break and what to expect.
+    pub scenario: Scenario,
+}
+
+/// An entry of `sp_layout.json`.
+pub struct Partition {
+    pub name: String,
+    pub package: Package,
+    /// `uuid`: names the package in the FIP. Without it the manifest's first UUID is taken.
+    pub uuid: Option<String>,
+    /// `physical-load-address`. Without it the manifest's `load-address` is taken.
+    pub load_address: Option<u64>,
+}
+
+/// Where a package comes from.
+pub enum Package {
+    /// `image` and `pm`, to be packed.
+    Parts { image: Part, manifest: PathBuf },
+    /// `package-file` (ours): packed before, taken unchanged.
+    File(PathBuf),
+}
+
+/// A file, or what lies behind an offset in it.
+pub struct Part {
+    pub path: PathBuf,
+    pub offset: usize,
+}
+
+/// `scenario.json`.
+#[derive(Default)]
+pub struct Scenario {
+    /// One sentence.
+    pub about: String,
+    /// Requirement rows that the scenario shows.
+    pub requirements: Vec<String>,
+    /// PE counts to boot with.
+    pub smp: Vec<u32>,
+    /// Tests that the test OS runs: names that start with one of these words, separated by commas; empty means all.
+    pub tests: String,
+    /// Bytes that remain of a partition's package.
+    pub truncate: Vec<(String, usize)>,
+    /// Texts that must appear on the console, each in a line of its own.
+    pub expect: Vec<String>,
+    /// Texts that must not appear.
+    pub forbid: Vec<String>,
+}
+
+impl Layout {
+    /// Finds a layout by the name of a folder below `manifests/`, or by the path of a folder or of an `sp_layout.json`.
+    pub fn find(name: &str) -> Result<Self> {
+        let named = root().join("manifests").join(name);
+        let path = if named.is_dir() {
+            named
+        } else {
+            PathBuf::from(name)
+        };
+        let file = if path.is_dir() {
+            path.join("sp_layout.json")
+        } else {
+            path
+        };
+        if !file.is_file() {
+            bail!(
+                "there is no layout `{name}`: no {} and no folder of that name below manifests/",
+                file.display()
+            );
+        }
+        Self::read(&file).with_context(|| format!("layout {}", file.display()))
+    }
+
+    /// Every layout of the repository that has a `scenario.json`, in the order of their names.
+    pub fn scenarios() -> Result<Vec<Self>> {
+        let mut layouts = Vec::new();
+        for entry in fs::read_dir(root().join("manifests"))? {
+            let path = entry?.path();
+            if path.join("scenario.json").exists() {
+                layouts.push(Self::find(&path.display().to_string())?);
+            }
+        }
+        layouts.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(layouts)
+    }
+
+    fn read(file: &Path) -> Result<Self> {
+        let dir = file.parent().unwrap_or(Path::new(".")).canonicalize()?;
+        let name = dir
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let mut partitions = Vec::new();
+        for (name, entry) in object(file)? {
+            partitions
+                .push(partition(&dir, &name, &entry).with_context(|| format!("partition {name}"))?);
+        }
+        let own = dir.join("spmc.dts");
+        let default = root().join("manifests/default/spmc.dts");
+        let tb_fw_config = dir.join("tb_fw_config.dts");
+        let scenario = dir.join("scenario.json");
+        Ok(Self {
+            name,
+            spmc_manifest: if own.exists() { own } else { default },
+            tb_fw_config: tb_fw_config.exists().then_some(tb_fw_config),
+            partitions,
+            scenario: if scenario.exists() {
+                Scenario::read(&scenario).context("scenario.json")?
+            } else {
+                Scenario::default()
+            },
+            dir,
+        })
+    }
+}
+
+impl Scenario {
+    fn read(file: &Path) -> Result<Self> {
+        let mut scenario = Self::default();
+        for (key, value) in object(file)? {
+            match key.as_str() {
+                "about" => scenario.about = text(&value)?,
+                "requirements" => scenario.requirements = texts(&value)?,
+                "smp" => {
+                    for count in value.as_array().context("a list is wanted")? {
+                        scenario.smp.push(u32::try_from(number(count)?)?);
+                    }
+                }
+                "tests" => scenario.tests = text(&value)?,
+                "truncate" => {
+                    for (name, size) in value.as_object().context("an object is wanted")? {
+                        let size = usize::try_from(number(size)?)?;
+                        scenario.truncate.push((name.clone(), size));
+                    }
+                }
+                "expect" => scenario.expect = texts(&value)?,
+                "forbid" => scenario.forbid = texts(&value)?,
+                other => bail!("unknown key `{other}`"),
+            }
+        }
+        Ok(scenario)
+    }
+}
+
+fn partition(dir: &Path, name: &str, entry: &Value) -> Result<Partition> {
+    let package = match entry.get("package-file") {
+        Some(file) => Package::File(find(dir, &text(file)?)?),
+        None => Package::Parts {
+            image: part(dir, entry, "image")?,
+            manifest: {
+                let manifest = part(dir, entry, "pm")?;
+                if manifest.offset != 0 {
+                    bail!("`pm` at an offset in a file is not supported");
+                }
+                manifest.path
+            },
+        },
+    };
+    Ok(Partition {
+        name: name.to_string(),
+        package,
+        uuid: entry.get("uuid").map(text).transpose()?,
+        load_address: entry.get("physical-load-address").map(number).transpose()?,
+    })
+}
+
+/// `"file"` or `{ "file": "file", "offset": "0x2000" }`, as TF-A has it.
+fn part(dir: &Path, entry: &Value, key: &str) -> Result<Part> {
+    let value = entry
+        .get(key)
+        .with_context(|| format!("`{key}` is missing"))?;
+    let (file, offset) = match value.as_object() {
+        Some(object) => (
+            object.get("file").context("`file` is missing")?,
+            object.get("offset").map(number).transpose()?,
+        ),
+        None => (value, None),
+    };
+    Ok(Part {
+        path: find(dir, &text(file)?)?,
+        offset: usize::try_from(offset.unwrap_or(0))?,
+    })
+}
+
+/// Files are looked for beside the layout, then among the guests that `build` leaves.
+fn find(dir: &Path, file: &str) -> Result<PathBuf> {
+    let candidates = [dir.join(file), guests().join(file)];
+    candidates
+        .iter()
+        .find(|path| path.exists())
+        .cloned()
+        .with_context(|| {
+            format!(
+                "there is no {} and no {}",
+                candidates[0].display(),
+                candidates[1].display()
+            )
+        })
+}
+
+fn object(file: &Path) -> Result<Map<String, Value>> {
+    match serde_json::from_str(&fs::read_to_string(file)?)? {
+        Value::Object(object) => Ok(object),
+        _ => bail!("an object is wanted"),
+    }
+}
+
+fn text(value: &Value) -> Result<String> {
+    Ok(value.as_str().context("a string is wanted")?.to_string())
+}
+
+fn texts(value: &Value) -> Result<Vec<String>> {
+    let list = value.as_array().context("a list is wanted")?;
+    list.iter().map(text).collect()
+}
+
+/// A number, or a string with one in decimal or, after `0x`, in hexadecimal.
+fn number(value: &Value) -> Result<u64> {
+    if let Some(number) = value.as_u64() {
+        return Ok(number);
+    }
+    let text = text(value)?;
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.with_context(|| format!("`{text}` is not a number"))
+}

@@ -1,0 +1,146 @@
+//! `cargo xtask`: the one tool of the project.
+//!
+//! Each subcommand is a module; this file only reads the command line. Every command calls the ones it needs
+//! (`run` -> `image` -> `build` -> `setup`), and each of those is fast when there is nothing to do.
+
+mod apt;
+mod build;
+mod elf;
+mod fip;
+mod image;
+mod layout;
+mod process;
+mod qemu;
+mod setup;
+mod tfa;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::image::ImageOptions;
+use crate::qemu::Machine;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  setup                       install what is missing and build TF-A
+  build                       build the SPMC and the guests: target/spmc.elf, target/spmc.bin
+  image [--partitions LAYOUT] [--log LEVEL]
+                              build the flash image: TF-A, the SPMC and the partitions of a layout
+  run [--smp N] [--gdb] [--log LEVEL] [--partitions LAYOUT] [--timeout SECONDS]
+                              boot it on QEMU; succeeds when the test OS says that every test passed
+
+LAYOUT is a folder below manifests/ or a path to a folder or to an sp_layout.json (default: `default`).
+LEVEL is error, warn, info, debug or trace.";
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::new(std::env::args().skip(1).collect());
+    match dispatch(&mut arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
+    let command = arguments.positional();
+    match command.as_deref() {
+        Some("setup") => {
+            arguments.finish()?;
+            setup::setup()?;
+            tfa::build()?;
+        }
+        Some("build") => {
+            arguments.finish()?;
+            build::build()?;
+        }
+        Some("image") => {
+            let options = image_options(arguments)?;
+            arguments.finish()?;
+            let flash = image::image(&options)?;
+            println!("{}", flash.display());
+        }
+        Some("run") => {
+            let options = image_options(arguments)?;
+            let machine = Machine {
+                smp: arguments.number("--smp")?.unwrap_or(4),
+                gdb: arguments.flag("--gdb"),
+                timeout: arguments.number("--timeout")?.unwrap_or(120),
+                ..Machine::default()
+            };
+            arguments.finish()?;
+            return qemu::run(&options, machine);
+        }
+        Some("help" | "--help" | "-h") => println!("{USAGE}"),
+        Some(other) => bail!("there is no command `{other}`\n\n{USAGE}"),
+        None => bail!("which command?\n\n{USAGE}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn image_options(arguments: &mut Arguments) -> Result<ImageOptions> {
+    Ok(ImageOptions {
+        layout: arguments
+            .value("--partitions")?
+            .unwrap_or_else(|| "default".into()),
+        log_level: arguments
+            .value("--log")?
+            .map(|name| image::log_level(&name))
+            .transpose()?,
+    })
+}
+
+/// What is left of the command line.
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn new(words: Vec<String>) -> Self {
+        Self(words)
+    }
+
+    fn positional(&mut self) -> Option<String> {
+        let position = self.0.iter().position(|word| !word.starts_with("--"))?;
+        Some(self.0.remove(position))
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        let before = self.0.len();
+        self.0.retain(|word| word != name);
+        self.0.len() != before
+    }
+
+    /// `name VALUE` or `name=VALUE`.
+    fn value(&mut self, name: &str) -> Result<Option<String>> {
+        if let Some(position) = self.0.iter().position(|word| word == name) {
+            self.0.remove(position);
+            if position >= self.0.len() {
+                bail!("{name} needs a value");
+            }
+            return Ok(Some(self.0.remove(position)));
+        }
+        let prefix = format!("{name}=");
+        let position = self.0.iter().position(|word| word.starts_with(&prefix));
+        Ok(position.map(|position| self.0.remove(position)[prefix.len()..].to_string()))
+    }
+
+    fn number<T: std::str::FromStr>(&mut self, name: &str) -> Result<Option<T>> {
+        let Some(value) = self.value(name)? else {
+            return Ok(None);
+        };
+        match value.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => bail!("{name} {value}: not a number"),
+        }
+    }
+
+    fn finish(&self) -> Result<()> {
+        match self.0.first() {
+            Some(word) => bail!("`{word}` is not understood here\n\n{USAGE}"),
+            None => Ok(()),
+        }
+    }
+}

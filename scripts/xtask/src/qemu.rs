@@ -1,0 +1,380 @@
+//! The board: QEMU's `virt` machine with S-EL2, its two UARTs read line by line.
+//!
+//! The Normal-world test OS speaks a line protocol on UART0: `TEST <name> ok`, `TEST <name> fail: <why>`,
+//! `TEST <name> skip: <why>` and at the end `DONE <passed> passed, <failed> failed`, before it powers off.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::image::{ImageOptions, image};
+use crate::process::step;
+use crate::setup::QEMU;
+use crate::workspace::target;
+
+/// Where the test OS looks for its orders: a 64-bit word (0 tests, 1 benchmark), then the names of the tests to run.
+const ORDERS: u64 = 0x7000_0000;
+
+/// How to boot.
+#[derive(Clone)]
+pub struct Machine {
+    /// Number of PEs.
+    pub smp: u32,
+    /// Wait for a debugger on port 1234.
+    pub gdb: bool,
+    /// Give up after so many seconds.
+    pub timeout: u64,
+    /// What the test OS does.
+    pub orders: Orders,
+    /// More arguments for QEMU.
+    pub arguments: Vec<String>,
+    /// Show the consoles while they are written.
+    pub live: bool,
+}
+
+/// What the test OS does.
+#[derive(Clone)]
+pub enum Orders {
+    /// Runs the tests whose names start with one of these words, separated by commas; empty means all.
+    Tests(String),
+    /// Runs the benchmark.
+    Bench,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            smp: 4,
+            gdb: false,
+            timeout: 120,
+            orders: Orders::Tests(String::new()),
+            arguments: Vec::new(),
+            live: true,
+        }
+    }
+}
+
+/// What a boot left.
+pub struct Boot {
+    /// Both consoles, as displayed.
+    pub log: Vec<Line>,
+    /// How QEMU ended, unless it had to be stopped.
+    pub status: Option<ExitStatus>,
+}
+
+/// A line of a console.
+pub struct Line {
+    pub console: Console,
+    pub text: String,
+}
+
+/// Where a line came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Console {
+    /// UART0: TF-A and the Normal world.
+    Uart0,
+    /// UART1: the SPMC and its partitions.
+    Uart1,
+}
+
+/// A line of the protocol.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Report {
+    Test { name: String, verdict: Verdict },
+    Done { passed: u32, failed: u32 },
+}
+
+/// How a test on the target ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    Ok,
+    Failed(String),
+    Skipped(String),
+}
+
+impl Report {
+    /// Reads a console line; `None` if it is not of the protocol.
+    pub fn parse(line: &str) -> Option<Self> {
+        if let Some(rest) = line.strip_prefix("TEST ") {
+            let (name, verdict) = rest.split_once(' ')?;
+            let verdict = match verdict.split_once(": ") {
+                None if verdict == "ok" => Verdict::Ok,
+                Some(("fail", why)) => Verdict::Failed(why.into()),
+                Some(("skip", why)) => Verdict::Skipped(why.into()),
+                _ => return None,
+            };
+            let name = name.to_string();
+            return Some(Self::Test { name, verdict });
+        }
+        let rest = line.strip_prefix("DONE ")?;
+        let (passed, failed) = rest.split_once(", ")?;
+        Some(Self::Done {
+            passed: passed.strip_suffix(" passed")?.parse().ok()?,
+            failed: failed.strip_suffix(" failed")?.parse().ok()?,
+        })
+    }
+}
+
+impl Boot {
+    /// What the test OS reported, in order.
+    pub fn reports(&self) -> Vec<Report> {
+        self.log
+            .iter()
+            .filter(|line| line.console == Console::Uart0)
+            .filter_map(|line| Report::parse(&line.text))
+            .collect()
+    }
+
+    /// Whether the test OS came to its end, powered off, and had run at least one test and seen none fail.
+    pub fn check(&self) -> Result<()> {
+        let status = self.status.context("it did not end in time")?;
+        ensure!(status.success(), "QEMU failed: {status}");
+        let reports = self.reports();
+        let done = reports.iter().find_map(|report| match report {
+            Report::Done { passed, failed } => Some((*passed, *failed)),
+            Report::Test { .. } => None,
+        });
+        let (passed, failed) = done.context("the test OS did not say DONE")?;
+        ensure!(failed == 0, "{failed} tests failed");
+        let seen = reports.iter().filter(
+            |report| matches!(report, Report::Test { verdict, .. } if *verdict == Verdict::Ok),
+        );
+        let seen = seen.count();
+        ensure!(passed > 0, "no test ran");
+        ensure!(
+            seen == passed as usize,
+            "the test OS counts {passed} passed tests, the console shows {seen}"
+        );
+        Ok(())
+    }
+
+    /// Writes the consoles to a file below `target/logs`.
+    pub fn save(&self, name: &str) -> Result<PathBuf> {
+        let dir = target().join("logs");
+        fs::create_dir_all(&dir)?;
+        let path = dir.join(format!("{name}.log"));
+        let text: String = self.log.iter().map(|line| format!("{line}\n")).collect();
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+}
+
+impl std::fmt::Display for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let console = match self.console {
+            Console::Uart0 => "uart0",
+            Console::Uart1 => "uart1",
+        };
+        write!(f, "{console} | {}", self.text)
+    }
+}
+
+/// `cargo xtask run`.
+pub fn run(options: &ImageOptions, machine: Machine) -> Result<ExitCode> {
+    let flash = image(options)?;
+    if machine.gdb {
+        eprintln!(
+            "QEMU waits for a debugger:\n  gdb-multiarch -ex 'target remote :1234' -ex 'add-symbol-file {} -o 0x0e100000'",
+            target().join("spmc.elf").display()
+        );
+    }
+    let boot = step(&format!("booting on QEMU, {} PEs", machine.smp), || {
+        machine.boot(&flash)
+    })?;
+    boot.save("run")?;
+    boot.check()?;
+    println!("Everything passed.");
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Machine {
+    /// Boots a flash image and waits for the end.
+    pub fn boot(&self, flash: &Path) -> Result<Boot> {
+        let orders = flash.with_file_name(format!("orders-{}.bin", std::process::id()));
+        fs::write(&orders, self.orders.encode())?;
+        let mut child = self
+            .command(flash, &orders)
+            .spawn()
+            .with_context(|| format!("cannot start {QEMU}"))?;
+
+        let (lines, received) = mpsc::channel();
+        let readers = [
+            read(Console::Uart0, child.stdout.take(), lines.clone()),
+            read(Console::Uart1, child.stderr.take(), lines),
+        ];
+        let end = Instant::now() + Duration::from_secs(self.timeout);
+        let mut log = Vec::new();
+        let mut in_time = true;
+        loop {
+            let line = if self.gdb {
+                received.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                received.recv_timeout(end.saturating_duration_since(Instant::now()))
+            };
+            match line {
+                Ok(line) => {
+                    if self.live {
+                        println!("{line}");
+                    }
+                    log.push(line);
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    in_time = false;
+                    break;
+                }
+            }
+        }
+        let status = finish(child, in_time)?;
+        for reader in readers.into_iter().flatten() {
+            let _ = reader.join();
+        }
+        log.extend(received.try_iter());
+        fs::remove_file(&orders)?;
+        Ok(Boot { log, status })
+    }
+
+    fn command(&self, flash: &Path, orders: &Path) -> Command {
+        let mut command = Command::new(QEMU);
+        command
+            .args([
+                "-M",
+                "virt,secure=on,virtualization=on,gic-version=3,acpi=off,mte=on",
+            ])
+            .args(["-cpu", "max,pauth-impdef=on"])
+            .args(["-m", "2048"])
+            .args(["-smp", &self.smp.to_string()])
+            .args(["-display", "none", "-monitor", "none", "-net", "none"])
+            .args(["-serial", "file:/dev/stdout"])
+            .args(["-serial", "file:/dev/stderr"])
+            .arg("-bios")
+            .arg(flash)
+            .arg("-device")
+            .arg(format!(
+                "loader,file={},addr={ORDERS:#x},force-raw=on",
+                orders.display()
+            ))
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if self.gdb {
+            command.args(["-s", "-S"]);
+        }
+        command
+    }
+}
+
+impl Orders {
+    fn encode(&self) -> Vec<u8> {
+        let (word, tests) = match self {
+            Self::Tests(tests) => (0u64, tests.as_str()),
+            Self::Bench => (1, ""),
+        };
+        let mut bytes = word.to_le_bytes().to_vec();
+        bytes.extend_from_slice(tests.as_bytes());
+        bytes.push(0);
+        bytes
+    }
+}
+
+fn finish(mut child: Child, in_time: bool) -> Result<Option<ExitStatus>> {
+    if in_time {
+        return Ok(Some(child.wait()?));
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(None)
+}
+
+fn read(
+    console: Console,
+    pipe: Option<impl Read + Send + 'static>,
+    lines: Sender<Line>,
+) -> Option<std::thread::JoinHandle<()>> {
+    let pipe = pipe?;
+    Some(std::thread::spawn(move || {
+        let mut pipe = BufReader::new(pipe);
+        let mut bytes = Vec::new();
+        while matches!(pipe.read_until(b'\n', &mut bytes), Ok(count) if count > 0) {
+            let text = String::from_utf8_lossy(&bytes);
+            let text = text.trim_end_matches(['\r', '\n']).to_string();
+            bytes.clear();
+            if lines.send(Line { console, text }).is_err() {
+                break;
+            }
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn test(name: &str, verdict: Verdict) -> Report {
+        Report::Test {
+            name: name.into(),
+            verdict,
+        }
+    }
+
+    #[test]
+    fn protocol_lines_are_read() {
+        let parse = Report::parse;
+        assert_eq!(parse("TEST a ok"), Some(test("a", Verdict::Ok)));
+        let failed = Verdict::Failed("no: answer".into());
+        assert_eq!(parse("TEST a fail: no: answer"), Some(test("a", failed)));
+        let skipped = Verdict::Skipped("one PE".into());
+        assert_eq!(parse("TEST a skip: one PE"), Some(test("a", skipped)));
+        let done = Report::Done {
+            passed: 12,
+            failed: 1,
+        };
+        assert_eq!(parse("DONE 12 passed, 1 failed"), Some(done));
+    }
+
+    #[test]
+    fn other_lines_are_not() {
+        for line in [
+            "",
+            "TEST",
+            "TEST a",
+            "TEST a okay",
+            "DONE",
+            "DONE x passed, 0 failed",
+            "INFO: TEST a ok",
+        ] {
+            assert_eq!(Report::parse(line), None, "{line}");
+        }
+    }
+
+    fn boot(lines: &[&str], status: Option<i32>) -> Boot {
+        use std::os::unix::process::ExitStatusExt;
+        let line = |text: &&str| Line {
+            console: Console::Uart0,
+            text: text.to_string(),
+        };
+        Boot {
+            log: lines.iter().map(line).collect(),
+            status: status.map(|code| ExitStatus::from_raw(code << 8)),
+        }
+    }
+
+    #[test]
+    fn only_a_whole_and_clean_run_counts() {
+        let good = ["TEST a ok", "TEST b skip: why", "DONE 1 passed, 0 failed"];
+        assert!(boot(&good, Some(0)).check().is_ok());
+        assert!(boot(&good, Some(1)).check().is_err(), "QEMU failed");
+        assert!(boot(&good, None).check().is_err(), "it hung");
+        assert!(boot(&good[..2], Some(0)).check().is_err(), "it died midway");
+        assert!(boot(&good[2..], Some(0)).check().is_err(), "a line is lost");
+        let failed = ["TEST a ok", "TEST b fail: why", "DONE 1 passed, 1 failed"];
+        assert!(boot(&failed, Some(0)).check().is_err());
+        assert!(boot(&["DONE 0 passed, 0 failed"], Some(0)).check().is_err());
+    }
+}

@@ -1,0 +1,102 @@
+//! What the other commands need on the machine, and how it gets there.
+//!
+//! Idempotent: a program that is there is not installed again. On Debian what is missing comes through apt.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::apt::Apt;
+use crate::process::{output, step, which};
+
+/// A program and the Debian package that brings it.
+struct Tool {
+    program: &'static str,
+    package: &'static str,
+    why: &'static str,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool {
+        program: QEMU,
+        package: "qemu-system-arm",
+        why: "the board",
+    },
+    Tool {
+        program: "dtc",
+        package: "device-tree-compiler",
+        why: "manifests",
+    },
+    Tool {
+        program: "aarch64-linux-gnu-gcc",
+        package: "gcc-aarch64-linux-gnu",
+        why: "TF-A",
+    },
+    Tool {
+        program: "make",
+        package: "make",
+        why: "TF-A",
+    },
+    Tool {
+        program: "xz",
+        package: "xz-utils",
+        why: "TF-A",
+    },
+    Tool {
+        program: "cc",
+        package: "gcc",
+        why: "the instruction counter of `bench`",
+    },
+];
+
+/// The emulator.
+pub const QEMU: &str = "qemu-system-aarch64";
+
+/// The first QEMU whose S-EL2 was seen to work.
+const QEMU_MAJOR: u32 = 10;
+
+/// Installs what is missing.
+pub fn setup() -> Result<()> {
+    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !usable(tool)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for tool in &missing {
+        eprintln!(
+            "missing: {} (Debian package {}), for {}",
+            tool.program, tool.package, tool.why
+        );
+    }
+    let apt = match Apt::open() {
+        Ok(apt) => apt,
+        Err(error) => bail!("{error}: install the programs above in your system's way"),
+    };
+    // Debian 12's own QEMU is too old.
+    let backports = (apt.codename() == "bookworm").then_some("qemu");
+    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    step(&format!("installing {}", packages.join(" ")), || {
+        apt.update(backports)?;
+        apt.install(&packages)
+    })?;
+
+    match TOOLS.iter().find(|tool| !usable(tool)) {
+        Some(tool) => bail!(
+            "{} is still missing or too old; {} must bring it",
+            tool.program,
+            tool.package
+        ),
+        None => Ok(()),
+    }
+}
+
+fn usable(tool: &Tool) -> bool {
+    which(tool.program).is_some()
+        && (tool.program != QEMU || qemu_major().is_some_and(|major| major >= QEMU_MAJOR))
+}
+
+/// From `QEMU emulator version 10.0.2 (...)`.
+fn qemu_major() -> Option<u32> {
+    let text = output(Command::new(QEMU).arg("--version")).ok()?;
+    let version = text.split("version ").nth(1)?;
+    version.split('.').next()?.parse().ok()
+}

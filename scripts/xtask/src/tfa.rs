@@ -1,0 +1,162 @@
+//! TF-A: fetched as Debian's source package, built once.
+//!
+//! Only BL1, BL2 and BL31 come from here; the FIP is packed by [`crate::fip`], so that a new payload does not touch
+//! TF-A's build. The product folder is named by a hash of what goes into it.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::apt::Apt;
+use crate::process::{logged, output, run, step};
+use crate::workspace::target;
+
+/// The version that trixie carries. Older and newer ones take other flags.
+const FOLDER: &str = "arm-trusted-firmware-2.12.1";
+const POOL: &str = "pool/main/a/arm-trusted-firmware";
+const TARBALL: &str = "arm-trusted-firmware_2.12.1+dfsg.orig.tar.xz";
+const SHA256: &str = "332c08d71867b7f0dce0bce4cb2abd80f19cb3e0a2de6fe07245c111189d6fb7";
+
+/// S-EL2 for the SPMC, the context of EL2 kept for the Normal world, and the features of `-cpu max` that a guest
+/// would otherwise trap on. SVE and SME are on for both worlds: with one alone CPTR_EL3.TFP stays set in the other.
+const FLAGS: &[&str] = &[
+    "CROSS_COMPILE=aarch64-linux-gnu-",
+    "PLAT=qemu",
+    "QEMU_USE_GIC_DRIVER=QEMU_GICV3",
+    "BL32_RAM_LOCATION=tdram",
+    "NEED_BL32=yes",
+    "NEED_FDT=yes",
+    "SPD=spmd",
+    "SPMD_SPM_AT_SEL2=1",
+    "CTX_INCLUDE_EL2_REGS=1",
+    "ENABLE_FEAT_SEL2=1",
+    "ENABLE_SVE_FOR_NS=2",
+    "ENABLE_SVE_FOR_SWD=1",
+    "ENABLE_SME_FOR_NS=2",
+    "ENABLE_SME_FOR_SWD=1",
+    "ENABLE_FEAT_FGT=2",
+    "ENABLE_FEAT_HCX=2",
+    "ENABLE_FEAT_ECV=2",
+    "ENABLE_FEAT_MTE2=2",
+    "BRANCH_PROTECTION=1",
+    "ARM_ARCH_MAJOR=8",
+    "ARM_ARCH_MINOR=3",
+    // Tell which images are loaded where.
+    "LOG_LEVEL=40",
+    // Its Python helpers only pack Secure Partitions, which is done here.
+    "PYTHON=true",
+];
+
+/// The three images of TF-A.
+pub struct Firmware {
+    pub bl1: PathBuf,
+    pub bl2: PathBuf,
+    pub bl31: PathBuf,
+}
+
+/// Builds TF-A unless that was done before.
+pub fn build() -> Result<Firmware> {
+    let mut hasher = DefaultHasher::new();
+    (SHA256, FLAGS).hash(&mut hasher);
+    let products = target()
+        .join("tfa")
+        .join(format!("build-{:016x}", hasher.finish()));
+    let firmware = Firmware {
+        bl1: products.join("bl1.bin"),
+        bl2: products.join("bl2.bin"),
+        bl31: products.join("bl31.bin"),
+    };
+    let built = [&firmware.bl1, &firmware.bl2, &firmware.bl31];
+    if built.iter().all(|image| image.exists()) {
+        return Ok(firmware);
+    }
+    let source = source()?;
+    step("building TF-A (BL1, BL2, BL31)", || {
+        compile(&source, &products)
+    })?;
+    Ok(firmware)
+}
+
+fn compile(source: &Path, products: &Path) -> Result<()> {
+    let work = products.with_extension("work");
+    if work.exists() {
+        fs::remove_dir_all(&work)?;
+    }
+    fs::create_dir_all(&work)?;
+    let layout = work.join("sp_layout.json");
+    fs::write(&layout, "{ }\n")?;
+    let jobs = std::thread::available_parallelism()?;
+    logged(
+        Command::new("make")
+            .current_dir(source)
+            .env_remove("MAKEFLAGS")
+            .arg(format!("-j{jobs}"))
+            .args(FLAGS)
+            .arg(format!("SP_LAYOUT_FILE={}", layout.display()))
+            .arg(format!("BUILD_BASE={}", work.display()))
+            .args(["bl1", "bl2", "bl31"]),
+        &work.join("build.log"),
+    )?;
+    fs::create_dir_all(products)?;
+    for image in ["bl1.bin", "bl2.bin", "bl31.bin"] {
+        fs::copy(work.join("qemu/release").join(image), products.join(image))?;
+    }
+    fs::remove_dir_all(&work)?;
+    Ok(())
+}
+
+/// The unpacked source.
+fn source() -> Result<PathBuf> {
+    let dir = target().join("tfa");
+    let source = dir.join(FOLDER);
+    if source.exists() {
+        return Ok(source);
+    }
+    fs::create_dir_all(&dir)?;
+    let tarball = dir.join(TARBALL);
+    if !tarball.exists() {
+        step(&format!("fetching {TARBALL}"), || fetch(&tarball))?;
+    }
+    check(&tarball)?;
+    let unpacked = dir.join("unpacked");
+    if unpacked.exists() {
+        fs::remove_dir_all(&unpacked)?;
+    }
+    fs::create_dir_all(&unpacked)?;
+    run(Command::new("tar")
+        .arg("-xJf")
+        .arg(&tarball)
+        .arg("-C")
+        .arg(&unpacked))?;
+    fs::rename(unpacked.join(FOLDER), &source)
+        .with_context(|| format!("{TARBALL} holds no {FOLDER}"))?;
+    Ok(source)
+}
+
+fn fetch(tarball: &Path) -> Result<()> {
+    let path = format!("{POOL}/{TARBALL}");
+    Apt::open()?
+        .download(&path, SHA256, tarball)
+        .with_context(|| {
+            format!(
+                "cannot fetch {path} from this system's Debian mirror. It is the source of trixie's package \
+                 arm-trusted-firmware 2.12.1+dfsg-1; a mirror may have moved on to a newer one, whose flags were not \
+                 tried here. Put the file at {} and start again; its SHA-256 is {SHA256}",
+                tarball.display()
+            )
+        })
+}
+
+fn check(tarball: &Path) -> Result<()> {
+    let sum = output(Command::new("sha256sum").arg(tarball))?;
+    if sum.split_whitespace().next() != Some(SHA256) {
+        bail!(
+            "{} does not have the SHA-256 {SHA256}: remove it and start again",
+            tarball.display()
+        );
+    }
+    Ok(())
+}
