@@ -1,0 +1,213 @@
+//! Pages for translation tables and for records of transactions: one supply at boot, split into a pool per endpoint.
+//!
+//! A pool is a run of pages never used yet and a stack of pages given back. All pages that are not handed out are zero. What
+//! the walker must remember of a table (two words) lies in the first pages of the supply, so that tables hold nothing but descriptors.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::addr::{PAGE_SHIFT, Pa};
+use crate::error::{FfaError, Result};
+use crate::hal::{Hal, Table};
+
+use super::leaf::ADDRESS;
+
+/// Words of a page.
+pub(crate) const WORDS: usize = 512;
+
+/// Pages whose notes fit into one page: two words each.
+const NOTES_PER_PAGE: usize = WORDS / 2;
+
+/// One page of [`Hal::tables`]. Index 0 holds notes and is never handed out: it stands for "none".
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PageIndex(u16);
+
+impl PageIndex {
+    pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+
+    /// For storage in a word of another page.
+    pub(crate) fn to_word(self) -> u64 {
+        self.0 as u64
+    }
+
+    pub(crate) fn from_word(word: u64) -> Self {
+        Self(word as u16)
+    }
+}
+
+/// The pages of all pools. Every access is bounds-checked; indices come from pools, so the checks never fail.
+#[derive(Clone, Copy)]
+pub(crate) struct Pages<'a> {
+    tables: &'a [Table],
+    base: u64,
+}
+
+impl<'a> Pages<'a> {
+    pub(crate) fn of<H: Hal>(hal: &'a H) -> Self {
+        Self {
+            tables: hal.tables(),
+            base: hal.tables_base().raw(),
+        }
+    }
+
+    /// `count` words of a page from `first`; empty if that leaves the page.
+    #[inline]
+    pub(crate) fn words(self, page: PageIndex, first: usize, count: usize) -> &'a [AtomicU64] {
+        self.tables
+            .get(page.0 as usize)
+            .and_then(|table| table.0.get(first..first.wrapping_add(count)))
+            .unwrap_or(&[])
+    }
+
+    #[inline]
+    fn word(self, page: PageIndex, index: usize) -> Option<&'a AtomicU64> {
+        self.tables.get(page.0 as usize)?.0.get(index)
+    }
+
+    #[inline]
+    pub(crate) fn load(self, page: PageIndex, index: usize) -> u64 {
+        self.word(page, index)
+            .map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    /// Release: a walker that sees this store sees everything stored before it.
+    #[inline]
+    pub(crate) fn store(self, page: PageIndex, index: usize, value: u64) {
+        if let Some(word) = self.word(page, index) {
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn address(self, page: PageIndex) -> u64 {
+        self.base.wrapping_add((page.0 as u64) << PAGE_SHIFT)
+    }
+
+    /// The page that a table descriptor points to.
+    #[inline]
+    pub(super) fn pointed_to(self, descriptor: u64) -> PageIndex {
+        PageIndex(((descriptor & ADDRESS).wrapping_sub(self.base) >> PAGE_SHIFT) as u16)
+    }
+
+    /// Where the notes of `page` lie: the page and the index of the first of two words.
+    #[inline]
+    fn note(self, page: PageIndex) -> (PageIndex, usize) {
+        let index = page.0 as usize;
+        (
+            PageIndex((index / NOTES_PER_PAGE) as u16),
+            (index % NOTES_PER_PAGE) << 1,
+        )
+    }
+
+    /// First note: for a table the descriptor that it stands for; for a free page the next free one.
+    #[inline]
+    pub(super) fn origin(self, page: PageIndex) -> u64 {
+        let (page, word) = self.note(page);
+        self.load(page, word)
+    }
+
+    #[inline]
+    pub(super) fn set_origin(self, page: PageIndex, origin: u64) {
+        let (page, word) = self.note(page);
+        self.store(page, word, origin);
+    }
+
+    /// Second note: for a table the number of entries that differ from what its origin implies.
+    #[inline]
+    pub(super) fn deviating(self, page: PageIndex) -> u64 {
+        let (page, word) = self.note(page);
+        self.load(page, word | 1)
+    }
+
+    #[inline]
+    pub(super) fn set_deviating(self, page: PageIndex, count: u64) {
+        let (page, word) = self.note(page);
+        self.store(page, word | 1, count);
+    }
+}
+
+/// A quota of pages.
+#[derive(Debug)]
+pub struct PagePool {
+    /// Never used: from here up to `end`.
+    fresh: u16,
+    end: u16,
+    /// Top of the stack of pages given back.
+    free: PageIndex,
+    available: u16,
+}
+
+impl PagePool {
+    /// No pages.
+    pub const EMPTY: Self = Self {
+        fresh: 0,
+        end: 0,
+        free: PageIndex::NONE,
+        available: 0,
+    };
+
+    /// The whole supply, at boot and once. At most 65535 pages are used.
+    pub fn all<H: Hal>(hal: &H) -> Self {
+        let pages = hal.tables().len().min(u16::MAX as usize);
+        let notes = pages.div_ceil(NOTES_PER_PAGE);
+        Self {
+            fresh: notes as u16,
+            end: pages as u16,
+            free: PageIndex::NONE,
+            available: pages.saturating_sub(notes) as u16,
+        }
+    }
+
+    /// Splits `pages` pages off, or what is left if that is less. For the supply only, before anything was taken from it.
+    pub fn carve(&mut self, pages: usize) -> Self {
+        let count =
+            (self.end.saturating_sub(self.fresh)).min(u16::try_from(pages).unwrap_or(u16::MAX));
+        let first = self.fresh;
+        self.fresh = first.saturating_add(count);
+        self.available = self.available.saturating_sub(count);
+        Self {
+            fresh: first,
+            end: self.fresh,
+            free: PageIndex::NONE,
+            available: count,
+        }
+    }
+
+    /// Pages that can be taken.
+    pub fn available(&self) -> usize {
+        self.available as usize
+    }
+
+    /// Takes a page of zeros. `NO_MEMORY` if the pool is empty.
+    pub(crate) fn take(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
+        let page = if !self.free.is_none() {
+            let page = self.free;
+            self.free = PageIndex::from_word(pages.origin(page));
+            page
+        } else if self.fresh < self.end {
+            let page = PageIndex(self.fresh);
+            self.fresh = self.fresh.saturating_add(1);
+            page
+        } else {
+            return Err(FfaError::NoMemory);
+        };
+        self.available = self.available.saturating_sub(1);
+        pages.set_origin(page, 0);
+        Ok(page)
+    }
+
+    /// Gives a page back, whose words the caller has set to zero.
+    pub(crate) fn give_back(&mut self, pages: Pages<'_>, page: PageIndex) {
+        pages.set_origin(page, self.free.to_word());
+        pages.set_deviating(page, 0);
+        self.free = page;
+        self.available = self.available.saturating_add(1);
+    }
+}
+
+/// Physical address of a page, for the translation base registers.
+pub(super) fn physical(pages: Pages<'_>, page: PageIndex) -> Pa {
+    Pa::new(pages.address(page))
+}

@@ -1,0 +1,401 @@
+//! The memory of one endpoint, page by page.
+
+use arrayvec::ArrayVec;
+
+use crate::addr::{Ipa, Pa, PageRange, World};
+use crate::error::{FfaError, Result};
+use crate::hal::{Access, Hal, Stage2Roots, TlbScope};
+use crate::limits::MAX_MEMORY_RANGES;
+use crate::manifest::config::Permissions;
+use crate::partition::mailbox::Buffers;
+
+use super::IPA_BITS;
+use super::leaf::{Attributes, Leaf, State};
+use super::pool::{PageIndex, PagePool, Pages, physical};
+use super::walk::{Format, Inspector, Walker, look_up};
+
+/// Ranges that one TLB invalidation names; a transaction with more of them invalidates everything.
+const TLB_RANGES: usize = 16;
+
+/// What an entry of zero means for the Normal world: memory that nobody else has, mapped by the Normal world itself as it likes.
+const NORMAL_WORLD_DEFAULT: Leaf = Leaf::new(
+    Attributes::normal(Permissions::READ.union(Permissions::WRITE)),
+    State::OwnerExclusive,
+)
+.shadow();
+
+/// A replacement of one leaf by another on every page of a region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// What every page must have.
+    pub from: Leaf,
+    /// What every page gets.
+    pub to: Leaf,
+}
+
+impl Change {
+    /// What undoes it.
+    pub const fn inverse(self) -> Self {
+        Self {
+            from: self.to,
+            to: self.from,
+        }
+    }
+}
+
+/// Why a change was not made; nothing has changed then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChangeError {
+    /// A page has not the leaf that the change starts from, or the region names a page twice.
+    Mismatch,
+    /// The pool has no page for a table.
+    NoMemory,
+}
+
+/// The pages that an endpoint knows: stage-2 tables for both IPA spaces of a partition, or the shadow of the Normal world.
+///
+/// Every page is mapped to itself (IPA = PA). Lock rank: after the transaction's slot; several spaces in ascending order of partition id.
+#[derive(Debug)]
+pub struct AddressSpace {
+    pool: PagePool,
+    /// Root tables of the Secure and the Non-secure IPA space.
+    secure: PageIndex,
+    non_secure: PageIndex,
+    roots: Stage2Roots,
+    /// Normal world only: what it may own. Empty for partitions.
+    owned: ArrayVec<PageRange<Pa>, MAX_MEMORY_RANGES>,
+    shadow: bool,
+}
+
+impl AddressSpace {
+    /// Knows nothing and can be given nothing. All zero.
+    pub const EMPTY: Self = Self {
+        pool: PagePool::EMPTY,
+        secure: PageIndex::NONE,
+        non_secure: PageIndex::NONE,
+        roots: Stage2Roots {
+            vmid: 0,
+            secure: Pa::new(0),
+            non_secure: Pa::new(0),
+        },
+        owned: ArrayVec::new_const(),
+        shadow: false,
+    };
+
+    /// Makes the empty space of a partition. `NO_MEMORY` if the pool has no two pages for the roots.
+    pub fn init<H: Hal>(&mut self, hal: &H, vmid: u16, mut pool: PagePool) -> Result<()> {
+        let pages = Pages::of(hal);
+        let (secure, non_secure) = (pool.take(pages)?, pool.take(pages)?);
+        let roots = Stage2Roots {
+            vmid,
+            secure: physical(pages, secure),
+            non_secure: physical(pages, non_secure),
+        };
+        *self = Self {
+            pool,
+            secure,
+            non_secure,
+            roots,
+            ..Self::EMPTY
+        };
+        Ok(())
+    }
+
+    /// Makes the space of the Normal world, which owns `ranges` exclusively. `NO_MEMORY` if the pool has no page for the root.
+    pub fn init_normal_world<H: Hal>(
+        &mut self,
+        hal: &H,
+        mut pool: PagePool,
+        ranges: &[PageRange<Pa>],
+    ) -> Result<()> {
+        let non_secure = pool.take(Pages::of(hal))?;
+        let owned = ranges.iter().take(MAX_MEMORY_RANGES).copied().collect();
+        *self = Self {
+            pool,
+            non_secure,
+            owned,
+            shadow: true,
+            ..Self::EMPTY
+        };
+        Ok(())
+    }
+
+    /// The translation to run under.
+    pub fn roots(&self) -> Stage2Roots {
+        self.roots
+    }
+
+    /// The pages left of the quota.
+    pub fn pool(&mut self) -> &mut PagePool {
+        &mut self.pool
+    }
+
+    /// Maps `range` to itself. `DENIED` if the endpoint knows a page of it, `NO_MEMORY` if the pool is empty; nothing is mapped then.
+    pub fn map<H: Hal>(
+        &mut self,
+        hal: &H,
+        range: PageRange<Ipa>,
+        world: World,
+        attributes: Attributes,
+        state: State,
+    ) -> Result<()> {
+        let change = Change {
+            from: Leaf::NONE,
+            to: Leaf::new(attributes, state),
+        };
+        self.change(hal, world, [range].into_iter(), change)
+            .map_err(|error| match error {
+                ChangeError::Mismatch => FfaError::Denied,
+                ChangeError::NoMemory => FfaError::NoMemory,
+            })
+    }
+
+    /// Normal world only: takes `range` out of what transactions can move, because boot gave it to a partition as well. Errors as [`Self::map`].
+    pub fn fix<H: Hal>(&mut self, hal: &H, range: PageRange<Ipa>) -> Result<()> {
+        let change = Change {
+            from: NORMAL_WORLD_DEFAULT,
+            to: NORMAL_WORLD_DEFAULT.with_state(State::Fixed),
+        };
+        self.change(hal, World::NonSecure, [range].into_iter(), change)
+            .map_err(|error| match error {
+                ChangeError::Mismatch => FfaError::Denied,
+                ChangeError::NoMemory => FfaError::NoMemory,
+            })
+    }
+
+    /// Whether hardware may make the access right now. For a fault that came while a table was being exchanged: then the partition can just
+    /// try again.
+    pub fn permits<H: Hal>(&self, hal: &H, world: World, ipa: Ipa, access: Access) -> bool {
+        let Some(root) = self
+            .root(world)
+            .filter(|_| ipa.raw() >> IPA_BITS == 0 && !self.shadow)
+        else {
+            return false;
+        };
+        let (leaf, _, _) = look_up(Pages::of(hal), self.format(), root, ipa.raw());
+        let needed = match access {
+            Access::Read => Permissions::READ,
+            Access::Write => Permissions::WRITE,
+            Access::Execute => Permissions::EXECUTE,
+        };
+        leaf.is_valid() && leaf.attributes().permissions.contains(needed)
+    }
+
+    /// The one leaf that all pages of all ranges have, and in which IPA space they lie. `None` if pages differ, one is unknown
+    /// to the endpoint, or there are none.
+    pub fn inspect<H: Hal>(
+        &self,
+        hal: &H,
+        mut ranges: impl Iterator<Item = PageRange<Ipa>> + Clone,
+    ) -> Option<(World, Leaf)> {
+        let pages = Pages::of(hal);
+        let first = ranges.clone().next()?.base().raw();
+        let (world, root, leaf) =
+            [World::Secure, World::NonSecure]
+                .into_iter()
+                .find_map(|world| {
+                    let root = self.root(world).filter(|_| first >> IPA_BITS == 0)?;
+                    let (leaf, _, _) = look_up(pages, self.format(), root, first);
+                    leaf.state().map(|_| (world, root, leaf))
+                })?;
+        let mut inspector = Inspector::new(pages, self.format(), root, leaf);
+        let mut hint = 0;
+        ranges
+            .all(|range| self.may_hold(&range, &mut hint) && inspector.holds(range))
+            .then_some((world, leaf))
+    }
+
+    /// Makes `change` on every page of the ranges, in the IPA space of `world`, or nothing at all. When it returns, no PE uses a translation from before.
+    pub fn change<H: Hal>(
+        &mut self,
+        hal: &H,
+        world: World,
+        ranges: impl Iterator<Item = PageRange<Ipa>> + Clone,
+        change: Change,
+    ) -> core::result::Result<(), ChangeError> {
+        let root = self.root(world).ok_or(ChangeError::Mismatch)?;
+        let mut hint = 0;
+        if !ranges.clone().all(|range| self.may_hold(&range, &mut hint)) {
+            return Err(ChangeError::Mismatch);
+        }
+        let (format, roots) = (self.format(), self.roots);
+        let mut walker = Walker::new(hal, &mut self.pool, format, &roots, root);
+        let mut pages_done = 0_u64;
+        let mut outcome = Ok(());
+        for range in ranges.clone() {
+            match walker.replace(range, change.from, change.to) {
+                Ok(()) => pages_done = pages_done.saturating_add(range.pages()),
+                Err((error, done)) => {
+                    pages_done = pages_done.saturating_add(done);
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        if outcome.is_err() {
+            // The inverse needs no page: every table that it changes is there.
+            let undo = change.inverse();
+            for range in prefix(ranges.clone(), pages_done) {
+                let undone = walker.replace(range, undo.from, undo.to);
+                debug_assert!(undone.is_ok());
+            }
+        }
+        walker.finish();
+        if !self.shadow {
+            self.synchronise(hal, world, ranges, change, outcome.is_err());
+        }
+        outcome
+    }
+
+    /// Makes hardware see what was changed.
+    fn synchronise<H: Hal>(
+        &self,
+        hal: &H,
+        world: World,
+        ranges: impl Iterator<Item = PageRange<Ipa>>,
+        change: Change,
+        undone: bool,
+    ) {
+        let (from, to) = if undone {
+            (change.to, change.from)
+        } else {
+            (change.from, change.to)
+        };
+        // A leaf that vanishes may have taken its table along, which walks may have cached.
+        let stale = to == Leaf::NONE || from.is_valid() && !from.same_for_hardware(to);
+        if stale {
+            let mut batch = ArrayVec::<_, TLB_RANGES>::new();
+            let fits = ranges
+                .map(|range| (world, range))
+                .all(|range| batch.try_push(range).is_ok());
+            let scope = if fits {
+                TlbScope::Ranges(&batch)
+            } else {
+                TlbScope::All
+            };
+            hal.invalidate_stage2(&self.roots, scope);
+        } else {
+            hal.publish_tables();
+        }
+    }
+
+    /// Checks the pages of an RX/TX pair and takes them out of what transactions can move (FF-A v1.0 section 8.4).
+    ///
+    /// `INVALID_PARAMETERS` if the buffers overlap, are not both exclusively the endpoint's own Normal memory in one
+    /// security state, or lack the permission to write TX or read RX. `NO_MEMORY` if the pool is empty. Nothing changes then.
+    pub fn lock_mailbox<H: Hal>(
+        &mut self,
+        hal: &H,
+        tx: PageRange<Ipa>,
+        rx: PageRange<Ipa>,
+    ) -> Result<Buffers> {
+        let (tx_world, tx_leaf) = self.inspect_buffer(hal, tx, Permissions::WRITE)?;
+        let (rx_world, rx_leaf) = self.inspect_buffer(hal, rx, Permissions::READ)?;
+        if tx.overlaps(&rx) || tx_world != rx_world {
+            return Err(FfaError::InvalidParameters);
+        }
+        let lock = |leaf: Leaf| Change {
+            from: leaf,
+            to: leaf.with_state(State::Mailbox),
+        };
+        let (lock_tx, lock_rx) = (lock(tx_leaf), lock(rx_leaf));
+        let failed = |_| FfaError::NoMemory;
+        self.change(hal, tx_world, [tx].into_iter(), lock_tx)
+            .map_err(failed)?;
+        if let Err(error) = self.change(hal, rx_world, [rx].into_iter(), lock_rx) {
+            let undone = self.change(hal, tx_world, [tx].into_iter(), lock_tx.inverse());
+            debug_assert!(undone.is_ok());
+            return Err(failed(error));
+        }
+        Ok(Buffers {
+            tx: tx.identity(),
+            rx: rx.identity(),
+            world: tx_world,
+        })
+    }
+
+    /// Undoes [`Self::lock_mailbox`].
+    pub fn unlock_mailbox<H: Hal>(&mut self, hal: &H, buffers: &Buffers) {
+        for range in [buffers.tx.identity(), buffers.rx.identity()] {
+            if let Some((world, leaf)) = self.inspect(hal, [range].into_iter()) {
+                let unlock = Change {
+                    from: leaf,
+                    to: leaf.with_state(State::OwnerExclusive),
+                };
+                let unlocked = self.change(hal, world, [range].into_iter(), unlock);
+                debug_assert!(unlocked.is_ok());
+            }
+        }
+    }
+
+    fn inspect_buffer<H: Hal>(
+        &self,
+        hal: &H,
+        buffer: PageRange<Ipa>,
+        needed: Permissions,
+    ) -> Result<(World, Leaf)> {
+        self.inspect(hal, [buffer].into_iter())
+            .filter(|(_, leaf)| {
+                let attributes = leaf.attributes();
+                leaf.state() == Some(State::OwnerExclusive)
+                    && attributes.permissions.contains(needed)
+                    && attributes.memory.is_normal()
+            })
+            .ok_or(FfaError::InvalidParameters)
+    }
+
+    fn root(&self, world: World) -> Option<PageIndex> {
+        let root = match world {
+            World::Secure => self.secure,
+            World::NonSecure => self.non_secure,
+        };
+        (!root.is_none()).then_some(root)
+    }
+
+    fn format(&self) -> Format {
+        if self.shadow {
+            Format::shadow(NORMAL_WORLD_DEFAULT)
+        } else {
+            Format::HARDWARE
+        }
+    }
+
+    /// Whether the range is translatable and, in the Normal world, memory that it may own. `hint` is the index of the range of
+    /// memory that answered last.
+    fn may_hold(&self, range: &PageRange<Ipa>, hint: &mut usize) -> bool {
+        if range.end().raw() > 1 << IPA_BITS {
+            return false;
+        }
+        if !self.shadow {
+            return true;
+        }
+        let range = range.identity();
+        if self
+            .owned
+            .get(*hint)
+            .is_some_and(|owned| owned.contains(&range))
+        {
+            return true;
+        }
+        match self.owned.iter().position(|owned| owned.contains(&range)) {
+            Some(index) => {
+                *hint = index;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// The first `pages` pages of the ranges.
+fn prefix(
+    ranges: impl Iterator<Item = PageRange<Ipa>>,
+    pages: u64,
+) -> impl Iterator<Item = PageRange<Ipa>> {
+    let mut left = pages;
+    ranges.map_while(move |range| {
+        let count = left.min(range.pages());
+        left = left.saturating_sub(count);
+        PageRange::new(range.base(), count)
+    })
+}

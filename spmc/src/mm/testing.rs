@@ -1,0 +1,235 @@
+//! The smallest hardware that the tests of `mm` and `mem` need: sparse memory, tables, a record of TLB maintenance, and a walker of
+//! its own that reads tables as the architecture does.
+
+extern crate std;
+
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::boxed::Box;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::vec::Vec;
+
+use crate::addr::{Ipa, PAGE_SIZE, Pa, PageRange, World};
+use crate::hal::{AccessFault, Context, Exit, Fault, Hal, Stage2Roots, Table, TlbScope};
+
+/// Physical address of the fake tables.
+pub(crate) const TABLES: u64 = 0x0e20_0000;
+
+/// A context without content.
+pub(crate) struct NoContext([u64; 31]);
+
+impl Context for NoContext {
+    const NEW: Self = Self([0; 31]);
+
+    fn gprs(&self) -> &[u64; 31] {
+        &self.0
+    }
+
+    fn gprs_mut(&mut self) -> &mut [u64; 31] {
+        &mut self.0
+    }
+
+    fn pc(&self) -> u64 {
+        0
+    }
+}
+
+/// The fake.
+pub(crate) struct FakeHal {
+    tables: Vec<Table>,
+    memory: Mutex<BTreeMap<(World, u64), Box<[u8; 4096]>>>,
+    /// Calls of `invalidate_stage2`.
+    pub(crate) invalidations: AtomicUsize,
+    /// Calls of `publish_tables`.
+    pub(crate) publications: AtomicUsize,
+    /// All accesses to memory fault.
+    pub(crate) faulty: AtomicBool,
+}
+
+impl FakeHal {
+    pub(crate) fn new(tables: usize) -> Self {
+        Self {
+            tables: (0..tables).map(|_| Table::EMPTY).collect(),
+            memory: Mutex::default(),
+            invalidations: AtomicUsize::new(0),
+            publications: AtomicUsize::new(0),
+            faulty: AtomicBool::new(false),
+        }
+    }
+
+    /// What the tables say, wherever they lie: every leaf that is not zero with its level and the first address it is for.
+    /// Fails if a page that no root leads to and that is not in `records` is not all zero.
+    pub(crate) fn leaves(&self, roots: &[Pa], records: &[Pa]) -> Leaves {
+        let mut leaves = Vec::new();
+        let mut reached: Vec<_> = records.iter().map(|page| self.index(page.raw())).collect();
+        for root in roots.iter().filter(|root| root.raw() != 0) {
+            self.collect(self.index(root.raw()), 1, 0, &mut leaves, &mut reached);
+        }
+        for (page, table) in self.tables.iter().enumerate().skip(1) {
+            if !reached.contains(&page) {
+                assert!(
+                    table.0.iter().all(|word| word.load(Ordering::Relaxed) == 0),
+                    "page {page} is not zero"
+                );
+            }
+        }
+        Leaves(leaves)
+    }
+
+    fn index(&self, address: u64) -> usize {
+        assert!(address > TABLES, "{address:#x} is no table");
+        ((address - TABLES) / PAGE_SIZE) as usize
+    }
+
+    fn collect(
+        &self,
+        page: usize,
+        level: u32,
+        base: u64,
+        leaves: &mut Vec<(u32, u64, u64)>,
+        reached: &mut Vec<usize>,
+    ) {
+        assert!(!reached.contains(&page), "page {page} is used twice");
+        reached.push(page);
+        for (index, word) in (0..).zip(&self.tables[page].0) {
+            let address = base | index << (39 - 9 * level);
+            match word.load(Ordering::Relaxed) {
+                0 => {}
+                raw if raw & 3 == 3 && level < 3 => {
+                    let next = self.index(raw & 0x0000_ffff_ffff_f000);
+                    self.collect(next, level + 1, address, leaves, reached);
+                }
+                raw => leaves.push((level, address, raw)),
+            }
+        }
+    }
+
+    /// What hardware finds for `ipa` under `root`: the descriptor, with the output address of the page itself.
+    pub(crate) fn translate(&self, root: Pa, ipa: u64) -> Option<(u64, u64)> {
+        let mut table = root.raw();
+        for (level, shift) in [(1, 30), (2, 21), (3, 12)] {
+            assert!(table >= TABLES, "walk left the tables");
+            let entries = &self.tables[((table - TABLES) / PAGE_SIZE) as usize].0;
+            let raw = entries[(ipa >> shift) as usize & 511].load(Ordering::Relaxed);
+            match (raw & 3, level) {
+                (3, 1 | 2) => table = raw & 0x0000_ffff_ffff_f000,
+                (1, 1 | 2) | (3, 3) => {
+                    let offset = (1 << shift) - 1;
+                    let base = raw & 0x0000_ffff_ffff_f000;
+                    assert_eq!(base & offset, 0, "misaligned block");
+                    return Some((raw & !0x0000_ffff_ffff_f000, base | ipa & offset & !0xfff));
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    fn access(
+        &self,
+        world: World,
+        mut at: u64,
+        bytes: &mut [u8],
+        write: bool,
+    ) -> Result<(), AccessFault> {
+        if self.faulty.load(Ordering::Relaxed) {
+            return Err(AccessFault);
+        }
+        let mut memory = self.memory.lock().unwrap();
+        for byte in bytes {
+            let page = memory
+                .entry((world, at / PAGE_SIZE))
+                .or_insert_with(|| Box::new([0; 4096]));
+            let cell = &mut page[(at % PAGE_SIZE) as usize];
+            if write {
+                *cell = *byte
+            } else {
+                *byte = *cell
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Hal for FakeHal {
+    type Context = NoContext;
+
+    fn reset(&self, _: &mut NoContext, _: u64, _: u16) {}
+
+    fn load(&self, _: &mut NoContext, _: &Stage2Roots, _: bool) {}
+
+    fn run(&self, _: &mut NoContext) -> Exit {
+        Exit::Watchdog
+    }
+
+    fn save(&self, _: &mut NoContext) {}
+
+    fn inject_abort(&self, _: &mut NoContext, _: &Fault) -> bool {
+        false
+    }
+
+    fn inject_undefined(&self, _: &mut NoContext) -> bool {
+        false
+    }
+
+    fn start_watchdog(&self, _: u32) {}
+
+    fn stop_watchdog(&self) {}
+
+    fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault> {
+        self.access(world, from.raw(), to, false)
+    }
+
+    fn write(&self, world: World, to: Pa, from: &[u8]) -> Result<(), AccessFault> {
+        self.access(world, to.raw(), &mut from.to_vec(), true)
+    }
+
+    fn zero(&self, world: World, range: PageRange<Pa>) -> Result<(), AccessFault> {
+        if self.faulty.load(Ordering::Relaxed) {
+            return Err(AccessFault);
+        }
+        let mut memory = self.memory.lock().unwrap();
+        for page in 0..range.pages() {
+            memory.remove(&(world, range.base().raw() / PAGE_SIZE + page));
+        }
+        Ok(())
+    }
+
+    fn clean(&self, _: World, _: Pa, _: u64) {}
+
+    fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    fn tables_base(&self) -> Pa {
+        Pa::new(TABLES)
+    }
+
+    fn invalidate_stage2(&self, _: &Stage2Roots, _: TlbScope<'_>) {
+        self.invalidations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn publish_tables(&self) {
+        self.publications.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn affinity(&self) -> u64 {
+        0
+    }
+}
+
+/// See [`FakeHal::leaves`]. Not printed when a test fails: it is long.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Leaves(Vec<(u32, u64, u64)>);
+
+impl core::fmt::Debug for Leaves {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} leaves", self.0.len())
+    }
+}
+
+/// Pages of identity-mapped IPA space.
+pub(crate) fn pages(base: u64, count: u64) -> PageRange<Ipa> {
+    PageRange::new(Ipa::new(base), count).unwrap()
+}
