@@ -1,0 +1,161 @@
+//! Memory transaction descriptors (FF-A v1.0 section 5.12, v1.1 section 10.11): an encoder for senders and borrowers, and what a borrower reads back.
+
+use crate::rt::page::{PAGE_SIZE, Shared};
+
+use super::{V1_0, V1_1};
+
+/// Read-only and read-write data permissions.
+#[allow(missing_docs)]
+pub mod access {
+    pub const NOT_SPECIFIED: u8 = 0;
+    pub const RO: u8 = 1;
+    pub const RW: u8 = 2;
+    pub const XN: u8 = 1 << 2;
+    pub const X: u8 = 2 << 2;
+}
+
+/// Normal memory, write-back, inner shareable.
+pub const NORMAL_WB: u16 = 0x2f;
+/// Attribute bit of Non-secure memory in a retrieve response (1.1).
+pub const NS: u16 = 1 << 6;
+
+/// Flags of transactions.
+#[allow(missing_docs)]
+pub mod flag {
+    pub const ZERO: u32 = 1;
+    pub const TIME_SLICE: u32 = 1 << 1;
+    pub const ZERO_AFTER: u32 = 1 << 2;
+    pub const SHARE: u32 = 1 << 3;
+    pub const LEND: u32 = 2 << 3;
+    pub const DONATE: u32 = 3 << 3;
+    pub const HINT_4K_TIMES_2: u32 = 1 << 5;
+    pub const BYPASS: u32 = 1 << 10;
+}
+
+/// One receiver of a transaction.
+#[derive(Clone, Copy)]
+pub struct Receiver {
+    /// Endpoint id.
+    pub id: u16,
+    /// Data and instruction permissions.
+    pub access: u8,
+    /// Flags of the receiver.
+    pub flags: u8,
+}
+
+/// A transaction as its sender or a borrower describes it.
+#[derive(Clone, Copy)]
+pub struct Transaction<'a> {
+    /// The owner of the memory.
+    pub sender: u16,
+    /// Memory region attributes.
+    pub attributes: u16,
+    /// Transaction flags.
+    pub flags: u32,
+    /// Zero when sending.
+    pub handle: u64,
+    /// Chosen by the sender.
+    pub tag: u64,
+    /// Who gets access.
+    pub receivers: &'a [Receiver],
+    /// Address and number of 4 KiB pages; empty in a retrieve request: then there is no composite descriptor.
+    pub ranges: &'a [(u64, u32)],
+}
+
+/// Where things stand in a descriptor of one version.
+pub struct Layout {
+    /// Offset of the array of receivers.
+    pub receivers: usize,
+    /// Size of one receiver.
+    pub receiver_size: usize,
+    /// Offset of the number of receivers.
+    pub count: usize,
+}
+
+/// The layout for a caller of this version.
+pub const fn layout(version: u32) -> Layout {
+    match version {
+        V1_0 => Layout {
+            receivers: 32,
+            receiver_size: 16,
+            count: 28,
+        },
+        V1_1 => Layout {
+            receivers: 48,
+            receiver_size: 16,
+            count: 28,
+        },
+        _ => Layout {
+            receivers: 48,
+            receiver_size: 32,
+            count: 28,
+        },
+    }
+}
+
+impl Layout {
+    /// Offset of the composite descriptor behind `receivers` receivers.
+    pub const fn composite(&self, receivers: usize) -> usize {
+        self.receivers + receivers * self.receiver_size
+    }
+}
+
+/// Offset of the first constituent in a composite descriptor.
+pub const CONSTITUENTS: usize = 16;
+
+impl Transaction<'_> {
+    /// Writes the descriptor as a caller of `version` does and returns its length.
+    pub fn encode(&self, version: u32, buffer: &Shared<PAGE_SIZE>) -> usize {
+        let layout = layout(version);
+        buffer.fill(0);
+        buffer.write(0, &self.sender.to_le_bytes());
+        if version == V1_0 {
+            buffer.write(2, &[self.attributes as u8]);
+        } else {
+            buffer.write(2, &self.attributes.to_le_bytes());
+            buffer.write(24, &(layout.receiver_size as u32).to_le_bytes());
+            buffer.write(32, &(layout.receivers as u32).to_le_bytes());
+        }
+        buffer.write(4, &self.flags.to_le_bytes());
+        buffer.write(8, &self.handle.to_le_bytes());
+        buffer.write(16, &self.tag.to_le_bytes());
+        buffer.write(layout.count, &(self.receivers.len() as u32).to_le_bytes());
+
+        let composite = layout.composite(self.receivers.len());
+        let offset = if self.ranges.is_empty() {
+            0
+        } else {
+            composite as u32
+        };
+        for (n, receiver) in self.receivers.iter().enumerate() {
+            let at = layout.composite(n);
+            buffer.write(at, &receiver.id.to_le_bytes());
+            buffer.write(at + 2, &[receiver.access, receiver.flags]);
+            buffer.write(at + 4, &offset.to_le_bytes());
+        }
+        if self.ranges.is_empty() {
+            return composite;
+        }
+
+        let pages: u32 = self.ranges.iter().map(|range| range.1).sum();
+        buffer.write(composite, &pages.to_le_bytes());
+        buffer.write(composite + 4, &(self.ranges.len() as u32).to_le_bytes());
+        for (n, (address, pages)) in self.ranges.iter().enumerate() {
+            let at = composite + CONSTITUENTS + n * 16;
+            buffer.write(at, &address.to_le_bytes());
+            buffer.write(at + 8, &pages.to_le_bytes());
+        }
+        composite + CONSTITUENTS + self.ranges.len() * 16
+    }
+}
+
+/// Writes the descriptor of `FFA_MEM_RELINQUISH`.
+pub fn encode_relinquish(buffer: &Shared<PAGE_SIZE>, handle: u64, flags: u32, endpoints: &[u16]) {
+    buffer.fill(0);
+    buffer.write(0, &handle.to_le_bytes());
+    buffer.write(8, &flags.to_le_bytes());
+    buffer.write(12, &(endpoints.len() as u32).to_le_bytes());
+    for (n, id) in endpoints.iter().enumerate() {
+        buffer.write(16 + 2 * n, &id.to_le_bytes());
+    }
+}

@@ -1,0 +1,51 @@
+//! How the guests talk to each other: a direct request carries the number of a helper in x3 and its arguments in x4 to x7; the response carries
+//! the outcome in x3 and the results in x4 to x7.
+
+use core::panic::Location;
+
+use crate::ffa::{self, id, route};
+use crate::rt::call::{Regs, call};
+use crate::rt::check::{Check, Failure, equal};
+
+/// x3 of a response: the helper succeeded.
+pub const OK: u64 = 0;
+/// x3 of a response: a check failed; x4 is its line, x5 what it found, x6 what it wanted.
+pub const FAILED: u64 = 1;
+/// x3 of a response: there is no such helper.
+pub const UNKNOWN: u64 = 2;
+
+/// The registers of a request with the function id `function` (32 or 64 bits).
+pub fn request(function: u32, route: u64, command: u32, arguments: [u64; 4]) -> Regs {
+    let [a, b, c, d] = arguments;
+    ffa::regs(function, &[route, 0, command as u64, a, b, c, d])
+}
+
+/// Lets `partition` run a helper on behalf of `me`, by a 64-bit request, and returns its results.
+#[track_caller]
+pub fn ask_from(me: u16, partition: u16, command: u32, arguments: [u64; 4]) -> Check<[u64; 4]> {
+    let request = request(id::DIRECT_REQ_64, route(me, partition), command, arguments);
+    answer(me, partition, &call(ffa::conduit(), request))
+}
+
+/// Takes the results out of the completion of a 64-bit request.
+#[track_caller]
+pub fn answer(me: u16, partition: u16, answer: &Regs) -> Check<[u64; 4]> {
+    if answer[0] == id::ERROR as u64 {
+        equal(answer[2], 0u64)?;
+    }
+    equal(answer[0], id::DIRECT_RESP_64)?;
+    equal(answer[1], route(partition, me))?;
+    equal(answer[2], 0u64)?;
+    if answer[3] == FAILED {
+        let [line, got, want] = [answer[4], answer[5], answer[6]];
+        return Err(Failure::Partition {
+            at: Location::caller(),
+            id: partition,
+            line,
+            got,
+            want,
+        });
+    }
+    equal(answer[3], OK)?;
+    Ok([answer[4], answer[5], answer[6], answer[7]])
+}

@@ -1,0 +1,4 @@
+//! Benchmarks.
+
+/// Runs.
+pub fn run() {}

@@ -1,0 +1,182 @@
+//! The Normal-world test OS at NS-EL2: starts the other PEs, runs the tests in order and reports them, then powers off.
+//!
+//! Line protocol on UART0: `TESTS <n>`, for each test `TEST <name> ok`, `TEST <name> fail: <why>` or `TEST <name> skip: <why>`, at the end
+//! `DONE <passed> passed, <failed> failed`. Lines that start with `#` tell the story to a human.
+
+pub mod bench;
+pub mod fdt;
+pub mod interrupt;
+pub mod pe;
+pub mod psci;
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::ffa::NWD;
+use crate::message;
+use crate::println;
+use crate::rt::check::{Check, Failure};
+use crate::rt::page::{PAGE_SIZE, Shared};
+use crate::tests;
+
+/// Physical address of the word that selects what this image does.
+const MODE: u64 = 0x7000_0000;
+const MODE_BENCH: u64 = 1;
+const MODE_V1_0: u64 = 2;
+
+/// The buffer in which the Normal world writes to the SPMC.
+pub static TX: Shared<PAGE_SIZE> = Shared::new();
+/// The buffer in which the SPMC writes to the Normal world.
+pub static RX: Shared<PAGE_SIZE> = Shared::new();
+
+/// What a test may know about the machine.
+pub struct Nwd {
+    /// Number of PEs that run.
+    pub pes: usize,
+}
+
+/// Lets `partition` run a helper and returns its results.
+#[track_caller]
+pub fn ask(partition: u16, command: u32, arguments: [u64; 4]) -> Check<[u64; 4]> {
+    message::ask_from(NWD, partition, command, arguments)
+}
+
+/// A test: what it shows, and the function that shows it.
+pub struct Test {
+    /// Name in the line protocol.
+    pub name: &'static str,
+    /// One sentence for the reader of the console.
+    pub about: &'static str,
+    /// Number of PEs that it needs.
+    pub pes: usize,
+    /// Runs it.
+    pub run: fn(&Nwd) -> Check,
+}
+
+/// A [`Test`] from the function of that name.
+#[macro_export]
+macro_rules! test {
+    ($name:ident, $about:literal) => {
+        $crate::test!($name, $about, pes = 1)
+    };
+    ($name:ident, $about:literal, pes = $pes:literal) => {
+        $crate::nwd::Test {
+            name: stringify!($name),
+            about: $about,
+            pes: $pes,
+            run: $name,
+        }
+    };
+}
+
+static PASSED: AtomicUsize = AtomicUsize::new(0);
+static FAILED: AtomicUsize = AtomicUsize::new(0);
+static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+/// Position of the running test in the list, for a panic.
+static RUNNING: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// The life of the boot PE.
+pub fn main() -> ! {
+    crate::rt::stage1::enable_el2();
+    // SAFETY: the word lies in RAM that nothing else uses; whoever starts this image may have set it.
+    let mode = unsafe { (MODE as *const u64).read_volatile() };
+    match mode {
+        MODE_BENCH => bench::run(),
+        MODE_V1_0 => run(tests::V1_0),
+        _ => run(tests::ALL),
+    }
+    psci::system_off()
+}
+
+fn run(groups: &'static [&'static [Test]]) {
+    let all = || groups.iter().flat_map(|group| group.iter());
+    println!("# Normal-world test OS at NS-EL2");
+    println!("TESTS {}", all().count());
+    let nwd = Nwd {
+        pes: pe::start_all(),
+    };
+    println!("# {} PEs run", nwd.pes);
+    for (n, test) in all().enumerate() {
+        RUNNING.store(n, Ordering::Relaxed);
+        println!("# {}", test.about);
+        let outcome = if nwd.pes < test.pes {
+            Err(needs(test.pes))
+        } else {
+            (test.run)(&nwd)
+        };
+        report(test.name, outcome);
+    }
+    RUNNING.store(usize::MAX, Ordering::Relaxed);
+    finish();
+}
+
+fn needs(pes: usize) -> Failure {
+    Failure::Skip(match pes {
+        2 => "needs 2 PEs",
+        3 => "needs 3 PEs",
+        _ => "needs more PEs",
+    })
+}
+
+fn report(name: &str, outcome: Check) {
+    let counter = match &outcome {
+        Ok(()) => {
+            println!("TEST {name} ok");
+            &PASSED
+        }
+        Err(Failure::Skip(why)) => {
+            println!("TEST {name} skip: {why}");
+            &SKIPPED
+        }
+        Err(why) => {
+            println!("TEST {name} fail: {why}");
+            &FAILED
+        }
+    };
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+fn finish() {
+    println!("# {} skipped", SKIPPED.load(Ordering::Relaxed));
+    println!(
+        "DONE {} passed, {} failed",
+        PASSED.load(Ordering::Relaxed),
+        FAILED.load(Ordering::Relaxed)
+    );
+}
+
+/// After a panic: the running test fails, and the machine stops.
+pub fn give_up() -> ! {
+    let running = RUNNING.load(Ordering::Relaxed);
+    let mut all = tests::ALL.iter().flat_map(|group| group.iter());
+    if let Some(test) = all.nth(running) {
+        println!("TEST {} fail: the test OS panicked", test.name);
+    }
+    FAILED.fetch_add(1, Ordering::Relaxed);
+    finish();
+    psci::system_off()
+}
+
+/// The entry point of the Normal-world image.
+#[macro_export]
+macro_rules! normal_world {
+    () => {
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = ".text.entry")]
+        extern "C" fn _start() -> ! {
+            core::arch::naked_asm!(
+                "adrp x9, bss_start",
+                "add x9, x9, :lo12:bss_start",
+                "adrp x10, bss_end",
+                "add x10, x10, :lo12:bss_end",
+                "1: cmp x9, x10",
+                "b.hs 2f",
+                "stp xzr, xzr, [x9], #16",
+                "b 1b",
+                "2: mov x0, #0",
+                "b {enter}",
+                enter = sym $crate::nwd::pe::enter,
+            )
+        }
+    };
+}

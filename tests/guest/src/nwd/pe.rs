@@ -1,0 +1,162 @@
+//! The other PEs: started once, then each waits for a function to run.
+//!
+//! A test posts a job to a PE and collects the answer later, so that it can look at what happens meanwhile.
+
+use core::arch::naked_asm;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::rt::check::{Check, fail};
+use crate::rt::wait_until;
+
+use super::{fdt, psci};
+
+/// As many PEs as the test partitions have execution contexts.
+pub const MAX: usize = 8;
+const STACK: usize = 0x8000;
+/// A PE that does not exist never answers.
+const START_MS: u64 = 2000;
+const JOB_MS: u64 = 20_000;
+
+#[repr(C, align(16))]
+pub(super) struct Stacks(UnsafeCell<[[u8; STACK]; MAX]>);
+// SAFETY: each PE touches its own stack only.
+unsafe impl Sync for Stacks {}
+static STACKS: Stacks = Stacks(UnsafeCell::new([[0; STACK]; MAX]));
+
+/// What a PE can be asked to do.
+pub type Job = fn([u64; 4]) -> Check<[u64; 4]>;
+
+const OFFLINE: u32 = 0;
+const IDLE: u32 = 1;
+const POSTED: u32 = 2;
+const DONE: u32 = 3;
+
+struct Mailbox {
+    state: AtomicU32,
+    job: UnsafeCell<(Job, [u64; 4])>,
+    answer: UnsafeCell<Check<[u64; 4]>>,
+}
+
+// SAFETY: `state` says who may touch the cells: the boot PE in IDLE and DONE, the PE itself in POSTED.
+unsafe impl Sync for Mailbox {}
+
+fn nothing(arguments: [u64; 4]) -> Check<[u64; 4]> {
+    Ok(arguments)
+}
+
+static MAIL: [Mailbox; MAX] = [const {
+    Mailbox {
+        state: AtomicU32::new(OFFLINE),
+        job: UnsafeCell::new((nothing, [0; 4])),
+        answer: UnsafeCell::new(Ok([0; 4])),
+    }
+}; MAX];
+
+/// Entry of every PE: its index in x0, MMU off, no stack.
+///
+/// # Safety
+///
+/// Only for the first instructions of a PE.
+#[unsafe(naked)]
+pub unsafe extern "C" fn enter(index: u64) -> ! {
+    naked_asm!(
+        "mov x9, #{stack}",
+        "add x10, x0, #1",
+        "adrp x11, {stacks}",
+        "add x11, x11, :lo12:{stacks}",
+        "madd x9, x9, x10, x11",
+        "mov sp, x9",
+        "adrp x9, vectors_el2",
+        "add x9, x9, :lo12:vectors_el2",
+        "msr vbar_el2, x9",
+        "mov x9, #0x80000000", // HCR_EL2.RW
+        "msr hcr_el2, x9",
+        "mov x9, #0x33ff", // CPTR_EL2: RES1 bits, FP/SIMD not trapped
+        "msr cptr_el2, x9",
+        "msr daifset, #0xf",
+        "isb",
+        "mov x29, xzr",
+        "mov x30, xzr",
+        "b {main}",
+        stack = const STACK,
+        stacks = sym STACKS,
+        main = sym main,
+    )
+}
+
+extern "C" fn main(index: usize) -> ! {
+    if index == 0 {
+        super::main()
+    }
+    crate::rt::stage1::enable_el2();
+    let mail = &MAIL[index];
+    mail.state.store(IDLE, Ordering::Release);
+    loop {
+        if mail.state.load(Ordering::Acquire) == POSTED {
+            // SAFETY: in POSTED the cells belong to this PE.
+            unsafe {
+                let (job, arguments) = *mail.job.get();
+                *mail.answer.get() = job(arguments);
+            }
+            mail.state.store(DONE, Ordering::Release);
+        }
+        core::hint::spin_loop();
+    }
+}
+
+/// Starts all PEs that the device tree names and returns how many run. Their indices are 0 to that number, in order of affinity.
+pub fn start_all() -> usize {
+    let mut pes = 1;
+    fdt::for_each_cpu(|mpidr| {
+        let index = mpidr as usize;
+        if index == 0 || index >= MAX || index != pes {
+            return;
+        }
+        let started = psci::cpu_on(mpidr, enter as *const () as u64, mpidr);
+        if started
+            && wait_until(START_MS, || {
+                MAIL[index].state.load(Ordering::Acquire) == IDLE
+            })
+        {
+            pes += 1;
+        }
+    });
+    pes
+}
+
+/// Lets PE `index` run `job`.
+#[track_caller]
+pub fn start(index: usize, job: Job, arguments: [u64; 4]) -> Check {
+    let mail = &MAIL[index];
+    if mail.state.load(Ordering::Acquire) != IDLE {
+        return fail(index as u64);
+    }
+    // SAFETY: in IDLE the cells belong to the boot PE.
+    unsafe { *mail.job.get() = (job, arguments) };
+    mail.state.store(POSTED, Ordering::Release);
+    Ok(())
+}
+
+/// The answer of the job that PE `index` runs; waits for it.
+#[track_caller]
+pub fn finish(index: usize) -> Check<[u64; 4]> {
+    let mail = &MAIL[index];
+    if !wait_until(JOB_MS, || mail.state.load(Ordering::Acquire) == DONE) {
+        return fail(index as u64);
+    }
+    // SAFETY: in DONE the cells belong to the boot PE.
+    let answer = unsafe { *mail.answer.get() };
+    mail.state.store(IDLE, Ordering::Release);
+    answer
+}
+
+/// Runs `job` on PE `index`, 0 being this one.
+#[track_caller]
+pub fn run_on(index: usize, job: Job, arguments: [u64; 4]) -> Check<[u64; 4]> {
+    if index == 0 {
+        return job(arguments);
+    }
+    start(index, job, arguments)?;
+    finish(index)
+}

@@ -1,0 +1,26 @@
+//! The few PSCI calls of the test OS.
+
+use crate::rt::call::{Conduit, call};
+
+const CPU_ON: u64 = 0xc400_0003;
+const SYSTEM_OFF: u64 = 0x8400_0008;
+
+fn psci(function: u64, arguments: [u64; 3]) -> i64 {
+    let mut regs = [0; 18];
+    regs[0] = function;
+    regs[1..4].copy_from_slice(&arguments);
+    call(Conduit::Smc, regs)[0] as i64
+}
+
+/// Starts the PE `mpidr` at `entry` with `context` in x0; whether PSCI took the call. That is no promise that the PE exists.
+pub fn cpu_on(mpidr: u64, entry: u64, context: u64) -> bool {
+    psci(CPU_ON, [mpidr, entry, context]) == 0
+}
+
+/// Ends the machine.
+pub fn system_off() -> ! {
+    psci(SYSTEM_OFF, [0; 3]);
+    loop {
+        core::hint::spin_loop();
+    }
+}

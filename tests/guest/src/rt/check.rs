@@ -1,0 +1,101 @@
+//! How a test says what it found: a check that fails carries where, what and what else was expected.
+
+use core::fmt;
+use core::panic::Location;
+
+/// Why a test did not pass.
+#[derive(Clone, Copy, Debug)]
+pub enum Failure {
+    /// A check at this place failed.
+    Check {
+        /// Where the check stands.
+        at: &'static Location<'static>,
+        /// What was found.
+        got: u64,
+        /// What would have been right.
+        want: u64,
+    },
+    /// A check inside a partition failed, in the helper that the test called.
+    Partition {
+        /// The call of the helper.
+        at: &'static Location<'static>,
+        /// The partition.
+        id: u16,
+        /// Line of the check in the file of the helper.
+        line: u64,
+        /// What was found.
+        got: u64,
+        /// What would have been right.
+        want: u64,
+    },
+    /// This machine cannot run the test.
+    Skip(&'static str),
+}
+
+/// What a test or a part of it returns.
+pub type Check<T = ()> = Result<T, Failure>;
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Check { at, got, want } => {
+                write!(
+                    f,
+                    "{}:{}: got {got:#x}, want {want:#x}",
+                    at.file(),
+                    at.line()
+                )
+            }
+            Self::Partition {
+                at,
+                id,
+                line,
+                got,
+                want,
+            } => write!(
+                f,
+                "{}:{}: partition {id:#x} line {line}: got {got:#x}, want {want:#x}",
+                at.file(),
+                at.line()
+            ),
+            Self::Skip(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Fails unless both are the same.
+#[track_caller]
+pub fn equal(got: impl Into<u64>, want: impl Into<u64>) -> Check {
+    let (got, want) = (got.into(), want.into());
+    if got == want {
+        return Ok(());
+    }
+    Err(Failure::Check {
+        at: Location::caller(),
+        got,
+        want,
+    })
+}
+
+/// Fails unless `condition` holds; `got` is shown.
+#[track_caller]
+pub fn holds(condition: bool, got: impl Into<u64>) -> Check {
+    if condition {
+        return Ok(());
+    }
+    Err(Failure::Check {
+        at: Location::caller(),
+        got: got.into(),
+        want: 1,
+    })
+}
+
+/// Fails at the caller's line.
+#[track_caller]
+pub fn fail<T>(got: impl Into<u64>) -> Check<T> {
+    Err(Failure::Check {
+        at: Location::caller(),
+        got: got.into(),
+        want: 0,
+    })
+}

@@ -1,0 +1,60 @@
+//! What all guests need from the machine: calls, console, memory, exceptions. Nothing here knows a test.
+
+pub mod call;
+pub mod check;
+pub mod console;
+pub mod page;
+pub mod probe;
+pub mod stage1;
+pub mod vector;
+
+use core::arch::asm;
+use core::panic::PanicInfo;
+
+/// The exception level this image runs at: 1 in a partition, 2 in the Normal-world test OS.
+pub fn exception_level() -> u64 {
+    let level: u64;
+    // SAFETY: reads an identification register.
+    unsafe { asm!("mrs {}, CurrentEL", out(reg) level, options(nomem, nostack)) };
+    level >> 2
+}
+
+/// The virtual counter, which every exception level may read; same pace on all PEs.
+pub fn counter() -> u64 {
+    let count: u64;
+    // SAFETY: reads the counter; the barrier keeps it in program order.
+    unsafe { asm!("isb", "mrs {}, CNTVCT_EL0", out(reg) count, options(nostack)) };
+    count
+}
+
+/// Counter ticks in a millisecond.
+pub fn ticks_per_ms() -> u64 {
+    let frequency: u64;
+    // SAFETY: reads an identification register.
+    unsafe { asm!("mrs {}, CNTFRQ_EL0", out(reg) frequency, options(nomem, nostack)) };
+    frequency / 1000
+}
+
+/// Waits until `done` says so; false if that takes longer than `ms` milliseconds.
+pub fn wait_until(ms: u64, mut done: impl FnMut() -> bool) -> bool {
+    let end = counter() + ms * ticks_per_ms();
+    loop {
+        if done() {
+            return true;
+        }
+        if counter() > end {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo) -> ! {
+    crate::println!("guest panic: {info}");
+    if exception_level() == 2 {
+        crate::nwd::give_up()
+    } else {
+        crate::sp::give_up()
+    }
+}

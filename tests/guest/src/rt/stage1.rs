@@ -1,0 +1,172 @@
+//! Stage 1 of the guests (Arm ARM, VMSAv8-64, 4 KiB granule): virtual addresses are physical addresses.
+//!
+//! The Normal world uses four blocks of 1 GiB. A partition maps pages, because only its own stage 1 can say whether an address is Secure
+//! or Non-secure: the NS bit of a descriptor chooses between the two address spaces that stage 2 offers.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use super::page::PAGE_SIZE;
+
+#[repr(C, align(4096))]
+struct Table([AtomicU64; 512]);
+
+const TABLES: usize = 24;
+static POOL: [Table; TABLES] = [const { Table([const { AtomicU64::new(0) }; 512]) }; TABLES];
+/// Number of tables in use; the first one is the root.
+static USED: AtomicUsize = AtomicUsize::new(1);
+static LOCK: AtomicBool = AtomicBool::new(false);
+
+const VALID: u64 = 1;
+const TABLE_OR_PAGE: u64 = 2;
+const NORMAL: u64 = 1 << 2;
+const NON_SECURE: u64 = 1 << 5;
+const EL2_RES1: u64 = 1 << 6;
+const READ_ONLY: u64 = 1 << 7;
+const INNER_SHAREABLE: u64 = 3 << 8;
+const ACCESS: u64 = 1 << 10;
+const PRIVILEGED_NEVER: u64 = 1 << 53;
+const NEVER: u64 = 1 << 54;
+const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
+
+/// Index 0: Device-nGnRnE. Index 1: Normal, write-back.
+const MAIR: u64 = 0xff00;
+
+/// How a partition maps a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attributes {
+    /// Secure memory: code.
+    Code,
+    /// Secure memory, read and written.
+    Data,
+    /// Secure memory, read, written and executed: to find out what stage 2 has to say.
+    Anything,
+    /// Secure device.
+    Device,
+    /// Non-secure memory, read, written and executed as far as stage 2 allows.
+    NonSecure,
+}
+
+impl Attributes {
+    fn bits(self) -> u64 {
+        let common = VALID | TABLE_OR_PAGE | ACCESS | INNER_SHAREABLE;
+        match self {
+            Self::Code => common | NORMAL | READ_ONLY | NEVER,
+            Self::Data => common | NORMAL | NEVER | PRIVILEGED_NEVER,
+            Self::Anything => common | NORMAL | NEVER,
+            Self::Device => common | NEVER | PRIVILEGED_NEVER,
+            Self::NonSecure => common | NORMAL | NEVER | NON_SECURE,
+        }
+    }
+}
+
+/// Maps the page at `address`, or changes how it is mapped.
+pub fn map(address: u64, attributes: Attributes) {
+    set(address, address & ADDRESS | attributes.bits());
+}
+
+/// Maps `pages` pages from `address` on.
+pub fn map_range(address: u64, pages: usize, attributes: Attributes) {
+    for n in 0..pages {
+        map(address + (n * PAGE_SIZE) as u64, attributes);
+    }
+}
+
+/// Takes the page at `address` out of the map.
+pub fn unmap(address: u64) {
+    set(address, 0);
+}
+
+fn set(address: u64, descriptor: u64) {
+    assert!(address < 1 << 32);
+    while LOCK.swap(true, Ordering::Acquire) {
+        core::hint::spin_loop();
+    }
+    let middle = next(&POOL[0], (address >> 30) as usize);
+    let last = next(middle, (address >> 21) as usize & 511);
+    let entry = &last.0[(address >> 12) as usize & 511];
+    // Break before make.
+    entry.store(0, Ordering::SeqCst);
+    invalidate(address);
+    entry.store(descriptor, Ordering::SeqCst);
+    // SAFETY: makes the new entry visible to the table walk.
+    unsafe { asm!("dsb ishst", "isb", options(nostack)) };
+    LOCK.store(false, Ordering::Release);
+}
+
+/// The table that entry `index` of `table` leads to; a new one if there is none.
+fn next(table: &'static Table, index: usize) -> &'static Table {
+    let entry = &table.0[index];
+    let present = entry.load(Ordering::SeqCst);
+    if present == 0 {
+        let new = &POOL[USED.fetch_add(1, Ordering::SeqCst)];
+        entry.store(
+            new.0.as_ptr() as u64 | VALID | TABLE_OR_PAGE,
+            Ordering::SeqCst,
+        );
+        return new;
+    }
+    let base = POOL.as_ptr() as u64;
+    &POOL[((present & ADDRESS) - base) as usize / PAGE_SIZE]
+}
+
+fn invalidate(address: u64) {
+    // SAFETY: only drops cached translations of this image's own regime.
+    unsafe {
+        asm!("dsb ishst", "tlbi vaae1is, {}", "dsb ish", "isb", in(reg) address >> 12, options(nostack))
+    };
+}
+
+/// Turns stage 1 of a partition on, on this PE. What runs must have been mapped.
+pub fn enable_el1() {
+    // 32-bit space, tables cacheable and inner shareable, no TTBR1, 32-bit output.
+    let control: u64 = 32 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23;
+    // SAFETY: the tables map this image one to one, so execution goes on where it is.
+    unsafe {
+        asm!(
+            "msr mair_el1, {mair}",
+            "msr tcr_el1, {tcr}",
+            "msr ttbr0_el1, {root}",
+            "tlbi vmalle1",
+            "dsb ish",
+            "isb",
+            "msr sctlr_el1, {sctlr}",
+            "isb",
+            mair = in(reg) MAIR,
+            tcr = in(reg) control,
+            root = in(reg) POOL.as_ptr(),
+            // RES1 bits, MMU, data and instruction caches.
+            sctlr = in(reg) 0x30d0_0800u64 | 1 | 1 << 2 | 1 << 12,
+            options(nostack),
+        )
+    };
+}
+
+/// Maps the first 4 GiB for the Normal world, devices below 1 GiB, and turns stage 1 on, on this PE.
+pub fn enable_el2() {
+    for (n, entry) in POOL[0].0.iter().enumerate().take(4) {
+        let kind = if n == 0 { NEVER } else { NORMAL };
+        let block = (n as u64) << 30 | VALID | ACCESS | INNER_SHAREABLE | EL2_RES1 | kind;
+        entry.store(block, Ordering::SeqCst);
+    }
+    let control: u64 = 32 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23 | 1 << 31;
+    // SAFETY: as for EL1.
+    unsafe {
+        asm!(
+            "dsb ishst",
+            "msr mair_el2, {mair}",
+            "msr tcr_el2, {tcr}",
+            "msr ttbr0_el2, {root}",
+            "tlbi alle2",
+            "dsb ish",
+            "isb",
+            "msr sctlr_el2, {sctlr}",
+            "isb",
+            mair = in(reg) MAIR,
+            tcr = in(reg) control,
+            root = in(reg) POOL.as_ptr(),
+            sctlr = in(reg) 0x30c5_0830u64 | 1 | 1 << 2 | 1 << 12,
+            options(nostack),
+        )
+    };
+}

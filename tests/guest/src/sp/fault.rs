@@ -1,0 +1,39 @@
+//! Partitions that fail while they initialise, each in its own way: tiny position-independent images that stand in for the second test partition.
+
+/// The entry point of a partition that fails: one of `Abort`, `Error`, `Spin`, `Unknown`.
+#[macro_export]
+macro_rules! failing_partition {
+    // Reads memory that no partition has, with no exception vectors to take the abort.
+    (Abort) => {
+        $crate::failing_partition!("mov x0, #0", "msr vbar_el1, x0", "1: ldr x1, [x0]", "b 1b");
+    };
+    // Says that it cannot start: FFA_ERROR with NOT_SUPPORTED.
+    (Error) => {
+        $crate::failing_partition!(
+            "1: mov w0, #0x60", "movk w0, #0x8400, lsl #16",
+            "mov x1, #0", "mov w2, #-1",
+            "mov x3, #0", "mov x4, #0", "mov x5, #0", "mov x6, #0", "mov x7, #0",
+            "smc #0", "b 1b"
+        );
+    };
+    // Never finishes.
+    (Spin) => {
+        $crate::failing_partition!("1: b 1b");
+    };
+    // Repeats a call that nobody knows until it works.
+    (Unknown) => {
+        $crate::failing_partition!(
+            "1: mov w0, #0x95", "movk w0, #0x8400, lsl #16",
+            "mov x1, #0", "mov x2, #0", "mov x3, #0", "mov x4, #0", "mov x5, #0", "mov x6, #0", "mov x7, #0",
+            "smc #0", "b 1b"
+        );
+    };
+    ($($instruction:literal),+) => {
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = ".text.entry")]
+        extern "C" fn _start() -> ! {
+            core::arch::naked_asm!($($instruction),+)
+        }
+    };
+}

@@ -1,0 +1,354 @@
+//! The life of a test partition: it initialises, then runs helpers that direct requests ask for.
+//!
+//! Entry: EL1, MMU off, boot information where the manifest says, x4 = index of the PE (FF-A v1.1 section 5, and what Hafnium does). The
+//! MMU is needed: an SP reaches Non-secure memory only through a stage-1 descriptor with NS = 1.
+
+pub mod fault;
+pub mod memory;
+
+use core::arch::{asm, naked_asm};
+use core::cell::{Cell, UnsafeCell};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use crate::ffa::{self, error, id, route};
+use crate::message;
+use crate::println;
+use crate::rt::call::{Conduit, Regs, call};
+use crate::rt::check::{Check, Failure};
+use crate::rt::console::SECURE_UART;
+use crate::rt::page::{PAGE_SIZE, Shared};
+use crate::rt::stage1::{self, Attributes};
+use crate::tests;
+
+/// Which partition this image is.
+pub struct Identity {
+    /// Name on the console.
+    pub name: &'static str,
+    /// FF-A id.
+    pub id: u16,
+    /// FF-A version that it asks for.
+    pub version: u32,
+    /// How it calls.
+    pub conduit: Conduit,
+    /// Number of execution contexts.
+    pub contexts: usize,
+}
+
+/// What a helper knows about where it runs.
+pub struct Sp {
+    /// The partition.
+    pub identity: &'static Identity,
+    /// Index of the execution context.
+    pub vcpu: usize,
+    /// The request that is being processed.
+    pub request: Regs,
+    /// What to answer in place of the results, if the helper wants something else.
+    pub response: Cell<Option<Regs>>,
+}
+
+impl Sp {
+    /// Lets another partition run a helper.
+    #[track_caller]
+    pub fn ask(&self, partition: u16, command: u32, arguments: [u64; 4]) -> Check<[u64; 4]> {
+        message::ask_from(self.identity.id, partition, command, arguments)
+    }
+}
+
+/// Code inside a partition that a test needs: takes x4 to x7 of the request, and its results are x4 to x7 of the response.
+pub type Helper = fn(&Sp, [u64; 4]) -> Check<[u64; 4]>;
+
+/// A helper and the number by which requests name it.
+pub struct Command {
+    /// x3 of the request.
+    pub id: u32,
+    /// The helper.
+    pub run: Helper,
+}
+
+/// The number of a helper: FNV-1a over its path.
+pub const fn number(path: &str) -> u32 {
+    let mut hash = 0x811c_9dc5_u32;
+    let mut n = 0;
+    while n < path.len() {
+        hash = (hash ^ path.as_bytes()[n] as u32).wrapping_mul(0x0100_0193);
+        n += 1;
+    }
+    hash
+}
+
+/// The number by which a request names the helper function of this module.
+#[macro_export]
+macro_rules! command {
+    ($helper:ident) => {{
+        const _: $crate::sp::Helper = $helper;
+        const { $crate::sp::number(concat!(module_path!(), "::", stringify!($helper))) }
+    }};
+}
+
+/// A [`Command`] from the helper function of this module.
+#[macro_export]
+macro_rules! helper {
+    ($helper:ident) => {
+        $crate::sp::Command {
+            id: $crate::command!($helper),
+            run: $helper,
+        }
+    };
+}
+
+const MAX_CONTEXTS: usize = 8;
+const STACK: usize = 0x4000;
+
+#[repr(C, align(16))]
+struct Stacks(UnsafeCell<[[u8; STACK]; MAX_CONTEXTS]>);
+// SAFETY: each execution context touches its own stack only.
+unsafe impl Sync for Stacks {}
+static STACKS: Stacks = Stacks(UnsafeCell::new([[0; STACK]; MAX_CONTEXTS]));
+
+/// The buffer in which the partition writes to the SPMC.
+pub static TX: Shared<PAGE_SIZE> = Shared::new();
+/// The buffer in which the SPMC writes to the partition.
+pub static RX: Shared<PAGE_SIZE> = Shared::new();
+
+/// x0 to x7 at the first entry of the partition.
+pub static ENTRY: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
+/// x4 at the first entry of each execution context.
+pub static CONTEXT_ENTRY: [AtomicU64; MAX_CONTEXTS] =
+    [const { AtomicU64::new(u64::MAX) }; MAX_CONTEXTS];
+/// How often `FFA_RUN` gave each context cycles without a message.
+pub static RUNS: [AtomicU64; MAX_CONTEXTS] = [const { AtomicU64::new(0) }; MAX_CONTEXTS];
+
+unsafe extern "C" {
+    static image_start: u8;
+    static text_end: u8;
+    static image_end: u8;
+}
+
+/// Start of the memory of the partition; the image lies 0x4000 into it.
+pub fn memory_start() -> u64 {
+    (&raw const image_start) as u64 - 0x4000
+}
+
+/// First address behind the image: memory of the partition that nothing uses.
+pub fn free_memory() -> u64 {
+    (&raw const image_end) as u64
+}
+
+/// The entry point of a partition image, and who it is.
+#[macro_export]
+macro_rules! secure_partition {
+    ($identity:expr) => {
+        static IDENTITY: $crate::sp::Identity = $identity;
+
+        extern "C" fn main(entry: &[u64; 8]) -> ! {
+            $crate::sp::boot(&IDENTITY, entry)
+        }
+
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = ".text.entry")]
+        extern "C" fn _start() -> ! {
+            core::arch::naked_asm!(
+                "adrp x9, bss_start",
+                "add x9, x9, :lo12:bss_start",
+                "adrp x10, bss_end",
+                "add x10, x10, :lo12:bss_end",
+                "1: cmp x9, x10",
+                "b.hs 2f",
+                "stp xzr, xzr, [x9], #16",
+                "b 1b",
+                "2: adrp x8, {main}",
+                "add x8, x8, :lo12:{main}",
+                "b {enter}",
+                main = sym main,
+                enter = sym $crate::sp::enter,
+            )
+        }
+    };
+}
+
+/// First instructions of every execution context: a stack, exception vectors, FP/SIMD; then the function in x8 with a pointer to
+/// x0 to x7 as they were at entry.
+///
+/// # Safety
+///
+/// Only for the first instructions of an execution context.
+#[unsafe(naked)]
+pub unsafe extern "C" fn enter() -> ! {
+    naked_asm!(
+        "mrs x9, mpidr_el1", // the SPMC gives the index of the context in Aff0
+        "and x9, x9, #0xff",
+        "add x9, x9, #1",
+        "mov x10, #{stack}",
+        "adrp x11, {stacks}",
+        "add x11, x11, :lo12:{stacks}",
+        "madd x9, x9, x10, x11",
+        "mov sp, x9",
+        "adrp x9, vectors_el1",
+        "add x9, x9, :lo12:vectors_el1",
+        "msr vbar_el1, x9",
+        "mov x9, #0x300000", // CPACR_EL1.FPEN
+        "msr cpacr_el1, x9",
+        "isb",
+        "stp x6, x7, [sp, #-16]!",
+        "stp x4, x5, [sp, #-16]!",
+        "stp x2, x3, [sp, #-16]!",
+        "stp x0, x1, [sp, #-16]!",
+        "mov x0, sp",
+        "mov x29, xzr",
+        "mov x30, xzr",
+        "br x8",
+        stack = const STACK,
+        stacks = sym STACKS,
+    )
+}
+
+/// Entry of the other execution contexts, as registered with the SPMC.
+#[unsafe(naked)]
+extern "C" fn secondary() -> ! {
+    naked_asm!(
+        "adrp x8, {main}",
+        "add x8, x8, :lo12:{main}",
+        "b {enter}",
+        main = sym secondary_main,
+        enter = sym enter,
+    )
+}
+
+static SELF: AtomicPtr<Identity> = AtomicPtr::new(core::ptr::null_mut());
+
+fn vcpu_index() -> usize {
+    let mpidr: u64;
+    // SAFETY: reads an identification register.
+    unsafe { asm!("mrs {}, mpidr_el1", out(reg) mpidr, options(nomem, nostack)) };
+    (mpidr & 0xff) as usize
+}
+
+/// The first execution context: initialises the partition, then serves.
+pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
+    for (to, from) in ENTRY.iter().zip(entry) {
+        to.store(*from, Ordering::Relaxed);
+    }
+    SELF.store((&raw const *identity).cast_mut(), Ordering::Release);
+    ffa::set_conduit(identity.conduit);
+
+    let start = memory_start();
+    let text = (&raw const image_start) as u64;
+    let data = (&raw const text_end) as u64;
+    let pages = |from: u64, to: u64| ((to - from) as usize).div_ceil(PAGE_SIZE);
+    stage1::map_range(start, pages(start, text), Attributes::Data);
+    stage1::map_range(text, pages(text, data), Attributes::Code);
+    stage1::map_range(data, pages(data, free_memory()), Attributes::Data);
+    stage1::map(SECURE_UART as u64, Attributes::Device);
+    stage1::enable_el1();
+
+    tests::boot::record(identity);
+    must(
+        identity,
+        "FFA_VERSION",
+        ffa::call(id::VERSION, &[identity.version as u64])[0] >> 16 == 1,
+    );
+    let me = ffa::call(id::ID_GET, &[]);
+    must(
+        identity,
+        "FFA_ID_GET",
+        ffa::results(&me, [identity.id as u64, 0, 0, 0, 0, 0]).is_ok(),
+    );
+    let map = ffa::call(id::RXTX_MAP_64, &[TX.address(), RX.address(), 1]);
+    must(identity, "FFA_RXTX_MAP", ffa::done(&map).is_ok());
+    if identity.contexts > 1 {
+        let entry = secondary as *const () as u64;
+        let register = ffa::call(id::SECONDARY_EP_REGISTER, &[entry]);
+        must(
+            identity,
+            "FFA_SECONDARY_EP_REGISTER",
+            ffa::done(&register).is_ok(),
+        );
+    }
+    println!("# {}: initialised", identity.name);
+    serve(identity, entry)
+}
+
+fn must(identity: &Identity, what: &str, right: bool) {
+    if !right {
+        println!("# {}: {what} has the wrong answer", identity.name);
+    }
+}
+
+extern "C" fn secondary_main(entry: &[u64; 8]) -> ! {
+    stage1::enable_el1();
+    // SAFETY: the first context stored a reference to a static before it registered the entry point.
+    let identity = unsafe { &*SELF.load(Ordering::Acquire) };
+    serve(identity, entry)
+}
+
+/// Waits for messages and answers them, for ever.
+fn serve(identity: &'static Identity, entry: &[u64; 8]) -> ! {
+    let vcpu = vcpu_index();
+    CONTEXT_ENTRY[vcpu].store(entry[4], Ordering::Relaxed);
+    let mut next = ffa::call(id::MSG_WAIT, &[]);
+    loop {
+        next = match next[0] as u32 {
+            id::DIRECT_REQ_32 | id::DIRECT_REQ_64 => {
+                let sp = Sp {
+                    identity,
+                    vcpu,
+                    request: next,
+                    response: Cell::new(None),
+                };
+                let answer = process(&sp);
+                call(ffa::conduit(), sp.response.get().unwrap_or(answer))
+            }
+            id::RUN => {
+                RUNS[vcpu].fetch_add(1, Ordering::Relaxed);
+                ffa::call(id::MSG_WAIT, &[])
+            }
+            id::INTERRUPT => ffa::call(id::MSG_WAIT, &[]),
+            other => panic!(
+                "{}: unexpected {other:#x}, code {}",
+                identity.name, next[2] as i32
+            ),
+        };
+    }
+}
+
+/// Runs the helper that the request names; the registers of the response.
+fn process(sp: &Sp) -> Regs {
+    let request = &sp.request;
+    let command = request[3] as u32;
+    let mut helpers = tests::HELPERS.iter().flat_map(|group| group.iter());
+    let arguments = [request[4], request[5], request[6], request[7]];
+    let payload = match helpers.find(|helper| helper.id == command) {
+        None => [message::UNKNOWN, command as u64, 0, 0, 0],
+        Some(helper) => match (helper.run)(sp, arguments) {
+            Ok([a, b, c, d]) => [message::OK, a, b, c, d],
+            Err(why) => {
+                println!("# {} vcpu {}: {why}", sp.identity.name, sp.vcpu);
+                match why {
+                    Failure::Check { at, got, want } => {
+                        [message::FAILED, at.line() as u64, got, want, 0]
+                    }
+                    Failure::Partition {
+                        line, got, want, ..
+                    } => [message::FAILED, line, got, want, 0],
+                    Failure::Skip(_) => [message::FAILED, 0, 0, 0, 0],
+                }
+            }
+        },
+    };
+    let function = if request[0] as u32 == id::DIRECT_REQ_64 {
+        id::DIRECT_RESP_64
+    } else {
+        id::DIRECT_RESP_32
+    };
+    let [p3, p4, p5, p6, p7] = payload;
+    let back = route(request[1] as u16, (request[1] >> 16) as u16);
+    ffa::regs(function, &[back, 0, p3, p4, p5, p6, p7])
+}
+
+/// After a panic: whoever waits for this partition is told, each time it is asked again.
+pub fn give_up() -> ! {
+    loop {
+        ffa::call(id::ERROR, &[0, error::ABORTED as u32 as u64]);
+    }
+}
