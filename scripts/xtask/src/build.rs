@@ -13,13 +13,8 @@ use crate::workspace::{guests, root, target};
 /// The bare-metal target.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
 
-/// The images of the test partitions and of the Normal-world test OS.
-const GUESTS: &[&str] = &["sp1", "sp2", "nwd"];
-
 /// The SPMC's products.
 pub struct Spmc {
-    /// The executable with symbols.
-    pub elf: PathBuf,
     /// The raw image: BL32.
     pub bin: PathBuf,
     /// Its addresses.
@@ -33,9 +28,12 @@ pub fn build() -> Result<Spmc> {
         cargo("guest")
     })?;
     fs::create_dir_all(guests())?;
-    for name in GUESTS {
-        let executable = read(&artefact(name))?;
-        fs::write(guests().join(format!("{name}.bin")), executable.image)?;
+    for entry in fs::read_dir(root().join("tests/guest/src/bin"))? {
+        let source = entry?.path();
+        if let Some(name) = source.file_stem().and_then(|name| name.to_str()) {
+            let executable = read(&artefact(name))?;
+            fs::write(guests().join(format!("{name}.bin")), executable.image)?;
+        }
     }
 
     let elf = target().join("spmc.elf");
@@ -43,11 +41,7 @@ pub fn build() -> Result<Spmc> {
     fs::copy(artefact("spmc"), &elf)?;
     let executable = read(&elf)?;
     fs::write(&bin, &executable.image)?;
-    Ok(Spmc {
-        elf,
-        bin,
-        executable,
-    })
+    Ok(Spmc { bin, executable })
 }
 
 /// A `cargo` that works on this workspace and puts its products where ours are.

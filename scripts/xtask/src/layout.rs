@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
+use crate::qemu::Mode;
 use crate::workspace::{guests, root};
 
 /// A layout as its files describe it.
@@ -62,8 +63,8 @@ pub struct Scenario {
     pub requirements: Vec<String>,
     /// PE counts to boot with.
     pub smp: Vec<u32>,
-    /// Tests that the test OS runs: names that start with one of these words, separated by commas; empty means all.
-    pub tests: String,
+    /// What the test OS does.
+    pub mode: Option<Mode>,
     /// Bytes that remain of a partition's package.
     pub truncate: Vec<(String, usize)>,
     /// Texts that must appear on the console, each in a line of its own.
@@ -150,7 +151,7 @@ impl Scenario {
                         scenario.smp.push(u32::try_from(number(count)?)?);
                     }
                 }
-                "tests" => scenario.tests = text(&value)?,
+                "mode" => scenario.mode = Some(Mode(number(&value)?)),
                 "truncate" => {
                     for (name, size) in value.as_object().context("an object is wanted")? {
                         let size = usize::try_from(number(size)?)?;

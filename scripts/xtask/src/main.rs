@@ -4,7 +4,9 @@
 //! (`run` -> `image` -> `build` -> `setup`), and each of those is fast when there is nothing to do.
 
 mod apt;
+mod bench;
 mod build;
+mod conformance;
 mod elf;
 mod fip;
 mod image;
@@ -12,6 +14,7 @@ mod layout;
 mod process;
 mod qemu;
 mod setup;
+mod suite;
 mod tfa;
 mod workspace;
 
@@ -31,6 +34,10 @@ usage: cargo xtask <command>
                               build the flash image: TF-A, the SPMC and the partitions of a layout
   run [--smp N] [--gdb] [--log LEVEL] [--partitions LAYOUT] [--timeout SECONDS]
                               boot it on QEMU; succeeds when the test OS says that every test passed
+  test [--fast]               every check and test; --fast leaves out those on QEMU
+  bench                       count instructions per call; writes target/bench.json, fails when a limit is exceeded
+  conformance [--check]       write docs/conformance.md or check that it is up to date
+  ci                          what runs on every change: test
 
 LAYOUT is a folder below manifests/ or a path to a folder or to an sp_layout.json (default: `default`).
 LEVEL is error, warn, info, debug or trace.";
@@ -74,6 +81,24 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
             };
             arguments.finish()?;
             return qemu::run(&options, machine);
+        }
+        Some("test") => {
+            let fast = arguments.flag("--fast");
+            arguments.finish()?;
+            return suite::test(fast);
+        }
+        Some("ci") => {
+            arguments.finish()?;
+            return suite::test(false);
+        }
+        Some("bench") => {
+            arguments.finish()?;
+            return bench::bench();
+        }
+        Some("conformance") => {
+            let check = arguments.flag("--check");
+            arguments.finish()?;
+            conformance::conformance(check)?;
         }
         Some("help" | "--help" | "-h") => println!("{USAGE}"),
         Some(other) => bail!("there is no command `{other}`\n\n{USAGE}"),

@@ -1,7 +1,8 @@
 //! The board: QEMU's `virt` machine with S-EL2, its two UARTs read line by line.
 //!
-//! The Normal-world test OS speaks a line protocol on UART0: `TEST <name> ok`, `TEST <name> fail: <why>`,
-//! `TEST <name> skip: <why>` and at the end `DONE <passed> passed, <failed> failed`, before it powers off.
+//! The Normal-world test OS speaks a line protocol on UART0: first `TESTS <n>`, then for each of them
+//! `TEST <name> ok`, `TEST <name> fail: <why>` or `TEST <name> skip: <why>`, at the end
+//! `DONE <passed> passed, <failed> failed`, before it powers off.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -17,8 +18,8 @@ use crate::process::step;
 use crate::setup::QEMU;
 use crate::workspace::target;
 
-/// Where the test OS looks for its orders: a 64-bit word (0 tests, 1 benchmark), then the names of the tests to run.
-const ORDERS: u64 = 0x7000_0000;
+/// Where the test OS looks for the 64-bit word that says what to do.
+const MODE_ADDRESS: u64 = 0x7000_0000;
 
 /// How to boot.
 #[derive(Clone)]
@@ -30,20 +31,22 @@ pub struct Machine {
     /// Give up after so many seconds.
     pub timeout: u64,
     /// What the test OS does.
-    pub orders: Orders,
+    pub mode: Mode,
     /// More arguments for QEMU.
     pub arguments: Vec<String>,
     /// Show the consoles while they are written.
     pub live: bool,
 }
 
-/// What the test OS does.
-#[derive(Clone)]
-pub enum Orders {
-    /// Runs the tests whose names start with one of these words, separated by commas; empty means all.
-    Tests(String),
+/// What the test OS does: a word that it and its callers agree on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mode(pub u64);
+
+impl Mode {
+    /// Runs every test.
+    pub const TESTS: Self = Self(0);
     /// Runs the benchmark.
-    Bench,
+    pub const BENCH: Self = Self(1);
 }
 
 impl Default for Machine {
@@ -52,7 +55,7 @@ impl Default for Machine {
             smp: 4,
             gdb: false,
             timeout: 120,
-            orders: Orders::Tests(String::new()),
+            mode: Mode::TESTS,
             arguments: Vec::new(),
             live: true,
         }
@@ -85,6 +88,7 @@ pub enum Console {
 /// A line of the protocol.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
+    Count(usize),
     Test { name: String, verdict: Verdict },
     Done { passed: u32, failed: u32 },
 }
@@ -111,6 +115,9 @@ impl Report {
             let name = name.to_string();
             return Some(Self::Test { name, verdict });
         }
+        if let Some(count) = line.strip_prefix("TESTS ") {
+            return Some(Self::Count(count.parse().ok()?));
+        }
         let rest = line.strip_prefix("DONE ")?;
         let (passed, failed) = rest.split_once(", ")?;
         Some(Self::Done {
@@ -134,21 +141,31 @@ impl Boot {
     pub fn check(&self) -> Result<()> {
         let status = self.status.context("it did not end in time")?;
         ensure!(status.success(), "QEMU failed: {status}");
-        let reports = self.reports();
-        let done = reports.iter().find_map(|report| match report {
-            Report::Done { passed, failed } => Some((*passed, *failed)),
-            Report::Test { .. } => None,
-        });
+        let mut announced = None;
+        let mut seen = 0;
+        let mut ok = 0;
+        let mut done = None;
+        for report in self.reports() {
+            match report {
+                Report::Count(count) => announced = Some(count),
+                Report::Test { verdict, .. } => {
+                    seen += 1;
+                    ok += u32::from(verdict == Verdict::Ok);
+                }
+                Report::Done { passed, failed } => done = Some((passed, failed)),
+            }
+        }
+        let announced = announced.context("the test OS did not say how many tests it has")?;
         let (passed, failed) = done.context("the test OS did not say DONE")?;
         ensure!(failed == 0, "{failed} tests failed");
-        let seen = reports.iter().filter(
-            |report| matches!(report, Report::Test { verdict, .. } if *verdict == Verdict::Ok),
-        );
-        let seen = seen.count();
         ensure!(passed > 0, "no test ran");
         ensure!(
-            seen == passed as usize,
-            "the test OS counts {passed} passed tests, the console shows {seen}"
+            seen == announced,
+            "{announced} tests were announced, the console shows {seen}"
+        );
+        ensure!(
+            ok == passed,
+            "the test OS counts {passed} passed tests, the console shows {ok}"
         );
         Ok(())
     }
@@ -195,10 +212,8 @@ pub fn run(options: &ImageOptions, machine: Machine) -> Result<ExitCode> {
 impl Machine {
     /// Boots a flash image and waits for the end.
     pub fn boot(&self, flash: &Path) -> Result<Boot> {
-        let orders = flash.with_file_name(format!("orders-{}.bin", std::process::id()));
-        fs::write(&orders, self.orders.encode())?;
         let mut child = self
-            .command(flash, &orders)
+            .command(flash)
             .spawn()
             .with_context(|| format!("cannot start {QEMU}"))?;
 
@@ -235,11 +250,10 @@ impl Machine {
             let _ = reader.join();
         }
         log.extend(received.try_iter());
-        fs::remove_file(&orders)?;
         Ok(Boot { log, status })
     }
 
-    fn command(&self, flash: &Path, orders: &Path) -> Command {
+    fn command(&self, flash: &Path) -> Command {
         let mut command = Command::new(QEMU);
         command
             .args([
@@ -256,8 +270,8 @@ impl Machine {
             .arg(flash)
             .arg("-device")
             .arg(format!(
-                "loader,file={},addr={ORDERS:#x},force-raw=on",
-                orders.display()
+                "loader,addr={MODE_ADDRESS:#x},data={:#x},data-len=8",
+                self.mode.0
             ))
             .args(&self.arguments)
             .stdin(Stdio::null())
@@ -267,19 +281,6 @@ impl Machine {
             command.args(["-s", "-S"]);
         }
         command
-    }
-}
-
-impl Orders {
-    fn encode(&self) -> Vec<u8> {
-        let (word, tests) = match self {
-            Self::Tests(tests) => (0u64, tests.as_str()),
-            Self::Bench => (1, ""),
-        };
-        let mut bytes = word.to_le_bytes().to_vec();
-        bytes.extend_from_slice(tests.as_bytes());
-        bytes.push(0);
-        bytes
     }
 }
 
@@ -336,6 +337,7 @@ mod tests {
             failed: 1,
         };
         assert_eq!(parse("DONE 12 passed, 1 failed"), Some(done));
+        assert_eq!(parse("TESTS 13"), Some(Report::Count(13)));
     }
 
     #[test]
@@ -367,14 +369,29 @@ mod tests {
 
     #[test]
     fn only_a_whole_and_clean_run_counts() {
-        let good = ["TEST a ok", "TEST b skip: why", "DONE 1 passed, 0 failed"];
+        const DONE: &str = "DONE 1 passed, 0 failed";
+        let fails = |lines: &[&str]| boot(lines, Some(0)).check().is_err();
+        let good = ["TESTS 2", "TEST a ok", "TEST b skip: why", DONE];
         assert!(boot(&good, Some(0)).check().is_ok());
         assert!(boot(&good, Some(1)).check().is_err(), "QEMU failed");
         assert!(boot(&good, None).check().is_err(), "it hung");
-        assert!(boot(&good[..2], Some(0)).check().is_err(), "it died midway");
-        assert!(boot(&good[2..], Some(0)).check().is_err(), "a line is lost");
-        let failed = ["TEST a ok", "TEST b fail: why", "DONE 1 passed, 1 failed"];
-        assert!(boot(&failed, Some(0)).check().is_err());
-        assert!(boot(&["DONE 0 passed, 0 failed"], Some(0)).check().is_err());
+        assert!(fails(&good[..3]), "it died midway");
+        assert!(fails(&good[1..]), "the count is lost");
+        assert!(fails(&["TESTS 2", "TEST a ok", DONE]), "a test is lost");
+        assert!(
+            fails(&["TESTS 1", "TEST a skip: why", DONE]),
+            "another one is counted"
+        );
+        assert!(
+            fails(&["TESTS 0", "DONE 0 passed, 0 failed"]),
+            "nothing ran"
+        );
+        let failed = [
+            "TESTS 2",
+            "TEST a ok",
+            "TEST b fail: why",
+            "DONE 1 passed, 1 failed",
+        ];
+        assert!(fails(&failed));
     }
 }

@@ -1,0 +1,355 @@
+//! `cargo xtask bench`: executed instructions per call, split by the component that executes them.
+//!
+//! The test OS runs each call between two marks, a number of times, and says on the console which pair is which:
+//! `BENCH <n> <name> <iterations>` with marks 2n and 2n+1. The entry named `empty` is the loop alone: what it costs is
+//! taken off the others. A QEMU plugin counts (`tests/qemu/insn-count.c`); with `-icount` and one PE a run repeats exactly.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value, json};
+
+use crate::image::{Components, assemble};
+use crate::layout::Layout;
+use crate::process::{output, step};
+use crate::qemu::{Boot, Console, Machine, Mode};
+use crate::workspace::{root, target};
+
+/// The components and their addresses in the default layout.
+const REGIONS: [(&str, u64, u64); 5] = [
+    ("nwd", 0x6000_0000, 0x7000_0000),
+    ("el3", 0x0e00_0000, 0x0e10_0000),
+    ("spmc", 0x0e10_0000, 0x0e30_0000),
+    ("sp1", 0x0e30_0000, 0x0e40_0000),
+    ("sp2", 0x0e40_0000, 0x0e50_0000),
+];
+const NWD: usize = 0;
+const SPMC: usize = 2;
+
+/// What one thing costs the SPMC at most.
+const LIMITS: &[(&str, u64)] = &[
+    ("direct_nwd_sp", 1_000),
+    ("direct_sp_sp", 900),
+    ("boot", 400_000),
+    ("image_bytes", 128 * 1024),
+    ("memory_bytes", 768 * 1024),
+];
+
+/// Instructions of each region.
+type Counts = [u64; REGIONS.len()];
+
+/// A measured call: instructions per iteration.
+#[derive(Clone, Debug, PartialEq)]
+struct Row {
+    name: String,
+    counts: Counts,
+}
+
+/// What was measured.
+pub struct Report {
+    rows: Vec<Row>,
+    /// Instructions of the SPMC before the Normal world starts.
+    boot: u64,
+    /// Size of the raw image.
+    image_bytes: u64,
+    /// Size of the image with all memory that the SPMC uses.
+    memory_bytes: u64,
+}
+
+/// A limit and what was measured against it.
+pub struct Limit {
+    pub name: &'static str,
+    pub limit: u64,
+    /// `None` if it was not measured.
+    pub measured: Option<u64>,
+}
+
+/// Measures, prints the table and writes `target/bench.json`.
+pub fn bench() -> Result<ExitCode> {
+    let components = Components::build()?;
+    let report = measure(&components)?;
+    println!("{report}");
+    let path = target().join("bench.json");
+    fs::write(&path, format!("{:#}\n", report.json()))?;
+    println!("{}", path.display());
+    let exceeded = report
+        .limits()
+        .into_iter()
+        .any(|limit| limit.check().is_err());
+    Ok(if exceeded {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Boots the benchmark with the counting plugin.
+pub fn measure(components: &Components) -> Result<Report> {
+    let flash = assemble(components, &Layout::find("default")?, None)?;
+    let plugin = plugin()?;
+    let counts = target().join("bench-counts.txt");
+    let mut argument = format!("{},out={}", plugin.display(), counts.display());
+    for (_, start, end) in REGIONS {
+        argument += &format!(",region={start:x}:{end:x}");
+    }
+    let arguments = ["-icount", "shift=0,sleep=off", "-plugin", &argument];
+    let machine = Machine {
+        smp: 1,
+        mode: Mode::BENCH,
+        arguments: arguments.map(String::from).to_vec(),
+        live: false,
+        ..Machine::default()
+    };
+    let boot = step("measuring on QEMU, 1 PE", || machine.boot(&flash))?;
+    let log = boot.save("bench")?;
+    let read = || -> Result<Report> {
+        let status = boot.status.context("the benchmark did not end in time")?;
+        ensure!(status.success(), "QEMU failed: {status}");
+        let (boot_cost, rows) = evaluate(&announced(&boot), &fs::read_to_string(&counts)?)?;
+        Ok(Report {
+            rows,
+            boot: boot_cost,
+            image_bytes: components.spmc.executable.image.len() as u64,
+            memory_bytes: components.spmc.executable.end - components.spmc.executable.base,
+        })
+    };
+    read().with_context(|| format!("see {}", log.display()))
+}
+
+fn plugin() -> Result<PathBuf> {
+    let source = root().join("tests/qemu/insn-count.c");
+    let library = target().join("insn-count.so");
+    if newer(&source, &library) {
+        output(
+            Command::new("cc")
+                .args(["-O2", "-Wall", "-shared", "-fPIC", "-o"])
+                .arg(&library)
+                .arg(&source),
+        )?;
+    }
+    Ok(library)
+}
+
+fn newer(source: &Path, product: &Path) -> bool {
+    let time = |path| fs::metadata(path).and_then(|data| data.modified());
+    match (time(source), time(product)) {
+        (Ok(source), Ok(product)) => source > product,
+        _ => true,
+    }
+}
+
+/// The `BENCH` lines: number, name and iterations.
+fn announced(boot: &Boot) -> Vec<(u64, String, u64)> {
+    boot.log
+        .iter()
+        .filter(|line| line.console == Console::Uart0)
+        .filter_map(|line| {
+            let mut words = line.text.strip_prefix("BENCH ")?.split(' ');
+            let number = words.next()?.parse().ok()?;
+            let name = words.next()?.to_string();
+            let iterations = words.next()?.parse().ok()?;
+            Some((number, name, iterations))
+        })
+        .collect()
+}
+
+/// The SPMC's boot cost, and the cost per iteration of what was announced.
+fn evaluate(announced: &[(u64, String, u64)], marks: &str) -> Result<(u64, Vec<Row>)> {
+    let mut at: BTreeMap<u64, Counts> = BTreeMap::new();
+    let mut boot = None;
+    for line in marks.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [kind, number, counts @ ..] = words.as_slice() else {
+            continue;
+        };
+        let counts = counts.iter().map(|count| count.parse());
+        match *kind {
+            "mark" => {
+                let counts = counts.collect::<Result<Vec<u64>, _>>()?;
+                let counts = counts.try_into();
+                at.insert(
+                    number.parse()?,
+                    counts
+                        .ok()
+                        .context("a mark with another number of regions")?,
+                );
+            }
+            "first" if number.parse() == Ok(NWD) => {
+                let counts = counts.collect::<Result<Vec<u64>, _>>()?;
+                boot = counts.get(SPMC).copied();
+            }
+            _ => {}
+        }
+    }
+    let boot = boot.context("the Normal world never started")?;
+
+    let mut rows = Vec::new();
+    let mut empty = [0; REGIONS.len()];
+    ensure!(!announced.is_empty(), "the test OS announced no benchmark");
+    for (number, name, iterations) in announced {
+        let mark = |mark| {
+            at.get(&mark)
+                .with_context(|| format!("benchmark {name}: mark {mark} is missing"))
+        };
+        let (begin, end) = (mark(2 * number)?, mark(2 * number + 1)?);
+        ensure!(*iterations > 0, "benchmark {name} has no iterations");
+        let counts = std::array::from_fn(|i| (end[i] - begin[i]) / iterations);
+        if name == "empty" {
+            empty = counts;
+        } else {
+            rows.push(Row {
+                name: name.clone(),
+                counts,
+            });
+        }
+    }
+    for row in &mut rows {
+        for (count, empty) in row.counts.iter_mut().zip(empty) {
+            *count = count.saturating_sub(empty);
+        }
+    }
+    Ok((boot, rows))
+}
+
+impl Limit {
+    /// Whether it holds.
+    pub fn check(&self) -> Result<()> {
+        let measured = self
+            .measured
+            .with_context(|| format!("{} was not measured", self.name))?;
+        ensure!(
+            measured <= self.limit,
+            "{}: {measured}, but {} is the limit",
+            self.name,
+            self.limit
+        );
+        Ok(())
+    }
+}
+
+impl Report {
+    /// Every limit with its measured value.
+    pub fn limits(&self) -> Vec<Limit> {
+        let measured = |name: &str| match name {
+            "boot" => Some(self.boot),
+            "image_bytes" => Some(self.image_bytes),
+            "memory_bytes" => Some(self.memory_bytes),
+            call => {
+                let row = self.rows.iter().find(|row| row.name == call)?;
+                Some(row.counts[SPMC])
+            }
+        };
+        let limit = |&(name, limit): &(&'static str, u64)| Limit {
+            name,
+            limit,
+            measured: measured(name),
+        };
+        LIMITS.iter().map(limit).collect()
+    }
+
+    fn json(&self) -> Value {
+        let calls: Map<String, Value> = self
+            .rows
+            .iter()
+            .map(|row| {
+                let counts = REGIONS.iter().zip(row.counts);
+                let counts: Map<String, Value> = counts
+                    .map(|((region, ..), count)| (region.to_string(), count.into()))
+                    .collect();
+                (row.name.clone(), counts.into())
+            })
+            .collect();
+        let limits: Map<String, Value> = self
+            .limits()
+            .iter()
+            .map(|limit| {
+                let value = json!({ "limit": limit.limit, "measured": limit.measured });
+                (limit.name.to_string(), value)
+            })
+            .collect();
+        json!({
+            "instructions_per_call": calls,
+            "spmc_boot_instructions": self.boot,
+            "image_bytes": self.image_bytes,
+            "memory_bytes": self.memory_bytes,
+            "limits": limits,
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<36}", "instructions per call")?;
+        for (region, ..) in REGIONS {
+            write!(f, "{region:>10}")?;
+        }
+        writeln!(f)?;
+        for row in &self.rows {
+            write!(f, "{:<36}", row.name)?;
+            for count in row.counts {
+                write!(f, "{count:>10}")?;
+            }
+            writeln!(f)?;
+        }
+        writeln!(f, "\n{:<36}{:>10}{:>10}", "the SPMC's", "measured", "limit")?;
+        for limit in self.limits() {
+            let measured = limit
+                .measured
+                .map_or("none".into(), |value| value.to_string());
+            let verdict = if limit.check().is_ok() {
+                ""
+            } else {
+                "  EXCEEDED"
+            };
+            writeln!(
+                f,
+                "{:<36}{measured:>10}{:>10}{verdict}",
+                limit.name, limit.limit
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARKS: &str = "first 1 0 0 0 0 0\nfirst 2 0 9 0 0 0\nfirst 0 0 9 500 0 0\nmark 0 10 9 500 0 0\n\
+                         mark 1 30 9 500 0 0\nmark 2 40 9 500 0 0\nmark 3 140 209 8500 100 0\nend 150 300 9000 100 0\n";
+
+    #[test]
+    fn costs_are_per_iteration_and_without_the_loop() {
+        let announced = [(0, "empty".into(), 10), (1, "call".into(), 10)];
+        let (boot, rows) = evaluate(&announced, MARKS).unwrap();
+        assert_eq!(boot, 500);
+        let call = Row {
+            name: "call".into(),
+            counts: [8, 20, 800, 10, 0],
+        };
+        assert_eq!(rows, [call]);
+    }
+
+    #[test]
+    fn a_benchmark_without_its_marks_is_an_error() {
+        assert!(evaluate(&[(2, "lost".into(), 10)], MARKS).is_err());
+        assert!(evaluate(&[], MARKS).is_err());
+        assert!(evaluate(&[(0, "empty".into(), 10)], "").is_err());
+    }
+
+    #[test]
+    fn limits_hold_up_to_their_value() {
+        let limit = |measured| Limit {
+            name: "boot",
+            limit: 10,
+            measured,
+        };
+        assert!(limit(Some(10)).check().is_ok());
+        assert!(limit(Some(11)).check().is_err());
+        assert!(limit(None).check().is_err());
+    }
+}

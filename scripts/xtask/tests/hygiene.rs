@@ -1,0 +1,84 @@
+//! What the tree promises about itself: unsafe code stays where it belongs, and nothing unfinished is left behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Below these folders unsafe code is expected.
+const UNSAFE_BELOW: &[&str] = &["platform", "tests/guest"];
+
+/// Written in halves, so that this file does not find itself.
+const KEYWORD: &str = concat!("un", "safe");
+const MARKS: &[&str] = &[
+    concat!("to", "do!"),
+    concat!("un", "implemented!"),
+    concat!("FIX", "ME"),
+    concat!("TO", "DO"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The Rust sources of the project, with their paths from the root.
+fn sources() -> Vec<(String, String)> {
+    let mut sources = Vec::new();
+    for folder in ["spmc", "platform", "scripts", "tests"] {
+        collect(&root().join(folder), folder, &mut sources);
+    }
+    assert!(sources.len() > 20, "the sources were not found");
+    sources
+}
+
+fn collect(folder: &Path, name: &str, sources: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = format!("{name}/{}", path.file_name().unwrap().to_string_lossy());
+        if path.is_dir() {
+            collect(&path, &name, sources);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            sources.push((name, fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+/// Whether the keyword stands in the code of a line, as a word and not in a comment.
+fn is_unsafe(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    code.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .any(|word| word == KEYWORD)
+}
+
+#[test]
+fn the_keyword_is_found_in_code_only() {
+    assert!(is_unsafe(&format!("    {KEYWORD} {{ asm!() }}")));
+    assert!(is_unsafe(&format!("pub {KEYWORD} fn f() {{}}")));
+    assert!(is_unsafe(&format!("#[{KEYWORD}(no_mangle)]")));
+    assert!(!is_unsafe(&format!("// {KEYWORD} in words")));
+    assert!(!is_unsafe(&format!("#![forbid({KEYWORD}_code)]")));
+}
+
+#[test]
+fn no_unsafe_code_outside_platform_and_guests() {
+    for (name, text) in sources() {
+        if UNSAFE_BELOW
+            .iter()
+            .any(|folder| name.starts_with(&format!("{folder}/")))
+        {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            assert!(!is_unsafe(line), "{name}:{}: {line}", number + 1);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    for (name, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            for mark in MARKS {
+                assert!(!line.contains(mark), "{name}:{}: {line}", number + 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+/*
+ * A QEMU TCG plugin that counts executed instructions by address region.
+ *
+ * Guests mark points in time with `movz xzr, #n`, an instruction that does nothing and that no compiler emits. At each mark,
+ * when a region is entered for the first time, and at the end, the plugin writes a line with the counts so far:
+ *
+ *     mark <n> | first <region> | end   <count of region 0> <count of region 1> ...
+ *
+ * Arguments: out=FILE, and region=START:END (hexadecimal) once for each region, in order. What lies in none is not counted.
+ * The counts are those of all PEs together: run it with one.
+ *
+ * Debian packages no header for plugins, so what is used of the interface (version 4, QEMU 9.2 and later) is declared here.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef uint64_t qemu_plugin_id_t;
+typedef struct qemu_info_t qemu_info_t;
+struct qemu_plugin_tb;
+struct qemu_plugin_insn;
+typedef void (*translate_fn)(qemu_plugin_id_t, struct qemu_plugin_tb *);
+typedef void (*execute_fn)(unsigned int vcpu, void *data);
+typedef void (*exit_fn)(qemu_plugin_id_t, void *data);
+enum { CB_NO_REGS = 0 };
+
+void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, translate_fn);
+void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, execute_fn, int flags, void *data);
+void qemu_plugin_register_atexit_cb(qemu_plugin_id_t, exit_fn, void *data);
+size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
+struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t index);
+uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
+size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *, void *to, size_t size);
+
+#define EXPORT __attribute__((visibility("default")))
+EXPORT int qemu_plugin_version = 4;
+EXPORT int qemu_plugin_install(qemu_plugin_id_t, const qemu_info_t *, int, char **);
+
+#define MAX_REGIONS 16
+static struct region {
+	uint64_t start, end, count;
+} regions[MAX_REGIONS];
+static size_t region_count;
+static FILE *out;
+
+static void write_counts(void)
+{
+	for (size_t i = 0; i < region_count; i++)
+		fprintf(out, " %llu", (unsigned long long)regions[i].count);
+	fputc('\n', out);
+}
+
+static void on_instruction(unsigned int vcpu, void *data)
+{
+	struct region *region = data;
+
+	if (region->count == 0) {
+		fprintf(out, "first %d", (int)(region - regions));
+		write_counts();
+	}
+	region->count++;
+}
+
+static void on_mark(unsigned int vcpu, void *data)
+{
+	fprintf(out, "mark %d", (int)(uintptr_t)data);
+	write_counts();
+}
+
+static void on_exit_of_qemu(qemu_plugin_id_t id, void *data)
+{
+	fputs("end", out);
+	write_counts();
+	fclose(out);
+}
+
+static struct region *find(uint64_t address)
+{
+	for (size_t i = 0; i < region_count; i++)
+		if (address >= regions[i].start && address < regions[i].end)
+			return &regions[i];
+	return NULL;
+}
+
+static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
+{
+	size_t count = qemu_plugin_tb_n_insns(block);
+
+	for (size_t i = 0; i < count; i++) {
+		struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(block, i);
+		struct region *region = find(qemu_plugin_insn_vaddr(instruction));
+		uint32_t code = 0;
+
+		if (region == NULL)
+			continue;
+		qemu_plugin_insn_data(instruction, &code, sizeof(code));
+		if ((code & 0xffe0001f) == 0xd280001f)
+			qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_mark, CB_NO_REGS,
+							       (void *)(uintptr_t)((code >> 5) & 0xffff));
+		qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_instruction, CB_NO_REGS, region);
+	}
+}
+
+EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
+{
+	for (int i = 0; i < argc; i++) {
+		struct region *region = &regions[region_count];
+		unsigned long long start, end;
+
+		if (strncmp(argv[i], "out=", 4) == 0) {
+			out = fopen(argv[i] + 4, "w");
+		} else if (region_count < MAX_REGIONS && sscanf(argv[i], "region=%llx:%llx", &start, &end) == 2) {
+			region->start = start;
+			region->end = end;
+			region_count++;
+		} else {
+			fprintf(stderr, "insn-count: bad argument %s\n", argv[i]);
+			return -1;
+		}
+	}
+	if (out == NULL) {
+		fputs("insn-count: cannot write the counts\n", stderr);
+		return -1;
+	}
+	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
+	qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
+	return 0;
+}
