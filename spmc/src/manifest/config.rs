@@ -3,6 +3,7 @@
 use arrayvec::{ArrayString, ArrayVec};
 use bitflags::bitflags;
 
+use super::error::ManifestError;
 use crate::addr::{Pa, PageRange, World};
 use crate::ffa::Version;
 use crate::id::{PartitionId, Uuid};
@@ -26,6 +27,8 @@ pub struct SpmcManifest {
     pub load_address: Option<u64>,
     /// `hypervisor/vmN`, in the order of N.
     pub partitions: ArrayVec<PackageEntry, MAX_PARTITIONS>,
+    /// What is wrong with `vmN` nodes that are therefore not in `partitions`.
+    pub faults: ArrayVec<ManifestError, MAX_PARTITIONS>,
     /// MPIDR affinity of each PE under `cpus`.
     pub cpus: ArrayVec<u64, MAX_PES>,
     /// Secure memory that partitions may be given.
@@ -121,7 +124,7 @@ bitflags! {
 /// A child of `memory-regions`.
 #[derive(Clone, Debug)]
 pub struct MemoryRegion {
-    /// Node name or `description`.
+    /// Node name.
     pub name: Name,
     /// The pages; partitions see them at the same address.
     pub range: PageRange<Pa>,
@@ -138,7 +141,7 @@ pub struct MemoryRegion {
 /// A child of `device-regions`.
 #[derive(Clone, Debug)]
 pub struct DeviceRegion {
-    /// Node name or `description`.
+    /// Node name.
     pub name: Name,
     /// The registers.
     pub range: PageRange<Pa>,
@@ -188,6 +191,8 @@ pub struct BootInfo {
 pub struct PartitionConfig {
     /// 0x8000 + N of `vmN`.
     pub id: PartitionId,
+    /// `id`, which is only compared with those of other manifests.
+    pub requested_id: Option<PartitionId>,
     /// `debug_name` of `vmN`.
     pub name: Name,
     /// `load_address` and `mem_size` of `vmN`.

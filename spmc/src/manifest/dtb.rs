@@ -1,0 +1,394 @@
+//! A strict pull reader of flattened device trees (Devicetree Specification chapter 5).
+//!
+//! It walks the structure block once, in order, and hands out nodes and properties as it meets them. The bytes come from outside:
+//! every offset is checked, a truncated block is an error and never an end, and nothing here recurses or loops without consuming
+//! a token. It copies nothing; alignment of the input does not matter.
+
+use core::str;
+
+use arrayvec::{ArrayString, ArrayVec};
+
+use super::config::Name;
+use super::error::{Found, ManifestError, push_lossy};
+
+const MAGIC: u32 = 0xd00d_feed;
+/// The version that has the size of the structure block in its header, and what it is compatible with: all that dtc writes.
+const VERSION: u32 = 17;
+const LAST_COMPATIBLE_VERSION: u32 = 16;
+
+const BEGIN_NODE: u32 = 1;
+const END_NODE: u32 = 2;
+const PROP: u32 = 3;
+const NOP: u32 = 4;
+const END: u32 = 9;
+
+/// Where errors of the format itself are.
+const PLACE: &str = "device tree";
+
+/// Names of the nodes from the root downwards, without the root. Manifests are flat: what lies deeper than this keeps the path of
+/// its ancestor.
+#[derive(Clone, Copy, Default)]
+pub struct Path<'a> {
+    names: [&'a [u8]; 3],
+}
+
+impl<'a> Path<'a> {
+    /// The path of the root.
+    pub const ROOT: Self = Self { names: [&[]; 3] };
+
+    /// The name of the last node, empty for the root.
+    pub fn name(&self) -> &'a [u8] {
+        self.names
+            .iter()
+            .rev()
+            .find(|name| !name.is_empty())
+            .copied()
+            .unwrap_or(&[])
+    }
+
+    /// An error at `property` of the node, or at the node itself if `property` is empty.
+    #[cold]
+    pub fn error(&self, property: &str, expected: &'static str, found: Found) -> ManifestError {
+        let mut text = ArrayString::<68>::new();
+        for name in self.names.iter().filter(|name| !name.is_empty()) {
+            push_lossy(&mut text, b"/");
+            push_lossy(&mut text, name);
+        }
+        ManifestError::new(
+            if text.is_empty() { "/" } else { &text },
+            property,
+            expected,
+            found,
+        )
+    }
+
+    /// The error for a mandatory property (or child) that is not there.
+    #[cold]
+    pub fn missing(&self, property: &str, expected: &'static str) -> ManifestError {
+        self.error(property, expected, Found::Nothing)
+    }
+
+    fn child(&self, depth: usize, name: &'a [u8]) -> Self {
+        let mut path = *self;
+        if let Some(slot) = path.names.get_mut(depth) {
+            *slot = name;
+        }
+        path
+    }
+}
+
+/// A property, with typed access to its value.
+#[derive(Clone, Copy)]
+pub struct Property<'a> {
+    /// Its name, any bytes but NUL.
+    pub name: &'a [u8],
+    /// Its value as it stands in the tree.
+    pub value: &'a [u8],
+    /// The node that it belongs to.
+    pub node: Path<'a>,
+}
+
+impl<'a> Property<'a> {
+    /// An error at this property.
+    #[cold]
+    pub fn error(&self, expected: &'static str, found: Found) -> ManifestError {
+        let mut name = ArrayString::<32>::new();
+        push_lossy(&mut name, self.name);
+        self.node.error(&name, expected, found)
+    }
+
+    /// One cell.
+    pub fn u32(&self) -> Result<u32, ManifestError> {
+        match self.value.as_array() {
+            Some(cell) => Ok(u32::from_be_bytes(*cell)),
+            None => Err(self.error("one 32-bit cell", Found::Bytes(self.value.len()))),
+        }
+    }
+
+    /// One cell with a value of at most `max`; `expected` says so.
+    pub fn u32_up_to(&self, max: u32, expected: &'static str) -> Result<u32, ManifestError> {
+        let value = self.u32()?;
+        if value > max {
+            return Err(self.error(expected, Found::Number(value.into())));
+        }
+        Ok(value)
+    }
+
+    /// A 64-bit value in one cell or in two.
+    pub fn u64(&self) -> Result<u64, ManifestError> {
+        if let Some(cells) = self.value.as_array() {
+            return Ok(u64::from_be_bytes(*cells));
+        }
+        match self.value.as_array() {
+            Some(cell) => Ok(u32::from_be_bytes(*cell).into()),
+            None => Err(self.error("one or two 32-bit cells", Found::Bytes(self.value.len()))),
+        }
+    }
+
+    /// A list of groups of `N` cells, at least one group.
+    pub fn cells<const N: usize>(
+        &self,
+        expected: &'static str,
+    ) -> Result<impl ExactSizeIterator<Item = [u32; N]> + use<'a, N>, ManifestError> {
+        let (cells, rest) = self.value.as_chunks::<4>();
+        let (groups, odd) = cells.as_chunks::<N>();
+        if groups.is_empty() || !odd.is_empty() || !rest.is_empty() {
+            return Err(self.error(expected, Found::Bytes(self.value.len())));
+        }
+        Ok(groups.iter().map(|group| group.map(u32::from_be_bytes)))
+    }
+
+    /// A list of cells, at least one and at most as many as the list takes; `expected` says so.
+    pub fn list<const CAP: usize>(
+        &self,
+        expected: &'static str,
+    ) -> Result<ArrayVec<u32, CAP>, ManifestError> {
+        let cells = self.cells::<1>(expected)?;
+        if cells.len() > CAP {
+            return Err(self.error(expected, Found::Count(cells.len() as u64)));
+        }
+        Ok(cells.map(|[cell]| cell).collect())
+    }
+
+    /// Presence: a property without a value.
+    pub fn flag(&self) -> Result<bool, ManifestError> {
+        if !self.value.is_empty() {
+            return Err(self.error("no value", Found::Bytes(self.value.len())));
+        }
+        Ok(true)
+    }
+
+    /// One string.
+    pub fn str(&self) -> Result<&'a str, ManifestError> {
+        let text = match self.value.split_last() {
+            Some((0, text)) if !text.contains(&0) => str::from_utf8(text).ok(),
+            _ => None,
+        };
+        text.ok_or_else(|| self.error("a string", Found::Bytes(self.value.len())))
+    }
+
+    /// The beginning of one string, as a name for messages.
+    pub fn short_name(&self) -> Result<Name, ManifestError> {
+        let mut name = Name::new();
+        push_lossy(&mut name, self.str()?.as_bytes());
+        Ok(name)
+    }
+
+    /// Whether the list of strings holds `wanted`.
+    pub fn has_string(&self, wanted: &[u8]) -> bool {
+        self.value
+            .split(|byte| *byte == 0)
+            .any(|text| text == wanted)
+    }
+}
+
+/// What the reader met.
+pub enum Item<'a> {
+    /// A property of the current node.
+    Property(Property<'a>),
+    /// The beginning of a child, which is now the current node.
+    Node(Path<'a>),
+    /// The end of the current node; its parent is the current one again.
+    End,
+}
+
+/// The reader. It starts inside the root node.
+pub struct Reader<'a> {
+    rest: &'a [u8],
+    strings: &'a [u8],
+    path: Path<'a>,
+    /// Ancestors of the current node; 0 in the root.
+    depth: usize,
+    /// A child of the current node has ended: no more properties may come.
+    behind_child: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// Checks the header and enters the root node.
+    pub fn new(dtb: &'a [u8]) -> Result<Self, ManifestError> {
+        let header = |index: usize| -> Result<u32, ManifestError> {
+            let (words, _) = dtb.as_chunks::<4>();
+            let word = words.get(index).ok_or_else(|| {
+                ManifestError::new(PLACE, "header", "40 bytes", Found::Bytes(dtb.len()))
+            })?;
+            Ok(u32::from_be_bytes(*word))
+        };
+        let check = |name, index, good: fn(u32) -> bool, expected| {
+            let found = header(index)?;
+            if good(found) {
+                return Ok(found);
+            }
+            Err(ManifestError::new(
+                PLACE,
+                name,
+                expected,
+                Found::Number(found.into()),
+            ))
+        };
+        check("magic", 0, |magic| magic == MAGIC, "0xd00dfeed")?;
+        check("version", 5, |version| version >= VERSION, "17 or later")?;
+        check(
+            "last compatible version",
+            6,
+            |version| (LAST_COMPATIBLE_VERSION..=VERSION).contains(&version),
+            "16 or 17",
+        )?;
+        let total = header(1)? as usize;
+        let tree = dtb.get(..total).ok_or_else(|| {
+            ManifestError::new(
+                PLACE,
+                "total size",
+                "no more than was read",
+                Found::Count(total as u64),
+            )
+        })?;
+        let block = |name, offset, size| {
+            let (offset, size) = (header(offset)? as usize, header(size)? as usize);
+            tree.get(offset..)
+                .and_then(|from| from.get(..size))
+                .ok_or_else(|| {
+                    ManifestError::new(
+                        PLACE,
+                        name,
+                        "a block inside the tree",
+                        Found::Number(offset as u64),
+                    )
+                })
+        };
+        let mut reader = Self {
+            strings: block("strings block", 3, 8)?,
+            rest: block("structure block", 2, 9)?,
+            path: Path::ROOT,
+            depth: 0,
+            behind_child: false,
+        };
+        if reader.token()? != BEGIN_NODE || !reader.string()?.is_empty() {
+            return Err(reader.broken("the root node"));
+        }
+        Ok(reader)
+    }
+
+    /// The path of the current node.
+    pub fn path(&self) -> Path<'a> {
+        self.path
+    }
+
+    /// The next item of the current node. Not to be called again after the end of the root.
+    pub fn next(&mut self) -> Result<Item<'a>, ManifestError> {
+        match self.token()? {
+            PROP if !self.behind_child => Ok(Item::Property(self.property()?)),
+            BEGIN_NODE => {
+                let name = self.string()?;
+                if name.is_empty() {
+                    return Err(self.broken("a node with a name"));
+                }
+                self.path = self.path.child(self.depth, name);
+                self.depth = self.depth.saturating_add(1);
+                self.behind_child = false;
+                Ok(Item::Node(self.path))
+            }
+            END_NODE => {
+                self.behind_child = true;
+                match self.depth.checked_sub(1) {
+                    Some(depth) => {
+                        self.depth = depth;
+                        self.path = self.path.child(depth, &[]);
+                    }
+                    None if self.token()? == END => {}
+                    None => return Err(self.broken("the end of the tree")),
+                }
+                Ok(Item::End)
+            }
+            PROP => Err(self.broken("no property behind a child node")),
+            _ => Err(self.broken("a property, a node or the end of a node")),
+        }
+    }
+
+    /// The next property or the end of the current node (`None`), passing over its children.
+    pub fn next_property(&mut self) -> Result<Option<Property<'a>>, ManifestError> {
+        loop {
+            match self.next()? {
+                Item::Property(property) => return Ok(Some(property)),
+                Item::Node(_) => self.skip_node()?,
+                Item::End => return Ok(None),
+            }
+        }
+    }
+
+    /// Passes over the rest of the current node.
+    pub fn skip_node(&mut self) -> Result<(), ManifestError> {
+        let depth = self.depth;
+        loop {
+            if let Item::End = self.next()?
+                && self.depth < depth
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next token that is not a NOP.
+    fn token(&mut self) -> Result<u32, ManifestError> {
+        loop {
+            let token = self.word()?;
+            if token != NOP {
+                return Ok(token);
+            }
+        }
+    }
+
+    fn word(&mut self) -> Result<u32, ManifestError> {
+        let Some((word, rest)) = self.rest.split_first_chunk() else {
+            return Err(self.broken("more of the structure block"));
+        };
+        self.rest = rest;
+        Ok(u32::from_be_bytes(*word))
+    }
+
+    /// `size` bytes and the padding behind them.
+    fn bytes(&mut self, size: usize) -> Result<&'a [u8], ManifestError> {
+        let split = size
+            .checked_next_multiple_of(4)
+            .and_then(|padded| self.rest.split_at_checked(padded));
+        let Some((padded, rest)) = split else {
+            return Err(self.broken("more of the structure block"));
+        };
+        self.rest = rest;
+        Ok(padded.get(..size).unwrap_or(padded))
+    }
+
+    /// A string in the structure block and the padding behind it.
+    fn string(&mut self) -> Result<&'a [u8], ManifestError> {
+        let Some(length) = self.rest.iter().position(|byte| *byte == 0) else {
+            return Err(self.broken("a string that ends"));
+        };
+        let with_nul = self.bytes(length.saturating_add(1))?;
+        Ok(with_nul.get(..length).unwrap_or(with_nul))
+    }
+
+    fn property(&mut self) -> Result<Property<'a>, ManifestError> {
+        let size = self.word()? as usize;
+        let name_offset = self.word()? as usize;
+        let value = self.bytes(size)?;
+        let names = self.strings.get(name_offset..).unwrap_or(&[]);
+        let Some(length) = names.iter().position(|byte| *byte == 0) else {
+            return Err(self.broken("a property with a name"));
+        };
+        Ok(Property {
+            name: names.get(..length).unwrap_or(names),
+            value,
+            node: self.path,
+        })
+    }
+
+    /// An error of the format itself, after which the reader is of no use.
+    #[cold]
+    fn broken(&self, expected: &'static str) -> ManifestError {
+        ManifestError::new(
+            PLACE,
+            "structure block",
+            expected,
+            Found::Bytes(self.rest.len()),
+        )
+    }
+}

@@ -1,0 +1,103 @@
+//! Why a manifest or a package is refused, in one line: where, what was expected, what was found.
+//!
+//! Errors are built on the cold path only, so they may copy names; they never refer to the device tree, which is gone when they
+//! are printed.
+
+use core::fmt::{self, Write};
+
+use arrayvec::ArrayString;
+
+use crate::addr::{Pa, PageRange};
+use crate::id::PartitionId;
+
+/// A fault of a manifest or package. Prints as `/memory-regions/heap: base-address: expected a 4 KiB aligned address, found 0x1234`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ManifestError {
+    /// Node path and property; cut off where it is longer than that.
+    place: ArrayString<68>,
+    expected: &'static str,
+    found: Found,
+}
+
+/// What was found in place of the expected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// Nothing: the property or node is missing.
+    Nothing,
+    /// A value of that many bytes.
+    Bytes(usize),
+    /// An address or a word, printed in hexadecimal.
+    Number(u64),
+    /// A count, printed in decimal.
+    Count(u64),
+    /// A text, cut off where it is longer than that.
+    Text(ArrayString<16>),
+    /// A range of memory.
+    Range(PageRange<Pa>),
+    /// A range of memory, or a part of it, that a partition already has.
+    Taken(PageRange<Pa>, PartitionId),
+    /// A number that a partition already has.
+    Used(u64, PartitionId),
+}
+
+impl Found {
+    /// The beginning of a string property.
+    pub fn text(value: &[u8]) -> Self {
+        let mut text = ArrayString::new();
+        push_lossy(&mut text, value);
+        Self::Text(text)
+    }
+}
+
+impl ManifestError {
+    /// An error at a node path (`/device-regions/uart`) and property, or at another part of the input such as `package header`.
+    pub fn new(node: &str, property: &str, expected: &'static str, found: Found) -> Self {
+        let mut place = ArrayString::new();
+        // Both writes may be cut off: a name too long for the line is still found by its beginning.
+        push_lossy(&mut place, node.as_bytes());
+        if !property.is_empty() {
+            push_lossy(&mut place, b": ");
+            push_lossy(&mut place, property.as_bytes());
+        }
+        Self {
+            place,
+            expected,
+            found,
+        }
+    }
+}
+
+/// Appends as much printable ASCII of `bytes` as fits, up to the first NUL; other bytes become `?`.
+pub(super) fn push_lossy<const N: usize>(to: &mut ArrayString<N>, bytes: &[u8]) {
+    for &byte in bytes.iter().take_while(|byte| **byte != 0) {
+        let printable = byte == b' ' || byte.is_ascii_graphic();
+        if to
+            .try_push(if printable { byte as char } else { '?' })
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+impl fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: expected {}, found ", self.place, self.expected)?;
+        match self.found {
+            Found::Nothing => f.write_str("nothing"),
+            Found::Bytes(count) => write!(f, "{count} bytes"),
+            Found::Number(number) => write!(f, "{number:#x}"),
+            Found::Count(count) => write!(f, "{count}"),
+            Found::Text(text) => {
+                f.write_char('"')?;
+                f.write_str(&text)?;
+                f.write_char('"')
+            }
+            Found::Range(range) => write!(f, "{range}"),
+            Found::Taken(range, owner) => write!(f, "{range}, which {owner} has"),
+            Found::Used(number, owner) => write!(f, "{number:#x}, which {owner} has"),
+        }
+    }
+}
+
+impl core::error::Error for ManifestError {}

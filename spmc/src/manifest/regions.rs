@@ -1,0 +1,404 @@
+//! `memory-regions` and `device-regions` of a partition's manifest (FF-A v1.0 tables 3.2 and 3.3).
+//!
+//! Here a region is checked on its own and against what else the manifest says of it; whether the partition may have the memory is for
+//! [`super::validate`].
+
+use arrayvec::ArrayVec;
+
+use super::config::{DeviceInterrupt, DeviceRegion, MemoryRegion, Name, Permissions, Streams};
+use super::dtb::{Item, Path, Property, Reader};
+use super::error::{Found, ManifestError, push_lossy};
+use super::partition::{Ignored, require};
+use crate::addr::{Pa, PageRange, World};
+use crate::limits::{
+    MAX_DEVICE_INTERRUPTS, MAX_DEVICE_REGIONS, MAX_DEVICE_STREAMS, MAX_MEMORY_REGIONS,
+};
+
+/// Interrupts that no partition may own because the SPMC does: CNTHPS, its watchdog.
+const OWN_INTERRUPTS: [u32; 1] = [20];
+
+/// Interrupt ids from here on are special or message based and belong to no device of a manifest.
+const FIRST_SPECIAL_INTERRUPT: u32 = 1020;
+
+/// Bit 3 of `attributes`: the region is Non-secure.
+const ATTRIBUTE_NON_SECURE: u32 = 1 << 3;
+
+/// All bits of `attributes` that have a meaning.
+const ATTRIBUTE_MASK: u32 = 0xf;
+
+/// The regions of one manifest as they are read.
+pub(super) struct Regions {
+    package: PageRange<Pa>,
+    /// `memory-regions`, in order.
+    pub memory: ArrayVec<MemoryRegion, MAX_MEMORY_REGIONS>,
+    /// `device-regions`, in order.
+    pub devices: ArrayVec<DeviceRegion, MAX_DEVICE_REGIONS>,
+    /// Phandle of each memory region, 0 where it has none.
+    phandles: ArrayVec<u32, MAX_MEMORY_REGIONS>,
+}
+
+/// The properties of one region node while they are read.
+#[derive(Default)]
+struct Draft<'a> {
+    node: Path<'a>,
+    base: Option<u64>,
+    relative_offset: Option<u64>,
+    pages: Option<u32>,
+    attributes: Option<u32>,
+    phandle: u32,
+    smmu: Option<u32>,
+    stream_ids: Option<ArrayVec<u32, MAX_DEVICE_STREAMS>>,
+    stream_permissions: Option<ArrayVec<u32, MAX_DEVICE_STREAMS>>,
+    interrupts: ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>,
+    interrupt_targets: Option<Property<'a>>,
+    exclusive: bool,
+}
+
+impl Regions {
+    /// No regions yet; `package` is what relative offsets count from.
+    pub fn new(package: PageRange<Pa>) -> Self {
+        Self {
+            package,
+            memory: ArrayVec::new(),
+            devices: ArrayVec::new(),
+            phandles: ArrayVec::new(),
+        }
+    }
+
+    /// Reads `memory-regions` to its end.
+    pub fn parse_memory(
+        &mut self,
+        reader: &mut Reader,
+        ignored: &mut Ignored,
+    ) -> Result<(), ManifestError> {
+        let expected = "\"arm,ffa-manifest-memory-regions\"";
+        parse_children(
+            reader,
+            b"arm,ffa-manifest-memory-regions",
+            expected,
+            |draft| {
+                let node = draft.node;
+                self.phandles
+                    .try_push(draft.phandle)
+                    .map_err(|_| too_many(node))?;
+                let region = draft.memory(self.package, ignored)?;
+                self.memory.try_push(region).map_err(|_| too_many(node))
+            },
+        )
+    }
+
+    /// Reads `device-regions` to its end.
+    pub fn parse_devices(
+        &mut self,
+        reader: &mut Reader,
+        ignored: &mut Ignored,
+    ) -> Result<(), ManifestError> {
+        let expected = "\"arm,ffa-manifest-device-regions\"";
+        parse_children(
+            reader,
+            b"arm,ffa-manifest-device-regions",
+            expected,
+            |draft| {
+                let node = draft.node;
+                let region = draft.device(ignored)?;
+                for interrupt in &region.interrupts {
+                    let mut others = self.devices.iter().flat_map(|device| &device.interrupts);
+                    if others.any(|other| other.id == interrupt.id) {
+                        return Err(node.error(
+                            "interrupts",
+                            "each interrupt once",
+                            Found::Number(interrupt.id.into()),
+                        ));
+                    }
+                }
+                self.devices.try_push(region).map_err(|_| too_many(node))
+            },
+        )
+    }
+
+    /// Index of the memory region that `property` of `rx_tx-info` points to.
+    pub fn buffer(&self, property: &str, phandle: u32) -> Result<usize, ManifestError> {
+        self.phandles
+            .iter()
+            .position(|known| *known == phandle && phandle != 0)
+            .ok_or_else(|| {
+                ManifestError::new(
+                    "/rx_tx-info",
+                    property,
+                    "a phandle of a memory region",
+                    Found::Number(phandle.into()),
+                )
+            })
+    }
+}
+
+/// Reads a node that holds one child per region.
+fn parse_children<'a>(
+    reader: &mut Reader<'a>,
+    compatible: &[u8],
+    expected: &'static str,
+    mut add: impl FnMut(Draft<'a>) -> Result<(), ManifestError>,
+) -> Result<(), ManifestError> {
+    let node = reader.path();
+    let mut is_compatible = false;
+    loop {
+        match reader.next()? {
+            Item::Property(property) if property.name == b"compatible" => {
+                is_compatible = property.has_string(compatible);
+            }
+            Item::Property(_) => {}
+            Item::Node(node) => {
+                let mut draft = Draft {
+                    node,
+                    ..Draft::default()
+                };
+                while let Some(property) = reader.next_property()? {
+                    draft.set(property)?;
+                }
+                add(draft)?;
+            }
+            Item::End => break,
+        }
+    }
+    require(is_compatible, node, expected)
+}
+
+impl<'a> Draft<'a> {
+    fn set(&mut self, property: Property<'a>) -> Result<(), ManifestError> {
+        match property.name {
+            b"description" => {
+                property.str()?;
+            }
+            b"base-address" => self.base = Some(property.u64()?),
+            b"load-address-relative-offset" => self.relative_offset = Some(property.u64()?),
+            b"pages-count" => self.pages = Some(property.u32()?),
+            b"attributes" => self.attributes = Some(property.u32()?),
+            b"phandle" => self.phandle = property.u32()?,
+            b"smmu-id" => self.smmu = Some(property.u32()?),
+            b"stream-ids" => self.stream_ids = Some(property.list("1 to 4 stream ids")?),
+            b"stream-ids-access-permissions" => {
+                self.stream_permissions = Some(property.list("one value for each stream id")?);
+            }
+            b"interrupts" => self.interrupts = interrupts(&property)?,
+            b"interrupts-target" => self.interrupt_targets = Some(property),
+            b"exclusive-access" => self.exclusive = property.flag()?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn memory(
+        self,
+        package: PageRange<Pa>,
+        ignored: &mut Ignored,
+    ) -> Result<MemoryRegion, ManifestError> {
+        let (base_property, base) = match (self.base, self.relative_offset) {
+            (Some(base), None) => ("base-address", base),
+            (None, Some(offset)) => {
+                // Beyond the address space is beyond the package too: saturating keeps it there.
+                (
+                    "load-address-relative-offset",
+                    package.base().raw().saturating_add(offset),
+                )
+            }
+            (Some(_), Some(offset)) => {
+                let expected = "no base-address together with it";
+                return Err(self.node.error(
+                    "load-address-relative-offset",
+                    expected,
+                    Found::Number(offset),
+                ));
+            }
+            (None, None) => {
+                return Err(self
+                    .node
+                    .missing("base-address", "an address or load-address-relative-offset"));
+            }
+        };
+        let range = self.range(base_property, base)?;
+        let (permissions, world) = self.attributes(ignored)?;
+        let allowed = [
+            Permissions::READ,
+            Permissions::READ.union(Permissions::WRITE),
+            Permissions::READ.union(Permissions::EXECUTE),
+            Permissions::all(),
+        ];
+        if !allowed.contains(&permissions) {
+            return Err(self.bad_attributes("read, optionally write and execute"));
+        }
+        Ok(MemoryRegion {
+            range,
+            world,
+            permissions,
+            relative: self.relative_offset.is_some(),
+            streams: self.streams()?,
+            name: self.name(),
+        })
+    }
+
+    fn device(self, ignored: &mut Ignored) -> Result<DeviceRegion, ManifestError> {
+        let base = self
+            .base
+            .ok_or_else(|| self.node.missing("base-address", "an address"))?;
+        let range = self.range("base-address", base)?;
+        let (permissions, world) = self.attributes(ignored)?;
+        let allowed = [
+            Permissions::READ,
+            Permissions::READ.union(Permissions::WRITE),
+        ];
+        if !allowed.contains(&permissions) {
+            return Err(self.bad_attributes("read or read-write, never execute"));
+        }
+        if !self.interrupts.is_empty() {
+            ignored.note("interrupts");
+        }
+        Ok(DeviceRegion {
+            range,
+            world,
+            permissions,
+            exclusive: self.exclusive,
+            interrupts: self.targeted_interrupts()?,
+            streams: self.streams()?,
+            name: self.name(),
+        })
+    }
+
+    fn name(&self) -> Name {
+        let mut name = Name::new();
+        push_lossy(&mut name, self.node.name());
+        name
+    }
+
+    fn range(&self, base_property: &str, base: u64) -> Result<PageRange<Pa>, ManifestError> {
+        if !Pa::new(base).is_page_aligned() {
+            return Err(self.node.error(
+                base_property,
+                "a 4 KiB aligned address",
+                Found::Number(base),
+            ));
+        }
+        let pages = self
+            .pages
+            .ok_or_else(|| self.node.missing("pages-count", "a count of 4 KiB pages"))?;
+        if pages == 0 {
+            return Err(self
+                .node
+                .error("pages-count", "at least 1", Found::Count(0)));
+        }
+        PageRange::new(Pa::new(base), pages.into()).ok_or_else(|| {
+            self.node.error(
+                "pages-count",
+                "an end within the 48-bit address space",
+                Found::Count(pages.into()),
+            )
+        })
+    }
+
+    fn attributes(&self, ignored: &mut Ignored) -> Result<(Permissions, World), ManifestError> {
+        let bits = self
+            .attributes
+            .ok_or_else(|| self.node.missing("attributes", "one 32-bit cell"))?;
+        if bits & !ATTRIBUTE_MASK != 0 {
+            ignored.note("attributes above bit 3");
+        }
+        let world = if bits & ATTRIBUTE_NON_SECURE == 0 {
+            World::Secure
+        } else {
+            World::NonSecure
+        };
+        Ok((Permissions::from_bits_truncate(bits), world))
+    }
+
+    #[cold]
+    fn bad_attributes(&self, expected: &'static str) -> ManifestError {
+        self.node.error(
+            "attributes",
+            expected,
+            Found::Number(self.attributes.unwrap_or(0).into()),
+        )
+    }
+
+    fn streams(&self) -> Result<Option<Streams>, ManifestError> {
+        let node = self.node;
+        let Some(ids) = &self.stream_ids else {
+            return match self.stream_permissions {
+                Some(_) => Err(node.missing(
+                    "stream-ids",
+                    "them together with stream-ids-access-permissions",
+                )),
+                None => Ok(None),
+            };
+        };
+        let smmu = self
+            .smmu
+            .ok_or_else(|| node.missing("smmu-id", "it together with stream-ids"))?;
+        if let Some(permissions) = &self.stream_permissions
+            && permissions.len() != ids.len()
+        {
+            return Err(node.error(
+                "stream-ids-access-permissions",
+                "one value for each stream id",
+                Found::Count(permissions.len() as u64),
+            ));
+        }
+        Ok(Some(Streams {
+            smmu,
+            ids: ids.clone(),
+        }))
+    }
+
+    /// The interrupts with the PE that `interrupts-target` names for them.
+    fn targeted_interrupts(
+        &self,
+    ) -> Result<ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>, ManifestError> {
+        let mut interrupts = self.interrupts.clone();
+        let Some(targets) = self.interrupt_targets else {
+            return Ok(interrupts);
+        };
+        for [id, high, low] in targets.cells("triples of interrupt id and MPIDR in two cells")? {
+            let interrupt = interrupts
+                .iter_mut()
+                .find(|interrupt| interrupt.id == id)
+                .ok_or_else(|| {
+                    targets.error(
+                        "an interrupt of the interrupts property",
+                        Found::Number(id.into()),
+                    )
+                })?;
+            interrupt.target = Some(u64::from(high) << 32 | u64::from(low));
+        }
+        Ok(interrupts)
+    }
+}
+
+fn interrupts(
+    property: &Property,
+) -> Result<ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>, ManifestError> {
+    let mut interrupts = ArrayVec::new();
+    for [id, attributes] in property.cells("pairs of interrupt id and attributes")? {
+        if id >= FIRST_SPECIAL_INTERRUPT || OWN_INTERRUPTS.contains(&id) {
+            let expected = "an interrupt below 1020 that the SPMC does not use";
+            return Err(property.error(expected, Found::Number(id.into())));
+        }
+        if interrupts
+            .iter()
+            .any(|other: &DeviceInterrupt| other.id == id)
+        {
+            return Err(property.error("each interrupt once", Found::Number(id.into())));
+        }
+        let interrupt = DeviceInterrupt {
+            id,
+            attributes,
+            target: None,
+        };
+        interrupts
+            .try_push(interrupt)
+            .map_err(|_| property.error("at most 4 interrupts", Found::Count(5)))?;
+    }
+    Ok(interrupts)
+}
+
+#[cold]
+fn too_many(node: Path) -> ManifestError {
+    node.error("", "at most 8 regions", Found::Count(9))
+}

@@ -1,0 +1,402 @@
+//! Whether a partition may have what its manifest asks for: the checks that need the rest of the system (FF-A v1.0 sections 2.1, 3.1).
+//!
+//! Nothing is assigned here. A partition that fails is not started; the partitions before it are not touched.
+
+use arrayvec::ArrayString;
+
+use super::config::{
+    DeviceRegion, ExceptionLevel, MemoryRegion, PartitionConfig, Permissions, SpmcManifest, Streams,
+};
+use super::error::{Found, ManifestError, push_lossy};
+use crate::addr::{Pa, PageRange, World};
+use crate::limits::MAX_MAILBOX_PAGES;
+
+const NO_STREAMS: &str = "none: DMA cannot be isolated, SMMUs are not supported";
+
+/// Checks `config` against `earlier` accepted partitions, the SPMC manifest and `image`, all memory of the SPMC itself.
+///
+/// Errors: what [`supported`] refuses; memory outside the SPMC manifest's nodes of its security state, or that something else has (own
+/// regions, other packages and partitions, the SPMC); a device that is not one or that another partition owns; an id, boot
+/// order or interrupt that an earlier partition has; RX/TX buffers that do not fit together.
+pub fn partition<'a>(
+    config: &PartitionConfig,
+    earlier: impl Iterator<Item = &'a PartitionConfig>,
+    spmc: &SpmcManifest,
+    image: &PageRange<Pa>,
+) -> Result<(), ManifestError> {
+    supported(config)?;
+    check_package(config, spmc, image)?;
+    check_memory_regions(config, spmc, image)?;
+    check_device_regions(config, spmc, image)?;
+    check_auxiliary_id(config, spmc)?;
+    for other in earlier {
+        check_numbers(config, other)?;
+        check_regions(config, other)?;
+    }
+    Ok(())
+}
+
+/// Checks what concerns the manifest alone: it asks for nothing that this SPMC cannot isolate, and its RX/TX buffers fit together.
+///
+/// Errors: an S-EL0 partition; stream ids, as nothing here programs an SMMU; unfit buffers.
+pub fn supported(config: &PartitionConfig) -> Result<(), ManifestError> {
+    if config.exception_level == ExceptionLevel::SEl0 {
+        let expected = "2 (S-EL1): S-EL0 partitions are not supported";
+        return Err(ManifestError::new(
+            "/",
+            "exception-level",
+            expected,
+            Found::Count(1),
+        ));
+    }
+    for region in &config.memory_regions {
+        if let Some(streams) = &region.streams {
+            return Err(memory_error(
+                region,
+                "stream-ids",
+                NO_STREAMS,
+                first(streams),
+            ));
+        }
+    }
+    for region in &config.device_regions {
+        if let Some(streams) = &region.streams {
+            return Err(device_error(
+                region,
+                "stream-ids",
+                NO_STREAMS,
+                first(streams),
+            ));
+        }
+    }
+    check_buffers(config)
+}
+
+/// RX and TX are two Secure regions of equal size that the partition can use but not execute.
+fn check_buffers(config: &PartitionConfig) -> Result<(), ManifestError> {
+    let Some((rx, tx)) = config.rx_tx else {
+        return Ok(());
+    };
+    let refuse = |property, expected, found| {
+        Err(ManifestError::new("/rx_tx-info", property, expected, found))
+    };
+    let region = |index: usize| config.memory_regions.get(index);
+    let (Some(rx_region), Some(tx_region)) = (region(rx), region(tx)) else {
+        return Ok(());
+    };
+    if rx == tx {
+        return refuse(
+            "tx-buffer",
+            "another region than rx-buffer",
+            Found::Range(tx_region.range),
+        );
+    }
+    if rx_region.range.pages() != tx_region.range.pages() {
+        return refuse(
+            "tx-buffer",
+            "as many pages as rx-buffer",
+            Found::Count(tx_region.range.pages()),
+        );
+    }
+    if rx_region.range.pages() > MAX_MAILBOX_PAGES.into() {
+        return refuse(
+            "rx-buffer",
+            "at most 16 pages",
+            Found::Count(rx_region.range.pages()),
+        );
+    }
+    for (property, region) in [("rx-buffer", rx_region), ("tx-buffer", tx_region)] {
+        if region.world != World::Secure {
+            return refuse(property, "a Secure region", Found::Range(region.range));
+        }
+        if region.permissions.contains(Permissions::EXECUTE) {
+            return refuse(
+                property,
+                "a region without execute permission",
+                Found::Range(region.range),
+            );
+        }
+    }
+    if !tx_region.permissions.contains(Permissions::WRITE) {
+        return refuse(
+            "tx-buffer",
+            "a writable region",
+            Found::Range(tx_region.range),
+        );
+    }
+    Ok(())
+}
+
+/// The package lies in Secure memory and overlaps neither the SPMC nor another package.
+fn check_package(
+    config: &PartitionConfig,
+    spmc: &SpmcManifest,
+    image: &PageRange<Pa>,
+) -> Result<(), ManifestError> {
+    let package = &config.memory;
+    let refuse = |expected, found| {
+        Err(ManifestError::new(
+            "package",
+            "load_address",
+            expected,
+            found,
+        ))
+    };
+    if !inside(package, &spmc.memory) {
+        return refuse(
+            "a range inside a memory node of the SPMC manifest",
+            Found::Range(*package),
+        );
+    }
+    if package.overlaps(image) {
+        return refuse("a range outside the SPMC", Found::Range(*package));
+    }
+    for other in spmc.partitions.iter().filter(|other| other.id != config.id) {
+        if package.overlaps(&other.memory) {
+            return refuse(
+                "a range that no other package has",
+                Found::Taken(*package, other.id),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Memory regions lie in memory of their security state and overlap nothing.
+fn check_memory_regions(
+    config: &PartitionConfig,
+    spmc: &SpmcManifest,
+    image: &PageRange<Pa>,
+) -> Result<(), ManifestError> {
+    for (index, region) in config.memory_regions.iter().enumerate() {
+        let range = &region.range;
+        let refuse = |expected, found| Err(refuse_memory(region, expected, found));
+        if region.relative {
+            if !config.memory.contains(range) {
+                return refuse("a range inside the package", Found::Range(*range));
+            }
+        } else {
+            let nodes: &[_] = match region.world {
+                World::Secure => &spmc.memory,
+                World::NonSecure => &spmc.ns_memory,
+            };
+            if !inside(range, nodes) {
+                return refuse(
+                    "a range inside a memory node of its security state",
+                    Found::Range(*range),
+                );
+            }
+            if range.overlaps(image) {
+                return refuse("a range outside the SPMC", Found::Range(*range));
+            }
+            for package in &spmc.partitions {
+                if range.overlaps(&package.memory) {
+                    return refuse(
+                        "a range that no package has",
+                        Found::Taken(*range, package.id),
+                    );
+                }
+            }
+        }
+        if config
+            .memory_regions
+            .iter()
+            .take(index)
+            .any(|other| range.overlaps(&other.range))
+        {
+            return refuse("a range that no other region has", Found::Range(*range));
+        }
+    }
+    Ok(())
+}
+
+/// Device regions are devices, by the nodes of the SPMC manifest where it has them, and never memory.
+fn check_device_regions(
+    config: &PartitionConfig,
+    spmc: &SpmcManifest,
+    image: &PageRange<Pa>,
+) -> Result<(), ManifestError> {
+    for (index, region) in config.device_regions.iter().enumerate() {
+        let range = &region.range;
+        let refuse = |expected| {
+            Err(device_error(
+                region,
+                "base-address",
+                expected,
+                Found::Range(*range),
+            ))
+        };
+        let nodes: &[_] = match region.world {
+            World::Secure => &spmc.device_memory,
+            World::NonSecure => &spmc.ns_device_memory,
+        };
+        if !nodes.is_empty() && !inside(range, nodes) {
+            return refuse("a range inside a device memory node of its security state");
+        }
+        let memory = spmc.memory.iter().chain(&spmc.ns_memory);
+        if range.overlaps(image)
+            || memory
+                .chain([&config.memory])
+                .any(|memory| range.overlaps(memory))
+        {
+            return refuse("a range without memory");
+        }
+        if config
+            .device_regions
+            .iter()
+            .take(index)
+            .any(|other| range.overlaps(&other.range))
+        {
+            return refuse("a range that no other region has");
+        }
+    }
+    Ok(())
+}
+
+/// An auxiliary id is nobody's partition id.
+fn check_auxiliary_id(config: &PartitionConfig, spmc: &SpmcManifest) -> Result<(), ManifestError> {
+    let Some(id) = config.auxiliary_id else {
+        return Ok(());
+    };
+    let reserved = [0, 0xffff, spmc.spmc_id.0];
+    if reserved.contains(&id) || spmc.partitions.iter().any(|package| package.id.0 == id) {
+        let expected = "an id that no partition has";
+        return Err(ManifestError::new(
+            "/",
+            "auxiliary-id",
+            expected,
+            Found::Number(id.into()),
+        ));
+    }
+    Ok(())
+}
+
+/// Ids, boot orders and interrupts are unique in the system.
+fn check_numbers(config: &PartitionConfig, other: &PartitionConfig) -> Result<(), ManifestError> {
+    let root = |property, expected, number: u16| {
+        Err(ManifestError::new(
+            "/",
+            property,
+            expected,
+            Found::Used(number.into(), other.id),
+        ))
+    };
+    if let Some(id) = config.requested_id
+        && config.requested_id == other.requested_id
+    {
+        return root("id", "an id that no other manifest has", id.0);
+    }
+    if let Some(id) = config.auxiliary_id
+        && config.auxiliary_id == other.auxiliary_id
+    {
+        return root("auxiliary-id", "an id that no other manifest has", id);
+    }
+    if let Some(order) = config.boot_order
+        && config.boot_order == other.boot_order
+    {
+        return root("boot-order", "a number that no other partition has", order);
+    }
+    for region in &config.device_regions {
+        for interrupt in &region.interrupts {
+            let mut others = other
+                .device_regions
+                .iter()
+                .flat_map(|device| &device.interrupts);
+            if others.any(|taken| taken.id == interrupt.id) {
+                let found = Found::Used(interrupt.id.into(), other.id);
+                let expected = "an interrupt that no other partition has";
+                return Err(device_error(region, "interrupts", expected, found));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No memory region overlaps one of `other`, and no device that either wants for itself.
+fn check_regions(config: &PartitionConfig, other: &PartitionConfig) -> Result<(), ManifestError> {
+    for region in &config.memory_regions {
+        if other
+            .memory_regions
+            .iter()
+            .any(|taken| region.range.overlaps(&taken.range))
+        {
+            let found = Found::Taken(region.range, other.id);
+            return Err(refuse_memory(
+                region,
+                "a range that no other partition has",
+                found,
+            ));
+        }
+    }
+    for region in &config.device_regions {
+        let mut taken = other
+            .device_regions
+            .iter()
+            .filter(|taken| region.range.overlaps(&taken.range));
+        if taken.any(|taken| region.exclusive || taken.exclusive) {
+            let found = Found::Taken(region.range, other.id);
+            return Err(device_error(
+                region,
+                "base-address",
+                "a device that no other partition has",
+                found,
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn inside(range: &PageRange<Pa>, nodes: &[PageRange<Pa>]) -> bool {
+    nodes.iter().any(|node| node.contains(range))
+}
+
+#[cold]
+fn refuse_memory(region: &MemoryRegion, expected: &'static str, found: Found) -> ManifestError {
+    let property = if region.relative {
+        "load-address-relative-offset"
+    } else {
+        "base-address"
+    };
+    memory_error(region, property, expected, found)
+}
+
+#[cold]
+fn memory_error(
+    region: &MemoryRegion,
+    property: &str,
+    expected: &'static str,
+    found: Found,
+) -> ManifestError {
+    ManifestError::new(
+        &child("/memory-regions/", &region.name),
+        property,
+        expected,
+        found,
+    )
+}
+
+#[cold]
+fn device_error(
+    region: &DeviceRegion,
+    property: &str,
+    expected: &'static str,
+    found: Found,
+) -> ManifestError {
+    ManifestError::new(
+        &child("/device-regions/", &region.name),
+        property,
+        expected,
+        found,
+    )
+}
+
+fn child(parent: &str, name: &str) -> ArrayString<64> {
+    let mut path = ArrayString::new();
+    push_lossy(&mut path, parent.as_bytes());
+    push_lossy(&mut path, name.as_bytes());
+    path
+}
+
+fn first(streams: &Streams) -> Found {
+    Found::Number(streams.ids.first().copied().unwrap_or(0).into())
+}
