@@ -11,6 +11,7 @@ mod elf;
 mod fip;
 mod image;
 mod layout;
+mod manifest;
 mod process;
 mod qemu;
 mod setup;
@@ -36,6 +37,7 @@ usage: cargo xtask <command>
                               boot it on QEMU; succeeds when the test OS says that every test passed
   test [--fast]               every check and test; --fast leaves out those on QEMU
   bench                       count instructions per call; writes target/bench.json, fails when a limit is exceeded
+  manifest check FILE...      check manifests, as .dts or .dtb, the way the SPMC does
   conformance [--check]       write docs/conformance.md or check that it is up to date
   ci                          what runs on every change: test
 
@@ -94,6 +96,13 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
         Some("bench") => {
             arguments.finish()?;
             return bench::bench();
+        }
+        Some("manifest") => {
+            let verb = arguments.positional();
+            if verb.as_deref() != Some("check") || arguments.0.is_empty() {
+                bail!("`manifest check FILE...`\n\n{USAGE}");
+            }
+            return manifest::check(&arguments.0);
         }
         Some("conformance") => {
             let check = arguments.flag("--check");

@@ -83,6 +83,8 @@ pub enum Console {
     Uart0,
     /// UART1: the SPMC and its partitions.
     Uart1,
+    /// What QEMU itself says.
+    Qemu,
 }
 
 /// A line of the protocol.
@@ -186,6 +188,7 @@ impl std::fmt::Display for Line {
         let console = match self.console {
             Console::Uart0 => "uart0",
             Console::Uart1 => "uart1",
+            Console::Qemu => "qemu ",
         };
         write!(f, "{console} | {}", self.text)
     }
@@ -225,6 +228,7 @@ impl Machine {
         let end = Instant::now() + Duration::from_secs(self.timeout);
         let mut log = Vec::new();
         let mut in_time = true;
+        let mut done = false;
         loop {
             let line = if self.gdb {
                 received.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -233,7 +237,8 @@ impl Machine {
             };
             match line {
                 Ok(line) => {
-                    if self.live {
+                    done |= line.text.starts_with("DONE ");
+                    if self.live && !(done && is_power_off_noise(&line.text)) {
                         println!("{line}");
                     }
                     log.push(line);
@@ -284,6 +289,18 @@ impl Machine {
     }
 }
 
+/// TF-A prints this while QEMU acts on the power-off that it was asked for; only the log file keeps it.
+fn is_power_off_noise(line: &str) -> bool {
+    let noise = [
+        "INFO:    PSCI Power Domain Map",
+        "INFO:      Domain Node",
+        "INFO:      CPU Node",
+        "ERROR:   QEMU System Power off",
+        "PANIC at PC",
+    ];
+    noise.iter().any(|start| line.starts_with(start))
+}
+
 fn finish(mut child: Child, in_time: bool) -> Result<Option<ExitStatus>> {
     if in_time {
         return Ok(Some(child.wait()?));
@@ -306,6 +323,11 @@ fn read(
             let text = String::from_utf8_lossy(&bytes);
             let text = text.trim_end_matches(['\r', '\n']).to_string();
             bytes.clear();
+            let console = if text.starts_with(QEMU) {
+                Console::Qemu
+            } else {
+                console
+            };
             if lines.send(Line { console, text }).is_err() {
                 break;
             }
