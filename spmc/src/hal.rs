@@ -4,6 +4,7 @@
 //! engine holds no `unsafe`, so an implementation must uphold memory safety by itself (it is told physical addresses only
 //! of memory that belongs to partitions or to the Normal world, never of the SPMC's own image).
 
+use core::fmt;
 use core::sync::atomic::AtomicU64;
 
 use crate::addr::{Ipa, Pa, PageRange, World};
@@ -14,6 +15,10 @@ pub struct Table(pub [AtomicU64; 512]);
 
 impl Table {
     /// A table of invalid descriptors.
+    #[allow(
+        clippy::declare_interior_mutable_const,
+        reason = "initial value of static tables"
+    )]
     pub const EMPTY: Self = Self([const { AtomicU64::new(0) }; 512]);
 }
 
@@ -91,6 +96,31 @@ pub struct Fault {
     pub on_walk: bool,
     /// The instruction.
     pub pc: u64,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let access = match self.access {
+            Access::Read => "read",
+            Access::Write => "write",
+            Access::Execute => "execute",
+        };
+        write!(f, "{access} of {:#x} failed: ", self.va)?;
+        match self.kind {
+            FaultKind::Translation => f.write_str("stage 2 translation fault")?,
+            FaultKind::Permission => f.write_str("stage 2 permission fault")?,
+            FaultKind::AddressSize => f.write_str("stage 2 address size fault")?,
+            FaultKind::External => f.write_str("external abort")?,
+            FaultKind::Other(code) => write!(f, "fault status {code:#x}")?,
+        }
+        if self.on_walk {
+            f.write_str(" on a stage 1 table walk")?;
+        }
+        if let Some(ipa) = self.ipa {
+            write!(f, ", ipa {ipa}")?;
+        }
+        write!(f, ", pc {:#x}", self.pc)
+    }
 }
 
 /// Why a vCPU stopped running.

@@ -18,6 +18,8 @@
 )]
 
 pub mod addr;
+pub mod boot;
+pub mod dispatch;
 pub mod error;
 pub mod ffa;
 pub mod hal;
@@ -27,3 +29,6 @@ pub mod manifest;
 pub mod mem;
 pub mod mm;
 pub mod partition;
+pub mod spmc;
+
+pub use spmc::{Pe, Spmc};

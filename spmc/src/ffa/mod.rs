@@ -3,6 +3,9 @@
 //! Sub-modules hold one format each. Nothing here looks at state: these are pure encoders and decoders.
 
 pub mod function;
+pub mod memory;
+pub mod memory_descriptor;
+pub mod partition_info;
 pub mod version;
 
 pub use function::FunctionId;
@@ -44,6 +47,11 @@ impl SmcFrame {
             *to = from as u64;
         }
         frame
+    }
+
+    /// The function that w0 names.
+    pub fn function(&self) -> FunctionId {
+        FunctionId::from_reg(self.x[0])
     }
 
     /// The low half of register `n`; the upper half of a 32-bit argument is ignored (SMCCC).

@@ -21,7 +21,12 @@ pub struct Buffers {
 /// One endpoint's mailbox.
 #[derive(Debug)]
 pub struct Mailbox {
-    buffers: Option<Buffers>,
+    /// `None` is written as zeros, unlike `Option<Buffers>`: the endpoint table takes no room in the image.
+    mapped: bool,
+    tx: u64,
+    rx: u64,
+    pages: u64,
+    secure: bool,
     rx_full: bool,
 }
 
@@ -35,36 +40,58 @@ impl Mailbox {
     /// No buffers.
     pub const fn new() -> Self {
         Self {
-            buffers: None,
+            mapped: false,
+            tx: 0,
+            rx: 0,
+            pages: 0,
+            secure: false,
             rx_full: false,
         }
     }
 
     /// The registered pair.
-    pub fn buffers(&self) -> Option<&Buffers> {
-        self.buffers.as_ref()
+    pub fn buffers(&self) -> Option<Buffers> {
+        if !self.mapped {
+            return None;
+        }
+        Some(Buffers {
+            tx: PageRange::new(Pa::new(self.tx), self.pages)?,
+            rx: PageRange::new(Pa::new(self.rx), self.pages)?,
+            world: if self.secure {
+                World::Secure
+            } else {
+                World::NonSecure
+            },
+        })
     }
 
-    /// Registers a pair; RX starts empty. `DENIED` if there is one already.
+    /// Registers a pair of equal sizes; RX starts empty. `DENIED` if there is one already.
     pub fn map(&mut self, buffers: Buffers) -> Result<()> {
-        if self.buffers.is_some() {
+        if self.mapped {
             return Err(FfaError::Denied);
         }
-        self.buffers = Some(buffers);
-        self.rx_full = false;
+        *self = Self {
+            mapped: true,
+            tx: buffers.tx.base().raw(),
+            rx: buffers.rx.base().raw(),
+            pages: buffers.tx.pages().min(buffers.rx.pages()),
+            secure: buffers.world == World::Secure,
+            rx_full: false,
+        };
         Ok(())
     }
 
     /// Gives the pair back. `INVALID_PARAMETERS` if there is none.
     pub fn unmap(&mut self) -> Result<Buffers> {
-        self.rx_full = false;
-        self.buffers.take().ok_or(FfaError::InvalidParameters)
+        let buffers = self.buffers().ok_or(FfaError::InvalidParameters)?;
+        *self = Self::new();
+        Ok(buffers)
     }
 
     /// Copies the first bytes of TX into `to`. `INVALID_PARAMETERS` without a pair or if TX is shorter, `ABORTED` if
     /// the memory system refuses the access.
     pub fn read_tx<H: Hal>(&self, hal: &H, to: &mut [u8]) -> Result<()> {
-        let buffers = self.buffers.as_ref().ok_or(FfaError::InvalidParameters)?;
+        let buffers = self.buffers().ok_or(FfaError::InvalidParameters)?;
         if to.len() as u64 > buffers.tx.size() {
             return Err(FfaError::InvalidParameters);
         }
@@ -74,7 +101,7 @@ impl Mailbox {
 
     /// Whether `bytes` can be put into RX now: `BUSY` if RX is full or there is none, `NO_MEMORY` if it is too short.
     pub fn check_rx(&self, bytes: usize) -> Result<()> {
-        let buffers = self.buffers.as_ref().ok_or(FfaError::Busy)?;
+        let buffers = self.buffers().ok_or(FfaError::Busy)?;
         if self.rx_full {
             return Err(FfaError::Busy);
         }
@@ -88,7 +115,7 @@ impl Mailbox {
     /// refuses the access; RX stays empty then.
     pub fn fill_rx<H: Hal>(&mut self, hal: &H, from: &[u8]) -> Result<()> {
         self.check_rx(from.len())?;
-        let buffers = self.buffers.as_ref().ok_or(FfaError::Busy)?;
+        let buffers = self.buffers().ok_or(FfaError::Busy)?;
         hal.write(buffers.world, buffers.rx.base(), from)
             .map_err(|_| FfaError::Aborted)?;
         self.rx_full = true;
@@ -102,5 +129,43 @@ impl Mailbox {
         }
         self.rx_full = false;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffers() -> Buffers {
+        let page = |base| PageRange::new(Pa::new(base), 1).unwrap();
+        Buffers {
+            tx: page(0x1000),
+            rx: page(0x2000),
+            world: World::NonSecure,
+        }
+    }
+
+    // req: RXTX-21, RXTX-26, RXTX-27
+    #[test]
+    fn one_pair_at_a_time() {
+        let mut mailbox = Mailbox::new();
+        assert_eq!(mailbox.unmap(), Err(FfaError::InvalidParameters));
+        mailbox.map(buffers()).unwrap();
+        assert_eq!(mailbox.buffers(), Some(buffers()));
+        assert_eq!(mailbox.map(buffers()), Err(FfaError::Denied));
+        assert_eq!(mailbox.unmap(), Ok(buffers()));
+        mailbox.map(buffers()).unwrap();
+    }
+
+    // req: RXTX-15, RXTX-30, PINFO-11
+    #[test]
+    fn rx_needs_a_pair_that_is_empty_and_long_enough() {
+        let mut mailbox = Mailbox::new();
+        assert_eq!(mailbox.check_rx(8), Err(FfaError::Busy));
+        assert_eq!(mailbox.release_rx(), Err(FfaError::Denied));
+        mailbox.map(buffers()).unwrap();
+        assert_eq!(mailbox.check_rx(4097), Err(FfaError::NoMemory));
+        assert_eq!(mailbox.check_rx(4096), Ok(()));
+        assert_eq!(mailbox.release_rx(), Err(FfaError::Denied));
     }
 }

@@ -1,0 +1,157 @@
+//! Loading one partition: stage 2, boot information, and the RX/TX pair that its manifest may ask for.
+
+use crate::addr::{PAGE_SIZE, Pa, World};
+use crate::error::{FfaError, Result as FfaResult};
+use crate::hal::Hal;
+use crate::manifest::boot_info;
+use crate::manifest::config::{MemoryRegion, PartitionConfig, Permissions};
+use crate::manifest::package::Package;
+use crate::mm::{AddressSpace, Attributes, Change, Leaf, State};
+use crate::partition::{Frozen, Partition};
+use crate::spmc::Spmc;
+
+use super::PackageError;
+
+/// An S-EL1 partition manages its own stage 1, so stage 2 leaves its image everything (and nothing else ever gets write and
+/// execute together).
+const IMAGE: Leaf = Leaf::new(
+    Attributes::normal(Permissions::all()),
+    State::OwnerExclusive,
+);
+
+impl<H: Hal> Spmc<H> {
+    /// Builds the partition's stage 2 and its boot information; returns the register and the address that announce it.
+    pub(super) fn load(
+        &self,
+        partition: &Partition<H::Context>,
+        frozen: &Frozen,
+    ) -> Result<Option<(u8, u64)>, PackageError> {
+        let config = &frozen.config;
+        self.map_regions(&mut partition.endpoint.memory.lock(), config)
+            .map_err(|_| PackageError::OutOfTables)?;
+        let boot_info = self.write_boot_info(config)?;
+        self.register_buffers(partition, config)
+            .map_err(|_| PackageError::OutOfTables)?;
+        Ok(boot_info)
+    }
+
+    /// The package's memory, then the regions of the manifest; validation has shown that they do not overlap.
+    fn map_regions(&self, space: &mut AddressSpace, config: &PartitionConfig) -> FfaResult<()> {
+        let image = config.memory.identity();
+        space.map(
+            &self.hal,
+            image,
+            World::Secure,
+            IMAGE.attributes(),
+            State::OwnerExclusive,
+        )?;
+        for region in &config.memory_regions {
+            self.map_memory_region(space, region)?;
+        }
+        for device in &config.device_regions {
+            let attributes = Attributes::device(device.permissions);
+            space.map(
+                &self.hal,
+                device.range.identity(),
+                device.world,
+                attributes,
+                State::Fixed,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn map_memory_region(&self, space: &mut AddressSpace, region: &MemoryRegion) -> FfaResult<()> {
+        let range = region.range.identity();
+        let attributes = Attributes::normal(region.permissions);
+        match region.world {
+            // Part of the image, for which the manifest narrows the permissions.
+            World::Secure if region.relative => {
+                let to = Leaf::new(attributes, State::OwnerExclusive);
+                let change = Change { from: IMAGE, to };
+                space
+                    .change(&self.hal, World::Secure, [range].into_iter(), change)
+                    .map_err(|_| FfaError::NoMemory)
+            }
+            World::Secure => space.map(
+                &self.hal,
+                range,
+                World::Secure,
+                attributes,
+                State::OwnerExclusive,
+            ),
+            // The Normal world owns it and keeps its access; neither may hand it on.
+            World::NonSecure => {
+                self.normal_world.memory.lock().fix(&self.hal, range)?;
+                space.map(&self.hal, range, World::NonSecure, attributes, State::Fixed)
+            }
+        }
+    }
+
+    /// Writes the boot information that the manifest asks for, over the package header which nobody needs any more, and makes the
+    /// package visible to a partition that starts without caches. A manifest that lies directly behind the header moves up.
+    fn write_boot_info(&self, config: &PartitionConfig) -> Result<Option<(u8, u64)>, PackageError> {
+        let package = self.read_package(config.memory)?;
+        let base = config.memory.base();
+        let wanted = config.boot_info.is_some_and(|request| request.ffa_manifest);
+        let announced = match config.boot_register.filter(|_| wanted) {
+            Some(register) => {
+                let offset = self.make_room(config, &package)?;
+                let mut blob = [0; boot_info::MAX_SIZE];
+                let address = base.raw().saturating_add(offset);
+                let size = package.manifest_size() as u32;
+                boot_info::write(&mut blob, config.ffa_version, address, size);
+                self.write_at(base, 0, &blob)?;
+                Some((register, base.raw()))
+            }
+            None => None,
+        };
+        let loaded = package.image_offset().saturating_add(package.image_size());
+        self.hal.clean(World::Secure, base, loaded.max(PAGE_SIZE));
+        Ok(announced)
+    }
+
+    /// The offset of a package's manifest, moved if need be so that the boot information fits in front of it.
+    fn make_room(&self, config: &PartitionConfig, package: &Package) -> Result<u64, PackageError> {
+        if package.first_page_is_free() {
+            return Ok(package.manifest_offset());
+        }
+        let mut buffer = self.boot_buffer.lock();
+        let dtb = self.read_manifest(config.memory, package, &mut *buffer)?;
+        let offset = boot_info::MAX_SIZE as u64;
+        if offset.saturating_add(dtb.len() as u64) > package.image_offset() {
+            return Err(PackageError::NoRoomForBootInfo);
+        }
+        self.write_at(config.memory.base(), offset, dtb)?;
+        Ok(offset)
+    }
+
+    fn write_at(&self, base: Pa, offset: u64, bytes: &[u8]) -> Result<(), PackageError> {
+        let to = Pa::new(base.raw().saturating_add(offset));
+        self.hal
+            .write(World::Secure, to, bytes)
+            .map_err(|_| PackageError::Unreadable)
+    }
+
+    /// Registers the pair that `rx_tx-info` names, as if the partition had called `FFA_RXTX_MAP`.
+    fn register_buffers(
+        &self,
+        partition: &Partition<H::Context>,
+        config: &PartitionConfig,
+    ) -> FfaResult<()> {
+        let Some((rx, tx)) = config.rx_tx else {
+            return Ok(());
+        };
+        let range = |index: usize| config.memory_regions.get(index).map(|r| r.range.identity());
+        let (Some(rx), Some(tx)) = (range(rx), range(tx)) else {
+            return Ok(());
+        };
+        let mut mailbox = partition.endpoint.mailbox.lock();
+        let buffers = partition
+            .endpoint
+            .memory
+            .lock()
+            .lock_mailbox(&self.hal, tx, rx)?;
+        mailbox.map(buffers)
+    }
+}

@@ -1,0 +1,328 @@
+//! Boot: from the SPMC manifest to partitions that wait for messages (FF-A v1.0 sections 3.5 and 8; TF-A's SPMD).
+//!
+//! All manifests are read and validated before any partition is loaded, so that a partition's resources are known to be its own
+//! before anything of it runs. A partition that fails is left out; boot goes on without it.
+
+mod load;
+
+use arrayvec::ArrayVec;
+use core::sync::atomic::Ordering;
+
+use crate::addr::{Pa, PageRange, World};
+use crate::error::FfaError;
+use crate::ffa::{SmcFrame, function};
+use crate::hal::{Context, Hal};
+use crate::id::PartitionId;
+use crate::limits::MAX_PARTITIONS;
+use crate::manifest::config::{PackageEntry, PartitionConfig, SpmcManifest};
+use crate::manifest::package::{HEADER_SIZE, Package};
+use crate::manifest::{ManifestError, partition, validate};
+use crate::mm::PagePool;
+use crate::partition::vcpu::{Caller, Event, Model};
+use crate::partition::{Frozen, Partition};
+use crate::spmc::{Pe, Spmc};
+
+/// How long a partition may take to initialise, where the SPMC manifest does not say.
+const DEFAULT_INIT_TIMEOUT_MS: u32 = 10_000;
+
+/// VMID of the partition with id 0x8001; the others follow. 0 stays unused.
+const FIRST_VMID: u16 = 1;
+
+/// Why a package is not started.
+enum PackageError {
+    Manifest(ManifestError),
+    Unreadable,
+    OutOfTables,
+    NoRoomForBootInfo,
+}
+
+impl From<ManifestError> for PackageError {
+    fn from(error: ManifestError) -> Self {
+        Self::Manifest(error)
+    }
+}
+
+impl core::fmt::Display for PackageError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Manifest(error) => error.fmt(f),
+            Self::Unreadable => f.write_str("the package cannot be read: no memory answers there"),
+            Self::OutOfTables => f.write_str("out of translation tables"),
+            Self::NoRoomForBootInfo => {
+                f.write_str("the package has no room for boot information before its image")
+            }
+        }
+    }
+}
+
+impl<H: Hal> Spmc<H> {
+    /// Cold boot on the first PE: brings up what `manifest` (the TOS_FW_CONFIG device tree) describes, and leaves in `frame` what
+    /// goes to the SPMD: `FFA_MSG_WAIT`, or `FFA_ERROR` if the manifest is unusable. `image` is all memory of the SPMC itself.
+    pub fn boot(&self, pe: &mut Pe, manifest: &[u8], image: PageRange<Pa>, frame: &mut SmcFrame) {
+        match crate::manifest::spmc::parse(manifest) {
+            Ok(parsed) => self.boot_partitions(pe, self.manifest.call_once(|| parsed), image),
+            Err(error) => {
+                log::error!("SPMC manifest: {error}");
+                *frame = SmcFrame::error(FfaError::InvalidParameters);
+                return;
+            }
+        }
+        *frame = SmcFrame::new([function::MSG_WAIT as u64]);
+    }
+
+    fn boot_partitions(&self, pe: &mut Pe, manifest: &SpmcManifest, image: PageRange<Pa>) {
+        let timeout = manifest.init_timeout_ms.unwrap_or(DEFAULT_INIT_TIMEOUT_MS);
+        self.init_timeout_ms.store(timeout, Ordering::Relaxed);
+        self.normal_world
+            .init(PartitionId::NORMAL_WORLD, crate::ffa::Version::OWN);
+
+        // A fair share of the tables for each partition and for the Normal world.
+        let mut supply = PagePool::all(&self.hal);
+        let users = manifest.partitions.len().saturating_add(1);
+        let quota = self.hal.tables().len().checked_div(users).unwrap_or(0);
+        let pool = supply.carve(quota);
+        let mut shadow = self.normal_world.memory.lock();
+        if shadow
+            .init_normal_world(&self.hal, pool, &manifest.ns_memory)
+            .is_err()
+        {
+            log::error!("no translation tables for the Normal world's memory");
+        }
+        drop(shadow);
+
+        for fault in &manifest.faults {
+            log::error!("SPMC manifest: {fault}");
+        }
+        for entry in &manifest.partitions {
+            let pool = supply.carve(quota);
+            if let Err(error) = self.admit(entry, manifest, &image, pool) {
+                log::error!("{}: not started: {error}", entry.name);
+            }
+        }
+        let order = self.boot_order.call_once(|| self.sort_by_boot_order());
+        for partition in order.iter().filter_map(|index| self.partitions.get(*index)) {
+            if let Some(frozen) = partition.frozen() {
+                self.start(pe, partition, frozen);
+            }
+        }
+        self.booted.store(true, Ordering::Release);
+    }
+
+    /// Reads and validates the manifest of one package and gives it a slot; nothing of the partition runs yet.
+    fn admit(
+        &self,
+        entry: &PackageEntry,
+        manifest: &SpmcManifest,
+        image: &PageRange<Pa>,
+        pool: PagePool,
+    ) -> Result<(), PackageError> {
+        let config = self.read_config(entry)?;
+        let earlier = self
+            .live_partitions()
+            .filter_map(|p| p.frozen())
+            .map(|f| &f.config);
+        validate::partition(&config, earlier, manifest, image)?;
+
+        let index = config.id.index();
+        let partition = self
+            .partitions
+            .get(index)
+            .ok_or(PackageError::OutOfTables)?;
+        let vmid = FIRST_VMID.saturating_add(index as u16);
+        partition.endpoint.init(config.id, config.ffa_version);
+        let roots = {
+            let mut memory = partition.endpoint.memory.lock();
+            memory
+                .init(&self.hal, vmid, pool)
+                .map_err(|_| PackageError::OutOfTables)?;
+            memory.roots()
+        };
+        let messaging = config.messaging();
+        partition.freeze(Frozen {
+            config,
+            roots,
+            messaging,
+        });
+        self.count
+            .fetch_max(index.saturating_add(1), Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Copies header and manifest of a package out of the partition's memory and parses the copy.
+    fn read_config(&self, entry: &PackageEntry) -> Result<PartitionConfig, PackageError> {
+        let mut buffer = self.boot_buffer.lock();
+        let package = self.read_package(entry.memory)?;
+        let dtb = self.read_manifest(entry.memory, &package, &mut *buffer)?;
+        Ok(partition::parse(dtb, entry)?)
+    }
+
+    /// The header of the package in `memory`.
+    fn read_package(&self, memory: PageRange<Pa>) -> Result<Package, PackageError> {
+        let mut header = [0; HEADER_SIZE];
+        self.hal
+            .read(World::Secure, memory.base(), &mut header)
+            .map_err(|_| PackageError::Unreadable)?;
+        Ok(Package::parse(&header, memory.size())?)
+    }
+
+    /// Copies the manifest of a package into `buffer`. The parser of the header has checked offset and size.
+    fn read_manifest<'b>(
+        &self,
+        memory: PageRange<Pa>,
+        package: &Package,
+        buffer: &'b mut [u8],
+    ) -> Result<&'b [u8], PackageError> {
+        let from = Pa::new(
+            memory
+                .base()
+                .raw()
+                .saturating_add(package.manifest_offset()),
+        );
+        let to = buffer
+            .get_mut(..package.manifest_size())
+            .ok_or(PackageError::Unreadable)?;
+        self.hal
+            .read(World::Secure, from, to)
+            .map_err(|_| PackageError::Unreadable)?;
+        Ok(to)
+    }
+
+    /// Indices of the admitted partitions: by boot order where given, then in the order of their ids.
+    fn sort_by_boot_order(&self) -> ArrayVec<usize, MAX_PARTITIONS> {
+        let mut order: ArrayVec<usize, MAX_PARTITIONS> = self
+            .live_partitions()
+            .map(|partition| partition.endpoint.id().index())
+            .collect();
+        order.sort_unstable_by_key(|index| {
+            let frozen = self.partitions.get(*index).and_then(Partition::frozen);
+            (
+                frozen
+                    .and_then(|f| f.config.boot_order)
+                    .map_or(u32::MAX, u32::from),
+                *index,
+            )
+        });
+        order
+    }
+
+    /// Loads one partition and runs its boot context until it waits.
+    fn start(&self, pe: &mut Pe, partition: &Partition<H::Context>, frozen: &Frozen) {
+        let config = &frozen.config;
+        let boot_info = match self.load(partition, frozen) {
+            Ok(boot_info) => boot_info,
+            Err(error) => {
+                log::error!("{}: not started: {error}", config.name);
+                partition.kill();
+                return;
+            }
+        };
+        let entry = config
+            .memory
+            .base()
+            .raw()
+            .saturating_add(config.entrypoint_offset);
+        self.initialise(pe, partition, frozen, entry, boot_info);
+        if !partition.is_dead() {
+            log::info!(
+                "{} ({}) is ready, {} execution contexts",
+                config.name,
+                config.id,
+                config.vcpu_count
+            );
+        }
+    }
+
+    /// Runs the context of `partition` for this PE from `entry` until it waits or fails. `boot_info` is the register and the
+    /// address that it finds there.
+    fn initialise(
+        &self,
+        pe: &mut Pe,
+        partition: &Partition<H::Context>,
+        frozen: &Frozen,
+        entry: u64,
+        boot_info: Option<(u8, u64)>,
+    ) {
+        let Ok(mut current) = self.claim(pe, partition, Event::Start) else {
+            log::error!(
+                "{}: has no execution context for PE {}",
+                frozen.config.name,
+                pe.index
+            );
+            return;
+        };
+        let vcpu = &mut *current.vcpu;
+        vcpu.model = Model::Init;
+        vcpu.caller = Caller::Outside;
+        vcpu.root = current.id;
+        self.hal.reset(&mut vcpu.context, entry, current.id.index);
+        let registers = vcpu.context.gprs_mut();
+        // What Hafnium leaves there, and partitions written for it may read: size of the memory, linear id of the PE.
+        registers[0] = frozen.config.memory.size();
+        registers[4] = pe.index as u64;
+        if let Some((register, address)) = boot_info
+            && let Some(slot) = registers.get_mut(register as usize)
+        {
+            *slot = address;
+        }
+        self.start_init_watchdog();
+        self.enter(&mut current, false);
+        let mut frame = SmcFrame::ZERO;
+        self.run(pe, current, &mut frame);
+        self.hal.stop_watchdog();
+    }
+
+    /// Limits the time of the initialisation that is under way on this PE.
+    pub(crate) fn start_init_watchdog(&self) {
+        self.hal
+            .start_watchdog(self.init_timeout_ms.load(Ordering::Relaxed));
+    }
+
+    /// Boot of a PE that the Normal world turned on: initialises the contexts pinned to it, and leaves `FFA_MSG_WAIT` for the SPMD in `frame`.
+    pub fn boot_secondary(&self, pe: &mut Pe, frame: &mut SmcFrame) {
+        for index in self.boot_order.get().into_iter().flatten() {
+            let Some(partition) = self.partitions.get(*index) else {
+                continue;
+            };
+            let Some(frozen) = partition.frozen() else {
+                continue;
+            };
+            let config = &frozen.config;
+            if partition.is_dead() || config.is_up() || pe.index >= config.vcpu_count {
+                continue;
+            }
+            let entry = partition.secondary_entry().map_or_else(
+                || {
+                    config
+                        .memory
+                        .base()
+                        .raw()
+                        .saturating_add(config.entrypoint_offset)
+                },
+                |entry| entry.raw(),
+            );
+            self.initialise(pe, partition, frozen, entry, None);
+        }
+        *frame = SmcFrame::new([function::MSG_WAIT as u64]);
+    }
+
+    /// The PE is being turned off: contexts pinned to it start from the beginning when it comes back.
+    pub(crate) fn turn_off(&self, pe: &Pe) {
+        for partition in self.live_partitions() {
+            let Some(frozen) = partition.frozen() else {
+                continue;
+            };
+            if frozen.config.is_up() {
+                continue;
+            }
+            if let Some(vcpu) = partition.vcpus.get(pe.index as usize) {
+                // Nothing runs on this PE but us, so nobody else holds the context.
+                let _ = vcpu.lock().step(Event::TurnOff);
+            }
+        }
+    }
+
+    /// Whether all partitions have had their first run.
+    pub(crate) fn has_booted(&self) -> bool {
+        self.booted.load(Ordering::Acquire)
+    }
+}

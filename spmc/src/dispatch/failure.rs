@@ -1,0 +1,105 @@
+//! What a partition does wrong, and what becomes of it: the fault is named in the log, the partition is told if it can take it, and
+//! is stopped if not. Everything else goes on.
+
+use crate::error::FfaError;
+use crate::ffa::SmcFrame;
+use crate::hal::{Fault, Hal};
+use crate::partition::Mailbox;
+use crate::partition::vcpu::{Event, Model};
+use crate::spmc::Spmc;
+
+use super::run::{Current, Flow};
+
+/// A partition that faults for ever must not keep the console busy for ever.
+const LOGGED_FAULTS: u32 = 64;
+
+impl<H: Hal> Spmc<H> {
+    /// A stage-2 fault or external abort: reflected into the partition as an abort, as if its own hardware had raised it.
+    pub(super) fn fault<'s>(
+        &'s self,
+        current: &mut Current<'s, H::Context>,
+        fault: &Fault,
+        frame: &mut SmcFrame,
+    ) -> Flow {
+        if self.fault_is_logged(current) {
+            log::warn!(
+                "{} vcpu {}: {fault}",
+                current.frozen.config.name,
+                current.id.index
+            );
+        }
+        if self.hal.inject_abort(&mut current.vcpu.context, fault) {
+            return Flow::Continue;
+        }
+        log::error!(
+            "{}: cannot take the abort: {fault}",
+            current.frozen.config.name
+        );
+        self.abort(current, frame)
+    }
+
+    /// An instruction that the partition may not use: undefined, as far as it can tell.
+    pub(super) fn trap<'s>(
+        &'s self,
+        current: &mut Current<'s, H::Context>,
+        syndrome: u64,
+        pc: u64,
+        frame: &mut SmcFrame,
+    ) -> Flow {
+        let name = current.frozen.config.name;
+        if self.fault_is_logged(current) {
+            log::warn!(
+                "{name} vcpu {}: instruction not available, syndrome {syndrome:#x}, pc {pc:#x}",
+                current.id.index
+            );
+        }
+        if self.hal.inject_undefined(&mut current.vcpu.context) {
+            return Flow::Continue;
+        }
+        log::error!("{name}: cannot take the undefined instruction exception, pc {pc:#x}");
+        self.abort(current, frame)
+    }
+
+    /// The initialisation under way takes too long. Whoever runs is the one who does not come back.
+    pub(super) fn watchdog<'s>(
+        &'s self,
+        current: &mut Current<'s, H::Context>,
+        frame: &mut SmcFrame,
+    ) -> Flow {
+        log::error!(
+            "{}: stopped, it did not finish within the time for initialisation",
+            current.frozen.config.name
+        );
+        if current.vcpu.model != Model::Init {
+            self.start_init_watchdog();
+        }
+        self.abort(current, frame)
+    }
+
+    /// Stops the partition of `current` for good. Whoever waits for it gets `ABORTED`.
+    pub(super) fn abort<'s>(
+        &'s self,
+        current: &mut Current<'s, H::Context>,
+        frame: &mut SmcFrame,
+    ) -> Flow {
+        if current.partition.kill() {
+            log::error!("{} is dead", current.frozen.config.name);
+            *current.partition.endpoint.mailbox.lock() = Mailbox::new();
+        }
+        // Every state can be aborted.
+        let _ = current.vcpu.step(Event::Abort);
+        self.give_back(current, SmcFrame::error(FfaError::Aborted), frame)
+    }
+
+    /// Counts a fault; whether it is still to be logged.
+    fn fault_is_logged(&self, current: &Current<'_, H::Context>) -> bool {
+        let before = current.partition.count_fault();
+        if before == LOGGED_FAULTS {
+            log::warn!(
+                "{}: further faults are not logged",
+                current.frozen.config.name
+            );
+        }
+        before < LOGGED_FAULTS
+    }
+}

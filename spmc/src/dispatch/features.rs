@@ -1,0 +1,90 @@
+//! `FFA_FEATURES` (FF-A v1.0 section 8.2): what is implemented, as seen by the caller.
+
+use crate::error::{FfaError, Result};
+use crate::ffa::{FunctionId, SmcFrame, Version, function};
+use crate::hal::Hal;
+use crate::limits::MAX_MAILBOX_PAGES;
+use crate::spmc::Spmc;
+
+use super::Instance;
+
+/// FFA_RXTX_MAP: buffers are multiples of 4 KiB, and aligned so.
+const GRANULE_4K: u32 = 0;
+/// FFA_MEM_RETRIEVE_REQ, w2 in: the caller understands the NS bit. w2 out: it is set in responses.
+const NS_BIT: u32 = 1 << 1;
+/// FFA_MEM_RETRIEVE_REQ, w2 out: a Hypervisor may retrieve by handle alone.
+const HYPERVISOR_RETRIEVE: u32 = 1 << 2;
+
+impl<H: Hal> Spmc<H> {
+    /// `FFA_FEATURES`: properties of the function in w1, or `NOT_SUPPORTED` if the caller cannot use it.
+    ///
+    /// Either form of a function that has a 32- and a 64-bit one can be asked for. No feature id (bit 31 clear) is supported yet.
+    pub(super) fn features(
+        &self,
+        instance: &Instance<'_, H::Context>,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        let version = instance.endpoint().version();
+        let normal_world = matches!(instance, Instance::NormalWorld(_));
+        let id = FunctionId(frame.w(1));
+        let properties = match id.0 {
+            function::ERROR
+            | function::SUCCESS_32
+            | function::SUCCESS_64
+            | function::INTERRUPT
+            | function::VERSION
+            | function::FEATURES
+            | function::RX_RELEASE
+            | function::RXTX_UNMAP
+            | function::PARTITION_INFO_GET
+            | function::ID_GET
+            | function::SPM_ID_GET
+            | function::MSG_SEND_DIRECT_REQ_32
+            | function::MSG_SEND_DIRECT_REQ_64
+            | function::MSG_SEND_DIRECT_RESP_32
+            | function::MSG_SEND_DIRECT_RESP_64
+            | function::MEM_DONATE_32
+            | function::MEM_DONATE_64
+            | function::MEM_LEND_32
+            | function::MEM_LEND_64
+            | function::MEM_SHARE_32
+            | function::MEM_SHARE_64
+            | function::MEM_RETRIEVE_RESP
+            | function::MEM_RELINQUISH
+            | function::MEM_RECLAIM => [0, 0],
+            function::RXTX_MAP_32 | function::RXTX_MAP_64 => {
+                let maximum = if version >= Version::V1_2 {
+                    MAX_MAILBOX_PAGES << 16
+                } else {
+                    0
+                };
+                [maximum | GRANULE_4K, 0]
+            }
+            function::MEM_RETRIEVE_REQ_32 | function::MEM_RETRIEVE_REQ_64 => {
+                let ns_bit = version >= Version::V1_1 || frame.w(2) & NS_BIT != 0;
+                let hypervisor = if normal_world { HYPERVISOR_RETRIEVE } else { 0 };
+                // w3 = 0: one retrieval at a time.
+                [if ns_bit { NS_BIT } else { 0 } | hypervisor, 0]
+            }
+            function::MSG_WAIT if !normal_world => [0, 0],
+            function::RUN if normal_world || version >= Version::V1_1 => [0, 0],
+            function::SECONDARY_EP_REGISTER_32 | function::SECONDARY_EP_REGISTER_64
+                if Self::is_mp(instance) =>
+            {
+                [0, 0]
+            }
+            _ => return Err(FfaError::NotSupported),
+        };
+        Ok(SmcFrame::success(properties))
+    }
+
+    /// Whether the caller is a partition with several execution contexts.
+    fn is_mp(instance: &Instance<'_, H::Context>) -> bool {
+        match instance {
+            Instance::NormalWorld(_) => false,
+            Instance::Partition(partition) => partition
+                .frozen()
+                .is_some_and(|frozen| !frozen.config.is_up()),
+        }
+    }
+}

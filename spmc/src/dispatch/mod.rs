@@ -1,0 +1,108 @@
+//! The dispatcher: every call from the Normal world and from partitions ends up here.
+//!
+//! A call from the Normal world is handled to its end on the PE that it came in on: [`Spmc::handle`] runs partitions as
+//! needed and returns when the Normal world gets the PE back. Nothing here waits for another PE, except for the few
+//! instructions of a lock.
+
+mod cycles;
+mod direct;
+mod discovery;
+mod failure;
+mod features;
+mod framework;
+mod partition;
+mod run;
+mod setup;
+
+use crate::error::{FfaError, Result};
+use crate::ffa::{FunctionId, SmcFrame, function};
+use crate::hal::Hal;
+use crate::mem::SendKind;
+use crate::partition::{Endpoint, Partition};
+use crate::spmc::{Pe, Spmc};
+
+/// Where a call comes from. Which functions exist, and how their registers read, depends on it.
+pub(crate) enum Instance<'s, C> {
+    /// The Normal world, through the SPMD.
+    NormalWorld(&'s Endpoint),
+    /// A partition.
+    Partition(&'s Partition<C>),
+}
+
+impl<'s, C> Instance<'s, C> {
+    /// The caller as an endpoint.
+    pub(crate) fn endpoint(&self) -> &'s Endpoint {
+        match self {
+            Self::NormalWorld(endpoint) => endpoint,
+            Self::Partition(partition) => &partition.endpoint,
+        }
+    }
+}
+
+impl<H: Hal> Spmc<H> {
+    /// Handles what the SPMD passed to this PE and leaves in `frame` what goes back.
+    ///
+    /// That is a call of the Normal world or a framework message of the SPMD; the answer may be its completion,
+    /// or `FFA_INTERRUPT` if a Non-secure interrupt came in between.
+    pub fn handle(&self, pe: &mut Pe, frame: &mut SmcFrame) {
+        let id = frame.function();
+        let result = match id.0 {
+            function::MSG_SEND_DIRECT_REQ_32 | function::MSG_SEND_DIRECT_REQ_64 => {
+                self.normal_world_request(pe, id, frame)
+            }
+            function::RUN => self.normal_world_run(pe, frame),
+            function::INTERRUPT => {
+                // No partition owns a secure interrupt: whatever fired is not ours to handle.
+                *frame = SmcFrame::new([function::NORMAL_WORLD_RESUME as u64]);
+                Ok(())
+            }
+            _ => {
+                let instance = Instance::NormalWorld(&self.normal_world);
+                self.call(pe, &instance, id, frame)
+                    .map(|answer| *frame = answer)
+            }
+        };
+        if let Err(error) = result {
+            *frame = SmcFrame::error(error);
+        }
+    }
+
+    /// The calls that never leave the SPMC: set-up, discovery and memory management, for every caller.
+    fn call(
+        &self,
+        pe: &mut Pe,
+        instance: &Instance<'_, H::Context>,
+        id: FunctionId,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        let endpoint = instance.endpoint();
+        if id.0 == function::VERSION {
+            return Ok(Self::version(endpoint, frame));
+        }
+        endpoint.end_negotiation();
+        match id.0 {
+            function::FEATURES => self.features(instance, frame),
+            function::ID_GET => Ok(SmcFrame::success([endpoint.id().0 as u32])),
+            function::SPM_ID_GET => self.spm_id_get(),
+            function::RXTX_MAP_32 | function::RXTX_MAP_64 => self.rxtx_map(instance, id, frame),
+            function::RXTX_UNMAP => self.rxtx_unmap(instance, frame),
+            function::RX_RELEASE => self.rx_release(instance, frame),
+            function::PARTITION_INFO_GET => self.partition_info_get(pe, instance, frame),
+            function::MEM_DONATE_32 | function::MEM_DONATE_64 => {
+                self.mem_send(pe, endpoint, SendKind::Donate, frame)
+            }
+            function::MEM_LEND_32 | function::MEM_LEND_64 => {
+                self.mem_send(pe, endpoint, SendKind::Lend, frame)
+            }
+            function::MEM_SHARE_32 | function::MEM_SHARE_64 => {
+                self.mem_send(pe, endpoint, SendKind::Share, frame)
+            }
+            function::MEM_RETRIEVE_REQ_32 | function::MEM_RETRIEVE_REQ_64 => {
+                self.mem_retrieve(pe, endpoint, frame)
+            }
+            function::MEM_RELINQUISH => self.mem_relinquish(endpoint, frame),
+            function::MEM_RECLAIM => self.mem_reclaim(endpoint, frame),
+            _ => Err(FfaError::NotSupported),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Calls of partitions: by `SMC` or `HVC`, with identical results (FF-A v1.0 section 2.3).
+
+use crate::addr::{Ipa, PAGE_SIZE};
+use crate::error::{FfaError, Result};
+use crate::ffa::{FunctionId, SmcFrame, function};
+use crate::hal::{Context, Hal};
+use crate::partition::vcpu::Model;
+use crate::spmc::{Pe, Spmc};
+
+use super::run::{Current, Flow};
+use super::{Instance, setup};
+
+/// SMCCC: the function does not exist.
+const SMCCC_UNKNOWN: u64 = -1_i64 as u64;
+
+impl<H: Hal> Spmc<H> {
+    /// Handles the call that `current` made. A call that completes at once leaves its results in the registers of
+    /// `current`, an error as `FFA_ERROR`.
+    pub(super) fn partition_call<'s>(
+        &'s self,
+        pe: &mut Pe,
+        current: &mut Current<'s, H::Context>,
+        frame: &mut SmcFrame,
+    ) -> Flow {
+        let id = FunctionId::from_reg(current.vcpu.context.gprs()[0]);
+        let endpoint = &current.partition.endpoint;
+        let result = match id.0 {
+            function::MSG_SEND_DIRECT_RESP_32 | function::MSG_SEND_DIRECT_RESP_64 => {
+                endpoint.end_negotiation();
+                self.direct_response(id, current, frame)
+            }
+            function::MSG_SEND_DIRECT_REQ_32 | function::MSG_SEND_DIRECT_REQ_64 => {
+                endpoint.end_negotiation();
+                self.partition_request(pe, id, current)
+            }
+            function::MSG_WAIT => {
+                endpoint.end_negotiation();
+                self.msg_wait(current, frame)
+            }
+            function::RUN => {
+                endpoint.end_negotiation();
+                Err(self.partition_run(current))
+            }
+            function::ERROR => {
+                endpoint.end_negotiation();
+                self.partition_error(current, frame)
+            }
+            _ => self.local_call(pe, id, current).map(|()| Flow::Continue),
+        };
+        match result {
+            Ok(flow) => flow,
+            Err(error) => {
+                complete(&mut current.vcpu.context, &SmcFrame::error(error));
+                Flow::Continue
+            }
+        }
+    }
+
+    /// A call that is completed without leaving the partition.
+    fn local_call(
+        &self,
+        pe: &mut Pe,
+        id: FunctionId,
+        current: &mut Current<'_, H::Context>,
+    ) -> Result<()> {
+        let context = &mut current.vcpu.context;
+        if !id.is_ffa() {
+            context.gprs_mut()[0] = SMCCC_UNKNOWN;
+            return Ok(());
+        }
+        let mut call = SmcFrame::ZERO;
+        for (to, from) in call.x.iter_mut().zip(context.gprs()) {
+            *to = *from;
+        }
+        let answer = match id.0 {
+            function::SECONDARY_EP_REGISTER_32 | function::SECONDARY_EP_REGISTER_64 => {
+                current.partition.endpoint.end_negotiation();
+                self.secondary_ep_register(current, setup::address(id, call.x[1]))
+            }
+            _ => self.call(pe, &Instance::Partition(current.partition), id, &call),
+        }?;
+        complete(&mut current.vcpu.context, &answer);
+        Ok(())
+    }
+
+    /// `FFA_SECONDARY_EP_REGISTER` (FF-A v1.1 section 18.2.1): where the other contexts of an MP partition start. The last call wins.
+    ///
+    /// `NOT_SUPPORTED` for a UP partition, `DENIED` after the boot context's initialisation, `INVALID_PARAMETERS` if the
+    /// address is not an instruction address in the partition's own memory.
+    fn secondary_ep_register(
+        &self,
+        current: &Current<'_, H::Context>,
+        entry: u64,
+    ) -> Result<SmcFrame> {
+        let config = &current.frozen.config;
+        if config.is_up() {
+            return Err(FfaError::NotSupported);
+        }
+        if current.vcpu.model != Model::Init || self.has_booted() {
+            return Err(FfaError::Denied);
+        }
+        let memory = config.memory;
+        let inside = memory.base().raw() <= entry && entry < memory.end().raw();
+        if !inside || !entry.is_multiple_of(4) || entry < PAGE_SIZE {
+            return Err(FfaError::InvalidParameters);
+        }
+        current.partition.set_secondary_entry(Ipa::new(entry));
+        Ok(SmcFrame::success([]))
+    }
+}
+
+/// Completes a call: x0 to x7 are its results, the other registers stay the caller's.
+fn complete<C: Context>(context: &mut C, answer: &SmcFrame) {
+    for (to, from) in context.gprs_mut().iter_mut().zip(answer.x).take(8) {
+        *to = from;
+    }
+}

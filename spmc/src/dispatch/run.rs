@@ -1,0 +1,188 @@
+//! Running execution contexts on this PE: claim, enter, switch, give up.
+//!
+//! A context is claimed by `try_lock`, and the claim is held as long as it runs; failing to claim is `BUSY`. A context that is
+//! blocked or preempted is not claimed by anybody: its state says that nobody but the right one may enter it. So a
+//! PE holds one claim, or for the moment of a switch two; the second is taken by `try_lock`, or belongs to a
+//! blocked context that others hold only while they look at its state. Hence no dead-lock.
+
+use spin::MutexGuard;
+
+use crate::error::{FfaError, Result};
+use crate::ffa::SmcFrame;
+use crate::hal::{Context, Exit, Hal};
+use crate::id::VcpuId;
+use crate::manifest::config::NsInterruptAction;
+use crate::partition::vcpu::{Caller, Event, Model, Vcpu};
+use crate::partition::{Frozen, Partition};
+use crate::spmc::{Pe, Spmc};
+
+/// A claimed execution context.
+pub(crate) struct Current<'s, C> {
+    pub(crate) partition: &'s Partition<C>,
+    pub(crate) frozen: &'s Frozen,
+    pub(crate) id: VcpuId,
+    pub(crate) vcpu: MutexGuard<'s, Vcpu<C>>,
+}
+
+/// What happens after an exit was handled.
+pub(crate) enum Flow {
+    /// The current context, which may have become another one, runs on.
+    Continue,
+    /// The PE goes back to whoever called from outside.
+    Leave,
+}
+
+impl<H: Hal> Spmc<H> {
+    /// The context that serves a call to `partition` on this PE: the only one, or the one pinned here.
+    pub(crate) fn index_on(pe: &Pe, frozen: &Frozen) -> u16 {
+        if frozen.config.is_up() { 0 } else { pe.index }
+    }
+
+    /// Claims the context of `partition` on this PE and lets `event` happen to it.
+    ///
+    /// `ABORTED` if the partition failed, `BUSY` if there is no context for this PE or another PE has it, otherwise as the state machine says.
+    pub(crate) fn claim<'s>(
+        &self,
+        pe: &Pe,
+        partition: &'s Partition<H::Context>,
+        event: Event,
+    ) -> Result<Current<'s, H::Context>> {
+        let frozen = partition.frozen().ok_or(FfaError::InvalidParameters)?;
+        if partition.is_dead() {
+            return Err(FfaError::Aborted);
+        }
+        let index = Self::index_on(pe, frozen);
+        if index >= frozen.config.vcpu_count {
+            return Err(FfaError::Busy);
+        }
+        let vcpu = partition.vcpus.get(index as usize).ok_or(FfaError::Busy)?;
+        let mut vcpu = vcpu.try_lock().ok_or(FfaError::Busy)?;
+        vcpu.step(event)?;
+        let id = VcpuId {
+            partition: frozen.config.id,
+            index,
+        };
+        Ok(Current {
+            partition,
+            frozen,
+            id,
+            vcpu,
+        })
+    }
+
+    /// Puts the context on the PE, with Non-secure interrupts masked if it or anyone it works for has them queued.
+    pub(crate) fn enter(&self, current: &mut Current<'_, H::Context>, caller_masked: bool) {
+        let vcpu = &mut *current.vcpu;
+        vcpu.masked = caller_masked
+            || vcpu.model == Model::Init
+            || current.frozen.config.ns_interrupts == NsInterruptAction::Queued;
+        self.hal
+            .load(&mut vcpu.context, &current.frozen.roots, vcpu.masked);
+    }
+
+    /// Puts a context back on the PE that had been taken off it in the middle of its work.
+    pub(crate) fn re_enter(&self, current: &mut Current<'_, H::Context>) {
+        let vcpu = &mut *current.vcpu;
+        self.hal
+            .load(&mut vcpu.context, &current.frozen.roots, vcpu.masked);
+    }
+
+    /// Runs `current`, and whatever it calls, until the PE goes back to whoever called from outside; `frame` is then the answer.
+    pub(crate) fn run<'s>(
+        &'s self,
+        pe: &mut Pe,
+        mut current: Current<'s, H::Context>,
+        frame: &mut SmcFrame,
+    ) {
+        loop {
+            let exit = self.hal.run(&mut current.vcpu.context);
+            let flow = if current.partition.is_dead() {
+                // Another of its contexts failed while this one ran on.
+                self.abort(&mut current, frame)
+            } else {
+                match exit {
+                    Exit::Call(_) => self.partition_call(pe, &mut current, frame),
+                    Exit::Fault(fault) => self.fault(&mut current, &fault, frame),
+                    Exit::Trap { syndrome, pc } => self.trap(&mut current, syndrome, pc, frame),
+                    Exit::NonSecureInterrupt => self.preempt(&mut current, frame),
+                    Exit::Watchdog => self.watchdog(&mut current, frame),
+                }
+            };
+            if let Flow::Leave = flow {
+                return;
+            }
+        }
+    }
+
+    /// Gives the PE up for a Non-secure interrupt: the whole chain stops, and the Normal world is told whom to run again.
+    fn preempt(&self, current: &mut Current<'_, H::Context>, frame: &mut SmcFrame) -> Flow {
+        if current.vcpu.masked || current.vcpu.step(Event::Preempt).is_err() {
+            return Flow::Continue;
+        }
+        self.hal.save(&mut current.vcpu.context);
+        *frame = SmcFrame::new([
+            crate::ffa::function::INTERRUPT as u64,
+            current.vcpu.root.to_w1(),
+        ]);
+        Flow::Leave
+    }
+
+    /// Ends the work of `current`, whose state has been changed already: its caller gets the PE, with `answer` as the
+    /// completion of its call.
+    ///
+    /// A caller that failed meanwhile is passed over; whoever waits for it gets `ABORTED`.
+    pub(crate) fn give_back<'s>(
+        &'s self,
+        current: &mut Current<'s, H::Context>,
+        answer: SmcFrame,
+        frame: &mut SmcFrame,
+    ) -> Flow {
+        self.hal.save(&mut current.vcpu.context);
+        let mut answer = answer;
+        loop {
+            let Some(mut caller) = self.blocked_caller(current) else {
+                *frame = answer;
+                return Flow::Leave;
+            };
+            if caller.partition.is_dead() || caller.vcpu.step(Event::Unblock).is_err() {
+                // Aborting is allowed in every state.
+                let _ = caller.vcpu.step(Event::Abort);
+                answer = SmcFrame::error(FfaError::Aborted);
+                *current = caller;
+                continue;
+            }
+            deliver(&mut caller.vcpu.context, &answer);
+            self.re_enter(&mut caller);
+            *current = caller;
+            return Flow::Continue;
+        }
+    }
+
+    /// The context that is blocked on `current`, if a partition called it.
+    fn blocked_caller<'s>(
+        &'s self,
+        current: &Current<'s, H::Context>,
+    ) -> Option<Current<'s, H::Context>> {
+        let Caller::Vcpu(id) = current.vcpu.caller else {
+            return None;
+        };
+        let partition = self.partition(id.partition)?;
+        let frozen = partition.frozen()?;
+        // Nobody keeps the lock of a blocked context: others look at its state and go.
+        let vcpu = partition.vcpus.get(id.index as usize)?.lock();
+        Some(Current {
+            partition,
+            frozen,
+            id,
+            vcpu,
+        })
+    }
+}
+
+/// Puts a message, or a completion that carries one, into the registers of a context: x0 to x17, so that nothing of
+/// the sender or of the SPMC is left in the registers that the message does not use.
+pub(crate) fn deliver<C: Context>(context: &mut C, message: &SmcFrame) {
+    for (to, from) in context.gprs_mut().iter_mut().zip(message.x) {
+        *to = from;
+    }
+}

@@ -1,0 +1,155 @@
+//! What every FF-A endpoint has, a Secure Partition and the Normal world alike.
+
+use core::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+
+use spin::Mutex;
+
+use crate::error::{FfaError, Result};
+use crate::ffa::Version;
+use crate::id::PartitionId;
+use crate::mm::AddressSpace;
+use crate::partition::Mailbox;
+
+/// An endpoint: id, negotiated version, mailbox and memory.
+///
+/// Everything is zero until boot sets it, so that the table of endpoints takes no room in the image.
+pub struct Endpoint {
+    id: AtomicU16,
+    /// Bit 31: negotiation has ended. Low bits: the version as the endpoint gave it.
+    version: AtomicU32,
+    /// RX and TX.
+    pub mailbox: Mutex<Mailbox>,
+    /// Its memory: stage 2 of a partition, a shadow without hardware for the Normal world.
+    pub memory: Mutex<AddressSpace>,
+}
+
+/// Set in `Endpoint::version` once any call other than FFA_VERSION was made.
+const NEGOTIATED: u32 = 1 << 31;
+
+impl Endpoint {
+    /// The Normal world, or a slot that is still empty.
+    pub const fn new() -> Self {
+        Self {
+            id: AtomicU16::new(0),
+            version: AtomicU32::new(0),
+            mailbox: Mutex::new(Mailbox::new()),
+            memory: Mutex::new(AddressSpace::EMPTY),
+        }
+    }
+
+    /// Names the endpoint and sets the version in force until it negotiates one.
+    pub fn init(&self, id: PartitionId, version: Version) {
+        self.id.store(id.0, Ordering::Relaxed);
+        self.version.store(version.to_word(), Ordering::Relaxed);
+    }
+
+    /// Its partition id; for the Normal world the one of the Hypervisor or OS kernel.
+    pub fn id(&self) -> PartitionId {
+        PartitionId(self.id.load(Ordering::Relaxed))
+    }
+
+    /// The version in force: everything that goes to and comes from the endpoint is laid out by it.
+    pub fn version(&self) -> Version {
+        let given = self.version.load(Ordering::Relaxed) & !NEGOTIATED;
+        Version::from_word(given)
+            .unwrap_or(Version::OWN)
+            .min(Version::OWN)
+    }
+
+    /// `FFA_VERSION` with `word` in w1 (FF-A v1.0 section 8.1): returns what goes into w0.
+    ///
+    /// The own version if the caller's is compatible or newer; the version in force becomes the lower of the two. `NOT_SUPPORTED` if the
+    /// word is malformed, older than 1.0, or differs from the one given before while negotiation has ended.
+    pub fn negotiate(&self, word: u32) -> Result<Version> {
+        let asked = Version::from_word(word).ok_or(FfaError::NotSupported)?;
+        if asked < Version::V1_0 {
+            return Err(FfaError::NotSupported);
+        }
+        let given = self.version.load(Ordering::Relaxed);
+        if given & NEGOTIATED != 0 {
+            return if given & !NEGOTIATED == word {
+                Ok(Version::OWN)
+            } else {
+                Err(FfaError::NotSupported)
+            };
+        }
+        if asked.major() == Version::OWN.major() {
+            self.version.store(word, Ordering::Relaxed);
+        }
+        Ok(Version::OWN)
+    }
+
+    /// Ends negotiation: the endpoint made a call other than FFA_VERSION.
+    pub fn end_negotiation(&self) {
+        let given = self.version.load(Ordering::Relaxed);
+        if given & NEGOTIATED == 0 {
+            self.version.store(given | NEGOTIATED, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets the endpoint negotiate anew. For the Normal world when it gives up its RX/TX pair: that is how a boot
+    /// loader leaves the framework to an operating system that speaks a newer version.
+    pub fn reopen_negotiation(&self) {
+        self.version.fetch_and(!NEGOTIATED, Ordering::Relaxed);
+    }
+}
+
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(version: Version) -> Endpoint {
+        let endpoint = Endpoint::new();
+        endpoint.init(PartitionId(0x8001), version);
+        endpoint
+    }
+
+    // req: VER-04, VER-05, VER-09
+    #[test]
+    fn the_lower_version_comes_into_force() {
+        let sp = endpoint(Version::V1_1);
+        assert_eq!(sp.version(), Version::V1_1);
+        assert_eq!(sp.negotiate(0x1_0000), Ok(Version::OWN));
+        assert_eq!(sp.version(), Version::V1_0);
+        assert_eq!(sp.negotiate(0x1_0009), Ok(Version::OWN));
+        assert_eq!(sp.version(), Version::V1_2);
+    }
+
+    // req: VER-06, VER-07
+    #[test]
+    fn malformed_and_older_words_are_not_supported() {
+        let sp = endpoint(Version::V1_1);
+        assert_eq!(sp.negotiate(0x8001_0000), Err(FfaError::NotSupported));
+        assert_eq!(sp.negotiate(0x0000_0009), Err(FfaError::NotSupported));
+        assert_eq!(sp.negotiate(0x0002_0000), Ok(Version::OWN));
+        assert_eq!(sp.version(), Version::V1_1);
+    }
+
+    // req: VER-13
+    #[test]
+    fn another_version_after_another_call_is_not_supported() {
+        let sp = endpoint(Version::V1_2);
+        sp.negotiate(0x1_0001).unwrap();
+        sp.end_negotiation();
+        assert_eq!(sp.negotiate(0x1_0001), Ok(Version::OWN));
+        assert_eq!(sp.negotiate(0x1_0002), Err(FfaError::NotSupported));
+        assert_eq!(sp.version(), Version::V1_1);
+    }
+
+    // req: VER-16
+    #[test]
+    fn negotiation_can_be_reopened() {
+        let nwd = endpoint(Version::OWN);
+        nwd.negotiate(0x1_0000).unwrap();
+        nwd.end_negotiation();
+        nwd.reopen_negotiation();
+        assert_eq!(nwd.negotiate(0x1_0002), Ok(Version::OWN));
+        assert_eq!(nwd.version(), Version::V1_2);
+    }
+}

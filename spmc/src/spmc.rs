@@ -1,0 +1,100 @@
+//! The SPMC as one object, and the state of one PE.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+use arrayvec::ArrayVec;
+use spin::{Mutex, Once};
+
+use crate::ffa::memory_descriptor::DescriptorBuffer;
+use crate::hal::Hal;
+use crate::id::PartitionId;
+use crate::limits::{MAX_PARTITIONS, MAX_SP_MANIFEST};
+use crate::manifest::config::SpmcManifest;
+use crate::mem::Shares;
+use crate::partition::{Endpoint, Partition};
+
+/// Everything that the SPMC knows. One per system, shared by all PEs, frozen after boot except for what is behind locks.
+pub struct Spmc<H: Hal> {
+    /// The hardware.
+    pub hal: H,
+    /// Partitions by index of their id.
+    pub partitions: [Partition<H::Context>; MAX_PARTITIONS],
+    /// The Hypervisor or OS kernel, and on its behalf all VMs.
+    pub normal_world: Endpoint,
+    /// Live memory transactions.
+    pub shares: Shares,
+    pub(crate) manifest: Once<SpmcManifest>,
+    pub(crate) count: AtomicUsize,
+    pub(crate) init_timeout_ms: AtomicU32,
+    pub(crate) booted: AtomicBool,
+    /// Indices of the partitions in the order in which they boot.
+    pub(crate) boot_order: Once<ArrayVec<usize, MAX_PARTITIONS>>,
+    /// Private copy of the SP manifest that is being read.
+    pub(crate) boot_buffer: Mutex<[u8; MAX_SP_MANIFEST]>,
+}
+
+impl<H: Hal> Spmc<H> {
+    /// An SPMC that has not booted yet.
+    pub const fn new(hal: H) -> Self {
+        Self {
+            hal,
+            partitions: [const { Partition::EMPTY }; MAX_PARTITIONS],
+            normal_world: Endpoint::new(),
+            shares: Shares::new(),
+            manifest: Once::new(),
+            count: AtomicUsize::new(0),
+            init_timeout_ms: AtomicU32::new(0),
+            booted: AtomicBool::new(false),
+            boot_order: Once::new(),
+            boot_buffer: Mutex::new([0; MAX_SP_MANIFEST]),
+        }
+    }
+
+    /// The partition with that id, dead or alive.
+    pub fn partition(&self, id: PartitionId) -> Option<&Partition<H::Context>> {
+        self.partitions
+            .get(id.index())
+            .filter(|partition| partition.frozen().is_some())
+    }
+
+    /// The partition with that id if it has not failed.
+    pub fn live_partition(&self, id: PartitionId) -> Option<&Partition<H::Context>> {
+        self.partition(id).filter(|partition| !partition.is_dead())
+    }
+
+    /// All partitions that have not failed, by id.
+    pub fn live_partitions(&self) -> impl Iterator<Item = &Partition<H::Context>> {
+        self.partitions
+            .iter()
+            .take(self.count.load(Ordering::Acquire))
+            .filter(|partition| partition.frozen().is_some() && !partition.is_dead())
+    }
+
+    /// The endpoint that a partition id stands for: every Non-secure id means the Normal world, whose VMs only its
+    /// Hypervisor can tell apart.
+    pub fn endpoint(&self, id: PartitionId) -> Option<&Endpoint> {
+        if id.is_secure() {
+            self.live_partition(id).map(|partition| &partition.endpoint)
+        } else {
+            Some(&self.normal_world)
+        }
+    }
+}
+
+/// What one PE needs for itself. Reached by no other PE, so it has no lock.
+pub struct Pe {
+    /// Linear index of the PE; also the index of the contexts pinned to it.
+    pub index: u16,
+    /// Private copy of the descriptor that is being parsed, or the answer that is being built.
+    pub scratch: DescriptorBuffer,
+}
+
+impl Pe {
+    /// State of the PE with that linear index.
+    pub const fn new(index: u16) -> Self {
+        Self {
+            index,
+            scratch: DescriptorBuffer::new(),
+        }
+    }
+}
