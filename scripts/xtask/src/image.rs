@@ -119,7 +119,11 @@ pub fn assemble(
         ),
         (
             Uuid::TOS_FW_CONFIG,
-            config(&spmc_manifest, &layout.dir, &dir.join("tos_fw_config.dtb"))?,
+            config(
+                &spmc_manifest,
+                layout.spmc_manifest.parent().unwrap_or(&layout.dir),
+                &dir.join("tos_fw_config.dtb"),
+            )?,
         ),
     ];
     images.append(&mut packages);

@@ -2,7 +2,8 @@
 //!
 //! A layout is a folder with files in the formats that TF-A and Hafnium use, so that they can be taken over unchanged:
 //! `sp_layout.json` (the partitions, as for TF-A's `SP_LAYOUT_FILE`), the manifests that it names, `spmc.dts`
-//! (TOS_FW_CONFIG) and, where it should not be generated, `tb_fw_config.dts`.
+//! (TOS_FW_CONFIG; without one that of the folder above or of the default layout) and, where it should not be generated,
+//! `tb_fw_config.dts`.
 //! A `scenario.json` beside them is ours: what to break and what must then be seen.
 
 use std::fs;
@@ -16,7 +17,7 @@ use crate::workspace::{guests, root};
 
 /// A layout as its files describe it.
 pub struct Layout {
-    /// Name of the folder.
+    /// Path of the folder below `manifests/`, or its name if it lies elsewhere.
     pub name: String,
     /// The folder itself.
     pub dir: PathBuf,
@@ -99,34 +100,37 @@ impl Layout {
     /// Every layout of the repository that has a `scenario.json`, in the order of their names.
     pub fn scenarios() -> Result<Vec<Self>> {
         let mut layouts = Vec::new();
-        for entry in fs::read_dir(root().join("manifests"))? {
-            let path = entry?.path();
-            if path.join("scenario.json").exists() {
-                layouts.push(Self::find(&path.display().to_string())?);
-            }
-        }
+        collect_scenarios(&root().join("manifests"), &mut layouts)?;
         layouts.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(layouts)
     }
 
     fn read(file: &Path) -> Result<Self> {
         let dir = file.parent().unwrap_or(Path::new(".")).canonicalize()?;
-        let name = dir
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let manifests = root().join("manifests");
+        let name = match (dir.strip_prefix(&manifests), dir.file_name()) {
+            (Ok(name), _) => name.display().to_string(),
+            (Err(_), Some(name)) => name.to_string_lossy().into_owned(),
+            (Err(_), None) => bail!("a layout needs a folder of its own"),
+        };
         let mut partitions = Vec::new();
         for (name, entry) in object(file)? {
             partitions
                 .push(partition(&dir, &name, &entry).with_context(|| format!("partition {name}"))?);
         }
-        let own = dir.join("spmc.dts");
-        let default = root().join("manifests/default/spmc.dts");
+        let spmc_manifest = [
+            dir.join("spmc.dts"),
+            dir.join("../spmc.dts"),
+            manifests.join("default/spmc.dts"),
+        ];
         let tb_fw_config = dir.join("tb_fw_config.dts");
         let scenario = dir.join("scenario.json");
         Ok(Self {
             name,
-            spmc_manifest: if own.exists() { own } else { default },
+            spmc_manifest: spmc_manifest
+                .into_iter()
+                .find(|path| path.exists())
+                .context("there is no spmc.dts")?,
             tb_fw_config: tb_fw_config.exists().then_some(tb_fw_config),
             partitions,
             scenario: if scenario.exists() {
@@ -165,6 +169,18 @@ impl Scenario {
         }
         Ok(scenario)
     }
+}
+
+fn collect_scenarios(dir: &Path, layouts: &mut Vec<Layout>) -> Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect_scenarios(&path, layouts)?;
+        } else if path.file_name().is_some_and(|name| name == "scenario.json") {
+            layouts.push(Layout::find(&dir.display().to_string())?);
+        }
+    }
+    Ok(())
 }
 
 fn partition(dir: &Path, name: &str, entry: &Value) -> Result<Partition> {
