@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The engine on the host: fake hardware and everything that tests need to drive it.
+//!
+//! [`machine::Machine`] is the hardware: physical memory, processing elements, translation with TLBs that keep whatever they may
+//! keep. [`hal::FakeHal`] is the engine's view of it and checks that the engine keeps to the contract of [`spmc::hal::Hal`].
+//! Partitions are [`guest`] scripts: plain Rust closures that make FF-A calls. [`system::System`] puts it all together and is the Normal world.
+//!
+//! Nothing here uses the engine's constants or codecs: [`ffa`] is a second, independent reading of the specification.
+
+pub mod ffa;
+pub mod guest;
+pub mod hal;
+pub mod machine;
+pub mod manifest;
+pub mod memory;
+pub mod schedule;
+pub mod snapshot;
+pub mod system;
+pub mod translation;
+
+pub use ffa::Regs;
+pub use guest::Sp;
+pub use manifest::PartitionSpec;
+pub use system::{Nwd, System};

@@ -1,0 +1,378 @@
+//! Scripted partitions. A script is a closure that runs as one execution context of a partition and reads like code that runs there:
+//! it makes calls, touches memory through its stage 2, is interrupted, faults.
+//!
+//! Each context is a thread, but only one side runs at a time: the engine waits in [`spmc::hal::Hal::run`] until the script
+//! does something that leaves the partition, and the script waits until the engine runs it again.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread::{JoinHandle, spawn};
+
+use spmc::addr::World;
+use spmc::hal::{Access, Conduit, Exit, Fault, FaultKind};
+
+use crate::ffa::{self, Regs};
+use crate::machine::Machine;
+use crate::snapshot::Snapshot;
+
+/// What a context of a partition does.
+pub type Script = Arc<dyn Fn(&mut Sp) + Send + Sync>;
+
+/// The script of a partition and the memory that its entry points lie in.
+pub struct Program {
+    pub(crate) id: u16,
+    pub(crate) memory: Range<u64>,
+    pub(crate) takes_exceptions: bool,
+    pub(crate) script: Script,
+}
+
+/// What a context finds when it runs on.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) enum Pending {
+    #[default]
+    Nothing,
+    Abort(Fault),
+    Undefined,
+}
+
+pub(crate) struct Resume {
+    pub(crate) pe: usize,
+    pub(crate) masked: bool,
+    pub(crate) watchdog: bool,
+    pub(crate) gprs: [u64; 31],
+    pub(crate) pending: Pending,
+}
+
+type Stop = (Exit, [u64; 31]);
+
+struct Running {
+    resume: Sender<Resume>,
+    stop: Receiver<Stop>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// One incarnation of an execution context: from its reset on.
+pub struct Guest {
+    id: u16,
+    vcpu: u16,
+    entry: u64,
+    takes_exceptions: bool,
+    script: Script,
+    running: Mutex<Option<Running>>,
+}
+
+/// What a script unwinds with when its system is gone.
+struct SystemGone;
+
+impl Guest {
+    pub(crate) fn new(machine: &Machine, number: usize, entry: u64, vcpu: u16) -> Self {
+        let programs = machine.programs.read().unwrap();
+        let program = programs
+            .iter()
+            .find(|program| program.memory.contains(&entry))
+            .unwrap_or_else(|| {
+                panic!("guest {number} is entered at {entry:#x}, which is nobody's")
+            });
+        Self {
+            id: program.id,
+            vcpu,
+            entry,
+            takes_exceptions: program.takes_exceptions,
+            script: Arc::clone(&program.script),
+            running: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn takes_exceptions(&self) -> bool {
+        self.takes_exceptions
+    }
+
+    /// Runs the script until it leaves the partition. A panic in the script goes on here.
+    pub(crate) fn run(&self, machine: &Arc<Machine>, resume: Resume) -> Stop {
+        let mut running = self.running.lock().unwrap();
+        let running = running.get_or_insert_with(|| self.start(machine));
+        let stop = running
+            .resume
+            .send(resume)
+            .ok()
+            .and_then(|()| running.stop.recv().ok());
+        stop.unwrap_or_else(|| match running.thread.take().map(JoinHandle::join) {
+            Some(Err(panic)) => resume_unwind(panic),
+            _ => panic!(
+                "{:#x} vcpu {} runs on after the end of its script",
+                self.id, self.vcpu
+            ),
+        })
+    }
+
+    fn start(&self, machine: &Arc<Machine>) -> Running {
+        let (resume, resumed) = channel();
+        let (stopped, stop) = channel();
+        let script = Arc::clone(&self.script);
+        let mut sp = Sp {
+            id: self.id,
+            vcpu: self.vcpu,
+            entry: self.entry,
+            regs: [0; 31],
+            pe: 0,
+            masked: false,
+            watchdog: false,
+            machine: Arc::downgrade(machine),
+            resumed,
+            stopped,
+        };
+        let thread = spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                sp.wait_for_entry();
+                script(&mut sp);
+            }));
+            if let Err(panic) = outcome
+                && !panic.is::<SystemGone>()
+            {
+                resume_unwind(panic);
+            }
+        });
+        Running {
+            resume,
+            stop,
+            thread: Some(thread),
+        }
+    }
+}
+
+/// The view of a script: one execution context of a partition.
+pub struct Sp {
+    /// Partition id.
+    pub id: u16,
+    /// Index of the context.
+    pub vcpu: u16,
+    /// Where it was entered.
+    pub entry: u64,
+    /// x0 to x30, at entry or after the last call.
+    pub regs: [u64; 31],
+    pe: usize,
+    masked: bool,
+    watchdog: bool,
+    machine: Weak<Machine>,
+    resumed: Receiver<Resume>,
+    stopped: Sender<Stop>,
+}
+
+impl Sp {
+    fn wait_for_entry(&mut self) -> Pending {
+        let Ok(resume) = self.resumed.recv() else {
+            resume_unwind(Box::new(SystemGone));
+        };
+        self.regs = resume.gprs;
+        self.pe = resume.pe;
+        self.masked = resume.masked;
+        self.watchdog = resume.watchdog;
+        resume.pending
+    }
+
+    fn leave(&mut self, exit: Exit) -> Pending {
+        if self.stopped.send((exit, self.regs)).is_err() {
+            resume_unwind(Box::new(SystemGone));
+        }
+        self.wait_for_entry()
+    }
+
+    fn machine(&self) -> Arc<Machine> {
+        self.machine
+            .upgrade()
+            .unwrap_or_else(|| resume_unwind(Box::new(SystemGone)))
+    }
+
+    /// The PE that it runs on.
+    pub fn pe(&self) -> usize {
+        self.pe
+    }
+
+    /// A call by SMC: x0 to x7 as given, all other registers kept. Returns x0 to x17 after it.
+    pub fn call<const N: usize>(&mut self, regs: [u64; N]) -> Regs {
+        self.call_by(Conduit::Smc, regs)
+    }
+
+    /// A call through `conduit`.
+    pub fn call_by<const N: usize>(&mut self, conduit: Conduit, regs: [u64; N]) -> Regs {
+        self.regs[..8].fill(0);
+        self.regs[..N].copy_from_slice(&regs);
+        let pending = self.leave(Exit::Call(conduit));
+        assert!(
+            matches!(pending, Pending::Nothing),
+            "a call ended with an exception: {pending:?}"
+        );
+        let mut result = [0; 18];
+        result.copy_from_slice(&self.regs[..18]);
+        Regs(result)
+    }
+
+    /// A call that must be refused with `code` and change nothing.
+    #[track_caller]
+    pub fn refused<const N: usize>(&mut self, regs: [u64; N], code: i32) -> Regs {
+        let before = self.snapshot();
+        let answer = self.call(regs);
+        assert_eq!(answer.error(), Some(code), "{answer:x?}");
+        assert_eq!(before, self.snapshot(), "a refused call changed something");
+        answer
+    }
+
+    /// The observable state of the engine, as far as it is not the caller's own registers.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::take(&self.machine())
+    }
+
+    /// `FFA_MSG_WAIT`: the next message.
+    pub fn msg_wait(&mut self) -> Regs {
+        self.call([ffa::MSG_WAIT])
+    }
+
+    /// Answers the direct request `request`; returns the next message.
+    pub fn respond(&mut self, request: &Regs, payload: [u64; 5]) -> Regs {
+        let id = if request.0[0] == ffa::DIRECT_REQ_64 {
+            ffa::DIRECT_RESP_64
+        } else {
+            ffa::DIRECT_RESP_32
+        };
+        let requester = request.0[1] >> 16 & 0xffff;
+        let [a, b, c, d, e] = payload;
+        self.call([id, (self.id as u64) << 16 | requester, 0, a, b, c, d, e])
+    }
+
+    /// Waits for direct requests for ever and gives each to `serve`, whose result is the payload of the response.
+    pub fn serve(&mut self, mut serve: impl FnMut(&mut Self, &Regs) -> [u64; 5]) -> ! {
+        let mut message = self.msg_wait();
+        loop {
+            message = if matches!(message.0[0], ffa::DIRECT_REQ_32 | ffa::DIRECT_REQ_64) {
+                let payload = serve(self, &message);
+                self.respond(&message, payload)
+            } else {
+                self.msg_wait()
+            };
+        }
+    }
+
+    /// Tries an access until it succeeds or is answered with an abort.
+    fn access(&mut self, world: World, ipa: u64, access: Access) -> Result<u64, Fault> {
+        loop {
+            let found = self
+                .machine()
+                .translate(self.pe, world, ipa, access, self.entry);
+            match found {
+                Ok(address) => return Ok(address),
+                Err(fault) => self.report(fault)?,
+            }
+        }
+    }
+
+    fn report(&mut self, fault: Fault) -> Result<(), Fault> {
+        let registers = self.regs;
+        let pending = self.leave(Exit::Fault(fault));
+        assert_eq!(registers, self.regs, "a fault changed registers");
+        match pending {
+            Pending::Nothing => Ok(()),
+            Pending::Abort(fault) => Err(fault),
+            Pending::Undefined => panic!("an access ended as an undefined instruction"),
+        }
+    }
+
+    /// Reads from the Secure or Non-secure IPA space; `Err` if it takes an abort.
+    pub fn read(&mut self, world: World, ipa: u64, to: &mut [u8]) -> Result<(), Fault> {
+        let end = ipa + to.len() as u64;
+        let mut at = ipa;
+        while at < end {
+            let next = end.min((at | 0xfff) + 1);
+            let (first, last) = ((at - ipa) as usize, (next - ipa) as usize);
+            let address = self.access(world, at, Access::Read)?;
+            let outcome = self
+                .machine()
+                .memory()
+                .read(world, address, &mut to[first..last]);
+            if outcome.is_err() {
+                self.external_abort(at, Access::Read)?;
+                continue;
+            }
+            at = next;
+        }
+        Ok(())
+    }
+
+    /// Writes to the Secure or Non-secure IPA space; `Err` if it takes an abort.
+    pub fn write(&mut self, world: World, ipa: u64, from: &[u8]) -> Result<(), Fault> {
+        let end = ipa + from.len() as u64;
+        let mut at = ipa;
+        while at < end {
+            let next = end.min((at | 0xfff) + 1);
+            let (first, last) = ((at - ipa) as usize, (next - ipa) as usize);
+            let address = self.access(world, at, Access::Write)?;
+            let outcome = self
+                .machine()
+                .memory()
+                .write(world, address, &from[first..last]);
+            if outcome.is_err() {
+                self.external_abort(at, Access::Write)?;
+                continue;
+            }
+            at = next;
+        }
+        Ok(())
+    }
+
+    /// Fetches an instruction; `Err` if it takes an abort.
+    pub fn execute(&mut self, world: World, ipa: u64) -> Result<(), Fault> {
+        self.access(world, ipa, Access::Execute).map(|_| ())
+    }
+
+    fn external_abort(&mut self, va: u64, access: Access) -> Result<(), Fault> {
+        self.report(Fault {
+            access,
+            kind: FaultKind::External,
+            va,
+            ipa: None,
+            on_walk: false,
+            pc: self.entry,
+        })
+    }
+
+    /// The first byte of a page that it can read, `None` if it takes an abort.
+    pub fn peek(&mut self, world: World, ipa: u64) -> Option<u8> {
+        let mut byte = [0];
+        self.read(world, ipa, &mut byte).ok().map(|()| byte[0])
+    }
+
+    /// Writes one byte; whether that worked.
+    pub fn poke(&mut self, world: World, ipa: u64, value: u8) -> bool {
+        self.write(world, ipa, &[value]).is_ok()
+    }
+
+    /// A Non-secure interrupt comes in. Returns once the partition runs (again); whether it was preempted.
+    pub fn interrupt(&mut self) -> bool {
+        if self.masked {
+            return false;
+        }
+        let registers = self.regs;
+        let pending = self.leave(Exit::NonSecureInterrupt);
+        assert!(matches!(pending, Pending::Nothing));
+        assert_eq!(registers, self.regs, "preemption changed registers");
+        true
+    }
+
+    /// Does an instruction that traps; whether it was told by an Undefined Instruction exception.
+    pub fn trap(&mut self, syndrome: u64) -> bool {
+        let pc = self.entry;
+        matches!(self.leave(Exit::Trap { syndrome, pc }), Pending::Undefined)
+    }
+
+    /// Never leaves by itself: only a watchdog helps.
+    pub fn hang(&mut self) -> ! {
+        assert!(
+            self.watchdog,
+            "{:#x} hangs and no watchdog is armed",
+            self.id
+        );
+        self.leave(Exit::Watchdog);
+        panic!("{:#x} runs on after its time was over", self.id);
+    }
+}

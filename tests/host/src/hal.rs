@@ -1,0 +1,231 @@
+//! The engine's view of the [`Machine`], and the checks that it keeps to the contract of [`Hal`].
+
+use std::sync::Arc;
+
+use spmc::addr::{Pa, PageRange, World};
+use spmc::hal::{AccessFault, Context, Exit, Fault, Hal, Stage2Roots, Table, TlbScope};
+
+use crate::guest::{Guest, Pending, Resume};
+use crate::machine::{Loaded, Machine, SPMC_IMAGE, TABLES_BASE, current_pe};
+
+/// Saved state of a vCPU: its registers, and which [`Guest`] it is.
+pub struct FakeContext {
+    gprs: [u64; 31],
+    pc: u64,
+    /// Number of the guest plus one; 0 before the first [`Hal::reset`].
+    guest: usize,
+    pending: Pending,
+}
+
+impl Context for FakeContext {
+    const NEW: Self = Self {
+        gprs: [0; 31],
+        pc: 0,
+        guest: 0,
+        pending: Pending::Nothing,
+    };
+
+    fn gprs(&self) -> &[u64; 31] {
+        &self.gprs
+    }
+
+    fn gprs_mut(&mut self) -> &mut [u64; 31] {
+        &mut self.gprs
+    }
+
+    fn pc(&self) -> u64 {
+        self.pc
+    }
+}
+
+impl FakeContext {
+    fn guest(&self) -> usize {
+        self.guest
+            .checked_sub(1)
+            .expect("a context is used before it was reset")
+    }
+}
+
+/// The hardware for the engine.
+#[derive(Clone)]
+pub struct FakeHal(pub Arc<Machine>);
+
+impl FakeHal {
+    /// Panics unless `context` is loaded on this PE.
+    fn loaded(&self, context: &FakeContext) -> Loaded {
+        let pe = current_pe();
+        let loaded = self.0.pe(pe).loaded.expect("nothing is loaded on this PE");
+        assert_eq!(
+            loaded.guest,
+            context.guest(),
+            "another context is loaded on PE {pe}"
+        );
+        loaded
+    }
+
+    fn check_address(world: World, from: u64, bytes: u64) {
+        let touches_image = from < SPMC_IMAGE.end && SPMC_IMAGE.start < from.saturating_add(bytes);
+        assert!(
+            world == World::NonSecure || !touches_image,
+            "the engine touches its own image as foreign memory: {from:#x}"
+        );
+    }
+}
+
+impl Hal for FakeHal {
+    type Context = FakeContext;
+
+    fn reset(&self, context: &mut FakeContext, pc: u64, vcpu_index: u16) {
+        self.0.step();
+        let mut guests = self.0.guests.write().unwrap();
+        for pe in &self.0.pes {
+            let loaded = pe.lock().unwrap().loaded.map(|loaded| loaded.guest + 1);
+            assert!(
+                context.guest == 0 || loaded != Some(context.guest),
+                "reset of a loaded context"
+            );
+        }
+        let guest = guests.len();
+        guests.push(Arc::new(Guest::new(&self.0, guest, pc, vcpu_index)));
+        *context = FakeContext {
+            pc,
+            guest: guest + 1,
+            ..FakeContext::NEW
+        };
+    }
+
+    fn load(&self, context: &mut FakeContext, roots: &Stage2Roots, mask_non_secure: bool) {
+        self.0.step();
+        let (this, guest) = (current_pe(), context.guest());
+        for pe in 0..self.0.pes.len() {
+            let elsewhere = self
+                .0
+                .pe(pe)
+                .loaded
+                .is_some_and(|loaded| loaded.guest == guest);
+            assert!(!elsewhere, "load of a context that is loaded on PE {pe}");
+        }
+        assert_ne!(roots.vmid, 0, "VMID 0");
+        let known = *self
+            .0
+            .roots
+            .lock()
+            .unwrap()
+            .entry(roots.vmid)
+            .or_insert(*roots);
+        assert_eq!(known, *roots, "the translation of a VMID changed");
+        self.0.journal().loads += 1;
+        let mut state = self.0.pe(this);
+        assert!(state.loaded.is_none(), "load over another context");
+        state.loaded = Some(Loaded {
+            guest,
+            roots: *roots,
+            masked: mask_non_secure,
+        });
+    }
+
+    fn run(&self, context: &mut FakeContext) -> Exit {
+        self.0.step();
+        let loaded = self.loaded(context);
+        if self.0.schedule.read().unwrap().is_none() {
+            self.0.check_tlbs();
+        }
+        let pe = current_pe();
+        let guest = Arc::clone(&self.0.guests.read().unwrap()[loaded.guest]);
+        let resume = Resume {
+            pe,
+            masked: loaded.masked,
+            watchdog: self.0.pe(pe).watchdog,
+            gprs: context.gprs,
+            pending: std::mem::take(&mut context.pending),
+        };
+        let (exit, gprs) = guest.run(&self.0, resume);
+        context.gprs = gprs;
+        if let Exit::Call(_) = exit {
+            context.pc += 4;
+        }
+        self.0.step();
+        exit
+    }
+
+    fn save(&self, context: &mut FakeContext) {
+        self.loaded(context);
+        self.0.pe(current_pe()).loaded = None;
+        self.0.step();
+    }
+
+    fn inject_abort(&self, context: &mut FakeContext, fault: &Fault) -> bool {
+        let loaded = self.loaded(context);
+        let takes = self.0.guests.read().unwrap()[loaded.guest].takes_exceptions();
+        if takes {
+            context.pending = Pending::Abort(*fault);
+        }
+        takes
+    }
+
+    fn inject_undefined(&self, context: &mut FakeContext) -> bool {
+        let loaded = self.loaded(context);
+        let takes = self.0.guests.read().unwrap()[loaded.guest].takes_exceptions();
+        if takes {
+            context.pending = Pending::Undefined;
+        }
+        takes
+    }
+
+    fn start_watchdog(&self, milliseconds: u32) {
+        self.0.journal().watchdogs.push(milliseconds);
+        self.0.pe(current_pe()).watchdog = true;
+    }
+
+    fn stop_watchdog(&self) {
+        self.0.pe(current_pe()).watchdog = false;
+    }
+
+    fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault> {
+        self.0.step();
+        Self::check_address(world, from.raw(), to.len() as u64);
+        self.0.memory().read(world, from.raw(), to)
+    }
+
+    fn write(&self, world: World, to: Pa, from: &[u8]) -> Result<(), AccessFault> {
+        self.0.step();
+        Self::check_address(world, to.raw(), from.len() as u64);
+        self.0.memory().write(world, to.raw(), from)
+    }
+
+    fn zero(&self, world: World, range: PageRange<Pa>) -> Result<(), AccessFault> {
+        self.0.step();
+        let (from, bytes) = (range.base().raw(), range.size());
+        Self::check_address(world, from, bytes);
+        self.0.journal().zeroed.push((world, from..from + bytes));
+        self.0.memory().zero(world, from, bytes)
+    }
+
+    fn clean(&self, world: World, from: Pa, bytes: u64) {
+        self.0.step();
+        let from = from.raw();
+        Self::check_address(world, from, bytes);
+        self.0.journal().cleaned.push((world, from..from + bytes));
+    }
+
+    fn tables(&self) -> &[Table] {
+        &self.0.tables
+    }
+
+    fn tables_base(&self) -> Pa {
+        Pa::new(TABLES_BASE)
+    }
+
+    fn invalidate_stage2(&self, roots: &Stage2Roots, scope: TlbScope<'_>) {
+        self.0.step();
+        self.0.invalidate(roots, &scope);
+    }
+
+    fn publish_tables(&self) {
+        self.0.step();
+    }
+
+    fn affinity(&self) -> u64 {
+        current_pe() as u64
+    }
+}

@@ -1,0 +1,214 @@
+//! The hardware that all PEs share, and what each PE has of its own.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
+
+use spmc::Spmc;
+use spmc::addr::{Ipa, World};
+use spmc::hal::{Access, Fault, FaultKind, Stage2Roots, Table, TlbScope};
+use spmc::limits::MAX_PES;
+
+use crate::guest::Guest;
+use crate::hal::FakeHal;
+use crate::memory::Memory;
+use crate::schedule::{Random, Schedule};
+use crate::translation::{Tables, Tlb};
+
+/// All memory of the SPMC itself: nobody may touch it through [`spmc::hal::Hal`].
+pub const SPMC_IMAGE: Range<u64> = 0x0e10_0000..0x0e30_0000;
+/// Where translation tables lie.
+pub const TABLES_BASE: u64 = 0x0e18_0000;
+/// Secure memory that partitions may be given.
+pub const SECURE_RAM: Range<u64> = 0x0e30_0000..0x0f00_0000;
+/// Non-secure memory.
+pub const NORMAL_RAM: Range<u64> = 0x4000_0000..0x5000_0000;
+/// Secure device memory.
+pub const SECURE_DEVICE: Range<u64> = 0x0904_0000..0x0904_1000;
+
+thread_local! {
+    static CURRENT_PE: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Runs `body` as code on that PE.
+pub fn on_pe<T>(pe: usize, body: impl FnOnce() -> T) -> T {
+    struct Restore(Option<usize>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT_PE.set(self.0);
+        }
+    }
+    let _restore = Restore(CURRENT_PE.replace(Some(pe)));
+    body()
+}
+
+/// The PE that this thread is.
+pub fn current_pe() -> usize {
+    CURRENT_PE
+        .get()
+        .expect("hardware is used by PEs only: see machine::on_pe")
+}
+
+/// What a PE holds.
+#[derive(Default)]
+pub struct PeState {
+    /// The loaded context, under which translation, and with which interrupt mask.
+    pub loaded: Option<Loaded>,
+    /// The watchdog is armed.
+    pub watchdog: bool,
+    pub(crate) tlb: Tlb,
+}
+
+/// A context on a PE.
+#[derive(Clone, Copy)]
+pub struct Loaded {
+    /// Number of the guest.
+    pub guest: usize,
+    /// Its translation.
+    pub roots: Stage2Roots,
+    /// Non-secure interrupts stay pending.
+    pub masked: bool,
+}
+
+/// What the engine asked for, for tests to look at.
+#[derive(Default)]
+pub struct Journal {
+    /// Ranges cleaned to the point of coherency.
+    pub cleaned: Vec<(World, Range<u64>)>,
+    /// Ranges zeroed.
+    pub zeroed: Vec<(World, Range<u64>)>,
+    /// TLB invalidations.
+    pub invalidations: usize,
+    /// Contexts put on a PE.
+    pub loads: usize,
+    /// Milliseconds of each watchdog armed.
+    pub watchdogs: Vec<u32>,
+}
+
+/// The hardware.
+pub struct Machine {
+    pub(crate) memory: Mutex<Memory>,
+    pub(crate) tables: Box<[Table]>,
+    pub(crate) pes: [Mutex<PeState>; MAX_PES],
+    pub(crate) guests: RwLock<Vec<Arc<Guest>>>,
+    pub(crate) programs: RwLock<Vec<crate::guest::Program>>,
+    /// Which translation each VMID has: it never changes.
+    pub(crate) roots: Mutex<BTreeMap<u16, Stage2Roots>>,
+    pub(crate) schedule: RwLock<Option<Arc<Schedule>>>,
+    pub(crate) spmc: OnceLock<Weak<Spmc<FakeHal>>>,
+    this: Weak<Machine>,
+    random: Mutex<Random>,
+    journal: Mutex<Journal>,
+}
+
+impl Machine {
+    /// A machine with that many translation tables; `seed` decides what TLBs keep.
+    pub fn new(this: Weak<Self>, tables: usize, seed: u64) -> Self {
+        let mut memory = Memory::default();
+        memory.declare(World::Secure, SECURE_RAM);
+        memory.declare(World::NonSecure, NORMAL_RAM);
+        Self {
+            memory: Mutex::new(memory),
+            tables: (0..tables).map(|_| Table::EMPTY).collect(),
+            pes: Default::default(),
+            guests: RwLock::default(),
+            programs: RwLock::default(),
+            roots: Mutex::default(),
+            schedule: RwLock::new(None),
+            spmc: OnceLock::new(),
+            this,
+            random: Mutex::new(Random::new(seed)),
+            journal: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn this(&self) -> Arc<Self> {
+        self.this.upgrade().expect("the machine is in use")
+    }
+
+    /// Physical memory.
+    pub fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap()
+    }
+
+    /// What the engine asked for.
+    pub fn journal(&self) -> std::sync::MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap()
+    }
+
+    /// The translation tables as memory.
+    pub fn tables(&self) -> Tables<'_> {
+        Tables {
+            tables: &self.tables,
+            base: TABLES_BASE,
+        }
+    }
+
+    pub(crate) fn pe(&self, pe: usize) -> std::sync::MutexGuard<'_, PeState> {
+        self.pes[pe].lock().unwrap()
+    }
+
+    fn coin(&self) -> bool {
+        self.random.lock().unwrap().below(2) == 0
+    }
+
+    /// Lets another PE go first, if there is a schedule.
+    pub(crate) fn step(&self) {
+        let schedule = self.schedule.read().unwrap().clone();
+        if let Some(schedule) = schedule {
+            schedule.step(current_pe());
+        }
+    }
+
+    /// An access of the partition that is loaded on `pe`: the physical address, or the fault as hardware would report it.
+    pub(crate) fn translate(
+        &self,
+        pe: usize,
+        world: World,
+        ipa: u64,
+        access: Access,
+        pc: u64,
+    ) -> Result<u64, Fault> {
+        let mut state = self.pe(pe);
+        let roots = state
+            .loaded
+            .expect("a partition runs without being loaded")
+            .roots;
+        let found = state
+            .tlb
+            .translate(self.tables(), &roots, world, ipa, &mut || self.coin());
+        let fault = |kind| Fault {
+            access,
+            kind,
+            va: ipa,
+            ipa: Some(Ipa::new(ipa & !0xfff)),
+            on_walk: false,
+            pc,
+        };
+        let translation = found.map_err(fault)?;
+        if !translation.permits(access) {
+            return Err(fault(FaultKind::Permission));
+        }
+        Ok(translation.page | ipa & 0xfff)
+    }
+
+    pub(crate) fn invalidate(&self, roots: &Stage2Roots, scope: &TlbScope<'_>) {
+        self.journal().invalidations += 1;
+        for pe in 0..MAX_PES {
+            self.pe(pe).tlb.invalidate(roots.vmid, scope);
+        }
+    }
+
+    /// Panics if a TLB holds what the tables do not say any more. Only when no PE is in the middle of a change.
+    pub fn check_tlbs(&self) {
+        let roots = self.roots.lock().unwrap();
+        for pe in 0..MAX_PES {
+            let stale = self
+                .pe(pe)
+                .tlb
+                .find_stale(self.tables(), |vmid| roots[&vmid]);
+            assert!(stale.is_none(), "stale translation on PE {pe}: {stale:?}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Sparse physical memory: a Secure and a Non-secure address space, and what answers in each.
+//!
+//! A page that was never written reads as zero. An access outside declared memory, or to a page that was [protected](Memory::protect),
+//! is refused as a whole.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use spmc::addr::World;
+use spmc::hal::AccessFault;
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+
+/// What lies behind physical addresses.
+#[derive(Default)]
+pub struct Memory {
+    pages: BTreeMap<(World, u64), Box<[u8; PAGE as usize]>>,
+    declared: Vec<(World, Range<u64>)>,
+    protected: Vec<(World, Range<u64>)>,
+}
+
+impl Memory {
+    /// Puts memory at `range`.
+    pub fn declare(&mut self, world: World, range: Range<u64>) {
+        self.declared.push((world, range));
+    }
+
+    /// Makes accesses to `range` fail, as a granule protection check does after the memory was taken away.
+    pub fn protect(&mut self, world: World, range: Range<u64>) {
+        self.protected.push((world, range));
+    }
+
+    /// Undoes every [`Self::protect`].
+    pub fn unprotect_all(&mut self) {
+        self.protected.clear();
+    }
+
+    fn check(&self, world: World, from: u64, bytes: u64) -> Result<(), AccessFault> {
+        let end = from.checked_add(bytes).ok_or(AccessFault)?;
+        let declared = self
+            .declared
+            .iter()
+            .any(|(w, range)| *w == world && range.start <= from && end <= range.end);
+        let protected = self
+            .protected
+            .iter()
+            .any(|(w, range)| *w == world && range.start < end && from < range.end);
+        if declared && !protected {
+            Ok(())
+        } else {
+            Err(AccessFault)
+        }
+    }
+
+    /// Copies from memory.
+    pub fn read(&self, world: World, from: u64, to: &mut [u8]) -> Result<(), AccessFault> {
+        self.check(world, from, to.len() as u64)?;
+        let mut address = from;
+        let mut rest = to;
+        while !rest.is_empty() {
+            let offset = (address % PAGE) as usize;
+            let count = rest.len().min(PAGE as usize - offset);
+            let (head, tail) = rest.split_at_mut(count);
+            match self.pages.get(&(world, address / PAGE)) {
+                Some(page) => head.copy_from_slice(&page[offset..offset + count]),
+                None => head.fill(0),
+            }
+            address += count as u64;
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    /// Copies to memory.
+    pub fn write(&mut self, world: World, to: u64, from: &[u8]) -> Result<(), AccessFault> {
+        self.check(world, to, from.len() as u64)?;
+        let mut address = to;
+        let mut rest = from;
+        while !rest.is_empty() {
+            let offset = (address % PAGE) as usize;
+            let count = rest.len().min(PAGE as usize - offset);
+            let (head, tail) = rest.split_at(count);
+            let page = self
+                .pages
+                .entry((world, address / PAGE))
+                .or_insert_with(|| Box::new([0; PAGE as usize]));
+            page[offset..offset + count].copy_from_slice(head);
+            address += count as u64;
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    /// Fills whole pages with zeros.
+    pub fn zero(&mut self, world: World, from: u64, bytes: u64) -> Result<(), AccessFault> {
+        self.check(world, from, bytes)?;
+        for page in from / PAGE..(from + bytes) / PAGE {
+            self.pages.remove(&(world, page));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accesses_cross_pages_and_stay_inside_what_is_declared() {
+        let mut memory = Memory::default();
+        memory.declare(World::Secure, 0x1000..0x4000);
+        memory.write(World::Secure, 0x1ffe, &[1, 2, 3, 4]).unwrap();
+        let mut back = [0; 6];
+        memory.read(World::Secure, 0x1ffd, &mut back).unwrap();
+        assert_eq!(back, [0, 1, 2, 3, 4, 0]);
+        assert_eq!(
+            memory.read(World::NonSecure, 0x1000, &mut back),
+            Err(AccessFault)
+        );
+        assert_eq!(
+            memory.write(World::Secure, 0x3fff, &[0, 0]),
+            Err(AccessFault)
+        );
+        memory.protect(World::Secure, 0x2000..0x3000);
+        assert_eq!(
+            memory.read(World::Secure, 0x1fff, &mut back),
+            Err(AccessFault)
+        );
+    }
+}

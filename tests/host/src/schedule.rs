@@ -1,0 +1,145 @@
+//! Interleavings: PEs are threads, and one at a time holds the baton. At every access to hardware the baton goes to a random PE.
+//!
+//! The order depends on the seed alone, with one exception: a PE that spins on a lock never comes to an access to hardware, so
+//! after a moment the others go on without it; it goes on as soon as it has the lock.
+
+use std::collections::BTreeSet;
+use std::panic::resume_unwind;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
+
+use crate::machine;
+
+/// After this long the holder of the baton must be spinning.
+const SPINNING: Duration = Duration::from_micros(300);
+
+/// A small generator of random numbers (xorshift64*).
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// A generator whose sequence depends on `seed` only.
+    pub const fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        (self.bits() >> 16) % limit
+    }
+
+    /// One of `choices`.
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+}
+
+struct Baton {
+    random: Random,
+    holder: usize,
+    running: BTreeSet<usize>,
+    /// Counts every step, so that a holder that spins can be told from one that works.
+    steps: u64,
+}
+
+impl Baton {
+    fn pass(&mut self) {
+        let running: Vec<usize> = self.running.iter().copied().collect();
+        if !running.is_empty() {
+            self.holder = self.random.pick(&running);
+        }
+    }
+}
+
+/// Passes the baton between PEs.
+pub struct Schedule {
+    baton: Mutex<Baton>,
+    passed: Condvar,
+}
+
+impl Schedule {
+    /// A schedule of `pes` PEs.
+    pub fn new(seed: u64, pes: usize) -> Self {
+        let mut baton = Baton {
+            random: Random::new(seed),
+            holder: 0,
+            running: (0..pes).collect(),
+            steps: 0,
+        };
+        baton.pass();
+        Self {
+            baton: Mutex::new(baton),
+            passed: Condvar::new(),
+        }
+    }
+
+    /// Offers the baton to the other PEs and waits until it comes back.
+    pub fn step(&self, pe: usize) {
+        let mut baton = self.baton.lock().unwrap();
+        if !baton.running.contains(&pe) {
+            return;
+        }
+        baton.steps += 1;
+        if baton.holder == pe {
+            baton.pass();
+            self.passed.notify_all();
+        }
+        while baton.holder != pe {
+            let before = baton.steps;
+            let (again, timeout) = self.passed.wait_timeout(baton, SPINNING).unwrap();
+            baton = again;
+            if timeout.timed_out() && baton.steps == before && baton.holder != pe {
+                baton.holder = pe;
+                baton.steps += 1;
+            }
+        }
+    }
+
+    fn finish(&self, pe: usize) {
+        let mut baton = self.baton.lock().unwrap();
+        baton.running.remove(&pe);
+        baton.steps += 1;
+        if baton.holder == pe {
+            baton.pass();
+        }
+        self.passed.notify_all();
+    }
+
+    /// Runs each of `bodies` on the PE of its index, interleaved.
+    pub fn run<'a>(&self, bodies: Vec<Box<dyn FnOnce() + Send + 'a>>) {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = bodies
+                .into_iter()
+                .enumerate()
+                .map(|(pe, body)| {
+                    scope.spawn(move || {
+                        struct Finish<'a>(&'a Schedule, usize);
+                        impl Drop for Finish<'_> {
+                            fn drop(&mut self) {
+                                self.0.finish(self.1);
+                            }
+                        }
+                        let _finish = Finish(self, pe);
+                        machine::on_pe(pe, || {
+                            self.step(pe);
+                            body();
+                        });
+                    })
+                })
+                .collect();
+            for thread in threads {
+                if let Err(panic) = thread.join() {
+                    resume_unwind(panic);
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,96 @@
+//! The observable state of the engine, to show that a refused call changed nothing.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::Weak;
+
+use spmc::addr::{Ipa, PageRange, World};
+use spmc::partition::Endpoint;
+
+use crate::machine::{Machine, NORMAL_RAM};
+
+/// Pages of the Normal world that tests use: what a snapshot looks at.
+pub const WATCHED_PAGES: u64 = 64;
+/// The first of them.
+pub const WATCHED: u64 = NORMAL_RAM.start + 0x10_0000;
+
+/// State of one endpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct EndpointState {
+    id: u16,
+    version: String,
+    mailbox: String,
+    pool: usize,
+    /// Digest of ownership and access of every page that it has or that tests use.
+    memory: u64,
+    alive: bool,
+}
+
+/// State of all endpoints, their execution contexts and the live transactions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Snapshot {
+    endpoints: Vec<EndpointState>,
+    contexts: Vec<String>,
+    watchdogs: Vec<bool>,
+}
+
+impl Snapshot {
+    /// Looks at everything. Only while the engine holds no lock but the claims of the contexts that run.
+    pub fn take(machine: &Machine) -> Self {
+        let spmc = machine
+            .spmc
+            .get()
+            .and_then(Weak::upgrade)
+            .expect("a booted system");
+        let mut endpoints = vec![endpoint(machine, &spmc.normal_world, true)];
+        let mut contexts = Vec::new();
+        for partition in spmc
+            .partitions
+            .iter()
+            .filter(|partition| partition.frozen().is_some())
+        {
+            endpoints.push(endpoint(machine, &partition.endpoint, !partition.is_dead()));
+            for vcpu in &partition.vcpus {
+                contexts.push(match vcpu.try_lock() {
+                    Some(vcpu) => format!("{:?} {:?} {:?}", vcpu.state(), vcpu.model, vcpu.caller),
+                    None => "claimed".to_string(),
+                });
+            }
+        }
+        let watchdogs = (0..machine.pes.len())
+            .map(|pe| machine.pe(pe).watchdog)
+            .collect();
+        Self {
+            endpoints,
+            contexts,
+            watchdogs,
+        }
+    }
+}
+
+fn endpoint(machine: &Machine, endpoint: &Endpoint, alive: bool) -> EndpointState {
+    let hal = crate::hal::FakeHal(machine.this());
+    let mut digest = DefaultHasher::new();
+    let mut memory = endpoint.memory.lock();
+    let roots = memory.roots();
+    if roots.vmid != 0 {
+        for (name, root) in [("secure", roots.secure), ("non-secure", roots.non_secure)] {
+            name.hash(&mut digest);
+            machine.tables().digest(root.raw(), &mut digest);
+        }
+    }
+    for page in 0..WATCHED_PAGES {
+        let range = PageRange::new(Ipa::new(WATCHED + page * 4096), 1).expect("a page");
+        let known = memory.inspect(&hal, [range].into_iter());
+        let known = known.map(|(world, leaf)| (world == World::Secure, format!("{leaf:?}")));
+        known.hash(&mut digest);
+    }
+    EndpointState {
+        id: endpoint.id().0,
+        version: format!("{:?}", endpoint.version()),
+        mailbox: format!("{:?}", *endpoint.mailbox.lock()),
+        pool: memory.pool().available(),
+        memory: digest.finish(),
+        alive,
+    }
+}

@@ -1,0 +1,320 @@
+//! A whole system: machine, booted engine, partitions; and the Normal world's side of it.
+
+use std::sync::{Arc, Mutex};
+
+use spmc::addr::{Pa, PageRange, World};
+use spmc::ffa::SmcFrame;
+use spmc::limits::MAX_PES;
+use spmc::{Pe, Spmc};
+
+use crate::ffa::{self, Layout, Regs, Transaction};
+use crate::guest::Program;
+use crate::hal::FakeHal;
+use crate::machine::{Machine, SPMC_IMAGE, on_pe};
+use crate::manifest::{self, PARTITION_SIZE, PartitionSpec, partition_base};
+use crate::schedule::Schedule;
+use crate::snapshot::{Snapshot, WATCHED};
+
+/// TX buffer of the Normal world.
+pub const NWD_TX: u64 = WATCHED;
+/// RX buffer of the Normal world.
+pub const NWD_RX: u64 = WATCHED + 0x1000;
+/// Memory of the Normal world that tests may share, up to [`crate::snapshot::WATCHED_PAGES`].
+pub const NWD_PAGES: u64 = WATCHED + 0x1_0000;
+
+/// What a system is made of.
+pub struct Builder {
+    partitions: Vec<PartitionSpec>,
+    pes: usize,
+    tables: usize,
+    seed: u64,
+    spmc_manifest: Option<Vec<u8>>,
+}
+
+impl Builder {
+    /// Adds a partition; ids are 0x8001 and on, in order.
+    pub fn sp(mut self, partition: PartitionSpec) -> Self {
+        self.partitions.push(partition);
+        self
+    }
+
+    /// Sets the number of PEs; all but the first stay off until [`System::turn_on`].
+    pub fn pes(mut self, pes: usize) -> Self {
+        self.pes = pes;
+        self
+    }
+
+    /// Sets the number of translation tables.
+    pub fn tables(mut self, tables: usize) -> Self {
+        self.tables = tables;
+        self
+    }
+
+    /// Sets what TLBs keep.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Replaces the SPMC manifest.
+    pub fn spmc_manifest(mut self, dtb: Vec<u8>) -> Self {
+        self.spmc_manifest = Some(dtb);
+        self
+    }
+
+    /// Loads the packages and boots the first PE.
+    pub fn boot(self) -> System {
+        let machine = Arc::new_cyclic(|this| Machine::new(this.clone(), self.tables, self.seed));
+        for (index, partition) in self.partitions.iter().enumerate() {
+            let base = partition_base(index);
+            machine
+                .memory()
+                .write(World::Secure, base, &partition.package())
+                .expect("secure memory");
+            machine.programs.write().unwrap().push(Program {
+                id: 0x8001 + index as u16,
+                memory: base..base + PARTITION_SIZE,
+                takes_exceptions: partition.takes_exceptions,
+                script: Arc::clone(&partition.script),
+            });
+        }
+        let spmc = Arc::new(Spmc::new(FakeHal(Arc::clone(&machine))));
+        assert!(machine.spmc.set(Arc::downgrade(&spmc)).is_ok());
+        let system = System {
+            spmc,
+            machine,
+            pes: (0..MAX_PES as u16)
+                .map(|index| Mutex::new(Box::new(Pe::new(index))))
+                .collect(),
+            boot: Mutex::new(None),
+        };
+        let dtb = self
+            .spmc_manifest
+            .unwrap_or_else(|| manifest::spmc_manifest(&self.partitions, self.pes));
+        let image_pages = (SPMC_IMAGE.end - SPMC_IMAGE.start) / 4096;
+        let image = PageRange::new(Pa::new(SPMC_IMAGE.start), image_pages).expect("the image");
+        let answer = system.enter(
+            0,
+            |spmc, pe, frame| spmc.boot(pe, &dtb, image, frame),
+            [0; 18],
+        );
+        *system.boot.lock().unwrap() = Some(answer);
+        system
+    }
+}
+
+/// A booted system.
+pub struct System {
+    /// The engine.
+    pub spmc: Arc<Spmc<FakeHal>>,
+    /// The hardware.
+    pub machine: Arc<Machine>,
+    pes: Vec<Mutex<Box<Pe>>>,
+    boot: Mutex<Option<Regs>>,
+}
+
+impl System {
+    /// An empty system with 4 PEs.
+    pub fn builder() -> Builder {
+        Builder {
+            partitions: Vec::new(),
+            pes: 4,
+            tables: 256,
+            seed: 1,
+            spmc_manifest: None,
+        }
+    }
+
+    /// A system with those partitions.
+    pub fn boot(partitions: impl IntoIterator<Item = PartitionSpec>) -> Self {
+        partitions
+            .into_iter()
+            .fold(Self::builder(), Builder::sp)
+            .boot()
+    }
+
+    /// What the engine told the SPMD at the end of its boot.
+    pub fn boot_answer(&self) -> Regs {
+        self.boot.lock().unwrap().expect("it has booted")
+    }
+
+    fn enter(
+        &self,
+        pe: usize,
+        body: impl FnOnce(&Spmc<FakeHal>, &mut Pe, &mut SmcFrame),
+        regs: [u64; 18],
+    ) -> Regs {
+        let mut frame = SmcFrame { x: regs };
+        let mut state = self.pes[pe].lock().unwrap();
+        on_pe(pe, || body(&self.spmc, &mut state, &mut frame));
+        assert!(
+            self.machine.pe(pe).loaded.is_none(),
+            "a partition stays loaded in the Normal world"
+        );
+        assert!(
+            !self.machine.pe(pe).watchdog,
+            "a watchdog stays armed in the Normal world"
+        );
+        Regs(frame.x)
+    }
+
+    /// The Normal world on the first PE.
+    pub fn nwd(&self) -> Nwd<'_> {
+        self.pe(0)
+    }
+
+    /// The Normal world on that PE.
+    pub fn pe(&self, pe: usize) -> Nwd<'_> {
+        Nwd { system: self, pe }
+    }
+
+    /// Boots a secondary PE; what the engine told the SPMD.
+    pub fn turn_on(&self, pe: usize) -> Regs {
+        self.enter(
+            pe,
+            |spmc, pe, frame| spmc.boot_secondary(pe, frame),
+            [0; 18],
+        )
+    }
+
+    /// The observable state of the engine.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::take(&self.machine)
+    }
+
+    /// Runs each of `bodies` as the Normal world on the PE of its index, interleaved as `seed` says.
+    pub fn interleave<'a>(&'a self, seed: u64, bodies: Vec<Box<dyn FnOnce(Nwd<'a>) + Send + 'a>>) {
+        let schedule = Arc::new(Schedule::new(seed, bodies.len()));
+        *self.machine.schedule.write().unwrap() = Some(Arc::clone(&schedule));
+        let bodies = bodies
+            .into_iter()
+            .enumerate()
+            .map(|(pe, body)| -> Box<dyn FnOnce() + Send + 'a> {
+                Box::new(move || body(self.pe(pe)))
+            })
+            .collect();
+        schedule.run(bodies);
+        *self.machine.schedule.write().unwrap() = None;
+        self.machine.check_tlbs();
+    }
+}
+
+/// The Normal world on one PE: what the SPMD passes on.
+#[derive(Clone, Copy)]
+pub struct Nwd<'s> {
+    system: &'s System,
+    pe: usize,
+}
+
+impl Nwd<'_> {
+    /// A call with x0 and on as given; x0 to x17 after it.
+    pub fn call<const N: usize>(&self, regs: [u64; N]) -> Regs {
+        self.call_with(Regs::new(regs))
+    }
+
+    /// A call with all registers given.
+    pub fn call_with(&self, regs: Regs) -> Regs {
+        self.system
+            .enter(self.pe, |spmc, pe, frame| spmc.handle(pe, frame), regs.0)
+    }
+
+    /// A call that must be refused with `code` and change nothing.
+    #[track_caller]
+    pub fn refused<const N: usize>(&self, regs: [u64; N], code: i32) {
+        let before = self.system.snapshot();
+        let answer = self.call(regs);
+        assert_eq!(answer.error(), Some(code), "{answer:?}");
+        assert_eq!(
+            before,
+            self.system.snapshot(),
+            "a refused call changed something"
+        );
+    }
+
+    /// `FFA_VERSION` as TF-A passes it on: by a framework message. Returns the version or the error.
+    pub fn version(&self, version: u64) -> u64 {
+        let answer = self.call([ffa::DIRECT_REQ_32, 0xffff_8000, 0x8000_0008, version]);
+        assert_eq!(
+            answer.0[..3],
+            [ffa::DIRECT_RESP_32, 0x8000_ffff, 0x8000_0009]
+        );
+        answer.0[3]
+    }
+
+    /// A 64-bit direct request from id 0.
+    pub fn request(&self, to: u16, payload: [u64; 5]) -> Regs {
+        let [a, b, c, d, e] = payload;
+        self.call([ffa::DIRECT_REQ_64, to.into(), 0, a, b, c, d, e])
+    }
+
+    /// A direct request that is answered; the payload of the response.
+    #[track_caller]
+    pub fn ask(&self, to: u16, payload: [u64; 5]) -> [u64; 5] {
+        let answer = self.request(to, payload);
+        assert_eq!(
+            answer.0[..3],
+            [ffa::DIRECT_RESP_64, u64::from(to) << 16, 0],
+            "{answer:?}"
+        );
+        answer.payload()
+    }
+
+    /// Registers [`NWD_TX`] and [`NWD_RX`], one page each.
+    #[track_caller]
+    pub fn map_buffers(&self) {
+        let answer = self.call([ffa::RXTX_MAP_64, NWD_TX, NWD_RX, 1]);
+        assert_eq!(answer.success(), [0; 6]);
+    }
+
+    /// Reads Normal-world memory.
+    pub fn read(&self, address: u64, bytes: usize) -> Vec<u8> {
+        let mut data = vec![0; bytes];
+        self.system
+            .machine
+            .memory()
+            .read(World::NonSecure, address, &mut data)
+            .expect("memory");
+        data
+    }
+
+    /// Writes Normal-world memory.
+    pub fn write(&self, address: u64, data: &[u8]) {
+        self.system
+            .machine
+            .memory()
+            .write(World::NonSecure, address, data)
+            .expect("memory");
+    }
+
+    /// A memory call with `descriptor` in TX.
+    pub fn memory_call(&self, function: u64, descriptor: &[u8]) -> Regs {
+        self.write(NWD_TX, descriptor);
+        let length = descriptor.len() as u64;
+        self.call([function, length, length])
+    }
+
+    /// A memory call that must be refused with `code` and change nothing.
+    #[track_caller]
+    pub fn memory_refused(&self, function: u64, descriptor: &[u8], code: i32) {
+        let before = self.system.snapshot();
+        let answer = self.memory_call(function, descriptor);
+        assert_eq!(answer.error(), Some(code), "{answer:?}");
+        assert_eq!(
+            before,
+            self.system.snapshot(),
+            "a refused call changed something"
+        );
+    }
+
+    /// Sends `transaction` in the layout of 1.2; the handle.
+    #[track_caller]
+    pub fn send(&self, function: u64, transaction: &Transaction) -> u64 {
+        self.memory_call(function, &transaction.encode(Layout::V1_2))
+            .handle()
+    }
+
+    /// `FFA_MEM_RECLAIM`
+    pub fn reclaim(&self, handle: u64) -> Regs {
+        self.call([ffa::MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32])
+    }
+}

@@ -1,0 +1,231 @@
+//! PINFO: `FFA_PARTITION_INFO_GET`, `FFA_ID_GET`, `FFA_SPM_ID_GET`.
+
+use host_tests::ffa::*;
+use host_tests::manifest::partition_base;
+use host_tests::system::NWD_RX;
+use host_tests::{PartitionSpec, Regs, System};
+use spmc::addr::World::Secure;
+
+const UUID_A: [u32; 4] = [0xe078_6148, 0xe311_f8e7, 0x0200_5ebc, 0x1bc5_d5a5];
+const UUID_B: [u32; 4] = [1, 2, 3, 4];
+const UUID_C: [u32; 4] = [5, 6, 7, 8];
+const NIL: [u32; 4] = [0; 4];
+
+/// Three partitions: sp1 and sp2 share a UUID, sp2 has another one of its own, sp3 cannot be sent requests.
+fn partitions() -> [PartitionSpec; 3] {
+    [
+        PartitionSpec::new("sp1").with(|sp| sp.uuids = vec![UUID_A]),
+        PartitionSpec::new("sp2")
+            .vcpus(4)
+            .with(|sp| sp.uuids = vec![UUID_B, UUID_A]),
+        PartitionSpec::new("sp3").with(|sp| {
+            sp.uuids = vec![UUID_C];
+            sp.messaging = 2;
+        }),
+    ]
+}
+
+fn query(uuid: [u32; 4], flags: u64) -> [u64; 6] {
+    let [a, b, c, d] = uuid.map(u64::from);
+    [PARTITION_INFO_GET, a, b, c, d, flags]
+}
+
+/// A 24-byte descriptor: id, contexts, properties, UUID.
+fn descriptor(id: u16, contexts: u16, properties: u32, uuid: [u32; 4]) -> Vec<u8> {
+    let mut bytes = id.to_le_bytes().to_vec();
+    bytes.extend(contexts.to_le_bytes());
+    bytes.extend(properties.to_le_bytes());
+    bytes.extend(uuid.iter().flat_map(|word| word.to_le_bytes()));
+    bytes
+}
+
+const AARCH64: u32 = 1 << 8;
+
+// req: PINFO-01, PINFO-02, PINFO-04, PINFO-06, PINFO-14, PINFO-15, RXTX-02, RXTX-13
+#[test]
+fn a_nil_query_lists_every_service() {
+    let system = System::boot(partitions());
+    let nwd = system.nwd();
+    nwd.version(V1_2);
+    nwd.map_buffers();
+    assert_eq!(nwd.call(query(NIL, 0)).success(), [4, 24, 0, 0, 0, 0]);
+    // Towards the Normal world no partition sends requests.
+    let expected = [
+        descriptor(0x8001, 1, 1 | AARCH64, UUID_A),
+        descriptor(0x8002, 4, 1 | AARCH64, UUID_B),
+        descriptor(0x8002, 4, 1 | AARCH64, UUID_A),
+        descriptor(0x8003, 1, AARCH64, UUID_C),
+    ]
+    .concat();
+    assert_eq!(nwd.read(NWD_RX, expected.len()), expected);
+}
+
+// req: PINFO-05, PINFO-06, PINFO-14, PINFO-04
+#[test]
+fn callers_of_1_0_get_8_bytes_and_1_1_one_descriptor_per_partition() {
+    for (version, size, properties, reported) in [(V1_0, 8, 1, 0), (V1_1, 24, 1 | AARCH64, 24)] {
+        let system = System::boot(partitions());
+        let nwd = system.nwd();
+        nwd.version(version);
+        nwd.map_buffers();
+        assert_eq!(nwd.call(query(NIL, 0)).success(), [3, reported, 0, 0, 0, 0]);
+        let bytes = nwd.read(NWD_RX, 3 * size);
+        assert_eq!(bytes[..8], descriptor(0x8001, 1, properties, NIL)[..8]);
+        assert_eq!(
+            bytes[size..][..8],
+            descriptor(0x8002, 4, properties, NIL)[..8]
+        );
+        assert_eq!(
+            bytes[2 * size..][..8],
+            descriptor(0x8003, 1, properties & !1, NIL)[..8]
+        );
+        assert_eq!(
+            nwd.read(NWD_RX + 3 * size as u64, 24),
+            [0; 24],
+            "nothing behind them"
+        );
+    }
+}
+
+// req: PINFO-03, PINFO-14
+#[test]
+fn a_query_by_uuid_lists_all_that_have_it_without_repeating_it() {
+    let system = System::boot(partitions());
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    assert_eq!(nwd.call(query(UUID_A, 0)).success(), [2, 24, 0, 0, 0, 0]);
+    let expected = [
+        descriptor(0x8001, 1, 1 | AARCH64, NIL),
+        descriptor(0x8002, 4, 1 | AARCH64, NIL),
+    ]
+    .concat();
+    assert_eq!(nwd.read(NWD_RX, 48), expected);
+    nwd.call([RX_RELEASE]).success();
+    assert_eq!(nwd.call(query(UUID_B, 0)).success()[0], 1);
+}
+
+// req: PINFO-02, PINFO-03, PINFO-15
+#[test]
+fn a_partition_sees_all_partitions_with_what_they_can_exchange() {
+    let system = System::boot(partitions().map(|spec| {
+        spec.script(|sp| {
+            let buffers = partition_base(usize::from(sp.id - 0x8001)) + 0x1_0000;
+            sp.call([RXTX_MAP_64, buffers, buffers + 0x1000, 1])
+                .success();
+            sp.serve(move |sp, _| {
+                assert_eq!(sp.call(query(NIL, 0)).success(), [4, 24, 0, 0, 0, 0]);
+                let mut rx = [0; 96];
+                sp.read(Secure, buffers + 0x1000, &mut rx).unwrap();
+                assert_eq!(rx[..24], descriptor(0x8001, 1, 3 | AARCH64, UUID_A));
+                assert_eq!(rx[72..], descriptor(0x8003, 1, 2 | AARCH64, UUID_C));
+                sp.call([RX_RELEASE]).success();
+                [0; 5]
+            })
+        })
+    }));
+    system.nwd().ask(0x8001, [0; 5]);
+}
+
+// req: PINFO-13
+#[test]
+fn counting_needs_no_buffer() {
+    let system = System::boot(partitions());
+    let nwd = system.nwd();
+    assert_eq!(nwd.call(query(NIL, 1)).success(), [4, 0, 0, 0, 0, 0]);
+    assert_eq!(nwd.call(query(UUID_A, 1)).success(), [2, 0, 0, 0, 0, 0]);
+    nwd.map_buffers();
+    assert_eq!(nwd.call(query(NIL, 1)).success()[0], 4);
+    nwd.refused([RX_RELEASE], DENIED);
+    nwd.refused(query(NIL, 2), INVALID_PARAMETERS);
+    nwd.refused(query(NIL, 1 << 31), INVALID_PARAMETERS);
+}
+
+// req: PINFO-13, PINFO-08
+#[test]
+fn counting_is_unknown_to_1_0() {
+    let system = System::boot(partitions());
+    let nwd = system.nwd();
+    nwd.version(V1_0);
+    nwd.map_buffers();
+    nwd.refused(query(NIL, 1), INVALID_PARAMETERS);
+}
+
+// req: PINFO-07, PINFO-11, RXTX-15
+#[test]
+fn rx_must_be_there_and_empty() {
+    let system = System::boot(partitions());
+    let nwd = system.nwd();
+    nwd.refused(query(NIL, 0), BUSY);
+    nwd.map_buffers();
+    nwd.call(query(NIL, 0)).success();
+    let before = nwd.read(NWD_RX, 96);
+    nwd.refused(query(UUID_B, 0), BUSY);
+    assert_eq!(nwd.read(NWD_RX, 96), before);
+    nwd.call([RX_RELEASE]).success();
+    nwd.call(query(UUID_B, 0)).success();
+}
+
+// req: PINFO-08
+#[test]
+fn unknown_uuids_and_reserved_registers() {
+    let system = System::boot(partitions());
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    nwd.refused(query([1, 2, 3, 5], 0), INVALID_PARAMETERS);
+    nwd.refused(query([UUID_A[0], 0, 0, 0], 0), INVALID_PARAMETERS);
+    nwd.refused([PARTITION_INFO_GET, 0, 0, 0, 0, 0, 1], INVALID_PARAMETERS);
+    nwd.refused(
+        [PARTITION_INFO_GET, 0, 0, 0, 0, 0, 0, 1],
+        INVALID_PARAMETERS,
+    );
+}
+
+// req: PINFO-12, BOOT-11
+#[test]
+fn failed_partitions_are_not_listed() {
+    let [sp1, sp2, sp3] = partitions();
+    let fails = sp2.script(|sp| {
+        sp.call([ERROR, 0, 0xffff_fffe]);
+    });
+    let system = System::boot([sp1, fails, sp3]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    assert_eq!(nwd.call(query(NIL, 1)).success()[0], 2);
+    nwd.refused(query(UUID_B, 0), INVALID_PARAMETERS);
+    nwd.call(query(NIL, 0)).success();
+    assert_eq!(nwd.read(NWD_RX + 24, 2), 0x8003_u16.to_le_bytes());
+}
+
+// req: PINFO-10, BOOT-18
+#[test]
+fn partitions_can_look_while_they_initialise() {
+    let system = System::boot([
+        PartitionSpec::new("first").script(|sp| {
+            let buffers = partition_base(0) + 0x1_0000;
+            sp.call([RXTX_MAP_64, buffers, buffers + 0x1000, 1])
+                .success();
+            let count = sp.call(query(NIL, 0)).success()[0];
+            sp.serve(move |_, _| [count, 0, 0, 0, 0])
+        }),
+        PartitionSpec::new("second"),
+    ]);
+    assert_eq!(system.nwd().ask(0x8001, [0; 5])[0], 2);
+}
+
+// req: PINFO-16, PINFO-17, PINFO-18, PINFO-19
+#[test]
+fn ids() {
+    let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
+        assert_eq!(
+            sp.call([ID_GET, 1, 2, 3]),
+            Regs::new([SUCCESS_32, 0, 0x8001])
+        );
+        assert_eq!(sp.call([SPM_ID_GET]), Regs::new([SUCCESS_32, 0, 0x8000]));
+        sp.msg_wait();
+    })]);
+    assert_eq!(system.nwd().call([ID_GET]), Regs::new([SUCCESS_32]));
+    assert_eq!(
+        system.nwd().call([SPM_ID_GET]),
+        Regs::new([SUCCESS_32, 0, 0x8000])
+    );
+}

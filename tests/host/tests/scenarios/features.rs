@@ -1,0 +1,206 @@
+//! FEAT and COMP: `FFA_FEATURES` and which functions exist for whom.
+
+use host_tests::ffa::*;
+use host_tests::{PartitionSpec, Regs, System};
+
+/// Exists for both kinds of callers, and has no properties.
+const EVERYWHERE: [u64; 21] = [
+    ERROR,
+    SUCCESS_32,
+    INTERRUPT,
+    VERSION,
+    FEATURES,
+    RX_RELEASE,
+    RXTX_UNMAP,
+    PARTITION_INFO_GET,
+    ID_GET,
+    SPM_ID_GET,
+    DIRECT_REQ_32,
+    DIRECT_REQ_64,
+    DIRECT_RESP_32,
+    DIRECT_RESP_64,
+    MEM_DONATE_32,
+    MEM_LEND_64,
+    MEM_SHARE_32,
+    MEM_SHARE_64,
+    MEM_RETRIEVE_RESP,
+    MEM_RELINQUISH,
+    MEM_RECLAIM,
+];
+
+/// Exists for nobody: not at these instances, or not yet.
+const NOWHERE: [u64; 14] = [
+    MSG_POLL,
+    MSG_SEND,
+    NORMAL_WORLD_RESUME,
+    MEM_OP_PAUSE,
+    MEM_OP_RESUME,
+    MEM_PERM_GET_64,
+    0x8400_005f,
+    0x8400_0098,
+    0x8400_0092,
+    0xc400_0063,
+    0x8400_008b,
+    0x8400_0000,
+    0x8000_0060,
+    0xffff_ffff,
+];
+
+/// FFA_YIELD, FFA_MSG_WAIT and FFA_RUN.
+fn refused(answer: Regs) -> bool {
+    answer.error() == Some(NOT_SUPPORTED)
+}
+
+// req: FEAT-01, FEAT-02, FEAT-03, FEAT-08, FEAT-10, COMP-05, COMP-07, COMP-08, COMP-14, COMP-20
+#[test]
+fn what_the_normal_world_can_call() {
+    let system = System::boot([]);
+    let nwd = system.nwd();
+    for id in EVERYWHERE.into_iter().chain([RUN]) {
+        assert_eq!(nwd.call([FEATURES, id]).success(), [0; 6], "{id:#x}");
+    }
+    for id in NOWHERE
+        .into_iter()
+        .chain([MSG_WAIT, SECONDARY_EP_REGISTER_64])
+    {
+        assert!(refused(nwd.call([FEATURES, id])), "{id:#x}");
+    }
+}
+
+// req: FEAT-01, FEAT-02, FEAT-08, COMP-05, COMP-07, COMP-10, COMP-21
+#[test]
+fn what_a_partition_can_call() {
+    let query = |sp: &mut host_tests::Sp| {
+        for id in EVERYWHERE.into_iter().chain([MSG_WAIT]) {
+            assert_eq!(sp.call([FEATURES, id]).success(), [0; 6], "{id:#x}");
+        }
+        for id in NOWHERE {
+            sp.refused([FEATURES, id], NOT_SUPPORTED);
+        }
+        // Only who has more than one context can have secondary ones.
+        let secondary = sp.call([FEATURES, SECONDARY_EP_REGISTER_64]);
+        sp.serve(move |_, _| [refused(secondary).into(), 0, 0, 0, 0]);
+    };
+    let system = System::boot([
+        PartitionSpec::new("up").script(query),
+        PartitionSpec::new("mp").vcpus(4).script(query),
+    ]);
+    assert_eq!(system.nwd().ask(0x8001, [0; 5])[0], 1);
+    assert_eq!(system.nwd().ask(0x8002, [0; 5])[0], 0);
+}
+
+// req: COMP-18, COMP-21, FEAT-08
+#[test]
+fn run_exists_for_partitions_from_1_1_on() {
+    let script = |sp: &mut host_tests::Sp| {
+        let run = sp.call([FEATURES, RUN]);
+        sp.serve(move |_, _| [refused(run).into(), 0, 0, 0, 0]);
+    };
+    let system = System::boot([
+        PartitionSpec::new("old").version(0).script(script),
+        PartitionSpec::new("new").version(1).script(script),
+    ]);
+    assert_eq!(system.nwd().ask(0x8001, [0; 5])[0], 1);
+    assert_eq!(system.nwd().ask(0x8002, [0; 5])[0], 0);
+}
+
+// req: FEAT-03, FEAT-04, FEAT-05, GEN-15
+#[test]
+fn buffer_size_and_alignment() {
+    for (version, maximum) in [(V1_0, 0), (V1_1, 0), (V1_2, 16)] {
+        let system = System::boot([]);
+        let nwd = system.nwd();
+        nwd.version(version);
+        for id in [RXTX_MAP_32, RXTX_MAP_64] {
+            assert_eq!(
+                nwd.call([FEATURES, id]).success(),
+                [maximum << 16, 0, 0, 0, 0, 0]
+            );
+        }
+        // The promise is kept.
+        if maximum != 0 {
+            let pages = maximum;
+            nwd.refused(
+                [RXTX_MAP_64, 0x4080_0000, 0x4090_0000, pages + 1],
+                INVALID_PARAMETERS,
+            );
+            nwd.call([RXTX_MAP_64, 0x4080_0000, 0x4090_0000, pages])
+                .success();
+        }
+    }
+}
+
+// req: FEAT-06, FEAT-07, FEAT-13
+#[test]
+fn properties_of_memory_calls() {
+    for version in [V1_0, V1_1, V1_2] {
+        let system = System::boot([PartitionSpec::new("sp1")
+            .version(version as u32 & 3)
+            .script(move |sp| {
+                for id in [
+                    MEM_DONATE_64,
+                    MEM_LEND_64,
+                    MEM_SHARE_64,
+                    MEM_DONATE_32,
+                    MEM_LEND_32,
+                    MEM_SHARE_32,
+                ] {
+                    // No dynamically allocated buffers.
+                    assert_eq!(sp.call([FEATURES, id]).success(), [0; 6]);
+                }
+                let ns_bit = 1 << 1;
+                for id in [MEM_RETRIEVE_REQ_32, MEM_RETRIEVE_REQ_64] {
+                    // w3 = 0: one retrieval at a time.
+                    assert_eq!(
+                        sp.call([FEATURES, id, ns_bit]).success(),
+                        [ns_bit, 0, 0, 0, 0, 0]
+                    );
+                }
+                let unasked = if version == V1_0 { 0 } else { ns_bit };
+                assert_eq!(
+                    sp.call([FEATURES, MEM_RETRIEVE_REQ_32]).success()[0],
+                    unasked
+                );
+                sp.msg_wait();
+            })]);
+        // A Hypervisor may retrieve: bit 2.
+        let nwd = system.nwd();
+        nwd.version(version);
+        assert_eq!(
+            nwd.call([FEATURES, MEM_RETRIEVE_REQ_32, 2]).success()[0] & 4,
+            4
+        );
+    }
+}
+
+// req: FEAT-09
+#[test]
+fn support_of_fragments_and_time_slices_is_told_by_their_functions() {
+    let system = System::boot([]);
+    let nwd = system.nwd();
+    for id in [MEM_FRAG_RX, MEM_FRAG_TX, MEM_OP_PAUSE, MEM_OP_RESUME] {
+        let announced = nwd.call([FEATURES, id]).error().is_none();
+        let there = nwd.call([id]).error() != Some(NOT_SUPPORTED);
+        assert_eq!(announced, there, "{id:#x}");
+    }
+    assert!(
+        refused(nwd.call([FEATURES, MEM_OP_PAUSE])),
+        "time slicing is refused"
+    );
+}
+
+// req: FEAT-02, FEAT-11, FEAT-12, FEAT-14
+#[test]
+fn feature_ids_that_are_not_supported() {
+    let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
+        // No managed exit in the manifest; no schedule receiver interrupt for partitions; unknown ids.
+        for id in [0, 2, 3, 4, 5, 0xff, 0x100, 0x7fff_ffff] {
+            sp.refused([FEATURES, id], NOT_SUPPORTED);
+        }
+        sp.msg_wait();
+    })]);
+    // Those of partitions are not for the Normal world.
+    for id in [0, 1, 3, 4, 5, 0xff, 0x102, 0x7fff_ffff] {
+        assert!(refused(system.nwd().call([FEATURES, id])), "{id:#x}");
+    }
+}

@@ -1,0 +1,10 @@
+//! Scenarios: the Normal world and scripted partitions against the whole engine, area by area as the requirements are.
+
+mod boot;
+mod direct;
+mod discovery;
+mod features;
+mod general;
+mod run;
+mod rxtx;
+mod version;

@@ -1,0 +1,242 @@
+//! MSGW and RUN: `FFA_MSG_WAIT`, `FFA_RUN`, preemption, states of execution contexts.
+
+use host_tests::ffa::*;
+use host_tests::{PartitionSpec, Sp, System};
+
+// req: MSGW-01, MSGW-04, MSGW-05, MSGW-12, MSGW-18, GEN-25
+#[test]
+fn run_gives_cycles_to_a_waiting_partition() {
+    let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
+        for _ in 0..3 {
+            let message = sp.msg_wait();
+            assert_eq!(message.0[..8], [RUN, 0x8001_0000, 0, 0, 0, 0, 0, 0]);
+        }
+        sp.msg_wait();
+    })]);
+    for _ in 0..3 {
+        let answer = system.nwd().call([RUN, 0x8001_0000]);
+        assert_eq!(answer.0[..8], [MSG_WAIT, 0x8001_0000, 0, 0, 0, 0, 0, 0]);
+    }
+}
+
+// req: MSGW-11, MSGW-13, MSGW-19
+#[test]
+fn bad_arguments_of_run() {
+    let system = System::boot([PartitionSpec::new("up"), PartitionSpec::new("mp").vcpus(4)]);
+    let nwd = system.nwd();
+    for target in [
+        0x8003_0000, // nobody
+        0x8000_0000,
+        0xffff_0000,
+        0x0000_0000,
+        0x0001_0000, // a VM
+        0x8001_0001, // no such context
+        0x8002_0004,
+        0x8002_ffff,
+        0x8002_0001, // pinned to another PE
+    ] {
+        nwd.refused([RUN, target], INVALID_PARAMETERS);
+    }
+    for n in 2..8 {
+        let mut call = [RUN, 0x8001_0000, 0, 0, 0, 0, 0, 0];
+        call[n] = 1;
+        nwd.refused(call, INVALID_PARAMETERS);
+    }
+    system.pe(1).refused([RUN, 0x8002_0000], INVALID_PARAMETERS);
+    // Its PE is off.
+    system.pe(1).refused([RUN, 0x8002_0001], BUSY);
+}
+
+// req: MSGW-07, MSGW-01
+#[test]
+fn bad_arguments_of_msg_wait() {
+    let script = |version: u64, w2: u64| {
+        move |sp: &mut Sp| {
+            sp.call([VERSION, version]);
+            for n in 1..8 {
+                let mut call = [MSG_WAIT, 0, 0, 0, 0, 0, 0, 0];
+                call[n] = if n == 2 { w2 } else { 1 };
+                sp.refused(call, INVALID_PARAMETERS);
+            }
+            sp.serve(|_, _| [1; 5])
+        }
+    };
+    for (version, w2) in [(V1_0, 1), (V1_1, 1), (V1_2, 2)] {
+        let system = System::boot([PartitionSpec::new("sp1").script(script(version, w2))]);
+        assert_eq!(system.nwd().ask(0x8001, [0; 5]), [1; 5]);
+    }
+}
+
+// req: COMP-11, COMP-18, MSGW-09, MSGW-10, MSGW-15
+#[test]
+fn partitions_run_nobody() {
+    System::boot([
+        PartitionSpec::new("old").version(0).script(|sp| {
+            sp.refused([RUN, 0x8002_0000], NOT_SUPPORTED);
+            sp.refused([YIELD], NOT_SUPPORTED);
+            sp.msg_wait();
+        }),
+        PartitionSpec::new("new").version(1).script(|sp| {
+            sp.refused([RUN, 0x8001_0000], DENIED);
+            sp.refused([RUN, 0x8001_0001], INVALID_PARAMETERS);
+            sp.refused([RUN, 0x8009_0000], INVALID_PARAMETERS);
+            sp.refused([RUN, 0], INVALID_PARAMETERS);
+            sp.msg_wait();
+        }),
+    ]);
+}
+
+// req: INT-01, INT-02, MSGW-20, RUN-19, RUN-21, RUN-22, STAT-04
+#[test]
+fn an_interrupt_stops_the_whole_chain_and_run_resumes_it_at_its_end() {
+    let system = System::boot([
+        PartitionSpec::new("sp1").script(|sp| {
+            sp.serve(|sp, request| {
+                sp.call([DIRECT_REQ_64, 0x8001_8002, 0, request.0[3] * 2])
+                    .payload()
+            })
+        }),
+        PartitionSpec::new("sp2").script(|sp| {
+            sp.serve(|sp, request| {
+                let preempted = sp.interrupt() && sp.interrupt();
+                [request.0[3] + 1, preempted.into(), 0, 0, 0]
+            })
+        }),
+    ]);
+    let nwd = system.nwd();
+    let mut answer = nwd.request(0x8001, [20, 0, 0, 0, 0]);
+    for _ in 0..2 {
+        // The Normal world is told of the partition that it called.
+        assert_eq!(answer.0[..8], [INTERRUPT, 0x8001_0000, 0, 0, 0, 0, 0, 0]);
+        nwd.refused([DIRECT_REQ_64, 0x8001], BUSY);
+        nwd.refused([DIRECT_REQ_64, 0x8002], BUSY);
+        // The one that was interrupted is not the Normal world's to run.
+        nwd.refused([RUN, 0x8002_0000], DENIED);
+        answer = nwd.call([RUN, answer.0[1]]);
+    }
+    assert_eq!(answer.0[..5], [DIRECT_RESP_64, 0x8001_0000, 0, 41, 1]);
+}
+
+// req: RUN-23, GEN-19, RUN-20
+#[test]
+fn a_preempted_up_partition_is_resumed_on_another_pe() {
+    let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
+        sp.serve(|sp, _| {
+            let before = sp.pe() as u64;
+            sp.interrupt();
+            [before, sp.pe() as u64, 0, 0, 0]
+        })
+    })]);
+    assert_eq!(system.pe(1).request(0x8001, [0; 5]).function(), INTERRUPT);
+    let answer = system.pe(3).call([RUN, 0x8001_0000]);
+    assert_eq!(answer.function(), DIRECT_RESP_64);
+    assert_eq!(answer.payload()[..2], [1, 3]);
+}
+
+// req: MSGW-12, RUN-19
+#[test]
+fn a_partition_that_was_given_cycles_is_resumed_too() {
+    let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
+        let message = sp.msg_wait();
+        assert_eq!(message.function(), RUN);
+        assert!(sp.interrupt());
+        sp.msg_wait();
+    })]);
+    let nwd = system.nwd();
+    assert_eq!(
+        nwd.call([RUN, 0x8001_0000]).0[..2],
+        [INTERRUPT, 0x8001_0000]
+    );
+    nwd.refused([DIRECT_REQ_64, 0x8001], BUSY);
+    assert_eq!(nwd.call([RUN, 0x8001_0000]).0[..2], [MSG_WAIT, 0x8001_0000]);
+}
+
+// req: INT-03, INT-10, ME-09
+#[test]
+fn queued_interrupts_wait_for_the_whole_chain() {
+    let system = System::boot([
+        PartitionSpec::new("queued")
+            .with(|sp| sp.ns_interrupts = 0)
+            .script(|sp| {
+                sp.serve(|sp, _| {
+                    assert!(!sp.interrupt());
+                    sp.call([DIRECT_REQ_64, 0x8001_8002]).payload()
+                })
+            }),
+        PartitionSpec::new("signaled")
+            .script(|sp| sp.serve(|sp, _| [sp.interrupt().into(), 0, 0, 0, 0])),
+    ]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.ask(0x8001, [0; 5])[0], 0);
+    // By itself it is preempted.
+    assert_eq!(nwd.request(0x8002, [0; 5]).function(), INTERRUPT);
+    assert_eq!(nwd.call([RUN, 0x8002_0000]).0[3], 1);
+}
+
+// req: RUN-17, MSGW-15
+#[test]
+fn a_partition_that_only_got_cycles_may_send_requests() {
+    let system = System::boot([
+        PartitionSpec::new("sp1").script(|sp| {
+            sp.msg_wait();
+            let answer = sp.call([DIRECT_REQ_64, 0x8001_8002, 0, 8]);
+            assert_eq!(answer.0[3], 8);
+            sp.refused([DIRECT_RESP_64, 0x8001_0000], DENIED);
+            sp.msg_wait();
+        }),
+        PartitionSpec::new("sp2"),
+    ]);
+    assert_eq!(system.nwd().call([RUN, 0x8001_0000]).function(), MSG_WAIT);
+}
+
+// req: MSGW-18
+#[test]
+fn nothing_to_do_after_run_reads_as_msg_wait() {
+    let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
+        sp.msg_wait();
+        loop {
+            sp.call([ERROR, 0, 0xffff_fffe]);
+        }
+    })]);
+    for _ in 0..2 {
+        assert_eq!(
+            system.nwd().call([RUN, 0x8001_0000]).0[..2],
+            [MSG_WAIT, 0x8001_0000]
+        );
+    }
+}
+
+// req: MSGW-15, RUN-21
+#[test]
+fn the_chain_of_an_interrupted_partition_that_failed_can_go_on() {
+    let system = System::boot([
+        PartitionSpec::new("sp1").script(|sp| {
+            sp.serve(|sp, _| {
+                let answer = sp.call([DIRECT_REQ_64, 0x8001_8002]);
+                [answer.error().map_or(0, |code| code as u64), 0, 0, 0, 0]
+            })
+        }),
+        PartitionSpec::new("sp2")
+            .vcpus(2)
+            .with(|sp| sp.takes_exceptions = false)
+            .script(|sp| {
+                sp.serve(|sp, _| {
+                    if sp.vcpu == 0 {
+                        sp.interrupt();
+                    } else {
+                        sp.trap(0);
+                    }
+                    [1; 5]
+                })
+            }),
+    ]);
+    system.turn_on(1);
+    assert_eq!(system.nwd().request(0x8001, [0; 5]).function(), INTERRUPT);
+    // Another context of the callee fails, and with it the partition.
+    assert_eq!(system.pe(1).request(0x8002, [0; 5]).error(), Some(ABORTED));
+    let answer = system.nwd().call([RUN, 0x8001_0000]);
+    assert_eq!(
+        (answer.function(), answer.0[3]),
+        (DIRECT_RESP_64, ABORTED as u64)
+    );
+}

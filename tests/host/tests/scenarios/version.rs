@@ -1,0 +1,160 @@
+//! VER: `FFA_VERSION`.
+
+use host_tests::ffa::{self, FEATURES, ID_GET, V1_0, V1_1, V1_2, VERSION};
+use host_tests::{PartitionSpec, System};
+
+const REFUSED: u64 = 0xffff_ffff;
+
+// req: VER-01, VER-02, VER-03, VER-12
+#[test]
+fn a_partition_gets_the_version_in_w0_and_nothing_else() {
+    let sp = PartitionSpec::new("sp1").script(|sp| {
+        let answer = sp.call([VERSION, V1_2]);
+        assert_eq!(answer.0[..8], [V1_2, 0, 0, 0, 0, 0, 0, 0]);
+        let answer = sp.call([VERSION, 0x8000_0000 | V1_1]);
+        assert_eq!(answer.0[..8], [REFUSED, 0, 0, 0, 0, 0, 0, 0]);
+        let request = sp.msg_wait();
+        // Also while a request is processed.
+        let answer = sp.call([VERSION, V1_2]);
+        sp.respond(&request, [answer.0[0], 0, 0, 0, 0]);
+    });
+    assert_eq!(System::boot([sp]).nwd().ask(0x8001, [0; 5])[0], V1_2);
+}
+
+// req: VER-04, VER-05, VER-06, VER-07, VER-08
+#[test]
+fn compatible_newer_older_and_malformed_versions() {
+    let system = System::boot([]);
+    let nwd = system.nwd();
+    for asked in [V1_0, V1_1, V1_2, 0x1_0003, 0x1_ffff, 0x2_0000, 0x7fff_0000] {
+        assert_eq!(nwd.version(asked), V1_2, "{asked:#x}");
+    }
+    for asked in [0, 9, 0xffff, 0x8001_0000, 0x8001_0002, 0xffff_ffff] {
+        assert_eq!(nwd.version(asked), REFUSED, "{asked:#x}");
+    }
+}
+
+// req: VER-09
+#[test]
+fn each_endpoint_has_its_own_version() {
+    // What tells versions apart: the maximum buffer size, only for callers from 1.2 on.
+    let speaks = |version: u64| {
+        move |sp: &mut host_tests::Sp| {
+            sp.call([VERSION, version]);
+            sp.serve(|sp, _| {
+                [
+                    sp.call([FEATURES, ffa::RXTX_MAP_64]).success()[0] >> 16,
+                    0,
+                    0,
+                    0,
+                    0,
+                ]
+            })
+        }
+    };
+    let system = System::boot([
+        PartitionSpec::new("old").script(speaks(V1_0)),
+        PartitionSpec::new("new").script(speaks(V1_2)),
+        // Speaks before it negotiates: the version of its manifest is in force.
+        PartitionSpec::new("silent").version(1).script(|sp| {
+            sp.serve(|sp, _| {
+                [
+                    sp.call([FEATURES, ffa::RXTX_MAP_64]).success()[0] >> 16,
+                    0,
+                    0,
+                    0,
+                    0,
+                ]
+            })
+        }),
+    ]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.version(V1_1), V1_2);
+    assert_eq!(nwd.ask(0x8001, [0; 5])[0], 0);
+    assert_ne!(nwd.ask(0x8002, [0; 5])[0], 0);
+    assert_eq!(nwd.ask(0x8003, [0; 5])[0], 0);
+    assert_eq!(nwd.call([FEATURES, ffa::RXTX_MAP_64]).success()[0], 0);
+}
+
+// req: VER-13
+#[test]
+fn the_version_is_fixed_by_the_first_other_call() {
+    let sp = PartitionSpec::new("sp1").script(|sp| {
+        assert_eq!(sp.call([VERSION, V1_1]).0[0], V1_2);
+        assert_eq!(sp.call([VERSION, V1_2]).0[0], V1_2);
+        assert_eq!(sp.call([VERSION, V1_1]).0[0], V1_2);
+        sp.call([ID_GET]);
+        assert_eq!(sp.call([VERSION, V1_1]).0[0], V1_2);
+        assert_eq!(sp.call([VERSION, V1_2]).0[0], REFUSED);
+        assert_eq!(sp.call([VERSION, V1_0]).0[0], REFUSED);
+        sp.msg_wait();
+    });
+    let system = System::boot([sp]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.version(V1_0), V1_2);
+    assert_eq!(nwd.version(V1_1), V1_2);
+    nwd.call([FEATURES, VERSION]).success();
+    assert_eq!(nwd.version(V1_1), V1_2);
+    assert_eq!(nwd.version(V1_2), REFUSED);
+    assert_eq!(
+        nwd.call([FEATURES, ffa::RXTX_MAP_64]).success()[0],
+        0,
+        "still 1.1"
+    );
+}
+
+// req: VER-14
+#[test]
+fn the_version_of_the_normal_world_comes_as_a_framework_message() {
+    let system = System::boot([]);
+    let answer = system
+        .nwd()
+        .call([ffa::DIRECT_REQ_32, 0xffff_8000, 0x8000_0008, V1_1]);
+    let expected = [
+        ffa::DIRECT_RESP_32,
+        0x8000_ffff,
+        0x8000_0009,
+        V1_2,
+        0,
+        0,
+        0,
+        0,
+    ];
+    assert_eq!(answer.0[..8], expected);
+}
+
+// req: VER-16
+#[test]
+fn events_of_the_spmd_do_not_end_negotiation() {
+    let system = System::boot([]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.version(V1_0), V1_2);
+    assert_eq!(
+        nwd.call([ffa::INTERRUPT]).function(),
+        ffa::NORMAL_WORLD_RESUME
+    );
+    nwd.call([ffa::DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, 0x8400_0002]);
+    assert_eq!(nwd.version(V1_2), V1_2);
+    assert_ne!(
+        nwd.call([FEATURES, ffa::RXTX_MAP_64]).success()[0],
+        0,
+        "now 1.2"
+    );
+}
+
+// req: VER-16
+#[test]
+fn giving_up_the_buffers_lets_the_next_boot_stage_negotiate() {
+    let system = System::boot([]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.version(V1_0), V1_2);
+    nwd.map_buffers();
+    assert_eq!(nwd.version(V1_2), REFUSED);
+    nwd.call([ffa::RXTX_UNMAP]).success();
+    assert_eq!(nwd.version(V1_2), V1_2);
+    assert_ne!(
+        nwd.call([FEATURES, ffa::RXTX_MAP_64]).success()[0],
+        0,
+        "now 1.2"
+    );
+}
