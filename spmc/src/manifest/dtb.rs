@@ -388,7 +388,133 @@ impl<'a> Reader<'a> {
             PLACE,
             "structure block",
             expected,
-            Found::Bytes(self.rest.len()),
+            Found::BeforeEnd(self.rest.len()),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::format;
+    use std::string::String;
+    use std::vec::Vec;
+
+    use fdt::Fdt;
+    use fdt::helpers::UnalignedFallibleNode;
+    use vm_fdt::FdtWriter;
+
+    use super::*;
+
+    /// Nodes, properties of every padding, and a node without anything.
+    fn tree() -> Vec<u8> {
+        let mut writer = FdtWriter::new().unwrap();
+        let root = writer.begin_node("").unwrap();
+        for size in 0..9 {
+            writer
+                .property(&format!("size-{size}"), &[0xa5; 9][..size])
+                .unwrap();
+        }
+        for outer in ["one", "longer-name@1000"] {
+            let outer = writer.begin_node(outer).unwrap();
+            writer
+                .property_string("compatible", "something,1.0")
+                .unwrap();
+            for inner in ["a", "ab", "abc", "abcd"] {
+                let inner = writer.begin_node(inner).unwrap();
+                writer.property_u64("reg", 0x1234).unwrap();
+                writer.end_node(inner).unwrap();
+            }
+            writer.end_node(outer).unwrap();
+        }
+        let empty = writer.begin_node("empty").unwrap();
+        writer.end_node(empty).unwrap();
+        writer.end_node(root).unwrap();
+        writer.finish().unwrap()
+    }
+
+    fn text(bytes: &[u8]) -> &str {
+        str::from_utf8(bytes).unwrap()
+    }
+
+    fn ours(reader: &mut Reader, at: &str, lines: &mut Vec<String>) {
+        loop {
+            match reader.next().unwrap() {
+                Item::Property(property) => {
+                    lines.push(format!(
+                        "{at}: {} = {:x?}",
+                        text(property.name),
+                        property.value
+                    ));
+                }
+                Item::Node(node) => ours(reader, &format!("{at}/{}", text(node.name())), lines),
+                Item::End => return,
+            }
+        }
+    }
+
+    fn theirs(node: &UnalignedFallibleNode, at: &str, lines: &mut Vec<String>) {
+        for property in node.properties().unwrap() {
+            let property = property.unwrap();
+            lines.push(format!("{at}: {} = {:x?}", property.name, property.value));
+        }
+        for child in node.children().unwrap() {
+            let child = child.unwrap();
+            theirs(&child, &format!("{at}/{}", child.name().unwrap()), lines);
+        }
+    }
+
+    // req: MAN-02
+    #[test]
+    fn an_independent_reader_finds_the_same() {
+        let dtb = tree();
+        let (mut found, mut expected) = (Vec::new(), Vec::new());
+        ours(&mut Reader::new(&dtb).unwrap(), "", &mut found);
+        let root = Fdt::new_unaligned_fallible(&dtb)
+            .unwrap()
+            .find_node("/")
+            .unwrap()
+            .unwrap();
+        theirs(&root, "", &mut expected);
+        assert_eq!(found, expected);
+        assert_eq!(found.len(), 9 + 2 * 5);
+    }
+
+    // req: MAN-01
+    #[test]
+    fn properties_behind_a_child_are_refused() {
+        let words = [
+            BEGIN_NODE,
+            0,
+            BEGIN_NODE,
+            0x6e00_0000,
+            END_NODE,
+            PROP,
+            0,
+            0,
+            END_NODE,
+            END,
+        ];
+        let size = 4 * words.len() as u32;
+        let header = [MAGIC, 42 + size, 40, 40 + size, 0, 17, 16, 0, 2, size];
+        let words = header
+            .iter()
+            .chain(&words)
+            .flat_map(|word| word.to_be_bytes());
+        let dtb: Vec<u8> = words.chain(*b"p\0").collect();
+        let mut reader = Reader::new(&dtb).unwrap();
+        assert!(matches!(reader.next(), Ok(Item::Node(_))));
+        assert!(matches!(reader.next(), Ok(Item::End)));
+        assert_eq!(
+            reader
+                .next()
+                .err()
+                .map(|error| format!("{error}"))
+                .as_deref(),
+            Some(
+                "device tree: structure block: expected no property behind a child node, found something else 16 bytes before its end"
+            )
+        );
     }
 }

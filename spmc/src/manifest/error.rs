@@ -26,6 +26,8 @@ pub enum Found {
     Nothing,
     /// A value of that many bytes.
     Bytes(usize),
+    /// Something else, that many bytes before the end of the block that is read.
+    BeforeEnd(usize),
     /// An address or a word, printed in hexadecimal.
     Number(u64),
     /// A count, printed in decimal.
@@ -86,6 +88,7 @@ impl fmt::Display for ManifestError {
         match self.found {
             Found::Nothing => f.write_str("nothing"),
             Found::Bytes(count) => write!(f, "{count} bytes"),
+            Found::BeforeEnd(left) => write!(f, "something else {left} bytes before its end"),
             Found::Number(number) => write!(f, "{number:#x}"),
             Found::Count(count) => write!(f, "{count}"),
             Found::Text(text) => {

@@ -17,6 +17,7 @@ mod error;
 pub mod package;
 pub mod partition;
 mod regions;
+mod services;
 pub mod spmc;
 pub mod validate;
 
@@ -27,6 +28,9 @@ use crate::id::PartitionId;
 use arrayvec::ArrayVec;
 use config::{Name, PackageEntry};
 use dtb::{Path, Property, Reader};
+
+/// All kinds of `compatible`, for messages.
+const COMPATIBLE: &str = "\"arm,ffa-core-manifest-1.0\" or \"arm,ffa-manifest-1.0\" or \"-1.1\"";
 
 /// What a manifest describes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,7 +61,7 @@ pub fn check(dtb: &[u8]) -> Result<Kind, ManifestError> {
             _ => {}
         }
     }
-    let kind = kind.ok_or_else(|| Path::ROOT.missing("compatible", "a manifest's"))?;
+    let kind = kind.ok_or_else(|| Path::ROOT.missing("compatible", COMPATIBLE))?;
     match kind {
         Kind::Spmc => {
             if let Some(fault) = spmc::parse(dtb)?.faults.pop_at(0) {
@@ -95,7 +99,6 @@ fn kind_of(property: &Property) -> Result<Kind, ManifestError> {
     {
         Ok(Kind::Partition)
     } else {
-        let expected = "\"arm,ffa-core-manifest-1.0\" or \"arm,ffa-manifest-1.0\" or \"-1.1\"";
-        Err(property.error(expected, Found::text(property.value)))
+        Err(property.error(COMPATIBLE, Found::text(property.value)))
     }
 }

@@ -8,16 +8,15 @@
 
 use arrayvec::ArrayVec;
 
-use super::config::{
-    BootInfo, ExceptionLevel, Messaging, NsInterruptAction, PackageEntry, PartitionConfig, Service,
-};
+use super::config::{BootInfo, ExceptionLevel, NsInterruptAction, PackageEntry, PartitionConfig};
 use super::dtb::{Item, Path, Property, Reader};
 use super::error::{Found, ManifestError};
 use super::regions::Regions;
+use super::services::{Format, Services};
 use crate::addr::Pa;
 use crate::ffa::Version;
-use crate::id::{PartitionId, Uuid};
-use crate::limits::{MAX_SERVICES, MAX_VCPUS};
+use crate::id::PartitionId;
+use crate::limits::MAX_VCPUS;
 
 /// `compatible` of a manifest with `uuid` and `messaging-method`.
 pub const COMPATIBLE_1_0: &[u8] = b"arm,ffa-manifest-1.0";
@@ -27,19 +26,8 @@ pub const COMPATIBLE_1_1: &[u8] = b"arm,ffa-manifest-1.1";
 /// `boot-order` of partitions that boot last, as if they had none.
 const BOOT_ORDER_LAST: u32 = 0xffff;
 
-/// Length of `stream-endpoint-ids`, which have no effect.
-const MAX_STREAM_ENDPOINTS: usize = 8;
-
-/// Where the services of a partition are described.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
-    /// In `uuid` and `messaging-method`.
-    V1_0,
-    /// In the `services` node.
-    V1_1,
-}
-
 /// Names of properties that are accepted but have no effect yet, each once.
+#[derive(Default)]
 pub(super) struct Ignored(ArrayVec<&'static str, 24>);
 
 impl Ignored {
@@ -52,14 +40,13 @@ impl Ignored {
 }
 
 /// The properties of the root node and of its small children while they are read.
+#[derive(Default)]
 struct Draft {
     format: Option<Format>,
     ffa_version: Option<Version>,
     requested_id: Option<PartitionId>,
     auxiliary_id: Option<u16>,
-    uuids: ArrayVec<Uuid, MAX_SERVICES>,
-    methods: ArrayVec<u32, MAX_SERVICES>,
-    services: ArrayVec<Service, MAX_SERVICES>,
+    services: Services,
     contexts: Option<u16>,
     exception_level: Option<ExceptionLevel>,
     execution_state: Option<u32>,
@@ -97,17 +84,21 @@ struct Lifecycle {
 /// another or that asks for what this SPMC cannot isolate; more regions or services than [`crate::limits`] allows.
 pub fn parse(dtb: &[u8], entry: &PackageEntry) -> Result<PartitionConfig, ManifestError> {
     let mut reader = Reader::new(dtb)?;
-    let mut draft = Draft::new();
+    let mut draft = Draft::default();
     let mut regions = Regions::new(entry.memory);
     loop {
         match reader.next()? {
             Item::Property(property) => draft.set(&property)?,
             Item::Node(node) => match node.name() {
-                b"services" => draft.parse_services(&mut reader)?,
+                b"services" => draft.services.parse(&mut reader)?,
                 b"boot-info" => draft.parse_boot_info(&mut reader)?,
                 b"rx_tx-info" => draft.parse_rx_tx(&mut reader)?,
                 b"memory-regions" => regions.parse_memory(&mut reader, &mut draft.ignored)?,
                 b"device-regions" => regions.parse_devices(&mut reader, &mut draft.ignored)?,
+                b"live-state-buffer-info" => {
+                    draft.ignored.note("live-state-buffer-info");
+                    reader.skip_node()?;
+                }
                 _ => reader.skip_node()?,
             },
             Item::End => break,
@@ -117,37 +108,6 @@ pub fn parse(dtb: &[u8], entry: &PackageEntry) -> Result<PartitionConfig, Manife
 }
 
 impl Draft {
-    fn new() -> Self {
-        Self {
-            format: None,
-            ffa_version: None,
-            requested_id: None,
-            auxiliary_id: None,
-            uuids: ArrayVec::new(),
-            methods: ArrayVec::new(),
-            services: ArrayVec::new(),
-            contexts: None,
-            exception_level: None,
-            execution_state: None,
-            load_address: None,
-            mem_size: None,
-            entrypoint_offset: 0,
-            boot_order: None,
-            boot_register: None,
-            boot_info: None,
-            ns_interrupts: None,
-            queues_other_interrupts: false,
-            managed_exit: false,
-            managed_exit_virq: false,
-            notifications: false,
-            power_messages: 0,
-            vm_messages: 0,
-            lifecycle: Lifecycle::default(),
-            rx_tx: None,
-            ignored: Ignored(ArrayVec::new()),
-        }
-    }
-
     /// One property of the root node.
     fn set(&mut self, property: &Property) -> Result<(), ManifestError> {
         match property.name {
@@ -158,18 +118,8 @@ impl Draft {
                 self.auxiliary_id = Some(property.u32_up_to(0xffff, "a 16-bit id")? as u16);
                 self.ignored.note("auxiliary-id");
             }
-            b"uuid" => {
-                for words in property.cells("UUIDs of four cells each")? {
-                    let uuid = Uuid::from_words(words);
-                    add_uuid(&mut self.uuids, uuid, property)?;
-                }
-            }
-            b"messaging-method" => {
-                self.methods = property.list("one value, or one for each of at most 4 UUIDs")?;
-                for method in &self.methods {
-                    messaging(property, *method)?;
-                }
-            }
+            b"uuid" => self.services.set_uuids(property)?,
+            b"messaging-method" => self.services.set_methods(property)?,
             b"execution-ctx-count" => self.contexts = Some(context_count(property)?),
             b"exception-level" => self.exception_level = Some(exception_level(property)?),
             b"execution-state" => {
@@ -242,7 +192,7 @@ impl Draft {
                 self.ignored.note("run-time-model");
             }
             b"stream-endpoint-ids" => {
-                property.list::<MAX_STREAM_ENDPOINTS>("1 to 8 ids")?;
+                let _ids = property.cells::<1>("a list of ids")?;
                 self.ignored.note("stream-endpoint-ids");
             }
             b"lifecycle-support" => {
@@ -267,56 +217,9 @@ impl Draft {
                 self.ignored.note("live-activation-register");
             }
             b"image-uuid" => self.ignored.note("image-uuid"),
-            b"live-state-buffer-info" => self.ignored.note("live-state-buffer-info"),
             _ => {}
         }
         Ok(())
-    }
-
-    fn parse_services(&mut self, reader: &mut Reader) -> Result<(), ManifestError> {
-        let node = reader.path();
-        let mut compatible = false;
-        loop {
-            match reader.next()? {
-                Item::Property(property) if property.name == b"compatible" => {
-                    compatible = property.has_string(b"arm,ffa-manifest-services");
-                }
-                Item::Property(_) => {}
-                Item::Node(node) => {
-                    let service = self.parse_service(reader, node)?;
-                    self.services
-                        .try_push(service)
-                        .map_err(|_| node.error("", "at most 4 services", Found::Count(5)))?;
-                }
-                Item::End => break,
-            }
-        }
-        require(compatible, node, "\"arm,ffa-manifest-services\"")
-    }
-
-    fn parse_service(&mut self, reader: &mut Reader, node: Path) -> Result<Service, ManifestError> {
-        let mut uuid = None;
-        let mut method = None;
-        while let Some(property) = reader.next_property()? {
-            match property.name {
-                b"uuid" => {
-                    let parsed = parse_uuid(property.str()?.as_bytes()).ok_or_else(|| {
-                        property.error(
-                            "a UUID like 01234567-89ab-cdef-0123-456789abcdef",
-                            Found::text(property.value),
-                        )
-                    })?;
-                    add_uuid(&mut self.uuids, parsed, &property)?;
-                    uuid = Some(parsed);
-                }
-                b"messaging-method" => method = Some(messaging(&property, property.u32()?)?),
-                _ => {}
-            }
-        }
-        Ok(Service {
-            uuid: uuid.ok_or_else(|| node.missing("uuid", "a UUID"))?,
-            messaging: method.ok_or_else(|| node.missing("messaging-method", "one 32-bit cell"))?,
-        })
     }
 
     fn parse_boot_info(&mut self, reader: &mut Reader) -> Result<(), ManifestError> {
@@ -388,7 +291,8 @@ impl Draft {
                 Found::Count(vcpu_count.into()),
             ));
         }
-        let services = self.services(format, ffa_version)?;
+        let services =
+            core::mem::take(&mut self.services).finish(format, ffa_version, &mut self.ignored)?;
         if self.entrypoint_offset >= entry.memory.size()
             || !self.entrypoint_offset.is_multiple_of(4)
         {
@@ -444,63 +348,6 @@ impl Draft {
             smc_whitelist: entry.smc_whitelist.clone(),
             smc_whitelist_permissive: entry.smc_whitelist_permissive,
         })
-    }
-
-    fn services(
-        &mut self,
-        format: Format,
-        ffa_version: Version,
-    ) -> Result<ArrayVec<Service, MAX_SERVICES>, ManifestError> {
-        let root = Path::ROOT;
-        let services = match format {
-            Format::V1_1 => self.services.clone(),
-            Format::V1_0 => {
-                if self.uuids.is_empty() {
-                    return Err(root.missing("uuid", "four cells"));
-                }
-                let count = self.methods.len();
-                let Some(first) = self.methods.first().copied() else {
-                    return Err(root.missing("messaging-method", "one value, or one for each UUID"));
-                };
-                if count != 1 && count != self.uuids.len() {
-                    return Err(root.error(
-                        "messaging-method",
-                        "one value, or one for each UUID",
-                        Found::Count(count as u64),
-                    ));
-                }
-                let methods = self
-                    .methods
-                    .iter()
-                    .copied()
-                    .chain(core::iter::repeat(first));
-                let pairs = self.uuids.iter().zip(methods);
-                pairs
-                    .map(|(uuid, method)| Service {
-                        uuid: *uuid,
-                        messaging: Messaging::from_bits_truncate(method),
-                    })
-                    .collect()
-            }
-        };
-        if services.is_empty() {
-            return Err(root.missing("services", "a node with at least one service"));
-        }
-        let used = services
-            .iter()
-            .fold(Messaging::empty(), |used, service| used | service.messaging);
-        let direct2 = Messaging::RECEIVE_DIRECT2 | Messaging::SEND_DIRECT2;
-        if used.intersects(direct2) && ffa_version < Version::V1_2 {
-            return Err(root.error(
-                "messaging-method",
-                "bits 9 and 10 only with ffa-version 1.2",
-                Found::Number(used.bits().into()),
-            ));
-        }
-        if used.intersects(direct2 | Messaging::INDIRECT) {
-            self.ignored.note("messaging-method");
-        }
-        Ok(services)
     }
 
     fn ns_interrupts(&mut self) -> Result<NsInterruptAction, ManifestError> {
@@ -654,42 +501,4 @@ fn exception_level(property: &Property) -> Result<ExceptionLevel, ManifestError>
         2 => Ok(ExceptionLevel::SEl1),
         other => Err(property.error("2 (S-EL1)", Found::Count(other.into()))),
     }
-}
-
-fn messaging(property: &Property, bits: u32) -> Result<Messaging, ManifestError> {
-    Messaging::from_bits(bits)
-        .ok_or_else(|| property.error("bits 0, 1, 2, 9 and 10 only", Found::Number(bits.into())))
-}
-
-fn add_uuid(
-    uuids: &mut ArrayVec<Uuid, MAX_SERVICES>,
-    uuid: Uuid,
-    property: &Property,
-) -> Result<(), ManifestError> {
-    if uuid.is_nil() {
-        return Err(property.error("a UUID other than nil", Found::Number(0)));
-    }
-    if uuids.contains(&uuid) {
-        return Err(property.error("each UUID once", Found::text(b"one twice")));
-    }
-    uuids
-        .try_push(uuid)
-        .map_err(|_| property.error("at most 4 UUIDs", Found::Count(5)))
-}
-
-/// The text form, hexadecimal digits in groups of 8, 4, 4, 4 and 12.
-fn parse_uuid(text: &[u8]) -> Option<Uuid> {
-    let mut uuid = Uuid::NIL;
-    let mut digits = text
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
-    for byte in &mut uuid.0 {
-        let mut digit = || char::from(*digits.next()?.1).to_digit(16);
-        *byte = (digit()? << 4 | digit()?) as u8;
-    }
-    let dashes = [8, 13, 18, 23]
-        .iter()
-        .all(|at| text.get(*at) == Some(&b'-'));
-    (dashes && text.len() == 36).then_some(uuid)
 }

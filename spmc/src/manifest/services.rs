@@ -1,0 +1,193 @@
+//! The services of a partition: UUIDs and how each can be reached.
+//!
+//! `arm,ffa-manifest-1.0` has them in the root's `uuid` and `messaging-method`, `-1.1` in a `services` node. Both become the same list.
+
+use arrayvec::ArrayVec;
+
+use super::config::{Messaging, Service};
+use super::dtb::{Item, Path, Property, Reader};
+use super::error::{Found, ManifestError};
+use super::partition::{Ignored, require};
+use crate::ffa::Version;
+use crate::id::Uuid;
+use crate::limits::MAX_SERVICES;
+
+/// Where in a UUID's text form the dashes stand.
+const DASHES: [usize; 4] = [8, 13, 18, 23];
+
+/// Where the services of a partition are described.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// In `uuid` and `messaging-method`.
+    V1_0,
+    /// In the `services` node.
+    V1_1,
+}
+
+/// What the manifest says of services while it is read.
+#[derive(Default)]
+pub(super) struct Services {
+    /// All UUIDs, of the root or of the `services` node.
+    uuids: ArrayVec<Uuid, MAX_SERVICES>,
+    /// `messaging-method` of the root: one for all UUIDs, or one for each.
+    methods: ArrayVec<Messaging, MAX_SERVICES>,
+    /// Children of the `services` node.
+    nodes: ArrayVec<Service, MAX_SERVICES>,
+}
+
+impl Services {
+    /// `uuid` of the root.
+    pub fn set_uuids(&mut self, property: &Property) -> Result<(), ManifestError> {
+        for words in property.cells("UUIDs of four cells each")? {
+            self.add_uuid(Uuid::from_words(words), property)?;
+        }
+        Ok(())
+    }
+
+    /// `messaging-method` of the root.
+    pub fn set_methods(&mut self, property: &Property) -> Result<(), ManifestError> {
+        let methods: ArrayVec<u32, MAX_SERVICES> = property.list("1 to 4 values")?;
+        self.methods = methods
+            .iter()
+            .map(|bits| messaging(property, *bits))
+            .collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// Reads the `services` node to its end.
+    pub fn parse(&mut self, reader: &mut Reader) -> Result<(), ManifestError> {
+        let node = reader.path();
+        let mut compatible = false;
+        loop {
+            match reader.next()? {
+                Item::Property(property) if property.name == b"compatible" => {
+                    compatible = property.has_string(b"arm,ffa-manifest-services");
+                }
+                Item::Property(_) => {}
+                Item::Node(node) => {
+                    let service = self.parse_service(reader, node)?;
+                    let full = |_| node.error("", "at most 4 services", Found::Count(5));
+                    self.nodes.try_push(service).map_err(full)?;
+                }
+                Item::End => break,
+            }
+        }
+        require(compatible, node, "\"arm,ffa-manifest-services\"")
+    }
+
+    fn parse_service(&mut self, reader: &mut Reader, node: Path) -> Result<Service, ManifestError> {
+        let mut uuid = None;
+        let mut method = None;
+        while let Some(property) = reader.next_property()? {
+            match property.name {
+                b"uuid" => {
+                    let parsed = parse_uuid(property.str()?.as_bytes()).ok_or_else(|| {
+                        let expected = "a UUID like 01234567-89ab-cdef-0123-456789abcdef";
+                        property.error(expected, Found::text(property.value))
+                    })?;
+                    self.add_uuid(parsed, &property)?;
+                    uuid = Some(parsed);
+                }
+                b"messaging-method" => method = Some(messaging(&property, property.u32()?)?),
+                _ => {}
+            }
+        }
+        Ok(Service {
+            uuid: uuid.ok_or_else(|| node.missing("uuid", "a UUID"))?,
+            messaging: method.ok_or_else(|| node.missing("messaging-method", "one 32-bit cell"))?,
+        })
+    }
+
+    fn add_uuid(&mut self, uuid: Uuid, property: &Property) -> Result<(), ManifestError> {
+        if uuid.is_nil() {
+            return Err(property.error("a UUID other than nil", Found::text(b"nil")));
+        }
+        if self.uuids.contains(&uuid) {
+            return Err(property.error("each UUID once", Found::text(b"one twice")));
+        }
+        self.uuids
+            .try_push(uuid)
+            .map_err(|_| property.error("at most 4 UUIDs", Found::Count(5)))
+    }
+
+    /// The services of a manifest of that format.
+    pub fn finish(
+        self,
+        format: Format,
+        ffa_version: Version,
+        ignored: &mut Ignored,
+    ) -> Result<ArrayVec<Service, MAX_SERVICES>, ManifestError> {
+        let root = Path::ROOT;
+        let services = match format {
+            Format::V1_0 => self.pair()?,
+            Format::V1_1 if self.nodes.is_empty() => {
+                return Err(root.missing("services", "a node with at least one service"));
+            }
+            Format::V1_1 => self.nodes,
+        };
+        let used = services
+            .iter()
+            .fold(Messaging::empty(), |used, service| used | service.messaging);
+        let direct2 = Messaging::RECEIVE_DIRECT2 | Messaging::SEND_DIRECT2;
+        if used.intersects(direct2) && ffa_version < Version::V1_2 {
+            return Err(root.error(
+                "messaging-method",
+                "bits 9 and 10 only with ffa-version 1.2",
+                Found::Number(used.bits().into()),
+            ));
+        }
+        if used.intersects(direct2 | Messaging::INDIRECT) {
+            ignored.note("messaging-method beyond bits 0 and 1");
+        }
+        Ok(services)
+    }
+
+    /// UUIDs of the root with their messaging methods.
+    fn pair(self) -> Result<ArrayVec<Service, MAX_SERVICES>, ManifestError> {
+        let root = Path::ROOT;
+        if self.uuids.is_empty() {
+            return Err(root.missing("uuid", "four cells"));
+        }
+        let expected = "one value, or one for each UUID";
+        let count = self.methods.len();
+        let Some(first) = self.methods.first() else {
+            return Err(root.missing("messaging-method", expected));
+        };
+        if count != 1 && count != self.uuids.len() {
+            return Err(root.error("messaging-method", expected, Found::Count(count as u64)));
+        }
+        let methods = self.methods.iter().chain(core::iter::repeat(first));
+        Ok(self
+            .uuids
+            .iter()
+            .zip(methods)
+            .map(|(uuid, messaging)| Service {
+                uuid: *uuid,
+                messaging: *messaging,
+            })
+            .collect())
+    }
+}
+
+fn messaging(property: &Property, bits: u32) -> Result<Messaging, ManifestError> {
+    Messaging::from_bits(bits)
+        .ok_or_else(|| property.error("bits 0, 1, 2, 9 and 10 only", Found::Number(bits.into())))
+}
+
+/// The text form: hexadecimal digits in groups of 8, 4, 4, 4 and 12.
+fn parse_uuid(text: &[u8]) -> Option<Uuid> {
+    let dashed = DASHES.iter().all(|at| text.get(*at) == Some(&b'-'));
+    if text.len() != 36 || !dashed {
+        return None;
+    }
+    let mut uuid = Uuid::NIL;
+    let mut digits = text
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !DASHES.contains(at));
+    for byte in &mut uuid.0 {
+        let mut digit = || char::from(*digits.next()?.1).to_digit(16);
+        *byte = (digit()? << 4 | digit()?) as u8;
+    }
+    Some(uuid)
+}

@@ -1,0 +1,71 @@
+//! Boot information, read back byte by byte.
+
+use spmc::ffa::Version;
+use spmc::manifest::boot_info::{self, MAX_SIZE};
+
+fn u32_at(blob: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(blob[at..at + 4].try_into().unwrap())
+}
+
+fn u64_at(blob: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(blob[at..at + 8].try_into().unwrap())
+}
+
+fn blob(version: Version) -> Vec<u8> {
+    let mut page = [0xff; 0x1000];
+    let size = boot_info::write(&mut page, version, 0x0630_1000, 0x5f3).unwrap();
+    assert!(size <= MAX_SIZE);
+    assert!(
+        page[size..].iter().all(|byte| *byte == 0xff),
+        "written beyond the blob"
+    );
+    page[..size].to_vec()
+}
+
+// req: BOOT-12, BOOT-14, BOOT-15
+#[test]
+fn header() {
+    for version in [Version::V1_1, Version::V1_2] {
+        let blob = blob(version);
+        assert_eq!(u32_at(&blob, 0), 0x0ffa);
+        assert_eq!(u32_at(&blob, 4), version.to_word());
+        assert_eq!(u32_at(&blob, 8) as usize, blob.len());
+        assert_eq!(u32_at(&blob, 12), 32);
+        assert_eq!(u32_at(&blob, 16), 1);
+        assert_eq!(u32_at(&blob, 20), 32);
+        assert_eq!(u64_at(&blob, 24), 0);
+        assert_eq!(blob.len(), 64);
+    }
+}
+
+// req: BOOT-13, BOOT-15
+#[test]
+fn descriptor() {
+    let blob = blob(Version::V1_1);
+    let descriptor = &blob[32..];
+    assert_eq!(&descriptor[..16], b"ffa_manifest\0\0\0\0");
+    // Standard type, flattened device tree; reserved byte; name is a string, contents are an address.
+    assert_eq!(&descriptor[16..20], [0, 0, 0, 0]);
+    assert_eq!(u32_at(descriptor, 20), 0x5f3);
+    assert_eq!(u64_at(descriptor, 24), 0x0630_1000);
+}
+
+// req: BOOT-04
+#[test]
+fn a_1_0_partition_gets_name_value_pairs() {
+    let blob = blob(Version::V1_0);
+    assert_eq!(&blob[..4], b"FF-A");
+    assert_eq!(u32_at(&blob, 4), 1);
+    assert_eq!(&blob[8..24], b"TYPE_DT\0\0\0\0\0\0\0\0\0");
+    assert_eq!(u64_at(&blob, 24), 0x0630_1000);
+    assert_eq!(u64_at(&blob, 32), 0x5f3);
+    assert_eq!(blob.len(), 40);
+}
+
+// req: BOOT-14
+#[test]
+fn a_buffer_that_is_too_small_stays_as_it_is() {
+    let mut small = [0xff; MAX_SIZE - 1];
+    assert_eq!(boot_info::write(&mut small, Version::V1_2, 0x1000, 1), None);
+    assert_eq!(small, [0xff; MAX_SIZE - 1]);
+}

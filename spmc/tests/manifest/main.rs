@@ -1,0 +1,12 @@
+//! Manifests and packages: what is accepted, and the exact line with which everything else is refused.
+
+mod boot_info;
+mod corpus;
+mod log_capture;
+mod package;
+mod partition;
+mod partition_refused;
+mod robustness;
+mod spmc_manifest;
+mod tree;
+mod validation;

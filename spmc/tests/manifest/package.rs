@@ -1,0 +1,159 @@
+//! Package headers, as `sptool` writes them and as it never would.
+
+use spmc::manifest::package::{HEADER_SIZE, Package};
+
+const MEM_SIZE: u64 = 0x10_0000;
+
+fn header(words: [u32; 6]) -> [u8; HEADER_SIZE] {
+    let mut bytes = [0; HEADER_SIZE];
+    for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
+        to.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
+const SPKG: u32 = u32::from_le_bytes(*b"SPKG");
+
+/// The usual package of version 2 with one word of its header changed.
+#[track_caller]
+fn refused(index: usize, value: u32, line: &str) {
+    let mut words = [SPKG, 2, 0x1000, 0x600, 0x4000, 0x1_0000];
+    words[index] = value;
+    let error = Package::parse(&header(words), MEM_SIZE).unwrap_err();
+    assert_eq!(error.to_string(), line);
+}
+
+// req: MAN-01
+#[test]
+fn version_2() {
+    let words = [SPKG, 2, 0x1000, 0x600, 0x4000, 0xf_c000];
+    let package = Package::parse(&header(words), MEM_SIZE).unwrap();
+    assert_eq!(
+        (package.manifest_offset(), package.manifest_size()),
+        (0x1000, 0x600)
+    );
+    assert_eq!(
+        (package.image_offset(), package.image_size()),
+        (0x4000, 0xf_c000)
+    );
+    assert_eq!(package.version(), 2);
+    assert!(package.first_page_is_free());
+}
+
+// req: MAN-01
+#[test]
+fn version_1() {
+    let words = [SPKG, 1, 24, 0x601, 0x1000, 0x1_0000];
+    let package = Package::parse(&header(words), MEM_SIZE).unwrap();
+    assert_eq!(
+        (package.manifest_offset(), package.manifest_size()),
+        (24, 0x601)
+    );
+    assert_eq!(package.version(), 1);
+    assert!(!package.first_page_is_free());
+}
+
+// req: MAN-01
+#[test]
+fn another_format() {
+    refused(
+        0,
+        0,
+        "package header: magic: expected 0x474b5053 (\"SPKG\"), found 0x0",
+    );
+    refused(
+        0,
+        0x4a0f_b10b,
+        "package header: magic: expected an SPKG package, not a transfer list, found 0x4a0fb10b",
+    );
+    refused(1, 0, "package header: version: expected 1 or 2, found 0x0");
+    refused(1, 3, "package header: version: expected 1 or 2, found 0x3");
+}
+
+// req: MAN-01
+#[test]
+fn pieces_in_the_wrong_place() {
+    refused(
+        2,
+        16,
+        "package header: manifest offset: expected an offset behind the header, found 0x10",
+    );
+    refused(
+        2,
+        0x1800,
+        "package header: manifest offset: expected a multiple of 4 KiB, found 0x1800",
+    );
+    refused(
+        4,
+        0x4001,
+        "package header: image offset: expected a multiple of 4 KiB, found 0x4001",
+    );
+    refused(
+        4,
+        0x1000,
+        "package header: image offset: expected an image that does not overlap the manifest, found 0x1000",
+    );
+    refused(
+        3,
+        0x3001,
+        "package header: image offset: expected an image that does not overlap the manifest, found 0x4000",
+    );
+}
+
+// req: MAN-01
+#[test]
+fn pieces_of_the_wrong_size() {
+    refused(
+        3,
+        0,
+        "package header: manifest size: expected at least 1, found 0x0",
+    );
+    refused(
+        5,
+        0,
+        "package header: image size: expected at least 1, found 0x0",
+    );
+    refused(
+        3,
+        0x4001,
+        "package header: manifest size: expected at most 16 KiB, found 0x4001",
+    );
+    refused(
+        5,
+        0xf_c001,
+        "package header: image size: expected an end within mem_size, found 0xfc001",
+    );
+}
+
+// req: MAN-01
+#[test]
+fn numbers_that_would_overflow() {
+    let max = u32::MAX;
+    refused(
+        3,
+        max,
+        "package header: manifest size: expected an end within mem_size, found 0xffffffff",
+    );
+    refused(
+        5,
+        max,
+        "package header: image size: expected an end within mem_size, found 0xffffffff",
+    );
+    refused(
+        2,
+        max & !0xfff,
+        "package header: manifest size: expected an end within mem_size, found 0x600",
+    );
+    let words = [SPKG, 1, max, max, max, max];
+    assert!(Package::parse(&header(words), u64::MAX).is_err());
+}
+
+// req: MAN-01
+#[test]
+fn a_truncated_package() {
+    let words = [SPKG, 2, 0x1000, 0x600, 0x4000, 0x1_0000];
+    for mem_size in [0, 24, 0x1000, 0x15ff, 0x4000, 0x1_3fff] {
+        assert!(Package::parse(&header(words), mem_size).is_err());
+    }
+    assert!(Package::parse(&header(words), 0x1_4000).is_ok());
+}

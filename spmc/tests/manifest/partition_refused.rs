@@ -1,0 +1,625 @@
+//! Faulty partition manifests, each with the one line that explains the refusal.
+
+use spmc::manifest::{partition, validate};
+
+use crate::tree::{Node, entry, manifest, region};
+
+/// The usual manifest after `change` is refused with `line`.
+#[track_caller]
+fn refused(change: impl FnOnce(&mut Node), line: &str) {
+    let mut tree = manifest();
+    change(&mut tree);
+    let config = partition::parse(&tree.to_dtb(), &entry());
+    let result = config.and_then(|config| validate::supported(&config));
+    assert_eq!(result.unwrap_err().to_string(), line);
+}
+
+// req: MAN-02
+#[test]
+fn another_compatible() {
+    refused(
+        |tree| tree.put_string("", "compatible", "linux,dummy"),
+        "/: compatible: expected \"arm,ffa-manifest-1.0\" or \"-1.1\", found \"linux,dummy\"",
+    );
+}
+
+// req: MAN-02, MAN-03, MAN-04, MAN-08, MAN-09, MAN-11, MAN-17
+#[test]
+fn a_mandatory_property_missing() {
+    for (name, expected) in [
+        ("compatible", "\"arm,ffa-manifest-1.0\" or \"-1.1\""),
+        ("ffa-version", "one 32-bit cell"),
+        ("uuid", "four cells"),
+        ("execution-ctx-count", "one 32-bit cell"),
+        ("exception-level", "one 32-bit cell"),
+        ("execution-state", "one 32-bit cell"),
+        ("messaging-method", "one value, or one for each UUID"),
+    ] {
+        refused(
+            |tree| tree.remove("", name),
+            &format!("/: {name}: expected {expected}, found nothing"),
+        );
+    }
+}
+
+// req: MAN-03
+#[test]
+fn a_version_that_the_spmc_does_not_speak() {
+    for word in [0x2_0000, 0x1_0003, 0x0_0009, 0x8001_0000] {
+        refused(
+            |tree| tree.put("", "ffa-version", &[word]),
+            &format!("/: ffa-version: expected a version from 1.0 to 1.2, found {word:#x}"),
+        );
+    }
+}
+
+// req: MAN-04
+#[test]
+fn uuids_that_name_no_service() {
+    refused(
+        |tree| tree.put("", "uuid", &[0; 4]),
+        "/: uuid: expected a UUID other than nil, found \"nil\"",
+    );
+    refused(
+        |tree| tree.put("", "uuid", &[1, 2, 3]),
+        "/: uuid: expected UUIDs of four cells each, found 12 bytes",
+    );
+    refused(
+        |tree| tree.put("", "uuid", &[1, 2, 3, 4, 1, 2, 3, 4]),
+        "/: uuid: expected each UUID once, found \"one twice\"",
+    );
+    refused(
+        |tree| tree.put("", "uuid", &(1..=20).collect::<Vec<_>>()),
+        "/: uuid: expected at most 4 UUIDs, found 5",
+    );
+}
+
+// req: MAN-04, MAN-17
+#[test]
+fn faulty_services_nodes() {
+    let services = |change: &dyn Fn(&mut Node), line: &str| {
+        refused(
+            |tree| {
+                tree.put_string("", "compatible", "arm,ffa-manifest-1.1");
+                tree.remove("", "uuid");
+                tree.put_string("services", "compatible", "arm,ffa-manifest-services");
+                tree.put_string("services/s", "uuid", "486178e0-e7f8-11e3-bc5e-0002a5d5c51b");
+                tree.put("services/s", "messaging-method", &[1]);
+                change(tree);
+            },
+            line,
+        );
+    };
+    services(
+        &|tree| tree.remove_node("services"),
+        "/: services: expected a node with at least one service, found nothing",
+    );
+    services(
+        &|tree| tree.put_string("services", "compatible", "other"),
+        "/services: compatible: expected \"arm,ffa-manifest-services\", found \"another\"",
+    );
+    services(
+        &|tree| tree.put_string("services/s", "uuid", "486178e0e7f811e3bc5e0002a5d5c51b"),
+        "/services/s: uuid: expected a UUID like 01234567-89ab-cdef-0123-456789abcdef, found \"486178e0e7f811e3\"",
+    );
+    services(
+        &|tree| tree.put_string("services/s", "uuid", "486178e0-e7f8-11e3-bc5e-0002a5d5c51x"),
+        "/services/s: uuid: expected a UUID like 01234567-89ab-cdef-0123-456789abcdef, found \"486178e0-e7f8-11\"",
+    );
+    services(
+        &|tree| tree.remove("services/s", "messaging-method"),
+        "/services/s: messaging-method: expected one 32-bit cell, found nothing",
+    );
+    services(
+        &|tree| tree.remove("services/s", "uuid"),
+        "/services/s: uuid: expected a UUID, found nothing",
+    );
+}
+
+// req: MAN-05
+#[test]
+fn reserved_ids() {
+    for (id, found) in [
+        (0, "0x0"),
+        (0x8000, "0x8000"),
+        (0xffff, "0xffff"),
+        (0x1_8001, "0x18001"),
+    ] {
+        refused(
+            |tree| tree.put("", "id", &[id]),
+            &format!("/: id: expected a partition id, found {found}"),
+        );
+    }
+}
+
+// req: MAN-08
+#[test]
+fn context_counts_out_of_range() {
+    for count in [0, 9, 0x1_0001] {
+        refused(
+            |tree| tree.put("", "execution-ctx-count", &[count]),
+            &format!("/: execution-ctx-count: expected 1 to 8 execution contexts, found {count}"),
+        );
+    }
+}
+
+// req: MAN-09
+#[test]
+fn a_run_time_level_of_the_normal_world() {
+    refused(
+        |tree| tree.put("", "exception-level", &[0]),
+        "/: exception-level: expected 2 (S-EL1), found 0",
+    );
+}
+
+// req: MAN-10
+#[test]
+fn an_s_el0_partition_with_two_contexts() {
+    refused(
+        |tree| {
+            tree.put("", "exception-level", &[1]);
+            tree.put("", "execution-ctx-count", &[2]);
+        },
+        "/: execution-ctx-count: expected 1 for an S-EL0 partition, found 2",
+    );
+}
+
+// req: MAN-09
+#[test]
+fn an_s_el0_partition() {
+    refused(
+        |tree| tree.put("", "exception-level", &[1]),
+        "/: exception-level: expected 2 (S-EL1): S-EL0 partitions are not supported, found 1",
+    );
+}
+
+// req: MAN-11
+#[test]
+fn aarch32() {
+    refused(
+        |tree| tree.put("", "execution-state", &[1]),
+        "/: execution-state: expected 0 (AArch64), found 0x1",
+    );
+}
+
+// req: MAN-13
+#[test]
+fn an_entry_point_that_is_none() {
+    for offset in [0x10_0000, 0x4002] {
+        refused(
+            |tree| tree.put("", "entrypoint-offset", &[offset]),
+            &format!(
+                "/: entrypoint-offset: expected an instruction inside the package, found {offset:#x}"
+            ),
+        );
+    }
+}
+
+// req: MAN-14, GEN-14
+#[test]
+fn a_large_granule() {
+    for granule in [1, 2] {
+        refused(
+            |tree| tree.put("", "xlat-granule", &[granule]),
+            &format!("/: xlat-granule: expected 0 (4 KiB), found {granule:#x}"),
+        );
+    }
+}
+
+// req: MAN-15
+#[test]
+fn a_boot_order_beyond_16_bits() {
+    refused(
+        |tree| tree.put("", "boot-order", &[0x1_0000]),
+        "/: boot-order: expected at most 0xffff, found 0x10000",
+    );
+}
+
+// req: MAN-16
+#[test]
+fn buffers_that_are_no_regions() {
+    refused(
+        |tree| tree.put("rx_tx-info", "rx-buffer", &[99]),
+        "/rx_tx-info: rx-buffer: expected a phandle of a memory region, found 0x63",
+    );
+    refused(
+        |tree| tree.remove("rx_tx-info", "tx-buffer"),
+        "/rx_tx-info: tx-buffer: expected a phandle of a memory region, found nothing",
+    );
+    refused(
+        |tree| tree.put_string("rx_tx-info", "compatible", "x"),
+        "/rx_tx-info: compatible: expected \"arm,ffa-manifest-rx_tx-buffer\", found \"another\"",
+    );
+}
+
+// req: MAN-16, RXTX-03, RXTX-07, RXTX-09, RXTX-19
+#[test]
+fn buffers_that_do_not_fit() {
+    refused(
+        |tree| tree.put("rx_tx-info", "tx-buffer", &[11]),
+        "/rx_tx-info: tx-buffer: expected another region than rx-buffer, found 0x6400000..0x6401000",
+    );
+    refused(
+        |tree| tree.put("memory-regions/tx", "pages-count", &[2]),
+        "/rx_tx-info: tx-buffer: expected as many pages as rx-buffer, found 2",
+    );
+    refused(
+        |tree| {
+            tree.put("memory-regions/rx", "pages-count", &[17]);
+            tree.put("memory-regions/tx", "pages-count", &[17]);
+        },
+        "/rx_tx-info: rx-buffer: expected at most 16 pages, found 17",
+    );
+    refused(
+        |tree| tree.put("memory-regions/rx", "attributes", &[9]),
+        "/rx_tx-info: rx-buffer: expected a Secure region, found 0x6400000..0x6401000",
+    );
+    refused(
+        |tree| tree.put("memory-regions/rx", "attributes", &[5]),
+        "/rx_tx-info: rx-buffer: expected a region without execute permission, found 0x6400000..0x6401000",
+    );
+    refused(
+        |tree| tree.put("memory-regions/tx", "attributes", &[1]),
+        "/rx_tx-info: tx-buffer: expected a writable region, found 0x6401000..0x6402000",
+    );
+}
+
+// req: MAN-17
+#[test]
+fn faulty_messaging_methods() {
+    refused(
+        |tree| tree.put("", "messaging-method", &[8]),
+        "/: messaging-method: expected bits 0, 1, 2, 9 and 10 only, found 0x8",
+    );
+    refused(
+        |tree| tree.put("", "messaging-method", &[1, 2]),
+        "/: messaging-method: expected one value, or one for each UUID, found 2",
+    );
+    refused(
+        |tree| tree.put("", "messaging-method", &[0x201]),
+        "/: messaging-method: expected bits 9 and 10 only with ffa-version 1.2, found 0x201",
+    );
+    refused(
+        |tree| tree.put_bytes("", "messaging-method", vec![0, 0, 3]),
+        "/: messaging-method: expected 1 to 4 values, found 3 bytes",
+    );
+}
+
+// req: MAN-18, MAN-20
+#[test]
+fn faulty_interrupt_policies() {
+    refused(
+        |tree| tree.put("", "ns-interrupts-action", &[3]),
+        "/: ns-interrupts-action: expected 0 to 2, found 0x3",
+    );
+    refused(
+        |tree| {
+            tree.put("", "ns-interrupts-action", &[2]);
+            tree.put("", "other-s-interrupts-action", &[0]);
+        },
+        "/: other-s-interrupts-action: expected 1, as ns-interrupts-action is not 0, found 0",
+    );
+    refused(
+        |tree| tree.put("", "sri-interrupts-policy", &[4]),
+        "/: sri-interrupts-policy: expected bits 0 and 1 only, found 0x4",
+    );
+}
+
+// req: MAN-19
+#[test]
+fn a_primary_scheduler() {
+    refused(
+        |tree| tree.put("", "has-primary-scheduler", &[]),
+        "/: has-primary-scheduler: expected a partition without a primary scheduler, found \"one\"",
+    );
+}
+
+// req: MAN-02
+#[test]
+fn reserved_bits() {
+    refused(
+        |tree| tree.put("", "vm-availability-messages", &[4]),
+        "/: vm-availability-messages: expected bits 0 and 1 only, found 0x4",
+    );
+    refused(
+        |tree| tree.put("", "power-management-messages", &[8]),
+        "/: power-management-messages: expected bits 0 to 2 only, found 0x8",
+    );
+}
+
+// req: MAN-02
+#[test]
+fn values_of_the_wrong_type() {
+    refused(
+        |tree| tree.put("", "boot-order", &[0, 1]),
+        "/: boot-order: expected one 32-bit cell, found 8 bytes",
+    );
+    refused(
+        |tree| tree.put("", "load-address", &[0, 0, 1]),
+        "/: load-address: expected one or two 32-bit cells, found 12 bytes",
+    );
+    refused(
+        |tree| tree.put("", "notification-support", &[1]),
+        "/: notification-support: expected no value, found 4 bytes",
+    );
+    refused(
+        |tree| tree.put("memory-regions/heap", "description", &[1]),
+        "/memory-regions/heap: description: expected a string, found 4 bytes",
+    );
+}
+
+// req: MAN-06
+#[test]
+fn an_auxiliary_id_beyond_16_bits() {
+    refused(
+        |tree| tree.put("", "auxiliary-id", &[0x1_0000]),
+        "/: auxiliary-id: expected a 16-bit id, found 0x10000",
+    );
+}
+
+// req: MAN-02
+#[test]
+fn life_cycle_properties_that_contradict_each_other() {
+    refused(
+        |tree| tree.put("", "abort-action", &[2]),
+        "/: lifecycle-support: expected it together with abort-action, found nothing",
+    );
+    refused(
+        |tree| tree.put("", "live-activation-support", &[]),
+        "/: lifecycle-support: expected it together with live-activation-support, found nothing",
+    );
+    refused(
+        |tree| {
+            tree.put("", "lifecycle-support", &[]);
+            tree.put("", "abort-action", &[4]);
+        },
+        "/: abort-action: expected 0 to 3, found 0x4",
+    );
+    refused(
+        |tree| {
+            tree.put("", "lifecycle-support", &[]);
+            tree.put("", "live-activation-support", &[]);
+            tree.put("", "execution-ctx-count", &[2]);
+        },
+        "/: execution-ctx-count: expected 1 with live-activation-support, found 2",
+    );
+    refused(
+        |tree| tree.put("", "live-activation-register", &[4]),
+        "/: live-activation-register: expected 0 to 3 or 5 to 7, found 4",
+    );
+    refused(
+        |tree| tree.put("", "live-activation-register", &[2]),
+        "/: live-activation-register: expected another register than gp-register-num, found 2",
+    );
+}
+
+// req: MAN-40
+#[test]
+fn a_boot_register_beyond_x3() {
+    refused(
+        |tree| tree.put("", "gp-register-num", &[4]),
+        "/: gp-register-num: expected 0 to 3, found 0x4",
+    );
+}
+
+// req: MAN-22
+#[test]
+fn a_region_must_say_where_it_is() {
+    refused(
+        |tree| tree.remove("memory-regions/rx", "base-address"),
+        "/memory-regions/rx: base-address: expected an address or load-address-relative-offset, found nothing",
+    );
+    refused(
+        |tree| tree.put("memory-regions/heap", "base-address", &[0x0638_0000]),
+        "/memory-regions/heap: load-address-relative-offset: expected no base-address together with it, found 0x80000",
+    );
+}
+
+// req: MAN-24
+#[test]
+fn a_region_that_is_not_aligned() {
+    refused(
+        |tree| tree.put("memory-regions/rx", "base-address", &[0x1234]),
+        "/memory-regions/rx: base-address: expected a 4 KiB aligned address, found 0x1234",
+    );
+    refused(
+        |tree| {
+            tree.put(
+                "memory-regions/heap",
+                "load-address-relative-offset",
+                &[0x80],
+            )
+        },
+        "/memory-regions/heap: load-address-relative-offset: expected a 4 KiB aligned address, found 0x6300080",
+    );
+}
+
+// req: MAN-25
+#[test]
+fn a_region_without_a_size() {
+    refused(
+        |tree| tree.put("memory-regions/rx", "pages-count", &[0]),
+        "/memory-regions/rx: pages-count: expected at least 1, found 0",
+    );
+    refused(
+        |tree| tree.remove("memory-regions/rx", "pages-count"),
+        "/memory-regions/rx: pages-count: expected a count of 4 KiB pages, found nothing",
+    );
+}
+
+// req: MAN-25
+#[test]
+fn a_region_that_leaves_the_address_space() {
+    refused(
+        |tree| {
+            tree.put("memory-regions/rx", "base-address", &[0xffff, 0xffff_f000]);
+            tree.put("memory-regions/rx", "pages-count", &[2]);
+        },
+        "/memory-regions/rx: pages-count: expected an end within the 48-bit address space, found 2",
+    );
+}
+
+// req: MAN-26, MAN-27
+#[test]
+fn memory_permissions_that_make_no_sense() {
+    for bits in [0, 2, 4, 6, 8] {
+        refused(
+            |tree| tree.put("memory-regions/heap", "attributes", &[bits]),
+            &format!(
+                "/memory-regions/heap: attributes: expected read, optionally write and execute, found {bits:#x}"
+            ),
+        );
+    }
+    refused(
+        |tree| tree.remove("memory-regions/heap", "attributes"),
+        "/memory-regions/heap: attributes: expected one 32-bit cell, found nothing",
+    );
+}
+
+// req: MAN-29, MAN-30, MAN-31
+#[test]
+fn a_device_region_lacks_something() {
+    for (name, expected) in [
+        ("base-address", "an address"),
+        ("pages-count", "a count of 4 KiB pages"),
+        ("attributes", "one 32-bit cell"),
+    ] {
+        refused(
+            |tree| tree.remove("device-regions/uart", name),
+            &format!("/device-regions/uart: {name}: expected {expected}, found nothing"),
+        );
+    }
+}
+
+// req: MAN-31
+#[test]
+fn device_permissions_that_are_not_read_or_read_write() {
+    for bits in [0, 2, 5, 7] {
+        refused(
+            |tree| tree.put("device-regions/uart", "attributes", &[bits]),
+            &format!(
+                "/device-regions/uart: attributes: expected read or read-write, never execute, found {bits:#x}"
+            ),
+        );
+    }
+}
+
+// req: MAN-32, MAN-33
+#[test]
+fn faulty_interrupts() {
+    let interrupts = |cells: &[u32], line: &str| {
+        refused(
+            |tree| tree.put("device-regions/uart", "interrupts", cells),
+            line,
+        );
+    };
+    interrupts(
+        &[40],
+        "/device-regions/uart: interrupts: expected pairs of interrupt id and attributes, found 4 bytes",
+    );
+    for id in [20, 1020, 8192] {
+        interrupts(
+            &[id, 0x900],
+            &format!(
+                "/device-regions/uart: interrupts: expected an interrupt below 1020 that the SPMC does not use, found {id:#x}"
+            ),
+        );
+    }
+    interrupts(
+        &[40, 0x900, 40, 0x900],
+        "/device-regions/uart: interrupts: expected each interrupt once, found 0x28",
+    );
+    interrupts(
+        &[40, 0, 41, 0, 42, 0, 43, 0, 44, 0],
+        "/device-regions/uart: interrupts: expected at most 4 interrupts, found 5",
+    );
+    refused(
+        |tree| {
+            tree.put("device-regions/uart", "interrupts", &[40, 0x900]);
+            tree.put("device-regions/rtc", "interrupts", &[40, 0x900]);
+        },
+        "/device-regions/rtc: interrupts: expected each interrupt once, found 0x28",
+    );
+    refused(
+        |tree| {
+            tree.put("device-regions/uart", "interrupts", &[40, 0x900]);
+            tree.put("device-regions/uart", "interrupts-target", &[41, 0, 0]);
+        },
+        "/device-regions/uart: interrupts-target: expected an interrupt of the interrupts property, found 0x29",
+    );
+}
+
+// req: MAN-34
+#[test]
+fn stream_ids_without_an_smmu() {
+    for path in ["device-regions/uart", "memory-regions/heap"] {
+        refused(
+            |tree| tree.put(path, "stream-ids", &[1]),
+            &format!("/{path}: smmu-id: expected it together with stream-ids, found nothing"),
+        );
+    }
+}
+
+// req: MAN-21, MAN-34, MAN-35
+#[test]
+fn dma_that_nothing_confines() {
+    for path in ["device-regions/uart", "memory-regions/heap"] {
+        refused(
+            |tree| {
+                tree.put(path, "smmu-id", &[0]);
+                tree.put(path, "stream-ids", &[7]);
+            },
+            &format!(
+                "/{path}: stream-ids: expected none: DMA cannot be isolated, SMMUs are not supported, found 0x7"
+            ),
+        );
+    }
+    refused(
+        |tree| {
+            tree.put("memory-regions/heap", "smmu-id", &[0]);
+            tree.put("memory-regions/heap", "stream-ids", &[7]);
+            tree.put(
+                "memory-regions/heap",
+                "stream-ids-access-permissions",
+                &[3, 3],
+            );
+        },
+        "/memory-regions/heap: stream-ids-access-permissions: expected one value for each stream id, found 2",
+    );
+}
+
+// req: MAN-02
+#[test]
+fn too_many_regions() {
+    for (node, compatible) in [
+        ("memory-regions", "arm,ffa-manifest-memory-regions"),
+        ("device-regions", "arm,ffa-manifest-device-regions"),
+    ] {
+        refused(
+            |tree| {
+                tree.remove_node("rx_tx-info");
+                tree.remove_node(node);
+                let regions =
+                    (0..9).map(|n| region(&format!("r{n}"), 0x0700_0000 + n * 0x1000, 1, 1));
+                let parent = Node::new(node).string("compatible", compatible);
+                *tree = tree.clone().child(regions.fold(parent, Node::child));
+            },
+            &format!("/{node}/r8: expected at most 8 regions, found 9"),
+        );
+    }
+}
+
+// req: MAN-02
+#[test]
+fn child_nodes_of_another_kind() {
+    for (node, compatible) in [
+        ("memory-regions", "arm,ffa-manifest-memory-regions"),
+        ("device-regions", "arm,ffa-manifest-device-regions"),
+        ("boot-info", "arm,ffa-manifest-boot-info"),
+    ] {
+        refused(
+            |tree| tree.put_string(node, "compatible", "other"),
+            &format!("/{node}: compatible: expected \"{compatible}\", found \"another\""),
+        );
+    }
+}

@@ -1,0 +1,316 @@
+//! The SPMC manifest.
+
+use spmc::ffa::Version;
+use spmc::id::PartitionId;
+use spmc::manifest::config::SpmcManifest;
+use spmc::manifest::{Kind, check, spmc as spmc_format};
+
+use crate::log_capture::capture;
+use crate::tree::{Node, range, spmc_manifest};
+
+fn changed(change: impl FnOnce(&mut Node)) -> SpmcManifest {
+    let mut tree = spmc_manifest();
+    change(&mut tree);
+    spmc_format::parse(&tree.to_dtb()).unwrap()
+}
+
+#[track_caller]
+fn refused(change: impl FnOnce(&mut Node), line: &str) {
+    let mut tree = spmc_manifest();
+    change(&mut tree);
+    assert_eq!(
+        spmc_format::parse(&tree.to_dtb()).unwrap_err().to_string(),
+        line
+    );
+}
+
+/// The fault of vm1 after `change`; vm2 must still be there.
+#[track_caller]
+fn faulty_vm1(change: impl FnOnce(&mut Node), line: &str) {
+    let manifest = changed(change);
+    let [fault] = manifest.faults.as_slice() else {
+        panic!("{:?}", manifest.faults)
+    };
+    assert_eq!(fault.to_string(), line);
+    let [vm2] = manifest.partitions.as_slice() else {
+        panic!("{:?}", manifest.partitions)
+    };
+    assert_eq!(vm2.id, PartitionId(0x8002));
+}
+
+// req: MAN-41, MAN-27
+#[test]
+fn all_nodes() {
+    let manifest = changed(|tree| {
+        tree.put("hypervisor", "log-level", &[4]);
+        tree.put("hypervisor", "init-timeout-ms", &[500]);
+        tree.put(
+            "hypervisor/vm2",
+            "smc_whitelist",
+            &[0xc200_0001, 0xc200_0002],
+        );
+        tree.put("hypervisor/vm2", "smc_whitelist_permissive", &[]);
+        tree.put("hypervisor/vm2", "hyp_loaded", &[]);
+        tree.put_string("hypervisor/vm2", "fdt_filename", "sp2.dtb");
+        tree.put(
+            "interrupt-controller@8000000",
+            "reg",
+            &[0, 0x0800_0000, 0, 0x1_0000],
+        );
+        tree.put("cpus/cpu-map/cluster0/core0", "cpu", &[1]);
+    });
+    assert_eq!(manifest.spmc_id, PartitionId::SPMC);
+    assert_eq!(manifest.version, Version::V1_1);
+    assert_eq!(manifest.load_address, Some(0x0610_0000));
+    assert_eq!(manifest.cpus.as_slice(), [0, 0x100]);
+    assert_eq!(manifest.memory.as_slice(), [range(0x0600_0000, 0x2000)]);
+    assert_eq!(
+        manifest.ns_memory.as_slice(),
+        [range(0x4000_0000, 0x1_0000)]
+    );
+    assert_eq!(manifest.device_memory.as_slice(), [range(0x0904_0000, 1)]);
+    assert_eq!(
+        manifest.ns_device_memory.as_slice(),
+        [range(0x0900_0000, 0x20)]
+    );
+    assert_eq!(
+        (manifest.log_level, manifest.init_timeout_ms),
+        (Some(4), Some(500))
+    );
+    assert!(manifest.faults.is_empty());
+    let [vm1, vm2] = manifest.partitions.as_slice() else {
+        panic!()
+    };
+    assert_eq!((vm1.id, vm1.name.as_str()), (PartitionId(0x8001), "vm1"));
+    assert_eq!((vm1.memory, vm1.vcpu_count), (range(0x0630_0000, 0x100), 1));
+    assert!(vm1.smc_whitelist.is_empty() && !vm1.smc_whitelist_permissive);
+    assert_eq!(vm2.smc_whitelist.as_slice(), [0xc200_0001, 0xc200_0002]);
+    assert!(vm2.smc_whitelist_permissive);
+}
+
+// req: MAN-41
+#[test]
+fn cells_follow_the_tree() {
+    let manifest = changed(|tree| {
+        tree.put("", "#address-cells", &[1]);
+        tree.put("", "#size-cells", &[1]);
+        for name in [
+            "memory@6000000",
+            "memory@40000000",
+            "memory@9040000",
+            "memory@9000000",
+        ] {
+            tree.put(name, "reg", &[0x0600_0000, 0x1000, 0x0700_0000, 0x2000]);
+        }
+        tree.put("hypervisor/vm1", "load_address", &[0x0630_0000]);
+        tree.put("hypervisor/vm1", "mem_size", &[0, 0x10_0000]);
+        tree.put("cpus/cpu@100", "reg", &[0x100]);
+    });
+    assert_eq!(
+        manifest.memory.as_slice(),
+        [range(0x0600_0000, 1), range(0x0700_0000, 2)]
+    );
+    assert_eq!(manifest.partitions[0].memory, range(0x0630_0000, 0x100));
+    assert_eq!(manifest.cpus[1], 0x100);
+}
+
+// req: GEN-17
+#[test]
+fn counting_stops_at_the_first_gap() {
+    let (manifest, lines) = capture(|| {
+        changed(|tree| {
+            tree.put("hypervisor/vm4", "is_ffa_partition", &[]);
+            tree.put("hypervisor/vm9", "is_ffa_partition", &[]);
+            tree.put("hypervisor/vm02", "is_ffa_partition", &[]);
+        })
+    });
+    assert_eq!(manifest.partitions.len(), 2);
+    assert!(manifest.faults.is_empty());
+    assert_eq!(
+        lines,
+        ["WARN SPMC manifest: vm4 ignored: numbers have a gap before it"]
+    );
+}
+
+// req: GEN-17
+#[test]
+fn the_order_of_nodes_does_not_matter() {
+    let swapped = changed(|tree| {
+        let mut other = spmc_manifest();
+        other.remove_node("hypervisor");
+        let vm = |name: &str| {
+            Node::new(name)
+                .cells("vcpu_count", &[1])
+                .cells("mem_size", &[0x1000])
+                .cells("load_address", &[0x0630_0000])
+                .string("debug_name", name)
+                .flag("is_ffa_partition")
+        };
+        *tree = other.child(Node::new("hypervisor").child(vm("vm2")).child(vm("vm1")));
+    });
+    let ids = swapped
+        .partitions
+        .iter()
+        .map(|entry| (entry.id.0, entry.name.to_string()));
+    assert_eq!(
+        ids.collect::<Vec<_>>(),
+        [(0x8001, "vm1".into()), (0x8002, "vm2".into())]
+    );
+}
+
+// req: GEN-17
+#[test]
+fn vm0_is_an_error() {
+    refused(
+        |tree| tree.put("hypervisor/vm0", "is_ffa_partition", &[]),
+        "/hypervisor/vm0: expected numbers from vm1 on, found \"vm0\"",
+    );
+}
+
+// req: GEN-17
+#[test]
+fn a_ninth_partition_is_an_error() {
+    refused(
+        |tree| {
+            (3..=9).for_each(|n| tree.put(&format!("hypervisor/vm{n}"), "is_ffa_partition", &[]))
+        },
+        "/hypervisor/vm9: expected at most 8 partitions, found 9",
+    );
+}
+
+// req: MAN-01
+#[test]
+fn a_fault_of_one_vm_costs_only_that_partition() {
+    for (name, expected) in [
+        ("is_ffa_partition", "an FF-A partition"),
+        ("debug_name", "a string"),
+        ("load_address", "an address"),
+        ("mem_size", "a size"),
+        ("vcpu_count", "a count"),
+    ] {
+        faulty_vm1(
+            |tree| tree.remove("hypervisor/vm1", name),
+            &format!("/hypervisor/vm1: {name}: expected {expected}, found nothing"),
+        );
+    }
+    faulty_vm1(
+        |tree| tree.put("hypervisor/vm1", "load_address", &[0x0630_0800]),
+        "/hypervisor/vm1: load_address: expected a 4 KiB aligned address, found 0x6300800",
+    );
+    for size in [0, 0x1234] {
+        faulty_vm1(
+            |tree| tree.put("hypervisor/vm1", "mem_size", &[size]),
+            &format!(
+                "/hypervisor/vm1: mem_size: expected whole 4 KiB pages, within the 48-bit address space, found {size:#x}"
+            ),
+        );
+    }
+    faulty_vm1(
+        |tree| tree.put("hypervisor/vm1", "vcpu_count", &[0]),
+        "/hypervisor/vm1: vcpu_count: expected at least 1, found 0",
+    );
+    faulty_vm1(
+        |tree| tree.put("hypervisor/vm1", "vcpu_count", &[0x1_0000]),
+        "/hypervisor/vm1: vcpu_count: expected at most 0xffff, found 0x10000",
+    );
+    faulty_vm1(
+        |tree| tree.put("hypervisor/vm1", "smc_whitelist", &[1; 33]),
+        "/hypervisor/vm1: smc_whitelist: expected 1 to 32 function ids, found 33",
+    );
+}
+
+// req: MAN-41
+#[test]
+fn nodes_that_must_be_there() {
+    refused(
+        |tree| tree.put_string("", "compatible", "arm,ffa-manifest-1.0"),
+        "/: compatible: expected \"arm,ffa-core-manifest-1.0\", found nothing",
+    );
+    refused(
+        |tree| tree.remove_node("attribute"),
+        "/: attribute: expected a node, found nothing",
+    );
+    refused(
+        |tree| tree.remove_node("hypervisor"),
+        "/: hypervisor: expected a node, found nothing",
+    );
+    refused(
+        |tree| {
+            tree.remove_node("memory@6000000");
+            tree.remove_node("memory@40000000");
+        },
+        "/: memory@: expected a node with device_type \"memory\" or \"ns-memory\", found nothing",
+    );
+}
+
+// req: MAN-41, GEN-05
+#[test]
+fn faulty_attributes() {
+    for name in ["spmc_id", "maj_ver", "min_ver", "exec_state"] {
+        refused(
+            |tree| tree.remove("attribute", name),
+            &format!("/attribute: {name}: expected one 32-bit cell, found nothing"),
+        );
+    }
+    for id in [0, 0x8001, 0x8008, 0xffff, 0x1_8000] {
+        refused(
+            |tree| tree.put("attribute", "spmc_id", &[id]),
+            &format!(
+                "/attribute: spmc_id: expected a Secure id other than the SPMD's and those of partitions, found {id:#x}"
+            ),
+        );
+    }
+    refused(
+        |tree| tree.put("attribute", "maj_ver", &[2]),
+        "/attribute: maj_ver: expected the major version of the SPMC, 1, found 0x2",
+    );
+    refused(
+        |tree| tree.put("attribute", "exec_state", &[1]),
+        "/attribute: exec_state: expected 0 (AArch64), found 0x1",
+    );
+    refused(
+        |tree| tree.put("attribute", "load_address", &[0, 0x123]),
+        "/attribute: load_address: expected a 4 KiB aligned address, found 0x123",
+    );
+}
+
+// req: MAN-41
+#[test]
+fn faulty_cpus_and_memory() {
+    refused(
+        |tree| tree.put("cpus/cpu@100", "reg", &[0, 0]),
+        "/cpus/cpu@100: reg: expected an affinity that no other CPU has, found 0x0",
+    );
+    refused(
+        |tree| (1..=7).for_each(|n| tree.put(&format!("cpus/cpu@{n}"), "reg", &[n])),
+        "/cpus/cpu@7: expected at most 8 CPUs, found 0x7",
+    );
+    refused(
+        |tree| tree.put("memory@6000000", "reg", &[0, 0x0600_0000, 0]),
+        "/memory@6000000: reg: expected ranges of #address-cells and #size-cells, found 12 bytes",
+    );
+    refused(
+        |tree| tree.put("memory@6000000", "reg", &[0, 0x0600_0010, 0, 0x1000]),
+        "/memory@6000000: reg: expected 4 KiB aligned ranges within the 48-bit address space, found 0x6000010",
+    );
+    refused(
+        |tree| {
+            let reg: Vec<u32> = (0..21).flat_map(|n| [0, n * 0x1000, 0, 0x1000]).collect();
+            tree.put("memory@6000000", "reg", &reg);
+        },
+        "/memory@6000000: reg: expected fewer ranges of this kind, found 21",
+    );
+}
+
+// req: MAN-41
+#[test]
+fn check_knows_the_kind_and_reports_faults_of_partitions() {
+    assert_eq!(check(&spmc_manifest().to_dtb()), Ok(Kind::Spmc));
+    let mut tree = spmc_manifest();
+    tree.put("hypervisor/vm2", "vcpu_count", &[0]);
+    let error = check(&tree.to_dtb()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "/hypervisor/vm2: vcpu_count: expected at least 1, found 0"
+    );
+}

@@ -1,0 +1,330 @@
+//! Checks of a partition against the rest of the system.
+
+use spmc::id::PartitionId;
+use spmc::manifest::config::{PackageEntry, PartitionConfig};
+use spmc::manifest::{ManifestError, check, partition, spmc as spmc_format, validate};
+
+use crate::log_capture::capture;
+use crate::tree::{Node, entry, manifest, range, spmc_manifest};
+
+/// Validates the usual manifest after changes to it and to the SPMC manifest, behind `earlier` partitions.
+fn validate(
+    earlier: &[&PartitionConfig],
+    change: impl FnOnce(&mut Node),
+    change_spmc: impl FnOnce(&mut Node),
+) -> Result<(), ManifestError> {
+    let mut tree = manifest();
+    change(&mut tree);
+    let mut spmc = spmc_manifest();
+    change_spmc(&mut spmc);
+    let spmc = spmc_format::parse(&spmc.to_dtb()).unwrap();
+    let (config, _) = capture(|| partition::parse(&tree.to_dtb(), &spmc.partitions[0]));
+    validate::partition(
+        &config?,
+        earlier.iter().copied(),
+        &spmc,
+        &range(0x0610_0000, 0x80),
+    )
+}
+
+#[track_caller]
+fn refused(change: impl FnOnce(&mut Node), line: &str) {
+    assert_eq!(validate(&[], change, |_| {}).unwrap_err().to_string(), line);
+}
+
+/// The partition of vm2, which asks for little.
+fn second(change: impl FnOnce(&mut Node)) -> PartitionConfig {
+    let mut tree = manifest();
+    tree.put("", "id", &[2]);
+    tree.put("", "boot-order", &[4]);
+    for name in ["rx_tx-info", "memory-regions", "device-regions"] {
+        tree.remove_node(name);
+    }
+    tree.put_string(
+        "memory-regions",
+        "compatible",
+        "arm,ffa-manifest-memory-regions",
+    );
+    tree.put_string(
+        "device-regions",
+        "compatible",
+        "arm,ffa-manifest-device-regions",
+    );
+    change(&mut tree);
+    let entry = PackageEntry {
+        id: PartitionId(0x8002),
+        memory: range(0x0650_0000, 0x100),
+        ..entry()
+    };
+    capture(|| partition::parse(&tree.to_dtb(), &entry))
+        .0
+        .unwrap()
+}
+
+#[track_caller]
+fn refused_behind(earlier: PartitionConfig, change: impl FnOnce(&mut Node), line: &str) {
+    assert_eq!(
+        validate(&[&earlier], change, |_| {})
+            .unwrap_err()
+            .to_string(),
+        line
+    );
+}
+
+// req: MAN-01, MAN-04, MAN-15, MAN-27, MAN-28
+#[test]
+fn partitions_that_want_different_things_are_accepted() {
+    // Both have the same UUID, which is allowed.
+    assert_eq!(validate(&[&second(|_| {})], |_| {}, |_| {}), Ok(()));
+    let last = |tree: &mut Node| tree.put("", "boot-order", &[0xffff]);
+    assert_eq!(validate(&[&second(last)], last, |_| {}), Ok(()));
+}
+
+// req: MAN-27
+#[test]
+fn memory_outside_the_nodes_of_its_security_state() {
+    refused(
+        |tree| tree.put("memory-regions/rx", "base-address", &[0x0900_0000]),
+        "/memory-regions/rx: base-address: expected a range inside a memory node of its security state, found 0x9000000..0x9001000",
+    );
+    refused(
+        |tree| tree.put("memory-regions/shared", "attributes", &[3]),
+        "/memory-regions/shared: base-address: expected a range inside a memory node of its security state, found 0x40000000..0x40010000",
+    );
+    refused(
+        |tree| tree.put("memory-regions/shared", "base-address", &[0x0700_0000]),
+        "/memory-regions/shared: base-address: expected a range inside a memory node of its security state, found 0x7000000..0x7010000",
+    );
+    refused(
+        |tree| tree.put("memory-regions/shared", "base-address", &[0x4fff_1000]),
+        "/memory-regions/shared: base-address: expected a range inside a memory node of its security state, found 0x4fff1000..0x50001000",
+    );
+}
+
+// req: MAN-28
+#[test]
+fn memory_that_something_else_has() {
+    refused(
+        |tree| tree.put("memory-regions/rx", "base-address", &[0x0617_f000]),
+        "/memory-regions/rx: base-address: expected a range outside the SPMC, found 0x617f000..0x6180000",
+    );
+    refused(
+        |tree| tree.put("memory-regions/rx", "base-address", &[0x065f_f000]),
+        "/memory-regions/rx: base-address: expected a range that no package has, found 0x65ff000..0x6600000, which 0x8002 has",
+    );
+    refused(
+        |tree| tree.put("memory-regions/rx", "base-address", &[0x0630_0000]),
+        "/memory-regions/rx: base-address: expected a range that no package has, found 0x6300000..0x6301000, which 0x8001 has",
+    );
+    refused(
+        |tree| tree.put("memory-regions/tx", "base-address", &[0x0640_0000]),
+        "/memory-regions/tx: base-address: expected a range that no other region has, found 0x6400000..0x6401000",
+    );
+    refused(
+        |tree| {
+            tree.put(
+                "memory-regions/heap",
+                "load-address-relative-offset",
+                &[0xf_d000],
+            )
+        },
+        "/memory-regions/heap: load-address-relative-offset: expected a range inside the package, found 0x63fd000..0x6401000",
+    );
+    refused_behind(
+        second(|tree| {
+            tree.put("memory-regions/x", "base-address", &[0x4000_f000]);
+            tree.put("memory-regions/x", "pages-count", &[2]);
+            tree.put("memory-regions/x", "attributes", &[9]);
+        }),
+        |_| {},
+        "/memory-regions/shared: base-address: expected a range that no other partition has, found 0x40000000..0x40010000, which 0x8002 has",
+    );
+}
+
+// req: MAN-27, MAN-28
+#[test]
+fn packages_in_the_wrong_place() {
+    let package = |base: u32, line: &str| {
+        let result = validate(
+            &[],
+            |tree| tree.remove_node("memory-regions"),
+            |spmc| spmc.put("hypervisor/vm1", "load_address", &[base]),
+        );
+        let without_buffers = |tree: &mut Node| {
+            tree.remove_node("memory-regions");
+            tree.remove_node("rx_tx-info");
+        };
+        assert!(result.is_err());
+        let result = validate(&[], without_buffers, |spmc| {
+            spmc.put("hypervisor/vm1", "load_address", &[base])
+        });
+        assert_eq!(result.unwrap_err().to_string(), line);
+    };
+    package(
+        0x5fff_f000,
+        "package: load_address: expected a range inside a memory node of the SPMC manifest, found 0x5ffff000..0x600ff000",
+    );
+    package(
+        0x0601_0000,
+        "package: load_address: expected a range outside the SPMC, found 0x6010000..0x6110000",
+    );
+    package(
+        0x0658_0000,
+        "package: load_address: expected a range that no other package has, found 0x6580000..0x6680000, which 0x8002 has",
+    );
+}
+
+// req: MAN-29, MAN-31
+#[test]
+fn devices_that_are_none() {
+    refused(
+        |tree| tree.put("device-regions/uart", "base-address", &[0x0905_0000]),
+        "/device-regions/uart: base-address: expected a range inside a device memory node of its security state, found 0x9050000..0x9051000",
+    );
+    refused(
+        |tree| tree.put("device-regions/uart", "attributes", &[0xb]),
+        "/device-regions/uart: base-address: expected a range inside a device memory node of its security state, found 0x9040000..0x9041000",
+    );
+    refused(
+        |tree| tree.put("device-regions/rtc", "pages-count", &[0x11]),
+        "/device-regions/rtc: base-address: expected a range inside a device memory node of its security state, found 0x9010000..0x9021000",
+    );
+}
+
+// req: MAN-28, MAN-31
+#[test]
+fn without_device_nodes_a_device_is_anything_but_memory() {
+    let without_nodes = |spmc: &mut Node| spmc.remove_node("memory@9040000");
+    let at =
+        |base: u32| move |tree: &mut Node| tree.put("device-regions/uart", "base-address", &[base]);
+    assert_eq!(validate(&[], at(0x1c09_0000), without_nodes), Ok(()));
+    for base in [0x0700_0000, 0x4000_0000, 0x0630_0000, 0x0610_0000] {
+        let error = validate(&[], at(base), without_nodes)
+            .unwrap_err()
+            .to_string();
+        let expected =
+            "/device-regions/uart: base-address: expected a range without memory, found ";
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+// req: MAN-28, MAN-36
+#[test]
+fn devices_that_another_partition_owns() {
+    let uart = |exclusive: bool| {
+        second(|tree| {
+            tree.put("device-regions/u", "base-address", &[0x0904_0000]);
+            tree.put("device-regions/u", "pages-count", &[1]);
+            tree.put("device-regions/u", "attributes", &[3]);
+            if exclusive {
+                tree.put("device-regions/u", "exclusive-access", &[]);
+            }
+        })
+    };
+    let line = "/device-regions/uart: base-address: expected a device that no other partition has, found 0x9040000..0x9041000, which 0x8002 has";
+    refused_behind(uart(false), |_| {}, line);
+    let shared = |tree: &mut Node| tree.remove("device-regions/uart", "exclusive-access");
+    refused_behind(uart(true), shared, line);
+    assert_eq!(validate(&[&uart(false)], shared, |_| {}), Ok(()));
+    refused(
+        |tree| tree.put("device-regions/rtc", "base-address", &[0x0904_0000]),
+        "/device-regions/rtc: base-address: expected a range inside a device memory node of its security state, found 0x9040000..0x9041000",
+    );
+    refused(
+        |tree| {
+            tree.put("device-regions/rtc2", "base-address", &[0x0901_0000]);
+            tree.put("device-regions/rtc2", "pages-count", &[1]);
+            tree.put("device-regions/rtc2", "attributes", &[9]);
+        },
+        "/device-regions/rtc2: base-address: expected a range that no other region has, found 0x9010000..0x9011000",
+    );
+}
+
+// req: MAN-05, GEN-16, GEN-17
+#[test]
+fn an_id_twice() {
+    refused_behind(
+        second(|tree| tree.put("", "id", &[0x8001])),
+        |_| {},
+        "/: id: expected an id that no other manifest has, found 0x8001, which 0x8002 has",
+    );
+}
+
+// req: MAN-06
+#[test]
+fn an_auxiliary_id_that_is_taken() {
+    for id in [0, 0x8000, 0x8001, 0x8002, 0xffff] {
+        refused(
+            |tree| tree.put("", "auxiliary-id", &[id]),
+            &format!("/: auxiliary-id: expected an id that no partition has, found {id:#x}"),
+        );
+    }
+    refused_behind(
+        second(|tree| tree.put("", "auxiliary-id", &[0x9000])),
+        |tree| tree.put("", "auxiliary-id", &[0x9000]),
+        "/: auxiliary-id: expected an id that no other manifest has, found 0x9000, which 0x8002 has",
+    );
+}
+
+// req: MAN-15
+#[test]
+fn a_boot_order_twice() {
+    refused_behind(
+        second(|tree| tree.put("", "boot-order", &[3])),
+        |_| {},
+        "/: boot-order: expected a number that no other partition has, found 0x3, which 0x8002 has",
+    );
+}
+
+// req: MAN-33
+#[test]
+fn an_interrupt_twice() {
+    refused_behind(
+        second(|tree| {
+            tree.put("device-regions/u", "base-address", &[0x0900_0000]);
+            tree.put("device-regions/u", "pages-count", &[1]);
+            tree.put("device-regions/u", "attributes", &[9]);
+            tree.put("device-regions/u", "interrupts", &[33, 0, 40, 0x900]);
+        }),
+        |tree| tree.put("device-regions/uart", "interrupts", &[40, 0x900]),
+        "/device-regions/uart: interrupts: expected an interrupt that no other partition has, found 0x28, which 0x8002 has",
+    );
+}
+
+// req: MAN-10, MAN-34
+#[test]
+fn what_cannot_be_isolated_is_refused_at_boot_too() {
+    refused(
+        |tree| tree.put("", "exception-level", &[1]),
+        "/: exception-level: expected 2 (S-EL1): S-EL0 partitions are not supported, found 1",
+    );
+}
+
+// req: MAN-01
+#[test]
+fn check_finds_the_same_without_a_system() {
+    let error = |change: &dyn Fn(&mut Node)| {
+        let mut tree = manifest();
+        change(&mut tree);
+        capture(|| check(&tree.to_dtb()))
+            .0
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(error(&|_| {}), Ok(spmc::manifest::Kind::Partition));
+    assert_eq!(
+        error(&|tree| tree.remove("", "load-address")),
+        Ok(spmc::manifest::Kind::Partition)
+    );
+    assert_eq!(
+        error(&|tree| tree.put("", "exception-level", &[1])).unwrap_err(),
+        "/: exception-level: expected 2 (S-EL1): S-EL0 partitions are not supported, found 1"
+    );
+    assert_eq!(
+        error(&|tree| tree.put("", "mem-size", &[0x4000])).unwrap_err(),
+        "/: entrypoint-offset: expected an instruction inside the package, found 0x4000"
+    );
+    assert_eq!(
+        error(&|tree| tree.put_string("", "compatible", "linux,dummy")).unwrap_err(),
+        "/: compatible: expected \"arm,ffa-core-manifest-1.0\" or \"arm,ffa-manifest-1.0\" or \"-1.1\", found \"linux,dummy\""
+    );
+}
