@@ -1,6 +1,7 @@
 //! FF-A as a caller sees it: function ids, error codes, and the calls. Written from the specification and its clients.
 
 pub mod memory;
+pub mod transfer;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -80,6 +81,9 @@ pub mod error {
 
 /// `FFA_VERSION` and calls outside FF-A answer so in w0.
 pub const NOT_SUPPORTED: u64 = 0xffff_ffff;
+
+/// The registers with which a call completes.
+pub type Answer = Regs;
 
 static USE_HVC: AtomicBool = AtomicBool::new(false);
 

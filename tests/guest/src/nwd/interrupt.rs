@@ -1,3 +1,74 @@
 //! A Non-secure interrupt at a chosen time: the EL2 physical timer, and as much of the GICv3 as lets it through.
 //!
 //! Interrupts stay masked in this image: it only wants to know what they do to a partition, and acknowledges them by polling.
+
+use core::arch::asm;
+
+use crate::rt::check::{Check, equal, holds};
+use crate::rt::{ticks_per_ms, wait_until};
+
+/// PPI of the EL2 physical timer.
+const TIMER: u32 = 26;
+const SPURIOUS: u64 = 1023;
+
+const GICD: u64 = 0x0800_0000;
+const GICR: u64 = 0x080a_0000;
+const GICR_STRIDE: u64 = 0x2_0000;
+const GICR_SGI: u64 = 0x1_0000;
+/// GICD_CTLR seen from the Non-secure state: affinity routing, Group 1 on.
+const DISTRIBUTOR_ON: u32 = 1 << 4 | 1 << 1 | 1;
+const ISENABLER0: u64 = 0x100;
+const ICENABLER0: u64 = 0x180;
+const IPRIORITYR: u64 = 0x400;
+const PRIORITY: u8 = 0x80;
+
+fn write32(address: u64, value: u32) {
+    // SAFETY: a GIC register, mapped as device memory.
+    unsafe { (address as *mut u32).write_volatile(value) };
+}
+
+/// Lets the timer interrupt of the PE with this index be pending at its CPU interface, and starts the timer.
+pub fn start_timer(pe: usize, ms: u64) {
+    let redistributor = GICR + pe as u64 * GICR_STRIDE + GICR_SGI;
+    write32(GICD, DISTRIBUTOR_ON);
+    // SAFETY: as above, a byte.
+    unsafe { ((redistributor + IPRIORITYR + TIMER as u64) as *mut u8).write_volatile(PRIORITY) };
+    write32(redistributor + ISENABLER0, 1 << TIMER);
+    // SAFETY: interrupts are masked in PSTATE, so nothing is taken here.
+    unsafe {
+        asm!(
+            "mrs {t}, S3_4_C12_C9_5", // ICC_SRE_EL2
+            "orr {t}, {t}, #1",
+            "msr S3_4_C12_C9_5, {t}",
+            "isb",
+            "mov {t}, #0xff",
+            "msr S3_0_C4_C6_0, {t}", // ICC_PMR_EL1
+            "mov {t}, #1",
+            "msr S3_0_C12_C12_7, {t}", // ICC_IGRPEN1_EL1
+            "msr cnthp_tval_el2, {ticks}",
+            "msr cnthp_ctl_el2, {t}",
+            "isb",
+            t = out(reg) _,
+            ticks = in(reg) ms * ticks_per_ms(),
+            options(nostack),
+        )
+    };
+}
+
+/// Takes the timer interrupt, which must come, and turns the timer off.
+pub fn acknowledge(pe: usize) -> Check {
+    let mut interrupt = SPURIOUS;
+    let came = wait_until(5000, || {
+        // SAFETY: acknowledges the pending interrupt, if there is one.
+        unsafe { asm!("mrs {}, S3_0_C12_C12_0", out(reg) interrupt, options(nostack)) }; // ICC_IAR1_EL1
+        interrupt != SPURIOUS
+    });
+    let redistributor = GICR + pe as u64 * GICR_STRIDE + GICR_SGI;
+    write32(redistributor + ICENABLER0, 1 << TIMER);
+    // SAFETY: stops the timer, then ends the interrupt that was acknowledged.
+    unsafe { asm!("msr cnthp_ctl_el2, xzr", "isb", options(nostack)) };
+    holds(came, interrupt)?;
+    // SAFETY: as above.
+    unsafe { asm!("msr S3_0_C12_C12_1, {}", "isb", in(reg) interrupt, options(nostack)) }; // ICC_EOIR1_EL1
+    equal(interrupt, TIMER)
+}

@@ -9,9 +9,10 @@ pub mod interrupt;
 pub mod pe;
 pub mod psci;
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use crate::ffa::NWD;
+use crate::ffa::transfer::Caller;
+use crate::ffa::{NWD, V1_2};
 use crate::message;
 use crate::println;
 use crate::rt::check::{Check, Failure};
@@ -32,6 +33,41 @@ pub static RX: Shared<PAGE_SIZE> = Shared::new();
 pub struct Nwd {
     /// Number of PEs that run.
     pub pes: usize,
+}
+
+/// The version that this image negotiated.
+static VERSION: AtomicU32 = AtomicU32::new(V1_2);
+
+/// Remembers the version that was negotiated.
+pub fn set_version(version: u32) {
+    VERSION.store(version, Ordering::Relaxed);
+}
+
+/// This image as an owner of memory.
+pub fn caller() -> Caller {
+    Caller {
+        id: NWD,
+        version: VERSION.load(Ordering::Relaxed),
+        tx: &TX,
+        rx: &RX,
+    }
+}
+
+/// Address of a page of RAM that nothing uses: number `n` of them.
+pub const fn page(n: u64) -> u64 {
+    0x6100_0000 + n * PAGE_SIZE as u64
+}
+
+/// Reads a word of such a page.
+pub fn peek(address: u64) -> u64 {
+    // SAFETY: RAM, mapped, aligned, used by tests only.
+    unsafe { (address as *const u64).read_volatile() }
+}
+
+/// Writes a word of such a page.
+pub fn poke(address: u64, value: u64) {
+    // SAFETY: as above.
+    unsafe { (address as *mut u64).write_volatile(value) };
 }
 
 /// Lets `partition` run a helper and returns its results.

@@ -4,12 +4,12 @@
 //! MMU is needed: an SP reaches Non-secure memory only through a stage-1 descriptor with NS = 1.
 
 pub mod fault;
-pub mod memory;
 
 use core::arch::{asm, naked_asm};
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+use crate::ffa::transfer::Caller;
 use crate::ffa::{self, error, id, route};
 use crate::message;
 use crate::println;
@@ -47,6 +47,16 @@ pub struct Sp {
 }
 
 impl Sp {
+    /// The partition as an owner or borrower of memory.
+    pub fn caller(&self) -> Caller {
+        Caller {
+            id: self.identity.id,
+            version: self.identity.version,
+            tx: &TX,
+            rx: &RX,
+        }
+    }
+
     /// Lets another partition run a helper.
     #[track_caller]
     pub fn ask(&self, partition: u16, command: u32, arguments: [u64; 4]) -> Check<[u64; 4]> {
@@ -231,6 +241,7 @@ pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     }
     SELF.store((&raw const *identity).cast_mut(), Ordering::Release);
     ffa::set_conduit(identity.conduit);
+    tests::boot::look_at_entry();
 
     let start = memory_start();
     let text = (&raw const image_start) as u64;
@@ -242,7 +253,6 @@ pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     stage1::map(SECURE_UART as u64, Attributes::Device);
     stage1::enable_el1();
 
-    tests::boot::record(identity);
     must(
         identity,
         "FFA_VERSION",
@@ -256,6 +266,7 @@ pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     );
     let map = ffa::call(id::RXTX_MAP_64, &[TX.address(), RX.address(), 1]);
     must(identity, "FFA_RXTX_MAP", ffa::done(&map).is_ok());
+    tests::boot::during_initialisation(identity);
     if identity.contexts > 1 {
         let entry = secondary as *const () as u64;
         let register = ffa::call(id::SECONDARY_EP_REGISTER, &[entry]);

@@ -4,16 +4,52 @@
 
 pub mod boot;
 pub mod direct;
+pub mod direct_errors;
+pub mod discovery;
+pub mod features;
+pub mod memory;
+pub mod preemption;
+pub mod run;
+pub mod setup;
 pub mod version;
 
 use crate::nwd::Test;
 use crate::sp::Command;
 
 /// All tests of a Normal world that speaks FF-A 1.2, in the order in which they run.
-pub const ALL: &[&[Test]] = &[version::TESTS, direct::TESTS];
+pub const ALL: &[&[Test]] = &[
+    version::TESTS,
+    setup::TESTS,
+    discovery::TESTS,
+    version::LATER,
+    features::TESTS,
+    boot::TESTS,
+    direct::TESTS,
+    direct_errors::TESTS,
+    run::TESTS,
+    preemption::TESTS,
+    memory::transfer::TESTS,
+    memory::errors::TESTS,
+    memory::retrieval::TESTS,
+    memory::between::TESTS,
+    memory::isolation::TESTS,
+];
 
 /// The tests of a Normal world that speaks FF-A 1.0.
 pub const V1_0: &[&[Test]] = &[];
 
 /// All helpers.
-pub const HELPERS: &[&[Command]] = &[version::HELPERS, direct::HELPERS];
+pub const HELPERS: &[&[Command]] = &[
+    version::HELPERS,
+    setup::HELPERS,
+    discovery::HELPERS,
+    features::HELPERS,
+    boot::HELPERS,
+    direct::HELPERS,
+    direct_errors::HELPERS,
+    run::HELPERS,
+    preemption::HELPERS,
+    memory::HELPERS,
+    memory::retrieval::HELPERS,
+    memory::between::HELPERS,
+];

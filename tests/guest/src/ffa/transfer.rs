@@ -1,0 +1,157 @@
+//! The memory calls as an owner and as a borrower make them (FF-A v1.0 chapter 11).
+
+use crate::rt::check::{Check, equal, holds};
+use crate::rt::page::{PAGE_SIZE, Shared};
+
+use super::memory::{Transaction, encode_relinquish, layout};
+use super::{Answer, V1_0, call, done, id, succeeded};
+
+/// Who calls, in which version, with which buffers.
+#[derive(Clone, Copy)]
+pub struct Caller {
+    /// Endpoint id.
+    pub id: u16,
+    /// Version that it negotiated.
+    pub version: u32,
+    /// What it writes.
+    pub tx: &'static Shared<PAGE_SIZE>,
+    /// What it reads.
+    pub rx: &'static Shared<PAGE_SIZE>,
+}
+
+/// What a retrieve response says.
+#[derive(Clone, Copy, Debug)]
+pub struct Retrieved {
+    /// Memory region attributes.
+    pub attributes: u16,
+    /// Transaction flags.
+    pub flags: u32,
+    /// Permissions of the caller.
+    pub access: u8,
+    /// Total number of 4 KiB pages.
+    pub pages: u32,
+    /// Number of ranges.
+    pub ranges: u32,
+    /// Start of the first range.
+    pub first: u64,
+    /// Start of the last range.
+    pub last: u64,
+}
+
+impl Caller {
+    /// Describes the transaction in TX and makes the call: a send function or `FFA_MEM_RETRIEVE_REQ`.
+    pub fn send(&self, function: u32, transaction: &Transaction) -> Answer {
+        let length = transaction.encode(self.version, self.tx) as u64;
+        call(function, &[length, length])
+    }
+
+    /// A send that must succeed; the handle.
+    #[track_caller]
+    pub fn sent(&self, function: u32, transaction: &Transaction) -> Check<u64> {
+        let answer = self.send(function, transaction);
+        succeeded(&answer)?;
+        for register in &answer[4..8] {
+            equal(*register, 0u64)?;
+        }
+        // Handles are two words, whatever the width of the call.
+        holds(answer[2] >> 32 == 0 && answer[3] >> 32 == 0, answer[2])?;
+        let handle = answer[2] | answer[3] << 32;
+        // Bit 63 is the Hypervisor's, and all ones is no handle.
+        equal(handle >> 63, 0u64)?;
+        Ok(handle)
+    }
+
+    /// Reads the completion of a retrieve request that must have succeeded, and releases RX.
+    #[track_caller]
+    pub fn retrieved(&self, answer: &Answer, request: &Transaction) -> Check<Retrieved> {
+        if answer[0] == id::ERROR as u64 {
+            equal(answer[2], 0u64)?;
+        }
+        equal(answer[0], id::MEM_RETRIEVE_RESP)?;
+        equal(answer[1], answer[2])?;
+        for register in &answer[3..8] {
+            equal(*register, 0u64)?;
+        }
+        let retrieved = self.read_response(request, answer[1] as usize)?;
+        done(&call(id::RX_RELEASE, &[]))?;
+        Ok(retrieved)
+    }
+
+    /// Checks every field of the descriptor in RX.
+    #[track_caller]
+    fn read_response(&self, request: &Transaction, length: usize) -> Check<Retrieved> {
+        let rx = self.rx;
+        let expected = layout(self.version);
+        equal(rx.u16(0), request.sender)?;
+        equal(rx.u64(8), request.handle)?;
+        equal(rx.u64(16), request.tag)?;
+        let old = self.version == V1_0;
+        if old {
+            equal(rx.u16(2) >> 8, 0u16)?;
+            equal(rx.u32(24), 0u32)?;
+        } else {
+            equal(rx.u32(24), expected.receiver_size as u32)?;
+            holds(
+                rx.u32(32) >= 48 && rx.u32(32).is_multiple_of(16),
+                rx.u32(32),
+            )?;
+            equal(rx.u32(36) | rx.u32(40) | rx.u32(44), 0u32)?;
+        }
+        let array = if old {
+            expected.receivers
+        } else {
+            rx.u32(32) as usize
+        };
+        let count = rx.u32(expected.count);
+        holds(count >= 1, count)?;
+        let own = array;
+        equal(rx.u16(own), self.id)?;
+        let composite = rx.u32(own + 4) as usize;
+        holds(
+            composite >= array + expected.receiver_size * count as usize,
+            composite as u64,
+        )?;
+        holds(composite.is_multiple_of(8), composite as u64)?;
+        for offset in (8..expected.receiver_size).step_by(8) {
+            equal(rx.u64(own + offset), 0u64)?;
+        }
+
+        let (pages, ranges) = (rx.u32(composite), rx.u32(composite + 4));
+        equal(rx.u64(composite + 8), 0u64)?;
+        equal(
+            length as u64,
+            (composite + 16 + 16 * ranges as usize) as u64,
+        )?;
+        let mut sum = 0;
+        for n in 0..ranges as usize {
+            let at = composite + 16 + 16 * n;
+            holds(rx.u64(at).is_multiple_of(PAGE_SIZE as u64), rx.u64(at))?;
+            sum += rx.u32(at + 8);
+            equal(rx.u32(at + 12), 0u32)?;
+        }
+        equal(sum, pages)?;
+        Ok(Retrieved {
+            attributes: rx.u16(2),
+            flags: rx.u32(4),
+            access: (rx.u32(own) >> 16) as u8,
+            pages,
+            ranges,
+            first: rx.u64(composite + 16),
+            last: rx.u64(composite + 16 * ranges as usize),
+        })
+    }
+
+    /// `FFA_MEM_RELINQUISH` by the caller alone.
+    pub fn relinquish(&self, handle: u64, flags: u32) -> Answer {
+        encode_relinquish(self.tx, handle, flags, &[self.id]);
+        call(id::MEM_RELINQUISH, &[])
+    }
+}
+
+/// `FFA_MEM_RECLAIM`
+pub fn reclaim(handle: u64, flags: u64) -> Answer {
+    call(
+        id::MEM_RECLAIM,
+        &[handle & 0xffff_ffff, handle >> 32, flags],
+    )
+}

@@ -1,0 +1,196 @@
+//! Who is there: `FFA_PARTITION_INFO_GET`, `FFA_ID_GET`, `FFA_SPM_ID_GET` (FF-A v1.0 sections 8.6 and 8.7, v1.1 section 13).
+
+use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
+use crate::ffa::{self, NWD, SP1, SP2, SPMC, V1_0, id};
+use crate::nwd::{self, Nwd, Test, ask};
+use crate::rt::check::{Check, equal};
+use crate::rt::page::{PAGE_SIZE, Shared};
+use crate::sp::{self, Command, Sp};
+use crate::{command, helper, println, test};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[
+    test!(
+        discovery_of_all,
+        "The Normal world discovers the partitions"
+    ),
+    test!(
+        discovery_by_uuid,
+        "A UUID finds its partition, an unknown one nothing"
+    ),
+    test!(discovery_counts, "The count alone needs no buffer"),
+    test!(
+        discovery_by_partitions,
+        "Partitions discover each other and themselves"
+    ),
+    test!(ids, "Everybody is told who it is, and who the SPMC is"),
+];
+
+/// Code of the partitions.
+pub const HELPERS: &[Command] = &[helper!(discover), helper!(own_ids)];
+
+/// The UUIDs of the test partitions, as the registers carry them.
+const SP1_UUID: [u64; 4] = [0x1e67_b5b4, 0xe14f_904a, 0x13fb_1fb8, 0xcbda_e1da];
+const SP2_UUID: [u64; 4] = [0x0923_58d1, 0xb947_23f0, 0x6444_7c82, 0xc88f_57f5];
+const UNKNOWN_UUID: [u64; 4] = [0x1e67_b5b4, 0xe14f_904a, 0x13fb_1fb8, 0xcbda_e1db];
+
+const RECEIVES: u32 = 1;
+const SENDS: u32 = 1 << 1;
+const AARCH64: u32 = 1 << 8;
+const COUNT_ONLY: u64 = 1;
+
+fn info_get(uuid: [u64; 4], flags: u64) -> ffa::Answer {
+    let [a, b, c, d] = uuid;
+    ffa::call(id::PARTITION_INFO_GET, &[a, b, c, d, flags])
+}
+
+fn release() -> ffa::Answer {
+    ffa::call(id::RX_RELEASE, &[])
+}
+
+/// Checks the descriptor at `offset` of `rx`.
+fn is_partition(
+    rx: &Shared<PAGE_SIZE>,
+    offset: usize,
+    (partition, contexts, properties): (u16, u16, u32),
+    uuid: [u64; 4],
+) -> Check {
+    equal(rx.u16(offset), partition)?;
+    equal(rx.u16(offset + 2), contexts)?;
+    equal(rx.u32(offset + 4), properties)?;
+    for (n, word) in uuid.iter().enumerate() {
+        equal(rx.u32(offset + 8 + 4 * n), *word)?;
+    }
+    Ok(())
+}
+
+// req: PINFO-01, PINFO-02, PINFO-04, PINFO-06, PINFO-07, PINFO-14, PINFO-15, RXTX-02, RXTX-11, RXTX-13, RXTX-14, RXTX-15, RXTX-29, RXTX-30
+// req: GEN-16, GEN-17, MAN-04, MAN-05, RUN-07, COMP-19, COMP-04
+fn discovery_of_all(_: &Nwd) -> Check {
+    ffa::results(&info_get([0; 4], 0), [2, 24, 0, 0, 0, 0])?;
+    for offset in [0, 24] {
+        let (rx, word) = (&nwd::RX, |n: usize| {
+            nwd::RX.u32(offset + 8 + 4 * n).swap_bytes()
+        });
+        println!(
+            "# partition {:#06x}: {} execution contexts, properties {:#x}, UUID {:08x}-{:04x}-{:04x}-{:04x}-{:04x}{:08x}",
+            rx.u16(offset),
+            rx.u16(offset + 2),
+            rx.u32(offset + 4),
+            word(0),
+            word(1) >> 16,
+            word(1) & 0xffff,
+            word(2) >> 16,
+            word(2) & 0xffff,
+            word(3)
+        );
+    }
+    is_partition(&nwd::RX, 0, (SP1, 1, RECEIVES | AARCH64), SP1_UUID)?;
+    is_partition(&nwd::RX, 24, (SP2, 8, RECEIVES | AARCH64), SP2_UUID)?;
+
+    ffa::refused(&info_get([0; 4], 0), BUSY)?;
+    ffa::refused(&info_get(SP1_UUID, 0), BUSY)?;
+    ffa::done(&release())?;
+    ffa::refused(&release(), DENIED)
+}
+
+// req: PINFO-03, PINFO-04, PINFO-08, PINFO-14, GEN-30, MAN-04, RXTX-15
+fn discovery_by_uuid(_: &Nwd) -> Check {
+    for (uuid, partition, contexts) in [(SP1_UUID, SP1, 1), (SP2_UUID, SP2, 8)] {
+        ffa::results(&info_get(uuid, 0), [1, 24, 0, 0, 0, 0])?;
+        is_partition(
+            &nwd::RX,
+            0,
+            (partition, contexts, RECEIVES | AARCH64),
+            [0; 4],
+        )?;
+        ffa::done(&release())?;
+    }
+    ffa::refused(&info_get(UNKNOWN_UUID, 0), INVALID_PARAMETERS)?;
+    ffa::refused(&info_get(UNKNOWN_UUID, COUNT_ONLY), INVALID_PARAMETERS)?;
+    ffa::refused(&info_get([0; 4], 1 << 1), INVALID_PARAMETERS)?;
+    ffa::refused(&info_get([0; 4], 1 << 31), INVALID_PARAMETERS)?;
+    // RX stayed empty.
+    ffa::refused(&release(), DENIED)
+}
+
+// req: PINFO-13
+fn discovery_counts(_: &Nwd) -> Check {
+    ffa::results(&info_get([0; 4], COUNT_ONLY), [2, 0, 0, 0, 0, 0])?;
+    ffa::results(&info_get(SP2_UUID, COUNT_ONLY), [1, 0, 0, 0, 0, 0])?;
+    ffa::refused(&release(), DENIED)?;
+    // A full RX does not matter.
+    ffa::results(&info_get([0; 4], 0), [2, 24, 0, 0, 0, 0])?;
+    ffa::results(&info_get([0; 4], COUNT_ONLY), [2, 0, 0, 0, 0, 0])?;
+    ffa::done(&release())
+}
+
+// req: PINFO-02, PINFO-03, PINFO-04, PINFO-07, PINFO-08, PINFO-15, RXTX-13, RXTX-15, MSGW-02
+fn discovery_by_partitions(_: &Nwd) -> Check {
+    for partition in [SP1, SP2] {
+        ask(partition, command!(discover), [0; 4])?;
+    }
+    Ok(())
+}
+
+fn discover(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    let properties = RECEIVES | SENDS | AARCH64;
+    ffa::results(&info_get([0; 4], 0), [2, 24, 0, 0, 0, 0])?;
+    is_partition(&sp::RX, 0, (SP1, 1, properties), SP1_UUID)?;
+    is_partition(&sp::RX, 24, (SP2, 8, properties), SP2_UUID)?;
+    ffa::refused(&info_get(SP2_UUID, 0), BUSY)?;
+    ffa::done(&release())?;
+    ffa::refused(&info_get(UNKNOWN_UUID, 0), INVALID_PARAMETERS)?;
+    ffa::results(&info_get(SP2_UUID, 0), [1, 24, 0, 0, 0, 0])?;
+    is_partition(&sp::RX, 0, (SP2, 8, properties), [0; 4])?;
+    ffa::done(&release())?;
+    ffa::refused(&release(), DENIED)?;
+    Ok([0; 4])
+}
+
+// req: PINFO-16, PINFO-17, PINFO-19, GEN-16, GEN-17, COMP-05
+fn ids(_: &Nwd) -> Check {
+    ffa::results(&ffa::call(id::ID_GET, &[]), [NWD as u64, 0, 0, 0, 0, 0])?;
+    ffa::results(
+        &ffa::call(id::SPM_ID_GET, &[]),
+        [SPMC as u64, 0, 0, 0, 0, 0],
+    )?;
+    for partition in [SP1, SP2] {
+        ask(partition, command!(own_ids), [0; 4])?;
+    }
+    Ok(())
+}
+
+fn own_ids(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    let own = sp.identity.id as u64;
+    ffa::results(&ffa::call(id::ID_GET, &[]), [own, 0, 0, 0, 0, 0])?;
+    ffa::results(
+        &ffa::call(id::SPM_ID_GET, &[]),
+        [SPMC as u64, 0, 0, 0, 0, 0],
+    )?;
+    Ok([0; 4])
+}
+
+/// A Normal world that negotiated 1.0.
+pub const V1_0_TESTS: &[Test] = &[test!(
+    discovery_at_1_0,
+    "A 1.0 caller gets 8 bytes for each partition and no size"
+)];
+
+// req: PINFO-04, PINFO-05, PINFO-06, PINFO-08, PINFO-14, VER-09, RUN-07
+fn discovery_at_1_0(_: &Nwd) -> Check {
+    equal(ffa::call(id::VERSION, &[V1_0 as u64])[0] >> 16, 1u64)?;
+    ffa::results(&info_get([0; 4], 0), [2, 0, 0, 0, 0, 0])?;
+    for (n, (partition, contexts)) in [(SP1, 1u16), (SP2, 8)].into_iter().enumerate() {
+        equal(nwd::RX.u16(8 * n), partition)?;
+        equal(nwd::RX.u16(8 * n + 2), contexts)?;
+        equal(nwd::RX.u32(8 * n + 4), RECEIVES)?;
+    }
+    ffa::refused(&info_get([0; 4], 0), BUSY)?;
+    ffa::done(&release())?;
+    // w5 is reserved in 1.0.
+    ffa::refused(&info_get([0; 4], COUNT_ONLY), INVALID_PARAMETERS)?;
+    ffa::refused(&info_get(UNKNOWN_UUID, 0), INVALID_PARAMETERS)?;
+    ffa::results(&info_get(SP1_UUID, 0), [1, 0, 0, 0, 0, 0])?;
+    ffa::done(&release())
+}
