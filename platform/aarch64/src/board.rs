@@ -1,0 +1,12 @@
+//! What the code must know of a board and finds in no manifest.
+
+/// Facts of a board. The PEs and their number come from the SPMC manifest.
+#[derive(Debug)]
+pub struct Board {
+    /// Physical address of the PL011 that logs go to; Secure, one page.
+    pub uart: u64,
+    /// Frequency of the PL011's reference clock.
+    pub uart_clock_hz: u32,
+    /// Physical address of the first GICv3 redistributor frame; the frames of all PEs follow each other.
+    pub redistributors: u64,
+}

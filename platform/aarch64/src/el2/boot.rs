@@ -1,0 +1,155 @@
+//! From the entry code to the SPMC's loop, on every PE.
+
+use core::cell::UnsafeCell;
+use core::ops::Range;
+use core::slice;
+
+use aarch64_cpu::registers::{
+    CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, ICH_HCR_EL2, MDCR_EL2, MIDR_EL1,
+};
+use spmc::addr::{Pa, PageRange};
+use spmc::ffa::{SmcFrame, function};
+use spmc::limits::MAX_PES;
+use spmc::{Pe, Spmc};
+use tock_registers::interfaces::{Readable, Writeable};
+
+use super::cpu::Cpu;
+use super::platform::Platform;
+use super::registers::{HSTR_EL2, VPIDR_EL2};
+use super::{BOARD, carve, console, cpu, entry, gic, layout, smc, stage1, stage2, vector_state, vectors, window};
+
+static SPMC: Spmc<Platform> = Spmc::new(Platform);
+
+struct PerPe(UnsafeCell<Pe>);
+
+// SAFETY: element n is used by PE n only, see `serve`.
+unsafe impl Sync for PerPe {}
+
+/// All zero, so that they need no place in the image; [`pe`] fills the index in.
+static PES: [PerPe; MAX_PES] = [const { PerPe(UnsafeCell::new(Pe::new(0))) }; MAX_PES];
+
+/// Largest SPMC manifest that is looked at. TF-A limits TOS_FW_CONFIG to a page.
+const MAX_MANIFEST: u64 = 64 * 1024;
+
+/// The bytes of the device tree at `address` as its header has it, or none if there is no device tree.
+fn manifest_range(address: u64) -> Range<u64> {
+    const MAGIC: u32 = 0xd00d_feed;
+    if address == 0 || !address.is_multiple_of(8) {
+        return 0..0;
+    }
+    let header = address as *const [u32; 2];
+    // SAFETY: EL3 passes the address of the manifest; it is readable, and nobody writes it.
+    let [magic, size] = unsafe { header.read_volatile() }.map(u32::from_be);
+    if magic != MAGIC || u64::from(size) > MAX_MANIFEST {
+        return 0..0;
+    }
+    address..address + u64::from(size)
+}
+
+/// The part of the boot that happens with the MMU off.
+///
+/// # Safety
+///
+/// Called by the entry code, once, on the boot PE.
+pub unsafe extern "C" fn prepare(manifest: u64) {
+    // SAFETY: first and only use, on the boot PE, MMU off.
+    unsafe {
+        carve::init();
+        stage1::build(&BOARD, manifest_range(manifest));
+    }
+}
+
+/// The boot PE, MMU on.
+///
+/// # Safety
+///
+/// Called by the entry code, once, after [`prepare`].
+pub unsafe extern "C" fn primary(manifest: u64, index: usize) -> ! {
+    vectors::install();
+    // SAFETY: first use on this PE.
+    unsafe { Cpu::install(index) };
+    console::init(&BOARD);
+    window::zero_tables();
+    // SAFETY: on the boot PE, before any other PE is let in.
+    unsafe { cpu::carve_vector_areas() };
+    init_pe();
+
+    let range = manifest_range(manifest);
+    // SAFETY: mapped by `prepare`, which saw the same header; nobody writes it.
+    let manifest =
+        unsafe { slice::from_raw_parts(range.start as *const u8, (range.end - range.start) as usize) };
+    let image = layout::image();
+    let Some(image) = PageRange::from_bytes(Pa::new(image.start), image.end - image.start) else {
+        panic!("the image is not a range of pages: {image:#x?}");
+    };
+    // SAFETY: once, on this PE.
+    let pe = unsafe { pe(index) };
+    let mut frame = SmcFrame::ZERO;
+    SPMC.boot(pe, manifest, image, &mut frame);
+    if frame.w(0) == function::MSG_WAIT {
+        register_secondary_entry();
+    }
+    serve(pe, frame)
+}
+
+/// Any other PE, MMU on. A PE that was turned off and on again comes here again.
+///
+/// # Safety
+///
+/// Called by the entry code.
+pub unsafe extern "C" fn secondary(index: usize) -> ! {
+    vectors::install();
+    // SAFETY: nothing of an earlier life of this PE is in use any more.
+    unsafe { Cpu::install(index) };
+    init_pe();
+    // SAFETY: once in this life of the PE.
+    let pe = unsafe { pe(index) };
+    let mut frame = SmcFrame::ZERO;
+    SPMC.boot_secondary(pe, &mut frame);
+    serve(pe, frame)
+}
+
+/// Answers the SPMD, for ever.
+fn serve(pe: &mut Pe, mut frame: SmcFrame) -> ! {
+    loop {
+        Cpu::current().restore_normal_world();
+        smc::smc(&mut frame);
+        SPMC.handle(pe, &mut frame);
+    }
+}
+
+/// The engine's state of this PE.
+///
+/// # Safety
+///
+/// Called once in a life of the PE with that index, on that PE.
+unsafe fn pe(index: usize) -> &'static mut Pe {
+    // SAFETY: element of this PE; no other reference is in use (contract above).
+    let pe = unsafe { &mut *PES[index].0.get() };
+    pe.index = index as u16;
+    pe
+}
+
+/// Tells the SPMD where PEs enter that are turned on later. Without it they cannot run partitions, but the system can go on.
+fn register_secondary_entry() {
+    let mut frame =
+        SmcFrame::new([function::SECONDARY_EP_REGISTER_64 as u64, entry::secondary_entry()]);
+    smc::smc(&mut frame);
+    if frame.w(0) == function::ERROR {
+        log::error!("the SPMD refuses the entry point of secondary PEs: {}", frame.w(2) as i32);
+    }
+}
+
+/// The registers that stay the same from now on. EL3 keeps EL2's registers of the two worlds apart.
+fn init_pe() {
+    HCR_EL2.set(cpu::HCR);
+    CPTR_EL2.set(vector_state::CPTR_CLOSED);
+    MDCR_EL2.set(MDCR_EL2.get() & cpu::MDCR_HPMN | cpu::MDCR);
+    HSTR_EL2.set(0);
+    VPIDR_EL2.set(MIDR_EL1.get());
+    CNTHCTL_EL2.set(cpu::CNTHCTL_CLOSED);
+    CNTVOFF_EL2.set(0);
+    ICH_HCR_EL2.set(0);
+    stage2::init_pe();
+    gic::init_pe(&BOARD);
+}

@@ -1,0 +1,304 @@
+//! What a PE keeps for itself, and whose EL1 state is on it.
+//!
+//! EL3 switches EL2 registers between the worlds; everything of EL1 and EL0 is ours to keep. A *stay* begins when the SPMC is entered from the
+//! Normal world and ends when it goes back. State is switched as late as it can be: the first [`Cpu::load`] of a stay displaces the Normal
+//! world's EL1 registers, the first use of a [`Lazy`] group by a partition displaces that group, and
+//! [`Cpu::restore_normal_world`] brings back what was displaced. A stay that runs no partition moves nothing.
+
+use core::cell::UnsafeCell;
+use core::mem::offset_of;
+
+use aarch64_cpu::registers::{CNTHCTL_EL2, CPTR_EL2, HCR_EL2, TPIDR_EL2, VTTBR_EL2};
+use bitflags::bitflags;
+use spmc::hal::{Exit, Stage2Roots};
+use spmc::limits::MAX_PES;
+use tock_registers::interfaces::{Readable, Writeable};
+
+use super::context::{El1State, GuestContext, PhysicalTimer, PointerKeys};
+use super::registers::{ICC_PMR_EL1, VSTTBR_EL2};
+use super::vector_state::{self, VectorArea};
+use super::window::Window;
+use super::{exit, vectors};
+
+/// HCR_EL2 while a partition runs, and all the time: EL2 itself does not depend on it.
+pub const HCR: u64 = {
+    const VM: u64 = 1 << 0; // stage 2
+    const SWIO: u64 = 1 << 1; // invalidation by set and way also cleans: it must not lose what others wrote
+    const PTW: u64 = 1 << 2; // no stage-1 walks through device memory
+    const FMO: u64 = 1 << 3; // interrupts and SErrors come to EL2
+    const IMO: u64 = 1 << 4;
+    const AMO: u64 = 1 << 5;
+    const FB: u64 = 1 << 9; // local TLB and cache maintenance is broadcast: a UP partition moves between PEs
+    const BSU_INNER: u64 = 1 << 10; // and so are its barriers
+    const TWI: u64 = 1 << 13; // WFI would stop the PE for the Normal world
+    const TSC: u64 = 1 << 19; // SMC is a conduit to us
+    const TIDCP: u64 = 1 << 20; // implementation defined registers
+    const TACR: u64 = 1 << 21; // ACTLR_EL1
+    const RW: u64 = 1 << 31; // EL1 is AArch64
+    const TLOR: u64 = 1 << 35; // LORegions
+    const TERR: u64 = 1 << 36; // RAS error records
+    const TEA: u64 = 1 << 37; // synchronous external aborts come to EL2
+    // Zero on purpose: ATA (MTE is not there), API and APK (pointer authentication traps at first use), TGE, E2H.
+    VM | SWIO | PTW | FMO | IMO | AMO | FB | BSU_INNER | TWI | TSC | TIDCP | TACR | RW | TLOR | TERR | TEA
+};
+
+/// HCR_EL2 bits that let a partition use pointer authentication: API, APK.
+const HCR_POINTER_AUTHENTICATION: u64 = 0b11 << 40;
+
+/// MDCR_EL2: debug (TDRA, TDOSA, TDA), performance monitors (TPM, TPMCR), statistical profiling (TPMS, E2PB = 0) and trace (TTRF, E2TB = 0) trap.
+pub const MDCR: u64 = 1 << 19 | 1 << 14 | 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 1 << 5;
+
+/// MDCR_EL2.HPMN stays what it was: its value when counters are trapped is constrained.
+pub const MDCR_HPMN: u64 = 0x1f;
+
+/// CNTHCTL_EL2: the counter is open to EL1 (EL1PCTEN), the physical timer traps at first use (EL1PCEN = 0).
+pub const CNTHCTL_CLOSED: u64 = 1 << 0;
+const CNTHCTL_OPEN: u64 = CNTHCTL_CLOSED | 1 << 1;
+
+/// Interrupt priority mask that lets all interrupts through.
+const PRIORITY_ALL: u64 = 0xff;
+
+/// Interrupt priority mask that lets Secure interrupts through only: the Normal world's priorities are the upper half as the Secure world sees them.
+const PRIORITY_SECURE: u64 = 0x80;
+
+bitflags! {
+    /// Groups of registers that are switched at a partition's first use of them in a stay.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct Lazy: u8 {
+        /// FP and Advanced SIMD; for the Normal world also SVE and the streaming mode of SME.
+        const VECTOR = 1 << 0;
+        /// Pointer authentication keys.
+        const POINTER_KEYS = 1 << 1;
+        /// The EL1 physical timer. Until a partition uses it, the Normal world's stays on the PE and can preempt the partition.
+        const TIMER = 1 << 2;
+    }
+}
+
+/// What is displaced of the Normal world.
+struct NormalWorld {
+    el1: El1State,
+    priority_mask: u64,
+    timer: PhysicalTimer,
+    keys: PointerKeys,
+    vector: VectorArea,
+}
+
+/// Stack for reporting an exception of EL2 itself.
+#[repr(C, align(16))]
+struct EmergencyStack([u64; 256]);
+
+/// State of one PE. Found through TPIDR_EL2.
+#[repr(C)]
+pub struct Cpu {
+    emergency_stack: EmergencyStack,
+    /// Linear index of the PE.
+    index: usize,
+    /// Set by the first report of an exception of EL2; a second one has nothing to add.
+    failed: bool,
+    /// The Normal world's EL1 registers are in `normal_world`.
+    el1_displaced: bool,
+    /// Groups that are in `normal_world`.
+    displaced: Lazy,
+    /// Groups that the loaded context has on the PE.
+    opened: Lazy,
+    /// ICC_PMR_EL1 for the loaded context.
+    priority_mask: u64,
+    normal_world: NormalWorld,
+    /// This PE's view of foreign pages.
+    pub window: Window,
+}
+
+struct PerCpu(UnsafeCell<Cpu>);
+
+// SAFETY: element n is used by PE n only, see `Cpu::current`.
+unsafe impl Sync for PerCpu {}
+
+static CPUS: [PerCpu; MAX_PES] = [const { PerCpu(UnsafeCell::new(Cpu::NEW)) }; MAX_PES];
+
+impl Cpu {
+    const NEW: Self = Self {
+        emergency_stack: EmergencyStack([0; 256]),
+        index: 0,
+        failed: false,
+        el1_displaced: false,
+        displaced: Lazy::empty(),
+        opened: Lazy::empty(),
+        priority_mask: 0,
+        normal_world: NormalWorld {
+            el1: El1State::ZERO,
+            priority_mask: 0,
+            timer: PhysicalTimer::ZERO,
+            keys: PointerKeys::ZERO,
+            vector: VectorArea::NEW,
+        },
+        window: Window::NEW,
+    };
+
+    /// Offset of the end of the emergency stack.
+    pub const EMERGENCY_TOP: usize = offset_of!(Self, emergency_stack) + size_of::<EmergencyStack>();
+
+    /// Makes [`Self::current`] find the state of the PE with that index, with nothing displaced.
+    ///
+    /// # Safety
+    ///
+    /// Called on the PE with that index, while no reference from [`Self::current`] is alive on it.
+    pub unsafe fn install(index: usize) {
+        let cpu = CPUS[index].0.get();
+        TPIDR_EL2.set(cpu as u64);
+        // SAFETY: in the array; this PE's and not in use (contract above).
+        let cpu = unsafe { &mut *cpu };
+        cpu.index = index;
+        cpu.el1_displaced = false;
+        cpu.displaced = Lazy::empty();
+        cpu.opened = Lazy::empty();
+        cpu.window.reset(index);
+    }
+
+    /// The state of this PE. Whoever calls this is done with the reference before anybody calls it again: it is called by the functions of
+    /// [`Hal`](spmc::hal::Hal), which do not call each other, and by the boot and serve code outside of the engine.
+    #[inline(always)]
+    pub fn current() -> &'static mut Self {
+        // SAFETY: TPIDR_EL2 points to this PE's element (`install`, before anything else runs). One reference at a time, see above;
+        // EL2 is not interrupted.
+        unsafe { &mut *(TPIDR_EL2.get() as *mut Self) }
+    }
+
+    /// Notes that this PE took an exception of its own; whether it is the first one.
+    pub fn fail() -> bool {
+        // SAFETY: as for `current`; nobody else uses the field.
+        unsafe {
+            let failed = &raw mut (*(TPIDR_EL2.get() as *mut Self)).failed;
+            !failed.replace(true)
+        }
+    }
+
+    /// The index of this PE without a reference to its state: for whoever reports a failure.
+    pub fn current_index() -> usize {
+        // SAFETY: as for `current`; the field is written by `install` only.
+        unsafe { (&raw const (*(TPIDR_EL2.get() as *const Self)).index).read() }
+    }
+
+    /// Puts `context` on this PE.
+    #[inline(always)]
+    pub fn load(&mut self, context: &GuestContext, roots: &Stage2Roots, mask_non_secure: bool) {
+        if !self.el1_displaced {
+            self.normal_world.el1.save();
+            self.normal_world.priority_mask = ICC_PMR_EL1.get();
+            self.el1_displaced = true;
+        }
+        context.el1.load();
+        VTTBR_EL2.set(u64::from(roots.vmid) << 48 | roots.non_secure.raw());
+        VSTTBR_EL2.set(roots.secure.raw());
+        self.priority_mask = if mask_non_secure { PRIORITY_SECURE } else { PRIORITY_ALL };
+    }
+
+    /// Takes the loaded `context` off this PE.
+    #[inline(always)]
+    pub fn save(&mut self, context: &mut GuestContext) {
+        context.el1.save();
+        if !self.opened.is_empty() {
+            self.close(context);
+        }
+    }
+
+    /// Runs the loaded `context` until it needs the engine.
+    #[inline(always)]
+    pub fn run(&mut self, context: &mut GuestContext) -> Exit {
+        loop {
+            // At every entry: on QEMU a partition reaches the physical register.
+            ICC_PMR_EL1.set(self.priority_mask);
+            // SAFETY: the engine runs what it loaded, so EL1 and stage 2 are this context's.
+            let kind = unsafe { vectors::enter(context) };
+            if let Some(exit) = exit::decode(self, context, kind) {
+                return exit;
+            }
+        }
+    }
+
+    /// Gives the loaded `context` a group of registers on its first use, displacing the Normal world's.
+    #[cold]
+    pub fn open(&mut self, context: &GuestContext, group: Lazy) {
+        let displace = !self.displaced.contains(group);
+        self.displaced |= group;
+        self.opened |= group;
+        let normal_world = &mut self.normal_world;
+        if group == Lazy::VECTOR {
+            if displace {
+                normal_world.vector.save();
+            }
+            CPTR_EL2.set(vector_state::CPTR_FP_OPEN);
+            vector_state::load_fp(&context.fp);
+        } else if group == Lazy::POINTER_KEYS {
+            if displace {
+                normal_world.keys.save();
+            }
+            context.keys.load();
+            HCR_EL2.set(HCR | HCR_POINTER_AUTHENTICATION);
+        } else {
+            if displace {
+                normal_world.timer.save();
+            }
+            context.timer.load();
+            CNTHCTL_EL2.set(CNTHCTL_OPEN);
+        }
+    }
+
+    /// Takes the opened groups of `context` off this PE; the next user has to open them again.
+    #[cold]
+    fn close(&mut self, context: &mut GuestContext) {
+        if self.opened.contains(Lazy::VECTOR) {
+            vector_state::save_fp(&mut context.fp);
+            CPTR_EL2.set(vector_state::CPTR_CLOSED);
+        }
+        if self.opened.contains(Lazy::POINTER_KEYS) {
+            context.keys.save();
+            HCR_EL2.set(HCR);
+        }
+        if self.opened.contains(Lazy::TIMER) {
+            context.timer.save();
+            CNTHCTL_EL2.set(CNTHCTL_CLOSED);
+        }
+        self.opened = Lazy::empty();
+    }
+
+    /// Ends a stay: what was displaced of the Normal world is put back.
+    #[inline(always)]
+    pub fn restore_normal_world(&mut self) {
+        if !self.el1_displaced {
+            return;
+        }
+        self.normal_world.el1.load();
+        ICC_PMR_EL1.set(self.normal_world.priority_mask);
+        self.el1_displaced = false;
+        if !self.displaced.is_empty() {
+            self.restore_groups();
+        }
+    }
+
+    #[cold]
+    fn restore_groups(&mut self) {
+        if self.displaced.contains(Lazy::VECTOR) {
+            self.normal_world.vector.restore();
+        }
+        if self.displaced.contains(Lazy::POINTER_KEYS) {
+            self.normal_world.keys.load();
+        }
+        if self.displaced.contains(Lazy::TIMER) {
+            self.normal_world.timer.load();
+        }
+        self.displaced = Lazy::empty();
+    }
+}
+
+/// Gives every PE memory for the Normal world's vector registers, as long as this PE can make them.
+///
+/// # Safety
+///
+/// Called once, on the boot PE, before any other PE is let in.
+pub unsafe fn carve_vector_areas() {
+    let bytes = vector_state::register_file_bytes();
+    for cpu in &CPUS {
+        // SAFETY: no other PE runs yet, and this one holds no reference to its state.
+        unsafe { (*cpu.0.get()).normal_world.vector.carve(bytes) };
+    }
+}

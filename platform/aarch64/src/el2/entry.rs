@@ -1,0 +1,140 @@
+//! The first instructions: from EL3's hand-over to Rust with a stack, initialised memory and the MMU on.
+//!
+//! The boot PE enters at the first byte of the image with x0 = physical address of the SPMC manifest and x4 = linear index of
+//! the PE; the others enter at `secondary_start`, which is registered with `FFA_SECONDARY_EP_REGISTER`, so that nothing has to be
+//! read with caches off to tell the two apart. EL3 hands over with MMU and caches off and all exceptions masked.
+
+use core::arch::global_asm;
+
+use spmc::limits::MAX_PES;
+
+use super::{boot, layout};
+
+global_asm!(
+    r#"
+.section .text.start, "ax"
+.global _start
+_start:
+    cmp     x4, #{pes}
+    b.hs    too_many_pes
+    mov     x20, x0
+    mov     x21, x4
+
+    // Earlier boot stages ran with caches on: write back and drop whatever is cached of our writable memory, or it might
+    // be written back over what we store with caches off.
+    adrp    x0, __data_start
+    adrp    x1, __tables_start
+    mrs     x2, ctr_el0
+    ubfx    x2, x2, #16, #4
+    mov     x3, #4
+    lsl     x2, x3, x2
+1:  dc      civac, x0
+    add     x0, x0, x2
+    cmp     x0, x1
+    b.lo    1b
+    dsb     sy
+
+    // Relocate. The only relocations are relative ones (checked by the linker script), packed as RELR: an even word is the
+    // address of a word to relocate, an odd word a bitmap of the 63 words behind the last one covered.
+    adrp    x0, link_address
+    ldr     x1, [x0, :lo12:link_address]
+    adrp    x2, _start
+    add     x2, x2, :lo12:_start
+    subs    x2, x2, x1
+    b.eq    5f
+    adrp    x0, __relr_start
+    add     x0, x0, :lo12:__relr_start
+    adrp    x1, __relr_end
+    add     x1, x1, :lo12:__relr_end
+2:  cmp     x0, x1
+    b.hs    5f
+    ldr     x3, [x0], #8
+    tbnz    x3, #0, 3f
+    add     x4, x3, x2
+    ldr     x5, [x4]
+    add     x5, x5, x2
+    str     x5, [x4], #8
+    b       2b
+3:  mov     x6, x4
+    add     x4, x4, #(63 * 8)
+4:  lsr     x3, x3, #1
+    cbz     x3, 2b
+    tbz     x3, #0, 6f
+    ldr     x5, [x6]
+    add     x5, x5, x2
+    str     x5, [x6]
+6:  add     x6, x6, #8
+    b       4b
+
+    // Zero-initialised data.
+5:  adrp    x0, __bss_start
+    add     x0, x0, :lo12:__bss_start
+    adrp    x1, __bss_end
+    add     x1, x1, :lo12:__bss_end
+7:  stp     xzr, xzr, [x0]
+    stp     xzr, xzr, [x0, #16]
+    stp     xzr, xzr, [x0, #32]
+    stp     xzr, xzr, [x0, #48]
+    add     x0, x0, #64
+    cmp     x0, x1
+    b.lo    7b
+
+    bl      set_stack
+    mov     x0, x20
+    bl      {prepare}
+    bl      stage1_enable
+    mov     x0, x20
+    mov     x1, x21
+    bl      {primary}
+    brk     #0
+
+.global secondary_start
+secondary_start:
+    cmp     x4, #{pes}
+    b.hs    too_many_pes
+    mov     x21, x4
+    bl      stage1_enable
+    bl      set_stack
+    mov     x0, x21
+    bl      {secondary}
+    brk     #0
+
+// sp = top of the stack of the PE with index x21.
+set_stack:
+    msr     spsel, #1
+    adrp    x9, __stacks_start
+    mov     x10, #{stack_size}
+    madd    x9, x10, x21, x9
+    add     sp, x9, x10
+    ret
+
+// A PE that we have no room for: FFA_ERROR, NOT_SUPPORTED. The Normal world may use it, partitions do not.
+too_many_pes:
+    mov     w0, #0x0060
+    movk    w0, #0x8400, lsl #16
+    mov     x1, #0
+    mov     w2, #-1
+    smc     #0
+8:  wfi
+    b       8b
+
+.section .data.link_address, "aw"
+.balign 8
+link_address:
+    .quad   _start
+"#,
+    pes = const MAX_PES,
+    stack_size = const layout::STACK_SIZE,
+    prepare = sym boot::prepare,
+    primary = sym boot::primary,
+    secondary = sym boot::secondary,
+);
+
+unsafe extern "C" {
+    fn secondary_start();
+}
+
+/// Physical address at which PEs other than the boot PE enter.
+pub fn secondary_entry() -> u64 {
+    secondary_start as *const () as u64
+}

@@ -1,0 +1,164 @@
+//! Why a partition stopped: from the syndrome registers to an [`Exit`], or nothing if the partition can just go on.
+
+use core::arch::asm;
+
+use aarch64_cpu::registers::{ESR_EL2, FAR_EL2, HPFAR_EL2, PAR_EL1};
+use spmc::addr::Ipa;
+use spmc::hal::{Access, Conduit, Exit, Fault, FaultKind};
+use tock_registers::interfaces::{Readable, Writeable};
+
+use super::context::GuestContext;
+use super::cpu::{Cpu, Lazy};
+use super::vectors::kind;
+use super::{BOARD, gic, watchdog};
+
+/// Exception classes, ESR_EL2.EC (Arm ARM D24.2.37).
+mod class {
+    pub const WFX: u64 = 0x01;
+    pub const FP: u64 = 0x07;
+    pub const POINTER_AUTHENTICATION: u64 = 0x09;
+    pub const HVC: u64 = 0x16;
+    pub const SMC: u64 = 0x17;
+    pub const SYSTEM_REGISTER: u64 = 0x18;
+    pub const INSTRUCTION_ABORT: u64 = 0x20;
+    pub const DATA_ABORT: u64 = 0x24;
+}
+
+/// All A64 instructions have four bytes.
+const INSTRUCTION: u64 = 4;
+
+/// What the engine has to do about an exception of `kind`; `None` if it was dealt with here.
+#[inline(always)]
+pub fn decode(cpu: &mut Cpu, context: &mut GuestContext, kind: u64) -> Option<Exit> {
+    if kind == kind::SYNC {
+        let syndrome = ESR_EL2.get();
+        match exception_class(syndrome) {
+            class::HVC => Some(Exit::Call(Conduit::Hvc)),
+            class::SMC => {
+                // A trapped instruction has not been executed, so the return address is its own.
+                context.pc += INSTRUCTION;
+                Some(Exit::Call(Conduit::Smc))
+            }
+            _ => synchronous(cpu, context, syndrome),
+        }
+    } else {
+        asynchronous(context, kind)
+    }
+}
+
+fn exception_class(syndrome: u64) -> u64 {
+    syndrome >> 26 & 0x3f
+}
+
+#[cold]
+#[inline(never)]
+fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Option<Exit> {
+    let lazy = match exception_class(syndrome) {
+        class::INSTRUCTION_ABORT => return Some(Exit::Fault(instruction_abort(context, syndrome))),
+        class::DATA_ABORT => return Some(Exit::Fault(data_abort(context, syndrome))),
+        class::WFX => {
+            // To wait is to be resumed at once.
+            context.pc += INSTRUCTION;
+            return None;
+        }
+        class::FP => Some(Lazy::VECTOR),
+        class::POINTER_AUTHENTICATION => Some(Lazy::POINTER_KEYS),
+        class::SYSTEM_REGISTER => lazy_register(syndrome),
+        _ => None,
+    };
+    match lazy {
+        Some(group) => {
+            cpu.open(context, group);
+            None
+        }
+        None => Some(Exit::Trap { syndrome, pc: context.pc }),
+    }
+}
+
+/// The group that a trapped system register belongs to.
+fn lazy_register(syndrome: u64) -> Option<Lazy> {
+    let field = |low: u32, bits: u32| (syndrome >> low) & ((1 << bits) - 1);
+    let (op0, op1, crn, crm, op2) = (field(20, 2), field(14, 3), field(10, 4), field(1, 4), field(17, 3));
+    match (op0, op1, crn, crm, op2) {
+        // AP*Key*_EL1.
+        (3, 0, 2, 1 | 2, 0..=3) | (3, 0, 2, 3, 0..=1) => Some(Lazy::POINTER_KEYS),
+        // CNTP_TVAL_EL0, CNTP_CTL_EL0, CNTP_CVAL_EL0.
+        (3, 3, 14, 2, 0..=2) => Some(Lazy::TIMER),
+        _ => None,
+    }
+}
+
+fn instruction_abort(context: &GuestContext, syndrome: u64) -> Fault {
+    abort(context, syndrome, Access::Execute)
+}
+
+fn data_abort(context: &GuestContext, syndrome: u64) -> Fault {
+    const WRITE: u64 = 1 << 6;
+    abort(context, syndrome, if syndrome & WRITE != 0 { Access::Write } else { Access::Read })
+}
+
+fn abort(context: &GuestContext, syndrome: u64, access: Access) -> Fault {
+    const ON_STAGE_1_WALK: u64 = 1 << 7;
+    let va = FAR_EL2.get();
+    let on_walk = syndrome & ON_STAGE_1_WALK != 0;
+    let kind = match syndrome & 0x3f {
+        0b00_0000..=0b00_0011 => FaultKind::AddressSize,
+        0b00_0100..=0b00_0111 => FaultKind::Translation,
+        0b00_1100..=0b00_1111 => FaultKind::Permission,
+        0b01_0000 | 0b01_0100..=0b01_0111 => FaultKind::External,
+        other => FaultKind::Other(other as u8),
+    };
+    let ipa = match kind {
+        FaultKind::Translation | FaultKind::AddressSize => Some(reported_ipa()),
+        FaultKind::Permission if on_walk => Some(reported_ipa()),
+        // The architecture does not report it.
+        FaultKind::Permission => translate(va),
+        _ => None,
+    };
+    Fault { access, kind, va, ipa, on_walk, pc: context.pc }
+}
+
+/// HPFAR_EL2 has bits 51:12 of the address. Its NS bit is not looked at: QEMU has it inverted.
+fn reported_ipa() -> Ipa {
+    Ipa::new((HPFAR_EL2.get() >> 4 & ((1 << 40) - 1)) << 12)
+}
+
+/// What the partition's own stage 1 makes of `va`, page of it; `None` if it has changed its mind.
+fn translate(va: u64) -> Option<Ipa> {
+    const FAILED: u64 = 1 << 0;
+    const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+    // PAR_EL1 is the partition's.
+    let kept = PAR_EL1.get();
+    // SAFETY: translates in the loaded partition's regime and writes PAR_EL1 only.
+    unsafe { asm!("at s1e1r, {}", "isb", in(reg) va, options(nostack)) };
+    let result = PAR_EL1.get();
+    PAR_EL1.set(kept);
+    (result & FAILED == 0).then(|| Ipa::new(result & ADDRESS))
+}
+
+#[cold]
+#[inline(never)]
+fn asynchronous(context: &GuestContext, kind: u64) -> Option<Exit> {
+    match kind {
+        kind::FIQ => Some(Exit::NonSecureInterrupt),
+        kind::IRQ => {
+            let interrupt = gic::acknowledge()?;
+            if interrupt == watchdog::INTERRUPT {
+                watchdog::stop(&BOARD);
+                gic::complete(interrupt);
+                return Some(Exit::Watchdog);
+            }
+            log::warn!("unexpected secure interrupt {}", u32::from(interrupt));
+            gic::complete(interrupt);
+            None
+        }
+        _ => Some(Exit::Fault(Fault {
+            access: Access::Write,
+            kind: FaultKind::External,
+            va: 0,
+            ipa: None,
+            on_walk: false,
+            pc: context.pc,
+        })),
+    }
+}

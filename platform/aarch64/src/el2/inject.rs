@@ -1,0 +1,98 @@
+//! Exceptions that a partition takes although its hardware did not raise them: what the PE does on exception entry to EL1
+//! (Arm ARM D1.3.1 and the pseudocode `AArch64.TakeException`), done to the loaded context.
+
+use aarch64_cpu::registers::{ELR_EL1, ESR_EL1, FAR_EL1, SCTLR_EL1, SPSR_EL1, VBAR_EL1};
+use spmc::hal::{Access, Fault};
+use tock_registers::interfaces::{Readable, Writeable};
+
+use super::context::GuestContext;
+
+// Saved program status (SPSR_EL2).
+const MODE: u64 = 0x1f;
+const MODE_EL0T: u64 = 0b0_0000;
+const MODE_EL1T: u64 = 0b0_0100;
+const MODE_EL1H: u64 = 0b0_0101;
+const MODE_AARCH32: u64 = 1 << 4;
+const FLAGS: u64 = 0xf << 28; // NZCV
+const DIT: u64 = 1 << 24;
+const PAN: u64 = 1 << 22;
+const SSBS: u64 = 1 << 12;
+const DAIF: u64 = 0xf << 6;
+
+// SCTLR_EL1: what PSTATE.PAN and PSTATE.SSBS become.
+const SCTLR_SPAN: u64 = 1 << 23;
+const SCTLR_DSSBS: u64 = 1 << 44;
+
+/// Bytes of one vector.
+const VECTOR_SIZE: u64 = 0x80;
+
+/// Exception syndrome: all our injected exceptions report a 32-bit instruction.
+const IL: u64 = 1 << 25;
+
+fn syndrome(class: u64, iss: u64) -> u64 {
+    class << 26 | IL | iss
+}
+
+/// Makes `context` take `fault` as a synchronous external abort. `false`, with nothing changed, if it faulted on the very vector.
+pub fn abort(context: &mut GuestContext, fault: &Fault) -> bool {
+    const INSTRUCTION_ABORT_LOWER: u64 = 0x20;
+    const DATA_ABORT_LOWER: u64 = 0x24;
+    const SAME_EL: u64 = 1;
+    const WRITE: u64 = 1 << 6;
+    const EXTERNAL: u64 = 0b01_0000;
+
+    let class = match fault.access {
+        Access::Execute => INSTRUCTION_ABORT_LOWER,
+        Access::Read | Access::Write => DATA_ABORT_LOWER,
+    } | if is_el0(context) { 0 } else { SAME_EL };
+    let write = if fault.access == Access::Write { WRITE } else { 0 };
+    if !take(context, syndrome(class, write | EXTERNAL)) {
+        return false;
+    }
+    FAR_EL1.set(fault.va);
+    true
+}
+
+/// Makes `context` take an Undefined Instruction exception. `false`, with nothing changed, if the instruction is in the very vector.
+pub fn undefined(context: &mut GuestContext) -> bool {
+    take(context, syndrome(0, 0))
+}
+
+fn is_el0(context: &GuestContext) -> bool {
+    context.spsr & MODE_AARCH32 != 0 || context.spsr & MODE == MODE_EL0T
+}
+
+fn take(context: &mut GuestContext, syndrome: u64) -> bool {
+    // The low bits are RES0, but a partition may write them.
+    let vectors = VBAR_EL1.get() & !0x7ff;
+    let offset = match context.spsr & MODE {
+        mode if mode & MODE_AARCH32 != 0 => 0x600,
+        MODE_EL0T => 0x400,
+        MODE_EL1T => 0x000,
+        _ => 0x200,
+    };
+    let vector = vectors + offset;
+    // Within the vector that it would take (be it that the vector cannot be fetched) it would take it again and again.
+    if (vector..vector + VECTOR_SIZE).contains(&context.pc) {
+        return false;
+    }
+
+    ESR_EL1.set(syndrome);
+    ELR_EL1.set(context.pc);
+    SPSR_EL1.set(context.spsr);
+    context.pc = vector;
+    context.spsr = status_at_vector(context.spsr, SCTLR_EL1.get());
+    true
+}
+
+/// PSTATE at the vector: EL1h, all masked; flags and DIT stay, PAN and SSBS as SCTLR_EL1 says, everything else clear.
+fn status_at_vector(status: u64, sctlr: u64) -> u64 {
+    let mut new = MODE_EL1H | DAIF | status & (FLAGS | DIT | PAN);
+    if sctlr & SCTLR_SPAN == 0 {
+        new |= PAN;
+    }
+    if sctlr & SCTLR_DSSBS != 0 {
+        new |= SSBS;
+    }
+    new
+}

@@ -1,0 +1,57 @@
+//! The image as the linker laid it out (`linker/spmc.ld`).
+
+use core::ops::Range;
+
+use spmc::limits::MAX_PES;
+
+use super::stage1::PAGE;
+
+unsafe extern "C" {
+    safe static __image_start: u8;
+    safe static __rodata_start: u8;
+    safe static __data_start: u8;
+    safe static __tables_start: u8;
+    safe static __carve_start: u8;
+    safe static __carve_end: u8;
+    safe static __stacks_start: u8;
+    safe static __image_end: u8;
+}
+
+/// Bytes of the stack of a PE and its guard page; as in the linker script.
+pub const STACK_SIZE: u64 = 0x1_0000;
+
+fn between(start: &'static u8, end: &'static u8) -> Range<u64> {
+    &raw const *start as u64..&raw const *end as u64
+}
+
+/// Everything the SPMC owns.
+pub fn image() -> Range<u64> {
+    between(&__image_start, &__image_end)
+}
+
+/// Code, vectors included.
+pub fn text() -> Range<u64> {
+    between(&__image_start, &__rodata_start)
+}
+
+/// Constants.
+pub fn rodata() -> Range<u64> {
+    between(&__rodata_start, &__data_start)
+}
+
+/// Data, zero-initialised data, translation tables and the memory that is carved at boot.
+pub fn data() -> Range<u64> {
+    between(&__data_start, &__stacks_start)
+}
+
+/// The part of [`data`] that is carved at boot.
+pub fn carve() -> Range<u64> {
+    between(&__carve_start, &__carve_end)
+}
+
+/// The stack of a PE, without its guard page.
+pub fn stack(pe: usize) -> Range<u64> {
+    assert!(pe < MAX_PES);
+    let base = &raw const __stacks_start as u64 + pe as u64 * STACK_SIZE;
+    base + PAGE..base + STACK_SIZE
+}

@@ -1,0 +1,30 @@
+//! Everything that runs at EL2.
+//!
+//! EL2 runs with interrupts masked and to completion: nothing here is re-entered on one PE, except by an exception that
+//! ends in a panic. What PEs share is behind locks or atomic.
+
+mod boot;
+mod carve;
+mod console;
+mod context;
+mod cpu;
+mod entry;
+mod exit;
+mod gic;
+mod inject;
+mod layout;
+mod panic;
+mod platform;
+mod registers;
+mod smc;
+mod stage1;
+mod stage2;
+mod vector_state;
+mod vectors;
+mod watchdog;
+mod window;
+
+unsafe extern "Rust" {
+    /// Defined by the board package.
+    safe static BOARD: crate::Board;
+}

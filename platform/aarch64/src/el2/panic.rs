@@ -1,0 +1,65 @@
+//! The end of a PE: a defect of the SPMC itself. It says where, and stops. The other PEs and the Normal world's data are left alone.
+
+use core::arch::asm;
+use core::panic::PanicInfo;
+
+use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, SPSR_EL2};
+use tock_registers::interfaces::Readable;
+
+use super::console;
+use super::cpu::Cpu;
+
+/// Stops this PE for good.
+fn halt() -> ! {
+    loop {
+        // SAFETY: interrupts are masked, and nothing is left to do.
+        unsafe { asm!("wfi", options(nomem, nostack, preserves_flags)) };
+    }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    let pe = Cpu::current_index();
+    match info.location() {
+        Some(at) => console::last_words(&format_args!(
+            "panic on PE {pe} at {}:{}: {}",
+            at.file(),
+            at.line(),
+            info.message()
+        )),
+        None => console::last_words(&format_args!("panic on PE {pe}: {}", info.message())),
+    }
+    halt()
+}
+
+/// Reports an exception that EL2 took from EL2. Called from the vectors, on a stack of its own.
+pub extern "C" fn unexpected_exception() -> ! {
+    if Cpu::fail() {
+        let syndrome = ESR_EL2.get();
+        console::last_words(&format_args!(
+            "exception on PE {} at {:#x}: {}, syndrome {syndrome:#x}, address {:#x}, status {:#x}",
+            Cpu::current_index(),
+            ELR_EL2.get(),
+            name(syndrome),
+            FAR_EL2.get(),
+            SPSR_EL2.get(),
+        ));
+    }
+    halt()
+}
+
+/// What happened, by ESR_EL2.EC.
+fn name(syndrome: u64) -> &'static str {
+    match syndrome >> 26 & 0x3f {
+        0x00 => "unknown instruction",
+        0x07 => "FP or SIMD instruction",
+        0x0e => "illegal execution state",
+        0x21 => "instruction abort",
+        0x22 => "misaligned PC",
+        0x25 => "data abort",
+        0x26 => "misaligned SP",
+        0x2f => "SError",
+        0x3c => "BRK instruction",
+        _ => "exception",
+    }
+}

@@ -1,0 +1,94 @@
+//! The platform as the engine sees it: [`Hal`], by the modules that know how.
+
+use aarch64_cpu::registers::MPIDR_EL1;
+use spmc::addr::{Pa, PageRange, World};
+use spmc::hal::{AccessFault, Exit, Fault, Hal, Stage2Roots, Table, TlbScope};
+use tock_registers::interfaces::Readable;
+
+use super::context::GuestContext;
+use super::cpu::Cpu;
+use super::{BOARD, inject, stage2, watchdog, window};
+
+/// The hardware.
+pub struct Platform;
+
+/// MPIDR affinity of this PE: Aff3:Aff2:Aff1:Aff0.
+pub fn affinity() -> u64 {
+    MPIDR_EL1.get() & 0x00ff_00ff_ffff
+}
+
+impl Hal for Platform {
+    type Context = GuestContext;
+
+    fn reset(&self, context: &mut GuestContext, pc: u64, vcpu_index: u16) {
+        context.reset(pc, vcpu_index);
+    }
+
+    #[inline(always)]
+    fn load(&self, context: &mut GuestContext, roots: &Stage2Roots, mask_non_secure: bool) {
+        Cpu::current().load(context, roots, mask_non_secure);
+    }
+
+    #[inline(always)]
+    fn run(&self, context: &mut GuestContext) -> Exit {
+        Cpu::current().run(context)
+    }
+
+    #[inline(always)]
+    fn save(&self, context: &mut GuestContext) {
+        Cpu::current().save(context);
+    }
+
+    fn inject_abort(&self, context: &mut GuestContext, fault: &Fault) -> bool {
+        inject::abort(context, fault)
+    }
+
+    fn inject_undefined(&self, context: &mut GuestContext) -> bool {
+        inject::undefined(context)
+    }
+
+    fn start_watchdog(&self, milliseconds: u32) {
+        watchdog::start(&BOARD, milliseconds);
+    }
+
+    fn stop_watchdog(&self) {
+        watchdog::stop(&BOARD);
+    }
+
+    fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault> {
+        Cpu::current().window.read(world, from, to)
+    }
+
+    fn write(&self, world: World, to: Pa, from: &[u8]) -> Result<(), AccessFault> {
+        Cpu::current().window.write(world, to, from)
+    }
+
+    fn zero(&self, world: World, range: PageRange<Pa>) -> Result<(), AccessFault> {
+        Cpu::current().window.zero(world, range)
+    }
+
+    fn clean(&self, world: World, from: Pa, bytes: u64) {
+        Cpu::current().window.clean(world, from, bytes);
+    }
+
+    fn tables(&self) -> &[Table] {
+        window::tables()
+    }
+
+    fn tables_base(&self) -> Pa {
+        // Stage 1 maps the image to itself.
+        Pa::new(window::tables().as_ptr() as u64)
+    }
+
+    fn invalidate_stage2(&self, roots: &Stage2Roots, scope: TlbScope<'_>) {
+        stage2::invalidate(roots, scope);
+    }
+
+    fn publish_tables(&self) {
+        stage2::publish();
+    }
+
+    fn affinity(&self) -> u64 {
+        affinity()
+    }
+}

@@ -1,0 +1,98 @@
+//! System registers and fields that `aarch64-cpu` lacks, each defined once.
+
+use core::arch::asm;
+
+use tock_registers::interfaces::{Readable, Writeable};
+
+/// Declares a 64-bit system register by its encoding (Arm ARM D24), so that no assembler extension is needed.
+macro_rules! system_register {
+    ($(#[$doc:meta])* $name:ident, $type:ident, $encoding:literal) => {
+        $(#[$doc])*
+        pub struct $type;
+
+        impl Readable for $type {
+            type T = u64;
+            type R = ();
+
+            #[inline(always)]
+            fn get(&self) -> u64 {
+                let value;
+                // SAFETY: reading the registers declared here has no side effect on memory.
+                unsafe {
+                    asm!(concat!("mrs {}, ", $encoding), out(reg) value, options(nomem, nostack, preserves_flags));
+                }
+                value
+            }
+        }
+
+        impl Writeable for $type {
+            type T = u64;
+            type R = ();
+
+            #[inline(always)]
+            fn set(&self, value: u64) {
+                // SAFETY: the registers declared here control lower exception levels, timers and interrupts; none
+                // of them changes how EL2 itself sees memory.
+                unsafe {
+                    asm!(concat!("msr ", $encoding, ", {}"), in(reg) value, options(nostack, preserves_flags));
+                }
+            }
+        }
+
+        $(#[$doc])*
+        pub const $name: $type = $type;
+    };
+}
+
+system_register! {
+    /// Virtualization Secure Translation Table Base Register: root of the Secure IPA space.
+    VSTTBR_EL2, VsttbrEl2, "S3_4_C2_C6_0"
+}
+system_register! {
+    /// Virtualization Secure Translation Control Register.
+    VSTCR_EL2, VstcrEl2, "S3_4_C2_C6_2"
+}
+system_register! {
+    /// Hypervisor System Trap Register.
+    HSTR_EL2, HstrEl2, "S3_4_C1_C1_3"
+}
+system_register! {
+    /// What EL1 reads as MIDR_EL1.
+    VPIDR_EL2, VpidrEl2, "S3_4_C0_C0_0"
+}
+system_register! {
+    /// Control of the Secure EL2 physical timer.
+    CNTHPS_CTL_EL2, CnthpsCtlEl2, "S3_4_C14_C5_1"
+}
+system_register! {
+    /// Compare value of the Secure EL2 physical timer.
+    CNTHPS_CVAL_EL2, CnthpsCvalEl2, "S3_4_C14_C5_2"
+}
+system_register! {
+    /// Interrupt priority mask of the PE, shared by both worlds.
+    ICC_PMR_EL1, IccPmrEl1, "S3_0_C4_C6_0"
+}
+system_register! {
+    /// Interrupt controller CPU interface control; the Secure copy.
+    ICC_CTLR_EL1, IccCtlrEl1, "S3_0_C12_C12_4"
+}
+system_register! {
+    /// Deactivates an interrupt.
+    ICC_DIR_EL1, IccDirEl1, "S3_0_C12_C11_1"
+}
+system_register! {
+    /// Streaming vector control: PSTATE.SM and PSTATE.ZA.
+    SVCR, Svcr, "S3_3_C4_C2_2"
+}
+system_register! {
+    /// Vector length limit for EL2 and below.
+    ZCR_EL2, ZcrEl2, "S3_4_C1_C2_0"
+}
+system_register! {
+    /// Streaming vector length limit for EL2 and below.
+    SMCR_EL2, SmcrEl2, "S3_4_C1_C2_6"
+}
+system_register! {
+    /// SME features.
+    ID_AA64SMFR0_EL1, IdAa64Smfr0El1, "S3_0_C0_C4_5"
+}

@@ -1,0 +1,174 @@
+//! EL2's own translation (stage 1, E2H = 0): an identity map of the image and of the few things outside it that the SPMC touches,
+//! plus the window (`window.rs`).
+//!
+//! Nothing is writable and executable, and what is not needed is not mapped. The map is built once, with the MMU off, by the boot PE
+//! and then fixed, except for the window's last-level table. 39-bit virtual addresses: the walk starts at level 1.
+
+use core::arch::global_asm;
+use core::ops::Range;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use spmc::hal::Table;
+use spmc::limits::MAX_PES;
+
+use super::{carve, layout};
+use crate::Board;
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+
+/// log2 of the size of the address space.
+const VA_BITS: u32 = 39;
+
+/// Where the window is: the last 2 MiB of the address space, one last-level table.
+pub const WINDOW_BASE: u64 = (1 << VA_BITS) - (1 << 21);
+
+// VMSAv8-64 stage 1 descriptors (Arm ARM D8.3), single-privilege regime: AP[1] and nG do not exist (RES1, RES0).
+const TABLE_OR_PAGE: u64 = 0b11;
+const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
+const NORMAL: u64 = 0 << 2;
+const DEVICE: u64 = 1 << 2;
+const NON_SECURE: u64 = 1 << 5;
+const AP1_RES1: u64 = 1 << 6;
+const READ_ONLY: u64 = 1 << 7;
+const INNER_SHAREABLE: u64 = 0b11 << 8;
+const ACCESSED: u64 = 1 << 10;
+const EXECUTE_NEVER: u64 = 1 << 54;
+
+const COMMON: u64 = TABLE_OR_PAGE | AP1_RES1 | ACCESSED;
+const READ_EXECUTE: u64 = COMMON | NORMAL | INNER_SHAREABLE | READ_ONLY;
+const READ: u64 = COMMON | NORMAL | INNER_SHAREABLE | READ_ONLY | EXECUTE_NEVER;
+const READ_WRITE: u64 = COMMON | NORMAL | INNER_SHAREABLE | EXECUTE_NEVER;
+const REGISTERS: u64 = COMMON | DEVICE | EXECUTE_NEVER;
+
+/// The descriptor of a foreign page: data only, write-back cacheable as partitions and the Normal world map it.
+pub const fn window_descriptor(page: u64, non_secure: bool) -> u64 {
+    page & ADDRESS | READ_WRITE | if non_secure { NON_SECURE } else { 0 }
+}
+
+/// A redistributor is two frames of 64 KiB per PE.
+const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
+
+/// The level-1 table that TTBR0_EL2 points at; in the image, so that a PE can find it without reading memory.
+#[unsafe(no_mangle)]
+static STAGE1_ROOT: Table = Table::EMPTY;
+
+/// The window's last-level table.
+pub static WINDOW: Table = Table::EMPTY;
+
+/// Builds the map.
+///
+/// # Safety
+///
+/// Runs on the boot PE, once, with the MMU off: no atomics but plain loads and stores, no logging.
+pub unsafe fn build(board: &Board, manifest: Range<u64>) {
+    map(layout::text(), READ_EXECUTE);
+    map(layout::rodata(), READ);
+    map(layout::data(), READ_WRITE);
+    for pe in 0..MAX_PES {
+        map(layout::stack(pe), READ_WRITE);
+    }
+    map(manifest, READ);
+    map(board.uart..board.uart + PAGE, REGISTERS);
+    let redistributors = REDISTRIBUTOR_SIZE * MAX_PES as u64;
+    map(board.redistributors..board.redistributors + redistributors, REGISTERS);
+
+    let level2 = next(&STAGE1_ROOT, index(WINDOW_BASE, 1));
+    let window = &raw const WINDOW as u64 | TABLE_OR_PAGE;
+    level2.0[index(WINDOW_BASE, 2)].store(window, Ordering::Relaxed);
+}
+
+/// Maps the pages that `range` touches to themselves.
+fn map(range: Range<u64>, attributes: u64) {
+    let mut page = range.start & !(PAGE - 1);
+    while page < range.end {
+        let level2 = next(&STAGE1_ROOT, index(page, 1));
+        let level3 = next(level2, index(page, 2));
+        // One last-level table serves up to 2 MiB: do not walk for each page.
+        loop {
+            level3.0[index(page, 3)].store(page | attributes, Ordering::Relaxed);
+            page += PAGE;
+            if page >= range.end || index(page, 3) == 0 {
+                break;
+            }
+        }
+    }
+}
+
+/// The index into the table at `level` for an address.
+fn index(va: u64, level: u32) -> usize {
+    (va >> (39 - 9 * level) & 0x1ff) as usize
+}
+
+/// The table that entry `index` of `table` points at, which is made if there is none.
+fn next(table: &Table, index: usize) -> &'static Table {
+    let entry = &table.0[index];
+    let descriptor = entry.load(Ordering::Relaxed);
+    if descriptor != 0 {
+        // SAFETY: non-zero entries above the last level are written below only, with the address of a table that is never freed.
+        return unsafe { &*((descriptor & ADDRESS) as *const Table) };
+    }
+    let new = new_table();
+    entry.store(new as *const Table as u64 | TABLE_OR_PAGE, Ordering::Relaxed);
+    new
+}
+
+fn new_table() -> &'static Table {
+    // SAFETY: `build` runs on the boot PE only. The block has the size and alignment of a table, and nobody else has it.
+    unsafe {
+        let table: NonNull<Table> = carve::carve(size_of::<Table>()).cast();
+        table.write_bytes(0, 1);
+        table.as_ref()
+    }
+}
+
+/// MAIR_EL2: index 0 Normal, write-back, allocating; index 1 Device-nGnRE.
+const MAIR: u64 = 0x04ff;
+
+/// TCR_EL2 without PS: 39-bit addresses, 4 KiB granule, walks write-back cacheable and inner shareable like all our memory. Bits 31 and 23
+/// are RES1. No TBI: pointers are pointers.
+const TCR: u64 = 1 << 31 | 1 << 23 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | (64 - VA_BITS as u64);
+
+/// SCTLR_EL2: the RES1 bits and M, C, SA, I and WXN, so that a writable mapping is never executable whatever its descriptor
+/// says. Not A: Normal memory takes unaligned accesses, and copies from and to buffers of any alignment profit.
+const SCTLR: u64 = 0x30c5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
+
+global_asm!(
+    r#"
+// Turns the MMU on; all PEs. Reads no memory, since caches are off until the last instruction. Clobbers x9 to x11.
+.section .text.stage1, "ax"
+.global stage1_enable
+stage1_enable:
+    adrp    x9, {root}
+    add     x9, x9, :lo12:{root}
+    msr     ttbr0_el2, x9
+    ldr     x10, ={mair}
+    msr     mair_el2, x10
+    // TCR_EL2.PS is what the PE implements, up to the 48 bits that our descriptors hold.
+    mrs     x11, id_aa64mmfr0_el1
+    and     x11, x11, #0xf
+    mov     x9, #5
+    cmp     x11, x9
+    csel    x11, x11, x9, lo
+    ldr     x10, ={tcr}
+    orr     x10, x10, x11, lsl #16
+    msr     tcr_el2, x10
+    dsb     sy
+    isb
+    tlbi    alle2
+    tlbi    alle1
+    ic      iallu
+    dsb     nsh
+    isb
+    ldr     x10, ={sctlr}
+    msr     sctlr_el2, x10
+    isb
+    ret
+.ltorg
+"#,
+    root = sym STAGE1_ROOT,
+    mair = const MAIR,
+    tcr = const TCR,
+    sctlr = const SCTLR,
+);

@@ -1,0 +1,304 @@
+//! FP, Advanced SIMD and SVE registers: a partition's, and the Normal world's.
+//!
+//! Partitions have FP and Advanced SIMD. SVE and SME are not for them: their use traps. The Normal world may have all of it in use
+//! when it calls: Z, P and FFR are kept at whatever length it has, and it may be in streaming mode. ZA and ZT0 need no
+//! keeping, since nothing that a partition may execute reaches them and PSTATE.ZA stays as it is.
+
+use core::arch::{asm, global_asm};
+use core::ptr::NonNull;
+
+use aarch64_cpu::registers::{CPTR_EL2, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1};
+use tock_registers::interfaces::{Readable, Writeable};
+
+use super::carve;
+use super::context::FpState;
+use super::registers::{ID_AA64SMFR0_EL1, SMCR_EL2, SVCR, ZCR_EL2};
+
+// CPTR_EL2 with E2H = 0.
+const CPTR_RES1: u64 = 0x22ff;
+const CPTR_TZ: u64 = 1 << 8; // SVE; RES1 without it
+const CPTR_TFP: u64 = 1 << 10; // FP, Advanced SIMD and all that builds on them
+const CPTR_TSM: u64 = 1 << 12; // SME; RES1 without it
+const CPTR_TTA: u64 = 1 << 20; // trace
+const CPTR_TAM: u64 = 1 << 30; // activity monitors
+
+/// CPTR_EL2 for a partition that has the FP registers.
+pub const CPTR_FP_OPEN: u64 = CPTR_RES1 | CPTR_TTA | CPTR_TAM | CPTR_TZ | CPTR_TSM;
+
+/// CPTR_EL2 for a partition that has not used FP yet.
+pub const CPTR_CLOSED: u64 = CPTR_FP_OPEN | CPTR_TFP;
+
+/// PSTATE.SM in SVCR.
+const SVCR_SM: u64 = 1 << 0;
+
+/// The vector length fields of ZCR_EL2 and SMCR_EL2: the longest that EL3 allows.
+const LONGEST: u64 = 0xf;
+
+/// FFR exists in streaming mode (FEAT_SME_FA64): enabled in SMCR_EL2, implemented in ID_AA64SMFR0_EL1.
+const SMCR_FA64: u64 = 1 << 31;
+const SMFR0_FA64: u64 = 1 << 63;
+
+global_asm!(
+    r#"
+.arch_extension fp
+.arch_extension simd
+.arch_extension sve
+.arch_extension sme
+
+.section .text.vector_state, "ax"
+
+// Stores to [x0] (v_store), loads from [x0] (v_load): V0 to V31.
+.macro v_all op
+    \op     q0, q1, [x0, #0]
+    \op     q2, q3, [x0, #32]
+    \op     q4, q5, [x0, #64]
+    \op     q6, q7, [x0, #96]
+    \op     q8, q9, [x0, #128]
+    \op     q10, q11, [x0, #160]
+    \op     q12, q13, [x0, #192]
+    \op     q14, q15, [x0, #224]
+    \op     q16, q17, [x0, #256]
+    \op     q18, q19, [x0, #288]
+    \op     q20, q21, [x0, #320]
+    \op     q22, q23, [x0, #352]
+    \op     q24, q25, [x0, #384]
+    \op     q26, q27, [x0, #416]
+    \op     q28, q29, [x0, #448]
+    \op     q30, q31, [x0, #480]
+    ret
+.endm
+
+.global v_store
+v_store:
+    v_all stp
+.global v_load
+v_load:
+    v_all ldp
+
+// Z0 to Z31 at [x0], P0 to P15 and FFR at [x1]; without FFR if x2 = 0.
+.macro z_all op
+    .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    \op     z\n, [x0, #\n, mul vl]
+    .endr
+.endm
+.macro p_all op
+    .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    \op     p\n, [x1, #\n, mul vl]
+    .endr
+.endm
+
+.global z_store
+z_store:
+    z_all   str
+    p_all   str
+    cbz     x2, 1f
+    rdffr   p0.b
+    str     p0, [x1, #16, mul vl]
+1:  ret
+
+.global z_load
+z_load:
+    z_all   ldr
+    cbz     x2, 2f
+    ldr     p0, [x1, #16, mul vl]
+    wrffr   p0.b
+2:  p_all   ldr
+    ret
+
+// Bytes of a Z register, and in streaming mode.
+.global z_bytes
+z_bytes:
+    rdvl    x0, #1
+    ret
+.global z_streaming_bytes
+z_streaming_bytes:
+    rdsvl   x0, #1
+    ret
+
+.arch_extension nosme
+.arch_extension nosve
+.arch_extension nosimd
+.arch_extension nofp
+"#
+);
+
+unsafe extern "C" {
+    fn v_store(v: *mut u8);
+    fn v_load(v: *const u8);
+    fn z_store(z: *mut u8, predicates: *mut u8, ffr: u64);
+    fn z_load(z: *const u8, predicates: *const u8, ffr: u64);
+    fn z_bytes() -> usize;
+    fn z_streaming_bytes() -> usize;
+}
+
+fn has_sve() -> bool {
+    ID_AA64PFR0_EL1.get() >> 32 & 0xf != 0
+}
+
+fn has_sme() -> bool {
+    ID_AA64PFR1_EL1.get() >> 24 & 0xf != 0
+}
+
+fn synchronize() {
+    // SAFETY: a barrier.
+    unsafe { asm!("isb", options(nostack, preserves_flags)) };
+}
+
+/// Lets EL2 use all that the PE has.
+fn open_all() {
+    let mut cptr = CPTR_RES1 | CPTR_TTA | CPTR_TAM;
+    if !has_sve() {
+        cptr |= CPTR_TZ;
+    }
+    if !has_sme() {
+        cptr |= CPTR_TSM;
+    }
+    CPTR_EL2.set(cptr);
+    synchronize();
+}
+
+/// FPSR and FPCR.
+fn status() -> (u64, u64) {
+    let (fpsr, fpcr);
+    // SAFETY: reads two registers, which CPTR_EL2 permits where this is called.
+    unsafe {
+        asm!("mrs {}, s3_3_c4_c4_1", "mrs {}, s3_3_c4_c4_0", out(reg) fpsr, out(reg) fpcr, options(nomem, nostack));
+    }
+    (fpsr, fpcr)
+}
+
+fn set_status(fpsr: u64, fpcr: u64) {
+    // SAFETY: the SPMC has no floating-point code that these could affect; CPTR_EL2 permits it.
+    unsafe {
+        asm!("msr s3_3_c4_c4_1, {}", "msr s3_3_c4_c4_0, {}", in(reg) fpsr, in(reg) fpcr, options(nomem, nostack));
+    }
+}
+
+/// Puts a partition's registers on the PE and leaves them open to it.
+pub fn load_fp(fp: &FpState) {
+    CPTR_EL2.set(CPTR_FP_OPEN);
+    synchronize();
+    // SAFETY: `v` is as long as all registers; the SPMC itself uses none of them.
+    unsafe { v_load((&raw const fp.v).cast()) };
+    set_status(fp.fpsr, fp.fpcr);
+}
+
+/// Takes the registers that [`load_fp`] left open.
+pub fn save_fp(fp: &mut FpState) {
+    // SAFETY: `v` is as long as all registers.
+    unsafe { v_store((&raw mut fp.v).cast()) };
+    (fp.fpsr, fp.fpcr) = status();
+}
+
+/// Bytes of Z0 to Z31 at the longest vector length of this PE, in or out of streaming mode.
+pub fn register_file_bytes() -> usize {
+    let mut length = size_of::<u128>();
+    open_all();
+    if has_sve() {
+        let limit = ZCR_EL2.get();
+        ZCR_EL2.set(LONGEST);
+        synchronize();
+        // SAFETY: SVE is there and open.
+        length = length.max(unsafe { z_bytes() });
+        ZCR_EL2.set(limit);
+    }
+    if has_sme() {
+        let limit = SMCR_EL2.get();
+        SMCR_EL2.set(limit | LONGEST);
+        synchronize();
+        // SAFETY: SME is there and open.
+        length = length.max(unsafe { z_streaming_bytes() });
+        SMCR_EL2.set(limit);
+    }
+    CPTR_EL2.set(CPTR_CLOSED);
+    synchronize();
+    32 * length
+}
+
+/// P0 to P15 and FFR at the largest vector length of the architecture, 2048 bits.
+const PREDICATE_BYTES: usize = 17 * 32;
+
+/// Where the Normal world's registers are kept.
+#[repr(C, align(16))]
+pub struct VectorArea {
+    predicates: [u8; PREDICATE_BYTES],
+    /// Z0 to Z31, or V0 to V31 without SVE.
+    registers: Option<NonNull<u8>>,
+    bytes: usize,
+    svcr: u64,
+    fpsr: u64,
+    fpcr: u64,
+}
+
+impl VectorArea {
+    /// An area without memory for the vector registers.
+    pub const NEW: Self =
+        Self { predicates: [0; PREDICATE_BYTES], registers: None, bytes: 0, svcr: 0, fpsr: 0, fpcr: 0 };
+
+    /// Gives the area memory for `bytes` of vector registers.
+    ///
+    /// # Safety
+    ///
+    /// As [`carve::carve`].
+    pub unsafe fn carve(&mut self, bytes: usize) {
+        // SAFETY: contract above.
+        self.registers = Some(unsafe { carve::carve(bytes) });
+        self.bytes = bytes;
+    }
+
+    fn registers(&self) -> *mut u8 {
+        match self.registers {
+            // The boot PE measured for all.
+            Some(registers) if self.bytes >= register_file_bytes() => registers.as_ptr(),
+            _ => panic!("no memory for the Normal world's vector registers"),
+        }
+    }
+
+    /// Whether there are Z and P registers, and whether there is FFR, in the mode that `svcr` says.
+    fn shape(svcr: u64) -> (bool, bool) {
+        let streaming = svcr & SVCR_SM != 0;
+        let full = || SMCR_EL2.get() & SMCR_FA64 != 0 && ID_AA64SMFR0_EL1.get() & SMFR0_FA64 != 0;
+        (streaming || has_sve(), has_sve() && (!streaming || full()))
+    }
+
+    /// Takes the registers and leaves streaming mode, in which Advanced SIMD would not work for a partition.
+    pub fn save(&mut self) {
+        let registers = self.registers();
+        open_all();
+        self.svcr = if has_sme() { SVCR.get() } else { 0 };
+        let (scalable, ffr) = Self::shape(self.svcr);
+        // SAFETY: the memory is as long as all registers at their longest; they are open.
+        unsafe {
+            if scalable {
+                z_store(registers, (&raw mut self.predicates).cast(), ffr.into());
+            } else {
+                v_store(registers);
+            }
+        }
+        (self.fpsr, self.fpcr) = status();
+        if self.svcr & SVCR_SM != 0 {
+            SVCR.set(self.svcr & !SVCR_SM);
+        }
+    }
+
+    /// Puts the registers back, in the mode that they were in, and closes them.
+    pub fn restore(&self) {
+        let registers = self.registers();
+        open_all();
+        if self.svcr & SVCR_SM != 0 {
+            // Clears the vector registers and FPSR, so it comes first.
+            SVCR.set(self.svcr);
+        }
+        let (scalable, ffr) = Self::shape(self.svcr);
+        // SAFETY: `save` filled the memory in the same mode.
+        unsafe {
+            if scalable {
+                z_load(registers, (&raw const self.predicates).cast(), ffr.into());
+            } else {
+                v_load(registers);
+            }
+        }
+        set_status(self.fpsr, self.fpcr);
+        CPTR_EL2.set(CPTR_CLOSED);
+    }
+}

@@ -1,0 +1,185 @@
+//! The exception vectors of EL2 and the switch of the general-purpose registers between the SPMC and a partition.
+//!
+//! To the SPMC, running a partition is a function call, [`enter`]: it returns the kind of exception that ended it. What
+//! the syndrome registers say about it stays there until the next exception.
+
+use core::arch::{asm, global_asm};
+use core::mem::offset_of;
+
+use super::context::GuestContext;
+use super::cpu::Cpu;
+use super::panic;
+
+/// The vector that an exception from a partition came through.
+pub mod kind {
+    /// Synchronous exception.
+    pub const SYNC: u64 = 0;
+    /// IRQ: a Secure Group 1 interrupt.
+    pub const IRQ: u64 = 1;
+    /// FIQ: an interrupt of the Normal world.
+    pub const FIQ: u64 = 2;
+    /// SError: an asynchronous external abort.
+    pub const SERROR: u64 = 3;
+}
+
+global_asm!(
+    r#"
+// An exception from a partition. The stack holds the frame of `enter_guest`, with the context's address on top.
+.macro guest_vector kind
+    .balign 0x80
+    stp     x0, x1, [sp, #-16]!
+    mov     x1, #\kind
+    b       exit_guest
+.endm
+
+// An exception that EL2 itself caused: a defect, and the end of this PE.
+.macro fatal_vector
+    .balign 0x80
+    b       fatal
+.endm
+
+.section .text.vectors, "ax"
+.balign 0x800
+.global el2_vectors
+el2_vectors:
+    // Current EL with SP_EL0, which EL2 never selects.
+    fatal_vector
+    fatal_vector
+    fatal_vector
+    fatal_vector
+    // Current EL with SP_EL2. The window's accessors expect to fault: they use no stack, and x16 and x17 are nobody's in them.
+    .balign 0x80
+    mrs     x16, elr_el2
+    adrp    x17, window_access
+    add     x17, x17, :lo12:window_access
+    cmp     x16, x17
+    b.lo    fatal
+    adrp    x17, window_access_end
+    add     x17, x17, :lo12:window_access_end
+    cmp     x16, x17
+    b.hs    fatal
+    adrp    x17, window_fault
+    add     x17, x17, :lo12:window_fault
+    msr     elr_el2, x17
+    eret
+    fatal_vector
+    fatal_vector
+    fatal_vector
+    // Lower EL, AArch64.
+    guest_vector {sync}
+    guest_vector {irq}
+    guest_vector {fiq}
+    guest_vector {serror}
+    // Lower EL, AArch32: an application of a partition.
+    guest_vector {sync}
+    guest_vector {irq}
+    guest_vector {fiq}
+    guest_vector {serror}
+
+// u64 enter_guest(context)
+.global enter_guest
+enter_guest:
+    sub     sp, sp, #112
+    str     x0, [sp]
+    stp     x19, x20, [sp, #16]
+    stp     x21, x22, [sp, #32]
+    stp     x23, x24, [sp, #48]
+    stp     x25, x26, [sp, #64]
+    stp     x27, x28, [sp, #80]
+    stp     x29, x30, [sp, #96]
+    ldp     x1, x2, [x0, #{pc}]
+    msr     elr_el2, x1
+    msr     spsr_el2, x2
+    ldp     x2, x3, [x0, #16]
+    ldp     x4, x5, [x0, #32]
+    ldp     x6, x7, [x0, #48]
+    ldp     x8, x9, [x0, #64]
+    ldp     x10, x11, [x0, #80]
+    ldp     x12, x13, [x0, #96]
+    ldp     x14, x15, [x0, #112]
+    ldp     x16, x17, [x0, #128]
+    ldp     x18, x19, [x0, #144]
+    ldp     x20, x21, [x0, #160]
+    ldp     x22, x23, [x0, #176]
+    ldp     x24, x25, [x0, #192]
+    ldp     x26, x27, [x0, #208]
+    ldp     x28, x29, [x0, #224]
+    ldr     x30, [x0, #240]
+    ldp     x0, x1, [x0]
+    eret
+    // Nothing behind an ERET may be executed speculatively with a partition's registers.
+    dsb     nsh
+    isb
+
+exit_guest:
+    ldr     x0, [sp, #16]
+    stp     x2, x3, [x0, #16]
+    stp     x4, x5, [x0, #32]
+    stp     x6, x7, [x0, #48]
+    stp     x8, x9, [x0, #64]
+    stp     x10, x11, [x0, #80]
+    stp     x12, x13, [x0, #96]
+    stp     x14, x15, [x0, #112]
+    stp     x16, x17, [x0, #128]
+    stp     x18, x19, [x0, #144]
+    stp     x20, x21, [x0, #160]
+    stp     x22, x23, [x0, #176]
+    stp     x24, x25, [x0, #192]
+    stp     x26, x27, [x0, #208]
+    stp     x28, x29, [x0, #224]
+    str     x30, [x0, #240]
+    ldp     x2, x3, [sp], #16
+    stp     x2, x3, [x0]
+    mrs     x2, elr_el2
+    mrs     x3, spsr_el2
+    stp     x2, x3, [x0, #{pc}]
+    mov     x0, x1
+    ldp     x19, x20, [sp, #16]
+    ldp     x21, x22, [sp, #32]
+    ldp     x23, x24, [sp, #48]
+    ldp     x25, x26, [sp, #64]
+    ldp     x27, x28, [sp, #80]
+    ldp     x29, x30, [sp, #96]
+    add     sp, sp, #112
+    ret
+
+// The stack may be what is wrong: report on another one.
+fatal:
+    mrs     x16, tpidr_el2
+    add     sp, x16, #{emergency_top}
+    mov     x29, xzr
+    bl      {report}
+1:  wfi
+    b       1b
+"#,
+    sync = const kind::SYNC,
+    irq = const kind::IRQ,
+    fiq = const kind::FIQ,
+    serror = const kind::SERROR,
+    pc = const offset_of!(GuestContext, pc),
+    emergency_top = const Cpu::EMERGENCY_TOP,
+    report = sym panic::unexpected_exception,
+);
+
+unsafe extern "C" {
+    safe static el2_vectors: u8;
+    fn enter_guest(context: &mut GuestContext) -> u64;
+}
+
+/// Points VBAR_EL2 at the vectors.
+pub fn install() {
+    // SAFETY: the vectors are what EL2 needs from here on.
+    unsafe {
+        asm!("msr vbar_el2, {}", "isb", in(reg) &raw const el2_vectors, options(nomem, nostack, preserves_flags));
+    }
+}
+
+/// Enters a partition and returns the [`kind`] of exception that ended its turn.
+///
+/// # Safety
+///
+/// EL1 and stage 2 hold the state of the partition that `context` belongs to, so that it can reach its own memory only.
+pub unsafe fn enter(context: &mut GuestContext) -> u64 {
+    // SAFETY: contract above; `enter_guest` keeps to the procedure call standard.
+    unsafe { enter_guest(context) }
+}

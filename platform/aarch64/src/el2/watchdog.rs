@@ -1,0 +1,28 @@
+//! The timer that cuts off a partition that does not finish its initialisation: the Secure EL2 physical timer.
+
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0};
+use arm_gic::IntId;
+use tock_registers::interfaces::{Readable, Writeable};
+
+use super::gic;
+use super::registers::{CNTHPS_CTL_EL2, CNTHPS_CVAL_EL2};
+use crate::Board;
+
+/// The timer's interrupt (Base System Architecture): PPI 4, INTID 20.
+pub const INTERRUPT: IntId = IntId::ppi(4);
+
+const ENABLE: u64 = 1;
+
+/// Lets the timer expire on this PE in that many milliseconds.
+pub fn start(board: &Board, milliseconds: u32) {
+    let ticks = u64::from(milliseconds).saturating_mul(CNTFRQ_EL0.get()) / 1000;
+    CNTHPS_CVAL_EL2.set(CNTPCT_EL0.get().saturating_add(ticks));
+    CNTHPS_CTL_EL2.set(ENABLE);
+    gic::enable_watchdog(board, true);
+}
+
+/// Takes [`start`] back.
+pub fn stop(board: &Board) {
+    CNTHPS_CTL_EL2.set(0);
+    gic::enable_watchdog(board, false);
+}

@@ -1,0 +1,230 @@
+//! Access to memory that is not ours: partitions' and the Normal world's.
+//!
+//! Each PE has one page of virtual addresses, its window, that is pointed at one foreign page after the other. The accessors expect that the memory
+//! system refuses (there may be nothing at an address that a caller names) and report it; nothing else at EL2 touches foreign memory.
+
+use core::arch::{asm, global_asm};
+use core::sync::atomic::Ordering;
+
+use spmc::addr::{PAGE_SIZE, Pa, PageRange, World};
+use spmc::hal::{AccessFault, Table};
+use spmc::limits::MAX_PES;
+
+use super::stage1::{self, WINDOW, WINDOW_BASE};
+
+/// Translation tables that the engine has.
+const TABLES: usize = 64;
+
+#[unsafe(link_section = ".tables")]
+static POOL: [Table; TABLES] = [Table::EMPTY; TABLES];
+
+/// Slots of the window's table that lie between those of two PEs: neighbours do not share a cache line of descriptors.
+const STRIDE: usize = WINDOW.0.len() / MAX_PES;
+
+global_asm!(
+    r#"
+.section .text.window, "ax"
+
+// In window_access .. window_access_end a fault continues at window_fault, see vectors.rs: no stack, no call, not x16 nor x17.
+// All return 0, or 1 after a fault.
+.global window_access
+window_access:
+
+// window_copy(to, from, bytes)
+.global window_copy
+window_copy:
+    subs    x2, x2, #64
+    b.lo    2f
+1:  ldp     x3, x4, [x1]
+    ldp     x5, x6, [x1, #16]
+    ldp     x7, x8, [x1, #32]
+    ldp     x9, x10, [x1, #48]
+    add     x1, x1, #64
+    stp     x3, x4, [x0]
+    stp     x5, x6, [x0, #16]
+    stp     x7, x8, [x0, #32]
+    stp     x9, x10, [x0, #48]
+    add     x0, x0, #64
+    subs    x2, x2, #64
+    b.hs    1b
+    // What is left is the low six bits of x2.
+2:  tbz     x2, #5, 3f
+    ldp     x3, x4, [x1], #16
+    ldp     x5, x6, [x1], #16
+    stp     x3, x4, [x0], #16
+    stp     x5, x6, [x0], #16
+3:  tbz     x2, #4, 4f
+    ldp     x3, x4, [x1], #16
+    stp     x3, x4, [x0], #16
+4:  tbz     x2, #3, 5f
+    ldr     x3, [x1], #8
+    str     x3, [x0], #8
+5:  tbz     x2, #2, 6f
+    ldr     w3, [x1], #4
+    str     w3, [x0], #4
+6:  tbz     x2, #1, 7f
+    ldrh    w3, [x1], #2
+    strh    w3, [x0], #2
+7:  tbz     x2, #0, 8f
+    ldrb    w3, [x1]
+    strb    w3, [x0]
+8:  mov     x0, #0
+    ret
+
+// window_zero(from, to): whole pages, zeroed by the block that DC ZVA has, and cleaned to the point of coherency.
+.global window_zero
+window_zero:
+    mrs     x3, dczid_el0
+    and     x3, x3, #0xf
+    mov     x4, #4
+    lsl     x4, x4, x3
+    mov     x5, x0
+1:  dc      zva, x5
+    add     x5, x5, x4
+    cmp     x5, x1
+    b.lo    1b
+// window_clean(from, to)
+.global window_clean
+window_clean:
+    mrs     x3, ctr_el0
+    ubfx    x3, x3, #16, #4
+    mov     x4, #4
+    lsl     x4, x4, x3
+    sub     x5, x4, #1
+    bic     x0, x0, x5
+1:  dc      cvac, x0
+    add     x0, x0, x4
+    cmp     x0, x1
+    b.lo    1b
+    dsb     sy
+    mov     x0, #0
+    ret
+
+.global window_access_end
+window_access_end:
+
+window_fault:
+    mov     x0, #1
+    ret
+"#
+);
+
+unsafe extern "C" {
+    fn window_copy(to: *mut u8, from: *const u8, bytes: usize) -> u64;
+    fn window_zero(from: u64, to: u64) -> u64;
+    fn window_clean(from: u64, to: u64) -> u64;
+}
+
+/// Zeroes the pool of translation tables. The boot PE calls this once, before anybody uses them.
+pub fn zero_tables() {
+    let start = &raw const POOL as u64;
+    // SAFETY: the pool's own memory, atomics that nobody refers to yet; whole pages.
+    unsafe { window_zero(start, start + size_of_val(&POOL) as u64) };
+}
+
+/// The pool of translation tables.
+pub fn tables() -> &'static [Table] {
+    &POOL
+}
+
+/// The window of one PE.
+pub struct Window {
+    slot: usize,
+    /// The descriptor that the slot holds.
+    descriptor: u64,
+}
+
+impl Window {
+    /// A window that belongs to no PE yet.
+    pub const NEW: Self = Self { slot: 0, descriptor: 0 };
+
+    /// Makes this the window of PE `index`, pointed at nothing.
+    pub fn reset(&mut self, index: usize) {
+        self.slot = index * STRIDE;
+        self.descriptor = 0;
+        WINDOW.0[self.slot].store(0, Ordering::Relaxed);
+    }
+
+    /// Copies from foreign memory.
+    pub fn read(&mut self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault> {
+        let mut done = 0;
+        while let Some(rest) = to.get_mut(done..)
+            && !rest.is_empty()
+        {
+            let (va, bytes) = self.show(world, from, done, rest.len());
+            // SAFETY: `rest` has that many bytes; the window may fault.
+            check(unsafe { window_copy(rest.as_mut_ptr(), va as *const u8, bytes) })?;
+            done += bytes;
+        }
+        Ok(())
+    }
+
+    /// Copies to foreign memory.
+    pub fn write(&mut self, world: World, to: Pa, from: &[u8]) -> Result<(), AccessFault> {
+        let mut done = 0;
+        while let Some(rest) = from.get(done..)
+            && !rest.is_empty()
+        {
+            let (va, bytes) = self.show(world, to, done, rest.len());
+            // SAFETY: `rest` has that many bytes; what the window shows is not the SPMC's (contract of `Hal`).
+            check(unsafe { window_copy(va as *mut u8, rest.as_ptr(), bytes) })?;
+            done += bytes;
+        }
+        Ok(())
+    }
+
+    /// Zeroes foreign pages.
+    pub fn zero(&mut self, world: World, range: PageRange<Pa>) -> Result<(), AccessFault> {
+        for page in (range.base().raw()..range.end().raw()).step_by(PAGE_SIZE as usize) {
+            let va = self.point(world, page);
+            // SAFETY: what the window shows is not the SPMC's (contract of `Hal`).
+            check(unsafe { window_zero(va, va + PAGE_SIZE) })?;
+        }
+        Ok(())
+    }
+
+    /// Cleans foreign memory to the point of coherency and drops stale instructions. What cannot be accessed has nothing to clean.
+    pub fn clean(&mut self, world: World, from: Pa, bytes: u64) {
+        let mut done = 0;
+        while done < bytes {
+            let (va, length) = self.show(world, from, done as usize, (bytes - done) as usize);
+            // SAFETY: cleaning changes no data.
+            let _ = unsafe { window_clean(va, va + length as u64) };
+            done += length as u64;
+        }
+        // SAFETY: instruction cache maintenance, and the barriers that complete it.
+        unsafe { asm!("ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags)) };
+    }
+
+    /// Shows the page of `base + done`; returns the virtual address, and how many of `bytes` are in that page.
+    fn show(&mut self, world: World, base: Pa, done: usize, bytes: usize) -> (u64, usize) {
+        let address = base.raw().wrapping_add(done as u64);
+        let offset = address % PAGE_SIZE;
+        let va = self.point(world, address - offset) + offset;
+        (va, bytes.min((PAGE_SIZE - offset) as usize))
+    }
+
+    /// Points the window at the physical page `page` and returns its virtual address.
+    fn point(&mut self, world: World, page: u64) -> u64 {
+        let va = WINDOW_BASE + self.slot as u64 * PAGE_SIZE;
+        let descriptor = stage1::window_descriptor(page, world == World::NonSecure);
+        if descriptor != self.descriptor {
+            let entry = &WINDOW.0[self.slot];
+            // Break before make. Only this PE uses the slot, so its own TLB is all that has to forget.
+            entry.store(0, Ordering::Relaxed);
+            // SAFETY: no reference points into the window.
+            unsafe {
+                asm!("dsb nshst", "tlbi vae2, {}", "dsb nsh", in(reg) va >> 12, options(nostack, preserves_flags));
+            }
+            entry.store(descriptor, Ordering::Relaxed);
+            // SAFETY: barriers: the next access walks the new descriptor.
+            unsafe { asm!("dsb nshst", "isb", options(nostack, preserves_flags)) };
+            self.descriptor = descriptor;
+        }
+        va
+    }
+}
+
+fn check(fault: u64) -> Result<(), AccessFault> {
+    if fault == 0 { Ok(()) } else { Err(AccessFault) }
+}
