@@ -279,6 +279,15 @@ impl AddressSpace {
         }
     }
 
+    /// What becomes of a page with `leaf` when its owner has given it away for good.
+    pub fn given_away(&self, leaf: Leaf) -> Leaf {
+        if self.shadow {
+            leaf.with_state(State::Ceded)
+        } else {
+            Leaf::NONE
+        }
+    }
+
     /// Checks the pages of an RX/TX pair and takes them out of what transactions can move (FF-A v1.0 section 8.4).
     ///
     /// `INVALID_PARAMETERS` if the buffers overlap, are not both exclusively the endpoint's own Normal memory in one
@@ -342,6 +351,15 @@ impl AddressSpace {
                     && attributes.memory.is_normal()
             })
             .ok_or(FfaError::InvalidParameters)
+    }
+
+    /// The root tables that there are.
+    #[cfg(test)]
+    pub(crate) fn root_tables<H: Hal>(&self, hal: &H) -> ArrayVec<Pa, 2> {
+        let roots = [self.secure, self.non_secure]
+            .into_iter()
+            .filter(|root| !root.is_none());
+        roots.map(|root| physical(Pages::of(hal), root)).collect()
     }
 
     fn root(&self, world: World) -> Option<PageIndex> {

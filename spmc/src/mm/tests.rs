@@ -55,9 +55,8 @@ fn normal_world(hal: &FakeHal) -> AddressSpace {
 
 /// All that a refused change must leave as it was.
 fn snapshot(hal: &FakeHal, space: &mut AddressSpace) -> (Leaves, usize) {
-    let roots = space.roots();
     (
-        hal.leaves(&[roots.secure, roots.non_secure], &[]),
+        hal.leaves(&space.root_tables(hal)),
         space.pool().available(),
     )
 }

@@ -1,0 +1,463 @@
+//! Memory transaction descriptors (FF-A v1.0 tables 5.13 to 5.19; 1.1 and 1.2 layouts) and how calls find their way through them.
+//!
+//! Which layout holds depends on the version that its reader or writer negotiated, and on nothing else. Decoding checks what can be
+//! checked without knowing the transaction: sizes, offsets, reserved fields. What the fields ask for is not judged here.
+
+use core::ops::{Deref, DerefMut};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::Version;
+use crate::addr::{Ipa, PageRange};
+use crate::error::{FfaError, Result};
+use crate::id::PartitionId;
+use crate::limits::MAX_DESCRIPTOR;
+use crate::mm::IPA_BITS;
+
+#[cfg(target_endian = "big")]
+compile_error!("descriptors are little-endian and are read in place");
+
+/// Room for one descriptor, aligned as its fields are.
+#[repr(C, align(16))]
+pub struct DescriptorBuffer(pub [u8; MAX_DESCRIPTOR]);
+
+impl DescriptorBuffer {
+    /// All zero.
+    pub const fn new() -> Self {
+        Self([0; MAX_DESCRIPTOR])
+    }
+}
+
+impl Default for DescriptorBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Deref for DescriptorBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for DescriptorBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+/// Header of 1.0.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct Header10 {
+    sender: u16,
+    attributes: u8,
+    reserved_3: u8,
+    flags: u32,
+    handle: u64,
+    tag: u64,
+    reserved_24: u32,
+    receiver_count: u32,
+}
+
+/// Header of 1.1 and 1.2.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct Header11 {
+    sender: u16,
+    attributes: u16,
+    flags: u32,
+    handle: u64,
+    tag: u64,
+    receiver_size: u32,
+    receiver_count: u32,
+    receiver_offset: u32,
+    reserved: [u32; 3],
+}
+
+/// Endpoint memory access descriptor up to 1.1.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct Receiver10 {
+    id: u16,
+    permissions: u8,
+    flags: u8,
+    composite_offset: u32,
+    /// Reserved up to 1.1; the first half of the implementation defined value from 1.2 on.
+    word_8: u64,
+}
+
+/// What 1.2 appends.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct Receiver12Tail {
+    word_16: u64,
+    reserved: u64,
+}
+
+/// Composite memory region descriptor, without its constituents.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct CompositeHeader {
+    pages: u32,
+    constituents: u32,
+    reserved: u64,
+}
+
+/// Constituent memory region descriptor.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct RawConstituent {
+    address: u64,
+    pages: u32,
+    reserved: u32,
+}
+
+/// Bytes of a composite header, and of a constituent.
+const COMPOSITE_HEADER: usize = size_of::<CompositeHeader>();
+const CONSTITUENT: usize = size_of::<RawConstituent>();
+
+/// Bytes of a receiver from 1.2 on.
+const RECEIVER_12: usize = size_of::<Receiver10>().saturating_add(size_of::<Receiver12Tail>());
+
+/// Bytes of the header, and of one receiver, as `version` writes them.
+const fn layout(version: Version) -> (usize, usize) {
+    let word = version.to_word();
+    if word < Version::V1_1.to_word() {
+        (size_of::<Header10>(), size_of::<Receiver10>())
+    } else if word < Version::V1_2.to_word() {
+        (size_of::<Header11>(), size_of::<Receiver10>())
+    } else {
+        (size_of::<Header11>(), RECEIVER_12)
+    }
+}
+
+/// One endpoint memory access descriptor, as any version would have it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Receiver {
+    /// The receiver.
+    pub id: PartitionId,
+    /// Data access in [1:0], instruction access in [3:2].
+    pub permissions: u8,
+    /// Bit 0: listed, but not the one that retrieves.
+    pub flags: u8,
+    /// Where the composite descriptor starts, from the start of the transaction descriptor; 0: there is none.
+    pub composite_offset: u32,
+    /// Implementation defined value; zero up to 1.1.
+    pub implementation_defined: [u64; 2],
+}
+
+/// A transaction descriptor without the composite descriptor: the header, and where its receivers are.
+#[derive(Clone, Copy, Debug)]
+pub struct Transaction<'b> {
+    /// The sender, which is the owner of the region.
+    pub sender: PartitionId,
+    /// Memory region attributes.
+    pub attributes: u16,
+    /// Flags of the transaction.
+    pub flags: u32,
+    /// Handle of the region, 0 in what a sender sends.
+    pub handle: u64,
+    /// Tag.
+    pub tag: u64,
+    bytes: &'b [u8],
+    receivers: &'b [u8],
+    receiver_size: usize,
+    receivers_end: usize,
+    composite_alignment: usize,
+}
+
+impl<'b> Transaction<'b> {
+    /// Decodes the header in `bytes`, laid out by `version`. `INVALID_PARAMETERS` if it does not fit, the receivers do not fit,
+    /// a size or offset is not one of that version, or a reserved field is not zero.
+    pub fn parse(bytes: &'b [u8], version: Version) -> Result<Self> {
+        let invalid = FfaError::InvalidParameters;
+        let (header_size, least_size) = layout(version);
+        let mut transaction;
+        let (offset, size, count);
+        if version < Version::V1_1 {
+            let (header, _) = Header10::ref_from_prefix(bytes).map_err(|_| invalid)?;
+            if header.reserved_3 != 0 || header.reserved_24 != 0 {
+                return Err(invalid);
+            }
+            (offset, size, count) = (header_size, least_size, header.receiver_count as usize);
+            transaction = Self {
+                sender: PartitionId(header.sender),
+                attributes: header.attributes as u16,
+                flags: header.flags,
+                handle: header.handle,
+                tag: header.tag,
+                bytes,
+                receivers: &[],
+                receiver_size: size,
+                receivers_end: 0,
+                composite_alignment: 8,
+            };
+        } else {
+            let (header, _) = Header11::ref_from_prefix(bytes).map_err(|_| invalid)?;
+            size = header.receiver_size as usize;
+            offset = header.receiver_offset as usize;
+            count = header.receiver_count as usize;
+            if header.reserved != [0; 3]
+                || (count != 0 || offset != 0 || size != 0)
+                    && (size < least_size
+                        || !size.is_multiple_of(16)
+                        || offset < header_size
+                        || !offset.is_multiple_of(16))
+            {
+                return Err(invalid);
+            }
+            transaction = Self {
+                sender: PartitionId(header.sender),
+                attributes: header.attributes,
+                flags: header.flags,
+                handle: header.handle,
+                tag: header.tag,
+                bytes,
+                receivers: &[],
+                receiver_size: size,
+                receivers_end: 0,
+                composite_alignment: 16,
+            };
+        }
+        let end = size
+            .checked_mul(count)
+            .and_then(|all| all.checked_add(offset))
+            .ok_or(invalid)?;
+        transaction.receivers = bytes.get(offset..end).ok_or(invalid)?;
+        transaction.receivers_end = end.max(header_size);
+        Ok(transaction)
+    }
+
+    /// The number of receivers.
+    pub fn receiver_count(&self) -> usize {
+        self.receivers
+            .len()
+            .checked_div(self.receiver_size)
+            .unwrap_or(0)
+    }
+
+    /// Offset of the first byte behind header and receivers.
+    pub fn receivers_end(&self) -> usize {
+        self.receivers_end
+    }
+
+    /// The receivers. `INVALID_PARAMETERS` in place of one with a reserved field that is not zero.
+    pub fn receivers(&self) -> impl Iterator<Item = Result<Receiver>> + use<'b> {
+        // A chunk size of 0 has no chunks to go with: there are no receivers then.
+        self.receivers
+            .chunks_exact(self.receiver_size.max(1))
+            .map(|bytes| {
+                let invalid = FfaError::InvalidParameters;
+                let (head, rest) = Receiver10::ref_from_prefix(bytes).map_err(|_| invalid)?;
+                let implementation_defined = match Receiver12Tail::ref_from_prefix(rest) {
+                    Ok((tail, _)) if tail.reserved == 0 => [head.word_8, tail.word_16],
+                    Err(_) if head.word_8 == 0 => [0; 2],
+                    _ => return Err(invalid),
+                };
+                Ok(Receiver {
+                    id: PartitionId(head.id),
+                    permissions: head.permissions,
+                    flags: head.flags,
+                    composite_offset: head.composite_offset,
+                    implementation_defined,
+                })
+            })
+    }
+
+    /// The composite descriptor at `offset`, which must end where the transaction descriptor ends. `INVALID_PARAMETERS` if it does not,
+    /// is misplaced or misaligned, is empty, or has a reserved field that is not zero.
+    pub fn composite(&self, offset: u32) -> Result<Composite<'b>> {
+        let invalid = FfaError::InvalidParameters;
+        let offset = offset as usize;
+        if offset < self.receivers_end || !offset.is_multiple_of(self.composite_alignment) {
+            return Err(invalid);
+        }
+        let bytes = self.bytes.get(offset..).ok_or(invalid)?;
+        let (header, rest) = CompositeHeader::ref_from_prefix(bytes).map_err(|_| invalid)?;
+        let constituents = <[RawConstituent]>::ref_from_bytes(rest).map_err(|_| invalid)?;
+        if header.reserved != 0
+            || header.constituents == 0
+            || header.constituents as usize != constituents.len()
+        {
+            return Err(invalid);
+        }
+        Ok(Composite {
+            pages: header.pages as u64,
+            constituents,
+        })
+    }
+}
+
+/// A composite memory region descriptor.
+pub struct Composite<'b> {
+    /// How many pages it says that it has; the sum over its constituents must be the same.
+    pub pages: u64,
+    constituents: &'b [RawConstituent],
+}
+
+impl Composite<'_> {
+    /// The constituents in order. `INVALID_PARAMETERS` in place of one that is empty, not page aligned, beyond the supported
+    /// addresses, or has a reserved field that is not zero.
+    pub fn constituents(&self) -> impl Iterator<Item = Result<PageRange<Ipa>>> {
+        self.constituents.iter().map(|raw| {
+            PageRange::new(Ipa::new(raw.address), raw.pages as u64)
+                .filter(|range| raw.reserved == 0 && range.end().raw() <= 1 << IPA_BITS)
+                .ok_or(FfaError::InvalidParameters)
+        })
+    }
+}
+
+/// What a descriptor that the SPMC writes says.
+#[derive(Clone, Copy, Debug)]
+pub struct Response {
+    /// The owner.
+    pub sender: PartitionId,
+    /// Memory region attributes, as 1.1 writes them.
+    pub attributes: u16,
+    /// Flags of the response.
+    pub flags: u32,
+    /// Handle of the region.
+    pub handle: u64,
+    /// Tag.
+    pub tag: u64,
+    /// The one receiver; its offset is filled in.
+    pub receiver: Receiver,
+    /// Pages in all constituents.
+    pub pages: u64,
+    /// Number of constituents.
+    pub constituents: usize,
+}
+
+impl Response {
+    /// Bytes of the whole descriptor as `version` has it.
+    pub fn size(&self, version: Version) -> usize {
+        let (header, receiver) = layout(version);
+        self.constituents
+            .saturating_mul(CONSTITUENT)
+            .saturating_add(
+                header
+                    .saturating_add(receiver)
+                    .saturating_add(COMPOSITE_HEADER),
+            )
+    }
+
+    /// Writes the descriptor, with `constituents`, to the start of `to` and returns it. `NO_MEMORY` if it does not fit.
+    pub fn write<'t>(
+        &self,
+        to: &'t mut [u8],
+        version: Version,
+        constituents: impl Iterator<Item = PageRange<Ipa>>,
+    ) -> Result<&'t [u8]> {
+        let size = self.size(version);
+        let whole = to.get_mut(..size).ok_or(FfaError::NoMemory)?;
+        let (header_size, receiver_size) = layout(version);
+        let composite_offset = header_size.saturating_add(receiver_size);
+        let (header, rest) = whole
+            .split_at_mut_checked(header_size)
+            .ok_or(FfaError::NoMemory)?;
+        if version < Version::V1_1 {
+            put(
+                header,
+                &Header10 {
+                    sender: self.sender.0,
+                    // The security state has no place in 1.0.
+                    attributes: self.attributes as u8 & 0x3f,
+                    reserved_3: 0,
+                    flags: self.flags,
+                    handle: self.handle,
+                    tag: self.tag,
+                    reserved_24: 0,
+                    receiver_count: 1,
+                },
+            );
+        } else {
+            put(
+                header,
+                &Header11 {
+                    sender: self.sender.0,
+                    attributes: self.attributes,
+                    flags: self.flags,
+                    handle: self.handle,
+                    tag: self.tag,
+                    receiver_size: receiver_size as u32,
+                    receiver_count: 1,
+                    receiver_offset: header_size as u32,
+                    reserved: [0; 3],
+                },
+            );
+        }
+        let (receiver, rest) = rest
+            .split_at_mut_checked(receiver_size)
+            .ok_or(FfaError::NoMemory)?;
+        let (head, tail) = receiver
+            .split_at_mut_checked(size_of::<Receiver10>())
+            .ok_or(FfaError::NoMemory)?;
+        let [word_8, word_16] = if tail.is_empty() {
+            [0; 2]
+        } else {
+            self.receiver.implementation_defined
+        };
+        put(
+            head,
+            &Receiver10 {
+                id: self.receiver.id.0,
+                permissions: self.receiver.permissions,
+                flags: self.receiver.flags,
+                composite_offset: composite_offset as u32,
+                word_8,
+            },
+        );
+        put(
+            tail,
+            &Receiver12Tail {
+                word_16,
+                reserved: 0,
+            },
+        );
+        let (composite, rest) = rest
+            .split_at_mut_checked(COMPOSITE_HEADER)
+            .ok_or(FfaError::NoMemory)?;
+        put(
+            composite,
+            &CompositeHeader {
+                pages: self.pages as u32,
+                constituents: self.constituents as u32,
+                reserved: 0,
+            },
+        );
+        let slots = <[RawConstituent]>::mut_from_bytes(rest).map_err(|_| FfaError::NoMemory)?;
+        for (slot, range) in slots.iter_mut().zip(constituents) {
+            *slot = RawConstituent {
+                address: range.base().raw(),
+                pages: range.pages() as u32,
+                reserved: 0,
+            };
+        }
+        Ok(whole)
+    }
+}
+
+/// Writes `value` if `to` has room for it: what a layout does not have gets no room.
+fn put<T: IntoBytes + Immutable>(to: &mut [u8], value: &T) {
+    // A layout without the field leaves no room for it.
+    let _ = value.write_to_prefix(to);
+}
+
+/// Descriptor of `FFA_MEM_RELINQUISH` (FF-A v1.0 table 11.25) for one endpoint.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Relinquish {
+    /// Handle of the region.
+    pub handle: u64,
+    /// Bit 0: zero the memory; bit 1: may be time-sliced.
+    pub flags: u32,
+    /// How many endpoint ids follow.
+    pub count: u32,
+    /// The first of them.
+    pub endpoint: u16,
+    /// Whatever stands behind: 0 to 3 more ids.
+    pub rest: [u16; 3],
+}

@@ -1,0 +1,207 @@
+//! The address ranges of one share, in the order in which the owner gave them.
+//!
+//! A range is one word. The first few lie in the share itself, more of them in pages of the owner's quota, each of which ends with
+//! the index of the next; so a share of any size can be recorded, and costs its owner and nobody else.
+
+use core::sync::atomic::Ordering;
+
+use crate::addr::{Ipa, PAGE_SIZE, PageRange};
+use crate::error::Result;
+use crate::mm::{PageIndex, PagePool, Pages, WORDS};
+
+/// Ranges that need no page.
+const INLINE: usize = 4;
+
+/// Ranges per page; the last word is the index of the next page.
+const PER_PAGE: usize = WORDS - 1;
+
+/// Where the number of pages stands in a word: in the low 12 bits, which are zero in an address, and in the bits above 48.
+const LOW: u64 = PAGE_SIZE - 1;
+const ADDRESS_BITS: u32 = 48;
+
+fn pack(range: PageRange<Ipa>) -> u64 {
+    // Less than 2^28 pages, as ranges end below 2^IPA_BITS.
+    let pages = range.pages();
+    (pages >> 12 << ADDRESS_BITS) | range.base().raw() | pages & LOW
+}
+
+fn unpack(word: u64) -> Option<PageRange<Ipa>> {
+    let pages = (word >> ADDRESS_BITS << 12) | word & LOW;
+    PageRange::new(Ipa::new(word & !LOW & ((1 << ADDRESS_BITS) - 1)), pages)
+}
+
+/// The list. Must be [released](Self::release) to the pool that its pages came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Regions {
+    inline: [u64; INLINE],
+    head: PageIndex,
+    tail: PageIndex,
+    count: usize,
+    pages: u64,
+}
+
+impl Regions {
+    /// No ranges. All zero.
+    pub(super) const EMPTY: Self = Self {
+        inline: [0; INLINE],
+        head: PageIndex::NONE,
+        tail: PageIndex::NONE,
+        count: 0,
+        pages: 0,
+    };
+
+    /// How many ranges there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How many pages all ranges have.
+    pub(super) fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// Appends a range. `NO_MEMORY` if that takes a page and `pool` is empty.
+    pub(super) fn push(
+        &mut self,
+        store: Pages<'_>,
+        pool: &mut PagePool,
+        range: PageRange<Ipa>,
+    ) -> Result<()> {
+        if let Some(slot) = self.inline.get_mut(self.count) {
+            *slot = pack(range);
+        } else {
+            let index = self.count.wrapping_sub(INLINE) % PER_PAGE;
+            if index == 0 {
+                let page = pool.take(store)?;
+                if self.head.is_none() {
+                    self.head = page;
+                } else {
+                    store.store(self.tail, PER_PAGE, page.to_word());
+                }
+                self.tail = page;
+            }
+            store.store(self.tail, index, pack(range));
+        }
+        self.count = self.count.wrapping_add(1);
+        self.pages = self.pages.saturating_add(range.pages());
+        Ok(())
+    }
+
+    /// The ranges in order.
+    pub(super) fn iter<'p>(&'p self, store: Pages<'p>) -> Iter<'p> {
+        Iter {
+            store,
+            inline: &self.inline,
+            page: self.head,
+            index: 0,
+            left: self.count,
+        }
+    }
+
+    /// Gives the pages back and forgets all ranges.
+    pub(super) fn release(&mut self, store: Pages<'_>, pool: &mut PagePool) {
+        let mut page = self.head;
+        let mut left = self.count.saturating_sub(INLINE);
+        while left > 0 {
+            let used = left.min(PER_PAGE);
+            let next = PageIndex::from_word(store.load(page, PER_PAGE));
+            for word in store.words(page, 0, used) {
+                word.store(0, Ordering::Relaxed);
+            }
+            store.store(page, PER_PAGE, 0);
+            pool.give_back(store, page);
+            page = next;
+            left = left.saturating_sub(used);
+        }
+        *self = Self::EMPTY;
+    }
+}
+
+/// See [`Regions::iter`].
+#[derive(Clone)]
+pub(super) struct Iter<'p> {
+    store: Pages<'p>,
+    inline: &'p [u64; INLINE],
+    page: PageIndex,
+    index: usize,
+    left: usize,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = PageRange<Ipa>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let index = self.index;
+        self.index = index.wrapping_add(1);
+        if let Some(word) = self.inline.get(index) {
+            return unpack(*word);
+        }
+        let index = index.wrapping_sub(INLINE);
+        if index == PER_PAGE {
+            self.page = PageIndex::from_word(self.store.load(self.page, PER_PAGE));
+            self.index = INLINE.wrapping_add(1);
+            return unpack(self.store.load(self.page, 0));
+        }
+        unpack(self.store.load(self.page, index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::error::FfaError;
+    use crate::mm::testing::{FakeHal, Leaves, pages};
+
+    // req: MEMRQ-07, MEMX-11
+    #[test]
+    fn ranges_keep_their_order_and_pages_come_back() {
+        let hal = FakeHal::new(5);
+        let store = Pages::of(&hal);
+        let mut pool = PagePool::all(&hal);
+        for count in [
+            0,
+            1,
+            INLINE,
+            INLINE + 1,
+            INLINE + PER_PAGE,
+            INLINE + PER_PAGE + 1,
+            INLINE + 4 * PER_PAGE,
+        ] {
+            let ranges: Vec<_> = (0..count as u64)
+                .map(|n| pages(((n * 7919) % 0x7000) << 12, 1 + n * 4099))
+                .collect();
+            let mut regions = Regions::EMPTY;
+            for range in &ranges {
+                regions.push(store, &mut pool, *range).unwrap();
+            }
+            assert_eq!(regions.iter(store).collect::<Vec<_>>(), ranges);
+            assert_eq!(regions.count(), count);
+            assert_eq!(regions.pages(), ranges.iter().map(PageRange::pages).sum());
+            assert_eq!(
+                pool.available(),
+                4 - count.saturating_sub(INLINE).div_ceil(PER_PAGE)
+            );
+            if pool.available() == 0 {
+                assert_eq!(
+                    regions.push(store, &mut pool, pages(0, 1)),
+                    Err(FfaError::NoMemory)
+                );
+            }
+            regions.release(store, &mut pool);
+            assert_eq!((regions, pool.available()), (Regions::EMPTY, 4));
+            assert_eq!(hal.leaves(&[]), Leaves::default());
+        }
+    }
+
+    #[test]
+    fn the_largest_range_fits_a_word() {
+        let all = pages(0x1000, (1 << 27) - 1);
+        assert_eq!(unpack(pack(all)), Some(all));
+    }
+}

@@ -1,0 +1,236 @@
+//! The table of shares: a fixed number of slots, one lock each, and a bitmap of those in use.
+//!
+//! A handle is `generation << 16 | slot`. The generation moves on when the slot is vacated, so a handle never names
+//! anything but the share that it was made for; it starts at 1 and stays below 2^32, so no handle is 0 or
+//! all-ones, and bit 63 is 0 as FF-A wants of handles that the SPM allocates (v1.0 section 5.10.2).
+
+use core::num::NonZeroU32;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use arrayvec::ArrayVec;
+use spin::{Mutex, MutexGuard};
+
+use super::regions::Regions;
+use crate::addr::World;
+use crate::error::{FfaError, Result};
+use crate::ffa::memory::{AccessPermissions, MemoryType};
+use crate::id::PartitionId;
+use crate::limits::{MAX_BORROWERS, MAX_SHARES};
+use crate::mm::Leaf;
+
+/// The three ways to send memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SendKind {
+    /// Ownership goes with it.
+    Donate,
+    /// The owner has no access meanwhile.
+    Lend,
+    /// Owner and borrowers have access.
+    Share,
+}
+
+/// A receiver of a share.
+#[derive(Clone, Debug)]
+pub(super) struct Borrower {
+    pub(super) id: PartitionId,
+    /// As the owner gave them.
+    pub(super) permissions: AccessPermissions,
+    pub(super) implementation_defined: [u64; 2],
+    /// What its pages are mapped by while it has retrieved them.
+    pub(super) mapped: Option<Leaf>,
+    /// It has retrieved the region at least once.
+    pub(super) has_retrieved: bool,
+}
+
+/// One region that was sent and not reclaimed.
+#[derive(Debug)]
+pub(super) struct Share {
+    pub(super) kind: SendKind,
+    /// The sender as the descriptor names it: a partition, or an id of the Normal world.
+    pub(super) owner: PartitionId,
+    pub(super) tag: u64,
+    /// What a borrower may ask for at most.
+    pub(super) memory: MemoryType,
+    /// Zeroed when it was sent.
+    pub(super) zeroed: bool,
+    /// To be zeroed when the last borrower has relinquished.
+    pub(super) zero_after: bool,
+    pub(super) world: World,
+    /// The owner's pages before they were sent, and now.
+    pub(super) owned: Leaf,
+    pub(super) sent: Leaf,
+    pub(super) regions: Regions,
+    pub(super) borrowers: ArrayVec<Borrower, MAX_BORROWERS>,
+}
+
+impl Share {
+    /// Whether any borrower has the region mapped.
+    pub(super) fn is_retrieved(&self) -> bool {
+        self.borrowers
+            .iter()
+            .any(|borrower| borrower.mapped.is_some())
+    }
+
+    /// Whether more than one receiver can have it, which are then all bound to what the owner said of memory type and execution.
+    pub(super) fn is_uniform(&self) -> bool {
+        self.kind == SendKind::Share || self.borrowers.len() > 1
+    }
+
+    /// The receiver with that id.
+    pub(super) fn borrower(&mut self, id: PartitionId) -> Option<&mut Borrower> {
+        self.borrowers.iter_mut().find(|borrower| borrower.id == id)
+    }
+}
+
+/// What is behind the lock of a slot.
+#[derive(Debug)]
+struct Slot {
+    /// Generation of the current handle less one: all zero at boot.
+    past: u32,
+    /// One or none. Unlike an `Option`, none is written as zeros: the table takes no room in the image.
+    share: ArrayVec<Share, 1>,
+}
+
+const WORD: usize = u64::BITS as usize;
+const SLOT_BITS: u32 = 16;
+
+/// All shares. Rank of the slots: after the mailbox of the caller, before address spaces; never two slots at once.
+#[derive(Debug)]
+pub struct Shares {
+    used: [AtomicU64; MAX_SHARES.div_ceil(WORD)],
+    slots: [Mutex<Slot>; MAX_SHARES],
+}
+
+impl Shares {
+    /// No shares.
+    pub const fn new() -> Self {
+        Self {
+            used: [const { AtomicU64::new(0) }; MAX_SHARES.div_ceil(WORD)],
+            slots: [const {
+                Mutex::new(Slot {
+                    past: 0,
+                    share: ArrayVec::new_const(),
+                })
+            }; MAX_SHARES],
+        }
+    }
+
+    /// How many shares there are.
+    pub fn live(&self) -> usize {
+        self.used
+            .iter()
+            .map(|word| word.load(Ordering::Relaxed).count_ones() as usize)
+            .sum()
+    }
+
+    /// Takes a vacant slot. `NO_MEMORY` if there is none.
+    pub(super) fn claim(&self) -> Result<Vacancy<'_>> {
+        for (word, first) in self.used.iter().zip((0..MAX_SHARES).step_by(WORD)) {
+            let taken = word.fetch_update(Ordering::Acquire, Ordering::Relaxed, |used| {
+                let bit = used.trailing_ones();
+                (bit < u64::BITS && first.wrapping_add(bit as usize) < MAX_SHARES)
+                    .then(|| used | 1_u64.wrapping_shl(bit))
+            });
+            if let Ok(used) = taken {
+                let index = first.wrapping_add(used.trailing_ones() as usize);
+                return Ok(Vacancy {
+                    shares: self,
+                    index,
+                });
+            }
+        }
+        Err(FfaError::NoMemory)
+    }
+
+    /// The share that `handle` names. `INVALID_PARAMETERS` if there is none.
+    pub(super) fn find(&self, handle: u64) -> Result<Found<'_>> {
+        let index = (handle & ((1 << SLOT_BITS) - 1)) as usize;
+        let invalid = FfaError::InvalidParameters;
+        let slot = self.slots.get(index).ok_or(invalid)?.lock();
+        if slot.share.is_empty() || handle_of(&slot, index) != handle {
+            return Err(invalid);
+        }
+        Ok(Found {
+            shares: self,
+            slot,
+            index,
+        })
+    }
+
+    fn free(&self, index: usize) {
+        if let Some(word) = self.used.get(index / WORD) {
+            word.fetch_and(
+                !1_u64.wrapping_shl((index % WORD) as u32),
+                Ordering::Release,
+            );
+        }
+    }
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn handle_of(slot: &Slot, index: usize) -> u64 {
+    let generation = NonZeroU32::MIN.saturating_add(slot.past).get();
+    (generation as u64) << SLOT_BITS | index as u64
+}
+
+/// A slot taken and not filled yet; vacant again when dropped.
+pub(super) struct Vacancy<'s> {
+    shares: &'s Shares,
+    index: usize,
+}
+
+impl Vacancy<'_> {
+    /// Fills the slot and returns the handle.
+    pub(super) fn fill(self, share: Share) -> u64 {
+        let Some(slot) = self.shares.slots.get(self.index) else {
+            return 0;
+        };
+        let mut slot = slot.lock();
+        slot.share = ArrayVec::from([share]);
+        let handle = handle_of(&slot, self.index);
+        core::mem::forget(self);
+        handle
+    }
+}
+
+impl Drop for Vacancy<'_> {
+    fn drop(&mut self) {
+        self.shares.free(self.index);
+    }
+}
+
+/// A share, locked.
+pub(super) struct Found<'s> {
+    shares: &'s Shares,
+    slot: MutexGuard<'s, Slot>,
+    index: usize,
+}
+
+impl Found<'_> {
+    /// The share. `INVALID_PARAMETERS` cannot be: a slot is found only while it has one.
+    pub(super) fn share(&mut self) -> Result<&mut Share> {
+        self.slot
+            .share
+            .first_mut()
+            .ok_or(FfaError::InvalidParameters)
+    }
+
+    /// Ends the share and its handle.
+    pub(super) fn vacate(mut self) {
+        self.slot.share.clear();
+        // After 2^32 - 1 shares in one slot its handles begin anew.
+        self.slot.past = self
+            .slot
+            .past
+            .checked_add(1)
+            .filter(|past| *past != u32::MAX)
+            .unwrap_or(0);
+        drop(self.slot);
+        self.shares.free(self.index);
+    }
+}

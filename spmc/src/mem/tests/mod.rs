@@ -1,0 +1,407 @@
+//! Transactions over the fake hardware, call by call. Descriptors are built here byte by byte, from the tables of the
+//! specification and not with the codec under test. Every refused call is compared before and after.
+
+extern crate std;
+
+mod lifecycle;
+mod receive;
+mod send;
+
+use core::sync::atomic::Ordering;
+use std::string::String;
+use std::vec::Vec;
+use std::{format, vec};
+
+use super::*;
+use crate::addr::Pa;
+use crate::error::FfaError::{Aborted, Busy, Denied, InvalidParameters, NoMemory};
+use crate::ffa::{Version, function};
+use crate::limits::{MAX_BORROWERS, MAX_SHARES};
+use crate::manifest::config::Permissions;
+use crate::mm::testing::{FakeHal, Leaves, pages};
+use crate::mm::{Attributes, PagePool, State};
+
+const RAM: u64 = 0x4000_0000;
+const NS: u16 = 0;
+const A: u16 = 0x8001;
+const B: u16 = 0x8002;
+const C: u16 = 0x8003;
+const VERSIONS: [Version; 3] = [Version::V1_0, Version::V1_1, Version::V1_2];
+const RO: u8 = 0b01;
+const RW: u8 = 0b10;
+const XN: u8 = 0b0100;
+const X: u8 = 0b1000;
+/// Normal, write-back, inner shareable.
+const WB: u16 = 0x2f;
+
+/// Where a partition's own memory starts: 256 pages, of which TX and RX are the first two.
+fn home(id: u16) -> u64 {
+    0x0e30_0000 + (id as u64 - 0x8001) * 0x10_0000
+}
+
+struct Machine {
+    hal: FakeHal,
+    shares: Shares,
+    endpoints: Vec<Endpoint>,
+}
+
+impl Endpoints for Machine {
+    fn endpoint(&self, id: PartitionId) -> Option<&Endpoint> {
+        let id = if id.is_secure() {
+            id
+        } else {
+            PartitionId::NORMAL_WORLD
+        };
+        self.endpoints.iter().find(|endpoint| endpoint.id() == id)
+    }
+}
+
+/// Everything that a refused call must leave alone.
+#[derive(PartialEq, Eq, Debug)]
+struct Snapshot {
+    leaves: Leaves,
+    pools: Vec<usize>,
+    shares: String,
+    mailboxes: String,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self::with(&VERSIONS[1..], 7, 3)
+    }
+
+    /// The Normal world and `partitions` partitions, with the versions given in that order (the last one for all others) and a quota
+    /// of tables each.
+    fn with(versions: &[Version], quota: usize, partitions: u16) -> Self {
+        let hal = FakeHal::new(1 + quota * (1 + partitions as usize));
+        let mut supply = PagePool::all(&hal);
+        let mut endpoints = Vec::new();
+        for n in 0..=partitions {
+            let endpoint = Endpoint::new();
+            let id = if n == 0 { NS } else { 0x8000 + n };
+            endpoint.init(
+                PartitionId(id),
+                *versions.get(n as usize).or(versions.last()).unwrap(),
+            );
+            let mut space = endpoint.memory.lock();
+            let pool = supply.carve(quota);
+            let base = if id == NS {
+                let ram = PageRange::new(Pa::new(RAM), 0x4_0000).unwrap();
+                space.init_normal_world(&hal, pool, &[ram]).unwrap();
+                RAM
+            } else {
+                space.init(&hal, n, pool).unwrap();
+                let all = Attributes::normal(Permissions::all());
+                space
+                    .map(
+                        &hal,
+                        pages(home(id), 256),
+                        World::Secure,
+                        all,
+                        State::OwnerExclusive,
+                    )
+                    .unwrap();
+                home(id)
+            };
+            let buffers = space
+                .lock_mailbox(&hal, pages(base, 1), pages(base + 0x1000, 1))
+                .unwrap();
+            drop(space);
+            endpoint.mailbox.lock().map(buffers).unwrap();
+            endpoints.push(endpoint);
+        }
+        Self {
+            hal,
+            shares: Shares::new(),
+            endpoints,
+        }
+    }
+
+    fn engine(&self) -> Engine<'_, FakeHal, Self> {
+        Engine {
+            hal: &self.hal,
+            shares: &self.shares,
+            endpoints: self,
+        }
+    }
+
+    fn of(&self, id: u16) -> &Endpoint {
+        self.endpoint(PartitionId(id)).unwrap()
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut roots = Vec::new();
+        let mut pools = Vec::new();
+        let mut mailboxes = String::new();
+        for endpoint in &self.endpoints {
+            let mut space = endpoint.memory.lock();
+            roots.extend(space.root_tables(&self.hal));
+            pools.push(space.pool().available());
+            mailboxes += &format!("{:?}", endpoint.mailbox.lock());
+        }
+        let shares = format!("{:?}", self.shares);
+        Snapshot {
+            leaves: self.hal.leaves(&roots),
+            pools,
+            shares,
+            mailboxes,
+        }
+    }
+
+    fn put_tx(&self, id: u16, bytes: &[u8]) {
+        let buffers = self.of(id).mailbox.lock().buffers().unwrap();
+        self.hal
+            .write(buffers.world, buffers.tx.base(), bytes)
+            .unwrap();
+    }
+
+    fn rx(&self, id: u16, length: usize) -> Vec<u8> {
+        let buffers = self.of(id).mailbox.lock().buffers().unwrap();
+        let mut bytes = vec![0; length];
+        self.hal
+            .read(buffers.world, buffers.rx.base(), &mut bytes)
+            .unwrap();
+        bytes
+    }
+
+    fn call(&self, id: u16, frame: SmcFrame) -> Result<SmcFrame> {
+        let mut buffer = DescriptorBuffer::new();
+        let (engine, caller) = (self.engine(), self.of(id));
+        match frame.w(0) {
+            function::MEM_DONATE_32 | function::MEM_DONATE_64 => {
+                engine.send(&mut buffer, caller, SendKind::Donate, &frame)
+            }
+            function::MEM_LEND_32 | function::MEM_LEND_64 => {
+                engine.send(&mut buffer, caller, SendKind::Lend, &frame)
+            }
+            function::MEM_SHARE_32 | function::MEM_SHARE_64 => {
+                engine.send(&mut buffer, caller, SendKind::Share, &frame)
+            }
+            function::MEM_RETRIEVE_REQ_32 | function::MEM_RETRIEVE_REQ_64 => {
+                engine.retrieve(&mut buffer, caller, &frame)
+            }
+            function::MEM_RELINQUISH => engine.relinquish(caller, &frame),
+            function::MEM_RECLAIM => engine.reclaim(caller, &frame),
+            _ => unreachable!(),
+        }
+    }
+
+    /// A call with a descriptor in TX.
+    fn call_with(&self, id: u16, function: u32, bytes: &[u8]) -> Result<SmcFrame> {
+        self.put_tx(id, bytes);
+        let length = bytes.len() as u64;
+        self.call(id, SmcFrame::new([function as u64, length, length]))
+    }
+
+    /// Sends and returns the handle.
+    fn send(&self, id: u16, function: u32, descriptor: &Descriptor) -> Result<u64> {
+        let answer = self.call_with(id, function, &descriptor.bytes(self.of(id).version()))?;
+        assert_eq!((answer.w(0), answer.w(1)), (function::SUCCESS_32, 0));
+        assert!(answer.x[4..].iter().all(|x| *x == 0));
+        Ok(answer.x[3] << 32 | answer.x[2])
+    }
+
+    /// Retrieves, checks the registers, and returns the response.
+    fn retrieve(&self, id: u16, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        let bytes = descriptor.bytes(self.of(id).version());
+        let answer = self.call_with(id, function::MEM_RETRIEVE_REQ_32, &bytes)?;
+        assert_eq!(answer.w(0), function::MEM_RETRIEVE_RESP);
+        assert_eq!(answer.x[1], answer.x[2]);
+        assert!(answer.x[3..].iter().all(|x| *x == 0));
+        assert_eq!(self.of(id).mailbox.lock().check_rx(1), Err(Busy));
+        self.of(id).mailbox.lock().release_rx().unwrap();
+        Ok(self.rx(id, answer.x[1] as usize))
+    }
+
+    fn relinquish_with(&self, id: u16, handle: u64, flags: u32, ids: &[u16]) -> Result<SmcFrame> {
+        let mut bytes = handle.to_le_bytes().to_vec();
+        bytes.extend(flags.to_le_bytes());
+        bytes.extend((ids.len() as u32).to_le_bytes());
+        ids.iter().for_each(|id| bytes.extend(id.to_le_bytes()));
+        self.put_tx(id, &bytes);
+        self.call(id, SmcFrame::new([function::MEM_RELINQUISH as u64]))
+    }
+
+    fn relinquish(&self, id: u16, handle: u64) -> Result<SmcFrame> {
+        self.relinquish_with(id, handle, 0, &[id])
+    }
+
+    fn reclaim(&self, id: u16, handle: u64, flags: u64) -> Result<SmcFrame> {
+        let low = handle & 0xffff_ffff;
+        self.call(
+            id,
+            SmcFrame::new([function::MEM_RECLAIM as u64, low, handle >> 32, flags]),
+        )
+    }
+
+    /// Makes a call that must be refused with `error` and change nothing.
+    #[track_caller]
+    fn refuses<T: core::fmt::Debug>(&self, error: FfaError, call: impl FnOnce() -> Result<T>) {
+        let before = self.snapshot();
+        assert_eq!(call().unwrap_err(), error);
+        assert_eq!(self.snapshot(), before);
+    }
+
+    /// What hardware lets a partition do at `address`: (write, execute), `None` if nothing.
+    fn access(&self, id: u16, world: World, address: u64) -> Option<(bool, bool)> {
+        let roots = self.of(id).memory.lock().roots();
+        let root = if world == World::Secure {
+            roots.secure
+        } else {
+            roots.non_secure
+        };
+        let (descriptor, output) = self.hal.translate(root, address)?;
+        assert_eq!(output, address);
+        assert_eq!(descriptor >> 6 & 1, 1, "readable");
+        Some((descriptor >> 7 & 1 == 1, descriptor >> 54 & 1 == 0))
+    }
+
+    fn state(&self, id: u16, address: u64) -> Option<State> {
+        let space = self.of(id).memory.lock();
+        space
+            .inspect(&self.hal, [pages(address, 1)].into_iter())
+            .and_then(|(_, leaf)| leaf.state())
+    }
+}
+
+#[derive(Clone)]
+struct Entry {
+    id: u16,
+    permissions: u8,
+    flags: u8,
+    /// `None`: where the composite descriptor is, if there is one.
+    offset: Option<u32>,
+    implementation_defined: [u64; 2],
+}
+
+/// A transaction descriptor.
+#[derive(Clone)]
+struct Descriptor {
+    sender: u16,
+    attributes: u16,
+    flags: u32,
+    handle: u64,
+    tag: u64,
+    entries: Vec<Entry>,
+    constituents: Vec<(u64, u32)>,
+    /// The number of pages that the composite descriptor claims; `None`: the truth.
+    pages: Option<u32>,
+}
+
+fn entry(id: u16, permissions: u8) -> Entry {
+    Entry {
+        id,
+        permissions,
+        flags: 0,
+        offset: None,
+        implementation_defined: [0; 2],
+    }
+}
+
+impl Descriptor {
+    fn offer(
+        sender: u16,
+        attributes: u16,
+        receivers: &[(u16, u8)],
+        constituents: &[(u64, u32)],
+    ) -> Self {
+        Self {
+            sender,
+            attributes,
+            flags: 0,
+            handle: 0,
+            tag: 0,
+            entries: receivers
+                .iter()
+                .map(|(id, permissions)| entry(*id, *permissions))
+                .collect(),
+            constituents: constituents.to_vec(),
+            pages: None,
+        }
+    }
+
+    fn share(sender: u16, receiver: u16, address: u64, count: u32) -> Self {
+        Self::offer(sender, WB, &[(receiver, RW)], &[(address, count)])
+    }
+
+    fn lend(sender: u16, receiver: u16, address: u64, count: u32) -> Self {
+        Self::offer(sender, 0, &[(receiver, RW)], &[(address, count)])
+    }
+
+    fn donate(sender: u16, receiver: u16, address: u64, count: u32) -> Self {
+        Self::offer(sender, 0, &[(receiver, 0)], &[(address, count)])
+    }
+
+    fn request(sender: u16, handle: u64, receiver: u16, permissions: u8) -> Self {
+        Self {
+            handle,
+            ..Self::offer(sender, 0, &[(receiver, permissions)], &[])
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn bytes(&self, version: Version) -> Vec<u8> {
+        let (header, size) = match version {
+            Version::V1_0 => (32, 16),
+            Version::V1_1 => (48, 16),
+            _ => (48, 32),
+        };
+        let mut bytes = Vec::new();
+        bytes.extend(self.sender.to_le_bytes());
+        bytes.extend(self.attributes.to_le_bytes());
+        bytes.extend(self.flags.to_le_bytes());
+        bytes.extend(self.handle.to_le_bytes());
+        bytes.extend(self.tag.to_le_bytes());
+        bytes.extend(if header == 32 { 0_u32 } else { size }.to_le_bytes());
+        bytes.extend((self.entries.len() as u32).to_le_bytes());
+        if header == 48 {
+            bytes.extend(48_u32.to_le_bytes());
+        }
+        bytes.resize(header, 0);
+        let composite = header as u32 + size * self.entries.len() as u32;
+        for entry in &self.entries {
+            let start = bytes.len();
+            bytes.extend(entry.id.to_le_bytes());
+            bytes.extend([entry.permissions, entry.flags]);
+            let default = if self.constituents.is_empty() {
+                0
+            } else {
+                composite
+            };
+            bytes.extend(entry.offset.unwrap_or(default).to_le_bytes());
+            if size == 32 {
+                bytes.extend(
+                    entry
+                        .implementation_defined
+                        .iter()
+                        .flat_map(|word| word.to_le_bytes()),
+                );
+            }
+            bytes.resize(start + size as usize, 0);
+        }
+        if !self.constituents.is_empty() {
+            let sum = self
+                .constituents
+                .iter()
+                .map(|(_, count)| count)
+                .fold(0_u32, |a, b| a.wrapping_add(*b));
+            bytes.extend(self.pages.unwrap_or(sum).to_le_bytes());
+            bytes.extend((self.constituents.len() as u32).to_le_bytes());
+            bytes.extend([0; 8]);
+            for (address, count) in &self.constituents {
+                bytes.extend(address.to_le_bytes());
+                bytes.extend(count.to_le_bytes());
+                bytes.extend([0; 4]);
+            }
+        }
+        bytes
+    }
+}
+
+const DONATE: u32 = function::MEM_DONATE_64;
+const LEND: u32 = function::MEM_LEND_32;
+const SHARE: u32 = function::MEM_SHARE_64;
