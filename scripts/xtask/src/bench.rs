@@ -297,13 +297,10 @@ impl fmt::Display for Report {
         }
         writeln!(f, "\n{:<36}{:>10}{:>10}", "the SPMC's", "measured", "limit")?;
         for limit in self.limits() {
-            let measured = limit
-                .measured
-                .map_or("none".into(), |value| value.to_string());
-            let verdict = if limit.check().is_ok() {
-                ""
-            } else {
-                "  EXCEEDED"
+            let (measured, verdict) = match limit.measured {
+                None => ("?".to_string(), "  NOT MEASURED"),
+                Some(value) if value > limit.limit => (value.to_string(), "  EXCEEDED"),
+                Some(value) => (value.to_string(), ""),
             };
             writeln!(
                 f,

@@ -146,10 +146,14 @@ impl Tally {
                 trials.extend(board_trials(&name, &layout.scenario, &boot)?);
             }
         }
-        let report = bench::measure(&components)?;
-        for limit in report.limits() {
-            let name = format!("bench::{}", limit.name);
-            trials.push(Trial::test(name, move || limit.check().map_err(failed)));
+        match bench::measure(&components) {
+            Ok(report) => {
+                for limit in report.limits() {
+                    let name = format!("bench::{}", limit.name);
+                    trials.push(Trial::test(name, move || limit.check().map_err(failed)));
+                }
+            }
+            Err(error) => trials.push(Trial::test("bench", || Err(failed(error)))),
         }
 
         let arguments = Arguments {
