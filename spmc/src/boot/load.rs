@@ -66,7 +66,7 @@ impl<H: Hal> Spmc<H> {
         let attributes = Attributes::normal(region.permissions);
         match region.world {
             // Part of the image, for which the manifest narrows the permissions.
-            World::Secure if region.relative => {
+            World::Secure if region.in_package => {
                 let to = Leaf::new(attributes, State::OwnerExclusive);
                 let change = Change { from: IMAGE, to };
                 space

@@ -132,8 +132,10 @@ pub struct MemoryRegion {
     pub world: World,
     /// What the partition may do there.
     pub permissions: Permissions,
-    /// Whether the base came as `load-address-relative-offset`: then the region lies inside the partition's own package memory.
+    /// Whether the base came as `load-address-relative-offset`.
     pub relative: bool,
+    /// Whether it is a part of the partition's own package memory, for which it narrows the permissions.
+    pub in_package: bool,
     /// `smmu-id` and `stream-ids`, for DMA of the partition's devices.
     pub streams: Option<Streams>,
 }

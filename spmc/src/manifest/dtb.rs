@@ -97,12 +97,10 @@ impl<'a> Property<'a> {
         self.node.error(&name, expected, found)
     }
 
-    /// One cell.
+    /// A 32-bit value, in one cell or, as some write it, in the second of two.
     pub fn u32(&self) -> Result<u32, ManifestError> {
-        match self.value.as_array() {
-            Some(cell) => Ok(u32::from_be_bytes(*cell)),
-            None => Err(self.error("one 32-bit cell", Found::Bytes(self.value.len()))),
-        }
+        let value = self.u64()?;
+        u32::try_from(value).map_err(|_| self.error("a 32-bit value", Found::Number(value)))
     }
 
     /// One cell with a value of at most `max`; `expected` says so.

@@ -26,6 +26,9 @@ pub const COMPATIBLE_1_1: &[u8] = b"arm,ffa-manifest-1.1";
 /// `boot-order` of partitions that boot last, as if they had none.
 const BOOT_ORDER_LAST: u32 = 0xffff;
 
+/// The bits of `power-management-messages` that have a meaning: CPU_OFF, CPU_SUSPEND, resume.
+const POWER_MESSAGES: u32 = 7;
+
 /// Names of properties that are accepted but have no effect yet, each once.
 #[derive(Default)]
 pub(super) struct Ignored(ArrayVec<&'static str, 24>);
@@ -160,7 +163,7 @@ impl Draft {
                 self.ignored.note("notification-support");
             }
             b"power-management-messages" => {
-                self.power_messages = property.u32_up_to(7, "bits 0 to 2 only")?;
+                self.power_messages = property.u32()? & POWER_MESSAGES;
             }
             b"vm-availability-messages" => {
                 self.vm_messages = property.u32_up_to(3, "bits 0 and 1 only")?;
@@ -352,8 +355,8 @@ impl Draft {
 
     fn ns_interrupts(&mut self) -> Result<NsInterruptAction, ManifestError> {
         let action = match self.ns_interrupts {
+            _ if self.managed_exit => NsInterruptAction::ManagedExit,
             Some(action) => action,
-            None if self.managed_exit => NsInterruptAction::ManagedExit,
             None => NsInterruptAction::Signaled,
         };
         if self.queues_other_interrupts && action != NsInterruptAction::Queued {
@@ -363,10 +366,10 @@ impl Draft {
                 Found::Count(0),
             ));
         }
-        match self.ns_interrupts {
-            Some(NsInterruptAction::ManagedExit) => self.ignored.note("ns-interrupts-action"),
-            _ if self.managed_exit => self.ignored.note("managed-exit"),
-            _ => {}
+        if self.managed_exit {
+            self.ignored.note("managed-exit");
+        } else if action == NsInterruptAction::ManagedExit {
+            self.ignored.note("ns-interrupts-action");
         }
         Ok(action)
     }

@@ -231,6 +231,7 @@ impl<'a> Draft<'a> {
             world,
             permissions,
             relative: self.relative_offset.is_some(),
+            in_package: package.contains(&range),
             streams: self.streams()?,
             name: self.name(),
         })
@@ -332,14 +333,17 @@ impl<'a> Draft<'a> {
         let smmu = self
             .smmu
             .ok_or_else(|| node.missing("smmu-id", "it together with stream-ids"))?;
-        if let Some(permissions) = &self.stream_permissions
-            && permissions.len() != ids.len()
-        {
-            return Err(node.error(
-                "stream-ids-access-permissions",
-                "one value for each stream id",
-                Found::Count(permissions.len() as u64),
-            ));
+        if let Some(permissions) = &self.stream_permissions {
+            let refuse =
+                |expected, found| Err(node.error("stream-ids-access-permissions", expected, found));
+            if permissions.len() != ids.len() {
+                let count = permissions.len() as u64;
+                return refuse("one value for each stream id", Found::Count(count));
+            }
+            let first = permissions.first();
+            if let Some(other) = permissions.iter().find(|other| Some(*other) != first) {
+                return refuse("the same value for all", Found::Number((*other).into()));
+            }
         }
         Ok(Some(Streams {
             smmu,

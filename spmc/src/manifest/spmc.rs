@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 use super::config::{Name, PackageEntry, SpmcManifest};
 use super::dtb::{Item, Path, Property, Reader};
 use super::error::{Found, ManifestError};
-use crate::addr::{Pa, PageRange};
+use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::ffa::Version;
 use crate::id::PartitionId;
 use crate::limits::{MAX_PARTITIONS, MAX_PES, MAX_SMC_WHITELIST};
@@ -255,11 +255,21 @@ impl Vm {
             b"vcpu_count" => {
                 self.vcpu_count = Some(property.u32_up_to(0xffff, "at most 0xffff")? as u16)
             }
-            b"smc_whitelist" => self.smc_whitelist = property.list("1 to 32 function ids")?,
+            b"smc_whitelist" => self.set_smc_whitelist(property)?,
             b"smc_whitelist_permissive" => self.smc_whitelist_permissive = property.flag()?,
             // `hyp_loaded`, `fdt_filename` and others say nothing that a loaded package needs.
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Calls beyond what the list can hold stay blocked.
+    fn set_smc_whitelist(&mut self, property: &Property) -> Result<(), ManifestError> {
+        let ids = property.cells("a list of function ids")?;
+        if ids.len() > MAX_SMC_WHITELIST {
+            log::warn!("SPMC manifest: smc_whitelist: only {MAX_SMC_WHITELIST} ids are used");
+        }
+        self.smc_whitelist = ids.map(|[id]| id).take(MAX_SMC_WHITELIST).collect();
         Ok(())
     }
 
@@ -286,10 +296,11 @@ impl Vm {
                 Found::Number(base),
             ));
         }
-        let memory = PageRange::from_bytes(Pa::new(base), size).ok_or_else(|| {
+        let pages = size.div_ceil(PAGE_SIZE);
+        let memory = PageRange::new(Pa::new(base), pages).ok_or_else(|| {
             node.error(
                 "mem_size",
-                "whole 4 KiB pages, within the 48-bit address space",
+                "at least 1, within the 48-bit address space",
                 Found::Number(size),
             )
         })?;

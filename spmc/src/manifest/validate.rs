@@ -162,7 +162,8 @@ fn check_package(
     Ok(())
 }
 
-/// Memory regions lie in memory of their security state and overlap nothing.
+/// Memory regions lie in memory of their security state and overlap nothing but the partition's own package. There too they must be
+/// meant: only a relative region may cover the load address.
 fn check_memory_regions(
     config: &PartitionConfig,
     spmc: &SpmcManifest,
@@ -171,46 +172,38 @@ fn check_memory_regions(
     for (index, region) in config.memory_regions.iter().enumerate() {
         let range = &region.range;
         let refuse = |expected, found| Err(refuse_memory(region, expected, found));
-        if region.relative {
-            if !config.memory.contains(range) {
-                return refuse("a range inside the package", Found::Range(*range));
-            }
-        } else {
-            let nodes: &[_] = match region.world {
-                World::Secure => &spmc.memory,
-                World::NonSecure => &spmc.ns_memory,
-            };
-            if !inside(range, nodes) {
+        let nodes: &[_] = match region.world {
+            World::Secure => &spmc.memory,
+            World::NonSecure => &spmc.ns_memory,
+        };
+        if !inside(range, nodes) || (region.in_package && region.world != World::Secure) {
+            let expected = "a range inside a memory node of its security state";
+            return refuse(expected, Found::Range(*range));
+        }
+        if range.overlaps(image) {
+            return refuse("a range outside the SPMC", Found::Range(*range));
+        }
+        if region.in_package && !region.relative && range.base() == config.memory.base() {
+            return refuse("a range behind the load address", Found::Range(*range));
+        }
+        for package in &spmc.partitions {
+            let is_own = region.in_package && package.id == config.id;
+            if !is_own && range.overlaps(&package.memory) {
                 return refuse(
-                    "a range inside a memory node of its security state",
-                    Found::Range(*range),
+                    "a range that no package has",
+                    Found::Taken(*range, package.id),
                 );
             }
-            if range.overlaps(image) {
-                return refuse("a range outside the SPMC", Found::Range(*range));
-            }
-            for package in &spmc.partitions {
-                if range.overlaps(&package.memory) {
-                    return refuse(
-                        "a range that no package has",
-                        Found::Taken(*range, package.id),
-                    );
-                }
-            }
         }
-        if config
-            .memory_regions
-            .iter()
-            .take(index)
-            .any(|other| range.overlaps(&other.range))
-        {
+        let mut others = config.memory_regions.iter().take(index);
+        if others.any(|other| range.overlaps(&other.range)) {
             return refuse("a range that no other region has", Found::Range(*range));
         }
     }
     Ok(())
 }
 
-/// Device regions are devices, by the nodes of the SPMC manifest where it has them, and never memory.
+/// Device regions lie in devices of their security state, by the nodes of the SPMC manifest, and never in memory.
 fn check_device_regions(
     config: &PartitionConfig,
     spmc: &SpmcManifest,
@@ -230,7 +223,7 @@ fn check_device_regions(
             World::Secure => &spmc.device_memory,
             World::NonSecure => &spmc.ns_device_memory,
         };
-        if !nodes.is_empty() && !inside(range, nodes) {
+        if !inside(range, nodes) {
             return refuse("a range inside a device memory node of its security state");
         }
         let memory = spmc.memory.iter().chain(&spmc.ns_memory);
@@ -346,8 +339,19 @@ fn check_regions(config: &PartitionConfig, other: &PartitionConfig) -> Result<()
     Ok(())
 }
 
+/// Whether nodes cover the whole range, one alone or several that adjoin.
 fn inside(range: &PageRange<Pa>, nodes: &[PageRange<Pa>]) -> bool {
-    nodes.iter().any(|node| node.contains(range))
+    let mut at = range.base();
+    while at < range.end() {
+        match nodes
+            .iter()
+            .find(|node| node.base() <= at && at < node.end())
+        {
+            Some(node) => at = node.end(),
+            None => return false,
+        }
+    }
+    true
 }
 
 #[cold]

@@ -158,6 +158,27 @@ fn the_order_of_nodes_does_not_matter() {
     );
 }
 
+// req: MAN-01
+#[test]
+fn what_hafnium_rounds_is_rounded() {
+    let (manifest, lines) = capture(|| {
+        changed(|tree| {
+            tree.put("hypervisor/vm1", "mem_size", &[0xf_f001]);
+            tree.put(
+                "hypervisor/vm1",
+                "smc_whitelist",
+                &(1..=33).collect::<Vec<_>>(),
+            );
+        })
+    });
+    assert_eq!(manifest.partitions[0].memory.pages(), 0x100);
+    assert_eq!(manifest.partitions[0].smc_whitelist.last(), Some(&32));
+    assert_eq!(
+        lines,
+        ["WARN SPMC manifest: smc_whitelist: only 32 ids are used"]
+    );
+}
+
 // req: GEN-17
 #[test]
 fn vm0_is_an_error() {
@@ -197,11 +218,14 @@ fn a_fault_of_one_vm_costs_only_that_partition() {
         |tree| tree.put("hypervisor/vm1", "load_address", &[0x0630_0800]),
         "/hypervisor/vm1: load_address: expected a 4 KiB aligned address, found 0x6300800",
     );
-    for size in [0, 0x1234] {
+    for (size, found) in [
+        ([0, 0], "0x0"),
+        ([0xffff_ffff, 0xffff_f000], "0xfffffffffffff000"),
+    ] {
         faulty_vm1(
-            |tree| tree.put("hypervisor/vm1", "mem_size", &[size]),
+            |tree| tree.put("hypervisor/vm1", "mem_size", &size),
             &format!(
-                "/hypervisor/vm1: mem_size: expected whole 4 KiB pages, within the 48-bit address space, found {size:#x}"
+                "/hypervisor/vm1: mem_size: expected at least 1, within the 48-bit address space, found {found}"
             ),
         );
     }
@@ -214,8 +238,8 @@ fn a_fault_of_one_vm_costs_only_that_partition() {
         "/hypervisor/vm1: vcpu_count: expected at most 0xffff, found 0x10000",
     );
     faulty_vm1(
-        |tree| tree.put("hypervisor/vm1", "smc_whitelist", &[1; 33]),
-        "/hypervisor/vm1: smc_whitelist: expected 1 to 32 function ids, found 33",
+        |tree| tree.put("hypervisor/vm1", "smc_whitelist", &[]),
+        "/hypervisor/vm1: smc_whitelist: expected a list of function ids, found 0 bytes",
     );
 }
 

@@ -80,6 +80,35 @@ fn partitions_that_want_different_things_are_accepted() {
     assert_eq!(validate(&[&second(last)], last, |_| {}), Ok(()));
 }
 
+// req: MAN-23, MAN-27
+#[test]
+fn where_a_region_may_lie() {
+    // Behind the package although it is relative, in the package although it is not.
+    let behind = |tree: &mut Node| {
+        tree.put(
+            "memory-regions/heap",
+            "load-address-relative-offset",
+            &[0x10_2000],
+        );
+        tree.put("memory-regions/rx", "base-address", &[0x063f_0000]);
+    };
+    assert_eq!(validate(&[], behind, |_| {}), Ok(()));
+    let first_page = |tree: &mut Node| {
+        tree.put("memory-regions/heap", "load-address-relative-offset", &[0]);
+    };
+    assert_eq!(validate(&[], first_page, |_| {}), Ok(()));
+    let two_nodes = |spmc: &mut Node| {
+        let reg = [0, 0x0640_1000, 0, 0x10_0000, 0, 0x0600_0000, 0, 0x0040_1000];
+        spmc.put("memory@6000000", "reg", &reg);
+    };
+    let across = |tree: &mut Node| {
+        tree.put("memory-regions/rx", "pages-count", &[2]);
+        tree.put("memory-regions/tx", "pages-count", &[2]);
+        tree.put("memory-regions/tx", "base-address", &[0x0640_2000]);
+    };
+    assert_eq!(validate(&[], across, two_nodes), Ok(()));
+}
+
 // req: MAN-27
 #[test]
 fn memory_outside_the_nodes_of_its_security_state() {
@@ -90,6 +119,10 @@ fn memory_outside_the_nodes_of_its_security_state() {
     refused(
         |tree| tree.put("memory-regions/shared", "attributes", &[3]),
         "/memory-regions/shared: base-address: expected a range inside a memory node of its security state, found 0x40000000..0x40010000",
+    );
+    refused(
+        |tree| tree.put("memory-regions/heap", "attributes", &[0xb]),
+        "/memory-regions/heap: load-address-relative-offset: expected a range inside a memory node of its security state, found 0x6380000..0x6384000",
     );
     refused(
         |tree| tree.put("memory-regions/shared", "base-address", &[0x0700_0000]),
@@ -114,7 +147,7 @@ fn memory_that_something_else_has() {
     );
     refused(
         |tree| tree.put("memory-regions/rx", "base-address", &[0x0630_0000]),
-        "/memory-regions/rx: base-address: expected a range that no package has, found 0x6300000..0x6301000, which 0x8001 has",
+        "/memory-regions/rx: base-address: expected a range behind the load address, found 0x6300000..0x6301000",
     );
     refused(
         |tree| tree.put("memory-regions/tx", "base-address", &[0x0640_0000]),
@@ -128,7 +161,7 @@ fn memory_that_something_else_has() {
                 &[0xf_d000],
             )
         },
-        "/memory-regions/heap: load-address-relative-offset: expected a range inside the package, found 0x63fd000..0x6401000",
+        "/memory-regions/heap: load-address-relative-offset: expected a range that no package has, found 0x63fd000..0x6401000, which 0x8001 has",
     );
     refused_behind(
         second(|tree| {
@@ -193,15 +226,18 @@ fn devices_that_are_none() {
 
 // req: MAN-28, MAN-31
 #[test]
-fn without_device_nodes_a_device_is_anything_but_memory() {
-    let without_nodes = |spmc: &mut Node| spmc.remove_node("memory@9040000");
+fn a_device_is_what_a_node_says_and_never_memory() {
     let at =
         |base: u32| move |tree: &mut Node| tree.put("device-regions/uart", "base-address", &[base]);
-    assert_eq!(validate(&[], at(0x1c09_0000), without_nodes), Ok(()));
+    let error = validate(&[], |_| {}, |spmc| spmc.remove_node("memory@9040000")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "/device-regions/uart: base-address: expected a range inside a device memory node of its security state, found 0x9040000..0x9041000"
+    );
+    let everything = |spmc: &mut Node| spmc.put("memory@9040000", "reg", &[0, 0, 0, 0x8000_0000]);
+    assert_eq!(validate(&[], at(0x1c09_0000), everything), Ok(()));
     for base in [0x0700_0000, 0x4000_0000, 0x0630_0000, 0x0610_0000] {
-        let error = validate(&[], at(base), without_nodes)
-            .unwrap_err()
-            .to_string();
+        let error = validate(&[], at(base), everything).unwrap_err().to_string();
         let expected =
             "/device-regions/uart: base-address: expected a range without memory, found ";
         assert!(error.starts_with(expected), "{error}");
