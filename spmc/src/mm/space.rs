@@ -199,9 +199,9 @@ impl AddressSpace {
                     leaf.state().map(|_| (world, root, leaf))
                 })?;
         let mut inspector = Inspector::new(pages, self.format(), root, leaf);
-        let mut hint = 0;
+        let mut reach = self.reach();
         ranges
-            .all(|range| self.may_hold(&range, &mut hint) && inspector.holds(range))
+            .all(|range| reach.covers(&range) && inspector.holds(range))
             .then_some((world, leaf))
     }
 
@@ -214,16 +214,19 @@ impl AddressSpace {
         change: Change,
     ) -> core::result::Result<(), ChangeError> {
         let root = self.root(world).ok_or(ChangeError::Mismatch)?;
-        let mut hint = 0;
-        if !ranges.clone().all(|range| self.may_hold(&range, &mut hint)) {
-            return Err(ChangeError::Mismatch);
-        }
         let (format, roots) = (self.format(), self.roots);
-        let mut walker = Walker::new(hal, &mut self.pool, format, &roots, root);
+        let mut reach = Reach::new(self.shadow, &self.owned);
+        let leaves = (change.from, change.to);
+        let mut walker = Walker::new(hal, &mut self.pool, format, &roots, root, leaves);
         let mut pages_done = 0_u64;
         let mut outcome = Ok(());
         for range in ranges.clone() {
-            match walker.replace(range, change.from, change.to) {
+            let replaced = if reach.covers(&range) {
+                walker.replace(range)
+            } else {
+                Err((ChangeError::Mismatch, 0))
+            };
+            match replaced {
                 Ok(()) => pages_done = pages_done.saturating_add(range.pages()),
                 Err((error, done)) => {
                     pages_done = pages_done.saturating_add(done);
@@ -234,9 +237,9 @@ impl AddressSpace {
         }
         if outcome.is_err() {
             // The inverse needs no page: every table that it changes is there.
-            let undo = change.inverse();
+            walker.turn_round();
             for range in prefix(ranges.clone(), pages_done) {
-                let undone = walker.replace(range, undo.from, undo.to);
+                let undone = walker.replace(range);
                 debug_assert!(undone.is_ok());
             }
         }
@@ -378,29 +381,51 @@ impl AddressSpace {
         }
     }
 
-    /// Whether the range is translatable and, in the Normal world, memory that it may own. `hint` is the index of the range of
-    /// memory that answered last.
-    fn may_hold(&self, range: &PageRange<Ipa>, hint: &mut usize) -> bool {
-        if range.end().raw() > 1 << IPA_BITS {
-            return false;
+    fn reach(&self) -> Reach<'_> {
+        Reach::new(self.shadow, &self.owned)
+    }
+}
+
+/// Which addresses a space can know: all that can be translated, or in the Normal world all memory that it may own.
+struct Reach<'a> {
+    owned: &'a [PageRange<Pa>],
+    /// The run of addresses that answered last.
+    start: u64,
+    end: u64,
+}
+
+impl<'a> Reach<'a> {
+    fn new(shadow: bool, owned: &'a [PageRange<Pa>]) -> Self {
+        Self {
+            owned,
+            start: 0,
+            end: if shadow { 0 } else { 1 << IPA_BITS },
         }
-        if !self.shadow {
-            return true;
+    }
+
+    #[inline]
+    fn covers(&mut self, range: &PageRange<Ipa>) -> bool {
+        let (first, end) = (range.base().raw(), range.end().raw());
+        if first < self.start || self.end < end {
+            self.find(first);
         }
-        let range = range.identity();
-        if self
-            .owned
-            .get(*hint)
-            .is_some_and(|owned| owned.contains(&range))
-        {
-            return true;
-        }
-        match self.owned.iter().position(|owned| owned.contains(&range)) {
-            Some(index) => {
-                *hint = index;
-                true
+        self.start <= first && end <= self.end
+    }
+
+    /// Turns to the run of memory that `first` lies in, over all ranges that continue each other.
+    fn find(&mut self, first: u64) {
+        let holds = |at: u64| {
+            self.owned
+                .iter()
+                .find(|owned| owned.base().raw() <= at && at < owned.end().raw())
+        };
+        if let Some(owned) = holds(first) {
+            self.start = owned.base().raw();
+            self.end = owned.end().raw();
+            while let Some(next) = holds(self.end) {
+                self.end = next.end().raw();
             }
-            None => false,
+            self.end = self.end.min(1 << IPA_BITS);
         }
     }
 }

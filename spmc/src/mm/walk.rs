@@ -8,9 +8,9 @@
 //! D8.17.1); FEAT_BBM is not assumed. A partition that runs on another PE may fault on the broken entry: whoever handles
 //! stage-2 faults asks [`super::AddressSpace::permits`] first and lets it try again.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::addr::{Ipa, PAGE_SHIFT, PageRange};
+use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, PageRange};
 use crate::hal::{Hal, Stage2Roots, TlbScope};
 
 use super::leaf::{ADDRESS, Leaf, PAGE, TABLE, VALID};
@@ -52,6 +52,11 @@ fn base(ipa: u64, level: usize) -> u64 {
     ipa.wrapping_sub(inside(ipa, level).wrapping_shl(PAGE_SHIFT))
 }
 
+/// Whether one level 3 table is for both addresses.
+fn same_table(ipa: u64, other: u64) -> bool {
+    (ipa ^ other) >> shift(2) == 0
+}
+
 fn is_table(level: usize, raw: u64) -> bool {
     level < LAST && raw & TABLE == TABLE
 }
@@ -75,13 +80,19 @@ impl Format {
         Self { default, place: 0 }
     }
 
-    /// The entry at `level` that maps `ipa` to itself with `leaf`.
-    fn encode(self, leaf: Leaf, ipa: u64, level: usize) -> u64 {
+    /// How entries at `level` with `leaf` are written.
+    fn code(self, leaf: Leaf, level: usize) -> Code {
         if leaf == Leaf::NONE {
-            return self.default.0;
+            return Code {
+                bits: self.default.0,
+                address: 0,
+            };
         }
         let page = if level == LAST { PAGE } else { 0 };
-        (leaf.0 | (ipa | page) & self.place) ^ self.default.0
+        Code {
+            bits: (leaf.0 | page & self.place) ^ self.default.0,
+            address: ADDRESS & self.place,
+        }
     }
 
     fn decode(self, raw: u64) -> Leaf {
@@ -97,13 +108,33 @@ impl Format {
         origin | ((index as u64).wrapping_shl(shift(level)) | page) & self.place
     }
 
-    /// By how much consecutive entries with the same leaf differ.
-    fn stride(self, raw: u64, level: usize) -> u64 {
-        if raw == 0 {
-            0
-        } else {
-            entry_pages(level).wrapping_shl(PAGE_SHIFT) & self.place
+    /// By how much consecutive entries at `level` differ that stand for `origin`.
+    fn stride(self, origin: u64, level: usize) -> u64 {
+        if origin == 0 {
+            return 0;
         }
+        entry_pages(level).wrapping_shl(PAGE_SHIFT) & self.place
+    }
+}
+
+/// The entries that map addresses to themselves with one and the same leaf.
+#[derive(Clone, Copy)]
+struct Code {
+    bits: u64,
+    /// Bits of the address that the entry stores.
+    address: u64,
+}
+
+impl Code {
+    #[inline]
+    fn at(self, ipa: u64) -> u64 {
+        self.bits | ipa & self.address
+    }
+
+    /// By how much the entries of two pages in a row differ.
+    #[inline]
+    fn stride(self) -> u64 {
+        PAGE_SIZE & self.address
     }
 }
 
@@ -132,9 +163,10 @@ pub(super) struct Inspector<'a> {
     format: Format,
     root: PageIndex,
     leaf: Leaf,
+    code: Code,
     /// The last level 3 table and the 2 MiB that it is for.
-    last: PageIndex,
-    last_at: u64,
+    words: &'a [AtomicU64],
+    at: u64,
 }
 
 impl<'a> Inspector<'a> {
@@ -144,19 +176,20 @@ impl<'a> Inspector<'a> {
             format,
             root,
             leaf,
-            last: PageIndex::NONE,
-            last_at: 0,
+            code: format.code(leaf, LAST),
+            words: &[],
+            at: 0,
         }
     }
 
     /// Whether the leaf stands for every page of `range`.
+    #[inline]
     pub(super) fn holds(&mut self, range: PageRange<Ipa>) -> bool {
         let mut ipa = range.base().raw();
         let mut left = range.pages();
         while left > 0 {
-            let done = match self.step(ipa, left) {
-                Some(done) => done,
-                None => return false,
+            let Some(done) = self.step(ipa, left) else {
+                return false;
             };
             ipa = ipa.wrapping_add(done.wrapping_shl(PAGE_SHIFT));
             left = left.saturating_sub(done);
@@ -167,44 +200,67 @@ impl<'a> Inspector<'a> {
     /// Pages from `ipa` that one entry or one table answered for; `None` if one has another leaf.
     #[inline]
     fn step(&mut self, ipa: u64, left: u64) -> Option<u64> {
-        if self.last.is_none() || (ipa ^ self.last_at).wrapping_shr(shift(2)) != 0 {
-            let mut table = self.root;
-            for level in ROOT..LAST {
-                let raw = self.pages.load(table, index(ipa, level));
-                if !is_table(level, raw) {
-                    let covered = entry_pages(level).saturating_sub(inside(ipa, level));
-                    return (raw == self.format.encode(self.leaf, base(ipa, level), level))
-                        .then_some(left.min(covered));
-                }
-                table = self.pages.pointed_to(raw);
+        if self.words.is_empty() || !same_table(ipa, self.at) {
+            self.at = ipa;
+            if let Some((level, raw)) = self.descend(ipa) {
+                let covered = entry_pages(level).saturating_sub(inside(ipa, level));
+                let expect = self.format.code(self.leaf, level).at(base(ipa, level));
+                return (raw == expect).then_some(left.min(covered));
             }
-            (self.last, self.last_at) = (table, ipa);
         }
         let first = index(ipa, LAST);
         let count = (left as usize).min(WORDS.saturating_sub(first));
-        let mut expect = self.format.encode(self.leaf, ipa, LAST);
-        let stride = self.format.stride(expect, LAST);
-        for word in self.pages.words(self.last, first, count) {
+        let mut expect = self.code.at(ipa);
+        for word in self.words.get(first..first.wrapping_add(count))? {
             if word.load(Ordering::Relaxed) != expect {
                 return None;
             }
-            expect = expect.wrapping_add(stride);
+            expect = expect.wrapping_add(self.code.stride());
         }
         Some(count as u64)
     }
+
+    /// Goes to the level 3 table for `ipa`, or returns the leaf above it and its level.
+    fn descend(&mut self, ipa: u64) -> Option<(usize, u64)> {
+        self.words = &[];
+        let mut table = self.root;
+        for level in ROOT..LAST {
+            let raw = self.pages.load(table, index(ipa, level));
+            if !is_table(level, raw) {
+                return Some((level, raw));
+            }
+            table = self.pages.pointed_to(raw);
+        }
+        self.words = self.pages.words(table, 0, WORDS);
+        None
+    }
 }
 
-/// Writes. Stands in one table and moves from there; [`Self::finish`] must be called in the end.
+/// Writes: replaces one leaf by another. Stands in one table and moves from there; [`Self::finish`] must be called in the end.
 pub(super) struct Walker<'a, H: Hal> {
-    pub(super) hal: &'a H,
-    pub(super) pages: Pages<'a>,
-    pub(super) pool: &'a mut PagePool,
-    pub(super) format: Format,
-    pub(super) roots: &'a Stage2Roots,
+    hal: &'a H,
+    pages: Pages<'a>,
+    pool: &'a mut PagePool,
+    format: Format,
+    roots: &'a Stage2Roots,
+    from: Leaf,
+    to: Leaf,
+    /// How the two are written at the last level.
+    codes: (Code, Code),
     /// Tables from the root to where the walker stands, by level.
     path: [PageIndex; 3],
     level: usize,
     at: u64,
+    /// The table that it stands in, if that is of the last level.
+    last: Last<'a>,
+}
+
+/// A level 3 table being worked on; its notes are written back when the walker leaves it.
+#[derive(Clone, Copy)]
+struct Last<'a> {
+    words: &'a [AtomicU64],
+    origin: u64,
+    deviating: u64,
 }
 
 impl<'a, H: Hal> Walker<'a, H> {
@@ -214,6 +270,7 @@ impl<'a, H: Hal> Walker<'a, H> {
         format: Format,
         roots: &'a Stage2Roots,
         root: PageIndex,
+        (from, to): (Leaf, Leaf),
     ) -> Self {
         Self {
             hal,
@@ -221,26 +278,41 @@ impl<'a, H: Hal> Walker<'a, H> {
             pool,
             format,
             roots,
+            from,
+            to,
+            codes: (format.code(from, LAST), format.code(to, LAST)),
             path: [root, PageIndex::NONE, PageIndex::NONE],
             level: ROOT,
             at: 0,
+            last: Last {
+                words: &[],
+                origin: 0,
+                deviating: 0,
+            },
         }
     }
 
-    /// Replaces `from` by `to` on the pages of `range`, in order. On failure says how many pages were done before it.
-    pub(super) fn replace(
-        &mut self,
-        range: PageRange<Ipa>,
-        from: Leaf,
-        to: Leaf,
-    ) -> Result<(), (ChangeError, u64)> {
+    /// From now on replaces in the other direction.
+    pub(super) fn turn_round(&mut self) {
+        (self.from, self.to) = (self.to, self.from);
+        self.codes = (self.codes.1, self.codes.0);
+    }
+
+    /// Replaces the leaf on the pages of `range`, in order. On failure says how many pages were done before it.
+    #[inline]
+    pub(super) fn replace(&mut self, range: PageRange<Ipa>) -> Result<(), (ChangeError, u64)> {
         let mut ipa = range.base().raw();
         let mut done = 0;
         while done < range.pages() {
             let left = range.pages().saturating_sub(done);
-            self.seek(ipa, left, from).map_err(|error| (error, done))?;
-            let (count, complete) = self.replace_here(ipa, left, from, to);
-            let count = count.wrapping_mul(entry_pages(self.level));
+            if self.level != LAST || !same_table(ipa, self.at) {
+                self.seek(ipa, left).map_err(|error| (error, done))?;
+            }
+            let (count, complete) = if self.level == LAST {
+                self.replace_pages(ipa, left)
+            } else {
+                self.replace_block(ipa)
+            };
             done = done.saturating_add(count);
             if !complete {
                 return Err((ChangeError::Mismatch, done));
@@ -250,37 +322,48 @@ impl<'a, H: Hal> Walker<'a, H> {
         Ok(())
     }
 
-    /// Replaces entries of the table it stands in. Returns how many, and whether all had the expected value.
+    /// Replaces what the level 3 table has of `left` pages from `ipa`. Returns how many, and whether all had the leaf to be replaced.
     #[inline]
-    fn replace_here(&mut self, ipa: u64, left: u64, from: Leaf, to: Leaf) -> (u64, bool) {
-        let level = self.level;
-        let table = self.table();
-        let first = index(ipa, level);
-        // Above the last level the next entry may be a table, so take one at a time.
-        let wanted = if level == LAST {
-            (left as usize).min(WORDS.saturating_sub(first))
-        } else {
-            1
-        };
-        let old = self.format.encode(from, ipa, level);
-        let new = self.format.encode(to, ipa, level);
-        let (old_stride, new_stride) = (
-            self.format.stride(old, level),
-            self.format.stride(new, level),
-        );
-        let (mut expect, mut value) = (old, new);
-        let mut count = 0_u64;
-        for word in self.pages.words(table, first, wanted) {
-            if word.load(Ordering::Relaxed) != expect {
+    fn replace_pages(&mut self, ipa: u64, left: u64) -> (u64, bool) {
+        let first = index(ipa, LAST);
+        let wanted = (left as usize).min(WORDS.saturating_sub(first));
+        let (mut old, mut new) = (self.codes.0.at(ipa), self.codes.1.at(ipa));
+        // All pages that it replaces differ from what the table stands for, or none does.
+        let implied = self.format.implied(self.last.origin, first, LAST);
+        let (was_other, is_other) = (old != implied, new != implied);
+        let mut count = 0_usize;
+        for word in self
+            .last
+            .words
+            .get(first..first.wrapping_add(wanted))
+            .unwrap_or(&[])
+        {
+            if word.load(Ordering::Relaxed) != old {
                 break;
             }
-            word.store(value, Ordering::Relaxed);
-            expect = expect.wrapping_add(old_stride);
-            value = value.wrapping_add(new_stride);
+            word.store(new, Ordering::Relaxed);
+            old = old.wrapping_add(self.codes.0.stride());
+            new = new.wrapping_add(self.codes.1.stride());
             count = count.wrapping_add(1);
         }
-        self.account(table, level, first, old, new, count);
-        (count, count == wanted as u64)
+        let done = count as u64;
+        let deviating = &mut self.last.deviating;
+        *deviating = deviating.wrapping_sub(if was_other { done } else { 0 });
+        *deviating = deviating.wrapping_add(if is_other { done } else { 0 });
+        (done, count == wanted)
+    }
+
+    /// Replaces the block at `ipa` in the table above the last level. Returns its pages, or none if it has not the leaf to be replaced.
+    fn replace_block(&mut self, ipa: u64) -> (u64, bool) {
+        let entry = index(ipa, self.level);
+        let old = self.format.code(self.from, self.level).at(ipa);
+        if self.pages.load(self.table(), entry) != old {
+            return (0, false);
+        }
+        let new = self.format.code(self.to, self.level).at(ipa);
+        self.pages.store(self.table(), entry, new);
+        self.account(entry, old, new);
+        (entry_pages(self.level), true)
     }
 
     fn table(&self) -> PageIndex {
@@ -290,35 +373,24 @@ impl<'a, H: Hal> Walker<'a, H> {
             .unwrap_or(PageIndex::NONE)
     }
 
-    /// Keeps the count of deviating entries: `count` entries from `first` changed from `old` to `new` (both counted on by their stride).
-    #[inline]
-    fn account(
-        &self,
-        table: PageIndex,
-        level: usize,
-        first: usize,
-        old: u64,
-        new: u64,
-        count: u64,
-    ) {
-        if level == ROOT {
+    /// Keeps the count of deviating entries of the table that it stands in, above the last level: `entry` changed from `old` to `new`.
+    fn account(&self, entry: usize, old: u64, new: u64) {
+        if self.level == ROOT {
             return;
         }
-        let implied = self.format.implied(self.pages.origin(table), first, level);
+        let table = self.table();
+        let implied = self
+            .format
+            .implied(self.pages.origin(table), entry, self.level);
         let mut deviating = self.pages.deviating(table);
-        if old != implied {
-            deviating = deviating.wrapping_sub(count);
-        }
-        if new != implied {
-            deviating = deviating.wrapping_add(count);
-        }
+        deviating = deviating.wrapping_sub((old != implied) as u64);
+        deviating = deviating.wrapping_add((new != implied) as u64);
         self.pages.set_deviating(table, deviating);
     }
 
     /// Moves to the table in which the next entry for `ipa` is to be changed, when `left` pages are to be changed from there.
-    /// What is not `from` is not split, so that a table always stands for what its entries go back to.
-    #[inline]
-    fn seek(&mut self, ipa: u64, left: u64, from: Leaf) -> Result<(), ChangeError> {
+    /// What is not to be replaced is not split, so that a table always stands for what its entries go back to.
+    fn seek(&mut self, ipa: u64, left: u64) -> Result<(), ChangeError> {
         while self.level > ROOT
             && (ipa ^ self.at).wrapping_shr(shift(self.level.wrapping_sub(1))) != 0
         {
@@ -334,17 +406,32 @@ impl<'a, H: Hal> Walker<'a, H> {
                 if inside(ipa, self.level) == 0 && left >= entry_pages(self.level) {
                     return Ok(());
                 }
-                if raw != self.format.encode(from, base(ipa, self.level), self.level) {
+                let expect = self
+                    .format
+                    .code(self.from, self.level)
+                    .at(base(ipa, self.level));
+                if raw != expect {
                     return Err(ChangeError::Mismatch);
                 }
                 self.split(entry, raw)?
             };
-            self.level = self.level.wrapping_add(1);
-            if let Some(slot) = self.path.get_mut(self.level.wrapping_sub(1)) {
-                *slot = child;
-            }
+            self.enter(child);
         }
         Ok(())
+    }
+
+    fn enter(&mut self, child: PageIndex) {
+        self.level = self.level.wrapping_add(1);
+        if let Some(slot) = self.path.get_mut(self.level.wrapping_sub(1)) {
+            *slot = child;
+        }
+        if self.level == LAST {
+            self.last = Last {
+                words: self.pages.words(child, 0, WORDS),
+                origin: self.pages.origin(child),
+                deviating: self.pages.deviating(child),
+            };
+        }
     }
 
     /// Puts a table in place of the leaf `raw`, meaning the same.
@@ -370,6 +457,9 @@ impl<'a, H: Hal> Walker<'a, H> {
     /// Goes up one level; drops the table it leaves if that says no more than its origin, or nothing.
     fn leave(&mut self) {
         let child = self.table();
+        if self.level == LAST {
+            self.pages.set_deviating(child, self.last.deviating);
+        }
         self.level = self.level.wrapping_sub(1);
         let words = self.pages.words(child, 0, WORDS);
         let origin = match self.pages.deviating(child) {
@@ -398,7 +488,7 @@ impl<'a, H: Hal> Walker<'a, H> {
             self.hal.invalidate_stage2(self.roots, TlbScope::All);
         }
         self.pages.store(table, entry, new);
-        self.account(table, self.level, entry, old, new, 1);
+        self.account(entry, old, new);
     }
 
     /// Goes back to the root, so that no needless table stays.
