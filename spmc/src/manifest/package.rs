@@ -17,7 +17,7 @@ const TRANSFER_LIST: u32 = 0x4a0f_b10b;
 
 const PLACE: &str = "package header";
 
-/// A checked header: manifest and image lie inside the package's memory, behind the header, and do not overlap.
+/// A checked header: header, manifest and image follow each other inside the package's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Package {
     version: u32,
@@ -36,17 +36,14 @@ impl Piece {
     fn end(self) -> u64 {
         u64::from(self.offset).saturating_add(self.size.into())
     }
-
-    fn overlaps(self, other: Self) -> bool {
-        u64::from(self.offset) < other.end() && u64::from(other.offset) < self.end()
-    }
 }
 
 impl Package {
     /// Parses the header of a package that was given `mem_size` bytes.
     ///
-    /// Refused: another magic or version; a piece that is empty, lies over the header or reaches beyond `mem_size`; pieces that
-    /// overlap; in version 2, a piece that does not start on a page; a manifest larger than [`MAX_SP_MANIFEST`].
+    /// Refused: another magic or version; a manifest that is not where the version has it (1: right behind the header, 2: on a page)
+    /// or larger than [`MAX_SP_MANIFEST`]; an image that does not start on a page behind the manifest or reaches beyond `mem_size`;
+    /// empty pieces.
     pub fn parse(header: &[u8; HEADER_SIZE], mem_size: u64) -> Result<Self, ManifestError> {
         let (words, _) = header.as_chunks::<4>();
         let [
@@ -68,45 +65,60 @@ impl Package {
             }
             other => return Err(refuse("magic", "0x474b5053 (\"SPKG\")", other)),
         }
-        let version = u32::from_le_bytes(version);
-        let alignment = match version {
-            1 => 1,
-            2 => PAGE_SIZE as u32,
-            other => return Err(refuse("version", "1 or 2", other)),
-        };
         let piece = |offset, size| Piece {
             offset: u32::from_le_bytes(offset),
             size: u32::from_le_bytes(size),
         };
         let package = Self {
-            version,
+            version: u32::from_le_bytes(version),
             manifest: piece(manifest_offset, manifest_size),
             image: piece(image_offset, image_size),
         };
-        check_piece(
-            package.manifest,
-            ["manifest offset", "manifest size"],
-            alignment,
-            mem_size,
-        )?;
-        check_piece(
-            package.image,
-            ["image offset", "image size"],
-            alignment,
-            mem_size,
-        )?;
-        if package.manifest_size() > MAX_SP_MANIFEST {
-            return Err(refuse(
-                "manifest size",
-                "at most 16 KiB",
-                package.manifest.size,
-            ));
+        let Self {
+            version,
+            manifest,
+            image,
+        } = package;
+        match version {
+            1 if manifest.offset as usize != HEADER_SIZE => {
+                return Err(refuse(
+                    "manifest offset",
+                    "24, right behind the header",
+                    manifest.offset,
+                ));
+            }
+            2 if !starts_page(manifest) => {
+                return Err(refuse(
+                    "manifest offset",
+                    "a page behind the header",
+                    manifest.offset,
+                ));
+            }
+            1 | 2 => {}
+            other => return Err(refuse("version", "1 or 2", other)),
         }
-        if package.manifest.overlaps(package.image) {
+        if !starts_page(image) {
             return Err(refuse(
                 "image offset",
-                "an image that does not overlap the manifest",
-                package.image.offset,
+                "a page behind the header",
+                image.offset,
+            ));
+        }
+        if manifest.end() > image.offset.into() {
+            return Err(refuse(
+                "image offset",
+                "an image behind the manifest",
+                image.offset,
+            ));
+        }
+        if manifest.size == 0 || package.manifest_size() > MAX_SP_MANIFEST {
+            return Err(refuse("manifest size", "1 byte to 16 KiB", manifest.size));
+        }
+        if image.size == 0 || image.end() > mem_size {
+            return Err(refuse(
+                "image size",
+                "1 byte to what mem_size leaves",
+                image.size,
             ));
         }
         Ok(package)
@@ -144,29 +156,9 @@ impl Package {
     }
 }
 
-fn check_piece(
-    piece: Piece,
-    [offset_name, size_name]: [&'static str; 2],
-    alignment: u32,
-    mem_size: u64,
-) -> Result<(), ManifestError> {
-    if (piece.offset as usize) < HEADER_SIZE {
-        return Err(refuse(
-            offset_name,
-            "an offset behind the header",
-            piece.offset,
-        ));
-    }
-    if !piece.offset.is_multiple_of(alignment) {
-        return Err(refuse(offset_name, "a multiple of 4 KiB", piece.offset));
-    }
-    if piece.size == 0 {
-        return Err(refuse(size_name, "at least 1", piece.size));
-    }
-    if piece.end() > mem_size {
-        return Err(refuse(size_name, "an end within mem_size", piece.size));
-    }
-    Ok(())
+/// Whether a piece starts on a page of its own, not on that of the header.
+fn starts_page(piece: Piece) -> bool {
+    piece.offset != 0 && u64::from(piece.offset).is_multiple_of(PAGE_SIZE)
 }
 
 fn refuse(field: &'static str, expected: &'static str, found: u32) -> ManifestError {

@@ -73,30 +73,43 @@ fn another_format() {
 // req: MAN-01
 #[test]
 fn pieces_in_the_wrong_place() {
-    refused(
-        2,
-        16,
-        "package header: manifest offset: expected an offset behind the header, found 0x10",
-    );
-    refused(
-        2,
-        0x1800,
-        "package header: manifest offset: expected a multiple of 4 KiB, found 0x1800",
-    );
-    refused(
-        4,
-        0x4001,
-        "package header: image offset: expected a multiple of 4 KiB, found 0x4001",
-    );
+    for offset in [0, 24, 0x1800] {
+        refused(
+            2,
+            offset,
+            &format!(
+                "package header: manifest offset: expected a page behind the header, found {offset:#x}"
+            ),
+        );
+        refused(
+            4,
+            offset,
+            &format!(
+                "package header: image offset: expected a page behind the header, found {offset:#x}"
+            ),
+        );
+    }
     refused(
         4,
         0x1000,
-        "package header: image offset: expected an image that does not overlap the manifest, found 0x1000",
+        "package header: image offset: expected an image behind the manifest, found 0x1000",
     );
     refused(
         3,
         0x3001,
-        "package header: image offset: expected an image that does not overlap the manifest, found 0x4000",
+        "package header: image offset: expected an image behind the manifest, found 0x4000",
+    );
+    refused(
+        2,
+        0x8000,
+        "package header: image offset: expected an image behind the manifest, found 0x4000",
+    );
+    let version_1 = [SPKG, 1, 32, 0x601, 0x1000, 0x1_0000];
+    assert_eq!(
+        Package::parse(&header(version_1), MEM_SIZE)
+            .unwrap_err()
+            .to_string(),
+        "package header: manifest offset: expected 24, right behind the header, found 0x20"
     );
 }
 
@@ -106,23 +119,24 @@ fn pieces_of_the_wrong_size() {
     refused(
         3,
         0,
-        "package header: manifest size: expected at least 1, found 0x0",
+        "package header: manifest size: expected 1 byte to 16 KiB, found 0x0",
     );
-    refused(
-        5,
-        0,
-        "package header: image size: expected at least 1, found 0x0",
+    let large = [SPKG, 2, 0x1000, 0x4001, 0x6000, 0x1_0000];
+    assert_eq!(
+        Package::parse(&header(large), MEM_SIZE)
+            .unwrap_err()
+            .to_string(),
+        "package header: manifest size: expected 1 byte to 16 KiB, found 0x4001"
     );
-    refused(
-        3,
-        0x4001,
-        "package header: manifest size: expected at most 16 KiB, found 0x4001",
-    );
-    refused(
-        5,
-        0xf_c001,
-        "package header: image size: expected an end within mem_size, found 0xfc001",
-    );
+    for size in [0, 0xf_c001] {
+        refused(
+            5,
+            size,
+            &format!(
+                "package header: image size: expected 1 byte to what mem_size leaves, found {size:#x}"
+            ),
+        );
+    }
 }
 
 // req: MAN-01
@@ -132,20 +146,20 @@ fn numbers_that_would_overflow() {
     refused(
         3,
         max,
-        "package header: manifest size: expected an end within mem_size, found 0xffffffff",
+        "package header: image offset: expected an image behind the manifest, found 0x4000",
     );
     refused(
         5,
         max,
-        "package header: image size: expected an end within mem_size, found 0xffffffff",
+        "package header: image size: expected 1 byte to what mem_size leaves, found 0xffffffff",
     );
     refused(
         2,
         max & !0xfff,
-        "package header: manifest size: expected an end within mem_size, found 0x600",
+        "package header: image offset: expected an image behind the manifest, found 0x4000",
     );
-    let words = [SPKG, 1, max, max, max, max];
-    assert!(Package::parse(&header(words), u64::MAX).is_err());
+    let words = [SPKG, 2, 0x1000, 1, max & !0xfff, max];
+    assert!(Package::parse(&header(words), MEM_SIZE).is_err());
 }
 
 // req: MAN-01
