@@ -61,7 +61,10 @@ impl<H: Hal> Spmc<H> {
                 [maximum | GRANULE_4K, 0]
             }
             function::MEM_RETRIEVE_REQ_32 | function::MEM_RETRIEVE_REQ_64 => {
-                let ns_bit = version >= Version::V1_1 || frame.w(2) & NS_BIT != 0;
+                if frame.w(2) & NS_BIT != 0 {
+                    instance.endpoint().ask_for_security_state();
+                }
+                let ns_bit = instance.endpoint().is_told_security_state();
                 let hypervisor = if normal_world { HYPERVISOR_RETRIEVE } else { 0 };
                 // w3 = 0: one retrieval at a time.
                 [if ns_bit { NS_BIT } else { 0 } | hypervisor, 0]

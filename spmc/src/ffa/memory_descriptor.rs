@@ -363,8 +363,7 @@ impl Response {
                 header,
                 &Header10 {
                     sender: self.sender.0,
-                    // The security state has no place in 1.0.
-                    attributes: self.attributes as u8 & 0x3f,
+                    attributes: self.attributes as u8,
                     reserved_3: 0,
                     flags: self.flags,
                     handle: self.handle,

@@ -71,11 +71,11 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let mut found = self.shares.find(request.handle)?;
         let share = found.share()?;
         if !caller.id().is_secure() {
-            let response = describe_to_hypervisor(share, &request)?;
+            let response = describe_to_hypervisor(share, &request, caller)?;
             return self.answer(&mut mailbox, buffer, caller, share, &response);
         }
         let grant = judge(share, &request, caller, Pages::of(self.hal))?;
-        let response = describe(share, &grant, request.handle, caller.id())?;
+        let response = describe(share, &grant, request.handle, caller, caller.id())?;
         mailbox.check_rx(response.size(caller.version()))?;
         if share.kind == SendKind::Donate {
             return self.give(found, &grant, &response, buffer, caller, &mut mailbox);
@@ -214,7 +214,7 @@ fn judge(
         caller.version(),
         store,
     )?;
-    if !share.memory.allows(memory) || borrower.mapped.is_some() {
+    if !share.memory.allows(memory) || borrower.mapped.is_some() || share.orphaned {
         return Err(FfaError::Denied);
     }
     let mut access = Permissions::READ;
@@ -371,13 +371,20 @@ fn judge_flags(
     Ok(())
 }
 
-fn describe(share: &Share, grant: &Grant, handle: u64, receiver: PartitionId) -> Result<Response> {
+/// What `caller` is told of what `receiver` gets.
+fn describe(
+    share: &Share,
+    grant: &Grant,
+    handle: u64,
+    caller: &Endpoint,
+    receiver: PartitionId,
+) -> Result<Response> {
     let borrower = share
         .borrowers
         .iter()
         .find(|borrower| borrower.id == receiver);
     let borrower = borrower.ok_or(FfaError::InvalidParameters)?;
-    let security = if share.world == World::NonSecure {
+    let security = if share.world == World::NonSecure && caller.is_told_security_state() {
         ATTRIBUTE_NON_SECURE
     } else {
         0
@@ -402,7 +409,11 @@ fn describe(share: &Share, grant: &Grant, handle: u64, receiver: PartitionId) ->
 }
 
 /// The Hypervisor asks by handle alone where the region of one of its VMs lies (section 11.4.3). Nothing is mapped.
-fn describe_to_hypervisor(share: &Share, request: &Transaction<'_>) -> Result<Response> {
+fn describe_to_hypervisor(
+    share: &Share,
+    request: &Transaction<'_>,
+    caller: &Endpoint,
+) -> Result<Response> {
     let invalid = FfaError::InvalidParameters;
     let says_more = request.receiver_count() != 0
         || request.sender != PartitionId::NORMAL_WORLD
@@ -419,5 +430,5 @@ fn describe_to_hypervisor(share: &Share, request: &Transaction<'_>) -> Result<Re
         leaf: Leaf::NONE,
         zero_after: false,
     };
-    describe(share, &grant, request.handle, first.id)
+    describe(share, &grant, request.handle, caller, first.id)
 }

@@ -1,6 +1,6 @@
 //! What every FF-A endpoint has, a Secure Partition and the Normal world alike.
 
-use core::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
 use spin::Mutex;
 
@@ -17,6 +17,8 @@ pub struct Endpoint {
     id: AtomicU16,
     /// Bit 31: negotiation has ended. Low bits: the version as the endpoint gave it.
     version: AtomicU32,
+    /// A 1.0 endpoint asked whether responses tell the security state, so they do.
+    asked_for_security_state: AtomicBool,
     /// RX and TX.
     pub mailbox: Mutex<Mailbox>,
     /// Its memory: stage 2 of a partition, a shadow without hardware for the Normal world.
@@ -32,6 +34,7 @@ impl Endpoint {
         Self {
             id: AtomicU16::new(0),
             version: AtomicU32::new(0),
+            asked_for_security_state: AtomicBool::new(false),
             mailbox: Mutex::new(Mailbox::new()),
             memory: Mutex::new(AddressSpace::EMPTY),
         }
@@ -54,6 +57,16 @@ impl Endpoint {
         Version::from_word(given)
             .unwrap_or(Version::OWN)
             .min(Version::OWN)
+    }
+
+    /// The endpoint said in `FFA_FEATURES` that it understands the NS attribute (FF-A v1.1 section 10.10.4).
+    pub fn ask_for_security_state(&self) {
+        self.asked_for_security_state.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the NS attribute may be set in what the endpoint retrieves: from 1.1 on, or if it asked.
+    pub fn is_told_security_state(&self) -> bool {
+        self.version() >= Version::V1_1 || self.asked_for_security_state.load(Ordering::Relaxed)
     }
 
     /// `FFA_VERSION` with `word` in w1 (FF-A v1.0 section 8.1): returns what goes into w0.

@@ -13,8 +13,9 @@ use std::thread::{JoinHandle, spawn};
 use spmc::addr::World;
 use spmc::hal::{Access, Conduit, Exit, Fault, FaultKind};
 
-use crate::ffa::{self, Regs};
+use crate::ffa::{self, Layout, Regs, Transaction};
 use crate::machine::Machine;
+use crate::manifest::partition_base;
 use crate::snapshot::Snapshot;
 
 /// What a context of a partition does.
@@ -25,6 +26,7 @@ pub struct Program {
     pub(crate) id: u16,
     pub(crate) memory: Range<u64>,
     pub(crate) takes_exceptions: bool,
+    pub(crate) layout: Layout,
     pub(crate) script: Script,
 }
 
@@ -59,6 +61,7 @@ pub struct Guest {
     vcpu: u16,
     entry: u64,
     takes_exceptions: bool,
+    layout: Layout,
     script: Script,
     running: Mutex<Option<Running>>,
 }
@@ -80,6 +83,7 @@ impl Guest {
             vcpu,
             entry,
             takes_exceptions: program.takes_exceptions,
+            layout: program.layout,
             script: Arc::clone(&program.script),
             running: Mutex::new(None),
         }
@@ -116,6 +120,7 @@ impl Guest {
             vcpu: self.vcpu,
             entry: self.entry,
             regs: [0; 31],
+            layout: self.layout,
             pe: 0,
             masked: false,
             watchdog: false,
@@ -152,6 +157,8 @@ pub struct Sp {
     pub entry: u64,
     /// x0 to x30, at entry or after the last call.
     pub regs: [u64; 31],
+    /// Layout of its memory transaction descriptors: as its manifest says, unless the script negotiates and sets it.
+    pub layout: Layout,
     pe: usize,
     masked: bool,
     watchdog: bool,
@@ -374,5 +381,86 @@ impl Sp {
         );
         self.leave(Exit::Watchdog);
         panic!("{:#x} runs on after its time was over", self.id);
+    }
+
+    /// Base of its own memory.
+    pub fn base(&self) -> u64 {
+        partition_base(usize::from(self.id - 0x8001))
+    }
+
+    /// Where [`Self::map_buffers`] puts TX; RX is the next page.
+    pub fn tx(&self) -> u64 {
+        self.base() + 0x1_0000
+    }
+
+    /// Registers one page of TX and one of RX.
+    #[track_caller]
+    pub fn map_buffers(&mut self) {
+        let tx = self.tx();
+        self.call([ffa::RXTX_MAP_64, tx, tx + 0x1000, 1]).success();
+    }
+
+    /// A memory call with `descriptor` in TX.
+    pub fn memory_call(&mut self, function: u64, descriptor: &[u8]) -> Regs {
+        self.write(World::Secure, self.tx(), descriptor)
+            .expect("its own TX");
+        let length = descriptor.len() as u64;
+        self.call([function, length, length])
+    }
+
+    /// A memory call that must be refused with `code` and change nothing.
+    #[track_caller]
+    pub fn memory_refused(&mut self, function: u64, descriptor: &[u8], code: i32) {
+        let before = self.snapshot();
+        let answer = self.memory_call(function, descriptor);
+        assert_eq!(answer.error(), Some(code), "{answer:?}");
+        assert_eq!(before, self.snapshot(), "a refused call changed something");
+    }
+
+    /// Sends memory; the handle.
+    #[track_caller]
+    pub fn send(&mut self, function: u64, transaction: &Transaction) -> u64 {
+        let descriptor = transaction.encode(self.layout);
+        self.memory_call(function, &descriptor).handle()
+    }
+
+    /// `FFA_MEM_RETRIEVE_REQ`; the response, after RX was released, or the error.
+    #[track_caller]
+    pub fn retrieve(&mut self, request: &Transaction) -> Result<Transaction, i32> {
+        let descriptor = request.encode(self.layout);
+        let answer = self.memory_call(ffa::MEM_RETRIEVE_REQ_64, &descriptor);
+        if let Some(code) = answer.error() {
+            return Err(code);
+        }
+        let bytes = self.read_response(&answer);
+        self.call([ffa::RX_RELEASE]).success();
+        Ok(Transaction::decode(&bytes, self.layout))
+    }
+
+    /// The descriptor that an `FFA_MEM_RETRIEVE_RESP` announces.
+    #[track_caller]
+    pub fn read_response(&mut self, answer: &Regs) -> Vec<u8> {
+        let length = answer.0[1];
+        assert_eq!(
+            answer.0[..8],
+            [ffa::MEM_RETRIEVE_RESP, length, length, 0, 0, 0, 0, 0]
+        );
+        let mut bytes = vec![0; length as usize];
+        self.read(World::Secure, self.tx() + 0x1000, &mut bytes)
+            .expect("its own RX");
+        bytes
+    }
+
+    /// `FFA_MEM_RELINQUISH` for itself.
+    pub fn relinquish(&mut self, handle: u64, flags: u32) -> Regs {
+        let descriptor = ffa::relinquish(handle, flags, &[self.id]);
+        self.write(World::Secure, self.tx(), &descriptor)
+            .expect("its own TX");
+        self.call([ffa::MEM_RELINQUISH])
+    }
+
+    /// `FFA_MEM_RECLAIM`
+    pub fn reclaim(&mut self, handle: u64, flags: u64) -> Regs {
+        self.call([ffa::MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, flags])
     }
 }

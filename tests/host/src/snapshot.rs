@@ -6,6 +6,7 @@ use std::sync::Weak;
 
 use spmc::addr::{Ipa, PageRange, World};
 use spmc::partition::Endpoint;
+use spmc::partition::vcpu::State;
 
 use crate::machine::{Machine, NORMAL_RAM};
 
@@ -32,6 +33,7 @@ pub struct Snapshot {
     endpoints: Vec<EndpointState>,
     contexts: Vec<String>,
     watchdogs: Vec<bool>,
+    shares: usize,
 }
 
 impl Snapshot {
@@ -52,6 +54,10 @@ impl Snapshot {
             endpoints.push(endpoint(machine, &partition.endpoint, !partition.is_dead()));
             for vcpu in &partition.vcpus {
                 contexts.push(match vcpu.try_lock() {
+                    // The other fields mean nothing while nobody works.
+                    Some(vcpu) if matches!(vcpu.state(), State::Off | State::Waiting) => {
+                        format!("{:?}", vcpu.state())
+                    }
                     Some(vcpu) => format!("{:?} {:?} {:?}", vcpu.state(), vcpu.model, vcpu.caller),
                     None => "claimed".to_string(),
                 });
@@ -64,6 +70,7 @@ impl Snapshot {
             endpoints,
             contexts,
             watchdogs,
+            shares: spmc.shares.live(),
         }
     }
 }

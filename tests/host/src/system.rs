@@ -75,6 +75,7 @@ impl Builder {
                 id: 0x8001 + index as u16,
                 memory: base..base + PARTITION_SIZE,
                 takes_exceptions: partition.takes_exceptions,
+                layout: Layout::of(partition.version.into()),
                 script: Arc::clone(&partition.script),
             });
         }

@@ -149,6 +149,11 @@ fn properties_of_memory_calls() {
                     assert_eq!(sp.call([FEATURES, id]).success(), [0; 6]);
                 }
                 let ns_bit = 1 << 1;
+                let unasked = if version == V1_0 { 0 } else { ns_bit };
+                assert_eq!(
+                    sp.call([FEATURES, MEM_RETRIEVE_REQ_32]).success()[0],
+                    unasked
+                );
                 for id in [MEM_RETRIEVE_REQ_32, MEM_RETRIEVE_REQ_64] {
                     // w3 = 0: one retrieval at a time.
                     assert_eq!(
@@ -156,11 +161,6 @@ fn properties_of_memory_calls() {
                         [ns_bit, 0, 0, 0, 0, 0]
                     );
                 }
-                let unasked = if version == V1_0 { 0 } else { ns_bit };
-                assert_eq!(
-                    sp.call([FEATURES, MEM_RETRIEVE_REQ_32]).success()[0],
-                    unasked
-                );
                 sp.msg_wait();
             })]);
         // A Hypervisor may retrieve: bit 2.

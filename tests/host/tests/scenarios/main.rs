@@ -5,6 +5,8 @@ mod direct;
 mod discovery;
 mod features;
 mod general;
+mod memory;
+mod memory_refused;
 mod run;
 mod rxtx;
 mod version;

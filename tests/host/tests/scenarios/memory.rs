@@ -1,0 +1,696 @@
+//! A Normal world and two partitions under remote control: the stage of all memory scenarios.
+
+use host_tests::ffa::*;
+use host_tests::system::NWD_PAGES;
+use host_tests::{Nwd, PartitionSpec, Remote, Sp, System};
+use spmc::addr::World::{NonSecure, Secure};
+
+/// Memory of partitions that tests may share: pages of their own image behind the buffers.
+pub const OWN_PAGES: u64 = 0x4_0000;
+
+pub const SP1: u16 = 0x8001;
+pub const SP2: u16 = 0x8002;
+pub const SP3: u16 = 0x8003;
+
+/// Three partitions and the Normal world with its buffers.
+pub struct Stage {
+    pub system: System,
+    remotes: Vec<Remote>,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        Self::with(|spec| spec)
+    }
+
+    /// With each partition changed.
+    pub fn with(change: impl Fn(PartitionSpec) -> PartitionSpec) -> Self {
+        Self::of(|builder| builder, change)
+    }
+
+    pub fn of(
+        configure: impl FnOnce(host_tests::system::Builder) -> host_tests::system::Builder,
+        change: impl Fn(PartitionSpec) -> PartitionSpec,
+    ) -> Self {
+        let mut builder = configure(System::builder());
+        let mut remotes = Vec::new();
+        for name in ["sp1", "sp2", "sp3"] {
+            let (spec, remote) = Remote::control(change(PartitionSpec::new(name)));
+            builder = builder.sp(spec);
+            remotes.push(remote);
+        }
+        let system = builder.boot();
+        system.nwd().map_buffers();
+        Self { system, remotes }
+    }
+
+    pub fn nwd(&self) -> Nwd<'_> {
+        self.system.nwd()
+    }
+
+    /// Runs `task` in a partition.
+    #[track_caller]
+    pub fn run<T: Send + 'static>(
+        &self,
+        id: u16,
+        task: impl FnOnce(&mut Sp) -> T + Send + 'static,
+    ) -> T {
+        self.remotes[usize::from(id - SP1)].run(self.nwd(), id, task)
+    }
+
+    /// Lets `receiver` retrieve.
+    #[track_caller]
+    pub fn retrieve(&self, receiver: u16, request: Transaction) -> Result<Transaction, i32> {
+        self.run(receiver, move |sp| sp.retrieve(&request))
+    }
+
+    /// Lets `receiver` retrieve what must be refused with `code` and change nothing.
+    #[track_caller]
+    pub fn retrieve_refused(&self, receiver: u16, request: Transaction, code: i32) {
+        self.run(receiver, move |sp| {
+            let layout = sp.layout;
+            sp.memory_refused(MEM_RETRIEVE_REQ_64, &request.encode(layout), code);
+        });
+    }
+
+    #[track_caller]
+    pub fn relinquish(&self, receiver: u16, handle: u64) {
+        self.run(receiver, move |sp| sp.relinquish(handle, 0))
+            .success();
+    }
+
+    /// Lets a partition that has no exception vectors fault; how the request ended that it was processing.
+    pub fn kill(&self, id: u16) -> host_tests::Regs {
+        self.remotes[usize::from(id - SP1)].leave(|sp| {
+            sp.peek(Secure, 0);
+        });
+        self.nwd().request(id, [0; 5])
+    }
+
+    /// What a partition can do with a page: read, write, execute.
+    pub fn access(&self, id: u16, world: spmc::addr::World, at: u64) -> [bool; 3] {
+        self.run(id, move |sp| {
+            let byte = sp.peek(world, at);
+            let written = sp.poke(world, at, byte.unwrap_or(0));
+            [byte.is_some(), written, sp.execute(world, at).is_ok()]
+        })
+    }
+}
+
+pub const NONE: [bool; 3] = [false; 3];
+pub const READ: [bool; 3] = [true, false, false];
+pub const READ_WRITE: [bool; 3] = [true, true, false];
+pub const READ_EXECUTE: [bool; 3] = [true, false, true];
+pub const ALL: [bool; 3] = [true; 3];
+
+/// The type of a transaction in the flags of requests and responses.
+pub const TYPE_SHARE: u32 = 1 << 3;
+pub const TYPE_LEND: u32 = 2 << 3;
+pub const TYPE_DONATE: u32 = 3 << 3;
+
+// req: MEMS-01, MEMS-02, MEMS-03, MEMX-01, MEMX-02, MEMX-12, MEMX-17, MEMRQ-01, MEMRQ-07, MEMRQ-11, MEMRQ-15, MEMRQ-17
+// req: MEMRL-01, MEMRL-08, MEMRL-14, MEMRC-01, MEMRC-13, MEMO-22, MEMO-24, MEMO-28, MEMO-32, MEMO-34, MEMO-35, MEMD-12, MEMD-14
+// req: MEMD-65, MEMD-66, MEMD-93, MEMD-94, RXTX-13, GEN-13, MEMO-04, MEMO-07
+#[test]
+fn the_normal_world_shares_a_page() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let before = stage.system.snapshot();
+    nwd.write(NWD_PAGES, b"from the Normal world");
+    let mut share = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
+    share.tag = 0x1234_5678_9abc_def0;
+    let handle = nwd.send(MEM_SHARE_64, &share);
+    assert_eq!(handle >> 63, 0);
+    // Nothing is mapped before it is retrieved, and nothing else ever.
+    assert_eq!(stage.access(SP1, NonSecure, NWD_PAGES), NONE);
+    let mut request = Transaction::retrieve(0, SP1, handle, RW);
+    request.tag = share.tag;
+    let response = stage.retrieve(SP1, request.clone()).unwrap();
+    let mut expected = Transaction {
+        attributes: NORMAL | NON_SECURE,
+        flags: TYPE_SHARE,
+        constituents: share.constituents.clone(),
+        ..request.clone()
+    };
+    expected.receivers[0].permissions = RW | NX;
+    expected.receivers[0].offset = response.receivers[0].offset;
+    assert_eq!(response, expected);
+    assert_eq!(stage.access(SP1, NonSecure, NWD_PAGES), READ_WRITE);
+    assert_eq!(stage.access(SP1, NonSecure, NWD_PAGES + 0x1000), NONE);
+    assert_eq!(stage.access(SP1, Secure, NWD_PAGES), NONE);
+    assert_eq!(stage.access(SP2, NonSecure, NWD_PAGES), NONE);
+    let seen = stage.run(SP1, |sp| {
+        let mut text = [0; 21];
+        sp.read(NonSecure, NWD_PAGES, &mut text).unwrap();
+        sp.write(NonSecure, NWD_PAGES, b"from the partition")
+            .unwrap();
+        text
+    });
+    assert_eq!(&seen, b"from the Normal world");
+    assert_eq!(nwd.read(NWD_PAGES, 18), b"from the partition");
+
+    assert_eq!(nwd.reclaim(handle).error(), Some(DENIED));
+    assert_eq!(
+        stage.run(SP1, move |sp| sp.relinquish(handle, 0)).success(),
+        [0; 6]
+    );
+    assert_eq!(stage.access(SP1, NonSecure, NWD_PAGES), NONE);
+    assert_eq!(nwd.reclaim(handle).success(), [0; 6]);
+    assert_eq!(nwd.reclaim(handle).error(), Some(INVALID_PARAMETERS));
+    assert_eq!(stage.retrieve(SP1, request), Err(INVALID_PARAMETERS));
+    assert_eq!(
+        stage.run(SP1, move |sp| sp.relinquish(handle, 0)).error(),
+        Some(INVALID_PARAMETERS)
+    );
+    assert_eq!(before, stage.system.snapshot(), "all is as it was");
+}
+
+// req: MEMS-02, MEMS-07, MEMRQ-11, MEMD-38, MEMD-40, MEMD-46, MEMD-57, MEMO-09, MEMRC-11, MEMD-33
+#[test]
+fn a_partition_shares_its_memory() {
+    let stage = Stage::new();
+    let before = stage.system.snapshot();
+    for (granted, asked, got, access) in [
+        (RO, RO, RO, READ),
+        (RW, RO, RO, READ),
+        (RW, RW, RW, READ_WRITE),
+        (RW, 0, RW, READ_WRITE),
+        (RO, 0, RO, READ),
+    ] {
+        let (handle, page) = stage.run(SP1, move |sp| {
+            let page = sp.base() + OWN_PAGES;
+            (
+                sp.send(
+                    MEM_SHARE_64,
+                    &Transaction::share(SP1, SP2, granted, &[(page, 2)]),
+                ),
+                page,
+            )
+        });
+        // The owner keeps what it had.
+        assert_eq!(stage.access(SP1, Secure, page), ALL);
+        let response = stage
+            .retrieve(SP2, Transaction::retrieve(SP1, SP2, handle, asked))
+            .unwrap();
+        assert_eq!(response.receivers[0].permissions, got | NX);
+        assert_eq!(response.attributes, NORMAL, "secure");
+        assert_eq!(response.constituents, [(page, 2)]);
+        assert_eq!(stage.access(SP2, Secure, page), access);
+        assert_eq!(stage.access(SP2, NonSecure, page), NONE);
+        assert_eq!(stage.access(SP2, Secure, page + 0x2000), NONE);
+        assert_eq!(stage.access(SP1, Secure, page), ALL);
+        stage.relinquish(SP2, handle);
+        assert_eq!(stage.access(SP2, Secure, page), NONE);
+        stage.run(SP1, move |sp| sp.reclaim(handle, 0)).success();
+        assert_eq!(stage.access(SP1, Secure, page), ALL);
+        assert_eq!(before, stage.system.snapshot());
+    }
+}
+
+// req: MEML-01, MEML-02, MEML-03, MEML-05, MEML-08, MEMO-27, MEMO-29, MEMO-33, MEMO-35, MEMRQ-11, MEMRQ-13, MEMRC-10, MEMRC-14
+// req: MEMD-39, MEMD-47, MEMD-58, MEMX-20, MEMD-44
+#[test]
+fn a_partition_lends_its_memory() {
+    let stage = Stage::new();
+    let before = stage.system.snapshot();
+    let lend = |sp: &mut Sp| {
+        let page = sp.base() + OWN_PAGES;
+        sp.poke(Secure, page, 0x77);
+        (
+            sp.send(MEM_LEND_32, &Transaction::lend(SP1, SP2, RW, &[(page, 1)])),
+            page,
+        )
+    };
+    // Taken back before anybody came for it.
+    let (handle, page) = stage.run(SP1, lend);
+    assert_eq!(stage.access(SP1, Secure, page), NONE);
+    stage.run(SP1, move |sp| sp.reclaim(handle, 0)).success();
+    assert_eq!(stage.access(SP1, Secure, page), ALL);
+    assert_eq!(before, stage.system.snapshot());
+
+    let (handle, page) = stage.run(SP1, lend);
+    let request = Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(SP1, SP2, handle, RW | NX)
+    };
+    for _ in 0..2 {
+        let response = stage.retrieve(SP2, request.clone()).unwrap();
+        assert_eq!((response.attributes, response.flags), (NORMAL, TYPE_LEND));
+        assert_eq!(response.receivers[0].permissions, RW | NX);
+        assert_eq!(stage.access(SP1, Secure, page), NONE);
+        assert_eq!(stage.access(SP2, Secure, page), READ_WRITE);
+        assert_eq!(stage.run(SP2, move |sp| sp.peek(Secure, page)), Some(0x77));
+        assert_eq!(
+            stage.run(SP1, move |sp| sp.reclaim(handle, 0)).error(),
+            Some(DENIED)
+        );
+        stage.relinquish(SP2, handle);
+        assert_eq!(stage.access(SP2, Secure, page), NONE);
+        // The owner gets it back by reclaiming only.
+        assert_eq!(stage.access(SP1, Secure, page), NONE);
+    }
+    stage.run(SP1, move |sp| sp.reclaim(handle, 0)).success();
+    assert_eq!(stage.access(SP1, Secure, page), ALL);
+    assert_eq!(before, stage.system.snapshot());
+}
+
+// req: MEMD-42, MEMD-44, MEMD-45, MEMD-46, MEMD-20, MEMO-02
+#[test]
+fn who_borrows_alone_may_choose_execution_of_secure_memory() {
+    let stage = Stage::new();
+    let (handle, page) = stage.run(SP1, |sp| {
+        let page = sp.base() + OWN_PAGES;
+        (
+            sp.send(MEM_LEND_64, &Transaction::lend(SP1, SP2, RW, &[(page, 1)])),
+            page,
+        )
+    });
+    let retrieve = |permissions| Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(SP1, SP2, handle, permissions)
+    };
+    // Write and execute never come together.
+    stage.retrieve_refused(SP2, retrieve(RW | X), DENIED);
+    stage.retrieve_refused(SP2, retrieve(X), DENIED);
+    let response = stage.retrieve(SP2, retrieve(RO | X)).unwrap();
+    assert_eq!(response.receivers[0].permissions, RO | X);
+    assert_eq!(stage.access(SP2, Secure, page), READ_EXECUTE);
+    stage.relinquish(SP2, handle);
+    // Not specified means not executable.
+    assert_eq!(
+        stage.retrieve(SP2, retrieve(RO)).unwrap().receivers[0].permissions,
+        RO | NX
+    );
+    assert_eq!(stage.access(SP2, Secure, page), READ);
+    // Memory of the Normal world is never executed.
+    let handle = stage.nwd().send(
+        MEM_LEND_64,
+        &Transaction::lend(0, SP2, RO, &[(NWD_PAGES, 1)]),
+    );
+    let request = Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(0, SP2, handle, RO | X)
+    };
+    stage.retrieve_refused(SP2, request, DENIED);
+}
+
+// req: MEMDN-01, MEMDN-02, MEMDN-03, MEMDN-04, MEMDN-05, MEMDN-06, MEMDN-08, MEMO-08, MEMO-11, MEMO-25, MEMO-26, MEMO-31, MEMRL-16
+#[test]
+fn a_partition_donates_its_memory() {
+    let stage = Stage::new();
+    let before = stage.system.snapshot();
+    let donate = |sp: &mut Sp| {
+        let page = sp.base() + OWN_PAGES;
+        (
+            sp.send(MEM_DONATE_64, &Transaction::donate(SP1, SP2, &[(page, 1)])),
+            page,
+        )
+    };
+    let (handle, _) = stage.run(SP1, donate);
+    stage.run(SP1, move |sp| sp.reclaim(handle, 0)).success();
+    assert_eq!(before, stage.system.snapshot());
+
+    let (handle, page) = stage.run(SP1, donate);
+    assert_eq!(stage.access(SP1, Secure, page), NONE);
+    let request = Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(SP1, SP2, handle, RW | NX)
+    };
+    let response = stage.retrieve(SP2, request.clone()).unwrap();
+    assert_eq!(response.flags, TYPE_DONATE);
+    assert_eq!(stage.access(SP2, Secure, page), READ_WRITE);
+    // The handle is spent.
+    stage.retrieve_refused(SP2, request, INVALID_PARAMETERS);
+    stage.run(SP1, move |sp| {
+        sp.refused(
+            [MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32],
+            INVALID_PARAMETERS,
+        );
+        // It has nothing to do with the page any more.
+        let share = Transaction::share(SP1, SP3, RW, &[(page, 1)]).encode(sp.layout);
+        sp.memory_refused(MEM_SHARE_64, &share, DENIED);
+        assert_eq!(sp.peek(Secure, page), None);
+    });
+    assert_eq!(
+        stage.run(SP2, move |sp| sp.relinquish(handle, 0)).error(),
+        Some(INVALID_PARAMETERS)
+    );
+    // The new owner may do with it what owners do, even give it back.
+    let handle = stage.run(SP2, move |sp| {
+        let handle = sp.send(
+            MEM_SHARE_64,
+            &Transaction::share(SP2, SP3, RO, &[(page, 1)]),
+        );
+        sp.reclaim(handle, 0).success();
+        sp.send(MEM_DONATE_64, &Transaction::donate(SP2, SP1, &[(page, 1)]))
+    });
+    let request = Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(SP2, SP1, handle, RW)
+    };
+    stage.retrieve(SP1, request).unwrap();
+    assert_eq!(stage.access(SP1, Secure, page), READ_WRITE);
+    assert_eq!(stage.access(SP2, Secure, page), NONE);
+}
+
+// req: MEMDN-07, MEMDN-06, MEMO-05
+#[test]
+fn the_normal_world_donates_memory() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let donate = Transaction::donate(0, SP1, &[(NWD_PAGES, 2)]);
+    let handle = nwd.send(MEM_DONATE_64, &donate);
+    let request = Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(0, SP1, handle, 0)
+    };
+    let response = stage.retrieve(SP1, request).unwrap();
+    assert_eq!(response.attributes, NORMAL | NON_SECURE);
+    assert_eq!(response.receivers[0].permissions, RW | NX);
+    assert_eq!(stage.access(SP1, NonSecure, NWD_PAGES + 0x1000), READ_WRITE);
+    assert_eq!(stage.access(SP1, Secure, NWD_PAGES), NONE);
+    // It is not the Normal world's any more.
+    for function in [MEM_SHARE_64, MEM_LEND_64, MEM_DONATE_64] {
+        let again = match function {
+            MEM_SHARE_64 => Transaction::share(0, SP2, RO, &[(NWD_PAGES, 1)]),
+            MEM_LEND_64 => Transaction::lend(0, SP2, RO, &[(NWD_PAGES, 1)]),
+            _ => Transaction::donate(0, SP2, &[(NWD_PAGES, 1)]),
+        };
+        nwd.memory_refused(function, &again.encode(Layout::V1_2), DENIED);
+    }
+    nwd.refused(
+        [MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32],
+        INVALID_PARAMETERS,
+    );
+    nwd.refused([RXTX_MAP_64, NWD_PAGES, NWD_PAGES + 0x1000, 1], DENIED);
+    // The partition passes it on.
+    let handle = stage.run(SP1, |sp| {
+        sp.send(
+            MEM_LEND_64,
+            &Transaction::lend(SP1, SP2, RW, &[(NWD_PAGES, 2)]),
+        )
+    });
+    let request = Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(SP1, SP2, handle, RW)
+    };
+    let response = stage.retrieve(SP2, request).unwrap();
+    assert_eq!(response.attributes & NON_SECURE, NON_SECURE);
+    assert_eq!(stage.access(SP2, NonSecure, NWD_PAGES), READ_WRITE);
+    assert_eq!(stage.access(SP1, NonSecure, NWD_PAGES), NONE);
+}
+
+// req: MEMO-10, MEMO-15, MEMO-17, MEMO-25, MEMO-27, MEMO-28, MEMX-09, MEMX-19, MEMS-04
+#[test]
+fn nothing_is_sent_twice_and_borrowers_send_nothing() {
+    let stage = Stage::new();
+    let sends = |owner: u16, to: u16, page: u64| {
+        [
+            (
+                MEM_SHARE_64,
+                Transaction::share(owner, to, RO, &[(page, 1)]),
+            ),
+            (MEM_LEND_64, Transaction::lend(owner, to, RO, &[(page, 1)])),
+            (MEM_DONATE_64, Transaction::donate(owner, to, &[(page, 1)])),
+        ]
+    };
+    let page = stage.run(SP1, |sp| sp.base() + OWN_PAGES);
+    for (function, first) in sends(SP1, SP2, page) {
+        let sent = first.clone();
+        let handle = stage.run(SP1, move |sp| sp.send(function, &sent));
+        for retrieved in [false, true] {
+            if retrieved && function != MEM_DONATE_64 {
+                let request = Transaction {
+                    attributes: first.attributes,
+                    ..Transaction::retrieve(SP1, SP2, handle, RO)
+                };
+                stage.retrieve(SP2, request).unwrap();
+            }
+            // Neither to the same receiver nor to another, nor a part of it.
+            for to in [SP2, SP3] {
+                for (again, transaction) in sends(SP1, to, page) {
+                    stage.run(SP1, move |sp| {
+                        let layout = sp.layout;
+                        sp.memory_refused(again, &transaction.encode(layout), DENIED);
+                    });
+                }
+            }
+            let larger = Transaction::share(SP1, SP3, RO, &[(page - 0x1000, 3)]);
+            stage.run(SP1, move |sp| {
+                let layout = sp.layout;
+                sp.memory_refused(MEM_SHARE_64, &larger.encode(layout), DENIED);
+            });
+            // Who borrows does not own.
+            for (again, transaction) in sends(SP2, SP3, page) {
+                stage.run(SP2, move |sp| {
+                    let layout = sp.layout;
+                    sp.memory_refused(again, &transaction.encode(layout), DENIED);
+                });
+            }
+        }
+        if function != MEM_DONATE_64 {
+            stage.relinquish(SP2, handle);
+        }
+        stage.run(SP1, move |sp| sp.reclaim(handle, 0)).success();
+    }
+}
+
+// req: MEMO-10, MEMX-17, MEMX-19, MEMO-23
+#[test]
+fn the_normal_world_sends_nothing_twice_either() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let handle = nwd.send(
+        MEM_LEND_64,
+        &Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 4)]),
+    );
+    for sender in [0, 1, 0x7fff] {
+        let share = Transaction::share(sender, SP2, RO, &[(NWD_PAGES + 0x3000, 2)]);
+        nwd.memory_refused(MEM_SHARE_64, &share.encode(Layout::V1_2), DENIED);
+    }
+    nwd.send(
+        MEM_SHARE_64,
+        &Transaction::share(1, SP2, RO, &[(NWD_PAGES + 0x4000, 1)]),
+    );
+    nwd.reclaim(handle).success();
+}
+
+// req: MEMD-61, MEMD-59, MEMD-60, MEMD-70, MEMD-94, MEMRQ-18, VER-09, RUN-07
+#[test]
+fn each_side_has_its_own_layout() {
+    for sender in [V1_0, V1_1, V1_2] {
+        for receiver in [V1_0, V1_1, V1_2] {
+            let stage = Stage::with(move |spec| {
+                let is_sender = spec.name == "sp1";
+                spec.with(|sp| sp.version = if is_sender { sender } else { receiver } as u32)
+            });
+            let (handle, page) = stage.run(SP1, |sp| {
+                let page = sp.base() + OWN_PAGES;
+                (
+                    sp.send(
+                        MEM_SHARE_64,
+                        &Transaction::share(SP1, SP2, RW, &[(page, 1), (page + 0x2000, 3)]),
+                    ),
+                    page,
+                )
+            });
+            let response = stage
+                .retrieve(SP2, Transaction::retrieve(SP1, SP2, handle, RW))
+                .unwrap();
+            assert_eq!(response.constituents, [(page, 1), (page + 0x2000, 3)]);
+            assert_eq!(response.attributes, NORMAL);
+            stage.relinquish(SP2, handle);
+            // The security state is a matter of 1.1 and later.
+            let nwd = stage.nwd();
+            let handle = nwd.send(
+                MEM_SHARE_64,
+                &Transaction::share(0, SP2, RW, &[(NWD_PAGES, 1)]),
+            );
+            let response = stage
+                .retrieve(SP2, Transaction::retrieve(0, SP2, handle, RW))
+                .unwrap();
+            let state = if receiver == V1_0 { 0 } else { NON_SECURE };
+            assert_eq!(response.attributes, NORMAL | state);
+        }
+    }
+}
+
+// req: MEMD-94, FEAT-13
+#[test]
+fn a_1_0_receiver_is_told_the_security_state_if_it_asked_for_it() {
+    let stage = Stage::with(|spec| spec.version(0));
+    stage.run(SP1, |sp| {
+        sp.call([FEATURES, MEM_RETRIEVE_REQ_64, 2]).success()
+    });
+    let handle = stage.nwd().send(
+        MEM_SHARE_64,
+        &Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]),
+    );
+    let response = stage
+        .retrieve(SP1, Transaction::retrieve(0, SP1, handle, RW))
+        .unwrap();
+    assert_eq!(response.attributes, NORMAL | NON_SECURE);
+}
+
+// req: MEMD-59, MEMD-60, MEMD-61
+#[test]
+fn the_normal_world_sends_in_its_layout() {
+    for version in [V1_0, V1_1, V1_2] {
+        let stage = Stage::new();
+        let nwd = stage.nwd();
+        nwd.call([RXTX_UNMAP]).success();
+        nwd.version(version);
+        nwd.map_buffers();
+        let share = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
+        for layout in [Layout::V1_0, Layout::V1_1, Layout::V1_2] {
+            // 1.1 and 1.2 differ in a size that the descriptor states, so that a longer one will do for 1.1.
+            let fits = layout == Layout::of(version) || layout == Layout::V1_2 && version == V1_1;
+            if fits {
+                let handle = nwd
+                    .memory_call(MEM_SHARE_32, &share.encode(layout))
+                    .handle();
+                nwd.reclaim(handle).success();
+            } else {
+                nwd.memory_refused(MEM_SHARE_32, &share.encode(layout), INVALID_PARAMETERS);
+            }
+        }
+    }
+}
+
+// req: MEMO-14, MEMO-27, MEML-06, MEMD-33, MEMD-34, MEMD-41, MEMD-71, MEMD-73, MEMRQ-11, MEMRC-06, MEMRC-07, MEMO-30
+#[test]
+fn several_borrowers() {
+    for (function, owner_access) in [(MEM_SHARE_64, ALL), (MEM_LEND_64, NONE)] {
+        let stage = Stage::new();
+        let before = stage.system.snapshot();
+        let (handle, page) = stage.run(SP1, move |sp| {
+            let page = sp.base() + OWN_PAGES;
+            let mut transaction = Transaction::share(SP1, SP2, RW, &[(page, 1)]);
+            transaction.receivers.push(Receiver::new(SP3, RO));
+            (sp.send(function, &transaction), page)
+        });
+        assert_eq!(stage.access(SP1, Secure, page), owner_access);
+        let request = |own: u16, permissions: [u8; 2]| {
+            let mut request = Transaction::retrieve(SP1, SP2, handle, permissions[0]);
+            request.receivers.push(Receiver::new(SP3, permissions[1]));
+            for receiver in &mut request.receivers {
+                receiver.flags = u8::from(receiver.id != own);
+            }
+            request
+        };
+        // Not more than granted, and of the others exactly what was granted.
+        stage.retrieve_refused(SP3, request(SP3, [RW, RW]), DENIED);
+        stage.retrieve_refused(SP3, request(SP3, [RO, RO]), DENIED);
+        // Nobody executes.
+        stage.retrieve_refused(SP3, request(SP3, [RW, RO | X]), INVALID_PARAMETERS);
+        stage.retrieve_refused(SP3, request(SP3, [RW, RO | NX]), INVALID_PARAMETERS);
+        // All are listed, in the right role.
+        stage.retrieve_refused(SP3, request(SP2, [RW, RO]), INVALID_PARAMETERS);
+        let mut alone = Transaction::retrieve(SP1, SP3, handle, RO);
+        stage.retrieve_refused(SP3, alone.clone(), INVALID_PARAMETERS);
+
+        stage.retrieve(SP2, request(SP2, [RW, RO])).unwrap();
+        // 1.1: who does not know the others may say so.
+        alone.flags = 1 << 10;
+        stage.retrieve(SP3, alone).unwrap();
+        assert_eq!(stage.access(SP2, Secure, page), READ_WRITE);
+        assert_eq!(stage.access(SP3, Secure, page), READ);
+        for borrower in [SP2, SP3] {
+            assert_eq!(
+                stage.run(SP1, move |sp| sp.reclaim(handle, 0)).error(),
+                Some(DENIED)
+            );
+            stage.relinquish(borrower, handle);
+        }
+        stage.run(SP1, move |sp| sp.reclaim(handle, 0)).success();
+        assert_eq!(before, stage.system.snapshot());
+    }
+}
+
+// req: MEMRQ-12, MEMRQ-10, FEAT-07, RXTX-15
+#[test]
+fn one_retrieval_at_a_time_and_room_in_rx() {
+    let stage = Stage::new();
+    let handle = stage.nwd().send(
+        MEM_SHARE_64,
+        &Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]),
+    );
+    stage.run(SP1, move |sp| {
+        let request = Transaction::retrieve(0, SP1, handle, RW).encode(sp.layout);
+        sp.call([PARTITION_INFO_GET]).success();
+        sp.memory_refused(MEM_RETRIEVE_REQ_64, &request, BUSY);
+        assert_eq!(sp.peek(NonSecure, NWD_PAGES), None);
+        sp.call([RX_RELEASE]).success();
+        assert_eq!(
+            sp.memory_call(MEM_RETRIEVE_REQ_32, &request).function(),
+            MEM_RETRIEVE_RESP
+        );
+        sp.call([RX_RELEASE]).success();
+        sp.memory_refused(MEM_RETRIEVE_REQ_64, &request, DENIED);
+        assert!(sp.poke(NonSecure, NWD_PAGES, 1));
+    });
+}
+
+// req: MEMRQ-07, MEMRQ-14, MEMX-04, MEMD-01, MEMD-02, MEMD-05, MEMX-20
+#[test]
+fn many_constituents_keep_their_order() {
+    let stage = Stage::new();
+    let before = stage.system.snapshot();
+    let nwd = stage.nwd();
+    // As many as fit one page.
+    let ranges: Vec<(u64, u32)> = (0..248)
+        .map(|n| (0x4200_0000 + (n * 97 % 248) * 0x4000, 1 + (n % 3) as u32))
+        .collect();
+    let handle = nwd.send(MEM_SHARE_64, &Transaction::share(0, SP1, RW, &ranges));
+    let response = stage
+        .retrieve(SP1, Transaction::retrieve(0, SP1, handle, RW))
+        .unwrap();
+    assert_eq!(response.constituents, ranges);
+    stage.run(SP1, move |sp| {
+        for (base, pages) in ranges {
+            let end = base + u64::from(pages) * 0x1000;
+            assert!(sp.poke(NonSecure, base, 1) && sp.poke(NonSecure, end - 1, 1));
+            assert!(!sp.poke(NonSecure, end, 1) && !sp.poke(NonSecure, base - 1, 1));
+        }
+    });
+    stage.relinquish(SP1, handle);
+    nwd.reclaim(handle).success();
+    assert_eq!(before, stage.system.snapshot());
+}
+
+// req: MEMRQ-07, MEMRL-14, MEMD-06, MEMO-06
+#[test]
+fn large_regions_of_any_alignment() {
+    let stage = Stage::new();
+    let before = stage.system.snapshot();
+    let nwd = stage.nwd();
+    for (base, pages) in [
+        (0x4200_0000, 512),
+        (0x4200_0000, 1024),
+        (0x421f_f000, 514),
+        (0x4200_1000, 511),
+        (0x4300_0000, 0x8000),
+        (0x42ff_f000, 0x8002),
+    ] {
+        let handle = nwd.send(
+            MEM_LEND_64,
+            &Transaction::lend(0, SP1, RW, &[(base, pages)]),
+        );
+        let request = Transaction {
+            attributes: 0,
+            ..Transaction::retrieve(0, SP1, handle, RW)
+        };
+        stage.retrieve(SP1, request).unwrap();
+        stage.run(SP1, move |sp| {
+            let end = base + u64::from(pages) * 0x1000;
+            for inside in [base, base + 0x1234, end - 1, base + (end - base) / 2] {
+                assert!(sp.poke(NonSecure, inside, 1), "{inside:#x}");
+            }
+            assert!(!sp.poke(NonSecure, end, 1) && !sp.poke(NonSecure, base - 1, 1));
+        });
+        stage.relinquish(SP1, handle);
+        stage.run(SP1, move |sp| assert!(!sp.poke(NonSecure, base, 1)));
+        nwd.reclaim(handle).success();
+        assert_eq!(before, stage.system.snapshot());
+    }
+}

@@ -1,0 +1,1376 @@
+//! Memory calls that must be refused, one fault at a time, and what is left of them: nothing.
+
+use host_tests::ffa::*;
+use host_tests::machine::NORMAL_RAM;
+use host_tests::manifest::{Region, partition_base};
+use host_tests::system::{NWD_PAGES, NWD_TX};
+use host_tests::{Sp, System};
+use spmc::addr::World::{NonSecure, Secure};
+
+use crate::memory::{
+    NONE, OWN_PAGES, READ_WRITE, SP1, SP2, SP3, Stage, TYPE_DONATE, TYPE_LEND, TYPE_SHARE,
+};
+
+const V12: Layout = Layout::V1_2;
+
+/// A fault in the bytes of a send: what it is, how it is made, and what it is answered with.
+type Fault = (&'static str, fn(&mut Vec<u8>), i32);
+
+fn set(bytes: &mut [u8], at: usize, value: &[u8]) {
+    bytes[at..at + value.len()].copy_from_slice(value);
+}
+
+/// Offsets in a descriptor of 1.2 with one receiver.
+const RECEIVER: usize = 48;
+const COMPOSITE: usize = 80;
+const CONSTITUENT: usize = 96;
+
+/// Faults of every kind of send with one receiver and two constituents.
+const FAULTS: &[Fault] = &[
+    ("attributes: NS", |b| b[2] |= 1 << 6, INVALID_PARAMETERS),
+    ("attributes: bit 7", |b| b[2] |= 1 << 7, INVALID_PARAMETERS),
+    ("attributes: upper byte", |b| b[3] = 1, INVALID_PARAMETERS),
+    (
+        "attributes: reserved type",
+        |b| b[2] = 0x3f,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "attributes: reserved cacheability",
+        |b| b[2] = 0x23,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "attributes: reserved shareability",
+        |b| b[2] = 0x2d,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "attributes: device with shareability",
+        |b| b[2] = 0x13,
+        INVALID_PARAMETERS,
+    ),
+    ("flags: time slicing", |b| b[4] |= 2, INVALID_PARAMETERS),
+    ("flags: bit 2", |b| b[4] |= 4, INVALID_PARAMETERS),
+    ("flags: type", |b| b[4] |= 8, INVALID_PARAMETERS),
+    ("flags: bit 31", |b| b[7] |= 0x80, INVALID_PARAMETERS),
+    ("handle", |b| b[8] = 1, INVALID_PARAMETERS),
+    ("handle, upper half", |b| b[15] = 1, INVALID_PARAMETERS),
+    (
+        "receiver size 0",
+        |b| set(b, 24, &[0; 4]),
+        INVALID_PARAMETERS,
+    ),
+    ("receiver size of 1.1", |b| b[24] = 16, INVALID_PARAMETERS),
+    ("receiver size odd", |b| b[24] = 33, INVALID_PARAMETERS),
+    (
+        "receiver size large",
+        |b| set(b, 24, &[0xff; 4]),
+        INVALID_PARAMETERS,
+    ),
+    ("no receiver", |b| b[28] = 0, INVALID_PARAMETERS),
+    (
+        "receiver count large",
+        |b| set(b, 28, &[0xff; 4]),
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver count beyond the end",
+        |b| b[28] = 4,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver offset in the header",
+        |b| b[32] = 32,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver offset misaligned",
+        |b| b[32] = 56,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver offset large",
+        |b| set(b, 32, &[0xf0, 0xff, 0xff, 0xff]),
+        INVALID_PARAMETERS,
+    ),
+    ("header reserved", |b| b[36] = 1, INVALID_PARAMETERS),
+    ("header reserved, end", |b| b[47] = 1, INVALID_PARAMETERS),
+    (
+        "receiver: nobody",
+        |b| set(b, RECEIVER, &[0x09, 0x80]),
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver: the SPMC",
+        |b| set(b, RECEIVER, &[0x00, 0x80]),
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver: the SPMD",
+        |b| set(b, RECEIVER, &[0xff, 0xff]),
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver: reserved data access",
+        |b| b[RECEIVER + 2] |= 3,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver: reserved instruction access",
+        |b| b[RECEIVER + 2] |= 0xc,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver: instruction access by the sender",
+        |b| b[RECEIVER + 2] |= NX,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver: execution by the sender",
+        |b| b[RECEIVER + 2] |= X,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver: permissions bit 4",
+        |b| b[RECEIVER + 2] |= 0x10,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver: permissions bit 7",
+        |b| b[RECEIVER + 2] |= 0x80,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver: flags bit 0",
+        |b| b[RECEIVER + 3] = 1,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver: flags bit 7",
+        |b| b[RECEIVER + 3] = 0x80,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver: reserved",
+        |b| b[RECEIVER + 24] = 1,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "composite offset 0",
+        |b| b[RECEIVER + 4] = 0,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "composite offset in the receivers",
+        |b| b[RECEIVER + 4] = 64,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "composite offset misaligned",
+        |b| b[RECEIVER + 4] = 84,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "composite offset behind",
+        |b| b[RECEIVER + 4] = 96,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "composite offset at the end",
+        |b| b[RECEIVER + 4] = 128,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "composite offset large",
+        |b| set(b, RECEIVER + 4, &[0xf0, 0xff, 0xff, 0xff]),
+        INVALID_PARAMETERS,
+    ),
+    ("page count low", |b| b[COMPOSITE] = 1, INVALID_PARAMETERS),
+    ("page count high", |b| b[COMPOSITE] = 3, INVALID_PARAMETERS),
+    (
+        "no constituents",
+        |b| b[COMPOSITE + 4] = 0,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "fewer constituents than there are",
+        |b| b[COMPOSITE + 4] = 1,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "more constituents than there are",
+        |b| b[COMPOSITE + 4] = 3,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "constituents large",
+        |b| set(b, COMPOSITE + 4, &[0xff; 4]),
+        INVALID_PARAMETERS,
+    ),
+    (
+        "composite reserved",
+        |b| b[COMPOSITE + 8] = 1,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "composite reserved, end",
+        |b| b[COMPOSITE + 15] = 1,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "address misaligned",
+        |b| b[CONSTITUENT] = 8,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "address misaligned by 2 KiB",
+        |b| b[CONSTITUENT + 1] |= 8,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "address at the end of everything",
+        |b| {
+            set(
+                b,
+                CONSTITUENT,
+                &[0, 0xf0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+            )
+        },
+        INVALID_PARAMETERS,
+    ),
+    (
+        "address of 48 bits",
+        |b| b[CONSTITUENT + 6] = 1,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "constituent without pages",
+        |b| {
+            b[CONSTITUENT + 8] = 0;
+            b[COMPOSITE] = 1;
+        },
+        INVALID_PARAMETERS,
+    ),
+    (
+        "page counts that only fit after wrapping",
+        |b| {
+            set(b, CONSTITUENT + 8, &[0xff; 4]);
+            b[CONSTITUENT + 24] = 3;
+        },
+        INVALID_PARAMETERS,
+    ),
+    (
+        "constituent reserved",
+        |b| b[CONSTITUENT + 12] = 1,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "constituent reserved, second",
+        |b| b[CONSTITUENT + 31] = 1,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "constituents the same",
+        |b| b.copy_within(CONSTITUENT..CONSTITUENT + 16, CONSTITUENT + 16),
+        INVALID_PARAMETERS,
+    ),
+    ("a byte short", |b| b.truncate(127), INVALID_PARAMETERS),
+    (
+        "a constituent short",
+        |b| b.truncate(112),
+        INVALID_PARAMETERS,
+    ),
+    ("no composite", |b| b.truncate(80), INVALID_PARAMETERS),
+    ("part of the header", |b| b.truncate(40), INVALID_PARAMETERS),
+    ("nothing", |b| b.clear(), INVALID_PARAMETERS),
+    ("a byte long", |b| b.push(0), INVALID_PARAMETERS),
+    (
+        "a constituent long",
+        |b| b.extend([0; 16]),
+        INVALID_PARAMETERS,
+    ),
+    (
+        "memory of nobody",
+        |b| set(b, CONSTITUENT, &0x70_0000_0000_u64.to_le_bytes()),
+        DENIED,
+    ),
+    (
+        "memory of the SPMC",
+        |b| set(b, CONSTITUENT, &0x0e10_0000_u64.to_le_bytes()),
+        DENIED,
+    ),
+    (
+        "memory of EL3",
+        |b| set(b, CONSTITUENT, &0x0e00_0000_u64.to_le_bytes()),
+        DENIED,
+    ),
+    (
+        "memory of another partition",
+        |b| set(b, CONSTITUENT, &partition_base(2).to_le_bytes()),
+        DENIED,
+    ),
+    (
+        "a device",
+        |b| set(b, CONSTITUENT, &0x0904_0000_u64.to_le_bytes()),
+        DENIED,
+    ),
+    ("address 0", |b| set(b, CONSTITUENT, &[0; 8]), DENIED),
+    (
+        "the end of memory",
+        |b| set(b, CONSTITUENT, &NORMAL_RAM.end.to_le_bytes()),
+        DENIED,
+    ),
+];
+
+/// The three sends of two pages.
+fn sends(sender: u16, page: u64) -> [(u64, Transaction); 3] {
+    let pages = [(page, 1), (page + 0x2000, 1)];
+    [
+        (MEM_SHARE_64, Transaction::share(sender, SP2, RW, &pages)),
+        (MEM_LEND_64, Transaction::lend(sender, SP2, RW, &pages)),
+        (MEM_DONATE_64, Transaction::donate(sender, SP2, &pages)),
+    ]
+}
+
+// req: MEMD-01, MEMD-02, MEMD-03, MEMD-04, MEMD-05, MEMD-06, MEMD-07, MEMD-08, MEMD-10, MEMD-17, MEMD-18, MEMD-19, MEMD-21
+// req: MEMD-22, MEMD-23, MEMD-24, MEMD-41, MEMD-42, MEMD-48, MEMD-49, MEMD-50, MEMD-60, MEMD-63, MEMD-67, MEMD-68, MEMD-70
+// req: MEMD-71, MEMD-80, MEMD-81, MEMX-06, MEMX-09, MEMX-10, MEMX-18, MEMO-21, MEMO-06, GEN-23, GEN-30, RXTX-12
+#[test]
+fn sends_of_the_normal_world_with_one_fault() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    for (function, transaction) in sends(0, NWD_PAGES) {
+        for (what, fault, code) in FAULTS {
+            let mut bytes = transaction.encode(V12);
+            fault(&mut bytes);
+            let before = stage.system.snapshot();
+            let answer = nwd.memory_call(function, &bytes);
+            assert_eq!(answer.error(), Some(*code), "{function:#x}: {what}");
+            assert_eq!(before, stage.system.snapshot(), "{function:#x}: {what}");
+        }
+        // Without a fault it works.
+        let handle = nwd.memory_call(function, &transaction.encode(V12)).handle();
+        nwd.reclaim(handle).success();
+    }
+}
+
+// req: MEMD-01, MEMD-02, MEMD-03, MEMD-06, MEMD-08, MEMD-11, MEMD-17, MEMD-18, MEMD-19, MEMD-24, MEMD-41, MEMD-42, MEMD-48
+// req: MEMD-63, MEMD-68, MEMD-71, MEMX-06, MEMX-09, MEMX-18, GEN-23, GEN-30
+#[test]
+fn sends_of_a_partition_with_one_fault() {
+    let stage = Stage::with(|spec| spec.with(|sp| sp.device = sp.name == "sp1"));
+    stage.run(SP1, |sp| {
+        for (function, transaction) in sends(SP1, sp.base() + OWN_PAGES) {
+            for (what, fault, code) in FAULTS {
+                let mut bytes = transaction.encode(V12);
+                fault(&mut bytes);
+                let before = sp.snapshot();
+                let answer = sp.memory_call(function, &bytes);
+                assert_eq!(answer.error(), Some(*code), "{function:#x}: {what}");
+                assert_eq!(before, sp.snapshot(), "{function:#x}: {what}");
+            }
+            let handle = sp.send(function, &transaction);
+            sp.reclaim(handle, 0).success();
+        }
+    });
+}
+
+// req: MEMD-59, MEMD-67, MEMD-21, MEMD-48, MEMD-23
+#[test]
+fn faults_of_the_1_0_layout() {
+    let stage = Stage::with(|spec| spec.version(0));
+    let faults: [(usize, u8); 8] = [
+        (3, 1),
+        (24, 1),
+        (27, 1),
+        (2, 0x6f),
+        (2, 0xaf),
+        (28, 0),
+        (40, 1),
+        (36, 44),
+    ];
+    stage.run(SP1, move |sp| {
+        let share = Transaction::share(SP1, SP2, RW, &[(sp.base() + OWN_PAGES, 1)]);
+        for (at, value) in faults {
+            let mut bytes = share.encode(Layout::V1_0);
+            bytes[at] = value;
+            sp.memory_refused(MEM_SHARE_64, &bytes, INVALID_PARAMETERS);
+        }
+        sp.send(MEM_SHARE_64, &share);
+    });
+}
+
+// req: MEMX-01, MEMX-04, MEMX-05, MEMX-03, MEMRQ-02, MEMRQ-03
+#[test]
+fn registers_of_sends_and_retrieves() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let bytes = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]).encode(V12);
+    nwd.write(NWD_TX, &bytes);
+    let length = bytes.len() as u64;
+    let bad = [
+        [length, length + 1, 0, 0, 0, 0, 0],
+        [length, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0],
+        [4097, 4097, 0, 0, 0, 0, 0],
+        [0xffff_ffff, 0xffff_ffff, 0, 0, 0, 0, 0],
+        // No buffer but TX.
+        [length, length, NWD_PAGES, 1, 0, 0, 0],
+        [length, length, NWD_PAGES, 0, 0, 0, 0],
+        [length, length, 0, 1, 0, 0, 0],
+        [length, length, 0, 0, 1, 0, 0],
+        [length, length, 0, 0, 0, 1, 0],
+        [length, length, 0, 0, 0, 0, 1],
+    ];
+    for [a, b, c, d, e, f, g] in bad {
+        for function in [
+            MEM_SHARE_64,
+            MEM_SHARE_32,
+            MEM_LEND_64,
+            MEM_DONATE_64,
+            MEM_RETRIEVE_REQ_64,
+        ] {
+            nwd.refused([function, a, b, c, d, e, f, g], INVALID_PARAMETERS);
+        }
+        stage.run(SP1, move |sp| {
+            sp.refused(
+                [MEM_RETRIEVE_REQ_64, a, b, c, d, e, f, g],
+                INVALID_PARAMETERS,
+            );
+        });
+    }
+    let high = 0xdead_beef_0000_0000;
+    nwd.call([
+        MEM_SHARE_32,
+        high | length,
+        high | length,
+        high,
+        high,
+        high,
+        high,
+        high,
+    ])
+    .handle();
+}
+
+// req: MEMD-62, MEMX-07, MEMX-08, MEMX-16, MEMO-19, MEMO-21, MEMD-71, MEMD-72
+#[test]
+fn senders_and_receivers_that_may_not_be() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let page = stage.run(SP1, |sp| sp.base() + OWN_PAGES);
+    let build = |function: u64, sender, receiver, page| match function {
+        MEM_SHARE_64 => Transaction::share(sender, receiver, RW, &[(page, 1)]),
+        MEM_LEND_64 => Transaction::lend(sender, receiver, RW, &[(page, 1)]),
+        _ => Transaction::donate(sender, receiver, &[(page, 1)]),
+    };
+    for function in [MEM_SHARE_64, MEM_LEND_64, MEM_DONATE_64] {
+        // In the name of somebody else.
+        for sender in [SP1, SP2, 0x8000, 0xffff] {
+            let bytes = build(function, sender, SP3, NWD_PAGES).encode(V12);
+            nwd.memory_refused(function, &bytes, DENIED);
+        }
+        for receiver in [0, 1] {
+            let bytes = build(function, 0, receiver, NWD_PAGES).encode(V12);
+            nwd.memory_refused(function, &bytes, INVALID_PARAMETERS);
+        }
+        stage.run(SP1, move |sp| {
+            for sender in [SP2, 0, 1, 0x8000] {
+                let bytes = build(function, sender, SP3, page).encode(V12);
+                sp.memory_refused(function, &bytes, DENIED);
+            }
+            // To the Normal world, to itself.
+            for receiver in [0, 1, 0x7fff] {
+                let bytes = build(function, SP1, receiver, page).encode(V12);
+                sp.memory_refused(function, &bytes, DENIED);
+            }
+            let bytes = build(function, SP1, SP1, page).encode(V12);
+            sp.memory_refused(function, &bytes, INVALID_PARAMETERS);
+        });
+        // A VM is as good as the Hypervisor.
+        let handle = nwd.send(function, &build(function, 0x7ffe, SP3, NWD_PAGES));
+        nwd.reclaim(handle).success();
+    }
+}
+
+// req: MEMD-68, MEMD-69, MEMD-71, MEMDN-01, MEMO-14
+#[test]
+fn lists_of_receivers() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let mut twice = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
+    twice.receivers.push(Receiver::new(SP1, RO));
+    nwd.memory_refused(MEM_SHARE_64, &twice.encode(V12), INVALID_PARAMETERS);
+    twice.receivers[1] = Receiver {
+        offset: Some(0),
+        ..Receiver::new(SP2, RO)
+    };
+    nwd.memory_refused(MEM_SHARE_64, &twice.encode(V12), INVALID_PARAMETERS);
+    twice.receivers[1] = Receiver {
+        offset: Some(48),
+        ..Receiver::new(SP2, RO)
+    };
+    nwd.memory_refused(MEM_SHARE_64, &twice.encode(V12), INVALID_PARAMETERS);
+    let mut donate = Transaction::donate(0, SP1, &[(NWD_PAGES, 1)]);
+    donate.receivers.push(Receiver::new(SP2, 0));
+    nwd.memory_refused(MEM_DONATE_64, &donate.encode(V12), INVALID_PARAMETERS);
+    // More receivers than there are partitions.
+    let mut many = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
+    many.receivers = (0..60).map(|n| Receiver::new(0x8001 + n, RO)).collect();
+    nwd.memory_refused(MEM_SHARE_64, &many.encode(V12), INVALID_PARAMETERS);
+}
+
+// req: MEMD-28, MEMD-35, MEMD-52, MEMD-54, MEML-05, MEMDN-04, MEMS-05, MEMD-51
+#[test]
+fn what_the_sender_must_and_must_not_say() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let refused = |function, transaction: Transaction, code| {
+        nwd.memory_refused(function, &transaction.encode(V12), code);
+    };
+    let pages = [(NWD_PAGES, 1)];
+    refused(
+        MEM_SHARE_64,
+        Transaction::share(0, SP1, 0, &pages),
+        INVALID_PARAMETERS,
+    );
+    refused(
+        MEM_LEND_64,
+        Transaction::lend(0, SP1, 0, &pages),
+        INVALID_PARAMETERS,
+    );
+    for permissions in [RO, RW] {
+        let mut donate = Transaction::donate(0, SP1, &pages);
+        donate.receivers[0].permissions = permissions;
+        refused(MEM_DONATE_64, donate, INVALID_PARAMETERS);
+    }
+    // Attributes are the receiver's to choose where there is one.
+    let with = |attributes, transaction| Transaction {
+        attributes,
+        ..transaction
+    };
+    refused(
+        MEM_LEND_64,
+        with(NORMAL, Transaction::lend(0, SP1, RW, &pages)),
+        INVALID_PARAMETERS,
+    );
+    refused(
+        MEM_DONATE_64,
+        with(NORMAL, Transaction::donate(0, SP1, &pages)),
+        INVALID_PARAMETERS,
+    );
+    // Not less than the sender has itself.
+    refused(
+        MEM_SHARE_64,
+        with(0x2e, Transaction::share(0, SP1, RW, &pages)),
+        DENIED,
+    );
+    refused(
+        MEM_SHARE_64,
+        with(0, Transaction::share(0, SP1, RW, &pages)),
+        DENIED,
+    );
+}
+
+// req: MEMD-29, MEMD-79, MEML-07, MEMRC-05, MEMRC-10, MEMD-37, MEMD-39, MEMD-86, MEMD-11
+#[test]
+fn nobody_gives_more_than_it_has() {
+    let region = |name, base, attributes| Region {
+        name,
+        base,
+        relative: false,
+        pages: 4,
+        attributes,
+    };
+    let stage = Stage::with(move |spec| {
+        let has_regions = spec.name == "sp1";
+        spec.with(|sp| {
+            if has_regions {
+                sp.regions = vec![
+                    region("read-only", 0x0e80_0000, 1),
+                    region("data", 0x0e81_0000, 3),
+                    region("normal", 0x4800_0000, 8 | 3),
+                ];
+            }
+        })
+    });
+    let (read_only, data) = (0x0e80_0000, 0x0e81_0000);
+    stage.run(SP1, move |sp| {
+        let refused = |sp: &mut Sp, function, transaction: &Transaction, code| {
+            sp.memory_refused(function, &transaction.encode(V12), code);
+        };
+        refused(
+            sp,
+            MEM_SHARE_64,
+            &Transaction::share(SP1, SP2, RW, &[(read_only, 1)]),
+            DENIED,
+        );
+        refused(
+            sp,
+            MEM_LEND_64,
+            &Transaction::lend(SP1, SP2, RW, &[(read_only, 1)]),
+            DENIED,
+        );
+        let zero = |transaction| Transaction {
+            flags: 1,
+            ..transaction
+        };
+        refused(
+            sp,
+            MEM_LEND_64,
+            &zero(Transaction::lend(SP1, SP2, RO, &[(read_only, 1)])),
+            DENIED,
+        );
+        refused(
+            sp,
+            MEM_DONATE_64,
+            &zero(Transaction::donate(SP1, SP2, &[(read_only, 1)])),
+            DENIED,
+        );
+        // Pages of different kinds.
+        let own = sp.base() + OWN_PAGES;
+        for other in [read_only, data, 0x4800_0000] {
+            refused(
+                sp,
+                MEM_SHARE_64,
+                &Transaction::share(SP1, SP2, RO, &[(own, 1), (other, 1)]),
+                DENIED,
+            );
+            refused(
+                sp,
+                MEM_SHARE_64,
+                &Transaction::share(SP1, SP2, RO, &[(other, 1), (own, 1)]),
+                DENIED,
+            );
+        }
+        refused(
+            sp,
+            MEM_SHARE_64,
+            &Transaction::share(SP1, SP2, RO, &[(read_only, 5)]),
+            DENIED,
+        );
+    });
+    // Donated read-only memory stays so, and lent data memory is not executed.
+    let handle = stage.run(SP1, move |sp| {
+        sp.send(
+            MEM_DONATE_64,
+            &Transaction::donate(SP1, SP2, &[(read_only, 1)]),
+        )
+    });
+    let request = |handle, permissions| Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(SP1, SP2, handle, permissions)
+    };
+    stage.retrieve_refused(SP2, request(handle, RW | NX), DENIED);
+    assert_eq!(
+        stage.retrieve(SP2, request(handle, 0)).unwrap().receivers[0].permissions,
+        RO | NX
+    );
+    let handle = stage.run(SP1, move |sp| {
+        sp.send(MEM_LEND_64, &Transaction::lend(SP1, SP2, RO, &[(data, 2)]))
+    });
+    stage.retrieve_refused(SP2, request(handle, RO | X), DENIED);
+    stage.run(SP1, move |sp| sp.reclaim(handle, 0)).success();
+    assert_eq!(stage.access(SP1, Secure, data), READ_WRITE);
+    // Read-only memory comes back read-only.
+    let handle = stage.run(SP1, move |sp| {
+        sp.send(
+            MEM_LEND_64,
+            &Transaction::lend(SP1, SP2, RO, &[(read_only + 0x1000, 1)]),
+        )
+    });
+    stage.run(SP1, move |sp| {
+        sp.refused([MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, 1], DENIED);
+        sp.reclaim(handle, 0).success();
+    });
+    assert_eq!(
+        stage.access(SP1, Secure, read_only + 0x1000),
+        [true, false, false]
+    );
+}
+
+/// A fault in a retrieve request for a share of `NWD_PAGES` with `SP1` alone.
+type RequestFault = (&'static str, fn(&mut Transaction), i32);
+
+const REQUEST_FAULTS: &[RequestFault] = &[
+    (
+        "handle of nobody",
+        |t| t.handle ^= 1 << 40,
+        INVALID_PARAMETERS,
+    ),
+    ("next handle", |t| t.handle += 1, INVALID_PARAMETERS),
+    ("handle 0", |t| t.handle = 0, INVALID_PARAMETERS),
+    (
+        "handle of the Hypervisor",
+        |t| t.handle |= 1 << 63,
+        INVALID_PARAMETERS,
+    ),
+    ("all ones", |t| t.handle = u64::MAX, INVALID_PARAMETERS),
+    ("sender", |t| t.sender = SP2, DENIED),
+    ("sender, another VM", |t| t.sender = 1, DENIED),
+    ("tag", |t| t.tag += 1, INVALID_PARAMETERS),
+    (
+        "attributes: NS",
+        |t| t.attributes |= 1 << 6,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "attributes: reserved",
+        |t| t.attributes |= 1 << 7,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "attributes: more shareable",
+        |t| t.attributes = 0x2e,
+        DENIED,
+    ),
+    ("flags: zeroed before", |t| t.flags |= 1, INVALID_PARAMETERS),
+    ("flags: time slicing", |t| t.flags |= 2, INVALID_PARAMETERS),
+    ("flags: zero after", |t| t.flags |= 4, INVALID_PARAMETERS),
+    ("flags: lend", |t| t.flags |= TYPE_LEND, INVALID_PARAMETERS),
+    (
+        "flags: donate",
+        |t| t.flags |= TYPE_DONATE,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "flags: hint that is not valid",
+        |t| t.flags |= 1 << 5,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "flags: bypass with one borrower",
+        |t| t.flags |= 1 << 10,
+        INVALID_PARAMETERS,
+    ),
+    ("flags: bit 11", |t| t.flags |= 1 << 11, INVALID_PARAMETERS),
+    ("flags: bit 31", |t| t.flags |= 1 << 31, INVALID_PARAMETERS),
+    ("no receiver", |t| t.receivers.clear(), INVALID_PARAMETERS),
+    (
+        "another receiver",
+        |t| t.receivers[0].id = SP2,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "one receiver too many",
+        |t| {
+            t.receivers.push(Receiver {
+                flags: 1,
+                ..Receiver::new(SP2, RW)
+            })
+        },
+        INVALID_PARAMETERS,
+    ),
+    (
+        "twice itself",
+        |t| t.receivers.push(t.receivers[0]),
+        INVALID_PARAMETERS,
+    ),
+    (
+        "not who retrieves",
+        |t| t.receivers[0].flags = 1,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "receiver flags",
+        |t| t.receivers[0].flags = 2,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "reserved data access",
+        |t| t.receivers[0].permissions = 3,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "reserved permissions",
+        |t| t.receivers[0].permissions |= 0x40,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "execution of a share",
+        |t| t.receivers[0].permissions |= X,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "execution specified",
+        |t| t.receivers[0].permissions |= NX,
+        INVALID_PARAMETERS,
+    ),
+    (
+        "addresses chosen",
+        |t| t.constituents = vec![(NWD_PAGES, 1)],
+        INVALID_PARAMETERS,
+    ),
+    (
+        "addresses hinted at",
+        |t| t.receivers[0].offset = Some(80),
+        INVALID_PARAMETERS,
+    ),
+    (
+        "implementation defined",
+        |t| t.receivers[0].implementation_defined[1] = 9,
+        INVALID_PARAMETERS,
+    ),
+];
+
+// req: MEMD-25, MEMD-26, MEMD-27, MEMD-41, MEMD-53, MEMD-64, MEMD-66, MEMD-70, MEMD-73, MEMD-75, MEMD-86, MEMD-87, MEMD-88
+// req: MEMD-89, MEMD-90, MEMD-91, MEMD-92, MEMD-94, MEMRQ-04, MEMRQ-06, MEMRQ-25, MEMD-15, GEN-30
+#[test]
+fn requests_with_one_fault() {
+    let stage = Stage::new();
+    let mut share = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
+    share.tag = 77;
+    share.receivers[0].implementation_defined = [3, 4];
+    let handle = stage.nwd().send(MEM_SHARE_64, &share);
+    let mut request = Transaction::retrieve(0, SP1, handle, RW);
+    request.tag = 77;
+    request.receivers[0].implementation_defined = [3, 4];
+    for (what, fault, code) in REQUEST_FAULTS {
+        let mut faulty = request.clone();
+        fault(&mut faulty);
+        stage.run(SP1, move |sp| {
+            let before = sp.snapshot();
+            let answer = sp.memory_call(MEM_RETRIEVE_REQ_64, &faulty.encode(V12));
+            assert_eq!(answer.error(), Some(*code), "{what}");
+            assert_eq!(before, sp.snapshot(), "{what}");
+        });
+    }
+    // Bytes in front of and behind the end.
+    let bytes = request.encode(V12);
+    stage.run(SP1, move |sp| {
+        sp.memory_refused(MEM_RETRIEVE_REQ_64, &bytes[..79], INVALID_PARAMETERS);
+        sp.memory_refused(
+            MEM_RETRIEVE_REQ_64,
+            &[&bytes[..], &[0; 16]].concat(),
+            INVALID_PARAMETERS,
+        );
+    });
+    // Who was not named gets nothing, in nobody's name.
+    for id in [SP1, SP2] {
+        let mut foreign = request.clone();
+        foreign.receivers[0].id = id;
+        stage.retrieve_refused(SP2, foreign, INVALID_PARAMETERS);
+    }
+    assert_eq!(stage.access(SP1, NonSecure, NWD_PAGES), NONE);
+    request.flags = TYPE_SHARE;
+    let response = stage.retrieve(SP1, request).unwrap();
+    assert_eq!(response.receivers[0].implementation_defined, [3, 4]);
+}
+
+// req: MEMD-33, MEMD-53, MEMD-90, MEMD-91
+#[test]
+fn borrowers_do_not_exceed_what_was_granted() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let mut share = Transaction::share(0, SP1, RO, &[(NWD_PAGES, 1)]);
+    // Non-cacheable.
+    share.attributes = 0x27;
+    let handle = nwd.send(MEM_SHARE_64, &share);
+    let request = |permissions, attributes, flags| Transaction {
+        attributes,
+        flags,
+        ..Transaction::retrieve(0, SP1, handle, permissions)
+    };
+    stage.retrieve_refused(SP1, request(RW, 0x27, 0), DENIED);
+    stage.retrieve_refused(SP1, request(RO, NORMAL, 0), DENIED);
+    // An alignment that the addresses have, and one that they have not.
+    let aligned = |log2: u32| 1 << 9 | log2 << 5;
+    stage.retrieve_refused(SP1, request(RO, 0x27, aligned(15)), DENIED);
+    let response = stage.retrieve(SP1, request(0, 0, aligned(1))).unwrap();
+    assert_eq!(
+        response.attributes,
+        0x27 | NON_SECURE,
+        "what the owner said applies"
+    );
+    assert_eq!(
+        stage.access(SP1, NonSecure, NWD_PAGES),
+        [true, false, false]
+    );
+    stage.relinquish(SP1, handle);
+    // Less is always possible: device memory.
+    let response = stage.retrieve(SP1, request(RO, 0x10, 0)).unwrap();
+    assert_eq!(response.attributes, 0x10 | NON_SECURE);
+}
+
+// req: MEMD-92, MEMD-90
+#[test]
+fn the_bypass_flag_is_unknown_to_1_0() {
+    let stage = Stage::with(|spec| spec.version(0));
+    let mut share = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
+    share.receivers.push(Receiver::new(SP2, RO));
+    let handle = stage.nwd().send(MEM_SHARE_64, &share);
+    let request = Transaction {
+        flags: 1 << 10,
+        ..Transaction::retrieve(0, SP1, handle, RW)
+    };
+    stage.retrieve_refused(SP1, request, INVALID_PARAMETERS);
+}
+
+// req: MEMRL-01, MEMRL-03, MEMRL-04, MEMRL-05, MEMRL-06, MEMRL-07, MEMRL-11, MEMRL-12, MEMO-30
+#[test]
+fn relinquishing_with_one_fault() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let handle = nwd.send(
+        MEM_SHARE_64,
+        &Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]),
+    );
+    let refused = |id: u16, descriptor: Vec<u8>, code| {
+        stage.run(id, move |sp| {
+            sp.write(Secure, sp.tx(), &descriptor).unwrap();
+            sp.refused([MEM_RELINQUISH], code);
+        });
+    };
+    // Not retrieved yet.
+    refused(SP1, relinquish(handle, 0, &[SP1]), DENIED);
+    stage
+        .retrieve(SP1, Transaction::retrieve(0, SP1, handle, RW))
+        .unwrap();
+    for flags in [1, 2, 4, 1 << 31] {
+        // A share is not zeroed, nothing is time-sliced.
+        refused(SP1, relinquish(handle, flags, &[SP1]), INVALID_PARAMETERS);
+    }
+    let endpoints: [&[u16]; 6] = [&[], &[SP2], &[0], &[SP1, SP2], &[SP1, SP1], &[SP2, SP1]];
+    for endpoints in endpoints {
+        refused(SP1, relinquish(handle, 0, endpoints), INVALID_PARAMETERS);
+    }
+    let mut many = relinquish(handle, 0, &[SP1]);
+    many[12..16].fill(0xff);
+    refused(SP1, many, INVALID_PARAMETERS);
+    for other in [0, handle + 1, handle ^ 1 << 33, handle | 1 << 63, u64::MAX] {
+        refused(SP1, relinquish(other, 0, &[SP1]), INVALID_PARAMETERS);
+    }
+    refused(SP2, relinquish(handle, 0, &[SP2]), INVALID_PARAMETERS);
+    refused(SP2, relinquish(handle, 0, &[SP1]), INVALID_PARAMETERS);
+    stage.run(SP1, move |sp| {
+        sp.write(Secure, sp.tx(), &relinquish(handle, 0, &[SP1]))
+            .unwrap();
+        for n in 1..8 {
+            let mut call = [MEM_RELINQUISH, 0, 0, 0, 0, 0, 0, 0];
+            call[n] = 1;
+            sp.refused(call, INVALID_PARAMETERS);
+        }
+    });
+    assert_eq!(stage.access(SP1, NonSecure, NWD_PAGES), READ_WRITE);
+    stage.relinquish(SP1, handle);
+    refused(SP1, relinquish(handle, 0, &[SP1]), DENIED);
+}
+
+// req: MEMRC-01, MEMRC-02, MEMRC-03, MEMRC-04, MEMRC-16, MEMRC-13, MEMD-13, MEMD-15
+#[test]
+fn reclaiming_with_one_fault() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let handle = nwd.send(
+        MEM_LEND_64,
+        &Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 1)]),
+    );
+    let (low, high) = (handle & 0xffff_ffff, handle >> 32);
+    for flags in [2, 4, 1 << 31] {
+        nwd.refused([MEM_RECLAIM, low, high, flags], INVALID_PARAMETERS);
+    }
+    for n in 4..8 {
+        let mut call = [MEM_RECLAIM, low, high, 0, 0, 0, 0, 0];
+        call[n] = 1;
+        nwd.refused(call, INVALID_PARAMETERS);
+    }
+    for other in [0, handle + 1, handle ^ 1 << 33, handle | 1 << 63, u64::MAX] {
+        nwd.refused(
+            [MEM_RECLAIM, other & 0xffff_ffff, other >> 32],
+            INVALID_PARAMETERS,
+        );
+    }
+    for id in [SP1, SP2] {
+        stage.run(id, move |sp| {
+            sp.refused([MEM_RECLAIM, low, high], INVALID_PARAMETERS)
+        });
+    }
+    nwd.reclaim(handle).success();
+    // Handles do not come back.
+    for _ in 0..200 {
+        let next = nwd.send(
+            MEM_LEND_64,
+            &Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 1)]),
+        );
+        assert_ne!(next, handle);
+        nwd.refused([MEM_RECLAIM, low, high], INVALID_PARAMETERS);
+        nwd.reclaim(next).success();
+    }
+}
+
+// req: MEMD-78, MEMD-82, MEMD-84, MEMD-85, MEMD-86, MEMD-88, MEMD-93, MEMRL-11, MEMRL-13, MEMRC-09, MEMS-06
+#[test]
+fn zeroing() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let lend = |flags| Transaction {
+        flags,
+        ..Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 2)])
+    };
+    let request = |handle, permissions, flags| Transaction {
+        attributes: 0,
+        flags,
+        ..Transaction::retrieve(0, SP1, handle, permissions)
+    };
+    let dirty = || {
+        nwd.write(NWD_PAGES, &[0xaa; 0x2000]);
+        nwd.write(NWD_PAGES + 0x2000, &[0xbb; 16]);
+    };
+    let is_zero = || {
+        assert_eq!(
+            nwd.read(NWD_PAGES + 0x2000, 16),
+            [0xbb; 16],
+            "not a byte too much"
+        );
+        nwd.read(NWD_PAGES, 0x2000).iter().all(|byte| *byte == 0)
+    };
+    // By the sender; the receiver can insist on it and is told.
+    dirty();
+    let share = Transaction {
+        flags: 1,
+        ..Transaction::share(0, SP1, RW, &[(NWD_PAGES, 2)])
+    };
+    nwd.memory_refused(MEM_SHARE_64, &share.encode(V12), INVALID_PARAMETERS);
+    let handle = nwd.send(MEM_LEND_64, &lend(0));
+    assert!(!is_zero());
+    stage.retrieve_refused(SP1, request(handle, RW, 1), DENIED);
+    nwd.reclaim(handle).success();
+    let handle = nwd.send(MEM_LEND_64, &lend(1));
+    assert!(is_zero());
+    assert_eq!(
+        stage.retrieve(SP1, request(handle, RW, 1)).unwrap().flags,
+        TYPE_LEND | 1
+    );
+    stage.relinquish(SP1, handle);
+    // Zeroed it was for the first retrieval only.
+    stage.retrieve_refused(SP1, request(handle, RW, 1), INVALID_PARAMETERS);
+
+    // By the receiver: announced at retrieval, or asked for at the end.
+    dirty();
+    stage.retrieve_refused(SP1, request(handle, RO, 4), DENIED);
+    stage.retrieve(SP1, request(handle, RW, 4)).unwrap();
+    assert!(!is_zero());
+    stage.relinquish(SP1, handle);
+    assert!(is_zero());
+    dirty();
+    stage.retrieve(SP1, request(handle, RO, 0)).unwrap();
+    stage.run(SP1, move |sp| {
+        sp.write(Secure, sp.tx(), &relinquish(handle, 1, &[SP1]))
+            .unwrap();
+        sp.refused([MEM_RELINQUISH], DENIED);
+    });
+    stage.relinquish(SP1, handle);
+    assert!(!is_zero());
+    stage.retrieve(SP1, request(handle, RW, 0)).unwrap();
+    stage.run(SP1, move |sp| sp.relinquish(handle, 1)).success();
+    assert!(is_zero());
+
+    // By the owner at the end.
+    dirty();
+    nwd.call([MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, 1])
+        .success();
+    assert!(is_zero());
+}
+
+// req: MEMRL-11, MEMD-88
+#[test]
+fn with_several_borrowers_the_last_one_leaves_zeros() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    nwd.write(NWD_PAGES, &[0xaa; 64]);
+    let mut lend = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
+    lend.receivers.push(Receiver::new(SP2, RW));
+    let handle = nwd.send(MEM_LEND_64, &lend);
+    for (id, flags) in [(SP1, 1 << 10 | 4), (SP2, 1 << 10)] {
+        let request = Transaction {
+            flags,
+            ..Transaction::retrieve(0, id, handle, RW)
+        };
+        stage.retrieve(id, request).unwrap();
+    }
+    stage.relinquish(SP1, handle);
+    assert_eq!(
+        stage.run(SP2, |sp| sp.peek(NonSecure, NWD_PAGES)),
+        Some(0xaa),
+        "still in use"
+    );
+    stage.relinquish(SP2, handle);
+    assert_eq!(nwd.read(NWD_PAGES, 64), [0; 64]);
+}
+
+// req: MEMRQ-20, MEMRQ-21, MEMRQ-22, MEMRQ-23, FEAT-13, MEMRC-15
+#[test]
+fn a_hypervisor_retrieves_by_handle_alone() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let mut share = Transaction::share(5, SP1, RW, &[(NWD_PAGES, 1), (NWD_PAGES + 0x4000, 2)]);
+    share.tag = 9;
+    let handle = nwd.send(MEM_SHARE_64, &share);
+    let request = Transaction {
+        sender: 0,
+        attributes: 0,
+        flags: 0,
+        handle,
+        tag: 0,
+        receivers: Vec::new(),
+        constituents: Vec::new(),
+    };
+    let memory = |system: &System| system.snapshot();
+    let before = memory(&stage.system);
+    let mut bytes = request.encode(V12);
+    // With no receivers their size and place mean nothing.
+    bytes[24..36].fill(0);
+    let answer = nwd.memory_call(MEM_RETRIEVE_REQ_64, &bytes);
+    assert_eq!(answer.function(), MEM_RETRIEVE_RESP);
+    let response = Transaction::decode(
+        &nwd.read(host_tests::system::NWD_RX, answer.0[1] as usize),
+        V12,
+    );
+    assert_eq!((response.sender, response.handle), (5, handle));
+    assert_eq!(response.constituents, share.constituents);
+    assert_eq!(response.receivers.len(), 1);
+    nwd.call([RX_RELEASE]).success();
+    assert_eq!(before, memory(&stage.system), "nothing is mapped");
+
+    for fault in [
+        |t: &mut Transaction| t.handle += 1,
+        |t: &mut Transaction| t.sender = 5,
+        |t: &mut Transaction| t.attributes = NORMAL,
+        |t: &mut Transaction| t.tag = 9,
+        |t: &mut Transaction| t.flags = TYPE_SHARE,
+        |t: &mut Transaction| t.receivers = vec![Receiver::new(5, RW)],
+        |t: &mut Transaction| t.receivers = vec![Receiver::new(SP1, RW)],
+    ] {
+        let mut faulty = request.clone();
+        fault(&mut faulty);
+        nwd.memory_refused(MEM_RETRIEVE_REQ_64, &faulty.encode(V12), INVALID_PARAMETERS);
+    }
+    // What partitions share among themselves is none of its business.
+    let secret = stage.run(SP1, |sp| {
+        let page = sp.base() + OWN_PAGES;
+        sp.send(
+            MEM_SHARE_64,
+            &Transaction::share(SP1, SP2, RW, &[(page, 1)]),
+        )
+    });
+    let request = Transaction {
+        handle: secret,
+        ..request
+    };
+    nwd.memory_refused(
+        MEM_RETRIEVE_REQ_64,
+        &request.encode(V12),
+        INVALID_PARAMETERS,
+    );
+    nwd.refused(
+        [MEM_RECLAIM, secret & 0xffff_ffff, secret >> 32],
+        INVALID_PARAMETERS,
+    );
+}
+
+// req: MEMX-11, MEMX-18, MEMD-13, MEMRC-13, MEMD-15
+#[test]
+fn as_many_transactions_as_there_is_room_for() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let share = |n: u64| Transaction::share(0, SP1, RW, &[(0x4200_0000 + n * 0x1000, 1)]);
+    let mut handles: Vec<u64> = Vec::new();
+    let refused = loop {
+        let n = handles.len() as u64;
+        let answer = nwd.memory_call(MEM_SHARE_64, &share(n).encode(V12));
+        if answer.error().is_some() {
+            break n;
+        }
+        handles.push(answer.handle());
+        assert!(n < 10_000, "a limit");
+    };
+    assert!(refused >= 32);
+    nwd.memory_refused(MEM_SHARE_64, &share(refused).encode(V12), NO_MEMORY);
+    let mut unique = handles.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique.len(), handles.len());
+    nwd.reclaim(handles[3]).success();
+    let again = nwd.send(MEM_SHARE_64, &share(3));
+    assert!(!handles.contains(&again));
+    handles[3] = again;
+    for handle in handles {
+        nwd.reclaim(handle).success();
+    }
+}
+
+// req: MEMX-11, MEMX-18, MEMRQ-09, MEMRC-12, MEMRL-10, GEN-30
+#[test]
+fn running_out_of_tables_changes_nothing() {
+    for tables in [18, 20, 24, 28] {
+        let stage = Stage::of(|builder| builder.tables(tables), |spec| spec);
+        let nwd = stage.nwd();
+        let before = stage.system.snapshot();
+        let mut live = Vec::new();
+        let mut exhausted = false;
+        for n in 0..40_u64 {
+            let base = 0x4200_0000 + n * 0x20_1000;
+            let share = Transaction::share(0, SP1, RW, &[(base, 1)]);
+            let unsent = stage.system.snapshot();
+            let answer = nwd.memory_call(MEM_SHARE_64, &share.encode(V12));
+            if answer.error().is_some() {
+                assert_eq!(answer.error(), Some(NO_MEMORY));
+                assert_eq!(unsent, stage.system.snapshot());
+                exhausted = true;
+                continue;
+            }
+            let handle = answer.handle();
+            let request = Transaction::retrieve(0, SP1, handle, RW);
+            let outcome = stage.run(SP1, move |sp| {
+                let unretrieved = sp.snapshot();
+                let outcome = sp.retrieve(&request);
+                if outcome.is_err() {
+                    assert_eq!(outcome, Err(NO_MEMORY));
+                    assert_eq!(unretrieved, sp.snapshot());
+                }
+                outcome.is_ok()
+            });
+            exhausted |= !outcome;
+            live.push((handle, outcome));
+        }
+        assert!(exhausted, "{tables} tables are too many for this test");
+        for (handle, retrieved) in live {
+            if retrieved {
+                stage.relinquish(SP1, handle);
+            }
+            nwd.reclaim(handle).success();
+        }
+        assert_eq!(before, stage.system.snapshot(), "every table came back");
+    }
+}
+
+// req: MEMX-21, MEMX-18, MEMD-84
+#[test]
+fn memory_that_is_taken_away_ends_a_call_in_aborted() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let protect = |at| {
+        stage
+            .system
+            .machine
+            .memory()
+            .protect(NonSecure, at..at + 0x1000)
+    };
+    let unprotect = || stage.system.machine.memory().unprotect_all();
+    let lend = Transaction {
+        flags: 1,
+        ..Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 2)])
+    };
+    protect(NWD_PAGES + 0x1000);
+    nwd.memory_refused(MEM_LEND_64, &lend.encode(V12), ABORTED);
+    unprotect();
+    let handle = nwd.send(MEM_LEND_64, &lend);
+    let request = Transaction {
+        attributes: 0,
+        flags: 4,
+        ..Transaction::retrieve(0, SP1, handle, RW)
+    };
+    stage.retrieve(SP1, request).unwrap();
+    protect(NWD_PAGES);
+    stage.run(SP1, move |sp| {
+        // An external abort of its own access is its own business.
+        assert_eq!(sp.peek(NonSecure, NWD_PAGES), None);
+        let before = sp.snapshot();
+        assert_eq!(sp.relinquish(handle, 0).error(), Some(ABORTED));
+        assert_eq!(before, sp.snapshot());
+        assert_eq!(
+            sp.peek(NonSecure, NWD_PAGES + 0x1000),
+            Some(0),
+            "still mapped"
+        );
+    });
+    unprotect();
+    stage.relinquish(SP1, handle);
+    protect(NWD_PAGES);
+    nwd.refused(
+        [MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, 1],
+        ABORTED,
+    );
+    unprotect();
+    nwd.reclaim(handle).success();
+}
+
+// req: MEMD-10, MEMO-07, MEMX-09
+#[test]
+fn the_normal_world_sends_only_its_own_memory() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    for (base, pages) in [
+        (partition_base(0), 1),
+        (partition_base(1) + OWN_PAGES, 4),
+        (0x0e10_0000, 1),
+        (0x0e00_0000, 1),
+        (0x0904_0000, 1),
+        (0x0900_0000, 1),
+        (NORMAL_RAM.start - 0x1000, 1),
+        (NORMAL_RAM.start - 0x1000, 2),
+        (NORMAL_RAM.end - 0x1000, 2),
+        (NORMAL_RAM.end, 1),
+        (NWD_TX, 1),
+        (NWD_TX - 0x1000, 2),
+    ] {
+        for constituents in [vec![(base, pages)], vec![(NWD_PAGES, 1), (base, pages)]] {
+            let share = Transaction::share(0, SP2, RO, &constituents);
+            nwd.memory_refused(MEM_SHARE_64, &share.encode(V12), DENIED);
+        }
+    }
+}
+
+// req: MEMD-08, MEMX-18
+#[test]
+fn ranges_of_one_region_do_not_overlap() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    for ranges in [
+        vec![(NWD_PAGES, 2), (NWD_PAGES + 0x1000, 1)],
+        vec![(NWD_PAGES + 0x1000, 1), (NWD_PAGES, 2)],
+        vec![(NWD_PAGES, 1), (NWD_PAGES + 0x4000, 1), (NWD_PAGES, 1)],
+        vec![(0x4200_0000, 512), (0x4210_0000, 1)],
+        vec![(0x4210_0000, 1), (0x4200_0000, 1024)],
+        vec![(0x4200_0000, 1024), (0x4220_0000, 512)],
+    ] {
+        for function in [MEM_SHARE_64, MEM_LEND_64] {
+            let share = if function == MEM_SHARE_64 {
+                Transaction::share(0, SP1, RW, &ranges)
+            } else {
+                Transaction::lend(0, SP1, RW, &ranges)
+            };
+            nwd.memory_refused(function, &share.encode(V12), INVALID_PARAMETERS);
+        }
+    }
+}
+
+// req: MEMO-12, MEMD-88, PINFO-12
+#[test]
+fn what_a_dead_borrower_had_does_not_come_back_to_it() {
+    let stage = Stage::with(|spec| spec.with(|sp| sp.takes_exceptions = false));
+    let nwd = stage.nwd();
+    let handle = nwd.send(
+        MEM_LEND_64,
+        &Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 1)]),
+    );
+    let request = Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(0, SP1, handle, RW)
+    };
+    stage.retrieve(SP1, request).unwrap();
+    // A task that faults: the partition cannot take it.
+    let answer = stage.kill(SP1);
+    assert_eq!(answer.error(), Some(ABORTED));
+    // Nobody can be named who is dead.
+    let share = Transaction::share(0, SP1, RW, &[(NWD_PAGES + 0x1000, 1)]);
+    nwd.memory_refused(MEM_SHARE_64, &share.encode(V12), INVALID_PARAMETERS);
+    // The others are unharmed.
+    let share = Transaction::share(0, SP2, RW, &[(NWD_PAGES + 0x1000, 1)]);
+    let handle = nwd.send(MEM_SHARE_64, &share);
+    stage
+        .retrieve(SP2, Transaction::retrieve(0, SP2, handle, RW))
+        .unwrap();
+    assert!(stage.run(SP2, |sp| sp.poke(NonSecure, NWD_PAGES + 0x1000, 1)));
+}
