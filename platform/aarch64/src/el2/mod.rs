@@ -4,6 +4,7 @@
 //! ends in a panic. What PEs share is behind locks or atomic.
 
 mod boot;
+mod bulk;
 mod carve;
 mod console;
 mod context;
