@@ -85,6 +85,7 @@ impl<H: Hal> Spmc<H> {
         if current.partition.kill() {
             log::error!("{} is dead", current.frozen.config.name);
             *current.partition.endpoint.mailbox.lock() = Mailbox::new();
+            self.mem_bury(&current.partition.endpoint);
         }
         // Every state can be aborted.
         let _ = current.vcpu.step(Event::Abort);

@@ -143,6 +143,11 @@ impl<H: Hal> Spmc<H> {
     pub(crate) fn mem_reclaim(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<SmcFrame> {
         self.memory_engine().reclaim(caller, frame)
     }
+
+    /// A partition has died: see [`Engine::bury`].
+    pub(crate) fn mem_bury(&self, dead: &Endpoint) {
+        self.memory_engine().bury(dead);
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! `FFA_MEM_RELINQUISH` (FF-A v1.0 section 11.6): a borrower gives back its access.
+//! `FFA_MEM_RELINQUISH` (FF-A v1.0 section 11.6): a borrower gives back its access, or loses it when it dies.
 
-use zerocopy::FromZeros;
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
-use super::shares::SendKind;
+use super::shares::{SendKind, Share};
 use super::{Endpoints, Engine, FLAG_ZERO, refused};
 use crate::error::{FfaError, Result};
 use crate::ffa::SmcFrame;
@@ -47,31 +46,71 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if zero && !leaf.attributes().permissions.contains(Permissions::WRITE) {
             return Err(FfaError::Denied);
         }
-        borrower.mapped = None;
-        let zero_after = share.zero_after || zero;
-        let zero_now = zero_after && !share.is_retrieved();
+        self.take_back(share, caller, leaf, zero)?;
+        if share.orphaned && !share.is_retrieved() {
+            found.vacate();
+        }
+        Ok(SmcFrame::success([]))
+    }
 
-        let mut space = caller.memory.lock();
+    /// Unmaps the region that `borrower` has mapped with `leaf`. If nobody has it then and anybody asked for it, it is zeroed.
+    fn take_back(
+        &self,
+        share: &mut Share,
+        borrower: &Endpoint,
+        leaf: Leaf,
+        zero: bool,
+    ) -> Result<()> {
+        let others = share
+            .borrowers
+            .iter()
+            .filter(|other| other.mapped.is_some())
+            .count()
+            > 1;
+        let zero_after = share.zero_after || zero;
+        let zero_now = zero_after && !others;
+        let mut space = borrower.memory.lock();
         let ranges = share.regions.iter(Pages::of(self.hal));
         let change = Change {
             from: leaf,
             to: Leaf::NONE,
         };
-        let mut outcome = space
+        space
             .change(self.hal, share.world, ranges.clone(), change)
-            .map_err(|error| refused(error, FfaError::Aborted));
-        if outcome.is_ok() && zero_now && self.zero(share.world, ranges.clone()).is_err() {
+            .map_err(|error| refused(error, FfaError::Aborted))?;
+        if zero_now && self.zero(share.world, ranges.clone()).is_err() {
             let undone = space.change(self.hal, share.world, ranges, change.inverse());
             debug_assert!(undone.is_ok());
-            outcome = Err(FfaError::Aborted);
-        }
-        if let Err(error) = outcome {
-            if let Some(borrower) = share.borrower(caller.id()) {
-                borrower.mapped = Some(leaf);
-            }
-            return Err(error);
+            return Err(FfaError::Aborted);
         }
         share.zero_after = zero_after && !zero_now;
-        Ok(SmcFrame::success([]))
+        if let Some(borrower) = share.borrower(borrower.id()) {
+            borrower.mapped = None;
+        }
+        Ok(())
+    }
+
+    /// Ends the part of a dead partition in all shares (FF-A v1.0 section 5.4.1, rule 8): what it borrowed is taken from it, so that the
+    /// owners can reclaim; what it owned stays with the borrowers that have it, goes to nobody else, and is the SPMC's in the end.
+    /// Must come after the partition was marked dead: a retrieval that is under way elsewhere sees one or the other.
+    pub(crate) fn bury(&self, dead: &Endpoint) {
+        for mut found in self.shares.iter() {
+            let Ok(share) = found.share() else { continue };
+            let mapped = share
+                .borrower(dead.id())
+                .and_then(|borrower| borrower.mapped);
+            if let Some(leaf) = mapped
+                && self.take_back(share, dead, leaf, false).is_err()
+            {
+                log::error!(
+                    "memory that {} borrowed cannot be zeroed and stays out of use",
+                    dead.id()
+                );
+            }
+            share.orphaned |= share.owner == dead.id();
+            if share.orphaned && !share.is_retrieved() {
+                found.vacate();
+            }
+        }
     }
 }

@@ -70,6 +70,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         let mut found = self.shares.find(request.handle)?;
         let share = found.share()?;
+        if self.endpoints.endpoint(caller.id()).is_none() {
+            // Died meanwhile on another PE; what it retrieved now would never come back.
+            return Err(FfaError::Denied);
+        }
         if !caller.id().is_secure() {
             let response = describe_to_hypervisor(share, &request, caller)?;
             return self.answer(&mut mailbox, buffer, caller, share, &response);

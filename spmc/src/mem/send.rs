@@ -69,6 +69,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             memory: offer.memory.unwrap_or(change.from.attributes().memory),
             zeroed: offer.zero,
             zero_after: false,
+            orphaned: false,
             world,
             owned: change.from,
             sent: change.to,

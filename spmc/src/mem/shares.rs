@@ -55,6 +55,8 @@ pub(super) struct Share {
     pub(super) zeroed: bool,
     /// To be zeroed when the last borrower has relinquished.
     pub(super) zero_after: bool,
+    /// Its owner is dead: nobody can retrieve it any more, and it ends with the last relinquish.
+    pub(super) orphaned: bool,
     pub(super) world: World,
     /// The owner's pages before they were sent, and now.
     pub(super) owned: Leaf,
@@ -133,13 +135,28 @@ impl Shares {
             });
             if let Ok(used) = taken {
                 let index = first.wrapping_add(used.trailing_ones() as usize);
+                let slot = self.slots.get(index).ok_or(FfaError::NoMemory)?;
                 return Ok(Vacancy {
                     shares: self,
+                    slot,
                     index,
                 });
             }
         }
         Err(FfaError::NoMemory)
+    }
+
+    /// All shares there are, one after the other. Each is locked until the next is asked for.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Found<'_>> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            let slot = slot.lock();
+            let found = Found {
+                shares: self,
+                slot,
+                index,
+            };
+            (!found.slot.share.is_empty()).then_some(found)
+        })
     }
 
     /// The share that `handle` names. `INVALID_PARAMETERS` if there is none.
@@ -181,18 +198,17 @@ fn handle_of(slot: &Slot, index: usize) -> u64 {
 /// A slot taken and not filled yet; vacant again when dropped.
 pub(super) struct Vacancy<'s> {
     shares: &'s Shares,
+    slot: &'s Mutex<Slot>,
     index: usize,
 }
 
 impl Vacancy<'_> {
     /// Fills the slot and returns the handle.
     pub(super) fn fill(self, share: Share) -> u64 {
-        let Some(slot) = self.shares.slots.get(self.index) else {
-            return 0;
-        };
-        let mut slot = slot.lock();
+        let mut slot = self.slot.lock();
         slot.share = ArrayVec::from([share]);
         let handle = handle_of(&slot, self.index);
+        drop(slot);
         core::mem::forget(self);
         handle
     }

@@ -273,7 +273,7 @@ fn a_change_that_fails_leaves_everything() {
     refused(&mut space, &many, map, ChangeError::NoMemory);
 }
 
-// req: MEMO-23, MEMX-17, MEMD-10
+// req: MEMO-05, MEMO-23, MEMX-17, MEMD-10
 #[test]
 fn the_normal_world_needs_tables_only_for_what_is_not_its_own_alone() {
     let hal = FakeHal::new(16);

@@ -167,6 +167,8 @@ pub(super) struct Inspector<'a> {
     /// The last level 3 table and the 2 MiB that it is for.
     words: &'a [AtomicU64],
     at: u64,
+    /// The addresses that the last leaf above it stands for.
+    block: (u64, u64),
 }
 
 impl<'a> Inspector<'a> {
@@ -179,6 +181,7 @@ impl<'a> Inspector<'a> {
             code: format.code(leaf, LAST),
             words: &[],
             at: 0,
+            block: (0, 0),
         }
     }
 
@@ -186,26 +189,34 @@ impl<'a> Inspector<'a> {
     #[inline]
     pub(super) fn holds(&mut self, range: PageRange<Ipa>) -> bool {
         let mut ipa = range.base().raw();
-        let mut left = range.pages();
-        while left > 0 {
-            let Some(done) = self.step(ipa, left) else {
-                return false;
-            };
-            ipa = ipa.wrapping_add(done.wrapping_shl(PAGE_SHIFT));
-            left = left.saturating_sub(done);
+        let end = range.end().raw();
+        while ipa < end {
+            if self.block.0 <= ipa && ipa < self.block.1 {
+                ipa = self.block.1;
+            } else {
+                let left = end.wrapping_sub(ipa).wrapping_shr(PAGE_SHIFT);
+                let Some(done) = self.step(ipa, left) else {
+                    return false;
+                };
+                ipa = ipa.wrapping_add(done.wrapping_shl(PAGE_SHIFT));
+            }
         }
         true
     }
 
-    /// Pages from `ipa` that one entry or one table answered for; `None` if one has another leaf.
+    /// Pages from `ipa` that one table answered for, or 0 if a block did; `None` if one has another leaf.
     #[inline]
     fn step(&mut self, ipa: u64, left: u64) -> Option<u64> {
         if self.words.is_empty() || !same_table(ipa, self.at) {
             self.at = ipa;
             if let Some((level, raw)) = self.descend(ipa) {
-                let covered = entry_pages(level).saturating_sub(inside(ipa, level));
-                let expect = self.format.code(self.leaf, level).at(base(ipa, level));
-                return (raw == expect).then_some(left.min(covered));
+                let start = base(ipa, level);
+                if raw != self.format.code(self.leaf, level).at(start) {
+                    return None;
+                }
+                let size = entry_pages(level).wrapping_shl(PAGE_SHIFT);
+                self.block = (start, start.wrapping_add(size));
+                return Some(0);
             }
         }
         let first = index(ipa, LAST);

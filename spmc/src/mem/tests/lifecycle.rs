@@ -39,7 +39,7 @@ fn the_bytes_that_u_boot_sends() {
     assert_eq!((after.leaves, after.pools), (before.leaves, before.pools));
 }
 
-// req: MEMO-24, MEMO-28, MEMO-30, MEMO-32, MEMO-33, MEMO-34, MEMO-35, MEMS-02, MEMS-03, MEMS-05, MEMS-07, MEMD-38, MEMD-46, MEMD-57, MEMD-60
+// req: MEMO-01, MEMO-04, MEMO-20, MEMO-22, MEMO-24, MEMO-28, MEMO-30, MEMO-32, MEMO-33, MEMO-34, MEMO-35, MEMS-02, MEMS-03, MEMS-05, MEMS-07, MEMD-38, MEMD-46, MEMD-57, MEMD-60
 // req: MEMD-61, MEMD-65, MEMD-77, MEMD-93, MEMD-94, MEMRQ-01, MEMRQ-07, MEMRQ-11, MEMRQ-13, MEMRQ-15, MEMRQ-17, MEMRQ-18, MEMRL-01, MEMRL-08, MEMRL-14
 // req: MEMRC-06, MEMRC-11
 #[test]
@@ -93,7 +93,7 @@ fn a_shared_region_lives_from_send_to_reclaim_in_every_mix_of_versions() {
     }
 }
 
-// req: MEMO-16, MEMO-17, MEMO-27, MEML-01, MEML-02, MEML-03, MEML-05, MEML-08, MEMRQ-11, MEMD-39, MEMD-47, MEMD-58, MEMRC-10, MEMX-20
+// req: MEMD-09, MEMO-09, MEMO-16, MEMO-17, MEMO-27, MEML-01, MEML-02, MEML-03, MEML-05, MEML-08, MEMRQ-11, MEMD-39, MEMD-47, MEMD-58, MEMRC-10, MEMX-20
 #[test]
 fn a_lent_region_is_its_borrowers_alone() {
     let machine = Machine::new();
@@ -421,6 +421,53 @@ fn the_hypervisor_asks_by_handle_alone() {
     machine.refuses(InvalidParameters, || {
         machine.call_with(A, function::MEM_RETRIEVE_REQ_32, &ask(own))
     });
+}
+
+// req: MEMO-12, MEMD-88
+#[test]
+fn a_dead_partition_holds_nobody_up() {
+    let machine = Machine::new();
+    let page = home(A) + 0x8000;
+    let lent = machine
+        .send(A, LEND, &Descriptor::lend(A, B, page, 1))
+        .unwrap();
+    machine
+        .retrieve(
+            B,
+            &Descriptor::request(A, lent, B, RW).with(|d| d.flags = 4),
+        )
+        .unwrap();
+    machine
+        .hal
+        .write(World::Secure, Pa::new(page), &[0xa5; 8])
+        .unwrap();
+    let own = home(B) + 0x8000;
+    let kept = machine
+        .send(B, SHARE, &Descriptor::share(B, A, own, 1))
+        .unwrap();
+    machine
+        .retrieve(A, &Descriptor::request(B, kept, A, RW))
+        .unwrap();
+    let waiting = machine
+        .send(B, LEND, &Descriptor::lend(B, A, own + 0x1000, 1))
+        .unwrap();
+
+    machine.refuses(Denied, || machine.reclaim(A, lent, 0));
+    machine.engine().bury(machine.of(B));
+    let mut bytes = [1; 8];
+    machine
+        .hal
+        .read(World::Secure, Pa::new(page), &mut bytes)
+        .unwrap();
+    assert_eq!(bytes, [0; 8], "as the borrower asked");
+    machine.reclaim(A, lent, 0).unwrap();
+    assert_eq!(machine.access(A, World::Secure, page), Some((true, true)));
+    let request = Descriptor::request(B, waiting, A, RW);
+    machine.refuses(InvalidParameters, || machine.retrieve(A, &request));
+    assert_eq!(machine.access(A, World::Secure, own), Some((true, false)));
+    machine.relinquish(A, kept).unwrap();
+    assert_eq!(machine.access(A, World::Secure, own), None);
+    assert_eq!(machine.shares.live(), 0);
 }
 
 // req: MEMD-08, MEMX-18, MEMO-08, MEMO-17

@@ -342,7 +342,7 @@ fn offers_that_ask_for_what_is_not_allowed() {
     });
 }
 
-// req: MEMO-06, MEMO-10, MEMO-15, MEMO-25, MEMO-27, MEMO-28, MEMD-10, MEMD-11, MEMD-29, MEMD-79, MEML-07, MEMS-04, MEMX-09, MEMX-19, MEMX-17, RXTX-20
+// req: MEMRC-05, MEMO-06, MEMO-10, MEMO-15, MEMO-25, MEMO-27, MEMO-28, MEMD-10, MEMD-11, MEMD-29, MEMD-79, MEML-07, MEMS-04, MEMX-09, MEMX-19, MEMX-17, RXTX-20
 #[test]
 fn memory_that_is_not_its_senders_alone() {
     let machine = Machine::new();
