@@ -3,33 +3,50 @@
 //! SP package: magic, version, offset and size of the manifest, offset and size of the image (24 bytes), then the parts.
 //! FIP: a table of contents of UUID, offset, size and flags, ended by a nil UUID, then the images.
 
+use std::fmt;
+
 use anyhow::{Context, Result, ensure};
 
+/// Length of the header of a package.
+const PACKAGE_HEADER: usize = 24;
 /// Where `sptool` puts the manifest in a version 2 package.
 const MANIFEST_OFFSET: usize = 0x1000;
 /// Where `sptool` puts the image; the manifest's `entrypoint-offset` usually says the same.
 const IMAGE_OFFSET: usize = 0x4000;
 
-/// Packs a version 2 SP package: manifest and image on pages of their own.
-pub fn sp_package(manifest: &[u8], image: &[u8]) -> Result<Vec<u8>> {
+/// How a package is laid out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PackageVersion {
+    /// The manifest lies directly behind the header.
+    V1 = 1,
+    /// The manifest starts on a page of its own.
+    V2 = 2,
+}
+
+/// Packs an SP package.
+pub fn sp_package(version: PackageVersion, manifest: &[u8], image: &[u8]) -> Result<Vec<u8>> {
+    let manifest_offset = match version {
+        PackageVersion::V1 => PACKAGE_HEADER,
+        PackageVersion::V2 => MANIFEST_OFFSET,
+    };
     ensure!(
-        MANIFEST_OFFSET + manifest.len() <= IMAGE_OFFSET,
+        manifest_offset + manifest.len() <= IMAGE_OFFSET,
         "the manifest has {} bytes, a package holds at most {}",
         manifest.len(),
-        IMAGE_OFFSET - MANIFEST_OFFSET
+        IMAGE_OFFSET - manifest_offset
     );
     let mut package = Vec::new();
     package.extend_from_slice(b"SPKG");
     for word in [
-        2,
-        MANIFEST_OFFSET,
+        version as usize,
+        manifest_offset,
         manifest.len(),
         IMAGE_OFFSET,
         image.len(),
     ] {
         package.extend_from_slice(&u32::try_from(word)?.to_le_bytes());
     }
-    package.resize(MANIFEST_OFFSET, 0);
+    package.resize(manifest_offset, 0);
     package.extend_from_slice(manifest);
     package.resize(IMAGE_OFFSET, 0);
     package.extend_from_slice(image);
@@ -65,6 +82,20 @@ impl Uuid {
                 u8::from_str_radix(pair, 16).with_context(|| format!("`{text}` is not a UUID"))?;
         }
         Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.0.iter().enumerate() {
+            let dash = if [4, 6, 8, 10].contains(&index) {
+                "-"
+            } else {
+                ""
+            };
+            write!(f, "{dash}{byte:02x}")?;
+        }
+        Ok(())
     }
 }
 
@@ -105,7 +136,7 @@ mod tests {
 
     #[test]
     fn package_parts_lie_where_the_header_says() {
-        let package = sp_package(b"manifest", b"image").unwrap();
+        let package = sp_package(PackageVersion::V2, b"manifest", b"image").unwrap();
         assert_eq!(&package[..8], b"SPKG\x02\0\0\0");
         assert_eq!(&package[8..16], b"\0\x10\0\0\x08\0\0\0");
         assert_eq!(&package[16..24], b"\0\x40\0\0\x05\0\0\0");
@@ -115,8 +146,16 @@ mod tests {
 
     #[test]
     fn a_manifest_that_would_reach_the_image_is_refused() {
-        assert!(sp_package(&[0; 0x3000], b"").is_ok());
-        assert!(sp_package(&[0; 0x3001], b"").is_err());
+        assert!(sp_package(PackageVersion::V2, &[0; 0x3000], b"").is_ok());
+        assert!(sp_package(PackageVersion::V2, &[0; 0x3001], b"").is_err());
+    }
+
+    #[test]
+    fn in_version_1_the_manifest_follows_the_header() {
+        let package = sp_package(PackageVersion::V1, b"manifest", b"image").unwrap();
+        assert_eq!(&package[4..12], b"\x01\0\0\0\x18\0\0\0");
+        assert_eq!(&package[24..32], b"manifest");
+        assert_eq!(&package[0x4000..], b"image");
     }
 
     #[test]
@@ -137,7 +176,9 @@ mod tests {
 
     #[test]
     fn uuid_text() {
-        let uuid = Uuid::parse("b4b5671e-4a90-4fe1-b81f-fb13dae1dacb").unwrap();
+        let text = "b4b5671e-4a90-4fe1-b81f-fb13dae1dacb";
+        let uuid = Uuid::parse(text).unwrap();
+        assert_eq!(uuid.to_string(), text);
         assert_eq!(uuid.0[..4], [0xb4, 0xb5, 0x67, 0x1e]);
         assert!(Uuid::parse("b4b5671e-4a90").is_err());
         assert!(Uuid::parse("b4b5671e-4a90-4fe1-b81f-fb13dae1dacx").is_err());

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::build::{self, Spmc};
-use crate::fip::{Uuid, fip, sp_package};
+use crate::fip::{PackageVersion, Uuid, fip, sp_package};
 use crate::layout::{Layout, Package, Partition};
 use crate::process::{feed, output};
 use crate::setup;
@@ -61,13 +61,11 @@ impl Components {
 }
 
 /// Builds what is needed and the flash image of a layout.
-pub fn image(options: &ImageOptions) -> Result<PathBuf> {
+pub fn image(options: &ImageOptions) -> Result<(Layout, PathBuf)> {
     let components = Components::build()?;
-    assemble(
-        &components,
-        &Layout::find(&options.layout)?,
-        options.log_level,
-    )
+    let layout = Layout::find(&options.layout)?;
+    let flash = assemble(&components, &layout, options.log_level)?;
+    Ok((layout, flash))
 }
 
 /// Puts the flash image of a layout together.
@@ -94,7 +92,7 @@ pub fn assemble(
             "\t\t{} {{\n\t\t\tuuid = \"{}\";\n\t\t\tload-address = <{:#x}>;\n\t\t}};\n",
             partition.name, packed.uuid, packed.load_address
         );
-        packages.push((Uuid::parse(&packed.uuid)?, packed.bytes));
+        packages.push((packed.uuid, packed.bytes));
     }
 
     let tb_fw_config = match &layout.tb_fw_config {
@@ -139,7 +137,7 @@ pub fn assemble(
 
 /// A package as BL2 is told about it.
 struct Packed {
-    uuid: String,
+    uuid: Uuid,
     load_address: u64,
     bytes: Vec<u8>,
 }
@@ -161,7 +159,13 @@ fn pack(dir: &Path, layout: &Layout, partition: &Partition) -> Result<Packed> {
             let image = whole
                 .get(image.offset..)
                 .context("`offset` lies behind the end of the image")?;
-            (sp_package(&fs::read(&dtb)?, image)?, Some(dtb))
+            let version = match layout.scenario.package_version {
+                Some(1) => PackageVersion::V1,
+                None | Some(2) => PackageVersion::V2,
+                Some(other) => bail!("there is no package version {other}"),
+            };
+            let package = sp_package(version, &fs::read(&dtb)?, image)?;
+            (package, Some(dtb))
         }
     };
     let truncate = &layout.scenario.truncate;
@@ -171,7 +175,7 @@ fn pack(dir: &Path, layout: &Layout, partition: &Partition) -> Result<Packed> {
     fs::write(&package, &bytes)?;
     Ok(Packed {
         uuid: match (&partition.uuid, &manifest) {
-            (Some(uuid), _) => uuid.clone(),
+            (Some(uuid), _) => Uuid::parse(uuid)?,
             (None, Some(dtb)) => manifest_uuid(dtb)?,
             (None, None) => bail!("`uuid` is missing"),
         },
@@ -184,15 +188,17 @@ fn pack(dir: &Path, layout: &Layout, partition: &Partition) -> Result<Packed> {
     })
 }
 
-/// The first UUID of a manifest as text: TF-A packs each of the four words in little-endian order.
-fn manifest_uuid(dtb: &Path) -> Result<String> {
+/// The first UUID of a manifest: TF-A writes each of the four words in little-endian order.
+fn manifest_uuid(dtb: &Path) -> Result<Uuid> {
     let bytes: Vec<u8> = cells(dtb, "uuid")?
         .iter()
         .take(4)
         .flat_map(|word| word.to_le_bytes())
         .collect();
-    ensure!(bytes.len() == 16, "the manifest's `uuid` has no four words");
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let bytes = bytes.try_into().ok();
+    Ok(Uuid(
+        bytes.context("the manifest's `uuid` has no four words")?,
+    ))
 }
 
 fn manifest_load_address(dtb: &Path) -> Result<u64> {
@@ -219,10 +225,9 @@ fn cells(dtb: &Path, property: &str) -> Result<Vec<u32>> {
 pub fn source(path: &Path) -> Result<String> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    if !text
-        .lines()
-        .any(|line| line.starts_with("#include") || line.starts_with("#define"))
-    {
+    let directives = ["#include", "#define", "#if"];
+    let is_directive = |line: &str| directives.iter().any(|word| line.starts_with(word));
+    if !text.lines().any(is_directive) {
         return Ok(text);
     }
     output(

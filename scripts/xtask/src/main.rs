@@ -70,7 +70,7 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
         Some("image") => {
             let options = image_options(arguments)?;
             arguments.finish()?;
-            let flash = image::image(&options)?;
+            let (_, flash) = image::image(&options)?;
             println!("{}", flash.display());
         }
         Some("run") => {

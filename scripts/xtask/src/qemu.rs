@@ -195,8 +195,9 @@ impl std::fmt::Display for Line {
 }
 
 /// `cargo xtask run`.
-pub fn run(options: &ImageOptions, machine: Machine) -> Result<ExitCode> {
-    let flash = image(options)?;
+pub fn run(options: &ImageOptions, mut machine: Machine) -> Result<ExitCode> {
+    let (layout, flash) = image(options)?;
+    machine.mode = layout.scenario.mode.unwrap_or(machine.mode);
     if machine.gdb {
         eprintln!(
             "QEMU waits for a debugger:\n  gdb-multiarch -ex 'target remote :1234' -ex 'add-symbol-file {} -o 0x0e100000'",
