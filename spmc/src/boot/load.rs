@@ -21,6 +21,8 @@ const IMAGE: Leaf = Leaf::new(
 
 impl<H: Hal> Spmc<H> {
     /// Builds the partition's stage 2 and its boot information; returns the register and the address that announce it.
+    #[cold]
+    #[inline(never)]
     pub(super) fn load(
         &self,
         partition: &Partition<H::Context>,
@@ -36,6 +38,8 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// The package's memory, then the regions of the manifest; validation has shown that they do not overlap.
+    #[cold]
+    #[inline(never)]
     fn map_regions(&self, space: &mut AddressSpace, config: &PartitionConfig) -> FfaResult<()> {
         let image = config.memory.identity();
         space.map(
@@ -61,6 +65,8 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
+    #[cold]
+    #[inline(never)]
     fn map_memory_region(&self, space: &mut AddressSpace, region: &MemoryRegion) -> FfaResult<()> {
         let range = region.range.identity();
         let attributes = Attributes::normal(region.permissions);
@@ -90,6 +96,8 @@ impl<H: Hal> Spmc<H> {
 
     /// Writes the boot information that the manifest asks for, over the package header which nobody needs any more, and makes the
     /// package visible to a partition that starts without caches. A manifest that lies directly behind the header moves up.
+    #[cold]
+    #[inline(never)]
     fn write_boot_info(&self, config: &PartitionConfig) -> Result<Option<(u8, u64)>, PackageError> {
         let package = self.read_package(config.memory)?;
         let base = config.memory.base();
@@ -112,6 +120,8 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// The offset of a package's manifest, moved if need be so that the boot information fits in front of it.
+    #[cold]
+    #[inline(never)]
     fn make_room(&self, config: &PartitionConfig, package: &Package) -> Result<u64, PackageError> {
         if package.first_page_is_free() {
             return Ok(package.manifest_offset());
@@ -134,6 +144,8 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Registers the pair that `rx_tx-info` names, as if the partition had called `FFA_RXTX_MAP`.
+    #[cold]
+    #[inline(never)]
     fn register_buffers(
         &self,
         partition: &Partition<H::Context>,

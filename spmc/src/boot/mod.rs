@@ -58,6 +58,8 @@ impl core::fmt::Display for PackageError {
 impl<H: Hal> Spmc<H> {
     /// Cold boot on the first PE: brings up what `manifest` (the TOS_FW_CONFIG device tree) describes, and leaves in `frame` what
     /// goes to the SPMD: `FFA_MSG_WAIT`, or `FFA_ERROR` if the manifest is unusable. `image` is all memory of the SPMC itself.
+    #[cold]
+    #[inline(never)]
     pub fn boot(&self, pe: &mut Pe, manifest: &[u8], image: PageRange<Pa>, frame: &mut SmcFrame) {
         match crate::manifest::spmc::parse(manifest) {
             Ok(parsed) => self.boot_partitions(pe, self.manifest.call_once(|| parsed), image),
@@ -70,6 +72,8 @@ impl<H: Hal> Spmc<H> {
         *frame = SmcFrame::new([function::MSG_WAIT as u64]);
     }
 
+    #[cold]
+    #[inline(never)]
     fn boot_partitions(&self, pe: &mut Pe, manifest: &SpmcManifest, image: PageRange<Pa>) {
         let timeout = manifest.init_timeout_ms.unwrap_or(DEFAULT_INIT_TIMEOUT_MS);
         self.init_timeout_ms.store(timeout, Ordering::Relaxed);
@@ -109,6 +113,8 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Reads and validates the manifest of one package and gives it a slot; nothing of the partition runs yet.
+    #[cold]
+    #[inline(never)]
     fn admit(
         &self,
         entry: &PackageEntry,
@@ -149,6 +155,8 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Copies header and manifest of a package out of the partition's memory and parses the copy.
+    #[cold]
+    #[inline(never)]
     fn read_config(&self, entry: &PackageEntry) -> Result<PartitionConfig, PackageError> {
         let mut buffer = self.boot_buffer.lock();
         let package = self.read_package(entry.memory)?;
@@ -157,6 +165,8 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// The header of the package in `memory`.
+    #[cold]
+    #[inline(never)]
     fn read_package(&self, memory: PageRange<Pa>) -> Result<Package, PackageError> {
         let mut header = [0; HEADER_SIZE];
         self.hal
@@ -166,6 +176,8 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Copies the manifest of a package into `buffer`. The parser of the header has checked offset and size.
+    #[cold]
+    #[inline(never)]
     fn read_manifest<'b>(
         &self,
         memory: PageRange<Pa>,
@@ -189,23 +201,28 @@ impl<H: Hal> Spmc<H> {
 
     /// Indices of the admitted partitions: by boot order where given, then in the order of their ids.
     fn sort_by_boot_order(&self) -> ArrayVec<usize, MAX_PARTITIONS> {
-        let mut order: ArrayVec<usize, MAX_PARTITIONS> = self
-            .live_partitions()
-            .map(|partition| partition.endpoint.id().index())
-            .collect();
-        order.sort_unstable_by_key(|index| {
-            let frozen = self.partitions.get(*index).and_then(Partition::frozen);
-            (
-                frozen
-                    .and_then(|f| f.config.boot_order)
-                    .map_or(u32::MAX, u32::from),
-                *index,
-            )
-        });
+        let rank = |index: usize| {
+            let frozen = self.partitions.get(index).and_then(Partition::frozen);
+            frozen
+                .and_then(|frozen| frozen.config.boot_order)
+                .map_or(u32::MAX, u32::from)
+        };
+        let mut order = ArrayVec::<usize, MAX_PARTITIONS>::new();
+        for partition in self.live_partitions() {
+            // A handful of entries: inserting is smaller than a sort, and keeps equals in the order of their ids.
+            let index = partition.endpoint.id().index();
+            let at = order
+                .iter()
+                .take_while(|earlier| rank(**earlier) <= rank(index))
+                .count();
+            let _ = order.try_insert(at, index);
+        }
         order
     }
 
     /// Loads one partition and runs its boot context until it waits.
+    #[cold]
+    #[inline(never)]
     fn start(&self, pe: &mut Pe, partition: &Partition<H::Context>, frozen: &Frozen) {
         let config = &frozen.config;
         let boot_info = match self.load(partition, frozen) {
@@ -234,6 +251,8 @@ impl<H: Hal> Spmc<H> {
 
     /// Runs the context of `partition` for this PE from `entry` until it waits or fails. `boot_info` is the register and the
     /// address that it finds there.
+    #[cold]
+    #[inline(never)]
     fn initialise(
         &self,
         pe: &mut Pe,
