@@ -65,6 +65,7 @@ pub struct AddressSpace {
     /// Normal world only: what it may own. Empty for partitions.
     owned: ArrayVec<PageRange<Pa>, MAX_MEMORY_RANGES>,
     shadow: bool,
+    changes: u32,
 }
 
 impl AddressSpace {
@@ -80,6 +81,7 @@ impl AddressSpace {
         },
         owned: ArrayVec::new_const(),
         shadow: false,
+        changes: 0,
     };
 
     /// Makes the empty space of a partition. `NO_MEMORY` if the pool has no two pages for the roots.
@@ -123,6 +125,11 @@ impl AddressSpace {
     /// The translation to run under.
     pub fn roots(&self) -> Stage2Roots {
         self.roots
+    }
+
+    /// Counts changes, so that who met the tables in the middle of one can tell whether there was another since.
+    pub fn changes(&self) -> u32 {
+        self.changes
     }
 
     /// The pages left of the quota.
@@ -244,6 +251,7 @@ impl AddressSpace {
             }
         }
         walker.finish();
+        self.changes = self.changes.wrapping_add(1);
         if !self.shadow {
             self.synchronise(hal, world, ranges, change, outcome.is_err());
         }

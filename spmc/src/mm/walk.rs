@@ -266,6 +266,26 @@ pub(super) struct Walker<'a, H: Hal> {
     last: Last<'a>,
 }
 
+/// Exchanges entries from the first on while they are what is expected; values are given as the first and the difference from one to
+/// the next. Returns how many.
+#[inline]
+fn exchange_run(
+    words: &[AtomicU64],
+    (mut old, old_stride): (u64, u64),
+    (mut new, new_stride): (u64, u64),
+) -> usize {
+    let other = words.iter().position(|word| {
+        let is_other = word.load(Ordering::Relaxed) != old;
+        if !is_other {
+            word.store(new, Ordering::Relaxed);
+            old = old.wrapping_add(old_stride);
+            new = new.wrapping_add(new_stride);
+        }
+        is_other
+    });
+    other.unwrap_or(words.len())
+}
+
 /// A level 3 table being worked on; its notes are written back when the walker leaves it.
 #[derive(Clone, Copy)]
 struct Last<'a> {
@@ -338,25 +358,20 @@ impl<'a, H: Hal> Walker<'a, H> {
     fn replace_pages(&mut self, ipa: u64, left: u64) -> (u64, bool) {
         let first = index(ipa, LAST);
         let wanted = (left as usize).min(WORDS.saturating_sub(first));
-        let (mut old, mut new) = (self.codes.0.at(ipa), self.codes.1.at(ipa));
+        let (old, new) = (self.codes.0.at(ipa), self.codes.1.at(ipa));
         // All pages that it replaces differ from what the table stands for, or none does.
         let implied = self.format.implied(self.last.origin, first, LAST);
         let (was_other, is_other) = (old != implied, new != implied);
-        let mut count = 0_usize;
-        for word in self
+        let words = self
             .last
             .words
             .get(first..first.wrapping_add(wanted))
-            .unwrap_or(&[])
-        {
-            if word.load(Ordering::Relaxed) != old {
-                break;
-            }
-            word.store(new, Ordering::Relaxed);
-            old = old.wrapping_add(self.codes.0.stride());
-            new = new.wrapping_add(self.codes.1.stride());
-            count = count.wrapping_add(1);
-        }
+            .unwrap_or(&[]);
+        let count = exchange_run(
+            words,
+            (old, self.codes.0.stride()),
+            (new, self.codes.1.stride()),
+        );
         let done = count as u64;
         let deviating = &mut self.last.deviating;
         *deviating = deviating.wrapping_sub(if was_other { done } else { 0 });
