@@ -9,7 +9,8 @@ pub mod interrupt;
 pub mod pe;
 pub mod psci;
 
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use crate::ffa::transfer::Caller;
 use crate::ffa::{NWD, V1_2};
@@ -107,8 +108,8 @@ macro_rules! test {
 static PASSED: AtomicUsize = AtomicUsize::new(0);
 static FAILED: AtomicUsize = AtomicUsize::new(0);
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);
-/// Position of the running test in the list, for a panic.
-static RUNNING: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// The running test, for a panic.
+static RUNNING: AtomicPtr<Test> = AtomicPtr::new(null_mut());
 
 /// The life of the boot PE.
 pub fn main() -> ! {
@@ -131,8 +132,8 @@ fn run(groups: &'static [&'static [Test]]) {
         pes: pe::start_all(),
     };
     println!("# {} PEs run", nwd.pes);
-    for (n, test) in all().enumerate() {
-        RUNNING.store(n, Ordering::Relaxed);
+    for test in all() {
+        RUNNING.store((&raw const *test).cast_mut(), Ordering::Release);
         println!("# {}", test.about);
         let outcome = if nwd.pes < test.pes {
             Err(needs(test.pes))
@@ -141,7 +142,7 @@ fn run(groups: &'static [&'static [Test]]) {
         };
         report(test.name, outcome);
     }
-    RUNNING.store(usize::MAX, Ordering::Relaxed);
+    RUNNING.store(null_mut(), Ordering::Release);
     finish();
 }
 
@@ -182,9 +183,8 @@ fn finish() {
 
 /// After a panic: the running test fails, and the machine stops.
 pub fn give_up() -> ! {
-    let running = RUNNING.load(Ordering::Relaxed);
-    let mut all = tests::ALL.iter().flat_map(|group| group.iter());
-    if let Some(test) = all.nth(running) {
+    // SAFETY: null, or a reference to a test of the static list.
+    if let Some(test) = unsafe { RUNNING.load(Ordering::Acquire).as_ref() } {
         println!("TEST {} fail: the test OS panicked", test.name);
     }
     FAILED.fetch_add(1, Ordering::Relaxed);

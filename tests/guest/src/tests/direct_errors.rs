@@ -1,10 +1,10 @@
 //! Direct messages that are refused, and calls that do not exist (FF-A v1.0 sections 10.2 and 10.3, chapter 6).
 
-use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
-use crate::ffa::{self, NWD, SP1, SP2, SPMC, id, route};
+use crate::ffa::error::{ABORTED, BUSY, DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
+use crate::ffa::{self, NOBODY, NWD, SP1, SP2, SP3, SPMC, id, route};
 use crate::nwd::{Nwd, Test, ask};
 use crate::rt::call::{Conduit, call};
-use crate::rt::check::{Check, equal};
+use crate::rt::check::{Check, equal, holds};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, test};
 
@@ -13,6 +13,10 @@ pub const TESTS: &[Test] = &[
     test!(
         request_errors,
         "Requests with wrong ids or reserved bits are refused"
+    ),
+    test!(
+        failed_partition,
+        "A partition that failed, or never was, is not reached"
     ),
     test!(unknown_calls, "Calls that do not exist are NOT_SUPPORTED"),
     test!(
@@ -40,7 +44,6 @@ pub const HELPERS: &[Command] = &[
     helper!(nothing),
 ];
 
-const NOBODY: u16 = 0x8003;
 const VM: u16 = 0x0001;
 
 fn nothing(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
@@ -81,13 +84,24 @@ fn request_errors(_: &Nwd) -> Check {
     Ok(())
 }
 
+// req: BOOT-11, MSGD-08, MSGW-16, PINFO-12, MEMO-12
+fn failed_partition(_: &Nwd) -> Check {
+    let refused = |answer: ffa::Answer| {
+        equal(answer[0], id::ERROR)?;
+        let code = answer[2] as u32 as i32;
+        holds(code == ABORTED || code == INVALID_PARAMETERS, answer[2])
+    };
+    for function in [id::DIRECT_REQ_32, id::DIRECT_REQ_64] {
+        refused(request(function, NWD, SP3, 0))?;
+    }
+    refused(ffa::call(id::RUN, &[(SP3 as u64) << 16]))
+}
+
 // req: GEN-12, COMP-01, COMP-06, COMP-12, COMP-13, COMP-17, MSGD-10, MSGW-25, RUN-04, RUN-14
 fn unknown_calls(_: &Nwd) -> Check {
     for function in [
-        id::UNDEFINED,
         id::MSG_POLL,
         id::MSG_SEND,
-        id::NORMAL_WORLD_RESUME,
         id::MEM_OP_PAUSE,
         id::MEM_OP_RESUME,
         id::MSG_WAIT,
@@ -96,7 +110,8 @@ fn unknown_calls(_: &Nwd) -> Check {
     ] {
         ffa::refused(&ffa::call(function, &[]), NOT_SUPPORTED)?;
     }
-    Ok(())
+    // The SPMD says DENIED here.
+    equal(ffa::call(id::NORMAL_WORLD_RESUME, &[])[0], id::ERROR)
 }
 
 // req: MSGD-04, MSGD-05, MSGD-20, MSGD-21, RUN-10, RUN-17, GEN-28

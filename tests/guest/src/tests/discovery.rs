@@ -1,7 +1,7 @@
 //! Who is there: `FFA_PARTITION_INFO_GET`, `FFA_ID_GET`, `FFA_SPM_ID_GET` (FF-A v1.0 sections 8.6 and 8.7, v1.1 section 13).
 
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
-use crate::ffa::{self, NWD, SP1, SP2, SPMC, V1_0, id};
+use crate::ffa::{self, NWD, SP1, SP2, SPMC, id};
 use crate::nwd::{self, Nwd, Test, ask};
 use crate::rt::check::{Check, equal};
 use crate::rt::page::{PAGE_SIZE, Shared};
@@ -29,17 +29,20 @@ pub const TESTS: &[Test] = &[
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(discover), helper!(own_ids)];
 
-/// The UUIDs of the test partitions, as the registers carry them.
-const SP1_UUID: [u64; 4] = [0x1e67_b5b4, 0xe14f_904a, 0x13fb_1fb8, 0xcbda_e1da];
+/// The UUID of sp1, as the registers carry it.
+pub const SP1_UUID: [u64; 4] = [0x1e67_b5b4, 0xe14f_904a, 0x13fb_1fb8, 0xcbda_e1da];
 const SP2_UUID: [u64; 4] = [0x0923_58d1, 0xb947_23f0, 0x6444_7c82, 0xc88f_57f5];
-const UNKNOWN_UUID: [u64; 4] = [0x1e67_b5b4, 0xe14f_904a, 0x13fb_1fb8, 0xcbda_e1db];
+/// Nobody's UUID.
+pub const UNKNOWN_UUID: [u64; 4] = [0x1e67_b5b4, 0xe14f_904a, 0x13fb_1fb8, 0xcbda_e1db];
 
-const RECEIVES: u32 = 1;
+/// Property: receives direct requests.
+pub const RECEIVES: u32 = 1;
 const SENDS: u32 = 1 << 1;
 const AARCH64: u32 = 1 << 8;
 const COUNT_ONLY: u64 = 1;
 
-fn info_get(uuid: [u64; 4], flags: u64) -> ffa::Answer {
+/// `FFA_PARTITION_INFO_GET`
+pub fn info_get(uuid: [u64; 4], flags: u64) -> ffa::Answer {
     let [a, b, c, d] = uuid;
     ffa::call(id::PARTITION_INFO_GET, &[a, b, c, d, flags])
 }
@@ -169,28 +172,4 @@ fn own_ids(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
         [SPMC as u64, 0, 0, 0, 0, 0],
     )?;
     Ok([0; 4])
-}
-
-/// A Normal world that negotiated 1.0.
-pub const V1_0_TESTS: &[Test] = &[test!(
-    discovery_at_1_0,
-    "A 1.0 caller gets 8 bytes for each partition and no size"
-)];
-
-// req: PINFO-04, PINFO-05, PINFO-06, PINFO-08, PINFO-14, VER-09, RUN-07
-fn discovery_at_1_0(_: &Nwd) -> Check {
-    equal(ffa::call(id::VERSION, &[V1_0 as u64])[0] >> 16, 1u64)?;
-    ffa::results(&info_get([0; 4], 0), [2, 0, 0, 0, 0, 0])?;
-    for (n, (partition, contexts)) in [(SP1, 1u16), (SP2, 8)].into_iter().enumerate() {
-        equal(nwd::RX.u16(8 * n), partition)?;
-        equal(nwd::RX.u16(8 * n + 2), contexts)?;
-        equal(nwd::RX.u32(8 * n + 4), RECEIVES)?;
-    }
-    ffa::refused(&info_get([0; 4], 0), BUSY)?;
-    ffa::done(&release())?;
-    // w5 is reserved in 1.0.
-    ffa::refused(&info_get([0; 4], COUNT_ONLY), INVALID_PARAMETERS)?;
-    ffa::refused(&info_get(UNKNOWN_UUID, 0), INVALID_PARAMETERS)?;
-    ffa::results(&info_get(SP1_UUID, 0), [1, 0, 0, 0, 0, 0])?;
-    ffa::done(&release())
 }

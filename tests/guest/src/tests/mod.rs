@@ -11,6 +11,7 @@ pub mod memory;
 pub mod preemption;
 pub mod run;
 pub mod setup;
+pub mod v1_0;
 pub mod version;
 
 use crate::nwd::Test;
@@ -27,16 +28,16 @@ pub const ALL: &[&[Test]] = &[
     direct::TESTS,
     direct_errors::TESTS,
     run::TESTS,
-    preemption::TESTS,
     memory::transfer::TESTS,
     memory::errors::TESTS,
     memory::retrieval::TESTS,
     memory::between::TESTS,
+    preemption::TESTS,
     memory::isolation::TESTS,
 ];
 
 /// The tests of a Normal world that speaks FF-A 1.0.
-pub const V1_0: &[&[Test]] = &[];
+pub const V1_0: &[&[Test]] = &[v1_0::TESTS];
 
 /// All helpers.
 pub const HELPERS: &[&[Command]] = &[
@@ -52,4 +53,5 @@ pub const HELPERS: &[&[Command]] = &[
     memory::HELPERS,
     memory::retrieval::HELPERS,
     memory::between::HELPERS,
+    crate::nwd::bench::HELPERS,
 ];

@@ -1,14 +1,20 @@
 //! A Non-secure interrupt takes the PE from a partition; `FFA_RUN` gives it back (FF-A v1.0 section 4.5.3). And what must survive a switch.
 
 use crate::ffa::error::{BUSY, DENIED};
+use crate::ffa::memory::access;
+use crate::ffa::transfer::reclaim;
 use crate::ffa::{self, NWD, SP1, SP2, id, route};
 use crate::message::{self, request};
-use crate::nwd::{Nwd, Test, ask, interrupt, pe};
+use crate::nwd::{Nwd, Test, ask, interrupt, page, pe, peek, poke};
 use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal, holds};
-use crate::rt::{fp, wait_until};
+use crate::rt::stage1::{self, Attributes};
+use crate::rt::{fp, probe, wait_until};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, test};
+
+use super::memory::transfer::share;
+use super::memory::{Borrow, give_back, is_fine};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -41,12 +47,17 @@ pub const HELPERS: &[Command] = &[
     helper!(load_vectors),
     helper!(check_vectors),
     helper!(spin),
+    helper!(nothing),
     helper!(pass_on),
 ];
 
-/// The partition spins much longer than the timer takes.
-const SPIN_MS: u64 = 60;
-const TIMER_MS: u64 = 10;
+const TIMER_MS: u64 = 2;
+/// A partition that is not preempted gives up after this time.
+const LIMIT_MS: u64 = 10_000;
+/// The word in the shared page: it ends the spinning.
+const GO: u64 = 1;
+/// The word in the shared page: somebody spins.
+const SPINNING: u64 = 2;
 
 #[track_caller]
 fn same(got: &fp::Vectors, want: &fp::Vectors) -> Check {
@@ -85,32 +96,58 @@ fn check_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Keeps the PE for `ms` milliseconds, with values in all vector registers.
-fn spin(_: &Sp, [ms, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
+/// Keeps the PE, with values in all vector registers, until the Normal world writes to the page that it shared.
+fn spin(_: &Sp, [address, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     fp::load(&fp::pattern(seed));
-    wait_until(ms, || false);
+    stage1::map(address, Attributes::NonSecure);
+    // SAFETY: the page that the Normal world shared for this.
+    let begun = unsafe { probe::write(address, SPINNING as u32) };
+    let told = wait_until(LIMIT_MS, || probe::read(address) == Ok(GO as u32));
+    stage1::unmap(address);
     same(&fp::store(), &fp::pattern(seed))?;
+    holds(begun.is_ok() && told, told)?;
     Ok([!seed, 0, 0, 0])
 }
 
 /// Lets another partition spin.
-fn pass_on(sp: &Sp, [other, ms, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    sp.ask(other as u16, command!(spin), [ms, seed, 0, 0])
+fn pass_on(sp: &Sp, [other, address, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    sp.ask(other as u16, command!(spin), [address, seed, 0, 0])
 }
 
-/// Sends a request during which the timer fires, and checks that it stops `partition`, context `index`.
-fn preempt(partition: u16, index: u16, command: u32, arguments: [u64; 4]) -> Check {
-    fp::load(&fp::pattern(7));
-    interrupt::start_timer(index as usize, TIMER_MS);
+fn nothing(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    Ok([0; 4])
+}
+
+/// Shares the page through which a spinning partition is told to end, runs `body` with its address, and takes it back.
+fn with_flag(partition: u16, body: impl FnOnce(u64) -> Check) -> Check {
+    let address = page(70);
+    poke(address, 0);
+    let handle = share(partition, access::RW, &[(address, 1)])?;
+    is_fine(Borrow::new(handle).by(partition)?)?;
+    body(address)?;
+    give_back(partition, handle, 0, 0)?;
+    ffa::done(&reclaim(handle, 0))
+}
+
+/// Sends a request during which the timer fires, and checks that it stops `partition`, context `index`, while somebody spins on `flag`.
+fn preempt(partition: u16, index: u16, command: u32, arguments: [u64; 4], flag: u64) -> Check {
     let message = request(id::DIRECT_REQ_64, route(NWD, partition), command, arguments);
-    let stopped = call(ffa::conduit(), message);
-    equal(stopped[0], id::INTERRUPT)?;
-    equal(stopped[1], vcpu(partition, index))?;
-    for register in &stopped[2..8] {
-        equal(*register, 0u64)?;
+    let mut next = message;
+    while peek(flag) != SPINNING {
+        // The first time, or the interrupt came before the spinning.
+        fp::load(&fp::pattern(7));
+        interrupt::start_timer(index as usize, TIMER_MS);
+        let stopped = call(ffa::conduit(), next);
+        equal(stopped[0], id::INTERRUPT)?;
+        equal(stopped[1], vcpu(partition, index))?;
+        for register in &stopped[2..8] {
+            equal(*register, 0u64)?;
+        }
+        same(&fp::store(), &fp::pattern(7))?;
+        interrupt::acknowledge(index as usize)?;
+        next = ffa::regs(id::RUN, &[vcpu(partition, index)]);
     }
-    same(&fp::store(), &fp::pattern(7))?;
-    interrupt::acknowledge(index as usize)
+    Ok(())
 }
 
 const fn vcpu(partition: u16, index: u16) -> u64 {
@@ -121,28 +158,36 @@ fn run(partition: u16, index: u16) -> Regs {
     ffa::call(id::RUN, &[vcpu(partition, index)])
 }
 
-/// Resumes the partition until it answers, and takes the answer.
-fn resume(partition: u16, index: u16, seed: u64) -> Check {
+/// Tells the preempted partition to end, resumes it, and takes its answer.
+fn resume(partition: u16, index: u16, flag: u64, seed: u64) -> Check {
+    poke(flag, GO);
     let [answer, ..] = message::answer(NWD, partition, &run(partition, index))?;
+    poke(flag, 0);
     equal(answer, !seed)
+}
+
+/// A request to `partition`, which is in the middle of something.
+#[track_caller]
+fn is_busy(partition: u16) -> Check {
+    let message = request(
+        id::DIRECT_REQ_64,
+        route(NWD, partition),
+        command!(nothing),
+        [0; 4],
+    );
+    ffa::refused(&call(ffa::conduit(), message), BUSY)
 }
 
 // req: GEN-25, INT-01, MSGD-24, MSGD-07, MSGW-12, MSGW-18, MSGW-20, MSGW-23, RUN-19, RUN-20, RUN-21, RUN-22, STAT-04, STAT-06
 fn interrupt_preempts(_: &Nwd) -> Check {
-    for partition in [SP1, SP2] {
-        preempt(partition, 0, command!(spin), [SPIN_MS, 1, 0, 0])?;
-        // It works for somebody, though not right now.
-        let message = request(
-            id::DIRECT_REQ_64,
-            route(NWD, partition),
-            command!(spin),
-            [0; 4],
-        );
-        ffa::refused(&call(ffa::conduit(), message), BUSY)?;
-        // The other one does not care.
-        let other = if partition == SP1 { SP2 } else { SP1 };
-        ask(other, command!(spin), [0, 2, 0, 0])?;
-        resume(partition, 0, 1)?;
+    for (partition, other) in [(SP1, SP2), (SP2, SP1)] {
+        with_flag(partition, |flag| {
+            preempt(partition, 0, command!(spin), [flag, 1, 0, 0], flag)?;
+            is_busy(partition)?;
+            // The other one does not care.
+            ask(other, command!(load_vectors), [2, 0, 0, 0])?;
+            resume(partition, 0, flag, 1)
+        })?;
     }
     Ok(())
 }
@@ -150,37 +195,46 @@ fn interrupt_preempts(_: &Nwd) -> Check {
 // req: INT-02, MSGD-07, MSGW-15, MSGW-18, MSGW-20, RUN-19, RUN-20
 fn interrupt_preempts_chain(_: &Nwd) -> Check {
     for (first, second) in [(SP1, SP2), (SP2, SP1)] {
-        preempt(first, 0, command!(pass_on), [second as u64, SPIN_MS, 3, 0])?;
-        for partition in [first, second] {
-            let message = request(
-                id::DIRECT_REQ_64,
-                route(NWD, partition),
-                command!(spin),
-                [0; 4],
-            );
-            ffa::refused(&call(ffa::conduit(), message), BUSY)?;
-        }
-        // Not the one that the Normal world runs.
-        ffa::refused(&run(second, 0), DENIED)?;
-        resume(first, 0, 3)?;
+        with_flag(second, |flag| {
+            preempt(
+                first,
+                0,
+                command!(pass_on),
+                [second as u64, flag, 3, 0],
+                flag,
+            )?;
+            is_busy(first)?;
+            is_busy(second)?;
+            // Not the one that the Normal world runs.
+            ffa::refused(&run(second, 0), DENIED)?;
+            resume(first, 0, flag, 3)
+        })?;
     }
     Ok(())
 }
 
 // req: GEN-19, MSGW-12, RUN-20, RUN-23, RUN-24
 fn preempted_moves(_: &Nwd) -> Check {
-    preempt(SP1, 0, command!(spin), [SPIN_MS, 4, 0, 0])?;
-    pe::run_on(1, |_| resume(SP1, 0, 4).map(|()| [0; 4]), [0; 4])?;
-    ask(SP1, command!(spin), [0, 5, 0, 0])?;
-    Ok(())
+    with_flag(SP1, |flag| {
+        preempt(SP1, 0, command!(spin), [flag, 4, 0, 0], flag)?;
+        let elsewhere = |[flag, ..]: [u64; 4]| resume(SP1, 0, flag, 4).map(|()| [0; 4]);
+        pe::run_on(1, elsewhere, [flag, 0, 0, 0])?;
+        Ok(())
+    })
 }
 
 // req: GEN-20, MSGW-19, RUN-13, RUN-23
 fn preempted_stays(_: &Nwd) -> Check {
-    preempt(SP2, 0, command!(spin), [SPIN_MS, 6, 0, 0])?;
-    let elsewhere = pe::run_on(1, |_| Ok([run(SP2, 0)[2], 0, 0, 0]), [0; 4])?;
-    holds(elsewhere[0] != 0, elsewhere[0])?;
-    // Its context there is not concerned.
-    pe::run_on(1, |_| ask(SP2, command!(spin), [0, 8, 0, 0]), [0; 4])?;
-    resume(SP2, 0, 6)
+    with_flag(SP2, |flag| {
+        preempt(SP2, 0, command!(spin), [flag, 6, 0, 0], flag)?;
+        let [code, ..] = pe::run_on(1, |_| Ok([run(SP2, 0)[2], 0, 0, 0]), [0; 4])?;
+        holds(code != 0, code)?;
+        // Its context there is not concerned.
+        pe::run_on(
+            1,
+            |_| ask(SP2, command!(load_vectors), [8, 0, 0, 0]),
+            [0; 4],
+        )?;
+        resume(SP2, 0, flag, 6)
+    })
 }

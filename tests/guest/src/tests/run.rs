@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
-use crate::ffa::{self, NWD, SP1, SP2, SPMC, id};
+use crate::ffa::{self, NOBODY, NWD, SP1, SP2, SPMC, id};
 use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::check::{Check, equal};
 use crate::sp::{Command, RUNS, Sp};
@@ -72,7 +72,7 @@ fn run_waiting(_: &Nwd) -> Check {
 // req: MSGW-11, MSGW-13, MSGW-15, MSGW-19, GEN-28
 fn run_errors(_: &Nwd) -> Check {
     for (partition, index) in [
-        (0x8003, 0),
+        (NOBODY, 0),
         (0xffff, 0),
         (SPMC, 0),
         (NWD, 0),
@@ -122,7 +122,7 @@ fn run_by_partitions(_: &Nwd) -> Check {
 fn run_others(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     ffa::refused(&run(vcpu(other as u16, 0)), DENIED)?;
     ffa::refused(&run(vcpu(sp.identity.id, 0)), DENIED)?;
-    for (partition, index) in [(0x8003, 0), (NWD, 0), (other as u16, 9)] {
+    for (partition, index) in [(NOBODY, 0), (NWD, 0), (other as u16, 9)] {
         ffa::refused(&run(vcpu(partition, index)), INVALID_PARAMETERS)?;
     }
     Ok([0; 4])

@@ -3,7 +3,7 @@
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
 use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access, flag};
 use crate::ffa::transfer::reclaim;
-use crate::ffa::{self, NWD, SP1, SP2, id};
+use crate::ffa::{self, NOBODY, NWD, SP1, SP2, id};
 use crate::nwd::{Nwd, Test, ask, page};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::page::{PAGE_SIZE, Shared};
@@ -271,7 +271,7 @@ fn bad_sends(sp: &Sp, [other, other_memory, ..]: [u64; 4]) -> Check<[u64; 4]> {
         &share(transaction(sp, NORMAL_WB, &to_normal_world, &own)),
         DENIED,
     )?;
-    for nobody in [me, 0x8003, ffa::SPMC] {
+    for nobody in [me, NOBODY, ffa::SPMC] {
         let receivers = [receiver(nobody, access::RW)];
         let answer = share(transaction(sp, NORMAL_WB, &receivers, &own));
         ffa::refused(&answer, INVALID_PARAMETERS)?;

@@ -5,7 +5,7 @@ use crate::ffa::memory::{
     CONSTITUENTS, NORMAL_WB, NS, Receiver, Transaction, access, flag, layout,
 };
 use crate::ffa::transfer::reclaim;
-use crate::ffa::{self, Answer, NWD, SP1, SP2, SPMC, id};
+use crate::ffa::{self, Answer, NOBODY, NWD, SP1, SP2, SPMC, id};
 use crate::nwd::{self, Nwd, Test, page};
 use crate::rt::check::{Check, equal, holds};
 use crate::test;
@@ -85,7 +85,7 @@ fn still_works() -> Check {
 fn send_receivers(_: &Nwd) -> Check {
     for function in FUNCTIONS {
         let fine = sp1(function);
-        for nobody in [0x8003, NWD, SPMC, 0xffff, 0x1234] {
+        for nobody in [NOBODY, NWD, SPMC, 0xffff, 0x1234] {
             let receivers = [Receiver { id: nobody, ..fine }];
             refuse(
                 function,
@@ -95,7 +95,7 @@ fn send_receivers(_: &Nwd) -> Check {
         }
         for list in [
             [fine, fine],
-            [fine, Receiver { id: 0x8003, ..fine }],
+            [fine, Receiver { id: NOBODY, ..fine }],
             [fine, Receiver { id: NWD, ..fine }],
         ] {
             refuse(
@@ -195,15 +195,6 @@ fn send_permissions(_: &Nwd) -> Check {
             INVALID_PARAMETERS,
         )?;
     }
-    // RAM is not a device.
-    let device = nwd::caller().send(
-        share,
-        &Transaction {
-            attributes: 0x10,
-            ..sent
-        },
-    );
-    equal(device[0], id::ERROR)?;
     still_works()
 }
 

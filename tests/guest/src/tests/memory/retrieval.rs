@@ -5,7 +5,7 @@ use crate::ffa::memory::{
     NORMAL_WB, NS, Receiver, Transaction, access, encode_relinquish, flag, layout,
 };
 use crate::ffa::transfer::reclaim;
-use crate::ffa::{self, NWD, SP1, SP2, SPMC, id};
+use crate::ffa::{self, NOBODY, NWD, SP1, SP2, SPMC, id};
 use crate::nwd::{self, Nwd, Test, ask, page};
 use crate::rt::check::{Check, equal};
 use crate::sp::{Command, Sp};
@@ -148,7 +148,7 @@ fn wrong_retrieves(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
         receiver(other, access::RW),
         receiver(NWD, access::RW),
         receiver(SPMC, access::RW),
-        receiver(0x8003, access::RW),
+        receiver(NOBODY, access::RW),
         receiver(caller.id, access::RW | access::X),
         receiver(caller.id, access::RW | 1 << 4),
         receiver(caller.id, 3),
@@ -273,7 +273,7 @@ fn wrong_relinquishes(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
         &[],
         &[other],
         &[NWD],
-        &[0x8003],
+        &[NOBODY],
         &[caller.id, caller.id],
         &[caller.id, other],
     ];
