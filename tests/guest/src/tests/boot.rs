@@ -126,8 +126,8 @@ fn entry_state(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     // D, A, I and F masked.
     equal(MASKS.load(Ordering::Relaxed), 0x3c0u64)?;
     // The boot PE is the first one; nothing else is promised, and nothing else must be told.
-    for n in 1..8 {
-        equal(ENTRY[n].load(Ordering::Relaxed), 0u64)?;
+    for register in &ENTRY[1..] {
+        equal(register.load(Ordering::Relaxed), 0u64)?;
     }
     Ok([0; 4])
 }

@@ -262,7 +262,7 @@ fn send_shape(_: &Nwd) -> Check {
 
 // req: MEMD-06, MEMD-08, MEMD-10, MEMO-07, MEMO-19, GEN-03, GEN-23, MEMX-18
 fn send_ranges(_: &Nwd) -> Check {
-    const MAX: u64 = u64::MAX & !0xfff;
+    const MAX: u64 = !0xfff;
     for function in FUNCTIONS {
         let receivers = [sp1(function)];
         for ranges in [
