@@ -1,9 +1,10 @@
 //! What a partition does wrong, and what becomes of it: the fault is named in the log, the partition is told if it can take it, and
 //! is stopped if not. Everything else goes on.
 
+use crate::addr::World;
 use crate::error::FfaError;
 use crate::ffa::SmcFrame;
-use crate::hal::{Fault, Hal};
+use crate::hal::{Access, Fault, FaultKind, Hal};
 use crate::partition::Mailbox;
 use crate::partition::vcpu::{Event, Model};
 use crate::spmc::Spmc;
@@ -21,6 +22,12 @@ impl<H: Hal> Spmc<H> {
         fault: &Fault,
         frame: &mut SmcFrame,
     ) -> Flow {
+        if self.met_a_change(current, fault) {
+            return Flow::Continue;
+        }
+        if self.is_momentary(current, fault) {
+            return Flow::Continue;
+        }
         if self.fault_is_logged(current) {
             log::warn!(
                 "{} vcpu {}: {fault}",
@@ -36,6 +43,48 @@ impl<H: Hal> Spmc<H> {
             current.frozen.config.name
         );
         self.abort(current, frame)
+    }
+
+    /// Whether the fault came of tables in the middle of a change that another PE made, so that the access can be tried again: it is
+    /// allowed now. Each change is a reason only once; the fault may be one of the other IPA space, which would come back for ever.
+    fn met_a_change(&self, current: &mut Current<'_, H::Context>, fault: &Fault) -> bool {
+        let Some(ipa) = fault.ipa.filter(|_| fault.kind == FaultKind::Translation) else {
+            return false;
+        };
+        let access = if fault.on_walk {
+            Access::Read
+        } else {
+            fault.access
+        };
+        // Whoever changes the tables holds the lock.
+        let memory = current.partition.endpoint.memory.lock();
+        let is_news = current.vcpu.changes_seen != memory.changes();
+        current.vcpu.changes_seen = memory.changes();
+        is_news
+            && [World::Secure, World::NonSecure]
+                .into_iter()
+                .any(|world| memory.permits(&self.hal, world, ipa, access))
+    }
+
+    /// Whether the access is permitted by now: a call of another context of the partition was exchanging a table at that moment. The
+    /// instruction is tried again once; which IPA space it meant is not known, so the second fault in a row counts.
+    fn is_momentary(&self, current: &mut Current<'_, H::Context>, fault: &Fault) -> bool {
+        let Some(ipa) = fault.ipa.filter(|_| fault.kind == FaultKind::Translation) else {
+            return false;
+        };
+        let tried = core::mem::take(&mut current.vcpu.retried_pc);
+        if current.frozen.config.is_up() || tried == fault.pc {
+            return false;
+        }
+        let memory = current.partition.endpoint.memory.lock();
+        let permitted = [World::Secure, World::NonSecure]
+            .into_iter()
+            .any(|world| memory.permits(&self.hal, world, ipa, fault.access));
+        drop(memory);
+        if permitted {
+            current.vcpu.retried_pc = fault.pc;
+        }
+        permitted
     }
 
     /// An instruction that the partition may not use: undefined, as far as it can tell.

@@ -232,7 +232,7 @@ fn an_mp_partition_serves_each_pe_with_the_context_pinned_there() {
     system.pe(3).refused([DIRECT_REQ_32, 0x8001], BUSY);
 }
 
-// req: STAT-04, STAT-05, STAT-06, GEN-09
+// req: STAT-04, STAT-05, STAT-06, GEN-09, MSGW-21, MSGW-24
 #[test]
 fn interrupts_to_and_from_the_spmd() {
     let system = System::boot([PartitionSpec::new("sp1")
@@ -252,4 +252,17 @@ fn interrupts_to_and_from_the_spmd() {
         nwd.call([RUN, 0x8001_0000]).0[..4],
         [DIRECT_RESP_64, 0x8001_0000, 0, 1]
     );
+}
+
+// req: MSGW-22
+#[test]
+fn the_spmd_may_refuse_to_resume_the_normal_world() {
+    let system = System::boot([]);
+    let nwd = system.nwd();
+    nwd.call([INTERRUPT]);
+    assert_eq!(
+        nwd.call([ERROR, 0, DENIED as u32 as u64]).0[..8],
+        [MSG_WAIT, 0, 0, 0, 0, 0, 0, 0]
+    );
+    assert_eq!(nwd.call([SPM_ID_GET]).success()[0], 0x8000);
 }

@@ -1,0 +1,471 @@
+//! Interleavings: the Normal world calls on several PEs at once, and every access to hardware may let another PE go first. Each
+//! scenario runs with many seeds. `HOST_INTERLEAVINGS` sets how many.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use host_tests::ffa::*;
+use host_tests::system::{NWD_PAGES, NWD_RX, NWD_TX};
+use host_tests::{Nwd, PartitionSpec, Regs, Sp, System};
+use spmc::addr::World::{NonSecure, Secure};
+
+fn seeds() -> std::ops::Range<u64> {
+    let count = std::env::var("HOST_INTERLEAVINGS")
+        .ok()
+        .and_then(|value| value.parse().ok());
+    0..count.unwrap_or(60)
+}
+
+type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
+
+fn echo(sp: &mut Sp) {
+    sp.serve(|_, request| request.payload());
+}
+
+/// What a partition does that was preempted: it is run until it answers.
+fn finish(nwd: Nwd<'_>, mut answer: Regs) -> Regs {
+    for _ in 0..1000 {
+        if answer.function() != INTERRUPT {
+            return answer;
+        }
+        answer = nwd.call([RUN, answer.0[1]]);
+    }
+    panic!("it never ends: {answer:?}");
+}
+
+// req: MSGD-07, RUN-24, GEN-19, RXTX-16
+#[test]
+fn one_up_partition_and_two_callers() {
+    let mut busy = 0;
+    for seed in seeds() {
+        let served = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&served);
+        let system = System::boot([PartitionSpec::new("up").script(move |sp| {
+            sp.serve(|_, request| {
+                count.fetch_add(1, Ordering::Relaxed);
+                request.payload()
+            })
+        })]);
+        let answered = AtomicUsize::new(0);
+        let body = |nwd: Nwd<'_>| {
+            for n in 0..3 {
+                let answer = nwd.request(0x8001, [n; 5]);
+                match answer.error() {
+                    Some(code) => assert_eq!(code, BUSY),
+                    None => {
+                        assert_eq!(
+                            (answer.function(), answer.payload()),
+                            (DIRECT_RESP_64, [n; 5])
+                        );
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        };
+        system.interleave(seed, vec![Box::new(body), Box::new(body), Box::new(body)]);
+        let answered = answered.into_inner();
+        assert_eq!(
+            answered,
+            served.load(Ordering::Relaxed),
+            "each answer was served once"
+        );
+        assert!(answered > 0, "somebody gets through");
+        busy += 9 - answered;
+        system.nwd().ask(0x8001, [1; 5]);
+    }
+    assert!(busy > 0, "no two callers ever met");
+}
+
+// req: MSGD-07, MSGD-24, MSGW-14, RUN-23, RUN-24
+#[test]
+fn a_request_and_a_run_of_the_same_partition() {
+    for seed in seeds() {
+        let system = System::boot([PartitionSpec::new("up").script(|sp| {
+            sp.serve(|sp, request| {
+                sp.interrupt();
+                sp.interrupt();
+                request.payload()
+            })
+        })]);
+        let responses = AtomicUsize::new(0);
+        let requests = AtomicUsize::new(0);
+        let body = |nwd: Nwd<'_>| {
+            for _ in 0..4 {
+                let request = nwd.request(0x8001, [7; 5]);
+                if request.error() != Some(BUSY) {
+                    requests.fetch_add(1, Ordering::Relaxed);
+                }
+                // Whoever comes by may resume a context that is not pinned.
+                for answer in [request, nwd.call([RUN, 0x8001_0000])] {
+                    match answer.function() {
+                        DIRECT_RESP_64 => {
+                            assert_eq!(answer.payload(), [7; 5]);
+                            responses.fetch_add(1, Ordering::Relaxed);
+                        }
+                        INTERRUPT | MSG_WAIT => assert_eq!(answer.0[1], 0x8001_0000),
+                        _ => assert_eq!(answer.error(), Some(BUSY)),
+                    }
+                }
+            }
+        };
+        system.interleave(seed, vec![Box::new(body), Box::new(body)]);
+        // What is still under way is brought to its end.
+        let rest = system.nwd().call([RUN, 0x8001_0000]);
+        let rest = finish(system.nwd(), rest);
+        if rest.function() == DIRECT_RESP_64 {
+            responses.fetch_add(1, Ordering::Relaxed);
+        }
+        assert_eq!(
+            responses.into_inner(),
+            requests.into_inner(),
+            "one response to each request"
+        );
+    }
+}
+
+// req: MSGD-07, MSGD-20, MSGD-23
+#[test]
+fn partitions_that_call_each_other_do_not_dead_lock() {
+    let call = |peer: u64| {
+        move |sp: &mut Sp| {
+            sp.serve(|sp, request| {
+                let own = u64::from(sp.id);
+                if request.0[3] == 0 {
+                    return [9, 0, 0, 0, 0];
+                }
+                let answer = sp.call([DIRECT_REQ_64, own << 16 | peer, 0, 0]);
+                match answer.error() {
+                    Some(code) => [code as u64, 0, 0, 0, 0],
+                    None => answer.payload(),
+                }
+            })
+        }
+    };
+    let mut busy = 0;
+    for seed in seeds() {
+        let system = System::boot([
+            PartitionSpec::new("sp1").script(call(0x8002)),
+            PartitionSpec::new("sp2").script(call(0x8001)),
+        ]);
+        let met = AtomicUsize::new(0);
+        let body = |to: u16| {
+            let met = &met;
+            move |nwd: Nwd<'_>| {
+                for _ in 0..3 {
+                    let answer = nwd.request(to, [1; 5]);
+                    if answer.error() != Some(BUSY) {
+                        assert_eq!(answer.function(), DIRECT_RESP_64);
+                        assert!(answer.0[3] == 9 || answer.0[3] == BUSY as u64, "{answer:?}");
+                        if answer.0[3] == 9 {
+                            continue;
+                        }
+                    }
+                    met.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        };
+        system.interleave(seed, vec![Box::new(body(0x8001)), Box::new(body(0x8002))]);
+        busy += met.into_inner();
+        assert_eq!(system.nwd().ask(0x8001, [1; 5])[0], 9);
+        assert_eq!(system.nwd().ask(0x8002, [1; 5])[0], 9);
+    }
+    assert!(busy > 0, "they never met");
+}
+
+// req: MEMX-19, MEMX-09, MEMX-17, RXTX-16
+#[test]
+fn two_sends_of_the_same_pages() {
+    for seed in seeds() {
+        let system = System::boot([PartitionSpec::new("sp1")]);
+        system.nwd().map_buffers();
+        let before = system.snapshot();
+        let share = Transaction::share(0, 0x8001, RW, &[(NWD_PAGES, 2), (NWD_PAGES + 0x4000, 1)]);
+        let bytes = share.encode(Layout::V1_2);
+        system.nwd().write(NWD_TX, &bytes);
+        let length = bytes.len() as u64;
+        let handles = std::sync::Mutex::new(Vec::new());
+        let body = |nwd: Nwd<'_>| {
+            let answer = nwd.call([MEM_SHARE_64, length, length]);
+            match answer.error() {
+                Some(code) => assert_eq!(code, DENIED),
+                None => handles.lock().unwrap().push(answer.handle()),
+            }
+        };
+        system.interleave(seed, vec![Box::new(body), Box::new(body), Box::new(body)]);
+        let handles = handles.into_inner().unwrap();
+        assert_eq!(handles.len(), 1, "exactly one wins");
+        system.nwd().reclaim(handles[0]).success();
+        assert_eq!(before, system.snapshot());
+    }
+}
+
+/// A partition that retrieves, and relinquishes what it could retrieve; it tells what happened.
+fn borrower(sp: &mut Sp) {
+    sp.map_buffers();
+    sp.serve(|sp, request| {
+        let handle = request.0[3];
+        let wanted = Transaction {
+            attributes: request.0[4] as u16,
+            ..Transaction::retrieve(0, sp.id, handle, RW)
+        };
+        match sp.retrieve(&wanted) {
+            Ok(_) => {
+                let reached = sp.poke(NonSecure, NWD_PAGES, 5);
+                let kept = request.0[5] != 0;
+                if !kept && request.0[6] == 0 {
+                    sp.relinquish(handle, 0).success();
+                    assert!(!sp.poke(NonSecure, NWD_PAGES, 5));
+                }
+                [0, reached.into(), 0, 0, 0]
+            }
+            Err(code) => [
+                code as u64,
+                sp.poke(NonSecure, NWD_PAGES, 5).into(),
+                0,
+                0,
+                0,
+            ],
+        }
+    });
+}
+
+// req: MEMRC-06, MEMRC-13, MEMRQ-11, MEMDN-05, MEMDN-06, MEMO-26
+#[test]
+fn retrieve_against_reclaim() {
+    for seed in seeds() {
+        for donate in [false, true] {
+            let system = System::boot([PartitionSpec::new("sp1").script(borrower)]);
+            system.nwd().map_buffers();
+            let handle = if donate {
+                system.nwd().send(
+                    MEM_DONATE_64,
+                    &Transaction::donate(0, 0x8001, &[(NWD_PAGES, 1)]),
+                )
+            } else {
+                system.nwd().send(
+                    MEM_LEND_64,
+                    &Transaction::lend(0, 0x8001, RW, &[(NWD_PAGES, 1)]),
+                )
+            };
+            let outcomes = std::sync::Mutex::new((None, None));
+            let retrieve: Body = Box::new(|nwd| {
+                let [code, reached, ..] = nwd.ask(0x8001, [handle, 0, 1, donate.into(), 0]);
+                assert_eq!(
+                    code == 0,
+                    reached == 1,
+                    "it reaches what it retrieved and nothing else"
+                );
+                outcomes.lock().unwrap().0 = Some(code as i32);
+            });
+            let reclaim: Body = Box::new(|nwd| {
+                outcomes.lock().unwrap().1 = Some(nwd.reclaim(handle).error());
+            });
+            system.interleave(seed, vec![retrieve, reclaim]);
+            let expected = match outcomes.into_inner().unwrap() {
+                (Some(0), Some(code)) if donate => code == Some(INVALID_PARAMETERS),
+                (Some(0), Some(code)) => code == Some(DENIED),
+                (Some(INVALID_PARAMETERS), Some(None)) => true,
+                other => panic!("{other:?}"),
+            };
+            assert!(expected, "exactly one wins");
+        }
+    }
+}
+
+// req: MEMRL-08, MEMRC-06, MEMRC-07, MEMRL-14
+#[test]
+fn relinquish_against_reclaim() {
+    for seed in seeds() {
+        let system = System::boot([PartitionSpec::new("sp1").script(borrower)]);
+        system.nwd().map_buffers();
+        let before = system.snapshot();
+        let handle = system.nwd().send(
+            MEM_LEND_64,
+            &Transaction::lend(0, 0x8001, RW, &[(NWD_PAGES, 1)]),
+        );
+        let borrow: Body = Box::new(|nwd| {
+            let [code, ..] = nwd.ask(0x8001, [handle, 0, 0, 0, 0]);
+            assert!(matches!(code as i32, 0 | INVALID_PARAMETERS), "{code:#x}");
+        });
+        let reclaim: Body = Box::new(|nwd| {
+            let mut answer = nwd.reclaim(handle);
+            while answer.error().is_some() {
+                assert_eq!(answer.error(), Some(DENIED));
+                answer = nwd.reclaim(handle);
+            }
+        });
+        system.interleave(seed, vec![borrow, reclaim]);
+        assert_eq!(before, system.snapshot());
+    }
+}
+
+// req: RXTX-16, RXTX-27, RXTX-15
+#[test]
+fn discovery_against_unmap() {
+    for seed in seeds() {
+        let system = System::boot([PartitionSpec::new("sp1")]);
+        system.nwd().map_buffers();
+        let query: Body = Box::new(|nwd| {
+            for _ in 0..3 {
+                let answer = nwd.call([PARTITION_INFO_GET]);
+                match answer.error() {
+                    Some(code) => assert_eq!(code, BUSY),
+                    None => assert_eq!(answer.success()[0], 1),
+                }
+            }
+        });
+        let unmap: Body = Box::new(|nwd| {
+            nwd.call([RXTX_UNMAP]).success();
+            // From here on it is ordinary memory: nobody else writes there.
+            nwd.write(NWD_RX, &[0x5a; 64]);
+            assert_eq!(nwd.call([RX_RELEASE]).error(), Some(DENIED));
+            assert_eq!(nwd.read(NWD_RX, 64), [0x5a; 64]);
+        });
+        system.interleave(seed, vec![query, unmap]);
+        assert_eq!(system.nwd().read(NWD_RX, 64), [0x5a; 64]);
+        system.nwd().map_buffers();
+        system.nwd().call([PARTITION_INFO_GET]).success();
+    }
+}
+
+// req: MEMX-20, MEML-08, MEMO-09, GEN-03
+#[test]
+fn tables_change_under_a_running_partition() {
+    for seed in seeds() {
+        // One context lends and takes back a page, the other uses the pages around it all the time.
+        let system = System::boot([
+            PartitionSpec::new("mp").vcpus(2).script(|sp| {
+                let page = sp.base() + 0x4_0000;
+                if sp.vcpu == 0 {
+                    sp.map_buffers();
+                }
+                sp.serve(move |sp, _| {
+                    if sp.vcpu == 0 {
+                        let lend = Transaction::lend(0x8001, 0x8002, RW, &[(page, 1)]);
+                        let handle = sp.send(MEM_LEND_64, &lend);
+                        assert!(!sp.poke(Secure, page, 1));
+                        sp.reclaim(handle, 0).success();
+                        assert!(sp.poke(Secure, page, 1));
+                    } else {
+                        assert!(
+                            sp.poke(Secure, page + 0x1000, 2),
+                            "a page that was never lent"
+                        );
+                        assert!(
+                            sp.poke(Secure, page - 0x1000, 2),
+                            "a page that was never lent"
+                        );
+                    }
+                    [0; 5]
+                })
+            }),
+            PartitionSpec::new("sp2"),
+        ]);
+        system.turn_on(1);
+        let body = |nwd: Nwd<'_>| {
+            for _ in 0..8 {
+                nwd.ask(0x8001, [0; 5]);
+            }
+        };
+        system.interleave(seed, vec![Box::new(body), Box::new(body)]);
+    }
+}
+
+// req: MEMX-20, GEN-03, MEMO-09
+#[test]
+fn blocks_are_split_under_a_running_partition() {
+    const BLOCK: u64 = 0x4200_0000;
+    for seed in seeds() {
+        // It owns a whole block. One context lends a page of it, which splits the block, and takes it back, which joins it.
+        let system = System::builder()
+            .seed(seed)
+            .sp(PartitionSpec::new("mp").vcpus(2).script(|sp| {
+                if sp.vcpu == 0 {
+                    sp.map_buffers();
+                }
+                sp.serve(|sp, request| {
+                    let handle = request.0[3];
+                    if sp.vcpu == 1 {
+                        assert!(
+                            sp.poke(NonSecure, BLOCK + 0x1000, 1),
+                            "a page that was never lent"
+                        );
+                        assert!(
+                            sp.poke(NonSecure, BLOCK + 0x1f_f000, 1),
+                            "a page that was never lent"
+                        );
+                    } else if handle != 0 {
+                        let request = Transaction::retrieve(0, 0x8001, handle, RW);
+                        sp.retrieve(&Transaction {
+                            attributes: 0,
+                            ..request
+                        })
+                        .unwrap();
+                    } else {
+                        let lend = Transaction::lend(0x8001, 0x8002, RW, &[(BLOCK + 0x5000, 1)]);
+                        let handle = sp.send(MEM_LEND_64, &lend);
+                        assert!(!sp.poke(NonSecure, BLOCK + 0x5000, 1));
+                        sp.reclaim(handle, 0).success();
+                        assert!(sp.poke(NonSecure, BLOCK + 0x5000, 1));
+                    }
+                    [0; 5]
+                })
+            }))
+            .sp(PartitionSpec::new("sp2"))
+            .boot();
+        system.turn_on(1);
+        let nwd = system.nwd();
+        nwd.map_buffers();
+        let handle = nwd.send(
+            MEM_DONATE_64,
+            &Transaction::donate(0, 0x8001, &[(BLOCK, 512)]),
+        );
+        nwd.ask(0x8001, [handle, 0, 0, 0, 0]);
+        let body = |nwd: Nwd<'_>| {
+            for _ in 0..6 {
+                nwd.ask(0x8001, [0; 5]);
+            }
+        };
+        system.interleave(seed, vec![Box::new(body), Box::new(body)]);
+    }
+}
+
+// req: MSGD-08, MSGW-16, BOOT-11
+#[test]
+fn a_partition_that_fails_on_one_pe_is_gone_on_all() {
+    for seed in seeds() {
+        let system = System::boot([
+            PartitionSpec::new("mp")
+                .vcpus(3)
+                .with(|sp| sp.takes_exceptions = false)
+                .script(|sp| {
+                    sp.serve(|sp, request| {
+                        if sp.vcpu == 0 && request.0[3] == 2 {
+                            sp.trap(0);
+                        }
+                        request.payload()
+                    })
+                }),
+            PartitionSpec::new("other").vcpus(3).script(echo),
+        ]);
+        system.turn_on(1);
+        system.turn_on(2);
+        let body = |nwd: Nwd<'_>| {
+            let mut dead = false;
+            for n in 0..5 {
+                let answer = nwd.request(0x8001, [n; 5]);
+                if answer.error().is_some() {
+                    assert_eq!(answer.error(), Some(ABORTED));
+                    dead = true;
+                } else {
+                    assert!(!dead, "it came back");
+                }
+                nwd.ask(0x8002, [n; 5]);
+            }
+        };
+        system.interleave(seed, vec![Box::new(body), Box::new(body), Box::new(body)]);
+        for pe in 0..3 {
+            system.pe(pe).refused([DIRECT_REQ_64, 0x8001], ABORTED);
+        }
+    }
+}
