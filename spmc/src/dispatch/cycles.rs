@@ -44,8 +44,8 @@ impl<H: Hal> Spmc<H> {
             let _ = endpoint.mailbox.lock().release_rx();
         }
         current.vcpu.step(Event::Wait)?;
-        let answer = SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()]);
-        Ok(self.give_back(current, answer, frame))
+        *frame = SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()]);
+        Ok(self.give_back(current, frame))
     }
 
     /// `FFA_ERROR` from a partition: its initialisation failed, or so did what it was asked to do.
@@ -57,7 +57,7 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
         let code = current.vcpu.context.gprs()[2] as u32 as u64;
-        let answer = match current.vcpu.model {
+        *frame = match current.vcpu.model {
             Model::Init => {
                 log::error!(
                     "{}: initialisation failed with FFA_ERROR {}",
@@ -70,7 +70,7 @@ impl<H: Hal> Spmc<H> {
             Model::Run => SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()]),
         };
         current.vcpu.step(Event::Wait)?;
-        Ok(self.give_back(current, answer, frame))
+        Ok(self.give_back(current, frame))
     }
 
     /// `FFA_RUN` from the Normal world: gives cycles to a waiting context, or resumes the chain that was preempted under it.

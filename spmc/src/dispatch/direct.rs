@@ -12,7 +12,7 @@ use crate::partition::Partition;
 use crate::partition::vcpu::{Caller, Event, Model};
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, Flow, deliver};
+use super::run::{Current, Flow};
 
 /// w1 of a direct message.
 struct Route {
@@ -29,21 +29,23 @@ impl Route {
     }
 }
 
-/// The message as the receiver sees it: x0 to x7 of the sender, without upper halves in the 32-bit form.
-fn message(id: FunctionId, registers: &[u64]) -> SmcFrame {
+/// Passes a message on: x0 to x7 of the sender, without upper halves in the 32-bit form, and zeros in the registers up to x17, so
+/// that they show nothing of the sender or of the SPMC.
+fn pass(id: FunctionId, from: &[u64], to: &mut [u64]) {
     let mask = if id.is_64() {
         u64::MAX
     } else {
         u32::MAX as u64
     };
-    let mut message = SmcFrame::ZERO;
-    for (to, from) in message.x.iter_mut().zip(registers).take(8) {
-        *to = from & mask;
+    if let (Some(from), Some(to)) = (from.first_chunk::<8>(), to.first_chunk_mut::<18>()) {
+        let [_, route, _, x3, x4, x5, x6, x7] = from;
+        // Ids travel in w1 in both forms; w2 was checked to be zero.
+        let route = route & u32::MAX as u64;
+        *to = [0; 18];
+        let payload = [x3, x4, x5, x6, x7].map(|register| register & mask);
+        [to[0], to[1]] = [id.0 as u64, route];
+        to[3..8].copy_from_slice(&payload);
     }
-    message.x[0] = id.0 as u64;
-    // Ids travel in w1 in both forms.
-    message.x[1] &= u32::MAX as u64;
-    message
 }
 
 /// The function id of the response to a request: same width.
@@ -82,7 +84,7 @@ impl<H: Hal> Spmc<H> {
         };
         callee.vcpu.caller = Caller::Outside;
         callee.vcpu.root = callee.id;
-        deliver(&mut callee.vcpu.context, &message(id, &frame.x));
+        pass(id, &frame.x, callee.vcpu.context.gprs_mut());
         self.enter(&mut callee, false);
         self.run(pe, callee, frame);
         Ok(())
@@ -117,7 +119,7 @@ impl<H: Hal> Spmc<H> {
         };
         callee.vcpu.caller = Caller::Vcpu(current.id);
         callee.vcpu.root = current.vcpu.root;
-        deliver(&mut callee.vcpu.context, &message(id, registers));
+        pass(id, registers, callee.vcpu.context.gprs_mut());
 
         // `current` runs, so it can block.
         current.vcpu.step(Event::Block)?;
@@ -154,9 +156,9 @@ impl<H: Hal> Spmc<H> {
             }
             _ => return Err(FfaError::Denied),
         }
-        let answer = message(id, registers);
+        pass(id, registers, &mut frame.x);
         current.vcpu.step(Event::Wait)?;
-        Ok(self.give_back(current, answer, frame))
+        Ok(self.give_back(current, frame))
     }
 
     /// The partition that a request names. `INVALID_PARAMETERS` if there is none, `ABORTED` if it failed, `DENIED` if

@@ -138,7 +138,8 @@ impl<H: Hal> Spmc<H> {
         }
         // Every state can be aborted.
         let _ = current.vcpu.step(Event::Abort);
-        self.give_back(current, SmcFrame::error(FfaError::Aborted), frame)
+        *frame = SmcFrame::error(FfaError::Aborted);
+        self.give_back(current, frame)
     }
 
     /// Counts a fault; whether it is still to be logged.

@@ -51,6 +51,12 @@ impl<H: Hal> Spmc<H> {
                 self.normal_world_request(pe, id, frame)
             }
             function::RUN => self.normal_world_run(pe, frame),
+            function::ERROR => {
+                // The SPMD refused what we sent last: FFA_NORMAL_WORLD_RESUME while the Normal world was not interrupted. There is
+                // nothing to undo; we wait for its next call.
+                *frame = SmcFrame::new([function::MSG_WAIT as u64]);
+                Ok(())
+            }
             function::INTERRUPT => {
                 // No partition owns a secure interrupt: whatever fired is not ours to handle.
                 *frame = SmcFrame::new([function::NORMAL_WORLD_RESUME as u64]);

@@ -128,34 +128,28 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Ends the work of `current`, whose state has been changed already: its caller gets the PE, with `answer` as the
-    /// completion of its call.
+    /// completion of its call. If that is the Normal world, the answer stays where it is.
     ///
     /// A caller that failed meanwhile is passed over; whoever waits for it gets `ABORTED`.
     pub(crate) fn give_back<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
-        answer: SmcFrame,
-        frame: &mut SmcFrame,
+        answer: &mut SmcFrame,
     ) -> Flow {
         self.hal.save(&mut current.vcpu.context);
-        let mut answer = answer;
-        loop {
-            let Some(mut caller) = self.blocked_caller(current) else {
-                *frame = answer;
-                return Flow::Leave;
-            };
-            if caller.partition.is_dead() || caller.vcpu.step(Event::Unblock).is_err() {
-                // Aborting is allowed in every state.
-                let _ = caller.vcpu.step(Event::Abort);
-                answer = SmcFrame::error(FfaError::Aborted);
+        while let Some(mut caller) = self.blocked_caller(current) {
+            if !caller.partition.is_dead() && caller.vcpu.step(Event::Unblock).is_ok() {
+                deliver(&mut caller.vcpu.context, answer);
+                self.re_enter(&mut caller);
                 *current = caller;
-                continue;
+                return Flow::Continue;
             }
-            deliver(&mut caller.vcpu.context, &answer);
-            self.re_enter(&mut caller);
+            // Aborting is allowed in every state.
+            let _ = caller.vcpu.step(Event::Abort);
+            *answer = SmcFrame::error(FfaError::Aborted);
             *current = caller;
-            return Flow::Continue;
         }
+        Flow::Leave
     }
 
     /// The context that is blocked on `current`, if a partition called it.

@@ -157,7 +157,7 @@ mod tests {
         mailbox.map(buffers()).unwrap();
     }
 
-    // req: RXTX-15, RXTX-30, PINFO-11
+    // req: RXTX-15, RXTX-30, PINFO-09, PINFO-11
     #[test]
     fn rx_needs_a_pair_that_is_empty_and_long_enough() {
         let mut mailbox = Mailbox::new();

@@ -152,7 +152,7 @@ fn a_run_time_level_of_the_normal_world() {
     );
 }
 
-// req: MAN-10
+// req: MAN-10, GEN-21
 #[test]
 fn an_s_el0_partition_with_two_contexts() {
     refused(

@@ -267,7 +267,7 @@ fn nodes_that_must_be_there() {
     );
 }
 
-// req: MAN-41, GEN-05
+// req: MAN-41, GEN-05, VER-10
 #[test]
 fn faulty_attributes() {
     for name in ["spmc_id", "maj_ver", "min_ver", "exec_state"] {
