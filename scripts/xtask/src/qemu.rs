@@ -200,7 +200,7 @@ pub fn run(options: &ImageOptions, mut machine: Machine) -> Result<ExitCode> {
     machine.mode = layout.scenario.mode.unwrap_or(machine.mode);
     if machine.gdb {
         eprintln!(
-            "QEMU waits for a debugger:\n  gdb-multiarch -ex 'target remote :1234' -ex 'add-symbol-file {} -o 0x0e100000'",
+            "QEMU waits for a debugger:\n  gdb-multiarch {} -ex 'target remote :1234'",
             target().join("spmc.elf").display()
         );
     }
