@@ -25,9 +25,6 @@ impl<H: Hal> Spmc<H> {
         if self.met_a_change(current, fault) {
             return Flow::Continue;
         }
-        if self.is_momentary(current, fault) {
-            return Flow::Continue;
-        }
         if self.fault_is_logged(current) {
             log::warn!(
                 "{} vcpu {}: {fault}",
@@ -64,27 +61,6 @@ impl<H: Hal> Spmc<H> {
             && [World::Secure, World::NonSecure]
                 .into_iter()
                 .any(|world| memory.permits(&self.hal, world, ipa, access))
-    }
-
-    /// Whether the access is permitted by now: a call of another context of the partition was exchanging a table at that moment. The
-    /// instruction is tried again once; which IPA space it meant is not known, so the second fault in a row counts.
-    fn is_momentary(&self, current: &mut Current<'_, H::Context>, fault: &Fault) -> bool {
-        let Some(ipa) = fault.ipa.filter(|_| fault.kind == FaultKind::Translation) else {
-            return false;
-        };
-        let tried = core::mem::take(&mut current.vcpu.retried_pc);
-        if current.frozen.config.is_up() || tried == fault.pc {
-            return false;
-        }
-        let memory = current.partition.endpoint.memory.lock();
-        let permitted = [World::Secure, World::NonSecure]
-            .into_iter()
-            .any(|world| memory.permits(&self.hal, world, ipa, fault.access));
-        drop(memory);
-        if permitted {
-            current.vcpu.retried_pc = fault.pc;
-        }
-        permitted
     }
 
     /// An instruction that the partition may not use: undefined, as far as it can tell.

@@ -113,8 +113,6 @@ pub struct Vcpu<C> {
     pub callee: VcpuId,
     /// How often its tables had been changed when it last tried an access again.
     pub changes_seen: u32,
-    /// The instruction that was tried again after a fault of a moment; 0 if the last fault was not one.
-    pub retried_pc: u64,
     /// Registers.
     pub context: C,
 }
@@ -135,7 +133,6 @@ impl<C: Context> Vcpu<C> {
             index: 0,
         },
         changes_seen: 0,
-        retried_pc: 0,
         context: C::NEW,
     };
 
