@@ -128,6 +128,9 @@ pub static CONTEXT_ENTRY: [AtomicU64; MAX_CONTEXTS] =
 /// How often `FFA_RUN` gave each context cycles without a message.
 pub static RUNS: [AtomicU64; MAX_CONTEXTS] = [const { AtomicU64::new(0) }; MAX_CONTEXTS];
 
+/// w2 of the next `FFA_MSG_WAIT` after cycles without a message.
+pub static NEXT_WAIT: AtomicU64 = AtomicU64::new(0);
+
 unsafe extern "C" {
     static image_start: u8;
     static text_end: u8;
@@ -312,7 +315,7 @@ fn serve(identity: &'static Identity, entry: &[u64; 8]) -> ! {
             }
             id::RUN => {
                 RUNS[vcpu].fetch_add(1, Ordering::Relaxed);
-                ffa::call(id::MSG_WAIT, &[])
+                ffa::call(id::MSG_WAIT, &[0, NEXT_WAIT.swap(0, Ordering::Relaxed)])
             }
             id::INTERRUPT => ffa::call(id::MSG_WAIT, &[]),
             other => panic!(

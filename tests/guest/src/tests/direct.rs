@@ -26,6 +26,10 @@ pub const TESTS: &[Test] = &[
         "x8 to x17 carry nothing from one side to the other"
     ),
     test!(
+        direct_for_a_vm,
+        "A Hypervisor asks on behalf of a VM; the answer goes to the VM"
+    ),
+    test!(
         direct_by_smc_and_hvc,
         "A partition gets the same answers by SMC and by HVC"
     ),
@@ -146,6 +150,15 @@ fn look_at_request(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
         .iter()
         .fold(0, |all, register| all | register);
     Ok([rest, sp.request[0], sp.request[1], sp.request[2]])
+}
+
+// req: MSGD-04, MSGD-14, MSGD-22, RUN-02
+fn direct_for_a_vm(_: &Nwd) -> Check {
+    for vm in [1, 0x7fff] {
+        let answer = message::ask_from(vm, SP1, command!(complement), PATTERN)?;
+        equal(answer[0], !PATTERN[0])?;
+    }
+    Ok(())
 }
 
 // req: GEN-06, GEN-07, COMP-15, MSGD-02

@@ -3,6 +3,7 @@
 //! A line `// req:` above a test names the requirement rows that it shows.
 
 pub mod boot;
+pub mod concurrency;
 pub mod direct;
 pub mod direct_errors;
 pub mod discovery;
@@ -11,6 +12,7 @@ pub mod memory;
 pub mod preemption;
 pub mod run;
 pub mod setup;
+pub mod state;
 pub mod v1_0;
 pub mod version;
 
@@ -33,6 +35,8 @@ pub const ALL: &[&[Test]] = &[
     memory::retrieval::TESTS,
     memory::between::TESTS,
     preemption::TESTS,
+    state::TESTS,
+    concurrency::TESTS,
     memory::isolation::TESTS,
 ];
 
@@ -50,6 +54,8 @@ pub const HELPERS: &[&[Command]] = &[
     direct_errors::HELPERS,
     run::HELPERS,
     preemption::HELPERS,
+    state::HELPERS,
+    concurrency::HELPERS,
     memory::HELPERS,
     memory::retrieval::HELPERS,
     memory::between::HELPERS,

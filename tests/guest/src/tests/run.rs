@@ -2,11 +2,11 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
-use crate::ffa::{self, NOBODY, NWD, SP1, SP2, SPMC, id};
+use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
+use crate::ffa::{self, NOBODY, NWD, SP1, SP2, SPMC, V1_2, id};
 use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::check::{Check, equal};
-use crate::sp::{Command, RUNS, Sp};
+use crate::sp::{Command, NEXT_WAIT, RUNS, Sp};
 use crate::{command, helper, test};
 
 /// The tests of this file.
@@ -29,13 +29,23 @@ pub const TESTS: &[Test] = &[
         "A partition cannot run others, nor itself"
     ),
     test!(
+        wait_releases_rx,
+        "FFA_MSG_WAIT gives RX back, unless a partition of 1.2 keeps it"
+    ),
+    test!(
         wait_errors,
         "FFA_MSG_WAIT with reserved bits, or while a request is processed, is refused"
     ),
 ];
 
 /// Code of the partitions.
-pub const HELPERS: &[Command] = &[helper!(runs), helper!(run_others), helper!(wait_now)];
+pub const HELPERS: &[Command] = &[
+    helper!(runs),
+    helper!(run_others),
+    helper!(fill_rx),
+    helper!(rx_is),
+    helper!(wait_now),
+];
 
 const fn vcpu(partition: u16, index: u16) -> u64 {
     (partition as u64) << 16 | index as u64
@@ -128,6 +138,47 @@ fn run_others(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
+// req: MSGW-01, MSGW-02, RXTX-11, RXTX-13, RXTX-14
+fn wait_releases_rx(_: &Nwd) -> Check {
+    const EMPTY: u64 = 0;
+    const FULL: u64 = 1;
+    for partition in [SP1, SP2] {
+        ask(partition, command!(fill_rx), [0; 4])?;
+        // A response does not give it back.
+        ask(partition, command!(rx_is), [FULL, 0, 0, 0])?;
+        run_once(partition, 0)?;
+        ask(partition, command!(rx_is), [EMPTY, 0, 0, 0])?;
+    }
+    ask(SP1, command!(fill_rx), [KEEP_RX, 0, 0, 0])?;
+    run_once(SP1, 0)?;
+    ask(SP1, command!(rx_is), [FULL, 0, 0, 0])?;
+    run_once(SP1, 0)?;
+    ask(SP1, command!(rx_is), [EMPTY, 0, 0, 0])?;
+    Ok(())
+}
+
+/// w2 of `FFA_MSG_WAIT` (1.2).
+const KEEP_RX: u64 = 1;
+
+/// Lets the SPMC fill RX, and leaves it so; w2 of the next `FFA_MSG_WAIT` is in x4.
+fn fill_rx(_: &Sp, [next_wait, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    NEXT_WAIT.store(next_wait, Ordering::Relaxed);
+    ffa::succeeded(&ffa::call(id::PARTITION_INFO_GET, &[]))?;
+    Ok([0; 4])
+}
+
+/// Fails unless RX is full, or empty.
+fn rx_is(_: &Sp, [full, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    let answer = ffa::call(id::PARTITION_INFO_GET, &[]);
+    if full == 1 {
+        ffa::refused(&answer, BUSY)?;
+    } else {
+        ffa::succeeded(&answer)?;
+        ffa::done(&ffa::call(id::RX_RELEASE, &[]))?;
+    }
+    Ok([0; 4])
+}
+
 // req: MSGW-01, MSGW-06, MSGW-07, RUN-17, RUN-18
 fn wait_errors(_: &Nwd) -> Check {
     for partition in [SP1, SP2] {
@@ -136,7 +187,13 @@ fn wait_errors(_: &Nwd) -> Check {
     Ok(())
 }
 
-fn wait_now(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+fn wait_now(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    let code = if sp.identity.version < V1_2 {
+        INVALID_PARAMETERS
+    } else {
+        DENIED
+    };
+    ffa::refused(&ffa::call(id::MSG_WAIT, &[0, KEEP_RX]), code)?;
     ffa::refused(&ffa::call(id::MSG_WAIT, &[]), DENIED)?;
     ffa::refused(&ffa::call(id::MSG_WAIT, &[1]), INVALID_PARAMETERS)?;
     ffa::refused(&ffa::call(id::MSG_WAIT, &[0, 1 << 4]), INVALID_PARAMETERS)?;
