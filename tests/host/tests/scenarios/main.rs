@@ -7,6 +7,7 @@ mod features;
 mod general;
 mod memory;
 mod memory_refused;
+mod oracle;
 mod run;
 mod rxtx;
 mod version;

@@ -1346,31 +1346,60 @@ fn ranges_of_one_region_do_not_overlap() {
     }
 }
 
-// req: MEMO-12, MEMD-88, PINFO-12
+// req: MEMO-12, MEMD-88, MEMRC-06
 #[test]
-fn what_a_dead_borrower_had_does_not_come_back_to_it() {
+fn what_a_dead_partition_borrowed_can_be_reclaimed() {
     let stage = Stage::with(|spec| spec.with(|sp| sp.takes_exceptions = false));
     let nwd = stage.nwd();
-    let handle = nwd.send(
-        MEM_LEND_64,
-        &Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 1)]),
-    );
+    nwd.write(NWD_PAGES, &[0xaa; 16]);
+    let lend = Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 1)]);
+    let handle = nwd.send(MEM_LEND_64, &lend);
+    // To be zeroed when it is relinquished, which its end does.
     let request = Transaction {
         attributes: 0,
+        flags: 4,
         ..Transaction::retrieve(0, SP1, handle, RW)
     };
     stage.retrieve(SP1, request).unwrap();
-    // A task that faults: the partition cannot take it.
-    let answer = stage.kill(SP1);
-    assert_eq!(answer.error(), Some(ABORTED));
+    assert_eq!(nwd.reclaim(handle).error(), Some(DENIED));
+    assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+    nwd.reclaim(handle).success();
+    assert_eq!(nwd.read(NWD_PAGES, 16), [0; 16]);
     // Nobody can be named who is dead.
-    let share = Transaction::share(0, SP1, RW, &[(NWD_PAGES + 0x1000, 1)]);
-    nwd.memory_refused(MEM_SHARE_64, &share.encode(V12), INVALID_PARAMETERS);
+    nwd.memory_refused(MEM_LEND_64, &lend.encode(V12), INVALID_PARAMETERS);
     // The others are unharmed.
-    let share = Transaction::share(0, SP2, RW, &[(NWD_PAGES + 0x1000, 1)]);
+    let share = Transaction::share(0, SP2, RW, &[(NWD_PAGES, 1)]);
     let handle = nwd.send(MEM_SHARE_64, &share);
     stage
         .retrieve(SP2, Transaction::retrieve(0, SP2, handle, RW))
         .unwrap();
-    assert!(stage.run(SP2, |sp| sp.poke(NonSecure, NWD_PAGES + 0x1000, 1)));
+    assert!(stage.run(SP2, |sp| sp.poke(NonSecure, NWD_PAGES, 1)));
+}
+
+// req: MEMO-12, MEMO-08
+#[test]
+fn what_a_dead_partition_lent_goes_to_nobody_else() {
+    let stage = Stage::with(|spec| spec.with(|sp| sp.takes_exceptions = false));
+    let send = |sp: &mut Sp| {
+        let page = sp.base() + OWN_PAGES;
+        let held = sp.send(MEM_LEND_64, &Transaction::lend(SP1, SP2, RW, &[(page, 1)]));
+        let waits = sp.send(
+            MEM_LEND_64,
+            &Transaction::lend(SP1, SP2, RW, &[(page + 0x1000, 1)]),
+        );
+        (held, waits, page)
+    };
+    let (held, waits, page) = stage.run(SP1, send);
+    let request = |handle| Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(SP1, SP2, handle, RW)
+    };
+    stage.retrieve(SP2, request(held)).unwrap();
+    assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+    // Who has it keeps it until it lets go.
+    assert!(stage.run(SP2, move |sp| sp.poke(Secure, page, 1)));
+    assert!(stage.retrieve(SP2, request(waits)).is_err());
+    stage.relinquish(SP2, held);
+    assert!(stage.retrieve(SP2, request(held)).is_err());
+    assert_eq!(stage.run(SP3, move |sp| sp.id), SP3);
 }
