@@ -50,7 +50,7 @@ fn register(random: &mut Random, handles: &[u64]) -> u64 {
             0x1_0002,
         ]),
         8 if !handles.is_empty() => random.pick(handles),
-        9 => FEATURES & !0xff | 0x60 + random.below(0x38),
+        9 => 0x8400_0060 + random.below(0x38),
         10 => 1 << random.below(64),
         _ => random.bits(),
     }

@@ -13,7 +13,7 @@ use host_tests::system::{NWD_PAGES, NWD_RX};
 use host_tests::{PartitionSpec, System};
 use spmc::addr::World::Secure;
 
-use crate::memory::{OWN_PAGES, READ_WRITE, SP1, SP2, Stage};
+use crate::stage::{OWN_PAGES, READ_WRITE, SP1, SP2, Stage};
 
 const NORMAL_MEMORY: MemType = MemType::Normal {
     cacheability: Cacheability::WriteBack,

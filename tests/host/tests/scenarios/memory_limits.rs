@@ -1,0 +1,295 @@
+//! Memory transactions at their limits: zeroing, exhaustion, memory that is taken away, partitions that die.
+
+use host_tests::Sp;
+use host_tests::ffa::*;
+use host_tests::system::NWD_PAGES;
+use spmc::addr::World::{NonSecure, Secure};
+
+use crate::stage::{OWN_PAGES, SP1, SP2, SP3, Stage, TYPE_LEND};
+
+const V12: Layout = Layout::V1_2;
+
+// req: MEMD-78, MEMD-82, MEMD-84, MEMD-85, MEMD-86, MEMD-88, MEMD-93, MEMRL-11, MEMRL-13, MEMRC-09, MEMS-06
+#[test]
+fn zeroing() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let lend = |flags| Transaction {
+        flags,
+        ..Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 2)])
+    };
+    let request = |handle, permissions, flags| Transaction {
+        attributes: 0,
+        flags,
+        ..Transaction::retrieve(0, SP1, handle, permissions)
+    };
+    let dirty = || {
+        nwd.write(NWD_PAGES, &[0xaa; 0x2000]);
+        nwd.write(NWD_PAGES + 0x2000, &[0xbb; 16]);
+    };
+    let is_zero = || {
+        assert_eq!(
+            nwd.read(NWD_PAGES + 0x2000, 16),
+            [0xbb; 16],
+            "not a byte too much"
+        );
+        nwd.read(NWD_PAGES, 0x2000).iter().all(|byte| *byte == 0)
+    };
+    // By the sender; the receiver can insist on it and is told.
+    dirty();
+    let share = Transaction {
+        flags: 1,
+        ..Transaction::share(0, SP1, RW, &[(NWD_PAGES, 2)])
+    };
+    nwd.memory_refused(MEM_SHARE_64, &share.encode(V12), INVALID_PARAMETERS);
+    let handle = nwd.send(MEM_LEND_64, &lend(0));
+    assert!(!is_zero());
+    stage.retrieve_refused(SP1, request(handle, RW, 1), DENIED);
+    nwd.reclaim(handle).success();
+    let handle = nwd.send(MEM_LEND_64, &lend(1));
+    assert!(is_zero());
+    assert_eq!(
+        stage.retrieve(SP1, request(handle, RW, 1)).unwrap().flags,
+        TYPE_LEND | 1
+    );
+    stage.relinquish(SP1, handle);
+    // Zeroed it was for the first retrieval only.
+    stage.retrieve_refused(SP1, request(handle, RW, 1), INVALID_PARAMETERS);
+
+    // By the receiver: announced at retrieval, or asked for at the end.
+    dirty();
+    stage.retrieve_refused(SP1, request(handle, RO, 4), DENIED);
+    stage.retrieve(SP1, request(handle, RW, 4)).unwrap();
+    assert!(!is_zero());
+    stage.relinquish(SP1, handle);
+    assert!(is_zero());
+    dirty();
+    stage.retrieve(SP1, request(handle, RO, 0)).unwrap();
+    stage.run(SP1, move |sp| {
+        sp.write(Secure, sp.tx(), &relinquish(handle, 1, &[SP1]))
+            .unwrap();
+        sp.refused([MEM_RELINQUISH], DENIED);
+    });
+    stage.relinquish(SP1, handle);
+    assert!(!is_zero());
+    stage.retrieve(SP1, request(handle, RW, 0)).unwrap();
+    stage.run(SP1, move |sp| sp.relinquish(handle, 1)).success();
+    assert!(is_zero());
+
+    // By the owner at the end.
+    dirty();
+    nwd.call([MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, 1])
+        .success();
+    assert!(is_zero());
+}
+
+// req: MEMRL-11, MEMD-88
+#[test]
+fn with_several_borrowers_the_last_one_leaves_zeros() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    nwd.write(NWD_PAGES, &[0xaa; 64]);
+    let mut lend = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
+    lend.receivers.push(Receiver::new(SP2, RW));
+    let handle = nwd.send(MEM_LEND_64, &lend);
+    for (id, flags) in [(SP1, 1 << 10 | 4), (SP2, 1 << 10)] {
+        let request = Transaction {
+            flags,
+            ..Transaction::retrieve(0, id, handle, RW)
+        };
+        stage.retrieve(id, request).unwrap();
+    }
+    stage.relinquish(SP1, handle);
+    assert_eq!(
+        stage.run(SP2, |sp| sp.peek(NonSecure, NWD_PAGES)),
+        Some(0xaa),
+        "still in use"
+    );
+    stage.relinquish(SP2, handle);
+    assert_eq!(nwd.read(NWD_PAGES, 64), [0; 64]);
+}
+
+// req: MEMX-11, MEMX-18, MEMD-13, MEMRC-13, MEMD-15
+#[test]
+fn as_many_transactions_as_there_is_room_for() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let share = |n: u64| Transaction::share(0, SP1, RW, &[(0x4200_0000 + n * 0x1000, 1)]);
+    let mut handles: Vec<u64> = Vec::new();
+    let refused = loop {
+        let n = handles.len() as u64;
+        let answer = nwd.memory_call(MEM_SHARE_64, &share(n).encode(V12));
+        if answer.error().is_some() {
+            break n;
+        }
+        handles.push(answer.handle());
+        assert!(n < 10_000, "a limit");
+    };
+    assert!(refused >= 32);
+    nwd.memory_refused(MEM_SHARE_64, &share(refused).encode(V12), NO_MEMORY);
+    let mut unique = handles.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique.len(), handles.len());
+    nwd.reclaim(handles[3]).success();
+    let again = nwd.send(MEM_SHARE_64, &share(3));
+    assert!(!handles.contains(&again));
+    handles[3] = again;
+    for handle in handles {
+        nwd.reclaim(handle).success();
+    }
+}
+
+// req: MEMX-11, MEMX-18, MEMRQ-09, MEMRC-12, MEMRL-10, GEN-30
+#[test]
+fn running_out_of_tables_changes_nothing() {
+    for tables in [18, 20, 24, 28] {
+        let stage = Stage::of(|builder| builder.tables(tables), |spec| spec);
+        let nwd = stage.nwd();
+        let before = stage.system.snapshot();
+        let mut live = Vec::new();
+        let mut exhausted = false;
+        for n in 0..40_u64 {
+            let base = 0x4200_0000 + n * 0x20_1000;
+            let share = Transaction::share(0, SP1, RW, &[(base, 1)]);
+            let unsent = stage.system.snapshot();
+            let answer = nwd.memory_call(MEM_SHARE_64, &share.encode(V12));
+            if answer.error().is_some() {
+                assert_eq!(answer.error(), Some(NO_MEMORY));
+                assert_eq!(unsent, stage.system.snapshot());
+                exhausted = true;
+                continue;
+            }
+            let handle = answer.handle();
+            let request = Transaction::retrieve(0, SP1, handle, RW);
+            let outcome = stage.run(SP1, move |sp| {
+                let unretrieved = sp.snapshot();
+                let outcome = sp.retrieve(&request);
+                if outcome.is_err() {
+                    assert_eq!(outcome, Err(NO_MEMORY));
+                    assert_eq!(unretrieved, sp.snapshot());
+                }
+                outcome.is_ok()
+            });
+            exhausted |= !outcome;
+            live.push((handle, outcome));
+        }
+        assert!(exhausted, "{tables} tables are too many for this test");
+        for (handle, retrieved) in live {
+            if retrieved {
+                stage.relinquish(SP1, handle);
+            }
+            nwd.reclaim(handle).success();
+        }
+        assert_eq!(before, stage.system.snapshot(), "every table came back");
+    }
+}
+
+// req: MEMX-21, MEMX-18, MEMD-84
+#[test]
+fn memory_that_is_taken_away_ends_a_call_in_aborted() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let protect = |at| {
+        stage
+            .system
+            .machine
+            .memory()
+            .protect(NonSecure, at..at + 0x1000)
+    };
+    let unprotect = || stage.system.machine.memory().unprotect_all();
+    let lend = Transaction {
+        flags: 1,
+        ..Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 2)])
+    };
+    protect(NWD_PAGES + 0x1000);
+    nwd.memory_refused(MEM_LEND_64, &lend.encode(V12), ABORTED);
+    unprotect();
+    let handle = nwd.send(MEM_LEND_64, &lend);
+    let request = Transaction {
+        attributes: 0,
+        flags: 4,
+        ..Transaction::retrieve(0, SP1, handle, RW)
+    };
+    stage.retrieve(SP1, request).unwrap();
+    protect(NWD_PAGES);
+    stage.run(SP1, move |sp| {
+        // An external abort of its own access is its own business.
+        assert_eq!(sp.peek(NonSecure, NWD_PAGES), None);
+        let before = sp.snapshot();
+        assert_eq!(sp.relinquish(handle, 0).error(), Some(ABORTED));
+        assert_eq!(before, sp.snapshot());
+        assert_eq!(
+            sp.peek(NonSecure, NWD_PAGES + 0x1000),
+            Some(0),
+            "still mapped"
+        );
+    });
+    unprotect();
+    stage.relinquish(SP1, handle);
+    protect(NWD_PAGES);
+    nwd.refused(
+        [MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, 1],
+        ABORTED,
+    );
+    unprotect();
+    nwd.reclaim(handle).success();
+}
+
+// req: MEMO-12, MEMD-88, MEMRC-06
+#[test]
+fn what_a_dead_partition_borrowed_can_be_reclaimed() {
+    let stage = Stage::with(|spec| spec.with(|sp| sp.takes_exceptions = false));
+    let nwd = stage.nwd();
+    nwd.write(NWD_PAGES, &[0xaa; 16]);
+    let lend = Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 1)]);
+    let handle = nwd.send(MEM_LEND_64, &lend);
+    // To be zeroed when it is relinquished, which its end does.
+    let request = Transaction {
+        attributes: 0,
+        flags: 4,
+        ..Transaction::retrieve(0, SP1, handle, RW)
+    };
+    stage.retrieve(SP1, request).unwrap();
+    assert_eq!(nwd.reclaim(handle).error(), Some(DENIED));
+    assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+    nwd.reclaim(handle).success();
+    assert_eq!(nwd.read(NWD_PAGES, 16), [0; 16]);
+    // Nobody can be named who is dead.
+    nwd.memory_refused(MEM_LEND_64, &lend.encode(V12), INVALID_PARAMETERS);
+    // The others are unharmed.
+    let share = Transaction::share(0, SP2, RW, &[(NWD_PAGES, 1)]);
+    let handle = nwd.send(MEM_SHARE_64, &share);
+    stage
+        .retrieve(SP2, Transaction::retrieve(0, SP2, handle, RW))
+        .unwrap();
+    assert!(stage.run(SP2, |sp| sp.poke(NonSecure, NWD_PAGES, 1)));
+}
+
+// req: MEMO-12, MEMO-08
+#[test]
+fn what_a_dead_partition_lent_goes_to_nobody_else() {
+    let stage = Stage::with(|spec| spec.with(|sp| sp.takes_exceptions = false));
+    let send = |sp: &mut Sp| {
+        let page = sp.base() + OWN_PAGES;
+        let held = sp.send(MEM_LEND_64, &Transaction::lend(SP1, SP2, RW, &[(page, 1)]));
+        let waits = sp.send(
+            MEM_LEND_64,
+            &Transaction::lend(SP1, SP2, RW, &[(page + 0x1000, 1)]),
+        );
+        (held, waits, page)
+    };
+    let (held, waits, page) = stage.run(SP1, send);
+    let request = |handle| Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(SP1, SP2, handle, RW)
+    };
+    stage.retrieve(SP2, request(held)).unwrap();
+    assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+    // Who has it keeps it until it lets go.
+    assert!(stage.run(SP2, move |sp| sp.poke(Secure, page, 1)));
+    assert!(stage.retrieve(SP2, request(waits)).is_err());
+    stage.relinquish(SP2, held);
+    assert!(stage.retrieve(SP2, request(held)).is_err());
+    assert_eq!(stage.run(SP3, move |sp| sp.id), SP3);
+}
