@@ -2,6 +2,7 @@
 
 use core::cell::UnsafeCell;
 use core::ops::Range;
+use core::ptr::NonNull;
 use core::slice;
 
 use aarch64_cpu::registers::{
@@ -16,7 +17,10 @@ use tock_registers::interfaces::{Readable, Writeable};
 use super::cpu::Cpu;
 use super::platform::Platform;
 use super::registers::{HSTR_EL2, VPIDR_EL2};
-use super::{BOARD, carve, console, cpu, entry, gic, layout, smc, stage1, stage2, vector_state, vectors, window};
+use super::{
+    BOARD, carve, console, cpu, entry, gic, layout, smc, stage1, stage2, vector_state, vectors,
+    window,
+};
 
 static SPMC: Spmc<Platform> = Spmc::new(Platform);
 
@@ -54,42 +58,61 @@ fn manifest_range(address: u64) -> Range<u64> {
 pub unsafe extern "C" fn prepare(manifest: u64) {
     // SAFETY: first and only use, on the boot PE, MMU off.
     unsafe {
-        carve::init();
+        carve::add(layout::carve());
         stage1::build(&BOARD, manifest_range(manifest));
     }
 }
 
-/// The boot PE, MMU on.
+/// The boot PE, MMU on, on the boot stack: leaves in `frame` what goes to the SPMD.
 ///
 /// # Safety
 ///
-/// Called by the entry code, once, after [`prepare`].
-pub unsafe extern "C" fn primary(manifest: u64, index: usize) -> ! {
+/// Called by the entry code, once, after [`prepare`] and with what that was called with.
+pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFrame) {
     vectors::install();
     // SAFETY: first use on this PE.
     unsafe { Cpu::install(index) };
     console::init(&BOARD);
     window::zero_tables();
     // SAFETY: on the boot PE, before any other PE is let in.
-    unsafe { cpu::carve_vector_areas() };
+    unsafe { cpu::carve_vector_area(index) };
     init_pe();
 
     let range = manifest_range(manifest);
-    // SAFETY: mapped by `prepare`, which saw the same header; nobody writes it.
-    let manifest =
-        unsafe { slice::from_raw_parts(range.start as *const u8, (range.end - range.start) as usize) };
+    let manifest = match NonNull::new(range.start as *mut u8) {
+        // SAFETY: mapped by `prepare`, which saw the same header; nobody writes it.
+        Some(start) => unsafe {
+            slice::from_raw_parts(start.as_ptr(), (range.end - range.start) as usize)
+        },
+        None => &[],
+    };
     let image = layout::image();
     let Some(image) = PageRange::from_bytes(Pa::new(image.start), image.end - image.start) else {
-        panic!("the image is not a range of pages: {image:#x?}");
+        panic!("the image is not a range of pages");
     };
-    // SAFETY: once, on this PE.
-    let pe = unsafe { pe(index) };
-    let mut frame = SmcFrame::ZERO;
-    SPMC.boot(pe, manifest, image, &mut frame);
+    *frame = SmcFrame::ZERO;
+    // SAFETY: the only reference on this PE.
+    SPMC.boot(unsafe { pe(index) }, manifest, image, frame);
+}
+
+/// The boot PE on its own stack: lets the others in, and serves.
+///
+/// # Safety
+///
+/// Called by the entry code, once, after [`primary`].
+pub unsafe extern "C" fn settle(index: usize, frame: &mut SmcFrame) -> ! {
+    // SAFETY: on the boot PE, before any other PE is let in; nobody is on the boot stack any more.
+    unsafe {
+        carve::add(layout::boot_stack());
+        for other in (0..MAX_PES).filter(|other| *other != index) {
+            cpu::carve_vector_area(other);
+        }
+    }
     if frame.w(0) == function::MSG_WAIT {
         register_secondary_entry();
     }
-    serve(pe, frame)
+    // SAFETY: the only reference on this PE: the boot is over.
+    serve(unsafe { pe(index) }, frame)
 }
 
 /// Any other PE, MMU on. A PE that was turned off and on again comes here again.
@@ -97,24 +120,24 @@ pub unsafe extern "C" fn primary(manifest: u64, index: usize) -> ! {
 /// # Safety
 ///
 /// Called by the entry code.
-pub unsafe extern "C" fn secondary(index: usize) -> ! {
+pub unsafe extern "C" fn secondary(index: usize, frame: &mut SmcFrame) -> ! {
     vectors::install();
     // SAFETY: nothing of an earlier life of this PE is in use any more.
     unsafe { Cpu::install(index) };
     init_pe();
-    // SAFETY: once in this life of the PE.
+    *frame = SmcFrame::ZERO;
+    // SAFETY: the only reference on this PE.
     let pe = unsafe { pe(index) };
-    let mut frame = SmcFrame::ZERO;
-    SPMC.boot_secondary(pe, &mut frame);
+    SPMC.boot_secondary(pe, frame);
     serve(pe, frame)
 }
 
 /// Answers the SPMD, for ever.
-fn serve(pe: &mut Pe, mut frame: SmcFrame) -> ! {
+fn serve(pe: &mut Pe, frame: &mut SmcFrame) -> ! {
     loop {
         Cpu::current().restore_normal_world();
-        smc::smc(&mut frame);
-        SPMC.handle(pe, &mut frame);
+        smc::smc(frame);
+        SPMC.handle(pe, frame);
     }
 }
 
@@ -122,7 +145,7 @@ fn serve(pe: &mut Pe, mut frame: SmcFrame) -> ! {
 ///
 /// # Safety
 ///
-/// Called once in a life of the PE with that index, on that PE.
+/// Called on the PE with that index, where no other reference that this returned is in use.
 unsafe fn pe(index: usize) -> &'static mut Pe {
     // SAFETY: element of this PE; no other reference is in use (contract above).
     let pe = unsafe { &mut *PES[index].0.get() };
@@ -132,11 +155,16 @@ unsafe fn pe(index: usize) -> &'static mut Pe {
 
 /// Tells the SPMD where PEs enter that are turned on later. Without it they cannot run partitions, but the system can go on.
 fn register_secondary_entry() {
-    let mut frame =
-        SmcFrame::new([function::SECONDARY_EP_REGISTER_64 as u64, entry::secondary_entry()]);
+    let mut frame = SmcFrame::new([
+        function::SECONDARY_EP_REGISTER_64 as u64,
+        entry::secondary_entry(),
+    ]);
     smc::smc(&mut frame);
     if frame.w(0) == function::ERROR {
-        log::error!("the SPMD refuses the entry point of secondary PEs: {}", frame.w(2) as i32);
+        log::error!(
+            "the SPMD refuses the entry point of secondary PEs: {}",
+            frame.w(2) as i32
+        );
     }
 }
 
@@ -150,6 +178,7 @@ fn init_pe() {
     CNTHCTL_EL2.set(cpu::CNTHCTL_CLOSED);
     CNTVOFF_EL2.set(0);
     ICH_HCR_EL2.set(0);
+    Cpu::current().check_vector_area();
     stage2::init_pe();
     gic::init_pe(&BOARD);
 }

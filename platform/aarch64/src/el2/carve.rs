@@ -3,11 +3,10 @@
 
 use core::alloc::Layout;
 use core::cell::UnsafeCell;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use buddy_system_allocator::Heap;
-
-use super::layout;
 
 /// Blocks of up to 64 KiB.
 const ORDER: usize = 17;
@@ -19,20 +18,19 @@ unsafe impl Sync for Carver {}
 
 static CARVER: Carver = Carver(UnsafeCell::new(Heap::new()));
 
-/// Makes the carve region available.
+/// Makes `region` available.
 ///
 /// # Safety
 ///
-/// Called once, on the boot PE, before [`carve`].
-pub unsafe fn init() {
-    let region = layout::carve();
-    // SAFETY: nobody else refers to the heap (contract above), and the linker script keeps everything else out of the region.
-    unsafe { (*CARVER.0.get()).init(region.start as usize, (region.end - region.start) as usize) };
+/// Called on the boot PE, before any other PE is let in; nothing else uses the region from now on.
+pub unsafe fn add(region: Range<u64>) {
+    // SAFETY: nobody else refers to the heap or uses the region (contract above).
+    unsafe { (*CARVER.0.get()).add_to_heap(region.start as usize, region.end as usize) };
 }
 
 /// A block of uninitialised memory, aligned to its size rounded up to a power of two.
 ///
-/// Panics if the region is used up: its size is a constant that every boot needs the same of.
+/// Panics if nothing is left: the linker script provides for the largest need.
 ///
 /// # Safety
 ///
@@ -44,5 +42,5 @@ pub unsafe fn carve(bytes: usize) -> NonNull<u8> {
     };
     // SAFETY: nobody else refers to the heap (contract above).
     let block = unsafe { (*CARVER.0.get()).alloc(layout) };
-    block.unwrap_or_else(|()| panic!("carve region used up"))
+    block.unwrap_or_else(|()| panic!("no memory left to carve {bytes} bytes from"))
 }

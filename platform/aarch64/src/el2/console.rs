@@ -41,7 +41,9 @@ impl Uart {
     fn is_full(&self) -> bool {
         let base = self.0.load(Ordering::Relaxed);
         // SAFETY: as in `write_register`.
-        !base.is_null() && unsafe { base.add(register::FLAGS).cast::<u32>().read_volatile() } & TRANSMIT_FULL != 0
+        !base.is_null()
+            && unsafe { base.add(register::FLAGS).cast::<u32>().read_volatile() } & TRANSMIT_FULL
+                != 0
     }
 }
 

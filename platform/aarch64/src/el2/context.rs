@@ -110,7 +110,11 @@ pub struct FpState {
 
 impl FpState {
     /// All zero.
-    pub const ZERO: Self = Self { v: [0; 32], fpsr: 0, fpcr: 0 };
+    pub const ZERO: Self = Self {
+        v: [0; 32],
+        fpsr: 0,
+        fpcr: 0,
+    };
 }
 
 /// The saved state of one vCPU.

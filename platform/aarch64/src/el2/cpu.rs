@@ -39,7 +39,21 @@ pub const HCR: u64 = {
     const TERR: u64 = 1 << 36; // RAS error records
     const TEA: u64 = 1 << 37; // synchronous external aborts come to EL2
     // Zero on purpose: ATA (MTE is not there), API and APK (pointer authentication traps at first use), TGE, E2H.
-    VM | SWIO | PTW | FMO | IMO | AMO | FB | BSU_INNER | TWI | TSC | TIDCP | TACR | RW | TLOR | TERR | TEA
+    VM | SWIO
+        | PTW
+        | FMO
+        | IMO
+        | AMO
+        | FB
+        | BSU_INNER
+        | TWI
+        | TSC
+        | TIDCP
+        | TACR
+        | RW
+        | TLOR
+        | TERR
+        | TEA
 };
 
 /// HCR_EL2 bits that let a partition use pointer authentication: API, APK.
@@ -135,7 +149,8 @@ impl Cpu {
     };
 
     /// Offset of the end of the emergency stack.
-    pub const EMERGENCY_TOP: usize = offset_of!(Self, emergency_stack) + size_of::<EmergencyStack>();
+    pub const EMERGENCY_TOP: usize =
+        offset_of!(Self, emergency_stack) + size_of::<EmergencyStack>();
 
     /// Makes [`Self::current`] find the state of the PE with that index, with nothing displaced.
     ///
@@ -189,7 +204,11 @@ impl Cpu {
         context.el1.load();
         VTTBR_EL2.set(u64::from(roots.vmid) << 48 | roots.non_secure.raw());
         VSTTBR_EL2.set(roots.secure.raw());
-        self.priority_mask = if mask_non_secure { PRIORITY_SECURE } else { PRIORITY_ALL };
+        self.priority_mask = if mask_non_secure {
+            PRIORITY_SECURE
+        } else {
+            PRIORITY_ALL
+        };
     }
 
     /// Takes the loaded `context` off this PE.
@@ -261,6 +280,16 @@ impl Cpu {
         self.opened = Lazy::empty();
     }
 
+    /// Makes sure that this PE's registers are not longer than those of the boot PE, which measured for all.
+    pub fn check_vector_area(&self) {
+        assert!(
+            self.normal_world
+                .vector
+                .holds(vector_state::register_file_bytes()),
+            "no memory for this PE's vector registers"
+        );
+    }
+
     /// Ends a stay: what was displaced of the Normal world is put back.
     #[inline(always)]
     pub fn restore_normal_world(&mut self) {
@@ -290,15 +319,18 @@ impl Cpu {
     }
 }
 
-/// Gives every PE memory for the Normal world's vector registers, as long as this PE can make them.
+/// Gives PE `index` memory for the Normal world's vector registers, as long as this PE can make them.
 ///
 /// # Safety
 ///
-/// Called once, on the boot PE, before any other PE is let in.
-pub unsafe fn carve_vector_areas() {
-    let bytes = vector_state::register_file_bytes();
-    for cpu in &CPUS {
-        // SAFETY: no other PE runs yet, and this one holds no reference to its state.
-        unsafe { (*cpu.0.get()).normal_world.vector.carve(bytes) };
-    }
+/// Called on the boot PE, before any other PE is let in, and once for each PE.
+pub unsafe fn carve_vector_area(index: usize) {
+    // SAFETY: the PE does not run yet, or is this one, which does not hold a reference to its state here.
+    let cpu = unsafe { &mut *CPUS[index].0.get() };
+    // SAFETY: contract above.
+    unsafe {
+        cpu.normal_world
+            .vector
+            .carve(vector_state::register_file_bytes())
+    };
 }

@@ -6,9 +6,10 @@
 
 use core::arch::global_asm;
 
+use spmc::ffa::SmcFrame;
 use spmc::limits::MAX_PES;
 
-use super::{boot, layout};
+use super::{boot, stage1};
 
 global_asm!(
     r#"
@@ -17,6 +18,7 @@ global_asm!(
 _start:
     cmp     x4, #{pes}
     b.hs    too_many_pes
+    msr     spsel, #1
     mov     x20, x0
     mov     x21, x4
 
@@ -79,34 +81,44 @@ _start:
     cmp     x0, x1
     b.lo    7b
 
-    bl      set_stack
+    adrp    x9, __boot_stack_end
+    add     sp, x9, :lo12:__boot_stack_end
     mov     x0, x20
     bl      {prepare}
     bl      stage1_enable
+    bl      own_stack
     mov     x0, x20
     mov     x1, x21
+    mov     x2, x22
     bl      {primary}
+    mov     sp, x22
+    mov     x0, x21
+    mov     x1, x22
+    bl      {settle}
     brk     #0
 
 .global secondary_start
 secondary_start:
     cmp     x4, #{pes}
     b.hs    too_many_pes
+    msr     spsel, #1
     mov     x21, x4
     bl      stage1_enable
-    bl      set_stack
+    bl      own_stack
+    mov     sp, x22
     mov     x0, x21
+    mov     x1, x22
     bl      {secondary}
     brk     #0
 
-// sp = top of the stack of the PE with index x21.
-set_stack:
-    msr     spsel, #1
-    adrp    x9, __stacks_start
-    mov     x10, #{stack_size}
-    madd    x9, x10, x21, x9
-    add     sp, x9, x10
+// x22 = the stack of the PE with index x21, and on it room for the frame that goes to the SPMD.
+own_stack:
+    ldr     x22, ={stack_end}
+    mov     x9, #{private_size}
+    madd    x22, x9, x21, x22
+    sub     x22, x22, #{frame_size}
     ret
+.ltorg
 
 // A PE that we have no room for: FFA_ERROR, NOT_SUPPORTED. The Normal world may use it, partitions do not.
 too_many_pes:
@@ -118,15 +130,18 @@ too_many_pes:
 8:  wfi
     b       8b
 
-.section .data.link_address, "aw"
+.section .rodata.link_address, "a"
 .balign 8
 link_address:
     .quad   _start
 "#,
     pes = const MAX_PES,
-    stack_size = const layout::STACK_SIZE,
+    stack_end = const stage1::STACK_END,
+    private_size = const stage1::PRIVATE_SIZE,
+    frame_size = const size_of::<SmcFrame>(),
     prepare = sym boot::prepare,
     primary = sym boot::primary,
+    settle = sym boot::settle,
     secondary = sym boot::secondary,
 );
 

@@ -71,14 +71,23 @@ fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Opti
             cpu.open(context, group);
             None
         }
-        None => Some(Exit::Trap { syndrome, pc: context.pc }),
+        None => Some(Exit::Trap {
+            syndrome,
+            pc: context.pc,
+        }),
     }
 }
 
 /// The group that a trapped system register belongs to.
 fn lazy_register(syndrome: u64) -> Option<Lazy> {
     let field = |low: u32, bits: u32| (syndrome >> low) & ((1 << bits) - 1);
-    let (op0, op1, crn, crm, op2) = (field(20, 2), field(14, 3), field(10, 4), field(1, 4), field(17, 3));
+    let (op0, op1, crn, crm, op2) = (
+        field(20, 2),
+        field(14, 3),
+        field(10, 4),
+        field(1, 4),
+        field(17, 3),
+    );
     match (op0, op1, crn, crm, op2) {
         // AP*Key*_EL1.
         (3, 0, 2, 1 | 2, 0..=3) | (3, 0, 2, 3, 0..=1) => Some(Lazy::POINTER_KEYS),
@@ -94,7 +103,15 @@ fn instruction_abort(context: &GuestContext, syndrome: u64) -> Fault {
 
 fn data_abort(context: &GuestContext, syndrome: u64) -> Fault {
     const WRITE: u64 = 1 << 6;
-    abort(context, syndrome, if syndrome & WRITE != 0 { Access::Write } else { Access::Read })
+    abort(
+        context,
+        syndrome,
+        if syndrome & WRITE != 0 {
+            Access::Write
+        } else {
+            Access::Read
+        },
+    )
 }
 
 fn abort(context: &GuestContext, syndrome: u64, access: Access) -> Fault {
@@ -115,7 +132,14 @@ fn abort(context: &GuestContext, syndrome: u64, access: Access) -> Fault {
         FaultKind::Permission => translate(va),
         _ => None,
     };
-    Fault { access, kind, va, ipa, on_walk, pc: context.pc }
+    Fault {
+        access,
+        kind,
+        va,
+        ipa,
+        on_walk,
+        pc: context.pc,
+    }
 }
 
 /// HPFAR_EL2 has bits 51:12 of the address. Its NS bit is not looked at: QEMU has it inverted.

@@ -4,7 +4,9 @@
 
 use core::ptr::NonNull;
 
-use arm_gic::gicv3::{GicCpuInterface, GicRedistributor, GicRedistributorIterator, Group, SecureIntGroup};
+use arm_gic::gicv3::{
+    GicCpuInterface, GicRedistributor, GicRedistributorIterator, Group, SecureIntGroup,
+};
 use arm_gic::{IntId, InterruptGroup};
 use spmc::limits::MAX_PES;
 use tock_registers::interfaces::{Readable, Writeable};
@@ -64,12 +66,18 @@ fn with_redistributor(
         // SAFETY: the frames of MAX_PES PEs are mapped, and `take` stops behind them. Each PE writes to its own frame only.
         let frames = unsafe { GicRedistributorIterator::new(base) }?;
         let affinity = platform::affinity();
-        match frames.take(MAX_PES).find(|frame| frame.typer().core_mpidr() == affinity) {
+        match frames
+            .take(MAX_PES)
+            .find(|frame| frame.typer().core_mpidr() == affinity)
+        {
             Some(mut frame) => action(&mut frame),
-            None => Ok(log::error!("no GIC redistributor for PE {affinity:#x}")),
+            None => {
+                log::error!("no GIC redistributor for PE {affinity:#x}");
+                Ok(())
+            }
         }
     });
     if let Some(Err(error)) = result {
-        log::error!("GIC: {error:?}");
+        log::error!("GIC: {error}");
     }
 }

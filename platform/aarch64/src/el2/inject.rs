@@ -45,7 +45,11 @@ pub fn abort(context: &mut GuestContext, fault: &Fault) -> bool {
         Access::Execute => INSTRUCTION_ABORT_LOWER,
         Access::Read | Access::Write => DATA_ABORT_LOWER,
     } | if is_el0(context) { 0 } else { SAME_EL };
-    let write = if fault.access == Access::Write { WRITE } else { 0 };
+    let write = if fault.access == Access::Write {
+        WRITE
+    } else {
+        0
+    };
     if !take(context, syndrome(class, write | EXTERNAL)) {
         return false;
     }

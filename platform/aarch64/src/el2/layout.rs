@@ -1,10 +1,10 @@
 //! The image as the linker laid it out (`linker/spmc.ld`).
 
 use core::ops::Range;
+use core::slice;
 
+use spmc::hal::Table;
 use spmc::limits::MAX_PES;
-
-use super::stage1::PAGE;
 
 unsafe extern "C" {
     safe static __image_start: u8;
@@ -13,12 +13,14 @@ unsafe extern "C" {
     safe static __tables_start: u8;
     safe static __carve_start: u8;
     safe static __carve_end: u8;
+    safe static __boot_stack_start: u8;
+    safe static __boot_stack_end: u8;
     safe static __stacks_start: u8;
     safe static __image_end: u8;
 }
 
-/// Bytes of the stack of a PE and its guard page; as in the linker script.
-pub const STACK_SIZE: u64 = 0x1_0000;
+/// Bytes of the stack of a PE; as in the linker script.
+pub const STACK_SIZE: u64 = 0x2000;
 
 fn between(start: &'static u8, end: &'static u8) -> Range<u64> {
     &raw const *start as u64..&raw const *end as u64
@@ -41,7 +43,7 @@ pub fn rodata() -> Range<u64> {
 
 /// Data, zero-initialised data, translation tables and the memory that is carved at boot.
 pub fn data() -> Range<u64> {
-    between(&__data_start, &__stacks_start)
+    between(&__data_start, &__carve_end)
 }
 
 /// The part of [`data`] that is carved at boot.
@@ -49,9 +51,22 @@ pub fn carve() -> Range<u64> {
     between(&__carve_start, &__carve_end)
 }
 
-/// The stack of a PE, without its guard page.
+/// The stack of the boot PE until it serves.
+pub fn boot_stack() -> Range<u64> {
+    between(&__boot_stack_start, &__boot_stack_end)
+}
+
+/// The memory of a PE's stack. It is used by other addresses, see `stage1`.
 pub fn stack(pe: usize) -> Range<u64> {
     assert!(pe < MAX_PES);
     let base = &raw const __stacks_start as u64 + pe as u64 * STACK_SIZE;
-    base + PAGE..base + STACK_SIZE
+    base..base + STACK_SIZE
+}
+
+/// The pool of stage-2 translation tables.
+pub fn tables() -> &'static [Table] {
+    let range = between(&__tables_start, &__carve_start);
+    let count = (range.end - range.start) as usize / size_of::<Table>();
+    // SAFETY: the linker script reserves the range for tables and aligns it; tables are atomics, and any bits are a table.
+    unsafe { slice::from_raw_parts(range.start as *const Table, count) }
 }

@@ -7,7 +7,7 @@ use tock_registers::interfaces::Readable;
 
 use super::context::GuestContext;
 use super::cpu::Cpu;
-use super::{BOARD, inject, stage2, watchdog, window};
+use super::{BOARD, inject, layout, stage2, watchdog};
 
 /// The hardware.
 pub struct Platform;
@@ -72,12 +72,12 @@ impl Hal for Platform {
     }
 
     fn tables(&self) -> &[Table] {
-        window::tables()
+        layout::tables()
     }
 
     fn tables_base(&self) -> Pa {
         // Stage 1 maps the image to itself.
-        Pa::new(window::tables().as_ptr() as u64)
+        Pa::new(layout::tables().as_ptr() as u64)
     }
 
     fn invalidate_stage2(&self, roots: &Stage2Roots, scope: TlbScope<'_>) {

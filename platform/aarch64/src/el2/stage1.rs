@@ -1,13 +1,13 @@
 //! EL2's own translation (stage 1, E2H = 0): an identity map of the image and of the few things outside it that the SPMC touches,
-//! plus the window (`window.rs`).
+//! plus, for each PE, addresses of its own: the window (`window.rs`) and its stack, with nothing mapped next to it.
 //!
 //! Nothing is writable and executable, and what is not needed is not mapped. The map is built once, with the MMU off, by the boot PE
-//! and then fixed, except for the window's last-level table. 39-bit virtual addresses: the walk starts at level 1.
+//! and then fixed, except for the windows. 39-bit virtual addresses: the walk starts at level 1.
 
 use core::arch::global_asm;
 use core::ops::Range;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use spmc::hal::Table;
 use spmc::limits::MAX_PES;
@@ -21,8 +21,19 @@ pub const PAGE: u64 = 4096;
 /// log2 of the size of the address space.
 const VA_BITS: u32 = 39;
 
-/// Where the window is: the last 2 MiB of the address space, one last-level table.
-pub const WINDOW_BASE: u64 = (1 << VA_BITS) - (1 << 21);
+/// Where what is private to PEs is: the last 2 MiB of the address space, one last-level table.
+const PRIVATE_BASE: u64 = (1 << VA_BITS) - (1 << 21);
+
+/// Private addresses of one PE: the window on the first page, a gap, the stack, a gap.
+pub const PRIVATE_SIZE: u64 = (1 << 21) / MAX_PES as u64;
+
+/// Where the stack ends, from the start of the private addresses.
+const STACK_TOP: u64 = 2 * PAGE + layout::STACK_SIZE;
+
+const _: () = assert!(STACK_TOP < PRIVATE_SIZE);
+
+/// The address after the last one of PE 0's stack; those of the others follow every [`PRIVATE_SIZE`].
+pub const STACK_END: u64 = PRIVATE_BASE + STACK_TOP;
 
 // VMSAv8-64 stage 1 descriptors (Arm ARM D8.3), single-privilege regime: AP[1] and nG do not exist (RES1, RES0).
 const TABLE_OR_PAGE: u64 = 0b11;
@@ -54,8 +65,14 @@ const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 #[unsafe(no_mangle)]
 static STAGE1_ROOT: Table = Table::EMPTY;
 
-/// The window's last-level table.
-pub static WINDOW: Table = Table::EMPTY;
+/// The last-level table of [`PRIVATE_BASE`].
+static PRIVATE: Table = Table::EMPTY;
+
+/// The page of PE `index` that `window.rs` points at foreign memory, and its descriptor.
+pub fn window(index: usize) -> (u64, &'static AtomicU64) {
+    let address = PRIVATE_BASE + index as u64 * PRIVATE_SIZE;
+    (address, &PRIVATE.0[self::index(address, 3)])
+}
 
 /// Builds the map.
 ///
@@ -66,17 +83,25 @@ pub unsafe fn build(board: &Board, manifest: Range<u64>) {
     map(layout::text(), READ_EXECUTE);
     map(layout::rodata(), READ);
     map(layout::data(), READ_WRITE);
-    for pe in 0..MAX_PES {
-        map(layout::stack(pe), READ_WRITE);
-    }
+    map(layout::boot_stack(), READ_WRITE);
     map(manifest, READ);
     map(board.uart..board.uart + PAGE, REGISTERS);
     let redistributors = REDISTRIBUTOR_SIZE * MAX_PES as u64;
-    map(board.redistributors..board.redistributors + redistributors, REGISTERS);
+    map(
+        board.redistributors..board.redistributors + redistributors,
+        REGISTERS,
+    );
 
-    let level2 = next(&STAGE1_ROOT, index(WINDOW_BASE, 1));
-    let window = &raw const WINDOW as u64 | TABLE_OR_PAGE;
-    level2.0[index(WINDOW_BASE, 2)].store(window, Ordering::Relaxed);
+    let level2 = next(&STAGE1_ROOT, index(PRIVATE_BASE, 1));
+    let private = &raw const PRIVATE as u64 | TABLE_OR_PAGE;
+    level2.0[index(PRIVATE_BASE, 2)].store(private, Ordering::Relaxed);
+    for pe in 0..MAX_PES {
+        let end = STACK_END + pe as u64 * PRIVATE_SIZE;
+        for (n, page) in layout::stack(pe).step_by(PAGE as usize).enumerate() {
+            let address = end - layout::STACK_SIZE + n as u64 * PAGE;
+            PRIVATE.0[index(address, 3)].store(page | READ_WRITE, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Maps the pages that `range` touches to themselves.
@@ -110,7 +135,10 @@ fn next(table: &Table, index: usize) -> &'static Table {
         return unsafe { &*((descriptor & ADDRESS) as *const Table) };
     }
     let new = new_table();
-    entry.store(new as *const Table as u64 | TABLE_OR_PAGE, Ordering::Relaxed);
+    entry.store(
+        new as *const Table as u64 | TABLE_OR_PAGE,
+        Ordering::Relaxed,
+    );
     new
 }
 

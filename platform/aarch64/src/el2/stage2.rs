@@ -55,7 +55,13 @@ pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
             }
             // What combines both stages is tagged by virtual address; it goes after the stage-2 entries are gone.
             // SAFETY: TLB maintenance drops caches only.
-            unsafe { asm!("dsb ish", "tlbi vmalle1is", options(nostack, preserves_flags)) };
+            unsafe {
+                asm!(
+                    "dsb ish",
+                    "tlbi vmalle1is",
+                    options(nostack, preserves_flags)
+                )
+            };
         }
         // SAFETY: TLB maintenance drops caches only.
         _ => unsafe { asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) },
@@ -68,15 +74,23 @@ pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
 }
 
 fn pages(ranges: &[(World, PageRange<Ipa>)]) -> u64 {
-    ranges.iter().fold(0, |sum, (_, range)| sum.saturating_add(range.pages()))
+    ranges
+        .iter()
+        .fold(0, |sum, (_, range)| sum.saturating_add(range.pages()))
 }
 
 fn invalidate_range(world: World, range: &PageRange<Ipa>) {
     const NON_SECURE_IPA: u64 = 1 << 63;
-    let space = if world == World::NonSecure { NON_SECURE_IPA } else { 0 };
+    let space = if world == World::NonSecure {
+        NON_SECURE_IPA
+    } else {
+        0
+    };
     let first = range.base().raw() >> PAGE_SHIFT;
     for page in first..first + range.pages() {
         // SAFETY: TLB maintenance drops caches only.
-        unsafe { asm!("tlbi ipas2e1is, {}", in(reg) space | page, options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("tlbi ipas2e1is, {}", in(reg) space | page, options(nostack, preserves_flags))
+        };
     }
 }

@@ -232,8 +232,14 @@ pub struct VectorArea {
 
 impl VectorArea {
     /// An area without memory for the vector registers.
-    pub const NEW: Self =
-        Self { predicates: [0; PREDICATE_BYTES], registers: None, bytes: 0, svcr: 0, fpsr: 0, fpcr: 0 };
+    pub const NEW: Self = Self {
+        predicates: [0; PREDICATE_BYTES],
+        registers: None,
+        bytes: 0,
+        svcr: 0,
+        fpsr: 0,
+        fpcr: 0,
+    };
 
     /// Gives the area memory for `bytes` of vector registers.
     ///
@@ -246,11 +252,15 @@ impl VectorArea {
         self.bytes = bytes;
     }
 
+    /// Whether there is memory for `bytes` of vector registers.
+    pub fn holds(&self, bytes: usize) -> bool {
+        self.registers.is_some() && self.bytes >= bytes
+    }
+
     fn registers(&self) -> *mut u8 {
         match self.registers {
-            // The boot PE measured for all.
-            Some(registers) if self.bytes >= register_file_bytes() => registers.as_ptr(),
-            _ => panic!("no memory for the Normal world's vector registers"),
+            Some(registers) => registers.as_ptr(),
+            None => panic!("no memory for vector registers"),
         }
     }
 

@@ -3,8 +3,12 @@
 //! To the SPMC, running a partition is a function call, [`enter`]: it returns the kind of exception that ended it. What
 //! the syndrome registers say about it stays there until the next exception.
 
-use core::arch::{asm, global_asm};
+use core::arch::global_asm;
 use core::mem::offset_of;
+
+use aarch64_cpu::asm::barrier;
+use aarch64_cpu::registers::VBAR_EL2;
+use tock_registers::interfaces::Writeable;
 
 use super::context::GuestContext;
 use super::cpu::Cpu;
@@ -168,10 +172,8 @@ unsafe extern "C" {
 
 /// Points VBAR_EL2 at the vectors.
 pub fn install() {
-    // SAFETY: the vectors are what EL2 needs from here on.
-    unsafe {
-        asm!("msr vbar_el2, {}", "isb", in(reg) &raw const el2_vectors, options(nomem, nostack, preserves_flags));
-    }
+    VBAR_EL2.set(&raw const el2_vectors as u64);
+    barrier::isb(barrier::SY);
 }
 
 /// Enters a partition and returns the [`kind`] of exception that ended its turn.

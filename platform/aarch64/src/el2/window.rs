@@ -7,49 +7,40 @@ use core::arch::asm;
 use core::sync::atomic::Ordering;
 
 use spmc::addr::{PAGE_SIZE, Pa, PageRange, World};
-use spmc::hal::{AccessFault, Table};
-use spmc::limits::MAX_PES;
+use spmc::hal::AccessFault;
 
 use super::bulk::{window_clean, window_copy, window_zero};
-use super::stage1::{self, WINDOW, WINDOW_BASE};
-
-/// Translation tables that the engine has.
-const TABLES: usize = 64;
-
-#[unsafe(link_section = ".tables")]
-static POOL: [Table; TABLES] = [Table::EMPTY; TABLES];
-
-/// Slots of the window's table that lie between those of two PEs: neighbours do not share a cache line of descriptors.
-const STRIDE: usize = WINDOW.0.len() / MAX_PES;
+use super::{layout, stage1};
 
 /// Zeroes the pool of translation tables. The boot PE calls this once, before anybody uses them.
 pub fn zero_tables() {
-    let start = &raw const POOL as u64;
-    // SAFETY: the pool's own memory, atomics that nobody refers to yet; whole pages.
-    unsafe { window_zero(start, start + size_of_val(&POOL) as u64) };
-}
-
-/// The pool of translation tables.
-pub fn tables() -> &'static [Table] {
-    &POOL
+    let pool = layout::tables().as_ptr_range();
+    // SAFETY: the pool's own memory, atomics that nobody uses yet; whole pages.
+    unsafe { window_zero(pool.start as u64, pool.end as u64) };
 }
 
 /// The window of one PE.
 pub struct Window {
-    slot: usize,
-    /// The descriptor that the slot holds.
+    /// Its PE.
+    index: usize,
+    /// The descriptor that it has now.
     descriptor: u64,
 }
 
 impl Window {
     /// A window that belongs to no PE yet.
-    pub const NEW: Self = Self { slot: 0, descriptor: 0 };
+    pub const NEW: Self = Self {
+        index: 0,
+        descriptor: 0,
+    };
 
     /// Makes this the window of PE `index`, pointed at nothing.
     pub fn reset(&mut self, index: usize) {
-        self.slot = index * STRIDE;
-        self.descriptor = 0;
-        WINDOW.0[self.slot].store(0, Ordering::Relaxed);
+        *self = Self {
+            index,
+            descriptor: 0,
+        };
+        stage1::window(index).1.store(0, Ordering::Relaxed);
     }
 
     /// Copies from foreign memory.
@@ -100,7 +91,14 @@ impl Window {
             done += length as u64;
         }
         // SAFETY: instruction cache maintenance, and the barriers that complete it.
-        unsafe { asm!("ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags)) };
+        unsafe {
+            asm!(
+                "ic ialluis",
+                "dsb ish",
+                "isb",
+                options(nostack, preserves_flags)
+            )
+        };
     }
 
     /// Shows the page of `base + done`; returns the virtual address, and how many of `bytes` are in that page.
@@ -113,11 +111,10 @@ impl Window {
 
     /// Points the window at the physical page `page` and returns its virtual address.
     fn point(&mut self, world: World, page: u64) -> u64 {
-        let va = WINDOW_BASE + self.slot as u64 * PAGE_SIZE;
+        let (va, entry) = stage1::window(self.index);
         let descriptor = stage1::window_descriptor(page, world == World::NonSecure);
         if descriptor != self.descriptor {
-            let entry = &WINDOW.0[self.slot];
-            // Break before make. Only this PE uses the slot, so its own TLB is all that has to forget.
+            // Break before make. Only this PE uses the address, so its own TLB is all that has to forget.
             entry.store(0, Ordering::Relaxed);
             // SAFETY: no reference points into the window.
             unsafe {
