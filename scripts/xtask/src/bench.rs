@@ -50,6 +50,7 @@ struct Row {
 }
 
 /// What was measured.
+#[derive(PartialEq)]
 pub struct Report {
     rows: Vec<Row>,
     /// Instructions of the SPMC before the Normal world starts.

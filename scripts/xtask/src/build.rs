@@ -58,7 +58,6 @@ pub fn cargo_command(subcommand: &str) -> Command {
 
 fn cargo(package: &str) -> Result<()> {
     run(cargo_command("build").args([
-        "--quiet",
         "--release",
         "--target",
         TARGET,

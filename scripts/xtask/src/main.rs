@@ -21,7 +21,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::image::ImageOptions;
 use crate::qemu::Machine;
@@ -75,8 +75,10 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
         }
         Some("run") => {
             let options = image_options(arguments)?;
+            let smp = arguments.number("--smp")?.unwrap_or(4);
+            ensure!((1..=8).contains(&smp), "--smp {smp}: 1 to 8 PEs");
             let machine = Machine {
-                smp: arguments.number("--smp")?.unwrap_or(4),
+                smp,
                 gdb: arguments.flag("--gdb"),
                 timeout: arguments.number("--timeout")?.unwrap_or(120),
                 ..Machine::default()

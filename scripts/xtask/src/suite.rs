@@ -146,15 +146,7 @@ impl Tally {
                 trials.extend(board_trials(&name, &layout.scenario, &boot)?);
             }
         }
-        match bench::measure(&components) {
-            Ok(report) => {
-                for limit in report.limits() {
-                    let name = format!("bench::{}", limit.name);
-                    trials.push(Trial::test(name, move || limit.check().map_err(failed)));
-                }
-            }
-            Err(error) => trials.push(Trial::test("bench", || Err(failed(error)))),
-        }
+        trials.extend(bench_trials(&components));
 
         let arguments = Arguments {
             test_threads: Some(1),
@@ -209,6 +201,28 @@ fn board_trials(name: &str, scenario: &Scenario, boot: &Boot) -> Result<Vec<Tria
         trials.push(trial(&format!("never shows `{text}`"), check()));
     }
     Ok(trials)
+}
+
+/// The limits, and that a second run measures the same.
+fn bench_trials(components: &Components) -> Vec<Trial> {
+    let measured = bench::measure(components)
+        .and_then(|first| Ok((bench::measure(components)? == first, first.limits())));
+    let (repeats, limits) = match measured {
+        Ok(measured) => measured,
+        Err(error) => return vec![Trial::test("bench", || Err(failed(error)))],
+    };
+    let mut trials: Vec<Trial> = limits
+        .into_iter()
+        .map(|limit| {
+            let name = format!("bench::{}", limit.name);
+            Trial::test(name, move || limit.check().map_err(failed))
+        })
+        .collect();
+    trials.push(Trial::test("bench::repeats_exactly", move || {
+        let difference = || "two runs measured different counts".into();
+        repeats.then_some(()).ok_or_else(difference)
+    }));
+    trials
 }
 
 fn failed(error: anyhow::Error) -> Failed {

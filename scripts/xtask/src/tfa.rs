@@ -138,8 +138,10 @@ fn source() -> Result<PathBuf> {
 
 fn fetch(tarball: &Path) -> Result<()> {
     let path = format!("{POOL}/{TARBALL}");
+    // Under another name first: an interrupted download must not look like a whole one.
+    let part = tarball.with_extension("part");
     Apt::open()?
-        .download(&path, SHA256, tarball)
+        .download(&path, SHA256, &part)
         .with_context(|| {
             format!(
                 "cannot fetch {path} from this system's Debian mirror. It is the source of trixie's package \
@@ -147,7 +149,9 @@ fn fetch(tarball: &Path) -> Result<()> {
                  tried here. Put the file at {} and start again; its SHA-256 is {SHA256}",
                 tarball.display()
             )
-        })
+        })?;
+    fs::rename(part, tarball)?;
+    Ok(())
 }
 
 fn check(tarball: &Path) -> Result<()> {
