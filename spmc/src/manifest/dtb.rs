@@ -12,7 +12,7 @@ use core::str;
 use arrayvec::{ArrayString, ArrayVec};
 
 use super::config::Name;
-use super::error::{Found, ManifestError, push_lossy};
+use super::error::{Found, Parsed, Refused, Report, push_lossy};
 
 const MAGIC: u32 = 0xd00d_feed;
 /// The version that has the size of the structure block in its header, and what it is compatible with: all that dtc writes.
@@ -30,44 +30,47 @@ const PLACE: &str = "device tree";
 
 /// Names of the nodes from the root downwards, without the root. Manifests are flat: what lies deeper than this keeps the path of
 /// its ancestor.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Path<'a> {
     names: [&'a [u8]; 3],
+    report: &'a Report,
 }
 
 impl<'a> Path<'a> {
-    /// The path of the root.
-    pub const ROOT: Self = Self { names: [&[]; 3] };
+    /// The path of the root of a tree whose errors go to `report`.
+    pub fn root(report: &'a Report) -> Self {
+        Self {
+            names: [&[]; 3],
+            report,
+        }
+    }
 
     /// The name of the last node, empty for the root.
-    pub fn name(&self) -> &'a [u8] {
-        self.names
-            .iter()
-            .rev()
+    #[inline(never)]
+    pub fn name(&self) -> &'a str {
+        let mut names = self.names.iter().rev();
+        names
             .find(|name| !name.is_empty())
-            .copied()
-            .unwrap_or(&[])
+            .map_or("", |name| known(name))
     }
 
     /// An error at `property` of the node, or at the node itself if `property` is empty.
     #[cold]
-    pub fn error(&self, property: &str, expected: &'static str, found: Found) -> ManifestError {
+    #[inline(never)]
+    pub fn error(&self, property: &str, expected: &'static str, found: Found) -> Refused {
         let mut text = ArrayString::<68>::new();
         for name in self.names.iter().filter(|name| !name.is_empty()) {
             push_lossy(&mut text, b"/");
             push_lossy(&mut text, name);
         }
-        ManifestError::new(
-            if text.is_empty() { "/" } else { &text },
-            property,
-            expected,
-            found,
-        )
+        let node = if text.is_empty() { "/" } else { &text };
+        self.report.refuse(node, property, expected, found)
     }
 
     /// The error for a mandatory property (or child) that is not there.
     #[cold]
-    pub fn missing(&self, property: &str, expected: &'static str) -> ManifestError {
+    #[inline(never)]
+    pub fn missing(&self, property: &str, expected: &'static str) -> Refused {
         self.error(property, expected, Found::Nothing)
     }
 
@@ -83,8 +86,8 @@ impl<'a> Path<'a> {
 /// A property, with typed access to its value.
 #[derive(Clone, Copy)]
 pub struct Property<'a> {
-    /// Its name, any bytes but NUL.
-    pub name: &'a [u8],
+    /// Its name.
+    pub name: &'a str,
     /// Its value as it stands in the tree.
     pub value: &'a [u8],
     /// The node that it belongs to.
@@ -94,20 +97,23 @@ pub struct Property<'a> {
 impl<'a> Property<'a> {
     /// An error at this property.
     #[cold]
-    pub fn error(&self, expected: &'static str, found: Found) -> ManifestError {
+    #[inline(never)]
+    pub fn error(&self, expected: &'static str, found: Found) -> Refused {
         let mut name = ArrayString::<32>::new();
-        push_lossy(&mut name, self.name);
+        push_lossy(&mut name, self.name.as_bytes());
         self.node.error(&name, expected, found)
     }
 
     /// A 32-bit value, in one cell or, as some write it, in the second of two.
-    pub fn u32(&self) -> Result<u32, ManifestError> {
+    #[inline(never)]
+    pub fn u32(&self) -> Parsed<u32> {
         let value = self.u64()?;
         u32::try_from(value).map_err(|_| self.error("a 32-bit value", Found::Number(value)))
     }
 
     /// One cell with a value of at most `max`; `expected` says so.
-    pub fn u32_up_to(&self, max: u32, expected: &'static str) -> Result<u32, ManifestError> {
+    #[inline(never)]
+    pub fn u32_up_to(&self, max: u32, expected: &'static str) -> Parsed<u32> {
         let value = self.u32()?;
         if value > max {
             return Err(self.error(expected, Found::Number(value.into())));
@@ -116,7 +122,8 @@ impl<'a> Property<'a> {
     }
 
     /// A 64-bit value in one cell or in two.
-    pub fn u64(&self) -> Result<u64, ManifestError> {
+    #[inline(never)]
+    pub fn u64(&self) -> Parsed<u64> {
         if let Some(cells) = self.value.as_array() {
             return Ok(u64::from_be_bytes(*cells));
         }
@@ -130,7 +137,7 @@ impl<'a> Property<'a> {
     pub fn cells<const N: usize>(
         &self,
         expected: &'static str,
-    ) -> Result<impl ExactSizeIterator<Item = [u32; N]> + use<'a, N>, ManifestError> {
+    ) -> Parsed<impl ExactSizeIterator<Item = [u32; N]> + use<'a, N>> {
         let (cells, rest) = self.value.as_chunks::<4>();
         let (groups, odd) = cells.as_chunks::<N>();
         if groups.is_empty() || !odd.is_empty() || !rest.is_empty() {
@@ -140,10 +147,7 @@ impl<'a> Property<'a> {
     }
 
     /// A list of cells, at least one and at most as many as the list takes; `expected` says so.
-    pub fn list<const CAP: usize>(
-        &self,
-        expected: &'static str,
-    ) -> Result<ArrayVec<u32, CAP>, ManifestError> {
+    pub fn list<const CAP: usize>(&self, expected: &'static str) -> Parsed<ArrayVec<u32, CAP>> {
         let cells = self.cells::<1>(expected)?;
         if cells.len() > CAP {
             return Err(self.error(expected, Found::Count(cells.len() as u64)));
@@ -152,7 +156,8 @@ impl<'a> Property<'a> {
     }
 
     /// Presence: a property without a value.
-    pub fn flag(&self) -> Result<bool, ManifestError> {
+    #[inline(never)]
+    pub fn flag(&self) -> Parsed<bool> {
         if !self.value.is_empty() {
             return Err(self.error("no value", Found::Bytes(self.value.len())));
         }
@@ -160,7 +165,8 @@ impl<'a> Property<'a> {
     }
 
     /// One string.
-    pub fn str(&self) -> Result<&'a str, ManifestError> {
+    #[inline(never)]
+    pub fn str(&self) -> Parsed<&'a str> {
         let text = match self.value.split_last() {
             Some((0, text)) if !text.contains(&0) => str::from_utf8(text).ok(),
             _ => None,
@@ -169,13 +175,14 @@ impl<'a> Property<'a> {
     }
 
     /// The beginning of one string, as a name for messages.
-    pub fn short_name(&self) -> Result<Name, ManifestError> {
+    pub fn short_name(&self) -> Parsed<Name> {
         let mut name = Name::new();
         push_lossy(&mut name, self.str()?.as_bytes());
         Ok(name)
     }
 
     /// Whether the list of strings holds `wanted`.
+    #[inline(never)]
     pub fn has_string(&self, wanted: &[u8]) -> bool {
         self.value
             .split(|byte| *byte == 0)
@@ -205,61 +212,53 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Checks the header and enters the root node.
-    pub fn new(dtb: &'a [u8]) -> Result<Self, ManifestError> {
-        let header = |index: usize| -> Result<u32, ManifestError> {
-            let (words, _) = dtb.as_chunks::<4>();
-            let word = words.get(index).ok_or_else(|| {
-                ManifestError::new(PLACE, "header", "40 bytes", Found::Bytes(dtb.len()))
-            })?;
-            Ok(u32::from_be_bytes(*word))
+    /// Checks the header and enters the root node. Errors go to `report`.
+    #[inline(never)]
+    pub fn new(dtb: &'a [u8], report: &'a Report) -> Parsed<Self> {
+        let (words, _) = dtb.as_chunks::<4>();
+        let Some(header) = words.first_chunk::<10>() else {
+            return Err(report.refuse(PLACE, "header", "40 bytes", Found::Bytes(dtb.len())));
         };
-        let check = |name, index, good: fn(u32) -> bool, expected| {
-            let found = header(index)?;
-            if good(found) {
-                return Ok(found);
-            }
-            Err(ManifestError::new(
-                PLACE,
-                name,
-                expected,
-                Found::Number(found.into()),
-            ))
+        let [
+            magic,
+            total,
+            structure_offset,
+            strings_offset,
+            _,
+            version,
+            compatible,
+            _,
+            strings_size,
+            structure_size,
+        ] = header.map(u32::from_be_bytes);
+        let wrong = |name, expected, found: u32| {
+            Err(report.refuse(PLACE, name, expected, Found::Number(found.into())))
         };
-        check("magic", 0, |magic| magic == MAGIC, "0xd00dfeed")?;
-        check("version", 5, |version| version >= VERSION, "17 or later")?;
-        check(
-            "last compatible version",
-            6,
-            |version| (LAST_COMPATIBLE_VERSION..=VERSION).contains(&version),
-            "16 or 17",
-        )?;
-        let total = header(1)? as usize;
-        let tree = dtb.get(..total).ok_or_else(|| {
-            ManifestError::new(
-                PLACE,
-                "total size",
-                "no more than was read",
-                Found::Count(total as u64),
-            )
-        })?;
-        let block = |name, offset, size| {
-            let (offset, size) = (header(offset)? as usize, header(size)? as usize);
-            tree.get(offset..)
-                .and_then(|from| from.get(..size))
-                .ok_or_else(|| {
-                    ManifestError::new(
-                        PLACE,
-                        name,
-                        "a block inside the tree",
-                        Found::Number(offset as u64),
-                    )
-                })
+        if magic != MAGIC {
+            return wrong("magic", "0xd00dfeed", magic);
+        }
+        if version < VERSION {
+            return wrong("version", "17 or later", version);
+        }
+        if !(LAST_COMPATIBLE_VERSION..=VERSION).contains(&compatible) {
+            return wrong("last compatible version", "16 or 17", compatible);
+        }
+        let Some(tree) = dtb.get(..total as usize) else {
+            let expected = "no more than was read";
+            return Err(report.refuse(PLACE, "total size", expected, Found::Count(total.into())));
+        };
+        let block = |offset: u32, size: u32| tree.get(offset as usize..)?.get(..size as usize);
+        let expected = "a block inside the tree";
+        let Some(strings) = block(strings_offset, strings_size) else {
+            return wrong("strings block", expected, strings_offset);
+        };
+        let Some(rest) = block(structure_offset, structure_size) else {
+            return wrong("structure block", expected, structure_offset);
         };
         let mut reader = Self {
-            strings: block("strings block", 3, 8)?,
-            rest: block("structure block", 2, 9)?,
-            path: Path::ROOT,
+            strings,
+            rest,
+            path: Path::root(report),
             depth: 0,
             behind_child: false,
         };
@@ -275,7 +274,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The next item of the current node. Not to be called again after the end of the root.
-    pub fn next(&mut self) -> Result<Item<'a>, ManifestError> {
+    #[inline(never)]
+    pub fn next(&mut self) -> Parsed<Item<'a>> {
         match self.token()? {
             PROP if !self.behind_child => Ok(Item::Property(self.property()?)),
             BEGIN_NODE => {
@@ -306,7 +306,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The next property or the end of the current node (`None`), passing over its children.
-    pub fn next_property(&mut self) -> Result<Option<Property<'a>>, ManifestError> {
+    #[inline(never)]
+    pub fn next_property(&mut self) -> Parsed<Option<Property<'a>>> {
         loop {
             match self.next()? {
                 Item::Property(property) => return Ok(Some(property)),
@@ -317,7 +318,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over the rest of the current node.
-    pub fn skip_node(&mut self) -> Result<(), ManifestError> {
+    #[inline(never)]
+    pub fn skip_node(&mut self) -> Parsed<()> {
         let depth = self.depth;
         loop {
             if let Item::End = self.next()?
@@ -329,7 +331,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The next token that is not a NOP.
-    fn token(&mut self) -> Result<u32, ManifestError> {
+    #[inline(never)]
+    fn token(&mut self) -> Parsed<u32> {
         loop {
             let token = self.word()?;
             if token != NOP {
@@ -338,7 +341,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn word(&mut self) -> Result<u32, ManifestError> {
+    #[inline(never)]
+    fn word(&mut self) -> Parsed<u32> {
         let Some((word, rest)) = self.rest.split_first_chunk() else {
             return Err(self.broken("more of the structure block"));
         };
@@ -347,7 +351,8 @@ impl<'a> Reader<'a> {
     }
 
     /// `size` bytes and the padding behind them.
-    fn bytes(&mut self, size: usize) -> Result<&'a [u8], ManifestError> {
+    #[inline(never)]
+    fn bytes(&mut self, size: usize) -> Parsed<&'a [u8]> {
         let split = size
             .checked_next_multiple_of(4)
             .and_then(|padded| self.rest.split_at_checked(padded));
@@ -359,7 +364,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A string in the structure block and the padding behind it.
-    fn string(&mut self) -> Result<&'a [u8], ManifestError> {
+    #[inline(never)]
+    fn string(&mut self) -> Parsed<&'a [u8]> {
         let Some(length) = self.rest.iter().position(|byte| *byte == 0) else {
             return Err(self.broken("a string that ends"));
         };
@@ -367,7 +373,7 @@ impl<'a> Reader<'a> {
         Ok(with_nul.get(..length).unwrap_or(with_nul))
     }
 
-    fn property(&mut self) -> Result<Property<'a>, ManifestError> {
+    fn property(&mut self) -> Parsed<Property<'a>> {
         let size = self.word()? as usize;
         let name_offset = self.word()? as usize;
         let value = self.bytes(size)?;
@@ -376,7 +382,7 @@ impl<'a> Reader<'a> {
             return Err(self.broken("a property with a name"));
         };
         Ok(Property {
-            name: names.get(..length).unwrap_or(names),
+            name: known(names.get(..length).unwrap_or(names)),
             value,
             node: self.path,
         })
@@ -384,14 +390,20 @@ impl<'a> Reader<'a> {
 
     /// An error of the format itself, after which the reader is of no use.
     #[cold]
-    fn broken(&self, expected: &'static str) -> ManifestError {
-        ManifestError::new(
+    #[inline(never)]
+    fn broken(&self, expected: &'static str) -> Refused {
+        self.path.report.refuse(
             PLACE,
             "structure block",
             expected,
             Found::BeforeEnd(self.rest.len()),
         )
     }
+}
+
+/// A name as text, which compares in less code than bytes do. Names that are not even UTF-8 are none that anyone looks for.
+fn known(name: &[u8]) -> &str {
+    str::from_utf8(name).unwrap_or("")
 }
 
 #[cfg(test)]
@@ -435,21 +447,17 @@ mod tests {
         writer.finish().unwrap()
     }
 
-    fn text(bytes: &[u8]) -> &str {
-        str::from_utf8(bytes).unwrap()
+    fn accepted<T>(parsed: Parsed<T>) -> T {
+        parsed.unwrap_or_else(|_| panic!("the tree is refused"))
     }
 
     fn ours(reader: &mut Reader, at: &str, lines: &mut Vec<String>) {
         loop {
-            match reader.next().unwrap() {
+            match accepted(reader.next()) {
                 Item::Property(property) => {
-                    lines.push(format!(
-                        "{at}: {} = {:x?}",
-                        text(property.name),
-                        property.value
-                    ));
+                    lines.push(format!("{at}: {} = {:x?}", property.name, property.value));
                 }
-                Item::Node(node) => ours(reader, &format!("{at}/{}", text(node.name())), lines),
+                Item::Node(node) => ours(reader, &format!("{at}/{}", node.name()), lines),
                 Item::End => return,
             }
         }
@@ -471,7 +479,9 @@ mod tests {
     fn an_independent_reader_finds_the_same() {
         let dtb = tree();
         let (mut found, mut expected) = (Vec::new(), Vec::new());
-        ours(&mut Reader::new(&dtb).unwrap(), "", &mut found);
+        let report = Report::new();
+        let mut reader = accepted(Reader::new(&dtb, &report));
+        ours(&mut reader, "", &mut found);
         let root = Fdt::new_unaligned_fallible(&dtb)
             .unwrap()
             .find_node("/")
@@ -504,14 +514,15 @@ mod tests {
             .chain(&words)
             .flat_map(|word| word.to_be_bytes());
         let dtb: Vec<u8> = words.chain(*b"p\0").collect();
-        let mut reader = Reader::new(&dtb).unwrap();
+        let report = Report::new();
+        let mut reader = accepted(Reader::new(&dtb, &report));
         assert!(matches!(reader.next(), Ok(Item::Node(_))));
         assert!(matches!(reader.next(), Ok(Item::End)));
         assert_eq!(
             reader
                 .next()
                 .err()
-                .map(|error| format!("{error}"))
+                .map(|refused| format!("{}", report.explain(refused)))
                 .as_deref(),
             Some(
                 "device tree: structure block: expected no property behind a child node, found something else 16 bytes before its end"

@@ -2,7 +2,11 @@
 //!
 //! Errors are built on the cold path only, so they may copy names; they never refer to the device tree, which is gone when they
 //! are printed.
+//!
+//! While a parser runs, its one error waits in a [`Report`] and what `?` hands on is an empty [`Refused`]: the error is large, and the
+//! paths that could return it are many.
 
+use core::cell::Cell;
 use core::fmt::{self, Write};
 
 use arrayvec::ArrayString;
@@ -52,7 +56,15 @@ impl Found {
 }
 
 impl ManifestError {
+    const EMPTY: Self = Self {
+        place: ArrayString::new_const(),
+        expected: "",
+        found: Found::Nothing,
+    };
+
     /// An error at a node path (`/device-regions/uart`) and property, or at another part of the input such as `package header`.
+    #[cold]
+    #[inline(never)]
     pub fn new(node: &str, property: &str, expected: &'static str, found: Found) -> Self {
         let mut place = ArrayString::new();
         // Both writes may be cut off: a name too long for the line is still found by its beginning.
@@ -66,6 +78,44 @@ impl ManifestError {
             expected,
             found,
         }
+    }
+}
+
+/// What a parser's functions return.
+pub(super) type Parsed<T> = Result<T, Refused>;
+
+/// The input is refused, for the reason that is in the [`Report`] which made this.
+pub(super) struct Refused(());
+
+/// Where a parser writes down why it refuses its input.
+pub(super) struct Report(Cell<ManifestError>);
+
+impl Report {
+    /// Nothing is refused yet.
+    pub fn new() -> Self {
+        Self(Cell::new(ManifestError::EMPTY))
+    }
+
+    /// Writes an error as [`ManifestError::new`] does.
+    #[cold]
+    #[inline(never)]
+    pub fn refuse(
+        &self,
+        node: &str,
+        property: &str,
+        expected: &'static str,
+        found: Found,
+    ) -> Refused {
+        self.0
+            .set(ManifestError::new(node, property, expected, found));
+        Refused(())
+    }
+
+    /// The error that `refused` stands for, the last that was written.
+    #[cold]
+    #[inline(never)]
+    pub fn explain(&self, Refused(()): Refused) -> ManifestError {
+        self.0.replace(ManifestError::EMPTY)
     }
 }
 

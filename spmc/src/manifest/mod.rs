@@ -27,7 +27,8 @@ use crate::addr::{ADDRESS_LIMIT, Pa, PageRange};
 use crate::id::PartitionId;
 use arrayvec::ArrayVec;
 use config::{Name, PackageEntry};
-use dtb::{Path, Property, Reader};
+use dtb::{Property, Reader};
+use error::{Parsed, Report};
 
 /// All kinds of `compatible`, for messages.
 const COMPATIBLE: &str = "\"arm,ffa-core-manifest-1.0\" or \"arm,ffa-manifest-1.0\" or \"-1.1\"";
@@ -47,51 +48,57 @@ pub enum Kind {
 /// Errors: those of [`spmc::parse`] together with the first of its faults, or those of [`partition::parse`] and
 /// [`validate::supported`]; a `compatible` that is none of theirs.
 pub fn check(dtb: &[u8]) -> Result<Kind, ManifestError> {
-    let mut reader = Reader::new(dtb)?;
+    let report = Report::new();
+    let package = read(dtb, &report).map_err(|refused| report.explain(refused))?;
+    let Some(package) = package else {
+        return match spmc::parse(dtb)?.faults.pop_at(0) {
+            Some(fault) => Err(fault),
+            None => Ok(Kind::Spmc),
+        };
+    };
+    validate::supported(&partition::parse(dtb, &package)?)?;
+    Ok(Kind::Partition)
+}
+
+/// The package that a partition's manifest describes, nothing for the SPMC manifest.
+fn read(dtb: &[u8], report: &Report) -> Parsed<Option<PackageEntry>> {
+    let mut reader = Reader::new(dtb, report)?;
+    let root = reader.path();
     let mut kind = None;
     let mut load_address = 0;
     let mut mem_size = None;
     let mut vcpu_count = 1;
     while let Some(property) = reader.next_property()? {
         match property.name {
-            b"compatible" => kind = Some(kind_of(&property)?),
-            b"load-address" => load_address = property.u64()?,
-            b"mem-size" => mem_size = Some(property.u64()?),
-            b"execution-ctx-count" => vcpu_count = property.u32()? as u16,
+            "compatible" => kind = Some(kind_of(&property)?),
+            "load-address" => load_address = property.u64()?,
+            "mem-size" => mem_size = Some(property.u64()?),
+            "execution-ctx-count" => vcpu_count = property.u32()? as u16,
             _ => {}
         }
     }
-    let kind = kind.ok_or_else(|| Path::ROOT.missing("compatible", COMPATIBLE))?;
-    match kind {
-        Kind::Spmc => {
-            if let Some(fault) = spmc::parse(dtb)?.faults.pop_at(0) {
-                return Err(fault);
-            }
-        }
-        Kind::Partition => {
-            let size = mem_size.unwrap_or_else(|| ADDRESS_LIMIT.saturating_sub(load_address));
-            let memory = PageRange::from_bytes(Pa::new(load_address), size).ok_or_else(|| {
-                Path::ROOT.error(
-                    "load-address",
-                    "whole 4 KiB pages within the 48-bit address space",
-                    Found::Number(load_address),
-                )
-            })?;
-            let entry = PackageEntry {
-                id: PartitionId::from_index(0),
-                name: Name::from("partition").unwrap_or_default(),
-                memory,
-                vcpu_count,
-                smc_whitelist: ArrayVec::new(),
-                smc_whitelist_permissive: false,
-            };
-            validate::supported(&partition::parse(dtb, &entry)?)?;
-        }
+    if kind.ok_or_else(|| root.missing("compatible", COMPATIBLE))? == Kind::Spmc {
+        return Ok(None);
     }
-    Ok(kind)
+    let size = mem_size.unwrap_or_else(|| ADDRESS_LIMIT.saturating_sub(load_address));
+    let memory = PageRange::from_bytes(Pa::new(load_address), size).ok_or_else(|| {
+        root.error(
+            "load-address",
+            "whole 4 KiB pages within the 48-bit address space",
+            Found::Number(load_address),
+        )
+    })?;
+    Ok(Some(PackageEntry {
+        id: PartitionId::from_index(0),
+        name: Name::from("partition").unwrap_or_default(),
+        memory,
+        vcpu_count,
+        smc_whitelist: ArrayVec::new(),
+        smc_whitelist_permissive: false,
+    }))
 }
 
-fn kind_of(property: &Property) -> Result<Kind, ManifestError> {
+fn kind_of(property: &Property) -> Parsed<Kind> {
     if property.has_string(spmc::COMPATIBLE) {
         Ok(Kind::Spmc)
     } else if property.has_string(partition::COMPATIBLE_1_0)

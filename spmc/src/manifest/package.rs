@@ -44,6 +44,7 @@ impl Package {
     /// Refused: another magic or version; a manifest that is not where the version has it (1: right behind the header, 2: on a page)
     /// or larger than [`MAX_SP_MANIFEST`]; an image that does not start on a page behind the manifest or reaches beyond `mem_size`;
     /// empty pieces.
+    #[inline(never)]
     pub fn parse(header: &[u8; HEADER_SIZE], mem_size: u64) -> Result<Self, ManifestError> {
         let (words, _) = header.as_chunks::<4>();
         let [
@@ -161,6 +162,8 @@ fn starts_page(piece: Piece) -> bool {
     piece.offset != 0 && u64::from(piece.offset).is_multiple_of(PAGE_SIZE)
 }
 
+#[cold]
+#[inline(never)]
 fn refuse(field: &'static str, expected: &'static str, found: u32) -> ManifestError {
     ManifestError::new(PLACE, field, expected, Found::Number(found.into()))
 }

@@ -10,8 +10,8 @@ use arrayvec::ArrayVec;
 
 use super::config::{BootInfo, ExceptionLevel, NsInterruptAction, PackageEntry, PartitionConfig};
 use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, ManifestError};
-use super::regions::Regions;
+use super::error::{Found, ManifestError, Parsed, Report};
+use super::regions::{self, Phandles};
 use super::services::{Format, Services};
 use crate::addr::Pa;
 use crate::ffa::Version;
@@ -42,33 +42,24 @@ impl Ignored {
     }
 }
 
-/// The properties of the root node and of its small children while they are read.
-#[derive(Default)]
-struct Draft {
+/// What the root node and its children say while they are read. What needs no further check is in `config` already.
+struct Draft<'a> {
+    config: &'a mut PartitionConfig,
     format: Option<Format>,
     ffa_version: Option<Version>,
-    requested_id: Option<PartitionId>,
-    auxiliary_id: Option<u16>,
     services: Services,
     contexts: Option<u16>,
     exception_level: Option<ExceptionLevel>,
     execution_state: Option<u32>,
     load_address: Option<u64>,
     mem_size: Option<u64>,
-    entrypoint_offset: u64,
-    boot_order: Option<u16>,
-    boot_register: Option<u8>,
-    boot_info: Option<BootInfo>,
     ns_interrupts: Option<NsInterruptAction>,
     queues_other_interrupts: bool,
     managed_exit: bool,
-    managed_exit_virq: bool,
-    notifications: bool,
-    power_messages: u32,
-    vm_messages: u32,
     lifecycle: Lifecycle,
-    /// Phandles of `rx-buffer` and `tx-buffer`.
-    rx_tx: Option<(u32, u32)>,
+    phandles: Phandles,
+    /// The node with the phandles of `rx-buffer` and `tx-buffer`.
+    rx_tx: Option<(Path<'a>, u32, u32)>,
     ignored: Ignored,
 }
 
@@ -85,68 +76,139 @@ struct Lifecycle {
 ///
 /// Errors: not a device tree of that kind; a mandatory property missing; a value that the binding does not allow, that contradicts
 /// another or that asks for what this SPMC cannot isolate; more regions or services than [`crate::limits`] allows.
+#[inline(never)]
 pub fn parse(dtb: &[u8], entry: &PackageEntry) -> Result<PartitionConfig, ManifestError> {
-    let mut reader = Reader::new(dtb)?;
-    let mut draft = Draft::default();
-    let mut regions = Regions::new(entry.memory);
+    let mut config = PartitionConfig {
+        id: entry.id,
+        requested_id: None,
+        name: entry.name,
+        memory: entry.memory,
+        ffa_version: Version::OWN,
+        services: ArrayVec::new(),
+        vcpu_count: 1,
+        exception_level: ExceptionLevel::SEl1,
+        entrypoint_offset: 0,
+        boot_order: None,
+        rx_tx: None,
+        boot_register: None,
+        boot_info: None,
+        ns_interrupts: NsInterruptAction::Signaled,
+        managed_exit_virq: false,
+        notifications: false,
+        power_messages: 0,
+        vm_messages: 0,
+        auxiliary_id: None,
+        memory_regions: ArrayVec::new(),
+        device_regions: ArrayVec::new(),
+        smc_whitelist: entry.smc_whitelist.clone(),
+        smc_whitelist_permissive: entry.smc_whitelist_permissive,
+    };
+    let report = Report::new();
+    match read(dtb, entry, &report, &mut config) {
+        Ok(()) => Ok(config),
+        Err(refused) => Err(report.explain(refused)),
+    }
+}
+
+fn read<'a>(
+    dtb: &'a [u8],
+    entry: &PackageEntry,
+    report: &'a Report,
+    config: &'a mut PartitionConfig,
+) -> Parsed<()> {
+    let mut reader = Reader::new(dtb, report)?;
+    let root = reader.path();
+    let mut draft = Draft::new(config);
     loop {
         match reader.next()? {
             Item::Property(property) => draft.set(&property)?,
-            Item::Node(node) => match node.name() {
-                b"services" => draft.services.parse(&mut reader)?,
-                b"boot-info" => draft.parse_boot_info(&mut reader)?,
-                b"rx_tx-info" => draft.parse_rx_tx(&mut reader)?,
-                b"memory-regions" => regions.parse_memory(&mut reader, &mut draft.ignored)?,
-                b"device-regions" => regions.parse_devices(&mut reader, &mut draft.ignored)?,
-                b"live-state-buffer-info" => {
-                    draft.ignored.note("live-state-buffer-info");
-                    reader.skip_node()?;
-                }
-                _ => reader.skip_node()?,
-            },
+            Item::Node(node) => draft.parse_node(&mut reader, node)?,
             Item::End => break,
         }
     }
-    draft.finish(regions, entry)
+    draft.check(root)?;
+    draft.warn(entry);
+    Ok(())
 }
 
-impl Draft {
+impl<'a> Draft<'a> {
+    fn new(config: &'a mut PartitionConfig) -> Self {
+        Self {
+            config,
+            format: None,
+            ffa_version: None,
+            services: Services::default(),
+            contexts: None,
+            exception_level: None,
+            execution_state: None,
+            load_address: None,
+            mem_size: None,
+            ns_interrupts: None,
+            queues_other_interrupts: false,
+            managed_exit: false,
+            lifecycle: Lifecycle::default(),
+            phandles: Phandles::default(),
+            rx_tx: None,
+            ignored: Ignored::default(),
+        }
+    }
+
+    /// One child of the root node, to its end.
+    #[inline(never)]
+    fn parse_node(&mut self, reader: &mut Reader<'a>, node: Path) -> Parsed<()> {
+        let ignored = &mut self.ignored;
+        match node.name() {
+            "services" => self.services.parse(reader),
+            "boot-info" => self.parse_boot_info(reader),
+            "rx_tx-info" => self.parse_rx_tx(reader),
+            "memory-regions" => {
+                regions::parse_memory(reader, self.config, &mut self.phandles, ignored)
+            }
+            "device-regions" => regions::parse_devices(reader, self.config, ignored),
+            "live-state-buffer-info" => {
+                ignored.note("live-state-buffer-info");
+                reader.skip_node()
+            }
+            _ => reader.skip_node(),
+        }
+    }
+
     /// One property of the root node.
-    fn set(&mut self, property: &Property) -> Result<(), ManifestError> {
+    fn set(&mut self, property: &Property) -> Parsed<()> {
         match property.name {
-            b"compatible" => self.format = Some(format(property)?),
-            b"ffa-version" => self.ffa_version = Some(version(property)?),
-            b"id" => self.requested_id = Some(requested_id(property)?),
-            b"auxiliary-id" => {
-                self.auxiliary_id = Some(property.u32_up_to(0xffff, "a 16-bit id")? as u16);
+            "compatible" => self.format = Some(format(property)?),
+            "ffa-version" => self.ffa_version = Some(version(property)?),
+            "id" => self.config.requested_id = Some(requested_id(property)?),
+            "auxiliary-id" => {
+                self.config.auxiliary_id = Some(property.u32_up_to(0xffff, "a 16-bit id")? as u16);
                 self.ignored.note("auxiliary-id");
             }
-            b"uuid" => self.services.set_uuids(property)?,
-            b"messaging-method" => self.services.set_methods(property)?,
-            b"execution-ctx-count" => self.contexts = Some(context_count(property)?),
-            b"exception-level" => self.exception_level = Some(exception_level(property)?),
-            b"execution-state" => {
+            "uuid" => self.services.set_uuids(property)?,
+            "messaging-method" => self.services.set_methods(property)?,
+            "execution-ctx-count" => self.contexts = Some(context_count(property)?),
+            "exception-level" => self.exception_level = Some(exception_level(property)?),
+            "execution-state" => {
                 self.execution_state = Some(property.u32_up_to(0, "0 (AArch64)")?);
             }
-            b"load-address" => self.load_address = Some(property.u64()?),
-            b"mem-size" => self.mem_size = Some(property.u64()?),
-            b"entrypoint-offset" => self.entrypoint_offset = property.u64()?,
-            b"xlat-granule" => {
+            "load-address" => self.load_address = Some(property.u64()?),
+            "mem-size" => self.mem_size = Some(property.u64()?),
+            "entrypoint-offset" => self.config.entrypoint_offset = property.u64()?,
+            "xlat-granule" => {
                 property.u32_up_to(0, "0 (4 KiB)")?;
             }
-            b"boot-order" => {
+            "boot-order" => {
                 let order = property.u32_up_to(BOOT_ORDER_LAST, "at most 0xffff")?;
-                self.boot_order = (order != BOOT_ORDER_LAST).then_some(order as u16);
+                self.config.boot_order = (order != BOOT_ORDER_LAST).then_some(order as u16);
             }
-            b"gp-register-num" => {
-                self.boot_register = Some(property.u32_up_to(3, "0 to 3")? as u8);
+            "gp-register-num" => {
+                self.config.boot_register = Some(property.u32_up_to(3, "0 to 3")? as u8);
             }
-            b"managed-exit" => self.managed_exit = property.flag()?,
-            b"managed-exit-virq" => {
-                self.managed_exit_virq = property.flag()?;
+            "managed-exit" => self.managed_exit = property.flag()?,
+            "managed-exit-virq" => {
+                self.config.managed_exit_virq = property.flag()?;
                 self.ignored.note("managed-exit-virq");
             }
-            b"ns-interrupts-action" => {
+            "ns-interrupts-action" => {
                 self.ns_interrupts = Some(match property.u32()? {
                     0 => NsInterruptAction::Queued,
                     1 => NsInterruptAction::ManagedExit,
@@ -154,21 +216,21 @@ impl Draft {
                     other => return Err(property.error("0 to 2", Found::Number(other.into()))),
                 });
             }
-            b"other-s-interrupts-action" => {
+            "other-s-interrupts-action" => {
                 self.queues_other_interrupts = property.u32_up_to(1, "0 or 1")? == 0;
                 self.ignored.note("other-s-interrupts-action");
             }
-            b"notification-support" => {
-                self.notifications = property.flag()?;
+            "notification-support" => {
+                self.config.notifications = property.flag()?;
                 self.ignored.note("notification-support");
             }
-            b"power-management-messages" => {
-                self.power_messages = property.u32()? & POWER_MESSAGES;
+            "power-management-messages" => {
+                self.config.power_messages = property.u32()? & POWER_MESSAGES;
             }
-            b"vm-availability-messages" => {
-                self.vm_messages = property.u32_up_to(3, "bits 0 and 1 only")?;
+            "vm-availability-messages" => {
+                self.config.vm_messages = property.u32_up_to(3, "bits 0 and 1 only")?;
             }
-            b"has-primary-scheduler" => {
+            "has-primary-scheduler" => {
                 return Err(property.error(
                     "a partition without a primary scheduler",
                     Found::text(b"one"),
@@ -180,38 +242,38 @@ impl Draft {
     }
 
     /// Properties that only add to the warnings.
-    fn set_rare(&mut self, property: &Property) -> Result<(), ManifestError> {
+    fn set_rare(&mut self, property: &Property) -> Parsed<()> {
         match property.name {
-            b"sri-interrupts-policy" => {
+            "sri-interrupts-policy" => {
                 property.u32_up_to(3, "bits 0 and 1 only")?;
                 self.ignored.note("sri-interrupts-policy");
             }
-            b"time-slice-mem" => {
+            "time-slice-mem" => {
                 property.flag()?;
                 self.ignored.note("time-slice-mem");
             }
-            b"run-time-model" => {
+            "run-time-model" => {
                 property.u32()?;
                 self.ignored.note("run-time-model");
             }
-            b"stream-endpoint-ids" => {
+            "stream-endpoint-ids" => {
                 let _ids = property.cells::<1>("a list of ids")?;
                 self.ignored.note("stream-endpoint-ids");
             }
-            b"lifecycle-support" => {
+            "lifecycle-support" => {
                 self.lifecycle.support = property.flag()?;
                 self.ignored.note("lifecycle-support");
             }
-            b"abort-action" => {
+            "abort-action" => {
                 property.u32_up_to(3, "0 to 3")?;
                 self.lifecycle.abort_action = true;
                 self.ignored.note("abort-action");
             }
-            b"live-activation-support" => {
+            "live-activation-support" => {
                 self.lifecycle.live_activation = property.flag()?;
                 self.ignored.note("live-activation-support");
             }
-            b"live-activation-register" => {
+            "live-activation-register" => {
                 let register = property.u32()?;
                 if !matches!(register, 0..=3 | 5..=7) {
                     return Err(property.error("0 to 3 or 5 to 7", Found::Count(register.into())));
@@ -219,58 +281,54 @@ impl Draft {
                 self.lifecycle.live_activation_register = Some(register);
                 self.ignored.note("live-activation-register");
             }
-            b"image-uuid" => self.ignored.note("image-uuid"),
+            "image-uuid" => self.ignored.note("image-uuid"),
             _ => {}
         }
         Ok(())
     }
 
-    fn parse_boot_info(&mut self, reader: &mut Reader) -> Result<(), ManifestError> {
+    fn parse_boot_info(&mut self, reader: &mut Reader) -> Parsed<()> {
         let node = reader.path();
         let mut compatible = false;
         let mut boot_info = BootInfo::default();
         while let Some(property) = reader.next_property()? {
             match property.name {
-                b"compatible" => compatible = property.has_string(b"arm,ffa-manifest-boot-info"),
-                b"ffa_manifest" => boot_info.ffa_manifest = property.flag()?,
-                b"hob_list" => {
+                "compatible" => compatible = property.has_string(b"arm,ffa-manifest-boot-info"),
+                "ffa_manifest" => boot_info.ffa_manifest = property.flag()?,
+                "hob_list" => {
                     boot_info.hob_list = property.flag()?;
                     self.ignored.note("hob_list");
                 }
                 _ => {}
             }
         }
-        self.boot_info = Some(boot_info);
+        self.config.boot_info = Some(boot_info);
         require(compatible, node, "\"arm,ffa-manifest-boot-info\"")
     }
 
-    fn parse_rx_tx(&mut self, reader: &mut Reader) -> Result<(), ManifestError> {
+    fn parse_rx_tx(&mut self, reader: &mut Reader<'a>) -> Parsed<()> {
         let node = reader.path();
         let mut compatible = false;
         let mut rx = None;
         let mut tx = None;
         while let Some(property) = reader.next_property()? {
             match property.name {
-                b"compatible" => compatible = property.has_string(b"arm,ffa-manifest-rx_tx-buffer"),
-                b"rx-buffer" => rx = Some(property.u32()?),
-                b"tx-buffer" => tx = Some(property.u32()?),
+                "compatible" => compatible = property.has_string(b"arm,ffa-manifest-rx_tx-buffer"),
+                "rx-buffer" => rx = Some(property.u32()?),
+                "tx-buffer" => tx = Some(property.u32()?),
                 _ => {}
             }
         }
         require(compatible, node, "\"arm,ffa-manifest-rx_tx-buffer\"")?;
         let rx = rx.ok_or_else(|| node.missing("rx-buffer", "a phandle of a memory region"))?;
         let tx = tx.ok_or_else(|| node.missing("tx-buffer", "a phandle of a memory region"))?;
-        self.rx_tx = Some((rx, tx));
+        self.rx_tx = Some((node, rx, tx));
         Ok(())
     }
 
-    /// Checks what properties say together and builds the configuration.
-    fn finish(
-        mut self,
-        regions: Regions,
-        entry: &PackageEntry,
-    ) -> Result<PartitionConfig, ManifestError> {
-        let root = Path::ROOT;
+    /// Checks what properties say together and completes the configuration.
+    #[inline(never)]
+    fn check(&mut self, root: Path) -> Parsed<()> {
         let cell = "one 32-bit cell";
         let format = self
             .format
@@ -294,73 +352,48 @@ impl Draft {
                 Found::Count(vcpu_count.into()),
             ));
         }
-        let services =
-            core::mem::take(&mut self.services).finish(format, ffa_version, &mut self.ignored)?;
-        if self.entrypoint_offset >= entry.memory.size()
-            || !self.entrypoint_offset.is_multiple_of(4)
-        {
+        self.config.services =
+            self.services
+                .finish(root, format, ffa_version, &mut self.ignored)?;
+        let entry_point = self.config.entrypoint_offset;
+        if entry_point >= self.config.memory.size() || !entry_point.is_multiple_of(4) {
             return Err(root.error(
                 "entrypoint-offset",
                 "an instruction inside the package",
-                Found::Number(self.entrypoint_offset),
+                Found::Number(entry_point),
             ));
         }
-        let ns_interrupts = self.ns_interrupts()?;
-        self.check_lifecycle(vcpu_count)?;
-        if self.power_messages != 0 {
+        self.config.ns_interrupts = self.ns_interrupts(root)?;
+        self.check_lifecycle(root, vcpu_count)?;
+        if self.config.power_messages != 0 {
             self.ignored.note("power-management-messages");
         }
-        if self.vm_messages != 0 {
+        if self.config.vm_messages != 0 {
             self.ignored.note("vm-availability-messages");
         }
-        let rx_tx = match self.rx_tx {
-            None => None,
-            Some((rx, tx)) => Some((
-                regions.buffer("rx-buffer", rx)?,
-                regions.buffer("tx-buffer", tx)?,
-            )),
-        };
-        self.warn(entry, vcpu_count);
-        Ok(PartitionConfig {
-            id: entry.id,
-            requested_id: self.requested_id,
-            name: entry.name,
-            memory: entry.memory,
-            ffa_version,
-            services,
-            vcpu_count,
-            exception_level,
-            entrypoint_offset: self.entrypoint_offset,
-            boot_order: self.boot_order,
-            rx_tx,
-            boot_register: self.boot_register,
-            boot_info: self.boot_info,
-            ns_interrupts,
-            managed_exit_virq: self.managed_exit_virq,
-            notifications: self.notifications,
+        if vcpu_count == 1 {
             // A migratable context is never told of a PE that comes or goes.
-            power_messages: if vcpu_count == 1 {
-                0
-            } else {
-                self.power_messages
-            },
-            vm_messages: self.vm_messages,
-            auxiliary_id: self.auxiliary_id,
-            memory_regions: regions.memory,
-            device_regions: regions.devices,
-            smc_whitelist: entry.smc_whitelist.clone(),
-            smc_whitelist_permissive: entry.smc_whitelist_permissive,
-        })
+            self.config.power_messages = 0;
+        }
+        if let Some((node, rx, tx)) = self.rx_tx {
+            let rx = self.phandles.find(node, "rx-buffer", rx)?;
+            let tx = self.phandles.find(node, "tx-buffer", tx)?;
+            self.config.rx_tx = Some((rx, tx));
+        }
+        self.config.ffa_version = ffa_version;
+        self.config.vcpu_count = vcpu_count;
+        self.config.exception_level = exception_level;
+        Ok(())
     }
 
-    fn ns_interrupts(&mut self) -> Result<NsInterruptAction, ManifestError> {
+    fn ns_interrupts(&mut self, root: Path) -> Parsed<NsInterruptAction> {
         let action = match self.ns_interrupts {
             _ if self.managed_exit => NsInterruptAction::ManagedExit,
             Some(action) => action,
             None => NsInterruptAction::Signaled,
         };
         if self.queues_other_interrupts && action != NsInterruptAction::Queued {
-            return Err(Path::ROOT.error(
+            return Err(root.error(
                 "other-s-interrupts-action",
                 "1, as ns-interrupts-action is not 0",
                 Found::Count(0),
@@ -374,8 +407,7 @@ impl Draft {
         Ok(action)
     }
 
-    fn check_lifecycle(&self, vcpu_count: u16) -> Result<(), ManifestError> {
-        let root = Path::ROOT;
+    fn check_lifecycle(&self, root: Path, vcpu_count: u16) -> Parsed<()> {
         let Lifecycle {
             support,
             abort_action,
@@ -398,7 +430,7 @@ impl Draft {
                 Found::Count(vcpu_count.into()),
             ));
         }
-        match (live_activation_register, self.boot_register) {
+        match (live_activation_register, self.config.boot_register) {
             (Some(live), Some(boot)) if live == boot.into() => Err(root.error(
                 "live-activation-register",
                 "another register than gp-register-num",
@@ -409,12 +441,14 @@ impl Draft {
     }
 
     /// One line for each thing that the manifest says without effect.
-    fn warn(&self, entry: &PackageEntry, vcpu_count: u16) {
+    #[inline(never)]
+    fn warn(&self, entry: &PackageEntry) {
         let name = &entry.name;
+        let vcpu_count = self.config.vcpu_count;
         for property in &self.ignored.0 {
             log::warn!("{name}: {property}: accepted without effect, not supported yet");
         }
-        if let Some(id) = self.requested_id
+        if let Some(id) = self.config.requested_id
             && id != entry.id
         {
             log::warn!(
@@ -448,11 +482,7 @@ impl Draft {
 }
 
 /// The error for a node whose `compatible` is not what its name promises.
-pub(super) fn require(
-    compatible: bool,
-    node: Path,
-    expected: &'static str,
-) -> Result<(), ManifestError> {
+pub(super) fn require(compatible: bool, node: Path, expected: &'static str) -> Parsed<()> {
     if compatible {
         Ok(())
     } else {
@@ -460,7 +490,7 @@ pub(super) fn require(
     }
 }
 
-fn format(property: &Property) -> Result<Format, ManifestError> {
+fn format(property: &Property) -> Parsed<Format> {
     if property.has_string(COMPATIBLE_1_0) {
         Ok(Format::V1_0)
     } else if property.has_string(COMPATIBLE_1_1) {
@@ -473,7 +503,7 @@ fn format(property: &Property) -> Result<Format, ManifestError> {
     }
 }
 
-fn version(property: &Property) -> Result<Version, ManifestError> {
+fn version(property: &Property) -> Parsed<Version> {
     let word = property.u32()?;
     Version::from_word(word)
         .filter(|version| version.is_compatible())
@@ -481,7 +511,7 @@ fn version(property: &Property) -> Result<Version, ManifestError> {
 }
 
 /// The id that a partition asks for; small numbers mean 0x8000 and up, as public manifests write them.
-fn requested_id(property: &Property) -> Result<PartitionId, ManifestError> {
+fn requested_id(property: &Property) -> Parsed<PartitionId> {
     let word = property.u32()?;
     let id = PartitionId(word as u16 | PartitionId::SPMC.0);
     if word > 0xffff || id == PartitionId::SPMC || id == PartitionId::SPMD {
@@ -490,7 +520,7 @@ fn requested_id(property: &Property) -> Result<PartitionId, ManifestError> {
     Ok(id)
 }
 
-fn context_count(property: &Property) -> Result<u16, ManifestError> {
+fn context_count(property: &Property) -> Parsed<u16> {
     let count = property.u32()?;
     if count == 0 || count > MAX_VCPUS as u32 {
         return Err(property.error("1 to 8 execution contexts", Found::Count(count.into())));
@@ -498,7 +528,7 @@ fn context_count(property: &Property) -> Result<u16, ManifestError> {
     Ok(count as u16)
 }
 
-fn exception_level(property: &Property) -> Result<ExceptionLevel, ManifestError> {
+fn exception_level(property: &Property) -> Parsed<ExceptionLevel> {
     match property.u32()? {
         1 => Ok(ExceptionLevel::SEl0),
         2 => Ok(ExceptionLevel::SEl1),

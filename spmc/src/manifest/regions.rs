@@ -5,14 +5,14 @@
 
 use arrayvec::ArrayVec;
 
-use super::config::{DeviceInterrupt, DeviceRegion, MemoryRegion, Name, Permissions, Streams};
+use super::config::{
+    DeviceInterrupt, DeviceRegion, MemoryRegion, Name, PartitionConfig, Permissions, Streams,
+};
 use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, ManifestError, push_lossy};
+use super::error::{Found, Parsed, Refused, push_lossy};
 use super::partition::{Ignored, require};
 use crate::addr::{Pa, PageRange, World};
-use crate::limits::{
-    MAX_DEVICE_INTERRUPTS, MAX_DEVICE_REGIONS, MAX_DEVICE_STREAMS, MAX_MEMORY_REGIONS,
-};
+use crate::limits::{MAX_DEVICE_INTERRUPTS, MAX_DEVICE_STREAMS, MAX_MEMORY_REGIONS};
 
 /// Interrupts that no partition may own because the SPMC does: CNTHPS, its watchdog.
 const OWN_INTERRUPTS: [u32; 1] = [20];
@@ -26,19 +26,11 @@ const ATTRIBUTE_NON_SECURE: u32 = 1 << 3;
 /// All bits of `attributes` that have a meaning.
 const ATTRIBUTE_MASK: u32 = 0xf;
 
-/// The regions of one manifest as they are read.
-pub(super) struct Regions {
-    package: PageRange<Pa>,
-    /// `memory-regions`, in order.
-    pub memory: ArrayVec<MemoryRegion, MAX_MEMORY_REGIONS>,
-    /// `device-regions`, in order.
-    pub devices: ArrayVec<DeviceRegion, MAX_DEVICE_REGIONS>,
-    /// Phandle of each memory region, 0 where it has none.
-    phandles: ArrayVec<u32, MAX_MEMORY_REGIONS>,
-}
+/// Phandle of each memory region of one manifest, 0 where it has none.
+#[derive(Default)]
+pub(super) struct Phandles(ArrayVec<u32, MAX_MEMORY_REGIONS>);
 
 /// The properties of one region node while they are read.
-#[derive(Default)]
 struct Draft<'a> {
     node: Path<'a>,
     base: Option<u64>,
@@ -54,108 +46,84 @@ struct Draft<'a> {
     exclusive: bool,
 }
 
-impl Regions {
-    /// No regions yet; `package` is what relative offsets count from.
-    pub fn new(package: PageRange<Pa>) -> Self {
-        Self {
-            package,
-            memory: ArrayVec::new(),
-            devices: ArrayVec::new(),
-            phandles: ArrayVec::new(),
-        }
-    }
-
-    /// Reads `memory-regions` to its end.
-    pub fn parse_memory(
-        &mut self,
-        reader: &mut Reader,
-        ignored: &mut Ignored,
-    ) -> Result<(), ManifestError> {
-        let expected = "\"arm,ffa-manifest-memory-regions\"";
-        parse_children(
-            reader,
-            b"arm,ffa-manifest-memory-regions",
-            expected,
-            |draft| {
-                let node = draft.node;
-                self.phandles
-                    .try_push(draft.phandle)
-                    .map_err(|_| too_many(node))?;
-                let region = draft.memory(self.package, ignored)?;
-                self.memory.try_push(region).map_err(|_| too_many(node))
-            },
-        )
-    }
-
-    /// Reads `device-regions` to its end.
-    pub fn parse_devices(
-        &mut self,
-        reader: &mut Reader,
-        ignored: &mut Ignored,
-    ) -> Result<(), ManifestError> {
-        let expected = "\"arm,ffa-manifest-device-regions\"";
-        parse_children(
-            reader,
-            b"arm,ffa-manifest-device-regions",
-            expected,
-            |draft| {
-                let node = draft.node;
-                let region = draft.device(ignored)?;
-                for interrupt in &region.interrupts {
-                    let mut others = self.devices.iter().flat_map(|device| &device.interrupts);
-                    if others.any(|other| other.id == interrupt.id) {
-                        return Err(node.error(
-                            "interrupts",
-                            "each interrupt once",
-                            Found::Number(interrupt.id.into()),
-                        ));
-                    }
-                }
-                self.devices.try_push(region).map_err(|_| too_many(node))
-            },
-        )
-    }
-
-    /// Index of the memory region that `property` of `rx_tx-info` points to.
-    pub fn buffer(&self, property: &str, phandle: u32) -> Result<usize, ManifestError> {
-        self.phandles
+impl Phandles {
+    /// Index of the memory region that `property` of `node` points to.
+    pub fn find(&self, node: Path, property: &str, phandle: u32) -> Parsed<usize> {
+        self.0
             .iter()
             .position(|known| *known == phandle && phandle != 0)
             .ok_or_else(|| {
-                ManifestError::new(
-                    "/rx_tx-info",
-                    property,
-                    "a phandle of a memory region",
-                    Found::Number(phandle.into()),
-                )
+                let expected = "a phandle of a memory region";
+                node.error(property, expected, Found::Number(phandle.into()))
             })
     }
+}
+
+/// Reads `memory-regions` to its end.
+pub(super) fn parse_memory(
+    reader: &mut Reader,
+    config: &mut PartitionConfig,
+    phandles: &mut Phandles,
+    ignored: &mut Ignored,
+) -> Parsed<()> {
+    let compatible = "arm,ffa-manifest-memory-regions";
+    let expected = "\"arm,ffa-manifest-memory-regions\"";
+    parse_children(reader, compatible, expected, &mut |draft| {
+        let full = || too_many(draft.node);
+        phandles.0.try_push(draft.phandle).map_err(|_| full())?;
+        let region = draft.memory(config.memory, ignored)?;
+        config.memory_regions.try_push(region).map_err(|_| full())
+    })
+}
+
+/// Reads `device-regions` to its end.
+pub(super) fn parse_devices(
+    reader: &mut Reader,
+    config: &mut PartitionConfig,
+    ignored: &mut Ignored,
+) -> Parsed<()> {
+    let compatible = "arm,ffa-manifest-device-regions";
+    let expected = "\"arm,ffa-manifest-device-regions\"";
+    parse_children(reader, compatible, expected, &mut |draft| {
+        let region = draft.device(ignored)?;
+        for interrupt in &region.interrupts {
+            let mut others = config
+                .device_regions
+                .iter()
+                .flat_map(|device| &device.interrupts);
+            if others.any(|other| other.id == interrupt.id) {
+                let found = Found::Number(interrupt.id.into());
+                return Err(draft.node.error("interrupts", "each interrupt once", found));
+            }
+        }
+        config
+            .device_regions
+            .try_push(region)
+            .map_err(|_| too_many(draft.node))
+    })
 }
 
 /// Reads a node that holds one child per region.
 fn parse_children<'a>(
     reader: &mut Reader<'a>,
-    compatible: &[u8],
+    compatible: &str,
     expected: &'static str,
-    mut add: impl FnMut(Draft<'a>) -> Result<(), ManifestError>,
-) -> Result<(), ManifestError> {
+    add: &mut dyn FnMut(&Draft<'a>) -> Parsed<()>,
+) -> Parsed<()> {
     let node = reader.path();
     let mut is_compatible = false;
     loop {
         match reader.next()? {
-            Item::Property(property) if property.name == b"compatible" => {
-                is_compatible = property.has_string(compatible);
+            Item::Property(property) if property.name == "compatible" => {
+                is_compatible = property.has_string(compatible.as_bytes());
             }
             Item::Property(_) => {}
             Item::Node(node) => {
-                let mut draft = Draft {
-                    node,
-                    ..Draft::default()
-                };
+                let mut draft = Draft::new(node);
                 while let Some(property) = reader.next_property()? {
                     draft.set(property)?;
                 }
-                add(draft)?;
+                add(&draft)?;
             }
             Item::End => break,
         }
@@ -164,34 +132,47 @@ fn parse_children<'a>(
 }
 
 impl<'a> Draft<'a> {
-    fn set(&mut self, property: Property<'a>) -> Result<(), ManifestError> {
+    fn new(node: Path<'a>) -> Self {
+        Self {
+            node,
+            base: None,
+            relative_offset: None,
+            pages: None,
+            attributes: None,
+            phandle: 0,
+            smmu: None,
+            stream_ids: None,
+            stream_permissions: None,
+            interrupts: ArrayVec::new(),
+            interrupt_targets: None,
+            exclusive: false,
+        }
+    }
+
+    fn set(&mut self, property: Property<'a>) -> Parsed<()> {
         match property.name {
-            b"description" => {
+            "description" => {
                 property.str()?;
             }
-            b"base-address" => self.base = Some(property.u64()?),
-            b"load-address-relative-offset" => self.relative_offset = Some(property.u64()?),
-            b"pages-count" => self.pages = Some(property.u32()?),
-            b"attributes" => self.attributes = Some(property.u32()?),
-            b"phandle" => self.phandle = property.u32()?,
-            b"smmu-id" => self.smmu = Some(property.u32()?),
-            b"stream-ids" => self.stream_ids = Some(property.list("1 to 4 stream ids")?),
-            b"stream-ids-access-permissions" => {
+            "base-address" => self.base = Some(property.u64()?),
+            "load-address-relative-offset" => self.relative_offset = Some(property.u64()?),
+            "pages-count" => self.pages = Some(property.u32()?),
+            "attributes" => self.attributes = Some(property.u32()?),
+            "phandle" => self.phandle = property.u32()?,
+            "smmu-id" => self.smmu = Some(property.u32()?),
+            "stream-ids" => self.stream_ids = Some(property.list("1 to 4 stream ids")?),
+            "stream-ids-access-permissions" => {
                 self.stream_permissions = Some(property.list("one value for each stream id")?);
             }
-            b"interrupts" => self.interrupts = interrupts(&property)?,
-            b"interrupts-target" => self.interrupt_targets = Some(property),
-            b"exclusive-access" => self.exclusive = property.flag()?,
+            "interrupts" => self.interrupts = interrupts(&property)?,
+            "interrupts-target" => self.interrupt_targets = Some(property),
+            "exclusive-access" => self.exclusive = property.flag()?,
             _ => {}
         }
         Ok(())
     }
 
-    fn memory(
-        self,
-        package: PageRange<Pa>,
-        ignored: &mut Ignored,
-    ) -> Result<MemoryRegion, ManifestError> {
+    fn memory(&self, package: PageRange<Pa>, ignored: &mut Ignored) -> Parsed<MemoryRegion> {
         let (base_property, base) = match (self.base, self.relative_offset) {
             (Some(base), None) => ("base-address", base),
             (None, Some(offset)) => {
@@ -237,7 +218,7 @@ impl<'a> Draft<'a> {
         })
     }
 
-    fn device(self, ignored: &mut Ignored) -> Result<DeviceRegion, ManifestError> {
+    fn device(&self, ignored: &mut Ignored) -> Parsed<DeviceRegion> {
         let base = self
             .base
             .ok_or_else(|| self.node.missing("base-address", "an address"))?;
@@ -266,11 +247,11 @@ impl<'a> Draft<'a> {
 
     fn name(&self) -> Name {
         let mut name = Name::new();
-        push_lossy(&mut name, self.node.name());
+        push_lossy(&mut name, self.node.name().as_bytes());
         name
     }
 
-    fn range(&self, base_property: &str, base: u64) -> Result<PageRange<Pa>, ManifestError> {
+    fn range(&self, base_property: &str, base: u64) -> Parsed<PageRange<Pa>> {
         if !Pa::new(base).is_page_aligned() {
             return Err(self.node.error(
                 base_property,
@@ -295,7 +276,7 @@ impl<'a> Draft<'a> {
         })
     }
 
-    fn attributes(&self, ignored: &mut Ignored) -> Result<(Permissions, World), ManifestError> {
+    fn attributes(&self, ignored: &mut Ignored) -> Parsed<(Permissions, World)> {
         let bits = self
             .attributes
             .ok_or_else(|| self.node.missing("attributes", "one 32-bit cell"))?;
@@ -311,7 +292,7 @@ impl<'a> Draft<'a> {
     }
 
     #[cold]
-    fn bad_attributes(&self, expected: &'static str) -> ManifestError {
+    fn bad_attributes(&self, expected: &'static str) -> Refused {
         self.node.error(
             "attributes",
             expected,
@@ -319,7 +300,7 @@ impl<'a> Draft<'a> {
         )
     }
 
-    fn streams(&self) -> Result<Option<Streams>, ManifestError> {
+    fn streams(&self) -> Parsed<Option<Streams>> {
         let node = self.node;
         let Some(ids) = &self.stream_ids else {
             return match self.stream_permissions {
@@ -352,9 +333,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The interrupts with the PE that `interrupts-target` names for them.
-    fn targeted_interrupts(
-        &self,
-    ) -> Result<ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>, ManifestError> {
+    fn targeted_interrupts(&self) -> Parsed<ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>> {
         let mut interrupts = self.interrupts.clone();
         let Some(targets) = self.interrupt_targets else {
             return Ok(interrupts);
@@ -375,9 +354,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn interrupts(
-    property: &Property,
-) -> Result<ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>, ManifestError> {
+fn interrupts(property: &Property) -> Parsed<ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>> {
     let mut interrupts = ArrayVec::new();
     for [id, attributes] in property.cells("pairs of interrupt id and attributes")? {
         if id >= FIRST_SPECIAL_INTERRUPT || OWN_INTERRUPTS.contains(&id) {
@@ -403,6 +380,6 @@ fn interrupts(
 }
 
 #[cold]
-fn too_many(node: Path) -> ManifestError {
+fn too_many(node: Path) -> Refused {
     node.error("", "at most 8 regions", Found::Count(9))
 }

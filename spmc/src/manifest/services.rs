@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 
 use super::config::{Messaging, Service};
 use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, ManifestError};
+use super::error::{Found, Parsed};
 use super::partition::{Ignored, require};
 use crate::ffa::Version;
 use crate::id::Uuid;
@@ -37,7 +37,7 @@ pub(super) struct Services {
 
 impl Services {
     /// `uuid` of the root.
-    pub fn set_uuids(&mut self, property: &Property) -> Result<(), ManifestError> {
+    pub fn set_uuids(&mut self, property: &Property) -> Parsed<()> {
         for words in property.cells("UUIDs of four cells each")? {
             self.add_uuid(Uuid::from_words(words), property)?;
         }
@@ -45,7 +45,7 @@ impl Services {
     }
 
     /// `messaging-method` of the root.
-    pub fn set_methods(&mut self, property: &Property) -> Result<(), ManifestError> {
+    pub fn set_methods(&mut self, property: &Property) -> Parsed<()> {
         let methods: ArrayVec<u32, MAX_SERVICES> = property.list("1 to 4 values")?;
         self.methods = methods
             .iter()
@@ -55,12 +55,12 @@ impl Services {
     }
 
     /// Reads the `services` node to its end.
-    pub fn parse(&mut self, reader: &mut Reader) -> Result<(), ManifestError> {
+    pub fn parse(&mut self, reader: &mut Reader) -> Parsed<()> {
         let node = reader.path();
         let mut compatible = false;
         loop {
             match reader.next()? {
-                Item::Property(property) if property.name == b"compatible" => {
+                Item::Property(property) if property.name == "compatible" => {
                     compatible = property.has_string(b"arm,ffa-manifest-services");
                 }
                 Item::Property(_) => {}
@@ -75,12 +75,12 @@ impl Services {
         require(compatible, node, "\"arm,ffa-manifest-services\"")
     }
 
-    fn parse_service(&mut self, reader: &mut Reader, node: Path) -> Result<Service, ManifestError> {
+    fn parse_service(&mut self, reader: &mut Reader, node: Path) -> Parsed<Service> {
         let mut uuid = None;
         let mut method = None;
         while let Some(property) = reader.next_property()? {
             match property.name {
-                b"uuid" => {
+                "uuid" => {
                     let parsed = parse_uuid(property.str()?.as_bytes()).ok_or_else(|| {
                         let expected = "a UUID like 01234567-89ab-cdef-0123-456789abcdef";
                         property.error(expected, Found::text(property.value))
@@ -88,7 +88,7 @@ impl Services {
                     self.add_uuid(parsed, &property)?;
                     uuid = Some(parsed);
                 }
-                b"messaging-method" => method = Some(messaging(&property, property.u32()?)?),
+                "messaging-method" => method = Some(messaging(&property, property.u32()?)?),
                 _ => {}
             }
         }
@@ -98,7 +98,7 @@ impl Services {
         })
     }
 
-    fn add_uuid(&mut self, uuid: Uuid, property: &Property) -> Result<(), ManifestError> {
+    fn add_uuid(&mut self, uuid: Uuid, property: &Property) -> Parsed<()> {
         if uuid.is_nil() {
             return Err(property.error("a UUID other than nil", Found::text(b"nil")));
         }
@@ -112,18 +112,18 @@ impl Services {
 
     /// The services of a manifest of that format.
     pub fn finish(
-        self,
+        &self,
+        root: Path,
         format: Format,
         ffa_version: Version,
         ignored: &mut Ignored,
-    ) -> Result<ArrayVec<Service, MAX_SERVICES>, ManifestError> {
-        let root = Path::ROOT;
+    ) -> Parsed<ArrayVec<Service, MAX_SERVICES>> {
         let services = match format {
-            Format::V1_0 => self.pair()?,
+            Format::V1_0 => self.pair(root)?,
             Format::V1_1 if self.nodes.is_empty() => {
                 return Err(root.missing("services", "a node with at least one service"));
             }
-            Format::V1_1 => self.nodes,
+            Format::V1_1 => self.nodes.clone(),
         };
         let used = services
             .iter()
@@ -143,8 +143,7 @@ impl Services {
     }
 
     /// UUIDs of the root with their messaging methods.
-    fn pair(self) -> Result<ArrayVec<Service, MAX_SERVICES>, ManifestError> {
-        let root = Path::ROOT;
+    fn pair(&self, root: Path) -> Parsed<ArrayVec<Service, MAX_SERVICES>> {
         if self.uuids.is_empty() {
             return Err(root.missing("uuid", "four cells"));
         }
@@ -169,7 +168,7 @@ impl Services {
     }
 }
 
-fn messaging(property: &Property, bits: u32) -> Result<Messaging, ManifestError> {
+fn messaging(property: &Property, bits: u32) -> Parsed<Messaging> {
     Messaging::from_bits(bits)
         .ok_or_else(|| property.error("bits 0, 1, 2, 9 and 10 only", Found::Number(bits.into())))
 }

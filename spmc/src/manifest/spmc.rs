@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 
 use super::config::{Name, PackageEntry, SpmcManifest};
 use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, ManifestError};
+use super::error::{Found, ManifestError, Parsed, Report};
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::ffa::Version;
 use crate::id::PartitionId;
@@ -19,13 +19,11 @@ pub const COMPATIBLE: &[u8] = b"arm,ffa-core-manifest-1.0";
 
 /// The `hypervisor` node while it is read.
 #[derive(Default)]
-struct Hypervisor {
+struct Hypervisor<'a> {
     /// By N - 1.
     vms: [Option<Result<PackageEntry, ManifestError>>; MAX_PARTITIONS],
-    /// The node of a partition beyond the last that we can hold.
-    excess: Option<ManifestError>,
-    log_level: Option<u32>,
-    init_timeout_ms: Option<u32>,
+    /// The first node of a partition beyond the last that we can hold, with its N.
+    excess: Option<(Path<'a>, u16)>,
 }
 
 /// The properties of one `vmN` node while they are read.
@@ -40,16 +38,6 @@ struct Vm {
     smc_whitelist_permissive: bool,
 }
 
-/// The `attribute` node while it is read.
-#[derive(Default)]
-struct Attribute {
-    spmc_id: Option<PartitionId>,
-    major: Option<u16>,
-    minor: Option<u16>,
-    exec_state: Option<u32>,
-    load_address: Option<u64>,
-}
-
 /// `#address-cells` and `#size-cells`, with the defaults of the Devicetree Specification.
 #[derive(Clone, Copy)]
 struct CellCounts {
@@ -61,15 +49,8 @@ struct CellCounts {
 ///
 /// Errors: not a device tree of that kind; `attribute`, `hypervisor` or all memory nodes missing; a wrong value in `attribute`, `cpus`
 /// or a memory node; `vm0`, or more partitions, PEs or ranges than [`crate::limits`] allows.
+#[inline(never)]
 pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
-    let mut reader = Reader::new(dtb)?;
-    let mut cells = CellCounts {
-        address: 2,
-        size: 1,
-    };
-    let mut compatible = false;
-    let mut attribute = None;
-    let mut hypervisor = None;
     let mut manifest = SpmcManifest {
         spmc_id: PartitionId::SPMC,
         version: Version::OWN,
@@ -84,80 +65,111 @@ pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
         log_level: None,
         init_timeout_ms: None,
     };
+    let report = Report::new();
+    match read(dtb, &report, &mut manifest) {
+        Ok(()) => Ok(manifest),
+        Err(refused) => Err(report.explain(refused)),
+    }
+}
+
+fn read(dtb: &[u8], report: &Report, manifest: &mut SpmcManifest) -> Parsed<()> {
+    let mut reader = Reader::new(dtb, report)?;
+    let root = reader.path();
+    let mut cells = CellCounts {
+        address: 2,
+        size: 1,
+    };
+    let mut compatible = false;
+    let mut attribute = false;
+    let mut hypervisor = false;
     loop {
         match reader.next()? {
             Item::Property(property) => match property.name {
-                b"compatible" => compatible = property.has_string(COMPATIBLE),
-                b"#address-cells" => cells.address = cell_count(&property)?,
-                b"#size-cells" => cells.size = cell_count(&property)?,
+                "compatible" => compatible = property.has_string(COMPATIBLE),
+                "#address-cells" => cells.address = cell_count(&property)?,
+                "#size-cells" => cells.size = cell_count(&property)?,
                 _ => {}
             },
             Item::Node(node) => match node.name() {
-                b"attribute" => attribute = Some(parse_attribute(&mut reader)?),
-                b"hypervisor" => hypervisor = Some(parse_hypervisor(&mut reader)?),
-                b"cpus" => parse_cpus(&mut reader, &mut manifest.cpus)?,
-                _ => parse_memory(&mut reader, cells, &mut manifest)?,
+                "attribute" => {
+                    parse_attribute(&mut reader, manifest)?;
+                    attribute = true;
+                }
+                "hypervisor" => {
+                    parse_hypervisor(&mut reader, report, manifest)?;
+                    hypervisor = true;
+                }
+                "cpus" => parse_cpus(&mut reader, &mut manifest.cpus)?,
+                _ => parse_memory(&mut reader, cells, manifest)?,
             },
             Item::End => break,
         }
     }
 
-    let root = Path::ROOT;
-    if !compatible {
-        return Err(root.missing("compatible", "\"arm,ffa-core-manifest-1.0\""));
-    }
-    let attribute = attribute.ok_or_else(|| root.missing("attribute", "a node"))?;
-    attribute.store(&mut manifest)?;
-    let hypervisor = hypervisor.ok_or_else(|| root.missing("hypervisor", "a node"))?;
-    hypervisor.store(&mut manifest)?;
-    if manifest.memory.is_empty() && manifest.ns_memory.is_empty() {
-        return Err(root.missing(
+    let memory = !manifest.memory.is_empty() || !manifest.ns_memory.is_empty();
+    for (found, name, expected) in [
+        (compatible, "compatible", "\"arm,ffa-core-manifest-1.0\""),
+        (attribute, "attribute", "a node"),
+        (hypervisor, "hypervisor", "a node"),
+        (
+            memory,
             "memory@",
             "a node with device_type \"memory\" or \"ns-memory\"",
-        ));
+        ),
+    ] {
+        if !found {
+            return Err(root.missing(name, expected));
+        }
     }
-    Ok(manifest)
+    Ok(())
 }
 
-fn cell_count(property: &Property) -> Result<usize, ManifestError> {
+fn cell_count(property: &Property) -> Parsed<usize> {
     Ok(property.u32_up_to(2, "0 to 2")? as usize)
 }
 
-fn parse_attribute(reader: &mut Reader) -> Result<Attribute, ManifestError> {
-    let mut attribute = Attribute::default();
+#[inline(never)]
+fn parse_attribute(reader: &mut Reader, manifest: &mut SpmcManifest) -> Parsed<()> {
+    let node = reader.path();
+    let mut id = None;
+    let mut major = None;
+    let mut minor = None;
+    let mut exec_state = None;
     while let Some(property) = reader.next_property()? {
         match property.name {
-            b"spmc_id" => attribute.spmc_id = Some(spmc_id(&property)?),
-            b"maj_ver" => {
+            "spmc_id" => id = Some(spmc_id(&property)?),
+            "maj_ver" => {
                 let own = Version::OWN.major();
-                let major = property.u32()?;
-                if major != own.into() {
-                    return Err(property.error(
-                        "the major version of the SPMC, 1",
-                        Found::Number(major.into()),
-                    ));
+                let found = property.u32()?;
+                if found != own.into() {
+                    let expected = "the major version of the SPMC, 1";
+                    return Err(property.error(expected, Found::Number(found.into())));
                 }
-                attribute.major = Some(own);
+                major = Some(own);
             }
-            b"min_ver" => {
-                attribute.minor = Some(property.u32_up_to(0xffff, "at most 0xffff")? as u16)
-            }
-            b"exec_state" => attribute.exec_state = Some(property.u32_up_to(0, "0 (AArch64)")?),
-            b"load_address" => {
+            "min_ver" => minor = Some(property.u32_up_to(0xffff, "at most 0xffff")? as u16),
+            "exec_state" => exec_state = Some(property.u32_up_to(0, "0 (AArch64)")?),
+            "load_address" => {
                 let address = property.u64()?;
                 if !Pa::new(address).is_page_aligned() {
                     return Err(property.error("a 4 KiB aligned address", Found::Number(address)));
                 }
-                attribute.load_address = Some(address);
+                manifest.load_address = Some(address);
             }
             _ => {}
         }
     }
-    Ok(attribute)
+    let missing = |name| node.missing(name, "one 32-bit cell");
+    manifest.spmc_id = id.ok_or_else(|| missing("spmc_id"))?;
+    let major = major.ok_or_else(|| missing("maj_ver"))?;
+    let minor = minor.ok_or_else(|| missing("min_ver"))?;
+    exec_state.ok_or_else(|| missing("exec_state"))?;
+    manifest.version = Version::new(major, minor);
+    Ok(())
 }
 
 /// A Secure id that is not the SPMD's nor one that a partition can get.
-fn spmc_id(property: &Property) -> Result<PartitionId, ManifestError> {
+fn spmc_id(property: &Property) -> Parsed<PartitionId> {
     let word = property.u32()?;
     u16::try_from(word)
         .ok()
@@ -171,92 +183,123 @@ fn spmc_id(property: &Property) -> Result<PartitionId, ManifestError> {
         })
 }
 
-impl Attribute {
-    fn store(self, manifest: &mut SpmcManifest) -> Result<(), ManifestError> {
-        let missing =
-            |name| ManifestError::new("/attribute", name, "one 32-bit cell", Found::Nothing);
-        manifest.spmc_id = self.spmc_id.ok_or_else(|| missing("spmc_id"))?;
-        let major = self.major.ok_or_else(|| missing("maj_ver"))?;
-        let minor = self.minor.ok_or_else(|| missing("min_ver"))?;
-        self.exec_state.ok_or_else(|| missing("exec_state"))?;
-        manifest.version = Version::new(major, minor);
-        manifest.load_address = self.load_address;
-        Ok(())
-    }
-}
-
-fn parse_hypervisor(reader: &mut Reader) -> Result<Hypervisor, ManifestError> {
+/// Reads `hypervisor` to its end and lists the partitions.
+#[inline(never)]
+fn parse_hypervisor<'a>(
+    reader: &mut Reader<'a>,
+    report: &Report,
+    manifest: &mut SpmcManifest,
+) -> Parsed<()> {
     let mut hypervisor = Hypervisor::default();
     loop {
         match reader.next()? {
             Item::Property(property) => match property.name {
-                b"log-level" => {
-                    hypervisor.log_level = Some(property.u32_up_to(5, "1 (error) to 5 (trace)")?)
+                "log-level" => {
+                    manifest.log_level = Some(property.u32_up_to(5, "1 (error) to 5 (trace)")?);
                 }
-                b"init-timeout-ms" => hypervisor.init_timeout_ms = Some(property.u32()?),
+                "init-timeout-ms" => manifest.init_timeout_ms = Some(property.u32()?),
                 _ => {}
             },
             Item::Node(node) => match vm_number(node.name()) {
                 None => reader.skip_node()?,
                 Some(0) => {
-                    return Err(node.error("", "numbers from vm1 on", Found::text(node.name())));
+                    return Err(node.error(
+                        "",
+                        "numbers from vm1 on",
+                        Found::text(node.name().as_bytes()),
+                    ));
                 }
-                Some(number) => {
-                    let index = number.saturating_sub(1) as usize;
-                    let entry = parse_vm(reader, node, PartitionId::from_index(index))?;
-                    match hypervisor.vms.get_mut(index) {
-                        Some(slot) => *slot = Some(entry),
-                        None => {
-                            let error =
-                                node.error("", "at most 8 partitions", Found::Count(number.into()));
-                            hypervisor.excess.get_or_insert(error);
-                        }
-                    }
-                }
+                Some(number) => hypervisor.parse_vm(reader, report, node, number)?,
             },
-            Item::End => return Ok(hypervisor),
+            Item::End => return hypervisor.store(manifest),
         }
     }
 }
 
 /// N of `vmN`, written as Hafnium writes it: no leading zeros.
-fn vm_number(name: &[u8]) -> Option<u16> {
-    let digits = name.strip_prefix(b"vm")?;
-    let canonical = digits == b"0" || matches!(digits.first(), Some(b'1'..=b'9'));
-    canonical.then(|| core::str::from_utf8(digits).ok()?.parse().ok())?
+fn vm_number(name: &str) -> Option<u16> {
+    let digits = name.strip_prefix("vm")?;
+    let canonical = digits == "0" || digits.starts_with(|first| matches!(first, '1'..='9'));
+    canonical.then(|| digits.parse().ok())?
 }
 
-/// Reads one `vmN` node to its end. The inner result is what concerns this partition alone.
-fn parse_vm(
-    reader: &mut Reader,
-    node: Path,
-    id: PartitionId,
-) -> Result<Result<PackageEntry, ManifestError>, ManifestError> {
-    let mut vm = Vm::default();
-    let mut fault = None;
-    while let Some(property) = reader.next_property()? {
-        if let Err(error) = vm.set(&property) {
-            fault.get_or_insert(error);
+impl<'a> Hypervisor<'a> {
+    /// Reads `vmN` to its end. What is wrong with its properties concerns this partition alone.
+    #[inline(never)]
+    fn parse_vm(
+        &mut self,
+        reader: &mut Reader<'a>,
+        report: &Report,
+        node: Path<'a>,
+        number: u16,
+    ) -> Parsed<()> {
+        let index = number.saturating_sub(1) as usize;
+        let mut vm = Vm::default();
+        let mut fault = None;
+        while let Some(property) = reader.next_property()? {
+            if let Err(refused) = vm.set(&property)
+                && fault.is_none()
+            {
+                fault = Some(report.explain(refused));
+            }
         }
+        match self.vms.get_mut(index) {
+            None => {
+                self.excess.get_or_insert((node, number));
+            }
+            Some(slot) => {
+                *slot = Some(match fault {
+                    Some(error) => Err(error),
+                    None => vm
+                        .finish(node, PartitionId::from_index(index))
+                        .map_err(|refused| report.explain(refused)),
+                });
+            }
+        }
+        Ok(())
     }
-    Ok(match fault {
-        Some(error) => Err(error),
-        None => vm.finish(node, id),
-    })
+
+    /// Counts from vm1 to the first gap, as Hafnium does.
+    #[inline(never)]
+    fn store(self, manifest: &mut SpmcManifest) -> Parsed<()> {
+        if let Some((node, number)) = self.excess
+            && self.vms.iter().all(Option::is_some)
+        {
+            return Err(node.error("", "at most 8 partitions", Found::Count(number.into())));
+        }
+        // A second `hypervisor` node takes the place of the first: both vectors have a place for every vm of one.
+        manifest.partitions.clear();
+        manifest.faults.clear();
+        let mut behind_gap = false;
+        for (index, vm) in self.vms.into_iter().enumerate() {
+            match vm {
+                None => behind_gap = true,
+                Some(_) if behind_gap => {
+                    log::warn!(
+                        "SPMC manifest: vm{} ignored: numbers have a gap before it",
+                        index.saturating_add(1)
+                    );
+                }
+                Some(Ok(entry)) => manifest.partitions.push(entry),
+                Some(Err(fault)) => manifest.faults.push(fault),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Vm {
-    fn set(&mut self, property: &Property) -> Result<(), ManifestError> {
+    fn set(&mut self, property: &Property) -> Parsed<()> {
         match property.name {
-            b"is_ffa_partition" => self.is_ffa_partition = property.flag()?,
-            b"debug_name" => self.name = Some(property.short_name()?),
-            b"load_address" => self.load_address = Some(property.u64()?),
-            b"mem_size" => self.mem_size = Some(property.u64()?),
-            b"vcpu_count" => {
+            "is_ffa_partition" => self.is_ffa_partition = property.flag()?,
+            "debug_name" => self.name = Some(property.short_name()?),
+            "load_address" => self.load_address = Some(property.u64()?),
+            "mem_size" => self.mem_size = Some(property.u64()?),
+            "vcpu_count" => {
                 self.vcpu_count = Some(property.u32_up_to(0xffff, "at most 0xffff")? as u16)
             }
-            b"smc_whitelist" => self.set_smc_whitelist(property)?,
-            b"smc_whitelist_permissive" => self.smc_whitelist_permissive = property.flag()?,
+            "smc_whitelist" => self.set_smc_whitelist(property)?,
+            "smc_whitelist_permissive" => self.smc_whitelist_permissive = property.flag()?,
             // `hyp_loaded`, `fdt_filename` and others say nothing that a loaded package needs.
             _ => {}
         }
@@ -264,7 +307,7 @@ impl Vm {
     }
 
     /// Calls beyond what the list can hold stay blocked.
-    fn set_smc_whitelist(&mut self, property: &Property) -> Result<(), ManifestError> {
+    fn set_smc_whitelist(&mut self, property: &Property) -> Parsed<()> {
         let ids = property.cells("a list of function ids")?;
         if ids.len() > MAX_SMC_WHITELIST {
             log::warn!("SPMC manifest: smc_whitelist: only {MAX_SMC_WHITELIST} ids are used");
@@ -273,7 +316,7 @@ impl Vm {
         Ok(())
     }
 
-    fn finish(self, node: Path, id: PartitionId) -> Result<PackageEntry, ManifestError> {
+    fn finish(self, node: Path, id: PartitionId) -> Parsed<PackageEntry> {
         if !self.is_ffa_partition {
             return Err(node.missing("is_ffa_partition", "an FF-A partition"));
         }
@@ -318,36 +361,9 @@ impl Vm {
     }
 }
 
-impl Hypervisor {
-    /// Counts from vm1 to the first gap, as Hafnium does.
-    fn store(self, manifest: &mut SpmcManifest) -> Result<(), ManifestError> {
-        manifest.log_level = self.log_level;
-        manifest.init_timeout_ms = self.init_timeout_ms;
-        let is_full = self.vms.iter().all(Option::is_some);
-        let mut behind_gap = false;
-        for (index, vm) in self.vms.into_iter().enumerate() {
-            match vm {
-                None => behind_gap = true,
-                Some(_) if behind_gap => {
-                    log::warn!(
-                        "SPMC manifest: vm{} ignored: numbers have a gap before it",
-                        index.saturating_add(1)
-                    );
-                }
-                // Both vectors have a place for every vm.
-                Some(Ok(entry)) => manifest.partitions.push(entry),
-                Some(Err(fault)) => manifest.faults.push(fault),
-            }
-        }
-        match self.excess {
-            Some(error) if is_full => Err(error),
-            _ => Ok(()),
-        }
-    }
-}
-
 /// Reads `cpus`: the MPIDR affinity of each `cpu` node.
-fn parse_cpus(reader: &mut Reader, cpus: &mut ArrayVec<u64, MAX_PES>) -> Result<(), ManifestError> {
+#[inline(never)]
+fn parse_cpus(reader: &mut Reader, cpus: &mut ArrayVec<u64, MAX_PES>) -> Parsed<()> {
     loop {
         match reader.next()? {
             Item::Property(_) => {}
@@ -356,8 +372,8 @@ fn parse_cpus(reader: &mut Reader, cpus: &mut ArrayVec<u64, MAX_PES>) -> Result<
                 let mut is_cpu = true;
                 while let Some(property) = reader.next_property()? {
                     match property.name {
-                        b"reg" => affinity = Some(property.u64()?),
-                        b"device_type" => is_cpu = property.has_string(b"cpu"),
+                        "reg" => affinity = Some(property.u64()?),
+                        "device_type" => is_cpu = property.has_string(b"cpu"),
                         _ => {}
                     }
                 }
@@ -381,26 +397,26 @@ fn parse_cpus(reader: &mut Reader, cpus: &mut ArrayVec<u64, MAX_PES>) -> Result<
 }
 
 /// Reads a child of the root that may be a memory node; its `device_type` decides.
-fn parse_memory(
-    reader: &mut Reader,
-    cells: CellCounts,
-    manifest: &mut SpmcManifest,
-) -> Result<(), ManifestError> {
-    let mut kind: &[u8] = &[];
+#[inline(never)]
+fn parse_memory(reader: &mut Reader, cells: CellCounts, manifest: &mut SpmcManifest) -> Parsed<()> {
+    let mut kind = "";
     let mut reg = None;
     while let Some(property) = reader.next_property()? {
         match property.name {
-            b"device_type" => kind = property.value.strip_suffix(b"\0").unwrap_or(property.value),
-            b"reg" => reg = Some(property),
+            "device_type" => {
+                let text = property.value.strip_suffix(b"\0").unwrap_or(property.value);
+                kind = str::from_utf8(text).unwrap_or("");
+            }
+            "reg" => reg = Some(property),
             _ => {}
         }
     }
     let Some(reg) = reg else { return Ok(()) };
     match kind {
-        b"memory" => parse_ranges(&reg, cells, &mut manifest.memory),
-        b"ns-memory" => parse_ranges(&reg, cells, &mut manifest.ns_memory),
-        b"device-memory" => parse_ranges(&reg, cells, &mut manifest.device_memory),
-        b"ns-device-memory" => parse_ranges(&reg, cells, &mut manifest.ns_device_memory),
+        "memory" => parse_ranges(&reg, cells, &mut manifest.memory),
+        "ns-memory" => parse_ranges(&reg, cells, &mut manifest.ns_memory),
+        "device-memory" => parse_ranges(&reg, cells, &mut manifest.device_memory),
+        "ns-device-memory" => parse_ranges(&reg, cells, &mut manifest.ns_device_memory),
         _ => Ok(()),
     }
 }
@@ -409,7 +425,7 @@ fn parse_ranges<const CAP: usize>(
     reg: &Property,
     cells: CellCounts,
     ranges: &mut ArrayVec<PageRange<Pa>, CAP>,
-) -> Result<(), ManifestError> {
+) -> Parsed<()> {
     let (words, rest) = reg.value.as_chunks::<4>();
     let entry = cells.address.saturating_add(cells.size);
     if cells.address == 0

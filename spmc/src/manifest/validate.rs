@@ -24,16 +24,32 @@ pub fn partition<'a>(
     spmc: &SpmcManifest,
     image: &PageRange<Pa>,
 ) -> Result<(), ManifestError> {
+    check_alone(config, spmc, image)?;
+    for other in earlier {
+        check_together(config, other)?;
+    }
+    Ok(())
+}
+
+/// What does not depend on other partitions' manifests.
+#[inline(never)]
+fn check_alone(
+    config: &PartitionConfig,
+    spmc: &SpmcManifest,
+    image: &PageRange<Pa>,
+) -> Result<(), ManifestError> {
     supported(config)?;
     check_package(config, spmc, image)?;
     check_memory_regions(config, spmc, image)?;
     check_device_regions(config, spmc, image)?;
-    check_auxiliary_id(config, spmc)?;
-    for other in earlier {
-        check_numbers(config, other)?;
-        check_regions(config, other)?;
-    }
-    Ok(())
+    check_auxiliary_id(config, spmc)
+}
+
+/// What two partitions cannot both have.
+#[inline(never)]
+fn check_together(config: &PartitionConfig, other: &PartitionConfig) -> Result<(), ManifestError> {
+    check_numbers(config, other)?;
+    check_regions(config, other)
 }
 
 /// Checks what concerns the manifest alone: it asks for nothing that this SPMC cannot isolate, and its RX/TX buffers fit together.
@@ -355,6 +371,7 @@ fn inside(range: &PageRange<Pa>, nodes: &[PageRange<Pa>]) -> bool {
 }
 
 #[cold]
+#[inline(never)]
 fn refuse_memory(region: &MemoryRegion, expected: &'static str, found: Found) -> ManifestError {
     let property = if region.relative {
         "load-address-relative-offset"
@@ -365,6 +382,7 @@ fn refuse_memory(region: &MemoryRegion, expected: &'static str, found: Found) ->
 }
 
 #[cold]
+#[inline(never)]
 fn memory_error(
     region: &MemoryRegion,
     property: &str,
@@ -380,6 +398,7 @@ fn memory_error(
 }
 
 #[cold]
+#[inline(never)]
 fn device_error(
     region: &DeviceRegion,
     property: &str,
