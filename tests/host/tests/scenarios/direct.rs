@@ -86,7 +86,7 @@ fn registers_that_carry_nothing_leak_nothing() {
     assert_eq!(system.nwd().call_with(call).0[8..], [0; 10]);
 }
 
-// req: MSGD-04, MSGD-05, MSGD-10
+// req: MSGD-04, MSGD-05, MSGD-10, RUN-09, RUN-01
 #[test]
 fn bad_requests_of_the_normal_world() {
     let system = System::boot([PartitionSpec::new("sp1")]);

@@ -71,7 +71,7 @@ fn bad_pairs(tx: u64, rx: u64) -> Vec<[u64; 8]> {
     ]
 }
 
-// req: RXTX-07, RXTX-19, RXTX-20, GEN-14, GEN-30
+// req: RXTX-07, RXTX-19, RXTX-20, RXTX-23, GEN-14, GEN-30
 #[test]
 fn bad_pairs_of_the_normal_world() {
     let system = System::boot([PartitionSpec::new("sp1"), PartitionSpec::new("sp2")]);
@@ -83,6 +83,8 @@ fn bad_pairs_of_the_normal_world() {
         [RXTX_MAP_64, NORMAL_RAM.end - 0x1000, NWD_RX, 2],
         INVALID_PARAMETERS,
     );
+    // A Hypervisor that forwards a VM's call: no VM has buffers of its own here.
+    nwd.refused([RXTX_MAP_64], INVALID_PARAMETERS);
     nwd.map_buffers();
 }
 

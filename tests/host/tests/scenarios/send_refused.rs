@@ -518,3 +518,27 @@ fn ranges_of_one_region_do_not_overlap() {
         }
     }
 }
+
+// req: MEMX-18, MEMD-08, MEMX-11, GEN-30
+#[test]
+fn a_long_list_with_one_bad_range_leaves_nothing_behind() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let good: Vec<(u64, u32)> = (0..200).map(|n| (0x4200_0000 + n * 0x2000, 1)).collect();
+    for bad in [0x4200_0000, 0x4218_e000, 0x0e10_0000, 0x4200_0008] {
+        let mut ranges = good.clone();
+        ranges.push((bad, 1));
+        let code = if bad == 0x0e10_0000 {
+            DENIED
+        } else {
+            INVALID_PARAMETERS
+        };
+        for transaction in [
+            Transaction::share(0, SP1, RW, &ranges),
+            Transaction::share(0, SP1, RO, &ranges),
+        ] {
+            nwd.memory_refused(MEM_SHARE_64, &transaction.encode(V12), code);
+        }
+    }
+    nwd.send(MEM_SHARE_64, &Transaction::share(0, SP1, RW, &good));
+}
