@@ -15,7 +15,7 @@ use super::{fdt, psci};
 pub const MAX: usize = 8;
 const STACK: usize = 0x8000;
 /// A PE that does not exist never answers.
-const START_MS: u64 = 2000;
+const START_MS: u64 = 10_000;
 const JOB_MS: u64 = 20_000;
 
 #[repr(C, align(16))]
