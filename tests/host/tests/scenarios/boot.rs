@@ -143,7 +143,7 @@ fn a_partition_that_fails_to_initialise_never_runs_again() {
 #[test]
 fn initialisation_has_a_time_limit_and_messages_have_none() {
     let system = System::boot([PartitionSpec::new("sp1")]);
-    assert_eq!(system.machine.journal().watchdogs.len(), 1);
+    assert!(matches!(system.machine.journal().watchdogs[..], [limit] if limit > 0));
     system.nwd().ask(0x8001, [0; 5]);
     assert_eq!(system.machine.journal().watchdogs.len(), 1);
 }
