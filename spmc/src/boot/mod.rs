@@ -16,7 +16,7 @@ use crate::id::PartitionId;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{PackageEntry, PartitionConfig, SpmcManifest};
 use crate::manifest::package::{HEADER_SIZE, Package};
-use crate::manifest::{ManifestError, partition, validate};
+use crate::manifest::{ManifestError, partition, spmc as spmc_manifest, validate};
 use crate::mm::PagePool;
 use crate::partition::vcpu::{Caller, Event, Model};
 use crate::partition::{Frozen, Partition};
@@ -27,6 +27,13 @@ const DEFAULT_INIT_TIMEOUT_MS: u32 = 10_000;
 
 /// VMID of the partition with id 0x8001; the others follow. 0 stays unused.
 const FIRST_VMID: u16 = 1;
+
+/// `log-level` of the SPMC manifest: 0 nothing, 1 errors, up to 5 everything.
+fn level_filter(level: u32) -> log::LevelFilter {
+    log::LevelFilter::iter()
+        .nth(level as usize)
+        .unwrap_or(log::LevelFilter::Trace)
+}
 
 /// Why a package is not started.
 enum PackageError {
@@ -61,20 +68,31 @@ impl<H: Hal> Spmc<H> {
     #[cold]
     #[inline(never)]
     pub fn boot(&self, pe: &mut Pe, manifest: &[u8], image: PageRange<Pa>, frame: &mut SmcFrame) {
-        match crate::manifest::spmc::parse(manifest) {
-            Ok(parsed) => self.boot_partitions(pe, self.manifest.call_once(|| parsed), image),
+        *frame = match self.read_spmc_manifest(manifest) {
+            Ok(manifest) => {
+                self.boot_partitions(pe, manifest, image);
+                SmcFrame::new([function::MSG_WAIT as u64])
+            }
             Err(error) => {
                 log::error!("SPMC manifest: {error}");
-                *frame = SmcFrame::error(FfaError::InvalidParameters);
-                return;
+                SmcFrame::error(FfaError::InvalidParameters)
             }
-        }
-        *frame = SmcFrame::new([function::MSG_WAIT as u64]);
+        };
+    }
+
+    /// Parses the SPMC manifest into its place. On its own, so that its large stack frame is gone when partitions boot.
+    #[cold]
+    #[inline(never)]
+    fn read_spmc_manifest(&self, dtb: &[u8]) -> Result<&SpmcManifest, ManifestError> {
+        self.manifest.try_call_once(|| spmc_manifest::parse(dtb))
     }
 
     #[cold]
     #[inline(never)]
     fn boot_partitions(&self, pe: &mut Pe, manifest: &SpmcManifest, image: PageRange<Pa>) {
+        if let Some(level) = manifest.log_level {
+            log::set_max_level(level_filter(level));
+        }
         let timeout = manifest.init_timeout_ms.unwrap_or(DEFAULT_INIT_TIMEOUT_MS);
         self.init_timeout_ms.store(timeout, Ordering::Relaxed);
         self.normal_world
@@ -122,46 +140,56 @@ impl<H: Hal> Spmc<H> {
         image: &PageRange<Pa>,
         pool: PagePool,
     ) -> Result<(), PackageError> {
-        let config = self.read_config(entry)?;
-        let earlier = self
-            .live_partitions()
-            .filter_map(|p| p.frozen())
-            .map(|f| &f.config);
-        validate::partition(&config, earlier, manifest, image)?;
-
-        let index = config.id.index();
+        validate::package(entry.id, &entry.memory, manifest, image)?;
+        let index = entry.id.index();
         let partition = self
             .partitions
             .get(index)
             .ok_or(PackageError::OutOfTables)?;
-        let vmid = FIRST_VMID.saturating_add(index as u16);
-        partition.endpoint.init(config.id, config.ffa_version);
+        let endpoint = &partition.endpoint;
         let roots = {
-            let mut memory = partition.endpoint.memory.lock();
+            let mut memory = endpoint.memory.lock();
+            let vmid = FIRST_VMID.saturating_add(index as u16);
             memory
                 .init(&self.hal, vmid, pool)
                 .map_err(|_| PackageError::OutOfTables)?;
             memory.roots()
         };
-        let messaging = config.messaging();
-        partition.freeze(Frozen {
-            config,
-            roots,
-            messaging,
-        });
+        let frozen = partition.freeze(|| {
+            let config = self.read_config(entry, manifest, image)?;
+            let messaging = config.messaging();
+            Ok::<_, PackageError>(Frozen {
+                config,
+                roots,
+                messaging,
+            })
+        })?;
+        endpoint.init(frozen.config.id, frozen.config.ffa_version);
         self.count
             .fetch_max(index.saturating_add(1), Ordering::AcqRel);
         Ok(())
     }
 
-    /// Copies header and manifest of a package out of the partition's memory and parses the copy.
+    /// Copies header and manifest of a package out of the partition's memory, parses the copy and checks it against what was admitted
+    /// before.
     #[cold]
     #[inline(never)]
-    fn read_config(&self, entry: &PackageEntry) -> Result<PartitionConfig, PackageError> {
+    fn read_config(
+        &self,
+        entry: &PackageEntry,
+        manifest: &SpmcManifest,
+        image: &PageRange<Pa>,
+    ) -> Result<PartitionConfig, PackageError> {
         let mut buffer = self.boot_buffer.lock();
         let package = self.read_package(entry.memory)?;
         let dtb = self.read_manifest(entry.memory, &package, &mut *buffer)?;
-        Ok(partition::parse(dtb, entry)?)
+        let config = partition::parse(dtb, entry)?;
+        let earlier = self
+            .live_partitions()
+            .filter_map(|p| p.frozen())
+            .map(|f| &f.config);
+        validate::partition(&config, earlier, manifest, image)?;
+        Ok(config)
     }
 
     /// The header of the package in `memory`.

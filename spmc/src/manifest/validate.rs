@@ -9,6 +9,7 @@ use super::config::{
 };
 use super::error::{Found, ManifestError, push_lossy};
 use crate::addr::{Pa, PageRange, World};
+use crate::id::PartitionId;
 use crate::limits::MAX_MAILBOX_PAGES;
 
 const NO_STREAMS: &str = "none: DMA cannot be isolated, SMMUs are not supported";
@@ -39,7 +40,7 @@ fn check_alone(
     image: &PageRange<Pa>,
 ) -> Result<(), ManifestError> {
     supported(config)?;
-    check_package(config, spmc, image)?;
+    package(config.id, &config.memory, spmc, image)?;
     check_memory_regions(config, spmc, image)?;
     check_device_regions(config, spmc, image)?;
     check_auxiliary_id(config, spmc)
@@ -143,13 +144,16 @@ fn check_buffers(config: &PartitionConfig) -> Result<(), ManifestError> {
     Ok(())
 }
 
-/// The package lies in Secure memory and overlaps neither the SPMC nor another package.
-fn check_package(
-    config: &PartitionConfig,
+/// Checks where a package lies, before anything is read there: in Secure memory, and over neither the SPMC nor another package.
+///
+/// Errors: an address outside the SPMC manifest's Secure memory nodes, or one that something else has.
+#[inline(never)]
+pub fn package(
+    id: PartitionId,
+    package: &PageRange<Pa>,
     spmc: &SpmcManifest,
     image: &PageRange<Pa>,
 ) -> Result<(), ManifestError> {
-    let package = &config.memory;
     let refuse = |expected, found| {
         Err(ManifestError::new(
             "package",
@@ -167,7 +171,7 @@ fn check_package(
     if package.overlaps(image) {
         return refuse("a range outside the SPMC", Found::Range(*package));
     }
-    for other in spmc.partitions.iter().filter(|other| other.id != config.id) {
+    for other in spmc.partitions.iter().filter(|other| other.id != id) {
         if package.overlaps(&other.memory) {
             return refuse(
                 "a range that no other package has",

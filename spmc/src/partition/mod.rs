@@ -54,9 +54,9 @@ impl<C: Context> Partition<C> {
         faults: AtomicU32::new(0),
     };
 
-    /// Fills the slot.
-    pub fn freeze(&self, frozen: Frozen) -> &Frozen {
-        self.frozen.call_once(|| frozen)
+    /// Fills the slot with what `make` returns, in place; the slot stays empty if it fails.
+    pub fn freeze<E>(&self, make: impl FnOnce() -> Result<Frozen, E>) -> Result<&Frozen, E> {
+        self.frozen.try_call_once(make)
     }
 
     /// What boot decided; `None` while the slot is empty.
