@@ -69,9 +69,9 @@ pub unsafe extern "C" fn prepare(manifest: u64) {
 ///
 /// Called by the entry code, once, after [`prepare`] and with what that was called with.
 pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFrame) {
-    vectors::install();
     // SAFETY: first use on this PE.
     unsafe { Cpu::install(index) };
+    vectors::install();
     console::init(&BOARD);
     window::zero_tables();
     // SAFETY: on the boot PE, before any other PE is let in.
@@ -121,9 +121,9 @@ pub unsafe extern "C" fn settle(index: usize, frame: &mut SmcFrame) -> ! {
 ///
 /// Called by the entry code.
 pub unsafe extern "C" fn secondary(index: usize, frame: &mut SmcFrame) -> ! {
-    vectors::install();
     // SAFETY: nothing of an earlier life of this PE is in use any more.
     unsafe { Cpu::install(index) };
+    vectors::install();
     init_pe();
     *frame = SmcFrame::ZERO;
     // SAFETY: the only reference on this PE.
