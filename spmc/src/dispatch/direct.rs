@@ -38,13 +38,13 @@ fn pass(id: FunctionId, from: &[u64], to: &mut [u64]) {
         u32::MAX as u64
     };
     if let (Some(from), Some(to)) = (from.first_chunk::<8>(), to.first_chunk_mut::<18>()) {
-        let [_, route, _, x3, x4, x5, x6, x7] = from;
-        // Ids travel in w1 in both forms; w2 was checked to be zero.
-        let route = route & u32::MAX as u64;
-        *to = [0; 18];
-        let payload = [x3, x4, x5, x6, x7].map(|register| register & mask);
-        [to[0], to[1]] = [id.0 as u64, route];
-        to[3..8].copy_from_slice(&payload);
+        let [_, route, _, payload @ ..] = from;
+        let [x3, x4, x5, x6, x7] = payload.map(|register| register & mask);
+        // Ids travel in w1 in both forms; w2 was checked to be zero. Written out, so that it becomes nine stores.
+        let (id, route) = (id.0 as u64, route & u32::MAX as u64);
+        *to = [
+            id, route, 0, x3, x4, x5, x6, x7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ];
     }
 }
 
