@@ -94,7 +94,7 @@ impl<H: Hal> Spmc<H> {
                 self.enter(&mut current, false);
             }
             State::Blocked => {
-                // Whom it waits for failed on another PE.
+                // Whom it waits for will never answer.
                 current.vcpu.step(Event::Unblock)?;
                 deliver(
                     &mut current.vcpu.context,
@@ -112,7 +112,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// The context that `FFA_RUN` on `id` enters: that one, or the end of the chain that starts at it: a preempted context, or one
-    /// that is blocked on a partition that failed.
+    /// that is blocked on a partition that failed or on a context whose PE was turned off meanwhile.
     fn runnable(&self, pe: &Pe, id: VcpuId) -> Result<Current<'_, H::Context>> {
         let mut current = self.look_at(pe, id)?;
         match current.vcpu.state() {
@@ -129,8 +129,8 @@ impl<H: Hal> Spmc<H> {
                 Err(FfaError::InvalidParameters) => return Err(FfaError::Denied),
                 Err(error) => return Err(error),
             };
-            if next.vcpu.state() == State::Waiting {
-                return Err(FfaError::Busy);
+            if !next.vcpu.works_for(current.id) {
+                break;
             }
             current = next;
         }

@@ -141,6 +141,15 @@ impl<C: Context> Vcpu<C> {
         self.state
     }
 
+    /// Whether it is processing a request of the context `caller`.
+    pub fn works_for(&self, caller: VcpuId) -> bool {
+        self.caller == Caller::Vcpu(caller)
+            && matches!(
+                self.state,
+                State::Running | State::Blocked | State::Preempted
+            )
+    }
+
     /// Lets `event` happen; errors as [`step`].
     pub fn step(&mut self, event: Event) -> Result<()> {
         self.state = step(self.state, event)?;

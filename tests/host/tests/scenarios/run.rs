@@ -240,3 +240,34 @@ fn the_chain_of_an_interrupted_partition_that_failed_can_go_on() {
         (DIRECT_RESP_64, ABORTED as u64)
     );
 }
+
+// req: MSGW-15, RUN-21
+#[test]
+fn the_chain_of_an_interrupted_partition_whose_pe_was_turned_off_can_go_on() {
+    let system = System::boot([
+        PartitionSpec::new("sp1").script(|sp| {
+            sp.serve(|sp, _| {
+                let answer = sp.call([DIRECT_REQ_64, 0x8001_8002]);
+                [answer.error().map_or(0, |code| code as u64), 0, 0, 0, 0]
+            })
+        }),
+        PartitionSpec::new("sp2").vcpus(2).script(|sp| {
+            sp.serve(|sp, _| {
+                sp.interrupt();
+                [0; 5]
+            })
+        }),
+    ]);
+    system.turn_on(1);
+    let pe = system.pe(1);
+    assert_eq!(pe.request(0x8001, [0; 5]).function(), INTERRUPT);
+    // PSCI_CPU_OFF from the SPMD: the context of sp2 starts anew when the PE comes back, the work of sp1 is lost.
+    pe.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, 0x8400_0002]);
+    system.turn_on(1);
+    let answer = pe.call([RUN, 0x8001_0000]);
+    assert_eq!(
+        (answer.function(), answer.0[3]),
+        (DIRECT_RESP_64, ABORTED as u64)
+    );
+    assert_eq!(pe.request(0x8002, [0; 5]).function(), INTERRUPT);
+}
