@@ -7,8 +7,9 @@
 
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use aarch64_cpu::registers::{CNTHCTL_EL2, CPTR_EL2, HCR_EL2, TPIDR_EL2, VTTBR_EL2};
+use aarch64_cpu::registers::{CNTHCTL_EL2, CPTR_EL2, HCR_EL2, MPIDR_EL1, TPIDR_EL2, VTTBR_EL2};
 use bitflags::bitflags;
 use spmc::hal::{Exit, Stage2Roots};
 use spmc::limits::MAX_PES;
@@ -129,6 +130,9 @@ unsafe impl Sync for PerCpu {}
 
 static CPUS: [PerCpu; MAX_PES] = [const { PerCpu(UnsafeCell::new(Cpu::NEW)) }; MAX_PES];
 
+/// MPIDR_EL1 of each PE that has run, by index; 0, which no PE has, for the others. Written by the PE itself, read by the entry code.
+pub static AFFINITIES: [AtomicU64; MAX_PES] = [const { AtomicU64::new(0) }; MAX_PES];
+
 impl Cpu {
     const NEW: Self = Self {
         emergency_stack: EmergencyStack([0; 256]),
@@ -160,6 +164,7 @@ impl Cpu {
     pub unsafe fn install(index: usize) {
         let cpu = CPUS[index].0.get();
         TPIDR_EL2.set(cpu as u64);
+        AFFINITIES[index].store(MPIDR_EL1.get(), Ordering::Relaxed);
         // SAFETY: in the array; this PE's and not in use (contract above).
         let cpu = unsafe { &mut *cpu };
         cpu.index = index;

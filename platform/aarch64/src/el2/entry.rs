@@ -2,14 +2,15 @@
 //!
 //! The boot PE enters at the first byte of the image with x0 = physical address of the SPMC manifest and x4 = linear index of
 //! the PE; the others enter at `secondary_start`, which is registered with `FFA_SECONDARY_EP_REGISTER`, so that nothing has to be
-//! read with caches off to tell the two apart. EL3 hands over with MMU and caches off and all exceptions masked.
+//! read with caches off to tell the two apart. EL3 hands over with all exceptions masked; MMU and caches are off, except on a PE that was turned off
+//! and on again, which finds the registers of EL2 as they were.
 
 use core::arch::global_asm;
 
 use spmc::ffa::SmcFrame;
 use spmc::limits::MAX_PES;
 
-use super::{boot, stage1};
+use super::{boot, cpu, stage1};
 
 global_asm!(
     r#"
@@ -99,11 +100,24 @@ _start:
 
 .global secondary_start
 secondary_start:
-    cmp     x4, #{pes}
-    b.hs    too_many_pes
     msr     spsel, #1
     mov     x21, x4
     bl      stage1_enable
+
+    // x4 is right the first time. A PE that was turned off and on again has the registers that it went off with, and
+    // knows its index by its affinity.
+    mrs     x9, mpidr_el1
+    adrp    x10, {affinities}
+    add     x10, x10, :lo12:{affinities}
+    mov     x11, #0
+9:  ldr     x12, [x10, x11, lsl #3]
+    cmp     x12, x9
+    csel    x21, x11, x21, eq
+    add     x11, x11, #1
+    cmp     x11, #{pes}
+    b.lo    9b
+    cmp     x21, #{pes}
+    b.hs    too_many_pes
     bl      own_stack
     mov     sp, x22
     mov     x0, x21
@@ -135,6 +149,7 @@ too_many_pes:
 link_address:
     .quad   _start
 "#,
+    affinities = sym cpu::AFFINITIES,
     pes = const MAX_PES,
     stack_end = const stage1::STACK_END,
     private_size = const stage1::PRIVATE_SIZE,
