@@ -1,12 +1,13 @@
-//! The other PEs: started once, then each waits for a function to run.
+//! The other PEs: started at first, then each waits for a function to run. One of them may be to turn itself off.
 //!
 //! A test posts a job to a PE and collects the answer later, so that it can look at what happens meanwhile.
 
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::rt::check::{Check, fail};
+use crate::rt::check::{Check, fail, holds};
 use crate::rt::wait_until;
 
 use super::{fdt, psci};
@@ -113,16 +114,55 @@ pub fn start_all() -> usize {
         if index == 0 || index >= MAX || index != pes {
             return;
         }
-        let started = psci::cpu_on(mpidr, enter as *const () as u64, mpidr);
-        if started
-            && wait_until(START_MS, || {
-                MAIL[index].state.load(Ordering::Acquire) == IDLE
-            })
-        {
+        if turn_on(index) && is_on(index) {
             pes += 1;
         }
     });
     pes
+}
+
+/// Asks for PE `index` to be turned on; whether PSCI took the call. The affinity of a PE is its index.
+fn turn_on(index: usize) -> bool {
+    psci::cpu_on(index as u64, enter as *const () as u64, index as u64)
+}
+
+/// Waits until PE `index`, which was turned on, waits for jobs.
+fn is_on(index: usize) -> bool {
+    wait_until(START_MS, || {
+        MAIL[index].state.load(Ordering::Acquire) == IDLE
+    })
+}
+
+/// Turns the PEs off, all at the same time.
+#[track_caller]
+pub fn all_off(indices: Range<usize>) -> Check {
+    for index in indices.clone() {
+        let off = |[index, ..]: [u64; 4]| -> Check<[u64; 4]> {
+            MAIL[index as usize].state.store(OFFLINE, Ordering::Release);
+            psci::cpu_off()
+        };
+        start(index, off, [index as u64, 0, 0, 0])?;
+    }
+    for index in indices {
+        // A PE that has not begun counts as on.
+        holds(
+            wait_until(START_MS, || psci::is_off(index as u64)),
+            index as u64,
+        )?;
+    }
+    Ok(())
+}
+
+/// Turns the PEs on again, all at the same time.
+#[track_caller]
+pub fn all_on(indices: Range<usize>) -> Check {
+    for index in indices.clone() {
+        holds(turn_on(index), index as u64)?;
+    }
+    for index in indices {
+        holds(is_on(index), index as u64)?;
+    }
+    Ok(())
 }
 
 /// Lets PE `index` run `job`.

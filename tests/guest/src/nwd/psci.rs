@@ -2,7 +2,9 @@
 
 use crate::rt::call::{Conduit, call};
 
+const CPU_OFF: u64 = 0x8400_0002;
 const CPU_ON: u64 = 0xc400_0003;
+const AFFINITY_INFO: u64 = 0xc400_0004;
 const SYSTEM_OFF: u64 = 0x8400_0008;
 
 fn psci(function: u64, arguments: [u64; 3]) -> i64 {
@@ -15,6 +17,18 @@ fn psci(function: u64, arguments: [u64; 3]) -> i64 {
 /// Starts the PE `mpidr` at `entry` with `context` in x0; whether PSCI took the call. That is no promise that the PE exists.
 pub fn cpu_on(mpidr: u64, entry: u64, context: u64) -> bool {
     psci(CPU_ON, [mpidr, entry, context]) == 0
+}
+
+/// Turns this PE off.
+pub fn cpu_off() -> ! {
+    let code = psci(CPU_OFF, [0; 3]);
+    panic!("CPU_OFF: {code}")
+}
+
+/// Whether the PE `mpidr` is off.
+pub fn is_off(mpidr: u64) -> bool {
+    const OFF: i64 = 1;
+    psci(AFFINITY_INFO, [mpidr, 0, 0]) == OFF
 }
 
 /// Ends the machine.

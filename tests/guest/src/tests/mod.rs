@@ -9,6 +9,7 @@ pub mod direct_errors;
 pub mod discovery;
 pub mod features;
 pub mod memory;
+pub mod power;
 pub mod preemption;
 pub mod run;
 pub mod setup;
@@ -37,6 +38,7 @@ pub const ALL: &[&[Test]] = &[
     preemption::TESTS,
     state::TESTS,
     concurrency::TESTS,
+    power::TESTS,
     memory::isolation::TESTS,
 ];
 
@@ -56,6 +58,7 @@ pub const HELPERS: &[&[Command]] = &[
     preemption::HELPERS,
     state::HELPERS,
     concurrency::HELPERS,
+    power::HELPERS,
     memory::HELPERS,
     memory::retrieval::HELPERS,
     memory::between::HELPERS,

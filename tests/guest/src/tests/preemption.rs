@@ -51,6 +51,11 @@ pub const HELPERS: &[Command] = &[
     helper!(pass_on),
 ];
 
+/// [`spin`], for other files.
+pub(super) const SPIN: u32 = command!(spin);
+/// [`pass_on`], for other files.
+pub(super) const PASS_ON: u32 = command!(pass_on);
+
 const TIMER_MS: u64 = 2;
 /// A partition that is not preempted gives up after this time.
 const LIMIT_MS: u64 = 10_000;
@@ -119,7 +124,7 @@ fn nothing(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 }
 
 /// Shares the page through which a spinning partition is told to end, runs `body` with its address, and takes it back.
-fn with_flag(partition: u16, body: impl FnOnce(u64) -> Check) -> Check {
+pub(super) fn with_flag(partition: u16, body: impl FnOnce(u64) -> Check) -> Check {
     let address = page(70);
     poke(address, 0);
     let handle = share(partition, access::RW, &[(address, 1)])?;
@@ -129,14 +134,21 @@ fn with_flag(partition: u16, body: impl FnOnce(u64) -> Check) -> Check {
     ffa::done(&reclaim(handle, 0))
 }
 
-/// Sends a request during which the timer fires, and checks that it stops `partition`, context `index`, while somebody spins on `flag`.
-fn preempt(partition: u16, index: u16, command: u32, arguments: [u64; 4], flag: u64) -> Check {
+/// Sends a request during which the timer fires, and checks that it stops `partition` while somebody spins on `flag`. `pe` is the index of this PE.
+pub(super) fn preempt(
+    partition: u16,
+    pe: u16,
+    command: u32,
+    arguments: [u64; 4],
+    flag: u64,
+) -> Check {
+    let index = if partition == SP1 { 0 } else { pe };
     let message = request(id::DIRECT_REQ_64, route(NWD, partition), command, arguments);
     let mut next = message;
     while peek(flag) != SPINNING {
         // The first time, or the interrupt came before the spinning.
         fp::load(&fp::pattern(7));
-        interrupt::start_timer(index as usize, TIMER_MS);
+        interrupt::start_timer(pe as usize, TIMER_MS);
         let stopped = call(ffa::conduit(), next);
         equal(stopped[0], id::INTERRUPT)?;
         equal(stopped[1], vcpu(partition, index))?;
@@ -144,22 +156,22 @@ fn preempt(partition: u16, index: u16, command: u32, arguments: [u64; 4], flag: 
             equal(*register, 0u64)?;
         }
         same(&fp::store(), &fp::pattern(7))?;
-        interrupt::acknowledge(index as usize)?;
+        interrupt::acknowledge(pe as usize)?;
         next = ffa::regs(id::RUN, &[vcpu(partition, index)]);
     }
     Ok(())
 }
 
-const fn vcpu(partition: u16, index: u16) -> u64 {
+pub(super) const fn vcpu(partition: u16, index: u16) -> u64 {
     (partition as u64) << 16 | index as u64
 }
 
-fn run(partition: u16, index: u16) -> Regs {
+pub(super) fn run(partition: u16, index: u16) -> Regs {
     ffa::call(id::RUN, &[vcpu(partition, index)])
 }
 
 /// Tells the preempted partition to end, resumes it, and takes its answer.
-fn resume(partition: u16, index: u16, flag: u64, seed: u64) -> Check {
+pub(super) fn resume(partition: u16, index: u16, flag: u64, seed: u64) -> Check {
     poke(flag, GO);
     let [answer, ..] = message::answer(NWD, partition, &run(partition, index))?;
     poke(flag, 0);
@@ -168,7 +180,7 @@ fn resume(partition: u16, index: u16, flag: u64, seed: u64) -> Check {
 
 /// A request to `partition`, which is in the middle of something.
 #[track_caller]
-fn is_busy(partition: u16) -> Check {
+pub(super) fn is_busy(partition: u16) -> Check {
     let message = request(
         id::DIRECT_REQ_64,
         route(NWD, partition),
