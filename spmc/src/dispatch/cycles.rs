@@ -84,6 +84,14 @@ impl<H: Hal> Spmc<H> {
         }
         let mut current = self.runnable(pe, VcpuId::from_w1(frame.x[1]))?;
         match current.vcpu.state() {
+            State::Preempted | State::Blocked if current.partition.is_dead() => {
+                // Every state can be aborted.
+                let _ = current.vcpu.step(Event::Abort);
+                *frame = SmcFrame::error(FfaError::Aborted);
+                if let Flow::Leave = self.unblock_caller(&mut current, frame) {
+                    return Ok(());
+                }
+            }
             State::Waiting => {
                 current.vcpu.step(Event::Run)?;
                 current.vcpu.model = Model::Run;
@@ -112,20 +120,23 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// The context that `FFA_RUN` on `id` enters: that one, or the end of the chain that starts at it: a preempted context, or one
-    /// that is blocked on a partition that failed or on a context whose PE was turned off meanwhile.
+    /// that is blocked on a context whose PE was turned off meanwhile.
+    ///
+    /// A chain leads through partitions that failed meanwhile, so that those that they called come to an end.
     fn runnable(&self, pe: &Pe, id: VcpuId) -> Result<Current<'_, H::Context>> {
         let mut current = self.look_at(pe, id)?;
         match current.vcpu.state() {
             State::Preempted | State::Blocked if current.vcpu.caller != Caller::Outside => {
                 return Err(FfaError::Denied);
             }
+            State::Preempted | State::Blocked => {}
+            _ if current.partition.is_dead() => return Err(FfaError::Aborted),
             _ => {}
         }
         while current.vcpu.state() == State::Blocked {
             // A chain stays on its PE, except for contexts that may migrate. One that runs elsewhere cannot be claimed.
             let next = match self.look_at(pe, current.vcpu.callee) {
                 Ok(next) => next,
-                Err(FfaError::Aborted) => break,
                 Err(FfaError::InvalidParameters) => return Err(FfaError::Denied),
                 Err(error) => return Err(error),
             };
@@ -137,8 +148,8 @@ impl<H: Hal> Spmc<H> {
         Ok(current)
     }
 
-    /// Claims the context `id` without changing its state. `INVALID_PARAMETERS` if there is none or it is pinned to another PE, `ABORTED` if the
-    /// partition failed, `BUSY` if another PE has it.
+    /// Claims the context `id`, of a partition dead or alive, without changing its state. `INVALID_PARAMETERS` if there is none or it is pinned to
+    /// another PE, `BUSY` if another PE has it.
     fn look_at(&self, pe: &Pe, id: VcpuId) -> Result<Current<'_, H::Context>> {
         let partition = self
             .partition(id.partition)
@@ -146,9 +157,6 @@ impl<H: Hal> Spmc<H> {
         let frozen = partition.frozen().ok_or(FfaError::InvalidParameters)?;
         if id.index >= frozen.config.vcpu_count || id.index != Self::index_on(pe, frozen) {
             return Err(FfaError::InvalidParameters);
-        }
-        if partition.is_dead() {
-            return Err(FfaError::Aborted);
         }
         let vcpu = partition
             .vcpus

@@ -137,6 +137,15 @@ impl<H: Hal> Spmc<H> {
         answer: &mut SmcFrame,
     ) -> Flow {
         self.hal.save(&mut current.vcpu.context);
+        self.unblock_caller(current, answer)
+    }
+
+    /// What [`Self::give_back`] does once `current` is off the PE.
+    pub(crate) fn unblock_caller<'s>(
+        &'s self,
+        current: &mut Current<'s, H::Context>,
+        answer: &mut SmcFrame,
+    ) -> Flow {
         while let Some(mut caller) = self.blocked_caller(current) {
             if !caller.partition.is_dead() && caller.vcpu.step(Event::Unblock).is_ok() {
                 deliver(&mut caller.vcpu.context, answer);

@@ -241,6 +241,59 @@ fn the_chain_of_an_interrupted_partition_that_failed_can_go_on() {
     );
 }
 
+// req: MSGW-16, MSGD-08, RUN-22
+#[test]
+fn a_partition_outlives_an_interrupted_chain_whose_other_members_failed() {
+    // Whoever calls: the Normal world, or sp1 on its behalf.
+    for direct in [true, false] {
+        let system = System::boot([
+            PartitionSpec::new("sp1").script(|sp| {
+                sp.serve(|sp, _| {
+                    let answer = sp.call([DIRECT_REQ_64, 0x8001_8002]);
+                    [answer.error().map_or(0, |code| code as u64), 0, 0, 0, 0]
+                })
+            }),
+            PartitionSpec::new("sp2")
+                .vcpus(2)
+                .with(|sp| sp.takes_exceptions = false)
+                .script(|sp| {
+                    sp.serve(|sp, _| {
+                        if sp.vcpu == 0 {
+                            sp.call([DIRECT_REQ_64, 0x8002_8003]);
+                        } else {
+                            sp.trap(0);
+                        }
+                        [1; 5]
+                    })
+                }),
+            PartitionSpec::new("sp3").script(|sp| {
+                sp.serve(|sp, _| [sp.interrupt().into(), 0, 0, 0, 0]);
+            }),
+        ]);
+        system.turn_on(1);
+        let nwd = system.nwd();
+        let root = if direct { 0x8002 } else { 0x8001 };
+        let preempted = nwd.request(root, [0; 5]);
+        assert_eq!(preempted.function(), INTERRUPT);
+        // Another context of sp2 fails, and with it the partition, which waits for sp3.
+        assert_eq!(system.pe(1).request(0x8002, [0; 5]).error(), Some(ABORTED));
+
+        let answer = nwd.call([RUN, preempted.0[1]]);
+        if direct {
+            assert_eq!(answer.error(), Some(ABORTED));
+        } else {
+            assert_eq!(
+                (answer.function(), answer.0[3]),
+                (DIRECT_RESP_64, ABORTED as u64)
+            );
+        }
+        // sp3 came to the end of its work meanwhile and takes another request.
+        assert_eq!(nwd.request(0x8003, [0; 5]).function(), INTERRUPT);
+        assert_eq!(nwd.call([RUN, 0x8003_0000]).payload()[0], 1);
+        nwd.refused([RUN, 0x8002_0000], ABORTED);
+    }
+}
+
 // req: MSGW-15, RUN-21
 #[test]
 fn the_chain_of_an_interrupted_partition_whose_pe_was_turned_off_can_go_on() {
