@@ -19,6 +19,7 @@ const GICR_SGI: u64 = 0x1_0000;
 const DISTRIBUTOR_ON: u32 = 1 << 4 | 1 << 1 | 1;
 const ISENABLER0: u64 = 0x100;
 const ICENABLER0: u64 = 0x180;
+const ISPENDR0: u64 = 0x200;
 const IPRIORITYR: u64 = 0x400;
 const PRIORITY: u8 = 0x80;
 
@@ -53,6 +54,30 @@ pub fn start_timer(pe: usize, ms: u64) {
             options(nostack),
         )
     };
+}
+
+/// Lets the interrupt through to the PE with this index, this one, with a timer that does not fire: [`fire`] does.
+pub fn enable(pe: usize) {
+    const NEVER_MS: u64 = 1_000;
+    start_timer(pe, NEVER_MS);
+    // SAFETY: stops the timer.
+    unsafe { asm!("msr cnthp_ctl_el2, xzr", "isb", options(nostack)) };
+}
+
+/// Makes the interrupt of the PE with this index pending, from any PE.
+pub fn fire(pe: usize) {
+    write32(
+        GICR + pe as u64 * GICR_STRIDE + GICR_SGI + ISPENDR0,
+        1 << TIMER,
+    );
+}
+
+/// Whether the timer interrupt waits to be taken.
+pub fn is_pending() -> bool {
+    let highest: u64;
+    // SAFETY: reads which interrupt is pending.
+    unsafe { asm!("mrs {}, S3_0_C12_C12_2", out(reg) highest, options(nostack)) }; // ICC_HPPIR1_EL1
+    highest == u64::from(TIMER)
 }
 
 /// Takes the timer interrupt, which must come, and turns the timer off.

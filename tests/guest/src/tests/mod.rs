@@ -8,9 +8,11 @@ pub mod direct;
 pub mod direct_errors;
 pub mod discovery;
 pub mod features;
+pub mod instructions;
 pub mod memory;
 pub mod power;
 pub mod preemption;
+pub mod queued;
 pub mod run;
 pub mod setup;
 pub mod state;
@@ -40,10 +42,14 @@ pub const ALL: &[&[Test]] = &[
     concurrency::TESTS,
     power::TESTS,
     memory::isolation::TESTS,
+    instructions::TESTS,
 ];
 
 /// The tests of a Normal world that speaks FF-A 1.0.
 pub const V1_0: &[&[Test]] = &[v1_0::TESTS];
+
+/// The tests for the layout in which sp1 has Non-secure interrupts queued.
+pub const QUEUED: &[&[Test]] = &[version::TESTS, setup::TESTS, queued::TESTS];
 
 /// All helpers.
 pub const HELPERS: &[&[Command]] = &[
@@ -59,6 +65,7 @@ pub const HELPERS: &[&[Command]] = &[
     state::HELPERS,
     concurrency::HELPERS,
     power::HELPERS,
+    instructions::HELPERS,
     memory::HELPERS,
     memory::retrieval::HELPERS,
     memory::between::HELPERS,

@@ -58,11 +58,11 @@ pub(super) const PASS_ON: u32 = command!(pass_on);
 
 const TIMER_MS: u64 = 2;
 /// A partition that is not preempted gives up after this time.
-const LIMIT_MS: u64 = 10_000;
+pub(super) const LIMIT_MS: u64 = 10_000;
 /// The word in the shared page: it ends the spinning.
-const GO: u64 = 1;
+pub(super) const GO: u64 = 1;
 /// The word in the shared page: somebody spins.
-const SPINNING: u64 = 2;
+pub(super) const SPINNING: u64 = 2;
 
 #[track_caller]
 fn same(got: &fp::Vectors, want: &fp::Vectors) -> Check {
