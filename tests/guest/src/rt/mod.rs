@@ -8,6 +8,7 @@ pub mod mark;
 pub mod page;
 pub mod probe;
 pub mod stage1;
+pub mod sve;
 pub mod vector;
 
 use core::arch::asm;

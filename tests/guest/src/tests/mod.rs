@@ -7,6 +7,7 @@ pub mod concurrency;
 pub mod direct;
 pub mod direct_errors;
 pub mod discovery;
+pub mod extensions;
 pub mod features;
 pub mod instructions;
 pub mod memory;
@@ -39,6 +40,7 @@ pub const ALL: &[&[Test]] = &[
     memory::between::TESTS,
     preemption::TESTS,
     state::TESTS,
+    extensions::TESTS,
     concurrency::TESTS,
     power::TESTS,
     memory::isolation::TESTS,
@@ -63,6 +65,7 @@ pub const HELPERS: &[&[Command]] = &[
     run::HELPERS,
     preemption::HELPERS,
     state::HELPERS,
+    extensions::HELPERS,
     concurrency::HELPERS,
     power::HELPERS,
     instructions::HELPERS,
