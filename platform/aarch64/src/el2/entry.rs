@@ -134,14 +134,39 @@ own_stack:
     ret
 .ltorg
 
-// A PE that we have no room for: FFA_ERROR, NOT_SUPPORTED. The Normal world may use it, partitions do not.
+// A PE that we have no room for. The Normal world may use it, partitions do not: all that EL3 brings is answered with FFA_ERROR,
+// NOT_SUPPORTED, but for EL3's own messages, which want responses in kind: FFA_VERSION has the same answer, power
+// management succeeds. x4 makes such a PE known when it is turned on again.
 too_many_pes:
     mov     w0, #0x0060
     movk    w0, #0x8400, lsl #16
     mov     x1, #0
     mov     w2, #-1
-    smc     #0
-8:  wfi
+    mov     x3, #0
+    mov     x4, #0
+    mov     x5, #0
+    mov     x6, #0
+    mov     x7, #0
+8:  smc     #0
+    // FFA_MSG_SEND_DIRECT_REQ from the SPMD?
+    mov     w9, #0x006f
+    movk    w9, #0x8400, lsl #16
+    mov     w10, #0xffff
+    cmp     w0, w9
+    lsr     w9, w1, #16
+    ccmp    w9, w10, #0, eq
+    b.ne    too_many_pes
+    mov     w0, #0x0070
+    movk    w0, #0x8400, lsl #16
+    ror     w1, w1, #16
+    // Kind 8 is answered by kind 9 and an error, 0 and 1 by 2 and success.
+    tst     w2, #8
+    mov     w2, #2
+    mov     w9, #9
+    csel    w2, w2, w9, eq
+    orr     w2, w2, #0x80000000
+    csetm   w3, ne
+    mov     x4, #{pes}
     b       8b
 
 .section .rodata.link_address, "a"
