@@ -36,7 +36,7 @@ pub fn decode(cpu: &mut Cpu, context: &mut GuestContext, kind: u64) -> Option<Ex
             class::HVC => Some(Exit::Call(Conduit::Hvc)),
             class::SMC => {
                 // A trapped instruction has not been executed, so the return address is its own.
-                context.pc += INSTRUCTION;
+                context.pc = context.pc.wrapping_add(INSTRUCTION);
                 Some(Exit::Call(Conduit::Smc))
             }
             _ => synchronous(cpu, context, syndrome),
@@ -58,7 +58,7 @@ fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Opti
         class::DATA_ABORT => return Some(Exit::Fault(data_abort(context, syndrome))),
         class::WFX => {
             // To wait is to be resumed at once.
-            context.pc += INSTRUCTION;
+            context.pc = context.pc.wrapping_add(INSTRUCTION);
             return None;
         }
         class::FP => Some(Lazy::VECTOR),
