@@ -96,7 +96,8 @@ impl Endpoint {
     pub fn end_negotiation(&self) {
         let given = self.version.load(Ordering::Relaxed);
         if given & NEGOTIATED == 0 {
-            self.version.store(given | NEGOTIATED, Ordering::Relaxed);
+            // Another PE may be negotiating: what it stored must stay.
+            self.version.fetch_or(NEGOTIATED, Ordering::Relaxed);
         }
     }
 
