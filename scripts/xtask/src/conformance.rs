@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::layout::Layout;
+use crate::layout::Scenario;
 use crate::workspace::root;
 
 /// Areas of which every row needs a test or a reason.
@@ -64,10 +64,10 @@ fn generate() -> Result<String> {
             citations.extend(cited(&name, &text)?);
         }
     }
-    for layout in Layout::scenarios()? {
+    for (layout, scenario) in Scenario::all()? {
         citations.push(Citation {
-            test: format!("manifests/{}/scenario.json", layout.name),
-            rows: layout.scenario.requirements,
+            test: format!("manifests/{layout}/scenario.json"),
+            rows: scenario.requirements,
         });
     }
     render(&rows, &reasons, &citations)

@@ -101,10 +101,8 @@ impl Layout {
 
     /// Every layout of the repository that has a `scenario.json`, in the order of their names.
     pub fn scenarios() -> Result<Vec<Self>> {
-        let mut layouts = Vec::new();
-        collect_scenarios(&root().join("manifests"), &mut layouts)?;
-        layouts.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(layouts)
+        let folders = scenario_folders()?;
+        folders.iter().map(|name| Self::find(name)).collect()
     }
 
     fn read(file: &Path) -> Result<Self> {
@@ -146,6 +144,17 @@ impl Layout {
 }
 
 impl Scenario {
+    /// The scenario of every layout of the repository that has one, with the layout's name. Needs nothing that is built.
+    pub fn all() -> Result<Vec<(String, Self)>> {
+        let manifests = root().join("manifests");
+        let read = |name: String| {
+            let file = manifests.join(&name).join("scenario.json");
+            let scenario = Self::read(&file).with_context(|| file.display().to_string())?;
+            Ok((name, scenario))
+        };
+        scenario_folders()?.into_iter().map(read).collect()
+    }
+
     fn read(file: &Path) -> Result<Self> {
         let mut scenario = Self::default();
         for (key, value) in object(file)? {
@@ -174,16 +183,24 @@ impl Scenario {
     }
 }
 
-fn collect_scenarios(dir: &Path, layouts: &mut Vec<Layout>) -> Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            collect_scenarios(&path, layouts)?;
-        } else if path.file_name().is_some_and(|name| name == "scenario.json") {
-            layouts.push(Layout::find(&dir.display().to_string())?);
+/// The folders below `manifests/` that hold a `scenario.json`, in the order of their names.
+fn scenario_folders() -> Result<Vec<String>> {
+    let manifests = root().join("manifests");
+    let mut found = Vec::new();
+    let mut left = vec![manifests.clone()];
+    while let Some(folder) = left.pop() {
+        if folder.join("scenario.json").exists() {
+            found.push(folder.strip_prefix(&manifests)?.display().to_string());
+        }
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                left.push(path);
+            }
         }
     }
-    Ok(())
+    found.sort();
+    Ok(found)
 }
 
 fn partition(dir: &Path, name: &str, entry: &Value) -> Result<Partition> {
