@@ -9,6 +9,7 @@ mod build;
 mod conformance;
 mod elf;
 mod fip;
+mod fuzz;
 mod image;
 mod layout;
 mod manifest;
@@ -39,6 +40,8 @@ usage: cargo xtask <command>
   bench                       count instructions per call; writes target/bench.json, fails when a limit is exceeded
   manifest check FILE...      check manifests, as .dts or .dtb, the way the SPMC does
   conformance [--check]       write docs/conformance.md or check that it is up to date
+  fuzz [TARGET] [--runs N] [--seed N] [--fresh]
+                              run fuzz targets, each for N executions; --fresh leaves out what earlier runs found
   ci                          what runs on every change: test
 
 LAYOUT is a folder below manifests/ or a path to a folder or to an sp_layout.json (default: `default`).
@@ -105,6 +108,16 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
                 bail!("`manifest check FILE...`\n\n{USAGE}");
             }
             return manifest::check(&arguments.0);
+        }
+        Some("fuzz") => {
+            let options = fuzz::Options {
+                runs: arguments.number("--runs")?.unwrap_or(100_000),
+                seed: arguments.number("--seed")?.unwrap_or(1),
+                fresh: arguments.flag("--fresh"),
+                target: arguments.positional(),
+            };
+            arguments.finish()?;
+            fuzz::fuzz(&options)?;
         }
         Some("conformance") => {
             let check = arguments.flag("--check");

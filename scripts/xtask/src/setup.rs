@@ -49,6 +49,13 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
+/// What `fuzz` needs beyond that.
+const FUZZING: &[Tool] = &[Tool {
+    program: "c++",
+    package: "g++",
+    why: "libFuzzer",
+}];
+
 /// The emulator.
 pub const QEMU: &str = "qemu-system-aarch64";
 
@@ -57,7 +64,16 @@ const QEMU_MAJOR: u32 = 10;
 
 /// Installs what is missing.
 pub fn setup() -> Result<()> {
-    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !usable(tool)).collect();
+    install(TOOLS)
+}
+
+/// Installs what is missing for `fuzz`.
+pub fn setup_for_fuzzing() -> Result<()> {
+    install(FUZZING)
+}
+
+fn install(tools: &[Tool]) -> Result<()> {
+    let missing: Vec<&Tool> = tools.iter().filter(|tool| !usable(tool)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -79,7 +95,7 @@ pub fn setup() -> Result<()> {
         apt.install(&packages)
     })?;
 
-    match TOOLS.iter().find(|tool| !usable(tool)) {
+    match tools.iter().find(|tool| !usable(tool)) {
         Some(tool) => bail!(
             "{} is still missing or too old; {} must bring it",
             tool.program,

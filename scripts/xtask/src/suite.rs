@@ -13,6 +13,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::bench;
 use crate::build::{TARGET, cargo_command};
 use crate::conformance::conformance;
+use crate::fuzz;
 use crate::image::{Components, assemble};
 use crate::layout::{Layout, Scenario};
 use crate::process::{run, step};
@@ -50,6 +51,14 @@ pub fn test(fast: bool) -> Result<ExitCode> {
     });
     tally.check("the conformance table", || conformance(true));
     tally.host_tests()?;
+    tally.check("fuzz targets, shortly", || {
+        fuzz::fuzz(&fuzz::Options {
+            target: None,
+            runs: fuzz::SHORT,
+            seed: 1,
+            fresh: true,
+        })
+    });
     if !fast {
         tally.board_tests()?;
     }

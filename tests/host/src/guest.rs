@@ -1,7 +1,7 @@
 //! Scripted partitions. A script is a closure that runs as one execution context of a partition and reads like code that runs there:
 //! it makes calls, touches memory through its stage 2, is interrupted, faults.
 //!
-//! Each context is a thread, but only one side runs at a time: the engine waits in [`spmc::hal::Hal::run`] until the script
+//! Each context is a thread (those of a [`Puppet`] are not), but only one side runs at a time: the engine waits in [`spmc::hal::Hal::run`] until the script
 //! does something that leaves the partition, and the script waits until the engine runs it again.
 
 use std::ops::Range;
@@ -16,6 +16,7 @@ use spmc::hal::{Access, Conduit, Exit, Fault, FaultKind};
 use crate::ffa::{self, Layout, Regs, Transaction};
 use crate::machine::Machine;
 use crate::manifest::partition_base;
+use crate::puppet::Puppet;
 use crate::snapshot::Snapshot;
 
 /// What a context of a partition does.
@@ -28,6 +29,7 @@ pub struct Program {
     pub(crate) takes_exceptions: bool,
     pub(crate) layout: Layout,
     pub(crate) script: Script,
+    pub(crate) puppet: Option<Puppet>,
 }
 
 /// What a context finds when it runs on.
@@ -47,7 +49,7 @@ pub(crate) struct Resume {
     pub(crate) pending: Pending,
 }
 
-type Stop = (Exit, [u64; 31]);
+pub(crate) type Stop = (Exit, [u64; 31]);
 
 struct Running {
     resume: Sender<Resume>,
@@ -63,6 +65,7 @@ pub struct Guest {
     takes_exceptions: bool,
     layout: Layout,
     script: Script,
+    puppet: Option<Puppet>,
     running: Mutex<Option<Running>>,
 }
 
@@ -85,6 +88,7 @@ impl Guest {
             takes_exceptions: program.takes_exceptions,
             layout: program.layout,
             script: Arc::clone(&program.script),
+            puppet: program.puppet.clone(),
             running: Mutex::new(None),
         }
     }
@@ -95,6 +99,9 @@ impl Guest {
 
     /// Runs the script until it leaves the partition. A panic in the script goes on here.
     pub(crate) fn run(&self, machine: &Arc<Machine>, resume: Resume) -> Stop {
+        if let Some(puppet) = &self.puppet {
+            return puppet.run(machine, self.entry, resume);
+        }
         let mut running = self.running.lock().unwrap();
         let running = running.get_or_insert_with(|| self.start(machine));
         let stop = running

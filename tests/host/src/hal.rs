@@ -140,6 +140,7 @@ impl Hal for FakeHal {
             pending: std::mem::take(&mut context.pending),
         };
         let (exit, gprs) = guest.run(&self.0, resume);
+        self.0.pe(pe).begin_call();
         context.gprs = gprs;
         if let Exit::Call(_) = exit {
             context.pc += 4;
@@ -183,7 +184,9 @@ impl Hal for FakeHal {
 
     fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault> {
         self.0.step();
-        Self::check_address(world, from.raw(), to.len() as u64);
+        let range = from.raw()..from.raw().saturating_add(to.len() as u64);
+        Self::check_address(world, range.start, to.len() as u64);
+        self.0.pe(current_pe()).read_once(world, range);
         self.0.memory().read(world, from.raw(), to)
     }
 

@@ -7,19 +7,23 @@
 //! Nothing here uses the engine's constants or codecs: [`ffa`] is a second, independent reading of the specification.
 
 pub mod ffa;
+pub mod fuzz;
 pub mod guest;
 pub mod hal;
 pub mod machine;
 pub mod manifest;
 pub mod memory;
+pub mod puppet;
 pub mod remote;
 pub mod schedule;
 pub mod snapshot;
+pub mod source;
 pub mod system;
 pub mod translation;
 
 pub use ffa::Regs;
 pub use guest::Sp;
 pub use manifest::PartitionSpec;
+pub use puppet::Puppet;
 pub use remote::Remote;
 pub use system::{Nwd, System};

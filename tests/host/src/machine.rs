@@ -58,6 +58,30 @@ pub struct PeState {
     /// The watchdog is armed.
     pub watchdog: bool,
     pub(crate) tlb: Tlb,
+    /// What the engine has read since the call that it works on came in; none while it boots and nobody runs who could write.
+    reads: Option<Vec<(World, Range<u64>)>>,
+}
+
+impl PeState {
+    /// A call comes in: what was read before it may have changed.
+    pub(crate) fn begin_call(&mut self) {
+        self.reads.get_or_insert_default().clear();
+    }
+
+    /// The engine reads memory that others can write. Panics if it has read any of it before in this call: then it may see two values.
+    pub(crate) fn read_once(&mut self, world: World, range: Range<u64>) {
+        let Some(reads) = &mut self.reads else {
+            return;
+        };
+        let again = reads
+            .iter()
+            .find(|(w, read)| *w == world && read.start < range.end && range.start < read.end);
+        assert!(
+            again.is_none(),
+            "{range:x?} is read twice in one call: {again:x?}"
+        );
+        reads.push((world, range));
+    }
 }
 
 /// A context on a PE.

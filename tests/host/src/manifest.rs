@@ -6,6 +6,7 @@ use vm_fdt::FdtWriter;
 
 use crate::guest::{Script, Sp};
 use crate::machine::{NORMAL_RAM, SECURE_DEVICE, SECURE_RAM};
+use crate::puppet::Puppet;
 
 /// Bytes of memory of each partition.
 pub const PARTITION_SIZE: u64 = 0x10_0000;
@@ -67,6 +68,8 @@ pub struct PartitionSpec {
     pub takes_exceptions: bool,
     /// What it does.
     pub script: Script,
+    /// Replaces the script.
+    pub puppet: Option<Puppet>,
     /// Replaces the package as a whole.
     pub package: Option<Vec<u8>>,
 }
@@ -98,6 +101,7 @@ impl PartitionSpec {
             extra: None,
             takes_exceptions: true,
             script: Arc::new(|sp| sp.serve(|_, request| request.payload())),
+            puppet: None,
             package: None,
         }
     }

@@ -77,6 +77,7 @@ impl Builder {
                 takes_exceptions: partition.takes_exceptions,
                 layout: Layout::of(partition.version.into()),
                 script: Arc::clone(&partition.script),
+                puppet: partition.puppet.clone(),
             });
         }
         let spmc = Arc::new(Spmc::new(FakeHal(Arc::clone(&machine))));
@@ -147,6 +148,9 @@ impl System {
     ) -> Regs {
         let mut frame = SmcFrame { x: regs };
         let mut state = self.pes[pe].lock().unwrap();
+        if self.boot.lock().unwrap().is_some() {
+            self.machine.pe(pe).begin_call();
+        }
         on_pe(pe, || body(&self.spmc, &mut state, &mut frame));
         assert!(
             self.machine.pe(pe).loaded.is_none(),

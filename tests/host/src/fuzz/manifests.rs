@@ -1,0 +1,227 @@
+//! What is read before any partition runs: manifests and the headers of packages; and the boot information that is written.
+
+use spmc::addr::{Pa, PageRange};
+use spmc::ffa::Version;
+use spmc::id::PartitionId;
+use spmc::manifest::config::PackageEntry;
+use spmc::manifest::package::{HEADER_SIZE, Package};
+use spmc::manifest::{Kind, boot_info as written, check, partition as partition_manifest};
+
+use crate::machine::{NORMAL_RAM, SECURE_DEVICE, SECURE_RAM, SPMC_IMAGE};
+use crate::manifest::{ENTRY, PARTITION_SIZE, PartitionSpec, partition_base, spmc_manifest};
+use crate::puppet::Puppet;
+use crate::system::System;
+
+/// A partition manifest: reading it says the same twice, and a partition that it lets in gets nothing of anybody else.
+pub fn partition(dtb: &[u8]) {
+    let first = check(dtb).map_err(|error| error.to_string());
+    assert_eq!(first, check(dtb).map_err(|error| error.to_string()));
+    let memory = PageRange::from_bytes(Pa::new(partition_base(1)), PARTITION_SIZE);
+    let entry = PackageEntry {
+        id: PartitionId(0x8002),
+        name: Default::default(),
+        memory: memory.expect("pages"),
+        vcpu_count: 1,
+        smc_whitelist: Default::default(),
+        smc_whitelist_permissive: false,
+    };
+    if partition_manifest::parse(dtb, &entry).is_ok() && dtb.len() <= ENTRY as usize - 0x1000 {
+        boot_with(dtb);
+    }
+}
+
+/// Boots it between two partitions with nothing but their own memory.
+fn boot_with(dtb: &[u8]) {
+    let specs = ["sp1", "sp2", "sp3"].map(PartitionSpec::new);
+    let mut builder = System::builder().pes(1).tables(64);
+    for (index, mut spec) in specs.into_iter().enumerate() {
+        if index == 1 {
+            let mut package = spec.package();
+            package[12..16].copy_from_slice(&(dtb.len() as u32).to_le_bytes());
+            package[0x1000..][..dtb.len()].copy_from_slice(dtb);
+            spec.package = Some(package);
+        }
+        builder = builder.sp(Puppet::control(spec, index).0);
+    }
+    let system = builder.boot();
+    for id in [0x8001, 0x8003] {
+        assert_eq!(system.nwd().ask(id, [7; 5]), [7; 5]);
+    }
+    let pages = |index: usize| {
+        let mut pages = [Vec::new(), Vec::new()];
+        if let Some(frozen) = system.spmc.partitions[index].frozen() {
+            let roots = [frozen.roots.secure.raw(), frozen.roots.non_secure.raw()];
+            for (pages, root) in pages.iter_mut().zip(roots) {
+                let tables = system.machine.tables();
+                tables.for_each(root, &mut |ipa, _| pages.push(ipa));
+            }
+        }
+        pages
+    };
+    let [secure, non_secure] = pages(1);
+    for page in &secure {
+        assert!(!SPMC_IMAGE.contains(page), "{page:#x} is the SPMC's");
+        assert!(SECURE_RAM.contains(page) || SECURE_DEVICE.contains(page));
+    }
+    assert!(non_secure.iter().all(|page| NORMAL_RAM.contains(page)));
+    for other in [0, 2] {
+        let [others, _] = pages(other);
+        assert!(
+            others
+                .iter()
+                .all(|page| secure.binary_search(page).is_err())
+        );
+    }
+}
+
+/// Manifests with everything in them.
+pub fn partition_seeds() -> Vec<Vec<u8>> {
+    let plain = PartitionSpec::new("sp");
+    let full = PartitionSpec::new("sp").vcpus(1).with(|spec| {
+        let region = |name, base, relative, attributes| crate::manifest::Region {
+            name,
+            base,
+            relative,
+            pages: 1,
+            attributes,
+        };
+        spec.regions = vec![
+            region("tx", 0x1_0000, true, 3),
+            region("rx", 0x1_1000, true, 1),
+            region("ns", NORMAL_RAM.start + 0x80_0000, false, 0xb),
+        ];
+        spec.rx_tx = Some(("rx", "tx"));
+        spec.device = true;
+        spec.boot_register = Some(0);
+        spec.boot_order = Some(1);
+        spec.uuids.push([1, 2, 3, 4]);
+    });
+    vec![
+        plain.manifest(),
+        plain.version(0).manifest(),
+        full.manifest(),
+    ]
+}
+
+/// An SPMC manifest: reading it says the same twice.
+pub fn spmc(dtb: &[u8]) {
+    let read = || {
+        let manifest = spmc::manifest::spmc::parse(dtb);
+        manifest
+            .map(|manifest| format!("{manifest:?}"))
+            .map_err(|error| error.to_string())
+    };
+    let first = read();
+    assert_eq!(first, read());
+    if first.is_ok() {
+        assert_ne!(check(dtb).ok(), Some(Kind::Partition));
+    }
+}
+
+/// The one of the host tests, with and without partitions.
+pub fn spmc_seeds() -> Vec<Vec<u8>> {
+    let partitions = ["sp1", "sp2"].map(PartitionSpec::new);
+    vec![spmc_manifest(&partitions, 4), spmc_manifest(&[], 1)]
+}
+
+/// A package header, and the size of the package behind it: what is accepted lies inside, in order, and overlaps nothing.
+pub fn package(input: &[u8]) {
+    let Some((header, rest)) = input.split_first_chunk::<HEADER_SIZE>() else {
+        return;
+    };
+    let mut size = [0; 8];
+    let count = rest.len().min(8);
+    size[..count].copy_from_slice(&rest[..count]);
+    let size = u64::from_le_bytes(size);
+    let Ok(package) = Package::parse(header, size) else {
+        return;
+    };
+    let word = |n: usize| {
+        let bytes = header[4 * n..][..4].try_into().expect("four bytes");
+        u64::from(u32::from_le_bytes(bytes))
+    };
+    assert_eq!(word(0), 0x474b_5053);
+    let found = [
+        u64::from(package.version()),
+        package.manifest_offset(),
+        package.manifest_size() as u64,
+        package.image_offset(),
+        package.image_size(),
+    ];
+    assert_eq!(found, [1, 2, 3, 4, 5].map(word));
+    let [version, manifest, manifest_size, image, image_size] = found;
+    assert!(manifest == if version == 1 { 24 } else { manifest & !0xfff } && manifest != 0);
+    assert!((1..=0x4000).contains(&manifest_size) && image_size > 0);
+    assert!(manifest + manifest_size <= image && image % 0x1000 == 0);
+    assert!(image + image_size <= size);
+    assert_eq!(
+        package.first_page_is_free(),
+        manifest >= 0x1000 && image >= 0x1000
+    );
+}
+
+/// Headers of both versions.
+pub fn package_seeds() -> Vec<Vec<u8>> {
+    [
+        [0x474b_5053, 2, 0x1000, 0x800, 0x4000, 0x1000, 0x10_0000, 0],
+        [0x474b_5053, 1, 24, 0x400, 0x1000, 0x1000, 0x2000, 0],
+        [0x4a0f_b10b, 1, 24, 0x400, 0x1000, 0x1000, 0x2000, 0],
+    ]
+    .into_iter()
+    .map(|words: [u32; 8]| words.into_iter().flat_map(u32::to_le_bytes).collect())
+    .collect()
+}
+
+/// Boot information for any version, address, size and room: it fits or is not written at all.
+pub fn boot_info(input: &[u8]) {
+    let mut bytes = [0; 16];
+    let count = input.len().min(16);
+    bytes[..count].copy_from_slice(&input[..count]);
+    let [minor, room, ..] = bytes;
+    let (minor, room) = (u32::from(minor % 3), usize::from(room));
+    let field = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let (size, address) = (field(4), u64::from(field(8)) << 32 | u64::from(field(12)));
+    let Some(version) = Version::from_word(0x1_0000 | minor) else {
+        return;
+    };
+    let mut blob = [0xa5; 256];
+    let Some(length) = written::write(&mut blob[..room], version, address, size) else {
+        assert!(room < written::MAX_SIZE);
+        assert_eq!(blob, [0xa5; 256], "no room, but written");
+        return;
+    };
+    assert!(length <= room && blob[length..].iter().all(|byte| *byte == 0xa5));
+    let word = |at: usize| u64::from_le_bytes(blob[at..at + 8].try_into().expect("eight bytes"));
+    if minor == 0 {
+        assert_eq!(blob[..8], *b"FF-A\x01\0\0\0");
+        assert_eq!((length, word(24), word(32)), (40, address, size.into()));
+    } else {
+        assert_eq!(blob[..4], 0xffa_u32.to_le_bytes());
+        assert_eq!(word(8), 64 | 32 << 32, "sizes of blob and descriptor");
+        assert_eq!(word(16), 1 | 32 << 32, "count and offset of descriptors");
+        assert_eq!(word(48) >> 32, size.into());
+        assert_eq!((length, word(56)), (64, address));
+    }
+}
+
+/// One for each layout.
+pub fn boot_info_seeds() -> Vec<Vec<u8>> {
+    (0..3)
+        .map(|minor| vec![minor, 64, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0x10, 0x30, 0x0e])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seeds_are_accepted() {
+        for seed in partition_seeds() {
+            assert_eq!(check(&seed).ok(), Some(Kind::Partition));
+        }
+        for seed in spmc_seeds() {
+            assert_eq!(check(&seed).ok(), Some(Kind::Spmc));
+        }
+    }
+}

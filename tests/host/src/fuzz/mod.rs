@@ -1,0 +1,98 @@
+//! Fuzz targets: what is done with the bytes of one input, and what must hold then. `tests/fuzz` runs them under a fuzzer,
+//! `tests/corpus.rs` runs them over the inputs that once broke something.
+//!
+//! A target for a layout puts bytes before the engine's front door and judges the outcome by a reading of its own: what is accepted must be
+//! right, what is refused must have changed nothing. `calls` does the same with whole sequences.
+
+mod manifests;
+mod reading;
+mod retrieve;
+mod send;
+mod stage;
+
+/// One target.
+pub struct Target {
+    /// Its name, and that of its folder in the corpus.
+    pub name: &'static str,
+    /// Longest input that makes sense, bytes.
+    pub max_len: usize,
+    /// Does it with one input; panics if something is wrong.
+    pub run: fn(&[u8]),
+    /// Inputs to begin with.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "send-1.0",
+        max_len: 1024,
+        run: |input| send::run(0, input),
+        seeds: || send::seeds(0),
+    },
+    Target {
+        name: "send-1.1",
+        max_len: 1024,
+        run: |input| send::run(1, input),
+        seeds: || send::seeds(1),
+    },
+    Target {
+        name: "send-1.2",
+        max_len: 1024,
+        run: |input| send::run(2, input),
+        seeds: || send::seeds(2),
+    },
+    Target {
+        name: "retrieve-1.0",
+        max_len: 256,
+        run: |input| retrieve::run(0, input),
+        seeds: || retrieve::seeds(0),
+    },
+    Target {
+        name: "retrieve-1.1",
+        max_len: 256,
+        run: |input| retrieve::run(1, input),
+        seeds: || retrieve::seeds(1),
+    },
+    Target {
+        name: "retrieve-1.2",
+        max_len: 384,
+        run: |input| retrieve::run(2, input),
+        seeds: || retrieve::seeds(2),
+    },
+    Target {
+        name: "relinquish",
+        max_len: 64,
+        run: retrieve::relinquish,
+        seeds: retrieve::relinquish_seeds,
+    },
+    Target {
+        name: "manifest-sp",
+        max_len: 4096,
+        run: manifests::partition,
+        seeds: manifests::partition_seeds,
+    },
+    Target {
+        name: "manifest-spmc",
+        max_len: 4096,
+        run: manifests::spmc,
+        seeds: manifests::spmc_seeds,
+    },
+    Target {
+        name: "package",
+        max_len: 32,
+        run: manifests::package,
+        seeds: manifests::package_seeds,
+    },
+    Target {
+        name: "boot-info",
+        max_len: 16,
+        run: manifests::boot_info,
+        seeds: manifests::boot_info_seeds,
+    },
+];
+
+/// The target of that name.
+pub fn target(name: &str) -> Option<&'static Target> {
+    TARGETS.iter().find(|target| target.name == name)
+}

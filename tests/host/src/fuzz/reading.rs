@@ -1,0 +1,118 @@
+//! A second reading of memory transaction descriptors as they come from a caller (FF-A v1.0 tables 5.13 to 5.20, 1.1 and 1.2): what must hold of
+//! every descriptor that is accepted.
+
+use crate::ffa::Layout;
+
+/// Offsets and sizes as the caller chose them.
+pub struct Reading<'a> {
+    bytes: &'a [u8],
+    layout: Layout,
+}
+
+/// An entry of the array of receivers.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Partition id.
+    pub id: u16,
+    /// Permissions.
+    pub permissions: u8,
+    /// Flags.
+    pub flags: u8,
+    /// Offset of the composite descriptor.
+    pub composite: usize,
+}
+
+impl<'a> Reading<'a> {
+    /// Reads `bytes`.
+    pub fn new(bytes: &'a [u8], layout: Layout) -> Self {
+        Self { bytes, layout }
+    }
+
+    fn field(&self, at: usize, bytes: usize) -> u64 {
+        let field = &self.bytes[at..at + bytes];
+        field
+            .iter()
+            .rev()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte))
+    }
+
+    /// The sender.
+    pub fn sender(&self) -> u16 {
+        self.field(0, 2) as u16
+    }
+
+    /// Flags.
+    pub fn flags(&self) -> u32 {
+        self.field(4, 4) as u32
+    }
+
+    /// Handle.
+    pub fn handle(&self) -> u64 {
+        self.field(8, 8)
+    }
+
+    /// Whether all reserved fields of the header are zero.
+    pub fn header_is_clean(&self) -> bool {
+        if self.layout == Layout::V1_0 {
+            self.bytes[3] == 0 && self.field(24, 4) == 0
+        } else {
+            self.bytes[36..48] == [0; 12]
+        }
+    }
+
+    /// The receivers; panics if they are not where a descriptor has them.
+    pub fn receivers(&self) -> Vec<Entry> {
+        let count = self.field(28, 4) as usize;
+        let (array, size) = if self.layout == Layout::V1_0 {
+            (32, 16)
+        } else {
+            (self.field(32, 4) as usize, self.field(24, 4) as usize)
+        };
+        if count > 0 {
+            assert!(array >= self.layout.header() && size >= self.layout.receiver());
+            assert!(array.is_multiple_of(16) && size.is_multiple_of(16));
+        }
+        (0..count)
+            .map(|n| array + n * size)
+            .map(|at| Entry {
+                id: self.field(at, 2) as u16,
+                permissions: self.bytes[at + 2],
+                flags: self.bytes[at + 3],
+                composite: self.field(at + 4, 4) as usize,
+            })
+            .collect()
+    }
+
+    /// Constituents of the composite descriptor at `offset`; panics if it does not fit, is not clean or miscounts its pages.
+    pub fn constituents(&self, offset: usize) -> Vec<(u64, u64)> {
+        let count = self.field(offset + 4, 4) as usize;
+        assert_eq!(self.field(offset + 8, 8), 0);
+        let ranges: Vec<(u64, u64)> = (0..count)
+            .map(|n| offset + 16 + n * 16)
+            .map(|at| {
+                assert_eq!(self.field(at + 12, 4), 0);
+                (self.field(at, 8), self.field(at + 8, 4))
+            })
+            .collect();
+        let pages: u64 = ranges.iter().map(|(_, pages)| pages).sum();
+        assert_eq!(self.field(offset, 4), pages);
+        ranges
+    }
+}
+
+/// Panics unless `ranges` are pages of `within` that do not overlap each other or `taken`.
+pub fn check_ranges(ranges: &[(u64, u64)], within: &std::ops::Range<u64>, taken: &[u64]) {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_unstable();
+    let mut end = within.start;
+    for (base, pages) in sorted {
+        assert!(pages > 0 && base.is_multiple_of(4096));
+        assert!(base >= end, "{base:#x} is there twice or is not memory");
+        end = base + pages * 4096;
+        assert!(end <= within.end);
+        assert!(
+            taken.iter().all(|page| *page < base || *page >= end),
+            "{base:#x}: a buffer is among the pages"
+        );
+    }
+}

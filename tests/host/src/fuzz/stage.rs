@@ -1,0 +1,89 @@
+//! A system that is used for many inputs: each leaves it as it found it.
+
+use std::cell::RefCell;
+
+use crate::ffa::{self, Layout, Regs};
+use crate::manifest::PartitionSpec;
+use crate::puppet::Puppet;
+use crate::snapshot::{Counts, Snapshot};
+use crate::system::System;
+
+/// The Normal world at some version, and partitions that speak 1.0, 1.1 and 1.2. All have RX and TX.
+pub struct Stage {
+    /// The system.
+    pub system: System,
+    /// Its partitions, by minor version.
+    pub puppets: Vec<Puppet>,
+    /// Layout of the Normal world's descriptors.
+    pub layout: Layout,
+}
+
+impl Stage {
+    /// Boots. `minor` is what the Normal world negotiates, `seed` decides what TLBs keep.
+    pub fn new(minor: u32, tables: usize, seed: u64) -> Self {
+        let mut builder = System::builder().pes(1).tables(tables).seed(seed);
+        let mut puppets = Vec::new();
+        for (index, name) in ["sp1", "sp2", "sp3"].into_iter().enumerate() {
+            let spec = PartitionSpec::new(name).version(index as u32);
+            let (spec, puppet) = Puppet::control(spec, index);
+            builder = builder.sp(spec);
+            puppets.push(puppet);
+        }
+        let system = builder.boot();
+        let version = ffa::V1_0 | u64::from(minor);
+        system.nwd().version(version);
+        system.nwd().map_buffers();
+        for puppet in &puppets {
+            puppet.map_buffers(&system);
+        }
+        Self {
+            system,
+            puppets,
+            layout: Layout::of(version),
+        }
+    }
+
+    /// What any change changes.
+    pub fn counts(&self) -> Counts {
+        Counts::take(&self.system.machine)
+    }
+}
+
+/// What must be the same before and after a call that was refused.
+pub struct Before {
+    counts: Counts,
+    all: Option<Snapshot>,
+}
+
+impl Before {
+    /// Remembers. Everything is remembered for one input in 64 only, because that takes as long as a hundred calls.
+    pub fn take(stage: &Stage, input: &[u8]) -> Self {
+        let sum = input
+            .iter()
+            .fold(0_u32, |sum, byte| sum.wrapping_mul(31) + u32::from(*byte));
+        Self {
+            counts: stage.counts(),
+            all: (sum % 64 == 0).then(|| stage.system.snapshot()),
+        }
+    }
+
+    /// Panics if something is different now.
+    pub fn check(&self, stage: &Stage, answer: &Regs) {
+        assert_eq!(self.counts, stage.counts(), "after {answer:?}");
+        if let Some(all) = &self.all {
+            assert_eq!(*all, stage.system.snapshot(), "after {answer:?}");
+            stage.system.machine.check_tlbs();
+        }
+    }
+}
+
+/// Where a stage waits for the next input.
+pub type Kept<T> = RefCell<Option<T>>;
+
+/// Lends the kept stage to `body`; one whose input went wrong is not used again, and one for which `body` returns false neither.
+pub fn with<T>(kept: &Kept<T>, new: impl FnOnce() -> T, body: impl FnOnce(&T) -> bool) {
+    let stage = kept.take().unwrap_or_else(new);
+    if body(&stage) {
+        kept.replace(Some(stage));
+    }
+}
