@@ -52,6 +52,12 @@ pub struct VcpuId {
 }
 
 impl VcpuId {
+    /// No context: the Normal world has none here.
+    pub const NONE: Self = Self {
+        partition: PartitionId::NORMAL_WORLD,
+        index: 0,
+    };
+
     /// The encoding of w1 in `FFA_RUN` and `FFA_INTERRUPT`: partition in [31:16], vCPU in [15:0].
     pub const fn to_w1(self) -> u64 {
         ((self.partition.0 as u64) << 16) | self.index as u64
@@ -79,6 +85,15 @@ impl Uuid {
         let mut bytes = [0; 16];
         for (chunk, word) in bytes.chunks_exact_mut(4).zip(words) {
             chunk.copy_from_slice(&word.to_le_bytes());
+        }
+        Self(bytes)
+    }
+
+    /// From two 64-bit registers: byte 0 is bits 7:0 of the first.
+    pub fn from_registers(registers: [u64; 2]) -> Self {
+        let mut bytes = [0; 16];
+        for (chunk, register) in bytes.chunks_exact_mut(8).zip(registers) {
+            chunk.copy_from_slice(&register.to_le_bytes());
         }
         Self(bytes)
     }
@@ -118,6 +133,10 @@ mod tests {
     fn uuid_words_are_little_endian() {
         let uuid = Uuid::from_words([0xe078_6148, 0xe311_f8e7, 0x0200_5ebc, 0x1bc5_d5a5]);
         assert_eq!(uuid.to_string(), "486178e0-e7f8-11e3-bc5e-0002a5d5c51b");
+        assert_eq!(
+            Uuid::from_registers([0xe311_f8e7_e078_6148, 0x1bc5_d5a5_0200_5ebc]),
+            uuid
+        );
     }
 
     // req: MSGW-20

@@ -7,7 +7,7 @@ use spin::{Mutex, Once};
 
 use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::hal::Hal;
-use crate::id::PartitionId;
+use crate::id::{PartitionId, VcpuId};
 use crate::limits::{MAX_PARTITIONS, MAX_SP_MANIFEST};
 use crate::manifest::config::SpmcManifest;
 use crate::mem::Shares;
@@ -85,6 +85,8 @@ impl<H: Hal> Spmc<H> {
 pub struct Pe {
     /// Linear index of the PE; also the index of the contexts pinned to it.
     pub index: u16,
+    /// The context that the Normal world called in the stay under way, and is told of when a chain is preempted.
+    pub(crate) root: VcpuId,
     /// Private copy of the descriptor that is being parsed, or the answer that is being built.
     pub scratch: DescriptorBuffer,
 }
@@ -94,6 +96,7 @@ impl Pe {
     pub const fn new(index: u16) -> Self {
         Self {
             index,
+            root: VcpuId::NONE,
             scratch: DescriptorBuffer::new(),
         }
     }

@@ -9,18 +9,21 @@ use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 
 use crate::addr::{Pa, PageRange, World};
+use crate::dispatch::Member;
 use crate::error::FfaError;
 use crate::ffa::{SmcFrame, function};
 use crate::hal::{Context, Hal};
-use crate::id::PartitionId;
+use crate::id::{PartitionId, VcpuId};
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{PackageEntry, PartitionConfig, SpmcManifest};
 use crate::manifest::package::{HEADER_SIZE, Package};
 use crate::manifest::{ManifestError, partition, spmc as spmc_manifest, validate};
 use crate::mm::PagePool;
-use crate::partition::vcpu::{Caller, Event, Model};
+use crate::partition::vcpu::{Caller, Event, Model, State, Vcpu};
 use crate::partition::{Frozen, Partition};
+
 use crate::spmc::{Pe, Spmc};
+use spin::Mutex;
 
 /// How long a partition may take to initialise, where the SPMC manifest does not say.
 const DEFAULT_INIT_TIMEOUT_MS: u32 = 10_000;
@@ -289,7 +292,8 @@ impl<H: Hal> Spmc<H> {
         entry: u64,
         boot_info: Option<(u8, u64)>,
     ) {
-        let Ok(mut current) = self.claim(pe, partition, Event::Start) else {
+        let member = Member { partition, frozen };
+        let Ok(mut current) = self.claim(pe, member, Event::Start) else {
             log::error!(
                 "{}: has no execution context for PE {}",
                 frozen.config.name,
@@ -300,7 +304,6 @@ impl<H: Hal> Spmc<H> {
         let vcpu = &mut *current.vcpu;
         vcpu.model = Model::Init;
         vcpu.caller = Caller::Outside;
-        vcpu.root = current.id;
         self.hal.reset(&mut vcpu.context, entry, current.id.index);
         let registers = vcpu.context.gprs_mut();
         // What Hafnium leaves there, and partitions written for it may read: size of the memory, linear id of the PE.
@@ -326,6 +329,8 @@ impl<H: Hal> Spmc<H> {
 
     /// Boot of a PE that the Normal world turned on: initialises the contexts pinned to it, and leaves `FFA_MSG_WAIT` for the SPMD in `frame`.
     pub fn boot_secondary(&self, pe: &mut Pe, frame: &mut SmcFrame) {
+        // EL3 may have turned it off although a partition refused.
+        self.turn_off(pe);
         for index in self.boot_order.get().into_iter().flatten() {
             let Some(partition) = self.partitions.get(*index) else {
                 continue;
@@ -352,9 +357,11 @@ impl<H: Hal> Spmc<H> {
         *frame = SmcFrame::new([function::MSG_WAIT as u64]);
     }
 
-    /// The PE is being turned off: contexts pinned to it start from the beginning when it comes back.
+    /// The PE is being turned off: contexts pinned to it start from the beginning when it comes back. What they called on the way is left
+    /// to whoever called them.
     pub(crate) fn turn_off(&self, pe: &Pe) {
-        for partition in self.live_partitions() {
+        // Those of partitions that failed, too: they may stand in a chain.
+        for partition in &self.partitions {
             let Some(frozen) = partition.frozen() else {
                 continue;
             };
@@ -362,10 +369,42 @@ impl<H: Hal> Spmc<H> {
                 continue;
             }
             if let Some(vcpu) = partition.vcpus.get(pe.index as usize) {
-                // Nothing runs on this PE but us, so nobody else holds the context.
-                let _ = vcpu.lock().step(Event::TurnOff);
+                // Nothing runs on this PE but us, so nobody else holds the context for long.
+                let mut vcpu = vcpu.lock();
+                if vcpu.state() == State::Blocked {
+                    let id = VcpuId {
+                        partition: frozen.config.id,
+                        index: pe.index,
+                    };
+                    self.take_out_of_chain(id, &vcpu);
+                }
+                let _ = vcpu.step(Event::TurnOff);
             }
         }
+    }
+
+    /// Connects the two neighbours in its chain of a blocked context `id` that goes off, so that the rest of the chain can come to its end.
+    ///
+    /// The chain was preempted on this PE, so others only look at its members.
+    fn take_out_of_chain(&self, id: VcpuId, vcpu: &Vcpu<H::Context>) {
+        let heir = vcpu.caller.context();
+        if let Some(callee) = self.vcpu(vcpu.callee) {
+            let mut callee = callee.lock();
+            if callee.works_for(id) {
+                callee.caller = Caller::Heir(heir.unwrap_or(VcpuId::NONE));
+            }
+        }
+        if let Some(caller) = heir.and_then(|heir| self.vcpu(heir)) {
+            let mut caller = caller.lock();
+            if caller.waits_for(id) {
+                caller.callee = vcpu.callee;
+            }
+        }
+    }
+
+    fn vcpu(&self, id: VcpuId) -> Option<&Mutex<Vcpu<H::Context>>> {
+        let partition = self.partition(id.partition)?;
+        partition.vcpus.get(id.index as usize)
     }
 
     /// Whether all partitions have had their first run.

@@ -1,11 +1,11 @@
-//! CPU cycles: `FFA_MSG_WAIT`, `FFA_RUN`, and the end of initialisation (FF-A v1.0 chapter 9, v1.1 section 8).
+//! CPU cycles: `FFA_MSG_WAIT`, `FFA_YIELD`, `FFA_RUN`, and the end of initialisation (FF-A v1.0 chapter 9, v1.1 section 8).
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{SmcFrame, Version, function};
 use crate::hal::{Context, Hal};
 use crate::id::VcpuId;
 use crate::partition::Partition;
-use crate::partition::vcpu::{Caller, Event, Model, State};
+use crate::partition::vcpu::{Call, Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
 
 use super::run::{Current, Flow, deliver};
@@ -36,15 +36,42 @@ impl<H: Hal> Spmc<H> {
             }
         }
         let retain = registers[2] & flags != 0;
-        if let Model::Request { .. } = current.vcpu.model {
-            return Err(FfaError::Denied);
-        }
+        let waits = current.vcpu.model.on(Call::Wait)?;
         if !retain {
             // RX that the partition does not own has nothing to be released.
             let _ = endpoint.mailbox.lock().release_rx();
         }
-        current.vcpu.step(Event::Wait)?;
+        current.vcpu.step(waits)?;
         *frame = SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()]);
+        Ok(self.give_back(current, frame))
+    }
+
+    /// `FFA_YIELD` from a partition: whoever lent it the PE gets it back, with the time in w2 and w3 (in nanoseconds) after which the
+    /// partition wants to go on; it goes on when `FFA_RUN` says so.
+    ///
+    /// `NOT_SUPPORTED` below v1.1, `INVALID_PARAMETERS` for a reserved register, `DENIED` by the run-time model.
+    pub(super) fn partition_yield<'s>(
+        &'s self,
+        current: &mut Current<'s, H::Context>,
+        frame: &mut SmcFrame,
+    ) -> Result<Flow> {
+        let version = current.partition.endpoint.version();
+        if version < Version::V1_1 {
+            return Err(FfaError::NotSupported);
+        }
+        let [_, w1, w2, w3, rest @ ..] = current.vcpu.context.gprs();
+        if rest.iter().take(4).chain([w1]).any(|w| *w as u32 != 0) {
+            return Err(FfaError::InvalidParameters);
+        }
+        let answer = SmcFrame::new([
+            function::YIELD as u64,
+            current.id.to_w1(),
+            *w2 as u32 as u64,
+            *w3 as u32 as u64,
+        ]);
+        let yields = current.vcpu.model.on(Call::Yield(version))?;
+        current.vcpu.step(yields)?;
+        *frame = answer;
         Ok(self.give_back(current, frame))
     }
 
@@ -73,7 +100,8 @@ impl<H: Hal> Spmc<H> {
         Ok(self.give_back(current, frame))
     }
 
-    /// `FFA_RUN` from the Normal world: gives cycles to a waiting context, or resumes the chain that was preempted under it.
+    /// `FFA_RUN` from the Normal world: gives cycles to a waiting context or to one that yielded, or resumes the chain that was preempted
+    /// under it.
     ///
     /// `INVALID_PARAMETERS` for a reserved register, an unknown partition or context, or one pinned to another PE; `BUSY` if it
     /// runs on another PE; `DENIED` if the Normal world is not the one who runs it; `ABORTED` if it failed.
@@ -82,9 +110,11 @@ impl<H: Hal> Spmc<H> {
         if (2..8).any(|n| frame.w(n) != 0) {
             return Err(FfaError::InvalidParameters);
         }
-        let mut current = self.runnable(pe, VcpuId::from_w1(frame.x[1]))?;
+        let target = VcpuId::from_w1(frame.x[1]);
+        let mut current = self.runnable(pe, target)?;
+        pe.root = target;
         match current.vcpu.state() {
-            State::Preempted | State::Blocked if current.partition.is_dead() => {
+            State::Preempted | State::Yielded | State::Blocked if current.partition.is_dead() => {
                 // Every state can be aborted.
                 let _ = current.vcpu.step(Event::Abort);
                 *frame = SmcFrame::error(FfaError::Aborted);
@@ -96,10 +126,15 @@ impl<H: Hal> Spmc<H> {
                 current.vcpu.step(Event::Run)?;
                 current.vcpu.model = Model::Run;
                 current.vcpu.caller = Caller::Outside;
-                current.vcpu.root = current.id;
-                let run = SmcFrame::new([function::RUN as u64, current.id.to_w1()]);
-                deliver(&mut current.vcpu.context, &run);
-                self.enter(&mut current, false);
+                self.lend_cycles(&mut current, false);
+            }
+            State::Yielded => {
+                current.vcpu.step(Event::Run)?;
+                if let Caller::Vcpu(_) = current.vcpu.caller {
+                    // Whom it yielded to is gone.
+                    current.vcpu.caller = Caller::Heir(VcpuId::NONE);
+                }
+                self.lend_cycles(&mut current, false);
             }
             State::Blocked => {
                 // Whom it waits for will never answer.
@@ -119,6 +154,13 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
+    /// Puts a context on the PE whose `FFA_MSG_WAIT` or `FFA_YIELD` is completed by `FFA_RUN`.
+    fn lend_cycles(&self, current: &mut Current<'_, H::Context>, caller_masked: bool) {
+        let run = SmcFrame::new([function::RUN as u64, current.id.to_w1()]);
+        deliver(&mut current.vcpu.context, &run);
+        self.enter(current, caller_masked);
+    }
+
     /// The context that `FFA_RUN` on `id` enters: that one, or the end of the chain that starts at it: a preempted context, or one
     /// that is blocked on a context whose PE was turned off meanwhile.
     ///
@@ -126,67 +168,88 @@ impl<H: Hal> Spmc<H> {
     fn runnable(&self, pe: &Pe, id: VcpuId) -> Result<Current<'_, H::Context>> {
         let mut current = self.look_at(pe, id)?;
         match current.vcpu.state() {
-            State::Preempted | State::Blocked if current.vcpu.caller != Caller::Outside => {
-                return Err(FfaError::Denied);
-            }
-            State::Preempted | State::Blocked => {}
+            State::Preempted | State::Blocked | State::Yielded
+                if current.vcpu.caller.context().is_none() || self.is_abandoned(&current) => {}
+            State::Preempted | State::Blocked | State::Yielded => return Err(FfaError::Denied),
             _ if current.partition.is_dead() => return Err(FfaError::Aborted),
             _ => {}
         }
         while current.vcpu.state() == State::Blocked {
-            // A chain stays on its PE, except for contexts that may migrate. One that runs elsewhere cannot be claimed.
-            let next = match self.look_at(pe, current.vcpu.callee) {
-                Ok(next) => next,
-                Err(FfaError::InvalidParameters) => return Err(FfaError::Denied),
-                Err(error) => return Err(error),
-            };
+            // One that runs elsewhere cannot be claimed.
+            let next = self.context(current.vcpu.callee)?;
             if !next.vcpu.works_for(current.id) {
                 break;
+            }
+            // A chain stays on its PE, except for contexts that may migrate.
+            if next.id.index != Self::index_on(pe, next.frozen) {
+                return Err(FfaError::Denied);
             }
             current = next;
         }
         Ok(current)
     }
 
+    /// Whether `current` yielded to a context that is no more, so that nobody but the Normal world can run it.
+    fn is_abandoned(&self, current: &Current<'_, H::Context>) -> bool {
+        if current.vcpu.state() != State::Yielded {
+            return false;
+        }
+        let caller = current.vcpu.caller.context();
+        // One that cannot be claimed runs.
+        caller
+            .and_then(|id| self.context(id).ok())
+            .is_some_and(|caller| caller.partition.is_dead() || caller.vcpu.state() == State::Off)
+    }
+
     /// Claims the context `id`, of a partition dead or alive, without changing its state. `INVALID_PARAMETERS` if there is none or it is pinned to
     /// another PE, `BUSY` if another PE has it.
     fn look_at(&self, pe: &Pe, id: VcpuId) -> Result<Current<'_, H::Context>> {
-        let partition = self
-            .partition(id.partition)
-            .ok_or(FfaError::InvalidParameters)?;
-        let frozen = partition.frozen().ok_or(FfaError::InvalidParameters)?;
-        if id.index >= frozen.config.vcpu_count || id.index != Self::index_on(pe, frozen) {
+        let frozen = self.partition(id.partition).and_then(Partition::frozen);
+        if frozen.is_none_or(|frozen| id.index != Self::index_on(pe, frozen)) {
             return Err(FfaError::InvalidParameters);
         }
-        let vcpu = partition
-            .vcpus
-            .get(id.index as usize)
-            .ok_or(FfaError::InvalidParameters)?;
-        let vcpu = vcpu.try_lock().ok_or(FfaError::Busy)?;
-        Ok(Current {
-            partition,
-            frozen,
-            id,
-            vcpu,
-        })
+        self.context(id)
     }
 
-    /// `FFA_RUN` from a partition. It may only run a context that it lent cycles to before and that was preempted since; a Non-secure
-    /// interrupt stops the whole chain here, so there is never such a context: `DENIED` for every partition, `INVALID_PARAMETERS` for an id
-    /// that is not one, `NOT_SUPPORTED` below v1.1.
-    pub(super) fn partition_run(&self, current: &Current<'_, H::Context>) -> FfaError {
+    /// `FFA_RUN` from a partition: resumes a context that yielded to it. `current` blocks meanwhile, and is answered by what that context
+    /// does next.
+    ///
+    /// `NOT_SUPPORTED` below v1.1, `INVALID_PARAMETERS` for a reserved register or an id that is not one of a context on this PE, `BUSY` if
+    /// another PE has it, `ABORTED` if it failed, `DENIED` if it did not yield to the caller or by the run-time model. Preempted
+    /// contexts are nobody's to resume: an interrupt stops the whole chain, and the Normal world resumes it as a whole.
+    pub(super) fn partition_run<'s>(
+        &'s self,
+        pe: &Pe,
+        current: &mut Current<'s, H::Context>,
+    ) -> Result<Flow> {
         if current.partition.endpoint.version() < Version::V1_1 {
-            return FfaError::NotSupported;
+            return Err(FfaError::NotSupported);
         }
-        let target = VcpuId::from_w1(current.vcpu.context.gprs()[1]);
-        let count = self
-            .partition(target.partition)
-            .and_then(Partition::frozen)
-            .map_or(0, |frozen| frozen.config.vcpu_count);
-        if target.index < count {
-            FfaError::Denied
-        } else {
-            FfaError::InvalidParameters
+        let [_, w1, rest @ ..] = current.vcpu.context.gprs();
+        if rest.iter().take(6).any(|w| *w as u32 != 0) {
+            return Err(FfaError::InvalidParameters);
         }
+        let target = VcpuId::from_w1(*w1);
+        if target == current.id {
+            return Err(FfaError::Denied);
+        }
+        let mut callee = self.look_at(pe, target)?;
+        if callee.partition.is_dead() {
+            return Err(FfaError::Aborted);
+        }
+        if callee.vcpu.state() != State::Yielded || callee.vcpu.caller.context() != Some(current.id)
+        {
+            return Err(FfaError::Denied);
+        }
+        let blocks = current.vcpu.model.on(Call::Run)?;
+        callee.vcpu.step(Event::Run)?;
+        // `current` runs, so it can block.
+        current.vcpu.step(blocks)?;
+        current.vcpu.callee = callee.id;
+        let masked = current.vcpu.masked;
+        self.hal.save(&mut current.vcpu.context);
+        *current = callee;
+        self.lend_cycles(current, masked);
+        Ok(Flow::Continue)
     }
 }

@@ -1,18 +1,19 @@
-//! Direct messages (FF-A v1.0 sections 10.2 and 10.3): the hot path.
+//! Direct messages (FF-A v1.0 sections 10.2 and 10.3, v1.2 for `FFA_MSG_SEND_DIRECT_REQ2`): the hot path.
 //!
-//! Requests come from the Normal world or from a partition, responses from the partition that processes the request.
-//! The payload, x3 to x7, is passed on and never looked at. Checks go in this order: reserved registers, ids, who may send what, availability.
+//! Requests come from the Normal world or from a partition, responses from the partition that processes the request. The payload, x3
+//! to x7 or x4 to x17, is passed on and never looked at. Checks go in this order: reserved registers, ids, UUID, who may
+//! send what, availability, run-time model.
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{FunctionId, SmcFrame, function};
+use crate::ffa::{FunctionId, SmcFrame, Version, framework, function};
 use crate::hal::{Context, Hal};
-use crate::id::PartitionId;
+use crate::id::{PartitionId, Uuid};
 use crate::manifest::config::Messaging;
-use crate::partition::Partition;
-use crate::partition::vcpu::{Caller, Event, Model};
+use crate::partition::Endpoint;
+use crate::partition::vcpu::{Call, Caller, Event, Model, step};
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, Flow};
+use super::run::{Current, Flow, Member};
 
 /// w1 of a direct message.
 struct Route {
@@ -27,33 +28,82 @@ impl Route {
             destination: PartitionId(w1 as u16),
         }
     }
-}
 
-/// Passes a message on: x0 to x7 of the sender, without upper halves in the 32-bit form, and zeros in the registers up to x17, so
-/// that they show nothing of the sender or of the SPMC.
-fn pass(id: FunctionId, from: &[u64], to: &mut [u64]) {
-    let mask = if id.is_64() {
-        u64::MAX
-    } else {
-        u32::MAX as u64
-    };
-    if let (Some(from), Some(to)) = (from.first_chunk::<8>(), to.first_chunk_mut::<18>()) {
-        let [_, route, _, payload @ ..] = from;
-        let [x3, x4, x5, x6, x7] = payload.map(|register| register & mask);
-        // Ids travel in w1 in both forms; w2 was checked to be zero. Written out, so that it becomes nine stores.
-        let (id, route) = (id.0 as u64, route & u32::MAX as u64);
-        *to = [
-            id, route, 0, x3, x4, x5, x6, x7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        ];
+    /// Whether it begins at `sender` and ends elsewhere.
+    fn leads_away_from(&self, sender: PartitionId) -> bool {
+        self.source == sender && self.destination != sender
     }
 }
 
-/// The function id of the response to a request: same width.
-fn response_to(id: FunctionId) -> u32 {
-    if id.is_64() {
-        function::MSG_SEND_DIRECT_RESP_64
-    } else {
-        function::MSG_SEND_DIRECT_RESP_32
+/// Which of the two kinds a direct message is of.
+trait Kind {
+    /// Passes a message on. Registers up to x17 that it does not use become zero, so that they show nothing of the sender or
+    /// of the SPMC.
+    fn pass(id: FunctionId, w2: u32, from: &[u64], to: &mut [u64]);
+}
+
+/// `FFA_MSG_SEND_DIRECT_REQ` and its response: x0 to x7, without upper halves in the 32-bit form.
+struct First;
+
+/// `FFA_MSG_SEND_DIRECT_REQ2` and its response: x0 to x17.
+struct Second;
+
+impl Kind for First {
+    #[inline(always)]
+    fn pass(id: FunctionId, w2: u32, from: &[u64], to: &mut [u64]) {
+        let mask = if id.is_64() {
+            u64::MAX
+        } else {
+            u32::MAX as u64
+        };
+        if let (Some(from), Some(to)) = (from.first_chunk::<8>(), to.first_chunk_mut::<18>()) {
+            let [_, route, _, payload @ ..] = from;
+            let [x3, x4, x5, x6, x7] = payload.map(|register| register & mask);
+            // Ids travel in w1 in both forms; w2 was checked. Written out, so that it becomes nine stores.
+            let (id, route, w2) = (id.0 as u64, route & u32::MAX as u64, w2 as u64);
+            *to = [
+                id, route, w2, x3, x4, x5, x6, x7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            ];
+        }
+    }
+}
+
+impl Kind for Second {
+    fn pass(id: FunctionId, _: u32, from: &[u64], to: &mut [u64]) {
+        if let (Some(from), Some(to)) = (from.first_chunk::<18>(), to.first_chunk_mut::<18>()) {
+            *to = *from;
+            let [x0, x1, ..] = to;
+            *x0 = id.0 as u64;
+            *x1 &= u32::MAX as u64;
+        }
+    }
+}
+
+/// A request that has been checked.
+#[derive(Clone, Copy)]
+struct Request {
+    id: FunctionId,
+    source: PartitionId,
+    /// 0, or the kind of framework message.
+    message: u32,
+}
+
+impl Request {
+    /// The model of whoever processes it.
+    #[inline(always)]
+    fn model(self) -> Model {
+        Model::Request {
+            requester: self.source,
+            response: match self.id.0 {
+                function::MSG_SEND_DIRECT_REQ2 => function::MSG_SEND_DIRECT_RESP2,
+                // Of the same width, and the number that follows.
+                request => request.wrapping_add(1),
+            },
+            message: match self.message {
+                0 => 0,
+                kind => framework::answer_to(kind),
+            },
+        }
     }
 }
 
@@ -68,23 +118,67 @@ impl<H: Hal> Spmc<H> {
         id: FunctionId,
         frame: &mut SmcFrame,
     ) -> Result<()> {
-        let route = Route::from_w1(frame.x[1]);
-        if route.source == PartitionId::SPMD {
+        let Route {
+            source,
+            destination,
+        } = Route::from_w1(frame.x[1]);
+        if source == PartitionId::SPMD {
             return self.framework_message(pe, frame);
         }
         self.normal_world.end_negotiation();
-        if frame.w(2) != 0 || route.source.is_secure() {
+        if source.is_secure() {
             return Err(FfaError::InvalidParameters);
         }
-        let partition = self.receiver(route.destination)?;
-        let mut callee = self.claim(pe, partition, Event::Request)?;
-        callee.vcpu.model = Model::Request {
-            requester: route.source,
-            response: response_to(id),
+        let message = frame.w(2);
+        if message != 0 {
+            Self::check_framework_message(id, source, message)?;
+        }
+        let receiver = self.receiver(destination, message)?;
+        let request = Request {
+            id,
+            source,
+            message,
         };
+        self.call_for_normal_world::<First>(pe, receiver, request, frame)
+    }
+
+    /// `FFA_MSG_SEND_DIRECT_REQ2` from the Normal world. Errors as for the first kind, `INVALID_PARAMETERS` for a UUID that is not the
+    /// receiver's, `DENIED` if it is a service that does not take such requests.
+    #[inline(never)]
+    pub(super) fn normal_world_request2(&self, pe: &mut Pe, frame: &mut SmcFrame) -> Result<()> {
+        let Route {
+            source,
+            destination,
+        } = Route::from_w1(frame.x[1]);
+        self.normal_world.end_negotiation();
+        if source.is_secure() {
+            return Err(FfaError::InvalidParameters);
+        }
+        let uuid = Uuid::from_registers([frame.x[2], frame.x[3]]);
+        let receiver = self.receiver2(destination, &uuid, &self.normal_world)?;
+        let request = Request {
+            id: FunctionId(function::MSG_SEND_DIRECT_REQ2),
+            source,
+            message: 0,
+        };
+        self.call_for_normal_world::<Second>(pe, receiver, request, frame)
+    }
+
+    /// Runs the context of `receiver` on this PE with `request`, until the Normal world gets the PE back.
+    #[inline(always)]
+    fn call_for_normal_world<K: Kind>(
+        &self,
+        pe: &mut Pe,
+        receiver: Member<'_, H::Context>,
+        request: Request,
+        frame: &mut SmcFrame,
+    ) -> Result<()> {
+        let mut callee = self.claim(pe, receiver, Event::Request)?;
+        callee.vcpu.model = request.model();
         callee.vcpu.caller = Caller::Outside;
-        callee.vcpu.root = callee.id;
-        pass(id, &frame.x, callee.vcpu.context.gprs_mut());
+        pe.root = callee.id;
+        let registers = callee.vcpu.context.gprs_mut();
+        K::pass(request.id, request.message, &frame.x, registers);
         self.enter(&mut callee, false);
         self.run(pe, callee, frame);
         Ok(())
@@ -92,8 +186,9 @@ impl<H: Hal> Spmc<H> {
 
     /// `FFA_MSG_SEND_DIRECT_REQ` from a partition: `current` blocks and the receiver becomes current.
     ///
-    /// Errors as from the Normal world, and `DENIED` if the manifest does not let the partition send requests. The Normal world cannot
-    /// be a receiver (v1.1 rule, for all versions).
+    /// Errors as from the Normal world, and `DENIED` if the manifest does not let the partition send requests, or its run-time model
+    /// does not permit it. The Normal world cannot be a receiver (v1.1 rule, for all versions).
+    #[inline(always)]
     pub(super) fn partition_request<'s>(
         &'s self,
         pe: &mut Pe,
@@ -102,27 +197,65 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<Flow> {
         let registers = current.vcpu.context.gprs();
         let route = Route::from_w1(registers[1]);
-        if registers[2] as u32 != 0
-            || route.source != current.id.partition
-            || route.destination == route.source
-        {
+        if registers[2] as u32 != 0 || !route.leads_away_from(current.id.partition) {
             return Err(FfaError::InvalidParameters);
         }
-        let partition = self.receiver(route.destination)?;
+        let receiver = self.receiver(route.destination, 0)?;
         if !current.frozen.messaging.contains(Messaging::SEND_DIRECT) {
             return Err(FfaError::Denied);
         }
-        let mut callee = self.claim(pe, partition, Event::Request)?;
-        callee.vcpu.model = Model::Request {
-            requester: route.source,
-            response: response_to(id),
+        self.call_for_partition::<First>(pe, receiver, id, current)
+    }
+
+    /// `FFA_MSG_SEND_DIRECT_REQ2` from a partition. Errors as for the first kind, and for the UUID as from the Normal world.
+    pub(super) fn partition_request2<'s>(
+        &'s self,
+        pe: &mut Pe,
+        current: &mut Current<'s, H::Context>,
+    ) -> Result<Flow> {
+        let registers = current.vcpu.context.gprs();
+        let route = Route::from_w1(registers[1]);
+        if !route.leads_away_from(current.id.partition) {
+            return Err(FfaError::InvalidParameters);
+        }
+        let uuid = Uuid::from_registers([registers[2], registers[3]]);
+        let sender = &current.partition.endpoint;
+        let receiver = self.receiver2(route.destination, &uuid, sender)?;
+        if !current.frozen.messaging.contains(Messaging::SEND_DIRECT2) {
+            return Err(FfaError::Denied);
+        }
+        let id = FunctionId(function::MSG_SEND_DIRECT_REQ2);
+        self.call_for_partition::<Second>(pe, receiver, id, current)
+    }
+
+    /// Puts the context of `receiver` on this PE with the request that `current` makes.
+    #[inline(always)]
+    fn call_for_partition<'s, K: Kind>(
+        &'s self,
+        pe: &mut Pe,
+        receiver: Member<'s, H::Context>,
+        id: FunctionId,
+        current: &mut Current<'s, H::Context>,
+    ) -> Result<Flow> {
+        let Ok(blocks) = current.vcpu.model.on(Call::Request) else {
+            return Err(Self::why_not_from_this_model(pe, receiver));
         };
+        let mut callee = match self.claim(pe, receiver, Event::Request) {
+            Ok(callee) => callee,
+            Err(error) => return Err(self.why_refused(current, receiver, error)),
+        };
+        let request = Request {
+            id,
+            source: current.id.partition,
+            message: 0,
+        };
+        callee.vcpu.model = request.model();
         callee.vcpu.caller = Caller::Vcpu(current.id);
-        callee.vcpu.root = current.vcpu.root;
-        pass(id, registers, callee.vcpu.context.gprs_mut());
+        let registers = current.vcpu.context.gprs();
+        K::pass(id, 0, registers, callee.vcpu.context.gprs_mut());
 
         // `current` runs, so it can block.
-        current.vcpu.step(Event::Block)?;
+        current.vcpu.step(blocks)?;
         current.vcpu.callee = callee.id;
         let masked = current.vcpu.masked;
         self.hal.save(&mut current.vcpu.context);
@@ -131,10 +264,49 @@ impl<H: Hal> Spmc<H> {
         Ok(Flow::Continue)
     }
 
+    /// The error of a request from a run-time model that forbids it: a busy receiver shows first.
+    #[cold]
+    fn why_not_from_this_model(pe: &Pe, receiver: Member<'_, H::Context>) -> FfaError {
+        let index = Self::index_on(pe, receiver.frozen) as usize;
+        let vcpu = receiver.partition.vcpus.get(index);
+        let idle = vcpu
+            .and_then(|vcpu| vcpu.try_lock())
+            .is_some_and(|vcpu| step(vcpu.state(), Event::Request).is_ok());
+        if idle {
+            FfaError::Denied
+        } else {
+            FfaError::Busy
+        }
+    }
+
+    /// The error of a request to `receiver` that ended with `error`. A member of the caller's own chain that was given its cycles by
+    /// `FFA_RUN` is no receiver by its run-time model: `DENIED` in place of `BUSY`.
+    #[cold]
+    fn why_refused(
+        &self,
+        current: &Current<'_, H::Context>,
+        receiver: Member<'_, H::Context>,
+        error: FfaError,
+    ) -> FfaError {
+        let mut caller = current.vcpu.caller;
+        while let Some(id) = caller.context() {
+            // Members of a chain are blocked; others only look at them.
+            let Ok(member) = self.context(id) else {
+                break;
+            };
+            if id.partition == receiver.frozen.config.id && member.vcpu.model == Model::Run {
+                return FfaError::Denied;
+            }
+            caller = member.vcpu.caller;
+        }
+        error
+    }
+
     /// `FFA_MSG_SEND_DIRECT_RESP` from a partition: it waits for the next message, the requester gets the PE.
     ///
     /// `INVALID_PARAMETERS` for a reserved register, a source that is not the caller, or a destination that does not exist;
     /// `DENIED` if no request is being processed, or if kind, width or destination are not those of the request.
+    #[inline(always)]
     pub(super) fn direct_response<'s>(
         &'s self,
         id: FunctionId,
@@ -142,36 +314,129 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
         let registers = current.vcpu.context.gprs();
+        let w2 = registers[2] as u32;
+        // The wrong kind of message is well-formed, if it is one at all.
+        if w2 != 0 && w2 != current.vcpu.model.response_message() {
+            return Err(FfaError::InvalidParameters);
+        }
+        self.respond::<First>(id, w2, current, frame)
+    }
+
+    /// `FFA_MSG_SEND_DIRECT_RESP2` from a partition. Errors as for the first kind.
+    pub(super) fn direct_response2<'s>(
+        &'s self,
+        current: &mut Current<'s, H::Context>,
+        frame: &mut SmcFrame,
+    ) -> Result<Flow> {
+        let [_, _, x2, x3, ..] = current.vcpu.context.gprs();
+        if x2 | x3 != 0 {
+            return Err(FfaError::InvalidParameters);
+        }
+        let id = FunctionId(function::MSG_SEND_DIRECT_RESP2);
+        self.respond::<Second>(id, 0, current, frame)
+    }
+
+    /// Ends the work of `current` with the response in its registers.
+    #[inline(always)]
+    fn respond<'s, K: Kind>(
+        &'s self,
+        id: FunctionId,
+        w2: u32,
+        current: &mut Current<'s, H::Context>,
+        frame: &mut SmcFrame,
+    ) -> Result<Flow> {
+        let registers = current.vcpu.context.gprs();
         let route = Route::from_w1(registers[1]);
-        if registers[2] as u32 != 0 || route.source != current.id.partition {
+        if route.source != current.id.partition {
             return Err(FfaError::InvalidParameters);
         }
         match current.vcpu.model {
             Model::Request {
                 requester,
                 response,
-            } if requester == route.destination && response == id.0 => {}
-            _ if self.endpoint(route.destination).is_none() => {
-                return Err(FfaError::InvalidParameters);
-            }
-            _ => return Err(FfaError::Denied),
+                message,
+            } if requester == route.destination && response == id.0 && message == w2 => {}
+            _ => return Err(self.why_no_response(route.destination)),
         }
-        pass(id, registers, &mut frame.x);
-        current.vcpu.step(Event::Wait)?;
+        let waits = current.vcpu.model.on(Call::Respond)?;
+        current.vcpu.step(waits)?;
+        let registers = current.vcpu.context.gprs();
+        if let Caller::Vcpu(caller) = current.vcpu.caller
+            && let Some(mut caller) = self.blocked(caller)
+            && !caller.partition.is_dead()
+            && caller.vcpu.step(Event::Unblock).is_ok()
+        {
+            K::pass(id, w2, registers, caller.vcpu.context.gprs_mut());
+            self.hal.save(&mut current.vcpu.context);
+            self.re_enter(&mut caller);
+            *current = caller;
+            return Ok(Flow::Continue);
+        }
+        K::pass(id, w2, registers, &mut frame.x);
+        if current.vcpu.caller == Caller::Outside {
+            self.hal.save(&mut current.vcpu.context);
+            return Ok(Flow::Leave);
+        }
         Ok(self.give_back(current, frame))
     }
 
-    /// The partition that a request names. `INVALID_PARAMETERS` if there is none, `ABORTED` if it failed, `DENIED` if
-    /// it does not take direct requests.
-    fn receiver(&self, id: PartitionId) -> Result<&Partition<H::Context>> {
-        let partition = self.partition(id).ok_or(FfaError::InvalidParameters)?;
-        let frozen = partition.frozen().ok_or(FfaError::InvalidParameters)?;
-        if partition.is_dead() {
-            return Err(FfaError::Aborted);
+    /// The error of a response to `destination` that answers nothing.
+    #[cold]
+    fn why_no_response(&self, destination: PartitionId) -> FfaError {
+        if destination == self.spmc_id() || self.endpoint(destination).is_some() {
+            FfaError::Denied
+        } else {
+            FfaError::InvalidParameters
         }
-        if !frozen.messaging.contains(Messaging::RECEIVE_DIRECT) {
+    }
+
+    /// The partition that a request names. `INVALID_PARAMETERS` if there is none, `ABORTED` if it failed, `DENIED` if
+    /// it does not take direct requests, or none of the framework's of kind `message` if that is not 0.
+    #[inline(always)]
+    fn receiver(&self, id: PartitionId, message: u32) -> Result<Member<'_, H::Context>> {
+        let receiver = self.live_member(id)?;
+        let takes = if message == 0 {
+            let messaging = receiver.frozen.messaging;
+            messaging.contains(Messaging::RECEIVE_DIRECT)
+        } else {
+            Self::subscribes(receiver.frozen, message)
+        };
+        if !takes {
             return Err(FfaError::Denied);
         }
-        Ok(partition)
+        Ok(receiver)
+    }
+
+    /// The partition that a request of the second kind names. Errors as for [`Self::receiver`], `INVALID_PARAMETERS` if none of its
+    /// services has the UUID, `DENIED` if that one does not take such requests, or one side speaks a version that has none.
+    fn receiver2(
+        &self,
+        id: PartitionId,
+        uuid: &Uuid,
+        sender: &Endpoint,
+    ) -> Result<Member<'_, H::Context>> {
+        let receiver = self.live_member(id)?;
+        let messaging = if uuid.is_nil() {
+            receiver.frozen.messaging
+        } else {
+            let mut services = receiver.frozen.config.services.iter();
+            let service = services.find(|service| service.uuid == *uuid);
+            service.ok_or(FfaError::InvalidParameters)?.messaging
+        };
+        let version = receiver.partition.endpoint.version().min(sender.version());
+        if !messaging.contains(Messaging::RECEIVE_DIRECT2) || version < Version::V1_2 {
+            return Err(FfaError::Denied);
+        }
+        Ok(receiver)
+    }
+
+    /// The partition with that id. `INVALID_PARAMETERS` if there is none, `ABORTED` if it failed.
+    #[inline(always)]
+    fn live_member(&self, id: PartitionId) -> Result<Member<'_, H::Context>> {
+        let member = self.member(id).ok_or(FfaError::InvalidParameters)?;
+        if member.partition.is_dead() {
+            return Err(FfaError::Aborted);
+        }
+        Ok(member)
     }
 }

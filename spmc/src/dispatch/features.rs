@@ -71,6 +71,12 @@ impl<H: Hal> Spmc<H> {
             }
             function::MSG_WAIT if !normal_world => [0, 0],
             function::RUN if normal_world || version >= Version::V1_1 => [0, 0],
+            function::YIELD if !normal_world && version >= Version::V1_1 => [0, 0],
+            function::MSG_SEND_DIRECT_REQ2 | function::MSG_SEND_DIRECT_RESP2
+                if version >= Version::V1_2 =>
+            {
+                [0, 0]
+            }
             function::SECONDARY_EP_REGISTER_32 | function::SECONDARY_EP_REGISTER_64
                 if Self::is_mp(instance) =>
             {

@@ -1,35 +1,41 @@
-//! Framework messages of the SPMD (FF-A v1.1 section 18.2): version of the Normal world, power management.
+//! Framework messages: version of the Normal world and power management from the SPMD, availability of VMs from a Hypervisor (FF-A
+//! v1.1 sections 18.2 and 18.3).
 //!
-//! They come as direct requests from id 0xffff with bit 31 of w2 set, and must not count as calls of the Normal world.
+//! Those of the SPMD come as direct requests from id 0xffff with bit 31 of w2 set, and must not count as calls of the Normal world.
+//! Power management is passed on to the partitions that asked for it, one after the other, on the PE that it is about.
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{SmcFrame, function};
+use crate::ffa::framework::{
+    FRAMEWORK, PSCI_REQUEST, PSCI_RESPONSE, VERSION_REQUEST, VERSION_RESPONSE, VM_CREATED,
+    VM_DESTROYED, WARM_BOOT,
+};
+use crate::ffa::{FunctionId, SmcFrame, function};
 use crate::hal::Hal;
 use crate::id::PartitionId;
+use crate::manifest::config::{PowerMessages, VmMessages};
+use crate::partition::Frozen;
+use crate::partition::vcpu::{Caller, Event, Model};
 use crate::spmc::{Pe, Spmc};
 
-/// Bit 31 of w2.
-const FRAMEWORK: u32 = 1 << 31;
-/// PSCI request.
-const PSCI_REQUEST: u32 = FRAMEWORK;
-/// The PE left a low-power state.
-const WARM_BOOT: u32 = FRAMEWORK | 1;
-/// Answer to both.
-const PSCI_RESPONSE: u32 = FRAMEWORK | 2;
-/// FFA_VERSION of the Normal world, in w3.
-const VERSION_REQUEST: u32 = FRAMEWORK | 8;
-/// Answer to it.
-const VERSION_RESPONSE: u32 = FRAMEWORK | 9;
+use super::run::{Member, deliver};
 
-/// PSCI_CPU_OFF.
-const CPU_OFF: u32 = 0x8400_0002;
-/// PSCI status SUCCESS.
-const PSCI_SUCCESS: u32 = 0;
+/// PSCI function ids, with the bit of the 64-bit convention taken off.
+mod psci {
+    pub const CPU_SUSPEND: u32 = 0x8400_0001;
+    pub const CPU_OFF: u32 = 0x8400_0002;
+    pub const CPU_DEFAULT_SUSPEND: u32 = 0x8400_000c;
+    pub const SYSTEM_SUSPEND: u32 = 0x8400_000e;
+    pub const SMC64: u32 = 1 << 30;
+
+    pub const SUCCESS: i32 = 0;
+    pub const DENIED: i32 = -3;
+}
 
 impl<H: Hal> Spmc<H> {
-    /// Answers a framework message. `INVALID_PARAMETERS` if w2 does not name one or the destination is not the SPMC,
+    /// Answers a framework message of the SPMD. `INVALID_PARAMETERS` if w2 does not name one or the destination is not the SPMC,
     /// `NOT_SUPPORTED` for one that is not known.
-    pub(super) fn framework_message(&self, pe: &Pe, frame: &mut SmcFrame) -> Result<()> {
+    #[cold]
+    pub(super) fn framework_message(&self, pe: &mut Pe, frame: &mut SmcFrame) -> Result<()> {
         let spmc = self.spmc_id();
         if frame.w(1) as u16 != spmc.0 || frame.w(2) & FRAMEWORK == 0 {
             return Err(FfaError::InvalidParameters);
@@ -42,13 +48,7 @@ impl<H: Hal> Spmc<H> {
                     version.map_or_else(|e| e.to_reg() as u32, |v| v.to_word()),
                 )
             }
-            PSCI_REQUEST => {
-                if frame.w(3) == CPU_OFF {
-                    self.turn_off(pe);
-                }
-                (PSCI_RESPONSE, PSCI_SUCCESS)
-            }
-            WARM_BOOT => (PSCI_RESPONSE, PSCI_SUCCESS),
+            PSCI_REQUEST | WARM_BOOT => (PSCI_RESPONSE, self.power_message(pe, frame) as u32),
             _ => return Err(FfaError::NotSupported),
         };
         *frame = SmcFrame::new([
@@ -58,5 +58,118 @@ impl<H: Hal> Spmc<H> {
             status as u64,
         ]);
         Ok(())
+    }
+
+    /// Power management of this PE: passes the message on to those who asked for it, the last to boot first, until one refuses. Returns the
+    /// PSCI status.
+    #[cold]
+    fn power_message(&self, pe: &mut Pe, frame: &SmcFrame) -> i32 {
+        let psci_function = frame.w(3) & !psci::SMC64;
+        let wanted = match (frame.w(2), psci_function) {
+            (WARM_BOOT, _) => PowerMessages::RESUME,
+            (_, psci::CPU_OFF) => PowerMessages::CPU_OFF,
+            (_, psci::CPU_SUSPEND | psci::CPU_DEFAULT_SUSPEND | psci::SYSTEM_SUSPEND) => {
+                PowerMessages::CPU_SUSPEND
+            }
+            _ => PowerMessages::empty(),
+        };
+        for index in self.boot_order.get().into_iter().flatten().rev() {
+            let Some(member) = self.member(PartitionId::from_index(*index)) else {
+                continue;
+            };
+            let messages = member.frozen.config.power_messages;
+            if !messages.intersects(wanted) || member.partition.is_dead() {
+                continue;
+            }
+            let status = self.ask_for_power(pe, member, frame);
+            if status != psci::SUCCESS && wanted != PowerMessages::RESUME {
+                return status;
+            }
+        }
+        if wanted == PowerMessages::CPU_OFF {
+            self.turn_off(pe);
+        }
+        psci::SUCCESS
+    }
+
+    /// Passes a power management message on to the context of `partition` on this PE; returns its PSCI status.
+    ///
+    /// Whoever answers with an error refuses. A context that waits for nothing cannot be asked, and one that fails has no say.
+    fn ask_for_power(
+        &self,
+        pe: &mut Pe,
+        member: Member<'_, H::Context>,
+        message: &SmcFrame,
+    ) -> i32 {
+        let name = member.frozen.config.name;
+        let Ok(mut current) = self.claim(pe, member, Event::Request) else {
+            log::warn!(
+                "{name}: busy on PE {}, not told of its power management",
+                pe.index
+            );
+            return psci::SUCCESS;
+        };
+        let spmc = self.spmc_id();
+        current.vcpu.model = Model::Request {
+            requester: spmc,
+            response: function::MSG_SEND_DIRECT_RESP_32,
+            message: PSCI_RESPONSE,
+        };
+        current.vcpu.caller = Caller::Outside;
+        pe.root = current.id;
+        let mut answer = SmcFrame::ZERO;
+        answer.x[0] = function::MSG_SEND_DIRECT_REQ_32 as u64;
+        answer.x[1] = (spmc.0 as u64) << 16 | member.frozen.config.id.0 as u64;
+        for n in 2..8 {
+            if let Some(register) = answer.x.get_mut(n) {
+                *register = message.w(n) as u64;
+            }
+        }
+        deliver(&mut current.vcpu.context, &answer);
+        // EL3 waits for the answer: nothing of the Normal world may come in between.
+        self.enter(&mut current, true);
+        self.start_init_watchdog();
+        self.run(pe, current, &mut answer);
+        self.hal.stop_watchdog();
+        let status = match answer.function().0 {
+            function::MSG_SEND_DIRECT_RESP_32 => answer.w(3) as i32,
+            _ if member.partition.is_dead() => psci::SUCCESS,
+            _ => psci::DENIED,
+        };
+        if status == psci::SUCCESS {
+            return psci::SUCCESS;
+        }
+        log::info!(
+            "{name}: refuses power management of PE {}: {status}",
+            pe.index
+        );
+        // A positive status is none of PSCI.
+        if status < 0 { status } else { psci::DENIED }
+    }
+
+    /// Whether a framework message of the Normal world is one that a Hypervisor sends: `INVALID_PARAMETERS` for all others.
+    #[cold]
+    pub(super) fn check_framework_message(
+        id: FunctionId,
+        source: PartitionId,
+        message: u32,
+    ) -> Result<()> {
+        let known = matches!(message, VM_CREATED | VM_DESTROYED);
+        if known && source == PartitionId::NORMAL_WORLD && !id.is_64() {
+            Ok(())
+        } else {
+            Err(FfaError::InvalidParameters)
+        }
+    }
+
+    /// Whether a partition asked for framework messages of that kind.
+    #[cold]
+    pub(super) fn subscribes(frozen: &Frozen, message: u32) -> bool {
+        let wanted = if message == VM_CREATED {
+            VmMessages::CREATED
+        } else {
+            VmMessages::DESTROYED
+        };
+        frozen.config.vm_messages.contains(wanted)
     }
 }

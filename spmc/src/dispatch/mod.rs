@@ -14,6 +14,8 @@ mod partition;
 mod run;
 mod setup;
 
+pub(crate) use run::Member;
+
 use crate::error::{FfaError, Result};
 use crate::ffa::{FunctionId, SmcFrame, function};
 use crate::hal::Hal;
@@ -50,6 +52,7 @@ impl<H: Hal> Spmc<H> {
             function::MSG_SEND_DIRECT_REQ_32 | function::MSG_SEND_DIRECT_REQ_64 => {
                 self.normal_world_request(pe, id, frame)
             }
+            function::MSG_SEND_DIRECT_REQ2 => self.normal_world_request2(pe, frame),
             function::RUN => self.normal_world_run(pe, frame),
             function::ERROR => {
                 // The SPMD refused what we sent last: FFA_NORMAL_WORLD_RESUME while the Normal world was not interrupted. There is

@@ -16,6 +16,7 @@ const SMCCC_UNKNOWN: u64 = -1_i64 as u64;
 impl<H: Hal> Spmc<H> {
     /// Handles the call that `current` made. A call that completes at once leaves its results in the registers of
     /// `current`, an error as `FFA_ERROR`.
+    #[inline(always)]
     pub(super) fn partition_call<'s>(
         &'s self,
         pe: &mut Pe,
@@ -23,28 +24,21 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Flow {
         let id = FunctionId::from_reg(current.vcpu.context.gprs()[0]);
-        let endpoint = &current.partition.endpoint;
         let result = match id.0 {
             function::MSG_SEND_DIRECT_RESP_32 | function::MSG_SEND_DIRECT_RESP_64 => {
-                endpoint.end_negotiation();
+                current.partition.endpoint.end_negotiation();
                 self.direct_response(id, current, frame)
             }
             function::MSG_SEND_DIRECT_REQ_32 | function::MSG_SEND_DIRECT_REQ_64 => {
-                endpoint.end_negotiation();
+                current.partition.endpoint.end_negotiation();
                 self.partition_request(pe, id, current)
             }
-            function::MSG_WAIT => {
-                endpoint.end_negotiation();
-                self.msg_wait(current, frame)
-            }
-            function::RUN => {
-                endpoint.end_negotiation();
-                Err(self.partition_run(current))
-            }
-            function::ERROR => {
-                endpoint.end_negotiation();
-                self.partition_error(current, frame)
-            }
+            function::MSG_SEND_DIRECT_RESP2
+            | function::MSG_SEND_DIRECT_REQ2
+            | function::MSG_WAIT
+            | function::RUN
+            | function::YIELD
+            | function::ERROR => self.leaving_call(pe, id, current, frame),
             _ => self.local_call(pe, id, current).map(|()| Flow::Continue),
         };
         match result {
@@ -53,6 +47,26 @@ impl<H: Hal> Spmc<H> {
                 complete(&mut current.vcpu.context, &SmcFrame::error(error));
                 Flow::Continue
             }
+        }
+    }
+
+    /// Calls that may pass the PE on, but direct messages of the first kind.
+    #[inline(never)]
+    fn leaving_call<'s>(
+        &'s self,
+        pe: &mut Pe,
+        id: FunctionId,
+        current: &mut Current<'s, H::Context>,
+        frame: &mut SmcFrame,
+    ) -> Result<Flow> {
+        current.partition.endpoint.end_negotiation();
+        match id.0 {
+            function::MSG_SEND_DIRECT_RESP2 => self.direct_response2(current, frame),
+            function::MSG_SEND_DIRECT_REQ2 => self.partition_request2(pe, current),
+            function::MSG_WAIT => self.msg_wait(current, frame),
+            function::RUN => self.partition_run(pe, current),
+            function::YIELD => self.partition_yield(current, frame),
+            _ => self.partition_error(current, frame),
         }
     }
 

@@ -8,13 +8,28 @@
 use spin::MutexGuard;
 
 use crate::error::{FfaError, Result};
-use crate::ffa::SmcFrame;
+use crate::ffa::{SmcFrame, function};
 use crate::hal::{Context, Exit, Hal};
-use crate::id::VcpuId;
+use crate::id::{PartitionId, VcpuId};
 use crate::manifest::config::NsInterruptAction;
-use crate::partition::vcpu::{Caller, Event, Model, Vcpu};
+use crate::partition::vcpu::{Caller, Event, Model, State, Vcpu};
 use crate::partition::{Frozen, Partition};
 use crate::spmc::{Pe, Spmc};
+
+/// A partition that takes part in a call, dead or alive.
+pub(crate) struct Member<'s, C> {
+    pub(crate) partition: &'s Partition<C>,
+    pub(crate) frozen: &'s Frozen,
+}
+
+// By hand: a context need not be `Copy`.
+impl<C> Clone for Member<'_, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C> Copy for Member<'_, C> {}
 
 /// A claimed execution context.
 pub(crate) struct Current<'s, C> {
@@ -33,24 +48,30 @@ pub(crate) enum Flow {
 }
 
 impl<H: Hal> Spmc<H> {
+    /// The partition with that id, dead or alive.
+    #[inline(always)]
+    pub(crate) fn member(&self, id: PartitionId) -> Option<Member<'_, H::Context>> {
+        let partition = self.partitions.get(id.index())?;
+        let frozen = partition.frozen()?;
+        Some(Member { partition, frozen })
+    }
+
     /// The context that serves a call to `partition` on this PE: the only one, or the one pinned here.
+    #[inline(always)]
     pub(crate) fn index_on(pe: &Pe, frozen: &Frozen) -> u16 {
         if frozen.config.is_up() { 0 } else { pe.index }
     }
 
-    /// Claims the context of `partition` on this PE and lets `event` happen to it.
+    /// Claims the context of a partition on this PE and lets `event` happen to it.
     ///
-    /// `ABORTED` if the partition failed, `BUSY` if there is no context for this PE or another PE has it, otherwise as the state machine says.
+    /// `BUSY` if there is no context for this PE or another PE has it, otherwise as the state machine says.
+    #[inline(always)]
     pub(crate) fn claim<'s>(
         &self,
         pe: &Pe,
-        partition: &'s Partition<H::Context>,
+        Member { partition, frozen }: Member<'s, H::Context>,
         event: Event,
     ) -> Result<Current<'s, H::Context>> {
-        let frozen = partition.frozen().ok_or(FfaError::InvalidParameters)?;
-        if partition.is_dead() {
-            return Err(FfaError::Aborted);
-        }
         let index = Self::index_on(pe, frozen);
         if index >= frozen.config.vcpu_count {
             return Err(FfaError::Busy);
@@ -70,7 +91,26 @@ impl<H: Hal> Spmc<H> {
         })
     }
 
+    /// Claims the context `id`, of a partition dead or alive, pinned here or elsewhere, without changing its state. `INVALID_PARAMETERS` if
+    /// there is none, `BUSY` if another PE has it.
+    pub(crate) fn context(&self, id: VcpuId) -> Result<Current<'_, H::Context>> {
+        let Member { partition, frozen } = self
+            .member(id.partition)
+            .filter(|member| id.index < member.frozen.config.vcpu_count)
+            .ok_or(FfaError::InvalidParameters)?;
+        let vcpu = partition.vcpus.get(id.index as usize);
+        let vcpu = vcpu.ok_or(FfaError::InvalidParameters)?;
+        let vcpu = vcpu.try_lock().ok_or(FfaError::Busy)?;
+        Ok(Current {
+            partition,
+            frozen,
+            id,
+            vcpu,
+        })
+    }
+
     /// Puts the context on the PE, with Non-secure interrupts masked if it or anyone it works for has them queued.
+    #[inline(always)]
     pub(crate) fn enter(&self, current: &mut Current<'_, H::Context>, caller_masked: bool) {
         let vcpu = &mut *current.vcpu;
         vcpu.masked = caller_masked
@@ -81,6 +121,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Puts a context back on the PE that had been taken off it in the middle of its work.
+    #[inline(always)]
     pub(crate) fn re_enter(&self, current: &mut Current<'_, H::Context>) {
         let vcpu = &mut *current.vcpu;
         self.hal
@@ -96,17 +137,11 @@ impl<H: Hal> Spmc<H> {
     ) {
         loop {
             let exit = self.hal.run(&mut current.vcpu.context);
-            let flow = if current.partition.is_dead() {
-                // Another of its contexts failed while this one ran on.
-                self.abort(&mut current, frame)
-            } else {
-                match exit {
-                    Exit::Call(_) => self.partition_call(pe, &mut current, frame),
-                    Exit::Fault(fault) => self.fault(&mut current, &fault, frame),
-                    Exit::Trap { syndrome, pc } => self.trap(&mut current, syndrome, pc, frame),
-                    Exit::NonSecureInterrupt => self.preempt(&mut current, frame),
-                    Exit::Watchdog => self.watchdog(&mut current, frame),
+            let flow = match exit {
+                Exit::Call(_) if !current.partition.is_dead() => {
+                    self.partition_call(pe, &mut current, frame)
                 }
+                _ => self.stop(pe, &mut current, &exit, frame),
             };
             if let Flow::Leave = flow {
                 return;
@@ -114,16 +149,41 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
+    /// Handles what stops a context against its will.
+    #[cold]
+    #[inline(never)]
+    fn stop<'s>(
+        &'s self,
+        pe: &Pe,
+        current: &mut Current<'s, H::Context>,
+        exit: &Exit,
+        frame: &mut SmcFrame,
+    ) -> Flow {
+        if current.partition.is_dead() {
+            // Another of its contexts failed while this one ran on.
+            return self.abort(current, frame);
+        }
+        match *exit {
+            Exit::Call(_) => Flow::Continue,
+            Exit::Fault(fault) => self.fault(current, &fault, frame),
+            Exit::Trap { syndrome, pc } => self.trap(current, syndrome, pc, frame),
+            Exit::NonSecureInterrupt => self.preempt(pe, current, frame),
+            Exit::Watchdog => self.watchdog(current, frame),
+        }
+    }
+
     /// Gives the PE up for a Non-secure interrupt: the whole chain stops, and the Normal world is told whom to run again.
-    fn preempt(&self, current: &mut Current<'_, H::Context>, frame: &mut SmcFrame) -> Flow {
+    fn preempt(
+        &self,
+        pe: &Pe,
+        current: &mut Current<'_, H::Context>,
+        frame: &mut SmcFrame,
+    ) -> Flow {
         if current.vcpu.masked || current.vcpu.step(Event::Preempt).is_err() {
             return Flow::Continue;
         }
         self.hal.save(&mut current.vcpu.context);
-        *frame = SmcFrame::new([
-            crate::ffa::function::INTERRUPT as u64,
-            current.vcpu.root.to_w1(),
-        ]);
+        *frame = SmcFrame::new([function::INTERRUPT as u64, pe.root.to_w1()]);
         Flow::Leave
     }
 
@@ -131,6 +191,7 @@ impl<H: Hal> Spmc<H> {
     /// completion of its call. If that is the Normal world, the answer stays where it is.
     ///
     /// A caller that failed meanwhile is passed over; whoever waits for it gets `ABORTED`.
+    #[inline(never)]
     pub(crate) fn give_back<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
@@ -146,7 +207,14 @@ impl<H: Hal> Spmc<H> {
         current: &mut Current<'s, H::Context>,
         answer: &mut SmcFrame,
     ) -> Flow {
-        while let Some(mut caller) = self.blocked_caller(current) {
+        loop {
+            if let Caller::Heir(_) = current.vcpu.caller {
+                bequeath(current, answer);
+            }
+            let caller = current.vcpu.caller.context();
+            let Some(mut caller) = caller.and_then(|id| self.blocked(id)) else {
+                return Flow::Leave;
+            };
             if !caller.partition.is_dead() && caller.vcpu.step(Event::Unblock).is_ok() {
                 deliver(&mut caller.vcpu.context, answer);
                 self.re_enter(&mut caller);
@@ -158,19 +226,12 @@ impl<H: Hal> Spmc<H> {
             *answer = SmcFrame::error(FfaError::Aborted);
             *current = caller;
         }
-        Flow::Leave
     }
 
-    /// The context that is blocked on `current`, if a partition called it.
-    fn blocked_caller<'s>(
-        &'s self,
-        current: &Current<'s, H::Context>,
-    ) -> Option<Current<'s, H::Context>> {
-        let Caller::Vcpu(id) = current.vcpu.caller else {
-            return None;
-        };
-        let partition = self.partition(id.partition)?;
-        let frozen = partition.frozen()?;
+    /// The context `id`, which is known to be blocked.
+    #[inline(always)]
+    pub(crate) fn blocked(&self, id: VcpuId) -> Option<Current<'_, H::Context>> {
+        let Member { partition, frozen } = self.member(id.partition)?;
         // Nobody keeps the lock of a blocked context: others look at its state and go.
         let vcpu = partition.vcpus.get(id.index as usize)?.lock();
         Some(Current {
@@ -180,6 +241,19 @@ impl<H: Hal> Spmc<H> {
             vcpu,
         })
     }
+}
+
+/// Replaces the answer of `current` to a caller that is no more by what whoever gets the PE in its place must know.
+#[cold]
+fn bequeath<C: Context>(current: &Current<'_, C>, answer: &mut SmcFrame) {
+    if current.vcpu.state() != State::Waiting {
+        // It failed, or is not done yet: whoever is told can run it again.
+        return;
+    }
+    *answer = match current.vcpu.caller.context() {
+        Some(_) => SmcFrame::error(FfaError::Aborted),
+        None => SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()]),
+    };
 }
 
 /// Puts a message, or a completion that carries one, into the registers of a context: x0 to x17, so that nothing of

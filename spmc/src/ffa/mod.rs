@@ -2,6 +2,7 @@
 //!
 //! Sub-modules hold one format each. Nothing here looks at state: these are pure encoders and decoders.
 
+pub mod framework;
 pub mod function;
 pub mod memory;
 pub mod memory_descriptor;

@@ -79,6 +79,30 @@ bitflags! {
     }
 }
 
+bitflags! {
+    /// `power-management-messages`: what a partition wants to be told of.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct PowerMessages: u32 {
+        /// PSCI CPU_OFF.
+        const CPU_OFF = 1 << 0;
+        /// PSCI CPU_SUSPEND and its like.
+        const CPU_SUSPEND = 1 << 1;
+        /// A PE left a low-power state.
+        const RESUME = 1 << 2;
+    }
+}
+
+bitflags! {
+    /// `vm-availability-messages`: what a partition wants to be told of.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct VmMessages: u32 {
+        /// A VM was created.
+        const CREATED = 1 << 0;
+        /// A VM was destroyed.
+        const DESTROYED = 1 << 1;
+    }
+}
+
 /// One service of a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Service {
@@ -223,10 +247,10 @@ pub struct PartitionConfig {
     pub managed_exit_virq: bool,
     /// `notification-support`.
     pub notifications: bool,
-    /// `power-management-messages`, zero for UP and S-EL0 partitions.
-    pub power_messages: u32,
+    /// `power-management-messages`, none for UP and S-EL0 partitions.
+    pub power_messages: PowerMessages,
     /// `vm-availability-messages`.
-    pub vm_messages: u32,
+    pub vm_messages: VmMessages,
     /// `auxiliary-id`.
     pub auxiliary_id: Option<u16>,
     /// `memory-regions`.

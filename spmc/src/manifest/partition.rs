@@ -8,7 +8,10 @@
 
 use arrayvec::ArrayVec;
 
-use super::config::{BootInfo, ExceptionLevel, NsInterruptAction, PackageEntry, PartitionConfig};
+use super::config::{
+    BootInfo, ExceptionLevel, NsInterruptAction, PackageEntry, PartitionConfig, PowerMessages,
+    VmMessages,
+};
 use super::dtb::{Item, Path, Property, Reader};
 use super::error::{Found, ManifestError, Parsed, Report};
 use super::regions::{self, Phandles};
@@ -25,9 +28,6 @@ pub const COMPATIBLE_1_1: &[u8] = b"arm,ffa-manifest-1.1";
 
 /// `boot-order` of partitions that boot last, as if they had none.
 const BOOT_ORDER_LAST: u32 = 0xffff;
-
-/// The bits of `power-management-messages` that have a meaning: CPU_OFF, CPU_SUSPEND, resume.
-const POWER_MESSAGES: u32 = 7;
 
 /// Names of properties that are accepted but have no effect yet, each once.
 #[derive(Default)]
@@ -95,8 +95,8 @@ pub fn parse(dtb: &[u8], entry: &PackageEntry) -> Result<PartitionConfig, Manife
         ns_interrupts: NsInterruptAction::Signaled,
         managed_exit_virq: false,
         notifications: false,
-        power_messages: 0,
-        vm_messages: 0,
+        power_messages: PowerMessages::empty(),
+        vm_messages: VmMessages::empty(),
         auxiliary_id: None,
         memory_regions: ArrayVec::new(),
         device_regions: ArrayVec::new(),
@@ -225,10 +225,11 @@ impl<'a> Draft<'a> {
                 self.ignored.note("notification-support");
             }
             "power-management-messages" => {
-                self.config.power_messages = property.u32()? & POWER_MESSAGES;
+                self.config.power_messages = PowerMessages::from_bits_truncate(property.u32()?);
             }
             "vm-availability-messages" => {
-                self.config.vm_messages = property.u32_up_to(3, "bits 0 and 1 only")?;
+                let messages = property.u32_up_to(3, "bits 0 and 1 only")?;
+                self.config.vm_messages = VmMessages::from_bits_truncate(messages);
             }
             "has-primary-scheduler" => {
                 return Err(property.error(
@@ -365,15 +366,9 @@ impl<'a> Draft<'a> {
         }
         self.config.ns_interrupts = self.ns_interrupts(root)?;
         self.check_lifecycle(root, vcpu_count)?;
-        if self.config.power_messages != 0 {
-            self.ignored.note("power-management-messages");
-        }
-        if self.config.vm_messages != 0 {
-            self.ignored.note("vm-availability-messages");
-        }
         if vcpu_count == 1 {
             // A migratable context is never told of a PE that comes or goes.
-            self.config.power_messages = 0;
+            self.config.power_messages = PowerMessages::empty();
         }
         if let Some((node, rx, tx)) = self.rx_tx {
             let rx = self.phandles.find(node, "rx-buffer", rx)?;

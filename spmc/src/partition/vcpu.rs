@@ -1,8 +1,11 @@
-//! Execution contexts and their run-time states (FF-A v1.0 sections 2.12 and 4.5; states as named from v1.1 on).
+//! Execution contexts: their run-time states and the run-time models that say which calls they may make (FF-A v1.0
+//! sections 2.12 and 4.5, v1.1 section 8).
 //!
-//! The state machine is one pure function; whoever wants to change a state goes through it.
+//! Two pure functions hold all rules: [`step`] for states, [`Model::on`] for calls. Whoever wants to change a state goes
+//! through them.
 
 use crate::error::{FfaError, Result};
+use crate::ffa::{Version, framework};
 use crate::hal::Context;
 use crate::id::{PartitionId, VcpuId};
 
@@ -15,8 +18,10 @@ pub enum State {
     Waiting,
     /// Runs on a PE.
     Running,
-    /// Waits for the response of another partition.
+    /// Waits for another partition, which it gave the PE to.
     Blocked,
+    /// Gave the PE back in the middle of its work (`FFA_YIELD`); the specification calls this blocked, too.
+    Yielded,
     /// Was interrupted; `FFA_RUN` resumes it.
     Preempted,
     /// Its partition failed; it never runs again.
@@ -32,12 +37,14 @@ pub enum Event {
     Request,
     /// `FFA_RUN` from whoever runs it.
     Run,
-    /// It sends a direct request itself.
+    /// It gives the PE to another partition (a direct request or `FFA_RUN`).
     Block,
-    /// The response arrives.
+    /// The PE comes back from there.
     Unblock,
     /// It waits for the next message (`FFA_MSG_WAIT` or a response).
     Wait,
+    /// `FFA_YIELD`
+    Yield,
     /// A Non-secure interrupt takes the PE.
     Preempt,
     /// Its partition fails.
@@ -47,6 +54,7 @@ pub enum Event {
 }
 
 /// The state after `event`, or the error that whoever caused the event gets; then nothing changes.
+#[inline(always)]
 pub const fn step(state: State, event: Event) -> Result<State> {
     use Event::*;
     use FfaError::*;
@@ -57,23 +65,38 @@ pub const fn step(state: State, event: Event) -> Result<State> {
 
         (State::Off, Start) => State::Running,
         (State::Waiting, Request | Run) => State::Running,
-        (State::Preempted, Run) => State::Running,
+        (State::Preempted | State::Yielded, Run) => State::Running,
         (State::Blocked, Unblock) => State::Running,
         (State::Running, Wait) => State::Waiting,
         (State::Running, Block) => State::Blocked,
+        (State::Running, Yield) => State::Yielded,
         (State::Running, Preempt) => State::Preempted,
-        (State::Off | State::Waiting | State::Blocked | State::Preempted, TurnOff) => State::Off,
+        (State::Running, TurnOff) => return Err(Denied),
+        (_, TurnOff) => State::Off,
 
         // A context that is busy with something else takes no request; one that never ran neither.
-        (State::Off | State::Running | State::Blocked | State::Preempted, Request) => {
-            return Err(Busy);
-        }
+        (_, Request) => return Err(Busy),
         (State::Off | State::Running, Run) => return Err(Busy),
         _ => return Err(Denied),
     })
 }
 
-/// Why the context runs: the run-time model (FF-A v1.1 section 8, v1.0 section 4.5).
+/// The calls by which a context gives up its PE.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Call {
+    /// A direct request.
+    Request,
+    /// The response to one.
+    Respond,
+    /// `FFA_RUN`
+    Run,
+    /// `FFA_MSG_WAIT`
+    Wait,
+    /// `FFA_YIELD` of a partition that speaks this version.
+    Yield(Version),
+}
+
+/// Why the context runs: the run-time model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Model {
     /// Initialises; nobody waits for it but boot.
@@ -86,7 +109,48 @@ pub enum Model {
         requester: PartitionId,
         /// Function id that the response must have: the same kind and width as the request.
         response: u32,
+        /// w2 of the response: 0, or the kind of framework message that answers the request.
+        message: u32,
     },
+}
+
+impl Model {
+    /// w2 of the response that it ends with: 0 unless it processes a framework message.
+    #[inline(always)]
+    pub const fn response_message(self) -> u32 {
+        match self {
+            Self::Request { message, .. } => message,
+            Self::Init | Self::Run => 0,
+        }
+    }
+
+    /// What a `call` by a context of that model is for its state: the table of permitted calls. `DENIED` if the model does
+    /// not permit it.
+    #[inline(always)]
+    pub fn on(self, call: Call) -> Result<Event> {
+        let is_power = matches!(
+            self,
+            Self::Request {
+                message: framework::PSCI_RESPONSE,
+                ..
+            }
+        );
+        Ok(match (self, call) {
+            // A PE that goes to sleep has no time for others.
+            (_, Call::Request | Call::Run | Call::Yield(_)) if is_power => {
+                return Err(FfaError::Denied);
+            }
+            (_, Call::Request) => Event::Block,
+            (Self::Run | Self::Request { .. }, Call::Run) => Event::Block,
+            (Self::Run, Call::Yield(_)) => Event::Yield,
+            (Self::Request { .. }, Call::Yield(version)) if version >= Version::V1_2 => {
+                Event::Yield
+            }
+            (Self::Request { .. }, Call::Respond) => Event::Wait,
+            (Self::Init | Self::Run, Call::Wait) => Event::Wait,
+            _ => return Err(FfaError::Denied),
+        })
+    }
 }
 
 /// Who gets the PE back when the context is done.
@@ -96,17 +160,29 @@ pub enum Caller {
     Outside,
     /// A context that is blocked meanwhile.
     Vcpu(VcpuId),
+    /// The PE of the one that called was turned off. What that one was called for comes to nothing: its own caller, or the
+    /// Normal world ([`VcpuId::NONE`]), gets the PE.
+    Heir(VcpuId),
+}
+
+impl Caller {
+    /// The context that gets the PE, if it is one.
+    pub fn context(self) -> Option<VcpuId> {
+        match self {
+            Self::Outside => None,
+            Self::Vcpu(id) => Some(id),
+            Self::Heir(id) => Some(id).filter(|id| *id != VcpuId::NONE),
+        }
+    }
 }
 
 /// One execution context.
 pub struct Vcpu<C> {
     state: State,
-    /// Valid while the context is running, blocked or preempted.
+    /// Valid while the context is running, blocked, yielded or preempted.
     pub model: Model,
-    /// Valid like `model`.
+    /// Valid like `model`. While the context is yielded, the caller goes on and may run it again.
     pub caller: Caller,
-    /// The context that the Normal world called and that this one works for; valid like `model`.
-    pub root: VcpuId,
     /// Non-secure interrupts stay pending while it runs; valid like `model`.
     pub masked: bool,
     /// The context that this one is blocked on; valid in that state.
@@ -123,15 +199,8 @@ impl<C: Context> Vcpu<C> {
         state: State::Off,
         model: Model::Init,
         caller: Caller::Outside,
-        root: VcpuId {
-            partition: PartitionId(0),
-            index: 0,
-        },
         masked: false,
-        callee: VcpuId {
-            partition: PartitionId(0),
-            index: 0,
-        },
+        callee: VcpuId::NONE,
         changes_seen: 0,
         context: C::NEW,
     };
@@ -141,13 +210,18 @@ impl<C: Context> Vcpu<C> {
         self.state
     }
 
-    /// Whether it is processing a request of the context `caller`.
+    /// Whether the context `caller` is blocked until this one gives the PE back.
     pub fn works_for(&self, caller: VcpuId) -> bool {
-        self.caller == Caller::Vcpu(caller)
+        self.caller.context() == Some(caller)
             && matches!(
                 self.state,
                 State::Running | State::Blocked | State::Preempted
             )
+    }
+
+    /// Whether it is blocked on the context `callee`.
+    pub fn waits_for(&self, callee: VcpuId) -> bool {
+        self.state == State::Blocked && self.callee == callee
     }
 
     /// Lets `event` happen; errors as [`step`].
@@ -163,21 +237,19 @@ mod tests {
     use Event::*;
     use FfaError::*;
 
-    const STATES: [State; 6] = [
+    const STATES: [State; 7] = [
         State::Off,
         State::Waiting,
         State::Running,
         State::Blocked,
+        State::Yielded,
         State::Preempted,
         State::Aborted,
     ];
 
-    fn row(state: State) -> [Result<State>; 9] {
-        [
-            Start, Request, Run, Block, Unblock, Wait, Preempt, Abort, TurnOff,
-        ]
-        .map(|e| step(state, e))
-    }
+    const EVENTS: [Event; 10] = [
+        Start, Request, Run, Block, Unblock, Wait, Yield, Preempt, Abort, TurnOff,
+    ];
 
     // req: GEN-25, MSGD-07, MSGD-08, MSGW-14, MSGW-15, MSGW-16, RUN-19, RUN-24
     #[test]
@@ -185,10 +257,11 @@ mod tests {
         let (d, b, a) = (Err(Denied), Err(Busy), Err(Aborted));
         let dead = Ok(State::Aborted);
         let runs = Ok(State::Running);
+        let off = Ok(State::Off);
         let expected = [
-            // Start, Request, Run, Block, Unblock, Wait, Preempt, Abort, TurnOff
-            [runs, b, b, d, d, d, d, dead, Ok(State::Off)],
-            [d, runs, runs, d, d, d, d, dead, Ok(State::Off)],
+            // Start, Request, Run, Block, Unblock, Wait, Yield, Preempt, Abort, TurnOff
+            [runs, b, b, d, d, d, d, d, dead, off],
+            [d, runs, runs, d, d, d, d, d, dead, off],
             [
                 d,
                 b,
@@ -196,16 +269,65 @@ mod tests {
                 Ok(State::Blocked),
                 d,
                 Ok(State::Waiting),
+                Ok(State::Yielded),
                 Ok(State::Preempted),
                 dead,
                 d,
             ],
-            [d, b, d, d, runs, d, d, dead, Ok(State::Off)],
-            [d, b, runs, d, d, d, d, dead, Ok(State::Off)],
-            [a, a, a, a, a, a, a, dead, dead],
+            [d, b, d, d, runs, d, d, d, dead, off],
+            [d, b, runs, d, d, d, d, d, dead, off],
+            [d, b, runs, d, d, d, d, d, dead, off],
+            [a, a, a, a, a, a, a, a, dead, dead],
         ];
         for (state, expected) in STATES.into_iter().zip(expected) {
-            assert_eq!(row(state), expected, "{state:?}");
+            assert_eq!(
+                EVENTS.map(|event| step(state, event)),
+                expected,
+                "{state:?}"
+            );
+        }
+    }
+
+    const fn request(message: u32) -> Model {
+        Model::Request {
+            requester: PartitionId(0x8001),
+            response: 0,
+            message,
+        }
+    }
+
+    // Run-time models of v1.1 section 8.2 to 8.5, and v1.2 for FFA_YIELD.
+    // req: RUN-17, RUN-18, MSGW-06, MSGD-09, BOOT-18
+    #[test]
+    fn every_model_and_call() {
+        const N: Result<Event> = Err(Denied);
+        const CALLS: [super::Call; 5] = [
+            super::Call::Request,
+            super::Call::Run,
+            super::Call::Respond,
+            super::Call::Wait,
+            super::Call::Yield(Version::V1_2),
+        ];
+        let (block, wait, leave) = (Ok(Block), Ok(Wait), Ok(Yield));
+        let expected = [
+            // Request, Run, Respond, Wait, Yield; Yield in 1.1
+            (Model::Init, [block, N, N, wait, N], N),
+            (Model::Run, [block, block, N, wait, leave], leave),
+            (request(0), [block, block, wait, N, leave], N),
+            (
+                request(framework::VM_CREATED_RESPONSE),
+                [block, block, wait, N, leave],
+                N,
+            ),
+            (request(framework::PSCI_RESPONSE), [N, N, wait, N, N], N),
+        ];
+        for (model, permitted, yield_1_1) in expected {
+            assert_eq!(CALLS.map(|call| model.on(call)), permitted, "{model:?}");
+            assert_eq!(
+                model.on(super::Call::Yield(Version::V1_1)),
+                yield_1_1,
+                "{model:?}"
+            );
         }
     }
 }

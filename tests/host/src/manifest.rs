@@ -48,6 +48,10 @@ pub struct PartitionSpec {
     pub uuids: Vec<[u32; 4]>,
     /// `messaging-method`, for all UUIDs.
     pub messaging: u32,
+    /// `messaging-method` for each UUID, in place of the one for all.
+    pub methods: Vec<u32>,
+    /// More properties of one cell.
+    pub properties: Vec<(&'static str, u32)>,
     /// `execution-ctx-count` and `vcpu_count`.
     pub vcpus: u32,
     /// `boot-order`.
@@ -91,6 +95,8 @@ impl PartitionSpec {
                 0x7777_8888 ^ seed[3],
             ]],
             messaging: 3,
+            methods: Vec::new(),
+            properties: Vec::new(),
             vcpus: 1,
             boot_order: None,
             ns_interrupts: 2,
@@ -124,6 +130,12 @@ impl PartitionSpec {
         self
     }
 
+    /// Adds a property of one cell to the root node.
+    pub fn property(mut self, name: &'static str, value: u32) -> Self {
+        self.properties.push((name, value));
+        self
+    }
+
     /// Changes anything.
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
@@ -145,8 +157,15 @@ impl PartitionSpec {
         fdt.property_u32("execution-state", 0).unwrap();
         fdt.property_u32("entrypoint-offset", ENTRY as u32).unwrap();
         fdt.property_u32("xlat-granule", 0).unwrap();
-        fdt.property_u32("messaging-method", self.messaging)
-            .unwrap();
+        let methods = if self.methods.is_empty() {
+            &[self.messaging]
+        } else {
+            self.methods.as_slice()
+        };
+        fdt.property_array_u32("messaging-method", methods).unwrap();
+        for (name, value) in &self.properties {
+            fdt.property_u32(name, *value).unwrap();
+        }
         fdt.property_u32("ns-interrupts-action", self.ns_interrupts)
             .unwrap();
         if let Some(order) = self.boot_order {

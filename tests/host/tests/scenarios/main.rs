@@ -1,16 +1,20 @@
 //! Scenarios: the Normal world and scripted partitions against the whole engine, area by area as the requirements are.
 
 mod boot;
+mod chains;
 mod direct;
+mod direct2;
 mod discovery;
 mod features;
 mod general;
 mod memory;
 mod memory_limits;
 mod oracle;
+mod power;
 mod retrieve_refused;
 mod run;
 mod rxtx;
 mod send_refused;
 mod stage;
 mod version;
+mod yielding;

@@ -81,6 +81,9 @@ fn partitions_run_nobody() {
             sp.refused([RUN, 0x8001_0001], INVALID_PARAMETERS);
             sp.refused([RUN, 0x8009_0000], INVALID_PARAMETERS);
             sp.refused([RUN, 0], INVALID_PARAMETERS);
+            sp.refused([RUN, 0x8001_0000, 1], INVALID_PARAMETERS);
+            // Itself.
+            sp.refused([RUN, 0x8002_0000], DENIED);
             sp.msg_wait();
         }),
     ]);

@@ -1,0 +1,266 @@
+//! Framework messages to partitions: power management from the SPMD, availability of VMs from a Hypervisor (v1.1 section 18).
+
+use std::sync::{Arc, Mutex};
+
+use host_tests::ffa::*;
+use host_tests::{Nwd, PartitionSpec, Regs, Sp, System};
+
+const CPU_SUSPEND: u64 = 0x8400_0001;
+const CPU_SUSPEND_64: u64 = 0xc400_0001;
+const CPU_OFF: u64 = 0x8400_0002;
+const PSCI: u64 = 0x8000_0000;
+const WARM_BOOT: u64 = 0x8000_0001;
+const PSCI_RESPONSE: u64 = 0x8000_0002;
+const PSCI_DENIED: u64 = 0xffff_fffd;
+
+type Log = Arc<Mutex<Vec<(u16, u16, [u64; 3])>>>;
+
+/// What the SPMD gets for a message of `kind` with that w3.
+fn spmd(nwd: Nwd<'_>, kind: u64, w3: u64) -> u64 {
+    let answer = nwd.call([DIRECT_REQ_32, 0xffff_8000, kind, w3, 4, 5]);
+    assert_eq!(answer.0[..3], [DIRECT_RESP_32, 0x8000_ffff, PSCI_RESPONSE]);
+    assert_eq!(answer.0[4..], [0; 14]);
+    answer.0[3]
+}
+
+/// Answers power management with `status` and notes it, serves other requests.
+fn subscriber(name: &str, order: u32, messages: u32, log: &Log, status: u64) -> PartitionSpec {
+    let log = Arc::clone(log);
+    PartitionSpec::new(name)
+        .vcpus(2)
+        .with(|sp| sp.boot_order = Some(order))
+        .property("power-management-messages", messages)
+        .script(move |sp| {
+            let own = u64::from(sp.id);
+            let mut next = sp.msg_wait();
+            loop {
+                next = if next.0[2] == 0 {
+                    let payload = next.payload();
+                    sp.respond(&next, payload)
+                } else {
+                    assert_eq!(next.0[..2], [DIRECT_REQ_32, 0x8000_0000 | own]);
+                    assert_eq!(next.0[4..], [4, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+                    let [_, _, kind, w3, ..] = next.0;
+                    log.lock().unwrap().push((sp.id, sp.vcpu, [kind, w3, 0]));
+                    // The Normal world waits for its PE to go off.
+                    assert!(!sp.interrupt());
+                    sp.refused([DIRECT_REQ_64, own << 16 | 0x8003], DENIED);
+                    sp.refused([RUN, 0x8003_0000], DENIED);
+                    sp.refused([YIELD], DENIED);
+                    sp.refused([MSG_WAIT], DENIED);
+                    sp.call([DIRECT_RESP_32, own << 16 | 0x8000, PSCI_RESPONSE, status])
+                };
+            }
+        })
+}
+
+fn taken(log: &Log) -> Vec<(u16, u16, [u64; 3])> {
+    std::mem::take(&mut *log.lock().unwrap())
+}
+
+// req: BOOT-17, COMP-12
+#[test]
+fn subscribers_are_told_of_power_management_on_its_pe() {
+    let log = Log::default();
+    let system = System::boot([
+        subscriber("early", 1, 7, &log, 0),
+        subscriber("late", 2, 1, &log, 0),
+        PartitionSpec::new("up").property("power-management-messages", 7),
+        PartitionSpec::new("silent").vcpus(2),
+    ]);
+    for round in 0..3 {
+        system.turn_on(1);
+        let pe = system.pe(1);
+        for partition in 0x8001..=0x8004 {
+            assert_eq!(pe.ask(partition, [round; 5]), [round; 5]);
+        }
+        assert_eq!(spmd(pe, PSCI, CPU_SUSPEND), 0);
+        assert_eq!(spmd(pe, PSCI, CPU_SUSPEND_64), 0);
+        assert_eq!(spmd(pe, WARM_BOOT, 1), 0);
+        assert_eq!(
+            taken(&log),
+            [
+                (0x8001, 1, [PSCI, CPU_SUSPEND, 0]),
+                (0x8001, 1, [PSCI, CPU_SUSPEND_64, 0]),
+                (0x8001, 1, [WARM_BOOT, 1, 0]),
+            ]
+        );
+        // Suspended contexts go on.
+        assert_eq!(pe.ask(0x8001, [round; 5]), [round; 5]);
+        // The last to boot is the first to be told.
+        assert_eq!(spmd(pe, PSCI, CPU_OFF), 0);
+        assert_eq!(
+            taken(&log),
+            [
+                (0x8002, 1, [PSCI, CPU_OFF, 0]),
+                (0x8001, 1, [PSCI, CPU_OFF, 0])
+            ]
+        );
+        // Not on the other PEs.
+        assert_eq!(system.nwd().ask(0x8001, [9; 5]), [9; 5]);
+    }
+}
+
+// req: BOOT-17
+#[test]
+fn a_refusal_keeps_the_pe_on() {
+    for (status, expected) in [
+        (PSCI_DENIED, PSCI_DENIED),
+        (7, PSCI_DENIED),
+        (0xffff_fffa, 0xffff_fffa),
+    ] {
+        let log = Log::default();
+        let system = System::boot([
+            subscriber("first", 1, 7, &log, 0),
+            subscriber("second", 2, 7, &log, status),
+            PartitionSpec::new("up"),
+        ]);
+        system.turn_on(1);
+        let pe = system.pe(1);
+        assert_eq!(spmd(pe, PSCI, CPU_OFF), expected);
+        assert_eq!(taken(&log), [(0x8002, 1, [PSCI, CPU_OFF, 0])]);
+        assert_eq!(spmd(pe, PSCI, CPU_SUSPEND), expected);
+        // Leaving a low-power state cannot be refused.
+        assert_eq!(spmd(pe, WARM_BOOT, 0), 0);
+        // All contexts are where they were.
+        for partition in [0x8001, 0x8002] {
+            assert_eq!(pe.ask(partition, [3; 5]), [3; 5]);
+        }
+        // EL3 may turn it off all the same.
+        system.turn_on(1);
+        assert_eq!(pe.ask(0x8002, [4; 5]), [4; 5]);
+    }
+}
+
+/// A subscriber that does `act` when it is told of power management.
+fn odd(act: impl Fn(&mut Sp) + Send + Sync + 'static) -> PartitionSpec {
+    PartitionSpec::new("odd")
+        .vcpus(2)
+        .property("power-management-messages", 7)
+        .with(|sp| sp.takes_exceptions = false)
+        .script(move |sp| {
+            let mut next = sp.msg_wait();
+            while next.0[2] == 0 {
+                let payload = next.payload();
+                next = sp.respond(&next, payload);
+            }
+            act(sp);
+        })
+}
+
+// req: BOOT-17
+#[test]
+fn partitions_that_answer_something_else() {
+    // With an error: it did not do what it was asked for.
+    let system = System::boot([odd(|sp| {
+        sp.call([ERROR, 0, 0xffff_ffff]);
+    })]);
+    system.turn_on(1);
+    assert_eq!(spmd(system.pe(1), PSCI, CPU_OFF), PSCI_DENIED);
+    // With what is no answer to the message: it can still give one.
+    let system = System::boot([odd(|sp| {
+        sp.refused([DIRECT_RESP_32, 0x8001_8000], DENIED);
+        sp.refused(
+            [DIRECT_RESP_32, 0x8001_8000, 0x8000_0005],
+            INVALID_PARAMETERS,
+        );
+        sp.refused([DIRECT_RESP_32, 0x8001_8000, 1], INVALID_PARAMETERS);
+        sp.refused([DIRECT_RESP_64, 0x8001_8000, PSCI_RESPONSE], DENIED);
+        sp.refused([DIRECT_RESP_32, 0x8001_0000, PSCI_RESPONSE], DENIED);
+        sp.call([DIRECT_RESP_32, 0x8001_8000, PSCI_RESPONSE]);
+    })]);
+    system.turn_on(1);
+    assert_eq!(spmd(system.pe(1), PSCI, CPU_OFF), 0);
+    // By failing, or not at all: it has no say any more.
+    for hangs in [false, true] {
+        let system = System::boot([odd(move |sp| {
+            if hangs {
+                sp.hang();
+            }
+            sp.trap(0);
+        })]);
+        system.turn_on(1);
+        assert_eq!(spmd(system.pe(1), PSCI, CPU_OFF), 0);
+        system.turn_on(1);
+        system.pe(1).refused([DIRECT_REQ_64, 0x8001], ABORTED);
+    }
+}
+
+// req: BOOT-17
+#[test]
+fn a_busy_context_is_not_asked() {
+    let log = Log::default();
+    let system = System::boot([subscriber("mp", 1, 7, &log, PSCI_DENIED).script(|sp| {
+        sp.serve(|sp, _| {
+            sp.interrupt();
+            [1; 5]
+        })
+    })]);
+    system.turn_on(1);
+    assert_eq!(system.pe(1).request(0x8001, [0; 5]).function(), INTERRUPT);
+    assert_eq!(spmd(system.pe(1), PSCI, CPU_OFF), 0);
+    system.turn_on(1);
+    assert_eq!(system.pe(1).request(0x8001, [0; 5]).function(), INTERRUPT);
+}
+
+// req: RUN-09, MSGD-05
+#[test]
+fn a_hypervisor_tells_subscribers_of_vms() {
+    const CREATED: u64 = 0x8000_0004;
+    const DESTROYED: u64 = 0x8000_0006;
+    let system = System::boot([
+        PartitionSpec::new("both")
+            .property("vm-availability-messages", 3)
+            .script(|sp| {
+                let mut next = sp.msg_wait();
+                loop {
+                    let kind = next.0[2];
+                    assert_eq!(next.0[..8], [DIRECT_REQ_32, 0x8001, kind, 1, 2, 5, 0, 0]);
+                    sp.refused([DIRECT_RESP_32, 0x8001_0000], DENIED);
+                    sp.refused([DIRECT_RESP_32, 0x8001_0000, kind], INVALID_PARAMETERS);
+                    // Other than power management, it leaves time for others.
+                    sp.call([DIRECT_REQ_64, 0x8001_8002]);
+                    next = sp.call([DIRECT_RESP_32, 0x8001_0000, kind + 1, 0xffff_fff9]);
+                }
+            }),
+        PartitionSpec::new("created").property("vm-availability-messages", 1),
+        PartitionSpec::new("none"),
+    ]);
+    let nwd = system.nwd();
+    for kind in [CREATED, DESTROYED] {
+        let answer = nwd.call([DIRECT_REQ_32, 0x8001, kind, 1, 2, 5]);
+        assert_eq!(
+            answer.0[..8],
+            [
+                DIRECT_RESP_32,
+                0x8001_0000,
+                kind + 1,
+                0xffff_fff9,
+                0,
+                0,
+                0,
+                0
+            ]
+        );
+        nwd.refused([DIRECT_REQ_32, 0x8003, kind], DENIED);
+        nwd.refused([DIRECT_REQ_32, 0x8009, kind], INVALID_PARAMETERS);
+        nwd.refused([DIRECT_REQ_64, 0x8001, kind], INVALID_PARAMETERS);
+        // A VM does not speak for the Hypervisor.
+        nwd.refused([DIRECT_REQ_32, 0x0001_8001, kind], INVALID_PARAMETERS);
+    }
+    nwd.refused([DIRECT_REQ_32, 0x8002, DESTROYED], DENIED);
+    for kind in [
+        PSCI,
+        WARM_BOOT,
+        PSCI_RESPONSE,
+        0x8000_0005,
+        0x8000_0008,
+        0x8000_0104,
+    ] {
+        nwd.refused([DIRECT_REQ_32, 0x8001, kind], INVALID_PARAMETERS);
+    }
+    // What is left of the message does not turn up elsewhere.
+    let mut call = Regs::new([DIRECT_REQ_32, 0x8001, CREATED, 1, 2, 5]);
+    call.0[8..].fill(7);
+    assert_eq!(nwd.call_with(call).0[8..], [0; 10]);
+}

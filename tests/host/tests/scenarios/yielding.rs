@@ -1,0 +1,233 @@
+//! `FFA_YIELD`, and `FFA_RUN` by partitions on those that yielded to them (v1.1 section 8.2 to 8.5; v1.2 section 14.3).
+
+use host_tests::ffa::*;
+use host_tests::{PartitionSpec, Sp, System};
+
+/// Yields once, then answers with its payload plus one.
+fn yield_once(sp: &mut Sp) {
+    sp.serve(|sp, request| {
+        sp.regs[8..].fill(77);
+        let own = u64::from(sp.id) << 16;
+        let go_on = sp.call([YIELD, 0, 0x1234_5678, 9]);
+        assert_eq!(go_on.0[..8], [RUN, own, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(sp.regs[18..], [77; 13]);
+        request.payload().map(|word| word + 1)
+    })
+}
+
+// req: MSGW-09, MSGW-10, MSGW-18, MSGW-20, RUN-18
+#[test]
+fn the_normal_world_gets_the_pe_back_and_runs_the_partition_again() {
+    let system = System::boot([PartitionSpec::new("sp1").script(yield_once)]);
+    for (first, second) in [(0, 0), (1, 3)] {
+        let answer = system.pe(first).request(0x8001, [6; 5]);
+        let time = [0x1234_5678, 9];
+        assert_eq!(
+            answer.0[..8],
+            [YIELD, 0x8001_0000, time[0], time[1], 0, 0, 0, 0]
+        );
+        // It is still at work.
+        system.pe(first).refused([DIRECT_REQ_64, 0x8001], BUSY);
+        let answer = system.pe(second).call([RUN, answer.0[1]]);
+        assert_eq!(answer.0[..3], [DIRECT_RESP_64, 0x8001_0000, 0]);
+        assert_eq!(answer.payload(), [7; 5]);
+    }
+}
+
+// req: MSGW-10, MSGW-18, RUN-19
+#[test]
+fn a_partition_yields_the_cycles_of_run() {
+    let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
+        sp.msg_wait();
+        loop {
+            assert_eq!(sp.call([YIELD]).function(), RUN);
+            // Preempted in between, it is as it was.
+            assert!(sp.interrupt());
+            assert_eq!(sp.call([YIELD]).function(), RUN);
+            sp.msg_wait();
+        }
+    })]);
+    let nwd = system.nwd();
+    for expected in [YIELD, INTERRUPT, YIELD, MSG_WAIT] {
+        assert_eq!(nwd.call([RUN, 0x8001_0000]).0[..2], [expected, 0x8001_0000]);
+    }
+    assert_eq!(nwd.call([RUN, 0x8001_0000]).function(), YIELD);
+}
+
+// req: MSGW-09, MSGW-10
+#[test]
+fn when_yielding_is_refused() {
+    let system = System::boot([
+        PartitionSpec::new("1.0").version(0).script(|sp| {
+            sp.refused([YIELD], NOT_SUPPORTED);
+            sp.refused([FEATURES, YIELD], NOT_SUPPORTED);
+            sp.msg_wait();
+        }),
+        PartitionSpec::new("1.1").version(1).script(|sp| {
+            sp.refused([YIELD], DENIED);
+            sp.call([FEATURES, YIELD]).success();
+            sp.msg_wait();
+            // With cycles only, it may.
+            sp.call([YIELD]);
+            let request = sp.msg_wait();
+            sp.refused([YIELD], DENIED);
+            sp.respond(&request, [1; 5]);
+        }),
+        PartitionSpec::new("1.2").script(|sp| {
+            // Nobody is there to yield to.
+            sp.refused([YIELD], DENIED);
+            sp.serve(|sp, _| {
+                for n in [1, 4, 5, 6, 7] {
+                    let mut call = [YIELD, 0, 0, 0, 0, 0, 0, 0];
+                    call[n] = 1;
+                    sp.refused(call, INVALID_PARAMETERS);
+                }
+                [2; 5]
+            })
+        }),
+    ]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.call([RUN, 0x8002_0000]).function(), YIELD);
+    assert_eq!(nwd.call([RUN, 0x8002_0000]).function(), MSG_WAIT);
+    assert_eq!(nwd.ask(0x8002, [0; 5]), [1; 5]);
+    assert_eq!(nwd.ask(0x8003, [0; 5]), [2; 5]);
+    // The Normal world has nobody to yield to.
+    nwd.refused([YIELD], NOT_SUPPORTED);
+    nwd.refused([FEATURES, YIELD], NOT_SUPPORTED);
+}
+
+// req: MSGW-10, MSGW-11, MSGW-12, MSGW-15, RUN-17
+#[test]
+fn a_partition_runs_whom_it_asked_and_who_yielded() {
+    let system = System::boot([
+        PartitionSpec::new("sp1").script(|sp| {
+            sp.serve(|sp, request| {
+                let answer = sp.call([DIRECT_REQ_64, 0x8001_8002, 0, request.0[3]]);
+                assert_eq!(
+                    answer.0[..8],
+                    [YIELD, 0x8002_0000, 0x1234_5678, 9, 0, 0, 0, 0]
+                );
+                sp.refused([DIRECT_REQ_64, 0x8001_8002], BUSY);
+                // Waiting contexts are for messages.
+                sp.refused([RUN, 0x8003_0000], DENIED);
+                sp.refused([RUN, 0x8002_0001], INVALID_PARAMETERS);
+                sp.refused([RUN, 0x8002_0000, 1], INVALID_PARAMETERS);
+                let answer = sp.call([RUN, 0x8002_0000]);
+                assert_eq!(answer.0[..3], [DIRECT_RESP_64, 0x8002_8001, 0]);
+                answer.payload()
+            })
+        }),
+        PartitionSpec::new("sp2").script(yield_once),
+        PartitionSpec::new("sp3").script(|sp| {
+            sp.serve(|sp, _| {
+                // It is not this one's.
+                sp.refused([RUN, 0x8002_0000], DENIED);
+                [0; 5]
+            })
+        }),
+    ]);
+    assert_eq!(system.nwd().ask(0x8001, [4, 0, 0, 0, 0])[0], 5);
+    assert_eq!(system.pe(2).ask(0x8001, [9, 0, 0, 0, 0])[0], 10);
+}
+
+// req: MSGW-15, RUN-19
+#[test]
+fn only_the_one_who_was_yielded_to_goes_on() {
+    let system = System::boot([
+        PartitionSpec::new("sp1").script(|sp| {
+            sp.serve(|sp, request| match request.0[3] {
+                0 => {
+                    let answer = sp.call([DIRECT_REQ_64, 0x8001_8002]);
+                    [answer.function(), 0, 0, 0, 0]
+                }
+                _ => sp.call([RUN, 0x8002_0000]).payload(),
+            })
+        }),
+        PartitionSpec::new("sp2").script(yield_once),
+        PartitionSpec::new("sp3").script(|sp| {
+            sp.serve(|sp, _| {
+                sp.refused([RUN, 0x8002_0000], DENIED);
+                sp.refused([DIRECT_REQ_64, 0x8003_8002], BUSY);
+                [3; 5]
+            })
+        }),
+    ]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.ask(0x8001, [0; 5])[0], YIELD);
+    nwd.refused([RUN, 0x8002_0000], DENIED);
+    assert_eq!(nwd.ask(0x8003, [0; 5]), [3; 5]);
+    // sp1 runs it from another PE, in the course of another request.
+    assert_eq!(system.pe(1).ask(0x8001, [1; 5])[1..], [1; 4]);
+    assert_eq!(nwd.call([RUN, 0x8002_0000]).function(), MSG_WAIT);
+}
+
+// req: INT-01, MSGW-12, RUN-22
+#[test]
+fn a_chain_that_goes_on_after_yielding_is_preempted_as_a_whole() {
+    let system = System::boot([
+        PartitionSpec::new("sp1").script(|sp| {
+            sp.serve(|sp, _| {
+                sp.call([DIRECT_REQ_64, 0x8001_8002]);
+                sp.call([RUN, 0x8002_0000]).payload()
+            })
+        }),
+        PartitionSpec::new("sp2").script(|sp| {
+            sp.serve(|sp, _| {
+                sp.call([YIELD]);
+                assert!(sp.interrupt());
+                [8; 5]
+            })
+        }),
+    ]);
+    let nwd = system.nwd();
+    let answer = nwd.request(0x8001, [0; 5]);
+    assert_eq!(answer.0[..2], [INTERRUPT, 0x8001_0000]);
+    nwd.refused([RUN, 0x8002_0000], DENIED);
+    assert_eq!(system.pe(3).call([RUN, 0x8001_0000]).payload(), [8; 5]);
+}
+
+// req: MSGW-16, MSGD-08
+#[test]
+fn nobody_waits_for_ever_for_one_that_failed() {
+    let system = System::boot([
+        PartitionSpec::new("sp1")
+            .with(|sp| sp.takes_exceptions = false)
+            .script(|sp| {
+                sp.serve(|sp, _| {
+                    assert_eq!(sp.call([DIRECT_REQ_64, 0x8001_8002]).function(), YIELD);
+                    sp.trap(0);
+                    unreachable!("it cannot take it");
+                })
+            }),
+        PartitionSpec::new("sp2").script(yield_once),
+        PartitionSpec::new("sp3").script(|sp| {
+            sp.serve(|sp, _| {
+                let answer = sp.call([DIRECT_REQ_64, 0x8003_8004]);
+                assert_eq!(answer.function(), YIELD);
+                sp.call([RUN, 0x8004_0000]);
+                sp.refused([RUN, 0x8004_0000], ABORTED);
+                [4; 5]
+            })
+        }),
+        PartitionSpec::new("sp4")
+            .with(|sp| sp.takes_exceptions = false)
+            .script(|sp| {
+                sp.serve(|sp, _| {
+                    sp.call([YIELD]);
+                    sp.trap(0);
+                    unreachable!("it cannot take it");
+                })
+            }),
+    ]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.request(0x8001, [0; 5]).error(), Some(ABORTED));
+    // sp2 yielded to one that is no more: the Normal world sees it to its end.
+    nwd.refused([DIRECT_REQ_64, 0x8002], BUSY);
+    assert_eq!(
+        nwd.call([RUN, 0x8002_0000]).0[..8],
+        [MSG_WAIT, 0x8002_0000, 0, 0, 0, 0, 0, 0]
+    );
+    assert_eq!(nwd.request(0x8002, [0; 5]).function(), YIELD);
+    // One that fails after it yielded, and was run.
+    assert_eq!(nwd.ask(0x8003, [0; 5]), [4; 5]);
+}
