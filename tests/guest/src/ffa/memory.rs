@@ -106,6 +106,36 @@ pub const CONSTITUENTS: usize = 16;
 impl Transaction<'_> {
     /// Writes the descriptor as a caller of `version` does and returns its length.
     pub fn encode(&self, version: u32, buffer: &Shared<PAGE_SIZE>) -> usize {
+        if self.ranges.is_empty() {
+            return self.encode_receivers(version, 0, buffer);
+        }
+        let pages = self.ranges.iter().map(|range| range.1).sum();
+        let count = self.ranges.len() as u32;
+        let mut end = self.encode_head(version, count, pages, buffer);
+        for (address, pages) in self.ranges {
+            encode_constituent(buffer, end, *address, *pages);
+            end += CONSTITUENT;
+        }
+        end
+    }
+
+    /// Writes the descriptor up to the first of `count` constituents, which stands at the offset returned.
+    pub fn encode_head(
+        &self,
+        version: u32,
+        count: u32,
+        pages: u32,
+        buffer: &Shared<PAGE_SIZE>,
+    ) -> usize {
+        let composite = layout(version).composite(self.receivers.len());
+        self.encode_receivers(version, composite as u32, buffer);
+        buffer.write(composite, &pages.to_le_bytes());
+        buffer.write(composite + 4, &count.to_le_bytes());
+        composite + CONSTITUENTS
+    }
+
+    /// Writes header and receivers, all with this offset of the composite descriptor; the offset behind them.
+    fn encode_receivers(&self, version: u32, offset: u32, buffer: &Shared<PAGE_SIZE>) -> usize {
         let layout = layout(version);
         buffer.fill(0);
         buffer.write(0, &self.sender.to_le_bytes());
@@ -120,32 +150,89 @@ impl Transaction<'_> {
         buffer.write(8, &self.handle.to_le_bytes());
         buffer.write(16, &self.tag.to_le_bytes());
         buffer.write(layout.count, &(self.receivers.len() as u32).to_le_bytes());
-
-        let composite = layout.composite(self.receivers.len());
-        let offset = if self.ranges.is_empty() {
-            0
-        } else {
-            composite as u32
-        };
         for (n, receiver) in self.receivers.iter().enumerate() {
             let at = layout.composite(n);
             buffer.write(at, &receiver.id.to_le_bytes());
             buffer.write(at + 2, &[receiver.access, receiver.flags]);
             buffer.write(at + 4, &offset.to_le_bytes());
         }
-        if self.ranges.is_empty() {
-            return composite;
-        }
+        layout.composite(self.receivers.len())
+    }
+}
 
-        let pages: u32 = self.ranges.iter().map(|range| range.1).sum();
-        buffer.write(composite, &pages.to_le_bytes());
-        buffer.write(composite + 4, &(self.ranges.len() as u32).to_le_bytes());
-        for (n, (address, pages)) in self.ranges.iter().enumerate() {
-            let at = composite + CONSTITUENTS + n * 16;
-            buffer.write(at, &address.to_le_bytes());
-            buffer.write(at + 8, &pages.to_le_bytes());
+/// Size of a constituent.
+pub const CONSTITUENT: usize = 16;
+
+/// Writes one constituent to offset `at`.
+pub fn encode_constituent(buffer: &Shared<PAGE_SIZE>, at: usize, address: u64, pages: u32) {
+    buffer.write(at, &address.to_le_bytes());
+    buffer.write(at + 8, &pages.to_le_bytes());
+    buffer.write(at + 12, &[0; 4]);
+}
+
+/// Constituents of the same size at the same distance: as many as a test wants, without a list of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scatter {
+    /// Address of the first one.
+    pub first: u64,
+    /// Number of constituents.
+    pub count: u32,
+    /// Pages of each.
+    pub pages: u32,
+    /// Pages from the start of one to the start of the next.
+    pub distance: u32,
+}
+
+impl Scatter {
+    /// One constituent.
+    pub const fn contiguous(first: u64, pages: u32) -> Self {
+        Self {
+            first,
+            count: 1,
+            pages,
+            distance: pages,
         }
-        composite + CONSTITUENTS + self.ranges.len() * 16
+    }
+
+    /// Every second page: nothing that could be mapped as a block.
+    pub const fn every_second(first: u64, pages: u32) -> Self {
+        Self {
+            first,
+            count: pages,
+            pages: 1,
+            distance: 2,
+        }
+    }
+
+    /// Address of constituent `n`.
+    pub const fn constituent(&self, n: u32) -> u64 {
+        self.first + n as u64 * self.distance as u64 * PAGE_SIZE as u64
+    }
+
+    /// Number of pages of all constituents.
+    pub const fn total(&self) -> u32 {
+        self.count * self.pages
+    }
+
+    /// Address of page `n` of all.
+    pub const fn page(&self, n: u32) -> u64 {
+        self.constituent(n / self.pages) + (n % self.pages) as u64 * PAGE_SIZE as u64
+    }
+
+    /// Two words for the arguments of a helper; up to 65,535 of each number.
+    pub const fn pack(&self) -> [u64; 2] {
+        let numbers = self.count as u64 | (self.pages as u64) << 16 | (self.distance as u64) << 32;
+        [self.first, numbers]
+    }
+
+    /// What [`Scatter::pack`] packed.
+    pub const fn unpack([first, numbers]: [u64; 2]) -> Self {
+        Self {
+            first,
+            count: numbers as u16 as u32,
+            pages: (numbers >> 16) as u16 as u32,
+            distance: (numbers >> 32) as u16 as u32,
+        }
     }
 }
 

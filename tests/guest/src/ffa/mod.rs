@@ -1,5 +1,6 @@
 //! FF-A as a caller sees it: function ids, error codes, and the calls. Written from the specification and its clients.
 
+pub mod fragments;
 pub mod memory;
 pub mod transfer;
 
@@ -65,6 +66,8 @@ pub mod id {
     pub const MEM_RECLAIM: u32 = 0x8400_0077;
     pub const MEM_OP_PAUSE: u32 = 0x8400_0078;
     pub const MEM_OP_RESUME: u32 = 0x8400_0079;
+    pub const MEM_FRAG_RX: u32 = 0x8400_007a;
+    pub const MEM_FRAG_TX: u32 = 0x8400_007b;
     pub const NORMAL_WORLD_RESUME: u32 = 0x8400_007c;
     pub const RX_ACQUIRE: u32 = 0x8400_0084;
     pub const SPM_ID_GET: u32 = 0x8400_0085;

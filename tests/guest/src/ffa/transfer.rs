@@ -3,7 +3,8 @@
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::page::{PAGE_SIZE, Shared};
 
-use super::memory::{Transaction, encode_relinquish, layout};
+use super::fragments::Fragments;
+use super::memory::{CONSTITUENT, CONSTITUENTS, Scatter, Transaction, encode_relinquish, layout};
 use super::{Answer, V1_0, call, done, id, succeeded};
 
 /// Who calls, in which version, with which buffers.
@@ -48,38 +49,113 @@ impl Caller {
     /// A send that must succeed; the handle.
     #[track_caller]
     pub fn sent(&self, function: u32, transaction: &Transaction) -> Check<u64> {
-        let answer = self.send(function, transaction);
-        succeeded(&answer)?;
-        for register in &answer[4..8] {
-            equal(*register, 0u64)?;
+        completed(&self.send(function, transaction))
+    }
+
+    /// The same for a list of constituents of any length, in as few fragments as TX allows.
+    #[track_caller]
+    pub fn sent_scattered(
+        &self,
+        function: u32,
+        transaction: &Transaction,
+        list: &Scatter,
+    ) -> Check<u64> {
+        let mut fragments = Fragments::new(self, transaction, list);
+        let mut answer = fragments.first(function, PAGE_SIZE);
+        while !fragments.is_complete() {
+            let handle = fragments.wanted(&answer)?;
+            answer = fragments.next(handle, PAGE_SIZE);
         }
-        // Handles are two words, whatever the width of the call.
-        holds(answer[2] >> 32 == 0 && answer[3] >> 32 == 0, answer[2])?;
-        let handle = answer[2] | answer[3] << 32;
-        // Bit 63 is the Hypervisor's, and all ones is no handle.
-        equal(handle >> 63, 0u64)?;
-        Ok(handle)
+        completed(&answer)
     }
 
     /// Reads the completion of a retrieve request that must have succeeded, and releases RX.
     #[track_caller]
     pub fn retrieved(&self, answer: &Answer, request: &Transaction) -> Check<Retrieved> {
+        self.retrieved_each(answer, request, |_, _, _| Ok(()))
+    }
+
+    /// The same; `each` sees number, address and pages of every constituent. The response may come in fragments.
+    #[track_caller]
+    pub fn retrieved_each(
+        &self,
+        answer: &Answer,
+        request: &Transaction,
+        mut each: impl FnMut(u32, u64, u32) -> Check,
+    ) -> Check<Retrieved> {
         if answer[0] == id::ERROR as u64 {
             equal(answer[2], 0u64)?;
         }
         equal(answer[0], id::MEM_RETRIEVE_RESP)?;
-        equal(answer[1], answer[2])?;
         for register in &answer[3..8] {
             equal(*register, 0u64)?;
         }
-        let retrieved = self.read_response(request, answer[1] as usize)?;
-        done(&call(id::RX_RELEASE, &[]))?;
+        let (total, mut length) = (answer[1] as usize, answer[2] as usize);
+        // What fits comes at once.
+        let fits = total <= PAGE_SIZE;
+        holds(length == total || !fits && length < total, length as u64)?;
+        holds(length <= PAGE_SIZE, length as u64)?;
+        let (mut at, mut retrieved) = self.read_head(request, total)?;
+
+        let mut offset = length;
+        let (mut n, mut pages) = (0, 0);
+        loop {
+            while at < length {
+                let (address, size) = (self.rx.u64(at), self.rx.u32(at + 8));
+                holds(address.is_multiple_of(PAGE_SIZE as u64), address)?;
+                equal(self.rx.u32(at + 12), 0u32)?;
+                if n == 0 {
+                    retrieved.first = address;
+                }
+                retrieved.last = address;
+                each(n, address, size)?;
+                pages += size;
+                n += 1;
+                at += CONSTITUENT;
+            }
+            equal(at as u64, length as u64)?;
+            done(&call(id::RX_RELEASE, &[]))?;
+            if offset == total {
+                break;
+            }
+            let answer = self.frag_rx(request.handle, offset);
+            length = self.fragment(&answer, request.handle)?;
+            offset += length;
+            holds(offset <= total, offset as u64)?;
+            at = 0;
+        }
+        equal(n, retrieved.ranges)?;
+        equal(pages, retrieved.pages)?;
         Ok(retrieved)
     }
 
-    /// Checks every field of the descriptor in RX.
+    /// `FFA_MEM_FRAG_RX` of a borrower.
+    pub fn frag_rx(&self, handle: u64, offset: usize) -> Answer {
+        let [low, high] = words(handle);
+        call(id::MEM_FRAG_RX, &[low, high, offset as u64])
+    }
+
+    /// Checks that `answer` is `FFA_MEM_FRAG_TX` for this handle; the length of the fragment in RX.
     #[track_caller]
-    fn read_response(&self, request: &Transaction, length: usize) -> Check<Retrieved> {
+    pub fn fragment(&self, answer: &Answer, handle: u64) -> Check<usize> {
+        if answer[0] == id::ERROR as u64 {
+            equal(answer[2], 0u64)?;
+        }
+        let [low, high] = words(handle);
+        equal(answer[0], id::MEM_FRAG_TX)?;
+        equal(answer[1], low)?;
+        equal(answer[2], high)?;
+        for register in &answer[4..8] {
+            equal(*register, 0u64)?;
+        }
+        let length = answer[3] as usize;
+        holds(length > 0 && length <= PAGE_SIZE, length as u64)?;
+        Ok(length)
+    }
+
+    /// Checks every field of the descriptor in RX up to the first constituent; its offset, and what stands before it. `total` is the length of the descriptor.
+    #[track_caller]
+    fn read_head(&self, request: &Transaction, total: usize) -> Check<(usize, Retrieved)> {
         let rx = self.rx;
         let expected = layout(self.version);
         equal(rx.u16(0), request.sender)?;
@@ -118,27 +194,18 @@ impl Caller {
 
         let (pages, ranges) = (rx.u32(composite), rx.u32(composite + 4));
         equal(rx.u64(composite + 8), 0u64)?;
-        equal(
-            length as u64,
-            (composite + 16 + 16 * ranges as usize) as u64,
-        )?;
-        let mut sum = 0;
-        for n in 0..ranges as usize {
-            let at = composite + 16 + 16 * n;
-            holds(rx.u64(at).is_multiple_of(PAGE_SIZE as u64), rx.u64(at))?;
-            sum += rx.u32(at + 8);
-            equal(rx.u32(at + 12), 0u32)?;
-        }
-        equal(sum, pages)?;
-        Ok(Retrieved {
+        let first = composite + CONSTITUENTS;
+        equal(total as u64, (first + CONSTITUENT * ranges as usize) as u64)?;
+        let head = Retrieved {
             attributes: rx.u16(2),
             flags: rx.u32(4),
             access: (rx.u32(own) >> 16) as u8,
             pages,
             ranges,
-            first: rx.u64(composite + 16),
-            last: rx.u64(composite + 16 * ranges as usize),
-        })
+            first: 0,
+            last: 0,
+        };
+        Ok((first, head))
     }
 
     /// `FFA_MEM_RELINQUISH` by the caller alone.
@@ -148,10 +215,28 @@ impl Caller {
     }
 }
 
+/// Checks that `answer` completes a send; the handle.
+#[track_caller]
+pub fn completed(answer: &Answer) -> Check<u64> {
+    succeeded(answer)?;
+    for register in &answer[4..8] {
+        equal(*register, 0u64)?;
+    }
+    // Handles are two words, whatever the width of the call.
+    holds(answer[2] >> 32 == 0 && answer[3] >> 32 == 0, answer[2])?;
+    let handle = answer[2] | answer[3] << 32;
+    // Bit 63 is the Hypervisor's, and all ones is no handle.
+    equal(handle >> 63, 0u64)?;
+    Ok(handle)
+}
+
+/// The two registers of a handle.
+pub const fn words(handle: u64) -> [u64; 2] {
+    [handle & 0xffff_ffff, handle >> 32]
+}
+
 /// `FFA_MEM_RECLAIM`
 pub fn reclaim(handle: u64, flags: u64) -> Answer {
-    call(
-        id::MEM_RECLAIM,
-        &[handle & 0xffff_ffff, handle >> 32, flags],
-    )
+    let [low, high] = words(handle);
+    call(id::MEM_RECLAIM, &[low, high, flags])
 }

@@ -11,7 +11,7 @@ use super::page::PAGE_SIZE;
 #[repr(C, align(4096))]
 struct Table([AtomicU64; 512]);
 
-const TABLES: usize = 24;
+const TABLES: usize = 32;
 static POOL: [Table; TABLES] = [const { Table([const { AtomicU64::new(0) }; 512]) }; TABLES];
 /// Number of tables in use; the first one is the root.
 static USED: AtomicUsize = AtomicUsize::new(1);
@@ -70,6 +70,15 @@ pub fn map_range(address: u64, pages: usize, attributes: Attributes) {
     for n in 0..pages {
         map(address + (n * PAGE_SIZE) as u64, attributes);
     }
+}
+
+/// The second GiB of RAM: partitions see it as Non-secure from the start, as far as stage 2 lets them.
+pub const NON_SECURE_GIB: u64 = 0x8000_0000;
+
+/// Maps [`NON_SECURE_GIB`] in one block. For a partition, before its stage 1 is on.
+pub fn map_non_secure_gib() {
+    let block = (NON_SECURE_GIB | Attributes::NonSecure.bits()) & !TABLE_OR_PAGE;
+    POOL[0].0[(NON_SECURE_GIB >> 30) as usize].store(block, Ordering::SeqCst);
 }
 
 /// Takes the page at `address` out of the map.

@@ -254,6 +254,7 @@ pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     stage1::map_range(text, pages(text, data), Attributes::Code);
     stage1::map_range(data, pages(data, free_memory()), Attributes::Data);
     stage1::map(SECURE_UART as u64, Attributes::Device);
+    stage1::map_non_secure_gib();
     stage1::enable_el1();
 
     must(

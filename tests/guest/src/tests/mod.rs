@@ -38,6 +38,7 @@ pub const ALL: &[&[Test]] = &[
     memory::errors::TESTS,
     memory::retrieval::TESTS,
     memory::between::TESTS,
+    memory::sizes::TESTS,
     preemption::TESTS,
     state::TESTS,
     extensions::TESTS,
@@ -48,7 +49,7 @@ pub const ALL: &[&[Test]] = &[
 ];
 
 /// The tests of a Normal world that speaks FF-A 1.0.
-pub const V1_0: &[&[Test]] = &[v1_0::TESTS];
+pub const V1_0: &[&[Test]] = &[v1_0::TESTS, memory::sizes::TESTS];
 
 /// The tests for the layout in which sp1 has Non-secure interrupts queued.
 pub const QUEUED: &[&[Test]] = &[version::TESTS, setup::TESTS, queued::TESTS];
@@ -72,5 +73,6 @@ pub const HELPERS: &[&[Command]] = &[
     memory::HELPERS,
     memory::retrieval::HELPERS,
     memory::between::HELPERS,
+    memory::sizes::HELPERS,
     crate::nwd::bench::HELPERS,
 ];

@@ -129,7 +129,7 @@ fn share_own(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     reaches_from(sp, other, own_page(), Try::Execute, ABORT)?;
     owner_reads(0x2222)?;
     ffa::refused(&reclaim(handle, 0), DENIED)?;
-    asked_to_give_back(sp, other, handle)?;
+    asked_to_give_back(sp.identity.id, other, handle)?;
     reaches_from(sp, other, own_page(), Try::Read, ABORT)?;
     ffa::done(&reclaim(handle, 0))?;
     owner_reads(0x2222)?;
@@ -167,7 +167,7 @@ fn lend_own(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     owner_faults()?;
     reaches_from(sp, other, own_page(), Try::Read, Some(0x3333))?;
     reaches_from(sp, other, own_page(), Try::Write(0x4444), DONE)?;
-    asked_to_give_back(sp, other, handle)?;
+    asked_to_give_back(sp.identity.id, other, handle)?;
     // Not before it is reclaimed.
     owner_faults()?;
     ffa::done(&reclaim(handle, 0))?;

@@ -4,11 +4,13 @@ pub mod between;
 pub mod errors;
 pub mod isolation;
 pub mod retrieval;
+pub mod sizes;
 pub mod transfer;
 
 use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access};
 use crate::ffa::transfer::Retrieved;
 use crate::ffa::{self, NWD, id};
+use crate::message::ask_from;
 use crate::nwd;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::probe;
@@ -159,10 +161,10 @@ pub fn give_back(partition: u16, handle: u64, flags: u32, code: i32) -> Check {
     equal(got, code as u32)
 }
 
-/// Lets `partition` relinquish, on behalf of another partition.
+/// Lets `partition` relinquish; the endpoint `me` asks it to.
 #[track_caller]
-pub fn asked_to_give_back(me: &Sp, partition: u16, handle: u64) -> Check {
-    let [got, ..] = me.ask(partition, command!(relinquish), [handle, 0, 0, 0])?;
+pub fn asked_to_give_back(me: u16, partition: u16, handle: u64) -> Check {
+    let [got, ..] = ask_from(me, partition, command!(relinquish), [handle, 0, 0, 0])?;
     equal(got, 0u64)
 }
 
