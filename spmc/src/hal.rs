@@ -123,6 +123,19 @@ impl fmt::Display for Fault {
     }
 }
 
+/// The Non-secure SGI that the SPMC gives the Normal world as schedule receiver interrupt (FF-A v1.1 section 10.7): the lowest that
+/// Linux leaves to firmware, and what Hafnium donates.
+pub const SCHEDULE_RECEIVER_INTERRUPT: u32 = 8;
+
+/// When the schedule receiver interrupt is raised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SriTime {
+    /// At once; it may preempt the partition that runs.
+    Now,
+    /// When this PE goes back to the Normal world.
+    OnReturn,
+}
+
 /// Why a vCPU stopped running.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
@@ -187,6 +200,9 @@ pub trait Hal: Sync + Sized {
 
     /// Takes back [`Hal::start_watchdog`].
     fn stop_watchdog(&self);
+
+    /// Makes [`SCHEDULE_RECEIVER_INTERRUPT`] pending on this PE.
+    fn raise_schedule_receiver(&self, time: SriTime);
 
     /// Copies from physical memory into `to`. The range may start anywhere and cross pages.
     fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault>;

@@ -28,6 +28,7 @@ pub mod limits;
 pub mod manifest;
 pub mod mem;
 pub mod mm;
+pub mod notification;
 pub mod partition;
 pub mod spmc;
 

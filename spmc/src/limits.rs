@@ -42,6 +42,12 @@ pub const MAX_SHARES: usize = 64;
 /// Borrowers of one memory transaction.
 pub const MAX_BORROWERS: usize = 8;
 
+/// VMs that can be notified at the same time.
+pub const MAX_NOTIFIED_VMS: usize = 8;
+
+/// vCPUs of one receiver of notifications.
+pub const MAX_NOTIFIED_VCPUS: usize = 32;
+
 /// 4 KiB pages of one RX or TX buffer. 16 pages serve kernels with a 64 KiB granule.
 pub const MAX_MAILBOX_PAGES: u32 = 16;
 

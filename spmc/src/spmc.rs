@@ -11,6 +11,7 @@ use crate::id::{PartitionId, VcpuId};
 use crate::limits::{MAX_PARTITIONS, MAX_SP_MANIFEST};
 use crate::manifest::config::SpmcManifest;
 use crate::mem::Shares;
+use crate::notification::Notifications;
 use crate::partition::{Endpoint, Partition};
 
 /// Everything that the SPMC knows. One per system, shared by all PEs, frozen after boot except for what is behind locks.
@@ -23,6 +24,8 @@ pub struct Spmc<H: Hal> {
     pub normal_world: Endpoint,
     /// Live memory transactions.
     pub shares: Shares,
+    /// Notifications of all receivers.
+    pub notifications: Notifications,
     pub(crate) manifest: Once<SpmcManifest>,
     pub(crate) count: AtomicUsize,
     pub(crate) init_timeout_ms: AtomicU32,
@@ -41,6 +44,7 @@ impl<H: Hal> Spmc<H> {
             partitions: [const { Partition::EMPTY }; MAX_PARTITIONS],
             normal_world: Endpoint::new(),
             shares: Shares::new(),
+            notifications: Notifications::new(),
             manifest: Once::new(),
             count: AtomicUsize::new(0),
             init_timeout_ms: AtomicU32::new(0),

@@ -168,6 +168,10 @@ impl<H: Hal> Spmc<H> {
             })
         })?;
         endpoint.init(frozen.config.id, frozen.config.ffa_version);
+        if frozen.config.notifications {
+            self.notifications
+                .enable_partition(frozen.config.id, frozen.config.vcpu_count);
+        }
         self.count
             .fetch_max(index.saturating_add(1), Ordering::AcqRel);
         Ok(())

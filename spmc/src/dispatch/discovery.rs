@@ -45,11 +45,13 @@ impl<H: Hal> Spmc<H> {
             let Some(frozen) = partition.frozen() else {
                 continue;
             };
+            let mut constant = Properties::AARCH64;
+            constant.set(Properties::NOTIFICATIONS, frozen.config.notifications);
             for (uuid, messaging) in matches(frozen, &uuid, version) {
                 let descriptor = Descriptor {
                     id: frozen.config.id,
                     contexts: frozen.config.vcpu_count,
-                    properties: (Properties::from(messaging) | Properties::AARCH64) & visible,
+                    properties: (Properties::from(messaging) | constant) & visible,
                     uuid,
                 };
                 descriptor.write(chunks.next().ok_or(FfaError::NoMemory)?);
@@ -82,7 +84,7 @@ impl<H: Hal> Spmc<H> {
 fn visible_properties<C>(instance: &Instance<'_, C>, version: Version) -> Properties {
     let mut visible = Properties::RECEIVE_DIRECT | Properties::SEND_DIRECT;
     if version >= Version::V1_1 {
-        visible |= Properties::AARCH64;
+        visible |= Properties::AARCH64 | Properties::NOTIFICATIONS;
     }
     if let Instance::NormalWorld(_) = instance {
         // A partition cannot send requests to the Normal world.

@@ -111,6 +111,7 @@ impl<H: Hal> Spmc<H> {
             log::error!("{} is dead", current.frozen.config.name);
             *current.partition.endpoint.mailbox.lock() = Mailbox::new();
             self.mem_bury(&current.partition.endpoint);
+            self.notifications.bury(current.id.partition);
         }
         // Every state can be aborted.
         let _ = current.vcpu.step(Event::Abort);

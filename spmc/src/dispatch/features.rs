@@ -2,12 +2,14 @@
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{FunctionId, SmcFrame, Version, function};
-use crate::hal::Hal;
+use crate::hal::{Hal, SCHEDULE_RECEIVER_INTERRUPT};
 use crate::limits::MAX_MAILBOX_PAGES;
 use crate::spmc::Spmc;
 
 use super::Instance;
 
+/// Feature id: the interrupt that asks the Normal world to run receivers of notifications.
+const SCHEDULE_RECEIVER: u32 = 2;
 /// FFA_RXTX_MAP: buffers are multiples of 4 KiB, and aligned so.
 const GRANULE_4K: u32 = 0;
 /// FFA_MEM_RETRIEVE_REQ, w2 in: the caller understands the NS bit. w2 out: it is set in responses.
@@ -18,7 +20,7 @@ const HYPERVISOR_RETRIEVE: u32 = 1 << 2;
 impl<H: Hal> Spmc<H> {
     /// `FFA_FEATURES`: properties of the function in w1, or `NOT_SUPPORTED` if the caller cannot use it.
     ///
-    /// Either form of a function that has a 32- and a 64-bit one can be asked for. No feature id (bit 31 clear) is supported yet.
+    /// Either form of a function that has a 32- and a 64-bit one can be asked for. Of the feature ids (bit 31 clear) only the schedule receiver interrupt exists.
     pub(super) fn features(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -68,6 +70,15 @@ impl<H: Hal> Spmc<H> {
                 let hypervisor = if normal_world { HYPERVISOR_RETRIEVE } else { 0 };
                 // w3 = 0: one retrieval at a time.
                 [if ns_bit { NS_BIT } else { 0 } | hypervisor, 0]
+            }
+            function::NOTIFICATION_BITMAP_CREATE..=function::NOTIFICATION_INFO_GET_32
+            | function::NOTIFICATION_INFO_GET_64
+                if Self::has_notification_call(instance, id) =>
+            {
+                [0, 0]
+            }
+            SCHEDULE_RECEIVER if normal_world && version >= Version::V1_1 => {
+                [SCHEDULE_RECEIVER_INTERRUPT, 0]
             }
             function::MSG_WAIT if !normal_world => [0, 0],
             function::RUN if normal_world || version >= Version::V1_1 => [0, 0],

@@ -10,6 +10,7 @@ mod discovery;
 mod failure;
 mod features;
 mod framework;
+mod notification;
 mod partition;
 mod run;
 mod setup;
@@ -111,6 +112,14 @@ impl<H: Hal> Spmc<H> {
             }
             function::MEM_RELINQUISH => self.mem_relinquish(endpoint, frame),
             function::MEM_RECLAIM => self.mem_reclaim(endpoint, frame),
+            function::NOTIFICATION_BITMAP_CREATE
+            | function::NOTIFICATION_BITMAP_DESTROY
+            | function::NOTIFICATION_BIND
+            | function::NOTIFICATION_UNBIND
+            | function::NOTIFICATION_SET
+            | function::NOTIFICATION_GET
+            | function::NOTIFICATION_INFO_GET_32
+            | function::NOTIFICATION_INFO_GET_64 => self.notification_call(pe, instance, id, frame),
             _ => Err(FfaError::NotSupported),
         }
     }

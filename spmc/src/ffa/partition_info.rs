@@ -16,6 +16,8 @@ bitflags! {
         const SEND_DIRECT = 1 << 1;
         /// Sends and receives indirect messages.
         const INDIRECT = 1 << 2;
+        /// Receives notifications (1.1).
+        const NOTIFICATIONS = 1 << 3;
         /// Runs in AArch64 (1.1).
         const AARCH64 = 1 << 8;
         /// Receives FFA_MSG_SEND_DIRECT_REQ2 (1.2).

@@ -222,7 +222,6 @@ impl<'a> Draft<'a> {
             }
             "notification-support" => {
                 self.config.notifications = property.flag()?;
-                self.ignored.note("notification-support");
             }
             "power-management-messages" => {
                 self.config.power_messages = PowerMessages::from_bits_truncate(property.u32()?);

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::vec::Vec;
 
 use crate::addr::{Ipa, PAGE_SIZE, Pa, PageRange, World};
-use crate::hal::{AccessFault, Context, Exit, Fault, Hal, Stage2Roots, Table, TlbScope};
+use crate::hal::{AccessFault, Context, Exit, Fault, Hal, SriTime, Stage2Roots, Table, TlbScope};
 
 /// Physical address of the fake tables.
 pub(crate) const TABLES: u64 = 0x0e20_0000;
@@ -179,6 +179,8 @@ impl Hal for FakeHal {
     fn inject_undefined(&self, _: &mut NoContext) -> bool {
         false
     }
+
+    fn raise_schedule_receiver(&self, _: SriTime) {}
 
     fn start_watchdog(&self, _: u32) {}
 

@@ -257,13 +257,12 @@ fn addresses_may_be_one_cell_or_two() {
 }
 
 /// What has no effect yet: where it stands, its name and its cells.
-const WITHOUT_EFFECT: [(&str, &str, &[u32]); 16] = [
+const WITHOUT_EFFECT: [(&str, &str, &[u32]); 15] = [
     ("", "auxiliary-id", &[0x9000]),
     ("", "managed-exit", &[]),
     ("", "managed-exit-virq", &[]),
     ("", "other-s-interrupts-action", &[0]),
     ("", "sri-interrupts-policy", &[1]),
-    ("", "notification-support", &[]),
     ("", "time-slice-mem", &[]),
     ("", "run-time-model", &[1]),
     ("", "stream-endpoint-ids", &[1, 2]),

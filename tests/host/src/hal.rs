@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use spmc::addr::{Pa, PageRange, World};
-use spmc::hal::{AccessFault, Context, Exit, Fault, Hal, Stage2Roots, Table, TlbScope};
+use spmc::hal::{AccessFault, Context, Exit, Fault, Hal, SriTime, Stage2Roots, Table, TlbScope};
 
 use crate::guest::{Guest, Pending, Resume};
 use crate::machine::{Loaded, Machine, SPMC_IMAGE, TABLES_BASE, current_pe};
@@ -180,6 +180,14 @@ impl Hal for FakeHal {
 
     fn stop_watchdog(&self) {
         self.0.pe(current_pe()).watchdog = false;
+    }
+
+    fn raise_schedule_receiver(&self, time: SriTime) {
+        let pe = current_pe();
+        match time {
+            SriTime::Now => self.0.journal().schedule_receiver.push(pe),
+            SriTime::OnReturn => self.0.pe(pe).raises_on_return = true,
+        }
     }
 
     fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault> {

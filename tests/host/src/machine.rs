@@ -57,6 +57,8 @@ pub struct PeState {
     pub loaded: Option<Loaded>,
     /// The watchdog is armed.
     pub watchdog: bool,
+    /// The schedule receiver interrupt is raised when the Normal world gets the PE back.
+    pub raises_on_return: bool,
     pub(crate) tlb: Tlb,
     /// What the engine has read since the call that it works on came in; none while it boots and nobody runs who could write.
     reads: Option<Vec<(World, Range<u64>)>>,
@@ -106,6 +108,8 @@ pub struct Journal {
     pub invalidations: usize,
     /// Contexts put on a PE.
     pub loads: usize,
+    /// PEs on which the schedule receiver interrupt was raised.
+    pub schedule_receiver: Vec<usize>,
     /// Milliseconds of each watchdog armed.
     pub watchdogs: Vec<u32>,
 }

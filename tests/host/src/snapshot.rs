@@ -34,6 +34,8 @@ pub struct Snapshot {
     contexts: Vec<String>,
     watchdogs: Vec<bool>,
     shares: usize,
+    notifications: Vec<String>,
+    raised: usize,
 }
 
 impl Snapshot {
@@ -63,6 +65,9 @@ impl Snapshot {
                 });
             }
         }
+        let mut notifications = Vec::new();
+        spmc.notifications
+            .for_each(|id, receiver| notifications.push(format!("{id} {receiver:?}")));
         let watchdogs = (0..machine.pes.len())
             .map(|pe| machine.pe(pe).watchdog)
             .collect();
@@ -71,7 +76,16 @@ impl Snapshot {
             contexts,
             watchdogs,
             shares: spmc.shares.live(),
+            notifications,
+            raised: machine.journal().schedule_receiver.len(),
         }
+    }
+}
+
+impl Snapshot {
+    /// How often the schedule receiver interrupt was raised.
+    pub fn raised(&self) -> usize {
+        self.raised
     }
 }
 

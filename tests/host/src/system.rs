@@ -160,6 +160,9 @@ impl System {
             !self.machine.pe(pe).watchdog,
             "a watchdog stays armed in the Normal world"
         );
+        if std::mem::take(&mut self.machine.pe(pe).raises_on_return) {
+            self.machine.journal().schedule_receiver.push(pe);
+        }
         Regs(frame.x)
     }
 

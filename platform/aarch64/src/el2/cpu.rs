@@ -19,7 +19,7 @@ use super::context::{El1State, GuestContext, PhysicalTimer, PointerKeys};
 use super::registers::{ICC_PMR_EL1, VSTTBR_EL2};
 use super::vector_state::{self, VectorArea};
 use super::window::Window;
-use super::{exit, vectors};
+use super::{exit, gic, vectors};
 
 /// HCR_EL2 while a partition runs, and all the time: EL2 itself does not depend on it.
 pub const HCR: u64 = {
@@ -86,6 +86,9 @@ bitflags! {
         const POINTER_KEYS = 1 << 1;
         /// The EL1 physical timer. Until a partition uses it, the Normal world's stays on the PE and can preempt the partition.
         const TIMER = 1 << 2;
+        /// No registers: the schedule receiver interrupt is due when the Normal world gets the PE back. Among what was displaced, so that the way
+        /// back asks only one question.
+        const SCHEDULE_RECEIVER = 1 << 3;
     }
 }
 
@@ -309,6 +312,11 @@ impl Cpu {
         }
     }
 
+    /// Raises the schedule receiver interrupt at the end of this stay, in which a partition runs.
+    pub fn raise_on_return(&mut self) {
+        self.displaced |= Lazy::SCHEDULE_RECEIVER;
+    }
+
     #[cold]
     fn restore_groups(&mut self) {
         if self.displaced.contains(Lazy::VECTOR) {
@@ -319,6 +327,9 @@ impl Cpu {
         }
         if self.displaced.contains(Lazy::TIMER) {
             self.normal_world.timer.load();
+        }
+        if self.displaced.contains(Lazy::SCHEDULE_RECEIVER) {
+            gic::raise_schedule_receiver();
         }
         self.displaced = Lazy::empty();
     }

@@ -8,16 +8,20 @@ use arm_gic::gicv3::{
     GicCpuInterface, GicRedistributor, GicRedistributorIterator, Group, SecureIntGroup,
 };
 use arm_gic::{IntId, InterruptGroup};
+use spmc::hal::SCHEDULE_RECEIVER_INTERRUPT;
 use spmc::limits::MAX_PES;
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::platform;
-use super::registers::{ICC_CTLR_EL1, ICC_DIR_EL1};
+use super::registers::{ICC_ASGI1R_EL1, ICC_CTLR_EL1, ICC_DIR_EL1};
 use super::watchdog;
 use crate::Board;
 
 /// Priority of our interrupts: in the upper half of the Secure half, so that they pass the mask that stops the Normal world's.
 const PRIORITY: u8 = 0x40;
+
+/// The same number for `arm-gic`.
+const SCHEDULE_RECEIVER: IntId = IntId::sgi(SCHEDULE_RECEIVER_INTERRUPT);
 
 /// ICC_CTLR_EL1.EOImode: end of interrupt drops the priority only, ICC_DIR_EL1 deactivates.
 const EOI_MODE: u64 = 1 << 1;
@@ -33,8 +37,21 @@ pub fn init_pe(board: &Board) {
         // TF-A leaves private interrupts that it does not know in Non-secure Group 1.
         redistributor.enable_interrupt(watchdog::INTERRUPT, false)?;
         redistributor.set_group(watchdog::INTERRUPT, Group::Secure(SecureIntGroup::Group1S))?;
-        redistributor.set_interrupt_priority(watchdog::INTERRUPT, PRIORITY)
+        redistributor.set_interrupt_priority(watchdog::INTERRUPT, PRIORITY)?;
+        // TF-A takes SGIs 8 to 15 for the Secure world; this one is the Normal world's to enable.
+        redistributor.enable_interrupt(SCHEDULE_RECEIVER, false)?;
+        redistributor.set_group(SCHEDULE_RECEIVER, Group::Group1NS)
     });
+}
+
+/// Makes the schedule receiver interrupt pending on this PE.
+pub fn raise_schedule_receiver() {
+    let affinity = platform::affinity();
+    let field = |from: u32, bits: u32, to: u32| (affinity >> from & ((1 << bits) - 1)) << to;
+    // Aff3, Aff2 and Aff1 as they are; Aff0 as a range of 16 and a bit in it.
+    let target = field(32, 8, 48) | field(16, 8, 32) | field(8, 8, 16) | field(4, 4, 44);
+    let bit = 1 << field(0, 4, 0);
+    ICC_ASGI1R_EL1.set(target | u64::from(SCHEDULE_RECEIVER_INTERRUPT) << 24 | bit);
 }
 
 /// Lets the watchdog's interrupt through on this PE, or not.

@@ -2,12 +2,12 @@
 
 use aarch64_cpu::registers::MPIDR_EL1;
 use spmc::addr::{Pa, PageRange, World};
-use spmc::hal::{AccessFault, Exit, Fault, Hal, Stage2Roots, Table, TlbScope};
+use spmc::hal::{AccessFault, Exit, Fault, Hal, SriTime, Stage2Roots, Table, TlbScope};
 use tock_registers::interfaces::Readable;
 
 use super::context::GuestContext;
 use super::cpu::Cpu;
-use super::{BOARD, inject, layout, stage2, watchdog};
+use super::{BOARD, gic, inject, layout, stage2, watchdog};
 
 /// The hardware.
 pub struct Platform;
@@ -53,6 +53,13 @@ impl Hal for Platform {
 
     fn stop_watchdog(&self) {
         watchdog::stop(&BOARD);
+    }
+
+    fn raise_schedule_receiver(&self, time: SriTime) {
+        match time {
+            SriTime::Now => gic::raise_schedule_receiver(),
+            SriTime::OnReturn => Cpu::current().raise_on_return(),
+        }
     }
 
     fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault> {

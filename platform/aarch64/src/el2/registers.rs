@@ -81,6 +81,10 @@ system_register! {
     ICC_DIR_EL1, IccDirEl1, "S3_0_C12_C11_1"
 }
 system_register! {
+    /// Generates an SGI of Group 1 of the other Security state.
+    ICC_ASGI1R_EL1, IccAsgi1rEl1, "S3_0_C12_C11_6"
+}
+system_register! {
     /// Streaming vector control: PSTATE.SM and PSTATE.ZA.
     SVCR, Svcr, "S3_3_C4_C2_2"
 }

@@ -9,6 +9,7 @@ mod features;
 mod general;
 mod memory;
 mod memory_limits;
+mod notification;
 mod oracle;
 mod power;
 mod retrieve_refused;

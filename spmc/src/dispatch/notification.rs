@@ -1,0 +1,281 @@
+//! Notification calls (FF-A v1.1 chapters 10 and 16): who may make them, and how their registers read.
+//!
+//! Checks go in this order: instance and version, ids, flags and maps, and then the state of the receiver, which `notification` knows. Registers that
+//! a call does not use are ignored, as v1.1 says. A receiver whose map changed is told by its scheduler, which the schedule receiver
+//! interrupt calls for.
+
+use crate::error::{FfaError, Result};
+use crate::ffa::{FunctionId, SmcFrame, Version, function};
+use crate::hal::{Hal, SriTime};
+use crate::id::PartitionId;
+use crate::notification::{Framework, InfoList, Locked, Pending, Target};
+use crate::spmc::{Pe, Spmc};
+
+use super::Instance;
+
+/// w2 of BIND and SET: the notifications are per vCPU.
+const PER_VCPU: u32 = 1 << 0;
+/// w2 of SET: the interrupt waits until the sender gives the PE back.
+const DELAY_SRI: u32 = 1 << 1;
+
+/// w1 of BIND, UNBIND and SET, and of GET with a vCPU in place of the sender.
+fn halves(w1: u32) -> (u16, PartitionId) {
+    ((w1 >> 16) as u16, PartitionId(w1 as u16))
+}
+
+/// w3 and w4. `INVALID_PARAMETERS` for an empty map.
+fn map(frame: &SmcFrame) -> Result<u64> {
+    match u64::from(frame.w(4)) << 32 | u64::from(frame.w(3)) {
+        0 => Err(FfaError::InvalidParameters),
+        map => Ok(map),
+    }
+}
+
+impl<H: Hal> Spmc<H> {
+    /// The calls of this file. `NOT_SUPPORTED` for callers below v1.1.
+    pub(super) fn notification_call(
+        &self,
+        pe: &Pe,
+        instance: &Instance<'_, H::Context>,
+        id: FunctionId,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        if !Self::has_notification_call(instance, id) {
+            return Err(FfaError::NotSupported);
+        }
+        match id.0 {
+            function::NOTIFICATION_BITMAP_CREATE => {
+                let vm = Self::vm(frame)?;
+                self.notifications.create(vm, frame.w(2))?;
+            }
+            function::NOTIFICATION_BITMAP_DESTROY => {
+                self.notifications.destroy(Self::vm(frame)?)?;
+            }
+            function::NOTIFICATION_BIND => self.notification_bind(instance, frame)?,
+            function::NOTIFICATION_UNBIND => self.notification_unbind(instance, frame)?,
+            function::NOTIFICATION_SET => self.notification_set(pe, instance, frame)?,
+            function::NOTIFICATION_GET => return self.notification_get(instance, frame),
+            _ => return self.notification_info_get(id),
+        }
+        Ok(SmcFrame::success([]))
+    }
+
+    /// Whether the caller can use that notification call: all from v1.1 on, and those that manage receivers from the Normal world only.
+    pub(super) fn has_notification_call(
+        instance: &Instance<'_, H::Context>,
+        id: FunctionId,
+    ) -> bool {
+        instance.endpoint().version() >= Version::V1_1
+            && match id.0 {
+                function::NOTIFICATION_BIND
+                | function::NOTIFICATION_UNBIND
+                | function::NOTIFICATION_SET
+                | function::NOTIFICATION_GET => true,
+                function::NOTIFICATION_BITMAP_CREATE
+                | function::NOTIFICATION_BITMAP_DESTROY
+                | function::NOTIFICATION_INFO_GET_32
+                | function::NOTIFICATION_INFO_GET_64 => {
+                    matches!(instance, Instance::NormalWorld(_))
+                }
+                _ => false,
+            }
+    }
+
+    /// w1 of BITMAP_CREATE and BITMAP_DESTROY. `INVALID_PARAMETERS` if it is no VM id.
+    fn vm(frame: &SmcFrame) -> Result<PartitionId> {
+        let id = PartitionId(frame.w(1) as u16);
+        if id.is_secure() || frame.w(1) >> 16 != 0 {
+            return Err(FfaError::InvalidParameters);
+        }
+        Ok(id)
+    }
+
+    /// Whether the caller is the endpoint `id`, or speaks for it: all VMs speak through the Hypervisor.
+    fn speaks_for(instance: &Instance<'_, H::Context>, id: PartitionId) -> bool {
+        match instance {
+            Instance::NormalWorld(_) => !id.is_secure(),
+            Instance::Partition(partition) => partition.endpoint.id() == id,
+        }
+    }
+
+    /// Whether `id` can be on the other side of what the caller sends or receives: a partition, or for a partition also a VM, which
+    /// only its Hypervisor knows.
+    fn can_face(&self, instance: &Instance<'_, H::Context>, id: PartitionId) -> bool {
+        if id.is_secure() {
+            self.partition(id).is_some()
+        } else {
+            matches!(instance, Instance::Partition(_))
+        }
+    }
+
+    /// Sender and receiver in w1, of which the caller is the receiver.
+    fn parties_of_binding(
+        &self,
+        instance: &Instance<'_, H::Context>,
+        frame: &SmcFrame,
+    ) -> Result<(PartitionId, PartitionId)> {
+        let (sender, receiver) = halves(frame.w(1));
+        let sender = PartitionId(sender);
+        let valid = sender != receiver
+            && Self::speaks_for(instance, receiver)
+            && self.can_face(instance, sender);
+        if !valid {
+            return Err(FfaError::InvalidParameters);
+        }
+        Ok((sender, receiver))
+    }
+
+    /// `FFA_NOTIFICATION_BIND`: lets the sender in w1 notify the receiver, who is the caller, of the notifications in w3 and w4.
+    ///
+    /// `INVALID_PARAMETERS` for ids, flags or an empty map, `NOT_SUPPORTED` if the receiver gets no notifications, `DENIED` if any is bound.
+    fn notification_bind(
+        &self,
+        instance: &Instance<'_, H::Context>,
+        frame: &SmcFrame,
+    ) -> Result<()> {
+        let (sender, receiver) = self.parties_of_binding(instance, frame)?;
+        let (flags, map) = (frame.w(2), map(frame)?);
+        if flags & !PER_VCPU != 0 {
+            return Err(FfaError::InvalidParameters);
+        }
+        let mut receiver = self.notified(receiver).ok_or(FfaError::NotSupported)?;
+        receiver.with(|receiver| receiver.bind(sender, map, flags & PER_VCPU != 0))
+    }
+
+    /// `FFA_NOTIFICATION_UNBIND`: takes that back. Errors likewise; `DENIED` if any is not bound to the sender, or is pending.
+    fn notification_unbind(
+        &self,
+        instance: &Instance<'_, H::Context>,
+        frame: &SmcFrame,
+    ) -> Result<()> {
+        let (sender, receiver) = self.parties_of_binding(instance, frame)?;
+        let map = map(frame)?;
+        if frame.w(2) != 0 {
+            return Err(FfaError::InvalidParameters);
+        }
+        let mut receiver = self.notified(receiver).ok_or(FfaError::NotSupported)?;
+        receiver.with(|receiver| receiver.unbind(sender, map))
+    }
+
+    /// `FFA_NOTIFICATION_SET`: notifies the receiver in w1 on behalf of the sender, who is the caller.
+    ///
+    /// `INVALID_PARAMETERS` for ids, an empty map, flags, a delay from the Normal world or a vCPU that is not there; `DENIED` if the receiver
+    /// gets no notifications or any is not bound to the sender as it is set.
+    fn notification_set(
+        &self,
+        pe: &Pe,
+        instance: &Instance<'_, H::Context>,
+        frame: &SmcFrame,
+    ) -> Result<()> {
+        let (sender, receiver) = halves(frame.w(1));
+        let sender = PartitionId(sender);
+        let (flags, map) = (frame.w(2) & 0xffff, map(frame)?);
+        let vcpu = (frame.w(2) >> 16) as u16;
+        let (target, delays) = match instance {
+            Instance::NormalWorld(_) => (flags, 0),
+            Instance::Partition(_) => (flags & !DELAY_SRI, flags & DELAY_SRI),
+        };
+        let target = match target {
+            0 if vcpu == 0 => Target::Global,
+            PER_VCPU => Target::Vcpu(vcpu),
+            _ => return Err(FfaError::InvalidParameters),
+        };
+        let valid = sender != receiver
+            && Self::speaks_for(instance, sender)
+            && self.can_face(instance, receiver);
+        if !valid {
+            return Err(FfaError::InvalidParameters);
+        }
+        let is_new = self
+            .notified(receiver)
+            .ok_or(FfaError::Denied)?
+            .with(|receiver| receiver.set(sender, map, target))?;
+        if is_new {
+            self.raise_schedule_receiver(pe, delays != 0);
+        }
+        Ok(())
+    }
+
+    /// `FFA_NOTIFICATION_GET`: takes what is pending for the receiver in w1, who is the caller, and its vCPU.
+    ///
+    /// `INVALID_PARAMETERS` for ids, a vCPU that is not there, and flags, among them those for maps that the Hypervisor keeps; `NOT_SUPPORTED` if the
+    /// partition gets no notifications.
+    fn notification_get(
+        &self,
+        instance: &Instance<'_, H::Context>,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        let (vcpu, receiver) = halves(frame.w(1));
+        let flags = frame.w(2);
+        let (maps, missing) = match instance {
+            Instance::NormalWorld(_) => (
+                Pending::PARTITIONS | Pending::SPM,
+                FfaError::InvalidParameters,
+            ),
+            Instance::Partition(_) => (
+                Pending::PARTITIONS | Pending::SPM | Pending::VMS | Pending::HYPERVISOR,
+                FfaError::NotSupported,
+            ),
+        };
+        if !Self::speaks_for(instance, receiver) || flags & !maps != 0 {
+            return Err(FfaError::InvalidParameters);
+        }
+        let pending = self
+            .notified(receiver)
+            .ok_or(missing)?
+            .with(|receiver| receiver.take(vcpu, flags))?;
+        let (partitions, vms) = (pending.partitions, pending.vms);
+        Ok(SmcFrame::success([
+            partitions as u32,
+            (partitions >> 32) as u32,
+            vms as u32,
+            (vms >> 32) as u32,
+            pending.spm,
+            pending.hypervisor,
+        ]))
+    }
+
+    /// `FFA_NOTIFICATION_INFO_GET`: which receivers the scheduler should run. `NO_DATA` if it has been told of all.
+    fn notification_info_get(&self, id: FunctionId) -> Result<SmcFrame> {
+        let mut list = InfoList::new(id.is_64());
+        let more = self.notifications.report(&mut list);
+        if list.is_empty() {
+            return Err(FfaError::NoData);
+        }
+        Ok(list.answer(more))
+    }
+
+    /// A message was put into the RX buffer of `receiver`: pends the notification of the framework that says so, if the receiver gets
+    /// notifications. With `delay` the scheduler hears of it when this PE goes back to the Normal world. Takes no lock but the receiver's.
+    pub fn notify_rx_full(&self, pe: &Pe, sender: PartitionId, receiver: PartitionId, delay: bool) {
+        let which = if sender.is_secure() {
+            Framework::RxFullSpm
+        } else {
+            Framework::RxFullHypervisor
+        };
+        let is_new = self
+            .notified(receiver)
+            .is_some_and(|mut receiver| receiver.with(|receiver| receiver.set_framework(which)));
+        if is_new {
+            self.raise_schedule_receiver(pe, delay);
+        }
+    }
+
+    /// The receiver with that id, if it gets notifications; a partition only while it speaks 1.1 or later.
+    fn notified(&self, id: PartitionId) -> Option<Locked<'_>> {
+        let endpoint = self.endpoint(id)?;
+        if id.is_secure() && endpoint.version() < Version::V1_1 {
+            return None;
+        }
+        self.notifications.receiver(id)
+    }
+
+    fn raise_schedule_receiver(&self, pe: &Pe, delay: bool) {
+        let time = if delay {
+            SriTime::OnReturn
+        } else {
+            SriTime::Now
+        };
+        self.notifications.raise(&self.hal, pe.index, time);
+    }
+}

@@ -1,0 +1,229 @@
+//! Notifications (FF-A v1.1 chapter 10): who can be notified of what, what is pending, and what its scheduler has been told of it.
+//!
+//! Each receiver, a partition or a VM, has a slot with a lock of its own; no lock covers two of them. A slot's lock is the last in the order of
+//! locks: nothing else is taken while it is held. The two words that all slots share are atomic: which slots have something that
+//! `FFA_NOTIFICATION_INFO_GET` has not told yet, and whether the schedule receiver interrupt was raised since it was last called.
+//!
+//! Nothing here knows registers or states of execution contexts, and nothing here runs a partition.
+
+mod info;
+mod receiver;
+#[cfg(test)]
+mod tests;
+
+pub use info::InfoList;
+pub use receiver::{Framework, Pending, Receiver, Target};
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use spin::{Mutex, MutexGuard};
+
+use crate::error::{FfaError, Result};
+use crate::hal::{Hal, SriTime};
+use crate::id::PartitionId;
+use crate::limits::{MAX_NOTIFIED_VCPUS, MAX_NOTIFIED_VMS, MAX_PARTITIONS, MAX_PES};
+
+const SLOTS: usize = MAX_PARTITIONS + MAX_NOTIFIED_VMS;
+const _: () = assert!(SLOTS <= u32::BITS as usize && MAX_PES < 31);
+
+/// Set in the key of a slot that is in use, together with the id.
+const USED: u32 = 1 << 16;
+/// In `raised`: at once, by anybody. The bits below are of PEs that raise it when they go back to the Normal world.
+const RAISED: u32 = 1 << 31;
+
+struct Slot {
+    /// Zero, or [`USED`] and the receiver's id. Written with the lock held.
+    key: AtomicU32,
+    receiver: Mutex<Receiver>,
+}
+
+/// All receivers. All zero at boot.
+pub struct Notifications {
+    /// Partitions by the index of their id, then VMs in any order.
+    slots: [Slot; SLOTS],
+    /// Held while a VM gets or loses its slot, so that none gets two.
+    registry: Mutex<()>,
+    /// A bit for each slot that has news. Set and cleared with the slot's lock held.
+    news: AtomicU32,
+    raised: AtomicU32,
+}
+
+/// A receiver, locked.
+pub struct Locked<'n> {
+    receiver: MutexGuard<'n, Receiver>,
+    news: &'n AtomicU32,
+    slot: usize,
+}
+
+impl Locked<'_> {
+    /// Does something to the receiver, and notes whether that leaves news.
+    pub fn with<T>(&mut self, action: impl FnOnce(&mut Receiver) -> T) -> T {
+        let result = action(&mut self.receiver);
+        let bit = 1_u32 << self.slot;
+        if self.receiver.has_news() {
+            self.news.fetch_or(bit, Ordering::AcqRel);
+        } else {
+            self.news.fetch_and(!bit, Ordering::AcqRel);
+        }
+        result
+    }
+}
+
+impl Notifications {
+    /// Nobody can be notified.
+    pub const fn new() -> Self {
+        Self {
+            slots: [const {
+                Slot {
+                    key: AtomicU32::new(0),
+                    receiver: Mutex::new(Receiver::NEW),
+                }
+            }; SLOTS],
+            registry: Mutex::new(()),
+            news: AtomicU32::new(0),
+            raised: AtomicU32::new(0),
+        }
+    }
+
+    /// Lets the partition receive notifications, in that many execution contexts.
+    pub fn enable_partition(&self, id: PartitionId, vcpus: u16) {
+        if let Some(slot) = self.slots.get(id.index()) {
+            slot.fill(id, vcpus);
+        }
+    }
+
+    /// Forgets a partition that failed: nobody notifies it, nobody is told of what is pending.
+    pub fn bury(&self, id: PartitionId) {
+        if let Some(mut locked) = self.receiver(id) {
+            self.empty(&mut locked);
+        }
+    }
+
+    /// `FFA_NOTIFICATION_BITMAP_CREATE`: lets the VM `id` receive notifications in `vcpus` vCPUs.
+    ///
+    /// `INVALID_PARAMETERS` without vCPUs, `DENIED` if it can already, `NO_MEMORY` for more vCPUs or VMs than there is room for.
+    pub fn create(&self, id: PartitionId, vcpus: u32) -> Result<()> {
+        if vcpus == 0 {
+            return Err(FfaError::InvalidParameters);
+        }
+        let _registry = self.registry.lock();
+        if self.find(id).is_some() {
+            return Err(FfaError::Denied);
+        }
+        if vcpus as usize > MAX_NOTIFIED_VCPUS {
+            return Err(FfaError::NoMemory);
+        }
+        let free = self
+            .slots
+            .iter()
+            .skip(MAX_PARTITIONS)
+            .find(|slot| slot.key.load(Ordering::Acquire) == 0)
+            .ok_or(FfaError::NoMemory)?;
+        free.fill(id, vcpus as u16);
+        Ok(())
+    }
+
+    /// `FFA_NOTIFICATION_BITMAP_DESTROY`. `DENIED` if the VM has no bitmap, or something is pending for it.
+    pub fn destroy(&self, id: PartitionId) -> Result<()> {
+        let _registry = self.registry.lock();
+        let mut locked = self.receiver(id).ok_or(FfaError::Denied)?;
+        if locked.receiver.is_pending() {
+            return Err(FfaError::Denied);
+        }
+        self.empty(&mut locked);
+        Ok(())
+    }
+
+    /// The receiver with that id, locked; `None` if it cannot be notified.
+    pub fn receiver(&self, id: PartitionId) -> Option<Locked<'_>> {
+        let (index, slot) = self.find(id)?;
+        let receiver = slot.receiver.lock();
+        // A VM may have lost the slot before we had the lock.
+        (slot.key.load(Ordering::Relaxed) == key(id)).then_some(Locked {
+            receiver,
+            news: &self.news,
+            slot: index,
+        })
+    }
+
+    /// `FFA_NOTIFICATION_INFO_GET`: moves what has not been told yet into `list`, as far as there is room; whether more is left.
+    /// From here on the interrupt is raised anew.
+    pub fn report(&self, list: &mut InfoList) -> bool {
+        self.raised.store(0, Ordering::Release);
+        for (index, slot) in self.slots.iter().enumerate() {
+            if self.news.load(Ordering::Acquire) & 1 << index == 0 {
+                continue;
+            }
+            let receiver = slot.receiver.lock();
+            let id = PartitionId(slot.key.load(Ordering::Relaxed) as u16);
+            let mut locked = Locked {
+                receiver,
+                news: &self.news,
+                slot: index,
+            };
+            if !locked.with(|receiver| receiver.report(id, list)) {
+                return true;
+            }
+        }
+        self.news.load(Ordering::Acquire) != 0
+    }
+
+    /// Raises the schedule receiver interrupt on this PE, whose index is `pe`, unless that was done since `FFA_NOTIFICATION_INFO_GET`.
+    pub fn raise<H: Hal>(&self, hal: &H, pe: u16, time: SriTime) {
+        let bit = match time {
+            SriTime::Now => RAISED,
+            SriTime::OnReturn => 1 << (pe & 0xf),
+        };
+        if self.raised.fetch_or(bit, Ordering::AcqRel) & (RAISED | bit) == 0 {
+            hal.raise_schedule_receiver(time);
+        }
+    }
+
+    fn find(&self, id: PartitionId) -> Option<(usize, &Slot)> {
+        let mut slots = self.slots.iter().enumerate();
+        if id.is_secure() {
+            let (index, slot) = slots.nth(id.index())?;
+            (slot.key.load(Ordering::Acquire) == key(id)).then_some((index, slot))
+        } else {
+            slots
+                .skip(MAX_PARTITIONS)
+                .find(|(_, slot)| slot.key.load(Ordering::Acquire) == key(id))
+        }
+    }
+
+    fn empty(&self, locked: &mut Locked<'_>) {
+        locked.with(|receiver| *receiver = Receiver::NEW);
+        if let Some(slot) = self.slots.get(locked.slot) {
+            slot.key.store(0, Ordering::Release);
+        }
+    }
+
+    /// All receivers, for tests to look at.
+    pub fn for_each(&self, mut look: impl FnMut(PartitionId, &Receiver)) {
+        for slot in &self.slots {
+            let receiver = slot.receiver.lock();
+            let key = slot.key.load(Ordering::Relaxed);
+            if key != 0 {
+                look(PartitionId(key as u16), &receiver);
+            }
+        }
+    }
+}
+
+impl Default for Notifications {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Slot {
+    fn fill(&self, id: PartitionId, vcpus: u16) {
+        let mut receiver = self.receiver.lock();
+        *receiver = Receiver::with_vcpus(vcpus);
+        self.key.store(key(id), Ordering::Release);
+    }
+}
+
+const fn key(id: PartitionId) -> u32 {
+    USED | id.0 as u32
+}

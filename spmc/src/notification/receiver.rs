@@ -1,0 +1,312 @@
+//! What can be and what is pending for one receiver (FF-A v1.1 sections 10.3 to 10.5).
+//!
+//! Two maps of 64 notifications, by the world of the sender, each notification bound to one sender; and the framework's own. Pure state:
+//! an operation that is refused changes nothing.
+
+use crate::error::{FfaError, Result};
+use crate::id::PartitionId;
+use crate::limits::MAX_NOTIFIED_VCPUS;
+
+use super::InfoList;
+
+/// Whom a notification is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// The receiver; any of its vCPUs.
+    Global,
+    /// That vCPU of the receiver.
+    Vcpu(u16),
+}
+
+/// Notifications of the framework itself. Nobody binds them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framework {
+    /// A partition put a message into RX: bit 0 of the map of the SPM.
+    RxFullSpm,
+    /// A VM put a message into RX: bit 0 of the map of the Hypervisor.
+    RxFullHypervisor,
+}
+
+/// What `FFA_NOTIFICATION_GET` takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pending {
+    /// From partitions.
+    pub partitions: u64,
+    /// From VMs.
+    pub vms: u64,
+    /// From the SPM.
+    pub spm: u32,
+    /// From the Hypervisor.
+    pub hypervisor: u32,
+}
+
+impl Pending {
+    /// The flags of `FFA_NOTIFICATION_GET` w2.
+    pub const PARTITIONS: u32 = 1 << 0;
+    /// From VMs.
+    pub const VMS: u32 = 1 << 1;
+    /// From the SPM.
+    pub const SPM: u32 = 1 << 2;
+    /// From the Hypervisor.
+    pub const HYPERVISOR: u32 = 1 << 3;
+}
+
+/// The notifications that senders of one world have.
+#[derive(Clone, Debug)]
+struct Source {
+    /// Those that are bound; for the others everything else is zero.
+    bound: u64,
+    /// Those of them that are per vCPU.
+    per_vcpu: u64,
+    /// The sender that each is bound to.
+    senders: [u16; 64],
+    /// Global ones that are pending.
+    global: u64,
+    /// Those that are pending for each vCPU.
+    vcpus: [u64; MAX_NOTIFIED_VCPUS],
+}
+
+impl Source {
+    const NEW: Self = Self {
+        bound: 0,
+        per_vcpu: 0,
+        senders: [0; 64],
+        global: 0,
+        vcpus: [0; MAX_NOTIFIED_VCPUS],
+    };
+
+    /// All of `map` are bound to `sender`.
+    fn is_bound(&self, sender: PartitionId, map: u64) -> bool {
+        let is_senders = |(bit, bound): (usize, &u16)| map & 1 << bit == 0 || *bound == sender.0;
+        map & !self.bound == 0 && self.senders.iter().enumerate().all(is_senders)
+    }
+
+    fn pending(&self) -> u64 {
+        self.vcpus.iter().fold(self.global, |all, map| all | map)
+    }
+
+    fn bind(&mut self, sender: PartitionId, map: u64, per_vcpu: bool) -> Result<()> {
+        if self.bound & map != 0 {
+            return Err(FfaError::Denied);
+        }
+        self.bound |= map;
+        if per_vcpu {
+            self.per_vcpu |= map;
+        }
+        self.set_senders(sender.0, map);
+        Ok(())
+    }
+
+    fn unbind(&mut self, sender: PartitionId, map: u64) -> Result<()> {
+        if !self.is_bound(sender, map) || self.pending() & map != 0 {
+            return Err(FfaError::Denied);
+        }
+        self.bound &= !map;
+        self.per_vcpu &= !map;
+        self.set_senders(0, map);
+        Ok(())
+    }
+
+    fn set_senders(&mut self, sender: u16, map: u64) {
+        for (bit, bound) in self.senders.iter_mut().enumerate() {
+            if map & 1 << bit != 0 {
+                *bound = sender;
+            }
+        }
+    }
+
+    /// The pending notifications of that kind; `None` if there is no such vCPU.
+    fn map_mut(&mut self, target: Target) -> Option<&mut u64> {
+        match target {
+            Target::Global => Some(&mut self.global),
+            Target::Vcpu(vcpu) => self.vcpus.get_mut(vcpu as usize),
+        }
+    }
+
+    fn take(&mut self, vcpu: u16) -> u64 {
+        let own = self.map_mut(Target::Vcpu(vcpu)).map_or(0, core::mem::take);
+        core::mem::take(&mut self.global) | own
+    }
+
+    fn is_pending_for(&self, target: Target) -> bool {
+        match target {
+            Target::Global => self.global != 0,
+            Target::Vcpu(vcpu) => self.vcpus.get(vcpu as usize).is_some_and(|map| *map != 0),
+        }
+    }
+}
+
+/// One receiver.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    vcpus: u16,
+    from_partitions: Source,
+    from_vms: Source,
+    spm: u32,
+    hypervisor: u32,
+    /// Something global is pending that its scheduler has not been told of.
+    global_news: bool,
+    /// The same for each vCPU.
+    vcpu_news: u32,
+}
+
+const _: () = assert!(MAX_NOTIFIED_VCPUS <= u32::BITS as usize);
+
+impl Receiver {
+    /// Nothing is bound or pending. All zero.
+    pub const NEW: Self = Self {
+        vcpus: 0,
+        from_partitions: Source::NEW,
+        from_vms: Source::NEW,
+        spm: 0,
+        hypervisor: 0,
+        global_news: false,
+        vcpu_news: 0,
+    };
+
+    /// A receiver with that many vCPUs, at most [`MAX_NOTIFIED_VCPUS`].
+    pub const fn with_vcpus(vcpus: u16) -> Self {
+        Self { vcpus, ..Self::NEW }
+    }
+
+    fn source_of(&mut self, sender: PartitionId) -> &mut Source {
+        if sender.is_secure() {
+            &mut self.from_partitions
+        } else {
+            &mut self.from_vms
+        }
+    }
+
+    /// `FFA_NOTIFICATION_BIND`. `DENIED` if any of `map` is bound, to whomever.
+    pub fn bind(&mut self, sender: PartitionId, map: u64, per_vcpu: bool) -> Result<()> {
+        self.source_of(sender).bind(sender, map, per_vcpu)
+    }
+
+    /// `FFA_NOTIFICATION_UNBIND`. `DENIED` if any of `map` is not bound to `sender`, or is pending.
+    pub fn unbind(&mut self, sender: PartitionId, map: u64) -> Result<()> {
+        self.source_of(sender).unbind(sender, map)
+    }
+
+    /// `FFA_NOTIFICATION_SET`: whether any of `map` was not pending yet.
+    ///
+    /// `DENIED` if any is not bound to `sender` or not of the kind of `target`, `INVALID_PARAMETERS` if there is no such vCPU.
+    pub fn set(&mut self, sender: PartitionId, map: u64, target: Target) -> Result<bool> {
+        let vcpus = self.vcpus;
+        let source = self.source_of(sender);
+        let kind = match target {
+            Target::Global => !source.per_vcpu,
+            Target::Vcpu(_) => source.per_vcpu,
+        };
+        if !source.is_bound(sender, map) || map & !kind != 0 {
+            return Err(FfaError::Denied);
+        }
+        if matches!(target, Target::Vcpu(vcpu) if vcpu >= vcpus) {
+            return Err(FfaError::InvalidParameters);
+        }
+        let pending = source.map_mut(target).ok_or(FfaError::InvalidParameters)?;
+        let is_new = *pending & map != map;
+        *pending |= map;
+        if is_new {
+            self.note(target);
+        }
+        Ok(is_new)
+    }
+
+    /// Pends a notification of the framework: whether it was not pending yet.
+    pub fn set_framework(&mut self, which: Framework) -> bool {
+        let word = match which {
+            Framework::RxFullSpm => &mut self.spm,
+            Framework::RxFullHypervisor => &mut self.hypervisor,
+        };
+        let is_new = *word == 0;
+        *word = 1;
+        if is_new {
+            self.note(Target::Global);
+        }
+        is_new
+    }
+
+    /// `FFA_NOTIFICATION_GET`: takes what is pending for `vcpu`, of the kinds in `flags`. `INVALID_PARAMETERS` if there is no such vCPU.
+    pub fn take(&mut self, vcpu: u16, flags: u32) -> Result<Pending> {
+        if vcpu >= self.vcpus {
+            return Err(FfaError::InvalidParameters);
+        }
+        let mut pending = Pending::default();
+        if flags & Pending::PARTITIONS != 0 {
+            pending.partitions = self.from_partitions.take(vcpu);
+        }
+        if flags & Pending::VMS != 0 {
+            pending.vms = self.from_vms.take(vcpu);
+        }
+        if flags & Pending::SPM != 0 {
+            pending.spm = core::mem::take(&mut self.spm);
+        }
+        if flags & Pending::HYPERVISOR != 0 {
+            pending.hypervisor = core::mem::take(&mut self.hypervisor);
+        }
+        // What was fetched needs no telling any more.
+        self.global_news &= self.is_pending_globally();
+        if !self.is_pending_for_vcpu(vcpu) {
+            self.vcpu_news &= !1_u32.checked_shl(vcpu.into()).unwrap_or(0);
+        }
+        Ok(pending)
+    }
+
+    /// Moves news into `list` as [`InfoList::push`] wants them; `false` if there was no room for all.
+    pub fn report(&mut self, id: PartitionId, list: &mut InfoList) -> bool {
+        if self.global_news {
+            if !list.push(id, &[]) {
+                return false;
+            }
+            self.global_news = false;
+        }
+        while self.vcpu_news != 0 {
+            let mut vcpus = [0; InfoList::MAX_VCPUS];
+            let mut count: usize = 0;
+            let mut left = self.vcpu_news;
+            for vcpu in vcpus.iter_mut().take(list.room_for_vcpus()) {
+                if left != 0 {
+                    *vcpu = left.trailing_zeros() as u16;
+                    left &= left.wrapping_sub(1);
+                    count = count.saturating_add(1);
+                }
+            }
+            match vcpus.get(..count) {
+                Some(vcpus) if count > 0 && list.push(id, vcpus) => self.vcpu_news = left,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Whether anything is pending.
+    pub fn is_pending(&self) -> bool {
+        self.is_pending_globally() || self.from_partitions.pending() | self.from_vms.pending() != 0
+    }
+
+    /// Whether `FFA_NOTIFICATION_INFO_GET` has something to tell.
+    pub fn has_news(&self) -> bool {
+        self.global_news || self.vcpu_news != 0
+    }
+
+    fn is_pending_globally(&self) -> bool {
+        let global = Target::Global;
+        self.from_partitions.is_pending_for(global)
+            || self.from_vms.is_pending_for(global)
+            || self.spm | self.hypervisor != 0
+    }
+
+    fn is_pending_for_vcpu(&self, vcpu: u16) -> bool {
+        let own = Target::Vcpu(vcpu);
+        self.from_partitions.is_pending_for(own) || self.from_vms.is_pending_for(own)
+    }
+
+    fn note(&mut self, target: Target) {
+        match target {
+            Target::Global => self.global_news = true,
+            Target::Vcpu(vcpu) => {
+                self.vcpu_news |= 1_u32.checked_shl(vcpu.into()).unwrap_or(0);
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+extern crate std;
+
+use std::vec::Vec;
+
+use super::*;
+use crate::ffa::function;
+
+const SP1: PartitionId = PartitionId(0x8001);
+const SP2: PartitionId = PartitionId(0x8002);
+const VM1: PartitionId = PartitionId(1);
+const ALL: u32 = 0xf;
+
+fn receiver() -> Receiver {
+    Receiver::with_vcpus(4)
+}
+
+#[test]
+fn a_notification_has_one_sender_until_it_is_unbound() {
+    let mut receiver = receiver();
+    receiver.bind(SP1, 0b11, false).unwrap();
+    assert_eq!(receiver.bind(SP1, 0b10, false), Err(FfaError::Denied));
+    assert_eq!(receiver.bind(SP2, 0b110, true), Err(FfaError::Denied));
+    assert_eq!(receiver.unbind(SP2, 0b01), Err(FfaError::Denied));
+    assert_eq!(receiver.unbind(SP1, 0b101), Err(FfaError::Denied));
+    receiver.unbind(SP1, 0b01).unwrap();
+    receiver.bind(SP2, 0b101, true).unwrap();
+    // The other half is still the first sender's.
+    assert_eq!(receiver.set(SP1, 0b10, Target::Global), Ok(true));
+}
+
+#[test]
+fn the_worlds_have_maps_of_their_own() {
+    let mut receiver = receiver();
+    receiver.bind(SP1, 1 << 63, false).unwrap();
+    receiver.bind(VM1, 1 << 63, false).unwrap();
+    receiver.set(VM1, 1 << 63, Target::Global).unwrap();
+    let pending = receiver.take(0, ALL).unwrap();
+    assert_eq!((pending.partitions, pending.vms), (0, 1 << 63));
+}
+
+#[test]
+fn only_the_sender_sets_and_only_as_it_was_bound() {
+    let mut receiver = receiver();
+    receiver.bind(SP1, 0b01, false).unwrap();
+    receiver.bind(SP1, 0b10, true).unwrap();
+    let denied = Err(FfaError::Denied);
+    assert_eq!(receiver.set(SP2, 0b01, Target::Global), denied);
+    assert_eq!(receiver.set(SP1, 0b11, Target::Global), denied);
+    assert_eq!(receiver.set(SP1, 0b01, Target::Vcpu(0)), denied);
+    assert_eq!(receiver.set(SP1, 0b100, Target::Global), denied);
+    assert_eq!(
+        receiver.set(SP1, 0b10, Target::Vcpu(4)),
+        Err(FfaError::InvalidParameters)
+    );
+    assert!(!receiver.is_pending() && !receiver.has_news());
+}
+
+#[test]
+fn reading_clears_what_was_read() {
+    let mut receiver = receiver();
+    receiver.bind(SP1, 0b01, false).unwrap();
+    receiver.bind(SP1, 0b10, true).unwrap();
+    receiver.set(SP1, 0b01, Target::Global).unwrap();
+    receiver.set(SP1, 0b10, Target::Vcpu(1)).unwrap();
+    receiver.set(SP1, 0b10, Target::Vcpu(2)).unwrap();
+    assert_eq!(receiver.take(4, ALL), Err(FfaError::InvalidParameters));
+    assert_eq!(receiver.take(1, Pending::VMS).unwrap(), Pending::default());
+    assert_eq!(receiver.take(1, ALL).unwrap().partitions, 0b11);
+    assert_eq!(receiver.take(1, ALL).unwrap().partitions, 0);
+    assert_eq!(receiver.unbind(SP1, 0b10), Err(FfaError::Denied));
+    assert_eq!(receiver.take(2, ALL).unwrap().partitions, 0b10);
+    receiver.unbind(SP1, 0b11).unwrap();
+}
+
+#[test]
+fn the_framework_needs_no_binding() {
+    let mut receiver = receiver();
+    assert!(receiver.set_framework(Framework::RxFullSpm));
+    assert!(!receiver.set_framework(Framework::RxFullSpm));
+    assert!(receiver.set_framework(Framework::RxFullHypervisor));
+    assert_eq!(receiver.take(3, Pending::SPM).unwrap().spm, 1);
+    let rest = receiver.take(3, ALL).unwrap();
+    assert_eq!((rest.spm, rest.hypervisor), (0, 1));
+}
+
+fn told(receiver: &mut Receiver, is_64: bool) -> (SmcRegs, bool) {
+    let mut list = InfoList::new(is_64);
+    let done = receiver.report(SP1, &mut list);
+    (list.answer(!done).x[..8].try_into().unwrap(), done)
+}
+
+type SmcRegs = [u64; 8];
+
+#[test]
+fn news_are_told_once() {
+    let mut receiver = receiver();
+    receiver.bind(SP1, 0b01, false).unwrap();
+    receiver.bind(SP1, 0b10, true).unwrap();
+    receiver.set(SP1, 0b01, Target::Global).unwrap();
+    receiver.set(SP1, 0b10, Target::Vcpu(3)).unwrap();
+    // Two lists: one without vCPUs, one with one.
+    let header = 2 << 7 | 1 << 14;
+    let success = function::SUCCESS_64.into();
+    assert_eq!(
+        told(&mut receiver, true),
+        ([success, 0, header, 0x0003_8001_8001, 0, 0, 0, 0], true)
+    );
+    assert!(!receiver.has_news() && receiver.is_pending());
+    // Pending already, told already.
+    assert_eq!(receiver.set(SP1, 0b01, Target::Global), Ok(false));
+    assert!(!receiver.has_news());
+    receiver.take(0, ALL).unwrap();
+    assert_eq!(receiver.set(SP1, 0b01, Target::Global), Ok(true));
+    assert!(receiver.has_news());
+    // What was fetched is not told.
+    receiver.take(0, ALL).unwrap();
+    assert!(!receiver.has_news());
+}
+
+#[test]
+fn long_lists_are_split() {
+    let mut receiver = Receiver::with_vcpus(32);
+    receiver.bind(SP1, 1, true).unwrap();
+    for vcpu in 0..32 {
+        receiver.set(SP1, 1, Target::Vcpu(vcpu)).unwrap();
+    }
+    // 32 bits: 10 ids are lists of 3, 3 and 1 vCPUs with their receivers.
+    let (regs, done) = told(&mut receiver, false);
+    assert_eq!(
+        regs,
+        [
+            function::SUCCESS_32.into(),
+            0,
+            1 | 3 << 7 | 3 << 12 | 3 << 14 | 1 << 16,
+            0x0000_8001,
+            0x0002_0001,
+            0x0003_8001,
+            0x0005_0004,
+            0x0006_8001,
+        ]
+    );
+    assert!(!done);
+    // 64 bits: 20 ids are five lists of 3.
+    let (regs, done) = told(&mut receiver, true);
+    assert_eq!(regs[2], 1 | 5 << 7 | 0x3ff << 12);
+    assert_eq!(regs[3], 0x0009_0008_0007_8001);
+    assert_eq!(regs[7], 0x0015_0014_0013_8001);
+    assert!(!done);
+    let (regs, done) = told(&mut receiver, true);
+    assert_eq!(regs[2], 4 << 7 | 0x7f << 12);
+    assert_eq!(regs[6], 0x001f_8001);
+    assert!(done && !receiver.has_news());
+}
+
+#[test]
+fn vms_come_and_go() {
+    let all = Notifications::new();
+    assert_eq!(all.create(VM1, 0), Err(FfaError::InvalidParameters));
+    assert_eq!(all.create(VM1, 33), Err(FfaError::NoMemory));
+    assert_eq!(all.destroy(VM1), Err(FfaError::Denied));
+    for id in 0..MAX_NOTIFIED_VMS as u16 {
+        all.create(PartitionId(id), 1).unwrap();
+    }
+    assert_eq!(all.create(VM1, 1), Err(FfaError::Denied));
+    assert_eq!(all.create(PartitionId(100), 1), Err(FfaError::NoMemory));
+    all.receiver(VM1).unwrap().with(|receiver| {
+        receiver.bind(SP1, 1, false).unwrap();
+        receiver.set(SP1, 1, Target::Global).unwrap();
+    });
+    assert_eq!(all.destroy(VM1), Err(FfaError::Denied));
+    let mut list = InfoList::new(true);
+    assert!(!all.report(&mut list));
+    assert_eq!(list.answer(false).x[3], 1);
+    all.receiver(VM1)
+        .unwrap()
+        .with(|receiver| receiver.take(0, ALL))
+        .unwrap();
+    all.destroy(VM1).unwrap();
+    assert!(all.receiver(VM1).is_none());
+    all.create(PartitionId(100), 1).unwrap();
+    // The new one has nothing of the old one.
+    let bound = all
+        .receiver(PartitionId(100))
+        .unwrap()
+        .with(|receiver| receiver.set(SP1, 1, Target::Global));
+    assert_eq!(bound, Err(FfaError::Denied));
+}
+
+#[test]
+fn a_partition_that_failed_is_forgotten() {
+    let all = Notifications::new();
+    all.enable_partition(SP2, 1);
+    all.receiver(SP2)
+        .unwrap()
+        .with(|receiver| receiver.set_framework(Framework::RxFullSpm));
+    all.bury(SP2);
+    assert!(all.receiver(SP2).is_none());
+    let mut list = InfoList::new(true);
+    assert!(!all.report(&mut list) && list.is_empty());
+    let mut ids = Vec::new();
+    all.for_each(|id, _| ids.push(id));
+    assert!(ids.is_empty());
+}
