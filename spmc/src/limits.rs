@@ -48,10 +48,16 @@ pub const MAX_NOTIFIED_VMS: usize = 8;
 /// vCPUs of one receiver of notifications.
 pub const MAX_NOTIFIED_VCPUS: usize = 32;
 
+/// Memory transactions of one endpoint of which fragments are missing; all ids of the Normal world are one endpoint.
+pub const MAX_ARRIVING: usize = 8;
+
+/// The same for one sender id.
+pub const MAX_ARRIVING_PER_SENDER: usize = 4;
+
 /// 4 KiB pages of one RX or TX buffer. 16 pages serve kernels with a 64 KiB granule.
 pub const MAX_MAILBOX_PAGES: u32 = 16;
 
-/// Bytes of the private copy of a descriptor that a caller sends: one page.
+/// Bytes of a descriptor that are copied and looked at together: one page. A longer one is taken piece by piece.
 pub const MAX_DESCRIPTOR: usize = 4096;
 
 /// Largest SP manifest (DTB) that is accepted, bytes.

@@ -6,6 +6,7 @@ use arrayvec::ArrayVec;
 use spin::{Mutex, Once};
 
 use crate::ffa::memory_descriptor::DescriptorBuffer;
+use crate::ffa::{SmcFrame, function};
 use crate::hal::Hal;
 use crate::id::{PartitionId, VcpuId};
 use crate::limits::{MAX_PARTITIONS, MAX_SP_MANIFEST};
@@ -93,6 +94,8 @@ pub struct Pe {
     pub(crate) root: VcpuId,
     /// Private copy of the descriptor that is being parsed, or the answer that is being built.
     pub scratch: DescriptorBuffer,
+    /// Handle of the transaction that the last `FFA_MEM_FRAG_RX` from here asked to go on with.
+    pub(crate) fragment_asked: u64,
 }
 
 impl Pe {
@@ -102,6 +105,14 @@ impl Pe {
             index,
             root: VcpuId::NONE,
             scratch: DescriptorBuffer::new(),
+            fragment_asked: 0,
+        }
+    }
+
+    /// Remembers what `answer` asks for, if it asks for a fragment.
+    pub(crate) fn note_fragment(&mut self, answer: &SmcFrame) {
+        if answer.w(0) == function::MEM_FRAG_RX {
+            self.fragment_asked = (answer.w(2) as u64) << 32 | answer.w(1) as u64;
         }
     }
 }

@@ -53,7 +53,9 @@ impl<H: Hal> Spmc<H> {
             | function::MEM_SHARE_64
             | function::MEM_RETRIEVE_RESP
             | function::MEM_RELINQUISH
-            | function::MEM_RECLAIM => [0, 0],
+            | function::MEM_RECLAIM
+            | function::MEM_FRAG_RX
+            | function::MEM_FRAG_TX => [0, 0],
             function::RXTX_MAP_32 | function::RXTX_MAP_64 => {
                 let maximum = if version >= Version::V1_2 {
                     MAX_MAILBOX_PAGES << 16

@@ -56,6 +56,9 @@ impl<H: Hal> Spmc<H> {
             function::MSG_SEND_DIRECT_REQ2 => self.normal_world_request2(pe, frame),
             function::RUN => self.normal_world_run(pe, frame),
             function::ERROR => {
+                if frame.w(2) as i32 == FfaError::Aborted as i32 {
+                    self.mem_sender_aborted(pe);
+                }
                 // The SPMD refused what we sent last: FFA_NORMAL_WORLD_RESUME while the Normal world was not interrupted. There is
                 // nothing to undo; we wait for its next call.
                 *frame = SmcFrame::new([function::MSG_WAIT as u64]);
@@ -110,6 +113,8 @@ impl<H: Hal> Spmc<H> {
             function::MEM_RETRIEVE_REQ_32 | function::MEM_RETRIEVE_REQ_64 => {
                 self.mem_retrieve(pe, endpoint, frame)
             }
+            function::MEM_FRAG_TX => self.mem_fragment_tx(pe, endpoint, frame),
+            function::MEM_FRAG_RX => self.mem_fragment_rx(pe, endpoint, frame),
             function::MEM_RELINQUISH => self.mem_relinquish(endpoint, frame),
             function::MEM_RECLAIM => self.mem_reclaim(endpoint, frame),
             function::NOTIFICATION_BITMAP_CREATE

@@ -115,9 +115,10 @@ struct RawConstituent {
     reserved: u32,
 }
 
-/// Bytes of a composite header, and of a constituent.
+/// Bytes of a composite header.
 const COMPOSITE_HEADER: usize = size_of::<CompositeHeader>();
-const CONSTITUENT: usize = size_of::<RawConstituent>();
+/// Bytes of a constituent.
+pub const CONSTITUENT: usize = size_of::<RawConstituent>();
 
 /// Bytes of a receiver from 1.2 on.
 const RECEIVER_12: usize = size_of::<Receiver10>().saturating_add(size_of::<Receiver12Tail>());
@@ -267,47 +268,58 @@ impl<'b> Transaction<'b> {
             })
     }
 
-    /// The composite descriptor at `offset`, which must end where the transaction descriptor ends. `INVALID_PARAMETERS` if it does not,
-    /// is misplaced or misaligned, is empty, or has a reserved field that is not zero.
-    pub fn composite(&self, offset: u32) -> Result<Composite<'b>> {
+    /// The composite descriptor at `offset` of a descriptor that has `total` bytes and must end where that does. `INVALID_PARAMETERS` if it
+    /// does not, is misplaced or misaligned, is empty, has a reserved field that is not zero, or its header is not there yet.
+    pub fn composite(&self, offset: u32, total: usize) -> Result<Composite> {
         let invalid = FfaError::InvalidParameters;
         let offset = offset as usize;
         if offset < self.receivers_end || !offset.is_multiple_of(self.composite_alignment) {
             return Err(invalid);
         }
         let bytes = self.bytes.get(offset..).ok_or(invalid)?;
-        let (header, rest) = CompositeHeader::ref_from_prefix(bytes).map_err(|_| invalid)?;
-        let constituents = <[RawConstituent]>::ref_from_bytes(rest).map_err(|_| invalid)?;
-        if header.reserved != 0
-            || header.constituents == 0
-            || header.constituents as usize != constituents.len()
-        {
+        let (header, _) = CompositeHeader::ref_from_prefix(bytes).map_err(|_| invalid)?;
+        let constituents = header.constituents as usize;
+        let start = offset.saturating_add(COMPOSITE_HEADER);
+        let end = constituents
+            .checked_mul(CONSTITUENT)
+            .and_then(|all| all.checked_add(start));
+        if header.reserved != 0 || constituents == 0 || end != Some(total) {
             return Err(invalid);
         }
         Ok(Composite {
             pages: header.pages as u64,
             constituents,
+            start,
         })
     }
 }
 
-/// A composite memory region descriptor.
-pub struct Composite<'b> {
+/// A composite memory region descriptor, without its constituents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Composite {
     /// How many pages it says that it has; the sum over its constituents must be the same.
     pub pages: u64,
-    constituents: &'b [RawConstituent],
+    /// How many constituents it has.
+    pub constituents: usize,
+    /// Offset of the first constituent in the transaction descriptor.
+    pub start: usize,
 }
 
-impl Composite<'_> {
-    /// The constituents in order. `INVALID_PARAMETERS` in place of one that is empty, not page aligned, beyond the supported
-    /// addresses, or has a reserved field that is not zero.
-    pub fn constituents(&self) -> impl Iterator<Item = Result<PageRange<Ipa>>> {
-        self.constituents.iter().map(|raw| {
-            PageRange::new(Ipa::new(raw.address), raw.pages as u64)
-                .filter(|range| raw.reserved == 0 && range.end().raw() <= 1 << IPA_BITS)
-                .ok_or(FfaError::InvalidParameters)
-        })
-    }
+/// The constituents in `bytes`, in order; what is left over behind the last whole one is ignored. `INVALID_PARAMETERS` in place of one that
+/// is empty, not page aligned, beyond the supported addresses, or has a reserved field that is not zero.
+#[inline]
+pub fn constituents(bytes: &[u8]) -> impl Iterator<Item = Result<PageRange<Ipa>>> {
+    let whole = bytes.len() & !CONSTITUENT.wrapping_sub(1);
+    // Aligned as the buffer is, except where a sender of 1.0 aligns to 8 only: a constituent needs no more.
+    let raw = bytes
+        .get(..whole)
+        .and_then(|bytes| <[RawConstituent]>::ref_from_bytes(bytes).ok())
+        .unwrap_or(&[]);
+    raw.iter().map(|raw| {
+        PageRange::new(Ipa::new(raw.address), raw.pages as u64)
+            .filter(|range| raw.reserved == 0 && range.end().raw() <= 1 << IPA_BITS)
+            .ok_or(FfaError::InvalidParameters)
+    })
 }
 
 /// What a descriptor that the SPMC writes says.
@@ -332,27 +344,24 @@ pub struct Response {
 }
 
 impl Response {
-    /// Bytes of the whole descriptor as `version` has it.
-    pub fn size(&self, version: Version) -> usize {
+    /// Bytes of the descriptor up to its constituents as `version` has it.
+    pub fn head_size(version: Version) -> usize {
         let (header, receiver) = layout(version);
-        self.constituents
-            .saturating_mul(CONSTITUENT)
-            .saturating_add(
-                header
-                    .saturating_add(receiver)
-                    .saturating_add(COMPOSITE_HEADER),
-            )
+        header
+            .saturating_add(receiver)
+            .saturating_add(COMPOSITE_HEADER)
     }
 
-    /// Writes the descriptor, with `constituents`, to the start of `to` and returns it. `NO_MEMORY` if it does not fit.
-    pub fn write<'t>(
-        &self,
-        to: &'t mut [u8],
-        version: Version,
-        constituents: impl Iterator<Item = PageRange<Ipa>>,
-    ) -> Result<&'t [u8]> {
-        let size = self.size(version);
-        let whole = to.get_mut(..size).ok_or(FfaError::NoMemory)?;
+    /// Bytes of the whole descriptor as `version` has it.
+    pub fn size(&self, version: Version) -> usize {
+        Self::head_size(version).saturating_add(self.constituents.saturating_mul(CONSTITUENT))
+    }
+
+    /// Writes the descriptor up to its constituents to the start of `to`. `NO_MEMORY` if it does not fit.
+    pub fn write_head(&self, to: &mut [u8], version: Version) -> Result<()> {
+        let whole = to
+            .get_mut(..Self::head_size(version))
+            .ok_or(FfaError::NoMemory)?;
         let (header_size, receiver_size) = layout(version);
         let composite_offset = header_size.saturating_add(receiver_size);
         let (header, rest) = whole
@@ -416,26 +425,31 @@ impl Response {
                 reserved: 0,
             },
         );
-        let (composite, rest) = rest
-            .split_at_mut_checked(COMPOSITE_HEADER)
-            .ok_or(FfaError::NoMemory)?;
         put(
-            composite,
+            rest,
             &CompositeHeader {
                 pages: self.pages as u32,
                 constituents: self.constituents as u32,
                 reserved: 0,
             },
         );
-        let slots = <[RawConstituent]>::mut_from_bytes(rest).map_err(|_| FfaError::NoMemory)?;
-        for (slot, range) in slots.iter_mut().zip(constituents) {
-            *slot = RawConstituent {
-                address: range.base().raw(),
-                pages: range.pages() as u32,
-                reserved: 0,
-            };
-        }
-        Ok(whole)
+        Ok(())
+    }
+}
+
+/// Writes constituents to `to`, as many as fit and there are.
+pub fn write_constituents(to: &mut [u8], ranges: impl Iterator<Item = PageRange<Ipa>>) {
+    let whole = to.len() & !CONSTITUENT.wrapping_sub(1);
+    let slots = to
+        .get_mut(..whole)
+        .and_then(|bytes| <[RawConstituent]>::mut_from_bytes(bytes).ok())
+        .unwrap_or(&mut []);
+    for (slot, range) in slots.iter_mut().zip(ranges) {
+        *slot = RawConstituent {
+            address: range.base().raw(),
+            pages: range.pages() as u32,
+            reserved: 0,
+        };
     }
 }
 

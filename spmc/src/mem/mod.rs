@@ -9,6 +9,7 @@
 //! Lock order: mailbox of the caller, then slot, then address spaces in ascending order of partition id (the Normal world is 0). A call
 //! that needs no answer in RX lets the mailbox go before it takes the next lock.
 
+mod fragments;
 mod reclaim;
 mod regions;
 mod relinquish;
@@ -45,20 +46,20 @@ pub(crate) struct Engine<'s, H, E> {
 }
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// The registers that all calls with a descriptor have in common: returns the length of the descriptor.
+    /// The registers that all calls with a descriptor have in common: returns the length of the descriptor and that of its first fragment.
     ///
-    /// `INVALID_PARAMETERS` for a buffer other than TX, for a descriptor in fragments, and for registers that must be zero.
-    fn descriptor_length(frame: &SmcFrame) -> Result<usize> {
+    /// `INVALID_PARAMETERS` for a buffer other than TX, a fragment longer than the whole, and for registers that must be zero.
+    fn lengths(frame: &SmcFrame) -> Result<(usize, usize)> {
         let buffer = if FunctionId::from_reg(frame.x[0]).is_64() {
             frame.x[3]
         } else {
             frame.w(3) as u64
         };
-        let total = frame.w(1);
-        if frame.w(2) != total || buffer != 0 || (4..8).any(|n| frame.w(n) != 0) {
+        let (total, fragment) = (frame.w(1), frame.w(2));
+        if fragment > total || buffer != 0 || (4..8).any(|n| frame.w(n) != 0) {
             return Err(FfaError::InvalidParameters);
         }
-        Ok(total as usize)
+        Ok((total as usize, fragment as usize))
     }
 
     /// Fills the ranges with zeros. No endpoint may have access to them meanwhile.
@@ -71,19 +72,21 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 }
 
-/// Copies the first `length` bytes of the caller's TX. `INVALID_PARAMETERS` if there are not so many, `NO_MEMORY` if they are more than the
-/// copy can hold, `ABORTED` if the memory system refuses the access.
+/// Copies the first `length` bytes of the caller's TX, or as many as the copy can hold. `INVALID_PARAMETERS` if there are not so many, `ABORTED`
+/// if the memory system refuses the access.
 fn copy_tx<'b, H: Hal>(
     hal: &H,
     mailbox: &Mailbox,
     copy: &'b mut DescriptorBuffer,
     length: usize,
 ) -> Result<&'b mut [u8]> {
-    let buffers = mailbox.buffers().ok_or(FfaError::InvalidParameters)?;
+    let invalid = FfaError::InvalidParameters;
+    let buffers = mailbox.buffers().ok_or(invalid)?;
     if length as u64 > buffers.tx.size() {
-        return Err(FfaError::InvalidParameters);
+        return Err(invalid);
     }
-    let copy = copy.get_mut(..length).ok_or(FfaError::NoMemory)?;
+    let first = length.min(copy.len());
+    let copy = copy.get_mut(..first).ok_or(invalid)?;
     mailbox.read_tx(hal, copy)?;
     Ok(copy)
 }
@@ -119,8 +122,11 @@ impl<H: Hal> Spmc<H> {
         kind: SendKind,
         frame: &SmcFrame,
     ) -> Result<SmcFrame> {
-        self.memory_engine()
-            .send(&mut pe.scratch, caller, kind, frame)
+        let answer = self
+            .memory_engine()
+            .send(&mut pe.scratch, caller, kind, frame)?;
+        pe.note_fragment(&answer);
+        Ok(answer)
     }
 
     /// `FFA_MEM_RETRIEVE_REQ`: see [`Engine::retrieve`].
@@ -132,6 +138,37 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<SmcFrame> {
         self.memory_engine()
             .retrieve(&mut pe.scratch, caller, frame)
+    }
+
+    /// `FFA_MEM_FRAG_TX`: see [`Engine::fragment_tx`].
+    pub(crate) fn mem_fragment_tx(
+        &self,
+        pe: &mut Pe,
+        caller: &Endpoint,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        let answer = self
+            .memory_engine()
+            .fragment_tx(&mut pe.scratch, caller, frame)?;
+        pe.note_fragment(&answer);
+        Ok(answer)
+    }
+
+    /// The Hypervisor answers `FFA_MEM_FRAG_RX` with `FFA_ERROR`: see [`Engine::sender_aborted`].
+    pub(crate) fn mem_sender_aborted(&self, pe: &mut Pe) {
+        self.memory_engine()
+            .sender_aborted(core::mem::take(&mut pe.fragment_asked));
+    }
+
+    /// `FFA_MEM_FRAG_RX`: see [`Engine::fragment_rx`].
+    pub(crate) fn mem_fragment_rx(
+        &self,
+        pe: &mut Pe,
+        caller: &Endpoint,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        self.memory_engine()
+            .fragment_rx(&mut pe.scratch, caller, frame)
     }
 
     /// `FFA_MEM_RELINQUISH`: see [`Engine::relinquish`].

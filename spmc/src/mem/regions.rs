@@ -1,12 +1,13 @@
 //! The address ranges of one share, in the order in which the owner gave them.
 //!
 //! A range is one word. The first few lie in the share itself, more of them in pages of the owner's quota, each of which ends with
-//! the index of the next; so a share of any size can be recorded, and costs its owner and nobody else.
+//! the index of the next; so a share of any size can be recorded, and costs its owner and nobody else. All pages are taken when the
+//! number of ranges becomes known, which is before the first of them: a list that grows never fails.
 
 use core::sync::atomic::Ordering;
 
 use crate::addr::{Ipa, PAGE_SIZE, PageRange};
-use crate::error::Result;
+use crate::error::{FfaError, Result};
 use crate::mm::{PageIndex, PagePool, Pages, WORDS};
 
 /// Ranges that need no page.
@@ -35,6 +36,7 @@ fn unpack(word: u64) -> Option<PageRange<Ipa>> {
 pub(super) struct Regions {
     inline: [u64; INLINE],
     head: PageIndex,
+    /// The page that the next range goes to.
     tail: PageIndex,
     count: usize,
     pages: u64,
@@ -60,41 +62,61 @@ impl Regions {
         self.pages
     }
 
-    /// Appends a range. `NO_MEMORY` if that takes a page and `pool` is empty.
-    pub(super) fn push(
+    /// Takes the pages for `count` ranges; to be called once and on an empty list. `NO_MEMORY`, with nothing taken, if `pool` has not enough.
+    pub(super) fn reserve(
         &mut self,
         store: Pages<'_>,
         pool: &mut PagePool,
-        range: PageRange<Ipa>,
+        count: usize,
     ) -> Result<()> {
+        let needed = count.saturating_sub(INLINE).div_ceil(PER_PAGE);
+        if needed > pool.available() {
+            return Err(FfaError::NoMemory);
+        }
+        // Each page goes in front of those taken before.
+        for _ in 0..needed {
+            let page = pool.take(store)?;
+            store.store(page, PER_PAGE, self.head.to_word());
+            self.head = page;
+        }
+        self.tail = self.head;
+        Ok(())
+    }
+
+    /// Appends a range, for which there must be room.
+    #[inline]
+    pub(super) fn push(&mut self, store: Pages<'_>, range: PageRange<Ipa>) {
         if let Some(slot) = self.inline.get_mut(self.count) {
             *slot = pack(range);
         } else {
             let index = self.count.wrapping_sub(INLINE) % PER_PAGE;
-            if index == 0 {
-                let page = pool.take(store)?;
-                if self.head.is_none() {
-                    self.head = page;
-                } else {
-                    store.store(self.tail, PER_PAGE, page.to_word());
-                }
-                self.tail = page;
+            if index == 0 && self.count != INLINE {
+                self.tail = PageIndex::from_word(store.load(self.tail, PER_PAGE));
             }
             store.store(self.tail, index, pack(range));
         }
         self.count = self.count.wrapping_add(1);
         self.pages = self.pages.saturating_add(range.pages());
-        Ok(())
     }
 
     /// The ranges in order.
     pub(super) fn iter<'p>(&'p self, store: Pages<'p>) -> Iter<'p> {
+        self.iter_from(store, 0)
+    }
+
+    /// The ranges in order from that with index `first` on.
+    pub(super) fn iter_from<'p>(&'p self, store: Pages<'p>, first: usize) -> Iter<'p> {
+        let (mut page, mut index) = (self.head, first);
+        while index > INLINE.wrapping_add(PER_PAGE) {
+            page = PageIndex::from_word(store.load(page, PER_PAGE));
+            index = index.wrapping_sub(PER_PAGE);
+        }
         Iter {
             store,
             inline: &self.inline,
-            page: self.head,
-            index: 0,
-            left: self.count,
+            page,
+            index,
+            left: self.count.saturating_sub(first),
         }
     }
 
@@ -102,7 +124,7 @@ impl Regions {
     pub(super) fn release(&mut self, store: Pages<'_>, pool: &mut PagePool) {
         let mut page = self.head;
         let mut left = self.count.saturating_sub(INLINE);
-        while left > 0 {
+        while !page.is_none() {
             let used = left.min(PER_PAGE);
             let next = PageIndex::from_word(store.load(page, PER_PAGE));
             for word in store.words(page, 0, used) {
@@ -155,7 +177,6 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::error::FfaError;
     use crate::mm::testing::{FakeHal, Leaves, pages};
 
     // req: MEMRQ-07, MEMX-11
@@ -177,10 +198,15 @@ mod tests {
                 .map(|n| pages(((n * 7919) % 0x7000) << 12, 1 + n * 4099))
                 .collect();
             let mut regions = Regions::EMPTY;
+            regions.reserve(store, &mut pool, count).unwrap();
             for range in &ranges {
-                regions.push(store, &mut pool, *range).unwrap();
+                regions.push(store, *range);
             }
             assert_eq!(regions.iter(store).collect::<Vec<_>>(), ranges);
+            for first in [1, INLINE, INLINE + 1, PER_PAGE, INLINE + PER_PAGE, count] {
+                let rest: Vec<_> = regions.iter_from(store, first).collect();
+                assert_eq!(rest, ranges.get(first..).unwrap_or(&[]), "from {first}");
+            }
             assert_eq!(regions.count(), count);
             assert_eq!(regions.pages(), ranges.iter().map(PageRange::pages).sum());
             assert_eq!(
@@ -188,13 +214,22 @@ mod tests {
                 4 - count.saturating_sub(INLINE).div_ceil(PER_PAGE)
             );
             if pool.available() == 0 {
+                let mut more = Regions::EMPTY;
                 assert_eq!(
-                    regions.push(store, &mut pool, pages(0, 1)),
+                    more.reserve(store, &mut pool, INLINE + 1),
                     Err(FfaError::NoMemory)
                 );
+                assert_eq!(more, Regions::EMPTY);
             }
             regions.release(store, &mut pool);
-            assert_eq!((regions, pool.available()), (Regions::EMPTY, 4));
+            assert_eq!((&regions, pool.available()), (&Regions::EMPTY, 4));
+            // Given up half way.
+            regions.reserve(store, &mut pool, count).unwrap();
+            for range in ranges.iter().take(count / 2) {
+                regions.push(store, *range);
+            }
+            regions.release(store, &mut pool);
+            assert_eq!((&regions, pool.available()), (&Regions::EMPTY, 4));
             assert_eq!(hal.leaves(&[]), Leaves::default());
         }
     }

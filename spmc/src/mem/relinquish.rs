@@ -2,7 +2,7 @@
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::shares::{SendKind, Share};
+use super::shares::{SendKind, Share, Stage};
 use super::{Endpoints, Engine, FLAG_ZERO, refused};
 use crate::error::{FfaError, Result};
 use crate::ffa::SmcFrame;
@@ -15,7 +15,7 @@ use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Unmaps the region that the descriptor in the caller's TX names, and zeroes it when nobody has it any more if any borrower
-    /// asked for that.
+    /// asked for that. Of a donation whose response is still being read, it makes the donor's again what it was.
     ///
     /// `DENIED` if the caller has not retrieved the region, or wants zeroed what it can only read; `ABORTED` if memory does not answer;
     /// `INVALID_PARAMETERS` for everything else that is wrong with the call.
@@ -36,8 +36,17 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         let zero = descriptor.flags & FLAG_ZERO != 0;
 
-        let mut found = self.shares.find(descriptor.handle)?;
+        let mut found = self.shares.find_any(descriptor.handle)?;
         let share = found.share()?;
+        if share.stage == Stage::Given && !zero {
+            let borrower = share.borrower(caller.id()).ok_or(invalid)?;
+            let leaf = borrower.mapped.ok_or(invalid)?;
+            self.give_back(share, caller, leaf)?;
+            return Ok(SmcFrame::success([]));
+        }
+        if share.stage != Stage::Sent {
+            return Err(invalid);
+        }
         if zero && share.kind == SendKind::Share {
             return Err(invalid);
         }
@@ -96,6 +105,23 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     pub(crate) fn bury(&self, dead: &Endpoint) {
         for mut found in self.shares.iter() {
             let Ok(share) = found.share() else { continue };
+            let (from, to) = (
+                share.owner == dead.id(),
+                share.borrower(dead.id()).is_some(),
+            );
+            match share.stage {
+                Stage::Arriving { .. } if from => {
+                    self.discard(found);
+                    continue;
+                }
+                Stage::Given if to => {
+                    // It is its own memory, and its end nobody's business.
+                    self.discard(found);
+                    continue;
+                }
+                Stage::Arriving { .. } | Stage::Given => continue,
+                Stage::Sent => {}
+            }
             let mapped = share
                 .borrower(dead.id())
                 .and_then(|borrower| borrower.mapped);

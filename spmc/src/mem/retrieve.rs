@@ -1,6 +1,8 @@
 //! `FFA_MEM_RETRIEVE_REQ` (FF-A v1.0 section 11.4): a receiver asks for access to what was sent to it.
 
-use super::shares::{Borrower, Found, SendKind, Share};
+use spin::MutexGuard;
+
+use super::shares::{Borrower, Found, Reading, SendKind, Share, Stage};
 use super::{Endpoints, Engine, FLAG_ZERO, copy_tx, refused};
 use crate::addr::{PAGE_SIZE, World};
 use crate::error::{FfaError, Result};
@@ -12,7 +14,7 @@ use crate::ffa::{SmcFrame, Version, function};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::manifest::config::Permissions;
-use crate::mm::{Attributes, Change, Leaf, Pages, State};
+use crate::mm::{AddressSpace, Attributes, Change, Leaf, Pages, State};
 use crate::partition::{Endpoint, Mailbox};
 
 /// Zero the memory when it is relinquished.
@@ -60,7 +62,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         caller: &Endpoint,
         frame: &SmcFrame,
     ) -> Result<SmcFrame> {
-        let length = Self::descriptor_length(frame)?;
+        let (length, fragment) = Self::lengths(frame)?;
+        if fragment != length {
+            return Err(FfaError::InvalidParameters);
+        }
         // Held to the end: nothing may be mapped that RX has no room to describe.
         let mut mailbox = caller.mailbox.lock();
         let bytes = copy_tx(self.hal, &mailbox, buffer, length)?;
@@ -76,11 +81,13 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         if !caller.id().is_secure() {
             let response = describe_to_hypervisor(share, &request, caller)?;
-            return self.answer(&mut mailbox, buffer, caller, share, &response);
+            let (answer, reading) = self.answer(&mut mailbox, buffer, caller, share, &response)?;
+            share.hypervisor = reading;
+            return Ok(answer);
         }
         let grant = judge(share, &request, caller, Pages::of(self.hal))?;
         let response = describe(share, &grant, request.handle, caller, caller.id())?;
-        mailbox.check_rx(response.size(caller.version()))?;
+        mailbox.check_rx(0)?;
         if share.kind == SendKind::Donate {
             return self.give(found, &grant, &response, buffer, caller, &mut mailbox);
         }
@@ -94,18 +101,21 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         space
             .change(self.hal, share.world, ranges.clone(), change)
             .map_err(|error| refused(error, FfaError::Denied))?;
-        let answer = self.answer(&mut mailbox, buffer, caller, share, &response);
-        if answer.is_err() {
-            let undone = space.change(self.hal, share.world, ranges, change.inverse());
-            debug_assert!(undone.is_ok());
-            return answer;
-        }
+        let (answer, reading) = match self.answer(&mut mailbox, buffer, caller, share, &response) {
+            Ok(answered) => answered,
+            Err(error) => {
+                let undone = space.change(self.hal, share.world, ranges, change.inverse());
+                debug_assert!(undone.is_ok());
+                return Err(error);
+            }
+        };
         share.zero_after |= grant.zero_after;
         if let Some(borrower) = share.borrower(caller.id()) {
             borrower.mapped = Some(grant.leaf);
             borrower.has_retrieved = true;
+            borrower.reading = reading;
         }
-        answer
+        Ok(answer)
     }
 
     /// Ends a donation: the caller owns the region, the donor does not know it any more, the handle is spent.
@@ -124,44 +134,87 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .endpoints
             .endpoint(share.owner)
             .ok_or(FfaError::Denied)?;
-        let (mut donor_space, mut space) = if donor.id() < caller.id() {
-            let first = donor.memory.lock();
-            (first, caller.memory.lock())
-        } else {
-            let first = caller.memory.lock();
-            (donor.memory.lock(), first)
-        };
+        let (mut donor_space, mut space) = lock_both(donor, caller);
         let ranges = share.regions.iter(store);
-        let change = Change {
+        let taken = Change {
             from: Leaf::NONE,
             to: grant.leaf,
         };
+        let given = Change {
+            from: share.sent,
+            to: donor_space.given_away(share.sent),
+        };
         space
-            .change(self.hal, share.world, ranges.clone(), change)
+            .change(self.hal, share.world, ranges.clone(), taken)
             .map_err(|error| refused(error, FfaError::Denied))?;
-        let answer = self
-            .answer(mailbox, buffer, caller, share, response)
-            .and_then(|answer| {
-                let gone = Change {
-                    from: share.sent,
-                    to: donor_space.given_away(share.sent),
-                };
-                donor_space
-                    .change(self.hal, share.world, ranges.clone(), gone)
-                    .map_err(|error| refused(error, FfaError::Aborted))?;
-                Ok(answer)
+        let answered = donor_space
+            .change(self.hal, share.world, ranges.clone(), given)
+            .map_err(|error| refused(error, FfaError::Aborted))
+            .and_then(|()| {
+                let answered = self.answer(mailbox, buffer, caller, share, response);
+                if answered.is_err() {
+                    let undone =
+                        donor_space.change(self.hal, share.world, ranges.clone(), given.inverse());
+                    debug_assert!(undone.is_ok());
+                }
+                answered
             });
-        if answer.is_err() {
-            let undone = space.change(self.hal, share.world, ranges, change.inverse());
-            debug_assert!(undone.is_ok());
-            return answer;
+        let (answer, reading) = match answered {
+            Ok(answered) => answered,
+            Err(error) => {
+                let undone = space.change(self.hal, share.world, ranges, taken.inverse());
+                debug_assert!(undone.is_ok());
+                return Err(error);
+            }
+        };
+        if reading == Reading::default() {
+            share.regions.release(store, donor_space.pool());
+            found.vacate();
+            return Ok(answer);
         }
-        share.regions.release(store, donor_space.pool());
-        found.vacate();
-        answer
+        share.stage = Stage::Given;
+        if let Some(borrower) = share.borrower(caller.id()) {
+            borrower.mapped = Some(grant.leaf);
+            borrower.reading = reading;
+        }
+        Ok(answer)
     }
 
-    /// Writes the response to the caller's RX.
+    /// The new owner does not want what it has begun to read the description of (section 12.2.2.3, 8): it is the donor's again, as before
+    /// it was retrieved.
+    ///
+    /// `DENIED` if the caller has used its ownership already, or the donor is dead; `NO_MEMORY` if the donor cannot record it.
+    pub(super) fn give_back(&self, share: &mut Share, caller: &Endpoint, leaf: Leaf) -> Result<()> {
+        let donor = self
+            .endpoints
+            .endpoint(share.owner)
+            .ok_or(FfaError::Denied)?;
+        let (mut donor_space, mut space) = lock_both(donor, caller);
+        let ranges = share.regions.iter(Pages::of(self.hal));
+        let untaken = Change {
+            from: leaf,
+            to: Leaf::NONE,
+        };
+        let back = Change {
+            from: donor_space.given_away(share.sent),
+            to: share.sent,
+        };
+        space
+            .change(self.hal, share.world, ranges.clone(), untaken)
+            .map_err(|error| refused(error, FfaError::Denied))?;
+        if let Err(error) = donor_space.change(self.hal, share.world, ranges.clone(), back) {
+            let undone = space.change(self.hal, share.world, ranges, untaken.inverse());
+            debug_assert!(undone.is_ok());
+            return Err(refused(error, FfaError::Aborted));
+        }
+        share.stage = Stage::Sent;
+        if let Some(borrower) = share.borrower(caller.id()) {
+            borrower.mapped = None;
+        }
+        Ok(())
+    }
+
+    /// Writes the response, or as much of it as fits, to the caller's RX. Returns the completion of the call, and what is left to be read.
     fn answer(
         &self,
         mailbox: &mut Mailbox,
@@ -169,16 +222,37 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         caller: &Endpoint,
         share: &Share,
         response: &Response,
-    ) -> Result<SmcFrame> {
-        let ranges = share.regions.iter(Pages::of(self.hal));
-        let bytes = response.write(buffer, caller.version(), ranges)?;
-        mailbox.fill_rx(self.hal, bytes)?;
-        let length = bytes.len() as u64;
-        Ok(SmcFrame::new([
+    ) -> Result<(SmcFrame, Reading)> {
+        let total = response.size(caller.version());
+        let length = self.put_fragment(mailbox, buffer, caller, share, Some(response), 0)?;
+        let reading = if length < total {
+            Reading {
+                last: 0,
+                next: length,
+            }
+        } else {
+            Reading::default()
+        };
+        let frame = SmcFrame::new([
             function::MEM_RETRIEVE_RESP as u64,
-            length,
-            length,
-        ]))
+            total as u64,
+            length as u64,
+        ]);
+        Ok((frame, reading))
+    }
+}
+
+/// The spaces of donor and receiver, locked in ascending order.
+fn lock_both<'e>(
+    donor: &'e Endpoint,
+    receiver: &'e Endpoint,
+) -> (MutexGuard<'e, AddressSpace>, MutexGuard<'e, AddressSpace>) {
+    if donor.id() < receiver.id() {
+        let first = donor.memory.lock();
+        (first, receiver.memory.lock())
+    } else {
+        let first = receiver.memory.lock();
+        (donor.memory.lock(), first)
     }
 }
 
@@ -201,7 +275,7 @@ fn judge(
     if request.tag != share.tag {
         return Err(invalid);
     }
-    let memory = MemoryType::decode(request.attributes)?.unwrap_or(share.memory);
+    let memory = MemoryType::decode(request.attributes)?.unwrap_or(share.memory());
     let own = judge_receivers(share, request, caller)?;
     // Before 1.2 a request has no place to repeat the value.
     if caller.version() >= Version::V1_2
@@ -218,7 +292,7 @@ fn judge(
         caller.version(),
         store,
     )?;
-    if !share.memory.allows(memory) || borrower.mapped.is_some() || share.orphaned {
+    if !share.memory().allows(memory) || borrower.mapped.is_some() || share.orphaned {
         return Err(FfaError::Denied);
     }
     let mut access = Permissions::READ;
@@ -430,7 +504,7 @@ fn describe_to_hypervisor(
     let first = share.borrowers.first().ok_or(invalid)?;
     let grant = Grant {
         permissions: first.permissions,
-        memory: share.memory,
+        memory: share.memory(),
         leaf: Leaf::NONE,
         zero_after: false,
     };

@@ -1,36 +1,39 @@
 //! `FFA_MEM_DONATE`, `FFA_MEM_LEND`, `FFA_MEM_SHARE` (FF-A v1.0 sections 11.1 to 11.3): an owner offers memory to others.
+//!
+//! Constituents are recorded as they arrive, be it with the call or in fragments behind it ([`super::fragments`]). Only when the last one
+//! is there is the memory itself looked at and taken from the owner.
 
 use arrayvec::ArrayVec;
 
 use super::regions::Regions;
-use super::shares::{Borrower, SendKind, Share};
-use super::{Endpoints, Engine, FLAG_ZERO, copy_tx, refused};
+use super::shares::{Borrower, Reading, SendKind, Share, Stage};
+use super::{Endpoints, Engine, FLAG_ZERO, refused};
 use crate::addr::World;
 use crate::error::{FfaError, Result};
 use crate::ffa::SmcFrame;
 use crate::ffa::memory::{AccessPermissions, DataAccess, MemoryType};
-use crate::ffa::memory_descriptor::{Composite, DescriptorBuffer, Receiver, Transaction};
+use crate::ffa::memory_descriptor::{
+    CONSTITUENT, Composite, DescriptorBuffer, Receiver, Transaction, constituents,
+};
 use crate::hal::Hal;
 use crate::id::PartitionId;
-use crate::limits::MAX_BORROWERS;
+use crate::limits::{MAX_ARRIVING, MAX_ARRIVING_PER_SENDER, MAX_BORROWERS};
 use crate::manifest::config::Permissions;
-use crate::mm::{AddressSpace, Change, Leaf, Pages, State};
-use crate::partition::Endpoint;
+use crate::mm::{Change, Leaf, Pages, State};
+use crate::partition::{Endpoint, Mailbox};
 
-/// What a descriptor asks for, as far as it can be judged without looking at the memory.
-struct Offer<'b> {
-    sender: PartitionId,
-    tag: u64,
-    zero: bool,
-    /// What borrowers may ask for at most, where the owner has to say so.
-    memory: Option<MemoryType>,
-    borrowers: ArrayVec<Borrower, MAX_BORROWERS>,
-    composite: Composite<'b>,
+/// Part of a fragment that is already copied.
+pub(super) struct Piece {
+    /// Bytes of the fragment that are in the copy, or were.
+    pub(super) read: usize,
+    /// Where in the copy the next constituent starts, and where the copied bytes end.
+    pub(super) start: usize,
+    pub(super) end: usize,
 }
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Validates the descriptor in the caller's TX, takes access from the caller as `kind` demands, and records the share. The answer
-    /// carries the handle.
+    /// carries the handle; it is `FFA_MEM_FRAG_RX` if more fragments must come.
     ///
     /// `DENIED` if the sender is not the caller, a partition sends to the Normal world, or the region is not the caller's alone, with all
     /// that it offers; `NO_MEMORY` if the share or the change of the caller's tables cannot be recorded; `ABORTED` if memory does not answer;
@@ -42,50 +45,172 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         kind: SendKind,
         frame: &SmcFrame,
     ) -> Result<SmcFrame> {
-        let length = Self::descriptor_length(frame)?;
-        let bytes = copy_tx(self.hal, &caller.mailbox.lock(), buffer, length)?;
+        let (total, fragment) = Self::lengths(frame)?;
+        let mailbox = caller.mailbox.lock();
+        let bytes = super::copy_tx(self.hal, &mailbox, buffer, fragment)?;
+        let read = bytes.len();
         let transaction = Transaction::parse(bytes, caller.version())?;
-        let offer = self.judge(&transaction, caller, kind)?;
+        let (mut share, composite) = self.judge(&transaction, caller, kind, total)?;
 
-        let vacancy = self.shares.claim()?;
-        let mut space = caller.memory.lock();
         let store = Pages::of(self.hal);
-        let mut regions = Regions::EMPTY;
-        let taken = record(&mut regions, store, &mut space, &offer.composite)
-            .and_then(|()| self.take_access(&mut space, &regions, &offer, kind));
-        let (world, change) = match taken {
-            Ok(taken) => taken,
-            Err(error) => {
-                regions.release(store, space.pool());
-                return Err(error);
-            }
+        let vacancy = self.with_room(caller, || self.shares.claim())?;
+        self.with_room(caller, || {
+            let mut space = caller.memory.lock();
+            share
+                .regions
+                .reserve(store, space.pool(), composite.constituents)
+        })?;
+        let piece = Piece {
+            read,
+            start: composite.start,
+            end: read,
         };
-        drop(space);
-
-        let handle = vacancy.fill(Share {
-            kind,
-            owner: offer.sender,
-            tag: offer.tag,
-            memory: offer.memory.unwrap_or(change.from.attributes().memory),
-            zeroed: offer.zero,
-            zero_after: false,
-            orphaned: false,
-            world,
-            owned: change.from,
-            sent: change.to,
-            regions,
-            borrowers: offer.borrowers,
+        let recorded = self.record(&mailbox, buffer, &mut share.regions, piece, fragment);
+        drop(mailbox);
+        let whole = fragment == total;
+        let sent = recorded.and_then(|()| {
+            if whole {
+                self.complete(caller, &mut share, composite.pages)
+            } else {
+                share.stage = Stage::Arriving {
+                    received: fragment,
+                    total,
+                    pages: composite.pages,
+                    age: self.shares.age(),
+                };
+                self.limit_arriving(share.owner);
+                Ok(())
+            }
         });
-        Ok(SmcFrame::success([handle as u32, (handle >> 32) as u32]))
+        if let Err(error) = sent {
+            share.regions.release(store, caller.memory.lock().pool());
+            return Err(error);
+        }
+
+        let owner = share.owner;
+        let handle = vacancy.fill(share);
+        if !whole {
+            self.shares.mark_arriving(handle, true);
+        }
+        if self.endpoints.endpoint(caller.id()).is_none() {
+            // It died meanwhile on another PE, which may have looked for its shares before this one was there.
+            self.bury(caller);
+            return Err(FfaError::Aborted);
+        }
+        Ok(if whole {
+            success(handle)
+        } else {
+            Self::ask_for_more(caller, owner, handle, fragment)
+        })
+    }
+
+    /// Records the constituents of one fragment of `length` bytes: those that are copied already, and then the rest of the caller's TX, piece
+    /// by piece.
+    pub(super) fn record(
+        &self,
+        mailbox: &Mailbox,
+        buffer: &mut DescriptorBuffer,
+        regions: &mut Regions,
+        piece: Piece,
+        length: usize,
+    ) -> Result<()> {
+        let store = Pages::of(self.hal);
+        let Piece {
+            mut read,
+            mut start,
+            mut end,
+        } = piece;
+        loop {
+            let bytes = buffer.get(start..end).unwrap_or(&[]);
+            for range in constituents(bytes) {
+                regions.push(store, range?);
+            }
+            let rest = bytes.len() % CONSTITUENT;
+            if read >= length {
+                // A fragment ends where a constituent ends.
+                return if rest == 0 {
+                    Ok(())
+                } else {
+                    Err(FfaError::InvalidParameters)
+                };
+            }
+            buffer.copy_within(end.saturating_sub(rest)..end, 0);
+            let more = length
+                .saturating_sub(read)
+                .min(buffer.len().saturating_sub(rest));
+            (start, end) = (0, rest.saturating_add(more));
+            let free = buffer.get_mut(rest..end).unwrap_or(&mut []);
+            mailbox.read_tx_at(self.hal, read, free)?;
+            read = read.saturating_add(more);
+        }
+    }
+
+    /// All constituents are there: sends the share.
+    pub(super) fn complete(&self, caller: &Endpoint, share: &mut Share, pages: u64) -> Result<()> {
+        if share.regions.pages() != pages {
+            return Err(FfaError::InvalidParameters);
+        }
+        self.take_access(caller, share)?;
+        share.stage = Stage::Sent;
+        Ok(())
+    }
+
+    /// Tries again as long as something of which fragments are missing can make room for it.
+    fn with_room<T>(&self, caller: &Endpoint, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        loop {
+            match attempt() {
+                Err(FfaError::NoMemory) if self.drop_oldest(None, caller.id(), 0) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Ends what `sender` left unfinished longest ago, where another transaction would be one too many.
+    fn limit_arriving(&self, sender: PartitionId) {
+        while self.drop_oldest(
+            Some(sender),
+            sender,
+            MAX_ARRIVING_PER_SENDER.saturating_sub(1),
+        ) {}
+        while self.drop_oldest(None, sender, MAX_ARRIVING.saturating_sub(1)) {}
+    }
+
+    /// Ends the oldest of the transactions of `owner`'s endpoint of which fragments are missing, or only of those of `sender`, if
+    /// there are more than `keep`. Returns whether it did.
+    fn drop_oldest(&self, sender: Option<PartitionId>, owner: PartitionId, keep: usize) -> bool {
+        let (mut count, mut oldest) = (0_usize, None);
+        for mut found in self.shares.arriving() {
+            let handle = found.handle();
+            let Ok(share) = found.share() else { continue };
+            let Stage::Arriving { age, .. } = share.stage else {
+                continue;
+            };
+            let same_endpoint =
+                share.owner == owner || !share.owner.is_secure() && !owner.is_secure();
+            if same_endpoint && sender.is_none_or(|sender| share.owner == sender) {
+                count = count.saturating_add(1);
+                if oldest.is_none_or(|(oldest, _)| age < oldest) {
+                    oldest = Some((age, handle));
+                }
+            }
+        }
+        let Some((_, handle)) = oldest.filter(|_| count > keep) else {
+            return false;
+        };
+        if let Ok(found) = self.shares.find_any(handle) {
+            self.discard(found);
+        }
+        true
     }
 
     /// Judges header and receivers.
-    fn judge<'b>(
+    fn judge(
         &self,
-        transaction: &Transaction<'b>,
+        transaction: &Transaction<'_>,
         caller: &Endpoint,
         kind: SendKind,
-    ) -> Result<Offer<'b>> {
+        total: usize,
+    ) -> Result<(Share, Composite)> {
         let invalid = FfaError::InvalidParameters;
         let sender = transaction.sender;
         // The Normal world answers for all its ids, a partition for its own.
@@ -134,14 +259,24 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Err(invalid);
         }
 
-        Ok(Offer {
-            sender,
+        let composite = transaction.composite(offset.ok_or(invalid)?, total)?;
+        let share = Share {
+            kind,
+            owner: sender,
             tag: transaction.tag,
-            zero: transaction.flags & FLAG_ZERO != 0,
+            stage: Stage::Sent,
             memory,
+            zeroed: transaction.flags & FLAG_ZERO != 0,
+            zero_after: false,
+            orphaned: false,
+            world: World::Secure,
+            owned: Leaf::NONE,
+            sent: Leaf::NONE,
+            regions: Regions::EMPTY,
+            hypervisor: Reading::default(),
             borrowers,
-            composite: transaction.composite(offset.ok_or(invalid)?)?,
-        })
+        };
+        Ok((share, composite))
     }
 
     fn judge_receiver(
@@ -176,25 +311,21 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             implementation_defined: receiver.implementation_defined,
             mapped: None,
             has_retrieved: false,
+            reading: Reading::default(),
         })
     }
 
-    /// Checks the owner's pages and takes away the access that it gives up, zeroing them if asked. Returns where they lie and what was changed.
-    fn take_access(
-        &self,
-        space: &mut AddressSpace,
-        regions: &Regions,
-        offer: &Offer<'_>,
-        kind: SendKind,
-    ) -> Result<(World, Change)> {
-        let ranges = regions.iter(Pages::of(self.hal));
+    /// Checks the owner's pages and takes away the access that it gives up, zeroing them if asked.
+    fn take_access(&self, caller: &Endpoint, share: &mut Share) -> Result<()> {
+        let mut space = caller.memory.lock();
+        let ranges = share.regions.iter(Pages::of(self.hal));
         let (world, owned) = space
             .inspect(self.hal, ranges.clone())
             .ok_or(FfaError::Denied)?;
-        if !may_offer(owned, offer) {
+        if !may_offer(owned, share) {
             return Err(FfaError::Denied);
         }
-        let state = match kind {
+        let state = match share.kind {
             SendKind::Share => State::OwnerShared,
             SendKind::Lend | SendKind::Donate => State::OwnerNoAccess,
         };
@@ -206,42 +337,34 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         space
             .change(self.hal, world, ranges.clone(), change)
             .map_err(|error| refused(error, FfaError::InvalidParameters))?;
-        if offer.zero && self.zero(world, ranges.clone()).is_err() {
+        if share.zeroed && self.zero(world, ranges.clone()).is_err() {
             let undone = space.change(self.hal, world, ranges, change.inverse());
             debug_assert!(undone.is_ok());
             return Err(FfaError::Aborted);
         }
-        Ok((world, change))
+        share.world = world;
+        share.owned = change.from;
+        share.sent = change.to;
+        Ok(())
     }
 }
 
+/// The end of a send.
+pub(super) fn success(handle: u64) -> SmcFrame {
+    SmcFrame::success([handle as u32, (handle >> 32) as u32])
+}
+
 /// Whether an owner of pages with that leaf may offer them so.
-fn may_offer(owned: Leaf, offer: &Offer<'_>) -> bool {
+fn may_offer(owned: Leaf, share: &Share) -> bool {
     let own = owned.attributes();
-    let gives_write = offer.zero
-        || offer
+    let gives_write = share.zeroed
+        || share
             .borrowers
             .iter()
             .any(|b| b.permissions.data == Some(DataAccess::ReadWrite));
     owned.state() == Some(State::OwnerExclusive)
         && own.memory.is_normal()
-        && offer.memory.is_none_or(|memory| own.memory.allows(memory))
+        && share.memory.is_none_or(|memory| own.memory.allows(memory))
         && own.permissions.contains(Permissions::READ)
         && (own.permissions.contains(Permissions::WRITE) || !gives_write)
-}
-
-/// Records the constituents.
-fn record(
-    regions: &mut Regions,
-    store: Pages<'_>,
-    space: &mut AddressSpace,
-    composite: &Composite<'_>,
-) -> Result<()> {
-    for range in composite.constituents() {
-        regions.push(store, space.pool(), range?)?;
-    }
-    if regions.pages() != composite.pages {
-        return Err(FfaError::InvalidParameters);
-    }
-    Ok(())
 }

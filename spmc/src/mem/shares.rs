@@ -40,6 +40,36 @@ pub(super) struct Borrower {
     pub(super) mapped: Option<Leaf>,
     /// It has retrieved the region at least once.
     pub(super) has_retrieved: bool,
+    /// The response that it reads, or has read last.
+    pub(super) reading: Reading,
+}
+
+/// A descriptor that the SPMC sends in fragments: offsets as its reader counts.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Reading {
+    /// Where the last fragment started.
+    pub(super) last: usize,
+    /// Where the next one starts; 0: nothing is being sent.
+    pub(super) next: usize,
+}
+
+/// How far a share has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// Fragments of its descriptor are missing. Its owner's pages are as they were.
+    Arriving {
+        /// Bytes of the descriptor that are there, and of all of it.
+        received: usize,
+        total: usize,
+        /// Pages that the descriptor claims to have.
+        pages: u64,
+        /// The younger of two has the higher number.
+        age: u64,
+    },
+    /// It can be retrieved, or was.
+    Sent,
+    /// It was donated and retrieved. Nothing is left of it but the response, which the new owner still reads.
+    Given,
 }
 
 /// One region that was sent and not reclaimed.
@@ -49,23 +79,41 @@ pub(super) struct Share {
     /// The sender as the descriptor names it: a partition, or an id of the Normal world.
     pub(super) owner: PartitionId,
     pub(super) tag: u64,
-    /// What a borrower may ask for at most.
-    pub(super) memory: MemoryType,
+    pub(super) stage: Stage,
+    /// What a borrower may ask for at most, if the owner has said so.
+    pub(super) memory: Option<MemoryType>,
     /// Zeroed when it was sent.
     pub(super) zeroed: bool,
     /// To be zeroed when the last borrower has relinquished.
     pub(super) zero_after: bool,
     /// Its owner is dead: nobody can retrieve it any more, and it ends with the last relinquish.
     pub(super) orphaned: bool,
+    /// Where its pages lie, once it is sent.
     pub(super) world: World,
-    /// The owner's pages before they were sent, and now.
+    /// The owner's pages before they were sent, and now; no leaves while fragments are missing.
     pub(super) owned: Leaf,
     pub(super) sent: Leaf,
     pub(super) regions: Regions,
+    /// The response that the Hypervisor reads.
+    pub(super) hypervisor: Reading,
     pub(super) borrowers: ArrayVec<Borrower, MAX_BORROWERS>,
 }
 
 impl Share {
+    /// What a borrower may ask for at most.
+    pub(super) fn memory(&self) -> MemoryType {
+        self.memory.unwrap_or(self.owned.attributes().memory)
+    }
+
+    /// Whether it is `caller` that sent it. The Normal world answers for all its ids, a partition for its own.
+    pub(super) fn is_sent_by(&self, caller: PartitionId) -> bool {
+        if caller.is_secure() {
+            self.owner == caller
+        } else {
+            !self.owner.is_secure()
+        }
+    }
+
     /// Whether any borrower has the region mapped.
     pub(super) fn is_retrieved(&self) -> bool {
         self.borrowers
@@ -76,6 +124,21 @@ impl Share {
     /// Whether more than one receiver can have it, which are then all bound to what the owner said of memory type and execution.
     pub(super) fn is_uniform(&self) -> bool {
         self.kind == SendKind::Share || self.borrowers.len() > 1
+    }
+
+    /// The response that `reader` reads, if it may: it has the region, or is the Hypervisor.
+    pub(super) fn reading(&mut self, reader: PartitionId) -> Option<Reading> {
+        self.reading_mut(reader).copied()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn reading_mut(&mut self, reader: PartitionId) -> Option<&mut Reading> {
+        if !reader.is_secure() {
+            return Some(&mut self.hypervisor);
+        }
+        self.borrower(reader)
+            .filter(|borrower| borrower.mapped.is_some())
+            .map(|borrower| &mut borrower.reading)
     }
 
     /// The receiver with that id.
@@ -100,6 +163,9 @@ const SLOT_BITS: u32 = 16;
 #[derive(Debug)]
 pub struct Shares {
     used: [AtomicU64; MAX_SHARES.div_ceil(WORD)],
+    /// Slots of which fragments are missing, or were a moment ago.
+    arriving: [AtomicU64; MAX_SHARES.div_ceil(WORD)],
+    clock: AtomicU64,
     slots: [Mutex<Slot>; MAX_SHARES],
 }
 
@@ -108,6 +174,8 @@ impl Shares {
     pub const fn new() -> Self {
         Self {
             used: [const { AtomicU64::new(0) }; MAX_SHARES.div_ceil(WORD)],
+            arriving: [const { AtomicU64::new(0) }; MAX_SHARES.div_ceil(WORD)],
+            clock: AtomicU64::new(0),
             slots: [const {
                 Mutex::new(Slot {
                     past: 0,
@@ -159,8 +227,17 @@ impl Shares {
         })
     }
 
-    /// The share that `handle` names. `INVALID_PARAMETERS` if there is none.
+    /// The share that `handle` names, if it is sent. `INVALID_PARAMETERS` if there is none.
     pub(super) fn find(&self, handle: u64) -> Result<Found<'_>> {
+        let mut found = self.find_any(handle)?;
+        if found.share()?.stage != Stage::Sent {
+            return Err(FfaError::InvalidParameters);
+        }
+        Ok(found)
+    }
+
+    /// The share that `handle` names, however far it has come. `INVALID_PARAMETERS` if there is none.
+    pub(super) fn find_any(&self, handle: u64) -> Result<Found<'_>> {
         let index = (handle & ((1 << SLOT_BITS) - 1)) as usize;
         let invalid = FfaError::InvalidParameters;
         let slot = self.slots.get(index).ok_or(invalid)?.lock();
@@ -174,12 +251,56 @@ impl Shares {
         })
     }
 
+    /// The next age.
+    pub(super) fn age(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Marks a slot as one of which fragments are missing, or not any more.
+    pub(super) fn mark_arriving(&self, handle: u64, arriving: bool) {
+        mark(
+            &self.arriving,
+            (handle & ((1 << SLOT_BITS) - 1)) as usize,
+            arriving,
+        );
+    }
+
+    /// All shares of which fragments are missing, one after the other. Each is locked until the next is asked for.
+    pub(super) fn arriving(&self) -> impl Iterator<Item = Found<'_>> {
+        let words = self.arriving.iter().zip((0..MAX_SHARES).step_by(WORD));
+        let marked = words.flat_map(|(word, first)| {
+            let mut bits = word.load(Ordering::Acquire);
+            core::iter::from_fn(move || {
+                let bit = bits.trailing_zeros();
+                bits &= bits.wrapping_sub(1);
+                (bit < u64::BITS).then(|| first.wrapping_add(bit as usize))
+            })
+        });
+        marked.filter_map(|index| {
+            let found = Found {
+                shares: self,
+                slot: self.slots.get(index)?.lock(),
+                index,
+            };
+            let share = found.slot.share.first()?;
+            matches!(share.stage, Stage::Arriving { .. }).then_some(found)
+        })
+    }
+
     fn free(&self, index: usize) {
-        if let Some(word) = self.used.get(index / WORD) {
-            word.fetch_and(
-                !1_u64.wrapping_shl((index % WORD) as u32),
-                Ordering::Release,
-            );
+        mark(&self.arriving, index, false);
+        mark(&self.used, index, false);
+    }
+}
+
+/// Sets or clears the bit with that index.
+fn mark(bits: &[AtomicU64], index: usize, on: bool) {
+    if let Some(word) = bits.get(index / WORD) {
+        let bit = 1_u64.wrapping_shl((index % WORD) as u32);
+        if on {
+            word.fetch_or(bit, Ordering::Release);
+        } else {
+            word.fetch_and(!bit, Ordering::Release);
         }
     }
 }
@@ -234,6 +355,11 @@ impl Found<'_> {
             .share
             .first_mut()
             .ok_or(FfaError::InvalidParameters)
+    }
+
+    /// Its handle.
+    pub(super) fn handle(&self) -> u64 {
+        handle_of(&self.slot, self.index)
     }
 
     /// Ends the share and its handle.

@@ -88,14 +88,17 @@ impl Mailbox {
         Ok(buffers)
     }
 
-    /// Copies the first bytes of TX into `to`. `INVALID_PARAMETERS` without a pair or if TX is shorter, `ABORTED` if
-    /// the memory system refuses the access.
+    /// Copies the first bytes of TX into `to`. Errors as [`Self::read_tx_at`].
     pub fn read_tx<H: Hal>(&self, hal: &H, to: &mut [u8]) -> Result<()> {
+        self.read_tx_at(hal, 0, to)
+    }
+
+    /// Copies bytes of TX from `offset` on into `to`. `INVALID_PARAMETERS` without a pair or if TX is shorter, `ABORTED` if
+    /// the memory system refuses the access.
+    pub fn read_tx_at<H: Hal>(&self, hal: &H, offset: usize, to: &mut [u8]) -> Result<()> {
         let buffers = self.buffers().ok_or(FfaError::InvalidParameters)?;
-        if to.len() as u64 > buffers.tx.size() {
-            return Err(FfaError::InvalidParameters);
-        }
-        hal.read(buffers.world, buffers.tx.base(), to)
+        let from = within(buffers.tx, offset, to.len()).ok_or(FfaError::InvalidParameters)?;
+        hal.read(buffers.world, from, to)
             .map_err(|_| FfaError::Aborted)
     }
 
@@ -114,12 +117,24 @@ impl Mailbox {
     /// Writes `from` to the start of RX and passes RX to the endpoint. Errors as [`Self::check_rx`], and `ABORTED` if the memory system
     /// refuses the access; RX stays empty then.
     pub fn fill_rx<H: Hal>(&mut self, hal: &H, from: &[u8]) -> Result<()> {
-        self.check_rx(from.len())?;
-        let buffers = self.buffers().ok_or(FfaError::Busy)?;
-        hal.write(buffers.world, buffers.rx.base(), from)
-            .map_err(|_| FfaError::Aborted)?;
-        self.rx_full = true;
+        self.write_rx_at(hal, 0, from)?;
+        self.pass_rx();
         Ok(())
+    }
+
+    /// Writes `from` to RX at `offset`, for an answer that is put together piece by piece and then [passed](Self::pass_rx). Errors as
+    /// [`Self::fill_rx`].
+    pub fn write_rx_at<H: Hal>(&self, hal: &H, offset: usize, from: &[u8]) -> Result<()> {
+        self.check_rx(offset.saturating_add(from.len()))?;
+        let buffers = self.buffers().ok_or(FfaError::Busy)?;
+        let to = within(buffers.rx, offset, from.len()).ok_or(FfaError::NoMemory)?;
+        hal.write(buffers.world, to, from)
+            .map_err(|_| FfaError::Aborted)
+    }
+
+    /// Passes RX to the endpoint.
+    pub fn pass_rx(&mut self) {
+        self.rx_full = true;
     }
 
     /// Passes RX back to the SPMC (`FFA_RX_RELEASE`). `DENIED` if the endpoint does not own it.
@@ -130,6 +145,12 @@ impl Mailbox {
         self.rx_full = false;
         Ok(())
     }
+}
+
+/// Where in `buffer` the bytes at `offset` start; `None` if there are not so many.
+fn within(buffer: PageRange<Pa>, offset: usize, bytes: usize) -> Option<Pa> {
+    let end = offset.checked_add(bytes)?;
+    (end as u64 <= buffer.size()).then(|| Pa::new(buffer.base().raw().wrapping_add(offset as u64)))
 }
 
 #[cfg(test)]

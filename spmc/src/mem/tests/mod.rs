@@ -3,6 +3,7 @@
 
 extern crate std;
 
+mod fragments;
 mod lifecycle;
 mod receive;
 mod send;
@@ -180,6 +181,8 @@ impl Machine {
             function::MEM_RETRIEVE_REQ_32 | function::MEM_RETRIEVE_REQ_64 => {
                 engine.retrieve(&mut buffer, caller, &frame)
             }
+            function::MEM_FRAG_TX => engine.fragment_tx(&mut buffer, caller, &frame),
+            function::MEM_FRAG_RX => engine.fragment_rx(&mut buffer, caller, &frame),
             function::MEM_RELINQUISH => engine.relinquish(caller, &frame),
             function::MEM_RECLAIM => engine.reclaim(caller, &frame),
             _ => unreachable!(),

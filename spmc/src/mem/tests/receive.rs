@@ -131,17 +131,6 @@ fn a_response_needs_room_in_rx() {
     machine.refuses(InvalidParameters, || {
         machine.call_with(A, function::MEM_RETRIEVE_REQ_32, &longer)
     });
-    // As much as fits the sender's TX in 1.0 does not fit the receiver's RX in 1.2.
-    let machine = Machine::with(&[Version::V1_0, Version::V1_2], 7, 1);
-    let most: Vec<_> = (0..252)
-        .map(|n| (RAM + 0x10_0000 + n * 0x2000, 1))
-        .collect();
-    let handle = machine
-        .send(NS, SHARE, &Descriptor::offer(NS, WB, &[(A, RW)], &most))
-        .unwrap();
-    machine.refuses(NoMemory, || {
-        machine.retrieve(A, &Descriptor::request(NS, handle, A, RW))
-    });
 }
 
 // req: MEMD-20, MEMD-37, MEMD-44, MEMD-45, MEMD-46, MEMD-56, MEMO-02, MEMD-40

@@ -37,7 +37,9 @@ fn registers_that_are_not_as_they_should_be() {
         .reclaim(NS, other.x[3] << 32 | other.x[2], 0)
         .unwrap();
     for (total, fragment) in [
-        (length, length - 16),
+        (length, length - 8),
+        (length, length - 32),
+        (length, 0),
         (length, length + 16),
         (length + 16, length + 16),
         (length - 16, length - 16),
@@ -84,11 +86,10 @@ fn buffers_that_are_not_there() {
     machine.refuses(InvalidParameters, || {
         machine.call(A, SmcFrame::new([function::MEM_RELINQUISH as u64]))
     });
-    // A TX of several pages: what does not fit our copy is too much for us, not wrong.
+    // A TX of several pages, and a descriptor that needs them.
     let long = PageRange::new(buffers.tx.base(), 4).unwrap();
-    machine
-        .of(A)
-        .mailbox
+    let mailbox = &machine.of(A).mailbox;
+    mailbox
         .lock()
         .map(crate::partition::mailbox::Buffers {
             tx: long,
@@ -96,8 +97,11 @@ fn buffers_that_are_not_there() {
             ..buffers
         })
         .unwrap();
-    machine.refuses(NoMemory, || {
-        machine.call(A, SmcFrame::new([SHARE as u64, 4112, 4112]))
+    let ranges: Vec<_> = (0..600).map(|n| (RAM + n * 0x1000, 1)).collect();
+    let foreign = Descriptor::offer(A, WB, &[(B, RW)], &ranges).bytes(Version::V1_2);
+    machine.refuses(Denied, || machine.call_with(A, SHARE, &foreign));
+    machine.refuses(InvalidParameters, || {
+        machine.call(A, SmcFrame::new([SHARE as u64, 0x4010, 0x4010]))
     });
 }
 

@@ -6,6 +6,7 @@ mod direct;
 mod direct2;
 mod discovery;
 mod features;
+mod fragments;
 mod general;
 mod memory;
 mod memory_limits;

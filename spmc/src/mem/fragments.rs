@@ -1,0 +1,242 @@
+//! `FFA_MEM_FRAG_TX`, `FFA_MEM_FRAG_RX` (FF-A v1.0 section 12.2.2): descriptors that are longer than a buffer.
+//!
+//! What a sender sends arrives with `FFA_MEM_FRAG_TX`; what a retrieval is answered with is fetched with `FFA_MEM_FRAG_RX`. Both know
+//! their transaction by its handle and keep what they need in its share, so any number of them can be under way, on any PE.
+//!
+//! A register that is wrong costs nothing: the fragment can be sent again. What is wrong with the descriptor, or with the memory that it
+//! names, is the answer to the call that the first fragment came with, and ends it: everything is as before that call.
+//!
+//! Nothing obliges a sender to go on. So it is its own pages that the list is kept in, at most
+//! [`MAX_ARRIVING`](crate::limits::MAX_ARRIVING) transactions of an endpoint can be half there, and the oldest is given up for one
+//! too many, or for one that would otherwise find no room.
+
+use super::send::{Piece, success};
+use super::shares::{Found, Reading, Share, Stage};
+use super::{Endpoints, Engine};
+use crate::error::{FfaError, Result};
+use crate::ffa::memory_descriptor::{CONSTITUENT, DescriptorBuffer, Response, write_constituents};
+use crate::ffa::{SmcFrame, Version, function};
+use crate::hal::Hal;
+use crate::id::PartitionId;
+use crate::mm::Pages;
+use crate::partition::{Endpoint, Mailbox};
+
+impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
+    /// `FFA_MEM_FRAG_TX`: takes the next fragment of a descriptor from the caller's TX. The answer asks for more, or is that of the call
+    /// that the first fragment came with.
+    ///
+    /// `INVALID_PARAMETERS` if the handle is not of a transaction that the caller has begun, the length is 0, more than is missing or than TX
+    /// holds, or splits a constituent, w4 is not the id that was asked with, or registers are not zero that must be; the fragment can be sent
+    /// again then. `ABORTED` if TX does not answer or a receiver has died, and whatever a send may return: the transaction has ended.
+    pub(crate) fn fragment_tx(
+        &self,
+        buffer: &mut DescriptorBuffer,
+        caller: &Endpoint,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        let invalid = FfaError::InvalidParameters;
+        let (handle, length) = (handle(frame), frame.w(3) as usize);
+        if (5..8).any(|n| frame.w(n) != 0) {
+            return Err(invalid);
+        }
+        let mailbox = caller.mailbox.lock();
+        let buffers = mailbox.buffers().ok_or(invalid)?;
+        let mut found = self.shares.find_any(handle)?;
+        let share = found.share()?;
+        let Stage::Arriving {
+            received,
+            total,
+            pages,
+            age,
+        } = share.stage
+        else {
+            return Err(invalid);
+        };
+        if !share.is_sent_by(caller.id())
+            || frame.w(4) != asked_with(caller, share.owner)
+            || length == 0
+            || !length.is_multiple_of(CONSTITUENT)
+            || length > total.saturating_sub(received)
+            || length as u64 > buffers.tx.size()
+        {
+            return Err(invalid);
+        }
+
+        let received = received.saturating_add(length);
+        let piece = Piece {
+            read: 0,
+            start: 0,
+            end: 0,
+        };
+        let recorded = self.record(&mailbox, buffer, &mut share.regions, piece, length);
+        drop(mailbox);
+        let outcome = recorded.and_then(|()| {
+            if received != total {
+                share.stage = Stage::Arriving {
+                    received,
+                    total,
+                    pages,
+                    age,
+                };
+                return Ok(false);
+            }
+            let mut receivers = share.borrowers.iter();
+            if !receivers.all(|borrower| self.endpoints.endpoint(borrower.id).is_some()) {
+                return Err(FfaError::Aborted);
+            }
+            self.complete(caller, share, pages)?;
+            Ok(true)
+        });
+        match outcome {
+            Ok(true) => {
+                self.shares.mark_arriving(handle, false);
+                Ok(success(handle))
+            }
+            Ok(false) => Ok(Self::ask_for_more(caller, share.owner, handle, received)),
+            Err(error) => {
+                self.discard(found);
+                Err(error)
+            }
+        }
+    }
+
+    /// What asks the sender for the next fragment.
+    pub(super) fn ask_for_more(
+        caller: &Endpoint,
+        owner: PartitionId,
+        handle: u64,
+        received: usize,
+    ) -> SmcFrame {
+        SmcFrame::new([
+            function::MEM_FRAG_RX as u64,
+            handle & 0xffff_ffff,
+            handle >> 32,
+            received as u64,
+            asked_with(caller, owner) as u64,
+        ])
+    }
+
+    /// Ends a transaction of which fragments are missing, which failed with its last one, or of which only the response was left.
+    pub(super) fn discard(&self, mut found: Found<'_>) {
+        let Ok(share) = found.share() else { return };
+        if let Some(owner) = self.endpoints.endpoint(share.owner) {
+            let mut space = owner.memory.lock();
+            share.regions.release(Pages::of(self.hal), space.pool());
+        }
+        found.vacate();
+    }
+
+    /// The Hypervisor does not send the rest of what it began with `handle` (section 12.2.2.3, 9).
+    pub(crate) fn sender_aborted(&self, handle: u64) {
+        let Ok(mut found) = self.shares.find_any(handle) else {
+            return;
+        };
+        let arriving = found.share().is_ok_and(|share| {
+            matches!(share.stage, Stage::Arriving { .. }) && !share.owner.is_secure()
+        });
+        if arriving {
+            self.discard(found);
+        }
+    }
+
+    /// `FFA_MEM_FRAG_RX`: puts the next fragment of a response into the caller's RX, or the last one again. The answer is `FFA_MEM_FRAG_TX`.
+    ///
+    /// `INVALID_PARAMETERS` if the handle is not of a region that the caller has retrieved and not relinquished, the offset is neither where the
+    /// next fragment starts nor where the last one did, all has been sent, w4 is not what it must be, or registers are not zero that must be; `BUSY` if
+    /// RX is not free; `ABORTED` if it does not answer. The same call can be made again then.
+    pub(crate) fn fragment_rx(
+        &self,
+        buffer: &mut DescriptorBuffer,
+        caller: &Endpoint,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        let invalid = FfaError::InvalidParameters;
+        let (handle, offset) = (handle(frame), frame.w(3) as usize);
+        if (5..8).any(|n| frame.w(n) != 0) {
+            return Err(invalid);
+        }
+        let mut mailbox = caller.mailbox.lock();
+        let mut found = self.shares.find_any(handle)?;
+        let share = found.share()?;
+        let reading = share.reading(caller.id()).ok_or(invalid)?;
+        let total = total_size(share, caller.version());
+        let again = offset == reading.last && offset != 0;
+        if frame.w(4) != asked_with(caller, share.owner)
+            || reading.next == 0
+            || offset >= total
+            || offset != reading.next && !again
+        {
+            return Err(invalid);
+        }
+        let length = self.put_fragment(&mut mailbox, buffer, caller, share, None, offset)?;
+        let next = offset.saturating_add(length);
+        let answer = SmcFrame::new([
+            function::MEM_FRAG_TX as u64,
+            handle & 0xffff_ffff,
+            handle >> 32,
+            length as u64,
+            asked_with(caller, share.owner) as u64,
+        ]);
+        if share.stage == Stage::Given && next == total {
+            self.discard(found);
+        } else if let Some(reading) = share.reading_mut(caller.id()) {
+            *reading = Reading { last: offset, next };
+        }
+        Ok(answer)
+    }
+
+    /// Puts that part of a response into the caller's RX that starts at `offset` and fits, and passes RX. Returns its length. At offset 0,
+    /// and only there, `head` is the response.
+    pub(super) fn put_fragment(
+        &self,
+        mailbox: &mut Mailbox,
+        buffer: &mut DescriptorBuffer,
+        caller: &Endpoint,
+        share: &Share,
+        head: Option<&Response>,
+        offset: usize,
+    ) -> Result<usize> {
+        let version = caller.version();
+        let head_size = Response::head_size(version);
+        let first = offset.saturating_sub(head_size) / CONSTITUENT;
+        let mut ranges = share.regions.iter_from(Pages::of(self.hal), first);
+        mailbox.check_rx(0)?;
+        let room = mailbox.buffers().map_or(0, |buffers| buffers.rx.size()) as usize;
+        let length = total_size(share, version).saturating_sub(offset).min(room);
+        let mut start = 0;
+        if let Some(head) = head {
+            head.write_head(buffer, version)?;
+            start = head_size;
+        }
+        let mut done = 0_usize;
+        while done < length {
+            let size = length.saturating_sub(done).min(buffer.len());
+            let piece = buffer.get_mut(..size).unwrap_or(&mut []);
+            write_constituents(piece.get_mut(start..).unwrap_or(&mut []), ranges.by_ref());
+            mailbox.write_rx_at(self.hal, done, piece)?;
+            done = done.saturating_add(size);
+            start = 0;
+        }
+        mailbox.pass_rx();
+        Ok(length)
+    }
+}
+
+/// The handle in w1 and w2.
+fn handle(frame: &SmcFrame) -> u64 {
+    (frame.w(2) as u64) << 32 | frame.w(1) as u64
+}
+
+/// w4 of the calls about a transaction of `owner`: whose it is, where one caller speaks for many.
+fn asked_with(caller: &Endpoint, owner: PartitionId) -> u32 {
+    if caller.id().is_secure() {
+        0
+    } else {
+        (owner.0 as u32) << 16
+    }
+}
+
+/// Bytes of a response for a reader of that version.
+fn total_size(share: &Share, version: Version) -> usize {
+    Response::head_size(version).saturating_add(share.regions.count().saturating_mul(CONSTITUENT))
+}

@@ -1,0 +1,479 @@
+//! Descriptors in fragments, both ways.
+
+use super::*;
+use crate::limits::{MAX_ARRIVING, MAX_ARRIVING_PER_SENDER};
+
+const VM: u16 = 7;
+
+/// Registers of `FFA_MEM_FRAG_TX` or `FFA_MEM_FRAG_RX`; the fifth is the id that the Normal world puts into w4.
+fn frame(function: u32, handle: u64, w3: usize, id: u16) -> SmcFrame {
+    SmcFrame::new([
+        function as u64,
+        handle & 0xffff_ffff,
+        handle >> 32,
+        w3 as u64,
+        (id as u64) << 16,
+    ])
+}
+
+/// Ranges with a page between any two of them.
+fn scattered(base: u64, count: u64) -> Vec<(u64, u32)> {
+    (0..count).map(|n| (base + n * 0x2000, 1)).collect()
+}
+
+fn big(versions: &[Version]) -> Machine {
+    Machine::with(versions, 40, 3)
+}
+
+impl Machine {
+    fn frag_tx(&self, id: u16, sender: u16, handle: u64, bytes: &[u8]) -> Result<SmcFrame> {
+        self.put_tx(id, bytes);
+        self.call(
+            id,
+            frame(function::MEM_FRAG_TX, handle, bytes.len(), sender),
+        )
+    }
+
+    fn frag_rx(&self, id: u16, owner: u16, handle: u64, offset: usize) -> Result<SmcFrame> {
+        self.call(id, frame(function::MEM_FRAG_RX, handle, offset, owner))
+    }
+
+    /// The first `first` bytes of a descriptor; the handle that the rest is asked for with.
+    #[track_caller]
+    fn begin(&self, id: u16, sender: u16, function: u32, bytes: &[u8], first: usize) -> u64 {
+        self.put_tx(id, &bytes[..first]);
+        let (total, first) = (bytes.len() as u64, first as u64);
+        let answer = self
+            .call(id, SmcFrame::new([function as u64, total, first]))
+            .unwrap();
+        let handle = answer.x[2] << 32 | answer.x[1];
+        let asked = frame(function::MEM_FRAG_RX, handle, first as usize, sender);
+        assert_eq!(answer.x, asked.x);
+        handle
+    }
+
+    /// The rest of it from `first` on, in fragments of `step` bytes; the answer to the last.
+    #[track_caller]
+    fn go_on(
+        &self,
+        id: u16,
+        sender: u16,
+        handle: u64,
+        bytes: &[u8],
+        first: usize,
+        step: usize,
+    ) -> Result<SmcFrame> {
+        let mut at = first;
+        loop {
+            let end = (at + step).min(bytes.len());
+            let answer = self.frag_tx(id, sender, handle, &bytes[at..end])?;
+            if end == bytes.len() {
+                return Ok(answer);
+            }
+            let asked = frame(function::MEM_FRAG_RX, handle, end, sender);
+            assert_eq!(answer.x, asked.x);
+            at = end;
+        }
+    }
+
+    /// A response, fragment by fragment; (whole descriptor, number of fragments).
+    #[track_caller]
+    fn read_all(&self, id: u16, owner: u16, handle: u64, request: &[u8]) -> (Vec<u8>, usize) {
+        let answer = self
+            .call_with(id, function::MEM_RETRIEVE_REQ_64, request)
+            .unwrap();
+        let (total, mut length) = (answer.x[1] as usize, answer.x[2] as usize);
+        assert_eq!(answer.w(0), function::MEM_RETRIEVE_RESP);
+        let (mut whole, mut fragments) = (Vec::new(), 1);
+        loop {
+            whole.extend(self.rx(id, length));
+            self.of(id).mailbox.lock().release_rx().unwrap();
+            if whole.len() == total {
+                return (whole, fragments);
+            }
+            let answer = self.frag_rx(id, owner, handle, whole.len()).unwrap();
+            length = answer.x[3] as usize;
+            fragments += 1;
+            assert_eq!(
+                answer.x,
+                frame(function::MEM_FRAG_TX, handle, length, owner).x
+            );
+        }
+    }
+
+    /// What must be as before when all is over: everything but the generations of slots.
+    fn memory(&self) -> (Leaves, Vec<usize>) {
+        let snapshot = self.snapshot();
+        (snapshot.leaves, snapshot.pools)
+    }
+}
+
+// req: FRAG-06, FRAG-07, FRAG-08, FRAG-09, FRAG-10, FRAG-11, FRAG-12, FRAG-15, FRAG-23, MEMD-13, MEMX-04, MEMRQ-18, MEMRQ-22, MEMD-61
+#[test]
+fn descriptors_arrive_and_leave_in_fragments_of_any_size() {
+    for (sender_version, receiver_version) in [(0, 2), (1, 1), (2, 0)] {
+        let versions = [VERSIONS[sender_version], VERSIONS[receiver_version]];
+        let machine = big(&versions);
+        let before = machine.memory();
+        let ranges = scattered(RAM + 0x10_0000, 600);
+        let offer = Descriptor::offer(VM, WB, &[(A, RW)], &ranges).bytes(versions[0]);
+        let head = offer.len() - 600 * 16;
+        for (first, step) in [
+            (head, 4096),
+            (head + 16, 16),
+            (4096, 4096),
+            (head + 160, 1008),
+        ] {
+            let handle = machine.begin(NS, VM, SHARE, &offer, first);
+            assert_eq!(machine.state(A, RAM + 0x10_0000), None);
+            let done = machine.go_on(NS, VM, handle, &offer, first, step).unwrap();
+            assert_eq!(
+                done.x,
+                SmcFrame::success([handle as u32, (handle >> 32) as u32]).x
+            );
+            let request = Descriptor::request(VM, handle, A, RW).bytes(versions[1]);
+            let (response, fragments) = machine.read_all(A, 0, handle, &request);
+            let whole = Descriptor::offer(VM, WB, &[(A, RW)], &ranges).bytes(versions[1]);
+            assert_eq!(fragments, whole.len().div_ceil(4096));
+            assert_eq!(response.len(), whole.len());
+            let behind_head = whole.len() - 601 * 16;
+            assert_eq!(response[behind_head..], whole[behind_head..]);
+            // The Hypervisor asks where it lies, and is told as well.
+            let request = Descriptor::offer(0, 0, &[], &[]).with(|d| d.handle = handle);
+            let (told, _) = machine.read_all(NS, VM, handle, &request.bytes(versions[0]));
+            assert_eq!(told[head - 16..], offer[head - 16..]);
+            machine.relinquish(A, handle).unwrap();
+            machine.reclaim(NS, handle, 0).unwrap();
+            assert_eq!(machine.memory(), before);
+        }
+    }
+}
+
+// req: FRAG-10, FRAG-13, FRAG-14, FRAG-06, MEMRQ-24, MEMRC-17, FRAG-20
+#[test]
+fn a_fragment_that_is_refused_can_be_sent_again() {
+    let machine = big(&VERSIONS[1..]);
+    let offer = Descriptor::offer(VM, WB, &[(A, RW)], &scattered(RAM + 0x10_0000, 20));
+    let bytes = offer.bytes(Version::V1_1);
+    let handle = machine.begin(NS, VM, SHARE, &bytes, 96);
+    let rest = &bytes[96..];
+    for wrong in [0, handle + 1, handle ^ 1 << 16, handle | 1 << 63, u64::MAX] {
+        machine.refuses(InvalidParameters, || machine.frag_tx(NS, VM, wrong, rest));
+    }
+    let longer = [rest, &[0; 16]].concat();
+    for fragment in [&rest[..0], &rest[..8], &rest[..40], &longer] {
+        machine.refuses(InvalidParameters, || {
+            machine.frag_tx(NS, VM, handle, fragment)
+        });
+    }
+    for id in [0, VM + 1, A] {
+        machine.refuses(InvalidParameters, || machine.frag_tx(NS, id, handle, rest));
+    }
+    for n in 4..8 {
+        let mut wrong = frame(function::MEM_FRAG_TX, handle, rest.len(), VM);
+        wrong.x[n] |= 1;
+        machine.refuses(InvalidParameters, || machine.call(NS, wrong));
+    }
+    // Somebody else's.
+    machine.refuses(InvalidParameters, || machine.frag_tx(A, 0, handle, rest));
+    machine.refuses(InvalidParameters, || machine.frag_tx(A, VM, handle, rest));
+    // Nothing can be done with it before it is whole.
+    machine.refuses(InvalidParameters, || {
+        machine.retrieve(A, &Descriptor::request(VM, handle, A, RW))
+    });
+    machine.refuses(InvalidParameters, || machine.relinquish(A, handle));
+    machine.refuses(InvalidParameters, || machine.reclaim(NS, handle, 0));
+    machine.refuses(InvalidParameters, || machine.frag_rx(NS, VM, handle, 96));
+    // TX that went away.
+    let buffers = machine.of(NS).mailbox.lock().unmap().unwrap();
+    machine.refuses(InvalidParameters, || {
+        machine.call(NS, frame(function::MEM_FRAG_TX, handle, rest.len(), VM))
+    });
+    machine.of(NS).mailbox.lock().map(buffers).unwrap();
+    machine.frag_tx(NS, VM, handle, rest).unwrap();
+    machine.refuses(InvalidParameters, || machine.frag_tx(NS, VM, handle, rest));
+    machine
+        .retrieve(A, &Descriptor::request(VM, handle, A, RW))
+        .unwrap();
+}
+
+// req: FRAG-17, FRAG-21, MEMX-18, MEMD-02, MEMD-07, MEMD-08
+#[test]
+fn what_is_wrong_in_any_fragment_ends_the_call() {
+    let base = RAM + 0x10_0000;
+    let page = home(A) + 0x8000;
+    let twice = |ranges: &mut Vec<(u64, u32)>| ranges[19] = ranges[0];
+    type Spoil<'a> = &'a dyn Fn(&mut Vec<(u64, u32)>);
+    let spoils: [(Spoil<'_>, FfaError); 6] = [
+        (&|ranges| ranges[19].0 += 1, InvalidParameters),
+        (&|ranges| ranges[5].1 = 0, InvalidParameters),
+        (&|ranges| ranges[19].0 = 1 << 40, InvalidParameters),
+        (&twice, InvalidParameters),
+        (&|ranges| ranges[19].0 = page, Denied),
+        (&|ranges| ranges[0].0 = RAM, Denied),
+    ];
+    for (spoil, error) in spoils {
+        for function in [SHARE, LEND] {
+            let machine = big(&VERSIONS[1..]);
+            let before = machine.memory();
+            let mut ranges = scattered(base, 20);
+            spoil(&mut ranges);
+            let attributes = if function == SHARE { WB } else { 0 };
+            let bytes = Descriptor::offer(NS, attributes, &[(A, RW)], &ranges).bytes(Version::V1_1);
+            let handle = machine.begin(NS, NS, function, &bytes, 80);
+            let outcome = machine.go_on(NS, NS, handle, &bytes, 80, 64);
+            assert_eq!(outcome.unwrap_err(), error);
+            assert_eq!(machine.memory(), before);
+            assert_eq!(machine.shares.live(), 0);
+            machine.refuses(InvalidParameters, || {
+                machine.frag_tx(NS, NS, handle, &bytes[80..])
+            });
+        }
+    }
+    // The sum is wrong; a reserved field of the last constituent is not zero.
+    let machine = big(&VERSIONS[1..]);
+    let before = machine.memory();
+    let offer = Descriptor::offer(NS, WB, &[(A, RW)], &scattered(base, 20));
+    let sum = offer
+        .clone()
+        .with(|d| d.pages = Some(21))
+        .bytes(Version::V1_1);
+    let mut reserved = offer.bytes(Version::V1_1);
+    *reserved.last_mut().unwrap() = 1;
+    for bytes in [sum, reserved] {
+        let handle = machine.begin(NS, NS, SHARE, &bytes, 80);
+        let outcome = machine.go_on(NS, NS, handle, &bytes, 80, 160);
+        assert_eq!(outcome.unwrap_err(), InvalidParameters);
+        assert_eq!(machine.memory(), before);
+    }
+    // TX does not answer.
+    let bytes = offer.bytes(Version::V1_1);
+    let handle = machine.begin(NS, NS, SHARE, &bytes, 80);
+    machine.put_tx(NS, &bytes[80..]);
+    machine.hal.faulty.store(true, Ordering::Relaxed);
+    let call = frame(function::MEM_FRAG_TX, handle, bytes.len() - 80, NS);
+    assert_eq!(machine.call(NS, call).unwrap_err(), Aborted);
+    machine.hal.faulty.store(false, Ordering::Relaxed);
+    assert_eq!((machine.memory(), machine.shares.live()), (before, 0));
+}
+
+// req: FRAG-20, FRAG-08, FRAG-11, FRAG-14
+#[test]
+fn senders_do_not_wait_for_each_other() {
+    let machine = big(&VERSIONS[1..]);
+    let before = machine.memory();
+    let senders = [(NS, 0), (NS, VM), (NS, VM + 1), (B, B), (C, C)];
+    let offers: Vec<_> = (0..)
+        .zip(senders)
+        .map(|(n, (_, sender))| {
+            let base = if sender & 0x8000 == 0 {
+                RAM + 0x10_0000 * (n + 1)
+            } else {
+                home(sender) + 0x1_0000
+            };
+            Descriptor::offer(sender, WB, &[(A, RO)], &scattered(base, 30))
+        })
+        .collect();
+    let bytes: Vec<_> = senders
+        .iter()
+        .zip(&offers)
+        .map(|((id, _), offer)| offer.bytes(machine.of(*id).version()))
+        .collect();
+    let asked = |sender: u16| if sender & 0x8000 == 0 { sender } else { 0 };
+    let handles: Vec<_> = senders
+        .iter()
+        .zip(&bytes)
+        .map(|((id, sender), bytes)| {
+            machine.begin(*id, asked(*sender), SHARE, bytes, bytes.len() - 480)
+        })
+        .collect();
+    for left in [320, 160, 0] {
+        for ((id, sender), (bytes, handle)) in senders.iter().zip(bytes.iter().zip(&handles)) {
+            let end = bytes.len() - left;
+            let answer = machine
+                .frag_tx(*id, asked(*sender), *handle, &bytes[end - 160..end])
+                .unwrap();
+            assert_eq!(answer.w(0) == function::SUCCESS_32, left == 0);
+        }
+    }
+    for ((id, sender), handle) in senders.iter().zip(handles) {
+        machine
+            .retrieve(A, &Descriptor::request(*sender, handle, A, RO))
+            .unwrap();
+        machine.relinquish(A, handle).unwrap();
+        machine.reclaim(*id, handle, 0).unwrap();
+    }
+    assert_eq!(machine.memory(), before);
+}
+
+// req: FRAG-20, MEMX-11
+#[test]
+fn forgotten_transactions_make_room() {
+    let machine = big(&VERSIONS[1..]);
+    let before = machine.memory();
+    let offer = |sender| {
+        Descriptor::offer(sender, WB, &[(A, RW)], &scattered(RAM + 0x10_0000, 600))
+            .bytes(Version::V1_1)
+    };
+    let begin = |sender| machine.begin(NS, sender, SHARE, &offer(sender), 80);
+    // One sender: its own oldest goes.
+    let mut handles: Vec<_> = (0..=MAX_ARRIVING_PER_SENDER).map(|_| begin(VM)).collect();
+    assert_eq!(machine.shares.live(), MAX_ARRIVING_PER_SENDER);
+    let next = &offer(VM)[80..96];
+    machine.refuses(InvalidParameters, || {
+        machine.frag_tx(NS, VM, handles[0], next)
+    });
+    machine.frag_tx(NS, VM, handles[1], next).unwrap();
+    // Many senders: the oldest of all goes.
+    handles.extend((1..).take(MAX_ARRIVING).map(|n| begin(VM + n)));
+    assert_eq!(machine.shares.live(), MAX_ARRIVING);
+    let kept = handles[handles.len() - MAX_ARRIVING..].to_vec();
+    let first = offer(VM + 1);
+    machine
+        .frag_tx(NS, VM + 1, kept[0], &first[80..96])
+        .unwrap();
+    // A partition has its own quota.
+    let page = home(B) + 0x1_0000;
+    let own = Descriptor::offer(B, WB, &[(A, RO)], &scattered(page, 5)).bytes(Version::V1_2);
+    let own = machine.begin(B, 0, SHARE, &own, own.len() - 16);
+    assert_eq!(machine.shares.live(), MAX_ARRIVING + 1);
+    // A list that would not fit otherwise.
+    let pages = machine.of(NS).memory.lock().pool().available() as u64;
+    let ranges = scattered(RAM + 0x100_0000, (pages + 1) * 511);
+    let huge = Descriptor::offer(NS, WB, &[(A, RW)], &ranges).bytes(Version::V1_1);
+    let huge = machine.begin(NS, NS, SHARE, &huge, 80);
+    assert!(machine.shares.live() < MAX_ARRIVING + 2);
+    machine.refuses(InvalidParameters, || {
+        machine.frag_tx(NS, VM + 1, kept[0], &first[96..112])
+    });
+    assert!(machine.shares.find_any(huge).is_ok() && machine.shares.find_any(own).is_ok());
+    for found in machine.shares.arriving() {
+        machine.engine().discard(found);
+    }
+    assert_eq!((machine.memory(), machine.shares.live()), (before, 0));
+}
+
+// req: FRAG-15, FRAG-16, FRAG-10, FRAG-09, MEMRQ-15
+#[test]
+fn a_response_is_read_at_the_pace_of_its_reader() {
+    let machine = big(&VERSIONS[1..]);
+    let ranges = scattered(RAM + 0x10_0000, 600);
+    let offer = Descriptor::offer(VM, WB, &[(A, RW), (B, RO)], &ranges);
+    let bytes = offer.bytes(Version::V1_1);
+    let handle = machine.begin(NS, VM, SHARE, &bytes, 4096);
+    machine.go_on(NS, VM, handle, &bytes, 4096, 4096).unwrap();
+    // Nothing to be read yet.
+    machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, 0));
+    machine.refuses(InvalidParameters, || machine.frag_rx(NS, VM, handle, 4096));
+    let request = Descriptor::request(VM, handle, A, RW).with(|d| d.flags = 1 << 10);
+    let first = machine
+        .call_with(
+            A,
+            function::MEM_RETRIEVE_REQ_32,
+            &request.bytes(Version::V1_2),
+        )
+        .unwrap();
+    let total = first.x[1] as usize;
+    assert_eq!((total, first.x[2]), (48 + 32 + 16 + 600 * 16, 4096));
+    // RX is full.
+    machine.refuses(Busy, || machine.frag_rx(A, 0, handle, 4096));
+    machine.of(A).mailbox.lock().release_rx().unwrap();
+    for offset in [0, 16, 4080, 4112, 8192, total, 0xffff_fff0] {
+        machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, offset));
+    }
+    machine.refuses(InvalidParameters, || machine.frag_rx(A, 1, handle, 4096));
+    machine.refuses(InvalidParameters, || machine.frag_rx(B, 0, handle, 4096));
+    machine.refuses(InvalidParameters, || machine.frag_rx(NS, VM, handle, 4096));
+    machine.refuses(InvalidParameters, || {
+        machine.frag_rx(A, 0, handle + 1, 4096)
+    });
+    for n in 4..8 {
+        let mut wrong = frame(function::MEM_FRAG_RX, handle, 4096, 0);
+        wrong.x[n] = 1;
+        machine.refuses(InvalidParameters, || machine.call(A, wrong));
+    }
+    machine.hal.faulty.store(true, Ordering::Relaxed);
+    machine.refuses(Aborted, || machine.frag_rx(A, 0, handle, 4096));
+    machine.hal.faulty.store(false, Ordering::Relaxed);
+    // Each fragment, and each once more.
+    let mut at = 4096;
+    while at < total {
+        let fragment = |offset| {
+            let answer = machine.frag_rx(A, 0, handle, offset).unwrap();
+            machine.of(A).mailbox.lock().release_rx().unwrap();
+            machine.rx(A, answer.x[3] as usize)
+        };
+        let once = fragment(at);
+        assert_eq!(once.len(), (total - at).min(4096));
+        assert_eq!(fragment(at), once);
+        at += once.len();
+    }
+    machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, total));
+    machine.relinquish(A, handle).unwrap();
+    machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, 8192));
+}
+
+// req: FRAG-18, MEMRL-15, MEMDN-06
+#[test]
+fn a_response_that_is_not_wanted_any_more() {
+    for function in [LEND, DONATE] {
+        let machine = big(&VERSIONS[2..]);
+        let start = machine.memory();
+        let ranges = scattered(RAM + 0x10_0000, 300);
+        let permissions = if function == LEND { RW } else { 0 };
+        let bytes = Descriptor::offer(NS, 0, &[(A, permissions)], &ranges).bytes(Version::V1_2);
+        let handle = machine.begin(NS, NS, function, &bytes, 4096);
+        machine.go_on(NS, NS, handle, &bytes, 4096, 4096).unwrap();
+        let sent = machine.memory();
+        let request = Descriptor::request(NS, handle, A, RW).bytes(Version::V1_2);
+        let retrieve = || {
+            machine
+                .call_with(A, function::MEM_RETRIEVE_REQ_32, &request)
+                .unwrap();
+            machine.of(A).mailbox.lock().release_rx().unwrap();
+        };
+        retrieve();
+        let error = if function == LEND {
+            Denied
+        } else {
+            InvalidParameters
+        };
+        machine.refuses(error, || machine.reclaim(NS, handle, 0));
+        if function == DONATE {
+            machine.refuses(InvalidParameters, || {
+                machine.retrieve(A, &Descriptor::request(NS, handle, A, RW))
+            });
+            machine.refuses(InvalidParameters, || {
+                machine.relinquish_with(A, handle, 1, &[A])
+            });
+            machine.refuses(InvalidParameters, || machine.relinquish(B, handle));
+            // What was given on cannot be given back.
+            let page = RAM + 0x10_0000;
+            let on = machine
+                .send(A, SHARE, &Descriptor::share(A, B, page, 1))
+                .unwrap();
+            machine.refuses(Denied, || machine.relinquish(A, handle));
+            machine.reclaim(A, on, 0).unwrap();
+        }
+        machine.relinquish(A, handle).unwrap();
+        assert_eq!(machine.memory(), sent);
+        machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, 4096));
+        retrieve();
+        machine.frag_rx(A, 0, handle, 4096).unwrap();
+        machine.of(A).mailbox.lock().release_rx().unwrap();
+        if function == DONATE {
+            // It is over with the last fragment.
+            assert_eq!(machine.shares.live(), 0);
+            machine.refuses(InvalidParameters, || machine.relinquish(A, handle));
+            machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, 4096));
+            assert_eq!(
+                machine.state(A, RAM + 0x10_0000),
+                Some(State::OwnerExclusive)
+            );
+        } else {
+            machine.relinquish(A, handle).unwrap();
+            machine.reclaim(NS, handle, 0).unwrap();
+            assert_eq!(machine.memory(), start);
+        }
+    }
+}

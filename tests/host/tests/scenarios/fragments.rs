@@ -1,0 +1,92 @@
+//! Fragments against the whole engine: partitions that die in the middle, a Hypervisor that gives up.
+
+use host_tests::Sp;
+use host_tests::ffa::*;
+use host_tests::system::{NWD_PAGES, NWD_TX};
+use spmc::addr::World::Secure;
+
+use crate::stage::{OWN_PAGES, SP1, SP2, Stage};
+
+const V12: Layout = Layout::V1_2;
+
+fn scattered(count: u64) -> Vec<(u64, u32)> {
+    (0..count).map(|n| (NWD_PAGES + n * 0x2000, 1)).collect()
+}
+
+/// Sends all but the last constituent from the Normal world; the handle.
+#[track_caller]
+fn begin(stage: &Stage, bytes: &[u8]) -> u64 {
+    let (total, first) = (bytes.len() as u64, bytes.len() as u64 - 16);
+    stage.nwd().write(NWD_TX, &bytes[..first as usize]);
+    let asked = stage.nwd().call([MEM_SHARE_64, total, first]);
+    assert_eq!((asked.0[0], asked.0[3]), (MEM_FRAG_RX, first));
+    asked.0[1] | asked.0[2] << 32
+}
+
+/// Sends the last constituent.
+fn finish(stage: &Stage, bytes: &[u8], handle: u64) -> host_tests::Regs {
+    stage.nwd().write(NWD_TX, &bytes[bytes.len() - 16..]);
+    let (low, high) = (handle & 0xffff_ffff, handle >> 32);
+    stage.nwd().call([MEM_FRAG_TX, low, high, 16, 0])
+}
+
+// req: FRAG-19
+#[test]
+fn a_hypervisor_gives_up() {
+    let stage = Stage::new();
+    let bytes = Transaction::share(0, SP1, RW, &scattered(3)).encode(V12);
+    let handle = begin(&stage, &bytes);
+    // An error of another kind, which the SPMD may report, is not about this.
+    stage.nwd().call([ERROR, 0, DENIED as u32 as u64]);
+    assert_eq!(finish(&stage, &bytes, handle).handle(), handle);
+    stage.nwd().reclaim(handle).success();
+    let handle = begin(&stage, &bytes);
+    stage.nwd().call([ERROR, 0, ABORTED as u32 as u64]);
+    let late = finish(&stage, &bytes, handle);
+    assert_eq!(late.error(), Some(INVALID_PARAMETERS));
+    // Whole again.
+    let handle = begin(&stage, &bytes);
+    assert_eq!(finish(&stage, &bytes, handle).handle(), handle);
+    stage.nwd().call([ERROR, 0, ABORTED as u32 as u64]);
+    stage.nwd().reclaim(handle).success();
+}
+
+// req: FRAG-17, MEMO-12
+#[test]
+fn a_receiver_dies_while_fragments_are_missing() {
+    let stage = Stage::with(|spec| spec.with(|sp| sp.takes_exceptions = false));
+    let mut share = Transaction::share(0, SP1, RW, &scattered(3));
+    share.receivers.push(Receiver::new(SP2, RO));
+    let bytes = share.encode(V12);
+    let handle = begin(&stage, &bytes);
+    assert_eq!(stage.kill(SP2).error(), Some(ABORTED));
+    assert_eq!(finish(&stage, &bytes, handle).error(), Some(ABORTED));
+    let late = finish(&stage, &bytes, handle);
+    assert_eq!(late.error(), Some(INVALID_PARAMETERS));
+    // The memory is the sender's as before.
+    let share = Transaction::share(0, SP1, RW, &scattered(3));
+    let handle = stage.nwd().send(MEM_SHARE_64, &share);
+    stage.nwd().reclaim(handle).success();
+}
+
+// req: FRAG-17, FRAG-20, MEMO-12
+#[test]
+fn a_sender_dies_while_fragments_are_missing() {
+    let stage = Stage::with(|spec| spec.with(|sp| sp.takes_exceptions = false));
+    let before = stage.system.spmc.shares.live();
+    stage.run(SP1, |sp: &mut Sp| {
+        let page = sp.base() + OWN_PAGES;
+        let ranges = [(page, 1), (page + 0x2000, 1)];
+        let bytes = Transaction::share(SP1, SP2, RW, &ranges).encode(sp.layout);
+        sp.write(Secure, sp.tx(), &bytes).unwrap();
+        let (total, first) = (bytes.len() as u64, bytes.len() as u64 - 16);
+        let asked = sp.call([MEM_SHARE_64, total, first]);
+        assert_eq!(
+            asked.0[..8],
+            [MEM_FRAG_RX, asked.0[1], asked.0[2], first, 0, 0, 0, 0]
+        );
+    });
+    assert_eq!(stage.system.spmc.shares.live(), before + 1);
+    assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+    assert_eq!(stage.system.spmc.shares.live(), before);
+}
