@@ -14,6 +14,9 @@ use super::leaf::ADDRESS;
 /// Words of a page.
 pub(crate) const WORDS: usize = 512;
 
+/// All words of a page.
+pub(super) type Entries = [AtomicU64; WORDS];
+
 /// Pages whose notes fit into one page: two words each.
 const NOTES_PER_PAGE: usize = WORDS / 2;
 
@@ -60,6 +63,12 @@ impl<'a> Pages<'a> {
             .get(page.0 as usize)
             .and_then(|table| table.0.get(first..first.wrapping_add(count)))
             .unwrap_or(&[])
+    }
+
+    /// All words of a page; `None` if there is no such page.
+    #[inline]
+    pub(super) fn entries(self, page: PageIndex) -> Option<&'a Entries> {
+        self.tables.get(page.0 as usize).map(|table| &table.0)
     }
 
     #[inline]

@@ -14,7 +14,7 @@ use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, PageRange};
 use crate::hal::{Hal, Stage2Roots, TlbScope};
 
 use super::leaf::{ADDRESS, Leaf, PAGE, TABLE, VALID};
-use super::pool::{PageIndex, PagePool, Pages, WORDS};
+use super::pool::{Entries, PageIndex, PagePool, Pages, WORDS};
 use super::space::ChangeError;
 
 /// Levels of table: 1 (entries of 1 GiB) to 3 (pages).
@@ -263,35 +263,58 @@ pub(super) struct Walker<'a, H: Hal> {
     level: usize,
     at: u64,
     /// The table that it stands in, if that is of the last level.
-    last: Last<'a>,
+    last: Option<Last<'a>>,
 }
 
-/// Exchanges entries from the first on while they are what is expected; values are given as the first and the difference from one to
-/// the next. Returns how many.
+/// Entries that are compared together and then written together.
+const GROUP: usize = 8;
+
+/// Exchanges entries from the first on while they are what is expected; values are given as the first, the difference from one to
+/// the next by the type. Returns how many.
 #[inline]
-fn exchange_run(
+fn exchange_run<const OLD_STRIDE: u64, const NEW_STRIDE: u64>(
     words: &[AtomicU64],
-    (mut old, old_stride): (u64, u64),
-    (mut new, new_stride): (u64, u64),
+    mut old: u64,
+    mut new: u64,
 ) -> usize {
-    let other = words.iter().position(|word| {
+    let mut done = 0_usize;
+    for group in words.as_chunks::<GROUP>().0 {
+        let mut expect = old;
+        let mut differences = 0;
+        for word in group {
+            differences |= word.load(Ordering::Relaxed) ^ expect;
+            expect = expect.wrapping_add(OLD_STRIDE);
+        }
+        if differences != 0 {
+            break;
+        }
+        for word in group {
+            word.store(new, Ordering::Relaxed);
+            new = new.wrapping_add(NEW_STRIDE);
+        }
+        old = expect;
+        done = done.wrapping_add(GROUP);
+    }
+    let rest = words.get(done..).unwrap_or(&[]);
+    let other = rest.iter().position(|word| {
         let is_other = word.load(Ordering::Relaxed) != old;
         if !is_other {
             word.store(new, Ordering::Relaxed);
-            old = old.wrapping_add(old_stride);
-            new = new.wrapping_add(new_stride);
+            old = old.wrapping_add(OLD_STRIDE);
+            new = new.wrapping_add(NEW_STRIDE);
         }
         is_other
     });
-    other.unwrap_or(words.len())
+    done.wrapping_add(other.unwrap_or(rest.len()))
 }
 
 /// A level 3 table being worked on; its notes are written back when the walker leaves it.
 #[derive(Clone, Copy)]
 struct Last<'a> {
-    words: &'a [AtomicU64],
-    origin: u64,
+    words: &'a Entries,
+    /// The number of its entries that differ from what it stands for, and how much each replacement adds to it.
     deviating: u64,
+    drift: u64,
 }
 
 impl<'a, H: Hal> Walker<'a, H> {
@@ -315,11 +338,7 @@ impl<'a, H: Hal> Walker<'a, H> {
             path: [root, PageIndex::NONE, PageIndex::NONE],
             level: ROOT,
             at: 0,
-            last: Last {
-                words: &[],
-                origin: 0,
-                deviating: 0,
-            },
+            last: None,
         }
     }
 
@@ -327,55 +346,81 @@ impl<'a, H: Hal> Walker<'a, H> {
     pub(super) fn turn_round(&mut self) {
         (self.from, self.to) = (self.to, self.from);
         self.codes = (self.codes.1, self.codes.0);
+        if let Some(last) = &mut self.last {
+            last.drift = last.drift.wrapping_neg();
+        }
     }
 
     /// Replaces the leaf on the pages of `range`, in order. On failure says how many pages were done before it.
     #[inline]
     pub(super) fn replace(&mut self, range: PageRange<Ipa>) -> Result<(), (ChangeError, u64)> {
-        let mut ipa = range.base().raw();
+        let ipa = range.base().raw();
+        if range.pages() == 1 && self.replace_page(ipa) {
+            return Ok(());
+        }
+        self.replace_run(ipa, range.pages())
+    }
+
+    /// Replaces one page in the table that the walker stands in: all that most pages of a scattered region need. Returns whether it did.
+    #[inline]
+    fn replace_page(&mut self, ipa: u64) -> bool {
+        let Some(last) = self.last.as_mut().filter(|_| same_table(ipa, self.at)) else {
+            return false;
+        };
+        let Some(word) = last.words.get(index(ipa, LAST)) else {
+            return false;
+        };
+        if word.load(Ordering::Relaxed) != self.codes.0.at(ipa) {
+            return false;
+        }
+        word.store(self.codes.1.at(ipa), Ordering::Relaxed);
+        last.deviating = last.deviating.wrapping_add(last.drift);
+        true
+    }
+
+    /// Replaces the leaf on `count` pages from `ipa` on, wherever they are. Errors as [`Self::replace`], which must stay small.
+    #[inline(never)]
+    fn replace_run(&mut self, mut ipa: u64, count: u64) -> Result<(), (ChangeError, u64)> {
         let mut done = 0;
-        while done < range.pages() {
-            let left = range.pages().saturating_sub(done);
-            if self.level != LAST || !same_table(ipa, self.at) {
+        while done < count {
+            let left = count.saturating_sub(done);
+            if self.last.is_none() || !same_table(ipa, self.at) {
                 self.seek(ipa, left).map_err(|error| (error, done))?;
             }
-            let (count, complete) = if self.level == LAST {
-                self.replace_pages(ipa, left)
-            } else {
-                self.replace_block(ipa)
+            let (replaced, complete) = match self.last {
+                Some(last) => self.replace_pages(last, ipa, left),
+                None => self.replace_block(ipa),
             };
-            done = done.saturating_add(count);
+            done = done.saturating_add(replaced);
             if !complete {
                 return Err((ChangeError::Mismatch, done));
             }
-            ipa = ipa.wrapping_add(count.wrapping_shl(PAGE_SHIFT));
+            ipa = ipa.wrapping_add(replaced.wrapping_shl(PAGE_SHIFT));
         }
         Ok(())
     }
 
     /// Replaces what the level 3 table has of `left` pages from `ipa`. Returns how many, and whether all had the leaf to be replaced.
     #[inline]
-    fn replace_pages(&mut self, ipa: u64, left: u64) -> (u64, bool) {
+    fn replace_pages(&mut self, mut last: Last<'a>, ipa: u64, left: u64) -> (u64, bool) {
         let first = index(ipa, LAST);
         let wanted = (left as usize).min(WORDS.saturating_sub(first));
-        let (old, new) = (self.codes.0.at(ipa), self.codes.1.at(ipa));
-        // All pages that it replaces differ from what the table stands for, or none does.
-        let implied = self.format.implied(self.last.origin, first, LAST);
-        let (was_other, is_other) = (old != implied, new != implied);
-        let words = self
-            .last
+        let (from, to) = self.codes;
+        let words = last
             .words
             .get(first..first.wrapping_add(wanted))
             .unwrap_or(&[]);
-        let count = exchange_run(
-            words,
-            (old, self.codes.0.stride()),
-            (new, self.codes.1.stride()),
-        );
+        let (old, new) = (from.at(ipa), to.at(ipa));
+        // Known strides make the loop half as long.
+        let count = match (from.address != 0, to.address != 0) {
+            (false, false) => exchange_run::<0, 0>(words, old, new),
+            (false, true) => exchange_run::<0, PAGE_SIZE>(words, old, new),
+            (true, false) => exchange_run::<PAGE_SIZE, 0>(words, old, new),
+            (true, true) => exchange_run::<PAGE_SIZE, PAGE_SIZE>(words, old, new),
+        };
         let done = count as u64;
-        let deviating = &mut self.last.deviating;
-        *deviating = deviating.wrapping_sub(if was_other { done } else { 0 });
-        *deviating = deviating.wrapping_add(if is_other { done } else { 0 });
+        last.deviating = last.deviating.wrapping_add(last.drift.wrapping_mul(done));
+        self.last = Some(last);
         (done, count == wanted)
     }
 
@@ -452,11 +497,15 @@ impl<'a, H: Hal> Walker<'a, H> {
             *slot = child;
         }
         if self.level == LAST {
-            self.last = Last {
-                words: self.pages.words(child, 0, WORDS),
-                origin: self.pages.origin(child),
+            // All leaves that it replaces differ from what the table stands for, or none does; the first entry can say that for all.
+            let first = base(self.at, LAST.wrapping_sub(1));
+            let implied = self.format.implied(self.pages.origin(child), 0, LAST);
+            let differs = |code: Code| (code.at(first) != implied) as u64;
+            self.last = self.pages.entries(child).map(|words| Last {
+                words,
                 deviating: self.pages.deviating(child),
-            };
+                drift: differs(self.codes.1).wrapping_sub(differs(self.codes.0)),
+            });
         }
     }
 
@@ -483,8 +532,8 @@ impl<'a, H: Hal> Walker<'a, H> {
     /// Goes up one level; drops the table it leaves if that says no more than its origin, or nothing.
     fn leave(&mut self) {
         let child = self.table();
-        if self.level == LAST {
-            self.pages.set_deviating(child, self.last.deviating);
+        if let Some(last) = self.last.take() {
+            self.pages.set_deviating(child, last.deviating);
         }
         self.level = self.level.wrapping_sub(1);
         let words = self.pages.words(child, 0, WORDS);
