@@ -1,5 +1,9 @@
 //! Tells the linker how to lay out the image. Only the bare-metal target has a layout; on a host this is an ordinary program.
 
+#[allow(dead_code, reason = "one of them sizes the image")]
+#[path = "../../spmc/src/limits.rs"]
+mod limits;
+
 fn main() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../linker/spmc.ld");
     println!("cargo:rerun-if-changed={script}");
@@ -8,6 +12,7 @@ fn main() {
     }
     for argument in [
         &format!("-T{script}"),
+        &format!("--defsym=TABLES={}", limits::TABLES),
         // One image for every load address: absolute addresses become relative relocations, packed (RELR) because they
         // count against the size of the image, and applied at entry before anything is mapped read-only.
         "-pie",

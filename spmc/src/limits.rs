@@ -62,3 +62,18 @@ pub const MAX_DESCRIPTOR: usize = 4096;
 
 /// Largest SP manifest (DTB) that is accepted, bytes.
 pub const MAX_SP_MANIFEST: usize = 16 * 1024;
+
+/// Pages of the pools that translation tables and the lists of memory transactions come from: the variable `SPMC_TABLES` at build time, or 256 (1 MiB).
+/// That carries a transaction of 16,384 pages that lie on every second page of 128 MiB, with one borrower.
+pub const TABLES: usize = match option_env!("SPMC_TABLES") {
+    None => 256,
+    Some(text) => match usize::from_str_radix(text, 10) {
+        Ok(tables) => tables,
+        Err(_) => 0,
+    },
+};
+
+const _: () = assert!(
+    24 <= TABLES && TABLES <= u16::MAX as usize,
+    "SPMC_TABLES is not a number from 24 to 65535"
+);

@@ -18,7 +18,7 @@ use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{PackageEntry, PartitionConfig, SpmcManifest};
 use crate::manifest::package::{HEADER_SIZE, Package};
 use crate::manifest::{ManifestError, partition, spmc as spmc_manifest, validate};
-use crate::mm::PagePool;
+use crate::mm::{PagePool, Quotas};
 use crate::partition::vcpu::{Caller, Event, Model, State, Vcpu};
 use crate::partition::{Frozen, Partition};
 
@@ -101,11 +101,12 @@ impl<H: Hal> Spmc<H> {
         self.normal_world
             .init(PartitionId::NORMAL_WORLD, crate::ffa::Version::OWN);
 
-        // A fair share of the tables for each partition and for the Normal world.
         let mut supply = PagePool::all(&self.hal);
-        let users = manifest.partitions.len().saturating_add(1);
-        let quota = self.hal.tables().len().checked_div(users).unwrap_or(0);
-        let pool = supply.carve(quota);
+        let quotas = Quotas::of(supply.available());
+        let pool = supply.carve(quotas.normal_world);
+        let promised = quotas.partition.saturating_mul(manifest.partitions.len());
+        let rest = supply.available().saturating_sub(promised);
+        supply.carve_reserve(&self.hal, rest);
         let mut shadow = self.normal_world.memory.lock();
         if shadow
             .init_normal_world(&self.hal, pool, &manifest.ns_memory)
@@ -119,7 +120,7 @@ impl<H: Hal> Spmc<H> {
             log::error!("SPMC manifest: {fault}");
         }
         for entry in &manifest.partitions {
-            let pool = supply.carve(quota);
+            let pool = supply.carve(quotas.partition);
             if let Err(error) = self.admit(entry, manifest, &image, pool) {
                 log::error!("{}: not started: {error}", entry.name);
             }

@@ -69,13 +69,12 @@ impl Regions {
         pool: &mut PagePool,
         count: usize,
     ) -> Result<()> {
-        let needed = count.saturating_sub(INLINE).div_ceil(PER_PAGE);
-        if needed > pool.available() {
-            return Err(FfaError::NoMemory);
-        }
         // Each page goes in front of those taken before.
-        for _ in 0..needed {
-            let page = pool.take(store)?;
+        for _ in 0..count.saturating_sub(INLINE).div_ceil(PER_PAGE) {
+            let Ok(page) = pool.take(store) else {
+                self.release(store, pool);
+                return Err(FfaError::NoMemory);
+            };
             store.store(page, PER_PAGE, self.head.to_word());
             self.head = page;
         }

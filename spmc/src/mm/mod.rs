@@ -11,7 +11,7 @@ mod space;
 mod walk;
 
 pub use leaf::{Attributes, Leaf, State};
-pub use pool::PagePool;
+pub use pool::{PagePool, Quotas};
 pub use space::{AddressSpace, Change, ChangeError};
 
 pub(crate) use pool::{PageIndex, Pages, WORDS};

@@ -1,7 +1,9 @@
-//! Pages for translation tables and for records of transactions: one supply at boot, split into a pool per endpoint.
+//! Pages for translation tables and for records of transactions: one supply at boot, split into a pool per endpoint and a reserve.
 //!
-//! A pool is a run of pages never used yet and a stack of pages given back. All pages that are not handed out are zero. What
-//! the walker must remember of a table (two words) lies in the first pages of the supply, so that tables hold nothing but descriptors.
+//! A pool is a run of pages never used yet and a stack of pages given back: its endpoint's quota, which nobody else can use up. When it is
+//! empty, the reserve lends to all, so that one large transaction needs no large quota for everybody; what was lent goes back there first.
+//! All pages that are not handed out are zero. What the walker must remember of a table (two words) lies in the first pages of the
+//! supply, so that tables hold nothing but descriptors.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -137,7 +139,74 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// A quota of pages.
+/// The pages that no quota holds: a stack that all pools share, without a lock of its own.
+///
+/// Its top lies in the first note of page 0, which is never handed out, below a count of changes: so who was overtaken between reading
+/// the top and replacing it notices, even if the same page is on top again.
+struct Reserve<'a> {
+    pages: Pages<'a>,
+    top: &'a AtomicU64,
+}
+
+/// One change of the stack, in the word of its top.
+const RESERVE_CHANGE: u64 = 1 << 16;
+
+impl<'a> Reserve<'a> {
+    fn of(pages: Pages<'a>) -> Option<Self> {
+        let top = pages.word(PageIndex::NONE, 0)?;
+        Some(Self { pages, top })
+    }
+
+    fn next(word: u64, top: PageIndex) -> u64 {
+        (word & !(RESERVE_CHANGE - 1)).wrapping_add(RESERVE_CHANGE) | top.to_word()
+    }
+
+    /// Takes the page on top.
+    #[cold]
+    fn pop(&self) -> Option<PageIndex> {
+        let taken = self
+            .top
+            .fetch_update(Ordering::Acquire, Ordering::Acquire, |word| {
+                let page = PageIndex::from_word(word);
+                let below = PageIndex::from_word(self.pages.origin(page));
+                (!page.is_none()).then(|| Self::next(word, below))
+            });
+        taken.ok().map(PageIndex::from_word)
+    }
+
+    /// Puts a page of zeros on top.
+    #[cold]
+    fn push(&self, page: PageIndex) {
+        let _ = self
+            .top
+            .fetch_update(Ordering::Release, Ordering::Relaxed, |word| {
+                let below = PageIndex::from_word(word);
+                self.pages.set_origin(page, below.to_word());
+                Some(Self::next(word, page))
+            });
+    }
+}
+
+/// How many pages each endpoint has for itself; the rest of the supply is the reserve.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quotas {
+    /// The Normal world's: it owns most of what is sent, and pays for the lists as well.
+    pub normal_world: usize,
+    /// Each partition's.
+    pub partition: usize,
+}
+
+impl Quotas {
+    /// The split of a supply of that many pages.
+    pub const fn of(pages: usize) -> Self {
+        Self {
+            normal_world: pages.saturating_mul(2) / 5,
+            partition: pages / 24,
+        }
+    }
+}
+
+/// A quota of pages, and what its endpoint has of the reserve.
 #[derive(Debug)]
 pub struct PagePool {
     /// Never used: from here up to `end`.
@@ -145,16 +214,19 @@ pub struct PagePool {
     end: u16,
     /// Top of the stack of pages given back.
     free: PageIndex,
-    available: u16,
+    quota: u16,
+    /// Pages handed out. Those beyond the quota are counted as the reserve's.
+    held: u16,
 }
 
 impl PagePool {
-    /// No pages.
+    /// No quota.
     pub const EMPTY: Self = Self {
         fresh: 0,
         end: 0,
         free: PageIndex::NONE,
-        available: 0,
+        quota: 0,
+        held: 0,
     };
 
     /// The whole supply, at boot and once. At most 65535 pages are used.
@@ -164,8 +236,8 @@ impl PagePool {
         Self {
             fresh: notes as u16,
             end: pages as u16,
-            free: PageIndex::NONE,
-            available: pages.saturating_sub(notes) as u16,
+            quota: pages.saturating_sub(notes) as u16,
+            ..Self::EMPTY
         }
     }
 
@@ -175,44 +247,68 @@ impl PagePool {
             (self.end.saturating_sub(self.fresh)).min(u16::try_from(pages).unwrap_or(u16::MAX));
         let first = self.fresh;
         self.fresh = first.saturating_add(count);
-        self.available = self.available.saturating_sub(count);
+        self.quota = self.quota.saturating_sub(count);
         Self {
             fresh: first,
             end: self.fresh,
-            free: PageIndex::NONE,
-            available: count,
+            quota: count,
+            ..Self::EMPTY
         }
     }
 
-    /// Pages that can be taken.
-    pub fn available(&self) -> usize {
-        self.available as usize
+    /// Makes the reserve, of `pages` pages or what is left if that is less. As [`Self::carve`].
+    pub fn carve_reserve<H: Hal>(&mut self, hal: &H, pages: usize) {
+        let store = Pages::of(hal);
+        let part = self.carve(pages);
+        if let Some(reserve) = Reserve::of(store) {
+            for page in (part.fresh..part.end).rev() {
+                reserve.push(PageIndex(page));
+            }
+        }
     }
 
-    /// Takes a page of zeros. `NO_MEMORY` if the pool is empty.
+    /// Pages of the quota that can be taken.
+    pub fn available(&self) -> usize {
+        self.quota.saturating_sub(self.held) as usize
+    }
+
+    /// Pages taken and not given back, the reserve's among them.
+    pub fn held(&self) -> usize {
+        self.held as usize
+    }
+
+    /// Takes a page of zeros. `NO_MEMORY` if quota and reserve are used up.
     pub(crate) fn take(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
-        let page = if !self.free.is_none() {
+        let page = if self.held >= self.quota {
+            Reserve::of(pages)
+                .and_then(|reserve| reserve.pop())
+                .ok_or(FfaError::NoMemory)?
+        } else if !self.free.is_none() {
             let page = self.free;
             self.free = PageIndex::from_word(pages.origin(page));
             page
-        } else if self.fresh < self.end {
+        } else {
             let page = PageIndex(self.fresh);
             self.fresh = self.fresh.saturating_add(1);
             page
-        } else {
-            return Err(FfaError::NoMemory);
         };
-        self.available = self.available.saturating_sub(1);
+        self.held = self.held.saturating_add(1);
         pages.set_origin(page, 0);
         Ok(page)
     }
 
     /// Gives a page back, whose words the caller has set to zero.
     pub(crate) fn give_back(&mut self, pages: Pages<'_>, page: PageIndex) {
-        pages.set_origin(page, self.free.to_word());
         pages.set_deviating(page, 0);
-        self.free = page;
-        self.available = self.available.saturating_add(1);
+        if self.held > self.quota
+            && let Some(reserve) = Reserve::of(pages)
+        {
+            reserve.push(page);
+        } else {
+            pages.set_origin(page, self.free.to_word());
+            self.free = page;
+        }
+        self.held = self.held.saturating_sub(1);
     }
 }
 

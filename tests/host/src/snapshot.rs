@@ -110,7 +110,7 @@ fn endpoint(machine: &Machine, endpoint: &Endpoint, alive: bool) -> EndpointStat
         id: endpoint.id().0,
         version: format!("{:?}", endpoint.version()),
         mailbox: format!("{:?}", *endpoint.mailbox.lock()),
-        pool: memory.pool().available(),
+        pool: memory.pool().held(),
         memory: digest.finish(),
         alive,
     }
@@ -119,7 +119,7 @@ fn endpoint(machine: &Machine, endpoint: &Endpoint, alive: bool) -> EndpointStat
 /// What every change of the engine's state changes: less than a [`Snapshot`] and much faster.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Counts {
-    /// Mailbox, and free pages of the pool, of each endpoint.
+    /// Mailbox, and pages taken from the pools, of each endpoint.
     endpoints: Vec<(String, usize)>,
     shares: usize,
 }
@@ -141,7 +141,7 @@ impl Counts {
             .chain(partitions)
             .map(|endpoint| {
                 let mailbox = format!("{:?}", *endpoint.mailbox.lock());
-                (mailbox, endpoint.memory.lock().pool().available())
+                (mailbox, endpoint.memory.lock().pool().held())
             })
             .collect();
         Self {
