@@ -31,6 +31,8 @@ pub struct Spmc<H: Hal> {
     pub(crate) count: AtomicUsize,
     pub(crate) init_timeout_ms: AtomicU32,
     pub(crate) booted: AtomicBool,
+    /// What partitions that failed leave to be done when a PE is free: see `dispatch::lifecycle`.
+    pub(crate) aftermath: AtomicU32,
     /// Indices of the partitions in the order in which they boot.
     pub(crate) boot_order: Once<ArrayVec<usize, MAX_PARTITIONS>>,
     /// Private copy of the SP manifest that is being read.
@@ -50,6 +52,7 @@ impl<H: Hal> Spmc<H> {
             count: AtomicUsize::new(0),
             init_timeout_ms: AtomicU32::new(0),
             booted: AtomicBool::new(false),
+            aftermath: AtomicU32::new(0),
             boot_order: Once::new(),
             boot_buffer: Mutex::new([0; MAX_SP_MANIFEST]),
         }
@@ -92,6 +95,8 @@ pub struct Pe {
     pub index: u16,
     /// The context that the Normal world called in the stay under way, and is told of when a chain is preempted.
     pub(crate) root: VcpuId,
+    /// What the Normal world gets if EL3 does not take `FFA_ABORT`.
+    pub(crate) held: Option<SmcFrame>,
     /// Private copy of the descriptor that is being parsed, or the answer that is being built.
     pub scratch: DescriptorBuffer,
     /// Handle of the transaction that the last `FFA_MEM_FRAG_RX` from here asked to go on with.
@@ -104,6 +109,7 @@ impl Pe {
         Self {
             index,
             root: VcpuId::NONE,
+            held: None,
             scratch: DescriptorBuffer::new(),
             fragment_asked: 0,
         }

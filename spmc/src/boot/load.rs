@@ -10,11 +10,11 @@ use crate::mm::{AddressSpace, Attributes, Change, Leaf, State};
 use crate::partition::{Frozen, Partition};
 use crate::spmc::Spmc;
 
-use super::PackageError;
+use super::{BootInfo, PackageError};
 
 /// An S-EL1 partition manages its own stage 1, so stage 2 leaves its image everything (and nothing else ever gets write and
 /// execute together).
-const IMAGE: Leaf = Leaf::new(
+pub(super) const IMAGE: Leaf = Leaf::new(
     Attributes::normal(Permissions::all()),
     State::OwnerExclusive,
 );
@@ -27,7 +27,7 @@ impl<H: Hal> Spmc<H> {
         &self,
         partition: &Partition<H::Context>,
         frozen: &Frozen,
-    ) -> Result<Option<(u8, u64)>, PackageError> {
+    ) -> Result<BootInfo, PackageError> {
         let config = &frozen.config;
         self.map_regions(&mut partition.endpoint.memory.lock(), config)
             .map_err(|_| PackageError::OutOfTables)?;
@@ -98,7 +98,10 @@ impl<H: Hal> Spmc<H> {
     /// package visible to a partition that starts without caches. A manifest that lies directly behind the header moves up.
     #[cold]
     #[inline(never)]
-    fn write_boot_info(&self, config: &PartitionConfig) -> Result<Option<(u8, u64)>, PackageError> {
+    pub(super) fn write_boot_info(
+        &self,
+        config: &PartitionConfig,
+    ) -> Result<BootInfo, PackageError> {
         let package = self.read_package(config.memory)?;
         let base = config.memory.base();
         let wanted = config.boot_info.is_some_and(|request| request.ffa_manifest);
@@ -146,7 +149,7 @@ impl<H: Hal> Spmc<H> {
     /// Registers the pair that `rx_tx-info` names, as if the partition had called `FFA_RXTX_MAP`.
     #[cold]
     #[inline(never)]
-    fn register_buffers(
+    pub(super) fn register_buffers(
         &self,
         partition: &Partition<H::Context>,
         config: &PartitionConfig,

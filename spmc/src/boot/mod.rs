@@ -4,6 +4,7 @@
 //! before anything of it runs. A partition that fails is left out; boot goes on without it.
 
 mod load;
+mod reload;
 
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
@@ -20,7 +21,7 @@ use crate::manifest::package::{HEADER_SIZE, Package};
 use crate::manifest::{ManifestError, partition, spmc as spmc_manifest, validate};
 use crate::mm::{PagePool, Quotas};
 use crate::partition::vcpu::{Caller, Event, Model, State, Vcpu};
-use crate::partition::{Frozen, Partition};
+use crate::partition::{Endpoint, Frozen, Partition};
 
 use crate::spmc::{Pe, Spmc};
 use spin::Mutex;
@@ -39,12 +40,17 @@ fn level_filter(level: u32) -> log::LevelFilter {
 }
 
 /// Why a package is not started.
-enum PackageError {
+pub(crate) enum PackageError {
     Manifest(ManifestError),
     Unreadable,
     OutOfTables,
     NoRoomForBootInfo,
+    NoRoomForCopy,
+    InUse,
 }
+
+/// The register and the address by which a partition finds its boot information, if it asked for it.
+pub(crate) type BootInfo = Option<(u8, u64)>;
 
 impl From<ManifestError> for PackageError {
     fn from(error: ManifestError) -> Self {
@@ -61,6 +67,10 @@ impl core::fmt::Display for PackageError {
             Self::NoRoomForBootInfo => {
                 f.write_str("the package has no room for boot information before its image")
             }
+            Self::NoRoomForCopy => f.write_str(
+                "abort-action 2 (restart) needs room for a copy of the package at the end of its memory, and no region there",
+            ),
+            Self::InUse => f.write_str("others have memory of it"),
         }
     }
 }
@@ -161,6 +171,7 @@ impl<H: Hal> Spmc<H> {
         };
         let frozen = partition.freeze(|| {
             let config = self.read_config(entry, manifest, image)?;
+            self.keep_copy(&config)?;
             let messaging = config.messaging();
             Ok::<_, PackageError>(Frozen {
                 config,
@@ -168,14 +179,19 @@ impl<H: Hal> Spmc<H> {
                 messaging,
             })
         })?;
-        endpoint.init(frozen.config.id, frozen.config.ffa_version);
-        if frozen.config.notifications {
-            self.notifications
-                .enable_partition(frozen.config.id, frozen.config.vcpu_count);
-        }
+        self.introduce(endpoint, &frozen.config);
         self.count
             .fetch_max(index.saturating_add(1), Ordering::AcqRel);
         Ok(())
+    }
+
+    /// Makes an endpoint known as it is before the partition first runs.
+    fn introduce(&self, endpoint: &Endpoint, config: &PartitionConfig) {
+        endpoint.init(config.id, config.ffa_version);
+        if config.notifications {
+            self.notifications
+                .enable_partition(config.id, config.vcpu_count);
+        }
     }
 
     /// Copies header and manifest of a package out of the partition's memory, parses the copy and checks it against what was admitted
@@ -191,12 +207,13 @@ impl<H: Hal> Spmc<H> {
         let mut buffer = self.boot_buffer.lock();
         let package = self.read_package(entry.memory)?;
         let dtb = self.read_manifest(entry.memory, &package, &mut *buffer)?;
-        let config = partition::parse(dtb, entry)?;
+        let mut config = partition::parse(dtb, entry)?;
         let earlier = self
             .live_partitions()
             .filter_map(|p| p.frozen())
             .map(|f| &f.config);
         validate::partition(&config, earlier, manifest, image)?;
+        Self::reserve_copy(&mut config, &package)?;
         Ok(config)
     }
 
@@ -269,12 +286,7 @@ impl<H: Hal> Spmc<H> {
                 return;
             }
         };
-        let entry = config
-            .memory
-            .base()
-            .raw()
-            .saturating_add(config.entrypoint_offset);
-        self.initialise(pe, partition, frozen, entry, boot_info);
+        self.initialise(pe, partition, frozen, config.entry_point(), boot_info);
         if !partition.is_dead() {
             log::info!(
                 "{} ({}) is ready, {} execution contexts",
@@ -289,13 +301,13 @@ impl<H: Hal> Spmc<H> {
     /// address that it finds there.
     #[cold]
     #[inline(never)]
-    fn initialise(
+    pub(crate) fn initialise(
         &self,
         pe: &mut Pe,
         partition: &Partition<H::Context>,
         frozen: &Frozen,
         entry: u64,
-        boot_info: Option<(u8, u64)>,
+        boot_info: BootInfo,
     ) {
         let member = Member { partition, frozen };
         let Ok(mut current) = self.claim(pe, member, Event::Start) else {
@@ -347,16 +359,9 @@ impl<H: Hal> Spmc<H> {
             if partition.is_dead() || config.is_up() || pe.index >= config.vcpu_count {
                 continue;
             }
-            let entry = partition.secondary_entry().map_or_else(
-                || {
-                    config
-                        .memory
-                        .base()
-                        .raw()
-                        .saturating_add(config.entrypoint_offset)
-                },
-                |entry| entry.raw(),
-            );
+            let entry = partition
+                .secondary_entry()
+                .map_or_else(|| config.entry_point(), |entry| entry.raw());
             self.initialise(pe, partition, frozen, entry, None);
         }
         *frame = SmcFrame::new([function::MSG_WAIT as u64]);

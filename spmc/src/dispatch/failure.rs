@@ -2,11 +2,9 @@
 //! is stopped if not. Everything else goes on.
 
 use crate::addr::World;
-use crate::error::FfaError;
 use crate::ffa::SmcFrame;
 use crate::hal::{Access, Fault, FaultKind, Hal};
-use crate::partition::Mailbox;
-use crate::partition::vcpu::{Event, Model};
+use crate::partition::vcpu::Model;
 use crate::spmc::Spmc;
 
 use super::run::{Current, Flow};
@@ -92,31 +90,13 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Flow {
         log::error!(
-            "{}: stopped, it did not finish within the time for initialisation",
+            "{}: stopped, it did not finish within the time for initialisation or power management",
             current.frozen.config.name
         );
         if current.vcpu.model != Model::Init {
             self.start_init_watchdog();
         }
         self.abort(current, frame)
-    }
-
-    /// Stops the partition of `current` for good. Whoever waits for it gets `ABORTED`.
-    pub(super) fn abort<'s>(
-        &'s self,
-        current: &mut Current<'s, H::Context>,
-        frame: &mut SmcFrame,
-    ) -> Flow {
-        if current.partition.kill() {
-            log::error!("{} is dead", current.frozen.config.name);
-            *current.partition.endpoint.mailbox.lock() = Mailbox::new();
-            self.mem_bury(&current.partition.endpoint);
-            self.notifications.bury(current.id.partition);
-        }
-        // Every state can be aborted.
-        let _ = current.vcpu.step(Event::Abort);
-        *frame = SmcFrame::error(FfaError::Aborted);
-        self.give_back(current, frame)
     }
 
     /// Counts a fault; whether it is still to be logged.

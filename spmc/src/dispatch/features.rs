@@ -85,6 +85,11 @@ impl<H: Hal> Spmc<H> {
             function::MSG_WAIT if !normal_world => [0, 0],
             function::RUN if normal_world || version >= Version::V1_1 => [0, 0],
             function::YIELD if !normal_world && version >= Version::V1_1 => [0, 0],
+            function::ABORT_32 | function::ABORT_64
+                if !normal_world && version >= Version::V1_2 =>
+            {
+                [0, 0]
+            }
             function::MSG_SEND_DIRECT_REQ2 | function::MSG_SEND_DIRECT_RESP2
                 if version >= Version::V1_2 =>
             {

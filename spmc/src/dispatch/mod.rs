@@ -10,6 +10,7 @@ mod discovery;
 mod failure;
 mod features;
 mod framework;
+mod lifecycle;
 mod notification;
 mod partition;
 mod run;
@@ -59,9 +60,10 @@ impl<H: Hal> Spmc<H> {
                 if frame.w(2) as i32 == FfaError::Aborted as i32 {
                     self.mem_sender_aborted(pe);
                 }
-                // The SPMD refused what we sent last: FFA_NORMAL_WORLD_RESUME while the Normal world was not interrupted. There is
-                // nothing to undo; we wait for its next call.
-                *frame = SmcFrame::new([function::MSG_WAIT as u64]);
+                // The SPMD refused what we sent last: FFA_ABORT, in place of an answer, or FFA_NORMAL_WORLD_RESUME while the Normal world was
+                // not interrupted. There is nothing to undo; we wait for its next call.
+                let wait = SmcFrame::new([function::MSG_WAIT as u64]);
+                *frame = pe.held.take().unwrap_or(wait);
                 Ok(())
             }
             function::INTERRUPT => {
@@ -78,6 +80,7 @@ impl<H: Hal> Spmc<H> {
         if let Err(error) = result {
             *frame = SmcFrame::error(error);
         }
+        self.clean_up(pe, frame);
     }
 
     /// The calls that never leave the SPMC: set-up, discovery and memory management, for every caller.

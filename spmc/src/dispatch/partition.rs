@@ -38,7 +38,9 @@ impl<H: Hal> Spmc<H> {
             | function::MSG_WAIT
             | function::RUN
             | function::YIELD
-            | function::ERROR => self.leaving_call(pe, id, current, frame),
+            | function::ERROR
+            | function::ABORT_32
+            | function::ABORT_64 => self.leaving_call(pe, id, current, frame),
             _ => self.local_call(pe, id, current).map(|()| Flow::Continue),
         };
         match result {
@@ -66,7 +68,8 @@ impl<H: Hal> Spmc<H> {
             function::MSG_WAIT => self.msg_wait(current, frame),
             function::RUN => self.partition_run(pe, current),
             function::YIELD => self.partition_yield(current, frame),
-            _ => self.partition_error(current, frame),
+            function::ERROR => self.partition_error(current, frame),
+            _ => self.partition_abort(current, frame),
         }
     }
 

@@ -79,6 +79,19 @@ bitflags! {
     }
 }
 
+/// `abort-action`: what becomes of a partition that failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AbortAction {
+    /// It is stopped; its memory stays as it is.
+    Stop,
+    /// It is stopped, and its memory is zeroed.
+    Destroy,
+    /// It starts anew.
+    Restart,
+    /// It is stopped, and EL3 is told that the SPMC cannot go on.
+    Propagate,
+}
+
 bitflags! {
     /// `power-management-messages`: what a partition wants to be told of.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -251,6 +264,11 @@ pub struct PartitionConfig {
     pub power_messages: PowerMessages,
     /// `vm-availability-messages`.
     pub vm_messages: VmMessages,
+    /// `abort-action`.
+    pub abort_action: AbortAction,
+    /// With [`AbortAction::Restart`]: the end of the package's memory, which the SPMC keeps for a copy of the package. `memory` ends before
+    /// it.
+    pub copy: Option<PageRange<Pa>>,
     /// `auxiliary-id`.
     pub auxiliary_id: Option<u16>,
     /// `memory-regions`.
@@ -269,6 +287,12 @@ impl PartitionConfig {
         self.services
             .iter()
             .fold(Messaging::empty(), |all, service| all | service.messaging)
+    }
+
+    /// The address that the first context starts at.
+    pub fn entry_point(&self) -> u64 {
+        let base = self.memory.base().raw();
+        base.saturating_add(self.entrypoint_offset)
     }
 
     /// Whether the one execution context moves between PEs; otherwise each is pinned to the PE of its index.

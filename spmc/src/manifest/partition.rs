@@ -9,8 +9,8 @@
 use arrayvec::ArrayVec;
 
 use super::config::{
-    BootInfo, ExceptionLevel, NsInterruptAction, PackageEntry, PartitionConfig, PowerMessages,
-    VmMessages,
+    AbortAction, BootInfo, ExceptionLevel, NsInterruptAction, PackageEntry, PartitionConfig,
+    PowerMessages, VmMessages,
 };
 use super::dtb::{Item, Path, Property, Reader};
 use super::error::{Found, ManifestError, Parsed, Report};
@@ -97,6 +97,8 @@ pub fn parse(dtb: &[u8], entry: &PackageEntry) -> Result<PartitionConfig, Manife
         notifications: false,
         power_messages: PowerMessages::empty(),
         vm_messages: VmMessages::empty(),
+        abort_action: AbortAction::Stop,
+        copy: None,
         auxiliary_id: None,
         memory_regions: ArrayVec::new(),
         device_regions: ArrayVec::new(),
@@ -262,12 +264,15 @@ impl<'a> Draft<'a> {
             }
             "lifecycle-support" => {
                 self.lifecycle.support = property.flag()?;
-                self.ignored.note("lifecycle-support");
             }
             "abort-action" => {
-                property.u32_up_to(3, "0 to 3")?;
                 self.lifecycle.abort_action = true;
-                self.ignored.note("abort-action");
+                self.config.abort_action = match property.u32_up_to(3, "0 to 3")? {
+                    0 => AbortAction::Stop,
+                    1 => AbortAction::Destroy,
+                    2 => AbortAction::Restart,
+                    _ => AbortAction::Propagate,
+                };
             }
             "live-activation-support" => {
                 self.lifecycle.live_activation = property.flag()?;
@@ -410,6 +415,14 @@ impl<'a> Draft<'a> {
         } = self.lifecycle;
         if !support && abort_action {
             return Err(root.missing("lifecycle-support", "it together with abort-action"));
+        }
+        if self.config.abort_action == AbortAction::Restart && vcpu_count != 1 {
+            // Contexts on other PEs cannot be stopped.
+            return Err(root.error(
+                "execution-ctx-count",
+                "1, as abort-action is 2 (restart)",
+                Found::Count(vcpu_count.into()),
+            ));
         }
         if !support && live_activation {
             return Err(root.missing(

@@ -64,7 +64,7 @@ impl<C: Context> Partition<C> {
         self.frozen.get()
     }
 
-    /// Whether the partition failed and must never run again.
+    /// Whether the partition failed and must not run.
     pub fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
     }
@@ -72,6 +72,12 @@ impl<C: Context> Partition<C> {
     /// Marks the partition as failed. Returns whether it was alive until now.
     pub fn kill(&self) -> bool {
         !self.dead.swap(true, Ordering::AcqRel)
+    }
+
+    /// Takes back [`Self::kill`]: the partition was loaded anew.
+    pub fn revive(&self) {
+        self.faults.store(0, Ordering::Relaxed);
+        self.dead.store(false, Ordering::Release);
     }
 
     /// Counts a fault that the partition caused; returns how many there were before.

@@ -24,7 +24,7 @@ pub enum State {
     Yielded,
     /// Was interrupted; `FFA_RUN` resumes it.
     Preempted,
-    /// Its partition failed; it never runs again.
+    /// Its partition failed; it never runs again, unless the partition is loaded anew.
     Aborted,
 }
 
@@ -51,6 +51,8 @@ pub enum Event {
     Abort,
     /// Its PE is turned off.
     TurnOff,
+    /// Its partition, which failed, was loaded anew.
+    Reload,
 }
 
 /// The state after `event`, or the error that whoever caused the event gets; then nothing changes.
@@ -60,6 +62,7 @@ pub const fn step(state: State, event: Event) -> Result<State> {
     use FfaError::*;
     Ok(match (state, event) {
         (State::Aborted, Abort | TurnOff) => State::Aborted,
+        (State::Aborted, Reload) => State::Off,
         (State::Aborted, _) => return Err(Aborted),
         (_, Abort) => State::Aborted,
 
@@ -247,8 +250,8 @@ mod tests {
         State::Aborted,
     ];
 
-    const EVENTS: [Event; 10] = [
-        Start, Request, Run, Block, Unblock, Wait, Yield, Preempt, Abort, TurnOff,
+    const EVENTS: [Event; 11] = [
+        Start, Request, Run, Block, Unblock, Wait, Yield, Preempt, Abort, TurnOff, Reload,
     ];
 
     // req: GEN-25, MSGD-07, MSGD-08, MSGW-14, MSGW-15, MSGW-16, RUN-19, RUN-24
@@ -259,9 +262,9 @@ mod tests {
         let runs = Ok(State::Running);
         let off = Ok(State::Off);
         let expected = [
-            // Start, Request, Run, Block, Unblock, Wait, Yield, Preempt, Abort, TurnOff
-            [runs, b, b, d, d, d, d, d, dead, off],
-            [d, runs, runs, d, d, d, d, d, dead, off],
+            // Start, Request, Run, Block, Unblock, Wait, Yield, Preempt, Abort, TurnOff, Reload
+            [runs, b, b, d, d, d, d, d, dead, off, d],
+            [d, runs, runs, d, d, d, d, d, dead, off, d],
             [
                 d,
                 b,
@@ -273,11 +276,12 @@ mod tests {
                 Ok(State::Preempted),
                 dead,
                 d,
+                d,
             ],
-            [d, b, d, d, runs, d, d, d, dead, off],
-            [d, b, runs, d, d, d, d, d, dead, off],
-            [d, b, runs, d, d, d, d, d, dead, off],
-            [a, a, a, a, a, a, a, a, dead, dead],
+            [d, b, d, d, runs, d, d, d, dead, off, d],
+            [d, b, runs, d, d, d, d, d, dead, off, d],
+            [d, b, runs, d, d, d, d, d, dead, off, d],
+            [a, a, a, a, a, a, a, a, dead, dead, off],
         ];
         for (state, expected) in STATES.into_iter().zip(expected) {
             assert_eq!(

@@ -257,7 +257,7 @@ fn addresses_may_be_one_cell_or_two() {
 }
 
 /// What has no effect yet: where it stands, its name and its cells.
-const WITHOUT_EFFECT: [(&str, &str, &[u32]); 15] = [
+const WITHOUT_EFFECT: [(&str, &str, &[u32]); 14] = [
     ("", "auxiliary-id", &[0x9000]),
     ("", "managed-exit", &[]),
     ("", "managed-exit-virq", &[]),
@@ -266,7 +266,6 @@ const WITHOUT_EFFECT: [(&str, &str, &[u32]); 15] = [
     ("", "time-slice-mem", &[]),
     ("", "run-time-model", &[1]),
     ("", "stream-endpoint-ids", &[1, 2]),
-    ("", "lifecycle-support", &[]),
     ("", "live-activation-support", &[]),
     ("", "live-activation-register", &[5]),
     ("", "image-uuid", &[1, 2, 3, 4]),

@@ -374,6 +374,14 @@ fn life_cycle_properties_that_contradict_each_other() {
     refused(
         |tree| {
             tree.put("", "lifecycle-support", &[]);
+            tree.put("", "abort-action", &[2]);
+            tree.put("", "execution-ctx-count", &[2]);
+        },
+        "/: execution-ctx-count: expected 1, as abort-action is 2 (restart), found 2",
+    );
+    refused(
+        |tree| {
+            tree.put("", "lifecycle-support", &[]);
             tree.put("", "live-activation-support", &[]);
             tree.put("", "execution-ctx-count", &[2]);
         },

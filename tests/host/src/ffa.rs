@@ -116,6 +116,10 @@ functions! {
     DIRECT_REQ2 = 0xc400_0000 + 0x8d;
     /// `FFA_MSG_SEND_DIRECT_RESP2`
     DIRECT_RESP2 = 0xc400_0000 + 0x8e;
+    /// `FFA_ABORT` (32-bit)
+    ABORT_32 = 0x8400_0000 + 0x90;
+    /// `FFA_ABORT` (64-bit)
+    ABORT_64 = 0xc400_0000 + 0x90;
 }
 
 /// NOT_SUPPORTED

@@ -84,7 +84,7 @@ bitflags! {
         const VECTOR = 1 << 0;
         /// Pointer authentication keys.
         const POINTER_KEYS = 1 << 1;
-        /// The EL1 physical timer. Until a partition uses it, the Normal world's stays on the PE and can preempt the partition.
+        /// The EL1 physical timer. While no partition uses it, the Normal world's stays on the PE and can preempt partitions.
         const TIMER = 1 << 2;
         /// No registers: the schedule receiver interrupt is due when the Normal world gets the PE back. Among what was displaced, so that the way
         /// back asks only one question.
@@ -284,6 +284,9 @@ impl Cpu {
         if self.opened.contains(Lazy::TIMER) {
             context.timer.save();
             CNTHCTL_EL2.set(CNTHCTL_CLOSED);
+            // At once: it must not fire for whoever runs next, and the Normal world's may preempt that one.
+            self.normal_world.timer.load();
+            self.displaced.remove(Lazy::TIMER);
         }
         self.opened = Lazy::empty();
     }
@@ -324,9 +327,6 @@ impl Cpu {
         }
         if self.displaced.contains(Lazy::POINTER_KEYS) {
             self.normal_world.keys.load();
-        }
-        if self.displaced.contains(Lazy::TIMER) {
-            self.normal_world.timer.load();
         }
         if self.displaced.contains(Lazy::SCHEDULE_RECEIVER) {
             gic::raise_schedule_receiver();

@@ -8,6 +8,7 @@ mod discovery;
 mod features;
 mod fragments;
 mod general;
+mod lifecycle;
 mod memory;
 mod memory_limits;
 mod notification;

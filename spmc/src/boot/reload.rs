@@ -1,0 +1,191 @@
+//! Loading a partition a second time (`abort-action` restart).
+//!
+//! What runs in the partition can change all of its memory, its code included, so nothing there can be trusted afterwards. The package
+//! is therefore copied, before the partition first runs, to the end of its memory, which then is not mapped for it: the partition gets
+//! that much less, and its manifest is refused if that leaves no room. Starting anew is copying back, zeroing everything else that the
+//! partition owns, and loading as at boot. It is refused while any of that memory is still with somebody else.
+
+use crate::addr::{PAGE_SIZE, Pa, PageRange, World};
+use crate::hal::Hal;
+use crate::manifest::config::{AbortAction, PartitionConfig, Permissions};
+use crate::manifest::package::Package;
+use crate::mm::{AddressSpace, Attributes, Change, Leaf, State};
+use crate::partition::vcpu::Event;
+use crate::partition::{Frozen, Partition};
+use crate::spmc::Spmc;
+
+use super::load::IMAGE;
+use super::{BootInfo, PackageError};
+
+impl<H: Hal> Spmc<H> {
+    /// Sets memory for the copy of the package aside, if the manifest wants the partition to be restarted.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn reserve_copy(
+        config: &mut PartitionConfig,
+        package: &Package,
+    ) -> Result<(), PackageError> {
+        if config.abort_action != AbortAction::Restart {
+            return Ok(());
+        }
+        let loaded = package.image_offset().saturating_add(package.image_size());
+        let pages = loaded.div_ceil(PAGE_SIZE);
+        let left = config.memory.pages().saturating_sub(pages);
+        let copy = Pa::new(
+            config
+                .memory
+                .base()
+                .raw()
+                .saturating_add(left.saturating_mul(PAGE_SIZE)),
+        );
+        let (Some(memory), Some(copy)) = (
+            PageRange::new(config.memory.base(), left).filter(|_| left >= pages),
+            PageRange::new(copy, pages),
+        ) else {
+            return Err(PackageError::NoRoomForCopy);
+        };
+        let mut regions = config.memory_regions.iter();
+        if regions.any(|region| region.range.overlaps(&copy))
+            || config.entrypoint_offset >= memory.size()
+        {
+            return Err(PackageError::NoRoomForCopy);
+        }
+        config.memory = memory;
+        config.copy = Some(copy);
+        Ok(())
+    }
+
+    /// Copies the package away, before anything of it was changed.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn keep_copy(&self, config: &PartitionConfig) -> Result<(), PackageError> {
+        match config.copy {
+            Some(copy) => self.copy_pages(config.memory.base(), copy.base(), copy.pages()),
+            None => Ok(()),
+        }
+    }
+
+    fn copy_pages(&self, from: Pa, to: Pa, pages: u64) -> Result<(), PackageError> {
+        let mut buffer = self.boot_buffer.lock();
+        let Some(page) = buffer.first_chunk_mut::<{ PAGE_SIZE as usize }>() else {
+            return Err(PackageError::Unreadable);
+        };
+        for offset in (0..pages).map(|page| page.saturating_mul(PAGE_SIZE)) {
+            let at = |base: Pa| Pa::new(base.raw().saturating_add(offset));
+            self.hal
+                .read(World::Secure, at(from), page)
+                .and_then(|()| self.hal.write(World::Secure, at(to), page))
+                .map_err(|_| PackageError::Unreadable)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a partition that failed what it was before it first ran; it can be initialised then.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn reload(
+        &self,
+        partition: &Partition<H::Context>,
+        frozen: &Frozen,
+    ) -> Result<BootInfo, PackageError> {
+        let config = &frozen.config;
+        let copy = config.copy.ok_or(PackageError::NoRoomForCopy)?;
+        let endpoint = &partition.endpoint;
+        {
+            let mut memory = endpoint.memory.lock();
+            for (range, leaf) in owned(config) {
+                self.reset_pages(&mut memory, range, leaf)?;
+            }
+        }
+        for (range, _) in owned(config) {
+            self.hal
+                .zero(World::Secure, range)
+                .map_err(|_| PackageError::Unreadable)?;
+        }
+        self.copy_pages(copy.base(), config.memory.base(), copy.pages())?;
+        let boot_info = self.write_boot_info(config)?;
+        self.register_buffers(partition, config)
+            .map_err(|_| PackageError::OutOfTables)?;
+        self.introduce(endpoint, config);
+        for vcpu in &partition.vcpus {
+            // Off already, but for the one that failed.
+            let _ = vcpu.lock().step(Event::Reload);
+        }
+        partition.revive();
+        Ok(boot_info)
+    }
+
+    /// Gives pages of a partition the leaf that they had at boot. `InUse` if one is not the partition's alone.
+    fn reset_pages(
+        &self,
+        memory: &mut AddressSpace,
+        range: PageRange<Pa>,
+        to: Leaf,
+    ) -> Result<(), PackageError> {
+        for page in pages(range) {
+            let page = [page.identity()].into_iter();
+            let found = memory.inspect(&self.hal, page.clone());
+            let Some((World::Secure, from)) = found else {
+                return Err(PackageError::InUse);
+            };
+            if from == to {
+                continue;
+            }
+            // What is the partition's alone may have had its permissions changed.
+            if from.state() != Some(State::OwnerExclusive) {
+                return Err(PackageError::InUse);
+            }
+            memory
+                .change(&self.hal, World::Secure, page, Change { from, to })
+                .map_err(|_| PackageError::OutOfTables)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a partition's memory from it and zeroes it, as far as nobody else has it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn scrub(&self, memory: &mut AddressSpace, config: &PartitionConfig) {
+        for page in owned(config).flat_map(|(range, _)| pages(range)) {
+            let ranges = [page.identity()].into_iter();
+            let Some((World::Secure, from)) = memory.inspect(&self.hal, ranges.clone()) else {
+                continue;
+            };
+            let to = Leaf::NONE;
+            if from.state() == Some(State::OwnerExclusive)
+                && memory
+                    .change(&self.hal, World::Secure, ranges, Change { from, to })
+                    .is_ok()
+                && self.hal.zero(World::Secure, page).is_err()
+            {
+                log::error!("{}: {page} cannot be zeroed", config.name);
+            }
+        }
+    }
+}
+
+/// The Secure memory that a partition owns from boot on, with the leaf that its pages have then.
+fn owned(config: &PartitionConfig) -> impl Iterator<Item = (PageRange<Pa>, Leaf)> {
+    let in_package = |page: &PageRange<Pa>| {
+        let mut regions = config.memory_regions.iter();
+        regions.any(|region| region.in_package && region.range.contains(page))
+    };
+    let image = pages(config.memory)
+        .filter(move |page| !in_package(page))
+        .map(|page| (page, IMAGE));
+    let regions = config.memory_regions.iter();
+    let regions = regions.filter(|region| region.world == World::Secure);
+    image.chain(regions.map(|region| (region.range, own_leaf(region.permissions))))
+}
+
+fn own_leaf(permissions: Permissions) -> Leaf {
+    Leaf::new(Attributes::normal(permissions), State::OwnerExclusive)
+}
+
+/// The pages of a range.
+fn pages(range: PageRange<Pa>) -> impl Iterator<Item = PageRange<Pa>> {
+    (0..range.pages()).filter_map(move |page| {
+        let offset = page.saturating_mul(PAGE_SIZE);
+        PageRange::new(Pa::new(range.base().raw().saturating_add(offset)), 1)
+    })
+}

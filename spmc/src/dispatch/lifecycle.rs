@@ -1,0 +1,130 @@
+//! The end of a partition, and what comes after it (`abort-action`, FF-A v1.3 lifecycle as far as it is known; `FFA_ABORT`).
+//!
+//! A partition that fails is stopped at once, whoever waits for it gets `ABORTED`, and what it held of others goes back. What takes time,
+//! or the PE, comes when the work that was under way has left the PE: starting it anew, telling EL3.
+
+use core::sync::atomic::Ordering;
+
+use crate::error::{FfaError, Result};
+use crate::ffa::{SmcFrame, Version, function};
+use crate::hal::Hal;
+use crate::id::PartitionId;
+use crate::limits::MAX_PARTITIONS;
+use crate::manifest::config::AbortAction;
+use crate::partition::vcpu::{Event, Model};
+use crate::spmc::{Pe, Spmc};
+
+use super::run::{Current, Flow, Member};
+
+/// In `Spmc::aftermath`: EL3 is to be told. The bits below stand for partitions that start anew, by index.
+const TELL_EL3: u32 = 1 << 31;
+
+const _: () = assert!(MAX_PARTITIONS < 31);
+
+impl<H: Hal> Spmc<H> {
+    /// `FFA_ABORT` from a partition: it says itself that it cannot go on. `NOT_SUPPORTED` below v1.2.
+    pub(super) fn partition_abort<'s>(
+        &'s self,
+        current: &mut Current<'s, H::Context>,
+        frame: &mut SmcFrame,
+    ) -> Result<Flow> {
+        if current.partition.endpoint.version() < Version::V1_2 {
+            return Err(FfaError::NotSupported);
+        }
+        log::error!(
+            "{} vcpu {}: FFA_ABORT",
+            current.frozen.config.name,
+            current.id.index
+        );
+        Ok(self.abort(current, frame))
+    }
+
+    /// Stops the partition of `current`. Whoever waits for it gets `ABORTED`.
+    pub(super) fn abort<'s>(
+        &'s self,
+        current: &mut Current<'s, H::Context>,
+        frame: &mut SmcFrame,
+    ) -> Flow {
+        if current.partition.kill() {
+            log::error!("{} is dead", current.frozen.config.name);
+            self.bury(current);
+        }
+        // Every state can be aborted.
+        let _ = current.vcpu.step(Event::Abort);
+        *frame = SmcFrame::error(FfaError::Aborted);
+        self.give_back(current, frame)
+    }
+
+    /// Gives back what a partition held that has just died, and sees to what its manifest wants to happen then.
+    fn bury(&self, current: &Current<'_, H::Context>) {
+        let endpoint = &current.partition.endpoint;
+        let mailbox = core::mem::take(&mut *endpoint.mailbox.lock());
+        if let Some(buffers) = mailbox.buffers() {
+            endpoint.memory.lock().unlock_mailbox(&self.hal, &buffers);
+        }
+        self.mem_bury(endpoint);
+        self.notifications.bury(current.id.partition);
+        let config = &current.frozen.config;
+        let todo = match config.abort_action {
+            AbortAction::Stop => 0,
+            AbortAction::Destroy => {
+                self.scrub(&mut endpoint.memory.lock(), config);
+                0
+            }
+            // One that does not get through its initialisation would fail for ever.
+            AbortAction::Restart if current.vcpu.model == Model::Init => 0,
+            AbortAction::Restart => 1_u32.wrapping_shl(config.id.index() as u32),
+            AbortAction::Propagate => TELL_EL3,
+        };
+        self.aftermath.fetch_or(todo, Ordering::AcqRel);
+    }
+
+    /// Does what partitions that failed left to be done, now that the PE is free; `frame` is what the Normal world is about to get.
+    #[inline(always)]
+    pub(super) fn clean_up(&self, pe: &mut Pe, frame: &mut SmcFrame) {
+        if self.aftermath.load(Ordering::Relaxed) != 0 {
+            self.deal_with_aftermath(pe, frame);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn deal_with_aftermath(&self, pe: &mut Pe, frame: &mut SmcFrame) {
+        let mut done = 0;
+        loop {
+            // Whoever starts anew may bring others down; nobody gets more than one chance in one go.
+            let todo = self.aftermath.swap(0, Ordering::AcqRel) & !done;
+            if todo == 0 {
+                return;
+            }
+            done |= todo;
+            if todo & TELL_EL3 != 0 {
+                pe.held = Some(*frame);
+                *frame = SmcFrame::new([function::ABORT_32 as u64]);
+            }
+            for index in 0..MAX_PARTITIONS {
+                if todo & 1_u32.wrapping_shl(index as u32) != 0
+                    && let Some(member) = self.member(PartitionId::from_index(index))
+                {
+                    self.restart(pe, member);
+                }
+            }
+        }
+    }
+
+    /// Loads a partition anew and lets it initialise.
+    fn restart(&self, pe: &mut Pe, member: Member<'_, H::Context>) {
+        let Member { partition, frozen } = member;
+        let name = frozen.config.name;
+        match self.reload(partition, frozen) {
+            Ok(boot_info) => {
+                let entry = frozen.config.entry_point();
+                self.initialise(pe, partition, frozen, entry, boot_info);
+                if !partition.is_dead() {
+                    log::info!("{name} runs again");
+                }
+            }
+            Err(error) => log::error!("{name}: not restarted: {error}"),
+        }
+    }
+}
