@@ -90,12 +90,14 @@ impl Uuid {
     }
 
     /// From two 64-bit registers: byte 0 is bits 7:0 of the first.
-    pub fn from_registers(registers: [u64; 2]) -> Self {
-        let mut bytes = [0; 16];
-        for (chunk, register) in bytes.chunks_exact_mut(8).zip(registers) {
-            chunk.copy_from_slice(&register.to_le_bytes());
-        }
-        Self(bytes)
+    pub fn from_registers([low, high]: [u64; 2]) -> Self {
+        Self((u128::from(high) << 64 | u128::from(low)).to_le_bytes())
+    }
+
+    /// The two 64-bit registers that hold it.
+    pub fn registers(&self) -> [u64; 2] {
+        let value = u128::from_le_bytes(self.0);
+        [value as u64, (value >> 64) as u64]
     }
 
     /// Whether this is the nil UUID.
@@ -137,6 +139,7 @@ mod tests {
             Uuid::from_registers([0xe311_f8e7_e078_6148, 0x1bc5_d5a5_0200_5ebc]),
             uuid
         );
+        assert_eq!(Uuid::from_registers(uuid.registers()), uuid);
     }
 
     // req: MSGW-20

@@ -57,6 +57,12 @@ pub const MAX_ARRIVING_PER_SENDER: usize = 4;
 /// 4 KiB pages of one RX or TX buffer. 16 pages serve kernels with a 64 KiB granule.
 pub const MAX_MAILBOX_PAGES: u32 = 16;
 
+/// VMs whose RX/TX pairs a Hypervisor has registered.
+pub const MAX_VM_MAILBOXES: usize = 8;
+
+/// Characters of a console line that one execution context writes; a longer one is broken.
+pub const MAX_CONSOLE_LINE: usize = 120;
+
 /// Bytes of a descriptor that are copied and looked at together: one page. A longer one is taken piece by piece.
 pub const MAX_DESCRIPTOR: usize = 4096;
 

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use arrayvec::ArrayVec;
-use spin::{Mutex, Once};
+use spin::{Mutex, MutexGuard, Once};
 
 use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::ffa::{SmcFrame, function};
@@ -13,7 +13,7 @@ use crate::limits::{MAX_PARTITIONS, MAX_SP_MANIFEST};
 use crate::manifest::config::SpmcManifest;
 use crate::mem::Shares;
 use crate::notification::Notifications;
-use crate::partition::{Endpoint, Partition};
+use crate::partition::{Endpoint, Mailbox, Partition, VmMailboxes};
 
 /// Everything that the SPMC knows. One per system, shared by all PEs, frozen after boot except for what is behind locks.
 pub struct Spmc<H: Hal> {
@@ -23,6 +23,8 @@ pub struct Spmc<H: Hal> {
     pub partitions: [Partition<H::Context>; MAX_PARTITIONS],
     /// The Hypervisor or OS kernel, and on its behalf all VMs.
     pub normal_world: Endpoint,
+    /// RX/TX pairs of VMs.
+    pub vms: VmMailboxes,
     /// Live memory transactions.
     pub shares: Shares,
     /// Notifications of all receivers.
@@ -46,6 +48,7 @@ impl<H: Hal> Spmc<H> {
             hal,
             partitions: [const { Partition::EMPTY }; MAX_PARTITIONS],
             normal_world: Endpoint::new(),
+            vms: VmMailboxes::new(),
             shares: Shares::new(),
             notifications: Notifications::new(),
             manifest: Once::new(),
@@ -85,6 +88,15 @@ impl<H: Hal> Spmc<H> {
             self.live_partition(id).map(|partition| &partition.endpoint)
         } else {
             Some(&self.normal_world)
+        }
+    }
+
+    /// The mailbox of a partition, of the Normal world, or of one of its VMs, locked; `None` if there is no such partition, or the VM has no buffers.
+    pub(crate) fn mailbox(&self, id: PartitionId) -> Option<MutexGuard<'_, Mailbox>> {
+        if id.is_secure() || id == PartitionId::NORMAL_WORLD {
+            self.endpoint(id).map(|endpoint| endpoint.mailbox.lock())
+        } else {
+            self.vms.find(id)
         }
     }
 }

@@ -1,11 +1,13 @@
-//! Partition discovery: `FFA_PARTITION_INFO_GET` (FF-A v1.0 section 8.6, v1.1 section 13.8).
+//! Partition discovery: `FFA_PARTITION_INFO_GET` through RX and `FFA_PARTITION_INFO_GET_REGS` through registers (FF-A v1.0 section 8.6, v1.1 section
+//! 13.8, v1.2).
+//!
+//! Both list the same descriptors in the same order: partitions by id, and from 1.2 on each service of theirs.
 
 use crate::error::{FfaError, Result};
-use crate::ffa::partition_info::{Descriptor, Properties, descriptor_size};
-use crate::ffa::{SmcFrame, Version};
+use crate::ffa::partition_info::{Descriptor, MAX_DESCRIPTOR, Properties, descriptor_size};
+use crate::ffa::{SmcFrame, Version, function};
 use crate::hal::Hal;
 use crate::id::Uuid;
-use crate::manifest::config::Messaging;
 use crate::partition::Frozen;
 use crate::spmc::{Pe, Spmc};
 
@@ -13,6 +15,55 @@ use super::Instance;
 
 /// w5 bit 0 (1.1): return only the count.
 const COUNT_ONLY: u32 = 1;
+/// Registers of a descriptor, and how many fit into x3 to x17.
+const REGISTERS: usize = MAX_DESCRIPTOR / size_of::<u64>();
+const FIRST_REGISTER: usize = 3;
+
+/// What is asked for, and how it is told.
+struct Query {
+    uuid: Uuid,
+    version: Version,
+    /// What the caller may learn.
+    visible: Properties,
+}
+
+impl Query {
+    fn new<C>(instance: &Instance<'_, C>, uuid: Uuid) -> Self {
+        let version = instance.endpoint().version();
+        Self {
+            uuid,
+            version,
+            visible: visible_properties(instance, version),
+        }
+    }
+
+    /// The descriptors of one partition. A nil query lists it once, or from 1.2 on once per service; a non-nil one lists it once, with no UUID.
+    fn descriptors<'a>(&'a self, frozen: &'a Frozen) -> impl Iterator<Item = Descriptor> + 'a {
+        let any = self.uuid.is_nil();
+        let each = self.version >= Version::V1_2;
+        let mut constant = Properties::AARCH64;
+        constant.set(Properties::NOTIFICATIONS, frozen.config.notifications);
+        frozen
+            .config
+            .services
+            .iter()
+            .filter(move |service| any || service.uuid == self.uuid)
+            .take(if each { usize::MAX } else { 1 })
+            .map(move |service| {
+                let messaging = if each {
+                    service.messaging
+                } else {
+                    frozen.messaging
+                };
+                Descriptor {
+                    id: frozen.config.id,
+                    contexts: frozen.config.vcpu_count,
+                    properties: (Properties::from(messaging) | constant) & self.visible,
+                    uuid: if any { service.uuid } else { Uuid::NIL },
+                }
+            })
+    }
+}
 
 impl<H: Hal> Spmc<H> {
     /// `FFA_PARTITION_INFO_GET`: descriptors of the partitions with the UUID in w1 to w4, or of all, into the caller's RX.
@@ -25,9 +76,9 @@ impl<H: Hal> Spmc<H> {
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
     ) -> Result<SmcFrame> {
-        let endpoint = instance.endpoint();
-        let version = endpoint.version();
-        let flags = if version >= Version::V1_1 {
+        let uuid = Uuid::from_words([frame.w(1), frame.w(2), frame.w(3), frame.w(4)]);
+        let query = Query::new(instance, uuid);
+        let flags = if query.version >= Version::V1_1 {
             COUNT_ONLY
         } else {
             0
@@ -35,28 +86,14 @@ impl<H: Hal> Spmc<H> {
         if frame.w(5) & !flags != 0 || frame.w(6) != 0 || frame.w(7) != 0 {
             return Err(FfaError::InvalidParameters);
         }
-        let uuid = Uuid::from_words([frame.w(1), frame.w(2), frame.w(3), frame.w(4)]);
-        let visible = visible_properties(instance, version);
-
-        let size = descriptor_size(version);
-        let mut chunks = pe.scratch.chunks_exact_mut(size);
+        let size = descriptor_size(query.version);
+        let mut room = pe.scratch.chunks_exact_mut(size);
         let mut count = 0_u32;
-        for partition in self.live_partitions() {
-            let Some(frozen) = partition.frozen() else {
-                continue;
-            };
-            let mut constant = Properties::AARCH64;
-            constant.set(Properties::NOTIFICATIONS, frozen.config.notifications);
-            for (uuid, messaging) in matches(frozen, &uuid, version) {
-                let descriptor = Descriptor {
-                    id: frozen.config.id,
-                    contexts: frozen.config.vcpu_count,
-                    properties: (Properties::from(messaging) | constant) & visible,
-                    uuid,
-                };
-                descriptor.write(chunks.next().ok_or(FfaError::NoMemory)?);
-                count = count.saturating_add(1);
-            }
+        for descriptor in self.matching(&query) {
+            let to = room.next().ok_or(FfaError::NoMemory)?;
+            let bytes = descriptor.bytes();
+            to.copy_from_slice(bytes.get(..size).unwrap_or(&bytes));
+            count = count.saturating_add(1);
         }
         if count == 0 {
             return Err(FfaError::InvalidParameters);
@@ -64,65 +101,92 @@ impl<H: Hal> Spmc<H> {
         if frame.w(5) & COUNT_ONLY != 0 {
             return Ok(SmcFrame::success([count]));
         }
-        let bytes = pe
-            .scratch
-            .get(..size.saturating_mul(count as usize))
-            .unwrap_or(&[]);
-        endpoint.mailbox.lock().fill_rx(&self.hal, bytes)?;
+        let length = size.saturating_mul(count as usize);
+        let bytes = pe.scratch.get(..length).ok_or(FfaError::NoMemory)?;
+        let mut mailbox = instance.endpoint().mailbox.lock();
+        mailbox.fill_rx(&self.hal, bytes)?;
         // A 1.0 caller knows the size and expects zero.
-        let reported = if version >= Version::V1_1 {
+        let reported = if query.version >= Version::V1_1 {
             size as u32
         } else {
             0
         };
         Ok(SmcFrame::success([count, reported]))
     }
+
+    /// `FFA_PARTITION_INFO_GET_REGS` (1.2): as many descriptors as fit into x3 to x17, from the index in x3 on, of the partitions with the UUID in x1
+    /// and x2, or of all.
+    ///
+    /// `NOT_SUPPORTED` below 1.2; `INVALID_PARAMETERS` for an unknown UUID, an index behind the list, or a tag with index 0; `RETRY` if the list is not the one
+    /// any more that the tag is of.
+    pub(super) fn partition_info_get_regs(
+        &self,
+        instance: &Instance<'_, H::Context>,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        let [_, low, high, position, ..] = frame.x;
+        let query = Query::new(instance, Uuid::from_registers([low, high]));
+        if query.version < Version::V1_2 {
+            return Err(FfaError::NotSupported);
+        }
+        let (start, tag) = (position as u16 as usize, (position >> 16) as u16);
+        let current_tag = self.list_tag();
+        match start {
+            0 if tag != 0 => return Err(FfaError::InvalidParameters),
+            1.. if tag != current_tag => return Err(FfaError::Retry),
+            _ => {}
+        }
+        let mut answer = SmcFrame::ZERO;
+        let (_, registers) = answer.x.split_at_mut(FIRST_REGISTER);
+        let mut room = registers.chunks_exact_mut(REGISTERS);
+        let (mut count, mut told) = (0_usize, 0_usize);
+        for descriptor in self.matching(&query) {
+            if count >= start
+                && let Some(to) = room.next()
+            {
+                to.copy_from_slice(&descriptor.words());
+                told = count;
+            }
+            count = count.saturating_add(1);
+        }
+        let last = count
+            .checked_sub(1)
+            .filter(|last| start <= *last)
+            .ok_or(FfaError::InvalidParameters)?;
+        let size = MAX_DESCRIPTOR as u64;
+        answer.x[0] = function::SUCCESS_64.into();
+        answer.x[2] = size << 48 | u64::from(current_tag) << 32 | (told as u64) << 16 | last as u64;
+        Ok(answer)
+    }
+
+    /// Changes when a partition leaves the list, or comes back: which ones are alive.
+    fn list_tag(&self) -> u16 {
+        let bits = self
+            .live_partitions()
+            .map(|partition| 1_u16 << (partition.endpoint.id().index() & 0xf));
+        bits.fold(0, |tag, bit| tag | bit)
+    }
+
+    /// What the query finds.
+    fn matching<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = Descriptor> + 'a {
+        self.live_partitions()
+            .filter_map(|partition| partition.frozen())
+            .flat_map(|frozen| query.descriptors(frozen))
+    }
 }
 
-/// What a caller may learn: the properties that its version knows, without what the two cannot exchange, and without what
-/// is not implemented.
+/// What a caller may learn: the properties that its version knows, without what the two cannot exchange.
 fn visible_properties<C>(instance: &Instance<'_, C>, version: Version) -> Properties {
     let mut visible = Properties::RECEIVE_DIRECT | Properties::SEND_DIRECT;
     if version >= Version::V1_1 {
-        visible |= Properties::AARCH64 | Properties::NOTIFICATIONS;
+        visible |= Properties::AARCH64 | Properties::INDIRECT | Properties::NOTIFICATIONS;
+    }
+    if version >= Version::V1_2 {
+        visible |= Properties::RECEIVE_DIRECT2 | Properties::SEND_DIRECT2;
     }
     if let Instance::NormalWorld(_) = instance {
         // A partition cannot send requests to the Normal world.
-        visible.remove(Properties::SEND_DIRECT);
+        visible.remove(Properties::SEND_DIRECT | Properties::SEND_DIRECT2);
     }
     visible
-}
-
-/// The descriptors that a query for `uuid` gets of one partition: UUID to report and messaging of each.
-///
-/// A nil query lists a partition once, or from 1.2 on once per service; a non-nil one lists it once, with no UUID.
-fn matches<'a>(
-    frozen: &'a Frozen,
-    uuid: &'a Uuid,
-    version: Version,
-) -> impl Iterator<Item = (Uuid, Messaging)> + 'a {
-    let once = if version < Version::V1_2 {
-        1
-    } else {
-        usize::MAX
-    };
-    frozen
-        .config
-        .services
-        .iter()
-        .filter(|service| uuid.is_nil() || service.uuid == *uuid)
-        .map(move |service| {
-            let reported = if uuid.is_nil() {
-                service.uuid
-            } else {
-                Uuid::NIL
-            };
-            let messaging = if once == 1 {
-                frozen.messaging
-            } else {
-                service.messaging
-            };
-            (reported, messaging)
-        })
-        .take(once)
 }

@@ -82,6 +82,10 @@ impl<H: Hal> Spmc<H> {
             SCHEDULE_RECEIVER if normal_world && version >= Version::V1_1 => {
                 [SCHEDULE_RECEIVER_INTERRUPT, 0]
             }
+            function::RX_ACQUIRE if Self::has_rx_acquire(instance) => [0, 0],
+            function::PARTITION_INFO_GET_REGS if version >= Version::V1_2 => [0, 0],
+            function::MSG_SEND2 if Self::has_indirect(instance) => [0, 0],
+            function::CONSOLE_LOG_32 | function::CONSOLE_LOG_64 if !normal_world => [0, 0],
             function::MSG_WAIT if !normal_world => [0, 0],
             function::RUN if normal_world || version >= Version::V1_1 => [0, 0],
             function::YIELD if !normal_world && version >= Version::V1_1 => [0, 0],

@@ -4,12 +4,15 @@
 //! needed and returns when the Normal world gets the PE back. Nothing here waits for another PE, except for the few
 //! instructions of a lock.
 
+mod buffers;
+mod console;
 mod cycles;
 mod direct;
 mod discovery;
 mod failure;
 mod features;
 mod framework;
+mod indirect;
 mod lifecycle;
 mod notification;
 mod partition;
@@ -100,10 +103,13 @@ impl<H: Hal> Spmc<H> {
             function::FEATURES => self.features(instance, frame),
             function::ID_GET => Ok(SmcFrame::success([endpoint.id().0 as u32])),
             function::SPM_ID_GET => self.spm_id_get(),
-            function::RXTX_MAP_32 | function::RXTX_MAP_64 => self.rxtx_map(instance, id, frame),
+            function::RXTX_MAP_32 | function::RXTX_MAP_64 => self.rxtx_map(pe, instance, id, frame),
             function::RXTX_UNMAP => self.rxtx_unmap(instance, frame),
             function::RX_RELEASE => self.rx_release(instance, frame),
+            function::RX_ACQUIRE => self.rx_acquire(instance, frame),
             function::PARTITION_INFO_GET => self.partition_info_get(pe, instance, frame),
+            function::PARTITION_INFO_GET_REGS => self.partition_info_get_regs(instance, frame),
+            function::MSG_SEND2 => self.msg_send2(pe, instance, frame),
             function::MEM_DONATE_32 | function::MEM_DONATE_64 => {
                 self.mem_send(pe, endpoint, SendKind::Donate, frame)
             }

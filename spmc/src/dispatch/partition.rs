@@ -7,7 +7,7 @@ use crate::hal::{Context, Hal};
 use crate::partition::vcpu::Model;
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, Flow};
+use super::run::{Current, Flow, deliver};
 use super::{Instance, setup};
 
 /// SMCCC: the function does not exist.
@@ -94,9 +94,17 @@ impl<H: Hal> Spmc<H> {
                 current.partition.endpoint.end_negotiation();
                 self.secondary_ep_register(current, setup::address(id, call.x[1]))
             }
+            function::CONSOLE_LOG_32 | function::CONSOLE_LOG_64 => {
+                current.partition.endpoint.end_negotiation();
+                self.console_log(current, id, &call)
+            }
             _ => self.call(pe, &Instance::Partition(current.partition), id, &call),
         }?;
-        complete(&mut current.vcpu.context, &answer);
+        if id.0 == function::PARTITION_INFO_GET_REGS {
+            deliver(&mut current.vcpu.context, &answer);
+        } else {
+            complete(&mut current.vcpu.context, &answer);
+        }
         Ok(())
     }
 

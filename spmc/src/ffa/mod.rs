@@ -6,7 +6,9 @@ pub mod framework;
 pub mod function;
 pub mod memory;
 pub mod memory_descriptor;
+pub mod message;
 pub mod partition_info;
+pub mod rxtx_descriptor;
 pub mod version;
 
 pub use function::FunctionId;

@@ -36,7 +36,11 @@ impl From<Messaging> for Properties {
 
 /// Bytes of one descriptor for a caller of that version.
 pub const fn descriptor_size(version: Version) -> usize {
-    if version.minor() == 0 { 8 } else { 24 }
+    if version.is_at_least(Version::V1_1) {
+        MAX_DESCRIPTOR
+    } else {
+        8
+    }
 }
 
 /// One descriptor.
@@ -52,17 +56,27 @@ pub struct Descriptor {
     pub uuid: Uuid,
 }
 
+/// Bytes of the longest descriptor.
+pub const MAX_DESCRIPTOR: usize = 24;
+
 impl Descriptor {
-    /// Writes the descriptor in the layout whose size `to` has: 8 bytes without the UUID, or 24 with it.
-    pub fn write(&self, to: &mut [u8]) {
-        let [id0, id1] = self.id.0.to_le_bytes();
-        let [count0, count1] = self.contexts.to_le_bytes();
-        let head = [id0, id1, count0, count1]
-            .into_iter()
-            .chain(self.properties.bits().to_le_bytes());
-        for (to, from) in to.iter_mut().zip(head.chain(self.uuid.0)) {
-            *to = from;
+    /// The descriptor as three registers: head, UUID.
+    pub fn words(&self) -> [u64; 3] {
+        let [low, high] = self.uuid.registers();
+        let head = u64::from(self.properties.bits()) << 32
+            | u64::from(self.contexts) << 16
+            | u64::from(self.id.0);
+        [head, low, high]
+    }
+
+    /// The descriptor as bytes, of which the first 8 are the layout of 1.0.
+    pub fn bytes(&self) -> [u8; MAX_DESCRIPTOR] {
+        let mut bytes = [0; MAX_DESCRIPTOR];
+        let (chunks, _) = bytes.as_chunks_mut();
+        for (to, word) in chunks.iter_mut().zip(self.words()) {
+            *to = word.to_le_bytes();
         }
+        bytes
     }
 }
 
@@ -80,14 +94,12 @@ mod tests {
     // req: PINFO-05, PINFO-14
     #[test]
     fn layouts() {
-        let mut long = [0xff; 24];
-        DESCRIPTOR.write(&mut long);
-        assert_eq!(long[..8], [0x02, 0x80, 8, 0, 1, 1, 0, 0]);
-        assert_eq!(long[8..], [7; 16]);
-        let mut short = [0xff; 8];
-        DESCRIPTOR.write(&mut short);
-        assert_eq!(short, long[..8]);
-        assert_eq!(descriptor_size(Version::V1_0), short.len());
-        assert_eq!(descriptor_size(Version::V1_1), long.len());
+        let bytes = DESCRIPTOR.bytes();
+        assert_eq!(bytes[..8], [0x02, 0x80, 8, 0, 1, 1, 0, 0]);
+        assert_eq!(bytes[8..], [7; 16]);
+        let uuid = 0x0707_0707_0707_0707;
+        assert_eq!(DESCRIPTOR.words(), [0x101_0008_8002, uuid, uuid]);
+        assert_eq!(descriptor_size(Version::V1_0), 8);
+        assert_eq!(descriptor_size(Version::V1_1), bytes.len());
     }
 }

@@ -45,6 +45,11 @@ impl Version {
         self.0 as u16
     }
 
+    /// Whether it is `other` or newer; the comparison operators are not `const`.
+    pub const fn is_at_least(self, other: Self) -> bool {
+        self.0 >= other.0
+    }
+
     /// Whether this SPMC can serve a caller of that version: same major, minor not above ours.
     pub const fn is_compatible(self) -> bool {
         self.major() == Self::OWN.major() && self.minor() <= Self::OWN.minor()

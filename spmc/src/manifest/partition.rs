@@ -357,9 +357,7 @@ impl<'a> Draft<'a> {
                 Found::Count(vcpu_count.into()),
             ));
         }
-        self.config.services =
-            self.services
-                .finish(root, format, ffa_version, &mut self.ignored)?;
+        self.config.services = self.services.finish(root, format, ffa_version)?;
         let entry_point = self.config.entrypoint_offset;
         if entry_point >= self.config.memory.size() || !entry_point.is_multiple_of(4) {
             return Err(root.error(

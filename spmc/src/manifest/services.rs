@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use super::config::{Messaging, Service};
 use super::dtb::{Item, Path, Property, Reader};
 use super::error::{Found, Parsed};
-use super::partition::{Ignored, require};
+use super::partition::require;
 use crate::ffa::Version;
 use crate::id::Uuid;
 use crate::limits::MAX_SERVICES;
@@ -116,7 +116,6 @@ impl Services {
         root: Path,
         format: Format,
         ffa_version: Version,
-        ignored: &mut Ignored,
     ) -> Parsed<ArrayVec<Service, MAX_SERVICES>> {
         let services = match format {
             Format::V1_0 => self.pair(root)?,
@@ -135,9 +134,6 @@ impl Services {
                 "bits 9 and 10 only with ffa-version 1.2",
                 Found::Number(used.bits().into()),
             ));
-        }
-        if used.intersects(direct2 | Messaging::INDIRECT) {
-            ignored.note("messaging-method beyond bits 0 and 1");
         }
         Ok(services)
     }

@@ -217,7 +217,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             done = done.saturating_add(size);
             start = 0;
         }
-        mailbox.pass_rx();
+        mailbox.pass_rx()?;
         Ok(length)
     }
 }

@@ -1,7 +1,7 @@
 //! The RX/TX pair of one endpoint and who owns RX (FF-A v1.0 section 4.2.2).
 //!
 //! TX belongs to the endpoint except while the SPMC copies from it, which happens under the mailbox lock and within one call; so
-//! only RX has a recorded owner.
+//! only RX has a recorded owner. Its state changes through one pure function, [`step`].
 
 use crate::addr::{Pa, PageRange, World};
 use crate::error::{FfaError, Result};
@@ -18,16 +18,57 @@ pub struct Buffers {
     pub world: World,
 }
 
+/// Who owns RX.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rx {
+    /// There are no buffers.
+    Unmapped,
+    /// The SPMC: it may write.
+    Empty,
+    /// The endpoint: it may read.
+    Full,
+    /// The Hypervisor, which is about to write to the buffer of one of its VMs.
+    Acquired,
+}
+
+/// What can happen to RX.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A pair is registered.
+    Map,
+    /// The pair is given back.
+    Unmap,
+    /// The SPMC writes and passes RX on.
+    Fill,
+    /// The endpoint, or the Hypervisor on its behalf, passes RX back.
+    Release,
+    /// The Hypervisor wants to write (`FFA_RX_ACQUIRE`).
+    Acquire,
+}
+
+/// The state after `event`, or the error that whoever caused the event gets; then nothing changes.
+pub const fn step(rx: Rx, event: Event) -> Result<Rx> {
+    use FfaError::{Busy, Denied, InvalidParameters};
+    Ok(match (rx, event) {
+        (Rx::Unmapped, Event::Map) => Rx::Empty,
+        (Rx::Unmapped, Event::Unmap | Event::Acquire) => return Err(InvalidParameters),
+        (_, Event::Unmap) => Rx::Unmapped,
+        (Rx::Empty, Event::Fill) => Rx::Full,
+        (_, Event::Fill) => return Err(Busy),
+        (Rx::Full | Rx::Acquired, Event::Release) => Rx::Empty,
+        (Rx::Empty, Event::Acquire) => Rx::Acquired,
+        _ => return Err(Denied),
+    })
+}
+
 /// One endpoint's mailbox.
 #[derive(Debug)]
 pub struct Mailbox {
-    /// `None` is written as zeros, unlike `Option<Buffers>`: the endpoint table takes no room in the image.
-    mapped: bool,
     tx: u64,
     rx: u64,
     pages: u64,
     secure: bool,
-    rx_full: bool,
+    state: Rx,
 }
 
 impl Default for Mailbox {
@@ -37,21 +78,20 @@ impl Default for Mailbox {
 }
 
 impl Mailbox {
-    /// No buffers.
+    /// No buffers. All zero, so that the endpoint table takes no room in the image.
     pub const fn new() -> Self {
         Self {
-            mapped: false,
             tx: 0,
             rx: 0,
             pages: 0,
             secure: false,
-            rx_full: false,
+            state: Rx::Unmapped,
         }
     }
 
     /// The registered pair.
     pub fn buffers(&self) -> Option<Buffers> {
-        if !self.mapped {
+        if self.state == Rx::Unmapped {
             return None;
         }
         Some(Buffers {
@@ -67,22 +107,19 @@ impl Mailbox {
 
     /// Registers a pair of equal sizes; RX starts empty. `DENIED` if there is one already.
     pub fn map(&mut self, buffers: Buffers) -> Result<()> {
-        if self.mapped {
-            return Err(FfaError::Denied);
-        }
         *self = Self {
-            mapped: true,
+            state: step(self.state, Event::Map)?,
             tx: buffers.tx.base().raw(),
             rx: buffers.rx.base().raw(),
             pages: buffers.tx.pages().min(buffers.rx.pages()),
             secure: buffers.world == World::Secure,
-            rx_full: false,
         };
         Ok(())
     }
 
     /// Gives the pair back. `INVALID_PARAMETERS` if there is none.
     pub fn unmap(&mut self) -> Result<Buffers> {
+        step(self.state, Event::Unmap)?;
         let buffers = self.buffers().ok_or(FfaError::InvalidParameters)?;
         *self = Self::new();
         Ok(buffers)
@@ -93,21 +130,18 @@ impl Mailbox {
         self.read_tx_at(hal, 0, to)
     }
 
-    /// Copies bytes of TX from `offset` on into `to`. `INVALID_PARAMETERS` without a pair or if TX is shorter, `ABORTED` if
-    /// the memory system refuses the access.
+    /// Copies the bytes of TX from `offset` on into `to`. Errors as [`Self::read_tx`].
     pub fn read_tx_at<H: Hal>(&self, hal: &H, offset: usize, to: &mut [u8]) -> Result<()> {
         let buffers = self.buffers().ok_or(FfaError::InvalidParameters)?;
-        let from = within(buffers.tx, offset, to.len()).ok_or(FfaError::InvalidParameters)?;
+        let from = part(buffers.tx, offset, to.len()).ok_or(FfaError::InvalidParameters)?;
         hal.read(buffers.world, from, to)
             .map_err(|_| FfaError::Aborted)
     }
 
-    /// Whether `bytes` can be put into RX now: `BUSY` if RX is full or there is none, `NO_MEMORY` if it is too short.
+    /// Whether `bytes` can be put into RX now: `BUSY` if RX is not the SPMC's or there is none, `NO_MEMORY` if it is too short.
     pub fn check_rx(&self, bytes: usize) -> Result<()> {
+        step(self.state, Event::Fill)?;
         let buffers = self.buffers().ok_or(FfaError::Busy)?;
-        if self.rx_full {
-            return Err(FfaError::Busy);
-        }
         if bytes as u64 > buffers.rx.size() {
             return Err(FfaError::NoMemory);
         }
@@ -118,37 +152,41 @@ impl Mailbox {
     /// refuses the access; RX stays empty then.
     pub fn fill_rx<H: Hal>(&mut self, hal: &H, from: &[u8]) -> Result<()> {
         self.write_rx_at(hal, 0, from)?;
-        self.pass_rx();
-        Ok(())
+        self.pass_rx()
     }
 
-    /// Writes `from` to RX at `offset`, for an answer that is put together piece by piece and then [passed](Self::pass_rx). Errors as
-    /// [`Self::fill_rx`].
+    /// Writes `from` to RX, which stays the SPMC's. Errors as [`Self::fill_rx`].
     pub fn write_rx_at<H: Hal>(&self, hal: &H, offset: usize, from: &[u8]) -> Result<()> {
-        self.check_rx(offset.saturating_add(from.len()))?;
+        step(self.state, Event::Fill)?;
         let buffers = self.buffers().ok_or(FfaError::Busy)?;
-        let to = within(buffers.rx, offset, from.len()).ok_or(FfaError::NoMemory)?;
+        let to = part(buffers.rx, offset, from.len()).ok_or(FfaError::NoMemory)?;
         hal.write(buffers.world, to, from)
             .map_err(|_| FfaError::Aborted)
     }
 
-    /// Passes RX to the endpoint.
-    pub fn pass_rx(&mut self) {
-        self.rx_full = true;
+    /// Passes RX, written before, to the endpoint. `BUSY` if it was not the SPMC's.
+    pub fn pass_rx(&mut self) -> Result<()> {
+        self.happens(Event::Fill)
     }
 
-    /// Passes RX back to the SPMC (`FFA_RX_RELEASE`). `DENIED` if the endpoint does not own it.
+    /// Passes RX back to the SPMC (`FFA_RX_RELEASE`). `DENIED` if nobody else owns it.
     pub fn release_rx(&mut self) -> Result<()> {
-        if !self.rx_full {
-            return Err(FfaError::Denied);
-        }
-        self.rx_full = false;
+        self.happens(Event::Release)
+    }
+
+    /// Passes RX of a VM to the Hypervisor (`FFA_RX_ACQUIRE`). `INVALID_PARAMETERS` without a pair, `DENIED` if RX is not the SPMC's.
+    pub fn acquire_rx(&mut self) -> Result<()> {
+        self.happens(Event::Acquire)
+    }
+
+    fn happens(&mut self, event: Event) -> Result<()> {
+        self.state = step(self.state, event)?;
         Ok(())
     }
 }
 
-/// Where in `buffer` the bytes at `offset` start; `None` if there are not so many.
-fn within(buffer: PageRange<Pa>, offset: usize, bytes: usize) -> Option<Pa> {
+/// Where the `bytes` bytes at `offset` of `buffer` start; `None` unless they all lie in it.
+fn part(buffer: PageRange<Pa>, offset: usize, bytes: usize) -> Option<Pa> {
     let end = offset.checked_add(bytes)?;
     (end as u64 <= buffer.size()).then(|| Pa::new(buffer.base().raw().wrapping_add(offset as u64)))
 }
@@ -156,6 +194,7 @@ fn within(buffer: PageRange<Pa>, offset: usize, bytes: usize) -> Option<Pa> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use FfaError::{Busy, Denied, InvalidParameters};
 
     fn buffers() -> Buffers {
         let page = |base| PageRange::new(Pa::new(base), 1).unwrap();
@@ -166,14 +205,60 @@ mod tests {
         }
     }
 
+    // req: RXTX-11, RXTX-14, RXTX-15, RXTX-21, RXTX-26, RXTX-30
+    #[test]
+    fn every_owner_and_event() {
+        let (unmapped, empty, full, acquired) = (
+            Ok(Rx::Unmapped),
+            Ok(Rx::Empty),
+            Ok(Rx::Full),
+            Ok(Rx::Acquired),
+        );
+        let expected = [
+            // Map, Unmap, Fill, Release, Acquire
+            (
+                Rx::Unmapped,
+                [
+                    empty,
+                    Err(InvalidParameters),
+                    Err(Busy),
+                    Err(Denied),
+                    Err(InvalidParameters),
+                ],
+            ),
+            (
+                Rx::Empty,
+                [Err(Denied), unmapped, full, Err(Denied), acquired],
+            ),
+            (
+                Rx::Full,
+                [Err(Denied), unmapped, Err(Busy), empty, Err(Denied)],
+            ),
+            (
+                Rx::Acquired,
+                [Err(Denied), unmapped, Err(Busy), empty, Err(Denied)],
+            ),
+        ];
+        for (rx, row) in expected {
+            let events = [
+                Event::Map,
+                Event::Unmap,
+                Event::Fill,
+                Event::Release,
+                Event::Acquire,
+            ];
+            assert_eq!(events.map(|event| step(rx, event)), row, "{rx:?}");
+        }
+    }
+
     // req: RXTX-21, RXTX-26, RXTX-27
     #[test]
     fn one_pair_at_a_time() {
         let mut mailbox = Mailbox::new();
-        assert_eq!(mailbox.unmap(), Err(FfaError::InvalidParameters));
+        assert_eq!(mailbox.unmap(), Err(InvalidParameters));
         mailbox.map(buffers()).unwrap();
         assert_eq!(mailbox.buffers(), Some(buffers()));
-        assert_eq!(mailbox.map(buffers()), Err(FfaError::Denied));
+        assert_eq!(mailbox.map(buffers()), Err(Denied));
         assert_eq!(mailbox.unmap(), Ok(buffers()));
         mailbox.map(buffers()).unwrap();
     }
@@ -182,11 +267,22 @@ mod tests {
     #[test]
     fn rx_needs_a_pair_that_is_empty_and_long_enough() {
         let mut mailbox = Mailbox::new();
-        assert_eq!(mailbox.check_rx(8), Err(FfaError::Busy));
-        assert_eq!(mailbox.release_rx(), Err(FfaError::Denied));
+        assert_eq!(mailbox.check_rx(8), Err(Busy));
         mailbox.map(buffers()).unwrap();
         assert_eq!(mailbox.check_rx(4097), Err(FfaError::NoMemory));
         assert_eq!(mailbox.check_rx(4096), Ok(()));
-        assert_eq!(mailbox.release_rx(), Err(FfaError::Denied));
+        mailbox.pass_rx().unwrap();
+        assert_eq!(mailbox.check_rx(8), Err(Busy));
+        mailbox.release_rx().unwrap();
+        assert_eq!(mailbox.check_rx(8), Ok(()));
+    }
+
+    #[test]
+    fn parts_lie_in_the_buffer() {
+        let buffer = buffers().tx;
+        assert_eq!(part(buffer, 0, 4096), Some(Pa::new(0x1000)));
+        assert_eq!(part(buffer, 4096, 0), Some(Pa::new(0x2000)));
+        assert_eq!(part(buffer, 1, 4096), None);
+        assert_eq!(part(buffer, usize::MAX, 1), None);
     }
 }

@@ -1,12 +1,15 @@
 //! Secure Partitions: frozen configuration, execution contexts, mailbox, address space.
 
+pub mod console;
 pub mod endpoint;
 pub mod mailbox;
 pub mod vcpu;
+pub mod vm;
 
 pub use endpoint::Endpoint;
 pub use mailbox::Mailbox;
 pub use vcpu::Vcpu;
+pub use vm::VmMailboxes;
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 

@@ -8,6 +8,7 @@ use crate::error::{FfaError, Result};
 use crate::ffa::{Version, framework};
 use crate::hal::Context;
 use crate::id::{PartitionId, VcpuId};
+use crate::partition::console::Line;
 
 /// Run-time state of an execution context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -192,6 +193,8 @@ pub struct Vcpu<C> {
     pub callee: VcpuId,
     /// How often its tables had been changed when it last tried an access again.
     pub changes_seen: u32,
+    /// What it is writing to the console.
+    pub console: Line,
     /// Registers.
     pub context: C,
 }
@@ -205,6 +208,7 @@ impl<C: Context> Vcpu<C> {
         masked: false,
         callee: VcpuId::NONE,
         changes_seen: 0,
+        console: Line::EMPTY,
         context: C::NEW,
     };
 

@@ -100,22 +100,38 @@ functions! {
     NOTIFICATION_INFO_GET_32 = 0x8400_0000 + 0x83;
     /// `FFA_NOTIFICATION_INFO_GET` (64-bit)
     NOTIFICATION_INFO_GET_64 = 0xc400_0000 + 0x83;
+    /// `FFA_RX_ACQUIRE`
+    RX_ACQUIRE = 0x8400_0000 + 0x84;
     /// `FFA_SPM_ID_GET`
     SPM_ID_GET = 0x8400_0000 + 0x85;
     /// `FFA_MSG_SEND2`
     MSG_SEND2 = 0x8400_0000 + 0x86;
+    /// `FFA_SECONDARY_EP_REGISTER` (32-bit)
+    SECONDARY_EP_REGISTER_32 = 0x8400_0000 + 0x87;
     /// `FFA_SECONDARY_EP_REGISTER` (64-bit)
     SECONDARY_EP_REGISTER_64 = 0xc400_0000 + 0x87;
+    /// `FFA_MEM_PERM_GET` (32-bit)
+    MEM_PERM_GET_32 = 0x8400_0000 + 0x88;
     /// `FFA_MEM_PERM_GET` (64-bit)
     MEM_PERM_GET_64 = 0xc400_0000 + 0x88;
+    /// `FFA_MEM_PERM_SET` (32-bit)
+    MEM_PERM_SET_32 = 0x8400_0000 + 0x89;
+    /// `FFA_MEM_PERM_SET` (64-bit)
+    MEM_PERM_SET_64 = 0xc400_0000 + 0x89;
+    /// `FFA_CONSOLE_LOG` (32-bit)
+    CONSOLE_LOG_32 = 0x8400_0000 + 0x8a;
     /// `FFA_CONSOLE_LOG` (64-bit)
     CONSOLE_LOG_64 = 0xc400_0000 + 0x8a;
     /// `FFA_PARTITION_INFO_GET_REGS`
     PARTITION_INFO_GET_REGS = 0xc400_0000 + 0x8b;
+    /// `FFA_EL3_INTR_HANDLE`
+    EL3_INTR_HANDLE = 0x8400_0000 + 0x8c;
     /// `FFA_MSG_SEND_DIRECT_REQ2`
     DIRECT_REQ2 = 0xc400_0000 + 0x8d;
     /// `FFA_MSG_SEND_DIRECT_RESP2`
     DIRECT_RESP2 = 0xc400_0000 + 0x8e;
+    /// `FFA_NS_RES_INFO_GET`
+    NS_RES_INFO_GET = 0xc400_0000 + 0x8f;
     /// `FFA_ABORT` (32-bit)
     ABORT_32 = 0x8400_0000 + 0x90;
     /// `FFA_ABORT` (64-bit)
@@ -130,8 +146,12 @@ pub const INVALID_PARAMETERS: i32 = -2;
 pub const NO_MEMORY: i32 = -3;
 /// BUSY
 pub const BUSY: i32 = -4;
+/// INTERRUPTED
+pub const INTERRUPTED: i32 = -5;
 /// DENIED
 pub const DENIED: i32 = -6;
+/// RETRY
+pub const RETRY: i32 = -7;
 /// ABORTED
 pub const ABORTED: i32 = -8;
 /// NO_DATA

@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Weak;
 
 use spmc::addr::{Ipa, PageRange, World};
+use spmc::id::PartitionId;
 use spmc::partition::Endpoint;
 use spmc::partition::vcpu::State;
 
@@ -33,6 +34,7 @@ pub struct Snapshot {
     endpoints: Vec<EndpointState>,
     contexts: Vec<String>,
     watchdogs: Vec<bool>,
+    vms: Vec<String>,
     shares: usize,
     notifications: Vec<String>,
     raised: usize,
@@ -75,6 +77,10 @@ impl Snapshot {
             endpoints,
             contexts,
             watchdogs,
+            vms: (0..0x20)
+                .filter_map(|id| spmc.vms.find(PartitionId(id)))
+                .map(|mailbox| format!("{mailbox:?}"))
+                .collect(),
             shares: spmc.shares.live(),
             notifications,
             raised: machine.journal().schedule_receiver.len(),

@@ -69,9 +69,32 @@ pub mod id {
     pub const MEM_FRAG_RX: u32 = 0x8400_007a;
     pub const MEM_FRAG_TX: u32 = 0x8400_007b;
     pub const NORMAL_WORLD_RESUME: u32 = 0x8400_007c;
+    pub const NOTIFICATION_BITMAP_CREATE: u32 = 0x8400_007d;
+    pub const NOTIFICATION_BITMAP_DESTROY: u32 = 0x8400_007e;
+    pub const NOTIFICATION_BIND: u32 = 0x8400_007f;
+    pub const NOTIFICATION_UNBIND: u32 = 0x8400_0080;
+    pub const NOTIFICATION_SET: u32 = 0x8400_0081;
+    pub const NOTIFICATION_GET: u32 = 0x8400_0082;
+    pub const NOTIFICATION_INFO_GET_32: u32 = 0x8400_0083;
+    pub const NOTIFICATION_INFO_GET_64: u32 = 0xc400_0083;
     pub const RX_ACQUIRE: u32 = 0x8400_0084;
     pub const SPM_ID_GET: u32 = 0x8400_0085;
+    pub const MSG_SEND2: u32 = 0x8400_0086;
+    pub const SECONDARY_EP_REGISTER_32: u32 = 0x8400_0087;
     pub const SECONDARY_EP_REGISTER: u32 = 0xc400_0087;
+    pub const MEM_PERM_GET_32: u32 = 0x8400_0088;
+    pub const MEM_PERM_GET_64: u32 = 0xc400_0088;
+    pub const MEM_PERM_SET_32: u32 = 0x8400_0089;
+    pub const MEM_PERM_SET_64: u32 = 0xc400_0089;
+    pub const CONSOLE_LOG_32: u32 = 0x8400_008a;
+    pub const CONSOLE_LOG_64: u32 = 0xc400_008a;
+    pub const PARTITION_INFO_GET_REGS: u32 = 0xc400_008b;
+    pub const EL3_INTR_HANDLE: u32 = 0x8400_008c;
+    pub const DIRECT_REQ2: u32 = 0xc400_008d;
+    pub const DIRECT_RESP2: u32 = 0xc400_008e;
+    pub const NS_RES_INFO_GET: u32 = 0xc400_008f;
+    pub const ABORT_32: u32 = 0x8400_0090;
+    pub const ABORT_64: u32 = 0xc400_0090;
     /// An id of the FF-A range that no version defines.
     pub const UNDEFINED: u32 = 0x8400_0095;
 }
@@ -83,8 +106,11 @@ pub mod error {
     pub const INVALID_PARAMETERS: i32 = -2;
     pub const NO_MEMORY: i32 = -3;
     pub const BUSY: i32 = -4;
+    pub const INTERRUPTED: i32 = -5;
     pub const DENIED: i32 = -6;
+    pub const RETRY: i32 = -7;
     pub const ABORTED: i32 = -8;
+    pub const NO_DATA: i32 = -9;
 }
 
 /// `FFA_VERSION` and calls outside FF-A answer so in w0.

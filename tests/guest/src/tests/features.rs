@@ -1,7 +1,7 @@
 //! `FFA_FEATURES` (FF-A v1.0 section 8.2): the answer depends on the function, the caller and its version.
 
 use crate::ffa::error::NOT_SUPPORTED;
-use crate::ffa::{self, SP1, SP2, V1_2, id};
+use crate::ffa::{self, SP1, SP2, V1_1, V1_2, id};
 use crate::nwd::{Nwd, Test, ask};
 use crate::rt::check::{Check, equal, holds};
 use crate::sp::{Command, Sp};
@@ -50,7 +50,6 @@ const NOBODY: &[u32] = &[
     id::NORMAL_WORLD_RESUME,
     id::MSG_POLL,
     id::MSG_SEND,
-    id::RX_ACQUIRE,
     id::MEM_OP_PAUSE,
     id::MEM_OP_RESUME,
     id::UNDEFINED,
@@ -90,6 +89,13 @@ fn common(version: u32) -> Check {
         }
         equal(answer[3], 0u64)?;
     }
+    for (function, first) in [(id::MSG_SEND2, V1_1), (id::PARTITION_INFO_GET_REGS, V1_2)] {
+        if version >= first {
+            ffa::done(&features(function))?;
+        } else {
+            ffa::refused(&features(function), NOT_SUPPORTED)?;
+        }
+    }
     for function in [id::MEM_RETRIEVE_REQ_32, id::MEM_RETRIEVE_REQ_64] {
         let answer = ffa::call(id::FEATURES, &[function as u64, NS_BIT]);
         ffa::succeeded(&answer)?;
@@ -106,9 +112,13 @@ fn common(version: u32) -> Check {
 // req: FEAT-09, FEAT-11, FEAT-12, FEAT-13, FEAT-14, FRAG-01, GEN-15, MSGW-25
 fn features_of_normal_world(_: &Nwd) -> Check {
     common(V1_2)?;
-    ffa::done(&features(id::RUN))?;
+    for function in [id::RUN, id::RX_ACQUIRE] {
+        ffa::done(&features(function))?;
+    }
     for function in [
         id::SECONDARY_EP_REGISTER,
+        id::CONSOLE_LOG_32,
+        id::CONSOLE_LOG_64,
         NOTIFICATION_PENDING,
         MANAGED_EXIT,
     ] {
@@ -133,10 +143,13 @@ fn features_here(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
         id::DIRECT_RESP_32,
         id::DIRECT_RESP_64,
         id::MEM_RELINQUISH,
+        id::CONSOLE_LOG_32,
+        id::CONSOLE_LOG_64,
     ] {
         ffa::done(&features(function))?;
     }
     ffa::refused(&features(SCHEDULE_RECEIVER), NOT_SUPPORTED)?;
+    ffa::refused(&features(id::RX_ACQUIRE), NOT_SUPPORTED)?;
     let secondary = features(id::SECONDARY_EP_REGISTER);
     if sp.identity.contexts > 1 {
         ffa::done(&secondary)?;

@@ -212,6 +212,140 @@ fn partitions_can_look_while_they_initialise() {
     assert_eq!(system.nwd().ask(0x8001, [0; 5])[0], 2);
 }
 
+/// `FFA_PARTITION_INFO_GET_REGS` of the Normal world.
+fn by_registers(uuid: [u32; 4], start: u64, tag: u64) -> [u64; 4] {
+    let [a, b, c, d] = uuid.map(u64::from);
+    [
+        PARTITION_INFO_GET_REGS,
+        b << 32 | a,
+        d << 32 | c,
+        tag << 16 | start,
+    ]
+}
+
+/// Index of the last descriptor that there is, of the last one in the registers, tag and bytes of each; and the bytes.
+#[track_caller]
+fn told(answer: &Regs) -> ([u64; 4], Vec<u8>) {
+    assert_eq!(answer.0[..2], [SUCCESS_64, 0], "{answer:?}");
+    let fields = [0, 16, 32, 48].map(|shift| answer.0[2] >> shift & 0xffff);
+    let bytes = answer.0[3..].iter().flat_map(|x| x.to_le_bytes());
+    (fields, bytes.collect())
+}
+
+// req: PINFO-02, PINFO-14, PINFO-15
+#[test]
+fn registers_list_what_rx_lists() {
+    let system = System::boot(partitions());
+    let nwd = system.nwd();
+    let ([last, current, tag, size], bytes) = told(&nwd.call(by_registers(NIL, 0, 0)));
+    assert_eq!((last, current, size), (3, 3, 24));
+    nwd.map_buffers();
+    nwd.call(query(NIL, 0)).success();
+    assert_eq!(bytes[..96], nwd.read(NWD_RX, 96));
+    assert_eq!(bytes[96..], [0; 24]);
+    // From the middle on.
+    let ([last, current, ..], rest) = told(&nwd.call(by_registers(NIL, 2, tag)));
+    assert_eq!((last, current), (3, 3));
+    assert_eq!(rest[..48], bytes[48..96]);
+    assert_eq!(rest[48..], [0; 72]);
+    // By UUID.
+    let ([last, current, ..], bytes) = told(&nwd.call(by_registers(UUID_A, 0, 0)));
+    assert_eq!((last, current), (1, 1));
+    assert_eq!(bytes[..24], descriptor(0x8001, 1, 1 | AARCH64, NIL));
+    assert_eq!(bytes[24..48], descriptor(0x8002, 4, 1 | AARCH64, NIL));
+}
+
+// req: PINFO-02
+#[test]
+fn more_descriptors_than_registers() {
+    let system =
+        System::boot((0..6).map(|n| {
+            PartitionSpec::new("sp").with(|sp| sp.uuids = vec![[n, 1, 1, 1], [n, 2, 2, 2]])
+        }));
+    // As Linux does it: from the next on, until the last.
+    let nwd = system.nwd();
+    let ([last, mut current, tag, _], mut all) = told(&nwd.call(by_registers(NIL, 0, 0)));
+    assert_eq!((last, current), (11, 4));
+    while current < last {
+        let ([same, now, ..], bytes) = told(&nwd.call(by_registers(NIL, current + 1, tag)));
+        let count = (now - current) as usize;
+        assert!(same == last && count == 5.min((last - current) as usize));
+        all.extend(&bytes[..count * 24]);
+        current = now;
+    }
+    nwd.map_buffers();
+    nwd.call(query(NIL, 0)).success();
+    assert_eq!(all, nwd.read(NWD_RX, 12 * 24));
+}
+
+// req: PINFO-08, PINFO-12
+#[test]
+fn a_list_by_registers_is_of_one_moment() {
+    let [sp1, sp2, sp3] = partitions();
+    let fails = sp2.with(|sp| sp.takes_exceptions = false).script(|sp| {
+        sp.msg_wait();
+        sp.trap(0);
+    });
+    let system = System::boot([sp1, fails, sp3]);
+    let nwd = system.nwd();
+    let ([.., tag, _], _) = told(&nwd.call(by_registers(NIL, 0, 0)));
+    assert_ne!(tag, 0);
+    nwd.refused(by_registers(NIL, 0, tag), INVALID_PARAMETERS);
+    nwd.refused(by_registers(NIL, 4, tag), INVALID_PARAMETERS);
+    nwd.refused(by_registers(NIL, 1, tag ^ 1), RETRY);
+    nwd.refused(by_registers(NIL, 1, 0), RETRY);
+    nwd.refused(by_registers([1, 2, 3, 5], 0, 0), INVALID_PARAMETERS);
+    assert_eq!(nwd.request(0x8002, [0; 5]).error(), Some(ABORTED));
+    nwd.refused(by_registers(NIL, 1, tag), RETRY);
+    let ([last, ..], bytes) = told(&nwd.call(by_registers(NIL, 0, 0)));
+    assert_eq!(last, 1);
+    assert_eq!(bytes[24..26], 0x8003_u16.to_le_bytes());
+}
+
+// req: COMP-21
+#[test]
+fn a_list_by_registers_takes_1_2() {
+    for (version, there) in [(V1_0, false), (V1_1, false), (V1_2, true)] {
+        let system = System::boot(partitions());
+        let nwd = system.nwd();
+        nwd.version(version);
+        assert_eq!(nwd.call(by_registers(NIL, 0, 0)).error().is_none(), there);
+        let announced = nwd.call([FEATURES, PARTITION_INFO_GET_REGS]);
+        assert_eq!(announced.error().is_none(), there);
+    }
+}
+
+// req: PINFO-15
+#[test]
+fn a_partition_gets_all_registers_of_a_list() {
+    let system = System::boot(partitions().map(|spec| {
+        spec.script(|sp| {
+            sp.serve(move |sp, _| {
+                let ([last, current, ..], bytes) = told(&sp.call(by_registers(NIL, 0, 0)));
+                assert_eq!((last, current), (3, 3));
+                assert_eq!(bytes[..24], descriptor(0x8001, 1, 3 | AARCH64, UUID_A));
+                assert_eq!(bytes[72..96], descriptor(0x8003, 1, 2 | AARCH64, UUID_C));
+                assert_eq!(bytes[96..], [0; 24]);
+                [0; 5]
+            })
+        })
+    }));
+    system.nwd().ask(0x8001, [0; 5]);
+}
+
+// req: PINFO-06, PINFO-14, PINFO-15
+#[test]
+fn what_a_version_does_not_know_does_not_show() {
+    for (version, shown) in [(V1_0, 1), (V1_1, 5 | AARCH64), (V1_2, 0x205 | AARCH64)] {
+        let system = System::boot([PartitionSpec::new("sp1").with(|sp| sp.messaging = 0x607)]);
+        let nwd = system.nwd();
+        nwd.version(version);
+        nwd.map_buffers();
+        nwd.call(query(NIL, 0)).success();
+        assert_eq!(nwd.read(NWD_RX + 4, 4), shown.to_le_bytes(), "{version:#x}");
+    }
+}
+
 // req: PINFO-16, PINFO-17, PINFO-18, PINFO-19
 #[test]
 fn ids() {

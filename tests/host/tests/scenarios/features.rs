@@ -4,7 +4,7 @@ use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Regs, System};
 
 /// Exists for both kinds of callers, and has no properties.
-const EVERYWHERE: [u64; 21] = [
+const EVERYWHERE: [u64; 23] = [
     ERROR,
     SUCCESS_32,
     INTERRUPT,
@@ -26,6 +26,8 @@ const EVERYWHERE: [u64; 21] = [
     MEM_RETRIEVE_RESP,
     MEM_RELINQUISH,
     MEM_RECLAIM,
+    MSG_SEND2,
+    PARTITION_INFO_GET_REGS,
 ];
 
 /// Exists for nobody: not at these instances, or not yet.
@@ -56,12 +58,13 @@ fn refused(answer: Regs) -> bool {
 fn what_the_normal_world_can_call() {
     let system = System::boot([]);
     let nwd = system.nwd();
-    for id in EVERYWHERE.into_iter().chain([RUN]) {
+    for id in EVERYWHERE.into_iter().chain([RUN, RX_ACQUIRE]) {
         assert_eq!(nwd.call([FEATURES, id]).success(), [0; 6], "{id:#x}");
     }
     for id in NOWHERE
         .into_iter()
         .chain([MSG_WAIT, SECONDARY_EP_REGISTER_64])
+        .chain([CONSOLE_LOG_32, CONSOLE_LOG_64])
     {
         assert!(refused(nwd.call([FEATURES, id])), "{id:#x}");
     }
@@ -71,10 +74,13 @@ fn what_the_normal_world_can_call() {
 #[test]
 fn what_a_partition_can_call() {
     let query = |sp: &mut host_tests::Sp| {
-        for id in EVERYWHERE.into_iter().chain([MSG_WAIT]) {
+        for id in EVERYWHERE
+            .into_iter()
+            .chain([MSG_WAIT, CONSOLE_LOG_32, CONSOLE_LOG_64])
+        {
             assert_eq!(sp.call([FEATURES, id]).success(), [0; 6], "{id:#x}");
         }
-        for id in NOWHERE {
+        for id in NOWHERE.into_iter().chain([RX_ACQUIRE]) {
             sp.refused([FEATURES, id], NOT_SUPPORTED);
         }
         // Only who has more than one context can have secondary ones.

@@ -2,12 +2,14 @@
 
 mod boot;
 mod chains;
+mod console;
 mod direct;
 mod direct2;
 mod discovery;
 mod features;
 mod fragments;
 mod general;
+mod indirect;
 mod lifecycle;
 mod memory;
 mod memory_limits;

@@ -1,0 +1,168 @@
+//! RX/TX buffers: `FFA_RXTX_MAP`, `FFA_RXTX_UNMAP`, `FFA_RX_RELEASE`, `FFA_RX_ACQUIRE` (FF-A v1.0 sections 4.2.2 and 8.3 to 8.5, v1.1 section 13).
+//!
+//! The Normal world has a pair of its own, and its Hypervisor registers one for each VM that asks for it; those of partitions are their own memory.
+//! Reserved registers are checked only where the function has a status code for that.
+
+use spin::MutexGuard;
+
+use crate::addr::{Ipa, PAGE_SIZE, PageRange};
+use crate::error::{FfaError, Result};
+use crate::ffa::rxtx_descriptor::RxTxDescriptor;
+use crate::ffa::{FunctionId, SmcFrame, Version};
+use crate::hal::Hal;
+use crate::id::PartitionId;
+use crate::limits::MAX_MAILBOX_PAGES;
+use crate::partition::Mailbox;
+use crate::spmc::{Pe, Spmc};
+
+use super::{Instance, setup};
+
+impl<H: Hal> Spmc<H> {
+    /// `FFA_RXTX_MAP`: registers the caller's buffers, which must be its own and nobody else's.
+    ///
+    /// `INVALID_PARAMETERS` for a bad count or address, overlapping buffers, or memory that is not exclusively the caller's; `DENIED`
+    /// if a pair is registered; `NO_MEMORY` if the pages cannot be recorded.
+    pub(super) fn rxtx_map(
+        &self,
+        pe: &mut Pe,
+        instance: &Instance<'_, H::Context>,
+        id: FunctionId,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        let endpoint = instance.endpoint();
+        let pages = frame.w(3);
+        if pages > MAX_MAILBOX_PAGES || (4..8).any(|n| frame.w(n) != 0) {
+            return Err(FfaError::InvalidParameters);
+        }
+        let address = |n: usize| frame.x.get(n).map_or(0, |x| setup::address(id, *x));
+        let (tx, rx) = (address(1), address(2));
+        if let Instance::NormalWorld(_) = instance
+            && (tx, rx, pages) == (0, 0, 0)
+        {
+            return self.rxtx_map_vm(pe);
+        }
+        let buffer = |address| {
+            PageRange::new(Ipa::new(address), pages.into()).ok_or(FfaError::InvalidParameters)
+        };
+        let (tx, rx) = (buffer(tx)?, buffer(rx)?);
+        if tx.overlaps(&rx) {
+            return Err(FfaError::InvalidParameters);
+        }
+        let mut mailbox = endpoint.mailbox.lock();
+        if mailbox.buffers().is_some() {
+            return Err(FfaError::Denied);
+        }
+        let buffers = endpoint.memory.lock().lock_mailbox(&self.hal, tx, rx)?;
+        mailbox.map(buffers)?;
+        Ok(SmcFrame::success([]))
+    }
+
+    /// `FFA_RXTX_MAP` of a Hypervisor on behalf of the VM that the descriptor in the Hypervisor's TX names.
+    ///
+    /// `INVALID_PARAMETERS` without such a TX, for what the descriptor must not say, or memory that is not exclusively the Normal world's;
+    /// `DENIED` if the VM has a pair; `NO_MEMORY` for too many VMs, or buffers that are not contiguous.
+    fn rxtx_map_vm(&self, pe: &mut Pe) -> Result<SmcFrame> {
+        let hypervisor = &self.normal_world;
+        let descriptor = {
+            let mailbox = hypervisor.mailbox.lock();
+            // Longer than any descriptor that makes sense, and no longer than any TX.
+            let page = pe
+                .scratch
+                .first_chunk_mut::<{ PAGE_SIZE as usize }>()
+                .ok_or(FfaError::NoMemory)?;
+            mailbox.read_tx(&self.hal, page)?;
+            RxTxDescriptor::decode(page, hypervisor.version())?
+        };
+        if descriptor.id.is_secure() || descriptor.id == PartitionId::NORMAL_WORLD {
+            return Err(FfaError::InvalidParameters);
+        }
+        self.vms.map(descriptor.id, || {
+            let (tx, rx) = (descriptor.tx, descriptor.rx);
+            hypervisor.memory.lock().lock_mailbox(&self.hal, tx, rx)
+        })?;
+        Ok(SmcFrame::success([]))
+    }
+
+    /// `FFA_RXTX_UNMAP`: gives the buffers back of the caller, or of the VM that a Hypervisor names in w1.
+    ///
+    /// `INVALID_PARAMETERS` if there are none, or if w1 names anybody else or has reserved bits. When the Normal world gives up its own, it may negotiate
+    /// its version anew: the next stage of its boot is another client.
+    pub(super) fn rxtx_unmap(
+        &self,
+        instance: &Instance<'_, H::Context>,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        let endpoint = instance.endpoint();
+        if frame.w(1) as u16 != 0 {
+            return Err(FfaError::InvalidParameters);
+        }
+        let owner = PartitionId((frame.w(1) >> 16) as u16);
+        let mut mailbox = self.mailbox_named(instance, owner)?;
+        let buffers = mailbox.unmap()?;
+        endpoint.memory.lock().unlock_mailbox(&self.hal, &buffers);
+        if let Instance::NormalWorld(_) = instance
+            && owner == PartitionId::NORMAL_WORLD
+        {
+            endpoint.reopen_negotiation();
+        }
+        Ok(SmcFrame::success([]))
+    }
+
+    /// `FFA_RX_RELEASE`: RX of the caller is empty again, or that of the VM that a Hypervisor names in w1. `DENIED` if neither
+    /// owns it, `INVALID_PARAMETERS` for a VM without buffers.
+    pub(super) fn rx_release(
+        &self,
+        instance: &Instance<'_, H::Context>,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        let owner = match instance {
+            Instance::NormalWorld(_) => PartitionId(frame.w(1) as u16),
+            Instance::Partition(_) => PartitionId(0),
+        };
+        self.mailbox_named(instance, owner)?.release_rx()?;
+        Ok(SmcFrame::success([]))
+    }
+
+    /// `FFA_RX_ACQUIRE` (v1.1): the Hypervisor is about to write to RX of the VM in w1, so nobody else may.
+    ///
+    /// `NOT_SUPPORTED` for partitions and below v1.1; `INVALID_PARAMETERS` for what is no VM with buffers, `DENIED` if its RX is not empty.
+    pub(super) fn rx_acquire(
+        &self,
+        instance: &Instance<'_, H::Context>,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        if !Self::has_rx_acquire(instance) {
+            return Err(FfaError::NotSupported);
+        }
+        let vm = PartitionId(frame.w(1) as u16);
+        if vm == PartitionId::NORMAL_WORLD {
+            return Err(FfaError::InvalidParameters);
+        }
+        self.mailbox_named(instance, vm)?.acquire_rx()?;
+        Ok(SmcFrame::success([]))
+    }
+
+    /// Whether the caller can be a Hypervisor that speaks 1.1.
+    pub(super) fn has_rx_acquire(instance: &Instance<'_, H::Context>) -> bool {
+        matches!(instance, Instance::NormalWorld(_))
+            && instance.endpoint().version() >= Version::V1_1
+    }
+
+    /// The mailbox that a caller names by `id`: its own by zero or its id, and a Hypervisor those of its VMs. `INVALID_PARAMETERS` for
+    /// any other id, and for a VM without buffers.
+    fn mailbox_named<'s>(
+        &'s self,
+        instance: &Instance<'s, H::Context>,
+        id: PartitionId,
+    ) -> Result<MutexGuard<'s, Mailbox>> {
+        let endpoint = instance.endpoint();
+        if id == PartitionId(0) || id == endpoint.id() {
+            return Ok(endpoint.mailbox.lock());
+        }
+        match instance {
+            Instance::NormalWorld(_) => self.vms.find(id),
+            Instance::Partition(_) => None,
+        }
+        .ok_or(FfaError::InvalidParameters)
+    }
+}

@@ -1,0 +1,172 @@
+//! Indirect messages: `FFA_MSG_SEND2` (FF-A v1.1 chapter 7 and section 15.1).
+//!
+//! The message goes from TX of the sender to RX of the receiver, who is told by a notification of the framework. Nobody runs for it. The header is copied
+//! once, judged, and written anew as the receiver's version has it; the payload is passed on and never looked at.
+//!
+//! Both mailboxes are locked while the payload is copied, in ascending order of id, so that neither buffer can be taken away meanwhile.
+
+use crate::error::{FfaError, Result};
+use crate::ffa::message::{Header, MAX_HEADER, header_size};
+use crate::ffa::{SmcFrame, Version};
+use crate::hal::Hal;
+use crate::id::{PartitionId, Uuid};
+use crate::manifest::config::Messaging;
+use crate::partition::{Frozen, Mailbox};
+use crate::spmc::{Pe, Spmc};
+
+use super::Instance;
+
+/// w2: the schedule receiver interrupt waits until the sender gives the PE back.
+const DELAY_SRI: u32 = 1 << 1;
+
+impl<H: Hal> Spmc<H> {
+    /// `FFA_MSG_SEND2`: sends the message in TX of the caller, or of the VM that a Hypervisor names in w1.
+    ///
+    /// `INVALID_PARAMETERS` for flags, ids or a header that do not hold, a service that the receiver does not have, or without TX; `DENIED` if either
+    /// side has no indirect messages, `ABORTED` if the receiver failed, `BUSY` if its RX is not empty or missing, `NO_MEMORY` if it is too short.
+    pub(super) fn msg_send2(
+        &self,
+        pe: &mut Pe,
+        instance: &Instance<'_, H::Context>,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        if !Self::has_indirect(instance) {
+            return Err(FfaError::NotSupported);
+        }
+        let caller = instance.endpoint();
+        let vm = PartitionId((frame.w(1) >> 16) as u16);
+        let (sender, flags) = match instance {
+            Instance::NormalWorld(_) if !vm.is_secure() => (vm, 0),
+            Instance::Partition(_) if vm.0 == 0 => (caller.id(), DELAY_SRI),
+            _ => return Err(FfaError::InvalidParameters),
+        };
+        if frame.w(1) as u16 != 0 || frame.w(2) & !flags != 0 {
+            return Err(FfaError::InvalidParameters);
+        }
+        let mut bytes = [0; MAX_HEADER];
+        let (start, _) = bytes.split_at_mut(header_size(caller.version()));
+        self.mailbox(sender)
+            .ok_or(FfaError::InvalidParameters)?
+            .read_tx(&self.hal, start)?;
+        let header = Header::decode(&bytes, caller.version());
+        if header.flags != 0
+            || header.sender != sender
+            || (header.offset as usize) < header_size(caller.version())
+        {
+            return Err(FfaError::InvalidParameters);
+        }
+        if let Instance::Partition(partition) = instance
+            && !partition.frozen().is_some_and(is_indirect)
+        {
+            return Err(FfaError::Denied);
+        }
+        let version = self.receiver_of_indirect(&header)?;
+        self.pass_on(pe, &header, version, frame.w(2) & DELAY_SRI != 0)?;
+        Ok(SmcFrame::success([]))
+    }
+
+    /// Whether the caller knows indirect messages.
+    pub(super) fn has_indirect(instance: &Instance<'_, H::Context>) -> bool {
+        instance.endpoint().version() >= Version::V1_1
+    }
+
+    /// Checks that the receiver in the header can get the message; the version that it speaks.
+    fn receiver_of_indirect(&self, header: &Header) -> Result<Version> {
+        let receiver = header.receiver;
+        if receiver == header.sender {
+            return Err(FfaError::InvalidParameters);
+        }
+        if !receiver.is_secure() {
+            // Messages between VMs are the Hypervisor's.
+            return if header.sender.is_secure() {
+                Ok(self.normal_world.version())
+            } else {
+                Err(FfaError::InvalidParameters)
+            };
+        }
+        let partition = self
+            .partition(receiver)
+            .ok_or(FfaError::InvalidParameters)?;
+        let frozen = partition.frozen().ok_or(FfaError::InvalidParameters)?;
+        let version = partition.endpoint.version();
+        if !is_indirect(frozen) || version < Version::V1_1 {
+            return Err(FfaError::Denied);
+        }
+        if !serves(frozen, &header.uuid) {
+            return Err(FfaError::InvalidParameters);
+        }
+        if partition.is_dead() {
+            return Err(FfaError::Aborted);
+        }
+        Ok(version)
+    }
+
+    /// Copies the message, passes RX to the receiver, who speaks `version`, and notifies it.
+    fn pass_on(&self, pe: &mut Pe, header: &Header, version: Version, delay: bool) -> Result<()> {
+        let (sender, receiver) = (header.sender, header.receiver);
+        let lock = |id: PartitionId, missing| self.mailbox(id).ok_or(missing);
+        let (tx, mut rx) = if sender < receiver {
+            let tx = lock(sender, FfaError::InvalidParameters)?;
+            (tx, lock(receiver, FfaError::Busy)?)
+        } else {
+            let rx = lock(receiver, FfaError::Busy)?;
+            (lock(sender, FfaError::InvalidParameters)?, rx)
+        };
+        // The payload stays where the sender put it, unless the receiver's header is longer.
+        let offset = header.offset.max(header_size(version) as u32);
+        let passed = Header { offset, ..*header };
+        let bytes = passed.encode();
+        let length = MAX_HEADER.min(offset as usize);
+        check(&tx, header, &rx, offset)?;
+        self.copy(pe, (&tx, header.offset), (&rx, offset), header.size)?;
+        rx.write_rx_at(&self.hal, 0, bytes.get(..length).unwrap_or(&bytes))?;
+        rx.pass_rx()?;
+        // With RX still locked: whoever finds it full finds the notification, too.
+        self.notify_rx_full(pe, sender, receiver, delay);
+        Ok(())
+    }
+
+    /// Copies the payload, as much at a time as there is room for.
+    fn copy(
+        &self,
+        pe: &mut Pe,
+        (tx, from): (&Mailbox, u32),
+        (rx, to): (&Mailbox, u32),
+        size: u32,
+    ) -> Result<()> {
+        let (size, mut done) = (size as usize, 0_usize);
+        while done < size {
+            let room = size.saturating_sub(done).min(pe.scratch.len());
+            let chunk = pe.scratch.get_mut(..room).ok_or(FfaError::NoMemory)?;
+            let at = |start: u32| (start as usize).saturating_add(done);
+            tx.read_tx_at(&self.hal, at(from), chunk)?;
+            rx.write_rx_at(&self.hal, at(to), chunk)?;
+            done = done.saturating_add(room);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the payload lies in TX, and header and payload fit into RX, which is free.
+fn check(tx: &Mailbox, header: &Header, rx: &Mailbox, offset: u32) -> Result<()> {
+    let end = |start: u32| u64::from(start).saturating_add(header.size.into());
+    let buffers = tx.buffers().ok_or(FfaError::InvalidParameters)?;
+    if end(header.offset) > buffers.tx.size() {
+        return Err(FfaError::InvalidParameters);
+    }
+    rx.check_rx(end(offset) as usize)
+}
+
+fn is_indirect(frozen: &Frozen) -> bool {
+    frozen.messaging.contains(Messaging::INDIRECT)
+}
+
+/// Whether a service with that UUID gets indirect messages; nil stands for any.
+fn serves(frozen: &Frozen, uuid: &Uuid) -> bool {
+    uuid.is_nil()
+        || frozen
+            .config
+            .services
+            .iter()
+            .any(|service| service.uuid == *uuid && service.messaging.contains(Messaging::INDIRECT))
+}

@@ -1,0 +1,113 @@
+//! RX/TX pairs of VMs, which their Hypervisor registers for them (FF-A v1.0 section 4.2.2.2).
+//!
+//! A VM is nothing here but an id with a mailbox: its memory, version and identity are the Hypervisor's.
+
+use core::sync::atomic::{AtomicU16, Ordering};
+
+use spin::{Mutex, MutexGuard};
+
+use crate::error::{FfaError, Result};
+use crate::id::PartitionId;
+use crate::limits::MAX_VM_MAILBOXES;
+use crate::partition::Mailbox;
+use crate::partition::mailbox::Buffers;
+
+/// A VM with buffers, or a free slot: then the mailbox has none.
+struct Slot {
+    /// Read and written with the mailbox locked.
+    id: AtomicU16,
+    mailbox: Mutex<Mailbox>,
+}
+
+/// All VMs with buffers. All zero at boot.
+pub struct VmMailboxes {
+    slots: [Slot; MAX_VM_MAILBOXES],
+    /// Held while a VM gets a slot, so that none gets two.
+    registry: Mutex<()>,
+}
+
+impl VmMailboxes {
+    /// None.
+    pub const fn new() -> Self {
+        Self {
+            slots: [const {
+                Slot {
+                    id: AtomicU16::new(0),
+                    mailbox: Mutex::new(Mailbox::new()),
+                }
+            }; MAX_VM_MAILBOXES],
+            registry: Mutex::new(()),
+        }
+    }
+
+    /// The mailbox of the VM with that id, locked; `None` if it has no buffers.
+    pub fn find(&self, id: PartitionId) -> Option<MutexGuard<'_, Mailbox>> {
+        self.slots.iter().find_map(|slot| {
+            let mailbox = slot.mailbox.lock();
+            let found = slot.id.load(Ordering::Relaxed) == id.0 && mailbox.buffers().is_some();
+            found.then_some(mailbox)
+        })
+    }
+
+    /// Registers the pair that `claim` returns for the VM `id`. `DENIED` if it has one, `NO_MEMORY` if there is no slot left, and the errors of
+    /// `claim`, which is called last.
+    pub fn map(&self, id: PartitionId, claim: impl FnOnce() -> Result<Buffers>) -> Result<()> {
+        let _registry = self.registry.lock();
+        if self.find(id).is_some() {
+            return Err(FfaError::Denied);
+        }
+        let (slot, mut mailbox) = self
+            .slots
+            .iter()
+            .map(|slot| (slot, slot.mailbox.lock()))
+            .find(|(_, mailbox)| mailbox.buffers().is_none())
+            .ok_or(FfaError::NoMemory)?;
+        mailbox.map(claim()?)?;
+        slot.id.store(id.0, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Default for VmMailboxes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::{Pa, PageRange, World};
+
+    fn pair() -> Result<Buffers> {
+        let page = |base| PageRange::new(Pa::new(base), 1).unwrap();
+        Ok(Buffers {
+            tx: page(0x1000),
+            rx: page(0x2000),
+            world: World::NonSecure,
+        })
+    }
+
+    // req: RXTX-21, RXTX-22, RXTX-23
+    #[test]
+    fn each_vm_has_one_pair_and_slots_are_used_again() {
+        let vms = VmMailboxes::new();
+        let id = |n: usize| PartitionId(n as u16);
+        for n in 1..=MAX_VM_MAILBOXES {
+            assert_eq!(
+                vms.map(id(n), || Err(FfaError::InvalidParameters)),
+                Err(FfaError::InvalidParameters)
+            );
+            assert!(vms.find(id(n)).is_none());
+            assert_eq!(vms.map(id(n), pair), Ok(()));
+            assert_eq!(vms.map(id(n), pair), Err(FfaError::Denied));
+        }
+        let next = id(MAX_VM_MAILBOXES + 1);
+        assert_eq!(vms.map(next, pair), Err(FfaError::NoMemory));
+        assert!(vms.find(next).is_none());
+        vms.find(id(2)).unwrap().unmap().unwrap();
+        assert!(vms.find(id(2)).is_none());
+        assert_eq!(vms.map(next, pair), Ok(()));
+        assert!(vms.find(next).is_some() && vms.find(id(1)).is_some());
+    }
+}

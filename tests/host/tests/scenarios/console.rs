@@ -1,0 +1,139 @@
+//! `FFA_CONSOLE_LOG` (FF-A v1.2): characters in, lines out.
+
+use std::sync::{Mutex, Once};
+
+use host_tests::ffa::*;
+use host_tests::{PartitionSpec, Sp, System};
+use log::{LevelFilter, Log, Metadata, Record};
+
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Capture;
+
+impl Log for Capture {
+    fn enabled(&self, _: &Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record) {
+        LINES.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+/// The lines of partitions whose names start with `prefix`: tests run at the same time.
+fn lines(prefix: &str) -> Vec<String> {
+    let lines = LINES.lock().unwrap();
+    lines
+        .iter()
+        .filter(|line| line.starts_with(prefix) && line.contains(" vcpu "))
+        .cloned()
+        .collect()
+}
+
+fn boot(partitions: impl IntoIterator<Item = PartitionSpec>) -> System {
+    static CAPTURE: Once = Once::new();
+    CAPTURE.call_once(|| {
+        log::set_logger(&Capture).unwrap();
+        log::set_max_level(LevelFilter::Info);
+    });
+    System::boot(partitions)
+}
+
+/// Writes up to 128 characters with one call.
+fn log_64(sp: &mut Sp, text: &[u8]) -> Regs {
+    let mut bytes = [0; 128];
+    bytes[..text.len()].copy_from_slice(text);
+    for (register, chunk) in sp.regs[2..].iter_mut().zip(bytes.chunks_exact(8)) {
+        *register = u64::from_le_bytes(chunk.try_into().unwrap());
+    }
+    let regs: [u64; 6] = sp.regs[2..8].try_into().unwrap();
+    let [a, b, c, d, e, f] = regs;
+    sp.call([CONSOLE_LOG_64, text.len() as u64, a, b, c, d, e, f])
+}
+
+// req: GEN-12, STAT-03
+#[test]
+fn pieces_become_lines_with_the_name_of_their_partition() {
+    boot([PartitionSpec::new("talker").script(|sp| {
+        let word = |text: &[u8; 4]| u64::from(u32::from_le_bytes(*text));
+        let piece = [
+            CONSOLE_LOG_32,
+            6,
+            word(b"hell") | 0xff << 32,
+            word(b"o, \n"),
+        ];
+        assert_eq!(sp.call(piece).success(), [0; 6]);
+        assert_eq!(lines("talker"), Vec::<String>::new());
+        log_64(
+            sp,
+            b"world\na longer line, in one call with the end of the one before\n",
+        )
+        .success();
+        log_64(sp, b"no end").success();
+        sp.msg_wait();
+    })]);
+    let expected = [
+        "talker vcpu 0: hello,world",
+        "talker vcpu 0: a longer line, in one call with the end of the one before",
+    ];
+    assert_eq!(lines("talker"), expected);
+}
+
+#[test]
+fn each_context_has_a_line_of_its_own() {
+    let script = |sp: &mut Sp| {
+        let text = format!("from {}", sp.vcpu);
+        sp.serve(move |sp, request| {
+            let end = if request.payload()[0] == 0 { "" } else { "\n" };
+            log_64(sp, format!("{text}{end}").as_bytes()).success();
+            [0; 5]
+        })
+    };
+    let system = boot([
+        PartitionSpec::new("many").vcpus(4).script(script),
+        PartitionSpec::new("many2").script(script),
+    ]);
+    system.turn_on(1);
+    for (pe, partition) in [(0, 0x8001), (1, 0x8001), (0, 0x8002)] {
+        system.pe(pe).ask(partition, [0; 5]);
+    }
+    for (pe, partition) in [(1, 0x8001), (0, 0x8002), (0, 0x8001)] {
+        system.pe(pe).ask(partition, [1, 0, 0, 0, 0]);
+    }
+    let expected = [
+        "many vcpu 1: from 1from 1",
+        "many2 vcpu 0: from 0from 0",
+        "many vcpu 0: from 0from 0",
+    ];
+    assert_eq!(lines("many"), expected);
+}
+
+// req: GEN-28
+#[test]
+fn as_many_characters_as_the_registers_of_that_version_hold() {
+    let script = |maximum: u64| {
+        move |sp: &mut Sp| {
+            for (function, maximum) in [(CONSOLE_LOG_32, 24), (CONSOLE_LOG_64, maximum)] {
+                for count in [0, maximum + 1, 1 << 8, 1 << 31 | 1] {
+                    sp.refused([function, count], INVALID_PARAMETERS);
+                }
+                sp.call([function, maximum]).success();
+            }
+            sp.msg_wait();
+        }
+    };
+    boot([
+        PartitionSpec::new("old").version(1).script(script(48)),
+        PartitionSpec::new("new").version(2).script(script(128)),
+    ]);
+}
+
+#[test]
+fn the_normal_world_has_its_own_console() {
+    let system = boot([]);
+    for function in [CONSOLE_LOG_32, CONSOLE_LOG_64] {
+        system.nwd().refused([function, 1], NOT_SUPPORTED);
+    }
+}

@@ -1,0 +1,644 @@
+//! Indirect messages: `FFA_MSG_SEND2` in both directions and between partitions (FF-A v1.1 chapter 7 and section 15.1, v1.2).
+
+use host_tests::ffa::*;
+use host_tests::manifest::partition_base;
+use host_tests::system::{NWD_PAGES, NWD_RX, NWD_TX};
+use host_tests::{Nwd, PartitionSpec, Sp, System};
+use spmc::addr::World::{NonSecure, Secure};
+
+const SERVICE: [u32; 4] = [0xb528_60c6, 0xa14a_9824, 0xda77_e79d, 0xf0ab_2261];
+const DELAY_SRI: u64 = 2;
+
+/// A message: header in the layout of a version, and payload where the header says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Message {
+    flags: u32,
+    offset: u32,
+    receiver: u16,
+    sender: u16,
+    size: u32,
+    uuid: [u32; 4],
+    payload: Vec<u8>,
+}
+
+impl Message {
+    fn new(version: u64, sender: u16, receiver: u16, payload: &[u8]) -> Self {
+        Self {
+            flags: 0,
+            offset: header(version) as u32,
+            receiver,
+            sender,
+            size: payload.len() as u32,
+            uuid: [0; 4],
+            payload: payload.to_vec(),
+        }
+    }
+
+    fn encode(&self, version: u64) -> Vec<u8> {
+        let mut bytes = self.flags.to_le_bytes().to_vec();
+        bytes.extend([0xee; 4]);
+        bytes.extend(self.offset.to_le_bytes());
+        bytes.extend(self.receiver.to_le_bytes());
+        bytes.extend(self.sender.to_le_bytes());
+        bytes.extend(self.size.to_le_bytes());
+        if version >= V1_2 {
+            bytes.extend([0xee; 4]);
+            bytes.extend(self.uuid.iter().flat_map(|word| word.to_le_bytes()));
+        }
+        let start = self.offset as usize;
+        if start >= bytes.len() && start < 4096 {
+            bytes.resize(start, 0xdd);
+            bytes.extend(&self.payload);
+        }
+        bytes
+    }
+
+    /// Reads what the SPMC put into RX of somebody who speaks `version`.
+    fn decode(read: impl Fn(u64, usize) -> Vec<u8>, version: u64) -> Self {
+        let bytes = read(0, 40);
+        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        let half = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap());
+        assert_eq!(word(4), 0, "reserved");
+        let (offset, size) = (word(8), word(16));
+        let uuid = if version >= V1_2 {
+            assert_eq!(word(20), 0, "reserved");
+            [word(24), word(28), word(32), word(36)]
+        } else {
+            [0; 4]
+        };
+        Self {
+            flags: word(0),
+            offset,
+            receiver: half(12),
+            sender: half(14),
+            size,
+            uuid,
+            payload: read(offset.into(), size as usize),
+        }
+    }
+}
+
+const fn header(version: u64) -> usize {
+    if version >= V1_2 { 40 } else { 20 }
+}
+
+/// `FFA_MSG_SEND2` of the Normal world.
+fn send(nwd: &Nwd<'_>, version: u64, message: &Message) -> Option<i32> {
+    nwd.write(NWD_TX, &message.encode(version));
+    nwd.call([MSG_SEND2]).error()
+}
+
+const SENT: Option<i32> = None;
+
+fn received(nwd: &Nwd<'_>, version: u64) -> Message {
+    Message::decode(|at, bytes| nwd.read(NWD_RX + at, bytes), version)
+}
+
+fn sp_send(sp: &mut Sp, version: u64, message: &Message, flags: u64) -> Option<i32> {
+    sp.write(Secure, sp.tx(), &message.encode(version)).unwrap();
+    sp.call([MSG_SEND2, 0, flags]).error()
+}
+
+fn sp_received(sp: &mut Sp, version: u64) -> Message {
+    let rx = sp.tx() + 0x1000;
+    let mut page = vec![0; 4096];
+    sp.read(Secure, rx, &mut page).unwrap();
+    Message::decode(
+        |at, bytes| page[at as usize..at as usize + bytes].to_vec(),
+        version,
+    )
+}
+
+/// A partition with indirect messages that answers direct requests by what `serve` makes of them.
+fn partition(name: &str, serve: fn(&mut Sp, [u64; 5]) -> [u64; 5]) -> PartitionSpec {
+    PartitionSpec::new(name)
+        .with(|sp| sp.messaging = 7)
+        .script(move |sp| {
+            sp.map_buffers();
+            sp.serve(move |sp, request| serve(sp, request.payload()))
+        })
+}
+
+/// Tells what is in RX: id of the sender, size and first byte of the payload; releases it.
+fn tell(sp: &mut Sp, _: [u64; 5]) -> [u64; 5] {
+    let message = sp_received(sp, V1_2);
+    assert_eq!(message.receiver, sp.id);
+    assert_eq!(sp.call([RX_RELEASE]).success(), [0; 6]);
+    let first = message.payload.first().copied().unwrap_or(0);
+    [
+        message.sender.into(),
+        message.size.into(),
+        first.into(),
+        0,
+        0,
+    ]
+}
+
+/// Sends as many bytes 0xa5 as asked to whom asked, with flags; the error or 0.
+fn send_to(sp: &mut Sp, [to, size, flags, ..]: [u64; 5]) -> [u64; 5] {
+    let message = Message::new(V1_2, sp.id, to as u16, &vec![0xa5; size as usize]);
+    let error = sp_send(sp, V1_2, &message, flags);
+    [error.map_or(0, |code| code as u32 as u64), 0, 0, 0, 0]
+}
+
+const fn code(error: i32) -> u64 {
+    error as u32 as u64
+}
+
+// req: RXTX-12, RXTX-13, RXTX-14
+#[test]
+fn from_the_normal_world_to_a_partition() {
+    let system = System::boot([partition("sp1", tell)]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let message = Message::new(V1_2, 0, 0x8001, &[0x5a; 100]);
+    assert_eq!(send(&nwd, V1_2, &message), SENT);
+    assert_eq!(send(&nwd, V1_2, &message), Some(BUSY), "RX is full");
+    assert_eq!(nwd.ask(0x8001, [0; 5]), [0, 100, 0x5a, 0, 0]);
+    let empty = Message::new(V1_2, 0, 0x8001, &[]);
+    assert_eq!(send(&nwd, V1_2, &empty), SENT);
+    assert_eq!(nwd.ask(0x8001, [0; 5]), [0, 0, 0, 0, 0]);
+}
+
+// req: RXTX-13, RXTX-15
+#[test]
+fn from_a_partition_to_the_normal_world() {
+    let system = System::boot([partition("sp1", send_to)]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.ask(0x8001, [0, 4, 0, 0, 0])[0], code(BUSY), "no RX yet");
+    nwd.map_buffers();
+    for flags in [0, DELAY_SRI] {
+        assert_eq!(nwd.ask(0x8001, [0, 48, flags, 0, 0])[0], 0);
+        assert_eq!(nwd.ask(0x8001, [0, 48, flags, 0, 0])[0], code(BUSY));
+        let expected = Message::new(V1_2, 0x8001, 0, &[0xa5; 48]);
+        assert_eq!(received(&nwd, V1_2), expected);
+        nwd.call([RX_RELEASE]).success();
+    }
+}
+
+// req: RXTX-16
+#[test]
+fn between_partitions_in_both_orders_of_their_ids() {
+    let both = |sp: &mut Sp, request: [u64; 5]| {
+        if request[4] == 0 {
+            send_to(sp, request)
+        } else {
+            tell(sp, request)
+        }
+    };
+    let system = System::boot([partition("sp1", both), partition("sp2", both)]);
+    let nwd = system.nwd();
+    for (from, to) in [(0x8001, 0x8002), (0x8002, 0x8001)] {
+        assert_eq!(nwd.ask(from, [to.into(), 16, 0, 0, 0])[0], 0);
+        let expected = [from.into(), 16, 0xa5, 0, 0];
+        assert_eq!(nwd.ask(to, [0, 0, 0, 0, 1]), expected);
+    }
+}
+
+#[test]
+fn the_header_is_that_of_each_side() {
+    let serve = |version: u64| {
+        move |sp: &mut Sp| {
+            sp.map_buffers();
+            sp.serve(move |sp, _| {
+                let got = sp_received(sp, version);
+                let answer = Message::new(version, sp.id, 0, &got.payload);
+                assert_eq!(sp_send(sp, version, &answer, 0), None);
+                [got.offset.into(), got.sender.into(), 0, 0, 0]
+            })
+        }
+    };
+    for (ours, theirs) in [(V1_1, V1_2), (V1_2, V1_1), (V1_1, V1_1), (V1_2, V1_2)] {
+        let system = System::boot([PartitionSpec::new("sp1")
+            .with(|sp| sp.messaging = 7)
+            .version(theirs as u32 & 0xff)
+            .script(serve(theirs))]);
+        let nwd = system.nwd();
+        nwd.version(ours);
+        nwd.map_buffers();
+        let message = Message::new(ours, 0, 0x8001, b"payload");
+        assert_eq!(send(&nwd, ours, &message), SENT);
+        // A payload moves only to make room for a longer header.
+        let offset = header(ours).max(header(theirs)) as u32;
+        assert_eq!(nwd.ask(0x8001, [0; 5])[..2], [offset.into(), 0]);
+        let answer = received(&nwd, ours);
+        assert_eq!(
+            (answer.offset, answer.payload.as_slice()),
+            (offset, &b"payload"[..])
+        );
+    }
+}
+
+#[test]
+fn a_payload_stays_where_its_sender_put_it() {
+    let serve = |sp: &mut Sp, _: [u64; 5]| {
+        let message = sp_received(sp, V1_2);
+        sp.call([RX_RELEASE]).success();
+        [
+            message.offset.into(),
+            message.payload[0].into(),
+            message.uuid[0].into(),
+            0,
+            0,
+        ]
+    };
+    for minor in [1, 2] {
+        let system = System::boot([partition("sp1", serve).version(minor)]);
+        let nwd = system.nwd();
+        nwd.map_buffers();
+        let mut message = Message::new(V1_2, 0, 0x8001, &[7; 64]);
+        for offset in [40, 64, 1000, 4096 - 64] {
+            message.offset = offset;
+            assert_eq!(send(&nwd, V1_2, &message), SENT);
+            assert_eq!(nwd.ask(0x8001, [0; 5]), [offset.into(), 7, 0, 0, 0]);
+        }
+    }
+}
+
+#[test]
+fn headers_that_do_not_hold() {
+    let system = System::boot([partition("sp1", tell), partition("sp2", tell)]);
+    let nwd = system.nwd();
+    let good = Message::new(V1_2, 0, 0x8001, &[1; 16]);
+    nwd.refused([MSG_SEND2], INVALID_PARAMETERS);
+    nwd.map_buffers();
+    let changes: [fn(&mut Message); 13] = [
+        |m| m.flags = 1,
+        |m| m.flags = 1 << 31,
+        |m| m.sender = 0x8002,
+        |m| m.sender = 1,
+        |m| m.receiver = 0,
+        |m| m.receiver = 1,
+        |m| m.receiver = 0x8003,
+        |m| m.receiver = 0x8000,
+        |m| m.receiver = 0xffff,
+        |m| m.offset = 20,
+        |m| m.offset = 4096 - 15,
+        |m| m.offset = u32::MAX,
+        |m| m.size = u32::MAX,
+    ];
+    for change in changes {
+        let mut bad = good.clone();
+        change(&mut bad);
+        nwd.write(NWD_TX, &bad.encode(V1_2));
+        nwd.refused([MSG_SEND2], INVALID_PARAMETERS);
+    }
+    nwd.write(NWD_TX, &good.encode(V1_2));
+    for registers in [
+        [MSG_SEND2, 1, 0],
+        [MSG_SEND2, 0x8001_0000, 0],
+        // A VM without buffers; a delay from the Normal world; reserved flags.
+        [MSG_SEND2, 0x0001_0000, 0],
+        [MSG_SEND2, 0, DELAY_SRI],
+        [MSG_SEND2, 0, 1],
+        [MSG_SEND2, 0, 1 << 31],
+    ] {
+        nwd.refused(registers, INVALID_PARAMETERS);
+    }
+    assert_eq!(send(&nwd, V1_2, &good), SENT);
+}
+
+#[test]
+fn a_partition_speaks_for_itself_only() {
+    let script = |sp: &mut Sp| {
+        let to_itself = Message::new(V1_2, sp.id, sp.id, &[1]);
+        let for_another = Message::new(V1_2, 0x8002, 0, &[1]);
+        sp.write(Secure, sp.tx(), &to_itself.encode(V1_2)).unwrap();
+        sp.refused([MSG_SEND2], INVALID_PARAMETERS);
+        sp.map_buffers();
+        sp.refused([MSG_SEND2], INVALID_PARAMETERS);
+        sp.write(Secure, sp.tx(), &for_another.encode(V1_2))
+            .unwrap();
+        sp.refused([MSG_SEND2], INVALID_PARAMETERS);
+        for registers in [
+            [MSG_SEND2, 0x8001_0000, 0],
+            [MSG_SEND2, 1 << 16, 0],
+            [MSG_SEND2, 0, 4],
+        ] {
+            sp.refused(registers, INVALID_PARAMETERS);
+        }
+        sp.msg_wait();
+    };
+    System::boot([
+        PartitionSpec::new("sp1")
+            .with(|sp| sp.messaging = 7)
+            .script(script),
+        PartitionSpec::new("sp2").with(|sp| sp.messaging = 7),
+    ]);
+}
+
+#[test]
+fn both_sides_need_indirect_messages() {
+    let system = System::boot([
+        partition("sp1", send_to),
+        partition("sp2", send_to).with(|sp| sp.messaging = 3),
+        // Speaks 1.0, which has no such messages between partitions.
+        partition("old", |_, _| [0; 5]).version(0),
+        partition("sp4", |_, _| [0; 5]).with(|sp| sp.messaging = 3),
+    ]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    assert_eq!(nwd.ask(0x8002, [0, 4, 0, 0, 0])[0], code(DENIED));
+    for receiver in [0x8002, 0x8003, 0x8004] {
+        let message = Message::new(V1_2, 0, receiver, &[1]);
+        assert_eq!(send(&nwd, V1_2, &message), Some(DENIED));
+        assert_eq!(
+            nwd.ask(0x8001, [receiver.into(), 4, 0, 0, 0])[0],
+            code(DENIED)
+        );
+    }
+}
+
+#[test]
+fn services_are_those_with_indirect_messages() {
+    let system = System::boot([partition("sp1", tell).with(|sp| {
+        sp.uuids = vec![[1, 2, 3, 4], SERVICE];
+    })]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let mut message = Message::new(V1_2, 0, 0x8001, &[9]);
+    message.uuid = [1, 2, 3, 5];
+    assert_eq!(send(&nwd, V1_2, &message), Some(INVALID_PARAMETERS));
+    message.uuid = SERVICE;
+    assert_eq!(send(&nwd, V1_2, &message), SENT);
+    assert_eq!(nwd.ask(0x8001, [0; 5]), [0, 1, 9, 0, 0]);
+}
+
+#[test]
+fn the_uuid_reaches_the_receiver() {
+    let serve = |sp: &mut Sp, _: [u64; 5]| {
+        let [a, b, c, d] = sp_received(sp, V1_2).uuid.map(u64::from);
+        [a, b, c, d, 0]
+    };
+    let system = System::boot([partition("sp1", serve).with(|sp| sp.uuids = vec![SERVICE])]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let mut message = Message::new(V1_2, 0, 0x8001, &[9]);
+    message.uuid = SERVICE;
+    assert_eq!(send(&nwd, V1_2, &message), SENT);
+    let [a, b, c, d] = SERVICE.map(u64::from);
+    assert_eq!(nwd.ask(0x8001, [0; 5]), [a, b, c, d, 0]);
+}
+
+// req: RXTX-15, RXTX-27
+#[test]
+fn the_receiver_needs_a_buffer_that_is_long_enough() {
+    let serve = |sp: &mut Sp, _: [u64; 5]| {
+        sp.map_buffers();
+        [0; 5]
+    };
+    let system = System::boot([PartitionSpec::new("sp1")
+        .with(|sp| sp.messaging = 7)
+        .script(move |sp| sp.serve(move |sp, request| serve(sp, request.payload())))]);
+    let nwd = system.nwd();
+    nwd.call([RXTX_MAP_64, NWD_PAGES, NWD_PAGES + 0x2000, 2])
+        .success();
+    let message = Message::new(V1_2, 0, 0x8001, &[1; 4096 - 40]);
+    nwd.write(NWD_PAGES, &message.encode(V1_2));
+    nwd.refused([MSG_SEND2], BUSY);
+    nwd.ask(0x8001, [0; 5]);
+    let longer = Message::new(V1_2, 0, 0x8001, &[1; 4096 - 39]);
+    nwd.write(NWD_PAGES, &longer.encode(V1_2));
+    nwd.refused([MSG_SEND2], NO_MEMORY);
+    nwd.write(NWD_PAGES, &message.encode(V1_2));
+    nwd.call([MSG_SEND2]).success();
+}
+
+// req: RXTX-18
+#[test]
+fn messages_of_sixteen_pages_arrive_whole() {
+    const PAGES: u64 = 16;
+    let payload: Vec<u8> = (0..PAGES * 4096 - 40).map(|n| (n % 251) as u8).collect();
+    let expected = payload.clone();
+    let script = move |sp: &mut Sp| {
+        let (tx, rx) = (partition_base(0) + 0x2_0000, partition_base(0) + 0x4_0000);
+        sp.call([RXTX_MAP_64, tx, rx, PAGES]).success();
+        let expected = expected.clone();
+        sp.serve(move |sp, _| {
+            let mut bytes = vec![0; expected.len()];
+            sp.read(Secure, rx + 40, &mut bytes).unwrap();
+            [(bytes == expected).into(), 0, 0, 0, 0]
+        })
+    };
+    let system = System::boot([PartitionSpec::new("sp1")
+        .with(|sp| sp.messaging = 7)
+        .script(script)]);
+    let nwd = system.nwd();
+    let (tx, rx) = (NWD_PAGES, NWD_PAGES + 0x10_000);
+    nwd.call([RXTX_MAP_64, tx, rx, PAGES]).success();
+    let mut message = Message::new(V1_2, 0, 0x8001, &[]).encode(V1_2);
+    message[16..20].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    message.extend(payload);
+    nwd.write(tx, &message);
+    assert_eq!(nwd.call([MSG_SEND2]).success(), [0; 6]);
+    assert_eq!(nwd.ask(0x8001, [0; 5])[0], 1);
+}
+
+// req: RXTX-15
+#[test]
+fn a_buffer_that_is_taken_away_leaves_rx_empty() {
+    let system = System::boot([partition("sp1", send_to)]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    system
+        .machine
+        .memory()
+        .protect(NonSecure, NWD_RX..NWD_RX + 0x1000);
+    assert_eq!(nwd.ask(0x8001, [0, 4, 0, 0, 0])[0], code(ABORTED));
+    system.machine.memory().unprotect_all();
+    assert_eq!(nwd.ask(0x8001, [0, 4, 0, 0, 0])[0], 0);
+}
+
+// req: MSGW-25, COMP-12
+#[test]
+fn callers_below_1_1_have_no_indirect_messages() {
+    let system = System::boot([partition("sp1", |sp, _| {
+        let functions = [MSG_SEND2, MSG_SEND, MSG_POLL];
+        let [a, b, c] = functions.map(|function| code(sp.call([function]).error().unwrap()));
+        [a, b, c, 0, 0]
+    })
+    .version(0)]);
+    let nwd = system.nwd();
+    nwd.version(V1_0);
+    for function in [MSG_SEND2, MSG_SEND, MSG_POLL, RX_ACQUIRE] {
+        nwd.refused([function], NOT_SUPPORTED);
+        nwd.refused([FEATURES, function], NOT_SUPPORTED);
+    }
+    let refused = code(NOT_SUPPORTED);
+    assert_eq!(nwd.ask(0x8001, [0; 5]), [refused, refused, refused, 0, 0]);
+}
+
+#[test]
+fn a_failed_receiver() {
+    let system = System::boot([PartitionSpec::new("sp1")
+        .with(|sp| sp.messaging = 7)
+        .script(|sp| {
+            sp.call([ERROR, 0, 0xffff_fffe]);
+        })]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let message = Message::new(V1_2, 0, 0x8001, &[1]);
+    assert_eq!(send(&nwd, V1_2, &message), Some(ABORTED));
+}
+
+/// The descriptor by which a Hypervisor registers buffers of a VM, one page each.
+fn vm_buffers(version: u64, id: u16, rx: u64, tx: u64) -> Vec<u8> {
+    let range = |base: u64| {
+        let mut bytes = base.to_le_bytes().to_vec();
+        bytes.extend(1_u64.to_le_bytes());
+        bytes
+    };
+    let mut bytes = u32::from(id).to_le_bytes().to_vec();
+    if version == V1_0 {
+        bytes.extend(1_u32.to_le_bytes());
+        bytes.extend(1_u32.to_le_bytes());
+        bytes.extend(range(rx));
+        bytes.extend(range(tx));
+        return bytes;
+    }
+    bytes.extend(16_u32.to_le_bytes());
+    bytes.extend(48_u32.to_le_bytes());
+    bytes.extend([0; 4]);
+    for base in [rx, tx] {
+        bytes.extend(1_u32.to_le_bytes());
+        bytes.extend(1_u32.to_le_bytes());
+        bytes.extend([0; 8]);
+        bytes.extend(range(base));
+    }
+    bytes
+}
+
+const VM_RX: u64 = NWD_PAGES;
+const VM_TX: u64 = NWD_PAGES + 0x1000;
+
+fn map_vm(nwd: &Nwd<'_>, id: u16) -> Option<i32> {
+    nwd.write(NWD_TX, &vm_buffers(V1_2, id, VM_RX, VM_TX));
+    nwd.call([RXTX_MAP_64]).error()
+}
+
+// req: RXTX-06, RXTX-23, RXTX-26, RXTX-29
+#[test]
+fn a_hypervisor_registers_buffers_of_its_vms() {
+    for version in [V1_0, V1_1, V1_2] {
+        let system = System::boot([]);
+        let nwd = system.nwd();
+        nwd.version(version);
+        nwd.refused([RXTX_MAP_64], INVALID_PARAMETERS);
+        nwd.map_buffers();
+        let before = system.snapshot();
+        nwd.write(NWD_TX, &vm_buffers(version, 3, VM_RX, VM_TX));
+        assert_eq!(nwd.call([RXTX_MAP_32]).success(), [0; 6]);
+        nwd.refused([RXTX_MAP_64], DENIED);
+        // The pages are buffers now, of nobody else and in no transaction.
+        nwd.write(NWD_TX, &vm_buffers(version, 4, VM_RX, VM_TX));
+        nwd.refused([RXTX_MAP_64], INVALID_PARAMETERS);
+        let share = Transaction::share(0, 0x8001, RW, &[(VM_RX, 1)]);
+        assert!(
+            nwd.memory_call(MEM_SHARE_64, &share.encode(Layout::of(version)))
+                .error()
+                .is_some()
+        );
+        nwd.refused([RXTX_UNMAP, 4 << 16], INVALID_PARAMETERS);
+        nwd.refused([RXTX_UNMAP, 3 << 16 | 1], INVALID_PARAMETERS);
+        nwd.refused([RX_RELEASE, 3], DENIED);
+        assert_eq!(nwd.call([RXTX_UNMAP, 3 << 16]).success(), [0; 6]);
+        nwd.refused([RXTX_UNMAP, 3 << 16], INVALID_PARAMETERS);
+        assert_eq!(before, system.snapshot(), "everything is as before");
+    }
+}
+
+// req: RXTX-19, RXTX-20, RXTX-22, RXTX-23
+#[test]
+fn buffers_that_no_vm_can_have() {
+    let system = System::boot([PartitionSpec::new("sp1")]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let cases = [
+        // Ids that are no VM's.
+        vm_buffers(V1_2, 0, VM_RX, VM_TX),
+        vm_buffers(V1_2, 0x8001, VM_RX, VM_TX),
+        // The same page, the Hypervisor's own buffer, memory of others, no memory.
+        vm_buffers(V1_2, 3, VM_RX, VM_RX),
+        vm_buffers(V1_2, 3, VM_RX, NWD_RX),
+        vm_buffers(V1_2, 3, partition_base(0), VM_TX),
+        vm_buffers(V1_2, 3, VM_RX, 0),
+        vm_buffers(V1_2, 3, VM_RX + 8, VM_TX),
+        // Another layout.
+        vm_buffers(V1_0, 3, VM_RX, VM_TX),
+    ];
+    for descriptor in cases {
+        nwd.write(NWD_TX, &[0; 128]);
+        nwd.write(NWD_TX, &descriptor);
+        nwd.refused([RXTX_MAP_64], INVALID_PARAMETERS);
+    }
+    // As many VMs as there is room for.
+    for vm in 0..8 {
+        let base = NWD_PAGES + 0x4000 * vm;
+        nwd.write(
+            NWD_TX,
+            &vm_buffers(V1_2, 1 + vm as u16, base, base + 0x1000),
+        );
+        nwd.call([RXTX_MAP_64]).success();
+    }
+    let base = NWD_PAGES + 0x4000 * 8;
+    nwd.write(NWD_TX, &vm_buffers(V1_2, 9, base, base + 0x1000));
+    nwd.refused([RXTX_MAP_64], NO_MEMORY);
+}
+
+// req: RXTX-06, RXTX-14, RXTX-29
+#[test]
+fn messages_of_vms_and_who_owns_their_rx() {
+    let both = |sp: &mut Sp, request: [u64; 5]| {
+        if request[4] == 0 {
+            send_to(sp, request)
+        } else {
+            tell(sp, request)
+        }
+    };
+    let system = System::boot([partition("sp1", both)]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    assert_eq!(
+        nwd.ask(0x8001, [3, 4, 0, 0, 0])[0],
+        code(BUSY),
+        "no buffers"
+    );
+    assert_eq!(map_vm(&nwd, 3), None);
+    // To the VM.
+    assert_eq!(nwd.ask(0x8001, [3, 4, 0, 0, 0])[0], 0);
+    assert_eq!(nwd.ask(0x8001, [3, 4, 0, 0, 0])[0], code(BUSY));
+    let got = Message::decode(|at, bytes| nwd.read(VM_RX + at, bytes), V1_2);
+    assert_eq!(got, Message::new(V1_2, 0x8001, 3, &[0xa5; 4]));
+    nwd.refused([RX_ACQUIRE, 3], DENIED);
+    nwd.call([RX_RELEASE, 3]).success();
+    // While the Hypervisor has RX nobody else gets it.
+    assert_eq!(nwd.call([RX_ACQUIRE, 3]).success(), [0; 6]);
+    nwd.refused([RX_ACQUIRE, 3], DENIED);
+    assert_eq!(nwd.ask(0x8001, [3, 4, 0, 0, 0])[0], code(BUSY));
+    nwd.call([RX_RELEASE, 3]).success();
+    assert_eq!(nwd.ask(0x8001, [3, 4, 0, 0, 0])[0], 0);
+    // From the VM, out of its own TX.
+    let message = Message::new(V1_2, 3, 0x8001, &[0x77; 9]);
+    nwd.write(VM_TX, &message.encode(V1_2));
+    nwd.call([MSG_SEND2, 3 << 16]).success();
+    assert_eq!(nwd.ask(0x8001, [0, 0, 0, 0, 1]), [3, 9, 0x77, 0, 0]);
+    // VMs talk to each other through their Hypervisor.
+    nwd.write(VM_TX, &Message::new(V1_2, 3, 0, &[1]).encode(V1_2));
+    nwd.refused([MSG_SEND2, 3 << 16], INVALID_PARAMETERS);
+}
+
+// req: RXTX-30
+#[test]
+fn rx_is_acquired_by_hypervisors_for_vms_only() {
+    let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
+        sp.refused([RX_ACQUIRE], NOT_SUPPORTED);
+        sp.refused([RX_ACQUIRE, 3], NOT_SUPPORTED);
+        sp.refused([FEATURES, RX_ACQUIRE], NOT_SUPPORTED);
+        sp.msg_wait();
+    })]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    for id in [0, 3, 0x8001] {
+        nwd.refused([RX_ACQUIRE, id], INVALID_PARAMETERS);
+    }
+}
