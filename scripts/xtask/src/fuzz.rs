@@ -55,21 +55,22 @@ struct Outcome {
 /// Runs targets and prints what they reached; fails at the first that breaks.
 pub fn fuzz(options: &Options) -> Result<()> {
     let program = build()?;
-    let all = names(&program)?;
-    let chosen: Vec<&String> = all
-        .iter()
-        .filter(|name| options.target.as_ref().is_none_or(|wanted| wanted == *name))
-        .collect();
+    let all = targets(&program)?;
+    let wanted = |name: &String| options.target.as_ref().is_none_or(|wanted| wanted == name);
+    let chosen: Vec<_> = all.iter().filter(|(name, _)| wanted(name)).collect();
     ensure!(
         !chosen.is_empty(),
         "no such target; there are {}",
-        all.join(", ")
+        all.iter()
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     );
     println!(
         "| target | executions | seconds | edges reached | inputs kept |\n|---|---|---|---|---|"
     );
-    for name in chosen {
-        let outcome = one(&program, name, options)?;
+    for (name, length) in chosen {
+        let outcome = one(&program, name, length, options)?;
         println!(
             "| {} | {} | {} | {} | {} |",
             outcome.name, outcome.executions, outcome.seconds, outcome.edges, outcome.inputs
@@ -98,13 +99,16 @@ fn build() -> Result<PathBuf> {
     Ok(target().join(host).join("fuzz/fuzz"))
 }
 
-/// The targets, as the program lists them.
-fn names(program: &Path) -> Result<Vec<String>> {
+/// The targets, as the program lists them: name and longest input.
+fn targets(program: &Path) -> Result<Vec<(String, String)>> {
     let list = output(Command::new(program).env("FUZZ_TARGET", "list"))?;
-    Ok(list.split_whitespace().map(String::from).collect())
+    let pairs = list.lines().filter_map(|line| line.split_once(' '));
+    Ok(pairs
+        .map(|(name, length)| (name.to_string(), length.to_string()))
+        .collect())
 }
 
-fn one(program: &Path, name: &str, options: &Options) -> Result<Outcome> {
+fn one(program: &Path, name: &str, length: &str, options: &Options) -> Result<Outcome> {
     let folder = target().join("fuzzing");
     let mut corpus = folder.join("corpus").join(name);
     if options.fresh {
@@ -122,6 +126,7 @@ fn one(program: &Path, name: &str, options: &Options) -> Result<Outcome> {
         .env("FUZZ_TARGET", name)
         .env("FUZZ_SEEDS", &corpus)
         .arg(&corpus)
+        .arg(format!("-max_len={length}"))
         .arg(format!("-runs={}", options.runs))
         .arg(format!("-seed={}", options.seed))
         .arg(format!("-artifact_prefix={}/", crashes.display()))

@@ -22,7 +22,7 @@ fn prepare() {
     if name == "list" {
         TARGETS
             .iter()
-            .for_each(|target| println!("{}", target.name));
+            .for_each(|target| println!("{} {}", target.name, target.max_len));
         exit(0);
     }
     let target = target(&name).expect("a target of that name");

@@ -94,7 +94,10 @@ impl Guest {
     }
 
     pub(crate) fn takes_exceptions(&self) -> bool {
-        self.takes_exceptions
+        match &self.puppet {
+            Some(puppet) => !puppet.is_crashing(),
+            None => self.takes_exceptions,
+        }
     }
 
     /// Runs the script until it leaves the partition. A panic in the script goes on here.

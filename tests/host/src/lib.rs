@@ -13,6 +13,7 @@ pub mod hal;
 pub mod machine;
 pub mod manifest;
 pub mod memory;
+pub mod model;
 pub mod puppet;
 pub mod remote;
 pub mod schedule;

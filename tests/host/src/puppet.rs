@@ -24,8 +24,8 @@ pub enum Act {
     Touch(World, u64, Access),
     /// A Non-secure interrupt comes in while it runs.
     Interrupt,
-    /// An instruction that traps.
-    Trap,
+    /// An instruction that traps, in a partition that has no exception vectors any more: it fails.
+    Crash,
 }
 
 /// How an act ended.
@@ -35,7 +35,7 @@ pub enum Outcome {
     Returned(Regs),
     /// Whether the access was made; otherwise the partition took an abort.
     Touched(bool),
-    /// It runs on after an interrupt or a trap.
+    /// It runs on after an interrupt.
     Resumed,
 }
 
@@ -157,6 +157,11 @@ impl Puppet {
         bytes
     }
 
+    /// Whether it has no exception vectors any more.
+    pub(crate) fn is_crashing(&self) -> bool {
+        matches!(self.state.lock().unwrap().current, Some(Act::Crash))
+    }
+
     /// Runs one of its contexts until it leaves the partition.
     pub(crate) fn run(&self, machine: &Machine, entry: u64, resume: Resume) -> Stop {
         let mut state = self.state.lock().unwrap();
@@ -169,7 +174,7 @@ impl Puppet {
                 state.todo.push_front(touch);
                 None
             }
-            (Some(Act::Interrupt | Act::Trap), _) => Some(Outcome::Resumed),
+            (Some(Act::Interrupt | Act::Crash), _) => Some(Outcome::Resumed),
             (None, _) => {
                 let is_request = matches!(regs[0], ffa::DIRECT_REQ_32 | ffa::DIRECT_REQ_64);
                 state.request = is_request.then_some(regs);
@@ -205,7 +210,7 @@ impl Puppet {
                     }
                 }
                 Act::Interrupt => Exit::NonSecureInterrupt,
-                Act::Trap => Exit::Trap {
+                Act::Crash => Exit::Trap {
                     syndrome: 0,
                     pc: entry,
                 },

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
+use std::sync::atomic::Ordering;
 
 use spmc::addr::{Ipa, World};
 use spmc::hal::{Access, FaultKind, Stage2Roots, Table, TlbScope};
@@ -56,16 +57,22 @@ struct Walk {
 }
 
 impl Tables<'_> {
-    fn load(&self, table: u64, index: u64) -> u64 {
-        let slot = table
-            .checked_sub(self.base)
+    fn table(&self, table: u64) -> &Table {
+        let slot = table.checked_sub(self.base).map(|offset| offset / 4096);
+        slot.and_then(|slot| self.tables.get(slot as usize))
             .expect("a table outside of the table storage")
-            / 4096;
-        let table = self
-            .tables
-            .get(slot as usize)
-            .expect("a table outside of the table storage");
-        table.0[index as usize].load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    fn load(&self, table: u64, index: u64) -> u64 {
+        self.table(table).0[index as usize].load(Ordering::Acquire)
+    }
+
+    /// The entries of a table that are not zero, with their index.
+    fn entries(&self, table: u64) -> impl Iterator<Item = (u64, u64)> {
+        let entries = self.table(table).0.iter();
+        (0..)
+            .zip(entries.map(|entry| entry.load(Ordering::Acquire)))
+            .filter(|(_, raw)| *raw != 0)
     }
 
     /// Translates the page of `ipa` with the tables as they are now.
@@ -120,17 +127,12 @@ impl Tables<'_> {
     }
 
     fn digest_level(&self, table: u64, shift: u32, digest: &mut impl Hasher) {
-        for index in 0..512 {
-            match self.load(table, index) {
-                0 => {}
-                raw if shift > 12 && raw & 3 == 3 => {
-                    digest.write_u64(index);
-                    self.digest_level(raw & ADDRESS, shift - 9, digest);
-                }
-                raw => {
-                    digest.write_u64(index);
-                    digest.write_u64(raw);
-                }
+        for (index, raw) in self.entries(table) {
+            digest.write_u64(index);
+            if shift > 12 && raw & 3 == 3 {
+                self.digest_level(raw & ADDRESS, shift - 9, digest);
+            } else {
+                digest.write_u64(raw);
             }
         }
     }
@@ -141,8 +143,7 @@ impl Tables<'_> {
     }
 
     fn visit(&self, table: u64, base: u64, shift: u32, each: &mut impl FnMut(u64, Translation)) {
-        for index in 0..512 {
-            let raw = self.load(table, index);
+        for (index, raw) in self.entries(table) {
             let at = base + (index << shift);
             match (raw & 3, shift) {
                 (3, 30 | 21) => self.visit(raw & ADDRESS, at, shift - 9, each),

@@ -4,11 +4,12 @@
 //! A target for a layout puts bytes before the engine's front door and judges the outcome by a reading of its own: what is accepted must be
 //! right, what is refused must have changed nothing. `calls` does the same with whole sequences.
 
+mod calls;
 mod manifests;
-mod reading;
+pub mod reading;
 mod retrieve;
 mod send;
-mod stage;
+pub mod stage;
 
 /// One target.
 pub struct Target {
@@ -89,6 +90,12 @@ pub const TARGETS: &[Target] = &[
         max_len: 16,
         run: manifests::boot_info,
         seeds: manifests::boot_info_seeds,
+    },
+    Target {
+        name: "calls",
+        max_len: 240,
+        run: calls::run,
+        seeds: calls::seeds,
     },
 ];
 

@@ -51,6 +51,11 @@ impl<'a> Reading<'a> {
         self.field(8, 8)
     }
 
+    /// Tag.
+    pub fn tag(&self) -> u64 {
+        self.field(16, 8)
+    }
+
     /// Whether all reserved fields of the header are zero.
     pub fn header_is_clean(&self) -> bool {
         if self.layout == Layout::V1_0 {
@@ -97,6 +102,15 @@ impl<'a> Reading<'a> {
         let pages: u64 = ranges.iter().map(|(_, pages)| pages).sum();
         assert_eq!(self.field(offset, 4), pages);
         ranges
+    }
+
+    /// The pages of the region in their order; panics as [`Self::constituents`] does.
+    pub fn pages(&self) -> Vec<u64> {
+        let receivers = self.receivers();
+        self.constituents(receivers[0].composite)
+            .iter()
+            .flat_map(|(base, count)| (0..*count).map(move |n| base + n * 0x1000))
+            .collect()
     }
 }
 

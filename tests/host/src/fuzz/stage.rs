@@ -1,12 +1,23 @@
 //! A system that is used for many inputs: each leaves it as it found it.
 
 use std::cell::RefCell;
+use std::sync::LazyLock;
 
 use crate::ffa::{self, Layout, Regs};
-use crate::manifest::PartitionSpec;
+use crate::manifest::{PartitionSpec, spmc_manifest};
 use crate::puppet::Puppet;
 use crate::snapshot::{Counts, Snapshot};
 use crate::system::System;
+
+/// The packages and the SPMC manifest, made once.
+static LOADED: LazyLock<([PartitionSpec; 3], Vec<u8>)> = LazyLock::new(|| {
+    let specs = [0, 1, 2].map(|minor| {
+        let spec = PartitionSpec::new(&format!("sp{}", minor + 1)).version(minor);
+        spec.with(|spec| spec.package = Some(spec.package()))
+    });
+    let manifest = spmc_manifest(&specs, 1);
+    (specs, manifest)
+});
 
 /// The Normal world at some version, and partitions that speak 1.0, 1.1 and 1.2. All have RX and TX.
 pub struct Stage {
@@ -21,11 +32,14 @@ pub struct Stage {
 impl Stage {
     /// Boots. `minor` is what the Normal world negotiates, `seed` decides what TLBs keep.
     pub fn new(minor: u32, tables: usize, seed: u64) -> Self {
-        let mut builder = System::builder().pes(1).tables(tables).seed(seed);
+        let (specs, manifest) = &*LOADED;
+        let mut builder = System::builder()
+            .spmc_manifest(manifest.clone())
+            .tables(tables)
+            .seed(seed);
         let mut puppets = Vec::new();
-        for (index, name) in ["sp1", "sp2", "sp3"].into_iter().enumerate() {
-            let spec = PartitionSpec::new(name).version(index as u32);
-            let (spec, puppet) = Puppet::control(spec, index);
+        for (index, spec) in specs.iter().enumerate() {
+            let (spec, puppet) = Puppet::control(spec.clone(), index);
             builder = builder.sp(spec);
             puppets.push(puppet);
         }

@@ -1,17 +1,14 @@
-//! The model: random memory calls of everybody against a table that says for each page who owns it, who has it, and how.
-//!
-//! After every call the stage-2 tables must say exactly what the table says, and every access of a partition must end as the table
-//! says. A failure is shrunk to few calls. `HOST_MODEL_CASES` sets how many sequences are tried, `HOST_MODEL_SEED` which.
+//! The model ([`host_tests::model`]): random sequences of calls by everybody. A failure is shrunk to few calls. `HOST_MODEL_CASES` sets how
+//! many sequences are tried, `HOST_MODEL_SEED` which.
 
-mod steps;
-mod table;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
+use host_tests::model::{Depth, Model};
 use host_tests::schedule::Random;
 use proptest::collection::vec;
 use proptest::prelude::any;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
-
-use table::Model;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name)
@@ -25,7 +22,7 @@ fn number(name: &str, default: u64) -> u64 {
 #[test]
 fn every_page_is_in_one_state_and_tables_say_which() {
     let config = Config {
-        cases: number("HOST_MODEL_CASES", 32) as u32,
+        cases: number("HOST_MODEL_CASES", 48) as u32,
         failure_persistence: None,
         max_shrink_iters: 400,
         ..Config::default()
@@ -33,17 +30,26 @@ fn every_page_is_in_one_state_and_tables_say_which() {
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&number("HOST_MODEL_SEED", 1).to_le_bytes());
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+    let tally = RefCell::new(BTreeMap::<&str, [usize; 2]>::new());
     let outcome =
-        TestRunner::new_with_rng(config, random).run(&vec(any::<u64>(), 1..80), |steps| {
-            let mut model = Model::new(steps[0]);
+        TestRunner::new_with_rng(config, random).run(&vec(any::<u64>(), 1..120), |steps| {
+            let mut model = Model::new(&mut Random::new(steps[0]), Depth::Full);
             for step in &steps {
                 model.step(&mut Random::new(*step));
-                model.check();
             }
-            model.end();
+            for (name, [accepted, refused]) in model.end() {
+                let mut tally = tally.borrow_mut();
+                let sum = tally.entry(name).or_default();
+                *sum = [sum[0] + accepted, sum[1] + refused];
+            }
             Ok::<(), TestCaseError>(())
         });
     if let Err(failure) = outcome {
         panic!("{failure}");
+    }
+    // A model whose calls are all refused, or all accepted, shows nothing.
+    for name in ["send", "fragment", "retrieve", "relinquish", "reclaim"] {
+        let [accepted, refused] = tally.borrow()[name];
+        assert!(accepted > 10 && refused > 10, "{:?}", tally.borrow());
     }
 }

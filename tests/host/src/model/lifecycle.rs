@@ -1,0 +1,363 @@
+//! What follows a send: RETRIEVE_REQ, RELINQUISH, RECLAIM; accesses; and the death of partitions.
+
+use spmc::addr::World;
+use spmc::hal::Access;
+
+use super::pages::{Held, Kind};
+use super::{ENDPOINTS, Expect, Model, NWD, PARTITIONS, Tally};
+use crate::ffa::*;
+use crate::puppet::Act;
+use crate::source::Source;
+
+impl Model {
+    /// One of the transactions, mostly a live one.
+    fn choose(&self, source: &mut impl Source) -> Option<usize> {
+        let live: Vec<usize> = (0..self.sent.len())
+            .filter(|index| self.sent[*index].live)
+            .collect();
+        if !live.is_empty() && !source.rarely(8) {
+            return Some(source.pick(&live));
+        }
+        let count = self.sent.len() as u64;
+        (count > 0).then(|| source.below(count) as usize)
+    }
+
+    pub(super) fn retrieve(&mut self, source: &mut impl Source) {
+        let Some(index) = self.choose(source) else {
+            return;
+        };
+        let sent = self.sent[index].clone();
+        if sent.kind == Kind::Donate && !self.final_steps {
+            return;
+        }
+        let named: Vec<u16> = sent.borrowers.iter().map(|borrower| borrower.id).collect();
+        let by = if source.rarely(8) {
+            source.pick(&PARTITIONS)
+        } else {
+            source.pick(&named)
+        };
+        if self.dead.contains(&by) {
+            return;
+        }
+        let data = source.pick(&[0, RO, RO, RW]);
+        let instruction = if source.rarely(4) {
+            source.pick(&[NX, X])
+        } else {
+            0
+        };
+        let mut request = Transaction::retrieve(sent.owner, by, sent.handle, data | instruction);
+        request.attributes = 0;
+        request.tag = sent.tag;
+        for other in sent.borrowers.iter().filter(|borrower| borrower.id != by) {
+            let permissions = match (sent.kind, other.write) {
+                (Kind::Donate, _) => 0,
+                (_, true) => RW,
+                (_, false) => RO,
+            };
+            let mut receiver = Receiver::new(other.id, permissions);
+            receiver.flags = 1;
+            request.receivers.push(receiver);
+        }
+        let zero_after = source.rarely(6);
+        if zero_after {
+            request.flags |= 4;
+        }
+        let right_type = match sent.kind {
+            Kind::Share => 1 << 3,
+            Kind::Lend => 2 << 3,
+            Kind::Donate => 3 << 3,
+        };
+        let mut fault = true;
+        match source.below(24) {
+            1 => request.tag += 1,
+            2 => request.sender = source.pick(&[0x8000, 5]),
+            3 => request.flags |= if right_type == 1 << 3 { 2 << 3 } else { 1 << 3 },
+            4 => request.flags |= source.pick(&[1 << 5, 1 << 11]),
+            5 => request.receivers[0].flags = 1,
+            6..=8 => {
+                request.flags |= right_type;
+                fault = false;
+            }
+            _ => fault = false,
+        }
+        let borrower = sent.borrowers.iter().position(|borrower| borrower.id == by);
+        let granted = borrower.is_some_and(|n| sent.borrowers[n].write);
+        let write = data == RW || data == 0 && granted;
+        let first = self.page(sent.pages[0]).expect("a page");
+        let execute = instruction == X;
+        let may = !fault
+            && sent.live
+            && !self.dead.contains(&sent.owner)
+            && borrower.is_some_and(|n| sent.borrowers[n].held.is_none())
+            && !self.rx_full.contains_key(&by)
+            && (granted || !write)
+            && (!sent.is_uniform() || instruction == 0)
+            && (!execute || first.world == World::Secure && first.execute && !write)
+            && !(zero_after && (sent.kind == Kind::Share || !write));
+        let mut expect = Expect::of(may);
+        if may && sent.odd {
+            expect = Expect::Any;
+        }
+        let mut bytes = request.encode(self.layout(by));
+        if source.rarely(6) {
+            // Not the handle: which region it is must be known.
+            let at = source.below(bytes.len() as u64) as usize;
+            if !(8..16).contains(&at) {
+                bytes[at] = source.pick(&[0, 1, 2, 0x10, 0x2f, 0x80, 0xff]);
+                expect = Expect::Any;
+            }
+        }
+        self.write_tx(by, &bytes);
+        let length = bytes.len() as u64;
+        let regs = [MEM_RETRIEVE_REQ_64, length, length];
+        let (accepted, answer) = self.judged("retrieve", by, regs, expect);
+        if accepted {
+            let flags = u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes"));
+            self.note_retrieval(index, by, &answer, flags & 4 != 0);
+            if source.rarely(6) {
+                self.rx_full.insert(by, true);
+            } else {
+                self.call(by, [RX_RELEASE]).success();
+            }
+        }
+    }
+
+    /// The engine has given `by` the region: the response must say what it may give.
+    fn note_retrieval(&mut self, index: usize, by: u16, answer: &Regs, zero_after: bool) {
+        let sent = self.sent[index].clone();
+        assert_eq!(answer.0[..3], [MEM_RETRIEVE_RESP, answer.0[1], answer.0[1]]);
+        let bytes = self.read_rx(by, answer.0[1] as usize);
+        let response = Transaction::decode(&bytes, self.layout(by));
+        let described: Vec<u64> = response
+            .constituents
+            .iter()
+            .flat_map(|(base, count)| (0..u64::from(*count)).map(move |n| base + n * 0x1000))
+            .collect();
+        assert_eq!(described, sent.pages);
+        assert_eq!((response.handle, response.tag), (sent.handle, sent.tag));
+        let kind = match sent.kind {
+            Kind::Share => 1,
+            Kind::Lend => 2,
+            Kind::Donate => 3,
+        };
+        assert_eq!(response.flags, kind << 3 | u32::from(sent.zeroed));
+        assert!(sent.live && !self.dead.contains(&sent.owner));
+
+        let permissions = response.receivers[0].permissions;
+        let held = Held {
+            write: permissions & 3 == RW,
+            execute: permissions & 0xc == X,
+        };
+        let first = self.page(sent.pages[0]).expect("a page");
+        let entry = &mut self.sent[index];
+        let borrower = entry
+            .borrowers
+            .iter_mut()
+            .find(|borrower| borrower.id == by)
+            .expect("a receiver");
+        assert!(borrower.held.is_none(), "retrieved twice");
+        assert!(borrower.write || !held.write, "more than was granted");
+        assert!(!held.execute || first.execute && !held.write && first.world == World::Secure);
+        if sent.kind == Kind::Donate {
+            entry.live = false;
+            self.moved = true;
+            for page in &sent.pages {
+                let page = self.page_mut(*page);
+                (page.owner, page.write, page.execute) = (by, held.write, held.execute);
+            }
+        } else {
+            borrower.held = Some(held);
+            entry.zero_after |= zero_after;
+        }
+    }
+
+    pub(super) fn relinquish(&mut self, source: &mut impl Source) {
+        let Some(index) = self.choose(source) else {
+            return;
+        };
+        let has_it = |borrower: &&super::pages::Borrower| borrower.held.is_some();
+        let holder = self.sent[index].borrowers.iter().find(has_it);
+        let by = match holder {
+            Some(holder) if !source.rarely(4) => holder.id,
+            _ => source.pick(&PARTITIONS),
+        };
+        let zero = source.rarely(4);
+        self.relinquish_one(index, by, zero);
+    }
+
+    /// `by` gives the region back.
+    pub(super) fn relinquish_one(&mut self, index: usize, by: u16, zero: bool) {
+        if self.dead.contains(&by) {
+            return;
+        }
+        let sent = &self.sent[index];
+        let held = sent
+            .borrowers
+            .iter()
+            .find(|borrower| borrower.id == by)
+            .and_then(|borrower| borrower.held);
+        let may =
+            sent.live && held.is_some_and(|held| !zero || held.write && sent.kind == Kind::Lend);
+        let descriptor = relinquish(sent.handle, zero.into(), &[by]);
+        self.write_tx(by, &descriptor);
+        let regs = [MEM_RELINQUISH];
+        let (accepted, answer) = self.judged("relinquish", by, regs, Expect::of(may));
+        if accepted {
+            answer.success();
+            self.note_relinquish(index, by, zero);
+        }
+    }
+
+    fn note_relinquish(&mut self, index: usize, by: u16, zero: bool) {
+        let sent = &mut self.sent[index];
+        for borrower in sent.borrowers.iter_mut().filter(|b| b.id == by) {
+            borrower.held = None;
+        }
+        sent.zero_after |= zero;
+        if sent.is_held() {
+            return;
+        }
+        let zeroes = std::mem::take(&mut sent.zero_after);
+        if self.dead.contains(&sent.owner) {
+            // Nobody is left who could take it back.
+            sent.live = false;
+        }
+        if zeroes {
+            let pages = self.sent[index].pages.clone();
+            self.zero(&pages);
+        }
+    }
+
+    pub(super) fn reclaim(&mut self, source: &mut impl Source) {
+        let Some(index) = self.choose(source) else {
+            return;
+        };
+        let owner = self.sent[index].owner;
+        let by = if source.rarely(4) {
+            source.pick(&ENDPOINTS)
+        } else {
+            owner
+        };
+        let zero = source.rarely(4);
+        self.reclaim_one(index, by, zero);
+    }
+
+    /// `by` takes the region back.
+    pub(super) fn reclaim_one(&mut self, index: usize, by: u16, zero: bool) {
+        // The Normal world answers for all its ids.
+        let by = if by >> 15 == 0 { NWD } else { by };
+        if self.dead.contains(&by) {
+            return;
+        }
+        let sent = &self.sent[index];
+        let owns = if by == NWD {
+            sent.owner >> 15 == 0
+        } else {
+            sent.owner == by
+        };
+        let (handle, flags) = (sent.handle, u64::from(zero));
+        let can_zero = !zero || self.page(sent.pages[0]).is_some_and(|page| page.write);
+        let may = sent.live && owns && !sent.is_held() && can_zero;
+        let regs = [MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, flags];
+        let (accepted, _) = self.judged("reclaim", by, regs, Expect::of(may));
+        if accepted {
+            self.sent[index].live = false;
+            if zero {
+                let pages = self.sent[index].pages.clone();
+                self.zero(&pages);
+            }
+        }
+    }
+
+    /// An access through the TLBs.
+    pub(super) fn touch(&mut self, source: &mut impl Source) {
+        let all = Self::favourites();
+        let page = source.pick(&all);
+        let by = source.pick(&PARTITIONS);
+        if self.dead.contains(&by) {
+            return;
+        }
+        let world = self.page(page).expect("a page").world;
+        let access = [Access::Read, Access::Write, Access::Execute];
+        let wanted = source.below(3) as usize;
+        let system = &self.stage.system;
+        let can = self.puppet(by).touches(system, world, page, access[wanted]);
+        let may = self.access(by, page)[wanted];
+        assert_eq!(can, may, "{:?} of {page:#x} by {by:#x}", access[wanted]);
+        if can && access[wanted] == Access::Write {
+            let byte = source.below(256) as u8;
+            let mut memory = system.machine.memory();
+            memory.write(world, page, &[byte]).expect("memory");
+            drop(memory);
+            self.page_mut(page).byte = byte;
+        }
+    }
+
+    /// A partition fails. What it borrowed is given back, what it owns is nobody's business any more.
+    pub(super) fn die(&mut self, source: &mut impl Source) {
+        let living = self.living();
+        let id = source.pick(&PARTITIONS);
+        if !source.rarely(8) || !living.contains(&id) || living.len() < 3 {
+            return;
+        }
+        self.puppet(id).leave(Act::Crash);
+        let answer = self.stage.system.nwd().request(id, [0; 5]);
+        assert_eq!(answer.error(), Some(ABORTED), "{answer:?}");
+        self.dead.push(id);
+        self.moved = true;
+        self.halves.retain(|half| half.by != id);
+        self.halves
+            .iter_mut()
+            .for_each(|half| half.expect = Expect::Any);
+        for index in 0..self.sent.len() {
+            let sent = &self.sent[index];
+            if !sent.live {
+                continue;
+            }
+            if sent
+                .borrowers
+                .iter()
+                .any(|b| b.id == id && b.held.is_some())
+            {
+                self.note_relinquish(index, id, false);
+            }
+            let sent = &mut self.sent[index];
+            if sent.owner == id && !sent.is_held() {
+                sent.live = false;
+            }
+        }
+    }
+
+    /// Everybody gives everything back; if nothing went for good, all is then as it was.
+    pub fn end(mut self) -> Tally {
+        for index in 0..self.sent.len() {
+            for by in PARTITIONS {
+                let sent = &self.sent[index];
+                if sent.live
+                    && sent
+                        .borrowers
+                        .iter()
+                        .any(|b| b.id == by && b.held.is_some())
+                {
+                    self.relinquish_one(index, by, false);
+                }
+            }
+            if self.sent[index].live {
+                let owner = self.sent[index].owner;
+                self.reclaim_one(index, owner, false);
+            }
+        }
+        for by in std::mem::take(&mut self.rx_full).into_keys() {
+            if !self.dead.contains(&by) {
+                self.call(by, [RX_RELEASE]).success();
+            }
+        }
+        self.check();
+        if !self.moved && self.halves.is_empty() {
+            assert_eq!(self.state(), self.initial, "pages of pools are conserved");
+            self.keep()
+        } else {
+            self.tally
+        }
+    }
+}

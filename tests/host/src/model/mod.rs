@@ -1,0 +1,289 @@
+//! The model: what every page and every transaction is in, by a table that knows nothing of the engine's. Any sequence of calls by any
+//! endpoint is made on both, and after each call they must agree.
+//!
+//! What a call may do is predicted where the descriptor was built on purpose, right or wrong. Where its bytes were changed at random the
+//! engine decides, and the table only insists that nothing was accepted that takes memory from somebody: see [`Expect`].
+
+mod check;
+mod lifecycle;
+mod pages;
+mod send;
+
+pub use pages::{Kind, Page, Sent};
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use crate::ffa::*;
+use crate::fuzz::stage::Stage;
+use crate::snapshot::{Counts, Snapshot};
+use crate::source::Source;
+
+/// The Normal world.
+pub const NWD: u16 = 0;
+/// The partitions.
+pub const PARTITIONS: [u16; 3] = [0x8001, 0x8002, 0x8003];
+/// Everybody.
+pub const ENDPOINTS: [u16; 4] = [NWD, 0x8001, 0x8002, 0x8003];
+
+/// What must come of a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expect {
+    /// Success, or `NO_MEMORY` in a system with few tables.
+    Accept,
+    /// An error.
+    Refuse,
+    /// Either; but what is accepted must be safe.
+    Any,
+}
+
+impl Expect {
+    fn of(may: bool) -> Self {
+        if may { Self::Accept } else { Self::Refuse }
+    }
+}
+
+/// How many calls of each kind were accepted and refused.
+pub type Tally = BTreeMap<&'static str, [usize; 2]>;
+
+/// How much is looked at after each call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Depth {
+    /// What every change changes.
+    Light,
+    /// All state, all tables.
+    Full,
+}
+
+thread_local! {
+    /// Systems that a model left as it had found them.
+    static KEPT: RefCell<BTreeMap<(u32, usize), Stage>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// A system and the table.
+pub struct Model {
+    stage: Stage,
+    /// Version of the Normal world, and number of tables.
+    key: (u32, usize),
+    depth: Depth,
+    /// Partitions may die, and donations be retrieved.
+    final_steps: bool,
+    /// The state after boot, as much of it as is compared.
+    initial: (Counts, Option<Snapshot>),
+    /// Tables are short: a right call may end with `NO_MEMORY`.
+    scarce: bool,
+    /// Pages mapped for each partition at first, in each IPA space.
+    mapped: BTreeMap<u16, [usize; 2]>,
+    /// Pages that something happened to; all others are as at first.
+    touched: BTreeMap<u64, Page>,
+    sent: Vec<Sent>,
+    /// Descriptors of which a part was sent.
+    halves: Vec<send::Half>,
+    /// Partitions whose RX holds a response.
+    rx_full: BTreeMap<u16, bool>,
+    dead: Vec<u16>,
+    /// Something went for good: a donation or a death.
+    moved: bool,
+    tally: Tally,
+}
+
+impl Model {
+    /// Boots. The source chooses the version of the Normal world and how many tables there are.
+    pub fn new(source: &mut impl Source, depth: Depth) -> Self {
+        let minor = 2 - source.below(3) as u32;
+        let tables = match depth {
+            Depth::Light => source.pick(&[64, 64, 64, 40]),
+            Depth::Full => source.pick(&[256, 256, 64, 40]),
+        };
+        let final_steps = source.pick(&[false, false, depth == Depth::Full, true]);
+        let key = (minor, tables);
+        let kept = (depth == Depth::Light).then(|| KEPT.with_borrow_mut(|kept| kept.remove(&key)));
+        let stage = kept
+            .flatten()
+            .unwrap_or_else(|| Stage::new(minor, tables, source.below(0x1_0000)));
+        let mut model = Self {
+            initial: (
+                stage.counts(),
+                (depth == Depth::Full).then(|| stage.system.snapshot()),
+            ),
+            stage,
+            key,
+            depth,
+            final_steps,
+            scarce: tables < 256,
+            mapped: BTreeMap::new(),
+            touched: BTreeMap::new(),
+            sent: Vec::new(),
+            halves: Vec::new(),
+            rx_full: BTreeMap::new(),
+            dead: Vec::new(),
+            moved: false,
+            tally: BTreeMap::new(),
+        };
+        model.mapped = PARTITIONS.map(|id| (id, model.count_mapped(id))).into();
+        model
+    }
+
+    /// One call, or what happens beside calls.
+    pub fn step(&mut self, source: &mut impl Source) {
+        match source.below(32) {
+            0..=8 => self.send(source),
+            9..=11 => self.go_on(source),
+            12..=17 => self.retrieve(source),
+            18..=21 => self.relinquish(source),
+            22..=25 => self.reclaim(source),
+            26 | 27 => self.touch(source),
+            28 => self.release(source),
+            29 => self.remap(source),
+            30 => self.wild(source),
+            _ if self.final_steps => self.die(source),
+            _ => {}
+        }
+        if self.depth == Depth::Full {
+            self.check();
+        }
+    }
+
+    /// Leaves the system, which is as it was after boot, to another model.
+    fn keep(self) -> Tally {
+        if self.depth == Depth::Light {
+            for (page, state) in &self.touched {
+                let mut memory = self.stage.system.machine.memory();
+                memory.write(state.world, *page, &[0]).expect("memory");
+            }
+            KEPT.with_borrow_mut(|kept| kept.insert(self.key, self.stage));
+        }
+        self.tally
+    }
+
+    fn state(&self) -> (Counts, Option<Snapshot>) {
+        let all = (self.depth == Depth::Full).then(|| self.stage.system.snapshot());
+        (self.stage.counts(), all)
+    }
+
+    /// Everybody who lives. At least the Normal world does.
+    fn living(&self) -> Vec<u16> {
+        ENDPOINTS
+            .into_iter()
+            .filter(|id| !self.dead.contains(id))
+            .collect()
+    }
+
+    fn layout(&self, by: u16) -> Layout {
+        if by == NWD {
+            self.stage.layout
+        } else {
+            self.puppet(by).layout
+        }
+    }
+
+    fn puppet(&self, id: u16) -> &crate::Puppet {
+        &self.stage.puppets[usize::from(id - 0x8001)]
+    }
+
+    /// A call by anybody.
+    fn call<const N: usize>(&self, by: u16, regs: [u64; N]) -> Regs {
+        if by == NWD {
+            self.stage.system.nwd().call(regs)
+        } else {
+            self.puppet(by).call(&self.stage.system, regs)
+        }
+    }
+
+    fn write_tx(&self, by: u16, bytes: &[u8]) {
+        if by == NWD {
+            self.stage.system.nwd().write(crate::system::NWD_TX, bytes);
+        } else {
+            self.puppet(by).write_tx(&self.stage.system, bytes);
+        }
+    }
+
+    fn read_rx(&self, by: u16, length: usize) -> Vec<u8> {
+        if by == NWD {
+            self.stage.system.nwd().read(crate::system::NWD_RX, length)
+        } else {
+            self.puppet(by).read_rx(&self.stage.system, length)
+        }
+    }
+
+    /// Makes a call and judges its outcome: one that is refused changes nothing. Whether it was accepted, and the answer.
+    fn judged<const N: usize>(
+        &mut self,
+        name: &'static str,
+        by: u16,
+        regs: [u64; N],
+        expect: Expect,
+    ) -> (bool, Regs) {
+        let before = self.state();
+        let answer = self.call(by, regs);
+        let accepted = answer.error().is_none();
+        self.tally.entry(name).or_default()[usize::from(!accepted)] += 1;
+        let short = self.scarce && answer.error() == Some(NO_MEMORY);
+        let right = match expect {
+            Expect::Accept => accepted || short,
+            Expect::Refuse => !accepted,
+            Expect::Any => true,
+        };
+        assert!(
+            right,
+            "{name} by {by:#x}: {expect:?}, but {answer:?} to {regs:x?}"
+        );
+        if !accepted {
+            assert_eq!(before, self.state(), "{answer:?} to {regs:x?}");
+        }
+        (accepted, answer)
+    }
+
+    /// A call that has nothing to do with memory, or none at all: it must not change any.
+    fn wild(&mut self, source: &mut impl Source) {
+        let living = self.living();
+        let by = source.pick(&living);
+        let base = source.pick(&[0x8400_0060, 0xc400_0060]);
+        let number = source.below(0x40);
+        let is_wait = matches!(number, 0x00..=0x03 | 0x0b..=0x10 | 0x2d | 0x2e);
+        let has_effect = matches!(number, 0x05..=0x08 | 0x11..=0x1b | 0x26 | 0x27);
+        if is_wait || has_effect {
+            return;
+        }
+        let mut regs = [base + number, 0, 0, 0, 0, 0, 0, 0];
+        for register in &mut regs[1..] {
+            *register = match source.below(4) {
+                0 => source.bits(),
+                1 => source.pick(&[0x8001, 0x8002_0000, 0x1000, 1]),
+                _ => 0,
+            };
+        }
+        self.call(by, regs);
+    }
+
+    /// RX and TX go away and come back.
+    fn remap(&mut self, source: &mut impl Source) {
+        let living = self.living();
+        let by = source.pick(&living);
+        if self.halves.iter().any(|half| half.by == by) {
+            return;
+        }
+        let tx = if by == NWD {
+            crate::system::NWD_TX
+        } else {
+            self.puppet(by).tx()
+        };
+        self.judged(
+            "unmap",
+            by,
+            [RXTX_UNMAP, u64::from(by) << 16],
+            Expect::Accept,
+        );
+        self.rx_full.remove(&by);
+        let map = [RXTX_MAP_64, tx, tx + 0x1000, 1];
+        self.judged("map", by, map, Expect::Accept);
+    }
+
+    /// The owner of RX gives it back.
+    fn release(&mut self, source: &mut impl Source) {
+        let living = self.living();
+        let by = source.pick(&living);
+        let full = self.rx_full.remove(&by).is_some();
+        self.judged("release", by, [RX_RELEASE], Expect::of(full));
+    }
+}

@@ -1,0 +1,303 @@
+//! DONATE, LEND and SHARE, whole or in fragments.
+
+use super::pages::{Borrower, Kind, Sent};
+use super::{ENDPOINTS, Expect, Model, NWD, PARTITIONS};
+use crate::ffa::*;
+use crate::fuzz::reading::Reading;
+use crate::source::Source;
+
+/// Live transactions and half-sent ones at most, below what the engine can hold.
+const MAX_LIVE: usize = 12;
+
+/// A descriptor of which a part was sent.
+pub struct Half {
+    /// Who sends it.
+    pub by: u16,
+    /// The handle that the engine gave, and the id that it asks with.
+    handle: u64,
+    asked_with: u64,
+    bytes: Vec<u8>,
+    /// Bytes that the engine has.
+    done: usize,
+    kind: Kind,
+    pub(super) expect: Expect,
+}
+
+const fn function(kind: Kind) -> u64 {
+    match kind {
+        Kind::Share => MEM_SHARE_64,
+        Kind::Lend => MEM_LEND_64,
+        Kind::Donate => MEM_DONATE_64,
+    }
+}
+
+impl Model {
+    fn busy(&self) -> bool {
+        let live = self.sent.iter().filter(|sent| sent.live).count();
+        live + self.halves.len() >= MAX_LIVE
+    }
+
+    /// Ranges that start in the pages of `by`, mostly.
+    fn choose_ranges(&self, source: &mut impl Source, by: u16) -> Vec<(u64, u32)> {
+        let all = Self::favourites();
+        let own: Vec<u64> = all
+            .iter()
+            .copied()
+            .filter(|page| self.page(*page).is_some_and(|page| page.owner == by))
+            .filter(|page| source.rarely(8) || self.sent_page(*page).is_none())
+            .collect();
+        let anywhere = own.is_empty() || source.rarely(16);
+        let from = if anywhere { &all } else { &own };
+        (0..source.pick(&[1, 1, 2, 3]))
+            .map(|_| (source.pick(from), source.pick(&[1, 1, 2])))
+            .collect()
+    }
+
+    /// A descriptor, and what must come of it.
+    fn offer(&self, source: &mut impl Source, by: u16, kind: Kind) -> (Transaction, Expect) {
+        let mut receivers = vec![source.pick(&PARTITIONS)];
+        while receivers.len() < 3 && source.rarely(3) {
+            receivers.push(source.pick(&ENDPOINTS));
+        }
+        let uniform = kind == Kind::Share || receivers.len() > 1;
+        let ranges = self.choose_ranges(source, by);
+        let mut offer = Transaction::share(by, receivers[0], 0, &ranges);
+        offer.tag = source.below(3);
+        offer.attributes = if uniform { NORMAL } else { 0 };
+        offer.receivers = receivers
+            .iter()
+            .map(|id| match kind {
+                Kind::Donate => Receiver::new(*id, 0),
+                _ => Receiver::new(*id, source.pick(&[RW, RO])),
+            })
+            .collect();
+        let zero = source.rarely(5);
+        offer.flags = zero.into();
+        let mut fault = true;
+        match source.below(24) {
+            1 => offer.flags |= 4,
+            2 => offer.handle = 1 + source.below(3),
+            3 => {
+                offer.sender = source.pick(&[0x8001, 0x8002, 0x8003, 0x8000]);
+                fault = offer.sender != by;
+            }
+            4 => offer.attributes ^= source.pick(&[0x80, 0x30, 0x2f]),
+            5 => offer.receivers[0].permissions |= source.pick(&[3, 8, 0x10]),
+            6 => offer.receivers[0].id = source.pick(&[0x8000, 0x8009, 0xffff]),
+            _ => fault = false,
+        }
+        let pages: Vec<u64> = ranges
+            .iter()
+            .flat_map(|(base, count)| (0..u64::from(*count)).map(move |n| base + n * 0x1000))
+            .collect();
+        let wants_write = zero || offer.receivers.iter().any(|r| r.permissions & 3 == RW);
+        let distinct = receivers
+            .iter()
+            .enumerate()
+            .all(|(n, id)| !receivers[..n].contains(id));
+        let may = !fault
+            && self.may_send(by, &pages)
+            && distinct
+            && receivers
+                .iter()
+                .all(|id| PARTITIONS.contains(id) && *id != by && !self.dead.contains(id))
+            && (receivers.len() == 1 || kind != Kind::Donate)
+            && !(zero && kind == Kind::Share)
+            && (!wants_write || self.page(pages[0]).is_some_and(|page| page.write));
+        (offer, Expect::of(may))
+    }
+
+    pub(super) fn send(&mut self, source: &mut impl Source) {
+        if self.busy() {
+            return;
+        }
+        let living = self.living();
+        let by = source.pick(&living);
+        let kind = source.pick(&[
+            Kind::Share,
+            Kind::Lend,
+            Kind::Donate,
+            Kind::Lend,
+            Kind::Share,
+        ]);
+        let (offer, mut expect) = self.offer(source, by, kind);
+        let mut bytes = offer.encode(self.layout(by));
+        if source.rarely(6) {
+            for _ in 0..1 + source.below(3) {
+                let at = source.below(bytes.len() as u64) as usize;
+                bytes[at] = source.pick(&[0, 1, 2, 0x10, 0x2f, 0x80, 0xff]);
+            }
+            expect = Expect::Any;
+        }
+        let total = bytes.len();
+        let head = offer.composite_offset(self.layout(by)) + 16;
+        let first = match source.below(5) {
+            1 => head + 16 * source.below(offer.constituents.len() as u64) as usize,
+            2 if source.rarely(4) => source.below(total as u64) as usize,
+            _ => total,
+        };
+        self.write_tx(by, &bytes);
+        if first < total {
+            self.begin(by, kind, bytes, first, expect);
+            return;
+        }
+        let regs = [function(kind), total as u64, total as u64];
+        let (accepted, answer) = self.judged("send", by, regs, expect);
+        if accepted {
+            self.accept(by, kind, &bytes, answer.handle(), expect);
+        }
+    }
+
+    /// Sends the first fragment. Too short a one is refused, and so may be a descriptor whose beginning is wrong.
+    fn begin(&mut self, by: u16, kind: Kind, bytes: Vec<u8>, first: usize, expect: Expect) {
+        if self.halves.iter().filter(|half| half.by == by).count() >= 3 {
+            // One more, and the engine would give up the oldest.
+            return;
+        }
+        let regs = [function(kind), bytes.len() as u64, first as u64];
+        let (accepted, answer) = self.judged("send in fragments", by, regs, Expect::Any);
+        if !accepted {
+            return;
+        }
+        let [id, low, high, offset, endpoint, ..] = answer.0;
+        assert_eq!(id, MEM_FRAG_RX, "{answer:?}");
+        assert_eq!(offset as usize, first, "{answer:?}");
+        assert!(by == NWD || endpoint == 0, "{answer:?}");
+        self.halves.push(Half {
+            by,
+            handle: low | high << 32,
+            asked_with: endpoint,
+            bytes,
+            done: first,
+            kind,
+            expect,
+        });
+    }
+
+    /// Sends another fragment of something, or what the receiver did not ask for.
+    pub(super) fn go_on(&mut self, source: &mut impl Source) {
+        if self.halves.is_empty() {
+            return;
+        }
+        let index = source.below(self.halves.len() as u64) as usize;
+        let living = self.living();
+        let (by, handle, done) = {
+            let half = &self.halves[index];
+            (half.by, half.handle, half.done)
+        };
+        if !living.contains(&by) {
+            self.halves.remove(index);
+            return;
+        }
+        let rest = self.halves[index].bytes.len() - done;
+        let mut regs = [
+            MEM_FRAG_TX,
+            handle & 0xffff_ffff,
+            handle >> 32,
+            0,
+            self.halves[index].asked_with,
+        ];
+        let mut length = rest;
+        let mut caller = by;
+        match source.below(14) {
+            1 => regs[1] ^= 1 << source.below(20),
+            2 => caller = source.pick(&living),
+            3 => length = 0,
+            4 => regs[4] ^= 1 << (16 * source.below(2)),
+            5 => length = 1 + source.below(rest as u64) as usize,
+            6..=9 => length = 16 * (1 + source.below(1 + rest as u64 / 16) as usize),
+            _ => {}
+        }
+        length = length.min(rest);
+        regs[3] = length as u64;
+        let half = &self.halves[index];
+        let misdirected =
+            regs[1] != handle & 0xffff_ffff || caller != by || regs[4] != half.asked_with;
+        let is_ours = |other: &Half| other.by == caller && other.handle & 0xffff_ffff == regs[1];
+        if misdirected && self.halves.iter().any(is_ours) && regs[4] == half.asked_with {
+            // It is right for another one.
+            return;
+        }
+        let bytes = half.bytes[done..done + length].to_vec();
+        self.write_tx(caller, &bytes);
+        if misdirected || length == 0 || !length.is_multiple_of(16) {
+            self.judged("fragment", caller, regs, Expect::Refuse);
+            return;
+        }
+        let is_last = length == rest;
+        let answer = self.call(by, regs);
+        self.tally.entry("fragment").or_default()[usize::from(answer.error().is_some())] += 1;
+        if answer.error().is_some() {
+            let half = self.halves.remove(index);
+            let right = is_last && half.expect == Expect::Accept;
+            let ranges = Reading::new(&half.bytes, self.layout(by));
+            assert!(
+                !right || self.scarce || !self.may_send(by, &ranges.pages()),
+                "{answer:?} to {regs:x?}"
+            );
+            return;
+        }
+        if !is_last {
+            assert_eq!(answer.function(), MEM_FRAG_RX, "{answer:?}");
+            assert_eq!(answer.0[3] as usize, done + length, "{answer:?}");
+            self.halves[index].done += length;
+            return;
+        }
+        let half = self.halves.remove(index);
+        assert_eq!(answer.handle(), handle);
+        self.accept(by, half.kind, &half.bytes, handle, half.expect);
+    }
+
+    /// The engine has accepted `bytes`: reads them, insists that it may, and notes it.
+    fn accept(&mut self, by: u16, kind: Kind, bytes: &[u8], handle: u64, expect: Expect) {
+        assert!(
+            self.sent.iter().all(|sent| sent.handle != handle),
+            "a handle came back"
+        );
+        let reading = Reading::new(bytes, self.layout(by));
+        assert!(reading.header_is_clean() && reading.handle() == 0);
+        if by == NWD {
+            assert_eq!(reading.sender() >> 15, 0);
+        } else {
+            assert_eq!(reading.sender(), by);
+        }
+        let receivers = reading.receivers();
+        let pages = reading.pages();
+        assert!(self.may_send(by, &pages), "{by:#x} may not send {pages:x?}");
+        let first = self.page(pages[0]).expect("a page");
+        let zeroed = reading.flags() & 1 != 0;
+        for (n, receiver) in receivers.iter().enumerate() {
+            assert!(PARTITIONS.contains(&receiver.id) && receiver.id != by);
+            assert!(!self.dead.contains(&receiver.id));
+            assert!(receivers[..n].iter().all(|other| other.id != receiver.id));
+            assert!(first.write || !zeroed && receiver.permissions & 3 != RW);
+        }
+        assert!(receivers.len() == 1 || kind != Kind::Donate);
+        if zeroed {
+            self.zero(&pages);
+        }
+        self.sent.push(Sent {
+            kind,
+            owner: reading.sender(),
+            handle,
+            tag: reading.tag(),
+            borrowers: receivers
+                .iter()
+                .map(|receiver| Borrower {
+                    id: receiver.id,
+                    write: if kind == Kind::Donate {
+                        first.write
+                    } else {
+                        receiver.permissions & 3 == RW
+                    },
+                    held: None,
+                })
+                .collect(),
+            pages,
+            zeroed,
+            zero_after: false,
+            odd: expect == Expect::Any,
+            live: true,
+        });
+    }
+}
