@@ -1,6 +1,7 @@
-//! Interleavings: PEs are threads, and one at a time holds the baton. At every access to hardware the baton goes to a random PE.
+//! Interleavings: PEs are threads, and one at a time holds the baton. At every access to hardware the baton may go to another PE: to a
+//! random one, or where a [`Plan`] says so.
 //!
-//! The order depends on the seed alone, with one exception: a PE that spins on a lock never comes to an access to hardware, so
+//! The order depends on the plan alone, with one exception: a PE that spins on a lock never comes to an access to hardware, so
 //! after a moment the others go on without it; it goes on as soon as it has the lock.
 
 use std::collections::BTreeSet;
@@ -42,8 +43,30 @@ impl Random {
     }
 }
 
+/// In which order PEs run.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// At each point a random PE goes on, as the seed says.
+    Random(u64),
+    /// A PE goes on until it has finished, except that at the points of those numbers the next one does.
+    Preempt {
+        /// The PE that begins.
+        first: usize,
+        /// Numbers of the points, counted for all PEs from 0.
+        at: Vec<usize>,
+    },
+}
+
+/// Who goes on at a point.
+enum Choice {
+    Random(Random),
+    Preempt(Vec<usize>),
+}
+
 struct Baton {
-    random: Random,
+    choice: Choice,
+    /// Points at which another PE could go on, so far.
+    points: usize,
     holder: usize,
     running: BTreeSet<usize>,
     /// Counts every step, so that a holder that spins can be told from one that works.
@@ -51,10 +74,27 @@ struct Baton {
 }
 
 impl Baton {
+    /// The holder is at a point where another PE may go on.
     fn pass(&mut self) {
-        let running: Vec<usize> = self.running.iter().copied().collect();
-        if !running.is_empty() {
-            self.holder = self.random.pick(&running);
+        let point = self.points;
+        self.points += 1;
+        match &mut self.choice {
+            Choice::Random(random) => {
+                let running: Vec<usize> = self.running.iter().copied().collect();
+                if !running.is_empty() {
+                    self.holder = random.pick(&running);
+                }
+            }
+            Choice::Preempt(at) if at.contains(&point) => self.pass_on(),
+            Choice::Preempt(_) => {}
+        }
+    }
+
+    /// The holder has finished, or is to be preempted.
+    fn pass_on(&mut self) {
+        let after = self.running.range(self.holder + 1..).next();
+        if let Some(next) = after.or_else(|| self.running.first()) {
+            self.holder = *next;
         }
     }
 }
@@ -67,14 +107,22 @@ pub struct Schedule {
 
 impl Schedule {
     /// A schedule of `pes` PEs.
-    pub fn new(seed: u64, pes: usize) -> Self {
-        let mut baton = Baton {
-            random: Random::new(seed),
-            holder: 0,
+    pub fn new(plan: Plan, pes: usize) -> Self {
+        let (choice, holder) = match plan {
+            Plan::Random(seed) => {
+                let mut random = Random::new(seed);
+                let first = random.below(pes as u64) as usize;
+                (Choice::Random(random), first)
+            }
+            Plan::Preempt { first, at } => (Choice::Preempt(at), first),
+        };
+        let baton = Baton {
+            choice,
+            points: 0,
+            holder,
             running: (0..pes).collect(),
             steps: 0,
         };
-        baton.pass();
         Self {
             baton: Mutex::new(baton),
             passed: Condvar::new(),
@@ -108,9 +156,14 @@ impl Schedule {
         baton.running.remove(&pe);
         baton.steps += 1;
         if baton.holder == pe {
-            baton.pass();
+            baton.pass_on();
         }
         self.passed.notify_all();
+    }
+
+    /// At how many points another PE could go on.
+    pub fn points(&self) -> usize {
+        self.baton.lock().unwrap().points
     }
 
     /// Runs each of `bodies` on the PE of its index, interleaved.

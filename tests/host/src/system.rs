@@ -12,7 +12,7 @@ use crate::guest::Program;
 use crate::hal::FakeHal;
 use crate::machine::{Machine, SPMC_IMAGE, on_pe};
 use crate::manifest::{self, PARTITION_SIZE, PartitionSpec, partition_base};
-use crate::schedule::Schedule;
+use crate::schedule::{Plan, Schedule};
 use crate::snapshot::{Snapshot, WATCHED};
 
 /// TX buffer of the Normal world.
@@ -192,7 +192,16 @@ impl System {
 
     /// Runs each of `bodies` as the Normal world on the PE of its index, interleaved as `seed` says.
     pub fn interleave<'a>(&'a self, seed: u64, bodies: Vec<Box<dyn FnOnce(Nwd<'a>) + Send + 'a>>) {
-        let schedule = Arc::new(Schedule::new(seed, bodies.len()));
+        self.interleave_by(Plan::Random(seed), bodies);
+    }
+
+    /// The same as `plan` says. Returns at how many points another PE could go on.
+    pub fn interleave_by<'a>(
+        &'a self,
+        plan: Plan,
+        bodies: Vec<Box<dyn FnOnce(Nwd<'a>) + Send + 'a>>,
+    ) -> usize {
+        let schedule = Arc::new(Schedule::new(plan, bodies.len()));
         *self.machine.schedule.write().unwrap() = Some(Arc::clone(&schedule));
         let bodies = bodies
             .into_iter()
@@ -204,6 +213,7 @@ impl System {
         schedule.run(bodies);
         *self.machine.schedule.write().unwrap() = None;
         self.machine.check_tlbs();
+        schedule.points()
     }
 }
 

@@ -1,11 +1,11 @@
 //! Interleavings: the Normal world calls on several PEs at once, and every access to hardware may let another PE go first. Each
-//! scenario runs with many seeds. `HOST_INTERLEAVINGS` sets how many.
+//! scenario runs with many seeds. `HOST_INTERLEAVINGS` sets how many. Races of memory calls are in `races.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use host_tests::ffa::*;
-use host_tests::system::{NWD_PAGES, NWD_RX, NWD_TX};
+use host_tests::system::NWD_RX;
 use host_tests::{Nwd, PartitionSpec, Regs, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
 
@@ -170,133 +170,6 @@ fn partitions_that_call_each_other_do_not_dead_lock() {
         assert_eq!(system.nwd().ask(0x8002, [1; 5])[0], 9);
     }
     assert!(busy > 0, "they never met");
-}
-
-// req: MEMX-19, MEMX-09, MEMX-17, RXTX-16
-#[test]
-fn two_sends_of_the_same_pages() {
-    for seed in seeds() {
-        let system = System::boot([PartitionSpec::new("sp1")]);
-        system.nwd().map_buffers();
-        let before = system.snapshot();
-        let share = Transaction::share(0, 0x8001, RW, &[(NWD_PAGES, 2), (NWD_PAGES + 0x4000, 1)]);
-        let bytes = share.encode(Layout::V1_2);
-        system.nwd().write(NWD_TX, &bytes);
-        let length = bytes.len() as u64;
-        let handles = std::sync::Mutex::new(Vec::new());
-        let body = |nwd: Nwd<'_>| {
-            let answer = nwd.call([MEM_SHARE_64, length, length]);
-            match answer.error() {
-                Some(code) => assert_eq!(code, DENIED),
-                None => handles.lock().unwrap().push(answer.handle()),
-            }
-        };
-        system.interleave(seed, vec![Box::new(body), Box::new(body), Box::new(body)]);
-        let handles = handles.into_inner().unwrap();
-        assert_eq!(handles.len(), 1, "exactly one wins");
-        system.nwd().reclaim(handles[0]).success();
-        assert_eq!(before, system.snapshot());
-    }
-}
-
-/// A partition that retrieves, and relinquishes what it could retrieve; it tells what happened.
-fn borrower(sp: &mut Sp) {
-    sp.map_buffers();
-    sp.serve(|sp, request| {
-        let handle = request.0[3];
-        let wanted = Transaction {
-            attributes: request.0[4] as u16,
-            ..Transaction::retrieve(0, sp.id, handle, RW)
-        };
-        match sp.retrieve(&wanted) {
-            Ok(_) => {
-                let reached = sp.poke(NonSecure, NWD_PAGES, 5);
-                let kept = request.0[5] != 0;
-                if !kept && request.0[6] == 0 {
-                    sp.relinquish(handle, 0).success();
-                    assert!(!sp.poke(NonSecure, NWD_PAGES, 5));
-                }
-                [0, reached.into(), 0, 0, 0]
-            }
-            Err(code) => [
-                code as u64,
-                sp.poke(NonSecure, NWD_PAGES, 5).into(),
-                0,
-                0,
-                0,
-            ],
-        }
-    });
-}
-
-// req: MEMRC-06, MEMRC-13, MEMRQ-11, MEMDN-05, MEMDN-06, MEMO-26
-#[test]
-fn retrieve_against_reclaim() {
-    for seed in seeds() {
-        for donate in [false, true] {
-            let system = System::boot([PartitionSpec::new("sp1").script(borrower)]);
-            system.nwd().map_buffers();
-            let handle = if donate {
-                system.nwd().send(
-                    MEM_DONATE_64,
-                    &Transaction::donate(0, 0x8001, &[(NWD_PAGES, 1)]),
-                )
-            } else {
-                system.nwd().send(
-                    MEM_LEND_64,
-                    &Transaction::lend(0, 0x8001, RW, &[(NWD_PAGES, 1)]),
-                )
-            };
-            let outcomes = std::sync::Mutex::new((None, None));
-            let retrieve: Body = Box::new(|nwd| {
-                let [code, reached, ..] = nwd.ask(0x8001, [handle, 0, 1, donate.into(), 0]);
-                assert_eq!(
-                    code == 0,
-                    reached == 1,
-                    "it reaches what it retrieved and nothing else"
-                );
-                outcomes.lock().unwrap().0 = Some(code as i32);
-            });
-            let reclaim: Body = Box::new(|nwd| {
-                outcomes.lock().unwrap().1 = Some(nwd.reclaim(handle).error());
-            });
-            system.interleave(seed, vec![retrieve, reclaim]);
-            let expected = match outcomes.into_inner().unwrap() {
-                (Some(0), Some(code)) if donate => code == Some(INVALID_PARAMETERS),
-                (Some(0), Some(code)) => code == Some(DENIED),
-                (Some(INVALID_PARAMETERS), Some(None)) => true,
-                other => panic!("{other:?}"),
-            };
-            assert!(expected, "exactly one wins");
-        }
-    }
-}
-
-// req: MEMRL-08, MEMRC-06, MEMRC-07, MEMRL-14
-#[test]
-fn relinquish_against_reclaim() {
-    for seed in seeds() {
-        let system = System::boot([PartitionSpec::new("sp1").script(borrower)]);
-        system.nwd().map_buffers();
-        let before = system.snapshot();
-        let handle = system.nwd().send(
-            MEM_LEND_64,
-            &Transaction::lend(0, 0x8001, RW, &[(NWD_PAGES, 1)]),
-        );
-        let borrow: Body = Box::new(|nwd| {
-            let [code, ..] = nwd.ask(0x8001, [handle, 0, 0, 0, 0]);
-            assert!(matches!(code as i32, 0 | INVALID_PARAMETERS), "{code:#x}");
-        });
-        let reclaim: Body = Box::new(|nwd| {
-            let mut answer = nwd.reclaim(handle);
-            while answer.error().is_some() {
-                assert_eq!(answer.error(), Some(DENIED));
-                answer = nwd.reclaim(handle);
-            }
-        });
-        system.interleave(seed, vec![borrow, reclaim]);
-        assert_eq!(before, system.snapshot());
-    }
 }
 
 // req: RXTX-16, RXTX-27, RXTX-15

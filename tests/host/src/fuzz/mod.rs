@@ -5,6 +5,7 @@
 //! right, what is refused must have changed nothing. `calls` does the same with whole sequences.
 
 mod calls;
+mod fragments;
 mod manifests;
 pub mod reading;
 mod retrieve;
@@ -66,6 +67,12 @@ pub const TARGETS: &[Target] = &[
         max_len: 64,
         run: retrieve::relinquish,
         seeds: retrieve::relinquish_seeds,
+    },
+    Target {
+        name: "fragments",
+        max_len: 64,
+        run: fragments::run,
+        seeds: fragments::seeds,
     },
     Target {
         name: "manifest-sp",
