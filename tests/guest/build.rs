@@ -3,10 +3,11 @@
 use std::path::Path;
 
 /// Image and the address at which it runs. Partition images lie 0x4000 into their package.
-const IMAGES: [(&str, u64); 7] = [
+const IMAGES: [(&str, u64); 8] = [
     ("nwd", 0x6000_0000),
     ("sp1", 0x0e30_4000),
     ("sp2", 0x0e40_4000),
+    ("sp_restart", 0x0e50_4000),
     ("sp_fault_abort", 0x0e40_4000),
     ("sp_fault_error", 0x0e40_4000),
     ("sp_fault_spin", 0x0e40_4000),

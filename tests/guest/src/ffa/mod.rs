@@ -18,7 +18,7 @@ pub const SP1: u16 = 0x8001;
 /// The test partition with an execution context for each PE.
 pub const SP2: u16 = 0x8002;
 
-/// The id of a third partition, in layouts that have one: it fails.
+/// The id of a third partition, in layouts that have one: it fails, or has one execution context and starts anew.
 pub const SP3: u16 = 0x8003;
 /// An id that no layout gives to anybody.
 pub const NOBODY: u16 = 0x80ee;

@@ -25,6 +25,7 @@ const MODE: u64 = 0x7000_0000;
 const MODE_BENCH: u64 = 1;
 const MODE_V1_0: u64 = 2;
 const MODE_QUEUED: u64 = 3;
+const MODE_SCHEDULING: u64 = 8;
 
 /// The buffer in which the Normal world writes to the SPMC.
 pub static TX: Shared<PAGE_SIZE> = Shared::new();
@@ -121,6 +122,7 @@ pub fn main() -> ! {
         MODE_BENCH => bench::run(),
         MODE_V1_0 => run(tests::V1_0),
         MODE_QUEUED => run(tests::QUEUED),
+        MODE_SCHEDULING => run(tests::SCHEDULING),
         _ => run(tests::ALL),
     }
     psci::system_off()

@@ -304,6 +304,10 @@ fn serve(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     let mut next = ffa::call(id::MSG_WAIT, &[]);
     loop {
         next = match next[0] as u32 {
+            id::DIRECT_REQ2 => tests::direct2::answer(identity, &next),
+            id::DIRECT_REQ_32 if next[2] != 0 => {
+                tests::subscriptions::answer(identity, vcpu, &next)
+            }
             id::DIRECT_REQ_32 | id::DIRECT_REQ_64 => {
                 let sp = Sp {
                     identity,

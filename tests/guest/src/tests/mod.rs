@@ -5,11 +5,13 @@
 pub mod boot;
 pub mod concurrency;
 pub mod direct;
+pub mod direct2;
 pub mod direct_errors;
 pub mod discovery;
 pub mod extensions;
 pub mod features;
 pub mod instructions;
+pub mod lifecycle;
 pub mod memory;
 pub mod power;
 pub mod preemption;
@@ -17,8 +19,10 @@ pub mod queued;
 pub mod run;
 pub mod setup;
 pub mod state;
+pub mod subscriptions;
 pub mod v1_0;
 pub mod version;
+pub mod yielding;
 
 use crate::nwd::Test;
 use crate::sp::Command;
@@ -54,6 +58,15 @@ pub const V1_0: &[&[Test]] = &[v1_0::TESTS, memory::sizes::TESTS];
 /// The tests for the layout in which sp1 has Non-secure interrupts queued.
 pub const QUEUED: &[&[Test]] = &[version::TESTS, setup::TESTS, queued::TESTS];
 
+/// The tests for the layout with a third partition and with subscribers to framework messages.
+pub const SCHEDULING: &[&[Test]] = &[
+    version::TESTS,
+    direct2::TESTS,
+    yielding::TESTS,
+    subscriptions::TESTS,
+    lifecycle::TESTS,
+];
+
 /// All helpers.
 pub const HELPERS: &[&[Command]] = &[
     version::HELPERS,
@@ -70,6 +83,10 @@ pub const HELPERS: &[&[Command]] = &[
     concurrency::HELPERS,
     power::HELPERS,
     instructions::HELPERS,
+    direct2::HELPERS,
+    yielding::HELPERS,
+    subscriptions::HELPERS,
+    lifecycle::HELPERS,
     memory::HELPERS,
     memory::retrieval::HELPERS,
     memory::between::HELPERS,

@@ -1,0 +1,16 @@
+//! The third test partition of some layouts: one execution context, FF-A 1.2, calls by SMC, starts anew when it fails.
+
+#![no_std]
+#![no_main]
+
+use guest::ffa::{SP3, V1_2};
+use guest::rt::call::Conduit;
+use guest::sp::Identity;
+
+guest::secure_partition!(Identity {
+    name: "sp3",
+    id: SP3,
+    version: V1_2,
+    conduit: Conduit::Smc,
+    contexts: 1,
+});
