@@ -8,6 +8,7 @@ use core::fmt;
 use core::sync::atomic::AtomicU64;
 
 use crate::addr::{Ipa, Pa, PageRange, World};
+use crate::manifest::config::DeviceInterrupt;
 
 /// One translation table: 512 descriptors, one page. Atomic because the walker of another PE reads while we write.
 #[repr(C, align(4096))]
@@ -152,6 +153,8 @@ pub enum Exit {
     },
     /// A Non-secure interrupt is pending and the partition's policy lets it preempt.
     NonSecureInterrupt,
+    /// A Secure interrupt is pending, or another PE wants this one to look again ([`Hal::look_again_elsewhere`]).
+    SecureInterrupt,
     /// The watchdog armed by [`Hal::start_watchdog`] expired.
     Watchdog,
 }
@@ -203,6 +206,35 @@ pub trait Hal: Sync + Sized {
 
     /// Makes [`SCHEDULE_RECEIVER_INTERRUPT`] pending on this PE.
     fn raise_schedule_receiver(&self, time: SriTime);
+
+    /// Shows the loaded context a virtual IRQ or FIQ, until the next call or [`Hal::save`].
+    fn signal(&self, context: &mut Self::Context, irq: bool, fiq: bool);
+
+    /// Acknowledges the Secure Group 1 interrupt of highest priority that is pending on this PE and drops its priority. It stays active. Never
+    /// returns the platform's own; `None` if there is no other.
+    fn acknowledge_interrupt(&self) -> Option<u32>;
+
+    /// Lets an acknowledged interrupt become pending again. Nothing happens if it is not active.
+    fn deactivate_interrupt(&self, id: u32);
+
+    /// Whether the interrupt is pending, for this PE if it is private.
+    fn is_interrupt_pending(&self, id: u32) -> bool;
+
+    /// Makes a partition's interrupt a Secure Group 1 interrupt with the priority, trigger and target that its manifest says, disabled. On this PE if it
+    /// is private.
+    fn configure_interrupt(&self, interrupt: &DeviceInterrupt);
+
+    /// Enables or disables an interrupt, on this PE if it is private.
+    fn enable_interrupt(&self, id: u32, enable: bool);
+
+    /// Routes a shared interrupt to the PE with that affinity; whether that can be done.
+    fn route_interrupt(&self, id: u32, affinity: u64) -> bool;
+
+    /// Stops all other PEs, partitions with [`Exit::SecureInterrupt`] and the Normal world with `FFA_INTERRUPT`.
+    fn look_again_elsewhere(&self);
+
+    /// Stops the Normal world on this PE with `FFA_INTERRUPT` as soon as it has the PE back.
+    fn look_again_on_return(&self);
 
     /// Copies from physical memory into `to`. The range may start anywhere and cross pages.
     fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault>;

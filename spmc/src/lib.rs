@@ -24,6 +24,7 @@ pub mod error;
 pub mod ffa;
 pub mod hal;
 pub mod id;
+pub mod interrupt;
 pub mod limits;
 pub mod manifest;
 pub mod mem;

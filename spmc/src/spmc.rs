@@ -109,6 +109,8 @@ pub struct Pe {
     pub(crate) root: VcpuId,
     /// What the Normal world gets if EL3 does not take `FFA_ABORT`.
     pub(crate) held: Option<SmcFrame>,
+    /// Handlers of secure interrupts run, one after the other, in place of what was interrupted.
+    pub handles_interrupts: bool,
     /// Private copy of the descriptor that is being parsed, or the answer that is being built.
     pub scratch: DescriptorBuffer,
     /// Handle of the transaction that the last `FFA_MEM_FRAG_RX` from here asked to go on with.
@@ -122,6 +124,7 @@ impl Pe {
             index,
             root: VcpuId::NONE,
             held: None,
+            handles_interrupts: false,
             scratch: DescriptorBuffer::new(),
             fragment_asked: 0,
         }

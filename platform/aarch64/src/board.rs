@@ -7,6 +7,8 @@ pub struct Board {
     pub uart: u64,
     /// Frequency of the PL011's reference clock.
     pub uart_clock_hz: u32,
+    /// Physical address of the GICv3 distributor, 64 KiB.
+    pub distributor: u64,
     /// Physical address of the first GICv3 redistributor frame; the frames of all PEs follow each other.
     pub redistributors: u64,
 }

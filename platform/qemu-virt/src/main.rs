@@ -9,6 +9,7 @@ use platform_aarch64::Board;
 static BOARD: Board = Board {
     uart: 0x0904_0000,
     uart_clock_hz: 24_000_000,
+    distributor: 0x0800_0000,
     redistributors: 0x080a_0000,
 };
 

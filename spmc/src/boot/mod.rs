@@ -15,6 +15,7 @@ use crate::error::FfaError;
 use crate::ffa::{SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, VcpuId};
+use crate::interrupt::Claims;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{PackageEntry, PartitionConfig, SpmcManifest};
 use crate::manifest::package::{HEADER_SIZE, Package};
@@ -173,10 +174,12 @@ impl<H: Hal> Spmc<H> {
             let config = self.read_config(entry, manifest, image)?;
             self.keep_copy(&config)?;
             let messaging = config.messaging();
+            let claims = Claims::of(&config);
             Ok::<_, PackageError>(Frozen {
                 config,
                 roots,
                 messaging,
+                claims,
             })
         })?;
         self.introduce(endpoint, &frozen.config);
@@ -331,6 +334,7 @@ impl<H: Hal> Spmc<H> {
         {
             *slot = address;
         }
+        self.prepare_interrupts(&current);
         self.start_init_watchdog();
         self.enter(&mut current, false);
         let mut frame = SmcFrame::ZERO;

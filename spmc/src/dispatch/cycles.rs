@@ -94,7 +94,9 @@ impl<H: Hal> Spmc<H> {
                 return Ok(self.abort(current, frame));
             }
             Model::Request { .. } => SmcFrame::new([function::ERROR as u64, 0, code]),
-            Model::Run => SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()]),
+            Model::Run | Model::Interrupt => {
+                SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()])
+            }
         };
         current.vcpu.step(Event::Wait)?;
         Ok(self.give_back(current, frame))

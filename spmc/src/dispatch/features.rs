@@ -4,10 +4,17 @@ use crate::error::{FfaError, Result};
 use crate::ffa::{FunctionId, SmcFrame, Version, function};
 use crate::hal::{Hal, SCHEDULE_RECEIVER_INTERRUPT};
 use crate::limits::MAX_MAILBOX_PAGES;
+use crate::manifest::config::{NsInterruptAction, PartitionConfig};
 use crate::spmc::Spmc;
 
 use super::Instance;
 
+/// Feature id: the virtual interrupt that tells a partition of notifications; and that interrupt.
+const NOTIFICATION_PENDING: u32 = 1;
+const NOTIFICATION_PENDING_INTERRUPT: u32 = 5;
+/// Feature id: the virtual interrupt that asks a partition to leave; and that interrupt.
+const MANAGED_EXIT: u32 = 3;
+const MANAGED_EXIT_INTERRUPT: u32 = 4;
 /// Feature id: the interrupt that asks the Normal world to run receivers of notifications.
 const SCHEDULE_RECEIVER: u32 = 2;
 /// FFA_RXTX_MAP: buffers are multiples of 4 KiB, and aligned so.
@@ -20,7 +27,7 @@ const HYPERVISOR_RETRIEVE: u32 = 1 << 2;
 impl<H: Hal> Spmc<H> {
     /// `FFA_FEATURES`: properties of the function in w1, or `NOT_SUPPORTED` if the caller cannot use it.
     ///
-    /// Either form of a function that has a 32- and a 64-bit one can be asked for. Of the feature ids (bit 31 clear) only the schedule receiver interrupt exists.
+    /// Either form of a function that has a 32- and a 64-bit one can be asked for. Of the feature ids (bit 31 clear) each names an interrupt that only its users are told.
     pub(super) fn features(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -79,13 +86,19 @@ impl<H: Hal> Spmc<H> {
             {
                 [0, 0]
             }
-            SCHEDULE_RECEIVER if normal_world && version >= Version::V1_1 => {
+            SCHEDULE_RECEIVER if normal_world && version >= Version::V1_1 && frame.w(2) == 0 => {
                 [SCHEDULE_RECEIVER_INTERRUPT, 0]
             }
             function::RX_ACQUIRE if Self::has_rx_acquire(instance) => [0, 0],
             function::PARTITION_INFO_GET_REGS if version >= Version::V1_2 => [0, 0],
             function::MSG_SEND2 if Self::has_indirect(instance) => [0, 0],
             function::CONSOLE_LOG_32 | function::CONSOLE_LOG_64 if !normal_world => [0, 0],
+            NOTIFICATION_PENDING if frame.w(2) == 0 && Self::has_notifications(instance) => {
+                [NOTIFICATION_PENDING_INTERRUPT, 0]
+            }
+            MANAGED_EXIT if frame.w(2) == 0 && Self::has_managed_exit(instance) => {
+                [MANAGED_EXIT_INTERRUPT, 0]
+            }
             function::MSG_WAIT if !normal_world => [0, 0],
             function::RUN if normal_world || version >= Version::V1_1 => [0, 0],
             function::YIELD if !normal_world && version >= Version::V1_1 => [0, 0],
@@ -107,6 +120,26 @@ impl<H: Hal> Spmc<H> {
             _ => return Err(FfaError::NotSupported),
         };
         Ok(SmcFrame::success(properties))
+    }
+
+    /// Whether the caller is a partition that gets notifications.
+    fn has_notifications(instance: &Instance<'_, H::Context>) -> bool {
+        Self::config(instance).is_some_and(|config| config.notifications)
+            && instance.endpoint().version() >= Version::V1_1
+    }
+
+    /// Whether the caller is a partition that leaves by itself when a Non-secure interrupt comes.
+    fn has_managed_exit(instance: &Instance<'_, H::Context>) -> bool {
+        Self::config(instance)
+            .is_some_and(|config| config.ns_interrupts == NsInterruptAction::ManagedExit)
+            && instance.endpoint().version() >= Version::V1_1
+    }
+
+    fn config<'i>(instance: &Instance<'i, H::Context>) -> Option<&'i PartitionConfig> {
+        match instance {
+            Instance::NormalWorld(_) => None,
+            Instance::Partition(partition) => partition.frozen().map(|frozen| &frozen.config),
+        }
     }
 
     /// Whether the caller is a partition with several execution contexts.

@@ -64,6 +64,7 @@ impl<H: Hal> Spmc<H> {
         }
         self.mem_bury(endpoint);
         self.notifications.bury(current.id.partition);
+        self.mask_interrupts(current);
         let config = &current.frozen.config;
         let todo = match config.abort_action {
             AbortAction::Stop => 0,

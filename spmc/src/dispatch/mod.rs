@@ -13,6 +13,7 @@ mod failure;
 mod features;
 mod framework;
 mod indirect;
+mod interrupt;
 mod lifecycle;
 mod notification;
 mod partition;
@@ -70,8 +71,7 @@ impl<H: Hal> Spmc<H> {
                 Ok(())
             }
             function::INTERRUPT => {
-                // No partition owns a secure interrupt: whatever fired is not ours to handle.
-                *frame = SmcFrame::new([function::NORMAL_WORLD_RESUME as u64]);
+                self.normal_world_interrupted(pe, frame);
                 Ok(())
             }
             _ => {

@@ -191,6 +191,9 @@ impl<H: Hal> Spmc<H> {
             .ok_or(FfaError::Denied)?
             .with(|receiver| receiver.set(sender, map, target))?;
         if is_new {
+            if let Some(member) = self.member(receiver) {
+                self.pend_notification(pe, member, target);
+            }
             self.raise_schedule_receiver(pe, delays != 0);
         }
         Ok(())
@@ -220,10 +223,13 @@ impl<H: Hal> Spmc<H> {
         if !Self::speaks_for(instance, receiver) || flags & !maps != 0 {
             return Err(FfaError::InvalidParameters);
         }
-        let pending = self
+        let (pending, rest) = self
             .notified(receiver)
             .ok_or(missing)?
-            .with(|receiver| receiver.take(vcpu, flags))?;
+            .with(|receiver| Ok((receiver.take(vcpu, flags)?, receiver.pending_on())))?;
+        if let Instance::Partition(partition) = instance {
+            partition.keep_notification_interrupts(rest);
+        }
         let (partitions, vms) = (pending.partitions, pending.vms);
         Ok(SmcFrame::success([
             partitions as u32,
@@ -257,6 +263,9 @@ impl<H: Hal> Spmc<H> {
             .notified(receiver)
             .is_some_and(|mut receiver| receiver.with(|receiver| receiver.set_framework(which)));
         if is_new {
+            if let Some(member) = self.member(receiver) {
+                self.pend_notification(pe, member, Target::Global);
+            }
             self.raise_schedule_receiver(pe, delay);
         }
     }

@@ -80,11 +80,12 @@ impl<H: Hal> Spmc<H> {
         id: FunctionId,
         current: &mut Current<'_, H::Context>,
     ) -> Result<()> {
-        let context = &mut current.vcpu.context;
         if !id.is_ffa() {
-            context.gprs_mut()[0] = SMCCC_UNKNOWN;
+            let result = self.paravirtual_call(id.0, current);
+            current.vcpu.context.gprs_mut()[0] = result.unwrap_or(SMCCC_UNKNOWN);
             return Ok(());
         }
+        let context = &mut current.vcpu.context;
         let mut call = SmcFrame::ZERO;
         for (to, from) in call.x.iter_mut().zip(context.gprs()) {
             *to = *from;
@@ -100,6 +101,10 @@ impl<H: Hal> Spmc<H> {
             }
             _ => self.call(pe, &Instance::Partition(current.partition), id, &call),
         }?;
+        if current.partition.may_have_interrupts() {
+            // What was fetched is signalled no more.
+            self.signal(current);
+        }
         if id.0 == function::PARTITION_INFO_GET_REGS {
             deliver(&mut current.vcpu.context, &answer);
         } else {

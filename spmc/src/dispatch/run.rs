@@ -118,6 +118,9 @@ impl<H: Hal> Spmc<H> {
             || current.frozen.config.ns_interrupts == NsInterruptAction::Queued;
         self.hal
             .load(&mut vcpu.context, &current.frozen.roots, vcpu.masked);
+        if current.partition.may_have_interrupts() {
+            self.signal_anew(current);
+        }
     }
 
     /// Puts a context back on the PE that had been taken off it in the middle of its work.
@@ -126,6 +129,9 @@ impl<H: Hal> Spmc<H> {
         let vcpu = &mut *current.vcpu;
         self.hal
             .load(&mut vcpu.context, &current.frozen.roots, vcpu.masked);
+        if current.partition.may_have_interrupts() {
+            self.signal(current);
+        }
     }
 
     /// Runs `current`, and whatever it calls, until the PE goes back to whoever called from outside; `frame` is then the answer.
@@ -154,7 +160,7 @@ impl<H: Hal> Spmc<H> {
     #[inline(never)]
     fn stop<'s>(
         &'s self,
-        pe: &Pe,
+        pe: &mut Pe,
         current: &mut Current<'s, H::Context>,
         exit: &Exit,
         frame: &mut SmcFrame,
@@ -168,6 +174,7 @@ impl<H: Hal> Spmc<H> {
             Exit::Fault(fault) => self.fault(current, &fault, frame),
             Exit::Trap { syndrome, pc } => self.trap(current, syndrome, pc, frame),
             Exit::NonSecureInterrupt => self.preempt(pe, current, frame),
+            Exit::SecureInterrupt => self.secure_interrupt(pe, current),
             Exit::Watchdog => self.watchdog(current, frame),
         }
     }
@@ -179,7 +186,10 @@ impl<H: Hal> Spmc<H> {
         current: &mut Current<'_, H::Context>,
         frame: &mut SmcFrame,
     ) -> Flow {
-        if current.vcpu.masked || current.vcpu.step(Event::Preempt).is_err() {
+        if current.vcpu.masked
+            || self.asks_for_managed_exit(current)
+            || current.vcpu.step(Event::Preempt).is_err()
+        {
             return Flow::Continue;
         }
         self.hal.save(&mut current.vcpu.context);

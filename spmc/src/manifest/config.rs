@@ -216,6 +216,24 @@ pub struct DeviceInterrupt {
     pub target: Option<u64>,
 }
 
+impl DeviceInterrupt {
+    /// SGIs and PPIs: each PE has its own.
+    pub const fn is_private(&self) -> bool {
+        self.id < 32
+    }
+
+    /// Level-sensitive, otherwise edge-triggered.
+    pub const fn is_level(&self) -> bool {
+        self.attributes & 1 << 9 != 0
+    }
+
+    /// Its priority, in the Secure half.
+    pub const fn priority(&self) -> u8 {
+        let priority = self.attributes as u8;
+        if priority < 0x80 { priority } else { 0x7f }
+    }
+}
+
 /// The `boot-info` node together with `gp-register-num`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct BootInfo {
@@ -256,6 +274,8 @@ pub struct PartitionConfig {
     pub boot_info: Option<BootInfo>,
     /// `ns-interrupts-action` (or the old `managed-exit`).
     pub ns_interrupts: NsInterruptAction,
+    /// `other-s-interrupts-action` 0: interrupts of other partitions wait while it runs.
+    pub queues_other_interrupts: bool,
     /// `managed-exit-virq`.
     pub managed_exit_virq: bool,
     /// `notification-support`.

@@ -54,7 +54,6 @@ struct Draft<'a> {
     load_address: Option<u64>,
     mem_size: Option<u64>,
     ns_interrupts: Option<NsInterruptAction>,
-    queues_other_interrupts: bool,
     managed_exit: bool,
     lifecycle: Lifecycle,
     phandles: Phandles,
@@ -93,6 +92,7 @@ pub fn parse(dtb: &[u8], entry: &PackageEntry) -> Result<PartitionConfig, Manife
         boot_register: None,
         boot_info: None,
         ns_interrupts: NsInterruptAction::Signaled,
+        queues_other_interrupts: false,
         managed_exit_virq: false,
         notifications: false,
         power_messages: PowerMessages::empty(),
@@ -146,7 +146,6 @@ impl<'a> Draft<'a> {
             load_address: None,
             mem_size: None,
             ns_interrupts: None,
-            queues_other_interrupts: false,
             managed_exit: false,
             lifecycle: Lifecycle::default(),
             phandles: Phandles::default(),
@@ -208,7 +207,6 @@ impl<'a> Draft<'a> {
             "managed-exit" => self.managed_exit = property.flag()?,
             "managed-exit-virq" => {
                 self.config.managed_exit_virq = property.flag()?;
-                self.ignored.note("managed-exit-virq");
             }
             "ns-interrupts-action" => {
                 self.ns_interrupts = Some(match property.u32()? {
@@ -219,8 +217,7 @@ impl<'a> Draft<'a> {
                 });
             }
             "other-s-interrupts-action" => {
-                self.queues_other_interrupts = property.u32_up_to(1, "0 or 1")? == 0;
-                self.ignored.note("other-s-interrupts-action");
+                self.config.queues_other_interrupts = property.u32_up_to(1, "0 or 1")? == 0;
             }
             "notification-support" => {
                 self.config.notifications = property.flag()?;
@@ -389,17 +386,12 @@ impl<'a> Draft<'a> {
             Some(action) => action,
             None => NsInterruptAction::Signaled,
         };
-        if self.queues_other_interrupts && action != NsInterruptAction::Queued {
+        if self.config.queues_other_interrupts && action != NsInterruptAction::Queued {
             return Err(root.error(
                 "other-s-interrupts-action",
                 "1, as ns-interrupts-action is not 0",
                 Found::Count(0),
             ));
-        }
-        if self.managed_exit {
-            self.ignored.note("managed-exit");
-        } else if action == NsInterruptAction::ManagedExit {
-            self.ignored.note("ns-interrupts-action");
         }
         Ok(action)
     }

@@ -14,8 +14,8 @@ use super::partition::{Ignored, require};
 use crate::addr::{Pa, PageRange, World};
 use crate::limits::{MAX_DEVICE_INTERRUPTS, MAX_DEVICE_STREAMS, MAX_MEMORY_REGIONS};
 
-/// Interrupts that no partition may own because the SPMC does: CNTHPS, its watchdog.
-const OWN_INTERRUPTS: [u32; 1] = [20];
+/// Interrupts that no partition may own because the SPMC does: its SGIs, and CNTHPS, its watchdog.
+const OWN_INTERRUPTS: [u32; 3] = [8, 9, 20];
 
 /// Interrupt ids from here on are special or message based and belong to no device of a manifest.
 const FIRST_SPECIAL_INTERRUPT: u32 = 1020;
@@ -230,9 +230,6 @@ impl<'a> Draft<'a> {
         ];
         if !allowed.contains(&permissions) {
             return Err(self.bad_attributes("read or read-write, never execute"));
-        }
-        if !self.interrupts.is_empty() {
-            ignored.note("interrupts");
         }
         Ok(DeviceRegion {
             range,

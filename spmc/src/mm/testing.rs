@@ -11,6 +11,7 @@ use std::vec::Vec;
 
 use crate::addr::{Ipa, PAGE_SIZE, Pa, PageRange, World};
 use crate::hal::{AccessFault, Context, Exit, Fault, Hal, SriTime, Stage2Roots, Table, TlbScope};
+use crate::manifest::config::DeviceInterrupt;
 
 /// Physical address of the fake tables.
 pub(crate) const TABLES: u64 = 0x0e20_0000;
@@ -181,6 +182,30 @@ impl Hal for FakeHal {
     }
 
     fn raise_schedule_receiver(&self, _: SriTime) {}
+
+    fn signal(&self, _: &mut NoContext, _: bool, _: bool) {}
+
+    fn acknowledge_interrupt(&self) -> Option<u32> {
+        None
+    }
+
+    fn deactivate_interrupt(&self, _: u32) {}
+
+    fn is_interrupt_pending(&self, _: u32) -> bool {
+        false
+    }
+
+    fn configure_interrupt(&self, _: &DeviceInterrupt) {}
+
+    fn enable_interrupt(&self, _: u32, _: bool) {}
+
+    fn route_interrupt(&self, _: u32, _: u64) -> bool {
+        false
+    }
+
+    fn look_again_elsewhere(&self) {}
+
+    fn look_again_on_return(&self) {}
 
     fn start_watchdog(&self, _: u32) {}
 

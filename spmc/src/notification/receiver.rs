@@ -284,6 +284,17 @@ impl Receiver {
         self.is_pending_globally() || self.from_partitions.pending() | self.from_vms.pending() != 0
     }
 
+    /// The vCPUs that would get something by `FFA_NOTIFICATION_GET`: a bit for each.
+    pub fn pending_on(&self) -> u32 {
+        if self.is_pending_globally() {
+            return u32::MAX;
+        }
+        let vcpus = (0..self.vcpus).filter(|vcpu| self.is_pending_for_vcpu(*vcpu));
+        vcpus.fold(0, |all, vcpu| {
+            all | 1_u32.checked_shl(vcpu.into()).unwrap_or(0)
+        })
+    }
+
     /// Whether `FFA_NOTIFICATION_INFO_GET` has something to tell.
     pub fn has_news(&self) -> bool {
         self.global_news || self.vcpu_news != 0

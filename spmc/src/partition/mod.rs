@@ -11,12 +11,13 @@ pub use mailbox::Mailbox;
 pub use vcpu::Vcpu;
 pub use vm::VmMailboxes;
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use spin::{Mutex, Once};
 
 use crate::addr::Ipa;
 use crate::hal::{Context, Stage2Roots};
+use crate::interrupt::{Claims, Line, Lines};
 use crate::limits::MAX_VCPUS;
 use crate::manifest::config::{Messaging, PartitionConfig};
 
@@ -28,6 +29,8 @@ pub struct Frozen {
     pub roots: Stage2Roots,
     /// Union over the services, kept here because every direct message asks for it.
     pub messaging: Messaging,
+    /// Its physical interrupts, by line.
+    pub claims: Claims,
 }
 
 /// One slot of the partition table. All zero until boot fills it.
@@ -40,6 +43,12 @@ pub struct Partition<C> {
     secondary_entry: AtomicU64,
     dead: AtomicBool,
     faults: AtomicU32,
+    /// Virtual interrupts of each context; not behind its claim, since whoever takes an interrupt pends it.
+    lines: [Lines; MAX_VCPUS],
+    /// Something may be pending in `lines`.
+    has_interrupts: AtomicBool,
+    /// How often in a row each physical interrupt came again as soon as it was deactivated.
+    returns: [AtomicU8; 32],
 }
 
 impl<C: Context> Partition<C> {
@@ -55,6 +64,9 @@ impl<C: Context> Partition<C> {
         secondary_entry: AtomicU64::new(0),
         dead: AtomicBool::new(false),
         faults: AtomicU32::new(0),
+        lines: [const { Lines::new() }; MAX_VCPUS],
+        has_interrupts: AtomicBool::new(false),
+        returns: [const { AtomicU8::new(0) }; 32],
     };
 
     /// Fills the slot with what `make` returns, in place; the slot stays empty if it fails.
@@ -81,6 +93,55 @@ impl<C: Context> Partition<C> {
     pub fn revive(&self) {
         self.faults.store(0, Ordering::Relaxed);
         self.dead.store(false, Ordering::Release);
+    }
+
+    /// Virtual interrupts of the context with that index, and the context.
+    pub fn lines(&self, index: u16) -> Option<(&Lines, &Mutex<Vcpu<C>>)> {
+        let index = usize::from(index);
+        self.lines.get(index).zip(self.vcpus.get(index))
+    }
+
+    /// Takes the notification pending interrupt back from all contexts but those in `pending`.
+    pub fn keep_notification_interrupts(&self, pending: u32) {
+        for (index, lines) in self.lines.iter().enumerate() {
+            if pending & 1 << index == 0 {
+                lines.clear(Line::NOTIFICATION);
+            }
+        }
+    }
+
+    /// Whether any of its contexts may have a virtual interrupt pending.
+    #[inline(always)]
+    pub fn may_have_interrupts(&self) -> bool {
+        self.has_interrupts.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a line has become pending.
+    pub fn note_interrupt(&self) {
+        self.has_interrupts.store(true, Ordering::Release);
+    }
+
+    /// Notes that none is pending any more, if that is so.
+    pub fn forget_interrupts(&self) {
+        self.has_interrupts.store(false, Ordering::Release);
+        // One that became pending meanwhile is seen here, or its PE notes it after this.
+        if self.lines.iter().any(Lines::is_pending) {
+            self.note_interrupt();
+        }
+    }
+
+    /// Notes whether the physical interrupt `line` came again when it was deactivated; how often in a row it did, up to 255.
+    pub fn count_return(&self, line: Line, came_again: bool) -> u8 {
+        let Some(count) = self.returns.get(line.index()) else {
+            return 0;
+        };
+        let returns = if came_again {
+            count.load(Ordering::Relaxed).saturating_add(1)
+        } else {
+            0
+        };
+        count.store(returns, Ordering::Relaxed);
+        returns
     }
 
     /// Counts a fault that the partition caused; returns how many there were before.

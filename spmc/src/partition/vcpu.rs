@@ -116,6 +116,8 @@ pub enum Model {
         /// w2 of the response: 0, or the kind of framework message that answers the request.
         message: u32,
     },
+    /// Handles secure interrupts that came while it waited.
+    Interrupt,
 }
 
 impl Model {
@@ -124,7 +126,7 @@ impl Model {
     pub const fn response_message(self) -> u32 {
         match self {
             Self::Request { message, .. } => message,
-            Self::Init | Self::Run => 0,
+            Self::Init | Self::Run | Self::Interrupt => 0,
         }
     }
 
@@ -151,7 +153,7 @@ impl Model {
                 Event::Yield
             }
             (Self::Request { .. }, Call::Respond) => Event::Wait,
-            (Self::Init | Self::Run, Call::Wait) => Event::Wait,
+            (Self::Init | Self::Run | Self::Interrupt, Call::Wait) => Event::Wait,
             _ => return Err(FfaError::Denied),
         })
     }
@@ -328,6 +330,7 @@ mod tests {
                 N,
             ),
             (request(framework::PSCI_RESPONSE), [N, N, wait, N, N], N),
+            (Model::Interrupt, [block, N, N, wait, N], N),
         ];
         for (model, permitted, yield_1_1) in expected {
             assert_eq!(CALLS.map(|call| model.on(call)), permitted, "{model:?}");

@@ -14,6 +14,7 @@ use spmc::addr::World;
 use spmc::hal::{Access, Conduit, Exit, Fault, FaultKind};
 
 use crate::ffa::{self, Layout, Regs, Transaction};
+use crate::gic::Gic;
 use crate::machine::Machine;
 use crate::manifest::partition_base;
 use crate::puppet::Puppet;
@@ -47,6 +48,7 @@ pub(crate) struct Resume {
     pub(crate) watchdog: bool,
     pub(crate) gprs: [u64; 31],
     pub(crate) pending: Pending,
+    pub(crate) signals: (bool, bool),
 }
 
 pub(crate) type Stop = (Exit, [u64; 31]);
@@ -134,6 +136,7 @@ impl Guest {
             pe: 0,
             masked: false,
             watchdog: false,
+            signals: (false, false),
             machine: Arc::downgrade(machine),
             resumed,
             stopped,
@@ -172,6 +175,7 @@ pub struct Sp {
     pe: usize,
     masked: bool,
     watchdog: bool,
+    signals: (bool, bool),
     machine: Weak<Machine>,
     resumed: Receiver<Resume>,
     stopped: Sender<Stop>,
@@ -186,6 +190,7 @@ impl Sp {
         self.pe = resume.pe;
         self.masked = resume.masked;
         self.watchdog = resume.watchdog;
+        self.signals = resume.signals;
         resume.pending
     }
 
@@ -374,6 +379,27 @@ impl Sp {
         assert!(matches!(pending, Pending::Nothing));
         assert_eq!(registers, self.regs, "preemption changed registers");
         true
+    }
+
+    /// Takes the Secure interrupts that are there, if any: what is done about them happens meanwhile.
+    pub fn poll(&mut self) {
+        let machine = self.machine();
+        while machine.gic().has_interrupt(self.pe) {
+            let registers = self.regs;
+            let pending = self.leave(Exit::SecureInterrupt);
+            assert!(matches!(pending, Pending::Nothing));
+            assert_eq!(registers, self.regs, "an interrupt changed registers");
+        }
+    }
+
+    /// Whether a virtual IRQ, and whether a virtual FIQ is signalled.
+    pub fn signals(&self) -> (bool, bool) {
+        self.signals
+    }
+
+    /// The interrupt controller, for a script that plays a device.
+    pub fn gic<T>(&self, action: impl FnOnce(&mut Gic) -> T) -> T {
+        action(&mut self.machine().gic())
     }
 
     /// Does an instruction that traps; whether it was told by an Undefined Instruction exception.

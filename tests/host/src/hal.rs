@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use spmc::addr::{Pa, PageRange, World};
 use spmc::hal::{AccessFault, Context, Exit, Fault, Hal, SriTime, Stage2Roots, Table, TlbScope};
+use spmc::limits::MAX_PES;
+use spmc::manifest::config::DeviceInterrupt;
 
 use crate::guest::{Guest, Pending, Resume};
 use crate::machine::{Loaded, Machine, SPMC_IMAGE, TABLES_BASE, current_pe};
@@ -15,6 +17,8 @@ pub struct FakeContext {
     /// Number of the guest plus one; 0 before the first [`Hal::reset`].
     guest: usize,
     pending: Pending,
+    /// Virtual IRQ and FIQ.
+    signals: (bool, bool),
 }
 
 impl Context for FakeContext {
@@ -23,6 +27,7 @@ impl Context for FakeContext {
         pc: 0,
         guest: 0,
         pending: Pending::Nothing,
+        signals: (false, false),
     };
 
     fn gprs(&self) -> &[u64; 31] {
@@ -138,6 +143,7 @@ impl Hal for FakeHal {
             watchdog: self.0.pe(pe).watchdog,
             gprs: context.gprs,
             pending: std::mem::take(&mut context.pending),
+            signals: context.signals,
         };
         let (exit, gprs) = guest.run(&self.0, resume);
         self.0.pe(pe).begin_call();
@@ -151,6 +157,7 @@ impl Hal for FakeHal {
 
     fn save(&self, context: &mut FakeContext) {
         self.loaded(context);
+        context.signals = (false, false);
         self.0.pe(current_pe()).loaded = None;
         self.0.step();
     }
@@ -171,6 +178,51 @@ impl Hal for FakeHal {
             context.pending = Pending::Undefined;
         }
         takes
+    }
+
+    fn signal(&self, context: &mut FakeContext, irq: bool, fiq: bool) {
+        self.loaded(context);
+        context.signals = (irq, fiq);
+    }
+
+    fn acknowledge_interrupt(&self) -> Option<u32> {
+        self.0.step();
+        self.0.gic().acknowledge(current_pe())
+    }
+
+    fn deactivate_interrupt(&self, id: u32) {
+        self.0.step();
+        self.0.gic().deactivate(id);
+    }
+
+    fn is_interrupt_pending(&self, id: u32) -> bool {
+        self.0.gic().is_pending(id)
+    }
+
+    fn configure_interrupt(&self, interrupt: &DeviceInterrupt) {
+        self.0.gic().configure(interrupt.id);
+    }
+
+    fn enable_interrupt(&self, id: u32, enable: bool) {
+        self.0.step();
+        self.0.gic().enable(id, enable);
+    }
+
+    fn route_interrupt(&self, id: u32, affinity: u64) -> bool {
+        let known = affinity < MAX_PES as u64;
+        if known {
+            self.0.gic().route(id, affinity as usize);
+        }
+        known
+    }
+
+    fn look_again_elsewhere(&self) {
+        self.0.step();
+        self.0.gic().look_again_elsewhere(current_pe());
+    }
+
+    fn look_again_on_return(&self) {
+        self.0.gic().look_again_on_return(current_pe());
     }
 
     fn start_watchdog(&self, milliseconds: u32) {

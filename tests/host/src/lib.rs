@@ -8,6 +8,7 @@
 
 pub mod ffa;
 pub mod fuzz;
+pub mod gic;
 pub mod guest;
 pub mod hal;
 pub mod machine;

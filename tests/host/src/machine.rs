@@ -10,6 +10,7 @@ use spmc::addr::{Ipa, World};
 use spmc::hal::{Access, Fault, FaultKind, Stage2Roots, Table, TlbScope};
 use spmc::limits::MAX_PES;
 
+use crate::gic::Gic;
 use crate::guest::Guest;
 use crate::hal::FakeHal;
 use crate::memory::Memory;
@@ -128,6 +129,7 @@ pub struct Machine {
     this: Weak<Machine>,
     random: Mutex<Random>,
     journal: Mutex<Journal>,
+    gic: Mutex<Gic>,
 }
 
 impl Machine {
@@ -148,6 +150,7 @@ impl Machine {
             this,
             random: Mutex::new(Random::new(seed)),
             journal: Mutex::default(),
+            gic: Mutex::default(),
         }
     }
 
@@ -158,6 +161,11 @@ impl Machine {
     /// Physical memory.
     pub fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
         self.memory.lock().unwrap()
+    }
+
+    /// The interrupt controller.
+    pub fn gic(&self) -> std::sync::MutexGuard<'_, Gic> {
+        self.gic.lock().unwrap()
     }
 
     /// What the engine asked for.

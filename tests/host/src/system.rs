@@ -160,6 +160,7 @@ impl System {
             !self.machine.pe(pe).watchdog,
             "a watchdog stays armed in the Normal world"
         );
+        self.machine.gic().leave(pe);
         if std::mem::take(&mut self.machine.pe(pe).raises_on_return) {
             self.machine.journal().schedule_receiver.push(pe);
         }

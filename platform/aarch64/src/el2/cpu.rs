@@ -60,6 +60,9 @@ pub const HCR: u64 = {
 /// HCR_EL2 bits that let a partition use pointer authentication: API, APK.
 const HCR_POINTER_AUTHENTICATION: u64 = 0b11 << 40;
 
+/// HCR_EL2 bits that show a partition a virtual IRQ and FIQ: VI, VF.
+const HCR_SIGNALS: u64 = 0b11 << 6;
+
 /// MDCR_EL2: debug (TDRA, TDOSA, TDA), performance monitors (TPM, TPMCR), statistical profiling (TPMS, E2PB = 0) and trace (TTRF, E2TB = 0) trap.
 pub const MDCR: u64 = 1 << 19 | 1 << 14 | 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 1 << 5;
 
@@ -89,6 +92,10 @@ bitflags! {
         /// No registers: the schedule receiver interrupt is due when the Normal world gets the PE back. Among what was displaced, so that the way
         /// back asks only one question.
         const SCHEDULE_RECEIVER = 1 << 3;
+        /// Likewise: this PE is to look at its interrupts again as soon as the Normal world has it.
+        const LOOK_AGAIN = 1 << 4;
+        /// No registers: the loaded context is shown a virtual interrupt. Among what it has opened, so that taking it off asks only one question.
+        const SIGNALS = 1 << 5;
     }
 }
 
@@ -260,7 +267,7 @@ impl Cpu {
                 normal_world.keys.save();
             }
             context.keys.load();
-            HCR_EL2.set(HCR | HCR_POINTER_AUTHENTICATION);
+            HCR_EL2.set(HCR_EL2.get() | HCR_POINTER_AUTHENTICATION);
         } else {
             if displace {
                 normal_world.timer.save();
@@ -279,6 +286,8 @@ impl Cpu {
         }
         if self.opened.contains(Lazy::POINTER_KEYS) {
             context.keys.save();
+        }
+        if self.opened.intersects(Lazy::POINTER_KEYS | Lazy::SIGNALS) {
             HCR_EL2.set(HCR);
         }
         if self.opened.contains(Lazy::TIMER) {
@@ -315,6 +324,19 @@ impl Cpu {
         }
     }
 
+    /// Shows the loaded context a virtual IRQ or FIQ.
+    #[cold]
+    pub fn signal(&mut self, irq: bool, fiq: bool) {
+        let signals = u64::from(irq) << 7 | u64::from(fiq) << 6;
+        HCR_EL2.set(HCR_EL2.get() & !HCR_SIGNALS | signals);
+        self.opened.set(Lazy::SIGNALS, signals != 0);
+    }
+
+    /// Makes the end of this stay, in which a partition runs, raise an interrupt that says to look again.
+    pub fn look_again_on_return(&mut self) {
+        self.displaced |= Lazy::LOOK_AGAIN;
+    }
+
     /// Raises the schedule receiver interrupt at the end of this stay, in which a partition runs.
     pub fn raise_on_return(&mut self) {
         self.displaced |= Lazy::SCHEDULE_RECEIVER;
@@ -327,6 +349,9 @@ impl Cpu {
         }
         if self.displaced.contains(Lazy::POINTER_KEYS) {
             self.normal_world.keys.load();
+        }
+        if self.displaced.contains(Lazy::LOOK_AGAIN) {
+            gic::look_again_here();
         }
         if self.displaced.contains(Lazy::SCHEDULE_RECEIVER) {
             gic::raise_schedule_receiver();

@@ -4,13 +4,14 @@ use core::arch::asm;
 
 use aarch64_cpu::registers::{ESR_EL2, FAR_EL2, HPFAR_EL2, PAR_EL1};
 use spmc::addr::Ipa;
+use spmc::ffa::{SmcFrame, function};
 use spmc::hal::{Access, Conduit, Exit, Fault, FaultKind};
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::context::GuestContext;
 use super::cpu::{Cpu, Lazy};
 use super::vectors::kind;
-use super::{BOARD, gic, watchdog};
+use super::{BOARD, gic, smc, watchdog};
 
 /// Exception classes, ESR_EL2.EC (Arm ARM D24.2.37).
 mod class {
@@ -164,17 +165,21 @@ fn translate(va: u64) -> Option<Ipa> {
 #[inline(never)]
 fn asynchronous(context: &GuestContext, kind: u64) -> Option<Exit> {
     match kind {
-        kind::FIQ => Some(Exit::NonSecureInterrupt),
-        kind::IRQ => {
-            let interrupt = gic::acknowledge()?;
-            if interrupt == watchdog::INTERRUPT {
-                watchdog::stop(&BOARD);
-                gic::complete(interrupt);
-                return Some(Exit::Watchdog);
+        kind::FIQ => match gic::pending_group0() {
+            None => Some(Exit::NonSecureInterrupt),
+            Some(_) => {
+                let mut frame = SmcFrame::new([function::EL3_INTR_HANDLE as u64]);
+                smc::smc(&mut frame);
+                None
             }
-            log::warn!("unexpected secure interrupt {}", u32::from(interrupt));
-            gic::complete(interrupt);
-            None
+        },
+        kind::IRQ => {
+            if gic::pending()? != watchdog::INTERRUPT {
+                return Some(Exit::SecureInterrupt);
+            }
+            watchdog::stop(&BOARD);
+            gic::complete_watchdog();
+            Some(Exit::Watchdog)
         }
         _ => Some(Exit::Fault(Fault {
             access: Access::Write,

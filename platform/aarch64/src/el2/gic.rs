@@ -1,4 +1,4 @@
-//! The GICv3 as far as the SPMC uses it: one private interrupt for the watchdog, and the CPU interface's Secure Group 1.
+//! The GICv3 as far as the SPMC uses it: its own private interrupts, and the CPU interface's Secure Group 1.
 //!
 //! TF-A has set the GIC up and keeps it; only what is ours is changed here.
 
@@ -13,7 +13,7 @@ use spmc::limits::MAX_PES;
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::platform;
-use super::registers::{ICC_ASGI1R_EL1, ICC_CTLR_EL1, ICC_DIR_EL1};
+use super::registers::{ICC_ASGI1R_EL1, ICC_CTLR_EL1, ICC_DIR_EL1, ICC_SGI1R_EL1};
 use super::watchdog;
 use crate::Board;
 
@@ -22,6 +22,12 @@ const PRIORITY: u8 = 0x40;
 
 /// The same number for `arm-gic`.
 const SCHEDULE_RECEIVER: IntId = IntId::sgi(SCHEDULE_RECEIVER_INTERRUPT);
+
+/// The Secure SGI by which PEs make each other look at their interrupts again.
+const LOOK_AGAIN: IntId = IntId::sgi(9);
+
+/// ICC_SGI1R_EL1.IRM: to all PEs but this one.
+const ALL_OTHERS: u64 = 1 << 40;
 
 /// ICC_CTLR_EL1.EOImode: end of interrupt drops the priority only, ICC_DIR_EL1 deactivates.
 const EOI_MODE: u64 = 1 << 1;
@@ -38,6 +44,9 @@ pub fn init_pe(board: &Board) {
         redistributor.enable_interrupt(watchdog::INTERRUPT, false)?;
         redistributor.set_group(watchdog::INTERRUPT, Group::Secure(SecureIntGroup::Group1S))?;
         redistributor.set_interrupt_priority(watchdog::INTERRUPT, PRIORITY)?;
+        redistributor.set_group(LOOK_AGAIN, Group::Secure(SecureIntGroup::Group1S))?;
+        redistributor.set_interrupt_priority(LOOK_AGAIN, PRIORITY)?;
+        redistributor.enable_interrupt(LOOK_AGAIN, true)?;
         // TF-A takes SGIs 8 to 15 for the Secure world; this one is the Normal world's to enable.
         redistributor.enable_interrupt(SCHEDULE_RECEIVER, false)?;
         redistributor.set_group(SCHEDULE_RECEIVER, Group::Group1NS)
@@ -46,12 +55,30 @@ pub fn init_pe(board: &Board) {
 
 /// Makes the schedule receiver interrupt pending on this PE.
 pub fn raise_schedule_receiver() {
+    ICC_ASGI1R_EL1.set(to_this_pe() | number(SCHEDULE_RECEIVER));
+}
+
+/// Makes this PE look at its interrupts again.
+pub fn look_again_here() {
+    ICC_SGI1R_EL1.set(to_this_pe() | number(LOOK_AGAIN));
+}
+
+/// Makes all other PEs look at their interrupts again.
+pub fn look_again_elsewhere() {
+    ICC_SGI1R_EL1.set(ALL_OTHERS | number(LOOK_AGAIN));
+}
+
+/// The SGI in a register that generates one.
+fn number(interrupt: IntId) -> u64 {
+    u64::from(u32::from(interrupt)) << 24
+}
+
+/// This PE as the target there: Aff3, Aff2 and Aff1 as they are, Aff0 as a range of 16 and a bit in it.
+fn to_this_pe() -> u64 {
     let affinity = platform::affinity();
     let field = |from: u32, bits: u32, to: u32| (affinity >> from & ((1 << bits) - 1)) << to;
-    // Aff3, Aff2 and Aff1 as they are; Aff0 as a range of 16 and a bit in it.
     let target = field(32, 8, 48) | field(16, 8, 32) | field(8, 8, 16) | field(4, 4, 44);
-    let bit = 1 << field(0, 4, 0);
-    ICC_ASGI1R_EL1.set(target | u64::from(SCHEDULE_RECEIVER_INTERRUPT) << 24 | bit);
+    target | 1 << field(0, 4, 0)
 }
 
 /// Lets the watchdog's interrupt through on this PE, or not.
@@ -61,17 +88,55 @@ pub fn enable_watchdog(board: &Board, enable: bool) {
     });
 }
 
-/// Acknowledges the interrupt that was signalled; `None` if it is gone.
-pub fn acknowledge() -> Option<IntId> {
-    // 1020 to 1023 are no interrupts.
-    GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1)
-        .filter(|&interrupt| u32::from(interrupt) < u32::from(IntId::SPECIAL_SECURE))
+/// The Secure Group 1 interrupt that is pending with the highest priority.
+pub fn pending() -> Option<IntId> {
+    real(GicCpuInterface::get_pending_interrupt(
+        InterruptGroup::Group1,
+    ))
 }
 
-/// Ends and deactivates an acknowledged interrupt.
-pub fn complete(interrupt: IntId) {
-    GicCpuInterface::end_interrupt(interrupt, InterruptGroup::Group1);
-    ICC_DIR_EL1.set(u32::from(interrupt).into());
+/// The Group 0 interrupt that is pending with the highest priority; those are EL3's.
+pub fn pending_group0() -> Option<IntId> {
+    real(GicCpuInterface::get_pending_interrupt(
+        InterruptGroup::Group0,
+    ))
+}
+
+/// 1020 to 1023 are no interrupts.
+fn real(interrupt: Option<IntId>) -> Option<IntId> {
+    interrupt.filter(|&interrupt| u32::from(interrupt) < u32::from(IntId::SPECIAL_SECURE))
+}
+
+/// Acknowledges the next interrupt of a partition that is pending, and drops its priority. Our own ones are dealt with: that of the watchdog
+/// stays pending until a partition would run.
+pub fn acknowledge() -> Option<u32> {
+    loop {
+        if pending()? == watchdog::INTERRUPT {
+            return None;
+        }
+        let interrupt = real(GicCpuInterface::get_and_acknowledge_interrupt(
+            InterruptGroup::Group1,
+        ))?;
+        GicCpuInterface::end_interrupt(interrupt, InterruptGroup::Group1);
+        if interrupt != LOOK_AGAIN {
+            return Some(interrupt.into());
+        }
+        deactivate(interrupt.into());
+    }
+}
+
+/// Acknowledges the watchdog's interrupt and is done with it.
+pub fn complete_watchdog() {
+    let interrupt = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1);
+    if let Some(interrupt) = real(interrupt) {
+        GicCpuInterface::end_interrupt(interrupt, InterruptGroup::Group1);
+        deactivate(interrupt.into());
+    }
+}
+
+/// Deactivates an acknowledged interrupt.
+pub fn deactivate(interrupt: u32) {
+    ICC_DIR_EL1.set(interrupt.into());
 }
 
 /// Uses the redistributor of this PE. A GIC that does not look as the board data says is logged: all that it costs is the watchdog.

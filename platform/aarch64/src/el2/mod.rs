@@ -14,6 +14,7 @@ mod exit;
 mod gic;
 mod inject;
 mod layout;
+mod lines;
 mod panic;
 mod platform;
 mod registers;

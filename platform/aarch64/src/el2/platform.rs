@@ -1,20 +1,27 @@
 //! The platform as the engine sees it: [`Hal`], by the modules that know how.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use aarch64_cpu::registers::MPIDR_EL1;
 use spmc::addr::{Pa, PageRange, World};
 use spmc::hal::{AccessFault, Exit, Fault, Hal, SriTime, Stage2Roots, Table, TlbScope};
+use spmc::manifest::config::DeviceInterrupt;
 use tock_registers::interfaces::Readable;
 
 use super::context::GuestContext;
-use super::cpu::Cpu;
+use super::cpu::{AFFINITIES, Cpu};
+use super::lines::Line;
 use super::{BOARD, gic, inject, layout, stage2, watchdog};
 
 /// The hardware.
 pub struct Platform;
 
+/// The affinity fields of MPIDR_EL1.
+const AFFINITY: u64 = 0xff_00ff_ffff;
+
 /// MPIDR affinity of this PE: Aff3:Aff2:Aff1:Aff0.
 pub fn affinity() -> u64 {
-    MPIDR_EL1.get() & 0x00ff_00ff_ffff
+    MPIDR_EL1.get() & AFFINITY
 }
 
 impl Hal for Platform {
@@ -60,6 +67,54 @@ impl Hal for Platform {
             SriTime::Now => gic::raise_schedule_receiver(),
             SriTime::OnReturn => Cpu::current().raise_on_return(),
         }
+    }
+
+    fn signal(&self, _: &mut GuestContext, irq: bool, fiq: bool) {
+        Cpu::current().signal(irq, fiq);
+    }
+
+    fn acknowledge_interrupt(&self) -> Option<u32> {
+        gic::acknowledge()
+    }
+
+    fn deactivate_interrupt(&self, id: u32) {
+        gic::deactivate(id);
+    }
+
+    fn is_interrupt_pending(&self, id: u32) -> bool {
+        Line::new(&BOARD, id).is_some_and(|line| line.is_pending())
+    }
+
+    fn configure_interrupt(&self, interrupt: &DeviceInterrupt) {
+        if let Some(line) = Line::new(&BOARD, interrupt.id) {
+            line.configure(interrupt);
+        }
+    }
+
+    fn enable_interrupt(&self, id: u32, enable: bool) {
+        if let Some(line) = Line::new(&BOARD, id) {
+            line.enable(enable);
+        }
+    }
+
+    fn route_interrupt(&self, id: u32, affinity: u64) -> bool {
+        let known = |known: &AtomicU64| {
+            let mpidr = known.load(Ordering::Relaxed);
+            mpidr != 0 && mpidr & AFFINITY == affinity
+        };
+        let line = Line::new(&BOARD, id).filter(|_| AFFINITIES.iter().any(known));
+        if let Some(line) = &line {
+            line.route(affinity);
+        }
+        line.is_some()
+    }
+
+    fn look_again_elsewhere(&self) {
+        gic::look_again_elsewhere();
+    }
+
+    fn look_again_on_return(&self) {
+        Cpu::current().look_again_on_return();
     }
 
     fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault> {

@@ -81,6 +81,10 @@ system_register! {
     ICC_DIR_EL1, IccDirEl1, "S3_0_C12_C11_1"
 }
 system_register! {
+    /// Generates an SGI of Group 1 of this Security state.
+    ICC_SGI1R_EL1, IccSgi1rEl1, "S3_0_C12_C11_5"
+}
+system_register! {
     /// Generates an SGI of Group 1 of the other Security state.
     ICC_ASGI1R_EL1, IccAsgi1rEl1, "S3_0_C12_C11_6"
 }

@@ -58,6 +58,9 @@ pub const fn window_descriptor(page: u64, non_secure: bool) -> u64 {
     page & ADDRESS | READ_WRITE | if non_secure { NON_SECURE } else { 0 }
 }
 
+/// Registers of the GICv3 distributor.
+const DISTRIBUTOR_SIZE: u64 = 0x1_0000;
+
 /// A redistributor is two frames of 64 KiB per PE.
 const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 
@@ -86,6 +89,10 @@ pub unsafe fn build(board: &Board, manifest: Range<u64>) {
     map(layout::boot_stack(), READ_WRITE);
     map(manifest, READ);
     map(board.uart..board.uart + PAGE, REGISTERS);
+    map(
+        board.distributor..board.distributor + DISTRIBUTOR_SIZE,
+        REGISTERS,
+    );
     let redistributors = REDISTRIBUTOR_SIZE * MAX_PES as u64;
     map(
         board.redistributors..board.redistributors + redistributors,

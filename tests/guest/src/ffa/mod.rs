@@ -35,6 +35,7 @@ pub const V1_2: u32 = 0x1_0002;
 pub mod id {
     pub const ERROR: u32 = 0x8400_0060;
     pub const SUCCESS: u32 = 0x8400_0061;
+    pub const SUCCESS_64: u32 = 0xc400_0061;
     pub const INTERRUPT: u32 = 0x8400_0062;
     pub const VERSION: u32 = 0x8400_0063;
     pub const FEATURES: u32 = 0x8400_0064;

@@ -28,13 +28,13 @@ fn write32(address: u64, value: u32) {
     unsafe { (address as *mut u32).write_volatile(value) };
 }
 
-/// Lets the timer interrupt of the PE with this index be pending at its CPU interface, and starts the timer.
-pub fn start_timer(pe: usize, ms: u64) {
+/// Lets the private interrupt `line` of the PE with this index, which is this one, be pending at its CPU interface.
+pub fn open(pe: usize, line: u32) {
     let redistributor = GICR + pe as u64 * GICR_STRIDE + GICR_SGI;
     write32(GICD, DISTRIBUTOR_ON);
     // SAFETY: as above, a byte.
-    unsafe { ((redistributor + IPRIORITYR + TIMER as u64) as *mut u8).write_volatile(PRIORITY) };
-    write32(redistributor + ISENABLER0, 1 << TIMER);
+    unsafe { ((redistributor + IPRIORITYR + line as u64) as *mut u8).write_volatile(PRIORITY) };
+    write32(redistributor + ISENABLER0, 1 << line);
     // SAFETY: interrupts are masked in PSTATE, so nothing is taken here.
     unsafe {
         asm!(
@@ -46,6 +46,20 @@ pub fn start_timer(pe: usize, ms: u64) {
             "msr S3_0_C4_C6_0, {t}", // ICC_PMR_EL1
             "mov {t}, #1",
             "msr S3_0_C12_C12_7, {t}", // ICC_IGRPEN1_EL1
+            "isb",
+            t = out(reg) _,
+            options(nostack),
+        )
+    };
+}
+
+/// Lets the timer interrupt of the PE with this index be pending at its CPU interface, and starts the timer.
+pub fn start_timer(pe: usize, ms: u64) {
+    open(pe, TIMER);
+    // SAFETY: as above.
+    unsafe {
+        asm!(
+            "mov {t}, #1",
             "msr cnthp_tval_el2, {ticks}",
             "msr cnthp_ctl_el2, {t}",
             "isb",
@@ -82,6 +96,12 @@ pub fn is_pending() -> bool {
 
 /// Takes the timer interrupt, which must come, and turns the timer off.
 pub fn acknowledge(pe: usize) -> Check {
+    take(pe, TIMER)
+}
+
+/// Takes the private interrupt `line`, which must come, and lets it through no more. The timer is off after that.
+#[track_caller]
+pub fn take(pe: usize, line: u32) -> Check {
     let mut interrupt = SPURIOUS;
     let came = wait_until(5000, || {
         // SAFETY: acknowledges the pending interrupt, if there is one.
@@ -89,11 +109,11 @@ pub fn acknowledge(pe: usize) -> Check {
         interrupt != SPURIOUS
     });
     let redistributor = GICR + pe as u64 * GICR_STRIDE + GICR_SGI;
-    write32(redistributor + ICENABLER0, 1 << TIMER);
+    write32(redistributor + ICENABLER0, 1 << line);
     // SAFETY: stops the timer, then ends the interrupt that was acknowledged.
     unsafe { asm!("msr cnthp_ctl_el2, xzr", "isb", options(nostack)) };
     holds(came, interrupt)?;
     // SAFETY: as above.
     unsafe { asm!("msr S3_0_C12_C12_1, {}", "isb", in(reg) interrupt, options(nostack)) }; // ICC_EOIR1_EL1
-    equal(interrupt, TIMER)
+    equal(interrupt, line)
 }

@@ -38,6 +38,7 @@ pub const UNKNOWN_UUID: [u64; 4] = [0x1e67_b5b4, 0xe14f_904a, 0x13fb_1fb8, 0xcbd
 /// Property: receives direct requests.
 pub const RECEIVES: u32 = 1;
 const SENDS: u32 = 1 << 1;
+const NOTIFICATIONS: u32 = 1 << 3;
 const AARCH64: u32 = 1 << 8;
 const COUNT_ONLY: u64 = 1;
 
@@ -88,8 +89,18 @@ fn discovery_of_all(_: &Nwd) -> Check {
             word(3)
         );
     }
-    is_partition(&nwd::RX, 0, (SP1, 1, RECEIVES | AARCH64), SP1_UUID)?;
-    is_partition(&nwd::RX, 24, (SP2, 8, RECEIVES | AARCH64), SP2_UUID)?;
+    is_partition(
+        &nwd::RX,
+        0,
+        (SP1, 1, RECEIVES | NOTIFICATIONS | AARCH64),
+        SP1_UUID,
+    )?;
+    is_partition(
+        &nwd::RX,
+        24,
+        (SP2, 8, RECEIVES | NOTIFICATIONS | AARCH64),
+        SP2_UUID,
+    )?;
 
     ffa::refused(&info_get([0; 4], 0), BUSY)?;
     ffa::refused(&info_get(SP1_UUID, 0), BUSY)?;
@@ -104,7 +115,7 @@ fn discovery_by_uuid(_: &Nwd) -> Check {
         is_partition(
             &nwd::RX,
             0,
-            (partition, contexts, RECEIVES | AARCH64),
+            (partition, contexts, RECEIVES | NOTIFICATIONS | AARCH64),
             [0; 4],
         )?;
         ffa::done(&release())?;
@@ -137,7 +148,7 @@ fn discovery_by_partitions(_: &Nwd) -> Check {
 }
 
 fn discover(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    let properties = RECEIVES | SENDS | AARCH64;
+    let properties = RECEIVES | SENDS | NOTIFICATIONS | AARCH64;
     ffa::results(&info_get([0; 4], 0), [2, 24, 0, 0, 0, 0])?;
     is_partition(&sp::RX, 0, (SP1, 1, properties), SP1_UUID)?;
     is_partition(&sp::RX, 24, (SP2, 8, properties), SP2_UUID)?;

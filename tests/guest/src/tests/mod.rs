@@ -13,6 +13,7 @@ pub mod features;
 pub mod instructions;
 pub mod lifecycle;
 pub mod memory;
+pub mod notification;
 pub mod power;
 pub mod preemption;
 pub mod queued;
@@ -45,6 +46,7 @@ pub const ALL: &[&[Test]] = &[
     memory::sizes::TESTS,
     memory::fragments::TESTS,
     preemption::TESTS,
+    notification::TESTS,
     state::TESTS,
     extensions::TESTS,
     concurrency::TESTS,
@@ -86,6 +88,7 @@ pub const HELPERS: &[&[Command]] = &[
     direct_errors::HELPERS,
     run::HELPERS,
     preemption::HELPERS,
+    notification::HELPERS,
     state::HELPERS,
     extensions::HELPERS,
     concurrency::HELPERS,

@@ -10,6 +10,7 @@ mod features;
 mod fragments;
 mod general;
 mod indirect;
+mod interrupts;
 mod lifecycle;
 mod memory;
 mod memory_limits;

@@ -1,0 +1,436 @@
+//! Interrupts of partitions (FF-A v1.1 chapter 9): taken at S-EL2, handed to the context that owns them, fetched by its calls.
+//!
+//! A physical interrupt is acknowledged, its line becomes pending, and it stays active in the GIC until its owner deactivates it, so that it does not
+//! come again before. Then, by the state of the owner's context on this PE: one that runs sees the line at once, one that waits is run with
+//! `FFA_INTERRUPT`, in place of whoever was interrupted, and gives the PE back by `FFA_MSG_WAIT`; any other sees it when it runs again. One that
+//! runs on another PE is found by an interrupt to the other PEs, which look again.
+//!
+//! Handlers are run one after the other, never inside of each other, with Non-secure interrupts masked. What comes meanwhile waits for its turn.
+
+use crate::error::{FfaError, Result};
+use crate::ffa::{SmcFrame, function};
+use crate::hal::{Context, Hal};
+use crate::id::VcpuId;
+use crate::interrupt::Line;
+use crate::limits::MAX_PARTITIONS;
+use crate::manifest::config::NsInterruptAction;
+use crate::notification::Target;
+use crate::partition::vcpu::{Caller, Event, Model, State};
+use crate::spmc::{Pe, Spmc};
+
+use super::run::{Current, Flow, Member, deliver};
+
+/// Function ids of the calls, which are Hafnium's: x0 of an `HVC`, `SMC` or `SVC`.
+mod call {
+    /// x1 id, x2 on or off, x3 IRQ or FIQ.
+    pub const ENABLE: u32 = 0xff03;
+    /// Returns the id.
+    pub const GET: u32 = 0xff04;
+    /// x1 and x2 id.
+    pub const DEACTIVATE: u32 = 0xff08;
+    /// x1 id, x2 what, x3 value.
+    pub const RECONFIGURE: u32 = 0xff09;
+    /// x1 index of the context.
+    pub const SEND_IPI: u32 = 0xff0a;
+}
+
+/// What GET returns if nothing is pending.
+const NO_INTERRUPT: u64 = 0xffff_ffff;
+/// Returned by the others.
+const OK: u64 = 0;
+const FAILED: u64 = -1_i64 as u64;
+
+/// x2 of RECONFIGURE.
+mod what {
+    pub const TARGET: u64 = 0;
+    pub const SECURITY: u64 = 1;
+    pub const STATUS: u64 = 2;
+}
+
+/// x3 of RECONFIGURE for the security state: all interrupts of partitions are Secure.
+const SECURE: u64 = 1;
+
+/// Interrupts that are acknowledged in one go. More of them have to come again.
+const BATCH: usize = 32;
+
+/// How often in a row an interrupt may be pending again as soon as its owner deactivated it, before its source counts as stuck.
+const STUCK: u8 = 64;
+
+impl<H: Hal> Spmc<H> {
+    /// A secure interrupt, or another PE's wish to look again, stopped `current`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn secure_interrupt<'s>(
+        &'s self,
+        pe: &mut Pe,
+        current: &mut Current<'s, H::Context>,
+    ) -> Flow {
+        self.accept_interrupts(pe, Some(current));
+        if pe.handles_interrupts || current.frozen.config.queues_other_interrupts {
+            self.hal.look_again_on_return();
+        } else if self.next_handler(pe).is_some() {
+            self.hal.save(&mut current.vcpu.context);
+            self.run_handlers(pe);
+            self.re_enter(current);
+        }
+        self.signal(current);
+        Flow::Continue
+    }
+
+    /// `FFA_INTERRUPT` from the SPMD: a secure interrupt stopped the Normal world.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn normal_world_interrupted(&self, pe: &mut Pe, frame: &mut SmcFrame) {
+        self.accept_interrupts(pe, None);
+        self.run_handlers(pe);
+        *frame = SmcFrame::new([function::NORMAL_WORLD_RESUME as u64]);
+    }
+
+    /// Takes what the GIC has for us and makes it pending at its owners.
+    fn accept_interrupts(&self, pe: &Pe, current: Option<&Current<'_, H::Context>>) {
+        for _ in 0..BATCH {
+            let Some(id) = self.hal.acknowledge_interrupt() else {
+                return;
+            };
+            if !self.pend_physical(pe, id, current) {
+                log::warn!("interrupt {id} belongs to nobody: masked");
+                self.hal.enable_interrupt(id, false);
+                self.hal.deactivate_interrupt(id);
+            }
+        }
+    }
+
+    /// Makes the physical interrupt `id` pending at its owner; whether there is one.
+    fn pend_physical(&self, pe: &Pe, id: u32, current: Option<&Current<'_, H::Context>>) -> bool {
+        for partition in self.live_partitions() {
+            let Some(frozen) = partition.frozen() else {
+                continue;
+            };
+            let Some(line) = frozen.claims.physical(id) else {
+                continue;
+            };
+            let index = Self::index_on(pe, frozen);
+            match current {
+                Some(current) if current.id.partition == frozen.config.id => {
+                    if let Some((lines, _)) = partition.lines(index) {
+                        lines.pend(line);
+                        partition.note_interrupt();
+                    }
+                }
+                _ => self.pend(pe, Member { partition, frozen }, index, line),
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Makes `line` pending at a context. If another PE runs that, it looks again.
+    fn pend(&self, pe: &Pe, member: Member<'_, H::Context>, index: u16, line: Line) {
+        let partition = member.partition;
+        let Some((lines, vcpu)) = partition.lines(index) else {
+            return;
+        };
+        lines.pend(line);
+        partition.note_interrupt();
+        // On this PE lines are looked at before anything goes on. Whoever has the claim of a context that moves may be another PE.
+        let is_pinned_here = !member.frozen.config.is_up() && index == pe.index;
+        if !is_pinned_here && vcpu.try_lock().is_none() {
+            self.hal.look_again_elsewhere();
+        }
+    }
+
+    /// A notification of the partition became pending: its context, or each of them, is told so.
+    pub(super) fn pend_notification(
+        &self,
+        pe: &Pe,
+        member: Member<'_, H::Context>,
+        target: Target,
+    ) {
+        match target {
+            Target::Vcpu(index) => self.pend(pe, member, index, Line::NOTIFICATION),
+            Target::Global => {
+                for index in 0..member.frozen.config.vcpu_count {
+                    self.pend(pe, member, index, Line::NOTIFICATION);
+                }
+            }
+        }
+    }
+
+    /// A context of this PE that waits and has interrupts to handle, claimed and running.
+    fn next_handler(&self, pe: &Pe) -> Option<Current<'_, H::Context>> {
+        self.live_partitions()
+            .filter(|partition| partition.may_have_interrupts())
+            .find_map(|partition| {
+                let frozen = partition.frozen()?;
+                let index = Self::index_on(pe, frozen);
+                let (lines, vcpu) = partition.lines(index)?;
+                if lines.due() & Line::WAKING == 0 {
+                    return None;
+                }
+                let vcpu = vcpu.try_lock()?;
+                (vcpu.state() == State::Waiting).then_some(Current {
+                    partition,
+                    frozen,
+                    id: VcpuId {
+                        partition: frozen.config.id,
+                        index,
+                    },
+                    vcpu,
+                })
+            })
+    }
+
+    /// Runs all contexts of this PE that wait and have interrupts to handle, each until it waits again, but none twice.
+    fn run_handlers(&self, pe: &mut Pe) {
+        pe.handles_interrupts = true;
+        for _ in 0..MAX_PARTITIONS {
+            let Some(mut handler) = self.next_handler(pe) else {
+                break;
+            };
+            let line = handler
+                .partition
+                .lines(handler.id.index)
+                .and_then(|(lines, _)| Line::first(lines.due() & Line::WAKING));
+            let id = line.and_then(|line| handler.frozen.claims.id(line));
+            // It waits.
+            let _ = handler.vcpu.step(Event::Run);
+            handler.vcpu.model = Model::Interrupt;
+            handler.vcpu.caller = Caller::Outside;
+            let message = SmcFrame::new([
+                function::INTERRUPT as u64,
+                0,
+                u64::from(id.unwrap_or(NO_INTERRUPT as u32)),
+            ]);
+            deliver(&mut handler.vcpu.context, &message);
+            self.enter(&mut handler, true);
+            let mut unread = SmcFrame::ZERO;
+            self.run(pe, handler, &mut unread);
+        }
+        pe.handles_interrupts = false;
+    }
+
+    /// Signals what is due to `current`, which is on this PE.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn signal(&self, current: &mut Current<'_, H::Context>) {
+        if let Some((lines, _)) = current.partition.lines(current.id.index) {
+            let signals = lines.signals();
+            self.hal
+                .signal(&mut current.vcpu.context, signals.irq, signals.fiq);
+        }
+        current.partition.forget_interrupts();
+    }
+
+    /// What [`Self::signal`] does for a context that begins with something new: a managed exit that the last work did not take is void.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn signal_anew(&self, current: &mut Current<'_, H::Context>) {
+        if let Some((lines, _)) = current.partition.lines(current.id.index) {
+            lines.clear(Line::MANAGED_EXIT);
+        }
+        self.signal(current);
+    }
+
+    /// A Non-secure interrupt stopped `current`, and somebody in the chain wants to leave by itself, or to have what it called finish first. Whether
+    /// that is so; then `current` goes on with Non-secure interrupts masked.
+    pub(super) fn asks_for_managed_exit(&self, current: &mut Current<'_, H::Context>) -> bool {
+        if Self::exits_managed(current) {
+            if let Some((lines, _)) = current.partition.lines(current.id.index) {
+                lines.pend(Line::MANAGED_EXIT);
+                current.partition.note_interrupt();
+            }
+        } else if !self.works_for_managed_exit(current) {
+            return false;
+        }
+        current.vcpu.masked = true;
+        self.hal.save(&mut current.vcpu.context);
+        self.re_enter(current);
+        true
+    }
+
+    /// Managed exit is for direct requests only.
+    fn exits_managed(current: &Current<'_, H::Context>) -> bool {
+        current.frozen.config.ns_interrupts == NsInterruptAction::ManagedExit
+            && matches!(current.vcpu.model, Model::Request { .. })
+    }
+
+    fn works_for_managed_exit(&self, current: &Current<'_, H::Context>) -> bool {
+        let mut caller = current.vcpu.caller;
+        while let Some(id) = caller.context() {
+            // Members of a chain are blocked; others only look at them.
+            let Ok(member) = self.context(id) else {
+                return false;
+            };
+            if Self::exits_managed(&member) {
+                return true;
+            }
+            caller = member.vcpu.caller;
+        }
+        false
+    }
+
+    /// A call that is not one of FF-A: `None` if it is none of those here, otherwise what goes into x0.
+    #[inline(never)]
+    pub(super) fn paravirtual_call(
+        &self,
+        function: u32,
+        current: &mut Current<'_, H::Context>,
+    ) -> Option<u64> {
+        if !(call::ENABLE..=call::SEND_IPI).contains(&function) {
+            return None;
+        }
+        let [_, x1, x2, x3, ..] = *current.vcpu.context.gprs();
+        let result = match function {
+            call::ENABLE => self.interrupt_enable(current, x1 as u32, x2, x3),
+            call::GET => return Some(self.interrupt_get(current)),
+            call::DEACTIVATE => self.interrupt_deactivate(current, x1 as u32, x2 as u32),
+            call::RECONFIGURE => self.interrupt_reconfigure(current, x1 as u32, x2, x3),
+            call::SEND_IPI => self.send_ipi(current, x1),
+            _ => return None,
+        };
+        self.signal(current);
+        Some(if result.is_ok() { OK } else { FAILED })
+    }
+
+    /// Lets a line be signalled to this context, or not.
+    fn interrupt_enable(
+        &self,
+        current: &Current<'_, H::Context>,
+        id: u32,
+        enable: u64,
+        kind: u64,
+    ) -> Result<()> {
+        let line = current
+            .frozen
+            .claims
+            .line(id)
+            .ok_or(FfaError::InvalidParameters)?;
+        let (lines, _) = current
+            .partition
+            .lines(current.id.index)
+            .ok_or(FfaError::InvalidParameters)?;
+        if enable & 1 == 0 {
+            lines.disable(line);
+            return Ok(());
+        }
+        lines.enable(line, kind & 1 != 0);
+        if line.is_physical() {
+            self.hal.enable_interrupt(id, true);
+        }
+        // It may have become pending before.
+        current.partition.note_interrupt();
+        Ok(())
+    }
+
+    fn interrupt_get(&self, current: &mut Current<'_, H::Context>) -> u64 {
+        let taken = current
+            .partition
+            .lines(current.id.index)
+            .and_then(|(lines, _)| lines.take());
+        let id = taken.and_then(|line| current.frozen.claims.id(line));
+        self.signal(current);
+        id.map_or(NO_INTERRUPT, u64::from)
+    }
+
+    /// The owner is done with an interrupt: it may come again, unless it does so every time at once.
+    fn interrupt_deactivate(
+        &self,
+        current: &Current<'_, H::Context>,
+        id: u32,
+        same: u32,
+    ) -> Result<()> {
+        let line = current
+            .frozen
+            .claims
+            .line(id)
+            .ok_or(FfaError::InvalidParameters)?;
+        let (lines, _) = current
+            .partition
+            .lines(current.id.index)
+            .ok_or(FfaError::InvalidParameters)?;
+        if id != same || !lines.deactivate(line) {
+            return Err(FfaError::InvalidParameters);
+        }
+        if line.is_physical() {
+            self.hal.deactivate_interrupt(id);
+            let comes_again = self.hal.is_interrupt_pending(id);
+            if current.partition.count_return(line, comes_again) == STUCK {
+                log::warn!(
+                    "{}: interrupt {id} is not cleared: masked",
+                    current.frozen.config.name
+                );
+                self.hal.enable_interrupt(id, false);
+            }
+        }
+        Ok(())
+    }
+
+    fn interrupt_reconfigure(
+        &self,
+        current: &Current<'_, H::Context>,
+        id: u32,
+        what: u64,
+        value: u64,
+    ) -> Result<()> {
+        if current.frozen.claims.physical(id).is_none() {
+            return Err(FfaError::InvalidParameters);
+        }
+        match (what, value) {
+            (what::STATUS, 0 | 1) => self.hal.enable_interrupt(id, value == 1),
+            (what::SECURITY, SECURE) => {}
+            (what::TARGET, affinity) if self.hal.route_interrupt(id, affinity) => {}
+            _ => return Err(FfaError::InvalidParameters),
+        }
+        Ok(())
+    }
+
+    /// Interrupts another context of the same partition.
+    fn send_ipi(&self, current: &Current<'_, H::Context>, index: u64) -> Result<()> {
+        let count = current.frozen.config.vcpu_count;
+        if index >= u64::from(count) || index == u64::from(current.id.index) {
+            return Err(FfaError::InvalidParameters);
+        }
+        if let Some((lines, _)) = current.partition.lines(index as u16) {
+            lines.pend(Line::IPI);
+            current.partition.note_interrupt();
+            // Whether it runs or waits, its own PE sees to it.
+            self.hal.look_again_elsewhere();
+        }
+        Ok(())
+    }
+
+    /// Prepares the lines of a context for its first entry, and, on the PE where that is its first, the partition's interrupts.
+    #[cold]
+    pub(crate) fn prepare_interrupts(&self, current: &Current<'_, H::Context>) {
+        let config = &current.frozen.config;
+        let mut enabled = 0;
+        let mut fiq = 0;
+        if config.notifications {
+            enabled |= Line::NOTIFICATION.bit();
+        }
+        if config.ns_interrupts == NsInterruptAction::ManagedExit {
+            enabled |= Line::MANAGED_EXIT.bit();
+            if !config.managed_exit_virq {
+                fiq |= Line::MANAGED_EXIT.bit();
+            }
+        }
+        if let Some((lines, _)) = current.partition.lines(current.id.index) {
+            lines.reset(enabled, fiq);
+        }
+        for claim in current.frozen.claims.iter() {
+            // Shared interrupts are set up once.
+            if current.id.index == 0 || claim.is_private() {
+                self.hal.configure_interrupt(claim);
+            }
+        }
+    }
+
+    /// The partition failed: its interrupts come no more.
+    #[cold]
+    pub(super) fn mask_interrupts(&self, current: &Current<'_, H::Context>) {
+        for claim in current.frozen.claims.iter() {
+            self.hal.enable_interrupt(claim.id, false);
+            self.hal.deactivate_interrupt(claim.id);
+        }
+    }
+}

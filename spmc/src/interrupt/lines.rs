@@ -1,0 +1,156 @@
+//! The virtual interrupt lines of one execution context.
+//!
+//! Words of atomic bits rather than a lock: an interrupt is pended by the PE that takes it, while the context may run on another. Each bit stands
+//! for itself, so that the order between words does not matter; whoever pends a line of a context that runs elsewhere makes that PE look again.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::Line;
+
+/// What is signalled to a context.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Signals {
+    /// The virtual IRQ.
+    pub irq: bool,
+    /// The virtual FIQ.
+    pub fiq: bool,
+}
+
+/// The lines of one context. All zero: nothing pending, nothing enabled.
+#[derive(Debug)]
+pub struct Lines {
+    pending: AtomicU64,
+    enabled: AtomicU64,
+    /// Signalled as FIQ; the others as IRQ.
+    fiq: AtomicU64,
+    /// Fetched, and not yet deactivated.
+    active: AtomicU64,
+}
+
+impl Lines {
+    /// Nothing pending, nothing enabled.
+    pub const fn new() -> Self {
+        Self {
+            pending: AtomicU64::new(0),
+            enabled: AtomicU64::new(0),
+            fiq: AtomicU64::new(0),
+            active: AtomicU64::new(0),
+        }
+    }
+
+    /// As at the first entry of the context: these lines are enabled, those of `fiq` as FIQ. What is pending stays.
+    pub fn reset(&self, enabled: u64, fiq: u64) {
+        self.enabled.store(enabled, Ordering::Release);
+        self.fiq.store(fiq, Ordering::Release);
+        self.active.store(0, Ordering::Release);
+    }
+
+    /// Makes `line` pending.
+    pub fn pend(&self, line: Line) {
+        self.pending.fetch_or(line.bit(), Ordering::AcqRel);
+    }
+
+    /// Takes that back.
+    pub fn clear(&self, line: Line) {
+        self.pending.fetch_and(!line.bit(), Ordering::AcqRel);
+    }
+
+    /// Lets `line` be signalled, as FIQ or as IRQ.
+    pub fn enable(&self, line: Line, as_fiq: bool) {
+        if as_fiq {
+            self.fiq.fetch_or(line.bit(), Ordering::AcqRel);
+        } else {
+            self.fiq.fetch_and(!line.bit(), Ordering::AcqRel);
+        }
+        self.enabled.fetch_or(line.bit(), Ordering::AcqRel);
+    }
+
+    /// Keeps `line` from being signalled; it can still become pending.
+    pub fn disable(&self, line: Line) {
+        self.enabled.fetch_and(!line.bit(), Ordering::AcqRel);
+    }
+
+    /// Lines that are pending and enabled.
+    pub fn due(&self) -> u64 {
+        self.pending.load(Ordering::Acquire) & self.enabled.load(Ordering::Acquire)
+    }
+
+    /// Whether anything is pending, enabled or not.
+    pub fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::Acquire) != 0
+    }
+
+    /// What the context sees of it.
+    pub fn signals(&self) -> Signals {
+        let (due, fiq) = (self.due(), self.fiq.load(Ordering::Acquire));
+        Signals {
+            irq: due & !fiq != 0,
+            fiq: due & fiq != 0,
+        }
+    }
+
+    /// Fetches the first line that is due: it is pending no more, and active.
+    pub fn take(&self) -> Option<Line> {
+        let line = Line::first(self.due())?;
+        self.clear(line);
+        self.active.fetch_or(line.bit(), Ordering::AcqRel);
+        Some(line)
+    }
+
+    /// Ends what [`Self::take`] began; whether it had.
+    pub fn deactivate(&self, line: Line) -> bool {
+        self.active.fetch_and(!line.bit(), Ordering::AcqRel) & line.bit() != 0
+    }
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Line = Line(0);
+    const B: Line = Line(7);
+
+    #[test]
+    fn what_is_due_is_pending_and_enabled() {
+        let lines = Lines::new();
+        lines.pend(A);
+        assert_eq!((lines.due(), lines.take()), (0, None));
+        lines.enable(A, false);
+        lines.enable(B, true);
+        assert_eq!(
+            lines.signals(),
+            Signals {
+                irq: true,
+                fiq: false
+            }
+        );
+        lines.pend(B);
+        assert!(lines.signals().fiq);
+        lines.disable(A);
+        assert_eq!(lines.due(), B.bit());
+        assert!(lines.is_pending());
+    }
+
+    #[test]
+    fn a_line_can_be_pending_again_while_it_is_active() {
+        let lines = Lines::new();
+        lines.reset(A.bit() | B.bit(), B.bit());
+        lines.pend(B);
+        lines.pend(A);
+        assert_eq!(lines.take(), Some(A));
+        lines.pend(A);
+        assert!(lines.deactivate(A));
+        assert!(!lines.deactivate(A) && !lines.deactivate(B));
+        assert_eq!(
+            [lines.take(), lines.take(), lines.take()],
+            [Some(A), Some(B), None]
+        );
+        assert_eq!(lines.signals(), Signals::default());
+    }
+}

@@ -1,0 +1,111 @@
+//! Interrupts of partitions as state: the virtual lines of each execution context, and which physical interrupt is whose (FF-A v1.1 chapter 9).
+//!
+//! A partition knows interrupts by id; here they are *lines*, bits of a word: first the physical interrupts of its manifest, in their
+//! order, and at the upper end those that the SPMC makes up. The ids of the latter, and the calls that partitions use, are Hafnium's.
+//!
+//! Nothing here runs a partition or knows hardware; see `dispatch::interrupt`.
+
+mod lines;
+
+pub use lines::{Lines, Signals};
+
+use arrayvec::ArrayVec;
+
+use crate::limits::{MAX_DEVICE_INTERRUPTS, MAX_DEVICE_REGIONS};
+use crate::manifest::config::{DeviceInterrupt, PartitionConfig};
+
+/// Physical interrupts of one partition.
+const MAX_CLAIMS: usize = MAX_DEVICE_REGIONS * MAX_DEVICE_INTERRUPTS;
+const _: () = assert!(MAX_CLAIMS <= 32);
+
+/// A line: number of a bit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Line(u8);
+
+impl Line {
+    /// The virtual timer, id 3.
+    pub const TIMER: Self = Self(63);
+    /// The request to leave because of a Non-secure interrupt, id 4.
+    pub const MANAGED_EXIT: Self = Self(62);
+    /// Notifications are pending, id 5.
+    pub const NOTIFICATION: Self = Self(61);
+    /// Another context of the partition calls, id 9.
+    pub const IPI: Self = Self(60);
+
+    /// Lines that make a waiting context run: what it must handle itself. Notifications wait for the Normal world to give it cycles.
+    pub const WAKING: u64 = Self::PHYSICAL | Self::IPI.bit();
+    const PHYSICAL: u64 = u32::MAX as u64;
+
+    const VIRTUAL: [(Self, u32); 4] = [
+        (Self::TIMER, 3),
+        (Self::MANAGED_EXIT, 4),
+        (Self::NOTIFICATION, 5),
+        (Self::IPI, 9),
+    ];
+
+    /// The bit.
+    pub const fn bit(self) -> u64 {
+        1 << (self.0 & 63)
+    }
+
+    /// The first line of a map.
+    pub const fn first(map: u64) -> Option<Self> {
+        if map == 0 {
+            None
+        } else {
+            Some(Self(map.trailing_zeros() as u8))
+        }
+    }
+
+    /// Whether a device is behind it.
+    pub const fn is_physical(self) -> bool {
+        self.bit() & Self::PHYSICAL != 0
+    }
+
+    /// Number among the physical interrupts of the partition.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The physical interrupts of one partition, by line.
+#[derive(Clone, Debug, Default)]
+pub struct Claims(ArrayVec<DeviceInterrupt, MAX_CLAIMS>);
+
+impl Claims {
+    /// What the manifest claims.
+    pub fn of(config: &PartitionConfig) -> Self {
+        let regions = config.device_regions.iter();
+        Self(
+            regions
+                .flat_map(|region| &region.interrupts)
+                .copied()
+                .take(MAX_CLAIMS)
+                .collect(),
+        )
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &DeviceInterrupt> {
+        self.0.iter()
+    }
+
+    /// The line of the physical interrupt `id`, if the partition has it.
+    pub fn physical(&self, id: u32) -> Option<Line> {
+        let index = self.0.iter().position(|claim| claim.id == id)?;
+        Some(Line(index as u8))
+    }
+
+    /// The line that the partition knows by `id`: its physical interrupts and those that the SPMC makes up.
+    pub fn line(&self, id: u32) -> Option<Line> {
+        let made_up = Line::VIRTUAL.iter().find(|(_, number)| *number == id);
+        made_up.map(|(line, _)| *line).or_else(|| self.physical(id))
+    }
+
+    /// The id by which the partition knows `line`.
+    pub fn id(&self, line: Line) -> Option<u32> {
+        let claim = self.0.get(line.index()).map(|claim| claim.id);
+        let made_up = || Line::VIRTUAL.iter().find(|(other, _)| *other == line);
+        claim.or_else(|| made_up().map(|(_, number)| *number))
+    }
+}

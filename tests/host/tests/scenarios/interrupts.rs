@@ -1,0 +1,498 @@
+//! INT and ME: interrupts of partitions, by the state of their owner; Non-secure interrupts by the action that manifests want.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use host_tests::ffa::*;
+use host_tests::machine::SECURE_DEVICE;
+use host_tests::{PartitionSpec, Sp, System};
+
+const SP1: u16 = 0x8001;
+const SP2: u16 = 0x8002;
+
+/// The calls of partitions, as Hafnium numbers them.
+const ENABLE: u64 = 0xff03;
+const GET: u64 = 0xff04;
+const DEACTIVATE: u64 = 0xff08;
+const RECONFIGURE: u64 = 0xff09;
+const SEND_IPI: u64 = 0xff0a;
+const NONE: u64 = 0xffff_ffff;
+const FAILED: u64 = u64::MAX;
+
+const NOTIFICATION: u64 = 5;
+const MANAGED_EXIT: u64 = 4;
+const IPI: u64 = 9;
+
+/// The interrupt of the device that the owner has.
+const LINE: u32 = 40;
+const OTHER: u32 = 41;
+
+/// `interrupts`: SPI, level, secure.
+fn with_device(spec: PartitionSpec, lines: &'static [u32], more: &'static [&str]) -> PartitionSpec {
+    let base = SECURE_DEVICE.start;
+    spec.with(|spec| {
+        spec.extra = Some(Arc::new(move |fdt| {
+            for name in more {
+                fdt.property_null(name).unwrap();
+            }
+            let node = fdt.begin_node("device-regions").unwrap();
+            fdt.property_string("compatible", "arm,ffa-manifest-device-regions")
+                .unwrap();
+            let device = fdt.begin_node("device").unwrap();
+            fdt.property_u64("base-address", base).unwrap();
+            fdt.property_u32("pages-count", 1).unwrap();
+            fdt.property_u32("attributes", 3).unwrap();
+            let cells: Vec<u32> = lines.iter().flat_map(|line| [*line, 0xb10]).collect();
+            fdt.property_array_u32("interrupts", &cells).unwrap();
+            fdt.end_node(device).unwrap();
+            fdt.end_node(node).unwrap();
+        }));
+    })
+}
+
+fn enable(sp: &mut Sp, id: u64) {
+    assert_eq!(sp.call([ENABLE, id, 1, 0]).0[0], 0);
+}
+
+/// What an interrupt handler does: takes the device's request back and is done with the interrupt.
+fn handle(sp: &mut Sp, count: &AtomicU64) {
+    assert_eq!(sp.signals(), (true, false));
+    let id = sp.call([GET]).0[0];
+    assert_eq!(id, LINE.into());
+    assert_eq!(sp.signals(), (false, false), "fetched, still signalled");
+    sp.gic(|gic| gic.set_level(LINE, false));
+    assert_eq!(sp.call([DEACTIVATE, id, id]).0[0], 0);
+    count.fetch_add(1, SeqCst);
+}
+
+/// A partition that owns [`LINE`] and counts what it handles while it waits.
+fn owner(name: &str, count: &Arc<AtomicU64>) -> PartitionSpec {
+    let count = Arc::clone(count);
+    with_device(PartitionSpec::new(name), &[LINE], &[]).script(move |sp| {
+        enable(sp, LINE.into());
+        let mut message = sp.msg_wait();
+        loop {
+            message = match message.0[0] {
+                INTERRUPT => {
+                    assert_eq!(message.0[1..8], [0, LINE.into(), 0, 0, 0, 0, 0]);
+                    handle(sp, &count);
+                    // Not a request: there is nobody to answer.
+                    let id = u64::from(sp.id);
+                    sp.refused([DIRECT_RESP_64, id << 16], DENIED);
+                    sp.msg_wait()
+                }
+                DIRECT_REQ_64 => {
+                    let payload = message.payload();
+                    sp.respond(&message, payload)
+                }
+                _ => sp.msg_wait(),
+            };
+        }
+    })
+}
+
+fn counter() -> Arc<AtomicU64> {
+    Arc::default()
+}
+
+// req: INT-04, INT-05, INT-06, INT-11
+#[test]
+fn a_waiting_owner_is_run() {
+    let count = counter();
+    let system = System::boot([owner("owner", &count)]);
+    let nwd = system.nwd();
+    for n in 1..4 {
+        system.machine.gic().set_level(LINE, true);
+        let answer = nwd.call([INTERRUPT]);
+        assert_eq!(answer.0, {
+            let mut resume = [0; 18];
+            resume[0] = NORMAL_WORLD_RESUME;
+            resume
+        });
+        assert_eq!(count.load(SeqCst), n);
+    }
+    assert!(!system.machine.gic().has_interrupt(0));
+    assert_eq!(nwd.ask(SP1, [1, 2, 3, 4, 5]), [1, 2, 3, 4, 5]);
+}
+
+// req: INT-04, INT-05, INT-14
+#[test]
+fn a_up_owner_is_run_on_whatever_pe() {
+    let count = counter();
+    let system = System::boot([owner("owner", &count)]);
+    system.turn_on(1);
+    // It ran on PE 1 and waits; the interrupt comes to PE 0.
+    system.pe(1).ask(SP1, [0; 5]);
+    system.machine.gic().set_level(LINE, true);
+    system.nwd().call([INTERRUPT]);
+    assert_eq!(count.load(SeqCst), 1);
+}
+
+// req: INT-04
+#[test]
+fn a_running_owner_sees_the_line() {
+    let count = counter();
+    let seen = Arc::clone(&count);
+    let spec = with_device(PartitionSpec::new("owner"), &[LINE], &[]).script(move |sp| {
+        enable(sp, LINE.into());
+        let seen = Arc::clone(&seen);
+        sp.serve(move |sp, request| {
+            // Again and again in one request, and again before the first is done with.
+            for _ in 0..3 {
+                sp.gic(|gic| gic.set_level(LINE, true));
+                sp.poll();
+                handle(sp, &seen);
+                sp.poll();
+                assert_eq!(sp.signals(), (false, false));
+            }
+            sp.gic(|gic| gic.pulse(LINE));
+            sp.poll();
+            assert_eq!(sp.call([GET]).0[0], LINE.into());
+            sp.gic(|gic| gic.pulse(LINE));
+            sp.poll();
+            assert_eq!(sp.call([GET]).0[0], NONE, "active");
+            assert_eq!(sp.call([DEACTIVATE, LINE.into(), LINE.into()]).0[0], 0);
+            sp.poll();
+            handle(sp, &seen);
+            request.payload()
+        })
+    });
+    let system = System::boot([spec]);
+    assert_eq!(system.nwd().ask(SP1, [9; 5]), [9; 5]);
+    assert_eq!(count.load(SeqCst), 4);
+}
+
+// req: INT-07
+#[test]
+fn another_partition_is_interrupted() {
+    let count = counter();
+    let other = PartitionSpec::new("other").script(|sp: &mut Sp| {
+        sp.serve(|sp, request| {
+            sp.gic(|gic| gic.set_level(LINE, true));
+            sp.poll();
+            assert_eq!(sp.signals(), (false, false), "not its own");
+            assert!(sp.gic(|gic| !gic.is_active(LINE)), "not handled at once");
+            request.payload()
+        })
+    });
+    let system = System::boot([owner("owner", &count), other]);
+    assert_eq!(system.nwd().ask(SP2, [7; 5]), [7; 5]);
+    assert_eq!(count.load(SeqCst), 1);
+}
+
+// req: INT-07
+#[test]
+fn another_partition_may_have_them_queued() {
+    let count = counter();
+    let other = PartitionSpec::new("other")
+        .with(|spec| {
+            spec.ns_interrupts = 0;
+            spec.extra = Some(Arc::new(|fdt| {
+                fdt.property_u32("other-s-interrupts-action", 0).unwrap();
+            }));
+        })
+        .script(|sp: &mut Sp| {
+            sp.serve(|sp, request| {
+                sp.gic(|gic| gic.set_level(LINE, true));
+                sp.poll();
+                assert!(sp.gic(|gic| gic.is_active(LINE)), "handled at once");
+                request.payload()
+            })
+        });
+    let system = System::boot([owner("owner", &count), other]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.ask(SP2, [7; 5]), [7; 5]);
+    assert_eq!(count.load(SeqCst), 0);
+    // The Normal world is stopped as soon as it has the PE.
+    assert!(system.machine.gic().has_interrupt(0));
+    assert_eq!(nwd.call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+    assert_eq!(count.load(SeqCst), 1);
+}
+
+// req: INT-07
+#[test]
+fn an_interrupt_while_another_partition_initialises() {
+    let count = counter();
+    let late = PartitionSpec::new("late").script(|sp: &mut Sp| {
+        sp.gic(|gic| gic.set_level(LINE, true));
+        sp.poll();
+        assert!(sp.gic(|gic| !gic.is_active(LINE)));
+        sp.serve(|_, request| request.payload())
+    });
+    let system = System::boot([
+        owner("owner", &count).with(|spec| spec.boot_order = Some(0)),
+        late.with(|spec| spec.boot_order = Some(1)),
+    ]);
+    assert_eq!(count.load(SeqCst), 1);
+    assert_eq!(system.nwd().ask(SP2, [3; 5]), [3; 5]);
+}
+
+// req: INT-08
+#[test]
+fn blocked_and_preempted_owners_see_it_later() {
+    let count = counter();
+    let seen = Arc::clone(&count);
+    let spec = with_device(PartitionSpec::new("owner"), &[LINE], &[]).script(move |sp| {
+        enable(sp, LINE.into());
+        let seen = Arc::clone(&seen);
+        sp.serve(move |sp, request| {
+            if request.payload()[0] == 1 {
+                // Blocked while the other one runs, which sees the interrupt.
+                let id = u64::from(sp.id);
+                let answer = sp.call([DIRECT_REQ_64, id << 16 | u64::from(SP2)]);
+                assert_eq!(answer.0[0], DIRECT_RESP_64);
+            } else {
+                assert!(sp.interrupt());
+            }
+            handle(sp, &seen);
+            request.payload()
+        })
+    });
+    let other = PartitionSpec::new("other").script(|sp: &mut Sp| {
+        sp.serve(|sp, request| {
+            sp.gic(|gic| gic.set_level(LINE, true));
+            sp.poll();
+            assert_eq!(sp.signals(), (false, false));
+            request.payload()
+        })
+    });
+    let system = System::boot([spec, other]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.ask(SP1, [1; 5]), [1; 5]);
+    assert_eq!(count.load(SeqCst), 1);
+    assert_eq!(nwd.request(SP1, [2; 5]).0[0], INTERRUPT);
+    system.machine.gic().set_level(LINE, true);
+    assert_eq!(nwd.call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+    assert_eq!(count.load(SeqCst), 1);
+    let resumed = nwd.call([RUN, u64::from(SP1) << 16]);
+    assert_eq!(resumed.0[0], DIRECT_RESP_64);
+    assert_eq!(count.load(SeqCst), 2);
+}
+
+// req: INT-09
+#[test]
+fn an_interrupt_of_nobody_is_masked() {
+    let system = System::boot([PartitionSpec::new("one")]);
+    let nwd = system.nwd();
+    system.machine.gic().let_through(77);
+    system.machine.gic().set_level(77, true);
+    assert_eq!(nwd.call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+    let gic = system.machine.gic();
+    assert!(!gic.is_enabled(77) && !gic.is_active(77) && !gic.has_interrupt(0));
+}
+
+// req: INT-09
+#[test]
+fn a_source_that_is_never_cleared_is_masked() {
+    let careless = with_device(PartitionSpec::new("careless"), &[LINE, OTHER], &[]).script(|sp| {
+        enable(sp, LINE.into());
+        loop {
+            sp.msg_wait();
+            let id = sp.call([GET]).0[0];
+            if id != NONE {
+                sp.call([DEACTIVATE, id, id]);
+            }
+        }
+    });
+    let system = System::boot([careless]);
+    let nwd = system.nwd();
+    system.machine.gic().set_level(LINE, true);
+    let mut rounds = 0;
+    while system.machine.gic().has_interrupt(0) {
+        assert_eq!(nwd.call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+        rounds += 1;
+        assert!(rounds < 100, "never masked");
+    }
+    assert!(rounds > 10 && !system.machine.gic().is_enabled(LINE));
+}
+
+// req: INT-09
+#[test]
+fn the_interrupts_of_a_dead_partition_are_masked() {
+    let dies = with_device(PartitionSpec::new("dies"), &[LINE], &[])
+        .with(|spec| spec.takes_exceptions = false)
+        .script(|sp| {
+            enable(sp, LINE.into());
+            sp.msg_wait();
+            sp.trap(0);
+        });
+    let system = System::boot([dies]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.request(SP1, [0; 5]).error(), Some(ABORTED));
+    system.machine.gic().set_level(LINE, true);
+    assert!(!system.machine.gic().has_interrupt(0));
+}
+
+// req: INT-13
+#[test]
+fn calls_for_interrupts() {
+    let spec = with_device(PartitionSpec::new("one"), &[LINE], &[]).script(|sp| {
+        assert_eq!(sp.call([GET]).0[0], NONE);
+        for (id, outcome) in [
+            (3, 0),
+            (4, 0),
+            (5, 0),
+            (9, 0),
+            (40, 0),
+            (41, FAILED),
+            (1, FAILED),
+        ] {
+            assert_eq!(sp.call([ENABLE, id, 1, 0]).0[0], outcome, "{id}");
+        }
+        for id in [40, 41, 3] {
+            assert_eq!(sp.call([DEACTIVATE, id, id]).0[0], FAILED, "not active");
+        }
+        let status = |sp: &mut Sp, id, value| sp.call([RECONFIGURE, id, 2, value]).0[0];
+        assert_eq!(status(sp, 40, 0), 0);
+        assert!(sp.gic(|gic| !gic.is_enabled(LINE)));
+        assert_eq!(status(sp, 40, 1), 0);
+        assert!(sp.gic(|gic| gic.is_enabled(LINE)));
+        assert_eq!(
+            [status(sp, 40, 2), status(sp, 41, 1), status(sp, 4, 1)],
+            [FAILED; 3]
+        );
+        assert_eq!(sp.call([RECONFIGURE, 40, 0, 2]).0[0], 0);
+        assert_eq!(sp.call([RECONFIGURE, 40, 0, 99]).0[0], FAILED);
+        assert_eq!(sp.call([RECONFIGURE, 40, 1, 0]).0[0], FAILED);
+        assert_eq!(sp.call([SEND_IPI, 0]).0[0], FAILED);
+        assert_eq!(sp.call([SEND_IPI, 1]).0[0], FAILED);
+        // Disabled: pending, not signalled.
+        assert_eq!(sp.call([ENABLE, 40, 0, 0]).0[0], 0);
+        sp.call([RECONFIGURE, 40, 0, 0]);
+        sp.gic(|gic| gic.pulse(LINE));
+        sp.poll();
+        assert_eq!(sp.signals(), (false, false));
+        assert_eq!(sp.call([ENABLE, 40, 1, 1]).0[0], 0);
+        assert_eq!(sp.signals(), (false, true), "as FIQ");
+        assert_eq!(sp.call([GET]).0[0], 40);
+        assert_eq!(sp.call([DEACTIVATE, 40, 41]).0[0], FAILED);
+        assert_eq!(sp.call([DEACTIVATE, 40, 40]).0[0], 0);
+        // No such call.
+        for function in [0xff02, 0xff05, 0xff07, 0xff0b] {
+            assert_eq!(sp.call([function]).0[0], FAILED);
+        }
+        sp.serve(|_, request| request.payload())
+    });
+    let system = System::boot([spec]);
+    assert_eq!(system.nwd().ask(SP1, [1; 5]), [1; 5]);
+}
+
+// req: INT-05
+#[test]
+fn contexts_interrupt_each_other() {
+    let count = counter();
+    let seen = Arc::clone(&count);
+    let spec = PartitionSpec::new("many")
+        .vcpus(4)
+        .script(move |sp: &mut Sp| {
+            enable(sp, IPI);
+            loop {
+                let message = sp.msg_wait();
+                match message.0[0] {
+                    INTERRUPT => {
+                        assert_eq!(message.0[2], IPI);
+                        assert_eq!(sp.call([GET]).0[0], IPI);
+                        assert_eq!(sp.call([DEACTIVATE, IPI, IPI]).0[0], 0);
+                        seen.fetch_add(1 << (8 * sp.vcpu), SeqCst);
+                    }
+                    RUN => assert_eq!(sp.call([SEND_IPI, 1]).0[0], 0),
+                    other => panic!("{other:#x}"),
+                }
+            }
+        });
+    let system = System::boot([spec]);
+    system.turn_on(1);
+    system.nwd().call([RUN, u64::from(SP1) << 16]);
+    assert!(system.machine.gic().has_interrupt(1));
+    assert_eq!(system.pe(1).call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+    assert_eq!(count.load(SeqCst), 1 << 8);
+}
+
+// FF-A v1.1 section 10.6.
+#[test]
+fn the_notification_pending_interrupt() {
+    let spec = with_device(
+        PartitionSpec::new("one"),
+        &[LINE],
+        &["notification-support"],
+    )
+    .script(|sp: &mut Sp| {
+        let id = u64::from(sp.id);
+        sp.call([NOTIFICATION_BIND, id, 0, 1]).success();
+        assert_eq!(sp.call([FEATURES, 1]).success()[0], NOTIFICATION);
+        sp.refused([FEATURES, 3], NOT_SUPPORTED);
+        sp.serve(move |sp, request| {
+            assert_eq!(sp.signals(), (true, false));
+            if request.payload()[0] == 0 {
+                assert_eq!(sp.call([GET]).0[0], NOTIFICATION);
+                assert_eq!(sp.call([DEACTIVATE, NOTIFICATION, NOTIFICATION]).0[0], 0);
+            }
+            sp.call([NOTIFICATION_GET, id, 2]).success();
+            assert_eq!(sp.signals(), (false, false));
+            request.payload()
+        })
+    });
+    let system = System::boot([spec]);
+    let nwd = system.nwd();
+    for how in [0, 1] {
+        nwd.call([NOTIFICATION_SET, u64::from(SP1), 0, 1]).success();
+        nwd.call([INTERRUPT]);
+        // Cycles come from the Normal world only.
+        assert_eq!(nwd.ask(SP1, [how; 5]), [how; 5]);
+    }
+}
+
+/// Counts how often it left by itself in one request after the other, in `x3`.
+fn polite(name: &str, virq: bool) -> PartitionSpec {
+    let more: &[&str] = if virq { &["managed-exit-virq"] } else { &[] };
+    with_device(PartitionSpec::new(name), &[OTHER], more)
+        .with(|spec| spec.ns_interrupts = 1)
+        .script(move |sp: &mut Sp| {
+            assert_eq!(sp.call([FEATURES, 3]).success()[0], MANAGED_EXIT);
+            sp.serve(move |sp, request| {
+                let [what, ..] = request.payload();
+                assert_eq!(sp.signals(), (false, false), "of an earlier request");
+                if what == 2 {
+                    let id = u64::from(sp.id);
+                    let answer = sp.call([DIRECT_REQ_64, id << 16 | u64::from(SP2)]);
+                    assert_eq!(answer.0[0], DIRECT_RESP_64);
+                }
+                assert!(sp.interrupt(), "masked");
+                assert_eq!(sp.signals(), (virq, !virq));
+                assert!(!sp.interrupt(), "not masked any more");
+                if what == 1 {
+                    assert_eq!(sp.call([GET]).0[0], MANAGED_EXIT);
+                }
+                [sp.pe() as u64, 0, 0, 0, 0]
+            })
+        })
+}
+
+// req: ME-02, ME-03, ME-04, ME-05, ME-07, ME-08
+#[test]
+fn managed_exit() {
+    for virq in [false, true] {
+        let system = System::boot([polite("polite", virq)]);
+        let nwd = system.nwd();
+        for how in [0, 1, 0] {
+            nwd.ask(SP1, [how; 5]);
+        }
+        // With cycles from FFA_RUN it is preempted.
+        assert_eq!(nwd.call([RUN, u64::from(SP1) << 16]).0[0], MSG_WAIT);
+    }
+}
+
+// req: ME-09, INT-10
+#[test]
+fn what_works_for_a_managed_exit_finishes_first() {
+    let worker = PartitionSpec::new("worker").script(|sp: &mut Sp| {
+        sp.serve(|sp, request| {
+            assert!(sp.interrupt());
+            assert_eq!(sp.signals(), (false, false));
+            assert!(!sp.interrupt(), "not masked");
+            request.payload()
+        })
+    });
+    let system = System::boot([polite("polite", false), worker]);
+    system.nwd().ask(SP1, [2; 5]);
+}
