@@ -66,6 +66,8 @@ pub struct Scenario {
     pub smp: Vec<u32>,
     /// What the test OS does.
     pub mode: Option<Mode>,
+    /// Seconds that it may take.
+    pub timeout: Option<u64>,
     /// Version of the packages, 1 or 2; 2 if absent.
     pub package_version: Option<u64>,
     /// Bytes that remain of a partition's package.
@@ -167,6 +169,7 @@ impl Scenario {
                     }
                 }
                 "mode" => scenario.mode = Some(Mode(number(&value)?)),
+                "timeout" => scenario.timeout = Some(number(&value)?),
                 "package_version" => scenario.package_version = Some(number(&value)?),
                 "truncate" => {
                     for (name, size) in value.as_object().context("an object is wanted")? {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::image::{ImageOptions, image};
+use crate::layout::Scenario;
 use crate::process::step;
 use crate::setup::QEMU;
 use crate::workspace::target;
@@ -197,7 +198,7 @@ impl std::fmt::Display for Line {
 /// `cargo xtask run`.
 pub fn run(options: &ImageOptions, mut machine: Machine) -> Result<ExitCode> {
     let (layout, flash) = image(options)?;
-    machine.mode = layout.scenario.mode.unwrap_or(machine.mode);
+    machine.apply(&layout.scenario);
     if machine.gdb {
         eprintln!(
             "QEMU waits for a debugger:\n  gdb-multiarch {} -ex 'target remote :1234'",
@@ -214,6 +215,12 @@ pub fn run(options: &ImageOptions, mut machine: Machine) -> Result<ExitCode> {
 }
 
 impl Machine {
+    /// Takes over what a scenario says of the machine.
+    pub fn apply(&mut self, scenario: &Scenario) {
+        self.mode = scenario.mode.unwrap_or(self.mode);
+        self.timeout = self.timeout.max(scenario.timeout.unwrap_or(0));
+    }
+
     /// Boots a flash image and waits for the end.
     pub fn boot(&self, flash: &Path) -> Result<Boot> {
         let mut child = self

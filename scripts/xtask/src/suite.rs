@@ -17,7 +17,7 @@ use crate::fuzz;
 use crate::image::{Components, assemble};
 use crate::layout::{Layout, Scenario};
 use crate::process::{run, step};
-use crate::qemu::{Boot, Machine, Mode, Report, Verdict};
+use crate::qemu::{Boot, Machine, Report, Verdict};
 
 /// Packages that only make sense on the target.
 const BARE_METAL: &[&str] = &["platform-aarch64", "qemu-virt", "guest"];
@@ -142,12 +142,12 @@ impl Tally {
             };
             for &smp in counts {
                 let name = format!("{}/smp{smp}", layout.name);
-                let machine = Machine {
+                let mut machine = Machine {
                     smp,
-                    mode: layout.scenario.mode.unwrap_or(Mode::TESTS),
                     live: false,
                     ..Machine::default()
                 };
+                machine.apply(&layout.scenario);
                 let boot = step(
                     &format!("booting {name}: {}", layout.scenario.about),
                     || machine.boot(&flash),

@@ -11,3 +11,4 @@ pub mod nwd;
 pub mod rt;
 pub mod sp;
 pub mod tests;
+pub mod virtio;

@@ -1,6 +1,7 @@
 //! FF-A as a caller sees it: function ids, error codes, and the calls. Written from the specification and its clients.
 
 pub mod fragments;
+pub mod indirect;
 pub mod memory;
 pub mod transfer;
 

@@ -26,6 +26,8 @@ const MODE_BENCH: u64 = 1;
 const MODE_V1_0: u64 = 2;
 const MODE_QUEUED: u64 = 3;
 const MODE_SCHEDULING: u64 = 8;
+const MODE_VIRTIO: u64 = 4;
+const MODE_SOAK: u64 = 5;
 
 /// The buffer in which the Normal world writes to the SPMC.
 pub static TX: Shared<PAGE_SIZE> = Shared::new();
@@ -123,6 +125,8 @@ pub fn main() -> ! {
         MODE_V1_0 => run(tests::V1_0),
         MODE_QUEUED => run(tests::QUEUED),
         MODE_SCHEDULING => run(tests::SCHEDULING),
+        MODE_VIRTIO => run(tests::VIRTIO),
+        MODE_SOAK => run(tests::SOAK),
         _ => run(tests::ALL),
     }
     psci::system_off()

@@ -4,6 +4,7 @@ pub mod call;
 pub mod check;
 pub mod console;
 pub mod fp;
+pub mod lock;
 pub mod mark;
 pub mod page;
 pub mod probe;

@@ -49,18 +49,23 @@ pub struct Sp {
 impl Sp {
     /// The partition as an owner or borrower of memory.
     pub fn caller(&self) -> Caller {
-        Caller {
-            id: self.identity.id,
-            version: self.identity.version,
-            tx: &TX,
-            rx: &RX,
-        }
+        caller(self.identity)
     }
 
     /// Lets another partition run a helper.
     #[track_caller]
     pub fn ask(&self, partition: u16, command: u32, arguments: [u64; 4]) -> Check<[u64; 4]> {
         message::ask_from(self.identity.id, partition, command, arguments)
+    }
+}
+
+/// A partition as an owner or borrower of memory.
+pub fn caller(identity: &Identity) -> Caller {
+    Caller {
+        id: identity.id,
+        version: identity.version,
+        tx: &TX,
+        rx: &RX,
     }
 }
 
@@ -147,14 +152,23 @@ pub fn free_memory() -> u64 {
     (&raw const image_end) as u64
 }
 
-/// The entry point of a partition image, and who it is.
+/// The entry point of a partition image, who it is, and what it does once it is initialised if that is not to run helpers.
 #[macro_export]
 macro_rules! secure_partition {
     ($identity:expr) => {
+        $crate::secure_partition!(@ $identity, |entry| $crate::sp::boot(&IDENTITY, entry));
+    };
+    ($identity:expr, $serve:path) => {
+        $crate::secure_partition!(@ $identity, |entry| {
+            $crate::sp::initialise(&IDENTITY, entry);
+            $serve(&IDENTITY)
+        });
+    };
+    (@ $identity:expr, |$entry:ident| $life:expr) => {
         static IDENTITY: $crate::sp::Identity = $identity;
 
-        extern "C" fn main(entry: &[u64; 8]) -> ! {
-            $crate::sp::boot(&IDENTITY, entry)
+        extern "C" fn main($entry: &[u64; 8]) -> ! {
+            $life
         }
 
         #[unsafe(naked)]
@@ -237,8 +251,25 @@ fn vcpu_index() -> usize {
     (mpidr & 0xff) as usize
 }
 
-/// The first execution context: initialises the partition, then serves.
+/// The first execution context: initialises the partition, then runs helpers.
 pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
+    initialise(identity, entry);
+    tests::boot::during_initialisation(identity);
+    if identity.contexts > 1 {
+        let entry = secondary as *const () as u64;
+        let register = ffa::call(id::SECONDARY_EP_REGISTER, &[entry]);
+        must(
+            identity,
+            "FFA_SECONDARY_EP_REGISTER",
+            ffa::done(&register).is_ok(),
+        );
+    }
+    println!("# {}: initialised", identity.name);
+    serve(identity, entry)
+}
+
+/// Maps the image in stage 1, negotiates the version and registers the buffers.
+pub fn initialise(identity: &'static Identity, entry: &[u64; 8]) {
     for (to, from) in ENTRY.iter().zip(entry) {
         to.store(*from, Ordering::Relaxed);
     }
@@ -270,18 +301,6 @@ pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     );
     let map = ffa::call(id::RXTX_MAP_64, &[TX.address(), RX.address(), 1]);
     must(identity, "FFA_RXTX_MAP", ffa::done(&map).is_ok());
-    tests::boot::during_initialisation(identity);
-    if identity.contexts > 1 {
-        let entry = secondary as *const () as u64;
-        let register = ffa::call(id::SECONDARY_EP_REGISTER, &[entry]);
-        must(
-            identity,
-            "FFA_SECONDARY_EP_REGISTER",
-            ffa::done(&register).is_ok(),
-        );
-    }
-    println!("# {}: initialised", identity.name);
-    serve(identity, entry)
 }
 
 fn must(identity: &Identity, what: &str, right: bool) {

@@ -19,10 +19,12 @@ pub mod preemption;
 pub mod queued;
 pub mod run;
 pub mod setup;
+pub mod soak;
 pub mod state;
 pub mod subscriptions;
 pub mod v1_0;
 pub mod version;
+pub mod virtio;
 pub mod yielding;
 
 use crate::nwd::Test;
@@ -44,7 +46,6 @@ pub const ALL: &[&[Test]] = &[
     memory::retrieval::TESTS,
     memory::between::TESTS,
     memory::sizes::TESTS,
-    memory::fragments::TESTS,
     preemption::TESTS,
     notification::TESTS,
     state::TESTS,
@@ -52,18 +53,11 @@ pub const ALL: &[&[Test]] = &[
     concurrency::TESTS,
     power::TESTS,
     memory::isolation::TESTS,
-    memory::sizes::LARGE,
     instructions::TESTS,
 ];
 
 /// The tests of a Normal world that speaks FF-A 1.0.
-pub const V1_0: &[&[Test]] = &[
-    v1_0::TESTS,
-    memory::u_boot::TESTS,
-    memory::sizes::TESTS,
-    memory::fragments::TESTS,
-    v1_0::LATER,
-];
+pub const V1_0: &[&[Test]] = &[v1_0::TESTS, memory::sizes::TESTS];
 
 /// The tests for the layout in which sp1 has Non-secure interrupts queued.
 pub const QUEUED: &[&[Test]] = &[version::TESTS, setup::TESTS, queued::TESTS];
@@ -76,6 +70,11 @@ pub const SCHEDULING: &[&[Test]] = &[
     subscriptions::TESTS,
     lifecycle::TESTS,
 ];
+/// The tests for the layout whose partitions serve a disk over virtio-msg.
+pub const VIRTIO: &[&[Test]] = &[virtio::TESTS];
+
+/// The soak, for a layout with eight partitions.
+pub const SOAK: &[&[Test]] = &[soak::TESTS];
 
 /// All helpers.
 pub const HELPERS: &[&[Command]] = &[
@@ -99,9 +98,9 @@ pub const HELPERS: &[&[Command]] = &[
     subscriptions::HELPERS,
     lifecycle::HELPERS,
     memory::HELPERS,
+    soak::HELPERS,
     memory::retrieval::HELPERS,
     memory::between::HELPERS,
     memory::sizes::HELPERS,
-    memory::fragments::HELPERS,
     crate::nwd::bench::HELPERS,
 ];

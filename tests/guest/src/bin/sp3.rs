@@ -1,0 +1,16 @@
+//! Test partition 3: one execution context, FF-A 1.2. Only in layouts with many partitions.
+
+#![no_std]
+#![no_main]
+
+use guest::ffa::V1_2;
+use guest::rt::call::Conduit;
+use guest::sp::Identity;
+
+guest::secure_partition!(Identity {
+    name: "sp3",
+    id: 0x8003,
+    version: V1_2,
+    conduit: Conduit::Smc,
+    contexts: 1,
+});

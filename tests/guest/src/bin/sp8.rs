@@ -1,0 +1,16 @@
+//! Test partition 8: an execution context for each PE, FF-A 1.2. Only in layouts with many partitions.
+
+#![no_std]
+#![no_main]
+
+use guest::ffa::V1_2;
+use guest::rt::call::Conduit;
+use guest::sp::Identity;
+
+guest::secure_partition!(Identity {
+    name: "sp8",
+    id: 0x8008,
+    version: V1_2,
+    conduit: Conduit::Hvc,
+    contexts: 8,
+});

@@ -1,0 +1,19 @@
+//! A partition that serves a disk over virtio-msg, by indirect messages.
+
+#![no_std]
+#![no_main]
+
+use guest::ffa::{SP2, V1_2};
+use guest::rt::call::Conduit;
+use guest::sp::Identity;
+
+guest::secure_partition!(
+    Identity {
+        name: "disk-indirect",
+        id: SP2,
+        version: V1_2,
+        conduit: Conduit::Hvc,
+        contexts: 1,
+    },
+    guest::virtio::device::serve_indirect
+);
