@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::elf::{self, Executable};
-use crate::process::{run, step};
+use crate::process::{output, run, step};
 use crate::workspace::{guests, root, target};
 
 /// The bare-metal target.
@@ -42,6 +42,14 @@ pub fn build() -> Result<Spmc> {
     let executable = read(&elf)?;
     fs::write(&bin, &executable.image)?;
     Ok(Spmc { bin, executable })
+}
+
+/// The target of programs that run on this machine. Named, flags for it do not reach what runs while building.
+pub fn host() -> Result<String> {
+    let version = output(Command::new("rustc").current_dir(root()).arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(String::from)
+        .context("rustc does not say what it runs on")
 }
 
 /// A `cargo` that works on this workspace and puts its products where ours are.

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::build::cargo_command;
+use crate::build::{cargo_command, host};
 use crate::process::{output, run};
 use crate::setup;
 use crate::workspace::{root, target};
@@ -82,21 +82,17 @@ pub fn fuzz(options: &Options) -> Result<()> {
 /// Builds the targets for this machine, apart from everything else that is built, because of the flags.
 fn build() -> Result<PathBuf> {
     setup::setup_for_fuzzing()?;
-    let version = output(Command::new("rustc").current_dir(root()).arg("-vV"))?;
-    let host = version
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .context("rustc does not say what it runs on")?;
+    let host = host()?;
     run(cargo_command("build")
         .args([
             "--quiet",
             "--profile=fuzz",
             "--package=fuzz",
             "--target",
-            host,
+            &host,
         ])
         .env("RUSTFLAGS", INSTRUMENTATION.join(" ")))?;
-    Ok(target().join(host).join("fuzz/fuzz"))
+    Ok(target().join(&host).join("fuzz/fuzz"))
 }
 
 /// The targets, as the program lists them: name and longest input.

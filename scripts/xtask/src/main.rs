@@ -10,6 +10,7 @@ mod conformance;
 mod elf;
 mod fip;
 mod fuzz;
+mod growth;
 mod image;
 mod layout;
 mod manifest;
@@ -42,6 +43,7 @@ usage: cargo xtask <command>
   conformance [--check]       write docs/conformance.md or check that it is up to date
   fuzz [TARGET] [--runs N] [--seed N] [--fresh]
                               run fuzz targets, each for N executions; --fresh leaves out what earlier runs found
+  growth                      count how the cost of a memory transaction grows
   ci                          what runs on every change: test
 
 LAYOUT is a folder below manifests/ or a path to a folder or to an sp_layout.json (default: `default`).
@@ -118,6 +120,10 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
             };
             arguments.finish()?;
             fuzz::fuzz(&options)?;
+        }
+        Some("growth") => {
+            arguments.finish()?;
+            growth::growth()?;
         }
         Some("conformance") => {
             let check = arguments.flag("--check");

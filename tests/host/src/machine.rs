@@ -24,7 +24,7 @@ pub const TABLES_BASE: u64 = 0x0e18_0000;
 /// Secure memory that partitions may be given.
 pub const SECURE_RAM: Range<u64> = 0x0e30_0000..0x0f00_0000;
 /// Non-secure memory.
-pub const NORMAL_RAM: Range<u64> = 0x4000_0000..0x5000_0000;
+pub const NORMAL_RAM: Range<u64> = 0x4000_0000..0x6100_0000;
 /// Secure device memory.
 pub const SECURE_DEVICE: Range<u64> = 0x0904_0000..0x0904_1000;
 

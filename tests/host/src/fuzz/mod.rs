@@ -6,6 +6,7 @@
 
 mod calls;
 mod fragments;
+mod mailbox;
 mod manifests;
 pub mod reading;
 mod retrieve;
@@ -73,6 +74,30 @@ pub const TARGETS: &[Target] = &[
         max_len: 64,
         run: fragments::run,
         seeds: fragments::seeds,
+    },
+    Target {
+        name: "rxtx-1.0",
+        max_len: 256,
+        run: |input| mailbox::map(0, input),
+        seeds: || mailbox::map_seeds(0),
+    },
+    Target {
+        name: "rxtx-1.1",
+        max_len: 256,
+        run: |input| mailbox::map(1, input),
+        seeds: || mailbox::map_seeds(1),
+    },
+    Target {
+        name: "message-1.1",
+        max_len: 128,
+        run: |input| mailbox::message(1, input),
+        seeds: || mailbox::message_seeds(1),
+    },
+    Target {
+        name: "message-1.2",
+        max_len: 128,
+        run: |input| mailbox::message(2, input),
+        seeds: || mailbox::message_seeds(2),
     },
     Target {
         name: "manifest-sp",

@@ -13,7 +13,11 @@ use crate::system::System;
 static LOADED: LazyLock<([PartitionSpec; 3], Vec<u8>)> = LazyLock::new(|| {
     let specs = [0, 1, 2].map(|minor| {
         let spec = PartitionSpec::new(&format!("sp{}", minor + 1)).version(minor);
-        spec.with(|spec| spec.package = Some(spec.package()))
+        spec.with(|spec| {
+            // Direct and indirect messages.
+            spec.messaging = 7;
+            spec.package = Some(spec.package());
+        })
     });
     let manifest = spmc_manifest(&specs, 1);
     (specs, manifest)

@@ -1,0 +1,115 @@
+//! `cargo xtask growth`: how the cost of a memory transaction grows with its constituents, with live handles and with partitions.
+//!
+//! What is counted is how often each stretch of code without a branch was run, by the counters that `-Cinstrument-coverage` puts
+//! there: independent of the machine, exact, and close to the number of branches. Instructions on the board are what `bench` counts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::build::{cargo_command, host};
+use crate::process::{output, run};
+use crate::workspace::target;
+
+const STEPS: [&str; 4] = ["send", "retrieve", "relinquish", "reclaim"];
+
+/// Prints the tables; fails if a cost is not linear in constituents, or depends on live handles or partitions.
+pub fn growth() -> Result<()> {
+    let program = build()?;
+    let constituents: Vec<u64> = (0..=16).map(|power| 1 << power).collect();
+    let costs = table(&program, "constituents", &constituents, |n| [n, 1, 2])?;
+    // Linear: the last doubling costs no more for each constituent than one in the middle of the table.
+    for (step, middle, last) in steps(costs[11], costs[16]) {
+        ensure!(last <= middle * 32 * 11 / 10, "{step} is not linear");
+    }
+    let handles = [1, 2, 4, 8, 16, 32, 64];
+    flat(&table(&program, "live handles", &handles, |n| [16, n, 2])?)?;
+    let partitions: Vec<u64> = (1..=8).collect();
+    flat(&table(&program, "partitions", &partitions, |n| [16, 1, n])?)
+}
+
+/// Each step with its cost in two rows.
+fn steps(one: [u64; 4], other: [u64; 4]) -> impl Iterator<Item = (&'static str, u64, u64)> {
+    STEPS
+        .into_iter()
+        .zip(one.into_iter().zip(other))
+        .map(|(step, (one, other))| (step, one, other))
+}
+
+/// Fails unless all rows are the same, but for one in a hundred.
+fn flat(costs: &[[u64; 4]]) -> Result<()> {
+    for row in costs {
+        for (step, first, cost) in steps(costs[0], *row) {
+            ensure!(
+                cost.abs_diff(first) * 100 <= first,
+                "{step} is not constant"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn table(
+    program: &Path,
+    what: &str,
+    values: &[u64],
+    point: impl Fn(u64) -> [u64; 3],
+) -> Result<Vec<[u64; 4]>> {
+    println!("| {what} | {} |\n|---|---|---|---|---|", STEPS.join(" | "));
+    let mut costs = Vec::new();
+    for value in values {
+        let mut cost = [0; 4];
+        let mut before = count(program, point(*value), 0)?;
+        for (index, cost) in cost.iter_mut().enumerate() {
+            let after = count(program, point(*value), index + 1)?;
+            *cost = after.saturating_sub(before);
+            before = after;
+        }
+        println!("| {value} | {} |", cost.map(|n| n.to_string()).join(" | "));
+        costs.push(cost);
+    }
+    println!();
+    Ok(costs)
+}
+
+fn build() -> Result<PathBuf> {
+    let host = host()?;
+    run(cargo_command("build")
+        .args(["--quiet", "--profile=fuzz", "--package=host-tests"])
+        .args(["--example=growth", "--target", &host])
+        .env("RUSTFLAGS", "-Cinstrument-coverage"))?;
+    Ok(target().join(host).join("fuzz/examples/growth"))
+}
+
+/// Runs one point up to a step and adds up all counters.
+fn count(program: &Path, point: [u64; 3], steps: usize) -> Result<u64> {
+    let profile = target().join("growth.profraw");
+    output(
+        Command::new(program)
+            .args(point.map(|number| number.to_string()))
+            .arg(steps.to_string())
+            .env("LLVM_PROFILE_FILE", &profile),
+    )?;
+    let bytes = fs::read(&profile).with_context(|| profile.display().to_string())?;
+    counters(&bytes)
+}
+
+/// The sum of the counters in a raw profile of LLVM: a header of 16 words, build ids, a record for each function, counters.
+fn counters(profile: &[u8]) -> Result<u64> {
+    const RECORD: u64 = 64;
+    let words: Vec<u64> = profile
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|word| u64::from_le_bytes(*word))
+        .collect();
+    let header = words.get(..16).context("a raw profile")?;
+    ensure!(header[0] == 0xff6c_7072_6f66_7281, "not a raw profile");
+    ensure!(header[1] & 0xff == 10, "a raw profile of another version");
+    let (ids, records, padding, count) = (header[2], header[3], header[4], header[5]);
+    let start = (16 * 8 + ids + records * RECORD + padding) / 8;
+    let counters = words.get(start as usize..(start + count) as usize);
+    Ok(counters.context("a whole raw profile")?.iter().sum())
+}
