@@ -38,6 +38,19 @@ pub struct Stage2Roots {
     pub non_secure: Pa,
 }
 
+/// A stream of DMA transactions, as one SMMU tells it from others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Stream {
+    /// The SMMU, by the number that manifests give it.
+    pub smmu: u32,
+    /// Stream id.
+    pub id: u32,
+}
+
+/// There is no such SMMU, it does not know the stream, or it cannot translate it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoSuchStream;
+
 /// What to forget of a partition's stage-2 translations, on all PEs.
 #[derive(Clone, Copy, Debug)]
 pub enum TlbScope<'a> {
@@ -260,6 +273,10 @@ pub trait Hal: Sync + Sized {
 
     /// Makes table updates that only turn invalid descriptors into valid ones visible to translation walks (DSB).
     fn publish_tables(&self);
+
+    /// Sends all transactions of `stream` through the tables under `roots` from now on, and lets [`Hal::invalidate_stage2`] of these roots reach
+    /// what the SMMU keeps. A stream that was never attached is blocked: its transactions abort, they do not pass untranslated.
+    fn attach_stream(&self, stream: Stream, roots: &Stage2Roots) -> Result<(), NoSuchStream>;
 
     /// MPIDR affinity of the PE that this runs on: Aff3:Aff2:Aff1:Aff0 as in a device tree `reg`.
     fn affinity(&self) -> u64;

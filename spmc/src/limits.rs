@@ -27,6 +27,9 @@ pub const MAX_DEVICE_INTERRUPTS: usize = 4;
 /// Stream ids of one device region.
 pub const MAX_DEVICE_STREAMS: usize = 4;
 
+/// Stream endpoints (SEPIDs) of all partitions together.
+pub const MAX_STREAM_ENDPOINTS: usize = 4;
+
 /// Ranges of each memory kind in the SPMC manifest.
 pub const MAX_MEMORY_RANGES: usize = 20;
 

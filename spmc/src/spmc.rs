@@ -9,11 +9,11 @@ use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::ffa::{SmcFrame, function};
 use crate::hal::Hal;
 use crate::id::{PartitionId, VcpuId};
-use crate::limits::{MAX_PARTITIONS, MAX_SP_MANIFEST};
+use crate::limits::{MAX_PARTITIONS, MAX_SP_MANIFEST, MAX_STREAM_ENDPOINTS};
 use crate::manifest::config::SpmcManifest;
 use crate::mem::Shares;
 use crate::notification::Notifications;
-use crate::partition::{Endpoint, Mailbox, Partition, VmMailboxes};
+use crate::partition::{Endpoint, Mailbox, Partition, StreamEndpoint, VmMailboxes};
 
 /// Everything that the SPMC knows. One per system, shared by all PEs, frozen after boot except for what is behind locks.
 pub struct Spmc<H: Hal> {
@@ -25,6 +25,8 @@ pub struct Spmc<H: Hal> {
     pub normal_world: Endpoint,
     /// RX/TX pairs of VMs.
     pub vms: VmMailboxes,
+    /// Stream endpoints of the partitions' devices.
+    pub streams: [StreamEndpoint; MAX_STREAM_ENDPOINTS],
     /// Live memory transactions.
     pub shares: Shares,
     /// Notifications of all receivers.
@@ -49,6 +51,7 @@ impl<H: Hal> Spmc<H> {
             partitions: [const { Partition::EMPTY }; MAX_PARTITIONS],
             normal_world: Endpoint::new(),
             vms: VmMailboxes::new(),
+            streams: [const { StreamEndpoint::EMPTY }; MAX_STREAM_ENDPOINTS],
             shares: Shares::new(),
             notifications: Notifications::new(),
             manifest: Once::new(),
@@ -98,6 +101,18 @@ impl<H: Hal> Spmc<H> {
         } else {
             self.vms.find(id)
         }
+    }
+}
+
+impl<H: Hal> Spmc<H> {
+    /// The stream endpoint with that id, if its proxy has not failed.
+    pub fn stream(&self, id: PartitionId) -> Option<&StreamEndpoint> {
+        self.streams.iter().find(|stream| {
+            let proxy = stream.proxy();
+            proxy.is_some_and(|proxy| {
+                stream.endpoint.id() == id && self.live_partition(proxy).is_some()
+            })
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::workspace::root;
 
 /// Areas of which every row needs a test or a reason.
 const AREAS: &[&str] = &[
-    "GEN", "VER", "FEAT", "RXTX", "PINFO", "MAN", "BOOT", "MSGD", "MSGW", "MEMO",
+    "STRM", "GEN", "VER", "FEAT", "RXTX", "PINFO", "MAN", "BOOT", "MSGD", "MSGW", "MEMO",
 ];
 
 /// Folders with tests.

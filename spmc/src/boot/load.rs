@@ -2,15 +2,17 @@
 
 use crate::addr::{PAGE_SIZE, Pa, World};
 use crate::error::{FfaError, Result as FfaResult};
-use crate::hal::Hal;
+use crate::hal::{Hal, Stage2Roots, Stream};
+use crate::id::PartitionId;
+use crate::limits::MAX_PARTITIONS;
 use crate::manifest::boot_info;
 use crate::manifest::config::{MemoryRegion, PartitionConfig, Permissions};
 use crate::manifest::package::Package;
-use crate::mm::{AddressSpace, Attributes, Change, Leaf, State};
+use crate::mm::{AddressSpace, Attributes, Change, Leaf, PagePool, State};
 use crate::partition::{Frozen, Partition};
 use crate::spmc::Spmc;
 
-use super::{BootInfo, PackageError};
+use super::{BootInfo, FIRST_VMID, PackageError};
 
 /// An S-EL1 partition manages its own stage 1, so stage 2 leaves its image everything (and nothing else ever gets write and
 /// execute together).
@@ -29,12 +31,66 @@ impl<H: Hal> Spmc<H> {
         frozen: &Frozen,
     ) -> Result<BootInfo, PackageError> {
         let config = &frozen.config;
+        self.attach_streams(config, &frozen.roots)?;
         self.map_regions(&mut partition.endpoint.memory.lock(), config)
             .map_err(|_| PackageError::OutOfTables)?;
         let boot_info = self.write_boot_info(config)?;
         self.register_buffers(partition, config)
             .map_err(|_| PackageError::OutOfTables)?;
         Ok(boot_info)
+    }
+
+    /// Puts the streams of all devices behind the tables of their endpoints, which are empty yet (FF-A v1.0 section 5.2.1).
+    #[cold]
+    #[inline(never)]
+    fn attach_streams(
+        &self,
+        config: &PartitionConfig,
+        own: &Stage2Roots,
+    ) -> Result<(), PackageError> {
+        for device in &config.device_regions {
+            let Some(streams) = &device.streams else {
+                continue;
+            };
+            let roots = match device.stream_endpoint {
+                Some(id) => self.stream_endpoint(id, config.id)?,
+                None => *own,
+            };
+            for id in &streams.ids {
+                let stream = Stream {
+                    smmu: streams.smmu,
+                    id: *id,
+                };
+                self.hal
+                    .attach_stream(stream, &roots)
+                    .map_err(|_| PackageError::NoSuchStream)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The tables of the stream endpoint `id` of `proxy`, which is made if there is none. It has no quota: what it maps, it takes from the reserve.
+    #[cold]
+    #[inline(never)]
+    fn stream_endpoint(
+        &self,
+        id: PartitionId,
+        proxy: PartitionId,
+    ) -> Result<Stage2Roots, PackageError> {
+        if let Some(stream) = self.stream(id) {
+            return Ok(stream.endpoint.memory.lock().roots());
+        }
+        let mut slots = self.streams.iter().enumerate();
+        let (slot, stream) = slots
+            .find(|(_, stream)| stream.proxy().is_none())
+            .ok_or(PackageError::OutOfStreamEndpoints)?;
+        let vmid = FIRST_VMID.saturating_add(MAX_PARTITIONS.saturating_add(slot) as u16);
+        let mut memory = stream.endpoint.memory.lock();
+        memory
+            .init(&self.hal, vmid, PagePool::EMPTY)
+            .map_err(|_| PackageError::OutOfTables)?;
+        stream.init(id, proxy);
+        Ok(memory.roots())
     }
 
     /// The package's memory, then the regions of the manifest; validation has shown that they do not overlap.

@@ -48,6 +48,8 @@ pub(crate) enum PackageError {
     NoRoomForBootInfo,
     NoRoomForCopy,
     InUse,
+    OutOfStreamEndpoints,
+    NoSuchStream,
 }
 
 /// The register and the address by which a partition finds its boot information, if it asked for it.
@@ -65,6 +67,8 @@ impl core::fmt::Display for PackageError {
             Self::Manifest(error) => error.fmt(f),
             Self::Unreadable => f.write_str("the package cannot be read: no memory answers there"),
             Self::OutOfTables => f.write_str("out of translation tables"),
+            Self::OutOfStreamEndpoints => f.write_str("too many stream endpoints"),
+            Self::NoSuchStream => f.write_str("no SMMU confines the streams of its devices"),
             Self::NoRoomForBootInfo => {
                 f.write_str("the package has no room for boot information before its image")
             }

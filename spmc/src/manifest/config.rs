@@ -10,7 +10,7 @@ use crate::id::{PartitionId, Uuid};
 use crate::limits::{
     MAX_DEVICE_INTERRUPTS, MAX_DEVICE_RANGES, MAX_DEVICE_REGIONS, MAX_DEVICE_STREAMS,
     MAX_MEMORY_RANGES, MAX_MEMORY_REGIONS, MAX_PARTITIONS, MAX_PES, MAX_SERVICES,
-    MAX_SMC_WHITELIST,
+    MAX_SMC_WHITELIST, MAX_STREAM_ENDPOINTS,
 };
 
 /// A name for the log.
@@ -194,6 +194,9 @@ pub struct DeviceRegion {
     pub interrupts: ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>,
     /// `smmu-id` and `stream-ids`.
     pub streams: Option<Streams>,
+    /// `stream-endpoint-id`: the stream endpoint that the streams belong to, with the partition as its proxy. Without one they see what the
+    /// partition sees.
+    pub stream_endpoint: Option<PartitionId>,
 }
 
 /// Stream ids behind one SMMU.
@@ -293,6 +296,8 @@ pub struct PartitionConfig {
     pub auxiliary_id: Option<u16>,
     /// `memory-regions`.
     pub memory_regions: ArrayVec<MemoryRegion, MAX_MEMORY_REGIONS>,
+    /// `stream-endpoint-ids`: the stream endpoints that it is proxy for.
+    pub stream_endpoints: ArrayVec<PartitionId, MAX_STREAM_ENDPOINTS>,
     /// `device-regions`.
     pub device_regions: ArrayVec<DeviceRegion, MAX_DEVICE_REGIONS>,
     /// From the [`PackageEntry`].

@@ -19,7 +19,7 @@ use super::services::{Format, Services};
 use crate::addr::Pa;
 use crate::ffa::Version;
 use crate::id::PartitionId;
-use crate::limits::MAX_VCPUS;
+use crate::limits::{MAX_STREAM_ENDPOINTS, MAX_VCPUS};
 
 /// `compatible` of a manifest with `uuid` and `messaging-method`.
 pub const COMPATIBLE_1_0: &[u8] = b"arm,ffa-manifest-1.0";
@@ -101,6 +101,7 @@ pub fn parse(dtb: &[u8], entry: &PackageEntry) -> Result<PartitionConfig, Manife
         copy: None,
         auxiliary_id: None,
         memory_regions: ArrayVec::new(),
+        stream_endpoints: ArrayVec::new(),
         device_regions: ArrayVec::new(),
         smc_whitelist: entry.smc_whitelist.clone(),
         smc_whitelist_permissive: entry.smc_whitelist_permissive,
@@ -256,8 +257,17 @@ impl<'a> Draft<'a> {
                 self.ignored.note("run-time-model");
             }
             "stream-endpoint-ids" => {
-                let _ids = property.cells::<1>("a list of ids")?;
-                self.ignored.note("stream-endpoint-ids");
+                for id in property.list::<MAX_STREAM_ENDPOINTS>("1 to 4 ids")? {
+                    let sepid = u16::try_from(id).map(PartitionId).ok();
+                    let listed = &mut self.config.stream_endpoints;
+                    match sepid.filter(|id| !listed.contains(id)) {
+                        Some(sepid) => listed.push(sepid),
+                        None => {
+                            let found = Found::Number(id.into());
+                            return Err(property.error("16-bit ids, each once", found));
+                        }
+                    }
+                }
             }
             "lifecycle-support" => {
                 self.lifecycle.support = property.flag()?;
@@ -374,10 +384,32 @@ impl<'a> Draft<'a> {
             let tx = self.phandles.find(node, "tx-buffer", tx)?;
             self.config.rx_tx = Some((rx, tx));
         }
+        self.check_stream_endpoints(root)?;
         self.config.ffa_version = ffa_version;
         self.config.vcpu_count = vcpu_count;
         self.config.exception_level = exception_level;
         Ok(())
+    }
+
+    /// Devices name stream endpoints that the partition is proxy for; what no device names has no effect.
+    fn check_stream_endpoints(&mut self, root: Path) -> Parsed<()> {
+        let config = &*self.config;
+        let mut named = config
+            .device_regions
+            .iter()
+            .filter_map(|device| device.stream_endpoint);
+        let unused = |id: &PartitionId| named.clone().all(|named| named != *id);
+        if config.stream_endpoints.iter().any(unused) {
+            self.ignored.note("stream-endpoint-ids");
+        }
+        match named.find(|id| !config.stream_endpoints.contains(id)) {
+            Some(other) => Err(root.error(
+                "stream-endpoint-ids",
+                "the stream-endpoint-id of every device",
+                Found::Number(other.0.into()),
+            )),
+            None => Ok(()),
+        }
     }
 
     fn ns_interrupts(&mut self, root: Path) -> Parsed<NsInterruptAction> {

@@ -12,6 +12,7 @@ use super::dtb::{Item, Path, Property, Reader};
 use super::error::{Found, Parsed, Refused, push_lossy};
 use super::partition::{Ignored, require};
 use crate::addr::{Pa, PageRange, World};
+use crate::id::PartitionId;
 use crate::limits::{MAX_DEVICE_INTERRUPTS, MAX_DEVICE_STREAMS, MAX_MEMORY_REGIONS};
 
 /// Interrupts that no partition may own because the SPMC does: its SGIs, and CNTHPS, its watchdog.
@@ -41,6 +42,7 @@ struct Draft<'a> {
     smmu: Option<u32>,
     stream_ids: Option<ArrayVec<u32, MAX_DEVICE_STREAMS>>,
     stream_permissions: Option<ArrayVec<u32, MAX_DEVICE_STREAMS>>,
+    stream_endpoint: Option<u32>,
     interrupts: ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>,
     interrupt_targets: Option<Property<'a>>,
     exclusive: bool,
@@ -143,6 +145,7 @@ impl<'a> Draft<'a> {
             smmu: None,
             stream_ids: None,
             stream_permissions: None,
+            stream_endpoint: None,
             interrupts: ArrayVec::new(),
             interrupt_targets: None,
             exclusive: false,
@@ -163,6 +166,9 @@ impl<'a> Draft<'a> {
             "stream-ids" => self.stream_ids = Some(property.list("1 to 4 stream ids")?),
             "stream-ids-access-permissions" => {
                 self.stream_permissions = Some(property.list("one value for each stream id")?);
+            }
+            "stream-endpoint-id" => {
+                self.stream_endpoint = Some(property.u32_up_to(0xffff, "a 16-bit id")?);
             }
             "interrupts" => self.interrupts = interrupts(&property)?,
             "interrupts-target" => self.interrupt_targets = Some(property),
@@ -238,6 +244,7 @@ impl<'a> Draft<'a> {
             exclusive: self.exclusive,
             interrupts: self.targeted_interrupts()?,
             streams: self.streams()?,
+            stream_endpoint: self.stream_endpoint()?,
             name: self.name(),
         })
     }
@@ -327,6 +334,14 @@ impl<'a> Draft<'a> {
             smmu,
             ids: ids.clone(),
         }))
+    }
+
+    fn stream_endpoint(&self) -> Parsed<Option<PartitionId>> {
+        if self.stream_endpoint.is_some() && self.stream_ids.is_none() {
+            let expected = "them together with stream-endpoint-id";
+            return Err(self.node.missing("stream-ids", expected));
+        }
+        Ok(self.stream_endpoint.map(|id| PartitionId(id as u16)))
     }
 
     /// The interrupts with the PE that `interrupts-target` names for them.

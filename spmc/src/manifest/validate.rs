@@ -5,14 +5,15 @@
 use arrayvec::ArrayString;
 
 use super::config::{
-    DeviceRegion, ExceptionLevel, MemoryRegion, PartitionConfig, Permissions, SpmcManifest, Streams,
+    AbortAction, DeviceRegion, ExceptionLevel, MemoryRegion, PartitionConfig, Permissions,
+    SpmcManifest, Streams,
 };
 use super::error::{Found, ManifestError, push_lossy};
 use crate::addr::{Pa, PageRange, World};
 use crate::id::PartitionId;
-use crate::limits::MAX_MAILBOX_PAGES;
+use crate::limits::{MAX_MAILBOX_PAGES, MAX_PARTITIONS};
 
-const NO_STREAMS: &str = "none: DMA cannot be isolated, SMMUs are not supported";
+const NO_STREAMS: &str = "none: streams belong to devices, and see what the endpoint does";
 
 /// Checks `config` against `earlier` accepted partitions, the SPMC manifest and `image`, all memory of the SPMC itself.
 ///
@@ -43,19 +44,23 @@ fn check_alone(
     package(config.id, &config.memory, spmc, image)?;
     check_memory_regions(config, spmc, image)?;
     check_device_regions(config, spmc, image)?;
-    check_auxiliary_id(config, spmc)
+    check_auxiliary_id(config, spmc)?;
+    check_restart(config)?;
+    check_stream_endpoints(config, spmc)?;
+    check_streams(config, config)
 }
 
 /// What two partitions cannot both have.
 #[inline(never)]
 fn check_together(config: &PartitionConfig, other: &PartitionConfig) -> Result<(), ManifestError> {
     check_numbers(config, other)?;
+    check_streams(config, other)?;
     check_regions(config, other)
 }
 
 /// Checks what concerns the manifest alone: it asks for nothing that this SPMC cannot isolate, and its RX/TX buffers fit together.
 ///
-/// Errors: an S-EL0 partition; stream ids, as nothing here programs an SMMU; unfit buffers.
+/// Errors: an S-EL0 partition; stream ids of memory; unfit buffers.
 pub fn supported(config: &PartitionConfig) -> Result<(), ManifestError> {
     if config.exception_level == ExceptionLevel::SEl0 {
         let expected = "2 (S-EL1): S-EL0 partitions are not supported";
@@ -69,16 +74,6 @@ pub fn supported(config: &PartitionConfig) -> Result<(), ManifestError> {
     for region in &config.memory_regions {
         if let Some(streams) = &region.streams {
             return Err(memory_error(
-                region,
-                "stream-ids",
-                NO_STREAMS,
-                first(streams),
-            ));
-        }
-    }
-    for region in &config.device_regions {
-        if let Some(streams) = &region.streams {
-            return Err(device_error(
                 region,
                 "stream-ids",
                 NO_STREAMS,
@@ -280,6 +275,100 @@ fn check_auxiliary_id(config: &PartitionConfig, spmc: &SpmcManifest) -> Result<(
             expected,
             Found::Number(id.into()),
         ));
+    }
+    Ok(())
+}
+
+/// Nothing stops a device while its partition is loaded anew, so it could change what was just checked.
+fn check_restart(config: &PartitionConfig) -> Result<(), ManifestError> {
+    if config.abort_action != AbortAction::Restart {
+        return Ok(());
+    }
+    let mut devices = config.device_regions.iter();
+    let own = devices.find_map(|region| {
+        let streams = region.streams.as_ref();
+        Some((
+            region,
+            streams.filter(|_| region.stream_endpoint.is_none())?,
+        ))
+    });
+    match own {
+        Some((region, streams)) => Err(device_error(
+            region,
+            "stream-ids",
+            "none that see a partition with abort-action 2 (restart)",
+            first(streams),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A stream endpoint has an id of the Secure world that stands for nothing else.
+fn check_stream_endpoints(
+    config: &PartitionConfig,
+    spmc: &SpmcManifest,
+) -> Result<(), ManifestError> {
+    let taken = |id: PartitionId| {
+        let reserved = [PartitionId::SPMC, PartitionId::SPMD, spmc.spmc_id];
+        !id.is_secure()
+            || reserved.contains(&id)
+            || id.index() < MAX_PARTITIONS
+            || config.auxiliary_id == Some(id.0)
+            || spmc.partitions.iter().any(|package| package.id == id)
+    };
+    match config.stream_endpoints.iter().find(|id| taken(**id)) {
+        Some(id) => Err(ManifestError::new(
+            "/",
+            "stream-endpoint-ids",
+            "Secure ids that no partition has or can have",
+            Found::Number(id.0.into()),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A stream belongs to one endpoint, and a stream endpoint to one partition. `other` may be the partition itself.
+fn check_streams(config: &PartitionConfig, other: &PartitionConfig) -> Result<(), ManifestError> {
+    let shared = |id: &&PartitionId| {
+        config.id != other.id
+            && (other.stream_endpoints.contains(id) || other.auxiliary_id == Some(id.0))
+    };
+    if let Some(id) = config.stream_endpoints.iter().find(shared) {
+        let found = Found::Used(id.0.into(), other.id);
+        let expected = "ids that no other manifest has";
+        return Err(ManifestError::new(
+            "/",
+            "stream-endpoint-ids",
+            expected,
+            found,
+        ));
+    }
+    if let Some(id) = config.auxiliary_id
+        && other.stream_endpoints.contains(&PartitionId(id))
+    {
+        let found = Found::Used(id.into(), other.id);
+        let expected = "an id that no stream endpoint has";
+        return Err(ManifestError::new("/", "auxiliary-id", expected, found));
+    }
+    let endpoint = |of: &PartitionConfig, region: &DeviceRegion| {
+        let id = of.id;
+        region.stream_endpoint.unwrap_or(id)
+    };
+    for region in &config.device_regions {
+        for taken in &other.device_regions {
+            let (Some(streams), Some(others)) = (&region.streams, &taken.streams) else {
+                continue;
+            };
+            let twice = streams.ids.iter().find(|id| others.ids.contains(id));
+            if let Some(id) = twice
+                && streams.smmu == others.smmu
+                && endpoint(config, region) != endpoint(other, taken)
+            {
+                let found = Found::Used((*id).into(), endpoint(other, taken));
+                let expected = "streams that no other endpoint has";
+                return Err(device_error(region, "stream-ids", expected, found));
+            }
+        }
     }
     Ok(())
 }

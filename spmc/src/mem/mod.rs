@@ -36,6 +36,9 @@ const FLAG_ZERO: u32 = 1 << 0;
 pub(crate) trait Endpoints {
     /// The endpoint that `id` stands for, if it is there and alive; every Non-secure id stands for the Normal world.
     fn endpoint(&self, id: PartitionId) -> Option<&Endpoint>;
+
+    /// The partition that speaks for the endpoint `id`, if that is a stream endpoint.
+    fn proxy(&self, id: PartitionId) -> Option<PartitionId>;
 }
 
 /// The engine at work for one call.
@@ -60,6 +63,15 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Err(FfaError::InvalidParameters);
         }
         Ok((total as usize, fragment as usize))
+    }
+
+    /// The endpoint with that id, if `caller` may speak for it: it is itself or a stream endpoint that it is proxy for (section 5.2.1).
+    fn spoken_for<'e>(&'e self, id: PartitionId, caller: &'e Endpoint) -> Option<&'e Endpoint> {
+        if id == caller.id() {
+            return Some(caller);
+        }
+        let is_proxy = self.endpoints.proxy(id) == Some(caller.id());
+        self.endpoints.endpoint(id).filter(|_| is_proxy)
     }
 
     /// Fills the ranges with zeros. No endpoint may have access to them meanwhile.
@@ -101,7 +113,12 @@ fn refused(error: ChangeError, mismatch: FfaError) -> FfaError {
 
 impl<H: Hal> Endpoints for Spmc<H> {
     fn endpoint(&self, id: PartitionId) -> Option<&Endpoint> {
-        Spmc::endpoint(self, id)
+        let of_stream = || self.stream(id).map(|stream| &stream.endpoint);
+        Spmc::endpoint(self, id).or_else(of_stream)
+    }
+
+    fn proxy(&self, id: PartitionId) -> Option<PartitionId> {
+        self.stream(id)?.proxy()
     }
 }
 
@@ -183,7 +200,13 @@ impl<H: Hal> Spmc<H> {
 
     /// A partition has died: see [`Engine::bury`].
     pub(crate) fn mem_bury(&self, dead: &Endpoint) {
-        self.memory_engine().bury(dead);
+        let engine = self.memory_engine();
+        for stream in &self.streams {
+            if stream.proxy() == Some(dead.id()) {
+                engine.bury(&stream.endpoint);
+            }
+        }
+        engine.bury(dead);
     }
 }
 

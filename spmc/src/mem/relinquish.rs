@@ -15,7 +15,7 @@ use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Unmaps the region that the descriptor in the caller's TX names, and zeroes it when nobody has it any more if any borrower
-    /// asked for that. Of a donation whose response is still being read, it makes the donor's again what it was.
+    /// asked for that. A caller does so for itself or for a stream endpoint that it is proxy for. Of a donation whose response is still being read, it makes the donor's again what it was.
     ///
     /// `DENIED` if the caller has not retrieved the region, or wants zeroed what it can only read; `ABORTED` if memory does not answer;
     /// `INVALID_PARAMETERS` for everything else that is wrong with the call.
@@ -29,19 +29,20 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .mailbox
             .lock()
             .read_tx(self.hal, descriptor.as_mut_bytes())?;
-        // There are no stream endpoints here, so a borrower acts for nobody but itself.
-        let names_caller = descriptor.count == 1 && PartitionId(descriptor.endpoint) == caller.id();
-        if descriptor.flags & !FLAG_ZERO != 0 || !names_caller {
+        if descriptor.flags & !FLAG_ZERO != 0 || descriptor.count != 1 {
             return Err(invalid);
         }
+        let borrower = self
+            .spoken_for(PartitionId(descriptor.endpoint), caller)
+            .ok_or(invalid)?;
+        let id = borrower.id();
         let zero = descriptor.flags & FLAG_ZERO != 0;
 
         let mut found = self.shares.find_any(descriptor.handle)?;
         let share = found.share()?;
         if share.stage == Stage::Given && !zero {
-            let borrower = share.borrower(caller.id()).ok_or(invalid)?;
-            let leaf = borrower.mapped.ok_or(invalid)?;
-            self.give_back(share, caller, leaf)?;
+            let leaf = share.borrower(id).and_then(|borrower| borrower.mapped);
+            self.give_back(share, borrower, leaf.ok_or(invalid)?)?;
             return Ok(SmcFrame::success([]));
         }
         if share.stage != Stage::Sent {
@@ -50,12 +51,12 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if zero && share.kind == SendKind::Share {
             return Err(invalid);
         }
-        let borrower = share.borrower(caller.id()).ok_or(invalid)?;
-        let leaf = borrower.mapped.ok_or(FfaError::Denied)?;
+        let mapped = share.borrower(id).ok_or(invalid)?.mapped;
+        let leaf = mapped.ok_or(FfaError::Denied)?;
         if zero && !leaf.attributes().permissions.contains(Permissions::WRITE) {
             return Err(FfaError::Denied);
         }
-        self.take_back(share, caller, leaf, zero)?;
+        self.take_back(share, borrower, leaf, zero)?;
         if share.orphaned && !share.is_retrieved() {
             found.vacate();
         }

@@ -85,14 +85,18 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             share.hypervisor = reading;
             return Ok(answer);
         }
-        let grant = judge(share, &request, caller, Pages::of(self.hal))?;
-        let response = describe(share, &grant, request.handle, caller, caller.id())?;
+        let receiver = self
+            .spoken_for(retrieving(&request).unwrap_or(caller.id()), caller)
+            .ok_or(FfaError::InvalidParameters)?;
+        let grant = judge(share, &request, caller, receiver.id(), Pages::of(self.hal))?;
+        let response = describe(share, &grant, request.handle, caller, receiver.id())?;
         mailbox.check_rx(0)?;
         if share.kind == SendKind::Donate {
-            return self.give(found, &grant, &response, buffer, caller, &mut mailbox);
+            let parties = (caller, receiver);
+            return self.give(found, &grant, &response, buffer, parties, &mut mailbox);
         }
 
-        let mut space = caller.memory.lock();
+        let mut space = receiver.memory.lock();
         let change = Change {
             from: Leaf::NONE,
             to: grant.leaf,
@@ -110,7 +114,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             }
         };
         share.zero_after |= grant.zero_after;
-        if let Some(borrower) = share.borrower(caller.id()) {
+        if let Some(borrower) = share.borrower(receiver.id()) {
             borrower.mapped = Some(grant.leaf);
             borrower.has_retrieved = true;
             borrower.reading = reading;
@@ -118,14 +122,14 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Ok(answer)
     }
 
-    /// Ends a donation: the caller owns the region, the donor does not know it any more, the handle is spent.
+    /// Ends a donation: the receiver that the caller speaks for owns the region, the donor does not know it any more, the handle is spent.
     fn give(
         &self,
         mut found: Found<'_>,
         grant: &Grant,
         response: &Response,
         buffer: &mut DescriptorBuffer,
-        caller: &Endpoint,
+        (caller, receiver): (&Endpoint, &Endpoint),
         mailbox: &mut Mailbox,
     ) -> Result<SmcFrame> {
         let share = found.share()?;
@@ -134,7 +138,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .endpoints
             .endpoint(share.owner)
             .ok_or(FfaError::Denied)?;
-        let (mut donor_space, mut space) = lock_both(donor, caller);
+        let (mut donor_space, mut space) = lock_both(donor, receiver);
         let ranges = share.regions.iter(store);
         let taken = Change {
             from: Leaf::NONE,
@@ -173,7 +177,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Ok(answer);
         }
         share.stage = Stage::Given;
-        if let Some(borrower) = share.borrower(caller.id()) {
+        if let Some(borrower) = share.borrower(receiver.id()) {
             borrower.mapped = Some(grant.leaf);
             borrower.reading = reading;
         }
@@ -183,13 +187,18 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// The new owner does not want what it has begun to read the description of (section 12.2.2.3, 8): it is the donor's again, as before
     /// it was retrieved.
     ///
-    /// `DENIED` if the caller has used its ownership already, or the donor is dead; `NO_MEMORY` if the donor cannot record it.
-    pub(super) fn give_back(&self, share: &mut Share, caller: &Endpoint, leaf: Leaf) -> Result<()> {
+    /// `DENIED` if the receiver has used its ownership already, or the donor is dead; `NO_MEMORY` if the donor cannot record it.
+    pub(super) fn give_back(
+        &self,
+        share: &mut Share,
+        receiver: &Endpoint,
+        leaf: Leaf,
+    ) -> Result<()> {
         let donor = self
             .endpoints
             .endpoint(share.owner)
             .ok_or(FfaError::Denied)?;
-        let (mut donor_space, mut space) = lock_both(donor, caller);
+        let (mut donor_space, mut space) = lock_both(donor, receiver);
         let ranges = share.regions.iter(Pages::of(self.hal));
         let untaken = Change {
             from: leaf,
@@ -208,7 +217,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Err(refused(error, FfaError::Aborted));
         }
         share.stage = Stage::Sent;
-        if let Some(borrower) = share.borrower(caller.id()) {
+        if let Some(borrower) = share.borrower(receiver.id()) {
             borrower.mapped = None;
         }
         Ok(())
@@ -256,18 +265,26 @@ fn lock_both<'e>(
     }
 }
 
-/// What the caller gets if it asks for no more than it may.
+/// The receiver that a request is made for: the first that it does not list as another borrower.
+fn retrieving(request: &Transaction<'_>) -> Option<PartitionId> {
+    let mut receivers = request.receivers().filter_map(Result::ok);
+    let receiver = receivers.find(|receiver| receiver.flags & RECEIVER_OTHER == 0);
+    receiver.map(|receiver| receiver.id)
+}
+
+/// What `receiver`, which the caller speaks for, gets if it asks for no more than it may.
 fn judge(
     share: &Share,
     request: &Transaction<'_>,
     caller: &Endpoint,
+    receiver: PartitionId,
     store: Pages<'_>,
 ) -> Result<Grant> {
     let invalid = FfaError::InvalidParameters;
     let borrower = share
         .borrowers
         .iter()
-        .find(|borrower| borrower.id == caller.id())
+        .find(|borrower| borrower.id == receiver)
         .ok_or(invalid)?;
     if request.sender != share.owner {
         return Err(FfaError::Denied);
@@ -276,7 +293,7 @@ fn judge(
         return Err(invalid);
     }
     let memory = MemoryType::decode(request.attributes)?.unwrap_or(share.memory());
-    let own = judge_receivers(share, request, caller)?;
+    let own = judge_receivers(share, request, receiver)?;
     // Before 1.2 a request has no place to repeat the value.
     if caller.version() >= Version::V1_2
         && own.implementation_defined != borrower.implementation_defined
@@ -323,19 +340,15 @@ fn judge(
     })
 }
 
-/// The receivers must be those that the owner named, or the caller alone where it asks not to be checked. Returns the caller's.
-fn judge_receivers(
-    share: &Share,
-    request: &Transaction<'_>,
-    caller: &Endpoint,
-) -> Result<Receiver> {
+/// The receivers must be those that the owner named, or `own` alone where the caller asks not to be checked. Returns its entry.
+fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -> Result<Receiver> {
     let invalid = FfaError::InvalidParameters;
     let alone = request.flags & FLAG_BYPASS != 0;
     let expected = if alone { 1 } else { share.borrowers.len() };
     if request.receiver_count() != expected {
         return Err(invalid);
     }
-    let mut own = None;
+    let mut entry = None;
     let mut named = 0_u32;
     for receiver in request.receivers() {
         let receiver = receiver?;
@@ -350,11 +363,11 @@ fn judge_receivers(
             return Err(invalid);
         }
         named |= bit;
-        if receiver.id == caller.id() {
+        if receiver.id == own {
             if receiver.flags != 0 {
                 return Err(invalid);
             }
-            own = Some(receiver);
+            entry = Some(receiver);
         } else {
             let permissions = AccessPermissions::decode(receiver.permissions)?;
             if receiver.flags != RECEIVER_OTHER || permissions.instruction.is_some() {
@@ -369,7 +382,7 @@ fn judge_receivers(
             }
         }
     }
-    own.ok_or(invalid)
+    entry.ok_or(invalid)
 }
 
 /// The permissions that the caller gets, both specified.
@@ -393,7 +406,8 @@ fn judge_permissions(share: &Share, borrower: &Borrower, asked: u8) -> Result<Ac
         return Err(FfaError::InvalidParameters);
     }
     let instruction = asked.instruction.unwrap_or(InstructionAccess::ExecuteNever);
-    let may_execute = share.world == World::Secure
+    let may_execute = borrower.proxy.is_none()
+        && share.world == World::Secure
         && owner.contains(Permissions::EXECUTE)
         && data == DataAccess::ReadOnly;
     if instruction == InstructionAccess::Execute && !may_execute {

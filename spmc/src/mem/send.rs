@@ -11,7 +11,7 @@ use super::{Endpoints, Engine, FLAG_ZERO, refused};
 use crate::addr::World;
 use crate::error::{FfaError, Result};
 use crate::ffa::SmcFrame;
-use crate::ffa::memory::{AccessPermissions, DataAccess, MemoryType};
+use crate::ffa::memory::{AccessPermissions, DataAccess, InstructionAccess, MemoryType};
 use crate::ffa::memory_descriptor::{
     CONSTITUENT, Composite, DescriptorBuffer, Receiver, Transaction, constituents,
 };
@@ -298,15 +298,20 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Err(invalid);
         }
         let permissions = AccessPermissions::decode(receiver.permissions)?;
-        let says_data = permissions.data.is_some();
+        let proxy = self.endpoints.proxy(receiver.id);
+        // A stream endpoint never executes, and has nobody who could choose its access (sections 5.11.2 and 5.11.3).
+        let must_say_data = kind != SendKind::Donate || proxy.is_some();
+        let may_say_instruction =
+            proxy.is_some() && permissions.instruction == Some(InstructionAccess::ExecuteNever);
         if receiver.flags != 0
-            || permissions.instruction.is_some()
-            || says_data == (kind == SendKind::Donate)
+            || permissions.instruction.is_some() && !may_say_instruction
+            || permissions.data.is_some() != must_say_data
         {
             return Err(invalid);
         }
         Ok(Borrower {
             id: receiver.id,
+            proxy,
             permissions,
             implementation_defined: receiver.implementation_defined,
             mapped: None,

@@ -33,6 +33,8 @@ pub enum SendKind {
 #[derive(Clone, Debug)]
 pub(super) struct Borrower {
     pub(super) id: PartitionId,
+    /// Who speaks for it, if it is a stream endpoint.
+    pub(super) proxy: Option<PartitionId>,
     /// As the owner gave them.
     pub(super) permissions: AccessPermissions,
     pub(super) implementation_defined: [u64; 2],
@@ -136,8 +138,11 @@ impl Share {
         if !reader.is_secure() {
             return Some(&mut self.hypervisor);
         }
-        self.borrower(reader)
-            .filter(|borrower| borrower.mapped.is_some())
+        let mut heard = self.borrowers.iter_mut().filter(|borrower| {
+            borrower.mapped.is_some() && borrower.proxy.unwrap_or(borrower.id) == reader
+        });
+        heard
+            .find(|borrower| borrower.reading.next != 0)
             .map(|borrower| &mut borrower.reading)
     }
 

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::vec::Vec;
 
 use crate::addr::{Ipa, PAGE_SIZE, Pa, PageRange, World};
-use crate::hal::{AccessFault, Context, Exit, Fault, Hal, SriTime, Stage2Roots, Table, TlbScope};
+use crate::hal::{AccessFault, Context, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table, TlbScope};
 use crate::manifest::config::DeviceInterrupt;
 
 /// Physical address of the fake tables.
@@ -246,6 +246,10 @@ impl Hal for FakeHal {
 
     fn publish_tables(&self) {
         self.publications.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn attach_stream(&self, _: Stream, _: &Stage2Roots) -> Result<(), NoSuchStream> {
+        Err(NoSuchStream)
     }
 
     fn affinity(&self) -> u64 {

@@ -3,11 +3,13 @@
 pub mod console;
 pub mod endpoint;
 pub mod mailbox;
+pub mod stream;
 pub mod vcpu;
 pub mod vm;
 
 pub use endpoint::Endpoint;
 pub use mailbox::Mailbox;
+pub use stream::StreamEndpoint;
 pub use vcpu::Vcpu;
 pub use vm::VmMailboxes;
 

@@ -567,17 +567,21 @@ fn stream_ids_without_an_smmu() {
 // req: MAN-21, MAN-34, MAN-35
 #[test]
 fn dma_that_nothing_confines() {
-    for path in ["device-regions/uart", "memory-regions/heap"] {
-        refused(
-            |tree| {
-                tree.put(path, "smmu-id", &[0]);
-                tree.put(path, "stream-ids", &[7]);
-            },
-            &format!(
-                "/{path}: stream-ids: expected none: DMA cannot be isolated, SMMUs are not supported, found 0x7"
-            ),
-        );
-    }
+    refused(
+        |tree| {
+            tree.put("memory-regions/heap", "smmu-id", &[0]);
+            tree.put("memory-regions/heap", "stream-ids", &[7]);
+        },
+        "/memory-regions/heap: stream-ids: expected none: streams belong to devices, and see what the endpoint does, found 0x7",
+    );
+    refused(
+        |tree| tree.put("device-regions/uart", "stream-endpoint-id", &[0x8100]),
+        "/device-regions/uart: stream-ids: expected them together with stream-endpoint-id, found nothing",
+    );
+    refused(
+        |tree| tree.put("", "stream-endpoint-ids", &[0x8100, 0x8101, 0x8100]),
+        "/: stream-endpoint-ids: expected 16-bit ids, each once, found 0x8100",
+    );
     refused(
         |tree| {
             tree.put("memory-regions/heap", "smmu-id", &[0]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use spmc::addr::{Pa, PageRange, World};
-use spmc::hal::{AccessFault, Context, Exit, Fault, Hal, SriTime, Stage2Roots, Table, TlbScope};
+use spmc::hal::{AccessFault, Context, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table, TlbScope};
 use spmc::limits::MAX_PES;
 use spmc::manifest::config::DeviceInterrupt;
 
@@ -110,15 +110,7 @@ impl Hal for FakeHal {
                 .is_some_and(|loaded| loaded.guest == guest);
             assert!(!elsewhere, "load of a context that is loaded on PE {pe}");
         }
-        assert_ne!(roots.vmid, 0, "VMID 0");
-        let known = *self
-            .0
-            .roots
-            .lock()
-            .unwrap()
-            .entry(roots.vmid)
-            .or_insert(*roots);
-        assert_eq!(known, *roots, "the translation of a VMID changed");
+        self.0.learn_roots(roots);
         self.0.journal().loads += 1;
         let mut state = self.0.pe(this);
         assert!(state.loaded.is_none(), "load over another context");
@@ -286,6 +278,10 @@ impl Hal for FakeHal {
 
     fn publish_tables(&self) {
         self.0.step();
+    }
+
+    fn attach_stream(&self, stream: Stream, roots: &Stage2Roots) -> Result<(), NoSuchStream> {
+        self.0.attach(stream, roots)
     }
 
     fn affinity(&self) -> u64 {

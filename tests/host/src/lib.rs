@@ -18,6 +18,7 @@ pub mod model;
 pub mod puppet;
 pub mod remote;
 pub mod schedule;
+pub mod smmu;
 pub mod snapshot;
 pub mod source;
 pub mod system;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 use spmc::Spmc;
 use spmc::addr::{Ipa, World};
-use spmc::hal::{Access, Fault, FaultKind, Stage2Roots, Table, TlbScope};
+use spmc::hal::{Access, Fault, FaultKind, NoSuchStream, Stage2Roots, Stream, Table, TlbScope};
 use spmc::limits::MAX_PES;
 
 use crate::gic::Gic;
@@ -15,6 +15,7 @@ use crate::guest::Guest;
 use crate::hal::FakeHal;
 use crate::memory::Memory;
 use crate::schedule::{Random, Schedule};
+use crate::smmu::{DmaFault, Smmu};
 use crate::translation::{Tables, Tlb};
 
 /// All memory of the SPMC itself: nobody may touch it through [`spmc::hal::Hal`].
@@ -124,6 +125,7 @@ pub struct Machine {
     pub(crate) programs: RwLock<Vec<crate::guest::Program>>,
     /// Which translation each VMID has: it never changes.
     pub(crate) roots: Mutex<BTreeMap<u16, Stage2Roots>>,
+    pub(crate) smmu: Mutex<Smmu>,
     pub(crate) schedule: RwLock<Option<Arc<Schedule>>>,
     pub(crate) spmc: OnceLock<Weak<Spmc<FakeHal>>>,
     this: Weak<Machine>,
@@ -145,6 +147,7 @@ impl Machine {
             guests: RwLock::default(),
             programs: RwLock::default(),
             roots: Mutex::default(),
+            smmu: Mutex::default(),
             schedule: RwLock::new(None),
             spmc: OnceLock::new(),
             this,
@@ -229,11 +232,40 @@ impl Machine {
         Ok(translation.page | ipa & 0xfff)
     }
 
+    /// An access of the device behind `stream`: the physical address.
+    pub fn dma(
+        &self,
+        stream: Stream,
+        world: World,
+        ipa: u64,
+        access: Access,
+    ) -> Result<u64, DmaFault> {
+        let mut smmu = self.smmu.lock().unwrap();
+        let tables = self.tables();
+        smmu.translate(tables, stream, (world, ipa), access, &mut || self.coin())
+    }
+
+    /// The engine puts a stream behind tables.
+    pub(crate) fn attach(&self, stream: Stream, roots: &Stage2Roots) -> Result<(), NoSuchStream> {
+        self.smmu.lock().unwrap().attach(stream, roots)?;
+        self.learn_roots(roots);
+        Ok(())
+    }
+
+    /// Panics if a VMID had another translation before.
+    pub(crate) fn learn_roots(&self, roots: &Stage2Roots) {
+        assert_ne!(roots.vmid, 0, "VMID 0");
+        let mut all = self.roots.lock().unwrap();
+        let known = *all.entry(roots.vmid).or_insert(*roots);
+        assert_eq!(known, *roots, "the translation of a VMID changed");
+    }
+
     pub(crate) fn invalidate(&self, roots: &Stage2Roots, scope: &TlbScope<'_>) {
         self.journal().invalidations += 1;
         for pe in 0..MAX_PES {
             self.pe(pe).tlb.invalidate(roots.vmid, scope);
         }
+        self.smmu.lock().unwrap().tlb.invalidate(roots.vmid, scope);
     }
 
     /// Panics if a TLB holds what the tables do not say any more. Only when no PE is in the middle of a change.
@@ -246,5 +278,8 @@ impl Machine {
                 .find_stale(self.tables(), |vmid| roots[&vmid]);
             assert!(stale.is_none(), "stale translation on PE {pe}: {stale:?}");
         }
+        let smmu = self.smmu.lock().unwrap();
+        let stale = smmu.tlb.find_stale(self.tables(), |vmid| roots[&vmid]);
+        assert!(stale.is_none(), "stale translation in an SMMU: {stale:?}");
     }
 }

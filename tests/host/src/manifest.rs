@@ -66,6 +66,8 @@ pub struct PartitionSpec {
     pub rx_tx: Option<(&'static str, &'static str)>,
     /// `device-regions` with the Secure device.
     pub device: bool,
+    /// More properties of that device.
+    pub device_properties: Vec<(&'static str, Vec<u32>)>,
     /// More of the root node: properties.
     pub extra: Option<Extra>,
     /// It has exception vectors.
@@ -104,6 +106,7 @@ impl PartitionSpec {
             regions: Vec::new(),
             rx_tx: None,
             device: false,
+            device_properties: Vec::new(),
             extra: None,
             takes_exceptions: true,
             script: Arc::new(|sp| sp.serve(|_, request| request.payload())),
@@ -202,6 +205,9 @@ impl PartitionSpec {
                 .unwrap();
             fdt.property_u32("pages-count", 1).unwrap();
             fdt.property_u32("attributes", 3).unwrap();
+            for (name, cells) in &self.device_properties {
+                fdt.property_array_u32(name, cells).unwrap();
+            }
             fdt.end_node(uart).unwrap();
             fdt.end_node(node).unwrap();
         }

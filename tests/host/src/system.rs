@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::SmcFrame;
+use spmc::hal::Stream;
 use spmc::limits::MAX_PES;
 use spmc::{Pe, Spmc};
 
@@ -13,6 +14,7 @@ use crate::hal::FakeHal;
 use crate::machine::{Machine, SPMC_IMAGE, on_pe};
 use crate::manifest::{self, PARTITION_SIZE, PartitionSpec, partition_base};
 use crate::schedule::{Plan, Schedule};
+use crate::smmu::Smmu;
 use crate::snapshot::{Snapshot, WATCHED};
 
 /// TX buffer of the Normal world.
@@ -29,6 +31,7 @@ pub struct Builder {
     tables: usize,
     seed: u64,
     spmc_manifest: Option<Vec<u8>>,
+    streams: Vec<Stream>,
 }
 
 impl Builder {
@@ -56,6 +59,12 @@ impl Builder {
         self
     }
 
+    /// Sets the streams that SMMUs know: none, unless this is called.
+    pub fn streams(mut self, streams: &[Stream]) -> Self {
+        self.streams = streams.to_vec();
+        self
+    }
+
     /// Replaces the SPMC manifest.
     pub fn spmc_manifest(mut self, dtb: Vec<u8>) -> Self {
         self.spmc_manifest = Some(dtb);
@@ -65,6 +74,7 @@ impl Builder {
     /// Loads the packages and boots the first PE.
     pub fn boot(self) -> System {
         let machine = Arc::new_cyclic(|this| Machine::new(this.clone(), self.tables, self.seed));
+        *machine.smmu.lock().unwrap() = Smmu::new(&self.streams);
         for (index, partition) in self.partitions.iter().enumerate() {
             let base = partition_base(index);
             machine
@@ -124,6 +134,7 @@ impl System {
             tables: 256,
             seed: 1,
             spmc_manifest: None,
+            streams: Vec::new(),
         }
     }
 

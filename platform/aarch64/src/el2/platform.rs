@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use aarch64_cpu::registers::MPIDR_EL1;
 use spmc::addr::{Pa, PageRange, World};
-use spmc::hal::{AccessFault, Exit, Fault, Hal, SriTime, Stage2Roots, Table, TlbScope};
+use spmc::hal::{AccessFault, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table, TlbScope};
 use spmc::manifest::config::DeviceInterrupt;
 use tock_registers::interfaces::Readable;
 
@@ -144,6 +144,11 @@ impl Hal for Platform {
 
     fn invalidate_stage2(&self, roots: &Stage2Roots, scope: TlbScope<'_>) {
         stage2::invalidate(roots, scope);
+    }
+
+    /// No board here has an SMMU with a Secure side, so no device can be confined.
+    fn attach_stream(&self, _: Stream, _: &Stage2Roots) -> Result<(), NoSuchStream> {
+        Err(NoSuchStream)
     }
 
     fn publish_tables(&self) {

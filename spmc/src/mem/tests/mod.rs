@@ -55,6 +55,10 @@ impl Endpoints for Machine {
         };
         self.endpoints.iter().find(|endpoint| endpoint.id() == id)
     }
+
+    fn proxy(&self, _: PartitionId) -> Option<PartitionId> {
+        None
+    }
 }
 
 /// Everything that a refused call must leave alone.

@@ -22,5 +22,6 @@ mod run;
 mod rxtx;
 mod send_refused;
 mod stage;
+mod streams;
 mod version;
 mod yielding;

@@ -1,0 +1,69 @@
+//! An SMMU: streams, the tables that they were attached to, and a TLB of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use spmc::addr::World;
+use spmc::hal::{Access, FaultKind, NoSuchStream, Stage2Roots, Stream};
+
+use crate::translation::{Tables, Tlb};
+
+/// Why a device does not reach memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DmaFault {
+    /// Its stream was never attached.
+    Blocked,
+    /// The tables do not allow it.
+    Stage2(FaultKind),
+}
+
+/// All SMMUs of a machine.
+#[derive(Default)]
+pub struct Smmu {
+    streams: BTreeSet<Stream>,
+    attached: BTreeMap<Stream, Stage2Roots>,
+    pub(crate) tlb: Tlb,
+}
+
+impl Smmu {
+    /// SMMUs that know those streams.
+    pub fn new(streams: &[Stream]) -> Self {
+        Self {
+            streams: streams.iter().copied().collect(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn attach(
+        &mut self,
+        stream: Stream,
+        roots: &Stage2Roots,
+    ) -> Result<(), NoSuchStream> {
+        if !self.streams.contains(&stream) {
+            return Err(NoSuchStream);
+        }
+        let before = self.attached.insert(stream, *roots);
+        assert!(
+            before.is_none_or(|before| before == *roots),
+            "{stream:?} belongs to two endpoints"
+        );
+        Ok(())
+    }
+
+    /// An access of the device behind `stream`: the physical address.
+    pub(crate) fn translate(
+        &mut self,
+        tables: Tables<'_>,
+        stream: Stream,
+        (world, ipa): (World, u64),
+        access: Access,
+        coin: &mut impl FnMut() -> bool,
+    ) -> Result<u64, DmaFault> {
+        let roots = *self.attached.get(&stream).ok_or(DmaFault::Blocked)?;
+        let found = self.tlb.translate(tables, &roots, world, ipa, coin);
+        let translation = found.map_err(DmaFault::Stage2)?;
+        if !translation.permits(access) {
+            return Err(DmaFault::Stage2(FaultKind::Permission));
+        }
+        Ok(translation.page | ipa & 0xfff)
+    }
+}
