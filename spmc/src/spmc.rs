@@ -13,7 +13,7 @@ use crate::limits::{MAX_PARTITIONS, MAX_SP_MANIFEST, MAX_STREAM_ENDPOINTS};
 use crate::manifest::config::SpmcManifest;
 use crate::mem::Shares;
 use crate::notification::Notifications;
-use crate::partition::{Endpoint, Mailbox, Partition, StreamEndpoint, VmMailboxes};
+use crate::partition::{Endpoint, Mailbox, Partition, Proxy, StreamEndpoint, VmMailboxes};
 
 /// Everything that the SPMC knows. One per system, shared by all PEs, frozen after boot except for what is behind locks.
 pub struct Spmc<H: Hal> {
@@ -107,12 +107,12 @@ impl<H: Hal> Spmc<H> {
 impl<H: Hal> Spmc<H> {
     /// The stream endpoint with that id, if its proxy has not failed.
     pub fn stream(&self, id: PartitionId) -> Option<&StreamEndpoint> {
-        self.streams.iter().find(|stream| {
-            let proxy = stream.proxy();
-            proxy.is_some_and(|proxy| {
-                stream.endpoint.id() == id && self.live_partition(proxy).is_some()
-            })
-        })
+        let mut streams = self.streams.iter().filter(|stream| stream.is_there());
+        let stream = streams.find(|stream| stream.endpoint.id() == id)?;
+        match stream.proxy() {
+            Proxy::Partition(proxy) if self.live_partition(proxy).is_none() => None,
+            _ => Some(stream),
+        }
     }
 }
 

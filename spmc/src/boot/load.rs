@@ -6,10 +6,10 @@ use crate::hal::{Hal, Stage2Roots, Stream};
 use crate::id::PartitionId;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::boot_info;
-use crate::manifest::config::{MemoryRegion, PartitionConfig, Permissions};
+use crate::manifest::config::{MemoryRegion, PartitionConfig, Permissions, StreamDevice, Streams};
 use crate::manifest::package::Package;
 use crate::mm::{AddressSpace, Attributes, Change, Leaf, PagePool, State};
-use crate::partition::{Frozen, Partition};
+use crate::partition::{Frozen, Partition, Proxy};
 use crate::spmc::Spmc;
 
 use super::{BootInfo, FIRST_VMID, PackageError};
@@ -53,36 +53,52 @@ impl<H: Hal> Spmc<H> {
                 continue;
             };
             let roots = match device.stream_endpoint {
-                Some(id) => self.stream_endpoint(id, config.id)?,
+                Some(id) => self.stream_endpoint(id, Proxy::Partition(config.id))?,
                 None => *own,
             };
-            for id in &streams.ids {
-                let stream = Stream {
-                    smmu: streams.smmu,
-                    id: *id,
-                };
-                self.hal
-                    .attach_stream(stream, &roots)
-                    .map_err(|_| PackageError::NoSuchStream)?;
-            }
+            self.attach(streams, &roots)?;
         }
         Ok(())
     }
 
-    /// The tables of the stream endpoint `id` of `proxy`, which is made if there is none. It has no quota: what it maps, it takes from the reserve.
+    /// Makes the stream endpoint of an independent device.
     #[cold]
     #[inline(never)]
-    fn stream_endpoint(
-        &self,
-        id: PartitionId,
-        proxy: PartitionId,
-    ) -> Result<Stage2Roots, PackageError> {
+    pub(super) fn admit_device(&self, device: &StreamDevice) -> Result<(), PackageError> {
+        let roots = self.stream_endpoint(device.id, Proxy::None)?;
+        let attached = self.attach(&device.streams, &roots);
+        if attached.is_err() {
+            let mut streams = self.streams.iter();
+            if let Some(stream) = streams.find(|stream| stream.endpoint.id() == device.id) {
+                stream.withdraw();
+            }
+        }
+        attached
+    }
+
+    fn attach(&self, streams: &Streams, roots: &Stage2Roots) -> Result<(), PackageError> {
+        for id in &streams.ids {
+            let stream = Stream {
+                smmu: streams.smmu,
+                id: *id,
+            };
+            self.hal
+                .attach_stream(stream, roots)
+                .map_err(|_| PackageError::NoSuchStream)?;
+        }
+        Ok(())
+    }
+
+    /// The tables of the stream endpoint `id`, which is made if there is none. It has no quota: what it maps, it takes from the reserve.
+    #[cold]
+    #[inline(never)]
+    fn stream_endpoint(&self, id: PartitionId, proxy: Proxy) -> Result<Stage2Roots, PackageError> {
         if let Some(stream) = self.stream(id) {
             return Ok(stream.endpoint.memory.lock().roots());
         }
         let mut slots = self.streams.iter().enumerate();
         let (slot, stream) = slots
-            .find(|(_, stream)| stream.proxy().is_none())
+            .find(|(_, stream)| !stream.is_there())
             .ok_or(PackageError::OutOfStreamEndpoints)?;
         let vmid = FIRST_VMID.saturating_add(MAX_PARTITIONS.saturating_add(slot) as u16);
         let mut memory = stream.endpoint.memory.lock();

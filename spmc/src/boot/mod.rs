@@ -134,6 +134,15 @@ impl<H: Hal> Spmc<H> {
         for fault in &manifest.faults {
             log::error!("SPMC manifest: {fault}");
         }
+        for (index, device) in manifest.stream_devices.iter().enumerate() {
+            let earlier = manifest.stream_devices.get(..index).unwrap_or(&[]);
+            let admitted = validate::stream_device(device, earlier, manifest)
+                .map_err(PackageError::from)
+                .and_then(|()| self.admit_device(device));
+            if let Err(error) = admitted {
+                log::error!("{}: not there: {error}", device.name);
+            }
+        }
         for entry in &manifest.partitions {
             let pool = supply.carve(quotas.partition);
             if let Err(error) = self.admit(entry, manifest, &image, pool) {

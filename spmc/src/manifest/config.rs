@@ -25,6 +25,8 @@ pub struct SpmcManifest {
     pub version: Version,
     /// `attribute/load_address`, where it is given.
     pub load_address: Option<u64>,
+    /// `stream-endpoints` (ours): independent devices.
+    pub stream_devices: ArrayVec<StreamDevice, MAX_STREAM_ENDPOINTS>,
     /// `hypervisor/vmN`, in the order of N.
     pub partitions: ArrayVec<PackageEntry, MAX_PARTITIONS>,
     /// What is wrong with `vmN` nodes that are therefore not in `partitions`.
@@ -197,6 +199,17 @@ pub struct DeviceRegion {
     /// `stream-endpoint-id`: the stream endpoint that the streams belong to, with the partition as its proxy. Without one they see what the
     /// partition sees.
     pub stream_endpoint: Option<PartitionId>,
+}
+
+/// An independent device: DMA that no partition controls.
+#[derive(Clone, Debug)]
+pub struct StreamDevice {
+    /// Node name.
+    pub name: Name,
+    /// `stream-endpoint-id`.
+    pub id: PartitionId,
+    /// `smmu-id` and `stream-ids`.
+    pub streams: Streams,
 }
 
 /// Stream ids behind one SMMU.

@@ -12,6 +12,7 @@
 
 pub mod boot_info;
 pub mod config;
+mod devices;
 mod dtb;
 mod error;
 pub mod package;

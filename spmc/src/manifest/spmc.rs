@@ -7,6 +7,7 @@
 use arrayvec::ArrayVec;
 
 use super::config::{Name, PackageEntry, SpmcManifest};
+use super::devices;
 use super::dtb::{Item, Path, Property, Reader};
 use super::error::{Found, ManifestError, Parsed, Report};
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
@@ -55,6 +56,7 @@ pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
         spmc_id: PartitionId::SPMC,
         version: Version::OWN,
         load_address: None,
+        stream_devices: ArrayVec::new(),
         partitions: ArrayVec::new(),
         faults: ArrayVec::new(),
         cpus: ArrayVec::new(),
@@ -100,6 +102,7 @@ fn read(dtb: &[u8], report: &Report, manifest: &mut SpmcManifest) -> Parsed<()> 
                     hypervisor = true;
                 }
                 "cpus" => parse_cpus(&mut reader, &mut manifest.cpus)?,
+                "stream-endpoints" => devices::parse(&mut reader, &mut manifest.stream_devices)?,
                 _ => parse_memory(&mut reader, cells, manifest)?,
             },
             Item::End => break,

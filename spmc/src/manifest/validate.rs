@@ -6,7 +6,7 @@ use arrayvec::ArrayString;
 
 use super::config::{
     AbortAction, DeviceRegion, ExceptionLevel, MemoryRegion, PartitionConfig, Permissions,
-    SpmcManifest, Streams,
+    SpmcManifest, StreamDevice, Streams,
 };
 use super::error::{Found, ManifestError, push_lossy};
 use crate::addr::{Pa, PageRange, World};
@@ -46,6 +46,7 @@ fn check_alone(
     check_device_regions(config, spmc, image)?;
     check_auxiliary_id(config, spmc)?;
     check_restart(config)?;
+    check_independent_streams(config, spmc)?;
     check_stream_endpoints(config, spmc)?;
     check_streams(config, config)
 }
@@ -309,12 +310,9 @@ fn check_stream_endpoints(
     spmc: &SpmcManifest,
 ) -> Result<(), ManifestError> {
     let taken = |id: PartitionId| {
-        let reserved = [PartitionId::SPMC, PartitionId::SPMD, spmc.spmc_id];
-        !id.is_secure()
-            || reserved.contains(&id)
-            || id.index() < MAX_PARTITIONS
+        !may_be_stream_endpoint(id, spmc)
             || config.auxiliary_id == Some(id.0)
-            || spmc.partitions.iter().any(|package| package.id == id)
+            || spmc.stream_devices.iter().any(|device| device.id == id)
     };
     match config.stream_endpoints.iter().find(|id| taken(**id)) {
         Some(id) => Err(ManifestError::new(
@@ -325,6 +323,67 @@ fn check_stream_endpoints(
         )),
         None => Ok(()),
     }
+}
+
+/// Whether the id is Secure, and neither reserved nor a partition's.
+fn may_be_stream_endpoint(id: PartitionId, spmc: &SpmcManifest) -> bool {
+    let reserved = [PartitionId::SPMC, PartitionId::SPMD, spmc.spmc_id];
+    id.is_secure()
+        && !reserved.contains(&id)
+        && id.index() >= MAX_PARTITIONS
+        && !spmc.partitions.iter().any(|package| package.id == id)
+}
+
+/// Whether an independent device may have its id and its streams: nothing else has that id, nor one of the `earlier` devices the streams.
+pub fn stream_device(
+    device: &StreamDevice,
+    earlier: &[StreamDevice],
+    spmc: &SpmcManifest,
+) -> Result<(), ManifestError> {
+    let mut same_id = earlier.iter().filter(|other| other.id == device.id);
+    if !may_be_stream_endpoint(device.id, spmc) || same_id.next().is_some() {
+        return Err(ManifestError::new(
+            &child("/stream-endpoints/", &device.name),
+            "stream-endpoint-id",
+            "a Secure id that nothing else has or can have",
+            Found::Number(device.id.0.into()),
+        ));
+    }
+    for other in earlier {
+        if let Some(id) = common(&device.streams, &other.streams) {
+            return Err(ManifestError::new(
+                &child("/stream-endpoints/", &device.name),
+                "stream-ids",
+                "streams that no other endpoint has",
+                Found::Used(id.into(), other.id),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A stream that both name.
+fn common(streams: &Streams, others: &Streams) -> Option<u32> {
+    let mut ids = streams.ids.iter().copied();
+    ids.find(|id| streams.smmu == others.smmu && others.ids.contains(id))
+}
+
+/// No independent device has a stream of the partition.
+fn check_independent_streams(
+    config: &PartitionConfig,
+    spmc: &SpmcManifest,
+) -> Result<(), ManifestError> {
+    for region in &config.device_regions {
+        for device in &spmc.stream_devices {
+            let streams = region.streams.as_ref();
+            if let Some(id) = streams.and_then(|streams| common(streams, &device.streams)) {
+                let found = Found::Used(id.into(), device.id);
+                let expected = "streams that no other endpoint has";
+                return Err(device_error(region, "stream-ids", expected, found));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A stream belongs to one endpoint, and a stream endpoint to one partition. `other` may be the partition itself.
@@ -359,12 +418,10 @@ fn check_streams(config: &PartitionConfig, other: &PartitionConfig) -> Result<()
             let (Some(streams), Some(others)) = (&region.streams, &taken.streams) else {
                 continue;
             };
-            let twice = streams.ids.iter().find(|id| others.ids.contains(id));
-            if let Some(id) = twice
-                && streams.smmu == others.smmu
+            if let Some(id) = common(streams, others)
                 && endpoint(config, region) != endpoint(other, taken)
             {
-                let found = Found::Used((*id).into(), endpoint(other, taken));
+                let found = Found::Used(id.into(), endpoint(other, taken));
                 let expected = "streams that no other endpoint has";
                 return Err(device_error(region, "stream-ids", expected, found));
             }

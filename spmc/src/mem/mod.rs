@@ -6,9 +6,12 @@
 //! Every call first validates all that it was given, then makes its change; a change that cannot be made leaves everything as it was. A
 //! caller's buffer is copied once and only the copy is read.
 //!
+//! What is sent to an independent device is mapped for it with the send, and unmapped with the reclaim ([`devices`]).
+//!
 //! Lock order: mailbox of the caller, then slot, then address spaces in ascending order of partition id (the Normal world is 0). A call
 //! that needs no answer in RX lets the mailbox go before it takes the next lock.
 
+mod devices;
 mod fragments;
 mod reclaim;
 mod regions;
@@ -26,7 +29,7 @@ use crate::ffa::{FunctionId, SmcFrame};
 use crate::hal::{AccessFault, Hal};
 use crate::id::PartitionId;
 use crate::mm::ChangeError;
-use crate::partition::{Endpoint, Mailbox};
+use crate::partition::{Endpoint, Mailbox, Proxy, StreamEndpoint};
 use crate::spmc::{Pe, Spmc};
 
 /// Flag of every call: the memory is to be zeroed.
@@ -37,8 +40,8 @@ pub(crate) trait Endpoints {
     /// The endpoint that `id` stands for, if it is there and alive; every Non-secure id stands for the Normal world.
     fn endpoint(&self, id: PartitionId) -> Option<&Endpoint>;
 
-    /// The partition that speaks for the endpoint `id`, if that is a stream endpoint.
-    fn proxy(&self, id: PartitionId) -> Option<PartitionId>;
+    /// Who speaks for the endpoint `id`, if that is a stream endpoint.
+    fn proxy(&self, id: PartitionId) -> Option<Proxy>;
 }
 
 /// The engine at work for one call.
@@ -70,7 +73,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if id == caller.id() {
             return Some(caller);
         }
-        let is_proxy = self.endpoints.proxy(id) == Some(caller.id());
+        let is_proxy = self.endpoints.proxy(id) == Some(Proxy::Partition(caller.id()));
         self.endpoints.endpoint(id).filter(|_| is_proxy)
     }
 
@@ -117,8 +120,8 @@ impl<H: Hal> Endpoints for Spmc<H> {
         Spmc::endpoint(self, id).or_else(of_stream)
     }
 
-    fn proxy(&self, id: PartitionId) -> Option<PartitionId> {
-        self.stream(id)?.proxy()
+    fn proxy(&self, id: PartitionId) -> Option<Proxy> {
+        self.stream(id).map(StreamEndpoint::proxy)
     }
 }
 
@@ -202,7 +205,7 @@ impl<H: Hal> Spmc<H> {
     pub(crate) fn mem_bury(&self, dead: &Endpoint) {
         let engine = self.memory_engine();
         for stream in &self.streams {
-            if stream.proxy() == Some(dead.id()) {
+            if stream.proxy() == Proxy::Partition(dead.id()) {
                 engine.bury(&stream.endpoint);
             }
         }

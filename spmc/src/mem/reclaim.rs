@@ -36,9 +36,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .permissions
             .contains(Permissions::WRITE);
         let zero = flags & FLAG_ZERO != 0;
-        if share.is_retrieved() || zero && !can_zero {
+        if share.must_be_relinquished() || zero && !can_zero {
             return Err(FfaError::Denied);
         }
+        self.unmap_for_devices(share)?;
 
         let store = Pages::of(self.hal);
         let mut space = caller.memory.lock();

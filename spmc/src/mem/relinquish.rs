@@ -64,7 +64,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 
     /// Unmaps the region that `borrower` has mapped with `leaf`. If nobody has it then and anybody asked for it, it is zeroed.
-    fn take_back(
+    pub(super) fn take_back(
         &self,
         share: &mut Share,
         borrower: &Endpoint,

@@ -151,6 +151,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Err(FfaError::InvalidParameters);
         }
         self.take_access(caller, share)?;
+        self.map_for_devices(caller, share)?;
         share.stage = Stage::Sent;
         Ok(())
     }
@@ -251,11 +252,16 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         // Who alone receives may choose memory type and execution at retrieval, so the owner must leave that open.
         let memory = MemoryType::decode(transaction.attributes)?;
+        let for_device = borrowers.iter().any(Borrower::is_independent);
+        if for_device && kind == SendKind::Donate {
+            // It could neither say that it has it nor ever part with it.
+            return Err(FfaError::Denied);
+        }
         let owner_decides = kind == SendKind::Share || count > 1;
         if owner_decides && memory.is_none() {
             return Err(FfaError::Denied);
         }
-        if !owner_decides && memory.is_some() {
+        if !owner_decides && memory.is_some() && !for_device {
             return Err(invalid);
         }
 

@@ -17,6 +17,7 @@ use crate::ffa::memory::{AccessPermissions, MemoryType};
 use crate::id::PartitionId;
 use crate::limits::{MAX_BORROWERS, MAX_SHARES};
 use crate::mm::Leaf;
+use crate::partition::Proxy;
 
 /// The three ways to send memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +35,7 @@ pub enum SendKind {
 pub(super) struct Borrower {
     pub(super) id: PartitionId,
     /// Who speaks for it, if it is a stream endpoint.
-    pub(super) proxy: Option<PartitionId>,
+    pub(super) proxy: Option<Proxy>,
     /// As the owner gave them.
     pub(super) permissions: AccessPermissions,
     pub(super) implementation_defined: [u64; 2],
@@ -44,6 +45,21 @@ pub(super) struct Borrower {
     pub(super) has_retrieved: bool,
     /// The response that it reads, or has read last.
     pub(super) reading: Reading,
+}
+
+impl Borrower {
+    /// Whether `id` speaks for it: its own, or that of its proxy.
+    fn is_spoken_for_by(&self, id: PartitionId) -> bool {
+        match self.proxy {
+            None => self.id == id,
+            Some(proxy) => proxy == Proxy::Partition(id),
+        }
+    }
+
+    /// Whether it is an independent device, for which nobody can speak.
+    pub(super) fn is_independent(&self) -> bool {
+        self.proxy == Some(Proxy::None)
+    }
 }
 
 /// A descriptor that the SPMC sends in fragments: offsets as its reader counts.
@@ -116,6 +132,12 @@ impl Share {
         }
     }
 
+    /// Whether a borrower that can relinquish it has the region mapped.
+    pub(super) fn must_be_relinquished(&self) -> bool {
+        let mut borrowers = self.borrowers.iter();
+        borrowers.any(|borrower| borrower.mapped.is_some() && !borrower.is_independent())
+    }
+
     /// Whether any borrower has the region mapped.
     pub(super) fn is_retrieved(&self) -> bool {
         self.borrowers
@@ -138,9 +160,10 @@ impl Share {
         if !reader.is_secure() {
             return Some(&mut self.hypervisor);
         }
-        let mut heard = self.borrowers.iter_mut().filter(|borrower| {
-            borrower.mapped.is_some() && borrower.proxy.unwrap_or(borrower.id) == reader
-        });
+        let mut heard = self
+            .borrowers
+            .iter_mut()
+            .filter(|borrower| borrower.mapped.is_some() && borrower.is_spoken_for_by(reader));
         heard
             .find(|borrower| borrower.reading.next != 0)
             .map(|borrower| &mut borrower.reading)

@@ -10,7 +10,10 @@ use std::sync::Mutex;
 use std::vec::Vec;
 
 use crate::addr::{Ipa, PAGE_SIZE, Pa, PageRange, World};
-use crate::hal::{AccessFault, Context, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table, TlbScope};
+use crate::hal::{
+    AccessFault, Context, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table,
+    TlbScope,
+};
 use crate::manifest::config::DeviceInterrupt;
 
 /// Physical address of the fake tables.

@@ -9,7 +9,7 @@ pub mod vm;
 
 pub use endpoint::Endpoint;
 pub use mailbox::Mailbox;
-pub use stream::StreamEndpoint;
+pub use stream::{Proxy, StreamEndpoint};
 pub use vcpu::Vcpu;
 pub use vm::VmMailboxes;
 

@@ -1,7 +1,7 @@
-//! Stream endpoints of dependent devices (FF-A v1.0 section 5.2.1): DMA that sees memory under an id of its own (SEPID).
+//! Stream endpoints (FF-A v1.0 section 5.2.1): DMA that sees memory under an id of its own (SEPID).
 //!
-//! A stream endpoint is two stage-2 tables, empty at boot, that the SMMU applies to one or more streams. A partition is its proxy: it alone
-//! retrieves and relinquishes for it. It has no execution contexts and no mailbox, so nothing can be sent to it but memory.
+//! A stream endpoint is two stage-2 tables, empty at boot, that the SMMU applies to one or more streams. It has no execution contexts and no
+//! mailbox, so nothing can be sent to it but memory.
 
 use core::sync::atomic::{AtomicU16, Ordering};
 
@@ -10,11 +10,20 @@ use crate::id::PartitionId;
 
 use super::Endpoint;
 
+/// Who acts for a stream endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Proxy {
+    /// Nobody: the device is independent, and what is sent to it is mapped at once.
+    None,
+    /// The device depends on a partition, which alone retrieves and relinquishes for it.
+    Partition(PartitionId),
+}
+
 /// One slot of the table. All zero until boot fills it.
 pub struct StreamEndpoint {
-    /// Id of the partition that speaks for it; 0 in an empty slot.
+    /// Id of the partition that speaks for it, or 0.
     proxy: AtomicU16,
-    /// Id and memory.
+    /// Id and memory. The id of an empty slot is 0.
     pub endpoint: Endpoint,
 }
 
@@ -30,14 +39,28 @@ impl StreamEndpoint {
     };
 
     /// Fills the slot. At boot, before anybody looks for it.
-    pub fn init(&self, id: PartitionId, proxy: PartitionId) {
+    pub fn init(&self, id: PartitionId, proxy: Proxy) {
         self.endpoint.init(id, Version::OWN);
-        self.proxy.store(proxy.0, Ordering::Relaxed);
+        if let Proxy::Partition(partition) = proxy {
+            self.proxy.store(partition.0, Ordering::Relaxed);
+        }
     }
 
-    /// The partition that speaks for it; `None` in an empty slot.
-    pub fn proxy(&self) -> Option<PartitionId> {
-        let proxy = PartitionId(self.proxy.load(Ordering::Relaxed));
-        proxy.is_secure().then_some(proxy)
+    /// Empties the slot: its streams cannot be confined.
+    pub fn withdraw(&self) {
+        self.endpoint.init(PartitionId::NORMAL_WORLD, Version::OWN);
+    }
+
+    /// Whether boot has filled the slot.
+    pub fn is_there(&self) -> bool {
+        self.endpoint.id().is_secure()
+    }
+
+    /// Who speaks for it.
+    pub fn proxy(&self) -> Proxy {
+        match PartitionId(self.proxy.load(Ordering::Relaxed)) {
+            PartitionId::NORMAL_WORLD => Proxy::None,
+            partition => Proxy::Partition(partition),
+        }
     }
 }

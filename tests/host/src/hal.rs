@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use spmc::addr::{Pa, PageRange, World};
-use spmc::hal::{AccessFault, Context, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table, TlbScope};
+use spmc::hal::{
+    AccessFault, Context, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table,
+    TlbScope,
+};
 use spmc::limits::MAX_PES;
 use spmc::manifest::config::DeviceInterrupt;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use spmc::hal::Stream;
 use vm_fdt::FdtWriter;
 
 use crate::guest::{Script, Sp};
@@ -274,6 +275,15 @@ impl PartitionSpec {
 
 /// The SPMC manifest for `partitions` and that many PEs.
 pub fn spmc_manifest(partitions: &[PartitionSpec], pes: usize) -> Vec<u8> {
+    spmc_manifest_with(partitions, pes, &[])
+}
+
+/// The same with independent devices: a SEPID with one stream each.
+pub fn spmc_manifest_with(
+    partitions: &[PartitionSpec],
+    pes: usize,
+    devices: &[(u16, Stream)],
+) -> Vec<u8> {
     let mut fdt = FdtWriter::new().unwrap();
     let root = fdt.begin_node("").unwrap();
     fdt.property_string("compatible", "arm,ffa-core-manifest-1.0")
@@ -305,6 +315,19 @@ pub fn spmc_manifest(partitions: &[PartitionSpec], pes: usize) -> Vec<u8> {
         fdt.end_node(vm).unwrap();
     }
     fdt.end_node(hypervisor).unwrap();
+
+    if !devices.is_empty() {
+        let node = fdt.begin_node("stream-endpoints").unwrap();
+        for (index, (id, stream)) in devices.iter().enumerate() {
+            let device = fdt.begin_node(&format!("device{index}")).unwrap();
+            fdt.property_u32("stream-endpoint-id", (*id).into())
+                .unwrap();
+            fdt.property_u32("smmu-id", stream.smmu).unwrap();
+            fdt.property_u32("stream-ids", stream.id).unwrap();
+            fdt.end_node(device).unwrap();
+        }
+        fdt.end_node(node).unwrap();
+    }
 
     let cpus = fdt.begin_node("cpus").unwrap();
     fdt.property_u32("#address-cells", 2).unwrap();

@@ -32,6 +32,7 @@ pub struct Builder {
     seed: u64,
     spmc_manifest: Option<Vec<u8>>,
     streams: Vec<Stream>,
+    devices: Vec<(u16, Stream)>,
 }
 
 impl Builder {
@@ -62,6 +63,12 @@ impl Builder {
     /// Sets the streams that SMMUs know: none, unless this is called.
     pub fn streams(mut self, streams: &[Stream]) -> Self {
         self.streams = streams.to_vec();
+        self
+    }
+
+    /// Adds independent devices: a SEPID with one stream each.
+    pub fn devices(mut self, devices: &[(u16, Stream)]) -> Self {
+        self.devices = devices.to_vec();
         self
     }
 
@@ -100,9 +107,9 @@ impl Builder {
                 .collect(),
             boot: Mutex::new(None),
         };
-        let dtb = self
-            .spmc_manifest
-            .unwrap_or_else(|| manifest::spmc_manifest(&self.partitions, self.pes));
+        let dtb = self.spmc_manifest.unwrap_or_else(|| {
+            manifest::spmc_manifest_with(&self.partitions, self.pes, &self.devices)
+        });
         let image_pages = (SPMC_IMAGE.end - SPMC_IMAGE.start) / 4096;
         let image = PageRange::new(Pa::new(SPMC_IMAGE.start), image_pages).expect("the image");
         let answer = system.enter(
@@ -135,6 +142,7 @@ impl System {
             seed: 1,
             spmc_manifest: None,
             streams: Vec::new(),
+            devices: Vec::new(),
         }
     }
 

@@ -4,7 +4,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use aarch64_cpu::registers::MPIDR_EL1;
 use spmc::addr::{Pa, PageRange, World};
-use spmc::hal::{AccessFault, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table, TlbScope};
+use spmc::hal::{
+    AccessFault, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table, TlbScope,
+};
 use spmc::manifest::config::DeviceInterrupt;
 use tock_registers::interfaces::Readable;
 

@@ -56,7 +56,7 @@ impl Endpoints for Machine {
         self.endpoints.iter().find(|endpoint| endpoint.id() == id)
     }
 
-    fn proxy(&self, _: PartitionId) -> Option<PartitionId> {
+    fn proxy(&self, _: PartitionId) -> Option<Proxy> {
         None
     }
 }

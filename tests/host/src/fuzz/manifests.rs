@@ -2,13 +2,16 @@
 
 use spmc::addr::{Pa, PageRange};
 use spmc::ffa::Version;
+use spmc::hal::Stream;
 use spmc::id::PartitionId;
 use spmc::manifest::config::PackageEntry;
 use spmc::manifest::package::{HEADER_SIZE, Package};
 use spmc::manifest::{Kind, boot_info as written, check, partition as partition_manifest};
 
 use crate::machine::{NORMAL_RAM, SECURE_DEVICE, SECURE_RAM, SPMC_IMAGE};
-use crate::manifest::{ENTRY, PARTITION_SIZE, PartitionSpec, partition_base, spmc_manifest};
+use crate::manifest::{
+    ENTRY, PARTITION_SIZE, PartitionSpec, partition_base, spmc_manifest, spmc_manifest_with,
+};
 use crate::puppet::Puppet;
 use crate::system::System;
 
@@ -121,7 +124,10 @@ pub fn spmc(dtb: &[u8]) {
 /// The one of the host tests, with and without partitions.
 pub fn spmc_seeds() -> Vec<Vec<u8>> {
     let partitions = ["sp1", "sp2"].map(PartitionSpec::new);
-    vec![spmc_manifest(&partitions, 4), spmc_manifest(&[], 1)]
+    vec![
+        spmc_manifest_with(&partitions, 4, &[(0x8100, Stream { smmu: 0, id: 1 })]),
+        spmc_manifest(&[], 1),
+    ]
 }
 
 /// A package header, and the size of the package behind it: what is accepted lies inside, in order, and overlaps nothing.
