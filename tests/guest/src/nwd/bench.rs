@@ -3,14 +3,21 @@
 //! `BENCH <n> <name> <iterations>` announces the marks 2n and 2n + 1. Benchmark 0 is the loop alone. What takes several steps, such as shared memory, is
 //! gone through a few times; its marks stand round the step in the last round, wherever that runs.
 
-use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access};
-use crate::ffa::transfer::reclaim;
+use core::fmt;
+
+use crate::ffa::fragments::Fragments;
+use crate::ffa::memory::Scatter;
+use crate::ffa::transfer::{completed, reclaim};
 use crate::ffa::{self, Answer, NOBODY, NWD, SP1, SP2, V1_2, id, route};
 use crate::message::{self, ask_from, request};
 use crate::println;
 use crate::rt::call::call;
 use crate::rt::mark::mark;
+use crate::rt::page::PAGE_SIZE;
+use crate::rt::stage1::NON_SECURE_GIB;
 use crate::sp::{Command, Sp};
+use crate::tests::memory::receiver;
+use crate::tests::memory::sizes::{Kind, request as borrowing, unsent};
 use crate::{command, helper};
 
 use crate::rt::check::{Check, equal};
@@ -26,13 +33,15 @@ pub const HELPERS: &[Command] = &[
 
 const ITERATIONS: u64 = 100;
 const WARM_UP: u64 = 3;
+/// No benchmark has this number, so nobody looks at its marks.
+const NOT_MEASURED: u64 = 127;
 
 /// The next benchmark.
 struct Series(u64);
 
 impl Series {
     /// Announces a benchmark; its number.
-    fn announce(&mut self, name: &str, iterations: u64) -> u64 {
+    fn announce(&mut self, name: impl fmt::Display, iterations: u64) -> u64 {
         let number = self.0;
         println!("BENCH {number} {name} {iterations}");
         self.0 += 1;
@@ -58,39 +67,28 @@ impl Series {
         must(ask_from(NWD, SP1, command, [2 * number, ITERATIONS, 0, 0]).map(drop));
     }
 
-    /// Measures the steps of memory that goes to sp1 and comes back.
-    fn measure_memory(&mut self, names: [&str; 4], function: u32, pages: u32) {
-        let [send, retrieve_by, relinquish_by, take_back] =
-            names.map(|name| 2 * self.announce(name, 1));
-        let receivers = [Receiver {
-            id: SP1,
-            access: access::RW,
-            flags: 0,
-        }];
-        let ranges = [(0x6220_0000, pages)];
-        let sent = Transaction {
-            sender: NWD,
-            attributes: if function == id::MEM_SHARE_64 {
-                NORMAL_WB
-            } else {
-                0
-            },
-            flags: 0,
-            handle: 0,
-            tag: 0,
-            receivers: &receivers,
-            ranges: &ranges,
+    /// Measures the steps of memory that goes to sp1 and, unless it is donated, comes back.
+    fn measure_memory(&mut self, kind: Kind, list: Scatter) {
+        let steps = match kind {
+            Kind::Donate => &STEPS[..2],
+            _ => &STEPS,
         };
-        let length = sent.encode(V1_2, &super::TX) as u64;
-        for _ in 0..WARM_UP {
-            mark(send);
-            let answer = ffa::call(function, &[length, length]);
-            mark(send + 1);
-            must(ffa::succeeded(&answer));
-            let handle = answer[2] | answer[3] << 32;
-            let attributes = sent.attributes as u64;
-            let arguments = [handle, retrieve_by, attributes, 0];
+        let mut marks = [0; STEPS.len()];
+        for (mark, step) in marks.iter_mut().zip(steps) {
+            *mark = 2 * self.announce(format_args!("{}_{step}", Memory { kind, list }), 1);
+        }
+        let [send, retrieve_by, relinquish_by, take_back] = marks;
+        for round in 0..WARM_UP {
+            let mut list = list;
+            if kind == Kind::Donate {
+                list.first += round * DONATION;
+            }
+            let handle = self.send(kind, &list, send);
+            let arguments = [handle, retrieve_by, kind as u64, 0];
             must(ask_from(NWD, SP1, command!(retrieve), arguments).map(drop));
+            if kind == Kind::Donate {
+                continue;
+            }
             let arguments = [handle, relinquish_by, 0, 0];
             must(ask_from(NWD, SP1, command!(relinquish), arguments).map(drop));
             mark(take_back);
@@ -99,7 +97,66 @@ impl Series {
             must(ffa::done(&answer));
         }
     }
+
+    /// Measures reclaiming what sp1 did not retrieve.
+    fn measure_reclaim(&mut self, kind: Kind, list: Scatter) {
+        let take_back = 2 * self.announce(format_args!("{}_reclaim", Memory { kind, list }), 1);
+        for _ in 0..WARM_UP {
+            let handle = self.send(kind, &list, 2 * NOT_MEASURED);
+            mark(take_back);
+            let answer = reclaim(handle, 0);
+            mark(take_back + 1);
+            must(ffa::done(&answer));
+        }
+    }
+
+    /// Sends memory to sp1 in as many fragments as it takes, between two marks; the handle.
+    fn send(&self, kind: Kind, list: &Scatter, first_mark: u64) -> u64 {
+        let caller = super::caller();
+        let receivers = [receiver(SP1, kind.granted())];
+        let sent = unsent(&caller, kind, &receivers);
+        let mut fragments = Fragments::new(&caller, &sent, list);
+        mark(first_mark);
+        let mut answer = fragments.first(kind.function(), PAGE_SIZE);
+        while !fragments.is_complete() {
+            let handle = answer[1] | answer[2] << 32;
+            answer = fragments.next(handle, PAGE_SIZE);
+        }
+        mark(first_mark + 1);
+        match completed(&answer) {
+            Ok(handle) => handle,
+            Err(why) => panic!("{why}"),
+        }
+    }
 }
+
+const STEPS: [&str; 4] = ["send", "retrieve", "relinquish", "reclaim"];
+
+/// The name of a benchmark of memory: the transaction, its pages and, if there are several, its constituents.
+struct Memory {
+    kind: Kind,
+    list: Scatter,
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Share => "share",
+            Kind::Lend => "lend",
+            Kind::Donate => "donate",
+        })?;
+        let (pages, constituents) = (self.list.total(), self.list.count);
+        match constituents {
+            1 if pages == 1 => Ok(()),
+            1 => write!(f, "{pages}"),
+            _ => write!(f, "{pages}x{constituents}"),
+        }
+    }
+}
+
+/// What the benchmarks send: the second GiB, and the distance between donations.
+const MEMORY: u64 = NON_SECURE_GIB;
+const DONATION: u64 = 0x20_0000;
 
 #[track_caller]
 fn must(outcome: Check) {
@@ -165,27 +222,21 @@ pub fn run() {
         expect(unmap(), id::SUCCESS);
         expect(map(), id::SUCCESS);
     });
-    let share = [
-        "share_send",
-        "share_retrieve",
-        "share_relinquish",
-        "share_reclaim",
-    ];
-    series.measure_memory(share, id::MEM_SHARE_64, 1);
-    let share = [
-        "share512_send",
-        "share512_retrieve",
-        "share512_relinquish",
-        "share512_reclaim",
-    ];
-    series.measure_memory(share, id::MEM_SHARE_64, 512);
-    let lend = [
-        "lend512_send",
-        "lend512_retrieve",
-        "lend512_relinquish",
-        "lend512_reclaim",
-    ];
-    series.measure_memory(lend, id::MEM_LEND_64, 512);
+    for kind in [Kind::Share, Kind::Lend, Kind::Donate] {
+        series.measure_memory(kind, Scatter::contiguous(MEMORY, 1));
+    }
+    series.measure_reclaim(Kind::Donate, Scatter::contiguous(MEMORY + DONATION / 2, 1));
+    let many = MEMORY + 8 * DONATION;
+    for list in [
+        Scatter::contiguous(many, 512),
+        Scatter::contiguous(many, 4096),
+        Scatter::every_second(many, 512),
+        Scatter::every_second(many, 4096),
+    ] {
+        series.measure_memory(Kind::Share, list);
+        series.measure_memory(Kind::Lend, list);
+    }
+    series.measure_memory(Kind::Share, Scatter::every_second(many, 16_384));
     println!("# end of the benchmarks");
 }
 
@@ -227,28 +278,25 @@ fn ask_sp2(sp: &Sp, [first, iterations, ..]: [u64; 4]) -> Check<[u64; 4]> {
     })
 }
 
-/// sp1: `FFA_MEM_RETRIEVE_REQ` of a handle of the Normal world.
-fn retrieve(sp: &Sp, [handle, first, attributes, _]: [u64; 4]) -> Check<[u64; 4]> {
+/// sp1: `FFA_MEM_RETRIEVE_REQ` of a handle of the Normal world, and all fragments of the response.
+fn retrieve(sp: &Sp, [handle, first, kind, _]: [u64; 4]) -> Check<[u64; 4]> {
     let caller = sp.caller();
-    let own = [Receiver {
-        id: caller.id,
-        access: access::RW,
-        flags: 0,
-    }];
-    let request = Transaction {
-        sender: NWD,
-        attributes: attributes as u16,
-        flags: 0,
-        handle,
-        tag: 0,
-        receivers: &own,
-        ranges: &[],
-    };
+    let kind = Kind::from_number(kind);
+    let own = [receiver(caller.id, kind.wanted())];
+    let request = borrowing(NWD, kind, handle, &own);
     let length = request.encode(caller.version, caller.tx) as u64;
     mark(first);
     let answer = ffa::call(id::MEM_RETRIEVE_REQ_64, &[length, length]);
+    let (total, mut offset) = (answer[1] as usize, answer[2] as usize);
+    while answer[0] as u32 == id::MEM_RETRIEVE_RESP && offset < total {
+        ffa::done(&ffa::call(id::RX_RELEASE, &[]))?;
+        let answer = caller.frag_rx(handle, offset);
+        offset += caller.fragment(&answer, handle)?;
+    }
     mark(first + 1);
-    caller.retrieved(&answer, &request)?;
+    equal(answer[0], id::MEM_RETRIEVE_RESP)?;
+    equal(offset as u64, total as u64)?;
+    ffa::done(&ffa::call(id::RX_RELEASE, &[]))?;
     Ok([0; 4])
 }
 

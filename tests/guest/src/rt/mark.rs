@@ -3,7 +3,7 @@
 use core::arch::{asm, global_asm};
 
 /// Marks that there are.
-const MARKS: u64 = 128;
+const MARKS: u64 = 256;
 
 global_asm!(
     ".section .text.marks, \"ax\"",
@@ -11,7 +11,7 @@ global_asm!(
     ".global marks",
     "marks:",
     ".set mark, 0",
-    ".rept 128",
+    ".rept 256",
     ".inst 0xd280001f | (mark << 5)", // movz xzr, #mark
     "ret",
     ".set mark, mark + 1",
