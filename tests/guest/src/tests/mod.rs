@@ -46,6 +46,7 @@ pub const ALL: &[&[Test]] = &[
     memory::retrieval::TESTS,
     memory::between::TESTS,
     memory::sizes::TESTS,
+    memory::fragments::TESTS,
     preemption::TESTS,
     notification::TESTS,
     state::TESTS,
@@ -53,11 +54,18 @@ pub const ALL: &[&[Test]] = &[
     concurrency::TESTS,
     power::TESTS,
     memory::isolation::TESTS,
+    memory::sizes::LARGE,
     instructions::TESTS,
 ];
 
 /// The tests of a Normal world that speaks FF-A 1.0.
-pub const V1_0: &[&[Test]] = &[v1_0::TESTS, memory::sizes::TESTS];
+pub const V1_0: &[&[Test]] = &[
+    v1_0::TESTS,
+    memory::u_boot::TESTS,
+    memory::sizes::TESTS,
+    memory::fragments::TESTS,
+    v1_0::LATER,
+];
 
 /// The tests for the layout in which sp1 has Non-secure interrupts queued.
 pub const QUEUED: &[&[Test]] = &[version::TESTS, setup::TESTS, queued::TESTS];
@@ -102,5 +110,6 @@ pub const HELPERS: &[&[Command]] = &[
     memory::retrieval::HELPERS,
     memory::between::HELPERS,
     memory::sizes::HELPERS,
+    memory::fragments::HELPERS,
     crate::nwd::bench::HELPERS,
 ];

@@ -5,7 +5,7 @@ use crate::ffa::memory::{NORMAL_WB, Transaction, access};
 use crate::ffa::transfer::{Caller, reclaim};
 use crate::ffa::{self, NOT_SUPPORTED, NWD, SP1, SP2, V1_0, V1_1, V1_2, id, route};
 use crate::message;
-use crate::nwd::{self, Nwd, Test, page, peek, poke};
+use crate::nwd::{self, Nwd, Test, page, peek};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::test;
@@ -26,10 +26,6 @@ pub const TESTS: &[Test] = &[
     ),
     test!(ping_at_1_0, "It pings the partitions"),
     test!(
-        share_at_1_0,
-        "It shares a page with the bytes of U-Boot, and reclaims it"
-    ),
-    test!(
         share_1_0_with_both,
         "A page of a 1.0 owner is retrieved by borrowers of 1.2 and 1.1"
     ),
@@ -37,11 +33,13 @@ pub const TESTS: &[Test] = &[
         other_layouts_at_1_0,
         "Descriptors of later versions mean nothing in 1.0"
     ),
-    test!(
-        next_stage_negotiates_1_2,
-        "After it unmapped its buffers the next stage may ask for 1.2"
-    ),
 ];
+
+/// The last test: the version changes.
+pub const LATER: &[Test] = &[test!(
+    next_stage_negotiates_1_2,
+    "After it unmapped its buffers the next stage may ask for 1.2"
+)];
 
 // req: VER-04, VER-09, VER-14
 fn version_negotiates_1_0(_: &Nwd) -> Check {
@@ -103,47 +101,6 @@ fn ping_at_1_0(_: &Nwd) -> Check {
         equal(answer[4], PING & 0xffff_ffff)?;
     }
     Ok(())
-}
-
-// req: MEMD-21, MEMD-59, MEMD-61, MEMS-01, MEMX-02, MEMRC-01, MEMRC-13, MEMRC-14, VER-09
-fn share_at_1_0(_: &Nwd) -> Check {
-    // 32 bytes of header, one receiver of 16, composite and constituent of 16 each.
-    let mut bytes = [0; 80];
-    let mut put =
-        |offset: usize, value: &[u8]| bytes[offset..offset + value.len()].copy_from_slice(value);
-    put(2, &[0x2f]);
-    put(16, &0x1122_3344_5566_7788_u64.to_le_bytes());
-    put(28, &1u32.to_le_bytes());
-    put(32, &SP1.to_le_bytes());
-    put(34, &[access::RW]);
-    put(36, &48u32.to_le_bytes());
-    put(48, &1u32.to_le_bytes());
-    put(52, &1u32.to_le_bytes());
-    put(64, &page(20).to_le_bytes());
-    put(72, &1u32.to_le_bytes());
-
-    nwd::TX.write(0, &bytes);
-    let answer = ffa::call(id::MEM_SHARE_32, &[80, 80]);
-    ffa::succeeded(&answer)?;
-    let handle = answer[2] | answer[3] << 32;
-    ffa::done(&reclaim(handle, 0))?;
-
-    // Once more, and used in between.
-    nwd::TX.write(0, &bytes);
-    let answer = ffa::call(id::MEM_SHARE_32, &[80, 80]);
-    ffa::succeeded(&answer)?;
-    let handle = answer[2] | answer[3] << 32;
-    poke(page(20), 0x5150);
-    let borrow = Borrow {
-        tag: 0x1122_3344_5566_7788,
-        ..Borrow::new(handle)
-    };
-    is_fine(borrow.by(SP1)?)?;
-    reads(SP1, page(20), Some(0x5150))?;
-    ffa::refused(&reclaim(handle, 0), DENIED)?;
-    give_back(SP1, handle, 0, 0)?;
-    ffa::done(&reclaim(handle, 0))?;
-    ffa::refused(&reclaim(handle, 0), INVALID_PARAMETERS)
 }
 
 // req: MEMD-59, MEMD-61, MEMD-69, MEMRQ-18, MEMS-01

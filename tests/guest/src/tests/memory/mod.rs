@@ -2,10 +2,12 @@
 
 pub mod between;
 pub mod errors;
+pub mod fragments;
 pub mod isolation;
 pub mod retrieval;
 pub mod sizes;
 pub mod transfer;
+pub mod u_boot;
 
 use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access};
 use crate::ffa::transfer::Retrieved;

@@ -26,8 +26,24 @@ pub const TESTS: &[Test] = &[
         "16 and 200 separate pages are shared, lent and donated"
     ),
     test!(
+        long_lists,
+        "512 separate pages are shared, lent and donated, in fragments"
+    ),
+    test!(
         pieces_between_partitions,
         "Up to 64 pages of a partition are shared, lent and donated to the other one"
+    ),
+];
+
+/// Tests that leave many pages with partitions, or take nearly all tables: last.
+pub const LARGE: &[Test] = &[
+    test!(
+        longest_list,
+        "16,384 separate pages are shared with each partition"
+    ),
+    test!(
+        longer_lists,
+        "4,096 separate pages are shared, lent and donated"
     ),
 ];
 
@@ -42,16 +58,20 @@ pub const HELPERS: &[Command] = &[
 
 /// The type of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
+    /// `FFA_MEM_SHARE`
     Share,
+    /// `FFA_MEM_LEND`
     Lend,
+    /// `FFA_MEM_DONATE`
     Donate,
 }
 
 const KINDS: [Kind; 3] = [Kind::Share, Kind::Lend, Kind::Donate];
 
 impl Kind {
-    fn function(self) -> u32 {
+    /// The call that sends.
+    pub fn function(self) -> u32 {
         match self {
             Self::Share => id::MEM_SHARE_64,
             Self::Lend => id::MEM_LEND_64,
@@ -74,7 +94,7 @@ impl Kind {
     }
 
     /// Permission that the owner gives.
-    fn granted(self) -> u8 {
+    pub fn granted(self) -> u8 {
         if self == Self::Donate {
             access::NOT_SPECIFIED
         } else {
@@ -83,7 +103,7 @@ impl Kind {
     }
 
     /// Permission that the borrower asks for: in a share nobody says anything about execution.
-    fn wanted(self) -> u8 {
+    pub fn wanted(self) -> u8 {
         if self == Self::Share {
             access::RW
         } else {
@@ -91,7 +111,8 @@ impl Kind {
         }
     }
 
-    fn from_number(number: u64) -> Self {
+    /// The kind with this number, as `as u64` gives it.
+    pub fn from_number(number: u64) -> Self {
         KINDS[number as usize]
     }
 }
@@ -99,7 +120,7 @@ impl Kind {
 /// Memory in the second GiB, all of it mapped by the partitions: what comes back.
 const PIECE: u64 = NON_SECURE_GIB;
 /// The same, for memory with holes.
-const HOLES: u64 = NON_SECURE_GIB + 0x400_0000;
+pub const HOLES: u64 = NON_SECURE_GIB + 0x400_0000;
 /// Memory that is donated and does not come back, and the distance between two donations.
 const DONATED: u64 = NON_SECURE_GIB + 0x1000_0000;
 const DONATION: u64 = 0x100_0000;
@@ -200,15 +221,7 @@ fn from_how(how: u64) -> (u16, Kind, u32) {
 /// Retrieves the memory with this handle that the list describes.
 fn take(caller: &Caller, handle: u64, list: &Scatter, owner: u16, kind: Kind) -> Check {
     let own = [receiver(caller.id, kind.wanted())];
-    let request = Transaction {
-        sender: owner,
-        attributes: kind.attributes(),
-        flags: kind.flag(),
-        handle,
-        tag: TAG,
-        receivers: &own,
-        ranges: &[],
-    };
+    let request = request(owner, kind, handle, &own);
     let answer = caller.send(id::MEM_RETRIEVE_REQ_32, &request);
     let got = caller.retrieved_each(&answer, &request, |n, address, pages| {
         equal(address, list.constituent(n))?;
@@ -221,6 +234,21 @@ fn take(caller: &Caller, handle: u64, list: &Scatter, owner: u16, kind: Kind) ->
     // 1.0 has no place for the NS bit.
     let ns = owner == NWD && caller.version != ffa::V1_0;
     equal(got.attributes, NORMAL_WB | if ns { NS } else { 0 })
+}
+
+/// Lets `borrower` retrieve what the list describes, a share of the Normal world.
+#[track_caller]
+pub fn borrowed(borrower: u16, handle: u64, list: &Scatter) -> Check {
+    let [first, numbers] = list.pack();
+    let arguments = [handle, first, numbers, how(NWD, Kind::Share, 0)];
+    nwd::ask(borrower, command!(borrow), arguments).map(drop)
+}
+
+/// Lets `partition` see that it reaches nothing of the list.
+#[track_caller]
+pub fn is_hidden_from(partition: u16, list: &Scatter) -> Check {
+    let [first, numbers] = list.pack();
+    nwd::ask(partition, command!(cannot_visit), [first, numbers, 0, 0]).map(drop)
 }
 
 /// A partition: retrieves what is described by the arguments.
@@ -253,7 +281,8 @@ fn cannot_visit(_: &Sp, [first, numbers, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-const TAG: u64 = 0x7a67_0000_0000_7a67;
+/// The tag of all transactions.
+pub const TAG: u64 = 0x7a67_0000_0000_7a67;
 
 /// A transaction from its send to its end, as its owner goes through it.
 struct Life {
@@ -317,8 +346,9 @@ impl Life {
     }
 }
 
-fn send(owner: &Caller, kind: Kind, receivers: &[Receiver], list: &Scatter) -> Check<u64> {
-    let transaction = Transaction {
+/// What `owner` sends, without its list.
+pub fn unsent<'a>(owner: &Caller, kind: Kind, receivers: &'a [Receiver]) -> Transaction<'a> {
+    Transaction {
         sender: owner.id,
         attributes: kind.attributes(),
         flags: 0,
@@ -326,18 +356,46 @@ fn send(owner: &Caller, kind: Kind, receivers: &[Receiver], list: &Scatter) -> C
         tag: TAG,
         receivers,
         ranges: &[],
-    };
+    }
+}
+
+/// The request of `borrower` for it.
+pub fn request<'a>(
+    owner: u16,
+    kind: Kind,
+    handle: u64,
+    receivers: &'a [Receiver],
+) -> Transaction<'a> {
+    Transaction {
+        sender: owner,
+        attributes: kind.attributes(),
+        flags: kind.flag(),
+        handle,
+        tag: TAG,
+        receivers,
+        ranges: &[],
+    }
+}
+
+/// Sends memory of `owner`, in as few fragments as TX allows; the handle.
+pub fn send(owner: &Caller, kind: Kind, receivers: &[Receiver], list: &Scatter) -> Check<u64> {
+    let transaction = unsent(owner, kind, receivers);
     owner.sent_scattered(kind.function(), &transaction, list)
 }
 
 /// The Normal world goes through the life of each kind of transaction with both partitions. Donations lie at `donated` and move it on.
 fn lives(list: Scatter, donated: &mut u64) -> Check {
+    lives_at(list, donated, DONATION)
+}
+
+/// The same, with this distance between two donations.
+fn lives_at(list: Scatter, donated: &mut u64, distance: u64) -> Check {
     for (n, kind) in KINDS.into_iter().enumerate() {
         for borrower in [SP1, SP2] {
             let mut list = list;
             if kind == Kind::Donate {
                 list.first = *donated;
-                *donated += DONATION;
+                *donated += distance;
             }
             let life = Life {
                 owner: nwd::caller(),
@@ -366,6 +424,40 @@ fn short_lists(_: &Nwd) -> Check {
     let mut donated = DONATED + 8 * DONATION;
     for pages in [16, 200] {
         lives(Scatter::every_second(HOLES, pages), &mut donated)?;
+    }
+    Ok(())
+}
+
+// req: FRAG-06, FRAG-07, FRAG-08, FRAG-09, FRAG-10, FRAG-11, FRAG-12, FRAG-15, FRAG-21, FRAG-23, MEMD-01, MEMD-05, MEMRQ-07, MEMRQ-15, MEMRQ-17
+// req: MEMRQ-18, MEMX-20, MEMRL-14
+fn long_lists(_: &Nwd) -> Check {
+    lives(
+        Scatter::every_second(HOLES, 512),
+        &mut (DONATED + 12 * DONATION),
+    )
+}
+
+// req: FRAG-06, FRAG-12, FRAG-15, FRAG-21, MEMRQ-15
+fn longer_lists(_: &Nwd) -> Check {
+    // A donation covers twice as much as the others.
+    let mut donated = DONATED + 14 * DONATION;
+    lives_at(
+        Scatter::every_second(HOLES, 4096),
+        &mut donated,
+        2 * DONATION,
+    )
+}
+
+// req: FRAG-06, FRAG-12, FRAG-15, FRAG-21, MEMRQ-15
+fn longest_list(_: &Nwd) -> Check {
+    for borrower in [SP1, SP2] {
+        let life = Life {
+            owner: nwd::caller(),
+            borrower,
+            kind: Kind::Share,
+            list: Scatter::every_second(HOLES, 16_384),
+        };
+        life.run(borrower.into())?;
     }
     Ok(())
 }
