@@ -57,6 +57,9 @@ pub const MAX_ARRIVING: usize = 8;
 /// The same for one sender id.
 pub const MAX_ARRIVING_PER_SENDER: usize = 4;
 
+/// Pages that a call zeroes at once for a caller that agrees to be paused.
+pub const SLICE_PAGES: u64 = 256;
+
 /// 4 KiB pages of one RX or TX buffer. 16 pages serve kernels with a 64 KiB granule.
 pub const MAX_MAILBOX_PAGES: u32 = 16;
 

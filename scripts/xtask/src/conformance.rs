@@ -16,7 +16,8 @@ use crate::workspace::root;
 
 /// Areas of which every row needs a test or a reason.
 const AREAS: &[&str] = &[
-    "STRM", "GEN", "VER", "FEAT", "RXTX", "PINFO", "MAN", "BOOT", "MSGD", "MSGW", "MEMO",
+    "STRM", "GEN", "VER", "FEAT", "RXTX", "PINFO", "MAN", "BOOT", "MSGD", "MSGW", "MEMO", "MEMD",
+    "MEMX", "MEMDN", "MEML", "MEMS", "MEMRQ", "MEMRL", "MEMRC", "FRAG", "TIME",
 ];
 
 /// Folders with tests.

@@ -19,6 +19,8 @@ const MANAGED_EXIT_INTERRUPT: u32 = 4;
 const SCHEDULE_RECEIVER: u32 = 2;
 /// FFA_RXTX_MAP: buffers are multiples of 4 KiB, and aligned so.
 const GRANULE_4K: u32 = 0;
+/// Calls with a descriptor: it may come in a buffer that the caller allocated.
+const DYNAMIC_BUFFER: u32 = 1 << 0;
 /// FFA_MEM_RETRIEVE_REQ, w2 in: the caller understands the NS bit. w2 out: it is set in responses.
 const NS_BIT: u32 = 1 << 1;
 /// FFA_MEM_RETRIEVE_REQ, w2 out: a Hypervisor may retrieve by handle alone.
@@ -52,12 +54,6 @@ impl<H: Hal> Spmc<H> {
             | function::MSG_SEND_DIRECT_REQ_64
             | function::MSG_SEND_DIRECT_RESP_32
             | function::MSG_SEND_DIRECT_RESP_64
-            | function::MEM_DONATE_32
-            | function::MEM_DONATE_64
-            | function::MEM_LEND_32
-            | function::MEM_LEND_64
-            | function::MEM_SHARE_32
-            | function::MEM_SHARE_64
             | function::MEM_RETRIEVE_RESP
             | function::MEM_RELINQUISH
             | function::MEM_RECLAIM
@@ -71,6 +67,14 @@ impl<H: Hal> Spmc<H> {
                 };
                 [maximum | GRANULE_4K, 0]
             }
+            // The SPMD relays neither.
+            function::MEM_OP_PAUSE | function::MEM_OP_RESUME if !normal_world => [0, 0],
+            function::MEM_DONATE_32
+            | function::MEM_DONATE_64
+            | function::MEM_LEND_32
+            | function::MEM_LEND_64
+            | function::MEM_SHARE_32
+            | function::MEM_SHARE_64 => [DYNAMIC_BUFFER, 0],
             function::MEM_RETRIEVE_REQ_32 | function::MEM_RETRIEVE_REQ_64 => {
                 if frame.w(2) & NS_BIT != 0 {
                     instance.endpoint().ask_for_security_state();
@@ -78,7 +82,8 @@ impl<H: Hal> Spmc<H> {
                 let ns_bit = instance.endpoint().is_told_security_state();
                 let hypervisor = if normal_world { HYPERVISOR_RETRIEVE } else { 0 };
                 // w3 = 0: one retrieval at a time.
-                [if ns_bit { NS_BIT } else { 0 } | hypervisor, 0]
+                let ns_bit = if ns_bit { NS_BIT } else { 0 };
+                [DYNAMIC_BUFFER | ns_bit | hypervisor, 0]
             }
             function::NOTIFICATION_BITMAP_CREATE..=function::NOTIFICATION_INFO_GET_32
             | function::NOTIFICATION_INFO_GET_64

@@ -339,7 +339,7 @@ pub struct Response {
     pub receiver: Receiver,
     /// Pages in all constituents.
     pub pages: u64,
-    /// Number of constituents.
+    /// Number of constituents; 0 leaves the composite descriptor out, for a receiver that knows where the region lies.
     pub constituents: usize,
 }
 
@@ -354,16 +354,23 @@ impl Response {
 
     /// Bytes of the whole descriptor as `version` has it.
     pub fn size(&self, version: Version) -> usize {
+        if self.constituents == 0 {
+            return Self::head_size(version).saturating_sub(COMPOSITE_HEADER);
+        }
         Self::head_size(version).saturating_add(self.constituents.saturating_mul(CONSTITUENT))
     }
 
     /// Writes the descriptor up to its constituents to the start of `to`. `NO_MEMORY` if it does not fit.
     pub fn write_head(&self, to: &mut [u8], version: Version) -> Result<()> {
         let whole = to
-            .get_mut(..Self::head_size(version))
+            .get_mut(..Self::head_size(version).min(self.size(version)))
             .ok_or(FfaError::NoMemory)?;
         let (header_size, receiver_size) = layout(version);
-        let composite_offset = header_size.saturating_add(receiver_size);
+        let composite_offset = if self.constituents == 0 {
+            0
+        } else {
+            header_size.saturating_add(receiver_size)
+        };
         let (header, rest) = whole
             .split_at_mut_checked(header_size)
             .ok_or(FfaError::NoMemory)?;

@@ -74,7 +74,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 return Ok(());
             };
             let device = self.endpoints.endpoint(id).ok_or(FfaError::Aborted)?;
-            self.take_back(share, device, leaf, false)?;
+            self.take_back(share, device, leaf, false, false)?;
         }
     }
 }

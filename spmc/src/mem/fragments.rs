@@ -10,24 +10,25 @@
 //! [`MAX_ARRIVING`](crate::limits::MAX_ARRIVING) transactions of an endpoint can be half there, and the oldest is given up for one
 //! too many, or for one that would otherwise find no room.
 
-use super::send::{Piece, success};
-use super::shares::{Found, Reading, Share, Stage};
+use super::channel::Channel;
+use super::send::{Piece, completion};
+use super::shares::{Found, Share, Stage};
 use super::{Endpoints, Engine};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory_descriptor::{CONSTITUENT, DescriptorBuffer, Response, write_constituents};
 use crate::ffa::{SmcFrame, Version, function};
 use crate::hal::Hal;
 use crate::id::PartitionId;
-use crate::mm::Pages;
-use crate::partition::{Endpoint, Mailbox};
+use crate::mm::{AddressSpace, Pages};
+use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// `FFA_MEM_FRAG_TX`: takes the next fragment of a descriptor from the caller's TX. The answer asks for more, or is that of the call
+    /// `FFA_MEM_FRAG_TX`: takes the next fragment of a descriptor from where the first one was. The answer asks for more, or is that of the call
     /// that the first fragment came with.
     ///
     /// `INVALID_PARAMETERS` if the handle is not of a transaction that the caller has begun, the length is 0, more than is missing or than TX
     /// holds, or splits a constituent, w4 is not the id that was asked with, or registers are not zero that must be; the fragment can be sent
-    /// again then. `ABORTED` if TX does not answer or a receiver has died, and whatever a send may return: the transaction has ended.
+    /// again then. `ABORTED` if TX does not answer or a receiver has died, and whatever a send or a retrieval may return: the transaction has ended.
     pub(crate) fn fragment_tx(
         &self,
         buffer: &mut DescriptorBuffer,
@@ -36,46 +37,41 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ) -> Result<SmcFrame> {
         let invalid = FfaError::InvalidParameters;
         let (handle, length) = (handle(frame), frame.w(3) as usize);
-        if (5..8).any(|n| frame.w(n) != 0) {
+        if (5..8).any(|n| frame.w(n) != 0) || length == 0 || !length.is_multiple_of(CONSTITUENT) {
             return Err(invalid);
         }
-        let mailbox = caller.mailbox.lock();
-        let buffers = mailbox.buffers().ok_or(invalid)?;
+        let mailbox = Channel::open(caller, None);
         let mut found = self.shares.find_any(handle)?;
         let share = found.share()?;
+        if frame.w(4) != asked_with(caller, share.owner) {
+            return Err(invalid);
+        }
         let Stage::Arriving {
             received,
             total,
             pages,
+            buffer: through,
             age,
         } = share.stage
         else {
-            return Err(invalid);
+            return self.retrieve_more(found, buffer, caller, mailbox, length);
         };
-        if !share.is_sent_by(caller.id())
-            || frame.w(4) != asked_with(caller, share.owner)
-            || length == 0
-            || !length.is_multiple_of(CONSTITUENT)
-            || length > total.saturating_sub(received)
-            || length as u64 > buffers.tx.size()
-        {
+        let channel = mailbox.through(caller, through);
+        channel.check_length(length)?;
+        if !share.is_sent_by(caller.id()) || length > total.saturating_sub(received) {
             return Err(invalid);
         }
 
         let received = received.saturating_add(length);
-        let piece = Piece {
-            read: 0,
-            start: 0,
-            end: 0,
-        };
-        let recorded = self.record(&mailbox, buffer, &mut share.regions, piece, length);
-        drop(mailbox);
+        let recorded = self.record(&channel, buffer, &mut share.regions, Piece::NOTHING, length);
+        drop(channel);
         let outcome = recorded.and_then(|()| {
             if received != total {
                 share.stage = Stage::Arriving {
                     received,
                     total,
                     pages,
+                    buffer: through,
                     age,
                 };
                 return Ok(false);
@@ -90,7 +86,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         match outcome {
             Ok(true) => {
                 self.shares.mark_arriving(handle, false);
-                Ok(success(handle))
+                Ok(completion(share.stage, handle))
             }
             Ok(false) => Ok(Self::ask_for_more(caller, share.owner, handle, received)),
             Err(error) => {
@@ -119,7 +115,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Ends a transaction of which fragments are missing, which failed with its last one, or of which only the response was left.
     pub(super) fn discard(&self, mut found: Found<'_>) {
         let Ok(share) = found.share() else { return };
-        if let Some(owner) = self.endpoints.endpoint(share.owner) {
+        if let Some(owner) = self.endpoints.estate(share.owner) {
             let mut space = owner.memory.lock();
             share.regions.release(Pages::of(self.hal), space.pool());
         }
@@ -155,10 +151,11 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if (5..8).any(|n| frame.w(n) != 0) {
             return Err(invalid);
         }
-        let mut mailbox = caller.mailbox.lock();
+        let mailbox = Channel::open(caller, None);
         let mut found = self.shares.find_any(handle)?;
         let share = found.share()?;
         let reading = share.reading(caller.id()).ok_or(invalid)?;
+        let mut channel = mailbox.through(caller, reading.buffer);
         let total = total_size(share, caller.version());
         let again = offset == reading.last && offset != 0;
         if frame.w(4) != asked_with(caller, share.owner)
@@ -168,7 +165,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         {
             return Err(invalid);
         }
-        let length = self.put_fragment(&mut mailbox, buffer, caller, share, None, offset)?;
+        let space = caller.memory.lock();
+        let length =
+            self.put_fragment(&mut channel, &space, buffer, caller, share, None, offset)?;
+        drop(space);
         let next = offset.saturating_add(length);
         let answer = SmcFrame::new([
             function::MEM_FRAG_TX as u64,
@@ -180,16 +180,22 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if share.stage == Stage::Given && next == total {
             self.discard(found);
         } else if let Some(reading) = share.reading_mut(caller.id()) {
-            *reading = Reading { last: offset, next };
+            reading.last = offset;
+            reading.next = next;
         }
         Ok(answer)
     }
 
-    /// Puts that part of a response into the caller's RX that starts at `offset` and fits, and passes RX. Returns its length. At offset 0,
-    /// and only there, `head` is the response.
+    /// Puts that part of a response into the caller's RX or buffer that starts at `offset` and fits, and passes it. Returns its length. At offset
+    /// 0, and only there, `head` is the response.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "all that a caller has at hand: its way, its memory, its copy"
+    )]
     pub(super) fn put_fragment(
         &self,
-        mailbox: &mut Mailbox,
+        channel: &mut Channel<'_>,
+        space: &AddressSpace,
         buffer: &mut DescriptorBuffer,
         caller: &Endpoint,
         share: &Share,
@@ -200,9 +206,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let head_size = Response::head_size(version);
         let first = offset.saturating_sub(head_size) / CONSTITUENT;
         let mut ranges = share.regions.iter_from(Pages::of(self.hal), first);
-        mailbox.check_rx(0)?;
-        let room = mailbox.buffers().map_or(0, |buffers| buffers.rx.size()) as usize;
-        let length = total_size(share, version).saturating_sub(offset).min(room);
+        let total = head.map_or_else(|| total_size(share, version), |head| head.size(version));
+        let room = channel.room(self.hal, space)?;
+        let length = total.saturating_sub(offset).min(room);
         let mut start = 0;
         if let Some(head) = head {
             head.write_head(buffer, version)?;
@@ -213,11 +219,11 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             let size = length.saturating_sub(done).min(buffer.len());
             let piece = buffer.get_mut(..size).unwrap_or(&mut []);
             write_constituents(piece.get_mut(start..).unwrap_or(&mut []), ranges.by_ref());
-            mailbox.write_rx_at(self.hal, done, piece)?;
+            channel.write(self.hal, space, done, piece)?;
             done = done.saturating_add(size);
             start = 0;
         }
-        mailbox.pass_rx()?;
+        channel.pass()?;
         Ok(length)
     }
 }

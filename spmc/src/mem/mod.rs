@@ -11,29 +11,42 @@
 //! Lock order: mailbox of the caller, then slot, then address spaces in ascending order of partition id (the Normal world is 0). A call
 //! that needs no answer in RX lets the mailbox go before it takes the next lock.
 
+mod channel;
 mod devices;
 mod fragments;
+mod grant;
 mod reclaim;
 mod regions;
 mod relinquish;
 mod retrieve;
 mod send;
 mod shares;
+mod slices;
 
 pub use shares::{SendKind, Shares};
 
-use crate::addr::{Ipa, PageRange, World};
+use crate::addr::{Ipa, PageRange};
 use crate::error::{FfaError, Result};
-use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::ffa::{FunctionId, SmcFrame};
-use crate::hal::{AccessFault, Hal};
+use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::mm::ChangeError;
-use crate::partition::{Endpoint, Mailbox, Proxy, StreamEndpoint};
+use crate::partition::{Endpoint, Proxy, StreamEndpoint};
 use crate::spmc::{Pe, Spmc};
 
 /// Flag of every call: the memory is to be zeroed.
 const FLAG_ZERO: u32 = 1 << 0;
+/// Flag of every call: it may be paused.
+const FLAG_SLICED: u32 = 1 << 1;
+
+/// The flags that every call of `caller` may have in common. The SPMD relays no pauses, so the Normal world cannot be paused.
+fn sliced_flag(caller: &Endpoint) -> u32 {
+    if caller.id().is_secure() {
+        FLAG_SLICED
+    } else {
+        0
+    }
+}
 
 /// What the engine needs to know of endpoints.
 pub(crate) trait Endpoints {
@@ -42,6 +55,9 @@ pub(crate) trait Endpoints {
 
     /// Who speaks for the endpoint `id`, if that is a stream endpoint.
     fn proxy(&self, id: PartitionId) -> Option<Proxy>;
+
+    /// The same, be it dead or alive: where the records of what it sent lie.
+    fn estate(&self, id: PartitionId) -> Option<&Endpoint>;
 }
 
 /// The engine at work for one call.
@@ -52,22 +68,6 @@ pub(crate) struct Engine<'s, H, E> {
 }
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// The registers that all calls with a descriptor have in common: returns the length of the descriptor and that of its first fragment.
-    ///
-    /// `INVALID_PARAMETERS` for a buffer other than TX, a fragment longer than the whole, and for registers that must be zero.
-    fn lengths(frame: &SmcFrame) -> Result<(usize, usize)> {
-        let buffer = if FunctionId::from_reg(frame.x[0]).is_64() {
-            frame.x[3]
-        } else {
-            frame.w(3) as u64
-        };
-        let (total, fragment) = (frame.w(1), frame.w(2));
-        if fragment > total || buffer != 0 || (4..8).any(|n| frame.w(n) != 0) {
-            return Err(FfaError::InvalidParameters);
-        }
-        Ok((total as usize, fragment as usize))
-    }
-
     /// The endpoint with that id, if `caller` may speak for it: it is itself or a stream endpoint that it is proxy for (section 5.2.1).
     fn spoken_for<'e>(&'e self, id: PartitionId, caller: &'e Endpoint) -> Option<&'e Endpoint> {
         if id == caller.id() {
@@ -76,34 +76,43 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let is_proxy = self.endpoints.proxy(id) == Some(Proxy::Partition(caller.id()));
         self.endpoints.endpoint(id).filter(|_| is_proxy)
     }
-
-    /// Fills the ranges with zeros. No endpoint may have access to them meanwhile.
-    fn zero(
-        &self,
-        world: World,
-        mut ranges: impl Iterator<Item = PageRange<Ipa>>,
-    ) -> core::result::Result<(), AccessFault> {
-        ranges.try_for_each(|range| self.hal.zero(world, range.identity()))
-    }
 }
 
-/// Copies the first `length` bytes of the caller's TX, or as many as the copy can hold. `INVALID_PARAMETERS` if there are not so many, `ABORTED`
-/// if the memory system refuses the access.
-fn copy_tx<'b, H: Hal>(
-    hal: &H,
-    mailbox: &Mailbox,
-    copy: &'b mut DescriptorBuffer,
-    length: usize,
-) -> Result<&'b mut [u8]> {
-    let invalid = FfaError::InvalidParameters;
-    let buffers = mailbox.buffers().ok_or(invalid)?;
-    if length as u64 > buffers.tx.size() {
-        return Err(invalid);
+/// The registers that all calls with a descriptor have in common.
+struct Call {
+    /// Bytes of the descriptor.
+    total: usize,
+    /// Bytes of it that come with the call.
+    fragment: usize,
+    /// What it comes in, if that is not TX.
+    buffer: Option<PageRange<Ipa>>,
+}
+
+impl Call {
+    /// `INVALID_PARAMETERS` for a fragment longer than the whole, a buffer that is none, and registers that must be zero.
+    fn of(frame: &SmcFrame) -> Result<Self> {
+        let invalid = FfaError::InvalidParameters;
+        let (total, fragment, pages) = (frame.w(1), frame.w(2), frame.w(4));
+        let address = if FunctionId::from_reg(frame.x[0]).is_64() {
+            frame.x[3]
+        } else {
+            frame.w(3) as u64
+        };
+        if fragment > total || (5..8).any(|n| frame.w(n) != 0) {
+            return Err(invalid);
+        }
+        let buffer = if address == 0 && pages == 0 {
+            None
+        } else {
+            let buffer = PageRange::new(Ipa::new(address), pages as u64);
+            Some(buffer.filter(|_| address != 0).ok_or(invalid)?)
+        };
+        Ok(Self {
+            total: total as usize,
+            fragment: fragment as usize,
+            buffer,
+        })
     }
-    let first = length.min(copy.len());
-    let copy = copy.get_mut(..first).ok_or(invalid)?;
-    mailbox.read_tx(hal, copy)?;
-    Ok(copy)
 }
 
 /// The error for a change that failed, where a page that is not as it should be means `mismatch`.
@@ -122,6 +131,14 @@ impl<H: Hal> Endpoints for Spmc<H> {
 
     fn proxy(&self, id: PartitionId) -> Option<Proxy> {
         self.stream(id).map(StreamEndpoint::proxy)
+    }
+
+    fn estate(&self, id: PartitionId) -> Option<&Endpoint> {
+        if id.is_secure() {
+            self.partition(id).map(|partition| &partition.endpoint)
+        } else {
+            Some(&self.normal_world)
+        }
     }
 }
 
@@ -199,6 +216,11 @@ impl<H: Hal> Spmc<H> {
     /// `FFA_MEM_RECLAIM`: see [`Engine::reclaim`].
     pub(crate) fn mem_reclaim(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<SmcFrame> {
         self.memory_engine().reclaim(caller, frame)
+    }
+
+    /// `FFA_MEM_OP_RESUME`: see [`Engine::resume`].
+    pub(crate) fn mem_resume(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<SmcFrame> {
+        self.memory_engine().resume(caller, frame)
     }
 
     /// A partition has died: see [`Engine::bury`].

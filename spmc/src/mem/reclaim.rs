@@ -1,6 +1,8 @@
 //! `FFA_MEM_RECLAIM` (FF-A v1.0 section 11.7): an owner takes back what nobody uses any more.
 
-use super::{Endpoints, Engine, FLAG_ZERO, refused};
+use super::shares::{Found, Operation, Stage};
+use super::slices::paused;
+use super::{Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};
 use crate::ffa::SmcFrame;
 use crate::hal::Hal;
@@ -17,17 +19,12 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let invalid = FfaError::InvalidParameters;
         let handle = (frame.w(2) as u64) << 32 | frame.w(1) as u64;
         let flags = frame.w(3);
-        if flags & !FLAG_ZERO != 0 || (4..8).any(|n| frame.w(n) != 0) {
+        if flags & !(FLAG_ZERO | sliced_flag(caller)) != 0 || (4..8).any(|n| frame.w(n) != 0) {
             return Err(invalid);
         }
         let mut found = self.shares.find(handle)?;
         let share = found.share()?;
-        let is_owner = if caller.id().is_secure() {
-            share.owner == caller.id()
-        } else {
-            !share.owner.is_secure()
-        };
-        if !is_owner {
+        if !share.is_sent_by(caller.id()) {
             return Err(invalid);
         }
         let can_zero = share
@@ -41,12 +38,26 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         self.unmap_for_devices(share)?;
 
+        if zero {
+            let sliced = flags & FLAG_SLICED != 0;
+            self.zero_for(share, &mut caller.memory.lock(), Operation::Reclaim, sliced)?;
+            if let Stage::Paused(_) = share.stage {
+                return Ok(paused(handle));
+            }
+        }
+        self.return_to_owner(found, caller)
+    }
+
+    /// Gives the owner its access back and ends the share.
+    pub(super) fn return_to_owner(
+        &self,
+        mut found: Found<'_>,
+        caller: &Endpoint,
+    ) -> Result<SmcFrame> {
+        let share = found.share()?;
         let store = Pages::of(self.hal);
         let mut space = caller.memory.lock();
         let ranges = share.regions.iter(store);
-        if zero && self.zero(share.world, ranges.clone()).is_err() {
-            return Err(FfaError::Aborted);
-        }
         let change = Change {
             from: share.sent,
             to: share.owned,

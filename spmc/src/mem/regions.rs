@@ -138,6 +138,80 @@ impl Regions {
     }
 }
 
+/// A page of a list: what comes before it is done.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Position {
+    /// Whole ranges, and pages of the next.
+    ranges: usize,
+    pages: u64,
+}
+
+impl Position {
+    /// Whether nothing is left of `regions`.
+    pub(super) fn is_end(&self, regions: &Regions) -> bool {
+        self.ranges == regions.count()
+    }
+
+    /// Goes on by that many pages of `range`, the one that it is in.
+    fn advance(&mut self, range: &PageRange<Ipa>, pages: u64) {
+        self.pages = self.pages.saturating_add(pages);
+        if self.pages >= range.pages() {
+            self.ranges = self.ranges.wrapping_add(1);
+            self.pages = 0;
+        }
+    }
+
+    /// Where it is in `range`.
+    fn address(&self, range: &PageRange<Ipa>) -> u64 {
+        let offset = self.pages.wrapping_mul(PAGE_SIZE);
+        range.base().raw().wrapping_add(offset)
+    }
+
+    /// Compares with another list that must name the same pages in the same order: what it is called with must be the next of them.
+    pub(super) fn compare<'c>(
+        &'c mut self,
+        regions: &'c Regions,
+        store: Pages<'c>,
+    ) -> impl FnMut(PageRange<Ipa>) -> bool + 'c {
+        let mut rest = regions.iter_from(store, self.ranges);
+        let mut own = rest.next();
+        move |range| {
+            let mut left = range.pages();
+            let mut next = range.base().raw();
+            while left > 0 {
+                let Some(current) = own.filter(|current| self.address(current) == next) else {
+                    return false;
+                };
+                let pages = left.min(current.pages().saturating_sub(self.pages));
+                left = left.saturating_sub(pages);
+                next = next.wrapping_add(pages.wrapping_mul(PAGE_SIZE));
+                self.advance(&current, pages);
+                if self.pages == 0 {
+                    own = rest.next();
+                }
+            }
+            true
+        }
+    }
+
+    /// The next pages of `regions`, at most `most` of them; `None` at the end, or if `most` is 0.
+    pub(super) fn take(&mut self, rest: &mut Iter<'_>, most: u64) -> Option<PageRange<Ipa>> {
+        let range = rest.clone().next()?;
+        let pages = most.min(range.pages().saturating_sub(self.pages));
+        let taken = PageRange::new(Ipa::new(self.address(&range)), pages)?;
+        self.advance(&range, pages);
+        if self.pages == 0 {
+            rest.next();
+        }
+        Some(taken)
+    }
+
+    /// The ranges from this one on.
+    pub(super) fn rest<'p>(&self, regions: &'p Regions, store: Pages<'p>) -> Iter<'p> {
+        regions.iter_from(store, self.ranges)
+    }
+}
+
 /// See [`Regions::iter`].
 #[derive(Clone)]
 pub(super) struct Iter<'p> {

@@ -2,8 +2,9 @@
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::shares::{SendKind, Share, Stage};
-use super::{Endpoints, Engine, FLAG_ZERO, refused};
+use super::shares::{Found, Operation, SendKind, Share, Stage};
+use super::slices::paused;
+use super::{Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};
 use crate::ffa::SmcFrame;
 use crate::ffa::memory_descriptor::Relinquish;
@@ -29,7 +30,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .mailbox
             .lock()
             .read_tx(self.hal, descriptor.as_mut_bytes())?;
-        if descriptor.flags & !FLAG_ZERO != 0 || descriptor.count != 1 {
+        if descriptor.flags & !(FLAG_ZERO | sliced_flag(caller)) != 0 || descriptor.count != 1 {
             return Err(invalid);
         }
         let borrower = self
@@ -45,8 +46,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             self.give_back(share, borrower, leaf.ok_or(invalid)?)?;
             return Ok(SmcFrame::success([]));
         }
-        if share.stage != Stage::Sent {
-            return Err(invalid);
+        match share.stage {
+            Stage::Sent => {}
+            Stage::Paused(_) => return Err(FfaError::Busy),
+            Stage::Arriving { .. } | Stage::Given => return Err(invalid),
         }
         if zero && share.kind == SendKind::Share {
             return Err(invalid);
@@ -56,11 +59,23 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if zero && !leaf.attributes().permissions.contains(Permissions::WRITE) {
             return Err(FfaError::Denied);
         }
-        self.take_back(share, borrower, leaf, zero)?;
-        if share.orphaned && !share.is_retrieved() {
-            found.vacate();
+        let sliced = descriptor.flags & FLAG_SLICED != 0;
+        self.take_back(share, borrower, leaf, zero, sliced)?;
+        if let Stage::Paused(_) = share.stage {
+            return Ok(paused(descriptor.handle));
         }
-        Ok(SmcFrame::success([]))
+        Ok(self.relinquished(found))
+    }
+
+    /// The end of a relinquish, which may be that of the share.
+    pub(super) fn relinquished(&self, mut found: Found<'_>) -> SmcFrame {
+        if found
+            .share()
+            .is_ok_and(|share| share.orphaned && !share.is_retrieved())
+        {
+            self.end(found);
+        }
+        SmcFrame::success([])
     }
 
     /// Unmaps the region that `borrower` has mapped with `leaf`. If nobody has it then and anybody asked for it, it is zeroed.
@@ -70,6 +85,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         borrower: &Endpoint,
         leaf: Leaf,
         zero: bool,
+        sliced: bool,
     ) -> Result<()> {
         let others = share
             .borrowers
@@ -78,7 +94,6 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .count()
             > 1;
         let zero_after = share.zero_after || zero;
-        let zero_now = zero_after && !others;
         let mut space = borrower.memory.lock();
         let ranges = share.regions.iter(Pages::of(self.hal));
         let change = Change {
@@ -86,14 +101,13 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             to: Leaf::NONE,
         };
         space
-            .change(self.hal, share.world, ranges.clone(), change)
+            .change(self.hal, share.world, ranges, change)
             .map_err(|error| refused(error, FfaError::Aborted))?;
-        if zero_now && self.zero(share.world, ranges.clone()).is_err() {
-            let undone = space.change(self.hal, share.world, ranges, change.inverse());
-            debug_assert!(undone.is_ok());
-            return Err(FfaError::Aborted);
+        if zero_after && !others {
+            let operation = Operation::Relinquish(borrower.id(), leaf);
+            return self.zero_for(share, &mut space, operation, sliced);
         }
-        share.zero_after = zero_after && !zero_now;
+        share.zero_after = zero_after;
         if let Some(borrower) = share.borrower(borrower.id()) {
             borrower.mapped = None;
         }
@@ -121,23 +135,39 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                     continue;
                 }
                 Stage::Arriving { .. } | Stage::Given => continue,
+                Stage::Paused(zeroing) => self.bury_paused(share, dead, zeroing.operation),
                 Stage::Sent => {}
             }
             let mapped = share
                 .borrower(dead.id())
                 .and_then(|borrower| borrower.mapped);
             if let Some(leaf) = mapped
-                && self.take_back(share, dead, leaf, false).is_err()
+                && self.take_back(share, dead, leaf, false, false).is_err()
             {
                 log::error!(
                     "memory that {} borrowed cannot be zeroed and stays out of use",
                     dead.id()
                 );
             }
-            share.orphaned |= share.owner == dead.id();
+            share.orphaned |= from;
             if share.orphaned && !share.is_retrieved() {
-                found.vacate();
+                self.end(found);
             }
+        }
+    }
+
+    /// A call was paused: if it is the dead partition's, it ends here. A relinquish is carried out, anything else of the owner is void.
+    fn bury_paused(&self, share: &mut Share, dead: &Endpoint, operation: Operation) {
+        match operation {
+            Operation::Send | Operation::Reclaim if share.owner == dead.id() => {
+                share.stage = Stage::Sent;
+            }
+            Operation::Relinquish(borrower, _) if borrower == dead.id() => {
+                // If memory does not answer it has it again, and the next attempt says so.
+                share.zero_after = true;
+                let _ = self.zero_on(share, &mut dead.memory.lock(), u64::MAX);
+            }
+            _ => {}
         }
     }
 }

@@ -1,60 +1,28 @@
-//! `FFA_MEM_RETRIEVE_REQ` (FF-A v1.0 section 11.4): a receiver asks for access to what was sent to it.
+//! `FFA_MEM_RETRIEVE_REQ` (FF-A v1.0 section 11.4): a receiver asks for access to what was sent to it, and gets it mapped and described.
+//!
+//! What it may ask for is judged in [`super::grant`]. A receiver that says where the region is to lie can only say where it lies already; its
+//! list is compared as it arrives, in fragments if it is long.
 
 use spin::MutexGuard;
 
-use super::shares::{Borrower, Found, Reading, SendKind, Share, Stage};
-use super::{Endpoints, Engine, FLAG_ZERO, copy_tx, refused};
-use crate::addr::{PAGE_SIZE, World};
+use super::channel::Channel;
+use super::grant::{describe, describe_to_hypervisor, judge, retrieving};
+use super::send::Piece;
+use super::shares::{Asking, Found, Grant, Reading, SendKind, Share, Stage};
+use super::{Call, Endpoints, Engine, refused};
 use crate::error::{FfaError, Result};
-use crate::ffa::memory::{
-    ATTRIBUTE_NON_SECURE, AccessPermissions, DataAccess, InstructionAccess, MemoryType,
-};
-use crate::ffa::memory_descriptor::{DescriptorBuffer, Receiver, Response, Transaction};
-use crate::ffa::{SmcFrame, Version, function};
+use crate::ffa::memory_descriptor::{DescriptorBuffer, Response, Transaction};
+use crate::ffa::{SmcFrame, function};
 use crate::hal::Hal;
-use crate::id::PartitionId;
-use crate::manifest::config::Permissions;
-use crate::mm::{AddressSpace, Attributes, Change, Leaf, Pages, State};
-use crate::partition::{Endpoint, Mailbox};
-
-/// Zero the memory when it is relinquished.
-const FLAG_ZERO_AFTER: u32 = 1 << 2;
-/// Type of the transaction, 0 if the receiver does not say.
-const TYPE_SHIFT: u32 = 3;
-const TYPE: u32 = 0b11 << TYPE_SHIFT;
-/// log2 of the alignment in pages that the receiver wants, valid with the bit above.
-const ALIGNMENT_SHIFT: u32 = 5;
-const ALIGNMENT: u32 = 0b1111 << ALIGNMENT_SHIFT;
-const ALIGNMENT_VALID: u32 = 1 << 9;
-/// 1.1: the other borrowers are not listed.
-const FLAG_BYPASS: u32 = 1 << 10;
-
-/// The entry is of a borrower that does not retrieve now.
-const RECEIVER_OTHER: u8 = 1 << 0;
-
-const fn type_flags(kind: SendKind) -> u32 {
-    let number = match kind {
-        SendKind::Share => 1,
-        SendKind::Lend => 2,
-        SendKind::Donate => 3,
-    };
-    number << TYPE_SHIFT
-}
-
-/// What a receiver is given.
-struct Grant {
-    permissions: AccessPermissions,
-    memory: MemoryType,
-    leaf: Leaf,
-    zero_after: bool,
-}
+use crate::mm::{AddressSpace, Change, Leaf, Pages};
+use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// Validates the request in the caller's TX against the share that it names, maps the region for the caller, and describes it in
-    /// the caller's RX. The answer is `FFA_MEM_RETRIEVE_RESP`.
+    /// Validates the request in the caller's TX or buffer against the share that it names, maps the region for the caller, and describes it in
+    /// the caller's RX or that buffer. The answer is `FFA_MEM_RETRIEVE_RESP`, or `FFA_MEM_FRAG_RX` if more of the request must come.
     ///
     /// `DENIED` if the sender is not the owner, the request exceeds what was granted, or the caller has the region already;
-    /// `BUSY` if RX is not free; `NO_MEMORY` if the region cannot be mapped or described; `ABORTED` if RX does not answer; `INVALID_PARAMETERS` for
+    /// `BUSY` if RX is not free; `NO_MEMORY` if the region cannot be mapped; `ABORTED` if RX does not answer; `INVALID_PARAMETERS` for
     /// everything else that is wrong with the call.
     pub(crate) fn retrieve(
         &self,
@@ -62,41 +30,175 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         caller: &Endpoint,
         frame: &SmcFrame,
     ) -> Result<SmcFrame> {
-        let (length, fragment) = Self::lengths(frame)?;
-        if fragment != length {
-            return Err(FfaError::InvalidParameters);
-        }
-        // Held to the end: nothing may be mapped that RX has no room to describe.
-        let mut mailbox = caller.mailbox.lock();
-        let bytes = copy_tx(self.hal, &mailbox, buffer, length)?;
+        let invalid = FfaError::InvalidParameters;
+        let call = Call::of(frame)?;
+        let mut channel = Channel::open(caller, call.buffer);
+        let bytes = channel.read_first(self.hal, buffer, call.fragment)?;
+        let read = bytes.len();
         let request = Transaction::parse(bytes, caller.version())?;
-        if request.receivers_end() != length {
-            return Err(FfaError::InvalidParameters);
-        }
-        let mut found = self.shares.find(request.handle)?;
+        let handle = request.handle;
+        let mut found = self.shares.find(handle)?;
         let share = found.share()?;
         if self.endpoints.endpoint(caller.id()).is_none() {
             // Died meanwhile on another PE; what it retrieved now would never come back.
             return Err(FfaError::Denied);
         }
+        let bare = request.receivers_end() == call.total && call.fragment == call.total;
         if !caller.id().is_secure() {
+            if !bare {
+                return Err(invalid);
+            }
             let response = describe_to_hypervisor(share, &request, caller)?;
-            let (answer, reading) = self.answer(&mut mailbox, buffer, caller, share, &response)?;
+            let space = caller.memory.lock();
+            let (answer, reading) =
+                self.answer(&mut channel, &space, buffer, caller, share, &response)?;
             share.hypervisor = reading;
             return Ok(answer);
         }
         let receiver = self
             .spoken_for(retrieving(&request).unwrap_or(caller.id()), caller)
-            .ok_or(FfaError::InvalidParameters)?;
-        let grant = judge(share, &request, caller, receiver.id(), Pages::of(self.hal))?;
-        let response = describe(share, &grant, request.handle, caller, receiver.id())?;
-        mailbox.check_rx(0)?;
+            .filter(|receiver| receiver.id() == caller.id() || call.buffer.is_none())
+            .ok_or(invalid)?;
+        let (grant, composite_offset) =
+            judge(share, &request, caller, receiver.id(), Pages::of(self.hal))?;
+        let parties = (caller, receiver);
+        if !grant.placed {
+            return if bare {
+                self.map(found, handle, &grant, buffer, parties, channel)
+            } else {
+                Err(invalid)
+            };
+        }
+        let composite = request.composite(composite_offset, call.total)?;
+        if composite.pages != share.regions.pages() {
+            return Err(invalid);
+        }
+        let asking = Asking {
+            grant,
+            received: 0,
+            total: call.total,
+            buffer: call.buffer,
+            compared: Default::default(),
+        };
+        let piece = Piece {
+            read,
+            start: composite.start,
+            end: read,
+        };
+        self.compare(
+            found,
+            handle,
+            asking,
+            buffer,
+            parties,
+            channel,
+            piece,
+            call.fragment,
+        )
+    }
+
+    /// The next `length` bytes of a request: see [`Self::fragment_tx`].
+    pub(super) fn retrieve_more(
+        &self,
+        mut found: Found<'_>,
+        buffer: &mut DescriptorBuffer,
+        caller: &Endpoint,
+        mailbox: Channel<'_>,
+        length: usize,
+    ) -> Result<SmcFrame> {
+        let invalid = FfaError::InvalidParameters;
+        let handle = found.handle();
+        let share = found.share()?;
+        let is_sent = share.stage == Stage::Sent;
+        let mut spoken_for = share
+            .borrowers
+            .iter_mut()
+            .filter(|borrower| is_sent && borrower.is_spoken_for_by(caller.id()));
+        let borrower = spoken_for
+            .find(|borrower| borrower.asking.is_some())
+            .ok_or(invalid)?;
+        let asking = borrower.asking.ok_or(invalid)?;
+        let receiver = borrower.id;
+        let channel = mailbox.through(caller, asking.buffer);
+        channel.check_length(length)?;
+        if length > asking.total.saturating_sub(asking.received) {
+            return Err(invalid);
+        }
+        // It goes on only if nothing is wrong.
+        borrower.asking = None;
+        if share.orphaned || self.endpoints.endpoint(caller.id()).is_none() {
+            return Err(FfaError::Aborted);
+        }
+        let receiver = self.spoken_for(receiver, caller).ok_or(FfaError::Aborted)?;
+        self.compare(
+            found,
+            handle,
+            asking,
+            buffer,
+            (caller, receiver),
+            channel,
+            Piece::NOTHING,
+            length,
+        )
+    }
+
+    /// Compares the constituents of one fragment with those of the share, and grants the request if that was all.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a request, where it comes from, and how far it is"
+    )]
+    fn compare(
+        &self,
+        mut found: Found<'_>,
+        handle: u64,
+        mut asking: Asking,
+        buffer: &mut DescriptorBuffer,
+        parties: (&Endpoint, &Endpoint),
+        channel: Channel<'_>,
+        piece: Piece,
+        length: usize,
+    ) -> Result<SmcFrame> {
+        let invalid = FfaError::InvalidParameters;
+        let share = found.share()?;
+        let mut is_next = asking.compared.compare(&share.regions, Pages::of(self.hal));
+        self.each_constituent(&channel, buffer, piece, length, |range| {
+            if is_next(range) { Ok(()) } else { Err(invalid) }
+        })?;
+        drop(is_next);
+        asking.received = asking.received.saturating_add(length);
+        if asking.received == asking.total {
+            return if asking.compared.is_end(&share.regions) {
+                self.map(found, handle, &asking.grant, buffer, parties, channel)
+            } else {
+                Err(invalid)
+            };
+        }
+        let (caller, receiver) = parties;
+        let answer = Self::ask_for_more(caller, share.owner, handle, asking.received);
+        if let Some(borrower) = share.borrower(receiver.id()) {
+            borrower.asking = Some(asking);
+        }
+        Ok(answer)
+    }
+
+    /// Maps the region for the receiver that the caller speaks for, and describes it.
+    fn map(
+        &self,
+        mut found: Found<'_>,
+        handle: u64,
+        grant: &Grant,
+        buffer: &mut DescriptorBuffer,
+        (caller, receiver): (&Endpoint, &Endpoint),
+        mut channel: Channel<'_>,
+    ) -> Result<SmcFrame> {
+        let share = found.share()?;
+        let response = describe(share, grant, handle, caller, receiver.id())?;
         if share.kind == SendKind::Donate {
             let parties = (caller, receiver);
-            return self.give(found, &grant, &response, buffer, parties, &mut mailbox);
+            return self.give(found, grant, &response, buffer, parties, &mut channel);
         }
-
         let mut space = receiver.memory.lock();
+        channel.room(self.hal, &space)?;
         let change = Change {
             from: Leaf::NONE,
             to: grant.leaf,
@@ -105,7 +207,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         space
             .change(self.hal, share.world, ranges.clone(), change)
             .map_err(|error| refused(error, FfaError::Denied))?;
-        let (answer, reading) = match self.answer(&mut mailbox, buffer, caller, share, &response) {
+        let answered = self.answer(&mut channel, &space, buffer, caller, share, &response);
+        let (answer, reading) = match answered {
             Ok(answered) => answered,
             Err(error) => {
                 let undone = space.change(self.hal, share.world, ranges, change.inverse());
@@ -117,6 +220,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if let Some(borrower) = share.borrower(receiver.id()) {
             borrower.mapped = Some(grant.leaf);
             borrower.has_retrieved = true;
+            borrower.asking = None;
             borrower.reading = reading;
         }
         Ok(answer)
@@ -130,7 +234,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         response: &Response,
         buffer: &mut DescriptorBuffer,
         (caller, receiver): (&Endpoint, &Endpoint),
-        mailbox: &mut Mailbox,
+        channel: &mut Channel<'_>,
     ) -> Result<SmcFrame> {
         let share = found.share()?;
         let store = Pages::of(self.hal);
@@ -139,6 +243,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .endpoint(share.owner)
             .ok_or(FfaError::Denied)?;
         let (mut donor_space, mut space) = lock_both(donor, receiver);
+        channel.room(self.hal, &space)?;
         let ranges = share.regions.iter(store);
         let taken = Change {
             from: Leaf::NONE,
@@ -155,7 +260,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .change(self.hal, share.world, ranges.clone(), given)
             .map_err(|error| refused(error, FfaError::Aborted))
             .and_then(|()| {
-                let answered = self.answer(mailbox, buffer, caller, share, response);
+                let answered = self.answer(channel, &space, buffer, caller, share, response);
                 if answered.is_err() {
                     let undone =
                         donor_space.change(self.hal, share.world, ranges.clone(), given.inverse());
@@ -223,21 +328,23 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Ok(())
     }
 
-    /// Writes the response, or as much of it as fits, to the caller's RX. Returns the completion of the call, and what is left to be read.
+    /// Writes the response, or as much of it as fits, to the caller's RX or buffer. Returns the completion of the call, and what is left to be read.
     fn answer(
         &self,
-        mailbox: &mut Mailbox,
+        channel: &mut Channel<'_>,
+        space: &AddressSpace,
         buffer: &mut DescriptorBuffer,
         caller: &Endpoint,
         share: &Share,
         response: &Response,
     ) -> Result<(SmcFrame, Reading)> {
         let total = response.size(caller.version());
-        let length = self.put_fragment(mailbox, buffer, caller, share, Some(response), 0)?;
+        let length = self.put_fragment(channel, space, buffer, caller, share, Some(response), 0)?;
         let reading = if length < total {
             Reading {
                 last: 0,
                 next: length,
+                buffer: channel.buffer(),
             }
         } else {
             Reading::default()
@@ -263,264 +370,4 @@ fn lock_both<'e>(
         let first = receiver.memory.lock();
         (donor.memory.lock(), first)
     }
-}
-
-/// The receiver that a request is made for: the first that it does not list as another borrower.
-fn retrieving(request: &Transaction<'_>) -> Option<PartitionId> {
-    let mut receivers = request.receivers().filter_map(Result::ok);
-    let receiver = receivers.find(|receiver| receiver.flags & RECEIVER_OTHER == 0);
-    receiver.map(|receiver| receiver.id)
-}
-
-/// What `receiver`, which the caller speaks for, gets if it asks for no more than it may.
-fn judge(
-    share: &Share,
-    request: &Transaction<'_>,
-    caller: &Endpoint,
-    receiver: PartitionId,
-    store: Pages<'_>,
-) -> Result<Grant> {
-    let invalid = FfaError::InvalidParameters;
-    let borrower = share
-        .borrowers
-        .iter()
-        .find(|borrower| borrower.id == receiver)
-        .ok_or(invalid)?;
-    if request.sender != share.owner {
-        return Err(FfaError::Denied);
-    }
-    if request.tag != share.tag {
-        return Err(invalid);
-    }
-    let memory = MemoryType::decode(request.attributes)?.unwrap_or(share.memory());
-    let own = judge_receivers(share, request, receiver)?;
-    // Before 1.2 a request has no place to repeat the value.
-    if caller.version() >= Version::V1_2
-        && own.implementation_defined != borrower.implementation_defined
-    {
-        return Err(invalid);
-    }
-    let permissions = judge_permissions(share, borrower, own.permissions)?;
-    judge_flags(
-        share,
-        borrower,
-        request.flags,
-        permissions,
-        caller.version(),
-        store,
-    )?;
-    if !share.memory().allows(memory) || borrower.mapped.is_some() || share.orphaned {
-        return Err(FfaError::Denied);
-    }
-    let mut access = Permissions::READ;
-    access.set(
-        Permissions::WRITE,
-        permissions.data == Some(DataAccess::ReadWrite),
-    );
-    access.set(
-        Permissions::EXECUTE,
-        permissions.instruction == Some(InstructionAccess::Execute),
-    );
-    let state = match share.kind {
-        SendKind::Donate => State::OwnerExclusive,
-        SendKind::Lend if !share.is_uniform() => State::BorrowedExclusive,
-        SendKind::Lend | SendKind::Share => State::BorrowedShared,
-    };
-    Ok(Grant {
-        permissions,
-        memory,
-        leaf: Leaf::new(
-            Attributes {
-                permissions: access,
-                memory,
-            },
-            state,
-        ),
-        zero_after: request.flags & FLAG_ZERO_AFTER != 0,
-    })
-}
-
-/// The receivers must be those that the owner named, or `own` alone where the caller asks not to be checked. Returns its entry.
-fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -> Result<Receiver> {
-    let invalid = FfaError::InvalidParameters;
-    let alone = request.flags & FLAG_BYPASS != 0;
-    let expected = if alone { 1 } else { share.borrowers.len() };
-    if request.receiver_count() != expected {
-        return Err(invalid);
-    }
-    let mut entry = None;
-    let mut named = 0_u32;
-    for receiver in request.receivers() {
-        let receiver = receiver?;
-        let index = share
-            .borrowers
-            .iter()
-            .position(|b| b.id == receiver.id)
-            .ok_or(invalid)?;
-        let bit = 1_u32.wrapping_shl(index as u32);
-        // The SPMC chooses the addresses: no composite descriptor may come with a request.
-        if named & bit != 0 || receiver.composite_offset != 0 {
-            return Err(invalid);
-        }
-        named |= bit;
-        if receiver.id == own {
-            if receiver.flags != 0 {
-                return Err(invalid);
-            }
-            entry = Some(receiver);
-        } else {
-            let permissions = AccessPermissions::decode(receiver.permissions)?;
-            if receiver.flags != RECEIVER_OTHER || permissions.instruction.is_some() {
-                return Err(invalid);
-            }
-            if share
-                .borrowers
-                .get(index)
-                .is_some_and(|b| b.permissions.data != permissions.data)
-            {
-                return Err(FfaError::Denied);
-            }
-        }
-    }
-    entry.ok_or(invalid)
-}
-
-/// The permissions that the caller gets, both specified.
-fn judge_permissions(share: &Share, borrower: &Borrower, asked: u8) -> Result<AccessPermissions> {
-    let asked = AccessPermissions::decode(asked)?;
-    let owner = share.owned.attributes().permissions;
-    // A donor says nothing: its own access is the limit.
-    let most = borrower
-        .permissions
-        .data
-        .unwrap_or(if owner.contains(Permissions::WRITE) {
-            DataAccess::ReadWrite
-        } else {
-            DataAccess::ReadOnly
-        });
-    let data = asked.data.unwrap_or(most);
-    if data > most {
-        return Err(FfaError::Denied);
-    }
-    if share.is_uniform() && asked.instruction.is_some() {
-        return Err(FfaError::InvalidParameters);
-    }
-    let instruction = asked.instruction.unwrap_or(InstructionAccess::ExecuteNever);
-    let may_execute = borrower.proxy.is_none()
-        && share.world == World::Secure
-        && owner.contains(Permissions::EXECUTE)
-        && data == DataAccess::ReadOnly;
-    if instruction == InstructionAccess::Execute && !may_execute {
-        return Err(FfaError::Denied);
-    }
-    Ok(AccessPermissions {
-        data: Some(data),
-        instruction: Some(instruction),
-    })
-}
-
-fn judge_flags(
-    share: &Share,
-    borrower: &Borrower,
-    flags: u32,
-    permissions: AccessPermissions,
-    version: Version,
-    store: Pages<'_>,
-) -> Result<()> {
-    let invalid = FfaError::InvalidParameters;
-    let mut known = FLAG_ZERO | FLAG_ZERO_AFTER | TYPE | ALIGNMENT | ALIGNMENT_VALID;
-    if version >= Version::V1_1 && share.borrowers.len() > 1 {
-        known |= FLAG_BYPASS;
-    }
-    let wrong_type = flags & TYPE != 0 && flags & TYPE != type_flags(share.kind);
-    let hint_without_use = flags & ALIGNMENT_VALID == 0 && flags & ALIGNMENT != 0;
-    let zeroing = flags & (FLAG_ZERO | FLAG_ZERO_AFTER) != 0;
-    if flags & !known != 0
-        || wrong_type
-        || hint_without_use
-        || zeroing && share.kind == SendKind::Share
-        || flags & FLAG_ZERO != 0 && borrower.has_retrieved
-    {
-        return Err(invalid);
-    }
-    if flags & FLAG_ZERO != 0 && !share.zeroed
-        || flags & FLAG_ZERO_AFTER != 0 && permissions.data != Some(DataAccess::ReadWrite)
-    {
-        return Err(FfaError::Denied);
-    }
-    if flags & ALIGNMENT_VALID != 0 {
-        // Addresses are those of the owner, so they are aligned as wanted or cannot be.
-        let alignment = PAGE_SIZE.wrapping_shl((flags & ALIGNMENT) >> ALIGNMENT_SHIFT);
-        let mask = alignment.wrapping_sub(1);
-        if share
-            .regions
-            .iter(store)
-            .any(|range| range.base().raw() & mask != 0)
-        {
-            return Err(FfaError::Denied);
-        }
-    }
-    Ok(())
-}
-
-/// What `caller` is told of what `receiver` gets.
-fn describe(
-    share: &Share,
-    grant: &Grant,
-    handle: u64,
-    caller: &Endpoint,
-    receiver: PartitionId,
-) -> Result<Response> {
-    let borrower = share
-        .borrowers
-        .iter()
-        .find(|borrower| borrower.id == receiver);
-    let borrower = borrower.ok_or(FfaError::InvalidParameters)?;
-    let security = if share.world == World::NonSecure && caller.is_told_security_state() {
-        ATTRIBUTE_NON_SECURE
-    } else {
-        0
-    };
-    let zeroed = if share.zeroed { FLAG_ZERO } else { 0 };
-    Ok(Response {
-        sender: share.owner,
-        attributes: grant.memory.encode() | security,
-        flags: type_flags(share.kind) | zeroed,
-        handle,
-        tag: share.tag,
-        receiver: Receiver {
-            id: receiver,
-            permissions: grant.permissions.encode(),
-            flags: 0,
-            composite_offset: 0,
-            implementation_defined: borrower.implementation_defined,
-        },
-        pages: share.regions.pages(),
-        constituents: share.regions.count(),
-    })
-}
-
-/// The Hypervisor asks by handle alone where the region of one of its VMs lies (section 11.4.3). Nothing is mapped.
-fn describe_to_hypervisor(
-    share: &Share,
-    request: &Transaction<'_>,
-    caller: &Endpoint,
-) -> Result<Response> {
-    let invalid = FfaError::InvalidParameters;
-    let says_more = request.receiver_count() != 0
-        || request.sender != PartitionId::NORMAL_WORLD
-        || request.attributes != 0
-        || request.flags != 0
-        || request.tag != 0;
-    if says_more || share.owner.is_secure() {
-        return Err(invalid);
-    }
-    let first = share.borrowers.first().ok_or(invalid)?;
-    let grant = Grant {
-        permissions: first.permissions,
-        memory: share.memory(),
-        leaf: Leaf::NONE,
-        zero_after: false,
-    };
-    describe(share, &grant, request.handle, caller, first.id)
 }

@@ -5,10 +5,12 @@
 
 use arrayvec::ArrayVec;
 
+use super::channel::Channel;
 use super::regions::Regions;
-use super::shares::{Borrower, Reading, SendKind, Share, Stage};
-use super::{Endpoints, Engine, FLAG_ZERO, refused};
-use crate::addr::World;
+use super::shares::{Borrower, Operation, Reading, SendKind, Share, Stage};
+use super::slices::paused;
+use super::{Call, Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
+use crate::addr::{Ipa, PageRange, World};
 use crate::error::{FfaError, Result};
 use crate::ffa::SmcFrame;
 use crate::ffa::memory::{AccessPermissions, DataAccess, InstructionAccess, MemoryType};
@@ -20,7 +22,7 @@ use crate::id::PartitionId;
 use crate::limits::{MAX_ARRIVING, MAX_ARRIVING_PER_SENDER, MAX_BORROWERS};
 use crate::manifest::config::Permissions;
 use crate::mm::{Change, Leaf, Pages, State};
-use crate::partition::{Endpoint, Mailbox};
+use crate::partition::Endpoint;
 
 /// Part of a fragment that is already copied.
 pub(super) struct Piece {
@@ -31,9 +33,19 @@ pub(super) struct Piece {
     pub(super) end: usize,
 }
 
+impl Piece {
+    /// Nothing is copied yet.
+    pub(super) const NOTHING: Self = Self {
+        read: 0,
+        start: 0,
+        end: 0,
+    };
+}
+
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// Validates the descriptor in the caller's TX, takes access from the caller as `kind` demands, and records the share. The answer
-    /// carries the handle; it is `FFA_MEM_FRAG_RX` if more fragments must come.
+    /// Validates the descriptor in the caller's TX or buffer, takes access from the caller as `kind` demands, and records the share. The answer
+    /// carries the handle; it is `FFA_MEM_FRAG_RX` if more fragments must come, and `FFA_MEM_OP_PAUSE` if there is more to be zeroed than a
+    /// slice, and the caller agrees.
     ///
     /// `DENIED` if the sender is not the caller, a partition sends to the Normal world, or the region is not the caller's alone, with all
     /// that it offers; `NO_MEMORY` if the share or the change of the caller's tables cannot be recorded; `ABORTED` if memory does not answer;
@@ -45,9 +57,13 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         kind: SendKind,
         frame: &SmcFrame,
     ) -> Result<SmcFrame> {
-        let (total, fragment) = Self::lengths(frame)?;
-        let mailbox = caller.mailbox.lock();
-        let bytes = super::copy_tx(self.hal, &mailbox, buffer, fragment)?;
+        let Call {
+            total,
+            fragment,
+            buffer: through,
+        } = Call::of(frame)?;
+        let channel = Channel::open(caller, through);
+        let bytes = channel.read_first(self.hal, buffer, fragment)?;
         let read = bytes.len();
         let transaction = Transaction::parse(bytes, caller.version())?;
         let (mut share, composite) = self.judge(&transaction, caller, kind, total)?;
@@ -65,8 +81,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             start: composite.start,
             end: read,
         };
-        let recorded = self.record(&mailbox, buffer, &mut share.regions, piece, fragment);
-        drop(mailbox);
+        let recorded = self.record(&channel, buffer, &mut share.regions, piece, fragment);
+        drop(channel);
         let whole = fragment == total;
         let sent = recorded.and_then(|()| {
             if whole {
@@ -76,6 +92,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                     received: fragment,
                     total,
                     pages: composite.pages,
+                    buffer: through,
                     age: self.shares.age(),
                 };
                 self.limit_arriving(share.owner);
@@ -87,7 +104,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Err(error);
         }
 
-        let owner = share.owner;
+        let (owner, stage) = (share.owner, share.stage);
         let handle = vacancy.fill(share);
         if !whole {
             self.shares.mark_arriving(handle, true);
@@ -97,24 +114,38 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             self.bury(caller);
             return Err(FfaError::Aborted);
         }
-        Ok(if whole {
-            success(handle)
-        } else {
-            Self::ask_for_more(caller, owner, handle, fragment)
+        Ok(match stage {
+            Stage::Arriving { .. } => Self::ask_for_more(caller, owner, handle, fragment),
+            stage => completion(stage, handle),
         })
     }
 
-    /// Records the constituents of one fragment of `length` bytes: those that are copied already, and then the rest of the caller's TX, piece
-    /// by piece.
+    /// Records the constituents of one fragment. Errors as [`Self::each_constituent`].
     pub(super) fn record(
         &self,
-        mailbox: &Mailbox,
+        channel: &Channel<'_>,
         buffer: &mut DescriptorBuffer,
         regions: &mut Regions,
         piece: Piece,
         length: usize,
     ) -> Result<()> {
         let store = Pages::of(self.hal);
+        self.each_constituent(channel, buffer, piece, length, |range| {
+            regions.push(store, range);
+            Ok(())
+        })
+    }
+
+    /// Hands on the constituents of one fragment of `length` bytes: those that are copied already, and then the rest of what the caller sends,
+    /// piece by piece. `INVALID_PARAMETERS` if one is malformed or not whole, and the errors of [`Channel::read`].
+    pub(super) fn each_constituent(
+        &self,
+        channel: &Channel<'_>,
+        buffer: &mut DescriptorBuffer,
+        piece: Piece,
+        length: usize,
+        mut take: impl FnMut(PageRange<Ipa>) -> Result<()>,
+    ) -> Result<()> {
         let Piece {
             mut read,
             mut start,
@@ -123,7 +154,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         loop {
             let bytes = buffer.get(start..end).unwrap_or(&[]);
             for range in constituents(bytes) {
-                regions.push(store, range?);
+                take(range?)?;
             }
             let rest = bytes.len() % CONSTITUENT;
             if read >= length {
@@ -140,7 +171,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 .min(buffer.len().saturating_sub(rest));
             (start, end) = (0, rest.saturating_add(more));
             let free = buffer.get_mut(rest..end).unwrap_or(&mut []);
-            mailbox.read_tx_at(self.hal, read, free)?;
+            channel.read(self.hal, read, free)?;
             read = read.saturating_add(more);
         }
     }
@@ -151,8 +182,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Err(FfaError::InvalidParameters);
         }
         self.take_access(caller, share)?;
-        self.map_for_devices(caller, share)?;
-        share.stage = Stage::Sent;
+        if share.stage == Stage::Sent {
+            // Else when all is zeroed.
+            self.map_for_devices(caller, share)?;
+        }
         Ok(())
     }
 
@@ -223,11 +256,12 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if !is_caller {
             return Err(FfaError::Denied);
         }
-        let allowed_flags = if kind == SendKind::Share {
+        let zero = if kind == SendKind::Share {
             0
         } else {
             FLAG_ZERO
         };
+        let allowed_flags = zero | sliced_flag(caller);
         if transaction.handle != 0 || transaction.flags & !allowed_flags != 0 {
             return Err(invalid);
         }
@@ -273,6 +307,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             stage: Stage::Sent,
             memory,
             zeroed: transaction.flags & FLAG_ZERO != 0,
+            sliced: transaction.flags & FLAG_SLICED != 0,
             zero_after: false,
             orphaned: false,
             world: World::Secure,
@@ -322,6 +357,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             implementation_defined: receiver.implementation_defined,
             mapped: None,
             has_retrieved: false,
+            asking: None,
             reading: Reading::default(),
         })
     }
@@ -346,17 +382,25 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         };
         // All pages were the owner's alone a moment ago: one that is not now is in the region twice.
         space
-            .change(self.hal, world, ranges.clone(), change)
+            .change(self.hal, world, ranges, change)
             .map_err(|error| refused(error, FfaError::InvalidParameters))?;
-        if share.zeroed && self.zero(world, ranges.clone()).is_err() {
-            let undone = space.change(self.hal, world, ranges, change.inverse());
-            debug_assert!(undone.is_ok());
-            return Err(FfaError::Aborted);
-        }
+        share.stage = Stage::Sent;
         share.world = world;
         share.owned = change.from;
         share.sent = change.to;
+        if share.zeroed {
+            let sliced = share.sliced;
+            self.zero_for(share, &mut space, Operation::Send, sliced)?;
+        }
         Ok(())
+    }
+}
+
+/// What a send is answered with that has come to that stage.
+pub(super) fn completion(stage: Stage, handle: u64) -> SmcFrame {
+    match stage {
+        Stage::Paused(_) => paused(handle),
+        _ => success(handle),
     }
 }
 

@@ -10,8 +10,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use arrayvec::ArrayVec;
 use spin::{Mutex, MutexGuard};
 
-use super::regions::Regions;
-use crate::addr::World;
+use super::regions::{Position, Regions};
+use crate::addr::{Ipa, PageRange, World};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory::{AccessPermissions, MemoryType};
 use crate::id::PartitionId;
@@ -43,13 +43,15 @@ pub(super) struct Borrower {
     pub(super) mapped: Option<Leaf>,
     /// It has retrieved the region at least once.
     pub(super) has_retrieved: bool,
+    /// The request that it is sending.
+    pub(super) asking: Option<Asking>,
     /// The response that it reads, or has read last.
     pub(super) reading: Reading,
 }
 
 impl Borrower {
     /// Whether `id` speaks for it: its own, or that of its proxy.
-    fn is_spoken_for_by(&self, id: PartitionId) -> bool {
+    pub(super) fn is_spoken_for_by(&self, id: PartitionId) -> bool {
         match self.proxy {
             None => self.id == id,
             Some(proxy) => proxy == Proxy::Partition(id),
@@ -62,6 +64,29 @@ impl Borrower {
     }
 }
 
+/// What a receiver is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    pub(super) permissions: AccessPermissions,
+    pub(super) memory: MemoryType,
+    pub(super) leaf: Leaf,
+    pub(super) zero_after: bool,
+    /// The receiver has said where the region is to lie, and need not be told.
+    pub(super) placed: bool,
+}
+
+/// A retrieve request of which fragments are missing. It is granted if the rest of the addresses are the right ones.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking {
+    pub(super) grant: Grant,
+    /// Bytes of the request that are there, and of all of it.
+    pub(super) received: usize,
+    pub(super) total: usize,
+    /// What its fragments come in, if that is not TX.
+    pub(super) buffer: Option<PageRange<Ipa>>,
+    pub(super) compared: Position,
+}
+
 /// A descriptor that the SPMC sends in fragments: offsets as its reader counts.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Reading {
@@ -69,6 +94,26 @@ pub(super) struct Reading {
     pub(super) last: usize,
     /// Where the next one starts; 0: nothing is being sent.
     pub(super) next: usize,
+    /// What they go in, if that is not RX.
+    pub(super) buffer: Option<PageRange<Ipa>>,
+}
+
+/// A call that zeroes a region slice by slice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Zeroing {
+    pub(super) operation: Operation,
+    pub(super) done: Position,
+}
+
+/// What is zeroed for. Nobody has access meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Operation {
+    /// It is being sent.
+    Send,
+    /// The last borrower, which had it with that leaf, gives it back.
+    Relinquish(PartitionId, Leaf),
+    /// Its owner takes it back.
+    Reclaim,
 }
 
 /// How far a share has come.
@@ -81,11 +126,15 @@ pub(super) enum Stage {
         total: usize,
         /// Pages that the descriptor claims to have.
         pages: u64,
+        /// What its fragments come in, if that is not TX.
+        buffer: Option<PageRange<Ipa>>,
         /// The younger of two has the higher number.
         age: u64,
     },
     /// It can be retrieved, or was.
     Sent,
+    /// A call about it was paused in the middle of zeroing, and must be resumed before anything else happens to it.
+    Paused(Zeroing),
     /// It was donated and retrieved. Nothing is left of it but the response, which the new owner still reads.
     Given,
 }
@@ -102,6 +151,8 @@ pub(super) struct Share {
     pub(super) memory: Option<MemoryType>,
     /// Zeroed when it was sent.
     pub(super) zeroed: bool,
+    /// Its sender agrees to be paused.
+    pub(super) sliced: bool,
     /// To be zeroed when the last borrower has relinquished.
     pub(super) zero_after: bool,
     /// Its owner is dead: nobody can retrieve it any more, and it ends with the last relinquish.
@@ -255,13 +306,14 @@ impl Shares {
         })
     }
 
-    /// The share that `handle` names, if it is sent. `INVALID_PARAMETERS` if there is none.
+    /// The share that `handle` names, if it is sent. `INVALID_PARAMETERS` if there is none, `BUSY` if a call about it is paused.
     pub(super) fn find(&self, handle: u64) -> Result<Found<'_>> {
         let mut found = self.find_any(handle)?;
-        if found.share()?.stage != Stage::Sent {
-            return Err(FfaError::InvalidParameters);
+        match found.share()?.stage {
+            Stage::Sent => Ok(found),
+            Stage::Paused(_) => Err(FfaError::Busy),
+            Stage::Arriving { .. } | Stage::Given => Err(FfaError::InvalidParameters),
         }
-        Ok(found)
     }
 
     /// The share that `handle` names, however far it has come. `INVALID_PARAMETERS` if there is none.

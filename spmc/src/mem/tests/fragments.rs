@@ -477,3 +477,120 @@ fn a_response_that_is_not_wanted_any_more() {
         }
     }
 }
+
+// req: FRAG-22, FRAG-06, MEMD-75, MEMD-76, MEMD-77, MEMD-91, FRAG-10, MEMRQ-07
+#[test]
+fn a_receiver_that_says_where_the_region_is_to_lie() {
+    let machine = big(&VERSIONS[1..]);
+    let base = RAM + 0x10_0000;
+    let ranges = [(base, 300), (base + 0x20_0000, 1), (base + 0x40_0000, 5)];
+    let share = Descriptor::offer(NS, WB, &[(A, RW), (B, RO)], &ranges);
+    let handle = machine.send(NS, SHARE, &share).unwrap();
+    let request = |ranges: &[(u64, u32)]| {
+        Descriptor::request(NS, handle, A, RW).with(|d| {
+            d.flags = 1 << 10;
+            d.constituents = ranges.to_vec();
+        })
+    };
+    // Cut otherwise, and in fragments.
+    let mut pages: Vec<_> = (0..300).map(|n| (base + n * 0x1000, 1)).collect();
+    pages.extend([
+        (base + 0x20_0000, 1),
+        (base + 0x40_0000, 2),
+        (base + 0x40_2000, 3),
+    ]);
+    let all = request(&pages).bytes(Version::V1_2);
+    let unlike = |change: fn(&mut Vec<(u64, u32)>)| {
+        let mut ranges = ranges.to_vec();
+        change(&mut ranges);
+        request(&ranges).bytes(Version::V1_2)
+    };
+    for wrong in [
+        unlike(|ranges| ranges[0].0 += 0x1000),
+        unlike(|ranges| ranges.swap(1, 2)),
+        unlike(|ranges| ranges[2].1 = 4),
+        unlike(|ranges| ranges[2].1 = 6),
+        unlike(|ranges| ranges.truncate(2)),
+        unlike(|ranges| ranges.push((RAM + 0x90_0000, 1))),
+        request(&ranges)
+            .with(|d| d.flags |= 1 << 9)
+            .bytes(Version::V1_2),
+        request(&ranges)
+            .with(|d| d.pages = Some(305))
+            .bytes(Version::V1_2),
+    ] {
+        machine.refuses(InvalidParameters, || {
+            machine.call_with(A, function::MEM_RETRIEVE_REQ_32, &wrong)
+        });
+    }
+    // Where the other one has it is not for this one to say.
+    let others = Descriptor::offer(NS, 0, &[(A, RW), (B, RO)], &ranges).with(|d| {
+        d.handle = handle;
+        d.entries[1].flags = 1;
+    });
+    machine.refuses(InvalidParameters, || machine.retrieve(A, &others));
+    let own = others.with(|d| d.entries[1].offset = Some(0));
+    let response = machine.retrieve(A, &own).unwrap();
+    assert_eq!((response.len(), &response[52..56]), (48 + 32, &[0; 4][..]));
+    machine.relinquish(A, handle).unwrap();
+
+    for (first, step) in [(96, 16), (112, 4096), (4096, 4096)] {
+        let before = machine.snapshot();
+        machine.put_tx(A, &all[..first]);
+        let (total, first_length) = (all.len() as u64, first as u64);
+        let asked = machine
+            .call(
+                A,
+                SmcFrame::new([function::MEM_RETRIEVE_REQ_64 as u64, total, first_length]),
+            )
+            .unwrap();
+        assert_eq!(asked.x, frame(function::MEM_FRAG_RX, handle, first, 0).x);
+        assert_eq!(machine.snapshot().leaves, before.leaves);
+        for wrong in [&all[..0], &all[..24], &[&all[first..], &[0; 16]].concat()] {
+            if wrong.len() <= 4096 {
+                machine.refuses(InvalidParameters, || machine.frag_tx(A, 0, handle, wrong));
+            }
+        }
+        machine.refuses(InvalidParameters, || {
+            machine.frag_tx(A, 1, handle, &all[first..first + 16])
+        });
+        machine.refuses(InvalidParameters, || {
+            machine.frag_tx(B, 0, handle, &all[first..first + 16])
+        });
+        machine.refuses(InvalidParameters, || {
+            machine.frag_tx(NS, NS, handle, &all[first..first + 16])
+        });
+        let answer = machine.go_on(A, 0, handle, &all, first, step).unwrap();
+        assert_eq!(
+            answer.x,
+            SmcFrame::new([function::MEM_RETRIEVE_RESP as u64, 80, 80]).x
+        );
+        machine.of(A).mailbox.lock().release_rx().unwrap();
+        assert_eq!(
+            machine.access(A, World::NonSecure, base + 0x40_4000),
+            Some((true, false))
+        );
+        machine.refuses(InvalidParameters, || {
+            machine.frag_tx(A, 0, handle, &all[first..first + 16])
+        });
+        machine.relinquish(A, handle).unwrap();
+    }
+    // What is wrong in a later fragment ends the request.
+    let before = machine.snapshot();
+    let mut wrong = all.clone();
+    *wrong.last_mut().unwrap() = 1;
+    machine.put_tx(A, &wrong[..96]);
+    let total = all.len() as u64;
+    machine
+        .call(
+            A,
+            SmcFrame::new([function::MEM_RETRIEVE_REQ_64 as u64, total, 96]),
+        )
+        .unwrap();
+    let outcome = machine.go_on(A, 0, handle, &wrong, 96, 4096);
+    assert_eq!(outcome.unwrap_err(), InvalidParameters);
+    assert_eq!(machine.snapshot(), before);
+    machine.refuses(InvalidParameters, || {
+        machine.frag_tx(A, 0, handle, &all[96..112])
+    });
+}

@@ -3,10 +3,12 @@
 
 extern crate std;
 
+mod buffers;
 mod fragments;
 mod lifecycle;
 mod receive;
 mod send;
+mod slices;
 
 use core::sync::atomic::Ordering;
 use std::string::String;
@@ -14,8 +16,9 @@ use std::vec::Vec;
 use std::{format, vec};
 
 use super::*;
-use crate::addr::Pa;
+use crate::addr::{Pa, World};
 use crate::error::FfaError::{Aborted, Busy, Denied, InvalidParameters, NoMemory};
+use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::ffa::{Version, function};
 use crate::limits::{MAX_BORROWERS, MAX_SHARES};
 use crate::manifest::config::Permissions;
@@ -58,6 +61,10 @@ impl Endpoints for Machine {
 
     fn proxy(&self, _: PartitionId) -> Option<Proxy> {
         None
+    }
+
+    fn estate(&self, id: PartitionId) -> Option<&Endpoint> {
+        self.endpoint(id)
     }
 }
 
@@ -187,6 +194,7 @@ impl Machine {
             }
             function::MEM_FRAG_TX => engine.fragment_tx(&mut buffer, caller, &frame),
             function::MEM_FRAG_RX => engine.fragment_rx(&mut buffer, caller, &frame),
+            function::MEM_OP_RESUME => engine.resume(caller, &frame),
             function::MEM_RELINQUISH => engine.relinquish(caller, &frame),
             function::MEM_RECLAIM => engine.reclaim(caller, &frame),
             _ => unreachable!(),

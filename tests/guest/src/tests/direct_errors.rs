@@ -228,7 +228,6 @@ fn unknown_here(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
             id::INTERRUPT,
             id::RX_ACQUIRE,
             id::MEM_OP_PAUSE,
-            id::MEM_OP_RESUME,
         ] {
             ffa::refused(&call(conduit, ffa::regs(function, &[])), NOT_SUPPORTED)?;
         }

@@ -36,12 +36,6 @@ const COMMON: &[u32] = &[
     id::SPM_ID_GET,
     id::DIRECT_REQ_32,
     id::DIRECT_REQ_64,
-    id::MEM_DONATE_32,
-    id::MEM_DONATE_64,
-    id::MEM_LEND_32,
-    id::MEM_LEND_64,
-    id::MEM_SHARE_32,
-    id::MEM_SHARE_64,
     id::MEM_RECLAIM,
 ];
 
@@ -50,8 +44,6 @@ const NOBODY: &[u32] = &[
     id::NORMAL_WORLD_RESUME,
     id::MSG_POLL,
     id::MSG_SEND,
-    id::MEM_OP_PAUSE,
-    id::MEM_OP_RESUME,
     id::UNDEFINED,
     0x8400_00ff,
     0x8000_0000,
@@ -96,12 +88,26 @@ fn common(version: u32) -> Check {
             ffa::refused(&features(function), NOT_SUPPORTED)?;
         }
     }
+    for function in [
+        id::MEM_DONATE_32,
+        id::MEM_DONATE_64,
+        id::MEM_LEND_32,
+        id::MEM_LEND_64,
+        id::MEM_SHARE_32,
+        id::MEM_SHARE_64,
+    ] {
+        let answer = features(function);
+        ffa::succeeded(&answer)?;
+        // Dynamic buffers.
+        equal(answer[2], 1u64)?;
+        equal(answer[3], 0u64)?;
+    }
     for function in [id::MEM_RETRIEVE_REQ_32, id::MEM_RETRIEVE_REQ_64] {
         let answer = ffa::call(id::FEATURES, &[function as u64, NS_BIT]);
         ffa::succeeded(&answer)?;
         equal(answer[2] & NS_BIT, NS_BIT)?;
-        // No dynamic buffers, no undefined property.
-        equal(answer[2] & !(NS_BIT | 1 << 2), 0u64)?;
+        // Dynamic buffers, no undefined property.
+        equal(answer[2] & !(NS_BIT | 1 << 2), 1u64)?;
         // One retrieval at a time.
         equal(answer[3], 0u64)?;
     }
@@ -119,6 +125,8 @@ fn features_of_normal_world(_: &Nwd) -> Check {
         id::SECONDARY_EP_REGISTER,
         id::CONSOLE_LOG_32,
         id::CONSOLE_LOG_64,
+        id::MEM_OP_PAUSE,
+        id::MEM_OP_RESUME,
         NOTIFICATION_PENDING,
         MANAGED_EXIT,
     ] {
@@ -145,6 +153,8 @@ fn features_here(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
         id::MEM_RELINQUISH,
         id::CONSOLE_LOG_32,
         id::CONSOLE_LOG_64,
+        id::MEM_OP_PAUSE,
+        id::MEM_OP_RESUME,
     ] {
         ffa::done(&features(function))?;
     }

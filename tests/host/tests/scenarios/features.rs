@@ -4,7 +4,7 @@ use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Regs, System};
 
 /// Exists for both kinds of callers, and has no properties.
-const EVERYWHERE: [u64; 23] = [
+const EVERYWHERE: [u64; 19] = [
     ERROR,
     SUCCESS_32,
     INTERRUPT,
@@ -19,10 +19,6 @@ const EVERYWHERE: [u64; 23] = [
     DIRECT_REQ_64,
     DIRECT_RESP_32,
     DIRECT_RESP_64,
-    MEM_DONATE_32,
-    MEM_LEND_64,
-    MEM_SHARE_32,
-    MEM_SHARE_64,
     MEM_RETRIEVE_RESP,
     MEM_RELINQUISH,
     MEM_RECLAIM,
@@ -31,12 +27,10 @@ const EVERYWHERE: [u64; 23] = [
 ];
 
 /// Exists for nobody: not at these instances, or not yet.
-const NOWHERE: [u64; 14] = [
+const NOWHERE: [u64; 12] = [
     MSG_POLL,
     MSG_SEND,
     NORMAL_WORLD_RESUME,
-    MEM_OP_PAUSE,
-    MEM_OP_RESUME,
     MEM_PERM_GET_64,
     0x8400_005f,
     0x8400_0098,
@@ -65,6 +59,7 @@ fn what_the_normal_world_can_call() {
         .into_iter()
         .chain([MSG_WAIT, SECONDARY_EP_REGISTER_64])
         .chain([CONSOLE_LOG_32, CONSOLE_LOG_64])
+        .chain([MEM_OP_PAUSE, MEM_OP_RESUME])
     {
         assert!(refused(nwd.call([FEATURES, id])), "{id:#x}");
     }
@@ -77,6 +72,7 @@ fn what_a_partition_can_call() {
         for id in EVERYWHERE
             .into_iter()
             .chain([MSG_WAIT, CONSOLE_LOG_32, CONSOLE_LOG_64])
+            .chain([MEM_OP_PAUSE, MEM_OP_RESUME])
         {
             assert_eq!(sp.call([FEATURES, id]).success(), [0; 6], "{id:#x}");
         }
@@ -151,11 +147,11 @@ fn properties_of_memory_calls() {
                     MEM_LEND_32,
                     MEM_SHARE_32,
                 ] {
-                    // No dynamically allocated buffers.
-                    assert_eq!(sp.call([FEATURES, id]).success(), [0; 6]);
+                    // Dynamically allocated buffers, and nothing else.
+                    assert_eq!(sp.call([FEATURES, id]).success(), [1, 0, 0, 0, 0, 0]);
                 }
                 let ns_bit = 1 << 1;
-                let unasked = if version == V1_0 { 0 } else { ns_bit };
+                let unasked = if version == V1_0 { 1 } else { ns_bit | 1 };
                 assert_eq!(
                     sp.call([FEATURES, MEM_RETRIEVE_REQ_32]).success()[0],
                     unasked
@@ -164,7 +160,7 @@ fn properties_of_memory_calls() {
                     // w3 = 0: one retrieval at a time.
                     assert_eq!(
                         sp.call([FEATURES, id, ns_bit]).success(),
-                        [ns_bit, 0, 0, 0, 0, 0]
+                        [ns_bit | 1, 0, 0, 0, 0, 0]
                     );
                 }
                 sp.msg_wait();

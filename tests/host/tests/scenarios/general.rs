@@ -16,7 +16,6 @@ fn functions_that_do_not_exist_are_not_supported() {
         MSG_SEND,
         NORMAL_WORLD_RESUME,
         MEM_OP_PAUSE,
-        MEM_OP_RESUME,
         MEM_PERM_GET_64,
         MEM_RETRIEVE_RESP,
         SUCCESS_32,
@@ -32,6 +31,7 @@ fn functions_that_do_not_exist_are_not_supported() {
     for id in absent
         .into_iter()
         .chain([MSG_WAIT, SECONDARY_EP_REGISTER_64, DIRECT_RESP_32])
+        .chain([MEM_OP_RESUME])
     {
         system.nwd().refused([id], NOT_SUPPORTED);
     }

@@ -28,7 +28,6 @@ const REQUEST_FAULTS: &[RequestFault] = &[
     ("attributes: reserved", |t| t.attributes |= 1 << 7, INVALID_PARAMETERS),
     ("attributes: more shareable", |t| t.attributes = 0x2e, DENIED),
     ("flags: zeroed before", |t| t.flags |= 1, INVALID_PARAMETERS),
-    ("flags: time slicing", |t| t.flags |= 2, INVALID_PARAMETERS),
     ("flags: zero after", |t| t.flags |= 4, INVALID_PARAMETERS),
     ("flags: lend", |t| t.flags |= TYPE_LEND, INVALID_PARAMETERS),
     ("flags: donate", |t| t.flags |= TYPE_DONATE, INVALID_PARAMETERS),
@@ -46,7 +45,7 @@ const REQUEST_FAULTS: &[RequestFault] = &[
     ("reserved permissions", |t| t.receivers[0].permissions |= 0x40, INVALID_PARAMETERS),
     ("execution of a share", |t| t.receivers[0].permissions |= X, INVALID_PARAMETERS),
     ("execution specified", |t| t.receivers[0].permissions |= NX, INVALID_PARAMETERS),
-    ("addresses chosen", |t| t.constituents = vec![(NWD_PAGES, 1)], INVALID_PARAMETERS),
+    ("addresses chosen", |t| t.constituents = vec![(NWD_PAGES + 0x10_0000, 1)], INVALID_PARAMETERS),
     ("addresses hinted at", |t| t.receivers[0].offset = Some(80), INVALID_PARAMETERS),
     ("implementation defined", |t| t.receivers[0].implementation_defined[1] = 9, INVALID_PARAMETERS),
 ];
@@ -164,8 +163,8 @@ fn relinquishing_with_one_fault() {
     stage
         .retrieve(SP1, Transaction::retrieve(0, SP1, handle, RW))
         .unwrap();
-    for flags in [1, 2, 4, 1 << 31] {
-        // A share is not zeroed, nothing is time-sliced.
+    for flags in [1, 4, 1 << 31] {
+        // A share is not zeroed.
         refused(SP1, relinquish(handle, flags, &[SP1]), INVALID_PARAMETERS);
     }
     let endpoints: [&[u16]; 6] = [&[], &[SP2], &[0], &[SP1, SP2], &[SP1, SP1], &[SP2, SP1]];

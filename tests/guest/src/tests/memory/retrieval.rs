@@ -122,7 +122,6 @@ fn wrong_retrieves(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
         flag::LEND,
         flag::DONATE,
         flag::SHARE | flag::ZERO,
-        flag::SHARE | flag::TIME_SLICE,
         flag::SHARE | flag::ZERO_AFTER,
         flag::SHARE | flag::HINT_4K_TIMES_2,
         flag::SHARE | flag::BYPASS,
@@ -265,7 +264,7 @@ fn wrong_relinquishes(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
     for wrong in [handle + 1, handle | 1 << 62, handle | 1 << 63, u64::MAX] {
         ffa::refused(&caller.relinquish(wrong, 0), INVALID_PARAMETERS)?;
     }
-    for flags in [flag::ZERO, flag::TIME_SLICE, 1 << 2, 1 << 31] {
+    for flags in [flag::ZERO, 1 << 2, 1 << 31] {
         ffa::refused(&caller.relinquish(handle, flags), INVALID_PARAMETERS)?;
     }
     let other = if caller.id == SP1 { SP2 } else { SP1 };

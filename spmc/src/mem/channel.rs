@@ -1,0 +1,159 @@
+//! What a descriptor travels in: the RX/TX pair of the caller, or a buffer that it allocated for this one (FF-A v1.0 section 12.2.1).
+//!
+//! A buffer must be Normal memory that is the caller's alone, which is looked at anew with every piece that is copied: nothing is kept of a
+//! buffer but where it lies, so it needs no unmapping and cannot be left mapped.
+
+use spin::MutexGuard;
+
+use crate::addr::{Ipa, Pa, PageRange, World};
+use crate::error::{FfaError, Result};
+use crate::ffa::memory_descriptor::DescriptorBuffer;
+use crate::hal::Hal;
+use crate::manifest::config::Permissions;
+use crate::mm::{AddressSpace, State};
+use crate::partition::{Endpoint, Mailbox};
+
+/// The way to and from one caller, open for one call.
+pub(super) enum Channel<'e> {
+    /// TX there, RX back. Locked: nothing may be mapped that RX has no room to describe.
+    Mailbox(MutexGuard<'e, Mailbox>),
+    /// There and back.
+    Buffer(&'e Endpoint, PageRange<Ipa>),
+}
+
+impl<'e> Channel<'e> {
+    /// That of `caller`, through `buffer` if it names one.
+    pub(super) fn open(caller: &'e Endpoint, buffer: Option<PageRange<Ipa>>) -> Self {
+        match buffer {
+            None => Self::Mailbox(caller.mailbox.lock()),
+            Some(buffer) => Self::Buffer(caller, buffer),
+        }
+    }
+
+    /// The same where the transaction must be found first, which comes after the mailbox.
+    pub(super) fn through(self, caller: &'e Endpoint, buffer: Option<PageRange<Ipa>>) -> Self {
+        match buffer {
+            None => self,
+            Some(buffer) => Self::Buffer(caller, buffer),
+        }
+    }
+
+    /// The buffer, if it is one.
+    pub(super) fn buffer(&self) -> Option<PageRange<Ipa>> {
+        match self {
+            Self::Mailbox(_) => None,
+            Self::Buffer(_, buffer) => Some(*buffer),
+        }
+    }
+
+    /// Whether a fragment of so many bytes fits: `INVALID_PARAMETERS` if not, or if there is no TX.
+    pub(super) fn check_length(&self, length: usize) -> Result<()> {
+        let size = match self {
+            Self::Mailbox(mailbox) => mailbox.buffers().map_or(0, |buffers| buffers.tx.size()),
+            Self::Buffer(_, buffer) => buffer.size(),
+        };
+        if length as u64 > size {
+            return Err(FfaError::InvalidParameters);
+        }
+        Ok(())
+    }
+
+    /// Copies the first `length` bytes, or as many as the copy can hold. Errors as [`Self::check_length`] and [`Self::read`].
+    pub(super) fn read_first<'b, H: Hal>(
+        &self,
+        hal: &H,
+        copy: &'b mut DescriptorBuffer,
+        length: usize,
+    ) -> Result<&'b [u8]> {
+        self.check_length(length)?;
+        let first = length.min(copy.len());
+        let copy = copy.get_mut(..first).ok_or(FfaError::InvalidParameters)?;
+        self.read(hal, 0, copy)?;
+        Ok(copy)
+    }
+
+    /// Copies bytes from `offset` on. `INVALID_PARAMETERS` if there are not so many or the buffer is not the caller's to read; `ABORTED`
+    /// if the memory system refuses the access.
+    pub(super) fn read<H: Hal>(&self, hal: &H, offset: usize, to: &mut [u8]) -> Result<()> {
+        match self {
+            Self::Mailbox(mailbox) => mailbox.read_tx_at(hal, offset, to),
+            Self::Buffer(caller, buffer) => {
+                // Locked until all is read: nobody gives the buffer away meanwhile.
+                let space = caller.memory.lock();
+                let world = world_of(hal, &space, *buffer, Permissions::READ)?;
+                let from = at(*buffer, offset, to.len())?;
+                hal.read(world, from, to).map_err(|_| FfaError::Aborted)
+            }
+        }
+    }
+
+    /// How many bytes an answer can have at once. `BUSY` if RX is full or there is none, `INVALID_PARAMETERS` if the buffer is not the caller's to
+    /// write.
+    pub(super) fn room<H: Hal>(&self, hal: &H, space: &AddressSpace) -> Result<usize> {
+        match self {
+            Self::Mailbox(mailbox) => {
+                mailbox.check_rx(0)?;
+                let buffers = mailbox.buffers().ok_or(FfaError::Busy)?;
+                Ok(buffers.rx.size() as usize)
+            }
+            Self::Buffer(_, buffer) => {
+                world_of(hal, space, *buffer, Permissions::WRITE)?;
+                Ok(buffer.size() as usize)
+            }
+        }
+    }
+
+    /// Writes to `offset` of RX or buffer. `space` is the caller's. Errors as [`Self::room`], and `ABORTED` if the memory system
+    /// refuses the access.
+    pub(super) fn write<H: Hal>(
+        &self,
+        hal: &H,
+        space: &AddressSpace,
+        offset: usize,
+        from: &[u8],
+    ) -> Result<()> {
+        match self {
+            Self::Mailbox(mailbox) => mailbox.write_rx_at(hal, offset, from),
+            Self::Buffer(_, buffer) => {
+                let world = world_of(hal, space, *buffer, Permissions::WRITE)?;
+                let to = at(*buffer, offset, from.len())?;
+                hal.write(world, to, from).map_err(|_| FfaError::Aborted)
+            }
+        }
+    }
+
+    /// Passes what was written to the caller. Errors as [`Mailbox::pass_rx`].
+    pub(super) fn pass(&mut self) -> Result<()> {
+        match self {
+            Self::Mailbox(mailbox) => mailbox.pass_rx(),
+            Self::Buffer(..) => Ok(()),
+        }
+    }
+}
+
+/// Where `buffer` lies, if it is what a buffer must be.
+fn world_of<H: Hal>(
+    hal: &H,
+    space: &AddressSpace,
+    buffer: PageRange<Ipa>,
+    needed: Permissions,
+) -> Result<World> {
+    space
+        .inspect(hal, [buffer].into_iter())
+        .filter(|(_, leaf)| {
+            let attributes = leaf.attributes();
+            leaf.state() == Some(State::OwnerExclusive)
+                && attributes.memory.is_normal()
+                && attributes.permissions.contains(needed)
+        })
+        .map(|(world, _)| world)
+        .ok_or(FfaError::InvalidParameters)
+}
+
+fn at(buffer: PageRange<Ipa>, offset: usize, bytes: usize) -> Result<Pa> {
+    let end = offset.saturating_add(bytes) as u64;
+    if end > buffer.size() {
+        return Err(FfaError::InvalidParameters);
+    }
+    Ok(Pa::new(buffer.base().raw().wrapping_add(offset as u64)))
+}

@@ -1,0 +1,312 @@
+//! What a receiver may ask for (FF-A v1.0 sections 5.11, 5.12 and 11.4.1.2): a retrieve request is held against the share that it names. Nothing is
+//! changed here.
+
+use super::shares::{Borrower, Grant, SendKind, Share};
+use super::{FLAG_SLICED, FLAG_ZERO};
+use crate::addr::{PAGE_SIZE, World};
+use crate::error::{FfaError, Result};
+use crate::ffa::Version;
+use crate::ffa::memory::{
+    ATTRIBUTE_NON_SECURE, AccessPermissions, DataAccess, InstructionAccess, MemoryType,
+};
+use crate::ffa::memory_descriptor::{Receiver, Response, Transaction};
+use crate::id::PartitionId;
+use crate::manifest::config::Permissions;
+use crate::mm::{Attributes, Leaf, Pages, State};
+use crate::partition::Endpoint;
+
+/// Zero the memory when it is relinquished.
+const FLAG_ZERO_AFTER: u32 = 1 << 2;
+/// Type of the transaction, 0 if the receiver does not say.
+const TYPE_SHIFT: u32 = 3;
+const TYPE: u32 = 0b11 << TYPE_SHIFT;
+/// log2 of the alignment in pages that the receiver wants, valid with the bit above.
+const ALIGNMENT_SHIFT: u32 = 5;
+const ALIGNMENT: u32 = 0b1111 << ALIGNMENT_SHIFT;
+const ALIGNMENT_VALID: u32 = 1 << 9;
+/// 1.1: the other borrowers are not listed.
+const FLAG_BYPASS: u32 = 1 << 10;
+
+/// The entry is of a borrower that does not retrieve now.
+const RECEIVER_OTHER: u8 = 1 << 0;
+
+const fn type_flags(kind: SendKind) -> u32 {
+    let number = match kind {
+        SendKind::Share => 1,
+        SendKind::Lend => 2,
+        SendKind::Donate => 3,
+    };
+    number << TYPE_SHIFT
+}
+
+/// The receiver that a request is made for: the first that it does not list as another borrower.
+pub(super) fn retrieving(request: &Transaction<'_>) -> Option<PartitionId> {
+    let mut receivers = request.receivers().filter_map(Result::ok);
+    let receiver = receivers.find(|receiver| receiver.flags & RECEIVER_OTHER == 0);
+    receiver.map(|receiver| receiver.id)
+}
+
+/// What `receiver`, which the caller speaks for, gets if it asks for no more than it may, and where in the request it says at which addresses, if it does.
+pub(super) fn judge(
+    share: &Share,
+    request: &Transaction<'_>,
+    caller: &Endpoint,
+    receiver: PartitionId,
+    store: Pages<'_>,
+) -> Result<(Grant, u32)> {
+    let invalid = FfaError::InvalidParameters;
+    let borrower = share
+        .borrowers
+        .iter()
+        .find(|borrower| borrower.id == receiver)
+        .ok_or(invalid)?;
+    if request.sender != share.owner {
+        return Err(FfaError::Denied);
+    }
+    if request.tag != share.tag {
+        return Err(invalid);
+    }
+    let memory = MemoryType::decode(request.attributes)?.unwrap_or(share.memory());
+    let own = judge_receivers(share, request, receiver)?;
+    // Before 1.2 a request has no place to repeat the value.
+    if caller.version() >= Version::V1_2
+        && own.implementation_defined != borrower.implementation_defined
+    {
+        return Err(invalid);
+    }
+    let permissions = judge_permissions(share, borrower, own.permissions)?;
+    judge_flags(
+        share,
+        borrower,
+        request.flags,
+        permissions,
+        caller.version(),
+        store,
+    )?;
+    let placed = own.composite_offset != 0;
+    if placed && request.flags & ALIGNMENT_VALID != 0 {
+        return Err(invalid);
+    }
+    if !share.memory().allows(memory) || borrower.mapped.is_some() || share.orphaned {
+        return Err(FfaError::Denied);
+    }
+    let mut access = Permissions::READ;
+    access.set(
+        Permissions::WRITE,
+        permissions.data == Some(DataAccess::ReadWrite),
+    );
+    access.set(
+        Permissions::EXECUTE,
+        permissions.instruction == Some(InstructionAccess::Execute),
+    );
+    let state = match share.kind {
+        SendKind::Donate => State::OwnerExclusive,
+        SendKind::Lend if !share.is_uniform() => State::BorrowedExclusive,
+        SendKind::Lend | SendKind::Share => State::BorrowedShared,
+    };
+    let grant = Grant {
+        permissions,
+        memory,
+        leaf: Leaf::new(
+            Attributes {
+                permissions: access,
+                memory,
+            },
+            state,
+        ),
+        zero_after: request.flags & FLAG_ZERO_AFTER != 0,
+        placed,
+    };
+    Ok((grant, own.composite_offset))
+}
+
+/// The receivers must be those that the owner named, or `own` alone where the caller asks not to be checked. Returns its entry.
+fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -> Result<Receiver> {
+    let invalid = FfaError::InvalidParameters;
+    let alone = request.flags & FLAG_BYPASS != 0;
+    let expected = if alone { 1 } else { share.borrowers.len() };
+    if request.receiver_count() != expected {
+        return Err(invalid);
+    }
+    let mut entry = None;
+    let mut named = 0_u32;
+    for receiver in request.receivers() {
+        let receiver = receiver?;
+        let index = share
+            .borrowers
+            .iter()
+            .position(|b| b.id == receiver.id)
+            .ok_or(invalid)?;
+        let bit = 1_u32.wrapping_shl(index as u32);
+        // Nobody can say where the others have the region.
+        let is_own = receiver.id == own;
+        if named & bit != 0 || !is_own && receiver.composite_offset != 0 {
+            return Err(invalid);
+        }
+        named |= bit;
+        if is_own {
+            if receiver.flags != 0 {
+                return Err(invalid);
+            }
+            entry = Some(receiver);
+        } else {
+            let permissions = AccessPermissions::decode(receiver.permissions)?;
+            if receiver.flags != RECEIVER_OTHER || permissions.instruction.is_some() {
+                return Err(invalid);
+            }
+            if share
+                .borrowers
+                .get(index)
+                .is_some_and(|b| b.permissions.data != permissions.data)
+            {
+                return Err(FfaError::Denied);
+            }
+        }
+    }
+    entry.ok_or(invalid)
+}
+
+/// The permissions that the caller gets, both specified.
+fn judge_permissions(share: &Share, borrower: &Borrower, asked: u8) -> Result<AccessPermissions> {
+    let asked = AccessPermissions::decode(asked)?;
+    let owner = share.owned.attributes().permissions;
+    // A donor says nothing: its own access is the limit.
+    let most = borrower
+        .permissions
+        .data
+        .unwrap_or(if owner.contains(Permissions::WRITE) {
+            DataAccess::ReadWrite
+        } else {
+            DataAccess::ReadOnly
+        });
+    let data = asked.data.unwrap_or(most);
+    if data > most {
+        return Err(FfaError::Denied);
+    }
+    if share.is_uniform() && asked.instruction.is_some() {
+        return Err(FfaError::InvalidParameters);
+    }
+    let instruction = asked.instruction.unwrap_or(InstructionAccess::ExecuteNever);
+    let may_execute = borrower.proxy.is_none()
+        && share.world == World::Secure
+        && owner.contains(Permissions::EXECUTE)
+        && data == DataAccess::ReadOnly;
+    if instruction == InstructionAccess::Execute && !may_execute {
+        return Err(FfaError::Denied);
+    }
+    Ok(AccessPermissions {
+        data: Some(data),
+        instruction: Some(instruction),
+    })
+}
+
+fn judge_flags(
+    share: &Share,
+    borrower: &Borrower,
+    flags: u32,
+    permissions: AccessPermissions,
+    version: Version,
+    store: Pages<'_>,
+) -> Result<()> {
+    let invalid = FfaError::InvalidParameters;
+    let mut known = FLAG_ZERO | FLAG_SLICED | FLAG_ZERO_AFTER | TYPE | ALIGNMENT | ALIGNMENT_VALID;
+    if version >= Version::V1_1 && share.borrowers.len() > 1 {
+        known |= FLAG_BYPASS;
+    }
+    let wrong_type = flags & TYPE != 0 && flags & TYPE != type_flags(share.kind);
+    let hint_without_use = flags & ALIGNMENT_VALID == 0 && flags & ALIGNMENT != 0;
+    let zeroing = flags & (FLAG_ZERO | FLAG_ZERO_AFTER) != 0;
+    if flags & !known != 0
+        || wrong_type
+        || hint_without_use
+        || zeroing && share.kind == SendKind::Share
+        || flags & FLAG_ZERO != 0 && borrower.has_retrieved
+    {
+        return Err(invalid);
+    }
+    if flags & FLAG_ZERO != 0 && !share.zeroed
+        || flags & FLAG_ZERO_AFTER != 0 && permissions.data != Some(DataAccess::ReadWrite)
+    {
+        return Err(FfaError::Denied);
+    }
+    if flags & ALIGNMENT_VALID != 0 {
+        // Addresses are those of the owner, so they are aligned as wanted or cannot be.
+        let alignment = PAGE_SIZE.wrapping_shl((flags & ALIGNMENT) >> ALIGNMENT_SHIFT);
+        let mask = alignment.wrapping_sub(1);
+        if share
+            .regions
+            .iter(store)
+            .any(|range| range.base().raw() & mask != 0)
+        {
+            return Err(FfaError::Denied);
+        }
+    }
+    Ok(())
+}
+
+/// What `caller` is told of what `receiver` gets.
+pub(super) fn describe(
+    share: &Share,
+    grant: &Grant,
+    handle: u64,
+    caller: &Endpoint,
+    receiver: PartitionId,
+) -> Result<Response> {
+    let borrower = share
+        .borrowers
+        .iter()
+        .find(|borrower| borrower.id == receiver);
+    let borrower = borrower.ok_or(FfaError::InvalidParameters)?;
+    let security = if share.world == World::NonSecure && caller.is_told_security_state() {
+        ATTRIBUTE_NON_SECURE
+    } else {
+        0
+    };
+    let zeroed = if share.zeroed { FLAG_ZERO } else { 0 };
+    Ok(Response {
+        sender: share.owner,
+        attributes: grant.memory.encode() | security,
+        flags: type_flags(share.kind) | zeroed,
+        handle,
+        tag: share.tag,
+        receiver: Receiver {
+            id: receiver,
+            permissions: grant.permissions.encode(),
+            flags: 0,
+            composite_offset: 0,
+            implementation_defined: borrower.implementation_defined,
+        },
+        pages: share.regions.pages(),
+        constituents: if grant.placed {
+            0
+        } else {
+            share.regions.count()
+        },
+    })
+}
+
+/// The Hypervisor asks by handle alone where the region of one of its VMs lies (section 11.4.3). Nothing is mapped.
+pub(super) fn describe_to_hypervisor(
+    share: &Share,
+    request: &Transaction<'_>,
+    caller: &Endpoint,
+) -> Result<Response> {
+    let invalid = FfaError::InvalidParameters;
+    let says_more = request.receiver_count() != 0
+        || request.sender != PartitionId::NORMAL_WORLD
+        || request.attributes != 0
+        || request.flags != 0
+        || request.tag != 0;
+    if says_more || share.owner.is_secure() {
+        return Err(invalid);
+    }
+    let first = share.borrowers.first().ok_or(invalid)?;
+    let grant = Grant {
+        permissions: first.permissions,
+        memory: share.memory(),
+        leaf: Leaf::NONE,
+        zero_after: false,
+        placed: false,
+    };
+    describe(share, &grant, request.handle, caller, first.id)
+}

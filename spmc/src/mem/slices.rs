@@ -1,0 +1,182 @@
+//! `FFA_MEM_OP_PAUSE`, `FFA_MEM_OP_RESUME` (FF-A v1.0 section 12.2.3): calls in slices.
+//!
+//! What takes long in a call is to zero a large region; that is done [`SLICE_PAGES`] pages at a time for a caller that asked for it. Whether
+//! access is taken, or given, is never left half done. While a call is paused nobody has access to its region and no other call can
+//! name it; it can be resumed on any PE.
+
+use super::shares::{Found, Operation, Share, Stage, Zeroing};
+use super::{Endpoints, Engine};
+use crate::addr::World;
+use crate::error::{FfaError, Result};
+use crate::ffa::{SmcFrame, function};
+use crate::hal::{AccessFault, Hal};
+use crate::limits::SLICE_PAGES;
+use crate::mm::{AddressSpace, Change, Leaf, Pages};
+use crate::partition::Endpoint;
+
+use super::regions::{Position, Regions};
+
+impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
+    /// `FFA_MEM_OP_RESUME`: goes on with the call of the caller that was paused with the handle in w1 and w2. The answer is
+    /// `FFA_MEM_OP_PAUSE` again, or that of the call.
+    ///
+    /// `INVALID_PARAMETERS` if no call of the caller is paused with it, or registers are not zero that must be. `ABORTED` if memory does not answer,
+    /// and everything that the call may return: it has ended then, with all as it was before it.
+    pub(crate) fn resume(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<SmcFrame> {
+        let invalid = FfaError::InvalidParameters;
+        let handle = (frame.w(2) as u64) << 32 | frame.w(1) as u64;
+        if (3..8).any(|n| frame.w(n) != 0) {
+            return Err(invalid);
+        }
+        let mut found = self.shares.find_any(handle)?;
+        let share = found.share()?;
+        let Stage::Paused(Zeroing { operation, .. }) = share.stage else {
+            return Err(invalid);
+        };
+        let is_its_own = match operation {
+            Operation::Send | Operation::Reclaim => share.is_sent_by(caller.id()),
+            Operation::Relinquish(borrower, _) => borrower == caller.id(),
+        };
+        if !is_its_own {
+            return Err(invalid);
+        }
+        let zeroed = self.zero_on(share, &mut caller.memory.lock(), SLICE_PAGES);
+        if let Err(error) = zeroed {
+            if operation == Operation::Send {
+                self.discard(found);
+            }
+            return Err(error);
+        }
+        if let Stage::Paused(_) = share.stage {
+            return Ok(paused(handle));
+        }
+        match operation {
+            Operation::Send => {
+                let mapped = self.map_for_devices(caller, share);
+                if let Err(error) = mapped {
+                    self.discard(found);
+                    return Err(error);
+                }
+                Ok(super::send::success(handle))
+            }
+            Operation::Relinquish(..) => Ok(self.relinquished(found)),
+            Operation::Reclaim => self.return_to_owner(found, caller),
+        }
+    }
+
+    /// Begins to zero a region that nobody has access to, for an operation of the owner of `space`, who agrees to be paused or not. Afterwards the share is
+    /// paused, or sent and the operation can be finished. `ABORTED` if memory does not answer: the operation is undone.
+    pub(super) fn zero_for(
+        &self,
+        share: &mut Share,
+        space: &mut AddressSpace,
+        operation: Operation,
+        sliced: bool,
+    ) -> Result<()> {
+        share.stage = Stage::Paused(Zeroing {
+            operation,
+            done: Position::default(),
+        });
+        self.zero_on(share, space, if sliced { SLICE_PAGES } else { u64::MAX })
+    }
+
+    /// Zeroes the next pages, at most `most`, of a paused share. `space` is that of who made the call, locked so that nothing that an undoing
+    /// needs is taken away meanwhile.
+    pub(super) fn zero_on(
+        &self,
+        share: &mut Share,
+        space: &mut AddressSpace,
+        most: u64,
+    ) -> Result<()> {
+        let Stage::Paused(mut zeroing) = share.stage else {
+            return Ok(());
+        };
+        if self
+            .zero(share.world, &share.regions, &mut zeroing.done, most)
+            .is_err()
+        {
+            self.undo(share, space, zeroing.operation);
+            return Err(FfaError::Aborted);
+        }
+        if !zeroing.done.is_end(&share.regions) {
+            share.stage = Stage::Paused(zeroing);
+            return Ok(());
+        }
+        share.stage = Stage::Sent;
+        if let Operation::Relinquish(id, _) = zeroing.operation {
+            share.zero_after = false;
+            if let Some(borrower) = share.borrower(id) {
+                borrower.mapped = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes access again what it was before the operation.
+    fn undo(&self, share: &mut Share, space: &mut AddressSpace, operation: Operation) {
+        let change = match operation {
+            Operation::Send => Change {
+                from: share.sent,
+                to: share.owned,
+            },
+            Operation::Relinquish(_, leaf) => Change {
+                from: Leaf::NONE,
+                to: leaf,
+            },
+            Operation::Reclaim => {
+                share.stage = Stage::Sent;
+                return;
+            }
+        };
+        let ranges = share.regions.iter(Pages::of(self.hal));
+        if space.change(self.hal, share.world, ranges, change).is_err() {
+            // Only after a pause, if the tables that it took are gone.
+            log::error!("memory of {} stays out of use", share.owner);
+        }
+        share.stage = Stage::Sent;
+    }
+
+    /// Fills at most `most` pages with zeros, from `done` on. No endpoint may have access to them meanwhile.
+    fn zero(
+        &self,
+        world: World,
+        regions: &Regions,
+        done: &mut Position,
+        most: u64,
+    ) -> core::result::Result<(), AccessFault> {
+        let mut rest = done.rest(regions, Pages::of(self.hal));
+        let mut left = most;
+        while let Some(range) = done.take(&mut rest, left) {
+            self.hal.zero(world, range.identity())?;
+            left = left.saturating_sub(range.pages());
+        }
+        Ok(())
+    }
+
+    /// Ends a share whose owner is dead, or was when it was to be sent, and that nobody has: the owner's pages are as before it, and nobody's.
+    pub(super) fn end(&self, mut found: Found<'_>) {
+        let Ok(share) = found.share() else { return };
+        if let Some(owner) = self.endpoints.estate(share.owner) {
+            let mut space = owner.memory.lock();
+            let back = Change {
+                from: share.sent,
+                to: share.owned,
+            };
+            let ranges = share.regions.iter(Pages::of(self.hal));
+            if space.change(self.hal, share.world, ranges, back).is_err() {
+                log::error!("memory that {} sent stays out of use", owner.id());
+            }
+            share.regions.release(Pages::of(self.hal), space.pool());
+        }
+        found.vacate();
+    }
+}
+
+/// What tells a caller that its call goes on when it resumes it.
+pub(super) fn paused(handle: u64) -> SmcFrame {
+    SmcFrame::new([
+        function::MEM_OP_PAUSE as u64,
+        handle & 0xffff_ffff,
+        handle >> 32,
+    ])
+}

@@ -1,0 +1,278 @@
+//! Calls that are paused.
+
+use super::*;
+use crate::limits::SLICE_PAGES;
+
+const SLICED: u32 = 1 << 1;
+const PAGES: u32 = 3 * SLICE_PAGES as u32 - 1;
+const LAND: u64 = 0x1000_0000;
+
+/// A with a large memory of its own.
+fn machine() -> Machine {
+    let machine = Machine::with(&VERSIONS[2..], 40, 3);
+    let land = pages(LAND, 4 * SLICE_PAGES);
+    let all = Attributes::normal(Permissions::all());
+    machine
+        .of(A)
+        .memory
+        .lock()
+        .map(
+            &machine.hal,
+            land,
+            World::Secure,
+            all,
+            State::OwnerExclusive,
+        )
+        .unwrap();
+    machine
+}
+
+fn lend(flags: u32) -> Vec<u8> {
+    // In odd pieces.
+    let half = PAGES / 2 + 7;
+    let end = LAND + half as u64 * 0x1000;
+    Descriptor::offer(A, 0, &[(B, RW)], &[(end, PAGES - half), (LAND, half)])
+        .with(|d| d.flags = flags)
+        .bytes(Version::V1_2)
+}
+
+fn regs(function: u32, handle: u64) -> SmcFrame {
+    SmcFrame::new([function as u64, handle & 0xffff_ffff, handle >> 32])
+}
+
+impl Machine {
+    fn resume(&self, id: u16, handle: u64) -> Result<SmcFrame> {
+        self.call(id, regs(function::MEM_OP_RESUME, handle))
+    }
+
+    fn dirty(&self) {
+        for page in 0..PAGES as u64 {
+            let at = Pa::new(LAND + page * 0x1000);
+            self.hal.write(World::Secure, at, &[0xaa]).unwrap();
+        }
+    }
+
+    fn zeroed(&self) -> usize {
+        let is_zero = |page: &u64| {
+            let mut byte = [1];
+            let at = Pa::new(LAND + page * 0x1000);
+            self.hal.read(World::Secure, at, &mut byte).unwrap();
+            byte == [0]
+        };
+        (0..PAGES as u64).filter(is_zero).count()
+    }
+
+    /// Resumes until the call is over; how often that took.
+    #[track_caller]
+    fn resume_all(&self, id: u16, handle: u64) -> (SmcFrame, usize) {
+        let mut times = 0;
+        loop {
+            times += 1;
+            assert_eq!(self.zeroed(), times * SLICE_PAGES as usize);
+            let answer = self.resume(id, handle).unwrap();
+            if answer.w(0) != function::MEM_OP_PAUSE {
+                assert_eq!(self.zeroed(), PAGES as usize);
+                return (answer, times);
+            }
+            assert_eq!(answer.x, regs(function::MEM_OP_PAUSE, handle).x);
+        }
+    }
+}
+
+// req: TIME-01, TIME-02, TIME-03, TIME-04, TIME-05, TIME-06, TIME-08, MEMD-80, MEMD-87, MEMRL-12, MEMRC-04
+#[test]
+fn calls_are_paused_between_slices_and_nobody_else_comes_near() {
+    let machine = machine();
+    let before = machine.snapshot();
+    machine.dirty();
+    let call = |flags| machine.call_with(A, LEND, &lend(flags)).unwrap();
+    // Only who asks for it is paused, and only if it takes long.
+    let done = call(1);
+    assert_eq!(
+        (done.w(0), machine.zeroed()),
+        (function::SUCCESS_32, PAGES as usize)
+    );
+    machine.reclaim(A, done.x[3] << 32 | done.x[2], 0).unwrap();
+    machine.dirty();
+    let done = call(SLICED);
+    assert_eq!((done.w(0), machine.zeroed()), (function::SUCCESS_32, 0));
+    machine.reclaim(A, done.x[3] << 32 | done.x[2], 0).unwrap();
+
+    let answer = call(SLICED | 1);
+    let handle = answer.x[2] << 32 | answer.x[1];
+    assert_eq!(answer.x, regs(function::MEM_OP_PAUSE, handle).x);
+    assert_eq!(machine.state(A, LAND), Some(State::OwnerNoAccess));
+    let request = |flags| Descriptor::request(A, handle, B, RW).with(|d| d.flags = flags);
+    let nobody_else = |resumes: u16| {
+        machine.refuses(Busy, || machine.retrieve(B, &request(0)));
+        machine.refuses(Busy, || machine.relinquish(B, handle));
+        machine.refuses(Busy, || machine.reclaim(A, handle, 0));
+        machine.refuses(Denied, || {
+            machine.send(A, SHARE, &Descriptor::share(A, C, LAND, 1))
+        });
+        for other in [NS, A, B, C].into_iter().filter(|id| *id != resumes) {
+            machine.refuses(InvalidParameters, || machine.resume(other, handle));
+        }
+        for wrong in [0, handle + 1, handle + (1 << 16), u64::MAX] {
+            machine.refuses(InvalidParameters, || machine.resume(resumes, wrong));
+        }
+        for n in 3..8 {
+            let mut wrong = regs(function::MEM_OP_RESUME, handle);
+            wrong.x[n] = 1;
+            machine.refuses(InvalidParameters, || machine.call(resumes, wrong));
+        }
+    };
+    nobody_else(A);
+    let (answer, times) = machine.resume_all(A, handle);
+    assert_eq!(times, 2);
+    let success = SmcFrame::success([handle as u32, (handle >> 32) as u32]);
+    assert_eq!(answer.x, success.x);
+    machine.refuses(InvalidParameters, || machine.resume(A, handle));
+
+    // A retrieval may be paused, but never takes long.
+    machine.retrieve(B, &request(SLICED)).unwrap();
+    machine.dirty();
+    let answer = machine
+        .relinquish_with(B, handle, SLICED | 1, &[B])
+        .unwrap();
+    assert_eq!(answer.x, regs(function::MEM_OP_PAUSE, handle).x);
+    assert_eq!(machine.access(B, World::Secure, LAND), None);
+    nobody_else(B);
+    let (answer, times) = machine.resume_all(B, handle);
+    assert_eq!((answer.x, times), (SmcFrame::success([]).x, 2));
+
+    machine.dirty();
+    let answer = machine.reclaim(A, handle, 3).unwrap();
+    assert_eq!(answer.x, regs(function::MEM_OP_PAUSE, handle).x);
+    assert_eq!(machine.state(A, LAND), Some(State::OwnerNoAccess));
+    nobody_else(A);
+    let (answer, times) = machine.resume_all(A, handle);
+    assert_eq!((answer.x, times), (SmcFrame::success([]).x, 2));
+    let after = machine.snapshot();
+    assert_eq!((after.leaves, after.pools), (before.leaves, before.pools));
+}
+
+// req: TIME-01, TIME-09, MEMD-80
+#[test]
+fn the_normal_world_cannot_be_paused() {
+    let machine = machine();
+    let share = Descriptor::share(NS, A, RAM + 0x5000, 1);
+    let handle = machine.send(NS, SHARE, &share).unwrap();
+    for flags in [SLICED, SLICED | 1] {
+        let offer = Descriptor::lend(NS, A, RAM + 0x9000, 1).with(|d| d.flags = flags);
+        machine.refuses(InvalidParameters, || machine.send(NS, LEND, &offer));
+        machine.refuses(InvalidParameters, || {
+            machine.reclaim(NS, handle, flags as u64)
+        });
+    }
+    // Other bits are nobody's.
+    for flags in [4, 1 << 31] {
+        let offer = Descriptor::lend(A, B, LAND, 1).with(|d| d.flags = flags);
+        machine.refuses(InvalidParameters, || machine.send(A, LEND, &offer));
+        machine.refuses(InvalidParameters, || {
+            machine.relinquish_with(A, handle, flags, &[A])
+        });
+    }
+}
+
+// req: TIME-03, TIME-04, FRAG-12
+#[test]
+fn only_a_descriptor_that_is_whole_is_paused() {
+    let machine = machine();
+    machine.dirty();
+    let bytes = lend(SLICED | 1);
+    let first = bytes.len() - 16;
+    machine.put_tx(A, &bytes[..first]);
+    let (total, length) = (bytes.len() as u64, first as u64);
+    let asked = machine
+        .call(A, SmcFrame::new([LEND as u64, total, length]))
+        .unwrap();
+    assert_eq!((asked.w(0), machine.zeroed()), (function::MEM_FRAG_RX, 0));
+    let handle = asked.x[2] << 32 | asked.x[1];
+    machine.refuses(InvalidParameters, || machine.resume(A, handle));
+    machine.put_tx(A, &bytes[first..]);
+    let mut last = regs(function::MEM_FRAG_TX, handle);
+    last.x[3] = 16;
+    let answer = machine.call(A, last).unwrap();
+    assert_eq!(answer.x, regs(function::MEM_OP_PAUSE, handle).x);
+    assert_eq!(machine.resume_all(A, handle).0.w(0), function::SUCCESS_32);
+}
+
+// req: TIME-07, MEMX-18
+#[test]
+fn memory_that_stops_answering_undoes_a_paused_call() {
+    let machine = machine();
+    let before = machine.snapshot();
+    let faulty = |on| machine.hal.faulty.store(on, Ordering::Relaxed);
+    let begin = |answer: SmcFrame| {
+        assert_eq!(answer.w(0), function::MEM_OP_PAUSE);
+        answer.x[2] << 32 | answer.x[1]
+    };
+    let fails = |id, handle| {
+        faulty(true);
+        assert_eq!(machine.resume(id, handle).unwrap_err(), Aborted);
+        faulty(false);
+        machine.refuses(InvalidParameters, || machine.resume(id, handle));
+    };
+    let handle = begin(machine.call_with(A, LEND, &lend(3)).unwrap());
+    fails(A, handle);
+    let after = machine.snapshot();
+    assert_eq!((after.leaves, after.pools), (before.leaves, before.pools));
+    assert_eq!(machine.shares.live(), 0);
+
+    let done = machine.call_with(A, LEND, &lend(0)).unwrap();
+    let handle = done.x[3] << 32 | done.x[2];
+    let sent = machine.snapshot();
+    let request = Descriptor::request(A, handle, B, RW);
+    machine.retrieve(B, &request).unwrap();
+    let retrieved = machine.snapshot();
+    begin(machine.relinquish_with(B, handle, 3, &[B]).unwrap());
+    fails(B, handle);
+    assert_eq!(machine.snapshot(), retrieved);
+    machine.relinquish(B, handle).unwrap();
+    begin(machine.reclaim(A, handle, 3).unwrap());
+    fails(A, handle);
+    assert_eq!(machine.snapshot().leaves, sent.leaves);
+    machine.reclaim(A, handle, 0).unwrap();
+}
+
+// req: MEMO-12, TIME-07
+#[test]
+fn who_dies_in_a_pause_holds_nobody_up() {
+    let begin = |machine: &Machine| {
+        machine.dirty();
+        let done = machine.call_with(A, LEND, &lend(0)).unwrap();
+        done.x[3] << 32 | done.x[2]
+    };
+    // The sender.
+    let machine = machine();
+    let before = machine.snapshot().leaves;
+    machine.call_with(A, LEND, &lend(3)).unwrap();
+    machine.engine().bury(machine.of(A));
+    assert_eq!(
+        (machine.shares.live(), machine.snapshot().leaves),
+        (0, before)
+    );
+    // The borrower: its memory is zeroed to the end.
+    let handle = begin(&machine);
+    machine
+        .retrieve(B, &Descriptor::request(A, handle, B, RW))
+        .unwrap();
+    machine.relinquish_with(B, handle, 3, &[B]).unwrap();
+    machine.engine().bury(machine.of(B));
+    assert_eq!(machine.zeroed(), PAGES as usize);
+    // The owner that takes it back.
+    machine.reclaim(A, handle, 3).unwrap();
+    machine.engine().bury(machine.of(A));
+    assert_eq!(machine.shares.live(), 0);
+    assert_eq!(machine.state(A, LAND), Some(State::OwnerExclusive));
+    // The owner, while its borrower gives it back.
+    let handle = begin(&machine);
+    machine
+        .retrieve(B, &Descriptor::request(A, handle, B, RW))
+        .unwrap();
+    machine.relinquish_with(B, handle, 3, &[B]).unwrap();
+    machine.engine().bury(machine.of(A));
+    machine.resume_all(B, handle);
+    assert_eq!(machine.shares.live(), 0);
+}
