@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use spmc::addr::{Ipa, World};
 use spmc::hal::{Access, FaultKind, Stage2Roots, Table, TlbScope};
@@ -67,11 +67,14 @@ impl Tables<'_> {
         self.table(table).0[index as usize].load(Ordering::Acquire)
     }
 
-    /// The entries of a table that are not zero, with their index.
+    /// The entries of a table that are not zero, with their index. Most are zero, and looked at many at a time.
     fn entries(&self, table: u64) -> impl Iterator<Item = (u64, u64)> {
-        let entries = self.table(table).0.iter();
-        (0..)
-            .zip(entries.map(|entry| entry.load(Ordering::Acquire)))
+        const CHUNK: usize = 32;
+        let chunks = (0..).step_by(CHUNK).zip(self.table(table).0.chunks(CHUNK));
+        let load = |entry: &AtomicU64| entry.load(Ordering::Acquire);
+        chunks
+            .filter(move |(_, chunk)| chunk.iter().fold(0, |all, entry| all | load(entry)) != 0)
+            .flat_map(move |(first, chunk)| (first..).zip(chunk.iter().map(load)))
             .filter(|(_, raw)| *raw != 0)
     }
 

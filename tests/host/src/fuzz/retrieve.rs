@@ -32,6 +32,9 @@ thread_local! {
     static HELD: Kept<Offers> = const { Kept::new(None) };
 }
 
+/// Regions that the partition of `relinquish` has: a share and a lend.
+const HELD_REGIONS: [usize; 2] = [0, 2];
+
 const TAG: u64 = 0x7a6;
 
 /// The transactions that make the regions: function and descriptor.
@@ -106,6 +109,16 @@ impl Offers {
             field.copy_from_slice(&region.handle.to_le_bytes());
         }
         bytes
+    }
+
+    /// Retrieves the region of that number.
+    fn take(&self, index: usize) {
+        let (system, puppet) = (&self.stage.system, self.puppet());
+        let request = requests(self.minor)[index].encode(puppet.layout);
+        let bytes = self.with_handle(index as u8, &request, 8);
+        let answer = puppet.memory_call(system, MEM_RETRIEVE_REQ_64, &bytes);
+        assert_eq!(answer.function(), MEM_RETRIEVE_RESP, "{answer:?}");
+        puppet.call(system, [RX_RELEASE]).success();
     }
 
     /// Checks what was accepted, and gives it back. Whether all is as it was before.
@@ -208,16 +221,7 @@ pub fn relinquish(input: &[u8]) {
     };
     let new = || {
         let offers = Offers::new(MINOR);
-        let puppet = offers.puppet();
-        for (index, request) in requests(MINOR).into_iter().enumerate() {
-            if matches!(index, 0 | 2) {
-                let bytes = request.encode(puppet.layout);
-                let bytes = offers.with_handle(index as u8, &bytes, 8);
-                let answer = puppet.memory_call(&offers.stage.system, MEM_RETRIEVE_REQ_64, &bytes);
-                assert_eq!(answer.function(), MEM_RETRIEVE_RESP, "{answer:?}");
-                puppet.call(&offers.stage.system, [RX_RELEASE]).success();
-            }
-        }
+        HELD_REGIONS.iter().for_each(|index| offers.take(*index));
         offers
     };
     HELD.with(|held| {
@@ -234,9 +238,13 @@ pub fn relinquish(input: &[u8]) {
             }
             answer.success();
             let handle = |index: usize| offers.regions[index].handle.to_le_bytes();
-            assert!(bytes[..8] == handle(0) || bytes[..8] == handle(2));
+            let index = HELD_REGIONS
+                .into_iter()
+                .find(|index| bytes[..8] == handle(*index));
             assert!(bytes[12..16] == [1, 0, 0, 0] && bytes[16..18] == puppet.id.to_le_bytes());
-            false
+            offers.take(index.expect("a region that it had"));
+            before.check(stage, &answer);
+            true
         });
     });
 }
