@@ -102,7 +102,7 @@ impl Line {
 
     fn change(&self, block: u64, bits: u32, value: u32) {
         let (register, bit) = self.field(block, bits);
-        let mask = (1 << bits) - 1 << bit;
+        let mask = ((1 << bits) - 1) << bit;
         // SAFETY: as above; nobody else changes set-up meanwhile.
         unsafe { register.write_volatile(register.read_volatile() & !mask | value << bit) };
     }
