@@ -168,6 +168,11 @@ pub enum Exit {
     NonSecureInterrupt,
     /// A Secure interrupt is pending, or another PE wants this one to look again ([`Hal::look_again_elsewhere`]).
     SecureInterrupt,
+    /// The EL1 physical timer of the loaded context.
+    Timer {
+        /// It expired. Said once until the context writes to it; that takes the expiry back.
+        expired: bool,
+    },
     /// The watchdog armed by [`Hal::start_watchdog`] expired.
     Watchdog,
 }

@@ -17,7 +17,7 @@ use crate::workspace::root;
 /// Areas of which every row needs a test or a reason.
 const AREAS: &[&str] = &[
     "STRM", "GEN", "VER", "FEAT", "RXTX", "PINFO", "MAN", "BOOT", "MSGD", "MSGW", "MEMO", "MEMD",
-    "MEMX", "MEMDN", "MEML", "MEMS", "MEMRQ", "MEMRL", "MEMRC", "FRAG", "TIME",
+    "MEMX", "MEMDN", "MEML", "MEMS", "MEMRQ", "MEMRL", "MEMRC", "FRAG", "TIME", "INT", "ME",
 ];
 
 /// Folders with tests.

@@ -77,6 +77,26 @@ impl<H: Hal> Spmc<H> {
         Flow::Continue
     }
 
+    /// The timer of `current` expired, or does no longer say so.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn timer_changed(
+        &self,
+        current: &mut Current<'_, H::Context>,
+        expired: bool,
+    ) -> Flow {
+        if let Some((lines, _)) = current.partition.lines(current.id.index) {
+            if expired {
+                lines.pend(Line::TIMER);
+                current.partition.note_interrupt();
+            } else {
+                lines.clear(Line::TIMER);
+            }
+        }
+        self.signal(current);
+        Flow::Continue
+    }
+
     /// `FFA_INTERRUPT` from the SPMD: a secure interrupt stopped the Normal world.
     #[cold]
     #[inline(never)]

@@ -175,6 +175,7 @@ impl<H: Hal> Spmc<H> {
             Exit::Trap { syndrome, pc } => self.trap(current, syndrome, pc, frame),
             Exit::NonSecureInterrupt => self.preempt(pe, current, frame),
             Exit::SecureInterrupt => self.secure_interrupt(pe, current),
+            Exit::Timer { expired } => self.timer_changed(current, expired),
             Exit::Watchdog => self.watchdog(current, frame),
         }
     }

@@ -418,6 +418,15 @@ impl<'a> Draft<'a> {
             Some(action) => action,
             None => NsInterruptAction::Signaled,
         };
+        if action == NsInterruptAction::ManagedExit
+            && self.exception_level == Some(ExceptionLevel::SEl0)
+        {
+            return Err(root.error(
+                "ns-interrupts-action",
+                "0 or 2 for an S-EL0 partition",
+                Found::Count(1),
+            ));
+        }
         if self.config.queues_other_interrupts && action != NsInterruptAction::Queued {
             return Err(root.error(
                 "other-s-interrupts-action",

@@ -15,8 +15,9 @@ use crate::addr::{Pa, PageRange, World};
 use crate::id::PartitionId;
 use crate::limits::{MAX_DEVICE_INTERRUPTS, MAX_DEVICE_STREAMS, MAX_MEMORY_REGIONS};
 
-/// Interrupts that no partition may own because the SPMC does: its SGIs, and CNTHPS, its watchdog.
-const OWN_INTERRUPTS: [u32; 3] = [8, 9, 20];
+/// Interrupts that no partition may own because the SPMC does: its SGIs, CNTHVS, by which it watches the timers of
+/// partitions, and CNTHPS, its watchdog.
+const OWN_INTERRUPTS: [u32; 4] = [8, 9, 19, 20];
 
 /// Interrupt ids from here on are special or message based and belong to no device of a manifest.
 const FIRST_SPECIAL_INTERRUPT: u32 = 1020;

@@ -285,9 +285,17 @@ fn faulty_messaging_methods() {
     );
 }
 
-// req: MAN-18, MAN-20
+// req: MAN-18, MAN-20, ME-01
 #[test]
 fn faulty_interrupt_policies() {
+    refused(
+        |tree| {
+            tree.put("", "exception-level", &[1]);
+            tree.put("", "execution-ctx-count", &[1]);
+            tree.put("", "ns-interrupts-action", &[1]);
+        },
+        "/: ns-interrupts-action: expected 0 or 2 for an S-EL0 partition, found 1",
+    );
     refused(
         |tree| tree.put("", "ns-interrupts-action", &[3]),
         "/: ns-interrupts-action: expected 0 to 2, found 0x3",

@@ -392,6 +392,12 @@ impl Sp {
         }
     }
 
+    /// Its timer expires, or something is written to it after that.
+    pub fn set_timer(&mut self, expired: bool) {
+        let pending = self.leave(Exit::Timer { expired });
+        assert!(matches!(pending, Pending::Nothing));
+    }
+
     /// Whether a virtual IRQ, and whether a virtual FIQ is signalled.
     pub fn signals(&self) -> (bool, bool) {
         self.signals

@@ -175,7 +175,7 @@ fn init_pe() {
     MDCR_EL2.set(MDCR_EL2.get() & cpu::MDCR_HPMN | cpu::MDCR);
     HSTR_EL2.set(0);
     VPIDR_EL2.set(MIDR_EL1.get());
-    CNTHCTL_EL2.set(cpu::CNTHCTL_CLOSED);
+    CNTHCTL_EL2.set(cpu::CNTHCTL);
     CNTVOFF_EL2.set(0);
     ICH_HCR_EL2.set(0);
     Cpu::current().check_vector_area();

@@ -4,6 +4,8 @@ use core::arch::asm;
 
 use spmc::hal::Context;
 
+use super::timer::Timer;
+
 /// Declares a block of system registers that are saved and restored together, two at a time, in the order of declaration.
 macro_rules! register_block {
     ($(#[$doc:meta])* pub struct $name:ident { $($a:ident: $register_a:literal, $b:ident: $register_b:literal;)* }) => {
@@ -83,13 +85,6 @@ register_block! {
 }
 
 register_block! {
-    /// The EL1 physical timer.
-    pub struct PhysicalTimer {
-        cval: "cntp_cval_el0", ctl: "cntp_ctl_el0";
-    }
-}
-
-register_block! {
     /// Pointer authentication keys (APIA, APIB, APDA, APDB, APGA), by encoding: the assembler knows their names only with FEAT_PAuth.
     pub struct PointerKeys {
         ia_low: "s3_0_c2_c1_0", ia_high: "s3_0_c2_c1_1";
@@ -126,7 +121,7 @@ pub struct GuestContext {
     pub pc: u64,
     pub spsr: u64,
     pub el1: El1State,
-    pub timer: PhysicalTimer,
+    pub timer: Timer,
     pub keys: PointerKeys,
     pub fp: FpState,
 }
@@ -160,7 +155,7 @@ impl Context for GuestContext {
         pc: 0,
         spsr: 0,
         el1: El1State::ZERO,
-        timer: PhysicalTimer::ZERO,
+        timer: Timer::OFF,
         keys: PointerKeys::ZERO,
         fp: FpState::ZERO,
     };

@@ -9,17 +9,17 @@ use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use aarch64_cpu::registers::{CNTHCTL_EL2, CPTR_EL2, HCR_EL2, MPIDR_EL1, TPIDR_EL2, VTTBR_EL2};
+use aarch64_cpu::registers::{CPTR_EL2, HCR_EL2, MPIDR_EL1, TPIDR_EL2, VTTBR_EL2};
 use bitflags::bitflags;
 use spmc::hal::{Exit, Stage2Roots};
 use spmc::limits::MAX_PES;
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::context::{El1State, GuestContext, PhysicalTimer, PointerKeys};
+use super::context::{El1State, GuestContext, PointerKeys};
 use super::registers::{ICC_PMR_EL1, VSTTBR_EL2};
 use super::vector_state::{self, VectorArea};
 use super::window::Window;
-use super::{exit, gic, vectors};
+use super::{exit, gic, timer, vectors};
 
 /// HCR_EL2 while a partition runs, and all the time: EL2 itself does not depend on it.
 pub const HCR: u64 = {
@@ -69,9 +69,8 @@ pub const MDCR: u64 = 1 << 19 | 1 << 14 | 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 
 /// MDCR_EL2.HPMN stays what it was: its value when counters are trapped is constrained.
 pub const MDCR_HPMN: u64 = 0x1f;
 
-/// CNTHCTL_EL2: the counter is open to EL1 (EL1PCTEN), the physical timer traps at first use (EL1PCEN = 0).
-pub const CNTHCTL_CLOSED: u64 = 1 << 0;
-const CNTHCTL_OPEN: u64 = CNTHCTL_CLOSED | 1 << 1;
+/// CNTHCTL_EL2: the counter is open to EL1 (EL1PCTEN), the physical timer traps (EL1PCEN = 0).
+pub const CNTHCTL: u64 = 1 << 0;
 
 /// Interrupt priority mask that lets all interrupts through.
 const PRIORITY_ALL: u64 = 0xff;
@@ -87,7 +86,7 @@ bitflags! {
         const VECTOR = 1 << 0;
         /// Pointer authentication keys.
         const POINTER_KEYS = 1 << 1;
-        /// The EL1 physical timer. While no partition uses it, the Normal world's stays on the PE and can preempt partitions.
+        /// Not a group of registers: the hardware watches the timer of the loaded context.
         const TIMER = 1 << 2;
         /// No registers: the schedule receiver interrupt is due when the Normal world gets the PE back. Among what was displaced, so that the way
         /// back asks only one question.
@@ -103,7 +102,6 @@ bitflags! {
 struct NormalWorld {
     el1: El1State,
     priority_mask: u64,
-    timer: PhysicalTimer,
     keys: PointerKeys,
     vector: VectorArea,
 }
@@ -155,7 +153,6 @@ impl Cpu {
         normal_world: NormalWorld {
             el1: El1State::ZERO,
             priority_mask: 0,
-            timer: PhysicalTimer::ZERO,
             keys: PointerKeys::ZERO,
             vector: VectorArea::NEW,
         },
@@ -224,6 +221,16 @@ impl Cpu {
         } else {
             PRIORITY_ALL
         };
+        if context.timer.is_armed() {
+            self.watch_timer(context);
+        }
+    }
+
+    /// Lets the hardware watch the timer of the loaded `context`, if it is on.
+    #[cold]
+    pub fn watch_timer(&mut self, context: &GuestContext) {
+        self.opened |= Lazy::TIMER;
+        context.timer.start();
     }
 
     /// Takes the loaded `context` off this PE.
@@ -262,18 +269,12 @@ impl Cpu {
             }
             CPTR_EL2.set(vector_state::CPTR_FP_OPEN);
             vector_state::load_fp(&context.fp);
-        } else if group == Lazy::POINTER_KEYS {
+        } else {
             if displace {
                 normal_world.keys.save();
             }
             context.keys.load();
             HCR_EL2.set(HCR_EL2.get() | HCR_POINTER_AUTHENTICATION);
-        } else {
-            if displace {
-                normal_world.timer.save();
-            }
-            context.timer.load();
-            CNTHCTL_EL2.set(CNTHCTL_OPEN);
         }
     }
 
@@ -291,11 +292,7 @@ impl Cpu {
             HCR_EL2.set(HCR);
         }
         if self.opened.contains(Lazy::TIMER) {
-            context.timer.save();
-            CNTHCTL_EL2.set(CNTHCTL_CLOSED);
-            // At once: it must not fire for whoever runs next, and the Normal world's may preempt that one.
-            self.normal_world.timer.load();
-            self.displaced.remove(Lazy::TIMER);
+            timer::stop();
         }
         self.opened = Lazy::empty();
     }

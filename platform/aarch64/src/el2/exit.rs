@@ -5,13 +5,13 @@ use core::arch::asm;
 use aarch64_cpu::registers::{ESR_EL2, FAR_EL2, HPFAR_EL2, PAR_EL1};
 use spmc::addr::Ipa;
 use spmc::ffa::{SmcFrame, function};
-use spmc::hal::{Access, Conduit, Exit, Fault, FaultKind};
+use spmc::hal::{Access, Conduit, Context, Exit, Fault, FaultKind};
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::context::GuestContext;
 use super::cpu::{Cpu, Lazy};
 use super::vectors::kind;
-use super::{BOARD, gic, smc, watchdog};
+use super::{BOARD, gic, smc, timer, watchdog};
 
 /// Exception classes, ESR_EL2.EC (Arm ARM D24.2.37).
 mod class {
@@ -64,7 +64,12 @@ fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Opti
         }
         class::FP => Some(Lazy::VECTOR),
         class::POINTER_AUTHENTICATION => Some(Lazy::POINTER_KEYS),
-        class::SYSTEM_REGISTER => lazy_register(syndrome),
+        class::SYSTEM_REGISTER => {
+            if let Some(register) = timer_register(syndrome) {
+                return access_timer(cpu, context, register, syndrome);
+            }
+            lazy_register(syndrome)
+        }
         _ => None,
     };
     match lazy {
@@ -92,10 +97,49 @@ fn lazy_register(syndrome: u64) -> Option<Lazy> {
     match (op0, op1, crn, crm, op2) {
         // AP*Key*_EL1.
         (3, 0, 2, 1 | 2, 0..=3) | (3, 0, 2, 3, 0..=1) => Some(Lazy::POINTER_KEYS),
-        // CNTP_TVAL_EL0, CNTP_CTL_EL0, CNTP_CVAL_EL0.
-        (3, 3, 14, 2, 0..=2) => Some(Lazy::TIMER),
         _ => None,
     }
+}
+
+/// The register of the physical timer that an instruction accesses, if it does.
+fn timer_register(syndrome: u64) -> Option<timer::Register> {
+    /// Op0, Op1, CRn and CRm: all of CNTP_*_EL0 but Op2.
+    const ENCODING: u64 = 0b11 << 20 | 0b011 << 14 | 14 << 10 | 2 << 1;
+    const MASK: u64 = 0b11 << 20 | 0b111 << 14 | 0xf << 10 | 0xf << 1;
+    if syndrome & MASK != ENCODING {
+        return None;
+    }
+    match syndrome >> 17 & 0b111 {
+        0 => Some(timer::Register::Value),
+        1 => Some(timer::Register::Control),
+        2 => Some(timer::Register::Compare),
+        _ => None,
+    }
+}
+
+/// Does for the partition what its instruction wants of the timer.
+fn access_timer(
+    cpu: &mut Cpu,
+    context: &mut GuestContext,
+    register: timer::Register,
+    syndrome: u64,
+) -> Option<Exit> {
+    const READ: u64 = 1 << 0;
+    context.pc = context.pc.wrapping_add(INSTRUCTION);
+    let rt = (syndrome >> 5 & 0x1f) as usize;
+    if syndrome & READ != 0 {
+        let value = context.timer.read(register);
+        // Number 31 is the zero register.
+        if let Some(to) = context.gprs_mut().get_mut(rt) {
+            *to = value;
+        }
+        return None;
+    }
+
+    let value = context.gprs().get(rt).copied().unwrap_or(0);
+    let takes_back = context.timer.write(register, value);
+    cpu.watch_timer(context);
+    takes_back.then_some(Exit::Timer { expired: false })
 }
 
 fn instruction_abort(context: &GuestContext, syndrome: u64) -> Fault {
@@ -163,7 +207,7 @@ fn translate(va: u64) -> Option<Ipa> {
 
 #[cold]
 #[inline(never)]
-fn asynchronous(context: &GuestContext, kind: u64) -> Option<Exit> {
+fn asynchronous(context: &mut GuestContext, kind: u64) -> Option<Exit> {
     match kind {
         kind::FIQ => match gic::pending_group0() {
             None => Some(Exit::NonSecureInterrupt),
@@ -174,12 +218,18 @@ fn asynchronous(context: &GuestContext, kind: u64) -> Option<Exit> {
             }
         },
         kind::IRQ => {
-            if gic::pending()? != watchdog::INTERRUPT {
-                return Some(Exit::SecureInterrupt);
+            let interrupt = gic::pending()?;
+            if interrupt == watchdog::INTERRUPT {
+                watchdog::stop(&BOARD);
+                gic::complete_own();
+                Some(Exit::Watchdog)
+            } else if interrupt == timer::INTERRUPT {
+                context.timer.expire();
+                gic::complete_own();
+                Some(Exit::Timer { expired: true })
+            } else {
+                Some(Exit::SecureInterrupt)
             }
-            watchdog::stop(&BOARD);
-            gic::complete_watchdog();
-            Some(Exit::Watchdog)
         }
         _ => Some(Exit::Fault(Fault {
             access: Access::Write,

@@ -12,9 +12,10 @@ use spmc::hal::SCHEDULE_RECEIVER_INTERRUPT;
 use spmc::limits::MAX_PES;
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::platform;
-use super::registers::{ICC_ASGI1R_EL1, ICC_CTLR_EL1, ICC_DIR_EL1, ICC_SGI1R_EL1};
-use super::watchdog;
+use super::lines::Line;
+use super::registers::{ICC_ASGI1R_EL1, ICC_CTLR_EL1, ICC_SGI1R_EL1};
+use super::{BOARD, platform};
+use super::{timer, watchdog};
 use crate::Board;
 
 /// Priority of our interrupts: in the upper half of the Secure half, so that they pass the mask that stops the Normal world's.
@@ -29,7 +30,7 @@ const LOOK_AGAIN: IntId = IntId::sgi(9);
 /// ICC_SGI1R_EL1.IRM: to all PEs but this one.
 const ALL_OTHERS: u64 = 1 << 40;
 
-/// ICC_CTLR_EL1.EOImode: end of interrupt drops the priority only, ICC_DIR_EL1 deactivates.
+/// ICC_CTLR_EL1.EOImode: end of interrupt drops the priority only; deactivation is another step.
 const EOI_MODE: u64 = 1 << 1;
 
 /// Prepares this PE: system registers on, Secure Group 1 interrupts signalled, the watchdog's interrupt ours but off.
@@ -44,6 +45,9 @@ pub fn init_pe(board: &Board) {
         redistributor.enable_interrupt(watchdog::INTERRUPT, false)?;
         redistributor.set_group(watchdog::INTERRUPT, Group::Secure(SecureIntGroup::Group1S))?;
         redistributor.set_interrupt_priority(watchdog::INTERRUPT, PRIORITY)?;
+        redistributor.set_group(timer::INTERRUPT, Group::Secure(SecureIntGroup::Group1S))?;
+        redistributor.set_interrupt_priority(timer::INTERRUPT, PRIORITY)?;
+        redistributor.enable_interrupt(timer::INTERRUPT, true)?;
         redistributor.set_group(LOOK_AGAIN, Group::Secure(SecureIntGroup::Group1S))?;
         redistributor.set_interrupt_priority(LOOK_AGAIN, PRIORITY)?;
         redistributor.enable_interrupt(LOOK_AGAIN, true)?;
@@ -107,11 +111,12 @@ fn real(interrupt: Option<IntId>) -> Option<IntId> {
     interrupt.filter(|&interrupt| u32::from(interrupt) < u32::from(IntId::SPECIAL_SECURE))
 }
 
-/// Acknowledges the next interrupt of a partition that is pending, and drops its priority. Our own ones are dealt with: that of the watchdog
-/// stays pending until a partition would run.
+/// Acknowledges the next interrupt of a partition that is pending, and drops its priority. Our own ones are dealt with: those of timers
+/// stay pending until a partition would run.
 pub fn acknowledge() -> Option<u32> {
     loop {
-        if pending()? == watchdog::INTERRUPT {
+        let next = pending()?;
+        if next == watchdog::INTERRUPT || next == timer::INTERRUPT {
             return None;
         }
         let interrupt = real(GicCpuInterface::get_and_acknowledge_interrupt(
@@ -125,8 +130,8 @@ pub fn acknowledge() -> Option<u32> {
     }
 }
 
-/// Acknowledges the watchdog's interrupt and is done with it.
-pub fn complete_watchdog() {
+/// Acknowledges the pending interrupt, which is our own, and is done with it.
+pub fn complete_own() {
     let interrupt = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1);
     if let Some(interrupt) = real(interrupt) {
         GicCpuInterface::end_interrupt(interrupt, InterruptGroup::Group1);
@@ -134,9 +139,11 @@ pub fn complete_watchdog() {
     }
 }
 
-/// Deactivates an acknowledged interrupt.
+/// Deactivates an acknowledged interrupt. By its own register: QEMU ignores what S-EL2 writes to ICC_DIR_EL1.
 pub fn deactivate(interrupt: u32) {
-    ICC_DIR_EL1.set(interrupt.into());
+    if let Some(line) = Line::new(&BOARD, interrupt) {
+        line.deactivate();
+    }
 }
 
 /// Uses the redistributor of this PE. A GIC that does not look as the board data says is logged: all that it costs is the watchdog.

@@ -14,6 +14,7 @@ const IGROUPR: u64 = 0x80;
 const ISENABLER: u64 = 0x100;
 const ICENABLER: u64 = 0x180;
 const ISPENDR: u64 = 0x200;
+const ICACTIVER: u64 = 0x380;
 const IPRIORITYR: u64 = 0x400;
 const ICFGR: u64 = 0xc00;
 const IGRPMODR: u64 = 0xd00;
@@ -78,6 +79,11 @@ impl Line {
     /// Lets it through, or not.
     pub fn enable(&self, enable: bool) {
         self.write_bit(if enable { ISENABLER } else { ICENABLER });
+    }
+
+    /// Makes it inactive.
+    pub fn deactivate(&self) {
+        self.write_bit(ICACTIVER);
     }
 
     /// Whether it is pending.

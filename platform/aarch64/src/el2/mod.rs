@@ -21,6 +21,7 @@ mod registers;
 mod smc;
 mod stage1;
 mod stage2;
+mod timer;
 mod vector_state;
 mod vectors;
 mod watchdog;

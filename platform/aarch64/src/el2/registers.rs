@@ -69,16 +69,20 @@ system_register! {
     CNTHPS_CVAL_EL2, CnthpsCvalEl2, "S3_4_C14_C5_2"
 }
 system_register! {
+    /// Control of the Secure EL2 virtual timer.
+    CNTHVS_CTL_EL2, CnthvsCtlEl2, "S3_4_C14_C4_1"
+}
+system_register! {
+    /// Compare value of the Secure EL2 virtual timer.
+    CNTHVS_CVAL_EL2, CnthvsCvalEl2, "S3_4_C14_C4_2"
+}
+system_register! {
     /// Interrupt priority mask of the PE, shared by both worlds.
     ICC_PMR_EL1, IccPmrEl1, "S3_0_C4_C6_0"
 }
 system_register! {
     /// Interrupt controller CPU interface control; the Secure copy.
     ICC_CTLR_EL1, IccCtlrEl1, "S3_0_C12_C12_4"
-}
-system_register! {
-    /// Deactivates an interrupt.
-    ICC_DIR_EL1, IccDirEl1, "S3_0_C12_C11_1"
 }
 system_register! {
     /// Generates an SGI of Group 1 of this Security state.

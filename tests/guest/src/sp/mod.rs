@@ -341,7 +341,10 @@ fn serve(identity: &'static Identity, entry: &[u64; 8]) -> ! {
                 RUNS[vcpu].fetch_add(1, Ordering::Relaxed);
                 ffa::call(id::MSG_WAIT, &[0, NEXT_WAIT.swap(0, Ordering::Relaxed)])
             }
-            id::INTERRUPT => ffa::call(id::MSG_WAIT, &[]),
+            id::INTERRUPT => {
+                tests::interrupts::on_interrupt();
+                ffa::call(id::MSG_WAIT, &[])
+            }
             other => panic!(
                 "{}: unexpected {other:#x}, code {}",
                 identity.name, next[2] as i32

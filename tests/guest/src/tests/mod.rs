@@ -11,6 +11,7 @@ pub mod discovery;
 pub mod extensions;
 pub mod features;
 pub mod instructions;
+pub mod interrupts;
 pub mod lifecycle;
 pub mod memory;
 pub mod notification;
@@ -49,6 +50,7 @@ pub const ALL: &[&[Test]] = &[
     memory::fragments::TESTS,
     preemption::TESTS,
     notification::TESTS,
+    interrupts::TESTS,
     state::TESTS,
     extensions::TESTS,
     concurrency::TESTS,
@@ -96,6 +98,7 @@ pub const HELPERS: &[&[Command]] = &[
     run::HELPERS,
     preemption::HELPERS,
     notification::HELPERS,
+    interrupts::HELPERS,
     state::HELPERS,
     extensions::HELPERS,
     concurrency::HELPERS,

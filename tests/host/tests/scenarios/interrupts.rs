@@ -22,6 +22,7 @@ const FAILED: u64 = u64::MAX;
 const NOTIFICATION: u64 = 5;
 const MANAGED_EXIT: u64 = 4;
 const IPI: u64 = 9;
+const TIMER: u64 = 3;
 
 /// The interrupt of the device that the owner has.
 const LINE: u32 = 40;
@@ -495,4 +496,29 @@ fn what_works_for_a_managed_exit_finishes_first() {
     });
     let system = System::boot([polite("polite", false), worker]);
     system.nwd().ask(SP1, [2; 5]);
+}
+
+// Timers of partitions: id 3.
+#[test]
+fn a_timer_expires() {
+    let spec = PartitionSpec::new("one").script(|sp: &mut Sp| {
+        sp.serve(|sp, request| {
+            sp.set_timer(true);
+            assert_eq!(sp.signals(), (false, false), "not enabled");
+            enable(sp, TIMER);
+            assert_eq!(sp.signals(), (true, false));
+            assert_eq!(sp.call([GET]).0[0], TIMER);
+            sp.set_timer(true);
+            assert_eq!(sp.call([DEACTIVATE, TIMER, TIMER]).0[0], 0);
+            assert_eq!(sp.signals(), (true, false), "again");
+            assert_eq!(sp.call([GET]).0[0], TIMER);
+            sp.set_timer(true);
+            sp.set_timer(false);
+            assert_eq!(sp.signals(), (false, false), "taken back");
+            assert_eq!(sp.call([GET]).0[0], NONE);
+            request.payload()
+        })
+    });
+    let system = System::boot([spec]);
+    assert_eq!(system.nwd().ask(SP1, [1; 5]), [1; 5]);
 }

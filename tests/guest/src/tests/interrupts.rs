@@ -1,0 +1,296 @@
+//! Secure interrupts of a partition (FF-A v1.1 chapter 9): sp1 owns that of the secure PL011, which anybody raises who writes to the console while sp1
+//! lets it through. And interrupts between contexts of sp2.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::ffa::{self, SP1, SP2};
+use crate::nwd::{Nwd, Test, ask, pe};
+use crate::rt::call::call;
+use crate::rt::check::{Check, equal, holds};
+use crate::rt::console::SECURE_UART;
+use crate::rt::{ticks_per_ms, wait_until};
+use crate::sp::{Command, Sp};
+use crate::{command, helper, println, test};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[
+    test!(
+        interrupt_of_running_partition,
+        "sp1 sees its interrupt while it runs, again and again"
+    ),
+    test!(
+        interrupt_stops_other_partition,
+        "sp1 handles its interrupt while sp2 runs, and sp2 goes on"
+    ),
+    test!(
+        interrupt_stops_normal_world,
+        "sp1 handles its interrupt while the Normal world runs",
+        pes = 2
+    ),
+    test!(
+        stuck_interrupt_is_masked,
+        "An interrupt that sp1 never clears does not keep the PE"
+    ),
+    test!(
+        timer_of_a_partition,
+        "The timer of sp1 expires while it runs, and while it waits"
+    ),
+    test!(
+        interrupt_between_contexts,
+        "A context of sp2 interrupts another one",
+        pes = 2
+    ),
+];
+
+/// Code of the partitions.
+pub const HELPERS: &[Command] = &[
+    helper!(while_it_runs),
+    helper!(arm),
+    helper!(handled),
+    helper!(say),
+    helper!(careless),
+    helper!(timer_while_it_runs),
+    helper!(start_timer),
+    helper!(timer_has_expired),
+    helper!(enable_ipi),
+    helper!(send_ipi),
+];
+
+/// The calls of partitions for interrupts.
+const ENABLE: u32 = 0xff03;
+const GET: u32 = 0xff04;
+const DEACTIVATE: u32 = 0xff08;
+const RECONFIGURE: u32 = 0xff09;
+const SEND_IPI: u32 = 0xff0a;
+const NONE: u64 = 0xffff_ffff;
+
+/// INTID of the secure PL011.
+const UART: u64 = 40;
+const IPI: u64 = 9;
+const TIMER: u64 = 3;
+const LIMIT_MS: u64 = 5_000;
+
+const MASK: usize = 0x38;
+const CLEAR: usize = 0x44;
+/// The transmit interrupt in both.
+const TRANSMIT: u32 = 1 << 5;
+
+/// What contexts of this partition handled.
+static HANDLED: AtomicU64 = AtomicU64::new(0);
+/// They do not clear the source.
+static CARELESS: AtomicU64 = AtomicU64::new(0);
+
+fn uart(register: usize, value: u32) {
+    // SAFETY: a register of the PL011, mapped as device memory.
+    unsafe { ((SECURE_UART + register) as *mut u32).write_volatile(value) };
+}
+
+fn hf(function: u32, arguments: &[u64]) -> u64 {
+    call(ffa::conduit(), ffa::regs(function, arguments))[0]
+}
+
+/// The virtual IRQ is pending.
+fn is_signalled() -> bool {
+    let pending: u64;
+    // SAFETY: reads a status register.
+    unsafe { asm!("mrs {}, isr_el1", out(reg) pending, options(nomem, nostack)) };
+    pending & 1 << 7 != 0
+}
+
+/// What a context does that got `FFA_INTERRUPT`.
+pub fn on_interrupt() {
+    loop {
+        let id = hf(GET, &[]);
+        if id == NONE {
+            return;
+        }
+        if id == UART && CARELESS.load(Ordering::Relaxed) == 0 {
+            quieten();
+        }
+        HANDLED.fetch_add(1, Ordering::Relaxed);
+        hf(DEACTIVATE, &[id, id]);
+    }
+}
+
+fn quieten() {
+    uart(MASK, 0);
+    uart(CLEAR, TRANSMIT);
+}
+
+fn enable() -> Check {
+    equal(hf(ENABLE, &[UART, 1, 0]), 0u64)?;
+    equal(hf(RECONFIGURE, &[UART, 2, 1]), 0u64)
+}
+
+// req: INT-04, INT-13
+fn interrupt_of_running_partition(_: &Nwd) -> Check {
+    ask(SP1, command!(while_it_runs), [0; 4])?;
+    Ok(())
+}
+
+fn while_it_runs(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    quieten();
+    enable()?;
+    equal(hf(GET, &[]), NONE)?;
+    for round in 0..3 {
+        holds(!is_signalled(), round as u64)?;
+        uart(MASK, TRANSMIT);
+        println!("# interrupt {round}");
+        holds(wait_until(LIMIT_MS, is_signalled), round as u64)?;
+        equal(hf(GET, &[]), UART)?;
+        // Active: it does not come again, though its source goes on.
+        holds(!is_signalled(), round as u64)?;
+        equal(hf(GET, &[]), NONE)?;
+        quieten();
+        equal(hf(DEACTIVATE, &[UART, UART]), 0u64)?;
+        equal(hf(GET, &[]), NONE)?;
+    }
+    Ok([0; 4])
+}
+
+/// Lets the interrupt through that the next character on the console raises.
+fn arm(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    quieten();
+    enable()?;
+    HANDLED.store(0, Ordering::Relaxed);
+    uart(MASK, TRANSMIT);
+    Ok([0; 4])
+}
+
+fn handled(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    Ok([HANDLED.load(Ordering::Relaxed), 0, 0, 0])
+}
+
+fn say(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    println!(
+        "# {}: a character that raises an interrupt",
+        sp.identity.name
+    );
+    Ok([7; 4])
+}
+
+// req: INT-05, INT-07, INT-11
+fn interrupt_stops_other_partition(_: &Nwd) -> Check {
+    ask(SP1, command!(arm), [0; 4])?;
+    equal(ask(SP2, command!(say), [0; 4])?[0], 7u64)?;
+    equal(ask(SP1, command!(handled), [0; 4])?[0], 1u64)
+}
+
+// req: INT-05, INT-06, INT-14
+fn interrupt_stops_normal_world(_: &Nwd) -> Check {
+    ask(SP1, command!(arm), [0; 4])?;
+    // This PE, to which the interrupt goes, waits.
+    pe::run_on(1, |_| ask(SP2, command!(say), [0; 4]), [0; 4])?;
+    equal(ask(SP1, command!(handled), [0; 4])?[0], 1u64)
+}
+
+fn careless(_: &Sp, [on, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    CARELESS.store(on, Ordering::Relaxed);
+    if on == 0 {
+        quieten();
+    }
+    Ok([0; 4])
+}
+
+// req: INT-09
+fn stuck_interrupt_is_masked(_: &Nwd) -> Check {
+    ask(SP1, command!(careless), [1, 0, 0, 0])?;
+    ask(SP1, command!(arm), [0; 4])?;
+    ask(SP2, command!(say), [0; 4])?;
+    let many = ask(SP1, command!(handled), [0; 4])?[0];
+    ask(SP1, command!(careless), [0; 4])?;
+    holds(many > 10, many)?;
+    // Its owner can have it again.
+    interrupt_of_running_partition(&Nwd { pes: 1 })
+}
+
+/// CNTP_CTL_EL0: the timer is on; it expired.
+const ON: u64 = 1;
+const EXPIRED: u64 = 1 << 2;
+
+fn set_timer(control: u64, ms: u64) {
+    let ticks = ms * ticks_per_ms();
+    // SAFETY: the timer of this partition, whose interrupt is masked in PSTATE.
+    unsafe {
+        asm!(
+            "msr cntp_tval_el0, {}",
+            "msr cntp_ctl_el0, {}",
+            "isb",
+            in(reg) ticks,
+            in(reg) control,
+            options(nostack),
+        )
+    };
+}
+
+fn timer_control() -> u64 {
+    let control: u64;
+    // SAFETY: reads a status register.
+    unsafe { asm!("mrs {}, cntp_ctl_el0", out(reg) control, options(nomem, nostack)) };
+    control
+}
+
+// Timers of partitions: id 3.
+fn timer_of_a_partition(_: &Nwd) -> Check {
+    ask(SP1, command!(timer_while_it_runs), [0; 4])?;
+    ask(SP1, command!(start_timer), [0; 4])?;
+    // Nobody is woken.
+    let waited = wait_until(5, || false);
+    holds(!waited, 0u64)?;
+    ask(SP1, command!(timer_has_expired), [0; 4])?;
+    Ok(())
+}
+
+fn timer_while_it_runs(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    equal(hf(ENABLE, &[TIMER, 1, 0]), 0u64)?;
+    for round in 0..3 {
+        holds(!is_signalled(), round as u64)?;
+        set_timer(ON, 1);
+        timer_has_expired_now()?;
+    }
+    Ok([0; 4])
+}
+
+fn timer_has_expired_now() -> Check {
+    holds(wait_until(LIMIT_MS, is_signalled), timer_control())?;
+    equal(timer_control(), ON | EXPIRED)?;
+    equal(hf(GET, &[]), TIMER)?;
+    holds(!is_signalled(), timer_control())?;
+    set_timer(0, 0);
+    equal(timer_control(), 0u64)?;
+    equal(hf(DEACTIVATE, &[TIMER, TIMER]), 0u64)
+}
+
+fn start_timer(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    HANDLED.store(0, Ordering::Relaxed);
+    set_timer(ON, 2);
+    Ok([0; 4])
+}
+
+fn timer_has_expired(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    equal(HANDLED.load(Ordering::Relaxed), 0u64)?;
+    timer_has_expired_now()?;
+    Ok([0; 4])
+}
+
+fn enable_ipi(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    HANDLED.store(0, Ordering::Relaxed);
+    equal(hf(ENABLE, &[IPI, 1, 0]), 0u64)?;
+    Ok([0; 4])
+}
+
+fn send_ipi(sp: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    equal(hf(SEND_IPI, &[sp.vcpu as u64]), u64::MAX)?;
+    equal(hf(SEND_IPI, &[to]), 0u64)?;
+    let came = wait_until(LIMIT_MS, || HANDLED.load(Ordering::Relaxed) == 1);
+    holds(came, HANDLED.load(Ordering::Relaxed))?;
+    Ok([0; 4])
+}
+
+// Paravirtual interface, id 9.
+fn interrupt_between_contexts(_: &Nwd) -> Check {
+    pe::run_on(1, |_| ask(SP2, command!(enable_ipi), [0; 4]), [0; 4])?;
+    ask(SP2, command!(send_ipi), [1, 0, 0, 0])?;
+    Ok(())
+}
