@@ -296,16 +296,26 @@ fn exchange_run<const OLD_STRIDE: u64, const NEW_STRIDE: u64>(
         done = done.wrapping_add(GROUP);
     }
     let rest = words.get(done..).unwrap_or(&[]);
-    let other = rest.iter().position(|word| {
+    done.wrapping_add(exchange_rest(rest, (old, OLD_STRIDE), (new, NEW_STRIDE)))
+}
+
+/// The same for less than a group and for a group that holds something else: small rather than fast.
+#[inline(never)]
+fn exchange_rest(
+    words: &[AtomicU64],
+    (mut old, old_stride): (u64, u64),
+    (mut new, new_stride): (u64, u64),
+) -> usize {
+    let other = words.iter().position(|word| {
         let is_other = word.load(Ordering::Relaxed) != old;
         if !is_other {
             word.store(new, Ordering::Relaxed);
-            old = old.wrapping_add(OLD_STRIDE);
-            new = new.wrapping_add(NEW_STRIDE);
+            old = old.wrapping_add(old_stride);
+            new = new.wrapping_add(new_stride);
         }
         is_other
     });
-    done.wrapping_add(other.unwrap_or(rest.len()))
+    other.unwrap_or(words.len())
 }
 
 /// A level 3 table being worked on; its notes are written back when the walker leaves it.
@@ -530,6 +540,7 @@ impl<'a, H: Hal> Walker<'a, H> {
     }
 
     /// Goes up one level; drops the table it leaves if that says no more than its origin, or nothing.
+    #[inline(never)]
     fn leave(&mut self) {
         let child = self.table();
         if let Some(last) = self.last.take() {
