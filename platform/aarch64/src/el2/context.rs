@@ -66,21 +66,24 @@ register_block! {
     /// and SME control, ACTLR) or off (HCRX_EL2 is zero in the Secure world, so TCR2_EL1, PIR_EL1 and their like have
     /// no effect): that stays the Normal world's. CNTV is here although the Normal world's virtual timer stands still meanwhile: its offset,
     /// CNTVOFF_EL2, is the SPMD's to switch, so that it would fire at the wrong time.
+    ///
+    /// With E2H = 1 the plain names of most of these mean registers of EL2. Those are written by the encoding of their alias (SCTLR_EL12,
+    /// CNTV_CTL_EL02 ...), as the assembler knows the aliases only with FEAT_VHE.
     pub struct El1State {
-        sctlr: "sctlr_el1", cpacr: "cpacr_el1";
-        tcr: "tcr_el1", ttbr0: "ttbr0_el1";
-        ttbr1: "ttbr1_el1", mair: "mair_el1";
-        amair: "amair_el1", contextidr: "contextidr_el1";
-        vbar: "vbar_el1", sp_el1: "sp_el1";
-        elr: "elr_el1", spsr: "spsr_el1";
-        esr: "esr_el1", far: "far_el1";
-        afsr0: "afsr0_el1", afsr1: "afsr1_el1";
+        sctlr: "s3_5_c1_c0_0", cpacr: "s3_5_c1_c0_2";
+        tcr: "s3_5_c2_c0_2", ttbr0: "s3_5_c2_c0_0";
+        ttbr1: "s3_5_c2_c0_1", mair: "s3_5_c10_c2_0";
+        amair: "s3_5_c10_c3_0", contextidr: "s3_5_c13_c0_1";
+        vbar: "s3_5_c12_c0_0", sp_el1: "sp_el1";
+        elr: "s3_5_c4_c0_1", spsr: "s3_5_c4_c0_0";
+        esr: "s3_5_c5_c2_0", far: "s3_5_c6_c0_0";
+        afsr0: "s3_5_c5_c1_0", afsr1: "s3_5_c5_c1_1";
         par: "par_el1", csselr: "csselr_el1";
         tpidr_el0: "tpidr_el0", tpidrro_el0: "tpidrro_el0";
         tpidr_el1: "tpidr_el1", sp_el0: "sp_el0";
-        cntkctl: "cntkctl_el1", cntv_cval: "cntv_cval_el0";
+        cntkctl: "s3_5_c14_c1_0", cntv_cval: "s3_5_c14_c3_2";
         // The control last: the timer may only fire by its new compare value.
-        cntv_ctl: "cntv_ctl_el0", vmpidr: "vmpidr_el2";
+        cntv_ctl: "s3_5_c14_c3_1", vmpidr: "vmpidr_el2";
     }
 }
 

@@ -21,7 +21,7 @@ use super::vector_state::{self, VectorArea};
 use super::window::Window;
 use super::{exit, gic, timer, vectors};
 
-/// HCR_EL2 while a partition runs, and all the time: EL2 itself does not depend on it.
+/// HCR_EL2 while an S-EL1 partition runs, and all the time but for the stays of S-EL0 partitions. EL2 itself depends on E2H alone.
 pub const HCR: u64 = {
     const VM: u64 = 1 << 0; // stage 2
     const SWIO: u64 = 1 << 1; // invalidation by set and way also cleans: it must not lose what others wrote
@@ -39,7 +39,8 @@ pub const HCR: u64 = {
     const TLOR: u64 = 1 << 35; // LORegions
     const TERR: u64 = 1 << 36; // RAS error records
     const TEA: u64 = 1 << 37; // synchronous external aborts come to EL2
-    // Zero on purpose: ATA (MTE is not there), API and APK (pointer authentication traps at first use), TGE, E2H.
+    const E2H: u64 = 1 << 34; // EL2 and S-EL0 partitions share a regime; always, since TLBs may keep the bit
+    // Zero on purpose: ATA (MTE is not there), API and APK (pointer authentication traps at first use), TGE (see EL0_HCR).
     VM | SWIO
         | PTW
         | FMO
@@ -55,6 +56,7 @@ pub const HCR: u64 = {
         | TLOR
         | TERR
         | TEA
+        | E2H
 };
 
 /// HCR_EL2 bits that let a partition use pointer authentication: API, APK.
@@ -69,8 +71,9 @@ pub const MDCR: u64 = 1 << 19 | 1 << 14 | 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 
 /// MDCR_EL2.HPMN stays what it was: its value when counters are trapped is constrained.
 pub const MDCR_HPMN: u64 = 0x1f;
 
-/// CNTHCTL_EL2: the counter is open to EL1 (EL1PCTEN), the physical timer traps (EL1PCEN = 0).
-pub const CNTHCTL: u64 = 1 << 0;
+/// CNTHCTL_EL2: the counters are open to EL1 (EL1PCTEN) and to S-EL0 partitions (EL0PCTEN, EL0VCTEN); the physical timer traps
+/// (EL1PTEN = 0), and S-EL0 partitions have no timer (EL0VTEN and EL0PTEN = 0).
+pub const CNTHCTL: u64 = 1 << 10 | 1 << 1 | 1 << 0;
 
 /// Interrupt priority mask that lets all interrupts through.
 const PRIORITY_ALL: u64 = 0xff;

@@ -1,11 +1,11 @@
 //! Exceptions that a partition takes although its hardware did not raise them: what the PE does on exception entry to EL1
 //! (Arm ARM D1.3.1 and the pseudocode `AArch64.TakeException`), done to the loaded context.
 
-use aarch64_cpu::registers::{ELR_EL1, ESR_EL1, FAR_EL1, SCTLR_EL1, SPSR_EL1, VBAR_EL1};
 use spmc::hal::{Access, Fault};
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::context::GuestContext;
+use super::registers::{ELR_EL12, ESR_EL12, FAR_EL12, SCTLR_EL12, SPSR_EL12, VBAR_EL12};
 
 // Saved program status (SPSR_EL2).
 const MODE: u64 = 0x1f;
@@ -53,7 +53,7 @@ pub fn abort(context: &mut GuestContext, fault: &Fault) -> bool {
     if !take(context, syndrome(class, write | EXTERNAL)) {
         return false;
     }
-    FAR_EL1.set(fault.va);
+    FAR_EL12.set(fault.va);
     true
 }
 
@@ -68,7 +68,7 @@ fn is_el0(context: &GuestContext) -> bool {
 
 fn take(context: &mut GuestContext, syndrome: u64) -> bool {
     // The low bits are RES0, but a partition may write them.
-    let vectors = VBAR_EL1.get() & !0x7ff;
+    let vectors = VBAR_EL12.get() & !0x7ff;
     let offset = match context.spsr & MODE {
         mode if mode & MODE_AARCH32 != 0 => 0x600,
         MODE_EL0T => 0x400,
@@ -81,11 +81,11 @@ fn take(context: &mut GuestContext, syndrome: u64) -> bool {
         return false;
     }
 
-    ESR_EL1.set(syndrome);
-    ELR_EL1.set(context.pc);
-    SPSR_EL1.set(context.spsr);
+    ESR_EL12.set(syndrome);
+    ELR_EL12.set(context.pc);
+    SPSR_EL12.set(context.spsr);
     context.pc = vector;
-    context.spsr = status_at_vector(context.spsr, SCTLR_EL1.get());
+    context.spsr = status_at_vector(context.spsr, SCTLR_EL12.get());
     true
 }
 

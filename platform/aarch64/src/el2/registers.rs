@@ -53,6 +53,30 @@ system_register! {
     VSTCR_EL2, VstcrEl2, "S3_4_C2_C6_2"
 }
 system_register! {
+    /// SCTLR_EL1 as EL2 names it with E2H = 1.
+    SCTLR_EL12, SctlrEl12, "S3_5_C1_C0_0"
+}
+system_register! {
+    /// VBAR_EL1 as EL2 names it with E2H = 1.
+    VBAR_EL12, VbarEl12, "S3_5_C12_C0_0"
+}
+system_register! {
+    /// ELR_EL1 as EL2 names it with E2H = 1.
+    ELR_EL12, ElrEl12, "S3_5_C4_C0_1"
+}
+system_register! {
+    /// SPSR_EL1 as EL2 names it with E2H = 1.
+    SPSR_EL12, SpsrEl12, "S3_5_C4_C0_0"
+}
+system_register! {
+    /// ESR_EL1 as EL2 names it with E2H = 1.
+    ESR_EL12, EsrEl12, "S3_5_C5_C2_0"
+}
+system_register! {
+    /// FAR_EL1 as EL2 names it with E2H = 1.
+    FAR_EL12, FarEl12, "S3_5_C6_C0_0"
+}
+system_register! {
     /// Hypervisor System Trap Register.
     HSTR_EL2, HstrEl2, "S3_4_C1_C1_3"
 }

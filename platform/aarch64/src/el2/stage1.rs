@@ -1,4 +1,4 @@
-//! EL2's own translation (stage 1, E2H = 0): an identity map of the image and of the few things outside it that the SPMC touches,
+//! EL2's own translation (stage 1 of the EL2&0 regime, E2H = 1): an identity map of the image and of the few things outside it that the SPMC touches,
 //! plus, for each PE, addresses of its own: the window (`window.rs`) and its stack, with nothing mapped next to it.
 //!
 //! Nothing is writable and executable, and what is not needed is not mapped. The map is built once, with the MMU off, by the boot PE
@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use spmc::hal::Table;
 use spmc::limits::MAX_PES;
 
-use super::{carve, layout};
+use super::{carve, cpu, layout};
 use crate::Board;
 
 /// Bytes of a page.
@@ -35,19 +35,19 @@ const _: () = assert!(STACK_TOP < PRIVATE_SIZE);
 /// The address after the last one of PE 0's stack; those of the others follow every [`PRIVATE_SIZE`].
 pub const STACK_END: u64 = PRIVATE_BASE + STACK_TOP;
 
-// VMSAv8-64 stage 1 descriptors (Arm ARM D8.3), single-privilege regime: AP[1] and nG do not exist (RES1, RES0).
+// VMSAv8-64 stage 1 descriptors (Arm ARM D8.3), two privileges: AP[1] = 0 keeps EL0 out.
 const TABLE_OR_PAGE: u64 = 0b11;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 const NORMAL: u64 = 0 << 2;
 const DEVICE: u64 = 1 << 2;
 const NON_SECURE: u64 = 1 << 5;
-const AP1_RES1: u64 = 1 << 6;
 const READ_ONLY: u64 = 1 << 7;
 const INNER_SHAREABLE: u64 = 0b11 << 8;
 const ACCESSED: u64 = 1 << 10;
-const EXECUTE_NEVER: u64 = 1 << 54;
+const EXECUTE_NEVER: u64 = 1 << 53;
+const EL0_EXECUTE_NEVER: u64 = 1 << 54;
 
-const COMMON: u64 = TABLE_OR_PAGE | AP1_RES1 | ACCESSED;
+const COMMON: u64 = TABLE_OR_PAGE | ACCESSED | EL0_EXECUTE_NEVER;
 const READ_EXECUTE: u64 = COMMON | NORMAL | INNER_SHAREABLE | READ_ONLY;
 const READ: u64 = COMMON | NORMAL | INNER_SHAREABLE | READ_ONLY | EXECUTE_NEVER;
 const READ_WRITE: u64 = COMMON | NORMAL | INNER_SHAREABLE | EXECUTE_NEVER;
@@ -161,13 +161,40 @@ fn new_table() -> &'static Table {
 /// MAIR_EL2: index 0 Normal, write-back, allocating; index 1 Device-nGnRE.
 const MAIR: u64 = 0x04ff;
 
-/// TCR_EL2 without PS: 39-bit addresses, 4 KiB granule, walks write-back cacheable and inner shareable like all our memory. Bits 31 and 23
-/// are RES1. No TBI: pointers are pointers.
-const TCR: u64 = 1 << 31 | 1 << 23 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | (64 - VA_BITS as u64);
+/// TCR_EL2 without IPS: 39-bit addresses, 4 KiB granule, walks write-back cacheable and inner shareable like all our memory. No TBI: pointers
+/// are pointers. No upper half (EPD1): TTBR1_EL2 is not ours, as an EL3 that knows no FEAT_VHE leaves the Normal world's there.
+const TCR: u64 = {
+    const T0SZ: u64 = 64 - VA_BITS as u64;
+    const T1SZ: u64 = T0SZ << 16;
+    const EPD1: u64 = 1 << 23;
+    const TG1_4K: u64 = 0b10 << 30;
+    0b11 << 12 | 0b01 << 10 | 0b01 << 8 | T0SZ | T1SZ | EPD1 | TG1_4K
+};
 
-/// SCTLR_EL2: the RES1 bits and M, C, SA, I and WXN, so that a writable mapping is never executable whatever its descriptor
-/// says. Not A: Normal memory takes unaligned accesses, and copies from and to buffers of any alignment profit.
-const SCTLR: u64 = 0x30c5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
+/// SCTLR_EL2. Not A: Normal memory takes unaligned accesses, and copies from and to buffers of any alignment profit.
+const SCTLR: u64 = {
+    const M: u64 = 1 << 0;
+    const C: u64 = 1 << 2;
+    const SA: u64 = 1 << 3;
+    const EOS: u64 = 1 << 11; // exceptions and their returns synchronise
+    const EIS: u64 = 1 << 22;
+    const I: u64 = 1 << 12;
+    const WXN: u64 = 1 << 19; // what is writable is never executable, whatever its descriptor says
+    const AARCH32: u64 = 1 << 29 | 1 << 28 | 1 << 5; // as without AArch32
+    M | C | SA | EOS | EIS | I | WXN | AARCH32 | EL0
+};
+
+/// SCTLR_EL2 for S-EL0 partitions: they check the alignment of SP, may read CTR_EL0, clean caches by address and zero by DC ZVA; WFI (nTWI) and
+/// SCXTNUM_EL0 trap. No pointer authentication.
+const EL0: u64 = {
+    const SA0: u64 = 1 << 4;
+    const DZE: u64 = 1 << 14;
+    const UCT: u64 = 1 << 15;
+    const NTWE: u64 = 1 << 18;
+    const TSCXT: u64 = 1 << 20;
+    const UCI: u64 = 1 << 26;
+    SA0 | DZE | UCT | NTWE | TSCXT | UCI
+};
 
 global_asm!(
     r#"
@@ -175,19 +202,22 @@ global_asm!(
 .section .text.stage1, "ax"
 .global stage1_enable
 stage1_enable:
+    ldr     x10, ={hcr}
+    msr     hcr_el2, x10
+    isb
     adrp    x9, {root}
     add     x9, x9, :lo12:{root}
     msr     ttbr0_el2, x9
     ldr     x10, ={mair}
     msr     mair_el2, x10
-    // TCR_EL2.PS is what the PE implements, up to the 48 bits that our descriptors hold.
+    // TCR_EL2.IPS is what the PE implements, up to the 48 bits that our descriptors hold.
     mrs     x11, id_aa64mmfr0_el1
     and     x11, x11, #0xf
     mov     x9, #5
     cmp     x11, x9
     csel    x11, x11, x9, lo
     ldr     x10, ={tcr}
-    orr     x10, x10, x11, lsl #16
+    orr     x10, x10, x11, lsl #32
     msr     tcr_el2, x10
     dsb     sy
     isb
@@ -202,6 +232,7 @@ stage1_enable:
     ret
 .ltorg
 "#,
+    hcr = const cpu::HCR,
     root = sym STAGE1_ROOT,
     mair = const MAIR,
     tcr = const TCR,

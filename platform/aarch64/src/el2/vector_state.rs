@@ -14,19 +14,18 @@ use super::carve;
 use super::context::FpState;
 use super::registers::{ID_AA64SMFR0_EL1, SMCR_EL2, SVCR, ZCR_EL2};
 
-// CPTR_EL2 with E2H = 0.
-const CPTR_RES1: u64 = 0x22ff;
-const CPTR_TZ: u64 = 1 << 8; // SVE; RES1 without it
-const CPTR_TFP: u64 = 1 << 10; // FP, Advanced SIMD and all that builds on them
-const CPTR_TSM: u64 = 1 << 12; // SME; RES1 without it
-const CPTR_TTA: u64 = 1 << 20; // trace
-const CPTR_TAM: u64 = 1 << 30; // activity monitors
-
-/// CPTR_EL2 for a partition that has the FP registers.
-pub const CPTR_FP_OPEN: u64 = CPTR_RES1 | CPTR_TTA | CPTR_TAM | CPTR_TZ | CPTR_TSM;
+// CPTR_EL2 with E2H = 1: what is open is said, for EL2 and below alike.
+const CPTR_ZEN: u64 = 0b11 << 16; // SVE; RES0 without it
+const CPTR_FPEN: u64 = 0b11 << 20; // FP, Advanced SIMD and all that builds on them
+const CPTR_SMEN: u64 = 0b11 << 24; // SME; RES0 without it
+const CPTR_TTA: u64 = 1 << 28; // trace traps
+const CPTR_TAM: u64 = 1 << 30; // activity monitors trap
 
 /// CPTR_EL2 for a partition that has not used FP yet.
-pub const CPTR_CLOSED: u64 = CPTR_FP_OPEN | CPTR_TFP;
+pub const CPTR_CLOSED: u64 = CPTR_TTA | CPTR_TAM;
+
+/// CPTR_EL2 for a partition that has the FP registers.
+pub const CPTR_FP_OPEN: u64 = CPTR_CLOSED | CPTR_FPEN;
 
 /// PSTATE.SM in SVCR.
 const SVCR_SM: u64 = 1 << 0;
@@ -146,12 +145,12 @@ fn synchronize() {
 
 /// Lets EL2 use all that the PE has.
 fn open_all() {
-    let mut cptr = CPTR_RES1 | CPTR_TTA | CPTR_TAM;
-    if !has_sve() {
-        cptr |= CPTR_TZ;
+    let mut cptr = CPTR_FP_OPEN;
+    if has_sve() {
+        cptr |= CPTR_ZEN;
     }
-    if !has_sme() {
-        cptr |= CPTR_TSM;
+    if has_sme() {
+        cptr |= CPTR_SMEN;
     }
     CPTR_EL2.set(cptr);
     synchronize();
