@@ -8,7 +8,7 @@ use core::fmt;
 use core::sync::atomic::AtomicU64;
 
 use crate::addr::{Ipa, Pa, PageRange, World};
-use crate::manifest::config::DeviceInterrupt;
+use crate::manifest::config::{DeviceInterrupt, ExceptionLevel};
 
 /// One translation table: 512 descriptors, one page. Atomic because the walker of another PE reads while we write.
 #[repr(C, align(4096))]
@@ -27,15 +27,24 @@ impl Table {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AccessFault;
 
-/// The translation that a partition runs under: two stage-2 tables and the VMID that tags their TLB entries.
+/// The translation that a partition runs under: two stage-2 tables and the VMID that tags their TLB entries; for an S-EL0 partition
+/// the one table of the EL2&0 regime and the ASID.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stage2Roots {
-    /// Tags TLB entries; unique per partition, never 0.
+    /// Tags TLB entries, as VMID or ASID; unique per partition, never 0, below 256.
     pub vmid: u16,
-    /// Root table of the Secure IPA space (VSTTBR_EL2).
+    /// Root table of the Secure IPA space (VSTTBR_EL2), or of an S-EL0 partition (TTBR0_EL2).
     pub secure: Pa,
-    /// Root table of the Non-secure IPA space (VTTBR_EL2).
+    /// Root table of the Non-secure IPA space (VTTBR_EL2); 0 for an S-EL0 partition.
     pub non_secure: Pa,
+}
+
+impl Stage2Roots {
+    /// Whether this is the translation of an S-EL0 partition.
+    #[inline(always)]
+    pub const fn is_el0(&self) -> bool {
+        self.non_secure.raw() == 0
+    }
 }
 
 /// A stream of DMA transactions, as one SMMU tells it from others.
@@ -51,7 +60,7 @@ pub struct Stream {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoSuchStream;
 
-/// What to forget of a partition's stage-2 translations, on all PEs.
+/// What to forget of a partition's translations, on all PEs.
 #[derive(Clone, Copy, Debug)]
 pub enum TlbScope<'a> {
     /// Everything under the VMID, both IPA spaces.
@@ -67,6 +76,8 @@ pub enum Conduit {
     Hvc,
     /// `SMC` from S-EL1, trapped.
     Smc,
+    /// `SVC` from S-EL0.
+    Svc,
 }
 
 /// What a faulting access was.
@@ -83,11 +94,11 @@ pub enum Access {
 /// Why the access faulted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FaultKind {
-    /// No valid stage-2 descriptor.
+    /// No valid descriptor.
     Translation,
-    /// The stage-2 descriptor does not permit it.
+    /// The descriptor does not permit it.
     Permission,
-    /// The address is beyond the stage-2 input size.
+    /// The address is beyond the input size.
     AddressSize,
     /// The memory system refused it.
     External,
@@ -95,7 +106,7 @@ pub enum FaultKind {
     Other(u8),
 }
 
-/// A stage-2 fault or external abort of a partition, decoded from ESR, FAR and HPFAR.
+/// A fault that the SPMC's tables caused (stage 2; stage 1 of an S-EL0 partition) or an external abort, decoded from ESR, FAR and HPFAR.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// What was attempted.
@@ -121,9 +132,9 @@ impl fmt::Display for Fault {
         };
         write!(f, "{access} of {:#x} failed: ", self.va)?;
         match self.kind {
-            FaultKind::Translation => f.write_str("stage 2 translation fault")?,
-            FaultKind::Permission => f.write_str("stage 2 permission fault")?,
-            FaultKind::AddressSize => f.write_str("stage 2 address size fault")?,
+            FaultKind::Translation => f.write_str("translation fault")?,
+            FaultKind::Permission => f.write_str("permission fault")?,
+            FaultKind::AddressSize => f.write_str("address size fault")?,
             FaultKind::External => f.write_str("external abort")?,
             FaultKind::Other(code) => write!(f, "fault status {code:#x}")?,
         }
@@ -195,8 +206,8 @@ pub trait Hal: Sync + Sized {
     type Context: Context;
 
     /// Prepares a context for its first entry at `pc`: EL1h, interrupts masked, MMU off, all general-purpose and system
-    /// registers at their reset values, VMPIDR = `vcpu_index`.
-    fn reset(&self, context: &mut Self::Context, pc: u64, vcpu_index: u16);
+    /// registers at their reset values, VMPIDR = `vcpu_index`; or EL0t, with the MMU on, SP and all other registers 0.
+    fn reset(&self, context: &mut Self::Context, level: ExceptionLevel, pc: u64, vcpu_index: u16);
 
     /// Puts a context on this PE, displacing (and keeping) the Normal world's EL1 state if that is still there.
     /// With `mask_non_secure`, Non-secure interrupts stay pending until [`Hal::save`].
@@ -208,11 +219,11 @@ pub trait Hal: Sync + Sized {
     /// Takes the loaded context off this PE; afterwards it may be loaded on any PE.
     fn save(&self, context: &mut Self::Context);
 
-    /// Makes the loaded context take `fault` as an abort at its own exception vector. Returns `false`, with nothing changed, if it cannot: it
+    /// Makes the loaded context, of S-EL1, take `fault` as an abort at its own exception vector. Returns `false`, with nothing changed, if it cannot: it
     /// faulted on that very vector.
     fn inject_abort(&self, context: &mut Self::Context, fault: &Fault) -> bool;
 
-    /// Makes the loaded context take an Undefined Instruction exception. Returns `false`, with nothing changed, if
+    /// Makes the loaded context, of S-EL1, take an Undefined Instruction exception. Returns `false`, with nothing changed, if
     /// it cannot.
     fn inject_undefined(&self, context: &mut Self::Context) -> bool;
 
@@ -271,6 +282,9 @@ pub trait Hal: Sync + Sized {
 
     /// Physical address of the first of [`Hal::tables`].
     fn tables_base(&self) -> Pa;
+
+    /// What the last entry of a root table of the EL2&0 regime must be: there EL2 finds itself when an S-EL0 partition stops.
+    fn el2_entry(&self) -> u64;
 
     /// Makes table updates visible to translation walks (DSB) and forgets stale translations on all PEs; returns
     /// when no PE can use them any more.

@@ -18,6 +18,7 @@ use crate::workspace::root;
 const AREAS: &[&str] = &[
     "STRM", "GEN", "VER", "FEAT", "RXTX", "PINFO", "MAN", "BOOT", "MSGD", "MSGW", "MEMO", "MEMD",
     "MEMX", "MEMDN", "MEML", "MEMS", "MEMRQ", "MEMRL", "MEMRC", "FRAG", "TIME", "INT", "ME",
+    "SEL0",
 ];
 
 /// Folders with tests.

@@ -6,7 +6,9 @@ use crate::hal::{Hal, Stage2Roots, Stream};
 use crate::id::PartitionId;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::boot_info;
-use crate::manifest::config::{MemoryRegion, PartitionConfig, Permissions, StreamDevice, Streams};
+use crate::manifest::config::{
+    ExceptionLevel, MemoryRegion, PartitionConfig, Permissions, StreamDevice, Streams,
+};
 use crate::manifest::package::Package;
 use crate::mm::{AddressSpace, Attributes, Change, Leaf, PagePool, State};
 use crate::partition::{Frozen, Partition, Proxy};
@@ -15,14 +17,17 @@ use crate::spmc::Spmc;
 use super::{BootInfo, FIRST_VMID, PackageError};
 
 /// An S-EL1 partition manages its own stage 1, so stage 2 leaves its image everything (and nothing else ever gets write and
-/// execute together).
-pub(super) const IMAGE: Leaf = Leaf::new(
-    Attributes::normal(Permissions::all()),
-    State::OwnerExclusive,
-);
+/// execute together). An S-EL0 partition reads and executes, and asks for more by `FFA_MEM_PERM_SET`.
+pub(super) fn image(config: &PartitionConfig) -> Leaf {
+    let permissions = match config.exception_level {
+        ExceptionLevel::SEl1 => Permissions::all(),
+        ExceptionLevel::SEl0 => Permissions::READ | Permissions::EXECUTE,
+    };
+    Leaf::new(Attributes::normal(permissions), State::OwnerExclusive)
+}
 
 impl<H: Hal> Spmc<H> {
-    /// Builds the partition's stage 2 and its boot information; returns the register and the address that announce it.
+    /// Builds the partition's tables and its boot information; returns the register and the address that announce it.
     #[cold]
     #[inline(never)]
     pub(super) fn load(
@@ -113,16 +118,16 @@ impl<H: Hal> Spmc<H> {
     #[cold]
     #[inline(never)]
     fn map_regions(&self, space: &mut AddressSpace, config: &PartitionConfig) -> FfaResult<()> {
-        let image = config.memory.identity();
+        let image = image(config);
         space.map(
             &self.hal,
-            image,
+            config.memory.identity(),
             World::Secure,
-            IMAGE.attributes(),
+            image.attributes(),
             State::OwnerExclusive,
         )?;
         for region in &config.memory_regions {
-            self.map_memory_region(space, region)?;
+            self.map_memory_region(space, region, image)?;
         }
         for device in &config.device_regions {
             let attributes = Attributes::device(device.permissions);
@@ -139,14 +144,19 @@ impl<H: Hal> Spmc<H> {
 
     #[cold]
     #[inline(never)]
-    fn map_memory_region(&self, space: &mut AddressSpace, region: &MemoryRegion) -> FfaResult<()> {
+    fn map_memory_region(
+        &self,
+        space: &mut AddressSpace,
+        region: &MemoryRegion,
+        image: Leaf,
+    ) -> FfaResult<()> {
         let range = region.range.identity();
         let attributes = Attributes::normal(region.permissions);
         match region.world {
-            // Part of the image, for which the manifest narrows the permissions.
+            // Part of the image, for which the manifest says the permissions.
             World::Secure if region.in_package => {
                 let to = Leaf::new(attributes, State::OwnerExclusive);
-                let change = Change { from: IMAGE, to };
+                let change = Change { from: image, to };
                 space
                     .change(&self.hal, World::Secure, [range].into_iter(), change)
                     .map_err(|_| FfaError::NoMemory)

@@ -17,7 +17,7 @@ use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, VcpuId};
 use crate::interrupt::Claims;
 use crate::limits::MAX_PARTITIONS;
-use crate::manifest::config::{PackageEntry, PartitionConfig, SpmcManifest};
+use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest};
 use crate::manifest::package::{HEADER_SIZE, Package};
 use crate::manifest::{ManifestError, partition, spmc as spmc_manifest, validate};
 use crate::mm::{PagePool, Quotas};
@@ -30,7 +30,7 @@ use spin::Mutex;
 /// How long a partition may take to initialise, where the SPMC manifest does not say.
 const DEFAULT_INIT_TIMEOUT_MS: u32 = 10_000;
 
-/// VMID of the partition with id 0x8001; the others follow. 0 stays unused.
+/// VMID, or ASID, of the partition with id 0x8001; the others follow. 0 stays unused.
 const FIRST_VMID: u16 = 1;
 
 /// `log-level` of the SPMC manifest: 0 nothing, 1 errors, up to 5 everything.
@@ -175,17 +175,18 @@ impl<H: Hal> Spmc<H> {
             .get(index)
             .ok_or(PackageError::OutOfTables)?;
         let endpoint = &partition.endpoint;
-        let roots = {
-            let mut memory = endpoint.memory.lock();
-            let vmid = FIRST_VMID.saturating_add(index as u16);
-            memory
-                .init(&self.hal, vmid, pool)
-                .map_err(|_| PackageError::OutOfTables)?;
-            memory.roots()
-        };
         let frozen = partition.freeze(|| {
             let config = self.read_config(entry, manifest, image)?;
             self.keep_copy(&config)?;
+            let mut memory = endpoint.memory.lock();
+            let tag = FIRST_VMID.saturating_add(index as u16);
+            match config.exception_level {
+                ExceptionLevel::SEl1 => memory.init(&self.hal, tag, pool),
+                ExceptionLevel::SEl0 => memory.init_el0(&self.hal, tag, pool),
+            }
+            .map_err(|_| PackageError::OutOfTables)?;
+            let roots = memory.roots();
+            drop(memory);
             let messaging = config.messaging();
             let claims = Claims::of(&config);
             Ok::<_, PackageError>(Frozen {
@@ -337,7 +338,9 @@ impl<H: Hal> Spmc<H> {
         let vcpu = &mut *current.vcpu;
         vcpu.model = Model::Init;
         vcpu.caller = Caller::Outside;
-        self.hal.reset(&mut vcpu.context, entry, current.id.index);
+        let level = frozen.config.exception_level;
+        self.hal
+            .reset(&mut vcpu.context, level, entry, current.id.index);
         let registers = vcpu.context.gprs_mut();
         // What Hafnium leaves there, and partitions written for it may read: size of the memory, linear id of the PE.
         registers[0] = frozen.config.memory.size();

@@ -14,7 +14,7 @@ use crate::partition::vcpu::Event;
 use crate::partition::{Frozen, Partition};
 use crate::spmc::Spmc;
 
-use super::load::IMAGE;
+use super::load::image;
 use super::{BootInfo, PackageError};
 
 impl<H: Hal> Spmc<H> {
@@ -170,9 +170,10 @@ fn owned(config: &PartitionConfig) -> impl Iterator<Item = (PageRange<Pa>, Leaf)
         let mut regions = config.memory_regions.iter();
         regions.any(|region| region.in_package && region.range.contains(page))
     };
+    let leaf = image(config);
     let image = pages(config.memory)
         .filter(move |page| !in_package(page))
-        .map(|page| (page, IMAGE));
+        .map(move |page| (page, leaf));
     let regions = config.memory_regions.iter();
     let regions = regions.filter(|region| region.world == World::Secure);
     image.chain(regions.map(|region| (region.range, own_leaf(region.permissions))))

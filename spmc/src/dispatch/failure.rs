@@ -4,6 +4,7 @@
 use crate::addr::World;
 use crate::ffa::SmcFrame;
 use crate::hal::{Access, Fault, FaultKind, Hal};
+use crate::manifest::config::ExceptionLevel;
 use crate::partition::vcpu::Model;
 use crate::spmc::Spmc;
 
@@ -13,7 +14,8 @@ use super::run::{Current, Flow};
 const LOGGED_FAULTS: u32 = 64;
 
 impl<H: Hal> Spmc<H> {
-    /// A stage-2 fault or external abort: reflected into the partition as an abort, as if its own hardware had raised it.
+    /// A fault or external abort: reflected into the partition as an abort, as if its own hardware had raised it. An S-EL0 partition has
+    /// nobody to take it.
     pub(super) fn fault<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
@@ -23,15 +25,17 @@ impl<H: Hal> Spmc<H> {
         if self.met_a_change(current, fault) {
             return Flow::Continue;
         }
-        if self.fault_is_logged(current) {
-            log::warn!(
-                "{} vcpu {}: {fault}",
-                current.frozen.config.name,
-                current.id.index
-            );
-        }
-        if self.hal.inject_abort(&mut current.vcpu.context, fault) {
-            return Flow::Continue;
+        if has_vectors(current) {
+            if self.fault_is_logged(current) {
+                log::warn!(
+                    "{} vcpu {}: {fault}",
+                    current.frozen.config.name,
+                    current.id.index
+                );
+            }
+            if self.hal.inject_abort(&mut current.vcpu.context, fault) {
+                return Flow::Continue;
+            }
         }
         log::error!(
             "{}: cannot take the abort: {fault}",
@@ -76,7 +80,7 @@ impl<H: Hal> Spmc<H> {
                 current.id.index
             );
         }
-        if self.hal.inject_undefined(&mut current.vcpu.context) {
+        if has_vectors(current) && self.hal.inject_undefined(&mut current.vcpu.context) {
             return Flow::Continue;
         }
         log::error!("{name}: cannot take the undefined instruction exception, pc {pc:#x}");
@@ -110,4 +114,9 @@ impl<H: Hal> Spmc<H> {
         }
         before < LOGGED_FAULTS
     }
+}
+
+/// Whether the partition can take an exception itself.
+fn has_vectors<C>(current: &Current<'_, C>) -> bool {
+    current.frozen.config.exception_level == ExceptionLevel::SEl1
 }

@@ -4,7 +4,7 @@ use crate::error::{FfaError, Result};
 use crate::ffa::{FunctionId, SmcFrame, Version, function};
 use crate::hal::{Hal, SCHEDULE_RECEIVER_INTERRUPT};
 use crate::limits::MAX_MAILBOX_PAGES;
-use crate::manifest::config::{NsInterruptAction, PartitionConfig};
+use crate::manifest::config::{ExceptionLevel, NsInterruptAction, PartitionConfig};
 use crate::spmc::Spmc;
 
 use super::Instance;
@@ -118,7 +118,17 @@ impl<H: Hal> Spmc<H> {
                 [0, 0]
             }
             function::SECONDARY_EP_REGISTER_32 | function::SECONDARY_EP_REGISTER_64
-                if Self::is_mp(instance) =>
+                if Self::is_partition(instance, |config| !config.is_up()) =>
+            {
+                [0, 0]
+            }
+            function::MEM_PERM_GET_32
+            | function::MEM_PERM_GET_64
+            | function::MEM_PERM_SET_32
+            | function::MEM_PERM_SET_64
+                if Self::is_partition(instance, |config| {
+                    config.exception_level == ExceptionLevel::SEl0
+                }) =>
             {
                 [0, 0]
             }
@@ -147,13 +157,11 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Whether the caller is a partition with several execution contexts.
-    fn is_mp(instance: &Instance<'_, H::Context>) -> bool {
-        match instance {
-            Instance::NormalWorld(_) => false,
-            Instance::Partition(partition) => partition
-                .frozen()
-                .is_some_and(|frozen| !frozen.config.is_up()),
-        }
+    /// Whether the caller is a partition of which `property` holds.
+    fn is_partition(
+        instance: &Instance<'_, H::Context>,
+        property: impl FnOnce(&PartitionConfig) -> bool,
+    ) -> bool {
+        Self::config(instance).is_some_and(property)
     }
 }

@@ -15,6 +15,7 @@ mod framework;
 mod indirect;
 mod interrupt;
 mod lifecycle;
+mod mem_perm;
 mod notification;
 mod partition;
 mod run;

@@ -1,4 +1,4 @@
-//! Calls of partitions: by `SMC` or `HVC`, with identical results (FF-A v1.0 section 2.3).
+//! Calls of partitions: by `SMC`, `HVC` or from S-EL0 `SVC`, with identical results (FF-A v1.0 section 2.3).
 
 use crate::addr::{Ipa, PAGE_SIZE};
 use crate::error::{FfaError, Result};
@@ -98,6 +98,14 @@ impl<H: Hal> Spmc<H> {
             function::CONSOLE_LOG_32 | function::CONSOLE_LOG_64 => {
                 current.partition.endpoint.end_negotiation();
                 self.console_log(current, id, &call)
+            }
+            function::MEM_PERM_GET_32 | function::MEM_PERM_GET_64 => {
+                current.partition.endpoint.end_negotiation();
+                self.mem_perm_get(current, id, &call)
+            }
+            function::MEM_PERM_SET_32 | function::MEM_PERM_SET_64 => {
+                current.partition.endpoint.end_negotiation();
+                self.mem_perm_set(current, id, &call)
             }
             _ => self.call(pe, &Instance::Partition(current.partition), id, &call),
         }?;

@@ -570,6 +570,6 @@ fn exception_level(property: &Property) -> Parsed<ExceptionLevel> {
     match property.u32()? {
         1 => Ok(ExceptionLevel::SEl0),
         2 => Ok(ExceptionLevel::SEl1),
-        other => Err(property.error("2 (S-EL1)", Found::Count(other.into()))),
+        other => Err(property.error("1 (S-EL0) or 2 (S-EL1)", Found::Count(other.into()))),
     }
 }

@@ -5,8 +5,8 @@
 use arrayvec::ArrayString;
 
 use super::config::{
-    AbortAction, DeviceRegion, ExceptionLevel, MemoryRegion, PartitionConfig, Permissions,
-    SpmcManifest, StreamDevice, Streams,
+    AbortAction, DeviceRegion, ExceptionLevel, MemoryRegion, NsInterruptAction, PartitionConfig,
+    Permissions, SpmcManifest, StreamDevice, Streams,
 };
 use super::error::{Found, ManifestError, push_lossy};
 use crate::addr::{Pa, PageRange, World};
@@ -61,16 +61,10 @@ fn check_together(config: &PartitionConfig, other: &PartitionConfig) -> Result<(
 
 /// Checks what concerns the manifest alone: it asks for nothing that this SPMC cannot isolate, and its RX/TX buffers fit together.
 ///
-/// Errors: an S-EL0 partition; stream ids of memory; unfit buffers.
+/// Errors: what an S-EL0 partition cannot have; stream ids of memory; unfit buffers.
 pub fn supported(config: &PartitionConfig) -> Result<(), ManifestError> {
     if config.exception_level == ExceptionLevel::SEl0 {
-        let expected = "2 (S-EL1): S-EL0 partitions are not supported";
-        return Err(ManifestError::new(
-            "/",
-            "exception-level",
-            expected,
-            Found::Count(1),
-        ));
+        check_s_el0(config)?;
     }
     for region in &config.memory_regions {
         if let Some(streams) = &region.streams {
@@ -83,6 +77,37 @@ pub fn supported(config: &PartitionConfig) -> Result<(), ManifestError> {
         }
     }
     check_buffers(config)
+}
+
+/// An S-EL0 partition has no stage 1 of its own that could keep writing and executing apart, and no vectors that a virtual interrupt could come to.
+fn check_s_el0(config: &PartitionConfig) -> Result<(), ManifestError> {
+    if config.ns_interrupts == NsInterruptAction::ManagedExit {
+        return Err(ManifestError::new(
+            "/",
+            "ns-interrupts-action",
+            "0 or 2, as exception-level is 1 (S-EL0)",
+            Found::Count(1),
+        ));
+    }
+    let write_execute = Permissions::WRITE | Permissions::EXECUTE;
+    for region in &config.memory_regions {
+        if region.permissions.contains(write_execute) {
+            return Err(memory_error(
+                region,
+                "attributes",
+                "not writable and executable, as exception-level is 1 (S-EL0)",
+                Found::Number(region.permissions.bits().into()),
+            ));
+        }
+    }
+    // What the partition runs under is no stage 2, so no SMMU could use it.
+    for region in &config.device_regions {
+        if let Some(streams) = &region.streams {
+            let expected = "none, as exception-level is 1 (S-EL0)";
+            return Err(device_error(region, "stream-ids", expected, first(streams)));
+        }
+    }
+    Ok(())
 }
 
 /// RX and TX are two Secure regions of equal size that the partition can use but not execute.

@@ -80,8 +80,8 @@ pub(super) const PAGE: u64 = 0b10;
 pub(super) const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 
 const MEM_ATTR: u64 = 0b1111 << 2;
-const READ: u64 = 1 << 6;
-const WRITE: u64 = 1 << 7;
+pub(super) const READ: u64 = 1 << 6;
+pub(super) const WRITE: u64 = 1 << 7;
 const SHAREABILITY: u64 = 0b11 << 8;
 const ACCESSED: u64 = 1 << 10;
 /// XN[1:0] = 0b10: neither EL1 nor EL0 executes.

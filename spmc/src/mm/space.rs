@@ -11,7 +11,7 @@ use crate::partition::mailbox::Buffers;
 
 use super::IPA_BITS;
 use super::leaf::{Attributes, Leaf, State};
-use super::pool::{PageIndex, PagePool, Pages, physical};
+use super::pool::{PageIndex, PagePool, Pages, WORDS, physical};
 use super::walk::{Format, Inspector, Walker, look_up};
 
 /// Ranges that one TLB invalidation names; a transaction with more of them invalidates everything.
@@ -52,19 +52,21 @@ pub enum ChangeError {
     NoMemory,
 }
 
-/// The pages that an endpoint knows: stage-2 tables for both IPA spaces of a partition, or the shadow of the Normal world.
+/// The pages that an endpoint knows: stage-2 tables for both IPA spaces of a partition, the stage-1 table of an S-EL0 partition, or the shadow
+/// of the Normal world.
 ///
-/// Every page is mapped to itself (IPA = PA). Lock rank: after the transaction's slot; several spaces in ascending order of partition id.
+/// Every page is mapped to itself (IPA = PA, VA = PA). Lock rank: after the transaction's slot; several spaces in ascending order of partition id.
 #[derive(Debug)]
 pub struct AddressSpace {
     pool: PagePool,
-    /// Root tables of the Secure and the Non-secure IPA space.
+    /// Root tables of the Secure and the Non-secure IPA space; the same one twice for an S-EL0 partition.
     secure: PageIndex,
     non_secure: PageIndex,
     roots: Stage2Roots,
     /// Normal world only: what it may own. Empty for partitions.
     owned: ArrayVec<PageRange<Pa>, MAX_MEMORY_RANGES>,
     shadow: bool,
+    el0: bool,
     changes: u32,
 }
 
@@ -81,6 +83,7 @@ impl AddressSpace {
         },
         owned: ArrayVec::new_const(),
         shadow: false,
+        el0: false,
         changes: 0,
     };
 
@@ -98,6 +101,27 @@ impl AddressSpace {
             secure,
             non_secure,
             roots,
+            ..Self::EMPTY
+        };
+        Ok(())
+    }
+
+    /// Makes the empty space of an S-EL0 partition. `NO_MEMORY` if the pool has no page for the root.
+    pub fn init_el0<H: Hal>(&mut self, hal: &H, asid: u16, mut pool: PagePool) -> Result<()> {
+        let pages = Pages::of(hal);
+        let root = pool.take(pages)?;
+        pages.store(root, WORDS.saturating_sub(1), hal.el2_entry());
+        let roots = Stage2Roots {
+            vmid: asid,
+            secure: physical(pages, root),
+            non_secure: Pa::new(0),
+        };
+        *self = Self {
+            pool,
+            secure: root,
+            non_secure: root,
+            roots,
+            el0: true,
             ..Self::EMPTY
         };
         Ok(())
@@ -175,11 +199,11 @@ impl AddressSpace {
     pub fn permits<H: Hal>(&self, hal: &H, world: World, ipa: Ipa, access: Access) -> bool {
         let Some(root) = self
             .root(world)
-            .filter(|_| ipa.raw() >> IPA_BITS == 0 && !self.shadow)
+            .filter(|_| ipa.raw() < self.limit() && !self.shadow)
         else {
             return false;
         };
-        let (leaf, _, _) = look_up(Pages::of(hal), self.format(), root, ipa.raw());
+        let (leaf, _, _) = look_up(Pages::of(hal), self.format(world), root, ipa.raw());
         let needed = match access {
             Access::Read => Permissions::READ,
             Access::Write => Permissions::WRITE,
@@ -201,11 +225,11 @@ impl AddressSpace {
             [World::Secure, World::NonSecure]
                 .into_iter()
                 .find_map(|world| {
-                    let root = self.root(world).filter(|_| first >> IPA_BITS == 0)?;
-                    let (leaf, _, _) = look_up(pages, self.format(), root, first);
+                    let root = self.root(world).filter(|_| first < self.limit())?;
+                    let (leaf, _, _) = look_up(pages, self.format(world), root, first);
                     leaf.state().map(|_| (world, root, leaf))
                 })?;
-        let mut inspector = Inspector::new(pages, self.format(), root, leaf);
+        let mut inspector = Inspector::new(pages, self.format(world), root, leaf);
         let mut reach = self.reach();
         ranges
             .all(|range| reach.covers(&range) && inspector.holds(range))
@@ -221,8 +245,8 @@ impl AddressSpace {
         change: Change,
     ) -> core::result::Result<(), ChangeError> {
         let root = self.root(world).ok_or(ChangeError::Mismatch)?;
-        let (format, roots) = (self.format(), self.roots);
-        let mut reach = Reach::new(self.shadow, &self.owned);
+        let (format, roots) = (self.format(world), self.roots);
+        let mut reach = Reach::new(self.reach_end(), &self.owned);
         let leaves = (change.from, change.to);
         let mut walker = Walker::new(hal, &mut self.pool, format, &roots, root, leaves);
         let mut pages_done = 0_u64;
@@ -367,8 +391,10 @@ impl AddressSpace {
     /// The root tables that there are.
     #[cfg(test)]
     pub(crate) fn root_tables<H: Hal>(&self, hal: &H) -> ArrayVec<Pa, 2> {
-        let roots = [self.secure, self.non_secure]
+        let second = (!self.el0).then_some(self.non_secure);
+        let roots = [Some(self.secure), second]
             .into_iter()
+            .flatten()
             .filter(|root| !root.is_none());
         roots.map(|root| physical(Pages::of(hal), root)).collect()
     }
@@ -381,16 +407,30 @@ impl AddressSpace {
         (!root.is_none()).then_some(root)
     }
 
-    fn format(&self) -> Format {
+    /// The first address that cannot be translated: the last entry of an S-EL0 partition's root is EL2's.
+    fn limit(&self) -> u64 {
+        const ALL: u64 = 1 << IPA_BITS;
+        const WITHOUT_EL2: u64 = ALL - ALL / WORDS as u64;
+        if self.el0 { WITHOUT_EL2 } else { ALL }
+    }
+
+    fn format(&self, world: World) -> Format {
         if self.shadow {
             Format::shadow(NORMAL_WORLD_DEFAULT)
+        } else if self.el0 {
+            Format::stage1(world)
         } else {
             Format::HARDWARE
         }
     }
 
     fn reach(&self) -> Reach<'_> {
-        Reach::new(self.shadow, &self.owned)
+        Reach::new(self.reach_end(), &self.owned)
+    }
+
+    /// Where the addresses end that it can know without looking into `owned`.
+    fn reach_end(&self) -> u64 {
+        if self.shadow { 0 } else { self.limit() }
     }
 }
 
@@ -403,11 +443,11 @@ struct Reach<'a> {
 }
 
 impl<'a> Reach<'a> {
-    fn new(shadow: bool, owned: &'a [PageRange<Pa>]) -> Self {
+    fn new(end: u64, owned: &'a [PageRange<Pa>]) -> Self {
         Self {
             owned,
             start: 0,
-            end: if shadow { 0 } else { 1 << IPA_BITS },
+            end,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::hal::{
     AccessFault, Context, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table,
     TlbScope,
 };
-use crate::manifest::config::DeviceInterrupt;
+use crate::manifest::config::{DeviceInterrupt, ExceptionLevel};
 
 /// Physical address of the fake tables.
 pub(crate) const TABLES: u64 = 0x0e20_0000;
@@ -166,7 +166,7 @@ impl FakeHal {
 impl Hal for FakeHal {
     type Context = NoContext;
 
-    fn reset(&self, _: &mut NoContext, _: u64, _: u16) {}
+    fn reset(&self, _: &mut NoContext, _: ExceptionLevel, _: u64, _: u16) {}
 
     fn load(&self, _: &mut NoContext, _: &Stage2Roots, _: bool) {}
 
@@ -241,6 +241,10 @@ impl Hal for FakeHal {
 
     fn tables_base(&self) -> Pa {
         Pa::new(TABLES)
+    }
+
+    fn el2_entry(&self) -> u64 {
+        0
     }
 
     fn invalidate_stage2(&self, _: &Stage2Roots, _: TlbScope<'_>) {

@@ -10,12 +10,13 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, PageRange};
+use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, PageRange, World};
 use crate::hal::{Hal, Stage2Roots, TlbScope};
 
 use super::leaf::{ADDRESS, Leaf, PAGE, TABLE, VALID};
 use super::pool::{Entries, PageIndex, PagePool, Pages, WORDS};
 use super::space::ChangeError;
+use super::stage1;
 
 /// Levels of table: 1 (entries of 1 GiB) to 3 (pages).
 const ROOT: usize = 1;
@@ -68,16 +69,30 @@ pub(super) struct Format {
     pub(super) default: Leaf,
     /// Which of address and page bit are stored: all, or none where hardware never looks.
     pub(super) place: u64,
+    /// Set for stage 1 of an S-EL0 partition: the world that leaves are of.
+    pub(super) stage1: Option<World>,
 }
 
 impl Format {
     pub(super) const HARDWARE: Self = Self {
         default: Leaf::NONE,
         place: ADDRESS | PAGE,
+        stage1: None,
     };
 
+    pub(super) const fn stage1(world: World) -> Self {
+        Self {
+            stage1: Some(world),
+            ..Self::HARDWARE
+        }
+    }
+
     pub(super) const fn shadow(default: Leaf) -> Self {
-        Self { default, place: 0 }
+        Self {
+            default,
+            place: 0,
+            stage1: None,
+        }
     }
 
     /// How entries at `level` with `leaf` are written.
@@ -89,14 +104,22 @@ impl Format {
             };
         }
         let page = if level == LAST { PAGE } else { 0 };
+        let bits = match self.stage1 {
+            Some(world) => stage1::encode(leaf, world),
+            None => leaf.0,
+        };
         Code {
-            bits: (leaf.0 | page & self.place) ^ self.default.0,
+            bits: (bits | page & self.place) ^ self.default.0,
             address: ADDRESS & self.place,
         }
     }
 
     fn decode(self, raw: u64) -> Leaf {
-        Leaf((raw ^ self.default.0) & !(ADDRESS | PAGE))
+        let bits = (raw ^ self.default.0) & !(ADDRESS | PAGE);
+        match self.stage1 {
+            Some(world) => stage1::decode(bits, world),
+            None => Leaf(bits),
+        }
     }
 
     /// What entry `index` of a table at `level` is if the table says nothing but `origin`.

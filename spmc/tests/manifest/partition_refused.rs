@@ -148,7 +148,7 @@ fn context_counts_out_of_range() {
 fn a_run_time_level_of_the_normal_world() {
     refused(
         |tree| tree.put("", "exception-level", &[0]),
-        "/: exception-level: expected 2 (S-EL1), found 0",
+        "/: exception-level: expected 1 (S-EL0) or 2 (S-EL1), found 0",
     );
 }
 
@@ -161,15 +161,6 @@ fn an_s_el0_partition_with_two_contexts() {
             tree.put("", "execution-ctx-count", &[2]);
         },
         "/: execution-ctx-count: expected 1 for an S-EL0 partition, found 2",
-    );
-}
-
-// req: MAN-09
-#[test]
-fn an_s_el0_partition() {
-    refused(
-        |tree| tree.put("", "exception-level", &[1]),
-        "/: exception-level: expected 2 (S-EL1): S-EL0 partitions are not supported, found 1",
     );
 }
 

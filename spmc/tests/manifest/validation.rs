@@ -327,12 +327,44 @@ fn an_interrupt_twice() {
     );
 }
 
-// req: MAN-10, MAN-34
+// req: MAN-20, ME-01
 #[test]
-fn what_cannot_be_isolated_is_refused_at_boot_too() {
+fn an_s_el0_partition_has_no_managed_exit() {
+    for property in ["ns-interrupts-action", "managed-exit"] {
+        refused(
+            |tree| {
+                tree.put("", "exception-level", &[1]);
+                let value: &[u32] = if property == "managed-exit" {
+                    &[]
+                } else {
+                    &[1]
+                };
+                tree.put("", property, value);
+            },
+            "/: ns-interrupts-action: expected 0 or 2, as exception-level is 1 (S-EL0), found 1",
+        );
+    }
+}
+
+// req: MAN-27, MEMO-02
+#[test]
+fn an_s_el0_partition_has_no_region_to_write_and_execute() {
+    let change = |tree: &mut Node, attributes: u32| {
+        tree.put("", "exception-level", &[1]);
+        tree.put("memory-regions/heap", "attributes", &[attributes]);
+    };
+    assert!(validate(&[], |tree| change(tree, 5), |_| {}).is_ok());
+    assert!(
+        validate(
+            &[],
+            |tree| tree.put("memory-regions/heap", "attributes", &[7]),
+            |_| {}
+        )
+        .is_ok()
+    );
     refused(
-        |tree| tree.put("", "exception-level", &[1]),
-        "/: exception-level: expected 2 (S-EL1): S-EL0 partitions are not supported, found 1",
+        |tree| change(tree, 7),
+        "/memory-regions/heap: attributes: expected not writable and executable, as exception-level is 1 (S-EL0), found 0x7",
     );
 }
 
@@ -352,8 +384,8 @@ fn check_finds_the_same_without_a_system() {
         Ok(spmc::manifest::Kind::Partition)
     );
     assert_eq!(
-        error(&|tree| tree.put("", "exception-level", &[1])).unwrap_err(),
-        "/: exception-level: expected 2 (S-EL1): S-EL0 partitions are not supported, found 1"
+        error(&|tree| tree.put("", "exception-level", &[3])).unwrap_err(),
+        "/: exception-level: expected 1 (S-EL0) or 2 (S-EL1), found 3"
     );
     assert_eq!(
         error(&|tree| tree.put("", "mem-size", &[0x4000])).unwrap_err(),

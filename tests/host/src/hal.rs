@@ -8,7 +8,7 @@ use spmc::hal::{
     TlbScope,
 };
 use spmc::limits::MAX_PES;
-use spmc::manifest::config::DeviceInterrupt;
+use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
 
 use crate::guest::{Guest, Pending, Resume};
 use crate::machine::{Loaded, Machine, SPMC_IMAGE, TABLES_BASE, current_pe};
@@ -19,16 +19,21 @@ pub struct FakeContext {
     pc: u64,
     /// Number of the guest plus one; 0 before the first [`Hal::reset`].
     guest: usize,
+    level: ExceptionLevel,
     pending: Pending,
     /// Virtual IRQ and FIQ.
     signals: (bool, bool),
 }
+
+/// What stands for the SPMC's own addresses in the tables of S-EL0 partitions: nothing that can be used.
+pub const EL2_ENTRY: u64 = 0x0e12_3002;
 
 impl Context for FakeContext {
     const NEW: Self = Self {
         gprs: [0; 31],
         pc: 0,
         guest: 0,
+        level: ExceptionLevel::SEl1,
         pending: Pending::Nothing,
         signals: (false, false),
     };
@@ -83,7 +88,7 @@ impl FakeHal {
 impl Hal for FakeHal {
     type Context = FakeContext;
 
-    fn reset(&self, context: &mut FakeContext, pc: u64, vcpu_index: u16) {
+    fn reset(&self, context: &mut FakeContext, level: ExceptionLevel, pc: u64, vcpu_index: u16) {
         self.0.step();
         let mut guests = self.0.guests.write().unwrap();
         for pe in &self.0.pes {
@@ -98,6 +103,7 @@ impl Hal for FakeHal {
         *context = FakeContext {
             pc,
             guest: guest + 1,
+            level,
             ..FakeContext::NEW
         };
     }
@@ -113,6 +119,7 @@ impl Hal for FakeHal {
                 .is_some_and(|loaded| loaded.guest == guest);
             assert!(!elsewhere, "load of a context that is loaded on PE {pe}");
         }
+        assert_eq!(roots.is_el0(), context.level == ExceptionLevel::SEl0);
         self.0.learn_roots(roots);
         self.0.journal().loads += 1;
         let mut state = self.0.pe(this);
@@ -159,6 +166,10 @@ impl Hal for FakeHal {
 
     fn inject_abort(&self, context: &mut FakeContext, fault: &Fault) -> bool {
         let loaded = self.loaded(context);
+        assert!(
+            !loaded.roots.is_el0(),
+            "an abort for a partition without EL1"
+        );
         let takes = self.0.guests.read().unwrap()[loaded.guest].takes_exceptions();
         if takes {
             context.pending = Pending::Abort(*fault);
@@ -168,6 +179,10 @@ impl Hal for FakeHal {
 
     fn inject_undefined(&self, context: &mut FakeContext) -> bool {
         let loaded = self.loaded(context);
+        assert!(
+            !loaded.roots.is_el0(),
+            "an exception for a partition without EL1"
+        );
         let takes = self.0.guests.read().unwrap()[loaded.guest].takes_exceptions();
         if takes {
             context.pending = Pending::Undefined;
@@ -272,6 +287,10 @@ impl Hal for FakeHal {
 
     fn tables_base(&self) -> Pa {
         Pa::new(TABLES_BASE)
+    }
+
+    fn el2_entry(&self) -> u64 {
+        EL2_ENTRY
     }
 
     fn invalidate_stage2(&self, roots: &Stage2Roots, scope: TlbScope<'_>) {

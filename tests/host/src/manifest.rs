@@ -53,6 +53,8 @@ pub struct PartitionSpec {
     pub methods: Vec<u32>,
     /// More properties of one cell.
     pub properties: Vec<(&'static str, u32)>,
+    /// `exception-level`.
+    pub exception_level: u32,
     /// `execution-ctx-count` and `vcpu_count`.
     pub vcpus: u32,
     /// `boot-order`.
@@ -100,6 +102,7 @@ impl PartitionSpec {
             messaging: 3,
             methods: Vec::new(),
             properties: Vec::new(),
+            exception_level: 2,
             vcpus: 1,
             boot_order: None,
             ns_interrupts: 2,
@@ -125,6 +128,12 @@ impl PartitionSpec {
     /// Sets `ffa-version` to 1.`minor`.
     pub fn version(mut self, minor: u32) -> Self {
         self.version = 0x1_0000 | minor;
+        self
+    }
+
+    /// Makes it run at S-EL0.
+    pub fn s_el0(mut self) -> Self {
+        self.exception_level = 1;
         self
     }
 
@@ -157,7 +166,8 @@ impl PartitionSpec {
         fdt.property_array_u32("uuid", &self.uuids.concat())
             .unwrap();
         fdt.property_u32("execution-ctx-count", self.vcpus).unwrap();
-        fdt.property_u32("exception-level", 2).unwrap();
+        fdt.property_u32("exception-level", self.exception_level)
+            .unwrap();
         fdt.property_u32("execution-state", 0).unwrap();
         fdt.property_u32("entrypoint-offset", ENTRY as u32).unwrap();
         fdt.property_u32("xlat-granule", 0).unwrap();

@@ -102,7 +102,8 @@ fn endpoint(machine: &Machine, endpoint: &Endpoint, alive: bool) -> EndpointStat
     let mut memory = endpoint.memory.lock();
     let roots = memory.roots();
     if roots.vmid != 0 {
-        for (name, root) in [("secure", roots.secure), ("non-secure", roots.non_secure)] {
+        let all = [("secure", roots.secure), ("non-secure", roots.non_secure)];
+        for (name, root) in all.into_iter().filter(|(_, root)| root.raw() != 0) {
             name.hash(&mut digest);
             machine.tables().digest(root.raw(), &mut digest);
         }

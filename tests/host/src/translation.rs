@@ -1,4 +1,4 @@
-//! Stage 2 as hardware sees it: the walk (Arm ARM D8.3, 4 KiB granule, 39-bit input) and TLBs.
+//! Stage 2, and stage 1 of the EL2&0 regime, as hardware sees them: the walk (Arm ARM D8.3, 4 KiB granule, 39-bit input) and TLBs.
 //!
 //! A TLB keeps translations, and the level 3 tables that it found on the way, until it is told to forget them. It may also lose
 //! them at any time; which it does is random, so that an engine that forgets an invalidation is caught sooner or later, and one that
@@ -49,6 +49,35 @@ pub struct Tables<'a> {
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 const ACCESS_FLAG: u64 = 1 << 10;
 
+/// Where a walk begins, and how it reads what it finds.
+#[derive(Clone, Copy)]
+struct Root {
+    table: u64,
+    /// Stage 1 of the EL2&0 regime: only what leads to this world counts.
+    stage1: Option<World>,
+}
+
+impl Root {
+    fn of(roots: &Stage2Roots, world: World) -> Self {
+        let stage1 = roots.is_el0().then_some(world);
+        let table = match world {
+            World::NonSecure if stage1.is_none() => roots.non_secure,
+            _ => roots.secure,
+        };
+        Self {
+            table: table.raw(),
+            stage1,
+        }
+    }
+
+    const fn stage2(table: u64) -> Self {
+        Self {
+            table,
+            stage1: None,
+        }
+    }
+}
+
 /// Where a walk ended, or what it learned on the way.
 struct Walk {
     result: Result<Translation, FaultKind>,
@@ -78,26 +107,26 @@ impl Tables<'_> {
             .filter(|(_, raw)| *raw != 0)
     }
 
-    /// Translates the page of `ipa` with the tables as they are now.
+    /// Translates the page of `ipa` with the stage-2 tables as they are now.
     pub fn walk(&self, root: u64, ipa: u64) -> Result<Translation, FaultKind> {
-        self.walk_from_root(root, ipa).result
+        self.walk_from_root(Root::stage2(root), ipa).result
     }
 
-    fn walk_from_root(&self, root: u64, ipa: u64) -> Walk {
+    fn walk_from_root(&self, root: Root, ipa: u64) -> Walk {
         if ipa >> 39 != 0 {
             return Walk {
                 result: Err(FaultKind::AddressSize),
                 level3: None,
             };
         }
-        let mut table = root;
+        let mut table = root.table;
         for shift in [30, 21] {
             let raw = self.load(table, ipa >> shift & 511);
             match raw & 3 {
                 3 => table = raw & ADDRESS,
                 1 => {
                     return Walk {
-                        result: leaf(raw, ipa, shift),
+                        result: leaf(raw, ipa, shift, root.stage1),
                         level3: None,
                     };
                 }
@@ -110,15 +139,20 @@ impl Tables<'_> {
             }
         }
         Walk {
-            result: self.walk_level3(table, ipa),
+            result: self.walk_level3(table, ipa, root.stage1),
             level3: Some(table),
         }
     }
 
-    fn walk_level3(&self, table: u64, ipa: u64) -> Result<Translation, FaultKind> {
+    fn walk_level3(
+        &self,
+        table: u64,
+        ipa: u64,
+        stage1: Option<World>,
+    ) -> Result<Translation, FaultKind> {
         let raw = self.load(table, ipa >> 12 & 511);
         if raw & 3 == 3 {
-            leaf(raw, ipa, 12)
+            leaf(raw, ipa, 12, stage1)
         } else {
             Err(FaultKind::Translation)
         }
@@ -140,7 +174,7 @@ impl Tables<'_> {
         }
     }
 
-    /// Calls `each` with every page that is mapped under `root`, in order.
+    /// Calls `each` with every page that is mapped by stage 2 under `root`, in order.
     pub fn for_each(&self, root: u64, each: &mut impl FnMut(u64, Translation)) {
         self.visit(root, 0, 30, each);
     }
@@ -153,7 +187,7 @@ impl Tables<'_> {
                 (1, 30 | 21) | (3, 12) => {
                     for page in 0..1 << (shift - 12) {
                         let ipa = at + (page << 12);
-                        if let Ok(translation) = leaf(raw, ipa, shift) {
+                        if let Ok(translation) = leaf(raw, ipa, shift, None) {
                             each(ipa, translation);
                         }
                     }
@@ -166,7 +200,7 @@ impl Tables<'_> {
 }
 
 /// The translation of the page of `ipa` by the block or page descriptor `raw`.
-fn leaf(raw: u64, ipa: u64, shift: u32) -> Result<Translation, FaultKind> {
+fn leaf(raw: u64, ipa: u64, shift: u32, stage1: Option<World>) -> Result<Translation, FaultKind> {
     assert_ne!(
         raw & ACCESS_FLAG,
         0,
@@ -179,8 +213,12 @@ fn leaf(raw: u64, ipa: u64, shift: u32) -> Result<Translation, FaultKind> {
         0,
         "misaligned block for {ipa:#x}"
     );
+    let page = output | inside;
+    if let Some(world) = stage1 {
+        return stage1_leaf(raw, page, world);
+    }
     Ok(Translation {
-        page: output | inside,
+        page,
         read: raw & 1 << 6 != 0,
         write: raw & 1 << 7 != 0,
         // XN[1:0]: 00 executable by all, 10 by nobody; the engine uses no others.
@@ -191,6 +229,30 @@ fn leaf(raw: u64, ipa: u64, shift: u32) -> Result<Translation, FaultKind> {
         },
         device: raw >> 4 & 3 == 0,
     })
+}
+
+/// What EL0 may do by a descriptor of the EL2&0 regime.
+fn stage1_leaf(raw: u64, page: u64, world: World) -> Result<Translation, FaultKind> {
+    let bit = |n: u32| raw & 1 << n != 0;
+    assert!(bit(53), "{page:#x} is executable for EL2");
+    assert!(bit(11), "{page:#x} is global");
+    if bit(5) != (world == World::NonSecure) {
+        return Err(FaultKind::Translation);
+    }
+    let (access, read_only) = (bit(6), bit(7));
+    let translation = Translation {
+        page,
+        read: access,
+        write: access && !read_only,
+        execute: !bit(54),
+        // By MAIR_EL2: 0 and 2 are Normal.
+        device: !matches!(raw >> 2 & 7, 0 | 2),
+    };
+    assert!(
+        !translation.write || !translation.execute,
+        "{page:#x} is writable and executable"
+    );
+    Ok(translation)
 }
 
 type Key = (u16, World, u64);
@@ -220,10 +282,10 @@ impl Tlb {
         }
         let found = match self.walks.get(&block) {
             Some(table) if coin() => Walk {
-                result: tables.walk_level3(*table, ipa),
+                result: tables.walk_level3(*table, ipa, Root::of(roots, world).stage1),
                 level3: Some(*table),
             },
-            _ => tables.walk_from_root(root(roots, world), ipa),
+            _ => tables.walk_from_root(Root::of(roots, world), ipa),
         };
         if let Some(table) = found.level3 {
             self.walks.insert(block, table);
@@ -258,11 +320,11 @@ impl Tlb {
         tables: Tables<'_>,
         roots: impl Fn(u16) -> Stage2Roots,
     ) -> Option<(u16, World, Ipa)> {
-        let of = |(vmid, world, _): &Key| root(&roots(*vmid), *world);
+        let of = |(vmid, world, _): &Key| Root::of(&roots(*vmid), *world);
         let page = self
             .pages
             .iter()
-            .find(|(key, kept)| tables.walk(of(key), key.2 << 12) != Ok(**kept))
+            .find(|(key, kept)| tables.walk_from_root(of(key), key.2 << 12).result != Ok(**kept))
             .map(|(key, _)| (key.0, key.1, Ipa::new(key.2 << 12)));
         page.or_else(|| {
             self.walks
@@ -272,13 +334,5 @@ impl Tlb {
                 })
                 .map(|(key, _)| (key.0, key.1, Ipa::new(key.2 << 21)))
         })
-    }
-}
-
-/// The root table of one IPA space.
-pub fn root(roots: &Stage2Roots, world: World) -> u64 {
-    match world {
-        World::Secure => roots.secure.raw(),
-        World::NonSecure => roots.non_secure.raw(),
     }
 }

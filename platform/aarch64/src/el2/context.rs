@@ -3,6 +3,7 @@
 use core::arch::asm;
 
 use spmc::hal::Context;
+use spmc::manifest::config::ExceptionLevel;
 
 use super::timer::Timer;
 
@@ -135,8 +136,9 @@ const _: () = assert!(
 );
 
 impl GuestContext {
-    /// A context that enters at `pc` with the registers at their reset values.
-    pub fn reset(&mut self, pc: u64, vcpu_index: u16) {
+    /// A context that enters at `pc` with the registers at their reset values. One of S-EL0 has no EL1: its registers there are zero,
+    /// and PSTATE is too.
+    pub fn reset(&mut self, level: ExceptionLevel, pc: u64, vcpu_index: u16) {
         /// EL1h with D, A, I and F masked.
         const EL1H_MASKED: u64 = 0x3c5;
         /// The RES1 bits; MMU, caches and alignment checks off, little endian.
@@ -146,6 +148,9 @@ impl GuestContext {
 
         *self = Self::NEW;
         self.pc = pc;
+        if level == ExceptionLevel::SEl0 {
+            return;
+        }
         self.spsr = EL1H_MASKED;
         self.el1.sctlr = SCTLR_RESET;
         self.el1.vmpidr = MPIDR_RES1 | u64::from(vcpu_index);

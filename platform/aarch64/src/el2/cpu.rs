@@ -19,7 +19,7 @@ use super::context::{El1State, GuestContext, PointerKeys};
 use super::registers::{ICC_PMR_EL1, VSTTBR_EL2};
 use super::vector_state::{self, VectorArea};
 use super::window::Window;
-use super::{exit, gic, timer, vectors};
+use super::{el0, exit, gic, timer, vectors};
 
 /// HCR_EL2 while an S-EL1 partition runs, and all the time but for the stays of S-EL0 partitions. EL2 itself depends on E2H alone.
 pub const HCR: u64 = {
@@ -40,7 +40,7 @@ pub const HCR: u64 = {
     const TERR: u64 = 1 << 36; // RAS error records
     const TEA: u64 = 1 << 37; // synchronous external aborts come to EL2
     const E2H: u64 = 1 << 34; // EL2 and S-EL0 partitions share a regime; always, since TLBs may keep the bit
-    // Zero on purpose: ATA (MTE is not there), API and APK (pointer authentication traps at first use), TGE (see EL0_HCR).
+    // Zero on purpose: ATA (MTE is not there), API and APK (pointer authentication traps at first use), TGE (see el0.rs).
     VM | SWIO
         | PTW
         | FMO
@@ -74,6 +74,9 @@ pub const MDCR_HPMN: u64 = 0x1f;
 /// CNTHCTL_EL2: the counters are open to EL1 (EL1PCTEN) and to S-EL0 partitions (EL0PCTEN, EL0VCTEN); the physical timer traps
 /// (EL1PTEN = 0), and S-EL0 partitions have no timer (EL0VTEN and EL0PTEN = 0).
 pub const CNTHCTL: u64 = 1 << 10 | 1 << 1 | 1 << 0;
+
+/// Flag in the interrupt priority mask, where the register has no bits: an S-EL0 partition is loaded.
+const EL0: u64 = 1 << 63;
 
 /// Interrupt priority mask that lets all interrupts through.
 const PRIORITY_ALL: u64 = 0xff;
@@ -127,8 +130,10 @@ pub struct Cpu {
     displaced: Lazy,
     /// Groups that the loaded context has on the PE.
     opened: Lazy,
-    /// ICC_PMR_EL1 for the loaded context.
+    /// ICC_PMR_EL1 for the loaded context, and whether it is one of S-EL0.
     priority_mask: u64,
+    /// TTBR0_EL2 for the loaded context of S-EL0.
+    translation_base: u64,
     normal_world: NormalWorld,
     /// This PE's view of foreign pages.
     pub window: Window,
@@ -153,6 +158,7 @@ impl Cpu {
         displaced: Lazy::empty(),
         opened: Lazy::empty(),
         priority_mask: 0,
+        translation_base: 0,
         normal_world: NormalWorld {
             el1: El1State::ZERO,
             priority_mask: 0,
@@ -217,8 +223,6 @@ impl Cpu {
             self.el1_displaced = true;
         }
         context.el1.load();
-        VTTBR_EL2.set(u64::from(roots.vmid) << 48 | roots.non_secure.raw());
-        VSTTBR_EL2.set(roots.secure.raw());
         self.priority_mask = if mask_non_secure {
             PRIORITY_SECURE
         } else {
@@ -227,6 +231,12 @@ impl Cpu {
         if context.timer.is_armed() {
             self.watch_timer(context);
         }
+        if roots.is_el0() {
+            self.load_el0(roots);
+            return;
+        }
+        VTTBR_EL2.set(u64::from(roots.vmid) << 48 | roots.non_secure.raw());
+        VSTTBR_EL2.set(roots.secure.raw());
     }
 
     /// Lets the hardware watch the timer of the loaded `context`, if it is on.
@@ -234,6 +244,18 @@ impl Cpu {
     pub fn watch_timer(&mut self, context: &GuestContext) {
         self.opened |= Lazy::TIMER;
         context.timer.start();
+    }
+
+    /// The rest of [`Self::load`] for a context of S-EL0. Stage 2 stays that of whoever was here before: with TGE = 1 there is none.
+    #[cold]
+    fn load_el0(&mut self, roots: &Stage2Roots) {
+        self.priority_mask |= EL0;
+        self.translation_base = el0::translation_base(roots);
+    }
+
+    /// Whether the loaded context is one of S-EL0.
+    pub fn is_el0(&self) -> bool {
+        self.priority_mask & EL0 != 0
     }
 
     /// Takes the loaded `context` off this PE.
@@ -251,8 +273,14 @@ impl Cpu {
         loop {
             // At every entry: on QEMU a partition reaches the physical register.
             ICC_PMR_EL1.set(self.priority_mask);
-            // SAFETY: the engine runs what it loaded, so EL1 and stage 2 are this context's.
-            let kind = unsafe { vectors::enter(context) };
+            // SAFETY: the engine runs what it loaded, so EL1 and stage 2, or the translation base, are this context's. Stacks of all PEs are private.
+            let kind = unsafe {
+                if self.is_el0() {
+                    el0::enter(context, self.translation_base)
+                } else {
+                    vectors::enter(context)
+                }
+            };
             if let Some(exit) = exit::decode(self, context, kind) {
                 return exit;
             }

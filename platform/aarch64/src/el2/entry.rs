@@ -87,6 +87,8 @@ _start:
     mov     x0, x20
     bl      {prepare}
     bl      stage1_enable
+    ldr     x9, ={boot_stack_end}
+    mov     sp, x9
     bl      own_stack
     mov     x0, x20
     mov     x1, x21
@@ -176,6 +178,7 @@ link_address:
 "#,
     affinities = sym cpu::AFFINITIES,
     pes = const MAX_PES,
+    boot_stack_end = const stage1::BOOT_STACK_END,
     stack_end = const stage1::STACK_END,
     private_size = const stage1::PRIVATE_SIZE,
     frame_size = const size_of::<SmcFrame>(),

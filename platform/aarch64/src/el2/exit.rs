@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 use aarch64_cpu::registers::{ESR_EL2, FAR_EL2, HPFAR_EL2, PAR_EL1};
-use spmc::addr::Ipa;
+use spmc::addr::{Ipa, PAGE_SIZE};
 use spmc::ffa::{SmcFrame, function};
 use spmc::hal::{Access, Conduit, Context, Exit, Fault, FaultKind};
 use tock_registers::interfaces::{Readable, Writeable};
@@ -18,6 +18,7 @@ mod class {
     pub const WFX: u64 = 0x01;
     pub const FP: u64 = 0x07;
     pub const POINTER_AUTHENTICATION: u64 = 0x09;
+    pub const SVC: u64 = 0x15;
     pub const HVC: u64 = 0x16;
     pub const SMC: u64 = 0x17;
     pub const SYSTEM_REGISTER: u64 = 0x18;
@@ -55,6 +56,11 @@ fn exception_class(syndrome: u64) -> u64 {
 #[inline(never)]
 fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Option<Exit> {
     let lazy = match exception_class(syndrome) {
+        // Only of S-EL0 partitions: otherwise it is for EL1.
+        class::SVC => return Some(Exit::Call(Conduit::Svc)),
+        class::INSTRUCTION_ABORT | class::DATA_ABORT if cpu.is_el0() => {
+            return Some(Exit::Fault(el0_abort(context, syndrome)));
+        }
         class::INSTRUCTION_ABORT => return Some(Exit::Fault(instruction_abort(context, syndrome))),
         class::DATA_ABORT => return Some(Exit::Fault(data_abort(context, syndrome))),
         class::WFX => {
@@ -73,11 +79,12 @@ fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Opti
         _ => None,
     };
     match lazy {
-        Some(group) => {
+        // Of S-EL0 partitions nothing else is ever opened.
+        Some(group) if group == Lazy::VECTOR || !cpu.is_el0() => {
             cpu.open(context, group);
             None
         }
-        None => Some(Exit::Trap {
+        _ => Some(Exit::Trap {
             syndrome,
             pc: context.pc,
         }),
@@ -147,29 +154,50 @@ fn instruction_abort(context: &GuestContext, syndrome: u64) -> Fault {
 }
 
 fn data_abort(context: &GuestContext, syndrome: u64) -> Fault {
+    abort(context, syndrome, data_access(syndrome))
+}
+
+fn data_access(syndrome: u64) -> Access {
     const WRITE: u64 = 1 << 6;
-    abort(
-        context,
-        syndrome,
-        if syndrome & WRITE != 0 {
-            Access::Write
+    if syndrome & WRITE != 0 {
+        Access::Write
+    } else {
+        Access::Read
+    }
+}
+
+/// A fault of stage 1 is all that an S-EL0 partition can have, and what it calls an address is one that the engine knows.
+fn el0_abort(context: &GuestContext, syndrome: u64) -> Fault {
+    let va = FAR_EL2.get();
+    Fault {
+        access: if exception_class(syndrome) == class::INSTRUCTION_ABORT {
+            Access::Execute
         } else {
-            Access::Read
+            data_access(syndrome)
         },
-    )
+        kind: fault_kind(syndrome),
+        va,
+        ipa: Some(Ipa::new(va & !(PAGE_SIZE - 1))),
+        on_walk: false,
+        pc: context.pc,
+    }
+}
+
+fn fault_kind(syndrome: u64) -> FaultKind {
+    match syndrome & 0x3f {
+        0b00_0000..=0b00_0011 => FaultKind::AddressSize,
+        0b00_0100..=0b00_0111 => FaultKind::Translation,
+        0b00_1100..=0b00_1111 => FaultKind::Permission,
+        0b01_0000 | 0b01_0100..=0b01_0111 => FaultKind::External,
+        other => FaultKind::Other(other as u8),
+    }
 }
 
 fn abort(context: &GuestContext, syndrome: u64, access: Access) -> Fault {
     const ON_STAGE_1_WALK: u64 = 1 << 7;
     let va = FAR_EL2.get();
     let on_walk = syndrome & ON_STAGE_1_WALK != 0;
-    let kind = match syndrome & 0x3f {
-        0b00_0000..=0b00_0011 => FaultKind::AddressSize,
-        0b00_0100..=0b00_0111 => FaultKind::Translation,
-        0b00_1100..=0b00_1111 => FaultKind::Permission,
-        0b01_0000 | 0b01_0100..=0b01_0111 => FaultKind::External,
-        other => FaultKind::Other(other as u8),
-    };
+    let kind = fault_kind(syndrome);
     let ipa = match kind {
         FaultKind::Translation | FaultKind::AddressSize => Some(reported_ipa()),
         FaultKind::Permission if on_walk => Some(reported_ipa()),

@@ -9,6 +9,7 @@ mod carve;
 mod console;
 mod context;
 mod cpu;
+mod el0;
 mod entry;
 mod exit;
 mod gic;

@@ -7,13 +7,13 @@ use spmc::addr::{Pa, PageRange, World};
 use spmc::hal::{
     AccessFault, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table, TlbScope,
 };
-use spmc::manifest::config::DeviceInterrupt;
+use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
 use tock_registers::interfaces::Readable;
 
 use super::context::GuestContext;
 use super::cpu::{AFFINITIES, Cpu};
 use super::lines::Line;
-use super::{BOARD, gic, inject, layout, stage2, watchdog};
+use super::{BOARD, el0, gic, inject, layout, stage1, stage2, watchdog};
 
 /// The hardware.
 pub struct Platform;
@@ -29,8 +29,8 @@ pub fn affinity() -> u64 {
 impl Hal for Platform {
     type Context = GuestContext;
 
-    fn reset(&self, context: &mut GuestContext, pc: u64, vcpu_index: u16) {
-        context.reset(pc, vcpu_index);
+    fn reset(&self, context: &mut GuestContext, level: ExceptionLevel, pc: u64, vcpu_index: u16) {
+        context.reset(level, pc, vcpu_index);
     }
 
     #[inline(always)]
@@ -144,8 +144,16 @@ impl Hal for Platform {
         Pa::new(layout::tables().as_ptr() as u64)
     }
 
+    fn el2_entry(&self) -> u64 {
+        stage1::private_entry()
+    }
+
     fn invalidate_stage2(&self, roots: &Stage2Roots, scope: TlbScope<'_>) {
-        stage2::invalidate(roots, scope);
+        if roots.is_el0() {
+            el0::invalidate(roots, scope);
+        } else {
+            stage2::invalidate(roots, scope);
+        }
     }
 
     /// No board here has an SMMU with a Secure side, so no device can be confined.

@@ -1,6 +1,9 @@
 //! EL2's own translation (stage 1 of the EL2&0 regime, E2H = 1): an identity map of the image and of the few things outside it that the SPMC touches,
 //! plus, for each PE, addresses of its own: the window (`window.rs`) and its stack, with nothing mapped next to it.
 //!
+//! These private addresses, and with them the boot stack and the page of vectors once more, are also mapped while an S-EL0 partition runs
+//! (`el0.rs`), and therefore global. All else is the SPMC's alone (ASID 0).
+//!
 //! Nothing is writable and executable, and what is not needed is not mapped. The map is built once, with the MMU off, by the boot PE
 //! and then fixed, except for the windows. 39-bit virtual addresses: the walk starts at level 1.
 
@@ -12,7 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use spmc::hal::Table;
 use spmc::limits::MAX_PES;
 
-use super::{carve, cpu, layout};
+use super::{carve, cpu, layout, vectors};
 use crate::Board;
 
 /// Bytes of a page.
@@ -32,10 +35,16 @@ const STACK_TOP: u64 = 2 * PAGE + layout::STACK_SIZE;
 
 const _: () = assert!(STACK_TOP < PRIVATE_SIZE);
 
+/// The address after the last one of the boot stack, among what is private to PE 0.
+pub const BOOT_STACK_END: u64 = PRIVATE_BASE + PRIVATE_SIZE / 2;
+
+/// Where the page of vectors is once more: the last page.
+pub const VECTORS: u64 = PRIVATE_BASE + (1 << 21) - PAGE;
+
 /// The address after the last one of PE 0's stack; those of the others follow every [`PRIVATE_SIZE`].
 pub const STACK_END: u64 = PRIVATE_BASE + STACK_TOP;
 
-// VMSAv8-64 stage 1 descriptors (Arm ARM D8.3), two privileges: AP[1] = 0 keeps EL0 out.
+// MAIR_EL2 is `spmc::mm::MAIR`, of which NORMAL and DEVICE are indices. VMSAv8-64 stage 1 descriptors (Arm ARM D8.3), two privileges: AP[1] = 0 keeps EL0 out.
 const TABLE_OR_PAGE: u64 = 0b11;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 const NORMAL: u64 = 0 << 2;
@@ -44,6 +53,7 @@ const NON_SECURE: u64 = 1 << 5;
 const READ_ONLY: u64 = 1 << 7;
 const INNER_SHAREABLE: u64 = 0b11 << 8;
 const ACCESSED: u64 = 1 << 10;
+const NOT_GLOBAL: u64 = 1 << 11;
 const EXECUTE_NEVER: u64 = 1 << 53;
 const EL0_EXECUTE_NEVER: u64 = 1 << 54;
 
@@ -103,11 +113,24 @@ pub unsafe fn build(board: &Board, manifest: Range<u64>) {
     let private = &raw const PRIVATE as u64 | TABLE_OR_PAGE;
     level2.0[index(PRIVATE_BASE, 2)].store(private, Ordering::Relaxed);
     for pe in 0..MAX_PES {
-        let end = STACK_END + pe as u64 * PRIVATE_SIZE;
-        for (n, page) in layout::stack(pe).step_by(PAGE as usize).enumerate() {
-            let address = end - layout::STACK_SIZE + n as u64 * PAGE;
-            PRIVATE.0[index(address, 3)].store(page | READ_WRITE, Ordering::Relaxed);
-        }
+        map_private(layout::stack(pe), STACK_END + pe as u64 * PRIVATE_SIZE);
+    }
+    map_private(layout::boot_stack(), BOOT_STACK_END);
+    let vectors = vectors::page() | READ_EXECUTE;
+    PRIVATE.0[index(VECTORS, 3)].store(vectors, Ordering::Relaxed);
+}
+
+/// The entry of the root table that leads to all private addresses.
+pub fn private_entry() -> u64 {
+    STAGE1_ROOT.0[index(PRIVATE_BASE, 1)].load(Ordering::Relaxed)
+}
+
+/// Maps a stack so that it ends at the private address `end`.
+fn map_private(stack: Range<u64>, end: u64) {
+    let start = end - (stack.end - stack.start);
+    for (n, page) in stack.step_by(PAGE as usize).enumerate() {
+        let address = start + n as u64 * PAGE;
+        PRIVATE.0[index(address, 3)].store(page | READ_WRITE, Ordering::Relaxed);
     }
 }
 
@@ -119,7 +142,7 @@ fn map(range: Range<u64>, attributes: u64) {
         let level3 = next(level2, index(page, 2));
         // One last-level table serves up to 2 MiB: do not walk for each page.
         loop {
-            level3.0[index(page, 3)].store(page | attributes, Ordering::Relaxed);
+            level3.0[index(page, 3)].store(page | attributes | NOT_GLOBAL, Ordering::Relaxed);
             page += PAGE;
             if page >= range.end || index(page, 3) == 0 {
                 break;
@@ -157,9 +180,6 @@ fn new_table() -> &'static Table {
         table.as_ref()
     }
 }
-
-/// MAIR_EL2: index 0 Normal, write-back, allocating; index 1 Device-nGnRE.
-const MAIR: u64 = 0x04ff;
 
 /// TCR_EL2 without IPS: 39-bit addresses, 4 KiB granule, walks write-back cacheable and inner shareable like all our memory. No TBI: pointers
 /// are pointers. No upper half (EPD1): TTBR1_EL2 is not ours, as an EL3 that knows no FEAT_VHE leaves the Normal world's there.
@@ -234,7 +254,7 @@ stage1_enable:
 "#,
     hcr = const cpu::HCR,
     root = sym STAGE1_ROOT,
-    mair = const MAIR,
+    mair = const spmc::mm::MAIR,
     tcr = const TCR,
     sctlr = const SCTLR,
 );

@@ -25,7 +25,7 @@ const WALKS: u64 = 0b11 << 12 | 0b01 << 10 | 0b01 << 8;
 const NSA: u64 = 1 << 30;
 
 /// More pages than this are cheaper to forget with everything else of the partition.
-const MAX_PAGES_BY_ADDRESS: u64 = 64;
+pub const MAX_PAGES_BY_ADDRESS: u64 = 64;
 
 /// Sets the geometry on this PE.
 pub fn init_pe() {
@@ -73,7 +73,8 @@ pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
     unsafe { asm!("isb", options(nostack, preserves_flags)) };
 }
 
-fn pages(ranges: &[(World, PageRange<Ipa>)]) -> u64 {
+/// All pages of the ranges.
+pub fn pages(ranges: &[(World, PageRange<Ipa>)]) -> u64 {
     ranges
         .iter()
         .fold(0, |sum, (_, range)| sum.saturating_add(range.pages()))

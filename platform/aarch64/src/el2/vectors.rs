@@ -43,7 +43,7 @@ global_asm!(
 .endm
 
 .section .text.vectors, "ax"
-.balign 0x800
+.balign 0x1000
 .global el2_vectors
 el2_vectors:
     // Current EL with SP_EL0, which EL2 never selects.
@@ -81,9 +81,10 @@ el2_vectors:
     guest_vector {serror}
 
 // u64 enter_guest(context)
+.section .text.switch, "ax"
 .global enter_guest
 enter_guest:
-    sub     sp, sp, #112
+    sub     sp, sp, #144
     str     x0, [sp]
     stp     x19, x20, [sp, #16]
     stp     x21, x22, [sp, #32]
@@ -115,6 +116,7 @@ enter_guest:
     dsb     nsh
     isb
 
+.global exit_guest
 exit_guest:
     ldr     x0, [sp, #16]
     stp     x2, x3, [x0, #16]
@@ -144,7 +146,7 @@ exit_guest:
     ldp     x25, x26, [sp, #64]
     ldp     x27, x28, [sp, #80]
     ldp     x29, x30, [sp, #96]
-    add     sp, sp, #112
+    add     sp, sp, #144
     ret
 
 // The stack may be what is wrong: report on another one.
@@ -166,13 +168,19 @@ fatal:
 );
 
 unsafe extern "C" {
+    /// Starts the page of vectors.
     safe static el2_vectors: u8;
     fn enter_guest(context: &mut GuestContext) -> u64;
 }
 
+/// The page that has both these vectors and those for S-EL0 partitions.
+pub fn page() -> u64 {
+    &raw const el2_vectors as u64
+}
+
 /// Points VBAR_EL2 at the vectors.
 pub fn install() {
-    VBAR_EL2.set(&raw const el2_vectors as u64);
+    VBAR_EL2.set(page());
     barrier::isb(barrier::SY);
 }
 

@@ -5,7 +5,7 @@ pub mod indirect;
 pub mod memory;
 pub mod transfer;
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::rt::call::{Conduit, Regs, call as raw_call};
 use crate::rt::check::{Check, equal};
@@ -19,7 +19,7 @@ pub const SP1: u16 = 0x8001;
 /// The test partition with an execution context for each PE.
 pub const SP2: u16 = 0x8002;
 
-/// The id of a third partition, in layouts that have one: it fails, or has one execution context and starts anew.
+/// The id of a third partition, in layouts that have one: it fails, has one execution context and starts anew, or runs at S-EL0.
 pub const SP3: u16 = 0x8003;
 /// An id that no layout gives to anybody.
 pub const NOBODY: u16 = 0x80ee;
@@ -121,20 +121,20 @@ pub const NOT_SUPPORTED: u64 = 0xffff_ffff;
 /// The registers with which a call completes.
 pub type Answer = Regs;
 
-static USE_HVC: AtomicBool = AtomicBool::new(false);
+static CONDUIT: AtomicU8 = AtomicU8::new(Conduit::Smc as u8);
 
 /// The conduit that [`call`] uses from now on.
 pub fn set_conduit(conduit: Conduit) {
-    USE_HVC.store(conduit == Conduit::Hvc, Ordering::Relaxed);
+    CONDUIT.store(conduit as u8, Ordering::Relaxed);
 }
 
 /// The conduit that [`call`] uses.
 pub fn conduit() -> Conduit {
-    if USE_HVC.load(Ordering::Relaxed) {
-        Conduit::Hvc
-    } else {
-        Conduit::Smc
-    }
+    let conduit = CONDUIT.load(Ordering::Relaxed);
+    [Conduit::Smc, Conduit::Hvc, Conduit::Svc]
+        .into_iter()
+        .find(|it| *it as u8 == conduit)
+        .unwrap_or(Conduit::Smc)
 }
 
 /// The registers of a call: function id and arguments from x1 on, zero behind them.

@@ -28,6 +28,7 @@ const MODE_QUEUED: u64 = 3;
 const MODE_SCHEDULING: u64 = 8;
 const MODE_VIRTIO: u64 = 4;
 const MODE_SOAK: u64 = 5;
+const MODE_S_EL0: u64 = 7;
 
 /// The buffer in which the Normal world writes to the SPMC.
 pub static TX: Shared<PAGE_SIZE> = Shared::new();
@@ -127,6 +128,7 @@ pub fn main() -> ! {
         MODE_SCHEDULING => run(tests::SCHEDULING),
         MODE_VIRTIO => run(tests::VIRTIO),
         MODE_SOAK => run(tests::SOAK),
+        MODE_S_EL0 => run(tests::S_EL0),
         _ => run(tests::ALL),
     }
     psci::system_off()

@@ -1,4 +1,4 @@
-//! SMC and HVC with the registers of FF-A v1.2: x0 to x17 in and out.
+//! SMC, HVC and SVC with the registers of FF-A v1.2: x0 to x17 in and out.
 
 use core::arch::asm;
 
@@ -12,6 +12,8 @@ pub enum Conduit {
     Smc,
     /// Hypervisor call.
     Hvc,
+    /// Supervisor call, from S-EL0.
+    Svc,
 }
 
 macro_rules! conduit {
@@ -37,6 +39,7 @@ pub fn call(conduit: Conduit, mut r: Regs) -> Regs {
     match conduit {
         Conduit::Smc => conduit!("smc #0", r),
         Conduit::Hvc => conduit!("hvc #0", r),
+        Conduit::Svc => conduit!("svc #0", r),
     }
     r
 }

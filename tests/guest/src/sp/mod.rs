@@ -3,6 +3,7 @@
 //! Entry: EL1, MMU off, boot information where the manifest says, x4 = index of the PE (FF-A v1.1 section 5, and what Hafnium does). The
 //! MMU is needed: an SP reaches Non-secure memory only through a stage-1 descriptor with NS = 1.
 
+pub mod el0;
 pub mod fault;
 
 use core::arch::{asm, naked_asm};
@@ -16,6 +17,7 @@ use crate::println;
 use crate::rt::call::{Conduit, Regs, call};
 use crate::rt::check::{Check, Failure};
 use crate::rt::console::SECURE_UART;
+use crate::rt::exception_level;
 use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::stage1::{self, Attributes};
 use crate::tests;
@@ -112,13 +114,16 @@ macro_rules! helper {
 }
 
 const MAX_CONTEXTS: usize = 8;
-const STACK: usize = 0x4000;
+/// Bytes of the stack of an execution context.
+pub const STACK: usize = 0x4000;
 
+/// The stacks of all execution contexts.
 #[repr(C, align(16))]
-struct Stacks(UnsafeCell<[[u8; STACK]; MAX_CONTEXTS]>);
+pub struct Stacks(UnsafeCell<[[u8; STACK]; MAX_CONTEXTS]>);
 // SAFETY: each execution context touches its own stack only.
 unsafe impl Sync for Stacks {}
-static STACKS: Stacks = Stacks(UnsafeCell::new([[0; STACK]; MAX_CONTEXTS]));
+/// The stacks; the first one is that of a context at S-EL0.
+pub static STACKS: Stacks = Stacks(UnsafeCell::new([[0; STACK]; MAX_CONTEXTS]));
 
 /// The buffer in which the partition writes to the SPMC.
 pub static TX: Shared<PAGE_SIZE> = Shared::new();
@@ -245,6 +250,9 @@ extern "C" fn secondary() -> ! {
 static SELF: AtomicPtr<Identity> = AtomicPtr::new(core::ptr::null_mut());
 
 fn vcpu_index() -> usize {
+    if exception_level() == 0 {
+        return 0;
+    }
     let mpidr: u64;
     // SAFETY: reads an identification register.
     unsafe { asm!("mrs {}, mpidr_el1", out(reg) mpidr, options(nomem, nostack)) };
@@ -287,7 +295,23 @@ pub fn initialise(identity: &'static Identity, entry: &[u64; 8]) {
     stage1::map(SECURE_UART as u64, Attributes::Device);
     stage1::map_non_secure_gib();
     stage1::enable_el1();
+    introduce(identity);
+    tests::boot::during_initialisation(identity);
+    if identity.contexts > 1 {
+        let entry = secondary as *const () as u64;
+        let register = ffa::call(id::SECONDARY_EP_REGISTER, &[entry]);
+        must(
+            identity,
+            "FFA_SECONDARY_EP_REGISTER",
+            ffa::done(&register).is_ok(),
+        );
+    }
+    println!("# {}: initialised", identity.name);
+    serve(identity, entry)
+}
 
+/// The calls with which every partition begins.
+fn introduce(identity: &Identity) {
     must(
         identity,
         "FFA_VERSION",

@@ -19,6 +19,7 @@ pub mod power;
 pub mod preemption;
 pub mod queued;
 pub mod run;
+pub mod s_el0;
 pub mod setup;
 pub mod soak;
 pub mod state;
@@ -86,6 +87,9 @@ pub const VIRTIO: &[&[Test]] = &[virtio::TESTS];
 /// The soak, for a layout with eight partitions.
 pub const SOAK: &[&[Test]] = &[soak::TESTS];
 
+/// The tests for the layout with partitions at S-EL0.
+pub const S_EL0: &[&[Test]] = &[version::TESTS, s_el0::TESTS];
+
 /// All helpers.
 pub const HELPERS: &[&[Command]] = &[
     version::HELPERS,
@@ -99,6 +103,7 @@ pub const HELPERS: &[&[Command]] = &[
     preemption::HELPERS,
     notification::HELPERS,
     interrupts::HELPERS,
+    s_el0::HELPERS,
     state::HELPERS,
     extensions::HELPERS,
     concurrency::HELPERS,

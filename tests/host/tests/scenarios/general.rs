@@ -16,7 +16,6 @@ fn functions_that_do_not_exist_are_not_supported() {
         MSG_SEND,
         NORMAL_WORLD_RESUME,
         MEM_OP_PAUSE,
-        MEM_PERM_GET_64,
         MEM_RETRIEVE_RESP,
         SUCCESS_32,
         0x8400_0092,

@@ -20,6 +20,7 @@ mod power;
 mod retrieve_refused;
 mod run;
 mod rxtx;
+mod s_el0;
 mod send_refused;
 mod stage;
 mod streams;

@@ -1,0 +1,189 @@
+//! S-EL0 partitions: entry and exit between two tables of the EL2&0 regime, and TLB maintenance for it.
+//!
+//! HCR_EL2.E2H is always 1; TGE is 1 while an S-EL0 partition runs, so that there is no EL1 and all its exceptions come to EL2. TTBR0_EL2 has the
+//! partition's table then, in which nothing of the SPMC is mapped but the last entry of the root, EL2's private addresses: stacks, windows, and
+//! the page of vectors. The vectors run there, put the SPMC's table back and go on at the SPMC's own addresses. ASIDs keep the
+//! two apart in TLBs: the SPMC's is 0.
+//!
+//! S-EL1 partitions pay nothing for it: they have vectors of their own, and the SPMC's table stays where it is.
+
+use core::arch::{asm, global_asm};
+use core::mem::offset_of;
+
+use spmc::addr::PAGE_SHIFT;
+use spmc::hal::{Stage2Roots, TlbScope};
+
+use super::context::GuestContext;
+use super::vectors::kind;
+use super::{stage1, stage2};
+
+/// Offset of these vectors in the page of vectors.
+const VECTORS: u64 = 0x800;
+
+/// HCR_EL2.TGE.
+const TGE: u64 = 1 << 27;
+
+/// Where ASIDs stand in TTBR0_EL2 and in arguments of TLB maintenance.
+const ASID_SHIFT: u32 = 48;
+
+/// TTBR0_EL2 for a partition.
+pub fn translation_base(roots: &Stage2Roots) -> u64 {
+    u64::from(roots.vmid) << ASID_SHIFT | roots.secure.raw()
+}
+
+global_asm!(
+    r#"
+// An exception from an S-EL0 partition. The stack holds the frame of `enter_el0`.
+.macro el0_vector kind
+    .balign 0x80
+    stp     x0, x1, [sp, #-16]!
+    mov     x1, #\kind
+    b       leave_el0
+.endm
+
+// An exception that EL2 itself caused while it switches: a defect that cannot even be reported.
+.macro stuck_vector
+    .balign 0x80
+    b       .
+.endm
+
+// The second half of the page of vectors, which starts in vectors.rs.
+.section .text.vectors.el0, "ax"
+.balign 0x800
+el0_vectors:
+    // Current EL with SP_EL0, which EL2 never selects: room for code that runs while tables are switched.
+
+// On the stack TTBR0_EL2 and HCR_EL2 for the partition, then its x0 and x1.
+arrive_at_el0:
+    ldp     x0, x1, [sp], #16
+    msr     ttbr0_el2, x0
+    msr     hcr_el2, x1
+    ldp     x0, x1, [sp], #16
+    eret
+    dsb     nsh
+    isb
+
+    .balign 0x80
+// x1 = kind of exception; x0 and x1 of the partition on the stack, below them the frame.
+leave_el0:
+    ldr     x0, [sp, #16 + 112]
+    msr     ttbr0_el2, x0
+    ldr     x0, [sp, #16 + 120]
+    msr     hcr_el2, x0
+    ldr     x0, [sp, #16 + 128]
+    msr     vbar_el2, x0
+    ldr     x0, [sp, #16 + 136]
+    isb
+    br      x0
+    .balign 0x200
+    // Current EL with SP_EL2.
+    stuck_vector
+    stuck_vector
+    stuck_vector
+    stuck_vector
+    // Lower EL, AArch64.
+    el0_vector {sync}
+    el0_vector {irq}
+    el0_vector {fiq}
+    el0_vector {serror}
+    // Lower EL, AArch32, which an S-EL0 partition cannot be in.
+    stuck_vector
+    stuck_vector
+    stuck_vector
+    stuck_vector
+    .balign 0x80
+
+.section .text.switch, "ax"
+// u64 enter_el0(context, ttbr0): as enter_guest, whose frame it has, with the SPMC's TTBR0_EL2, HCR_EL2, VBAR_EL2 and where to go on behind it.
+.global enter_el0
+enter_el0:
+    sub     sp, sp, #144
+    str     x0, [sp]
+    stp     x19, x20, [sp, #16]
+    stp     x21, x22, [sp, #32]
+    stp     x23, x24, [sp, #48]
+    stp     x25, x26, [sp, #64]
+    stp     x27, x28, [sp, #80]
+    stp     x29, x30, [sp, #96]
+    mrs     x2, ttbr0_el2
+    mrs     x3, hcr_el2
+    stp     x2, x3, [sp, #112]
+    mrs     x4, vbar_el2
+    adrp    x5, exit_guest
+    add     x5, x5, :lo12:exit_guest
+    stp     x4, x5, [sp, #128]
+    ldr     x4, ={alias} + {vectors}
+    msr     vbar_el2, x4
+    ldp     x4, x5, [x0, #{pc}]
+    msr     elr_el2, x4
+    msr     spsr_el2, x5
+    orr     x3, x3, #{tge}
+    ldp     x4, x5, [x0]
+    stp     x4, x5, [sp, #-16]!
+    stp     x1, x3, [sp, #-16]!
+    ldp     x2, x3, [x0, #16]
+    ldp     x4, x5, [x0, #32]
+    ldp     x6, x7, [x0, #48]
+    ldp     x8, x9, [x0, #64]
+    ldp     x10, x11, [x0, #80]
+    ldp     x12, x13, [x0, #96]
+    ldp     x14, x15, [x0, #112]
+    ldp     x16, x17, [x0, #128]
+    ldp     x18, x19, [x0, #144]
+    ldp     x20, x21, [x0, #160]
+    ldp     x22, x23, [x0, #176]
+    ldp     x24, x25, [x0, #192]
+    ldp     x26, x27, [x0, #208]
+    ldp     x28, x29, [x0, #224]
+    ldr     x30, [x0, #240]
+    ldr     x0, ={alias} + {vectors} + (arrive_at_el0 - el0_vectors)
+    br      x0
+.ltorg
+"#,
+    alias = const stage1::VECTORS,
+    vectors = const VECTORS,
+    tge = const TGE,
+    pc = const offset_of!(GuestContext, pc),
+    sync = const kind::SYNC,
+    irq = const kind::IRQ,
+    fiq = const kind::FIQ,
+    serror = const kind::SERROR,
+);
+
+unsafe extern "C" {
+    fn enter_el0(context: &mut GuestContext, translation_base: u64) -> u64;
+}
+
+/// Enters an S-EL0 partition and returns the [`kind`] of exception that ended its turn.
+///
+/// # Safety
+///
+/// `translation_base` is that of the partition that `context` belongs to; EL2 is on a stack that is mapped among its private addresses.
+pub unsafe fn enter(context: &mut GuestContext, translation_base: u64) -> u64 {
+    // SAFETY: contract above; `enter_el0` keeps to the procedure call standard.
+    unsafe { enter_el0(context, translation_base) }
+}
+
+/// Forgets translations of the partition with these `roots` on all PEs, after making table updates visible.
+pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
+    let asid = u64::from(roots.vmid) << ASID_SHIFT;
+    stage2::publish();
+    match scope {
+        TlbScope::Ranges(ranges) if stage2::pages(ranges) <= stage2::MAX_PAGES_BY_ADDRESS => {
+            for (_, range) in ranges {
+                let first = range.base().raw() >> PAGE_SHIFT;
+                for page in first..first + range.pages() {
+                    // SAFETY: TLB maintenance drops caches only.
+                    unsafe {
+                        asm!("tlbi vae2is, {}", in(reg) asid | page, options(nostack, preserves_flags))
+                    };
+                }
+            }
+        }
+        // By ASID alone there is none that works while TGE = 0. The SPMC's own translations go too, and come back.
+        // SAFETY: TLB maintenance drops caches only.
+        _ => unsafe { asm!("tlbi alle2is", options(nostack, preserves_flags)) },
+    }
+    // SAFETY: barriers: complete on all PEs.
+    unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
+}

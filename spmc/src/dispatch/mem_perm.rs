@@ -1,0 +1,139 @@
+//! `FFA_MEM_PERM_GET` and `FFA_MEM_PERM_SET` (FF-A v1.1 sections 16.8 and 16.9; page counts of 1.3): an S-EL0 partition, which has no stage 1
+//! of its own, gives its pages their permissions while it initialises.
+//!
+//! Nothing here makes a page writable and executable, or gives access that the partition had not been given.
+
+use crate::addr::{Ipa, PAGE_SIZE, PageRange};
+use crate::error::{FfaError, Result};
+use crate::ffa::{FunctionId, SmcFrame};
+use crate::hal::Hal;
+use crate::manifest::config::{ExceptionLevel, Permissions};
+use crate::mm::{Attributes, Change, ChangeError, Leaf, State};
+use crate::partition::vcpu::Model;
+use crate::spmc::Spmc;
+
+use super::run::Current;
+use super::setup::address;
+
+/// Bits 1:0 of the permissions: none, read-write, read-only.
+const DATA: u32 = 0b11;
+const DATA_READ_WRITE: u32 = 0b01;
+const DATA_READ_ONLY: u32 = 0b11;
+/// Bit 2 of the permissions.
+const EXECUTE_NEVER: u32 = 1 << 2;
+
+/// How many pages one `FFA_MEM_PERM_GET` looks at.
+const MAX_PAGES: u64 = 512;
+
+/// `None` for permissions that nobody can have: reserved values, writable and executable, executable but not readable.
+fn decode(word: u32) -> Option<Permissions> {
+    let mut permissions = match word & DATA {
+        0 => Permissions::empty(),
+        DATA_READ_WRITE => Permissions::READ | Permissions::WRITE,
+        DATA_READ_ONLY => Permissions::READ,
+        _ => return None,
+    };
+    match word & !DATA {
+        0 if permissions == Permissions::READ => permissions |= Permissions::EXECUTE,
+        EXECUTE_NEVER => {}
+        _ => return None,
+    }
+    Some(permissions)
+}
+
+fn encode(permissions: Permissions) -> u32 {
+    let data = if permissions.contains(Permissions::WRITE) {
+        DATA_READ_WRITE
+    } else if permissions.contains(Permissions::READ) {
+        DATA_READ_ONLY
+    } else {
+        0
+    };
+    let never = !permissions.contains(Permissions::EXECUTE);
+    data | if never { EXECUTE_NEVER } else { 0 }
+}
+
+impl<H: Hal> Spmc<H> {
+    /// `FFA_MEM_PERM_GET`: the permissions of the page at x1 and, in w3, how many pages behind it have the same: at most w2.
+    ///
+    /// `DENIED` as [`check_caller`]; `INVALID_PARAMETERS` for an address that is not of a page that the partition has.
+    pub(super) fn mem_perm_get(
+        &self,
+        current: &Current<'_, H::Context>,
+        id: FunctionId,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        check_caller(current)?;
+        let base = address(id, frame.x[1]);
+        let wanted = u64::from(frame.w(2)).saturating_add(1).min(MAX_PAGES);
+        let memory = current.partition.endpoint.memory.lock();
+        let permissions = |index: u64| {
+            let at = base.checked_add(index.checked_mul(PAGE_SIZE)?)?;
+            let page = PageRange::new(Ipa::new(at), 1)?;
+            let (_, leaf) = memory.inspect(&self.hal, [page].into_iter())?;
+            leaf.is_valid().then(|| leaf.attributes().permissions)
+        };
+        let first = permissions(0).ok_or(FfaError::InvalidParameters)?;
+        let more = (1..wanted).take_while(|index| permissions(*index) == Some(first));
+        Ok(SmcFrame::success([encode(first), more.count() as u32]))
+    }
+
+    /// `FFA_MEM_PERM_SET`: gives the w2 pages from x1 the permissions in w3. They must have had the same ones until now.
+    ///
+    /// `DENIED` as [`check_caller`], for pages in a memory transaction, and for more than the manifest allows for a region that is not
+    /// the partition's alone; `INVALID_PARAMETERS` for a range or permissions that are not any, and executable devices;
+    /// `NO_MEMORY` without a page for a table.
+    pub(super) fn mem_perm_set(
+        &self,
+        current: &Current<'_, H::Context>,
+        id: FunctionId,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        check_caller(current)?;
+        let permissions = decode(frame.w(3)).ok_or(FfaError::InvalidParameters)?;
+        let base = Ipa::new(address(id, frame.x[1]));
+        let range = PageRange::new(base, frame.w(2).into()).ok_or(FfaError::InvalidParameters)?;
+        let ranges = [range].into_iter();
+        let mut memory = current.partition.endpoint.memory.lock();
+        let (world, leaf) = memory
+            .inspect(&self.hal, ranges.clone())
+            .ok_or(FfaError::InvalidParameters)?;
+        let Attributes {
+            permissions: before,
+            memory: kind,
+        } = leaf.attributes();
+        if permissions.contains(Permissions::EXECUTE) && !kind.is_normal() {
+            return Err(FfaError::InvalidParameters);
+        }
+        let state = match leaf.state() {
+            Some(state @ (State::OwnerExclusive | State::Mailbox)) => state,
+            Some(State::Fixed) if before.contains(permissions) => State::Fixed,
+            _ => return Err(FfaError::Denied),
+        };
+        let attributes = Attributes {
+            permissions,
+            memory: kind,
+        };
+        let change = Change {
+            from: leaf,
+            to: Leaf::new(attributes, state),
+        };
+        memory
+            .change(&self.hal, world, ranges, change)
+            .map_err(|error| match error {
+                ChangeError::Mismatch => FfaError::InvalidParameters,
+                ChangeError::NoMemory => FfaError::NoMemory,
+            })?;
+        Ok(SmcFrame::success([]))
+    }
+}
+
+/// `DENIED` unless the caller is an S-EL0 partition that initialises.
+fn check_caller<C>(current: &Current<'_, C>) -> Result<()> {
+    let is_el0 = current.frozen.config.exception_level == ExceptionLevel::SEl0;
+    if is_el0 && current.vcpu.model == Model::Init {
+        Ok(())
+    } else {
+        Err(FfaError::Denied)
+    }
+}

@@ -1,0 +1,16 @@
+//! The third test partition: at S-EL0, FF-A 1.2, calls by SVC.
+
+#![no_std]
+#![no_main]
+
+use guest::ffa::{SP3, V1_2};
+use guest::rt::call::Conduit;
+use guest::sp::Identity;
+
+guest::s_el0_partition!(Identity {
+    name: "sp3",
+    id: SP3,
+    version: V1_2,
+    conduit: Conduit::Svc,
+    contexts: 1,
+});

@@ -1,0 +1,146 @@
+//! Partitions at S-EL0: entered with the MMU on and all of their memory readable and executable, so the first thing is to ask
+//! for memory to write to (FF-A v1.1 section 16.9). What happens then is as in any partition.
+
+use core::sync::atomic::Ordering;
+
+use super::{ENTRY, Identity, introduce, serve};
+use crate::{ffa, println, rt, tests};
+
+/// The only execution context: initialises the partition, then serves.
+pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
+    rt::set_el0();
+    for (to, from) in ENTRY.iter().zip(entry) {
+        to.store(*from, Ordering::Relaxed);
+    }
+    ffa::set_conduit(identity.conduit);
+    introduce(identity);
+    tests::s_el0::during_initialisation();
+    println!("# {}: initialised", identity.name);
+    serve(identity, entry)
+}
+
+/// The entry point of an S-EL0 partition image, and who it is.
+#[macro_export]
+macro_rules! s_el0_partition {
+    ($identity:expr) => {
+        static IDENTITY: $crate::sp::Identity = $identity;
+
+        extern "C" fn main(entry: &[u64; 8]) -> ! {
+            $crate::sp::el0::boot(&IDENTITY, entry)
+        }
+
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = ".text.entry")]
+        extern "C" fn _start() -> ! {
+            core::arch::naked_asm!(
+                "mov x20, x0",
+                "mov x21, x1",
+                "mov x22, x2",
+                "mov x23, x3",
+                "mov x24, x4",
+                "mov x25, x5",
+                "mov x26, x6",
+                "mov x27, x7",
+                // FFA_MEM_PERM_SET: from the end of the code to the end of the image, to be read and written.
+                "mov w0, #0x0089",
+                "movk w0, #0xc400, lsl #16",
+                "adrp x1, text_end",
+                "adrp x2, image_end",
+                "sub x2, x2, x1",
+                "lsr x2, x2, #12",
+                "mov x3, #5",
+                "mov x4, #0",
+                "mov x5, #0",
+                "mov x6, #0",
+                "mov x7, #0",
+                "svc #0",
+                "adrp x9, bss_start",
+                "add x9, x9, :lo12:bss_start",
+                "adrp x10, bss_end",
+                "add x10, x10, :lo12:bss_end",
+                "1: cmp x9, x10",
+                "b.hs 2f",
+                "stp xzr, xzr, [x9], #16",
+                "b 1b",
+                "2: adrp x9, {stack}",
+                "add x9, x9, :lo12:{stack}",
+                "add sp, x9, #{size}",
+                "stp x26, x27, [sp, #-16]!",
+                "stp x24, x25, [sp, #-16]!",
+                "stp x22, x23, [sp, #-16]!",
+                "stp x20, x21, [sp, #-16]!",
+                "mov x0, sp",
+                "mov x29, xzr",
+                "mov x30, xzr",
+                "b {main}",
+                stack = sym $crate::sp::STACKS,
+                size = const $crate::sp::STACK,
+                main = sym main,
+            )
+        }
+    };
+}
+
+/// The entry point of a partition that does what requests say: x3 tells what to do with the address in x4. It is
+/// position-independent and needs no stack, so that the same image stands in for several partitions that are to fail.
+#[macro_export]
+macro_rules! s_el0_victim {
+    () => {
+        $crate::failing_partition!(
+            // A page behind the code that can be written, with a return instruction in it.
+            "adr x20, .",
+            "and x20, x20, #0xfffffffffffff000",
+            "add x20, x20, #0x1000",
+            "mov w0, #0x0089",
+            "movk w0, #0xc400, lsl #16",
+            "mov x1, x20",
+            "mov x2, #1",
+            "mov x3, #5",
+            "mov x4, #0",
+            "mov x5, #0",
+            "mov x6, #0",
+            "mov x7, #0",
+            "svc #0",
+            "mov w9, #0x03c0",
+            "movk w9, #0xd65f, lsl #16",
+            "str w9, [x20]",
+            // FFA_MSG_WAIT
+            "mov w0, #0x006b",
+            "movk w0, #0x8400, lsl #16",
+            "mov x1, #0",
+            "mov x2, #0",
+            "mov x3, #0",
+            "mov x4, #0",
+            "mov x7, #0",
+            "1: mov x5, #0",
+            "mov x6, #0",
+            "svc #0",
+            "mov x21, x1",
+            "cmp x3, #1",
+            "b.lo 2f", // 0: nothing
+            "b.eq 3f", // 1: read
+            "cmp x3, #3",
+            "b.lo 4f", // 2: write
+            "b.eq 5f", // 3: execute
+            "cmp x3, #5",
+            "b.lo 6f", // 4: a register of EL1
+            "smc #0",  // 5
+            "2: mov w0, #0x0070",
+            "movk w0, #0xc400, lsl #16",
+            "ror w1, w21, #16",
+            "mov x2, #0",
+            "mov x3, #0",
+            "mov x7, #0",
+            "b 1b",
+            "3: ldr w4, [x4]",
+            "b 2b",
+            "4: str w9, [x4]",
+            "b 2b",
+            "5: blr x4",
+            "b 2b",
+            "6: mrs x4, sctlr_el1",
+            "b 2b"
+        );
+    };
+}

@@ -1,0 +1,457 @@
+//! SEL0: partitions in the EL2&0 regime, and the permissions that they ask for.
+
+use host_tests::ffa::*;
+use host_tests::manifest::{Region, partition_base};
+use host_tests::snapshot::WATCHED;
+use host_tests::system::NWD_PAGES;
+use host_tests::{PartitionSpec, Sp, System};
+use spmc::addr::World::{NonSecure, Secure};
+use spmc::hal::Conduit;
+
+/// Permissions of the calls.
+const READ_WRITE: u64 = 0b101;
+const READ_ONLY: u64 = 0b111;
+const READ_EXECUTE: u64 = 0b011;
+const NO_ACCESS: u64 = 0b100;
+
+/// The last page of what EL2 leaves to S-EL0 partitions, and the first of its own.
+const LAST: u64 = (1 << 39) - (1 << 30) - 0x1000;
+
+/// A partition at S-EL0 with that script.
+fn el0(name: &str, script: impl Fn(&mut Sp) + Send + Sync + 'static) -> PartitionSpec {
+    PartitionSpec::new(name).s_el0().script(script)
+}
+
+/// A system with one partition, which is at S-EL0.
+fn alone(script: impl Fn(&mut Sp) + Send + Sync + 'static) -> System {
+    System::boot([el0("sp1", script)])
+}
+
+fn set(sp: &mut Sp, address: u64, pages: u64, permissions: u64) {
+    let answer = sp.call_by(Conduit::Svc, [MEM_PERM_SET_64, address, pages, permissions]);
+    assert_eq!(answer.success(), [0; 6]);
+}
+
+/// What `FFA_MEM_PERM_GET` says of the page at `address`, and of how many behind it.
+fn get(sp: &mut Sp, address: u64, more: u64) -> (u64, u64) {
+    let answer = sp.call_by(Conduit::Svc, [MEM_PERM_GET_64, address, more]);
+    let [permissions, count, rest @ ..] = answer.success();
+    assert_eq!(rest, [0; 4]);
+    (permissions, count)
+}
+
+fn serve(sp: &mut Sp) -> ! {
+    sp.serve(|_, request| request.payload())
+}
+
+/// Lets the partition write to its buffers and map them.
+fn map_buffers(sp: &mut Sp) {
+    let tx = sp.tx();
+    set(sp, tx, 2, READ_WRITE);
+    sp.map_buffers();
+}
+
+/// Runs `script` in a partition that initialises, which must then be dead.
+#[track_caller]
+fn dies(script: impl Fn(&mut Sp) + Send + Sync + 'static) {
+    let system = alone(move |sp| {
+        script(sp);
+        panic!("it still runs");
+    });
+    assert_eq!(system.nwd().request(0x8001, [0; 5]).error(), Some(ABORTED));
+}
+
+// req: SEL0-08, MEMO-01, MEMO-02, BOOT-01
+#[test]
+fn an_image_comes_readable_and_executable() {
+    let system = alone(|sp| {
+        let base = sp.base();
+        for page in [base, base + 0x4000, base + 0xf_f000] {
+            assert!(sp.peek(Secure, page).is_some());
+            assert!(sp.execute(Secure, page).is_ok());
+        }
+        assert_eq!(get(sp, base, 0), (READ_EXECUTE, 0));
+        assert_eq!(get(sp, base, 300), (READ_EXECUTE, 255));
+        serve(sp)
+    });
+    assert_eq!(system.nwd().ask(0x8001, [1, 2, 3, 4, 5]), [1, 2, 3, 4, 5]);
+    dies(|sp| assert!(!sp.poke(Secure, sp.base() + 0x4000, 1)));
+    dies(|sp| assert!(sp.peek(Secure, sp.base() + 0x10_0000).is_none()));
+    dies(|sp| assert!(sp.peek(NonSecure, sp.base()).is_none()));
+    dies(|sp| assert!(sp.peek(NonSecure, NWD_PAGES).is_none()));
+    dies(|sp| assert!(sp.peek(Secure, LAST + 0x1000).is_none()));
+}
+
+// req: SEL0-08, MEMO-02
+#[test]
+fn a_partition_gives_its_pages_permissions() {
+    let system = alone(|sp| {
+        let page = sp.base() + 0x2_0000;
+        set(sp, page, 2, READ_WRITE);
+        assert_eq!(get(sp, page, 9), (READ_WRITE, 1));
+        assert_eq!(get(sp, page - 0x1000, 9), (READ_EXECUTE, 0));
+        assert!(sp.poke(Secure, page + 0x1fff, 7));
+        // What was written is kept, whatever the permissions are meanwhile.
+        for permissions in [READ_ONLY, NO_ACCESS, READ_EXECUTE] {
+            set(sp, page, 2, permissions);
+            assert_eq!(get(sp, page, 1), (permissions, 1));
+        }
+        assert!(sp.execute(Secure, page).is_ok());
+        assert_eq!(sp.peek(Secure, page + 0x1fff), Some(7));
+        // The 32-bit forms are the same.
+        let answer = sp.call([MEM_PERM_SET_32, page | 1 << 32, 1, READ_ONLY]);
+        assert_eq!(answer.success(), [0; 6]);
+        let answer = sp.call([MEM_PERM_GET_32, page]);
+        assert_eq!(answer.success()[..2], [READ_ONLY, 0]);
+        serve(sp)
+    });
+    system.nwd().ask(0x8001, [0; 5]);
+    dies(|sp| {
+        let page = sp.base() + 0x2_0000;
+        set(sp, page, 1, READ_WRITE);
+        assert!(sp.execute(Secure, page).is_err());
+    });
+    dies(|sp| {
+        let page = sp.base() + 0x2_0000;
+        set(sp, page, 1, READ_ONLY);
+        assert!(!sp.poke(Secure, page, 1));
+    });
+    dies(|sp| {
+        let page = sp.base() + 0x2_0000;
+        set(sp, page, 1, NO_ACCESS);
+        assert!(sp.peek(Secure, page).is_none());
+    });
+}
+
+// req: SEL0-08, MEMO-02
+#[test]
+fn permissions_that_cannot_be_given_are_refused() {
+    let fixed = Region {
+        name: "fixed",
+        base: WATCHED,
+        relative: false,
+        pages: 2,
+        attributes: 9,
+    };
+    let partition = el0("sp1", |sp| {
+        let page = sp.base() + 0x2_0000;
+        let device = 0x0904_0000;
+        for (address, pages, permissions) in [
+            (page, 0, READ_WRITE),
+            (page + 8, 1, READ_WRITE),
+            (page, 1, 0b000),
+            (page, 1, 0b001),
+            (page, 1, 0b010),
+            (page, 1, 0b110),
+            (page, 1, READ_WRITE | 8),
+            (page, 1, READ_WRITE | 1 << 31),
+            (sp.base() - 0x1000, 1, READ_WRITE),
+            (sp.base() + 0xf_f000, 2, READ_WRITE),
+            (WATCHED + 0x2000, 1, READ_ONLY),
+            (LAST, 1, READ_ONLY),
+            (LAST + 0x1000, 1, READ_ONLY),
+            (1 << 39, 1, READ_ONLY),
+            (!0xfff, 2, READ_ONLY),
+            (page, 0xffff_ffff, READ_ONLY),
+            (device, 1, READ_EXECUTE),
+        ] {
+            sp.refused(
+                [MEM_PERM_SET_64, address, pages, permissions],
+                INVALID_PARAMETERS,
+            );
+        }
+        for address in [
+            page + 1,
+            sp.base() - 0x1000,
+            WATCHED + 0x2000,
+            LAST,
+            LAST + 0x1000,
+            1 << 39,
+            !0xfff,
+        ] {
+            sp.refused([MEM_PERM_GET_64, address], INVALID_PARAMETERS);
+        }
+        // A range must be of one kind.
+        set(sp, page, 1, READ_WRITE);
+        sp.refused([MEM_PERM_SET_64, page, 2, READ_ONLY], INVALID_PARAMETERS);
+        // What is not the partition's alone keeps at most the permissions of the manifest.
+        sp.refused([MEM_PERM_SET_64, WATCHED, 1, READ_WRITE], DENIED);
+        sp.refused([MEM_PERM_SET_64, WATCHED, 1, READ_EXECUTE], DENIED);
+        assert_eq!(get(sp, WATCHED, 9), (READ_ONLY, 1));
+        set(sp, WATCHED, 1, NO_ACCESS);
+        sp.refused([MEM_PERM_SET_64, WATCHED, 1, READ_ONLY], DENIED);
+        assert_eq!(get(sp, device, 0), (READ_WRITE, 0));
+        set(sp, device, 1, READ_ONLY);
+        // Nor does anything change in a transaction; buffers may.
+        map_buffers(sp);
+        let (own, id) = (sp.base() + 0x3_0000, sp.id);
+        set(sp, own, 1, READ_WRITE);
+        let handle = sp.send(MEM_LEND_64, &Transaction::lend(id, 0x8002, RW, &[(own, 1)]));
+        sp.refused([MEM_PERM_SET_64, own, 1, READ_ONLY], DENIED);
+        sp.refused([MEM_PERM_GET_64, own], INVALID_PARAMETERS);
+        sp.reclaim(handle, 0).success();
+        set(sp, sp.tx(), 1, READ_ONLY);
+        serve(sp)
+    });
+    let partition = partition.with(|sp| {
+        sp.regions = vec![fixed];
+        sp.device = true;
+    });
+    let system = System::boot([partition, PartitionSpec::new("sp2")]);
+    system.nwd().ask(0x8001, [0; 5]);
+}
+
+// req: SEL0-08, MEMX-11
+#[test]
+fn without_a_table_nothing_changes() {
+    let script = |sp: &mut Sp| {
+        let page = sp.base() + 0x2_0000;
+        // Every second page of 2 MiB and more cannot be said by blocks, but here one table is enough.
+        for n in (0..8).step_by(2) {
+            set(sp, page + n * 0x1000, 1, READ_WRITE);
+        }
+        for n in (0..8).step_by(2) {
+            set(sp, page + n * 0x1000, 1, READ_EXECUTE);
+        }
+        assert_eq!(get(sp, page, 7), (READ_EXECUTE, 7));
+        serve(sp)
+    };
+    alone(script).nwd().ask(0x8001, [0; 5]);
+}
+
+// req: SEL0-08
+#[test]
+fn permissions_are_for_s_el0_partitions_that_initialise() {
+    const CALLS: [u64; 4] = [
+        MEM_PERM_GET_32,
+        MEM_PERM_GET_64,
+        MEM_PERM_SET_32,
+        MEM_PERM_SET_64,
+    ];
+    let later = |sp: &mut Sp, features: Option<i32>| {
+        let request = sp.msg_wait();
+        let page = sp.base() + 0x2_0000;
+        for call in CALLS {
+            sp.refused([call, page, 1, READ_ONLY], DENIED);
+            assert_eq!(sp.call([FEATURES, call]).error(), features);
+        }
+        sp.respond(&request, [0; 5]);
+    };
+    let system = System::boot([
+        el0("sp1", move |sp| {
+            for call in CALLS {
+                assert_eq!(sp.call([FEATURES, call]).success(), [0; 6]);
+            }
+            later(sp, None)
+        }),
+        PartitionSpec::new("sp2").script(move |sp| {
+            for call in CALLS {
+                sp.refused([call, sp.base(), 1, READ_ONLY], DENIED);
+            }
+            later(sp, Some(NOT_SUPPORTED))
+        }),
+    ]);
+    let nwd = system.nwd();
+    nwd.ask(0x8001, [0; 5]);
+    nwd.ask(0x8002, [0; 5]);
+    for call in CALLS {
+        nwd.refused([call, NWD_PAGES, 1, READ_ONLY], NOT_SUPPORTED);
+        nwd.refused([FEATURES, call], NOT_SUPPORTED);
+    }
+}
+
+// req: SEL0-03, GEN-08, COMP-15, COMP-16
+#[test]
+fn calls_by_svc_are_as_by_smc_and_hvc() {
+    let system = System::boot([
+        el0("sp1", |sp| {
+            for conduit in [Conduit::Svc, Conduit::Smc] {
+                assert_eq!(sp.call_by(conduit, [ID_GET]).success()[0], 0x8001);
+                for call in [MSG_POLL, MSG_SEND] {
+                    assert_eq!(sp.call_by(conduit, [call]).error(), Some(NOT_SUPPORTED));
+                }
+            }
+            serve(sp)
+        }),
+        el0("sp2", |sp| {
+            sp.call_by(Conduit::Svc, [ERROR, 0, NO_MEMORY as u32 as u64]);
+        }),
+    ]);
+    system.nwd().ask(0x8001, [0; 5]);
+    assert_eq!(system.nwd().request(0x8002, [0; 5]).error(), Some(ABORTED));
+}
+
+// req: SEL0-02
+#[test]
+fn several_share_the_uuid_of_their_service() {
+    const MM: [u32; 4] = [0x32d8_b6c3, 0x1b1f_48c6, 0x9f2a_7b58, 0x64d5_1a0e];
+    let same = |name| el0(name, serve_all).with(|sp| sp.uuids = vec![MM]);
+    fn serve_all(sp: &mut Sp) {
+        serve(sp)
+    }
+    let system = System::boot([same("mm1"), PartitionSpec::new("sp2"), same("mm2")]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let [a, b, c, d] = MM.map(u64::from);
+    assert_eq!(nwd.call([PARTITION_INFO_GET, a, b, c, d]).success()[0], 2);
+    for id in [0x8001, 0x8003] {
+        assert_eq!(nwd.ask(id, [9; 5]), [9; 5]);
+    }
+}
+
+// req: SEL0-01, SEL0-04, GEN-21
+#[test]
+fn the_context_moves_and_takes_one_request_at_a_time() {
+    let system = System::builder()
+        .sp(el0("sp1", |sp| {
+            sp.serve(|sp, _| {
+                let before = sp.pe() as u64;
+                let preempted = sp.interrupt();
+                [before, sp.pe() as u64, preempted.into(), 0, 0]
+            })
+        }))
+        .pes(2)
+        .boot();
+    system.turn_on(1);
+    for (first, second) in [(0, 1), (1, 1), (1, 0)] {
+        let answer = system.pe(first).request(0x8001, [0; 5]);
+        assert_eq!(answer.0[..2], [INTERRUPT, 0x8001_0000]);
+        for pe in [0, 1] {
+            assert_eq!(system.pe(pe).request(0x8001, [0; 5]).error(), Some(BUSY));
+        }
+        let answer = system.pe(second).call([RUN, 0x8001_0000]);
+        assert_eq!(answer.payload()[..3], [first as u64, second as u64, 1]);
+    }
+}
+
+// req: SEL0-05
+#[test]
+fn one_that_runs_to_completion_is_not_preempted() {
+    let system = System::boot([
+        el0("sp1", |sp| sp.serve(|sp, _| [sp.interrupt().into(); 5]))
+            .with(|sp| sp.ns_interrupts = 0),
+    ]);
+    assert_eq!(system.nwd().ask(0x8001, [7; 5]), [0; 5]);
+}
+
+// req: SEL0-07, MEMO-01, MEMRQ-26, MEMD-09
+#[test]
+fn it_borrows_memory_of_the_normal_world() {
+    let system = alone(|sp| {
+        map_buffers(sp);
+        sp.serve(|sp, request| {
+            let [handle, pages, ..] = request.payload();
+            let retrieve = Transaction::retrieve(0, sp.id, handle, RW);
+            let got = sp.retrieve(&retrieve).unwrap();
+            assert_eq!(got.constituents, [(NWD_PAGES, pages as u32)]);
+            assert_eq!(got.attributes, NORMAL | NON_SECURE);
+            assert_eq!(sp.retrieve(&retrieve).unwrap_err(), DENIED);
+            assert_eq!(sp.peek(NonSecure, NWD_PAGES), Some(1));
+            assert!(sp.poke(NonSecure, NWD_PAGES + (pages - 1) * 0x1000, 2));
+            sp.relinquish(handle, 0).success();
+            [0; 5]
+        })
+    });
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let before = system.snapshot();
+    for pages in [1, 16] {
+        nwd.write(NWD_PAGES, &[1]);
+        let handle = nwd.send(
+            MEM_SHARE_64,
+            &Transaction::share(0, 0x8001, RW, &[(NWD_PAGES, pages)]),
+        );
+        nwd.ask(0x8001, [handle, pages.into(), 0, 0, 0]);
+        assert_eq!(
+            nwd.read(NWD_PAGES + (u64::from(pages) - 1) * 0x1000, 1),
+            [2]
+        );
+        nwd.reclaim(handle).success();
+        assert_eq!(before, system.snapshot());
+    }
+}
+
+// req: SEL0-07, MEMD-30, MEMD-52, MEMD-09
+#[test]
+fn it_offers_no_more_than_its_pages_permit() {
+    let system = System::boot([
+        el0("sp1", |sp| {
+            map_buffers(sp);
+            let (id, page) = (sp.id, sp.base() + 0x2_0000);
+            let lend = |permissions| Transaction::lend(id, 0x8002, permissions, &[(page, 1)]);
+            let encode = |transaction: Transaction| transaction.encode(Layout::V1_2);
+            // Readable and executable.
+            sp.memory_refused(MEM_LEND_64, &encode(lend(RW)), DENIED);
+            set(sp, page, 1, READ_ONLY);
+            sp.memory_refused(MEM_LEND_64, &encode(lend(RW)), DENIED);
+            let handle = sp.send(MEM_LEND_64, &lend(RO));
+            sp.reclaim(handle, 0).success();
+            set(sp, page, 1, NO_ACCESS);
+            sp.memory_refused(MEM_LEND_64, &encode(lend(RO)), DENIED);
+            set(sp, page, 1, READ_WRITE);
+            assert!(sp.poke(Secure, page, 5));
+            let handle = sp.send(MEM_LEND_64, &lend(RW));
+            sp.serve(move |sp, request| {
+                if request.payload()[0] == 0 {
+                    return [handle, page, 0, 0, 0];
+                }
+                sp.reclaim(handle, 0).success();
+                [sp.peek(Secure, page).unwrap().into(), 0, 0, 0, 0]
+            })
+        }),
+        PartitionSpec::new("sp2").script(|sp| {
+            sp.map_buffers();
+            sp.serve(|sp, request| {
+                let [handle, page, ..] = request.payload();
+                sp.retrieve(&Transaction::retrieve(0x8001, sp.id, handle, RW))
+                    .unwrap();
+                assert_eq!(sp.peek(Secure, page), Some(5));
+                assert!(sp.poke(Secure, page, 6));
+                sp.relinquish(handle, 0).success();
+                [0; 5]
+            })
+        }),
+    ]);
+    let nwd = system.nwd();
+    let [handle, page, ..] = nwd.ask(0x8001, [0; 5]);
+    nwd.ask(0x8002, [handle, page, 0, 0, 0]);
+    assert_eq!(nwd.ask(0x8001, [1; 5])[0], 6);
+}
+
+// req: SEL0-07, MEMO-01, MEMRC-13
+#[test]
+fn a_fault_is_its_end_and_what_it_borrowed_comes_back() {
+    let system = System::boot([
+        el0("sp1", |sp| {
+            map_buffers(sp);
+            let request = sp.msg_wait();
+            let handle = request.payload()[0];
+            sp.retrieve(&Transaction::retrieve(0, sp.id, handle, RW))
+                .unwrap();
+            sp.peek(Secure, partition_base(1));
+            panic!("it still runs");
+        }),
+        PartitionSpec::new("sp2"),
+        el0("sp3", |sp| {
+            sp.msg_wait();
+            sp.trap(0x0200_0000);
+            panic!("it still runs");
+        }),
+    ]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let handle = nwd.send(
+        MEM_SHARE_64,
+        &Transaction::share(0, 0x8001, RW, &[(NWD_PAGES, 1)]),
+    );
+    assert_eq!(
+        nwd.request(0x8001, [handle, 0, 0, 0, 0]).error(),
+        Some(ABORTED)
+    );
+    nwd.reclaim(handle).success();
+    assert_eq!(nwd.request(0x8003, [0; 5]).error(), Some(ABORTED));
+    for id in [0x8001, 0x8003] {
+        nwd.refused([DIRECT_REQ_64, id], ABORTED);
+    }
+    assert_eq!(nwd.ask(0x8002, [3; 5]), [3; 5]);
+}
