@@ -129,11 +129,33 @@ impl<H: Hal> Spmc<H> {
         if source.is_secure() {
             return Err(FfaError::InvalidParameters);
         }
-        let message = frame.w(2);
-        if message != 0 {
-            Self::check_framework_message(id, source, message)?;
+        if frame.w(2) != 0 {
+            return self.vm_message(pe, id, frame);
         }
-        let receiver = self.receiver(destination, message)?;
+        let receiver = self.receiver(destination)?;
+        let request = Request {
+            id,
+            source,
+            message: 0,
+        };
+        self.call_for_normal_world::<First>(pe, receiver, request, frame)
+    }
+
+    /// A framework message of a Hypervisor to a partition. `INVALID_PARAMETERS` if it is none, `DENIED` if the partition did not ask for
+    /// such messages; otherwise as for requests.
+    #[cold]
+    #[inline(never)]
+    fn vm_message(&self, pe: &mut Pe, id: FunctionId, frame: &mut SmcFrame) -> Result<()> {
+        let Route {
+            source,
+            destination,
+        } = Route::from_w1(frame.x[1]);
+        let message = frame.w(2);
+        Self::check_framework_message(id, source, message)?;
+        let receiver = self.live_member(destination)?;
+        if !Self::subscribes(receiver.frozen, message) {
+            return Err(FfaError::Denied);
+        }
         let request = Request {
             id,
             source,
@@ -200,7 +222,7 @@ impl<H: Hal> Spmc<H> {
         if registers[2] as u32 != 0 || !route.leads_away_from(current.id.partition) {
             return Err(FfaError::InvalidParameters);
         }
-        let receiver = self.receiver(route.destination, 0)?;
+        let receiver = self.receiver(route.destination)?;
         if !current.frozen.messaging.contains(Messaging::SEND_DIRECT) {
             return Err(FfaError::Denied);
         }
@@ -391,17 +413,12 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// The partition that a request names. `INVALID_PARAMETERS` if there is none, `ABORTED` if it failed, `DENIED` if
-    /// it does not take direct requests, or none of the framework's of kind `message` if that is not 0.
+    /// it does not take direct requests.
     #[inline(always)]
-    fn receiver(&self, id: PartitionId, message: u32) -> Result<Member<'_, H::Context>> {
+    fn receiver(&self, id: PartitionId) -> Result<Member<'_, H::Context>> {
         let receiver = self.live_member(id)?;
-        let takes = if message == 0 {
-            let messaging = receiver.frozen.messaging;
-            messaging.contains(Messaging::RECEIVE_DIRECT)
-        } else {
-            Self::subscribes(receiver.frozen, message)
-        };
-        if !takes {
+        let messaging = receiver.frozen.messaging;
+        if !messaging.contains(Messaging::RECEIVE_DIRECT) {
             return Err(FfaError::Denied);
         }
         Ok(receiver)

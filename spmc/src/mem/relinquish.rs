@@ -151,6 +151,16 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             }
             share.orphaned |= from;
             if share.orphaned && !share.is_retrieved() {
+                if from {
+                    // Nobody has it: it is its owner's again, who may start anew. Where that fails the owner cannot.
+                    let change = Change {
+                        from: share.sent,
+                        to: share.owned,
+                    };
+                    let ranges = share.regions.iter(Pages::of(self.hal));
+                    let mut space = dead.memory.lock();
+                    let _ = space.change(self.hal, share.world, ranges, change);
+                }
                 self.end(found);
             }
         }

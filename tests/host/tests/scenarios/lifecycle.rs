@@ -267,6 +267,11 @@ fn a_partition_whose_memory_others_have_is_not_restarted() {
         }),
     ]);
     let nwd = system.nwd();
+    let before = system.snapshot();
+    // What nobody retrieved is no obstacle.
+    nwd.ask(0x8001, [0; 5]);
+    assert_eq!(nwd.request(0x8001, die(1)).error(), Some(ABORTED));
+    assert_eq!(before, system.snapshot());
     let [handle, ..] = nwd.ask(0x8001, [0; 5]);
     nwd.ask(0x8002, [handle, 0, 0, 0, 0]);
     assert_eq!(nwd.request(0x8001, die(1)).error(), Some(ABORTED));
