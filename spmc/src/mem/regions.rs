@@ -36,8 +36,9 @@ fn unpack(word: u64) -> Option<PageRange<Ipa>> {
 pub(super) struct Regions {
     inline: [u64; INLINE],
     head: PageIndex,
-    /// The page that the next range goes to.
+    /// The page that the next range goes to, and its place there.
     tail: PageIndex,
+    next: usize,
     count: usize,
     pages: u64,
 }
@@ -48,6 +49,7 @@ impl Regions {
         inline: [0; INLINE],
         head: PageIndex::NONE,
         tail: PageIndex::NONE,
+        next: 0,
         count: 0,
         pages: 0,
     };
@@ -88,14 +90,16 @@ impl Regions {
         if let Some(slot) = self.inline.get_mut(self.count) {
             *slot = pack(range);
         } else {
-            let index = self.count.wrapping_sub(INLINE) % PER_PAGE;
-            if index == 0 && self.count != INLINE {
+            if self.next == PER_PAGE {
                 self.tail = PageIndex::from_word(store.load(self.tail, PER_PAGE));
+                self.next = 0;
             }
-            store.store(self.tail, index, pack(range));
+            store.store(self.tail, self.next, pack(range));
+            self.next = self.next.wrapping_add(1);
         }
         self.count = self.count.wrapping_add(1);
-        self.pages = self.pages.saturating_add(range.pages());
+        // Less than 2^28 pages in each of less than 2^32 ranges.
+        self.pages = self.pages.wrapping_add(range.pages());
     }
 
     /// The ranges in order.

@@ -366,8 +366,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     fn take_access(&self, caller: &Endpoint, share: &mut Share) -> Result<()> {
         let mut space = caller.memory.lock();
         let ranges = share.regions.iter(Pages::of(self.hal));
-        let (world, owned) = space
-            .inspect(self.hal, ranges.clone())
+        let (world, owned) = ranges
+            .clone()
+            .next()
+            .and_then(|first| space.first_leaf(self.hal, first))
             .ok_or(FfaError::Denied)?;
         if !may_offer(owned, share) {
             return Err(FfaError::Denied);
@@ -380,10 +382,16 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             from: owned,
             to: owned.with_state(state),
         };
-        // All pages were the owner's alone a moment ago: one that is not now is in the region twice.
-        space
-            .change(self.hal, world, ranges, change)
-            .map_err(|error| refused(error, FfaError::InvalidParameters))?;
+        // Whether all pages are like the first shows when they are changed, and what is wrong is only of interest then.
+        if let Err(error) = space.change(self.hal, world, ranges.clone(), change) {
+            let alike = space.inspect(self.hal, ranges).is_some();
+            return Err(if alike {
+                // One of them is in the region twice.
+                refused(error, FfaError::InvalidParameters)
+            } else {
+                FfaError::Denied
+            });
+        }
         share.stage = Stage::Sent;
         share.world = world;
         share.owned = change.from;

@@ -212,6 +212,23 @@ impl AddressSpace {
         leaf.is_valid() && leaf.attributes().permissions.contains(needed)
     }
 
+    /// The leaf of the first page of `range`, and the IPA space that it lies in. `None` if the endpoint does not know the page.
+    pub fn first_leaf<H: Hal>(&self, hal: &H, range: PageRange<Ipa>) -> Option<(World, Leaf)> {
+        self.find(Pages::of(hal), range.base().raw())
+            .map(|(world, _, leaf)| (world, leaf))
+    }
+
+    /// IPA space, its root and the leaf of the page at `ipa`.
+    fn find(&self, pages: Pages<'_>, ipa: u64) -> Option<(World, PageIndex, Leaf)> {
+        [World::Secure, World::NonSecure]
+            .into_iter()
+            .find_map(|world| {
+                let root = self.root(world).filter(|_| ipa < self.limit())?;
+                let (leaf, _, _) = look_up(pages, self.format(world), root, ipa);
+                leaf.state().map(|_| (world, root, leaf))
+            })
+    }
+
     /// The one leaf that all pages of all ranges have, and in which IPA space they lie. `None` if pages differ, one is unknown
     /// to the endpoint, or there are none.
     pub fn inspect<H: Hal>(
@@ -221,14 +238,7 @@ impl AddressSpace {
     ) -> Option<(World, Leaf)> {
         let pages = Pages::of(hal);
         let first = ranges.clone().next()?.base().raw();
-        let (world, root, leaf) =
-            [World::Secure, World::NonSecure]
-                .into_iter()
-                .find_map(|world| {
-                    let root = self.root(world).filter(|_| first < self.limit())?;
-                    let (leaf, _, _) = look_up(pages, self.format(world), root, first);
-                    leaf.state().map(|_| (world, root, leaf))
-                })?;
+        let (world, root, leaf) = self.find(pages, first)?;
         let mut inspector = Inspector::new(pages, self.format(world), root, leaf);
         let mut reach = self.reach();
         ranges
@@ -258,7 +268,7 @@ impl AddressSpace {
                 Err((ChangeError::Mismatch, 0))
             };
             match replaced {
-                Ok(()) => pages_done = pages_done.saturating_add(range.pages()),
+                Ok(()) => pages_done = pages_done.wrapping_add(range.pages()),
                 Err((error, done)) => {
                     pages_done = pages_done.saturating_add(done);
                     outcome = Err(error);
