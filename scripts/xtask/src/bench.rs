@@ -19,7 +19,7 @@ use crate::process::{output, step};
 use crate::qemu::{Boot, Console, Machine, Mode};
 use crate::workspace::{root, target};
 
-/// The components and their addresses in the default layout.
+/// The components and their addresses in the layout of the benchmarks.
 const REGIONS: [(&str, u64, u64); 5] = [
     ("nwd", 0x6000_0000, 0x7000_0000),
     ("el3", 0x0e00_0000, 0x0e10_0000),
@@ -35,9 +35,12 @@ const LIMITS: &[(&str, u64)] = &[
     ("ffa_version", 300),
     ("ffa_features", 300),
     ("id_get_sp", 300),
-    ("partition_info_get", 2_300),
+    ("partition_info_get", 1_500),
+    ("partition_info_get_regs", 1_500),
+    ("msg_send2", 2_000),
     ("direct_nwd_sp", 1_000),
     ("direct_nwd_sp_32", 1_000),
+    ("direct2_nwd_sp", 1_000),
     ("direct_nwd_sp2", 1_000),
     ("direct_sp_sp", 850),
     ("direct_refused", 350),
@@ -63,20 +66,20 @@ const LIMITS: &[(&str, u64)] = &[
     ("lend4096_relinquish", 5_000),
     ("lend4096_reclaim", 5_000),
     // 512 separate pages, in three fragments.
-    ("share512x512_send", 110_000),
+    ("share512x512_send", 60_000),
     ("share512x512_retrieve", 60_000),
     ("share512x512_relinquish", 60_000),
     ("share512x512_reclaim", 60_000),
-    ("lend512x512_send", 110_000),
+    ("lend512x512_send", 60_000),
     ("lend512x512_retrieve", 60_000),
     ("lend512x512_relinquish", 60_000),
     ("lend512x512_reclaim", 60_000),
     // 4,096 separate pages, in 17 fragments.
-    ("share4096x4096_send", 840_000),
+    ("share4096x4096_send", 600_000),
     ("share4096x4096_retrieve", 500_000),
     ("share4096x4096_relinquish", 500_000),
     ("share4096x4096_reclaim", 500_000),
-    ("lend4096x4096_send", 840_000),
+    ("lend4096x4096_send", 600_000),
     ("lend4096x4096_retrieve", 500_000),
     ("lend4096x4096_relinquish", 500_000),
     ("lend4096x4096_reclaim", 500_000),
@@ -138,7 +141,7 @@ pub fn bench() -> Result<ExitCode> {
 
 /// Boots the benchmark with the counting plugin.
 pub fn measure(components: &Components) -> Result<Report> {
-    let flash = assemble(components, &Layout::find("default")?, None)?;
+    let flash = assemble(components, &Layout::find("bench")?, None)?;
     let plugin = plugin()?;
     let counts = target().join("bench-counts.txt");
     let mut argument = format!("{},out={}", plugin.display(), counts.display());

@@ -25,6 +25,7 @@ use crate::rt::check::{Check, equal};
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[
     helper!(nothing),
+    helper!(release),
     helper!(own_id),
     helper!(ask_sp2),
     helper!(retrieve),
@@ -59,6 +60,17 @@ impl Series {
             body();
         }
         mark(2 * number + 1);
+    }
+
+    /// Measures `body` alone where each time needs something after it: in the last of a few rounds.
+    fn measure_once(&mut self, name: &str, mut body: impl FnMut(), mut after: impl FnMut()) {
+        let number = self.announce(name, 1);
+        for _ in 0..WARM_UP {
+            mark(2 * number);
+            body();
+            mark(2 * number + 1);
+            after();
+        }
     }
 
     /// Lets sp1 measure a loop of its own.
@@ -179,6 +191,18 @@ fn ask_nothing(function: u32, partition: u16) -> Answer {
     call(ffa::conduit(), request)
 }
 
+/// `FFA_MSG_SEND2` of 16 bytes to sp1, as a sender of 1.2 lays it out.
+fn send_16_bytes() {
+    const HEADER: u32 = 40;
+    let tx = &super::TX;
+    tx.write(0, &[0; HEADER as usize + 16]);
+    tx.write(8, &HEADER.to_le_bytes());
+    tx.write(12, &SP1.to_le_bytes());
+    tx.write(14, &NWD.to_le_bytes());
+    tx.write(16, &16u32.to_le_bytes());
+    expect(ffa::call(id::MSG_SEND2, &[]), id::SUCCESS);
+}
+
 /// Runs all benchmarks.
 pub fn run() {
     println!("# benchmarks");
@@ -206,6 +230,10 @@ pub fn run() {
     series.measure("direct_nwd_sp_32", || {
         expect(ask_nothing(id::DIRECT_REQ_32, SP1), id::DIRECT_RESP_32);
     });
+    series.measure("direct2_nwd_sp", || {
+        let request = ffa::regs(id::DIRECT_REQ2, &[route(NWD, SP1)]);
+        expect(call(ffa::conduit(), request), id::DIRECT_RESP2);
+    });
     series.measure("direct_nwd_sp2", || {
         expect(ask_nothing(id::DIRECT_REQ_64, SP2), id::DIRECT_RESP_64);
     });
@@ -214,9 +242,16 @@ pub fn run() {
     });
     series.measure_in_sp1("id_get_sp", command!(own_id));
     series.measure_in_sp1("direct_sp_sp", command!(ask_sp2));
-    series.measure("partition_info_get", || {
-        expect(ffa::call(id::PARTITION_INFO_GET, &[]), id::SUCCESS);
-        expect(ffa::call(id::RX_RELEASE, &[]), id::SUCCESS);
+    series.measure_once(
+        "partition_info_get",
+        || expect(ffa::call(id::PARTITION_INFO_GET, &[]), id::SUCCESS),
+        || expect(ffa::call(id::RX_RELEASE, &[]), id::SUCCESS),
+    );
+    series.measure("partition_info_get_regs", || {
+        expect(ffa::call(id::PARTITION_INFO_GET_REGS, &[]), id::SUCCESS_64);
+    });
+    series.measure_once("msg_send2", send_16_bytes, || {
+        must(ask_from(NWD, SP1, command!(release), [0; 4]).map(drop));
     });
     series.measure("rxtx_unmap_map", || {
         expect(unmap(), id::SUCCESS);
@@ -254,6 +289,12 @@ fn marked(first: u64, iterations: u64, mut body: impl FnMut() -> Check) -> Check
         body()?;
     }
     mark(first + 1);
+    Ok([0; 4])
+}
+
+/// sp1: `FFA_RX_RELEASE`.
+fn release(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    ffa::done(&ffa::call(id::RX_RELEASE, &[]))?;
     Ok([0; 4])
 }
 
