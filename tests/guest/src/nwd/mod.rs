@@ -26,6 +26,7 @@ const MODE_BENCH: u64 = 1;
 const MODE_V1_0: u64 = 2;
 const MODE_QUEUED: u64 = 3;
 const MODE_SCHEDULING: u64 = 8;
+const MODE_MEMORY: u64 = 10;
 const MODE_VIRTIO: u64 = 4;
 const MODE_SOAK: u64 = 5;
 const MODE_S_EL0: u64 = 7;
@@ -126,6 +127,7 @@ pub fn main() -> ! {
         MODE_V1_0 => run(tests::V1_0),
         MODE_QUEUED => run(tests::QUEUED),
         MODE_SCHEDULING => run(tests::SCHEDULING),
+        MODE_MEMORY => run(tests::MEMORY),
         MODE_VIRTIO => run(tests::VIRTIO),
         MODE_SOAK => run(tests::SOAK),
         MODE_S_EL0 => run(tests::S_EL0),

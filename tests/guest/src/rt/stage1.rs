@@ -11,7 +11,7 @@ use super::page::PAGE_SIZE;
 #[repr(C, align(4096))]
 struct Table([AtomicU64; 512]);
 
-const TABLES: usize = 32;
+const TABLES: usize = 40;
 static POOL: [Table; TABLES] = [const { Table([const { AtomicU64::new(0) }; 512]) }; TABLES];
 /// Number of tables in use; the first one is the root.
 static USED: AtomicUsize = AtomicUsize::new(1);

@@ -49,6 +49,7 @@ pub const ALL: &[&[Test]] = &[
     memory::between::TESTS,
     memory::sizes::TESTS,
     memory::fragments::TESTS,
+    memory::race::TESTS,
     preemption::TESTS,
     notification::TESTS,
     interrupts::TESTS,
@@ -68,6 +69,17 @@ pub const V1_0: &[&[Test]] = &[
     memory::sizes::TESTS,
     memory::fragments::TESTS,
     v1_0::LATER,
+];
+
+/// The tests for the layout in which sp2 speaks FF-A 1.0 and has much memory.
+pub const MEMORY: &[&[Test]] = &[
+    version::TESTS,
+    setup::TESTS,
+    memory::sizes::TESTS,
+    memory::sizes::OF_PARTITIONS,
+    memory::fragments::TESTS,
+    memory::race::TESTS,
+    memory::death::TESTS,
 ];
 
 /// The tests for the layout in which sp1 has Non-secure interrupts queued.
@@ -119,5 +131,7 @@ pub const HELPERS: &[&[Command]] = &[
     memory::between::HELPERS,
     memory::sizes::HELPERS,
     memory::fragments::HELPERS,
+    memory::death::HELPERS,
+    memory::race::HELPERS,
     crate::nwd::bench::HELPERS,
 ];

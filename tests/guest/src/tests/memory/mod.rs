@@ -1,9 +1,11 @@
 //! Shared memory (FF-A v1.0 chapters 5 and 11). Here: what all of these tests need inside a partition, and how the Normal world asks for it.
 
 pub mod between;
+pub mod death;
 pub mod errors;
 pub mod fragments;
 pub mod isolation;
+pub mod race;
 pub mod retrieval;
 pub mod sizes;
 pub mod transfer;

@@ -35,6 +35,12 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
+/// Where sp2 has memory enough.
+pub const OF_PARTITIONS: &[Test] = &[test!(
+    large_memory_of_a_partition,
+    "Up to 1,024 pages of sp2 are shared, lent and donated to sp1"
+)];
+
 /// Tests that leave many pages with partitions, or take nearly all tables: last.
 pub const LARGE: &[Test] = &[
     test!(
@@ -490,6 +496,23 @@ fn pieces_between_partitions(_: &Nwd) -> Check {
         live(Kind::Donate, Scatter::contiguous(0, 1), 64)?;
         live(Kind::Donate, Scatter::contiguous(0, 16), 65)?;
         live(Kind::Donate, Scatter::every_second(0, 16), 81)?;
+    }
+    Ok(())
+}
+
+// req: MEMO-05, MEMO-31, MEMDN-02, MEML-02, MEMRC-10, MEMRC-11, FRAG-09, FRAG-12, FRAG-15
+fn large_memory_of_a_partition(_: &Nwd) -> Check {
+    for (kind, list, page) in [
+        (Kind::Share, Scatter::contiguous(0, 1024), 0),
+        (Kind::Lend, Scatter::contiguous(0, 1024), 0),
+        (Kind::Share, Scatter::every_second(0, 512), 0),
+        (Kind::Lend, Scatter::every_second(0, 512), 0),
+        (Kind::Donate, Scatter::contiguous(0, 512), 1024),
+        (Kind::Donate, Scatter::every_second(0, 512), 1536),
+    ] {
+        let [_, numbers] = list.pack();
+        let how = how(SP1, kind, list.total());
+        nwd::ask(SP2, command!(own_life), [numbers, how, page, 0])?;
     }
     Ok(())
 }
