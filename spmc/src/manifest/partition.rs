@@ -391,25 +391,31 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Devices name stream endpoints that the partition is proxy for; what no device names has no effect.
+    /// Devices name stream endpoints that the partition is proxy for. What no device names has no effect, whatever it is.
     fn check_stream_endpoints(&mut self, root: Path) -> Parsed<()> {
-        let config = &*self.config;
-        let mut named = config
+        let config = &mut *self.config;
+        let named = config
             .device_regions
             .iter()
             .filter_map(|device| device.stream_endpoint);
-        let unused = |id: &PartitionId| named.clone().all(|named| named != *id);
-        if config.stream_endpoints.iter().any(unused) {
-            self.ignored.note("stream-endpoint-ids");
-        }
-        match named.find(|id| !config.stream_endpoints.contains(id)) {
-            Some(other) => Err(root.error(
+        if let Some(other) = named
+            .clone()
+            .find(|id| !config.stream_endpoints.contains(id))
+        {
+            return Err(root.error(
                 "stream-endpoint-ids",
                 "the stream-endpoint-id of every device",
                 Found::Number(other.0.into()),
-            )),
-            None => Ok(()),
+            ));
         }
+        let listed = config.stream_endpoints.len();
+        config
+            .stream_endpoints
+            .retain(|id| named.clone().any(|named| named == *id));
+        if config.stream_endpoints.len() < listed {
+            self.ignored.note("stream-endpoint-ids");
+        }
+        Ok(())
     }
 
     fn ns_interrupts(&mut self, root: Path) -> Parsed<NsInterruptAction> {

@@ -341,7 +341,7 @@ fn an_s_el0_partition_has_no_managed_exit() {
                 };
                 tree.put("", property, value);
             },
-            "/: ns-interrupts-action: expected 0 or 2, as exception-level is 1 (S-EL0), found 1",
+            "/: ns-interrupts-action: expected 0 or 2 for an S-EL0 partition, found 1",
         );
     }
 }

@@ -450,15 +450,19 @@ impl Worker {
         let set = [route(NWD, partition(n)), 0, map, 0];
         ffa::done(&ffa::call(id::NOTIFICATION_SET, &set))?;
         self.notified[n] += 1;
-        // It must be seen before the next one is set.
-        let mut seen = None;
-        for _ in 0..1_000_000 {
-            seen = self.helper(n, command!(collect), [self.pe as u64, 0, 0, 0])?;
-            if seen.is_some() {
-                break;
+        // It must be seen before the next one is set. Another context may have taken it and be about to count it.
+        let wanted = self.notified[n];
+        let mut seen = 0;
+        let counted = wait_until(10_000, || {
+            match self.helper(n, command!(collect), [self.pe as u64, 0, 0, 0]) {
+                Ok(Some([count, ..])) => seen = count,
+                Ok(None) => {}
+                Err(_) => return true,
             }
-        }
-        equal(seen.map_or(0, |[seen, ..]| seen), self.notified[n])?;
+            seen >= wanted
+        });
+        holds(counted, wanted)?;
+        equal(seen, wanted)?;
         Ok(3)
     }
 
