@@ -102,7 +102,7 @@ impl<H: Hal> Spmc<H> {
         endpoint.end_negotiation();
         match id.0 {
             function::FEATURES => self.features(instance, frame),
-            function::ID_GET => Ok(SmcFrame::success([endpoint.id().0 as u32])),
+            function::ID_GET => Ok(Self::id_get(endpoint)),
             function::SPM_ID_GET => self.spm_id_get(),
             function::RXTX_MAP_32 | function::RXTX_MAP_64 => self.rxtx_map(pe, instance, id, frame),
             function::RXTX_UNMAP => self.rxtx_unmap(instance, frame),

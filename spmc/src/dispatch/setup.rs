@@ -26,6 +26,12 @@ impl<H: Hal> Spmc<H> {
         SmcFrame::new([word])
     }
 
+    /// `FFA_ID_GET`
+    #[inline(always)]
+    pub(super) fn id_get(endpoint: &Endpoint) -> SmcFrame {
+        SmcFrame::success([endpoint.id().0 as u32])
+    }
+
     /// `FFA_SPM_ID_GET`
     pub(super) fn spm_id_get(&self) -> Result<SmcFrame> {
         Ok(SmcFrame::success([self.spmc_id().0 as u32]))
