@@ -16,9 +16,9 @@ use crate::workspace::root;
 
 /// Areas of which every row needs a test or a reason.
 const AREAS: &[&str] = &[
-    "STRM", "GEN", "VER", "FEAT", "RXTX", "PINFO", "MAN", "BOOT", "MSGD", "MSGW", "MEMO", "MEMD",
-    "MEMX", "MEMDN", "MEML", "MEMS", "MEMRQ", "MEMRL", "MEMRC", "FRAG", "TIME", "INT", "ME",
-    "SEL0",
+    "STRM", "GEN", "COMP", "STAT", "VER", "FEAT", "RXTX", "PINFO", "MAN", "BOOT", "MSGD", "MSGW",
+    "MEMO", "MEMD", "MEMX", "MEMDN", "MEML", "MEMS", "MEMRQ", "MEMRL", "MEMRC", "FRAG", "TIME",
+    "INT", "ME", "SEL0",
 ];
 
 /// Folders with tests.

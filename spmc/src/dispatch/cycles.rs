@@ -38,8 +38,7 @@ impl<H: Hal> Spmc<H> {
         let retain = registers[2] & flags != 0;
         let waits = current.vcpu.model.on(Call::Wait)?;
         if !retain {
-            // RX that the partition does not own has nothing to be released.
-            let _ = endpoint.mailbox.lock().release_rx();
+            self.release_rx_on_wait(endpoint);
         }
         current.vcpu.step(waits)?;
         *frame = SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()]);

@@ -11,7 +11,7 @@ use crate::ffa::{SmcFrame, Version};
 use crate::hal::Hal;
 use crate::id::{PartitionId, Uuid};
 use crate::manifest::config::Messaging;
-use crate::partition::{Frozen, Mailbox};
+use crate::partition::{Endpoint, Frozen, Mailbox};
 use crate::spmc::{Pe, Spmc};
 
 use super::Instance;
@@ -124,6 +124,19 @@ impl<H: Hal> Spmc<H> {
         // With RX still locked: whoever finds it full finds the notification, too.
         self.notify_rx_full(pe, sender, receiver, delay);
         Ok(())
+    }
+
+    /// What a partition that waits does with its RX: it passes it back, unless a message came meanwhile that it has not been told of.
+    pub(super) fn release_rx_on_wait(&self, endpoint: &Endpoint) {
+        let mut mailbox = endpoint.mailbox.lock();
+        let unseen = self
+            .notifications
+            .receiver(endpoint.id())
+            .is_some_and(|mut receiver| receiver.with(|receiver| receiver.has_unseen_message()));
+        if !unseen {
+            // RX that the partition does not own has nothing to be released.
+            let _ = mailbox.release_rx();
+        }
     }
 
     /// Copies the payload, as much at a time as there is room for.

@@ -279,6 +279,11 @@ impl Receiver {
         true
     }
 
+    /// Whether a message lies in RX that the receiver has not been told of.
+    pub fn has_unseen_message(&self) -> bool {
+        self.spm | self.hypervisor != 0
+    }
+
     /// Whether anything is pending.
     pub fn is_pending(&self) -> bool {
         self.is_pending_globally() || self.from_partitions.pending() | self.from_vms.pending() != 0

@@ -1,7 +1,7 @@
 //! Who is there: `FFA_PARTITION_INFO_GET`, `FFA_ID_GET`, `FFA_SPM_ID_GET` (FF-A v1.0 sections 8.6 and 8.7, v1.1 section 13).
 
-use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
-use crate::ffa::{self, NWD, SP1, SP2, SPMC, id};
+use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS, NOT_SUPPORTED, RETRY};
+use crate::ffa::{self, NWD, SP1, SP2, SPMC, V1_2, id};
 use crate::nwd::{self, Nwd, Test, ask};
 use crate::rt::check::{Check, equal};
 use crate::rt::page::{PAGE_SIZE, Shared};
@@ -20,6 +20,10 @@ pub const TESTS: &[Test] = &[
     ),
     test!(discovery_counts, "The count alone needs no buffer"),
     test!(
+        discovery_by_registers,
+        "FFA_PARTITION_INFO_GET_REGS tells the same in registers"
+    ),
+    test!(
         discovery_by_partitions,
         "Partitions discover each other and themselves"
     ),
@@ -27,7 +31,11 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// Code of the partitions.
-pub const HELPERS: &[Command] = &[helper!(discover), helper!(own_ids)];
+pub const HELPERS: &[Command] = &[
+    helper!(discover),
+    helper!(discover_by_registers),
+    helper!(own_ids),
+];
 
 /// The UUID of sp1, as the registers carry it.
 pub const SP1_UUID: [u64; 4] = [0x1e67_b5b4, 0xe14f_904a, 0x13fb_1fb8, 0xcbda_e1da];
@@ -38,8 +46,11 @@ pub const UNKNOWN_UUID: [u64; 4] = [0x1e67_b5b4, 0xe14f_904a, 0x13fb_1fb8, 0xcbd
 /// Property: receives direct requests.
 pub const RECEIVES: u32 = 1;
 const SENDS: u32 = 1 << 1;
+const INDIRECT: u32 = 1 << 2;
 const NOTIFICATIONS: u32 = 1 << 3;
 const AARCH64: u32 = 1 << 8;
+/// What the Normal world sees of either partition.
+const NWD_SEES: u32 = RECEIVES | INDIRECT | NOTIFICATIONS | AARCH64;
 const COUNT_ONLY: u64 = 1;
 
 /// `FFA_PARTITION_INFO_GET`
@@ -89,18 +100,8 @@ fn discovery_of_all(_: &Nwd) -> Check {
             word(3)
         );
     }
-    is_partition(
-        &nwd::RX,
-        0,
-        (SP1, 1, RECEIVES | NOTIFICATIONS | AARCH64),
-        SP1_UUID,
-    )?;
-    is_partition(
-        &nwd::RX,
-        24,
-        (SP2, 8, RECEIVES | NOTIFICATIONS | AARCH64),
-        SP2_UUID,
-    )?;
+    is_partition(&nwd::RX, 0, (SP1, 1, NWD_SEES), SP1_UUID)?;
+    is_partition(&nwd::RX, 24, (SP2, 8, NWD_SEES), SP2_UUID)?;
 
     ffa::refused(&info_get([0; 4], 0), BUSY)?;
     ffa::refused(&info_get(SP1_UUID, 0), BUSY)?;
@@ -112,12 +113,7 @@ fn discovery_of_all(_: &Nwd) -> Check {
 fn discovery_by_uuid(_: &Nwd) -> Check {
     for (uuid, partition, contexts) in [(SP1_UUID, SP1, 1), (SP2_UUID, SP2, 8)] {
         ffa::results(&info_get(uuid, 0), [1, 24, 0, 0, 0, 0])?;
-        is_partition(
-            &nwd::RX,
-            0,
-            (partition, contexts, RECEIVES | NOTIFICATIONS | AARCH64),
-            [0; 4],
-        )?;
+        is_partition(&nwd::RX, 0, (partition, contexts, NWD_SEES), [0; 4])?;
         ffa::done(&release())?;
     }
     ffa::refused(&info_get(UNKNOWN_UUID, 0), INVALID_PARAMETERS)?;
@@ -139,6 +135,71 @@ fn discovery_counts(_: &Nwd) -> Check {
     ffa::done(&release())
 }
 
+/// `FFA_PARTITION_INFO_GET_REGS`
+fn info_get_regs([a, b, c, d]: [u64; 4], start: u64, tag: u64) -> ffa::Answer {
+    let position = tag << 16 | start;
+    ffa::call(
+        id::PARTITION_INFO_GET_REGS,
+        &[b << 32 | a, d << 32 | c, position],
+    )
+}
+
+/// Checks that an answer has the descriptors from `start` on of `count`, and nothing behind them; the tag of the list.
+fn is_list(answer: &ffa::Answer, start: u64, count: u64, descriptors: &[[u64; 3]]) -> Check<u64> {
+    equal(answer[0], id::SUCCESS_64)?;
+    equal(answer[1], 0u64)?;
+    let last = start + descriptors.len() as u64 - 1;
+    equal(answer[2] & 0xffff_ffff, last << 16 | (count - 1))?;
+    equal(answer[2] >> 48, 24u64)?;
+    let registers = descriptors.iter().flatten().chain(core::iter::repeat(&0));
+    for (got, want) in answer[3..18].iter().zip(registers) {
+        equal(*got, *want)?;
+    }
+    Ok(answer[2] >> 32 & 0xffff)
+}
+
+/// The three registers of a descriptor.
+fn in_registers(
+    (partition, contexts, properties): (u16, u16, u32),
+    [a, b, c, d]: [u64; 4],
+) -> [u64; 3] {
+    let head = (properties as u64) << 32 | (contexts as u64) << 16 | partition as u64;
+    [head, b << 32 | a, d << 32 | c]
+}
+
+/// What every caller at 1.2 finds, with properties as it sees them.
+fn lists(properties: u32) -> Check {
+    let sp1 = in_registers((SP1, 1, properties), SP1_UUID);
+    let sp2 = in_registers((SP2, 8, properties), SP2_UUID);
+    let tag = is_list(&info_get_regs([0; 4], 0, 0), 0, 2, &[sp1, sp2])?;
+    is_list(&info_get_regs([0; 4], 1, tag), 1, 2, &[sp2])?;
+    let found = in_registers((SP2, 8, properties), [0; 4]);
+    is_list(&info_get_regs(SP2_UUID, 0, 0), 0, 1, &[found])?;
+
+    ffa::refused(&info_get_regs(UNKNOWN_UUID, 0, 0), INVALID_PARAMETERS)?;
+    ffa::refused(&info_get_regs([0; 4], 2, tag), INVALID_PARAMETERS)?;
+    ffa::refused(&info_get_regs([0; 4], 0, tag), INVALID_PARAMETERS)?;
+    ffa::refused(&info_get_regs([0; 4], 1, tag ^ 1), RETRY)
+}
+
+// req: PINFO-02, PINFO-03, PINFO-08, PINFO-14, PINFO-15, COMP-21
+fn discovery_by_registers(_: &Nwd) -> Check {
+    lists(NWD_SEES)?;
+    for partition in [SP1, SP2] {
+        ask(partition, command!(discover_by_registers), [0; 4])?;
+    }
+    Ok(())
+}
+
+fn discover_by_registers(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    if sp.identity.version >= V1_2 {
+        lists(NWD_SEES | SENDS)?;
+    } else {
+        ffa::refused(&info_get_regs([0; 4], 0, 0), NOT_SUPPORTED)?;
+    }
+    Ok([0; 4])
+}
+
 // req: PINFO-02, PINFO-03, PINFO-04, PINFO-07, PINFO-08, PINFO-15, RXTX-13, RXTX-15, MSGW-02
 fn discovery_by_partitions(_: &Nwd) -> Check {
     for partition in [SP1, SP2] {
@@ -148,7 +209,7 @@ fn discovery_by_partitions(_: &Nwd) -> Check {
 }
 
 fn discover(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    let properties = RECEIVES | SENDS | NOTIFICATIONS | AARCH64;
+    let properties = NWD_SEES | SENDS;
     ffa::results(&info_get([0; 4], 0), [2, 24, 0, 0, 0, 0])?;
     is_partition(&sp::RX, 0, (SP1, 1, properties), SP1_UUID)?;
     is_partition(&sp::RX, 24, (SP2, 8, properties), SP2_UUID)?;

@@ -4,12 +4,14 @@
 
 pub mod boot;
 pub mod concurrency;
+pub mod console;
 pub mod direct;
 pub mod direct2;
 pub mod direct_errors;
 pub mod discovery;
 pub mod extensions;
 pub mod features;
+pub mod indirect;
 pub mod instructions;
 pub mod interrupts;
 pub mod lifecycle;
@@ -53,6 +55,8 @@ pub const ALL: &[&[Test]] = &[
     preemption::TESTS,
     notification::TESTS,
     interrupts::TESTS,
+    indirect::TESTS,
+    console::TESTS,
     state::TESTS,
     extensions::TESTS,
     concurrency::TESTS,
@@ -111,6 +115,8 @@ pub const HELPERS: &[&[Command]] = &[
     boot::HELPERS,
     direct::HELPERS,
     direct_errors::HELPERS,
+    indirect::HELPERS,
+    console::HELPERS,
     run::HELPERS,
     preemption::HELPERS,
     notification::HELPERS,

@@ -170,6 +170,11 @@ fn next_stage_negotiates_1_2(_: &Nwd) -> Check {
     ffa::done(&ffa::call(id::RXTX_MAP_64, &[tx, rx, 1]))?;
     ffa::results(&info_get([0; 4], 0), [2, 24, 0, 0, 0, 0])?;
     ffa::done(&ffa::call(id::RX_RELEASE, &[]))?;
+    // All 18 registers reach it.
+    let answer = ffa::call(id::PARTITION_INFO_GET_REGS, &[]);
+    equal(answer[0], id::SUCCESS_64)?;
+    equal(answer[6] & 0xffff, SP2)?;
+    holds(answer[8] != 0, answer[8])?;
     let receivers = [receiver(SP1, access::RW)];
     let ranges = [(page(23), 1)];
     let handle = nwd::caller().sent(id::MEM_SHARE_64, &transaction(&receivers, &ranges))?;

@@ -126,6 +126,21 @@ fn upper_halves_and_unused_registers_are_ignored() {
     assert_eq!(system.nwd().call([high | ID_GET, high]).success(), [0; 6]);
 }
 
+// req: GEN-29, MSGD-05, MSGD-25
+#[test]
+fn w2_of_a_direct_message_is_a_word_in_both_widths() {
+    let high = 1 << 32;
+    let system = System::boot([PartitionSpec::new("sp1").script(move |sp| {
+        let request = sp.msg_wait();
+        assert_eq!(request.0[2], 0, "what lies above is not passed on");
+        sp.call([DIRECT_RESP_64, 0x8001_0000, high, 6]);
+    })]);
+    let nwd = system.nwd();
+    let answer = nwd.call([DIRECT_REQ_64, 0x8001, high, 5]);
+    assert_eq!(answer.0[..4], [DIRECT_RESP_64, 0x8001_0000, 0, 6]);
+    nwd.refused([DIRECT_REQ_64, 0x8001, 1, 5], INVALID_PARAMETERS);
+}
+
 // req: COMP-22, COMP-01
 #[test]
 fn the_sve_hint_is_no_part_of_the_function_id() {

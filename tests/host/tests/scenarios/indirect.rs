@@ -642,3 +642,88 @@ fn rx_is_acquired_by_hypervisors_for_vms_only() {
         nwd.refused([RX_ACQUIRE, id], INVALID_PARAMETERS);
     }
 }
+
+/// `FFA_NOTIFICATION_GET` of the maps of the framework by vCPU 0 of `id`: those of the SPM and of the Hypervisor.
+fn framework_notifications(answer: &host_tests::Regs) -> [u64; 2] {
+    let [none @ .., spm, hypervisor] = answer.success();
+    assert_eq!(none, [0; 4]);
+    [spm, hypervisor]
+}
+
+// FF-A v1.1 section 10.8: the framework tells that RX is full.
+// req: RXTX-13
+#[test]
+fn a_receiver_is_notified_of_a_full_rx() {
+    let script = |sp: &mut Sp, request: [u64; 5]| {
+        if request[4] == 0 {
+            return send_to(sp, request);
+        }
+        let own = sp.id.into();
+        let [spm, hypervisor] = framework_notifications(&sp.call([NOTIFICATION_GET, own, 0xc]));
+        assert_eq!(sp_received(sp, V1_2).receiver, sp.id);
+        sp.call([RX_RELEASE]).success();
+        [spm, hypervisor, 0, 0, 0]
+    };
+    let notified = |name| {
+        partition(name, script).with(|sp| {
+            sp.extra = Some(std::sync::Arc::new(|fdt| {
+                fdt.property_null("notification-support").unwrap();
+            }));
+        })
+    };
+    let system = System::boot([notified("sp1"), notified("sp2")]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    nwd.call([NOTIFICATION_BITMAP_CREATE, 0, 1]).success();
+    // From the Normal world to a partition.
+    assert_eq!(send(&nwd, V1_2, &Message::new(V1_2, 0, 0x8001, &[1])), SENT);
+    let told = nwd.call([NOTIFICATION_INFO_GET_64]);
+    assert_eq!(told.0[..4], [SUCCESS_64, 0, 1 << 7, 0x8001]);
+    assert_eq!(nwd.ask(0x8001, [0, 0, 0, 0, 1])[..2], [0, 1]);
+    // Between partitions.
+    assert_eq!(nwd.ask(0x8001, [0x8002, 8, 0, 0, 0])[0], 0);
+    assert_eq!(nwd.ask(0x8002, [0, 0, 0, 0, 1])[..2], [1, 0]);
+    // To the Normal world; one that is refused tells nobody.
+    assert_eq!(nwd.ask(0x8002, [0, 8, 2, 0, 0])[0], 0);
+    let get = [NOTIFICATION_GET, 0, 5];
+    assert_eq!(framework_notifications(&nwd.call(get)), [1, 0]);
+    assert_eq!(nwd.ask(0x8002, [0, 8, 0, 0, 0])[0], code(BUSY));
+    assert_eq!(framework_notifications(&nwd.call(get)), [0, 0]);
+}
+
+// req: RXTX-14, MSGW-02
+#[test]
+fn a_message_that_the_receiver_does_not_know_of_outlasts_its_wait() {
+    for (notified, kept) in [(true, true), (false, false)] {
+        let script = |sp: &mut Sp| {
+            sp.map_buffers();
+            let mut message = sp.msg_wait();
+            loop {
+                // Works on something else while the message comes in, and then waits.
+                message = if message.function() == RUN {
+                    sp.interrupt();
+                    sp.msg_wait()
+                } else {
+                    let full = sp.call([RX_RELEASE]).error().is_none();
+                    sp.respond(&message, [full.into(), 0, 0, 0, 0])
+                };
+            }
+        };
+        let system = System::boot([PartitionSpec::new("sp1")
+            .with(|sp| {
+                sp.messaging = 7;
+                sp.extra = notified.then(|| -> std::sync::Arc<dyn Fn(&mut _) + Send + Sync> {
+                    std::sync::Arc::new(|fdt: &mut vm_fdt::FdtWriter| {
+                        fdt.property_null("notification-support").unwrap();
+                    })
+                });
+            })
+            .script(script)]);
+        let nwd = system.nwd();
+        nwd.map_buffers();
+        assert_eq!(nwd.call([RUN, 0x8001_0000]).function(), INTERRUPT);
+        assert_eq!(send(&nwd, V1_2, &Message::new(V1_2, 0, 0x8001, &[1])), SENT);
+        assert_eq!(nwd.call([RUN, 0x8001_0000]).function(), MSG_WAIT);
+        assert_eq!(nwd.ask(0x8001, [0; 5])[0], kept.into());
+    }
+}

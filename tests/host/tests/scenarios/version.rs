@@ -158,3 +158,62 @@ fn giving_up_the_buffers_lets_the_next_boot_stage_negotiate() {
         "now 1.2"
     );
 }
+
+// What U-Boot does at 1.0, and then Linux at 1.2, in one boot and with one id.
+// req: VER-09, VER-16, PINFO-05, PINFO-14, RXTX-26
+#[test]
+fn a_boot_loader_at_1_0_hands_over_to_a_kernel_at_1_2() {
+    let system = System::boot([PartitionSpec::new("sp1").with(|sp| sp.messaging = 0x607)]);
+    let nwd = system.nwd();
+    // The boot loader: twice the version, id, features, buffers, partitions, a message.
+    for _ in 0..2 {
+        assert_eq!(nwd.version(V1_0), V1_2);
+    }
+    nwd.call([ID_GET]).success();
+    assert_eq!(nwd.call([FEATURES, ffa::RXTX_MAP_64]).success()[0], 0);
+    nwd.map_buffers();
+    assert_eq!(nwd.call([ffa::PARTITION_INFO_GET]).success()[..2], [1, 0]);
+    nwd.call([ffa::RX_RELEASE]).success();
+    nwd.ask(0x8001, [0xaaaa; 5]);
+    assert_eq!(nwd.version(V1_2), REFUSED, "it has not left yet");
+    nwd.call([ffa::RXTX_UNMAP]).success();
+    // The kernel.
+    assert_eq!(nwd.version(V1_2), V1_2);
+    assert_eq!(
+        nwd.call([FEATURES, ffa::RXTX_MAP_64]).success()[0],
+        16 << 16
+    );
+    for function in [
+        ffa::DIRECT_REQ2,
+        ffa::PARTITION_INFO_GET_REGS,
+        ffa::MSG_SEND2,
+    ] {
+        nwd.call([FEATURES, function]).success();
+    }
+    nwd.map_buffers();
+    assert_eq!(nwd.version(V1_0), REFUSED);
+    let list = nwd.call([ffa::PARTITION_INFO_GET_REGS]);
+    assert_eq!(list.0[0], ffa::SUCCESS_64);
+    assert_eq!(nwd.call([ffa::PARTITION_INFO_GET]).success()[..2], [1, 24]);
+    nwd.call([ffa::RX_RELEASE]).success();
+    // It restarts by itself: kexec.
+    nwd.call([ffa::RXTX_UNMAP]).success();
+    assert_eq!(nwd.version(V1_2), V1_2);
+    nwd.map_buffers();
+}
+
+// req: VER-13, VER-16
+#[test]
+fn only_the_normal_worlds_own_buffers_open_negotiation() {
+    let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
+        sp.map_buffers();
+        sp.call([ffa::RXTX_UNMAP]).success();
+        assert_eq!(sp.call([VERSION, V1_0]).0[0], REFUSED);
+        sp.msg_wait();
+    })]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.version(V1_1), V1_2);
+    // There is nothing to give up.
+    nwd.refused([ffa::RXTX_UNMAP], ffa::INVALID_PARAMETERS);
+    assert_eq!(nwd.version(V1_2), REFUSED);
+}
