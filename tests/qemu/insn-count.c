@@ -40,16 +40,19 @@ EXPORT int qemu_plugin_version = 4;
 EXPORT int qemu_plugin_install(qemu_plugin_id_t, const qemu_info_t *, int, char **);
 
 #define MAX_REGIONS 16
+#define MAX_VCPUS 16
 static struct region {
-	uint64_t start, end, count;
+	uint64_t start, end;
+	/* One count for each vCPU: no other touches it. */
+	uint64_t count[MAX_VCPUS];
 } regions[MAX_REGIONS];
 static size_t region_count;
 static FILE *out;
 
-static void write_counts(void)
+static void write_counts(unsigned int vcpu)
 {
 	for (size_t i = 0; i < region_count; i++)
-		fprintf(out, " %llu", (unsigned long long)regions[i].count);
+		fprintf(out, " %llu", (unsigned long long)regions[i].count[vcpu]);
 	fputc('\n', out);
 }
 
@@ -57,23 +60,27 @@ static void on_instruction(unsigned int vcpu, void *data)
 {
 	struct region *region = data;
 
-	if (region->count == 0) {
+	if (vcpu >= MAX_VCPUS)
+		return;
+	if (vcpu == 0 && region->count[vcpu] == 0) {
 		fprintf(out, "first %d", (int)(region - regions));
-		write_counts();
+		write_counts(vcpu);
 	}
-	region->count++;
+	region->count[vcpu]++;
 }
 
 static void on_mark(unsigned int vcpu, void *data)
 {
+	if (vcpu >= MAX_VCPUS)
+		return;
 	fprintf(out, "mark %d", (int)(uintptr_t)data);
-	write_counts();
+	write_counts(vcpu);
 }
 
 static void on_exit_of_qemu(qemu_plugin_id_t id, void *data)
 {
 	fputs("end", out);
-	write_counts();
+	write_counts(0);
 	fclose(out);
 }
 

@@ -30,6 +30,9 @@ const REGIONS: [(&str, u64, u64); 5] = [
 const NWD: usize = 0;
 const SPMC: usize = 2;
 
+/// What a call costs the SPMC at most while other PEs make theirs, in percent of what it costs alone.
+const PARALLEL: (&str, u64) = ("direct_in_parallel_percent", 105);
+
 /// What one thing costs the SPMC at most.
 const LIMITS: &[(&str, u64)] = &[
     ("ffa_version", 300),
@@ -104,6 +107,8 @@ struct Row {
 #[derive(PartialEq)]
 pub struct Report {
     rows: Vec<Row>,
+    /// Direct messages on several PEs: `alone_PE`, then `of_N_PE`.
+    parallel: Vec<Row>,
     /// Instructions of the SPMC before the Normal world starts.
     boot: u64,
     /// Size of the raw image.
@@ -139,9 +144,22 @@ pub fn bench() -> Result<ExitCode> {
     })
 }
 
-/// Boots the benchmark with the counting plugin.
+/// Boots the benchmarks with the counting plugin.
 pub fn measure(components: &Components) -> Result<Report> {
-    let flash = assemble(components, &Layout::find("bench")?, None)?;
+    let (boot, rows) = count(components, "bench", 1, Mode::BENCH)?;
+    let (_, parallel) = count(components, "soak", 8, Mode::BENCH_PARALLEL)?;
+    Ok(Report {
+        rows,
+        parallel,
+        boot,
+        image_bytes: components.spmc.executable.image.len() as u64,
+        memory_bytes: components.spmc.executable.end - components.spmc.executable.base,
+    })
+}
+
+/// Boots a layout with the counting plugin: the SPMC's boot cost, and what the benchmarks of that mode cost.
+fn count(components: &Components, layout: &str, smp: u32, mode: Mode) -> Result<(u64, Vec<Row>)> {
+    let flash = assemble(components, &Layout::find(layout)?, None)?;
     let plugin = plugin()?;
     let counts = target().join("bench-counts.txt");
     let mut argument = format!("{},out={}", plugin.display(), counts.display());
@@ -150,24 +168,20 @@ pub fn measure(components: &Components) -> Result<Report> {
     }
     let arguments = ["-icount", "shift=0,sleep=off", "-plugin", &argument];
     let machine = Machine {
-        smp: 1,
-        mode: Mode::BENCH,
+        smp,
+        mode,
         arguments: arguments.map(String::from).to_vec(),
         live: false,
         ..Machine::default()
     };
-    let boot = step("measuring on QEMU, 1 PE", || machine.boot(&flash))?;
-    let log = boot.save("bench")?;
-    let read = || -> Result<Report> {
+    let boot = step(&format!("measuring on QEMU, {smp} PEs"), || {
+        machine.boot(&flash)
+    })?;
+    let log = boot.save(&format!("bench-{layout}"))?;
+    let read = || {
         let status = boot.status.context("the benchmark did not end in time")?;
         ensure!(status.success(), "QEMU failed: {status}");
-        let (boot_cost, rows) = evaluate(&announced(&boot), &fs::read_to_string(&counts)?)?;
-        Ok(Report {
-            rows,
-            boot: boot_cost,
-            image_bytes: components.spmc.executable.image.len() as u64,
-            memory_bytes: components.spmc.executable.end - components.spmc.executable.base,
-        })
+        evaluate(&announced(&boot), &fs::read_to_string(&counts)?)
     };
     read().with_context(|| format!("see {}", log.display()))
 }
@@ -284,12 +298,25 @@ impl Limit {
 }
 
 impl Report {
+    /// The dearest call on one of several PEs, in percent of what it costs alone.
+    fn parallel_percent(&self) -> Option<u64> {
+        let cost = |row: &Row| row.counts[SPMC];
+        let percent = |row: &Row| {
+            let (kind, pe) = row.name.rsplit_once('_')?;
+            let alone = format!("alone_{pe}");
+            let alone = self.parallel.iter().find(|row| row.name == alone)?;
+            (kind != "alone").then(|| (100 * cost(row)).div_ceil(cost(alone).max(1)))
+        };
+        self.parallel.iter().filter_map(percent).max()
+    }
+
     /// Every limit with its measured value.
     pub fn limits(&self) -> Vec<Limit> {
         let measured = |name: &str| match name {
             "boot" => Some(self.boot),
             "image_bytes" => Some(self.image_bytes),
             "memory_bytes" => Some(self.memory_bytes),
+            name if name == PARALLEL.0 => self.parallel_percent(),
             call => {
                 let row = self.rows.iter().find(|row| row.name == call)?;
                 Some(row.counts[SPMC])
@@ -300,7 +327,7 @@ impl Report {
             limit,
             measured: measured(name),
         };
-        LIMITS.iter().map(limit).collect()
+        LIMITS.iter().chain([&PARALLEL]).map(limit).collect()
     }
 
     fn json(&self) -> Value {

@@ -18,7 +18,7 @@ use crate::workspace::root;
 const AREAS: &[&str] = &[
     "STRM", "GEN", "COMP", "STAT", "VER", "FEAT", "RXTX", "PINFO", "MAN", "BOOT", "MSGD", "MSGW",
     "MEMO", "MEMD", "MEMX", "MEMDN", "MEML", "MEMS", "MEMRQ", "MEMRL", "MEMRC", "FRAG", "TIME",
-    "INT", "ME", "SEL0",
+    "INT", "ME", "SEL0", "RUN",
 ];
 
 /// Folders with tests.

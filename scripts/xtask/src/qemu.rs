@@ -48,6 +48,8 @@ impl Mode {
     pub const TESTS: Self = Self(0);
     /// Runs the benchmark.
     pub const BENCH: Self = Self(1);
+    /// Runs the benchmark of PEs that work at the same time.
+    pub const BENCH_PARALLEL: Self = Self(9);
 }
 
 impl Default for Machine {

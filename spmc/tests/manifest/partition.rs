@@ -303,7 +303,7 @@ fn managed_exit_is_known_in_both_forms() {
     }
 }
 
-// req: MAN-17
+// req: MAN-17, RUN-03
 #[test]
 fn every_kind_of_message_is_supported() {
     let (config, lines) = changed(|tree| {

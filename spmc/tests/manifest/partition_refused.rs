@@ -23,7 +23,7 @@ fn another_compatible() {
     );
 }
 
-// req: MAN-02, MAN-03, MAN-04, MAN-08, MAN-09, MAN-11, MAN-17
+// req: MAN-02, MAN-03, MAN-04, MAN-08, MAN-09, MAN-11, MAN-17, RUN-03
 #[test]
 fn a_mandatory_property_missing() {
     for (name, expected) in [

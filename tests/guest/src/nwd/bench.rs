@@ -32,7 +32,8 @@ pub const HELPERS: &[Command] = &[
     helper!(relinquish),
 ];
 
-const ITERATIONS: u64 = 100;
+/// How often a call is made between two marks.
+pub const ITERATIONS: u64 = 100;
 const WARM_UP: u64 = 3;
 /// No benchmark has this number, so nobody looks at its marks.
 const NOT_MEASURED: u64 = 127;
@@ -171,13 +172,15 @@ const MEMORY: u64 = NON_SECURE_GIB;
 const DONATION: u64 = 0x20_0000;
 
 #[track_caller]
-fn must(outcome: Check) {
+/// Panics unless all is well.
+pub fn must(outcome: Check) {
     if let Err(why) = outcome {
         panic!("{why}");
     }
 }
 
-fn expect(answer: Answer, function: u32) {
+/// Panics unless the call completed with `function`.
+pub fn expect(answer: Answer, function: u32) {
     assert!(
         answer[0] as u32 == function,
         "got {:#x} {:#x}",
@@ -186,7 +189,8 @@ fn expect(answer: Answer, function: u32) {
     );
 }
 
-fn ask_nothing(function: u32, partition: u16) -> Answer {
+/// A direct request that a partition answers at once.
+pub fn ask_nothing(function: u32, partition: u16) -> Answer {
     let request = request(function, route(NWD, partition), command!(nothing), [0; 4]);
     call(ffa::conduit(), request)
 }

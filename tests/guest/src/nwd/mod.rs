@@ -4,6 +4,7 @@
 //! `DONE <passed> passed, <failed> failed`. Lines that start with `#` tell the story to a human.
 
 pub mod bench;
+pub mod bench_parallel;
 pub mod fdt;
 pub mod interrupt;
 pub mod pe;
@@ -26,6 +27,7 @@ const MODE_BENCH: u64 = 1;
 const MODE_V1_0: u64 = 2;
 const MODE_QUEUED: u64 = 3;
 const MODE_SCHEDULING: u64 = 8;
+const MODE_BENCH_PARALLEL: u64 = 9;
 const MODE_MEMORY: u64 = 10;
 const MODE_VIRTIO: u64 = 4;
 const MODE_SOAK: u64 = 5;
@@ -124,6 +126,7 @@ pub fn main() -> ! {
     let mode = unsafe { (MODE as *const u64).read_volatile() };
     match mode {
         MODE_BENCH => bench::run(),
+        MODE_BENCH_PARALLEL => bench_parallel::run(),
         MODE_V1_0 => run(tests::V1_0),
         MODE_QUEUED => run(tests::QUEUED),
         MODE_SCHEDULING => run(tests::SCHEDULING),

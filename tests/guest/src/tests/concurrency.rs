@@ -76,7 +76,7 @@ fn try_complement(me: u16, partition: u16, word: u64) -> Check<(u64, u64)> {
     Ok((0, answer))
 }
 
-// req: GEN-20, RUN-24, RXTX-16, MSGD-07, GEN-30
+// req: GEN-20, RUN-16, RUN-24, RXTX-16, MSGD-07, GEN-30
 fn storm(nwd: &Nwd) -> Check {
     for pe in 1..nwd.pes {
         pe::start(pe, storm_here, [pe as u64, 0, 0, 0])?;
