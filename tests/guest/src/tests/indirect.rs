@@ -126,7 +126,7 @@ fn take_message(sp: &Sp, [from, first, size, _]: [u64; 4]) -> Check<[u64; 4]> {
     )?;
     // The framework has told: in its own name of messages of partitions, in that of the Hypervisor of those of VMs.
     let told = ffa::call(id::NOTIFICATION_GET, &[own, 1 << 2 | 1 << 3]);
-    let by_partition = u64::from(from >> 15);
+    let by_partition = from >> 15;
     ffa::results(&told, [0, 0, 0, 0, by_partition, 1 - by_partition])?;
     ffa::done(&release())?;
     ffa::refused(&release(), DENIED)?;

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::ffa::indirect::{self, Header};
 use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access};
 use crate::ffa::transfer::reclaim;
-use crate::ffa::{self, NWD, SP1, V1_2, error, id, route};
+use crate::ffa::{self, NWD, SP1, SP2, V1_2, error, id, route};
 use crate::message::{self, request};
 use crate::nwd::{self, Nwd, RX, TX, Test, page, pe, peek, poke};
 use crate::println;
@@ -352,6 +352,7 @@ struct Worker {
     notified: [u64; PARTITIONS],
     raised: [u64; PARTITIONS],
     words: u64,
+    second: u64,
 }
 
 fn soak_here([pe, ..]: [u64; 4]) -> Check<[u64; 4]> {
@@ -363,6 +364,7 @@ fn soak_here([pe, ..]: [u64; 4]) -> Check<[u64; 4]> {
         notified: [0; PARTITIONS],
         raised: [0; PARTITIONS],
         words: pe << 32,
+        second: 0,
     };
     while MADE.load(Ordering::Relaxed) < CALLS {
         let calls = worker.step()?;
@@ -382,7 +384,7 @@ impl Worker {
     /// One thing of some kind, with some partition. The number of calls that succeeded.
     fn step(&mut self) -> Check<u64> {
         let n = self.next(PARTITIONS);
-        match self.next(16) {
+        match self.next(18) {
             0..5 => self.direct(n, id::DIRECT_REQ_64),
             5..8 => self.direct(n, id::DIRECT_REQ_32),
             8..10 => self.relay(n),
@@ -390,6 +392,7 @@ impl Worker {
             12 => self.ask_to_write(n),
             13 => self.notify(n),
             14 => self.ask_to_raise(n),
+            15 | 16 => self.direct2(n),
             _ => self.share(n),
         }
     }
@@ -403,6 +406,26 @@ impl Worker {
         };
         self.direct[n] = number;
         equal(answer, mix(partition(n), number))?;
+        Ok(1)
+    }
+
+    /// A request of the second kind, which partitions answer with its complement. sp2 speaks 1.1, which does not have them.
+    fn direct2(&mut self, n: usize) -> Check<u64> {
+        if partition(n) == SP2 {
+            return Ok(0);
+        }
+        self.second += 1;
+        let [lane, number] = [self.pe as u64, self.second];
+        let words = [route(NWD, partition(n)), 0, 0, lane, number];
+        let answer = call(ffa::conduit(), ffa::regs(id::DIRECT_REQ2, &words));
+        if answer[0] == u64::from(id::ERROR) {
+            ffa::refused(&answer, error::BUSY)?;
+            return Ok(0);
+        }
+        equal(answer[0], id::DIRECT_RESP2)?;
+        equal(answer[1], route(partition(n), NWD))?;
+        equal(answer[4], !lane)?;
+        equal(answer[5], !number)?;
         Ok(1)
     }
 
