@@ -296,18 +296,6 @@ pub fn initialise(identity: &'static Identity, entry: &[u64; 8]) {
     stage1::map_non_secure_gib();
     stage1::enable_el1();
     introduce(identity);
-    tests::boot::during_initialisation(identity);
-    if identity.contexts > 1 {
-        let entry = secondary as *const () as u64;
-        let register = ffa::call(id::SECONDARY_EP_REGISTER, &[entry]);
-        must(
-            identity,
-            "FFA_SECONDARY_EP_REGISTER",
-            ffa::done(&register).is_ok(),
-        );
-    }
-    println!("# {}: initialised", identity.name);
-    serve(identity, entry)
 }
 
 /// The calls with which every partition begins.

@@ -176,12 +176,11 @@ fn wrong_retrieves(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
         ..fine
     })?;
 
-    // Addresses of the borrower's choice, a buffer of its own, lengths.
-    let ranges = [(PAGE, 1)];
-    invalid(Transaction {
-        ranges: &ranges,
-        ..fine
-    })?;
+    // Addresses that are not the owner's, a buffer that is not the caller's, lengths.
+    let elsewhere: [&[_]; 3] = [&[(PAGE + 0x1000, 1)], &[(PAGE, 2)], &[(PAGE, 1), (PAGE, 1)]];
+    for ranges in elsewhere {
+        invalid(Transaction { ranges, ..fine })?;
+    }
     let length = fine.encode(caller.version, caller.tx) as u64;
     for arguments in [
         [0, 0, 0, 0],

@@ -492,7 +492,7 @@ fn pieces_between_partitions(_: &Nwd) -> Check {
                 live(kind, list, 0)?;
             }
         }
-        // What was donated back cannot be executed any more, so it cannot be in one region with memory that can.
+        // What was donated back cannot be executed any more, so it cannot be in one region with memory that can: below UNTOUCHED.
         live(Kind::Donate, Scatter::contiguous(0, 1), 64)?;
         live(Kind::Donate, Scatter::contiguous(0, 16), 65)?;
         live(Kind::Donate, Scatter::every_second(0, 16), 81)?;
@@ -500,15 +500,22 @@ fn pieces_between_partitions(_: &Nwd) -> Check {
     Ok(())
 }
 
+/// The first page behind the image of a partition that `pieces_between_partitions` leaves alone.
+const UNTOUCHED: u64 = 128;
+
 // req: MEMO-05, MEMO-31, MEMDN-02, MEML-02, MEMRC-10, MEMRC-11, FRAG-09, FRAG-12, FRAG-15
 fn large_memory_of_a_partition(_: &Nwd) -> Check {
     for (kind, list, page) in [
-        (Kind::Share, Scatter::contiguous(0, 1024), 0),
-        (Kind::Lend, Scatter::contiguous(0, 1024), 0),
-        (Kind::Share, Scatter::every_second(0, 512), 0),
-        (Kind::Lend, Scatter::every_second(0, 512), 0),
-        (Kind::Donate, Scatter::contiguous(0, 512), 1024),
-        (Kind::Donate, Scatter::every_second(0, 512), 1536),
+        (Kind::Share, Scatter::contiguous(0, 1024), UNTOUCHED),
+        (Kind::Lend, Scatter::contiguous(0, 1024), UNTOUCHED),
+        (Kind::Share, Scatter::every_second(0, 512), UNTOUCHED),
+        (Kind::Lend, Scatter::every_second(0, 512), UNTOUCHED),
+        (Kind::Donate, Scatter::contiguous(0, 512), UNTOUCHED + 1024),
+        (
+            Kind::Donate,
+            Scatter::every_second(0, 512),
+            UNTOUCHED + 1536,
+        ),
     ] {
         let [_, numbers] = list.pack();
         let how = how(SP1, kind, list.total());
