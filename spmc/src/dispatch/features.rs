@@ -137,10 +137,11 @@ impl<H: Hal> Spmc<H> {
         Ok(SmcFrame::success(properties))
     }
 
-    /// Whether the caller is a partition that gets notifications.
+    /// Whether the caller is a partition that is told of notifications by an interrupt; one at S-EL0 has to ask.
     fn has_notifications(instance: &Instance<'_, H::Context>) -> bool {
-        Self::config(instance).is_some_and(|config| config.notifications)
-            && instance.endpoint().version() >= Version::V1_1
+        Self::config(instance).is_some_and(|config| {
+            config.notifications && config.exception_level == ExceptionLevel::SEl1
+        }) && instance.endpoint().version() >= Version::V1_1
     }
 
     /// Whether the caller is a partition that leaves by itself when a Non-secure interrupt comes.

@@ -13,7 +13,7 @@ use crate::hal::{Context, Hal};
 use crate::id::VcpuId;
 use crate::interrupt::Line;
 use crate::limits::MAX_PARTITIONS;
-use crate::manifest::config::NsInterruptAction;
+use crate::manifest::config::{ExceptionLevel, NsInterruptAction};
 use crate::notification::Target;
 use crate::partition::vcpu::{Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
@@ -73,8 +73,18 @@ impl<H: Hal> Spmc<H> {
             self.run_handlers(pe);
             self.re_enter(current);
         }
+        if self.owns_unseen_interrupt(current) {
+            self.hal.look_again_on_return();
+        }
         self.signal(current);
         Flow::Continue
+    }
+
+    /// Whether `current` has something to handle and cannot see it, being at S-EL0: it gets `FFA_INTERRUPT` once it waits.
+    fn owns_unseen_interrupt(&self, current: &Current<'_, H::Context>) -> bool {
+        let lines = current.partition.lines(current.id.index);
+        current.frozen.config.exception_level == ExceptionLevel::SEl0
+            && lines.is_some_and(|(lines, _)| lines.due() & Line::WAKING != 0)
     }
 
     /// The timer of `current` expired, or does no longer say so.

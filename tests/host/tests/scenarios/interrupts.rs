@@ -25,11 +25,15 @@ const IPI: u64 = 9;
 const TIMER: u64 = 3;
 
 /// The interrupt of the device that the owner has.
-const LINE: u32 = 40;
+pub const LINE: u32 = 40;
 const OTHER: u32 = 41;
 
 /// `interrupts`: SPI, level, secure.
-fn with_device(spec: PartitionSpec, lines: &'static [u32], more: &'static [&str]) -> PartitionSpec {
+pub fn with_device(
+    spec: PartitionSpec,
+    lines: &'static [u32],
+    more: &'static [&str],
+) -> PartitionSpec {
     let base = SECURE_DEVICE.start;
     spec.with(|spec| {
         spec.extra = Some(Arc::new(move |fdt| {

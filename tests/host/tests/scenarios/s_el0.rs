@@ -1,5 +1,7 @@
 //! SEL0: partitions in the EL2&0 regime, and the permissions that they ask for.
 
+use std::sync::Arc;
+
 use host_tests::ffa::*;
 use host_tests::manifest::{Region, partition_base};
 use host_tests::snapshot::WATCHED;
@@ -7,6 +9,8 @@ use host_tests::system::NWD_PAGES;
 use host_tests::{PartitionSpec, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
 use spmc::hal::Conduit;
+
+use crate::interrupts::{LINE, with_device};
 
 /// Permissions of the calls.
 const READ_WRITE: u64 = 0b101;
@@ -416,6 +420,77 @@ fn it_offers_no_more_than_its_pages_permit() {
     let [handle, page, ..] = nwd.ask(0x8001, [0; 5]);
     nwd.ask(0x8002, [handle, page, 0, 0, 0]);
     assert_eq!(nwd.ask(0x8001, [1; 5])[0], 6);
+}
+
+// req: SEL0-06, INT-04, STAT-05
+#[test]
+fn its_interrupts_come_when_it_waits() {
+    const DEACTIVATE: u64 = 0xff08;
+    const ENABLE: u64 = 0xff03;
+    const GET: u64 = 0xff04;
+    let line = u64::from(LINE);
+    let owner = el0("sp1", move |sp| {
+        assert_eq!(sp.call_by(Conduit::Svc, [ENABLE, line, 1, 0]).0[0], 0);
+        let mut handled = 0;
+        let mut message = sp.msg_wait();
+        loop {
+            message = if message.0[0] == INTERRUPT {
+                assert_eq!(message.0[1..8], [0, line, 0, 0, 0, 0, 0]);
+                assert_eq!(sp.call_by(Conduit::Svc, [GET]).0[0], line);
+                sp.gic(|gic| gic.set_level(LINE, false));
+                assert_eq!(sp.call_by(Conduit::Svc, [DEACTIVATE, line, line]).0[0], 0);
+                handled += 1;
+                sp.msg_wait()
+            } else {
+                let payload = message.payload();
+                if payload[0] == 1 {
+                    sp.gic(|gic| gic.set_level(LINE, true));
+                    sp.poll();
+                }
+                sp.respond(&message, [handled, 0, 0, 0, 0])
+            };
+        }
+    });
+    let system = System::boot([with_device(owner, &[LINE], &[])]);
+    let nwd = system.nwd();
+    system.machine.gic().set_level(LINE, true);
+    assert_eq!(nwd.call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+    assert_eq!(nwd.ask(0x8001, [0; 5])[0], 1);
+    // While it runs, it does not see it; when the Normal world has the PE, that is stopped for it.
+    assert_eq!(nwd.ask(0x8001, [1; 5])[0], 1);
+    assert!(system.machine.gic().has_interrupt(0));
+    assert_eq!(nwd.call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+    assert!(!system.machine.gic().has_interrupt(0));
+    assert_eq!(nwd.ask(0x8001, [0; 5])[0], 2);
+}
+
+// req: FEAT-12
+#[test]
+fn no_interrupt_tells_it_of_notifications() {
+    const NOTIFICATION_PENDING: u64 = 1;
+    const MANAGED_EXIT: u64 = 3;
+    let notified = |spec: PartitionSpec| {
+        spec.with(|sp| {
+            sp.extra = Some(Arc::new(|fdt| {
+                fdt.property_null("notification-support").unwrap()
+            }));
+        })
+    };
+    let system = System::boot([
+        notified(el0("sp1", |sp| {
+            for feature in [NOTIFICATION_PENDING, MANAGED_EXIT] {
+                sp.refused([FEATURES, feature], NOT_SUPPORTED);
+            }
+            serve(sp)
+        })),
+        notified(PartitionSpec::new("sp2").script(|sp| {
+            sp.call([FEATURES, NOTIFICATION_PENDING]).success();
+            serve(sp)
+        })),
+    ]);
+    for id in [0x8001, 0x8002] {
+        system.nwd().ask(id, [0; 5]);
+    }
 }
 
 // req: SEL0-07, MEMO-01, MEMRC-13
