@@ -28,7 +28,7 @@ use crate::spmc::{Pe, Spmc};
 use spin::Mutex;
 
 /// How long a partition may take to initialise, where the SPMC manifest does not say.
-const DEFAULT_INIT_TIMEOUT_MS: u32 = 10_000;
+const DEFAULT_INIT_TIMEOUT_MS: u32 = 30_000;
 
 /// VMID, or ASID, of the partition with id 0x8001; the others follow. 0 stays unused.
 const FIRST_VMID: u16 = 1;
