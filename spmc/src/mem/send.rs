@@ -3,14 +3,12 @@
 //! Constituents are recorded as they arrive, be it with the call or in fragments behind it ([`super::fragments`]). Only when the last one
 //! is there is the memory itself looked at and taken from the owner.
 
-use arrayvec::ArrayVec;
-
 use super::channel::Channel;
 use super::regions::Regions;
 use super::shares::{Borrower, Operation, Reading, SendKind, Share, Stage};
 use super::slices::paused;
 use super::{Call, Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
-use crate::addr::{Ipa, PageRange, World};
+use crate::addr::{Ipa, PageRange};
 use crate::error::{FfaError, Result};
 use crate::ffa::SmcFrame;
 use crate::ffa::memory::{AccessPermissions, DataAccess, InstructionAccess, MemoryType};
@@ -19,7 +17,7 @@ use crate::ffa::memory_descriptor::{
 };
 use crate::hal::Hal;
 use crate::id::PartitionId;
-use crate::limits::{MAX_ARRIVING, MAX_ARRIVING_PER_SENDER, MAX_BORROWERS};
+use crate::limits::{MAX_ARRIVING, MAX_ARRIVING_PER_SENDER};
 use crate::manifest::config::Permissions;
 use crate::mm::{Change, Leaf, Pages, State};
 use crate::partition::Endpoint;
@@ -66,7 +64,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let bytes = channel.read_first(self.hal, buffer, fragment)?;
         let read = bytes.len();
         let transaction = Transaction::parse(bytes, caller.version())?;
-        let (mut share, composite) = self.judge(&transaction, caller, kind, total)?;
+        // Built where it is: it is large, and copied only into its slot.
+        let mut share = Share::new(kind, transaction.sender);
+        let composite = self.judge(&transaction, caller, &mut share, total)?;
 
         let store = Pages::of(self.hal);
         let vacancy = self.with_room(caller, || self.shares.claim())?;
@@ -237,16 +237,16 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         true
     }
 
-    /// Judges header and receivers.
+    /// Judges header and receivers, and notes in the new share what they say.
     fn judge(
         &self,
         transaction: &Transaction<'_>,
         caller: &Endpoint,
-        kind: SendKind,
+        share: &mut Share,
         total: usize,
-    ) -> Result<(Share, Composite)> {
+    ) -> Result<Composite> {
         let invalid = FfaError::InvalidParameters;
-        let sender = transaction.sender;
+        let (kind, sender) = (share.kind, share.owner);
         // The Normal world answers for all its ids, a partition for its own.
         let is_caller = if caller.id().is_secure() {
             sender == caller.id()
@@ -270,7 +270,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Err(invalid);
         }
 
-        let mut borrowers = ArrayVec::<Borrower, MAX_BORROWERS>::new();
+        let borrowers = &mut share.borrowers;
         let mut offset = None;
         for receiver in transaction.receivers() {
             let receiver = receiver?;
@@ -299,25 +299,11 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Err(invalid);
         }
 
-        let composite = transaction.composite(offset.ok_or(invalid)?, total)?;
-        let share = Share {
-            kind,
-            owner: sender,
-            tag: transaction.tag,
-            stage: Stage::Sent,
-            memory,
-            zeroed: transaction.flags & FLAG_ZERO != 0,
-            sliced: transaction.flags & FLAG_SLICED != 0,
-            zero_after: false,
-            orphaned: false,
-            world: World::Secure,
-            owned: Leaf::NONE,
-            sent: Leaf::NONE,
-            regions: Regions::EMPTY,
-            hypervisor: Reading::default(),
-            borrowers,
-        };
-        Ok((share, composite))
+        share.tag = transaction.tag;
+        share.memory = memory;
+        share.zeroed = transaction.flags & FLAG_ZERO != 0;
+        share.sliced = transaction.flags & FLAG_SLICED != 0;
+        transaction.composite(offset.ok_or(invalid)?, total)
     }
 
     fn judge_receiver(

@@ -169,6 +169,27 @@ pub(super) struct Share {
 }
 
 impl Share {
+    /// Nothing yet that `owner` sends.
+    pub(super) fn new(kind: SendKind, owner: PartitionId) -> Self {
+        Self {
+            kind,
+            owner,
+            tag: 0,
+            stage: Stage::Sent,
+            memory: None,
+            zeroed: false,
+            sliced: false,
+            zero_after: false,
+            orphaned: false,
+            world: World::Secure,
+            owned: Leaf::NONE,
+            sent: Leaf::NONE,
+            regions: Regions::EMPTY,
+            hypervisor: Reading::default(),
+            borrowers: ArrayVec::new(),
+        }
+    }
+
     /// What a borrower may ask for at most.
     pub(super) fn memory(&self) -> MemoryType {
         self.memory.unwrap_or(self.owned.attributes().memory)
@@ -407,7 +428,8 @@ impl Vacancy<'_> {
     /// Fills the slot and returns the handle.
     pub(super) fn fill(self, share: Share) -> u64 {
         let mut slot = self.slot.lock();
-        slot.share = ArrayVec::from([share]);
+        // There is room: who vacated the slot left nothing in it.
+        let _ = slot.share.try_push(share);
         let handle = handle_of(&slot, self.index);
         drop(slot);
         core::mem::forget(self);
