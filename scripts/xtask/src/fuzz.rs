@@ -21,10 +21,16 @@ const INSTRUMENTATION: &[&str] = &[
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
-    "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
     "--cfg=fuzzing",
 ];
+
+/// What shows libFuzzer the values that are compared, so that it finds numbers that nobody would guess.
+const COMPARISONS: &str = "-Cllvm-args=-sanitizer-coverage-trace-compares";
+
+/// How a run that shows them goes on, and one that is to be fast.
+const THOROUGH: &[&str] = &["-use_value_profile=1"];
+const FAST: &[&str] = &["-entropic=0", "-reduce_inputs=0"];
 
 /// Executions of each target in `cargo xtask test`.
 pub const SHORT: u64 = 5_000;
@@ -39,6 +45,8 @@ pub struct Options {
     pub seed: u64,
     /// Begin with the inputs in the tree alone, and keep nothing.
     pub fresh: bool,
+    /// Follow edges alone: several times as many executions a second.
+    pub fast: bool,
 }
 
 /// What one target did.
@@ -54,7 +62,7 @@ struct Outcome {
 
 /// Runs targets and prints what they reached; fails at the first that breaks.
 pub fn fuzz(options: &Options) -> Result<()> {
-    let program = build()?;
+    let program = build(options.fast)?;
     let all = targets(&program)?;
     let wanted = |name: &String| options.target.as_ref().is_none_or(|wanted| wanted == name);
     let chosen: Vec<_> = all.iter().filter(|(name, _)| wanted(name)).collect();
@@ -80,9 +88,13 @@ pub fn fuzz(options: &Options) -> Result<()> {
 }
 
 /// Builds the targets for this machine, apart from everything else that is built, because of the flags.
-fn build() -> Result<PathBuf> {
+fn build(fast: bool) -> Result<PathBuf> {
     setup::setup_for_fuzzing()?;
     let host = host()?;
+    let mut flags = INSTRUMENTATION.to_vec();
+    if !fast {
+        flags.push(COMPARISONS);
+    }
     run(cargo_command("build")
         .args([
             "--quiet",
@@ -91,7 +103,7 @@ fn build() -> Result<PathBuf> {
             "--target",
             &host,
         ])
-        .env("RUSTFLAGS", INSTRUMENTATION.join(" ")))?;
+        .env("RUSTFLAGS", flags.join(" ")))?;
     Ok(target().join(&host).join("fuzz/fuzz"))
 }
 
@@ -126,11 +138,8 @@ fn one(program: &Path, name: &str, length: &str, options: &Options) -> Result<Ou
         .arg(format!("-runs={}", options.runs))
         .arg(format!("-seed={}", options.seed))
         .arg(format!("-artifact_prefix={}/", crashes.display()))
-        .args([
-            "-print_final_stats=1",
-            "-use_value_profile=1",
-            "-timeout=20",
-        ]);
+        .args(["-print_final_stats=1", "-timeout=20"])
+        .args(if options.fast { FAST } else { THOROUGH });
     let kept = root().join("tests/host/corpus/fuzz").join(name);
     if kept.exists() {
         command.arg(kept);

@@ -41,8 +41,9 @@ usage: cargo xtask <command>
   bench                       count instructions per call; writes target/bench.json, fails when a limit is exceeded
   manifest check FILE...      check manifests, as .dts or .dtb, the way the SPMC does
   conformance [--check]       write docs/conformance.md or check that it is up to date
-  fuzz [TARGET] [--runs N] [--seed N] [--fresh]
-                              run fuzz targets, each for N executions; --fresh leaves out what earlier runs found
+  fuzz [TARGET] [--runs N] [--seed N] [--fresh] [--fast]
+                              run fuzz targets, each for N executions; --fresh leaves out what earlier runs found,
+                              --fast follows edges alone, for long runs
   growth                      count how the cost of a memory transaction grows
   ci                          what runs on every change: test
 
@@ -116,6 +117,7 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
                 runs: arguments.number("--runs")?.unwrap_or(100_000),
                 seed: arguments.number("--seed")?.unwrap_or(1),
                 fresh: arguments.flag("--fresh"),
+                fast: arguments.flag("--fast"),
                 target: arguments.positional(),
             };
             arguments.finish()?;

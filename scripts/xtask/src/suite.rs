@@ -57,6 +57,7 @@ pub fn test(fast: bool) -> Result<ExitCode> {
             runs: fuzz::SHORT,
             seed: 1,
             fresh: true,
+            fast: false,
         })
     });
     if !fast {

@@ -90,7 +90,7 @@ const STATE_SHIFT: u32 = 55;
 const STATE: u64 = 0b1111 << STATE_SHIFT;
 
 /// A leaf descriptor without the address: what all pages of a region have in common.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Leaf(pub(super) u64);
 
 impl Leaf {

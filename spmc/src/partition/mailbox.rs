@@ -62,7 +62,7 @@ pub const fn step(rx: Rx, event: Event) -> Result<Rx> {
 }
 
 /// One endpoint's mailbox.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mailbox {
     tx: u64,
     rx: u64,

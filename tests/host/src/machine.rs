@@ -116,6 +116,16 @@ pub struct Journal {
     pub watchdogs: Vec<u32>,
 }
 
+impl Journal {
+    /// Forgets what was asked for so far, so that a machine can work for millions of inputs.
+    pub fn clear(&mut self) {
+        self.cleaned.clear();
+        self.zeroed.clear();
+        self.schedule_receiver.clear();
+        self.watchdogs.clear();
+    }
+}
+
 /// The hardware.
 pub struct Machine {
     pub(crate) memory: Mutex<Memory>,

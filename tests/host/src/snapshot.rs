@@ -1,13 +1,13 @@
 //! The observable state of the engine, to show that a refused call changed nothing.
 
-use std::collections::hash_map::DefaultHasher;
-use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 use std::sync::Weak;
 
 use spmc::addr::{Ipa, PageRange, World};
+use spmc::ffa::Version;
 use spmc::id::PartitionId;
 use spmc::partition::Endpoint;
+use spmc::partition::mailbox::Mailbox;
 use spmc::partition::vcpu::State;
 
 use crate::machine::{Machine, NORMAL_RAM};
@@ -21,8 +21,8 @@ pub const WATCHED: u64 = NORMAL_RAM.start + 0x10_0000;
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct EndpointState {
     id: u16,
-    version: String,
-    mailbox: String,
+    version: Version,
+    mailbox: Mailbox,
     pool: usize,
     /// Digest of ownership and access of every page that it has or that tests use.
     memory: u64,
@@ -98,7 +98,7 @@ impl Snapshot {
 
 fn endpoint(machine: &Machine, endpoint: &Endpoint, alive: bool) -> EndpointState {
     let hal = crate::hal::FakeHal(machine.this());
-    let mut digest = DefaultHasher::new();
+    let mut digest = Digest::default();
     let mut memory = endpoint.memory.lock();
     let roots = memory.roots();
     if roots.vmid != 0 {
@@ -111,34 +111,42 @@ fn endpoint(machine: &Machine, endpoint: &Endpoint, alive: bool) -> EndpointStat
     for page in 0..WATCHED_PAGES {
         let range = PageRange::new(Ipa::new(WATCHED + page * 4096), 1).expect("a page");
         let known = memory.inspect(&hal, [range].into_iter());
-        let known = known.map(|(world, leaf)| (world == World::Secure, format!("{leaf:?}")));
+        let known = known.map(|(world, leaf)| (world == World::Secure, leaf));
         known.hash(&mut digest);
     }
     EndpointState {
         id: endpoint.id().0,
-        version: format!("{:?}", endpoint.version()),
-        mailbox: format!("{:?}", *endpoint.mailbox.lock()),
+        version: endpoint.version(),
+        mailbox: endpoint.mailbox.lock().clone(),
         pool: memory.pool().held(),
         memory: digest.finish(),
         alive,
     }
 }
 
-/// A digest of text.
-struct Digest(DefaultHasher);
+/// A digest that is made millions of times: one multiplication a word, so that words which differ in one place never agree.
+#[derive(Default)]
+struct Digest(u64);
 
-impl Write for Digest {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        self.0.write(text.as_bytes());
-        Ok(())
+impl Hasher for Digest {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(29) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
 /// What every change of the engine's state changes: less than a [`Snapshot`] and much faster.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Counts {
-    /// Digest of the mailbox, and pages taken from the pools, of each endpoint.
-    endpoints: Vec<(u64, usize)>,
+    /// The mailbox, and pages taken from the pools, of each endpoint.
+    endpoints: Vec<(Mailbox, usize)>,
     shares: usize,
 }
 
@@ -158,9 +166,8 @@ impl Counts {
         let endpoints = std::iter::once(&spmc.normal_world)
             .chain(partitions)
             .map(|endpoint| {
-                let mut mailbox = Digest(DefaultHasher::new());
-                write!(mailbox, "{:?}", *endpoint.mailbox.lock()).expect("a digest takes all");
-                (mailbox.0.finish(), endpoint.memory.lock().pool().held())
+                let mailbox = endpoint.mailbox.lock().clone();
+                (mailbox, endpoint.memory.lock().pool().held())
             })
             .collect();
         Self {

@@ -5,34 +5,35 @@ use spmc::hal::Access;
 use spmc::mm::State;
 
 use super::{ENDPOINTS, Model, NWD, PARTITIONS};
+use crate::fuzz::stage::Stage;
 use crate::hal::FakeHal;
 use crate::machine::{NORMAL_RAM, SECURE_RAM};
 
+fn roots(stage: &Stage, id: u16) -> [u64; 2] {
+    let partition = &stage.system.spmc.partitions[usize::from(id - 0x8001)];
+    let roots = partition.frozen().expect("it boots").roots;
+    [roots.secure.raw(), roots.non_secure.raw()]
+}
+
+/// Pages mapped for a partition in its Secure and Non-secure IPA space.
+pub(super) fn count_mapped(stage: &Stage, id: u16) -> [usize; 2] {
+    let tables = stage.system.machine.tables();
+    let spaces = [SECURE_RAM, NORMAL_RAM];
+    let mut counts = [0; 2];
+    for ((root, space), count) in roots(stage, id).into_iter().zip(spaces).zip(&mut counts) {
+        tables.for_each(root, &mut |ipa, translation| {
+            assert_eq!(translation.page, ipa);
+            assert!(
+                space.contains(&ipa),
+                "{id:#x} has {ipa:#x} of the other world"
+            );
+            *count += 1;
+        });
+    }
+    counts
+}
+
 impl Model {
-    fn roots(&self, id: u16) -> [u64; 2] {
-        let partition = &self.stage.system.spmc.partitions[usize::from(id - 0x8001)];
-        let roots = partition.frozen().expect("it boots").roots;
-        [roots.secure.raw(), roots.non_secure.raw()]
-    }
-
-    /// Pages mapped for a partition in its Secure and Non-secure IPA space.
-    pub(super) fn count_mapped(&self, id: u16) -> [usize; 2] {
-        let tables = self.stage.system.machine.tables();
-        let spaces = [SECURE_RAM, NORMAL_RAM];
-        let mut counts = [0; 2];
-        for ((root, space), count) in self.roots(id).into_iter().zip(spaces).zip(&mut counts) {
-            tables.for_each(root, &mut |ipa, translation| {
-                assert_eq!(translation.page, ipa);
-                assert!(
-                    space.contains(&ipa),
-                    "{id:#x} has {ipa:#x} of the other world"
-                );
-                *count += 1;
-            });
-        }
-        counts
-    }
-
     /// Panics unless the tables say what the model says, nobody has a page besides, and no TLB holds anything stale.
     pub fn check(&self) {
         for id in PARTITIONS {
@@ -56,7 +57,7 @@ impl Model {
     /// What hardware lets a partition do with the pages of the model, and that it has no others.
     fn check_partition(&self, id: u16) {
         let tables = self.stage.system.machine.tables();
-        let roots = self.roots(id);
+        let roots = roots(&self.stage, id);
         let mut expected = self.mapped[&id];
         let mut pages: Vec<u64> = self.touched.keys().copied().collect();
         for sent in self.sent.iter().filter(|sent| sent.live) {
@@ -78,7 +79,7 @@ impl Model {
             expected[space] -= usize::from(own.contains(&page));
             expected[space] += usize::from(access[0]);
         }
-        let found = self.count_mapped(id);
+        let found = count_mapped(&self.stage, id);
         assert_eq!(found, expected, "{id:#x} has pages that nobody gave it");
     }
 

@@ -347,13 +347,14 @@ impl Model {
                 self.reclaim_one(index, owner, false);
             }
         }
+        self.give_up_halves();
         for by in std::mem::take(&mut self.rx_full).into_keys() {
             if !self.dead.contains(&by) {
                 self.call(by, [RX_RELEASE]).success();
             }
         }
         self.check();
-        if !self.moved && self.halves.is_empty() {
+        if !self.moved {
             assert_eq!(self.state(), self.initial, "pages of pools are conserved");
             self.keep()
         } else {

@@ -56,9 +56,13 @@ pub enum Depth {
 }
 
 thread_local! {
-    /// Systems that a model left as it had found them.
-    static KEPT: RefCell<BTreeMap<(u32, usize), Stage>> = const { RefCell::new(BTreeMap::new()) };
+    /// Systems that a model left as it had found them, and what was mapped in them.
+    static KEPT: RefCell<BTreeMap<(u32, usize), (Stage, Mapped)>> =
+        const { RefCell::new(BTreeMap::new()) };
 }
+
+/// Pages mapped for each partition, in each IPA space.
+type Mapped = BTreeMap<u16, [usize; 2]>;
 
 /// A system and the table.
 pub struct Model {
@@ -72,8 +76,8 @@ pub struct Model {
     initial: (Counts, Option<Snapshot>),
     /// Tables are short: a right call may end with `NO_MEMORY`.
     scarce: bool,
-    /// Pages mapped for each partition at first, in each IPA space.
-    mapped: BTreeMap<u16, [usize; 2]>,
+    /// What is mapped at first.
+    mapped: Mapped,
     /// Pages that something happened to; all others are as at first.
     touched: BTreeMap<u64, Page>,
     sent: Vec<Sent>,
@@ -98,10 +102,12 @@ impl Model {
         let final_steps = source.pick(&[false, false, depth == Depth::Full, true]);
         let key = (minor, tables);
         let kept = (depth == Depth::Light).then(|| KEPT.with_borrow_mut(|kept| kept.remove(&key)));
-        let stage = kept
-            .flatten()
-            .unwrap_or_else(|| Stage::new(minor, tables, source.below(0x1_0000)));
-        let mut model = Self {
+        let (stage, mapped) = kept.flatten().unwrap_or_else(|| {
+            let stage = Stage::new(minor, tables, source.below(0x1_0000));
+            let mapped = PARTITIONS.map(|id| (id, check::count_mapped(&stage, id)));
+            (stage, mapped.into())
+        });
+        Self {
             initial: (
                 stage.counts(),
                 (depth == Depth::Full).then(|| stage.system.snapshot()),
@@ -111,7 +117,7 @@ impl Model {
             depth,
             final_steps,
             scarce: tables < 256,
-            mapped: BTreeMap::new(),
+            mapped,
             touched: BTreeMap::new(),
             sent: Vec::new(),
             halves: Vec::new(),
@@ -119,9 +125,7 @@ impl Model {
             dead: Vec::new(),
             moved: false,
             tally: BTreeMap::new(),
-        };
-        model.mapped = PARTITIONS.map(|id| (id, model.count_mapped(id))).into();
-        model
+        }
     }
 
     /// One call, or what happens beside calls.
@@ -151,7 +155,8 @@ impl Model {
                 let mut memory = self.stage.system.machine.memory();
                 memory.write(state.world, *page, &[0]).expect("memory");
             }
-            KEPT.with_borrow_mut(|kept| kept.insert(self.key, self.stage));
+            self.stage.system.machine.journal().clear();
+            KEPT.with_borrow_mut(|kept| kept.insert(self.key, (self.stage, self.mapped)));
         }
         self.tally
     }

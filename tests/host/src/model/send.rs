@@ -248,6 +248,19 @@ impl Model {
         self.accept(by, half.kind, &half.bytes, handle, half.expect);
     }
 
+    /// Ends what is half there, by a fragment that no descriptor can go on with.
+    pub(super) fn give_up_halves(&mut self) {
+        for half in std::mem::take(&mut self.halves) {
+            if self.dead.contains(&half.by) {
+                continue;
+            }
+            self.write_tx(half.by, &[0xff; 16]);
+            let (low, high) = (half.handle & 0xffff_ffff, half.handle >> 32);
+            let answer = self.call(half.by, [MEM_FRAG_TX, low, high, 16, half.asked_with]);
+            assert!(answer.error().is_some(), "{answer:?}");
+        }
+    }
+
     /// The engine has accepted `bytes`: reads them, insists that it may, and notes it.
     fn accept(&mut self, by: u16, kind: Kind, bytes: &[u8], handle: u64, expect: Expect) {
         assert!(
