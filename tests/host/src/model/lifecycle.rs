@@ -11,7 +11,7 @@ use crate::source::Source;
 
 impl Model {
     /// One of the transactions, mostly a live one.
-    fn choose(&self, source: &mut impl Source) -> Option<usize> {
+    pub(super) fn choose(&self, source: &mut impl Source) -> Option<usize> {
         let live: Vec<usize> = (0..self.sent.len())
             .filter(|index| self.sent[*index].live)
             .collect();
@@ -123,7 +123,13 @@ impl Model {
     }
 
     /// The engine has given `by` the region: the response must say what it may give.
-    fn note_retrieval(&mut self, index: usize, by: u16, answer: &Regs, zero_after: bool) {
+    pub(super) fn note_retrieval(
+        &mut self,
+        index: usize,
+        by: u16,
+        answer: &Regs,
+        zero_after: bool,
+    ) {
         let sent = self.sent[index].clone();
         assert_eq!(answer.0[..3], [MEM_RETRIEVE_RESP, answer.0[1], answer.0[1]]);
         let bytes = self.read_rx(by, answer.0[1] as usize);
@@ -208,7 +214,7 @@ impl Model {
         }
     }
 
-    fn note_relinquish(&mut self, index: usize, by: u16, zero: bool) {
+    pub(super) fn note_relinquish(&mut self, index: usize, by: u16, zero: bool) {
         let sent = &mut self.sent[index];
         for borrower in sent.borrowers.iter_mut().filter(|b| b.id == by) {
             borrower.held = None;

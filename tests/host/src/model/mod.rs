@@ -8,6 +8,7 @@ mod check;
 mod lifecycle;
 mod pages;
 mod send;
+mod wild;
 
 pub use pages::{Kind, Page, Sent};
 
@@ -139,7 +140,8 @@ impl Model {
             26 | 27 => self.touch(source),
             28 => self.release(source),
             29 => self.remap(source),
-            30 => self.wild(source),
+            30 if source.rarely(2) => self.wild_descriptor(source),
+            30 => self.wild_registers(source),
             _ if self.final_steps => self.die(source),
             _ => {}
         }
@@ -237,28 +239,6 @@ impl Model {
             assert_eq!(before, self.state(), "{answer:?} to {regs:x?}");
         }
         (accepted, answer)
-    }
-
-    /// A call that has nothing to do with memory, or none at all: it must not change any.
-    fn wild(&mut self, source: &mut impl Source) {
-        let living = self.living();
-        let by = source.pick(&living);
-        let base = source.pick(&[0x8400_0060, 0xc400_0060]);
-        let number = source.below(0x30);
-        let is_wait = matches!(number, 0x00..=0x03 | 0x0b..=0x10 | 0x2d | 0x2e);
-        let has_effect = matches!(number, 0x05..=0x08 | 0x11..=0x1b | 0x26 | 0x27);
-        if is_wait || has_effect {
-            return;
-        }
-        let mut regs = [base + number, 0, 0, 0, 0, 0, 0, 0];
-        for register in &mut regs[1..] {
-            *register = match source.below(4) {
-                0 => source.bits(),
-                1 => source.pick(&[0x8001, 0x8002_0000, 0x1000, 1]),
-                _ => 0,
-            };
-        }
-        self.call(by, regs);
     }
 
     /// RX and TX go away and come back.

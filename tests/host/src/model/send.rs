@@ -129,6 +129,10 @@ impl Model {
             }
             expect = Expect::Any;
         }
+        if source.rarely(16) {
+            bytes = super::wild::bytes(source);
+            expect = Expect::Any;
+        }
         let total = bytes.len();
         let head = offer.composite_offset(self.layout(by)) + 16;
         let first = match source.below(5) {
