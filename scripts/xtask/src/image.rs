@@ -68,11 +68,22 @@ pub fn image(options: &ImageOptions) -> Result<(Layout, PathBuf)> {
     Ok((layout, flash))
 }
 
-/// Puts the flash image of a layout together.
+/// Puts the flash image of a layout together, with the test OS in the Normal world.
 pub fn assemble(
     components: &Components,
     layout: &Layout,
     log_level: Option<u32>,
+) -> Result<PathBuf> {
+    let test_os = fs::read(guests().join("nwd.bin"))?;
+    assemble_with(components, layout, log_level, test_os)
+}
+
+/// Puts the flash image of a layout together, with `bl33` in the Normal world.
+pub fn assemble_with(
+    components: &Components,
+    layout: &Layout,
+    log_level: Option<u32>,
+    bl33: Vec<u8>,
 ) -> Result<PathBuf> {
     let dir = target().join("images").join(&layout.name);
     fs::create_dir_all(&dir)?;
@@ -110,7 +121,7 @@ pub fn assemble(
         (Uuid::BL2, fs::read(&components.firmware.bl2)?),
         (Uuid::BL31, fs::read(&components.firmware.bl31)?),
         (Uuid::BL32, fs::read(&components.spmc.bin)?),
-        (Uuid::BL33, fs::read(guests().join("nwd.bin"))?),
+        (Uuid::BL33, bl33),
         (
             Uuid::TB_FW_CONFIG,
             config(&tb_fw_config, &layout.dir, &dir.join("tb_fw_config.dtb"))?,

@@ -41,6 +41,13 @@ const FLAGS: &[&str] = &[
     "ENABLE_FEAT_HCX=2",
     "ENABLE_FEAT_ECV=2",
     "ENABLE_FEAT_MTE2=2",
+    // Linux 7 uses these on `-cpu max`, and would trap to EL3.
+    "ENABLE_FEAT_TCR2=2",
+    "ENABLE_FEAT_S1PIE=2",
+    "ENABLE_FEAT_S2PIE=2",
+    "ENABLE_FEAT_S1POE=2",
+    "ENABLE_FEAT_S2POE=2",
+    "ENABLE_FEAT_GCS=2",
     "BRANCH_PROTECTION=1",
     "ARM_ARCH_MAJOR=8",
     "ARM_ARCH_MINOR=3",
