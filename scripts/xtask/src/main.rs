@@ -7,6 +7,7 @@ mod apt;
 mod bench;
 mod build;
 mod conformance;
+mod demo;
 mod elf;
 mod fip;
 mod fuzz;
@@ -37,7 +38,9 @@ usage: cargo xtask <command>
                               build the flash image: TF-A, the SPMC and the partitions of a layout
   run [--smp N] [--gdb] [--log LEVEL] [--partitions LAYOUT] [--timeout SECONDS]
                               boot it on QEMU; succeeds when the test OS says that every test passed
-  test [--fast]               every check and test; --fast leaves out those on QEMU
+  test [--fast] [--systems]   every check and test; --fast leaves out those on QEMU, --systems adds every demo
+  demo SYSTEM [--interactive] boot a real system over the SPMC and check that it works; --interactive leaves a shell.
+                              SYSTEM is one of those that `demo` without it lists
   bench                       count instructions per call; writes target/bench.json, fails when a limit is exceeded
   manifest check FILE...      check manifests, as .dts or .dtb, the way the SPMC does
   conformance [--check]       write docs/conformance.md or check that it is up to date
@@ -94,12 +97,19 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
         }
         Some("test") => {
             let fast = arguments.flag("--fast");
+            let systems = arguments.flag("--systems");
             arguments.finish()?;
-            return suite::test(fast);
+            return suite::test(fast, systems);
         }
         Some("ci") => {
             arguments.finish()?;
-            return suite::test(false);
+            return suite::test(false, false);
+        }
+        Some("demo") => {
+            let interactive = arguments.flag("--interactive");
+            let system = arguments.positional();
+            arguments.finish()?;
+            return demo::demo(system.as_deref(), interactive);
         }
         Some("bench") => {
             arguments.finish()?;

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::image::{ImageOptions, image};
 use crate::layout::Scenario;
-use crate::process::step;
+use crate::process::{output, run as run_command, step};
 use crate::setup::QEMU;
 use crate::workspace::target;
 
@@ -268,7 +268,38 @@ impl Machine {
         Ok(Boot { log, status })
     }
 
+    /// Boots a flash image with UART0 on this terminal, until QEMU ends. UART1 goes to a file.
+    pub fn attach(&self, flash: &Path, uart1: &Path) -> Result<()> {
+        run_command(
+            self.booted(flash)
+                .args(["-serial", "mon:stdio", "-serial"])
+                .arg(format!("file:{}", uart1.display())),
+        )
+    }
+
+    /// Writes the device tree that QEMU makes for this machine.
+    pub fn device_tree(&self, to: &Path) -> Result<()> {
+        let dump = format!("dumpdtb={}", to.display());
+        output(self.board().args(["-M", &dump]))?;
+        Ok(())
+    }
+
     fn command(&self, flash: &Path) -> Command {
+        let mut command = self.booted(flash);
+        command
+            .args(["-monitor", "none"])
+            .args(["-serial", "file:/dev/stdout"])
+            .args(["-serial", "file:/dev/stderr"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if self.gdb {
+            command.args(["-s", "-S"]);
+        }
+        command
+    }
+
+    fn board(&self) -> Command {
         let mut command = Command::new(QEMU);
         command
             .args([
@@ -278,9 +309,13 @@ impl Machine {
             .args(["-cpu", "max,pauth-impdef=on"])
             .args(["-m", "2048"])
             .args(["-smp", &self.smp.to_string()])
-            .args(["-display", "none", "-monitor", "none", "-net", "none"])
-            .args(["-serial", "file:/dev/stdout"])
-            .args(["-serial", "file:/dev/stderr"])
+            .args(["-display", "none", "-net", "none"]);
+        command
+    }
+
+    fn booted(&self, flash: &Path) -> Command {
+        let mut command = self.board();
+        command
             .arg("-bios")
             .arg(flash)
             .arg("-device")
@@ -288,13 +323,7 @@ impl Machine {
                 "loader,addr={MODE_ADDRESS:#x},data={:#x},data-len=8",
                 self.mode.0
             ))
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        if self.gdb {
-            command.args(["-s", "-S"]);
-        }
+            .args(&self.arguments);
         command
     }
 }

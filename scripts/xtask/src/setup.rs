@@ -56,6 +56,45 @@ const FUZZING: &[Tool] = &[Tool {
     why: "libFuzzer",
 }];
 
+/// What the demos need beyond that. Python modules are named by a file.
+const SYSTEMS: &[Tool] = &[
+    Tool {
+        program: "dpkg",
+        package: "dpkg",
+        why: "unpacking Debian packages",
+    },
+    Tool {
+        program: "bzip2",
+        package: "bzip2",
+        why: "U-Boot",
+    },
+    Tool {
+        program: "bison",
+        package: "bison",
+        why: "U-Boot",
+    },
+    Tool {
+        program: "flex",
+        package: "flex",
+        why: "U-Boot",
+    },
+    Tool {
+        program: "bc",
+        package: "bc",
+        why: "U-Boot",
+    },
+    Tool {
+        program: "/usr/lib/python3/dist-packages/elftools/__init__.py",
+        package: "python3-pyelftools",
+        why: "OP-TEE",
+    },
+    Tool {
+        program: "/usr/lib/python3/dist-packages/cryptography/__init__.py",
+        package: "python3-cryptography",
+        why: "OP-TEE",
+    },
+];
+
 /// The emulator.
 pub const QEMU: &str = "qemu-system-aarch64";
 
@@ -70,6 +109,11 @@ pub fn setup() -> Result<()> {
 /// Installs what is missing for `fuzz`.
 pub fn setup_for_fuzzing() -> Result<()> {
     install(FUZZING)
+}
+
+/// Installs what is missing for `demo`.
+pub fn setup_for_systems() -> Result<()> {
+    install(SYSTEMS)
 }
 
 fn install(tools: &[Tool]) -> Result<()> {

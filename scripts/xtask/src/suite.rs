@@ -13,6 +13,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::bench;
 use crate::build::{TARGET, cargo_command};
 use crate::conformance::conformance;
+use crate::demo;
 use crate::fuzz;
 use crate::image::{Components, assemble};
 use crate::layout::{Layout, Scenario};
@@ -20,7 +21,7 @@ use crate::process::{run, step};
 use crate::qemu::{Boot, Machine, Report, Verdict};
 
 /// Packages that only make sense on the target.
-const BARE_METAL: &[&str] = &["platform-aarch64", "qemu-virt", "guest"];
+const BARE_METAL: &[&str] = &["platform-aarch64", "fvp-base", "qemu-virt", "guest"];
 
 /// PE counts of a scenario that names none.
 const SMP: &[u32] = &[4];
@@ -33,8 +34,8 @@ struct Tally {
     ignored: usize,
 }
 
-/// Runs the checks; without `fast` also those on QEMU.
-pub fn test(fast: bool) -> Result<ExitCode> {
+/// Runs the checks; without `fast` also those on QEMU, with `systems` also each demo.
+pub fn test(fast: bool, systems: bool) -> Result<ExitCode> {
     let start = Instant::now();
     let mut tally = Tally::default();
     tally.check("formatting", || run(cargo_fmt().args(["--all", "--check"])));
@@ -62,6 +63,11 @@ pub fn test(fast: bool) -> Result<ExitCode> {
     });
     if !fast {
         tally.board_tests()?;
+    }
+    if systems {
+        for demo in demo::DEMOS {
+            tally.check(&format!("demo {}", demo.name), || demo.run());
+        }
     }
 
     let verdict = if tally.failed == 0 { "ok" } else { "FAILED" };

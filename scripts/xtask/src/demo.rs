@@ -1,0 +1,219 @@
+//! `cargo xtask demo`: real systems over the SPMC, each booted on QEMU and judged by what its console shows.
+//!
+//! A demo is a row of [`DEMOS`]. Its parts come from Debian packages of pinned versions ([`fetch`]); nothing of them is in
+//! this repository.
+
+mod fetch;
+mod initramfs;
+mod linux;
+mod optee;
+mod u_boot;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use self::linux::Linux;
+use crate::image::{Components, assemble_with};
+use crate::layout::Layout;
+use crate::process::step;
+use crate::qemu::{Boot, Machine};
+use crate::setup::setup_for_systems;
+use crate::workspace::target;
+
+/// A system, and when it works.
+pub struct Demo {
+    pub name: &'static str,
+    about: &'static str,
+    system: System,
+    /// A folder below `manifests/`.
+    layout: &'static str,
+    smp: u32,
+    /// Seconds that it may take.
+    timeout: u64,
+    /// Texts that must appear on a console.
+    expect: &'static [&'static str],
+}
+
+/// What runs in the Normal world.
+enum System {
+    /// Linux, with these words on its command line; `optee` if the layout has that partition.
+    Linux {
+        command_line: &'static str,
+        optee: bool,
+    },
+    /// U-Boot, with these commands.
+    UBoot(&'static str),
+}
+
+/// Texts that must never appear.
+const FORBID: &[&str] = &[
+    "demo: failed",
+    "demo: error",
+    "Kernel panic",
+    "WARNING: CPU",
+    "Call trace:",
+    "Unhandled Exception",
+];
+
+/// Each demo.
+pub const DEMOS: &[Demo] = &[
+    Demo {
+        name: "linux",
+        about: "Linux finds the test partitions, and turns its PEs off and on",
+        system: System::Linux {
+            command_line: "HOTPLUG=10",
+            optee: false,
+        },
+        layout: "default",
+        smp: 4,
+        timeout: 300,
+        expect: &[
+            "ARM FF-A: Driver version 1.2",
+            "ARM FF-A: Firmware version 1.2 found",
+            "demo: partition arm_ffa:8001:b4b5671e-4a90-4fe1-b81f-fb13dae1dacb",
+            "demo: partition arm_ffa:8002:d1582309-f023-47b9-827c-4464f5578fc8",
+            "ARM-FFA-SRI",
+            "demo: online 0-3",
+            "demo: end",
+        ],
+    },
+    Demo {
+        name: "optee",
+        about: "OP-TEE as a partition, its whole test suite in Linux",
+        system: System::Linux {
+            command_line: "XTEST=\"-l 0 -t regression+pkcs11\"",
+            optee: true,
+        },
+        layout: "systems/optee",
+        smp: 2,
+        timeout: 7200,
+        expect: XTEST_PASSES,
+    },
+    Demo {
+        name: "pkvm",
+        about: "the same with a Hypervisor at EL2 that relays each call, and some of the tests",
+        system: System::Linux {
+            command_line: "kvm-arm.mode=protected XTEST=\"-l 0 -t regression 100\"",
+            optee: true,
+        },
+        layout: "systems/optee",
+        smp: 2,
+        timeout: 1800,
+        expect: &[
+            "Protected hVHE mode initialized successfully",
+            "ARM FF-A: Firmware version",
+            "demo: /dev/tee0",
+            "demo: xtest ended with 0",
+            "demo: end",
+        ],
+    },
+    Demo {
+        name: "u-boot",
+        about: "U-Boot lists the test partitions, and asks one of them",
+        // U-Boot takes each field of a UUID for a little-endian number: the bytes are those of the first partition.
+        system: System::UBoot(
+            "armffa devlist; armffa getpart 1e67b5b4-904a-e14f-1fb8-cbdae1da13fb; armffa ping 0x8001",
+        ),
+        layout: "default",
+        smp: 1,
+        timeout: 120,
+        expect: &["arm_ffa", "Partition: id = 8001", "SP response"],
+    },
+];
+
+const XTEST_PASSES: &[&str] = &[
+    "optee: initialized driver",
+    "demo: /dev/tee0",
+    "of which 0 failed",
+    "demo: xtest ended with 0",
+    "demo: end",
+];
+
+/// Runs a demo and checks it, or leaves its user alone with it.
+pub fn demo(name: Option<&str>, interactive: bool) -> Result<ExitCode> {
+    let Some(demo) = DEMOS.iter().find(|demo| Some(demo.name) == name) else {
+        let list: Vec<String> = DEMOS
+            .iter()
+            .map(|demo| format!("  {:<10} {}", demo.name, demo.about))
+            .collect();
+        bail!("which demo?\n\n{}", list.join("\n"));
+    };
+    if interactive {
+        demo.attach()?;
+    } else {
+        demo.run()?;
+        println!("{}: everything is as it should be.", demo.name);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Demo {
+    /// Boots it and checks what it shows.
+    pub fn run(&self) -> Result<()> {
+        let (machine, flash) = self.prepare(false)?;
+        let boot = step(&format!("booting {}: {}", self.name, self.about), || {
+            machine.boot(&flash)
+        })?;
+        let log = boot.save(&format!("demo-{}", self.name))?;
+        self.check(&boot)
+            .with_context(|| format!("consoles: {}", log.display()))
+    }
+
+    fn attach(&self) -> Result<()> {
+        let (machine, flash) = self.prepare(true)?;
+        let uart1 = target().join(format!("logs/demo-{}-uart1.log", self.name));
+        std::fs::create_dir_all(target().join("logs"))?;
+        eprintln!(
+            "Leave with `poweroff -f`, or Ctrl-A X. The SPMC and its partitions write to {}",
+            uart1.display()
+        );
+        machine.attach(&flash, &uart1)
+    }
+
+    fn prepare(&self, interactive: bool) -> Result<(Machine, std::path::PathBuf)> {
+        let components = Components::build()?;
+        setup_for_systems()?;
+        let mut machine = Machine {
+            smp: self.smp,
+            timeout: self.timeout,
+            ..Machine::default()
+        };
+        let dir = fetch::folder().join("boot").join(self.name);
+        let bl33 = match &self.system {
+            System::Linux {
+                command_line,
+                optee,
+            } => {
+                let mut linux = Linux::new()?;
+                if *optee {
+                    optee::install(&optee::build()?, &mut linux.initramfs)?;
+                }
+                let shell = if interactive { "SHELL_WANTED=1" } else { "" };
+                linux.load(&mut machine, &dir, &format!("{command_line} {shell}"))?;
+                linux::loader()
+            }
+            System::UBoot(commands) => {
+                let end = if interactive { "" } else { "; poweroff" };
+                u_boot::load(&mut machine, &dir, &format!("{commands}{end}"))?;
+                u_boot::build()?
+            }
+        };
+        let layout = Layout::find(self.layout)?;
+        let flash = assemble_with(&components, &layout, None, bl33)?;
+        Ok((machine, flash))
+    }
+
+    fn check(&self, boot: &Boot) -> Result<()> {
+        let shown = |text: &str| boot.log.iter().any(|line| line.text.contains(text));
+        for text in FORBID {
+            ensure!(!shown(text), "a console shows `{text}`");
+        }
+        for text in self.expect {
+            ensure!(shown(text), "no console shows `{text}`");
+        }
+        let status = boot.status.context("it did not end in time")?;
+        ensure!(status.success(), "QEMU failed: {status}");
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! Files of Debian's archive, each named by its path on a mirror and its SHA-256.
+//!
+//! A file that is here is the one that was asked for: it is fetched under another name, and takes its own once its
+//! checksum holds. The same goes for folders that are unpacked from it. The mirror is the system's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+
+use crate::apt::Apt;
+use crate::process::{output, run, step};
+use crate::workspace::target;
+
+/// A file of the archive.
+#[derive(Hash)]
+pub struct Pinned {
+    /// Below the root of a mirror.
+    pub path: &'static str,
+    pub sha256: &'static str,
+}
+
+/// MiB that all downloads and builds together leave on the disk.
+const SPACE: u64 = 3072;
+
+impl Pinned {
+    fn name(&self) -> &'static str {
+        self.path.rsplit('/').next().unwrap_or(self.path)
+    }
+}
+
+/// Where what belongs to the demos lies.
+pub fn folder() -> PathBuf {
+    target().join("systems")
+}
+
+/// The path of a file, which is fetched if it is not there.
+pub fn fetch(file: &Pinned) -> Result<PathBuf> {
+    let dir = folder().join("files");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let path = dir.join(file.name());
+    if path.exists() {
+        ensure!(
+            sha256(&path)? == file.sha256,
+            "{} does not have the SHA-256 {}: remove it and start again",
+            path.display(),
+            file.sha256
+        );
+        return Ok(path);
+    }
+    enough_space(&dir)?;
+    step(&format!("fetching {}", file.name()), || {
+        let part = dir.join(format!("{}.part", file.name()));
+        let fetched = Apt::open().and_then(|apt| apt.download(file.path, file.sha256, &part));
+        if let Err(error) = fetched {
+            let _ = fs::remove_file(&part);
+            return Err(explained(file, &path, &error));
+        }
+        fs::rename(&part, &path)?;
+        Ok(path)
+    })
+}
+
+/// A folder with the contents of Debian packages of any architecture. `name` is that of the set.
+pub fn unpack(name: &str, packages: &[&Pinned]) -> Result<PathBuf> {
+    let contents = |folder: &Path| {
+        for package in packages {
+            let file = fetch(package)?;
+            run(Command::new("dpkg").arg("-x").arg(file).arg(folder))?;
+        }
+        Ok(())
+    };
+    let sums: Vec<&str> = packages.iter().map(|package| package.sha256).collect();
+    whole(name, &sums, contents)
+}
+
+/// The folder that a source archive holds.
+pub fn source(name: &str, archive: &Pinned) -> Result<PathBuf> {
+    let contents = |folder: &Path| {
+        let file = fetch(archive)?;
+        run(Command::new("tar")
+            .arg("-xf")
+            .arg(file)
+            .args(["--strip-components=1", "-C"])
+            .arg(folder))
+    };
+    whole(name, &[archive.sha256], contents)
+}
+
+/// A folder below [`folder`] that is there as a whole or not at all. Its name tells `name` and a hash of `key`.
+pub fn whole(
+    name: &str,
+    key: &[&str],
+    contents: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    let path = folder().join(format!("{name}-{:016x}", hasher.finish()));
+    if path.exists() {
+        return Ok(path);
+    }
+    let part = path.with_extension("part");
+    if part.exists() {
+        fs::remove_dir_all(&part)?;
+    }
+    fs::create_dir_all(&part).with_context(|| format!("cannot create {}", part.display()))?;
+    contents(&part).with_context(|| format!("{name} is not there"))?;
+    fs::rename(&part, &path)?;
+    Ok(path)
+}
+
+fn sha256(file: &Path) -> Result<String> {
+    let line = output(Command::new("sha256sum").arg(file))?;
+    let sum = line.split_whitespace().next();
+    Ok(sum.context("sha256sum printed nothing")?.to_string())
+}
+
+fn enough_space(dir: &Path) -> Result<()> {
+    let text = output(
+        Command::new("df")
+            .args(["--block-size=1M", "--output=avail"])
+            .arg(dir),
+    )?;
+    let free: Option<u64> = text
+        .lines()
+        .last()
+        .and_then(|line| line.trim().parse().ok());
+    match free {
+        Some(free) if free < SPACE => bail!(
+            "{} has {free} MiB left, the demos need {SPACE}",
+            dir.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Tells the three ways of failing apart.
+fn explained(file: &Pinned, path: &Path, error: &Error) -> Error {
+    let details = format!("{error:#}");
+    let what = if details.contains("404 ") {
+        "has moved on: this version is not there any more"
+    } else if details.contains("Hash Sum mismatch") {
+        "sends something else under this name"
+    } else {
+        "does not answer"
+    };
+    anyhow!(
+        "cannot fetch {}: this system's Debian mirror {what}. Put the file at {} and start again; its SHA-256 is {}\n{details}",
+        file.path,
+        path.display(),
+        file.sha256
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: Pinned = Pinned {
+        path: "pool/main/x/x/x_1.deb",
+        sha256: "00",
+    };
+
+    #[test]
+    fn each_failure_has_its_own_message() {
+        let message = |error: &str| {
+            let error = anyhow!("{error}");
+            explained(&FILE, Path::new("/files/x_1.deb"), &error).to_string()
+        };
+        assert!(message("E: 404  Not Found").contains("has moved on"));
+        assert!(message("E: Hash Sum mismatch").contains("something else"));
+        assert!(message("E: Temporary failure resolving").contains("does not answer"));
+        for error in ["404 ", "Hash Sum mismatch", ""] {
+            let message = message(error);
+            assert!(message.contains(FILE.path) && message.contains("/files/x_1.deb"));
+        }
+    }
+
+    #[test]
+    fn a_folder_is_there_as_a_whole_or_not_at_all() {
+        let name = format!("test-{}", std::process::id());
+        let failed = whole(&name, &["1"], |folder| {
+            fs::write(folder.join("half"), "")?;
+            bail!("no more")
+        });
+        assert!(failed.is_err());
+        let folder = whole(&name, &["1"], |folder| {
+            assert!(!folder.join("half").exists(), "left by the one before");
+            Ok(fs::write(folder.join("all"), "")?)
+        });
+        let folder = folder.unwrap();
+        assert!(folder.join("all").exists());
+        let again = whole(&name, &["1"], |_| bail!("it is there")).unwrap();
+        assert_eq!(again, folder);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

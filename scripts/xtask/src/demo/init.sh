@@ -1,0 +1,49 @@
+#!/bin/sh
+# The first process of the demos' Linux. The kernel hands over words of its command line as variables: XTEST is the
+# arguments of OP-TEE's test suite, HOTPLUG a number of rounds, SHELL_WANTED leaves a shell.
+export PATH=/bin HOME=/
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs tmpfs /tmp
+ifconfig lo up
+for module in ffa-core ffa-module tee optee optee-rng; do
+	insmod "/modules/$module.ko"
+done
+
+for device in /sys/bus/arm_ffa/devices/*; do
+	echo "demo: partition $(cat "$device/modalias")"
+done
+for tee in /dev/tee[0-9]*; do
+	[ -e "$tee" ] && echo "demo: $tee"
+done
+grep ARM-FFA /proc/interrupts
+
+# Every PE but the first one off and on again.
+round=0
+while [ "$round" -lt "${HOTPLUG:-0}" ]; do
+	for switch in /sys/devices/system/cpu/cpu[1-9]*/online; do
+		[ -e "$switch" ] || continue
+		echo 0 >"$switch" || echo "demo: failed: off $switch"
+	done
+	for switch in /sys/devices/system/cpu/cpu[1-9]*/online; do
+		[ -e "$switch" ] || continue
+		echo 1 >"$switch" || echo "demo: failed: on $switch"
+	done
+	round=$((round + 1))
+done
+echo "demo: online $(cat /sys/devices/system/cpu/online)"
+
+if [ -n "$XTEST" ]; then
+	tee-supplicant -d
+	# shellcheck disable=SC2086 # several words
+	xtest $XTEST
+	echo "demo: xtest ended with $?"
+fi
+dmesg -r | sed -n 's/^<[0-3]>/demo: error in the log:/p'
+if [ -n "$SHELL_WANTED" ]; then
+	setsid cttyhack sh
+fi
+echo "demo: end"
+poweroff -f

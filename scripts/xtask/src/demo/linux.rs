@@ -1,0 +1,173 @@
+//! Debian's arm64 kernel in the Normal world: what it and its initial file system are made of, and how it is started.
+//!
+//! There is no boot loader: BL33 is a few instructions that jump to the kernel, which QEMU puts into memory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::fetch::{Pinned, unpack};
+use super::initramfs::Initramfs;
+use crate::process::{output, run};
+use crate::qemu::Machine;
+
+const VERSION: &str = "7.2.13+deb14-cloud-arm64";
+const BINARY: Pinned = Pinned {
+    path: "pool/main/l/linux-signed-arm64/linux-binary-7.2.13+deb14-cloud-arm64_7.2.13-1_arm64.deb",
+    sha256: "6468b94955d8b5e8a2b3b36a826851ad0aa431c7340f6401e20b065dc08e4f5d",
+};
+const MODULES: Pinned = Pinned {
+    path: "pool/main/l/linux/linux-modules-7.2.13+deb14-cloud-arm64_7.2.13-1_arm64.deb",
+    sha256: "e356ce4b166e33d7d9a14683bf10e18265ba9b1b255bfcb963b19be5d42cb0fa",
+};
+const BUSYBOX: Pinned = Pinned {
+    path: "pool/main/b/busybox/busybox-static_1.38.0-3+b1_arm64.deb",
+    sha256: "968d1aa8f579fa1ac59c26afa365454369e13cf29848e6400b50028fed0ffda0",
+};
+
+/// Modules in the order in which they are loaded.
+const DRIVERS: &[&str] = &[
+    "drivers/firmware/arm_ffa/ffa-core",
+    "drivers/firmware/arm_ffa/ffa-module",
+    "drivers/tee/tee",
+    "drivers/tee/optee/optee",
+    "drivers/char/hw_random/optee-rng",
+];
+
+/// Where QEMU puts the device tree.
+const DEVICE_TREE: u64 = 0x4000_0000;
+const KERNEL: u64 = 0x4400_0000;
+const INITRAMFS: u64 = 0x5000_0000;
+
+/// The kernel, and a file system that the demos add to.
+pub struct Linux {
+    kernel: PathBuf,
+    /// With busybox, the drivers and the first process.
+    pub initramfs: Initramfs,
+}
+
+impl Linux {
+    /// Fetches what is not there.
+    pub fn new() -> Result<Self> {
+        let root = unpack("linux", &[&BINARY, &MODULES, &BUSYBOX])?;
+        let modules = root.join("usr/lib/modules").join(VERSION);
+
+        let mut initramfs = Initramfs::default();
+        for directory in ["proc", "sys", "tmp", "run"] {
+            initramfs.directory(directory);
+        }
+        initramfs.device("dev/console", 5, 1);
+        initramfs.device("dev/null", 1, 3);
+        initramfs.copy("bin/busybox", &root.join("usr/bin/busybox"))?;
+        initramfs.link("bin/sh", "busybox");
+        for driver in DRIVERS {
+            let packed = modules.join("kernel").join(format!("{driver}.ko.xz"));
+            ensure!(
+                packed.exists(),
+                "the kernel {VERSION} has no {driver}: it is built without FF-A or OP-TEE"
+            );
+            let module = root.join("module.ko");
+            run(Command::new("sh")
+                .args(["-c", "xz -dc \"$1\" > \"$2\"", "sh"])
+                .arg(&packed)
+                .arg(&module))?;
+            let name = driver.rsplit('/').next().unwrap_or(driver);
+            initramfs.copy(&format!("modules/{name}.ko"), &module)?;
+        }
+        initramfs.file("init", include_bytes!("init.sh"));
+        Ok(Self {
+            kernel: modules.join("vmlinuz"),
+            initramfs,
+        })
+    }
+
+    /// Writes what QEMU loads to `dir`, and tells the machine so.
+    pub fn load(self, machine: &mut Machine, dir: &Path, command_line: &str) -> Result<()> {
+        fs::create_dir_all(dir)?;
+        let archive = self.initramfs.finish();
+        let end = INITRAMFS + archive.len() as u64;
+        let initramfs = dir.join("initramfs.cpio");
+        fs::write(&initramfs, archive)?;
+
+        let tree = dir.join("linux.dtb");
+        machine.device_tree(&tree)?;
+        let put = |kind: &str, property: &str, values: &[String]| {
+            let mut command = Command::new("fdtput");
+            command.args(["-t", kind]).arg(&tree).arg("/chosen");
+            output(command.arg(property).args(values)).context("cannot write the device tree")
+        };
+        put(
+            "s",
+            "bootargs",
+            &[format!("console=ttyAMA0 rdinit=/init {command_line}")],
+        )?;
+        for (property, address) in [("start", INITRAMFS), ("end", end)] {
+            let words = [
+                format!("{:x}", address >> 32),
+                format!("{:x}", address & 0xffff_ffff),
+            ];
+            put("x", &format!("linux,initrd-{property}"), &words)?;
+        }
+
+        let loaded = |path: &Path, address: u64| {
+            let path = path.display();
+            format!("loader,file={path},addr={address:#x},force-raw=on")
+        };
+        machine.arguments.extend([
+            "-dtb".into(),
+            tree.display().to_string(),
+            "-device".into(),
+            loaded(&self.kernel, KERNEL),
+            "-device".into(),
+            loaded(&initramfs, INITRAMFS),
+        ]);
+        Ok(())
+    }
+}
+
+/// BL33: x0 = device tree, x1 to x3 = 0, on to the kernel.
+pub fn loader() -> Vec<u8> {
+    let movz = |register: u32, address: u64| {
+        let half = (address >> 16) as u32;
+        0xd280_0000 | 1 << 21 | half << 5 | register
+    };
+    let code = [
+        movz(0, DEVICE_TREE),
+        movz(1, 0),
+        movz(2, 0),
+        movz(3, 0),
+        movz(4, KERNEL),
+        // br x4
+        0xd61f_0080,
+    ];
+    code.iter()
+        .flat_map(|word: &u32| word.to_le_bytes())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loader_is_the_code_that_an_assembler_makes() {
+        let words: Vec<u32> = loader()
+            .chunks(4)
+            .map(|word| u32::from_le_bytes(word.try_into().unwrap()))
+            .collect();
+        // mov x0, #0x40000000; movz x1..x3, #0, lsl #16; mov x4, #0x44000000; br x4
+        assert_eq!(
+            words,
+            [
+                0xd2a8_0000,
+                0xd2a0_0001,
+                0xd2a0_0002,
+                0xd2a0_0003,
+                0xd2a8_8004,
+                0xd61f_0080
+            ]
+        );
+    }
+}
