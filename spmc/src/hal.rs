@@ -294,8 +294,12 @@ pub trait Hal: Sync + Sized {
     fn publish_tables(&self);
 
     /// Sends all transactions of `stream` through the tables under `roots` from now on, and lets [`Hal::invalidate_stage2`] of these roots reach
-    /// what the SMMU keeps. A stream that was never attached is blocked: its transactions abort, they do not pass untranslated.
+    /// what the SMMU keeps. A stream that is not attached is blocked: its transactions abort, they do not pass untranslated.
     fn attach_stream(&self, stream: Stream, roots: &Stage2Roots) -> Result<(), NoSuchStream>;
+
+    /// Takes back [`Hal::attach_stream`]: the stream is blocked again. When it returns, no transaction of the stream that was under way can reach memory any
+    /// more. Nothing happens if it was never attached.
+    fn detach_stream(&self, stream: Stream);
 
     /// MPIDR affinity of the PE that this runs on: Aff3:Aff2:Aff1:Aff0 as in a device tree `reg`.
     fn affinity(&self) -> u64;

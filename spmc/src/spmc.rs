@@ -107,12 +107,17 @@ impl<H: Hal> Spmc<H> {
 impl<H: Hal> Spmc<H> {
     /// The stream endpoint with that id, if its proxy has not failed.
     pub fn stream(&self, id: PartitionId) -> Option<&StreamEndpoint> {
-        let mut streams = self.streams.iter().filter(|stream| stream.is_there());
-        let stream = streams.find(|stream| stream.endpoint.id() == id)?;
+        let stream = self.any_stream(id)?;
         match stream.proxy() {
             Proxy::Partition(proxy) if self.live_partition(proxy).is_none() => None,
             _ => Some(stream),
         }
+    }
+
+    /// The same, whatever its proxy is in.
+    pub(crate) fn any_stream(&self, id: PartitionId) -> Option<&StreamEndpoint> {
+        let mut streams = self.streams.iter().filter(|stream| stream.is_there());
+        streams.find(|stream| stream.endpoint.id() == id)
     }
 }
 

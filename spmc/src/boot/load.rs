@@ -1,13 +1,13 @@
 //! Loading one partition: stage 2, boot information, and the RX/TX pair that its manifest may ask for.
 
-use crate::addr::{PAGE_SIZE, Pa, World};
+use crate::addr::{PAGE_SIZE, Pa, PageRange, World};
 use crate::error::{FfaError, Result as FfaResult};
 use crate::hal::{Hal, Stage2Roots, Stream};
 use crate::id::PartitionId;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::boot_info;
 use crate::manifest::config::{
-    ExceptionLevel, MemoryRegion, PartitionConfig, Permissions, StreamDevice, Streams,
+    DeviceRegion, ExceptionLevel, MemoryRegion, PartitionConfig, Permissions, StreamDevice, Streams,
 };
 use crate::manifest::package::Package;
 use crate::mm::{AddressSpace, Attributes, Change, Leaf, PagePool, State};
@@ -24,6 +24,29 @@ pub(super) fn image(config: &PartitionConfig) -> Leaf {
         ExceptionLevel::SEl0 => Permissions::READ | Permissions::EXECUTE,
     };
     Leaf::new(Attributes::normal(permissions), State::OwnerExclusive)
+}
+
+/// A partition owns a device that it has for itself, and can lend it; others are the SPMC's (FF-A v1.0 section 2.10).
+pub(super) fn device_state(device: &DeviceRegion) -> State {
+    if device.exclusive {
+        State::OwnerExclusive
+    } else {
+        State::Fixed
+    }
+}
+
+fn each_stream(streams: &Streams) -> impl Iterator<Item = Stream> {
+    let smmu = streams.smmu;
+    let ids = streams.ids.iter();
+    ids.map(move |id| Stream { smmu, id: *id })
+}
+
+/// The pages of a range.
+pub(super) fn pages(range: PageRange<Pa>) -> impl Iterator<Item = PageRange<Pa>> {
+    (0..range.pages()).filter_map(move |page| {
+        let offset = page.saturating_mul(PAGE_SIZE);
+        PageRange::new(Pa::new(range.base().raw().saturating_add(offset)), 1)
+    })
 }
 
 impl<H: Hal> Spmc<H> {
@@ -48,7 +71,7 @@ impl<H: Hal> Spmc<H> {
     /// Puts the streams of all devices behind the tables of their endpoints, which are empty yet (FF-A v1.0 section 5.2.1).
     #[cold]
     #[inline(never)]
-    fn attach_streams(
+    pub(super) fn attach_streams(
         &self,
         config: &PartitionConfig,
         own: &Stage2Roots,
@@ -64,6 +87,21 @@ impl<H: Hal> Spmc<H> {
             self.attach(streams, &roots)?;
         }
         Ok(())
+    }
+
+    /// Blocks the streams of all devices of a partition that does not run any more.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn detach_streams(&self, config: &PartitionConfig) {
+        for streams in config
+            .device_regions
+            .iter()
+            .filter_map(|d| d.streams.as_ref())
+        {
+            for stream in each_stream(streams) {
+                self.hal.detach_stream(stream);
+            }
+        }
     }
 
     /// Makes the stream endpoint of an independent device.
@@ -82,11 +120,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     fn attach(&self, streams: &Streams, roots: &Stage2Roots) -> Result<(), PackageError> {
-        for id in &streams.ids {
-            let stream = Stream {
-                smmu: streams.smmu,
-                id: *id,
-            };
+        for stream in each_stream(streams) {
             self.hal
                 .attach_stream(stream, roots)
                 .map_err(|_| PackageError::NoSuchStream)?;
@@ -98,7 +132,7 @@ impl<H: Hal> Spmc<H> {
     #[cold]
     #[inline(never)]
     fn stream_endpoint(&self, id: PartitionId, proxy: Proxy) -> Result<Stage2Roots, PackageError> {
-        if let Some(stream) = self.stream(id) {
+        if let Some(stream) = self.any_stream(id) {
             return Ok(stream.endpoint.memory.lock().roots());
         }
         let mut slots = self.streams.iter().enumerate();
@@ -130,13 +164,18 @@ impl<H: Hal> Spmc<H> {
             self.map_memory_region(space, region, image)?;
         }
         for device in &config.device_regions {
-            let attributes = Attributes::device(device.permissions);
+            if device.world == World::NonSecure {
+                let mut normal_world = self.normal_world.memory.lock();
+                for page in pages(device.range) {
+                    normal_world.fix_device(&self.hal, page.identity())?;
+                }
+            }
             space.map(
                 &self.hal,
                 device.range.identity(),
                 device.world,
-                attributes,
-                State::Fixed,
+                Attributes::device(device.permissions),
+                device_state(device),
             )?;
         }
         Ok(())

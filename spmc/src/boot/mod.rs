@@ -129,6 +129,14 @@ impl<H: Hal> Spmc<H> {
         {
             log::error!("no translation tables for the Normal world's memory");
         }
+        for device in &manifest.ns_device_memory {
+            let mut memory = manifest.memory.iter().chain(&manifest.ns_memory);
+            if memory.any(|memory| memory.overlaps(device))
+                || shadow.own_device(&self.hal, *device).is_err()
+            {
+                log::warn!("the Normal world cannot lend its devices in {device}");
+            }
+        }
         drop(shadow);
 
         for fault in &manifest.faults {
@@ -205,6 +213,9 @@ impl<H: Hal> Spmc<H> {
     /// Makes an endpoint known as it is before the partition first runs.
     fn introduce(&self, endpoint: &Endpoint, config: &PartitionConfig) {
         endpoint.init(config.id, config.ffa_version);
+        if config.exception_level == ExceptionLevel::SEl1 {
+            endpoint.allow_pauses();
+        }
         if config.notifications {
             self.notifications
                 .enable_partition(config.id, config.vcpu_count);
@@ -300,6 +311,7 @@ impl<H: Hal> Spmc<H> {
             Err(error) => {
                 log::error!("{}: not started: {error}", config.name);
                 partition.kill();
+                self.detach_streams(config);
                 return;
             }
         };

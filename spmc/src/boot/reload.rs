@@ -14,7 +14,7 @@ use crate::partition::vcpu::Event;
 use crate::partition::{Frozen, Partition};
 use crate::spmc::Spmc;
 
-use super::load::image;
+use super::load::{device_state, image, pages};
 use super::{BootInfo, PackageError};
 
 impl<H: Hal> Spmc<H> {
@@ -93,8 +93,13 @@ impl<H: Hal> Spmc<H> {
         let endpoint = &partition.endpoint;
         {
             let mut memory = endpoint.memory.lock();
+            for device in &config.device_regions {
+                let attributes = Attributes::device(device.permissions);
+                let leaf = Leaf::new(attributes, device_state(device));
+                self.reset_pages(&mut memory, device.world, device.range, leaf)?;
+            }
             for (range, leaf) in owned(config) {
-                self.reset_pages(&mut memory, range, leaf)?;
+                self.reset_pages(&mut memory, World::Secure, range, leaf)?;
             }
         }
         for (range, _) in owned(config) {
@@ -103,6 +108,8 @@ impl<H: Hal> Spmc<H> {
                 .map_err(|_| PackageError::Unreadable)?;
         }
         self.copy_pages(copy.base(), config.memory.base(), copy.pages())?;
+        // Of stream endpoints, which have nothing of the partition's: see the check of manifests.
+        self.attach_streams(config, &frozen.roots)?;
         let boot_info = self.write_boot_info(config)?;
         self.register_buffers(partition, config)
             .map_err(|_| PackageError::OutOfTables)?;
@@ -115,28 +122,28 @@ impl<H: Hal> Spmc<H> {
         Ok(boot_info)
     }
 
-    /// Gives pages of a partition the leaf that they had at boot. `InUse` if one is not the partition's alone.
+    /// Gives pages of a partition the leaf that they had at boot. `InUse` if somebody else has one of what it owns.
     fn reset_pages(
         &self,
         memory: &mut AddressSpace,
+        world: World,
         range: PageRange<Pa>,
         to: Leaf,
     ) -> Result<(), PackageError> {
         for page in pages(range) {
             let page = [page.identity()].into_iter();
             let found = memory.inspect(&self.hal, page.clone());
-            let Some((World::Secure, from)) = found else {
-                return Err(PackageError::InUse);
-            };
+            let from = found.filter(|(found, _)| *found == world);
+            let (_, from) = from.ok_or(PackageError::InUse)?;
             if from == to {
                 continue;
             }
-            // What is the partition's alone may have had its permissions changed.
-            if from.state() != Some(State::OwnerExclusive) {
+            // What is as it was but for the permissions, the partition has changed itself.
+            if from.state() != to.state() {
                 return Err(PackageError::InUse);
             }
             memory
-                .change(&self.hal, World::Secure, page, Change { from, to })
+                .change(&self.hal, world, page, Change { from, to })
                 .map_err(|_| PackageError::OutOfTables)?;
         }
         Ok(())
@@ -181,12 +188,4 @@ fn owned(config: &PartitionConfig) -> impl Iterator<Item = (PageRange<Pa>, Leaf)
 
 fn own_leaf(permissions: Permissions) -> Leaf {
     Leaf::new(Attributes::normal(permissions), State::OwnerExclusive)
-}
-
-/// The pages of a range.
-fn pages(range: PageRange<Pa>) -> impl Iterator<Item = PageRange<Pa>> {
-    (0..range.pages()).filter_map(move |page| {
-        let offset = page.saturating_mul(PAGE_SIZE);
-        PageRange::new(Pa::new(range.base().raw().saturating_add(offset)), 1)
-    })
 }

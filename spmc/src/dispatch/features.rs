@@ -67,8 +67,11 @@ impl<H: Hal> Spmc<H> {
                 };
                 [maximum | GRANULE_4K, 0]
             }
-            // The SPMD relays neither.
-            function::MEM_OP_PAUSE | function::MEM_OP_RESUME if !normal_world => [0, 0],
+            function::MEM_OP_PAUSE | function::MEM_OP_RESUME
+                if instance.endpoint().may_be_paused() =>
+            {
+                [0, 0]
+            }
             function::MEM_DONATE_32
             | function::MEM_DONATE_64
             | function::MEM_LEND_32

@@ -62,6 +62,8 @@ impl<H: Hal> Spmc<H> {
         if let Some(buffers) = mailbox.buffers() {
             endpoint.memory.lock().unlock_mailbox(&self.hal, &buffers);
         }
+        // First: no device writes to what goes back now.
+        self.detach_streams(&current.frozen.config);
         self.mem_bury(endpoint);
         self.notifications.bury(current.id.partition);
         self.mask_interrupts(current);

@@ -80,8 +80,8 @@ impl<H: Hal> Spmc<H> {
 
     /// `FFA_MEM_PERM_SET`: gives the w2 pages from x1 the permissions in w3. They must have had the same ones until now.
     ///
-    /// `DENIED` as [`check_caller`], for pages in a memory transaction, and for more than the manifest allows for a region that is not
-    /// the partition's alone; `INVALID_PARAMETERS` for a range or permissions that are not any, and executable devices;
+    /// `DENIED` as [`check_caller`], for pages in a memory transaction, and for more than the manifest allows for a device or a region
+    /// that is not the partition's alone; `INVALID_PARAMETERS` for a range or permissions that are not any, and executable devices;
     /// `NO_MEMORY` without a page for a table.
     pub(super) fn mem_perm_set(
         &self,
@@ -106,8 +106,12 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::InvalidParameters);
         }
         let state = match leaf.state() {
-            Some(state @ (State::OwnerExclusive | State::Mailbox)) => state,
-            Some(State::Fixed) if before.contains(permissions) => State::Fixed,
+            Some(state @ (State::OwnerExclusive | State::Mailbox)) if kind.is_normal() => state,
+            Some(state @ (State::OwnerExclusive | State::Fixed))
+                if before.contains(permissions) =>
+            {
+                state
+            }
             _ => return Err(FfaError::Denied),
         };
         let attributes = Attributes {

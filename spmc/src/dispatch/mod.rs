@@ -125,9 +125,7 @@ impl<H: Hal> Spmc<H> {
             }
             function::MEM_FRAG_TX => self.mem_fragment_tx(pe, endpoint, frame),
             function::MEM_FRAG_RX => self.mem_fragment_rx(pe, endpoint, frame),
-            function::MEM_OP_RESUME if endpoint.id().is_secure() => {
-                self.mem_resume(endpoint, frame)
-            }
+            function::MEM_OP_RESUME if endpoint.may_be_paused() => self.mem_resume(endpoint, frame),
             function::MEM_RELINQUISH => self.mem_relinquish(endpoint, frame),
             function::MEM_RECLAIM => self.mem_reclaim(endpoint, frame),
             function::NOTIFICATION_BITMAP_CREATE

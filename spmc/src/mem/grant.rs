@@ -2,7 +2,7 @@
 //! changed here.
 
 use super::shares::{Borrower, Grant, SendKind, Share};
-use super::{FLAG_SLICED, FLAG_ZERO};
+use super::{FLAG_ZERO, sliced_flag};
 use crate::addr::{PAGE_SIZE, World};
 use crate::error::{FfaError, Result};
 use crate::ffa::Version;
@@ -75,14 +75,7 @@ pub(super) fn judge(
         return Err(invalid);
     }
     let permissions = judge_permissions(share, borrower, own.permissions)?;
-    judge_flags(
-        share,
-        borrower,
-        request.flags,
-        permissions,
-        caller.version(),
-        store,
-    )?;
+    judge_flags(share, borrower, request.flags, permissions, caller, store)?;
     let placed = own.composite_offset != 0;
     if placed && request.flags & ALIGNMENT_VALID != 0 {
         return Err(invalid);
@@ -205,12 +198,13 @@ fn judge_flags(
     borrower: &Borrower,
     flags: u32,
     permissions: AccessPermissions,
-    version: Version,
+    caller: &Endpoint,
     store: Pages<'_>,
 ) -> Result<()> {
     let invalid = FfaError::InvalidParameters;
-    let mut known = FLAG_ZERO | FLAG_SLICED | FLAG_ZERO_AFTER | TYPE | ALIGNMENT | ALIGNMENT_VALID;
-    if version >= Version::V1_1 && share.borrowers.len() > 1 {
+    let mut known = FLAG_ZERO | FLAG_ZERO_AFTER | TYPE | ALIGNMENT | ALIGNMENT_VALID;
+    known |= sliced_flag(caller);
+    if caller.version() >= Version::V1_1 && share.borrowers.len() > 1 {
         known |= FLAG_BYPASS;
     }
     let wrong_type = flags & TYPE != 0 && flags & TYPE != type_flags(share.kind);
@@ -225,7 +219,8 @@ fn judge_flags(
         return Err(invalid);
     }
     if flags & FLAG_ZERO != 0 && !share.zeroed
-        || flags & FLAG_ZERO_AFTER != 0 && permissions.data != Some(DataAccess::ReadWrite)
+        || flags & FLAG_ZERO_AFTER != 0
+            && (permissions.data != Some(DataAccess::ReadWrite) || !share.owner_can_zero())
     {
         return Err(FfaError::Denied);
     }

@@ -39,9 +39,10 @@ const FLAG_ZERO: u32 = 1 << 0;
 /// Flag of every call: it may be paused.
 const FLAG_SLICED: u32 = 1 << 1;
 
-/// The flags that every call of `caller` may have in common. The SPMD relays no pauses, so the Normal world cannot be paused.
+/// The flags that every call of `caller` may have in common. The SPMD relays no pauses, so the Normal world cannot be paused, and a partition at
+/// S-EL0 is not to be.
 fn sliced_flag(caller: &Endpoint) -> u32 {
-    if caller.id().is_secure() {
+    if caller.may_be_paused() {
         FLAG_SLICED
     } else {
         0

@@ -6,7 +6,6 @@ use super::{Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};
 use crate::ffa::SmcFrame;
 use crate::hal::Hal;
-use crate::manifest::config::Permissions;
 use crate::mm::{Change, Pages};
 use crate::partition::Endpoint;
 
@@ -27,13 +26,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if !share.is_sent_by(caller.id()) {
             return Err(invalid);
         }
-        let can_zero = share
-            .owned
-            .attributes()
-            .permissions
-            .contains(Permissions::WRITE);
         let zero = flags & FLAG_ZERO != 0;
-        if share.must_be_relinquished() || zero && !can_zero {
+        if share.must_be_relinquished() || zero && !share.owner_can_zero() {
             return Err(FfaError::Denied);
         }
         self.unmap_for_devices(share)?;

@@ -56,7 +56,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         let mapped = share.borrower(id).ok_or(invalid)?.mapped;
         let leaf = mapped.ok_or(FfaError::Denied)?;
-        if zero && !leaf.attributes().permissions.contains(Permissions::WRITE) {
+        let writes = leaf.attributes().permissions.contains(Permissions::WRITE);
+        if zero && !(writes && share.owner_can_zero()) {
             return Err(FfaError::Denied);
         }
         let sliced = descriptor.flags & FLAG_SLICED != 0;
@@ -151,16 +152,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             }
             share.orphaned |= from;
             if share.orphaned && !share.is_retrieved() {
-                if from {
-                    // Nobody has it: it is its owner's again, who may start anew. Where that fails the owner cannot.
-                    let change = Change {
-                        from: share.sent,
-                        to: share.owned,
-                    };
-                    let ranges = share.regions.iter(Pages::of(self.hal));
-                    let mut space = dead.memory.lock();
-                    let _ = space.change(self.hal, share.world, ranges, change);
-                }
+                // Nobody has it: it is its owner's again, who may start anew.
                 self.end(found);
             }
         }

@@ -20,7 +20,7 @@ use crate::id::PartitionId;
 use crate::limits::{MAX_ARRIVING, MAX_ARRIVING_PER_SENDER};
 use crate::manifest::config::Permissions;
 use crate::mm::{Change, Leaf, Pages, State};
-use crate::partition::Endpoint;
+use crate::partition::{Endpoint, Proxy};
 
 /// Part of a fragment that is already copied.
 pub(super) struct Piece {
@@ -330,6 +330,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let must_say_data = kind != SendKind::Donate || proxy.is_some();
         let may_say_instruction =
             proxy.is_some() && permissions.instruction == Some(InstructionAccess::ExecuteNever);
+        if proxy == Some(Proxy::None) && permissions.instruction == Some(InstructionAccess::Execute)
+        {
+            return Err(FfaError::Denied);
+        }
         if receiver.flags != 0
             || permissions.instruction.is_some() && !may_say_instruction
             || permissions.data.is_some() != must_say_data
@@ -403,16 +407,20 @@ pub(super) fn success(handle: u64) -> SmcFrame {
     SmcFrame::success([handle as u32, (handle >> 32) as u32])
 }
 
-/// Whether an owner of pages with that leaf may offer them so.
+/// Whether an owner of pages with that leaf may offer them so. What is a device can only be lent, to one partition, and never be zeroed.
 fn may_offer(owned: Leaf, share: &Share) -> bool {
     let own = owned.attributes();
+    let to_one_partition = share.kind == SendKind::Lend
+        && !share.is_uniform()
+        && share.borrowers.iter().all(|b| b.proxy.is_none());
+    let fits_device = to_one_partition && !share.zeroed;
     let gives_write = share.zeroed
         || share
             .borrowers
             .iter()
             .any(|b| b.permissions.data == Some(DataAccess::ReadWrite));
     owned.state() == Some(State::OwnerExclusive)
-        && own.memory.is_normal()
+        && (own.memory.is_normal() || fits_device)
         && share.memory.is_none_or(|memory| own.memory.allows(memory))
         && own.permissions.contains(Permissions::READ)
         && (own.permissions.contains(Permissions::WRITE) || !gives_write)

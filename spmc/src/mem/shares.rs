@@ -16,6 +16,7 @@ use crate::error::{FfaError, Result};
 use crate::ffa::memory::{AccessPermissions, MemoryType};
 use crate::id::PartitionId;
 use crate::limits::{MAX_BORROWERS, MAX_SHARES};
+use crate::manifest::config::Permissions;
 use crate::mm::Leaf;
 use crate::partition::Proxy;
 
@@ -193,6 +194,12 @@ impl Share {
     /// What a borrower may ask for at most.
     pub(super) fn memory(&self) -> MemoryType {
         self.memory.unwrap_or(self.owned.attributes().memory)
+    }
+
+    /// Whether its pages are memory that the owner can write, and not a device.
+    pub(super) fn owner_can_zero(&self) -> bool {
+        let own = self.owned.attributes();
+        own.memory.is_normal() && own.permissions.contains(Permissions::WRITE)
     }
 
     /// Whether it is `caller` that sent it. The Normal world answers for all its ids, a partition for its own.

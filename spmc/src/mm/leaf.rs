@@ -22,7 +22,7 @@ pub enum State {
     BorrowedShared = 5,
     /// Owner-EA in use as RX or TX buffer: no transaction may move it.
     Mailbox = 6,
-    /// Accessible by manifest or by the SPMC's grace and never the subject of a transaction.
+    /// Accessible by manifest together with others, or by the SPMC's grace and never the subject of a transaction.
     Fixed = 7,
     /// Normal world only: donated away for good.
     Ceded = 8,

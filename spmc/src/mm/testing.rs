@@ -259,6 +259,8 @@ impl Hal for FakeHal {
         Err(NoSuchStream)
     }
 
+    fn detach_stream(&self, _: Stream) {}
+
     fn affinity(&self) -> u64 {
         0
     }

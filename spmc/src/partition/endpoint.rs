@@ -19,6 +19,8 @@ pub struct Endpoint {
     version: AtomicU32,
     /// A 1.0 endpoint asked whether responses tell the security state, so they do.
     asked_for_security_state: AtomicBool,
+    /// Its calls may be paused.
+    may_be_paused: AtomicBool,
     /// RX and TX.
     pub mailbox: Mutex<Mailbox>,
     /// Its memory: stage 2 of a partition, a shadow without hardware for the Normal world.
@@ -35,6 +37,7 @@ impl Endpoint {
             id: AtomicU16::new(0),
             version: AtomicU32::new(0),
             asked_for_security_state: AtomicBool::new(false),
+            may_be_paused: AtomicBool::new(false),
             mailbox: Mutex::new(Mailbox::new()),
             memory: Mutex::new(AddressSpace::EMPTY),
         }
@@ -67,6 +70,16 @@ impl Endpoint {
     /// Whether the NS attribute may be set in what the endpoint retrieves: from 1.1 on, or if it asked.
     pub fn is_told_security_state(&self) -> bool {
         self.version() >= Version::V1_1 || self.asked_for_security_state.load(Ordering::Relaxed)
+    }
+
+    /// Lets calls be paused: of partitions at S-EL1 (FF-A v1.0 section 12.2.3.3). At boot.
+    pub fn allow_pauses(&self) {
+        self.may_be_paused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether memory-management calls of the endpoint may be paused, if it wants that.
+    pub fn may_be_paused(&self) -> bool {
+        self.may_be_paused.load(Ordering::Relaxed)
     }
 
     /// `FFA_VERSION` with `word` in w1 (FF-A v1.0 section 8.1): returns what goes into w0.

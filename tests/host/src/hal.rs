@@ -306,6 +306,11 @@ impl Hal for FakeHal {
         self.0.attach(stream, roots)
     }
 
+    fn detach_stream(&self, stream: Stream) {
+        self.0.step();
+        self.0.smmu.lock().unwrap().detach(stream);
+    }
+
     fn affinity(&self) -> u64 {
         current_pe() as u64
     }

@@ -28,6 +28,8 @@ pub const SECURE_RAM: Range<u64> = 0x0e30_0000..0x0f00_0000;
 pub const NORMAL_RAM: Range<u64> = 0x4000_0000..0x6100_0000;
 /// Secure device memory.
 pub const SECURE_DEVICE: Range<u64> = 0x0904_0000..0x0904_1000;
+/// A device of the Normal world, in systems that have one.
+pub const NORMAL_DEVICE: Range<u64> = 0x0902_0000..0x0902_2000;
 
 thread_local! {
     static CURRENT_PE: Cell<Option<usize>> = const { Cell::new(None) };

@@ -1,5 +1,6 @@
 //! Builds what TF-A would have loaded: the SPMC manifest and SP packages.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use spmc::hal::Stream;
@@ -294,6 +295,16 @@ pub fn spmc_manifest_with(
     pes: usize,
     devices: &[(u16, Stream)],
 ) -> Vec<u8> {
+    spmc_manifest_of(partitions, pes, devices, &[])
+}
+
+/// The same with devices of the Normal world.
+pub fn spmc_manifest_of(
+    partitions: &[PartitionSpec],
+    pes: usize,
+    devices: &[(u16, Stream)],
+    normal_devices: &[Range<u64>],
+) -> Vec<u8> {
     let mut fdt = FdtWriter::new().unwrap();
     let root = fdt.begin_node("").unwrap();
     fdt.property_string("compatible", "arm,ffa-core-manifest-1.0")
@@ -355,7 +366,10 @@ pub fn spmc_manifest_with(
         ("ns-memory", &NORMAL_RAM),
         ("device-memory", &SECURE_DEVICE),
     ];
-    for (kind, range) in ranges {
+    let normal_devices = normal_devices
+        .iter()
+        .map(|range| ("ns-device-memory", range));
+    for (kind, range) in ranges.into_iter().chain(normal_devices) {
         let node = fdt
             .begin_node(&format!("memory@{:x}", range.start))
             .unwrap();

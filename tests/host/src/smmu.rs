@@ -10,7 +10,7 @@ use crate::translation::{Tables, Tlb};
 /// Why a device does not reach memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DmaFault {
-    /// Its stream was never attached.
+    /// Its stream is not attached.
     Blocked,
     /// The tables do not allow it.
     Stage2(FaultKind),
@@ -47,6 +47,10 @@ impl Smmu {
             "{stream:?} belongs to two endpoints"
         );
         Ok(())
+    }
+
+    pub(crate) fn detach(&mut self, stream: Stream) {
+        self.attached.remove(&stream);
     }
 
     /// An access of the device behind `stream`: the physical address.

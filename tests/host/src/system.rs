@@ -1,5 +1,6 @@
 //! A whole system: machine, booted engine, partitions; and the Normal world's side of it.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use spmc::addr::{Pa, PageRange, World};
@@ -33,6 +34,7 @@ pub struct Builder {
     spmc_manifest: Option<Vec<u8>>,
     streams: Vec<Stream>,
     devices: Vec<(u16, Stream)>,
+    normal_devices: Vec<Range<u64>>,
 }
 
 impl Builder {
@@ -72,6 +74,12 @@ impl Builder {
         self
     }
 
+    /// Adds devices of the Normal world.
+    pub fn normal_devices(mut self, ranges: &[Range<u64>]) -> Self {
+        self.normal_devices = ranges.to_vec();
+        self
+    }
+
     /// Replaces the SPMC manifest.
     pub fn spmc_manifest(mut self, dtb: Vec<u8>) -> Self {
         self.spmc_manifest = Some(dtb);
@@ -108,7 +116,8 @@ impl Builder {
             boot: Mutex::new(None),
         };
         let dtb = self.spmc_manifest.unwrap_or_else(|| {
-            manifest::spmc_manifest_with(&self.partitions, self.pes, &self.devices)
+            let normal_devices = &self.normal_devices;
+            manifest::spmc_manifest_of(&self.partitions, self.pes, &self.devices, normal_devices)
         });
         let image_pages = (SPMC_IMAGE.end - SPMC_IMAGE.start) / 4096;
         let image = PageRange::new(Pa::new(SPMC_IMAGE.start), image_pages).expect("the image");
@@ -143,6 +152,7 @@ impl System {
             spmc_manifest: None,
             streams: Vec::new(),
             devices: Vec::new(),
+            normal_devices: Vec::new(),
         }
     }
 

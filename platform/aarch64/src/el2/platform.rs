@@ -161,6 +161,8 @@ impl Hal for Platform {
         Err(NoSuchStream)
     }
 
+    fn detach_stream(&self, _: Stream) {}
+
     fn publish_tables(&self) {
         stage2::publish();
     }

@@ -95,6 +95,9 @@ impl Machine {
                 PartitionId(id),
                 *versions.get(n as usize).or(versions.last()).unwrap(),
             );
+            if id != NS {
+                endpoint.allow_pauses();
+            }
             let mut space = endpoint.memory.lock();
             let pool = supply.carve(quota);
             let base = if id == NS {

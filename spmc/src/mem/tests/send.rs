@@ -373,7 +373,7 @@ fn memory_that_is_not_its_senders_alone() {
         map(
             device,
             Attributes::device(Permissions::READ | Permissions::WRITE),
-            State::OwnerExclusive,
+            State::Fixed,
         );
         map(fixed, Attributes::normal(Permissions::all()), State::Fixed);
     }

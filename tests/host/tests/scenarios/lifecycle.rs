@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use host_tests::ffa::*;
 use host_tests::manifest::{PARTITION_SIZE, Region, partition_base};
+use host_tests::system::NWD_PAGES;
 use host_tests::{PartitionSpec, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
+
+use crate::stage::{READ_WRITE, SP1, SP3, Stage};
 
 const STOP: u32 = 0;
 const DESTROY: u32 = 1;
@@ -349,4 +352,45 @@ fn a_failure_is_propagated_to_el3() {
     );
     assert_eq!(nwd.call([ERROR, 0, 0xffff_ffff]).function(), MSG_WAIT);
     nwd.refused([DIRECT_REQ_64, 0x8001], ABORTED);
+}
+
+// req: MEMO-13
+#[test]
+fn memory_of_a_vm_that_is_destroyed_is_its_hypervisors() {
+    const DESTROYED: u64 = 0x8000_0006;
+    const VM: u16 = 5;
+    let stage = Stage::with(|spec| spec.property("vm-availability-messages", 3));
+    let nwd = stage.nwd();
+    let before = stage.system.snapshot();
+    let lend = |page: u64| Transaction::lend(VM, SP1, RW, &[(page, 1)]);
+    let retrieved = nwd.send(MEM_LEND_64, &lend(NWD_PAGES));
+    let waiting = nwd.send(MEM_LEND_64, &lend(NWD_PAGES + 0x1000));
+    let request = |handle| Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(VM, SP1, handle, RW)
+    };
+    stage.retrieve(SP1, request(retrieved)).unwrap();
+
+    stage.leave(SP3, |sp| {
+        let answer = [DIRECT_RESP_32, u64::from(SP3) << 16, DESTROYED + 1];
+        sp.call(answer);
+        unreachable!("nobody asks again");
+    });
+    let told = nwd.call([DIRECT_REQ_32, SP3.into(), DESTROYED, 0, 0, VM.into()]);
+    assert_eq!(told.0[2], DESTROYED + 1, "{told:?}");
+    // The borrower keeps what it has until it is done with it; the Hypervisor reclaims.
+    assert_eq!(stage.access(SP1, NonSecure, NWD_PAGES), READ_WRITE);
+    nwd.refused(
+        [MEM_RECLAIM, retrieved & 0xffff_ffff, retrieved >> 32],
+        DENIED,
+    );
+    stage.relinquish(SP1, retrieved);
+    for handle in [retrieved, waiting] {
+        nwd.reclaim(handle).success();
+    }
+    assert_eq!(before, stage.system.snapshot());
+    // It is nobody's but the Hypervisor's, who can give it to another VM.
+    let share = Transaction::share(VM + 1, SP1, RO, &[(NWD_PAGES, 2)]);
+    let handle = nwd.send(MEM_SHARE_64, &share);
+    nwd.reclaim(handle).success();
 }

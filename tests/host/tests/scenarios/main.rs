@@ -3,12 +3,14 @@
 mod boot;
 mod chains;
 mod console;
+mod device_memory;
 mod direct;
 mod direct2;
 mod discovery;
 mod features;
 mod fragments;
 mod general;
+mod independent;
 mod indirect;
 mod interrupts;
 mod lifecycle;

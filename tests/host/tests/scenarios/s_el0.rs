@@ -223,6 +223,63 @@ fn without_a_table_nothing_changes() {
     alone(script).nwd().ask(0x8001, [0; 5]);
 }
 
+// req: TIME-01, TIME-06
+#[test]
+fn calls_of_an_s_el0_partition_are_not_paused() {
+    const SLICED: u32 = 1 << 1;
+    let partition = el0("sp1", |sp| {
+        for call in [MEM_OP_PAUSE, MEM_OP_RESUME] {
+            sp.refused([FEATURES, call], NOT_SUPPORTED);
+            sp.refused([call], NOT_SUPPORTED);
+        }
+        map_buffers(sp);
+        let (own, id) = (sp.base() + 0x3_0000, sp.id);
+        set(sp, own, 1, READ_WRITE);
+        let layout = sp.layout;
+        let lend = Transaction::lend(id, 0x8002, RW, &[(own, 1)]);
+        let sliced = |transaction: Transaction| Transaction {
+            flags: SLICED,
+            ..transaction
+        };
+        for (function, transaction) in [
+            (MEM_LEND_64, lend.clone()),
+            (
+                MEM_SHARE_64,
+                Transaction::share(id, 0x8002, RW, &[(own, 1)]),
+            ),
+            (MEM_DONATE_64, Transaction::donate(id, 0x8002, &[(own, 1)])),
+        ] {
+            let bytes = sliced(transaction).encode(layout);
+            sp.memory_refused(function, &bytes, INVALID_PARAMETERS);
+        }
+        let handle = sp.send(MEM_LEND_64, &lend);
+        let [low, high] = [handle & 0xffff_ffff, handle >> 32];
+        sp.refused([MEM_RECLAIM, low, high, SLICED.into()], INVALID_PARAMETERS);
+        sp.refused([MEM_OP_RESUME, low, high], NOT_SUPPORTED);
+        sp.reclaim(handle, 0).success();
+
+        let borrow = |sp: &mut Sp, request: &Regs| {
+            let handle = request.0[3];
+            let retrieve = Transaction::retrieve(0, sp.id, handle, RO);
+            let bytes = sliced(retrieve.clone()).encode(sp.layout);
+            sp.memory_refused(MEM_RETRIEVE_REQ_64, &bytes, INVALID_PARAMETERS);
+            sp.retrieve(&retrieve).unwrap();
+            let code = sp.relinquish(handle, SLICED).error();
+            assert_eq!(code, Some(INVALID_PARAMETERS));
+            sp.relinquish(handle, 0).success();
+            [0; 5]
+        };
+        sp.serve(borrow)
+    });
+    let system = System::boot([partition, PartitionSpec::new("sp2")]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let share = Transaction::share(0, 0x8001, RO, &[(NWD_PAGES, 1)]);
+    let handle = nwd.send(MEM_SHARE_64, &share);
+    nwd.ask(0x8001, [handle, 0, 0, 0, 0]);
+    nwd.reclaim(handle).success();
+}
+
 // req: SEL0-08
 #[test]
 fn permissions_are_for_s_el0_partitions_that_initialise() {

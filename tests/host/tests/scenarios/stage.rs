@@ -59,6 +59,11 @@ impl Stage {
         self.remotes[usize::from(id - SP1)].run(self.nwd(), id, task)
     }
 
+    /// Leaves `task` for the next request to a partition.
+    pub fn leave(&self, id: u16, task: impl FnOnce(&mut Sp) + Send + 'static) {
+        self.remotes[usize::from(id - SP1)].leave(task);
+    }
+
     /// Lets `receiver` retrieve.
     #[track_caller]
     pub fn retrieve(&self, receiver: u16, request: Transaction) -> Result<Transaction, i32> {
@@ -82,7 +87,7 @@ impl Stage {
 
     /// Lets a partition that has no exception vectors fault; how the request ended that it was processing.
     pub fn kill(&self, id: u16) -> Regs {
-        self.remotes[usize::from(id - SP1)].leave(|sp| {
+        self.leave(id, |sp| {
             sp.peek(Secure, 0);
         });
         self.nwd().request(id, [0; 5])

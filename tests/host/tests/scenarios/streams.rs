@@ -1,4 +1,4 @@
-//! STRM: DMA of partitions' devices, and stream endpoints that partitions are proxy for.
+//! STRM: DMA of partitions' devices, and stream endpoints that partitions are proxy for. Independent devices: see `independent`.
 
 use host_tests::ffa::*;
 use host_tests::manifest::partition_base;
@@ -23,7 +23,12 @@ const ALL: [Stream; 4] = [FIRST, SECOND, OWN, OTHER];
 const NO_ACCESS: Result<u64, DmaFault> = Err(DmaFault::Stage2(FaultKind::Translation));
 
 /// A device with streams that belong to the partition, or to a stream endpoint.
-fn device(spec: PartitionSpec, smmu: u32, streams: &[u32], endpoint: Option<u16>) -> PartitionSpec {
+pub fn device(
+    spec: PartitionSpec,
+    smmu: u32,
+    streams: &[u32],
+    endpoint: Option<u16>,
+) -> PartitionSpec {
     spec.with(|spec| {
         spec.device = true;
         spec.device_properties = vec![("smmu-id", vec![smmu]), ("stream-ids", streams.to_vec())];
@@ -55,7 +60,7 @@ fn stage_with(change: impl Fn(PartitionSpec) -> PartitionSpec) -> Stage {
 
 /// Accesses twice, so that what the SMMU keeps shows.
 #[track_caller]
-fn dma(
+pub fn dma(
     stage: &Stage,
     stream: Stream,
     world: World,
@@ -68,7 +73,7 @@ fn dma(
     first
 }
 
-fn reads(stage: &Stage, stream: Stream, at: u64) -> bool {
+pub fn reads(stage: &Stage, stream: Stream, at: u64) -> bool {
     match dma(stage, stream, NonSecure, at, Access::Read) {
         Ok(address) => address == at,
         Err(fault) => {
@@ -85,7 +90,7 @@ fn retrieve(handle: u64, permissions: u8) -> Transaction {
     }
 }
 
-fn relinquish_for(stage: &Stage, caller: u16, id: u16, handle: u64) -> Regs {
+pub fn relinquish_for(stage: &Stage, caller: u16, id: u16, handle: u64) -> Regs {
     stage.run(caller, move |sp| {
         sp.write(Secure, sp.tx(), &relinquish(handle, 0, &[id]))
             .unwrap();
@@ -274,10 +279,80 @@ fn a_stream_endpoint_loses_everything_with_its_proxy() {
     let handle = nwd.send(MEM_LEND_64, &lend(0));
     stage.retrieve(SP1, retrieve(handle, RW)).unwrap();
     assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
-    assert!(!reads(&stage, FIRST, NWD_PAGES));
+    for stream in [FIRST, SECOND] {
+        let blocked = dma(&stage, stream, NonSecure, NWD_PAGES, Access::Read);
+        assert_eq!(blocked, Err(DmaFault::Blocked));
+    }
     nwd.reclaim(handle).success();
     let nobody = lend(1).encode(Layout::of(0x1_0002));
     nwd.memory_refused(MEM_LEND_64, &nobody, INVALID_PARAMETERS);
+    stage.system.machine.check_tlbs();
+}
+
+// req: STRM-06, STRM-14
+#[test]
+fn devices_of_a_partition_that_fails_are_blocked() {
+    for action in [0, 1, 3] {
+        let stage = stage_with(|spec| {
+            spec.with(|sp| {
+                sp.takes_exceptions = false;
+                sp.extra = Some(std::sync::Arc::new(|fdt| {
+                    fdt.property_null("lifecycle-support").unwrap();
+                }));
+            })
+            .property("abort-action", action)
+        });
+        let own = partition_base(1) + 0x1_0000;
+        assert_eq!(dma(&stage, OWN, Secure, own, Access::Write), Ok(own));
+        let handle = stage.nwd().send(
+            MEM_LEND_64,
+            &Transaction::lend(0, SP2, RW, &[(NWD_PAGES, 1)]),
+        );
+        let request = Transaction {
+            attributes: 0,
+            ..Transaction::retrieve(0, SP2, handle, RW)
+        };
+        stage.retrieve(SP2, request).unwrap();
+        assert!(reads(&stage, OWN, NWD_PAGES));
+        stage.kill(SP2);
+        for (world, at) in [(Secure, own), (NonSecure, NWD_PAGES)] {
+            for access in [Access::Read, Access::Write] {
+                let blocked = dma(&stage, OWN, world, at, access);
+                assert_eq!(blocked, Err(DmaFault::Blocked), "action {action}");
+            }
+        }
+        // Those of others are not.
+        let other = dma(&stage, FIRST, Secure, own, Access::Read);
+        assert_eq!(other, NO_ACCESS);
+        stage.system.machine.check_tlbs();
+    }
+}
+
+// req: STRM-07, STRM-09
+#[test]
+fn a_stream_endpoint_borrows_again_when_its_proxy_starts_anew() {
+    let stage = stage_with(|spec| {
+        let restarts = spec.name == "sp1";
+        spec.with(|sp| {
+            sp.takes_exceptions = false;
+            if restarts {
+                sp.extra = Some(std::sync::Arc::new(|fdt| {
+                    fdt.property_null("lifecycle-support").unwrap();
+                    fdt.property_u32("abort-action", 2).unwrap();
+                }));
+            }
+        })
+    });
+    let nwd = stage.nwd();
+    let lend = Transaction::lend(0, SEPID, RW, &[(NWD_PAGES, 1)]);
+    for _ in 0..2 {
+        let handle = nwd.send(MEM_LEND_64, &lend);
+        stage.retrieve(SP1, retrieve(handle, RW)).unwrap();
+        assert!(reads(&stage, FIRST, NWD_PAGES));
+        assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+        assert!(!reads(&stage, FIRST, NWD_PAGES), "attached, without access");
+        nwd.reclaim(handle).success();
+    }
     stage.system.machine.check_tlbs();
 }
 
@@ -297,174 +372,6 @@ fn nothing_but_memory_reaches_a_stream_endpoint() {
     for (info, expected) in rx.chunks(24).zip([SP1, SP2, SP3]) {
         assert_eq!(u16::from_le_bytes([info[0], info[1]]), expected);
         assert_eq!(info[4] & 0x30, 0);
-    }
-}
-
-/// Two independent devices.
-const DEVICE: u16 = 0x9000;
-const DEVICE2: u16 = 0x9001;
-const DEVICES: [(u16, Stream); 2] = [
-    (DEVICE, Stream { smmu: 3, id: 0 }),
-    (DEVICE2, Stream { smmu: 3, id: 1 }),
-];
-
-fn with_devices(known: &[Stream]) -> Stage {
-    Stage::of(
-        |builder| builder.streams(known).devices(&DEVICES),
-        |spec| spec,
-    )
-}
-
-fn known() -> [Stream; 2] {
-    DEVICES.map(|(_, stream)| stream)
-}
-
-// req: STRM-04, STRM-11, STRM-13
-#[test]
-fn an_independent_device_has_what_is_sent_to_it_until_it_is_reclaimed() {
-    let stage = with_devices(&known());
-    let nwd = stage.nwd();
-    let [stream, other] = known();
-    assert!(
-        !reads(&stage, stream, NWD_PAGES),
-        "attached, without access"
-    );
-    for (function, transaction) in [
-        (
-            MEM_SHARE_64,
-            Transaction::share(0, DEVICE, RO, &[(NWD_PAGES, 1)]),
-        ),
-        (
-            MEM_LEND_64,
-            Transaction::lend(0, DEVICE, RO, &[(NWD_PAGES, 1)]),
-        ),
-    ] {
-        let handle = nwd.send(function, &transaction);
-        assert!(reads(&stage, stream, NWD_PAGES));
-        assert!(!reads(&stage, stream, NWD_PAGES + 0x1000));
-        assert!(!reads(&stage, other, NWD_PAGES));
-        let write = dma(&stage, stream, NonSecure, NWD_PAGES, Access::Write);
-        assert_eq!(write, Err(DmaFault::Stage2(FaultKind::Permission)));
-        // Nobody speaks for it.
-        let request = Transaction {
-            attributes: 0,
-            ..Transaction::retrieve(0, DEVICE, handle, RO)
-        };
-        stage.retrieve_refused(SP1, request, INVALID_PARAMETERS);
-        let answer = relinquish_for(&stage, SP1, DEVICE, handle);
-        assert_eq!(answer.error(), Some(INVALID_PARAMETERS));
-        nwd.reclaim(handle).success();
-        assert!(!reads(&stage, stream, NWD_PAGES), "the SMMU forgot it");
-    }
-    stage.system.machine.check_tlbs();
-}
-
-// req: STRM-11, STRM-13
-#[test]
-fn an_independent_device_borrows_together_with_others() {
-    let stage = with_devices(&known());
-    let nwd = stage.nwd();
-    let mut lend = Transaction::share(0, DEVICE, RW, &[(NWD_PAGES, 1)]);
-    lend.receivers.push(Receiver::new(DEVICE2, RO));
-    lend.receivers.push(Receiver::new(SP1, RW));
-    let handle = nwd.send(MEM_LEND_64, &lend);
-    assert!(
-        known()
-            .iter()
-            .all(|stream| reads(&stage, *stream, NWD_PAGES))
-    );
-    let mut request = Transaction::retrieve(0, SP1, handle, RW);
-    request.flags = 1 << 10 | 4;
-    stage.retrieve(SP1, request).unwrap();
-    nwd.refused([MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, 0], DENIED);
-    assert!(
-        reads(&stage, known()[0], NWD_PAGES),
-        "a refused reclaim takes nothing"
-    );
-    nwd.write(NWD_PAGES, &[0xaa; 4]);
-    stage.relinquish(SP1, handle);
-    assert_eq!(nwd.read(NWD_PAGES, 4), [0xaa; 4], "devices still use it");
-    nwd.reclaim(handle).success();
-    assert_eq!(nwd.read(NWD_PAGES, 4), [0; 4], "as SP1 wanted");
-    assert!(
-        !known()
-            .iter()
-            .any(|stream| reads(&stage, *stream, NWD_PAGES))
-    );
-}
-
-// req: STRM-11, STRM-12
-#[test]
-fn what_cannot_be_sent_to_an_independent_device_changes_nothing() {
-    let stage = with_devices(&known());
-    let nwd = stage.nwd();
-    let donate = Transaction {
-        receivers: vec![Receiver::new(DEVICE, RW)],
-        ..Transaction::donate(0, DEVICE, &[(NWD_PAGES, 1)])
-    };
-    nwd.memory_refused(MEM_DONATE_64, &donate.encode(Layout::of(0x1_0002)), DENIED);
-    let unsaid = Transaction::lend(0, DEVICE, 0, &[(NWD_PAGES, 1)]);
-    let unsaid = unsaid.encode(Layout::of(0x1_0002));
-    nwd.memory_refused(MEM_LEND_64, &unsaid, INVALID_PARAMETERS);
-
-    // More tables than there are: the second device gets none, so the first loses what it has and the owner keeps all.
-    let scattered: Vec<(u64, u32)> = (0..85).map(|n| (0x4020_0000 + n * 0x20_0000, 1)).collect();
-    let mut share = Transaction::share(0, DEVICE, RO, &scattered);
-    share.receivers.push(Receiver::new(DEVICE2, RO));
-    let large = share.encode(Layout::of(0x1_0002));
-    nwd.memory_refused(MEM_SHARE_64, &large, NO_MEMORY);
-    assert!(!reads(&stage, known()[0], 0x4020_0000));
-    share.receivers.pop();
-    let handle = nwd.send(MEM_SHARE_64, &share);
-    nwd.reclaim(handle).success();
-}
-
-// req: STRM-04, STRM-10
-#[test]
-fn an_independent_device_without_a_place_is_not_there() {
-    let there = |system: &System, id| {
-        let share = Transaction::share(0, id, RO, &[(NWD_PAGES, 1)]);
-        system.nwd().map_buffers();
-        let answer = system
-            .nwd()
-            .memory_call(MEM_SHARE_64, &share.encode(Layout::of(0x1_0002)));
-        answer.error().is_none()
-    };
-    let boot = |known: &[Stream], devices: &[(u16, Stream)], first: PartitionSpec| {
-        System::builder()
-            .streams(known)
-            .devices(devices)
-            .sp(first)
-            .boot()
-    };
-    let all = known();
-    let system = boot(&all, &DEVICES, sp("sp1"));
-    assert!(there(&system, DEVICE));
-    // No SMMU confines it.
-    let system = boot(&all[1..], &DEVICES, sp("sp1"));
-    assert!(!there(&system, DEVICE));
-    // Its id is another's, or its stream is.
-    for device in [
-        (0x8001, all[1]),
-        (DEVICE, all[1]),
-        (DEVICE2, all[0]),
-        (5, all[1]),
-    ] {
-        let system = boot(&all, &[DEVICES[0], device], sp("sp1"));
-        assert!(there(&system, DEVICE));
-        assert_eq!(
-            system.spmc.streams.iter().filter(|s| s.is_there()).count(),
-            1
-        );
-    }
-    // A partition is not started that wants what a device has.
-    for first in [
-        device(sp("sp1"), 3, &[0], None),
-        device(sp("sp1"), 3, &[1], Some(DEVICE)),
-    ] {
-        let system = boot(&all, &DEVICES[..1], first);
-        assert!(system.nwd().request(SP1, [0; 5]).error().is_some());
-        assert!(there(&system, DEVICE));
     }
 }
 

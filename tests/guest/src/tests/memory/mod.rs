@@ -2,6 +2,7 @@
 
 pub mod between;
 pub mod death;
+pub mod devices;
 pub mod errors;
 pub mod fragments;
 pub mod isolation;

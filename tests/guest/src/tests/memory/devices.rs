@@ -1,0 +1,193 @@
+//! Device memory: sp1 has the GPIO for itself and lends it to sp2; the Normal world lends its clock.
+
+use crate::ffa::error::DENIED;
+use crate::ffa::memory::{NORMAL_WB, NS, Transaction, access, flag};
+use crate::ffa::transfer::reclaim;
+use crate::ffa::{self, NWD, SP1, SP2, id};
+use crate::nwd::{self, Nwd, Test, ask};
+use crate::rt::check::{Check, equal};
+use crate::sp::{Command, Sp};
+use crate::{command, helper, test};
+
+use super::{ABORT, Borrow, DONE, Space, Try, give_back, is_error, is_fine, reaches, receiver};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[
+    test!(
+        lend_a_device,
+        "A partition lends a device of its own to the other one, and has it back as it was"
+    ),
+    test!(
+        lend_a_normal_device,
+        "The Normal world lends a device to a partition"
+    ),
+];
+
+/// Code of the partitions.
+pub const HELPERS: &[Command] = &[helper!(send_gpio), helper!(take_back_gpio)];
+
+/// PL061 of the Secure world; no line of it is connected to what the tests use.
+const GPIO: u64 = 0x090b_0000;
+const GPIO_DIRECTION: u64 = GPIO + 0x400;
+/// PL031 of the Normal world.
+const CLOCK: u64 = 0x0901_0000;
+/// PeriphID0 of a PrimeCell: the low byte of its part number.
+const PART: u64 = 0xfe0;
+const PL061: u32 = 0x61;
+const PL031: u32 = 0x31;
+
+/// Memory region attributes: Device-nGnRnE.
+const DEVICE: u16 = 0x10;
+
+fn secure(partition: u16, address: u64, what: Try, want: Option<u32>) -> Check {
+    reaches(partition, address, Space::Secure, what, want)
+}
+
+/// Fails unless everything but a lend without zeroing is refused; lends. Result: the handle.
+fn send_gpio(sp: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    let caller = sp.caller();
+    let receivers = [receiver(to as u16, access::RW)];
+    let nameless = [receiver(to as u16, access::NOT_SPECIFIED)];
+    let ranges = [(GPIO, 1)];
+    let lend = Transaction {
+        sender: caller.id,
+        attributes: 0,
+        flags: 0,
+        handle: 0,
+        tag: 0,
+        receivers: &receivers,
+        ranges: &ranges,
+    };
+    for (function, wrong) in [
+        (
+            id::MEM_SHARE_64,
+            Transaction {
+                attributes: NORMAL_WB,
+                ..lend
+            },
+        ),
+        (
+            id::MEM_SHARE_64,
+            Transaction {
+                attributes: DEVICE,
+                ..lend
+            },
+        ),
+        (
+            id::MEM_DONATE_64,
+            Transaction {
+                receivers: &nameless,
+                ..lend
+            },
+        ),
+        (
+            id::MEM_LEND_64,
+            Transaction {
+                flags: flag::ZERO,
+                ..lend
+            },
+        ),
+    ] {
+        ffa::refused(&caller.send(function, &wrong), DENIED)?;
+    }
+    Ok([caller.sent(id::MEM_LEND_64, &lend)?, 0, 0, 0])
+}
+
+/// Reclaims with these flags; result: the error code or 0.
+fn take_back_gpio(_: &Sp, [handle, flags, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    let answer = reclaim(handle, flags);
+    if answer[0] == id::ERROR as u64 {
+        return Ok([answer[2], 0, 0, 0]);
+    }
+    ffa::done(&answer)?;
+    Ok([0; 4])
+}
+
+#[track_caller]
+fn taken_back(handle: u64, flags: u32, code: i32) -> Check {
+    let [got, ..] = ask(SP1, command!(take_back_gpio), [handle, flags.into(), 0, 0])?;
+    equal(got, code as u32)
+}
+
+// req: GEN-23, GEN-24, MEMD-33, MEMD-39, MEMD-40, MEMD-45, MEMD-56, MEMD-57, MEMD-58, MEMD-79, MEMRL-11
+fn lend_a_device(_: &Nwd) -> Check {
+    secure(SP1, GPIO + PART, Try::Read, Some(PL061))?;
+    secure(SP2, GPIO + PART, Try::Read, ABORT)?;
+    let [handle, ..] = ask(SP1, command!(send_gpio), [SP2.into(), 0, 0, 0])?;
+    secure(SP1, GPIO + PART, Try::Read, ABORT)?;
+    secure(SP2, GPIO + PART, Try::Read, ABORT)?;
+
+    let borrow = Borrow {
+        owner: SP1,
+        attributes: 0,
+        ..Borrow::new(handle)
+    };
+    for wrong in [
+        Borrow {
+            attributes: NORMAL_WB,
+            ..borrow
+        },
+        Borrow {
+            access: access::RO | access::X,
+            ..borrow
+        },
+        Borrow {
+            flags: flag::ZERO_AFTER,
+            ..borrow
+        },
+    ] {
+        is_error(wrong.by(SP2)?, DENIED)?;
+    }
+    let got = is_fine(borrow.by(SP2)?)?;
+    equal(got.first, GPIO)?;
+    equal(got.attributes, DEVICE)?;
+    equal(got.access, access::RW | access::XN)?;
+    secure(SP2, GPIO + PART, Try::Read, Some(PL061))?;
+    secure(SP2, GPIO_DIRECTION, Try::Write(0x5a), DONE)?;
+    secure(SP2, GPIO, Try::Execute, ABORT)?;
+    secure(SP1, GPIO + PART, Try::Read, ABORT)?;
+    taken_back(handle, 0, DENIED)?;
+
+    give_back(SP2, handle, flag::ZERO, DENIED)?;
+    give_back(SP2, handle, 0, 0)?;
+    secure(SP2, GPIO + PART, Try::Read, ABORT)?;
+    taken_back(handle, flag::ZERO, DENIED)?;
+    taken_back(handle, 0, 0)?;
+    // Nobody has zeroed it.
+    secure(SP1, GPIO_DIRECTION, Try::Read, Some(0x5a))?;
+    secure(SP1, GPIO_DIRECTION, Try::Write(0), DONE)
+}
+
+// req: MEMD-10, MEMD-57
+fn lend_a_normal_device(_: &Nwd) -> Check {
+    let owner = nwd::caller();
+    let receivers = [receiver(SP1, access::RO)];
+    let ranges = [(CLOCK, 1)];
+    let lend = Transaction {
+        sender: NWD,
+        attributes: 0,
+        flags: 0,
+        handle: 0,
+        tag: 0,
+        receivers: &receivers,
+        ranges: &ranges,
+    };
+    let share = Transaction {
+        attributes: NORMAL_WB,
+        ..lend
+    };
+    ffa::refused(&owner.send(id::MEM_SHARE_64, &share), DENIED)?;
+    let handle = owner.sent(id::MEM_LEND_64, &lend)?;
+    let borrow = Borrow {
+        attributes: DEVICE,
+        access: access::RO,
+        ..Borrow::new(handle)
+    };
+    let got = is_fine(borrow.by(SP1)?)?;
+    equal(got.attributes, DEVICE | NS)?;
+    reaches(SP1, CLOCK + PART, Space::NonSecure, Try::Read, Some(PL031))?;
+    reaches(SP1, CLOCK, Space::NonSecure, Try::Write(0), ABORT)?;
+    give_back(SP1, handle, 0, 0)?;
+    reaches(SP1, CLOCK + PART, Space::NonSecure, Try::Read, ABORT)?;
+    ffa::done(&reclaim(handle, 0))
+}

@@ -1,0 +1,458 @@
+//! Device memory: an owner, by its manifest or the Normal world, can lend a device to one partition, and do nothing else with it.
+
+use std::sync::Arc;
+
+use host_tests::PartitionSpec;
+use host_tests::ffa::*;
+use host_tests::machine::{NORMAL_DEVICE, SECURE_DEVICE};
+use host_tests::manifest::partition_base;
+use host_tests::system::{NWD_PAGES, NWD_TX};
+use spmc::addr::World::{self, NonSecure, Secure};
+use spmc::hal::Stream;
+
+use super::stage::{NONE, OWN_PAGES, READ, READ_WRITE, SP1, SP2, SP3, Stage, TYPE_LEND};
+
+const DEVICE: u64 = SECURE_DEVICE.start;
+const CLOCK: u64 = NORMAL_DEVICE.start;
+/// Memory region attributes: nGnRnE, nGnRE, GRE.
+const NGNRNE: u16 = 0x10;
+const NGNRE: u16 = 0x14;
+const GRE: u16 = 0x1c;
+const ZERO: u32 = 1;
+const ZERO_AFTER: u32 = 4;
+/// A stream endpoint that nobody is proxy for.
+const SEPID: u16 = 0x9000;
+const STREAM: Stream = Stream { smmu: 0, id: 0 };
+
+/// Gives a partition a device at `base`.
+fn with_device(spec: PartitionSpec, base: u64, attributes: u32, exclusive: bool) -> PartitionSpec {
+    spec.with(|spec| {
+        spec.extra = Some(Arc::new(move |fdt| {
+            let node = fdt.begin_node("device-regions").unwrap();
+            fdt.property_string("compatible", "arm,ffa-manifest-device-regions")
+                .unwrap();
+            let device = fdt.begin_node("device").unwrap();
+            fdt.property_u64("base-address", base).unwrap();
+            fdt.property_u32("pages-count", 1).unwrap();
+            fdt.property_u32("attributes", attributes).unwrap();
+            if exclusive {
+                fdt.property_null("exclusive-access").unwrap();
+            }
+            fdt.end_node(device).unwrap();
+            fdt.end_node(node).unwrap();
+        }));
+    })
+}
+
+/// `change` is made to SP1, which has the device for itself.
+fn stage_with(change: impl Fn(PartitionSpec) -> PartitionSpec) -> Stage {
+    let stage = Stage::of(
+        |builder| {
+            builder
+                .normal_devices(&[NORMAL_DEVICE])
+                .streams(&[STREAM])
+                .devices(&[(SEPID, STREAM)])
+        },
+        |spec| match spec.name.as_str() {
+            "sp1" => change(with_device(spec, DEVICE, 3, true)),
+            _ => spec.with(|spec| spec.takes_exceptions = true),
+        },
+    );
+    // Something must answer there.
+    let mut memory = stage.system.machine.memory();
+    memory.declare(Secure, SECURE_DEVICE);
+    memory.declare(NonSecure, NORMAL_DEVICE);
+    drop(memory);
+    stage
+}
+
+fn stage() -> Stage {
+    stage_with(|spec| spec)
+}
+
+/// Whether hardware treats the page as a device, for a partition that has it.
+fn is_device(stage: &Stage, id: u16, world: World, at: u64) -> bool {
+    let partition = &stage.system.spmc.partitions[usize::from(id - SP1)];
+    let roots = partition.frozen().unwrap().roots;
+    let root = match world {
+        Secure => roots.secure,
+        NonSecure => roots.non_secure,
+    };
+    let found = stage.system.machine.tables().walk(root.raw(), at);
+    found.unwrap().device
+}
+
+fn lend(permissions: u8) -> Transaction {
+    Transaction::lend(SP1, SP2, permissions, &[(DEVICE, 1)])
+}
+
+fn lent(stage: &Stage, permissions: u8) -> u64 {
+    stage.run(SP1, move |sp| sp.send(MEM_LEND_64, &lend(permissions)))
+}
+
+fn request(sender: u16, handle: u64, permissions: u8) -> Transaction {
+    Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(sender, SP2, handle, permissions)
+    }
+}
+
+#[track_caller]
+fn reclaimed(stage: &Stage, handle: u64) {
+    stage.run(SP1, move |sp| sp.reclaim(handle, 0)).success();
+    assert_eq!(stage.access(SP1, Secure, DEVICE), READ_WRITE);
+    assert!(is_device(stage, SP1, Secure, DEVICE), "as before");
+}
+
+// req: GEN-23, GEN-24, MEMD-38, MEMD-45, MEMD-56, MEMD-57, MEMD-58, MEMRC-10
+#[test]
+fn a_partition_lends_its_device_to_another_one() {
+    let stage = stage();
+    assert_eq!(stage.access(SP1, Secure, DEVICE), READ_WRITE);
+    assert_eq!(stage.access(SP2, Secure, DEVICE), NONE);
+    for (attributes, permissions, access) in [
+        (0, RW, READ_WRITE),
+        (NGNRNE, RW | NX, READ_WRITE),
+        (NGNRNE, RO, READ),
+    ] {
+        let handle = lent(&stage, RW);
+        assert_eq!(stage.access(SP1, Secure, DEVICE), NONE);
+        assert_eq!(stage.access(SP2, Secure, DEVICE), NONE, "not retrieved yet");
+        let response = stage
+            .retrieve(
+                SP2,
+                Transaction {
+                    attributes,
+                    ..request(SP1, handle, permissions)
+                },
+            )
+            .unwrap();
+        assert_eq!(response.attributes, NGNRNE);
+        assert_eq!(response.flags, TYPE_LEND);
+        assert_eq!(
+            response.receivers[0].permissions,
+            NX | permissions & 3,
+            "what it got"
+        );
+        assert_eq!(response.constituents, [(DEVICE, 1)]);
+        assert_eq!(stage.access(SP2, Secure, DEVICE), access);
+        assert!(is_device(&stage, SP2, Secure, DEVICE));
+        assert_eq!(stage.access(SP1, Secure, DEVICE), NONE);
+        stage.run(SP1, move |sp| {
+            sp.refused([MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32], DENIED);
+        });
+        stage.relinquish(SP2, handle);
+        assert_eq!(stage.access(SP2, Secure, DEVICE), NONE);
+        reclaimed(&stage, handle);
+    }
+    // Nobody asked for that.
+    assert!(
+        !stage
+            .system
+            .machine
+            .journal()
+            .zeroed
+            .iter()
+            .any(|(_, range)| range.contains(&DEVICE))
+    );
+    stage.system.machine.check_tlbs();
+}
+
+// req: GEN-23, MEMD-54, MEMO-10
+#[test]
+fn a_device_is_not_sent_in_any_other_way() {
+    let stage = stage();
+    let ranges = [(DEVICE, 1)];
+    let own = partition_base(0) + OWN_PAGES;
+    let mut to_two = Transaction::share(SP1, SP2, RW, &ranges);
+    to_two.attributes = NGNRNE;
+    to_two.receivers.push(Receiver::new(SP3, RO));
+    let with = |attributes, transaction| Transaction {
+        attributes,
+        ..transaction
+    };
+    let cases = [
+        (
+            MEM_SHARE_64,
+            Transaction::share(SP1, SP2, RO, &ranges),
+            DENIED,
+        ),
+        (
+            MEM_SHARE_64,
+            with(NGNRNE, Transaction::share(SP1, SP2, RO, &ranges)),
+            DENIED,
+        ),
+        (
+            MEM_DONATE_64,
+            Transaction::donate(SP1, SP2, &ranges),
+            DENIED,
+        ),
+        (MEM_LEND_64, to_two, DENIED),
+        // Together with memory, in either order.
+        (
+            MEM_LEND_64,
+            Transaction::lend(SP1, SP2, RW, &[(own, 1), (DEVICE, 1)]),
+            DENIED,
+        ),
+        (
+            MEM_LEND_64,
+            Transaction::lend(SP1, SP2, RW, &[(DEVICE, 1), (own, 1)]),
+            DENIED,
+        ),
+        // Zeroed.
+        (
+            MEM_LEND_64,
+            Transaction {
+                flags: ZERO,
+                ..lend(RW)
+            },
+            DENIED,
+        ),
+        // Of a lend to one, the borrower says the type.
+        (MEM_LEND_64, with(NGNRNE, lend(RW)), INVALID_PARAMETERS),
+        (MEM_LEND_64, with(NORMAL, lend(RW)), INVALID_PARAMETERS),
+        // To a device, which would reach registers of another.
+        (
+            MEM_LEND_64,
+            Transaction::lend(SP1, SEPID, RW, &ranges),
+            DENIED,
+        ),
+    ];
+    for (function, transaction, code) in cases {
+        stage.run(SP1, move |sp| {
+            let layout = sp.layout;
+            sp.memory_refused(function, &transaction.encode(layout), code);
+        });
+    }
+    assert_eq!(stage.access(SP1, Secure, DEVICE), READ_WRITE);
+    // Nor is it a buffer.
+    stage.run(SP1, |sp| {
+        sp.call([RXTX_UNMAP]).success();
+        let other = sp.tx();
+        sp.refused([RXTX_MAP_64, DEVICE, other, 1], INVALID_PARAMETERS);
+        sp.refused([RXTX_MAP_64, other, DEVICE, 1], INVALID_PARAMETERS);
+        sp.map_buffers();
+        sp.refused([MEM_LEND_64, 96, 96, DEVICE, 1], INVALID_PARAMETERS);
+    });
+}
+
+// req: MEMD-33, MEMD-45, MEMD-53, MEMD-56
+#[test]
+fn a_device_is_not_retrieved_as_something_else() {
+    let stage = stage();
+    let handle = lent(&stage, RO);
+    for attributes in [NORMAL, 0x24, NGNRE, GRE] {
+        let request = Transaction {
+            attributes,
+            ..request(SP1, handle, RO)
+        };
+        stage.retrieve_refused(SP2, request, DENIED);
+    }
+    for permissions in [RW, RO | X] {
+        stage.retrieve_refused(SP2, request(SP1, handle, permissions), DENIED);
+    }
+    stage.retrieve(SP2, request(SP1, handle, RO)).unwrap();
+    assert_eq!(stage.access(SP2, Secure, DEVICE), READ);
+    // A borrower cannot hand it on, nor use it as a buffer.
+    stage.run(SP2, |sp| {
+        for (function, transaction) in [
+            (
+                MEM_SHARE_64,
+                Transaction::share(SP2, SP3, RO, &[(DEVICE, 1)]),
+            ),
+            (MEM_LEND_64, Transaction::lend(SP2, SP3, RO, &[(DEVICE, 1)])),
+            (MEM_DONATE_64, Transaction::donate(SP2, SP3, &[(DEVICE, 1)])),
+        ] {
+            let layout = sp.layout;
+            sp.memory_refused(function, &transaction.encode(layout), DENIED);
+        }
+    });
+    stage.relinquish(SP2, handle);
+    reclaimed(&stage, handle);
+}
+
+// req: MEMD-79, MEMRL-11
+#[test]
+fn a_device_is_zeroed_at_no_point() {
+    let stage = stage();
+    let handle = lent(&stage, RW);
+    for flags in [ZERO, ZERO_AFTER] {
+        let request = Transaction {
+            flags,
+            ..request(SP1, handle, RW)
+        };
+        stage.retrieve_refused(SP2, request, DENIED);
+    }
+    stage.run(SP1, move |sp| {
+        sp.refused(
+            [MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, ZERO.into()],
+            DENIED,
+        );
+    });
+    stage.retrieve(SP2, request(SP1, handle, RW)).unwrap();
+    stage.run(SP2, move |sp| {
+        let before = sp.snapshot();
+        assert_eq!(sp.relinquish(handle, ZERO).error(), Some(DENIED));
+        assert_eq!(before, sp.snapshot());
+    });
+    stage.relinquish(SP2, handle);
+    reclaimed(&stage, handle);
+}
+
+// req: GEN-24, MAN-31
+#[test]
+fn what_the_manifest_does_not_give_cannot_be_lent() {
+    // A device that is there for all who ask is the SPMC's.
+    let stage = stage_with(|spec| with_device(spec, DEVICE, 3, false));
+    assert_eq!(stage.access(SP1, Secure, DEVICE), READ_WRITE);
+    stage.run(SP1, |sp| {
+        let layout = sp.layout;
+        sp.memory_refused(MEM_LEND_64, &lend(RW).encode(layout), DENIED);
+    });
+    // One that can only be read is only lent to be read.
+    let stage = stage_with(|spec| with_device(spec, DEVICE, 1, true));
+    stage.run(SP1, |sp| {
+        let layout = sp.layout;
+        sp.memory_refused(MEM_LEND_64, &lend(RW).encode(layout), DENIED);
+    });
+    let handle = lent(&stage, RO);
+    stage.retrieve(SP2, request(SP1, handle, 0)).unwrap();
+    assert_eq!(stage.access(SP2, Secure, DEVICE), READ);
+}
+
+// req: MEMO-12
+#[test]
+fn a_device_comes_back_from_a_borrower_that_dies() {
+    let stage = Stage::of(
+        |builder| builder,
+        |spec| match spec.name.as_str() {
+            "sp1" => with_device(spec, DEVICE, 3, true),
+            _ => spec.with(|spec| spec.takes_exceptions = false),
+        },
+    );
+    stage.system.machine.memory().declare(Secure, SECURE_DEVICE);
+    let handle = lent(&stage, RW);
+    stage.retrieve(SP2, request(SP1, handle, RW)).unwrap();
+    assert_eq!(stage.kill(SP2).error(), Some(ABORTED));
+    reclaimed(&stage, handle);
+    // It can be lent again.
+    let again = stage.run(SP1, |sp| {
+        sp.send(
+            MEM_LEND_64,
+            &Transaction::lend(SP1, SP3, RO, &[(DEVICE, 1)]),
+        )
+    });
+    reclaimed(&stage, again);
+}
+
+// req: MEMO-12, MEMO-35
+#[test]
+fn an_owner_that_dies_has_its_device_when_it_starts_anew() {
+    let stage = stage_with(|spec| {
+        let device = spec.extra.clone().unwrap();
+        spec.with(|spec| {
+            spec.takes_exceptions = false;
+            spec.extra = Some(Arc::new(move |fdt| {
+                fdt.property_null("lifecycle-support").unwrap();
+                device(fdt);
+            }));
+        })
+        .property("abort-action", 2)
+    });
+    // Not retrieved: it goes back at once.
+    let handle = lent(&stage, RW);
+    assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+    assert!(stage.run(SP1, |sp| sp.poke(Secure, DEVICE, 0)));
+    stage.retrieve_refused(SP2, request(SP1, handle, RW), INVALID_PARAMETERS);
+    // Retrieved: the borrower keeps it, and until it gives it back the owner stays down.
+    let handle = lent(&stage, RW);
+    stage.retrieve(SP2, request(SP1, handle, RW)).unwrap();
+    assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+    assert_eq!(stage.access(SP2, Secure, DEVICE), READ_WRITE);
+    let nwd = stage.nwd();
+    assert_eq!(nwd.request(SP1, [0; 5]).error(), Some(ABORTED));
+    stage.relinquish(SP2, handle);
+    assert_eq!(stage.access(SP2, Secure, DEVICE), NONE);
+    stage.system.machine.check_tlbs();
+}
+
+// req: MEMD-10, MEMD-45, MEMD-56, MEMD-57
+#[test]
+fn the_normal_world_lends_its_devices() {
+    let stage = stage();
+    let nwd = stage.nwd();
+    let lend = Transaction::lend(0, SP2, RW, &[(CLOCK, 1)]);
+    let handle = nwd.send(MEM_LEND_64, &lend);
+    nwd.memory_refused(MEM_LEND_64, &lend.encode(Layout::V1_2), DENIED);
+    stage.retrieve_refused(
+        SP2,
+        Transaction {
+            attributes: NORMAL,
+            ..request(0, handle, RW)
+        },
+        DENIED,
+    );
+    let response = stage.retrieve(SP2, request(0, handle, RW)).unwrap();
+    assert_eq!(response.attributes, NGNRNE | NON_SECURE);
+    assert_eq!(stage.access(SP2, NonSecure, CLOCK), READ_WRITE);
+    assert!(is_device(&stage, SP2, NonSecure, CLOCK));
+    assert_eq!(stage.access(SP2, NonSecure, CLOCK + 0x1000), NONE);
+    stage.relinquish(SP2, handle);
+    assert_eq!(stage.access(SP2, NonSecure, CLOCK), NONE);
+    nwd.reclaim(handle).success();
+
+    let mut zeroed = lend.clone();
+    zeroed.flags = ZERO;
+    let mut two = Transaction::share(0, SP2, RW, &[(CLOCK, 1)]);
+    two.receivers.push(Receiver::new(SP3, RW));
+    for (function, transaction) in [
+        (MEM_LEND_64, zeroed),
+        (MEM_LEND_64, two),
+        (MEM_SHARE_64, Transaction::share(0, SP2, RW, &[(CLOCK, 1)])),
+        (MEM_DONATE_64, Transaction::donate(0, SP2, &[(CLOCK, 1)])),
+        (
+            MEM_LEND_64,
+            Transaction::lend(0, SP2, RW, &[(CLOCK, 1), (NWD_PAGES, 1)]),
+        ),
+        // Of the Secure world, and nobody's.
+        (MEM_LEND_64, Transaction::lend(0, SP2, RW, &[(DEVICE, 1)])),
+        (
+            MEM_LEND_64,
+            Transaction::lend(0, SP2, RW, &[(NORMAL_DEVICE.end, 1)]),
+        ),
+        (
+            MEM_LEND_64,
+            Transaction::lend(0, SP2, RW, &[(CLOCK + 0x1000, 2)]),
+        ),
+    ] {
+        nwd.memory_refused(function, &transaction.encode(Layout::V1_2), DENIED);
+    }
+    nwd.call([RXTX_UNMAP]).success();
+    nwd.refused([RXTX_MAP_64, NWD_TX, CLOCK, 1], INVALID_PARAMETERS);
+    nwd.refused([RXTX_MAP_64, CLOCK, NWD_TX, 1], INVALID_PARAMETERS);
+}
+
+// req: GEN-24, MEMD-10
+#[test]
+fn the_normal_world_cannot_lend_a_device_that_a_partition_has() {
+    for exclusive in [true, false] {
+        let stage = stage_with(|spec| with_device(spec, CLOCK, 3 | 8, exclusive));
+        assert_eq!(stage.access(SP1, NonSecure, CLOCK), READ_WRITE);
+        let nwd = stage.nwd();
+        let lend = |page| Transaction::lend(0, SP2, RW, &[(page, 1)]);
+        nwd.memory_refused(MEM_LEND_64, &lend(CLOCK).encode(Layout::V1_2), DENIED);
+        // The page behind it is free.
+        let handle = nwd.send(MEM_LEND_64, &lend(CLOCK + 0x1000));
+        nwd.reclaim(handle).success();
+        // The partition can, if the device is its own.
+        let lend = Transaction::lend(SP1, SP2, RW, &[(CLOCK, 1)]).encode(Layout::V1_2);
+        let answer = stage.run(SP1, move |sp| sp.memory_call(MEM_LEND_64, &lend));
+        if exclusive {
+            let handle = answer.handle();
+            stage.retrieve(SP2, request(SP1, handle, RW)).unwrap();
+            assert_eq!(stage.access(SP2, NonSecure, CLOCK), READ_WRITE);
+        } else {
+            assert_eq!(answer.error(), Some(DENIED));
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! STRM: independent devices, which have what is sent to them from the send to the reclaim.
+
+use host_tests::ffa::*;
+use host_tests::smmu::DmaFault;
+use host_tests::system::NWD_PAGES;
+use host_tests::{PartitionSpec, System};
+use spmc::addr::World::NonSecure;
+use spmc::hal::{Access, FaultKind, Stream};
+
+use super::stage::{SP1, Stage};
+use super::streams::{device, dma, reads, relinquish_for};
+
+/// Two independent devices.
+const DEVICE: u16 = 0x9000;
+const DEVICE2: u16 = 0x9001;
+const DEVICES: [(u16, Stream); 2] = [
+    (DEVICE, Stream { smmu: 3, id: 0 }),
+    (DEVICE2, Stream { smmu: 3, id: 1 }),
+];
+
+fn with_devices(known: &[Stream]) -> Stage {
+    Stage::of(
+        |builder| builder.streams(known).devices(&DEVICES),
+        |spec| spec,
+    )
+}
+
+fn known() -> [Stream; 2] {
+    DEVICES.map(|(_, stream)| stream)
+}
+
+// req: STRM-04, STRM-11, STRM-13, MEMD-32, MEMX-13, MEMRC-08
+#[test]
+fn an_independent_device_has_what_is_sent_to_it_until_it_is_reclaimed() {
+    let stage = with_devices(&known());
+    let nwd = stage.nwd();
+    let [stream, other] = known();
+    assert!(
+        !reads(&stage, stream, NWD_PAGES),
+        "attached, without access"
+    );
+    for (function, transaction) in [
+        (
+            MEM_SHARE_64,
+            Transaction::share(0, DEVICE, RO, &[(NWD_PAGES, 1)]),
+        ),
+        (
+            MEM_LEND_64,
+            Transaction::lend(0, DEVICE, RO, &[(NWD_PAGES, 1)]),
+        ),
+    ] {
+        let handle = nwd.send(function, &transaction);
+        assert!(reads(&stage, stream, NWD_PAGES));
+        assert!(!reads(&stage, stream, NWD_PAGES + 0x1000));
+        assert!(!reads(&stage, other, NWD_PAGES));
+        let write = dma(&stage, stream, NonSecure, NWD_PAGES, Access::Write);
+        assert_eq!(write, Err(DmaFault::Stage2(FaultKind::Permission)));
+        // Nobody speaks for it.
+        let request = Transaction {
+            attributes: 0,
+            ..Transaction::retrieve(0, DEVICE, handle, RO)
+        };
+        stage.retrieve_refused(SP1, request, INVALID_PARAMETERS);
+        let answer = relinquish_for(&stage, SP1, DEVICE, handle);
+        assert_eq!(answer.error(), Some(INVALID_PARAMETERS));
+        nwd.reclaim(handle).success();
+        assert!(!reads(&stage, stream, NWD_PAGES), "the SMMU forgot it");
+    }
+    stage.system.machine.check_tlbs();
+}
+
+// req: STRM-11, STRM-13
+#[test]
+fn an_independent_device_borrows_together_with_others() {
+    let stage = with_devices(&known());
+    let nwd = stage.nwd();
+    let mut lend = Transaction::share(0, DEVICE, RW, &[(NWD_PAGES, 1)]);
+    lend.receivers.push(Receiver::new(DEVICE2, RO));
+    lend.receivers.push(Receiver::new(SP1, RW));
+    let handle = nwd.send(MEM_LEND_64, &lend);
+    assert!(
+        known()
+            .iter()
+            .all(|stream| reads(&stage, *stream, NWD_PAGES))
+    );
+    let mut request = Transaction::retrieve(0, SP1, handle, RW);
+    request.flags = 1 << 10 | 4;
+    stage.retrieve(SP1, request).unwrap();
+    nwd.refused([MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, 0], DENIED);
+    assert!(
+        reads(&stage, known()[0], NWD_PAGES),
+        "a refused reclaim takes nothing"
+    );
+    nwd.write(NWD_PAGES, &[0xaa; 4]);
+    stage.relinquish(SP1, handle);
+    assert_eq!(nwd.read(NWD_PAGES, 4), [0xaa; 4], "devices still use it");
+    nwd.reclaim(handle).success();
+    assert_eq!(nwd.read(NWD_PAGES, 4), [0; 4], "as SP1 wanted");
+    assert!(
+        !known()
+            .iter()
+            .any(|stream| reads(&stage, *stream, NWD_PAGES))
+    );
+}
+
+/// Whether hardware treats the page as a device for what an independent device sends.
+fn is_device(stage: &Stage, id: u16, at: u64) -> bool {
+    let streams = &stage.system.spmc.streams;
+    let stream = streams.iter().find(|stream| stream.endpoint.id().0 == id);
+    let roots = stream.unwrap().endpoint.memory.lock().roots();
+    let tables = stage.system.machine.tables();
+    tables.walk(roots.non_secure.raw(), at).unwrap().device
+}
+
+// req: STRM-12, MEMD-32, MEMD-43, MEMD-55
+#[test]
+fn access_of_an_independent_device_is_its_senders_to_choose() {
+    const DEVICE_MEMORY: u16 = 0x10;
+    const OUTER: u16 = 0x2e;
+    let stage = with_devices(&known());
+    let nwd = stage.nwd();
+    let [stream, _] = known();
+    for permissions in [RO, RW, RO | NX, RW | NX] {
+        for (attributes, device) in [(0, false), (NORMAL, false), (DEVICE_MEMORY, true)] {
+            let lend = Transaction {
+                attributes,
+                ..Transaction::lend(0, DEVICE, permissions, &[(NWD_PAGES, 1)])
+            };
+            let handle = nwd.send(MEM_LEND_64, &lend);
+            assert_eq!(is_device(&stage, DEVICE, NWD_PAGES), device);
+            for (access, can) in [
+                (Access::Read, true),
+                (Access::Write, permissions & 3 == RW),
+                (Access::Execute, false),
+            ] {
+                let found = dma(&stage, stream, NonSecure, NWD_PAGES, access);
+                assert_eq!(found.is_ok(), can, "{access:?} with {permissions:#x}");
+            }
+            nwd.reclaim(handle).success();
+        }
+    }
+    for (permissions, attributes) in [(RO | X, 0), (RO, OUTER)] {
+        let lend = Transaction {
+            attributes,
+            ..Transaction::lend(0, DEVICE, permissions, &[(NWD_PAGES, 1)])
+        };
+        nwd.memory_refused(MEM_LEND_64, &lend.encode(Layout::V1_2), DENIED);
+    }
+}
+
+// req: STRM-11, STRM-12, MEMD-36, MEMD-43, MEMD-55
+#[test]
+fn what_cannot_be_sent_to_an_independent_device_changes_nothing() {
+    let stage = with_devices(&known());
+    let nwd = stage.nwd();
+    let donate = Transaction {
+        receivers: vec![Receiver::new(DEVICE, RW)],
+        ..Transaction::donate(0, DEVICE, &[(NWD_PAGES, 1)])
+    };
+    for permissions in [RO, RW, RW | NX] {
+        let donate = Transaction {
+            receivers: vec![Receiver::new(DEVICE, permissions)],
+            ..donate.clone()
+        };
+        nwd.memory_refused(MEM_DONATE_64, &donate.encode(Layout::V1_2), DENIED);
+    }
+    let unsaid = Transaction::lend(0, DEVICE, 0, &[(NWD_PAGES, 1)]);
+    let unsaid = unsaid.encode(Layout::of(0x1_0002));
+    nwd.memory_refused(MEM_LEND_64, &unsaid, INVALID_PARAMETERS);
+
+    // More tables than there are: the second device gets none, so the first loses what it has and the owner keeps all.
+    let scattered: Vec<(u64, u32)> = (0..85).map(|n| (0x4020_0000 + n * 0x20_0000, 1)).collect();
+    let mut share = Transaction::share(0, DEVICE, RO, &scattered);
+    share.receivers.push(Receiver::new(DEVICE2, RO));
+    let large = share.encode(Layout::of(0x1_0002));
+    nwd.memory_refused(MEM_SHARE_64, &large, NO_MEMORY);
+    assert!(!reads(&stage, known()[0], 0x4020_0000));
+    share.receivers.pop();
+    let handle = nwd.send(MEM_SHARE_64, &share);
+    nwd.reclaim(handle).success();
+}
+
+// req: STRM-04, STRM-10
+#[test]
+fn an_independent_device_without_a_place_is_not_there() {
+    let there = |system: &System, id| {
+        let share = Transaction::share(0, id, RO, &[(NWD_PAGES, 1)]);
+        system.nwd().map_buffers();
+        let answer = system
+            .nwd()
+            .memory_call(MEM_SHARE_64, &share.encode(Layout::of(0x1_0002)));
+        answer.error().is_none()
+    };
+    let boot = |known: &[Stream], devices: &[(u16, Stream)], first: PartitionSpec| {
+        System::builder()
+            .streams(known)
+            .devices(devices)
+            .sp(first)
+            .boot()
+    };
+    let all = known();
+    let system = boot(&all, &DEVICES, PartitionSpec::new("sp1"));
+    assert!(there(&system, DEVICE));
+    // No SMMU confines it.
+    let system = boot(&all[1..], &DEVICES, PartitionSpec::new("sp1"));
+    assert!(!there(&system, DEVICE));
+    // Its id is another's, or its stream is.
+    for device in [
+        (0x8001, all[1]),
+        (DEVICE, all[1]),
+        (DEVICE2, all[0]),
+        (5, all[1]),
+    ] {
+        let system = boot(&all, &[DEVICES[0], device], PartitionSpec::new("sp1"));
+        assert!(there(&system, DEVICE));
+        assert_eq!(
+            system.spmc.streams.iter().filter(|s| s.is_there()).count(),
+            1
+        );
+    }
+    // A partition is not started that wants what a device has.
+    for first in [
+        device(PartitionSpec::new("sp1"), 3, &[0], None),
+        device(PartitionSpec::new("sp1"), 3, &[1], Some(DEVICE)),
+    ] {
+        let system = boot(&all, &DEVICES[..1], first);
+        assert!(system.nwd().request(SP1, [0; 5]).error().is_some());
+        assert!(there(&system, DEVICE));
+    }
+}
