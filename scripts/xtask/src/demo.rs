@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 
 use self::linux::Linux;
-use crate::image::{Components, assemble_with};
+use crate::image::{Components, assemble_with, test_os};
 use crate::layout::Layout;
 use crate::process::step;
 use crate::qemu::{Boot, Machine};
@@ -37,13 +37,17 @@ pub struct Demo {
 
 /// What runs in the Normal world.
 enum System {
-    /// Linux, with these words on its command line; `optee` if the layout has that partition.
+    /// Linux, with these words on its command line; `optee` if the layout has that partition. With a `boot_loader`,
+    /// U-Boot starts it after these commands.
     Linux {
         command_line: &'static str,
         optee: bool,
+        boot_loader: Option<&'static str>,
     },
     /// U-Boot, with these commands.
     UBoot(&'static str),
+    /// The test OS, with OP-TEE as one of the partitions.
+    TestOs,
 }
 
 /// Texts that must never appear.
@@ -64,6 +68,7 @@ pub const DEMOS: &[Demo] = &[
         system: System::Linux {
             command_line: "HOTPLUG=10",
             optee: false,
+            boot_loader: None,
         },
         layout: "default",
         smp: 4,
@@ -84,6 +89,7 @@ pub const DEMOS: &[Demo] = &[
         system: System::Linux {
             command_line: "XTEST=\"-l 0 -t regression+pkcs11\"",
             optee: true,
+            boot_loader: None,
         },
         layout: "systems/optee",
         smp: 2,
@@ -96,6 +102,7 @@ pub const DEMOS: &[Demo] = &[
         system: System::Linux {
             command_line: "kvm-arm.mode=protected XTEST=\"-l 0 -t regression 100\"",
             optee: true,
+            boot_loader: None,
         },
         layout: "systems/optee",
         smp: 2,
@@ -109,6 +116,15 @@ pub const DEMOS: &[Demo] = &[
         ],
     },
     Demo {
+        name: "optee-and-partitions",
+        about: "OP-TEE beside the test partitions, while every test runs",
+        system: System::TestOs,
+        layout: "systems/optee-and-partitions",
+        smp: 4,
+        timeout: 300,
+        expect: &["I/TC: Primary CPU switching to normal world boot"],
+    },
+    Demo {
         name: "u-boot",
         about: "U-Boot lists the test partitions, and asks one of them",
         // U-Boot takes each field of a UUID for a little-endian number: the bytes are those of the first partition.
@@ -118,7 +134,25 @@ pub const DEMOS: &[Demo] = &[
         layout: "default",
         smp: 1,
         timeout: 120,
-        expect: &["arm_ffa", "Partition: id = 8001", "SP response"],
+        expect: &["device arm_ffa", "Partition: id = 8001", "SP response"],
+    },
+    Demo {
+        name: "u-boot-linux",
+        about: "U-Boot at FF-A 1.0 asks a partition and starts Linux, which speaks 1.2",
+        system: System::Linux {
+            command_line: "",
+            optee: false,
+            boot_loader: Some("armffa ping 0x8001"),
+        },
+        layout: "default",
+        smp: 2,
+        timeout: 300,
+        expect: &[
+            "SP response",
+            "ARM FF-A: Firmware version 1.2 found",
+            "demo: partition arm_ffa:8001:b4b5671e-4a90-4fe1-b81f-fb13dae1dacb",
+            "demo: end",
+        ],
     },
 ];
 
@@ -135,7 +169,7 @@ pub fn demo(name: Option<&str>, interactive: bool) -> Result<ExitCode> {
     let Some(demo) = DEMOS.iter().find(|demo| Some(demo.name) == name) else {
         let list: Vec<String> = DEMOS
             .iter()
-            .map(|demo| format!("  {:<10} {}", demo.name, demo.about))
+            .map(|demo| format!("  {:<20} {}", demo.name, demo.about))
             .collect();
         bail!("which demo?\n\n{}", list.join("\n"));
     };
@@ -184,19 +218,32 @@ impl Demo {
             System::Linux {
                 command_line,
                 optee,
+                boot_loader,
             } => {
                 let mut linux = Linux::new()?;
                 if *optee {
                     optee::install(&optee::build()?, &mut linux.initramfs)?;
                 }
                 let shell = if interactive { "SHELL_WANTED=1" } else { "" };
-                linux.load(&mut machine, &dir, &format!("{command_line} {shell}"))?;
-                linux::loader()
+                let command_line = format!("{command_line} {shell}");
+                let arguments = linux.load(&mut machine, &dir, &command_line)?;
+                match boot_loader {
+                    None => linux::loader(),
+                    Some(commands) => {
+                        let commands = format!("{commands}; booti {arguments}");
+                        u_boot::load(&mut machine, &dir, &commands)?;
+                        u_boot::build()?
+                    }
+                }
             }
             System::UBoot(commands) => {
                 let end = if interactive { "" } else { "; poweroff" };
                 u_boot::load(&mut machine, &dir, &format!("{commands}{end}"))?;
                 u_boot::build()?
+            }
+            System::TestOs => {
+                optee::build()?;
+                test_os()?
             }
         };
         let layout = Layout::find(self.layout)?;
@@ -211,6 +258,9 @@ impl Demo {
         }
         for text in self.expect {
             ensure!(shown(text), "no console shows `{text}`");
+        }
+        if let System::TestOs = self.system {
+            return boot.check();
         }
         let status = boot.status.context("it did not end in time")?;
         ensure!(status.success(), "QEMU failed: {status}");

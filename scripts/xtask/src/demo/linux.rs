@@ -39,7 +39,7 @@ const DRIVERS: &[&str] = &[
 /// Where QEMU puts the device tree.
 const DEVICE_TREE: u64 = 0x4000_0000;
 const KERNEL: u64 = 0x4400_0000;
-const INITRAMFS: u64 = 0x5000_0000;
+const INITRAMFS: u64 = 0x5200_0000;
 
 /// The kernel, and a file system that the demos add to.
 pub struct Linux {
@@ -83,11 +83,11 @@ impl Linux {
         })
     }
 
-    /// Writes what QEMU loads to `dir`, and tells the machine so.
-    pub fn load(self, machine: &mut Machine, dir: &Path, command_line: &str) -> Result<()> {
+    /// Writes what QEMU loads to `dir`, and tells the machine so. Returns the arguments of a boot loader's `booti`.
+    pub fn load(self, machine: &mut Machine, dir: &Path, command_line: &str) -> Result<String> {
         fs::create_dir_all(dir)?;
         let archive = self.initramfs.finish();
-        let end = INITRAMFS + archive.len() as u64;
+        let size = archive.len() as u64;
         let initramfs = dir.join("initramfs.cpio");
         fs::write(&initramfs, archive)?;
 
@@ -103,7 +103,7 @@ impl Linux {
             "bootargs",
             &[format!("console=ttyAMA0 rdinit=/init {command_line}")],
         )?;
-        for (property, address) in [("start", INITRAMFS), ("end", end)] {
+        for (property, address) in [("start", INITRAMFS), ("end", INITRAMFS + size)] {
             let words = [
                 format!("{:x}", address >> 32),
                 format!("{:x}", address & 0xffff_ffff),
@@ -123,7 +123,9 @@ impl Linux {
             "-device".into(),
             loaded(&initramfs, INITRAMFS),
         ]);
-        Ok(())
+        Ok(format!(
+            "{KERNEL:#x} {INITRAMFS:#x}:{size:x} {DEVICE_TREE:#x}"
+        ))
     }
 }
 
