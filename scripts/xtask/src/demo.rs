@@ -8,6 +8,7 @@ mod initramfs;
 mod linux;
 mod optee;
 mod u_boot;
+mod xen;
 
 use std::process::ExitCode;
 
@@ -37,17 +38,26 @@ pub struct Demo {
 
 /// What runs in the Normal world.
 enum System {
-    /// Linux, with these words on its command line; `optee` if the layout has that partition. With a `boot_loader`,
-    /// U-Boot starts it after these commands.
+    /// Linux, with these words on its command line; `optee` if the layout has that partition.
     Linux {
         command_line: &'static str,
         optee: bool,
-        boot_loader: Option<&'static str>,
+        from: From,
     },
     /// U-Boot, with these commands.
     UBoot(&'static str),
     /// The test OS, with OP-TEE as one of the partitions.
     TestOs,
+}
+
+/// Who starts Linux.
+enum From {
+    /// The firmware.
+    Firmware,
+    /// U-Boot, after these commands.
+    UBoot(&'static str),
+    /// Xen, whose first domain it is.
+    Xen,
 }
 
 /// Texts that must never appear.
@@ -68,7 +78,7 @@ pub const DEMOS: &[Demo] = &[
         system: System::Linux {
             command_line: "HOTPLUG=10",
             optee: false,
-            boot_loader: None,
+            from: From::Firmware,
         },
         layout: "default",
         smp: 4,
@@ -89,7 +99,7 @@ pub const DEMOS: &[Demo] = &[
         system: System::Linux {
             command_line: "XTEST=\"-l 0 -t regression+pkcs11\"",
             optee: true,
-            boot_loader: None,
+            from: From::Firmware,
         },
         layout: "systems/optee",
         smp: 2,
@@ -102,13 +112,33 @@ pub const DEMOS: &[Demo] = &[
         system: System::Linux {
             command_line: "kvm-arm.mode=protected XTEST=\"-l 0 -t regression 100\"",
             optee: true,
-            boot_loader: None,
+            from: From::Firmware,
         },
         layout: "systems/optee",
         smp: 2,
         timeout: 1800,
         expect: &[
             "Protected hVHE mode initialized successfully",
+            "ARM FF-A: Firmware version",
+            "demo: /dev/tee0",
+            "demo: xtest ended with 0",
+            "demo: end",
+        ],
+    },
+    Demo {
+        name: "xen",
+        about: "the same with Xen and its mediator, and Linux as the first domain",
+        system: System::Linux {
+            command_line: "XTEST=\"-l 0 -t regression 100\"",
+            optee: true,
+            from: From::Xen,
+        },
+        layout: "systems/optee",
+        smp: 2,
+        timeout: 1800,
+        expect: &[
+            "ARM FF-A Mediator version",
+            "Using TEE mediator for FF-A",
             "ARM FF-A: Firmware version",
             "demo: /dev/tee0",
             "demo: xtest ended with 0",
@@ -142,7 +172,7 @@ pub const DEMOS: &[Demo] = &[
         system: System::Linux {
             command_line: "",
             optee: false,
-            boot_loader: Some("armffa ping 0x8001"),
+            from: From::UBoot("armffa ping 0x8001"),
         },
         layout: "default",
         smp: 2,
@@ -218,21 +248,30 @@ impl Demo {
             System::Linux {
                 command_line,
                 optee,
-                boot_loader,
+                from,
             } => {
                 let mut linux = Linux::new()?;
                 if *optee {
                     optee::install(&optee::build()?, &mut linux.initramfs)?;
                 }
-                let shell = if interactive { "SHELL_WANTED=1" } else { "" };
-                let command_line = format!("{command_line} {shell}");
-                let arguments = linux.load(&mut machine, &dir, &command_line)?;
-                match boot_loader {
-                    None => linux::loader(),
-                    Some(commands) => {
-                        let commands = format!("{commands}; booti {arguments}");
+                let loaded = linux.load(&mut machine, &dir)?;
+                let shell = if interactive { " SHELL_WANTED=1" } else { "" };
+                let command_line = format!("{command_line}{shell}");
+                match from {
+                    From::Firmware => {
+                        loaded.describe(&command_line)?;
+                        linux::loader(linux::KERNEL)
+                    }
+                    From::UBoot(commands) => {
+                        loaded.describe(&command_line)?;
+                        let commands = format!("{commands}; booti {}", loaded.booti());
                         u_boot::load(&mut machine, &dir, &commands)?;
                         u_boot::build()?
+                    }
+                    From::Xen => {
+                        xen::describe(&loaded, &command_line)?;
+                        xen::load(&mut machine)?;
+                        linux::loader(xen::XEN)
                     }
                 }
             }

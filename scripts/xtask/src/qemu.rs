@@ -223,6 +223,13 @@ impl Machine {
         self.timeout = self.timeout.max(scenario.timeout.unwrap_or(0));
     }
 
+    /// Has a file put into memory before the machine starts.
+    pub fn load(&mut self, file: &Path, address: u64) {
+        let file = file.display();
+        let loader = format!("loader,file={file},addr={address:#x},force-raw=on");
+        self.arguments.extend(["-device".into(), loader]);
+    }
+
     /// Boots a flash image and waits for the end.
     pub fn boot(&self, flash: &Path) -> Result<Boot> {
         let mut child = self

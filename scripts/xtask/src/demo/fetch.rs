@@ -54,7 +54,11 @@ pub fn fetch(file: &Pinned) -> Result<PathBuf> {
         let part = dir.join(format!("{}.part", file.name()));
         let fetched = Apt::open().and_then(|apt| apt.download(file.path, file.sha256, &part));
         if let Err(error) = fetched {
-            let _ = fs::remove_file(&part);
+            // apt leaves what has another checksum under this name.
+            let failed = dir.join(format!("{}.part.FAILED", file.name()));
+            for left in [part, failed] {
+                let _ = fs::remove_file(left);
+            }
             return Err(explained(file, &path, &error));
         }
         fs::rename(&part, &path)?;
@@ -106,7 +110,10 @@ pub fn whole(
         fs::remove_dir_all(&part)?;
     }
     fs::create_dir_all(&part).with_context(|| format!("cannot create {}", part.display()))?;
-    contents(&part).with_context(|| format!("{name} is not there"))?;
+    if let Err(error) = contents(&part) {
+        fs::remove_dir_all(&part)?;
+        return Err(error.context(format!("{name} is not there")));
+    }
     fs::rename(&part, &path)?;
     Ok(path)
 }
@@ -186,6 +193,12 @@ mod tests {
             bail!("no more")
         });
         assert!(failed.is_err());
+        let left = fs::read_dir(super::folder()).unwrap();
+        let is_ours = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&name);
+        assert!(
+            !left.flatten().any(|entry| is_ours(&entry)),
+            "half a folder"
+        );
         let folder = whole(&name, &["1"], |folder| {
             assert!(!folder.join("half").exists(), "left by the one before");
             Ok(fs::write(folder.join("all"), "")?)

@@ -36,10 +36,10 @@ const DRIVERS: &[&str] = &[
     "drivers/char/hw_random/optee-rng",
 ];
 
-/// Where QEMU puts the device tree.
+/// Where QEMU puts the device tree, the kernel and its file system.
 const DEVICE_TREE: u64 = 0x4000_0000;
-const KERNEL: u64 = 0x4400_0000;
-const INITRAMFS: u64 = 0x5200_0000;
+pub const KERNEL: u64 = 0x4400_0000;
+pub const INITRAMFS: u64 = 0x5200_0000;
 
 /// The kernel, and a file system that the demos add to.
 pub struct Linux {
@@ -83,54 +83,91 @@ impl Linux {
         })
     }
 
-    /// Writes what QEMU loads to `dir`, and tells the machine so. Returns the arguments of a boot loader's `booti`.
-    pub fn load(self, machine: &mut Machine, dir: &Path, command_line: &str) -> Result<String> {
+    /// Writes what QEMU loads to `dir`, and tells the machine so.
+    pub fn load(self, machine: &mut Machine, dir: &Path) -> Result<Loaded> {
         fs::create_dir_all(dir)?;
-        let archive = self.initramfs.finish();
-        let size = archive.len() as u64;
-        let initramfs = dir.join("initramfs.cpio");
-        fs::write(&initramfs, archive)?;
-
         let tree = dir.join("linux.dtb");
         machine.device_tree(&tree)?;
-        let put = |kind: &str, property: &str, values: &[String]| {
-            let mut command = Command::new("fdtput");
-            command.args(["-t", kind]).arg(&tree).arg("/chosen");
-            output(command.arg(property).args(values)).context("cannot write the device tree")
-        };
-        put(
-            "s",
-            "bootargs",
-            &[format!("console=ttyAMA0 rdinit=/init {command_line}")],
-        )?;
-        for (property, address) in [("start", INITRAMFS), ("end", INITRAMFS + size)] {
-            let words = [
-                format!("{:x}", address >> 32),
-                format!("{:x}", address & 0xffff_ffff),
-            ];
-            put("x", &format!("linux,initrd-{property}"), &words)?;
-        }
+        let tree_argument = tree.display().to_string();
+        machine.arguments.extend(["-dtb".into(), tree_argument]);
 
-        let loaded = |path: &Path, address: u64| {
-            let path = path.display();
-            format!("loader,file={path},addr={address:#x},force-raw=on")
+        let archive = dir.join("initramfs.cpio");
+        fs::write(&archive, self.initramfs.finish())?;
+        let size = |path: &Path| -> Result<u64> { Ok(fs::metadata(path)?.len()) };
+        let loaded = Loaded {
+            tree: DeviceTree(tree),
+            kernel: size(&self.kernel)?,
+            initramfs: size(&archive)?,
         };
-        machine.arguments.extend([
-            "-dtb".into(),
-            tree.display().to_string(),
-            "-device".into(),
-            loaded(&self.kernel, KERNEL),
-            "-device".into(),
-            loaded(&initramfs, INITRAMFS),
-        ]);
-        Ok(format!(
-            "{KERNEL:#x} {INITRAMFS:#x}:{size:x} {DEVICE_TREE:#x}"
-        ))
+        machine.load(&self.kernel, KERNEL);
+        machine.load(&archive, INITRAMFS);
+        Ok(loaded)
     }
 }
 
-/// BL33: x0 = device tree, x1 to x3 = 0, on to the kernel.
-pub fn loader() -> Vec<u8> {
+/// What QEMU loads: the device tree, and the sizes of the kernel and of its file system.
+pub struct Loaded {
+    pub tree: DeviceTree,
+    pub kernel: u64,
+    pub initramfs: u64,
+}
+
+impl Loaded {
+    /// Tells the kernel of its file system and its command line.
+    pub fn describe(&self, command_line: &str) -> Result<()> {
+        let words = format!("console=ttyAMA0 rdinit=/init {command_line}");
+        self.tree.text("/chosen", "bootargs", &[&words])?;
+        let end = INITRAMFS + self.initramfs;
+        for (property, address) in [("start", INITRAMFS), ("end", end)] {
+            let property = format!("linux,initrd-{property}");
+            self.tree.numbers("/chosen", &property, &[address])?;
+        }
+        Ok(())
+    }
+
+    /// The arguments of U-Boot's `booti`.
+    pub fn booti(&self) -> String {
+        let size = self.initramfs;
+        format!("{KERNEL:#x} {INITRAMFS:#x}:{size:x} {DEVICE_TREE:#x}")
+    }
+}
+
+/// A device tree that is edited where it lies.
+pub struct DeviceTree(PathBuf);
+
+impl DeviceTree {
+    /// Sets a property of strings, and adds the node where it is missing.
+    pub fn text(&self, node: &str, property: &str, values: &[&str]) -> Result<()> {
+        self.put("s", node, property, values)
+    }
+
+    /// Sets a property of 64-bit numbers, and adds the node where it is missing.
+    pub fn numbers(&self, node: &str, property: &str, values: &[u64]) -> Result<()> {
+        let words: Vec<String> = values
+            .iter()
+            .flat_map(|value| [value >> 32, value & 0xffff_ffff])
+            .map(|word| format!("{word:x}"))
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.put("x", node, property, &words)
+    }
+
+    /// Sets a property of one cell.
+    pub fn cell(&self, node: &str, property: &str, value: u32) -> Result<()> {
+        self.put("x", node, property, &[&format!("{value:x}")])
+    }
+
+    fn put(&self, kind: &str, node: &str, property: &str, values: &[&str]) -> Result<()> {
+        let mut command = Command::new("fdtput");
+        command.args(["-p", "-t", kind]).arg(&self.0);
+        output(command.args([node, property]).args(values))
+            .context("cannot write the device tree")?;
+        Ok(())
+    }
+}
+
+/// BL33: x0 = device tree, x1 to x3 = 0, on to `entry`, a multiple of 64 KiB below 4 GiB.
+pub fn loader(entry: u64) -> Vec<u8> {
     let movz = |register: u32, address: u64| {
         let half = (address >> 16) as u32;
         0xd280_0000 | 1 << 21 | half << 5 | register
@@ -140,7 +177,7 @@ pub fn loader() -> Vec<u8> {
         movz(1, 0),
         movz(2, 0),
         movz(3, 0),
-        movz(4, KERNEL),
+        movz(4, entry),
         // br x4
         0xd61f_0080,
     ];
@@ -155,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_loader_is_the_code_that_an_assembler_makes() {
-        let words: Vec<u32> = loader()
+        let words: Vec<u32> = loader(KERNEL)
             .chunks(4)
             .map(|word| u32::from_le_bytes(word.try_into().unwrap()))
             .collect();

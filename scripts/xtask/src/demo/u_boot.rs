@@ -46,13 +46,7 @@ pub fn load(machine: &mut Machine, dir: &Path, commands: &str) -> Result<()> {
     fs::create_dir_all(dir)?;
     let file = dir.join("variables.txt");
     fs::write(&file, format!("demo={commands}\n\0"))?;
-    machine.arguments.extend([
-        "-device".into(),
-        format!(
-            "loader,file={},addr={VARIABLES:#x},force-raw=on",
-            file.display()
-        ),
-    ]);
+    machine.load(&file, VARIABLES);
     Ok(())
 }
 
