@@ -32,6 +32,7 @@ const FLAGS: &[&str] = &[
     "CFG_CORE_WORKAROUND_NSITR_CACHE_PRIME=n",
     "CFG_TEE_BENCHMARK=n",
     "CFG_TEE_CORE_LOG_LEVEL=2",
+    "CFG_FFA_CONSOLE=y",
     "CFG_WERROR=n",
     "CROSS_COMPILE=aarch64-linux-gnu-",
     "CROSS_COMPILE64=aarch64-linux-gnu-",
@@ -120,9 +121,8 @@ fn compile(source: &Path, products: &Path) -> Result<()> {
     )?;
     fs::copy(work.join("core/tee-raw.bin"), products.join("tee.bin"))?;
     fs::create_dir_all(products.join("ta"))?;
-    for application in applications(&work.join("ta"), 1)? {
-        let name = application.file_name().context("it has a name")?;
-        fs::copy(&application, products.join("ta").join(name))?;
+    for application in files(&work.join("ta"), "ta", 1)? {
+        fs::copy(&application, products.join("ta").join(name(&application)?))?;
     }
     fs::remove_dir_all(&work)?;
     Ok(())
@@ -138,24 +138,32 @@ pub fn install(build: &Path, initramfs: &mut Initramfs) -> Result<()> {
     }
     initramfs.copy("bin/xtest", &root.join("usr/bin/xtest"))?;
     initramfs.copy("bin/tee-supplicant", &root.join("usr/sbin/tee-supplicant"))?;
+    let plugins = "usr/lib/tee-supplicant/plugins";
+    for plugin in files(&root.join(plugins), "plugin", 0)? {
+        initramfs.copy(&format!("{plugins}/{}", name(&plugin)?), &plugin)?;
+    }
     initramfs.directory("var/lib/optee-client/data/tee");
-    let tests = applications(&root.join("usr/lib/optee_armtz"), 0)?;
-    for application in tests.into_iter().chain(applications(&build.join("ta"), 0)?) {
-        let name = application.file_name().context("it has a name")?;
-        let to = format!("lib/optee_armtz/{}", name.to_string_lossy());
+    let tests = files(&root.join("usr/lib/optee_armtz"), "ta", 0)?;
+    for application in tests.into_iter().chain(files(&build.join("ta"), "ta", 0)?) {
+        let to = format!("lib/optee_armtz/{}", name(&application)?);
         initramfs.copy(&to, &application)?;
     }
     Ok(())
 }
 
-/// The trusted applications in a folder, and in those below it down to `depth`.
-fn applications(folder: &Path, depth: u32) -> Result<Vec<PathBuf>> {
+fn name(path: &Path) -> Result<&str> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.with_context(|| format!("{}: no name", path.display()))
+}
+
+/// The files with an extension in a folder, and in those below it down to `depth`.
+fn files(folder: &Path, extension: &str, depth: u32) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         if path.is_dir() && depth > 0 {
-            found.extend(applications(&path, depth - 1)?);
-        } else if path.extension().is_some_and(|kind| kind == "ta") {
+            found.extend(files(&path, extension, depth - 1)?);
+        } else if path.extension().is_some_and(|found| found == extension) {
             found.push(path);
         }
     }
