@@ -74,12 +74,8 @@ pub fn assemble(
     layout: &Layout,
     log_level: Option<u32>,
 ) -> Result<PathBuf> {
-    assemble_with(components, layout, log_level, test_os()?)
-}
-
-/// The Normal-world test OS, a BL33.
-pub fn test_os() -> Result<Vec<u8>> {
-    Ok(fs::read(guests().join("nwd.bin"))?)
+    let test_os = fs::read(guests().join("nwd.bin"))?;
+    assemble_with(components, layout, log_level, test_os)
 }
 
 /// Puts the flash image of a layout together, with `bl33` in the Normal world.

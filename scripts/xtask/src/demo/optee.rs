@@ -32,7 +32,6 @@ const FLAGS: &[&str] = &[
     "CFG_CORE_WORKAROUND_NSITR_CACHE_PRIME=n",
     "CFG_TEE_BENCHMARK=n",
     "CFG_TEE_CORE_LOG_LEVEL=2",
-    "CFG_FFA_CONSOLE=y",
     "CFG_WERROR=n",
     "CROSS_COMPILE=aarch64-linux-gnu-",
     "CROSS_COMPILE64=aarch64-linux-gnu-",
