@@ -262,6 +262,9 @@ pub trait Hal: Sync + Sized {
     /// Stops all other PEs, partitions with [`Exit::SecureInterrupt`] and the Normal world with `FFA_INTERRUPT`.
     fn look_again_elsewhere(&self);
 
+    /// Stops whoever gets this PE next, a partition or the Normal world, in the same way.
+    fn look_again_here(&self);
+
     /// Stops the Normal world on this PE with `FFA_INTERRUPT` as soon as it has the PE back.
     fn look_again_on_return(&self);
 

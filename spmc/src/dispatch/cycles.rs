@@ -19,6 +19,7 @@ impl<H: Hal> Spmc<H> {
     /// `INVALID_PARAMETERS` for a reserved register, `DENIED` while a direct request is processed.
     pub(super) fn msg_wait<'s>(
         &'s self,
+        pe: &Pe,
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
@@ -41,6 +42,7 @@ impl<H: Hal> Spmc<H> {
             self.release_rx_on_wait(endpoint);
         }
         current.vcpu.step(waits)?;
+        self.rest(pe, current);
         *frame = SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()]);
         Ok(self.give_back(current, frame))
     }
@@ -79,6 +81,7 @@ impl<H: Hal> Spmc<H> {
     /// A requester gets the code. One that was merely given cycles by `FFA_RUN` had nothing to do: that reads as `FFA_MSG_WAIT`.
     pub(super) fn partition_error<'s>(
         &'s self,
+        pe: &Pe,
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
@@ -98,6 +101,7 @@ impl<H: Hal> Spmc<H> {
             }
         };
         current.vcpu.step(Event::Wait)?;
+        self.rest(pe, current);
         Ok(self.give_back(current, frame))
     }
 
@@ -240,6 +244,9 @@ impl<H: Hal> Spmc<H> {
         }
         if callee.vcpu.state() != State::Yielded || callee.vcpu.caller.context() != Some(current.id)
         {
+            let member = callee.member();
+            drop(callee);
+            self.looked_at(member, target.index);
             return Err(FfaError::Denied);
         }
         let blocks = current.vcpu.model.on(Call::Run)?;

@@ -260,7 +260,7 @@ impl<H: Hal> Spmc<H> {
         current: &mut Current<'s, H::Context>,
     ) -> Result<Flow> {
         let Ok(blocks) = current.vcpu.model.on(Call::Request) else {
-            return Err(Self::why_not_from_this_model(pe, receiver));
+            return Err(self.why_not_from_this_model(pe, receiver));
         };
         let mut callee = match self.claim(pe, receiver, Event::Request) {
             Ok(callee) => callee,
@@ -288,12 +288,13 @@ impl<H: Hal> Spmc<H> {
 
     /// The error of a request from a run-time model that forbids it: a busy receiver shows first.
     #[cold]
-    fn why_not_from_this_model(pe: &Pe, receiver: Member<'_, H::Context>) -> FfaError {
-        let index = Self::index_on(pe, receiver.frozen) as usize;
-        let vcpu = receiver.partition.vcpus.get(index);
+    fn why_not_from_this_model(&self, pe: &Pe, receiver: Member<'_, H::Context>) -> FfaError {
+        let index = Self::index_on(pe, receiver.frozen);
+        let vcpu = receiver.partition.vcpus.get(usize::from(index));
         let idle = vcpu
             .and_then(|vcpu| vcpu.try_lock())
             .is_some_and(|vcpu| step(vcpu.state(), Event::Request).is_ok());
+        self.looked_at(receiver, index);
         if idle {
             FfaError::Denied
         } else {
@@ -331,6 +332,7 @@ impl<H: Hal> Spmc<H> {
     #[inline(always)]
     pub(super) fn direct_response<'s>(
         &'s self,
+        pe: &Pe,
         id: FunctionId,
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
@@ -341,12 +343,13 @@ impl<H: Hal> Spmc<H> {
         if w2 != 0 && w2 != current.vcpu.model.response_message() {
             return Err(FfaError::InvalidParameters);
         }
-        self.respond::<First>(id, w2, current, frame)
+        self.respond::<First>(pe, id, w2, current, frame)
     }
 
     /// `FFA_MSG_SEND_DIRECT_RESP2` from a partition. Errors as for the first kind.
     pub(super) fn direct_response2<'s>(
         &'s self,
+        pe: &Pe,
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
@@ -355,13 +358,14 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::InvalidParameters);
         }
         let id = FunctionId(function::MSG_SEND_DIRECT_RESP2);
-        self.respond::<Second>(id, 0, current, frame)
+        self.respond::<Second>(pe, id, 0, current, frame)
     }
 
     /// Ends the work of `current` with the response in its registers.
     #[inline(always)]
     fn respond<'s, K: Kind>(
         &'s self,
+        pe: &Pe,
         id: FunctionId,
         w2: u32,
         current: &mut Current<'s, H::Context>,
@@ -382,6 +386,7 @@ impl<H: Hal> Spmc<H> {
         }
         let waits = current.vcpu.model.on(Call::Respond)?;
         current.vcpu.step(waits)?;
+        self.rest(pe, current);
         let registers = current.vcpu.context.gprs();
         if let Caller::Vcpu(caller) = current.vcpu.caller
             && let Some(mut caller) = self.blocked(caller)

@@ -7,13 +7,15 @@
 //!
 //! Handlers are run one after the other, never inside of each other, with Non-secure interrupts masked. What comes meanwhile waits for its turn.
 
+use core::sync::atomic::{Ordering, fence};
+
 use crate::error::{FfaError, Result};
 use crate::ffa::{SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::id::VcpuId;
 use crate::interrupt::Line;
 use crate::limits::MAX_PARTITIONS;
-use crate::manifest::config::{ExceptionLevel, NsInterruptAction};
+use crate::manifest::config::{NsInterruptAction, SriPolicy};
 use crate::notification::Target;
 use crate::partition::vcpu::{Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
@@ -66,25 +68,52 @@ impl<H: Hal> Spmc<H> {
         current: &mut Current<'s, H::Context>,
     ) -> Flow {
         self.accept_interrupts(pe, Some(current));
-        if pe.handles_interrupts || current.frozen.config.queues_other_interrupts {
-            self.hal.look_again_on_return();
-        } else if self.next_handler(pe).is_some() {
-            self.hal.save(&mut current.vcpu.context);
-            self.run_handlers(pe);
-            self.re_enter(current);
-        }
-        if self.owns_unseen_interrupt(current) {
-            self.hal.look_again_on_return();
+        // Between two handlers the next one is found anyway.
+        if !pe.handles_interrupts && self.next_handler(pe).is_some() {
+            if current.frozen.config.queues_other_interrupts {
+                self.hal.look_again_on_return();
+            } else {
+                self.hal.save(&mut current.vcpu.context);
+                self.run_handlers(pe);
+                self.re_enter(current);
+            }
         }
         self.signal(current);
         Flow::Continue
     }
 
-    /// Whether `current` has something to handle and cannot see it, being at S-EL0: it gets `FFA_INTERRUPT` once it waits.
-    fn owns_unseen_interrupt(&self, current: &Current<'_, H::Context>) -> bool {
-        let lines = current.partition.lines(current.id.index);
-        current.frozen.config.exception_level == ExceptionLevel::SEl0
-            && lines.is_some_and(|(lines, _)| lines.due() & Line::WAKING != 0)
+    /// `current` begins to wait. What it has not fetched by then, because it could not see it or would not, is reason to run it at once.
+    #[inline(always)]
+    pub(crate) fn rest(&self, pe: &Pe, current: &Current<'_, H::Context>) {
+        if current.partition.may_have_interrupts() {
+            self.rest_with_interrupts(pe, current);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn rest_with_interrupts(&self, pe: &Pe, current: &Current<'_, H::Context>) {
+        let Some((lines, _)) = current.partition.lines(current.id.index) else {
+            return;
+        };
+        if lines.calls() == 0 {
+            return;
+        }
+        if current.frozen.config.sri_policy.contains(SriPolicy::LEAVING) {
+            self.ask_for_cycles(pe, current);
+        } else if !pe.handles_interrupts {
+            self.hal.look_again_here();
+        }
+    }
+
+    /// Asks the scheduler of the Normal world, not the SPMC, to run a context for its interrupts (`sri-interrupts-policy`).
+    fn ask_for_cycles(&self, pe: &Pe, context: &Current<'_, H::Context>) {
+        if let Some((lines, _)) = context.partition.lines(context.id.index) {
+            lines.answer(lines.calls());
+        }
+        let bit = 1_u32.wrapping_shl(context.id.index.into());
+        context.partition.want_cycles(bit);
+        self.raise_schedule_receiver(pe, false);
     }
 
     /// The timer of `current` expired, or does no longer say so.
@@ -164,7 +193,28 @@ impl<H: Hal> Spmc<H> {
         partition.note_interrupt();
         // On this PE lines are looked at before anything goes on. Whoever has the claim of a context that moves may be another PE.
         let is_pinned_here = !member.frozen.config.is_up() && index == pe.index;
-        if !is_pinned_here && vcpu.try_lock().is_none() {
+        if is_pinned_here {
+            return;
+        }
+        if vcpu.try_lock().is_none() {
+            self.hal.look_again_elsewhere();
+        } else {
+            self.looked_at(member, index);
+        }
+    }
+
+    /// This PE had the claim of a context for a moment. Another one that wanted to run it for an interrupt just then could not: what it gave up is
+    /// seen to here, or where the context is pinned.
+    pub(super) fn looked_at(&self, member: Member<'_, H::Context>, index: u16) {
+        // Either this sees the line, or whoever pends it sees that the claim is free.
+        fence(Ordering::SeqCst);
+        let lines = member.partition.lines(index);
+        if lines.is_none_or(|(lines, _)| lines.calls() == 0) {
+            return;
+        }
+        if member.frozen.config.is_up() {
+            self.hal.look_again_here();
+        } else {
             self.hal.look_again_elsewhere();
         }
     }
@@ -188,17 +238,22 @@ impl<H: Hal> Spmc<H> {
 
     /// A context of this PE that waits and has interrupts to handle, claimed and running.
     fn next_handler(&self, pe: &Pe) -> Option<Current<'_, H::Context>> {
+        // Either this sees that a claim is free, or whoever has it sees the line.
+        fence(Ordering::SeqCst);
         self.live_partitions()
             .filter(|partition| partition.may_have_interrupts())
             .find_map(|partition| {
                 let frozen = partition.frozen()?;
                 let index = Self::index_on(pe, frozen);
                 let (lines, vcpu) = partition.lines(index)?;
-                if lines.due() & Line::WAKING == 0 {
+                if lines.calls() == 0 {
                     return None;
                 }
                 let vcpu = vcpu.try_lock()?;
-                (vcpu.state() == State::Waiting).then_some(Current {
+                if vcpu.state() != State::Waiting {
+                    return None;
+                }
+                let handler = Current {
                     partition,
                     frozen,
                     id: VcpuId {
@@ -206,22 +261,31 @@ impl<H: Hal> Spmc<H> {
                         index,
                     },
                     vcpu,
-                })
+                };
+                if frozen.config.sri_policy.contains(SriPolicy::WAITING) {
+                    self.ask_for_cycles(pe, &handler);
+                    return None;
+                }
+                Some(handler)
             })
     }
 
-    /// Runs all contexts of this PE that wait and have interrupts to handle, each until it waits again, but none twice.
+    /// Runs contexts of this PE that wait and have interrupts to handle, each until it waits again. One that is called for again meanwhile runs again; but
+    /// after as many as there can be partitions, whoever was interrupted goes on for a moment.
     fn run_handlers(&self, pe: &mut Pe) {
         pe.handles_interrupts = true;
+        let mut more = true;
         for _ in 0..MAX_PARTITIONS {
             let Some(mut handler) = self.next_handler(pe) else {
+                more = false;
                 break;
             };
-            let line = handler
-                .partition
-                .lines(handler.id.index)
-                .and_then(|(lines, _)| Line::first(lines.due() & Line::WAKING));
-            let id = line.and_then(|line| handler.frozen.claims.id(line));
+            let mut id = None;
+            if let Some((lines, _)) = handler.partition.lines(handler.id.index) {
+                let calls = lines.calls();
+                lines.answer(calls);
+                id = Line::first(calls).and_then(|line| handler.frozen.claims.id(line));
+            }
             // It waits.
             let _ = handler.vcpu.step(Event::Run);
             handler.vcpu.model = Model::Interrupt;
@@ -237,6 +301,9 @@ impl<H: Hal> Spmc<H> {
             self.run(pe, handler, &mut unread);
         }
         pe.handles_interrupts = false;
+        if more {
+            self.hal.look_again_here();
+        }
     }
 
     /// Signals what is due to `current`, which is on this PE.

@@ -4,6 +4,8 @@
 //! a call does not use are ignored, as v1.1 says. A receiver whose map changed is told by its scheduler, which the schedule receiver
 //! interrupt calls for.
 
+use arrayvec::ArrayVec;
+
 use crate::error::{FfaError, Result};
 use crate::ffa::{FunctionId, SmcFrame, Version, function};
 use crate::hal::{Hal, SriTime};
@@ -244,11 +246,40 @@ impl<H: Hal> Spmc<H> {
     /// `FFA_NOTIFICATION_INFO_GET`: which receivers the scheduler should run. `NO_DATA` if it has been told of all.
     fn notification_info_get(&self, id: FunctionId) -> Result<SmcFrame> {
         let mut list = InfoList::new(id.is_64());
-        let more = self.notifications.report(&mut list);
+        let more = self.notifications.report(&mut list) || self.report_interrupted(&mut list);
         if list.is_empty() {
             return Err(FfaError::NoData);
         }
         Ok(list.answer(more))
+    }
+
+    /// Adds the contexts that want cycles for their interrupts to `list`, as far as there is room; whether more are left.
+    fn report_interrupted(&self, list: &mut InfoList) -> bool {
+        for partition in self.live_partitions() {
+            let wants = partition.take_wants();
+            let Some(frozen) = partition.frozen().filter(|_| wants != 0) else {
+                continue;
+            };
+            let mut indices = ArrayVec::<u16, { InfoList::MAX_VCPUS }>::new();
+            if !frozen.config.is_up() {
+                let wanted = (0..frozen.config.vcpu_count)
+                    .filter(|index| wants & 1_u32.wrapping_shl((*index).into()) != 0);
+                indices.extend(wanted.take(list.room_for_vcpus()));
+            }
+            let told = if frozen.config.is_up() {
+                wants
+            } else {
+                let bit = |index: &u16| 1_u32.wrapping_shl((*index).into());
+                indices.iter().map(bit).fold(0, |told, bit| told | bit)
+            };
+            let is_told = told != 0 && list.push(frozen.config.id, &indices);
+            let rest = if is_told { wants & !told } else { wants };
+            if rest != 0 {
+                partition.want_cycles(rest);
+                return true;
+            }
+        }
+        false
     }
 
     /// A message was put into the RX buffer of `receiver`: pends the notification of the framework that says so, if the receiver gets
@@ -279,7 +310,7 @@ impl<H: Hal> Spmc<H> {
         self.notifications.receiver(id)
     }
 
-    fn raise_schedule_receiver(&self, pe: &Pe, delay: bool) {
+    pub(super) fn raise_schedule_receiver(&self, pe: &Pe, delay: bool) {
         let time = if delay {
             SriTime::OnReturn
         } else {

@@ -27,7 +27,7 @@ impl<H: Hal> Spmc<H> {
         let result = match id.0 {
             function::MSG_SEND_DIRECT_RESP_32 | function::MSG_SEND_DIRECT_RESP_64 => {
                 current.partition.endpoint.end_negotiation();
-                self.direct_response(id, current, frame)
+                self.direct_response(pe, id, current, frame)
             }
             function::MSG_SEND_DIRECT_REQ_32 | function::MSG_SEND_DIRECT_REQ_64 => {
                 current.partition.endpoint.end_negotiation();
@@ -63,12 +63,12 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<Flow> {
         current.partition.endpoint.end_negotiation();
         match id.0 {
-            function::MSG_SEND_DIRECT_RESP2 => self.direct_response2(current, frame),
+            function::MSG_SEND_DIRECT_RESP2 => self.direct_response2(pe, current, frame),
             function::MSG_SEND_DIRECT_REQ2 => self.partition_request2(pe, current),
-            function::MSG_WAIT => self.msg_wait(current, frame),
+            function::MSG_WAIT => self.msg_wait(pe, current, frame),
             function::RUN => self.partition_run(pe, current),
             function::YIELD => self.partition_yield(current, frame),
-            function::ERROR => self.partition_error(current, frame),
+            function::ERROR => self.partition_error(pe, current, frame),
             _ => self.partition_abort(current, frame),
         }
     }

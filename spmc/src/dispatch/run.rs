@@ -39,6 +39,16 @@ pub(crate) struct Current<'s, C> {
     pub(crate) vcpu: MutexGuard<'s, Vcpu<C>>,
 }
 
+impl<'s, C> Current<'s, C> {
+    /// The partition.
+    pub(crate) fn member(&self) -> Member<'s, C> {
+        Member {
+            partition: self.partition,
+            frozen: self.frozen,
+        }
+    }
+}
+
 /// What happens after an exit was handled.
 pub(crate) enum Flow {
     /// The current context, which may have become another one, runs on.

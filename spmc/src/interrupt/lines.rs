@@ -25,6 +25,8 @@ pub struct Lines {
     fiq: AtomicU64,
     /// Fetched, and not yet deactivated.
     active: AtomicU64,
+    /// The context was made to run for them since they became pending: once is enough, whether it fetched them or not.
+    woke: AtomicU64,
 }
 
 impl Lines {
@@ -35,6 +37,7 @@ impl Lines {
             enabled: AtomicU64::new(0),
             fiq: AtomicU64::new(0),
             active: AtomicU64::new(0),
+            woke: AtomicU64::new(0),
         }
     }
 
@@ -48,6 +51,8 @@ impl Lines {
     /// Makes `line` pending.
     pub fn pend(&self, line: Line) {
         self.pending.fetch_or(line.bit(), Ordering::AcqRel);
+        // In this order: otherwise who wakes the context in between would do so for what was pending before.
+        self.woke.fetch_and(!line.bit(), Ordering::AcqRel);
     }
 
     /// Takes that back.
@@ -73,6 +78,16 @@ impl Lines {
     /// Lines that are pending and enabled.
     pub fn due(&self) -> u64 {
         self.pending.load(Ordering::Acquire) & self.enabled.load(Ordering::Acquire)
+    }
+
+    /// Lines that a context which waits must be made to run for.
+    pub fn calls(&self) -> u64 {
+        self.due() & Line::WAKING & !self.woke.load(Ordering::Acquire)
+    }
+
+    /// The context runs, or is going to, for these `calls`.
+    pub fn answer(&self, calls: u64) {
+        self.woke.fetch_or(calls, Ordering::AcqRel);
     }
 
     /// Whether anything is pending, enabled or not.
@@ -135,6 +150,23 @@ mod tests {
         lines.disable(A);
         assert_eq!(lines.due(), B.bit());
         assert!(lines.is_pending());
+    }
+
+    #[test]
+    fn a_context_is_woken_once_each_time_a_line_becomes_pending() {
+        let lines = Lines::new();
+        lines.pend(A);
+        lines.pend(Line::NOTIFICATION);
+        assert_eq!(lines.calls(), 0, "not enabled");
+        lines.enable(A, false);
+        lines.enable(Line::NOTIFICATION, false);
+        assert_eq!(lines.calls(), A.bit());
+        lines.answer(A.bit());
+        assert_eq!((lines.calls(), lines.due() & A.bit()), (0, A.bit()));
+        lines.pend(A);
+        assert_eq!(lines.calls(), A.bit());
+        assert_eq!(lines.take(), Some(A));
+        assert_eq!(lines.calls(), 0);
     }
 
     #[test]

@@ -221,6 +221,17 @@ pub struct Streams {
     pub ids: ArrayVec<u32, MAX_DEVICE_STREAMS>,
 }
 
+bitflags! {
+    /// `sri-interrupts-policy`: when the schedule receiver interrupt stands in for the SPMC, which otherwise runs whoever has interrupts to handle.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct SriPolicy: u8 {
+        /// An interrupt comes while the context waits.
+        const WAITING = 1 << 0;
+        /// A context with pending interrupts begins to wait.
+        const LEAVING = 1 << 1;
+    }
+}
+
 /// One pair of `interrupts`, with its `interrupts-target`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DeviceInterrupt {
@@ -292,6 +303,8 @@ pub struct PartitionConfig {
     pub ns_interrupts: NsInterruptAction,
     /// `other-s-interrupts-action` 0: interrupts of other partitions wait while it runs.
     pub queues_other_interrupts: bool,
+    /// `sri-interrupts-policy`.
+    pub sri_policy: SriPolicy,
     /// `managed-exit-virq`.
     pub managed_exit_virq: bool,
     /// `notification-support`.

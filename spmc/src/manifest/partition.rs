@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 
 use super::config::{
     AbortAction, BootInfo, ExceptionLevel, NsInterruptAction, PackageEntry, PartitionConfig,
-    PowerMessages, VmMessages,
+    PowerMessages, SriPolicy, VmMessages,
 };
 use super::dtb::{Item, Path, Property, Reader};
 use super::error::{Found, ManifestError, Parsed, Report};
@@ -93,6 +93,7 @@ pub fn parse(dtb: &[u8], entry: &PackageEntry) -> Result<PartitionConfig, Manife
         boot_info: None,
         ns_interrupts: NsInterruptAction::Signaled,
         queues_other_interrupts: false,
+        sri_policy: SriPolicy::empty(),
         managed_exit_virq: false,
         notifications: false,
         power_messages: PowerMessages::empty(),
@@ -245,8 +246,8 @@ impl<'a> Draft<'a> {
     fn set_rare(&mut self, property: &Property) -> Parsed<()> {
         match property.name {
             "sri-interrupts-policy" => {
-                property.u32_up_to(3, "bits 0 and 1 only")?;
-                self.ignored.note("sri-interrupts-policy");
+                let policy = property.u32_up_to(3, "bits 0 and 1 only")?;
+                self.config.sri_policy = SriPolicy::from_bits_truncate(policy as u8);
             }
             "time-slice-mem" => {
                 property.flag()?;

@@ -51,6 +51,8 @@ pub struct Partition<C> {
     has_interrupts: AtomicBool,
     /// How often in a row each physical interrupt came again as soon as it was deactivated.
     returns: [AtomicU8; 32],
+    /// Contexts that the scheduler is to be told of because of their interrupts, a bit each.
+    wants_cycles: AtomicU32,
 }
 
 impl<C: Context> Partition<C> {
@@ -69,6 +71,7 @@ impl<C: Context> Partition<C> {
         lines: [const { Lines::new() }; MAX_VCPUS],
         has_interrupts: AtomicBool::new(false),
         returns: [const { AtomicU8::new(0) }; 32],
+        wants_cycles: AtomicU32::new(0),
     };
 
     /// Fills the slot with what `make` returns, in place; the slot stays empty if it fails.
@@ -125,11 +128,21 @@ impl<C: Context> Partition<C> {
 
     /// Notes that none is pending any more, if that is so.
     pub fn forget_interrupts(&self) {
-        self.has_interrupts.store(false, Ordering::Release);
         // One that became pending meanwhile is seen here, or its PE notes it after this.
+        self.has_interrupts.swap(false, Ordering::AcqRel);
         if self.lines.iter().any(Lines::is_pending) {
             self.note_interrupt();
         }
+    }
+
+    /// The scheduler is to run these contexts, a bit each, for their interrupts (`sri-interrupts-policy`).
+    pub fn want_cycles(&self, contexts: u32) {
+        self.wants_cycles.fetch_or(contexts, Ordering::AcqRel);
+    }
+
+    /// Takes the contexts of which [`Self::want_cycles`] said so: a bit for each.
+    pub fn take_wants(&self) -> u32 {
+        self.wants_cycles.swap(0, Ordering::AcqRel)
     }
 
     /// Notes whether the physical interrupt `line` came again when it was deactivated; how often in a row it did, up to 255.

@@ -107,6 +107,10 @@ impl Gic {
         }
     }
 
+    pub(crate) fn look_again_here(&mut self, pe: usize) {
+        self.look_again[pe] = true;
+    }
+
     pub(crate) fn look_again_on_return(&mut self, pe: usize) {
         self.look_again_on_return[pe] = true;
     }

@@ -231,6 +231,10 @@ impl Hal for FakeHal {
         self.0.gic().look_again_elsewhere(current_pe());
     }
 
+    fn look_again_here(&self) {
+        self.0.gic().look_again_here(current_pe());
+    }
+
     fn look_again_on_return(&self) {
         self.0.gic().look_again_on_return(current_pe());
     }

@@ -196,3 +196,38 @@ impl Schedule {
         });
     }
 }
+
+fn number(name: &str, default: usize) -> usize {
+    let value = std::env::var(name).ok();
+    value
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
+}
+
+/// Runs `race` in every order with few preemptions and in random ones. It tells how many points there were at which a PE could be stopped.
+///
+/// `HOST_PREEMPTIONS` sets how many preemptions are tried in all combinations, `HOST_INTERLEAVINGS` how many random orders.
+pub fn explore(race: impl Fn(Plan) -> usize) {
+    for seed in 0..number("HOST_INTERLEAVINGS", 20) as u64 {
+        race(Plan::Random(seed));
+    }
+    for first in 0..2 {
+        extend(&race, first, &mut Vec::new(), number("HOST_PREEMPTIONS", 1));
+    }
+}
+
+fn extend(race: &impl Fn(Plan) -> usize, first: usize, at: &mut Vec<usize>, more: usize) {
+    let points = race(Plan::Preempt {
+        first,
+        at: at.clone(),
+    });
+    if more == 0 {
+        return;
+    }
+    let from = at.last().map_or(0, |last| last + 1);
+    for point in from..points {
+        at.push(point);
+        extend(race, first, at, more - 1);
+        at.pop();
+    }
+}

@@ -1,49 +1,15 @@
 //! Races of memory calls. Each is run with every point at which one PE can be stopped for another, so that what one preemption can break
-//! is found for certain, and with random orders. `HOST_PREEMPTIONS` sets how many preemptions are tried in all combinations,
-//! `HOST_INTERLEAVINGS` how many random orders.
+//! is found for certain, and with random orders. See `schedule::explore`.
 
 use std::sync::Mutex;
 
 use host_tests::ffa::*;
-use host_tests::schedule::Plan;
+use host_tests::schedule::{Plan, explore};
 use host_tests::system::{NWD_PAGES, NWD_TX};
 use host_tests::{Nwd, PartitionSpec, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
 
 type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
-
-fn number(name: &str, default: usize) -> usize {
-    let value = std::env::var(name).ok();
-    value
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
-}
-
-/// Runs `race` in every order with few preemptions and in random ones. It tells how many points there were at which a PE could be stopped.
-fn explore(race: impl Fn(Plan) -> usize) {
-    for seed in 0..number("HOST_INTERLEAVINGS", 20) as u64 {
-        race(Plan::Random(seed));
-    }
-    for first in 0..2 {
-        extend(&race, first, &mut Vec::new(), number("HOST_PREEMPTIONS", 1));
-    }
-}
-
-fn extend(race: &impl Fn(Plan) -> usize, first: usize, at: &mut Vec<usize>, more: usize) {
-    let points = race(Plan::Preempt {
-        first,
-        at: at.clone(),
-    });
-    if more == 0 {
-        return;
-    }
-    let from = at.last().map_or(0, |last| last + 1);
-    for point in from..points {
-        at.push(point);
-        extend(race, first, at, more - 1);
-        at.pop();
-    }
-}
 
 /// A partition that retrieves, and relinquishes unless it is told to keep; its first result is the error.
 fn borrower(sp: &mut Sp) {

@@ -115,6 +115,10 @@ impl Hal for Platform {
         gic::look_again_elsewhere();
     }
 
+    fn look_again_here(&self) {
+        gic::look_again_here();
+    }
+
     fn look_again_on_return(&self) {
         Cpu::current().look_again_on_return();
     }
