@@ -219,6 +219,9 @@ pub trait Hal: Sync + Sized {
     /// Takes the loaded context off this PE; afterwards it may be loaded on any PE.
     fn save(&self, context: &mut Self::Context);
 
+    /// A time that goes on, in whatever unit.
+    fn now(&self) -> u64;
+
     /// Makes the loaded context, of S-EL1, take `fault` as an abort at its own exception vector. Returns `false`, with nothing changed, if it cannot: it
     /// faulted on that very vector.
     fn inject_abort(&self, context: &mut Self::Context, fault: &Fault) -> bool;
@@ -250,8 +253,8 @@ pub trait Hal: Sync + Sized {
     fn is_interrupt_pending(&self, id: u32) -> bool;
 
     /// Makes a partition's interrupt a Secure Group 1 interrupt with the priority, trigger and target that its manifest says, disabled. On this PE if it
-    /// is private.
-    fn configure_interrupt(&self, interrupt: &DeviceInterrupt);
+    /// is private. Whether there is such an interrupt.
+    fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool;
 
     /// Enables or disables an interrupt, on this PE if it is private.
     fn enable_interrupt(&self, id: u32, enable: bool);

@@ -9,6 +9,7 @@ use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::ffa::{SmcFrame, function};
 use crate::hal::Hal;
 use crate::id::{PartitionId, VcpuId};
+use crate::interrupt::Flood;
 use crate::limits::{MAX_PARTITIONS, MAX_SP_MANIFEST, MAX_STREAM_ENDPOINTS};
 use crate::manifest::config::SpmcManifest;
 use crate::mem::Shares;
@@ -131,6 +132,8 @@ pub struct Pe {
     pub(crate) held: Option<SmcFrame>,
     /// Handlers of secure interrupts run, one after the other, in place of what was interrupted.
     pub handles_interrupts: bool,
+    /// Whether they leave the PE to others.
+    pub(crate) flood: Flood,
     /// Private copy of the descriptor that is being parsed, or the answer that is being built.
     pub scratch: DescriptorBuffer,
     /// Handle of the transaction that the last `FFA_MEM_FRAG_RX` from here asked to go on with.
@@ -145,6 +148,7 @@ impl Pe {
             root: VcpuId::NONE,
             held: None,
             handles_interrupts: false,
+            flood: Flood::new(),
             scratch: DescriptorBuffer::new(),
             fragment_asked: 0,
         }

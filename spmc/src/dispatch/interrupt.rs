@@ -67,6 +67,9 @@ impl<H: Hal> Spmc<H> {
         pe: &mut Pe,
         current: &mut Current<'s, H::Context>,
     ) -> Flow {
+        if !pe.handles_interrupts {
+            pe.flood.begin(self.hal.now());
+        }
         self.accept_interrupts(pe, Some(current));
         // Between two handlers the next one is found anyway.
         if !pe.handles_interrupts && self.next_handler(pe).is_some() {
@@ -99,7 +102,12 @@ impl<H: Hal> Spmc<H> {
         if lines.calls() == 0 {
             return;
         }
-        if current.frozen.config.sri_policy.contains(SriPolicy::LEAVING) {
+        if current
+            .frozen
+            .config
+            .sri_policy
+            .contains(SriPolicy::LEAVING)
+        {
             self.ask_for_cycles(pe, current);
         } else if !pe.handles_interrupts {
             self.hal.look_again_here();
@@ -140,13 +148,14 @@ impl<H: Hal> Spmc<H> {
     #[cold]
     #[inline(never)]
     pub(super) fn normal_world_interrupted(&self, pe: &mut Pe, frame: &mut SmcFrame) {
+        pe.flood.begin(self.hal.now());
         self.accept_interrupts(pe, None);
         self.run_handlers(pe);
         *frame = SmcFrame::new([function::NORMAL_WORLD_RESUME as u64]);
     }
 
     /// Takes what the GIC has for us and makes it pending at its owners.
-    fn accept_interrupts(&self, pe: &Pe, current: Option<&Current<'_, H::Context>>) {
+    fn accept_interrupts(&self, pe: &mut Pe, current: Option<&Current<'_, H::Context>>) {
         for _ in 0..BATCH {
             let Some(id) = self.hal.acknowledge_interrupt() else {
                 return;
@@ -155,6 +164,9 @@ impl<H: Hal> Spmc<H> {
                 log::warn!("interrupt {id} belongs to nobody: masked");
                 self.hal.enable_interrupt(id, false);
                 self.hal.deactivate_interrupt(id);
+            } else if pe.flood.take() {
+                log::warn!("interrupt {id} leaves the PE to nobody else: masked");
+                self.hal.enable_interrupt(id, false);
             }
         }
     }
@@ -301,6 +313,7 @@ impl<H: Hal> Spmc<H> {
             self.run(pe, handler, &mut unread);
         }
         pe.handles_interrupts = false;
+        pe.flood.end(self.hal.now());
         if more {
             self.hal.look_again_here();
         }
@@ -516,8 +529,9 @@ impl<H: Hal> Spmc<H> {
         }
         for claim in current.frozen.claims.iter() {
             // Shared interrupts are set up once.
-            if current.id.index == 0 || claim.is_private() {
-                self.hal.configure_interrupt(claim);
+            let is_first = current.id.index == 0;
+            if (is_first || claim.is_private()) && !self.hal.configure_interrupt(claim) {
+                log::warn!("{}: the GIC has no interrupt {}", config.name, claim.id);
             }
         }
     }

@@ -5,8 +5,10 @@
 //!
 //! Nothing here runs a partition or knows hardware; see `dispatch::interrupt`.
 
+mod flood;
 mod lines;
 
+pub use flood::Flood;
 pub use lines::{Lines, Signals};
 
 use arrayvec::ArrayVec;

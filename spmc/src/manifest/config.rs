@@ -244,6 +244,17 @@ pub struct DeviceInterrupt {
 }
 
 impl DeviceInterrupt {
+    /// What its INTID makes of it, as the attribute cell has it: 0 SGI, 1 PPI, 2 SPI, extended or not. `None` if there are no such interrupts, or
+    /// they are messages.
+    pub const fn kind(&self) -> Option<u32> {
+        match self.id {
+            0..16 => Some(0),
+            16..32 => Some(1),
+            32..1020 | 4096..5120 => Some(2),
+            _ => None,
+        }
+    }
+
     /// SGIs and PPIs: each PE has its own.
     pub const fn is_private(&self) -> bool {
         self.id < 32
@@ -254,10 +265,9 @@ impl DeviceInterrupt {
         self.attributes & 1 << 9 != 0
     }
 
-    /// Its priority, in the Secure half.
+    /// Its priority.
     pub const fn priority(&self) -> u8 {
-        let priority = self.attributes as u8;
-        if priority < 0x80 { priority } else { 0x7f }
+        self.attributes as u8
     }
 }
 

@@ -15,6 +15,7 @@ pub mod config;
 mod devices;
 mod dtb;
 mod error;
+mod interrupts;
 pub mod package;
 pub mod partition;
 mod regions;

@@ -10,17 +10,11 @@ use super::config::{
 };
 use super::dtb::{Item, Path, Property, Reader};
 use super::error::{Found, Parsed, Refused, push_lossy};
+use super::interrupts;
 use super::partition::{Ignored, require};
 use crate::addr::{Pa, PageRange, World};
 use crate::id::PartitionId;
 use crate::limits::{MAX_DEVICE_INTERRUPTS, MAX_DEVICE_STREAMS, MAX_MEMORY_REGIONS};
-
-/// Interrupts that no partition may own because the SPMC does: its SGIs, CNTHVS, by which it watches the timers of
-/// partitions, and CNTHPS, its watchdog.
-const OWN_INTERRUPTS: [u32; 4] = [8, 9, 19, 20];
-
-/// Interrupt ids from here on are special or message based and belong to no device of a manifest.
-const FIRST_SPECIAL_INTERRUPT: u32 = 1020;
 
 /// Bit 3 of `attributes`: the region is Non-secure.
 const ATTRIBUTE_NON_SECURE: u32 = 1 << 3;
@@ -171,7 +165,7 @@ impl<'a> Draft<'a> {
             "stream-endpoint-id" => {
                 self.stream_endpoint = Some(property.u32_up_to(0xffff, "a 16-bit id")?);
             }
-            "interrupts" => self.interrupts = interrupts(&property)?,
+            "interrupts" => self.interrupts = interrupts::parse(&property)?,
             "interrupts-target" => self.interrupt_targets = Some(property),
             "exclusive-access" => self.exclusive = property.flag()?,
             _ => {}
@@ -243,7 +237,7 @@ impl<'a> Draft<'a> {
             world,
             permissions,
             exclusive: self.exclusive,
-            interrupts: self.targeted_interrupts()?,
+            interrupts: interrupts::targeted(self.interrupts.clone(), self.interrupt_targets)?,
             streams: self.streams()?,
             stream_endpoint: self.stream_endpoint()?,
             name: self.name(),
@@ -344,52 +338,6 @@ impl<'a> Draft<'a> {
         }
         Ok(self.stream_endpoint.map(|id| PartitionId(id as u16)))
     }
-
-    /// The interrupts with the PE that `interrupts-target` names for them.
-    fn targeted_interrupts(&self) -> Parsed<ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>> {
-        let mut interrupts = self.interrupts.clone();
-        let Some(targets) = self.interrupt_targets else {
-            return Ok(interrupts);
-        };
-        for [id, high, low] in targets.cells("triples of interrupt id and MPIDR in two cells")? {
-            let interrupt = interrupts
-                .iter_mut()
-                .find(|interrupt| interrupt.id == id)
-                .ok_or_else(|| {
-                    targets.error(
-                        "an interrupt of the interrupts property",
-                        Found::Number(id.into()),
-                    )
-                })?;
-            interrupt.target = Some(u64::from(high) << 32 | u64::from(low));
-        }
-        Ok(interrupts)
-    }
-}
-
-fn interrupts(property: &Property) -> Parsed<ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>> {
-    let mut interrupts = ArrayVec::new();
-    for [id, attributes] in property.cells("pairs of interrupt id and attributes")? {
-        if id >= FIRST_SPECIAL_INTERRUPT || OWN_INTERRUPTS.contains(&id) {
-            let expected = "an interrupt below 1020 that the SPMC does not use";
-            return Err(property.error(expected, Found::Number(id.into())));
-        }
-        if interrupts
-            .iter()
-            .any(|other: &DeviceInterrupt| other.id == id)
-        {
-            return Err(property.error("each interrupt once", Found::Number(id.into())));
-        }
-        let interrupt = DeviceInterrupt {
-            id,
-            attributes,
-            target: None,
-        };
-        interrupts
-            .try_push(interrupt)
-            .map_err(|_| property.error("at most 4 interrupts", Found::Count(5)))?;
-    }
-    Ok(interrupts)
 }
 
 #[cold]

@@ -9,6 +9,7 @@ use super::config::{
     Permissions, SpmcManifest, StreamDevice, Streams,
 };
 use super::error::{Found, ManifestError, push_lossy};
+use super::interrupts;
 use crate::addr::{Pa, PageRange, World};
 use crate::id::PartitionId;
 use crate::limits::{MAX_MAILBOX_PAGES, MAX_PARTITIONS};
@@ -44,6 +45,7 @@ fn check_alone(
     package(config.id, &config.memory, spmc, image)?;
     check_memory_regions(config, spmc, image)?;
     check_device_regions(config, spmc, image)?;
+    interrupts::check_targets(config, spmc)?;
     check_auxiliary_id(config, spmc)?;
     check_restart(config)?;
     check_independent_streams(config, spmc)?;
@@ -55,6 +57,7 @@ fn check_alone(
 #[inline(never)]
 fn check_together(config: &PartitionConfig, other: &PartitionConfig) -> Result<(), ManifestError> {
     check_numbers(config, other)?;
+    interrupts::check_owners(config, other)?;
     check_streams(config, other)?;
     check_regions(config, other)
 }
@@ -455,7 +458,7 @@ fn check_streams(config: &PartitionConfig, other: &PartitionConfig) -> Result<()
     Ok(())
 }
 
-/// Ids, boot orders and interrupts are unique in the system.
+/// Ids and boot orders are unique in the system.
 fn check_numbers(config: &PartitionConfig, other: &PartitionConfig) -> Result<(), ManifestError> {
     let root = |property, expected, number: u16| {
         Err(ManifestError::new(
@@ -479,19 +482,6 @@ fn check_numbers(config: &PartitionConfig, other: &PartitionConfig) -> Result<()
         && config.boot_order == other.boot_order
     {
         return root("boot-order", "a number that no other partition has", order);
-    }
-    for region in &config.device_regions {
-        for interrupt in &region.interrupts {
-            let mut others = other
-                .device_regions
-                .iter()
-                .flat_map(|device| &device.interrupts);
-            if others.any(|taken| taken.id == interrupt.id) {
-                let found = Found::Used(interrupt.id.into(), other.id);
-                let expected = "an interrupt that no other partition has";
-                return Err(device_error(region, "interrupts", expected, found));
-            }
-        }
     }
     Ok(())
 }
@@ -574,7 +564,7 @@ fn memory_error(
 
 #[cold]
 #[inline(never)]
-fn device_error(
+pub(super) fn device_error(
     region: &DeviceRegion,
     property: &str,
     expected: &'static str,

@@ -198,7 +198,9 @@ impl Hal for FakeHal {
         false
     }
 
-    fn configure_interrupt(&self, _: &DeviceInterrupt) {}
+    fn configure_interrupt(&self, _: &DeviceInterrupt) -> bool {
+        true
+    }
 
     fn enable_interrupt(&self, _: u32, _: bool) {}
 
@@ -206,7 +208,13 @@ impl Hal for FakeHal {
         false
     }
 
+    fn now(&self) -> u64 {
+        0
+    }
+
     fn look_again_elsewhere(&self) {}
+
+    fn look_again_here(&self) {}
 
     fn look_again_on_return(&self) {}
 

@@ -254,9 +254,8 @@ fn addresses_may_be_one_cell_or_two() {
 }
 
 /// What has no effect yet: where it stands, its name and its cells.
-const WITHOUT_EFFECT: [(&str, &str, &[u32]); 10] = [
+const WITHOUT_EFFECT: [(&str, &str, &[u32]); 9] = [
     ("", "auxiliary-id", &[0x9000]),
-    ("", "sri-interrupts-policy", &[1]),
     ("", "time-slice-mem", &[]),
     ("", "run-time-model", &[1]),
     ("", "stream-endpoint-ids", &[1, 2]),

@@ -520,11 +520,11 @@ fn faulty_interrupts() {
         &[40],
         "/device-regions/uart: interrupts: expected pairs of interrupt id and attributes, found 4 bytes",
     );
-    for id in [20, 1020, 8192] {
+    for id in [8, 9, 19, 20, 1020, 1056, 4095, 5120, 8192] {
         interrupts(
             &[id, 0x900],
             &format!(
-                "/device-regions/uart: interrupts: expected an interrupt below 1020 that the SPMC does not use, found {id:#x}"
+                "/device-regions/uart: interrupts: expected an SGI, PPI or SPI that the SPMC does not use, found {id:#x}"
             ),
         );
     }
@@ -533,7 +533,7 @@ fn faulty_interrupts() {
         "/device-regions/uart: interrupts: expected each interrupt once, found 0x28",
     );
     interrupts(
-        &[40, 0, 41, 0, 42, 0, 43, 0, 44, 0],
+        &[40, 0x900, 41, 0x900, 42, 0x900, 43, 0x900, 44, 0x900],
         "/device-regions/uart: interrupts: expected at most 4 interrupts, found 5",
     );
     refused(
@@ -548,7 +548,39 @@ fn faulty_interrupts() {
             tree.put("device-regions/uart", "interrupts", &[40, 0x900]);
             tree.put("device-regions/uart", "interrupts-target", &[41, 0, 0]);
         },
-        "/device-regions/uart: interrupts-target: expected an interrupt of the interrupts property, found 0x29",
+        "/device-regions/uart: interrupts-target: expected an SPI of the interrupts property, found 0x29",
+    );
+}
+
+// req: MAN-32
+#[test]
+fn interrupts_that_are_not_what_their_attributes_say() {
+    let type_of = "with the type that the id has";
+    for (id, attributes, expected) in [
+        (40, 0x1900, "in bits 11 to 0"),
+        (40, 0x100, type_of),
+        (40, 0x500, type_of),
+        (40, 0xd00, type_of),
+        (27, 0x900, type_of),
+        (5, 0x500, type_of),
+        (5000, 0x500, type_of),
+        (40, 0x800, "of a Secure interrupt"),
+        (5, 0x300, "of an edge, as it is an SGI"),
+        (40, 0x980, "with a priority below 0x80"),
+    ] {
+        refused(
+            |tree| tree.put("device-regions/uart", "interrupts", &[id, attributes]),
+            &format!(
+                "/device-regions/uart: interrupts: expected attributes {expected}, found {attributes:#x}"
+            ),
+        );
+    }
+    refused(
+        |tree| {
+            tree.put("device-regions/uart", "interrupts", &[27, 0x700]);
+            tree.put("device-regions/uart", "interrupts-target", &[27, 0, 0]);
+        },
+        "/device-regions/uart: interrupts-target: expected an SPI of the interrupts property, found 0x1b",
     );
 }
 

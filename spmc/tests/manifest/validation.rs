@@ -320,10 +320,27 @@ fn an_interrupt_twice() {
             tree.put("device-regions/u", "base-address", &[0x0900_0000]);
             tree.put("device-regions/u", "pages-count", &[1]);
             tree.put("device-regions/u", "attributes", &[9]);
-            tree.put("device-regions/u", "interrupts", &[33, 0, 40, 0x900]);
+            tree.put("device-regions/u", "interrupts", &[33, 0x900, 40, 0x900]);
         }),
         |tree| tree.put("device-regions/uart", "interrupts", &[40, 0x900]),
         "/device-regions/uart: interrupts: expected an interrupt that no other partition has, found 0x28, which 0x8002 has",
+    );
+}
+
+// req: MAN-32
+#[test]
+fn an_interrupt_for_a_pe_that_is_not_there() {
+    refused_behind(
+        second(|_| {}),
+        |tree| {
+            tree.put("device-regions/uart", "interrupts", &[5000, 0xb7f]);
+            tree.put(
+                "device-regions/uart",
+                "interrupts-target",
+                &[5000, 0, 0x4_0000],
+            );
+        },
+        "/device-regions/uart: interrupts-target: expected a PE of the SPMC manifest, found 0x40000",
     );
 }
 

@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use spmc::limits::MAX_PES;
 
+/// Shared interrupts from here on are not there, but for 32 extended ones.
+pub const FIRST_MISSING: u32 = 288;
+
 /// State of the controller.
 #[derive(Default)]
 pub struct Gic {
@@ -21,6 +24,7 @@ pub struct Gic {
     look_again: [bool; MAX_PES],
     /// PEs that are to look again when the Normal world has them.
     look_again_on_return: [bool; MAX_PES],
+    now: u64,
 }
 
 impl Gic {
@@ -84,13 +88,20 @@ impl Gic {
         self.active.remove(&id);
     }
 
-    pub(crate) fn configure(&mut self, id: u32) {
-        self.configured.insert(id);
-        self.enabled.remove(&id);
+    pub(crate) fn configure(&mut self, id: u32) -> bool {
+        let is_there = id < FIRST_MISSING || (4096..4128).contains(&id);
+        if is_there {
+            self.configured.insert(id);
+            self.enabled.remove(&id);
+        }
+        is_there
     }
 
     pub(crate) fn enable(&mut self, id: u32, enable: bool) {
         if enable {
+            if id >= FIRST_MISSING && !self.configured.contains(&id) {
+                return;
+            }
             assert!(
                 self.configured.contains(&id),
                 "interrupt {id} is enabled before it was configured"
@@ -118,6 +129,15 @@ impl Gic {
     /// The Normal world gets the PE back.
     pub(crate) fn leave(&mut self, pe: usize) {
         self.look_again[pe] |= std::mem::take(&mut self.look_again_on_return[pe]);
+    }
+
+    /// Lets time go on, which stands still otherwise.
+    pub fn pass(&mut self, time: u64) {
+        self.now += time;
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.now
     }
 
     /// For a test that wants an interrupt that nobody claimed.

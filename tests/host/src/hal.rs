@@ -209,8 +209,8 @@ impl Hal for FakeHal {
         self.0.gic().is_pending(id)
     }
 
-    fn configure_interrupt(&self, interrupt: &DeviceInterrupt) {
-        self.0.gic().configure(interrupt.id);
+    fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool {
+        self.0.gic().configure(interrupt.id)
     }
 
     fn enable_interrupt(&self, id: u32, enable: bool) {
@@ -224,6 +224,10 @@ impl Hal for FakeHal {
             self.0.gic().route(id, affinity as usize);
         }
         known
+    }
+
+    fn now(&self) -> u64 {
+        self.0.gic().now()
     }
 
     fn look_again_elsewhere(&self) {

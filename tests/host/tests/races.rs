@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 
 use host_tests::ffa::*;
-use host_tests::schedule::{Plan, explore};
+use host_tests::schedule::explore;
 use host_tests::system::{NWD_PAGES, NWD_TX};
 use host_tests::{Nwd, PartitionSpec, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};

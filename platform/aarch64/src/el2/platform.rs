@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use aarch64_cpu::registers::MPIDR_EL1;
+use aarch64_cpu::registers::{CNTPCT_EL0, MPIDR_EL1};
 use spmc::addr::{Pa, PageRange, World};
 use spmc::hal::{
     AccessFault, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table, TlbScope,
@@ -87,10 +87,8 @@ impl Hal for Platform {
         Line::new(&BOARD, id).is_some_and(|line| line.is_pending())
     }
 
-    fn configure_interrupt(&self, interrupt: &DeviceInterrupt) {
-        if let Some(line) = Line::new(&BOARD, interrupt.id) {
-            line.configure(interrupt);
-        }
+    fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool {
+        Line::new(&BOARD, interrupt.id).is_some_and(|line| line.configure(interrupt))
     }
 
     fn enable_interrupt(&self, id: u32, enable: bool) {
@@ -109,6 +107,10 @@ impl Hal for Platform {
             line.route(affinity);
         }
         line.is_some()
+    }
+
+    fn now(&self) -> u64 {
+        CNTPCT_EL0.get()
     }
 
     fn look_again_elsewhere(&self) {

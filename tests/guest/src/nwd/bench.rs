@@ -10,12 +10,15 @@ use crate::ffa::memory::Scatter;
 use crate::ffa::transfer::{completed, reclaim};
 use crate::ffa::{self, Answer, NOBODY, NWD, SP1, SP2, V1_2, id, route};
 use crate::message::{self, ask_from, request};
+use crate::nwd::interrupt;
+use crate::nwd::source::Source;
 use crate::println;
 use crate::rt::call::call;
 use crate::rt::mark::mark;
 use crate::rt::page::PAGE_SIZE;
 use crate::rt::stage1::NON_SECURE_GIB;
 use crate::sp::{Command, Sp};
+use crate::tests::interrupts;
 use crate::tests::memory::receiver;
 use crate::tests::memory::sizes::{Kind, request as borrowing, unsent};
 use crate::{command, helper};
@@ -30,6 +33,8 @@ pub const HELPERS: &[Command] = &[
     helper!(ask_sp2),
     helper!(retrieve),
     helper!(relinquish),
+    helper!(spin),
+    helper!(own_interrupt),
 ];
 
 /// How often a call is made between two marks.
@@ -37,6 +42,9 @@ pub const ITERATIONS: u64 = 100;
 const WARM_UP: u64 = 3;
 /// No benchmark has this number, so nobody looks at its marks.
 const NOT_MEASURED: u64 = 127;
+
+/// INTID of the GPIO, which belongs to sp1 in the layout of the benchmarks.
+const GPIO_INTERRUPT: u64 = 39;
 
 /// The next benchmark.
 struct Series(u64);
@@ -120,6 +128,34 @@ impl Series {
             let answer = reclaim(handle, 0);
             mark(take_back + 1);
             must(ffa::done(&answer));
+        }
+    }
+
+    /// Measures interrupts: a secure one that stops the Normal world, with all that its owner calls for; a Non-secure one that preempts sp1, and
+    /// `FFA_RUN` after it; and the calls to fetch and to deactivate.
+    fn measure_interrupts(&mut self) {
+        must(ask_from(NWD, SP1, command!(own_interrupt), [0; 4]).map(drop));
+        self.measure("secure_interrupt", || Source::Gpio.raise());
+
+        interrupt::enable(0);
+        interrupt::fire(0);
+        let mut answer = call(
+            ffa::conduit(),
+            request(id::DIRECT_REQ_64, route(NWD, SP1), command!(spin), [0; 4]),
+        );
+        self.measure("ns_interrupt_and_run", || {
+            expect(answer, id::INTERRUPT);
+            answer = ffa::call(id::RUN, &[u64::from(SP1) << 16]);
+        });
+        must(interrupt::acknowledge(0));
+        answer = ffa::call(id::RUN, &[u64::from(SP1) << 16]);
+        expect(answer, id::DIRECT_RESP_64);
+
+        let get = 2 * self.announce("interrupt_get", 1);
+        let deactivate = 2 * self.announce("interrupt_deactivate", 1);
+        for _ in 0..WARM_UP {
+            let arguments = [get, deactivate, 0, 0];
+            must(ask_from(NWD, SP1, command!(own_interrupt), arguments).map(drop));
         }
     }
 
@@ -261,6 +297,7 @@ pub fn run() {
         expect(unmap(), id::SUCCESS);
         expect(map(), id::SUCCESS);
     });
+    series.measure_interrupts();
     for kind in [Kind::Share, Kind::Lend, Kind::Donate] {
         series.measure_memory(kind, Scatter::contiguous(MEMORY, 1));
     }
@@ -294,6 +331,22 @@ fn marked(first: u64, iterations: u64, mut body: impl FnMut() -> Check) -> Check
     }
     mark(first + 1);
     Ok([0; 4])
+}
+
+/// sp1: keeps the PE for a while.
+fn spin(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    for _ in 0..1_000 {
+        core::hint::spin_loop();
+    }
+    Ok([0; 4])
+}
+
+/// sp1: lets its interrupt through that the Normal world raises; with marks, handles that of its device between them.
+fn own_interrupt(_: &Sp, [get, deactivate, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    if get == 0 {
+        return interrupts::let_through(GPIO_INTERRUPT);
+    }
+    interrupts::measure(get, deactivate)
 }
 
 /// sp1: `FFA_RX_RELEASE`.

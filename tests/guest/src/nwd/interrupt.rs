@@ -55,6 +55,11 @@ pub fn open(pe: usize, line: u32) {
 
 /// Lets the timer interrupt of the PE with this index be pending at its CPU interface, and starts the timer.
 pub fn start_timer(pe: usize, ms: u64) {
+    start_timer_ticks(pe, ms * ticks_per_ms());
+}
+
+/// The same with a time in ticks of the counter.
+pub fn start_timer_ticks(pe: usize, ticks: u64) {
     open(pe, TIMER);
     // SAFETY: as above.
     unsafe {
@@ -64,7 +69,7 @@ pub fn start_timer(pe: usize, ms: u64) {
             "msr cnthp_ctl_el2, {t}",
             "isb",
             t = out(reg) _,
-            ticks = in(reg) ms * ticks_per_ms(),
+            ticks = in(reg) ticks,
             options(nostack),
         )
     };
@@ -88,10 +93,15 @@ pub fn fire(pe: usize) {
 
 /// Whether the timer interrupt waits to be taken.
 pub fn is_pending() -> bool {
+    waits(TIMER)
+}
+
+/// Whether the interrupt `line` waits to be taken.
+pub fn waits(line: u32) -> bool {
     let highest: u64;
     // SAFETY: reads which interrupt is pending.
     unsafe { asm!("mrs {}, S3_0_C12_C12_2", out(reg) highest, options(nostack)) }; // ICC_HPPIR1_EL1
-    highest == u64::from(TIMER)
+    highest == u64::from(line)
 }
 
 /// Takes the timer interrupt, which must come, and turns the timer off.

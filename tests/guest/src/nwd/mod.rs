@@ -9,6 +9,7 @@ pub mod fdt;
 pub mod interrupt;
 pub mod pe;
 pub mod psci;
+pub mod source;
 
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
@@ -32,6 +33,8 @@ const MODE_MEMORY: u64 = 10;
 const MODE_VIRTIO: u64 = 4;
 const MODE_SOAK: u64 = 5;
 const MODE_S_EL0: u64 = 7;
+const MODE_INTERRUPTS: u64 = 11;
+const MODE_INTERRUPTS_LONG: u64 = 12;
 
 /// The buffer in which the Normal world writes to the SPMC.
 pub static TX: Shared<PAGE_SIZE> = Shared::new();
@@ -133,6 +136,8 @@ pub fn main() -> ! {
         MODE_MEMORY => run(tests::MEMORY),
         MODE_VIRTIO => run(tests::VIRTIO),
         MODE_SOAK => run(tests::SOAK),
+        MODE_INTERRUPTS => run(tests::INTERRUPTS),
+        MODE_INTERRUPTS_LONG => run(tests::INTERRUPTS_LONG),
         MODE_S_EL0 => run(tests::S_EL0),
         _ => run(tests::ALL),
     }

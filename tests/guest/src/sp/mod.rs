@@ -273,6 +273,7 @@ pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
         );
     }
     println!("# {}: initialised", identity.name);
+    tests::interrupts::during_initialisation(identity);
     serve(identity, entry)
 }
 

@@ -13,6 +13,8 @@ pub mod extensions;
 pub mod features;
 pub mod indirect;
 pub mod instructions;
+pub mod interrupt_chains;
+pub mod interrupt_soak;
 pub mod interrupts;
 pub mod lifecycle;
 pub mod memory;
@@ -90,6 +92,20 @@ pub const MEMORY: &[&[Test]] = &[
 /// The tests for the layout in which sp1 has Non-secure interrupts queued.
 pub const QUEUED: &[&[Test]] = &[version::TESTS, setup::TESTS, queued::TESTS];
 
+/// The tests for the layout in which partitions have all actions for interrupts.
+pub const INTERRUPTS: &[&[Test]] = &[
+    version::TESTS,
+    interrupt_soak::SETUP,
+    interrupts::TESTS,
+    interrupt_chains::TESTS,
+    interrupt_soak::TESTS,
+    interrupt_chains::LAST,
+];
+
+/// The soak of interrupts alone, for long.
+pub const INTERRUPTS_LONG: &[&[Test]] =
+    &[version::TESTS, interrupt_soak::SETUP, interrupt_soak::LONG];
+
 /// The tests for the layout with a third partition and with subscribers to framework messages.
 pub const SCHEDULING: &[&[Test]] = &[
     version::TESTS,
@@ -122,6 +138,8 @@ pub const HELPERS: &[&[Command]] = &[
     preemption::HELPERS,
     notification::HELPERS,
     interrupts::HELPERS,
+    interrupt_chains::HELPERS,
+    interrupt_soak::HELPERS,
     s_el0::HELPERS,
     state::HELPERS,
     extensions::HELPERS,

@@ -100,7 +100,11 @@ fn two_in_a_row_before_the_first_is_done_with() {
                 assert_eq!(get(sp), LINE.into());
                 sp.gic(|gic| gic.pulse(OTHER));
                 sp.poll();
-                assert_eq!(sp.signals(), (true, false), "the second, inside of the first");
+                assert_eq!(
+                    sp.signals(),
+                    (true, false),
+                    "the second, inside of the first"
+                );
                 assert_eq!(get(sp), OTHER.into());
                 assert_eq!(get(sp), NONE);
                 sp.gic(|gic| gic.pulse(OTHER));
@@ -356,10 +360,100 @@ fn the_scheduler_runs_it_if_its_manifest_says_so() {
         if policy == 0 {
             assert_eq!((count.load(SeqCst), raised()), (before + 1, 0));
         } else {
-            assert_eq!((count.load(SeqCst), raised()), (before, 1), "policy {policy}");
+            assert_eq!(
+                (count.load(SeqCst), raised()),
+                (before, 1),
+                "policy {policy}"
+            );
             assert_eq!(list(), (1 << 7, SP1.into()));
             nwd.call([RUN, u64::from(SP1) << 16]);
             assert_eq!(count.load(SeqCst), before + 1);
         }
     }
+}
+
+/// Handles its edges, each of which takes some time; the next one comes when `pause` is over.
+fn flooded(handling: u64) -> PartitionSpec {
+    with_device(PartitionSpec::new("flooded"), &[LINE, OTHER], &[]).script(move |sp| {
+        enable(sp, LINE);
+        enable(sp, OTHER);
+        loop {
+            sp.msg_wait();
+            sp.gic(|gic| gic.pass(handling));
+            handle_all(sp, &AtomicU64::new(0));
+        }
+    })
+}
+
+// req: INT-09
+#[test]
+fn a_flood_of_edges_is_masked_and_nothing_else() {
+    for (pause, is_flood) in [(100, false), (20, false), (10, true), (0, true)] {
+        let system = System::boot([flooded(100)]);
+        system.turn_on(1);
+        system.machine.gic().route(OTHER, 1);
+        let mut came = 0;
+        while came < 1000 && system.machine.gic().is_enabled(LINE) {
+            let mut gic = system.machine.gic();
+            gic.pass(pause);
+            gic.pulse(LINE);
+            drop(gic);
+            interrupted(&system);
+            came += 1;
+        }
+        assert_eq!(came < 1000, is_flood, "pause {pause}: {came}");
+        assert!(came > 200);
+        // The other one, on another PE, is not concerned, and the partition neither.
+        system.machine.gic().pulse(OTHER);
+        system.pe(1).call([INTERRUPT]);
+        let gic = system.machine.gic();
+        assert!(gic.is_enabled(OTHER) && !gic.is_active(OTHER) && !gic.is_active(LINE));
+    }
+}
+
+// req: INT-09
+#[test]
+fn a_flood_inside_of_a_handler_is_masked() {
+    let spec = with_device(PartitionSpec::new("flooded"), &[LINE], &[]).script(|sp| {
+        enable(sp, LINE);
+        loop {
+            sp.msg_wait();
+            // Each time after it was deactivated, so that it does not look like one that was never cleared.
+            let mut times = 0;
+            while get(sp) == u64::from(LINE) {
+                deactivate(sp, LINE);
+                sp.gic(|gic| gic.pulse(LINE));
+                sp.poll();
+                times += 1;
+                assert!(times < 1000, "the Normal world never has the PE again");
+            }
+        }
+    });
+    let system = System::boot([spec]);
+    system.machine.gic().pulse(LINE);
+    interrupted(&system);
+    assert!(!system.machine.gic().is_enabled(LINE));
+}
+
+// req: INT-04, INT-13
+#[test]
+fn extended_shared_interrupts_as_far_as_there_are_any() {
+    const EXTENDED: u32 = 4096;
+    const MISSING: u32 = 5000;
+    let count = counter();
+    let seen = Arc::clone(&count);
+    let spec =
+        with_device(PartitionSpec::new("owner"), &[EXTENDED, MISSING], &[]).script(move |sp| {
+            enable(sp, EXTENDED);
+            // It never comes, that is all.
+            enable(sp, MISSING);
+            loop {
+                sp.msg_wait();
+                handle_all(sp, &seen);
+            }
+        });
+    let system = System::boot([spec]);
+    system.machine.gic().pulse(EXTENDED);
+    interrupted(&system);
+    assert_eq!(count.load(SeqCst), 1);
 }

@@ -1,0 +1,131 @@
+//! `interrupts` and `interrupts-target` of a device region (FF-A v1.0 table 3.3 in TF-A's binding): which physical interrupts belong to a partition.
+//!
+//! What a manifest says of an interrupt must be true of it, and nobody else may have it: otherwise the GIC would be set up so that it is lost, or goes
+//! to the wrong world.
+
+use arrayvec::ArrayVec;
+
+use super::config::{DeviceInterrupt, PartitionConfig, SpmcManifest};
+use super::dtb::Property;
+use super::error::{Found, ManifestError, Parsed};
+use super::validate::device_error;
+use crate::limits::MAX_DEVICE_INTERRUPTS;
+
+/// Interrupts of one device region.
+pub type Interrupts = ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>;
+
+/// Interrupts that no partition may own because the SPMC does: its SGIs, CNTHVS, by which it watches the timers of
+/// partitions, and CNTHPS, its watchdog.
+const OWN_INTERRUPTS: [u32; 4] = [8, 9, 19, 20];
+
+/// All bits of the attribute cell that have a meaning.
+const ATTRIBUTES: u32 = 0xfff;
+
+/// The lower half of priorities is for Secure interrupts.
+const LOWEST_PRIORITY: u32 = 0x7f;
+
+/// Reads `interrupts`: pairs of INTID and attributes.
+///
+/// Refused: special INTIDs and those of messages, what the SPMC uses itself, one that is there twice, attributes that contradict the INTID, Non-secure
+/// interrupts, and priorities of the Non-secure half.
+pub fn parse(property: &Property) -> Parsed<Interrupts> {
+    let mut interrupts = Interrupts::new();
+    for [id, attributes] in property.cells("pairs of interrupt id and attributes")? {
+        let interrupt = DeviceInterrupt {
+            id,
+            attributes,
+            target: None,
+        };
+        let found = Found::Number(id.into());
+        if interrupt.kind().is_none() || OWN_INTERRUPTS.contains(&id) {
+            let expected = "an SGI, PPI or SPI that the SPMC does not use";
+            return Err(property.error(expected, found));
+        }
+        if interrupts.iter().any(|other| other.id == id) {
+            return Err(property.error("each interrupt once", found));
+        }
+        if let Some(expected) = contradiction(&interrupt) {
+            return Err(property.error(expected, Found::Number(attributes.into())));
+        }
+        interrupts
+            .try_push(interrupt)
+            .map_err(|_| property.error("at most 4 interrupts", Found::Count(5)))?;
+    }
+    Ok(interrupts)
+}
+
+/// What the attributes should be, if they cannot be those of the interrupt.
+fn contradiction(interrupt: &DeviceInterrupt) -> Option<&'static str> {
+    const SECURE: u32 = 1 << 8;
+    let attributes = interrupt.attributes;
+    if attributes & !ATTRIBUTES != 0 {
+        return Some("attributes in bits 11 to 0");
+    }
+    if interrupt.kind() != Some(attributes >> 10) {
+        return Some("attributes with the type that the id has");
+    }
+    if attributes & SECURE == 0 {
+        return Some("attributes of a Secure interrupt");
+    }
+    if interrupt.id < 16 && interrupt.is_level() {
+        return Some("attributes of an edge, as it is an SGI");
+    }
+    if attributes & 0xff > LOWEST_PRIORITY {
+        return Some("attributes with a priority below 0x80");
+    }
+    None
+}
+
+/// The interrupts with the PEs that `interrupts-target` names: triples of INTID and MPIDR in two cells.
+pub fn targeted(mut interrupts: Interrupts, targets: Option<Property>) -> Parsed<Interrupts> {
+    let Some(targets) = targets else {
+        return Ok(interrupts);
+    };
+    for [id, high, low] in targets.cells("triples of interrupt id and MPIDR in two cells")? {
+        let interrupt = interrupts
+            .iter_mut()
+            .find(|interrupt| interrupt.id == id && !interrupt.is_private())
+            .ok_or_else(|| {
+                let expected = "an SPI of the interrupts property";
+                targets.error(expected, Found::Number(id.into()))
+            })?;
+        interrupt.target = Some(u64::from(high) << 32 | u64::from(low));
+    }
+    Ok(interrupts)
+}
+
+/// Each target is a PE of the system.
+pub fn check_targets(config: &PartitionConfig, spmc: &SpmcManifest) -> Result<(), ManifestError> {
+    for region in &config.device_regions {
+        let targets = region.interrupts.iter().filter_map(|one| one.target);
+        for target in targets {
+            if !spmc.cpus.contains(&target) {
+                let expected = "a PE of the SPMC manifest";
+                let found = Found::Number(target);
+                return Err(device_error(region, "interrupts-target", expected, found));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No interrupt belongs to both.
+pub fn check_owners(
+    config: &PartitionConfig,
+    other: &PartitionConfig,
+) -> Result<(), ManifestError> {
+    for region in &config.device_regions {
+        for interrupt in &region.interrupts {
+            let mut others = other
+                .device_regions
+                .iter()
+                .flat_map(|device| &device.interrupts);
+            if others.any(|taken| taken.id == interrupt.id) {
+                let found = Found::Used(interrupt.id.into(), other.id);
+                let expected = "an interrupt that no other partition has";
+                return Err(device_error(region, "interrupts", expected, found));
+            }
+        }
+    }
+    Ok(())
+}
