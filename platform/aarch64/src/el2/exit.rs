@@ -238,6 +238,7 @@ fn translate(va: u64) -> Option<Ipa> {
 fn asynchronous(context: &mut GuestContext, kind: u64) -> Option<Exit> {
     match kind {
         kind::FIQ => match gic::pending_group0() {
+            None if timer::silence_virtual() => Some(Exit::Timer { expired: true }),
             None => Some(Exit::NonSecureInterrupt),
             Some(_) => {
                 let mut frame = SmcFrame::new([function::EL3_INTR_HANDLE as u64]);

@@ -53,6 +53,10 @@ system_register! {
     VSTCR_EL2, VstcrEl2, "S3_4_C2_C6_2"
 }
 system_register! {
+    /// CNTV_CTL_EL0 as EL2 names it with E2H = 1: the EL1 virtual timer of the loaded context.
+    CNTV_CTL_EL02, CntvCtlEl02, "S3_5_C14_C3_1"
+}
+system_register! {
     /// SCTLR_EL1 as EL2 names it with E2H = 1.
     SCTLR_EL12, SctlrEl12, "S3_5_C1_C0_0"
 }

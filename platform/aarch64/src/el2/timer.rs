@@ -7,7 +7,7 @@ use aarch64_cpu::registers::CNTPCT_EL0;
 use arm_gic::IntId;
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::registers::{CNTHVS_CTL_EL2, CNTHVS_CVAL_EL2};
+use super::registers::{CNTHVS_CTL_EL2, CNTHVS_CVAL_EL2, CNTV_CTL_EL02};
 
 /// The interrupt of the Secure EL2 virtual timer (Base System Architecture): PPI 3, INTID 19.
 pub const INTERRUPT: IntId = IntId::ppi(3);
@@ -96,6 +96,16 @@ impl Timer {
         self.told = true;
         stop();
     }
+}
+
+/// Whether the EL1 virtual timer of the loaded context is what interrupts. That interrupt is a Non-secure one, so it is masked here, in the timer itself: otherwise
+/// it would stop the context, and stop it again as soon as it runs, and nobody else can do anything about it.
+pub fn silence_virtual() -> bool {
+    let fires = CNTV_CTL_EL02.get() == ENABLE | ISTATUS;
+    if fires {
+        CNTV_CTL_EL02.set(ENABLE | IMASK);
+    }
+    fires
 }
 
 /// The hardware watches nothing.

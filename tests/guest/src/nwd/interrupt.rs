@@ -53,6 +53,14 @@ pub fn open(pe: usize, line: u32) {
     };
 }
 
+/// Lets the private interrupt `line` of the PE with this index through no more.
+pub fn close(pe: usize, line: u32) {
+    write32(
+        GICR + pe as u64 * GICR_STRIDE + GICR_SGI + ICENABLER0,
+        1 << line,
+    );
+}
+
 /// Lets the timer interrupt of the PE with this index be pending at its CPU interface, and starts the timer.
 pub fn start_timer(pe: usize, ms: u64) {
     start_timer_ticks(pe, ms * ticks_per_ms());

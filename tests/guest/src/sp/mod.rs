@@ -352,6 +352,7 @@ fn serve(identity: &'static Identity, entry: &[u64; 8]) -> ! {
             }
             id::RUN => {
                 RUNS[vcpu].fetch_add(1, Ordering::Relaxed);
+                tests::interrupts::on_run();
                 ffa::call(id::MSG_WAIT, &[0, NEXT_WAIT.swap(0, Ordering::Relaxed)])
             }
             id::INTERRUPT => {

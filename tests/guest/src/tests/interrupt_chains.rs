@@ -28,7 +28,7 @@ use crate::{command, helper, println, test};
 
 use super::interrupts::{
     ARM, CAME, DEACTIVATE, ENABLE, GET, HANDLED, IPI, LIMIT_MS, NONE, SEND_IPI, TRANSMIT, hf,
-    signals, uart_mask,
+    set_virtual_timer, signals, uart_mask,
 };
 use super::preemption::{SPIN, preempt, resume, run, vcpu, with_flag};
 
@@ -358,21 +358,6 @@ fn preempted_owner(_: &Nwd) -> Check {
         resume(SP1, 0, flag, 9)
     })?;
     equal(ask(SP1, CAME, [0; 4])?[0], 1u64)
-}
-
-fn set_virtual_timer(control: u64, ms: u64) {
-    let ticks = ms * ticks_per_ms();
-    // SAFETY: the timer of this partition, whose interrupt is masked in PSTATE.
-    unsafe {
-        asm!(
-            "msr cntv_tval_el0, {}",
-            "msr cntv_ctl_el0, {}",
-            "isb",
-            in(reg) ticks,
-            in(reg) control,
-            options(nostack),
-        )
-    };
 }
 
 fn own_timer(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {

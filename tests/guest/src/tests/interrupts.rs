@@ -5,12 +5,12 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ffa::{self, SP1, SP2};
-use crate::nwd::{Nwd, Test, ask, pe};
+use crate::nwd::{Nwd, Test, ask, interrupt, pe};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::console::SECURE_UART;
 use crate::rt::mark::mark;
-use crate::rt::{ticks_per_ms, wait_until};
+use crate::rt::{exception_level, ticks_per_ms, wait_until};
 use crate::sp::{Command, Identity, Sp};
 use crate::{command, helper, println, test};
 
@@ -46,6 +46,12 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
+/// Where nobody claims the virtual timer.
+pub const VIRTUAL_TIMER: &[Test] = &[test!(
+    virtual_timer_of_a_partition,
+    "The virtual timer of sp1 does not preempt it, but is seen by it"
+)];
+
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[
     helper!(while_it_runs),
@@ -54,6 +60,7 @@ pub const HELPERS: &[Command] = &[
     helper!(say),
     helper!(careless),
     helper!(timer_while_it_runs),
+    helper!(virtual_timer_while_it_runs),
     helper!(start_timer),
     helper!(timer_has_expired),
     helper!(enable_ipi),
@@ -146,6 +153,13 @@ pub fn on_interrupt() {
         interrupt_soak::count(id);
         HANDLED.fetch_add(1, Ordering::Relaxed);
         hf(DEACTIVATE, &[id, id]);
+    }
+}
+
+/// What a context does that got cycles: the scheduler may have given them for an interrupt.
+pub fn on_run() {
+    if exception_level() == 1 && is_signalled() {
+        on_interrupt();
     }
 }
 
@@ -286,6 +300,21 @@ fn set_timer(control: u64, ms: u64) {
     };
 }
 
+pub(super) fn set_virtual_timer(control: u64, ms: u64) {
+    let ticks = ms * ticks_per_ms();
+    // SAFETY: the timer of this partition, whose interrupt is masked in PSTATE.
+    unsafe {
+        asm!(
+            "msr cntv_tval_el0, {}",
+            "msr cntv_ctl_el0, {}",
+            "isb",
+            in(reg) ticks,
+            in(reg) control,
+            options(nostack),
+        )
+    };
+}
+
 fn timer_control() -> u64 {
     let control: u64;
     // SAFETY: reads a status register.
@@ -304,12 +333,35 @@ fn timer_of_a_partition(_: &Nwd) -> Check {
     Ok(())
 }
 
+// The EL1 virtual timer: id 3, too, as far as the Normal world lets its interrupt through.
+fn virtual_timer_of_a_partition(_: &Nwd) -> Check {
+    const VIRTUAL_TIMER: u32 = 27;
+    interrupt::open(0, VIRTUAL_TIMER);
+    let outcome = ask(SP1, command!(virtual_timer_while_it_runs), [0; 4]);
+    interrupt::close(0, VIRTUAL_TIMER);
+    outcome.map(drop)
+}
+
 fn timer_while_it_runs(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(ENABLE, &[TIMER, 1, 0]), 0u64)?;
     for round in 0..3 {
         holds(!is_signalled(), round as u64)?;
         set_timer(ON, 1);
         timer_has_expired_now()?;
+    }
+    Ok([0; 4])
+}
+
+/// The EL1 virtual timer does not stop its partition, but is seen by it.
+fn virtual_timer_while_it_runs(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    equal(hf(ENABLE, &[TIMER, 1, 0]), 0u64)?;
+    for round in 0..3 {
+        holds(!is_signalled(), round as u64)?;
+        set_virtual_timer(ON, 1);
+        holds(wait_until(LIMIT_MS, is_signalled), round as u64)?;
+        equal(hf(GET, &[]), TIMER)?;
+        set_virtual_timer(0, 0);
+        equal(hf(DEACTIVATE, &[TIMER, TIMER]), 0u64)?;
     }
     Ok([0; 4])
 }

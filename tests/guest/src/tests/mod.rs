@@ -58,6 +58,7 @@ pub const ALL: &[&[Test]] = &[
     preemption::TESTS,
     notification::TESTS,
     interrupts::TESTS,
+    interrupts::VIRTUAL_TIMER,
     indirect::TESTS,
     console::TESTS,
     state::TESTS,
