@@ -1,6 +1,6 @@
 //! Loading one partition: stage 2, boot information, and the RX/TX pair that its manifest may ask for.
 
-use crate::addr::{PAGE_SIZE, Pa, PageRange, World};
+use crate::addr::{PAGE_SIZE, Pa, World};
 use crate::error::{FfaError, Result as FfaResult};
 use crate::hal::{Hal, Stage2Roots, Stream};
 use crate::id::PartitionId;
@@ -39,14 +39,6 @@ fn each_stream(streams: &Streams) -> impl Iterator<Item = Stream> {
     let smmu = streams.smmu;
     let ids = streams.ids.iter();
     ids.map(move |id| Stream { smmu, id: *id })
-}
-
-/// The pages of a range.
-pub(super) fn pages(range: PageRange<Pa>) -> impl Iterator<Item = PageRange<Pa>> {
-    (0..range.pages()).filter_map(move |page| {
-        let offset = page.saturating_mul(PAGE_SIZE);
-        PageRange::new(Pa::new(range.base().raw().saturating_add(offset)), 1)
-    })
 }
 
 impl<H: Hal> Spmc<H> {
@@ -164,12 +156,6 @@ impl<H: Hal> Spmc<H> {
             self.map_memory_region(space, region, image)?;
         }
         for device in &config.device_regions {
-            if device.world == World::NonSecure {
-                let mut normal_world = self.normal_world.memory.lock();
-                for page in pages(device.range) {
-                    normal_world.fix_device(&self.hal, page.identity())?;
-                }
-            }
             space.map(
                 &self.hal,
                 device.range.identity(),

@@ -129,14 +129,6 @@ impl<H: Hal> Spmc<H> {
         {
             log::error!("no translation tables for the Normal world's memory");
         }
-        for device in &manifest.ns_device_memory {
-            let mut memory = manifest.memory.iter().chain(&manifest.ns_memory);
-            if memory.any(|memory| memory.overlaps(device))
-                || shadow.own_device(&self.hal, *device).is_err()
-            {
-                log::warn!("the Normal world cannot lend its devices in {device}");
-            }
-        }
         drop(shadow);
 
         for fault in &manifest.faults {

@@ -14,7 +14,7 @@ use crate::partition::vcpu::Event;
 use crate::partition::{Frozen, Partition};
 use crate::spmc::Spmc;
 
-use super::load::{device_state, image, pages};
+use super::load::{device_state, image};
 use super::{BootInfo, PackageError};
 
 impl<H: Hal> Spmc<H> {
@@ -188,4 +188,12 @@ fn owned(config: &PartitionConfig) -> impl Iterator<Item = (PageRange<Pa>, Leaf)
 
 fn own_leaf(permissions: Permissions) -> Leaf {
     Leaf::new(Attributes::normal(permissions), State::OwnerExclusive)
+}
+
+/// The pages of a range.
+fn pages(range: PageRange<Pa>) -> impl Iterator<Item = PageRange<Pa>> {
+    (0..range.pages()).filter_map(move |page| {
+        let offset = page.saturating_mul(PAGE_SIZE);
+        PageRange::new(Pa::new(range.base().raw().saturating_add(offset)), 1)
+    })
 }

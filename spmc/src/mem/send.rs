@@ -10,11 +10,11 @@ use super::slices::paused;
 use super::{Call, Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::addr::{Ipa, PageRange};
 use crate::error::{FfaError, Result};
-use crate::ffa::SmcFrame;
 use crate::ffa::memory::{AccessPermissions, DataAccess, InstructionAccess, MemoryType};
 use crate::ffa::memory_descriptor::{
     CONSTITUENT, Composite, DescriptorBuffer, Receiver, Transaction, constituents,
 };
+use crate::ffa::{SmcFrame, Version};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::limits::{MAX_ARRIVING, MAX_ARRIVING_PER_SENDER};
@@ -361,7 +361,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .next()
             .and_then(|first| space.first_leaf(self.hal, first))
             .ok_or(FfaError::Denied)?;
-        if !may_offer(owned, share) {
+        if !may_offer(caller, owned, share) {
             return Err(FfaError::Denied);
         }
         let state = match share.kind {
@@ -407,13 +407,14 @@ pub(super) fn success(handle: u64) -> SmcFrame {
     SmcFrame::success([handle as u32, (handle >> 32) as u32])
 }
 
-/// Whether an owner of pages with that leaf may offer them so. What is a device can only be lent, to one partition, and never be zeroed.
-fn may_offer(owned: Leaf, share: &Share) -> bool {
+/// Whether an owner of pages with that leaf may offer them so. A device can only be lent, to one partition, and is never zeroed; FF-A v1.0 knows no
+/// transactions of devices (section 2.10).
+fn may_offer(owner: &Endpoint, owned: Leaf, share: &Share) -> bool {
     let own = owned.attributes();
     let to_one_partition = share.kind == SendKind::Lend
         && !share.is_uniform()
         && share.borrowers.iter().all(|b| b.proxy.is_none());
-    let fits_device = to_one_partition && !share.zeroed;
+    let fits_device = owner.version() >= Version::V1_1 && to_one_partition && !share.zeroed;
     let gives_write = share.zeroed
         || share
             .borrowers

@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use crate::addr::{Ipa, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
 use crate::hal::{Access, Hal, Stage2Roots, TlbScope};
-use crate::limits::{MAX_DEVICE_RANGES, MAX_MEMORY_RANGES};
+use crate::limits::MAX_MEMORY_RANGES;
 use crate::manifest::config::Permissions;
 use crate::partition::mailbox::Buffers;
 
@@ -17,19 +17,9 @@ use super::walk::{Format, Inspector, Walker, look_up};
 /// Ranges that one TLB invalidation names; a transaction with more of them invalidates everything.
 const TLB_RANGES: usize = 16;
 
-/// Ranges that the Normal world may own.
-const MAX_OWNED: usize = MAX_MEMORY_RANGES.saturating_add(MAX_DEVICE_RANGES);
-
 /// What an entry of zero means for the Normal world: memory that nobody else has, mapped by the Normal world itself as it likes.
 const NORMAL_WORLD_DEFAULT: Leaf = Leaf::new(
     Attributes::normal(Permissions::READ.union(Permissions::WRITE)),
-    State::OwnerExclusive,
-)
-.shadow();
-
-/// The same for its devices.
-const NORMAL_WORLD_DEVICE: Leaf = Leaf::new(
-    Attributes::device(Permissions::READ.union(Permissions::WRITE)),
     State::OwnerExclusive,
 )
 .shadow();
@@ -74,7 +64,7 @@ pub struct AddressSpace {
     non_secure: PageIndex,
     roots: Stage2Roots,
     /// Normal world only: what it may own. Empty for partitions.
-    owned: ArrayVec<PageRange<Pa>, MAX_OWNED>,
+    owned: ArrayVec<PageRange<Pa>, MAX_MEMORY_RANGES>,
     shadow: bool,
     el0: bool,
     changes: u32,
@@ -156,21 +146,6 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Normal world only: it owns the device at `range` exclusively too. `NO_MEMORY` if that cannot be recorded; it owns nothing there then.
-    pub fn own_device<H: Hal>(&mut self, hal: &H, range: PageRange<Pa>) -> Result<()> {
-        self.owned.try_push(range).map_err(|_| FfaError::NoMemory)?;
-        let change = Change {
-            from: NORMAL_WORLD_DEFAULT,
-            to: NORMAL_WORLD_DEVICE,
-        };
-        let ranges = [range.identity()].into_iter();
-        self.change(hal, World::NonSecure, ranges, change)
-            .map_err(|_| {
-                self.owned.pop();
-                FfaError::NoMemory
-            })
-    }
-
     /// The translation to run under.
     pub fn roots(&self) -> Stage2Roots {
         self.roots
@@ -208,21 +183,9 @@ impl AddressSpace {
 
     /// Normal world only: takes `range` out of what transactions can move, because boot gave it to a partition as well. Errors as [`Self::map`].
     pub fn fix<H: Hal>(&mut self, hal: &H, range: PageRange<Ipa>) -> Result<()> {
-        self.fix_owned(hal, range, NORMAL_WORLD_DEFAULT)
-    }
-
-    /// The same for the device page `page`, which several partitions may have and the Normal world need not own. `NO_MEMORY` if there is no table.
-    pub fn fix_device<H: Hal>(&mut self, hal: &H, page: PageRange<Ipa>) -> Result<()> {
-        match self.inspect(hal, [page].into_iter()) {
-            Some((_, NORMAL_WORLD_DEVICE)) => self.fix_owned(hal, page, NORMAL_WORLD_DEVICE),
-            _ => Ok(()),
-        }
-    }
-
-    fn fix_owned<H: Hal>(&mut self, hal: &H, range: PageRange<Ipa>, owned: Leaf) -> Result<()> {
         let change = Change {
-            from: owned,
-            to: owned.with_state(State::Fixed),
+            from: NORMAL_WORLD_DEFAULT,
+            to: NORMAL_WORLD_DEFAULT.with_state(State::Fixed),
         };
         self.change(hal, World::NonSecure, [range].into_iter(), change)
             .map_err(|error| match error {

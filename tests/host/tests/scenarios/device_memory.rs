@@ -1,4 +1,4 @@
-//! Device memory: an owner, by its manifest or the Normal world, can lend a device to one partition, and do nothing else with it.
+//! Device memory: an owner by its manifest can lend a device to one partition, and do nothing else with it.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use host_tests::PartitionSpec;
 use host_tests::ffa::*;
 use host_tests::machine::{NORMAL_DEVICE, SECURE_DEVICE};
 use host_tests::manifest::partition_base;
-use host_tests::system::{NWD_PAGES, NWD_TX};
+use host_tests::system::NWD_TX;
 use spmc::addr::World::{self, NonSecure, Secure};
 use spmc::hal::Stream;
 
@@ -376,54 +376,20 @@ fn an_owner_that_dies_has_its_device_when_it_starts_anew() {
     stage.system.machine.check_tlbs();
 }
 
-// req: MEMD-10, MEMD-45, MEMD-56, MEMD-57
+// req: GEN-23, MEMD-10
 #[test]
-fn the_normal_world_lends_its_devices() {
+fn the_normal_world_lends_no_devices() {
     let stage = stage();
     let nwd = stage.nwd();
-    let lend = Transaction::lend(0, SP2, RW, &[(CLOCK, 1)]);
-    let handle = nwd.send(MEM_LEND_64, &lend);
-    nwd.memory_refused(MEM_LEND_64, &lend.encode(Layout::V1_2), DENIED);
-    stage.retrieve_refused(
-        SP2,
-        Transaction {
-            attributes: NORMAL,
-            ..request(0, handle, RW)
-        },
-        DENIED,
-    );
-    let response = stage.retrieve(SP2, request(0, handle, RW)).unwrap();
-    assert_eq!(response.attributes, NGNRNE | NON_SECURE);
-    assert_eq!(stage.access(SP2, NonSecure, CLOCK), READ_WRITE);
-    assert!(is_device(&stage, SP2, NonSecure, CLOCK));
-    assert_eq!(stage.access(SP2, NonSecure, CLOCK + 0x1000), NONE);
-    stage.relinquish(SP2, handle);
-    assert_eq!(stage.access(SP2, NonSecure, CLOCK), NONE);
-    nwd.reclaim(handle).success();
-
-    let mut zeroed = lend.clone();
-    zeroed.flags = ZERO;
     let mut two = Transaction::share(0, SP2, RW, &[(CLOCK, 1)]);
     two.receivers.push(Receiver::new(SP3, RW));
     for (function, transaction) in [
-        (MEM_LEND_64, zeroed),
+        (MEM_LEND_64, Transaction::lend(0, SP2, RW, &[(CLOCK, 1)])),
         (MEM_LEND_64, two),
         (MEM_SHARE_64, Transaction::share(0, SP2, RW, &[(CLOCK, 1)])),
         (MEM_DONATE_64, Transaction::donate(0, SP2, &[(CLOCK, 1)])),
-        (
-            MEM_LEND_64,
-            Transaction::lend(0, SP2, RW, &[(CLOCK, 1), (NWD_PAGES, 1)]),
-        ),
-        // Of the Secure world, and nobody's.
+        // Of the Secure world.
         (MEM_LEND_64, Transaction::lend(0, SP2, RW, &[(DEVICE, 1)])),
-        (
-            MEM_LEND_64,
-            Transaction::lend(0, SP2, RW, &[(NORMAL_DEVICE.end, 1)]),
-        ),
-        (
-            MEM_LEND_64,
-            Transaction::lend(0, SP2, RW, &[(CLOCK + 0x1000, 2)]),
-        ),
     ] {
         nwd.memory_refused(function, &transaction.encode(Layout::V1_2), DENIED);
     }
@@ -432,27 +398,33 @@ fn the_normal_world_lends_its_devices() {
     nwd.refused([RXTX_MAP_64, CLOCK, NWD_TX, 1], INVALID_PARAMETERS);
 }
 
-// req: GEN-24, MEMD-10
+// req: GEN-24, MAN-31
 #[test]
-fn the_normal_world_cannot_lend_a_device_that_a_partition_has() {
+fn a_partition_lends_a_device_of_the_normal_world() {
     for exclusive in [true, false] {
         let stage = stage_with(|spec| with_device(spec, CLOCK, 3 | 8, exclusive));
         assert_eq!(stage.access(SP1, NonSecure, CLOCK), READ_WRITE);
-        let nwd = stage.nwd();
-        let lend = |page| Transaction::lend(0, SP2, RW, &[(page, 1)]);
-        nwd.memory_refused(MEM_LEND_64, &lend(CLOCK).encode(Layout::V1_2), DENIED);
-        // The page behind it is free.
-        let handle = nwd.send(MEM_LEND_64, &lend(CLOCK + 0x1000));
-        nwd.reclaim(handle).success();
-        // The partition can, if the device is its own.
         let lend = Transaction::lend(SP1, SP2, RW, &[(CLOCK, 1)]).encode(Layout::V1_2);
         let answer = stage.run(SP1, move |sp| sp.memory_call(MEM_LEND_64, &lend));
-        if exclusive {
-            let handle = answer.handle();
-            stage.retrieve(SP2, request(SP1, handle, RW)).unwrap();
-            assert_eq!(stage.access(SP2, NonSecure, CLOCK), READ_WRITE);
-        } else {
+        if !exclusive {
             assert_eq!(answer.error(), Some(DENIED));
+            continue;
         }
+        let request = request(SP1, answer.handle(), RW);
+        let response = stage.retrieve(SP2, request).unwrap();
+        assert_eq!(response.attributes, NGNRNE | NON_SECURE);
+        assert_eq!(stage.access(SP2, NonSecure, CLOCK), READ_WRITE);
+        assert!(is_device(&stage, SP2, NonSecure, CLOCK));
+        assert_eq!(stage.access(SP2, NonSecure, CLOCK + 0x1000), NONE);
     }
+}
+
+// req: GEN-23
+#[test]
+fn nobody_lends_devices_in_1_0() {
+    let stage = stage_with(|spec| spec.version(0));
+    stage.run(SP1, |sp| {
+        let layout = sp.layout;
+        sp.memory_refused(MEM_LEND_64, &lend(RW).encode(layout), DENIED);
+    });
 }
