@@ -6,6 +6,7 @@ extern crate std;
 mod buffers;
 mod fragments;
 mod lifecycle;
+mod many;
 mod receive;
 mod send;
 mod slices;
