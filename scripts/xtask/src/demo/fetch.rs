@@ -109,6 +109,7 @@ pub fn whole(
     if part.exists() {
         fs::remove_dir_all(&part)?;
     }
+    enough_space(&target())?;
     fs::create_dir_all(&part).with_context(|| format!("cannot create {}", part.display()))?;
     if let Err(error) = contents(&part) {
         fs::remove_dir_all(&part)?;
