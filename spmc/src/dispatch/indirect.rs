@@ -129,12 +129,15 @@ impl<H: Hal> Spmc<H> {
     /// What a partition that waits does with its RX: it passes it back, unless a message came meanwhile that it has not been told of.
     pub(super) fn release_rx_on_wait(&self, endpoint: &Endpoint) {
         let mut mailbox = endpoint.mailbox.lock();
+        if !mailbox.can_release_rx() {
+            return;
+        }
         let unseen = self
             .notifications
             .receiver(endpoint.id())
             .is_some_and(|mut receiver| receiver.with(|receiver| receiver.has_unseen_message()));
         if !unseen {
-            // RX that the partition does not own has nothing to be released.
+            // It can be, see above.
             let _ = mailbox.release_rx();
         }
     }

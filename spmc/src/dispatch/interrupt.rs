@@ -100,6 +100,8 @@ impl<H: Hal> Spmc<H> {
             return;
         };
         if lines.calls() == 0 {
+            let contexts = current.frozen.config.vcpu_count;
+            current.partition.forget_interrupts(contexts.into());
             return;
         }
         if current
@@ -195,7 +197,7 @@ impl<H: Hal> Spmc<H> {
         false
     }
 
-    /// Makes `line` pending at a context. If another PE runs that, it looks again.
+    /// Makes `line` pending at a context. If another PE runs that, it looks again. This one must look for handlers, or at the line, after that.
     fn pend(&self, pe: &Pe, member: Member<'_, H::Context>, index: u16, line: Line) {
         let partition = member.partition;
         let Some((lines, vcpu)) = partition.lines(index) else {
@@ -210,8 +212,6 @@ impl<H: Hal> Spmc<H> {
         }
         if vcpu.try_lock().is_none() {
             self.hal.look_again_elsewhere();
-        } else {
-            self.looked_at(member, index);
         }
     }
 
@@ -239,10 +239,14 @@ impl<H: Hal> Spmc<H> {
         target: Target,
     ) {
         match target {
-            Target::Vcpu(index) => self.pend(pe, member, index, Line::NOTIFICATION),
+            Target::Vcpu(index) => {
+                self.pend(pe, member, index, Line::NOTIFICATION);
+                self.looked_at(member, index);
+            }
             Target::Global => {
                 for index in 0..member.frozen.config.vcpu_count {
                     self.pend(pe, member, index, Line::NOTIFICATION);
+                    self.looked_at(member, index);
                 }
             }
         }
@@ -323,12 +327,19 @@ impl<H: Hal> Spmc<H> {
     #[cold]
     #[inline(never)]
     pub(crate) fn signal(&self, current: &mut Current<'_, H::Context>) {
+        self.show(current);
+        let contexts = current.frozen.config.vcpu_count;
+        current.partition.forget_interrupts(contexts.into());
+    }
+
+    /// The same where something may be pending for long: that is found out later.
+    #[inline(always)]
+    fn show(&self, current: &mut Current<'_, H::Context>) {
         if let Some((lines, _)) = current.partition.lines(current.id.index) {
             let signals = lines.signals();
             self.hal
                 .signal(&mut current.vcpu.context, signals.irq, signals.fiq);
         }
-        current.partition.forget_interrupts();
     }
 
     /// What [`Self::signal`] does for a context that begins with something new: a managed exit that the last work did not take is void.
@@ -391,14 +402,18 @@ impl<H: Hal> Spmc<H> {
         }
         let [_, x1, x2, x3, ..] = *current.vcpu.context.gprs();
         let result = match function {
-            call::ENABLE => self.interrupt_enable(current, x1 as u32, x2, x3),
+            call::ENABLE => {
+                let result = self.interrupt_enable(current, x1 as u32, x2, x3);
+                self.signal(current);
+                result
+            }
             call::GET => return Some(self.interrupt_get(current)),
             call::DEACTIVATE => self.interrupt_deactivate(current, x1 as u32, x2 as u32),
             call::RECONFIGURE => self.interrupt_reconfigure(current, x1 as u32, x2, x3),
             call::SEND_IPI => self.send_ipi(current, x1),
             _ => return None,
         };
-        self.signal(current);
+        // None of the others changes what is signalled.
         Some(if result.is_ok() { OK } else { FAILED })
     }
 
@@ -438,7 +453,7 @@ impl<H: Hal> Spmc<H> {
             .lines(current.id.index)
             .and_then(|(lines, _)| lines.take());
         let id = taken.and_then(|line| current.frozen.claims.id(line));
-        self.signal(current);
+        self.show(current);
         id.map_or(NO_INTERRUPT, u64::from)
     }
 
@@ -462,8 +477,7 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::InvalidParameters);
         }
         if line.is_physical() {
-            self.hal.deactivate_interrupt(id);
-            let comes_again = self.hal.is_interrupt_pending(id);
+            let comes_again = self.hal.deactivate_interrupt(id);
             if current.partition.count_return(line, comes_again) == STUCK {
                 log::warn!(
                     "{}: interrupt {id} is not cleared: masked",

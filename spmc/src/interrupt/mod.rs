@@ -100,6 +100,10 @@ impl Claims {
 
     /// The line that the partition knows by `id`: its physical interrupts and those that the SPMC makes up.
     pub fn line(&self, id: u32) -> Option<Line> {
+        let [.., (_, last)] = Line::VIRTUAL;
+        if id > last {
+            return self.physical(id);
+        }
         let made_up = Line::VIRTUAL.iter().find(|(_, number)| *number == id);
         made_up.map(|(line, _)| *line).or_else(|| self.physical(id))
     }

@@ -192,9 +192,7 @@ impl Hal for FakeHal {
         None
     }
 
-    fn deactivate_interrupt(&self, _: u32) {}
-
-    fn is_interrupt_pending(&self, _: u32) -> bool {
+    fn deactivate_interrupt(&self, _: u32) -> bool {
         false
     }
 

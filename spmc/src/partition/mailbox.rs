@@ -174,6 +174,11 @@ impl Mailbox {
         self.happens(Event::Release)
     }
 
+    /// Whether RX is somebody else's than the SPMC's, who could give it back.
+    pub fn can_release_rx(&self) -> bool {
+        step(self.state, Event::Release).is_ok()
+    }
+
     /// Passes RX of a VM to the Hypervisor (`FFA_RX_ACQUIRE`). `INVALID_PARAMETERS` without a pair, `DENIED` if RX is not the SPMC's.
     pub fn acquire_rx(&mut self) -> Result<()> {
         self.happens(Event::Acquire)

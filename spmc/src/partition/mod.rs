@@ -126,11 +126,11 @@ impl<C: Context> Partition<C> {
         self.has_interrupts.store(true, Ordering::Release);
     }
 
-    /// Notes that none is pending any more, if that is so.
-    pub fn forget_interrupts(&self) {
+    /// Notes that none is pending any more in the partition's `contexts`, if that is so.
+    pub fn forget_interrupts(&self, contexts: usize) {
         // One that became pending meanwhile is seen here, or its PE notes it after this.
         self.has_interrupts.swap(false, Ordering::AcqRel);
-        if self.lines.iter().any(Lines::is_pending) {
+        if self.lines.iter().take(contexts).any(Lines::is_pending) {
             self.note_interrupt();
         }
     }

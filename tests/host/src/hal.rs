@@ -200,13 +200,11 @@ impl Hal for FakeHal {
         self.0.gic().acknowledge(current_pe())
     }
 
-    fn deactivate_interrupt(&self, id: u32) {
+    fn deactivate_interrupt(&self, id: u32) -> bool {
         self.0.step();
-        self.0.gic().deactivate(id);
-    }
-
-    fn is_interrupt_pending(&self, id: u32) -> bool {
-        self.0.gic().is_pending(id)
+        let mut gic = self.0.gic();
+        gic.deactivate(id);
+        gic.is_pending(id)
     }
 
     fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool {

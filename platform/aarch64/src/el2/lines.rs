@@ -52,6 +52,7 @@ pub struct Line {
 
 impl Line {
     /// The interrupt with that INTID; `None` if no GIC has such, or there is no redistributor of this PE where the board data says.
+    #[inline(always)]
     pub fn new(board: &Board, id: u32) -> Option<Self> {
         let frame = match id {
             0..FIRST_SHARED => own_frame(board)?,
@@ -150,6 +151,7 @@ impl Line {
 }
 
 /// The SGI frame of this PE.
+#[inline(never)]
 fn own_frame(board: &Board) -> Option<u64> {
     let affinity = platform::affinity();
     // GICR_TYPER has Aff3 next to the others.

@@ -79,12 +79,8 @@ impl Hal for Platform {
         gic::acknowledge()
     }
 
-    fn deactivate_interrupt(&self, id: u32) {
-        gic::deactivate(id);
-    }
-
-    fn is_interrupt_pending(&self, id: u32) -> bool {
-        Line::new(&BOARD, id).is_some_and(|line| line.is_pending())
+    fn deactivate_interrupt(&self, id: u32) -> bool {
+        gic::deactivate(id)
     }
 
     fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool {

@@ -45,7 +45,7 @@ pub const LONG: &[Test] = &[test!(
 pub const HELPERS: &[Command] = &[helper!(count_here), helper!(work)];
 
 const STEPS: u64 = 60_000;
-const STEPS_FOR_LONG: u64 = 40 * STEPS;
+const STEPS_FOR_LONG: u64 = 12 * STEPS;
 
 // ---- inside the partitions ----
 

@@ -137,7 +137,8 @@ pub fn during_initialisation(identity: &Identity) {
 
 /// What a context does that got `FFA_INTERRUPT`.
 pub fn on_interrupt() {
-    loop {
+    // At S-EL0 there is no other way to find out.
+    while exception_level() == 0 || is_signalled() {
         let id = hf(GET, &[]);
         if id == NONE {
             return;
