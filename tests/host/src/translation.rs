@@ -176,18 +176,32 @@ impl Tables<'_> {
 
     /// Calls `each` with every page that is mapped by stage 2 under `root`, in order.
     pub fn for_each(&self, root: u64, each: &mut impl FnMut(u64, Translation)) {
-        self.visit(root, 0, 30, each);
+        self.visit(Root::stage2(root), 0, 30, each);
     }
 
-    fn visit(&self, table: u64, base: u64, shift: u32, each: &mut impl FnMut(u64, Translation)) {
+    /// The same with every page of `world` that is mapped for the partition behind `roots`, at S-EL1 or S-EL0.
+    pub fn for_each_of(
+        &self,
+        roots: &Stage2Roots,
+        world: World,
+        each: &mut impl FnMut(u64, Translation),
+    ) {
+        self.visit(Root::of(roots, world), 0, 30, each);
+    }
+
+    fn visit(&self, root: Root, base: u64, shift: u32, each: &mut impl FnMut(u64, Translation)) {
+        let Root { table, stage1 } = root;
         for (index, raw) in self.entries(table) {
             let at = base + (index << shift);
             match (raw & 3, shift) {
-                (3, 30 | 21) => self.visit(raw & ADDRESS, at, shift - 9, each),
+                (3, 30 | 21) => {
+                    let table = raw & ADDRESS;
+                    self.visit(Root { table, stage1 }, at, shift - 9, each);
+                }
                 (1, 30 | 21) | (3, 12) => {
                     for page in 0..1 << (shift - 12) {
                         let ipa = at + (page << 12);
-                        if let Ok(translation) = leaf(raw, ipa, shift, None) {
+                        if let Ok(translation) = leaf(raw, ipa, shift, stage1) {
                             each(ipa, translation);
                         }
                     }

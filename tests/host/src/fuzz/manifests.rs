@@ -1,6 +1,6 @@
 //! What is read before any partition runs: manifests and the headers of packages; and the boot information that is written.
 
-use spmc::addr::{Pa, PageRange};
+use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::Version;
 use spmc::hal::Stream;
 use spmc::id::PartitionId;
@@ -53,10 +53,10 @@ fn boot_with(dtb: &[u8]) {
     let pages = |index: usize| {
         let mut pages = [Vec::new(), Vec::new()];
         if let Some(frozen) = system.spmc.partitions[index].frozen() {
-            let roots = [frozen.roots.secure.raw(), frozen.roots.non_secure.raw()];
-            for (pages, root) in pages.iter_mut().zip(roots) {
+            let worlds = [World::Secure, World::NonSecure];
+            for (pages, world) in pages.iter_mut().zip(worlds) {
                 let tables = system.machine.tables();
-                tables.for_each(root, &mut |ipa, _| pages.push(ipa));
+                tables.for_each_of(&frozen.roots, world, &mut |ipa, _| pages.push(ipa));
             }
         }
         pages
