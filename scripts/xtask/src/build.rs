@@ -44,6 +44,11 @@ pub fn build() -> Result<Spmc> {
     Ok(Spmc { bin, executable })
 }
 
+/// Links the images of boards that cannot be run here.
+pub fn build_other_boards() -> Result<()> {
+    cargo("fvp-base")
+}
+
 /// The target of programs that run on this machine. Named, flags for it do not reach what runs while building.
 pub fn host() -> Result<String> {
     let version = output(Command::new("rustc").current_dir(root()).arg("-vV"))?;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::bench;
-use crate::build::{TARGET, cargo_command};
+use crate::build::{TARGET, build_other_boards, cargo_command};
 use crate::conformance::conformance;
 use crate::demo;
 use crate::fuzz;
@@ -62,6 +62,10 @@ pub fn test(fast: bool, systems: bool) -> Result<ExitCode> {
         })
     });
     if !fast {
+        tally.check(
+            "images of boards that cannot be run here",
+            build_other_boards,
+        );
         tally.board_tests()?;
     }
     if systems {
