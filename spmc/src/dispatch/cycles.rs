@@ -24,26 +24,26 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
         let endpoint = &current.partition.endpoint;
-        let registers = current.vcpu.context.gprs();
+        let [_, x1, x2, x3, x4, x5, x6, x7, ..] = *current.vcpu.context.gprs();
         let flags = if endpoint.version() >= Version::V1_2 {
             RETAIN_RX
         } else {
             0
         };
-        for (n, register) in registers.iter().enumerate().take(8).skip(1) {
-            let allowed = if n == 2 { flags } else { 0 };
-            if *register as u32 as u64 & !allowed != 0 {
-                return Err(FfaError::InvalidParameters);
-            }
+        if (x1 | x2 & !flags | x3 | x4 | x5 | x6 | x7) as u32 != 0 {
+            return Err(FfaError::InvalidParameters);
         }
-        let retain = registers[2] & flags != 0;
+        let retain = x2 & flags != 0;
         let waits = current.vcpu.model.on(Call::Wait)?;
         if !retain {
             self.release_rx_on_wait(endpoint);
         }
         current.vcpu.step(waits)?;
         self.rest(pe, current);
-        *frame = SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()]);
+        // A handler works for nobody who would read it.
+        if current.vcpu.model != Model::Interrupt {
+            *frame = SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()]);
+        }
         Ok(self.give_back(current, frame))
     }
 

@@ -20,7 +20,7 @@ use crate::notification::Target;
 use crate::partition::vcpu::{Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, Flow, Member, deliver};
+use super::run::{Current, Flow, Member};
 
 /// Function ids of the calls, which are Hafnium's: x0 of an `HVC`, `SMC` or `SVC`.
 mod call {
@@ -306,12 +306,13 @@ impl<H: Hal> Spmc<H> {
             let _ = handler.vcpu.step(Event::Run);
             handler.vcpu.model = Model::Interrupt;
             handler.vcpu.caller = Caller::Outside;
-            let message = SmcFrame::new([
-                function::INTERRUPT as u64,
-                0,
-                u64::from(id.unwrap_or(NO_INTERRUPT as u32)),
-            ]);
-            deliver(&mut handler.vcpu.context, &message);
+            let id = id.map_or(NO_INTERRUPT, u64::from);
+            let registers = handler.vcpu.context.gprs_mut();
+            for register in registers.iter_mut().take(SmcFrame::ZERO.x.len()) {
+                *register = 0;
+            }
+            registers[0] = function::INTERRUPT as u64;
+            registers[2] = id;
             self.enter(&mut handler, true);
             let mut unread = SmcFrame::ZERO;
             self.run(pe, handler, &mut unread);
