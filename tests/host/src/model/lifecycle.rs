@@ -170,6 +170,7 @@ impl Model {
             for page in &sent.pages {
                 let page = self.page_mut(*page);
                 (page.owner, page.write, page.execute) = (by, held.write, held.execute);
+                page.memory = response.attributes & 0x3f;
             }
         } else {
             borrower.held = Some(held);

@@ -3,6 +3,7 @@
 use spmc::addr::World;
 
 use super::{Model, NWD, PARTITIONS};
+use crate::ffa::NORMAL;
 use crate::machine::NORMAL_RAM;
 use crate::manifest::{PARTITION_SIZE, partition_base};
 use crate::system::{NWD_PAGES, NWD_RX, NWD_TX};
@@ -18,6 +19,8 @@ pub struct Page {
     pub write: bool,
     /// Whether the owner may execute while it has access.
     pub execute: bool,
+    /// The memory type by which the owner has it, in the encoding of descriptors.
+    pub memory: u16,
     /// First byte of the content.
     pub byte: u8,
 }
@@ -149,8 +152,8 @@ impl Model {
                     && self.sent_page(*page).is_none()
                     && self.page(*page).is_some_and(|state| {
                         state.owner == by
-                            && (state.world, state.write, state.execute)
-                                == (first.world, first.write, first.execute)
+                            && (state.world, state.write, state.execute, state.memory)
+                                == (first.world, first.write, first.execute, first.memory)
                     })
             })
     }
@@ -183,6 +186,7 @@ fn at_first(page: u64) -> Option<Page> {
         owner,
         write: true,
         execute,
+        memory: NORMAL,
         byte: 0,
     };
     if NORMAL_RAM.contains(&page) {

@@ -97,6 +97,10 @@ impl Model {
             .all(|(n, id)| !receivers[..n].contains(id));
         let may = !fault
             && self.may_send(by, &pages)
+            && (!uniform
+                || self
+                    .page(pages[0])
+                    .is_some_and(|page| page.memory == NORMAL))
             && distinct
             && receivers
                 .iter()
