@@ -13,7 +13,7 @@ use crate::error::{FfaError, Result};
 use crate::ffa::{SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::id::VcpuId;
-use crate::interrupt::Line;
+use crate::interrupt::{Line, Lines};
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{NsInterruptAction, SriPolicy};
 use crate::notification::Target;
@@ -418,6 +418,17 @@ impl<H: Hal> Spmc<H> {
         Some(if result.is_ok() { OK } else { FAILED })
     }
 
+    /// The lines of this context, and the one that it knows by `id`. `INVALID_PARAMETERS` if there is none.
+    #[inline(always)]
+    fn line_of<'s>(current: &Current<'s, H::Context>, id: u32) -> Result<(&'s Lines, Line)> {
+        let line = current.frozen.claims.line(id);
+        let lines = current.partition.lines(current.id.index);
+        match (lines, line) {
+            (Some((lines, _)), Some(line)) => Ok((lines, line)),
+            _ => Err(FfaError::InvalidParameters),
+        }
+    }
+
     /// Lets a line be signalled to this context, or not.
     fn interrupt_enable(
         &self,
@@ -426,15 +437,7 @@ impl<H: Hal> Spmc<H> {
         enable: u64,
         kind: u64,
     ) -> Result<()> {
-        let line = current
-            .frozen
-            .claims
-            .line(id)
-            .ok_or(FfaError::InvalidParameters)?;
-        let (lines, _) = current
-            .partition
-            .lines(current.id.index)
-            .ok_or(FfaError::InvalidParameters)?;
+        let (lines, line) = Self::line_of(current, id)?;
         if enable & 1 == 0 {
             lines.disable(line);
             return Ok(());
@@ -465,15 +468,7 @@ impl<H: Hal> Spmc<H> {
         id: u32,
         same: u32,
     ) -> Result<()> {
-        let line = current
-            .frozen
-            .claims
-            .line(id)
-            .ok_or(FfaError::InvalidParameters)?;
-        let (lines, _) = current
-            .partition
-            .lines(current.id.index)
-            .ok_or(FfaError::InvalidParameters)?;
+        let (lines, line) = Self::line_of(current, id)?;
         if id != same || !lines.deactivate(line) {
             return Err(FfaError::InvalidParameters);
         }

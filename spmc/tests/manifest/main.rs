@@ -6,6 +6,7 @@ mod log_capture;
 mod package;
 mod partition;
 mod partition_refused;
+mod regions_refused;
 mod robustness;
 mod spmc_manifest;
 mod tree;

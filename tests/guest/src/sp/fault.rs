@@ -1,4 +1,24 @@
-//! Partitions that fail while they initialise, each in its own way: tiny position-independent images that stand in for the second test partition.
+//! Partitions that fail: while they initialise, each in its own way, as tiny position-independent images that stand in for the second test
+//! partition; or later, where a test wants it.
+
+use core::arch::asm;
+
+/// Faults with stage 1 off and nothing at the exception vector: the SPMC cannot make the partition take the abort.
+pub fn die() {
+    // SAFETY: the end of this incarnation of the partition.
+    unsafe {
+        asm!(
+            "msr vbar_el1, {none}",
+            "mrs {sctlr}, sctlr_el1",
+            "bic {sctlr}, {sctlr}, #1",
+            "msr sctlr_el1, {sctlr}",
+            "isb",
+            "ldr {none}, [{none}]",
+            none = inout(reg) 0x7000_0000_u64 => _,
+            sctlr = out(reg) _,
+        )
+    };
+}
 
 /// The entry point of a partition that fails: one of `Abort`, `Error`, `Spin`, `Unknown`.
 #[macro_export]

@@ -26,6 +26,10 @@ use crate::rt::{counter, ticks_per_ms, wait_until};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, println, test};
 
+#[path = "../../../cases/interrupt_chains.rs"]
+mod cases;
+use cases::{CHAINS, Case, FIQ, IRQ, NOTHING};
+
 use super::interrupts::{
     ARM, CAME, DEACTIVATE, ENABLE, GET, HANDLED, IPI, LIMIT_MS, NONE, SEND_IPI, TRANSMIT, hf,
     set_virtual_timer, signals, uart_mask,
@@ -119,42 +123,6 @@ fn interrupt_while_another_initialises(_: &Nwd) -> Check {
 }
 
 // ---- Non-secure interrupts in chains ----
-
-/// What a member of a chain saw, four bits each, the first one lowest.
-const NOTHING: u64 = 0;
-const IRQ: u64 = 1;
-const FIQ: u64 = 2;
-
-/// A chain: the numbers of its members; whether the Normal world is told of the interrupt before the answer; what the members see.
-type Case = (&'static [u64], bool, &'static [u64]);
-
-const CHAINS: &[Case] = &[
-    (&[1], true, &[NOTHING]),
-    (&[2], true, &[NOTHING]),
-    (&[3], false, &[FIQ]),
-    (&[4], false, &[IRQ]),
-    (&[5], false, &[NOTHING]),
-    (&[6], false, &[NOTHING]),
-    // Neither has managed exit, only the caller, only the callee, both.
-    (&[1, 2], true, &[NOTHING, NOTHING]),
-    (&[3, 1], false, &[FIQ, NOTHING]),
-    (&[4, 2], false, &[IRQ, NOTHING]),
-    (&[1, 3], true, &[NOTHING, FIQ]),
-    (&[2, 4], true, &[NOTHING, IRQ]),
-    (&[3, 4], false, &[FIQ, IRQ]),
-    (&[4, 3], false, &[IRQ, FIQ]),
-    // The least permissive action wins as long as whoever has it is in the chain.
-    (&[5, 1], false, &[NOTHING, NOTHING]),
-    (&[5, 3], false, &[NOTHING, NOTHING]),
-    (&[1, 5], true, &[NOTHING, NOTHING]),
-    (&[3, 6], false, &[FIQ, NOTHING]),
-    // Chains of three.
-    (&[1, 2, 3], true, &[NOTHING, NOTHING, FIQ]),
-    (&[3, 1, 2], false, &[FIQ, NOTHING, NOTHING]),
-    (&[3, 4, 1], false, &[FIQ, IRQ, NOTHING]),
-    (&[1, 3, 5], true, &[NOTHING, FIQ, NOTHING]),
-    (&[6, 3, 1], false, &[NOTHING, NOTHING, NOTHING]),
-];
 
 /// Long enough to see a signal that is there.
 const WAIT_MS: u64 = 1;

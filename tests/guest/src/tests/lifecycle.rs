@@ -1,6 +1,5 @@
 //! A partition that fails starts anew (`abort-action` 2), by `FFA_ABORT` or by a fault.
 
-use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ffa::error::ABORTED;
@@ -9,7 +8,7 @@ use crate::message::request;
 use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal};
-use crate::sp::{Command, Sp};
+use crate::sp::{Command, Sp, fault};
 use crate::{command, helper, test};
 
 /// The tests of this file.
@@ -61,21 +60,8 @@ fn give_up(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Faults with stage 1 off and nothing at its exception vector.
 fn fall(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    // SAFETY: the end of this incarnation.
-    unsafe {
-        asm!(
-            "msr vbar_el1, {none}",
-            "mrs {sctlr}, sctlr_el1",
-            "bic {sctlr}, {sctlr}, #1",
-            "msr sctlr_el1, {sctlr}",
-            "isb",
-            "ldr {none}, [{none}]",
-            none = inout(reg) 0x7000_0000_u64 => _,
-            sctlr = out(reg) _,
-        )
-    };
+    fault::die();
     Ok([0; 4])
 }
 

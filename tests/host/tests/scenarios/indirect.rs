@@ -11,7 +11,7 @@ const DELAY_SRI: u64 = 2;
 
 /// A message: header in the layout of a version, and payload where the header says.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Message {
+pub struct Message {
     flags: u32,
     offset: u32,
     receiver: u16,
@@ -22,7 +22,7 @@ struct Message {
 }
 
 impl Message {
-    fn new(version: u64, sender: u16, receiver: u16, payload: &[u8]) -> Self {
+    pub fn new(version: u64, sender: u16, receiver: u16, payload: &[u8]) -> Self {
         Self {
             flags: 0,
             offset: header(version) as u32,
@@ -34,7 +34,7 @@ impl Message {
         }
     }
 
-    fn encode(&self, version: u64) -> Vec<u8> {
+    pub fn encode(&self, version: u64) -> Vec<u8> {
         let mut bytes = self.flags.to_le_bytes().to_vec();
         bytes.extend([0xee; 4]);
         bytes.extend(self.offset.to_le_bytes());
@@ -54,7 +54,7 @@ impl Message {
     }
 
     /// Reads what the SPMC put into RX of somebody who speaks `version`.
-    fn decode(read: impl Fn(u64, usize) -> Vec<u8>, version: u64) -> Self {
+    pub fn decode(read: impl Fn(u64, usize) -> Vec<u8>, version: u64) -> Self {
         let bytes = read(0, 40);
         let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
         let half = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap());
@@ -110,7 +110,7 @@ fn sp_received(sp: &mut Sp, version: u64) -> Message {
 }
 
 /// A partition with indirect messages that answers direct requests by what `serve` makes of them.
-fn partition(name: &str, serve: fn(&mut Sp, [u64; 5]) -> [u64; 5]) -> PartitionSpec {
+pub fn partition(name: &str, serve: fn(&mut Sp, [u64; 5]) -> [u64; 5]) -> PartitionSpec {
     PartitionSpec::new(name)
         .with(|sp| sp.messaging = 7)
         .script(move |sp| {
@@ -120,7 +120,7 @@ fn partition(name: &str, serve: fn(&mut Sp, [u64; 5]) -> [u64; 5]) -> PartitionS
 }
 
 /// Tells what is in RX: id of the sender, size and first byte of the payload; releases it.
-fn tell(sp: &mut Sp, _: [u64; 5]) -> [u64; 5] {
+pub fn tell(sp: &mut Sp, _: [u64; 5]) -> [u64; 5] {
     let message = sp_received(sp, V1_2);
     assert_eq!(message.receiver, sp.id);
     assert_eq!(sp.call([RX_RELEASE]).success(), [0; 6]);
@@ -135,13 +135,13 @@ fn tell(sp: &mut Sp, _: [u64; 5]) -> [u64; 5] {
 }
 
 /// Sends as many bytes 0xa5 as asked to whom asked, with flags; the error or 0.
-fn send_to(sp: &mut Sp, [to, size, flags, ..]: [u64; 5]) -> [u64; 5] {
+pub fn send_to(sp: &mut Sp, [to, size, flags, ..]: [u64; 5]) -> [u64; 5] {
     let message = Message::new(V1_2, sp.id, to as u16, &vec![0xa5; size as usize]);
     let error = sp_send(sp, V1_2, &message, flags);
     [error.map_or(0, |code| code as u32 as u64), 0, 0, 0, 0]
 }
 
-const fn code(error: i32) -> u64 {
+pub const fn code(error: i32) -> u64 {
     error as u32 as u64
 }
 
@@ -479,168 +479,6 @@ fn a_failed_receiver() {
     nwd.map_buffers();
     let message = Message::new(V1_2, 0, 0x8001, &[1]);
     assert_eq!(send(&nwd, V1_2, &message), Some(ABORTED));
-}
-
-/// The descriptor by which a Hypervisor registers buffers of a VM, one page each.
-fn vm_buffers(version: u64, id: u16, rx: u64, tx: u64) -> Vec<u8> {
-    let range = |base: u64| {
-        let mut bytes = base.to_le_bytes().to_vec();
-        bytes.extend(1_u64.to_le_bytes());
-        bytes
-    };
-    let mut bytes = u32::from(id).to_le_bytes().to_vec();
-    if version == V1_0 {
-        bytes.extend(1_u32.to_le_bytes());
-        bytes.extend(1_u32.to_le_bytes());
-        bytes.extend(range(rx));
-        bytes.extend(range(tx));
-        return bytes;
-    }
-    bytes.extend(16_u32.to_le_bytes());
-    bytes.extend(48_u32.to_le_bytes());
-    bytes.extend([0; 4]);
-    for base in [rx, tx] {
-        bytes.extend(1_u32.to_le_bytes());
-        bytes.extend(1_u32.to_le_bytes());
-        bytes.extend([0; 8]);
-        bytes.extend(range(base));
-    }
-    bytes
-}
-
-const VM_RX: u64 = NWD_PAGES;
-const VM_TX: u64 = NWD_PAGES + 0x1000;
-
-fn map_vm(nwd: &Nwd<'_>, id: u16) -> Option<i32> {
-    nwd.write(NWD_TX, &vm_buffers(V1_2, id, VM_RX, VM_TX));
-    nwd.call([RXTX_MAP_64]).error()
-}
-
-// req: RXTX-06, RXTX-23, RXTX-26, RXTX-29
-#[test]
-fn a_hypervisor_registers_buffers_of_its_vms() {
-    for version in [V1_0, V1_1, V1_2] {
-        let system = System::boot([]);
-        let nwd = system.nwd();
-        nwd.version(version);
-        nwd.refused([RXTX_MAP_64], INVALID_PARAMETERS);
-        nwd.map_buffers();
-        let before = system.snapshot();
-        nwd.write(NWD_TX, &vm_buffers(version, 3, VM_RX, VM_TX));
-        assert_eq!(nwd.call([RXTX_MAP_32]).success(), [0; 6]);
-        nwd.refused([RXTX_MAP_64], DENIED);
-        // The pages are buffers now, of nobody else and in no transaction.
-        nwd.write(NWD_TX, &vm_buffers(version, 4, VM_RX, VM_TX));
-        nwd.refused([RXTX_MAP_64], INVALID_PARAMETERS);
-        let share = Transaction::share(0, 0x8001, RW, &[(VM_RX, 1)]);
-        assert!(
-            nwd.memory_call(MEM_SHARE_64, &share.encode(Layout::of(version)))
-                .error()
-                .is_some()
-        );
-        nwd.refused([RXTX_UNMAP, 4 << 16], INVALID_PARAMETERS);
-        nwd.refused([RXTX_UNMAP, 3 << 16 | 1], INVALID_PARAMETERS);
-        nwd.refused([RX_RELEASE, 3], DENIED);
-        assert_eq!(nwd.call([RXTX_UNMAP, 3 << 16]).success(), [0; 6]);
-        nwd.refused([RXTX_UNMAP, 3 << 16], INVALID_PARAMETERS);
-        assert_eq!(before, system.snapshot(), "everything is as before");
-    }
-}
-
-// req: RXTX-19, RXTX-20, RXTX-22, RXTX-23
-#[test]
-fn buffers_that_no_vm_can_have() {
-    let system = System::boot([PartitionSpec::new("sp1")]);
-    let nwd = system.nwd();
-    nwd.map_buffers();
-    let cases = [
-        // Ids that are no VM's.
-        vm_buffers(V1_2, 0, VM_RX, VM_TX),
-        vm_buffers(V1_2, 0x8001, VM_RX, VM_TX),
-        // The same page, the Hypervisor's own buffer, memory of others, no memory.
-        vm_buffers(V1_2, 3, VM_RX, VM_RX),
-        vm_buffers(V1_2, 3, VM_RX, NWD_RX),
-        vm_buffers(V1_2, 3, partition_base(0), VM_TX),
-        vm_buffers(V1_2, 3, VM_RX, 0),
-        vm_buffers(V1_2, 3, VM_RX + 8, VM_TX),
-        // Another layout.
-        vm_buffers(V1_0, 3, VM_RX, VM_TX),
-    ];
-    for descriptor in cases {
-        nwd.write(NWD_TX, &[0; 128]);
-        nwd.write(NWD_TX, &descriptor);
-        nwd.refused([RXTX_MAP_64], INVALID_PARAMETERS);
-    }
-    // As many VMs as there is room for.
-    for vm in 0..8 {
-        let base = NWD_PAGES + 0x4000 * vm;
-        nwd.write(
-            NWD_TX,
-            &vm_buffers(V1_2, 1 + vm as u16, base, base + 0x1000),
-        );
-        nwd.call([RXTX_MAP_64]).success();
-    }
-    let base = NWD_PAGES + 0x4000 * 8;
-    nwd.write(NWD_TX, &vm_buffers(V1_2, 9, base, base + 0x1000));
-    nwd.refused([RXTX_MAP_64], NO_MEMORY);
-}
-
-// req: RXTX-06, RXTX-14, RXTX-29
-#[test]
-fn messages_of_vms_and_who_owns_their_rx() {
-    let both = |sp: &mut Sp, request: [u64; 5]| {
-        if request[4] == 0 {
-            send_to(sp, request)
-        } else {
-            tell(sp, request)
-        }
-    };
-    let system = System::boot([partition("sp1", both)]);
-    let nwd = system.nwd();
-    nwd.map_buffers();
-    assert_eq!(
-        nwd.ask(0x8001, [3, 4, 0, 0, 0])[0],
-        code(BUSY),
-        "no buffers"
-    );
-    assert_eq!(map_vm(&nwd, 3), None);
-    // To the VM.
-    assert_eq!(nwd.ask(0x8001, [3, 4, 0, 0, 0])[0], 0);
-    assert_eq!(nwd.ask(0x8001, [3, 4, 0, 0, 0])[0], code(BUSY));
-    let got = Message::decode(|at, bytes| nwd.read(VM_RX + at, bytes), V1_2);
-    assert_eq!(got, Message::new(V1_2, 0x8001, 3, &[0xa5; 4]));
-    nwd.refused([RX_ACQUIRE, 3], DENIED);
-    nwd.call([RX_RELEASE, 3]).success();
-    // While the Hypervisor has RX nobody else gets it.
-    assert_eq!(nwd.call([RX_ACQUIRE, 3]).success(), [0; 6]);
-    nwd.refused([RX_ACQUIRE, 3], DENIED);
-    assert_eq!(nwd.ask(0x8001, [3, 4, 0, 0, 0])[0], code(BUSY));
-    nwd.call([RX_RELEASE, 3]).success();
-    assert_eq!(nwd.ask(0x8001, [3, 4, 0, 0, 0])[0], 0);
-    // From the VM, out of its own TX.
-    let message = Message::new(V1_2, 3, 0x8001, &[0x77; 9]);
-    nwd.write(VM_TX, &message.encode(V1_2));
-    nwd.call([MSG_SEND2, 3 << 16]).success();
-    assert_eq!(nwd.ask(0x8001, [0, 0, 0, 0, 1]), [3, 9, 0x77, 0, 0]);
-    // VMs talk to each other through their Hypervisor.
-    nwd.write(VM_TX, &Message::new(V1_2, 3, 0, &[1]).encode(V1_2));
-    nwd.refused([MSG_SEND2, 3 << 16], INVALID_PARAMETERS);
-}
-
-// req: RXTX-30
-#[test]
-fn rx_is_acquired_by_hypervisors_for_vms_only() {
-    let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
-        sp.refused([RX_ACQUIRE], NOT_SUPPORTED);
-        sp.refused([RX_ACQUIRE, 3], NOT_SUPPORTED);
-        sp.refused([FEATURES, RX_ACQUIRE], NOT_SUPPORTED);
-        sp.msg_wait();
-    })]);
-    let nwd = system.nwd();
-    nwd.map_buffers();
-    for id in [0, 3, 0x8001] {
-        nwd.refused([RX_ACQUIRE, id], INVALID_PARAMETERS);
-    }
 }
 
 /// `FFA_NOTIFICATION_GET` of the maps of the framework by vCPU 0 of `id`: those of the SPM and of the Hypervisor.

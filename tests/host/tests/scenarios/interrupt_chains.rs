@@ -9,6 +9,10 @@ use host_tests::{PartitionSpec, Sp, System};
 
 use crate::interrupts::with_device;
 
+#[path = "../../../cases/interrupt_chains.rs"]
+mod cases;
+use cases::{CHAINS, NOTHING};
+
 const GET: u64 = 0xff04;
 const DEACTIVATE: u64 = 0xff08;
 const MANAGED_EXIT: u64 = 4;
@@ -23,45 +27,8 @@ enum Action {
 }
 use Action::*;
 
-/// Partitions by number, from 1 on. Even ones have a context for each PE.
+/// Of the partitions by number, from 1 on.
 const ACTIONS: [Action; 6] = [Signaled, Signaled, ByFiq, ByIrq, Queued, Queued];
-
-/// What a member of a chain sees.
-const NOTHING: u64 = 0;
-const IRQ: u64 = 1;
-const FIQ: u64 = 2;
-
-/// A chain: its members; whether the Normal world is told of the interrupt before the answer; what the members see.
-type Case = (&'static [u64], bool, &'static [u64]);
-
-const CHAINS: &[Case] = &[
-    (&[1], true, &[NOTHING]),
-    (&[2], true, &[NOTHING]),
-    (&[3], false, &[FIQ]),
-    (&[4], false, &[IRQ]),
-    (&[5], false, &[NOTHING]),
-    (&[6], false, &[NOTHING]),
-    // Neither has managed exit, only the caller, only the callee, both.
-    (&[1, 2], true, &[NOTHING, NOTHING]),
-    (&[3, 1], false, &[FIQ, NOTHING]),
-    (&[4, 2], false, &[IRQ, NOTHING]),
-    (&[1, 3], true, &[NOTHING, FIQ]),
-    (&[2, 4], true, &[NOTHING, IRQ]),
-    (&[3, 4], false, &[FIQ, IRQ]),
-    (&[4, 3], false, &[IRQ, FIQ]),
-    (&[5, 1], false, &[NOTHING, NOTHING]),
-    (&[5, 3], false, &[NOTHING, NOTHING]),
-    (&[6, 4], false, &[NOTHING, NOTHING]),
-    (&[1, 5], true, &[NOTHING, NOTHING]),
-    (&[3, 6], false, &[FIQ, NOTHING]),
-    // Chains of three.
-    (&[1, 2, 3], true, &[NOTHING, NOTHING, FIQ]),
-    (&[3, 1, 2], false, &[FIQ, NOTHING, NOTHING]),
-    (&[3, 4, 1], false, &[FIQ, IRQ, NOTHING]),
-    (&[1, 3, 5], true, &[NOTHING, FIQ, NOTHING]),
-    (&[3, 5, 4], false, &[FIQ, NOTHING, NOTHING]),
-    (&[6, 3, 1], false, &[NOTHING, NOTHING, NOTHING]),
-];
 
 /// Calls the rest of the chain, of which the last member gets the interrupt; it stays pending for the others until the Normal world takes it.
 fn member(sp: &mut Sp, request: &Regs, pending: &AtomicBool) -> [u64; 5] {

@@ -29,4 +29,5 @@ mod send_refused;
 mod stage;
 mod streams;
 mod version;
+mod vm_buffers;
 mod yielding;

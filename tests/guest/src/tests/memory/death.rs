@@ -1,7 +1,5 @@
 //! A partition dies while it owns, lends and borrows memory (FF-A v1.0 section 5, v1.3 partition life cycle): whoever dealt with it goes on.
 
-use core::arch::asm;
-
 use crate::ffa::error::ABORTED;
 use crate::ffa::fragments::Fragments;
 use crate::ffa::memory::{NORMAL_WB, Receiver, Scatter, Transaction, access, flag};
@@ -13,7 +11,7 @@ use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::probe;
-use crate::sp::{Command, Sp};
+use crate::sp::{Command, Sp, fault};
 use crate::{command, helper, test};
 
 use super::sizes::{HOLES, Kind, borrowed, send, unsent};
@@ -64,21 +62,8 @@ fn take_back(_: &Sp, [handle, word, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Faults with stage 1 off and nothing at the exception vector.
 fn die(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    // SAFETY: the end of this image.
-    unsafe {
-        asm!(
-            "msr vbar_el1, {none}",
-            "mrs {sctlr}, sctlr_el1",
-            "bic {sctlr}, {sctlr}, #1",
-            "msr sctlr_el1, {sctlr}",
-            "isb",
-            "ldr {none}, [{none}]",
-            none = inout(reg) 0x7000_0000_u64 => _,
-            sctlr = out(reg) _,
-        )
-    };
+    fault::die();
     Ok([0; 4])
 }
 
