@@ -79,10 +79,14 @@ impl<H: Hal> Spmc<H> {
 
     /// All partitions that have not failed, by id.
     pub fn live_partitions(&self) -> impl Iterator<Item = &Partition<H::Context>> {
-        self.partitions
-            .iter()
-            .take(self.count.load(Ordering::Acquire))
+        self.all_partitions()
             .filter(|partition| partition.frozen().is_some() && !partition.is_dead())
+    }
+
+    /// All partitions by id, dead or alive, and whatever is not one yet.
+    pub fn all_partitions(&self) -> impl Iterator<Item = &Partition<H::Context>> {
+        let count = self.count.load(Ordering::Acquire);
+        self.partitions.iter().take(count)
     }
 
     /// The endpoint that a partition id stands for: every Non-secure id means the Normal world, whose VMs only its

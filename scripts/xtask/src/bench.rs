@@ -47,8 +47,8 @@ const LIMITS: &[(&str, u64)] = &[
     ("direct_nwd_sp2", 1_000),
     ("direct_sp_sp", 850),
     ("direct_refused", 350),
-    // With the calls of the handler, which alone are 460. 1,500 is what it is to come to.
-    ("secure_interrupt", 1_700),
+    // With the calls of the handler.
+    ("secure_interrupt", 1_500),
     ("ns_interrupt_and_run", 1_200),
     ("interrupt_get", 250),
     ("interrupt_deactivate", 250),

@@ -66,6 +66,7 @@ impl<H: Hal> Spmc<H> {
         &'s self,
         pe: &mut Pe,
         current: &mut Current<'s, H::Context>,
+        frame: &mut SmcFrame,
     ) -> Flow {
         if !pe.handles_interrupts {
             pe.flood.begin(self.hal.now());
@@ -77,7 +78,7 @@ impl<H: Hal> Spmc<H> {
                 self.hal.look_again_on_return();
             } else {
                 self.hal.save(&mut current.vcpu.context);
-                self.run_handlers(pe);
+                self.run_handlers(pe, frame);
                 self.re_enter(current);
             }
         }
@@ -152,7 +153,7 @@ impl<H: Hal> Spmc<H> {
     pub(super) fn normal_world_interrupted(&self, pe: &mut Pe, frame: &mut SmcFrame) {
         pe.flood.begin(self.hal.now());
         self.accept_interrupts(pe, None);
-        self.run_handlers(pe);
+        self.run_handlers(pe, frame);
         *frame = SmcFrame::new([function::NORMAL_WORLD_RESUME as u64]);
     }
 
@@ -175,13 +176,16 @@ impl<H: Hal> Spmc<H> {
 
     /// Makes the physical interrupt `id` pending at its owner; whether there is one.
     fn pend_physical(&self, pe: &Pe, id: u32, current: Option<&Current<'_, H::Context>>) -> bool {
-        for partition in self.live_partitions() {
+        for partition in self.all_partitions() {
             let Some(frozen) = partition.frozen() else {
                 continue;
             };
             let Some(line) = frozen.claims.physical(id) else {
                 continue;
             };
+            if partition.is_dead() {
+                return false;
+            }
             let index = Self::index_on(pe, frozen);
             match current {
                 Some(current) if current.id.partition == frozen.config.id => {
@@ -256,8 +260,8 @@ impl<H: Hal> Spmc<H> {
     fn next_handler(&self, pe: &Pe) -> Option<Current<'_, H::Context>> {
         // Either this sees that a claim is free, or whoever has it sees the line.
         fence(Ordering::SeqCst);
-        self.live_partitions()
-            .filter(|partition| partition.may_have_interrupts())
+        self.all_partitions()
+            .filter(|partition| partition.may_have_interrupts() && !partition.is_dead())
             .find_map(|partition| {
                 let frozen = partition.frozen()?;
                 let index = Self::index_on(pe, frozen);
@@ -287,8 +291,8 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Runs contexts of this PE that wait and have interrupts to handle, each until it waits again. One that is called for again meanwhile runs again; but
-    /// after as many as there can be partitions, whoever was interrupted goes on for a moment.
-    fn run_handlers(&self, pe: &mut Pe) {
+    /// after as many as there can be partitions, whoever was interrupted goes on for a moment. Nobody reads what they leave in `frame`.
+    fn run_handlers(&self, pe: &mut Pe, frame: &mut SmcFrame) {
         pe.handles_interrupts = true;
         let mut more = true;
         for _ in 0..MAX_PARTITIONS {
@@ -314,8 +318,7 @@ impl<H: Hal> Spmc<H> {
             registers[0] = function::INTERRUPT as u64;
             registers[2] = id;
             self.enter(&mut handler, true);
-            let mut unread = SmcFrame::ZERO;
-            self.run(pe, handler, &mut unread);
+            self.run(pe, handler, frame);
         }
         pe.handles_interrupts = false;
         pe.flood.end(self.hal.now());
@@ -350,7 +353,7 @@ impl<H: Hal> Spmc<H> {
         if let Some((lines, _)) = current.partition.lines(current.id.index) {
             lines.clear(Line::MANAGED_EXIT);
         }
-        self.signal(current);
+        self.show(current);
     }
 
     /// A Non-secure interrupt stopped `current`, and somebody in the chain wants to leave by itself, or to have what it called finish first. Whether

@@ -152,12 +152,11 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) {
         loop {
-            let exit = self.hal.run(&mut current.vcpu.context);
-            let flow = match exit {
+            let flow = match self.hal.run(&mut current.vcpu.context) {
                 Exit::Call(_) if !current.partition.is_dead() => {
                     self.partition_call(pe, &mut current, frame)
                 }
-                _ => self.stop(pe, &mut current, &exit, frame),
+                exit => self.stop(pe, &mut current, &exit, frame),
             };
             if let Flow::Leave = flow {
                 return;
@@ -184,7 +183,7 @@ impl<H: Hal> Spmc<H> {
             Exit::Fault(fault) => self.fault(current, &fault, frame),
             Exit::Trap { syndrome, pc } => self.trap(current, syndrome, pc, frame),
             Exit::NonSecureInterrupt => self.preempt(pe, current, frame),
-            Exit::SecureInterrupt => self.secure_interrupt(pe, current),
+            Exit::SecureInterrupt => self.secure_interrupt(pe, current, frame),
             Exit::Timer { expired } => self.timer_changed(current, expired),
             Exit::Watchdog => self.watchdog(current, frame),
         }
@@ -219,6 +218,9 @@ impl<H: Hal> Spmc<H> {
         answer: &mut SmcFrame,
     ) -> Flow {
         self.hal.save(&mut current.vcpu.context);
+        if current.vcpu.caller == Caller::Outside {
+            return Flow::Leave;
+        }
         self.unblock_caller(current, answer)
     }
 
