@@ -14,7 +14,7 @@ use spmc::addr::PAGE_SHIFT;
 use spmc::hal::{Stage2Roots, TlbScope};
 
 use super::context::GuestContext;
-use super::vectors::kind;
+use super::vectors::{begin_frame, kind, load_guest_registers};
 use super::{stage1, stage2};
 
 /// Offset of these vectors in the page of vectors.
@@ -97,14 +97,9 @@ leave_el0:
 // u64 enter_el0(context, ttbr0): as enter_guest, whose frame it has, with the SPMC's TTBR0_EL2, HCR_EL2, VBAR_EL2 and where to go on behind it.
 .global enter_el0
 enter_el0:
-    sub     sp, sp, #144
-    str     x0, [sp]
-    stp     x19, x20, [sp, #16]
-    stp     x21, x22, [sp, #32]
-    stp     x23, x24, [sp, #48]
-    stp     x25, x26, [sp, #64]
-    stp     x27, x28, [sp, #80]
-    stp     x29, x30, [sp, #96]
+"#,
+    begin_frame!(),
+    r#"
     mrs     x2, ttbr0_el2
     mrs     x3, hcr_el2
     stp     x2, x3, [sp, #112]
@@ -121,21 +116,9 @@ enter_el0:
     ldp     x4, x5, [x0]
     stp     x4, x5, [sp, #-16]!
     stp     x1, x3, [sp, #-16]!
-    ldp     x2, x3, [x0, #16]
-    ldp     x4, x5, [x0, #32]
-    ldp     x6, x7, [x0, #48]
-    ldp     x8, x9, [x0, #64]
-    ldp     x10, x11, [x0, #80]
-    ldp     x12, x13, [x0, #96]
-    ldp     x14, x15, [x0, #112]
-    ldp     x16, x17, [x0, #128]
-    ldp     x18, x19, [x0, #144]
-    ldp     x20, x21, [x0, #160]
-    ldp     x22, x23, [x0, #176]
-    ldp     x24, x25, [x0, #192]
-    ldp     x26, x27, [x0, #208]
-    ldp     x28, x29, [x0, #224]
-    ldr     x30, [x0, #240]
+"#,
+    load_guest_registers!(),
+    r#"
     ldr     x0, ={alias} + {vectors} + (arrive_at_el0 - el0_vectors)
     br      x0
 .ltorg

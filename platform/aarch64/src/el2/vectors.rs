@@ -26,6 +26,47 @@ pub mod kind {
     pub const SERROR: u64 = 3;
 }
 
+/// Assembly: the frame below which a partition runs, with the caller's registers and, on top, x0: the context. The upper 32 bytes are
+/// for whoever needs them.
+macro_rules! begin_frame {
+    () => {
+        r#"
+    sub     sp, sp, #144
+    str     x0, [sp]
+    stp     x19, x20, [sp, #16]
+    stp     x21, x22, [sp, #32]
+    stp     x23, x24, [sp, #48]
+    stp     x25, x26, [sp, #64]
+    stp     x27, x28, [sp, #80]
+    stp     x29, x30, [sp, #96]
+"#
+    };
+}
+
+/// Assembly: x2 to x30 of the context at x0.
+macro_rules! load_guest_registers {
+    () => {
+        r#"
+    ldp     x2, x3, [x0, #16]
+    ldp     x4, x5, [x0, #32]
+    ldp     x6, x7, [x0, #48]
+    ldp     x8, x9, [x0, #64]
+    ldp     x10, x11, [x0, #80]
+    ldp     x12, x13, [x0, #96]
+    ldp     x14, x15, [x0, #112]
+    ldp     x16, x17, [x0, #128]
+    ldp     x18, x19, [x0, #144]
+    ldp     x20, x21, [x0, #160]
+    ldp     x22, x23, [x0, #176]
+    ldp     x24, x25, [x0, #192]
+    ldp     x26, x27, [x0, #208]
+    ldp     x28, x29, [x0, #224]
+    ldr     x30, [x0, #240]
+"#
+    };
+}
+pub(super) use {begin_frame, load_guest_registers};
+
 global_asm!(
     r#"
 // An exception from a partition. The stack holds the frame of `enter_guest`, with the context's address on top.
@@ -84,32 +125,15 @@ el2_vectors:
 .section .text.switch, "ax"
 .global enter_guest
 enter_guest:
-    sub     sp, sp, #144
-    str     x0, [sp]
-    stp     x19, x20, [sp, #16]
-    stp     x21, x22, [sp, #32]
-    stp     x23, x24, [sp, #48]
-    stp     x25, x26, [sp, #64]
-    stp     x27, x28, [sp, #80]
-    stp     x29, x30, [sp, #96]
+"#,
+    begin_frame!(),
+    r#"
     ldp     x1, x2, [x0, #{pc}]
     msr     elr_el2, x1
     msr     spsr_el2, x2
-    ldp     x2, x3, [x0, #16]
-    ldp     x4, x5, [x0, #32]
-    ldp     x6, x7, [x0, #48]
-    ldp     x8, x9, [x0, #64]
-    ldp     x10, x11, [x0, #80]
-    ldp     x12, x13, [x0, #96]
-    ldp     x14, x15, [x0, #112]
-    ldp     x16, x17, [x0, #128]
-    ldp     x18, x19, [x0, #144]
-    ldp     x20, x21, [x0, #160]
-    ldp     x22, x23, [x0, #176]
-    ldp     x24, x25, [x0, #192]
-    ldp     x26, x27, [x0, #208]
-    ldp     x28, x29, [x0, #224]
-    ldr     x30, [x0, #240]
+"#,
+    load_guest_registers!(),
+    r#"
     ldp     x0, x1, [x0]
     eret
     // Nothing behind an ERET may be executed speculatively with a partition's registers.

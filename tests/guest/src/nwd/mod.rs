@@ -221,15 +221,8 @@ macro_rules! normal_world {
         #[unsafe(link_section = ".text.entry")]
         extern "C" fn _start() -> ! {
             core::arch::naked_asm!(
-                "adrp x9, bss_start",
-                "add x9, x9, :lo12:bss_start",
-                "adrp x10, bss_end",
-                "add x10, x10, :lo12:bss_end",
-                "1: cmp x9, x10",
-                "b.hs 2f",
-                "stp xzr, xzr, [x9], #16",
-                "b 1b",
-                "2: mov x0, #0",
+                $crate::clear_bss!(),
+                "mov x0, #0",
                 "b {enter}",
                 enter = sym $crate::nwd::pe::enter,
             )

@@ -16,6 +16,22 @@ use core::arch::asm;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+/// Assembly, the beginning of each image: zeroes what is not in it. Uses x9 and x10.
+#[macro_export]
+macro_rules! clear_bss {
+    () => {
+        "adrp x9, bss_start
+         add x9, x9, :lo12:bss_start
+         adrp x10, bss_end
+         add x10, x10, :lo12:bss_end
+         1: cmp x9, x10
+         b.hs 2f
+         stp xzr, xzr, [x9], #16
+         b 1b
+         2:"
+    };
+}
+
 /// This image runs at S-EL0.
 static AT_EL0: AtomicBool = AtomicBool::new(false);
 

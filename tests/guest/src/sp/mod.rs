@@ -181,15 +181,8 @@ macro_rules! secure_partition {
         #[unsafe(link_section = ".text.entry")]
         extern "C" fn _start() -> ! {
             core::arch::naked_asm!(
-                "adrp x9, bss_start",
-                "add x9, x9, :lo12:bss_start",
-                "adrp x10, bss_end",
-                "add x10, x10, :lo12:bss_end",
-                "1: cmp x9, x10",
-                "b.hs 2f",
-                "stp xzr, xzr, [x9], #16",
-                "b 1b",
-                "2: adrp x8, {main}",
+                $crate::clear_bss!(),
+                "adrp x8, {main}",
                 "add x8, x8, :lo12:{main}",
                 "b {enter}",
                 main = sym main,

@@ -65,7 +65,7 @@ pub(super) const GO: u64 = 1;
 pub(super) const SPINNING: u64 = 2;
 
 #[track_caller]
-fn same(got: &fp::Vectors, want: &fp::Vectors) -> Check {
+pub(super) fn same(got: &fp::Vectors, want: &fp::Vectors) -> Check {
     for (got, want) in got.iter().zip(want) {
         equal(*got as u64, *want as u64)?;
         equal((*got >> 64) as u64, (*want >> 64) as u64)?;
@@ -91,12 +91,12 @@ fn vectors_survive_messages(_: &Nwd) -> Check {
     Ok(())
 }
 
-fn load_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
+pub(super) fn load_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     fp::load(&fp::pattern(seed));
     Ok([0; 4])
 }
 
-fn check_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
+pub(super) fn check_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     same(&fp::store(), &fp::pattern(seed))?;
     Ok([0; 4])
 }

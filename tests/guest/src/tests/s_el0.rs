@@ -20,7 +20,9 @@ use crate::{command, helper, test};
 
 use super::memory::transfer::share;
 use super::memory::{Borrow, give_back, is_error, is_fine, receiver};
-use super::preemption::{GO, LIMIT_MS, SPINNING, is_busy, preempt, resume};
+use super::preemption::{
+    GO, LIMIT_MS, SPINNING, check_vectors, is_busy, load_vectors, preempt, resume, same,
+};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -431,14 +433,6 @@ fn lend_own(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
 }
 
 #[track_caller]
-fn same(got: &fp::Vectors, want: &fp::Vectors) -> Check {
-    for (got, want) in got.iter().zip(want) {
-        equal(*got as u64, *want as u64)?;
-        equal((*got >> 64) as u64, (*want >> 64) as u64)?;
-    }
-    Ok(())
-}
-
 // req: GEN-20, MSGD-25
 fn el0_vectors(_: &Nwd) -> Check {
     let own = fp::pattern(0);
@@ -459,16 +453,6 @@ fn el0_vectors(_: &Nwd) -> Check {
         )?;
     }
     Ok(())
-}
-
-fn load_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    fp::load(&fp::pattern(seed));
-    Ok([0; 4])
-}
-
-fn check_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    same(&fp::store(), &fp::pattern(seed))?;
-    Ok([0; 4])
 }
 
 /// Keeps the PE, with values in all vector registers, until the Normal world writes to the page that it shared.
