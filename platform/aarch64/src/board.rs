@@ -11,4 +11,6 @@ pub struct Board {
     pub distributor: u64,
     /// Physical address of the first GICv3 redistributor frame; the frames of all PEs follow each other.
     pub redistributors: u64,
+    /// Partitions at S-EL1 reach the physical GIC CPU interface. False for hardware, which gives them a virtual one; QEMU does not.
+    pub lends_cpu_interface: bool,
 }

@@ -11,6 +11,7 @@ static BOARD: Board = Board {
     uart_clock_hz: 24_000_000,
     distributor: 0x2f00_0000,
     redistributors: 0x2f10_0000,
+    lends_cpu_interface: false,
 };
 
 #[cfg(not(target_os = "none"))]

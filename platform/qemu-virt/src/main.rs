@@ -11,6 +11,7 @@ static BOARD: Board = Board {
     uart_clock_hz: 24_000_000,
     distributor: 0x0800_0000,
     redistributors: 0x080a_0000,
+    lends_cpu_interface: true,
 };
 
 #[cfg(not(target_os = "none"))]

@@ -262,6 +262,7 @@ impl Cpu {
     #[inline(always)]
     pub fn save(&mut self, context: &mut GuestContext) {
         context.el1.save();
+        gic::reclaim_cpu_interface();
         if !self.opened.is_empty() {
             self.close(context);
         }

@@ -13,7 +13,10 @@ use spmc::limits::MAX_PES;
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::lines::Line;
-use super::registers::{ICC_ASGI1R_EL1, ICC_CTLR_EL1, ICC_SGI1R_EL1};
+use super::registers::{
+    ICC_AP0R0_EL1, ICC_AP1R0_EL1, ICC_ASGI1R_EL1, ICC_CTLR_EL1, ICC_IGRPEN0_EL1, ICC_IGRPEN1_EL1,
+    ICC_SGI1R_EL1,
+};
 use super::{BOARD, platform};
 use super::{timer, watchdog};
 use crate::Board;
@@ -55,6 +58,19 @@ pub fn init_pe(board: &Board) {
         redistributor.enable_interrupt(SCHEDULE_RECEIVER, false)?;
         redistributor.set_group(SCHEDULE_RECEIVER, Group::Group1NS)
     });
+}
+
+/// Puts back what a partition that leaves this PE may have changed in the CPU interface, where it reaches that: interrupts of both groups are
+/// signalled, none is active, and their end is not their deactivation. The priority mask is set whenever somebody enters.
+#[inline(always)]
+pub fn reclaim_cpu_interface() {
+    if BOARD.lends_cpu_interface {
+        ICC_IGRPEN0_EL1.set(1);
+        ICC_IGRPEN1_EL1.set(1);
+        ICC_AP0R0_EL1.set(0);
+        ICC_AP1R0_EL1.set(0);
+        ICC_CTLR_EL1.set(EOI_MODE);
+    }
 }
 
 /// Makes the schedule receiver interrupt pending on this PE.

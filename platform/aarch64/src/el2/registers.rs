@@ -113,6 +113,22 @@ system_register! {
     ICC_CTLR_EL1, IccCtlrEl1, "S3_0_C12_C12_4"
 }
 system_register! {
+    /// Whether Group 0 interrupts are signalled to the PE.
+    ICC_IGRPEN0_EL1, IccIgrpen0El1, "S3_0_C12_C12_6"
+}
+system_register! {
+    /// The same for Group 1; the Secure copy.
+    ICC_IGRPEN1_EL1, IccIgrpen1El1, "S3_0_C12_C12_7"
+}
+system_register! {
+    /// Active priorities of Group 0.
+    ICC_AP0R0_EL1, IccAp0r0El1, "S3_0_C12_C8_4"
+}
+system_register! {
+    /// Active priorities of Group 1; the Secure copy.
+    ICC_AP1R0_EL1, IccAp1r0El1, "S3_0_C12_C9_0"
+}
+system_register! {
     /// Generates an SGI of Group 1 of this Security state.
     ICC_SGI1R_EL1, IccSgi1rEl1, "S3_0_C12_C11_5"
 }

@@ -107,13 +107,13 @@ pub const HELPERS: &[Command] = &[
 const SP4: u16 = 0x8004;
 const SP5: u16 = 0x8005;
 const SP6: u16 = 0x8006;
-const SP7: u16 = 0x8007;
+pub(super) const SP7: u16 = 0x8007;
 const SP8: u16 = 0x8008;
 
 const MANAGED_EXIT: u64 = 4;
 /// INTIDs of the EL1 virtual timer, the clock and the GPIO.
 const VIRTUAL_TIMER: u64 = 27;
-const CLOCK: u64 = 34;
+pub(super) const CLOCK: u64 = 34;
 const GPIO: u64 = 39;
 
 // req: INT-07, BOOT-17
@@ -422,11 +422,21 @@ fn count_of(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([HANDLED.load(Ordering::Relaxed), 0, 0, 0])
 }
 
+/// Has `partition` enable one of its interrupts.
+pub(super) fn let_through(partition: u16, interrupt: u64) -> Check {
+    ask(partition, command!(want), [interrupt, 0, 0, 0]).map(drop)
+}
+
+/// How many interrupts `partition` has handled.
+pub(super) fn handled_by(partition: u16) -> Check<u64> {
+    ask(partition, command!(count_of), [0; 4]).map(|[count, ..]| count)
+}
+
 /// Waits until `partition` has handled `count` interrupts.
-fn comes_to(partition: u16, count: u64) -> Check {
+pub(super) fn comes_to(partition: u16, count: u64) -> Check {
     let mut seen = 0;
     let came = wait_until(LIMIT_MS, || {
-        seen = ask(partition, command!(count_of), [0; 4]).map_or(u64::MAX, |[count, ..]| count);
+        seen = handled_by(partition).unwrap_or(u64::MAX);
         seen == count
     });
     holds(came, seen)
@@ -435,8 +445,8 @@ fn comes_to(partition: u16, count: u64) -> Check {
 // req: INT-14, INT-05, INT-06
 fn owner_that_moved(_: &Nwd) -> Check {
     for (partition, source, interrupt) in [(SP7, Source::Clock, CLOCK), (SP8, Source::Gpio, GPIO)] {
-        ask(partition, command!(want), [interrupt, 0, 0, 0])?;
-        let [before, ..] = ask(partition, command!(count_of), [0; 4])?;
+        let_through(partition, interrupt)?;
+        let before = handled_by(partition)?;
         for n in 1..4 {
             let touch =
                 |[partition, ..]: [u64; 4]| ask(partition as u16, command!(count_of), [0; 4]);
@@ -479,7 +489,7 @@ fn scheduler_runs_owner(_: &Nwd) -> Check {
     pe::run_on(1, prepare, [0; 4])?;
     ask(SP4, command!(call_context), [1, 0, 0, 0])?;
     pe::run_on(1, scheduled, [0; 4])?;
-    equal(ask(SP4, command!(count_of), [0; 4])?[0], 1u64)
+    equal(handled_by(SP4)?, 1u64)
 }
 
 fn abort(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
@@ -489,15 +499,15 @@ fn abort(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 
 // req: INT-09
 fn interrupt_of_a_dead_partition(_: &Nwd) -> Check {
-    ask(SP7, command!(want), [CLOCK, 0, 0, 0])?;
-    ask(SP8, command!(want), [GPIO, 0, 0, 0])?;
+    let_through(SP7, CLOCK)?;
+    let_through(SP8, GPIO)?;
     let message = request(id::DIRECT_REQ_64, route(NWD, SP8), command!(abort), [0; 4]);
     ffa::refused(&call(ffa::conduit(), message), ABORTED)?;
     Source::Gpio.raise();
     for partition in [SP1, SP2, SP3, SP7] {
-        ask(partition, command!(count_of), [0; 4])?;
+        handled_by(partition)?;
     }
-    let [before, ..] = ask(SP7, command!(count_of), [0; 4])?;
+    let before = handled_by(SP7)?;
     Source::Clock.raise();
     comes_to(SP7, before + 1)
 }

@@ -5,6 +5,7 @@
 pub mod boot;
 pub mod concurrency;
 pub mod console;
+pub mod cpu_interface;
 pub mod direct;
 pub mod direct2;
 pub mod direct_errors;
@@ -99,6 +100,7 @@ pub const INTERRUPTS: &[&[Test]] = &[
     interrupt_soak::SETUP,
     interrupts::TESTS,
     interrupt_chains::TESTS,
+    cpu_interface::TESTS,
     interrupt_soak::TESTS,
     interrupt_chains::LAST,
 ];
@@ -140,6 +142,7 @@ pub const HELPERS: &[&[Command]] = &[
     notification::HELPERS,
     interrupts::HELPERS,
     interrupt_chains::HELPERS,
+    cpu_interface::HELPERS,
     interrupt_soak::HELPERS,
     s_el0::HELPERS,
     state::HELPERS,

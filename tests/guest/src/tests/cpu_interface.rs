@@ -1,0 +1,84 @@
+//! A partition that plays with the GIC's CPU interface. Where it has a virtual one it harms itself alone; on QEMU it reaches the physical one, and
+//! all others go on as before once it gives the PE back.
+
+use core::arch::naked_asm;
+
+use crate::ffa::SP2;
+use crate::nwd::source::Source;
+use crate::nwd::{Nwd, Test, ask, interrupt};
+use crate::rt::check::{Check, equal};
+use crate::rt::probe;
+use crate::sp::{Command, Sp};
+use crate::{command, helper, println, test};
+
+use super::interrupt_chains::{CLOCK, SP7, comes_to, handled_by, let_through};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[test!(
+    cpu_interface_survives,
+    "A partition writes to each register of the CPU interface; interrupts go on"
+)];
+
+/// Code of the partitions.
+pub const HELPERS: &[Command] = &[helper!(play)];
+
+macro_rules! plays {
+    ($($name:ident $instructions:literal,)+) => {
+        $(
+            /// The instructions, as a function.
+            #[unsafe(naked)]
+            extern "C" fn $name() {
+                naked_asm!($instructions, "isb", "mov x0, #0", "ret")
+            }
+        )+
+        /// What a partition may come upon.
+        static PLAYS: [(&str, extern "C" fn()); [$(stringify!($name)),+].len()] =
+            [$((stringify!($name), $name)),+];
+    };
+}
+
+plays! {
+    mask_everything "mov x9, #0; msr S3_0_C4_C6_0, x9", // ICC_PMR_EL1
+    mask_nothing "mov x9, #0xff; msr S3_0_C4_C6_0, x9",
+    group0_off "mov x9, #0; msr S3_0_C12_C12_6, x9", // ICC_IGRPEN0_EL1
+    group1_off "mov x9, #0; msr S3_0_C12_C12_7, x9", // ICC_IGRPEN1_EL1
+    end_is_deactivation "mov x9, #0; msr S3_0_C12_C12_4, x9", // ICC_CTLR_EL1
+    no_preemption_group0 "mov x9, #7; msr S3_0_C12_C8_3, x9", // ICC_BPR0_EL1
+    no_preemption_group1 "mov x9, #7; msr S3_0_C12_C12_3, x9", // ICC_BPR1_EL1
+    all_priorities_active_group0 "mov x9, #0xffffffff; msr S3_0_C12_C8_4, x9", // ICC_AP0R0_EL1
+    all_priorities_active_group1 "mov x9, #0xffffffff; msr S3_0_C12_C9_0, x9", // ICC_AP1R0_EL1
+    acknowledge_group0 "mrs x9, S3_0_C12_C8_0", // ICC_IAR0_EL1
+    acknowledge_group1 "mrs x9, S3_0_C12_C12_0", // ICC_IAR1_EL1
+    end_group0 "mov x9, #34; msr S3_0_C12_C8_1, x9", // ICC_EOIR0_EL1
+    end_group1 "mov x9, #34; msr S3_0_C12_C12_1, x9", // ICC_EOIR1_EL1
+    deactivate "mov x9, #34; msr S3_0_C12_C11_1, x9", // ICC_DIR_EL1
+    no_system_registers "mov x9, #0; msr S3_0_C12_C12_5, x9", // ICC_SRE_EL1
+    secure_sgi_to_all "movz x9, #0x100, lsl #32; movk x9, #0x900, lsl #16; msr S3_0_C12_C11_5, x9", // ICC_SGI1R_EL1
+    non_secure_sgi_to_all "movz x9, #0x100, lsl #32; movk x9, #0x800, lsl #16; msr S3_0_C12_C11_6, x9", // ICC_ASGI1R_EL1
+    group0_sgi_to_all "movz x9, #0x100, lsl #32; movk x9, #0xf00, lsl #16; msr S3_0_C12_C11_7, x9", // ICC_SGI0R_EL1
+}
+
+// req: INT-14, ME-05
+fn cpu_interface_survives(_: &Nwd) -> Check {
+    let_through(SP7, CLOCK)?;
+    for (n, (name, _)) in PLAYS.iter().enumerate() {
+        println!("# {name}");
+        ask(SP2, command!(play), [n as u64, 0, 0, 0])?;
+        let before = handled_by(SP7)?;
+        Source::Clock.raise();
+        comes_to(SP7, before + 1)?;
+        interrupt::enable(0);
+        interrupt::fire(0);
+        interrupt::acknowledge(0)?;
+        equal(handled_by(SP7)?, before + 1)?;
+    }
+    Ok(())
+}
+
+/// Does one of [`PLAYS`]; that it is an exception is as good.
+fn play(_: &Sp, [n, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    let (_, instruction) = PLAYS[n as usize];
+    // SAFETY: the function returns, and keeps what the procedure call standard says.
+    let _ = unsafe { probe::execute(instruction as *const () as u64) };
+    Ok([0; 4])
+}
