@@ -21,6 +21,7 @@ const IMAGES: &[(&str, u64)] = &[
     ("sp6", 0x0e80_4000),
     ("sp7", 0x0e90_4000),
     ("sp8", 0x0ea0_4000),
+    ("sp_clock", 0x0e50_4000),
     ("sp_disk_direct", 0x0e30_4000),
     ("sp_disk_indirect", 0x0e40_4000),
 ];

@@ -180,15 +180,14 @@ fn count(components: &Components, layout: &str, smp: u32, mode: Mode) -> Result<
         ..Machine::default()
     };
     let boot = step(&format!("measuring on QEMU, {smp} PEs"), || {
-        machine.boot(&flash)
+        machine.boot(&flash, &format!("bench-{layout}"))
     })?;
-    let log = boot.save(&format!("bench-{layout}"))?;
     let read = || {
         let status = boot.status.context("the benchmark did not end in time")?;
         ensure!(status.success(), "QEMU failed: {status}");
         evaluate(&announced(&boot), &fs::read_to_string(&counts)?)
     };
-    read().with_context(|| format!("see {}", log.display()))
+    read().with_context(|| format!("see {}", boot.path.display()))
 }
 
 fn plugin() -> Result<PathBuf> {

@@ -5,10 +5,10 @@
 //! `DONE <passed> passed, <failed> failed`, before it powers off.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -66,11 +66,18 @@ impl Default for Machine {
 }
 
 /// What a boot left.
+#[derive(Default)]
 pub struct Boot {
     /// Both consoles, as displayed.
     pub log: Vec<Line>,
+    /// The file below `target/logs` that has them, too.
+    pub path: PathBuf,
     /// How QEMU ended, unless it had to be stopped.
     pub status: Option<ExitStatus>,
+    /// How long it ran.
+    pub time: Duration,
+    /// The most memory that QEMU held, in KiB.
+    pub memory: u64,
 }
 
 /// A line of a console.
@@ -175,14 +182,10 @@ impl Boot {
         Ok(())
     }
 
-    /// Writes the consoles to a file below `target/logs`.
-    pub fn save(&self, name: &str) -> Result<PathBuf> {
-        let dir = target().join("logs");
-        fs::create_dir_all(&dir)?;
-        let path = dir.join(format!("{name}.log"));
-        let text: String = self.log.iter().map(|line| format!("{line}\n")).collect();
-        fs::write(&path, text)?;
-        Ok(path)
+    fn keep(&mut self, line: Line, file: &mut fs::File) -> Result<()> {
+        writeln!(file, "{line}")?;
+        self.log.push(line);
+        Ok(())
     }
 }
 
@@ -208,9 +211,8 @@ pub fn run(options: &ImageOptions, mut machine: Machine) -> Result<ExitCode> {
         );
     }
     let boot = step(&format!("booting on QEMU, {} PEs", machine.smp), || {
-        machine.boot(&flash)
+        machine.boot(&flash, "run")
     })?;
-    boot.save("run")?;
     boot.check()?;
     println!("Everything passed.");
     Ok(ExitCode::SUCCESS)
@@ -230,27 +232,56 @@ impl Machine {
         self.arguments.extend(["-device".into(), loader]);
     }
 
-    /// Boots a flash image and waits for the end.
-    pub fn boot(&self, flash: &Path) -> Result<Boot> {
+    /// Boots a flash image and waits for the end. The consoles go to `target/logs/NAME.log` while they are written.
+    pub fn boot(&self, flash: &Path, name: &str) -> Result<Boot> {
+        let dir = target().join("logs");
+        fs::create_dir_all(&dir)?;
+        let path = dir.join(format!("{name}.log"));
+        let mut file = fs::File::create(&path)?;
+
         let mut child = self
             .command(flash)
             .spawn()
             .with_context(|| format!("cannot start {QEMU}"))?;
-
+        let start = Instant::now();
         let (lines, received) = mpsc::channel();
         let readers = [
             read(Console::Uart0, child.stdout.take(), lines.clone()),
             read(Console::Uart1, child.stderr.take(), lines),
         ];
+        let mut boot = Boot {
+            path,
+            ..Boot::default()
+        };
+        let ended = self.follow(&mut boot, child.id(), &received, &mut file);
+        // QEMU does not outlive this, whatever happened.
+        boot.status = finish(child, matches!(ended, Ok(true)))?;
+        boot.time = start.elapsed();
+        for reader in readers.into_iter().flatten() {
+            let _ = reader.join();
+        }
+        ended.with_context(|| format!("cannot write {}", boot.path.display()))?;
+        for line in received.try_iter() {
+            boot.keep(line, &mut file)?;
+        }
+        Ok(boot)
+    }
+
+    /// Keeps what QEMU, the process `id`, writes until it ends; false if the time is over before.
+    fn follow(
+        &self,
+        boot: &mut Boot,
+        id: u32,
+        lines: &Receiver<Line>,
+        file: &mut fs::File,
+    ) -> Result<bool> {
         let end = Instant::now() + Duration::from_secs(self.timeout);
-        let mut log = Vec::new();
-        let mut in_time = true;
         let mut done = false;
         loop {
             let line = if self.gdb {
-                received.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                lines.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
-                received.recv_timeout(end.saturating_duration_since(Instant::now()))
+                lines.recv_timeout(end.saturating_duration_since(Instant::now()))
             };
             match line {
                 Ok(line) => {
@@ -258,21 +289,13 @@ impl Machine {
                     if self.live && !(done && is_power_off_noise(&line.text)) {
                         println!("{line}");
                     }
-                    log.push(line);
+                    boot.memory = boot.memory.max(peak_memory(id));
+                    boot.keep(line, file)?;
                 }
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    in_time = false;
-                    break;
-                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(true),
+                Err(RecvTimeoutError::Timeout) => return Ok(false),
             }
         }
-        let status = finish(child, in_time)?;
-        for reader in readers.into_iter().flatten() {
-            let _ = reader.join();
-        }
-        log.extend(received.try_iter());
-        Ok(Boot { log, status })
     }
 
     /// Boots a flash image with UART0 on this terminal, until QEMU ends. UART1 goes to a file.
@@ -356,6 +379,14 @@ fn finish(mut child: Child, in_time: bool) -> Result<Option<ExitStatus>> {
     Ok(None)
 }
 
+/// The most memory that a process has held, in KiB; 0 once it has ended.
+fn peak_memory(id: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
 fn read(
     console: Console,
     pipe: Option<impl Read + Send + 'static>,
@@ -432,6 +463,7 @@ mod tests {
         Boot {
             log: lines.iter().map(line).collect(),
             status: status.map(|code| ExitStatus::from_raw(code << 8)),
+            ..Boot::default()
         }
     }
 

@@ -161,7 +161,7 @@ impl Tally {
                 machine.apply(&layout.scenario);
                 let boot = step(
                     &format!("booting {name}: {}", layout.scenario.about),
-                    || machine.boot(&flash),
+                    || machine.boot(&flash, &name.replace('/', "-")),
                 )?;
                 trials.extend(board_trials(&name, &layout.scenario, &boot)?);
             }
@@ -188,9 +188,8 @@ fn cargo_fmt() -> Command {
 
 /// What a boot showed, as tests: each that the test OS reported, the end of the boot, and each text that was expected.
 fn board_trials(name: &str, scenario: &Scenario, boot: &Boot) -> Result<Vec<Trial>> {
-    let log = boot.save(&name.replace('/', "-"))?;
     let trial = |test: &str, outcome: Result<()>| {
-        let outcome = outcome.with_context(|| log.display().to_string());
+        let outcome = outcome.with_context(|| boot.path.display().to_string());
         Trial::test(format!("{name}::{test}"), || outcome.map_err(failed))
     };
     let shown = |text: &str| boot.log.iter().any(|line| line.text.contains(text));

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
 use crate::apt::Apt;
-use crate::process::{output, run, step};
+use crate::process::{output, step};
 use crate::workspace::target;
 
 /// A file of the archive.
@@ -23,6 +23,8 @@ pub struct Pinned {
 
 /// MiB that all downloads and builds together leave on the disk.
 const SPACE: u64 = 3072;
+/// MiB below which what failed did so for want of space.
+const FULL: u64 = 16;
 
 impl Pinned {
     fn name(&self) -> &'static str {
@@ -71,7 +73,7 @@ pub fn unpack(name: &str, packages: &[&Pinned]) -> Result<PathBuf> {
     let contents = |folder: &Path| {
         for package in packages {
             let file = fetch(package)?;
-            run(Command::new("dpkg").arg("-x").arg(file).arg(folder))?;
+            output(Command::new("dpkg").arg("-x").arg(file).arg(folder))?;
         }
         Ok(())
     };
@@ -83,11 +85,14 @@ pub fn unpack(name: &str, packages: &[&Pinned]) -> Result<PathBuf> {
 pub fn source(name: &str, archive: &Pinned) -> Result<PathBuf> {
     let contents = |folder: &Path| {
         let file = fetch(archive)?;
-        run(Command::new("tar")
-            .arg("-xf")
-            .arg(file)
-            .args(["--strip-components=1", "-C"])
-            .arg(folder))
+        output(
+            Command::new("tar")
+                .arg("-xf")
+                .arg(file)
+                .args(["--strip-components=1", "-C"])
+                .arg(folder),
+        )?;
+        Ok(())
     };
     whole(name, &[archive.sha256], contents)
 }
@@ -112,8 +117,10 @@ pub fn whole(
     enough_space(&target())?;
     fs::create_dir_all(&part).with_context(|| format!("cannot create {}", part.display()))?;
     if let Err(error) = contents(&part) {
+        let is_full = free_space(&part)?.is_some_and(|free| free < FULL);
         fs::remove_dir_all(&part)?;
-        return Err(error.context(format!("{name} is not there")));
+        let why = if is_full { ", the disk is full" } else { "" };
+        return Err(error.context(format!("{name} is not there{why}")));
     }
     fs::rename(&part, &path)?;
     Ok(path)
@@ -126,16 +133,7 @@ fn sha256(file: &Path) -> Result<String> {
 }
 
 fn enough_space(dir: &Path) -> Result<()> {
-    let text = output(
-        Command::new("df")
-            .args(["--block-size=1M", "--output=avail"])
-            .arg(dir),
-    )?;
-    let free: Option<u64> = text
-        .lines()
-        .last()
-        .and_then(|line| line.trim().parse().ok());
-    match free {
+    match free_space(dir)? {
         Some(free) if free < SPACE => bail!(
             "{} has {free} MiB left, the demos need {SPACE}",
             dir.display()
@@ -144,18 +142,32 @@ fn enough_space(dir: &Path) -> Result<()> {
     }
 }
 
-/// Tells the three ways of failing apart.
+/// MiB that a folder's disk has left.
+fn free_space(dir: &Path) -> Result<Option<u64>> {
+    let mut df = Command::new("df");
+    df.args(["--block-size=1M", "--output=avail"]).arg(dir);
+    let text = output(&mut df)?;
+    let last = text.lines().last();
+    Ok(last.and_then(|line| line.trim().parse().ok()))
+}
+
+/// Tells the ways of failing apart.
 fn explained(file: &Pinned, path: &Path, error: &Error) -> Error {
     let details = format!("{error:#}");
-    let what = if details.contains("404 ") {
-        "has moved on: this version is not there any more"
+    if details.contains("No space left") {
+        return anyhow!("cannot fetch {}: the disk is full\n{details}", file.path);
+    }
+    let why = if details.contains("404 ") {
+        "this system's Debian mirror has moved on: this version is not there any more"
     } else if details.contains("Hash Sum mismatch") {
-        "sends something else under this name"
+        "this system's Debian mirror sends something else under this name"
+    } else if details.contains("/apt-helper") {
+        "this system's Debian mirror does not answer"
     } else {
-        "does not answer"
+        "this system has no Debian mirror"
     };
     anyhow!(
-        "cannot fetch {}: this system's Debian mirror {what}. Put the file at {} and start again; its SHA-256 is {}\n{details}",
+        "cannot fetch {}: {why}. Put the file at {} and start again; its SHA-256 is {}\n{details}",
         file.path,
         path.display(),
         file.sha256
@@ -179,7 +191,10 @@ mod tests {
         };
         assert!(message("E: 404  Not Found").contains("has moved on"));
         assert!(message("E: Hash Sum mismatch").contains("something else"));
-        assert!(message("E: Temporary failure resolving").contains("does not answer"));
+        let resolving = "/usr/lib/apt/apt-helper failed: Temporary failure resolving";
+        assert!(message(resolving).contains("does not answer"));
+        assert!(message("this system has no apt-get").contains("has no Debian mirror"));
+        assert!(message("write error: No space left on device").contains("the disk is full"));
         for error in ["404 ", "Hash Sum mismatch", ""] {
             let message = message(error);
             assert!(message.contains(FILE.path) && message.contains("/files/x_1.deb"));

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The first process of the demos' Linux. The kernel hands over words of its command line as variables: XTEST is the
-# arguments of OP-TEE's test suite, HOTPLUG a number of rounds, SHELL_WANTED leaves a shell.
+# arguments of OP-TEE's test suite, HOTPLUG a number of rounds, SHELL_WANTED leaves a shell in place of the suite.
 export PATH=/bin HOME=/
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -33,15 +33,20 @@ while [ "$round" -lt "${HOTPLUG:-0}" ]; do
 	done
 	round=$((round + 1))
 done
-echo "demo: online $(cat /sys/devices/system/cpu/online)"
+[ -n "$HOTPLUG" ] && echo "demo: $round rounds of hotplug"
+echo "demo: $(nproc) PEs"
 
 if [ -n "$XTEST" ]; then
 	tee-supplicant -d
-	# shellcheck disable=SC2086 # several words
-	xtest $XTEST
-	echo "demo: xtest ended with $?"
+	if [ -n "$SHELL_WANTED" ]; then
+		echo "The tests are: xtest $XTEST"
+	else
+		# shellcheck disable=SC2086 # several words
+		xtest $XTEST
+		echo "demo: xtest ended with $?"
+	fi
 fi
-dmesg -r | sed -n 's/^<[0-3]>/demo: error in the log:/p'
+dmesg -r | sed -n 's/^<[0-3]>/demo: error in the log:/p; s/^<4>/demo: warning in the log:/p'
 if [ -n "$SHELL_WANTED" ]; then
 	setsid cttyhack sh
 fi

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::fetch::{Pinned, unpack};
 use super::initramfs::Initramfs;
-use crate::process::{output, run};
+use crate::process::output;
 use crate::qemu::Machine;
 
 const VERSION: &str = "7.2.13+deb14-cloud-arm64";
@@ -35,6 +35,9 @@ const DRIVERS: &[&str] = &[
     "drivers/tee/optee/optee",
     "drivers/char/hw_random/optee-rng",
 ];
+
+/// Devices that a layout may give to a partition. Linux can do without them.
+const OTHERS_DEVICES: &[&str] = &["/pl031@9010000", "/pl061@9030000", "/gpio-keys"];
 
 /// Where QEMU puts the device tree, the kernel and its file system.
 const DEVICE_TREE: u64 = 0x4000_0000;
@@ -69,10 +72,12 @@ impl Linux {
                 "the kernel {VERSION} has no {driver}: it is built without FF-A or OP-TEE"
             );
             let module = root.join("module.ko");
-            run(Command::new("sh")
-                .args(["-c", "xz -dc \"$1\" > \"$2\"", "sh"])
-                .arg(&packed)
-                .arg(&module))?;
+            output(
+                Command::new("sh")
+                    .args(["-c", "xz -dc \"$1\" > \"$2\"", "sh"])
+                    .arg(&packed)
+                    .arg(&module),
+            )?;
             let name = driver.rsplit('/').next().unwrap_or(driver);
             initramfs.copy(&format!("modules/{name}.ko"), &module)?;
         }
@@ -91,11 +96,16 @@ impl Linux {
         let tree_argument = tree.display().to_string();
         machine.arguments.extend(["-dtb".into(), tree_argument]);
 
+        let tree = DeviceTree(tree);
+        for device in OTHERS_DEVICES {
+            tree.text(device, "status", &["disabled"])?;
+        }
+
         let archive = dir.join("initramfs.cpio");
         fs::write(&archive, self.initramfs.finish())?;
         let size = |path: &Path| -> Result<u64> { Ok(fs::metadata(path)?.len()) };
         let loaded = Loaded {
-            tree: DeviceTree(tree),
+            tree,
             kernel: size(&self.kernel)?,
             initramfs: size(&archive)?,
         };

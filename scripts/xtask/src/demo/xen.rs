@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::fetch::{Pinned, folder, source, whole};
 use super::linux::{INITRAMFS, KERNEL, Loaded};
-use crate::process::{logged, step};
+use crate::process::{logged, output, step};
 use crate::qemu::Machine;
 
 const SOURCE: Pinned = Pinned {
@@ -59,7 +59,7 @@ pub fn describe(loaded: &Loaded, command_line: &str) -> Result<()> {
 fn compile(source: &Path, products: &Path) -> Result<()> {
     // Xen is built where its source lies.
     let work: PathBuf = products.join("work");
-    crate::process::run(Command::new("cp").arg("-a").arg(source).arg(&work))?;
+    output(Command::new("cp").arg("-a").arg(source).arg(&work))?;
     let jobs = std::thread::available_parallelism()?;
     let make = |target: &str| {
         logged(

@@ -39,7 +39,29 @@ fn read(address: u64) -> u32 {
     unsafe { (address as *const u32).read_volatile() }
 }
 
+/// Lets the clock raise its interrupt, a level, when its next second begins, and takes back what it raises now.
+pub fn alarm_next_second() {
+    write(CLOCK + CLOCK_MASK, 1);
+    write(CLOCK + CLOCK_CLEAR, 1);
+    loop {
+        let next = read(CLOCK + CLOCK_DATA).wrapping_add(1);
+        write(CLOCK + CLOCK_MATCH, next);
+        // Whoever lost the PE in between may have missed the second.
+        if read(CLOCK + CLOCK_DATA).wrapping_sub(next) as i32 <= 0 {
+            return;
+        }
+    }
+}
+
 impl Source {
+    /// Its registers, a page.
+    pub const fn address(self) -> u64 {
+        match self {
+            Self::Gpio => GPIO,
+            Self::Clock => CLOCK,
+        }
+    }
+
     /// Raises its interrupt once.
     pub fn raise(self) {
         match self {

@@ -43,6 +43,8 @@ pub enum Attributes {
     Anything,
     /// Secure device.
     Device,
+    /// Non-secure device.
+    NonSecureDevice,
     /// Non-secure memory, read, written and executed as far as stage 2 allows.
     NonSecure,
 }
@@ -55,6 +57,7 @@ impl Attributes {
             Self::Data => common | NORMAL | NEVER | PRIVILEGED_NEVER,
             Self::Anything => common | NORMAL | NEVER,
             Self::Device => common | NEVER | PRIVILEGED_NEVER,
+            Self::NonSecureDevice => common | NEVER | PRIVILEGED_NEVER | NON_SECURE,
             Self::NonSecure => common | NORMAL | NEVER | NON_SECURE,
         }
     }

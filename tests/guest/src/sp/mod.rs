@@ -3,6 +3,7 @@
 //! Entry: EL1, MMU off, boot information where the manifest says, x4 = index of the PE (FF-A v1.1 section 5, and what Hafnium does). The
 //! MMU is needed: an SP reaches Non-secure memory only through a stage-1 descriptor with NS = 1.
 
+pub mod clock;
 pub mod el0;
 pub mod fault;
 

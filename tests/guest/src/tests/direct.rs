@@ -75,6 +75,9 @@ pub const HELPERS: &[Command] = &[
     helper!(hold_control),
 ];
 
+/// The helper that answers with the complement of its arguments, for other files.
+pub(crate) const COMPLEMENT: u32 = command!(complement);
+
 const PATTERN: [u64; 4] = [
     0x0123_4567_89ab_cdef,
     0xfedc_ba98_7654_3210,

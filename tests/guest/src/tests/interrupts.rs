@@ -72,12 +72,12 @@ pub(super) const ARM: u32 = command!(arm);
 pub(super) const CAME: u32 = command!(handled);
 
 /// The calls of partitions for interrupts.
-pub(super) const ENABLE: u32 = 0xff03;
-pub(super) const GET: u32 = 0xff04;
-pub(super) const DEACTIVATE: u32 = 0xff08;
-const RECONFIGURE: u32 = 0xff09;
+pub(crate) const ENABLE: u32 = 0xff03;
+pub(crate) const GET: u32 = 0xff04;
+pub(crate) const DEACTIVATE: u32 = 0xff08;
+pub(crate) const RECONFIGURE: u32 = 0xff09;
 pub(super) const SEND_IPI: u32 = 0xff0a;
-pub(super) const NONE: u64 = 0xffff_ffff;
+pub(crate) const NONE: u64 = 0xffff_ffff;
 
 /// INTID of the secure PL011.
 const UART: u64 = 40;
@@ -106,7 +106,7 @@ pub(super) fn uart_mask() -> u64 {
     u64::from(unsafe { ((SECURE_UART + MASK) as *const u32).read_volatile() })
 }
 
-pub(super) fn hf(function: u32, arguments: &[u64]) -> u64 {
+pub(crate) fn hf(function: u32, arguments: &[u64]) -> u64 {
     call(ffa::conduit(), ffa::regs(function, arguments))[0]
 }
 
