@@ -9,6 +9,7 @@ use core::sync::atomic::AtomicU64;
 
 use crate::addr::{Ipa, Pa, PageRange, World};
 use crate::manifest::config::{DeviceInterrupt, ExceptionLevel};
+use crate::mm;
 
 /// One translation table: 512 descriptors, one page. Atomic because the walker of another PE reads while we write.
 #[repr(C, align(4096))]
@@ -33,9 +34,10 @@ pub struct AccessFault;
 pub struct Stage2Roots {
     /// Tags TLB entries, as VMID or ASID; unique per partition, never 0, below 256.
     pub vmid: u16,
-    /// Root table of the Secure IPA space (VSTTBR_EL2), or of an S-EL0 partition (TTBR0_EL2).
+    /// Root of the Secure IPA space (VSTTBR_EL2): one table, or as many one behind the other as [`Hal::IPA_BITS`] asks for, aligned to all of them. The
+    /// one table of an S-EL0 partition (TTBR0_EL2).
     pub secure: Pa,
-    /// Root table of the Non-secure IPA space (VTTBR_EL2); 0 for an S-EL0 partition.
+    /// Root of the Non-secure IPA space (VTTBR_EL2), likewise; 0 for an S-EL0 partition.
     pub non_secure: Pa,
 }
 
@@ -204,6 +206,9 @@ pub trait Context: Send {
 pub trait Hal: Sync + Sized {
     /// Saved execution state of a vCPU.
     type Context: Context;
+
+    /// log2 of the IPA space that stage 2 translates, 39 to 43: no partition is given, lent or shared what lies above. A root has a page for each 512 GiB.
+    const IPA_BITS: u32 = mm::TABLE_BITS;
 
     /// Prepares a context for its first entry at `pc`: EL1h, interrupts masked, MMU off, all general-purpose and system
     /// registers at their reset values, VMPIDR = `vcpu_index`; or EL0t, with the MMU on, SP and all other registers 0.

@@ -117,7 +117,7 @@ impl<H: Hal> Spmc<H> {
             .init(PartitionId::NORMAL_WORLD, crate::ffa::Version::OWN);
 
         let mut supply = PagePool::all(&self.hal);
-        let quotas = Quotas::of(supply.available());
+        let quotas = Quotas::of::<H>(supply.available());
         let pool = supply.carve(quotas.normal_world);
         let promised = quotas.partition.saturating_mul(manifest.partitions.len());
         let rest = supply.available().saturating_sub(promised);

@@ -12,7 +12,6 @@ use crate::addr::{Ipa, PageRange};
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
 use crate::limits::MAX_DESCRIPTOR;
-use crate::mm::IPA_BITS;
 
 #[cfg(target_endian = "big")]
 compile_error!("descriptors are little-endian and are read in place");
@@ -306,18 +305,18 @@ pub struct Composite {
 }
 
 /// The constituents in `bytes`, in order; what is left over behind the last whole one is ignored. `INVALID_PARAMETERS` in place of one that
-/// is empty, not page aligned, beyond the supported addresses, or has a reserved field that is not zero.
+/// is empty, not page aligned, beyond addresses of `ipa_bits` bits, or has a reserved field that is not zero.
 #[inline]
-pub fn constituents(bytes: &[u8]) -> impl Iterator<Item = Result<PageRange<Ipa>>> {
+pub fn constituents(bytes: &[u8], ipa_bits: u32) -> impl Iterator<Item = Result<PageRange<Ipa>>> {
     let whole = bytes.len() & !CONSTITUENT.wrapping_sub(1);
     // Aligned as the buffer is, except where a sender of 1.0 aligns to 8 only: a constituent needs no more.
     let raw = bytes
         .get(..whole)
         .and_then(|bytes| <[RawConstituent]>::ref_from_bytes(bytes).ok())
         .unwrap_or(&[]);
-    raw.iter().map(|raw| {
+    raw.iter().map(move |raw| {
         PageRange::new(Ipa::new(raw.address), raw.pages as u64)
-            .filter(|range| raw.reserved == 0 && range.end().raw() <= 1 << IPA_BITS)
+            .filter(|range| raw.reserved == 0 && range.end().raw() <= 1_u64.wrapping_shl(ipa_bits))
             .ok_or(FfaError::InvalidParameters)
     })
 }

@@ -16,12 +16,12 @@ const INLINE: usize = 4;
 /// Ranges per page; the last word is the index of the next page.
 const PER_PAGE: usize = WORDS - 1;
 
-/// Where the number of pages stands in a word: in the low 12 bits, which are zero in an address, and in the bits above 48.
+/// Where the number of pages stands in a word: in the low 12 bits, which are zero in an address, and in the bits above those of any address.
 const LOW: u64 = PAGE_SIZE - 1;
-const ADDRESS_BITS: u32 = 48;
+const ADDRESS_BITS: u32 = 44;
 
 fn pack(range: PageRange<Ipa>) -> u64 {
-    // Less than 2^28 pages, as ranges end below 2^IPA_BITS.
+    // Addresses of at most 43 bits (`Hal::IPA_BITS`), so at most 2^31 pages.
     let pages = range.pages();
     (pages >> 12 << ADDRESS_BITS) | range.base().raw() | pages & LOW
 }
@@ -254,6 +254,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::addr::PAGE_SHIFT;
     use crate::mm::testing::{FakeHal, Leaves, pages};
 
     // req: MEMRQ-07, MEMX-11
@@ -313,7 +314,12 @@ mod tests {
 
     #[test]
     fn the_largest_range_fits_a_word() {
-        let all = pages(0x1000, (1 << 27) - 1);
-        assert_eq!(unpack(pack(all)), Some(all));
+        for ipa_bits in [39, 41, 43] {
+            let size = 1 << (ipa_bits - PAGE_SHIFT);
+            let last = (1 << ipa_bits) - PAGE_SIZE;
+            for range in [pages(0, size), pages(0x1000, size - 1), pages(last, 1)] {
+                assert_eq!(unpack(pack(range)), Some(range));
+            }
+        }
     }
 }

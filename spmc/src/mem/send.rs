@@ -153,7 +153,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         } = piece;
         loop {
             let bytes = buffer.get(start..end).unwrap_or(&[]);
-            for range in constituents(bytes) {
+            for range in constituents(bytes, H::IPA_BITS) {
                 take(range?)?;
             }
             let rest = bytes.len() % CONSTITUENT;

@@ -11,6 +11,8 @@ mod space;
 mod stage1;
 mod walk;
 
+use crate::hal::Hal;
+
 pub use leaf::{Attributes, Leaf, State};
 pub use pool::{PagePool, Quotas};
 pub use space::{AddressSpace, Change, ChangeError};
@@ -18,8 +20,20 @@ pub use stage1::MAIR;
 
 pub(crate) use pool::{PageIndex, Pages, WORDS};
 
-/// log2 of the IPA space that stage 2 translates: T0SZ = 25, so that walks start at level 1 with one root page.
-pub const IPA_BITS: u32 = 39;
+/// log2 of what one table of level 1, where walks start, translates.
+pub const TABLE_BITS: u32 = 39;
+
+/// log2 of how many tables make a root: stage 2 may concatenate up to 16 at the level where it starts (Arm ARM D8.2.2).
+const MAX_ROOT_BITS: u32 = 4;
+
+/// Tables that make the root of a stage 2, or of the Normal world's shadow.
+const fn root_tables<H: Hal>() -> usize {
+    const {
+        let bits = H::IPA_BITS.saturating_sub(TABLE_BITS);
+        assert!(H::IPA_BITS >= TABLE_BITS && bits <= MAX_ROOT_BITS);
+        1 << bits
+    }
+}
 
 #[cfg(test)]
 pub(crate) mod testing;

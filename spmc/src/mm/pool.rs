@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::addr::{PAGE_SHIFT, Pa};
 use crate::error::{FfaError, Result};
 use crate::hal::{Hal, Table};
+use crate::limits::MAX_PARTITIONS;
 
 use super::leaf::ADDRESS;
 
@@ -31,6 +32,11 @@ impl PageIndex {
 
     pub(crate) fn is_none(self) -> bool {
         self == Self::NONE
+    }
+
+    /// The page that lies `count` pages behind this one.
+    pub(super) fn behind(self, count: u64) -> Self {
+        Self(self.0.wrapping_add(count as u16))
     }
 
     /// For storage in a word of another page.
@@ -197,11 +203,14 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// The split of a supply of that many pages.
-    pub const fn of(pages: usize) -> Self {
+    /// The split of a supply of that many pages. What roots need beyond one table each comes first.
+    pub const fn of<H: Hal>(pages: usize) -> Self {
+        let root = super::root_tables::<H>().saturating_sub(1);
+        let roots = root.saturating_mul(2 * MAX_PARTITIONS + 1);
+        let pages = pages.saturating_sub(roots);
         Self {
-            normal_world: pages.saturating_mul(2) / 5,
-            partition: pages / 24,
+            normal_world: (pages.saturating_mul(2) / 5).saturating_add(root),
+            partition: (pages / 24).saturating_add(root.saturating_mul(2)),
         }
     }
 }
@@ -295,6 +304,35 @@ impl PagePool {
         self.held = self.held.saturating_add(1);
         pages.set_origin(page, 0);
         Ok(page)
+    }
+
+    /// Takes a root: one page, or as many of the quota as [`Hal::IPA_BITS`] asks for, one behind the other and aligned to all of them. Before
+    /// anything else is taken. `NO_MEMORY` if there are no such pages.
+    pub(super) fn take_root<H: Hal>(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
+        let count = super::root_tables::<H>() as u16;
+        if count == 1 {
+            return self.take(pages);
+        }
+        let alignment = u64::from(count).wrapping_shl(PAGE_SHIFT);
+        while !pages
+            .address(PageIndex(self.fresh))
+            .is_multiple_of(alignment)
+        {
+            if self.fresh >= self.end {
+                return Err(FfaError::NoMemory);
+            }
+            let skipped = PageIndex(self.fresh);
+            self.fresh = self.fresh.saturating_add(1);
+            pages.set_origin(skipped, self.free.to_word());
+            self.free = skipped;
+        }
+        if self.end.saturating_sub(self.fresh) < count {
+            return Err(FfaError::NoMemory);
+        }
+        let root = PageIndex(self.fresh);
+        self.fresh = self.fresh.saturating_add(count);
+        self.held = self.held.saturating_add(count);
+        Ok(root)
     }
 
     /// Gives a page back, whose words the caller has set to zero.

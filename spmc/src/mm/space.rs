@@ -2,14 +2,14 @@
 
 use arrayvec::ArrayVec;
 
-use crate::addr::{Ipa, Pa, PageRange, World};
+use crate::addr::{Ipa, PAGE_SHIFT, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
 use crate::hal::{Access, Hal, Stage2Roots, TlbScope};
 use crate::limits::MAX_MEMORY_RANGES;
 use crate::manifest::config::Permissions;
 use crate::partition::mailbox::Buffers;
 
-use super::IPA_BITS;
+use super::TABLE_BITS;
 use super::leaf::{Attributes, Leaf, State};
 use super::pool::{PageIndex, PagePool, Pages, WORDS, physical};
 use super::walk::{Format, Inspector, Walker, look_up};
@@ -59,11 +59,11 @@ pub enum ChangeError {
 #[derive(Debug)]
 pub struct AddressSpace {
     pool: PagePool,
-    /// Root tables of the Secure and the Non-secure IPA space; the same one twice for an S-EL0 partition.
+    /// Roots of the Secure and the Non-secure IPA space, each the first of its tables; the same one twice for an S-EL0 partition.
     secure: PageIndex,
     non_secure: PageIndex,
     roots: Stage2Roots,
-    /// Normal world only: what it may own. Empty for partitions.
+    /// Normal world only: what it may own, as far as stage 2 could translate it. Empty for partitions.
     owned: ArrayVec<PageRange<Pa>, MAX_MEMORY_RANGES>,
     shadow: bool,
     el0: bool,
@@ -87,10 +87,10 @@ impl AddressSpace {
         changes: 0,
     };
 
-    /// Makes the empty space of a partition. `NO_MEMORY` if the pool has no two pages for the roots.
+    /// Makes the empty space of a partition. `NO_MEMORY` if the pool has no pages for two roots.
     pub fn init<H: Hal>(&mut self, hal: &H, vmid: u16, mut pool: PagePool) -> Result<()> {
         let pages = Pages::of(hal);
-        let (secure, non_secure) = (pool.take(pages)?, pool.take(pages)?);
+        let (secure, non_secure) = (pool.take_root::<H>(pages)?, pool.take_root::<H>(pages)?);
         let roots = Stage2Roots {
             vmid,
             secure: physical(pages, secure),
@@ -127,15 +127,24 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Makes the space of the Normal world, which owns `ranges` exclusively. `NO_MEMORY` if the pool has no page for the root.
+    /// Makes the space of the Normal world, which owns `ranges` exclusively. `NO_MEMORY` if the pool has no pages for the root.
     pub fn init_normal_world<H: Hal>(
         &mut self,
         hal: &H,
         mut pool: PagePool,
         ranges: &[PageRange<Pa>],
     ) -> Result<()> {
-        let non_secure = pool.take(Pages::of(hal))?;
-        let owned = ranges.iter().take(MAX_MEMORY_RANGES).copied().collect();
+        let non_secure = pool.take_root::<H>(Pages::of(hal))?;
+        // Nobody could be given what lies above.
+        let below = |range: &PageRange<Pa>| {
+            let room = (1_u64 << H::IPA_BITS).saturating_sub(range.base().raw());
+            PageRange::new(range.base(), range.pages().min(room >> PAGE_SHIFT))
+        };
+        let owned = ranges
+            .iter()
+            .filter_map(below)
+            .take(MAX_MEMORY_RANGES)
+            .collect();
         *self = Self {
             pool,
             non_secure,
@@ -199,11 +208,11 @@ impl AddressSpace {
     pub fn permits<H: Hal>(&self, hal: &H, world: World, ipa: Ipa, access: Access) -> bool {
         let Some(root) = self
             .root(world)
-            .filter(|_| ipa.raw() < self.limit() && !self.shadow)
+            .filter(|_| ipa.raw() < self.limit::<H>() && !self.shadow)
         else {
             return false;
         };
-        let (leaf, _, _) = look_up(Pages::of(hal), self.format(world), root, ipa.raw());
+        let (leaf, _, _) = look_up::<H>(Pages::of(hal), self.format(world), root, ipa.raw());
         let needed = match access {
             Access::Read => Permissions::READ,
             Access::Write => Permissions::WRITE,
@@ -214,17 +223,17 @@ impl AddressSpace {
 
     /// The leaf of the first page of `range`, and the IPA space that it lies in. `None` if the endpoint does not know the page.
     pub fn first_leaf<H: Hal>(&self, hal: &H, range: PageRange<Ipa>) -> Option<(World, Leaf)> {
-        self.find(Pages::of(hal), range.base().raw())
+        self.find::<H>(Pages::of(hal), range.base().raw())
             .map(|(world, _, leaf)| (world, leaf))
     }
 
     /// IPA space, its root and the leaf of the page at `ipa`.
-    fn find(&self, pages: Pages<'_>, ipa: u64) -> Option<(World, PageIndex, Leaf)> {
+    fn find<H: Hal>(&self, pages: Pages<'_>, ipa: u64) -> Option<(World, PageIndex, Leaf)> {
         [World::Secure, World::NonSecure]
             .into_iter()
             .find_map(|world| {
-                let root = self.root(world).filter(|_| ipa < self.limit())?;
-                let (leaf, _, _) = look_up(pages, self.format(world), root, ipa);
+                let root = self.root(world).filter(|_| ipa < self.limit::<H>())?;
+                let (leaf, _, _) = look_up::<H>(pages, self.format(world), root, ipa);
                 leaf.state().map(|_| (world, root, leaf))
             })
     }
@@ -238,9 +247,9 @@ impl AddressSpace {
     ) -> Option<(World, Leaf)> {
         let pages = Pages::of(hal);
         let first = ranges.clone().next()?.base().raw();
-        let (world, root, leaf) = self.find(pages, first)?;
-        let mut inspector = Inspector::new(pages, self.format(world), root, leaf);
-        let mut reach = self.reach();
+        let (world, root, leaf) = self.find::<H>(pages, first)?;
+        let mut inspector = Inspector::<H>::new(pages, self.format(world), root, leaf);
+        let mut reach = self.reach::<H>();
         ranges
             .all(|range| reach.covers(&range) && inspector.holds(range))
             .then_some((world, leaf))
@@ -256,7 +265,7 @@ impl AddressSpace {
     ) -> core::result::Result<(), ChangeError> {
         let root = self.root(world).ok_or(ChangeError::Mismatch)?;
         let (format, roots) = (self.format(world), self.roots);
-        let mut reach = Reach::new(self.reach_end(), &self.owned);
+        let mut reach = Reach::new(self.reach_end::<H>(), &self.owned);
         let leaves = (change.from, change.to);
         let mut walker = Walker::new(hal, &mut self.pool, format, &roots, root, leaves);
         let mut pages_done = 0_u64;
@@ -398,15 +407,24 @@ impl AddressSpace {
             .ok_or(FfaError::InvalidParameters)
     }
 
-    /// The root tables that there are.
+    /// The root tables that there are, with the first address that each is for.
     #[cfg(test)]
-    pub(crate) fn root_tables<H: Hal>(&self, hal: &H) -> ArrayVec<Pa, 2> {
+    pub(crate) fn root_tables<H: Hal>(&self, hal: &H) -> ArrayVec<(Pa, u64), 32> {
         let second = (!self.el0).then_some(self.non_secure);
         let roots = [Some(self.secure), second]
             .into_iter()
             .flatten()
             .filter(|root| !root.is_none());
-        roots.map(|root| physical(Pages::of(hal), root)).collect()
+        let count = if self.el0 {
+            1
+        } else {
+            super::root_tables::<H>() as u64
+        };
+        let table =
+            |root: PageIndex, n| (physical(Pages::of(hal), root.behind(n)), n << TABLE_BITS);
+        roots
+            .flat_map(|root| (0..count).map(move |n| table(root, n)))
+            .collect()
     }
 
     fn root(&self, world: World) -> Option<PageIndex> {
@@ -417,11 +435,15 @@ impl AddressSpace {
         (!root.is_none()).then_some(root)
     }
 
-    /// The first address that cannot be translated: the last entry of an S-EL0 partition's root is EL2's.
-    fn limit(&self) -> u64 {
-        const ALL: u64 = 1 << IPA_BITS;
-        const WITHOUT_EL2: u64 = ALL - ALL / WORDS as u64;
-        if self.el0 { WITHOUT_EL2 } else { ALL }
+    /// The first address that cannot be translated. An S-EL0 partition's root is one table on every board, and its last entry is EL2's.
+    fn limit<H: Hal>(&self) -> u64 {
+        const TABLE: u64 = 1 << TABLE_BITS;
+        const WITHOUT_EL2: u64 = TABLE - TABLE / WORDS as u64;
+        if self.el0 {
+            WITHOUT_EL2
+        } else {
+            1 << H::IPA_BITS
+        }
     }
 
     fn format(&self, world: World) -> Format {
@@ -434,13 +456,13 @@ impl AddressSpace {
         }
     }
 
-    fn reach(&self) -> Reach<'_> {
-        Reach::new(self.reach_end(), &self.owned)
+    fn reach<H: Hal>(&self) -> Reach<'_> {
+        Reach::new(self.reach_end::<H>(), &self.owned)
     }
 
     /// Where the addresses end that it can know without looking into `owned`.
-    fn reach_end(&self) -> u64 {
-        if self.shadow { 0 } else { self.limit() }
+    fn reach_end<H: Hal>(&self) -> u64 {
+        if self.shadow { 0 } else { self.limit::<H>() }
     }
 }
 
@@ -483,7 +505,6 @@ impl<'a> Reach<'a> {
             while let Some(next) = holds(self.end) {
                 self.end = next.end().raw();
             }
-            self.end = self.end.min(1 << IPA_BITS);
         }
     }
 }

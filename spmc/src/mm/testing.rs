@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::vec::Vec;
 
-use crate::addr::{Ipa, PAGE_SIZE, Pa, PageRange, World};
+use super::TABLE_BITS;
+use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, PageRange, World};
 use crate::hal::{
     AccessFault, Context, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table,
     TlbScope,
@@ -42,7 +43,7 @@ impl Context for NoContext {
 type Memory = BTreeMap<(World, u64), Box<[u8; 4096]>>;
 
 /// The fake.
-pub(crate) struct FakeHal {
+pub(crate) struct FakeHal<const IPA_BITS: u32 = TABLE_BITS> {
     tables: Vec<Table>,
     memory: Mutex<Memory>,
     /// Calls of `invalidate_stage2`.
@@ -55,6 +56,19 @@ pub(crate) struct FakeHal {
 
 impl FakeHal {
     pub(crate) fn new(tables: usize) -> Self {
+        Self::with_tables(tables)
+    }
+}
+
+impl FakeHal<41> {
+    /// One that translates IPAs of 41 bits.
+    pub(crate) fn wide(tables: usize) -> Self {
+        Self::with_tables(tables)
+    }
+}
+
+impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
+    fn with_tables(tables: usize) -> Self {
         Self {
             tables: (0..tables).map(|_| Table::EMPTY).collect(),
             memory: Mutex::default(),
@@ -66,11 +80,11 @@ impl FakeHal {
 
     /// What the tables say, wherever they lie: every leaf that is not zero with its level and the first address it is for; and every
     /// word that is not zero in a page that no root leads to.
-    pub(crate) fn leaves(&self, roots: &[Pa]) -> Leaves {
+    pub(crate) fn leaves(&self, roots: &[(Pa, u64)]) -> Leaves {
         let mut leaves = Vec::new();
         let mut reached = Vec::new();
-        for root in roots {
-            self.collect(self.index(root.raw()), 1, 0, &mut leaves, &mut reached);
+        for (root, base) in roots {
+            self.collect(self.index(root.raw()), 1, *base, &mut leaves, &mut reached);
         }
         for (page, table) in self.tables.iter().enumerate().skip(1) {
             if !reached.contains(&page) {
@@ -117,7 +131,10 @@ impl FakeHal {
 
     /// What hardware finds for `ipa` under `root`: the descriptor, with the output address of the page itself.
     pub(crate) fn translate(&self, root: Pa, ipa: u64) -> Option<(u64, u64)> {
-        let mut table = root.raw();
+        assert!(ipa < 1 << IPA_BITS);
+        // Concatenated tables: the index at the start level has more than 9 bits.
+        assert_eq!(root.raw() % (1 << (IPA_BITS - TABLE_BITS) << PAGE_SHIFT), 0);
+        let mut table = root.raw() + (ipa >> TABLE_BITS << PAGE_SHIFT);
         for (level, shift) in [(1, 30), (2, 21), (3, 12)] {
             assert!(table >= TABLES, "walk left the tables");
             let entries = &self.tables[((table - TABLES) / PAGE_SIZE) as usize].0;
@@ -163,8 +180,10 @@ impl FakeHal {
     }
 }
 
-impl Hal for FakeHal {
+impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
     type Context = NoContext;
+
+    const IPA_BITS: u32 = IPA_BITS;
 
     fn reset(&self, _: &mut NoContext, _: ExceptionLevel, _: u64, _: u16) {}
 

@@ -10,7 +10,7 @@ use super::testing::{FakeHal, Leaves, pages};
 use super::*;
 use crate::addr::{Ipa, Pa, PageRange, World};
 use crate::error::FfaError;
-use crate::hal::Access;
+use crate::hal::{Access, Hal};
 use crate::manifest::config::Permissions;
 
 const RAM: u64 = 0x4000_0000;
@@ -38,7 +38,7 @@ fn lend() -> Change {
     }
 }
 
-fn partition(hal: &FakeHal) -> AddressSpace {
+fn partition<H: Hal>(hal: &H) -> AddressSpace {
     let mut space = AddressSpace::EMPTY;
     space.init(hal, 1, PagePool::all(hal)).unwrap();
     space
@@ -54,7 +54,10 @@ fn normal_world(hal: &FakeHal) -> AddressSpace {
 }
 
 /// All that a refused change must leave as it was.
-fn snapshot(hal: &FakeHal, space: &mut AddressSpace) -> (Leaves, usize) {
+fn snapshot<const IPA_BITS: u32>(
+    hal: &FakeHal<IPA_BITS>,
+    space: &mut AddressSpace,
+) -> (Leaves, usize) {
     (
         hal.leaves(&space.root_tables(hal)),
         space.pool().available(),
@@ -166,7 +169,7 @@ fn the_default_pools_carry_16384_scattered_pages() {
     let hal = FakeHal::new(crate::limits::TABLES);
     let at = Pages::of(&hal);
     let mut supply = PagePool::all(&hal);
-    let quotas = Quotas::of(supply.available());
+    let quotas = Quotas::of::<FakeHal>(supply.available());
     let ram = [PageRange::new(Pa::new(RAM), 0x10_0000).unwrap()];
     let mut owner = AddressSpace::EMPTY;
     owner
@@ -568,7 +571,23 @@ impl Random {
 /// Random changes over 8 MiB that straddle a boundary of 1 GiB, against a map of pages; tables as hardware reads them must agree.
 #[test]
 fn the_walker_agrees_with_a_map() {
-    const FIRST: u64 = RAM - 2 * BLOCK;
+    walker_agrees_with_a_map(&FakeHal::new(12), RAM - 2 * BLOCK, 1500);
+}
+
+/// The same over boundaries of 512 GiB, where one table of the root ends and the next begins.
+#[test]
+fn the_walker_agrees_with_a_map_across_the_tables_of_a_root() {
+    for boundary in 1..4 {
+        let first = (boundary << TABLE_BITS) - 2 * BLOCK;
+        walker_agrees_with_a_map(&FakeHal::wide(21), first, 150);
+    }
+}
+
+fn walker_agrees_with_a_map<const IPA_BITS: u32>(
+    hal: &FakeHal<IPA_BITS>,
+    base: u64,
+    rounds: usize,
+) {
     const PAGES: u64 = 4 * 512;
     let leaves = [
         Leaf::NONE,
@@ -577,15 +596,14 @@ fn the_walker_agrees_with_a_map() {
         owned().with_state(State::OwnerNoAccess),
         Leaf::new(Attributes::normal(Permissions::READ), State::BorrowedShared),
     ];
-    let hal = FakeHal::new(12);
-    let mut space = partition(&hal);
-    let empty = snapshot(&hal, &mut space);
+    let mut space = partition(hal);
+    let empty = snapshot(hal, &mut space);
     let mut model: BTreeMap<u64, Leaf> = BTreeMap::new();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let leaf_of =
         |model: &BTreeMap<u64, Leaf>, page| model.get(&page).copied().unwrap_or(Leaf::NONE);
     let mut made = 0;
-    for _ in 0..1500 {
+    for _ in 0..rounds {
         let mut ranges = Vec::new();
         for _ in 0..=random.below(4) / 3 {
             let aligned = random.below(3) == 0;
@@ -608,7 +626,7 @@ fn the_walker_agrees_with_a_map() {
         }
         let from = leaf_of(&model, ranges[0].0);
         let to = leaves[random.below(5) as usize];
-        let before = snapshot(&hal, &mut space);
+        let before = snapshot(hal, &mut space);
         let mut after = model.clone();
         let fits = ranges.iter().all(|&(first, count)| {
             (first..first + count).all(|page| {
@@ -619,8 +637,8 @@ fn the_walker_agrees_with_a_map() {
         });
         let calls = ranges
             .iter()
-            .map(|&(first, count)| pages(FIRST + first * 4096, count));
-        let inspected = space.inspect(&hal, calls.clone());
+            .map(|&(first, count)| pages(base + first * 4096, count));
+        let inspected = space.inspect(hal, calls.clone());
         let uniform = ranges.iter().all(|&(first, count)| {
             (first..first + count).all(|page| leaf_of(&model, page) == from)
         });
@@ -628,26 +646,26 @@ fn the_walker_agrees_with_a_map() {
             inspected,
             (uniform && from != Leaf::NONE).then_some((World::Secure, from))
         );
-        match space.change(&hal, World::Secure, calls, Change { from, to }) {
+        match space.change(hal, World::Secure, calls, Change { from, to }) {
             Ok(()) => {
                 assert!(fits || from == to);
                 (model, made) = (after, made + 1);
             }
             Err(error) => {
                 assert_eq!(fits, error == ChangeError::NoMemory);
-                assert_eq!(snapshot(&hal, &mut space), before);
+                assert_eq!(snapshot(hal, &mut space), before);
             }
         }
         for page in (0..PAGES).step_by(1 + random.below(3) as usize) {
             let leaf = leaf_of(&model, page);
-            let seen = hal.translate(space.roots().secure, FIRST + page * 4096);
+            let seen = hal.translate(space.roots().secure, base + page * 4096);
             assert_eq!(seen.is_some(), leaf.is_valid());
             if let Some((descriptor, address)) = seen {
-                assert_eq!((descriptor & !2, address), (leaf.0, FIRST + page * 4096));
+                assert_eq!((descriptor & !2, address), (leaf.0, base + page * 4096));
             }
         }
     }
-    assert!(made > 500, "{made}");
+    assert!(made > rounds / 3, "{made}");
     for page in 0..PAGES {
         let change = Change {
             from: leaf_of(&model, page),
@@ -655,12 +673,175 @@ fn the_walker_agrees_with_a_map() {
         };
         space
             .change(
-                &hal,
+                hal,
                 World::Secure,
-                [pages(FIRST + page * 4096, 1)].into_iter(),
+                [pages(base + page * 4096, 1)].into_iter(),
                 change,
             )
             .unwrap();
     }
+    assert_eq!(snapshot(hal, &mut space), empty);
+}
+
+/// 1 TiB, where some boards have their memory.
+const HIGH: u64 = 1 << 40;
+
+// req: MEMO-03, MEMO-07, MEMO-16
+#[test]
+fn wide_ipas_are_mapped_and_unmapped_behind_the_first_table_of_a_root() {
+    const TOP: u64 = (1 << 41) - 0x1000;
+    let hal = FakeHal::wide(16);
+    let mut space = partition(&hal);
+    let empty = snapshot(&hal, &mut space);
+    let regions = [
+        (pages(0x2000_0000, 1), World::Secure),
+        (pages(HIGH, 1), World::NonSecure),
+        (pages(HIGH + (1 << 30), 1 << 18), World::NonSecure),
+        (pages(TOP, 1), World::NonSecure),
+    ];
+    for (range, world) in regions {
+        space
+            .map(&hal, range, world, rw(), State::OwnerExclusive)
+            .unwrap();
+        assert_eq!(
+            space.inspect(&hal, [range].into_iter()),
+            Some((world, owned()))
+        );
+    }
+    let roots = space.roots();
+    for (range, world) in regions {
+        let (root, other) = match world {
+            World::Secure => (roots.secure, roots.non_secure),
+            World::NonSecure => (roots.non_secure, roots.secure),
+        };
+        for address in [range.base().raw(), range.end().raw() - 0x1000] {
+            let seen = hal.translate(root, address).map(|(_, page)| page);
+            assert_eq!(seen, Some(address));
+            assert_eq!(hal.translate(other, address), None);
+            // What has the same index in another table of the root is another address.
+            assert_eq!(hal.translate(root, address ^ 1 << TABLE_BITS), None);
+        }
+        let ipa = range.base();
+        assert!(space.permits(&hal, world, ipa, Access::Write));
+        assert!(!space.permits(&hal, world, ipa, Access::Execute));
+        assert!(!space.permits(&hal, world, Ipa::new(ipa.raw() | 1 << 41), Access::Write));
+    }
+    for (range, world) in regions {
+        let unmap = Change {
+            from: owned(),
+            to: Leaf::NONE,
+        };
+        space
+            .change(&hal, world, [range].into_iter(), unmap)
+            .unwrap();
+    }
     assert_eq!(snapshot(&hal, &mut space), empty);
+}
+
+// req: MEMO-03, MEMX-17
+#[test]
+fn what_lies_above_wide_ipas_is_refused() {
+    let hal = FakeHal::wide(16);
+    let mut space = partition(&hal);
+    let empty = snapshot(&hal, &mut space);
+    for range in [
+        pages(1 << 41, 1),
+        pages((1 << 41) - 0x1000, 2),
+        pages(1 << 42, 1),
+    ] {
+        let refused = space.map(&hal, range, World::NonSecure, rw(), State::OwnerExclusive);
+        assert_eq!(refused, Err(FfaError::Denied));
+        assert_eq!(space.inspect(&hal, [range].into_iter()), None);
+    }
+    assert_eq!(snapshot(&hal, &mut space), empty);
+
+    // An S-EL0 partition has one table as root on every board.
+    let mut el0 = AddressSpace::EMPTY;
+    let hal = FakeHal::wide(16);
+    el0.init_el0(&hal, 1, PagePool::all(&hal)).unwrap();
+    let refused = el0.map(
+        &hal,
+        pages(HIGH, 1),
+        World::NonSecure,
+        rw(),
+        State::OwnerExclusive,
+    );
+    assert_eq!(refused, Err(FfaError::Denied));
+}
+
+// req: MEMO-05, MEMO-23, MEMX-17
+#[test]
+fn the_normal_world_owns_memory_at_1_tib() {
+    let hal = FakeHal::wide(16);
+    // It ends where translation ends, whatever the manifest says.
+    let ranges = [PageRange::new(Pa::new(HIGH), 1 << 29).unwrap()];
+    let mut space = AddressSpace::EMPTY;
+    space
+        .init_normal_world(&hal, PagePool::all(&hal), &ranges)
+        .unwrap();
+    let before = snapshot(&hal, &mut space);
+    let range = pages(HIGH + 0x5000, 3);
+    let (world, from) = space.inspect(&hal, [range].into_iter()).unwrap();
+    assert_eq!(
+        (world, from.state()),
+        (World::NonSecure, Some(State::OwnerExclusive))
+    );
+    let lend = Change {
+        from,
+        to: from.with_state(State::OwnerNoAccess),
+    };
+    let make =
+        |space: &mut AddressSpace, change| space.change(&hal, world, [range].into_iter(), change);
+    make(&mut space, lend).unwrap();
+    assert_eq!(make(&mut space, lend), Err(ChangeError::Mismatch));
+    let alias = pages(0x5000, 3);
+    assert_eq!(space.inspect(&hal, [alias].into_iter()), None);
+    make(&mut space, lend.inverse()).unwrap();
+    assert_eq!(snapshot(&hal, &mut space), before);
+    let last = pages((1 << 41) - 0x1000, 1);
+    assert!(space.inspect(&hal, [last].into_iter()).is_some());
+    for outside in [
+        pages(1 << 41, 1),
+        pages((1 << 41) - 0x1000, 2),
+        pages(0x5000, 1),
+    ] {
+        assert_eq!(space.inspect(&hal, [outside].into_iter()), None);
+    }
+}
+
+#[test]
+fn roots_of_several_tables_are_aligned_and_waste_nothing() {
+    let hal = FakeHal::wide(16);
+    let at = Pages::of(&hal);
+    for skipped in 0..4 {
+        let mut pool = PagePool::all(&hal);
+        pool.carve(skipped);
+        let available = pool.available();
+        let root = pool.take_root::<FakeHal<41>>(at).unwrap();
+        assert_eq!(at.address(root) % (4 << 12), 0);
+        assert_eq!(pool.available(), available - 4);
+        let others: Vec<_> = core::iter::from_fn(|| pool.take(at).ok()).collect();
+        assert_eq!(others.len(), available - 4);
+        assert!((0..4).all(|n| !others.contains(&root.behind(n))));
+    }
+    for pages in 0..4 {
+        let mut pool = PagePool::all(&hal).carve(pages);
+        let refused = pool.take_root::<FakeHal<41>>(at);
+        assert_eq!(refused, Err(FfaError::NoMemory));
+    }
+}
+
+#[test]
+fn quotas_have_room_for_roots_of_several_tables() {
+    let supply = crate::limits::TABLES - 1;
+    let (one, four) = (
+        Quotas::of::<FakeHal>(supply),
+        Quotas::of::<FakeHal<41>>(supply),
+    );
+    assert_eq!((one.normal_world, one.partition), (102, 10));
+    // What is left is split in the same way.
+    assert_eq!(four.partition, 6 + (supply - 17 * 3) / 24);
+    assert_eq!(four.normal_world, 3 + (supply - 17 * 3) * 2 / 5);
+    let all = four.normal_world + crate::limits::MAX_PARTITIONS * four.partition;
+    assert!(all < supply);
 }

@@ -8,11 +8,13 @@
 //! D8.17.1); FEAT_BBM is not assumed. A partition that runs on another PE may fault on the broken entry: whoever handles
 //! stage-2 faults asks [`super::AddressSpace::permits`] first and lets it try again.
 
+use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, PageRange, World};
 use crate::hal::{Hal, Stage2Roots, TlbScope};
 
+use super::TABLE_BITS;
 use super::leaf::{ADDRESS, Leaf, PAGE, TABLE, VALID};
 use super::pool::{Entries, PageIndex, PagePool, Pages, WORDS};
 use super::space::ChangeError;
@@ -21,6 +23,16 @@ use super::stage1;
 /// Levels of table: 1 (entries of 1 GiB) to 3 (pages).
 const ROOT: usize = 1;
 const LAST: usize = 3;
+
+/// The table of a root that is for `ipa`, when `table` is the one for `at`.
+#[inline(always)]
+fn start<H: Hal>(table: PageIndex, at: u64, ipa: u64) -> PageIndex {
+    if H::IPA_BITS == TABLE_BITS {
+        table
+    } else {
+        table.behind((ipa >> TABLE_BITS).wrapping_sub(at >> TABLE_BITS))
+    }
+}
 
 /// Entries of a table.
 const ALL: u64 = WORDS as u64;
@@ -162,13 +174,13 @@ impl Code {
 }
 
 /// Reads: the leaf for `ipa`, the raw entry, and at which level it stands.
-pub(super) fn look_up(
+pub(super) fn look_up<H: Hal>(
     pages: Pages<'_>,
     format: Format,
     root: PageIndex,
     ipa: u64,
 ) -> (Leaf, u64, usize) {
-    let mut table = root;
+    let mut table = start::<H>(root, 0, ipa);
     let mut level = ROOT;
     loop {
         let raw = pages.load(table, index(ipa, level));
@@ -181,7 +193,7 @@ pub(super) fn look_up(
 }
 
 /// Reads: whether every page of the ranges given has one and the same leaf.
-pub(super) struct Inspector<'a> {
+pub(super) struct Inspector<'a, H> {
     pages: Pages<'a>,
     format: Format,
     root: PageIndex,
@@ -192,9 +204,10 @@ pub(super) struct Inspector<'a> {
     at: u64,
     /// The addresses that the last leaf above it stands for.
     block: (u64, u64),
+    hal: PhantomData<H>,
 }
 
-impl<'a> Inspector<'a> {
+impl<'a, H: Hal> Inspector<'a, H> {
     pub(super) fn new(pages: Pages<'a>, format: Format, root: PageIndex, leaf: Leaf) -> Self {
         Self {
             pages,
@@ -205,6 +218,7 @@ impl<'a> Inspector<'a> {
             words: &[],
             at: 0,
             block: (0, 0),
+            hal: PhantomData,
         }
     }
 
@@ -257,7 +271,7 @@ impl<'a> Inspector<'a> {
     /// Goes to the level 3 table for `ipa`, or returns the leaf above it and its level.
     fn descend(&mut self, ipa: u64) -> Option<(usize, u64)> {
         self.words = &[];
-        let mut table = self.root;
+        let mut table = start::<H>(self.root, 0, ipa);
         for level in ROOT..LAST {
             let raw = self.pages.load(table, index(ipa, level));
             if !is_table(level, raw) {
@@ -281,7 +295,7 @@ pub(super) struct Walker<'a, H: Hal> {
     to: Leaf,
     /// How the two are written at the last level.
     codes: (Code, Code),
-    /// Tables from the root to where the walker stands, by level.
+    /// Tables from the root's for `at` to where the walker stands, by level.
     path: [PageIndex; 3],
     level: usize,
     at: u64,
@@ -500,6 +514,7 @@ impl<'a, H: Hal> Walker<'a, H> {
         {
             self.leave();
         }
+        self.path[0] = start::<H>(self.path[0], self.at, ipa);
         self.at = ipa;
         while self.level < LAST {
             let entry = index(ipa, self.level);

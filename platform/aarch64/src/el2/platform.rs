@@ -29,6 +29,8 @@ pub fn affinity() -> u64 {
 impl Hal for Platform {
     type Context = GuestContext;
 
+    const IPA_BITS: u32 = if cfg!(feature = "wide-ipa") { 41 } else { 39 };
+
     fn reset(&self, context: &mut GuestContext, level: ExceptionLevel, pc: u64, vcpu_index: u16) {
         context.reset(level, pc, vcpu_index);
     }

@@ -1,18 +1,19 @@
 //! The hardware side of partitions' translation: the geometry that `spmc::mm` builds tables for, and TLB maintenance.
 //!
-//! One root per IPA space, 4 KiB granule, 39-bit IPAs, walks from level 1: within the PA size of every CPU with S-EL2, so
-//! that one geometry fits all.
+//! One root per IPA space, 4 KiB granule, walks from level 1. IPAs have 39 bits: one root table, and within the PA size of every CPU with S-EL2, so that one
+//! geometry fits all; or, with the feature `wide-ipa`, 41 bits: a root is four tables, one behind the other.
 
 use core::arch::asm;
 
 use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, VTCR_EL2, VTTBR_EL2};
 use spmc::addr::{Ipa, PAGE_SHIFT, PageRange, World};
-use spmc::hal::{Stage2Roots, TlbScope};
+use spmc::hal::{Hal, Stage2Roots, TlbScope};
 use tock_registers::interfaces::{Readable, Writeable};
 
+use super::platform::Platform;
 use super::registers::VSTCR_EL2;
 
-const IPA_BITS: u64 = 39;
+const IPA_BITS: u64 = Platform::IPA_BITS as u64;
 
 /// T0SZ, SL0 = walk from level 1, TG0 = 4 KiB; the same fields in VTCR_EL2 and VSTCR_EL2. Bit 31 is RES1.
 const GEOMETRY: u64 = 1 << 31 | 0b01 << 6 | (64 - IPA_BITS);
@@ -31,6 +32,11 @@ pub const MAX_PAGES_BY_ADDRESS: u64 = 64;
 pub fn init_pe() {
     // PS: what the PE implements, up to the 48 bits that the descriptors hold.
     let pa_size = (ID_AA64MMFR0_EL1.get() & 0xf).min(5);
+    // 2 is 40 bits, the next more is 42.
+    assert!(
+        IPA_BITS <= 40 || pa_size > 2,
+        "physical addresses are narrower than {IPA_BITS} bits"
+    );
     VTCR_EL2.set(GEOMETRY | WALKS | NSA | pa_size << 16);
     VSTCR_EL2.set(GEOMETRY);
 }
