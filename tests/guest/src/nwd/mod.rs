@@ -34,7 +34,7 @@ const MODE_VIRTIO: u64 = 4;
 const MODE_SOAK: u64 = 5;
 const MODE_S_EL0: u64 = 7;
 const MODE_INTERRUPTS: u64 = 11;
-const MODE_INTERRUPTS_LONG: u64 = 12;
+const MODE_INTERRUPT_SOAK: u64 = 12;
 
 /// The buffer in which the Normal world writes to the SPMC.
 pub static TX: Shared<PAGE_SIZE> = Shared::new();
@@ -137,7 +137,7 @@ pub fn main() -> ! {
         MODE_VIRTIO => run(tests::VIRTIO),
         MODE_SOAK => run(tests::SOAK),
         MODE_INTERRUPTS => run(tests::INTERRUPTS),
-        MODE_INTERRUPTS_LONG => run(tests::INTERRUPTS_LONG),
+        MODE_INTERRUPT_SOAK => run(tests::INTERRUPT_SOAK),
         MODE_S_EL0 => run(tests::S_EL0),
         _ => run(tests::ALL),
     }

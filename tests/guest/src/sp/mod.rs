@@ -243,7 +243,8 @@ extern "C" fn secondary() -> ! {
 
 static SELF: AtomicPtr<Identity> = AtomicPtr::new(core::ptr::null_mut());
 
-fn vcpu_index() -> usize {
+/// Index of the execution context that runs this.
+pub fn vcpu_index() -> usize {
     if exception_level() == 0 {
         return 0;
     }

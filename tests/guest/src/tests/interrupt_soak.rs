@@ -1,13 +1,16 @@
 //! Interrupts of all kinds against messages of all kinds, at random, on all PEs, for long: each secure interrupt is counted where it is raised and
 //! where it is handled, each Non-secure one where it is asked for and where it is taken.
 //!
-//! A source is raised anew only when the last time was counted by its owner, in a page that it shares with the Normal world: two rises before the
-//! first is acknowledged would be one interrupt.
+//! Secure ones are the edges of the clock (an owner that moves) and of the GPIO (an owner with a context for each PE), the level of the secure PL011, and
+//! interrupts between contexts. A source is raised anew only when the last time was counted by its owner: two rises before the first is acknowledged would
+//! be one interrupt. Edges are counted in a page that the owner shares with the Normal world, the others inside the partition.
+//!
+//! It ends by the clock, but no time decides its outcome: only the counts do.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ffa::memory::access;
-use crate::ffa::{self, NWD, SP1, error, id, route};
+use crate::ffa::{self, NWD, SP1, SP2, error, id, route};
 use crate::message::{self, request};
 use crate::nwd::source::Source;
 use crate::nwd::{Nwd, RX, TX, Test, ask, interrupt, page, pe, peek, poke};
@@ -15,11 +18,13 @@ use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::lock::Lock;
 use crate::rt::stage1::{self, Attributes};
-use crate::rt::{ticks_per_ms, wait_until};
+use crate::rt::{counter, ticks_per_ms, wait_until};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, println, test};
 
-use super::interrupts::{ARM, LIMIT_MS};
+use super::interrupts::{
+    ENABLE, IPI, LIMIT_MS, SEND_IPI, UART, hf, let_uart_through, write_if_let_through,
+};
 use super::memory::transfer::share;
 use super::memory::{Borrow, is_fine};
 use super::preemption::{run, vcpu};
@@ -27,38 +32,71 @@ use super::preemption::{run, vcpu};
 /// What comes before everything else.
 pub const SETUP: &[Test] = &[test!(interrupt_setup, "A kernel with buffers")];
 
-/// The soak, as long as it is part of the tests.
+/// The soak.
 pub const TESTS: &[Test] = &[test!(
     interrupt_soak,
-    "Secure and Non-secure interrupts against messages, from all PEs to eight partitions",
-    pes = 4
-)];
-
-/// The soak for long.
-pub const LONG: &[Test] = &[test!(
-    interrupt_soak_for_long,
-    "Secure and Non-secure interrupts against messages, from all PEs to eight partitions",
+    "Five minutes of Secure and Non-secure interrupts against messages, from all PEs to eight partitions",
     pes = 4
 )];
 
 /// Code of the partitions.
-pub const HELPERS: &[Command] = &[helper!(count_here), helper!(work)];
+pub const HELPERS: &[Command] = &[helper!(count_here), helper!(work), helper!(counted)];
 
-const STEPS: u64 = 60_000;
-const STEPS_FOR_LONG: u64 = 12 * STEPS;
+const DURATION_MS: u64 = 5 * 60 * 1000;
+
+const SP6: u16 = 0x8006;
+const SP8: u16 = 0x8008;
 
 // ---- inside the partitions ----
 
 /// Address of the page with the count of edges that were handled; 0 if nobody asked for it.
 static PAGE: AtomicU64 = AtomicU64::new(0);
 const FIRST_EDGE: u64 = 32;
-/// The secure PL011 is no edge, and raised by everybody.
-const LEVEL: u64 = 40;
+
+/// A source inside of the partition: how often it was raised, and how often handled.
+struct Own {
+    raised: AtomicU64,
+    handled: AtomicU64,
+}
+
+impl Own {
+    const fn new() -> Self {
+        Self {
+            raised: AtomicU64::new(0),
+            handled: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether it may be raised: it is counted as raised then.
+    fn begin(&self) -> bool {
+        let handled = self.handled.load(Ordering::Acquire);
+        let begun =
+            self.raised
+                .compare_exchange(handled, handled + 1, Ordering::AcqRel, Ordering::Acquire);
+        begun.is_ok()
+    }
+}
+
+/// The secure PL011, raised by whoever writes when sp1 let it through once.
+static LEVEL: Own = Own::new();
+/// The interrupt of other contexts, by context.
+static CALLS: [Own; pe::MAX] = [const { Own::new() }; pe::MAX];
+/// Contexts that have it enabled.
+static CALLABLE: AtomicU64 = AtomicU64::new(0);
 
 /// An interrupt is being handled.
 pub fn count(interrupt: u64) {
+    let own = match interrupt {
+        UART => Some(&LEVEL),
+        IPI => Some(&CALLS[crate::sp::vcpu_index()]),
+        _ => None,
+    };
+    if let Some(own) = own {
+        own.handled.fetch_add(1, Ordering::AcqRel);
+        return;
+    }
     let page = PAGE.load(Ordering::Acquire);
-    if page != 0 && interrupt >= FIRST_EDGE && interrupt != LEVEL {
+    if page != 0 && interrupt >= FIRST_EDGE {
         // SAFETY: a page that the Normal world shared for this; one context at a time handles the interrupt.
         unsafe {
             let word = page as *mut u64;
@@ -70,21 +108,49 @@ pub fn count(interrupt: u64) {
 fn count_here(_: &Sp, [page, interrupt, ..]: [u64; 4]) -> Check<[u64; 4]> {
     stage1::map(page, Attributes::NonSecure);
     PAGE.store(page, Ordering::Release);
-    const ENABLE: u32 = 0xff03;
-    equal(super::interrupts::hf(ENABLE, &[interrupt, 1, 0]), 0u64)?;
+    equal(hf(ENABLE, &[interrupt, 1, 0]), 0u64)?;
     Ok([0; 4])
 }
 
-/// Does something: nothing, takes time, looks for interrupts, raises that of sp1, or lets another partition do so.
+/// Sources of this partition: raised and handled, the level first, then all calls of contexts.
+fn counted(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    let mut totals = [0; 4];
+    let mut add = |at: usize, own: &Own| {
+        totals[at] += own.raised.load(Ordering::Acquire);
+        totals[at + 1] += own.handled.load(Ordering::Acquire);
+    };
+    add(0, &LEVEL);
+    CALLS.iter().for_each(|own| add(2, own));
+    Ok(totals)
+}
+
+/// Interrupts another context of this partition, if that lets it.
+fn call_context(sp: &Sp, to: usize) -> Check {
+    equal(hf(ENABLE, &[IPI, 1, 0]), 0u64)?;
+    let callable = CALLABLE.fetch_or(1 << sp.vcpu, Ordering::AcqRel);
+    if to != sp.vcpu && callable >> to & 1 != 0 && CALLS[to].begin() {
+        equal(hf(SEND_IPI, &[to as u64]), 0u64)?;
+    }
+    Ok(())
+}
+
+/// Contexts of these interrupt each other; sp4 would have to be run by the scheduler.
+const CALLERS: [u16; 3] = [SP2, SP6, SP8];
+
+/// Does something: nothing, takes time, looks for interrupts, raises the interrupt of another context, or that of sp1, or lets another partition do one of
+/// these.
 fn work(sp: &Sp, [kind, ticks, other, next]: [u64; 4]) -> Check<[u64; 4]> {
     match kind {
         1 => {
-            let end = crate::rt::counter() + ticks;
-            while crate::rt::counter() < end {}
+            let end = counter() + ticks;
+            while counter() < end {}
         }
         2 => super::interrupts::on_interrupt(),
-        3 if other as u16 != sp.identity.id => {
-            let arguments = [next, ticks, 0, 0];
+        3 if CALLERS.contains(&sp.identity.id) => call_context(sp, (other % 4) as usize)?,
+        4 if sp.identity.id == SP1 && LEVEL.begin() => let_uart_through()?,
+        4 => write_if_let_through(),
+        ASK if other as u16 != sp.identity.id => {
+            let arguments = [next, ticks, other, 0];
             let command = command!(work);
             let route = route(sp.identity.id, other as u16);
             let answer = call(
@@ -95,12 +161,16 @@ fn work(sp: &Sp, [kind, ticks, other, next]: [u64; 4]) -> Check<[u64; 4]> {
                 equal(answer[2] as u32, error::BUSY as u32)?;
             } else {
                 equal(answer[0], id::DIRECT_RESP_64)?;
+                equal(answer[3], message::OK)?;
             }
         }
         _ => {}
     }
     Ok([0; 4])
 }
+
+/// The last kind of work, which is not asked for in turn.
+const ASK: u64 = 5;
 
 // ---- the Normal world ----
 
@@ -125,7 +195,7 @@ static EDGES: [Edge; 2] = [
     },
     Edge {
         source: Source::Gpio,
-        owner: 0x8008,
+        owner: SP8,
         interrupt: 39,
         page: page(72),
         raised: AtomicU64::new(0),
@@ -157,30 +227,20 @@ impl Edge {
     }
 }
 
-/// Steps made, requests answered, requests that met somebody busy, Non-secure interrupts asked for and taken, and those of them that preempted.
-static COUNTS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
-const MADE: usize = 0;
-const ANSWERED: usize = 1;
-const BUSY: usize = 2;
-const FIRED: usize = 3;
-const TAKEN: usize = 4;
-const PREEMPTED: usize = 5;
+/// Requests answered, requests that met somebody busy, Non-secure interrupts asked for and taken, and those of them that preempted.
+static COUNTS: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+const ANSWERED: usize = 0;
+const BUSY: usize = 1;
+const FIRED: usize = 2;
+const TAKEN: usize = 3;
+const PREEMPTED: usize = 4;
 
-fn note(what: usize) -> u64 {
-    COUNTS[what].fetch_add(1, Ordering::Relaxed)
+fn note(what: usize) {
+    COUNTS[what].fetch_add(1, Ordering::Relaxed);
 }
 
 fn total(what: usize) -> u64 {
     COUNTS[what].load(Ordering::Relaxed)
-}
-
-// req: INT-01, INT-02, INT-04, INT-05, INT-06, INT-07, INT-08, INT-10, INT-14
-fn interrupt_soak(nwd: &Nwd) -> Check {
-    soak(nwd, STEPS)
-}
-
-fn interrupt_soak_for_long(nwd: &Nwd) -> Check {
-    soak(nwd, STEPS_FOR_LONG)
 }
 
 fn interrupt_setup(_: &Nwd) -> Check {
@@ -188,14 +248,16 @@ fn interrupt_setup(_: &Nwd) -> Check {
     ffa::done(&ffa::call(id::RXTX_MAP_64, &buffers))
 }
 
-fn soak(nwd: &Nwd, steps: u64) -> Check {
+// req: INT-01, INT-02, INT-04, INT-05, INT-06, INT-07, INT-08, INT-10, INT-14
+fn interrupt_soak(nwd: &Nwd) -> Check {
     for edge in &EDGES {
         edge.prepare()?;
     }
+    let end = counter() + DURATION_MS * ticks_per_ms();
     for pe in 1..nwd.pes {
-        pe::start(pe, soak_here, [pe as u64, steps, 0, 0])?;
+        pe::start(pe, soak_here, [pe as u64, end, 0, 0])?;
     }
-    let mut outcome = soak_here([0, steps, 0, 0]).map(drop);
+    let mut outcome = soak_here([0, end, 0, 0]).map(drop);
     for pe in 1..nwd.pes {
         outcome = outcome.and(pe::finish(pe).map(drop));
     }
@@ -207,6 +269,11 @@ fn soak(nwd: &Nwd, steps: u64) -> Check {
             edge.interrupt
         );
         outcome = outcome.and_then(|()| holds(handled && raised > 0, counted));
+    }
+    // What sp1 let through last may wait for somebody who writes.
+    outcome = outcome.and_then(|()| ask(SP2, command!(work), [4, 0, 0, 0]).map(drop));
+    for (partition, what, at) in [(SP1, UART, 0), (SP2, IPI, 2), (SP6, IPI, 2), (SP8, IPI, 2)] {
+        outcome = outcome.and_then(|()| all_handled(partition, what, at));
     }
     println!(
         "# {} requests, {} busy; Non-secure interrupts: {} asked for, {} taken, {} preempted",
@@ -228,6 +295,18 @@ fn soak(nwd: &Nwd, steps: u64) -> Check {
     Ok(())
 }
 
+/// What `partition` raised itself was handled as often.
+fn all_handled(partition: u16, what: u64, at: usize) -> Check {
+    let mut totals = [0; 4];
+    let handled = wait_until(LIMIT_MS, || {
+        totals = ask(partition, command!(counted), [0; 4]).unwrap_or([0; 4]);
+        totals[at] > 0 && totals[at] == totals[at + 1]
+    });
+    let [raised, counted] = [totals[at], totals[at + 1]];
+    println!("# interrupt {what} of {partition:#x}: raised {raised}, handled {counted}");
+    holds(handled, counted)
+}
+
 /// What one PE keeps count of.
 struct Worker {
     pe: usize,
@@ -236,13 +315,13 @@ struct Worker {
     armed: bool,
 }
 
-fn soak_here([pe, steps, ..]: [u64; 4]) -> Check<[u64; 4]> {
+fn soak_here([pe, end, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let mut worker = Worker {
         pe: pe as usize,
         random: 0x2545_f491_4f6c_dd1d ^ pe << 9,
         armed: false,
     };
-    while note(MADE) < steps {
+    while counter() < end {
         worker.step()?;
     }
     if worker.armed {
@@ -292,12 +371,13 @@ impl Worker {
         };
         let other = u64::from(SP1) + self.next(8);
         let ticks = self.next(ticks_per_ms() / 8);
-        let arguments = [self.next(4), ticks, other, self.next(3)];
-        let command = match self.next(16) {
-            0 if partition == SP1 => ARM,
-            _ => command!(work),
-        };
-        let message = request(id::DIRECT_REQ_64, route(NWD, partition), command, arguments);
+        let arguments = [self.next(ASK + 1), ticks, other, self.next(ASK)];
+        let message = request(
+            id::DIRECT_REQ_64,
+            route(NWD, partition),
+            command!(work),
+            arguments,
+        );
         let mut answer = call(ffa::conduit(), message);
         let mut begun = false;
         loop {

@@ -101,13 +101,12 @@ pub const INTERRUPTS: &[&[Test]] = &[
     interrupts::TESTS,
     interrupt_chains::TESTS,
     cpu_interface::TESTS,
-    interrupt_soak::TESTS,
     interrupt_chains::LAST,
 ];
 
-/// The soak of interrupts alone, for long.
-pub const INTERRUPTS_LONG: &[&[Test]] =
-    &[version::TESTS, interrupt_soak::SETUP, interrupt_soak::LONG];
+/// The soak of interrupts, for the same layout.
+pub const INTERRUPT_SOAK: &[&[Test]] =
+    &[version::TESTS, interrupt_soak::SETUP, interrupt_soak::TESTS];
 
 /// The tests for the layout with a third partition and with subscribers to framework messages.
 pub const SCHEDULING: &[&[Test]] = &[
