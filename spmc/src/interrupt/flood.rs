@@ -26,10 +26,10 @@ impl Flood {
         }
     }
 
-    /// Handlers begin at the time `now`.
+    /// Handlers begin at the time `now`, if there are any: for interrupts of whoever runs they do not end either.
     pub fn begin(&mut self, now: u64) {
-        let pause = now.wrapping_sub(self.ended);
-        let busy = self.ended.wrapping_sub(self.began);
+        let pause = now.saturating_sub(self.ended);
+        let busy = self.ended.saturating_sub(self.began);
         if pause.saturating_mul(PAUSE) >= busy {
             self.taken = 0;
         }
@@ -41,10 +41,14 @@ impl Flood {
         self.ended = now;
     }
 
-    /// Another interrupt came; whether that is one too many.
+    /// Another interrupt came; whether that is one too many. Counting begins anew then: those that come after it need not be to blame.
     pub fn take(&mut self) -> bool {
-        self.taken = self.taken.saturating_add(1);
-        self.taken > LIMIT
+        if self.taken == LIMIT {
+            self.taken = 0;
+            return true;
+        }
+        self.taken = self.taken.wrapping_add(1);
+        false
     }
 }
 
@@ -82,9 +86,23 @@ mod tests {
     }
 
     #[test]
+    fn interrupts_without_handlers_do_not_add_up() {
+        let mut flood = Flood::new();
+        flood.begin(5);
+        flood.end(90);
+        for now in 100..10_000 {
+            flood.begin(now);
+            assert!(!flood.take());
+        }
+    }
+
+    #[test]
     fn one_go_has_its_limit() {
         let mut flood = Flood::new();
         flood.begin(5);
+        assert_eq!((0..LIMIT).filter(|_| flood.take()).count(), 0);
+        assert!(flood.take());
+        // Nor does what comes next suffer for it.
         assert_eq!((0..LIMIT).filter(|_| flood.take()).count(), 0);
         assert!(flood.take());
         flood.end(6);

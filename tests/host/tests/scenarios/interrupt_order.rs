@@ -411,6 +411,30 @@ fn a_flood_of_edges_is_masked_and_nothing_else() {
     }
 }
 
+// req: INT-04, INT-09
+#[test]
+fn many_interrupts_of_an_owner_that_runs_are_no_flood() {
+    let count = counter();
+    let seen = Arc::clone(&count);
+    let spec = with_device(PartitionSpec::new("owner"), &[LINE], &[]).script(move |sp| {
+        enable(sp, LINE);
+        let seen = Arc::clone(&seen);
+        sp.serve(move |sp, request| {
+            sp.gic(|gic| gic.pulse(LINE));
+            sp.poll();
+            handle_all(sp, &seen);
+            request.payload()
+        })
+    });
+    let system = System::boot([spec]);
+    for n in 1..1000 {
+        system.machine.gic().pass(1);
+        system.nwd().ask(SP1, [n; 5]);
+        assert_eq!(count.load(SeqCst), n);
+    }
+    assert!(system.machine.gic().is_enabled(LINE));
+}
+
 // req: INT-09
 #[test]
 fn a_flood_inside_of_a_handler_is_masked() {
