@@ -79,6 +79,8 @@ impl<H: Hal> Spmc<H> {
     /// `FFA_ERROR` from a partition: its initialisation failed, or so did what it was asked to do.
     ///
     /// A requester gets the code. One that was merely given cycles by `FFA_RUN` had nothing to do: that reads as `FFA_MSG_WAIT`.
+    ///
+    /// `DENIED` to one that has to resume another first.
     pub(super) fn partition_error<'s>(
         &'s self,
         pe: &Pe,
@@ -96,6 +98,7 @@ impl<H: Hal> Spmc<H> {
                 return Ok(self.abort(current, frame));
             }
             Model::Request { .. } => SmcFrame::new([function::ERROR as u64, 0, code]),
+            Model::Resume => return Err(FfaError::Denied),
             Model::Run | Model::Interrupt => {
                 SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()])
             }
@@ -135,10 +138,7 @@ impl<H: Hal> Spmc<H> {
             }
             State::Yielded => {
                 current.vcpu.step(Event::Run)?;
-                if let Caller::Vcpu(_) = current.vcpu.caller {
-                    // Whom it yielded to is gone.
-                    current.vcpu.caller = Caller::Heir(VcpuId::NONE);
-                }
+                forget_caller(&mut current);
                 self.lend_cycles(&mut current, false);
             }
             State::Blocked => {
@@ -152,6 +152,9 @@ impl<H: Hal> Spmc<H> {
             }
             _ => {
                 current.vcpu.step(Event::Run)?;
+                if current.id == target {
+                    forget_caller(&mut current);
+                }
                 self.re_enter(&mut current);
             }
         }
@@ -179,7 +182,13 @@ impl<H: Hal> Spmc<H> {
             _ if current.partition.is_dead() => return Err(FfaError::Aborted),
             _ => {}
         }
-        while current.vcpu.state() == State::Blocked {
+        loop {
+            if self.is_held_elsewhere(pe, &current) {
+                return Err(FfaError::Denied);
+            }
+            if current.vcpu.state() != State::Blocked {
+                break;
+            }
             // One that runs elsewhere cannot be claimed.
             let next = self.context(current.vcpu.callee)?;
             if !next.vcpu.works_for(current.id) {
@@ -194,21 +203,26 @@ impl<H: Hal> Spmc<H> {
         Ok(current)
     }
 
-    /// Whether `current` yielded to a context that is no more, so that nobody but the Normal world can run it.
+    /// Whether `current` yielded to a context that is no more, or was stopped for it, so that nobody but the Normal world can run it.
     fn is_abandoned(&self, current: &Current<'_, H::Context>) -> bool {
-        if current.vcpu.state() != State::Yielded {
+        if current.vcpu.state() == State::Blocked {
             return false;
         }
         let caller = current.vcpu.caller.context();
-        // One that cannot be claimed runs.
+        // One that cannot be claimed runs. One that is in the same chain gets its answer.
         caller
             .and_then(|id| self.context(id).ok())
-            .is_some_and(|caller| caller.partition.is_dead() || caller.vcpu.state() == State::Off)
+            .filter(|caller| !caller.vcpu.waits_for(current.id))
+            .is_some_and(|caller| {
+                let began_anew = current.vcpu.state() == State::Preempted
+                    && !caller.vcpu.must_resume(current.id);
+                caller.partition.is_dead() || caller.vcpu.state() == State::Off || began_anew
+            })
     }
 
     /// Claims the context `id`, of a partition dead or alive, without changing its state. `INVALID_PARAMETERS` if there is none or it is pinned to
     /// another PE, `BUSY` if another PE has it.
-    fn look_at(&self, pe: &Pe, id: VcpuId) -> Result<Current<'_, H::Context>> {
+    pub(super) fn look_at(&self, pe: &Pe, id: VcpuId) -> Result<Current<'_, H::Context>> {
         let frozen = self.partition(id.partition).and_then(Partition::frozen);
         if frozen.is_none_or(|frozen| id.index != Self::index_on(pe, frozen)) {
             return Err(FfaError::InvalidParameters);
@@ -216,12 +230,12 @@ impl<H: Hal> Spmc<H> {
         self.context(id)
     }
 
-    /// `FFA_RUN` from a partition: resumes a context that yielded to it. `current` blocks meanwhile, and is answered by what that context
-    /// does next.
+    /// `FFA_RUN` from a partition: resumes a context that yielded to it, or that was stopped for its interrupts. `current` blocks meanwhile, and is
+    /// answered by what that context does next.
     ///
     /// `NOT_SUPPORTED` below v1.1, `INVALID_PARAMETERS` for a reserved register or an id that is not one of a context on this PE, `BUSY` if
-    /// another PE has it, `ABORTED` if it failed, `DENIED` if it did not yield to the caller or by the run-time model. Preempted
-    /// contexts are nobody's to resume: an interrupt stops the whole chain, and the Normal world resumes it as a whole.
+    /// another PE has it, `ABORTED` if it failed, `DENIED` if it is no such context or by the run-time model. What a Non-secure interrupt
+    /// preempted is nobody's to resume: that stops the whole chain, and the Normal world resumes it as a whole.
     pub(super) fn partition_run<'s>(
         &'s self,
         pe: &Pe,
@@ -234,22 +248,25 @@ impl<H: Hal> Spmc<H> {
         if rest.iter().take(6).any(|w| *w as u32 != 0) {
             return Err(FfaError::InvalidParameters);
         }
-        let target = VcpuId::from_w1(*w1);
-        if target == current.id {
+        let asked = VcpuId::from_w1(*w1);
+        let stopped = current.vcpu.has_stopped(asked.partition);
+        // A caller that moves cannot know the index of the context that serves it.
+        let target = if stopped { current.vcpu.stopped } else { asked };
+        if target == current.id || current.vcpu.model == Model::Resume && !stopped {
             return Err(FfaError::Denied);
         }
-        let mut callee = self.look_at(pe, target)?;
-        if callee.partition.is_dead() {
-            return Err(FfaError::Aborted);
-        }
-        if callee.vcpu.state() != State::Yielded || callee.vcpu.caller.context() != Some(current.id)
-        {
-            let member = callee.member();
-            drop(callee);
-            self.looked_at(member, target.index);
-            return Err(FfaError::Denied);
-        }
+        let mut callee = match self.resumable(pe, current, target) {
+            Err(error) if stopped && error != FfaError::Busy => {
+                // It came to its end without that.
+                current.vcpu.model = current.vcpu.model_before;
+                return Err(FfaError::Aborted);
+            }
+            callee => callee?,
+        };
         let blocks = current.vcpu.model.on(Call::Run)?;
+        if stopped {
+            current.vcpu.model = current.vcpu.model_before;
+        }
         callee.vcpu.step(Event::Run)?;
         // `current` runs, so it can block.
         current.vcpu.step(blocks)?;
@@ -257,7 +274,18 @@ impl<H: Hal> Spmc<H> {
         let masked = current.vcpu.masked;
         self.hal.save(&mut current.vcpu.context);
         *current = callee;
-        self.lend_cycles(current, masked);
+        if stopped {
+            self.re_enter(current);
+        } else {
+            self.lend_cycles(current, masked);
+        }
         Ok(Flow::Continue)
+    }
+}
+
+/// Whoever `current` gave the PE to, or lost it to, is gone: the Normal world runs it from now on.
+fn forget_caller<C>(current: &mut Current<'_, C>) {
+    if let Caller::Vcpu(_) = current.vcpu.caller {
+        current.vcpu.caller = Caller::Heir(VcpuId::NONE);
     }
 }

@@ -72,17 +72,25 @@ impl<H: Hal> Spmc<H> {
             pe.flood.begin(self.hal.now());
         }
         self.accept_interrupts(pe, Some(current));
-        // Between two handlers the next one is found anyway.
-        if !pe.handles_interrupts && self.next_handler(pe).is_some() {
-            if current.frozen.config.queues_other_interrupts {
+        if pe.handles_interrupts {
+            // Between two handlers the next one is found anyway.
+            self.signal(current);
+        } else if current.frozen.config.queues_other_interrupts {
+            self.signal(current);
+            if self.next_handler(pe).is_some() {
+                // When it answers or waits, see `rest`, or when the Normal world has the PE.
+                current.partition.note_interrupt();
                 self.hal.look_again_on_return();
-            } else {
+            }
+        } else {
+            if self.next_handler(pe).is_some() {
                 self.hal.save(&mut current.vcpu.context);
                 self.run_handlers(pe, frame);
                 self.re_enter(current);
             }
+            self.stop_for_caller(current);
+            self.signal(current);
         }
-        self.signal(current);
         Flow::Continue
     }
 
@@ -100,6 +108,9 @@ impl<H: Hal> Spmc<H> {
         let Some((lines, _)) = current.partition.lines(current.id.index) else {
             return;
         };
+        if current.frozen.config.queues_other_interrupts && !pe.handles_interrupts {
+            self.hal.look_again_here();
+        }
         if lines.calls() == 0 {
             let contexts = current.frozen.config.vcpu_count;
             current.partition.forget_interrupts(contexts.into());
@@ -214,7 +225,12 @@ impl<H: Hal> Spmc<H> {
         if is_pinned_here {
             return;
         }
-        if vcpu.try_lock().is_none() {
+        // So may be the PE whose context works for this one.
+        let calls = line.bit() & Line::WAKING != 0;
+        if vcpu
+            .try_lock()
+            .is_none_or(|vcpu| calls && vcpu.state() == State::Blocked)
+        {
             self.hal.look_again_elsewhere();
         }
     }

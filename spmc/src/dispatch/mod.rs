@@ -20,6 +20,7 @@ mod notification;
 mod partition;
 mod run;
 mod setup;
+mod stop;
 
 pub(crate) use run::Member;
 

@@ -46,7 +46,7 @@ pub enum Event {
     Wait,
     /// `FFA_YIELD`
     Yield,
-    /// A Non-secure interrupt takes the PE.
+    /// An interrupt takes the PE: a Non-secure one, or one of whom it works for.
     Preempt,
     /// Its partition fails.
     Abort,
@@ -118,6 +118,8 @@ pub enum Model {
     },
     /// Handles secure interrupts that came while it waited.
     Interrupt,
+    /// Handles secure interrupts that came while it was blocked. It ends with `FFA_RUN` on the context that they stopped.
+    Resume,
 }
 
 impl Model {
@@ -126,7 +128,7 @@ impl Model {
     pub const fn response_message(self) -> u32 {
         match self {
             Self::Request { message, .. } => message,
-            Self::Init | Self::Run | Self::Interrupt => 0,
+            Self::Init | Self::Run | Self::Interrupt | Self::Resume => 0,
         }
     }
 
@@ -147,7 +149,7 @@ impl Model {
                 return Err(FfaError::Denied);
             }
             (_, Call::Request) => Event::Block,
-            (Self::Run | Self::Request { .. }, Call::Run) => Event::Block,
+            (Self::Run | Self::Request { .. } | Self::Resume, Call::Run) => Event::Block,
             (Self::Run, Call::Yield(_)) => Event::Yield,
             (Self::Request { .. }, Call::Yield(version)) if version >= Version::V1_2 => {
                 Event::Yield
@@ -187,7 +189,11 @@ pub struct Vcpu<C> {
     state: State,
     /// Valid while the context is running, blocked, yielded or preempted.
     pub model: Model,
-    /// Valid like `model`. While the context is yielded, the caller goes on and may run it again.
+    /// What `model` was before it became [`Model::Resume`]; valid in that model.
+    pub model_before: Model,
+    /// The context that it has to resume, valid like `model_before`.
+    pub stopped: VcpuId,
+    /// Valid like `model`. While the context is yielded, or stopped for its caller's interrupts, the caller goes on and may run it again.
     pub caller: Caller,
     /// Non-secure interrupts stay pending while it runs; valid like `model`.
     pub masked: bool,
@@ -206,6 +212,8 @@ impl<C: Context> Vcpu<C> {
     pub const OFF: Self = Self {
         state: State::Off,
         model: Model::Init,
+        model_before: Model::Init,
+        stopped: VcpuId::NONE,
         caller: Caller::Outside,
         masked: false,
         callee: VcpuId::NONE,
@@ -226,6 +234,16 @@ impl<C: Context> Vcpu<C> {
                 self.state,
                 State::Running | State::Blocked | State::Preempted
             )
+    }
+
+    /// Whether it has to resume the context `other`, which was stopped for its interrupts.
+    pub fn must_resume(&self, other: VcpuId) -> bool {
+        self.model == Model::Resume && self.stopped == other
+    }
+
+    /// Whether it has to resume a context of the partition `other`.
+    pub fn has_stopped(&self, other: PartitionId) -> bool {
+        self.model == Model::Resume && self.stopped.partition == other
     }
 
     /// Whether it is blocked on the context `callee`.
@@ -331,6 +349,7 @@ mod tests {
             ),
             (request(framework::PSCI_RESPONSE), [N, N, wait, N, N], N),
             (Model::Interrupt, [block, N, N, wait, N], N),
+            (Model::Resume, [block, block, N, N, N], N),
         ];
         for (model, permitted, yield_1_1) in expected {
             assert_eq!(CALLS.map(|call| model.on(call)), permitted, "{model:?}");

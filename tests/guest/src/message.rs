@@ -3,9 +3,10 @@
 
 use core::panic::Location;
 
-use crate::ffa::{self, id, route};
+use crate::ffa::{self, NWD, id, route};
 use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, Failure, equal};
+use crate::tests::interrupts::on_interrupt;
 
 /// x3 of a response: the helper succeeded.
 pub const OK: u64 = 0;
@@ -24,7 +25,25 @@ pub fn request(function: u32, route: u64, command: u32, arguments: [u64; 4]) -> 
 #[track_caller]
 pub fn ask_from(me: u16, partition: u16, command: u32, arguments: [u64; 4]) -> Check<[u64; 4]> {
     let request = request(id::DIRECT_REQ_64, route(me, partition), command, arguments);
-    answer(me, partition, &call(ffa::conduit(), request))
+    let got = call(ffa::conduit(), request);
+    answer(
+        me,
+        partition,
+        &if me == NWD {
+            got
+        } else {
+            resumed(partition, got)
+        },
+    )
+}
+
+/// What `partition` answers to this one in the end: each time that it was stopped for an interrupt of this one, that is handled, and it is resumed.
+pub fn resumed(partition: u16, mut answer: Regs) -> Regs {
+    while answer[0] == u64::from(id::INTERRUPT) {
+        on_interrupt();
+        answer = ffa::call(id::RUN, &[u64::from(partition) << 16]);
+    }
+    answer
 }
 
 /// Takes the results out of the completion of a 64-bit request.

@@ -9,6 +9,7 @@ use host_tests::schedule::explore;
 use host_tests::{Nwd, PartitionSpec, Sp, System};
 
 const SP1: u16 = 0x8001;
+const SP2: u16 = 0x8002;
 const LINES: [u32; 2] = [40, 41];
 
 const ENABLE: u64 = 0xff03;
@@ -207,6 +208,70 @@ fn contexts_interrupt_each_other_on_two_pes() {
         let points = system.interleave_by(plan, vec![body(0), body(1)]);
         settle(&system, 2);
         assert_eq!([0, 1].map(|n| counts[n].load(SeqCst)), [1, 1]);
+        points
+    });
+}
+
+/// In each request it asks sp2, and resumes that if the interrupt stopped it.
+fn blocked_owner(count: &Arc<AtomicU64>) -> PartitionSpec {
+    let count = Arc::clone(count);
+    owner(&Arc::default(), false).script(move |sp| {
+        for line in LINES {
+            assert_eq!(sp.call([ENABLE, line.into(), 1, 0]).0[0], 0);
+        }
+        let mut message = sp.msg_wait();
+        loop {
+            message = if message.0[0] == DIRECT_REQ_64 {
+                let mut answer = sp.call([DIRECT_REQ_64, u64::from(SP1) << 16 | u64::from(SP2)]);
+                while answer.0[0] == INTERRUPT {
+                    handle(sp, &count);
+                    sp.poll();
+                    answer = sp.call([RUN, u64::from(SP2) << 16]);
+                }
+                assert_eq!(answer.0[0], DIRECT_RESP_64);
+                let payload = message.payload();
+                sp.respond(&message, payload)
+            } else {
+                handle(sp, &count);
+                sp.msg_wait()
+            };
+            sp.poll();
+        }
+    })
+}
+
+// req: INT-05, INT-08, INT-14
+#[test]
+fn two_interrupts_while_their_owner_is_blocked_on_another_pe() {
+    explore(|plan| {
+        let count = Arc::<AtomicU64>::default();
+        let other = PartitionSpec::new("other").script(|sp| {
+            sp.serve(|sp, request| {
+                for _ in 0..2 {
+                    sp.poll();
+                }
+                request.payload()
+            })
+        });
+        let system = System::boot([blocked_owner(&count), other]);
+        system.turn_on(1);
+        let interrupted: Body<'_> = Box::new(|_| {
+            for line in LINES {
+                system.machine.gic().pulse(line);
+                take(&system, 0);
+            }
+        });
+        let caller: Body<'_> = Box::new(|nwd| {
+            let mut answer = nwd.request(SP1, [7; 5]);
+            while answer.error() == Some(BUSY) {
+                answer = nwd.request(SP1, [7; 5]);
+            }
+            assert_eq!(answer.payload(), [7; 5]);
+            take(&system, 1);
+        });
+        let points = system.interleave_by(plan, vec![interrupted, caller]);
+        settle(&system, 2);
+        assert_eq!(count.load(SeqCst), 2);
         points
     });
 }

@@ -12,6 +12,7 @@ mod fragments;
 mod general;
 mod independent;
 mod indirect;
+mod interrupt_blocked;
 mod interrupt_chains;
 mod interrupt_order;
 mod interrupts;

@@ -1,0 +1,297 @@
+//! INT: secure interrupts of an owner that is blocked. Whom it called is stopped, its call ends with `FFA_INTERRUPT`, and it resumes the other one with
+//! `FFA_RUN` when it has handled them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use host_tests::ffa::*;
+use host_tests::{PartitionSpec, Sp, System};
+
+use crate::interrupts::{LINE, with_device};
+
+const SP1: u16 = 0x8001;
+const SP2: u16 = 0x8002;
+const SP3: u16 = 0x8003;
+const SP2_CONTEXT: u64 = (SP2 as u64) << 16;
+
+const ENABLE: u64 = 0xff03;
+const GET: u64 = 0xff04;
+const DEACTIVATE: u64 = 0xff08;
+
+fn route(from: u16, to: u16) -> u64 {
+    u64::from(from) << 16 | u64::from(to)
+}
+
+fn ask(sp: &mut Sp, to: u16, payload: u64) -> Regs {
+    let ids = route(sp.id, to);
+    sp.call([DIRECT_REQ_64, ids, 0, payload])
+}
+
+/// Handles the interrupt, an edge that is signalled.
+fn handle(sp: &mut Sp, count: &AtomicU64) {
+    assert_eq!(sp.signals(), (true, false));
+    assert_eq!(sp.call([GET]).0[0], LINE.into());
+    assert_eq!(sp.call([DEACTIVATE, LINE.into(), LINE.into()]).0[0], 0);
+    count.fetch_add(1, SeqCst);
+}
+
+/// The owner of [`LINE`]: asks sp2 in each request, does `stopped` each time it is called for the interrupt, and passes the answer on.
+fn owner(
+    count: &Arc<AtomicU64>,
+    stopped: impl Fn(&mut Sp) + Send + Sync + 'static,
+) -> PartitionSpec {
+    let count = Arc::clone(count);
+    let stopped = Arc::new(stopped);
+    let spec = PartitionSpec::new("owner");
+    with_device(spec, &[LINE], &["lifecycle-support"]).script(move |sp| {
+        assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
+        let (count, stopped) = (Arc::clone(&count), Arc::clone(&stopped));
+        sp.serve(move |sp, request| {
+            let mut answer = ask(sp, SP2, request.payload()[0]);
+            while answer.0[0] == INTERRUPT {
+                assert!(answer.0[1..].iter().all(|x| *x == 0), "{answer:?}");
+                handle(sp, &count);
+                stopped(sp);
+                answer = sp.call([RUN, SP2_CONTEXT]);
+            }
+            assert_eq!(answer.0[0], DIRECT_RESP_64, "{answer:?}");
+            answer.payload()
+        })
+    })
+}
+
+/// Raises the interrupt twice in each request; `at_once` if it must be handled when this goes on.
+fn raises(name: &str, at_once: bool) -> PartitionSpec {
+    PartitionSpec::new(name).script(move |sp: &mut Sp| {
+        sp.serve(move |sp, request| {
+            for _ in 0..2 {
+                sp.gic(|gic| gic.pulse(LINE));
+                sp.poll();
+                assert_eq!(sp.gic(|gic| gic.is_active(LINE)), !at_once);
+                assert_eq!(sp.signals(), (false, false), "not its own");
+            }
+            request.payload()
+        })
+    })
+}
+
+// req: INT-08, INT-11
+#[test]
+fn its_call_ends_and_it_resumes_the_other() {
+    let count = Arc::<AtomicU64>::default();
+    let stopped = |sp: &mut Sp| {
+        // It cannot leave the other one behind.
+        let requester = route(sp.id, 0);
+        for call in [
+            [DIRECT_RESP_64, requester],
+            [MSG_WAIT, 0],
+            [YIELD, 0],
+            [ERROR, 0],
+            [RUN, u64::from(SP3) << 16],
+        ] {
+            sp.refused(call, DENIED);
+        }
+        assert_eq!(ask(sp, SP2, 0).error(), Some(BUSY));
+        // But it may ask others.
+        assert_eq!(ask(sp, SP3, 8).payload()[0], 8);
+    };
+    let system = System::boot([
+        owner(&count, stopped),
+        raises("other", true),
+        PartitionSpec::new("third"),
+    ]);
+    let nwd = system.nwd();
+    for n in 1..3 {
+        assert_eq!(nwd.ask(SP1, [n; 5])[0], n);
+        assert_eq!(count.load(SeqCst), 2 * n);
+    }
+}
+
+// req: INT-08, INT-01, INT-02
+#[test]
+fn a_non_secure_interrupt_while_it_handles_them() {
+    let count = Arc::<AtomicU64>::default();
+    let stopped = |sp: &mut Sp| assert!(sp.interrupt(), "masked");
+    let system = System::boot([owner(&count, stopped), raises("other", true)]);
+    let nwd = system.nwd();
+    let mut answer = nwd.request(SP1, [5; 5]);
+    for _ in 0..2 {
+        assert_eq!(answer.0[..2], [INTERRUPT, u64::from(SP1) << 16]);
+        // The other one goes on when the owner says so, and takes no request meanwhile.
+        nwd.refused([RUN, SP2_CONTEXT], DENIED);
+        assert_eq!(nwd.request(SP2, [0; 5]).error(), Some(BUSY));
+        answer = nwd.call([RUN, u64::from(SP1) << 16]);
+    }
+    assert_eq!(answer.payload()[0], 5);
+    assert_eq!(count.load(SeqCst), 2);
+}
+
+/// As [`owner`], but it does not expect to be called, and sees the interrupt after the answer.
+fn not_called(count: &Arc<AtomicU64>) -> PartitionSpec {
+    let count = Arc::clone(count);
+    with_device(PartitionSpec::new("owner"), &[LINE], &[]).script(move |sp| {
+        assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
+        let count = Arc::clone(&count);
+        sp.serve(move |sp, request| {
+            let answer = ask(sp, SP2, request.payload()[0]);
+            assert_eq!(answer.0[0], DIRECT_RESP_64, "{answer:?}");
+            handle(sp, &count);
+            answer.payload()
+        })
+    })
+}
+
+// req: INT-08, INT-07
+#[test]
+fn who_has_them_queued_or_is_further_down_is_not_stopped() {
+    let pulse = |name: &str| {
+        PartitionSpec::new(name).script(|sp: &mut Sp| {
+            sp.serve(|sp, request| {
+                sp.gic(|gic| gic.pulse(LINE));
+                sp.poll();
+                assert!(sp.gic(|gic| gic.is_active(LINE)));
+                request.payload()
+            })
+        })
+    };
+    let queued = pulse("queued")
+        .with(|spec| spec.ns_interrupts = 0)
+        .property("other-s-interrupts-action", 0);
+    let count = Arc::<AtomicU64>::default();
+    let system = System::boot([not_called(&count), queued]);
+    assert_eq!(system.nwd().ask(SP1, [4; 5])[0], 4);
+    assert_eq!(count.load(SeqCst), 1);
+
+    let passes_on = PartitionSpec::new("middle").script(|sp: &mut Sp| {
+        sp.serve(|sp, request| {
+            let answer = ask(sp, SP3, request.payload()[0]);
+            assert_eq!(answer.0[0], DIRECT_RESP_64);
+            answer.payload()
+        })
+    });
+    let count = Arc::<AtomicU64>::default();
+    let system = System::boot([not_called(&count), passes_on, pulse("third")]);
+    assert_eq!(system.nwd().ask(SP1, [6; 5])[0], 6);
+    assert_eq!(count.load(SeqCst), 1);
+}
+
+// req: INT-08
+#[test]
+fn who_speaks_1_0_cannot_resume_and_is_not_called() {
+    let count = Arc::<AtomicU64>::default();
+    let spec = not_called(&count).with(|spec| spec.version = 0x1_0000);
+    let other = PartitionSpec::new("other").script(|sp: &mut Sp| {
+        sp.serve(|sp, request| {
+            sp.gic(|gic| gic.pulse(LINE));
+            sp.poll();
+            assert!(sp.gic(|gic| gic.is_active(LINE)));
+            request.payload()
+        })
+    });
+    let system = System::boot([spec, other]);
+    assert_eq!(system.nwd().ask(SP1, [4; 5])[0], 4);
+    assert_eq!(count.load(SeqCst), 1);
+}
+
+// req: INT-08, INT-09
+#[test]
+fn an_owner_that_dies_leaves_the_other_to_the_normal_world() {
+    const STOP: u32 = 0;
+    const RESTART: u32 = 2;
+    for action in [STOP, RESTART] {
+        let count = Arc::<AtomicU64>::default();
+        let dies = owner(&count, |sp| {
+            sp.trap(0);
+        })
+        .with(|spec| spec.takes_exceptions = false)
+        .property("abort-action", action);
+        let other = PartitionSpec::new("other").script(|sp: &mut Sp| {
+            sp.serve(|sp, request| {
+                if request.payload()[0] == 1 {
+                    sp.gic(|gic| gic.pulse(LINE));
+                    sp.poll();
+                }
+                request.payload()
+            })
+        });
+        let system = System::boot([dies, other]);
+        let nwd = system.nwd();
+        assert_eq!(nwd.request(SP1, [1; 5]).error(), Some(ABORTED));
+        assert_eq!(nwd.request(SP2, [2; 5]).error(), Some(BUSY));
+        // Nobody waits for its answer.
+        assert_eq!(
+            nwd.call([RUN, SP2_CONTEXT]).0[..2],
+            [MSG_WAIT, SP2_CONTEXT],
+            "action {action}"
+        );
+        assert_eq!(nwd.ask(SP2, [2; 5]), [2; 5]);
+    }
+}
+
+// req: INT-08
+#[test]
+fn one_that_dies_meanwhile_cannot_be_resumed() {
+    let count = Arc::<AtomicU64>::default();
+    let seen = Arc::clone(&count);
+    let spec = with_device(PartitionSpec::new("owner"), &[LINE], &[]).script(move |sp| {
+        assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
+        let seen = Arc::clone(&seen);
+        sp.serve(move |sp, request| {
+            let answer = ask(sp, SP2, 0);
+            assert_eq!(answer.0[0], INTERRUPT);
+            handle(sp, &seen);
+            // Meanwhile another context of sp2 fails.
+            assert!(sp.interrupt());
+            sp.refused([RUN, SP2_CONTEXT], ABORTED);
+            // That was the end of it: it may answer.
+            request.payload()
+        })
+    });
+    let other = PartitionSpec::new("other")
+        .vcpus(4)
+        .with(|spec| spec.takes_exceptions = false)
+        .script(|sp: &mut Sp| {
+            sp.serve(|sp, request| {
+                if sp.vcpu == 1 {
+                    sp.trap(0);
+                }
+                sp.gic(|gic| gic.pulse(LINE));
+                sp.poll();
+                request.payload()
+            })
+        });
+    let system = System::boot([spec, other]);
+    system.turn_on(1);
+    let nwd = system.nwd();
+    assert_eq!(nwd.request(SP1, [3; 5]).0[0], INTERRUPT);
+    assert_eq!(system.pe(1).request(SP2, [0; 5]).error(), Some(ABORTED));
+    let answer = nwd.call([RUN, u64::from(SP1) << 16]);
+    assert_eq!(answer.payload()[0], 3);
+    assert_eq!(count.load(SeqCst), 1);
+}
+
+// req: INT-08, INT-14
+#[test]
+fn the_interrupt_comes_to_another_pe() {
+    let count = Arc::<AtomicU64>::default();
+    let other = PartitionSpec::new("other").script(|sp: &mut Sp| {
+        sp.serve(|sp, request| {
+            // This PE is told to look, and the Normal world of the other one goes on.
+            sp.gic(|gic| gic.route(LINE, 1));
+            sp.gic(|gic| gic.pulse(LINE));
+            assert!(sp.interrupt());
+            sp.poll();
+            assert!(!sp.gic(|gic| gic.is_active(LINE)));
+            request.payload()
+        })
+    });
+    // One with a context for each PE is resumed by the id of the partition: its caller moves, and does not know where it is.
+    let system = System::boot([owner(&count, |_| {}), other.vcpus(4)]);
+    system.turn_on(1);
+    let nwd = system.nwd();
+    assert_eq!(nwd.request(SP1, [9; 5]).0[0], INTERRUPT);
+    assert_eq!(system.pe(1).call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+    assert_eq!(count.load(SeqCst), 0);
+    let answer = nwd.call([RUN, u64::from(SP1) << 16]);
+    assert_eq!((answer.payload()[0], count.load(SeqCst)), (9, 1));
+}
