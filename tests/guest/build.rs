@@ -10,6 +10,7 @@ const IMAGES: &[(&str, u64)] = &[
     ("sp_v1_0", 0x0e40_4000),
     ("sp_restart", 0x0e50_4000),
     ("sp3_el0", 0x0e50_4000),
+    ("sp4_el0", 0x0e60_4000),
     ("sp_el0_victim", 0x0e60_4000),
     ("sp_fault_abort", 0x0e40_4000),
     ("sp_fault_error", 0x0e40_4000),

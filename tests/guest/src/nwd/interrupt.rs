@@ -8,7 +8,7 @@ use crate::rt::check::{Check, equal, holds};
 use crate::rt::{ticks_per_ms, wait_until};
 
 /// PPI of the EL2 physical timer.
-const TIMER: u32 = 26;
+pub const TIMER: u32 = 26;
 const SPURIOUS: u64 = 1023;
 
 const GICD: u64 = 0x0800_0000;
@@ -20,12 +20,48 @@ const DISTRIBUTOR_ON: u32 = 1 << 4 | 1 << 1 | 1;
 const ISENABLER0: u64 = 0x100;
 const ICENABLER0: u64 = 0x180;
 const ISPENDR0: u64 = 0x200;
+const ISACTIVER0: u64 = 0x300;
 const IPRIORITYR: u64 = 0x400;
 const PRIORITY: u8 = 0x80;
 
 fn write32(address: u64, value: u32) {
     // SAFETY: a GIC register, mapped as device memory.
     unsafe { (address as *mut u32).write_volatile(value) };
+}
+
+fn read32(address: u64) -> u32 {
+    // SAFETY: as above.
+    unsafe { (address as *const u32).read_volatile() }
+}
+
+/// What the GIC makes of an interrupt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Neither of the others.
+    Inactive,
+    /// Nobody has acknowledged it.
+    Pending,
+    /// Somebody has acknowledged it, and not deactivated; it may be pending again.
+    Active,
+}
+
+impl From<State> for u64 {
+    fn from(state: State) -> Self {
+        state as u64
+    }
+}
+
+/// The state of the private interrupt `line` of the PE with this index, which may be another one.
+pub fn state_of(pe: usize, line: u32) -> State {
+    let redistributor = GICR + pe as u64 * GICR_STRIDE + GICR_SGI;
+    let is_in = |register| read32(redistributor + register) >> line & 1 != 0;
+    if is_in(ISACTIVER0) {
+        State::Active
+    } else if is_in(ISPENDR0) {
+        State::Pending
+    } else {
+        State::Inactive
+    }
 }
 
 /// Lets the private interrupt `line` of the PE with this index, which is this one, be pending at its CPU interface.

@@ -35,6 +35,7 @@ const MODE_SOAK: u64 = 5;
 const MODE_S_EL0: u64 = 7;
 const MODE_INTERRUPTS: u64 = 11;
 const MODE_INTERRUPT_SOAK: u64 = 12;
+const MODE_INTERRUPTS_S_EL0: u64 = 13;
 
 /// The buffer in which the Normal world writes to the SPMC.
 pub static TX: Shared<PAGE_SIZE> = Shared::new();
@@ -138,6 +139,7 @@ pub fn main() -> ! {
         MODE_SOAK => run(tests::SOAK),
         MODE_INTERRUPTS => run(tests::INTERRUPTS),
         MODE_INTERRUPT_SOAK => run(tests::INTERRUPT_SOAK),
+        MODE_INTERRUPTS_S_EL0 => run(tests::INTERRUPTS_S_EL0),
         MODE_S_EL0 => run(tests::S_EL0),
         _ => run(tests::ALL),
     }

@@ -28,7 +28,8 @@ use crate::{command, helper, println, test};
 
 #[path = "../../../cases/interrupt_chains.rs"]
 mod cases;
-use cases::{CHAINS, Case, FIQ, IRQ, NOTHING};
+use cases::{CHAINS, IRQ};
+pub(super) use cases::{Case, FIQ, NOTHING};
 
 use super::interrupts::{
     ARM, CAME, DEACTIVATE, ENABLE, GET, HANDLED, IPI, LIMIT_MS, NONE, SEND_IPI, TRANSMIT, hf,
@@ -56,10 +57,17 @@ pub const TESTS: &[Test] = &[
         "sp1 handles its interrupt in place of every other partition, but one that has it queued"
     ),
     test!(
+        secure_interrupt_in_chains,
+        "sp1 handles its interrupt when somebody in a chain gets the PE who does not have it queued"
+    ),
+    test!(
         queued_behind_secure_interrupts,
         "sp5 is not preempted after secure interrupts"
     ),
-    test!(blocked_owner, "sp1 is blocked when its interrupt comes"),
+    test!(
+        blocked_owner,
+        "sp1 is blocked when its interrupt comes: it handles it and resumes the other"
+    ),
     test!(preempted_owner, "sp1 is preempted when its interrupt comes"),
     test!(
         interrupt_of_each_pe,
@@ -69,6 +77,10 @@ pub const TESTS: &[Test] = &[
         timers_of_contexts,
         "Timers of contexts on several PEs expire for their own context only",
         pes = 2
+    ),
+    test!(
+        interrupt_before_it_is_wanted,
+        "Interrupts of sp7 and sp8 fire before they are enabled: once, when they are"
     ),
     test!(
         owner_that_moved,
@@ -92,6 +104,7 @@ pub const LAST: &[Test] = &[test!(
 pub const HELPERS: &[Command] = &[
     helper!(chain),
     helper!(say_and_look),
+    helper!(raise_in_chain),
     helper!(say_by),
     helper!(say_again_and_again),
     helper!(own_timer),
@@ -104,17 +117,23 @@ pub const HELPERS: &[Command] = &[
     helper!(abort),
 ];
 
+/// Some of them, for other files.
+pub(super) const SAY_AND_LOOK: u32 = command!(say_and_look);
+pub(super) const OWN_TIMER: u32 = command!(own_timer);
+pub(super) const ALLOW_IPI: u32 = command!(allow_ipi);
+pub(super) const CALL_CONTEXT: u32 = command!(call_context);
+
 const SP4: u16 = 0x8004;
 const SP5: u16 = 0x8005;
 const SP6: u16 = 0x8006;
 pub(super) const SP7: u16 = 0x8007;
-const SP8: u16 = 0x8008;
+pub(super) const SP8: u16 = 0x8008;
 
 const MANAGED_EXIT: u64 = 4;
 /// INTIDs of the EL1 virtual timer, the clock and the GPIO.
-const VIRTUAL_TIMER: u64 = 27;
+pub(super) const VIRTUAL_TIMER: u64 = 27;
 pub(super) const CLOCK: u64 = 34;
-const GPIO: u64 = 39;
+pub(super) const GPIO: u64 = 39;
 
 // req: INT-07, BOOT-17
 fn interrupt_while_another_initialises(_: &Nwd) -> Check {
@@ -144,17 +163,17 @@ fn notification_of(partition: u16) -> u64 {
     1 << (partition & 0xf)
 }
 
-/// Lets all partitions notify the Normal world.
-fn bind_all() -> Check {
+/// Lets all partitions, which are so many, notify the Normal world.
+pub(super) fn bind_all(partitions: u16) -> Check {
     ffa::done(&ffa::call(id::NOTIFICATION_BITMAP_CREATE, &[NWD.into(), 1]))?;
-    for partition in SP1..=SP8 {
+    for partition in SP1..SP1 + partitions {
         let arguments = [route(partition, NWD), 0, notification_of(partition), 0];
         ffa::done(&ffa::call(id::NOTIFICATION_BIND, &arguments))?;
     }
     Ok(())
 }
 
-fn unbind_all() -> Check {
+pub(super) fn unbind_all() -> Check {
     ffa::done(&ffa::call(id::NOTIFICATION_BITMAP_DESTROY, &[NWD.into()]))
 }
 
@@ -188,13 +207,13 @@ fn chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([seen << 4 | own, 0, 0, 0])
 }
 
-fn packed(numbers: &[u64]) -> u64 {
+pub(super) fn packed(numbers: &[u64]) -> u64 {
     let four_bits = |rest: u64, number: &u64| rest << 4 | number;
     numbers.iter().rev().fold(0, four_bits)
 }
 
 /// Runs a chain on the PE with index `pe`, this one, during which the interrupt comes.
-fn run_chain(pe: usize, (members, preempts, sees): Case) -> Check {
+pub(super) fn run_chain(pe: usize, (members, preempts, sees): Case) -> Check {
     let path = packed(members);
     let root = 0x8000 | members[0] as u16;
     let index = if root.is_multiple_of(2) { pe as u16 } else { 0 };
@@ -224,7 +243,7 @@ fn run_chain(pe: usize, (members, preempts, sees): Case) -> Check {
 
 // req: ME-02, ME-03, ME-04, ME-05, ME-07, ME-09, INT-01, INT-02, INT-10
 fn chains_by_action(_: &Nwd) -> Check {
-    bind_all()?;
+    bind_all(8)?;
     for case in CHAINS {
         run_chain(0, *case)?;
     }
@@ -233,7 +252,7 @@ fn chains_by_action(_: &Nwd) -> Check {
 
 // req: ME-02, ME-03, ME-04, ME-09, INT-01, INT-02, INT-10
 fn chains_by_action_elsewhere(_: &Nwd) -> Check {
-    bind_all()?;
+    bind_all(8)?;
     // One chain a job: a PE is given up after a while.
     for n in 0..CHAINS.len() {
         let body = |[n, ..]: [u64; 4]| run_chain(1, CHAINS[n as usize]).map(|()| [0; 4]);
@@ -270,6 +289,51 @@ fn secure_interrupt_by_what_runs(_: &Nwd) -> Check {
     Ok(())
 }
 
+/// Calls the rest of the chain, whose last member raises the interrupt. Result: for each member, the first one lowest, whether it has not been handled
+/// when that has the PE again.
+fn raise_in_chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    let mut left = 0;
+    if path != 0 {
+        let next = 0x8000 | (path & 0xf) as u16;
+        [left, ..] = sp.ask(next, command!(raise_in_chain), [path >> 4, 0, 0, 0])?;
+    } else {
+        println!("# {}: raises an interrupt", sp.identity.name);
+    }
+    let own = u64::from(uart_mask() != 0);
+    Ok([left << 4 | own, 0, 0, 0])
+}
+
+/// Members of a chain, and who of them still sees the interrupt unhandled.
+pub(super) type Raised = (&'static [u64], &'static [u64]);
+
+/// Lets a chain raise the interrupt of `owner`, which waits, or is the last member.
+pub(super) fn raise_by(owner: u16, (members, left): Raised) -> Check {
+    ask(owner, ARM, [0; 4])?;
+    let path = packed(members);
+    let root = 0x8000 | members[0] as u16;
+    let [seen, ..] = ask(root, command!(raise_in_chain), [path >> 4, 0, 0, 0])?;
+    equal(seen | path << 32, packed(left) | path << 32)?;
+    // At the latest when the Normal world had the PE.
+    equal(ask(owner, CAME, [0; 4])?[0], 1u64)
+}
+
+// req: INT-05, INT-07, INT-11
+fn secure_interrupt_in_chains(_: &Nwd) -> Check {
+    const RAISED: &[Raised] = &[
+        (&[2, 3], &[0, 0]),
+        (&[5, 4], &[0, 0]),
+        (&[6, 2], &[0, 0]),
+        (&[2, 6], &[0, 1]),
+        (&[3, 6], &[0, 1]),
+        (&[6, 5], &[0, 0]),
+        (&[2, 3, 7], &[0, 0, 0]),
+        (&[2, 6, 3], &[0, 0, 0]),
+        (&[6, 2, 8], &[0, 0, 0]),
+        (&[2, 3, 6], &[0, 0, 1]),
+    ];
+    RAISED.iter().try_for_each(|case| raise_by(SP1, *case))
+}
+
 fn say_again_and_again(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     raise_non_secure(sp)?;
     for round in 0..4 {
@@ -283,7 +347,7 @@ fn say_again_and_again(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 
 // req: INT-07, INT-10
 fn queued_behind_secure_interrupts(_: &Nwd) -> Check {
-    bind_all()?;
+    bind_all(8)?;
     for _ in 0..2 {
         interrupt::open(0, SCHEDULE_RECEIVER);
         ask(SP5, command!(say_again_and_again), [0; 4])?;
@@ -295,24 +359,33 @@ fn queued_behind_secure_interrupts(_: &Nwd) -> Check {
     unbind_all()
 }
 
-/// Lets another partition raise the interrupt of this one, which is blocked meanwhile.
+/// Lets another partition raise the interrupt of this one, which is blocked meanwhile. Results: whether it was unhandled when the other went on, and
+/// how often it is handled by now.
 fn say_by(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let [mask, ..] = sp.ask(other as u16, command!(say_and_look), [0; 4])?;
-    equal(mask, u64::from(TRANSMIT))?;
-    equal(signals(), IRQ)?;
-    super::interrupts::on_interrupt();
+    let called = HANDLED.load(Ordering::Relaxed);
+    if signals() == IRQ {
+        super::interrupts::on_interrupt();
+    }
     equal(signals(), NOTHING)?;
-    Ok([0; 4])
+    Ok([mask, called, 0, 0])
 }
 
-// req: INT-08
+// req: INT-08, INT-11
 fn blocked_owner(_: &Nwd) -> Check {
-    for other in [SP2, SP3, SP6] {
+    for other in [SP2, SP3, SP4, SP5, SP7, SP8] {
         ask(SP1, ARM, [0; 4])?;
-        ask(SP1, command!(say_by), [other.into(), 0, 0, 0])?;
+        let [mask, called, ..] = ask(SP1, command!(say_by), [other.into(), 0, 0, 0])?;
+        equal(mask, 0u64)?;
+        equal(called, 1u64)?;
         equal(ask(SP1, CAME, [0; 4])?[0], 1u64)?;
     }
-    Ok(())
+    // Nobody stops this one.
+    ask(SP1, ARM, [0; 4])?;
+    let [mask, called, ..] = ask(SP1, command!(say_by), [SP6.into(), 0, 0, 0])?;
+    equal(mask, u64::from(TRANSMIT))?;
+    equal(called, 0u64)?;
+    equal(ask(SP1, CAME, [0; 4])?[0], 1u64)
 }
 
 // req: INT-08, INT-05
@@ -440,6 +513,20 @@ pub(super) fn comes_to(partition: u16, count: u64) -> Check {
         seen == count
     });
     holds(came, seen)
+}
+
+// req: INT-09, INT-13
+fn interrupt_before_it_is_wanted(_: &Nwd) -> Check {
+    for (partition, source, interrupt) in [(SP7, Source::Clock, CLOCK), (SP8, Source::Gpio, GPIO)] {
+        let before = handled_by(partition)?;
+        for _ in 0..2 {
+            source.raise();
+            equal(handled_by(partition)?, before)?;
+        }
+        let_through(partition, interrupt)?;
+        comes_to(partition, before + 1)?;
+    }
+    Ok(())
 }
 
 // req: INT-14, INT-05, INT-06

@@ -23,7 +23,7 @@ use crate::sp::{Command, Sp};
 use crate::{command, helper, println, test};
 
 use super::interrupts::{
-    ENABLE, IPI, LIMIT_MS, SEND_IPI, UART, hf, let_uart_through, write_if_let_through,
+    ENABLE, IPI, LIMIT_MS, SEND_IPI, UART, enable, hf, let_uart_through, write_if_let_through,
 };
 use super::memory::transfer::share;
 use super::memory::{Borrow, is_fine};
@@ -147,16 +147,17 @@ fn work(sp: &Sp, [kind, ticks, other, next]: [u64; 4]) -> Check<[u64; 4]> {
         }
         2 => super::interrupts::on_interrupt(),
         3 if CALLERS.contains(&sp.identity.id) => call_context(sp, (other % 4) as usize)?,
-        4 if sp.identity.id == SP1 && LEVEL.begin() => let_uart_through()?,
+        4 if sp.identity.id == SP1 && LEVEL.begin() => {
+            enable()?;
+            let_uart_through();
+        }
         4 => write_if_let_through(),
         ASK if other as u16 != sp.identity.id => {
             let arguments = [next, ticks, other, 0];
             let command = command!(work);
             let route = route(sp.identity.id, other as u16);
-            let answer = call(
-                ffa::conduit(),
-                request(id::DIRECT_REQ_64, route, command, arguments),
-            );
+            let request = request(id::DIRECT_REQ_64, route, command, arguments);
+            let answer = message::resumed(other as u16, call(ffa::conduit(), request));
             if answer[0] == u64::from(id::ERROR) {
                 equal(answer[2] as u32, error::BUSY as u32)?;
             } else {

@@ -15,9 +15,12 @@ pub mod features;
 pub mod indirect;
 pub mod instructions;
 pub mod interrupt_chains;
+pub mod interrupt_s_el0;
 pub mod interrupt_soak;
+pub mod interrupt_storms;
 pub mod interrupts;
 pub mod lifecycle;
+pub mod managed_exit;
 pub mod memory;
 pub mod notification;
 pub mod power;
@@ -101,10 +104,19 @@ pub const INTERRUPTS: &[&[Test]] = &[
     interrupts::TESTS,
     interrupt_chains::TESTS,
     cpu_interface::TESTS,
+    managed_exit::TESTS,
+    interrupt_storms::TESTS,
     interrupt_chains::LAST,
 ];
 
-/// The soak of interrupts, for the same layout.
+/// The tests for the layout in which partitions at S-EL0 have interrupts.
+pub const INTERRUPTS_S_EL0: &[&[Test]] = &[
+    version::TESTS,
+    interrupt_soak::SETUP,
+    interrupt_s_el0::TESTS,
+];
+
+/// The soak of interrupts, for the same partitions.
 pub const INTERRUPT_SOAK: &[&[Test]] =
     &[version::TESTS, interrupt_soak::SETUP, interrupt_soak::TESTS];
 
@@ -142,7 +154,10 @@ pub const HELPERS: &[&[Command]] = &[
     interrupts::HELPERS,
     interrupt_chains::HELPERS,
     cpu_interface::HELPERS,
+    interrupt_s_el0::HELPERS,
     interrupt_soak::HELPERS,
+    interrupt_storms::HELPERS,
+    managed_exit::HELPERS,
     s_el0::HELPERS,
     state::HELPERS,
     extensions::HELPERS,

@@ -91,6 +91,10 @@ pub const HELPERS: &[Command] = &[
     helper!(read),
 ];
 
+/// [`spin`] and [`read`], for other files.
+pub(super) const SPIN: u32 = command!(spin);
+pub(super) const READ: u32 = command!(read);
+
 /// Permissions of `FFA_MEM_PERM_SET`.
 const RW: u64 = 0b101;
 const RO: u64 = 0b111;
@@ -468,7 +472,7 @@ fn spin(_: &Sp, [address, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([!seed, 0, 0, 0])
 }
 
-fn with_flag(body: impl FnOnce(u64) -> Check) -> Check {
+pub(super) fn with_flag(body: impl FnOnce(u64) -> Check) -> Check {
     super::preemption::with_flag(SP3, body)
 }
 

@@ -1,0 +1,241 @@
+//! Sources that do not stop: each leaves its PE to the Normal world after a while, and can be had again by its owner.
+//!
+//! No test here depends on how fast a PE is: a source is raised anew by its own handler, or for as long as the Normal world gets nothing done.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::ffa::{SP1, SP2};
+use crate::nwd::source::Source;
+use crate::nwd::{Nwd, Test, ask, pe};
+use crate::rt::check::{Check, equal, holds};
+use crate::rt::wait_until;
+use crate::sp::{Command, Sp, vcpu_index};
+use crate::{command, helper, test};
+
+use super::interrupt_chains::{
+    ALLOW_IPI, CALL_CONTEXT, CLOCK, GPIO, OWN_TIMER, SP7, SP8, VIRTUAL_TIMER, comes_to, handled_by,
+    let_through,
+};
+use super::interrupts::{
+    ARM, CAME, DEACTIVATE, ENABLE, IPI, LIMIT_MS, SAY, SEND_IPI, UART, WHILE_IT_RUNS, hf,
+    let_uart_through, quieten, set_virtual_timer, signals, write_if_let_through,
+};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[
+    test!(
+        handler_that_raises_its_own,
+        "The handler of sp1 raises its interrupt anew each time, and that of sp2 lets its timer expire"
+    ),
+    test!(handlers_on_all_pes, "The same on all PEs at once", pes = 2),
+    test!(
+        contexts_that_call_each_other,
+        "Two contexts of sp2 interrupt each other for ever",
+        pes = 2
+    ),
+    test!(
+        edges_without_end,
+        "Other PEs raise the interrupts of sp7 and sp8 as fast as they can",
+        pes = 2
+    ),
+];
+
+/// Code of the partitions.
+pub const HELPERS: &[Command] = &[helper!(flood), helper!(expire), helper!(floods)];
+
+// ---- inside the partitions ----
+
+/// Handlers raise their interrupt anew.
+static FLOOD: AtomicBool = AtomicBool::new(false);
+/// How often each context did.
+static FLOODS: [AtomicU64; pe::MAX] = [const { AtomicU64::new(0) }; pe::MAX];
+
+/// Handles `interrupt` in place of the usual way; whether this file has a way for it.
+pub fn handle(interrupt: u64) -> bool {
+    if !FLOOD.load(Ordering::Relaxed) {
+        return false;
+    }
+    let vcpu = vcpu_index();
+    FLOODS[vcpu].fetch_add(1, Ordering::Relaxed);
+    // Its source is silent, so that this is not one that was never cleared.
+    match interrupt {
+        UART => quieten(),
+        VIRTUAL_TIMER => set_virtual_timer(0, 0),
+        _ => {}
+    }
+    hf(DEACTIVATE, &[interrupt, interrupt]);
+    match interrupt {
+        UART => {
+            let_uart_through();
+            write_if_let_through();
+        }
+        VIRTUAL_TIMER => set_virtual_timer(1, 0),
+        IPI => {
+            hf(SEND_IPI, &[1 - vcpu as u64]);
+        }
+        _ => {}
+    }
+    true
+}
+
+fn flood(_: &Sp, [on, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    FLOOD.store(on != 0, Ordering::Relaxed);
+    for floods in &FLOODS {
+        floods.store(0, Ordering::Relaxed);
+    }
+    quieten();
+    Ok([0; 4])
+}
+
+/// Lets the virtual timer of this PE expire; it is not handled before this context waits.
+fn expire(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    equal(hf(ENABLE, &[VIRTUAL_TIMER, 1, 0]), 0u64)?;
+    set_virtual_timer(1, 0);
+    holds(wait_until(LIMIT_MS, || signals() != 0), 0u64)?;
+    Ok([0; 4])
+}
+
+/// How often this context raised its interrupt anew; its timer is silent after that.
+fn floods(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    set_virtual_timer(0, 0);
+    Ok([FLOODS[sp.vcpu].load(Ordering::Relaxed), 0, 0, 0])
+}
+
+// ---- the Normal world ----
+
+/// An interrupt is masked if it is the 257th that leaves no time to others; it was handled about that often.
+fn is_bounded(count: u64) -> Check {
+    holds((250..300).contains(&count), count)
+}
+
+// req: INT-09
+fn handler_that_raises_its_own(_: &Nwd) -> Check {
+    ask(SP1, command!(flood), [1, 0, 0, 0])?;
+    ask(SP1, ARM, [0; 4])?;
+    ask(SP2, SAY, [0; 4])?;
+    let [count, ..] = ask(SP1, command!(floods), [0; 4])?;
+    ask(SP1, command!(flood), [0; 4])?;
+    is_bounded(count)?;
+    is_had_again()?;
+    ask(SP2, command!(flood), [1, 0, 0, 0])?;
+    let outcome = expire_here([0; 4]);
+    ask(SP2, command!(flood), [0; 4])?;
+    outcome?;
+    ask(SP2, OWN_TIMER, [0; 4]).map(drop)
+}
+
+/// sp1 can have its interrupt again.
+fn is_had_again() -> Check {
+    ask(SP1, WHILE_IT_RUNS, [0; 4])?;
+    ask(SP1, ARM, [0; 4])?;
+    ask(SP2, SAY, [0; 4])?;
+    equal(ask(SP1, CAME, [0; 4])?[0], 1u64)
+}
+
+fn expire_here(_: [u64; 4]) -> Check<[u64; 4]> {
+    ask(SP2, command!(expire), [0; 4])?;
+    // Its handler ran before the Normal world had the PE for long.
+    let [count, ..] = ask(SP2, command!(floods), [0; 4])?;
+    is_bounded(count)?;
+    Ok([0; 4])
+}
+
+// req: INT-09
+fn handlers_on_all_pes(nwd: &Nwd) -> Check {
+    for partition in [SP1, SP2] {
+        ask(partition, command!(flood), [1, 0, 0, 0])?;
+    }
+    ask(SP1, ARM, [0; 4])?;
+    for pe in 1..nwd.pes {
+        pe::start(pe, expire_here, [0; 4])?;
+    }
+    // That of sp1 comes to this PE.
+    let mut outcome = ask(SP2, SAY, [0; 4]).map(drop);
+    for pe in 1..nwd.pes {
+        outcome = outcome.and(pe::finish(pe).map(drop));
+    }
+    let [count, ..] = ask(SP1, command!(floods), [0; 4])?;
+    for partition in [SP1, SP2] {
+        ask(partition, command!(flood), [0; 4])?;
+    }
+    outcome?;
+    is_bounded(count)?;
+    for pe in 1..nwd.pes {
+        pe::run_on(pe, |_| ask(SP2, OWN_TIMER, [0; 4]), [0; 4])?;
+    }
+    is_had_again()
+}
+
+/// Requests of the Normal world that must get through.
+const REQUESTS: u64 = 200;
+
+// Paravirtual interface, id 9.
+// req: INT-09
+fn contexts_that_call_each_other(_: &Nwd) -> Check {
+    ask(SP2, command!(flood), [1, 0, 0, 0])?;
+    let allow = |_: [u64; 4]| ask(SP2, ALLOW_IPI, [0; 4]);
+    allow([0; 4])?;
+    pe::run_on(1, allow, [0; 4])?;
+    ask(SP2, CALL_CONTEXT, [1, 0, 0, 0])?;
+    let both = || -> Check<bool> {
+        let here = ask(SP2, command!(floods), [0; 4])?[0];
+        let there = pe::run_on(1, |_| ask(SP2, command!(floods), [0; 4]), [0; 4])?[0];
+        Ok(here > 3 && there > 3)
+    };
+    let mut outcome = Ok(true);
+    holds(
+        wait_until(LIMIT_MS, || {
+            outcome = both();
+            !matches!(outcome, Ok(false))
+        }),
+        0u64,
+    )?;
+    outcome?;
+    for _ in 0..REQUESTS {
+        ask(SP1, CAME, [0; 4])?;
+    }
+    ask(SP2, command!(flood), [0; 4])?;
+    Ok(())
+}
+
+/// The other PEs go on.
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+// req: INT-09
+fn edges_without_end(nwd: &Nwd) -> Check {
+    let_through(SP7, CLOCK)?;
+    let_through(SP8, GPIO)?;
+    GO_ON.store(true, Ordering::Release);
+    let raise = |[pe, ..]: [u64; 4]| -> Check<[u64; 4]> {
+        let source = [Source::Clock, Source::Gpio][pe as usize % 2];
+        while GO_ON.load(Ordering::Acquire) {
+            source.raise();
+        }
+        Ok([0; 4])
+    };
+    for pe in 1..nwd.pes {
+        pe::start(pe, raise, [pe as u64, 0, 0, 0])?;
+    }
+    let mut outcome = Ok([0; 4]);
+    for _ in 0..REQUESTS {
+        outcome = outcome.and_then(|_| ask(SP1, CAME, [0; 4]));
+    }
+    GO_ON.store(false, Ordering::Release);
+    for pe in 1..nwd.pes {
+        pe::finish(pe)?;
+    }
+    outcome?;
+    for (partition, source, interrupt) in [(SP7, Source::Clock, CLOCK), (SP8, Source::Gpio, GPIO)] {
+        let_through(partition, interrupt)?;
+        // The last one may be on its way.
+        let mut before = handled_by(partition)?;
+        let settled = wait_until(LIMIT_MS, || {
+            let now = handled_by(partition).unwrap_or(u64::MAX);
+            core::mem::replace(&mut before, now) == now
+        });
+        holds(settled, before)?;
+        source.raise();
+        comes_to(partition, before + 1)?;
+    }
+    Ok(())
+}

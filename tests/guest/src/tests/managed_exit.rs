@@ -1,0 +1,74 @@
+//! What the GIC shows of the Non-secure interrupt while a partition makes its managed exit (FF-A v1.0 section 4.5.4). Only for the layout in which sp3 has
+//! that action.
+
+use crate::ffa::{NWD, SP3, id, route};
+use crate::message::{self, request};
+use crate::nwd::interrupt::{self, State, TIMER};
+use crate::nwd::{Nwd, Test, pe, peek, poke};
+use crate::rt::call::call;
+use crate::rt::check::{Check, equal, holds};
+use crate::rt::stage1::{self, Attributes};
+use crate::rt::{probe, wait_until};
+use crate::sp::{Command, Sp};
+use crate::{command, ffa, helper, test};
+
+use super::interrupts::{DEACTIVATE, GET, hf, signals};
+use super::preemption::{GO, LIMIT_MS, SPINNING, with_flag};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[test!(
+    interrupt_stays_pending,
+    "The interrupt behind a managed exit stays pending, and is not acknowledged",
+    pes = 2
+)];
+
+/// Code of the partitions.
+pub const HELPERS: &[Command] = &[helper!(exit_slowly)];
+
+const MANAGED_EXIT: u64 = 4;
+const TIMER_MS: u64 = 2;
+
+/// Waits for a managed exit; then, in the middle of it, until the Normal world has looked.
+fn exit_slowly(_: &Sp, [flag, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    stage1::map(flag, Attributes::NonSecure);
+    let came = wait_until(LIMIT_MS, || signals() != 0);
+    let id = hf(GET, &[]);
+    // SAFETY: the page that the Normal world shared for this.
+    let told = unsafe { probe::write(flag, SPINNING as u32) };
+    let looked = wait_until(LIMIT_MS, || probe::read(flag) == Ok(GO as u32));
+    stage1::unmap(flag);
+    holds(came && told.is_ok() && looked, looked)?;
+    equal(id, MANAGED_EXIT)?;
+    equal(hf(DEACTIVATE, &[MANAGED_EXIT, MANAGED_EXIT]), 0u64)?;
+    Ok([0; 4])
+}
+
+// req: ME-06, ME-02, ME-04
+fn interrupt_stays_pending(_: &Nwd) -> Check {
+    with_flag(SP3, |flag| {
+        let body = |[flag, ..]: [u64; 4]| -> Check<[u64; 4]> {
+            interrupt::start_timer(1, TIMER_MS);
+            let ids = route(NWD, SP3);
+            let request = request(
+                id::DIRECT_REQ_64,
+                ids,
+                command!(exit_slowly),
+                [flag, 0, 0, 0],
+            );
+            message::answer(NWD, SP3, &call(ffa::conduit(), request))?;
+            // Nobody has taken it.
+            equal(interrupt::state_of(1, TIMER), State::Pending)?;
+            interrupt::acknowledge(1)?;
+            equal(interrupt::state_of(1, TIMER), State::Inactive)?;
+            Ok([0; 4])
+        };
+        pe::start(1, body, [flag, 0, 0, 0])?;
+        let exits = wait_until(LIMIT_MS, || peek(flag) == SPINNING);
+        let state = interrupt::state_of(1, TIMER);
+        poke(flag, GO);
+        pe::finish(1)?;
+        poke(flag, 0);
+        holds(exits, flag)?;
+        equal(state, State::Pending)
+    })
+}
