@@ -226,11 +226,10 @@ impl<H: Hal> Spmc<H> {
             return;
         }
         // So may be the PE whose context works for this one.
-        let calls = line.bit() & Line::WAKING != 0;
-        if vcpu
+        let must_look = vcpu
             .try_lock()
-            .is_none_or(|vcpu| calls && vcpu.state() == State::Blocked)
-        {
+            .is_none_or(|vcpu| vcpu.state() == State::Blocked && line.bit() & Line::WAKING != 0);
+        if must_look {
             self.hal.look_again_elsewhere();
         }
     }

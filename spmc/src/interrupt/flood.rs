@@ -28,9 +28,9 @@ impl Flood {
 
     /// Handlers begin at the time `now`, if there are any: for interrupts of whoever runs they do not end either.
     pub fn begin(&mut self, now: u64) {
-        let pause = now.saturating_sub(self.ended);
-        let busy = self.ended.saturating_sub(self.began);
-        if pause.saturating_mul(PAUSE) >= busy {
+        let pause = now.wrapping_sub(self.ended);
+        let busy = self.ended.wrapping_sub(self.began);
+        if self.began >= self.ended || pause >= busy / PAUSE {
             self.taken = 0;
         }
         self.began = now;
