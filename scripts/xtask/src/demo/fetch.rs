@@ -202,6 +202,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_another_checksum_is_not_used() {
+        let files = super::folder().join("files");
+        fs::create_dir_all(&files).unwrap();
+        let file = Pinned {
+            path: "pool/main/x/x/xtask-test-other.deb",
+            ..FILE
+        };
+        let path = files.join(file.name());
+        fs::write(&path, "other").unwrap();
+        let error = fetch(&file).unwrap_err().to_string();
+        fs::remove_file(&path).unwrap();
+        assert!(error.contains("does not have the SHA-256") && error.contains("remove it"));
+    }
+
+    #[test]
     fn a_folder_is_there_as_a_whole_or_not_at_all() {
         let name = format!("test-{}", std::process::id());
         let failed = whole(&name, &["1"], |folder| {
