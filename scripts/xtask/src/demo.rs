@@ -88,7 +88,7 @@ pub const DEMOS: &[Demo] = &[
         },
         layout: "default",
         smp: &[1, 2, 4],
-        timeout: 300,
+        timeout: 900,
         expect: &[
             "ARM FF-A: Driver version 1.2",
             "ARM FF-A: Firmware version 1.2 found",
@@ -123,7 +123,7 @@ pub const DEMOS: &[Demo] = &[
         },
         layout: "default",
         smp: &[2],
-        timeout: 300,
+        timeout: 900,
         expect: &[
             "SP response",
             "ARM FF-A: Firmware version 1.2 found",
