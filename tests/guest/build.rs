@@ -2,36 +2,42 @@
 
 use std::path::Path;
 
-/// Image and the address at which it runs. Partition images lie 0x4000 into their package.
-const IMAGES: &[(&str, u64)] = &[
-    ("nwd", 0x6000_0000),
-    ("sp1", 0x0e30_4000),
-    ("sp2", 0x0e40_4000),
-    ("sp_v1_0", 0x0e40_4000),
-    ("sp_restart", 0x0e50_4000),
-    ("sp3_el0", 0x0e50_4000),
-    ("sp4_el0", 0x0e60_4000),
-    ("sp_el0_victim", 0x0e60_4000),
-    ("sp_fault_abort", 0x0e40_4000),
-    ("sp_fault_error", 0x0e40_4000),
-    ("sp_fault_spin", 0x0e40_4000),
-    ("sp_fault_unknown", 0x0e40_4000),
-    ("sp3", 0x0e50_4000),
-    ("sp4", 0x0e60_4000),
-    ("sp5", 0x0e70_4000),
-    ("sp6", 0x0e80_4000),
-    ("sp7", 0x0e90_4000),
-    ("sp8", 0x0ea0_4000),
-    ("sp_clock", 0x0e50_4000),
-    ("sp_disk_direct", 0x0e30_4000),
-    ("sp_disk_indirect", 0x0e40_4000),
+#[allow(dead_code, reason = "some of it places the images")]
+#[path = "src/board.rs"]
+mod board;
+
+/// Partition and the number of its place.
+const PARTITIONS: &[(&str, u64)] = &[
+    ("sp1", 0),
+    ("sp2", 1),
+    ("sp_v1_0", 1),
+    ("sp_restart", 2),
+    ("sp3_el0", 2),
+    ("sp4_el0", 3),
+    ("sp_el0_victim", 3),
+    ("sp_fault_abort", 1),
+    ("sp_fault_error", 1),
+    ("sp_fault_spin", 1),
+    ("sp_fault_unknown", 1),
+    ("sp3", 2),
+    ("sp4", 3),
+    ("sp5", 4),
+    ("sp6", 5),
+    ("sp7", 6),
+    ("sp8", 7),
+    ("sp_clock", 2),
+    ("sp_disk_direct", 0),
+    ("sp_disk_indirect", 1),
 ];
 
 fn main() {
     let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     let script = Path::new(&root).join("../../linker/guest.ld");
     println!("cargo:rerun-if-changed={}", script.display());
-    for &(image, base) in IMAGES {
+    let partitions = PARTITIONS
+        .iter()
+        .map(|&(image, slot)| (image, board::package(slot) + board::IMAGE_OFFSET));
+    for (image, base) in [("nwd", board::BL33)].into_iter().chain(partitions) {
         println!("cargo:rustc-link-arg-bin={image}=-T{}", script.display());
         println!("cargo:rustc-link-arg-bin={image}=--defsym=IMAGE_BASE={base:#x}");
     }

@@ -6,9 +6,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::board::Board;
 use crate::elf::{self, Executable};
+use crate::layout::images;
 use crate::process::{output, run, step};
-use crate::workspace::{guests, root, target};
+use crate::workspace::{root, target};
 
 /// The bare-metal target.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
@@ -21,27 +23,51 @@ pub struct Spmc {
     pub executable: Executable,
 }
 
-/// Builds everything that runs on the target.
-pub fn build() -> Result<Spmc> {
-    step("building the SPMC and the guests", || {
-        cargo("qemu-virt")?;
-        cargo("guest")
-    })?;
-    fs::create_dir_all(guests())?;
-    for entry in fs::read_dir(root().join("tests/guest/src/bin"))? {
-        let source = entry?.path();
-        if let Some(name) = source.file_stem().and_then(|name| name.to_str()) {
-            let executable = read(&artefact(name))?;
-            fs::write(guests().join(format!("{name}.bin")), executable.image)?;
-        }
+/// Builds what runs on the target: the SPMC of a board, and of the guests those that the layout needs, or all layouts of the board.
+pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
+    let guests = guests(board, layout)?;
+    step(
+        &format!("building the SPMC and the guests for {}", board.name),
+        || {
+            cargo(board.name)?;
+            let mut command = build_command("guest");
+            for name in &guests {
+                command.args(["--bin", name]);
+            }
+            if !board.is_default() {
+                command.args(["--features", board.name]);
+            }
+            run(&mut command)
+        },
+    )?;
+    fs::create_dir_all(board.guests())?;
+    for name in guests {
+        let executable = read(&artefact(&name))?;
+        fs::write(board.guests().join(format!("{name}.bin")), executable.image)?;
     }
 
-    let elf = target().join("spmc.elf");
-    let bin = target().join("spmc.bin");
-    fs::copy(artefact("spmc"), &elf)?;
+    let elf = board.products().join("spmc.elf");
+    let bin = board.products().join("spmc.bin");
+    fs::copy(artefact(board.spmc), &elf)?;
     let executable = read(&elf)?;
     fs::write(&bin, &executable.image)?;
     Ok(Spmc { bin, executable })
+}
+
+/// The guests that a layout of the board needs, or all its layouts: on the default board every guest that there is, since demos use some.
+fn guests(board: &Board, layout: Option<&str>) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root().join("tests/guest/src/bin"))? {
+        let source = entry?.path();
+        if let Some(name) = source.file_stem().and_then(|name| name.to_str()) {
+            names.push(name.to_string());
+        }
+    }
+    if layout.is_some() || !board.is_default() {
+        let used = images(board, layout)?;
+        names.retain(|name| name == "nwd" || used.contains(&format!("{name}.bin")));
+    }
+    Ok(names)
 }
 
 /// Links the images of boards that cannot be run here.
@@ -70,14 +96,13 @@ pub fn cargo_command(subcommand: &str) -> Command {
 }
 
 fn cargo(package: &str) -> Result<()> {
-    run(cargo_command("build").args([
-        "--release",
-        "--target",
-        TARGET,
-        "--package",
-        package,
-        "--bins",
-    ]))
+    run(build_command(package).arg("--bins"))
+}
+
+fn build_command(package: &str) -> Command {
+    let mut command = cargo_command("build");
+    command.args(["--release", "--target", TARGET, "--package", package]);
+    command
 }
 
 fn artefact(name: &str) -> PathBuf {

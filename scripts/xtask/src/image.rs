@@ -6,16 +6,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::board::{Board, QEMU_VIRT};
 use crate::build::{self, Spmc};
 use crate::fip::{PackageVersion, Uuid, fip, sp_package};
 use crate::layout::{Layout, Package, Partition};
 use crate::process::{feed, output};
 use crate::setup;
 use crate::tfa::{self, Firmware};
-use crate::workspace::{guests, target};
-
-/// Where BL1 looks for the FIP.
-const FIP_OFFSET: usize = 0x40000;
 /// BL2 gives TOS_FW_CONFIG and TB_FW_CONFIG a page each.
 const CONFIG_LIMIT: usize = 4096;
 /// BL2 registers at most that many packages.
@@ -24,6 +21,8 @@ const PACKAGE_LIMIT: usize = 8;
 /// What to put into an image.
 #[derive(Clone)]
 pub struct ImageOptions {
+    /// For which board.
+    pub board: &'static Board,
     /// Name or path of the layout.
     pub layout: String,
     /// The SPMC's log level, if not its default.
@@ -44,26 +43,34 @@ pub fn log_level(name: &str) -> Result<u32> {
 
 /// Everything that images of any layout share.
 pub struct Components {
+    /// The board that they are for.
+    pub board: &'static Board,
     firmware: Firmware,
     /// Our product.
     pub spmc: Spmc,
 }
 
 impl Components {
-    /// Sets up and builds what is not there yet.
+    /// Sets up and builds what is not there yet, for the default board.
     pub fn build() -> Result<Self> {
+        Self::build_for(&QEMU_VIRT, None)
+    }
+
+    /// The same for another board, for one layout or for all that are tested there.
+    pub fn build_for(board: &'static Board, layout: Option<&str>) -> Result<Self> {
         setup::setup()?;
         Ok(Self {
-            firmware: tfa::build()?,
-            spmc: build::build()?,
+            board,
+            firmware: tfa::build(board)?,
+            spmc: build::build(board, layout)?,
         })
     }
 }
 
 /// Builds what is needed and the flash image of a layout.
 pub fn image(options: &ImageOptions) -> Result<(Layout, PathBuf)> {
-    let components = Components::build()?;
-    let layout = Layout::find(&options.layout)?;
+    let components = Components::build_for(options.board, Some(&options.layout))?;
+    let layout = Layout::find_for(options.board, &options.layout)?;
     let flash = assemble(&components, &layout, options.log_level)?;
     Ok((layout, flash))
 }
@@ -74,7 +81,7 @@ pub fn assemble(
     layout: &Layout,
     log_level: Option<u32>,
 ) -> Result<PathBuf> {
-    let test_os = fs::read(guests().join("nwd.bin"))?;
+    let test_os = fs::read(components.board.guests().join("nwd.bin"))?;
     assemble_with(components, layout, log_level, test_os)
 }
 
@@ -85,7 +92,8 @@ pub fn assemble_with(
     log_level: Option<u32>,
     bl33: Vec<u8>,
 ) -> Result<PathBuf> {
-    let dir = target().join("images").join(&layout.name);
+    let board = components.board;
+    let dir = board.products().join("images").join(&layout.name);
     fs::create_dir_all(&dir)?;
     ensure!(
         layout.partitions.len() <= PACKAGE_LIMIT,
@@ -117,6 +125,7 @@ pub fn assemble_with(
         spmc_manifest += &format!("\n/ {{ hypervisor {{ log-level = <{level}>; }}; }};\n");
     }
 
+    fs::write(bl33_of(&dir), &bl33)?;
     let mut images = vec![
         (Uuid::BL2, fs::read(&components.firmware.bl2)?),
         (Uuid::BL31, fs::read(&components.firmware.bl31)?),
@@ -138,12 +147,17 @@ pub fn assemble_with(
     images.append(&mut packages);
 
     let mut flash = fs::read(&components.firmware.bl1)?;
-    ensure!(flash.len() <= FIP_OFFSET, "BL1 reaches into the FIP");
-    flash.resize(FIP_OFFSET, 0);
+    ensure!(flash.len() <= board.fip_offset, "BL1 reaches into the FIP");
+    flash.resize(board.fip_offset, 0);
     flash.extend(fip(&images));
     let path = dir.join("flash.bin");
     fs::write(&path, flash)?;
     Ok(path)
+}
+
+/// BL33 on its own, beside the flash image in `dir`.
+pub fn bl33_of(dir: &Path) -> PathBuf {
+    dir.join("bl33.bin")
 }
 
 /// A package as BL2 is told about it.

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
+use crate::board::{Board, QEMU_VIRT};
 use crate::qemu::Mode;
-use crate::workspace::{guests, root};
+use crate::workspace::root;
 
 /// A layout as its files describe it.
 pub struct Layout {
@@ -81,35 +82,25 @@ pub struct Scenario {
 impl Layout {
     /// Finds a layout by the name of a folder below `manifests/`, or by the path of a folder or of an `sp_layout.json`.
     pub fn find(name: &str) -> Result<Self> {
-        let named = root().join("manifests").join(name);
-        let path = if named.is_dir() {
-            named
-        } else {
-            PathBuf::from(name)
-        };
-        let file = if path.is_dir() {
-            path.join("sp_layout.json")
-        } else {
-            path
-        };
-        if !file.is_file() {
-            bail!(
-                "there is no layout `{name}`: no {} and no folder of that name below manifests/",
-                file.display()
-            );
-        }
-        Self::read(&file).with_context(|| format!("layout {}", file.display()))
+        Self::find_for(&QEMU_VIRT, name)
     }
 
-    /// Every layout of the repository that has a `scenario.json`, in the order of their names.
-    pub fn scenarios() -> Result<Vec<Self>> {
-        let folders = scenario_folders()?;
-        folders.iter().map(|name| Self::find(name)).collect()
+    /// The same for a board, which may have its own layouts.
+    pub fn find_for(board: &Board, name: &str) -> Result<Self> {
+        let file = layout_file(board, name)?;
+        Self::read(board, &file).with_context(|| format!("layout {}", file.display()))
     }
 
-    fn read(file: &Path) -> Result<Self> {
+    /// Every layout of a board in the repository that has a `scenario.json`, in the order of their names.
+    pub fn scenarios(board: &Board) -> Result<Vec<Self>> {
+        let folders = scenario_folders(&board.layouts())?;
+        let find = |name: &String| Self::find_for(board, name);
+        folders.iter().map(find).collect()
+    }
+
+    fn read(board: &Board, file: &Path) -> Result<Self> {
         let dir = file.parent().unwrap_or(Path::new(".")).canonicalize()?;
-        let manifests = root().join("manifests");
+        let manifests = board.layouts();
         let name = match (dir.strip_prefix(&manifests), dir.file_name()) {
             (Ok(name), _) => name.display().to_string(),
             (Err(_), Some(name)) => name.to_string_lossy().into_owned(),
@@ -117,8 +108,10 @@ impl Layout {
         };
         let mut partitions = Vec::new();
         for (name, entry) in object(file)? {
-            partitions
-                .push(partition(&dir, &name, &entry).with_context(|| format!("partition {name}"))?);
+            partitions.push(
+                partition(board, &dir, &name, &entry)
+                    .with_context(|| format!("partition {name}"))?,
+            );
         }
         let spmc_manifest = [
             dir.join("spmc.dts"),
@@ -154,7 +147,10 @@ impl Scenario {
             let scenario = Self::read(&file).with_context(|| file.display().to_string())?;
             Ok((name, scenario))
         };
-        scenario_folders()?.into_iter().map(read).collect()
+        scenario_folders(&manifests)?
+            .into_iter()
+            .map(read)
+            .collect()
     }
 
     fn read(file: &Path) -> Result<Self> {
@@ -186,14 +182,53 @@ impl Scenario {
     }
 }
 
-/// The folders below `manifests/` that hold a `scenario.json`, in the order of their names.
-fn scenario_folders() -> Result<Vec<String>> {
-    let manifests = root().join("manifests");
+/// The images that a layout names, or all layouts of the board that have a `scenario.json`. Needs nothing that is built.
+pub fn images(board: &Board, layout: Option<&str>) -> Result<Vec<String>> {
+    let names = match layout {
+        Some(name) => vec![name.to_string()],
+        None => scenario_folders(&board.layouts())?,
+    };
     let mut found = Vec::new();
-    let mut left = vec![manifests.clone()];
+    for name in names {
+        for (_, entry) in object(&layout_file(board, &name)?)? {
+            let image = entry.get("image");
+            let file = image.and_then(|image| image.get("file")).or(image);
+            found.extend(file.and_then(Value::as_str).map(String::from));
+        }
+    }
+    Ok(found)
+}
+
+/// The `sp_layout.json` of a layout, see [`Layout::find`].
+fn layout_file(board: &Board, name: &str) -> Result<PathBuf> {
+    let named = board.layouts().join(name);
+    let path = if named.is_dir() {
+        named
+    } else {
+        PathBuf::from(name)
+    };
+    let file = if path.is_dir() {
+        path.join("sp_layout.json")
+    } else {
+        path
+    };
+    if !file.is_file() {
+        bail!(
+            "there is no layout `{name}`: no {} and no folder of that name below {}",
+            file.display(),
+            board.layouts().display()
+        );
+    }
+    Ok(file)
+}
+
+/// The folders below `manifests` that hold a `scenario.json`, in the order of their names.
+fn scenario_folders(manifests: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut left = vec![manifests.to_path_buf()];
     while let Some(folder) = left.pop() {
         if folder.join("scenario.json").exists() {
-            found.push(folder.strip_prefix(&manifests)?.display().to_string());
+            found.push(folder.strip_prefix(manifests)?.display().to_string());
         }
         for entry in fs::read_dir(&folder)? {
             let path = entry?.path();
@@ -206,13 +241,13 @@ fn scenario_folders() -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn partition(dir: &Path, name: &str, entry: &Value) -> Result<Partition> {
+fn partition(board: &Board, dir: &Path, name: &str, entry: &Value) -> Result<Partition> {
     let package = match entry.get("package-file") {
-        Some(file) => Package::File(find(dir, &text(file)?)?),
+        Some(file) => Package::File(find(board, dir, &text(file)?)?),
         None => Package::Parts {
-            image: part(dir, entry, "image")?,
+            image: part(board, dir, entry, "image")?,
             manifest: {
-                let manifest = part(dir, entry, "pm")?;
+                let manifest = part(board, dir, entry, "pm")?;
                 if manifest.offset != 0 {
                     bail!("`pm` at an offset in a file is not supported");
                 }
@@ -229,7 +264,7 @@ fn partition(dir: &Path, name: &str, entry: &Value) -> Result<Partition> {
 }
 
 /// `"file"` or `{ "file": "file", "offset": "0x2000" }`, as TF-A has it.
-fn part(dir: &Path, entry: &Value, key: &str) -> Result<Part> {
+fn part(board: &Board, dir: &Path, entry: &Value, key: &str) -> Result<Part> {
     let value = entry
         .get(key)
         .with_context(|| format!("`{key}` is missing"))?;
@@ -241,14 +276,14 @@ fn part(dir: &Path, entry: &Value, key: &str) -> Result<Part> {
         None => (value, None),
     };
     Ok(Part {
-        path: find(dir, &text(file)?)?,
+        path: find(board, dir, &text(file)?)?,
         offset: usize::try_from(offset.unwrap_or(0))?,
     })
 }
 
 /// Files are looked for beside the layout, then among the guests that `build` leaves.
-fn find(dir: &Path, file: &str) -> Result<PathBuf> {
-    let candidates = [dir.join(file), guests().join(file)];
+fn find(board: &Board, dir: &Path, file: &str) -> Result<PathBuf> {
+    let candidates = [dir.join(file), board.guests().join(file)];
     candidates
         .iter()
         .find(|path| path.exists())

@@ -5,6 +5,7 @@
 
 mod apt;
 mod bench;
+mod board;
 mod build;
 mod conformance;
 mod demo;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
 
+use crate::board::{BOARDS, Board};
 use crate::image::ImageOptions;
 use crate::qemu::Machine;
 
@@ -33,10 +35,10 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   setup                       install what is missing and build TF-A
-  build                       build the SPMC and the guests: target/spmc.elf, target/spmc.bin
-  image [--partitions LAYOUT] [--log LEVEL]
+  build [--board BOARD]       build the SPMC and the guests: target/spmc.elf, target/spmc.bin
+  image [--board BOARD] [--partitions LAYOUT] [--log LEVEL]
                               build the flash image: TF-A, the SPMC and the partitions of a layout
-  run [--smp N] [--gdb] [--log LEVEL] [--partitions LAYOUT] [--timeout SECONDS]
+  run [--board BOARD] [--smp N] [--gdb] [--log LEVEL] [--partitions LAYOUT] [--timeout SECONDS]
                               boot it on QEMU; succeeds when the test OS says that every test passed
   test [--fast] [--systems]   every check and test; --fast leaves out those on QEMU, --systems adds every demo
   demo SYSTEM [--interactive] boot a real system over the SPMC and check that it works; --interactive leaves a shell.
@@ -50,6 +52,7 @@ usage: cargo xtask <command>
   growth                      count how the cost of a memory transaction grows
   ci                          what runs on every change: test
 
+BOARD is qemu-virt (the default) or qemu-sbsa, whose products are in target/qemu-sbsa and whose layouts are below platform/qemu-sbsa/manifests.
 LAYOUT is a folder below manifests/ or a path to a folder or to an sp_layout.json (default: `default`).
 LEVEL is error, warn, info, debug or trace.";
 
@@ -70,11 +73,14 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
         Some("setup") => {
             arguments.finish()?;
             setup::setup()?;
-            tfa::build()?;
+            for board in BOARDS {
+                tfa::build(board)?;
+            }
         }
         Some("build") => {
+            let board = board(arguments)?;
             arguments.finish()?;
-            build::build()?;
+            build::build(board, None)?;
         }
         Some("image") => {
             let options = image_options(arguments)?;
@@ -87,6 +93,7 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
             let smp = arguments.number("--smp")?.unwrap_or(4);
             ensure!((1..=8).contains(&smp), "--smp {smp}: 1 to 8 PEs");
             let machine = Machine {
+                board: options.board,
                 smp,
                 gdb: arguments.flag("--gdb"),
                 timeout: arguments.number("--timeout")?.unwrap_or(120),
@@ -149,8 +156,17 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The board that `--board` names, or the default one.
+fn board(arguments: &mut Arguments) -> Result<&'static Board> {
+    match arguments.value("--board")? {
+        Some(name) => Board::find(&name),
+        None => Ok(BOARDS[0]),
+    }
+}
+
 fn image_options(arguments: &mut Arguments) -> Result<ImageOptions> {
     Ok(ImageOptions {
+        board: board(arguments)?,
         layout: arguments
             .value("--partitions")?
             .unwrap_or_else(|| "default".into()),

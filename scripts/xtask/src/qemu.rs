@@ -1,4 +1,4 @@
-//! The board: QEMU's `virt` machine with S-EL2, its two UARTs read line by line.
+//! A boot on QEMU: a board with S-EL2, its two UARTs read line by line.
 //!
 //! The Normal-world test OS speaks a line protocol on UART0: first `TESTS <n>`, then for each of them
 //! `TEST <name> ok`, `TEST <name> fail: <why>` or `TEST <name> skip: <why>`, at the end
@@ -13,18 +13,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::image::{ImageOptions, image};
+use crate::board::{Board, QEMU_VIRT};
+use crate::image::{ImageOptions, bl33_of, image};
 use crate::layout::Scenario;
 use crate::process::{output, run as run_command, step};
 use crate::setup::QEMU;
 use crate::workspace::target;
 
-/// Where the test OS looks for the 64-bit word that says what to do.
-const MODE_ADDRESS: u64 = 0x7000_0000;
-
 /// How to boot.
 #[derive(Clone)]
 pub struct Machine {
+    /// Which board QEMU is.
+    pub board: &'static Board,
     /// Number of PEs.
     pub smp: u32,
     /// Wait for a debugger on port 1234.
@@ -55,6 +55,7 @@ impl Mode {
 impl Default for Machine {
     fn default() -> Self {
         Self {
+            board: &QEMU_VIRT,
             smp: 4,
             gdb: false,
             timeout: 120,
@@ -207,7 +208,7 @@ pub fn run(options: &ImageOptions, mut machine: Machine) -> Result<ExitCode> {
     if machine.gdb {
         eprintln!(
             "QEMU waits for a debugger:\n  gdb-multiarch {} -ex 'target remote :1234'",
-            target().join("spmc.elf").display()
+            machine.board.products().join("spmc.elf").display()
         );
     }
     let boot = step(&format!("booting on QEMU, {} PEs", machine.smp), || {
@@ -227,9 +228,8 @@ impl Machine {
 
     /// Has a file put into memory before the machine starts.
     pub fn load(&mut self, file: &Path, address: u64) {
-        let file = file.display();
-        let loader = format!("loader,file={file},addr={address:#x},force-raw=on");
-        self.arguments.extend(["-device".into(), loader]);
+        self.arguments
+            .extend(["-device".into(), loader(file, address)]);
     }
 
     /// Boots a flash image and waits for the end. The consoles go to `target/logs/NAME.log` while they are written.
@@ -310,7 +310,7 @@ impl Machine {
     /// Writes the device tree that QEMU makes for this machine.
     pub fn device_tree(&self, to: &Path) -> Result<()> {
         let dump = format!("dumpdtb={}", to.display());
-        output(self.board().args(["-M", &dump]))?;
+        output(self.machine().args(["-M", &dump]))?;
         Ok(())
     }
 
@@ -329,14 +329,9 @@ impl Machine {
         command
     }
 
-    fn board(&self) -> Command {
-        let mut command = Command::new(QEMU);
+    fn machine(&self) -> Command {
+        let mut command = self.board.machine();
         command
-            .args([
-                "-M",
-                "virt,secure=on,virtualization=on,gic-version=3,acpi=off,mte=on",
-            ])
-            .args(["-cpu", "max,pauth-impdef=on"])
             .args(["-m", "2048"])
             .args(["-smp", &self.smp.to_string()])
             .args(["-display", "none", "-net", "none"]);
@@ -344,18 +339,29 @@ impl Machine {
     }
 
     fn booted(&self, flash: &Path) -> Command {
-        let mut command = self.board();
+        let mut command = self.machine();
         command
             .arg("-bios")
             .arg(flash)
             .arg("-device")
             .arg(format!(
-                "loader,addr={MODE_ADDRESS:#x},data={:#x},data-len=8",
-                self.mode.0
+                "loader,addr={:#x},data={:#x},data-len=8",
+                self.board.mode_address, self.mode.0
             ))
             .args(&self.arguments);
+        if let (Some(address), Some(dir)) = (self.board.preloaded_bl33, flash.parent()) {
+            command.args(["-device", &loader(&bl33_of(dir), address)]);
+        }
         command
     }
+}
+
+/// QEMU's device that puts a file into memory.
+fn loader(file: &Path, address: u64) -> String {
+    format!(
+        "loader,file={},addr={address:#x},force-raw=on",
+        file.display()
+    )
 }
 
 /// TF-A prints this while QEMU acts on the power-off that it was asked for; only the log file keeps it.

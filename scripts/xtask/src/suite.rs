@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::bench;
+use crate::board::{BOARDS, Board};
 use crate::build::{TARGET, build_other_boards, cargo_command};
 use crate::conformance::conformance;
 use crate::demo;
@@ -21,7 +22,13 @@ use crate::process::{run, step};
 use crate::qemu::{Boot, Machine, Report, Verdict};
 
 /// Packages that only make sense on the target.
-const BARE_METAL: &[&str] = &["platform-aarch64", "fvp-base", "qemu-virt", "guest"];
+const BARE_METAL: &[&str] = &[
+    "platform-aarch64",
+    "fvp-base",
+    "qemu-virt",
+    "qemu-sbsa",
+    "guest",
+];
 
 /// PE counts of a scenario that names none.
 const SMP: &[u32] = &[4];
@@ -143,30 +150,11 @@ impl Tally {
     }
 
     fn board_tests(&mut self) -> Result<()> {
-        let components = Components::build()?;
         let mut trials = Vec::new();
-        for layout in Layout::scenarios()? {
-            let flash = assemble(&components, &layout, None)?;
-            let counts = match layout.scenario.smp.as_slice() {
-                [] => SMP,
-                counts => counts,
-            };
-            for &smp in counts {
-                let name = format!("{}/smp{smp}", layout.name);
-                let mut machine = Machine {
-                    smp,
-                    live: false,
-                    ..Machine::default()
-                };
-                machine.apply(&layout.scenario);
-                let boot = step(
-                    &format!("booting {name}: {}", layout.scenario.about),
-                    || machine.boot(&flash, &name.replace('/', "-")),
-                )?;
-                trials.extend(board_trials(&name, &layout.scenario, &boot)?);
-            }
+        for board in BOARDS {
+            trials.extend(tests_on(board)?);
         }
-        trials.extend(bench_trials(&components));
+        trials.extend(bench_trials(&Components::build()?));
 
         let arguments = Arguments {
             test_threads: Some(1),
@@ -178,6 +166,38 @@ impl Tally {
         self.ignored += conclusion.num_ignored as usize;
         Ok(())
     }
+}
+
+/// Boots every layout of a board; what was seen, as tests.
+fn tests_on(board: &'static Board) -> Result<Vec<Trial>> {
+    let components = Components::build_for(board, None)?;
+    let mut trials = Vec::new();
+    for layout in Layout::scenarios(board)? {
+        let flash = assemble(&components, &layout, None)?;
+        let counts = match layout.scenario.smp.as_slice() {
+            [] => SMP,
+            counts => counts,
+        };
+        for &smp in counts {
+            let mut name = format!("{}/smp{smp}", layout.name);
+            if !board.is_default() {
+                name = format!("{}/{name}", board.name);
+            }
+            let mut machine = Machine {
+                board,
+                smp,
+                live: false,
+                ..Machine::default()
+            };
+            machine.apply(&layout.scenario);
+            let boot = step(
+                &format!("booting {name}: {}", layout.scenario.about),
+                || machine.boot(&flash, &name.replace('/', "-")),
+            )?;
+            trials.extend(board_trials(&name, &layout.scenario, &boot)?);
+        }
+    }
+    Ok(trials)
 }
 
 fn cargo_fmt() -> Command {

@@ -1,4 +1,4 @@
-//! TF-A: fetched as Debian's source package, built once.
+//! TF-A: fetched as Debian's source package, built once for each board.
 //!
 //! Only BL1, BL2 and BL31 come from here; the FIP is packed by [`crate::fip`], so that a new payload does not touch
 //! TF-A's build. The product folder is named by a hash of what goes into it.
@@ -11,6 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::apt::Apt;
+use crate::board::Board;
 use crate::process::{logged, output, run, step};
 use crate::workspace::target;
 
@@ -21,7 +22,8 @@ const TARBALL: &str = "arm-trusted-firmware_2.12.1+dfsg.orig.tar.xz";
 const SHA256: &str = "332c08d71867b7f0dce0bce4cb2abd80f19cb3e0a2de6fe07245c111189d6fb7";
 
 /// S-EL2 for the SPMC, the context of EL2 kept for the Normal world, and the features of `-cpu max` that a guest
-/// would otherwise trap on. SVE and SME are on for both worlds: with one alone CPTR_EL3.TFP stays set in the other.
+/// would otherwise trap on. SVE and SME are on for both worlds: with one alone CPTR_EL3.TFP stays set in the other. A board's own flags come behind these, and the
+/// last one counts.
 const FLAGS: &[&str] = &[
     "CROSS_COMPILE=aarch64-linux-gnu-",
     "PLAT=qemu",
@@ -65,9 +67,10 @@ pub struct Firmware {
 }
 
 /// Builds TF-A unless that was done before.
-pub fn build() -> Result<Firmware> {
+pub fn build(board: &Board) -> Result<Firmware> {
+    let flags = [FLAGS, board.firmware].concat();
     let mut hasher = DefaultHasher::new();
-    (SHA256, FLAGS).hash(&mut hasher);
+    (SHA256, &flags).hash(&mut hasher);
     let products = target()
         .join("tfa")
         .join(format!("build-{:016x}", hasher.finish()));
@@ -81,13 +84,14 @@ pub fn build() -> Result<Firmware> {
         return Ok(firmware);
     }
     let source = source()?;
-    step("building TF-A (BL1, BL2, BL31)", || {
-        compile(&source, &products)
-    })?;
+    step(
+        &format!("building TF-A (BL1, BL2, BL31) for {}", board.name),
+        || compile(&source, board.firmware_platform, &flags, &products),
+    )?;
     Ok(firmware)
 }
 
-fn compile(source: &Path, products: &Path) -> Result<()> {
+fn compile(source: &Path, platform: &str, flags: &[&str], products: &Path) -> Result<()> {
     let work = products.with_extension("work");
     if work.exists() {
         fs::remove_dir_all(&work)?;
@@ -101,7 +105,7 @@ fn compile(source: &Path, products: &Path) -> Result<()> {
             .current_dir(source)
             .env_remove("MAKEFLAGS")
             .arg(format!("-j{jobs}"))
-            .args(FLAGS)
+            .args(flags)
             .arg(format!("SP_LAYOUT_FILE={}", layout.display()))
             .arg(format!("BUILD_BASE={}", work.display()))
             .args(["bl1", "bl2", "bl31"]),
@@ -109,7 +113,8 @@ fn compile(source: &Path, products: &Path) -> Result<()> {
     )?;
     fs::create_dir_all(products)?;
     for image in ["bl1.bin", "bl2.bin", "bl31.bin"] {
-        fs::copy(work.join("qemu/release").join(image), products.join(image))?;
+        let built = work.join(platform).join("release").join(image);
+        fs::copy(built, products.join(image))?;
     }
     fs::remove_dir_all(&work)?;
     Ok(())

@@ -24,8 +24,3 @@ pub fn target() -> PathBuf {
         None => root().join("target"),
     }
 }
-
-/// The raw images of the test partitions and of the Normal-world test OS.
-pub fn guests() -> PathBuf {
-    target().join("guest")
-}

@@ -5,6 +5,7 @@
 
 #![no_std]
 
+pub mod board;
 pub mod ffa;
 pub mod message;
 pub mod nwd;

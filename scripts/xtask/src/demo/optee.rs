@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 
 use super::fetch::{Pinned, source, unpack, whole};
 use super::initramfs::Initramfs;
+use crate::board::QEMU_VIRT;
 use crate::process::{logged, step};
-use crate::workspace::guests;
 
 const SOURCE: Pinned = Pinned {
     path: "pool/main/o/optee-os/optee-os_4.10.0.orig.tar.gz",
@@ -101,8 +101,8 @@ pub fn build() -> Result<PathBuf> {
     let build = whole("optee-os", &key, |products| {
         step("building OP-TEE", || compile(&source, products))
     })?;
-    fs::create_dir_all(guests())?;
-    fs::copy(build.join("tee.bin"), guests().join("optee.bin"))?;
+    fs::create_dir_all(QEMU_VIRT.guests())?;
+    fs::copy(build.join("tee.bin"), QEMU_VIRT.guests().join("optee.bin"))?;
     Ok(build)
 }
 

@@ -1,7 +1,7 @@
 //! As much of the device tree as tells which PEs there are (Devicetree Specification chapter 5).
 
-/// QEMU puts the device tree at the start of RAM.
-const FDT: u64 = 0x4000_0000;
+use crate::board::RAM as FDT;
+
 const MAGIC: u32 = 0xd00d_feed;
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;

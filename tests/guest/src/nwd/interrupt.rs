@@ -4,6 +4,7 @@
 
 use core::arch::asm;
 
+use crate::board::{GICD, GICR};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::{ticks_per_ms, wait_until};
 
@@ -11,8 +12,6 @@ use crate::rt::{ticks_per_ms, wait_until};
 pub const TIMER: u32 = 26;
 const SPURIOUS: u64 = 1023;
 
-const GICD: u64 = 0x0800_0000;
-const GICR: u64 = 0x080a_0000;
 const GICR_STRIDE: u64 = 0x2_0000;
 const GICR_SGI: u64 = 0x1_0000;
 /// GICD_CTLR seen from the Non-secure state: affinity routing, Group 1 on.

@@ -14,6 +14,7 @@ pub mod source;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
+use crate::board::{BL33, MODE};
 use crate::ffa::transfer::Caller;
 use crate::ffa::{NWD, V1_2};
 use crate::message;
@@ -22,8 +23,6 @@ use crate::rt::check::{Check, Failure};
 use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::tests;
 
-/// Physical address of the word that selects what this image does.
-const MODE: u64 = 0x7000_0000;
 const MODE_BENCH: u64 = 1;
 const MODE_V1_0: u64 = 2;
 const MODE_QUEUED: u64 = 3;
@@ -68,7 +67,7 @@ pub fn caller() -> Caller {
 
 /// Address of a page of RAM that nothing uses: number `n` of them.
 pub const fn page(n: u64) -> u64 {
-    0x6100_0000 + n * PAGE_SIZE as u64
+    BL33 + 0x100_0000 + n * PAGE_SIZE as u64
 }
 
 /// Reads a word of such a page.

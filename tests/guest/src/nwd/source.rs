@@ -1,6 +1,7 @@
 //! Devices whose interrupts the Normal world can raise, and which belong to partitions that claim them as edges: each rise is one interrupt,
 //! and nothing needs to be cleared by its owner.
 
+use crate::board::{CLOCK, GPIO};
 use crate::rt::wait_until;
 
 /// A device.
@@ -12,14 +13,12 @@ pub enum Source {
     Clock,
 }
 
-const GPIO: u64 = 0x0903_0000;
 const GPIO_SENSE: u64 = 0x404;
 const GPIO_EVENT: u64 = 0x40c;
 const GPIO_ENABLE: u64 = 0x410;
 /// A pin that nothing is connected to.
 const PIN: u32 = 1;
 
-const CLOCK: u64 = 0x0901_0000;
 const CLOCK_DATA: u64 = 0x00;
 const CLOCK_MATCH: u64 = 0x04;
 const CLOCK_MASK: u64 = 0x10;

@@ -2,9 +2,11 @@
 
 use core::fmt::{self, Write};
 
-const NORMAL_UART: usize = 0x0900_0000;
+use crate::board;
+
+const NORMAL_UART: usize = board::NORMAL_UART as usize;
 /// The secure PL011, a device region of the test partitions.
-pub const SECURE_UART: usize = 0x0904_0000;
+pub const SECURE_UART: usize = board::SECURE_UART as usize;
 const DATA: usize = 0;
 const FLAGS: usize = 0x18;
 const TX_FULL: u32 = 1 << 5;

@@ -1,12 +1,13 @@
 //! Stage 1 of the guests (Arm ARM, VMSAv8-64, 4 KiB granule): virtual addresses are physical addresses.
 //!
-//! The Normal world uses four blocks of 1 GiB. A partition maps pages, because only its own stage 1 can say whether an address is Secure
+//! The Normal world uses a few blocks of 1 GiB. A partition maps pages, because only its own stage 1 can say whether an address is Secure
 //! or Non-secure: the NS bit of a descriptor chooses between the two address spaces that stage 2 offers.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::page::PAGE_SIZE;
+use crate::board::{DEVICES, RAM};
 
 #[repr(C, align(4096))]
 struct Table([AtomicU64; 512]);
@@ -76,12 +77,14 @@ pub fn map_range(address: u64, pages: usize, attributes: Attributes) {
 }
 
 /// The second GiB of RAM: partitions see it as Non-secure from the start, as far as stage 2 lets them.
-pub const NON_SECURE_GIB: u64 = 0x8000_0000;
+pub const NON_SECURE_GIB: u64 = RAM + GIB;
+
+const GIB: u64 = 1 << 30;
 
 /// Maps [`NON_SECURE_GIB`] in one block. For a partition, before its stage 1 is on.
 pub fn map_non_secure_gib() {
     let block = (NON_SECURE_GIB | Attributes::NonSecure.bits()) & !TABLE_OR_PAGE;
-    POOL[0].0[(NON_SECURE_GIB >> 30) as usize].store(block, Ordering::SeqCst);
+    set_gib(NON_SECURE_GIB, block);
 }
 
 /// Takes the page at `address` out of the map.
@@ -90,11 +93,12 @@ pub fn unmap(address: u64) {
 }
 
 fn set(address: u64, descriptor: u64) {
-    assert!(address < 1 << 32);
+    assert!(address < 1 << ADDRESS_BITS);
     while LOCK.swap(true, Ordering::Acquire) {
         core::hint::spin_loop();
     }
-    let middle = next(&POOL[0], (address >> 30) as usize);
+    let upper = next(&POOL[0], (address >> 39) as usize);
+    let middle = next(upper, (address >> 30) as usize & 511);
     let last = next(middle, (address >> 21) as usize & 511);
     let entry = &last.0[(address >> 12) as usize & 511];
     // Break before make.
@@ -104,6 +108,12 @@ fn set(address: u64, descriptor: u64) {
     // SAFETY: makes the new entry visible to the table walk.
     unsafe { asm!("dsb ishst", "isb", options(nostack)) };
     LOCK.store(false, Ordering::Release);
+}
+
+/// Gives the GiB at `address` this descriptor, before stage 1 is on.
+fn set_gib(address: u64, descriptor: u64) {
+    let upper = next(&POOL[0], (address >> 39) as usize);
+    upper.0[(address >> 30) as usize & 511].store(descriptor, Ordering::SeqCst);
 }
 
 /// The table that entry `index` of `table` leads to; a new one if there is none.
@@ -129,10 +139,17 @@ fn invalidate(address: u64) {
     };
 }
 
+/// Bits of an address: walks start at level 0.
+const ADDRESS_BITS: u64 = 48;
+/// What TCR_EL1 and TCR_EL2 have in common: the size, tables cacheable and inner shareable.
+const CONTROL: u64 = (64 - ADDRESS_BITS) | 1 << 8 | 1 << 10 | 3 << 12;
+/// As a size of physical addresses: 48 bits.
+const OUTPUT_48: u64 = 0b101;
+
 /// Turns stage 1 of a partition on, on this PE. What runs must have been mapped.
 pub fn enable_el1() {
-    // 32-bit space, tables cacheable and inner shareable, no TTBR1, 32-bit output.
-    let control: u64 = 32 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23;
+    // No TTBR1.
+    let control = CONTROL | OUTPUT_48 << 32 | 1 << 23;
     // SAFETY: the tables map this image one to one, so execution goes on where it is.
     unsafe {
         asm!(
@@ -154,14 +171,19 @@ pub fn enable_el1() {
     };
 }
 
-/// Maps the first 4 GiB for the Normal world, devices below 1 GiB, and turns stage 1 on, on this PE.
+/// Maps RAM and devices for the Normal world and turns stage 1 on, on this PE.
 pub fn enable_el2() {
-    for (n, entry) in POOL[0].0.iter().enumerate().take(4) {
-        let kind = if n == 0 { NEVER } else { NORMAL };
-        let block = (n as u64) << 30 | VALID | ACCESS | INNER_SHAREABLE | EL2_RES1 | kind;
-        entry.store(block, Ordering::SeqCst);
+    let block = |address, kind| {
+        let descriptor = address | VALID | ACCESS | INNER_SHAREABLE | EL2_RES1 | kind;
+        set_gib(address, descriptor);
+    };
+    for gib in DEVICES {
+        block(gib * GIB, NEVER);
     }
-    let control: u64 = 32 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23 | 1 << 31;
+    for address in [RAM, RAM + GIB] {
+        block(address, NORMAL);
+    }
+    let control = CONTROL | OUTPUT_48 << 16 | 1 << 23 | 1 << 31;
     // SAFETY: as for EL1.
     unsafe {
         asm!(

@@ -14,7 +14,7 @@ pub fn die() {
             "msr sctlr_el1, {sctlr}",
             "isb",
             "ldr {none}, [{none}]",
-            none = inout(reg) 0x7000_0000_u64 => _,
+            none = inout(reg) crate::board::MODE => _,
             sctlr = out(reg) _,
         )
     };

@@ -5,6 +5,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::board::BL33;
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
 use crate::ffa::{self, NWD, SP1, SP2, id, route};
 use crate::nwd::{Nwd, Test, ask};
@@ -100,7 +101,7 @@ fn try_calls(identity: &Identity) -> Check {
             0,
             sp::memory_start() - 0x1000,
             sp::memory_start() + (1 << 20),
-            0x6000_0000,
+            BL33,
         ] {
             ffa::refused(&register(outside), INVALID_PARAMETERS)?;
         }

@@ -8,6 +8,7 @@
 //! | sp3 | S-EL0 | signaled | signaled | the secure PL011 |
 //! | sp4 | S-EL0 | queued | queued | |
 
+use crate::board::package;
 use crate::ffa::error::ABORTED;
 use crate::ffa::{self, NWD, SP1, SP2, SP3, id, route};
 use crate::message::request;
@@ -249,7 +250,7 @@ fn el0_owner_is_preempted(_: &Nwd) -> Check {
 // req: INT-09
 fn el0_owner_dies(_: &Nwd) -> Check {
     ask(SP3, ARM, [0; 4])?;
-    let elsewhere = [0x0e30_0000, 0, 0, 0];
+    let elsewhere = [package(0), 0, 0, 0];
     let message = request(id::DIRECT_REQ_64, route(NWD, SP3), READ, elsewhere);
     ffa::refused(&call(ffa::conduit(), message), ABORTED)?;
     for partition in [SP1, SP2, SP4] {

@@ -4,6 +4,7 @@
 use core::arch::{asm, naked_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::board::{BL33, SPMC, package};
 use crate::ffa::error::{ABORTED, BUSY, DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
 use crate::ffa::memory::{NORMAL_WB, NS, Receiver, Transaction, access};
 use crate::ffa::transfer::reclaim;
@@ -102,7 +103,7 @@ const RX: u64 = 0b011;
 const NONE: u64 = 0b100;
 
 /// The page of the Normal world that the manifest of sp3 names.
-const CONSTANTS: u64 = 0x6800_0000;
+const CONSTANTS: u64 = BL33 + 0x800_0000;
 
 /// Offset of the region of the package that the manifest of sp3 names.
 const HEAP: u64 = 0xc_0000;
@@ -170,8 +171,8 @@ fn try_permissions() -> Check {
         (free, 1, 0b010),            // reserved
         (free, 1, 0b110),            // reserved
         (free, 1, 0b1101),           // reserved bit
-        (0x0e10_0000, 1, RW),        // the SPMC
-        (0x0e30_0000, 1, RW),        // sp1
+        (SPMC, 1, RW),               // the SPMC
+        (package(0), 1, RW),         // sp1
         (0x7f_ffff_f000, 1, RX),     // EL2's private addresses
         (heap + 15 * 0x1000, 2, RW), // half of it has other permissions
         (SECURE_UART as u64, 1, RX), // a device
@@ -180,7 +181,7 @@ fn try_permissions() -> Check {
         ffa::refused(&set(address, pages, permissions), INVALID_PARAMETERS)?;
     }
     ffa::refused(&get(text + 4, 0), INVALID_PARAMETERS)?;
-    ffa::refused(&get(0x0e10_0000, 0), INVALID_PARAMETERS)?;
+    ffa::refused(&get(SPMC, 0), INVALID_PARAMETERS)?;
     // Not the partition's alone.
     ffa::refused(&set(CONSTANTS, 1, RW), DENIED)?;
 
@@ -425,7 +426,7 @@ fn lend_own(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
         sp::memory_start() + 0x4000,
         SECURE_UART as u64,
         CONSTANTS,
-        0x0e30_0000,
+        package(0),
         0x7f_ffff_f000,
     ] {
         let answer = sp
@@ -542,11 +543,11 @@ fn el0_storm(nwd: &Nwd) -> Check {
 
 /// Partition, what it tries (see `s_el0_victim`), and where.
 const ATTEMPTS: [(u16, u64, u64); 5] = [
-    (0x8004, 2, 0x0e60_4000),    // to write to its code
-    (0x8005, 3, 0x0e70_5000),    // to execute its data
-    (0x8006, 1, 0x0e10_0000),    // to read the SPMC
-    (0x8007, 1, 0x7f_ffe0_2000), // to read a stack of the SPMC
-    (0x8008, 4, 0),              // to read a register of EL1
+    (0x8004, 2, package(3) + 0x4000), // to write to its code
+    (0x8005, 3, package(4) + 0x5000), // to execute its data
+    (0x8006, 1, SPMC),                // to read the SPMC
+    (0x8007, 1, 0x7f_ffe0_2000),      // to read a stack of the SPMC
+    (0x8008, 4, 0),                   // to read a register of EL1
 ];
 
 fn attempt(partition: u16, what: u64, address: u64) -> ffa::Answer {
@@ -560,7 +561,7 @@ fn attempt(partition: u16, what: u64, address: u64) -> ffa::Answer {
 fn el0_failures(_: &Nwd) -> Check {
     for (partition, what, address) in ATTEMPTS {
         // It can do what it may.
-        for (what, address) in [(0, 0), (1, address & 0xfff_0000 | 0x5000)] {
+        for (what, address) in [(0, 0), (1, address & !0xffff | 0x5000)] {
             if what == 1 && partition > 0x8005 {
                 continue;
             }
@@ -589,7 +590,7 @@ fn el0_reaches_no_partition(_: &Nwd) -> Check {
         id::DIRECT_REQ_64,
         route(NWD, SP3),
         command!(read),
-        [0x0e30_0000, 0, 0, 0],
+        [package(0), 0, 0, 0],
     );
     ffa::refused(&call(ffa::conduit(), message), ABORTED)?;
     ffa::done(&reclaim(handle, 0))?;

@@ -1,5 +1,6 @@
 //! RX/TX buffers: `FFA_RXTX_MAP`, `FFA_RXTX_UNMAP`, `FFA_RX_RELEASE` (FF-A v1.0 sections 4.2.2 and 8.3 to 8.5).
 
+use crate::board::{EL3, NORMAL_UART, NOWHERE, SECURE_UART, SPMC, package};
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
 use crate::ffa::{self, SP1, SP2, id};
 use crate::nwd::{self, Nwd, Test, ask};
@@ -35,14 +36,8 @@ pub const HELPERS: &[Command] = &[helper!(map_errors), helper!(remap)];
 static BUFFERS: Shared<{ 4 * PAGE as usize }> = Shared::new();
 
 const PAGE: u64 = 0x1000;
-const SPMC_MEMORY: u64 = 0x0e10_0000;
-const SP1_MEMORY: u64 = 0x0e30_0000;
-const SP2_MEMORY: u64 = 0x0e40_0000;
-const EL3_MEMORY: u64 = 0x0e0a_0000;
-const NORMAL_UART: u64 = 0x0900_0000;
-const SECURE_UART: u64 = 0x0904_0000;
-/// Behind all RAM of the board.
-const NOWHERE: u64 = 0x100_0000_0000;
+const SP1_MEMORY: u64 = package(0);
+const SP2_MEMORY: u64 = package(1);
 
 fn map(tx: u64, rx: u64, pages: u64) -> ffa::Answer {
     ffa::call(id::RXTX_MAP_64, &[tx, rx, pages])
@@ -61,13 +56,7 @@ fn no_buffers(_: &Nwd) -> Check {
 fn rxtx_map_errors(_: &Nwd) -> Check {
     let (tx, rx) = (nwd::TX.address(), nwd::RX.address());
     refuse_bad_buffers(BUFFERS.address())?;
-    for foreign in [
-        SPMC_MEMORY,
-        SP1_MEMORY,
-        EL3_MEMORY,
-        NORMAL_UART,
-        SECURE_UART,
-    ] {
+    for foreign in [SPMC, SP1_MEMORY, EL3[2], NORMAL_UART, SECURE_UART] {
         ffa::refused(&map(foreign, rx, 1), INVALID_PARAMETERS)?;
         ffa::refused(&map(tx, foreign, 1), INVALID_PARAMETERS)?;
     }
@@ -110,11 +99,14 @@ fn refuse_bad_buffers(base: u64) -> Check {
 fn rxtx_map_and_unmap(_: &Nwd) -> Check {
     let (tx, rx) = (nwd::TX.address(), nwd::RX.address());
     let garbage = 0xffff_ffff_0000_0000;
-    ffa::done(&ffa::call(
-        id::RXTX_MAP_32,
-        &[tx | garbage, rx | garbage, 1],
-    ))?;
-    ffa::done(&ffa::call(id::RXTX_UNMAP, &[]))?;
+    // Where the RAM lies above 4 GiB, 32-bit registers cannot name it.
+    if tx.max(rx) >> 32 == 0 {
+        ffa::done(&ffa::call(
+            id::RXTX_MAP_32,
+            &[tx | garbage, rx | garbage, 1],
+        ))?;
+        ffa::done(&ffa::call(id::RXTX_UNMAP, &[]))?;
+    }
 
     let base = BUFFERS.address();
     ffa::done(&map(base, base + 2 * PAGE, 2))?;
@@ -156,8 +148,8 @@ fn map_errors(_: &Sp, [other_partition, normal_world, ..]: [u64; 4]) -> Check<[u
     for foreign in [
         other_partition,
         normal_world,
-        SPMC_MEMORY,
-        EL3_MEMORY,
+        SPMC,
+        EL3[2],
         NORMAL_UART,
         SECURE_UART,
     ] {

@@ -1,5 +1,6 @@
 //! Memory between the partitions: the owner is a partition, so stage 2 takes its access away while it lends.
 
+use crate::board::{SECURE_UART, SPMC, package};
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
 use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access, flag};
 use crate::ffa::transfer::reclaim;
@@ -233,7 +234,7 @@ fn donate_back(sp: &Sp, [address, to, ..]: [u64; 4]) -> Check<[u64; 4]> {
 
 // req: GEN-23, MEMD-11, MEMD-71, MEMO-10, MEMO-19, MEMX-07, MEMX-08, MEMX-09, RXTX-20, MEMX-18
 fn partition_send_errors(_: &Nwd) -> Check {
-    for (partition, other, memory) in [(SP1, SP2, 0x0e40_0000), (SP2, SP1, 0x0e30_0000)] {
+    for (partition, other, memory) in [(SP1, SP2, package(1)), (SP2, SP1, package(0))] {
         ask(partition, command!(bad_sends), [other as u64, memory, 0, 0])?;
     }
     Ok(())
@@ -249,8 +250,8 @@ fn bad_sends(sp: &Sp, [other, other_memory, ..]: [u64; 4]) -> Check<[u64; 4]> {
     // Not its own: the other partition's, the SPMC's, a device, buffers that the SPMC uses, the Normal world's.
     for address in [
         other_memory,
-        0x0e10_0000,
-        0x0904_0000,
+        SPMC,
+        SECURE_UART,
         sp::TX.address(),
         sp::RX.address(),
         page(50),

@@ -1,5 +1,6 @@
-//! Device memory: sp1 has the GPIO for itself and lends it to sp2.
+//! Device memory: sp1 has a device for itself and lends it to sp2.
 
+use crate::board::{CLOCK, SPARE_DEVICE as DEVICE, SPARE_PART, SPARE_REGISTER};
 use crate::ffa::error::DENIED;
 use crate::ffa::memory::{NORMAL_WB, Transaction, access, flag};
 use crate::ffa::transfer::reclaim;
@@ -24,30 +25,26 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// Code of the partitions.
-pub const HELPERS: &[Command] = &[helper!(send_gpio), helper!(take_back_gpio)];
+pub const HELPERS: &[Command] = &[helper!(send_device), helper!(take_back_device)];
 
-/// PL061 of the Secure world; no line of it is connected to what the tests use.
-const GPIO: u64 = 0x090b_0000;
-const GPIO_DIRECTION: u64 = GPIO + 0x400;
-/// PL031 of the Normal world.
-const CLOCK: u64 = 0x0901_0000;
+/// A register of the device that holds a byte.
+const REGISTER: u64 = DEVICE + SPARE_REGISTER;
 /// PeriphID0 of a PrimeCell: the low byte of its part number.
 const PART: u64 = 0xfe0;
-const PL061: u32 = 0x61;
 
 /// Memory region attributes: Device-nGnRnE.
-const DEVICE: u16 = 0x10;
+const NGNRNE: u16 = 0x10;
 
 fn secure(partition: u16, address: u64, what: Try, want: Option<u32>) -> Check {
     reaches(partition, address, Space::Secure, what, want)
 }
 
 /// Fails unless everything but a lend without zeroing is refused; lends. Result: the handle.
-fn send_gpio(sp: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
+fn send_device(sp: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let caller = sp.caller();
     let receivers = [receiver(to as u16, access::RW)];
     let nameless = [receiver(to as u16, access::NOT_SPECIFIED)];
-    let ranges = [(GPIO, 1)];
+    let ranges = [(DEVICE, 1)];
     let lend = Transaction {
         sender: caller.id,
         attributes: 0,
@@ -68,7 +65,7 @@ fn send_gpio(sp: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
         (
             id::MEM_SHARE_64,
             Transaction {
-                attributes: DEVICE,
+                attributes: NGNRNE,
                 ..lend
             },
         ),
@@ -93,7 +90,7 @@ fn send_gpio(sp: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
 }
 
 /// Reclaims with these flags; result: the error code or 0.
-fn take_back_gpio(_: &Sp, [handle, flags, ..]: [u64; 4]) -> Check<[u64; 4]> {
+fn take_back_device(_: &Sp, [handle, flags, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let answer = reclaim(handle, flags);
     if answer[0] == id::ERROR as u64 {
         return Ok([answer[2], 0, 0, 0]);
@@ -104,17 +101,21 @@ fn take_back_gpio(_: &Sp, [handle, flags, ..]: [u64; 4]) -> Check<[u64; 4]> {
 
 #[track_caller]
 fn taken_back(handle: u64, flags: u32, code: i32) -> Check {
-    let [got, ..] = ask(SP1, command!(take_back_gpio), [handle, flags.into(), 0, 0])?;
+    let [got, ..] = ask(
+        SP1,
+        command!(take_back_device),
+        [handle, flags.into(), 0, 0],
+    )?;
     equal(got, code as u32)
 }
 
 // req: GEN-23, GEN-24, MEMD-33, MEMD-39, MEMD-40, MEMD-45, MEMD-56, MEMD-57, MEMD-58, MEMD-79, MEMRL-11
 fn lend_a_device(_: &Nwd) -> Check {
-    secure(SP1, GPIO + PART, Try::Read, Some(PL061))?;
-    secure(SP2, GPIO + PART, Try::Read, ABORT)?;
-    let [handle, ..] = ask(SP1, command!(send_gpio), [SP2.into(), 0, 0, 0])?;
-    secure(SP1, GPIO + PART, Try::Read, ABORT)?;
-    secure(SP2, GPIO + PART, Try::Read, ABORT)?;
+    secure(SP1, DEVICE + PART, Try::Read, Some(SPARE_PART))?;
+    secure(SP2, DEVICE + PART, Try::Read, ABORT)?;
+    let [handle, ..] = ask(SP1, command!(send_device), [SP2.into(), 0, 0, 0])?;
+    secure(SP1, DEVICE + PART, Try::Read, ABORT)?;
+    secure(SP2, DEVICE + PART, Try::Read, ABORT)?;
 
     let borrow = Borrow {
         owner: SP1,
@@ -138,23 +139,23 @@ fn lend_a_device(_: &Nwd) -> Check {
         is_error(wrong.by(SP2)?, DENIED)?;
     }
     let got = is_fine(borrow.by(SP2)?)?;
-    equal(got.first, GPIO)?;
-    equal(got.attributes, DEVICE)?;
+    equal(got.first, DEVICE)?;
+    equal(got.attributes, NGNRNE)?;
     equal(got.access, access::RW | access::XN)?;
-    secure(SP2, GPIO + PART, Try::Read, Some(PL061))?;
-    secure(SP2, GPIO_DIRECTION, Try::Write(0x5a), DONE)?;
-    secure(SP2, GPIO, Try::Execute, ABORT)?;
-    secure(SP1, GPIO + PART, Try::Read, ABORT)?;
+    secure(SP2, DEVICE + PART, Try::Read, Some(SPARE_PART))?;
+    secure(SP2, REGISTER, Try::Write(0x5a), DONE)?;
+    secure(SP2, DEVICE, Try::Execute, ABORT)?;
+    secure(SP1, DEVICE + PART, Try::Read, ABORT)?;
     taken_back(handle, 0, DENIED)?;
 
     give_back(SP2, handle, flag::ZERO, DENIED)?;
     give_back(SP2, handle, 0, 0)?;
-    secure(SP2, GPIO + PART, Try::Read, ABORT)?;
+    secure(SP2, DEVICE + PART, Try::Read, ABORT)?;
     taken_back(handle, flag::ZERO, DENIED)?;
     taken_back(handle, 0, 0)?;
     // Nobody has zeroed it.
-    secure(SP1, GPIO_DIRECTION, Try::Read, Some(0x5a))?;
-    secure(SP1, GPIO_DIRECTION, Try::Write(0), DONE)
+    secure(SP1, REGISTER, Try::Read, Some(0x5a))?;
+    secure(SP1, REGISTER, Try::Write(0), DONE)
 }
 
 // req: GEN-23, MEMD-10

@@ -1,5 +1,6 @@
 //! What an owner in the Normal world may not send: each test takes a transaction that is fine, makes one thing wrong, and in the end sends it as it was.
 
+use crate::board;
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
 use crate::ffa::memory::{
     CONSTITUENTS, NORMAL_WB, NS, Receiver, Transaction, access, flag, layout,
@@ -283,13 +284,13 @@ fn send_ranges(_: &Nwd) -> Check {
         }
         // The SPMC, both partitions, EL3, the secure and the normal UART, no memory at all.
         for address in [
-            0x0e10_0000,
-            0x0e30_0000,
-            0x0e40_0000,
-            0x0e0a_0000,
-            0x0904_0000,
-            0x0900_0000,
-            0x1000_0000,
+            board::SPMC,
+            board::package(0),
+            board::package(1),
+            board::EL3[2],
+            board::SECURE_UART,
+            board::NORMAL_UART,
+            board::HOLE,
         ] {
             for ranges in [[PAGE, (address, 1)], [(address, 1), PAGE]] {
                 let wrong = nwd::caller().send(function, &good(function, &receivers, &ranges));

@@ -1,5 +1,6 @@
 //! Descriptors in fragments (FF-A v1.0 section 12.2.2), wrong, out of order, at the same time, and given up.
 
+use crate::board::package;
 use crate::ffa::error::{ABORTED, BUSY, DENIED, INVALID_PARAMETERS};
 use crate::ffa::fragments::Fragments;
 use crate::ffa::memory::{
@@ -276,7 +277,7 @@ fn fragments_that_end_it(_: &Nwd) -> Check {
         (last, 0, 0, INVALID_PARAMETERS),
         (last, 1, 1, INVALID_PARAMETERS),
         // Secure memory.
-        (0x0e30_0000, 1, 0, DENIED),
+        (package(0), 1, 0, DENIED),
     ] {
         for kind in [Kind::Share, Kind::Lend, Kind::Donate] {
             let permission = if kind == Kind::Donate {

@@ -1,5 +1,8 @@
 //! Attempts to reach what belongs to others. Each ends in an abort of whoever tries, and everything goes on.
 
+use crate::board::{
+    BL33, CLOCK, EL3, GICD, GICR, IMAGE_OFFSET, MODE, NORMAL_UART, RAM, SPMC, package,
+};
 use crate::ffa::{SP1, SP2};
 use crate::nwd::{Nwd, Test, page, poke};
 use crate::rt::check::{Check, fail, holds};
@@ -43,20 +46,20 @@ fn cannot_reach(partition: u16, address: u64, whose: &str) -> Check {
 
 // req: GEN-01, GEN-03, MEMO-01, MEMO-03, MEMO-08, GEN-13
 fn partitions_reach_no_secure_memory(_: &Nwd) -> Check {
-    for address in [0x0e30_0000, 0x0e30_4000, 0x0e3f_f000] {
+    for address in [package(0), package(0) + IMAGE_OFFSET, package(1) - 0x1000] {
         cannot_reach(SP2, address, "the memory of sp1")?;
     }
-    for address in [0x0e40_0000, 0x0e40_4000, 0x0e4f_f000] {
+    for address in [package(1), package(1) + IMAGE_OFFSET, package(2) - 0x1000] {
         cannot_reach(SP1, address, "the memory of sp2")?;
     }
     for partition in [SP1, SP2] {
-        for address in [0x0e10_0000, 0x0e10_1000, 0x0e1f_f000, 0x0e2f_f000] {
+        for address in [SPMC, SPMC + 0x1000, SPMC + 0xf_f000, package(0) - 0x1000] {
             cannot_reach(partition, address, "the SPMC")?;
         }
-        for address in [0x0e00_0000, 0x0e00_2000, 0x0e0a_0000, 0x0e0f_f000] {
+        for address in EL3 {
             cannot_reach(partition, address, "EL3 memory")?;
         }
-        cannot_reach(partition, 0x0e50_0000, "secure memory that is nobody's")?;
+        cannot_reach(partition, package(2), "secure memory that is nobody's")?;
         cannot_reach(partition, 0, "the boot flash")?;
     }
     Ok(())
@@ -66,7 +69,7 @@ fn partitions_reach_no_secure_memory(_: &Nwd) -> Check {
 fn partitions_reach_no_normal_memory(_: &Nwd) -> Check {
     poke(page(60), 0x600d);
     for partition in [SP1, SP2] {
-        for address in [page(60), 0x4000_0000, 0x6000_0000, 0x7000_0000] {
+        for address in [page(60), RAM, BL33, MODE] {
             cannot_reach(partition, address, "Normal-world memory")?;
         }
     }
@@ -80,10 +83,10 @@ fn partitions_reach_no_normal_memory(_: &Nwd) -> Check {
 fn partitions_reach_no_devices(_: &Nwd) -> Check {
     for partition in [SP1, SP2] {
         for (address, whose) in [
-            (0x0900_0000, "the UART of the Normal world"),
-            (0x0800_0000, "the GIC distributor"),
-            (0x080a_0000, "the GIC redistributors"),
-            (0x0901_0000, "the clock"),
+            (NORMAL_UART, "the UART of the Normal world"),
+            (GICD, "the GIC distributor"),
+            (GICR, "the GIC redistributors"),
+            (CLOCK, "the clock"),
         ] {
             cannot_reach(partition, address, whose)?;
         }
@@ -94,11 +97,11 @@ fn partitions_reach_no_devices(_: &Nwd) -> Check {
 // req: GEN-01, MEMO-03, GEN-13
 fn normal_world_reaches_no_secure_memory(_: &Nwd) -> Check {
     for (address, whose) in [
-        (0x0e30_0000, "sp1"),
-        (0x0e30_4000, "sp1"),
-        (0x0e40_4000, "sp2"),
-        (0x0e10_0000, "the SPMC"),
-        (0x0e0a_0000, "EL3"),
+        (package(0), "sp1"),
+        (package(0) + IMAGE_OFFSET, "sp1"),
+        (package(1) + IMAGE_OFFSET, "sp2"),
+        (SPMC, "the SPMC"),
+        (EL3[2], "EL3"),
     ] {
         if let Ok(value) = probe::read(address) {
             return fail(value);

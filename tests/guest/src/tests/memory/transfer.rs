@@ -1,5 +1,6 @@
 //! The Normal world shares, lends and donates; partitions retrieve, use and relinquish; the Normal world reclaims.
 
+use crate::board::BL33;
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
 use crate::ffa::memory::{NORMAL_WB, NS, Receiver, Transaction, access, flag};
 use crate::ffa::transfer::{Retrieved, reclaim};
@@ -446,7 +447,8 @@ fn share_ranges(_: &Nwd) -> Check {
 // req: MEMD-01, MEMD-06, MEMRQ-07, MEMX-20
 fn share_many_pages(_: &Nwd) -> Check {
     // Aligned to a block, and across the ends of blocks.
-    for (address, pages) in [(0x6220_0000, 512), (0x622f_f000, 1026), (0x6240_0000, 4096)] {
+    for (offset, pages) in [(0x220_0000, 512), (0x22f_f000, 1026), (0x240_0000, 4096)] {
+        let address = BL33 + offset;
         let last = address + (pages as u64 - 1) * 0x1000;
         poke(address, 0x51);
         poke(last, 0x52);

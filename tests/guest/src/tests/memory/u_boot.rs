@@ -2,6 +2,7 @@
 //!
 //! Both versions of its patch for `FFA_MEM_SHARE` fill TX and the registers in the same way; they differ in what the bus asks of its own clients.
 
+use crate::board::package;
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
 use crate::ffa::{self, NOBODY, SP1, SP2, id};
 use crate::nwd::{self, Nwd, Test, page, peek, poke};
@@ -212,7 +213,7 @@ fn u_boot_sees_errors(_: &Nwd) -> Check {
         ),
         (
             Arguments {
-                address: 0x0e30_0000,
+                address: package(0),
                 ..good
             },
             DENIED,

@@ -1,0 +1,37 @@
+// What the guests of the tests must know of this board (`tests/guest/src/board.rs`).
+
+/// The Normal world's RAM, 2 GiB; QEMU puts the device tree there.
+pub const RAM: u64 = 0x4000_0000;
+/// Where BL2 loads the SPMC.
+pub const SPMC: u64 = 0x0e10_0000;
+/// The package of the first partition; one follows every MiB.
+pub const PARTITIONS: u64 = 0x0e30_0000;
+/// Pages of BL2 and of EL3.
+pub const EL3: [u64; 4] = [0x0e00_0000, 0x0e00_2000, 0x0e0a_0000, 0x0e0f_f000];
+
+/// Gibibytes of address space that hold devices, secure memory or both.
+pub const DEVICES: &[u64] = &[0];
+/// An address behind all RAM.
+pub const NOWHERE: u64 = 0x100_0000_0000;
+/// An address below the RAM with nothing that the SPMC knows.
+pub const HOLE: u64 = 0x1000_0000;
+
+/// PL011 of the Normal world.
+pub const NORMAL_UART: u64 = 0x0900_0000;
+/// PL011 of the Secure world.
+pub const SECURE_UART: u64 = 0x0904_0000;
+/// PL061 of the Normal world.
+pub const GPIO: u64 = 0x0903_0000;
+/// PL031 of the Normal world.
+pub const CLOCK: u64 = 0x0901_0000;
+/// GICv3 distributor.
+pub const GICD: u64 = 0x0800_0000;
+/// GICv3 redistributors.
+pub const GICR: u64 = 0x080a_0000;
+
+/// A PrimeCell of the Secure world that nothing else uses: the PL061.
+pub const SPARE_DEVICE: u64 = 0x090b_0000;
+/// The low byte of its part number.
+pub const SPARE_PART: u32 = 0x61;
+/// Offset of a register of it that holds a byte: GPIODIR.
+pub const SPARE_REGISTER: u64 = 0x400;
