@@ -136,7 +136,7 @@ pub const DEMOS: &[Demo] = &[
         name: "optee-and-partitions",
         about: "OP-TEE beside the test partitions, and some of its tests while interrupts and messages go on everywhere",
         system: System::Linux {
-            command_line: "XTEST=\"-l 0 -t regression _10\"",
+            command_line: "XTEST=\"-l 0 -t regression _1004 _1013\"",
             optee: true,
             from: From::Firmware,
         },
