@@ -355,11 +355,7 @@ impl Demo {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt;
-    use std::process::ExitStatus;
-
     use super::*;
-    use crate::qemu::{Console, Line};
 
     const DEMO: Demo = Demo {
         name: "test",
@@ -376,33 +372,23 @@ mod tests {
         known: &["demo: error in the log: theirs"],
     };
 
-    fn boot(lines: &[&str], status: Option<i32>) -> Boot {
-        let line = |text: &&str| Line {
-            console: Console::Uart0,
-            text: text.to_string(),
-        };
-        Boot {
-            log: lines.iter().map(line).collect(),
-            status: status.map(|code| ExitStatus::from_raw(code << 8)),
-            ..Boot::default()
-        }
-    }
-
     #[test]
     fn a_demo_shows_all_that_it_must_and_ends() {
         const GOOD: &[&str] = &["Driver version 1.2", "demo: 2 PEs", "demo: end"];
         let error = |boot: Boot| DEMO.check(2, &boot).unwrap_err().to_string();
-        assert!(DEMO.check(2, &boot(GOOD, Some(0))).is_ok());
+        assert!(DEMO.check(2, &Boot::of(GOOD, Some(0))).is_ok());
         let known = [GOOD, DEMO.known].concat();
-        assert!(DEMO.check(2, &boot(&known, Some(0))).is_ok());
+        assert!(DEMO.check(2, &Boot::of(&known, Some(0))).is_ok());
 
-        assert!(error(boot(GOOD, None)).contains("did not end in time"));
-        assert!(error(boot(GOOD, Some(1))).contains("QEMU failed"));
-        assert!(error(boot(&GOOD[1..], Some(0))).contains("`Driver version`"));
-        assert!(error(boot(&["Driver version", "demo: 4 PEs"], Some(0))).contains("`demo: 2 PEs`"));
+        assert!(error(Boot::of(GOOD, None)).contains("did not end in time"));
+        assert!(error(Boot::of(GOOD, Some(1))).contains("QEMU failed"));
+        assert!(error(Boot::of(&GOOD[1..], Some(0))).contains("`Driver version`"));
+        assert!(
+            error(Boot::of(&["Driver version", "demo: 4 PEs"], Some(0))).contains("`demo: 2 PEs`")
+        );
         for text in FORBID {
             let lines = [GOOD, &[text]].concat();
-            assert!(error(boot(&lines, Some(0))).contains(text));
+            assert!(error(Boot::of(&lines, Some(0))).contains(text));
         }
     }
 

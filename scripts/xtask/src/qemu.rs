@@ -419,6 +419,23 @@ fn read(
 }
 
 #[cfg(test)]
+impl Boot {
+    /// What showed these lines, and ended with that status or did not.
+    pub fn of(lines: &[&str], status: Option<i32>) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        let line = |text: &&str| Line {
+            console: Console::Uart0,
+            text: text.to_string(),
+        };
+        Self {
+            log: lines.iter().map(line).collect(),
+            status: status.map(|code| ExitStatus::from_raw(code << 8)),
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -460,27 +477,14 @@ mod tests {
         }
     }
 
-    fn boot(lines: &[&str], status: Option<i32>) -> Boot {
-        use std::os::unix::process::ExitStatusExt;
-        let line = |text: &&str| Line {
-            console: Console::Uart0,
-            text: text.to_string(),
-        };
-        Boot {
-            log: lines.iter().map(line).collect(),
-            status: status.map(|code| ExitStatus::from_raw(code << 8)),
-            ..Boot::default()
-        }
-    }
-
     #[test]
     fn only_a_whole_and_clean_run_counts() {
         const DONE: &str = "DONE 1 passed, 0 failed";
-        let fails = |lines: &[&str]| boot(lines, Some(0)).check().is_err();
+        let fails = |lines: &[&str]| Boot::of(lines, Some(0)).check().is_err();
         let good = ["TESTS 2", "TEST a ok", "TEST b skip: why", DONE];
-        assert!(boot(&good, Some(0)).check().is_ok());
-        assert!(boot(&good, Some(1)).check().is_err(), "QEMU failed");
-        assert!(boot(&good, None).check().is_err(), "it hung");
+        assert!(Boot::of(&good, Some(0)).check().is_ok());
+        assert!(Boot::of(&good, Some(1)).check().is_err(), "QEMU failed");
+        assert!(Boot::of(&good, None).check().is_err(), "it hung");
         assert!(fails(&good[..3]), "it died midway");
         assert!(fails(&good[1..]), "the count is lost");
         assert!(fails(&["TESTS 2", "TEST a ok", DONE]), "a test is lost");

@@ -1,0 +1,132 @@
+//! Random changes against a map of pages; tables as hardware reads them must agree.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// xorshift64*: the same sequence on every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
+    }
+}
+
+/// Random changes over 8 MiB that straddle a boundary of 1 GiB, against a map of pages; tables as hardware reads them must agree.
+#[test]
+fn the_walker_agrees_with_a_map() {
+    walker_agrees_with_a_map(&FakeHal::new(12), RAM - 2 * BLOCK, 1500);
+}
+
+/// The same over boundaries of 512 GiB, where one table of the root ends and the next begins.
+#[test]
+fn the_walker_agrees_with_a_map_across_the_tables_of_a_root() {
+    for boundary in 1..4 {
+        let first = (boundary << TABLE_BITS) - 2 * BLOCK;
+        walker_agrees_with_a_map(&FakeHal::wide(21), first, 150);
+    }
+}
+
+fn walker_agrees_with_a_map<const IPA_BITS: u32>(
+    hal: &FakeHal<IPA_BITS>,
+    base: u64,
+    rounds: usize,
+) {
+    const PAGES: u64 = 4 * 512;
+    let leaves = [
+        Leaf::NONE,
+        owned(),
+        owned().with_state(State::OwnerShared),
+        owned().with_state(State::OwnerNoAccess),
+        Leaf::new(Attributes::normal(Permissions::READ), State::BorrowedShared),
+    ];
+    let mut space = partition(hal);
+    let empty = snapshot(hal, &mut space);
+    let mut model: BTreeMap<u64, Leaf> = BTreeMap::new();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let leaf_of =
+        |model: &BTreeMap<u64, Leaf>, page| model.get(&page).copied().unwrap_or(Leaf::NONE);
+    let mut made = 0;
+    for _ in 0..rounds {
+        let mut ranges = Vec::new();
+        for _ in 0..=random.below(4) / 3 {
+            let aligned = random.below(3) == 0;
+            let first = if aligned {
+                random.below(4) * 512
+            } else {
+                random.below(PAGES)
+            };
+            let count = if aligned { 512 } else { 1 + random.below(700) }.min(PAGES - first);
+            let leaf = leaf_of(&model, first);
+            let uniform = (first..first + count).take_while(|page| leaf_of(&model, *page) == leaf);
+            ranges.push((
+                first,
+                if random.below(4) == 0 {
+                    count
+                } else {
+                    uniform.count() as u64
+                },
+            ));
+        }
+        let from = leaf_of(&model, ranges[0].0);
+        let to = leaves[random.below(5) as usize];
+        let before = snapshot(hal, &mut space);
+        let mut after = model.clone();
+        let fits = ranges.iter().all(|&(first, count)| {
+            (first..first + count).all(|page| {
+                let fits = leaf_of(&after, page) == from;
+                after.insert(page, to);
+                fits
+            })
+        });
+        let calls = ranges
+            .iter()
+            .map(|&(first, count)| pages(base + first * 4096, count));
+        let inspected = space.inspect(hal, calls.clone());
+        let uniform = ranges.iter().all(|&(first, count)| {
+            (first..first + count).all(|page| leaf_of(&model, page) == from)
+        });
+        assert_eq!(
+            inspected,
+            (uniform && from != Leaf::NONE).then_some((World::Secure, from))
+        );
+        match space.change(hal, World::Secure, calls, Change { from, to }) {
+            Ok(()) => {
+                assert!(fits || from == to);
+                (model, made) = (after, made + 1);
+            }
+            Err(error) => {
+                assert_eq!(fits, error == ChangeError::NoMemory);
+                assert_eq!(snapshot(hal, &mut space), before);
+            }
+        }
+        for page in (0..PAGES).step_by(1 + random.below(3) as usize) {
+            let leaf = leaf_of(&model, page);
+            let seen = hal.translate(space.roots().secure, base + page * 4096);
+            assert_eq!(seen.is_some(), leaf.is_valid());
+            if let Some((descriptor, address)) = seen {
+                assert_eq!((descriptor & !2, address), (leaf.0, base + page * 4096));
+            }
+        }
+    }
+    assert!(made > rounds / 3, "{made}");
+    for page in 0..PAGES {
+        let change = Change {
+            from: leaf_of(&model, page),
+            to: Leaf::NONE,
+        };
+        space
+            .change(
+                hal,
+                World::Secure,
+                [pages(base + page * 4096, 1)].into_iter(),
+                change,
+            )
+            .unwrap();
+    }
+    assert_eq!(snapshot(hal, &mut space), empty);
+}

@@ -1,0 +1,198 @@
+//! Pools of table pages: quotas, the reserve, roots of several tables.
+
+use super::*;
+
+#[test]
+fn pools_split_the_supply_and_take_pages_back() {
+    let hal = FakeHal::new(8);
+    let at = Pages::of(&hal);
+    let mut supply = PagePool::all(&hal);
+    assert_eq!(supply.available(), 7);
+    let mut first = supply.carve(3);
+    let mut second = supply.carve(100);
+    assert_eq!(
+        (first.available(), second.available(), supply.available()),
+        (3, 4, 0)
+    );
+    let taken: Vec<_> = (0..3).map(|_| first.take(at).unwrap()).collect();
+    assert_eq!(first.take(at), Err(FfaError::NoMemory));
+    assert!(taken.iter().all(|page| !page.is_none()));
+    assert!(!taken.contains(&second.take(at).unwrap()));
+    first.give_back(at, taken[1]);
+    first.give_back(at, taken[0]);
+    assert_eq!(
+        (first.take(at), first.take(at)),
+        (Ok(taken[0]), Ok(taken[1]))
+    );
+    assert_eq!(first.available(), 0);
+}
+
+// req: MEMX-18
+#[test]
+fn nobody_uses_up_the_quota_of_another() {
+    let hal = FakeHal::new(16);
+    let at = Pages::of(&hal);
+    let mut supply = PagePool::all(&hal);
+    let (mut greedy, mut other) = (supply.carve(2), supply.carve(3));
+    supply.carve_reserve(&hal, 100);
+    let mut taken: Vec<_> = core::iter::from_fn(|| greedy.take(at).ok()).collect();
+    assert_eq!(taken.len(), 2 + 10, "its quota and the reserve");
+    assert_eq!((greedy.available(), greedy.held()), (0, 12));
+    let mine: Vec<_> = core::iter::from_fn(|| other.take(at).ok()).collect();
+    assert_eq!(mine.len(), 3);
+    assert!(!mine.iter().any(|page| taken.contains(page)));
+
+    // What it gives back is the reserve's first.
+    greedy.give_back(at, taken.pop().unwrap());
+    let lent = other.take(at).unwrap();
+    assert_eq!(greedy.take(at), Err(FfaError::NoMemory));
+    for page in taken.drain(..) {
+        greedy.give_back(at, page);
+    }
+    for page in mine.into_iter().chain([lent]) {
+        other.give_back(at, page);
+    }
+    assert_eq!((greedy.available(), other.available()), (2, 3));
+    let again = core::iter::from_fn(|| greedy.take(at).ok()).count();
+    assert_eq!(again, 12);
+}
+
+#[test]
+fn the_reserve_serves_several_at_once() {
+    let hal = FakeHal::new(8);
+    let mut supply = PagePool::all(&hal);
+    let mut pools = [supply.carve(0), supply.carve(0), supply.carve(0)];
+    supply.carve_reserve(&hal, 7);
+    std::thread::scope(|scope| {
+        for (n, pool) in (1..).zip(&mut pools) {
+            let at = Pages::of(&hal);
+            scope.spawn(move || {
+                for _ in 0..5000 {
+                    let taken: Vec<_> = (0..3).filter_map(|_| pool.take(at).ok()).collect();
+                    for page in &taken {
+                        assert_eq!(at.load(*page, 1), 0, "somebody else has it");
+                        at.store(*page, 1, n);
+                    }
+                    for page in taken {
+                        assert_eq!(at.load(page, 1), n);
+                        at.store(page, 1, 0);
+                        pool.give_back(at, page);
+                    }
+                }
+            });
+        }
+    });
+    let at = Pages::of(&hal);
+    assert!(pools.iter().all(|pool| pool.held() == 0));
+    assert_eq!(
+        core::iter::from_fn(|| pools[0].take(at).ok()).count(),
+        7,
+        "none is lost"
+    );
+}
+
+// req: MEMX-18, MEMD-13
+#[test]
+fn the_default_pools_carry_16384_scattered_pages() {
+    const COUNT: u64 = 16_384;
+    let hal = FakeHal::new(crate::limits::TABLES);
+    let at = Pages::of(&hal);
+    let mut supply = PagePool::all(&hal);
+    let quotas = Quotas::of::<FakeHal>(supply.available());
+    let ram = [PageRange::new(Pa::new(RAM), 0x10_0000).unwrap()];
+    let mut owner = AddressSpace::EMPTY;
+    owner
+        .init_normal_world(&hal, supply.carve(quotas.normal_world), &ram)
+        .unwrap();
+    // Every partition that there can be; the last one borrows.
+    let mut borrower = AddressSpace::EMPTY;
+    for vmid in 1..=crate::limits::MAX_PARTITIONS as u16 {
+        borrower
+            .init(&hal, vmid, supply.carve(quotas.partition))
+            .unwrap();
+    }
+    let rest = supply.available();
+    supply.carve_reserve(&hal, rest);
+    for (range, world) in [
+        (pages(0x0e40_0000, 200), World::Secure),
+        (pages(0x0900_0000, 1), World::NonSecure),
+    ] {
+        borrower
+            .map(&hal, range, world, rw(), State::OwnerExclusive)
+            .unwrap();
+    }
+    let (owned, known) = (owner.pool().held(), borrower.pool().held());
+
+    // The list: 511 ranges a page.
+    let list: Vec<_> = (0..COUNT.div_ceil(511))
+        .map(|_| owner.pool().take(at).unwrap())
+        .collect();
+    let ranges = (0..COUNT).map(|n| pages(RAM + 0x1000 + n * 0x2000, 1));
+    let (world, from) = owner.inspect(&hal, ranges.clone()).unwrap();
+    let sent = Change {
+        from,
+        to: from.with_state(State::OwnerNoAccess),
+    };
+    let borrowed = Change {
+        from: Leaf::NONE,
+        to: Leaf::new(rw(), State::BorrowedExclusive),
+    };
+    owner.change(&hal, world, ranges.clone(), sent).unwrap();
+    borrower
+        .change(&hal, world, ranges.clone(), borrowed)
+        .unwrap();
+    assert_eq!(
+        borrower.inspect(&hal, ranges.clone()),
+        Some((world, borrowed.to))
+    );
+    let free = pages(RAM + 0x2000, 1);
+    assert_eq!(borrower.inspect(&hal, [free].into_iter()), None);
+    borrower
+        .change(&hal, world, ranges.clone(), borrowed.inverse())
+        .unwrap();
+    owner.change(&hal, world, ranges, sent.inverse()).unwrap();
+    for page in list {
+        owner.pool().give_back(at, page);
+    }
+    assert_eq!(
+        (owner.pool().held(), borrower.pool().held()),
+        (owned, known)
+    );
+}
+
+#[test]
+fn roots_of_several_tables_are_aligned_and_waste_nothing() {
+    let hal = FakeHal::wide(16);
+    let at = Pages::of(&hal);
+    for skipped in 0..4 {
+        let mut pool = PagePool::all(&hal);
+        pool.carve(skipped);
+        let available = pool.available();
+        let root = pool.take_root::<FakeHal<41>>(at).unwrap();
+        assert_eq!(at.address(root) % (4 << 12), 0);
+        assert_eq!(pool.available(), available - 4);
+        let others: Vec<_> = core::iter::from_fn(|| pool.take(at).ok()).collect();
+        assert_eq!(others.len(), available - 4);
+        assert!((0..4).all(|n| !others.contains(&root.behind(n))));
+    }
+    for pages in 0..4 {
+        let mut pool = PagePool::all(&hal).carve(pages);
+        let refused = pool.take_root::<FakeHal<41>>(at);
+        assert_eq!(refused, Err(FfaError::NoMemory));
+    }
+}
+
+#[test]
+fn quotas_have_room_for_roots_of_several_tables() {
+    let supply = crate::limits::TABLES - 1;
+    let (one, four) = (
+        Quotas::of::<FakeHal>(supply),
+        Quotas::of::<FakeHal<41>>(supply),
+    );
+    assert_eq!((one.normal_world, one.partition), (102, 10));
+    // What is left is split in the same way.
+    assert_eq!(four.partition, 6 + (supply - 17 * 3) / 24);
+    assert_eq!(four.normal_world, 3 + (supply - 17 * 3) * 2 / 5);
+    let all = four.normal_world + crate::limits::MAX_PARTITIONS * four.partition;
+    assert!(all < supply);
+}
