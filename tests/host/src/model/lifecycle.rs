@@ -85,6 +85,7 @@ impl Model {
         let write = data == RW || data == 0 && granted;
         let first = self.page(sent.pages[0]).expect("a page");
         let execute = instruction == X;
+        let can_zero = sent.kind != Kind::Share && write && first.is_normal();
         let may = !fault
             && sent.live
             && !self.dead.contains(&sent.owner)
@@ -93,7 +94,7 @@ impl Model {
             && (granted || !write)
             && (!sent.is_uniform() || instruction == 0)
             && (!execute || first.world == World::Secure && first.execute && !write)
-            && !(zero_after && (sent.kind == Kind::Share || !write));
+            && (!zero_after || can_zero);
         let mut expect = Expect::of(may);
         if may && sent.odd {
             expect = Expect::Any;
@@ -203,8 +204,11 @@ impl Model {
             .iter()
             .find(|borrower| borrower.id == by)
             .and_then(|borrower| borrower.held);
-        let may =
-            sent.live && held.is_some_and(|held| !zero || held.write && sent.kind == Kind::Lend);
+        let normal = self
+            .page(sent.pages[0])
+            .is_some_and(|page| page.is_normal());
+        let may = sent.live
+            && held.is_some_and(|held| !zero || held.write && sent.kind == Kind::Lend && normal);
         let descriptor = relinquish(sent.handle, zero.into(), &[by]);
         self.write_tx(by, &descriptor);
         let regs = [MEM_RELINQUISH];
@@ -263,7 +267,8 @@ impl Model {
             sent.owner == by
         };
         let (handle, flags) = (sent.handle, u64::from(zero));
-        let can_zero = !zero || self.page(sent.pages[0]).is_some_and(|page| page.write);
+        let first = self.page(sent.pages[0]);
+        let can_zero = !zero || first.is_some_and(|page| page.write && page.is_normal());
         let may = sent.live && owns && !sent.is_held() && can_zero;
         let regs = [MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, flags];
         let (accepted, _) = self.judged("reclaim", by, regs, Expect::of(may));

@@ -25,6 +25,13 @@ pub struct Page {
     pub byte: u8,
 }
 
+impl Page {
+    /// Whether the owner has it as Normal memory. What it took as a device can only be lent, as a device.
+    pub const fn is_normal(&self) -> bool {
+        self.memory >> 4 == 2
+    }
+}
+
 /// The three ways to send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {

@@ -101,6 +101,8 @@ impl Model {
                 || self
                     .page(pages[0])
                     .is_some_and(|page| page.memory == NORMAL))
+            && (self.page(pages[0]).is_some_and(|page| page.is_normal())
+                || kind == Kind::Lend && !uniform && !zero && self.layout(by) != Layout::V1_0)
             && distinct
             && receivers
                 .iter()
