@@ -44,6 +44,9 @@ const DEVICE_TREE: u64 = 0x4000_0000;
 pub const KERNEL: u64 = 0x4400_0000;
 pub const INITRAMFS: u64 = 0x5200_0000;
 
+/// Words for every kernel: its first process, and none of its watchdogs, which would only tell how busy the host is.
+pub const WORDS: &str = "rdinit=/init nowatchdog rcupdate.rcu_cpu_stall_suppress=1";
+
 /// The kernel, and a file system that the demos add to.
 pub struct Linux {
     kernel: PathBuf,
@@ -125,7 +128,7 @@ pub struct Loaded {
 impl Loaded {
     /// Tells the kernel of its file system and its command line.
     pub fn describe(&self, command_line: &str) -> Result<()> {
-        let words = format!("console=ttyAMA0 rdinit=/init {command_line}");
+        let words = format!("console=ttyAMA0 {WORDS} {command_line}");
         self.tree.text("/chosen", "bootargs", &[&words])?;
         let end = INITRAMFS + self.initramfs;
         for (property, address) in [("start", INITRAMFS), ("end", end)] {

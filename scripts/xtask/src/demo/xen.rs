@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::fetch::{Pinned, folder, source, whole};
-use super::linux::{INITRAMFS, KERNEL, Loaded};
+use super::linux::{INITRAMFS, KERNEL, Loaded, WORDS};
 use crate::process::{logged, output, step};
 use crate::qemu::Machine;
 
@@ -43,7 +43,7 @@ pub fn describe(loaded: &Loaded, command_line: &str) -> Result<()> {
     tree.cell("/chosen", "#size-cells", 2)?;
     let xen = "console=dtuart dtuart=/pl011@9000000 dom0_mem=1G";
     tree.text("/chosen", "xen,xen-bootargs", &[xen])?;
-    let linux = format!("console=hvc0 rdinit=/init {command_line}");
+    let linux = format!("console=hvc0 {WORDS} {command_line}");
     tree.text("/chosen", "xen,dom0-bootargs", &[&linux])?;
     for (kind, address, size) in [
         ("multiboot,kernel", KERNEL, loaded.kernel),
