@@ -5,6 +5,7 @@
 //! (FF-A v1.0 section 5.4) the endpoint is, so that state and access change in one store. Nothing here knows of handles
 //! or messages.
 
+mod entry;
 mod leaf;
 mod pool;
 mod space;

@@ -10,9 +10,10 @@ use crate::manifest::config::Permissions;
 use crate::partition::mailbox::Buffers;
 
 use super::TABLE_BITS;
+use super::entry::Format;
 use super::leaf::{Attributes, Leaf, State};
 use super::pool::{PageIndex, PagePool, Pages, WORDS, physical};
-use super::walk::{Format, Inspector, Walker, look_up};
+use super::walk::{Inspector, Walker, look_up};
 
 /// Ranges that one TLB invalidation names; a transaction with more of them invalidates everything.
 const TLB_RANGES: usize = 16;

@@ -1,0 +1,147 @@
+//! Entries of translation tables: which one is for an address, and how a leaf is written in it. Nothing here reads or changes a table.
+
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, World};
+
+use super::leaf::{ADDRESS, Leaf, PAGE, TABLE};
+use super::pool::WORDS;
+use super::stage1;
+
+/// Levels of table: 1 (entries of 1 GiB) to 3 (pages).
+pub(super) const ROOT: usize = 1;
+pub(super) const LAST: usize = 3;
+
+/// log2 of the bytes that an entry at `level` covers.
+pub(super) const fn shift(level: usize) -> u32 {
+    match level {
+        ROOT => 30,
+        2 => 21,
+        _ => PAGE_SHIFT,
+    }
+}
+
+pub(super) fn index(ipa: u64, level: usize) -> usize {
+    (ipa.wrapping_shr(shift(level)) as usize) % WORDS
+}
+
+/// Pages that an entry at `level` covers.
+pub(super) fn entry_pages(level: usize) -> u64 {
+    1_u64.wrapping_shl(shift(level).wrapping_sub(PAGE_SHIFT))
+}
+
+/// How many pages `ipa` lies behind the first of the entry at `level` that covers it.
+pub(super) fn inside(ipa: u64, level: usize) -> u64 {
+    ipa.wrapping_shr(PAGE_SHIFT) & entry_pages(level).wrapping_sub(1)
+}
+
+/// The first address of the entry at `level` that covers `ipa`.
+pub(super) fn base(ipa: u64, level: usize) -> u64 {
+    ipa.wrapping_sub(inside(ipa, level).wrapping_shl(PAGE_SHIFT))
+}
+
+/// Whether one level 3 table is for both addresses.
+pub(super) fn same_table(ipa: u64, other: u64) -> bool {
+    (ipa ^ other) >> shift(2) == 0
+}
+
+pub(super) fn is_table(level: usize, raw: u64) -> bool {
+    level < LAST && raw & TABLE == TABLE
+}
+
+/// How a space writes leaves into its tables.
+#[derive(Clone, Copy)]
+pub(super) struct Format {
+    /// What an entry of zero means. Nothing in a space that hardware walks; "exclusive owner" in the Normal world's.
+    default: Leaf,
+    /// Which of address and page bit are stored: all, or none where hardware never looks.
+    place: u64,
+    /// Set for stage 1 of an S-EL0 partition: the world that leaves are of.
+    stage1: Option<World>,
+}
+
+impl Format {
+    pub(super) const HARDWARE: Self = Self {
+        default: Leaf::NONE,
+        place: ADDRESS | PAGE,
+        stage1: None,
+    };
+
+    pub(super) const fn stage1(world: World) -> Self {
+        Self {
+            stage1: Some(world),
+            ..Self::HARDWARE
+        }
+    }
+
+    pub(super) const fn shadow(default: Leaf) -> Self {
+        Self {
+            default,
+            place: 0,
+            stage1: None,
+        }
+    }
+
+    /// How entries at `level` with `leaf` are written.
+    pub(super) fn code(self, leaf: Leaf, level: usize) -> Code {
+        if leaf == Leaf::NONE {
+            return Code {
+                bits: self.default.0,
+                address: 0,
+            };
+        }
+        let page = if level == LAST { PAGE } else { 0 };
+        let bits = match self.stage1 {
+            Some(world) => stage1::encode(leaf, world),
+            None => leaf.0,
+        };
+        Code {
+            bits: (bits | page & self.place) ^ self.default.0,
+            address: ADDRESS & self.place,
+        }
+    }
+
+    pub(super) fn decode(self, raw: u64) -> Leaf {
+        let bits = (raw ^ self.default.0) & !(ADDRESS | PAGE);
+        match self.stage1 {
+            Some(world) => stage1::decode(bits, world),
+            None => Leaf(bits),
+        }
+    }
+
+    /// What entry `index` of a table at `level` is if the table says nothing but `origin`.
+    pub(super) fn implied(self, origin: u64, index: usize, level: usize) -> u64 {
+        if origin == 0 {
+            return 0;
+        }
+        let page = if level == LAST { PAGE } else { 0 };
+        origin | ((index as u64).wrapping_shl(shift(level)) | page) & self.place
+    }
+
+    /// By how much consecutive entries at `level` differ that stand for `origin`.
+    pub(super) fn stride(self, origin: u64, level: usize) -> u64 {
+        if origin == 0 {
+            return 0;
+        }
+        entry_pages(level).wrapping_shl(PAGE_SHIFT) & self.place
+    }
+}
+
+/// The entries that map addresses to themselves with one and the same leaf.
+#[derive(Clone, Copy)]
+pub(super) struct Code {
+    bits: u64,
+    /// Bits of the address that the entry stores.
+    address: u64,
+}
+
+impl Code {
+    #[inline]
+    pub(super) fn at(self, ipa: u64) -> u64 {
+        self.bits | ipa & self.address
+    }
+
+    /// By how much the entries of two pages in a row differ.
+    #[inline]
+    pub(super) fn stride(self) -> u64 {
+        PAGE_SIZE & self.address
+    }
+}
