@@ -185,17 +185,11 @@ fn another_partition_is_interrupted() {
     assert_eq!(count.load(SeqCst), 1);
 }
 
-// req: INT-07
-#[test]
-fn another_partition_may_have_them_queued() {
-    let count = counter();
-    let other = PartitionSpec::new("other")
-        .with(|spec| {
-            spec.ns_interrupts = 0;
-            spec.extra = Some(Arc::new(|fdt| {
-                fdt.property_u32("other-s-interrupts-action", 0).unwrap();
-            }));
-        })
+/// A partition that has interrupts of others queued, and sees one come in each request.
+fn queues(name: &str) -> PartitionSpec {
+    PartitionSpec::new(name)
+        .with(|spec| spec.ns_interrupts = 0)
+        .property("other-s-interrupts-action", 0)
         .script(|sp: &mut Sp| {
             sp.serve(|sp, request| {
                 sp.gic(|gic| gic.set_level(LINE, true));
@@ -203,7 +197,14 @@ fn another_partition_may_have_them_queued() {
                 assert!(sp.gic(|gic| gic.is_active(LINE)), "handled at once");
                 request.payload()
             })
-        });
+        })
+}
+
+// req: INT-07
+#[test]
+fn another_partition_may_have_them_queued() {
+    let count = counter();
+    let other = queues("other");
     let system = System::boot([owner("owner", &count), other]);
     let nwd = system.nwd();
     assert_eq!(nwd.ask(SP2, [7; 5]), [7; 5]);
@@ -228,17 +229,7 @@ fn what_one_has_queued_is_handled_when_it_answers_another() {
             request.payload()
         })
     });
-    let queued = PartitionSpec::new("queued")
-        .with(|spec| spec.ns_interrupts = 0)
-        .property("other-s-interrupts-action", 0)
-        .script(|sp: &mut Sp| {
-            sp.serve(|sp, request| {
-                sp.gic(|gic| gic.set_level(LINE, true));
-                sp.poll();
-                assert!(sp.gic(|gic| gic.is_active(LINE)), "handled at once");
-                request.payload()
-            })
-        });
+    let queued = queues("queued");
     let system = System::boot([owner("owner", &count), asks, queued]);
     assert_eq!(system.nwd().ask(SP2, [7; 5]), [7; 5]);
     assert_eq!(count.load(SeqCst), 1);
