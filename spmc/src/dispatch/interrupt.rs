@@ -198,14 +198,18 @@ impl<H: Hal> Spmc<H> {
                 return false;
             }
             let index = Self::index_on(pe, frozen);
-            match current {
-                Some(current) if current.id.partition == frozen.config.id => {
-                    if let Some((lines, _)) = partition.lines(index) {
-                        lines.pend(line);
-                        partition.note_interrupt();
-                    }
+            let owner = VcpuId {
+                partition: frozen.config.id,
+                index,
+            };
+            // Who is on this PE, or waits for that one, is of no interest to others.
+            if current.is_some_and(|current| self.is_in_chain(current, owner)) {
+                if let Some((lines, _)) = partition.lines(index) {
+                    lines.pend(line);
+                    partition.note_interrupt();
                 }
-                _ => self.pend(pe, Member { partition, frozen }, index, line),
+            } else {
+                self.pend(pe, Member { partition, frozen }, index, line);
             }
             return true;
         }
@@ -395,13 +399,27 @@ impl<H: Hal> Spmc<H> {
     }
 
     fn works_for_managed_exit(&self, current: &Current<'_, H::Context>) -> bool {
+        self.works_for(current, Self::exits_managed)
+    }
+
+    /// Whether `context` is `current`, or one that it works for.
+    fn is_in_chain(&self, current: &Current<'_, H::Context>, context: VcpuId) -> bool {
+        current.id == context || self.works_for(current, |member| member.id == context)
+    }
+
+    /// Whether somebody that `current` works for is one that `wanted` says so of.
+    fn works_for(
+        &self,
+        current: &Current<'_, H::Context>,
+        wanted: impl Fn(&Current<'_, H::Context>) -> bool,
+    ) -> bool {
         let mut caller = current.vcpu.caller;
         while let Some(id) = caller.context() {
             // Members of a chain are blocked; others only look at them.
             let Ok(member) = self.context(id) else {
                 return false;
             };
-            if Self::exits_managed(&member) {
+            if wanted(&member) {
                 return true;
             }
             caller = member.vcpu.caller;

@@ -68,6 +68,7 @@ fn raises(name: &str, at_once: bool) -> PartitionSpec {
                 sp.gic(|gic| gic.pulse(LINE));
                 sp.poll();
                 assert_eq!(sp.gic(|gic| gic.is_active(LINE)), !at_once);
+                assert!(!sp.gic(|gic| gic.has_interrupt(1)), "of no interest there");
                 assert_eq!(sp.signals(), (false, false), "not its own");
             }
             request.payload()
