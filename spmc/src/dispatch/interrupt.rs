@@ -1,4 +1,5 @@
-//! Interrupts of partitions (FF-A v1.1 chapter 9): taken at S-EL2, handed to the context that owns them, fetched by its calls.
+//! Interrupts of partitions (FF-A v1.1 chapter 9): taken at S-EL2, handed to the context that owns them, which fetches
+//! them by its calls ([`super::interrupt_calls`]).
 //!
 //! A physical interrupt is acknowledged, its line becomes pending, and it stays active in the GIC until its owner deactivates it, so that it does not
 //! come again before. Then, by the state of the owner's context on this PE: one that runs sees the line at once, one that waits is run with
@@ -9,54 +10,21 @@
 
 use core::sync::atomic::{Ordering, fence};
 
-use crate::error::{FfaError, Result};
 use crate::ffa::{SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::id::VcpuId;
-use crate::interrupt::{Line, Lines};
+use crate::interrupt::Line;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{NsInterruptAction, SriPolicy};
 use crate::notification::Target;
 use crate::partition::vcpu::{Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
 
+use super::interrupt_calls::NO_INTERRUPT;
 use super::run::{Current, Flow, Member};
-
-/// Function ids of the calls, which are Hafnium's: x0 of an `HVC`, `SMC` or `SVC`.
-mod call {
-    /// x1 id, x2 on or off, x3 IRQ or FIQ.
-    pub const ENABLE: u32 = 0xff03;
-    /// Returns the id.
-    pub const GET: u32 = 0xff04;
-    /// x1 and x2 id.
-    pub const DEACTIVATE: u32 = 0xff08;
-    /// x1 id, x2 what, x3 value.
-    pub const RECONFIGURE: u32 = 0xff09;
-    /// x1 index of the context.
-    pub const SEND_IPI: u32 = 0xff0a;
-}
-
-/// What GET returns if nothing is pending.
-const NO_INTERRUPT: u64 = 0xffff_ffff;
-/// Returned by the others.
-const OK: u64 = 0;
-const FAILED: u64 = -1_i64 as u64;
-
-/// x2 of RECONFIGURE.
-mod what {
-    pub const TARGET: u64 = 0;
-    pub const SECURITY: u64 = 1;
-    pub const STATUS: u64 = 2;
-}
-
-/// x3 of RECONFIGURE for the security state: all interrupts of partitions are Secure.
-const SECURE: u64 = 1;
 
 /// Interrupts that are acknowledged in one go. More of them have to come again.
 const BATCH: usize = 32;
-
-/// How often in a row an interrupt may be pending again as soon as its owner deactivated it, before its source counts as stuck.
-const STUCK: u8 = 64;
 
 impl<H: Hal> Spmc<H> {
     /// A secure interrupt, or another PE's wish to look again, stopped `current`.
@@ -357,7 +325,7 @@ impl<H: Hal> Spmc<H> {
 
     /// The same where something may be pending for long: that is found out later.
     #[inline(always)]
-    fn show(&self, current: &mut Current<'_, H::Context>) {
+    pub(super) fn show(&self, current: &mut Current<'_, H::Context>) {
         if let Some((lines, _)) = current.partition.lines(current.id.index) {
             let signals = lines.signals();
             self.hal
@@ -425,134 +393,6 @@ impl<H: Hal> Spmc<H> {
             caller = member.vcpu.caller;
         }
         false
-    }
-
-    /// A call that is not one of FF-A: `None` if it is none of those here, otherwise what goes into x0.
-    #[inline(never)]
-    pub(super) fn paravirtual_call(
-        &self,
-        function: u32,
-        current: &mut Current<'_, H::Context>,
-    ) -> Option<u64> {
-        if !(call::ENABLE..=call::SEND_IPI).contains(&function) {
-            return None;
-        }
-        let [_, x1, x2, x3, ..] = *current.vcpu.context.gprs();
-        let result = match function {
-            call::ENABLE => {
-                let result = self.interrupt_enable(current, x1 as u32, x2, x3);
-                self.signal(current);
-                result
-            }
-            call::GET => return Some(self.interrupt_get(current)),
-            call::DEACTIVATE => self.interrupt_deactivate(current, x1 as u32, x2 as u32),
-            call::RECONFIGURE => self.interrupt_reconfigure(current, x1 as u32, x2, x3),
-            call::SEND_IPI => self.send_ipi(current, x1),
-            _ => return None,
-        };
-        // None of the others changes what is signalled.
-        Some(if result.is_ok() { OK } else { FAILED })
-    }
-
-    /// The lines of this context, and the one that it knows by `id`. `INVALID_PARAMETERS` if there is none.
-    #[inline(always)]
-    fn line_of<'s>(current: &Current<'s, H::Context>, id: u32) -> Result<(&'s Lines, Line)> {
-        let line = current.frozen.claims.line(id);
-        let lines = current.partition.lines(current.id.index);
-        match (lines, line) {
-            (Some((lines, _)), Some(line)) => Ok((lines, line)),
-            _ => Err(FfaError::InvalidParameters),
-        }
-    }
-
-    /// Lets a line be signalled to this context, or not.
-    fn interrupt_enable(
-        &self,
-        current: &Current<'_, H::Context>,
-        id: u32,
-        enable: u64,
-        kind: u64,
-    ) -> Result<()> {
-        let (lines, line) = Self::line_of(current, id)?;
-        if enable & 1 == 0 {
-            lines.disable(line);
-            return Ok(());
-        }
-        lines.enable(line, kind & 1 != 0);
-        if line.is_physical() {
-            self.hal.enable_interrupt(id, true);
-        }
-        // It may have become pending before.
-        current.partition.note_interrupt();
-        Ok(())
-    }
-
-    fn interrupt_get(&self, current: &mut Current<'_, H::Context>) -> u64 {
-        let taken = current
-            .partition
-            .lines(current.id.index)
-            .and_then(|(lines, _)| lines.take());
-        let id = taken.and_then(|line| current.frozen.claims.id(line));
-        self.show(current);
-        id.map_or(NO_INTERRUPT, u64::from)
-    }
-
-    /// The owner is done with an interrupt: it may come again, unless it does so every time at once.
-    fn interrupt_deactivate(
-        &self,
-        current: &Current<'_, H::Context>,
-        id: u32,
-        same: u32,
-    ) -> Result<()> {
-        let (lines, line) = Self::line_of(current, id)?;
-        if id != same || !lines.deactivate(line) {
-            return Err(FfaError::InvalidParameters);
-        }
-        if line.is_physical() {
-            let comes_again = self.hal.deactivate_interrupt(id);
-            if current.partition.count_return(line, comes_again) == STUCK {
-                log::warn!(
-                    "{}: interrupt {id} is not cleared: masked",
-                    current.frozen.config.name
-                );
-                self.hal.enable_interrupt(id, false);
-            }
-        }
-        Ok(())
-    }
-
-    fn interrupt_reconfigure(
-        &self,
-        current: &Current<'_, H::Context>,
-        id: u32,
-        what: u64,
-        value: u64,
-    ) -> Result<()> {
-        if current.frozen.claims.physical(id).is_none() {
-            return Err(FfaError::InvalidParameters);
-        }
-        match (what, value) {
-            (what::STATUS, 0 | 1) => self.hal.enable_interrupt(id, value == 1),
-            (what::SECURITY, SECURE) => {}
-            (what::TARGET, affinity) if self.hal.route_interrupt(id, affinity) => {}
-            _ => return Err(FfaError::InvalidParameters),
-        }
-        Ok(())
-    }
-
-    /// Interrupts another context of the same partition.
-    fn send_ipi(&self, current: &Current<'_, H::Context>, index: u64) -> Result<()> {
-        let count = current.frozen.config.vcpu_count;
-        if index >= u64::from(count) || index == u64::from(current.id.index) {
-            return Err(FfaError::InvalidParameters);
-        }
-        if let Some((lines, _)) = current.partition.lines(index as u16) {
-            lines.pend(Line::IPI);
-            current.partition.note_interrupt();
-            // Whether it runs or waits, its own PE sees to it.
-            self.hal.look_again_elsewhere();
-        }
-        Ok(())
     }
 
     /// Prepares the lines of a context for its first entry, and, on the PE where that is its first, the partition's interrupts.

@@ -14,6 +14,7 @@ mod features;
 mod framework;
 mod indirect;
 mod interrupt;
+mod interrupt_calls;
 mod lifecycle;
 mod mem_perm;
 mod notification;

@@ -1,0 +1,172 @@
+//! The calls by which partitions control and fetch their interrupts. They are Hafnium's, and not part of FF-A: `HVC`, `SMC` or `SVC` with the function in
+//! x0, which comes back as 0, or as -1 if the arguments are wrong.
+
+use crate::error::{FfaError, Result};
+use crate::hal::{Context, Hal};
+use crate::interrupt::{Line, Lines};
+use crate::spmc::Spmc;
+
+use super::run::Current;
+
+/// Function ids.
+mod call {
+    /// x1 id, x2 on or off, x3 IRQ or FIQ.
+    pub const ENABLE: u32 = 0xff03;
+    /// Returns the id.
+    pub const GET: u32 = 0xff04;
+    /// x1 and x2 id.
+    pub const DEACTIVATE: u32 = 0xff08;
+    /// x1 id, x2 what, x3 value.
+    pub const RECONFIGURE: u32 = 0xff09;
+    /// x1 index of the context.
+    pub const SEND_IPI: u32 = 0xff0a;
+}
+
+/// What GET returns, and a handler is told, if nothing is pending.
+pub(super) const NO_INTERRUPT: u64 = 0xffff_ffff;
+/// Returned by the others.
+const OK: u64 = 0;
+const FAILED: u64 = -1_i64 as u64;
+
+/// x2 of RECONFIGURE.
+mod what {
+    pub const TARGET: u64 = 0;
+    pub const SECURITY: u64 = 1;
+    pub const STATUS: u64 = 2;
+}
+
+/// x3 of RECONFIGURE for the security state: all interrupts of partitions are Secure.
+const SECURE: u64 = 1;
+
+/// How often in a row an interrupt may be pending again as soon as its owner deactivated it, before its source counts as stuck.
+const STUCK: u8 = 64;
+
+impl<H: Hal> Spmc<H> {
+    /// A call that is not one of FF-A: `None` if it is none of those here, otherwise what goes into x0.
+    #[inline(never)]
+    pub(super) fn paravirtual_call(
+        &self,
+        function: u32,
+        current: &mut Current<'_, H::Context>,
+    ) -> Option<u64> {
+        if !(call::ENABLE..=call::SEND_IPI).contains(&function) {
+            return None;
+        }
+        let [_, x1, x2, x3, ..] = *current.vcpu.context.gprs();
+        let result = match function {
+            call::ENABLE => {
+                let result = self.interrupt_enable(current, x1 as u32, x2, x3);
+                self.signal(current);
+                result
+            }
+            call::GET => return Some(self.interrupt_get(current)),
+            call::DEACTIVATE => self.interrupt_deactivate(current, x1 as u32, x2 as u32),
+            call::RECONFIGURE => self.interrupt_reconfigure(current, x1 as u32, x2, x3),
+            call::SEND_IPI => self.send_ipi(current, x1),
+            _ => return None,
+        };
+        // None of the others changes what is signalled.
+        Some(if result.is_ok() { OK } else { FAILED })
+    }
+
+    /// The lines of this context, and the one that it knows by `id`. `INVALID_PARAMETERS` if there is none.
+    #[inline(always)]
+    fn line_of<'s>(current: &Current<'s, H::Context>, id: u32) -> Result<(&'s Lines, Line)> {
+        let line = current.frozen.claims.line(id);
+        let lines = current.partition.lines(current.id.index);
+        match (lines, line) {
+            (Some((lines, _)), Some(line)) => Ok((lines, line)),
+            _ => Err(FfaError::InvalidParameters),
+        }
+    }
+
+    /// Lets a line be signalled to this context, or not.
+    fn interrupt_enable(
+        &self,
+        current: &Current<'_, H::Context>,
+        id: u32,
+        enable: u64,
+        kind: u64,
+    ) -> Result<()> {
+        let (lines, line) = Self::line_of(current, id)?;
+        if enable & 1 == 0 {
+            lines.disable(line);
+            return Ok(());
+        }
+        lines.enable(line, kind & 1 != 0);
+        if line.is_physical() {
+            self.hal.enable_interrupt(id, true);
+        }
+        // It may have become pending before.
+        current.partition.note_interrupt();
+        Ok(())
+    }
+
+    fn interrupt_get(&self, current: &mut Current<'_, H::Context>) -> u64 {
+        let taken = current
+            .partition
+            .lines(current.id.index)
+            .and_then(|(lines, _)| lines.take());
+        let id = taken.and_then(|line| current.frozen.claims.id(line));
+        self.show(current);
+        id.map_or(NO_INTERRUPT, u64::from)
+    }
+
+    /// The owner is done with an interrupt: it may come again, unless it does so every time at once.
+    fn interrupt_deactivate(
+        &self,
+        current: &Current<'_, H::Context>,
+        id: u32,
+        same: u32,
+    ) -> Result<()> {
+        let (lines, line) = Self::line_of(current, id)?;
+        if id != same || !lines.deactivate(line) {
+            return Err(FfaError::InvalidParameters);
+        }
+        if line.is_physical() {
+            let comes_again = self.hal.deactivate_interrupt(id);
+            if current.partition.count_return(line, comes_again) == STUCK {
+                log::warn!(
+                    "{}: interrupt {id} is not cleared: masked",
+                    current.frozen.config.name
+                );
+                self.hal.enable_interrupt(id, false);
+            }
+        }
+        Ok(())
+    }
+
+    fn interrupt_reconfigure(
+        &self,
+        current: &Current<'_, H::Context>,
+        id: u32,
+        what: u64,
+        value: u64,
+    ) -> Result<()> {
+        if current.frozen.claims.physical(id).is_none() {
+            return Err(FfaError::InvalidParameters);
+        }
+        match (what, value) {
+            (what::STATUS, 0 | 1) => self.hal.enable_interrupt(id, value == 1),
+            (what::SECURITY, SECURE) => {}
+            (what::TARGET, affinity) if self.hal.route_interrupt(id, affinity) => {}
+            _ => return Err(FfaError::InvalidParameters),
+        }
+        Ok(())
+    }
+
+    /// Interrupts another context of the same partition.
+    fn send_ipi(&self, current: &Current<'_, H::Context>, index: u64) -> Result<()> {
+        let count = current.frozen.config.vcpu_count;
+        if index >= u64::from(count) || index == u64::from(current.id.index) {
+            return Err(FfaError::InvalidParameters);
+        }
+        if let Some((lines, _)) = current.partition.lines(index as u16) {
+            lines.pend(Line::IPI);
+            current.partition.note_interrupt();
+            // Whether it runs or waits, its own PE sees to it.
+            self.hal.look_again_elsewhere();
+        }
+        Ok(())
+    }
+}
