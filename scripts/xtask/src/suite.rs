@@ -50,12 +50,11 @@ pub fn test(fast: bool, systems: bool) -> Result<ExitCode> {
         run(cargo_command("clippy").args(["--quiet", "--all-targets", "--", "-D", "warnings"]))
     });
     tally.check("lints of what runs on the target", || {
-        let mut command = cargo_command("clippy");
-        command.args(["--quiet", "--target", TARGET]);
-        for package in BARE_METAL {
-            command.args(["--package", package]);
-        }
-        run(command.args(["--", "-D", "warnings"]))
+        run(bare_metal("clippy").args(["--", "-D", "warnings"]))
+    });
+    tally.check("documentation", || {
+        run(cargo_doc(cargo_command("doc").arg("--quiet")))?;
+        run(cargo_doc(&mut bare_metal("doc")))
     });
     tally.check("the conformance table", || conformance(true));
     tally.host_tests()?;
@@ -198,6 +197,24 @@ fn tests_on(board: &'static Board) -> Result<Vec<Trial>> {
         }
     }
     Ok(trials)
+}
+
+/// A cargo command for all that runs on the target.
+fn bare_metal(subcommand: &str) -> Command {
+    let mut command = cargo_command(subcommand);
+    command.args(["--quiet", "--target", TARGET]);
+    for package in BARE_METAL {
+        command.args(["--package", package]);
+    }
+    command
+}
+
+/// Refuses links that lead nowhere. Those to private items are for readers of the source.
+fn cargo_doc(command: &mut Command) -> &mut Command {
+    let flags = "-D warnings -A rustdoc::private_intra_doc_links";
+    command
+        .args(["--no-deps", "--document-private-items"])
+        .env("RUSTDOCFLAGS", flags)
 }
 
 fn cargo_fmt() -> Command {

@@ -71,7 +71,7 @@ impl MemoryType {
 pub const ATTRIBUTE_NON_SECURE: u16 = 1 << 6;
 
 impl MemoryType {
-    /// Decodes bits [5:0] of the attributes of a sender or of a retrieve request. `None`: not specified, whatever the low bits say.
+    /// Decodes bits `[5:0]` of the attributes of a sender or of a retrieve request. `None`: not specified, whatever the low bits say.
     /// `INVALID_PARAMETERS` for reserved values and for any bit above, the security state included.
     pub const fn decode(attributes: u16) -> Result<Option<Self>> {
         if attributes >> 6 != 0 {
@@ -101,7 +101,7 @@ impl MemoryType {
         }
     }
 
-    /// Bits [5:0] of the attributes.
+    /// Bits `[5:0]` of the attributes.
     pub const fn encode(self) -> u16 {
         match self {
             Self::Device(kind) => 0b01 << 4 | (kind as u16) << 2,
@@ -121,7 +121,7 @@ impl MemoryType {
     }
 }
 
-/// Data access, bits [1:0] of the permissions, when it is specified.
+/// Data access, bits `[1:0]` of the permissions, when it is specified.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum DataAccess {
     /// Read-only.
@@ -130,7 +130,7 @@ pub enum DataAccess {
     ReadWrite,
 }
 
-/// Instruction access, bits [3:2] of the permissions, when it is specified.
+/// Instruction access, bits `[3:2]` of the permissions, when it is specified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InstructionAccess {
     /// Not executable.

@@ -139,7 +139,7 @@ const fn layout(version: Version) -> (usize, usize) {
 pub struct Receiver {
     /// The receiver.
     pub id: PartitionId,
-    /// Data access in [1:0], instruction access in [3:2].
+    /// Data access in `[1:0]`, instruction access in `[3:2]`.
     pub permissions: u8,
     /// Bit 0: listed, but not the one that retrieves.
     pub flags: u8,

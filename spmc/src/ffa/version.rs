@@ -35,12 +35,12 @@ impl Version {
         self.0
     }
 
-    /// Bits [30:16].
+    /// Bits `[30:16]`.
     pub const fn major(self) -> u16 {
         (self.0 >> 16) as u16
     }
 
-    /// Bits [15:0].
+    /// Bits `[15:0]`.
     pub const fn minor(self) -> u16 {
         self.0 as u16
     }

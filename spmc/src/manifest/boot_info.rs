@@ -16,7 +16,7 @@ const SIGNATURE: u32 = 0x0ffa;
 /// Descriptor type: standard (bit 7 zero), flattened device tree.
 const TYPE_FDT: u8 = 0;
 
-/// Descriptor flags: the name is a string ([1:0] = 0), the contents are an address ([3:2] = 0).
+/// Descriptor flags: the name is a string (`[1:0]` = 0), the contents are an address (`[3:2]` = 0).
 const FLAGS_STRING_ADDRESS: u16 = 0;
 
 /// Header and the one descriptor behind it, v1.1 and later.

@@ -237,7 +237,7 @@ bitflags! {
 pub struct DeviceInterrupt {
     /// GIC INTID.
     pub id: u32,
-    /// The attribute cell: priority in [7:0], bit 8 secure, bit 9 level, [11:10] SGI, PPI or SPI.
+    /// The attribute cell: priority in `[7:0]`, bit 8 secure, bit 9 level, `[11:10]` SGI, PPI or SPI.
     pub attributes: u32,
     /// MPIDR affinity of `interrupts-target`.
     pub target: Option<u64>,

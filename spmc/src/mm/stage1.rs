@@ -17,9 +17,9 @@ const MEM_ATTR_SHIFT: u32 = 2;
 const MEM_ATTR: u64 = 0b1111 << MEM_ATTR_SHIFT;
 const ATTR_INDEX: u64 = 0b111 << MEM_ATTR_SHIFT;
 const NON_SECURE: u64 = 1 << 5;
-/// AP[1].
+/// `AP[1]`.
 const EL0_ACCESS: u64 = 1 << 6;
-/// AP[2].
+/// `AP[2]`.
 const READ_ONLY: u64 = 1 << 7;
 const NOT_GLOBAL: u64 = 1 << 11;
 const EL2_EXECUTE_NEVER: u64 = 1 << 53;

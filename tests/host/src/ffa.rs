@@ -272,7 +272,7 @@ pub const NON_SECURE: u16 = 1 << 6;
 pub struct Receiver {
     /// Partition id.
     pub id: u16,
-    /// Data permission in [1:0], instruction permission in [3:2].
+    /// Data permission in `[1:0]`, instruction permission in `[3:2]`.
     pub permissions: u8,
     /// Bit 0: listed, but not who retrieves.
     pub flags: u8,

@@ -22,7 +22,7 @@ pub struct Translation {
     pub write: bool,
     /// Instruction fetches are allowed.
     pub execute: bool,
-    /// MemAttr[3:2] is zero.
+    /// `MemAttr[3:2]` is zero.
     pub device: bool,
 }
 

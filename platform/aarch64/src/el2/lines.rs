@@ -25,7 +25,7 @@ const IGRPMODR: Block = (0xd00, 0x3400);
 /// Distributor only, eight bytes each, by INTID.
 const IROUTER: Block = (0x6000, 0x8000);
 
-/// GICD_TYPER: in [4:0] the number of SPIs in units of 32, less one; bit 8, there are extended SPIs, in [31:27] their number likewise.
+/// GICD_TYPER: in `[4:0]` the number of SPIs in units of 32, less one; bit 8, there are extended SPIs, in `[31:27]` their number likewise.
 const DISTRIBUTOR_TYPER: u64 = 4;
 const HAS_EXTENDED: u32 = 1 << 8;
 
