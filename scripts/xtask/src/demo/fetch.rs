@@ -21,7 +21,7 @@ pub struct Pinned {
     pub sha256: &'static str,
 }
 
-/// MiB that all downloads and builds together leave on the disk.
+/// MiB that downloads and builds may take while they are made.
 const SPACE: u64 = 3072;
 /// MiB below which what failed did so for want of space.
 const FULL: u64 = 16;
