@@ -13,6 +13,7 @@ use crate::layout::{Layout, Package, Partition};
 use crate::process::{feed, output};
 use crate::setup;
 use crate::tfa::{self, Firmware};
+
 /// BL2 gives TOS_FW_CONFIG and TB_FW_CONFIG a page each.
 const CONFIG_LIMIT: usize = 4096;
 /// BL2 registers at most that many packages.

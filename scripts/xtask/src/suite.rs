@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check, on the host and on the board.
 //!
-//! Fast ones first: formatting, lints, host tests, the conformance table. Then each layout with a `scenario.json` is booted
+//! Fast ones first: formatting, lints, documentation, host tests, the conformance table. Then each layout with a `scenario.json` is booted
 //! with each PE count that it names, and what its consoles show is reported as tests. The last line sums everything up.
 
 use std::io::{BufRead, BufReader};

@@ -170,7 +170,7 @@ impl<H: Hal> Spmc<H> {
                 partition: frozen.config.id,
                 index,
             };
-            // Who is on this PE, or waits for that one, is of no interest to others.
+            // An owner that is on this PE, or blocked by what is, is looked at here; no other PE has anything to do for it.
             if current.is_some_and(|current| self.is_in_chain(current, owner)) {
                 if let Some((lines, _)) = partition.lines(index) {
                     lines.pend(line);

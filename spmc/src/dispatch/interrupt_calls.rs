@@ -1,5 +1,5 @@
 //! The calls by which partitions control and fetch their interrupts. They are Hafnium's, and not part of FF-A: `HVC`, `SMC` or `SVC` with the function in
-//! x0, which comes back as 0, or as -1 if the arguments are wrong.
+//! x0, which comes back as 0, or as -1 if the arguments are wrong; GET returns an id.
 
 use crate::error::{FfaError, Result};
 use crate::hal::{Context, Hal};

@@ -67,6 +67,13 @@ fn snapshot<const IPA_BITS: u32>(
     )
 }
 
+/// Gives the partition secure memory, as the boot does.
+fn own(hal: &FakeHal, space: &mut AddressSpace, range: PageRange<Ipa>) {
+    space
+        .map(hal, range, World::Secure, rw(), State::OwnerExclusive)
+        .unwrap();
+}
+
 fn change(
     hal: &FakeHal,
     space: &mut AddressSpace,
@@ -111,15 +118,7 @@ fn large_ranges_are_mapped_by_blocks_in_the_right_ipa_space() {
 fn a_block_is_split_and_mended() {
     let hal = FakeHal::new(16);
     let mut space = partition(&hal);
-    space
-        .map(
-            &hal,
-            pages(RAM, 1 << 18),
-            World::Secure,
-            rw(),
-            State::OwnerExclusive,
-        )
-        .unwrap();
+    own(&hal, &mut space, pages(RAM, 1 << 18));
     let (tables, left) = snapshot(&hal, &mut space);
     assert_eq!(left, 16 - 3, "a block of 1 GiB needs no table");
     let page = pages(RAM + 7 * BLOCK + 0x5000, 1);
@@ -160,15 +159,7 @@ fn tlb_maintenance_only_where_hardware_can_tell() {
             hal.publications.load(Ordering::Relaxed),
         )
     };
-    space
-        .map(
-            &hal,
-            pages(0x10_0000, 4),
-            World::Secure,
-            rw(),
-            State::OwnerExclusive,
-        )
-        .unwrap();
+    own(&hal, &mut space, pages(0x10_0000, 4));
     assert_eq!(count(), (0, 1));
     change(&hal, &mut space, pages(0x10_1000, 2), share()).unwrap();
     assert_eq!(count().0, 0, "access is the same");
@@ -177,15 +168,7 @@ fn tlb_maintenance_only_where_hardware_can_tell() {
     assert_eq!(count().0, 1);
     change(&hal, &mut space, pages(0x10_1000, 2), lend().inverse()).unwrap();
     assert_eq!(count().0, 1, "from invalid to valid");
-    space
-        .map(
-            &hal,
-            pages(0x40_0000, 512),
-            World::Secure,
-            rw(),
-            State::OwnerExclusive,
-        )
-        .unwrap();
+    own(&hal, &mut space, pages(0x40_0000, 512));
     change(&hal, &mut space, pages(0x40_3000, 1), lend()).unwrap();
     assert_eq!(count().0, 3, "break before make, and the page itself");
 }
@@ -195,15 +178,7 @@ fn tlb_maintenance_only_where_hardware_can_tell() {
 fn a_change_that_fails_leaves_everything() {
     let hal = FakeHal::new(9);
     let mut space = partition(&hal);
-    space
-        .map(
-            &hal,
-            pages(0x40_0000, 1024),
-            World::Secure,
-            rw(),
-            State::OwnerExclusive,
-        )
-        .unwrap();
+    own(&hal, &mut space, pages(0x40_0000, 1024));
     change(&hal, &mut space, pages(0x60_9000, 1), share()).unwrap();
     let (tables, left) = snapshot(&hal, &mut space);
     assert_eq!(left, 9 - 1 - 4);
@@ -308,15 +283,7 @@ fn the_normal_world_needs_tables_only_for_what_is_not_its_own_alone() {
 fn mailboxes_take_own_memory_and_give_it_back() {
     let hal = FakeHal::new(16);
     let mut space = partition(&hal);
-    space
-        .map(
-            &hal,
-            pages(0x10_0000, 8),
-            World::Secure,
-            rw(),
-            State::OwnerExclusive,
-        )
-        .unwrap();
+    own(&hal, &mut space, pages(0x10_0000, 8));
     let read_only = Attributes::normal(Permissions::READ);
     space
         .map(

@@ -60,17 +60,33 @@ fn owner(
     })
 }
 
-/// Raises the interrupt twice in each request; `at_once` if it must be handled when this goes on.
-fn raises(name: &str, at_once: bool) -> PartitionSpec {
-    PartitionSpec::new(name).script(move |sp: &mut Sp| {
-        sp.serve(move |sp, request| {
+/// Raises the interrupt. No other PE has anything to do for an owner that is blocked on this one.
+fn raise(sp: &mut Sp) {
+    sp.gic(|gic| gic.pulse(LINE));
+    sp.poll();
+    assert!(!sp.gic(|gic| gic.has_interrupt(1)), "another PE is told");
+}
+
+/// Raises the interrupt twice in each request, and goes on when it is handled.
+fn raises(name: &str) -> PartitionSpec {
+    PartitionSpec::new(name).script(|sp: &mut Sp| {
+        sp.serve(|sp, request| {
             for _ in 0..2 {
-                sp.gic(|gic| gic.pulse(LINE));
-                sp.poll();
-                assert_eq!(sp.gic(|gic| gic.is_active(LINE)), !at_once);
-                assert!(!sp.gic(|gic| gic.has_interrupt(1)), "of no interest there");
+                raise(sp);
+                assert!(!sp.gic(|gic| gic.is_active(LINE)));
                 assert_eq!(sp.signals(), (false, false), "not its own");
             }
+            request.payload()
+        })
+    })
+}
+
+/// Raises the interrupt once in each request, and goes on before it is handled.
+fn raises_unnoticed(name: &str) -> PartitionSpec {
+    PartitionSpec::new(name).script(|sp: &mut Sp| {
+        sp.serve(|sp, request| {
+            raise(sp);
+            assert!(sp.gic(|gic| gic.is_active(LINE)));
             request.payload()
         })
     })
@@ -98,7 +114,7 @@ fn its_call_ends_and_it_resumes_the_other() {
     };
     let system = System::boot([
         owner(&count, stopped),
-        raises("other", true),
+        raises("other"),
         PartitionSpec::new("third"),
     ]);
     let nwd = system.nwd();
@@ -113,7 +129,7 @@ fn its_call_ends_and_it_resumes_the_other() {
 fn a_non_secure_interrupt_while_it_handles_them() {
     let count = Arc::<AtomicU64>::default();
     let stopped = |sp: &mut Sp| assert!(sp.interrupt(), "masked");
-    let system = System::boot([owner(&count, stopped), raises("other", true)]);
+    let system = System::boot([owner(&count, stopped), raises("other")]);
     let nwd = system.nwd();
     let mut answer = nwd.request(SP1, [5; 5]);
     for _ in 0..2 {
@@ -145,17 +161,7 @@ fn not_called(count: &Arc<AtomicU64>) -> PartitionSpec {
 // req: INT-08, INT-07
 #[test]
 fn who_has_them_queued_or_is_further_down_is_not_stopped() {
-    let pulse = |name: &str| {
-        PartitionSpec::new(name).script(|sp: &mut Sp| {
-            sp.serve(|sp, request| {
-                sp.gic(|gic| gic.pulse(LINE));
-                sp.poll();
-                assert!(sp.gic(|gic| gic.is_active(LINE)));
-                request.payload()
-            })
-        })
-    };
-    let queued = pulse("queued")
+    let queued = raises_unnoticed("queued")
         .with(|spec| spec.ns_interrupts = 0)
         .property("other-s-interrupts-action", 0);
     let count = Arc::<AtomicU64>::default();
@@ -171,7 +177,7 @@ fn who_has_them_queued_or_is_further_down_is_not_stopped() {
         })
     });
     let count = Arc::<AtomicU64>::default();
-    let system = System::boot([not_called(&count), passes_on, pulse("third")]);
+    let system = System::boot([not_called(&count), passes_on, raises_unnoticed("third")]);
     assert_eq!(system.nwd().ask(SP1, [6; 5])[0], 6);
     assert_eq!(count.load(SeqCst), 1);
 }
@@ -181,15 +187,7 @@ fn who_has_them_queued_or_is_further_down_is_not_stopped() {
 fn who_speaks_1_0_cannot_resume_and_is_not_called() {
     let count = Arc::<AtomicU64>::default();
     let spec = not_called(&count).with(|spec| spec.version = 0x1_0000);
-    let other = PartitionSpec::new("other").script(|sp: &mut Sp| {
-        sp.serve(|sp, request| {
-            sp.gic(|gic| gic.pulse(LINE));
-            sp.poll();
-            assert!(sp.gic(|gic| gic.is_active(LINE)));
-            request.payload()
-        })
-    });
-    let system = System::boot([spec, other]);
+    let system = System::boot([spec, raises_unnoticed("other")]);
     assert_eq!(system.nwd().ask(SP1, [4; 5])[0], 4);
     assert_eq!(count.load(SeqCst), 1);
 }
