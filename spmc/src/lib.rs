@@ -32,5 +32,6 @@ pub mod mm;
 pub mod notification;
 pub mod partition;
 pub mod spmc;
+pub mod sync;
 
 pub use spmc::{Pe, Spmc};

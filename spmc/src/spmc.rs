@@ -1,9 +1,7 @@
 //! The SPMC as one object, and the state of one PE.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-
 use arrayvec::ArrayVec;
-use spin::{Mutex, MutexGuard, Once};
+use spin::Once;
 
 use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::ffa::{SmcFrame, function};
@@ -15,6 +13,8 @@ use crate::manifest::config::SpmcManifest;
 use crate::mem::Shares;
 use crate::notification::Notifications;
 use crate::partition::{Endpoint, Mailbox, Partition, Proxy, StreamEndpoint, VmMailboxes};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Everything that the SPMC knows. One per system, shared by all PEs, frozen after boot except for what is behind locks.
 pub struct Spmc<H: Hal> {

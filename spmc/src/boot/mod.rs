@@ -25,7 +25,7 @@ use crate::partition::vcpu::{Caller, Event, Model, State, Vcpu};
 use crate::partition::{Endpoint, Frozen, Partition};
 
 use crate::spmc::{Pe, Spmc};
-use spin::Mutex;
+use crate::sync::Mutex;
 
 /// How long a partition may take to initialise, where the SPMC manifest does not say.
 const DEFAULT_INIT_TIMEOUT_MS: u32 = 30_000;

@@ -3,8 +3,6 @@
 //! The Normal world has a pair of its own, and its Hypervisor registers one for each VM that asks for it; those of partitions are their own memory.
 //! Reserved registers are checked only where the function has a status code for that.
 
-use spin::MutexGuard;
-
 use crate::addr::{Ipa, PAGE_SIZE, PageRange};
 use crate::error::{FfaError, Result};
 use crate::ffa::rxtx_descriptor::RxTxDescriptor;
@@ -14,6 +12,7 @@ use crate::id::PartitionId;
 use crate::limits::MAX_MAILBOX_PAGES;
 use crate::partition::Mailbox;
 use crate::spmc::{Pe, Spmc};
+use crate::sync::MutexGuard;
 
 use super::{Instance, setup};
 

@@ -5,8 +5,6 @@
 //! PE holds one claim, or for the moment of a switch two; the second is taken by `try_lock`, or belongs to a
 //! blocked context that others hold only while they look at its state. Hence no dead-lock.
 
-use spin::MutexGuard;
-
 use crate::error::{FfaError, Result};
 use crate::ffa::{SmcFrame, function};
 use crate::hal::{Context, Exit, Hal};
@@ -15,6 +13,7 @@ use crate::manifest::config::NsInterruptAction;
 use crate::partition::vcpu::{Caller, Event, Model, State, Vcpu};
 use crate::partition::{Frozen, Partition};
 use crate::spmc::{Pe, Spmc};
+use crate::sync::MutexGuard;
 
 /// A partition that takes part in a call, dead or alive.
 pub(crate) struct Member<'s, C> {

@@ -3,7 +3,7 @@
 //! Words of atomic bits rather than a lock: an interrupt is pended by the PE that takes it, while the context may run on another. Each bit stands
 //! for itself, so that the order between words does not matter; whoever pends a line of a context that runs elsewhere makes that PE look again.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 use super::Line;
 

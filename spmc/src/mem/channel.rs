@@ -3,8 +3,6 @@
 //! A buffer must be Normal memory that is the caller's alone, which is looked at anew with every piece that is copied: nothing is kept of a
 //! buffer but where it lies, so it needs no unmapping and cannot be left mapped.
 
-use spin::MutexGuard;
-
 use crate::addr::{Ipa, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory_descriptor::DescriptorBuffer;
@@ -12,6 +10,7 @@ use crate::hal::Hal;
 use crate::manifest::config::Permissions;
 use crate::mm::{AddressSpace, State};
 use crate::partition::{Endpoint, Mailbox};
+use crate::sync::MutexGuard;
 
 /// The way to and from one caller, open for one call.
 pub(super) enum Channel<'e> {

@@ -3,8 +3,6 @@
 //! What it may ask for is judged in [`super::grant`]. A receiver that says where the region is to lie can only say where it lies already; its
 //! list is compared as it arrives, in fragments if it is long.
 
-use spin::MutexGuard;
-
 use super::channel::Channel;
 use super::grant::{describe, describe_to_hypervisor, judge, retrieving};
 use super::send::Piece;
@@ -16,6 +14,7 @@ use crate::ffa::{SmcFrame, function};
 use crate::hal::Hal;
 use crate::mm::{AddressSpace, Change, Leaf, Pages};
 use crate::partition::Endpoint;
+use crate::sync::MutexGuard;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Validates the request in the caller's TX or buffer against the share that it names, maps the region for the caller, and describes it in

@@ -5,10 +5,8 @@
 //! all-ones, and bit 63 is 0 as FF-A wants of handles that the SPM allocates (v1.0 section 5.10.2).
 
 use core::num::NonZeroU32;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
-use spin::{Mutex, MutexGuard};
 
 use super::regions::{Position, Regions};
 use crate::addr::{Ipa, PageRange, World};
@@ -19,6 +17,8 @@ use crate::limits::{MAX_BORROWERS, MAX_SHARES};
 use crate::manifest::config::Permissions;
 use crate::mm::Leaf;
 use crate::partition::Proxy;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The three ways to send memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -11,6 +11,7 @@ use crate::addr::{PAGE_SHIFT, Pa};
 use crate::error::{FfaError, Result};
 use crate::hal::{Hal, Table};
 use crate::limits::MAX_PARTITIONS;
+use crate::sync::point;
 
 use super::leaf::ADDRESS;
 
@@ -170,11 +171,13 @@ impl<'a> Reserve<'a> {
     /// Takes the page on top.
     #[cold]
     fn pop(&self) -> Option<PageIndex> {
+        point(self.top);
         let taken = self
             .top
             .fetch_update(Ordering::Acquire, Ordering::Acquire, |word| {
                 let page = PageIndex::from_word(word);
                 let below = PageIndex::from_word(self.pages.origin(page));
+                point(self.top);
                 (!page.is_none()).then(|| Self::next(word, below))
             });
         taken.ok().map(PageIndex::from_word)
@@ -183,11 +186,13 @@ impl<'a> Reserve<'a> {
     /// Puts a page of zeros on top.
     #[cold]
     fn push(&self, page: PageIndex) {
+        point(self.top);
         let _ = self
             .top
             .fetch_update(Ordering::Release, Ordering::Relaxed, |word| {
                 let below = PageIndex::from_word(word);
                 self.pages.set_origin(page, below.to_word());
+                point(self.top);
                 Some(Self::next(word, page))
             });
     }

@@ -14,14 +14,12 @@ mod tests;
 pub use info::InfoList;
 pub use receiver::{Framework, Pending, Receiver, Target};
 
-use core::sync::atomic::{AtomicU32, Ordering};
-
-use spin::{Mutex, MutexGuard};
-
 use crate::error::{FfaError, Result};
 use crate::hal::{Hal, SriTime};
 use crate::id::PartitionId;
 use crate::limits::{MAX_NOTIFIED_VCPUS, MAX_NOTIFIED_VMS, MAX_PARTITIONS, MAX_PES};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 const SLOTS: usize = MAX_PARTITIONS + MAX_NOTIFIED_VMS;
 const _: () = assert!(SLOTS <= u32::BITS as usize && MAX_PES < 31);

@@ -1,14 +1,12 @@
 //! What every FF-A endpoint has, a Secure Partition and the Normal world alike.
 
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
-
-use spin::Mutex;
-
 use crate::error::{FfaError, Result};
 use crate::ffa::Version;
 use crate::id::PartitionId;
 use crate::mm::AddressSpace;
 use crate::partition::Mailbox;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
 /// An endpoint: id, negotiated version, mailbox and memory.
 ///

@@ -13,15 +13,15 @@ pub use stream::{Proxy, StreamEndpoint};
 pub use vcpu::Vcpu;
 pub use vm::VmMailboxes;
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-
-use spin::{Mutex, Once};
+use spin::Once;
 
 use crate::addr::Ipa;
 use crate::hal::{Context, Stage2Roots};
 use crate::interrupt::{Claims, Line, Lines};
 use crate::limits::MAX_VCPUS;
 use crate::manifest::config::{Messaging, PartitionConfig};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// What boot decided about a partition and nothing changes afterwards.
 pub struct Frozen {

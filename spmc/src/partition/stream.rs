@@ -3,10 +3,9 @@
 //! A stream endpoint is two stage-2 tables, empty at boot, that the SMMU applies to one or more streams. It has no execution contexts and no
 //! mailbox, so nothing can be sent to it but memory.
 
-use core::sync::atomic::{AtomicU16, Ordering};
-
 use crate::ffa::Version;
 use crate::id::PartitionId;
+use crate::sync::atomic::{AtomicU16, Ordering};
 
 use super::Endpoint;
 

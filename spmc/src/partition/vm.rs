@@ -2,15 +2,13 @@
 //!
 //! A VM is nothing here but an id with a mailbox: its memory, version and identity are the Hypervisor's.
 
-use core::sync::atomic::{AtomicU16, Ordering};
-
-use spin::{Mutex, MutexGuard};
-
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
 use crate::limits::MAX_VM_MAILBOXES;
 use crate::partition::Mailbox;
 use crate::partition::mailbox::Buffers;
+use crate::sync::atomic::{AtomicU16, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A VM with buffers, or a free slot: then the mailbox has none.
 struct Slot {

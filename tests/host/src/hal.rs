@@ -12,6 +12,7 @@ use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
 
 use crate::guest::{Guest, Pending, Resume};
 use crate::machine::{Loaded, Machine, SPMC_IMAGE, TABLES_BASE, current_pe};
+use crate::schedule;
 
 /// Saved state of a vCPU: its registers, and which [`Guest`] it is.
 pub struct FakeContext {
@@ -134,7 +135,7 @@ impl Hal for FakeHal {
     fn run(&self, context: &mut FakeContext) -> Exit {
         self.0.step();
         let loaded = self.loaded(context);
-        if self.0.schedule.read().unwrap().is_none() {
+        if !schedule::is_running() {
             self.0.check_tlbs();
         }
         let pe = current_pe();

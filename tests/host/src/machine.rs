@@ -14,7 +14,7 @@ use crate::gic::Gic;
 use crate::guest::Guest;
 use crate::hal::FakeHal;
 use crate::memory::Memory;
-use crate::schedule::{Random, Schedule};
+use crate::schedule::{self, Random};
 use crate::smmu::{DmaFault, Smmu};
 use crate::translation::{Tables, Tlb};
 
@@ -138,7 +138,6 @@ pub struct Machine {
     /// Which translation each VMID has: it never changes.
     pub(crate) roots: Mutex<BTreeMap<u16, Stage2Roots>>,
     pub(crate) smmu: Mutex<Smmu>,
-    pub(crate) schedule: RwLock<Option<Arc<Schedule>>>,
     pub(crate) spmc: OnceLock<Weak<Spmc<FakeHal>>>,
     this: Weak<Machine>,
     random: Mutex<Random>,
@@ -160,7 +159,6 @@ impl Machine {
             programs: RwLock::default(),
             roots: Mutex::default(),
             smmu: Mutex::default(),
-            schedule: RwLock::new(None),
             spmc: OnceLock::new(),
             this,
             random: Mutex::new(Random::new(seed)),
@@ -206,10 +204,7 @@ impl Machine {
 
     /// Lets another PE go first, if there is a schedule.
     pub(crate) fn step(&self) {
-        let schedule = self.schedule.read().unwrap().clone();
-        if let Some(schedule) = schedule {
-            schedule.step(current_pe());
-        }
+        schedule::at_hardware();
     }
 
     /// An access of the partition that is loaded on `pe`: the physical address, or the fault as hardware would report it.

@@ -1,18 +1,24 @@
-//! Interleavings: PEs are threads, and one at a time holds the baton. At every access to hardware the baton may go to another PE: to a
-//! random one, or where a [`Plan`] says so.
+//! Interleavings: PEs are threads, and one at a time holds the baton. At every access to hardware,
+//! and at every operation on a lock or an atomic of the engine ([`spmc::sync`]), the baton may go
+//! to another PE: to a random one, or where a [`Plan`] says so.
 //!
-//! The order depends on the plan alone, with one exception: a PE that spins on a lock never comes to an access to hardware, so
-//! after a moment the others go on without it; it goes on as soon as it has the lock.
+//! The order depends on the plan alone. A PE that needs a lock which is held passes the baton on
+//! and waits until the lock is free; when all wait, that is a dead lock, and the test fails.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::resume_unwind;
-use std::sync::{Condvar, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use spmc::sync::{Point, observe};
 
 use crate::machine;
 
-/// After this long the holder of the baton must be spinning.
-const SPINNING: Duration = Duration::from_micros(300);
+/// After so many points in a row a PE is taken to wait for another one in a loop of its own.
+const LOOPING: usize = 20_000;
+
+/// No race comes to so many points: PEs keep each other from going on.
+const ENDLESS: usize = 10_000_000;
 
 /// A small generator of random numbers (xorshift64*).
 #[derive(Clone, Debug)]
@@ -46,9 +52,11 @@ impl Random {
 /// In which order PEs run.
 #[derive(Clone, Debug)]
 pub enum Plan {
-    /// At each point a random PE goes on, as the seed says.
+    /// At a point a random PE goes on, as the seed says; by the seed at every other point on
+    /// average, or at one in up to 64.
     Random(u64),
-    /// A PE goes on until it has finished, except that at the points of those numbers the next one does.
+    /// A PE goes on until it has finished or waits for a lock, except that at the points of those
+    /// numbers the next one does.
     Preempt {
         /// The PE that begins.
         first: usize,
@@ -59,50 +67,133 @@ pub enum Plan {
 
 /// Who goes on at a point.
 enum Choice {
-    Random(Random),
+    /// One in so many points passes the baton.
+    Random(Random, u64),
     Preempt(Vec<usize>),
+}
+
+/// What a PE was about to do at a point.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Visit {
+    /// The PE.
+    pub pe: usize,
+    /// Address of the lock or atomic; none for the hardware.
+    pub object: Option<usize>,
+    /// It may have changed it.
+    pub writes: bool,
 }
 
 struct Baton {
     choice: Choice,
     /// Points at which another PE could go on, so far.
-    points: usize,
+    visits: Vec<Visit>,
     holder: usize,
+    /// Points since the holder got the baton.
+    in_a_row: usize,
     running: BTreeSet<usize>,
-    /// Counts every step, so that a holder that spins can be told from one that works.
-    steps: u64,
+    /// PEs that cannot go on before somebody releases the lock at that address.
+    waiting: BTreeMap<usize, usize>,
+    /// The race is given up; why.
+    given_up: Option<String>,
 }
+
+/// What the other PEs unwind with when a race is given up.
+struct GivenUp;
 
 impl Baton {
     /// The holder is at a point where another PE may go on.
-    fn pass(&mut self) {
-        let point = self.points;
-        self.points += 1;
-        match &mut self.choice {
-            Choice::Random(random) => {
-                let running: Vec<usize> = self.running.iter().copied().collect();
-                if !running.is_empty() {
-                    self.holder = random.pick(&running);
+    fn pass(&mut self, visit: Visit) {
+        let point = self.visits.len();
+        self.visits.push(visit);
+        self.in_a_row += 1;
+        let passes = match &mut self.choice {
+            Choice::Random(random, rate) => {
+                if random.below(*rate) == 0 {
+                    let able: Vec<usize> = self.able().collect();
+                    if let Choice::Random(random, _) = &mut self.choice {
+                        self.holder = random.pick(&able);
+                    }
+                    self.in_a_row = 0;
                 }
+                false
             }
-            Choice::Preempt(at) if at.contains(&point) => self.pass_on(),
-            Choice::Preempt(_) => {}
+            Choice::Preempt(at) => at.contains(&point),
+        };
+        if passes || self.in_a_row >= LOOPING {
+            self.pass_on();
+        }
+        if point >= ENDLESS {
+            self.given_up = Some("the PEs keep each other from going on".to_string());
         }
     }
 
-    /// The holder has finished, or is to be preempted.
+    /// PEs that can go on.
+    fn able(&self) -> impl Iterator<Item = usize> {
+        let waits = |pe: &usize| self.waiting.contains_key(pe);
+        self.running.iter().copied().filter(move |pe| !waits(pe))
+    }
+
+    /// The holder has finished, is to be preempted, or waits.
     fn pass_on(&mut self) {
-        let after = self.running.range(self.holder + 1..).next();
-        if let Some(next) = after.or_else(|| self.running.first()) {
-            self.holder = *next;
+        let after = self.able().find(|pe| *pe > self.holder);
+        let next = after.or_else(|| self.able().next());
+        match next {
+            Some(next) => self.holder = next,
+            None if self.running.is_empty() => {}
+            None => self.given_up = Some(format!("dead lock: {:x?}", self.waiting)),
         }
+        self.in_a_row = 0;
     }
 }
 
 /// Passes the baton between PEs.
 pub struct Schedule {
     baton: Mutex<Baton>,
-    passed: Condvar,
+    /// One for each PE, told when it gets the baton.
+    passed: Vec<Condvar>,
+}
+
+thread_local! {
+    /// The schedule that this thread is a PE of.
+    static SCHEDULE: RefCell<Option<(Arc<Schedule>, usize)>> = const { RefCell::new(None) };
+}
+
+/// The engine is at a point. Nothing happens on a thread that is no PE of a schedule.
+fn at_point(point: Point) {
+    SCHEDULE.with_borrow(|schedule| {
+        if let Some((schedule, pe)) = schedule {
+            schedule.come_to(*pe, point);
+        }
+    });
+}
+
+/// The hardware is about to be used.
+pub(crate) fn at_hardware() {
+    SCHEDULE.with_borrow(|schedule| {
+        if let Some((schedule, pe)) = schedule {
+            schedule.step(Visit {
+                pe: *pe,
+                object: None,
+                writes: true,
+            });
+        }
+    });
+}
+
+/// Returns whether this thread is a PE of a schedule.
+pub(crate) fn is_running() -> bool {
+    SCHEDULE.with_borrow(Option::is_some)
+}
+
+/// Lets the other PEs go first: for a PE that tries something again until another one has gone on.
+pub fn let_others_go() {
+    SCHEDULE.with_borrow(|schedule| {
+        if let Some((schedule, pe)) = schedule {
+            let mut baton = schedule.baton();
+            baton.pass_on();
+            schedule.wait(baton, *pe);
+        }
+    });
 }
 
 impl Schedule {
@@ -112,88 +203,136 @@ impl Schedule {
             Plan::Random(seed) => {
                 let mut random = Random::new(seed);
                 let first = random.below(pes as u64) as usize;
-                (Choice::Random(random), first)
+                let rate = 2 << random.below(6);
+                (Choice::Random(random, rate), first)
             }
             Plan::Preempt { first, at } => (Choice::Preempt(at), first),
         };
         let baton = Baton {
             choice,
-            points: 0,
+            visits: Vec::new(),
             holder,
+            in_a_row: 0,
             running: (0..pes).collect(),
-            steps: 0,
+            waiting: BTreeMap::new(),
+            given_up: None,
         };
         Self {
             baton: Mutex::new(baton),
-            passed: Condvar::new(),
+            passed: (0..pes).map(|_| Condvar::new()).collect(),
         }
     }
 
+    fn baton(&self) -> MutexGuard<'_, Baton> {
+        self.baton.lock().unwrap()
+    }
+
+    fn come_to(&self, pe: usize, point: Point) {
+        let (object, writes) = match point {
+            Point::Lock(lock) | Point::Unlock(lock) => (lock, true),
+            Point::Load(atomic) => (atomic, false),
+            Point::Store(atomic) => (atomic, true),
+            Point::Released(lock) => {
+                self.baton().waiting.retain(|_, wanted| *wanted != lock);
+                return;
+            }
+            Point::Contended(lock) => {
+                let mut baton = self.baton();
+                baton.waiting.insert(pe, lock);
+                baton.pass_on();
+                self.wait(baton, pe);
+                return;
+            }
+        };
+        self.step(Visit {
+            pe,
+            object: Some(object),
+            writes,
+        });
+    }
+
     /// Offers the baton to the other PEs and waits until it comes back.
-    pub fn step(&self, pe: usize) {
-        let mut baton = self.baton.lock().unwrap();
-        if !baton.running.contains(&pe) {
+    fn step(&self, visit: Visit) {
+        if std::thread::panicking() {
+            // Whoever unwinds only releases what it holds.
             return;
         }
-        baton.steps += 1;
-        if baton.holder == pe {
-            baton.pass();
-            self.passed.notify_all();
+        let mut baton = self.baton();
+        baton.pass(visit);
+        self.wait(baton, visit.pe);
+    }
+
+    /// Wakes the holder, and waits until that is `pe`.
+    fn wait(&self, mut baton: MutexGuard<'_, Baton>, pe: usize) {
+        if baton.holder != pe || baton.given_up.is_some() {
+            self.wake(&baton);
         }
-        while baton.holder != pe {
-            let before = baton.steps;
-            let (again, timeout) = self.passed.wait_timeout(baton, SPINNING).unwrap();
-            baton = again;
-            if timeout.timed_out() && baton.steps == before && baton.holder != pe {
-                baton.holder = pe;
-                baton.steps += 1;
-            }
+        while baton.holder != pe && baton.given_up.is_none() {
+            baton = self.passed[pe].wait(baton).unwrap();
+        }
+        if baton.given_up.is_some() {
+            drop(baton);
+            resume_unwind(Box::new(GivenUp));
+        }
+    }
+
+    /// Wakes the PE that goes on; all if the race is given up.
+    fn wake(&self, baton: &Baton) {
+        if baton.given_up.is_some() {
+            self.passed.iter().for_each(Condvar::notify_one);
+        } else {
+            self.passed[baton.holder].notify_one();
         }
     }
 
     fn finish(&self, pe: usize) {
-        let mut baton = self.baton.lock().unwrap();
+        let mut baton = self.baton();
         baton.running.remove(&pe);
-        baton.steps += 1;
         if baton.holder == pe {
             baton.pass_on();
+            self.wake(&baton);
         }
-        self.passed.notify_all();
     }
 
-    /// At how many points another PE could go on.
-    pub fn points(&self) -> usize {
-        self.baton.lock().unwrap().points
+    /// The points at which another PE could go on, in the order in which they came.
+    pub fn visits(&self) -> Vec<Visit> {
+        std::mem::take(&mut self.baton().visits)
     }
 
-    /// Runs each of `bodies` on the PE of its index, interleaved.
-    pub fn run<'a>(&self, bodies: Vec<Box<dyn FnOnce() + Send + 'a>>) {
+    /// Runs each of `bodies` on the PE of its index, interleaved. The first panic of one goes on here.
+    pub fn run<'a>(self: &Arc<Self>, bodies: Vec<Box<dyn FnOnce() + Send + 'a>>) {
+        struct Finish<'a>(&'a Schedule, usize);
+        impl Drop for Finish<'_> {
+            fn drop(&mut self) {
+                self.0.finish(self.1);
+            }
+        }
+        observe(at_point);
         std::thread::scope(|scope| {
             let threads: Vec<_> = bodies
                 .into_iter()
                 .enumerate()
                 .map(|(pe, body)| {
+                    let schedule = Arc::clone(self);
                     scope.spawn(move || {
-                        struct Finish<'a>(&'a Schedule, usize);
-                        impl Drop for Finish<'_> {
-                            fn drop(&mut self) {
-                                self.0.finish(self.1);
-                            }
-                        }
-                        let _finish = Finish(self, pe);
-                        machine::on_pe(pe, || {
-                            self.step(pe);
-                            body();
-                        });
+                        let _finish = Finish(&schedule, pe);
+                        schedule.wait(schedule.baton(), pe);
+                        SCHEDULE.set(Some((Arc::clone(&schedule), pe)));
+                        machine::on_pe(pe, body);
+                        SCHEDULE.set(None);
                     })
                 })
                 .collect();
-            for thread in threads {
-                if let Err(panic) = thread.join() {
+            let ends: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+            for panic in ends.into_iter().filter_map(Result::err) {
+                if !panic.is::<GivenUp>() {
                     resume_unwind(panic);
                 }
             }
         });
+        if let Some(why) = &self.baton().given_up {
+            panic!("{why}");
+        }
     }
 }
 
@@ -204,30 +343,100 @@ fn number(name: &str, default: usize) -> usize {
         .unwrap_or(default)
 }
 
-/// Runs `race` in every order with few preemptions and in random ones. It tells how many points there were at which a PE could be stopped.
+/// Runs `race` in random orders, and in every order with few preemptions that can make a difference:
+/// a PE is stopped only before what another PE was seen to use in any of the runs, where one of
+/// both may change it.
 ///
-/// `HOST_PREEMPTIONS` sets how many preemptions are tried in all combinations, `HOST_INTERLEAVINGS` how many random orders.
-pub fn explore(race: impl Fn(Plan) -> usize) {
+/// `HOST_PREEMPTIONS` sets how many preemptions are tried in all combinations, `HOST_INTERLEAVINGS`
+/// how many random orders.
+pub fn explore(race: impl Fn(Plan) -> Trace) {
+    let mut seen = Uses::default();
     for seed in 0..number("HOST_INTERLEAVINGS", 20) as u64 {
-        race(Plan::Random(seed));
+        seen.add(&race(Plan::Random(seed)));
     }
-    for first in 0..2 {
-        extend(&race, first, &mut Vec::new(), number("HOST_PREEMPTIONS", 1));
+    let mut tried = BTreeMap::new();
+    // A run can show uses that make points of earlier runs matter.
+    let mut before = 0;
+    while before < seen.0.len() {
+        before = seen.0.len();
+        for first in 0..2 {
+            let plan = (first, Vec::new());
+            extend(
+                &race,
+                plan,
+                number("HOST_PREEMPTIONS", 1),
+                &mut seen,
+                &mut tried,
+            );
+        }
     }
 }
 
-fn extend(race: &impl Fn(Plan) -> usize, first: usize, at: &mut Vec<usize>, more: usize) {
-    let points = race(Plan::Preempt {
-        first,
-        at: at.clone(),
+/// Which PE begins, and the points at which the next one goes on.
+type Preemptions = (usize, Vec<usize>);
+
+fn extend(
+    race: &impl Fn(Plan) -> Trace,
+    (first, at): Preemptions,
+    more: usize,
+    seen: &mut Uses,
+    tried: &mut BTreeMap<Preemptions, Trace>,
+) {
+    let key = (first, at.clone());
+    let trace = tried.remove(&key).unwrap_or_else(|| {
+        let trace = race(Plan::Preempt {
+            first,
+            at: at.clone(),
+        });
+        seen.add(&trace);
+        // Only where it goes on from here its points are needed again.
+        if more == 0 { Trace::default() } else { trace }
     });
-    if more == 0 {
-        return;
+    if more > 0 {
+        let from = at.last().map_or(0, |last| last + 1);
+        for (point, visit) in trace.0.iter().enumerate().skip(from) {
+            if seen.conflicts(visit) {
+                let mut at = at.clone();
+                at.push(point);
+                extend(race, (first, at), more - 1, seen, tried);
+            }
+        }
     }
-    let from = at.last().map_or(0, |last| last + 1);
-    for point in from..points {
-        at.push(point);
-        extend(race, first, at, more - 1);
-        at.pop();
+    tried.insert(key, trace);
+}
+
+/// The points of one run, in the order in which they came.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Trace(Vec<Visit>);
+
+impl Trace {
+    /// Names each object by what `place` returns for its address, so that it has one name in all
+    /// runs; what has none is taken for the hardware.
+    pub(crate) fn new(mut visits: Vec<Visit>, place: impl Fn(usize) -> Option<usize>) -> Self {
+        for visit in &mut visits {
+            visit.object = visit.object.and_then(&place);
+        }
+        Self(visits)
+    }
+}
+
+/// Which PE used which object, and whether it may have changed it.
+#[derive(Default)]
+struct Uses(BTreeSet<(Option<usize>, usize, bool)>);
+
+impl Uses {
+    fn add(&mut self, trace: &Trace) {
+        let uses = trace.0.iter();
+        self.0
+            .extend(uses.map(|visit| (visit.object, visit.pe, visit.writes)));
+    }
+
+    /// Returns whether another PE used the object of `visit`, and one of both may have changed it.
+    fn conflicts(&self, visit: &Visit) -> bool {
+        let first = (visit.object, 0, false);
+        let last = (visit.object, usize::MAX, true);
+        self.0
+            .range(first..=last)
+            .any(|(_, pe, writes)| *pe != visit.pe && (*writes || visit.writes))
     }
 }

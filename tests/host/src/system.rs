@@ -14,7 +14,7 @@ use crate::guest::Program;
 use crate::hal::FakeHal;
 use crate::machine::{Machine, SPMC_IMAGE, on_pe};
 use crate::manifest::{self, PARTITION_SIZE, PartitionSpec, partition_base};
-use crate::schedule::{Plan, Schedule};
+use crate::schedule::{Plan, Schedule, Trace};
 use crate::smmu::Smmu;
 use crate::snapshot::{Snapshot, WATCHED};
 
@@ -225,14 +225,13 @@ impl System {
         self.interleave_by(Plan::Random(seed), bodies);
     }
 
-    /// The same as `plan` says. Returns at how many points another PE could go on.
+    /// Does that as `plan` says. Returns the points at which another PE could go on.
     pub fn interleave_by<'a>(
         &'a self,
         plan: Plan,
         bodies: Vec<Box<dyn FnOnce(Nwd<'a>) + Send + 'a>>,
-    ) -> usize {
+    ) -> Trace {
         let schedule = Arc::new(Schedule::new(plan, bodies.len()));
-        *self.machine.schedule.write().unwrap() = Some(Arc::clone(&schedule));
         let bodies = bodies
             .into_iter()
             .enumerate()
@@ -241,9 +240,20 @@ impl System {
             })
             .collect();
         schedule.run(bodies);
-        *self.machine.schedule.write().unwrap() = None;
         self.machine.check_tlbs();
-        schedule.points()
+        Trace::new(schedule.visits(), |address| self.place(address))
+    }
+
+    /// Where something of the engine lies, relative to the engine or behind it to the tables.
+    fn place(&self, address: usize) -> Option<usize> {
+        let spmc = &*self.spmc;
+        let engine = (std::ptr::from_ref(spmc).addr(), size_of_val(spmc));
+        let tables = self.machine.tables();
+        let tables = (tables.tables.as_ptr().addr(), size_of_val(tables.tables));
+        let within = |(base, size): (usize, usize)| {
+            address.checked_sub(base).filter(|offset| *offset < size)
+        };
+        within(engine).or_else(|| Some(engine.1 + within(tables)?))
     }
 }
 

@@ -1,0 +1,25 @@
+//! Locks and atomics of the engine, and the points between their operations at which another PE
+//! can come in.
+//!
+//! In an image these are the ones of `spin` and `core`, and a point costs nothing. With the
+//! feature `explore` each operation first tells a hook, by which a test decides who goes on.
+
+#[cfg(feature = "explore")]
+mod explore;
+
+#[cfg(feature = "explore")]
+pub use explore::{Mutex, MutexGuard, Point, atomic, observe};
+
+#[cfg(not(feature = "explore"))]
+pub use core::sync::atomic;
+#[cfg(not(feature = "explore"))]
+pub use spin::{Mutex, MutexGuard};
+
+/// Marks a point just before `object` is changed, where `object` is none of this module's types:
+/// a word of a table that carries a protocol.
+#[cfg_attr(not(feature = "explore"), allow(unused_variables))]
+#[inline(always)]
+pub(crate) fn point<T>(object: &T) {
+    #[cfg(feature = "explore")]
+    explore::tell(Point::Store(explore::address(object)));
+}
