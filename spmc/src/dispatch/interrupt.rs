@@ -90,20 +90,20 @@ impl<H: Hal> Spmc<H> {
             .sri_policy
             .contains(SriPolicy::LEAVING)
         {
-            self.ask_for_cycles(pe, current);
+            self.ask_for_cycles(current);
         } else if !pe.handles_interrupts {
             self.hal.look_again_here();
         }
     }
 
     /// Asks the scheduler of the Normal world, not the SPMC, to run a context for its interrupts (`sri-interrupts-policy`).
-    fn ask_for_cycles(&self, pe: &Pe, context: &Current<'_, H::Context>) {
+    fn ask_for_cycles(&self, context: &Current<'_, H::Context>) {
         if let Some((lines, _)) = context.partition.lines(context.id.index) {
             lines.answer(lines.calls());
         }
         let bit = 1_u32.wrapping_shl(context.id.index.into());
         context.partition.want_cycles(bit);
-        self.raise_schedule_receiver(pe, false);
+        self.raise_schedule_receiver(false);
     }
 
     /// The timer of `current` expired, or does no longer say so.
@@ -270,7 +270,7 @@ impl<H: Hal> Spmc<H> {
                     vcpu,
                 };
                 if frozen.config.sri_policy.contains(SriPolicy::WAITING) {
-                    self.ask_for_cycles(pe, &handler);
+                    self.ask_for_cycles(&handler);
                     return None;
                 }
                 Some(handler)

@@ -188,15 +188,15 @@ impl<H: Hal> Spmc<H> {
         if !valid {
             return Err(FfaError::InvalidParameters);
         }
-        let is_new = self
-            .notified(receiver)
-            .ok_or(FfaError::Denied)?
-            .with(|receiver| receiver.set(sender, map, target))?;
-        if is_new {
-            if let Some(member) = self.member(receiver) {
-                self.pend_notification(pe, member, target);
-            }
-            self.raise_schedule_receiver(pe, delays != 0);
+        let mut locked = self.notified(receiver).ok_or(FfaError::Denied)?;
+        let is_new = locked.with(|receiver| receiver.set(sender, map, target))?;
+        let is_untold = locked.has_news();
+        drop(locked);
+        if is_new && let Some(member) = self.member(receiver) {
+            self.pend_notification(pe, member, target);
+        }
+        if is_untold {
+            self.raise_schedule_receiver(delays != 0);
         }
         Ok(())
     }
@@ -225,13 +225,13 @@ impl<H: Hal> Spmc<H> {
         if !Self::speaks_for(instance, receiver) || flags & !maps != 0 {
             return Err(FfaError::InvalidParameters);
         }
-        let (pending, rest) = self
-            .notified(receiver)
-            .ok_or(missing)?
-            .with(|receiver| Ok((receiver.take(vcpu, flags)?, receiver.pending_on())))?;
+        let mut locked = self.notified(receiver).ok_or(missing)?;
+        let pending = locked.with(|receiver| receiver.take(vcpu, flags))?;
         if let Instance::Partition(partition) = instance {
-            partition.keep_notification_interrupts(rest);
+            // With the lock held: whoever sets another one after this pends the interrupt anew.
+            partition.keep_notification_interrupts(locked.pending_on());
         }
+        drop(locked);
         let (partitions, vms) = (pending.partitions, pending.vms);
         Ok(SmcFrame::success([
             partitions as u32,
@@ -290,32 +290,29 @@ impl<H: Hal> Spmc<H> {
         } else {
             Framework::RxFullHypervisor
         };
-        let is_new = self
-            .notified(receiver)
-            .is_some_and(|mut receiver| receiver.with(|receiver| receiver.set_framework(which)));
-        if is_new {
-            if let Some(member) = self.member(receiver) {
-                self.pend_notification(pe, member, Target::Global);
-            }
-            self.raise_schedule_receiver(pe, delay);
+        let Some(mut locked) = self.notified(receiver) else {
+            return;
+        };
+        locked.with(|receiver| receiver.set_framework(which));
+        drop(locked);
+        if let Some(member) = self.member(receiver) {
+            self.pend_notification(pe, member, Target::Global);
         }
+        self.raise_schedule_receiver(delay);
     }
 
-    /// The receiver with that id, if it gets notifications; a partition only while it speaks 1.1 or later.
+    /// The receiver with that id, if it gets notifications. One that speaks 1.0 binds none, and gets no indirect messages either.
     fn notified(&self, id: PartitionId) -> Option<Locked<'_>> {
-        let endpoint = self.endpoint(id)?;
-        if id.is_secure() && endpoint.version() < Version::V1_1 {
-            return None;
-        }
+        self.endpoint(id)?;
         self.notifications.receiver(id)
     }
 
-    pub(super) fn raise_schedule_receiver(&self, pe: &Pe, delay: bool) {
-        let time = if delay {
+    /// Asks the scheduler of the Normal world to call `FFA_NOTIFICATION_INFO_GET`, at once or when this PE goes back to it.
+    pub(super) fn raise_schedule_receiver(&self, delay: bool) {
+        self.hal.raise_schedule_receiver(if delay {
             SriTime::OnReturn
         } else {
             SriTime::Now
-        };
-        self.notifications.raise(&self.hal, pe.index, time);
+        });
     }
 }

@@ -1,8 +1,11 @@
 //! Notifications (FF-A v1.1 chapter 10): who can be notified of what, what is pending, and what its scheduler has been told of it.
 //!
 //! Each receiver, a partition or a VM, has a slot with a lock of its own; no lock covers two of them. A slot's lock is the last in the order of
-//! locks: nothing else is taken while it is held. The two words that all slots share are atomic: which slots have something that
-//! `FFA_NOTIFICATION_INFO_GET` has not told yet, and whether the schedule receiver interrupt was raised since it was last called.
+//! locks: nothing else is taken while it is held. The word that all slots share is atomic: which slots have something that
+//! `FFA_NOTIFICATION_INFO_GET` has not told yet.
+//!
+//! Nobody remembers that the schedule receiver interrupt was raised: it is raised whenever something becomes pending, or is set
+//! again, that has not been told yet. One that got lost with its PE is thus followed by another.
 //!
 //! Nothing here knows registers or states of execution contexts, and nothing here runs a partition.
 
@@ -15,19 +18,16 @@ pub use info::InfoList;
 pub use receiver::{Framework, Pending, Receiver, Target};
 
 use crate::error::{FfaError, Result};
-use crate::hal::{Hal, SriTime};
 use crate::id::PartitionId;
-use crate::limits::{MAX_NOTIFIED_VCPUS, MAX_NOTIFIED_VMS, MAX_PARTITIONS, MAX_PES};
+use crate::limits::{MAX_NOTIFIED_VCPUS, MAX_NOTIFIED_VMS, MAX_PARTITIONS};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 const SLOTS: usize = MAX_PARTITIONS + MAX_NOTIFIED_VMS;
-const _: () = assert!(SLOTS <= u32::BITS as usize && MAX_PES < 31);
+const _: () = assert!(SLOTS <= u32::BITS as usize);
 
 /// Set in the key of a slot that is in use, together with the id.
 const USED: u32 = 1 << 16;
-/// In `raised`: at once, by anybody. The bits below are of PEs that raise it when they go back to the Normal world.
-const RAISED: u32 = 1 << 31;
 
 struct Slot {
     /// Zero, or [`USED`] and the receiver's id. Written with the lock held.
@@ -43,7 +43,6 @@ pub struct Notifications {
     registry: Mutex<()>,
     /// A bit for each slot that has news. Set and cleared with the slot's lock held.
     news: AtomicU32,
-    raised: AtomicU32,
 }
 
 /// A receiver, locked.
@@ -65,6 +64,16 @@ impl Locked<'_> {
         }
         result
     }
+
+    /// Returns whether `FFA_NOTIFICATION_INFO_GET` has something to tell of the receiver.
+    pub fn has_news(&self) -> bool {
+        self.receiver.has_news()
+    }
+
+    /// Returns the vCPUs that would get something by `FFA_NOTIFICATION_GET`: a bit for each.
+    pub fn pending_on(&self) -> u32 {
+        self.receiver.pending_on()
+    }
 }
 
 impl Notifications {
@@ -79,7 +88,6 @@ impl Notifications {
             }; SLOTS],
             registry: Mutex::new(()),
             news: AtomicU32::new(0),
-            raised: AtomicU32::new(0),
         }
     }
 
@@ -145,9 +153,7 @@ impl Notifications {
     }
 
     /// `FFA_NOTIFICATION_INFO_GET`: moves what has not been told yet into `list`, as far as there is room; whether more is left.
-    /// From here on the interrupt is raised anew.
     pub fn report(&self, list: &mut InfoList) -> bool {
-        self.raised.store(0, Ordering::Release);
         for (index, slot) in self.slots.iter().enumerate() {
             if self.news.load(Ordering::Acquire) & 1 << index == 0 {
                 continue;
@@ -164,17 +170,6 @@ impl Notifications {
             }
         }
         self.news.load(Ordering::Acquire) != 0
-    }
-
-    /// Raises the schedule receiver interrupt on this PE, whose index is `pe`, unless that was done since `FFA_NOTIFICATION_INFO_GET`.
-    pub fn raise<H: Hal>(&self, hal: &H, pe: u16, time: SriTime) {
-        let bit = match time {
-            SriTime::Now => RAISED,
-            SriTime::OnReturn => 1 << (pe & 0xf),
-        };
-        if self.raised.fetch_or(bit, Ordering::AcqRel) & (RAISED | bit) == 0 {
-            hal.raise_schedule_receiver(time);
-        }
     }
 
     fn find(&self, id: PartitionId) -> Option<(usize, &Slot)> {

@@ -212,18 +212,14 @@ impl Receiver {
         Ok(is_new)
     }
 
-    /// Pends a notification of the framework: whether it was not pending yet.
-    pub fn set_framework(&mut self, which: Framework) -> bool {
-        let word = match which {
-            Framework::RxFullSpm => &mut self.spm,
-            Framework::RxFullHypervisor => &mut self.hypervisor,
-        };
-        let is_new = *word == 0;
-        *word = 1;
-        if is_new {
-            self.note(Target::Global);
+    /// Pends a notification of the framework. Each message is news, be it that the receiver
+    /// took the last one without asking for the notification of it.
+    pub fn set_framework(&mut self, which: Framework) {
+        match which {
+            Framework::RxFullSpm => self.spm = 1,
+            Framework::RxFullHypervisor => self.hypervisor = 1,
         }
-        is_new
+        self.note(Target::Global);
     }
 
     /// `FFA_NOTIFICATION_GET`: takes what is pending for `vcpu`, of the kinds in `flags`. `INVALID_PARAMETERS` if there is no such vCPU.

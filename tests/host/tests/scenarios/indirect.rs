@@ -83,7 +83,7 @@ const fn header(version: u64) -> usize {
 }
 
 /// `FFA_MSG_SEND2` of the Normal world.
-fn send(nwd: &Nwd<'_>, version: u64, message: &Message) -> Option<i32> {
+pub fn send(nwd: &Nwd<'_>, version: u64, message: &Message) -> Option<i32> {
     nwd.write(NWD_TX, &message.encode(version));
     nwd.call([MSG_SEND2]).error()
 }
@@ -466,6 +466,23 @@ fn callers_below_1_1_have_no_indirect_messages() {
     }
     let refused = code(NOT_SUPPORTED);
     assert_eq!(nwd.ask(0x8001, [0; 5]), [refused, refused, refused, 0, 0]);
+}
+
+// D14: it would find a message in its RX, of which it knows nothing, where it expects nothing.
+// req: RXTX-14
+#[test]
+fn receivers_below_1_1_have_no_indirect_messages() {
+    let system = System::boot([partition("sp1", send_to)]);
+    let nwd = system.nwd();
+    nwd.version(V1_0);
+    nwd.map_buffers();
+    let before = system.snapshot();
+    for receiver in [0, 3] {
+        assert_eq!(nwd.ask(0x8001, [receiver, 4, 0, 0, 0])[0], code(DENIED));
+    }
+    assert_eq!(before, system.snapshot());
+    // RX is as free as it was.
+    nwd.call([PARTITION_INFO_GET]).success();
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod retrieve_refused;
 mod run;
 mod rxtx;
 mod s_el0;
+mod schedule_receiver;
 mod send_refused;
 mod stage;
 mod streams;
