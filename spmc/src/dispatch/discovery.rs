@@ -8,7 +8,8 @@ use crate::ffa::partition_info::{Descriptor, MAX_DESCRIPTOR, Properties, descrip
 use crate::ffa::{SmcFrame, Version, function};
 use crate::hal::Hal;
 use crate::id::Uuid;
-use crate::partition::Frozen;
+use crate::manifest::config::VmMessages;
+use crate::partition::{Frozen, Partition};
 use crate::spmc::{Pe, Spmc};
 
 use super::Instance;
@@ -43,6 +44,9 @@ impl Query {
         let each = self.version >= Version::V1_2;
         let mut constant = Properties::AARCH64;
         constant.set(Properties::NOTIFICATIONS, frozen.config.notifications);
+        let wants = |messages| frozen.config.vm_messages.contains(messages);
+        constant.set(Properties::VM_CREATED, wants(VmMessages::CREATED));
+        constant.set(Properties::VM_DESTROYED, wants(VmMessages::DESTROYED));
         frozen
             .config
             .services
@@ -55,10 +59,15 @@ impl Query {
                 } else {
                     frozen.messaging
                 };
+                let mut properties = (Properties::from(messaging) | constant) & self.visible;
+                if !properties.contains(Properties::RECEIVE_DIRECT) {
+                    // Those messages are direct requests.
+                    properties.remove(Properties::VM_CREATED | Properties::VM_DESTROYED);
+                }
                 Descriptor {
                     id: frozen.config.id,
                     contexts: frozen.config.vcpu_count,
-                    properties: (Properties::from(messaging) | constant) & self.visible,
+                    properties,
                     uuid: if any { service.uuid } else { Uuid::NIL },
                 }
             })
@@ -149,6 +158,10 @@ impl<H: Hal> Spmc<H> {
             }
             count = count.saturating_add(1);
         }
+        if start != 0 && self.list_tag() != tag {
+            // It changed while it was looked at.
+            return Err(FfaError::Retry);
+        }
         let last = count
             .checked_sub(1)
             .filter(|last| start <= *last)
@@ -159,12 +172,11 @@ impl<H: Hal> Spmc<H> {
         Ok(answer)
     }
 
-    /// Changes when a partition leaves the list, or comes back: which ones are alive.
+    /// Returns what changes when a partition leaves the list, or comes back.
     fn list_tag(&self) -> u16 {
-        let bits = self
-            .live_partitions()
-            .map(|partition| 1_u16 << (partition.endpoint.id().index() & 0xf));
-        bits.fold(0, |tag, bit| tag | bit)
+        self.all_partitions()
+            .map(Partition::turns)
+            .fold(1, u16::wrapping_add)
     }
 
     /// What the query finds.
@@ -187,6 +199,10 @@ fn visible_properties<C>(instance: &Instance<'_, C>, version: Version) -> Proper
     if let Instance::NormalWorld(_) = instance {
         // A partition cannot send requests to the Normal world.
         visible.remove(Properties::SEND_DIRECT | Properties::SEND_DIRECT2);
+        if version >= Version::V1_1 {
+            // Only a Hypervisor has VMs.
+            visible |= Properties::VM_CREATED | Properties::VM_DESTROYED;
+        }
     }
     visible
 }

@@ -78,10 +78,10 @@ impl<H: Hal> Spmc<H> {
         }
         if !receiver.is_secure() {
             // Messages between VMs are the Hypervisor's.
-            return if header.sender.is_secure() {
-                Ok(self.normal_world.version())
-            } else {
-                Err(FfaError::InvalidParameters)
+            return match self.normal_world.version() {
+                _ if !header.sender.is_secure() => Err(FfaError::InvalidParameters),
+                version if version < Version::V1_1 => Err(FfaError::Denied),
+                version => Ok(version),
             };
         }
         let partition = self

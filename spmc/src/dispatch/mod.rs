@@ -26,7 +26,7 @@ mod stop;
 pub(crate) use run::Member;
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{FunctionId, SmcFrame, function};
+use crate::ffa::{FunctionId, SmcFrame, Version, function};
 use crate::hal::Hal;
 use crate::mem::SendKind;
 use crate::partition::{Endpoint, Partition};
@@ -61,7 +61,9 @@ impl<H: Hal> Spmc<H> {
             function::MSG_SEND_DIRECT_REQ_32 | function::MSG_SEND_DIRECT_REQ_64 => {
                 self.normal_world_request(pe, id, frame)
             }
-            function::MSG_SEND_DIRECT_REQ2 => self.normal_world_request2(pe, frame),
+            function::MSG_SEND_DIRECT_REQ2 if self.normal_world.version() >= Version::V1_2 => {
+                self.normal_world_request2(pe, frame)
+            }
             function::RUN => self.normal_world_run(pe, frame),
             function::ERROR => {
                 if frame.w(2) as i32 == FfaError::Aborted as i32 {

@@ -2,7 +2,7 @@
 
 use crate::addr::{Ipa, PAGE_SIZE};
 use crate::error::{FfaError, Result};
-use crate::ffa::{FunctionId, SmcFrame, function};
+use crate::ffa::{FunctionId, SmcFrame, Version, function};
 use crate::hal::{Context, Hal};
 use crate::partition::vcpu::Model;
 use crate::spmc::{Pe, Spmc};
@@ -61,8 +61,14 @@ impl<H: Hal> Spmc<H> {
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
-        current.partition.endpoint.end_negotiation();
+        let endpoint = &current.partition.endpoint;
+        endpoint.end_negotiation();
         match id.0 {
+            function::MSG_SEND_DIRECT_RESP2 | function::MSG_SEND_DIRECT_REQ2
+                if endpoint.version() < Version::V1_2 =>
+            {
+                Err(FfaError::NotSupported)
+            }
             function::MSG_SEND_DIRECT_RESP2 => self.direct_response2(pe, current, frame),
             function::MSG_SEND_DIRECT_REQ2 => self.partition_request2(pe, current),
             function::MSG_WAIT => self.msg_wait(pe, current, frame),

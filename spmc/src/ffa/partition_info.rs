@@ -18,6 +18,10 @@ bitflags! {
         const INDIRECT = 1 << 2;
         /// Receives notifications (1.1).
         const NOTIFICATIONS = 1 << 3;
+        /// Wants to be told of each VM that is created (1.1).
+        const VM_CREATED = 1 << 6;
+        /// Wants to be told of each VM that is destroyed (1.1).
+        const VM_DESTROYED = 1 << 7;
         /// Runs in AArch64 (1.1).
         const AARCH64 = 1 << 8;
         /// Receives FFA_MSG_SEND_DIRECT_REQ2 (1.2).

@@ -21,7 +21,7 @@ use crate::interrupt::{Claims, Line, Lines};
 use crate::limits::MAX_VCPUS;
 use crate::manifest::config::{Messaging, PartitionConfig};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// What boot decided about a partition and nothing changes afterwards.
 pub struct Frozen {
@@ -44,6 +44,8 @@ pub struct Partition<C> {
     pub vcpus: [Mutex<Vcpu<C>>; MAX_VCPUS],
     secondary_entry: AtomicU64,
     dead: AtomicBool,
+    /// Changes whenever it fails or is loaded anew.
+    turns: AtomicU16,
     faults: AtomicU32,
     /// Virtual interrupts of each context; not behind its claim, since whoever takes an interrupt pends it.
     lines: [Lines; MAX_VCPUS],
@@ -67,6 +69,7 @@ impl<C: Context> Partition<C> {
         vcpus: [const { Mutex::new(Vcpu::OFF) }; MAX_VCPUS],
         secondary_entry: AtomicU64::new(0),
         dead: AtomicBool::new(false),
+        turns: AtomicU16::new(0),
         faults: AtomicU32::new(0),
         lines: [const { Lines::new() }; MAX_VCPUS],
         has_interrupts: AtomicBool::new(false),
@@ -91,13 +94,23 @@ impl<C: Context> Partition<C> {
 
     /// Marks the partition as failed. Returns whether it was alive until now.
     pub fn kill(&self) -> bool {
+        // In this order: whoever finds it dead finds that counted.
+        if !self.is_dead() {
+            self.turns.fetch_add(1, Ordering::Relaxed);
+        }
         !self.dead.swap(true, Ordering::AcqRel)
     }
 
     /// Takes back [`Self::kill`]: the partition was loaded anew.
     pub fn revive(&self) {
         self.faults.store(0, Ordering::Relaxed);
+        self.turns.fetch_add(1, Ordering::Relaxed);
         self.dead.store(false, Ordering::Release);
+    }
+
+    /// Returns a count, which wraps around, of the times that the partition failed or was loaded anew.
+    pub fn turns(&self) -> u16 {
+        self.turns.load(Ordering::Relaxed)
     }
 
     /// Virtual interrupts of the context with that index, and the context.

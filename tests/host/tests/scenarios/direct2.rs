@@ -180,14 +180,21 @@ fn the_second_kind_needs_1_2_on_both_sides() {
         both("sp2").script(|sp| {
             sp.call([VERSION, V1_1]);
             sp.serve(|sp, _| {
-                sp.refused([DIRECT_REQ2, 0x8002_8001], DENIED);
+                // It does not exist, as FFA_FEATURES says (D15).
+                for id in [DIRECT_REQ2, DIRECT_RESP2] {
+                    sp.refused([FEATURES, id], NOT_SUPPORTED);
+                    sp.refused([id, 0x8002_8001], NOT_SUPPORTED);
+                }
+                sp.refused([DIRECT_RESP2, 0x8002_0000], NOT_SUPPORTED);
                 [1; 5]
             })
         }),
     ]);
-    system.nwd().version(V1_1);
-    system.nwd().refused([DIRECT_REQ2, 0x8001], DENIED);
-    system.nwd().ask(0x8002, [0; 5]);
+    let nwd = system.nwd();
+    nwd.version(V1_1);
+    nwd.refused([FEATURES, DIRECT_REQ2], NOT_SUPPORTED);
+    nwd.refused([DIRECT_REQ2, 0x8001], NOT_SUPPORTED);
+    nwd.ask(0x8002, [0; 5]);
 }
 
 // req: MSGD-15, MSGD-16, MSGD-19

@@ -302,6 +302,36 @@ fn a_list_by_registers_is_of_one_moment() {
     assert_eq!(bytes[24..26], 0x8003_u16.to_le_bytes());
 }
 
+// D16: a list that is as it was, but whose members failed and came back meanwhile, is another one.
+// req: PINFO-12
+#[test]
+fn a_list_is_another_one_after_a_restart() {
+    let [sp1, sp2, sp3] = partitions();
+    let fails = sp2
+        .vcpus(1)
+        .with(|sp| {
+            sp.takes_exceptions = false;
+            sp.extra = Some(std::sync::Arc::new(|fdt| {
+                fdt.property_null("lifecycle-support").unwrap()
+            }));
+        })
+        .property("abort-action", 2)
+        .script(|sp| {
+            sp.serve(|sp, _| {
+                sp.trap(0);
+                unreachable!()
+            })
+        });
+    let system = System::boot([sp1, fails, sp3]);
+    let nwd = system.nwd();
+    let ([last, _, tag, _], before) = told(&nwd.call(by_registers(NIL, 0, 0)));
+    assert_eq!(nwd.request(0x8002, [0; 5]).error(), Some(ABORTED));
+    nwd.refused(by_registers(NIL, 1, tag), RETRY);
+    let ([same, _, tag, _], after) = told(&nwd.call(by_registers(NIL, 0, 0)));
+    assert_eq!((last, before), (same, after));
+    assert_eq!(nwd.call(by_registers(NIL, 1, tag)).error(), None);
+}
+
 // req: COMP-21
 #[test]
 fn a_list_by_registers_takes_1_2() {
@@ -344,6 +374,61 @@ fn what_a_version_does_not_know_does_not_show() {
         nwd.call(query(NIL, 0)).success();
         assert_eq!(nwd.read(NWD_RX + 4, 4), shown.to_le_bytes(), "{version:#x}");
     }
+}
+
+// D5: without these bits a Hypervisor does not send the messages.
+// req: PINFO-06, PINFO-14, PINFO-15
+#[test]
+fn a_hypervisor_sees_who_wants_to_be_told_of_vms() {
+    const CREATED: u32 = 1 << 6;
+    const DESTROYED: u32 = 1 << 7;
+    let wants = |messages| PartitionSpec::new("sp").property("vm-availability-messages", messages);
+    let boot = || {
+        System::boot([
+            wants(0),
+            wants(1).script(|sp| {
+                sp.serve(|sp, _| {
+                    let (_, bytes) = told(&sp.call(by_registers(NIL, 0, 0)));
+                    // VMs are none of a partition's business.
+                    assert_eq!(bytes[76..80], (3 | AARCH64).to_le_bytes());
+                    [0; 5]
+                })
+            }),
+            wants(2),
+            wants(3),
+            // The messages are direct requests.
+            wants(3).with(|sp| sp.messaging = 2),
+        ])
+    };
+    for (version, size, expected) in [
+        (V1_0, 8, [1, 1, 1, 1, 0]),
+        (V1_1, 24, [0, CREATED, DESTROYED, CREATED | DESTROYED, 0]),
+        (V1_2, 24, [0, CREATED, DESTROYED, CREATED | DESTROYED, 0]),
+    ] {
+        let system = boot();
+        let nwd = system.nwd();
+        nwd.version(version);
+        nwd.map_buffers();
+        nwd.call(query(NIL, 0)).success();
+        for (n, expected) in (0..).zip(expected) {
+            let common = match (version, n) {
+                (V1_0, _) => 0,
+                (_, 4) => AARCH64,
+                _ => AARCH64 | 1,
+            };
+            let properties = nwd.read(NWD_RX + n * size + 4, 4);
+            assert_eq!(
+                properties,
+                (expected | common).to_le_bytes(),
+                "{version:#x} {n}"
+            );
+        }
+    }
+    let system = boot();
+    let (_, bytes) = told(&system.nwd().call(by_registers(NIL, 0, 0)));
+    let shown = 1 | AARCH64 | CREATED | DESTROYED;
+    assert_eq!(bytes[76..80], shown.to_le_bytes());
+    system.nwd().ask(0x8002, [0; 5]);
 }
 
 // req: PINFO-16, PINFO-17, PINFO-18, PINFO-19

@@ -153,6 +153,23 @@ fn messages_of_vms_and_who_owns_their_rx() {
     nwd.refused([MSG_SEND2, 3 << 16], INVALID_PARAMETERS);
 }
 
+// What reopens negotiation is that the Normal world leaves the framework, not that one of its VMs does.
+// req: VER-13, VER-16
+#[test]
+fn buffers_of_a_vm_do_not_reopen_negotiation() {
+    const NONE: u64 = NOT_SUPPORTED as u32 as u64;
+    let system = System::boot([]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.version(V1_2), V1_2);
+    nwd.map_buffers();
+    assert_eq!(map_vm(&nwd, 3), None);
+    assert_eq!(nwd.version(V1_1), NONE);
+    nwd.call([RXTX_UNMAP, 3 << 16]).success();
+    assert_eq!(nwd.version(V1_1), NONE);
+    nwd.call([RXTX_UNMAP]).success();
+    assert_eq!(nwd.version(V1_1), V1_2);
+}
+
 // req: RXTX-30
 #[test]
 fn rx_is_acquired_by_hypervisors_for_vms_only() {
