@@ -343,66 +343,106 @@ fn number(name: &str, default: usize) -> usize {
         .unwrap_or(default)
 }
 
-/// Runs `race` in random orders, and in every order with few preemptions that can make a difference:
-/// a PE is stopped only before what another PE was seen to use in any of the runs, where one of
-/// both may change it.
+/// Runs `race` in random orders, then with one preemption at every point that can make a
+/// difference, then with two at random ones. A PE is stopped only before what another PE was seen
+/// to use in any of the runs, where one of both may change it.
 ///
-/// `HOST_PREEMPTIONS` sets how many preemptions are tried in all combinations, `HOST_INTERLEAVINGS`
-/// how many random orders.
+/// `HOST_INTERLEAVINGS` sets how many random orders are tried and `HOST_PAIRS` how many pairs of
+/// preemptions. A race with more than `HOST_POINTS` points is stopped at so many of them only.
 pub fn explore(race: impl Fn(Plan) -> Trace) {
-    let mut seen = Uses::default();
+    let mut explorer = Explorer {
+        race,
+        seen: Uses::default(),
+        traces: BTreeMap::new(),
+    };
     for seed in 0..number("HOST_INTERLEAVINGS", 20) as u64 {
-        seen.add(&race(Plan::Random(seed)));
+        explorer.run(&Plan::Random(seed));
     }
-    let mut tried = BTreeMap::new();
-    // A run can show uses that make points of earlier runs matter.
-    let mut before = 0;
-    while before < seen.0.len() {
-        before = seen.0.len();
-        for first in 0..2 {
-            let plan = (first, Vec::new());
-            extend(
-                &race,
-                plan,
-                number("HOST_PREEMPTIONS", 1),
-                &mut seen,
-                &mut tried,
-            );
-        }
-    }
+    explorer.preempt_once(number("HOST_POINTS", 250));
+    explorer.preempt_twice(number("HOST_PAIRS", 200));
 }
 
 /// Which PE begins, and the points at which the next one goes on.
 type Preemptions = (usize, Vec<usize>);
 
-fn extend(
-    race: &impl Fn(Plan) -> Trace,
-    (first, at): Preemptions,
-    more: usize,
-    seen: &mut Uses,
-    tried: &mut BTreeMap<Preemptions, Trace>,
-) {
-    let key = (first, at.clone());
-    let trace = tried.remove(&key).unwrap_or_else(|| {
-        let trace = race(Plan::Preempt {
-            first,
-            at: at.clone(),
-        });
-        seen.add(&trace);
-        // Only where it goes on from here its points are needed again.
-        if more == 0 { Trace::default() } else { trace }
-    });
-    if more > 0 {
-        let from = at.last().map_or(0, |last| last + 1);
-        for (point, visit) in trace.0.iter().enumerate().skip(from) {
-            if seen.conflicts(visit) {
-                let mut at = at.clone();
-                at.push(point);
-                extend(race, (first, at), more - 1, seen, tried);
+struct Explorer<R> {
+    race: R,
+    seen: Uses,
+    /// Of runs with at most one preemption.
+    traces: BTreeMap<Preemptions, Trace>,
+}
+
+impl<R: Fn(Plan) -> Trace> Explorer<R> {
+    fn run(&mut self, plan: &Plan) -> Trace {
+        let told = Told(plan);
+        let trace = (self.race)(plan.clone());
+        std::mem::forget(told);
+        self.seen.add(&trace);
+        trace
+    }
+
+    fn preempt(&mut self, (first, at): Preemptions) -> Trace {
+        self.run(&Plan::Preempt { first, at })
+    }
+
+    /// Points behind the preemptions of a run at which another one can make a difference.
+    fn branches(&self, run: &Preemptions) -> Vec<usize> {
+        let from = run.1.last().map_or(0, |last| last + 1);
+        let visits = self.traces[run].0.iter().enumerate().skip(from);
+        let conflicts = visits.filter(|(_, visit)| self.seen.conflicts(visit));
+        conflicts.map(|(point, _)| point).collect()
+    }
+
+    fn preempt_once(&mut self, most: usize) {
+        for first in 0..2 {
+            let trace = self.preempt((first, Vec::new()));
+            self.traces.insert((first, Vec::new()), trace);
+        }
+        // A run can show uses that make points of earlier runs matter.
+        let mut before = 0;
+        while before < self.seen.0.len() {
+            before = self.seen.0.len();
+            for first in 0..2 {
+                let points = self.branches(&(first, Vec::new()));
+                let stride = points.len().div_ceil(most).max(1);
+                for point in points.into_iter().step_by(stride) {
+                    let run = (first, vec![point]);
+                    if !self.traces.contains_key(&run) {
+                        let trace = self.preempt(run.clone());
+                        self.traces.insert(run, trace);
+                    }
+                }
             }
         }
     }
-    tried.insert(key, trace);
+
+    fn preempt_twice(&mut self, most: usize) {
+        let runs: Vec<_> = self.traces.keys().filter(|run| run.1.len() == 1).collect();
+        let mut pairs = Vec::new();
+        for run in runs {
+            let (first, point) = (run.0, run.1[0]);
+            pairs.extend(
+                self.branches(run)
+                    .into_iter()
+                    .map(|then| (first, point, then)),
+            );
+        }
+        let mut random = Random::new(most as u64);
+        for _ in 0..most.min(pairs.len()) {
+            let chosen = random.below(pairs.len() as u64) as usize;
+            let (first, point, then) = pairs.swap_remove(chosen);
+            self.preempt((first, vec![point, then]));
+        }
+    }
+}
+
+/// Says which plan a race failed by.
+struct Told<'p>(&'p Plan);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        eprintln!("the race failed by {:?}", self.0);
+    }
 }
 
 /// The points of one run, in the order in which they came.
