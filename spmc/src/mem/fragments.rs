@@ -12,7 +12,7 @@
 
 use super::channel::Channel;
 use super::send::{Piece, completion};
-use super::shares::{Found, Share, Stage};
+use super::shares::{Found, Reader, Share, Stage};
 use super::{Endpoints, Engine};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory_descriptor::{CONSTITUENT, DescriptorBuffer, Response, write_constituents};
@@ -154,15 +154,11 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let mailbox = Channel::open(caller, None);
         let mut found = self.shares.find_any(handle)?;
         let share = found.share()?;
-        let reading = share.reading(caller.id()).ok_or(invalid)?;
+        let (reader, reading) = share.reading(caller.id(), offset).ok_or(invalid)?;
+        let reading = *reading;
         let mut channel = mailbox.through(caller, reading.buffer);
         let total = total_size(share, caller.version());
-        let again = offset == reading.last && offset != 0;
-        if frame.w(4) != asked_with(caller, share.owner)
-            || reading.next == 0
-            || offset >= total
-            || offset != reading.next && !again
-        {
+        if frame.w(4) != asked_with(caller, share.owner) || offset >= total {
             return Err(invalid);
         }
         let space = caller.memory.lock();
@@ -177,9 +173,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             length as u64,
             asked_with(caller, share.owner) as u64,
         ]);
-        if share.stage == Stage::Given && next == total {
+        if share.stage == Stage::Given && reader == Reader::Borrower && next == total {
+            // The new owner has read all that was kept for it. The Hypervisor, who may read too, ends nothing.
             self.discard(found);
-        } else if let Some(reading) = share.reading_mut(caller.id()) {
+        } else if let Some((_, reading)) = share.reading(caller.id(), offset) {
             reading.last = offset;
             reading.next = next;
         }

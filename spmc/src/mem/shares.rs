@@ -99,6 +99,27 @@ pub(super) struct Reading {
     pub(super) buffer: Option<PageRange<Ipa>>,
 }
 
+impl Reading {
+    /// Returns whether the next fragment starts at `offset`.
+    fn continues_at(&self, offset: usize) -> bool {
+        self.next != 0 && offset == self.next
+    }
+
+    /// Returns whether the last fragment, other than that which came with the response, started at `offset`.
+    fn repeats(&self, offset: usize) -> bool {
+        self.next != 0 && offset != 0 && offset == self.last
+    }
+}
+
+/// Who reads a response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reader {
+    /// The Hypervisor, for whom nothing is mapped.
+    Hypervisor,
+    /// A borrower, or its proxy.
+    Borrower,
+}
+
 /// A call that zeroes a region slice by slice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Zeroing {
@@ -229,23 +250,27 @@ impl Share {
         self.kind == SendKind::Share || self.borrowers.len() > 1
     }
 
-    /// The response that `reader` reads, if it may: it has the region, or is the Hypervisor.
-    pub(super) fn reading(&mut self, reader: PartitionId) -> Option<Reading> {
-        self.reading_mut(reader).copied()
-    }
-
-    /// The same, to be changed.
-    pub(super) fn reading_mut(&mut self, reader: PartitionId) -> Option<&mut Reading> {
+    /// Returns the response whose fragment at `offset` the endpoint `reader` may fetch: the Hypervisor's, or that of a borrower that has
+    /// the region and that `reader` speaks for. Where a proxy reads several, one that goes on there comes before one that is repeated.
+    pub(super) fn reading(
+        &mut self,
+        reader: PartitionId,
+        offset: usize,
+    ) -> Option<(Reader, &mut Reading)> {
         if !reader.is_secure() {
-            return Some(&mut self.hypervisor);
+            let reading = &mut self.hypervisor;
+            let may = reading.continues_at(offset) || reading.repeats(offset);
+            return may.then_some((Reader::Hypervisor, reading));
         }
-        let mut heard = self
-            .borrowers
-            .iter_mut()
-            .filter(|borrower| borrower.mapped.is_some() && borrower.is_spoken_for_by(reader));
-        heard
-            .find(|borrower| borrower.reading.next != 0)
-            .map(|borrower| &mut borrower.reading)
+        let heard =
+            |borrower: &Borrower| borrower.mapped.is_some() && borrower.is_spoken_for_by(reader);
+        let mut having = self.borrowers.iter().enumerate().filter(|(_, b)| heard(b));
+        let next = having
+            .clone()
+            .find(|(_, borrower)| borrower.reading.continues_at(offset));
+        let (index, _) = next.or_else(|| having.find(|(_, b)| b.reading.repeats(offset)))?;
+        let borrower = self.borrowers.get_mut(index)?;
+        Some((Reader::Borrower, &mut borrower.reading))
     }
 
     /// The receiver with that id.

@@ -33,14 +33,15 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let Stage::Paused(Zeroing { operation, .. }) = share.stage else {
             return Err(invalid);
         };
-        let is_its_own = match operation {
-            Operation::Send | Operation::Reclaim => share.is_sent_by(caller.id()),
-            Operation::Relinquish(borrower, _) => borrower == caller.id(),
+        // The endpoint whose access the operation changes: the caller, or whom the caller speaks for.
+        let party = match operation {
+            Operation::Send | Operation::Reclaim => {
+                Some(caller).filter(|caller| share.is_sent_by(caller.id()))
+            }
+            Operation::Relinquish(borrower, _) => self.spoken_for(borrower, caller),
         };
-        if !is_its_own {
-            return Err(invalid);
-        }
-        let zeroed = self.zero_on(share, &mut caller.memory.lock(), SLICE_PAGES);
+        let party = party.ok_or(invalid)?;
+        let zeroed = self.zero_on(share, &mut party.memory.lock(), SLICE_PAGES);
         if let Err(error) = zeroed {
             if operation == Operation::Send {
                 self.discard(found);
@@ -80,8 +81,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         self.zero_on(share, space, if sliced { SLICE_PAGES } else { u64::MAX })
     }
 
-    /// Zeroes the next pages, at most `most`, of a paused share. `space` is that of who made the call, locked so that nothing that an undoing
-    /// needs is taken away meanwhile.
+    /// Zeroes the next pages, at most `most`, of a paused share. `space` is that of the endpoint whose access the operation changes, locked so
+    /// that nothing that an undoing needs is taken away meanwhile.
     pub(super) fn zero_on(
         &self,
         share: &mut Share,

@@ -1,8 +1,8 @@
 //! Fragments against the whole engine: partitions that die in the middle, a Hypervisor that gives up.
 
-use host_tests::Sp;
 use host_tests::ffa::*;
 use host_tests::system::{NWD_PAGES, NWD_TX};
+use host_tests::{Regs, Sp};
 use spmc::addr::World::Secure;
 
 use crate::stage::{OWN_PAGES, SP1, SP2, Stage};
@@ -24,7 +24,7 @@ fn begin(stage: &Stage, bytes: &[u8]) -> u64 {
 }
 
 /// Sends the last constituent.
-fn finish(stage: &Stage, bytes: &[u8], handle: u64) -> host_tests::Regs {
+fn finish(stage: &Stage, bytes: &[u8], handle: u64) -> Regs {
     stage.nwd().write(NWD_TX, &bytes[bytes.len() - 16..]);
     let (low, high) = (handle & 0xffff_ffff, handle >> 32);
     stage.nwd().call([MEM_FRAG_TX, low, high, 16, 0])
@@ -89,4 +89,60 @@ fn a_sender_dies_while_fragments_are_missing() {
     assert_eq!(stage.system.spmc.shares.live(), before + 1);
     assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
     assert_eq!(stage.system.spmc.shares.live(), before);
+}
+
+/// Fetches the fragments of a response from `offset` on, to its end.
+fn read_on(call: &mut impl FnMut([u64; 5]) -> Regs, handle: u64, mut offset: u64, total: u64) {
+    while offset < total {
+        let (low, high) = (handle & 0xffff_ffff, handle >> 32);
+        let answer = call([MEM_FRAG_RX, low, high, offset, 0]);
+        assert_eq!(answer.function(), MEM_FRAG_TX, "{answer:?}");
+        offset += answer.0[3];
+        call([RX_RELEASE, 0, 0, 0, 0]).success();
+    }
+}
+
+// M7. req: FRAG-15, FRAG-16, MEMRQ-20, MEMDN-06
+#[test]
+fn a_response_belongs_to_its_reader() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let ranges: Vec<_> = (0..300).map(|n| (0x4200_0000 + n * 0x2000, 1)).collect();
+    let bytes = Transaction::donate(0, SP1, &ranges).encode(V12);
+    let length = bytes.len() as u64;
+    nwd.write(0x4400_0000, &bytes);
+    let handle = nwd
+        .call([MEM_DONATE_64, length, length, 0x4400_0000, 2])
+        .handle();
+    // The Hypervisor begins to read where the region lies, and then the new owner does.
+    let by_handle = Transaction {
+        receivers: Vec::new(),
+        attributes: 0,
+        ..Transaction::retrieve(0, SP1, handle, RW)
+    };
+    let answer = nwd.memory_call(MEM_RETRIEVE_REQ_64, &by_handle.encode(V12));
+    let total = answer.0[1];
+    assert_eq!(
+        (answer.0[0], answer.0[2]),
+        (MEM_RETRIEVE_RESP, 4096),
+        "{answer:?}"
+    );
+    nwd.call([RX_RELEASE]).success();
+    stage.run(SP1, move |sp| {
+        let request = Transaction {
+            attributes: 0,
+            ..Transaction::retrieve(0, SP1, handle, RW)
+        };
+        let answer = sp.memory_call(MEM_RETRIEVE_REQ_64, &request.encode(sp.layout));
+        assert_eq!(answer.0[..3], [MEM_RETRIEVE_RESP, total, 4096]);
+        sp.call([RX_RELEASE]).success();
+    });
+    // The Hypervisor comes to its end first. That is nobody else's end.
+    read_on(&mut |regs| nwd.call(regs), handle, 4096, total);
+    stage.run(SP1, move |sp| {
+        read_on(&mut |regs| sp.call(regs), handle, 4096, total);
+        let (low, high) = (handle & 0xffff_ffff, handle >> 32);
+        sp.refused([MEM_FRAG_RX, low, high, 4096, 0], INVALID_PARAMETERS);
+    });
+    assert_eq!(stage.system.spmc.shares.live(), 0);
 }

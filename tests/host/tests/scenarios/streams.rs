@@ -449,3 +449,93 @@ fn a_device_that_no_smmu_confines_keeps_its_partition_from_starting() {
         assert_eq!(boots(&[FIRST], first, sp("sp2")), [false, true]);
     }
 }
+
+// M6. req: STRM-06, TIME-03, TIME-07, MEMRL-12
+#[test]
+fn a_proxy_resumes_what_it_relinquishes_for_its_stream_endpoint() {
+    let stage = stage();
+    let nwd = stage.nwd();
+    let (base, pages) = (0x4200_0000, 600);
+    nwd.write(base, &[0xaa; 16]);
+    let lend = Transaction::lend(0, SEPID, RW, &[(base, pages)]);
+    let handle = nwd.send(MEM_LEND_64, &lend);
+    stage.retrieve(SP1, retrieve(handle, RW)).unwrap();
+    let (low, high) = (handle & 0xffff_ffff, handle >> 32);
+    stage.run(SP1, move |sp| {
+        sp.write(Secure, sp.tx(), &relinquish(handle, 3, &[SEPID]))
+            .unwrap();
+        let paused = sp.call([MEM_RELINQUISH]);
+        assert_eq!(paused.0[..3], [MEM_OP_PAUSE, low, high]);
+    });
+    // The region is nobody's meanwhile, and nobody else goes on.
+    assert!(!reads(&stage, FIRST, base));
+    assert_eq!(nwd.reclaim(handle).error(), Some(BUSY));
+    stage.run(SP2, move |sp| {
+        sp.refused([MEM_OP_RESUME, low, high], INVALID_PARAMETERS);
+    });
+    // Memory that does not answer undoes the call: the stream endpoint, not its proxy, has the region again.
+    let machine = &stage.system.machine;
+    let later = base + 400 * 0x1000;
+    machine.memory().protect(NonSecure, later..later + 0x1000);
+    stage.run(SP1, move |sp| {
+        let undone = sp.call([MEM_OP_RESUME, low, high]);
+        assert_eq!(undone.error(), Some(ABORTED));
+        assert_eq!(sp.peek(NonSecure, base), None);
+    });
+    machine.memory().unprotect_all();
+    assert!(reads(&stage, FIRST, base));
+    stage.run(SP1, move |sp| {
+        sp.write(Secure, sp.tx(), &relinquish(handle, 3, &[SEPID]))
+            .unwrap();
+        let mut answer = sp.call([MEM_RELINQUISH]);
+        let mut slices = 1;
+        while answer.function() == MEM_OP_PAUSE {
+            answer = sp.call([MEM_OP_RESUME, low, high]);
+            slices += 1;
+        }
+        answer.success();
+        assert_eq!(slices, 3);
+    });
+    assert!(!reads(&stage, FIRST, base));
+    nwd.reclaim(handle).success();
+    assert_eq!(nwd.read(base, 16), [0; 16]);
+}
+
+// M7, a sibling. req: FRAG-15, STRM-06
+#[test]
+fn a_proxy_reads_a_response_for_each_of_its_endpoints() {
+    let stage = stage();
+    let nwd = stage.nwd();
+    let ranges: Vec<_> = (0..600).map(|n| (0x4200_0000 + n * 0x2000, 1)).collect();
+    let mut share = Transaction::share(0, SP1, RW, &ranges);
+    share.receivers.push(Receiver::new(SEPID, RW));
+    let bytes = share.encode(Layout::V1_2);
+    let length = bytes.len() as u64;
+    nwd.write(0x4400_0000, &bytes);
+    let handle = nwd
+        .call([MEM_SHARE_64, length, length, 0x4400_0000, 3])
+        .handle();
+    stage.run(SP1, move |sp| {
+        let (low, high) = (handle & 0xffff_ffff, handle >> 32);
+        for id in [SP1, SEPID] {
+            let request = Transaction {
+                flags: 1 << 10,
+                ..Transaction::retrieve(0, id, handle, RW)
+            };
+            let answer = sp.memory_call(MEM_RETRIEVE_REQ_64, &request.encode(sp.layout));
+            let [function, total, mut offset, ..] = answer.0;
+            assert_eq!(function, MEM_RETRIEVE_RESP, "{answer:?}");
+            sp.call([RX_RELEASE]).success();
+            while offset < total {
+                let answer = sp.call([MEM_FRAG_RX, low, high, offset, 0]);
+                assert_eq!(
+                    answer.function(),
+                    MEM_FRAG_TX,
+                    "{id:#x} at {offset}: {answer:?}"
+                );
+                offset += answer.0[3];
+                sp.call([RX_RELEASE]).success();
+            }
+        }
+    });
+}
