@@ -39,8 +39,14 @@ pub const MAX_DEVICE_RANGES: usize = 10;
 /// SMC function ids that one SP may be allowed to call (`smc_whitelist`).
 pub const MAX_SMC_WHITELIST: usize = 32;
 
-/// Memory transactions that are live at the same time.
-pub const MAX_SHARES: usize = 64;
+/// Memory transactions that are live at the same time. Those that no endpoint has for itself are for all.
+pub const MAX_SHARES: usize = 128;
+
+/// Of these, how many only the Normal world can have, with all its VMs.
+pub const SHARES_NORMAL_WORLD: usize = 32;
+
+/// How many only one partition can have, for each of [`MAX_PARTITIONS`]. What is sent to a stream endpoint is its sender's.
+pub const SHARES_PARTITION: usize = 4;
 
 /// Borrowers of one memory transaction.
 pub const MAX_BORROWERS: usize = 8;

@@ -2,7 +2,7 @@
 //!
 //! Nobody speaks for such a device: it neither retrieves nor relinquishes. It has the region from the send on, and loses it by the reclaim.
 
-use super::shares::{SendKind, Share};
+use super::shares::{SendKind, Share, Stage};
 use super::{Endpoints, Engine, refused};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory::DataAccess;
@@ -62,6 +62,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             let mut space = owner.memory.lock();
             let undone = space.change(self.hal, share.world, ranges, back);
             debug_assert!(undone.is_ok());
+            share.stage = Stage::Void;
         }
         outcome
     }

@@ -85,8 +85,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         });
         match outcome {
             Ok(true) => {
-                self.shares.mark_arriving(handle, false);
-                Ok(completion(share.stage, handle))
+                let answer = completion(share.stage, handle);
+                found.has_arrived();
+                Ok(answer)
             }
             Ok(false) => Ok(Self::ask_for_more(caller, share.owner, handle, received)),
             Err(error) => {
@@ -112,9 +113,14 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         ])
     }
 
-    /// Ends a transaction of which fragments are missing, which failed with its last one, or of which only the response was left.
+    /// Ends a transaction of which fragments are missing, that could not be sent, or of which only the response was left. One that is sent
+    /// stays, whoever says that it should end.
     pub(super) fn discard(&self, mut found: Found<'_>) {
         let Ok(share) = found.share() else { return };
+        match share.stage {
+            Stage::Arriving { .. } | Stage::Void | Stage::Given => {}
+            Stage::Sent | Stage::Paused(_) => return,
+        }
         if let Some(owner) = self.endpoints.estate(share.owner) {
             let mut space = owner.memory.lock();
             share.regions.release(Pages::of(self.hal), space.pool());
@@ -127,10 +133,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let Ok(mut found) = self.shares.find_any(handle) else {
             return;
         };
-        let arriving = found.share().is_ok_and(|share| {
-            matches!(share.stage, Stage::Arriving { .. }) && !share.owner.is_secure()
-        });
-        if arriving {
+        let is_arriving = found.arrival().is_some();
+        if is_arriving && found.share().is_ok_and(|share| !share.owner.is_secure()) {
             self.discard(found);
         }
     }

@@ -49,7 +49,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         match share.stage {
             Stage::Sent => {}
             Stage::Paused(_) => return Err(FfaError::Busy),
-            Stage::Arriving { .. } | Stage::Given => return Err(invalid),
+            Stage::Arriving { .. } | Stage::Given | Stage::Void => return Err(invalid),
         }
         if zero && share.kind == SendKind::Share {
             return Err(invalid);
@@ -121,10 +121,17 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     pub(crate) fn bury(&self, dead: &Endpoint) {
         for mut found in self.shares.iter() {
             let Ok(share) = found.share() else { continue };
-            let (from, to) = (
-                share.owner == dead.id(),
-                share.borrower(dead.id()).is_some(),
-            );
+            let from = share.owner == dead.id();
+            let to = match share.borrower(dead.id()) {
+                Some(borrower) => {
+                    // Nobody goes on with it who is loaded anew under that id.
+                    borrower.asking = None;
+                    true
+                }
+                None => false,
+            };
+            // Nor does what it sent come back to that one.
+            share.orphaned |= from;
             match share.stage {
                 Stage::Arriving { .. } if from => {
                     self.discard(found);
@@ -135,7 +142,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                     self.discard(found);
                     continue;
                 }
-                Stage::Arriving { .. } | Stage::Given => continue,
+                Stage::Arriving { .. } | Stage::Given | Stage::Void => continue,
                 Stage::Paused(zeroing) => self.bury_paused(share, dead, zeroing.operation),
                 Stage::Sent => {}
             }
@@ -150,7 +157,6 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                     dead.id()
                 );
             }
-            share.orphaned |= from;
             if share.orphaned && !share.is_retrieved() {
                 // Nobody has it: it is its owner's again, who may start anew.
                 self.end(found);

@@ -291,7 +291,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// The new owner does not want what it has begun to read the description of (section 12.2.2.3, 8): it is the donor's again, as before
     /// it was retrieved.
     ///
-    /// `DENIED` if the receiver has used its ownership already, or the donor is dead; `NO_MEMORY` if the donor cannot record it.
+    /// `DENIED` if the receiver has used its ownership already, or the donor is dead or was loaded anew; `NO_MEMORY` if the donor cannot record
+    /// it.
     pub(super) fn give_back(
         &self,
         share: &mut Share,
@@ -301,6 +302,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let donor = self
             .endpoints
             .endpoint(share.owner)
+            .filter(|_| !share.orphaned)
             .ok_or(FfaError::Denied)?;
         let (mut donor_space, mut space) = lock_both(donor, receiver);
         let ranges = share.regions.iter(Pages::of(self.hal));

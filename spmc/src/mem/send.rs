@@ -5,7 +5,7 @@
 
 use super::channel::Channel;
 use super::regions::Regions;
-use super::shares::{Borrower, Operation, Reading, SendKind, Share, Stage};
+use super::shares::{Arrival, Borrower, Operation, Reading, SendKind, Share, Stage};
 use super::slices::paused;
 use super::{Call, Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::addr::{Ipa, PageRange};
@@ -69,7 +69,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let composite = self.judge(&transaction, caller, &mut share, total)?;
 
         let store = Pages::of(self.hal);
-        let vacancy = self.with_room(caller, || self.shares.claim())?;
+        let vacancy = self.with_room(caller, || self.shares.claim(caller.id()))?;
         self.with_room(caller, || {
             let mut space = caller.memory.lock();
             share
@@ -95,7 +95,6 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                     buffer: through,
                     age: self.shares.age(),
                 };
-                self.limit_arriving(share.owner);
                 Ok(())
             }
         });
@@ -107,7 +106,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let (owner, stage) = (share.owner, share.stage);
         let handle = vacancy.fill(share);
         if !whole {
-            self.shares.mark_arriving(handle, true);
+            self.limit_arriving(owner);
         }
         if self.endpoints.endpoint(caller.id()).is_none() {
             // It died meanwhile on another PE, which may have looked for its shares before this one was there.
@@ -199,39 +198,36 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
     }
 
-    /// Ends what `sender` left unfinished longest ago, where another transaction would be one too many.
+    /// Ends what `sender` and its endpoint left unfinished longest ago, where they have too much of that. It has begun another one before, so
+    /// that PEs that do the same at the same time count each other's.
     fn limit_arriving(&self, sender: PartitionId) {
-        while self.drop_oldest(
-            Some(sender),
-            sender,
-            MAX_ARRIVING_PER_SENDER.saturating_sub(1),
-        ) {}
-        while self.drop_oldest(None, sender, MAX_ARRIVING.saturating_sub(1)) {}
+        while self.drop_oldest(Some(sender), sender, MAX_ARRIVING_PER_SENDER) {}
+        while self.drop_oldest(None, sender, MAX_ARRIVING) {}
     }
 
     /// Ends the oldest of the transactions of `owner`'s endpoint of which fragments are missing, or only of those of `sender`, if
-    /// there are more than `keep`. Returns whether it did.
+    /// there are more than `keep`. Returns whether there were: if the oldest has become whole or has ended meanwhile on another PE, it is
+    /// left alone, and the caller looks again.
     fn drop_oldest(&self, sender: Option<PartitionId>, owner: PartitionId, keep: usize) -> bool {
-        let (mut count, mut oldest) = (0_usize, None);
+        let (mut count, mut oldest) = (0_usize, None::<Arrival>);
         for mut found in self.shares.arriving() {
-            let handle = found.handle();
-            let Ok(share) = found.share() else { continue };
-            let Stage::Arriving { age, .. } = share.stage else {
+            let Some(arrival) = found.arrival() else {
                 continue;
             };
+            let Ok(share) = found.share() else { continue };
             let same_endpoint =
                 share.owner == owner || !share.owner.is_secure() && !owner.is_secure();
             if same_endpoint && sender.is_none_or(|sender| share.owner == sender) {
                 count = count.saturating_add(1);
-                if oldest.is_none_or(|(oldest, _)| age < oldest) {
-                    oldest = Some((age, handle));
+                if oldest.is_none_or(|oldest| arrival.is_older_than(&oldest)) {
+                    oldest = Some(arrival);
                 }
             }
         }
-        let Some((_, handle)) = oldest.filter(|_| count > keep) else {
+        let Some(oldest) = oldest.filter(|_| count > keep) else {
             return false;
         };
-        if let Ok(found) = self.shares.find_any(handle) {
+        if let Some(found) = self.shares.find_arriving(oldest) {
             self.discard(found);
         }
         true

@@ -1,10 +1,14 @@
 //! The table of shares: a fixed number of slots, one lock each, and a bitmap of those in use.
 //!
+//! Slots are divided by their index: each endpoint that can send has some that nobody else gets, and the others are for whoever has used up
+//! its own. So a slot that becomes vacant goes back to where it came from, without a count that could go wrong.
+//!
 //! A handle is `generation << 16 | slot`. The generation moves on when the slot is vacated, so a handle never names
 //! anything but the share that it was made for; it starts at 1 and stays below 2^32, so no handle is 0 or
 //! all-ones, and bit 63 is 0 as FF-A wants of handles that the SPM allocates (v1.0 section 5.10.2).
 
 use core::num::NonZeroU32;
+use core::ops::Range;
 
 use arrayvec::ArrayVec;
 
@@ -13,7 +17,9 @@ use crate::addr::{Ipa, PageRange, World};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory::{AccessPermissions, MemoryType};
 use crate::id::PartitionId;
-use crate::limits::{MAX_BORROWERS, MAX_SHARES};
+use crate::limits::{
+    MAX_BORROWERS, MAX_PARTITIONS, MAX_SHARES, SHARES_NORMAL_WORLD, SHARES_PARTITION,
+};
 use crate::manifest::config::Permissions;
 use crate::mm::Leaf;
 use crate::partition::Proxy;
@@ -159,6 +165,23 @@ pub(super) enum Stage {
     Paused(Zeroing),
     /// It was donated and retrieved. Nothing is left of it but the response, which the new owner still reads.
     Given,
+    /// Sending it failed. Its owner's pages are as they were.
+    Void,
+}
+
+/// What a share was that was found while fragments of it were missing, and let go. It may have become whole meanwhile, or have ended:
+/// only [`Shares::find_arriving`] leads back to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Arrival {
+    handle: u64,
+    age: u64,
+}
+
+impl Arrival {
+    /// Returns whether this one began before `other`.
+    pub(super) fn is_older_than(&self, other: &Self) -> bool {
+        self.age < other.age
+    }
 }
 
 /// One region that was sent and not reclaimed.
@@ -291,11 +314,38 @@ struct Slot {
 const WORD: usize = u64::BITS as usize;
 const SLOT_BITS: u32 = 16;
 
+/// The first slot that is for all.
+const COMMON: usize = SHARES_NORMAL_WORLD + MAX_PARTITIONS * SHARES_PARTITION;
+
+const _: () = assert!(COMMON <= MAX_SHARES && MAX_SHARES <= 1 << SLOT_BITS);
+
+/// The slots that only `sender` gets.
+fn own_slots(sender: PartitionId) -> Range<usize> {
+    if !sender.is_secure() {
+        return 0..SHARES_NORMAL_WORLD;
+    }
+    // No slots for what is no partition; it cannot send.
+    let before = sender.index().min(MAX_PARTITIONS);
+    let start = SHARES_NORMAL_WORLD.saturating_add(before.saturating_mul(SHARES_PARTITION));
+    start..start.saturating_add(SHARES_PARTITION).min(COMMON)
+}
+
+/// The bits of `slots` in the word whose first bit is slot `first`.
+fn bits_of(slots: &Range<usize>, first: usize) -> u64 {
+    let below = |end: usize| {
+        let count = end.saturating_sub(first).min(WORD);
+        u64::MAX
+            .checked_shl(count as u32)
+            .map_or(u64::MAX, |above| !above)
+    };
+    below(slots.end) & !below(slots.start)
+}
+
 /// All shares. Rank of the slots: after the mailbox of the caller, before address spaces; never two slots at once.
 #[derive(Debug)]
 pub struct Shares {
     used: [AtomicU64; MAX_SHARES.div_ceil(WORD)],
-    /// Slots of which fragments are missing, or were a moment ago.
+    /// Slots of shares of which fragments are missing. Written with the slot locked; a bit may stay a moment longer than that is so.
     arriving: [AtomicU64; MAX_SHARES.div_ceil(WORD)],
     clock: AtomicU64,
     slots: [Mutex<Slot>; MAX_SHARES],
@@ -325,25 +375,32 @@ impl Shares {
             .sum()
     }
 
-    /// Takes a vacant slot. `NO_MEMORY` if there is none.
-    pub(super) fn claim(&self) -> Result<Vacancy<'_>> {
-        for (word, first) in self.used.iter().zip((0..MAX_SHARES).step_by(WORD)) {
+    /// Takes a vacant slot for what `sender` sends: one of its own, or of those that are for all. `NO_MEMORY` if there is none.
+    pub(super) fn claim(&self, sender: PartitionId) -> Result<Vacancy<'_>> {
+        let index = self
+            .take(own_slots(sender))
+            .or_else(|| self.take(COMMON..MAX_SHARES))
+            .ok_or(FfaError::NoMemory)?;
+        let slot = self.slots.get(index).ok_or(FfaError::NoMemory)?;
+        Ok(Vacancy {
+            shares: self,
+            slot,
+            index,
+        })
+    }
+
+    /// Takes one of `slots`, if one is vacant; its index.
+    fn take(&self, slots: Range<usize>) -> Option<usize> {
+        let mut words = self.used.iter().zip((0..MAX_SHARES).step_by(WORD));
+        words.find_map(|(word, first)| {
+            let bits = bits_of(&slots, first);
             let taken = word.fetch_update(Ordering::Acquire, Ordering::Relaxed, |used| {
-                let bit = used.trailing_ones();
-                (bit < u64::BITS && first.wrapping_add(bit as usize) < MAX_SHARES)
-                    .then(|| used | 1_u64.wrapping_shl(bit))
+                let vacant = bits & !used;
+                (vacant != 0).then(|| used | vacant & vacant.wrapping_neg())
             });
-            if let Ok(used) = taken {
-                let index = first.wrapping_add(used.trailing_ones() as usize);
-                let slot = self.slots.get(index).ok_or(FfaError::NoMemory)?;
-                return Ok(Vacancy {
-                    shares: self,
-                    slot,
-                    index,
-                });
-            }
-        }
-        Err(FfaError::NoMemory)
+            let vacant = bits & !taken.ok()?;
+            Some(first.wrapping_add(vacant.trailing_zeros() as usize))
+        })
     }
 
     /// All shares there are, one after the other. Each is locked until the next is asked for.
@@ -365,7 +422,7 @@ impl Shares {
         match found.share()?.stage {
             Stage::Sent => Ok(found),
             Stage::Paused(_) => Err(FfaError::Busy),
-            Stage::Arriving { .. } | Stage::Given => Err(FfaError::InvalidParameters),
+            Stage::Arriving { .. } | Stage::Given | Stage::Void => Err(FfaError::InvalidParameters),
         }
     }
 
@@ -389,13 +446,10 @@ impl Shares {
         self.clock.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Marks a slot as one of which fragments are missing, or not any more.
-    pub(super) fn mark_arriving(&self, handle: u64, arriving: bool) {
-        mark(
-            &self.arriving,
-            (handle & ((1 << SLOT_BITS) - 1)) as usize,
-            arriving,
-        );
+    /// Finds again what was arriving; `None` if it is not arriving any more.
+    pub(super) fn find_arriving(&self, arrival: Arrival) -> Option<Found<'_>> {
+        let mut found = self.find_any(arrival.handle).ok()?;
+        (found.arrival() == Some(arrival)).then_some(found)
     }
 
     /// All shares of which fragments are missing, one after the other. Each is locked until the next is asked for.
@@ -410,13 +464,12 @@ impl Shares {
             })
         });
         marked.filter_map(|index| {
-            let found = Found {
+            let mut found = Found {
                 shares: self,
                 slot: self.slots.get(index)?.lock(),
                 index,
             };
-            let share = found.slot.share.first()?;
-            matches!(share.stage, Stage::Arriving { .. }).then_some(found)
+            found.arrival().is_some().then_some(found)
         })
     }
 
@@ -460,6 +513,9 @@ impl Vacancy<'_> {
     /// Fills the slot and returns the handle.
     pub(super) fn fill(self, share: Share) -> u64 {
         let mut slot = self.slot.lock();
+        if let Stage::Arriving { .. } = share.stage {
+            mark(&self.shares.arriving, self.index, true);
+        }
         // There is room: who vacated the slot left nothing in it.
         let _ = slot.share.try_push(share);
         let handle = handle_of(&slot, self.index);
@@ -494,6 +550,20 @@ impl Found<'_> {
     /// Its handle.
     pub(super) fn handle(&self) -> u64 {
         handle_of(&self.slot, self.index)
+    }
+
+    /// Returns what leads back to the share when it has been let go, if fragments of it are missing.
+    pub(super) fn arrival(&mut self) -> Option<Arrival> {
+        let handle = self.handle();
+        match self.share().ok()?.stage {
+            Stage::Arriving { age, .. } => Some(Arrival { handle, age }),
+            _ => None,
+        }
+    }
+
+    /// Notes that no fragment of it is missing any more.
+    pub(super) fn has_arrived(&self) {
+        mark(&self.shares.arriving, self.index, false);
     }
 
     /// Ends the share and its handle.

@@ -115,26 +115,26 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
 
     /// Makes access again what it was before the operation.
     fn undo(&self, share: &mut Share, space: &mut AddressSpace, operation: Operation) {
+        share.stage = Stage::Sent;
         let change = match operation {
-            Operation::Send => Change {
-                from: share.sent,
-                to: share.owned,
-            },
+            Operation::Send => {
+                share.stage = Stage::Void;
+                Change {
+                    from: share.sent,
+                    to: share.owned,
+                }
+            }
             Operation::Relinquish(_, leaf) => Change {
                 from: Leaf::NONE,
                 to: leaf,
             },
-            Operation::Reclaim => {
-                share.stage = Stage::Sent;
-                return;
-            }
+            Operation::Reclaim => return,
         };
         let ranges = share.regions.iter(Pages::of(self.hal));
         if space.change(self.hal, share.world, ranges, change).is_err() {
             // Only after a pause, if the tables that it took are gone.
             log::error!("memory of {} stays out of use", share.owner);
         }
-        share.stage = Stage::Sent;
     }
 
     /// Fills at most `most` pages with zeros, from `done` on. No endpoint may have access to them meanwhile.

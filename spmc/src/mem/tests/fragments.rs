@@ -594,3 +594,31 @@ fn a_receiver_that_says_where_the_region_is_to_lie() {
         machine.frag_tx(A, 0, handle, &all[96..112])
     });
 }
+
+// M2. req: FRAG-20, FRAG-14, MEMX-18
+#[test]
+fn what_has_become_whole_since_it_was_found_is_not_given_up() {
+    let machine = big(&VERSIONS[2..]);
+    let bytes =
+        Descriptor::offer(NS, WB, &[(A, RW)], &scattered(RAM + 0x10_0000, 2)).bytes(Version::V1_2);
+    let handle = machine.begin(NS, NS, SHARE, &bytes, bytes.len() - 16);
+    let arrival = machine.shares.arriving().next().unwrap().arrival().unwrap();
+    assert_eq!(
+        machine.shares.find_arriving(arrival).unwrap().handle(),
+        handle
+    );
+    let last = &bytes[bytes.len() - 16..];
+    machine.frag_tx(NS, NS, handle, last).unwrap();
+    assert!(machine.shares.find_arriving(arrival).is_none());
+    // Nor can anybody discard it who has it by its handle.
+    let sent = machine.memory();
+    machine
+        .engine()
+        .discard(machine.shares.find_any(handle).unwrap());
+    assert_eq!((machine.memory(), machine.shares.live()), (sent, 1));
+    machine.reclaim(NS, handle, 0).unwrap();
+    // Its slot is used again, for another one that arrives.
+    let again = machine.begin(NS, NS, SHARE, &bytes, bytes.len() - 16);
+    assert_eq!((handle ^ again) & 0xffff, 0);
+    assert!(machine.shares.find_arriving(arrival).is_none());
+}

@@ -21,7 +21,7 @@ use crate::addr::{Pa, World};
 use crate::error::FfaError::{Aborted, Busy, Denied, InvalidParameters, NoMemory};
 use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::ffa::{Version, function};
-use crate::limits::{MAX_BORROWERS, MAX_SHARES};
+use crate::limits::{MAX_BORROWERS, MAX_PARTITIONS, MAX_SHARES, SHARES_PARTITION};
 use crate::manifest::config::Permissions;
 use crate::mm::testing::{FakeHal, Leaves, pages};
 use crate::mm::{Attributes, PagePool, State};

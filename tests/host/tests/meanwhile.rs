@@ -1,0 +1,170 @@
+//! What happens on another PE between two looks at the same thing: a share that is let go and found again, and an endpoint that dies in
+//! the middle of its own call. See `schedule::explore`.
+
+use std::sync::Mutex;
+
+use host_tests::ffa::*;
+use host_tests::schedule::{Plan, Trace, explore};
+use host_tests::system::NWD_PAGES;
+use host_tests::{Nwd, PartitionSpec, Regs, Sp, System};
+use spmc::addr::World::Secure;
+
+type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
+
+/// Begins a share of `page` and the page behind it through the buffer at `buffer`, where the last range lies afterwards. The handle.
+fn begin_through(nwd: Nwd<'_>, buffer: u64, page: u64) -> u64 {
+    let ranges = [(page, 1), (page + 0x1000, 1)];
+    let bytes = Transaction::share(0, 0x8001, RW, &ranges).encode(Layout::V1_2);
+    let first = bytes.len() - 16;
+    nwd.write(buffer, &bytes[..first]);
+    let answer = nwd.call([MEM_SHARE_64, bytes.len() as u64, first as u64, buffer, 1]);
+    assert_eq!(answer.function(), MEM_FRAG_RX, "{answer:?}");
+    nwd.write(buffer, &bytes[first..]);
+    answer.0[1] | answer.0[2] << 32
+}
+
+fn last_fragment(nwd: Nwd<'_>, handle: u64) -> Regs {
+    nwd.call([MEM_FRAG_TX, handle & 0xffff_ffff, handle >> 32, 16])
+}
+
+// M2. req: FRAG-20, FRAG-14, MEMX-19, MEMX-11
+#[test]
+fn a_transaction_that_has_just_become_whole_is_kept() {
+    explore(|plan| {
+        let system = System::boot([PartitionSpec::new("sp1")]);
+        let nwd = system.nwd();
+        let before = system.snapshot();
+        let page = |n: u64| 0x4200_0000 + n * 0x4000;
+        let mut handles: Vec<u64> = (0..4)
+            .map(|n| begin_through(nwd, NWD_PAGES + 0x1000 * n, page(n)))
+            .collect();
+        let (oldest, completed, fifth) = (handles[0], Mutex::new(None), Mutex::new(0));
+        let begin: Body = Box::new(|nwd| {
+            *fifth.lock().unwrap() = begin_through(nwd, NWD_PAGES + 0x8000, page(4));
+        });
+        let complete: Body = Box::new(|nwd| {
+            *completed.lock().unwrap() = Some(last_fragment(nwd, oldest));
+        });
+        let points = system.interleave_by(plan, vec![begin, complete]);
+        // Either it made room, or it is there: as the answer says.
+        let answer = completed.into_inner().unwrap().unwrap();
+        match answer.error() {
+            Some(code) => assert_eq!(code, INVALID_PARAMETERS),
+            None => drop(nwd.reclaim(answer.handle()).success()),
+        }
+        handles.push(fifth.into_inner().unwrap());
+        for handle in &handles[1..] {
+            if last_fragment(nwd, *handle).error().is_none() {
+                nwd.reclaim(*handle).success();
+            }
+        }
+        assert_eq!(system.spmc.shares.live(), 0);
+        nwd.write(NWD_PAGES, &[0; 0x9000]);
+        assert_eq!(before, system.snapshot());
+        points
+    });
+}
+
+// M2, a sibling. req: FRAG-20, MEMX-11
+#[test]
+fn pes_that_begin_at_once_count_each_others_transactions() {
+    explore(|plan| {
+        let system = System::boot([PartitionSpec::new("sp1")]);
+        let nwd = system.nwd();
+        for n in 0..4 {
+            begin_through(nwd, NWD_PAGES + 0x1000 * n, 0x4200_0000 + n * 0x4000);
+        }
+        let bodies = [5, 6].map(|n| -> Body<'_> {
+            Box::new(move |nwd| {
+                begin_through(nwd, NWD_PAGES + 0x1000 * n, 0x4200_0000 + n * 0x4000);
+            })
+        });
+        let points = system.interleave_by(plan, bodies.into());
+        assert_eq!(system.spmc.shares.live(), 4);
+        points
+    });
+}
+
+/// A partition with two contexts and no buffers, whose second one dies when it is called. What the first one does is `work`.
+fn mortal(work: impl Fn(&mut Sp, &Regs) -> [u64; 5] + Send + Sync + 'static) -> PartitionSpec {
+    PartitionSpec::new("mortal")
+        .vcpus(2)
+        .with(|sp| sp.takes_exceptions = false)
+        .script(move |sp| {
+            sp.serve(|sp, request| {
+                if sp.vcpu == 1 {
+                    sp.trap(0);
+                }
+                work(sp, request)
+            })
+        })
+}
+
+/// A memory call whose descriptor lies in memory of the partition's own: nothing that its end would wait for is locked while it is read.
+fn call_through(sp: &mut Sp, function: u64, transaction: &Transaction) -> Regs {
+    let buffer = sp.base() + 0x3_0000;
+    let bytes = transaction.encode(sp.layout);
+    sp.write(Secure, buffer, &bytes).unwrap();
+    let length = bytes.len() as u64;
+    sp.call([function, length, length, buffer, 1])
+}
+
+/// Lets the mortal partition 0x8001 work on PE 0 and die on PE 1.
+fn dies_meanwhile(system: &System, plan: Plan, payload: [u64; 5]) -> Trace {
+    let work: Body = Box::new(move |nwd| {
+        // It may die before, meanwhile, or after it has answered.
+        let answer = nwd.request(0x8001, payload);
+        let served = answer.function() == DIRECT_RESP_64;
+        assert!(served || answer.error() == Some(ABORTED), "{answer:?}");
+    });
+    let die: Body = Box::new(|nwd| {
+        assert_eq!(nwd.request(0x8001, [0; 5]).error(), Some(ABORTED));
+    });
+    let points = system.interleave_by(plan, vec![work, die]);
+    system.nwd().call([RUN, 0x8001_0000]);
+    system.nwd().refused([DIRECT_REQ_64, 0x8001], ABORTED);
+    points
+}
+
+// The check of `send` that its owner lives. req: MEMX-20, MEMO-12
+#[test]
+fn an_owner_dies_while_it_sends() {
+    explore(|plan| {
+        let send = |sp: &mut Sp, _: &Regs| {
+            let page = sp.base() + 0x4_0000;
+            let lend = Transaction::lend(sp.id, 0x8002, RW, &[(page, 1)]);
+            call_through(sp, MEM_LEND_64, &lend);
+            [0; 5]
+        };
+        let system = System::boot([mortal(send), PartitionSpec::new("sp2")]);
+        system.turn_on(1);
+        let points = dies_meanwhile(&system, plan, [0; 5]);
+        assert_eq!(system.spmc.shares.live(), 0, "nobody can end what it sent");
+        points
+    });
+}
+
+// The check of `retrieve` that its caller lives. req: MEMO-12, MEMRC-06, MEMX-20
+#[test]
+fn a_borrower_dies_while_it_retrieves() {
+    explore(|plan| {
+        let retrieve = |sp: &mut Sp, request: &Regs| {
+            let wanted = Transaction {
+                attributes: 0,
+                ..Transaction::retrieve(0, sp.id, request.0[3], RW)
+            };
+            call_through(sp, MEM_RETRIEVE_REQ_64, &wanted);
+            [0; 5]
+        };
+        let system = System::boot([mortal(retrieve), PartitionSpec::new("sp2")]);
+        system.turn_on(1);
+        let nwd = system.nwd();
+        nwd.map_buffers();
+        let lend = Transaction::lend(0, 0x8001, RW, &[(NWD_PAGES, 1)]);
+        let handle = nwd.send(MEM_LEND_64, &lend);
+        let points = dies_meanwhile(&system, plan, [handle, 0, 0, 0, 0]);
+        // The dead have nothing.
+        nwd.reclaim(handle).success();
+        points
+    });
+}
