@@ -65,9 +65,11 @@ pub struct NoSuchStream;
 /// What to forget of a partition's translations, on all PEs.
 #[derive(Clone, Copy, Debug)]
 pub enum TlbScope<'a> {
-    /// Everything under the VMID, both IPA spaces.
+    /// Everything under the VMID, both IPA spaces: translations, those that combine two stages, and
+    /// where tables of any level lie.
     All,
-    /// These ranges of the named IPA space.
+    /// The translations of these ranges of the named IPA space. What is known of tables may stay:
+    /// none has been taken out.
     Ranges(&'a [(World, PageRange<Ipa>)]),
 }
 

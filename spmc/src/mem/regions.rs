@@ -4,11 +4,11 @@
 //! the index of the next; so a share of any size can be recorded, and costs its owner and nobody else. All pages are taken when the
 //! number of ranges becomes known, which is before the first of them: a list that grows never fails.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{Ipa, PAGE_SIZE, PageRange};
 use crate::error::{FfaError, Result};
-use crate::mm::{PageIndex, PagePool, Pages, WORDS};
+use crate::mm::{ListPage, PagePool, Pages, WORDS};
 
 /// Ranges that need no page.
 const INLINE: usize = 4;
@@ -31,13 +31,31 @@ fn unpack(word: u64) -> Option<PageRange<Ipa>> {
     PageRange::new(Ipa::new(word & !LOW & ((1 << ADDRESS_BITS) - 1)), pages)
 }
 
+/// The ranges of a page, and the link to the next page.
+fn split(store: Pages<'_>, page: Option<ListPage>) -> Option<(&[AtomicU64], &AtomicU64)> {
+    let (link, ranges) = page?.words(store).split_last()?;
+    Some((ranges, link))
+}
+
+/// The page behind `page`.
+fn following(store: Pages<'_>, page: Option<ListPage>) -> Option<ListPage> {
+    let (_, link) = split(store, page)?;
+    ListPage::from_word(link.load(Ordering::Relaxed))
+}
+
+/// Word `index` of the ranges of a page.
+#[inline]
+fn range_in(store: Pages<'_>, page: Option<ListPage>, index: usize) -> Option<&AtomicU64> {
+    split(store, page)?.0.get(index)
+}
+
 /// The list. Must be [released](Self::release) to the pool that its pages came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Regions {
     inline: [u64; INLINE],
-    head: PageIndex,
+    head: Option<ListPage>,
     /// The page that the next range goes to, and its place there.
-    tail: PageIndex,
+    tail: Option<ListPage>,
     next: usize,
     count: usize,
     pages: u64,
@@ -47,8 +65,8 @@ impl Regions {
     /// No ranges. All zero.
     pub(super) const EMPTY: Self = Self {
         inline: [0; INLINE],
-        head: PageIndex::NONE,
-        tail: PageIndex::NONE,
+        head: None,
+        tail: None,
         next: 0,
         count: 0,
         pages: 0,
@@ -73,33 +91,45 @@ impl Regions {
     ) -> Result<()> {
         // Each page goes in front of those taken before.
         for _ in 0..count.saturating_sub(INLINE).div_ceil(PER_PAGE) {
-            let Ok(page) = pool.take(store) else {
+            let Ok(page) = pool.take_list(store) else {
                 self.release(store, pool);
                 return Err(FfaError::NoMemory);
             };
-            store.store(page, PER_PAGE, self.head.to_word());
-            self.head = page;
+            if let Some((_, link)) = split(store, Some(page)) {
+                link.store(ListPage::to_word(self.head), Ordering::Relaxed);
+            }
+            self.head = Some(page);
         }
         self.tail = self.head;
         Ok(())
     }
 
-    /// Appends a range, for which there must be room.
+    /// Appends a range. `INVALID_PARAMETERS` if there is no room that was reserved for it.
     #[inline]
-    pub(super) fn push(&mut self, store: Pages<'_>, range: PageRange<Ipa>) {
+    pub(super) fn push(&mut self, store: Pages<'_>, range: PageRange<Ipa>) -> Result<()> {
         if let Some(slot) = self.inline.get_mut(self.count) {
             *slot = pack(range);
         } else {
-            if self.next == PER_PAGE {
-                self.tail = PageIndex::from_word(store.load(self.tail, PER_PAGE));
-                self.next = 0;
-            }
-            store.store(self.tail, self.next, pack(range));
+            let place = match range_in(store, self.tail, self.next) {
+                Some(place) => place,
+                None => self.turn_page(store)?,
+            };
+            place.store(pack(range), Ordering::Relaxed);
             self.next = self.next.wrapping_add(1);
         }
         self.count = self.count.wrapping_add(1);
         // Less than 2^28 pages in each of less than 2^32 ranges.
         self.pages = self.pages.wrapping_add(range.pages());
+        Ok(())
+    }
+
+    /// Goes on to the next page that was reserved; returns its first word.
+    #[cold]
+    fn turn_page<'p>(&mut self, store: Pages<'p>) -> Result<&'p AtomicU64> {
+        let next = following(store, self.tail);
+        let first = range_in(store, next, 0).ok_or(FfaError::InvalidParameters)?;
+        (self.tail, self.next) = (next, 0);
+        Ok(first)
     }
 
     /// The ranges in order.
@@ -111,7 +141,7 @@ impl Regions {
     pub(super) fn iter_from<'p>(&'p self, store: Pages<'p>, first: usize) -> Iter<'p> {
         let (mut page, mut index) = (self.head, first);
         while index > INLINE.wrapping_add(PER_PAGE) {
-            page = PageIndex::from_word(store.load(page, PER_PAGE));
+            page = following(store, page);
             index = index.wrapping_sub(PER_PAGE);
         }
         Iter {
@@ -125,17 +155,17 @@ impl Regions {
 
     /// Gives the pages back and forgets all ranges.
     pub(super) fn release(&mut self, store: Pages<'_>, pool: &mut PagePool) {
-        let mut page = self.head;
         let mut left = self.count.saturating_sub(INLINE);
-        while !page.is_none() {
+        while let Some(page) = self.head {
+            self.head = following(store, self.head);
             let used = left.min(PER_PAGE);
-            let next = PageIndex::from_word(store.load(page, PER_PAGE));
-            for word in store.words(page, 0, used) {
-                word.store(0, Ordering::Relaxed);
+            if let Some((ranges, link)) = split(store, Some(page)) {
+                for word in ranges.iter().take(used) {
+                    word.store(0, Ordering::Relaxed);
+                }
+                link.store(0, Ordering::Relaxed);
             }
-            store.store(page, PER_PAGE, 0);
-            pool.give_back(store, page);
-            page = next;
+            pool.give_back_list(store, page);
             left = left.saturating_sub(used);
         }
         *self = Self::EMPTY;
@@ -221,7 +251,7 @@ impl Position {
 pub(super) struct Iter<'p> {
     store: Pages<'p>,
     inline: &'p [u64; INLINE],
-    page: PageIndex,
+    page: Option<ListPage>,
     index: usize,
     left: usize,
 }
@@ -238,12 +268,15 @@ impl Iterator for Iter<'_> {
             return unpack(*word);
         }
         let index = index.wrapping_sub(INLINE);
-        if index == PER_PAGE {
-            self.page = PageIndex::from_word(self.store.load(self.page, PER_PAGE));
-            self.index = INLINE.wrapping_add(1);
-            return unpack(self.store.load(self.page, 0));
-        }
-        unpack(self.store.load(self.page, index))
+        let word = match range_in(self.store, self.page, index) {
+            Some(word) => word,
+            None => {
+                self.page = following(self.store, self.page);
+                self.index = INLINE.wrapping_add(1);
+                range_in(self.store, self.page, 0)?
+            }
+        };
+        unpack(word.load(Ordering::Relaxed))
     }
 }
 
@@ -278,7 +311,7 @@ mod tests {
             let mut regions = Regions::EMPTY;
             regions.reserve(store, &mut pool, count).unwrap();
             for range in &ranges {
-                regions.push(store, *range);
+                regions.push(store, *range).unwrap();
             }
             assert_eq!(regions.iter(store).collect::<Vec<_>>(), ranges);
             for first in [1, INLINE, INLINE + 1, PER_PAGE, INLINE + PER_PAGE, count] {
@@ -304,7 +337,7 @@ mod tests {
             // Given up half way.
             regions.reserve(store, &mut pool, count).unwrap();
             for range in ranges.iter().take(count / 2) {
-                regions.push(store, *range);
+                regions.push(store, *range).unwrap();
             }
             regions.release(store, &mut pool);
             assert_eq!((&regions, pool.available()), (&Regions::EMPTY, 4));

@@ -130,8 +130,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ) -> Result<()> {
         let store = Pages::of(self.hal);
         self.each_constituent(channel, buffer, piece, length, |range| {
-            regions.push(store, range);
-            Ok(())
+            regions.push(store, range)
         })
     }
 

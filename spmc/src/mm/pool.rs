@@ -1,10 +1,16 @@
-//! Pages for translation tables and for records of transactions: one supply at boot, split into a pool per endpoint and a reserve.
+//! Pages for translation tables and for lists of transactions: one supply at boot, split into a
+//! pool per endpoint and a reserve.
+//!
+//! A table comes back only as [`Forgotten`]: hardware may walk a page long after the last entry
+//! that led to it has gone. A [`ListPage`] was never in a tree, so it comes back at once; the type
+//! keeps the two apart.
 //!
 //! A pool is a run of pages never used yet and a stack of pages given back: its endpoint's quota, which nobody else can use up. When it is
 //! empty, the reserve lends to all, so that one large transaction needs no large quota for everybody; what was lent goes back there first.
 //! All pages that are not handed out are zero. What the walker must remember of a table (two words) lies in the first pages of the
 //! supply, so that tables hold nothing but descriptors.
 
+use core::num::NonZeroU16;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{PAGE_SHIFT, Pa};
@@ -14,6 +20,7 @@ use crate::limits::MAX_PARTITIONS;
 use crate::sync::point;
 
 use super::leaf::ADDRESS;
+use super::retired::Forgotten;
 
 /// Words of a page.
 pub(crate) const WORDS: usize = 512;
@@ -26,12 +33,12 @@ const NOTES_PER_PAGE: usize = WORDS / 2;
 
 /// One page of [`Hal::tables`]. Index 0 holds notes and is never handed out: it stands for "none".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct PageIndex(u16);
+pub(super) struct PageIndex(u16);
 
 impl PageIndex {
-    pub(crate) const NONE: Self = Self(0);
+    pub(super) const NONE: Self = Self(0);
 
-    pub(crate) fn is_none(self) -> bool {
+    pub(super) fn is_none(self) -> bool {
         self == Self::NONE
     }
 
@@ -41,12 +48,42 @@ impl PageIndex {
     }
 
     /// For storage in a word of another page.
-    pub(crate) fn to_word(self) -> u64 {
+    pub(super) fn to_word(self) -> u64 {
         self.0 as u64
     }
 
-    pub(crate) fn from_word(word: u64) -> Self {
+    pub(super) fn from_word(word: u64) -> Self {
         Self(word as u16)
+    }
+}
+
+/// A page for a list: words that hardware never walks. All zero when it is taken and when it is
+/// given back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ListPage(NonZeroU16);
+
+impl ListPage {
+    fn new(page: PageIndex) -> Option<Self> {
+        NonZeroU16::new(page.0).map(Self)
+    }
+
+    fn page(self) -> PageIndex {
+        PageIndex(self.0.get())
+    }
+
+    /// For storage in a word of another page of the list.
+    pub(crate) fn to_word(page: Option<Self>) -> u64 {
+        page.map_or(0, |page| page.0.get().into())
+    }
+
+    pub(crate) fn from_word(word: u64) -> Option<Self> {
+        Self::new(PageIndex::from_word(word))
+    }
+
+    /// Its words; none if there is no such page.
+    #[inline]
+    pub(crate) fn words(self, pages: Pages<'_>) -> &[AtomicU64] {
+        pages.words(self.page(), 0, WORDS)
     }
 }
 
@@ -67,7 +104,7 @@ impl<'a> Pages<'a> {
 
     /// `count` words of a page from `first`; empty if that leaves the page.
     #[inline]
-    pub(crate) fn words(self, page: PageIndex, first: usize, count: usize) -> &'a [AtomicU64] {
+    pub(super) fn words(self, page: PageIndex, first: usize, count: usize) -> &'a [AtomicU64] {
         self.tables
             .get(page.0 as usize)
             .and_then(|table| table.0.get(first..first.wrapping_add(count)))
@@ -86,20 +123,20 @@ impl<'a> Pages<'a> {
     }
 
     #[inline]
-    pub(crate) fn load(self, page: PageIndex, index: usize) -> u64 {
+    pub(super) fn load(self, page: PageIndex, index: usize) -> u64 {
         self.word(page, index)
             .map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
     /// Release: a walker that sees this store sees everything stored before it.
     #[inline]
-    pub(crate) fn store(self, page: PageIndex, index: usize, value: u64) {
+    pub(super) fn store(self, page: PageIndex, index: usize, value: u64) {
         if let Some(word) = self.word(page, index) {
             word.store(value, Ordering::Release);
         }
     }
 
-    pub(crate) fn address(self, page: PageIndex) -> u64 {
+    pub(super) fn address(self, page: PageIndex) -> u64 {
         self.base.wrapping_add((page.0 as u64) << PAGE_SHIFT)
     }
 
@@ -291,8 +328,18 @@ impl PagePool {
         self.held as usize
     }
 
-    /// Takes a page of zeros. `NO_MEMORY` if quota and reserve are used up.
-    pub(crate) fn take(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
+    /// Takes a page of zeros for a table. `NO_MEMORY` if quota and reserve are used up.
+    pub(super) fn take_table(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
+        self.take(pages)
+    }
+
+    /// Takes a page of zeros for a list. `NO_MEMORY` if quota and reserve are used up.
+    pub(crate) fn take_list(&mut self, pages: Pages<'_>) -> Result<ListPage> {
+        let page = self.take(pages)?;
+        ListPage::new(page).ok_or(FfaError::NoMemory)
+    }
+
+    fn take(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
         let page = if self.held >= self.quota {
             Reserve::of(pages)
                 .and_then(|reserve| reserve.pop())
@@ -340,9 +387,17 @@ impl PagePool {
         Ok(root)
     }
 
+    /// Gives a table back that no PE can walk any more.
+    pub(super) fn give_back_table(&mut self, pages: Pages<'_>, table: Forgotten) {
+        self.give_back(pages, table.page());
+    }
+
     /// Gives a page back, whose words the caller has set to zero.
-    pub(crate) fn give_back(&mut self, pages: Pages<'_>, page: PageIndex) {
-        pages.set_deviating(page, 0);
+    pub(crate) fn give_back_list(&mut self, pages: Pages<'_>, page: ListPage) {
+        self.give_back(pages, page.page());
+    }
+
+    fn give_back(&mut self, pages: Pages<'_>, page: PageIndex) {
         if self.held > self.quota
             && let Some(reserve) = Reserve::of(pages)
         {

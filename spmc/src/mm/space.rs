@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 
 use crate::addr::{Ipa, PAGE_SHIFT, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
-use crate::hal::{Access, Hal, Stage2Roots, TlbScope};
+use crate::hal::{Access, Hal, Stage2Roots};
 use crate::limits::MAX_MEMORY_RANGES;
 use crate::manifest::config::Permissions;
 use crate::partition::mailbox::Buffers;
@@ -13,6 +13,7 @@ use super::TABLE_BITS;
 use super::entry::Format;
 use super::leaf::{Attributes, Leaf, State};
 use super::pool::{PageIndex, PagePool, Pages, WORDS, physical};
+use super::retired::Stale;
 use super::walk::{Inspector, Walker, look_up};
 
 /// Ranges that one TLB invalidation names; a transaction with more of them invalidates everything.
@@ -110,7 +111,7 @@ impl AddressSpace {
     /// Makes the empty space of an S-EL0 partition. `NO_MEMORY` if the pool has no page for the root.
     pub fn init_el0<H: Hal>(&mut self, hal: &H, asid: u16, mut pool: PagePool) -> Result<()> {
         let pages = Pages::of(hal);
-        let root = pool.take(pages)?;
+        let root = pool.take_table(pages)?;
         pages.store(root, WORDS.saturating_sub(1), hal.el2_entry());
         let roots = Stage2Roots {
             vmid: asid,
@@ -266,9 +267,10 @@ impl AddressSpace {
     ) -> core::result::Result<(), ChangeError> {
         let root = self.root(world).ok_or(ChangeError::Mismatch)?;
         let (format, roots) = (self.format(world), self.roots);
+        let walked = (!self.shadow).then_some(&roots);
         let mut reach = Reach::new(self.reach_end::<H>(), &self.owned);
         let leaves = (change.from, change.to);
-        let mut walker = Walker::new(hal, &mut self.pool, format, &roots, root, leaves);
+        let mut walker = Walker::new(hal, &mut self.pool, format, walked, root, leaves);
         let mut pages_done = 0_u64;
         let mut outcome = Ok(());
         for range in ranges.clone() {
@@ -286,52 +288,32 @@ impl AddressSpace {
                 }
             }
         }
+        let mut old = change.from;
+        let mut new = change.to;
         if outcome.is_err() {
-            // The inverse needs no page: every table that it changes is there.
+            (old, new) = (new, old);
+            // The inverse needs no page but those of the tables that went.
             walker.turn_round();
             for range in prefix(ranges.clone(), pages_done) {
                 let undone = walker.replace(range);
                 debug_assert!(undone.is_ok());
             }
         }
-        walker.finish();
         self.changes = self.changes.wrapping_add(1);
-        if !self.shadow {
-            self.synchronise(hal, world, ranges, change, outcome.is_err());
-        }
-        outcome
-    }
-
-    /// Makes hardware see what was changed.
-    fn synchronise<H: Hal>(
-        &self,
-        hal: &H,
-        world: World,
-        ranges: impl Iterator<Item = PageRange<Ipa>>,
-        change: Change,
-        undone: bool,
-    ) {
-        let (from, to) = if undone {
-            (change.to, change.from)
+        if self.shadow || !old.is_valid() || old.same_for_hardware(new) {
+            walker.finish(Stale::Nothing);
         } else {
-            (change.from, change.to)
-        };
-        // A leaf that vanishes may have taken its table along, which walks may have cached.
-        let stale = to == Leaf::NONE || from.is_valid() && !from.same_for_hardware(to);
-        if stale {
             let mut batch = ArrayVec::<_, TLB_RANGES>::new();
             let fits = ranges
                 .map(|range| (world, range))
                 .all(|range| batch.try_push(range).is_ok());
-            let scope = if fits {
-                TlbScope::Ranges(&batch)
+            walker.finish(if fits {
+                Stale::Ranges(&batch)
             } else {
-                TlbScope::All
-            };
-            hal.invalidate_stage2(&self.roots, scope);
-        } else {
-            hal.publish_tables();
+                Stale::Everything
+            });
         }
+        outcome
     }
 
     /// What becomes of a page with `leaf` when its owner has given it away for good.

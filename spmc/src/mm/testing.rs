@@ -48,6 +48,8 @@ pub(crate) struct FakeHal<const IPA_BITS: u32 = TABLE_BITS> {
     memory: Mutex<Memory>,
     /// Calls of `invalidate_stage2`.
     pub(crate) invalidations: AtomicUsize,
+    /// Those that named everything.
+    pub(crate) invalidations_of_all: AtomicUsize,
     /// Calls of `publish_tables`.
     pub(crate) publications: AtomicUsize,
     /// All accesses to memory fault.
@@ -73,6 +75,7 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
             tables: (0..tables).map(|_| Table::EMPTY).collect(),
             memory: Mutex::default(),
             invalidations: AtomicUsize::new(0),
+            invalidations_of_all: AtomicUsize::new(0),
             publications: AtomicUsize::new(0),
             faulty: AtomicBool::new(false),
         }
@@ -272,8 +275,10 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
         0
     }
 
-    fn invalidate_stage2(&self, _: &Stage2Roots, _: TlbScope<'_>) {
+    fn invalidate_stage2(&self, _: &Stage2Roots, scope: TlbScope<'_>) {
         self.invalidations.fetch_add(1, Ordering::Relaxed);
+        let all = usize::from(matches!(scope, TlbScope::All));
+        self.invalidations_of_all.fetch_add(all, Ordering::Relaxed);
     }
 
     fn publish_tables(&self) {

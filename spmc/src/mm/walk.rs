@@ -2,7 +2,8 @@
 //!
 //! A table exists only while it says more than one descriptor can: it disappears when its entries are again what the
 //! descriptor in whose place it came (its *origin*: a block, or nothing) said of them, or when all are empty. So a change followed by its inverse leaves the tree as it was, and
-//! an endpoint cannot use up its pool by fragmenting and mending.
+//! an endpoint cannot use up its pool by fragmenting and mending. A table that has disappeared is
+//! the change's until no PE can walk it any more (see [`Retired`]).
 //!
 //! A descriptor that hardware may be using is replaced by a table, or a table by it, only through break-before-make (Arm ARM
 //! D8.17.1); FEAT_BBM is not assumed. A partition that runs on another PE may fault on the broken entry: whoever handles
@@ -12,7 +13,7 @@ use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, PageRange};
-use crate::hal::{Hal, Stage2Roots, TlbScope};
+use crate::hal::{Hal, Stage2Roots};
 
 use super::TABLE_BITS;
 use super::entry::{
@@ -20,6 +21,7 @@ use super::entry::{
 };
 use super::leaf::{Leaf, TABLE, VALID};
 use super::pool::{Entries, PageIndex, PagePool, Pages, WORDS};
+use super::retired::{Retired, Stale};
 use super::space::ChangeError;
 
 /// Entries of a table.
@@ -148,11 +150,12 @@ impl<'a, H: Hal> Inspector<'a, H> {
 
 /// Writes: replaces one leaf by another. Stands in one table and moves from there; [`Self::finish`] must be called in the end.
 pub(super) struct Walker<'a, H: Hal> {
-    hal: &'a H,
     pages: Pages<'a>,
     pool: &'a mut PagePool,
+    /// The tables that it took out.
+    retired: Retired<'a, H>,
+    undoes: bool,
     format: Format,
-    roots: &'a Stage2Roots,
     from: Leaf,
     to: Leaf,
     /// How the two are written at the last level.
@@ -227,20 +230,21 @@ struct Last<'a> {
 }
 
 impl<'a, H: Hal> Walker<'a, H> {
+    /// Stands at `root`. `roots` are those that hardware has, if it walks these tables.
     pub(super) fn new(
         hal: &'a H,
         pool: &'a mut PagePool,
         format: Format,
-        roots: &'a Stage2Roots,
+        roots: Option<&'a Stage2Roots>,
         root: PageIndex,
         (from, to): (Leaf, Leaf),
     ) -> Self {
         Self {
-            hal,
             pages: Pages::of(hal),
             pool,
+            retired: Retired::new(hal, roots),
+            undoes: false,
             format,
-            roots,
             from,
             to,
             codes: (format.code(from, LAST), format.code(to, LAST)),
@@ -251,8 +255,9 @@ impl<'a, H: Hal> Walker<'a, H> {
         }
     }
 
-    /// From now on replaces in the other direction.
+    /// From now on replaces in the other direction: undoes what it did.
     pub(super) fn turn_round(&mut self) {
+        self.undoes = true;
         (self.from, self.to) = (self.to, self.from);
         self.codes = (self.codes.1, self.codes.0);
         if let Some(last) = &mut self.last {
@@ -421,10 +426,7 @@ impl<'a, H: Hal> Walker<'a, H> {
 
     /// Puts a table in place of the leaf `raw`, meaning the same.
     fn split(&mut self, entry: usize, raw: u64) -> Result<PageIndex, ChangeError> {
-        let child = self
-            .pool
-            .take(self.pages)
-            .map_err(|_| ChangeError::NoMemory)?;
+        let child = self.take()?;
         let child_level = self.level.wrapping_add(1);
         self.pages.set_origin(child, raw);
         if raw != 0 {
@@ -439,7 +441,20 @@ impl<'a, H: Hal> Walker<'a, H> {
         Ok(child)
     }
 
-    /// Goes up one level; drops the table it leaves if that says no more than its origin, or nothing.
+    /// Takes a page for a table. What was taken out on the way there is enough for the way back,
+    /// which must not fail; so it is not used before.
+    fn take(&mut self) -> Result<PageIndex, ChangeError> {
+        if self.undoes
+            && let Some(table) = self.retired.reuse()
+        {
+            return Ok(table);
+        }
+        let taken = self.pool.take_table(self.pages);
+        taken.map_err(|_| ChangeError::NoMemory)
+    }
+
+    /// Goes up one level; takes the table that it leaves out if that says no more than its origin,
+    /// or nothing.
     #[inline(never)]
     fn leave(&mut self) {
         let child = self.table();
@@ -453,17 +468,12 @@ impl<'a, H: Hal> Walker<'a, H> {
             ALL if words.iter().all(|word| word.load(Ordering::Relaxed) == 0) => 0,
             _ => return,
         };
+        self.retired.push(child, origin != 0);
         self.exchange(
             index(self.at, self.level),
             self.pages.address(child) | TABLE,
             origin,
         );
-        if origin != 0 {
-            for word in words {
-                word.store(0, Ordering::Relaxed);
-            }
-        }
-        self.pool.give_back(self.pages, child);
     }
 
     /// Exchanges a leaf and a table that mean the same.
@@ -471,16 +481,18 @@ impl<'a, H: Hal> Walker<'a, H> {
         let table = self.table();
         if old & new & VALID != 0 {
             self.pages.store(table, entry, 0);
-            self.hal.invalidate_stage2(self.roots, TlbScope::All);
+            self.retired.forget();
         }
         self.pages.store(table, entry, new);
         self.account(entry, old, new);
     }
 
-    /// Goes back to the root, so that no needless table stays.
-    pub(super) fn finish(&mut self) {
+    /// Goes back to the root, so that no needless table stays, and completes the change: see
+    /// [`Retired::complete`].
+    pub(super) fn finish(mut self, stale: Stale<'_>) {
         while self.level > ROOT {
             self.leave();
         }
+        self.retired.complete(self.pool, stale);
     }
 }

@@ -1,7 +1,7 @@
 //! The hardware that all PEs share, and what each PE has of its own.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
@@ -137,6 +137,9 @@ pub struct Machine {
     pub(crate) programs: RwLock<Vec<crate::guest::Program>>,
     /// Which translation each VMID has: it never changes.
     pub(crate) roots: Mutex<BTreeMap<u16, Stage2Roots>>,
+    /// Blocks of 2 MiB that partitions have accessed, by VMID: what PEs may translate again without
+    /// being asked to.
+    haunts: Mutex<BTreeMap<u16, BTreeSet<(World, u64)>>>,
     pub(crate) smmu: Mutex<Smmu>,
     pub(crate) spmc: OnceLock<Weak<Spmc<FakeHal>>>,
     this: Weak<Machine>,
@@ -158,6 +161,7 @@ impl Machine {
             guests: RwLock::default(),
             programs: RwLock::default(),
             roots: Mutex::default(),
+            haunts: Mutex::default(),
             smmu: Mutex::default(),
             spmc: OnceLock::new(),
             this,
@@ -202,9 +206,35 @@ impl Machine {
         self.random.lock().unwrap().below(2) == 0
     }
 
-    /// Lets another PE go first, if there is a schedule.
+    /// Lets another PE go first, if there is a schedule. Then every point is also one at which PEs
+    /// may look ahead, and at which no TLB may hold what has become something else.
     pub(crate) fn step(&self) {
+        if schedule::is_running() {
+            self.look_ahead();
+            self.check_reuse();
+        }
         schedule::at_hardware();
+    }
+
+    /// Lets each PE translate an address under the loaded VMID without being asked, as speculation
+    /// does; or not.
+    fn look_ahead(&self) {
+        for pe in 0..MAX_PES {
+            let mut state = self.pe(pe);
+            let Some(roots) = state.loaded.map(|loaded| loaded.roots) else {
+                continue;
+            };
+            let haunts = self.haunts.lock().unwrap();
+            let Some(places) = haunts.get(&roots.vmid).filter(|_| self.coin()) else {
+                continue;
+            };
+            let chosen = self.random.lock().unwrap().below(places.len() as u64);
+            for (world, block) in places.iter().skip(chosen as usize).take(1) {
+                let tables = self.tables();
+                let tlb = &mut state.tlb;
+                let _ = tlb.translate(tables, &roots, *world, block << 21, &mut || self.coin());
+            }
+        }
     }
 
     /// An access of the partition that is loaded on `pe`: the physical address, or the fault as hardware would report it.
@@ -221,6 +251,12 @@ impl Machine {
             .loaded
             .expect("a partition runs without being loaded")
             .roots;
+        let mut haunts = self.haunts.lock().unwrap();
+        haunts
+            .entry(roots.vmid)
+            .or_default()
+            .insert((world, ipa >> 21));
+        drop(haunts);
         let found = state
             .tlb
             .translate(self.tables(), &roots, world, ipa, &mut || self.coin());
@@ -269,10 +305,23 @@ impl Machine {
 
     pub(crate) fn invalidate(&self, roots: &Stage2Roots, scope: &TlbScope<'_>) {
         self.journal().invalidations += 1;
+        self.check_reuse();
         for pe in 0..MAX_PES {
             self.pe(pe).tlb.invalidate(roots.vmid, scope);
         }
         self.smmu.lock().unwrap().tlb.invalidate(roots.vmid, scope);
+    }
+
+    /// Panics if a TLB takes a page for a table that has become something else.
+    pub fn check_reuse(&self) {
+        let roots = self.roots.lock().unwrap();
+        for pe in 0..MAX_PES {
+            let reused = self.pe(pe).tlb.find_reused(self.tables(), &roots);
+            assert!(reused.is_none(), "PE {pe}: {}", reused.unwrap_or_default());
+        }
+        let smmu = self.smmu.lock().unwrap();
+        let reused = smmu.tlb.find_reused(self.tables(), &roots);
+        assert!(reused.is_none(), "SMMU: {}", reused.unwrap_or_default());
     }
 
     /// Panics if a TLB holds what the tables do not say any more. Only when no PE is in the middle of a change.

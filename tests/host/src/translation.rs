@@ -1,8 +1,14 @@
 //! Stage 2, and stage 1 of the EL2&0 regime, as hardware sees them: the walk (Arm ARM D8.3, 4 KiB granule, 39-bit input) and TLBs.
 //!
-//! A TLB keeps translations, and the level 3 tables that it found on the way, until it is told to forget them. It may also lose
-//! them at any time; which it does is random, so that an engine that forgets an invalidation is caught sooner or later, and one that
-//! relies on a kept translation too.
+//! A TLB keeps translations, and where the tables of levels 2 and 3 lie that it found on the way,
+//! also when the walk ended at nothing: such an entry is for all that the table translates. It
+//! keeps them until it is told to forget them. It may also lose them at any time; which it does is
+//! random, so that an engine that forgets an invalidation is caught sooner or later, and one that
+//! relies on a kept translation too. What it knows of tables it forgets only with everything else
+//! of the VMID: who names ranges may mean leaves alone.
+//!
+//! As long as a TLB knows a page as a table, the page must be nothing else: see
+//! [`Tlb::find_reused`].
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
@@ -78,11 +84,20 @@ impl Root {
     }
 }
 
-/// Where a walk ended, or what it learned on the way.
+/// A table that translates `1 << shift` bytes.
+#[derive(Clone, Copy)]
+struct Step {
+    shift: u32,
+    table: u64,
+}
+
+/// log2 of the bytes that the tables of levels 1, 2 and 3 translate.
+const LEVELS: [u32; 3] = [39, 30, 21];
+
+/// Where a walk ended, and which tables of levels 2 and 3 it came by.
 struct Walk {
     result: Result<Translation, FaultKind>,
-    /// Address of the level 3 table, if the walk came there.
-    level3: Option<u64>,
+    steps: Vec<Step>,
 }
 
 impl Tables<'_> {
@@ -113,49 +128,55 @@ impl Tables<'_> {
     }
 
     fn walk_from_root(&self, root: Root, ipa: u64) -> Walk {
-        if ipa >> 39 != 0 {
+        if ipa >> LEVELS[0] != 0 {
             return Walk {
                 result: Err(FaultKind::AddressSize),
-                level3: None,
+                steps: Vec::new(),
             };
         }
-        let mut table = root.table;
-        for shift in [30, 21] {
-            let raw = self.load(table, ipa >> shift & 511);
-            match raw & 3 {
-                3 => table = raw & ADDRESS,
-                1 => {
-                    return Walk {
-                        result: leaf(raw, ipa, shift, root.stage1),
-                        level3: None,
-                    };
-                }
-                _ => {
-                    return Walk {
-                        result: Err(FaultKind::Translation),
-                        level3: None,
-                    };
-                }
-            }
-        }
-        Walk {
-            result: self.walk_level3(table, ipa, root.stage1),
-            level3: Some(table),
-        }
+        let first = Step {
+            shift: LEVELS[0],
+            table: root.table,
+        };
+        self.walk_from(first, ipa, root.stage1)
     }
 
-    fn walk_level3(
-        &self,
-        table: u64,
-        ipa: u64,
-        stage1: Option<World>,
-    ) -> Result<Translation, FaultKind> {
-        let raw = self.load(table, ipa >> 12 & 511);
-        if raw & 3 == 3 {
-            leaf(raw, ipa, 12, stage1)
-        } else {
-            Err(FaultKind::Translation)
-        }
+    /// Goes on with a walk that has come to the table of `at`.
+    fn walk_from(&self, mut at: Step, ipa: u64, stage1: Option<World>) -> Walk {
+        let mut steps = Vec::new();
+        let result = loop {
+            let shift = at.shift - 9;
+            let raw = self.load(at.table, ipa >> shift & 511);
+            match (raw & 3, shift) {
+                (3, 30 | 21) => {
+                    at = Step {
+                        shift,
+                        table: raw & ADDRESS,
+                    };
+                    steps.push(at);
+                }
+                (1, 30 | 21) | (3, 12) => break leaf(raw, ipa, shift, stage1),
+                _ => break Err(FaultKind::Translation),
+            }
+        };
+        Walk { result, steps }
+    }
+
+    /// Finds the table that translates the `1 << shift` bytes around `ipa`.
+    fn table_for(&self, root: Root, shift: u32, ipa: u64) -> Option<u64> {
+        let walk = self.walk_from_root(root, ipa);
+        let step = walk.steps.iter().find(|step| step.shift == shift);
+        step.map(|step| step.table)
+    }
+
+    /// Tells whether a table below `at` lies at `target`.
+    fn leads_to(&self, at: Step, target: u64) -> bool {
+        let shift = at.shift - 9;
+        shift > 12
+            && self.entries(at.table).any(|(_, raw)| {
+                let table = raw & ADDRESS;
+                raw & 3 == 3 && (table == target || self.leads_to(Step { shift, table }, target))
+            })
     }
 
     /// Adds everything that the tables under `root` say to a digest, software bits and all, but not where the tables lie.
@@ -275,8 +296,8 @@ type Key = (u16, World, u64);
 #[derive(Default)]
 pub struct Tlb {
     pages: BTreeMap<Key, Translation>,
-    /// Level 3 table by 2 MiB of IPA.
-    walks: BTreeMap<Key, u64>,
+    /// Tables, by how much they translate and for which addresses.
+    walks: BTreeMap<(u32, Key), u64>,
 }
 
 impl Tlb {
@@ -289,43 +310,50 @@ impl Tlb {
         ipa: u64,
         coin: &mut impl FnMut() -> bool,
     ) -> Result<Translation, FaultKind> {
-        let page = (roots.vmid, world, ipa >> 12);
-        let block = (roots.vmid, world, ipa >> 21);
-        if let Some(kept) = self.pages.get(&page).copied() {
+        let key = |shift: u32| (roots.vmid, world, ipa >> shift);
+        if let Some(kept) = self.pages.get(&key(12)).copied() {
             return Ok(kept);
         }
-        let found = match self.walks.get(&block) {
-            Some(table) if coin() => Walk {
-                result: tables.walk_level3(*table, ipa, Root::of(roots, world).stage1),
-                level3: Some(*table),
-            },
-            _ => tables.walk_from_root(Root::of(roots, world), ipa),
+        let root = Root::of(roots, world);
+        // From the table nearest to the page that it knows and cares to remember.
+        let known = [21, 30].into_iter().find_map(|shift| {
+            let table = *self.walks.get(&(shift, key(shift))).filter(|_| coin())?;
+            Some(Step { shift, table })
+        });
+        let found = match known {
+            Some(step) => tables.walk_from(step, ipa, root.stage1),
+            None => tables.walk_from_root(root, ipa),
         };
-        if let Some(table) = found.level3 {
-            self.walks.insert(block, table);
+        for step in found.steps {
+            let place = (step.shift, key(step.shift));
+            if coin() || !self.walks.contains_key(&place) {
+                self.walks.insert(place, step.table);
+            }
         }
         if let Ok(translation) = found.result
             && coin()
         {
-            self.pages.insert(page, translation);
+            self.pages.insert(key(12), translation);
         }
         found.result
     }
 
     /// Forgets what `scope` names.
     pub fn invalidate(&mut self, vmid: u16, scope: &TlbScope<'_>) {
-        let stale = |(id, world, first): &Key, pages: u64| {
-            *id == vmid
-                && match scope {
-                    TlbScope::All => true,
-                    TlbScope::Ranges(ranges) => ranges.iter().any(|(w, range)| {
-                        let (start, end) = (range.base().raw() >> 12, range.end().raw() >> 12);
-                        w == world && first * pages < end && start < (first + 1) * pages
-                    }),
-                }
-        };
-        self.pages.retain(|key, _| !stale(key, 1));
-        self.walks.retain(|key, _| !stale(key, 512));
+        match scope {
+            TlbScope::All => {
+                self.pages.retain(|(id, _, _), _| *id != vmid);
+                self.walks.retain(|(_, (id, _, _)), _| *id != vmid);
+            }
+            TlbScope::Ranges(ranges) => self.pages.retain(|(id, world, page), _| {
+                let mut ranges = ranges.iter();
+                *id != vmid
+                    || !ranges.any(|(w, range)| {
+                        let pages = range.base().raw() >> 12..range.end().raw() >> 12;
+                        w == world && pages.contains(page)
+                    })
+            }),
+        }
     }
 
     /// The first kept entry that no walk would find now.
@@ -341,12 +369,52 @@ impl Tlb {
             .find(|(key, kept)| tables.walk_from_root(of(key), key.2 << 12).result != Ok(**kept))
             .map(|(key, _)| (key.0, key.1, Ipa::new(key.2 << 12)));
         page.or_else(|| {
-            self.walks
-                .iter()
-                .find(|(key, kept)| {
-                    tables.walk_from_root(of(key), key.2 << 21).level3 != Some(**kept)
-                })
-                .map(|(key, _)| (key.0, key.1, Ipa::new(key.2 << 21)))
+            let stale = |((shift, key), kept): &(&(u32, Key), &u64)| {
+                tables.table_for(of(key), *shift, key.2 << shift) != Some(**kept)
+            };
+            let ((shift, key), _) = self.walks.iter().find(stale)?;
+            Some((key.0, key.1, Ipa::new(key.2 << shift)))
+        })
+    }
+
+    /// Describes a page that this TLB takes for a table though it has become something else. A
+    /// table may have left its place, and the TLB may not have been told of that yet; but no other
+    /// place leads to it, and it says nothing new: its entries map their own addresses, or nothing.
+    pub fn find_reused(
+        &self,
+        tables: Tables<'_>,
+        roots: &BTreeMap<u16, Stage2Roots>,
+    ) -> Option<String> {
+        self.walks.iter().find_map(|((shift, key), table)| {
+            let (vmid, world, block) = *key;
+            let base = block << shift;
+            let root = Root::of(&roots[&vmid], world);
+            if tables.table_for(root, *shift, base) == Some(*table) {
+                return None;
+            }
+            let elsewhere = roots.values().find(|roots| {
+                [roots.secure.raw(), roots.non_secure.raw()]
+                    .into_iter()
+                    .filter(|root| *root != 0)
+                    .any(|table_of_root| {
+                        let first = Step {
+                            shift: LEVELS[0],
+                            table: table_of_root,
+                        };
+                        tables.leads_to(first, *table)
+                    })
+            });
+            let other = tables.entries(*table).find(|(index, raw)| {
+                raw & ADDRESS != base + (index << (shift - 9))
+            });
+            let what = match (elsewhere, other) {
+                (Some(roots), _) => format!("a table of VMID {}", roots.vmid),
+                (None, Some((index, raw))) => format!("something with {raw:#x} in word {index}"),
+                (None, None) => return None,
+            };
+            Some(format!(
+                "page {table:#x} is {what}, and still taken for a table: VMID {vmid}, {world:?} {base:#x}"
+            ))
         })
     }
 }

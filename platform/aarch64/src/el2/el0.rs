@@ -163,7 +163,8 @@ pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
                 }
             }
         }
-        // By ASID alone there is none that works while TGE = 0. The SPMC's own translations go too, and come back.
+        // Entries of every level: tables may be about to become something else. By ASID alone there
+        // is none that works while TGE = 0. The SPMC's own translations go too, and come back.
         // SAFETY: TLB maintenance drops caches only.
         _ => unsafe { asm!("tlbi alle2is", options(nostack, preserves_flags)) },
     }

@@ -69,6 +69,8 @@ pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
                 )
             };
         }
+        // Both stages, what combines them, and entries of every level: tables may be about to
+        // become something else.
         // SAFETY: TLB maintenance drops caches only.
         _ => unsafe { asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) },
     }

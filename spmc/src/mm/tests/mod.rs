@@ -4,6 +4,7 @@ extern crate std;
 
 mod map;
 mod pool;
+mod retired;
 mod wide;
 
 use core::sync::atomic::Ordering;

@@ -14,14 +14,14 @@ fn pools_split_the_supply_and_take_pages_back() {
         (first.available(), second.available(), supply.available()),
         (3, 4, 0)
     );
-    let taken: Vec<_> = (0..3).map(|_| first.take(at).unwrap()).collect();
-    assert_eq!(first.take(at), Err(FfaError::NoMemory));
-    assert!(taken.iter().all(|page| !page.is_none()));
-    assert!(!taken.contains(&second.take(at).unwrap()));
-    first.give_back(at, taken[1]);
-    first.give_back(at, taken[0]);
+    let taken: Vec<_> = (0..3).map(|_| first.take_list(at).unwrap()).collect();
+    assert_eq!(first.take_list(at), Err(FfaError::NoMemory));
+    assert!(taken.windows(2).all(|pair| pair[0] != pair[1]));
+    assert!(!taken.contains(&second.take_list(at).unwrap()));
+    first.give_back_list(at, taken[1]);
+    first.give_back_list(at, taken[0]);
     assert_eq!(
-        (first.take(at), first.take(at)),
+        (first.take_list(at), first.take_list(at)),
         (Ok(taken[0]), Ok(taken[1]))
     );
     assert_eq!(first.available(), 0);
@@ -35,25 +35,25 @@ fn nobody_uses_up_the_quota_of_another() {
     let mut supply = PagePool::all(&hal);
     let (mut greedy, mut other) = (supply.carve(2), supply.carve(3));
     supply.carve_reserve(&hal, 100);
-    let mut taken: Vec<_> = core::iter::from_fn(|| greedy.take(at).ok()).collect();
+    let mut taken: Vec<_> = core::iter::from_fn(|| greedy.take_list(at).ok()).collect();
     assert_eq!(taken.len(), 2 + 10, "its quota and the reserve");
     assert_eq!((greedy.available(), greedy.held()), (0, 12));
-    let mine: Vec<_> = core::iter::from_fn(|| other.take(at).ok()).collect();
+    let mine: Vec<_> = core::iter::from_fn(|| other.take_list(at).ok()).collect();
     assert_eq!(mine.len(), 3);
     assert!(!mine.iter().any(|page| taken.contains(page)));
 
     // What it gives back is the reserve's first.
-    greedy.give_back(at, taken.pop().unwrap());
-    let lent = other.take(at).unwrap();
-    assert_eq!(greedy.take(at), Err(FfaError::NoMemory));
+    greedy.give_back_list(at, taken.pop().unwrap());
+    let lent = other.take_list(at).unwrap();
+    assert_eq!(greedy.take_list(at), Err(FfaError::NoMemory));
     for page in taken.drain(..) {
-        greedy.give_back(at, page);
+        greedy.give_back_list(at, page);
     }
     for page in mine.into_iter().chain([lent]) {
-        other.give_back(at, page);
+        other.give_back_list(at, page);
     }
     assert_eq!((greedy.available(), other.available()), (2, 3));
-    let again = core::iter::from_fn(|| greedy.take(at).ok()).count();
+    let again = core::iter::from_fn(|| greedy.take_list(at).ok()).count();
     assert_eq!(again, 12);
 }
 
@@ -68,15 +68,14 @@ fn the_reserve_serves_several_at_once() {
             let at = Pages::of(&hal);
             scope.spawn(move || {
                 for _ in 0..5000 {
-                    let taken: Vec<_> = (0..3).filter_map(|_| pool.take(at).ok()).collect();
+                    let taken: Vec<_> = (0..3).filter_map(|_| pool.take_list(at).ok()).collect();
                     for page in &taken {
-                        assert_eq!(at.load(*page, 1), 0, "somebody else has it");
-                        at.store(*page, 1, n);
+                        let word = &page.words(at)[1];
+                        assert_eq!(word.swap(n, Ordering::Relaxed), 0, "somebody else has it");
                     }
                     for page in taken {
-                        assert_eq!(at.load(page, 1), n);
-                        at.store(page, 1, 0);
-                        pool.give_back(at, page);
+                        assert_eq!(page.words(at)[1].swap(0, Ordering::Relaxed), n);
+                        pool.give_back_list(at, page);
                     }
                 }
             });
@@ -85,7 +84,7 @@ fn the_reserve_serves_several_at_once() {
     let at = Pages::of(&hal);
     assert!(pools.iter().all(|pool| pool.held() == 0));
     assert_eq!(
-        core::iter::from_fn(|| pools[0].take(at).ok()).count(),
+        core::iter::from_fn(|| pools[0].take_list(at).ok()).count(),
         7,
         "none is lost"
     );
@@ -125,7 +124,7 @@ fn the_default_pools_carry_16384_scattered_pages() {
 
     // The list: 511 ranges a page.
     let list: Vec<_> = (0..COUNT.div_ceil(511))
-        .map(|_| owner.pool().take(at).unwrap())
+        .map(|_| owner.pool().take_list(at).unwrap())
         .collect();
     let ranges = (0..COUNT).map(|n| pages(RAM + 0x1000 + n * 0x2000, 1));
     let (world, from) = owner.inspect(&hal, ranges.clone()).unwrap();
@@ -152,7 +151,7 @@ fn the_default_pools_carry_16384_scattered_pages() {
         .unwrap();
     owner.change(&hal, world, ranges, sent.inverse()).unwrap();
     for page in list {
-        owner.pool().give_back(at, page);
+        owner.pool().give_back_list(at, page);
     }
     assert_eq!(
         (owner.pool().held(), borrower.pool().held()),
@@ -171,7 +170,7 @@ fn roots_of_several_tables_are_aligned_and_waste_nothing() {
         let root = pool.take_root::<FakeHal<41>>(at).unwrap();
         assert_eq!(at.address(root) % (4 << 12), 0);
         assert_eq!(pool.available(), available - 4);
-        let others: Vec<_> = core::iter::from_fn(|| pool.take(at).ok()).collect();
+        let others: Vec<_> = core::iter::from_fn(|| pool.take_table(at).ok()).collect();
         assert_eq!(others.len(), available - 4);
         assert!((0..4).all(|n| !others.contains(&root.behind(n))));
     }

@@ -1,0 +1,119 @@
+//! Tables that a change has taken out of the tree.
+//!
+//! A PE that has walked through such a page may keep where it lies, and go on reading it as a table
+//! of that place, until it is told to forget that. So the page belongs to the change, as it is,
+//! until an invalidation that covers whatever it translated is complete on all PEs. Nothing else
+//! makes a [`Forgotten`], which is what the pool takes back.
+
+use core::sync::atomic::Ordering;
+
+use crate::addr::{Ipa, PageRange, World};
+use crate::hal::{Hal, Stage2Roots, TlbScope};
+
+use super::pool::{PageIndex, PagePool, Pages, WORDS};
+
+/// A table that no PE can walk any more. All zero.
+pub(super) struct Forgotten(PageIndex);
+
+impl Forgotten {
+    /// The page.
+    pub(super) fn page(&self) -> PageIndex {
+        self.0
+    }
+}
+
+/// Leaves that hardware must forget when a change is complete.
+pub(super) enum Stale<'a> {
+    /// None: entries were invalid, or mean the same to hardware.
+    Nothing,
+    /// Those of the ranges.
+    Ranges(&'a [(World, PageRange<Ipa>)]),
+    /// So many that all are quicker to forget.
+    Everything,
+}
+
+/// The tables that one change has taken out, linked by their first notes. The second note says
+/// whether a page has words that are not zero.
+#[must_use = "what is not returned to the pool is lost"]
+pub(super) struct Retired<'a, H> {
+    hal: &'a H,
+    pages: Pages<'a>,
+    /// Where hardware begins its walks; `None` if it never sees the tables.
+    roots: Option<&'a Stage2Roots>,
+    top: PageIndex,
+    /// Some of them may still be known to a PE.
+    known: bool,
+}
+
+impl<'a, H: Hal> Retired<'a, H> {
+    /// No tables yet, of the tree under `roots`.
+    pub(super) fn new(hal: &'a H, roots: Option<&'a Stage2Roots>) -> Self {
+        Self {
+            hal,
+            pages: Pages::of(hal),
+            roots,
+            top: PageIndex::NONE,
+            known: false,
+        }
+    }
+
+    /// Adds a table. The entry that leads to it must be gone, or go before anything else happens to
+    /// the tree. `used`: it has words that are not zero.
+    pub(super) fn push(&mut self, table: PageIndex, used: bool) {
+        self.pages.set_origin(table, self.top.to_word());
+        self.pages.set_deviating(table, used.into());
+        self.top = table;
+        self.known = true;
+    }
+
+    /// Waits until no PE knows a table of these, nor anything else that is not in the tree now.
+    pub(super) fn forget(&mut self) {
+        if let Some(roots) = self.roots {
+            self.hal.invalidate_stage2(roots, TlbScope::All);
+        }
+        self.known = false;
+    }
+
+    /// Takes one of them, to be used anew.
+    pub(super) fn reuse(&mut self) -> Option<PageIndex> {
+        if self.known {
+            self.forget();
+        }
+        let Forgotten(page) = self.pop()?;
+        self.pages.set_origin(page, 0);
+        Some(page)
+    }
+
+    /// Completes the change: hardware sees what it wrote, has forgotten the `stale` leaves and all
+    /// of these tables, and the tables are the pool's.
+    pub(super) fn complete(mut self, pool: &mut PagePool, stale: Stale<'_>) {
+        match (self.roots, stale) {
+            (None, _) => self.known = false,
+            (Some(_), Stale::Everything) => self.forget(),
+            (Some(_), _) if self.known => self.forget(),
+            (Some(roots), Stale::Ranges(ranges)) => {
+                self.hal.invalidate_stage2(roots, TlbScope::Ranges(ranges));
+            }
+            (Some(_), Stale::Nothing) => self.hal.publish_tables(),
+        }
+        while let Some(table) = self.pop() {
+            pool.give_back_table(self.pages, table);
+        }
+    }
+
+    /// Takes the table on top and clears it. `None` if there is none, or if a PE may still know it.
+    fn pop(&mut self) -> Option<Forgotten> {
+        let page = self.top;
+        if page.is_none() || self.known {
+            return None;
+        }
+        self.top = PageIndex::from_word(self.pages.origin(page));
+        if self.pages.deviating(page) != 0 {
+            for word in self.pages.words(page, 0, WORDS) {
+                word.store(0, Ordering::Relaxed);
+            }
+            self.pages.set_deviating(page, 0);
+        }
+        Some(Forgotten(page))
+    }
+}

@@ -1,0 +1,189 @@
+//! Pages of the table pool that go from one use to another while PEs still walk them as what they
+//! were. The machine looks for that at every point of every schedule: see `Tlb::find_reused`.
+//! Orders of calls as in `races.rs`.
+
+use host_tests::ffa::*;
+use host_tests::manifest::partition_base;
+use host_tests::schedule::explore;
+use host_tests::system::NWD_TX;
+use host_tests::{Nwd, PartitionSpec, Sp, System};
+use spmc::addr::World::{self, NonSecure, Secure};
+
+type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
+
+/// Regions of 2 MiB of the Normal world.
+fn region(n: u64) -> u64 {
+    0x4400_0000 + n * 0x20_0000
+}
+
+/// Offset of a page in a region that is not its first.
+const SPOT: u64 = 5 * 0x1000;
+
+/// So few that the roots of a partition are its whole quota: all other tables are the reserve's,
+/// which hands out first what came back last.
+const TABLES: usize = 64;
+
+/// Retrieves the share with the handle that is given, of the owner that is given.
+const RETRIEVE: u64 = 1;
+/// Relinquishes it.
+const RELINQUISH: u64 = 2;
+/// Writes a byte to an address.
+const POKE: u64 = 3;
+/// Reads a byte.
+const PEEK: u64 = 4;
+/// Lends a page to a partition.
+const LEND: u64 = 5;
+
+/// The answer to [`PEEK`] where nothing is mapped.
+const NOTHING: u64 = 0xdead;
+
+/// Serves those requests, on memory of `world`.
+fn script(world: World) -> impl Fn(&mut Sp) + Send + Sync + 'static {
+    move |sp| {
+        if sp.vcpu == 0 {
+            sp.map_buffers();
+        }
+        sp.serve(move |sp, request| {
+            let (operation, argument, more) = (request.0[3], request.0[4], request.0[5]);
+            let value = match operation {
+                RETRIEVE => {
+                    let wanted = Transaction {
+                        attributes: 0,
+                        ..Transaction::retrieve(more as u16, sp.id, argument, RW)
+                    };
+                    sp.retrieve(&wanted).map_or_else(|code| code as u64, |_| 0)
+                }
+                RELINQUISH => {
+                    sp.relinquish(argument, 0).success();
+                    0
+                }
+                POKE => u64::from(!sp.poke(world, argument, more as u8)),
+                PEEK => sp.peek(world, argument).map_or(NOTHING, u64::from),
+                LEND => {
+                    let lend = Transaction::lend(sp.id, more as u16, RW, &[(argument, 1)]);
+                    sp.send(MEM_LEND_64, &lend)
+                }
+                other => panic!("{other}"),
+            };
+            [value, 0, 0, 0, 0]
+        })
+    }
+}
+
+fn ask(nwd: Nwd<'_>, id: u16, operation: u64, argument: u64, more: u64) -> u64 {
+    nwd.ask(id, [operation, argument, more, 0, 0])[0]
+}
+
+fn lend(nwd: Nwd<'_>, id: u16, page: u64) -> u64 {
+    nwd.send(MEM_LEND_64, &Transaction::lend(0, id, RW, &[(page, 1)]))
+}
+
+/// Three PEs; the attacker can run on each of them.
+fn boot(world: World) -> System {
+    let partition = |name| PartitionSpec::new(name).script(script(world));
+    let system = System::builder()
+        .pes(3)
+        .tables(TABLES)
+        .sp(partition("attacker").vcpus(3))
+        .sp(partition("victim"))
+        .sp(partition("lender"))
+        .boot();
+    system.turn_on(1);
+    system.turn_on(2);
+    system.nwd().map_buffers();
+    system
+}
+
+/// Looks again and again for what the attacker was never given.
+fn looks_for<'a>(spot: u64) -> Body<'a> {
+    Box::new(move |nwd| {
+        for _ in 0..3 {
+            assert_eq!(ask(nwd, 0x8001, PEEK, spot, 0), NOTHING, "a page of others");
+        }
+    })
+}
+
+// Finding M1.
+// req: MEMX-18, MEMX-20
+#[test]
+fn a_table_becomes_a_table_of_another_partition() {
+    explore(|plan| {
+        let system = boot(NonSecure);
+        let nwd = system.nwd();
+        // The attacker has a table for a region of which it has one page, and knows it on another
+        // PE.
+        let mine = lend(nwd, 0x8001, region(0));
+        assert_eq!(ask(nwd, 0x8001, RETRIEVE, mine, 0), 0);
+        assert_eq!(ask(system.pe(1), 0x8001, POKE, region(0), 1), 0);
+        let spot = region(0) + SPOT;
+        assert_eq!(ask(system.pe(1), 0x8001, PEEK, spot, 0), NOTHING);
+        let secret = region(60) + SPOT;
+        nwd.write(secret, &[0x5a]);
+        nwd.write(spot, &[0x11]);
+        let handle = lend(nwd, 0x8002, secret);
+        let points = system.interleave_by(
+            plan,
+            vec![
+                Box::new(|nwd| assert_eq!(ask(nwd, 0x8001, RELINQUISH, mine, 0), 0)),
+                Box::new(|nwd| assert_eq!(ask(nwd, 0x8002, RETRIEVE, handle, 0), 0)),
+                looks_for(spot),
+            ],
+        );
+        assert_eq!(ask(nwd, 0x8002, PEEK, secret, 0), 0x5a);
+        assert_eq!(ask(nwd, 0x8002, RELINQUISH, handle, 0), 0);
+        nwd.reclaim(mine).success();
+        nwd.reclaim(handle).success();
+        points
+    });
+}
+
+/// Begins a share of `ranges` and one more. Whether the SPMC waits for that one.
+fn begin(nwd: Nwd<'_>, ranges: &[(u64, u32)]) -> bool {
+    let mut all = ranges.to_vec();
+    all.push((region(2), 1));
+    let bytes = Transaction::share(0, 0x8002, RW, &all).encode(Layout::V1_2);
+    let first = bytes.len() - 16;
+    nwd.write(NWD_TX, &bytes[..first]);
+    let answer = nwd.call([MEM_SHARE_64, bytes.len() as u64, first as u64]);
+    answer.function() == MEM_FRAG_RX
+}
+
+// Finding M1.
+// req: MEMX-18, MEMX-20, FRAG-07
+#[test]
+fn a_table_becomes_a_list_that_the_normal_world_writes() {
+    explore(|plan| {
+        let system = boot(Secure);
+        let nwd = system.nwd();
+        // The Normal world uses up its quota, so that its lists come from the reserve too.
+        let quota = spmc::mm::Quotas::of::<host_tests::hal::FakeHal>(TABLES).normal_world;
+        for n in 0..quota as u64 {
+            lend(nwd, 0x8002, region(10 + n));
+        }
+        let secret = partition_base(1) + 0x4_0000;
+        assert_eq!(ask(nwd, 0x8002, POKE, secret, 0x77), 0);
+        let lent = partition_base(2) + 0x4_0000;
+        let mine = ask(nwd, 0x8003, LEND, lent, 0x8001);
+        assert_eq!(ask(nwd, 0x8001, RETRIEVE, mine, 0x8003), 0);
+        let spot = (lent & !0x1f_ffff) + SPOT;
+        assert_eq!(ask(system.pe(1), 0x8001, POKE, lent, 1), 0);
+        assert_eq!(ask(system.pe(1), 0x8001, PEEK, spot, 0), NOTHING);
+        // Its words look like pages that can be read and written.
+        let own: Vec<_> = (0..24)
+            .map(|n| (0x5000_0000 + n * 0x80_0000, 0x7ff))
+            .collect();
+        let mut others = vec![(region(1), 1); 4];
+        others.extend([(secret, 0x7ff); 20]);
+        system.interleave_by(
+            plan,
+            vec![
+                Box::new(|nwd| assert_eq!(ask(nwd, 0x8001, RELINQUISH, mine, 0), 0)),
+                Box::new(|nwd| {
+                    assert!(begin(nwd, &own));
+                    begin(nwd, &others);
+                }),
+                looks_for(spot),
+            ],
+        )
+    });
+}
