@@ -16,6 +16,7 @@ mod growth;
 mod image;
 mod layout;
 mod manifest;
+mod mutants;
 mod process;
 mod qemu;
 mod setup;
@@ -49,6 +50,8 @@ usage: cargo xtask <command>
   fuzz [TARGET] [--runs N] [--seed N] [--fresh] [--fast]
                               run fuzz targets, each for N executions; --fresh leaves out what earlier runs found,
                               --fast follows edges alone, for long runs
+  mutants [PATH...] [--sample N [--seed S]] [--shard K/N] [--jobs N] [--list]
+                              change the engine in small ways and tell which changes no test on the host notices
   growth                      count how the cost of a memory transaction grows
   ci                          what runs on every change: test
 
@@ -140,6 +143,7 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
             arguments.finish()?;
             fuzz::fuzz(&options)?;
         }
+        Some("mutants") => return mutants::mutants(&arguments.0),
         Some("growth") => {
             arguments.finish()?;
             growth::growth()?;

@@ -1,0 +1,135 @@
+//! Runs each mutant against the tests that reach it.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::sync::Mutex;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::project::{Project, Tree};
+use crate::suite::{Suite, Test, Verdict, parallel};
+
+/// What became of a mutant.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Outcome {
+    /// It does not compile.
+    Unviable,
+    /// No test comes to its place.
+    Unreached,
+    /// This test failed.
+    Caught(String),
+    /// All tests that reach it passed.
+    Survived,
+}
+
+/// Milliseconds of tests in the first process of a mutant; each next one has twice as many, so that
+/// what a fast test catches costs little, and starting processes costs little as well.
+const FIRST: u64 = 20;
+
+/// Judges the mutants with these numbers. What an earlier run found with the same build is taken
+/// from its results; what one found with another build says only which test comes first.
+pub fn judge(
+    project: &Project,
+    tree: &Tree,
+    suite: &Suite,
+    numbers: &[u32],
+    jobs: usize,
+) -> Result<Vec<Outcome>> {
+    let keys = unique_keys(tree);
+    let file = project.products.join("results.jsonl");
+    let earlier = read(&fs::read_to_string(&file).unwrap_or_default());
+    let log = OpenOptions::new().create(true).append(true).open(&file);
+    let log = Mutex::new(log.with_context(|| file.display().to_string())?);
+    let outcomes = parallel(numbers, jobs, |index, number| {
+        if tree.unviable.contains(number) {
+            return Ok(Outcome::Unviable);
+        }
+        let key = &keys[*number as usize - 1];
+        let before = earlier.get(key);
+        if let Some((build, outcome)) = before
+            && *build == suite.build
+        {
+            return Ok(outcome.clone());
+        }
+        let hint = match before {
+            Some((_, Outcome::Caught(test))) => Some(test.as_str()),
+            _ => None,
+        };
+        let outcome = one(suite, *number, hint)?;
+        if index % 100 == 0 {
+            eprintln!("    mutant {index} of {}", numbers.len());
+        }
+        note(&log, key, &suite.build, &outcome)?;
+        Ok(outcome)
+    });
+    outcomes.into_iter().collect()
+}
+
+/// Returns the key of each mutant, made unique by counting equal ones.
+fn unique_keys(tree: &Tree) -> Vec<String> {
+    let mut counts = HashMap::new();
+    let keys = tree.mutants.iter().map(|mutant| {
+        let key = mutant.key();
+        let count = counts.entry(key.clone()).or_insert(0);
+        *count += 1;
+        format!("{key}\t{count}")
+    });
+    keys.collect()
+}
+
+fn one(suite: &Suite, mutant: u32, hint: Option<&str>) -> Result<Outcome> {
+    let reaches = |test: &&Test| test.reached.contains(&mutant);
+    let mut tests: Vec<&Test> = suite.tests.iter().filter(reaches).collect();
+    if tests.is_empty() {
+        return Ok(Outcome::Unreached);
+    }
+    tests.sort_by_key(|test| Some(test.name.as_str()) != hint);
+    let mut budget = FIRST;
+    while !tests.is_empty() {
+        let mut cost = 0;
+        let fits = tests.iter().take_while(|test| {
+            cost += test.milliseconds;
+            cost <= budget
+        });
+        let count = fits.count().max(1);
+        let batch: Vec<&Test> = tests.drain(..count).collect();
+        if let Verdict::Failed(name) = suite.judge(mutant, &batch)? {
+            return Ok(Outcome::Caught(name));
+        }
+        budget *= 2;
+    }
+    Ok(Outcome::Survived)
+}
+
+fn note(log: &Mutex<File>, key: &str, build: &str, outcome: &Outcome) -> Result<()> {
+    let line = match outcome {
+        Outcome::Caught(test) => json!([key, build, "caught", test]),
+        Outcome::Survived => json!([key, build, "survived"]),
+        Outcome::Unreached | Outcome::Unviable => return Ok(()),
+    };
+    if let Ok(mut log) = log.lock() {
+        log.write_all(format!("{line}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Returns what became of each key the last time, and with which build.
+fn read(text: &str) -> HashMap<String, (String, Outcome)> {
+    let mut results = HashMap::new();
+    for line in text.lines() {
+        // A line may be torn where a run was ended.
+        let value: Value = serde_json::from_str(line).unwrap_or_default();
+        let text = |index: usize| value[index].as_str().map(String::from);
+        let outcome = match (value[2].as_str(), text(3)) {
+            (Some("caught"), Some(test)) => Outcome::Caught(test),
+            (Some("survived"), _) => Outcome::Survived,
+            _ => continue,
+        };
+        if let (Some(key), Some(build)) = (text(0), text(1)) {
+            results.insert(key, (build, outcome));
+        }
+    }
+    results
+}
