@@ -256,8 +256,8 @@ pub trait Hal: Sync + Sized {
     /// Lets an acknowledged interrupt come again. Nothing happens if it is not active. Whether it is pending by now, for this PE if it is private.
     fn deactivate_interrupt(&self, id: u32) -> bool;
 
-    /// Makes a partition's interrupt a Secure Group 1 interrupt with the priority, trigger and target that its manifest says, disabled. On this PE if it
-    /// is private. Whether there is such an interrupt.
+    /// Makes a partition's interrupt a Secure Group 1 interrupt with the priority, trigger and target that its manifest says, disabled, neither
+    /// active nor, if it is an edge, pending. On this PE if it is private or names no target. Whether there is such an interrupt.
     fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool;
 
     /// Enables or disables an interrupt, on this PE if it is private.
@@ -265,6 +265,9 @@ pub trait Hal: Sync + Sized {
 
     /// Routes a shared interrupt to the PE with that affinity; whether that can be done.
     fn route_interrupt(&self, id: u32, affinity: u64) -> bool;
+
+    /// Routes a shared interrupt that is routed to the PE with the affinity `from` to the one with the affinity `to`; whether it was.
+    fn move_interrupt(&self, id: u32, from: u64, to: u64) -> bool;
 
     /// Stops all other PEs, partitions with [`Exit::SecureInterrupt`] and the Normal world with `FFA_INTERRUPT`.
     fn look_again_elsewhere(&self);

@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 use spin::Once;
 
+use crate::dispatch::Places;
 use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::ffa::{SmcFrame, function};
 use crate::hal::Hal;
@@ -36,6 +37,8 @@ pub struct Spmc<H: Hal> {
     pub(crate) count: AtomicUsize,
     pub(crate) init_timeout_ms: AtomicU32,
     pub(crate) booted: AtomicBool,
+    /// Which PEs are on.
+    pub(crate) places: Mutex<Places>,
     /// What partitions that failed leave to be done when a PE is free: see `dispatch::lifecycle`.
     pub(crate) aftermath: AtomicU32,
     /// Indices of the partitions in the order in which they boot.
@@ -59,6 +62,7 @@ impl<H: Hal> Spmc<H> {
             count: AtomicUsize::new(0),
             init_timeout_ms: AtomicU32::new(0),
             booted: AtomicBool::new(false),
+            places: Mutex::new(Places::NONE),
             aftermath: AtomicU32::new(0),
             boot_order: Once::new(),
             boot_buffer: Mutex::new([0; MAX_SP_MANIFEST]),

@@ -113,6 +113,7 @@ impl<H: Hal> Spmc<H> {
         }
         let timeout = manifest.init_timeout_ms.unwrap_or(DEFAULT_INIT_TIMEOUT_MS);
         self.init_timeout_ms.store(timeout, Ordering::Relaxed);
+        self.join(pe);
         self.normal_world
             .init(PartitionId::NORMAL_WORLD, crate::ffa::Version::OWN);
 
@@ -307,6 +308,7 @@ impl<H: Hal> Spmc<H> {
                 return;
             }
         };
+        self.claim_interrupts(frozen);
         self.initialise(pe, partition, frozen, config.entry_point(), boot_info);
         if !partition.is_dead() {
             log::info!(
@@ -370,6 +372,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Boot of a PE that the Normal world turned on: initialises the contexts pinned to it, and leaves `FFA_MSG_WAIT` for the SPMD in `frame`.
     pub fn boot_secondary(&self, pe: &mut Pe, frame: &mut SmcFrame) {
+        self.join(pe);
         // EL3 may have turned it off although a partition refused.
         self.turn_off(pe);
         for index in self.boot_order.get().into_iter().flatten() {

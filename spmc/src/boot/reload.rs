@@ -113,6 +113,11 @@ impl<H: Hal> Spmc<H> {
         let boot_info = self.write_boot_info(config)?;
         self.register_buffers(partition, config)
             .map_err(|_| PackageError::OutOfTables)?;
+        // Of its former life. From here on what comes is for the new one.
+        for index in 0..config.vcpu_count {
+            partition.end_life(index);
+        }
+        self.claim_interrupts(frozen);
         self.introduce(endpoint, config);
         for vcpu in &partition.vcpus {
             // Off already, but for the one that failed.

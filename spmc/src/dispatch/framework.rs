@@ -87,6 +87,7 @@ impl<H: Hal> Spmc<H> {
             }
         }
         if wanted == PowerMessages::CPU_OFF {
+            self.leave(pe);
             self.turn_off(pe);
         }
         psci::SUCCESS

@@ -394,40 +394,4 @@ impl<H: Hal> Spmc<H> {
         }
         false
     }
-
-    /// Prepares the lines of a context for its first entry, and, on the PE where that is its first, the partition's interrupts.
-    #[cold]
-    pub(crate) fn prepare_interrupts(&self, current: &Current<'_, H::Context>) {
-        let config = &current.frozen.config;
-        let mut enabled = 0;
-        let mut fiq = 0;
-        if config.notifications {
-            enabled |= Line::NOTIFICATION.bit();
-        }
-        if config.ns_interrupts == NsInterruptAction::ManagedExit {
-            enabled |= Line::MANAGED_EXIT.bit();
-            if !config.managed_exit_virq {
-                fiq |= Line::MANAGED_EXIT.bit();
-            }
-        }
-        if let Some((lines, _)) = current.partition.lines(current.id.index) {
-            lines.reset(enabled, fiq);
-        }
-        for claim in current.frozen.claims.iter() {
-            // Shared interrupts are set up once.
-            let is_first = current.id.index == 0;
-            if (is_first || claim.is_private()) && !self.hal.configure_interrupt(claim) {
-                log::warn!("{}: the GIC has no interrupt {}", config.name, claim.id);
-            }
-        }
-    }
-
-    /// The partition failed: its interrupts come no more.
-    #[cold]
-    pub(super) fn mask_interrupts(&self, current: &Current<'_, H::Context>) {
-        for claim in current.frozen.claims.iter() {
-            self.hal.enable_interrupt(claim.id, false);
-            self.hal.deactivate_interrupt(claim.id);
-        }
-    }
 }

@@ -15,6 +15,7 @@ mod framework;
 mod indirect;
 mod interrupt;
 mod interrupt_calls;
+mod interrupt_life;
 mod lifecycle;
 mod mem_perm;
 mod notification;
@@ -23,6 +24,7 @@ mod run;
 mod setup;
 mod stop;
 
+pub(crate) use interrupt_life::Places;
 pub(crate) use run::Member;
 
 use crate::error::{FfaError, Result};

@@ -16,6 +16,17 @@ pub struct Signals {
     pub fiq: bool,
 }
 
+/// What a life of a context leaves: a bit for each line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Left {
+    /// Pending, or fetched and not deactivated.
+    pub unfinished: u64,
+    /// Enabled.
+    pub enabled: u64,
+    /// Signalled as FIQ.
+    pub fiq: u64,
+}
+
 /// The lines of one context. All zero: nothing pending, nothing enabled.
 #[derive(Debug)]
 pub struct Lines {
@@ -41,11 +52,22 @@ impl Lines {
         }
     }
 
-    /// As at the first entry of the context: these lines are enabled, those of `fiq` as FIQ. What is pending stays.
+    /// As at the first entry of the context: these lines are enabled, those of `fiq` as FIQ. What became pending since its last life
+    /// ended stays.
     pub fn reset(&self, enabled: u64, fiq: u64) {
         self.enabled.store(enabled, Ordering::Release);
         self.fiq.store(fiq, Ordering::Release);
-        self.active.store(0, Ordering::Release);
+    }
+
+    /// Ends a life of the context: nothing is pending, enabled or active any more. Returns what was.
+    pub fn end(&self) -> Left {
+        let pending = self.pending.swap(0, Ordering::AcqRel);
+        let active = self.active.swap(0, Ordering::AcqRel);
+        Left {
+            unfinished: pending | active,
+            enabled: self.enabled.swap(0, Ordering::AcqRel),
+            fiq: self.fiq.swap(0, Ordering::AcqRel),
+        }
     }
 
     /// Makes `line` pending.
@@ -167,6 +189,26 @@ mod tests {
         assert_eq!(lines.calls(), A.bit());
         assert_eq!(lines.take(), Some(A));
         assert_eq!(lines.calls(), 0);
+    }
+
+    #[test]
+    fn a_life_leaves_nothing_to_the_next() {
+        let lines = Lines::new();
+        lines.reset(A.bit() | B.bit(), B.bit());
+        lines.pend(A);
+        lines.take();
+        lines.pend(B);
+        let left = Left {
+            unfinished: A.bit() | B.bit(),
+            enabled: A.bit() | B.bit(),
+            fiq: B.bit(),
+        };
+        assert_eq!(lines.end(), left);
+        lines.pend(Line::IPI);
+        lines.reset(A.bit(), 0);
+        assert!(!lines.deactivate(A) && lines.due() == 0);
+        lines.enable(Line::IPI, false);
+        assert_eq!(lines.calls(), Line::IPI.bit(), "it came after the end");
     }
 
     #[test]

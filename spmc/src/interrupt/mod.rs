@@ -9,7 +9,7 @@ mod flood;
 mod lines;
 
 pub use flood::Flood;
-pub use lines::{Lines, Signals};
+pub use lines::{Left, Lines, Signals};
 
 use arrayvec::ArrayVec;
 
@@ -90,6 +90,12 @@ impl Claims {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &DeviceInterrupt> {
         self.0.iter()
+    }
+
+    /// The shared ones, each with its line.
+    pub fn shared(&self) -> impl Iterator<Item = (Line, &DeviceInterrupt)> {
+        let claims = (0..).map(Line).zip(self.iter());
+        claims.filter(|(_, claim)| !claim.is_private())
     }
 
     /// The line of the physical interrupt `id`, if the partition has it.

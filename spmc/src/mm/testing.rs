@@ -228,6 +228,10 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
         false
     }
 
+    fn move_interrupt(&self, _: u32, _: u64, _: u64) -> bool {
+        false
+    }
+
     fn now(&self) -> u64 {
         0
     }

@@ -17,11 +17,14 @@ use spin::Once;
 
 use crate::addr::Ipa;
 use crate::hal::{Context, Stage2Roots};
-use crate::interrupt::{Claims, Line, Lines};
+use crate::interrupt::{Claims, Left, Line, Lines};
 use crate::limits::MAX_VCPUS;
 use crate::manifest::config::{Messaging, PartitionConfig};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+// Bits of one word stand for the contexts of a partition.
+const _: () = assert!(MAX_VCPUS <= u32::BITS as usize);
 
 /// What boot decided about a partition and nothing changes afterwards.
 pub struct Frozen {
@@ -117,6 +120,23 @@ impl<C: Context> Partition<C> {
     pub fn lines(&self, index: u16) -> Option<(&Lines, &Mutex<Vcpu<C>>)> {
         let index = usize::from(index);
         self.lines.get(index).zip(self.vcpus.get(index))
+    }
+
+    /// Makes a line of the context with that index pending.
+    pub fn pend(&self, index: u16, line: Line) {
+        if let Some((lines, _)) = self.lines(index) {
+            lines.pend(line);
+            self.note_interrupt();
+        }
+    }
+
+    /// Ends a life of the context with that index: it has no interrupts any more, and wants no cycles for them. Returns what it
+    /// left; `None` if there is no such context.
+    pub fn end_life(&self, index: u16) -> Option<Left> {
+        let (lines, _) = self.lines(index)?;
+        let bit = 1_u32.wrapping_shl(index.into());
+        self.wants_cycles.fetch_and(!bit, Ordering::AcqRel);
+        Some(lines.end())
     }
 
     /// Takes the notification pending interrupt back from all contexts but those in `pending`.

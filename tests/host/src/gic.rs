@@ -10,6 +10,8 @@ use spmc::limits::MAX_PES;
 /// Shared interrupts from here on are not there, but for 32 extended ones.
 pub const FIRST_MISSING: u32 = 288;
 
+const FIRST_SHARED: u32 = 32;
+
 /// State of the controller.
 #[derive(Default)]
 pub struct Gic {
@@ -64,9 +66,7 @@ impl Gic {
     fn first(&self, pe: usize) -> Option<u32> {
         let mut ids = self.pending.union(&self.asserted);
         ids.find(|id| {
-            self.enabled.contains(id)
-                && !self.active.contains(id)
-                && self.targets.get(id).copied().unwrap_or(0) == pe
+            self.enabled.contains(id) && !self.active.contains(id) && self.target(**id) == pe
         })
         .copied()
     }
@@ -88,11 +88,29 @@ impl Gic {
         self.active.remove(&id);
     }
 
-    pub(crate) fn configure(&mut self, id: u32) -> bool {
+    pub(crate) fn configure(&mut self, id: u32, target: usize) -> bool {
         let is_there = id < FIRST_MISSING || (4096..4128).contains(&id);
         if is_there {
             self.configured.insert(id);
             self.enabled.remove(&id);
+            self.active.remove(&id);
+            self.pending.remove(&id);
+            if id >= FIRST_SHARED {
+                self.route(id, target);
+            }
+        }
+        is_there
+    }
+
+    /// The PE that a shared interrupt is sent to.
+    pub fn target(&self, id: u32) -> usize {
+        self.targets.get(&id).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn move_from(&mut self, id: u32, from: usize, to: usize) -> bool {
+        let is_there = self.target(id) == from;
+        if is_there {
+            self.route(id, to);
         }
         is_there
     }

@@ -209,7 +209,8 @@ impl Hal for FakeHal {
     }
 
     fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool {
-        self.0.gic().configure(interrupt.id)
+        let target = interrupt.target.unwrap_or(self.affinity());
+        self.0.gic().configure(interrupt.id, target as usize)
     }
 
     fn enable_interrupt(&self, id: u32, enable: bool) {
@@ -223,6 +224,11 @@ impl Hal for FakeHal {
             self.0.gic().route(id, affinity as usize);
         }
         known
+    }
+
+    fn move_interrupt(&self, id: u32, from: u64, to: u64) -> bool {
+        self.0.step();
+        self.0.gic().move_from(id, from as usize, to as usize)
     }
 
     fn now(&self) -> u64 {

@@ -37,7 +37,8 @@ pub struct Region {
     pub attributes: u32,
 }
 
-type Extra = Arc<dyn Fn(&mut FdtWriter) + Send + Sync>;
+/// Writes more of a manifest's root node.
+pub type Extra = Arc<dyn Fn(&mut FdtWriter) + Send + Sync>;
 
 /// A partition: its manifest, package and script.
 #[derive(Clone)]

@@ -18,6 +18,7 @@ const IGROUPR: Block = (0x80, 0x1000);
 const ISENABLER: Block = (0x100, 0x1200);
 const ICENABLER: Block = (0x180, 0x1400);
 const ISPENDR: Block = (0x200, 0x1600);
+const ICPENDR: Block = (0x280, 0x1800);
 const ICACTIVER: Block = (0x380, 0x1c00);
 const IPRIORITYR: Block = (0x400, 0x2000);
 const ICFGR: Block = (0xc00, 0x3000);
@@ -75,12 +76,15 @@ impl Line {
         }
     }
 
-    /// Makes it a Secure Group 1 interrupt as the manifest says, disabled. Whether this GIC has it.
+    /// Makes it a Secure Group 1 interrupt as the manifest says, disabled, and neither active nor pending. Whether this GIC has it.
     pub fn configure(&self, interrupt: &DeviceInterrupt) -> bool {
         if !self.is_implemented() {
             return false;
         }
         self.write_bit(ICENABLER);
+        self.deactivate();
+        // Without effect on a level that is asserted.
+        self.write_bit(ICPENDR);
         self.change(IGROUPR, 1, 0);
         self.change(IGRPMODR, 1, 1);
         if self.id >= 16 {
@@ -101,6 +105,16 @@ impl Line {
             // SAFETY: as above.
             unsafe { ((block + 8 * number) as *mut u64).write_volatile(affinity) };
         }
+    }
+
+    /// Whether it is a shared interrupt that is routed to the PE with that affinity.
+    pub fn is_routed_to(&self, affinity: u64) -> bool {
+        if self.id < FIRST_SHARED {
+            return false;
+        }
+        let (block, number) = self.place(IROUTER);
+        // SAFETY: as above.
+        unsafe { ((block + 8 * number) as *const u64).read_volatile() == affinity }
     }
 
     /// Lets it through, or not.

@@ -107,6 +107,14 @@ impl Hal for Platform {
         line.is_some()
     }
 
+    fn move_interrupt(&self, id: u32, from: u64, to: u64) -> bool {
+        let line = Line::new(&BOARD, id).filter(|line| line.is_routed_to(from));
+        if let Some(line) = &line {
+            line.route(to);
+        }
+        line.is_some()
+    }
+
     fn now(&self) -> u64 {
         CNTPCT_EL0.get()
     }

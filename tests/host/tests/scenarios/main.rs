@@ -15,6 +15,7 @@ mod independent;
 mod indirect;
 mod interrupt_blocked;
 mod interrupt_chains;
+mod interrupt_life;
 mod interrupt_order;
 mod interrupts;
 mod lifecycle;

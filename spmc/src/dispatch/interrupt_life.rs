@@ -1,0 +1,199 @@
+//! Interrupts over the lives of their owners: set up when a partition starts, handed over when a
+//! PE goes off, masked when their owner fails.
+//!
+//! What a life began ends with it. A context that goes off leaves nothing pending or active; of a
+//! shared interrupt, whose device goes on, another context takes over. Whatever becomes pending
+//! after that waits for the next life.
+
+use crate::hal::Hal;
+use crate::id::VcpuId;
+use crate::interrupt::Line;
+use crate::limits::MAX_PES;
+use crate::manifest::config::{DeviceInterrupt, NsInterruptAction};
+use crate::partition::Frozen;
+use crate::spmc::{Pe, Spmc};
+
+use super::run::{Current, Member};
+
+/// Which PEs are on, and where each of them is: 0 for one that is off, otherwise its affinity with
+/// [`ON`].
+///
+/// Behind a lock that a PE holds while it goes off, so that two of them do not hand over to each
+/// other.
+pub struct Places([u64; MAX_PES]);
+
+const ON: u64 = 1 << 63;
+
+impl Places {
+    /// No PE is on.
+    pub const NONE: Self = Self([0; MAX_PES]);
+
+    /// Sets the place of a PE; the one that it had.
+    fn set(&mut self, pe: u16, place: u64) -> u64 {
+        let entry = self.0.get_mut(usize::from(pe));
+        entry.map_or(0, |entry| core::mem::replace(entry, place))
+    }
+
+    /// Returns the first PE that is on among the first `count`: its index and its affinity.
+    fn first(&self, count: usize) -> Option<(u16, u64)> {
+        let mut places = (0..).zip(self.0.iter().take(count));
+        let (index, place) = places.find(|(_, place)| **place != 0)?;
+        Some((index, place & !ON))
+    }
+
+    fn has(&self, affinity: u64) -> bool {
+        self.0.contains(&(affinity | ON))
+    }
+}
+
+impl<H: Hal> Spmc<H> {
+    /// Notes that this PE is on: other PEs may hand interrupts over to it.
+    #[cold]
+    pub(crate) fn join(&self, pe: &Pe) {
+        let mut places = self.places.lock();
+        if places.set(pe.index, self.hal.affinity() | ON) == 0 {
+            return;
+        }
+        // EL3 turned it off although a partition refused.
+        for partition in self.live_partitions() {
+            if let Some(frozen) = partition.frozen().filter(|frozen| !frozen.config.is_up()) {
+                Self::keep(pe, Member { partition, frozen });
+            }
+        }
+    }
+
+    /// Notes that this PE goes off, and hands over what comes to it to PEs that stay.
+    #[cold]
+    pub(crate) fn leave(&self, pe: &Pe) {
+        let mut places = self.places.lock();
+        places.set(pe.index, 0);
+        let here = self.hal.affinity();
+        for partition in self.live_partitions() {
+            let Some(frozen) = partition.frozen() else {
+                continue;
+            };
+            let member = Member { partition, frozen };
+            let is_up = frozen.config.is_up();
+            let contexts = frozen.config.vcpu_count.into();
+            match places.first(if is_up { MAX_PES } else { contexts }) {
+                // Its context is wherever it runs next.
+                Some((_, there)) if is_up => {
+                    for (_, claim) in frozen.claims.shared() {
+                        self.hal.move_interrupt(claim.id, here, there);
+                    }
+                }
+                Some((heir, there)) => self.hand_over(pe, member, here, (heir, there)),
+                None if is_up => {}
+                // They wait until the PE is on again.
+                None => Self::keep(pe, member),
+            }
+        }
+        drop(places);
+        self.hal.look_again_elsewhere();
+    }
+
+    /// Ends a life of the context pinned to this PE. Shared interrupts that it did not finish are
+    /// pending again, for its next life.
+    fn keep(pe: &Pe, Member { partition, frozen }: Member<'_, H::Context>) {
+        let Some(left) = partition.end_life(pe.index) else {
+            return;
+        };
+        for (line, _) in frozen.claims.shared() {
+            if left.unfinished & line.bit() != 0 {
+                partition.pend(pe.index, line);
+            }
+        }
+    }
+
+    /// Ends a life of the context pinned to this PE, which is at `here`. The partition's context on
+    /// the PE `heir`, which is at `there`, gets the shared interrupts that it did not finish, and
+    /// those that are routed to this PE from now on; what was enabled here is enabled there.
+    fn hand_over(
+        &self,
+        pe: &Pe,
+        Member { partition, frozen }: Member<'_, H::Context>,
+        here: u64,
+        (heir, there): (u16, u64),
+    ) {
+        let (Some(left), Some((heirs, _))) = (partition.end_life(pe.index), partition.lines(heir))
+        else {
+            return;
+        };
+        for (line, claim) in frozen.claims.shared() {
+            let has = |lines: u64| lines & line.bit() != 0;
+            let is_unfinished = has(left.unfinished);
+            let moves = self.hal.move_interrupt(claim.id, here, there);
+            if (moves || is_unfinished) && has(left.enabled) {
+                heirs.enable(line, has(left.fiq));
+            }
+            if is_unfinished {
+                // It is active in the GIC until the heir deactivates it.
+                partition.pend(heir, line);
+            }
+        }
+    }
+
+    /// Sets up the shared interrupts of a partition that is about to start, or to start anew: as its
+    /// manifest says, disabled. One that names no PE, or after boot one that is off, gets this one.
+    #[cold]
+    pub(crate) fn claim_interrupts(&self, frozen: &Frozen) {
+        let places = self.places.lock();
+        for (_, claim) in frozen.claims.shared() {
+            let target = claim
+                .target
+                .filter(|target| !self.has_booted() || places.has(*target));
+            self.configure(frozen, &DeviceInterrupt { target, ..*claim });
+        }
+    }
+
+    fn configure(&self, frozen: &Frozen, claim: &DeviceInterrupt) {
+        if !self.hal.configure_interrupt(claim) {
+            let (name, id) = (frozen.config.name, claim.id);
+            log::warn!("{name}: the GIC has no interrupt {id}");
+        }
+    }
+
+    /// Prepares the lines of a context for its first entry, and the private interrupts of this PE.
+    #[cold]
+    pub(crate) fn prepare_interrupts(&self, current: &Current<'_, H::Context>) {
+        let config = &current.frozen.config;
+        let mut enabled = 0;
+        let mut fiq = 0;
+        if config.notifications {
+            enabled |= Line::NOTIFICATION.bit();
+        }
+        if config.ns_interrupts == NsInterruptAction::ManagedExit {
+            enabled |= Line::MANAGED_EXIT.bit();
+            if !config.managed_exit_virq {
+                fiq |= Line::MANAGED_EXIT.bit();
+            }
+        }
+        if let Some((lines, _)) = current.partition.lines(current.id.index) {
+            lines.reset(enabled, fiq);
+        }
+        if self.is_notified(current.id) {
+            // A former life was told, but did not fetch them.
+            current.partition.pend(current.id.index, Line::NOTIFICATION);
+        }
+        let claims = current.frozen.claims.iter();
+        for claim in claims.filter(|claim| claim.is_private()) {
+            self.configure(current.frozen, claim);
+        }
+    }
+
+    /// Whether notifications are pending for a context.
+    fn is_notified(&self, id: VcpuId) -> bool {
+        let bit = 1_u32.checked_shl(id.index.into()).unwrap_or(0);
+        let receiver = self.notifications.receiver(id.partition);
+        receiver.is_some_and(|receiver| receiver.pending_on() & bit != 0)
+    }
+
+    /// The partition failed: its interrupts come no more.
+    #[cold]
+    pub(super) fn mask_interrupts(&self, current: &Current<'_, H::Context>) {
+        for claim in current.frozen.claims.iter() {
+            self.hal.enable_interrupt(claim.id, false);
+            self.hal.deactivate_interrupt(claim.id);
+        }
+    }
+}
