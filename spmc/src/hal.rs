@@ -253,8 +253,8 @@ pub trait Hal: Sync + Sized {
     /// returns the platform's own; `None` if there is no other.
     fn acknowledge_interrupt(&self) -> Option<u32>;
 
-    /// Lets an acknowledged interrupt come again. Nothing happens if it is not active. Whether it is pending by now, for this PE if it is private.
-    fn deactivate_interrupt(&self, id: u32) -> bool;
+    /// Lets an acknowledged interrupt come again, of this PE if it is private. Nothing happens if it is not active.
+    fn deactivate_interrupt(&self, id: u32);
 
     /// Makes a partition's interrupt a Secure Group 1 interrupt with the priority, trigger and target that its manifest says, disabled, neither
     /// active nor, if it is an edge, pending. On this PE if it is private or names no target. Whether there is such an interrupt.

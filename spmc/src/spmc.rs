@@ -93,6 +93,17 @@ impl<H: Hal> Spmc<H> {
         self.partitions.iter().take(count)
     }
 
+    /// The same from the index `first` on, and then those before it.
+    pub(crate) fn partitions_from(
+        &self,
+        first: usize,
+    ) -> impl Iterator<Item = &Partition<H::Context>> {
+        let count = self.count.load(Ordering::Acquire);
+        let all = self.partitions.get(..count).unwrap_or(&[]);
+        let (before, after) = all.split_at_checked(first).unwrap_or((all, &[]));
+        after.iter().chain(before)
+    }
+
     /// The endpoint that a partition id stands for: every Non-secure id means the Normal world, whose VMs only its
     /// Hypervisor can tell apart.
     pub fn endpoint(&self, id: PartitionId) -> Option<&Endpoint> {
@@ -142,6 +153,8 @@ pub struct Pe {
     pub handles_interrupts: bool,
     /// Whether they leave the PE to others.
     pub(crate) flood: Flood,
+    /// Index of the partition whose handler runs, or was the last to run.
+    pub(crate) handler: usize,
     /// Private copy of the descriptor that is being parsed, or the answer that is being built.
     pub scratch: DescriptorBuffer,
     /// Handle of the transaction that the last `FFA_MEM_FRAG_RX` from here asked to go on with.
@@ -157,6 +170,7 @@ impl Pe {
             held: None,
             handles_interrupts: false,
             flood: Flood::new(),
+            handler: 0,
             scratch: DescriptorBuffer::new(),
             fragment_asked: 0,
         }

@@ -12,8 +12,8 @@ use core::sync::atomic::{Ordering, fence};
 
 use crate::ffa::{SmcFrame, function};
 use crate::hal::{Context, Hal};
-use crate::id::VcpuId;
-use crate::interrupt::Line;
+use crate::id::{PartitionId, VcpuId};
+use crate::interrupt::{Line, Source};
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{NsInterruptAction, SriPolicy};
 use crate::notification::Target;
@@ -47,13 +47,13 @@ impl<H: Hal> Spmc<H> {
             self.signal(current);
             if self.next_handler(pe).is_some() {
                 // When it answers or waits, see `rest`, or when the Normal world has the PE.
-                current.partition.note_interrupt();
+                current.partition.pend(current.id.index, Line::QUEUED);
                 self.hal.look_again_on_return();
             }
         } else {
-            if self.next_handler(pe).is_some() {
+            if let Some(first) = self.next_handler(pe) {
                 self.hal.save(&mut current.vcpu.context);
-                self.run_handlers(pe, frame);
+                self.run_handlers(pe, Some(first), Some(current), frame);
                 self.re_enter(current);
             }
             self.stop_for_caller(current);
@@ -65,7 +65,7 @@ impl<H: Hal> Spmc<H> {
     /// `current` begins to wait. What it has not fetched by then, because it could not see it or would not, is reason to run it at once.
     #[inline(always)]
     pub(crate) fn rest(&self, pe: &Pe, current: &Current<'_, H::Context>) {
-        if current.partition.may_have_interrupts() {
+        if current.partition.has_interrupt(current.id.index) {
             self.rest_with_interrupts(pe, current);
         }
     }
@@ -76,12 +76,14 @@ impl<H: Hal> Spmc<H> {
         let Some((lines, _)) = current.partition.lines(current.id.index) else {
             return;
         };
-        if current.frozen.config.queues_other_interrupts && !pe.handles_interrupts {
+        lines.clear(Line::QUEUED);
+        if current.frozen.config.queues_other_interrupts
+            && !pe.handles_interrupts
+            && self.next_handler(pe).is_some()
+        {
             self.hal.look_again_here();
         }
         if lines.calls() == 0 {
-            let contexts = current.frozen.config.vcpu_count;
-            current.partition.forget_interrupts(contexts.into());
             return;
         }
         if current
@@ -117,7 +119,6 @@ impl<H: Hal> Spmc<H> {
         if let Some((lines, _)) = current.partition.lines(current.id.index) {
             if expired {
                 lines.pend(Line::TIMER);
-                current.partition.note_interrupt();
             } else {
                 lines.clear(Line::TIMER);
             }
@@ -132,7 +133,8 @@ impl<H: Hal> Spmc<H> {
     pub(super) fn normal_world_interrupted(&self, pe: &mut Pe, frame: &mut SmcFrame) {
         pe.flood.begin(self.hal.now());
         self.accept_interrupts(pe, None);
-        self.run_handlers(pe, frame);
+        let first = self.next_handler(pe);
+        self.run_handlers(pe, first, None, frame);
         *frame = SmcFrame::new([function::NORMAL_WORLD_RESUME as u64]);
     }
 
@@ -142,20 +144,41 @@ impl<H: Hal> Spmc<H> {
             let Some(id) = self.hal.acknowledge_interrupt() else {
                 return;
             };
-            if !self.pend_physical(pe, id, current) {
+            let Some(source) = self.pend_physical(pe, id, current) else {
                 log::warn!("interrupt {id} belongs to nobody: masked");
                 self.hal.enable_interrupt(id, false);
                 self.hal.deactivate_interrupt(id);
-            } else if pe.flood.take() {
-                log::warn!("interrupt {id} leaves the PE to nobody else: masked");
-                self.hal.enable_interrupt(id, false);
+                continue;
+            };
+            if pe.flood.take(source) {
+                self.mask_flood(pe);
             }
         }
     }
 
-    /// Makes the physical interrupt `id` pending at its owner; whether there is one.
-    fn pend_physical(&self, pe: &Pe, id: u32, current: Option<&Current<'_, H::Context>>) -> bool {
-        for partition in self.all_partitions() {
+    /// Masks the source of a flood; its owner may enable it again.
+    #[cold]
+    fn mask_flood(&self, pe: &mut Pe) {
+        let handler = pe.handles_interrupts.then_some(pe.handler);
+        let culprit = pe.flood.culprit(handler, self.hal.now());
+        let id = culprit.and_then(|(partition, line)| {
+            let member = self.member(PartitionId::from_index(partition))?;
+            member.frozen.claims.id(line)
+        });
+        if let Some(id) = id {
+            log::warn!("interrupt {id} leaves the PE to nobody else: masked");
+            self.hal.enable_interrupt(id, false);
+        }
+    }
+
+    /// Makes the physical interrupt `id` pending at its owner, if there is one. Returns that and the line.
+    fn pend_physical(
+        &self,
+        pe: &Pe,
+        id: u32,
+        current: Option<&Current<'_, H::Context>>,
+    ) -> Option<Source> {
+        for (number, partition) in self.all_partitions().enumerate() {
             let Some(frozen) = partition.frozen() else {
                 continue;
             };
@@ -163,7 +186,7 @@ impl<H: Hal> Spmc<H> {
                 continue;
             };
             if partition.is_dead() {
-                return false;
+                return None;
             }
             let index = Self::index_on(pe, frozen);
             let owner = VcpuId {
@@ -174,14 +197,13 @@ impl<H: Hal> Spmc<H> {
             if current.is_some_and(|current| self.is_in_chain(current, owner)) {
                 if let Some((lines, _)) = partition.lines(index) {
                     lines.pend(line);
-                    partition.note_interrupt();
                 }
             } else {
                 self.pend(pe, Member { partition, frozen }, index, line);
             }
-            return true;
+            return Some((number, line));
         }
-        false
+        None
     }
 
     /// Makes `line` pending at a context. If another PE runs that, it looks again. This one must look for handlers, or at the line, after that.
@@ -191,7 +213,6 @@ impl<H: Hal> Spmc<H> {
             return;
         };
         lines.pend(line);
-        partition.note_interrupt();
         // On this PE lines are looked at before anything goes on. Whoever has the claim of a context that moves may be another PE.
         let is_pinned_here = !member.frozen.config.is_up() && index == pe.index;
         if is_pinned_here {
@@ -243,12 +264,17 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// A context of this PE that waits and has interrupts to handle, claimed and running.
+    /// A context of this PE that waits and has interrupts to handle, claimed. Partitions take turns: the first to be looked at is the
+    /// one after whoever had the last.
     fn next_handler(&self, pe: &Pe) -> Option<Current<'_, H::Context>> {
         // Either this sees that a claim is free, or whoever has it sees the line.
         fence(Ordering::SeqCst);
-        self.all_partitions()
-            .filter(|partition| partition.may_have_interrupts() && !partition.is_dead())
+        self.partitions_from(pe.handler.wrapping_add(1))
+            .filter(|partition| {
+                // The context on this PE is one of these.
+                let may_have = partition.has_interrupt(0) || partition.has_interrupt(pe.index);
+                may_have && !partition.is_dead()
+            })
             .find_map(|partition| {
                 let frozen = partition.frozen()?;
                 let index = Self::index_on(pe, frozen);
@@ -277,16 +303,23 @@ impl<H: Hal> Spmc<H> {
             })
     }
 
-    /// Runs contexts of this PE that wait and have interrupts to handle, each until it waits again. One that is called for again meanwhile runs again; but
-    /// after as many as there can be partitions, whoever was interrupted goes on for a moment. Nobody reads what they leave in `frame`.
-    fn run_handlers(&self, pe: &mut Pe, frame: &mut SmcFrame) {
+    /// Runs contexts of this PE that wait and have interrupts to handle, from `next` on, each until it waits again, in place of `current` or of the
+    /// Normal world. One that is called for again meanwhile runs again; but after as many as there can be partitions, whoever was interrupted goes
+    /// on for a moment. Nobody reads what they leave in `frame`.
+    fn run_handlers<'s>(
+        &'s self,
+        pe: &mut Pe,
+        mut next: Option<Current<'s, H::Context>>,
+        current: Option<&Current<'s, H::Context>>,
+        frame: &mut SmcFrame,
+    ) {
         pe.handles_interrupts = true;
-        let mut more = true;
         for _ in 0..MAX_PARTITIONS {
-            let Some(mut handler) = self.next_handler(pe) else {
-                more = false;
+            let Some(mut handler) = next else {
                 break;
             };
+            let partition = handler.id.partition.index();
+            pe.handler = partition;
             let mut id = None;
             if let Some((lines, _)) = handler.partition.lines(handler.id.index) {
                 let calls = lines.calls();
@@ -306,10 +339,14 @@ impl<H: Hal> Spmc<H> {
             registers[2] = id;
             self.enter(&mut handler, true);
             self.run(pe, handler, frame);
+            pe.flood.end(partition, self.hal.now());
+            // What came meanwhile has its turn, too, before the same comes again.
+            self.accept_interrupts(pe, current);
+            next = self.next_handler(pe);
         }
         pe.handles_interrupts = false;
-        pe.flood.end(self.hal.now());
-        if more {
+        if next.is_some() {
+            pe.flood.cut_off();
             self.hal.look_again_here();
         }
     }
@@ -319,11 +356,9 @@ impl<H: Hal> Spmc<H> {
     #[inline(never)]
     pub(crate) fn signal(&self, current: &mut Current<'_, H::Context>) {
         self.show(current);
-        let contexts = current.frozen.config.vcpu_count;
-        current.partition.forget_interrupts(contexts.into());
     }
 
-    /// The same where something may be pending for long: that is found out later.
+    /// The same in line.
     #[inline(always)]
     pub(super) fn show(&self, current: &mut Current<'_, H::Context>) {
         if let Some((lines, _)) = current.partition.lines(current.id.index) {
@@ -349,7 +384,6 @@ impl<H: Hal> Spmc<H> {
         if Self::exits_managed(current) {
             if let Some((lines, _)) = current.partition.lines(current.id.index) {
                 lines.pend(Line::MANAGED_EXIT);
-                current.partition.note_interrupt();
             }
         } else if !self.works_for_managed_exit(current) {
             return false;

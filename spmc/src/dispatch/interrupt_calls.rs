@@ -38,9 +38,6 @@ mod what {
 /// x3 of RECONFIGURE for the security state: all interrupts of partitions are Secure.
 const SECURE: u64 = 1;
 
-/// How often in a row an interrupt may be pending again as soon as its owner deactivated it, before its source counts as stuck.
-const STUCK: u8 = 64;
-
 impl<H: Hal> Spmc<H> {
     /// A call that is not one of FF-A: `None` if it is none of those here, otherwise what goes into x0.
     #[inline(never)]
@@ -98,7 +95,6 @@ impl<H: Hal> Spmc<H> {
             self.hal.enable_interrupt(id, true);
         }
         // It may have become pending before.
-        current.partition.note_interrupt();
         Ok(())
     }
 
@@ -124,14 +120,7 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::InvalidParameters);
         }
         if line.is_physical() {
-            let comes_again = self.hal.deactivate_interrupt(id);
-            if current.partition.count_return(line, comes_again) == STUCK {
-                log::warn!(
-                    "{}: interrupt {id} is not cleared: masked",
-                    current.frozen.config.name
-                );
-                self.hal.enable_interrupt(id, false);
-            }
+            self.hal.deactivate_interrupt(id);
         }
         Ok(())
     }
@@ -163,7 +152,6 @@ impl<H: Hal> Spmc<H> {
         }
         if let Some((lines, _)) = current.partition.lines(index as u16) {
             lines.pend(Line::IPI);
-            current.partition.note_interrupt();
             // Whether it runs or waits, its own PE sees to it.
             self.hal.look_again_elsewhere();
         }

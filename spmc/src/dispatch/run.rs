@@ -127,7 +127,7 @@ impl<H: Hal> Spmc<H> {
             || current.frozen.config.ns_interrupts == NsInterruptAction::Queued;
         self.hal
             .load(&mut vcpu.context, &current.frozen.roots, vcpu.masked);
-        if current.partition.may_have_interrupts() {
+        if current.partition.has_interrupt(current.id.index) {
             self.signal_anew(current);
         }
     }
@@ -138,7 +138,7 @@ impl<H: Hal> Spmc<H> {
         let vcpu = &mut *current.vcpu;
         self.hal
             .load(&mut vcpu.context, &current.frozen.roots, vcpu.masked);
-        if current.partition.may_have_interrupts() {
+        if current.partition.has_interrupt(current.id.index) {
             self.signal(current);
         }
     }

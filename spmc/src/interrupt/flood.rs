@@ -1,6 +1,12 @@
 //! Whether handlers of secure interrupts leave a PE to others: a source that floods it must not take it for ever.
 //!
-//! Interrupts are counted as long as handlers hardly let go of the PE. Time is compared with time only, so the unit does not matter.
+//! Interrupts are counted as long as handlers hardly let go of the PE. When they are too many the partition whose handlers took
+//! most of that time has to do without the source that came most often. Others do not suffer for it, however often theirs came.
+//! Time is compared with time only, so the unit does not matter.
+
+use crate::limits::MAX_PARTITIONS;
+
+use super::Line;
 
 /// Interrupts that may come without a pause.
 const LIMIT: u16 = 256;
@@ -8,12 +14,51 @@ const LIMIT: u16 = 256;
 /// A pause is this part of the time that the handlers before it took, or longer.
 const PAUSE: u64 = 8;
 
+/// An interrupt of a partition: the index of that, and its line.
+pub type Source = (usize, Line);
+
+/// What one partition did since the last pause.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    /// The time that its handlers took.
+    time: u64,
+    /// The line of it that came in more than half of the cases, if there is one, and the votes for it.
+    line: Line,
+    votes: u16,
+}
+
+impl Share {
+    const NONE: Self = Self {
+        time: 0,
+        line: Line::FIRST,
+        votes: 0,
+    };
+
+    /// Counts `line`. Each vote takes one of another line away, so that the one with more than all others together is left.
+    fn vote(&mut self, line: Line) {
+        if self.votes == 0 {
+            self.line = line;
+        }
+        self.votes = if self.line == line {
+            self.votes.saturating_add(1)
+        } else {
+            self.votes.saturating_sub(1)
+        };
+    }
+}
+
 /// What one PE remembers. All zero: nothing was handled yet.
 #[derive(Debug)]
 pub struct Flood {
     taken: u16,
     began: u64,
     ended: u64,
+    /// By index of the partition. All zero unless `is_crowded`.
+    shares: [Share; MAX_PARTITIONS],
+    /// More than one interrupt came without a pause, or handlers ran again without one.
+    is_crowded: bool,
+    /// Handlers ended because others had to go on for a moment, not because there were no more: what comes then is no pause.
+    is_cut_off: bool,
 }
 
 impl Flood {
@@ -23,6 +68,9 @@ impl Flood {
             taken: 0,
             began: 0,
             ended: 0,
+            shares: [Share::NONE; MAX_PARTITIONS],
+            is_crowded: false,
+            is_cut_off: false,
         }
     }
 
@@ -30,25 +78,67 @@ impl Flood {
     pub fn begin(&mut self, now: u64) {
         let pause = now.wrapping_sub(self.ended);
         let busy = self.ended.wrapping_sub(self.began);
-        if self.began >= self.ended || pause >= busy / PAUSE {
+        if self.is_cut_off || self.began < self.ended && pause < busy / PAUSE {
+            self.is_crowded = true;
+            self.is_cut_off = false;
+        } else {
             self.taken = 0;
+            if self.is_crowded {
+                self.forget();
+            }
         }
         self.began = now;
     }
 
-    /// They end.
-    pub fn end(&mut self, now: u64) {
+    /// A handler of the partition with that index ends.
+    pub fn end(&mut self, partition: usize, now: u64) {
+        if self.is_crowded
+            && let Some(share) = self.shares.get_mut(partition)
+        {
+            let began = self.began.max(self.ended);
+            share.time = share.time.saturating_add(now.wrapping_sub(began));
+        }
         self.ended = now;
     }
 
-    /// Another interrupt came; whether that is one too many. Counting begins anew then: those that come after it need not be to blame.
-    pub fn take(&mut self) -> bool {
-        if self.taken == LIMIT {
-            self.taken = 0;
-            return true;
+    /// Handlers end although there are more.
+    pub fn cut_off(&mut self) {
+        self.is_cut_off = true;
+    }
+
+    /// Another interrupt came; whether that is one too many. Then [`Self::culprit`] must be called.
+    pub fn take(&mut self, (partition, line): Source) -> bool {
+        self.is_crowded |= self.taken != 0;
+        if self.is_crowded
+            && let Some(share) = self.shares.get_mut(partition)
+        {
+            share.vote(line);
         }
         self.taken = self.taken.wrapping_add(1);
-        false
+        self.taken > LIMIT
+    }
+
+    /// Returns the source that is to be masked, if one is to blame, at the time `now`, with the handler of that partition under way.
+    /// Counting begins anew.
+    #[cold]
+    pub fn culprit(&mut self, handler: Option<usize>, now: u64) -> Option<Source> {
+        if let Some(partition) = handler {
+            self.end(partition, now);
+        }
+        let blame = |share: &Share| (share.time, share.votes);
+        let shares = self.shares.iter().enumerate();
+        let worst = shares.max_by_key(|(_, share)| blame(share))?;
+        let source = (worst.1.votes != 0).then_some((worst.0, worst.1.line));
+        self.taken = 0;
+        self.forget();
+        source
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget(&mut self) {
+        self.shares = [Share::NONE; MAX_PARTITIONS];
+        self.is_crowded = false;
     }
 }
 
@@ -62,51 +152,121 @@ impl Default for Flood {
 mod tests {
     use super::*;
 
-    /// Goes through `times` interrupts that take 80 each, with pauses between them; how many came before it was one too many.
-    fn taken(pause: u64, times: u16) -> Option<u16> {
+    const A: Line = Line(3);
+    const B: Line = Line(4);
+
+    /// Goes through interrupts of these sources in turn, whose handlers take the given times, with pauses between them: how many came
+    /// before it was one too many, and what is to be masked.
+    fn masked(pause: u64, sources: &[(Source, u64)]) -> Option<(u16, Option<Source>)> {
         let mut flood = Flood::new();
         let mut now = 0;
-        for n in 0..times {
+        let all = sources.iter().cycle().take(10_000);
+        for (n, (source, time)) in (0..).zip(all) {
             now += pause;
             flood.begin(now);
-            if flood.take() {
-                return Some(n);
+            if flood.take(*source) {
+                return Some((n, flood.culprit(None, now)));
             }
-            now += 80;
-            flood.end(now);
+            now += time;
+            flood.end(source.0, now);
         }
         None
     }
 
     #[test]
     fn who_makes_pauses_is_no_flood() {
-        assert_eq!(taken(10, 10_000), None);
-        assert_eq!(taken(9, 10_000), Some(LIMIT));
-        assert_eq!(taken(0, 10_000), Some(LIMIT));
+        let source = (0, A);
+        assert_eq!(masked(10, &[(source, 80)]), None);
+        assert_eq!(masked(9, &[(source, 80)]), Some((LIMIT, Some(source))));
+        assert_eq!(masked(0, &[(source, 80)]), Some((LIMIT, Some(source))));
+    }
+
+    // D8: whose interrupt is the one too many does not matter.
+    #[test]
+    fn the_partition_that_took_most_of_the_time_is_to_blame() {
+        for position in 0..4 {
+            let mut sources = [((0, A), 80); 4];
+            sources[position] = ((1, A), 80);
+            assert_eq!(masked(0, &sources), Some((LIMIT, Some((0, A)))));
+            // Some long ones are more than many short ones.
+            sources[position].1 = 1000;
+            assert_eq!(masked(0, &sources), Some((LIMIT, Some((1, A)))));
+        }
+    }
+
+    #[test]
+    fn the_line_of_it_that_came_most_often_is_masked() {
+        let sources = [((0, B), 80), ((0, A), 80), ((0, B), 80)];
+        assert_eq!(masked(0, &sources), Some((LIMIT, Some((0, B)))));
+    }
+
+    #[test]
+    fn who_has_no_interrupts_cannot_be_masked_and_nobody_is_in_its_place() {
+        let mut flood = Flood::new();
+        for now in (0..3000).step_by(10) {
+            flood.begin(now);
+            if flood.take((1, A)) {
+                assert_eq!(flood.culprit(None, now), None);
+                return;
+            }
+            // Interrupts between its contexts keep the other partition going.
+            flood.end(0, now + 9);
+            flood.end(1, now + 10);
+        }
+        panic!("it came often enough");
+    }
+
+    // A handler that does not come to an end raises its own, and once somebody else's.
+    #[test]
+    fn the_time_of_a_handler_under_way_counts() {
+        let mut flood = Flood::new();
+        flood.begin(0);
+        for _ in 0..LIMIT {
+            assert!(!flood.take((0, A)));
+        }
+        assert!(flood.take((1, A)));
+        assert_eq!(flood.culprit(Some(0), 10), Some((0, A)));
     }
 
     #[test]
     fn interrupts_without_handlers_do_not_add_up() {
         let mut flood = Flood::new();
         flood.begin(5);
-        flood.end(90);
+        flood.end(0, 90);
         for now in 100..10_000 {
             flood.begin(now);
-            assert!(!flood.take());
+            assert!(!flood.take((0, A)));
         }
+    }
+
+    // A source that is never cleared, where handlers take less time than it takes to let others go on in between.
+    #[test]
+    fn a_moment_for_others_is_no_pause() {
+        let mut flood = Flood::new();
+        for n in 0..LIMIT {
+            let now = u64::from(n) * 100;
+            flood.begin(now);
+            assert!(!flood.take((0, A)));
+            flood.end(0, now + 1);
+            flood.cut_off();
+        }
+        flood.begin(1_000_000);
+        assert!(flood.take((0, A)));
+        assert_eq!(flood.culprit(None, 1_000_000), Some((0, A)));
     }
 
     #[test]
     fn one_go_has_its_limit() {
         let mut flood = Flood::new();
         flood.begin(5);
-        assert_eq!((0..LIMIT).filter(|_| flood.take()).count(), 0);
-        assert!(flood.take());
-        // Nor does what comes next suffer for it.
-        assert_eq!((0..LIMIT).filter(|_| flood.take()).count(), 0);
-        assert!(flood.take());
-        flood.end(6);
+        for line in [A, B] {
+            assert!((0..LIMIT).all(|_| !flood.take((0, line))));
+            assert!(flood.take((0, line)));
+            // What comes next does not suffer for it.
+            assert_eq!(flood.culprit(None, 5), Some((0, line)));
+        }
+        flood.end(0, 6);
         flood.begin(7);
-        assert!(!flood.take());
+        assert!(!flood.take((0, A)));
     }
 }

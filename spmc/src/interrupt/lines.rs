@@ -113,8 +113,9 @@ impl Lines {
     }
 
     /// Whether anything is pending, enabled or not.
+    #[inline(always)]
     pub fn is_pending(&self) -> bool {
-        self.pending.load(Ordering::Acquire) != 0
+        self.pending.load(Ordering::Relaxed) != 0
     }
 
     /// What the context sees of it.

@@ -8,7 +8,7 @@
 mod flood;
 mod lines;
 
-pub use flood::Flood;
+pub use flood::{Flood, Source};
 pub use lines::{Left, Lines, Signals};
 
 use arrayvec::ArrayVec;
@@ -25,6 +25,8 @@ const _: () = assert!(MAX_CLAIMS <= 32);
 pub struct Line(u8);
 
 impl Line {
+    /// The first physical interrupt.
+    pub(crate) const FIRST: Self = Self(0);
     /// The virtual timer, id 3.
     pub const TIMER: Self = Self(63);
     /// The request to leave because of a Non-secure interrupt, id 4.
@@ -33,6 +35,9 @@ impl Line {
     pub const NOTIFICATION: Self = Self(61);
     /// Another context of the partition calls, id 9.
     pub const IPI: Self = Self(60);
+
+    /// Interrupts of other partitions wait until the context gives the PE up. Never enabled, so no partition sees it.
+    pub const QUEUED: Self = Self(59);
 
     /// Lines that make a waiting context run: what it must handle itself. Notifications wait for the Normal world to give it cycles.
     pub const WAKING: u64 = Self::PHYSICAL | Self::IPI.bit();

@@ -214,9 +214,7 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
         None
     }
 
-    fn deactivate_interrupt(&self, _: u32) -> bool {
-        false
-    }
+    fn deactivate_interrupt(&self, _: u32) {}
 
     fn configure_interrupt(&self, _: &DeviceInterrupt) -> bool {
         true

@@ -21,7 +21,7 @@ use crate::interrupt::{Claims, Left, Line, Lines};
 use crate::limits::MAX_VCPUS;
 use crate::manifest::config::{Messaging, PartitionConfig};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 // Bits of one word stand for the contexts of a partition.
 const _: () = assert!(MAX_VCPUS <= u32::BITS as usize);
@@ -52,10 +52,6 @@ pub struct Partition<C> {
     faults: AtomicU32,
     /// Virtual interrupts of each context; not behind its claim, since whoever takes an interrupt pends it.
     lines: [Lines; MAX_VCPUS],
-    /// Something may be pending in `lines`.
-    has_interrupts: AtomicBool,
-    /// How often in a row each physical interrupt came again as soon as it was deactivated.
-    returns: [AtomicU8; 32],
     /// Contexts that the scheduler is to be told of because of their interrupts, a bit each.
     wants_cycles: AtomicU32,
 }
@@ -75,8 +71,6 @@ impl<C: Context> Partition<C> {
         turns: AtomicU16::new(0),
         faults: AtomicU32::new(0),
         lines: [const { Lines::new() }; MAX_VCPUS],
-        has_interrupts: AtomicBool::new(false),
-        returns: [const { AtomicU8::new(0) }; 32],
         wants_cycles: AtomicU32::new(0),
     };
 
@@ -126,7 +120,6 @@ impl<C: Context> Partition<C> {
     pub fn pend(&self, index: u16, line: Line) {
         if let Some((lines, _)) = self.lines(index) {
             lines.pend(line);
-            self.note_interrupt();
         }
     }
 
@@ -148,24 +141,13 @@ impl<C: Context> Partition<C> {
         }
     }
 
-    /// Whether any of its contexts may have a virtual interrupt pending.
+    /// Whether an interrupt is pending for the context with that index, enabled or not.
+    ///
+    /// Exact for whoever has the claim of the context, but for what is pended meanwhile: then that PE is made to look again.
     #[inline(always)]
-    pub fn may_have_interrupts(&self) -> bool {
-        self.has_interrupts.load(Ordering::Relaxed)
-    }
-
-    /// Notes that a line has become pending.
-    pub fn note_interrupt(&self) {
-        self.has_interrupts.store(true, Ordering::Release);
-    }
-
-    /// Notes that none is pending any more in the partition's `contexts`, if that is so.
-    pub fn forget_interrupts(&self, contexts: usize) {
-        // One that became pending meanwhile is seen here, or its PE notes it after this.
-        self.has_interrupts.swap(false, Ordering::AcqRel);
-        if self.lines.iter().take(contexts).any(Lines::is_pending) {
-            self.note_interrupt();
-        }
+    pub fn has_interrupt(&self, index: u16) -> bool {
+        let lines = self.lines.get(usize::from(index));
+        lines.is_some_and(Lines::is_pending)
     }
 
     /// The scheduler is to run these contexts, a bit each, for their interrupts (`sri-interrupts-policy`).
@@ -176,20 +158,6 @@ impl<C: Context> Partition<C> {
     /// Takes the contexts of which [`Self::want_cycles`] said so: a bit for each.
     pub fn take_wants(&self) -> u32 {
         self.wants_cycles.swap(0, Ordering::AcqRel)
-    }
-
-    /// Notes whether the physical interrupt `line` came again when it was deactivated; how often in a row it did, up to 255.
-    pub fn count_return(&self, line: Line, came_again: bool) -> u8 {
-        let Some(count) = self.returns.get(line.index()) else {
-            return 0;
-        };
-        let returns = if came_again {
-            count.load(Ordering::Relaxed).saturating_add(1)
-        } else {
-            0
-        };
-        count.store(returns, Ordering::Relaxed);
-        returns
     }
 
     /// Counts a fault that the partition caused; returns how many there were before.

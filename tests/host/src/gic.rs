@@ -59,10 +59,6 @@ impl Gic {
         self.active.contains(&id)
     }
 
-    pub(crate) fn is_pending(&self, id: u32) -> bool {
-        self.pending.contains(&id) || self.asserted.contains(&id)
-    }
-
     fn first(&self, pe: usize) -> Option<u32> {
         let mut ids = self.pending.union(&self.asserted);
         ids.find(|id| {

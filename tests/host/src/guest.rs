@@ -381,6 +381,15 @@ impl Sp {
         true
     }
 
+    /// A Non-secure interrupt is signalled although it is masked, as one may be that was on its way. It runs on.
+    pub fn interrupt_although_masked(&mut self) {
+        assert!(self.masked);
+        let registers = self.regs;
+        let pending = self.leave(Exit::NonSecureInterrupt);
+        assert!(matches!(pending, Pending::Nothing));
+        assert_eq!(registers, self.regs, "an interrupt changed registers");
+    }
+
     /// Takes the Secure interrupts that are there, if any: what is done about them happens meanwhile.
     pub fn poll(&mut self) {
         let machine = self.machine();

@@ -155,12 +155,11 @@ pub fn complete_own() {
     }
 }
 
-/// Deactivates an acknowledged interrupt; whether it is pending by now. By its own register: QEMU ignores what S-EL2 writes to ICC_DIR_EL1.
-pub fn deactivate(interrupt: u32) -> bool {
-    Line::new(&BOARD, interrupt).is_some_and(|line| {
+/// Deactivates an acknowledged interrupt. By its own register: QEMU ignores what S-EL2 writes to ICC_DIR_EL1.
+pub fn deactivate(interrupt: u32) {
+    if let Some(line) = Line::new(&BOARD, interrupt) {
         line.deactivate();
-        line.is_pending()
-    })
+    }
 }
 
 /// Uses the redistributor of this PE. A GIC that does not look as the board data says is logged: all that it costs is the watchdog.

@@ -17,7 +17,6 @@ type Block = (u64, u64);
 const IGROUPR: Block = (0x80, 0x1000);
 const ISENABLER: Block = (0x100, 0x1200);
 const ICENABLER: Block = (0x180, 0x1400);
-const ISPENDR: Block = (0x200, 0x1600);
 const ICPENDR: Block = (0x280, 0x1800);
 const ICACTIVER: Block = (0x380, 0x1c00);
 const IPRIORITYR: Block = (0x400, 0x2000);
@@ -125,13 +124,6 @@ impl Line {
     /// Makes it inactive.
     pub fn deactivate(&self) {
         self.write_bit(ICACTIVER);
-    }
-
-    /// Whether it is pending.
-    pub fn is_pending(&self) -> bool {
-        let (register, bit) = self.field(ISPENDR, 1);
-        // SAFETY: as above.
-        unsafe { register.read_volatile() & 1 << bit != 0 }
     }
 
     /// The register of a block with `bits` for each interrupt, and the first of this interrupt's bits.

@@ -81,8 +81,8 @@ impl Hal for Platform {
         gic::acknowledge()
     }
 
-    fn deactivate_interrupt(&self, id: u32) -> bool {
-        gic::deactivate(id)
+    fn deactivate_interrupt(&self, id: u32) {
+        gic::deactivate(id);
     }
 
     fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool {

@@ -3,6 +3,7 @@
 mod boot;
 mod chains;
 mod console;
+mod dead_contexts;
 mod device_memory;
 mod direct;
 mod direct2;
@@ -15,6 +16,7 @@ mod independent;
 mod indirect;
 mod interrupt_blocked;
 mod interrupt_chains;
+mod interrupt_fairness;
 mod interrupt_life;
 mod interrupt_order;
 mod interrupts;

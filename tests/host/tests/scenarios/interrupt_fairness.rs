@@ -1,0 +1,320 @@
+//! INT: nobody has its interrupts masked, or waits for its turn for ever, for what another partition does. And no interrupt in vain.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use host_tests::ffa::*;
+use host_tests::{PartitionSpec, Sp, System};
+
+const SP1: u16 = 0x8001;
+const SP2: u16 = 0x8002;
+const VICTIM: u32 = 40;
+const FLOOD: u32 = 50;
+const FLOOD2: u32 = 51;
+
+const ENABLE: u64 = 0xff03;
+const GET: u64 = 0xff04;
+const DEACTIVATE: u64 = 0xff08;
+const NONE: u64 = 0xffff_ffff;
+
+/// A partition with these lines, all edges, whose handler does `handle` for each that it fetches, and then waits. Requests are echoed.
+fn owner(
+    name: &str,
+    lines: &'static [u32],
+    handle: impl Fn(&mut Sp, u32) + Send + Sync + 'static,
+) -> PartitionSpec {
+    PartitionSpec::new(name)
+        .with(|spec| {
+            spec.device = true;
+            let cells = lines.iter().flat_map(|line| [*line, 0x910]).collect();
+            spec.device_properties.push(("interrupts", cells));
+        })
+        .script(move |sp| {
+            for line in lines {
+                assert_eq!(sp.call([ENABLE, (*line).into(), 1, 0]).0[0], 0);
+            }
+            let mut message = sp.msg_wait();
+            loop {
+                message = match message.0[0] {
+                    INTERRUPT => {
+                        loop {
+                            let id = sp.call([GET]).0[0];
+                            if id == NONE {
+                                break;
+                            }
+                            assert_eq!(sp.call([DEACTIVATE, id, id]).0[0], 0);
+                            handle(sp, id as u32);
+                        }
+                        sp.msg_wait()
+                    }
+                    DIRECT_REQ_64 => {
+                        let payload = message.payload();
+                        sp.respond(&message, payload)
+                    }
+                    _ => sp.msg_wait(),
+                };
+            }
+        })
+}
+
+/// One that handles its interrupt in a short time, and counts.
+fn victim(count: &Arc<AtomicU64>) -> PartitionSpec {
+    let count = Arc::clone(count);
+    owner("victim", &[VICTIM], move |sp, _| {
+        sp.gic(|gic| gic.pass(10));
+        count.fetch_add(1, SeqCst);
+    })
+}
+
+/// Interrupts the Normal world as long as there is something, at most so many times; how often it was.
+fn settle(system: &System, most: usize) -> usize {
+    for n in 0..most {
+        if !system.machine.gic().has_interrupt(0) {
+            return n;
+        }
+        assert_eq!(system.nwd().call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+    }
+    most
+}
+
+// D8: the attacker arranges that the interrupt which is one too many is the victim's.
+// req: INT-09
+#[test]
+fn a_flood_masks_its_own_source() {
+    for at in 250..=260 {
+        let count = Arc::<AtomicU64>::default();
+        let rounds = AtomicU64::new(0);
+        let attacker = owner("attacker", &[FLOOD], move |sp, _| {
+            sp.gic(|gic| gic.pass(80));
+            let round = rounds.fetch_add(1, SeqCst);
+            if round + 1 == at {
+                sp.gic(|gic| gic.pulse(VICTIM));
+            }
+            sp.call([ENABLE, FLOOD.into(), 1, 0]);
+            if round < 400 {
+                sp.gic(|gic| gic.pulse(FLOOD));
+            }
+            sp.poll();
+        });
+        let system = System::boot([attacker, victim(&count)]);
+        system.machine.gic().pass(1000);
+        system.machine.gic().pulse(FLOOD);
+        settle(&system, 1000);
+        assert_eq!(count.load(SeqCst), 1, "{at}");
+        assert!(system.machine.gic().is_enabled(VICTIM), "{at}");
+    }
+}
+
+// D8: which source of its partition is masked, and that others are left alone, be they more in number.
+// req: INT-09
+#[test]
+fn the_source_that_comes_most_often_of_who_takes_most_time_is_masked() {
+    let count = Arc::<AtomicU64>::default();
+    let attacker = owner("attacker", &[FLOOD, FLOOD2], |sp, _| {
+        sp.gic(|gic| gic.pass(1000));
+    });
+    let system = System::boot([attacker, victim(&count)]);
+    system.machine.gic().pass(1000);
+    for n in 0..600 {
+        let mut gic = system.machine.gic();
+        gic.pulse(if n % 30 == 10 { FLOOD2 } else { VICTIM });
+        if n % 10 == 0 {
+            gic.pulse(FLOOD);
+        }
+        drop(gic);
+        assert_eq!(system.nwd().call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+        let gic = system.machine.gic();
+        assert!(gic.is_enabled(VICTIM) && gic.is_enabled(FLOOD2), "{n}");
+        if !gic.is_enabled(FLOOD) {
+            return;
+        }
+    }
+    panic!("nothing is masked");
+}
+
+// D9: by whatever order of ids, who is called for again has its turn after all others.
+// req: INT-04, INT-07
+#[test]
+fn handlers_take_turns() {
+    for position in 0..2 {
+        let count = Arc::<AtomicU64>::default();
+        let rounds = Arc::<AtomicU64>::default();
+        let before = Arc::<AtomicU64>::default();
+        let (seen, others, ran) = (Arc::clone(&count), Arc::clone(&before), Arc::clone(&rounds));
+        let attacker = owner("attacker", &[FLOOD], move |sp, _| {
+            if seen.load(SeqCst) == 0 {
+                others.fetch_add(1, SeqCst);
+            }
+            if ran.fetch_add(1, SeqCst) < 1000 {
+                sp.gic(|gic| gic.pulse(FLOOD));
+            }
+        });
+        let mut specs = vec![attacker, victim(&count)];
+        specs.rotate_left(position);
+        let system = System::boot(specs);
+        for n in 1..4 {
+            before.store(0, SeqCst);
+            rounds.store(0, SeqCst);
+            count.store(0, SeqCst);
+            system.machine.gic().pulse(FLOOD);
+            system.machine.gic().pulse(VICTIM);
+            system.nwd().call([INTERRUPT]);
+            assert_eq!(count.load(SeqCst), 1, "round {n}: it had no turn");
+            assert!(before.load(SeqCst) <= 1, "round {n}: it was not next");
+            rounds.store(1000, SeqCst);
+            settle(&system, 1000);
+            // Masked, as time stands still, or not.
+            let attacker = SP1 + position as u16;
+            system.nwd().ask(attacker, [0; 5]);
+        }
+    }
+}
+
+// D9: all that call for themselves without end have the PE equally often.
+// req: INT-04
+#[test]
+fn turns_are_even() {
+    let turns: [Arc<AtomicU64>; 3] = Default::default();
+    const LINES: [&[u32]; 3] = [&[60], &[61], &[62]];
+    let system = System::boot((0..3).map(|n: usize| {
+        let own = Arc::clone(&turns[n]);
+        owner("sp", LINES[n], move |sp, line| {
+            own.fetch_add(1, SeqCst);
+            sp.gic(|gic| gic.pulse(line));
+        })
+    }));
+    for [line] in LINES.map(|lines| [lines[0]]) {
+        system.machine.gic().pulse(line);
+    }
+    for _ in 0..20 {
+        system.nwd().call([INTERRUPT]);
+        let turns = [0, 1, 2].map(|n: usize| turns[n].load(SeqCst));
+        let (least, most) = (turns.iter().min(), turns.iter().max());
+        assert!(most.unwrap() - least.unwrap() <= 1, "{turns:?}");
+    }
+}
+
+// D16: a device that has more each time, as long as others have the PE in between or it comes to an end.
+// req: INT-04, INT-09
+#[test]
+fn a_level_that_makes_progress_is_not_masked() {
+    let left = Arc::<AtomicU64>::default();
+    let fifo = Arc::clone(&left);
+    let serial = owner("serial", &[VICTIM], |_, _| {}).script(move |sp| {
+        assert_eq!(sp.call([ENABLE, VICTIM.into(), 1, 0]).0[0], 0);
+        loop {
+            sp.msg_wait();
+            let id = sp.call([GET]).0[0];
+            if id != NONE {
+                let rest = fifo.fetch_sub(1, SeqCst) - 1;
+                sp.gic(|gic| {
+                    gic.pass(10);
+                    gic.set_level(VICTIM, rest != 0);
+                });
+                sp.call([DEACTIVATE, id, id]);
+            }
+        }
+    });
+    let system = System::boot([serial]);
+    for _ in 0..5 {
+        left.store(200, SeqCst);
+        system.machine.gic().pass(1_000);
+        system.machine.gic().set_level(VICTIM, true);
+        settle(&system, 1000);
+        assert_eq!(left.load(SeqCst), 0);
+        assert!(system.machine.gic().is_enabled(VICTIM));
+    }
+}
+
+// D15 (s28): a partition whose other-s-interrupts-action is 0 has something pending that it never fetches.
+#[test]
+fn nobody_is_interrupted_for_what_nobody_handles() {
+    let spec = super::notification::caller("sp")
+        .property("other-s-interrupts-action", 0)
+        .with(|spec| spec.ns_interrupts = 0)
+        .script(|sp| {
+            let id = u64::from(sp.id);
+            sp.call([NOTIFICATION_BIND, id, 0, 1]).success();
+            sp.serve(|_, request| request.payload())
+        });
+    let system = System::boot([spec]);
+    let nwd = system.nwd();
+    nwd.call([NOTIFICATION_SET, SP1.into(), 0, 1]).success();
+    for _ in 0..10 {
+        nwd.ask(SP1, [0; 5]);
+        assert!(!system.machine.gic().has_interrupt(0));
+    }
+}
+
+/// With other-s-interrupts-action 0: raises the interrupt of another one, and may yield before it answers.
+fn queues_others() -> PartitionSpec {
+    PartitionSpec::new("queues")
+        .with(|spec| spec.ns_interrupts = 0)
+        .property("other-s-interrupts-action", 0)
+        .script(|sp| {
+            sp.serve(|sp, request| {
+                sp.gic(|gic| gic.pulse(VICTIM));
+                sp.poll();
+                if request.0[3] == 1 {
+                    sp.call([YIELD]);
+                }
+                request.payload()
+            })
+        })
+}
+
+// What it had queued is due when the Normal world has the PE, however it got it.
+// req: INT-07
+#[test]
+fn queued_interrupts_of_others_are_due_when_the_normal_world_has_the_pe() {
+    let count = Arc::<AtomicU64>::default();
+    let system = System::boot([queues_others(), victim(&count)]);
+    let nwd = system.nwd();
+    for (n, kind) in (1..).zip([1, 0, 1]) {
+        let answer = nwd.request(SP1, [kind; 5]);
+        assert_eq!(count.load(SeqCst), n - 1, "queued");
+        settle(&system, 2);
+        assert_eq!(count.load(SeqCst), n, "kind {kind}");
+        if answer.function() == YIELD {
+            let answer = nwd.call([RUN, u64::from(SP1) << 16]);
+            assert_eq!(answer.payload(), [kind; 5]);
+        }
+    }
+}
+
+// req: INT-03, INT-07
+#[test]
+fn non_secure_interrupts_wait_for_a_handler() {
+    let count = Arc::<AtomicU64>::default();
+    let seen = Arc::clone(&count);
+    let system = System::boot([owner("signaled", &[VICTIM], move |sp, _| {
+        assert!(!sp.interrupt(), "a handler is preempted");
+        sp.interrupt_although_masked();
+        seen.fetch_add(1, SeqCst);
+    })]);
+    system.machine.gic().pulse(VICTIM);
+    assert_eq!(settle(&system, 5), 1);
+    assert_eq!(count.load(SeqCst), 1);
+}
+
+// An interrupt that was on its way when its owner failed, or a private one of another PE, which only that PE can mask.
+// req: INT-09
+#[test]
+fn interrupts_of_a_dead_partition_do_not_stay_active() {
+    let dies = owner("dies", &[VICTIM], |sp, _| {
+        sp.trap(0);
+    })
+    .with(|spec| spec.takes_exceptions = false);
+    let system = System::boot([dies, PartitionSpec::new("other")]);
+    let nwd = system.nwd();
+    system.machine.gic().pulse(VICTIM);
+    settle(&system, 5);
+    assert_eq!(nwd.request(SP1, [0; 5]).error(), Some(ABORTED));
+    system.machine.gic().let_through(VICTIM);
+    system.machine.gic().pulse(VICTIM);
+    settle(&system, 5);
+    let gic = system.machine.gic();
+    assert!(!gic.is_enabled(VICTIM) && !gic.is_active(VICTIM));
+    drop(gic);
+    nwd.ask(SP2, [1; 5]);
+}
