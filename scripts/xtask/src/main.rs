@@ -10,6 +10,8 @@ mod build;
 mod conformance;
 mod demo;
 mod elf;
+mod explore;
+mod faults;
 mod fip;
 mod fuzz;
 mod growth;
@@ -52,6 +54,9 @@ usage: cargo xtask <command>
                               --fast follows edges alone, for long runs
   mutants [PATH...] [--sample N [--seed S]] [--shard K/N] [--jobs N] [--list]
                               change the engine in small ways and tell which changes no test on the host notices
+  explore [SYSTEM]...         visit every state of systems that are small enough, all or those named; prints
+                              how many there are
+  faults [FAULT]...           take fixes out of a copy of the tree, all or those named, and demand that a test fails
   growth                      count how the cost of a memory transaction grows
   ci                          what runs on every change: test
 
@@ -144,6 +149,8 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
             fuzz::fuzz(&options)?;
         }
         Some("mutants") => return mutants::mutants(&arguments.0),
+        Some("explore") => explore::explore(&arguments.0)?,
+        Some("faults") => faults::faults(&arguments.0)?,
         Some("growth") => {
             arguments.finish()?;
             growth::growth()?;

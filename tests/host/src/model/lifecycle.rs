@@ -3,7 +3,7 @@
 use spmc::addr::World;
 use spmc::hal::Access;
 
-use super::pages::{Held, Kind};
+use super::pages::{Held, Kind, Sent};
 use super::{ENDPOINTS, Expect, Model, NWD, PARTITIONS, Tally};
 use crate::ffa::*;
 use crate::puppet::Act;
@@ -45,23 +45,8 @@ impl Model {
         } else {
             0
         };
-        let mut request = Transaction::retrieve(sent.owner, by, sent.handle, data | instruction);
-        request.attributes = 0;
-        request.tag = sent.tag;
-        for other in sent.borrowers.iter().filter(|borrower| borrower.id != by) {
-            let permissions = match (sent.kind, other.write) {
-                (Kind::Donate, _) => 0,
-                (_, true) => RW,
-                (_, false) => RO,
-            };
-            let mut receiver = Receiver::new(other.id, permissions);
-            receiver.flags = 1;
-            request.receivers.push(receiver);
-        }
         let zero_after = source.rarely(6);
-        if zero_after {
-            request.flags |= 4;
-        }
+        let mut request = request_for(&sent, by, data | instruction, zero_after);
         let right_type = match sent.kind {
             Kind::Share => 1 << 3,
             Kind::Lend => 2 << 3,
@@ -80,21 +65,7 @@ impl Model {
             }
             _ => fault = false,
         }
-        let borrower = sent.borrowers.iter().position(|borrower| borrower.id == by);
-        let granted = borrower.is_some_and(|n| sent.borrowers[n].write);
-        let write = data == RW || data == 0 && granted;
-        let first = self.page(sent.pages[0]).expect("a page");
-        let execute = instruction == X;
-        let can_zero = sent.kind != Kind::Share && write && first.is_normal();
-        let may = !fault
-            && sent.live
-            && !self.dead.contains(&sent.owner)
-            && borrower.is_some_and(|n| sent.borrowers[n].held.is_none())
-            && !self.rx_full.contains_key(&by)
-            && (granted || !write)
-            && (!sent.is_uniform() || instruction == 0)
-            && (!execute || first.world == World::Secure && first.execute && !write)
-            && (!zero_after || can_zero);
+        let may = !fault && self.may_retrieve(&sent, by, data | instruction, zero_after);
         let mut expect = Expect::of(may);
         if may && sent.odd {
             expect = Expect::Any;
@@ -120,6 +91,41 @@ impl Model {
             } else {
                 self.call(by, [RX_RELEASE]).success();
             }
+        }
+    }
+
+    /// Returns whether `by` may retrieve with those permissions, 0 where it leaves them open.
+    fn may_retrieve(&self, sent: &Sent, by: u16, permissions: u8, zero_after: bool) -> bool {
+        let (data, instruction) = (permissions & 3, permissions & 0xc);
+        let borrower = sent.borrowers.iter().position(|borrower| borrower.id == by);
+        let granted = borrower.is_some_and(|n| sent.borrowers[n].write);
+        let write = data == RW || data == 0 && granted;
+        let first = self.page(sent.pages[0]).expect("a page");
+        let execute = instruction == X;
+        let can_zero = sent.kind != Kind::Share && write && first.is_normal();
+        self.has_buffers(by)
+            && sent.live
+            && !self.dead.contains(&sent.owner)
+            && borrower.is_some_and(|n| sent.borrowers[n].held.is_none())
+            && !self.rx_full.contains_key(&by)
+            && (granted || !write)
+            && (!sent.is_uniform() || instruction == 0)
+            && (!execute || first.world == World::Secure && first.execute && !write)
+            && (!zero_after || can_zero)
+    }
+
+    /// `by` retrieves with those permissions. RX stays full.
+    pub(super) fn retrieve_one(&mut self, index: usize, by: u16, data: u8, zero_after: bool) {
+        let sent = &self.sent[index];
+        let expect = Expect::of(self.may_retrieve(sent, by, data, zero_after));
+        let bytes = request_for(sent, by, data, zero_after).encode(self.layout(by));
+        self.write_tx(by, &bytes);
+        let length = bytes.len() as u64;
+        let regs = [MEM_RETRIEVE_REQ_64, length, length];
+        let (accepted, answer) = self.judged("retrieve", by, regs, expect);
+        if accepted {
+            self.note_retrieval(index, by, &answer, zero_after);
+            self.rx_full.insert(by, true);
         }
     }
 
@@ -207,7 +213,8 @@ impl Model {
         let normal = self
             .page(sent.pages[0])
             .is_some_and(|page| page.is_normal());
-        let may = sent.live
+        let may = self.has_buffers(by)
+            && sent.live
             && held.is_some_and(|held| !zero || held.write && sent.kind == Kind::Lend && normal);
         let descriptor = relinquish(sent.handle, zero.into(), &[by]);
         self.write_tx(by, &descriptor);
@@ -309,9 +316,12 @@ impl Model {
     pub(super) fn die(&mut self, source: &mut impl Source) {
         let living = self.living();
         let id = source.pick(&PARTITIONS);
-        if !source.rarely(8) || !living.contains(&id) || living.len() < 3 {
-            return;
+        if source.rarely(8) && living.contains(&id) && living.len() >= 3 {
+            self.die_one(id);
         }
+    }
+
+    pub(super) fn die_one(&mut self, id: u16) {
         self.puppet(id).leave(Act::Crash);
         let answer = self.stage.system.nwd().request(id, [0; 5]);
         assert_eq!(answer.error(), Some(ABORTED), "{answer:?}");
@@ -373,4 +383,25 @@ impl Model {
             self.tally
         }
     }
+}
+
+/// The descriptor by which `by` asks for what was sent.
+fn request_for(sent: &Sent, by: u16, permissions: u8, zero_after: bool) -> Transaction {
+    let mut request = Transaction::retrieve(sent.owner, by, sent.handle, permissions);
+    request.attributes = 0;
+    request.tag = sent.tag;
+    for other in sent.borrowers.iter().filter(|borrower| borrower.id != by) {
+        let permissions = match (sent.kind, other.write) {
+            (Kind::Donate, _) => 0,
+            (_, true) => RW,
+            (_, false) => RO,
+        };
+        let mut receiver = Receiver::new(other.id, permissions);
+        receiver.flags = 1;
+        request.receivers.push(receiver);
+    }
+    if zero_after {
+        request.flags |= 4;
+    }
+    request
 }

@@ -5,11 +5,13 @@
 //! engine decides, and the table only insists that nothing was accepted that takes memory from somebody: see [`Expect`].
 
 mod check;
+mod exhaust;
 mod lifecycle;
 mod pages;
 mod send;
 mod wild;
 
+pub use exhaust::{Size, Small};
 pub use pages::{Kind, Page, Sent};
 
 use std::cell::RefCell;
@@ -87,6 +89,8 @@ pub struct Model {
     /// Partitions whose RX holds a response.
     rx_full: BTreeMap<u16, bool>,
     dead: Vec<u16>,
+    /// Endpoints that gave up their RX and TX.
+    unmapped: Vec<u16>,
     /// Something went for good: a donation or a death.
     moved: bool,
     tally: Tally,
@@ -108,6 +112,17 @@ impl Model {
             let mapped = PARTITIONS.map(|id| (id, check::count_mapped(&stage, id)));
             (stage, mapped.into())
         });
+        Self::of(stage, mapped, key, depth, final_steps)
+    }
+
+    /// A model of a system that has just booted.
+    fn of(
+        stage: Stage,
+        mapped: Mapped,
+        key: (u32, usize),
+        depth: Depth,
+        final_steps: bool,
+    ) -> Self {
         Self {
             initial: (
                 stage.counts(),
@@ -117,13 +132,14 @@ impl Model {
             key,
             depth,
             final_steps,
-            scarce: tables < 256,
+            scarce: key.1 < 256,
             mapped,
             touched: BTreeMap::new(),
             sent: Vec::new(),
             halves: Vec::new(),
             rx_full: BTreeMap::new(),
             dead: Vec::new(),
+            unmapped: Vec::new(),
             moved: false,
             tally: BTreeMap::new(),
         }
@@ -248,26 +264,48 @@ impl Model {
         if self.halves.iter().any(|half| half.by == by) {
             return;
         }
+        self.unmap(by);
+        self.map(by);
+    }
+
+    fn unmap(&mut self, by: u16) {
+        let may = Expect::of(self.has_buffers(by));
+        if self
+            .judged("unmap", by, [RXTX_UNMAP, u64::from(by) << 16], may)
+            .0
+        {
+            self.rx_full.remove(&by);
+            self.unmapped.push(by);
+        }
+    }
+
+    fn map(&mut self, by: u16) {
         let tx = if by == NWD {
             crate::system::NWD_TX
         } else {
             self.puppet(by).tx()
         };
-        self.judged(
-            "unmap",
-            by,
-            [RXTX_UNMAP, u64::from(by) << 16],
-            Expect::Accept,
-        );
-        self.rx_full.remove(&by);
-        let map = [RXTX_MAP_64, tx, tx + 0x1000, 1];
-        self.judged("map", by, map, Expect::Accept);
+        let may = Expect::of(!self.has_buffers(by));
+        if self
+            .judged("map", by, [RXTX_MAP_64, tx, tx + 0x1000, 1], may)
+            .0
+        {
+            self.unmapped.retain(|id| *id != by);
+        }
+    }
+
+    fn has_buffers(&self, by: u16) -> bool {
+        !self.unmapped.contains(&by)
     }
 
     /// The owner of RX gives it back.
     fn release(&mut self, source: &mut impl Source) {
         let living = self.living();
         let by = source.pick(&living);
+        self.release_by(by);
+    }
+
+    fn release_by(&mut self, by: u16) {
         let full = self.rx_full.remove(&by).is_some();
         self.judged("release", by, [RX_RELEASE], Expect::of(full));
     }

@@ -16,10 +16,10 @@ pub struct Half {
     /// The handle that the engine gave, and the id that it asks with.
     handle: u64,
     asked_with: u64,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     /// Bytes that the engine has.
     done: usize,
-    kind: Kind,
+    pub(super) kind: Kind,
     pub(super) expect: Expect,
 }
 
@@ -86,8 +86,17 @@ impl Model {
             6 => offer.receivers[0].id = source.pick(&[0x8000, 0x8009, 0xffff]),
             _ => fault = false,
         }
+        let may = !fault && self.may_offer(by, kind, &offer);
+        (offer, Expect::of(may))
+    }
+
+    /// Returns whether `by` may send that, as far as it depends on what is in it on purpose.
+    fn may_offer(&self, by: u16, kind: Kind, offer: &Transaction) -> bool {
+        let receivers: Vec<u16> = offer.receivers.iter().map(|r| r.id).collect();
+        let uniform = kind == Kind::Share || receivers.len() > 1;
+        let zero = offer.flags & 1 != 0;
+        let ranges = offer.constituents.iter();
         let pages: Vec<u64> = ranges
-            .iter()
             .flat_map(|(base, count)| (0..u64::from(*count)).map(move |n| base + n * 0x1000))
             .collect();
         let wants_write = zero || offer.receivers.iter().any(|r| r.permissions & 3 == RW);
@@ -95,7 +104,7 @@ impl Model {
             .iter()
             .enumerate()
             .all(|(n, id)| !receivers[..n].contains(id));
-        let may = !fault
+        self.has_buffers(by)
             && self.may_send(by, &pages)
             && (!uniform
                 || self
@@ -109,8 +118,24 @@ impl Model {
                 .all(|id| PARTITIONS.contains(id) && *id != by && !self.dead.contains(id))
             && (receivers.len() == 1 || kind != Kind::Donate)
             && !(zero && kind == Kind::Share)
-            && (!wants_write || self.page(pages[0]).is_some_and(|page| page.write));
-        (offer, Expect::of(may))
+            && (!wants_write || self.page(pages[0]).is_some_and(|page| page.write))
+    }
+
+    /// `by` sends that, whole or without its last range.
+    pub(super) fn send_one(&mut self, by: u16, kind: Kind, offer: &Transaction, whole: bool) {
+        let expect = Expect::of(self.may_offer(by, kind, offer));
+        let bytes = offer.encode(self.layout(by));
+        self.write_tx(by, &bytes);
+        let total = bytes.len();
+        if !whole {
+            self.begin(by, kind, bytes, total - 16, expect);
+            return;
+        }
+        let regs = [function(kind), total as u64, total as u64];
+        let (accepted, answer) = self.judged("send", by, regs, expect);
+        if accepted {
+            self.accept(by, kind, &bytes, answer.handle(), expect);
+        }
     }
 
     pub(super) fn send(&mut self, source: &mut impl Source) {
@@ -234,7 +259,12 @@ impl Model {
             self.judged("fragment", caller, regs, Expect::Refuse);
             return;
         }
-        let is_last = length == rest;
+        self.send_rest(index, regs, length == rest);
+    }
+
+    /// Sends the fragment that the engine asked for. It lies in TX; the last one makes it whole.
+    fn send_rest(&mut self, index: usize, regs: [u64; 5], is_last: bool) {
+        let (by, length) = (self.halves[index].by, regs[3] as usize);
         let answer = self.call(by, regs);
         self.tally.entry("fragment").or_default()[usize::from(answer.error().is_some())] += 1;
         if answer.error().is_some() {
@@ -249,13 +279,31 @@ impl Model {
         }
         if !is_last {
             assert_eq!(answer.function(), MEM_FRAG_RX, "{answer:?}");
-            assert_eq!(answer.0[3] as usize, done + length, "{answer:?}");
+            assert_eq!(
+                answer.0[3] as usize,
+                self.halves[index].done + length,
+                "{answer:?}"
+            );
             self.halves[index].done += length;
             return;
         }
         let half = self.halves.remove(index);
-        assert_eq!(answer.handle(), handle);
-        self.accept(by, half.kind, &half.bytes, handle, half.expect);
+        assert_eq!(answer.handle(), half.handle);
+        self.accept(by, half.kind, &half.bytes, half.handle, half.expect);
+    }
+
+    /// Sends all that is left of a half-sent descriptor.
+    pub(super) fn complete(&mut self, index: usize) {
+        let half = &self.halves[index];
+        let (by, bytes) = (half.by, half.bytes[half.done..].to_vec());
+        let (low, high) = (half.handle & 0xffff_ffff, half.handle >> 32);
+        let regs = [MEM_FRAG_TX, low, high, bytes.len() as u64, half.asked_with];
+        self.write_tx(by, &bytes);
+        if !self.has_buffers(by) {
+            self.judged("fragment", by, regs, Expect::Refuse);
+            return;
+        }
+        self.send_rest(index, regs, true);
     }
 
     /// Ends what is half there, by a fragment that no descriptor can go on with.

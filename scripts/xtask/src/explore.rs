@@ -1,0 +1,21 @@
+//! `cargo xtask explore`: visits every state that small systems can come to, optimised for speed. The
+//! host tests visit those of the smallest ones.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::build::cargo_command;
+use crate::process::run;
+use crate::workspace::target;
+
+/// Explores the systems of those names, or all.
+pub fn explore(names: &[String]) -> Result<()> {
+    run(cargo_command("build").args([
+        "--quiet",
+        "--profile=fuzz",
+        "--package=host-tests",
+        "--example=explore",
+    ]))?;
+    run(Command::new(target().join("fuzz/examples/explore")).args(names))
+}

@@ -1,0 +1,138 @@
+//! `cargo xtask faults`: takes fixes out again, one at a time and in a copy of the tree, and demands
+//! that the test which guards each of them fails. So it is known that the harness sees such faults.
+//!
+//! Each fault is a patch in `tests/host/faults`, whose first line names a test binary of `host-tests`
+//! and a test in it. A patch that does not apply any more is an error: it must follow the engine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process::{output, run, step};
+use crate::workspace::{root, target};
+
+/// What the first line of a patch begins with.
+const HEADER: &str = "Test: ";
+
+/// A fix that can be taken out.
+struct Fault {
+    name: String,
+    patch: PathBuf,
+    /// Test binary, and a test of it.
+    test: [String; 2],
+}
+
+/// Tries the faults of those names, or all.
+pub fn faults(names: &[String]) -> Result<()> {
+    let mut all = all()?;
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| all.iter().all(|f| f.name != **name))
+    {
+        bail!("there is no fault `{unknown}`");
+    }
+    all.retain(|fault| names.is_empty() || names.contains(&fault.name));
+    let tree = target().join("faults");
+    copy(&tree)?;
+    let mut unseen = Vec::new();
+    for fault in &all {
+        let found = step(&format!("without the fix of {}", fault.name), || {
+            fault.patch(&tree, &[])?;
+            let found = fault.is_found(&tree);
+            fault.patch(&tree, &["--reverse"])?;
+            found
+        })?;
+        println!(
+            "{}: {}",
+            fault.name,
+            if found { "found" } else { "NOT FOUND" }
+        );
+        if !found {
+            unseen.push(fault.name.as_str());
+        }
+    }
+    ensure!(
+        unseen.is_empty(),
+        "no test fails without the fix of {unseen:?}"
+    );
+    Ok(())
+}
+
+/// All faults, by name.
+fn all() -> Result<Vec<Fault>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(root().join("tests/host/faults"))? {
+        let patch = entry?.path();
+        let text = fs::read_to_string(&patch)?;
+        let header = text
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix(HEADER));
+        let test = header.and_then(|header| header.split_once(' '));
+        let (binary, test) = test.with_context(|| format!("{}: which test?", patch.display()))?;
+        let name = patch.file_stem().unwrap_or_default();
+        all.push(Fault {
+            name: name.to_string_lossy().into_owned(),
+            test: [binary.to_string(), test.to_string()],
+            patch,
+        });
+    }
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(all)
+}
+
+/// Copies what belongs to the tree, new files among it.
+fn copy(to: &Path) -> Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    let mut list = Command::new("git");
+    list.current_dir(root())
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    for name in output(&mut list)?.lines() {
+        let (from, to) = (root().join(name), to.join(name));
+        if from.is_file() {
+            fs::create_dir_all(to.parent().context("a file of the tree")?)?;
+            fs::copy(&from, &to).with_context(|| from.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+impl Fault {
+    fn patch(&self, tree: &Path, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new("patch");
+        command
+            .current_dir(tree)
+            .args(["--strip=1", "--silent", "--forward", "--input"])
+            .arg(&self.patch)
+            .args(arguments);
+        output(&mut command).map(drop)
+    }
+
+    /// Returns whether the test fails. It must have been built.
+    fn is_found(&self, tree: &Path) -> Result<bool> {
+        let [binary, test] = &self.test;
+        let cargo = |arguments: &[&str]| {
+            let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let mut command = Command::new(program);
+            command
+                .current_dir(tree)
+                .args(["test", "--quiet", "--package=host-tests", "--test", binary])
+                .arg("--target-dir")
+                .arg(target())
+                .args(arguments);
+            command
+        };
+        run(&mut cargo(&["--no-run"]))?;
+        let mut list = cargo(&[test, "--", "--list"]);
+        ensure!(
+            output(&mut list)?.contains(": test"),
+            "there is no test `{test}`"
+        );
+        let told = cargo(&[test]).output().context("cannot start cargo")?;
+        Ok(!told.status.success())
+    }
+}
