@@ -1,13 +1,14 @@
 //! `FFA_MEM_PERM_GET` and `FFA_MEM_PERM_SET` (FF-A v1.1 sections 16.8 and 16.9; page counts of 1.3): an S-EL0 partition, which has no stage 1
 //! of its own, gives its pages their permissions while it initialises.
 //!
-//! Nothing here makes a page writable and executable, or gives access that the partition had not been given.
+//! Nothing here makes a page writable and executable, or gives access that the partition had not been given: of its image it may have what it
+//! wants, of a region what the manifest says, of everything else (devices, what others have too, what was donated to it) what it has now.
 
-use crate::addr::{Ipa, PAGE_SIZE, PageRange};
+use crate::addr::{Ipa, PAGE_SIZE, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
 use crate::ffa::{FunctionId, SmcFrame};
 use crate::hal::Hal;
-use crate::manifest::config::{ExceptionLevel, Permissions};
+use crate::manifest::config::{ExceptionLevel, PartitionConfig, Permissions};
 use crate::mm::{Attributes, Change, ChangeError, Leaf, State};
 use crate::partition::vcpu::Model;
 use crate::spmc::Spmc;
@@ -80,8 +81,8 @@ impl<H: Hal> Spmc<H> {
 
     /// `FFA_MEM_PERM_SET`: gives the w2 pages from x1 the permissions in w3. They must have had the same ones until now.
     ///
-    /// `DENIED` as [`check_caller`], for pages in a memory transaction, and for more than the manifest allows for a device or a region
-    /// that is not the partition's alone; `INVALID_PARAMETERS` for a range or permissions that are not any, and executable devices;
+    /// `DENIED` as [`check_caller`], for pages in a memory transaction, and for more than the partition was given: by its manifest, or for what is not
+    /// of its manifest by who donated it, as far as the partition has kept that; `INVALID_PARAMETERS` for a range or permissions that are not any, and executable devices;
     /// `NO_MEMORY` without a page for a table.
     pub(super) fn mem_perm_set(
         &self,
@@ -105,15 +106,18 @@ impl<H: Hal> Spmc<H> {
         if permissions.contains(Permissions::EXECUTE) && !kind.is_normal() {
             return Err(FfaError::InvalidParameters);
         }
-        let state = match leaf.state() {
-            Some(state @ (State::OwnerExclusive | State::Mailbox)) if kind.is_normal() => state,
-            Some(state @ (State::OwnerExclusive | State::Fixed))
-                if before.contains(permissions) =>
-            {
-                state
+        let (state, most) = match leaf.state() {
+            Some(state @ (State::OwnerExclusive | State::Mailbox)) if kind.is_normal() => {
+                let config = &current.frozen.config;
+                let given = given_by_manifest(config, world, range.identity());
+                (state, given.unwrap_or(before))
             }
+            Some(state @ (State::OwnerExclusive | State::Fixed)) => (state, before),
             _ => return Err(FfaError::Denied),
         };
+        if !most.contains(permissions) {
+            return Err(FfaError::Denied);
+        }
         let attributes = Attributes {
             permissions,
             memory: kind,
@@ -130,6 +134,35 @@ impl<H: Hal> Spmc<H> {
             })?;
         Ok(SmcFrame::success([]))
     }
+}
+
+/// Returns the most that the manifest gives a partition of all those pages: anything of its image, but for the regions in it. `None` if it
+/// does not give them all.
+fn given_by_manifest(
+    config: &PartitionConfig,
+    world: World,
+    range: PageRange<Pa>,
+) -> Option<Permissions> {
+    let mut most = Permissions::all();
+    let mut given = common_pages(&config.memory, &range);
+    for region in &config.memory_regions {
+        let pages = common_pages(&region.range, &range);
+        if pages == 0 {
+            continue;
+        }
+        most &= region.permissions;
+        if !region.in_package {
+            given = given.saturating_add(pages);
+        }
+    }
+    (world == World::Secure && given == range.pages()).then_some(most)
+}
+
+/// Returns how many pages two ranges have in common.
+fn common_pages(one: &PageRange<Pa>, other: &PageRange<Pa>) -> u64 {
+    let start = one.base().max(other.base()).raw();
+    let end = one.end().min(other.end()).raw();
+    end.saturating_sub(start) / PAGE_SIZE
 }
 
 /// `DENIED` unless the caller is an S-EL0 partition that initialises.

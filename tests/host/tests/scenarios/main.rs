@@ -31,6 +31,7 @@ mod retrieve_refused;
 mod run;
 mod rxtx;
 mod s_el0;
+mod s_el0_permissions;
 mod schedule_receiver;
 mod send_refused;
 mod stage;

@@ -1,0 +1,174 @@
+//! SEL0: how much `FFA_MEM_PERM_SET` can give: no more than the manifest or a donor gave.
+
+use std::sync::{Arc, Mutex};
+
+use host_tests::ffa::*;
+use host_tests::manifest::{Region, partition_base};
+use host_tests::system::NWD_PAGES;
+use host_tests::{PartitionSpec, Sp, System};
+use spmc::addr::World::{NonSecure, Secure};
+use spmc::hal::Conduit;
+
+const NO_ACCESS: u64 = 0b100;
+const READ_WRITE: u64 = 0b101;
+const READ_ONLY: u64 = 0b111;
+const READ_EXECUTE: u64 = 0b011;
+
+/// Where the partition 0x8001 has a page that it can only read.
+const ROM: u64 = 0x2_0000;
+
+fn set(sp: &mut Sp, address: u64, permissions: u64) -> Option<i32> {
+    let answer = sp.call_by(Conduit::Svc, [MEM_PERM_SET_64, address, 1, permissions]);
+    answer.error()
+}
+
+fn rom() -> Region {
+    Region {
+        name: "rom",
+        base: ROM,
+        relative: true,
+        pages: 1,
+        attributes: 1,
+    }
+}
+
+/// Retrieves a donation; whether that worked.
+fn accept(sp: &mut Sp, donor: u16, handle: u64, permissions: u8) -> bool {
+    let request = Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(donor, sp.id, handle, permissions)
+    };
+    sp.retrieve(&request).is_ok()
+}
+
+/// Asks for its buffers as any partition at S-EL0 must.
+fn begin(sp: &mut Sp) {
+    let tx = sp.tx();
+    sp.call_by(Conduit::Svc, [MEM_PERM_SET_64, tx, 2, READ_WRITE])
+        .success();
+    sp.map_buffers();
+}
+
+fn permissions(sp: &mut Sp, address: u64) -> u64 {
+    let answer = sp.call_by(Conduit::Svc, [MEM_PERM_GET_64, address, 0]);
+    answer.success()[0]
+}
+
+/// Of a page that was given with `given`, the partition can take away and never get more, nor what it took away.
+fn can_only_lose(sp: &mut Sp, page: u64, given: u64) {
+    for more in [READ_WRITE, READ_EXECUTE] {
+        if more != given {
+            assert_eq!(set(sp, page, more), Some(DENIED), "{given:#b} to {more:#b}");
+        }
+    }
+    assert_eq!(permissions(sp, page), given);
+    assert_eq!(set(sp, page, given), None);
+    assert_eq!(set(sp, page, NO_ACCESS), None);
+    assert_eq!(set(sp, page, READ_ONLY), Some(DENIED));
+}
+
+// M8. req: SEL0-08, MEMO-02, MEMO-08
+#[test]
+fn what_was_donated_never_gets_more_access() {
+    let handles = Arc::new(Mutex::new(Vec::new()));
+    let sent = Arc::clone(&handles);
+    let donor = PartitionSpec::new("sp1")
+        .script(move |sp| {
+            sp.map_buffers();
+            assert!(
+                !sp.poke(Secure, sp.base() + ROM, 1),
+                "read-only for its owner"
+            );
+            for offset in [ROM, 0x4_0000] {
+                let donation = Transaction::donate(sp.id, 0x8002, &[(sp.base() + offset, 1)]);
+                sent.lock().unwrap().push(sp.send(MEM_DONATE_64, &donation));
+            }
+            sp.serve(|_, request| request.payload())
+        })
+        .with(|spec| spec.regions.push(rom()));
+    let receiver = PartitionSpec::new("sp2").s_el0().script(move |sp| {
+        begin(sp);
+        let theirs = partition_base(0);
+        let handles = handles.lock().unwrap().clone();
+        assert!(!accept(sp, 0x8001, handles[0], RW));
+        assert!(accept(sp, 0x8001, handles[0], RO));
+        can_only_lose(sp, theirs + ROM, READ_ONLY);
+        assert!(accept(sp, 0x8001, handles[1], RW));
+        can_only_lose(sp, theirs + 0x4_0000, READ_WRITE);
+        sp.serve(|_, request| request.payload())
+    });
+    let system = System::boot([donor, receiver]);
+    system.nwd().ask(0x8002, [0; 5]);
+}
+
+// M8, a sibling: a region of the manifest. req: SEL0-08, MAN-26
+#[test]
+fn a_region_gets_no_more_than_its_manifest_says() {
+    let partition = PartitionSpec::new("sp1")
+        .s_el0()
+        .script(|sp| {
+            begin(sp);
+            let rom = sp.base() + ROM;
+            for more in [READ_WRITE, READ_EXECUTE] {
+                assert_eq!(set(sp, rom, more), Some(DENIED));
+            }
+            // What the manifest gave comes back.
+            for less in [NO_ACCESS, READ_ONLY] {
+                assert_eq!(set(sp, rom, less), None);
+            }
+            // Its image has what it wants, up to the region.
+            for page in [rom - 0x1000, rom + 0x1000] {
+                for any in [READ_WRITE, READ_EXECUTE, READ_ONLY] {
+                    assert_eq!(set(sp, page, any), None);
+                }
+            }
+            let both = [MEM_PERM_SET_64, rom - 0x1000, 2, READ_WRITE];
+            assert_eq!(sp.call_by(Conduit::Svc, both).error(), Some(DENIED));
+            sp.serve(|_, request| request.payload())
+        })
+        .with(|spec| spec.regions.push(rom()));
+    let system = System::boot([partition]);
+    system.nwd().ask(0x8001, [0; 5]);
+}
+
+// M8. req: SEL0-08, MEMO-11
+#[test]
+fn non_secure_memory_never_executes() {
+    let donated = Arc::new(Mutex::new(None));
+    let handle = Arc::clone(&donated);
+    let partition = PartitionSpec::new("sp1")
+        .s_el0()
+        .property("abort-action", 2)
+        .with(|spec| {
+            spec.extra = Some(Arc::new(|fdt| {
+                fdt.property_null("lifecycle-support").unwrap()
+            }));
+        })
+        .script(move |sp| {
+            begin(sp);
+            if let Some(handle) = handle.lock().unwrap().take() {
+                assert!(accept(sp, 0, handle, RW));
+                can_only_lose(sp, NWD_PAGES, READ_WRITE);
+            }
+            sp.serve(|sp, request| {
+                if request.0[3] == 1 {
+                    // Its end, and it initialises again.
+                    sp.peek(NonSecure, NWD_PAGES);
+                }
+                request.payload()
+            })
+        });
+    let system = System::boot([partition]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let handle = nwd.send(
+        MEM_DONATE_64,
+        &Transaction::donate(0, 0x8001, &[(NWD_PAGES, 1)]),
+    );
+    *donated.lock().unwrap() = Some(handle);
+    let answer = nwd.request(0x8001, [1, 0, 0, 0, 0]);
+    assert_eq!(answer.error(), Some(ABORTED));
+    assert_eq!(*donated.lock().unwrap(), None, "it was loaded anew");
+    nwd.ask(0x8001, [0; 5]);
+    assert_eq!(system.spmc.shares.live(), 0);
+}
