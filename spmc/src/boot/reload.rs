@@ -5,6 +5,8 @@
 //! that much less, and its manifest is refused if that leaves no room. Starting anew is copying back, zeroing everything else that the
 //! partition owns, and loading as at boot. It is refused while any of that memory is still with somebody else.
 
+use arrayvec::ArrayVec;
+
 use crate::addr::{PAGE_SIZE, Pa, PageRange, World};
 use crate::hal::Hal;
 use crate::manifest::config::{AbortAction, PartitionConfig, Permissions};
@@ -135,9 +137,9 @@ impl<H: Hal> Spmc<H> {
         range: PageRange<Pa>,
         to: Leaf,
     ) -> Result<(), PackageError> {
+        let mut batch = Batch::new(world);
         for page in pages(range) {
-            let page = [page.identity()].into_iter();
-            let found = memory.inspect(&self.hal, page.clone());
+            let found = memory.inspect(&self.hal, [page.identity()].into_iter());
             let from = found.filter(|(found, _)| *found == world);
             let (_, from) = from.ok_or(PackageError::InUse)?;
             if from == to {
@@ -147,32 +149,109 @@ impl<H: Hal> Spmc<H> {
             if from.state() != to.state() {
                 return Err(PackageError::InUse);
             }
-            memory
-                .change(&self.hal, world, page, Change { from, to })
-                .map_err(|_| PackageError::OutOfTables)?;
+            let change = Change { from, to };
+            if !batch.add(page, change) {
+                self.make(memory, &batch)?;
+                batch = Batch::of(world, page, change);
+            }
         }
-        Ok(())
+        self.make(memory, &batch)
+    }
+
+    /// Makes the change of a batch.
+    fn make(&self, memory: &mut AddressSpace, batch: &Batch) -> Result<(), PackageError> {
+        if batch.ranges.is_empty() {
+            return Ok(());
+        }
+        let ranges = batch.ranges.iter().map(PageRange::identity);
+        memory
+            .change(&self.hal, batch.world, ranges, batch.change)
+            .map_err(|_| PackageError::OutOfTables)
     }
 
     /// Takes a partition's memory from it and zeroes it, as far as nobody else has it.
     #[cold]
     #[inline(never)]
     pub(crate) fn scrub(&self, memory: &mut AddressSpace, config: &PartitionConfig) {
+        let mut batch = Batch::new(World::Secure);
         for page in owned(config).flat_map(|(range, _)| pages(range)) {
-            let ranges = [page.identity()].into_iter();
-            let Some((World::Secure, from)) = memory.inspect(&self.hal, ranges.clone()) else {
+            let found = memory.inspect(&self.hal, [page.identity()].into_iter());
+            let Some((World::Secure, from)) = found else {
                 continue;
             };
-            let to = Leaf::NONE;
-            if from.state() == Some(State::OwnerExclusive)
-                && memory
-                    .change(&self.hal, World::Secure, ranges, Change { from, to })
-                    .is_ok()
-                && self.hal.zero(World::Secure, page).is_err()
-            {
-                log::error!("{}: {page} cannot be zeroed", config.name);
+            let change = Change {
+                from,
+                to: Leaf::NONE,
+            };
+            if from.state() == Some(State::OwnerExclusive) && !batch.add(page, change) {
+                self.scrub_batch(memory, config, &batch);
+                batch = Batch::of(World::Secure, page, change);
             }
         }
+        self.scrub_batch(memory, config, &batch);
+    }
+
+    fn scrub_batch(&self, memory: &mut AddressSpace, config: &PartitionConfig, batch: &Batch) {
+        if self.make(memory, batch).is_err() {
+            return;
+        }
+        for range in &batch.ranges {
+            if self.hal.zero(World::Secure, *range).is_err() {
+                log::error!("{}: {range} cannot be zeroed", config.name);
+            }
+        }
+    }
+}
+
+/// Ranges of a [`Batch`].
+const BATCH: usize = 16;
+
+/// Pages that lose one leaf for another together, at the cost of one invalidation.
+struct Batch {
+    world: World,
+    change: Change,
+    ranges: ArrayVec<PageRange<Pa>, BATCH>,
+}
+
+impl Batch {
+    /// No pages.
+    fn new(world: World) -> Self {
+        let change = Change {
+            from: Leaf::NONE,
+            to: Leaf::NONE,
+        };
+        Self {
+            world,
+            change,
+            ranges: ArrayVec::new(),
+        }
+    }
+
+    /// One page.
+    fn of(world: World, page: PageRange<Pa>, change: Change) -> Self {
+        let mut batch = Self::new(world);
+        batch.add(page, change);
+        batch
+    }
+
+    /// Adds a page that lies behind all others. Returns whether there was room and the others are changed in the same way.
+    fn add(&mut self, page: PageRange<Pa>, change: Change) -> bool {
+        if self.ranges.is_empty() {
+            self.change = change;
+        }
+        if self.change != change {
+            return false;
+        }
+        if let Some(last) = self
+            .ranges
+            .last_mut()
+            .filter(|last| last.end() == page.base())
+            && let Some(longer) = PageRange::new(last.base(), last.pages().saturating_add(1))
+        {
+            *last = longer;
+            return true;
+        }
+        self.ranges.try_push(page).is_ok()
     }
 }
 

@@ -126,6 +126,36 @@ fn a_stopped_partition_keeps_its_memory_and_a_destroyed_one_does_not() {
     }
 }
 
+// M12. req: MSGD-08
+#[test]
+fn the_end_of_a_partition_costs_few_invalidations() {
+    let count = |action, script: fn(&mut Sp)| {
+        let system = System::boot([
+            mortal("sp1", action).script(move |sp| {
+                sp.map_buffers();
+                script(sp);
+                serve(sp)
+            }),
+            PartitionSpec::new("sp2"),
+        ]);
+        let invalidations = || system.machine.journal().invalidations;
+        let before = invalidations();
+        assert_eq!(system.nwd().request(0x8001, die(1)).error(), Some(ABORTED));
+        invalidations() - before
+    };
+    let stopped = count(STOP, |_| ());
+    // All of its 256 pages together, be there a block or a table.
+    let together = count(DESTROY, |_| ()) - stopped;
+    assert!(together <= 2, "{together}");
+    // Holes keep pages apart: 64 of them cost 4 batches, each with a block that is split.
+    let apart = count(DESTROY, |sp| {
+        let page = |n: u64| (sp.base() + 0x4_0000 + n * 0x2000, 1);
+        let holes: Vec<_> = (0..64).map(page).collect();
+        sp.send(MEM_LEND_64, &Transaction::lend(sp.id, 0x8002, RW, &holes));
+    });
+    assert!(apart - stopped <= 16, "{apart} - {stopped}");
+}
+
 /// Counts incarnations of the script that follows.
 fn counted(
     lives: &Arc<AtomicU64>,
