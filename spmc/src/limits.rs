@@ -40,7 +40,7 @@ pub const MAX_DEVICE_RANGES: usize = 10;
 pub const MAX_SMC_WHITELIST: usize = 32;
 
 /// Memory transactions that are live at the same time. Those that no endpoint has for itself are for all.
-pub const MAX_SHARES: usize = 128;
+pub const MAX_SHARES: usize = 96;
 
 /// Of these, how many only the Normal world can have, with all its VMs.
 pub const SHARES_NORMAL_WORLD: usize = 32;

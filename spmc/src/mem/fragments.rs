@@ -6,13 +6,13 @@
 //! A register that is wrong costs nothing: the fragment can be sent again. What is wrong with the descriptor, or with the memory that it
 //! names, is the answer to the call that the first fragment came with, and ends it: everything is as before that call.
 //!
-//! Nothing obliges a sender to go on. So it is its own pages that the list is kept in, at most
-//! [`MAX_ARRIVING`](crate::limits::MAX_ARRIVING) transactions of an endpoint can be half there, and the oldest is given up for one
-//! too many, or for one that would otherwise find no room.
+//! Nothing obliges a sender to go on. So it is its own pages that the list is kept in, taken for what has arrived and not for what is announced; at
+//! most [`MAX_ARRIVING`](crate::limits::MAX_ARRIVING) transactions of an endpoint can be half there, and the oldest is given up for one too
+//! many, or for one that would otherwise find no room.
 
 use super::channel::Channel;
 use super::send::{Piece, completion};
-use super::shares::{Found, Reader, Share, Stage};
+use super::shares::{Arrival, Found, Reader, Share, Stage};
 use super::{Endpoints, Engine};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory_descriptor::{CONSTITUENT, DescriptorBuffer, Response, write_constituents};
@@ -35,6 +35,28 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         caller: &Endpoint,
         frame: &SmcFrame,
     ) -> Result<SmcFrame> {
+        loop {
+            let crowded = match self.take_fragment(buffer, caller, frame)? {
+                Taken::Answered(answer) => return Ok(answer),
+                Taken::Crowded(arrival) => arrival,
+            };
+            // Others that are half there make room, which need not be locked for that one after the other; then all is judged anew.
+            if !self.drop_oldest(None, caller.id(), 0, Some(crowded)) {
+                if let Some(found) = self.shares.find_arriving(crowded) {
+                    self.discard(found);
+                }
+                return Err(FfaError::NoMemory);
+            }
+        }
+    }
+
+    /// Takes a fragment, or nothing of it if there is no room for its ranges. Errors as [`Self::fragment_tx`].
+    fn take_fragment(
+        &self,
+        buffer: &mut DescriptorBuffer,
+        caller: &Endpoint,
+        frame: &SmcFrame,
+    ) -> Result<Taken> {
         let invalid = FfaError::InvalidParameters;
         let (handle, length) = (handle(frame), frame.w(3) as usize);
         if (5..8).any(|n| frame.w(n) != 0) || length == 0 || !length.is_multiple_of(CONSTITUENT) {
@@ -54,7 +76,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             age,
         } = share.stage
         else {
-            return self.retrieve_more(found, buffer, caller, mailbox, length);
+            return self
+                .retrieve_more(found, buffer, caller, mailbox, length)
+                .map(Taken::Answered);
         };
         let channel = mailbox.through(caller, through);
         channel.check_length(length)?;
@@ -62,6 +86,14 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Err(invalid);
         }
 
+        let room = share.regions.reserve(
+            Pages::of(self.hal),
+            caller.memory.lock().pool(),
+            length / CONSTITUENT,
+        );
+        if room.is_err() {
+            return found.arrival().map(Taken::Crowded).ok_or(invalid);
+        }
         let received = received.saturating_add(length);
         let recorded = self.record(&channel, buffer, &mut share.regions, Piece::NOTHING, length);
         drop(channel);
@@ -87,9 +119,12 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             Ok(true) => {
                 let answer = completion(share.stage, handle);
                 found.has_arrived();
-                Ok(answer)
+                Ok(Taken::Answered(answer))
             }
-            Ok(false) => Ok(Self::ask_for_more(caller, share.owner, handle, received)),
+            Ok(false) => {
+                let answer = Self::ask_for_more(caller, share.owner, handle, received);
+                Ok(Taken::Answered(answer))
+            }
             Err(error) => {
                 self.discard(found);
                 Err(error)
@@ -227,6 +262,14 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         channel.pass()?;
         Ok(length)
     }
+}
+
+/// What became of a fragment.
+enum Taken {
+    /// Its call is answered.
+    Answered(SmcFrame),
+    /// Nothing was taken: there is no room for the ranges of this one.
+    Crowded(Arrival),
 }
 
 /// The handle in w1 and w2.

@@ -1,8 +1,8 @@
 //! The address ranges of one share, in the order in which the owner gave them.
 //!
 //! A range is one word. The first few lie in the share itself, more of them in pages of the owner's quota, each of which ends with
-//! the index of the next; so a share of any size can be recorded, and costs its owner and nobody else. All pages are taken when the
-//! number of ranges becomes known, which is before the first of them: a list that grows never fails.
+//! the index of the next; so a share of any size can be recorded, and costs its owner and nobody else. Pages are taken for ranges that are
+//! there, fragment by fragment, and never for those that are only announced.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -57,6 +57,9 @@ pub(super) struct Regions {
     /// The page that the next range goes to, and its place there.
     tail: Option<ListPage>,
     next: usize,
+    /// The last page, and how many there are.
+    last: Option<ListPage>,
+    taken: usize,
     count: usize,
     pages: u64,
 }
@@ -68,6 +71,8 @@ impl Regions {
         head: None,
         tail: None,
         next: 0,
+        last: None,
+        taken: 0,
         count: 0,
         pages: 0,
     };
@@ -82,25 +87,23 @@ impl Regions {
         self.pages
     }
 
-    /// Takes the pages for `count` ranges; to be called once and on an empty list. `NO_MEMORY`, with nothing taken, if `pool` has not enough.
+    /// Makes room for `more` ranges. `NO_MEMORY` if `pool` has not the pages; what it had is taken then, and can be added to.
     pub(super) fn reserve(
         &mut self,
         store: Pages<'_>,
         pool: &mut PagePool,
-        count: usize,
+        more: usize,
     ) -> Result<()> {
-        // Each page goes in front of those taken before.
-        for _ in 0..count.saturating_sub(INLINE).div_ceil(PER_PAGE) {
-            let Ok(page) = pool.take_list(store) else {
-                self.release(store, pool);
-                return Err(FfaError::NoMemory);
-            };
-            if let Some((_, link)) = split(store, Some(page)) {
-                link.store(ListPage::to_word(self.head), Ordering::Relaxed);
+        let count = self.count.saturating_add(more).saturating_sub(INLINE);
+        while self.taken < count.div_ceil(PER_PAGE) {
+            let page = pool.take_list(store)?;
+            match split(store, self.last) {
+                Some((_, link)) => link.store(ListPage::to_word(Some(page)), Ordering::Relaxed),
+                None => (self.head, self.tail) = (Some(page), Some(page)),
             }
-            self.head = Some(page);
+            self.last = Some(page);
+            self.taken = self.taken.wrapping_add(1);
         }
-        self.tail = self.head;
         Ok(())
     }
 
@@ -330,6 +333,7 @@ mod tests {
                     more.reserve(store, &mut pool, INLINE + 1),
                     Err(FfaError::NoMemory)
                 );
+                more.reserve(store, &mut pool, INLINE).unwrap();
                 assert_eq!(more, Regions::EMPTY);
             }
             regions.release(store, &mut pool);

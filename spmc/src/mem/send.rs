@@ -70,18 +70,19 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
 
         let store = Pages::of(self.hal);
         let vacancy = self.with_room(caller, || self.shares.claim(caller.id()))?;
-        self.with_room(caller, || {
+        // Room for what is there. More is announced perhaps, but nothing shows that it will come.
+        let here = fragment.saturating_sub(composite.start) / CONSTITUENT;
+        let reserved = self.with_room(caller, || {
             let mut space = caller.memory.lock();
-            share
-                .regions
-                .reserve(store, space.pool(), composite.constituents)
-        })?;
+            share.regions.reserve(store, space.pool(), here)
+        });
         let piece = Piece {
             read,
             start: composite.start,
             end: read,
         };
-        let recorded = self.record(&channel, buffer, &mut share.regions, piece, fragment);
+        let recorded = reserved
+            .and_then(|()| self.record(&channel, buffer, &mut share.regions, piece, fragment));
         drop(channel);
         let whole = fragment == total;
         let sent = recorded.and_then(|()| {
@@ -191,7 +192,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     fn with_room<T>(&self, caller: &Endpoint, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
         loop {
             match attempt() {
-                Err(FfaError::NoMemory) if self.drop_oldest(None, caller.id(), 0) => {}
+                Err(FfaError::NoMemory) if self.drop_oldest(None, caller.id(), 0, None) => {}
                 result => return result,
             }
         }
@@ -200,17 +201,23 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Ends what `sender` and its endpoint left unfinished longest ago, where they have too much of that. It has begun another one before, so
     /// that PEs that do the same at the same time count each other's.
     fn limit_arriving(&self, sender: PartitionId) {
-        while self.drop_oldest(Some(sender), sender, MAX_ARRIVING_PER_SENDER) {}
-        while self.drop_oldest(None, sender, MAX_ARRIVING) {}
+        while self.drop_oldest(Some(sender), sender, MAX_ARRIVING_PER_SENDER, None) {}
+        while self.drop_oldest(None, sender, MAX_ARRIVING, None) {}
     }
 
     /// Ends the oldest of the transactions of `owner`'s endpoint of which fragments are missing, or only of those of `sender`, if
-    /// there are more than `keep`. Returns whether there were: if the oldest has become whole or has ended meanwhile on another PE, it is
-    /// left alone, and the caller looks again.
-    fn drop_oldest(&self, sender: Option<PartitionId>, owner: PartitionId, keep: usize) -> bool {
+    /// there are more than `keep` beside `spared`. Returns whether there were: if the oldest has become whole or has ended meanwhile on another
+    /// PE, it is left alone, and the caller looks again.
+    pub(super) fn drop_oldest(
+        &self,
+        sender: Option<PartitionId>,
+        owner: PartitionId,
+        keep: usize,
+        spared: Option<Arrival>,
+    ) -> bool {
         let (mut count, mut oldest) = (0_usize, None::<Arrival>);
         for mut found in self.shares.arriving() {
-            let Some(arrival) = found.arrival() else {
+            let Some(arrival) = found.arrival().filter(|it| Some(*it) != spared) else {
                 continue;
             };
             let Ok(share) = found.share() else { continue };

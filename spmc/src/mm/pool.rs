@@ -185,15 +185,21 @@ impl<'a> Pages<'a> {
 
 /// The pages that no quota holds: a stack that all pools share, without a lock of its own.
 ///
-/// Its top lies in the first note of page 0, which is never handed out, below a count of changes: so who was overtaken between reading
-/// the top and replacing it notices, even if the same page is on top again.
+/// Nobody can have all of it: a pool gets another page only while it has less than [`SHARE_OF_RESERVE`] times what is left.
+///
+/// Its top lies in the first note of page 0, which is never handed out, below the number of its pages and a count of changes: so who was
+/// overtaken between reading the top and replacing it notices, even if the same page is on top again.
 struct Reserve<'a> {
     pages: Pages<'a>,
     top: &'a AtomicU64,
 }
 
-/// One change of the stack, in the word of its top.
-const RESERVE_CHANGE: u64 = 1 << 16;
+/// How many times what is left of the reserve a pool may have of it: five sixths of all if it is the only one.
+const SHARE_OF_RESERVE: u64 = 5;
+
+/// One page and one change of the stack, in the word of its top.
+const RESERVE_PAGE: u64 = 1 << 16;
+const RESERVE_CHANGE: u64 = 1 << 32;
 
 impl<'a> Reserve<'a> {
     fn of(pages: Pages<'a>) -> Option<Self> {
@@ -201,13 +207,19 @@ impl<'a> Reserve<'a> {
         Some(Self { pages, top })
     }
 
-    fn next(word: u64, top: PageIndex) -> u64 {
-        (word & !(RESERVE_CHANGE - 1)).wrapping_add(RESERVE_CHANGE) | top.to_word()
+    /// The word after a change that leaves `left` pages.
+    fn next(word: u64, top: PageIndex, left: u64) -> u64 {
+        let changes = (word & !(RESERVE_CHANGE - 1)).wrapping_add(RESERVE_CHANGE);
+        changes | left.wrapping_mul(RESERVE_PAGE) | top.to_word()
     }
 
-    /// Takes the page on top.
+    fn left(word: u64) -> u64 {
+        (word & (RESERVE_CHANGE - 1)) / RESERVE_PAGE
+    }
+
+    /// Takes the page on top for a pool that has `borrowed` pages of the reserve, if it may have one more.
     #[cold]
-    fn pop(&self) -> Option<PageIndex> {
+    fn pop(&self, borrowed: u16) -> Option<PageIndex> {
         point(self.top);
         let taken = self
             .top
@@ -215,7 +227,9 @@ impl<'a> Reserve<'a> {
                 let page = PageIndex::from_word(word);
                 let below = PageIndex::from_word(self.pages.origin(page));
                 point(self.top);
-                (!page.is_none()).then(|| Self::next(word, below))
+                let left = Self::left(word);
+                let may = u64::from(borrowed) < left.saturating_mul(SHARE_OF_RESERVE);
+                may.then(|| Self::next(word, below, left.saturating_sub(1)))
             });
         taken.ok().map(PageIndex::from_word)
     }
@@ -230,7 +244,7 @@ impl<'a> Reserve<'a> {
                 let below = PageIndex::from_word(word);
                 self.pages.set_origin(page, below.to_word());
                 point(self.top);
-                Some(Self::next(word, page))
+                Some(Self::next(word, page, Self::left(word).saturating_add(1)))
             });
     }
 }
@@ -328,12 +342,12 @@ impl PagePool {
         self.held as usize
     }
 
-    /// Takes a page of zeros for a table. `NO_MEMORY` if quota and reserve are used up.
+    /// Takes a page of zeros for a table. `NO_MEMORY` if the quota and what it may have of the reserve are used up.
     pub(super) fn take_table(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
         self.take(pages)
     }
 
-    /// Takes a page of zeros for a list. `NO_MEMORY` if quota and reserve are used up.
+    /// Takes a page of zeros for a list. `NO_MEMORY` as [`Self::take_table`].
     pub(crate) fn take_list(&mut self, pages: Pages<'_>) -> Result<ListPage> {
         let page = self.take(pages)?;
         ListPage::new(page).ok_or(FfaError::NoMemory)
@@ -342,7 +356,7 @@ impl PagePool {
     fn take(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
         let page = if self.held >= self.quota {
             Reserve::of(pages)
-                .and_then(|reserve| reserve.pop())
+                .and_then(|reserve| reserve.pop(self.held.saturating_sub(self.quota)))
                 .ok_or(FfaError::NoMemory)?
         } else if !self.free.is_none() {
             let page = self.free;

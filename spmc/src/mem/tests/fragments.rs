@@ -306,20 +306,24 @@ fn senders_do_not_wait_for_each_other() {
     assert_eq!(machine.memory(), before);
 }
 
-// req: FRAG-20, MEMX-11
+// M4. req: FRAG-20, MEMX-11
 #[test]
 fn forgotten_transactions_make_room() {
     let machine = big(&VERSIONS[1..]);
     let before = machine.memory();
+    // With so many bytes a list has a page.
+    const FIRST: usize = 80 + 10 * 16;
     let offer = |sender| {
         Descriptor::offer(sender, WB, &[(A, RW)], &scattered(RAM + 0x10_0000, 600))
             .bytes(Version::V1_1)
     };
-    let begin = |sender| machine.begin(NS, sender, SHARE, &offer(sender), 80);
+    let begin = |sender| machine.begin(NS, sender, SHARE, &offer(sender), FIRST);
+    let available = || machine.of(NS).memory.lock().pool().available();
+    let all = available();
     // One sender: its own oldest goes.
     let mut handles: Vec<_> = (0..=MAX_ARRIVING_PER_SENDER).map(|_| begin(VM)).collect();
     assert_eq!(machine.shares.live(), MAX_ARRIVING_PER_SENDER);
-    let next = &offer(VM)[80..96];
+    let next = &offer(VM)[FIRST..FIRST + 16];
     machine.refuses(InvalidParameters, || {
         machine.frag_tx(NS, VM, handles[0], next)
     });
@@ -327,30 +331,58 @@ fn forgotten_transactions_make_room() {
     // Many senders: the oldest of all goes.
     handles.extend((1..).take(MAX_ARRIVING).map(|n| begin(VM + n)));
     assert_eq!(machine.shares.live(), MAX_ARRIVING);
+    assert_eq!(
+        available(),
+        all - MAX_ARRIVING,
+        "no page for what is announced"
+    );
     let kept = handles[handles.len() - MAX_ARRIVING..].to_vec();
     let first = offer(VM + 1);
     machine
-        .frag_tx(NS, VM + 1, kept[0], &first[80..96])
+        .frag_tx(NS, VM + 1, kept[0], &first[FIRST..FIRST + 16])
         .unwrap();
     // A partition has its own quota.
     let page = home(B) + 0x1_0000;
     let own = Descriptor::offer(B, WB, &[(A, RO)], &scattered(page, 5)).bytes(Version::V1_2);
     let own = machine.begin(B, 0, SHARE, &own, own.len() - 16);
     assert_eq!(machine.shares.live(), MAX_ARRIVING + 1);
-    // A list that would not fit otherwise.
-    let pages = machine.of(NS).memory.lock().pool().available() as u64;
-    let ranges = scattered(RAM + 0x100_0000, (pages + 1) * 511);
+    // A list that would not fit otherwise: three pages more than there are, of which its beginning frees one.
+    let ranges = scattered(RAM + 0x100_0000, (available() as u64 + 3) * 511 + 5);
     let huge = Descriptor::offer(NS, WB, &[(A, RW)], &ranges).bytes(Version::V1_1);
-    let huge = machine.begin(NS, NS, SHARE, &huge, 80);
-    assert!(machine.shares.live() < MAX_ARRIVING + 2);
-    machine.refuses(InvalidParameters, || {
-        machine.frag_tx(NS, VM + 1, kept[0], &first[96..112])
-    });
-    assert!(machine.shares.find_any(huge).is_ok() && machine.shares.find_any(own).is_ok());
+    let handle = machine.begin(NS, NS, SHARE, &huge, 80);
+    assert_eq!(machine.shares.live(), MAX_ARRIVING + 1);
+    for fragment in huge[80..huge.len() - 16].chunks(4096) {
+        let answer = machine.frag_tx(NS, NS, handle, fragment).unwrap();
+        assert_eq!(answer.w(0), function::MEM_FRAG_RX);
+    }
+    assert_eq!((available(), machine.shares.live()), (0, MAX_ARRIVING - 1));
+    for gone in &kept[..3] {
+        machine.refuses(InvalidParameters, || {
+            machine.frag_tx(NS, VM + 1, *gone, &first[..16])
+        });
+    }
+    assert!(machine.shares.find_any(handle).is_ok() && machine.shares.find_any(own).is_ok());
     for found in machine.shares.arriving() {
         machine.engine().discard(found);
     }
     assert_eq!((machine.memory(), machine.shares.live()), (before, 0));
+}
+
+// M4. req: FRAG-17, MEMX-11, MEMX-18
+#[test]
+fn a_list_for_which_there_is_no_room_ends_when_it_comes_to_that() {
+    let machine = Machine::with(&VERSIONS[1..], 6, 3);
+    let before = machine.memory();
+    let pages = machine.of(NS).memory.lock().pool().available() as u64;
+    let ranges = scattered(RAM + 0x100_0000, 4 + pages * 511 + 1);
+    let bytes = Descriptor::offer(NS, WB, &[(A, RW)], &ranges).bytes(Version::V1_1);
+    let handle = machine.begin(NS, NS, SHARE, &bytes, 4096);
+    let refused = machine.go_on(NS, NS, handle, &bytes, 4096, 4096);
+    assert_eq!(refused.unwrap_err(), NoMemory);
+    assert_eq!((machine.memory(), machine.shares.live()), (before, 0));
+    machine.refuses(InvalidParameters, || {
+        machine.frag_tx(NS, NS, handle, &bytes[4096..4112])
+    });
 }
 
 // req: FRAG-15, FRAG-16, FRAG-10, FRAG-09, MEMRQ-15

@@ -1,7 +1,9 @@
 //! What one endpoint takes, others do not lack: slots for transactions, and pages for their lists and tables.
 
+use host_tests::Regs;
 use host_tests::ffa::*;
 use host_tests::system::NWD_PAGES;
+use spmc::addr::World::Secure;
 use spmc::limits::{MAX_PARTITIONS, MAX_SHARES, SHARES_NORMAL_WORLD, SHARES_PARTITION};
 
 use crate::stage::{OWN_PAGES, SP1, SP2, SP3, Stage};
@@ -47,4 +49,84 @@ fn nobody_takes_the_transactions_of_others() {
     nwd.reclaim(handles[5]).success();
     assert_eq!(share_all(&stage, SP3), 0);
     nwd.send(MEM_SHARE_64, &share(5));
+}
+
+/// Whether SP2 can retrieve `count` pages, each of which needs a table.
+fn retrieves(stage: &Stage, count: u64) -> bool {
+    let nwd = stage.nwd();
+    let ranges: Vec<_> = (0..count)
+        .map(|n| (0x4200_0000 + n * 0x20_0000, 1))
+        .collect();
+    let handle = nwd.send(MEM_SHARE_64, &Transaction::share(0, SP2, RW, &ranges));
+    let request = Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(0, SP2, handle, RW)
+    };
+    let outcome = stage.retrieve(SP2, request);
+    if outcome.is_ok() {
+        stage.relinquish(SP2, handle);
+    }
+    nwd.reclaim(handle).success();
+    outcome.is_ok()
+}
+
+// M4. req: MEMX-11, FRAG-20
+#[test]
+fn what_is_announced_takes_no_pages() {
+    let stage = Stage::new();
+    assert!(retrieves(&stage, 30));
+    let held = |id: u16| {
+        let partition = &stage.system.spmc.partitions[usize::from(id - SP1)];
+        let mut memory = partition.endpoint.memory.lock();
+        memory.pool().held()
+    };
+    let before = held(SP1);
+    // One call, of memory that it has not, with one range of 66,000.
+    stage.run(SP1, |sp| {
+        let mut bytes = Transaction::share(SP1, SP2, RW, &[(0x1000, 1)]).encode(sp.layout);
+        let head = bytes.len() - 16;
+        bytes[head - 12..head - 8].copy_from_slice(&66_000_u32.to_le_bytes());
+        sp.write(Secure, sp.tx(), &bytes).unwrap();
+        let answer = sp.call([MEM_SHARE_64, head as u64 + 16 * 66_000, bytes.len() as u64]);
+        assert_eq!(answer.function(), MEM_FRAG_RX);
+    });
+    assert_eq!(held(SP1), before);
+    assert!(retrieves(&stage, 30));
+}
+
+/// Lets SP1 begin a share of a million ranges and send `pages` list pages of them, all but the last of which are taken; the last answer.
+fn begin_endless(stage: &Stage, pages: usize) -> Regs {
+    stage.run(SP1, move |sp| {
+        let buffer = sp.base() + OWN_PAGES;
+        let bytes = Transaction::share(SP1, SP2, RW, &[(0x1000, 1)]).encode(sp.layout);
+        let (head, range) = bytes.split_at(bytes.len() - 16);
+        let mut head = head.to_vec();
+        let count = head.len() - 12;
+        head[count..count + 4].copy_from_slice(&1_000_000_u32.to_le_bytes());
+        sp.write(Secure, buffer, &head).unwrap();
+        let length = head.len() as u64;
+        let mut answer = sp.call([MEM_SHARE_64, length + 16_000_000, length, buffer, 16]);
+        let [_, low, high, ..] = answer.0;
+        sp.write(Secure, buffer, &range.repeat(511)).unwrap();
+        for _ in 0..pages {
+            assert_eq!(answer.function(), MEM_FRAG_RX, "{answer:?}");
+            answer = sp.call([MEM_FRAG_TX, low, high, 511 * 16]);
+        }
+        answer
+    })
+}
+
+// M4. req: MEMX-11, MEMX-18, FRAG-20
+#[test]
+fn nobody_takes_all_pages_of_the_reserve() {
+    let stage = Stage::new();
+    let fits = |pages| begin_endless(&stage, pages).error().is_none();
+    // One page more than it may have ends the transaction, and gives all pages back.
+    let most = (1..200).find(|pages| !fits(*pages)).unwrap() - 1;
+    assert!((50..150).contains(&most), "{most}");
+    assert_eq!(begin_endless(&stage, most + 1).error(), Some(NO_MEMORY));
+    assert!(retrieves(&stage, 100));
+    assert!(fits(most));
+    // With all that SP1 can have out of reach, the others have what they need.
+    assert!(retrieves(&stage, 20));
 }
