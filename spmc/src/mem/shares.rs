@@ -403,6 +403,14 @@ impl Shares {
         })
     }
 
+    /// Makes handles of the slots begin with that generation.
+    #[cfg(test)]
+    pub(super) fn begin_at(&self, generation: u32) {
+        for slot in &self.slots {
+            slot.lock().past = generation.wrapping_sub(1);
+        }
+    }
+
     /// All shares there are, one after the other. Each is locked until the next is asked for.
     pub(super) fn iter(&self) -> impl Iterator<Item = Found<'_>> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {

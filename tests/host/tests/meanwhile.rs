@@ -7,7 +7,7 @@ use host_tests::ffa::*;
 use host_tests::schedule::{Plan, Trace, explore};
 use host_tests::system::NWD_PAGES;
 use host_tests::{Nwd, PartitionSpec, Regs, Sp, System};
-use spmc::addr::World::Secure;
+use spmc::addr::World::{NonSecure, Secure};
 
 type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
 
@@ -165,6 +165,64 @@ fn a_borrower_dies_while_it_retrieves() {
         let points = dies_meanwhile(&system, plan, [handle, 0, 0, 0, 0]);
         // The dead have nothing.
         nwd.reclaim(handle).success();
+        points
+    });
+}
+
+// The lock of `Channel::read`, from the look at a buffer to the end of the copy. req: FRAG-03, FRAG-04, MEMO-27, MEMX-19
+#[test]
+fn a_buffer_is_read_by_who_owns_it_or_not_at_all() {
+    const BUFFER: u64 = NWD_PAGES;
+    const PAGE: u64 = NWD_PAGES + 0x4000;
+    const OTHER: u64 = NWD_PAGES + 0x8000;
+    let share = |page| Transaction::share(0, 0x8002, RW, &[(page, 1)]).encode(Layout::V1_2);
+    explore(|plan| {
+        // Writes a descriptor of its own to a page that was lent to it.
+        let borrower = move |sp: &mut Sp| {
+            sp.map_buffers();
+            sp.serve(move |sp, request| {
+                let wanted = Transaction {
+                    attributes: 0,
+                    ..Transaction::retrieve(0, sp.id, request.0[3], RW)
+                };
+                sp.retrieve(&wanted).unwrap();
+                sp.write(NonSecure, BUFFER, &share(OTHER)).unwrap();
+                [0; 5]
+            })
+        };
+        let system = System::boot([
+            PartitionSpec::new("sp1").script(borrower),
+            PartitionSpec::new("sp2").script(|sp| {
+                sp.map_buffers();
+                sp.serve(|sp, request| {
+                    let wanted = Transaction::retrieve(0, sp.id, request.0[3], RW);
+                    let response = sp.retrieve(&wanted).unwrap();
+                    [response.constituents[0].0, 0, 0, 0, 0]
+                })
+            }),
+        ]);
+        let nwd = system.nwd();
+        nwd.map_buffers();
+        nwd.write(BUFFER, &share(PAGE));
+        let length = share(PAGE).len() as u64;
+        let sent = Mutex::new(None);
+        let send: Body = Box::new(|nwd| {
+            let answer = nwd.call([MEM_SHARE_64, length, length, BUFFER, 1]);
+            match answer.error() {
+                Some(code) => assert_eq!(code, INVALID_PARAMETERS),
+                None => *sent.lock().unwrap() = Some(answer.handle()),
+            }
+        });
+        let lend: Body = Box::new(|nwd| {
+            let lend = Transaction::lend(0, 0x8001, RW, &[(BUFFER, 1)]);
+            let handle = nwd.send(MEM_LEND_64, &lend);
+            nwd.ask(0x8001, [handle, 0, 0, 0, 0]);
+        });
+        let points = system.interleave_by(plan, vec![send, lend]);
+        if let Some(handle) = sent.into_inner().unwrap() {
+            let [page, ..] = nwd.ask(0x8002, [handle, 0, 0, 0, 0]);
+            assert_eq!(page, PAGE, "the borrower wrote what the Normal world sent");
+        }
         points
     });
 }

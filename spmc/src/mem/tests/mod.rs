@@ -5,6 +5,7 @@ extern crate std;
 
 mod buffers;
 mod fragments;
+mod handles;
 mod lifecycle;
 mod many;
 mod receive;

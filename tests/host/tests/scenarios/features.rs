@@ -132,7 +132,7 @@ fn buffer_size_and_alignment() {
     }
 }
 
-// req: FEAT-06, FEAT-07, FEAT-13
+// req: FEAT-06, FEAT-07, FEAT-13, FRAG-01
 #[test]
 fn properties_of_memory_calls() {
     for version in [V1_0, V1_1, V1_2] {

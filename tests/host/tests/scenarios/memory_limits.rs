@@ -2,6 +2,7 @@
 
 use host_tests::Sp;
 use host_tests::ffa::*;
+use host_tests::manifest::partition_base;
 use host_tests::system::NWD_PAGES;
 use spmc::addr::World::{NonSecure, Secure};
 
@@ -292,4 +293,48 @@ fn what_a_dead_partition_lent_goes_to_nobody_else() {
     stage.relinquish(SP2, held);
     assert!(stage.retrieve(SP2, request(held)).is_err());
     assert_eq!(stage.run(SP3, move |sp| sp.id), SP3);
+}
+
+// req: MEML-01, MEML-02, MEMRQ-14
+#[test]
+fn both_forms_of_a_lend_take_one_or_more_borrowers() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    for function in [MEM_LEND_32, MEM_LEND_64] {
+        for borrowers in [&[SP2][..], &[SP2, SP3]] {
+            let lend = |sender, page| {
+                let mut lend = Transaction::lend(sender, SP2, RW, &[(page, 1)]);
+                if borrowers.len() > 1 {
+                    lend.attributes = NORMAL;
+                    lend.receivers.push(Receiver::new(SP3, RW));
+                }
+                lend
+            };
+            let handles = [
+                nwd.send(function, &lend(0, NWD_PAGES)),
+                stage.run(SP1, {
+                    let lend = lend(SP1, partition_base(0) + OWN_PAGES);
+                    move |sp| sp.send(function, &lend)
+                }),
+            ];
+            for (owner, handle) in [0, SP1].into_iter().zip(handles) {
+                for borrower in borrowers {
+                    let request = Transaction {
+                        attributes: 0,
+                        flags: TYPE_LEND | if borrowers.len() > 1 { 1 << 10 } else { 0 },
+                        ..Transaction::retrieve(owner, *borrower, handle, RW)
+                    };
+                    // A second time while it is there, nothing is described; afterwards the same.
+                    let first = stage.retrieve(*borrower, request.clone()).unwrap();
+                    stage.retrieve_refused(*borrower, request.clone(), DENIED);
+                    stage.relinquish(*borrower, handle);
+                    assert_eq!(stage.retrieve(*borrower, request).unwrap(), first);
+                    stage.relinquish(*borrower, handle);
+                }
+            }
+            nwd.reclaim(handles[0]).success();
+            let own = handles[1];
+            stage.run(SP1, move |sp| sp.reclaim(own, 0)).success();
+        }
+    }
 }
