@@ -229,6 +229,9 @@ pub trait Hal: Sync + Sized {
     /// A time that goes on, in whatever unit.
     fn now(&self) -> u64;
 
+    /// How many of these units make up that many milliseconds.
+    fn ticks(&self, milliseconds: u32) -> u64;
+
     /// Makes the loaded context, of S-EL1, take `fault` as an abort at its own exception vector. Returns `false`, with nothing changed, if it cannot: it
     /// faulted on that very vector.
     fn inject_abort(&self, context: &mut Self::Context, fault: &Fault) -> bool;

@@ -10,22 +10,21 @@ use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 
 use crate::addr::{Pa, PageRange, World};
-use crate::dispatch::Member;
+use crate::dispatch::{Member, works_for};
 use crate::error::FfaError;
 use crate::ffa::{SmcFrame, function};
 use crate::hal::{Context, Hal};
-use crate::id::{PartitionId, VcpuId};
+use crate::id::PartitionId;
 use crate::interrupt::Claims;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest};
 use crate::manifest::package::{HEADER_SIZE, Package};
 use crate::manifest::{ManifestError, partition, spmc as spmc_manifest, validate};
 use crate::mm::{PagePool, Quotas};
-use crate::partition::vcpu::{Caller, Event, Model, State, Vcpu};
-use crate::partition::{Endpoint, Frozen, Partition};
+use crate::partition::vcpu::{Caller, Event, Model, State};
+use crate::partition::{Endpoint, Frozen, Link, Partition, Slot};
 
 use crate::spmc::{Pe, Spmc};
-use crate::sync::Mutex;
 
 /// How long a partition may take to initialise, where the SPMC manifest does not say.
 const DEFAULT_INIT_TIMEOUT_MS: u32 = 30_000;
@@ -341,6 +340,7 @@ impl<H: Hal> Spmc<H> {
             );
             return;
         };
+        current.vcpu.begin_life(current.id);
         let vcpu = &mut *current.vcpu;
         vcpu.model = Model::Init;
         vcpu.caller = Caller::Outside;
@@ -405,43 +405,31 @@ impl<H: Hal> Spmc<H> {
             if frozen.config.is_up() {
                 continue;
             }
-            if let Some(vcpu) = partition.vcpus.get(pe.index as usize) {
-                // Nothing runs on this PE but us, so nobody else holds the context for long.
-                let mut vcpu = vcpu.lock();
-                if vcpu.state() == State::Blocked {
-                    let id = VcpuId {
-                        partition: frozen.config.id,
-                        index: pe.index,
-                    };
-                    self.take_out_of_chain(id, &vcpu);
-                }
-                let _ = vcpu.step(Event::TurnOff);
+            // Nothing runs on this PE but us, so others only look.
+            let slot = partition.vcpus.get(pe.index as usize);
+            let Some(mut vcpu) = slot.and_then(Slot::claim) else {
+                continue;
+            };
+            let (link, state, caller) = (vcpu.link(), vcpu.state(), vcpu.caller);
+            let _ = vcpu.step(Event::TurnOff);
+            drop(vcpu);
+            if let State::Blocked(callee) = state {
+                self.take_out_of_chain(link, caller, callee);
             }
         }
     }
 
-    /// Connects the two neighbours in its chain of a blocked context `id` that goes off, so that the rest of the chain can come to its end.
-    ///
-    /// The chain was preempted on this PE, so others only look at its members.
-    fn take_out_of_chain(&self, id: VcpuId, vcpu: &Vcpu<H::Context>) {
-        let heir = vcpu.caller.context();
-        if let Some(callee) = self.vcpu(vcpu.callee) {
-            let mut callee = callee.lock();
-            if callee.works_for(id) {
-                callee.caller = Caller::Heir(heir.unwrap_or(VcpuId::NONE));
-            }
+    /// Connects the two neighbours in its chain of a blocked context that went off, so that the rest of the chain can come
+    /// to its end. One after the other: who sees the first change alone sees a chain whose end was lost.
+    fn take_out_of_chain(&self, link: Link, caller: Caller, callee: Link) {
+        let heir = caller.link();
+        if let Some(mut callee) = self.follow(callee, |callee| works_for(callee, link)) {
+            callee.vcpu.caller = heir.map_or(Caller::NOBODY, Caller::Heir);
         }
-        if let Some(caller) = heir.and_then(|heir| self.vcpu(heir)) {
-            let mut caller = caller.lock();
-            if caller.waits_for(id) {
-                caller.callee = vcpu.callee;
-            }
+        if let Some(mut heir) = heir.and_then(|heir| self.waiting_for(link, heir)) {
+            // It is blocked on the one that went off.
+            let _ = heir.vcpu.step(Event::Rewire(link, callee));
         }
-    }
-
-    fn vcpu(&self, id: VcpuId) -> Option<&Mutex<Vcpu<H::Context>>> {
-        let partition = self.partition(id.partition)?;
-        partition.vcpus.get(id.index as usize)
     }
 
     /// Whether all partitions have had their first run.

@@ -13,7 +13,7 @@ use crate::manifest::config::{AbortAction, PartitionConfig, Permissions};
 use crate::manifest::package::Package;
 use crate::mm::{AddressSpace, Attributes, Change, Leaf, State};
 use crate::partition::vcpu::Event;
-use crate::partition::{Frozen, Partition};
+use crate::partition::{Frozen, Partition, Slot};
 use crate::spmc::Spmc;
 
 use super::load::{device_state, image};
@@ -121,9 +121,9 @@ impl<H: Hal> Spmc<H> {
         }
         self.claim_interrupts(frozen);
         self.introduce(endpoint, config);
-        for vcpu in &partition.vcpus {
+        for mut context in partition.vcpus.iter().filter_map(Slot::claim) {
             // Off already, but for the one that failed.
-            let _ = vcpu.lock().step(Event::Reload);
+            let _ = context.step(Event::Reload);
         }
         partition.revive();
         Ok(boot_info)

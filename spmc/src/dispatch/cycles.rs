@@ -4,14 +4,19 @@ use crate::error::{FfaError, Result};
 use crate::ffa::{SmcFrame, Version, function};
 use crate::hal::{Context, Hal};
 use crate::id::VcpuId;
-use crate::partition::Partition;
+use crate::manifest::config::NsInterruptAction;
 use crate::partition::vcpu::{Call, Caller, Event, Model, State};
+use crate::partition::{Link, Partition};
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, Flow, deliver};
+use super::run::{Current, Flow, Place, complete, works_for};
 
 /// `FFA_MSG_WAIT` w2 bit 0 (1.2): the caller keeps its RX buffer.
 const RETAIN_RX: u64 = 1;
+
+/// How long whoever got the PE back from one that it had called may take to run that one again; then the Normal world may,
+/// too. Callers that mean well take microseconds, and the Normal world runs by itself only what it was told of.
+const CALLER_MS: u32 = 1000;
 
 impl<H: Hal> Spmc<H> {
     /// `FFA_MSG_WAIT` from a partition: its context waits, and RX goes back to the SPMC.
@@ -34,11 +39,11 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::InvalidParameters);
         }
         let retain = x2 & flags != 0;
-        let waits = current.vcpu.model.on(Call::Wait)?;
+        current.vcpu.model.permits(Call::Wait)?;
         if !retain {
             self.release_rx_on_wait(endpoint);
         }
-        current.vcpu.step(waits)?;
+        current.vcpu.step(Event::Wait)?;
         self.rest(pe, current);
         // A handler works for nobody who would read it.
         if current.vcpu.model != Model::Interrupt {
@@ -70,8 +75,9 @@ impl<H: Hal> Spmc<H> {
             *w2 as u32 as u64,
             *w3 as u32 as u64,
         ]);
-        let yields = current.vcpu.model.on(Call::Yield(version))?;
-        current.vcpu.step(yields)?;
+        let wish = *w3 << 32 | *w2 as u32 as u64;
+        current.vcpu.model.permits(Call::Yield(version))?;
+        current.vcpu.step(Event::Yield(self.time_of_caller(wish)))?;
         *frame = answer;
         Ok(self.give_back(current, frame))
     }
@@ -97,8 +103,8 @@ impl<H: Hal> Spmc<H> {
                 );
                 return Ok(self.abort(current, frame));
             }
-            Model::Request { .. } => SmcFrame::new([function::ERROR as u64, 0, code]),
-            Model::Resume => return Err(FfaError::Denied),
+            Model::Request(_) => SmcFrame::new([function::ERROR as u64, 0, code]),
+            Model::Resume { .. } => return Err(FfaError::Denied),
             Model::Run | Model::Interrupt => {
                 SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()])
             }
@@ -122,7 +128,14 @@ impl<H: Hal> Spmc<H> {
         let mut current = self.runnable(pe, target)?;
         pe.root = target;
         match current.vcpu.state() {
-            State::Preempted | State::Yielded | State::Blocked if current.partition.is_dead() => {
+            State::Waiting => {
+                current.vcpu.step(Event::Run)?;
+                current.vcpu.model = Model::Run;
+                current.vcpu.caller = Caller::Outside;
+                self.lend_cycles(&mut current, false);
+            }
+            State::Off | State::Running | State::Aborted => current.vcpu.step(Event::Run)?,
+            _ if current.partition.is_dead() => {
                 // Every state can be aborted.
                 let _ = current.vcpu.step(Event::Abort);
                 *frame = SmcFrame::error(FfaError::Aborted);
@@ -130,31 +143,30 @@ impl<H: Hal> Spmc<H> {
                     return Ok(());
                 }
             }
-            State::Waiting => {
+            State::Yielded(_) => {
                 current.vcpu.step(Event::Run)?;
-                current.vcpu.model = Model::Run;
-                current.vcpu.caller = Caller::Outside;
+                take_over(&mut current);
                 self.lend_cycles(&mut current, false);
             }
-            State::Yielded => {
+            State::Stopped(_) => {
                 current.vcpu.step(Event::Run)?;
-                forget_caller(&mut current);
-                self.lend_cycles(&mut current, false);
+                take_over(&mut current);
+                // It inherits nothing any more.
+                current.vcpu.masked =
+                    current.frozen.config.ns_interrupts == NsInterruptAction::Queued;
+                self.re_enter(&mut current);
             }
-            State::Blocked => {
-                // Whom it waits for will never answer.
-                current.vcpu.step(Event::Unblock)?;
-                deliver(
+            State::Blocked(callee) => {
+                // That one will never answer.
+                current.vcpu.step(Event::Unblock(callee))?;
+                complete(
                     &mut current.vcpu.context,
                     &SmcFrame::error(FfaError::Aborted),
                 );
                 self.re_enter(&mut current);
             }
-            _ => {
+            State::Preempted => {
                 current.vcpu.step(Event::Run)?;
-                if current.id == target {
-                    forget_caller(&mut current);
-                }
                 self.re_enter(&mut current);
             }
         }
@@ -165,8 +177,15 @@ impl<H: Hal> Spmc<H> {
     /// Puts a context on the PE whose `FFA_MSG_WAIT` or `FFA_YIELD` is completed by `FFA_RUN`.
     fn lend_cycles(&self, current: &mut Current<'_, H::Context>, caller_masked: bool) {
         let run = SmcFrame::new([function::RUN as u64, current.id.to_w1()]);
-        deliver(&mut current.vcpu.context, &run);
+        complete(&mut current.vcpu.context, &run);
         self.enter(current, caller_masked);
+    }
+
+    /// Until when a caller alone may run again who gave the PE back to it, `wish` nanoseconds from now at the earliest.
+    pub(super) fn time_of_caller(&self, wish: u64) -> u64 {
+        let wish = u32::try_from(wish / 1_000_000).unwrap_or(u32::MAX);
+        let time = self.hal.ticks(wish.saturating_add(CALLER_MS));
+        self.hal.now().saturating_add(time)
     }
 
     /// The context that `FFA_RUN` on `id` enters: that one, or the end of the chain that starts at it: a preempted context, or one
@@ -174,54 +193,89 @@ impl<H: Hal> Spmc<H> {
     ///
     /// A chain leads through partitions that failed meanwhile, so that those that they called come to an end.
     fn runnable(&self, pe: &Pe, id: VcpuId) -> Result<Current<'_, H::Context>> {
-        let mut current = self.look_at(pe, id)?;
-        match current.vcpu.state() {
-            State::Preempted | State::Blocked | State::Yielded
-                if current.vcpu.caller.context().is_none() || self.is_abandoned(&current) => {}
-            State::Preempted | State::Blocked | State::Yielded => return Err(FfaError::Denied),
-            _ if current.partition.is_dead() => return Err(FfaError::Aborted),
-            _ => {}
+        loop {
+            let root = self.look_at(pe, id)?;
+            match root.vcpu.state() {
+                State::Off | State::Waiting | State::Running | State::Aborted => {
+                    let is_dead = root.partition.is_dead();
+                    return if is_dead {
+                        Err(FfaError::Aborted)
+                    } else {
+                        Ok(root)
+                    };
+                }
+                _ if !self.is_left_to_normal_world(&root) => return Err(FfaError::Denied),
+                _ => {}
+            }
+            if let Some(end) = self.end_of_chain(pe, root)? {
+                return Ok(end);
+            }
         }
+    }
+
+    /// The last context of the chain that goes on from `current`; `None` if another PE looked at a member. With the claim of
+    /// `current` nobody may wait for that, and without it the chain may be another one.
+    fn end_of_chain<'s>(
+        &'s self,
+        pe: &Pe,
+        mut current: Current<'s, H::Context>,
+    ) -> Result<Option<Current<'s, H::Context>>> {
         loop {
             if self.is_held_elsewhere(pe, &current) {
                 return Err(FfaError::Denied);
             }
-            if current.vcpu.state() != State::Blocked {
-                break;
-            }
-            // One that runs elsewhere cannot be claimed.
-            let next = self.context(current.vcpu.callee)?;
-            if !next.vcpu.works_for(current.id) {
-                break;
-            }
+            let State::Blocked(callee) = current.vcpu.state() else {
+                return Ok(Some(current));
+            };
+            let Some(Place { partition, slot }) = self.place(callee) else {
+                return Ok(Some(current));
+            };
+            let Some(next) = slot.try_claim() else {
+                if slot.link() != callee {
+                    return Ok(Some(current));
+                }
+                drop(current);
+                return slot.claim().map(|_| None).ok_or(FfaError::Busy);
+            };
+            let caller = current.vcpu.link();
+            let next = Self::arrive(callee, partition, next, |next| works_for(next, caller));
+            let Some(next) = next else {
+                return Ok(Some(current));
+            };
             // A chain stays on its PE, except for contexts that may migrate.
             if next.id.index != Self::index_on(pe, next.frozen) {
                 return Err(FfaError::Denied);
             }
             current = next;
         }
-        Ok(current)
     }
 
-    /// Whether `current` yielded to a context that is no more, or was stopped for it, so that nobody but the Normal world can run it.
-    fn is_abandoned(&self, current: &Current<'_, H::Context>) -> bool {
-        if current.vcpu.state() == State::Blocked {
-            return false;
+    /// Whether the Normal world may run `current`, which is in the middle of its work: it called it, or whoever called it is no
+    /// more, waits for something else, or had its time to run it again.
+    fn is_left_to_normal_world(&self, current: &Current<'_, H::Context>) -> bool {
+        let Some(link) = current.vcpu.caller.link() else {
+            return true;
+        };
+        let Some(Place { partition, slot }) = self.place(link) else {
+            return true;
+        };
+        if slot.link() != link {
+            return true;
         }
-        let caller = current.vcpu.caller.context();
-        // One that cannot be claimed runs. One that is in the same chain gets its answer.
-        caller
-            .and_then(|id| self.context(id).ok())
-            .filter(|caller| !caller.vcpu.waits_for(current.id))
-            .is_some_and(|caller| {
-                let began_anew = current.vcpu.state() == State::Preempted
-                    && !caller.vcpu.must_resume(current.id);
-                caller.partition.is_dead() || caller.vcpu.state() == State::Off || began_anew
-            })
+        match current.vcpu.state() {
+            // One that failed nobody can run, but to be told so.
+            State::Yielded(until) | State::Stopped(until) => {
+                current.partition.is_dead()
+                    || partition.is_dead()
+                    || slot.state() == State::Off
+                    || self.hal.now() >= until
+            }
+            _ => slot.state() != State::Blocked(current.vcpu.link()),
+        }
     }
 
     /// Claims the context `id`, of a partition dead or alive, without changing its state. `INVALID_PARAMETERS` if there is none or it is pinned to
-    /// another PE, `BUSY` if another PE has it.
+    /// another PE, `BUSY` if it runs.
     pub(super) fn look_at(&self, pe: &Pe, id: VcpuId) -> Result<Current<'_, H::Context>> {
         let frozen = self.partition(id.partition).and_then(Partition::frozen);
         if frozen.is_none_or(|frozen| id.index != Self::index_on(pe, frozen)) {
@@ -249,32 +303,33 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::InvalidParameters);
         }
         let asked = VcpuId::from_w1(*w1);
-        let stopped = current.vcpu.has_stopped(asked.partition);
-        // A caller that moves cannot know the index of the context that serves it.
-        let target = if stopped { current.vcpu.stopped } else { asked };
-        if target == current.id || current.vcpu.model == Model::Resume && !stopped {
+        let stopped = current.vcpu.model.stopped();
+        let target = match stopped.map(Link::id) {
+            None => asked,
+            // A caller that moves cannot know the index of the context that serves it.
+            Some(id) if id.partition == asked.partition => id,
+            Some(_) => return Err(FfaError::Denied),
+        };
+        if target == current.id {
             return Err(FfaError::Denied);
         }
         let mut callee = match self.resumable(pe, current, target) {
-            Err(error) if stopped && error != FfaError::Busy => {
+            Err(error) if stopped.is_some() && error != FfaError::Busy => {
                 // It came to its end without that.
-                current.vcpu.model = current.vcpu.model_before;
+                current.vcpu.model = current.vcpu.model.resume();
                 return Err(FfaError::Aborted);
             }
             callee => callee?,
         };
-        let blocks = current.vcpu.model.on(Call::Run)?;
-        if stopped {
-            current.vcpu.model = current.vcpu.model_before;
-        }
+        current.vcpu.model.permits(Call::Run)?;
+        current.vcpu.model = current.vcpu.model.resume();
         callee.vcpu.step(Event::Run)?;
         // `current` runs, so it can block.
-        current.vcpu.step(blocks)?;
-        current.vcpu.callee = callee.id;
+        current.vcpu.step(Event::Block(callee.vcpu.link()))?;
         let masked = current.vcpu.masked;
         self.hal.save(&mut current.vcpu.context);
         *current = callee;
-        if stopped {
+        if stopped.is_some() {
             self.re_enter(current);
         } else {
             self.lend_cycles(current, masked);
@@ -283,9 +338,9 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Whoever `current` gave the PE to, or lost it to, is gone: the Normal world runs it from now on.
-fn forget_caller<C>(current: &mut Current<'_, C>) {
-    if let Caller::Vcpu(_) = current.vcpu.caller {
-        current.vcpu.caller = Caller::Heir(VcpuId::NONE);
+/// Whoever `current` gave the PE to, or lost it to, runs it no more: the Normal world does from now on.
+fn take_over<C>(current: &mut Current<'_, C>) {
+    if current.vcpu.caller != Caller::Outside {
+        current.vcpu.caller = Caller::NOBODY;
     }
 }

@@ -10,7 +10,7 @@ use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, Uuid};
 use crate::manifest::config::Messaging;
 use crate::partition::Endpoint;
-use crate::partition::vcpu::{Call, Caller, Event, Model, step};
+use crate::partition::vcpu::{self, Call, Caller, Event, Model, step};
 use crate::spmc::{Pe, Spmc};
 
 use super::run::{Current, Flow, Member};
@@ -37,8 +37,10 @@ impl Route {
 
 /// Which of the two kinds a direct message is of.
 trait Kind {
-    /// Passes a message on. Registers up to x17 that it does not use become zero, so that they show nothing of the sender or
-    /// of the SPMC.
+    /// How many registers it has.
+    const REGISTERS: usize;
+
+    /// Passes a message on. Registers that it does not use stay those of the receiver.
     fn pass(id: FunctionId, w2: u32, from: &[u64], to: &mut [u64]);
 }
 
@@ -49,6 +51,8 @@ struct First;
 struct Second;
 
 impl Kind for First {
+    const REGISTERS: usize = 8;
+
     #[inline(always)]
     fn pass(id: FunctionId, w2: u32, from: &[u64], to: &mut [u64]) {
         let mask = if id.is_64() {
@@ -56,19 +60,19 @@ impl Kind for First {
         } else {
             u32::MAX as u64
         };
-        if let (Some(from), Some(to)) = (from.first_chunk::<8>(), to.first_chunk_mut::<18>()) {
+        if let (Some(from), Some(to)) = (from.first_chunk::<8>(), to.first_chunk_mut::<8>()) {
             let [_, route, _, payload @ ..] = from;
             let [x3, x4, x5, x6, x7] = payload.map(|register| register & mask);
-            // Ids travel in w1 in both forms; w2 was checked. Written out, so that it becomes nine stores.
+            // Ids travel in w1 in both forms; w2 was checked. Written out, so that it becomes four stores.
             let (id, route, w2) = (id.0 as u64, route & u32::MAX as u64, w2 as u64);
-            *to = [
-                id, route, w2, x3, x4, x5, x6, x7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-            ];
+            *to = [id, route, w2, x3, x4, x5, x6, x7];
         }
     }
 }
 
 impl Kind for Second {
+    const REGISTERS: usize = 18;
+
     fn pass(id: FunctionId, _: u32, from: &[u64], to: &mut [u64]) {
         if let (Some(from), Some(to)) = (from.first_chunk::<18>(), to.first_chunk_mut::<18>()) {
             *to = *from;
@@ -92,7 +96,7 @@ impl Request {
     /// The model of whoever processes it.
     #[inline(always)]
     fn model(self) -> Model {
-        Model::Request {
+        Model::Request(vcpu::Request {
             requester: self.source,
             response: match self.id.0 {
                 function::MSG_SEND_DIRECT_REQ2 => function::MSG_SEND_DIRECT_RESP2,
@@ -103,7 +107,7 @@ impl Request {
                 0 => 0,
                 kind => framework::answer_to(kind),
             },
-        }
+        })
     }
 }
 
@@ -259,9 +263,9 @@ impl<H: Hal> Spmc<H> {
         id: FunctionId,
         current: &mut Current<'s, H::Context>,
     ) -> Result<Flow> {
-        let Ok(blocks) = current.vcpu.model.on(Call::Request) else {
-            return Err(self.why_not_from_this_model(pe, receiver));
-        };
+        if current.vcpu.model.permits(Call::Request).is_err() {
+            return Err(Self::why_not_from_this_model(pe, receiver));
+        }
         let mut callee = match self.claim(pe, receiver, Event::Request) {
             Ok(callee) => callee,
             Err(error) => return Err(self.why_refused(current, receiver, error)),
@@ -272,13 +276,12 @@ impl<H: Hal> Spmc<H> {
             message: 0,
         };
         callee.vcpu.model = request.model();
-        callee.vcpu.caller = Caller::Vcpu(current.id);
+        callee.vcpu.caller = Caller::Vcpu(current.vcpu.link());
         let registers = current.vcpu.context.gprs();
         K::pass(id, 0, registers, callee.vcpu.context.gprs_mut());
 
         // `current` runs, so it can block.
-        current.vcpu.step(blocks)?;
-        current.vcpu.callee = callee.id;
+        current.vcpu.step(Event::Block(callee.vcpu.link()))?;
         let masked = current.vcpu.masked;
         self.hal.save(&mut current.vcpu.context);
         *current = callee;
@@ -288,17 +291,11 @@ impl<H: Hal> Spmc<H> {
 
     /// The error of a request from a run-time model that forbids it: a busy receiver shows first.
     #[cold]
-    fn why_not_from_this_model(&self, pe: &Pe, receiver: Member<'_, H::Context>) -> FfaError {
-        let index = Self::index_on(pe, receiver.frozen);
-        let vcpu = receiver.partition.vcpus.get(usize::from(index));
-        let idle = vcpu
-            .and_then(|vcpu| vcpu.try_lock())
-            .is_some_and(|vcpu| step(vcpu.state(), Event::Request).is_ok());
-        self.looked_at(receiver, index);
-        if idle {
-            FfaError::Denied
-        } else {
-            FfaError::Busy
+    fn why_not_from_this_model(pe: &Pe, receiver: Member<'_, H::Context>) -> FfaError {
+        let index = usize::from(Self::index_on(pe, receiver.frozen));
+        match receiver.partition.vcpus.get(index) {
+            Some(slot) if step(slot.state(), Event::Request).is_ok() => FfaError::Denied,
+            _ => FfaError::Busy,
         }
     }
 
@@ -311,18 +308,14 @@ impl<H: Hal> Spmc<H> {
         receiver: Member<'_, H::Context>,
         error: FfaError,
     ) -> FfaError {
-        let mut caller = current.vcpu.caller;
-        while let Some(id) = caller.context() {
-            // Members of a chain are blocked; others only look at them.
-            let Ok(member) = self.context(id) else {
-                break;
-            };
-            if id.partition == receiver.frozen.config.id && member.vcpu.model == Model::Run {
-                return FfaError::Denied;
-            }
-            caller = member.vcpu.caller;
+        let own = receiver.frozen.config.id;
+        if self.works_for(current, |member| {
+            member.id.partition == own && member.vcpu.model == Model::Run
+        }) {
+            FfaError::Denied
+        } else {
+            error
         }
-        error
     }
 
     /// `FFA_MSG_SEND_DIRECT_RESP` from a partition: it waits for the next message, the requester gets the PE.
@@ -377,21 +370,21 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::InvalidParameters);
         }
         match current.vcpu.model {
-            Model::Request {
-                requester,
-                response,
-                message,
-            } if requester == route.destination && response == id.0 && message == w2 => {}
+            Model::Request(request)
+                if request.requester == route.destination
+                    && request.response == id.0
+                    && request.message == w2 => {}
             _ => return Err(self.why_no_response(route.destination)),
         }
-        let waits = current.vcpu.model.on(Call::Respond)?;
-        current.vcpu.step(waits)?;
+        current.vcpu.model.permits(Call::Respond)?;
+        current.vcpu.step(Event::Wait)?;
         self.rest(pe, current);
         let registers = current.vcpu.context.gprs();
+        let callee = current.vcpu.link();
         if let Caller::Vcpu(caller) = current.vcpu.caller
-            && let Some(mut caller) = self.blocked(caller)
+            && let Some(mut caller) = self.waiting_for(callee, caller)
             && !caller.partition.is_dead()
-            && caller.vcpu.step(Event::Unblock).is_ok()
+            && caller.vcpu.step(Event::Unblock(callee)).is_ok()
         {
             K::pass(id, w2, registers, caller.vcpu.context.gprs_mut());
             self.hal.save(&mut current.vcpu.context);
@@ -400,6 +393,10 @@ impl<H: Hal> Spmc<H> {
             return Ok(Flow::Continue);
         }
         K::pass(id, w2, registers, &mut frame.x);
+        // There may be something of others in the rest.
+        if let Some(rest) = frame.x.get_mut(K::REGISTERS..) {
+            rest.fill(0);
+        }
         if current.vcpu.caller == Caller::Outside {
             self.hal.save(&mut current.vcpu.context);
             return Ok(Flow::Leave);

@@ -14,10 +14,10 @@ use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::manifest::config::{PowerMessages, VmMessages};
 use crate::partition::Frozen;
-use crate::partition::vcpu::{Caller, Event, Model};
+use crate::partition::vcpu::{Caller, Event, Model, Request};
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Member, deliver};
+use super::run::{Member, complete};
 
 /// PSCI function ids, with the bit of the 64-bit convention taken off.
 mod psci {
@@ -111,11 +111,11 @@ impl<H: Hal> Spmc<H> {
             return psci::SUCCESS;
         };
         let spmc = self.spmc_id();
-        current.vcpu.model = Model::Request {
+        current.vcpu.model = Model::Request(Request {
             requester: spmc,
             response: function::MSG_SEND_DIRECT_RESP_32,
             message: PSCI_RESPONSE,
-        };
+        });
         current.vcpu.caller = Caller::Outside;
         pe.root = current.id;
         let mut answer = SmcFrame::ZERO;
@@ -126,7 +126,7 @@ impl<H: Hal> Spmc<H> {
                 *register = message.w(n) as u64;
             }
         }
-        deliver(&mut current.vcpu.context, &answer);
+        complete(&mut current.vcpu.context, &answer);
         // EL3 waits for the answer: nothing of the Normal world may come in between.
         self.enter(&mut current, true);
         self.start_init_watchdog();

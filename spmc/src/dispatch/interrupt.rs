@@ -209,7 +209,7 @@ impl<H: Hal> Spmc<H> {
     /// Makes `line` pending at a context. If another PE runs that, it looks again. This one must look for handlers, or at the line, after that.
     fn pend(&self, pe: &Pe, member: Member<'_, H::Context>, index: u16, line: Line) {
         let partition = member.partition;
-        let Some((lines, vcpu)) = partition.lines(index) else {
+        let Some((lines, slot)) = partition.lines(index) else {
             return;
         };
         lines.pend(line);
@@ -219,26 +219,10 @@ impl<H: Hal> Spmc<H> {
             return;
         }
         // So may be the PE whose context works for this one.
-        let must_look = vcpu
-            .try_lock()
-            .is_none_or(|vcpu| vcpu.state() == State::Blocked && line.bit() & Line::WAKING != 0);
+        let must_look = slot.claim().is_none_or(|context| {
+            matches!(context.state(), State::Blocked(_)) && line.bit() & Line::WAKING != 0
+        });
         if must_look {
-            self.hal.look_again_elsewhere();
-        }
-    }
-
-    /// This PE had the claim of a context for a moment. Another one that wanted to run it for an interrupt just then could not: what it gave up is
-    /// seen to here, or where the context is pinned.
-    pub(super) fn looked_at(&self, member: Member<'_, H::Context>, index: u16) {
-        // Either this sees the line, or whoever pends it sees that the claim is free.
-        fence(Ordering::SeqCst);
-        let lines = member.partition.lines(index);
-        if lines.is_none_or(|(lines, _)| lines.calls() == 0) {
-            return;
-        }
-        if member.frozen.config.is_up() {
-            self.hal.look_again_here();
-        } else {
             self.hal.look_again_elsewhere();
         }
     }
@@ -253,12 +237,10 @@ impl<H: Hal> Spmc<H> {
         match target {
             Target::Vcpu(index) => {
                 self.pend(pe, member, index, Line::NOTIFICATION);
-                self.looked_at(member, index);
             }
             Target::Global => {
                 for index in 0..member.frozen.config.vcpu_count {
                     self.pend(pe, member, index, Line::NOTIFICATION);
-                    self.looked_at(member, index);
                 }
             }
         }
@@ -278,11 +260,11 @@ impl<H: Hal> Spmc<H> {
             .find_map(|partition| {
                 let frozen = partition.frozen()?;
                 let index = Self::index_on(pe, frozen);
-                let (lines, vcpu) = partition.lines(index)?;
+                let (lines, slot) = partition.lines(index)?;
                 if lines.calls() == 0 {
                     return None;
                 }
-                let vcpu = vcpu.try_lock()?;
+                let vcpu = slot.claim()?;
                 if vcpu.state() != State::Waiting {
                     return None;
                 }
@@ -332,11 +314,11 @@ impl<H: Hal> Spmc<H> {
             handler.vcpu.caller = Caller::Outside;
             let id = id.map_or(NO_INTERRUPT, u64::from);
             let registers = handler.vcpu.context.gprs_mut();
-            for register in registers.iter_mut().take(SmcFrame::ZERO.x.len()) {
-                *register = 0;
+            let [x0, x1, x2, x3, x4, x5, x6, x7, ..] = registers;
+            let message = [function::INTERRUPT as u64, 0, id, 0, 0, 0, 0, 0];
+            for (to, from) in [x0, x1, x2, x3, x4, x5, x6, x7].into_iter().zip(message) {
+                *to = from;
             }
-            registers[0] = function::INTERRUPT as u64;
-            registers[2] = id;
             self.enter(&mut handler, true);
             self.run(pe, handler, frame);
             pe.flood.end(partition, self.hal.now());
@@ -397,7 +379,7 @@ impl<H: Hal> Spmc<H> {
     /// Managed exit is for direct requests only.
     fn exits_managed(current: &Current<'_, H::Context>) -> bool {
         current.frozen.config.ns_interrupts == NsInterruptAction::ManagedExit
-            && matches!(current.vcpu.model, Model::Request { .. })
+            && matches!(current.vcpu.model, Model::Request(_))
     }
 
     fn works_for_managed_exit(&self, current: &Current<'_, H::Context>) -> bool {
@@ -410,21 +392,21 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Whether somebody that `current` works for is one that `wanted` says so of.
-    fn works_for(
+    pub(super) fn works_for(
         &self,
         current: &Current<'_, H::Context>,
         wanted: impl Fn(&Current<'_, H::Context>) -> bool,
     ) -> bool {
-        let mut caller = current.vcpu.caller;
-        while let Some(id) = caller.context() {
+        let (mut callee, mut caller) = (current.vcpu.link(), current.vcpu.caller);
+        while let Some(link) = caller.link() {
             // Members of a chain are blocked; others only look at them.
-            let Ok(member) = self.context(id) else {
+            let Some(member) = self.waiting_for(callee, link) else {
                 return false;
             };
             if wanted(&member) {
                 return true;
             }
-            caller = member.vcpu.caller;
+            (callee, caller) = (member.vcpu.link(), member.vcpu.caller);
         }
         false
     }

@@ -25,7 +25,7 @@ mod setup;
 mod stop;
 
 pub(crate) use interrupt_life::Places;
-pub(crate) use run::Member;
+pub(crate) use run::{Member, works_for};
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{FunctionId, SmcFrame, Version, function};

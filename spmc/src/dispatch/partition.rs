@@ -7,7 +7,7 @@ use crate::hal::{Context, Hal};
 use crate::partition::vcpu::Model;
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, Flow, deliver};
+use super::run::{Current, Flow, complete};
 use super::{Instance, setup};
 
 /// SMCCC: the function does not exist.
@@ -127,7 +127,9 @@ impl<H: Hal> Spmc<H> {
             self.signal(current);
         }
         if id.0 == function::PARTITION_INFO_GET_REGS {
-            deliver(&mut current.vcpu.context, &answer);
+            // The one whose results go on up to x17.
+            let registers = current.vcpu.context.gprs_mut().iter_mut();
+            registers.zip(answer.x).for_each(|(to, from)| *to = from);
         } else {
             complete(&mut current.vcpu.context, &answer);
         }
@@ -157,12 +159,5 @@ impl<H: Hal> Spmc<H> {
         }
         current.partition.set_secondary_entry(Ipa::new(entry));
         Ok(SmcFrame::success([]))
-    }
-}
-
-/// Completes a call: x0 to x7 are its results, the other registers stay the caller's.
-fn complete<C: Context>(context: &mut C, answer: &SmcFrame) {
-    for (to, from) in context.gprs_mut().iter_mut().zip(answer.x).take(8) {
-        *to = from;
     }
 }

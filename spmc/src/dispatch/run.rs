@@ -1,19 +1,20 @@
 //! Running execution contexts on this PE: claim, enter, switch, give up.
 //!
-//! A context is claimed by `try_lock`, and the claim is held as long as it runs; failing to claim is `BUSY`. A context that is
-//! blocked or preempted is not claimed by anybody: its state says that nobody but the right one may enter it. So a
-//! PE holds one claim, or for the moment of a switch two; the second is taken by `try_lock`, or belongs to a
-//! blocked context that others hold only while they look at its state. Hence no dead-lock.
+//! The claim of a context is held as long as it runs; failing to claim is `BUSY`. A context that is blocked or preempted is
+//! not claimed by anybody: its state says that nobody but the right one may enter it. Others claim it for a moment, to look.
+//!
+//! A PE holds the claim of the context that runs on it, and for the moment of a switch another one. Whoever has the claim of a
+//! context that does not run waits for no other, with one exception: who ends his work waits for the claim of his caller.
+//! That one is blocked, so only those have it who look and wait for nobody. Hence no dead-lock.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{SmcFrame, function};
 use crate::hal::{Context, Exit, Hal};
 use crate::id::{PartitionId, VcpuId};
 use crate::manifest::config::NsInterruptAction;
-use crate::partition::vcpu::{Caller, Event, Model, State, Vcpu};
-use crate::partition::{Frozen, Partition};
+use crate::partition::vcpu::{Caller, Event, Model, State};
+use crate::partition::{Claim, Frozen, Link, Partition, Slot};
 use crate::spmc::{Pe, Spmc};
-use crate::sync::MutexGuard;
 
 /// A partition that takes part in a call, dead or alive.
 pub(crate) struct Member<'s, C> {
@@ -35,17 +36,13 @@ pub(crate) struct Current<'s, C> {
     pub(crate) partition: &'s Partition<C>,
     pub(crate) frozen: &'s Frozen,
     pub(crate) id: VcpuId,
-    pub(crate) vcpu: MutexGuard<'s, Vcpu<C>>,
+    pub(crate) vcpu: Claim<'s, C>,
 }
 
-impl<'s, C> Current<'s, C> {
-    /// The partition.
-    pub(crate) fn member(&self) -> Member<'s, C> {
-        Member {
-            partition: self.partition,
-            frozen: self.frozen,
-        }
-    }
+/// Where a context lives, in whichever life.
+pub(crate) struct Place<'s, C> {
+    pub(crate) partition: &'s Partition<C>,
+    pub(crate) slot: &'s Slot<C>,
 }
 
 /// What happens after an exit was handled.
@@ -73,7 +70,8 @@ impl<H: Hal> Spmc<H> {
 
     /// Claims the context of a partition on this PE and lets `event` happen to it.
     ///
-    /// `BUSY` if there is no context for this PE or another PE has it, otherwise as the state machine says.
+    /// `INVALID_PARAMETERS` if there is no context for this PE, `BUSY` if it runs on another, otherwise as the state machine
+    /// says.
     #[inline(always)]
     pub(crate) fn claim<'s>(
         &self,
@@ -83,10 +81,11 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<Current<'s, H::Context>> {
         let index = Self::index_on(pe, frozen);
         if index >= frozen.config.vcpu_count {
-            return Err(FfaError::Busy);
+            return Err(FfaError::InvalidParameters);
         }
-        let vcpu = partition.vcpus.get(index as usize).ok_or(FfaError::Busy)?;
-        let mut vcpu = vcpu.try_lock().ok_or(FfaError::Busy)?;
+        let slot = partition.vcpus.get(index as usize);
+        let slot = slot.ok_or(FfaError::InvalidParameters)?;
+        let mut vcpu = slot.claim().ok_or(FfaError::Busy)?;
         vcpu.step(event)?;
         let id = VcpuId {
             partition: frozen.config.id,
@@ -101,21 +100,72 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Claims the context `id`, of a partition dead or alive, pinned here or elsewhere, without changing its state. `INVALID_PARAMETERS` if
-    /// there is none, `BUSY` if another PE has it.
+    /// there is none, `BUSY` if it runs.
     pub(crate) fn context(&self, id: VcpuId) -> Result<Current<'_, H::Context>> {
         let Member { partition, frozen } = self
             .member(id.partition)
             .filter(|member| id.index < member.frozen.config.vcpu_count)
             .ok_or(FfaError::InvalidParameters)?;
-        let vcpu = partition.vcpus.get(id.index as usize);
-        let vcpu = vcpu.ok_or(FfaError::InvalidParameters)?;
-        let vcpu = vcpu.try_lock().ok_or(FfaError::Busy)?;
+        let slot = partition.vcpus.get(id.index as usize);
+        let slot = slot.ok_or(FfaError::InvalidParameters)?;
+        let vcpu = slot.claim().ok_or(FfaError::Busy)?;
         Ok(Current {
             partition,
             frozen,
             id,
             vcpu,
         })
+    }
+
+    /// The place that `link` leads to, whoever lives there now.
+    #[inline(always)]
+    pub(crate) fn place(&self, link: Link) -> Option<Place<'_, H::Context>> {
+        let (index, vcpu) = link.indices();
+        let partition = self.partitions.get(index)?;
+        let slot = partition.vcpus.get(vcpu)?;
+        Some(Place { partition, slot })
+    }
+
+    /// The context that `link` names, claimed: if it lives that life, and `leads_back` says that a link of its own leads back.
+    /// There is no other way to follow a link.
+    #[inline(always)]
+    pub(crate) fn follow<'s>(
+        &'s self,
+        link: Link,
+        leads_back: impl FnOnce(&Claim<'s, H::Context>) -> bool,
+    ) -> Option<Current<'s, H::Context>> {
+        let Place { partition, slot } = self.place(link)?;
+        Self::arrive(link, partition, slot.claim()?, leads_back)
+    }
+
+    /// What [`Self::follow`] does once it has the claim.
+    #[inline(always)]
+    pub(super) fn arrive<'s>(
+        link: Link,
+        partition: &'s Partition<H::Context>,
+        vcpu: Claim<'s, H::Context>,
+        leads_back: impl FnOnce(&Claim<'s, H::Context>) -> bool,
+    ) -> Option<Current<'s, H::Context>> {
+        let frozen = partition.frozen()?;
+        if vcpu.link() != link || !leads_back(&vcpu) {
+            return None;
+        }
+        Some(Current {
+            partition,
+            frozen,
+            id: link.id(),
+            vcpu,
+        })
+    }
+
+    /// The context `caller`, which waits for `callee`, claimed.
+    #[inline(always)]
+    pub(crate) fn waiting_for(
+        &self,
+        callee: Link,
+        caller: Link,
+    ) -> Option<Current<'_, H::Context>> {
+        self.follow(caller, |caller| caller.is(State::Blocked(callee)))
     }
 
     /// Puts the context on the PE, with Non-secure interrupts masked if it or anyone it works for has them queued.
@@ -230,15 +280,27 @@ impl<H: Hal> Spmc<H> {
         answer: &mut SmcFrame,
     ) -> Flow {
         loop {
-            if let Caller::Heir(_) = current.vcpu.caller {
-                bequeath(current, answer);
-            }
-            let caller = current.vcpu.caller.context();
-            let Some(mut caller) = caller.and_then(|id| self.blocked(id)) else {
+            // Otherwise it failed, or is not done yet: whoever is told can run it again.
+            let is_done = current.vcpu.state() == State::Waiting;
+            let link = match current.vcpu.caller {
+                Caller::Outside => return Flow::Leave,
+                Caller::Vcpu(link) => link,
+                Caller::Heir(link) => {
+                    if is_done {
+                        *answer = SmcFrame::error(FfaError::Aborted);
+                    }
+                    link
+                }
+            };
+            let callee = current.vcpu.link();
+            let Some(mut caller) = self.waiting_for(callee, link) else {
+                if is_done {
+                    *answer = SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()]);
+                }
                 return Flow::Leave;
             };
-            if !caller.partition.is_dead() && caller.vcpu.step(Event::Unblock).is_ok() {
-                deliver(&mut caller.vcpu.context, answer);
+            if !caller.partition.is_dead() && caller.vcpu.step(Event::Unblock(callee)).is_ok() {
+                complete(&mut caller.vcpu.context, answer);
                 self.re_enter(&mut caller);
                 *current = caller;
                 return Flow::Continue;
@@ -249,39 +311,21 @@ impl<H: Hal> Spmc<H> {
             *current = caller;
         }
     }
-
-    /// The context `id`, which is known to be blocked.
-    #[inline(always)]
-    pub(crate) fn blocked(&self, id: VcpuId) -> Option<Current<'_, H::Context>> {
-        let Member { partition, frozen } = self.member(id.partition)?;
-        // Nobody keeps the lock of a blocked context: others look at its state and go.
-        let vcpu = partition.vcpus.get(id.index as usize)?.lock();
-        Some(Current {
-            partition,
-            frozen,
-            id,
-            vcpu,
-        })
-    }
 }
 
-/// Replaces the answer of `current` to a caller that is no more by what whoever gets the PE in its place must know.
-#[cold]
-fn bequeath<C: Context>(current: &Current<'_, C>, answer: &mut SmcFrame) {
-    if current.vcpu.state() != State::Waiting {
-        // It failed, or is not done yet: whoever is told can run it again.
-        return;
-    }
-    *answer = match current.vcpu.caller.context() {
-        Some(_) => SmcFrame::error(FfaError::Aborted),
-        None => SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()]),
-    };
+/// Whether `context` does the work of the context `caller`, which waits for it.
+pub(crate) fn works_for<C: Context>(context: &Claim<'_, C>, caller: Link) -> bool {
+    context.caller.link() == Some(caller)
+        && matches!(
+            context.state(),
+            State::Running | State::Blocked(_) | State::Preempted
+        )
 }
 
-/// Puts a message, or a completion that carries one, into the registers of a context: x0 to x17, so that nothing of
-/// the sender or of the SPMC is left in the registers that the message does not use.
-pub(crate) fn deliver<C: Context>(context: &mut C, message: &SmcFrame) {
-    for (to, from) in context.gprs_mut().iter_mut().zip(message.x) {
+/// Completes a call, or delivers a message: in x0 to x7. The other registers stay those of whoever gets it.
+#[inline(always)]
+pub(crate) fn complete<C: Context>(context: &mut C, answer: &SmcFrame) {
+    for (to, from) in context.gprs_mut().iter_mut().zip(answer.x).take(8) {
         *to = from;
     }
 }

@@ -8,10 +8,10 @@ use crate::ffa::{SmcFrame, Version, function};
 use crate::hal::Hal;
 use crate::id::VcpuId;
 use crate::manifest::config::ExceptionLevel;
-use crate::partition::vcpu::{Caller, Event, Model, State};
+use crate::partition::vcpu::{Caller, Event, State};
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, deliver};
+use super::run::{Current, Place, complete};
 
 impl<H: Hal> Spmc<H> {
     /// If whoever waits for the answer of `current` has interrupts to handle, its call ends with `FFA_INTERRUPT`; it resumes `current` with `FFA_RUN`. It
@@ -21,15 +21,21 @@ impl<H: Hal> Spmc<H> {
         let Some(mut caller) = self.caller_with_interrupts(current) else {
             return;
         };
-        if current.vcpu.step(Event::Preempt).is_err() || caller.vcpu.step(Event::Unblock).is_err() {
+        let link = current.vcpu.link();
+        let Some(model) = caller.vcpu.model.stop(link) else {
+            return;
+        };
+        // One runs, the other waits for it.
+        let until = self.time_of_caller(0);
+        if current.vcpu.step(Event::Stop(until)).is_err()
+            || caller.vcpu.step(Event::Unblock(link)).is_err()
+        {
             return;
         }
         self.hal.save(&mut current.vcpu.context);
-        caller.vcpu.model_before = caller.vcpu.model;
-        caller.vcpu.model = Model::Resume;
-        caller.vcpu.stopped = current.id;
+        caller.vcpu.model = model;
         let interrupt = SmcFrame::new([function::INTERRUPT as u64]);
-        deliver(&mut caller.vcpu.context, &interrupt);
+        complete(&mut caller.vcpu.context, &interrupt);
         self.re_enter(&mut caller);
         *current = caller;
     }
@@ -39,23 +45,19 @@ impl<H: Hal> Spmc<H> {
         &'s self,
         current: &Current<'s, H::Context>,
     ) -> Option<Current<'s, H::Context>> {
-        let Caller::Vcpu(id) = current.vcpu.caller else {
+        let Caller::Vcpu(link) = current.vcpu.caller else {
             return None;
         };
-        let member = self.member(id.partition)?;
-        let config = &member.frozen.config;
-        let (lines, _) = member.partition.lines(id.index)?;
+        let caller = self.waiting_for(current.vcpu.link(), link)?;
+        let partition = caller.partition;
+        let (lines, _) = partition.lines(caller.id.index)?;
         let calls = lines.calls();
         if calls == 0
-            || member.partition.is_dead()
-            || config.exception_level != ExceptionLevel::SEl1
-            || member.partition.endpoint.version() < Version::V1_1
+            || partition.is_dead()
+            || caller.frozen.config.exception_level != ExceptionLevel::SEl1
+            || partition.endpoint.version() < Version::V1_1
+            || caller.vcpu.model.stop(link).is_none()
         {
-            return None;
-        }
-        let caller = self.blocked(id)?;
-        let is_free = matches!(caller.vcpu.model, Model::Request { .. } | Model::Run);
-        if !is_free || !caller.vcpu.waits_for(current.id) {
             return None;
         }
         lines.answer(calls);
@@ -73,27 +75,30 @@ impl<H: Hal> Spmc<H> {
         if callee.partition.is_dead() {
             return Err(FfaError::Aborted);
         }
-        let state = if current.vcpu.must_resume(target) {
-            State::Preempted
-        } else {
-            State::Yielded
+        let is_left = match (current.vcpu.model.stopped(), callee.vcpu.state()) {
+            (Some(stopped), State::Stopped(_)) => callee.vcpu.link() == stopped,
+            (None, State::Yielded(_)) => true,
+            _ => false,
         };
-        if callee.vcpu.state() == state && callee.vcpu.caller.context() == Some(current.id) {
-            return Ok(callee);
+        if is_left && callee.vcpu.caller.link() == Some(current.vcpu.link()) {
+            Ok(callee)
+        } else {
+            Err(FfaError::Denied)
         }
-        let member = callee.member();
-        drop(callee);
-        self.looked_at(member, target.index);
-        Err(FfaError::Denied)
     }
 
     /// Whether `current` has to resume a context that is pinned to another PE.
     pub(super) fn is_held_elsewhere(&self, pe: &Pe, current: &Current<'_, H::Context>) -> bool {
-        let stopped = current.vcpu.stopped;
-        current.vcpu.must_resume(stopped)
-            && self.context(stopped).is_ok_and(|context| {
-                context.vcpu.state() == State::Preempted
-                    && stopped.index != Self::index_on(pe, context.frozen)
-            })
+        let Some(stopped) = current.vcpu.model.stopped() else {
+            return false;
+        };
+        let Some(Place { partition, slot }) = self.place(stopped) else {
+            return false;
+        };
+        slot.link() == stopped
+            && matches!(slot.state(), State::Stopped(_))
+            && partition
+                .frozen()
+                .is_some_and(|frozen| stopped.id().index != Self::index_on(pe, frozen))
     }
 }

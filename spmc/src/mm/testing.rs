@@ -234,6 +234,10 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
         0
     }
 
+    fn ticks(&self, _: u32) -> u64 {
+        0
+    }
+
     fn look_again_elsewhere(&self) {}
 
     fn look_again_here(&self) {}

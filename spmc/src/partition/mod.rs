@@ -2,15 +2,18 @@
 
 pub mod console;
 pub mod endpoint;
+pub mod link;
 pub mod mailbox;
+pub mod slot;
 pub mod stream;
 pub mod vcpu;
 pub mod vm;
 
 pub use endpoint::Endpoint;
+pub use link::Link;
 pub use mailbox::Mailbox;
+pub use slot::{Claim, Slot};
 pub use stream::{Proxy, StreamEndpoint};
-pub use vcpu::Vcpu;
 pub use vm::VmMailboxes;
 
 use spin::Once;
@@ -20,7 +23,6 @@ use crate::hal::{Context, Stage2Roots};
 use crate::interrupt::{Claims, Left, Line, Lines};
 use crate::limits::MAX_VCPUS;
 use crate::manifest::config::{Messaging, PartitionConfig};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 // Bits of one word stand for the contexts of a partition.
@@ -43,8 +45,8 @@ pub struct Partition<C> {
     frozen: Once<Frozen>,
     /// Id, mailbox, memory and version: what it shares with the Normal world as an FF-A endpoint.
     pub endpoint: Endpoint,
-    /// Claimed with `try_lock` only, except to return to a context that is known to be blocked.
-    pub vcpus: [Mutex<Vcpu<C>>; MAX_VCPUS],
+    /// Its execution contexts.
+    pub vcpus: [Slot<C>; MAX_VCPUS],
     secondary_entry: AtomicU64,
     dead: AtomicBool,
     /// Changes whenever it fails or is loaded anew.
@@ -65,7 +67,7 @@ impl<C: Context> Partition<C> {
     pub const EMPTY: Self = Self {
         frozen: Once::new(),
         endpoint: Endpoint::new(),
-        vcpus: [const { Mutex::new(Vcpu::OFF) }; MAX_VCPUS],
+        vcpus: [const { Slot::OFF }; MAX_VCPUS],
         secondary_entry: AtomicU64::new(0),
         dead: AtomicBool::new(false),
         turns: AtomicU16::new(0),
@@ -111,7 +113,7 @@ impl<C: Context> Partition<C> {
     }
 
     /// Virtual interrupts of the context with that index, and the context.
-    pub fn lines(&self, index: u16) -> Option<(&Lines, &Mutex<Vcpu<C>>)> {
+    pub fn lines(&self, index: u16) -> Option<(&Lines, &Slot<C>)> {
         let index = usize::from(index);
         self.lines.get(index).zip(self.vcpus.get(index))
     }

@@ -1,16 +1,17 @@
 //! Execution contexts: their run-time states and the run-time models that say which calls they may make (FF-A v1.0
 //! sections 2.12 and 4.5, v1.1 section 8).
 //!
-//! Two pure functions hold all rules: [`step`] for states, [`Model::on`] for calls. Whoever wants to change a state goes
-//! through them.
+//! Two pure functions hold all rules: [`step`] for states, [`Model::permits`] for calls. Whoever wants to change a state
+//! goes through them.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{Version, framework};
 use crate::hal::Context;
-use crate::id::{PartitionId, VcpuId};
+use crate::id::PartitionId;
 use crate::partition::console::Line;
+use crate::partition::link::Link;
 
-/// Run-time state of an execution context.
+/// Run-time state of an execution context, with what is so in that state only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     /// Never entered, or its PE was turned off.
@@ -19,14 +20,63 @@ pub enum State {
     Waiting,
     /// Runs on a PE.
     Running,
-    /// Waits for another partition, which it gave the PE to.
-    Blocked,
-    /// Gave the PE back in the middle of its work (`FFA_YIELD`); the specification calls this blocked, too.
-    Yielded,
-    /// Was interrupted; `FFA_RUN` resumes it.
+    /// Waits for that context, which it gave the PE to.
+    Blocked(Link),
+    /// Gave the PE back in the middle of its work (`FFA_YIELD`); the specification calls this blocked, too. Its caller alone
+    /// may run it until then, in the unit of [`Hal::now`](crate::hal::Hal::now).
+    Yielded(u64),
+    /// Lost the PE to its caller, which has interrupts to handle. That one alone may run it until then.
+    Stopped(u64),
+    /// Was interrupted with its chain; `FFA_RUN` resumes that.
     Preempted,
     /// Its partition failed; it never runs again, unless the partition is loaded anew.
     Aborted,
+}
+
+/// Bits of a word that tell the kind of state. Above them is what belongs to it.
+const KIND: u64 = 0xf;
+
+mod kind {
+    pub const OFF: u64 = 0;
+    pub const WAITING: u64 = 1;
+    pub const RUNNING: u64 = 2;
+    pub const BLOCKED: u64 = 3;
+    pub const YIELDED: u64 = 4;
+    pub const STOPPED: u64 = 5;
+    pub const PREEMPTED: u64 = 6;
+    pub const ABORTED: u64 = 7;
+}
+
+impl State {
+    /// The state in one word. A time is cut to 60 bits.
+    #[inline(always)]
+    pub(super) const fn to_word(self) -> u64 {
+        match self {
+            Self::Off => kind::OFF,
+            Self::Waiting => kind::WAITING,
+            Self::Running => kind::RUNNING,
+            Self::Blocked(Link(link)) => link | kind::BLOCKED,
+            Self::Yielded(until) => until << 4 | kind::YIELDED,
+            Self::Stopped(until) => until << 4 | kind::STOPPED,
+            Self::Preempted => kind::PREEMPTED,
+            Self::Aborted => kind::ABORTED,
+        }
+    }
+
+    /// The state that [`Self::to_word`] made a word of.
+    #[inline(always)]
+    pub(super) const fn from_word(word: u64) -> Self {
+        match word & KIND {
+            kind::OFF => Self::Off,
+            kind::WAITING => Self::Waiting,
+            kind::RUNNING => Self::Running,
+            kind::BLOCKED => Self::Blocked(Link(word & !KIND)),
+            kind::YIELDED => Self::Yielded(word >> 4),
+            kind::STOPPED => Self::Stopped(word >> 4),
+            kind::PREEMPTED => Self::Preempted,
+            _ => Self::Aborted,
+        }
+    }
 }
 
 /// What can happen to an execution context.
@@ -38,15 +88,19 @@ pub enum Event {
     Request,
     /// `FFA_RUN` from whoever runs it.
     Run,
-    /// It gives the PE to another partition (a direct request or `FFA_RUN`).
-    Block,
-    /// The PE comes back from there.
-    Unblock,
+    /// It gives the PE to that context (a direct request or `FFA_RUN`).
+    Block(Link),
+    /// The PE comes back from that context.
+    Unblock(Link),
+    /// The first context, which it waits for, is no more: it waits for the second, which that one called.
+    Rewire(Link, Link),
     /// It waits for the next message (`FFA_MSG_WAIT` or a response).
     Wait,
-    /// `FFA_YIELD`
-    Yield,
-    /// An interrupt takes the PE: a Non-secure one, or one of whom it works for.
+    /// `FFA_YIELD`; its caller alone may run it until then.
+    Yield(u64),
+    /// Its caller takes the PE to handle interrupts; that one alone may run it until then.
+    Stop(u64),
+    /// A Non-secure interrupt takes the PE from its chain.
     Preempt,
     /// Its partition fails.
     Abort,
@@ -69,11 +123,16 @@ pub const fn step(state: State, event: Event) -> Result<State> {
 
         (State::Off, Start) => State::Running,
         (State::Waiting, Request | Run) => State::Running,
-        (State::Preempted | State::Yielded, Run) => State::Running,
-        (State::Blocked, Unblock) => State::Running,
+        (State::Preempted | State::Yielded(_) | State::Stopped(_), Run) => State::Running,
+        // Only from the one that it waits for, in the life that it called.
+        (State::Blocked(Link(callee)), Unblock(Link(from))) if callee == from => State::Running,
+        (State::Blocked(Link(callee)), Rewire(Link(from), to)) if callee == from => {
+            State::Blocked(to)
+        }
         (State::Running, Wait) => State::Waiting,
-        (State::Running, Block) => State::Blocked,
-        (State::Running, Yield) => State::Yielded,
+        (State::Running, Block(callee)) => State::Blocked(callee),
+        (State::Running, Yield(until)) => State::Yielded(until),
+        (State::Running, Stop(until)) => State::Stopped(until),
         (State::Running, Preempt) => State::Preempted,
         (State::Running, TurnOff) => return Err(Denied),
         (_, TurnOff) => State::Off,
@@ -101,25 +160,37 @@ pub enum Call {
 }
 
 /// Why the context runs: the run-time model.
+///
+/// With a tag of its own, as the first model is zero then, and the table of partitions takes no room in the image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum Model {
     /// Initialises; nobody waits for it but boot.
     Init,
     /// Has cycles from `FFA_RUN`.
     Run,
     /// Processes a direct request.
-    Request {
-        /// The endpoint that the response goes to, as it stood in the request.
-        requester: PartitionId,
-        /// Function id that the response must have: the same kind and width as the request.
-        response: u32,
-        /// w2 of the response: 0, or the kind of framework message that answers the request.
-        message: u32,
-    },
+    Request(Request),
     /// Handles secure interrupts that came while it waited.
     Interrupt,
-    /// Handles secure interrupts that came while it was blocked. It ends with `FFA_RUN` on the context that they stopped.
-    Resume,
+    /// Handles secure interrupts that came while it was blocked.
+    Resume {
+        /// The context that they stopped. `FFA_RUN` on it ends the model.
+        stopped: Link,
+        /// The request that it processes besides; without one it has cycles from `FFA_RUN`.
+        request: Option<Request>,
+    },
+}
+
+/// A direct request that is processed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// The endpoint that the response goes to, as it stood in the request.
+    pub requester: PartitionId,
+    /// Function id that the response must have: the same kind and width as the request.
+    pub response: u32,
+    /// w2 of the response: 0, or the kind of framework message that answers the request.
+    pub message: u32,
 }
 
 impl Model {
@@ -127,78 +198,102 @@ impl Model {
     #[inline(always)]
     pub const fn response_message(self) -> u32 {
         match self {
-            Self::Request { message, .. } => message,
-            Self::Init | Self::Run | Self::Interrupt | Self::Resume => 0,
+            Self::Request(request) => request.message,
+            Self::Init | Self::Run | Self::Interrupt | Self::Resume { .. } => 0,
         }
     }
 
-    /// What a `call` by a context of that model is for its state: the table of permitted calls. `DENIED` if the model does
-    /// not permit it.
+    /// The context that it has to resume, if it has to.
     #[inline(always)]
-    pub fn on(self, call: Call) -> Result<Event> {
+    pub const fn stopped(self) -> Option<Link> {
+        match self {
+            Self::Resume { stopped, .. } => Some(stopped),
+            _ => None,
+        }
+    }
+
+    /// What the model becomes when its interrupts stop the context `stopped`; `None` for one that goes on without a pause.
+    pub const fn stop(self, stopped: Link) -> Option<Self> {
+        let request = match self {
+            Self::Request(request) => Some(request),
+            Self::Run => None,
+            Self::Init | Self::Interrupt | Self::Resume { .. } => return None,
+        };
+        Some(Self::Resume { stopped, request })
+    }
+
+    /// What it becomes again when that one is resumed.
+    pub const fn resume(self) -> Self {
+        match self {
+            Self::Resume {
+                request: Some(request),
+                ..
+            } => Self::Request(request),
+            Self::Resume { request: None, .. } => Self::Run,
+            model => model,
+        }
+    }
+
+    /// The table of permitted calls: `DENIED` if a context of that model may not make the `call`.
+    #[inline(always)]
+    pub fn permits(self, call: Call) -> Result<()> {
         let is_power = matches!(
             self,
-            Self::Request {
+            Self::Request(Request {
                 message: framework::PSCI_RESPONSE,
                 ..
-            }
+            })
         );
-        Ok(match (self, call) {
+        match (self, call) {
             // A PE that goes to sleep has no time for others.
-            (_, Call::Request | Call::Run | Call::Yield(_)) if is_power => {
-                return Err(FfaError::Denied);
-            }
-            (_, Call::Request) => Event::Block,
-            (Self::Run | Self::Request { .. } | Self::Resume, Call::Run) => Event::Block,
-            (Self::Run, Call::Yield(_)) => Event::Yield,
-            (Self::Request { .. }, Call::Yield(version)) if version >= Version::V1_2 => {
-                Event::Yield
-            }
-            (Self::Request { .. }, Call::Respond) => Event::Wait,
-            (Self::Init | Self::Run | Self::Interrupt, Call::Wait) => Event::Wait,
-            _ => return Err(FfaError::Denied),
-        })
+            (_, Call::Request | Call::Run | Call::Yield(_)) if is_power => Err(FfaError::Denied),
+            (_, Call::Request) => Ok(()),
+            (Self::Run | Self::Request(_) | Self::Resume { .. }, Call::Run) => Ok(()),
+            (Self::Run, Call::Yield(_)) => Ok(()),
+            (Self::Request(_), Call::Yield(version)) if version >= Version::V1_2 => Ok(()),
+            (Self::Request(_), Call::Respond) => Ok(()),
+            (Self::Init | Self::Run | Self::Interrupt, Call::Wait) => Ok(()),
+            _ => Err(FfaError::Denied),
+        }
     }
 }
 
-/// Who gets the PE back when the context is done.
+/// Who gets the PE back when the context is done. A link that leads nowhere means: the Normal world, which ran it last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum Caller {
     /// Boot, or the Normal world.
     Outside,
     /// A context that is blocked meanwhile.
-    Vcpu(VcpuId),
-    /// The PE of the one that called was turned off. What that one was called for comes to nothing: its own caller, or the
-    /// Normal world ([`VcpuId::NONE`]), gets the PE.
-    Heir(VcpuId),
+    Vcpu(Link),
+    /// The PE of the one that called was turned off. What that one was called for comes to nothing: its own caller gets the
+    /// PE.
+    Heir(Link),
 }
 
 impl Caller {
+    /// Nobody waits for it any more.
+    pub const NOBODY: Self = Self::Vcpu(Link::NONE);
+
     /// The context that gets the PE, if it is one.
-    pub fn context(self) -> Option<VcpuId> {
+    #[inline(always)]
+    pub const fn link(self) -> Option<Link> {
         match self {
             Self::Outside => None,
-            Self::Vcpu(id) => Some(id),
-            Self::Heir(id) => Some(id).filter(|id| *id != VcpuId::NONE),
+            Self::Vcpu(link) | Self::Heir(link) => Some(link),
         }
     }
 }
 
-/// One execution context.
+/// What belongs to whoever has the claim of an execution context. All but console and registers means something only
+/// while it is running, blocked, yielded, stopped or preempted.
 pub struct Vcpu<C> {
-    state: State,
-    /// Valid while the context is running, blocked, yielded or preempted.
+    /// Why it runs.
     pub model: Model,
-    /// What `model` was before it became [`Model::Resume`]; valid in that model.
-    pub model_before: Model,
-    /// The context that it has to resume, valid like `model_before`.
-    pub stopped: VcpuId,
-    /// Valid like `model`. While the context is yielded, or stopped for its caller's interrupts, the caller goes on and may run it again.
+    /// While the context is yielded or stopped the caller goes on, and may run it again.
     pub caller: Caller,
-    /// Non-secure interrupts stay pending while it runs; valid like `model`.
+    /// Non-secure interrupts stay pending while it runs.
     pub masked: bool,
-    /// The context that this one is blocked on; valid in that state.
-    pub callee: VcpuId,
     /// How often its tables had been changed when it last tried an access again.
     pub changes_seen: u32,
     /// What it is writing to the console.
@@ -208,54 +303,15 @@ pub struct Vcpu<C> {
 }
 
 impl<C: Context> Vcpu<C> {
-    /// A context that has never run. All zero: `Off`, `Init` and `Outside` are the first of their kinds.
+    /// A context that has never run. All zero: `Init` and `Outside` are the first of their kinds.
     pub const OFF: Self = Self {
-        state: State::Off,
         model: Model::Init,
-        model_before: Model::Init,
-        stopped: VcpuId::NONE,
         caller: Caller::Outside,
         masked: false,
-        callee: VcpuId::NONE,
         changes_seen: 0,
         console: Line::EMPTY,
         context: C::NEW,
     };
-
-    /// The run-time state.
-    pub fn state(&self) -> State {
-        self.state
-    }
-
-    /// Whether the context `caller` is blocked until this one gives the PE back.
-    pub fn works_for(&self, caller: VcpuId) -> bool {
-        self.caller.context() == Some(caller)
-            && matches!(
-                self.state,
-                State::Running | State::Blocked | State::Preempted
-            )
-    }
-
-    /// Whether it has to resume the context `other`, which was stopped for its interrupts.
-    pub fn must_resume(&self, other: VcpuId) -> bool {
-        self.model == Model::Resume && self.stopped == other
-    }
-
-    /// Whether it has to resume a context of the partition `other`.
-    pub fn has_stopped(&self, other: PartitionId) -> bool {
-        self.model == Model::Resume && self.stopped.partition == other
-    }
-
-    /// Whether it is blocked on the context `callee`.
-    pub fn waits_for(&self, callee: VcpuId) -> bool {
-        self.state == State::Blocked && self.callee == callee
-    }
-
-    /// Lets `event` happen; errors as [`step`].
-    pub fn step(&mut self, event: Event) -> Result<()> {
-        self.state = step(self.state, event)?;
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -264,18 +320,38 @@ mod tests {
     use Event::*;
     use FfaError::*;
 
-    const STATES: [State; 7] = [
+    const CALLEE: Link = Link(0x12_3450);
+    /// Of the same context, in another life.
+    const FORMER: Link = Link(0x02_3450);
+    const OTHER: Link = Link(0x12_4560);
+
+    const STATES: [State; 8] = [
         State::Off,
         State::Waiting,
         State::Running,
-        State::Blocked,
-        State::Yielded,
+        State::Blocked(CALLEE),
+        State::Yielded(5),
+        State::Stopped(6),
         State::Preempted,
         State::Aborted,
     ];
 
-    const EVENTS: [Event; 11] = [
-        Start, Request, Run, Block, Unblock, Wait, Yield, Preempt, Abort, TurnOff, Reload,
+    const EVENTS: [Event; 15] = [
+        Start,
+        Request,
+        Run,
+        Block(CALLEE),
+        Unblock(CALLEE),
+        Unblock(FORMER),
+        Rewire(CALLEE, OTHER),
+        Rewire(FORMER, OTHER),
+        Wait,
+        Yield(5),
+        Stop(6),
+        Preempt,
+        Abort,
+        TurnOff,
+        Reload,
     ];
 
     // req: GEN-25, MSGD-07, MSGD-08, MSGW-14, MSGW-15, MSGW-16, RUN-19, RUN-24
@@ -286,26 +362,47 @@ mod tests {
         let runs = Ok(State::Running);
         let off = Ok(State::Off);
         let expected = [
-            // Start, Request, Run, Block, Unblock, Wait, Yield, Preempt, Abort, TurnOff, Reload
-            [runs, b, b, d, d, d, d, d, dead, off, d],
-            [d, runs, runs, d, d, d, d, d, dead, off, d],
+            // Start, Request, Run, Block, Unblock, Rewire (each also by another), Wait, Yield, Stop, Preempt, Abort, TurnOff, Reload
+            [runs, b, b, d, d, d, d, d, d, d, d, d, dead, off, d],
+            [d, runs, runs, d, d, d, d, d, d, d, d, d, dead, off, d],
             [
                 d,
                 b,
                 b,
-                Ok(State::Blocked),
+                Ok(State::Blocked(CALLEE)),
+                d,
+                d,
+                d,
                 d,
                 Ok(State::Waiting),
-                Ok(State::Yielded),
+                Ok(State::Yielded(5)),
+                Ok(State::Stopped(6)),
                 Ok(State::Preempted),
                 dead,
                 d,
                 d,
             ],
-            [d, b, d, d, runs, d, d, d, dead, off, d],
-            [d, b, runs, d, d, d, d, d, dead, off, d],
-            [d, b, runs, d, d, d, d, d, dead, off, d],
-            [a, a, a, a, a, a, a, a, dead, dead, off],
+            [
+                d,
+                b,
+                d,
+                d,
+                runs,
+                d,
+                Ok(State::Blocked(OTHER)),
+                d,
+                d,
+                d,
+                d,
+                d,
+                dead,
+                off,
+                d,
+            ],
+            [d, b, runs, d, d, d, d, d, d, d, d, d, dead, off, d],
+            [d, b, runs, d, d, d, d, d, d, d, d, d, dead, off, d],
+            [d, b, runs, d, d, d, d, d, d, d, d, d, dead, off, d],
+            [a, a, a, a, a, a, a, a, a, a, a, a, dead, dead, off],
         ];
         for (state, expected) in STATES.into_iter().zip(expected) {
             assert_eq!(
@@ -316,19 +413,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_state_is_a_word_of_its_own() {
+        for (n, state) in STATES.into_iter().enumerate() {
+            assert_eq!(State::from_word(state.to_word()), state);
+            let others = STATES.iter().skip(n + 1);
+            assert!(
+                others
+                    .into_iter()
+                    .all(|other| other.to_word() != state.to_word())
+            );
+        }
+        assert_eq!(State::Off.to_word(), 0, "as memory is before boot");
+        let word = State::Blocked(FORMER).to_word();
+        assert_ne!(word, State::Blocked(CALLEE).to_word());
+    }
+
     const fn request(message: u32) -> Model {
-        Model::Request {
+        Model::Request(super::Request {
             requester: PartitionId(0x8001),
             response: 0,
             message,
-        }
+        })
     }
 
     // Run-time models of v1.1 section 8.2 to 8.5, and v1.2 for FFA_YIELD.
     // req: RUN-17, RUN-18, MSGW-06, MSGD-09, BOOT-18
     #[test]
     fn every_model_and_call() {
-        const N: Result<Event> = Err(Denied);
+        const N: Result<()> = Err(Denied);
+        const Y: Result<()> = Ok(());
         const CALLS: [super::Call; 5] = [
             super::Call::Request,
             super::Call::Run,
@@ -336,28 +450,43 @@ mod tests {
             super::Call::Wait,
             super::Call::Yield(Version::V1_2),
         ];
-        let (block, wait, leave) = (Ok(Block), Ok(Wait), Ok(Yield));
+        let stopped = |model: Model| model.stop(CALLEE).unwrap();
         let expected = [
             // Request, Run, Respond, Wait, Yield; Yield in 1.1
-            (Model::Init, [block, N, N, wait, N], N),
-            (Model::Run, [block, block, N, wait, leave], leave),
-            (request(0), [block, block, wait, N, leave], N),
-            (
-                request(framework::VM_CREATED_RESPONSE),
-                [block, block, wait, N, leave],
-                N,
-            ),
-            (request(framework::PSCI_RESPONSE), [N, N, wait, N, N], N),
-            (Model::Interrupt, [block, N, N, wait, N], N),
-            (Model::Resume, [block, block, N, N, N], N),
+            (Model::Init, [Y, N, N, Y, N], N),
+            (Model::Run, [Y, Y, N, Y, Y], Y),
+            (request(0), [Y, Y, Y, N, Y], N),
+            (request(framework::VM_CREATED_RESPONSE), [Y, Y, Y, N, Y], N),
+            (request(framework::PSCI_RESPONSE), [N, N, Y, N, N], N),
+            (Model::Interrupt, [Y, N, N, Y, N], N),
+            (stopped(Model::Run), [Y, Y, N, N, N], N),
+            (stopped(request(0)), [Y, Y, N, N, N], N),
         ];
         for (model, permitted, yield_1_1) in expected {
-            assert_eq!(CALLS.map(|call| model.on(call)), permitted, "{model:?}");
             assert_eq!(
-                model.on(super::Call::Yield(Version::V1_1)),
+                CALLS.map(|call| model.permits(call)),
+                permitted,
+                "{model:?}"
+            );
+            assert_eq!(
+                model.permits(super::Call::Yield(Version::V1_1)),
                 yield_1_1,
                 "{model:?}"
             );
+        }
+    }
+
+    // req: INT-08
+    #[test]
+    fn who_may_be_stopped_for_its_interrupts_and_goes_on_as_before() {
+        for model in [Model::Run, request(0), request(9)] {
+            let handles = model.stop(CALLEE).expect("it may be");
+            assert_eq!(handles.stopped(), Some(CALLEE));
+            assert_eq!((handles.stop(CALLEE), handles.resume()), (None, model));
+            assert_eq!((model.stopped(), model.resume()), (None, model));
+        }
+        for model in [Model::Init, Model::Interrupt] {
+            assert_eq!((model.stop(CALLEE), model.stopped()), (None, None));
         }
     }
 }

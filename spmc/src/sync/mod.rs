@@ -15,6 +15,15 @@ pub use core::sync::atomic;
 #[cfg(not(feature = "explore"))]
 pub use spin::{Mutex, MutexGuard};
 
+/// Lets a moment pass for whoever holds `lock`, right after an attempt to take it.
+#[cfg_attr(not(feature = "explore"), allow(unused_variables))]
+#[inline(always)]
+pub(crate) fn wait_for<T>(lock: &Mutex<T>) {
+    #[cfg(feature = "explore")]
+    explore::tell(Point::Contended(explore::address(lock)));
+    core::hint::spin_loop();
+}
+
 /// Marks a point just before `object` is changed, where `object` is none of this module's types:
 /// a word of a table that carries a protocol.
 #[cfg_attr(not(feature = "explore"), allow(unused_variables))]

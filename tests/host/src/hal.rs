@@ -233,6 +233,10 @@ impl Hal for FakeHal {
         self.0.gic().now()
     }
 
+    fn ticks(&self, milliseconds: u32) -> u64 {
+        u64::from(milliseconds) * 1000
+    }
+
     fn look_again_elsewhere(&self) {
         self.0.step();
         self.0.gic().look_again_elsewhere(current_pe());

@@ -58,7 +58,7 @@ impl Snapshot {
         {
             endpoints.push(endpoint(machine, &partition.endpoint, !partition.is_dead()));
             for vcpu in &partition.vcpus {
-                contexts.push(match vcpu.try_lock() {
+                contexts.push(match vcpu.try_claim() {
                     // The other fields mean nothing while nobody works.
                     Some(vcpu) if matches!(vcpu.state(), State::Off | State::Waiting) => {
                         format!("{:?}", vcpu.state())

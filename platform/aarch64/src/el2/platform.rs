@@ -119,6 +119,10 @@ impl Hal for Platform {
         CNTPCT_EL0.get()
     }
 
+    fn ticks(&self, milliseconds: u32) -> u64 {
+        watchdog::ticks(milliseconds)
+    }
+
     fn look_again_elsewhere(&self) {
         gic::look_again_elsewhere();
     }

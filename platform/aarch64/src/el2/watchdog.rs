@@ -13,10 +13,14 @@ pub const INTERRUPT: IntId = IntId::ppi(4);
 
 const ENABLE: u64 = 1;
 
+/// How far the counter goes in that many milliseconds.
+pub fn ticks(milliseconds: u32) -> u64 {
+    u64::from(milliseconds).saturating_mul(CNTFRQ_EL0.get()) / 1000
+}
+
 /// Lets the timer expire on this PE in that many milliseconds.
 pub fn start(board: &Board, milliseconds: u32) {
-    let ticks = u64::from(milliseconds).saturating_mul(CNTFRQ_EL0.get()) / 1000;
-    CNTHPS_CVAL_EL2.set(CNTPCT_EL0.get().saturating_add(ticks));
+    CNTHPS_CVAL_EL2.set(CNTPCT_EL0.get().saturating_add(ticks(milliseconds)));
     CNTHPS_CTL_EL2.set(ENABLE);
     gic::enable_watchdog(board, true);
 }

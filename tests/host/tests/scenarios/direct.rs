@@ -76,8 +76,7 @@ fn registers_that_carry_nothing_leak_nothing() {
     let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
         sp.regs[8..].fill(0x5ec2e7);
         let request = sp.msg_wait();
-        assert_eq!(sp.regs[8..18], [0; 10]);
-        assert_eq!(sp.regs[18..], [0x5ec2e7; 13], "the others are its own");
+        assert_eq!(sp.regs[8..], [0x5ec2e7; 23], "they are its own");
         sp.regs[8..].fill(0x5ec2e7);
         sp.respond(&request, [0; 5]);
     })]);

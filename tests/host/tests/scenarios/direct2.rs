@@ -53,10 +53,11 @@ fn fourteen_registers_go_both_ways() {
             let request = sp.msg_wait();
             assert_eq!(request.0, message(DIRECT_REQ2, 0x8001, uuid, 7));
             let answer = message(DIRECT_RESP2, 0x8001_0000, [0; 2], u64::MAX);
-            // The next request completes it, of the first kind and without remains of this one.
+            // The next request completes it, of the first kind: the other registers are as they were.
             let request = sp.call(answer);
             assert_eq!(request.0[..4], [DIRECT_REQ_64, 0x8001, 0, 3]);
-            assert_eq!(sp.regs[4..18], [0; 14]);
+            assert_eq!(sp.regs[4..8], [0; 4]);
+            assert_eq!(sp.regs[8..18], answer[8..]);
             sp.refused([DIRECT_RESP2, 0x8001_0000], DENIED);
             let next = sp.respond(&request, [5; 5]);
             assert_eq!(next.function(), RUN);

@@ -21,6 +21,7 @@ mod interrupt_life;
 mod interrupt_order;
 mod interrupts;
 mod lifecycle;
+mod links;
 mod memory;
 mod memory_limits;
 mod memory_quota;

@@ -1,0 +1,138 @@
+//! The place of one execution context: what everybody may see of it, and the rest, which belongs to whoever has the claim.
+//!
+//! A claim is held as long as the context runs, or for the few instructions of a look. Which of the two it is, the state
+//! says, and that can be read without a claim: so nobody is told that a context is busy because somebody looks at it.
+
+use core::ops::{Deref, DerefMut};
+
+use crate::error::Result;
+use crate::hal::Context;
+use crate::id::VcpuId;
+use crate::partition::link::Link;
+use crate::partition::vcpu::{Event, State, Vcpu, step};
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::{self, Mutex, MutexGuard};
+
+/// An execution context.
+///
+/// State and link are written by whoever has the claim. Others read them as they were a moment ago.
+pub struct Slot<C> {
+    state: AtomicU64,
+    link: AtomicU64,
+    vcpu: Mutex<Vcpu<C>>,
+}
+
+impl<C: Context> Slot<C> {
+    /// One that has never run. All zero.
+    #[allow(
+        clippy::declare_interior_mutable_const,
+        reason = "initial value of the partition table"
+    )]
+    pub const OFF: Self = Self {
+        state: AtomicU64::new(State::Off.to_word()),
+        link: AtomicU64::new(Link::NONE.0),
+        vcpu: Mutex::new(Vcpu::OFF),
+    };
+
+    /// The run-time state.
+    #[inline(always)]
+    pub fn state(&self) -> State {
+        State::from_word(self.state.load(Ordering::Relaxed))
+    }
+
+    /// The name of the context in the life that it lives, or lived last.
+    #[inline(always)]
+    pub fn link(&self) -> Link {
+        Link(self.link.load(Ordering::Relaxed))
+    }
+
+    /// Claims the context; `None` if it runs. Whoever only looks at it is waited for.
+    ///
+    /// So the caller must hold no claim but of contexts that run.
+    #[inline(always)]
+    pub fn claim(&self) -> Option<Claim<'_, C>> {
+        match self.try_claim() {
+            None => self.claim_soon(),
+            claim => claim,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn claim_soon(&self) -> Option<Claim<'_, C>> {
+        loop {
+            // Whoever has the claim now has seen what was written before he took it.
+            fence(Ordering::Acquire);
+            if self.state() == State::Running {
+                return None;
+            }
+            if let Some(claim) = self.try_claim() {
+                return Some(claim);
+            }
+            sync::wait_for(&self.vcpu);
+        }
+    }
+
+    /// Claims the context, if nobody else has a claim at this moment, to run it or to look.
+    #[inline(always)]
+    pub fn try_claim(&self) -> Option<Claim<'_, C>> {
+        let vcpu = self.vcpu.try_lock()?;
+        Some(Claim { slot: self, vcpu })
+    }
+}
+
+/// The claim of a context.
+pub struct Claim<'s, C> {
+    slot: &'s Slot<C>,
+    vcpu: MutexGuard<'s, Vcpu<C>>,
+}
+
+impl<C: Context> Claim<'_, C> {
+    /// The run-time state.
+    #[inline(always)]
+    pub fn state(&self) -> State {
+        self.slot.state()
+    }
+
+    /// Whether that is `state`: a word compare.
+    #[inline(always)]
+    pub fn is(&self, state: State) -> bool {
+        self.slot.state.load(Ordering::Relaxed) == state.to_word()
+    }
+
+    /// The name of the context in this life.
+    #[inline(always)]
+    pub fn link(&self) -> Link {
+        self.slot.link()
+    }
+
+    /// Lets `event` happen; errors as [`step`].
+    #[inline(always)]
+    pub fn step(&mut self, event: Event) -> Result<()> {
+        let state = step(self.state(), event)?;
+        self.slot.state.store(state.to_word(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The context, known as `id`, starts anew: links to its former life lead nowhere from now on.
+    pub fn begin_life(&mut self, id: VcpuId) {
+        let link = Link::reborn(id, self.link());
+        self.slot.link.store(link.0, Ordering::Relaxed);
+    }
+}
+
+impl<C> Deref for Claim<'_, C> {
+    type Target = Vcpu<C>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Vcpu<C> {
+        &self.vcpu
+    }
+}
+
+impl<C> DerefMut for Claim<'_, C> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Vcpu<C> {
+        &mut self.vcpu
+    }
+}
