@@ -3,8 +3,14 @@
 //! Tables are sized at build time so that nothing is allocated after boot. A manifest that needs more is refused
 //! with a message that names the limit; a call that needs more gets `NO_MEMORY` and changes nothing.
 
-/// Processing elements (PEs) that may enter the SPMC.
-pub const MAX_PES: usize = 8;
+/// Processing elements (PEs) that run partitions: the variable `SPMC_PES` at build time, or 8. The Normal world has PEs beyond that
+/// to itself.
+pub const MAX_PES: usize = from_environment(option_env!("SPMC_PES"), 8);
+
+const _: () = assert!(
+    1 <= MAX_PES && MAX_PES <= 64,
+    "SPMC_PES is not a number from 1 to 64"
+);
 
 /// Secure Partitions. TF-A's BL2 loads at most 8 packages.
 pub const MAX_PARTITIONS: usize = 8;
@@ -83,15 +89,20 @@ pub const MAX_SP_MANIFEST: usize = 16 * 1024;
 
 /// Pages of the pools that translation tables and the lists of memory transactions come from: the variable `SPMC_TABLES` at build time, or 256 (1 MiB).
 /// That carries a transaction of 16,384 pages that lie on every second page of 128 MiB, with one borrower.
-pub const TABLES: usize = match option_env!("SPMC_TABLES") {
-    None => 256,
-    Some(text) => match usize::from_str_radix(text, 10) {
-        Ok(tables) => tables,
-        Err(_) => 0,
-    },
-};
+pub const TABLES: usize = from_environment(option_env!("SPMC_TABLES"), 256);
 
 const _: () = assert!(
     24 <= TABLES && TABLES <= u16::MAX as usize,
     "SPMC_TABLES is not a number from 24 to 65535"
 );
+
+/// The number that a variable says at build time: `default` where it is not set, 0 where it is none.
+const fn from_environment(variable: Option<&str>, default: usize) -> usize {
+    match variable {
+        None => default,
+        Some(text) => match usize::from_str_radix(text, 10) {
+            Ok(number) => number,
+            Err(_) => 0,
+        },
+    }
+}

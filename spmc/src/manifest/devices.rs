@@ -7,9 +7,12 @@ use arrayvec::ArrayVec;
 
 use super::config::{Name, StreamDevice, Streams};
 use super::dtb::{Item, Path, Reader};
-use super::error::{Found, Parsed, push_lossy};
+use super::error::{Found, Parsed, limit_text, push_lossy};
 use crate::id::PartitionId;
 use crate::limits::{MAX_DEVICE_STREAMS, MAX_STREAM_ENDPOINTS};
+
+/// What is expected of the streams of a device.
+pub(super) const STREAM_IDS: &str = limit_text!("1 to ", MAX_DEVICE_STREAMS, " stream ids");
 
 /// Reads the node to its end.
 #[inline(never)]
@@ -23,7 +26,8 @@ pub(super) fn parse(
             Item::Node(node) => {
                 let device = parse_device(reader, node)?;
                 devices.try_push(device).map_err(|_| {
-                    let expected = "at most 4 stream endpoints";
+                    let expected =
+                        limit_text!("at most ", MAX_STREAM_ENDPOINTS, " stream endpoints");
                     node.error("", expected, Found::Nothing)
                 })?;
             }
@@ -40,7 +44,7 @@ fn parse_device(reader: &mut Reader, node: Path) -> Parsed<StreamDevice> {
         match property.name {
             "stream-endpoint-id" => id = Some(property.u32_up_to(0xffff, "a 16-bit id")?),
             "smmu-id" => smmu = Some(property.u32()?),
-            "stream-ids" => ids = property.list("1 to 4 stream ids")?,
+            "stream-ids" => ids = property.list(STREAM_IDS)?,
             "base-address" => {
                 let expected = "none: memory comes by transactions only";
                 return Err(property.error(expected, Found::Bytes(property.value.len())));
@@ -51,7 +55,7 @@ fn parse_device(reader: &mut Reader, node: Path) -> Parsed<StreamDevice> {
     let id = id.ok_or_else(|| node.missing("stream-endpoint-id", "a 16-bit id"))?;
     let smmu = smmu.ok_or_else(|| node.missing("smmu-id", "one 32-bit cell"))?;
     if ids.is_empty() {
-        return Err(node.missing("stream-ids", "1 to 4 stream ids"));
+        return Err(node.missing("stream-ids", STREAM_IDS));
     }
     let mut name = Name::new();
     push_lossy(&mut name, node.name().as_bytes());

@@ -3,6 +3,8 @@
 //! Errors are built on the cold path only, so they may copy names; they never refer to the device tree, which is gone when they
 //! are printed.
 //!
+//! What was expected is a fixed text. Where it names a capacity, [`limit_text`] puts it together at build time.
+//!
 //! While a parser runs, its one error waits in a [`Report`] and what `?` hands on is an empty [`Refused`]: the error is large, and the
 //! paths that could return it are many.
 
@@ -55,6 +57,11 @@ impl Found {
     }
 }
 
+/// How many there are, at least, where a list of `capacity` is full.
+pub(super) fn one_more(capacity: usize) -> Found {
+    Found::Count(capacity.saturating_add(1) as u64)
+}
+
 impl ManifestError {
     const EMPTY: Self = Self {
         place: ArrayString::new_const(),
@@ -80,6 +87,65 @@ impl ManifestError {
         }
     }
 }
+
+/// A text with a number in it.
+pub(super) struct LimitText {
+    bytes: [u8; 40],
+    length: usize,
+}
+
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "runs at build time: what goes wrong there stops the build"
+)]
+impl LimitText {
+    /// Joins three texts, the second of which is a number.
+    pub const fn new(before: &str, number: usize, after: &str) -> Self {
+        let mut text = Self {
+            bytes: [0; 40],
+            length: 0,
+        };
+        text.push(before.as_bytes());
+        let mut unit = 1;
+        while number / unit >= 10 {
+            unit *= 10;
+        }
+        while unit > 0 {
+            text.push(&[b'0' + (number / unit % 10) as u8]);
+            unit /= 10;
+        }
+        text.push(after.as_bytes());
+        text
+    }
+
+    const fn push(&mut self, bytes: &[u8]) {
+        let mut n = 0;
+        while n < bytes.len() {
+            self.bytes[self.length] = bytes[n];
+            self.length += 1;
+            n += 1;
+        }
+    }
+
+    /// The text.
+    pub const fn as_str(&self) -> &str {
+        match str::from_utf8(self.bytes.split_at(self.length).0) {
+            Ok(text) => text,
+            Err(_) => "",
+        }
+    }
+}
+
+/// A `&'static str` of a text, a capacity and another text.
+macro_rules! limit_text {
+    ($before:literal, $number:expr, $after:literal) => {{
+        const TEXT: &$crate::manifest::error::LimitText =
+            &$crate::manifest::error::LimitText::new($before, $number, $after);
+        const { TEXT.as_str() }
+    }};
+}
+pub(super) use limit_text;
 
 /// What a parser's functions return.
 pub(super) type Parsed<T> = Result<T, Refused>;

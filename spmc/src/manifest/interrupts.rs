@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 
 use super::config::{DeviceInterrupt, PartitionConfig, SpmcManifest};
 use super::dtb::Property;
-use super::error::{Found, ManifestError, Parsed};
+use super::error::{Found, ManifestError, Parsed, limit_text, one_more};
 use super::validate::device_error;
 use crate::limits::MAX_DEVICE_INTERRUPTS;
 
@@ -47,9 +47,10 @@ pub fn parse(property: &Property) -> Parsed<Interrupts> {
         if let Some(expected) = contradiction(&interrupt) {
             return Err(property.error(expected, Found::Number(attributes.into())));
         }
-        interrupts
-            .try_push(interrupt)
-            .map_err(|_| property.error("at most 4 interrupts", Found::Count(5)))?;
+        interrupts.try_push(interrupt).map_err(|_| {
+            let expected = limit_text!("at most ", MAX_DEVICE_INTERRUPTS, " interrupts");
+            property.error(expected, one_more(MAX_DEVICE_INTERRUPTS))
+        })?;
     }
     Ok(interrupts)
 }

@@ -3,7 +3,7 @@
 //! Packages come from a signed but still foreign file: no size or offset is used before it is checked against the memory that the
 //! package was given.
 
-use super::error::{Found, ManifestError};
+use super::error::{Found, ManifestError, limit_text};
 use crate::addr::PAGE_SIZE;
 use crate::limits::MAX_SP_MANIFEST;
 
@@ -113,7 +113,8 @@ impl Package {
             ));
         }
         if manifest.size == 0 || package.manifest_size() > MAX_SP_MANIFEST {
-            return Err(refuse("manifest size", "1 byte to 16 KiB", manifest.size));
+            let expected = limit_text!("1 byte to ", MAX_SP_MANIFEST / 1024, " KiB");
+            return Err(refuse("manifest size", expected, manifest.size));
         }
         if image.size == 0 || image.end() > mem_size {
             return Err(refuse(

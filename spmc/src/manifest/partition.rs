@@ -13,7 +13,7 @@ use super::config::{
     PowerMessages, SriPolicy, VmMessages,
 };
 use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, ManifestError, Parsed, Report};
+use super::error::{Found, ManifestError, Parsed, Report, limit_text};
 use super::regions::{self, Phandles};
 use super::services::{Format, Services};
 use crate::addr::Pa;
@@ -28,6 +28,9 @@ pub const COMPATIBLE_1_1: &[u8] = b"arm,ffa-manifest-1.1";
 
 /// `boot-order` of partitions that boot last, as if they had none.
 const BOOT_ORDER_LAST: u32 = 0xffff;
+
+/// What is expected of `stream-endpoint-ids`.
+const STREAM_ENDPOINTS: &str = limit_text!("1 to ", MAX_STREAM_ENDPOINTS, " ids");
 
 /// Names of properties that are accepted but have no effect yet, each once.
 #[derive(Default)]
@@ -258,7 +261,7 @@ impl<'a> Draft<'a> {
                 self.ignored.note("run-time-model");
             }
             "stream-endpoint-ids" => {
-                for id in property.list::<MAX_STREAM_ENDPOINTS>("1 to 4 ids")? {
+                for id in property.list::<MAX_STREAM_ENDPOINTS>(STREAM_ENDPOINTS)? {
                     let sepid = u16::try_from(id).map(PartitionId).ok();
                     let listed = &mut self.config.stream_endpoints;
                     match sepid.filter(|id| !listed.contains(id)) {
@@ -387,7 +390,8 @@ impl<'a> Draft<'a> {
         }
         self.check_stream_endpoints(root)?;
         self.config.ffa_version = ffa_version;
-        self.config.vcpu_count = vcpu_count;
+        // Those on PEs that there is no room for never run.
+        self.config.vcpu_count = vcpu_count.min(MAX_VCPUS as u16);
         self.config.exception_level = exception_level;
         Ok(())
     }
@@ -489,7 +493,7 @@ impl<'a> Draft<'a> {
     #[inline(never)]
     fn warn(&self, entry: &PackageEntry) {
         let name = &entry.name;
-        let vcpu_count = self.config.vcpu_count;
+        let vcpu_count = self.contexts.unwrap_or(0);
         for property in &self.ignored.0 {
             log::warn!("{name}: {property}: accepted without effect, not supported yet");
         }
@@ -515,6 +519,11 @@ impl<'a> Draft<'a> {
             log::warn!(
                 "{name}: mem-size: the SPMC manifest gives {:#x} bytes, not {size:#x}",
                 entry.memory.size()
+            );
+        }
+        if vcpu_count != self.config.vcpu_count {
+            log::warn!(
+                "{name}: execution-ctx-count: {vcpu_count} contexts, but this image has room for {MAX_VCPUS}"
             );
         }
         if vcpu_count != entry.vcpu_count {
@@ -567,10 +576,10 @@ fn requested_id(property: &Property) -> Parsed<PartitionId> {
 
 fn context_count(property: &Property) -> Parsed<u16> {
     let count = property.u32()?;
-    if count == 0 || count > MAX_VCPUS as u32 {
-        return Err(property.error("1 to 8 execution contexts", Found::Count(count.into())));
+    match u16::try_from(count) {
+        Ok(count) if count != 0 => Ok(count),
+        _ => Err(property.error("1 to 65535 execution contexts", Found::Count(count.into()))),
     }
-    Ok(count as u16)
 }
 
 fn exception_level(property: &Property) -> Parsed<ExceptionLevel> {

@@ -8,13 +8,16 @@ use arrayvec::ArrayVec;
 use super::config::{
     DeviceInterrupt, DeviceRegion, MemoryRegion, Name, PartitionConfig, Permissions, Streams,
 };
+use super::devices::STREAM_IDS;
 use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, Parsed, Refused, push_lossy};
+use super::error::{Found, Parsed, Refused, limit_text, one_more, push_lossy};
 use super::interrupts;
 use super::partition::{Ignored, require};
 use crate::addr::{Pa, PageRange, World};
 use crate::id::PartitionId;
-use crate::limits::{MAX_DEVICE_INTERRUPTS, MAX_DEVICE_STREAMS, MAX_MEMORY_REGIONS};
+use crate::limits::{
+    MAX_DEVICE_INTERRUPTS, MAX_DEVICE_REGIONS, MAX_DEVICE_STREAMS, MAX_MEMORY_REGIONS,
+};
 
 /// Bit 3 of `attributes`: the region is Non-secure.
 const ATTRIBUTE_NON_SECURE: u32 = 1 << 3;
@@ -66,7 +69,10 @@ pub(super) fn parse_memory(
     let compatible = "arm,ffa-manifest-memory-regions";
     let expected = "\"arm,ffa-manifest-memory-regions\"";
     parse_children(reader, compatible, expected, &mut |draft| {
-        let full = || too_many(draft.node);
+        let full = || {
+            let expected = limit_text!("at most ", MAX_MEMORY_REGIONS, " regions");
+            draft.node.error("", expected, one_more(MAX_MEMORY_REGIONS))
+        };
         phandles.0.try_push(draft.phandle).map_err(|_| full())?;
         let region = draft.memory(config.memory, ignored)?;
         config.memory_regions.try_push(region).map_err(|_| full())
@@ -93,10 +99,10 @@ pub(super) fn parse_devices(
                 return Err(draft.node.error("interrupts", "each interrupt once", found));
             }
         }
-        config
-            .device_regions
-            .try_push(region)
-            .map_err(|_| too_many(draft.node))
+        config.device_regions.try_push(region).map_err(|_| {
+            let expected = limit_text!("at most ", MAX_DEVICE_REGIONS, " regions");
+            draft.node.error("", expected, one_more(MAX_DEVICE_REGIONS))
+        })
     })
 }
 
@@ -158,7 +164,7 @@ impl<'a> Draft<'a> {
             "attributes" => self.attributes = Some(property.u32()?),
             "phandle" => self.phandle = property.u32()?,
             "smmu-id" => self.smmu = Some(property.u32()?),
-            "stream-ids" => self.stream_ids = Some(property.list("1 to 4 stream ids")?),
+            "stream-ids" => self.stream_ids = Some(property.list(STREAM_IDS)?),
             "stream-ids-access-permissions" => {
                 self.stream_permissions = Some(property.list("one value for each stream id")?);
             }
@@ -338,9 +344,4 @@ impl<'a> Draft<'a> {
         }
         Ok(self.stream_endpoint.map(|id| PartitionId(id as u16)))
     }
-}
-
-#[cold]
-fn too_many(node: Path) -> Refused {
-    node.error("", "at most 8 regions", Found::Count(9))
 }

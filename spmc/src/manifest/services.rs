@@ -6,11 +6,14 @@ use arrayvec::ArrayVec;
 
 use super::config::{Messaging, Service};
 use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, Parsed};
+use super::error::{Found, Parsed, limit_text, one_more};
 use super::partition::require;
 use crate::ffa::Version;
 use crate::id::Uuid;
 use crate::limits::MAX_SERVICES;
+
+/// What is expected of UUIDs.
+const UUIDS: &str = limit_text!("at most ", MAX_SERVICES, " UUIDs");
 
 /// Where in a UUID's text form the dashes stand.
 const DASHES: [usize; 4] = [8, 13, 18, 23];
@@ -46,7 +49,8 @@ impl Services {
 
     /// `messaging-method` of the root.
     pub fn set_methods(&mut self, property: &Property) -> Parsed<()> {
-        let methods: ArrayVec<u32, MAX_SERVICES> = property.list("1 to 4 values")?;
+        let methods: ArrayVec<u32, MAX_SERVICES> =
+            property.list(limit_text!("1 to ", MAX_SERVICES, " values"))?;
         self.methods = methods
             .iter()
             .map(|bits| messaging(property, *bits))
@@ -66,7 +70,8 @@ impl Services {
                 Item::Property(_) => {}
                 Item::Node(node) => {
                     let service = self.parse_service(reader, node)?;
-                    let full = |_| node.error("", "at most 4 services", Found::Count(5));
+                    let expected = limit_text!("at most ", MAX_SERVICES, " services");
+                    let full = |_| node.error("", expected, one_more(MAX_SERVICES));
                     self.nodes.try_push(service).map_err(full)?;
                 }
                 Item::End => break,
@@ -107,7 +112,7 @@ impl Services {
         }
         self.uuids
             .try_push(uuid)
-            .map_err(|_| property.error("at most 4 UUIDs", Found::Count(5)))
+            .map_err(|_| property.error(UUIDS, one_more(MAX_SERVICES)))
     }
 
     /// The services of a manifest of that format.

@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 use super::config::{Name, PackageEntry, SpmcManifest};
 use super::devices;
 use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, ManifestError, Parsed, Report};
+use super::error::{Found, ManifestError, Parsed, Report, limit_text};
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::ffa::Version;
 use crate::id::PartitionId;
@@ -49,7 +49,7 @@ struct CellCounts {
 /// Parses the SPMC manifest.
 ///
 /// Errors: not a device tree of that kind; `attribute`, `hypervisor` or all memory nodes missing; a wrong value in `attribute`, `cpus`
-/// or a memory node; `vm0`, or more partitions, PEs or ranges than [`crate::limits`] allows.
+/// or a memory node; `vm0`, or more partitions or ranges than [`crate::limits`] allows.
 #[inline(never)]
 pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
     let mut manifest = SpmcManifest {
@@ -268,7 +268,8 @@ impl<'a> Hypervisor<'a> {
         if let Some((node, number)) = self.excess
             && self.vms.iter().all(Option::is_some)
         {
-            return Err(node.error("", "at most 8 partitions", Found::Count(number.into())));
+            let expected = limit_text!("at most ", MAX_PARTITIONS, " partitions");
+            return Err(node.error("", expected, Found::Count(number.into())));
         }
         // A second `hypervisor` node takes the place of the first: both vectors have a place for every vm of one.
         manifest.partitions.clear();
@@ -364,9 +365,11 @@ impl Vm {
     }
 }
 
-/// Reads `cpus`: the MPIDR affinity of each `cpu` node.
+/// Reads `cpus`: the MPIDR affinity of each `cpu` node. Where there are more than the SPMC has room for, it keeps the lowest, which
+/// come first when EL3 counts PEs, too.
 #[inline(never)]
 fn parse_cpus(reader: &mut Reader, cpus: &mut ArrayVec<u64, MAX_PES>) -> Parsed<()> {
+    let mut count = 0_usize;
     loop {
         match reader.next()? {
             Item::Property(_) => {}
@@ -390,11 +393,21 @@ fn parse_cpus(reader: &mut Reader, cpus: &mut ArrayVec<u64, MAX_PES>) -> Parsed<
                         Found::Number(affinity),
                     ));
                 }
-                if cpus.try_push(affinity).is_err() {
-                    return Err(node.error("", "at most 8 CPUs", Found::Number(affinity)));
+                count = count.saturating_add(1);
+                if cpus.try_push(affinity).is_err()
+                    && let Some(highest) = cpus.iter_mut().max()
+                {
+                    *highest = affinity.min(*highest);
                 }
             }
-            Item::End => return Ok(()),
+            Item::End => {
+                if count > cpus.len() {
+                    log::warn!(
+                        "SPMC manifest: {count} CPUs, but this image has room for {MAX_PES}: the Normal world has the others to itself"
+                    );
+                }
+                return Ok(());
+            }
         }
     }
 }

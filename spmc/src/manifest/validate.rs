@@ -8,7 +8,7 @@ use super::config::{
     AbortAction, DeviceRegion, ExceptionLevel, MemoryRegion, NsInterruptAction, PartitionConfig,
     Permissions, SpmcManifest, StreamDevice, Streams,
 };
-use super::error::{Found, ManifestError, push_lossy};
+use super::error::{Found, ManifestError, limit_text, push_lossy};
 use super::interrupts;
 use crate::addr::{Pa, PageRange, World};
 use crate::id::PartitionId;
@@ -142,7 +142,7 @@ fn check_buffers(config: &PartitionConfig) -> Result<(), ManifestError> {
     if rx_region.range.pages() > MAX_MAILBOX_PAGES.into() {
         return refuse(
             "rx-buffer",
-            "at most 16 pages",
+            limit_text!("at most ", MAX_MAILBOX_PAGES as usize, " pages"),
             Found::Count(rx_region.range.pages()),
         );
     }

@@ -3,6 +3,7 @@
 use spmc::addr::World;
 use spmc::ffa::Version;
 use spmc::id::{PartitionId, Uuid};
+use spmc::limits::MAX_VCPUS;
 use spmc::manifest::config::{
     BootInfo, ExceptionLevel, Messaging, NsInterruptAction, PackageEntry, PartitionConfig,
     Permissions,
@@ -333,6 +334,18 @@ fn contradictions_to_the_spmc_manifest_cost_a_warning() {
             "WARN sp1: execution-ctx-count: 8 contexts, vcpu_count of the SPMC manifest (1) ignored",
         ]
     );
+}
+
+// Finding D3.
+// req: MAN-08
+#[test]
+fn contexts_on_pes_that_there_is_no_room_for_do_not_exist() {
+    let (config, lines) = changed(|tree| tree.put("", "execution-ctx-count", &[64 + 1]));
+    assert_eq!(config.vcpu_count as usize, MAX_VCPUS);
+    let expected = format!(
+        "WARN sp1: execution-ctx-count: 65 contexts, but this image has room for {MAX_VCPUS}"
+    );
+    assert!(lines.contains(&expected), "{lines:?}");
 }
 
 // req: MAN-08

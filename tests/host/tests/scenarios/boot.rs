@@ -6,6 +6,7 @@ use host_tests::ffa::*;
 use host_tests::manifest::{ENTRY, PARTITION_SIZE, Region, partition_base};
 use host_tests::{PartitionSpec, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
+use spmc::limits::MAX_PES;
 
 // req: BOOT-01, BOOT-03, BOOT-10, BOOT-16
 #[test]
@@ -23,6 +24,26 @@ fn partitions_are_entered_at_their_entry_point_and_then_wait() {
     })]);
     assert_eq!(system.boot_answer().0[..8], [MSG_WAIT, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(system.nwd().ask(0x8001, [0; 5]), [1; 5]);
+}
+
+// Finding D3.
+#[test]
+fn pes_that_there_is_no_room_for_cost_no_partition() {
+    let count = MAX_PES as u32 + 8;
+    let system = System::builder()
+        .sp(PartitionSpec::new("mp").vcpus(count))
+        .sp(PartitionSpec::new("up"))
+        .pes(count as usize)
+        .boot();
+    assert_eq!(system.boot_answer().function(), MSG_WAIT);
+    for pe in 0..MAX_PES {
+        if pe > 0 {
+            assert_eq!(system.turn_on(pe).function(), MSG_WAIT);
+        }
+        for partition in [0x8001, 0x8002] {
+            assert_eq!(system.pe(pe).ask(partition, [7; 5]), [7; 5]);
+        }
+    }
 }
 
 // req: BOOT-02
