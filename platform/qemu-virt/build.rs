@@ -1,8 +1,10 @@
 //! Tells the linker how to lay out the image. Only the bare-metal target has a layout; on a host this is an ordinary program.
 
-#[allow(dead_code, reason = "one of them sizes the image")]
+#[allow(dead_code, reason = "two of them size the image")]
 #[path = "../../spmc/src/limits.rs"]
 mod limits;
+#[path = "../aarch64/src/sizes.rs"]
+mod sizes;
 
 fn main() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../linker/spmc.ld");
@@ -10,9 +12,14 @@ fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }
+    let carve_size = sizes::carve_size(limits::MAX_PES as u64, limits::TABLES as u64);
     for argument in [
         &format!("-T{script}"),
         &format!("--defsym=TABLES={}", limits::TABLES),
+        &format!("--defsym=PES={}", limits::MAX_PES),
+        &format!("--defsym=STACK_SIZE={}", sizes::STACK_SIZE),
+        &format!("--defsym=BOOT_STACK_SIZE={}", sizes::BOOT_STACK_SIZE),
+        &format!("--defsym=CARVE_SIZE={carve_size}"),
         // One image for every load address: absolute addresses become relative relocations, packed (RELR) because they
         // count against the size of the image, and applied at entry before anything is mapped read-only.
         "-pie",

@@ -8,5 +8,7 @@
 mod board;
 #[cfg(target_os = "none")]
 mod el2;
+#[cfg(target_os = "none")]
+mod sizes;
 
 pub use board::Board;

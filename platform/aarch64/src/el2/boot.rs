@@ -69,6 +69,7 @@ pub unsafe extern "C" fn prepare(manifest: u64) {
 ///
 /// Called by the entry code, once, after [`prepare`] and with what that was called with.
 pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFrame) {
+    entry::close_first_entry();
     // SAFETY: first use on this PE.
     unsafe { Cpu::install(index) };
     vectors::install();
@@ -132,6 +133,14 @@ pub unsafe extern "C" fn secondary(index: usize, frame: &mut SmcFrame) -> ! {
     serve(pe, frame)
 }
 
+/// A PE, MMU on, that EL3 sent to the entry point of the boot PE. Nothing of the SPMC is set up for it but its stack, and it stays
+/// unknown: the entry code answers for it.
+pub extern "C" fn refuse(index: usize) {
+    log::error!(
+        "PE {index} came to the entry point of the boot PE: the Normal world can use it, partitions cannot"
+    );
+}
+
 /// Answers the SPMD, for ever.
 fn serve(pe: &mut Pe, frame: &mut SmcFrame) -> ! {
     loop {
@@ -153,16 +162,19 @@ unsafe fn pe(index: usize) -> &'static mut Pe {
     pe
 }
 
-/// Tells the SPMD where PEs enter that are turned on later. Without it they cannot run partitions, but the system can go on.
+/// Tells the SPMD where PEs enter that are turned on later. Where it does not take that, it sends them to `_start`, which turns
+/// them away: the system can go on, but partitions have the boot PE only.
 fn register_secondary_entry() {
     let mut frame = SmcFrame::new([
         function::SECONDARY_EP_REGISTER_64 as u64,
         entry::secondary_entry(),
     ]);
     smc::smc(&mut frame);
-    if frame.w(0) == function::ERROR {
+    if !matches!(frame.w(0), function::SUCCESS_32 | function::SUCCESS_64) {
         log::error!(
-            "the SPMD refuses the entry point of secondary PEs: {}",
+            "the SPMD does not take the entry point of other PEs (answer {:#x}, {}), so only this one runs partitions: \
+             do load_address and binary_size of the SPMC manifest span the image?",
+            frame.w(0),
             frame.w(2) as i32
         );
     }

@@ -20,6 +20,7 @@ use super::registers::{ICC_PMR_EL1, VSTTBR_EL2};
 use super::vector_state::{self, VectorArea};
 use super::window::Window;
 use super::{el0, exit, gic, timer, vectors};
+use crate::sizes::EMERGENCY_STACK_SIZE;
 
 /// HCR_EL2 while an S-EL1 partition runs, and all the time but for the stays of S-EL0 partitions. EL2 itself depends on E2H alone.
 pub const HCR: u64 = {
@@ -114,7 +115,7 @@ struct NormalWorld {
 
 /// Stack for reporting an exception of EL2 itself.
 #[repr(C, align(16))]
-struct EmergencyStack([u64; 256]);
+struct EmergencyStack([u64; EMERGENCY_STACK_SIZE as usize / 8]);
 
 /// State of one PE. Found through TPIDR_EL2.
 #[repr(C)]
@@ -151,7 +152,7 @@ pub static AFFINITIES: [AtomicU64; MAX_PES] = [const { AtomicU64::new(0) }; MAX_
 
 impl Cpu {
     const NEW: Self = Self {
-        emergency_stack: EmergencyStack([0; 256]),
+        emergency_stack: EmergencyStack([0; EMERGENCY_STACK_SIZE as usize / 8]),
         index: 0,
         failed: false,
         el1_displaced: false,

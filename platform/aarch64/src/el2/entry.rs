@@ -2,21 +2,31 @@
 //!
 //! The boot PE enters at the first byte of the image with x0 = physical address of the SPMC manifest and x4 = linear index of
 //! the PE; the others enter at `secondary_start`, which is registered with `FFA_SECONDARY_EP_REGISTER`, so that nothing has to be
-//! read with caches off to tell the two apart. EL3 hands over with all exceptions masked; MMU and caches are off, except on a PE that was turned off
-//! and on again, which finds the registers of EL2 as they were.
+//! read with caches off to tell the two apart. EL3 hands over with all exceptions masked; MMU and caches are off, except on a
+//! PE that was turned off and on again, which finds the registers of EL2 as they were.
+//!
+//! An EL3 that refused `secondary_start` sends the other PEs to the first byte, too. What runs there must not be done twice, so
+//! a PE that comes after the first one is turned away before it writes anything.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use spmc::ffa::SmcFrame;
 use spmc::limits::MAX_PES;
 
 use super::{boot, cpu, stage1};
+use crate::sizes::SMC_FRAME_SIZE;
+
+const _: () = assert!(SMC_FRAME_SIZE == size_of::<SmcFrame>() as u64);
 
 global_asm!(
     r#"
 .section .text.start, "ax"
 .global _start
 _start:
+    adrp    x9, {cold}
+    ldr     x9, [x9, :lo12:{cold}]
+    cbz     x9, late
     cmp     x4, #{pes}
     b.hs    too_many_pes
     msr     spsel, #1
@@ -100,9 +110,31 @@ _start:
     bl      {settle}
     brk     #0
 
+// For the linker script, which has the number from elsewhere.
+.global spmc_pes
+.set spmc_pes, {pes}
+
 .global secondary_start
 secondary_start:
     msr     spsel, #1
+    bl      enter_running
+    mov     x0, x21
+    mov     x1, x22
+    bl      {secondary}
+    brk     #0
+
+// A PE that the Normal world turned on, at the entry point of the boot PE.
+late:
+    msr     spsel, #1
+    bl      enter_running
+    mov     x0, x21
+    bl      {refuse}
+    b       too_many_pes
+
+// Turns the MMU of a PE on that is not the first, and gives it its stack: x21 is its index, x22 the frame on the stack, as
+// `own_stack` has it. Does not return to a PE that there is no room for.
+enter_running:
+    mov     x20, x30
     mov     x21, x4
     bl      stage1_enable
 
@@ -122,10 +154,7 @@ secondary_start:
     b.hs    too_many_pes
     bl      own_stack
     mov     sp, x22
-    mov     x0, x21
-    mov     x1, x22
-    bl      {secondary}
-    brk     #0
+    ret     x20
 
 // x22 = the stack of the PE with index x21, and on it room for the frame that goes to the SPMD.
 own_stack:
@@ -136,9 +165,10 @@ own_stack:
     ret
 .ltorg
 
-// A PE that we have no room for. The Normal world may use it, partitions do not: all that EL3 brings is answered with FFA_ERROR,
+// A PE that we have no room for, or that came in by the wrong door. The Normal world may use it, partitions do not: all that EL3 brings is answered with FFA_ERROR,
 // NOT_SUPPORTED, but for EL3's own messages, which want responses in kind: FFA_VERSION has the same answer, power
-// management succeeds. x4 makes such a PE known when it is turned on again.
+// management succeeds. A Secure interrupt, which is an SGI that other PEs send to all, is completed: the Normal world, in whose
+// place EL3 asks, would take an error for its registers. x4 makes such a PE known when it is turned on again.
 too_many_pes:
     mov     w0, #0x0060
     movk    w0, #0x8400, lsl #16
@@ -150,6 +180,11 @@ too_many_pes:
     mov     x6, #0
     mov     x7, #0
 8:  smc     #0
+    // FFA_INTERRUPT?
+    mov     w9, #0x0062
+    movk    w9, #0x8400, lsl #16
+    cmp     w0, w9
+    b.eq    10f
     // FFA_MSG_SEND_DIRECT_REQ from the SPMD?
     mov     w9, #0x006f
     movk    w9, #0x8400, lsl #16
@@ -170,23 +205,50 @@ too_many_pes:
     csetm   w3, ne
     mov     x4, #{pes}
     b       8b
+    // ICC_IAR1_EL1, ICC_EOIR1_EL1, until there is none (1020 to 1023); then FFA_NORMAL_WORLD_RESUME.
+10: mrs     x9, s3_0_c12_c12_0
+    sub     w10, w9, #1020
+    cmp     w10, #4
+    b.lo    11f
+    msr     s3_0_c12_c12_1, x9
+    b       10b
+11: mov     w0, #0x007c
+    movk    w0, #0x8400, lsl #16
+    b       8b
 
 .section .rodata.link_address, "a"
 .balign 8
 link_address:
     .quad   _start
 "#,
+    cold = sym COLD,
     affinities = sym cpu::AFFINITIES,
     pes = const MAX_PES,
     boot_stack_end = const stage1::BOOT_STACK_END,
     stack_end = const stage1::STACK_END,
     private_size = const stage1::PRIVATE_SIZE,
-    frame_size = const size_of::<SmcFrame>(),
+    frame_size = const SMC_FRAME_SIZE,
     prepare = sym boot::prepare,
     primary = sym boot::primary,
     settle = sym boot::settle,
     secondary = sym boot::secondary,
+    refuse = sym boot::refuse,
 );
+
+/// Not zero until the boot PE has come as far as [`close_first_entry`]. Part of the file, so that it is loaded anew with the image:
+/// only then may everything begin again.
+static COLD: AtomicU64 = AtomicU64::new(1);
+
+/// Turns away whoever enters at the first instruction from now on. The boot PE calls this with the MMU on.
+pub fn close_first_entry() {
+    COLD.store(0, Ordering::Relaxed);
+    // PEs read it with the MMU off, from memory. No cache keeps the line with an older value, which it could write back: the
+    // store was a coherent one.
+    // SAFETY: cleaning changes no data.
+    unsafe {
+        asm!("dc cvac, {}", "dsb sy", in(reg) &raw const COLD, options(nostack, preserves_flags))
+    };
+}
 
 unsafe extern "C" {
     fn secondary_start();

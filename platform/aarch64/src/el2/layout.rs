@@ -6,6 +6,8 @@ use core::slice;
 use spmc::hal::Table;
 use spmc::limits::MAX_PES;
 
+use crate::sizes::STACK_SIZE;
+
 unsafe extern "C" {
     safe static __image_start: u8;
     safe static __rodata_start: u8;
@@ -18,9 +20,6 @@ unsafe extern "C" {
     safe static __stacks_start: u8;
     safe static __image_end: u8;
 }
-
-/// Bytes of the stack of a PE; as in the linker script.
-pub const STACK_SIZE: u64 = 0x2000;
 
 fn between(start: &'static u8, end: &'static u8) -> Range<u64> {
     &raw const *start as u64..&raw const *end as u64

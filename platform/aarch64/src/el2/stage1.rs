@@ -17,9 +17,7 @@ use spmc::limits::MAX_PES;
 
 use super::{carve, cpu, layout, vectors};
 use crate::Board;
-
-/// Bytes of a page.
-pub const PAGE: u64 = 4096;
+use crate::sizes::{BOOT_STACK_SIZE, PAGE, STACK_SIZE};
 
 /// log2 of the size of the address space.
 const VA_BITS: u32 = 39;
@@ -28,18 +26,21 @@ const VA_BITS: u32 = 39;
 const PRIVATE_BASE: u64 = (1 << VA_BITS) - (1 << 21);
 
 /// Private addresses of one PE: the window on the first page, a gap, the stack, a gap.
-pub const PRIVATE_SIZE: u64 = (1 << 21) / MAX_PES as u64;
+pub const PRIVATE_SIZE: u64 = STACK_TOP + PAGE;
 
 /// Where the stack ends, from the start of the private addresses.
-const STACK_TOP: u64 = 2 * PAGE + layout::STACK_SIZE;
+const STACK_TOP: u64 = 2 * PAGE + STACK_SIZE;
 
-const _: () = assert!(STACK_TOP < PRIVATE_SIZE);
-
-/// The address after the last one of the boot stack, among what is private to PE 0.
-pub const BOOT_STACK_END: u64 = PRIVATE_BASE + PRIVATE_SIZE / 2;
+/// The address after the last one of the boot stack, which lies behind what is private to PEs and the gap of the last one.
+pub const BOOT_STACK_END: u64 = PRIVATE_BASE + PRIVATE_SIZE * MAX_PES as u64 + BOOT_STACK_SIZE;
 
 /// Where the page of vectors is once more: the last page.
 pub const VECTORS: u64 = PRIVATE_BASE + (1 << 21) - PAGE;
+
+const _: () = assert!(
+    BOOT_STACK_END < VECTORS,
+    "too many PEs for one table of private addresses"
+);
 
 /// The address after the last one of PE 0's stack; those of the others follow every [`PRIVATE_SIZE`].
 pub const STACK_END: u64 = PRIVATE_BASE + STACK_TOP;

@@ -35,6 +35,8 @@ const MODE_S_EL0: u64 = 7;
 const MODE_INTERRUPTS: u64 = 11;
 const MODE_INTERRUPT_SOAK: u64 = 12;
 const MODE_INTERRUPTS_S_EL0: u64 = 13;
+const MODE_FIRST_PE_ONLY: u64 = 20;
+const MODE_MANY_PES: u64 = 21;
 
 /// The buffer in which the Normal world writes to the SPMC.
 pub static TX: Shared<PAGE_SIZE> = Shared::new();
@@ -139,6 +141,8 @@ pub fn main() -> ! {
         MODE_INTERRUPTS => run(tests::INTERRUPTS),
         MODE_INTERRUPT_SOAK => run(tests::INTERRUPT_SOAK),
         MODE_INTERRUPTS_S_EL0 => run(tests::INTERRUPTS_S_EL0),
+        MODE_FIRST_PE_ONLY => run(tests::FIRST_PE_ONLY),
+        MODE_MANY_PES => run(tests::MANY_PES),
         MODE_S_EL0 => run(tests::S_EL0),
         _ => run(tests::ALL),
     }

@@ -12,8 +12,8 @@ use crate::rt::wait_until;
 
 use super::{fdt, psci};
 
-/// As many PEs as the test partitions have execution contexts.
-pub const MAX: usize = 8;
+/// Twice as many PEs as the test partitions have execution contexts.
+pub const MAX: usize = 16;
 const STACK: usize = 0x8000;
 /// A PE that does not exist never answers.
 const START_MS: u64 = 10_000;

@@ -32,6 +32,7 @@ pub mod setup;
 pub mod soak;
 pub mod state;
 pub mod subscriptions;
+pub mod unserved;
 pub mod v1_0;
 pub mod version;
 pub mod virtio;
@@ -128,6 +129,23 @@ pub const SCHEDULING: &[&[Test]] = &[
     subscriptions::TESTS,
     lifecycle::TESTS,
 ];
+
+/// The tests for a boot in which EL3 knows no entry point of PEs other than the first.
+pub const FIRST_PE_ONLY: &[&[Test]] = &[
+    version::TESTS,
+    setup::TESTS,
+    unserved::ALL_BUT_THE_FIRST,
+    unserved::TESTS,
+];
+
+/// The tests for a boot with more PEs than the SPMC has room for.
+pub const MANY_PES: &[&[Test]] = &[
+    version::TESTS,
+    setup::TESTS,
+    unserved::MORE_THAN_FIT,
+    unserved::TESTS,
+];
+
 /// The tests for the layout whose partitions serve a disk over virtio-msg.
 pub const VIRTIO: &[&[Test]] = &[virtio::TESTS];
 
@@ -163,6 +181,7 @@ pub const HELPERS: &[&[Command]] = &[
     extensions::HELPERS,
     concurrency::HELPERS,
     power::HELPERS,
+    unserved::HELPERS,
     instructions::HELPERS,
     direct2::HELPERS,
     yielding::HELPERS,

@@ -54,7 +54,7 @@ fn complement(_: &Sp, [word, ..]: [u64; 4]) -> Check<[u64; 4]> {
 }
 
 /// Both partitions answer on this PE.
-fn both_answer([word, ..]: [u64; 4]) -> Check<[u64; 4]> {
+pub(super) fn both_answer([word, ..]: [u64; 4]) -> Check<[u64; 4]> {
     for partition in [SP1, SP2] {
         let [answer, ..] = ask(partition, command!(complement), [word, 0, 0, 0])?;
         equal(answer, !word)?;
