@@ -10,6 +10,7 @@ use crate::board::Board;
 use crate::elf::{self, Executable};
 use crate::layout::images;
 use crate::process::{output, run, step};
+use crate::stack::STACKS;
 use crate::workspace::{root, target};
 
 /// The bare-metal target.
@@ -46,12 +47,28 @@ pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
         fs::write(board.guests().join(format!("{name}.bin")), executable.image)?;
     }
 
+    check_stacks(&artefact(board.spmc))?;
     let elf = board.products().join("spmc.elf");
     let bin = board.products().join("spmc.bin");
     fs::copy(artefact(board.spmc), &elf)?;
     let executable = read(&elf)?;
     fs::write(&bin, &executable.image)?;
     Ok(Spmc { bin, executable })
+}
+
+/// Fails if a path of calls in the SPMC does not fit into the stack that it runs on.
+fn check_stacks(elf: &PathBuf) -> Result<()> {
+    let program = elf::program(&fs::read(elf)?)?;
+    for stack in STACKS {
+        let depth = stack
+            .check(&program)
+            .with_context(|| elf.display().to_string())?;
+        println!(
+            "    {} stack: {} of {} bytes",
+            stack.name, depth.bytes, stack.size
+        );
+    }
+    Ok(())
 }
 
 /// The guests that a layout of the board needs, or all its layouts: on the default board every guest that there is, since demos use some.

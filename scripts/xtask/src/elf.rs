@@ -1,6 +1,8 @@
 //! ELF executables turned into raw images, as BL2 and the loaders of Secure Partitions want them.
 //!
-//! Only the loadable segments of a little-endian 64-bit ELF file matter here.
+//! Of a little-endian 64-bit ELF file the loadable segments matter for that, sections and symbols for what is known of code.
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 
@@ -62,6 +64,120 @@ struct Segment<'a> {
     address: u64,
     bytes: &'a [u8],
     memory_size: u64,
+}
+
+/// The code of an executable, by function, and what may point at functions.
+pub struct Program {
+    /// By address.
+    pub functions: Vec<Function>,
+    /// Aligned words of initialised data.
+    pub words: Vec<u64>,
+}
+
+/// A function, or what stands behind a label of assembly up to the next.
+pub struct Function {
+    /// Its name, without the compiler's hash.
+    pub name: String,
+    /// Its first instruction.
+    pub address: u64,
+    /// Behind its last one.
+    pub end: u64,
+    /// Its instructions and their addresses.
+    pub code: Vec<(u64, u32)>,
+}
+
+/// Reads the functions of `elf`, which must have its symbols.
+pub fn program(elf: &[u8]) -> Result<Program> {
+    const SYMBOLS: u32 = 2;
+    const PROGRAM: u32 = 1;
+    const ALLOCATED: u64 = 2;
+    const EXECUTABLE: u64 = 4;
+    let table = u64_at(elf, 0x28)? as usize;
+    let entry_size = u16_at(elf, 0x3a)? as usize;
+    let count = u16_at(elf, 0x3c)? as usize;
+    let headers = || (0..count as u32).map(|index| header_of(table, entry_size, index));
+    let contents = |header: usize| {
+        let offset = u64_at(elf, header + 0x18)? as usize;
+        let size = u64_at(elf, header + 0x20)? as usize;
+        elf.get(offset..offset + size)
+            .context("a section lies outside the file")
+    };
+
+    let mut code = BTreeMap::new();
+    let mut words = Vec::new();
+    for header in headers() {
+        let flags = u64_at(elf, header + 8)?;
+        if u32_at(elf, header + 4)? != PROGRAM || flags & ALLOCATED == 0 {
+            continue;
+        }
+        let bytes = contents(header)?;
+        if flags & EXECUTABLE == 0 {
+            words.extend(
+                bytes
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|word| u64::from_le_bytes(*word)),
+            );
+            continue;
+        }
+        let start = u64_at(elf, header + 0x10)?;
+        for (address, word) in (start..).step_by(4).zip(bytes.as_chunks().0) {
+            code.insert(address, u32::from_le_bytes(*word));
+        }
+    }
+
+    // Names by address. `$d` and `$x` say where data among code begins and ends.
+    let mut names = BTreeMap::new();
+    let mut kinds = BTreeMap::new();
+    for header in headers() {
+        if u32_at(elf, header + 4)? != SYMBOLS {
+            continue;
+        }
+        let strings = contents(header_of(table, entry_size, u32_at(elf, header + 0x28)?))?;
+        for symbol in contents(header)?.chunks_exact(24) {
+            let name = strings
+                .get(u32_at(symbol, 0)? as usize..)
+                .and_then(|text| text.split(|byte| *byte == 0).next())
+                .context("a name lies outside the strings")?;
+            let name = String::from_utf8_lossy(name).into_owned();
+            let address = u64_at(symbol, 8)?;
+            let kind = symbol[4] & 0xf;
+            if name.starts_with('$') {
+                kinds.insert(address, name.starts_with("$d"));
+            } else if (kind == 2 || kind == 0 && !name.starts_with("__") && !name.is_empty())
+                && code.contains_key(&address)
+            {
+                let name = format!("{:#}", rustc_demangle::demangle(&name));
+                names.insert(address, name);
+            }
+        }
+    }
+    ensure!(!names.is_empty(), "the file has no symbols");
+
+    let mut functions: Vec<Function> = Vec::new();
+    for (address, word) in code {
+        if let Some(name) = names.get(&address) {
+            functions.push(Function {
+                name: name.clone(),
+                address,
+                end: address,
+                code: Vec::new(),
+            });
+        }
+        let is_data = kinds.range(..=address).next_back();
+        if let Some(function) = functions.last_mut()
+            && is_data.is_none_or(|(_, is_data)| !is_data)
+        {
+            function.code.push((address, word));
+            function.end = address + 4;
+        }
+    }
+    Ok(Program { functions, words })
+}
+
+fn header_of(table: usize, entry_size: usize, index: u32) -> usize {
+    table + index as usize * entry_size
 }
 
 fn field<const N: usize>(elf: &[u8], offset: usize) -> Result<[u8; N]> {

@@ -22,6 +22,9 @@ mod mutants;
 mod process;
 mod qemu;
 mod setup;
+#[path = "../../../platform/aarch64/src/sizes.rs"]
+mod sizes;
+mod stack;
 mod suite;
 mod tfa;
 mod workspace;
@@ -57,6 +60,7 @@ usage: cargo xtask <command>
   explore [SYSTEM]...         visit every state of systems that are small enough, all or those named; prints
                               how many there are
   faults [FAULT]...           take fixes out of a copy of the tree, all or those named, and demand that a test fails
+  stack [ELF]                 print the deepest path of calls on each stack of the SPMC (default: target/spmc.elf)
   growth                      count how the cost of a memory transaction grows
   ci                          what runs on every change: test
 
@@ -154,6 +158,11 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
         Some("growth") => {
             arguments.finish()?;
             growth::growth()?;
+        }
+        Some("stack") => {
+            let elf = arguments.positional();
+            arguments.finish()?;
+            stack::print(elf.as_deref())?;
         }
         Some("conformance") => {
             let check = arguments.flag("--check");
