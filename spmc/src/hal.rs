@@ -240,8 +240,8 @@ pub trait Hal: Sync + Sized {
     /// it cannot.
     fn inject_undefined(&self, context: &mut Self::Context) -> bool;
 
-    /// Interrupts [`Hal::run`] on this PE with [`Exit::Watchdog`] once `milliseconds` have passed.
-    fn start_watchdog(&self, milliseconds: u32);
+    /// Interrupts [`Hal::run`] on this PE with [`Exit::Watchdog`] once [`Hal::now`] has come to `end`.
+    fn start_watchdog(&self, end: u64);
 
     /// Takes back [`Hal::start_watchdog`].
     fn stop_watchdog(&self);

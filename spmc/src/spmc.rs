@@ -4,6 +4,7 @@ use arrayvec::ArrayVec;
 use spin::Once;
 
 use crate::dispatch::Places;
+use crate::dispatch::Watch;
 use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::ffa::{SmcFrame, function};
 use crate::hal::Hal;
@@ -151,6 +152,8 @@ pub struct Pe {
     pub(crate) held: Option<SmcFrame>,
     /// Handlers of secure interrupts run, one after the other, in place of what was interrupted.
     pub handles_interrupts: bool,
+    /// Whose time runs.
+    pub(crate) watch: Watch,
     /// Whether they leave the PE to others.
     pub(crate) flood: Flood,
     /// Index of the partition whose handler runs, or was the last to run.
@@ -169,6 +172,7 @@ impl Pe {
             root: VcpuId::NONE,
             held: None,
             handles_interrupts: false,
+            watch: Watch::Off,
             flood: Flood::new(),
             handler: 0,
             scratch: DescriptorBuffer::new(),

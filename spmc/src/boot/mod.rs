@@ -357,17 +357,11 @@ impl<H: Hal> Spmc<H> {
             *slot = address;
         }
         self.prepare_interrupts(&current);
-        self.start_init_watchdog();
+        self.start_watch(pe, current.vcpu.link());
         self.enter(&mut current, false);
         let mut frame = SmcFrame::ZERO;
         self.run(pe, current, &mut frame);
-        self.hal.stop_watchdog();
-    }
-
-    /// Limits the time of the initialisation that is under way on this PE.
-    pub(crate) fn start_init_watchdog(&self) {
-        self.hal
-            .start_watchdog(self.init_timeout_ms.load(Ordering::Relaxed));
+        self.stop_watch(pe);
     }
 
     /// Boot of a PE that the Normal world turned on: initialises the contexts pinned to it, and leaves `FFA_MSG_WAIT` for the SPMD in `frame`.

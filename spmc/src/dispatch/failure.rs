@@ -5,7 +5,6 @@ use crate::addr::World;
 use crate::ffa::SmcFrame;
 use crate::hal::{Access, Fault, FaultKind, Hal};
 use crate::manifest::config::ExceptionLevel;
-use crate::partition::vcpu::Model;
 use crate::spmc::Spmc;
 
 use super::run::{Current, Flow};
@@ -84,22 +83,6 @@ impl<H: Hal> Spmc<H> {
             return Flow::Continue;
         }
         log::error!("{name}: cannot take the undefined instruction exception, pc {pc:#x}");
-        self.abort(current, frame)
-    }
-
-    /// The initialisation under way takes too long. Whoever runs is the one who does not come back.
-    pub(super) fn watchdog<'s>(
-        &'s self,
-        current: &mut Current<'s, H::Context>,
-        frame: &mut SmcFrame,
-    ) -> Flow {
-        log::error!(
-            "{}: stopped, it did not finish within the time for initialisation or power management",
-            current.frozen.config.name
-        );
-        if current.vcpu.model != Model::Init {
-            self.start_init_watchdog();
-        }
         self.abort(current, frame)
     }
 

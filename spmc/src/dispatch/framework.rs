@@ -129,9 +129,9 @@ impl<H: Hal> Spmc<H> {
         complete(&mut current.vcpu.context, &answer);
         // EL3 waits for the answer: nothing of the Normal world may come in between.
         self.enter(&mut current, true);
-        self.start_init_watchdog();
+        self.start_watch(pe, current.vcpu.link());
         self.run(pe, current, &mut answer);
-        self.hal.stop_watchdog();
+        self.stop_watch(pe);
         let status = match answer.function().0 {
             function::MSG_SEND_DIRECT_RESP_32 => answer.w(3) as i32,
             _ if member.partition.is_dead() => psci::SUCCESS,

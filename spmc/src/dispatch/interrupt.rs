@@ -22,6 +22,7 @@ use crate::spmc::{Pe, Spmc};
 
 use super::interrupt_calls::NO_INTERRUPT;
 use super::run::{Current, Flow, Member};
+use super::watchdog::Watch;
 
 /// Interrupts that are acknowledged in one go. More of them have to come again.
 const BATCH: usize = 32;
@@ -296,6 +297,12 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) {
         pe.handles_interrupts = true;
+        // The time of whoever was interrupted stands still.
+        let watch = pe.watch;
+        let since = match watch {
+            Watch::Off => 0,
+            _ => self.hal.now(),
+        };
         for _ in 0..MAX_PARTITIONS {
             let Some(mut handler) = next else {
                 break;
@@ -320,6 +327,9 @@ impl<H: Hal> Spmc<H> {
                 *to = from;
             }
             self.enter(&mut handler, true);
+            if watch != Watch::Off {
+                self.start_watch(pe, handler.vcpu.link());
+            }
             self.run(pe, handler, frame);
             pe.flood.end(partition, self.hal.now());
             // What came meanwhile has its turn, too, before the same comes again.
@@ -327,6 +337,9 @@ impl<H: Hal> Spmc<H> {
             next = self.next_handler(pe);
         }
         pe.handles_interrupts = false;
+        if watch != Watch::Off {
+            self.go_on_with_watch(pe, watch, since);
+        }
         if next.is_some() {
             pe.flood.cut_off();
             self.hal.look_again_here();

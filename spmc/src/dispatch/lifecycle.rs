@@ -11,6 +11,7 @@ use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::AbortAction;
+use crate::partition::restarts::PRICE_MS;
 use crate::partition::vcpu::{Event, Model};
 use crate::spmc::{Pe, Spmc};
 
@@ -45,14 +46,19 @@ impl<H: Hal> Spmc<H> {
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Flow {
-        if current.partition.kill() {
-            log::error!("{} is dead", current.frozen.config.name);
-            self.bury(current);
-        }
+        self.end(current);
         // Every state can be aborted.
         let _ = current.vcpu.step(Event::Abort);
         *frame = SmcFrame::error(FfaError::Aborted);
         self.give_back(current, frame)
+    }
+
+    /// Stops the partition of `current`, if that is still to be done.
+    pub(super) fn end(&self, current: &Current<'_, H::Context>) {
+        if current.partition.kill() {
+            log::error!("{} is dead", current.frozen.config.name);
+            self.bury(current);
+        }
     }
 
     /// Gives back what a partition held that has just died, and sees to what its manifest wants to happen then.
@@ -94,11 +100,15 @@ impl<H: Hal> Spmc<H> {
     #[inline(never)]
     fn deal_with_aftermath(&self, pe: &mut Pe, frame: &mut SmcFrame) {
         let mut done = 0;
+        let mut later = 0;
         loop {
-            // Whoever starts anew may bring others down; nobody gets more than one chance in one go.
-            let todo = self.aftermath.swap(0, Ordering::AcqRel) & !done;
+            let found = self.aftermath.swap(0, Ordering::AcqRel);
+            // Whoever starts anew may bring others down; nobody gets more than one chance in one go. What comes again waits for
+            // the next call, on whichever PE.
+            later |= found & done;
+            let todo = found & !done;
             if todo == 0 {
-                return;
+                break;
             }
             done |= todo;
             if todo & TELL_EL3 != 0 {
@@ -106,19 +116,27 @@ impl<H: Hal> Spmc<H> {
                 *frame = SmcFrame::new([function::ABORT_32 as u64]);
             }
             for index in 0..MAX_PARTITIONS {
-                if todo & 1_u32.wrapping_shl(index as u32) != 0
+                let bit = 1_u32.wrapping_shl(index as u32);
+                if todo & bit != 0
                     && let Some(member) = self.member(PartitionId::from_index(index))
+                    && !self.restart(pe, member)
                 {
-                    self.restart(pe, member);
+                    later |= bit;
                 }
             }
         }
+        self.aftermath.fetch_or(later, Ordering::AcqRel);
     }
 
-    /// Loads a partition anew and lets it initialise.
-    fn restart(&self, pe: &mut Pe, member: Member<'_, H::Context>) {
+    /// Loads a partition anew and lets it initialise. Returns `false` if it did so too often, and has to wait.
+    fn restart(&self, pe: &mut Pe, member: Member<'_, H::Context>) -> bool {
         let Member { partition, frozen } = member;
         let name = frozen.config.name;
+        let began = self.hal.now();
+        let price = self.hal.ticks(PRICE_MS);
+        if !partition.restarts.may_begin(began, price) {
+            return false;
+        }
         match self.reload(partition, frozen) {
             Ok(boot_info) => {
                 let entry = frozen.config.entry_point();
@@ -129,5 +147,7 @@ impl<H: Hal> Spmc<H> {
             }
             Err(error) => log::error!("{name}: not restarted: {error}"),
         }
+        partition.restarts.made(began, self.hal.now(), price);
+        true
     }
 }

@@ -23,9 +23,11 @@ mod partition;
 mod run;
 mod setup;
 mod stop;
+mod watchdog;
 
 pub(crate) use interrupt_life::Places;
 pub(crate) use run::{Member, works_for};
+pub(crate) use watchdog::Watch;
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{FunctionId, SmcFrame, Version, function};

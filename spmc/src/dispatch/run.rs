@@ -234,7 +234,7 @@ impl<H: Hal> Spmc<H> {
             Exit::NonSecureInterrupt => self.preempt(pe, current, frame),
             Exit::SecureInterrupt => self.secure_interrupt(pe, current, frame),
             Exit::Timer { expired } => self.timer_changed(current, expired),
-            Exit::Watchdog => self.watchdog(current, frame),
+            Exit::Watchdog => self.watchdog(pe, current, frame),
         }
     }
 

@@ -244,7 +244,7 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
 
     fn look_again_on_return(&self) {}
 
-    fn start_watchdog(&self, _: u32) {}
+    fn start_watchdog(&self, _: u64) {}
 
     fn stop_watchdog(&self) {}
 

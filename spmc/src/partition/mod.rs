@@ -4,6 +4,7 @@ pub mod console;
 pub mod endpoint;
 pub mod link;
 pub mod mailbox;
+pub mod restarts;
 pub mod slot;
 pub mod stream;
 pub mod vcpu;
@@ -12,6 +13,7 @@ pub mod vm;
 pub use endpoint::Endpoint;
 pub use link::Link;
 pub use mailbox::Mailbox;
+pub use restarts::Restarts;
 pub use slot::{Claim, Slot};
 pub use stream::{Proxy, StreamEndpoint};
 pub use vm::VmMailboxes;
@@ -52,6 +54,8 @@ pub struct Partition<C> {
     /// Changes whenever it fails or is loaded anew.
     turns: AtomicU16,
     faults: AtomicU32,
+    /// How often it may start anew.
+    pub restarts: Restarts,
     /// Virtual interrupts of each context; not behind its claim, since whoever takes an interrupt pends it.
     lines: [Lines; MAX_VCPUS],
     /// Contexts that the scheduler is to be told of because of their interrupts, a bit each.
@@ -72,6 +76,7 @@ impl<C: Context> Partition<C> {
         dead: AtomicBool::new(false),
         turns: AtomicU16::new(0),
         faults: AtomicU32::new(0),
+        restarts: Restarts::new(),
         lines: [const { Lines::new() }; MAX_VCPUS],
         wants_cycles: AtomicU32::new(0),
     };

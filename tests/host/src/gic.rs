@@ -150,7 +150,8 @@ impl Gic {
         self.now += time;
     }
 
-    pub(crate) fn now(&self) -> u64 {
+    /// The time, in microseconds.
+    pub fn now(&self) -> u64 {
         self.now
     }
 

@@ -45,7 +45,7 @@ pub(crate) enum Pending {
 pub(crate) struct Resume {
     pub(crate) pe: usize,
     pub(crate) masked: bool,
-    pub(crate) watchdog: bool,
+    pub(crate) watchdog: Option<u64>,
     pub(crate) gprs: [u64; 31],
     pub(crate) pending: Pending,
     pub(crate) signals: (bool, bool),
@@ -135,7 +135,7 @@ impl Guest {
             layout: self.layout,
             pe: 0,
             masked: false,
-            watchdog: false,
+            watchdog: None,
             signals: (false, false),
             machine: Arc::downgrade(machine),
             resumed,
@@ -174,7 +174,7 @@ pub struct Sp {
     pub layout: Layout,
     pe: usize,
     masked: bool,
-    watchdog: bool,
+    watchdog: Option<u64>,
     signals: (bool, bool),
     machine: Weak<Machine>,
     resumed: Receiver<Resume>,
@@ -425,13 +425,38 @@ impl Sp {
 
     /// Never leaves by itself: only a watchdog helps.
     pub fn hang(&mut self) -> ! {
-        assert!(
-            self.watchdog,
-            "{:#x} hangs and no watchdog is armed",
-            self.id
-        );
-        self.leave(Exit::Watchdog);
-        panic!("{:#x} runs on after its time was over", self.id);
+        let mut last = None;
+        loop {
+            let end = self.watchdog;
+            assert!(
+                end.is_some(),
+                "{:#x} hangs and no watchdog is armed",
+                self.id
+            );
+            assert_ne!(end, last, "{:#x} runs on after the time was over", self.id);
+            last = end;
+            self.work(u64::MAX / 2);
+        }
+    }
+
+    /// Is busy for that many microseconds, or until the watchdog expires and the PE is taken from it.
+    pub fn work(&mut self, mut time: u64) {
+        loop {
+            let end = self.watchdog;
+            let left = self.gic(|gic| {
+                let left = end.map_or(u64::MAX, |end| end.saturating_sub(gic.now()));
+                gic.pass(time.min(left));
+                left
+            });
+            if time < left {
+                return;
+            }
+            time -= left;
+            let registers = self.regs;
+            let pending = self.leave(Exit::Watchdog);
+            assert!(matches!(pending, Pending::Nothing));
+            assert_eq!(registers, self.regs, "the watchdog changed registers");
+        }
     }
 
     /// Base of its own memory.

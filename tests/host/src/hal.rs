@@ -250,13 +250,14 @@ impl Hal for FakeHal {
         self.0.gic().look_again_on_return(current_pe());
     }
 
-    fn start_watchdog(&self, milliseconds: u32) {
-        self.0.journal().watchdogs.push(milliseconds);
-        self.0.pe(current_pe()).watchdog = true;
+    fn start_watchdog(&self, end: u64) {
+        let time = end - self.now();
+        self.0.journal().watchdogs.push(time);
+        self.0.pe(current_pe()).watchdog = Some(end);
     }
 
     fn stop_watchdog(&self) {
-        self.0.pe(current_pe()).watchdog = false;
+        self.0.pe(current_pe()).watchdog = None;
     }
 
     fn raise_schedule_receiver(&self, time: SriTime) {

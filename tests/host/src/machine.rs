@@ -59,8 +59,8 @@ pub fn current_pe() -> usize {
 pub struct PeState {
     /// The loaded context, under which translation, and with which interrupt mask.
     pub loaded: Option<Loaded>,
-    /// The watchdog is armed.
-    pub watchdog: bool,
+    /// When the watchdog expires, if it is armed.
+    pub watchdog: Option<u64>,
     /// The schedule receiver interrupt is raised when the Normal world gets the PE back.
     pub raises_on_return: bool,
     pub(crate) tlb: Tlb,
@@ -114,8 +114,8 @@ pub struct Journal {
     pub loads: usize,
     /// PEs on which the schedule receiver interrupt was raised.
     pub schedule_receiver: Vec<usize>,
-    /// Milliseconds of each watchdog armed.
-    pub watchdogs: Vec<u32>,
+    /// How long each watchdog that was armed would have taken.
+    pub watchdogs: Vec<u64>,
 }
 
 impl Journal {

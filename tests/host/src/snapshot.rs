@@ -72,7 +72,7 @@ impl Snapshot {
         spmc.notifications
             .for_each(|id, receiver| notifications.push(format!("{id} {receiver:?}")));
         let watchdogs = (0..machine.pes.len())
-            .map(|pe| machine.pe(pe).watchdog)
+            .map(|pe| machine.pe(pe).watchdog.is_some())
             .collect();
         Self {
             endpoints,

@@ -186,7 +186,7 @@ impl System {
             "a partition stays loaded in the Normal world"
         );
         assert!(
-            !self.machine.pe(pe).watchdog,
+            self.machine.pe(pe).watchdog.is_none(),
             "a watchdog stays armed in the Normal world"
         );
         self.machine.gic().leave(pe);

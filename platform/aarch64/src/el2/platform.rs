@@ -58,8 +58,8 @@ impl Hal for Platform {
         inject::undefined(context)
     }
 
-    fn start_watchdog(&self, milliseconds: u32) {
-        watchdog::start(&BOARD, milliseconds);
+    fn start_watchdog(&self, end: u64) {
+        watchdog::start(&BOARD, end);
     }
 
     fn stop_watchdog(&self) {

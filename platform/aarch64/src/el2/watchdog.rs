@@ -1,6 +1,6 @@
 //! The timer that cuts off a partition that does not finish its initialisation: the Secure EL2 physical timer.
 
-use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0};
+use aarch64_cpu::registers::CNTFRQ_EL0;
 use arm_gic::IntId;
 use tock_registers::interfaces::{Readable, Writeable};
 
@@ -18,9 +18,9 @@ pub fn ticks(milliseconds: u32) -> u64 {
     u64::from(milliseconds).saturating_mul(CNTFRQ_EL0.get()) / 1000
 }
 
-/// Lets the timer expire on this PE in that many milliseconds.
-pub fn start(board: &Board, milliseconds: u32) {
-    CNTHPS_CVAL_EL2.set(CNTPCT_EL0.get().saturating_add(ticks(milliseconds)));
+/// Lets the timer expire on this PE when the counter has come to `end`.
+pub fn start(board: &Board, end: u64) {
+    CNTHPS_CVAL_EL2.set(end);
     CNTHPS_CTL_EL2.set(ENABLE);
     gic::enable_watchdog(board, true);
 }

@@ -1,0 +1,124 @@
+//! The watchdog: how long a context may take to initialise, or to answer a power management message.
+//!
+//! Time is charged to the one who was given it. Whoever serves that one when the time is over is not to blame: it goes on, for as
+//! long again. If that is not enough either, the Normal world sees it to its end. Handlers of interrupts that come in between have a
+//! time of their own, and the watch stands still meanwhile.
+
+use core::sync::atomic::Ordering;
+
+use crate::ffa::{SmcFrame, function};
+use crate::hal::Hal;
+use crate::manifest::config::NsInterruptAction;
+use crate::partition::Link;
+use crate::partition::vcpu::{Event, State};
+use crate::spmc::{Pe, Spmc};
+
+use super::run::{Current, Flow};
+
+/// What the watchdog of a PE measures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Watch {
+    /// Nothing.
+    Off,
+    /// The time of a context, which is over then.
+    Of(Link, u64),
+    /// What is left of the work for one whose time was over, until then.
+    Rest(u64),
+}
+
+impl<H: Hal> Spmc<H> {
+    fn limit(&self) -> u64 {
+        let limit = self.init_timeout_ms.load(Ordering::Relaxed);
+        self.hal.now().saturating_add(self.hal.ticks(limit))
+    }
+
+    /// From now on the time of the context `of` runs.
+    #[cold]
+    pub(crate) fn start_watch(&self, pe: &mut Pe, of: Link) {
+        let end = self.limit();
+        pe.watch = Watch::Of(of, end);
+        self.hal.start_watchdog(end);
+    }
+
+    /// It has come to an end.
+    #[cold]
+    pub(crate) fn stop_watch(&self, pe: &mut Pe) {
+        pe.watch = Watch::Off;
+        self.hal.stop_watchdog();
+    }
+
+    /// Goes on with a watch that stood still since `since`.
+    #[cold]
+    pub(super) fn go_on_with_watch(&self, pe: &mut Pe, watch: Watch, since: u64) {
+        let pause = self.hal.now().saturating_sub(since);
+        pe.watch = match watch {
+            Watch::Off => Watch::Off,
+            Watch::Of(of, end) => Watch::Of(of, end.saturating_add(pause)),
+            Watch::Rest(end) => Watch::Rest(end.saturating_add(pause)),
+        };
+        match pe.watch {
+            Watch::Off => self.hal.stop_watchdog(),
+            Watch::Of(_, end) | Watch::Rest(end) => self.hal.start_watchdog(end),
+        }
+    }
+
+    /// The time is over.
+    pub(super) fn watchdog<'s>(
+        &'s self,
+        pe: &mut Pe,
+        current: &mut Current<'s, H::Context>,
+        frame: &mut SmcFrame,
+    ) -> Flow {
+        let of = match pe.watch {
+            Watch::Off => return Flow::Continue,
+            Watch::Rest(_) => return self.leave_to_normal_world(current, frame),
+            Watch::Of(of, _) => of,
+        };
+        if current.vcpu.link() == of {
+            log_end(current);
+            return self.abort(current, frame);
+        }
+        let is_blocked = |context: State| matches!(context, State::Blocked(_));
+        if let Some(mut owner) = self.follow(of, |owner| is_blocked(owner.state())) {
+            log_end(&owner);
+            self.end(&owner);
+            // Every state can be aborted.
+            let _ = owner.vcpu.step(Event::Abort);
+        }
+        let end = self.limit();
+        pe.watch = Watch::Rest(end);
+        self.hal.start_watchdog(end);
+        Flow::Continue
+    }
+
+    /// Takes the PE from the rest of a chain whose root was stopped; the Normal world can run it.
+    fn leave_to_normal_world(
+        &self,
+        current: &mut Current<'_, H::Context>,
+        frame: &mut SmcFrame,
+    ) -> Flow {
+        log::warn!(
+            "{}: works too long for one that was stopped; left to the Normal world",
+            current.frozen.config.name
+        );
+        let queued = |member: &Current<'_, H::Context>| {
+            member.frozen.config.ns_interrupts == NsInterruptAction::Queued
+        };
+        // Of the one that was stopped it inherits nothing.
+        let masked = queued(current) || self.works_for(current, queued);
+        if current.vcpu.step(Event::Preempt).is_err() {
+            return Flow::Continue;
+        }
+        current.vcpu.masked = masked;
+        self.hal.save(&mut current.vcpu.context);
+        *frame = SmcFrame::new([function::INTERRUPT as u64, current.id.to_w1()]);
+        Flow::Leave
+    }
+}
+
+fn log_end<C>(context: &Current<'_, C>) {
+    log::error!(
+        "{}: stopped, it did not finish within the time for initialisation or power management",
+        context.frozen.config.name
+    );
+}

@@ -1,0 +1,80 @@
+//! How often a partition may start anew.
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// So many restarts may come at once.
+const BURST: u64 = 8;
+/// What a restart costs beside [`SHARE`] times the time that it took, in milliseconds.
+pub const PRICE_MS: u32 = 10_000;
+/// Restarts take at most one part in `SHARE + 1` of the time of a PE.
+const SHARE: u64 = 8;
+
+/// Restarts are paid for by time: each has a price, and a partition may be in debt for as many as may come at once.
+pub struct Restarts {
+    /// When all will be paid.
+    paid: AtomicU64,
+}
+
+impl Restarts {
+    /// Nothing is owed.
+    pub const fn new() -> Self {
+        Self {
+            paid: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether one may begin at `now`, where [`PRICE_MS`] are `price`.
+    pub fn may_begin(&self, now: u64, price: u64) -> bool {
+        let debt = self.paid.load(Ordering::Relaxed).saturating_sub(now);
+        debt <= price.saturating_mul(BURST.saturating_sub(1))
+    }
+
+    /// One has been made from `began` to `now`.
+    pub fn made(&self, began: u64, now: u64, price: u64) {
+        let took = now.saturating_sub(began).saturating_mul(SHARE);
+        // The bit that asked for it is taken by one PE, so nobody else writes.
+        let paid = self.paid.load(Ordering::Relaxed).max(now);
+        let paid = paid.saturating_add(price).saturating_add(took);
+        self.paid.store(paid, Ordering::Relaxed);
+    }
+}
+
+impl Default for Restarts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRICE: u64 = 100;
+
+    #[test]
+    fn some_at_once_and_then_one_for_each_price() {
+        let restarts = Restarts::new();
+        for _ in 0..BURST {
+            assert!(restarts.may_begin(5, PRICE));
+            restarts.made(5, 5, PRICE);
+        }
+        for n in 1..4 {
+            let next = 5 + n * PRICE;
+            assert!(!restarts.may_begin(next - 1, PRICE));
+            assert!(restarts.may_begin(next, PRICE));
+            restarts.made(next, next, PRICE);
+        }
+        // Whoever ran long enough owes nothing.
+        assert!(restarts.may_begin(100 * PRICE, PRICE));
+    }
+
+    #[test]
+    fn a_long_one_costs_more() {
+        let restarts = Restarts::new();
+        restarts.made(0, PRICE, PRICE);
+        let debt = 10 * PRICE;
+        let may = debt - (BURST - 1) * PRICE;
+        assert!(!restarts.may_begin(may - 1, PRICE));
+        assert!(restarts.may_begin(may, PRICE));
+    }
+}

@@ -1,0 +1,144 @@
+//! Whose time the watchdog measures: that of whoever initialises or answers a power management message, and not that of those
+//! who serve him, or who handle interrupts in between.
+
+use host_tests::ffa::*;
+use host_tests::{Nwd, PartitionSpec, Sp, System};
+
+use crate::interrupts::{LINE, with_device};
+
+const ENABLE: u64 = 0xff03;
+const GET: u64 = 0xff04;
+const DEACTIVATE: u64 = 0xff08;
+
+const VICTIM: u16 = 0x8001;
+const SLOW: u16 = 0x8002;
+const RUN_VICTIM: [u64; 2] = [RUN, (VICTIM as u64) << 16];
+
+/// `init-timeout-ms`, in microseconds.
+const LIMIT: u64 = 30_000_000;
+
+/// Works for as long as its requests say in x3.
+fn victim() -> PartitionSpec {
+    PartitionSpec::new("victim").script(|sp| {
+        sp.serve(|sp, request| {
+            sp.work(request.0[3]);
+            request.payload()
+        })
+    })
+}
+
+/// Its second context comes to the end of its time while the victim works for it, for `time`.
+fn slow(time: u64) -> PartitionSpec {
+    PartitionSpec::new("slow").vcpus(4).script(move |sp| {
+        if sp.vcpu == 1 {
+            sp.work(LIMIT - 10);
+            sp.call([DIRECT_REQ_64, 0x8002_8001, 0, time]);
+            unreachable!("its time is over");
+        }
+        sp.serve(|_, request| request.payload())
+    })
+}
+
+/// CPU_SUSPEND; the status.
+fn suspend(nwd: Nwd<'_>) -> u64 {
+    nwd.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, 0x8400_0001])
+        .0[3]
+}
+
+// D2. req: BOOT-18
+#[test]
+fn who_serves_one_that_initialises_is_not_stopped() {
+    let system = System::boot([victim(), slow(20)]);
+    let nwd = system.nwd();
+    assert_eq!(system.turn_on(1).function(), MSG_WAIT);
+    assert_eq!(nwd.ask(VICTIM, [3; 5]), [3; 5]);
+    nwd.refused([DIRECT_REQ_64, SLOW.into()], ABORTED);
+}
+
+// D2. req: BOOT-18, MSGW-15
+#[test]
+fn who_serves_it_for_too_long_is_seen_to_its_end_by_the_normal_world() {
+    let system = System::boot([victim(), slow(3 * LIMIT)]);
+    let nwd = system.nwd();
+    let begin = system.machine.gic().now();
+    assert_eq!(system.turn_on(1).function(), MSG_WAIT);
+    assert_eq!(system.machine.gic().now() - begin, 2 * LIMIT);
+    nwd.refused([DIRECT_REQ_64, VICTIM.into()], BUSY);
+    assert_eq!(nwd.call(RUN_VICTIM).0[..2], [MSG_WAIT, RUN_VICTIM[1]]);
+    assert_eq!(nwd.ask(VICTIM, [3; 5]), [3; 5]);
+    nwd.refused([DIRECT_REQ_64, SLOW.into()], ABORTED);
+}
+
+// D2. req: INT-03
+#[test]
+fn what_is_left_of_a_chain_inherits_nothing() {
+    let victim = PartitionSpec::new("victim").script(|sp| {
+        sp.serve(|sp, request| {
+            assert!(!sp.interrupt(), "somebody initialises");
+            sp.work(request.0[3]);
+            assert!(sp.interrupt(), "nobody does any more");
+            request.payload()
+        })
+    });
+    let system = System::boot([victim, slow(3 * LIMIT)]);
+    system.turn_on(1);
+    let nwd = system.nwd();
+    for expected in [INTERRUPT, MSG_WAIT] {
+        assert_eq!(nwd.call(RUN_VICTIM).0[..2], [expected, RUN_VICTIM[1]]);
+    }
+}
+
+/// Handles [`LINE`] for as long as `time` says.
+fn handler(time: u64) -> PartitionSpec {
+    with_device(PartitionSpec::new("victim"), &[LINE], &[]).script(move |sp| {
+        sp.call([ENABLE, LINE.into(), 1, 0]);
+        let mut message = sp.msg_wait();
+        loop {
+            message = if message.0[0] == INTERRUPT {
+                sp.work(time);
+                sp.call([GET]);
+                sp.call([DEACTIVATE, LINE.into(), LINE.into()]);
+                sp.msg_wait()
+            } else {
+                let payload = message.payload();
+                sp.respond(&message, payload)
+            };
+        }
+    })
+}
+
+/// Answers a power management message just before its time is over, with an interrupt of somebody else in between.
+fn interrupted(name: &str) -> PartitionSpec {
+    PartitionSpec::new(name)
+        .vcpus(4)
+        .property("power-management-messages", 7)
+        .script(|sp: &mut Sp| {
+            let mut next = sp.msg_wait();
+            loop {
+                next = if next.0[2] == 0 {
+                    let payload = next.payload();
+                    sp.respond(&next, payload)
+                } else {
+                    sp.work(LIMIT - 10);
+                    sp.gic(|gic| gic.pulse(LINE));
+                    sp.poll();
+                    sp.work(9);
+                    sp.call([DIRECT_RESP_32, 0x8002_8000, 0x8000_0002])
+                }
+            }
+        })
+}
+
+// D2. req: INT-05, BOOT-18
+#[test]
+fn a_handler_has_a_time_of_its_own() {
+    for (time, fails) in [(20, false), (LIMIT - 1, false), (LIMIT, true)] {
+        let system = System::boot([handler(time), interrupted("interrupted")]);
+        let nwd = system.nwd();
+        assert_eq!(suspend(nwd), 0);
+        let victim = nwd.request(VICTIM, [3; 5]).error();
+        assert_eq!(victim, fails.then_some(ABORTED), "{time}");
+        // Neither does it cost the other one any.
+        assert_eq!(nwd.ask(SLOW, [3; 5]), [3; 5]);
+    }
+}
