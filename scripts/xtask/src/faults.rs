@@ -34,7 +34,7 @@ pub fn faults(names: &[String]) -> Result<()> {
         bail!("there is no fault `{unknown}`");
     }
     all.retain(|fault| names.is_empty() || names.contains(&fault.name));
-    let tree = target().join("faults");
+    let tree = target().join("faults/tree");
     copy(&tree)?;
     let mut unseen = Vec::new();
     for fault in &all {
@@ -121,8 +121,9 @@ impl Fault {
             command
                 .current_dir(tree)
                 .args(["test", "--quiet", "--package=host-tests", "--test", binary])
+                // Not ours: cargo takes the same package in another tree for the same one.
                 .arg("--target-dir")
-                .arg(target())
+                .arg(target().join("faults/products"))
                 .args(arguments);
             command
         };

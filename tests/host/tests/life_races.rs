@@ -1,0 +1,152 @@
+//! Races in which a partition or a context ends or begins while another PE is at work with it.
+//! Orders of calls as in `races.rs`.
+
+use std::sync::Arc;
+
+use host_tests::ffa::*;
+use host_tests::schedule::explore;
+use host_tests::{Nwd, PartitionSpec, Sp, System};
+
+type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
+
+const SP1: u16 = 0x8001;
+const SP2: u16 = 0x8002;
+const LINE: u32 = 40;
+
+const ENABLE: u64 = 0xff03;
+const GET: u64 = 0xff04;
+const DEACTIVATE: u64 = 0xff08;
+
+/// A request with that in x3 makes the partition call another one; anything else is echoed.
+const CALL: u64 = 2;
+
+fn die(sp: &mut Sp) -> ! {
+    sp.trap(0);
+    unreachable!("it is dead");
+}
+
+/// A partition with two contexts, of which the second dies when it is called. The first is stopped
+/// in its work by an interrupt of whoever owns [`LINE`].
+fn stopped_and_dead() -> PartitionSpec {
+    PartitionSpec::new("callee")
+        .vcpus(2)
+        .with(|sp| sp.takes_exceptions = false)
+        .script(|sp| {
+            sp.serve(|sp, request| {
+                if sp.vcpu == 1 {
+                    die(sp);
+                }
+                sp.gic(|gic| gic.pulse(LINE));
+                sp.poll();
+                request.payload()
+            })
+        })
+}
+
+/// A partition that owns [`LINE`]. When it is asked to, it calls the next one and resumes that.
+fn calling_owner() -> PartitionSpec {
+    PartitionSpec::new("owner")
+        .with(|sp| {
+            sp.device = true;
+            sp.device_properties.push(("interrupts", vec![LINE, 0x910]));
+        })
+        .script(|sp| {
+            sp.call([ENABLE, LINE.into(), 1, 0]);
+            sp.serve(|sp, request| {
+                if request.0[3] != CALL {
+                    return request.payload();
+                }
+                let callee = u64::from(sp.id) + 1;
+                let mut answer = sp.call([DIRECT_REQ_64, u64::from(sp.id) << 16 | callee]);
+                while answer.function() == INTERRUPT {
+                    if sp.call([GET]).0[0] == u64::from(LINE) {
+                        sp.call([DEACTIVATE, LINE.into(), LINE.into()]);
+                    }
+                    answer = sp.call([RUN, callee << 16]);
+                }
+                assert!(
+                    answer.function() == DIRECT_RESP_64 || answer.error() == Some(ABORTED),
+                    "{answer:?}"
+                );
+                [0; 5]
+            })
+        })
+}
+
+// req: MSGD-08, RUN-23, INT-08. Finding D1.
+#[test]
+fn a_callee_dies_while_it_is_stopped_for_its_caller() {
+    explore(|plan| {
+        let system = System::boot([calling_owner(), stopped_and_dead()]);
+        system.turn_on(1);
+        let call: Body = Box::new(|nwd| {
+            let answer = nwd.request(SP1, [CALL, 0, 0, 0, 0]);
+            assert_eq!(answer.function(), DIRECT_RESP_64, "{answer:?}");
+        });
+        let kill: Body = Box::new(|nwd| {
+            let answer = nwd.request(SP2, [0; 5]);
+            assert_eq!(answer.error(), Some(ABORTED));
+        });
+        let points = system.interleave_by(plan, vec![call, kill]);
+        let nwd = system.nwd();
+        let run = nwd.call([RUN, u64::from(SP2) << 16]);
+        assert_eq!(run.error(), Some(ABORTED));
+        assert_eq!(nwd.ask(SP1, [7; 5]), [7; 5], "its caller has gone on");
+        points
+    });
+}
+
+/// A partition that can be notified by the Normal world.
+fn notified(vcpus: u32) -> PartitionSpec {
+    PartitionSpec::new("notified")
+        .vcpus(vcpus)
+        .with(|sp| {
+            sp.extra = Some(Arc::new(|fdt| {
+                fdt.property_null("notification-support").unwrap();
+            }));
+        })
+        .script(|sp| {
+            if sp.vcpu == 0 {
+                let own = u64::from(sp.id);
+                sp.call([NOTIFICATION_BIND, own, 0, 0xffff_ffff, 0xffff_ffff])
+                    .success();
+            }
+            sp.serve(|_, request| request.payload())
+        })
+}
+
+fn notify(nwd: Nwd<'_>) {
+    for bit in 0..2 {
+        nwd.call([NOTIFICATION_SET, SP1.into(), 0, 1 << bit])
+            .success();
+    }
+}
+
+// req: MSGD-07, MSGD-24. Finding D10.
+#[test]
+fn a_partition_that_waits_is_not_busy_because_it_is_notified() {
+    for vcpus in [1, 2] {
+        explore(|plan| {
+            let system = System::boot([notified(vcpus)]);
+            system.turn_on(1);
+            let ask: Body = Box::new(|nwd| {
+                for _ in 0..2 {
+                    assert_eq!(nwd.ask(SP1, [7; 5]), [7; 5]);
+                }
+            });
+            system.interleave_by(plan, vec![ask, Box::new(notify)])
+        });
+    }
+}
+
+// req: BOOT-11. Finding D10.
+#[test]
+fn a_context_starts_while_its_partition_is_notified() {
+    explore(|plan| {
+        let system = System::boot([notified(2)]);
+        let on: Body = Box::new(|_| assert_eq!(system.turn_on(1).error(), None));
+        let points = system.interleave_by(plan, vec![Box::new(notify), on]);
+        assert_eq!(system.pe(1).ask(SP1, [7; 5]), [7; 5]);
+        points
+    });
+}
