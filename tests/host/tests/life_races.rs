@@ -73,7 +73,7 @@ fn calling_owner() -> PartitionSpec {
         })
 }
 
-// req: MSGD-08, RUN-23, INT-08. Finding D1.
+// Finding D1. req: MSGD-08, RUN-23, INT-08
 #[test]
 fn a_callee_dies_while_it_is_stopped_for_its_caller() {
     explore(|plan| {
@@ -122,7 +122,7 @@ fn notify(nwd: Nwd<'_>) {
     }
 }
 
-// req: MSGD-07, MSGD-24. Finding D10.
+// Finding D10. req: MSGD-07, MSGD-24
 #[test]
 fn a_partition_that_waits_is_not_busy_because_it_is_notified() {
     for vcpus in [1, 2] {
@@ -139,7 +139,7 @@ fn a_partition_that_waits_is_not_busy_because_it_is_notified() {
     }
 }
 
-// req: BOOT-11. Finding D10.
+// Finding D10. req: BOOT-11
 #[test]
 fn a_context_starts_while_its_partition_is_notified() {
     explore(|plan| {
