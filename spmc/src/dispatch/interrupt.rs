@@ -66,7 +66,7 @@ impl<H: Hal> Spmc<H> {
     /// `current` begins to wait. What it has not fetched by then, because it could not see it or would not, is reason to run it at once.
     #[inline(always)]
     pub(crate) fn rest(&self, pe: &Pe, current: &Current<'_, H::Context>) {
-        if current.partition.has_interrupt(current.id.index) {
+        if current.partition.may_have_interrupts() {
             self.rest_with_interrupts(pe, current);
         }
     }
@@ -85,6 +85,7 @@ impl<H: Hal> Spmc<H> {
             self.hal.look_again_here();
         }
         if lines.calls() == 0 {
+            current.partition.forget_interrupts(current.id.index);
             return;
         }
         if current
@@ -117,12 +118,10 @@ impl<H: Hal> Spmc<H> {
         current: &mut Current<'_, H::Context>,
         expired: bool,
     ) -> Flow {
-        if let Some((lines, _)) = current.partition.lines(current.id.index) {
-            if expired {
-                lines.pend(Line::TIMER);
-            } else {
-                lines.clear(Line::TIMER);
-            }
+        if expired {
+            current.partition.pend(current.id.index, Line::TIMER);
+        } else if let Some((lines, _)) = current.partition.lines(current.id.index) {
+            lines.clear(Line::TIMER);
         }
         self.signal(current);
         Flow::Continue
@@ -196,9 +195,7 @@ impl<H: Hal> Spmc<H> {
             };
             // An owner that is on this PE, or blocked by what is, is looked at here; no other PE has anything to do for it.
             if current.is_some_and(|current| self.is_in_chain(current, owner)) {
-                if let Some((lines, _)) = partition.lines(index) {
-                    lines.pend(line);
-                }
+                partition.pend(index, line);
             } else {
                 self.pend(pe, Member { partition, frozen }, index, line);
             }
@@ -210,10 +207,10 @@ impl<H: Hal> Spmc<H> {
     /// Makes `line` pending at a context. If another PE runs that, it looks again. This one must look for handlers, or at the line, after that.
     fn pend(&self, pe: &Pe, member: Member<'_, H::Context>, index: u16, line: Line) {
         let partition = member.partition;
-        let Some((lines, slot)) = partition.lines(index) else {
+        let Some((_, slot)) = partition.lines(index) else {
             return;
         };
-        lines.pend(line);
+        partition.pend(index, line);
         // On this PE lines are looked at before anything goes on. Whoever has the claim of a context that moves may be another PE.
         let is_pinned_here = !member.frozen.config.is_up() && index == pe.index;
         if is_pinned_here {
@@ -253,11 +250,7 @@ impl<H: Hal> Spmc<H> {
         // Either this sees that a claim is free, or whoever has it sees the line.
         fence(Ordering::SeqCst);
         self.partitions_from(pe.handler.wrapping_add(1))
-            .filter(|partition| {
-                // The context on this PE is one of these.
-                let may_have = partition.has_interrupt(0) || partition.has_interrupt(pe.index);
-                may_have && !partition.is_dead()
-            })
+            .filter(|partition| partition.may_have_interrupts() && !partition.is_dead())
             .find_map(|partition| {
                 let frozen = partition.frozen()?;
                 let index = Self::index_on(pe, frozen);
@@ -351,9 +344,10 @@ impl<H: Hal> Spmc<H> {
     #[inline(never)]
     pub(crate) fn signal(&self, current: &mut Current<'_, H::Context>) {
         self.show(current);
+        current.partition.forget_interrupts(current.id.index);
     }
 
-    /// The same in line.
+    /// The same where something may be pending for long: that is found out later.
     #[inline(always)]
     pub(super) fn show(&self, current: &mut Current<'_, H::Context>) {
         if let Some((lines, _)) = current.partition.lines(current.id.index) {
@@ -377,9 +371,8 @@ impl<H: Hal> Spmc<H> {
     /// that is so; then `current` goes on with Non-secure interrupts masked.
     pub(super) fn asks_for_managed_exit(&self, current: &mut Current<'_, H::Context>) -> bool {
         if Self::exits_managed(current) {
-            if let Some((lines, _)) = current.partition.lines(current.id.index) {
-                lines.pend(Line::MANAGED_EXIT);
-            }
+            let index = current.id.index;
+            current.partition.pend(index, Line::MANAGED_EXIT);
         } else if !self.works_for_managed_exit(current) {
             return false;
         }

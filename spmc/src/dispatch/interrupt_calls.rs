@@ -150,11 +150,9 @@ impl<H: Hal> Spmc<H> {
         if index >= u64::from(count) || index == u64::from(current.id.index) {
             return Err(FfaError::InvalidParameters);
         }
-        if let Some((lines, _)) = current.partition.lines(index as u16) {
-            lines.pend(Line::IPI);
-            // Whether it runs or waits, its own PE sees to it.
-            self.hal.look_again_elsewhere();
-        }
+        current.partition.pend(index as u16, Line::IPI);
+        // Whether it runs or waits, its own PE sees to it.
+        self.hal.look_again_elsewhere();
         Ok(())
     }
 }

@@ -102,7 +102,6 @@ impl<H: Hal> Spmc<H> {
         for (to, from) in call.x.iter_mut().zip(context.gprs()) {
             *to = *from;
         }
-        let had_interrupts = current.partition.has_interrupt(current.id.index);
         let answer = match id.0 {
             function::SECONDARY_EP_REGISTER_32 | function::SECONDARY_EP_REGISTER_64 => {
                 current.partition.endpoint.end_negotiation();
@@ -122,7 +121,7 @@ impl<H: Hal> Spmc<H> {
             }
             _ => self.call(pe, &Instance::Partition(current.partition), id, &call),
         }?;
-        if had_interrupts {
+        if current.partition.may_have_interrupts() {
             // What was fetched is signalled no more.
             self.signal(current);
         }

@@ -177,7 +177,7 @@ impl<H: Hal> Spmc<H> {
             || current.frozen.config.ns_interrupts == NsInterruptAction::Queued;
         self.hal
             .load(&mut vcpu.context, &current.frozen.roots, vcpu.masked);
-        if current.partition.has_interrupt(current.id.index) {
+        if current.partition.may_have_interrupts() {
             self.signal_anew(current);
         }
     }
@@ -188,7 +188,7 @@ impl<H: Hal> Spmc<H> {
         let vcpu = &mut *current.vcpu;
         self.hal
             .load(&mut vcpu.context, &current.frozen.roots, vcpu.masked);
-        if current.partition.has_interrupt(current.id.index) {
+        if current.partition.may_have_interrupts() {
             self.signal(current);
         }
     }

@@ -113,9 +113,8 @@ impl Lines {
     }
 
     /// Whether anything is pending, enabled or not.
-    #[inline(always)]
     pub fn is_pending(&self) -> bool {
-        self.pending.load(Ordering::Relaxed) != 0
+        self.pending.load(Ordering::Acquire) != 0
     }
 
     /// What the context sees of it.

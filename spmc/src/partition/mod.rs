@@ -58,6 +58,8 @@ pub struct Partition<C> {
     pub restarts: Restarts,
     /// Virtual interrupts of each context; not behind its claim, since whoever takes an interrupt pends it.
     lines: [Lines; MAX_VCPUS],
+    /// Contexts for which something may be pending in `lines`, a bit each.
+    interrupted: AtomicU32,
     /// Contexts that the scheduler is to be told of because of their interrupts, a bit each.
     wants_cycles: AtomicU32,
 }
@@ -78,6 +80,7 @@ impl<C: Context> Partition<C> {
         faults: AtomicU32::new(0),
         restarts: Restarts::new(),
         lines: [const { Lines::new() }; MAX_VCPUS],
+        interrupted: AtomicU32::new(0),
         wants_cycles: AtomicU32::new(0),
     };
 
@@ -127,6 +130,8 @@ impl<C: Context> Partition<C> {
     pub fn pend(&self, index: u16, line: Line) {
         if let Some((lines, _)) = self.lines(index) {
             lines.pend(line);
+            let bit = 1_u32.wrapping_shl(index.into());
+            self.interrupted.fetch_or(bit, Ordering::AcqRel);
         }
     }
 
@@ -148,13 +153,22 @@ impl<C: Context> Partition<C> {
         }
     }
 
-    /// Whether an interrupt is pending for the context with that index, enabled or not.
-    ///
-    /// Exact for whoever has the claim of the context, but for what is pended meanwhile: then that PE is made to look again.
+    /// Whether an interrupt may be pending for any of its contexts, enabled or not. It is so for each for which one is pending, except
+    /// that whoever has the claim of a context may not see so of that one for a moment; then it looks again itself.
     #[inline(always)]
-    pub fn has_interrupt(&self, index: u16) -> bool {
+    pub fn may_have_interrupts(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed) != 0
+    }
+
+    /// Notes that none is pending any more for the context with that index, if that is so. For whoever has its claim.
+    pub fn forget_interrupts(&self, index: u16) {
+        let bit = 1_u32.wrapping_shl(index.into());
+        // One that became pending meanwhile is seen here, or noted after this: the pair of `pend`.
+        self.interrupted.fetch_and(!bit, Ordering::AcqRel);
         let lines = self.lines.get(usize::from(index));
-        lines.is_some_and(Lines::is_pending)
+        if lines.is_some_and(Lines::is_pending) {
+            self.interrupted.fetch_or(bit, Ordering::AcqRel);
+        }
     }
 
     /// The scheduler is to run these contexts, a bit each, for their interrupts (`sri-interrupts-policy`).
