@@ -349,6 +349,48 @@ mod tests {
         }
     }
 
+    // req: FRAG-07. Finding M10.
+    #[test]
+    fn only_pages_that_were_reserved_are_written() {
+        // Pages with notes: 0 and 1.
+        let hal = FakeHal::new(300);
+        let store = Pages::of(&hal);
+        let mut pool = PagePool::all(&hal);
+        let range = pages(0x1000, 1);
+        for (reserved, room) in [
+            (0, INLINE),
+            (INLINE, INLINE),
+            (INLINE + 1, INLINE + PER_PAGE),
+            (INLINE + PER_PAGE + 1, INLINE + 2 * PER_PAGE),
+        ] {
+            let mut regions = Regions::EMPTY;
+            regions.reserve(store, &mut pool, reserved).unwrap();
+            for _ in 0..room {
+                regions.push(store, range).unwrap();
+            }
+            let full = (hal.words(), regions.clone());
+            for _ in 0..3 {
+                let refused = regions.push(store, range);
+                assert_eq!(refused, Err(FfaError::InvalidParameters));
+                assert_eq!((hal.words(), regions.clone()), full);
+            }
+            assert_eq!(regions.iter(store).count(), room);
+            regions.release(store, &mut pool);
+            assert!(hal.words().iter().all(|(page, _, _)| *page < 2));
+            assert_eq!(pool.held(), 0);
+        }
+        // A link that leads to notes leads nowhere.
+        for page in 0..3 {
+            let mut regions = Regions::EMPTY;
+            regions.count = INLINE;
+            regions.tail = ListPage::from_word(page);
+            let before = hal.words();
+            let pushed = regions.push(store, range);
+            assert_eq!(pushed.is_ok(), page == 2, "page {page}");
+            assert_eq!(hal.words() == before, page != 2);
+        }
+    }
+
     #[test]
     fn the_largest_range_fits_a_word() {
         for ipa_bits in [39, 41, 43] {

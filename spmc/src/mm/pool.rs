@@ -31,6 +31,12 @@ pub(super) type Entries = [AtomicU64; WORDS];
 /// Pages whose notes fit into one page: two words each.
 const NOTES_PER_PAGE: usize = WORDS / 2;
 
+/// Returns how many pages the notes of `pages` pages take: the first ones.
+#[inline]
+const fn notes(pages: usize) -> usize {
+    pages.div_ceil(NOTES_PER_PAGE)
+}
+
 /// One page of [`Hal::tables`]. Index 0 holds notes and is never handed out: it stands for "none".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct PageIndex(u16);
@@ -83,11 +89,12 @@ impl ListPage {
     /// Its words; none if there is no such page.
     #[inline]
     pub(crate) fn words(self, pages: Pages<'_>) -> &[AtomicU64] {
-        pages.words(self.page(), 0, WORDS)
+        pages.words(self.page())
     }
 }
 
-/// The pages of all pools. Every access is bounds-checked; indices come from pools, so the checks never fail.
+/// The pages of all pools. Every access is bounds-checked, and those with notes are out of bounds
+/// for all but the notes' own functions. Indices come from pools, so the checks never fail.
 #[derive(Clone, Copy)]
 pub(crate) struct Pages<'a> {
     tables: &'a [Table],
@@ -102,24 +109,25 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// `count` words of a page from `first`; empty if that leaves the page.
-    #[inline]
-    pub(super) fn words(self, page: PageIndex, first: usize, count: usize) -> &'a [AtomicU64] {
-        self.tables
-            .get(page.0 as usize)
-            .and_then(|table| table.0.get(first..first.wrapping_add(count)))
-            .unwrap_or(&[])
-    }
-
-    /// All words of a page; `None` if there is no such page.
+    /// All words of a page; `None` if there is no such page, or if it has notes.
     #[inline]
     pub(super) fn entries(self, page: PageIndex) -> Option<&'a Entries> {
-        self.tables.get(page.0 as usize).map(|table| &table.0)
+        let index = page.0 as usize;
+        if index < notes(self.tables.len()) {
+            return None;
+        }
+        self.tables.get(index).map(|table| &table.0)
+    }
+
+    /// All words of a page; none if there is no such page, or if it has notes.
+    #[inline]
+    pub(super) fn words(self, page: PageIndex) -> &'a [AtomicU64] {
+        self.entries(page).map_or(&[], |entries| entries)
     }
 
     #[inline]
     fn word(self, page: PageIndex, index: usize) -> Option<&'a AtomicU64> {
-        self.tables.get(page.0 as usize)?.0.get(index)
+        self.entries(page)?.get(index)
     }
 
     #[inline]
@@ -146,40 +154,47 @@ impl<'a> Pages<'a> {
         PageIndex(((descriptor & ADDRESS).wrapping_sub(self.base) >> PAGE_SHIFT) as u16)
     }
 
-    /// Where the notes of `page` lie: the page and the index of the first of two words.
+    /// One of the two notes of `page`.
     #[inline]
-    fn note(self, page: PageIndex) -> (PageIndex, usize) {
+    fn note(self, page: PageIndex, which: usize) -> Option<&'a AtomicU64> {
         let index = page.0 as usize;
-        (
-            PageIndex((index / NOTES_PER_PAGE) as u16),
-            (index % NOTES_PER_PAGE) << 1,
-        )
+        let Table(words) = self.tables.get(index / NOTES_PER_PAGE)?;
+        words.get((index % NOTES_PER_PAGE) << 1 | which)
+    }
+
+    #[inline]
+    fn load_note(self, page: PageIndex, which: usize) -> u64 {
+        let note = self.note(page, which);
+        note.map_or(0, |note| note.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn store_note(self, page: PageIndex, which: usize, value: u64) {
+        if let Some(note) = self.note(page, which) {
+            note.store(value, Ordering::Release);
+        }
     }
 
     /// First note: for a table the descriptor that it stands for; for a free page the next free one.
     #[inline]
     pub(super) fn origin(self, page: PageIndex) -> u64 {
-        let (page, word) = self.note(page);
-        self.load(page, word)
+        self.load_note(page, 0)
     }
 
     #[inline]
     pub(super) fn set_origin(self, page: PageIndex, origin: u64) {
-        let (page, word) = self.note(page);
-        self.store(page, word, origin);
+        self.store_note(page, 0, origin);
     }
 
     /// Second note: for a table the number of entries that differ from what its origin implies.
     #[inline]
     pub(super) fn deviating(self, page: PageIndex) -> u64 {
-        let (page, word) = self.note(page);
-        self.load(page, word | 1)
+        self.load_note(page, 1)
     }
 
     #[inline]
     pub(super) fn set_deviating(self, page: PageIndex, count: u64) {
-        let (page, word) = self.note(page);
-        self.store(page, word | 1, count);
+        self.store_note(page, 1, count);
     }
 }
 
@@ -203,7 +218,7 @@ const RESERVE_CHANGE: u64 = 1 << 32;
 
 impl<'a> Reserve<'a> {
     fn of(pages: Pages<'a>) -> Option<Self> {
-        let top = pages.word(PageIndex::NONE, 0)?;
+        let top = pages.note(PageIndex::NONE, 0)?;
         Some(Self { pages, top })
     }
 
@@ -297,7 +312,7 @@ impl PagePool {
     /// The whole supply, at boot and once. At most 65535 pages are used.
     pub fn all<H: Hal>(hal: &H) -> Self {
         let pages = hal.tables().len().min(u16::MAX as usize);
-        let notes = pages.div_ceil(NOTES_PER_PAGE);
+        let notes = notes(hal.tables().len());
         Self {
             fresh: notes as u16,
             end: pages as u16,

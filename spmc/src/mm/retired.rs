@@ -10,7 +10,7 @@ use core::sync::atomic::Ordering;
 use crate::addr::{Ipa, PageRange, World};
 use crate::hal::{Hal, Stage2Roots, TlbScope};
 
-use super::pool::{PageIndex, PagePool, Pages, WORDS};
+use super::pool::{PageIndex, PagePool, Pages};
 
 /// A table that no PE can walk any more. All zero.
 pub(super) struct Forgotten(PageIndex);
@@ -109,7 +109,7 @@ impl<'a, H: Hal> Retired<'a, H> {
         }
         self.top = PageIndex::from_word(self.pages.origin(page));
         if self.pages.deviating(page) != 0 {
-            for word in self.pages.words(page, 0, WORDS) {
+            for word in self.pages.words(page) {
                 word.store(0, Ordering::Relaxed);
             }
             self.pages.set_deviating(page, 0);

@@ -104,6 +104,16 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
         Leaves(leaves)
     }
 
+    /// All words of all pages, those with notes too, that are not zero: page, index, word.
+    pub(crate) fn words(&self) -> Vec<(usize, usize, u64)> {
+        let pages = self.tables.iter().enumerate();
+        let words = pages.flat_map(|(page, table)| {
+            let words = table.0.iter().enumerate();
+            words.map(move |(index, word)| (page, index, word.load(Ordering::Relaxed)))
+        });
+        words.filter(|(_, _, word)| *word != 0).collect()
+    }
+
     fn index(&self, address: u64) -> usize {
         assert!(address > TABLES, "{address:#x} is no table");
         ((address - TABLES) / PAGE_SIZE) as usize

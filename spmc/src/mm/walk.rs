@@ -143,7 +143,7 @@ impl<'a, H: Hal> Inspector<'a, H> {
             }
             table = self.pages.pointed_to(raw);
         }
-        self.words = self.pages.words(table, 0, WORDS);
+        self.words = self.pages.words(table);
         None
     }
 }
@@ -432,7 +432,7 @@ impl<'a, H: Hal> Walker<'a, H> {
         if raw != 0 {
             let mut value = self.format.implied(raw, 0, child_level);
             let stride = self.format.stride(raw, child_level);
-            for word in self.pages.words(child, 0, WORDS) {
+            for word in self.pages.words(child) {
                 word.store(value, Ordering::Relaxed);
                 value = value.wrapping_add(stride);
             }
@@ -462,7 +462,7 @@ impl<'a, H: Hal> Walker<'a, H> {
             self.pages.set_deviating(child, last.deviating);
         }
         self.level = self.level.wrapping_sub(1);
-        let words = self.pages.words(child, 0, WORDS);
+        let words = self.pages.words(child);
         let origin = match self.pages.deviating(child) {
             0 => self.pages.origin(child),
             ALL if words.iter().all(|word| word.load(Ordering::Relaxed) == 0) => 0,

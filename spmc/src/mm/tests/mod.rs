@@ -10,6 +10,7 @@ mod wide;
 use core::sync::atomic::Ordering;
 use std::vec::Vec;
 
+use super::pool::PageIndex;
 use super::testing::{FakeHal, Leaves, pages};
 use super::*;
 use crate::addr::{Ipa, Pa, PageRange, World};

@@ -156,6 +156,26 @@ fn the_default_pools_carry_16384_scattered_pages() {
     );
 }
 
+// Finding M10.
+#[test]
+fn notes_are_no_pages() {
+    let hal = FakeHal::new(300);
+    let at = Pages::of(&hal);
+    for page in [0, 1].map(PageIndex::from_word) {
+        assert!(at.entries(page).is_none() && at.words(page).is_empty());
+        at.store(page, 8, 7);
+        assert_eq!(at.load(page, 8), 0);
+    }
+    assert_eq!(hal.words(), []);
+    let first = PagePool::all(&hal).take_table(at).unwrap();
+    assert_eq!(first, PageIndex::from_word(2));
+    at.store(first, 8, 7);
+    assert_eq!((at.load(first, 8), hal.words()), (7, [(2, 8, 7)].into()));
+    let behind = PageIndex::from_word(300);
+    assert!(at.entries(behind).is_none());
+    at.store(behind, 8, 7);
+}
+
 #[test]
 fn roots_of_several_tables_are_aligned_and_waste_nothing() {
     let hal = FakeHal::wide(16);

@@ -30,6 +30,31 @@ fn finish(stage: &Stage, bytes: &[u8], handle: u64) -> Regs {
     stage.nwd().call([MEM_FRAG_TX, low, high, 16, 0])
 }
 
+// Finding M10.
+// req: FRAG-07
+#[test]
+fn a_first_fragment_with_more_than_was_announced() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let before = stage.system.snapshot();
+    // So few that no page was reserved, and so many that they would fill several.
+    for (announced, sent) in [(1, 2), (4, 5), (4, 12), (5, 200)] {
+        let bytes = Transaction::share(0, SP1, RW, &scattered(sent)).encode(V12);
+        let total = bytes.len() as u64 - 16 * (sent - announced);
+        let head = bytes.len() - 16 * sent as usize;
+        let mut bytes = bytes;
+        bytes[head - 12..head - 8].copy_from_slice(&(announced as u32).to_le_bytes());
+        nwd.write(NWD_TX, &bytes);
+        let answer = nwd.call([MEM_SHARE_64, total, bytes.len() as u64]);
+        assert_eq!(
+            answer.error(),
+            Some(INVALID_PARAMETERS),
+            "{announced} {sent}"
+        );
+        assert_eq!(stage.system.snapshot(), before);
+    }
+}
+
 // req: FRAG-19
 #[test]
 fn a_hypervisor_gives_up() {
