@@ -360,15 +360,24 @@ impl AddressSpace {
         })
     }
 
-    /// Undoes [`Self::lock_mailbox`].
+    /// Undoes [`Self::lock_mailbox`], page by page: an S-EL0 partition may have changed permissions
+    /// of some of them since.
     pub fn unlock_mailbox<H: Hal>(&mut self, hal: &H, buffers: &Buffers) {
-        for range in [buffers.tx.identity(), buffers.rx.identity()] {
-            if let Some((world, leaf)) = self.inspect(hal, [range].into_iter()) {
+        let pages = [buffers.tx, buffers.rx].into_iter().flat_map(|range| {
+            let page = move |n| range.base().raw().wrapping_add(n << PAGE_SHIFT);
+            (0..range.pages()).filter_map(move |n| PageRange::new(Ipa::new(page(n)), 1))
+        });
+        for page in pages {
+            let Some((world, leaf)) = self.first_leaf(hal, page) else {
+                continue;
+            };
+            if leaf.state() == Some(State::Mailbox) {
                 let unlock = Change {
                     from: leaf,
                     to: leaf.with_state(State::OwnerExclusive),
                 };
-                let unlocked = self.change(hal, world, [range].into_iter(), unlock);
+                // Its table is there: a mailbox is never a block.
+                let unlocked = self.change(hal, world, [page].into_iter(), unlock);
                 debug_assert!(unlocked.is_ok());
             }
         }

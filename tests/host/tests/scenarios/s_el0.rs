@@ -86,6 +86,36 @@ fn an_image_comes_readable_and_executable() {
     dies(|sp| assert!(sp.peek(Secure, LAST + 0x1000).is_none()));
 }
 
+// Finding M9.
+// req: SEL0-08, RXTX-20, RXTX-28
+#[test]
+fn buffers_come_back_whatever_permissions_their_pages_have() {
+    let script = |sp: &mut Sp| {
+        let tx = sp.base() + 0x2_0000;
+        let map = [RXTX_MAP_64, tx, tx + 0x2000, 2];
+        for (page, permissions) in [
+            (tx, READ_ONLY),
+            (tx + 0x1000, NO_ACCESS),
+            (tx + 0x2000, READ_EXECUTE),
+            (tx + 0x3000, READ_ONLY),
+        ] {
+            set(sp, tx, 4, READ_WRITE);
+            sp.call_by(Conduit::Svc, map).success();
+            set(sp, page, 1, permissions);
+            sp.call_by(Conduit::Svc, [RXTX_UNMAP]).success();
+            assert_eq!(get(sp, page, 0), (permissions, 0));
+            set(sp, page, 1, READ_WRITE);
+        }
+        // What is a buffer no more can be sent, all of it.
+        map_buffers(sp);
+        let lend = Transaction::lend(sp.id, 0x8002, RW, &[(tx, 4)]);
+        sp.send(MEM_LEND_64, &lend);
+        serve(sp)
+    };
+    let system = System::boot([el0("sp1", script), PartitionSpec::new("sp2")]);
+    assert_eq!(system.nwd().ask(0x8001, [1, 2, 3, 4, 5]), [1, 2, 3, 4, 5]);
+}
+
 // req: SEL0-08, MEMO-02
 #[test]
 fn a_partition_gives_its_pages_permissions() {
