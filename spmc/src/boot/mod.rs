@@ -85,7 +85,10 @@ impl<H: Hal> Spmc<H> {
     #[cold]
     #[inline(never)]
     pub fn boot(&self, pe: &mut Pe, manifest: &[u8], image: PageRange<Pa>, frame: &mut SmcFrame) {
-        *frame = match self.read_spmc_manifest(manifest) {
+        let usable = self
+            .read_spmc_manifest(manifest)
+            .and_then(|manifest| validate::spmc(manifest, &image).map(|()| manifest));
+        *frame = match usable {
             Ok(manifest) => {
                 self.boot_partitions(pe, manifest, image);
                 SmcFrame::new([function::MSG_WAIT as u64])

@@ -44,6 +44,8 @@ pub enum Found {
     Range(PageRange<Pa>),
     /// A range of memory, or a part of it, that a partition already has.
     Taken(PageRange<Pa>, PartitionId),
+    /// A range of memory that has pages in common with the one that begins there.
+    Overlap(PageRange<Pa>, Pa),
     /// A number that a partition already has.
     Used(u64, PartitionId),
 }
@@ -214,6 +216,9 @@ impl fmt::Display for ManifestError {
             }
             Found::Range(range) => write!(f, "{range}"),
             Found::Taken(range, owner) => write!(f, "{range}, which {owner} has"),
+            Found::Overlap(range, other) => {
+                write!(f, "{range}, which overlaps the one at {other}")
+            }
             Found::Used(number, owner) => write!(f, "{number:#x}, which {owner} has"),
         }
     }

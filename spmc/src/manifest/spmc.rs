@@ -49,7 +49,8 @@ struct CellCounts {
 /// Parses the SPMC manifest.
 ///
 /// Errors: not a device tree of that kind; `attribute`, `hypervisor` or all memory nodes missing; a wrong value in `attribute`, `cpus`
-/// or a memory node; `vm0`, or more partitions or ranges than [`crate::limits`] allows.
+/// or a memory node; memory that is both Secure and Non-secure; `vm0`, or more partitions or ranges than
+/// [`crate::limits`] allows.
 #[inline(never)]
 pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
     let mut manifest = SpmcManifest {
@@ -122,6 +123,13 @@ fn read(dtb: &[u8], report: &Report, manifest: &mut SpmcManifest) -> Parsed<()> 
     ] {
         if !found {
             return Err(root.missing(name, expected));
+        }
+    }
+    for range in &manifest.ns_memory {
+        let mut secure = manifest.memory.iter();
+        if let Some(other) = secure.find(|other| range.overlaps(other)) {
+            let found = Found::Overlap(*range, other.base());
+            return Err(root.error("ns-memory", "ranges outside Secure memory", found));
         }
     }
     Ok(())

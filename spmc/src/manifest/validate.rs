@@ -168,6 +168,23 @@ fn check_buffers(config: &PartitionConfig) -> Result<(), ManifestError> {
     Ok(())
 }
 
+/// Checks the SPMC manifest against `image`, all memory of the SPMC itself, which the Normal world must not be said to own.
+///
+/// Errors: `ns-memory` that overlaps it.
+#[inline(never)]
+pub fn spmc(spmc: &SpmcManifest, image: &PageRange<Pa>) -> Result<(), ManifestError> {
+    let mut ranges = spmc.ns_memory.iter();
+    match ranges.find(|range| range.overlaps(image)) {
+        None => Ok(()),
+        Some(range) => Err(ManifestError::new(
+            "/",
+            "ns-memory",
+            "ranges outside the SPMC",
+            Found::Overlap(*range, image.base()),
+        )),
+    }
+}
+
 /// Checks where a package lies, before anything is read there: in Secure memory, and over neither the SPMC nor another package.
 ///
 /// Errors: an address outside the SPMC manifest's Secure memory nodes, or one that something else has.

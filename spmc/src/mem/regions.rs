@@ -349,7 +349,8 @@ mod tests {
         }
     }
 
-    // req: FRAG-07. Finding M10.
+    // Finding M10.
+    // req: FRAG-07
     #[test]
     fn only_pages_that_were_reserved_are_written() {
         // Pages with notes: 0 and 1.

@@ -95,14 +95,10 @@ fn cells_follow_the_tree() {
     let manifest = changed(|tree| {
         tree.put("", "#address-cells", &[1]);
         tree.put("", "#size-cells", &[1]);
-        for name in [
-            "memory@6000000",
-            "memory@40000000",
-            "memory@9040000",
-            "memory@9000000",
-        ] {
+        for name in ["memory@6000000", "memory@9040000", "memory@9000000"] {
             tree.put(name, "reg", &[0x0600_0000, 0x1000, 0x0700_0000, 0x2000]);
         }
+        tree.put("memory@40000000", "reg", &[0x4000_0000, 0x1000]);
         tree.put("hypervisor/vm1", "load_address", &[0x0630_0000]);
         tree.put("hypervisor/vm1", "mem_size", &[0, 0x10_0000]);
         tree.put("cpus/cpu@100", "reg", &[0x100]);
@@ -345,6 +341,30 @@ fn the_lowest_cpus_are_kept_where_there_are_too_many() {
          the Normal world has the others to itself"
     );
     assert_eq!(lines, [expected]);
+}
+
+// Finding M13.
+// req: MAN-41
+#[test]
+fn memory_is_of_one_world() {
+    let ns_memory = |base: u32, bytes: u32| {
+        let reg = [0, 0x4000_0000, 0, 0x1000, 0, base, 0, bytes];
+        move |tree: &mut Node| tree.put("memory@40000000", "reg", &reg)
+    };
+    changed(ns_memory(0x05ff_f000, 0x1000));
+    changed(ns_memory(0x0800_0000, 0x1000));
+    for (base, bytes, found) in [
+        (0x05ff_f000, 0x2000, "0x5fff000..0x6001000"),
+        (0x0600_1000, 0x1000, "0x6001000..0x6002000"),
+        (0x07ff_f000, 0x10_0000, "0x7fff000..0x80ff000"),
+        (0x0500_0000, 0x1000_0000, "0x5000000..0x15000000"),
+    ] {
+        let line = format!(
+            "/: ns-memory: expected ranges outside Secure memory, found {found}, \
+             which overlaps the one at 0x6000000"
+        );
+        refused(ns_memory(base, bytes), &line);
+    }
 }
 
 // req: MAN-41

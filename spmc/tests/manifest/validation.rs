@@ -32,6 +32,24 @@ fn refused(change: impl FnOnce(&mut Node), line: &str) {
     assert_eq!(validate(&[], change, |_| {}).unwrap_err().to_string(), line);
 }
 
+// Finding M13.
+// req: MAN-41
+#[test]
+fn the_normal_world_does_not_own_the_spmc() {
+    let spmc = spmc_format::parse(&spmc_manifest().to_dtb()).unwrap();
+    for (base, pages) in [(0x3fff_f000, 1), (0x5000_0000, 0x80), (0x0610_0000, 0x80)] {
+        validate::spmc(&spmc, &range(base, pages)).unwrap();
+    }
+    for base in [0x3fff_f000, 0x4010_0000, 0x4fff_f000] {
+        let error = validate::spmc(&spmc, &range(base, 2)).unwrap_err();
+        let line = format!(
+            "/: ns-memory: expected ranges outside the SPMC, found 0x40000000..0x50000000, \
+             which overlaps the one at {base:#x}"
+        );
+        assert_eq!(error.to_string(), line);
+    }
+}
+
 /// The partition of vm2, which asks for little.
 fn second(change: impl FnOnce(&mut Node)) -> PartitionConfig {
     let mut tree = manifest();

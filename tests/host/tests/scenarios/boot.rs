@@ -1,9 +1,11 @@
 //! BOOT: first run of partitions, boot information, failures, secondary PEs.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use host_tests::ffa::*;
-use host_tests::manifest::{ENTRY, PARTITION_SIZE, Region, partition_base};
+use host_tests::machine::{NORMAL_RAM, SECURE_RAM, SPMC_IMAGE};
+use host_tests::manifest::{ENTRY, PARTITION_SIZE, Region, partition_base, spmc_manifest};
 use host_tests::{PartitionSpec, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
 use spmc::limits::MAX_PES;
@@ -274,10 +276,28 @@ fn contexts_start_anew_when_their_pe_was_off() {
     assert_eq!(pe.ask(0x8001, [0; 5])[0], 1);
 }
 
+/// The SPMC manifest of a system with one partition, where all that the Normal world has is `range`.
+fn manifest_with_ns_memory(range: Range<u64>) -> Vec<u8> {
+    let bytes = |range: Range<u64>| {
+        let size = range.end - range.start;
+        [range.start.to_be_bytes(), size.to_be_bytes()].concat()
+    };
+    let mut dtb = spmc_manifest(&[PartitionSpec::new("sp1")], 1);
+    let reg = bytes(NORMAL_RAM);
+    let at = dtb.windows(16).position(|window| window == reg).unwrap();
+    dtb[at..at + 16].copy_from_slice(&bytes(range));
+    dtb
+}
+
+// Finding M13.
 // req: BOOT-16
 #[test]
 fn an_unusable_manifest_is_told_to_the_spmd() {
     for dtb in [
+        // The SPMC's own memory is the Normal world's, too.
+        manifest_with_ns_memory(SPMC_IMAGE.end - 0x1000..SPMC_IMAGE.end),
+        // So is memory of partitions.
+        manifest_with_ns_memory(SECURE_RAM.end - 0x1000..SECURE_RAM.end),
         Vec::new(),
         vec![0; 64],
         PartitionSpec::new("sp1").manifest(),
