@@ -40,7 +40,7 @@ fn split(store: Pages<'_>, page: Option<ListPage>) -> Option<(&[AtomicU64], &Ato
 /// The page behind `page`.
 fn following(store: Pages<'_>, page: Option<ListPage>) -> Option<ListPage> {
     let (_, link) = split(store, page)?;
-    ListPage::from_word(link.load(Ordering::Relaxed))
+    ListPage::from_word(store, link.load(Ordering::Relaxed))
 }
 
 /// Word `index` of the ranges of a page.
@@ -384,7 +384,7 @@ mod tests {
         for page in 0..3 {
             let mut regions = Regions::EMPTY;
             regions.count = INLINE;
-            regions.tail = ListPage::from_word(page);
+            regions.tail = ListPage::from_word(store, page);
             let before = hal.words();
             let pushed = regions.push(store, range);
             assert_eq!(pushed.is_ok(), page == 2, "page {page}");

@@ -63,13 +63,14 @@ impl PageIndex {
     }
 }
 
-/// A page for a list: words that hardware never walks. All zero when it is taken and when it is
-/// given back.
+/// A page for a list: words that hardware never walks, and no notes, which is looked at once, when
+/// it is named. All zero when it is taken and when it is given back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ListPage(NonZeroU16);
 
 impl ListPage {
-    fn new(page: PageIndex) -> Option<Self> {
+    fn new(pages: Pages<'_>, page: PageIndex) -> Option<Self> {
+        pages.entries(page)?;
         NonZeroU16::new(page.0).map(Self)
     }
 
@@ -82,14 +83,16 @@ impl ListPage {
         page.map_or(0, |page| page.0.get().into())
     }
 
-    pub(crate) fn from_word(word: u64) -> Option<Self> {
-        Self::new(PageIndex::from_word(word))
+    /// The page that a word names; `None` if that is no page, or one with notes.
+    pub(crate) fn from_word(pages: Pages<'_>, word: u64) -> Option<Self> {
+        Self::new(pages, PageIndex::from_word(word))
     }
 
     /// Its words; none if there is no such page.
     #[inline]
     pub(crate) fn words(self, pages: Pages<'_>) -> &[AtomicU64] {
-        pages.words(self.page())
+        let table = pages.tables.get(usize::from(self.0.get()));
+        table.map_or(&[], |Table(words)| words)
     }
 }
 
@@ -365,7 +368,7 @@ impl PagePool {
     /// Takes a page of zeros for a list. `NO_MEMORY` as [`Self::take_table`].
     pub(crate) fn take_list(&mut self, pages: Pages<'_>) -> Result<ListPage> {
         let page = self.take(pages)?;
-        ListPage::new(page).ok_or(FfaError::NoMemory)
+        ListPage::new(pages, page).ok_or(FfaError::NoMemory)
     }
 
     fn take(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
