@@ -44,6 +44,7 @@ const SIZES: &[(&str, &str)] = &[
     ("HOST_INTERLEAVINGS", "4"),
     ("HOST_POINTS", "40"),
     ("HOST_PAIRS", "20"),
+    ("HOST_CORPUS_CALLS", "10000"),
     ("HOST_FUZZ_RUNS", "100"),
     ("PROPTEST_CASES", "32"),
 ];

@@ -49,8 +49,8 @@ pub struct Suite {
 }
 
 impl Suite {
-    /// Runs each test by itself and notes what it reaches, unless that is known of this build.
-    /// Fails if a test fails.
+    /// Runs each test by itself and notes what it reaches, unless that is known of this build. A
+    /// test that fails is named and left out: it would catch everything.
     pub fn record(project: &Project, tree: &Tree, jobs: usize) -> Result<Self> {
         let mut suite = Self {
             tests: Vec::new(),
@@ -83,31 +83,35 @@ impl Suite {
         let recorded = parallel(&names, jobs, |index, (program, name)| {
             suite.record_one(&folder.join(index.to_string()), *program, name)
         });
-        suite.tests = recorded.into_iter().collect::<Result<_>>()?;
+        let recorded: Result<Vec<_>> = recorded.into_iter().collect();
+        suite.tests = recorded?.into_iter().flatten().collect();
         suite.tests.sort_by_key(|test| test.milliseconds);
         write(&file, &suite.build, &suite.tests)?;
         Ok(suite)
     }
 
-    fn record_one(&self, log: &Path, program: usize, name: &str) -> Result<Test> {
+    fn record_one(&self, log: &Path, program: usize, name: &str) -> Result<Option<Test>> {
         if log.exists() {
             fs::remove_file(log)?;
         }
         let start = Instant::now();
         let setting = ("MUTANT", format!("record:{}", log.display()));
         let verdict = self.run(program, &[name], &[setting], Duration::from_secs(3600))?;
-        ensure!(verdict == Verdict::Passed, "{name} fails without a mutant");
+        if verdict != Verdict::Passed {
+            eprintln!("    left out, it fails without a mutant: {name}");
+            return Ok(None);
+        }
         let text = fs::read_to_string(log).unwrap_or_default();
         let passed = text
             .lines()
             .filter_map(|line| line.strip_prefix('~')?.parse().ok());
-        Ok(Test {
+        Ok(Some(Test {
             program,
             name: name.into(),
             milliseconds: start.elapsed().as_millis() as u64,
             steps: passed.max().unwrap_or(1024),
             reached: text.lines().filter_map(|line| line.parse().ok()).collect(),
-        })
+        }))
     }
 
     /// Runs some tests with `mutant`, one after the other, until one fails.
