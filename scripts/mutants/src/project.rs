@@ -293,6 +293,8 @@ impl Project {
                 programs.push((program.into(), folder.into()));
             }
         }
+        // Cargo tells of them in any order.
+        programs.sort();
         // The summary names no place.
         faults.retain(|fault| !fault.places.is_empty());
         ensure!(

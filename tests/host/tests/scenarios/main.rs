@@ -27,6 +27,7 @@ mod memory_limits;
 mod memory_quota;
 mod notification;
 mod oracle;
+mod own_exceptions;
 mod power;
 mod restarts;
 mod retrieve_refused;
