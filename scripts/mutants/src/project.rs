@@ -20,8 +20,8 @@ pub struct Project {
     pub root: PathBuf,
     /// Where the copy, its products and the results are.
     pub products: PathBuf,
-    /// Its members that are copied, as paths from the root: the one that is mutated, then those with
-    /// more tests of it.
+    /// Its members that are copied, as paths from the root: the one that is mutated, then those
+    /// with more tests of it.
     pub members: Vec<String>,
     /// Other files and folders that tests read.
     pub needed: Vec<String>,
@@ -125,8 +125,8 @@ impl Project {
         self.products.join("unviable")
     }
 
-    /// Returns the keys of mutants that did not compile the last time, and behind [`CONST`] the names
-    /// of functions that had to stay so.
+    /// Returns the keys of mutants that did not compile the last time, and behind [`CONST`] the
+    /// names of functions that had to stay so.
     fn known_unviable(&self) -> BTreeSet<String> {
         let text = fs::read_to_string(self.unviable()).unwrap_or_default();
         text.lines().map(String::from).collect()

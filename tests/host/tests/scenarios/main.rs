@@ -28,6 +28,7 @@ mod memory_quota;
 mod notification;
 mod oracle;
 mod own_exceptions;
+mod places;
 mod power;
 mod restarts;
 mod retrieve_refused;
