@@ -293,6 +293,11 @@ pub trait Hal: Sync + Sized {
     /// Makes `range` visible to observers without caches and to instruction fetch: clean to the point of coherency, and drop stale instructions.
     fn clean(&self, world: World, from: Pa, bytes: u64);
 
+    /// Returns whether a partition at S-EL0 can be kept from what it must not do on this system. If not, none is started.
+    fn confines_s_el0(&self) -> bool {
+        true
+    }
+
     /// Storage of all translation tables that the engine hands out; all zero at boot.
     fn tables(&self) -> &[Table];
 

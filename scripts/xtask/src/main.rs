@@ -103,7 +103,7 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
         Some("run") => {
             let options = image_options(arguments)?;
             let smp = arguments.number("--smp")?.unwrap_or(4);
-            ensure!((1..=8).contains(&smp), "--smp {smp}: 1 to 8 PEs");
+            ensure!((1..=64).contains(&smp), "--smp {smp}: 1 to 64 PEs");
             let machine = Machine {
                 board: options.board,
                 smp,

@@ -49,6 +49,7 @@ pub(crate) enum PackageError {
     InUse,
     OutOfStreamEndpoints,
     NoSuchStream,
+    NotConfined,
 }
 
 /// The register and the address by which a partition finds its boot information, if it asked for it.
@@ -68,6 +69,7 @@ impl core::fmt::Display for PackageError {
             Self::OutOfTables => f.write_str("out of translation tables"),
             Self::OutOfStreamEndpoints => f.write_str("too many stream endpoints"),
             Self::NoSuchStream => f.write_str("no SMMU confines the streams of its devices"),
+            Self::NotConfined => f.write_str("this system cannot confine partitions at S-EL0"),
             Self::NoRoomForBootInfo => {
                 f.write_str("the package has no room for boot information before its image")
             }
@@ -180,6 +182,9 @@ impl<H: Hal> Spmc<H> {
         let endpoint = &partition.endpoint;
         let frozen = partition.freeze(|| {
             let config = self.read_config(entry, manifest, image)?;
+            if config.exception_level == ExceptionLevel::SEl0 && !self.hal.confines_s_el0() {
+                return Err(PackageError::NotConfined);
+            }
             self.keep_copy(&config)?;
             let mut memory = endpoint.memory.lock();
             let tag = FIRST_VMID.saturating_add(index as u16);

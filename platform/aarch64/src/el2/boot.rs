@@ -18,8 +18,8 @@ use super::cpu::Cpu;
 use super::platform::Platform;
 use super::registers::{HSTR_EL2, VPIDR_EL2};
 use super::{
-    BOARD, carve, console, cpu, entry, gic, layout, smc, stage1, stage2, vector_state, vectors,
-    window,
+    BOARD, carve, console, cpu, entry, features, gic, layout, smc, stacks, stage1, stage2,
+    vector_state, vectors, window,
 };
 
 static SPMC: Spmc<Platform> = Spmc::new(Platform);
@@ -75,6 +75,7 @@ pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFra
     vectors::install();
     console::init(&BOARD);
     window::zero_tables();
+    features::probe();
     // SAFETY: on the boot PE, before any other PE is let in.
     unsafe { cpu::carve_vector_area(index) };
     init_pe();
@@ -102,8 +103,9 @@ pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFra
 ///
 /// Called by the entry code, once, after [`primary`].
 pub unsafe extern "C" fn settle(index: usize, frame: &mut SmcFrame) -> ! {
-    // SAFETY: on the boot PE, before any other PE is let in; nobody is on the boot stack any more.
+    // SAFETY: on the boot PE and its own stack, before any other PE is let in; nobody is on the boot stack any more.
     unsafe {
+        stacks::paint(index);
         carve::add(layout::boot_stack());
         for other in (0..MAX_PES).filter(|other| *other != index) {
             cpu::carve_vector_area(other);
@@ -122,6 +124,11 @@ pub unsafe extern "C" fn settle(index: usize, frame: &mut SmcFrame) -> ! {
 ///
 /// Called by the entry code.
 pub unsafe extern "C" fn secondary(index: usize, frame: &mut SmcFrame) -> ! {
+    if Cpu::has_run(index) {
+        stacks::report(index);
+    }
+    // SAFETY: this PE is on its own stack.
+    unsafe { stacks::paint(index) };
     // SAFETY: nothing of an earlier life of this PE is in use any more.
     unsafe { Cpu::install(index) };
     vectors::install();
@@ -191,6 +198,7 @@ fn init_pe() {
     CNTVOFF_EL2.set(0);
     ICH_HCR_EL2.set(0);
     Cpu::current().check_vector_area();
+    features::init_pe();
     stage2::init_pe();
     gic::init_pe(&BOARD);
 }

@@ -1,4 +1,5 @@
-//! Moving many bytes: what the compiler calls (`memcpy`, `memset`), and the accessors of the window.
+//! Moving many bytes: what the compiler calls (`memcpy`, `memset`), and the accessors of the window; and, as these may fault, too,
+//! attempts to read a register (`features.rs`).
 //!
 //! Normal memory takes accesses of any alignment (SCTLR_EL2.A = 0), so there is no aligning: 64 bytes a turn, then the rest by the
 //! bits of the length.
@@ -129,8 +130,47 @@ window_clean:
     mov     x0, #0
     ret
 
+// Reads a system register that EL3 may keep to itself.
+.macro probe name, register
+.global probe_\name
+probe_\name:
+    mrs     x1, \register
+    mov     x0, #0
+    ret
+.endm
+    probe   has_fine_grained_traps, s3_4_c1_c1_4
+    probe   has_pointer_keys, s3_0_c2_c1_0
+    probe   has_tpidr2, s3_3_c13_c0_5
+    probe   has_tcr2, s3_5_c2_c0_3
+    probe   has_pir, s3_5_c10_c2_3
+    probe   has_pire0, s3_5_c10_c2_2
+    probe   has_por, s3_5_c10_c2_4
+    probe   has_por_el0, s3_3_c10_c2_4
+    probe   has_gcscr, s3_5_c2_c5_0
+    probe   has_gcspr, s3_5_c2_c5_1
+    probe   has_gcscre0, s3_0_c2_c5_2
+    probe   has_gcspr_el0, s3_3_c2_c5_1
+
 .global window_access_end
 window_access_end:
+
+// window_settle(): waits for stores, and takes the SError that one of them left pending (ISR_EL1.A), as drop_error does.
+.global window_settle
+window_settle:
+    dsb     sy
+    mrs     x0, isr_el1
+    ubfx    x0, x0, #8, #1
+    cbnz    x0, drop_error
+    ret
+
+// Drops the SError that is pending: masked, as it is at EL2, ESB takes it into DISR_EL1. What the register had is the Normal
+// world's. Clobbers x1 only.
+.global drop_error
+drop_error:
+    mrs     x1, s3_0_c12_c1_1
+    hint    #16
+    msr     s3_0_c12_c1_1, x1
+    ret
 
 window_fault:
     mov     x0, #1
@@ -145,4 +185,36 @@ unsafe extern "C" {
     pub fn window_zero(from: u64, to: u64) -> u64;
     /// Cleans to the point of coherency; 1 if that faulted.
     pub fn window_clean(from: u64, to: u64) -> u64;
+    /// Waits for all stores; 1 if the memory system refused one.
+    pub safe fn window_settle() -> u64;
+    /// Drops the SError that is pending.
+    pub safe fn drop_error();
+}
+
+/// Functions that try to read a register.
+macro_rules! probes {
+    ($($name:ident: $symbol:ident;)*) => {
+        unsafe extern "C" { $(safe fn $symbol() -> u64;)* }
+        $(
+            /// Returns whether EL3 lets EL2 use the register.
+            pub fn $name() -> bool {
+                $symbol() == 0
+            }
+        )*
+    };
+}
+
+probes! {
+    has_fine_grained_traps: probe_has_fine_grained_traps;
+    has_pointer_keys: probe_has_pointer_keys;
+    has_tpidr2: probe_has_tpidr2;
+    has_tcr2: probe_has_tcr2;
+    has_pir: probe_has_pir;
+    has_pire0: probe_has_pire0;
+    has_por: probe_has_por;
+    has_por_el0: probe_has_por_el0;
+    has_gcscr: probe_has_gcscr;
+    has_gcspr: probe_has_gcspr;
+    has_gcscre0: probe_has_gcscre0;
+    has_gcspr_el0: probe_has_gcspr_el0;
 }

@@ -2,9 +2,13 @@
 
 use core::arch::asm;
 
+use aarch64_cpu::registers::CNTPCT_EL0;
+use bitflags::bitflags;
 use spmc::hal::Context;
 use spmc::manifest::config::ExceptionLevel;
+use tock_registers::interfaces::Readable;
 
+use super::features;
 use super::timer::Timer;
 
 /// Declares a block of system registers that are saved and restored together, two at a time, in the order of declaration.
@@ -64,8 +68,8 @@ register_block! {
     /// The state of EL1 and EL0 that both a partition and the Normal world use.
     ///
     /// Not here is what a partition can neither read nor change, because it is trapped (debug, performance monitors, RAS, MTE, SVE
-    /// and SME control, ACTLR) or off (HCRX_EL2 is zero in the Secure world, so TCR2_EL1, PIR_EL1 and their like have
-    /// no effect): that stays the Normal world's. CNTV is here although the Normal world's virtual timer stands still meanwhile: its offset,
+    /// and SME control, ACTLR, and by fine-grained traps TPIDR2_EL0, PIR_EL1 and their like, see `features.rs`): that stays the
+    /// Normal world's. DISR_EL1 is VDISR_EL2 to a partition, which EL3 switches between worlds. CNTV is here although the Normal world's virtual timer stands still meanwhile: its offset,
     /// CNTVOFF_EL2, is the SPMD's to switch, so that it would fire at the wrong time.
     ///
     /// With E2H = 1 the plain names of most of these mean registers of EL2. Those are written by the encoding of their alias (SCTLR_EL12,
@@ -116,6 +120,20 @@ impl FpState {
     };
 }
 
+bitflags! {
+    /// Reasons not to just go on with a context.
+    #[repr(transparent)]
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct Attention: u8 {
+        /// Its timer is to be watched.
+        const TIMER = 1 << 0;
+        /// There are registers that are not its own, and not trapped.
+        const STRAYS = 1 << 1;
+        /// The memory system refused one of its stores so late that it had left the PE.
+        const LATE_ERROR = 1 << 2;
+    }
+}
+
 /// The saved state of one vCPU.
 #[repr(C)]
 pub struct GuestContext {
@@ -128,6 +146,8 @@ pub struct GuestContext {
     pub timer: Timer,
     pub keys: PointerKeys,
     pub fp: FpState,
+    /// What must be seen to when it is put on a PE, beyond registers.
+    pub attention: Attention,
 }
 
 const _: () = assert!(core::mem::offset_of!(GuestContext, gprs) == 0);
@@ -148,7 +168,12 @@ impl GuestContext {
 
         *self = Self::NEW;
         self.pc = pc;
+        self.attention
+            .set(Attention::STRAYS, features::has_strays());
         if level == ExceptionLevel::SEl0 {
+            // It cannot set the key of PACGA: each has its own, no secret to who knows when it started.
+            self.keys.ga_low = CNTPCT_EL0.get();
+            self.keys.ga_high = &raw const *self as u64;
             return;
         }
         self.spsr = EL1H_MASKED;
@@ -166,6 +191,7 @@ impl Context for GuestContext {
         timer: Timer::OFF,
         keys: PointerKeys::ZERO,
         fp: FpState::ZERO,
+        attention: Attention::empty(),
     };
 
     fn gprs(&self) -> &[u64; 31] {

@@ -15,11 +15,12 @@ use spmc::hal::{Exit, Stage2Roots};
 use spmc::limits::MAX_PES;
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::context::{El1State, GuestContext, PointerKeys};
-use super::registers::{ICC_PMR_EL1, VSTTBR_EL2};
+use super::context::{Attention, El1State, GuestContext, PointerKeys};
+use super::features::{self, Strays};
+use super::registers::{ICC_PMR_EL1, ISR_EL1, VDISR_EL2, VSTTBR_EL2};
 use super::vector_state::{self, VectorArea};
 use super::window::Window;
-use super::{el0, exit, gic, timer, vectors};
+use super::{bulk, el0, exit, gic, timer, vectors};
 use crate::sizes::EMERGENCY_STACK_SIZE;
 
 /// HCR_EL2 while an S-EL1 partition runs, and all the time but for the stays of S-EL0 partitions. EL2 itself depends on E2H alone.
@@ -76,8 +77,11 @@ pub const MDCR_HPMN: u64 = 0x1f;
 /// (EL1PTEN = 0), and S-EL0 partitions have no timer (EL0VTEN and EL0PTEN = 0).
 pub const CNTHCTL: u64 = 1 << 10 | 1 << 1 | 1 << 0;
 
-/// Flag in the interrupt priority mask, where the register has no bits: an S-EL0 partition is loaded.
-const EL0: u64 = 1 << 63;
+/// Flag in the interrupt priority mask, where the register has no bits: the loaded context is not just entered.
+const SPECIAL: u64 = 1 << 63;
+
+/// The same: an S-EL0 partition is loaded.
+const EL0: u64 = 1 << 62;
 
 /// Interrupt priority mask that lets all interrupts through.
 const PRIORITY_ALL: u64 = 0xff;
@@ -102,6 +106,10 @@ bitflags! {
         const LOOK_AGAIN = 1 << 4;
         /// No registers: the loaded context is shown a virtual interrupt. Among what it has opened, so that taking it off asks only one question.
         const SIGNALS = 1 << 5;
+        /// Registers that partitions reach and that no context has, see `features.rs`.
+        const STRAYS = 1 << 6;
+        /// No registers: the memory system refused a store of the loaded context before it left the PE last.
+        const LATE_ERROR = 1 << 7;
     }
 }
 
@@ -111,6 +119,7 @@ struct NormalWorld {
     priority_mask: u64,
     keys: PointerKeys,
     vector: VectorArea,
+    strays: Strays,
 }
 
 /// Stack for reporting an exception of EL2 itself.
@@ -165,6 +174,7 @@ impl Cpu {
             priority_mask: 0,
             keys: PointerKeys::ZERO,
             vector: VectorArea::NEW,
+            strays: Strays::ZERO,
         },
         window: Window::NEW,
     };
@@ -189,6 +199,11 @@ impl Cpu {
         cpu.displaced = Lazy::empty();
         cpu.opened = Lazy::empty();
         cpu.window.reset(index);
+    }
+
+    /// Returns whether the PE with that index was installed before.
+    pub fn has_run(index: usize) -> bool {
+        AFFINITIES[index].load(Ordering::Relaxed) != 0
     }
 
     /// The state of this PE. Whoever calls this is done with the reference before anybody calls it again: it is called by the functions of
@@ -217,7 +232,7 @@ impl Cpu {
 
     /// Puts `context` on this PE.
     #[inline(always)]
-    pub fn load(&mut self, context: &GuestContext, roots: &Stage2Roots, mask_non_secure: bool) {
+    pub fn load(&mut self, context: &mut GuestContext, roots: &Stage2Roots, mask_non_secure: bool) {
         if !self.el1_displaced {
             self.normal_world.el1.save();
             self.normal_world.priority_mask = ICC_PMR_EL1.get();
@@ -229,11 +244,13 @@ impl Cpu {
         } else {
             PRIORITY_ALL
         };
-        if context.timer.is_armed() {
-            self.watch_timer(context);
+        // DISR_EL1 of whoever was here before. Nobody is injected SErrors, so there is nothing to keep.
+        VDISR_EL2.set(0);
+        if !context.attention.is_empty() {
+            self.attend(context);
         }
         if roots.is_el0() {
-            self.load_el0(roots);
+            self.load_el0(context, roots);
             return;
         }
         VTTBR_EL2.set(u64::from(roots.vmid) << 48 | roots.non_secure.raw());
@@ -247,10 +264,34 @@ impl Cpu {
         context.timer.start();
     }
 
-    /// The rest of [`Self::load`] for a context of S-EL0. Stage 2 stays that of whoever was here before: with TGE = 1 there is none.
+    /// Sees to what the `context` needs beyond registers.
     #[cold]
-    fn load_el0(&mut self, roots: &Stage2Roots) {
-        self.priority_mask |= EL0;
+    fn attend(&mut self, context: &mut GuestContext) {
+        if context.attention.contains(Attention::TIMER) {
+            self.watch_timer(context);
+        }
+        if context.attention.contains(Attention::STRAYS) {
+            if !self.displaced.contains(Lazy::STRAYS) {
+                self.normal_world.strays.save();
+                self.displaced |= Lazy::STRAYS;
+            }
+            Strays::ZERO.load();
+        }
+        if context.attention.contains(Attention::LATE_ERROR) {
+            context.attention.remove(Attention::LATE_ERROR);
+            self.opened |= Lazy::LATE_ERROR;
+            self.priority_mask |= SPECIAL;
+        }
+    }
+
+    /// The rest of [`Self::load`] for a context of S-EL0. Stage 2 stays that of whoever was here before: with TGE = 1 there is none. Nothing
+    /// stops it from using a key of pointer authentication, so it has its own from the beginning.
+    #[cold]
+    fn load_el0(&mut self, context: &GuestContext, roots: &Stage2Roots) {
+        if features::has_pointer_keys() {
+            self.open(context, Lazy::POINTER_KEYS);
+        }
+        self.priority_mask |= EL0 | SPECIAL;
         self.translation_base = el0::translation_base(roots);
     }
 
@@ -263,9 +304,21 @@ impl Cpu {
     #[inline(always)]
     pub fn save(&mut self, context: &mut GuestContext) {
         context.el1.save();
+        self.take_errors(context);
         gic::reclaim_cpu_interface();
         if !self.opened.is_empty() {
             self.close(context);
+        }
+    }
+
+    /// Makes sure that no store of the `context` that leaves is refused when somebody else runs. Those that were are pending since
+    /// the exception that stopped it (SCTLR_EL2.IESB): that waits for the context. DISR_EL1 would not tell: it is one register for
+    /// both worlds, and the Normal world may have written anything.
+    #[inline(always)]
+    fn take_errors(&mut self, context: &mut GuestContext) {
+        const SERROR_PENDING: u64 = 1 << 8;
+        if ISR_EL1.get() & SERROR_PENDING != 0 {
+            note_late_error(context);
         }
     }
 
@@ -277,16 +330,34 @@ impl Cpu {
             ICC_PMR_EL1.set(self.priority_mask);
             // SAFETY: the engine runs what it loaded, so EL1 and stage 2, or the translation base, are this context's. Stacks of all PEs are private.
             let kind = unsafe {
-                if self.is_el0() {
-                    el0::enter(context, self.translation_base)
-                } else {
+                if self.priority_mask & SPECIAL == 0 {
                     vectors::enter(context)
+                } else {
+                    self.enter_special(context)
                 }
             };
             if let Some(exit) = exit::decode(self, context, kind) {
                 return exit;
             }
         }
+    }
+
+    /// Lets a context of S-EL0 run, or one that has failed by now fail.
+    ///
+    /// # Safety
+    ///
+    /// As [`vectors::enter`] and [`el0::enter`].
+    #[cold]
+    unsafe fn enter_special(&mut self, context: &mut GuestContext) -> u64 {
+        if self.opened.contains(Lazy::LATE_ERROR) {
+            self.opened.remove(Lazy::LATE_ERROR);
+            if !self.is_el0() {
+                self.priority_mask &= !SPECIAL;
+            }
+            return vectors::kind::SERROR;
+        }
+        // SAFETY: a context of S-EL0, see above.
+        unsafe { el0::enter(context, self.translation_base) }
     }
 
     /// Gives the loaded `context` a group of registers on its first use, displacing the Normal world's.
@@ -326,6 +397,10 @@ impl Cpu {
         }
         if self.opened.contains(Lazy::TIMER) {
             timer::stop();
+        }
+        if self.opened.contains(Lazy::LATE_ERROR) {
+            // It has not run.
+            context.attention |= Attention::LATE_ERROR;
         }
         self.opened = Lazy::empty();
     }
@@ -380,6 +455,9 @@ impl Cpu {
         if self.displaced.contains(Lazy::POINTER_KEYS) {
             self.normal_world.keys.load();
         }
+        if self.displaced.contains(Lazy::STRAYS) {
+            self.normal_world.strays.load();
+        }
         if self.displaced.contains(Lazy::LOOK_AGAIN) {
             gic::look_again_here();
         }
@@ -388,6 +466,13 @@ impl Cpu {
         }
         self.displaced = Lazy::empty();
     }
+}
+
+/// The memory system refused a store, which `context` made before it left the PE.
+#[cold]
+fn note_late_error(context: &mut GuestContext) {
+    bulk::drop_error();
+    context.attention |= Attention::LATE_ERROR;
 }
 
 /// Gives PE `index` memory for the Normal world's vector registers, as long as this PE can make them.

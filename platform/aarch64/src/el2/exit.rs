@@ -8,10 +8,10 @@ use spmc::ffa::{SmcFrame, function};
 use spmc::hal::{Access, Conduit, Context, Exit, Fault, FaultKind};
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::context::GuestContext;
+use super::context::{Attention, GuestContext};
 use super::cpu::{Cpu, Lazy};
 use super::vectors::kind;
-use super::{BOARD, gic, smc, timer, watchdog};
+use super::{BOARD, features, gic, smc, timer, watchdog};
 
 /// Exception classes, ESR_EL2.EC (Arm ARM D24.2.37).
 mod class {
@@ -80,6 +80,10 @@ fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Opti
     };
     match lazy {
         // Of S-EL0 partitions nothing else is ever opened.
+        Some(Lazy::POINTER_KEYS) if !features::has_pointer_keys() => Some(Exit::Trap {
+            syndrome,
+            pc: context.pc,
+        }),
         Some(group) if group == Lazy::VECTOR || !cpu.is_el0() => {
             cpu.open(context, group);
             None
@@ -145,6 +149,8 @@ fn access_timer(
 
     let value = context.gprs().get(rt).copied().unwrap_or(0);
     let takes_back = context.timer.write(register, value);
+    let is_armed = context.timer.is_armed();
+    context.attention.set(Attention::TIMER, is_armed);
     cpu.watch_timer(context);
     takes_back.then_some(Exit::Timer { expired: false })
 }
@@ -254,6 +260,7 @@ fn asynchronous(context: &mut GuestContext, kind: u64) -> Option<Exit> {
                 Some(Exit::Watchdog)
             } else if interrupt == timer::INTERRUPT {
                 context.timer.expire();
+                context.attention.remove(Attention::TIMER);
                 gic::complete_own();
                 Some(Exit::Timer { expired: true })
             } else {

@@ -13,7 +13,7 @@ use tock_registers::interfaces::Readable;
 use super::context::GuestContext;
 use super::cpu::{AFFINITIES, Cpu};
 use super::lines::Line;
-use super::{BOARD, el0, gic, inject, layout, stage1, stage2, watchdog};
+use super::{BOARD, el0, features, gic, inject, layout, stage1, stage2, watchdog};
 
 /// The hardware.
 pub struct Platform;
@@ -181,6 +181,10 @@ impl Hal for Platform {
 
     fn publish_tables(&self) {
         stage2::publish();
+    }
+
+    fn confines_s_el0(&self) -> bool {
+        features::confines_s_el0()
     }
 
     fn affinity(&self) -> u64 {

@@ -152,3 +152,75 @@ system_register! {
     /// SME features.
     ID_AA64SMFR0_EL1, IdAa64Smfr0El1, "S3_0_C0_C4_5"
 }
+system_register! {
+    /// Thread pointer of SME's software.
+    TPIDR2_EL0, Tpidr2El0, "S3_3_C13_C0_5"
+}
+system_register! {
+    /// TCR2_EL1 as EL2 names it with E2H = 1.
+    TCR2_EL12, Tcr2El12, "S3_5_C2_C0_3"
+}
+system_register! {
+    /// PIR_EL1, permissions by indirection, as EL2 names it with E2H = 1.
+    PIR_EL12, PirEl12, "S3_5_C10_C2_3"
+}
+system_register! {
+    /// PIRE0_EL1 as EL2 names it with E2H = 1.
+    PIRE0_EL12, Pire0El12, "S3_5_C10_C2_2"
+}
+system_register! {
+    /// POR_EL1, permission overlays, as EL2 names it with E2H = 1.
+    POR_EL12, PorEl12, "S3_5_C10_C2_4"
+}
+system_register! {
+    /// Permission overlays of EL0.
+    POR_EL0, PorEl0, "S3_3_C10_C2_4"
+}
+system_register! {
+    /// GCSCR_EL1, the guarded control stack, as EL2 names it with E2H = 1.
+    GCSCR_EL12, GcscrEl12, "S3_5_C2_C5_0"
+}
+system_register! {
+    /// GCSPR_EL1 as EL2 names it with E2H = 1.
+    GCSPR_EL12, GcsprEl12, "S3_5_C2_C5_1"
+}
+system_register! {
+    /// Control of the guarded control stack of EL0.
+    GCSCRE0_EL1, Gcscre0El1, "S3_0_C2_C5_2"
+}
+system_register! {
+    /// Pointer of the guarded control stack of EL0.
+    GCSPR_EL0, GcsprEl0, "S3_3_C2_C5_1"
+}
+system_register! {
+    /// Fine-grained traps of reads.
+    HFGRTR_EL2, HfgrtrEl2, "S3_4_C1_C1_4"
+}
+system_register! {
+    /// Fine-grained traps of writes.
+    HFGWTR_EL2, HfgwtrEl2, "S3_4_C1_C1_5"
+}
+system_register! {
+    /// Fine-grained traps of instructions.
+    HFGITR_EL2, HfgitrEl2, "S3_4_C1_C1_6"
+}
+system_register! {
+    /// Fine-grained traps of reads of debug registers.
+    HDFGRTR_EL2, HdfgrtrEl2, "S3_4_C3_C1_4"
+}
+system_register! {
+    /// Fine-grained traps of writes of debug registers.
+    HDFGWTR_EL2, HdfgwtrEl2, "S3_4_C3_C1_5"
+}
+system_register! {
+    /// Instructions that are implemented.
+    ID_AA64ISAR2_EL1, IdAa64Isar2El1, "S3_0_C0_C6_2"
+}
+system_register! {
+    /// Which kinds of interrupts are pending at EL2, masked or not.
+    ISR_EL1, IsrEl1, "S3_0_C12_C1_0"
+}
+system_register! {
+    /// What EL1 has as DISR_EL1 while HCR_EL2.AMO = 1.
+    VDISR_EL2, VdisrEl2, "S3_4_C12_C1_1"
+}

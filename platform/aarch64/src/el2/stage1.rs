@@ -200,9 +200,10 @@ const SCTLR: u64 = {
     const EOS: u64 = 1 << 11; // exceptions and their returns synchronise
     const EIS: u64 = 1 << 22;
     const I: u64 = 1 << 12;
+    const IESB: u64 = 1 << 21; // exceptions and their returns wait for errors of what came before
     const WXN: u64 = 1 << 19; // what is writable is never executable, whatever its descriptor says
     const AARCH32: u64 = 1 << 29 | 1 << 28 | 1 << 5; // as without AArch32
-    M | C | SA | EOS | EIS | I | WXN | AARCH32 | EL0
+    M | C | SA | EOS | EIS | I | IESB | WXN | AARCH32 | EL0
 };
 
 /// SCTLR_EL2 for S-EL0 partitions: they check the alignment of SP, may read CTR_EL0, clean caches by address and zero by DC ZVA; WFI (nTWI) and

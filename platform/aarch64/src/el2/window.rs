@@ -2,6 +2,7 @@
 //!
 //! Each PE has one page of virtual addresses, its window, that is pointed at one foreign page after the other. The accessors expect that the memory
 //! system refuses (there may be nothing at an address that a caller names) and report it; nothing else at EL2 touches foreign memory.
+//! A store may be refused late, by an SError. It is waited for, so that the call fails that stored, and not whoever runs next.
 
 use core::arch::asm;
 use core::sync::atomic::Ordering;
@@ -9,7 +10,7 @@ use core::sync::atomic::Ordering;
 use spmc::addr::{PAGE_SIZE, Pa, PageRange, World};
 use spmc::hal::AccessFault;
 
-use super::bulk::{window_clean, window_copy, window_zero};
+use super::bulk::{window_clean, window_copy, window_settle, window_zero};
 use super::{layout, stage1};
 
 /// Zeroes the pool of translation tables. The boot PE calls this once, before anybody uses them.
@@ -68,7 +69,7 @@ impl Window {
             check(unsafe { window_copy(va as *mut u8, rest.as_ptr(), bytes) })?;
             done += bytes;
         }
-        Ok(())
+        check(window_settle())
     }
 
     /// Zeroes foreign pages.
@@ -78,7 +79,7 @@ impl Window {
             // SAFETY: what the window shows is not the SPMC's (contract of `Hal`).
             check(unsafe { window_zero(va, va + PAGE_SIZE) })?;
         }
-        Ok(())
+        check(window_settle())
     }
 
     /// Cleans foreign memory to the point of coherency and drops stale instructions. What cannot be accessed has nothing to clean.
@@ -90,6 +91,7 @@ impl Window {
             let _ = unsafe { window_clean(va, va + length as u64) };
             done += length as u64;
         }
+        let _ = window_settle();
         // SAFETY: instruction cache maintenance, and the barriers that complete it.
         unsafe {
             asm!(

@@ -30,7 +30,7 @@ struct Outcome {
 unsafe extern "C" {
     fn probe_read(address: u64) -> Outcome;
     fn probe_write(address: u64, value: u32) -> u64;
-    fn probe_exec(address: u64) -> u64;
+    fn probe_exec(address: u64, unused: u64, argument: u64) -> Outcome;
 }
 
 global_asm!(
@@ -88,8 +88,19 @@ pub unsafe fn write(address: u64, value: u32) -> Result<(), Fault> {
 /// If the address can be executed, it must hold code that returns and keeps the procedure call standard.
 pub unsafe fn execute(address: u64) -> Result<(), Fault> {
     // SAFETY: the caller's promise; an exception is caught.
-    match unsafe { probe_exec(address) } {
-        0 => Ok(()),
+    unsafe { call(address, 0) }.map(drop)
+}
+
+/// Calls the code at `address` with `argument` in x2, and returns what it leaves in x1.
+///
+/// # Safety
+///
+/// As [`execute`]; x0 must stay 0.
+pub unsafe fn call(address: u64, argument: u64) -> Result<u64, Fault> {
+    // SAFETY: the caller's promise; an exception is caught.
+    let outcome = unsafe { probe_exec(address, 0, argument) };
+    match outcome.syndrome {
+        0 => Ok(outcome.value),
         syndrome => Err(Fault(syndrome)),
     }
 }

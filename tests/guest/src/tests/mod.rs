@@ -26,6 +26,7 @@ pub mod notification;
 pub mod power;
 pub mod preemption;
 pub mod queued;
+pub mod registers;
 pub mod run;
 pub mod s_el0;
 pub mod setup;
@@ -68,6 +69,7 @@ pub const ALL: &[&[Test]] = &[
     console::TESTS,
     state::TESTS,
     extensions::TESTS,
+    registers::TESTS,
     concurrency::TESTS,
     power::TESTS,
     memory::isolation::TESTS,
@@ -153,7 +155,7 @@ pub const VIRTIO: &[&[Test]] = &[virtio::TESTS];
 pub const SOAK: &[&[Test]] = &[soak::TESTS];
 
 /// The tests for the layout with partitions at S-EL0.
-pub const S_EL0: &[&[Test]] = &[version::TESTS, s_el0::TESTS];
+pub const S_EL0: &[&[Test]] = &[version::TESTS, registers::EL0_TESTS, s_el0::TESTS];
 
 /// All helpers.
 pub const HELPERS: &[&[Command]] = &[
@@ -179,6 +181,7 @@ pub const HELPERS: &[&[Command]] = &[
     s_el0::HELPERS,
     state::HELPERS,
     extensions::HELPERS,
+    registers::HELPERS,
     concurrency::HELPERS,
     power::HELPERS,
     unserved::HELPERS,
