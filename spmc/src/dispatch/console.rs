@@ -36,10 +36,11 @@ impl<H: Hal> Spmc<H> {
             .skip(2)
             .flat_map(|register| register.to_le_bytes().into_iter().take(width));
         for character in characters.take(count) {
-            current
-                .vcpu
-                .console
-                .put(character, |line| log::info!("{name} vcpu {vcpu}: {line}"));
+            current.vcpu.console.put(character, |line| {
+                self.log_of(current.partition, name, || {
+                    log::info!("{name} vcpu {vcpu}: {line}");
+                });
+            });
         }
         Ok(SmcFrame::success([]))
     }

@@ -4,13 +4,11 @@
 use crate::addr::World;
 use crate::ffa::SmcFrame;
 use crate::hal::{Access, Fault, FaultKind, Hal};
-use crate::manifest::config::ExceptionLevel;
+use crate::manifest::config::{ExceptionLevel, Name};
+use crate::partition::Partition;
 use crate::spmc::Spmc;
 
 use super::run::{Current, Flow};
-
-/// A partition that faults for ever must not keep the console busy for ever.
-const LOGGED_FAULTS: u32 = 64;
 
 impl<H: Hal> Spmc<H> {
     /// A fault or external abort: reflected into the partition as an abort, as if its own hardware had raised it. An S-EL0 partition has
@@ -25,13 +23,10 @@ impl<H: Hal> Spmc<H> {
             return Flow::Continue;
         }
         if has_vectors(current) {
-            if self.fault_is_logged(current) {
-                log::warn!(
-                    "{} vcpu {}: {fault}",
-                    current.frozen.config.name,
-                    current.id.index
-                );
-            }
+            let (name, vcpu) = (current.frozen.config.name, current.id.index);
+            self.log_of(current.partition, name, || {
+                log::warn!("{name} vcpu {vcpu}: {fault}");
+            });
             if self.hal.inject_abort(&mut current.vcpu.context, fault) {
                 return Flow::Continue;
             }
@@ -73,12 +68,12 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Flow {
         let name = current.frozen.config.name;
-        if self.fault_is_logged(current) {
+        let vcpu = current.id.index;
+        self.log_of(current.partition, name, || {
             log::warn!(
-                "{name} vcpu {}: instruction not available, syndrome {syndrome:#x}, pc {pc:#x}",
-                current.id.index
+                "{name} vcpu {vcpu}: instruction not available, syndrome {syndrome:#x}, pc {pc:#x}"
             );
-        }
+        });
         if has_vectors(current) && self.hal.inject_undefined(&mut current.vcpu.context) {
             return Flow::Continue;
         }
@@ -86,16 +81,24 @@ impl<H: Hal> Spmc<H> {
         self.abort(current, frame)
     }
 
-    /// Counts a fault; whether it is still to be logged.
-    fn fault_is_logged(&self, current: &Current<'_, H::Context>) -> bool {
-        let before = current.partition.count_fault();
-        if before == LOGGED_FAULTS {
-            log::warn!(
-                "{}: further faults are not logged",
-                current.frozen.config.name
-            );
+    /// Writes a line that a partition caused, by `write`, unless it caused more than its share of them.
+    /// The next one that is written tells how many were left out.
+    pub(super) fn log_of(
+        &self,
+        partition: &Partition<H::Context>,
+        name: Name,
+        write: impl FnOnce(),
+    ) {
+        let began = self.hal.now();
+        let Some(left_out) = partition.log_quota.lock().take(began) else {
+            return;
+        };
+        if left_out > 0 {
+            log::warn!("{name}: {left_out} lines were left out here");
         }
-        before < LOGGED_FAULTS
+        write();
+        let ended = self.hal.now();
+        partition.log_quota.lock().written(began, ended);
     }
 }
 

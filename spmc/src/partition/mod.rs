@@ -3,6 +3,7 @@
 pub mod console;
 pub mod endpoint;
 pub mod link;
+pub mod log_quota;
 pub mod mailbox;
 pub mod restarts;
 pub mod slot;
@@ -12,6 +13,7 @@ pub mod vm;
 
 pub use endpoint::Endpoint;
 pub use link::Link;
+pub use log_quota::LogQuota;
 pub use mailbox::Mailbox;
 pub use restarts::Restarts;
 pub use slot::{Claim, Slot};
@@ -25,6 +27,7 @@ use crate::hal::{Context, Stage2Roots};
 use crate::interrupt::{Claims, Left, Line, Lines};
 use crate::limits::MAX_VCPUS;
 use crate::manifest::config::{Messaging, PartitionConfig};
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 // Bits of one word stand for the contexts of a partition.
@@ -53,9 +56,10 @@ pub struct Partition<C> {
     dead: AtomicBool,
     /// Changes whenever it fails or is loaded anew.
     turns: AtomicU16,
-    faults: AtomicU32,
     /// How often it may start anew.
     pub restarts: Restarts,
+    /// What it may still have logged; held for nothing else, so it may be taken under any lock.
+    pub log_quota: Mutex<LogQuota>,
     /// Virtual interrupts of each context; not behind its claim, since whoever takes an interrupt pends it.
     lines: [Lines; MAX_VCPUS],
     /// Contexts for which something may be pending in `lines`, a bit each.
@@ -77,8 +81,8 @@ impl<C: Context> Partition<C> {
         secondary_entry: AtomicU64::new(0),
         dead: AtomicBool::new(false),
         turns: AtomicU16::new(0),
-        faults: AtomicU32::new(0),
         restarts: Restarts::new(),
+        log_quota: Mutex::new(LogQuota::new()),
         lines: [const { Lines::new() }; MAX_VCPUS],
         interrupted: AtomicU32::new(0),
         wants_cycles: AtomicU32::new(0),
@@ -110,7 +114,6 @@ impl<C: Context> Partition<C> {
 
     /// Takes back [`Self::kill`]: the partition was loaded anew.
     pub fn revive(&self) {
-        self.faults.store(0, Ordering::Relaxed);
         self.turns.fetch_add(1, Ordering::Relaxed);
         self.dead.store(false, Ordering::Release);
     }
@@ -179,14 +182,6 @@ impl<C: Context> Partition<C> {
     /// Takes the contexts of which [`Self::want_cycles`] said so: a bit for each.
     pub fn take_wants(&self) -> u32 {
         self.wants_cycles.swap(0, Ordering::AcqRel)
-    }
-
-    /// Counts a fault that the partition caused; returns how many there were before.
-    pub fn count_fault(&self) -> u32 {
-        let before = self.faults.load(Ordering::Relaxed);
-        self.faults
-            .store(before.saturating_add(1), Ordering::Relaxed);
-        before
     }
 
     /// The entry point of secondary contexts, where one was registered (`FFA_SECONDARY_EP_REGISTER`).

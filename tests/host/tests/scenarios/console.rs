@@ -5,6 +5,7 @@ use std::sync::{Mutex, Once};
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Sp, System};
 use log::{LevelFilter, Log, Metadata, Record};
+use spmc::addr::World;
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -128,6 +129,51 @@ fn as_many_characters_as_the_registers_of_that_version_hold() {
         PartitionSpec::new("old").version(1).script(script(48)),
         PartitionSpec::new("new").version(2).script(script(128)),
     ]);
+}
+
+/// Each line waits for a UART, and a flood of one partition would keep it from all others.
+#[test]
+fn a_flood_of_lines_leaves_the_console_to_others() {
+    let say = |sp: &mut Sp| {
+        sp.serve(|sp, request| {
+            for n in 0..request.payload()[0] {
+                log_64(sp, format!("line {n}\n").as_bytes()).success();
+            }
+            [0; 5]
+        })
+    };
+    let system = boot([
+        PartitionSpec::new("flooder").script(say),
+        PartitionSpec::new("modest").script(say),
+    ]);
+    let nwd = system.nwd();
+    nwd.ask(0x8001, [1000, 0, 0, 0, 0]);
+    assert_eq!(lines("flooder").len(), 64);
+    nwd.ask(0x8002, [3, 0, 0, 0, 0]);
+    assert_eq!(lines("modest").len(), 3);
+
+    // Time earns it new lines, and the first of them tells what is missing.
+    system.machine.gic().pass(8 * 2);
+    nwd.ask(0x8001, [10, 0, 0, 0, 0]);
+    assert_eq!(lines("flooder").len(), 66);
+    let told = "flooder: 936 lines were left out here";
+    assert!(LINES.lock().unwrap().iter().any(|line| line == told));
+}
+
+/// A partition that faults and takes it, for ever, is the same flood.
+#[test]
+fn a_flood_of_faults_leaves_the_console_to_others() {
+    let system = boot([PartitionSpec::new("faulty").script(|sp| {
+        sp.serve(|sp, _| {
+            for _ in 0..1000 {
+                let nothing = sp.read(World::Secure, 0xdead_0000, &mut [0; 4]);
+                assert!(nothing.is_err());
+            }
+            [0; 5]
+        })
+    })]);
+    system.nwd().ask(0x8001, [0; 5]);
+    assert_eq!(lines("faulty").len(), 64);
 }
 
 #[test]
