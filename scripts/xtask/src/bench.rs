@@ -133,7 +133,8 @@ pub struct Limit {
 /// Measures, prints the table and writes `target/bench.json`.
 pub fn bench() -> Result<ExitCode> {
     let components = Components::build()?;
-    let report = measure(&components)?;
+    let bench = Bench::prepare(&components)?;
+    let report = step("measuring on QEMU", || bench.measure("once"))?;
     println!("{report}");
     let path = target().join("bench.json");
     fs::write(&path, format!("{:#}\n", report.json()))?;
@@ -149,45 +150,83 @@ pub fn bench() -> Result<ExitCode> {
     })
 }
 
-/// Boots the benchmarks with the counting plugin.
-pub fn measure(components: &Components) -> Result<Report> {
-    let (boot, rows) = count(components, "bench", 1, Mode::BENCH)?;
-    let (_, parallel) = count(components, "soak", 8, Mode::BENCH_PARALLEL)?;
-    Ok(Report {
-        rows,
-        parallel,
-        boot,
-        image_bytes: components.spmc.executable.image.len() as u64,
-        memory_bytes: components.spmc.executable.end - components.spmc.executable.base,
-    })
+/// The benchmarks, ready to be booted.
+pub struct Bench {
+    plugin: PathBuf,
+    parts: [Part; 2],
+    image_bytes: u64,
+    memory_bytes: u64,
 }
 
-/// Boots a layout with the counting plugin: the SPMC's boot cost, and what the benchmarks of that mode cost.
-fn count(components: &Components, layout: &str, smp: u32, mode: Mode) -> Result<(u64, Vec<Row>)> {
-    let flash = assemble(components, &Layout::find(layout)?, None)?;
-    let plugin = plugin()?;
-    let counts = target().join("bench-counts.txt");
-    let mut argument = format!("{},out={}", plugin.display(), counts.display());
-    for (_, start, end) in REGIONS {
-        argument += &format!(",region={start:x}:{end:x}");
+/// A layout with what the test OS measures there.
+struct Part {
+    flash: PathBuf,
+    name: &'static str,
+    smp: u32,
+    mode: Mode,
+}
+
+impl Bench {
+    /// Builds the plugin and the flash images.
+    pub fn prepare(components: &Components) -> Result<Self> {
+        let part = |name, smp, mode| {
+            let flash = assemble(components, &Layout::find(name)?, None)?;
+            Ok::<_, anyhow::Error>(Part {
+                flash,
+                name,
+                smp,
+                mode,
+            })
+        };
+        let executable = &components.spmc.executable;
+        Ok(Self {
+            plugin: plugin()?,
+            parts: [
+                part("bench", 1, Mode::BENCH)?,
+                part("soak", 8, Mode::BENCH_PARALLEL)?,
+            ],
+            image_bytes: executable.image.len() as u64,
+            memory_bytes: executable.end - executable.base,
+        })
     }
-    let arguments = ["-icount", "shift=0,sleep=off", "-plugin", &argument];
-    let machine = Machine {
-        smp,
-        mode,
-        arguments: arguments.map(String::from).to_vec(),
-        live: false,
-        ..Machine::default()
-    };
-    let boot = step(&format!("measuring on QEMU, {smp} PEs"), || {
-        machine.boot(&flash, &format!("bench-{layout}"))
-    })?;
-    let read = || {
-        let status = boot.status.context("the benchmark did not end in time")?;
-        ensure!(status.success(), "QEMU failed: {status}");
-        evaluate(&announced(&boot), &fs::read_to_string(&counts)?)
-    };
-    read().with_context(|| format!("see {}", boot.path.display()))
+
+    /// Boots the benchmarks with the counting plugin. `run` names the files that it leaves.
+    pub fn measure(&self, run: &str) -> Result<Report> {
+        let [single, many] = &self.parts;
+        let (boot, rows) = self.count(single, run)?;
+        let (_, parallel) = self.count(many, run)?;
+        Ok(Report {
+            rows,
+            parallel,
+            boot,
+            image_bytes: self.image_bytes,
+            memory_bytes: self.memory_bytes,
+        })
+    }
+
+    /// Boots one part: the SPMC's boot cost, and what the benchmarks of that mode cost.
+    fn count(&self, part: &Part, run: &str) -> Result<(u64, Vec<Row>)> {
+        let name = format!("bench-{}-{run}", part.name);
+        let counts = target().join(format!("{name}-counts.txt"));
+        let mut argument = format!("{},out={}", self.plugin.display(), counts.display());
+        for (_, start, end) in REGIONS {
+            argument += &format!(",region={start:x}:{end:x}");
+        }
+        let arguments = ["-icount", "shift=0,sleep=off", "-plugin", &argument];
+        let machine = Machine {
+            smp: part.smp,
+            mode: part.mode,
+            arguments: arguments.map(String::from).to_vec(),
+            live: false,
+            ..Machine::default()
+        };
+        let boot = machine.boot(&part.flash, &name)?;
+        let read = || {
+            boot.ended()?;
+            evaluate(&announced(&boot), &fs::read_to_string(&counts)?)
+        };
+        read().with_context(|| format!("see {}", boot.path.display()))
+    }
 }
 
 fn plugin() -> Result<PathBuf> {

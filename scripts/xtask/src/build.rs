@@ -16,6 +16,10 @@ use crate::workspace::{root, target};
 /// The bare-metal target.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
 
+/// How the SPMC is compiled, and how the guests are; the folders of what comes of it have these names.
+const SPMC_PROFILE: &str = "release";
+const GUEST_PROFILE: &str = "guest";
+
 /// The SPMC's products.
 pub struct Spmc {
     /// The raw image: BL32.
@@ -31,7 +35,7 @@ pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
         &format!("building the SPMC and the guests for {}", board.name),
         || {
             cargo(board.name)?;
-            let mut command = build_command("guest");
+            let mut command = build_command("guest", GUEST_PROFILE);
             for name in &guests {
                 command.args(["--bin", name]);
             }
@@ -43,14 +47,14 @@ pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
     )?;
     fs::create_dir_all(board.guests())?;
     for name in guests {
-        let executable = read(&artefact(&name))?;
+        let executable = read(&artefact(&name, GUEST_PROFILE))?;
         fs::write(board.guests().join(format!("{name}.bin")), executable.image)?;
     }
 
-    check_stacks(&artefact(board.spmc))?;
+    check_stacks(&artefact(board.spmc, SPMC_PROFILE))?;
     let elf = board.products().join("spmc.elf");
     let bin = board.products().join("spmc.bin");
-    fs::copy(artefact(board.spmc), &elf)?;
+    fs::copy(artefact(board.spmc, SPMC_PROFILE), &elf)?;
     let executable = read(&elf)?;
     fs::write(&bin, &executable.image)?;
     Ok(Spmc { bin, executable })
@@ -113,17 +117,18 @@ pub fn cargo_command(subcommand: &str) -> Command {
 }
 
 fn cargo(package: &str) -> Result<()> {
-    run(build_command(package).arg("--bins"))
+    run(build_command(package, SPMC_PROFILE).arg("--bins"))
 }
 
-fn build_command(package: &str) -> Command {
+fn build_command(package: &str, profile: &str) -> Command {
     let mut command = cargo_command("build");
-    command.args(["--release", "--target", TARGET, "--package", package]);
+    command.args(["--profile", profile]);
+    command.args(["--target", TARGET, "--package", package]);
     command
 }
 
-fn artefact(name: &str) -> PathBuf {
-    target().join(TARGET).join("release").join(name)
+fn artefact(name: &str, profile: &str) -> PathBuf {
+    target().join(TARGET).join(profile).join(name)
 }
 
 fn read(path: &PathBuf) -> Result<Executable> {

@@ -57,7 +57,7 @@ pub struct Part {
 }
 
 /// `scenario.json`.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Scenario {
     /// One sentence.
     pub about: String,
@@ -67,8 +67,10 @@ pub struct Scenario {
     pub smp: Vec<u32>,
     /// What the test OS does.
     pub mode: Option<Mode>,
-    /// Seconds that it may take.
-    pub timeout: Option<u64>,
+    /// Seeds of random choices, each a boot of its own.
+    pub seeds: Vec<u64>,
+    /// It takes minutes: booted first, so that others can be booted beside it.
+    pub long: bool,
     /// Version of the packages, 1 or 2; 2 if absent.
     pub package_version: Option<u64>,
     /// Bytes that remain of a partition's package.
@@ -165,7 +167,12 @@ impl Scenario {
                     }
                 }
                 "mode" => scenario.mode = Some(Mode(number(&value)?)),
-                "timeout" => scenario.timeout = Some(number(&value)?),
+                "seeds" => {
+                    for seed in value.as_array().context("a list is wanted")? {
+                        scenario.seeds.push(number(seed)?);
+                    }
+                }
+                "long" => scenario.long = value.as_bool().context("true or false is wanted")?,
                 "package_version" => scenario.package_version = Some(number(&value)?),
                 "truncate" => {
                     for (name, size) in value.as_object().context("an object is wanted")? {

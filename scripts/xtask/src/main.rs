@@ -19,6 +19,8 @@ mod image;
 mod layout;
 mod manifest;
 mod mutants;
+mod parallel;
+mod patience;
 mod process;
 mod qemu;
 mod setup;
@@ -30,11 +32,13 @@ mod tfa;
 mod workspace;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
 use crate::board::{BOARDS, Board};
 use crate::image::ImageOptions;
+use crate::patience::Patience;
 use crate::qemu::Machine;
 
 const USAGE: &str = "\
@@ -44,8 +48,10 @@ usage: cargo xtask <command>
   build [--board BOARD]       build the SPMC and the guests: target/spmc.elf, target/spmc.bin
   image [--board BOARD] [--partitions LAYOUT] [--log LEVEL]
                               build the flash image: TF-A, the SPMC and the partitions of a layout
-  run [--board BOARD] [--smp N] [--gdb] [--log LEVEL] [--partitions LAYOUT] [--timeout SECONDS]
-                              boot it on QEMU; succeeds when the test OS says that every test passed
+  run [--board BOARD] [--smp N] [--gdb] [--log LEVEL] [--partitions LAYOUT] [--silence SECONDS] [--seed N] [--calls N]
+                              boot it on QEMU; succeeds when the test OS says that every test passed, and gives up
+                              when the consoles say nothing for so long (120);
+                              --seed and --calls are for layouts that choose at random: what, and how much
   test [--fast] [--systems]   every check and test; --fast leaves out those on QEMU, --systems adds every demo
   demo SYSTEM [--interactive] boot a real system over the SPMC and check that it works; --interactive leaves a shell.
                               SYSTEM is one of those that `demo` without it lists
@@ -108,7 +114,11 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
                 board: options.board,
                 smp,
                 gdb: arguments.flag("--gdb"),
-                timeout: arguments.number("--timeout")?.unwrap_or(120),
+                parameters: [
+                    arguments.number("--seed")?.unwrap_or(0),
+                    arguments.number("--calls")?.unwrap_or(0),
+                ],
+                patience: patience(arguments)?,
                 ..Machine::default()
             };
             arguments.finish()?;
@@ -182,6 +192,14 @@ fn board(arguments: &mut Arguments) -> Result<&'static Board> {
         Some(name) => Board::find(&name),
         None => Ok(BOARDS[0]),
     }
+}
+
+/// How long a boot may say nothing.
+fn patience(arguments: &mut Arguments) -> Result<Patience> {
+    let seconds = arguments.number("--silence")?;
+    Ok(seconds.map_or(Patience::USUAL, |seconds| {
+        Patience::of_silence(Duration::from_secs(seconds))
+    }))
 }
 
 fn image_options(arguments: &mut Arguments) -> Result<ImageOptions> {

@@ -11,11 +11,12 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::board::{Board, QEMU_VIRT};
 use crate::image::{ImageOptions, bl33_of, image};
 use crate::layout::Scenario;
+use crate::patience::{GivenUp, Patience, Watch};
 use crate::process::{output, run as run_command, step};
 use crate::setup::QEMU;
 use crate::workspace::target;
@@ -29,10 +30,12 @@ pub struct Machine {
     pub smp: u32,
     /// Wait for a debugger on port 1234.
     pub gdb: bool,
-    /// Give up after so many seconds.
-    pub timeout: u64,
+    /// When to give it up. A debugger has all the time in the world.
+    pub patience: Patience,
     /// What the test OS does.
     pub mode: Mode,
+    /// Two words more for the test OS: the seed of random choices, and how many calls to make.
+    pub parameters: [u64; 2],
     /// More arguments for QEMU.
     pub arguments: Vec<String>,
     /// Show the consoles while they are written.
@@ -58,8 +61,9 @@ impl Default for Machine {
             board: &QEMU_VIRT,
             smp: 4,
             gdb: false,
-            timeout: 120,
+            patience: Patience::USUAL,
             mode: Mode::TESTS,
+            parameters: [0; 2],
             arguments: Vec::new(),
             live: true,
         }
@@ -73,10 +77,12 @@ pub struct Boot {
     pub log: Vec<Line>,
     /// The file below `target/logs` that has them, too.
     pub path: PathBuf,
-    /// How QEMU ended, unless it had to be stopped.
-    pub status: Option<ExitStatus>,
+    /// How QEMU ended, or why it had to be stopped.
+    pub end: Option<Result<ExitStatus, GivenUp>>,
     /// How long it ran.
     pub time: Duration,
+    /// The longest time without a byte on any console.
+    pub silence: Duration,
     /// The most memory that QEMU held, in KiB.
     pub memory: u64,
 }
@@ -150,10 +156,18 @@ impl Boot {
             .collect()
     }
 
+    /// Checks that the machine powered itself off.
+    pub fn ended(&self) -> Result<()> {
+        match self.end.context("it was not booted")? {
+            Ok(status) => ensure!(status.success(), "QEMU failed: {status}"),
+            Err(why) => bail!("given up: {why}"),
+        }
+        Ok(())
+    }
+
     /// Whether the test OS came to its end, powered off, and had run at least one test and seen none fail.
     pub fn check(&self) -> Result<()> {
-        let status = self.status.context("it did not end in time")?;
-        ensure!(status.success(), "QEMU failed: {status}");
+        self.ended()?;
         let mut announced = None;
         let mut seen = 0;
         let mut ok = 0;
@@ -223,7 +237,9 @@ impl Machine {
     /// Takes over what a scenario says of the machine.
     pub fn apply(&mut self, scenario: &Scenario) {
         self.mode = scenario.mode.unwrap_or(self.mode);
-        self.timeout = self.timeout.max(scenario.timeout.unwrap_or(0));
+        if let ([0, _], Some(seed)) = (self.parameters, scenario.seeds.first()) {
+            self.parameters[0] = *seed;
+        }
     }
 
     /// Has a file put into memory before the machine starts.
@@ -255,36 +271,46 @@ impl Machine {
         };
         let ended = self.follow(&mut boot, child.id(), &received, &mut file);
         // QEMU does not outlive this, whatever happened.
-        boot.status = finish(child, matches!(ended, Ok(true)))?;
+        let status = finish(child, matches!(ended, Ok(None)))?;
         boot.time = start.elapsed();
         for reader in readers.into_iter().flatten() {
             let _ = reader.join();
         }
-        ended.with_context(|| format!("cannot write {}", boot.path.display()))?;
-        for line in received.try_iter() {
-            boot.keep(line, &mut file)?;
+        let given_up = ended.with_context(|| format!("cannot write {}", boot.path.display()))?;
+        boot.end = Some(given_up.map_or(Ok(status), Err));
+        for event in received.try_iter() {
+            if let Event::Line(line) = event {
+                boot.keep(line, &mut file)?;
+            }
         }
         Ok(boot)
     }
 
-    /// Keeps what QEMU, the process `id`, writes until it ends; false if the time is over before.
+    /// Keeps what QEMU, the process `id`, writes until it ends; the reason if it is given up before.
     fn follow(
         &self,
         boot: &mut Boot,
         id: u32,
-        lines: &Receiver<Line>,
+        events: &Receiver<Event>,
         file: &mut fs::File,
-    ) -> Result<bool> {
-        let end = Instant::now() + Duration::from_secs(self.timeout);
+    ) -> Result<Option<GivenUp>> {
+        let mut watch = Watch::new(self.patience, Instant::now());
         let mut done = false;
         loop {
-            let line = if self.gdb {
-                lines.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            let event = if self.gdb {
+                events.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
-                lines.recv_timeout(end.saturating_duration_since(Instant::now()))
+                match watch.left(Instant::now()) {
+                    Ok(time) => events.recv_timeout(time),
+                    Err(why) => return Ok(Some(why)),
+                }
             };
-            match line {
-                Ok(line) => {
+            match event {
+                Ok(Event::Bytes(when)) => {
+                    watch.hear(when);
+                    boot.silence = watch.longest_silence();
+                }
+                Ok(Event::Line(line)) => {
                     done |= line.text.starts_with("DONE ");
                     if self.live && !(done && is_power_off_noise(&line.text)) {
                         println!("{line}");
@@ -292,8 +318,9 @@ impl Machine {
                     boot.memory = boot.memory.max(peak_memory(id));
                     boot.keep(line, file)?;
                 }
-                Err(RecvTimeoutError::Disconnected) => return Ok(true),
-                Err(RecvTimeoutError::Timeout) => return Ok(false),
+                // The watch says in the next round whether to give up.
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
         }
     }
@@ -340,15 +367,12 @@ impl Machine {
 
     fn booted(&self, flash: &Path) -> Command {
         let mut command = self.machine();
-        command
-            .arg("-bios")
-            .arg(flash)
-            .arg("-device")
-            .arg(format!(
-                "loader,addr={:#x},data={:#x},data-len=8",
-                self.board.mode_address, self.mode.0
-            ))
-            .args(&self.arguments);
+        command.arg("-bios").arg(flash).args(&self.arguments);
+        let words = [self.mode.0, self.parameters[0], self.parameters[1]];
+        for (word, address) in words.iter().zip((self.board.mode_address..).step_by(8)) {
+            let loader = format!("loader,addr={address:#x},data={word:#x},data-len=8");
+            command.args(["-device", &loader]);
+        }
         if let (Some(address), Some(dir)) = (self.board.preloaded_bl33, flash.parent()) {
             command.args(["-device", &loader(&bl33_of(dir), address)]);
         }
@@ -376,13 +400,11 @@ fn is_power_off_noise(line: &str) -> bool {
     noise.iter().any(|start| line.starts_with(start))
 }
 
-fn finish(mut child: Child, in_time: bool) -> Result<Option<ExitStatus>> {
-    if in_time {
-        return Ok(Some(child.wait()?));
+fn finish(mut child: Child, by_itself: bool) -> Result<ExitStatus> {
+    if !by_itself {
+        child.kill()?;
     }
-    child.kill()?;
-    child.wait()?;
-    Ok(None)
+    Ok(child.wait()?)
 }
 
 /// The most memory that a process has held, in KiB; 0 once it has ended.
@@ -393,14 +415,42 @@ fn peak_memory(id: u32) -> u64 {
         .unwrap_or(0)
 }
 
+/// What comes from a console.
+enum Event {
+    /// Bytes, at that time; perhaps not a whole line yet.
+    Bytes(Instant),
+    /// A line.
+    Line(Line),
+}
+
+/// A pipe from which each piece is announced.
+struct Announced<R> {
+    pipe: R,
+    events: Sender<Event>,
+}
+
+impl<R: Read> Read for Announced<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.pipe.read(buffer)?;
+        if count > 0 {
+            // Nobody listens any more when the boot is over.
+            let _ = self.events.send(Event::Bytes(Instant::now()));
+        }
+        Ok(count)
+    }
+}
+
 fn read(
     console: Console,
     pipe: Option<impl Read + Send + 'static>,
-    lines: Sender<Line>,
+    events: Sender<Event>,
 ) -> Option<std::thread::JoinHandle<()>> {
     let pipe = pipe?;
     Some(std::thread::spawn(move || {
-        let mut pipe = BufReader::new(pipe);
+        let mut pipe = BufReader::new(Announced {
+            pipe,
+            events: events.clone(),
+        });
         let mut bytes = Vec::new();
         while matches!(pipe.read_until(b'\n', &mut bytes), Ok(count) if count > 0) {
             let text = String::from_utf8_lossy(&bytes);
@@ -411,7 +461,7 @@ fn read(
             } else {
                 console
             };
-            if lines.send(Line { console, text }).is_err() {
+            if events.send(Event::Line(Line { console, text })).is_err() {
                 break;
             }
         }
@@ -420,7 +470,7 @@ fn read(
 
 #[cfg(test)]
 impl Boot {
-    /// What showed these lines, and ended with that status or did not.
+    /// What showed these lines, and ended with that status or was given up.
     pub fn of(lines: &[&str], status: Option<i32>) -> Self {
         use std::os::unix::process::ExitStatusExt;
         let line = |text: &&str| Line {
@@ -429,7 +479,9 @@ impl Boot {
         };
         Self {
             log: lines.iter().map(line).collect(),
-            status: status.map(|code| ExitStatus::from_raw(code << 8)),
+            end: Some(status.map_or(Err(GivenUp::Silent(Duration::ZERO)), |code| {
+                Ok(ExitStatus::from_raw(code << 8))
+            })),
             ..Self::default()
         }
     }

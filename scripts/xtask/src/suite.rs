@@ -1,16 +1,19 @@
 //! `cargo xtask test`: every check, on the host and on the board.
 //!
-//! Fast ones first: formatting, lints, documentation, host tests, the conformance table. Then each layout with a `scenario.json` is booted
-//! with each PE count that it names, and what its consoles show is reported as tests. The last line sums everything up.
+//! Fast ones first: formatting, lints, documentation, host tests, the conformance table. Then each
+//! layout with a `scenario.json` is booted with each PE count that it names, as many side by side as
+//! the machine has processors for, and what its consoles show is reported as tests. The last line
+//! sums everything up.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::bench;
+use crate::bench::{Bench, Report};
 use crate::board::{BOARDS, Board};
 use crate::build::{TARGET, build_other_boards, cargo_command};
 use crate::conformance::conformance;
@@ -18,8 +21,9 @@ use crate::demo;
 use crate::fuzz;
 use crate::image::{Components, assemble};
 use crate::layout::{Layout, Scenario};
+use crate::parallel;
 use crate::process::{run, step};
-use crate::qemu::{Boot, Machine, Report, Verdict};
+use crate::qemu::{self, Boot, Machine, Verdict};
 
 /// Packages that only make sense on the target.
 const BARE_METAL: &[&str] = &[
@@ -149,11 +153,32 @@ impl Tally {
     }
 
     fn board_tests(&mut self) -> Result<()> {
-        let mut trials = Vec::new();
+        let mut plans = Vec::new();
         for board in BOARDS {
-            trials.extend(tests_on(board)?);
+            plans.extend(plans_of(board)?);
         }
-        trials.extend(bench_trials(&Components::build()?));
+        let bench = Bench::prepare(&Components::build()?)?;
+        let mut jobs = vec![Job::Bench("first"), Job::Bench("again")];
+        jobs.extend(plans.iter().map(Job::Boot));
+        // What takes long comes first: others are done beside it.
+        jobs.sort_by_key(|job| !job.is_long());
+        let at_a_time = parallel::boots_at_a_time();
+        let what = format!("{} boots, {at_a_time} at a time", jobs.len());
+        let outcomes = step(&what, || {
+            Ok(parallel::for_each(&jobs, at_a_time, |job| job.run(&bench)))
+        })?;
+
+        let mut trials = Vec::new();
+        let mut reports = Vec::new();
+        for outcome in outcomes {
+            match outcome? {
+                Outcome::Boot(plan, boot) => {
+                    trials.extend(board_trials(&plan.name, &plan.scenario, &boot));
+                }
+                Outcome::Bench(report) => reports.push(report),
+            }
+        }
+        trials.extend(bench_trials(&reports));
 
         let arguments = Arguments {
             test_threads: Some(1),
@@ -167,36 +192,104 @@ impl Tally {
     }
 }
 
-/// Boots every layout of a board; what was seen, as tests.
-fn tests_on(board: &'static Board) -> Result<Vec<Trial>> {
+/// A layout, to be booted with a number of PEs.
+struct Plan {
+    name: String,
+    scenario: Scenario,
+    flash: PathBuf,
+    machine: Machine,
+}
+
+/// Every boot that the layouts of a board ask for.
+fn plans_of(board: &'static Board) -> Result<Vec<Plan>> {
     let components = Components::build_for(board, None)?;
-    let mut trials = Vec::new();
+    let mut plans = Vec::new();
     for layout in Layout::scenarios(board)? {
         let flash = assemble(&components, &layout, None)?;
         let counts = match layout.scenario.smp.as_slice() {
             [] => SMP,
             counts => counts,
         };
-        for &smp in counts {
+        let seeds = match layout.scenario.seeds.as_slice() {
+            [] => &[0],
+            seeds => seeds,
+        };
+        for (&smp, &seed) in counts
+            .iter()
+            .flat_map(|smp| seeds.iter().map(move |s| (smp, s)))
+        {
             let mut name = format!("{}/smp{smp}", layout.name);
+            if seed != 0 {
+                name += &format!("/seed{seed}");
+            }
             if !board.is_default() {
                 name = format!("{}/{name}", board.name);
             }
             let mut machine = Machine {
                 board,
                 smp,
+                parameters: [seed, 0],
                 live: false,
                 ..Machine::default()
             };
             machine.apply(&layout.scenario);
-            let boot = step(
-                &format!("booting {name}: {}", layout.scenario.about),
-                || machine.boot(&flash, &name.replace('/', "-")),
-            )?;
-            trials.extend(board_trials(&name, &layout.scenario, &boot)?);
+            plans.push(Plan {
+                name,
+                scenario: layout.scenario.clone(),
+                flash: flash.clone(),
+                machine,
+            });
         }
     }
-    Ok(trials)
+    Ok(plans)
+}
+
+/// What is done on QEMU, beside others.
+enum Job<'a> {
+    Boot(&'a Plan),
+    /// The benchmark; the word tells its runs apart.
+    Bench(&'static str),
+}
+
+/// What a job left.
+enum Outcome<'a> {
+    Boot(&'a Plan, Boot),
+    Bench(Result<Report>),
+}
+
+impl<'a> Job<'a> {
+    fn is_long(&self) -> bool {
+        match self {
+            Self::Boot(plan) => plan.scenario.long,
+            Self::Bench(_) => true,
+        }
+    }
+
+    /// Does it and says how long it took. A boot that cannot be started is an error.
+    fn run(&self, bench: &Bench) -> Result<Outcome<'a>> {
+        let start = Instant::now();
+        match self {
+            Self::Boot(plan) => {
+                let boot = plan
+                    .machine
+                    .boot(&plan.flash, &plan.name.replace('/', "-"))?;
+                eprintln!(
+                    "    {} done in {:.1} s, silent for {:.1} s at most: {}",
+                    plan.name,
+                    boot.time.as_secs_f32(),
+                    boot.silence.as_secs_f32(),
+                    plan.scenario.about
+                );
+                Ok(Outcome::Boot(plan, boot))
+            }
+            Self::Bench(run) => {
+                let report = bench.measure(run);
+                let time = start.elapsed().as_secs_f32();
+                eprintln!("    benchmark, {run}: done in {time:.1} s");
+                Ok(Outcome::Bench(report))
+            }
+        }
+    }
 }
 
 /// A cargo command for all that runs on the target.
@@ -224,7 +317,7 @@ fn cargo_fmt() -> Command {
 }
 
 /// What a boot showed, as tests: each that the test OS reported, the end of the boot, and each text that was expected.
-fn board_trials(name: &str, scenario: &Scenario, boot: &Boot) -> Result<Vec<Trial>> {
+fn board_trials(name: &str, scenario: &Scenario, boot: &Boot) -> Vec<Trial> {
     let trial = |test: &str, outcome: Result<()>| {
         let outcome = outcome.with_context(|| boot.path.display().to_string());
         Trial::test(format!("{name}::{test}"), || outcome.map_err(failed))
@@ -233,7 +326,7 @@ fn board_trials(name: &str, scenario: &Scenario, boot: &Boot) -> Result<Vec<Tria
 
     let mut trials = Vec::new();
     for report in boot.reports() {
-        if let Report::Test { name, verdict } = report {
+        if let qemu::Report::Test { name, verdict } = report {
             trials.push(match verdict {
                 Verdict::Ok => trial(&name, Ok(())),
                 Verdict::Failed(why) => trial(&name, Err(anyhow!(why))),
@@ -256,24 +349,31 @@ fn board_trials(name: &str, scenario: &Scenario, boot: &Boot) -> Result<Vec<Tria
         };
         trials.push(trial(&format!("never shows `{text}`"), check()));
     }
-    Ok(trials)
+    trials
 }
 
-/// The limits, and that a second run measures the same.
-fn bench_trials(components: &Components) -> Vec<Trial> {
-    let measured = bench::measure(components)
-        .and_then(|first| Ok((bench::measure(components)? == first, first.limits())));
-    let (repeats, limits) = match measured {
-        Ok(measured) => measured,
-        Err(error) => return vec![Trial::test("bench", || Err(failed(error)))],
-    };
-    let mut trials: Vec<Trial> = limits
+/// The limits, and that every run measures the same.
+fn bench_trials(reports: &[Result<Report>]) -> Vec<Trial> {
+    let mut measured = Vec::new();
+    for report in reports {
+        match report {
+            Ok(report) => measured.push(report),
+            Err(error) => {
+                let error = format!("{error:#}");
+                return vec![Trial::test("bench", || Err(error.into()))];
+            }
+        }
+    }
+    let mut trials: Vec<Trial> = measured
+        .first()
         .into_iter()
+        .flat_map(|report| report.limits())
         .map(|limit| {
             let name = format!("bench::{}", limit.name);
             Trial::test(name, move || limit.check().map_err(failed))
         })
         .collect();
+    let repeats = measured.windows(2).all(|runs| runs[0] == runs[1]);
     trials.push(Trial::test("bench::repeats_exactly", move || {
         let difference = || "two runs measured different counts".into();
         repeats.then_some(()).ok_or_else(difference)

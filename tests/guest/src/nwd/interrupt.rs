@@ -6,7 +6,7 @@ use core::arch::asm;
 
 use crate::board::{GICD, GICR};
 use crate::rt::check::{Check, equal, holds};
-use crate::rt::{ticks_per_ms, wait_until};
+use crate::rt::{PATIENCE_MS, ticks_per_ms, wait_until};
 
 /// PPI of the EL2 physical timer.
 pub const TIMER: u32 = 26;
@@ -19,6 +19,7 @@ const DISTRIBUTOR_ON: u32 = 1 << 4 | 1 << 1 | 1;
 const ISENABLER0: u64 = 0x100;
 const ICENABLER0: u64 = 0x180;
 const ISPENDR0: u64 = 0x200;
+const ICPENDR0: u64 = 0x280;
 const ISACTIVER0: u64 = 0x300;
 const IPRIORITYR: u64 = 0x400;
 const PRIORITY: u8 = 0x80;
@@ -134,6 +135,40 @@ pub fn fire(pe: usize) {
     );
 }
 
+/// SGI that wakes a PE; the Normal world's own, and let through only while a PE sleeps.
+const WAKE: u32 = 5;
+
+/// Lets the PE with this index, this one, sleep until `awake` says that there is something to do.
+/// Who makes that true calls [`wake`] after it.
+pub fn sleep_until(pe: usize, awake: impl Fn() -> bool) {
+    open(pe, WAKE);
+    loop {
+        // Taken back before the look: who comes after it makes it pending again.
+        write32(
+            GICR + pe as u64 * GICR_STRIDE + GICR_SGI + ICPENDR0,
+            1 << WAKE,
+        );
+        // SAFETY: a barrier.
+        unsafe { asm!("dsb sy", options(nostack)) };
+        if awake() {
+            break;
+        }
+        // SAFETY: ends when an interrupt is pending, which stays masked.
+        unsafe { asm!("wfi", options(nostack)) };
+    }
+    close(pe, WAKE);
+}
+
+/// Wakes the PE with this index if it sleeps.
+pub fn wake(pe: usize) {
+    // SAFETY: a barrier: what the other PE is to see comes before the interrupt.
+    unsafe { asm!("dsb sy", options(nostack)) };
+    write32(
+        GICR + pe as u64 * GICR_STRIDE + GICR_SGI + ISPENDR0,
+        1 << WAKE,
+    );
+}
+
 /// Whether the timer interrupt waits to be taken.
 pub fn is_pending() -> bool {
     waits(TIMER)
@@ -156,7 +191,7 @@ pub fn acknowledge(pe: usize) -> Check {
 #[track_caller]
 pub fn take(pe: usize, line: u32) -> Check {
     let mut interrupt = SPURIOUS;
-    let came = wait_until(5000, || {
+    let came = wait_until(PATIENCE_MS, || {
         // SAFETY: acknowledges the pending interrupt, if there is one.
         unsafe { asm!("mrs {}, S3_0_C12_C12_0", out(reg) interrupt, options(nostack)) }; // ICC_IAR1_EL1
         interrupt != SPURIOUS

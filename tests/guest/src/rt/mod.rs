@@ -67,6 +67,40 @@ pub fn ticks_per_ms() -> u64 {
     frequency / 1000
 }
 
+/// Milliseconds in which what must come has come even where the machine is busy with other work: the
+/// counter goes on while the PEs wait for it. `xtask` waits longer for a word from the console.
+pub const PATIENCE_MS: u64 = 60_000;
+
+/// A line now and then from a test that takes long, so that nobody takes it for stuck.
+pub struct Life {
+    next: u64,
+}
+
+impl Life {
+    const PAUSE_MS: u64 = 10_000;
+
+    /// Begins with a pause.
+    pub fn new() -> Self {
+        Self {
+            next: counter() + Self::PAUSE_MS * ticks_per_ms(),
+        }
+    }
+
+    /// Calls `show`, which writes a line, if the last one is some time ago.
+    pub fn show(&mut self, show: impl FnOnce()) {
+        if counter() >= self.next {
+            show();
+            *self = Self::new();
+        }
+    }
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Waits until `done` says so; false if that takes longer than `ms` milliseconds.
 pub fn wait_until(ms: u64, mut done: impl FnMut() -> bool) -> bool {
     let end = counter() + ms * ticks_per_ms();

@@ -7,7 +7,7 @@ use crate::message::{self, request};
 use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::call::{Conduit, call};
 use crate::rt::check::{Check, equal, holds};
-use crate::rt::wait_until;
+use crate::rt::{PATIENCE_MS, wait_until};
 use crate::sp::{CONTEXT_ENTRY, Command, Sp};
 use crate::{command, helper, test};
 
@@ -311,7 +311,7 @@ static ARRIVED: AtomicU64 = AtomicU64::new(0);
 fn meet(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     ARRIVED.fetch_add(1, Ordering::Relaxed);
     holds(
-        wait_until(10_000, || ARRIVED.load(Ordering::Relaxed) >= 2),
+        wait_until(PATIENCE_MS, || ARRIVED.load(Ordering::Relaxed) >= 2),
         0u64,
     )?;
     Ok([0; 4])
@@ -321,7 +321,7 @@ fn meet(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 fn direct_busy_elsewhere(_: &Nwd) -> Check {
     ask(SP2, command!(hold_control), [HOLD, 0, 0, 0])?;
     pe::start(1, |_| ask(SP1, command!(hold), [0; 4]), [0; 4])?;
-    let arrived = wait_until(10_000, || {
+    let arrived = wait_until(PATIENCE_MS, || {
         ask(SP2, command!(hold_control), [LOOK, 0, 0, 0]).is_ok_and(|answer| answer[0] > 0)
     });
     let message = request(
@@ -353,7 +353,7 @@ static POLLS: AtomicU64 = AtomicU64::new(0);
 fn hold(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let mut outcome = Ok([0; 4]);
     holds(
-        wait_until(10_000, || {
+        wait_until(PATIENCE_MS, || {
             outcome = sp.ask(SP2, command!(hold_control), [POLL, 0, 0, 0]);
             !matches!(outcome, Ok([1, ..]))
         }),

@@ -18,7 +18,7 @@ use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::lock::Lock;
 use crate::rt::stage1::{self, Attributes};
-use crate::rt::{counter, ticks_per_ms, wait_until};
+use crate::rt::{Life, counter, ticks_per_ms, wait_until};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, println, test};
 
@@ -322,7 +322,11 @@ fn soak_here([pe, end, ..]: [u64; 4]) -> Check<[u64; 4]> {
         random: 0x2545_f491_4f6c_dd1d ^ pe << 9,
         armed: false,
     };
+    let mut life = Life::new();
     while counter() < end {
+        if pe == 0 {
+            life.show(|| println!("# {} requests", total(ANSWERED)));
+        }
         worker.step()?;
     }
     if worker.armed {

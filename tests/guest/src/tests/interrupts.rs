@@ -86,7 +86,7 @@ pub(crate) const NONE: u64 = 0xffff_ffff;
 pub(super) const UART: u64 = 40;
 pub(super) const IPI: u64 = 9;
 const TIMER: u64 = 3;
-pub(super) const LIMIT_MS: u64 = 5_000;
+pub(super) const LIMIT_MS: u64 = crate::rt::PATIENCE_MS;
 
 const DATA: usize = 0x00;
 const MASK: usize = 0x38;

@@ -58,7 +58,7 @@ pub(super) const PASS_ON: u32 = command!(pass_on);
 
 const TIMER_MS: u64 = 2;
 /// A partition that is not preempted gives up after this time.
-pub(super) const LIMIT_MS: u64 = 10_000;
+pub(super) const LIMIT_MS: u64 = crate::rt::PATIENCE_MS;
 /// The word in the shared page: it ends the spinning.
 pub(super) const GO: u64 = 1;
 /// The word in the shared page: somebody spins.

@@ -17,7 +17,7 @@ use crate::rt::check::{Check, equal, fail, holds};
 use crate::rt::lock::Lock;
 use crate::rt::page::PAGE_SIZE;
 use crate::rt::stage1::{self, Attributes};
-use crate::rt::wait_until;
+use crate::rt::{Life, PATIENCE_MS, wait_until};
 use crate::sp::{self, Command, Sp};
 use crate::{command, helper, test};
 
@@ -366,7 +366,11 @@ fn soak_here([pe, ..]: [u64; 4]) -> Check<[u64; 4]> {
         words: pe << 32,
         second: 0,
     };
+    let mut life = Life::new();
     while MADE.load(Ordering::Relaxed) < CALLS {
+        if pe == 0 {
+            life.show(|| println!("# {} calls", MADE.load(Ordering::Relaxed)));
+        }
         let calls = worker.step()?;
         MADE.fetch_add(calls, Ordering::Relaxed);
     }
@@ -476,7 +480,7 @@ impl Worker {
         // It must be seen before the next one is set. Another context may have taken it and be about to count it.
         let wanted = self.notified[n];
         let mut seen = 0;
-        let counted = wait_until(10_000, || {
+        let counted = wait_until(PATIENCE_MS, || {
             match self.helper(n, command!(collect), [self.pe as u64, 0, 0, 0]) {
                 Ok(Some([count, ..])) => seen = count,
                 Ok(None) => {}
@@ -503,7 +507,7 @@ impl Worker {
         collect_here()?;
         // Another PE may have taken it and be about to count it.
         let seen = || SEEN_HERE[bit].load(Ordering::Acquire);
-        holds(wait_until(1_000, || seen() >= wanted), wanted)?;
+        holds(wait_until(PATIENCE_MS, || seen() >= wanted), wanted)?;
         equal(seen(), wanted)?;
         Ok(3)
     }
