@@ -204,7 +204,8 @@ struct Plan {
 fn plans_of(board: &'static Board) -> Result<Vec<Plan>> {
     let components = Components::build_for(board, None)?;
     let mut plans = Vec::new();
-    for layout in Layout::scenarios(board)? {
+    let layouts = Layout::scenarios(board)?.into_iter();
+    for layout in layouts.filter(|layout| !layout.scenario.by_hand) {
         let flash = assemble(&components, &layout, None)?;
         let counts = match layout.scenario.smp.as_slice() {
             [] => SMP,

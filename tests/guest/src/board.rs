@@ -10,6 +10,9 @@ pub const BL33: u64 = RAM + 0x2000_0000;
 /// The word that selects what the test OS does.
 pub const MODE: u64 = RAM + 0x3000_0000;
 
+/// Two words for what the test OS does: the seed of random choices, and how many calls to make.
+pub const PARAMETERS: u64 = MODE + 8;
+
 /// Where the package of partition number `slot` is loaded, from 0 on.
 pub const fn package(slot: u64) -> u64 {
     PARTITIONS + slot * 0x10_0000

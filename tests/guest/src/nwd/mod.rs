@@ -35,6 +35,7 @@ const MODE_S_EL0: u64 = 7;
 const MODE_INTERRUPTS: u64 = 11;
 const MODE_INTERRUPT_SOAK: u64 = 12;
 const MODE_INTERRUPTS_S_EL0: u64 = 13;
+const MODE_HOSTILE: u64 = 14;
 const MODE_FIRST_PE_ONLY: u64 = 20;
 const MODE_MANY_PES: u64 = 21;
 
@@ -141,6 +142,7 @@ pub fn main() -> ! {
         MODE_INTERRUPTS => run(tests::INTERRUPTS),
         MODE_INTERRUPT_SOAK => run(tests::INTERRUPT_SOAK),
         MODE_INTERRUPTS_S_EL0 => run(tests::INTERRUPTS_S_EL0),
+        MODE_HOSTILE => run(tests::HOSTILE),
         MODE_FIRST_PE_ONLY => run(tests::FIRST_PE_ONLY),
         MODE_MANY_PES => run(tests::MANY_PES),
         MODE_S_EL0 => run(tests::S_EL0),

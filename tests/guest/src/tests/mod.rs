@@ -12,6 +12,7 @@ pub mod direct_errors;
 pub mod discovery;
 pub mod extensions;
 pub mod features;
+pub mod hostile;
 pub mod indirect;
 pub mod instructions;
 pub mod interrupt_chains;
@@ -154,6 +155,9 @@ pub const VIRTIO: &[&[Test]] = &[virtio::TESTS];
 /// The soak, for a layout with eight partitions.
 pub const SOAK: &[&[Test]] = &[soak::TESTS];
 
+/// Hostile guests.
+pub const HOSTILE: &[&[Test]] = &[hostile::TESTS];
+
 /// The tests for the layout with partitions at S-EL0.
 pub const S_EL0: &[&[Test]] = &[version::TESTS, registers::EL0_TESTS, s_el0::TESTS];
 
@@ -192,6 +196,7 @@ pub const HELPERS: &[&[Command]] = &[
     lifecycle::HELPERS,
     memory::HELPERS,
     soak::HELPERS,
+    hostile::HELPERS,
     memory::retrieval::HELPERS,
     memory::between::HELPERS,
     memory::devices::HELPERS,

@@ -1,0 +1,38 @@
+//! Hostile guests: a Normal world and two partitions that call at random with arguments that are right by half, on all
+//! PEs at once, while interrupts come, one of the partitions dies and starts anew, and PEs go off and on.
+//! Two partitions that behave must get every answer in time, and keep what is theirs.
+//!
+//! Everything that is chosen at random follows from the seed, the PE and the number of the step, and is
+//! chosen in the same way whatever was answered before. What the answers are depends on who came first.
+
+pub mod calls;
+pub mod inside;
+pub mod memory;
+pub mod outside;
+pub mod random;
+pub mod tally;
+
+use crate::nwd::page;
+use crate::rt::page::PAGE_SIZE;
+
+pub use inside::HELPERS;
+pub use outside::TESTS;
+
+/// The partition with a context for each PE that behaves; [`crate::ffa::SP3`], at S-EL0, behaves too.
+const SP4: u16 = 0x8004;
+
+/// Bytes that one table of stage 1 maps.
+const WINDOW: u64 = 512 * PAGE_SIZE as u64;
+/// Pages that the Normal world gives and takes at random.
+const GIVEN: u64 = page(0x3000);
+/// Pages that the Normal world gives to nobody: far from the others, so that a change of one field
+/// of a descriptor does not lead there.
+const PRIVATE: u64 = crate::board::RAM + 0x3b55_0000;
+const PRIVATE_PAGES: u64 = 256;
+/// Pages that the Normal world shares with those that behave, one for each PE.
+const LENT: u64 = page(0x3400);
+
+/// Whether the Normal world never gave that address to anybody.
+fn is_private(address: u64) -> bool {
+    (PRIVATE..PRIVATE + PRIVATE_PAGES * PAGE_SIZE as u64).contains(&address)
+}
