@@ -4,25 +4,100 @@
 use std::sync::Arc;
 
 use host_tests::ffa::*;
-use host_tests::schedule::explore;
-use host_tests::{Nwd, PartitionSpec, Sp, System};
+use host_tests::schedule::{explore, let_others_go};
+use host_tests::{Nwd, PartitionSpec, Regs, Sp, System};
 
 type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
 
 const SP1: u16 = 0x8001;
 const SP2: u16 = 0x8002;
+const SP3: u16 = 0x8003;
 const LINE: u32 = 40;
 
 const ENABLE: u64 = 0xff03;
 const GET: u64 = 0xff04;
 const DEACTIVATE: u64 = 0xff08;
 
-/// A request with that in x3 makes the partition call another one; anything else is echoed.
+/// What a request asks for in x3; anything else is echoed.
+const DIE: u64 = 1;
 const CALL: u64 = 2;
 
 fn die(sp: &mut Sp) -> ! {
     sp.trap(0);
     unreachable!("it is dead");
+}
+
+/// A partition that is started anew when it fails.
+fn restarting(name: &str) -> PartitionSpec {
+    PartitionSpec::new(name)
+        .with(|sp| {
+            sp.takes_exceptions = false;
+            sp.extra = Some(Arc::new(|fdt| {
+                fdt.property_null("lifecycle-support").unwrap();
+            }));
+        })
+        .property("abort-action", 2)
+        .script(|sp| {
+            sp.serve(|sp, request| match request.0[3] {
+                DIE => die(sp),
+                _ => request.payload(),
+            })
+        })
+}
+
+/// Asks again while somebody else is with the partition.
+fn insist(nwd: Nwd<'_>, to: u16, payload: [u64; 5]) -> Regs {
+    for _ in 0..1000 {
+        let answer = nwd.request(to, payload);
+        if answer.error() != Some(BUSY) {
+            return answer;
+        }
+        let_others_go();
+    }
+    panic!("{to:#x} is busy for ever");
+}
+
+/// Asks each of `victims` to die, and goes on for a while after that.
+fn killer(victims: &'static [u16]) -> PartitionSpec {
+    PartitionSpec::new("killer").script(move |sp| {
+        sp.serve(move |sp, _| {
+            for victim in victims {
+                let own = u64::from(sp.id);
+                sp.call([DIRECT_REQ_64, own << 16 | u64::from(*victim), 0, DIE]);
+            }
+            for _ in 0..50 {
+                sp.call([ID_GET]).success();
+            }
+            [0; 5]
+        })
+    })
+}
+
+// Finding D11. req: MSGD-08, MSGW-16
+#[test]
+fn a_partition_fails_again_while_others_are_restarted() {
+    explore(|plan| {
+        let system = System::boot([
+            restarting("a"),
+            restarting("b"),
+            killer(&[SP1, SP2]),
+            killer(&[SP1]),
+        ]);
+        system.turn_on(1);
+        let both: Body = Box::new(|nwd| {
+            assert_eq!(insist(nwd, SP3, [0; 5]).error(), None);
+        });
+        let again: Body = Box::new(|nwd| {
+            assert_eq!(insist(nwd, 0x8004, [0; 5]).error(), None);
+        });
+        let points = system.interleave_by(plan, vec![both, again]);
+        // What came again is restarted at the next opportunity.
+        system.nwd().call([ID_GET]).success();
+        for partition in [SP1, SP2] {
+            assert_eq!(system.nwd().ask(partition, [7; 5]), [7; 5], "it runs again");
+        }
+        points
+    });
 }
 
 /// A partition with two contexts, of which the second dies when it is called. The first is stopped
