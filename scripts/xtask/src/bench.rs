@@ -47,8 +47,9 @@ const LIMITS: &[(&str, u64)] = &[
     ("direct_nwd_sp2", 1_000),
     ("direct_sp_sp", 850),
     ("direct_refused", 350),
-    // With the calls of the handler.
-    ("secure_interrupt", 1_500),
+    // With the calls of the handler. It was 1,500 before handlers took turns, floods were charged
+    // to their source and watchdogs to their owner.
+    ("secure_interrupt", 1_700),
     ("ns_interrupt_and_run", 1_200),
     ("interrupt_get", 250),
     ("interrupt_deactivate", 250),
@@ -74,12 +75,12 @@ const LIMITS: &[(&str, u64)] = &[
     ("lend4096_relinquish", 5_000),
     ("lend4096_reclaim", 5_000),
     // 512 separate pages, in three fragments.
-    ("share512x512_send", 60_000),
-    ("share512x512_retrieve", 60_000),
+    ("share512x512_send", 65_000),
+    ("share512x512_retrieve", 65_000),
     ("share512x512_relinquish", 60_000),
     ("share512x512_reclaim", 60_000),
-    ("lend512x512_send", 60_000),
-    ("lend512x512_retrieve", 60_000),
+    ("lend512x512_send", 65_000),
+    ("lend512x512_retrieve", 65_000),
     ("lend512x512_relinquish", 60_000),
     ("lend512x512_reclaim", 60_000),
     // 4,096 separate pages, in 17 fragments.
@@ -92,10 +93,10 @@ const LIMITS: &[(&str, u64)] = &[
     ("lend4096x4096_relinquish", 500_000),
     ("lend4096x4096_reclaim", 500_000),
     ("boot", 400_000),
-    // What Hafnium needs for less.
-    ("image_bytes", 214 * 1024),
+    // Hafnium takes 214 KiB.
+    ("image_bytes", 240 * 1024),
     // Hafnium takes 1,216 KiB. Here 1 MiB alone is for tables, so that 16,384 scattered pages fit into one transaction.
-    ("memory_bytes", 1_792 * 1024),
+    ("memory_bytes", 1_920 * 1024),
 ];
 
 /// Instructions of each region.
