@@ -3,7 +3,7 @@
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// So many restarts may come at once.
-const BURST: u64 = 8;
+const BURST: u64 = 20;
 /// What a restart costs beside [`SHARE`] times the time that it took, in milliseconds.
 pub const PRICE_MS: u32 = 10_000;
 /// Restarts take at most one part in `SHARE + 1` of the time of a PE.
@@ -71,8 +71,8 @@ mod tests {
     #[test]
     fn a_long_one_costs_more() {
         let restarts = Restarts::new();
-        restarts.made(0, PRICE, PRICE);
-        let debt = 10 * PRICE;
+        restarts.made(0, 3 * PRICE, PRICE);
+        let debt = 28 * PRICE;
         let may = debt - (BURST - 1) * PRICE;
         assert!(!restarts.may_begin(may - 1, PRICE));
         assert!(restarts.may_begin(may, PRICE));

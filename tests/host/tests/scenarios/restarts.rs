@@ -98,12 +98,12 @@ fn one_that_fails_again_and_again_has_to_wait() {
     ]);
     let nwd = system.nwd();
     let fail = || assert_eq!(nwd.request(0x8001, [1; 5]).error(), Some(ABORTED));
-    for life in 1..=8 {
+    for life in 1..=20 {
         assert_eq!(lives.load(SeqCst), life);
         assert_eq!(nwd.ask(0x8001, [7; 5]), [7; 5]);
         fail();
     }
-    for life in 9..12 {
+    for life in 21..24 {
         assert_eq!(nwd.ask(0x8001, [7; 5]), [7; 5]);
         fail();
         assert_eq!(lives.load(SeqCst), life, "it has to wait");
@@ -120,7 +120,7 @@ fn one_that_fails_again_and_again_has_to_wait() {
 // M12. req: MSGD-08
 #[test]
 fn one_that_takes_long_to_start_has_to_wait_longer() {
-    const START: u64 = 20_000_000;
+    const START: u64 = 25_000_000;
     let system = System::boot([restarts("sp1").script(move |sp| {
         sp.work(START);
         serve(sp);
@@ -129,9 +129,9 @@ fn one_that_takes_long_to_start_has_to_wait_longer() {
     for _ in 0..2 {
         assert_eq!(nwd.request(0x8001, [1; 5]).error(), Some(ABORTED));
     }
-    // It owes 10 s and 8 times 20 s, and may owe 70 s.
+    // It owes 10 s and 8 times 25 s, and may owe 190 s.
     nwd.refused([DIRECT_REQ_64, 0x8001], ABORTED);
-    system.machine.gic().pass(PRICE + 8 * START - 7 * PRICE - 1);
+    system.machine.gic().pass(PRICE + 8 * START - 19 * PRICE - 1);
     nwd.refused([DIRECT_REQ_64, 0x8001], ABORTED);
     system.machine.gic().pass(1);
     nwd.call([FEATURES, RUN]);
