@@ -19,7 +19,6 @@ const DISTRIBUTOR_ON: u32 = 1 << 4 | 1 << 1 | 1;
 const ISENABLER0: u64 = 0x100;
 const ICENABLER0: u64 = 0x180;
 const ISPENDR0: u64 = 0x200;
-const ICPENDR0: u64 = 0x280;
 const ISACTIVER0: u64 = 0x300;
 const IPRIORITYR: u64 = 0x400;
 const PRIORITY: u8 = 0x80;
@@ -132,40 +131,6 @@ pub fn fire(pe: usize) {
     write32(
         GICR + pe as u64 * GICR_STRIDE + GICR_SGI + ISPENDR0,
         1 << TIMER,
-    );
-}
-
-/// SGI that wakes a PE; the Normal world's own, and let through only while a PE sleeps.
-const WAKE: u32 = 5;
-
-/// Lets the PE with this index, this one, sleep until `awake` says that there is something to do.
-/// Who makes that true calls [`wake`] after it.
-pub fn sleep_until(pe: usize, awake: impl Fn() -> bool) {
-    open(pe, WAKE);
-    loop {
-        // Taken back before the look: who comes after it makes it pending again.
-        write32(
-            GICR + pe as u64 * GICR_STRIDE + GICR_SGI + ICPENDR0,
-            1 << WAKE,
-        );
-        // SAFETY: a barrier.
-        unsafe { asm!("dsb sy", options(nostack)) };
-        if awake() {
-            break;
-        }
-        // SAFETY: ends when an interrupt is pending, which stays masked.
-        unsafe { asm!("wfi", options(nostack)) };
-    }
-    close(pe, WAKE);
-}
-
-/// Wakes the PE with this index if it sleeps.
-pub fn wake(pe: usize) {
-    // SAFETY: a barrier: what the other PE is to see comes before the interrupt.
-    unsafe { asm!("dsb sy", options(nostack)) };
-    write32(
-        GICR + pe as u64 * GICR_STRIDE + GICR_SGI + ISPENDR0,
-        1 << WAKE,
     );
 }
 
