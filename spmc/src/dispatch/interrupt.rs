@@ -80,7 +80,7 @@ impl<H: Hal> Spmc<H> {
         lines.clear(Line::QUEUED);
         if current.frozen.config.queues_other_interrupts
             && !pe.handles_interrupts
-            && self.next_handler(pe).is_some()
+            && self.handler_waits(pe, current.id)
         {
             self.hal.look_again_here();
         }
@@ -242,6 +242,27 @@ impl<H: Hal> Spmc<H> {
                 }
             }
         }
+    }
+
+    /// Returns whether a context of this PE other than `current` waits and has interrupts to handle.
+    ///
+    /// It claims nothing: `current`, which begins to wait, is claimed still, so waiting for another
+    /// claim could wait for ever.
+    fn handler_waits(&self, pe: &Pe, current: VcpuId) -> bool {
+        // As in `next_handler`.
+        fence(Ordering::SeqCst);
+        self.partitions_from(0)
+            .filter(|partition| partition.may_have_interrupts() && !partition.is_dead())
+            .any(|partition| {
+                let waits = || {
+                    let frozen = partition.frozen()?;
+                    let index = Self::index_on(pe, frozen);
+                    let (lines, slot) = partition.lines(index)?;
+                    let is_other = frozen.config.id != current.partition;
+                    Some(is_other && lines.calls() != 0 && slot.state() == State::Waiting)
+                };
+                waits().unwrap_or(false)
+            })
     }
 
     /// A context of this PE that waits and has interrupts to handle, claimed. Partitions take turns: the first to be looked at is the

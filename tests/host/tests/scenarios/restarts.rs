@@ -131,7 +131,10 @@ fn one_that_takes_long_to_start_has_to_wait_longer() {
     }
     // It owes 10 s and 8 times 25 s, and may owe 190 s.
     nwd.refused([DIRECT_REQ_64, 0x8001], ABORTED);
-    system.machine.gic().pass(PRICE + 8 * START - 19 * PRICE - 1);
+    system
+        .machine
+        .gic()
+        .pass(PRICE + 8 * START - 19 * PRICE - 1);
     nwd.refused([DIRECT_REQ_64, 0x8001], ABORTED);
     system.machine.gic().pass(1);
     nwd.call([FEATURES, RUN]);
