@@ -53,7 +53,8 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// `FFA_YIELD` from a partition: whoever lent it the PE gets it back, with the time in w2 and w3 (in nanoseconds) after which the
-    /// partition wants to go on; it goes on when `FFA_RUN` says so.
+    /// partition wants to go on. It goes on, with `FFA_SUCCESS`, when `FFA_RUN` says so. A handler of secure interrupts has nobody
+    /// to yield to: it goes on at once.
     ///
     /// `NOT_SUPPORTED` below v1.1, `INVALID_PARAMETERS` for a reserved register, `DENIED` by the run-time model.
     pub(super) fn partition_yield<'s>(
@@ -77,6 +78,10 @@ impl<H: Hal> Spmc<H> {
         ]);
         let wish = *w3 << 32 | *w2 as u32 as u64;
         current.vcpu.model.permits(Call::Yield(version))?;
+        if current.vcpu.model == Model::Interrupt {
+            complete(&mut current.vcpu.context, &SmcFrame::success([]));
+            return Ok(Flow::Continue);
+        }
         current.vcpu.step(Event::Yield(self.time_of_caller(wish)))?;
         *frame = answer;
         Ok(self.give_back(current, frame))
@@ -146,7 +151,7 @@ impl<H: Hal> Spmc<H> {
             State::Yielded(_) => {
                 current.vcpu.step(Event::Run)?;
                 take_over(&mut current);
-                self.lend_cycles(&mut current, false);
+                self.complete_yield(&mut current, false);
             }
             State::Stopped(_) => {
                 current.vcpu.step(Event::Run)?;
@@ -174,7 +179,13 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Puts a context on the PE whose `FFA_MSG_WAIT` or `FFA_YIELD` is completed by `FFA_RUN`.
+    /// Puts a context on the PE that yielded: its `FFA_YIELD` has succeeded.
+    fn complete_yield(&self, current: &mut Current<'_, H::Context>, caller_masked: bool) {
+        complete(&mut current.vcpu.context, &SmcFrame::success([]));
+        self.enter(current, caller_masked);
+    }
+
+    /// Puts a context on the PE whose `FFA_MSG_WAIT` is completed by `FFA_RUN`.
     fn lend_cycles(&self, current: &mut Current<'_, H::Context>, caller_masked: bool) {
         let run = SmcFrame::new([function::RUN as u64, current.id.to_w1()]);
         complete(&mut current.vcpu.context, &run);
@@ -332,7 +343,7 @@ impl<H: Hal> Spmc<H> {
         if stopped.is_some() {
             self.re_enter(current);
         } else {
-            self.lend_cycles(current, masked);
+            self.complete_yield(current, masked);
         }
         Ok(Flow::Continue)
     }

@@ -10,7 +10,7 @@ use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, Uuid};
 use crate::manifest::config::Messaging;
 use crate::partition::Endpoint;
-use crate::partition::vcpu::{self, Call, Caller, Event, Model, step};
+use crate::partition::vcpu::{self, Call, Caller, Event, Message, Model, step};
 use crate::spmc::{Pe, Spmc};
 
 use super::run::{Current, Flow, Member};
@@ -39,6 +39,8 @@ impl Route {
 trait Kind {
     /// How many registers it has.
     const REGISTERS: usize;
+    /// Which kind it is.
+    const MESSAGE: Message;
 
     /// Passes a message on. Registers that it does not use stay those of the receiver.
     fn pass(id: FunctionId, w2: u32, from: &[u64], to: &mut [u64]);
@@ -52,6 +54,7 @@ struct Second;
 
 impl Kind for First {
     const REGISTERS: usize = 8;
+    const MESSAGE: Message = Message::First;
 
     #[inline(always)]
     fn pass(id: FunctionId, w2: u32, from: &[u64], to: &mut [u64]) {
@@ -72,13 +75,17 @@ impl Kind for First {
 
 impl Kind for Second {
     const REGISTERS: usize = 18;
+    const MESSAGE: Message = Message::Second;
 
     fn pass(id: FunctionId, _: u32, from: &[u64], to: &mut [u64]) {
         if let (Some(from), Some(to)) = (from.first_chunk::<18>(), to.first_chunk_mut::<18>()) {
             *to = *from;
-            let [x0, x1, ..] = to;
+            let [x0, x1, x2, x3, ..] = to;
             *x0 = id.0 as u64;
             *x1 &= u32::MAX as u64;
+            if id.0 == function::MSG_SEND_DIRECT_RESP2 {
+                (*x2, *x3) = (0, 0);
+            }
         }
     }
 }
@@ -95,14 +102,10 @@ struct Request {
 impl Request {
     /// The model of whoever processes it.
     #[inline(always)]
-    fn model(self) -> Model {
+    fn model<K: Kind>(self) -> Model {
         Model::Request(vcpu::Request {
             requester: self.source,
-            response: match self.id.0 {
-                function::MSG_SEND_DIRECT_REQ2 => function::MSG_SEND_DIRECT_RESP2,
-                // Of the same width, and the number that follows.
-                request => request.wrapping_add(1),
-            },
+            kind: K::MESSAGE,
             message: match self.message {
                 0 => 0,
                 kind => framework::answer_to(kind),
@@ -200,7 +203,7 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Result<()> {
         let mut callee = self.claim(pe, receiver, Event::Request)?;
-        callee.vcpu.model = request.model();
+        callee.vcpu.model = request.model::<K>();
         callee.vcpu.caller = Caller::Outside;
         pe.root = callee.id;
         let registers = callee.vcpu.context.gprs_mut();
@@ -275,7 +278,7 @@ impl<H: Hal> Spmc<H> {
             source: current.id.partition,
             message: 0,
         };
-        callee.vcpu.model = request.model();
+        callee.vcpu.model = request.model::<K>();
         callee.vcpu.caller = Caller::Vcpu(current.vcpu.link());
         let registers = current.vcpu.context.gprs();
         K::pass(id, 0, registers, callee.vcpu.context.gprs_mut());
@@ -321,7 +324,8 @@ impl<H: Hal> Spmc<H> {
     /// `FFA_MSG_SEND_DIRECT_RESP` from a partition: it waits for the next message, the requester gets the PE.
     ///
     /// `INVALID_PARAMETERS` for a reserved register, a source that is not the caller, or a destination that does not exist;
-    /// `DENIED` if no request is being processed, or if kind, width or destination are not those of the request.
+    /// `DENIED` if no request is being processed, or if kind or destination are not those of the request. The response may be of
+    /// either width, whichever the request had.
     #[inline(always)]
     pub(super) fn direct_response<'s>(
         &'s self,
@@ -339,17 +343,14 @@ impl<H: Hal> Spmc<H> {
         self.respond::<First>(pe, id, w2, current, frame)
     }
 
-    /// `FFA_MSG_SEND_DIRECT_RESP2` from a partition. Errors as for the first kind.
+    /// `FFA_MSG_SEND_DIRECT_RESP2` from a partition. Errors as for the first kind, but that x2 and x3 may hold anything: partitions leave the
+    /// UUID of the request there. The requester gets zeroes.
     pub(super) fn direct_response2<'s>(
         &'s self,
         pe: &Pe,
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
-        let [_, _, x2, x3, ..] = current.vcpu.context.gprs();
-        if x2 | x3 != 0 {
-            return Err(FfaError::InvalidParameters);
-        }
         let id = FunctionId(function::MSG_SEND_DIRECT_RESP2);
         self.respond::<Second>(pe, id, 0, current, frame)
     }
@@ -372,7 +373,7 @@ impl<H: Hal> Spmc<H> {
         match current.vcpu.model {
             Model::Request(request)
                 if request.requester == route.destination
-                    && request.response == id.0
+                    && request.kind == K::MESSAGE
                     && request.message == w2 => {}
             _ => return Err(self.why_no_response(route.destination)),
         }

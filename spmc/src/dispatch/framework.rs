@@ -14,7 +14,7 @@ use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::manifest::config::{PowerMessages, VmMessages};
 use crate::partition::Frozen;
-use crate::partition::vcpu::{Caller, Event, Model, Request};
+use crate::partition::vcpu::{Caller, Event, Message, Model, Request};
 use crate::spmc::{Pe, Spmc};
 
 use super::run::{Member, complete};
@@ -113,7 +113,7 @@ impl<H: Hal> Spmc<H> {
         let spmc = self.spmc_id();
         current.vcpu.model = Model::Request(Request {
             requester: spmc,
-            response: function::MSG_SEND_DIRECT_RESP_32,
+            kind: Message::First,
             message: PSCI_RESPONSE,
         });
         current.vcpu.caller = Caller::Outside;

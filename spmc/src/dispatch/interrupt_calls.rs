@@ -59,10 +59,13 @@ impl<H: Hal> Spmc<H> {
             call::GET => return Some(self.interrupt_get(current)),
             call::DEACTIVATE => self.interrupt_deactivate(current, x1 as u32, x2 as u32),
             call::RECONFIGURE => self.interrupt_reconfigure(current, x1 as u32, x2, x3),
-            call::SEND_IPI => self.send_ipi(current, x1),
+            call::SEND_IPI => {
+                let result = self.send_ipi(current, x1);
+                self.signal(current);
+                result
+            }
             _ => return None,
         };
-        // None of the others changes what is signalled.
         Some(if result.is_ok() { OK } else { FAILED })
     }
 
@@ -144,15 +147,17 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Interrupts another context of the same partition.
+    /// Interrupts a context of the same partition, be it the caller's own.
     fn send_ipi(&self, current: &Current<'_, H::Context>, index: u64) -> Result<()> {
         let count = current.frozen.config.vcpu_count;
-        if index >= u64::from(count) || index == u64::from(current.id.index) {
+        if index >= u64::from(count) {
             return Err(FfaError::InvalidParameters);
         }
         current.partition.pend(index as u16, Line::IPI);
-        // Whether it runs or waits, its own PE sees to it.
-        self.hal.look_again_elsewhere();
+        if index != u64::from(current.id.index) {
+            // Whether it runs or waits, its own PE sees to it.
+            self.hal.look_again_elsewhere();
+        }
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crate::error::{FfaError, Result};
 use crate::ffa::{FunctionId, SmcFrame};
 use crate::hal::Hal;
 use crate::manifest::config::{ExceptionLevel, PartitionConfig, Permissions};
-use crate::mm::{Attributes, Change, ChangeError, Leaf, State};
+use crate::mm::{AddressSpace, Attributes, Change, ChangeError, Leaf, State};
 use crate::partition::vcpu::Model;
 use crate::spmc::Spmc;
 
@@ -79,11 +79,11 @@ impl<H: Hal> Spmc<H> {
         Ok(SmcFrame::success([encode(first), more.count() as u32]))
     }
 
-    /// `FFA_MEM_PERM_SET`: gives the w2 pages from x1 the permissions in w3. They must have had the same ones until now.
+    /// `FFA_MEM_PERM_SET`: gives the w2 pages from x1 the permissions in w3, whichever they had.
     ///
     /// `DENIED` as [`check_caller`], for pages in a memory transaction, and for more than the partition was given: by its manifest, or for what is not
     /// of its manifest by who donated it, as far as the partition has kept that; `INVALID_PARAMETERS` for a range or permissions that are not any, and executable devices;
-    /// `NO_MEMORY` without a page for a table.
+    /// `NO_MEMORY` without a page for a table. Nothing changes then.
     pub(super) fn mem_perm_set(
         &self,
         current: &Current<'_, H::Context>,
@@ -94,10 +94,44 @@ impl<H: Hal> Spmc<H> {
         let permissions = decode(frame.w(3)).ok_or(FfaError::InvalidParameters)?;
         let base = Ipa::new(address(id, frame.x[1]));
         let range = PageRange::new(base, frame.w(2).into()).ok_or(FfaError::InvalidParameters)?;
-        let ranges = [range].into_iter();
+        let config = &current.frozen.config;
         let mut memory = current.partition.endpoint.memory.lock();
-        let (world, leaf) = memory
-            .inspect(&self.hal, ranges.clone())
+        let first = self.judge_run(&memory, config, range, permissions)?;
+        let (mut last, mut rest) = (first, behind(range, first.range));
+        while let Some(unjudged) = rest {
+            last = self.judge_run(&memory, config, unjudged, permissions)?;
+            rest = behind(unjudged, last.range);
+        }
+        // Tables are split at the ends of the range only: wherever leaves differ in between, there is one already. So once
+        // both ends are done nothing can fail any more.
+        self.change_run(&mut memory, first)?;
+        if last.range != first.range
+            && let Err(error) = self.change_run(&mut memory, last)
+        {
+            let undone = self.change_run(&mut memory, first.inverse());
+            debug_assert!(undone.is_ok());
+            return Err(error);
+        }
+        let mut rest = behind(range, first.range);
+        while let Some(run) = rest.filter(|rest| rest.base() < last.range.base()) {
+            let run = self.judge_run(&memory, config, run, permissions)?;
+            self.change_run(&mut memory, run)?;
+            rest = behind(range, run.range);
+        }
+        Ok(SmcFrame::success([]))
+    }
+
+    /// Returns how the pages at the start of `range` that have one leaf in common get those permissions. Errors as
+    /// [`Self::mem_perm_set`].
+    fn judge_run(
+        &self,
+        memory: &AddressSpace,
+        config: &PartitionConfig,
+        range: PageRange<Ipa>,
+        permissions: Permissions,
+    ) -> Result<Run> {
+        let (range, world, leaf) = self
+            .first_run(memory, range)
             .ok_or(FfaError::InvalidParameters)?;
         let Attributes {
             permissions: before,
@@ -108,7 +142,6 @@ impl<H: Hal> Spmc<H> {
         }
         let (state, most) = match leaf.state() {
             Some(state @ (State::OwnerExclusive | State::Mailbox)) if kind.is_normal() => {
-                let config = &current.frozen.config;
                 let given = given_by_manifest(config, world, range.identity());
                 (state, given.unwrap_or(before))
             }
@@ -122,18 +155,66 @@ impl<H: Hal> Spmc<H> {
             permissions,
             memory: kind,
         };
-        let change = Change {
-            from: leaf,
-            to: Leaf::new(attributes, state),
-        };
+        let to = Leaf::new(attributes, state);
+        let change = Change { from: leaf, to };
+        Ok(Run {
+            range,
+            world,
+            change,
+        })
+    }
+
+    /// Returns the pages at the start of `range` that have one leaf in common, and where. `None` if the first is unknown.
+    fn first_run(
+        &self,
+        memory: &AddressSpace,
+        range: PageRange<Ipa>,
+    ) -> Option<(PageRange<Ipa>, World, Leaf)> {
+        if let Some((world, leaf)) = memory.inspect(&self.hal, [range].into_iter()) {
+            return Some((range, world, leaf));
+        }
+        let (world, leaf) = memory.first_leaf(&self.hal, range)?;
+        let mut run = PageRange::new(range.base(), 1)?;
+        while let Some(next) = behind(range, run)
+            && memory.first_leaf(&self.hal, next) == Some((world, leaf))
+        {
+            run = PageRange::new(range.base(), run.pages().saturating_add(1))?;
+        }
+        Some((run, world, leaf))
+    }
+
+    fn change_run(&self, memory: &mut AddressSpace, run: Run) -> Result<()> {
         memory
-            .change(&self.hal, world, ranges, change)
+            .change(&self.hal, run.world, [run.range].into_iter(), run.change)
             .map_err(|error| match error {
                 ChangeError::Mismatch => FfaError::InvalidParameters,
                 ChangeError::NoMemory => FfaError::NoMemory,
-            })?;
-        Ok(SmcFrame::success([]))
+            })
     }
+}
+
+/// What happens to pages that follow each other and have one leaf in common.
+#[derive(Clone, Copy)]
+struct Run {
+    range: PageRange<Ipa>,
+    world: World,
+    change: Change,
+}
+
+impl Run {
+    /// Returns what undoes it.
+    fn inverse(self) -> Self {
+        Self {
+            change: self.change.inverse(),
+            ..self
+        }
+    }
+}
+
+/// Returns the pages of `range` behind `run`, which lies in it; `None` if there are none.
+fn behind(range: PageRange<Ipa>, run: PageRange<Ipa>) -> Option<PageRange<Ipa>> {
+    let left = range.end().raw().saturating_sub(run.end().raw());
+    PageRange::new(run.end(), left / PAGE_SIZE)
 }
 
 /// Returns the most that the manifest gives a partition of all those pages: anything of its image, but for the regions in it. `None` if it

@@ -182,13 +182,22 @@ pub enum Model {
     },
 }
 
+/// The kinds of direct messages. A response is of the kind of its request; of which width is up to the responder.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Message {
+    /// `FFA_MSG_SEND_DIRECT_REQ` and `FFA_MSG_SEND_DIRECT_RESP`.
+    First,
+    /// `FFA_MSG_SEND_DIRECT_REQ2` and `FFA_MSG_SEND_DIRECT_RESP2`.
+    Second,
+}
+
 /// A direct request that is processed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request {
     /// The endpoint that the response goes to, as it stood in the request.
     pub requester: PartitionId,
-    /// Function id that the response must have: the same kind and width as the request.
-    pub response: u32,
+    /// The kind that the response must be of.
+    pub kind: Message,
     /// w2 of the response: 0, or the kind of framework message that answers the request.
     pub message: u32,
 }
@@ -249,7 +258,8 @@ impl Model {
             (_, Call::Request | Call::Run | Call::Yield(_)) if is_power => Err(FfaError::Denied),
             (_, Call::Request) => Ok(()),
             (Self::Run | Self::Request(_) | Self::Resume { .. }, Call::Run) => Ok(()),
-            (Self::Run, Call::Yield(_)) => Ok(()),
+            // A handler has nobody to yield to, and goes on.
+            (Self::Run | Self::Interrupt, Call::Yield(_)) => Ok(()),
             (Self::Request(_), Call::Yield(version)) if version >= Version::V1_2 => Ok(()),
             (Self::Request(_), Call::Respond) => Ok(()),
             (Self::Init | Self::Run | Self::Interrupt, Call::Wait) => Ok(()),
@@ -432,7 +442,7 @@ mod tests {
     const fn request(message: u32) -> Model {
         Model::Request(super::Request {
             requester: PartitionId(0x8001),
-            response: 0,
+            kind: super::Message::First,
             message,
         })
     }
@@ -458,7 +468,7 @@ mod tests {
             (request(0), [Y, Y, Y, N, Y], N),
             (request(framework::VM_CREATED_RESPONSE), [Y, Y, Y, N, Y], N),
             (request(framework::PSCI_RESPONSE), [N, N, Y, N, N], N),
-            (Model::Interrupt, [Y, N, N, Y, N], N),
+            (Model::Interrupt, [Y, N, N, Y, Y], Y),
             (stopped(Model::Run), [Y, Y, N, N, N], N),
             (stopped(request(0)), [Y, Y, N, N, N], N),
         ];

@@ -198,14 +198,13 @@ fn bad_responses(sp: &Sp, [other, pass_on, ..]: [u64; 4]) -> Check<[u64; 4]> {
         &respond(id::DIRECT_RESP_64, me, requester, 1),
         INVALID_PARAMETERS,
     )?;
-    // Somebody else, or the other width.
+    // Somebody else.
     let somebody = [NWD, SP1, SP2]
         .into_iter()
         .find(|id| *id != requester && *id != me);
     if let Some(somebody) = somebody {
         ffa::refused(&respond(id::DIRECT_RESP_64, me, somebody, 0), DENIED)?;
     }
-    ffa::refused(&respond(id::DIRECT_RESP_32, me, requester, 0), DENIED)?;
     ffa::refused(&ffa::call(id::MSG_WAIT, &[]), DENIED)?;
     Ok([0; 4])
 }

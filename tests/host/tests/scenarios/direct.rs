@@ -230,8 +230,8 @@ fn bad_responses() {
                 // Endpoints, but not the one that asked.
                 sp.refused([DIRECT_RESP_64, 0x8001_8002], DENIED);
                 sp.refused([DIRECT_RESP_64, 0x8001_0001], DENIED);
-                // The other width.
-                sp.refused([DIRECT_RESP_32, 0x8001_0000], DENIED);
+                // The other kind.
+                sp.refused([DIRECT_RESP2, 0x8001_0000], DENIED);
                 request = sp.respond(&request, [4; 5]);
             }
         }),
@@ -239,6 +239,40 @@ fn bad_responses() {
     ]);
     assert_eq!(system.nwd().ask(0x8001, [0; 5]), [4; 5]);
     assert_eq!(system.nwd().ask(0x8001, [0; 5]), [4; 5]);
+}
+
+// C1. req: MSGD-14, MSGD-19
+#[test]
+fn a_response_is_of_either_width() {
+    let wide = 0x1234_5678_9abc_def0;
+    let system = System::boot([
+        PartitionSpec::new("answers").script(move |sp| {
+            let mut request = sp.msg_wait();
+            loop {
+                let back = request.0[1] >> 16 & 0xffff | (request.0[1] & 0xffff) << 16;
+                let id = request.0[3];
+                request = sp.call([id, back, 0, wide, wide, wide, wide, wide]);
+                assert_eq!(request.error(), None);
+            }
+        }),
+        PartitionSpec::new("relays").script(|sp| {
+            sp.serve(|sp, request| {
+                let [response, id, ..] = request.payload();
+                let answer = sp.call([id, 0x8002_8001, 0, response]);
+                [answer.0[0], answer.0[3], answer.0[7], 0, 0]
+            })
+        }),
+    ]);
+    let nwd = system.nwd();
+    for request in [DIRECT_REQ_32, DIRECT_REQ_64] {
+        for (response, expected) in [(DIRECT_RESP_32, wide & 0xffff_ffff), (DIRECT_RESP_64, wide)] {
+            let answer = nwd.call([request, 0x8001, 0, response]);
+            assert_eq!(answer.0[..3], [response, 0x8001_0000, 0]);
+            assert_eq!(answer.payload(), [expected; 5]);
+            let told = nwd.ask(0x8002, [response, request, 0, 0, 0]);
+            assert_eq!(told[..3], [response, expected, expected]);
+        }
+    }
 }
 
 // req: MSGD-08, MSGW-16, BOOT-11

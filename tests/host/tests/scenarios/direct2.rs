@@ -205,9 +205,6 @@ fn bad_responses_of_the_second_kind() {
         sp.refused([DIRECT_RESP2, 0x8001_0000], DENIED);
         sp.msg_wait();
         for bad in [
-            [DIRECT_RESP2, 0x8001_0000, 1, 0],
-            [DIRECT_RESP2, 0x8001_0000, 1 << 40, 0],
-            [DIRECT_RESP2, 0x8001_0000, 0, 1],
             [DIRECT_RESP2, 0x8002_0000, 0, 0],
             [DIRECT_RESP2, 0x8001_8005, 0, 0],
         ] {
@@ -221,6 +218,35 @@ fn bad_responses_of_the_second_kind() {
     })]);
     let answer = system.nwd().call(message(DIRECT_REQ2, 0x8001, [0; 2], 0));
     assert_eq!(answer.0, message(DIRECT_RESP2, 0x8001_0000, [0; 2], 9));
+}
+
+// C3: services that are built from the request leave its UUID in the response. req: MSGD-14
+#[test]
+fn what_a_response_of_the_second_kind_repeats_of_the_uuid_is_ignored() {
+    let echo = |sp: &mut host_tests::Sp| {
+        let mut next = sp.msg_wait();
+        loop {
+            assert_eq!(next.function(), DIRECT_REQ2, "{next:?}");
+            let back = next.0[1] >> 16 & 0xffff | (next.0[1] & 0xffff) << 16;
+            next = sp.call(message(DIRECT_RESP2, back, [u64::MAX, 7], next.0[4]));
+        }
+    };
+    let system = System::boot([
+        both("echo").script(echo),
+        both("asks").script(|sp| {
+            sp.serve(|sp, _| {
+                let answer = sp.call(message(DIRECT_REQ2, 0x8002_8001, [0; 2], 6));
+                assert_eq!(answer.0, message(DIRECT_RESP2, 0x8001_8002, [0; 2], 6));
+                [1; 5]
+            });
+        }),
+    ]);
+    let nwd = system.nwd();
+    for word in [4, 5] {
+        let answer = nwd.call(message(DIRECT_REQ2, 0x8001, [0; 2], word));
+        assert_eq!(answer.0, message(DIRECT_RESP2, 0x8001_0000, [0; 2], word));
+    }
+    assert_eq!(nwd.ask(0x8002, [0; 5]), [1; 5]);
 }
 
 // req: MSGD-07, MSGD-24, FEAT-01

@@ -11,9 +11,9 @@ const SP1: u16 = 0x8001;
 const SP2: u16 = 0x8002;
 
 /// The calls of partitions, as Hafnium numbers them.
-const ENABLE: u64 = 0xff03;
-const GET: u64 = 0xff04;
-const DEACTIVATE: u64 = 0xff08;
+pub const ENABLE: u64 = 0xff03;
+pub const GET: u64 = 0xff04;
+pub const DEACTIVATE: u64 = 0xff08;
 const RECONFIGURE: u64 = 0xff09;
 const SEND_IPI: u64 = 0xff0a;
 const NONE: u64 = 0xffff_ffff;
@@ -363,8 +363,13 @@ fn calls_for_interrupts() {
         assert_eq!(sp.call([RECONFIGURE, 40, 0, 2]).0[0], 0);
         assert_eq!(sp.call([RECONFIGURE, 40, 0, 99]).0[0], FAILED);
         assert_eq!(sp.call([RECONFIGURE, 40, 1, 0]).0[0], FAILED);
-        assert_eq!(sp.call([SEND_IPI, 0]).0[0], FAILED);
         assert_eq!(sp.call([SEND_IPI, 1]).0[0], FAILED);
+        assert_eq!(sp.call([SEND_IPI, u64::MAX]).0[0], FAILED);
+        // C17: to itself it may.
+        assert_eq!(sp.call([SEND_IPI, 0]).0[0], 0);
+        assert_eq!(sp.signals(), (true, false));
+        assert_eq!(sp.call([GET]).0[0], 9);
+        assert_eq!(sp.signals(), (false, false));
         // Disabled: pending, not signalled.
         assert_eq!(sp.call([ENABLE, 40, 0, 0]).0[0], 0);
         sp.call([RECONFIGURE, 40, 0, 0]);

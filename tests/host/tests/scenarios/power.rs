@@ -165,7 +165,7 @@ fn partitions_that_answer_something_else() {
             INVALID_PARAMETERS,
         );
         sp.refused([DIRECT_RESP_32, 0x8001_8000, 1], INVALID_PARAMETERS);
-        sp.refused([DIRECT_RESP_64, 0x8001_8000, PSCI_RESPONSE], DENIED);
+        sp.refused([DIRECT_RESP2, 0x8001_8000, PSCI_RESPONSE], DENIED);
         sp.refused([DIRECT_RESP_32, 0x8001_0000, PSCI_RESPONSE], DENIED);
         sp.call([DIRECT_RESP_32, 0x8001_8000, PSCI_RESPONSE]);
     })]);

@@ -205,9 +205,6 @@ fn permissions_that_cannot_be_given_are_refused() {
         ] {
             sp.refused([MEM_PERM_GET_64, address], INVALID_PARAMETERS);
         }
-        // A range must be of one kind.
-        set(sp, page, 1, READ_WRITE);
-        sp.refused([MEM_PERM_SET_64, page, 2, READ_ONLY], INVALID_PARAMETERS);
         // What is not the partition's alone keeps at most the permissions of the manifest.
         sp.refused([MEM_PERM_SET_64, WATCHED, 1, READ_WRITE], DENIED);
         sp.refused([MEM_PERM_SET_64, WATCHED, 1, READ_EXECUTE], DENIED);

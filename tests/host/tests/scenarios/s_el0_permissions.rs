@@ -101,6 +101,46 @@ fn what_was_donated_never_gets_more_access() {
     system.nwd().ask(0x8002, [0; 5]);
 }
 
+// C17. req: SEL0-08
+#[test]
+fn pages_of_different_permissions_are_set_in_one_call() {
+    let partition = PartitionSpec::new("sp1")
+        .s_el0()
+        .script(|sp| {
+            begin(sp);
+            let rom = sp.base() + ROM;
+            let [first, last] = [rom - 0x4000, rom - 0x1000];
+            let range = |sp: &mut Sp, page, count, permissions| {
+                let call = [MEM_PERM_SET_64, page, count, permissions];
+                sp.call_by(Conduit::Svc, call).error()
+            };
+            let each = |sp: &mut Sp| [0, 1, 2, 3].map(|n| permissions(sp, first + n * 0x1000));
+            let mixed = [READ_WRITE, READ_ONLY, NO_ACCESS, READ_WRITE];
+            for (page, given) in (0..).zip(mixed) {
+                assert_eq!(set(sp, first + page * 0x1000, given), None);
+            }
+            assert_eq!(range(sp, first, 4, READ_ONLY), None);
+            assert_eq!(each(sp), [READ_ONLY; 4]);
+            // All or nothing: the last cannot have it, or is not there.
+            assert_eq!(set(sp, last, READ_EXECUTE), None);
+            let before = each(sp);
+            assert_eq!(range(sp, first, 5, READ_WRITE), Some(DENIED));
+            let beyond = (sp.base() + 0x10_0000 - first) / 0x1000 + 1;
+            assert_eq!(
+                range(sp, first, beyond, READ_ONLY),
+                Some(INVALID_PARAMETERS)
+            );
+            assert_eq!(each(sp), before);
+            // Buffers among them stay buffers.
+            let tx = sp.tx();
+            assert_eq!(range(sp, tx - 0x1000, 2, READ_WRITE), None);
+            assert_eq!(sp.call([RXTX_UNMAP]).success(), [0; 6]);
+            sp.serve(|_, request| request.payload())
+        })
+        .with(|spec| spec.regions.push(rom()));
+    System::boot([partition]).nwd().ask(0x8001, [0; 5]);
+}
+
 // M8, a sibling: a region of the manifest. req: SEL0-08, MAN-26
 #[test]
 fn a_region_gets_no_more_than_its_manifest_says() {

@@ -3,13 +3,14 @@
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Sp, System};
 
-/// Yields once, then answers with its payload plus one.
+use super::interrupts::{DEACTIVATE, ENABLE, GET, LINE, with_device};
+
+/// Yields once, then answers with its payload plus one. FFA_YIELD ends with FFA_SUCCESS (C4).
 fn yield_once(sp: &mut Sp) {
     sp.serve(|sp, request| {
         sp.regs[8..].fill(77);
-        let own = u64::from(sp.id) << 16;
         let go_on = sp.call([YIELD, 0, 0x1234_5678, 9]);
-        assert_eq!(go_on.0[..8], [RUN, own, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(go_on.success(), [0; 6]);
         assert_eq!(sp.regs[18..], [77; 13]);
         request.payload().map(|word| word + 1)
     })
@@ -40,10 +41,10 @@ fn a_partition_yields_the_cycles_of_run() {
     let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
         sp.msg_wait();
         loop {
-            assert_eq!(sp.call([YIELD]).function(), RUN);
+            sp.call([YIELD]).success();
             // Preempted in between, it is as it was.
             assert!(sp.interrupt());
-            assert_eq!(sp.call([YIELD]).function(), RUN);
+            sp.call([YIELD]).success();
             sp.msg_wait();
         }
     })]);
@@ -52,6 +53,35 @@ fn a_partition_yields_the_cycles_of_run() {
         assert_eq!(nwd.call([RUN, 0x8001_0000]).0[..2], [expected, 0x8001_0000]);
     }
     assert_eq!(nwd.call([RUN, 0x8001_0000]).function(), YIELD);
+}
+
+// C17. req: MSGW-09, MSGW-10
+#[test]
+fn yielding_in_a_handler_of_interrupts_changes_nothing() {
+    let owner = with_device(PartitionSpec::new("owner"), &[LINE], &[]);
+    let system = System::boot([owner.script(move |sp| {
+        assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
+        let mut handled = 0;
+        let mut next = sp.msg_wait();
+        loop {
+            next = if next.function() == INTERRUPT {
+                let id = sp.call([GET]).0[0];
+                sp.gic(|gic| gic.set_level(LINE, false));
+                assert_eq!(sp.call([YIELD, 0, 1000, 0]).success(), [0; 6]);
+                assert_eq!(sp.call([DEACTIVATE, id, id]).0[0], 0);
+                handled += 1;
+                sp.msg_wait()
+            } else {
+                sp.respond(&next, [handled, 0, 0, 0, 0])
+            };
+        }
+    })]);
+    let nwd = system.nwd();
+    for round in 1..3 {
+        system.machine.gic().set_level(LINE, true);
+        assert_eq!(nwd.call([INTERRUPT]).function(), NORMAL_WORLD_RESUME);
+        assert_eq!(nwd.ask(0x8001, [0; 5])[0], round);
+    }
 }
 
 // req: MSGW-09, MSGW-10
