@@ -95,6 +95,7 @@ pub struct PageRange<A> {
 
 impl<A: Address> PageRange<A> {
     /// A range of `pages` pages from `base`; `None` if it is empty, not page aligned, wraps or leaves the address space.
+    #[inline]
     pub fn new(base: A, pages: u64) -> Option<Self> {
         if pages == 0 || !base.raw().is_multiple_of(PAGE_SIZE) {
             return None;
@@ -110,22 +111,26 @@ impl<A: Address> PageRange<A> {
     }
 
     /// The first address.
+    #[inline]
     pub fn base(&self) -> A {
         self.base
     }
 
     /// The number of pages, at least 1.
+    #[inline]
     pub fn pages(&self) -> u64 {
         self.pages
     }
 
     /// The size in bytes.
+    #[inline]
     pub fn size(&self) -> u64 {
         // Checked by the constructor: the end is at most ADDRESS_LIMIT.
         self.pages.wrapping_mul(PAGE_SIZE)
     }
 
     /// The first address behind the range.
+    #[inline]
     pub fn end(&self) -> A {
         A::new(self.base.raw().wrapping_add(self.size()))
     }

@@ -4,6 +4,7 @@
 //! checked without knowing the transaction: sizes, offsets, reserved fields. What the fields ask for is not judged here.
 
 use core::ops::{Deref, DerefMut};
+use core::slice;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -172,6 +173,7 @@ pub struct Transaction<'b> {
 impl<'b> Transaction<'b> {
     /// Decodes the header in `bytes`, laid out by `version`. `INVALID_PARAMETERS` if it does not fit, the receivers do not fit,
     /// a size or offset is not one of that version, or a reserved field is not zero.
+    #[inline]
     pub fn parse(bytes: &'b [u8], version: Version) -> Result<Self> {
         let invalid = FfaError::InvalidParameters;
         let (header_size, least_size) = layout(version);
@@ -245,6 +247,7 @@ impl<'b> Transaction<'b> {
     }
 
     /// The receivers. `INVALID_PARAMETERS` in place of one with a reserved field that is not zero.
+    #[inline]
     pub fn receivers(&self) -> impl Iterator<Item = Result<Receiver>> + use<'b> {
         // A chunk size of 0 has no chunks to go with: there are no receivers then.
         self.receivers
@@ -269,6 +272,7 @@ impl<'b> Transaction<'b> {
 
     /// The composite descriptor at `offset` of a descriptor that has `total` bytes and must end where that does. `INVALID_PARAMETERS` if it
     /// does not, is misplaced or misaligned, is empty, has a reserved field that is not zero, or its header is not there yet.
+    #[inline]
     pub fn composite(&self, offset: u32, total: usize) -> Result<Composite> {
         let invalid = FfaError::InvalidParameters;
         let offset = offset as usize;
@@ -307,18 +311,38 @@ pub struct Composite {
 /// The constituents in `bytes`, in order; what is left over behind the last whole one is ignored. `INVALID_PARAMETERS` in place of one that
 /// is empty, not page aligned, beyond addresses of `ipa_bits` bits, or has a reserved field that is not zero.
 #[inline]
-pub fn constituents(bytes: &[u8], ipa_bits: u32) -> impl Iterator<Item = Result<PageRange<Ipa>>> {
+pub fn constituents(bytes: &[u8], ipa_bits: u32) -> Constituents<'_> {
     let whole = bytes.len() & !CONSTITUENT.wrapping_sub(1);
     // Aligned as the buffer is, except where a sender of 1.0 aligns to 8 only: a constituent needs no more.
     let raw = bytes
         .get(..whole)
         .and_then(|bytes| <[RawConstituent]>::ref_from_bytes(bytes).ok())
         .unwrap_or(&[]);
-    raw.iter().map(move |raw| {
-        PageRange::new(Ipa::new(raw.address), raw.pages as u64)
-            .filter(|range| raw.reserved == 0 && range.end().raw() <= 1_u64.wrapping_shl(ipa_bits))
-            .ok_or(FfaError::InvalidParameters)
-    })
+    Constituents {
+        raw: raw.iter(),
+        limit: 1_u64.wrapping_shl(ipa_bits),
+    }
+}
+
+/// See [`constituents`].
+pub struct Constituents<'b> {
+    raw: slice::Iter<'b, RawConstituent>,
+    limit: u64,
+}
+
+impl Iterator for Constituents<'_> {
+    type Item = Result<PageRange<Ipa>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let raw = self.raw.next()?;
+        // The first condition spares the range its own: it can neither wrap nor be out of reach.
+        let range = Some(Ipa::new(raw.address))
+            .filter(|base| base.raw() < self.limit && raw.reserved == 0)
+            .and_then(|base| PageRange::new(base, raw.pages.into()))
+            .filter(|range| range.end().raw() <= self.limit);
+        Some(range.ok_or(FfaError::InvalidParameters))
+    }
 }
 
 /// What a descriptor that the SPMC writes says.
@@ -344,6 +368,7 @@ pub struct Response {
 
 impl Response {
     /// Bytes of the descriptor up to its constituents as `version` has it.
+    #[inline]
     pub fn head_size(version: Version) -> usize {
         let (header, receiver) = layout(version);
         header
@@ -352,6 +377,7 @@ impl Response {
     }
 
     /// Bytes of the whole descriptor as `version` has it.
+    #[inline]
     pub fn size(&self, version: Version) -> usize {
         if self.constituents == 0 {
             return Self::head_size(version).saturating_sub(COMPOSITE_HEADER);
@@ -360,6 +386,7 @@ impl Response {
     }
 
     /// Writes the descriptor up to its constituents to the start of `to`. `NO_MEMORY` if it does not fit.
+    #[inline]
     pub fn write_head(&self, to: &mut [u8], version: Version) -> Result<()> {
         let whole = to
             .get_mut(..Self::head_size(version).min(self.size(version)))

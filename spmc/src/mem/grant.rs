@@ -40,6 +40,7 @@ const fn type_flags(kind: SendKind) -> u32 {
 }
 
 /// The receiver that a request is made for: the first that it does not list as another borrower.
+#[inline]
 pub(super) fn retrieving(request: &Transaction<'_>) -> Option<PartitionId> {
     let mut receivers = request.receivers().filter_map(Result::ok);
     let receiver = receivers.find(|receiver| receiver.flags & RECEIVER_OTHER == 0);
@@ -47,6 +48,7 @@ pub(super) fn retrieving(request: &Transaction<'_>) -> Option<PartitionId> {
 }
 
 /// What `receiver`, which the caller speaks for, gets if it asks for no more than it may, and where in the request it says at which addresses, if it does.
+#[inline]
 pub(super) fn judge(
     share: &Share,
     request: &Transaction<'_>,
@@ -114,6 +116,7 @@ pub(super) fn judge(
 }
 
 /// The receivers must be those that the owner named, or `own` alone where the caller asks not to be checked. Returns its entry.
+#[inline]
 fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -> Result<Receiver> {
     let invalid = FfaError::InvalidParameters;
     let alone = request.flags & FLAG_BYPASS != 0;
@@ -160,6 +163,7 @@ fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -
 }
 
 /// The permissions that the caller gets, both specified.
+#[inline]
 fn judge_permissions(share: &Share, borrower: &Borrower, asked: u8) -> Result<AccessPermissions> {
     let asked = AccessPermissions::decode(asked)?;
     let owner = share.owned.attributes().permissions;
@@ -193,6 +197,7 @@ fn judge_permissions(share: &Share, borrower: &Borrower, asked: u8) -> Result<Ac
     })
 }
 
+#[inline]
 fn judge_flags(
     share: &Share,
     borrower: &Borrower,
@@ -240,6 +245,7 @@ fn judge_flags(
 }
 
 /// What `caller` is told of what `receiver` gets.
+#[inline]
 pub(super) fn describe(
     share: &Share,
     grant: &Grant,

@@ -143,6 +143,8 @@ impl<H: Hal> Endpoints for Spmc<H> {
     }
 }
 
+/// The calls. None is inlined into the dispatcher: their frames are large, and messages are not to
+/// pay for that.
 impl<H: Hal> Spmc<H> {
     fn memory_engine(&self) -> Engine<'_, H, Self> {
         Engine {
@@ -153,6 +155,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// `FFA_MEM_DONATE`, `FFA_MEM_LEND`, `FFA_MEM_SHARE`: see [`Engine::send`].
+    #[inline(never)]
     pub(crate) fn mem_send(
         &self,
         pe: &mut Pe,
@@ -160,14 +163,16 @@ impl<H: Hal> Spmc<H> {
         kind: SendKind,
         frame: &SmcFrame,
     ) -> Result<SmcFrame> {
-        let answer = self
-            .memory_engine()
-            .send(&mut pe.scratch, caller, kind, frame)?;
-        pe.note_fragment(&answer);
-        Ok(answer)
+        let engine = self.memory_engine();
+        let answer = engine.send(&mut pe.scratch, caller, kind, frame);
+        if let Ok(answer) = &answer {
+            pe.note_fragment(answer);
+        }
+        answer
     }
 
     /// `FFA_MEM_RETRIEVE_REQ`: see [`Engine::retrieve`].
+    #[inline(never)]
     pub(crate) fn mem_retrieve(
         &self,
         pe: &mut Pe,
@@ -179,17 +184,19 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// `FFA_MEM_FRAG_TX`: see [`Engine::fragment_tx`].
+    #[inline(never)]
     pub(crate) fn mem_fragment_tx(
         &self,
         pe: &mut Pe,
         caller: &Endpoint,
         frame: &SmcFrame,
     ) -> Result<SmcFrame> {
-        let answer = self
-            .memory_engine()
-            .fragment_tx(&mut pe.scratch, caller, frame)?;
-        pe.note_fragment(&answer);
-        Ok(answer)
+        let engine = self.memory_engine();
+        let answer = engine.fragment_tx(&mut pe.scratch, caller, frame);
+        if let Ok(answer) = &answer {
+            pe.note_fragment(answer);
+        }
+        answer
     }
 
     /// The Hypervisor answers `FFA_MEM_FRAG_RX` with `FFA_ERROR`: see [`Engine::sender_aborted`].
@@ -199,6 +206,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// `FFA_MEM_FRAG_RX`: see [`Engine::fragment_rx`].
+    #[inline(never)]
     pub(crate) fn mem_fragment_rx(
         &self,
         pe: &mut Pe,
@@ -210,16 +218,19 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// `FFA_MEM_RELINQUISH`: see [`Engine::relinquish`].
+    #[inline(never)]
     pub(crate) fn mem_relinquish(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<SmcFrame> {
         self.memory_engine().relinquish(caller, frame)
     }
 
     /// `FFA_MEM_RECLAIM`: see [`Engine::reclaim`].
+    #[inline(never)]
     pub(crate) fn mem_reclaim(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<SmcFrame> {
         self.memory_engine().reclaim(caller, frame)
     }
 
     /// `FFA_MEM_OP_RESUME`: see [`Engine::resume`].
+    #[inline(never)]
     pub(crate) fn mem_resume(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<SmcFrame> {
         self.memory_engine().resume(caller, frame)
     }

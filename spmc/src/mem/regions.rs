@@ -4,11 +4,12 @@
 //! the index of the next; so a share of any size can be recorded, and costs its owner and nobody else. Pages are taken for ranges that are
 //! there, fragment by fragment, and never for those that are only announced.
 
+use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{Ipa, PAGE_SIZE, PageRange};
 use crate::error::{FfaError, Result};
-use crate::mm::{ListPage, PagePool, Pages, WORDS};
+use crate::mm::{ListPage, PagePool, Pages, WORDS, clear};
 
 /// Ranges that need no page.
 const INLINE: usize = 4;
@@ -16,28 +17,36 @@ const INLINE: usize = 4;
 /// Ranges per page; the last word is the index of the next page.
 const PER_PAGE: usize = WORDS - 1;
 
-/// Where the number of pages stands in a word: in the low 12 bits, which are zero in an address, and in the bits above those of any address.
+/// Where the number of pages behind the first stands in a word: in the low 12 bits, which are zero
+/// in an address, and in the bits above those of any address. So every word is a range, and that of
+/// a single page is its address.
 const LOW: u64 = PAGE_SIZE - 1;
 const ADDRESS_BITS: u32 = 44;
 
+#[inline]
 fn pack(range: PageRange<Ipa>) -> u64 {
     // Addresses of at most 43 bits (`Hal::IPA_BITS`), so at most 2^31 pages.
-    let pages = range.pages();
-    (pages >> 12 << ADDRESS_BITS) | range.base().raw() | pages & LOW
+    let more = range.pages().wrapping_sub(1);
+    (more >> 12 << ADDRESS_BITS) | range.base().raw() | more & LOW
 }
 
+/// Never `None`: the compiler sees that, and leaves the check out.
+#[inline]
 fn unpack(word: u64) -> Option<PageRange<Ipa>> {
-    let pages = (word >> ADDRESS_BITS << 12) | word & LOW;
-    PageRange::new(Ipa::new(word & !LOW & ((1 << ADDRESS_BITS) - 1)), pages)
+    let more = (word >> ADDRESS_BITS << 12) | word & LOW;
+    let base = Ipa::new(word & !LOW & ((1 << ADDRESS_BITS) - 1));
+    PageRange::new(base, more.wrapping_add(1))
 }
 
 /// The ranges of a page, and the link to the next page.
+#[inline]
 fn split(store: Pages<'_>, page: Option<ListPage>) -> Option<(&[AtomicU64], &AtomicU64)> {
     let (link, ranges) = page?.words(store).split_last()?;
     Some((ranges, link))
 }
 
 /// The page behind `page`.
+#[inline]
 fn following(store: Pages<'_>, page: Option<ListPage>) -> Option<ListPage> {
     let (_, link) = split(store, page)?;
     ListPage::from_word(store, link.load(Ordering::Relaxed))
@@ -88,6 +97,7 @@ impl Regions {
     }
 
     /// Makes room for `more` ranges. `NO_MEMORY` if `pool` has not the pages; what it had is taken then, and can be added to.
+    #[inline]
     pub(super) fn reserve(
         &mut self,
         store: Pages<'_>,
@@ -105,6 +115,46 @@ impl Regions {
             self.taken = self.taken.wrapping_add(1);
         }
         Ok(())
+    }
+
+    /// Appends ranges, up to the first error among them or that of [`Self::push`], which it returns.
+    pub(super) fn append(
+        &mut self,
+        store: Pages<'_>,
+        mut ranges: impl Iterator<Item = Result<PageRange<Ipa>>>,
+    ) -> Result<()> {
+        while let Some(range) = ranges.next() {
+            self.push(store, range?)?;
+            // Then all that go to the same page, with nothing to look up for each.
+            let (mut count, mut pages) = (0_usize, 0_u64);
+            let mut outcome = Ok(());
+            for (place, range) in self.room(store).iter().zip(ranges.by_ref()) {
+                match range {
+                    Ok(range) => {
+                        place.store(pack(range), Ordering::Relaxed);
+                        pages = pages.wrapping_add(range.pages());
+                        count = count.wrapping_add(1);
+                    }
+                    Err(error) => {
+                        outcome = Err(error);
+                        break;
+                    }
+                }
+            }
+            self.next = self.next.wrapping_add(count);
+            self.count = self.count.wrapping_add(count);
+            self.pages = self.pages.wrapping_add(pages);
+            outcome?;
+        }
+        Ok(())
+    }
+
+    /// The words left of the page that the next range goes to; none while ranges need no page.
+    fn room<'p>(&self, store: Pages<'p>) -> &'p [AtomicU64] {
+        let words = split(store, self.tail).filter(|_| self.count >= INLINE);
+        words
+            .and_then(|(words, _)| words.get(self.next..))
+            .unwrap_or(&[])
     }
 
     /// Appends a range. `INVALID_PARAMETERS` if there is no room that was reserved for it.
@@ -142,30 +192,34 @@ impl Regions {
 
     /// The ranges in order from that with index `first` on.
     pub(super) fn iter_from<'p>(&'p self, store: Pages<'p>, first: usize) -> Iter<'p> {
-        let (mut page, mut index) = (self.head, first);
-        while index > INLINE.wrapping_add(PER_PAGE) {
-            page = following(store, page);
-            index = index.wrapping_sub(PER_PAGE);
-        }
-        Iter {
+        let inline = self.inline.get(first..self.count.min(INLINE));
+        let mut rest = Iter {
+            words: [].iter(),
+            inline: inline.unwrap_or(&[]).iter(),
             store,
-            inline: &self.inline,
-            page,
-            index,
-            left: self.count.saturating_sub(first),
+            page: self.head,
+            left: self.count.saturating_sub(INLINE),
+        };
+        let mut skip = first.saturating_sub(INLINE);
+        while skip > 0 && rest.page.is_some() {
+            rest = rest.turn_page();
+            let words = rest.words.as_slice();
+            let skipped = skip.min(words.len());
+            rest.words = words.get(skipped..).unwrap_or(&[]).iter();
+            skip = skip.wrapping_sub(skipped);
         }
+        rest
     }
 
     /// Gives the pages back and forgets all ranges.
+    #[inline]
     pub(super) fn release(&mut self, store: Pages<'_>, pool: &mut PagePool) {
         let mut left = self.count.saturating_sub(INLINE);
         while let Some(page) = self.head {
             self.head = following(store, self.head);
             let used = left.min(PER_PAGE);
             if let Some((ranges, link)) = split(store, Some(page)) {
-                for word in ranges.iter().take(used) {
-                    word.store(0, Ordering::Relaxed);
-                }
+                clear(ranges.get(..used).unwrap_or(ranges));
                 link.store(0, Ordering::Relaxed);
             }
             pool.give_back_list(store, page);
@@ -252,11 +306,27 @@ impl Position {
 /// See [`Regions::iter`].
 #[derive(Clone)]
 pub(super) struct Iter<'p> {
+    /// Ranges of the page behind which `page` comes.
+    words: slice::Iter<'p, AtomicU64>,
+    /// Those that need no page, which come first.
+    inline: slice::Iter<'p, u64>,
     store: Pages<'p>,
-    inline: &'p [u64; INLINE],
+    /// The next page, and how many ranges come there and behind it.
     page: Option<ListPage>,
-    index: usize,
     left: usize,
+}
+
+impl Iter<'_> {
+    /// Goes on to the next page. By value: an iterator that a loop keeps in registers stays there.
+    #[cold]
+    fn turn_page(mut self) -> Self {
+        let words = split(self.store, self.page).map_or(&[][..], |(words, _)| words);
+        let words = words.get(..self.left).unwrap_or(words);
+        self.words = words.iter();
+        self.left = self.left.saturating_sub(words.len());
+        self.page = following(self.store, self.page);
+        self
+    }
 }
 
 impl Iterator for Iter<'_> {
@@ -264,22 +334,18 @@ impl Iterator for Iter<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        let index = self.index;
-        self.index = index.wrapping_add(1);
-        if let Some(word) = self.inline.get(index) {
-            return unpack(*word);
-        }
-        let index = index.wrapping_sub(INLINE);
-        let word = match range_in(self.store, self.page, index) {
-            Some(word) => word,
-            None => {
-                self.page = following(self.store, self.page);
-                self.index = INLINE.wrapping_add(1);
-                range_in(self.store, self.page, 0)?
+        loop {
+            if let Some(word) = self.words.next() {
+                return unpack(word.load(Ordering::Relaxed));
             }
-        };
-        unpack(word.load(Ordering::Relaxed))
+            if let Some(word) = self.inline.next() {
+                return unpack(*word);
+            }
+            if self.left == 0 || self.page.is_none() {
+                return None;
+            }
+            *self = self.clone().turn_page();
+        }
     }
 }
 
@@ -320,6 +386,14 @@ mod tests {
             for first in [1, INLINE, INLINE + 1, PER_PAGE, INLINE + PER_PAGE, count] {
                 let rest: Vec<_> = regions.iter_from(store, first).collect();
                 assert_eq!(rest, ranges.get(first..).unwrap_or(&[]), "from {first}");
+                // In two fragments.
+                regions.release(store, &mut pool);
+                let (some, others) = ranges.split_at(first.min(count));
+                for part in [some, others] {
+                    regions.reserve(store, &mut pool, part.len()).unwrap();
+                    regions.append(store, part.iter().copied().map(Ok)).unwrap();
+                }
+                assert_eq!(regions.iter(store).collect::<Vec<_>>(), ranges);
             }
             assert_eq!(regions.count(), count);
             assert_eq!(regions.pages(), ranges.iter().map(PageRange::pages).sum());
@@ -349,6 +423,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn ranges_are_appended_up_to_the_first_that_is_none() {
+        let hal = FakeHal::new(5);
+        let store = Pages::of(&hal);
+        let mut pool = PagePool::all(&hal);
+        for count in [0, 1, INLINE, INLINE + 1, INLINE + PER_PAGE] {
+            let mut regions = Regions::EMPTY;
+            regions.reserve(store, &mut pool, count + 1).unwrap();
+            let good = (0..count as u64).map(|n| Ok(pages(n << 13, 1)));
+            let bad = [Err(FfaError::Denied), Ok(pages(0, 1))];
+            let appended = regions.append(store, good.clone().chain(bad));
+            assert_eq!(appended, Err(FfaError::Denied));
+            assert!(regions.iter(store).map(Ok).eq(good));
+            assert_eq!((regions.count(), regions.pages()), (count, count as u64));
+            regions.release(store, &mut pool);
+        }
+    }
+
     // Finding M10.
     // req: FRAG-07
     #[test]
@@ -370,8 +462,11 @@ mod tests {
                 regions.push(store, range).unwrap();
             }
             let full = (hal.words(), regions.clone());
-            for _ in 0..3 {
-                let refused = regions.push(store, range);
+            for attempt in 0..3 {
+                let refused = match attempt {
+                    0 => regions.push(store, range),
+                    _ => regions.append(store, [Ok(range), Ok(range)].into_iter()),
+                };
                 assert_eq!(refused, Err(FfaError::InvalidParameters));
                 assert_eq!((hal.words(), regions.clone()), full);
             }

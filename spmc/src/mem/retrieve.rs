@@ -160,8 +160,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let invalid = FfaError::InvalidParameters;
         let share = found.share()?;
         let mut is_next = asking.compared.compare(&share.regions, Pages::of(self.hal));
-        self.each_constituent(&channel, buffer, piece, length, |range| {
-            if is_next(range) { Ok(()) } else { Err(invalid) }
+        self.each_piece(&channel, buffer, piece, length, |mut ranges| {
+            ranges.try_for_each(|range| is_next(range?).then_some(()).ok_or(invalid))
         })?;
         drop(is_next);
         asking.received = asking.received.saturating_add(length);

@@ -8,11 +8,10 @@ use super::regions::Regions;
 use super::shares::{Arrival, Borrower, Operation, Reading, SendKind, Share, Stage};
 use super::slices::paused;
 use super::{Call, Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
-use crate::addr::{Ipa, PageRange};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory::{AccessPermissions, DataAccess, InstructionAccess, MemoryType};
 use crate::ffa::memory_descriptor::{
-    CONSTITUENT, Composite, DescriptorBuffer, Receiver, Transaction, constituents,
+    CONSTITUENT, Composite, Constituents, DescriptorBuffer, Receiver, Transaction, constituents,
 };
 use crate::ffa::{SmcFrame, Version};
 use crate::hal::Hal;
@@ -105,7 +104,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
 
         let (owner, stage) = (share.owner, share.stage);
-        let handle = vacancy.fill(share);
+        let handle = vacancy.fill(&mut share);
         if !whole {
             self.limit_arriving(owner);
         }
@@ -120,7 +119,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         })
     }
 
-    /// Records the constituents of one fragment. Errors as [`Self::each_constituent`].
+    /// Records the constituents of one fragment. Errors as [`Self::each_piece`].
     pub(super) fn record(
         &self,
         channel: &Channel<'_>,
@@ -130,20 +129,21 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         length: usize,
     ) -> Result<()> {
         let store = Pages::of(self.hal);
-        self.each_constituent(channel, buffer, piece, length, |range| {
-            regions.push(store, range)
+        self.each_piece(channel, buffer, piece, length, |ranges| {
+            regions.append(store, ranges)
         })
     }
 
     /// Hands on the constituents of one fragment of `length` bytes: those that are copied already, and then the rest of what the caller sends,
-    /// piece by piece. `INVALID_PARAMETERS` if one is malformed or not whole, and the errors of [`Channel::read`].
-    pub(super) fn each_constituent(
+    /// piece by piece. `INVALID_PARAMETERS` if one is not whole, the errors of [`Channel::read`], and what `take` says of
+    /// those that are malformed.
+    pub(super) fn each_piece(
         &self,
         channel: &Channel<'_>,
         buffer: &mut DescriptorBuffer,
         piece: Piece,
         length: usize,
-        mut take: impl FnMut(PageRange<Ipa>) -> Result<()>,
+        mut take: impl FnMut(Constituents<'_>) -> Result<()>,
     ) -> Result<()> {
         let Piece {
             mut read,
@@ -152,9 +152,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         } = piece;
         loop {
             let bytes = buffer.get(start..end).unwrap_or(&[]);
-            for range in constituents(bytes, H::IPA_BITS) {
-                take(range?)?;
-            }
+            take(constituents(bytes, H::IPA_BITS))?;
             let rest = bytes.len() % CONSTITUENT;
             if read >= length {
                 // A fragment ends where a constituent ends.

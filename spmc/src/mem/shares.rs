@@ -7,6 +7,7 @@
 //! anything but the share that it was made for; it starts at 1 and stays below 2^32, so no handle is 0 or
 //! all-ones, and bit 63 is 0 as FF-A wants of handles that the SPM allocates (v1.0 section 5.10.2).
 
+use core::mem;
 use core::num::NonZeroU32;
 use core::ops::Range;
 
@@ -518,14 +519,25 @@ pub(super) struct Vacancy<'s> {
 }
 
 impl Vacancy<'_> {
-    /// Fills the slot and returns the handle.
-    pub(super) fn fill(self, share: Share) -> u64 {
+    /// Fills the slot with `share`, of which nothing is left, and returns the handle.
+    #[inline]
+    pub(super) fn fill(self, share: &mut Share) -> u64 {
         let mut slot = self.slot.lock();
         if let Stage::Arriving { .. } = share.stage {
             mark(&self.shares.arriving, self.index, true);
         }
-        // There is room: who vacated the slot left nothing in it.
-        let _ = slot.share.try_push(share);
+        // Room for borrowers is most of a share, and most have one: only those that there are, are
+        // copied. There is room: who vacated the slot left nothing in it.
+        let _ = slot.share.try_push(Share {
+            regions: mem::replace(&mut share.regions, Regions::EMPTY),
+            borrowers: ArrayVec::new_const(),
+            ..*share
+        });
+        if let Some(filled) = slot.share.first_mut() {
+            for borrower in share.borrowers.drain(..) {
+                let _ = filled.borrowers.try_push(borrower);
+            }
+        }
         let handle = handle_of(&slot, self.index);
         drop(slot);
         core::mem::forget(self);

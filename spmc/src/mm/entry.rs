@@ -81,7 +81,7 @@ impl Format {
     }
 
     /// How entries at `level` with `leaf` are written.
-    pub(super) fn code(self, leaf: Leaf, level: usize) -> Code {
+    pub(super) fn code(&self, leaf: Leaf, level: usize) -> Code {
         if leaf == Leaf::NONE {
             return Code {
                 bits: self.default.0,
@@ -99,7 +99,7 @@ impl Format {
         }
     }
 
-    pub(super) fn decode(self, raw: u64) -> Leaf {
+    pub(super) fn decode(&self, raw: u64) -> Leaf {
         let bits = (raw ^ self.default.0) & !(ADDRESS | PAGE);
         match self.stage1 {
             Some(world) => stage1::decode(bits, world),
@@ -108,7 +108,7 @@ impl Format {
     }
 
     /// What entry `index` of a table at `level` is if the table says nothing but `origin`.
-    pub(super) fn implied(self, origin: u64, index: usize, level: usize) -> u64 {
+    pub(super) fn implied(&self, origin: u64, index: usize, level: usize) -> u64 {
         if origin == 0 {
             return 0;
         }
@@ -117,7 +117,7 @@ impl Format {
     }
 
     /// By how much consecutive entries at `level` differ that stand for `origin`.
-    pub(super) fn stride(self, origin: u64, level: usize) -> u64 {
+    pub(super) fn stride(&self, origin: u64, level: usize) -> u64 {
         if origin == 0 {
             return 0;
         }

@@ -20,7 +20,7 @@ pub use pool::{PagePool, Quotas};
 pub use space::{AddressSpace, Change, ChangeError};
 pub use stage1::MAIR;
 
-pub(crate) use pool::{ListPage, Pages, WORDS};
+pub(crate) use pool::{ListPage, Pages, WORDS, clear};
 
 /// log2 of what one table of level 1, where walks start, translates.
 pub const TABLE_BITS: u32 = 39;

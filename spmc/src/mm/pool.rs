@@ -91,9 +91,18 @@ impl ListPage {
     /// Its words; none if there is no such page.
     #[inline]
     pub(crate) fn words(self, pages: Pages<'_>) -> &[AtomicU64] {
-        let table = pages.tables.get(usize::from(self.0.get()));
-        table.map_or(&[], |Table(words)| words)
+        pages.words(self.page())
     }
+}
+
+/// Sets words to zero.
+pub(crate) fn clear(words: &[AtomicU64]) {
+    let (groups, rest) = words.as_chunks::<8>();
+    let zero = |word: &AtomicU64| word.store(0, Ordering::Relaxed);
+    for group in groups {
+        group.iter().for_each(zero);
+    }
+    rest.iter().for_each(zero);
 }
 
 /// The pages of all pools. Every access is bounds-checked, and those with notes are out of bounds
@@ -101,13 +110,18 @@ impl ListPage {
 #[derive(Clone, Copy)]
 pub(crate) struct Pages<'a> {
     tables: &'a [Table],
+    /// How many of them have notes.
+    notes: usize,
     base: u64,
 }
 
 impl<'a> Pages<'a> {
+    #[inline]
     pub(crate) fn of<H: Hal>(hal: &'a H) -> Self {
+        let tables = hal.tables();
         Self {
-            tables: hal.tables(),
+            tables,
+            notes: notes(tables.len()),
             base: hal.tables_base().raw(),
         }
     }
@@ -115,11 +129,11 @@ impl<'a> Pages<'a> {
     /// All words of a page; `None` if there is no such page, or if it has notes.
     #[inline]
     pub(super) fn entries(self, page: PageIndex) -> Option<&'a Entries> {
-        let index = page.0 as usize;
-        if index < notes(self.tables.len()) {
+        let index = usize::from(page.0);
+        if index < self.notes {
             return None;
         }
-        self.tables.get(index).map(|table| &table.0)
+        self.tables.get(index).map(|Table(words)| words)
     }
 
     /// All words of a page; none if there is no such page, or if it has notes.
@@ -147,6 +161,7 @@ impl<'a> Pages<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn address(self, page: PageIndex) -> u64 {
         self.base.wrapping_add((page.0 as u64) << PAGE_SHIFT)
     }
@@ -361,16 +376,19 @@ impl PagePool {
     }
 
     /// Takes a page of zeros for a table. `NO_MEMORY` if the quota and what it may have of the reserve are used up.
+    #[inline]
     pub(super) fn take_table(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
         self.take(pages)
     }
 
     /// Takes a page of zeros for a list. `NO_MEMORY` as [`Self::take_table`].
+    #[inline]
     pub(crate) fn take_list(&mut self, pages: Pages<'_>) -> Result<ListPage> {
         let page = self.take(pages)?;
         ListPage::new(pages, page).ok_or(FfaError::NoMemory)
     }
 
+    #[inline]
     fn take(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
         let page = if self.held >= self.quota {
             Reserve::of(pages)
@@ -420,15 +438,18 @@ impl PagePool {
     }
 
     /// Gives a table back that no PE can walk any more.
+    #[inline]
     pub(super) fn give_back_table(&mut self, pages: Pages<'_>, table: Forgotten) {
         self.give_back(pages, table.page());
     }
 
     /// Gives a page back, whose words the caller has set to zero.
+    #[inline]
     pub(crate) fn give_back_list(&mut self, pages: Pages<'_>, page: ListPage) {
         self.give_back(pages, page.page());
     }
 
+    #[inline]
     fn give_back(&mut self, pages: Pages<'_>, page: PageIndex) {
         if self.held > self.quota
             && let Some(reserve) = Reserve::of(pages)

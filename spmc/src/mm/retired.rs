@@ -5,12 +5,10 @@
 //! until an invalidation that covers whatever it translated is complete on all PEs. Nothing else
 //! makes a [`Forgotten`], which is what the pool takes back.
 
-use core::sync::atomic::Ordering;
-
 use crate::addr::{Ipa, PageRange, World};
 use crate::hal::{Hal, Stage2Roots, TlbScope};
 
-use super::pool::{PageIndex, PagePool, Pages};
+use super::pool::{PageIndex, PagePool, Pages, clear};
 
 /// A table that no PE can walk any more. All zero.
 pub(super) struct Forgotten(PageIndex);
@@ -86,7 +84,7 @@ impl<'a, H: Hal> Retired<'a, H> {
 
     /// Completes the change: hardware sees what it wrote, has forgotten the `stale` leaves and all
     /// of these tables, and the tables are the pool's.
-    pub(super) fn complete(mut self, pool: &mut PagePool, stale: Stale<'_>) {
+    pub(super) fn complete(&mut self, pool: &mut PagePool, stale: Stale<'_>) {
         match (self.roots, stale) {
             (None, _) => self.known = false,
             (Some(_), Stale::Everything) => self.forget(),
@@ -109,9 +107,7 @@ impl<'a, H: Hal> Retired<'a, H> {
         }
         self.top = PageIndex::from_word(self.pages.origin(page));
         if self.pages.deviating(page) != 0 {
-            for word in self.pages.words(page) {
-                word.store(0, Ordering::Relaxed);
-            }
+            clear(self.pages.words(page));
             self.pages.set_deviating(page, 0);
         }
         Some(Forgotten(page))

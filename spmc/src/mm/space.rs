@@ -271,48 +271,32 @@ impl AddressSpace {
         let mut reach = Reach::new(self.reach_end::<H>(), &self.owned);
         let leaves = (change.from, change.to);
         let mut walker = Walker::new(hal, &mut self.pool, format, walked, root, leaves);
-        let mut pages_done = 0_u64;
-        let mut outcome = Ok(());
-        for range in ranges.clone() {
-            let replaced = if reach.covers(&range) {
-                walker.replace(range)
-            } else {
-                Err((ChangeError::Mismatch, 0))
-            };
-            match replaced {
-                Ok(()) => pages_done = pages_done.wrapping_add(range.pages()),
-                Err((error, done)) => {
-                    pages_done = pages_done.saturating_add(done);
-                    outcome = Err(error);
-                    break;
-                }
-            }
-        }
+        let replaced = walker.replace(ranges.clone(), |range| reach.covers(range));
+        let outcome = replaced.map_err(|(error, _)| error);
         let mut old = change.from;
         let mut new = change.to;
-        if outcome.is_err() {
+        if let Err((_, done)) = replaced {
             (old, new) = (new, old);
             // The inverse needs no page but those of the tables that went.
             walker.turn_round();
-            for range in prefix(ranges.clone(), pages_done) {
-                let undone = walker.replace(range);
-                debug_assert!(undone.is_ok());
-            }
+            let undone = walker.replace(prefix(ranges.clone(), done), |_| true);
+            debug_assert!(undone.is_ok());
         }
         self.changes = self.changes.wrapping_add(1);
-        if self.shadow || !old.is_valid() || old.same_for_hardware(new) {
-            walker.finish(Stale::Nothing);
+        let mut batch = ArrayVec::<_, TLB_RANGES>::new();
+        let stale = if self.shadow || !old.is_valid() || old.same_for_hardware(new) {
+            Stale::Nothing
         } else {
-            let mut batch = ArrayVec::<_, TLB_RANGES>::new();
             let fits = ranges
                 .map(|range| (world, range))
                 .all(|range| batch.try_push(range).is_ok());
-            walker.finish(if fits {
+            if fits {
                 Stale::Ranges(&batch)
             } else {
                 Stale::Everything
-            });
-        }
+            }
+        };
+        walker.finish(stale);
         outcome
     }
 
@@ -438,13 +422,12 @@ impl AddressSpace {
         }
     }
 
-    fn format(&self, world: World) -> Format {
-        if self.shadow {
-            Format::shadow(NORMAL_WORLD_DEFAULT)
-        } else if self.el0 {
-            Format::stage1(world)
-        } else {
-            Format::HARDWARE
+    fn format(&self, world: World) -> &'static Format {
+        match world {
+            _ if self.shadow => &const { Format::shadow(NORMAL_WORLD_DEFAULT) },
+            _ if !self.el0 => &Format::HARDWARE,
+            World::Secure => &const { Format::stage1(World::Secure) },
+            World::NonSecure => &const { Format::stage1(World::NonSecure) },
         }
     }
 

@@ -40,7 +40,7 @@ fn start<H: Hal>(table: PageIndex, at: u64, ipa: u64) -> PageIndex {
 /// Reads: the leaf for `ipa`, the raw entry, and at which level it stands.
 pub(super) fn look_up<H: Hal>(
     pages: Pages<'_>,
-    format: Format,
+    format: &'static Format,
     root: PageIndex,
     ipa: u64,
 ) -> (Leaf, u64, usize) {
@@ -59,7 +59,7 @@ pub(super) fn look_up<H: Hal>(
 /// Reads: whether every page of the ranges given has one and the same leaf.
 pub(super) struct Inspector<'a, H> {
     pages: Pages<'a>,
-    format: Format,
+    format: &'static Format,
     root: PageIndex,
     leaf: Leaf,
     code: Code,
@@ -72,7 +72,12 @@ pub(super) struct Inspector<'a, H> {
 }
 
 impl<'a, H: Hal> Inspector<'a, H> {
-    pub(super) fn new(pages: Pages<'a>, format: Format, root: PageIndex, leaf: Leaf) -> Self {
+    pub(super) fn new(
+        pages: Pages<'a>,
+        format: &'static Format,
+        root: PageIndex,
+        leaf: Leaf,
+    ) -> Self {
         Self {
             pages,
             format,
@@ -155,7 +160,7 @@ pub(super) struct Walker<'a, H: Hal> {
     /// The tables that it took out.
     retired: Retired<'a, H>,
     undoes: bool,
-    format: Format,
+    format: &'static Format,
     from: Leaf,
     to: Leaf,
     /// How the two are written at the last level.
@@ -234,7 +239,7 @@ impl<'a, H: Hal> Walker<'a, H> {
     pub(super) fn new(
         hal: &'a H,
         pool: &'a mut PagePool,
-        format: Format,
+        format: &'static Format,
         roots: Option<&'a Stage2Roots>,
         root: PageIndex,
         (from, to): (Leaf, Leaf),
@@ -265,34 +270,61 @@ impl<'a, H: Hal> Walker<'a, H> {
         }
     }
 
-    /// Replaces the leaf on the pages of `range`, in order. On failure says how many pages were done before it.
-    #[inline]
-    pub(super) fn replace(&mut self, range: PageRange<Ipa>) -> Result<(), (ChangeError, u64)> {
-        let ipa = range.base().raw();
-        if range.pages() == 1 && self.replace_page(ipa) {
-            return Ok(());
+    /// Replaces the leaf on the pages of `ranges`, in order; one that `covers` refuses is a
+    /// mismatch. On failure says how many pages were done before it.
+    pub(super) fn replace(
+        &mut self,
+        mut ranges: impl Iterator<Item = PageRange<Ipa>>,
+        mut covers: impl FnMut(&PageRange<Ipa>) -> bool,
+    ) -> Result<(), (ChangeError, u64)> {
+        let mut done = 0_u64;
+        let mut next = ranges.next();
+        while let Some(range) = next {
+            let replaced = if covers(&range) {
+                self.replace_run(range.base().raw(), range.pages())
+            } else {
+                Err((ChangeError::Mismatch, 0))
+            };
+            if let Err((error, more)) = replaced {
+                return Err((error, done.saturating_add(more)));
+            }
+            let pages;
+            (pages, next) = self.replace_single(&mut ranges, &mut covers);
+            done = done.wrapping_add(range.pages()).wrapping_add(pages);
         }
-        self.replace_run(ipa, range.pages())
+        Ok(())
     }
 
-    /// Replaces one page in the table that the walker stands in: all that most pages of a scattered region need. Returns whether it did.
+    /// Replaces the leaf on ranges of one page each as long as they lie in the table of the last
+    /// level that the walker stands in, and have the leaf to be replaced: nearly all of a scattered
+    /// region. Returns how many, and the first range that is another matter.
     #[inline]
-    fn replace_page(&mut self, ipa: u64) -> bool {
-        let Some(last) = self.last.as_mut().filter(|_| same_table(ipa, self.at)) else {
-            return false;
+    fn replace_single(
+        &mut self,
+        ranges: &mut impl Iterator<Item = PageRange<Ipa>>,
+        covers: &mut impl FnMut(&PageRange<Ipa>) -> bool,
+    ) -> (u64, Option<PageRange<Ipa>>) {
+        let Some(last) = &mut self.last else {
+            return (0, ranges.next());
         };
-        let Some(word) = last.words.get(index(ipa, LAST)) else {
-            return false;
-        };
-        if word.load(Ordering::Relaxed) != self.codes.0.at(ipa) {
-            return false;
-        }
-        word.store(self.codes.1.at(ipa), Ordering::Relaxed);
-        last.deviating = last.deviating.wrapping_add(last.drift);
-        true
+        let (at, words, (from, to)) = (self.at, last.words, self.codes);
+        let mut done = 0_u64;
+        let other = ranges.find(|range| {
+            let ipa = range.base().raw();
+            let word = words
+                .get(index(ipa, LAST))
+                .filter(|_| range.pages() == 1 && same_table(ipa, at) && covers(range))
+                .filter(|word| word.load(Ordering::Relaxed) == from.at(ipa));
+            let Some(word) = word else { return true };
+            word.store(to.at(ipa), Ordering::Relaxed);
+            done = done.wrapping_add(1);
+            false
+        });
+        last.deviating = last.deviating.wrapping_add(last.drift.wrapping_mul(done));
+        (done, other)
     }
 
-    /// Replaces the leaf on `count` pages from `ipa` on, wherever they are. Errors as [`Self::replace`], which must stay small.
+    /// Replaces the leaf on `count` pages from `ipa` on, wherever they are. Errors as [`Self::replace`].
     #[inline(never)]
     fn replace_run(&mut self, mut ipa: u64, count: u64) -> Result<(), (ChangeError, u64)> {
         let mut done = 0;
@@ -317,6 +349,9 @@ impl<'a, H: Hal> Walker<'a, H> {
     /// Replaces what the level 3 table has of `left` pages from `ipa`. Returns how many, and whether all had the leaf to be replaced.
     #[inline]
     fn replace_pages(&mut self, mut last: Last<'a>, ipa: u64, left: u64) -> (u64, bool) {
+        if left == 1 {
+            return self.replace_page(last, ipa);
+        }
         let first = index(ipa, LAST);
         let wanted = (left as usize).min(WORDS.saturating_sub(first));
         let (from, to) = self.codes;
@@ -336,6 +371,20 @@ impl<'a, H: Hal> Walker<'a, H> {
         last.deviating = last.deviating.wrapping_add(last.drift.wrapping_mul(done));
         self.last = Some(last);
         (done, count == wanted)
+    }
+
+    /// Like [`Self::replace_pages`] of one page, without what it takes to be quick with many.
+    #[inline]
+    fn replace_page(&mut self, mut last: Last<'a>, ipa: u64) -> (u64, bool) {
+        let (from, to) = self.codes;
+        let word = last.words.get(index(ipa, LAST));
+        let Some(word) = word.filter(|word| word.load(Ordering::Relaxed) == from.at(ipa)) else {
+            return (0, false);
+        };
+        word.store(to.at(ipa), Ordering::Relaxed);
+        last.deviating = last.deviating.wrapping_add(last.drift);
+        self.last = Some(last);
+        (1, true)
     }
 
     /// Replaces the block at `ipa` in the table above the last level. Returns its pages, or none if it has not the leaf to be replaced.
@@ -489,7 +538,7 @@ impl<'a, H: Hal> Walker<'a, H> {
 
     /// Goes back to the root, so that no needless table stays, and completes the change: see
     /// [`Retired::complete`].
-    pub(super) fn finish(mut self, stale: Stale<'_>) {
+    pub(super) fn finish(&mut self, stale: Stale<'_>) {
         while self.level > ROOT {
             self.leave();
         }
