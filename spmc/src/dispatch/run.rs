@@ -135,6 +135,10 @@ impl<H: Hal> Spmc<H> {
         leads_back: impl FnOnce(&Claim<'s, H::Context>) -> bool,
     ) -> Option<Current<'s, H::Context>> {
         let Place { partition, slot } = self.place(link)?;
+        // Nobody waits for the claim of another life, or of nobody: it may be the one that this PE has.
+        if slot.link() != link {
+            return None;
+        }
         Self::arrive(link, partition, slot.claim()?, leads_back)
     }
 

@@ -158,13 +158,24 @@ thread_local! {
     static SCHEDULE: RefCell<Option<(Arc<Schedule>, usize)>> = const { RefCell::new(None) };
 }
 
-/// The engine is at a point. Nothing happens on a thread that is no PE of a schedule.
+/// The engine is at a point.
 fn at_point(point: Point) {
     SCHEDULE.with_borrow(|schedule| {
         if let Some((schedule, pe)) = schedule {
             schedule.come_to(*pe, point);
+        } else {
+            let waits = matches!(point, Point::Contended(_));
+            assert!(
+                !waits,
+                "a PE waits for a lock, and nobody goes on who has it"
+            );
         }
     });
+}
+
+/// Has a PE fail that needs a lock which is held while no schedule lets others go on: it would wait for ever.
+pub fn watch_locks() {
+    observe(at_point);
 }
 
 /// The hardware is about to be used.

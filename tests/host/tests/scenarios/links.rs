@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use host_tests::ffa::*;
+use host_tests::schedule::watch_locks;
 use host_tests::{Nwd, PartitionSpec, Sp, System};
 
 use crate::interrupts::{LINE, with_device};
@@ -144,6 +145,29 @@ fn one_that_yielded_to_a_caller_that_does_not_go_on() {
     nwd.refused(RUN_B, DENIED);
     system.machine.gic().pass(1);
     is_seen_to_its_end(nwd);
+}
+
+// Nobody's place is that of the first context: it waited for its own claim, for ever. req: MSGW-15
+#[test]
+fn the_first_context_gives_the_pe_back_to_nobody() {
+    watch_locks();
+    let a = PartitionSpec::new("a").script(|sp| {
+        sp.serve(|sp, request| {
+            sp.call([YIELD]);
+            sp.call([YIELD]);
+            request.payload()
+        })
+    });
+    let b = PartitionSpec::new("b").script(|sp| {
+        sp.serve(|sp, _| [ask(sp, A, 0).function(), 0, 0, 0, 0]);
+    });
+    let system = System::boot([a, b]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.ask(B, [0; 5])[0], YIELD);
+    system.machine.gic().pass(CALLERS_TIME);
+    assert_eq!(nwd.call(RUN_A).function(), YIELD);
+    assert_eq!(nwd.call(RUN_A).function(), MSG_WAIT);
+    assert_eq!(nwd.request(A, [0; 5]).function(), YIELD);
 }
 
 /// Stops B for its interrupt; from then on it only gives the PE up.
