@@ -71,8 +71,6 @@ pub struct Scenario {
     pub seeds: Vec<u64>,
     /// It takes minutes: booted first, so that others can be booted beside it.
     pub long: bool,
-    /// The test command leaves it out: `run` boots it.
-    pub by_hand: bool,
     /// Version of the packages, 1 or 2; 2 if absent.
     pub package_version: Option<u64>,
     /// Bytes that remain of a partition's package.
@@ -175,9 +173,6 @@ impl Scenario {
                     }
                 }
                 "long" => scenario.long = value.as_bool().context("true or false is wanted")?,
-                "by_hand" => {
-                    scenario.by_hand = value.as_bool().context("true or false is wanted")?;
-                }
                 "package_version" => scenario.package_version = Some(number(&value)?),
                 "truncate" => {
                     for (name, size) in value.as_object().context("an object is wanted")? {

@@ -204,8 +204,7 @@ struct Plan {
 fn plans_of(board: &'static Board) -> Result<Vec<Plan>> {
     let components = Components::build_for(board, None)?;
     let mut plans = Vec::new();
-    let layouts = Layout::scenarios(board)?.into_iter();
-    for layout in layouts.filter(|layout| !layout.scenario.by_hand) {
+    for layout in Layout::scenarios(board)? {
         let flash = assemble(&components, &layout, None)?;
         let counts = match layout.scenario.smp.as_slice() {
             [] => SMP,

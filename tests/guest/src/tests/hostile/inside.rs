@@ -96,6 +96,8 @@ struct Inside {
     attacker: Attacker,
     /// A direct request waits for its response.
     request: Option<Regs>,
+    /// Whom it called and has to resume: that one was stopped for the interrupts of this partition.
+    stopped: Option<u16>,
     steps: u64,
     what: u64,
 }
@@ -117,6 +119,7 @@ fn rampage(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
             calls: 0,
         },
         request: None,
+        stopped: None,
         steps: 0,
         what: 0,
     };
@@ -161,6 +164,10 @@ impl Inside {
         let answer = call(ffa::conduit(), registers);
         self.after(&registers, &answer);
         if answer[0] as u32 == id::ERROR {
+            // Nothing else is accepted before that.
+            while let Some(callee) = self.stopped {
+                self.make(ffa::regs(id::RUN, &[u64::from(callee) << 16]));
+            }
             // What it took for a request is none, or the other way round.
             self.request = match self.request {
                 None => Some(ffa::regs(
@@ -187,6 +194,16 @@ impl Inside {
 
     /// Looks at what a call brought.
     fn after(&mut self, made: &Regs, answer: &Answer) {
+        let callee = match made[0] as u32 {
+            id::DIRECT_REQ_32 | id::DIRECT_REQ_64 | id::DIRECT_REQ2 => Some(made[1] as u16),
+            id::RUN => Some((made[1] >> 16) as u16),
+            _ => None,
+        };
+        if callee.is_some() && is_interrupt(answer) {
+            self.stopped = callee;
+        } else if made[0] as u32 == id::RUN && callee == self.stopped && !is_busy(answer) {
+            self.stopped = None;
+        }
         let is_answered = matches!(
             made[0] as u32,
             id::DIRECT_RESP_32 | id::DIRECT_RESP_64 | id::DIRECT_RESP2 | id::ERROR | id::MSG_WAIT
@@ -274,7 +291,7 @@ impl Inside {
         }
         let mut answer = self.make(registers);
         // Mostly it resumes whom it called.
-        while answer[0] as u32 == id::INTERRUPT && !self.attacker.random.once_in(16) {
+        while is_interrupt(&answer) && !self.attacker.random.once_in(16) {
             let callee = registers[1] as u16;
             answer = self.make(ffa::regs(id::RUN, &[u64::from(callee) << 16]));
         }
@@ -400,6 +417,10 @@ impl Inside {
         TALLY.count(id::MSG_SEND2.into(), &answer);
         self.attacker.calls += 1;
     }
+}
+
+fn is_interrupt(answer: &Answer) -> bool {
+    answer[0] as u32 == id::INTERRUPT
 }
 
 /// Whether it lies in what this partition gives away.
