@@ -6,7 +6,7 @@ use spin::Once;
 use crate::dispatch::Places;
 use crate::dispatch::Watch;
 use crate::ffa::memory_descriptor::DescriptorBuffer;
-use crate::ffa::{SmcFrame, function};
+use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::Hal;
 use crate::id::{PartitionId, VcpuId};
 use crate::interrupt::Flood;
@@ -181,9 +181,10 @@ impl Pe {
     }
 
     /// Remembers what `answer` asks for, if it asks for a fragment.
-    pub(crate) fn note_fragment(&mut self, answer: &SmcFrame) {
-        if answer.w(0) == function::MEM_FRAG_RX {
-            self.fragment_asked = (answer.w(2) as u64) << 32 | answer.w(1) as u64;
+    pub(crate) fn note_fragment(&mut self, answer: &Answer) {
+        let [id, low, high, ..] = answer.x;
+        if id == function::MEM_FRAG_RX as u64 {
+            self.fragment_asked = high << 32 | low;
         }
     }
 }

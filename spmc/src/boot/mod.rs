@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering;
 use crate::addr::{Pa, PageRange, World};
 use crate::dispatch::{Member, works_for};
 use crate::error::FfaError;
-use crate::ffa::{SmcFrame, function};
+use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::id::PartitionId;
 use crate::interrupt::Claims;
@@ -90,16 +90,16 @@ impl<H: Hal> Spmc<H> {
         let usable = self
             .read_spmc_manifest(manifest)
             .and_then(|manifest| validate::spmc(manifest, &image).map(|()| manifest));
-        *frame = match usable {
+        frame.answer(match usable {
             Ok(manifest) => {
                 self.boot_partitions(pe, manifest, image);
-                SmcFrame::new([function::MSG_WAIT as u64])
+                Answer::new([function::MSG_WAIT as u64])
             }
             Err(error) => {
                 log::error!("SPMC manifest: {error}");
-                SmcFrame::error(FfaError::InvalidParameters)
+                Answer::error(FfaError::InvalidParameters)
             }
-        };
+        });
     }
 
     /// Parses the SPMC manifest into its place. On its own, so that its large stack frame is gone when partitions boot.
@@ -356,8 +356,7 @@ impl<H: Hal> Spmc<H> {
         self.hal
             .reset(&mut vcpu.context, level, entry, current.id.index);
         let registers = vcpu.context.gprs_mut();
-        // What Hafnium leaves there, and partitions written for it may read: size of the memory, linear id of the PE.
-        registers[0] = frozen.config.memory.size();
+        // The linear id of the PE, as Hafnium leaves it. All others are zero: what is in x0 would be taken for boot information.
         registers[4] = pe.index as u64;
         if let Some((register, address)) = boot_info
             && let Some(slot) = registers.get_mut(register as usize)
@@ -393,7 +392,7 @@ impl<H: Hal> Spmc<H> {
                 .map_or_else(|| config.entry_point(), |entry| entry.raw());
             self.initialise(pe, partition, frozen, entry, None);
         }
-        *frame = SmcFrame::new([function::MSG_WAIT as u64]);
+        frame.answer(Answer::new([function::MSG_WAIT as u64]));
     }
 
     /// The PE is being turned off: contexts pinned to it start from the beginning when it comes back. What they called on the way is left

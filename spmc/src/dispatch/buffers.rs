@@ -6,7 +6,7 @@
 use crate::addr::{Ipa, PAGE_SIZE, PageRange};
 use crate::error::{FfaError, Result};
 use crate::ffa::rxtx_descriptor::RxTxDescriptor;
-use crate::ffa::{FunctionId, SmcFrame, Version};
+use crate::ffa::{Answer, FunctionId, SmcFrame, Version};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::limits::MAX_MAILBOX_PAGES;
@@ -27,7 +27,7 @@ impl<H: Hal> Spmc<H> {
         instance: &Instance<'_, H::Context>,
         id: FunctionId,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let endpoint = instance.endpoint();
         let pages = frame.w(3);
         if pages > MAX_MAILBOX_PAGES || (4..8).any(|n| frame.w(n) != 0) {
@@ -53,14 +53,14 @@ impl<H: Hal> Spmc<H> {
         }
         let buffers = endpoint.memory.lock().lock_mailbox(&self.hal, tx, rx)?;
         mailbox.map(buffers)?;
-        Ok(SmcFrame::success([]))
+        Ok(Answer::success([]))
     }
 
     /// `FFA_RXTX_MAP` of a Hypervisor on behalf of the VM that the descriptor in the Hypervisor's TX names.
     ///
     /// `INVALID_PARAMETERS` without such a TX, for what the descriptor must not say, or memory that is not exclusively the Normal world's;
     /// `DENIED` if the VM has a pair; `NO_MEMORY` for too many VMs, or buffers that are not contiguous.
-    fn rxtx_map_vm(&self, pe: &mut Pe) -> Result<SmcFrame> {
+    fn rxtx_map_vm(&self, pe: &mut Pe) -> Result<Answer> {
         let hypervisor = &self.normal_world;
         let descriptor = {
             let mailbox = hypervisor.mailbox.lock();
@@ -79,7 +79,7 @@ impl<H: Hal> Spmc<H> {
             let (tx, rx) = (descriptor.tx, descriptor.rx);
             hypervisor.memory.lock().lock_mailbox(&self.hal, tx, rx)
         })?;
-        Ok(SmcFrame::success([]))
+        Ok(Answer::success([]))
     }
 
     /// `FFA_RXTX_UNMAP`: gives the buffers back of the caller, or of the VM that a Hypervisor names in w1.
@@ -90,7 +90,7 @@ impl<H: Hal> Spmc<H> {
         &self,
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let endpoint = instance.endpoint();
         if frame.w(1) as u16 != 0 {
             return Err(FfaError::InvalidParameters);
@@ -104,7 +104,7 @@ impl<H: Hal> Spmc<H> {
         {
             endpoint.reopen_negotiation();
         }
-        Ok(SmcFrame::success([]))
+        Ok(Answer::success([]))
     }
 
     /// `FFA_RX_RELEASE`: RX of the caller is empty again, or that of the VM that a Hypervisor names in w1. `DENIED` if neither
@@ -113,13 +113,13 @@ impl<H: Hal> Spmc<H> {
         &self,
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let owner = match instance {
             Instance::NormalWorld(_) => PartitionId(frame.w(1) as u16),
             Instance::Partition(_) => PartitionId(0),
         };
         self.mailbox_named(instance, owner)?.release_rx()?;
-        Ok(SmcFrame::success([]))
+        Ok(Answer::success([]))
     }
 
     /// `FFA_RX_ACQUIRE` (v1.1): the Hypervisor is about to write to RX of the VM in w1, so nobody else may.
@@ -129,7 +129,7 @@ impl<H: Hal> Spmc<H> {
         &self,
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         if !Self::has_rx_acquire(instance) {
             return Err(FfaError::NotSupported);
         }
@@ -138,7 +138,7 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::InvalidParameters);
         }
         self.mailbox_named(instance, vm)?.acquire_rx()?;
-        Ok(SmcFrame::success([]))
+        Ok(Answer::success([]))
     }
 
     /// Whether the caller can be a Hypervisor that speaks 1.1.

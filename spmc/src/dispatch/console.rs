@@ -1,7 +1,7 @@
 //! `FFA_CONSOLE_LOG` (FF-A v1.2): characters of partitions for the console, in whole lines with the partition's name.
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{FunctionId, SmcFrame, Version};
+use crate::ffa::{Answer, FunctionId, SmcFrame, Version};
 use crate::hal::Hal;
 use crate::spmc::Spmc;
 
@@ -16,7 +16,7 @@ impl<H: Hal> Spmc<H> {
         current: &mut Current<'_, H::Context>,
         id: FunctionId,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let (width, maximum) = if !id.is_64() {
             (4, 24)
         } else if current.partition.endpoint.version() < Version::V1_2 {
@@ -42,6 +42,6 @@ impl<H: Hal> Spmc<H> {
                 });
             });
         }
-        Ok(SmcFrame::success([]))
+        Ok(Answer::success([]))
     }
 }

@@ -1,7 +1,7 @@
 //! CPU cycles: `FFA_MSG_WAIT`, `FFA_YIELD`, `FFA_RUN`, and the end of initialisation (FF-A v1.0 chapter 9, v1.1 section 8).
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{SmcFrame, Version, function};
+use crate::ffa::{Answer, SmcFrame, Version, function};
 use crate::hal::{Context, Hal};
 use crate::id::VcpuId;
 use crate::manifest::config::NsInterruptAction;
@@ -47,7 +47,7 @@ impl<H: Hal> Spmc<H> {
         self.rest(pe, current);
         // A handler works for nobody who would read it.
         if current.vcpu.model != Model::Interrupt {
-            *frame = SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()]);
+            frame.answer(Answer::new([function::MSG_WAIT as u64, current.id.to_w1()]));
         }
         Ok(self.give_back(current, frame))
     }
@@ -70,7 +70,7 @@ impl<H: Hal> Spmc<H> {
         if rest.iter().take(4).chain([w1]).any(|w| *w as u32 != 0) {
             return Err(FfaError::InvalidParameters);
         }
-        let answer = SmcFrame::new([
+        let answer = Answer::new([
             function::YIELD as u64,
             current.id.to_w1(),
             *w2 as u32 as u64,
@@ -79,11 +79,11 @@ impl<H: Hal> Spmc<H> {
         let wish = *w3 << 32 | *w2 as u32 as u64;
         current.vcpu.model.permits(Call::Yield(version))?;
         if current.vcpu.model == Model::Interrupt {
-            complete(&mut current.vcpu.context, &SmcFrame::success([]));
+            complete(&mut current.vcpu.context, &Answer::success([]));
             return Ok(Flow::Continue);
         }
         current.vcpu.step(Event::Yield(self.time_of_caller(wish)))?;
-        *frame = answer;
+        frame.answer(answer);
         Ok(self.give_back(current, frame))
     }
 
@@ -99,7 +99,7 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
         let code = current.vcpu.context.gprs()[2] as u32 as u64;
-        *frame = match current.vcpu.model {
+        let answer = match current.vcpu.model {
             Model::Init => {
                 log::error!(
                     "{}: initialisation failed with FFA_ERROR {}",
@@ -108,12 +108,13 @@ impl<H: Hal> Spmc<H> {
                 );
                 return Ok(self.abort(current, frame));
             }
-            Model::Request(_) => SmcFrame::new([function::ERROR as u64, 0, code]),
+            Model::Request(_) => Answer::new([function::ERROR as u64, 0, code]),
             Model::Resume { .. } => return Err(FfaError::Denied),
             Model::Run | Model::Interrupt => {
-                SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()])
+                Answer::new([function::MSG_WAIT as u64, current.id.to_w1()])
             }
         };
+        frame.answer(answer);
         current.vcpu.step(Event::Wait)?;
         self.rest(pe, current);
         Ok(self.give_back(current, frame))
@@ -143,7 +144,7 @@ impl<H: Hal> Spmc<H> {
             _ if current.partition.is_dead() => {
                 // Every state can be aborted.
                 let _ = current.vcpu.step(Event::Abort);
-                *frame = SmcFrame::error(FfaError::Aborted);
+                frame.answer(Answer::error(FfaError::Aborted));
                 if let Flow::Leave = self.unblock_caller(&mut current, frame) {
                     return Ok(());
                 }
@@ -164,10 +165,7 @@ impl<H: Hal> Spmc<H> {
             State::Blocked(callee) => {
                 // That one will never answer.
                 current.vcpu.step(Event::Unblock(callee))?;
-                complete(
-                    &mut current.vcpu.context,
-                    &SmcFrame::error(FfaError::Aborted),
-                );
+                complete(&mut current.vcpu.context, &Answer::error(FfaError::Aborted));
                 self.re_enter(&mut current);
             }
             State::Preempted => {
@@ -181,13 +179,13 @@ impl<H: Hal> Spmc<H> {
 
     /// Puts a context on the PE that yielded: its `FFA_YIELD` has succeeded.
     fn complete_yield(&self, current: &mut Current<'_, H::Context>, caller_masked: bool) {
-        complete(&mut current.vcpu.context, &SmcFrame::success([]));
+        complete(&mut current.vcpu.context, &Answer::success([]));
         self.enter(current, caller_masked);
     }
 
     /// Puts a context on the PE whose `FFA_MSG_WAIT` is completed by `FFA_RUN`.
     fn lend_cycles(&self, current: &mut Current<'_, H::Context>, caller_masked: bool) {
-        let run = SmcFrame::new([function::RUN as u64, current.id.to_w1()]);
+        let run = Answer::new([function::RUN as u64, current.id.to_w1()]);
         complete(&mut current.vcpu.context, &run);
         self.enter(current, caller_masked);
     }

@@ -37,8 +37,6 @@ impl Route {
 
 /// Which of the two kinds a direct message is of.
 trait Kind {
-    /// How many registers it has.
-    const REGISTERS: usize;
     /// Which kind it is.
     const MESSAGE: Message;
 
@@ -53,7 +51,6 @@ struct First;
 struct Second;
 
 impl Kind for First {
-    const REGISTERS: usize = 8;
     const MESSAGE: Message = Message::First;
 
     #[inline(always)]
@@ -74,7 +71,6 @@ impl Kind for First {
 }
 
 impl Kind for Second {
-    const REGISTERS: usize = 18;
     const MESSAGE: Message = Message::Second;
 
     fn pass(id: FunctionId, _: u32, from: &[u64], to: &mut [u64]) {
@@ -394,10 +390,6 @@ impl<H: Hal> Spmc<H> {
             return Ok(Flow::Continue);
         }
         K::pass(id, w2, registers, &mut frame.x);
-        // There may be something of others in the rest.
-        if let Some(rest) = frame.x.get_mut(K::REGISTERS..) {
-            rest.fill(0);
-        }
         if current.vcpu.caller == Caller::Outside {
             self.hal.save(&mut current.vcpu.context);
             return Ok(Flow::Leave);

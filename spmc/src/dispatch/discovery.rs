@@ -5,7 +5,7 @@
 
 use crate::error::{FfaError, Result};
 use crate::ffa::partition_info::{Descriptor, MAX_DESCRIPTOR, Properties, descriptor_size};
-use crate::ffa::{SmcFrame, Version, function};
+use crate::ffa::{Answer, SmcFrame, Version, function};
 use crate::hal::Hal;
 use crate::id::Uuid;
 use crate::manifest::config::VmMessages;
@@ -84,7 +84,7 @@ impl<H: Hal> Spmc<H> {
         pe: &mut Pe,
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let uuid = Uuid::from_words([frame.w(1), frame.w(2), frame.w(3), frame.w(4)]);
         let query = Query::new(instance, uuid);
         let flags = if query.version >= Version::V1_1 {
@@ -108,7 +108,7 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::InvalidParameters);
         }
         if frame.w(5) & COUNT_ONLY != 0 {
-            return Ok(SmcFrame::success([count]));
+            return Ok(Answer::success([count]));
         }
         let length = size.saturating_mul(count as usize);
         let bytes = pe.scratch.get(..length).ok_or(FfaError::NoMemory)?;
@@ -120,7 +120,7 @@ impl<H: Hal> Spmc<H> {
         } else {
             0
         };
-        Ok(SmcFrame::success([count, reported]))
+        Ok(Answer::success([count, reported]))
     }
 
     /// `FFA_PARTITION_INFO_GET_REGS` (1.2): as many descriptors as fit into x3 to x17, from the index in x3 on, of the partitions with the UUID in x1
@@ -133,6 +133,7 @@ impl<H: Hal> Spmc<H> {
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
     ) -> Result<SmcFrame> {
+        instance.endpoint().end_negotiation();
         let [_, low, high, position, ..] = frame.x;
         let query = Query::new(instance, Uuid::from_registers([low, high]));
         if query.version < Version::V1_2 {

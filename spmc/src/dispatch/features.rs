@@ -1,7 +1,7 @@
 //! `FFA_FEATURES` (FF-A v1.0 section 8.2): what is implemented, as seen by the caller.
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{FunctionId, SmcFrame, Version, function};
+use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
 use crate::hal::{Hal, SCHEDULE_RECEIVER_INTERRUPT};
 use crate::limits::MAX_MAILBOX_PAGES;
 use crate::manifest::config::{ExceptionLevel, NsInterruptAction, PartitionConfig};
@@ -34,7 +34,7 @@ impl<H: Hal> Spmc<H> {
         &self,
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let version = instance.endpoint().version();
         let normal_world = matches!(instance, Instance::NormalWorld(_));
         let id = FunctionId(frame.w(1));
@@ -137,7 +137,7 @@ impl<H: Hal> Spmc<H> {
             }
             _ => return Err(FfaError::NotSupported),
         };
-        Ok(SmcFrame::success(properties))
+        Ok(Answer::success(properties))
     }
 
     /// Whether the caller is a partition that is told of notifications by an interrupt; one at S-EL0 has to ask.

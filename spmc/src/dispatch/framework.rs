@@ -9,7 +9,7 @@ use crate::ffa::framework::{
     FRAMEWORK, PSCI_REQUEST, PSCI_RESPONSE, VERSION_REQUEST, VERSION_RESPONSE, VM_CREATED,
     VM_DESTROYED, WARM_BOOT,
 };
-use crate::ffa::{FunctionId, SmcFrame, function};
+use crate::ffa::{Answer, FunctionId, SmcFrame, function};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::manifest::config::{PowerMessages, VmMessages};
@@ -51,12 +51,12 @@ impl<H: Hal> Spmc<H> {
             PSCI_REQUEST | WARM_BOOT => (PSCI_RESPONSE, self.power_message(pe, frame) as u32),
             _ => return Err(FfaError::NotSupported),
         };
-        *frame = SmcFrame::new([
+        frame.answer(Answer::new([
             function::MSG_SEND_DIRECT_RESP_32 as u64,
             (spmc.0 as u64) << 16 | PartitionId::SPMD.0 as u64,
             kind as u64,
             status as u64,
-        ]);
+        ]));
         Ok(())
     }
 
@@ -118,22 +118,23 @@ impl<H: Hal> Spmc<H> {
         });
         current.vcpu.caller = Caller::Outside;
         pe.root = current.id;
-        let mut answer = SmcFrame::ZERO;
-        answer.x[0] = function::MSG_SEND_DIRECT_REQ_32 as u64;
-        answer.x[1] = (spmc.0 as u64) << 16 | member.frozen.config.id.0 as u64;
-        for n in 2..8 {
-            if let Some(register) = answer.x.get_mut(n) {
-                *register = message.w(n) as u64;
-            }
+        let mut request = message.head();
+        for register in &mut request.x {
+            *register &= u32::MAX as u64;
         }
-        complete(&mut current.vcpu.context, &answer);
+        request.x[0] = function::MSG_SEND_DIRECT_REQ_32 as u64;
+        request.x[1] = (spmc.0 as u64) << 16 | member.frozen.config.id.0 as u64;
+        complete(&mut current.vcpu.context, &request);
         // EL3 waits for the answer: nothing of the Normal world may come in between.
         self.enter(&mut current, true);
         self.start_watch(pe, current.vcpu.link());
+        let mut answer = SmcFrame::ZERO;
         self.run(pe, current, &mut answer);
         self.stop_watch(pe);
         let status = match answer.function().0 {
-            function::MSG_SEND_DIRECT_RESP_32 => answer.w(3) as i32,
+            function::MSG_SEND_DIRECT_RESP_32 | function::MSG_SEND_DIRECT_RESP_64 => {
+                answer.w(3) as i32
+            }
             _ if member.partition.is_dead() => psci::SUCCESS,
             _ => psci::DENIED,
         };

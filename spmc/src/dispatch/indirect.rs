@@ -7,7 +7,7 @@
 
 use crate::error::{FfaError, Result};
 use crate::ffa::message::{Header, MAX_HEADER, header_size};
-use crate::ffa::{SmcFrame, Version};
+use crate::ffa::{Answer, SmcFrame, Version};
 use crate::hal::Hal;
 use crate::id::{PartitionId, Uuid};
 use crate::manifest::config::Messaging;
@@ -29,7 +29,7 @@ impl<H: Hal> Spmc<H> {
         pe: &mut Pe,
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         if !Self::has_indirect(instance) {
             return Err(FfaError::NotSupported);
         }
@@ -62,7 +62,7 @@ impl<H: Hal> Spmc<H> {
         }
         let version = self.receiver_of_indirect(&header)?;
         self.pass_on(pe, &header, version, frame.w(2) & DELAY_SRI != 0)?;
-        Ok(SmcFrame::success([]))
+        Ok(Answer::success([]))
     }
 
     /// Whether the caller knows indirect messages.

@@ -10,7 +10,7 @@
 
 use core::sync::atomic::{Ordering, fence};
 
-use crate::ffa::{SmcFrame, function};
+use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, VcpuId};
 use crate::interrupt::{Line, Source};
@@ -135,7 +135,7 @@ impl<H: Hal> Spmc<H> {
         self.accept_interrupts(pe, None);
         let first = self.next_handler(pe);
         self.run_handlers(pe, first, None, frame);
-        *frame = SmcFrame::new([function::NORMAL_WORLD_RESUME as u64]);
+        frame.answer(Answer::new([function::NORMAL_WORLD_RESUME as u64]));
     }
 
     /// Takes what the GIC has for us and makes it pending at its owners.

@@ -6,7 +6,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{SmcFrame, Version, function};
+use crate::ffa::{Answer, SmcFrame, Version, function};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::limits::MAX_PARTITIONS;
@@ -49,7 +49,7 @@ impl<H: Hal> Spmc<H> {
         self.end(current);
         // Every state can be aborted.
         let _ = current.vcpu.step(Event::Abort);
-        *frame = SmcFrame::error(FfaError::Aborted);
+        frame.answer(Answer::error(FfaError::Aborted));
         self.give_back(current, frame)
     }
 
@@ -113,7 +113,7 @@ impl<H: Hal> Spmc<H> {
             done |= todo;
             if todo & TELL_EL3 != 0 {
                 pe.held = Some(*frame);
-                *frame = SmcFrame::new([function::ABORT_32 as u64]);
+                frame.answer(Answer::new([function::ABORT_32 as u64]));
             }
             for index in 0..MAX_PARTITIONS {
                 let bit = 1_u32.wrapping_shl(index as u32);

@@ -6,7 +6,7 @@
 
 use crate::addr::{Ipa, PAGE_SIZE, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
-use crate::ffa::{FunctionId, SmcFrame};
+use crate::ffa::{Answer, FunctionId, SmcFrame};
 use crate::hal::Hal;
 use crate::manifest::config::{ExceptionLevel, PartitionConfig, Permissions};
 use crate::mm::{AddressSpace, Attributes, Change, ChangeError, Leaf, State};
@@ -63,7 +63,7 @@ impl<H: Hal> Spmc<H> {
         current: &Current<'_, H::Context>,
         id: FunctionId,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         check_caller(current)?;
         let base = address(id, frame.x[1]);
         let wanted = u64::from(frame.w(2)).saturating_add(1).min(MAX_PAGES);
@@ -76,7 +76,7 @@ impl<H: Hal> Spmc<H> {
         };
         let first = permissions(0).ok_or(FfaError::InvalidParameters)?;
         let more = (1..wanted).take_while(|index| permissions(*index) == Some(first));
-        Ok(SmcFrame::success([encode(first), more.count() as u32]))
+        Ok(Answer::success([encode(first), more.count() as u32]))
     }
 
     /// `FFA_MEM_PERM_SET`: gives the w2 pages from x1 the permissions in w3, whichever they had.
@@ -89,7 +89,7 @@ impl<H: Hal> Spmc<H> {
         current: &Current<'_, H::Context>,
         id: FunctionId,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         check_caller(current)?;
         let permissions = decode(frame.w(3)).ok_or(FfaError::InvalidParameters)?;
         let base = Ipa::new(address(id, frame.x[1]));
@@ -118,7 +118,7 @@ impl<H: Hal> Spmc<H> {
             self.change_run(&mut memory, run)?;
             rest = behind(range, run.range);
         }
-        Ok(SmcFrame::success([]))
+        Ok(Answer::success([]))
     }
 
     /// Returns how the pages at the start of `range` that have one leaf in common get those permissions. Errors as

@@ -30,7 +30,7 @@ pub(crate) use run::{Member, works_for};
 pub(crate) use watchdog::Watch;
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{FunctionId, SmcFrame, Version, function};
+use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
 use crate::hal::Hal;
 use crate::mem::SendKind;
 use crate::partition::{Endpoint, Partition};
@@ -75,22 +75,29 @@ impl<H: Hal> Spmc<H> {
                 }
                 // The SPMD refused what we sent last: FFA_ABORT, in place of an answer, or FFA_NORMAL_WORLD_RESUME while the Normal world was
                 // not interrupted. There is nothing to undo; we wait for its next call.
-                let wait = SmcFrame::new([function::MSG_WAIT as u64]);
-                *frame = pe.held.take().unwrap_or(wait);
+                match pe.held.take() {
+                    Some(held) => *frame = held,
+                    None => frame.answer(Answer::new([function::MSG_WAIT as u64])),
+                }
                 Ok(())
             }
             function::INTERRUPT => {
                 self.normal_world_interrupted(pe, frame);
                 Ok(())
             }
+            function::PARTITION_INFO_GET_REGS => {
+                let instance = Instance::NormalWorld(&self.normal_world);
+                self.partition_info_get_regs(&instance, frame)
+                    .map(|answer| *frame = answer)
+            }
             _ => {
                 let instance = Instance::NormalWorld(&self.normal_world);
                 self.call(pe, &instance, id, frame)
-                    .map(|answer| *frame = answer)
+                    .map(|answer| frame.answer(answer))
             }
         };
         if let Err(error) = result {
-            *frame = SmcFrame::error(error);
+            frame.answer(Answer::error(error));
         }
         self.clean_up(pe, frame);
     }
@@ -102,7 +109,7 @@ impl<H: Hal> Spmc<H> {
         instance: &Instance<'_, H::Context>,
         id: FunctionId,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let endpoint = instance.endpoint();
         if id.0 == function::VERSION {
             return Ok(Self::version(endpoint, frame));
@@ -117,7 +124,6 @@ impl<H: Hal> Spmc<H> {
             function::RX_RELEASE => self.rx_release(instance, frame),
             function::RX_ACQUIRE => self.rx_acquire(instance, frame),
             function::PARTITION_INFO_GET => self.partition_info_get(pe, instance, frame),
-            function::PARTITION_INFO_GET_REGS => self.partition_info_get_regs(instance, frame),
             function::MSG_SEND2 => self.msg_send2(pe, instance, frame),
             function::MEM_DONATE_32 | function::MEM_DONATE_64 => {
                 self.mem_send(pe, endpoint, SendKind::Donate, frame)

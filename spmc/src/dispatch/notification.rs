@@ -7,7 +7,7 @@
 use arrayvec::ArrayVec;
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{FunctionId, SmcFrame, Version, function};
+use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
 use crate::hal::{Hal, SriTime};
 use crate::id::PartitionId;
 use crate::notification::{Framework, InfoList, Locked, Pending, Target};
@@ -41,7 +41,7 @@ impl<H: Hal> Spmc<H> {
         instance: &Instance<'_, H::Context>,
         id: FunctionId,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         if !Self::has_notification_call(instance, id) {
             return Err(FfaError::NotSupported);
         }
@@ -59,7 +59,7 @@ impl<H: Hal> Spmc<H> {
             function::NOTIFICATION_GET => return self.notification_get(instance, frame),
             _ => return self.notification_info_get(id),
         }
-        Ok(SmcFrame::success([]))
+        Ok(Answer::success([]))
     }
 
     /// Whether the caller can use that notification call: all from v1.1 on, and those that manage receivers from the Normal world only.
@@ -209,7 +209,7 @@ impl<H: Hal> Spmc<H> {
         &self,
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let (vcpu, receiver) = halves(frame.w(1));
         let flags = frame.w(2);
         let (maps, missing) = match instance {
@@ -233,7 +233,7 @@ impl<H: Hal> Spmc<H> {
         }
         drop(locked);
         let (partitions, vms) = (pending.partitions, pending.vms);
-        Ok(SmcFrame::success([
+        Ok(Answer::success([
             partitions as u32,
             (partitions >> 32) as u32,
             vms as u32,
@@ -244,7 +244,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// `FFA_NOTIFICATION_INFO_GET`: which receivers the scheduler should run. `NO_DATA` if it has been told of all.
-    fn notification_info_get(&self, id: FunctionId) -> Result<SmcFrame> {
+    fn notification_info_get(&self, id: FunctionId) -> Result<Answer> {
         let mut list = InfoList::new(id.is_64());
         let more = self.notifications.report(&mut list) || self.report_interrupted(&mut list);
         if list.is_empty() {

@@ -2,7 +2,7 @@
 
 use crate::addr::{Ipa, PAGE_SIZE};
 use crate::error::{FfaError, Result};
-use crate::ffa::{FunctionId, SmcFrame, Version, function};
+use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
 use crate::hal::{Context, Hal};
 use crate::partition::vcpu::Model;
 use crate::spmc::{Pe, Spmc};
@@ -46,7 +46,7 @@ impl<H: Hal> Spmc<H> {
         match result {
             Ok(flow) => flow,
             Err(error) => {
-                complete(&mut current.vcpu.context, &SmcFrame::error(error));
+                complete(&mut current.vcpu.context, &Answer::error(error));
                 Flow::Continue
             }
         }
@@ -119,19 +119,21 @@ impl<H: Hal> Spmc<H> {
                 current.partition.endpoint.end_negotiation();
                 self.mem_perm_set(current, id, &call)
             }
+            function::PARTITION_INFO_GET_REGS => {
+                let instance = Instance::Partition(current.partition);
+                let answer = self.partition_info_get_regs(&instance, &call)?;
+                // The results go on up to x17.
+                let registers = current.vcpu.context.gprs_mut().iter_mut();
+                registers.zip(answer.x).for_each(|(to, from)| *to = from);
+                return Ok(());
+            }
             _ => self.call(pe, &Instance::Partition(current.partition), id, &call),
         }?;
         if current.partition.may_have_interrupts() {
             // What was fetched is signalled no more.
             self.signal(current);
         }
-        if id.0 == function::PARTITION_INFO_GET_REGS {
-            // The one whose results go on up to x17.
-            let registers = current.vcpu.context.gprs_mut().iter_mut();
-            registers.zip(answer.x).for_each(|(to, from)| *to = from);
-        } else {
-            complete(&mut current.vcpu.context, &answer);
-        }
+        complete(&mut current.vcpu.context, &answer);
         Ok(())
     }
 
@@ -143,7 +145,7 @@ impl<H: Hal> Spmc<H> {
         &self,
         current: &Current<'_, H::Context>,
         entry: u64,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let config = &current.frozen.config;
         if config.is_up() {
             return Err(FfaError::NotSupported);
@@ -157,6 +159,6 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::InvalidParameters);
         }
         current.partition.set_secondary_entry(Ipa::new(entry));
-        Ok(SmcFrame::success([]))
+        Ok(Answer::success([]))
     }
 }

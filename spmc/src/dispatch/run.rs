@@ -8,7 +8,7 @@
 //! That one is blocked, so only those have it who look and wait for nobody. Hence no dead-lock.
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{SmcFrame, function};
+use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::{Context, Exit, Hal};
 use crate::id::{PartitionId, VcpuId};
 use crate::manifest::config::NsInterruptAction;
@@ -256,7 +256,7 @@ impl<H: Hal> Spmc<H> {
             return Flow::Continue;
         }
         self.hal.save(&mut current.vcpu.context);
-        *frame = SmcFrame::new([function::INTERRUPT as u64, pe.root.to_w1()]);
+        frame.answer(Answer::new([function::INTERRUPT as u64, pe.root.to_w1()]));
         Flow::Leave
     }
 
@@ -291,7 +291,7 @@ impl<H: Hal> Spmc<H> {
                 Caller::Vcpu(link) => link,
                 Caller::Heir(link) => {
                     if is_done {
-                        *answer = SmcFrame::error(FfaError::Aborted);
+                        answer.answer(Answer::error(FfaError::Aborted));
                     }
                     link
                 }
@@ -299,19 +299,19 @@ impl<H: Hal> Spmc<H> {
             let callee = current.vcpu.link();
             let Some(mut caller) = self.waiting_for(callee, link) else {
                 if is_done {
-                    *answer = SmcFrame::new([function::MSG_WAIT as u64, current.id.to_w1()]);
+                    answer.answer(Answer::new([function::MSG_WAIT as u64, current.id.to_w1()]));
                 }
                 return Flow::Leave;
             };
             if !caller.partition.is_dead() && caller.vcpu.step(Event::Unblock(callee)).is_ok() {
-                complete(&mut caller.vcpu.context, answer);
+                complete(&mut caller.vcpu.context, &answer.head());
                 self.re_enter(&mut caller);
                 *current = caller;
                 return Flow::Continue;
             }
             // Aborting is allowed in every state.
             let _ = caller.vcpu.step(Event::Abort);
-            *answer = SmcFrame::error(FfaError::Aborted);
+            answer.answer(Answer::error(FfaError::Aborted));
             *current = caller;
         }
     }
@@ -328,8 +328,8 @@ pub(crate) fn works_for<C: Context>(context: &Claim<'_, C>, caller: Link) -> boo
 
 /// Completes a call, or delivers a message: in x0 to x7. The other registers stay those of whoever gets it.
 #[inline(always)]
-pub(crate) fn complete<C: Context>(context: &mut C, answer: &SmcFrame) {
-    for (to, from) in context.gprs_mut().iter_mut().zip(answer.x).take(8) {
-        *to = from;
+pub(crate) fn complete<C: Context>(context: &mut C, answer: &Answer) {
+    if let Some(to) = context.gprs_mut().first_chunk_mut() {
+        *to = answer.x;
     }
 }

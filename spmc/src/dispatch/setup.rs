@@ -1,7 +1,7 @@
 //! Set-up calls: version and ids (FF-A v1.0 chapter 8).
 
 use crate::error::Result;
-use crate::ffa::{FunctionId, SmcFrame};
+use crate::ffa::{Answer, FunctionId, SmcFrame};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::partition::Endpoint;
@@ -18,23 +18,23 @@ pub(super) fn address(id: FunctionId, register: u64) -> u64 {
 
 impl<H: Hal> Spmc<H> {
     /// `FFA_VERSION`: the result stands in w0 itself.
-    pub(super) fn version(endpoint: &Endpoint, frame: &SmcFrame) -> SmcFrame {
+    pub(super) fn version(endpoint: &Endpoint, frame: &SmcFrame) -> Answer {
         let word = match endpoint.negotiate(frame.w(1)) {
             Ok(version) => version.to_word() as u64,
             Err(error) => error.to_reg(),
         };
-        SmcFrame::new([word])
+        Answer::new([word])
     }
 
     /// `FFA_ID_GET`
     #[inline(always)]
-    pub(super) fn id_get(endpoint: &Endpoint) -> SmcFrame {
-        SmcFrame::success([endpoint.id().0 as u32])
+    pub(super) fn id_get(endpoint: &Endpoint) -> Answer {
+        Answer::success([endpoint.id().0 as u32])
     }
 
     /// `FFA_SPM_ID_GET`
-    pub(super) fn spm_id_get(&self) -> Result<SmcFrame> {
-        Ok(SmcFrame::success([self.spmc_id().0 as u32]))
+    pub(super) fn spm_id_get(&self) -> Result<Answer> {
+        Ok(Answer::success([self.spmc_id().0 as u32]))
     }
 
     /// The id that the SPMC manifest gives us.

@@ -4,7 +4,7 @@
 //! Only for the next one up the chain: that is the one whose call can end. Others see their interrupts when they run again.
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{SmcFrame, Version, function};
+use crate::ffa::{Answer, Version, function};
 use crate::hal::Hal;
 use crate::id::VcpuId;
 use crate::manifest::config::ExceptionLevel;
@@ -34,7 +34,7 @@ impl<H: Hal> Spmc<H> {
         }
         self.hal.save(&mut current.vcpu.context);
         caller.vcpu.model = model;
-        let interrupt = SmcFrame::new([function::INTERRUPT as u64]);
+        let interrupt = Answer::new([function::INTERRUPT as u64]);
         complete(&mut caller.vcpu.context, &interrupt);
         self.re_enter(&mut caller);
         *current = caller;

@@ -6,7 +6,7 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::ffa::{SmcFrame, function};
+use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::Hal;
 use crate::manifest::config::NsInterruptAction;
 use crate::partition::Link;
@@ -111,7 +111,10 @@ impl<H: Hal> Spmc<H> {
         }
         current.vcpu.masked = masked;
         self.hal.save(&mut current.vcpu.context);
-        *frame = SmcFrame::new([function::INTERRUPT as u64, current.id.to_w1()]);
+        frame.answer(Answer::new([
+            function::INTERRUPT as u64,
+            current.id.to_w1(),
+        ]));
         Flow::Leave
     }
 }

@@ -16,7 +16,7 @@ pub use version::Version;
 
 use crate::error::FfaError;
 
-/// The registers of a call or of its completion, x0 to x17.
+/// The registers of a call, x0 to x17, which become those of its completion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C, align(16))]
 pub struct SmcFrame {
@@ -28,9 +28,55 @@ impl SmcFrame {
     /// All registers zero.
     pub const ZERO: Self = Self { x: [0; 18] };
 
-    /// A call with the first registers given and the others zero.
+    /// A call of ours with the first registers given and the others zero.
     pub fn new<const N: usize>(regs: [u64; N]) -> Self {
         let mut frame = Self::ZERO;
+        for (to, from) in frame.x.iter_mut().zip(regs) {
+            *to = from;
+        }
+        frame
+    }
+
+    /// Puts the completion of a call into x0 to x7.
+    #[inline(always)]
+    pub fn answer(&mut self, answer: Answer) {
+        if let Some(to) = self.x.first_chunk_mut() {
+            *to = answer.x;
+        }
+    }
+
+    /// x0 to x7.
+    pub fn head(&self) -> Answer {
+        let x = self.x.first_chunk().copied();
+        Answer {
+            x: x.unwrap_or_default(),
+        }
+    }
+
+    /// The function that w0 names.
+    pub fn function(&self) -> FunctionId {
+        FunctionId::from_reg(self.x[0])
+    }
+
+    /// The low half of register `n`; the upper half of a 32-bit argument is ignored (SMCCC).
+    pub fn w(&self, n: usize) -> u32 {
+        self.x.get(n).copied().unwrap_or(0) as u32
+    }
+}
+
+/// The completion of a call, or a message: x0 to x7. Whoever gets it keeps the registers behind them (SMCCC).
+///
+/// More is returned by `FFA_MSG_SEND_DIRECT_RESP2` and `FFA_PARTITION_INFO_GET_REGS` alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// x0 to x7.
+    pub x: [u64; 8],
+}
+
+impl Answer {
+    /// A completion with the first registers given and the others zero.
+    pub fn new<const N: usize>(regs: [u64; N]) -> Self {
+        let mut frame = Self { x: [0; 8] };
         for (to, from) in frame.x.iter_mut().zip(regs) {
             *to = from;
         }
@@ -44,21 +90,11 @@ impl SmcFrame {
 
     /// `FFA_SUCCESS` (32-bit) with results from w2 on.
     pub fn success<const N: usize>(results: [u32; N]) -> Self {
-        let mut frame = Self::ZERO;
+        let mut frame = Self { x: [0; 8] };
         frame.x[0] = function::SUCCESS_32 as u64;
         for (to, from) in frame.x.iter_mut().skip(2).zip(results) {
             *to = from as u64;
         }
         frame
-    }
-
-    /// The function that w0 names.
-    pub fn function(&self) -> FunctionId {
-        FunctionId::from_reg(self.x[0])
-    }
-
-    /// The low half of register `n`; the upper half of a 32-bit argument is ignored (SMCCC).
-    pub fn w(&self, n: usize) -> u32 {
-        self.x.get(n).copied().unwrap_or(0) as u32
     }
 }

@@ -16,7 +16,7 @@ use super::shares::{Arrival, Found, Reader, Share, Stage};
 use super::{Endpoints, Engine};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory_descriptor::{CONSTITUENT, DescriptorBuffer, Response, write_constituents};
-use crate::ffa::{SmcFrame, Version, function};
+use crate::ffa::{Answer, SmcFrame, Version, function};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::mm::{AddressSpace, Pages};
@@ -34,7 +34,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         buffer: &mut DescriptorBuffer,
         caller: &Endpoint,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         loop {
             let crowded = match self.take_fragment(buffer, caller, frame)? {
                 Taken::Answered(answer) => return Ok(answer),
@@ -138,8 +138,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         owner: PartitionId,
         handle: u64,
         received: usize,
-    ) -> SmcFrame {
-        SmcFrame::new([
+    ) -> Answer {
+        Answer::new([
             function::MEM_FRAG_RX as u64,
             handle & 0xffff_ffff,
             handle >> 32,
@@ -184,7 +184,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         buffer: &mut DescriptorBuffer,
         caller: &Endpoint,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
         let (handle, offset) = (handle(frame), frame.w(3) as usize);
         if (5..8).any(|n| frame.w(n) != 0) {
@@ -205,7 +205,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             self.put_fragment(&mut channel, &space, buffer, caller, share, None, offset)?;
         drop(space);
         let next = offset.saturating_add(length);
-        let answer = SmcFrame::new([
+        let answer = Answer::new([
             function::MEM_FRAG_TX as u64,
             handle & 0xffff_ffff,
             handle >> 32,
@@ -267,7 +267,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
 /// What became of a fragment.
 enum Taken {
     /// Its call is answered.
-    Answered(SmcFrame),
+    Answered(Answer),
     /// Nothing was taken: there is no room for the ranges of this one.
     Crowded(Arrival),
 }

@@ -27,7 +27,7 @@ pub use shares::{SendKind, Shares};
 
 use crate::addr::{Ipa, PageRange};
 use crate::error::{FfaError, Result};
-use crate::ffa::{FunctionId, SmcFrame};
+use crate::ffa::{Answer, FunctionId, SmcFrame};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::mm::ChangeError;
@@ -162,7 +162,7 @@ impl<H: Hal> Spmc<H> {
         caller: &Endpoint,
         kind: SendKind,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let engine = self.memory_engine();
         let answer = engine.send(&mut pe.scratch, caller, kind, frame);
         if let Ok(answer) = &answer {
@@ -178,7 +178,7 @@ impl<H: Hal> Spmc<H> {
         pe: &mut Pe,
         caller: &Endpoint,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         self.memory_engine()
             .retrieve(&mut pe.scratch, caller, frame)
     }
@@ -190,7 +190,7 @@ impl<H: Hal> Spmc<H> {
         pe: &mut Pe,
         caller: &Endpoint,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let engine = self.memory_engine();
         let answer = engine.fragment_tx(&mut pe.scratch, caller, frame);
         if let Ok(answer) = &answer {
@@ -212,26 +212,26 @@ impl<H: Hal> Spmc<H> {
         pe: &mut Pe,
         caller: &Endpoint,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         self.memory_engine()
             .fragment_rx(&mut pe.scratch, caller, frame)
     }
 
     /// `FFA_MEM_RELINQUISH`: see [`Engine::relinquish`].
     #[inline(never)]
-    pub(crate) fn mem_relinquish(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<SmcFrame> {
+    pub(crate) fn mem_relinquish(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
         self.memory_engine().relinquish(caller, frame)
     }
 
     /// `FFA_MEM_RECLAIM`: see [`Engine::reclaim`].
     #[inline(never)]
-    pub(crate) fn mem_reclaim(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<SmcFrame> {
+    pub(crate) fn mem_reclaim(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
         self.memory_engine().reclaim(caller, frame)
     }
 
     /// `FFA_MEM_OP_RESUME`: see [`Engine::resume`].
     #[inline(never)]
-    pub(crate) fn mem_resume(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<SmcFrame> {
+    pub(crate) fn mem_resume(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
         self.memory_engine().resume(caller, frame)
     }
 

@@ -4,7 +4,7 @@ use super::shares::{Found, Operation, Stage};
 use super::slices::paused;
 use super::{Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};
-use crate::ffa::SmcFrame;
+use crate::ffa::{Answer, SmcFrame};
 use crate::hal::Hal;
 use crate::mm::{Change, Pages};
 use crate::partition::Endpoint;
@@ -14,7 +14,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ///
     /// `DENIED` if a borrower still has the region, or the owner wants zeroed what it can only read; `ABORTED` if memory does not answer;
     /// `INVALID_PARAMETERS` for a handle that is not one of the caller's regions, unknown flags, and registers that must be zero.
-    pub(crate) fn reclaim(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<SmcFrame> {
+    pub(crate) fn reclaim(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
         let handle = (frame.w(2) as u64) << 32 | frame.w(1) as u64;
         let flags = frame.w(3);
@@ -47,7 +47,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         &self,
         mut found: Found<'_>,
         caller: &Endpoint,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let share = found.share()?;
         let store = Pages::of(self.hal);
         let mut space = caller.memory.lock();
@@ -61,6 +61,6 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .map_err(|error| refused(error, FfaError::Aborted))?;
         share.regions.release(store, space.pool());
         found.vacate();
-        Ok(SmcFrame::success([]))
+        Ok(Answer::success([]))
     }
 }

@@ -6,8 +6,8 @@ use super::shares::{Found, Operation, SendKind, Share, Stage};
 use super::slices::paused;
 use super::{Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};
-use crate::ffa::SmcFrame;
 use crate::ffa::memory_descriptor::Relinquish;
+use crate::ffa::{Answer, SmcFrame};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::manifest::config::Permissions;
@@ -20,7 +20,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ///
     /// `DENIED` if the caller has not retrieved the region, or wants zeroed what it can only read; `ABORTED` if memory does not answer;
     /// `INVALID_PARAMETERS` for everything else that is wrong with the call.
-    pub(crate) fn relinquish(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<SmcFrame> {
+    pub(crate) fn relinquish(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
         if (1..8).any(|n| frame.w(n) != 0) {
             return Err(invalid);
@@ -44,7 +44,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if share.stage == Stage::Given && !zero {
             let leaf = share.borrower(id).and_then(|borrower| borrower.mapped);
             self.give_back(share, borrower, leaf.ok_or(invalid)?)?;
-            return Ok(SmcFrame::success([]));
+            return Ok(Answer::success([]));
         }
         match share.stage {
             Stage::Sent => {}
@@ -69,14 +69,14 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 
     /// The end of a relinquish, which may be that of the share.
-    pub(super) fn relinquished(&self, mut found: Found<'_>) -> SmcFrame {
+    pub(super) fn relinquished(&self, mut found: Found<'_>) -> Answer {
         if found
             .share()
             .is_ok_and(|share| share.orphaned && !share.is_retrieved())
         {
             self.end(found);
         }
-        SmcFrame::success([])
+        Answer::success([])
     }
 
     /// Unmaps the region that `borrower` has mapped with `leaf`. If nobody has it then and anybody asked for it, it is zeroed.

@@ -10,7 +10,7 @@ use super::shares::{Asking, Found, Grant, Reading, SendKind, Share, Stage};
 use super::{Call, Endpoints, Engine, refused};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory_descriptor::{DescriptorBuffer, Response, Transaction};
-use crate::ffa::{SmcFrame, function};
+use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::Hal;
 use crate::mm::{AddressSpace, Change, Leaf, Pages};
 use crate::partition::Endpoint;
@@ -28,7 +28,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         buffer: &mut DescriptorBuffer,
         caller: &Endpoint,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
         let call = Call::of(frame)?;
         let mut channel = Channel::open(caller, call.buffer);
@@ -104,7 +104,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         caller: &Endpoint,
         mailbox: Channel<'_>,
         length: usize,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
         let handle = found.handle();
         let share = found.share()?;
@@ -156,7 +156,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         channel: Channel<'_>,
         piece: Piece,
         length: usize,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
         let share = found.share()?;
         let mut is_next = asking.compared.compare(&share.regions, Pages::of(self.hal));
@@ -189,7 +189,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         buffer: &mut DescriptorBuffer,
         (caller, receiver): (&Endpoint, &Endpoint),
         mut channel: Channel<'_>,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let share = found.share()?;
         let response = describe(share, grant, handle, caller, receiver.id())?;
         if share.kind == SendKind::Donate {
@@ -234,7 +234,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         buffer: &mut DescriptorBuffer,
         (caller, receiver): (&Endpoint, &Endpoint),
         channel: &mut Channel<'_>,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let share = found.share()?;
         let store = Pages::of(self.hal);
         let donor = self
@@ -338,7 +338,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         caller: &Endpoint,
         share: &Share,
         response: &Response,
-    ) -> Result<(SmcFrame, Reading)> {
+    ) -> Result<(Answer, Reading)> {
         let total = response.size(caller.version());
         let length = self.put_fragment(channel, space, buffer, caller, share, Some(response), 0)?;
         let reading = if length < total {
@@ -350,7 +350,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         } else {
             Reading::default()
         };
-        let frame = SmcFrame::new([
+        let frame = Answer::new([
             function::MEM_RETRIEVE_RESP as u64,
             total as u64,
             length as u64,

@@ -13,7 +13,7 @@ use crate::ffa::memory::{AccessPermissions, DataAccess, InstructionAccess, Memor
 use crate::ffa::memory_descriptor::{
     CONSTITUENT, Composite, Constituents, DescriptorBuffer, Receiver, Transaction, constituents,
 };
-use crate::ffa::{SmcFrame, Version};
+use crate::ffa::{Answer, SmcFrame, Version};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::limits::{MAX_ARRIVING, MAX_ARRIVING_PER_SENDER};
@@ -53,7 +53,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         caller: &Endpoint,
         kind: SendKind,
         frame: &SmcFrame,
-    ) -> Result<SmcFrame> {
+    ) -> Result<Answer> {
         let Call {
             total,
             fragment,
@@ -395,7 +395,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
 }
 
 /// What a send is answered with that has come to that stage.
-pub(super) fn completion(stage: Stage, handle: u64) -> SmcFrame {
+pub(super) fn completion(stage: Stage, handle: u64) -> Answer {
     match stage {
         Stage::Paused(_) => paused(handle),
         _ => success(handle),
@@ -403,8 +403,8 @@ pub(super) fn completion(stage: Stage, handle: u64) -> SmcFrame {
 }
 
 /// The end of a send.
-pub(super) fn success(handle: u64) -> SmcFrame {
-    SmcFrame::success([handle as u32, (handle >> 32) as u32])
+pub(super) fn success(handle: u64) -> Answer {
+    Answer::success([handle as u32, (handle >> 32) as u32])
 }
 
 /// Whether an owner of pages with that leaf may offer them so. A device can only be lent, to one partition, and is never zeroed; FF-A v1.0 knows no

@@ -8,7 +8,7 @@ use super::shares::{Found, Operation, Share, Stage, Zeroing};
 use super::{Endpoints, Engine};
 use crate::addr::World;
 use crate::error::{FfaError, Result};
-use crate::ffa::{SmcFrame, function};
+use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::{AccessFault, Hal};
 use crate::limits::SLICE_PAGES;
 use crate::mm::{AddressSpace, Change, Leaf, Pages};
@@ -22,7 +22,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ///
     /// `INVALID_PARAMETERS` if no call of the caller is paused with it, or registers are not zero that must be. `ABORTED` if memory does not answer,
     /// and everything that the call may return: it has ended then, with all as it was before it.
-    pub(crate) fn resume(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<SmcFrame> {
+    pub(crate) fn resume(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
         let handle = (frame.w(2) as u64) << 32 | frame.w(1) as u64;
         if (3..8).any(|n| frame.w(n) != 0) {
@@ -174,8 +174,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
 }
 
 /// What tells a caller that its call goes on when it resumes it.
-pub(super) fn paused(handle: u64) -> SmcFrame {
-    SmcFrame::new([
+pub(super) fn paused(handle: u64) -> Answer {
+    Answer::new([
         function::MEM_OP_PAUSE as u64,
         handle & 0xffff_ffff,
         handle >> 32,

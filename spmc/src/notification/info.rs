@@ -4,7 +4,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::ffa::{SmcFrame, function};
+use crate::ffa::{Answer, function};
 use crate::id::PartitionId;
 
 /// Ids that x3 to x7 hold.
@@ -64,8 +64,8 @@ impl InfoList {
     }
 
     /// The registers of `FFA_SUCCESS`.
-    pub fn answer(&self, more: bool) -> SmcFrame {
-        let mut frame = SmcFrame::ZERO;
+    pub fn answer(&self, more: bool) -> Answer {
+        let mut frame = Answer::new([]);
         let (success, per_register) = if self.is_64 {
             (function::SUCCESS_64, 4)
         } else {

@@ -222,6 +222,15 @@ impl Regs {
     }
 }
 
+/// How many registers, from x0 on, come back with something else from a call of `function` that ends with `answer`. Those
+/// behind them stay the caller's (SMCCC 1.1).
+pub fn registers_returned(function: u64, answer: u64) -> usize {
+    match (function, answer) {
+        (_, DIRECT_REQ2 | DIRECT_RESP2) | (PARTITION_INFO_GET_REGS, SUCCESS_64) => 18,
+        _ => 8,
+    }
+}
+
 /// Layout of memory transaction descriptors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Layout {

@@ -221,10 +221,18 @@ impl Sp {
     pub fn call_by<const N: usize>(&mut self, conduit: Conduit, regs: [u64; N]) -> Regs {
         self.regs[..8].fill(0);
         self.regs[..N].copy_from_slice(&regs);
+        let own = self.regs;
         let pending = self.leave(Exit::Call(conduit));
         assert!(
             matches!(pending, Pending::Nothing),
             "a call ended with an exception: {pending:?}"
+        );
+        let returned = ffa::registers_returned(own[0], self.regs[0]);
+        assert_eq!(
+            self.regs[returned..],
+            own[returned..],
+            "registers that {:x?} does not return",
+            &self.regs[..8]
         );
         let mut result = [0; 18];
         result.copy_from_slice(&self.regs[..18]);

@@ -257,6 +257,9 @@ impl System {
     }
 }
 
+/// What the Normal world has in registers that a call does not use.
+const KEPT: u64 = 0x6b65_7074_6b65_7074;
+
 /// The Normal world on one PE: what the SPMD passes on.
 #[derive(Clone, Copy)]
 pub struct Nwd<'s> {
@@ -265,15 +268,35 @@ pub struct Nwd<'s> {
 }
 
 impl Nwd<'_> {
-    /// A call with x0 and on as given; x0 to x17 after it.
+    /// A call with x0 and on as given; x0 to x17 after it. Behind x7 the caller keeps something of its own, which must come
+    /// back and is not told, unless the call has something there.
     pub fn call<const N: usize>(&self, regs: [u64; N]) -> Regs {
-        self.call_with(Regs::new(regs))
+        let mut regs = Regs::new(regs);
+        let keeps = regs.0[8..] == [0; 10]
+            && !matches!(regs.0[0], ffa::DIRECT_REQ2 | ffa::PARTITION_INFO_GET_REGS);
+        if keeps {
+            regs.0[8..].fill(KEPT);
+        }
+        let mut answer = self.call_with(regs);
+        if keeps && answer.0[0] != ffa::DIRECT_RESP2 {
+            answer.0[8..].fill(0);
+        }
+        answer
     }
 
     /// A call with all registers given.
+    #[track_caller]
     pub fn call_with(&self, regs: Regs) -> Regs {
-        self.system
-            .enter(self.pe, |spmc, pe, frame| spmc.handle(pe, frame), regs.0)
+        let answer = self
+            .system
+            .enter(self.pe, |spmc, pe, frame| spmc.handle(pe, frame), regs.0);
+        let returned = ffa::registers_returned(regs.0[0], answer.0[0]);
+        assert_eq!(
+            answer.0[returned..],
+            regs.0[returned..],
+            "registers that {answer:x?} does not return"
+        );
+        answer
     }
 
     /// A call that must be refused with `code` and change nothing.

@@ -129,7 +129,7 @@ fn descriptors_arrive_and_leave_in_fragments_of_any_size() {
             let done = machine.go_on(NS, VM, handle, &offer, first, step).unwrap();
             assert_eq!(
                 done.x,
-                SmcFrame::success([handle as u32, (handle >> 32) as u32]).x
+                told(Answer::success([handle as u32, (handle >> 32) as u32])).x
             );
             let request = Descriptor::request(VM, handle, A, RW).bytes(versions[1]);
             let (response, fragments) = machine.read_all(A, 0, handle, &request);

@@ -21,7 +21,7 @@ use super::*;
 use crate::addr::{Pa, World};
 use crate::error::FfaError::{Aborted, Busy, Denied, InvalidParameters, NoMemory};
 use crate::ffa::memory_descriptor::DescriptorBuffer;
-use crate::ffa::{Version, function};
+use crate::ffa::{Answer, Version, function};
 use crate::limits::{MAX_BORROWERS, MAX_PARTITIONS, MAX_SHARES, SHARES_PARTITION};
 use crate::manifest::config::Permissions;
 use crate::mm::testing::{FakeHal, Leaves, pages};
@@ -184,7 +184,7 @@ impl Machine {
     fn call(&self, id: u16, frame: SmcFrame) -> Result<SmcFrame> {
         let mut buffer = DescriptorBuffer::new();
         let (engine, caller) = (self.engine(), self.of(id));
-        match frame.w(0) {
+        let answer = match frame.w(0) {
             function::MEM_DONATE_32 | function::MEM_DONATE_64 => {
                 engine.send(&mut buffer, caller, SendKind::Donate, &frame)
             }
@@ -203,7 +203,8 @@ impl Machine {
             function::MEM_RELINQUISH => engine.relinquish(caller, &frame),
             function::MEM_RECLAIM => engine.reclaim(caller, &frame),
             _ => unreachable!(),
-        }
+        };
+        answer.map(told)
     }
 
     /// A call with a descriptor in TX.
@@ -425,3 +426,10 @@ impl Descriptor {
 const DONATE: u32 = function::MEM_DONATE_64;
 const LEND: u32 = function::MEM_LEND_32;
 const SHARE: u32 = function::MEM_SHARE_64;
+
+/// The registers after a call that began with zeroes behind x7.
+fn told(answer: Answer) -> SmcFrame {
+    let mut frame = SmcFrame::ZERO;
+    frame.answer(answer);
+    frame
+}

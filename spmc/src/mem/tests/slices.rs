@@ -125,7 +125,7 @@ fn calls_are_paused_between_slices_and_nobody_else_comes_near() {
     nobody_else(A);
     let (answer, times) = machine.resume_all(A, handle);
     assert_eq!(times, 2);
-    let success = SmcFrame::success([handle as u32, (handle >> 32) as u32]);
+    let success = told(Answer::success([handle as u32, (handle >> 32) as u32]));
     assert_eq!(answer.x, success.x);
     machine.refuses(InvalidParameters, || machine.resume(A, handle));
 
@@ -139,7 +139,7 @@ fn calls_are_paused_between_slices_and_nobody_else_comes_near() {
     assert_eq!(machine.access(B, World::Secure, LAND), None);
     nobody_else(B);
     let (answer, times) = machine.resume_all(B, handle);
-    assert_eq!((answer.x, times), (SmcFrame::success([]).x, 2));
+    assert_eq!((answer.x, times), (told(Answer::success([])).x, 2));
 
     machine.dirty();
     let answer = machine.reclaim(A, handle, 3).unwrap();
@@ -147,7 +147,7 @@ fn calls_are_paused_between_slices_and_nobody_else_comes_near() {
     assert_eq!(machine.state(A, LAND), Some(State::OwnerNoAccess));
     nobody_else(A);
     let (answer, times) = machine.resume_all(A, handle);
-    assert_eq!((answer.x, times), (SmcFrame::success([]).x, 2));
+    assert_eq!((answer.x, times), (told(Answer::success([])).x, 2));
     let after = machine.snapshot();
     assert_eq!((after.leaves, after.pools), (before.leaves, before.pools));
 }

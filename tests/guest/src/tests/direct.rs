@@ -23,7 +23,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         direct_hides_other_registers,
-        "x8 to x17 carry nothing from one side to the other"
+        "x8 to x17 carry nothing from one side to the other, and stay the caller's"
     ),
     test!(
         direct_for_a_vm,
@@ -135,8 +135,12 @@ fn direct_hides_other_registers(_: &Nwd) -> Check {
                 command!(look_at_request),
                 [0; 4],
             );
-            request[8..].fill(0x5ec2_e75e_c2e7_5ec2);
+            const OWN: u64 = 0x5ec2_e75e_c2e7_5ec2;
+            request[8..].fill(OWN);
             let answer = call(ffa::conduit(), request);
+            for register in &answer[8..] {
+                equal(*register, OWN)?;
+            }
             // What the partition saw in x8 to x17, or-ed.
             equal(answer[4], 0u64)?;
             // What it saw in x0 to x2.

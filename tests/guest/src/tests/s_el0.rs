@@ -235,7 +235,7 @@ fn el0_entry_state(_: &Nwd) -> Check {
 fn entry_state(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     equal(exception_level(), 0u64)?;
     let register = |n: usize| ENTRY[n].load(Ordering::Relaxed);
-    equal(register(0), 0x10_0000u64)?;
+    equal(register(0), 0u64)?;
     equal(register(1), sp::memory_start())?;
     // SAFETY: the boot information, which this partition can read.
     let signature = unsafe { (register(1) as *const u32).read_volatile() };

@@ -16,12 +16,7 @@ fn partitions_are_entered_at_their_entry_point_and_then_wait() {
     let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
         assert_eq!(sp.entry, partition_base(0) + ENTRY);
         assert_eq!((sp.vcpu, sp.pe()), (0, 0));
-        let mut expected = [0; 31];
-        expected[0] = PARTITION_SIZE;
-        assert_eq!(
-            sp.regs, expected,
-            "nothing of anybody else in the registers"
-        );
+        assert_eq!(sp.regs, [0; 31]);
         sp.serve(|_, _| [1; 5])
     })]);
     assert_eq!(system.boot_answer().0[..8], [MSG_WAIT, 0, 0, 0, 0, 0, 0, 0]);
@@ -93,10 +88,7 @@ fn boot_information() {
         let system = System::boot([spec.script(move |sp| {
             if sp.vcpu != 0 {
                 // For the first context only.
-                assert_eq!(
-                    sp.regs[register as usize],
-                    if register == 0 { PARTITION_SIZE } else { 0 }
-                );
+                assert_eq!(sp.regs[register as usize], 0);
                 sp.msg_wait();
                 return;
             }
@@ -205,6 +197,25 @@ fn what_a_partition_may_call_while_it_initialises() {
             }),
     ]);
     assert_eq!(system.nwd().ask(0x8002, [0; 5]), [3; 5]);
+}
+
+// C22: what is in x0 would be taken for boot information. req: BOOT-03
+#[test]
+fn registers_are_zero_at_entry_but_for_the_pe() {
+    let entered = |sp: &mut host_tests::Sp| {
+        for (n, register) in sp.regs.iter().enumerate() {
+            let expected = if n == 4 { sp.pe() as u64 } else { 0 };
+            assert_eq!(*register, expected, "x{n}");
+        }
+        sp.serve(|_, request| request.payload());
+    };
+    let system = System::boot([
+        PartitionSpec::new("up").script(entered),
+        PartitionSpec::new("mp").vcpus(4).script(entered),
+    ]);
+    system.turn_on(1);
+    assert_eq!(system.nwd().ask(0x8001, [1; 5]), [1; 5]);
+    assert_eq!(system.pe(1).ask(0x8002, [2; 5]), [2; 5]);
 }
 
 // req: BOOT-09, BOOT-17

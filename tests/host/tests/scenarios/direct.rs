@@ -82,7 +82,7 @@ fn registers_that_carry_nothing_leak_nothing() {
     })]);
     let mut call = host_tests::Regs::new([DIRECT_REQ_64, 0x8001]);
     call.0[8..].fill(0xa5a5);
-    assert_eq!(system.nwd().call_with(call).0[8..], [0; 10]);
+    assert_eq!(system.nwd().call_with(call).0[8..], [0xa5a5; 10]);
 }
 
 // req: MSGD-04, MSGD-05, MSGD-10, RUN-09, RUN-01

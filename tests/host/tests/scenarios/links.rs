@@ -444,7 +444,7 @@ fn leaks(registers: &[u64]) -> Vec<usize> {
     leaked.map(|(n, _)| n).collect()
 }
 
-// D15. req: MSGD-03, GEN-12
+// D15, C21. req: MSGD-03, GEN-12
 #[test]
 fn registers_that_a_call_does_not_return_stay_the_callers() {
     let own = |n: u64| {
@@ -487,7 +487,7 @@ fn registers_that_a_call_does_not_return_stay_the_callers() {
     call.0[8..].fill(SECRET);
     let answer = system.nwd().call_with(call);
     assert_eq!(answer.function(), DIRECT_RESP_64);
-    assert_eq!(answer.0[8..], [0; 10]);
+    assert_eq!(answer.0[8..], [SECRET; 10]);
 }
 
 // req: MSGD-03, GEN-12, RUN-21

@@ -262,5 +262,5 @@ fn a_hypervisor_tells_subscribers_of_vms() {
     // What is left of the message does not turn up elsewhere.
     let mut call = Regs::new([DIRECT_REQ_32, 0x8001, CREATED, 1, 2, 5]);
     call.0[8..].fill(7);
-    assert_eq!(nwd.call_with(call).0[8..], [0; 10]);
+    assert_eq!(nwd.call_with(call).0[8..], [7; 10]);
 }
