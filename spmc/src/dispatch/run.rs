@@ -15,6 +15,7 @@ use crate::manifest::config::NsInterruptAction;
 use crate::partition::vcpu::{Caller, Event, Model, State};
 use crate::partition::{Claim, Frozen, Link, Partition, Slot};
 use crate::spmc::{Pe, Spmc};
+use crate::sync;
 
 /// A partition that takes part in a call, dead or alive.
 pub(crate) struct Member<'s, C> {
@@ -205,6 +206,7 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) {
         loop {
+            sync::runs(&current.vcpu);
             let flow = match self.hal.run(&mut current.vcpu.context) {
                 Exit::Call(_) if !current.partition.is_dead() => {
                     self.partition_call(pe, &mut current, frame)

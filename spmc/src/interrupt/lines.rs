@@ -134,6 +134,19 @@ impl Lines {
         Some(line)
     }
 
+    /// Returns all of it: pending, enabled, as FIQ, active, woken for.
+    #[cfg(feature = "explore")]
+    pub fn words(&self) -> [u64; 5] {
+        let words = [
+            &self.pending,
+            &self.enabled,
+            &self.fiq,
+            &self.active,
+            &self.woke,
+        ];
+        words.map(|word| word.load(Ordering::Acquire))
+    }
+
     /// Ends what [`Self::take`] began; whether it had.
     pub fn deactivate(&self, line: Line) -> bool {
         self.active.fetch_and(!line.bit(), Ordering::AcqRel) & line.bit() != 0

@@ -5,6 +5,8 @@ use core::ops::{Deref, DerefMut};
 
 use spin::Once;
 
+use crate::partition::vcpu::{Caller, Model};
+
 /// What a PE is about to do. Each object is named by its address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Point {
@@ -27,6 +29,22 @@ static HOOK: Once<fn(Point)> = Once::new();
 /// Has `hook` called at each point from now on, on the PE that comes to it. The first hook stays.
 pub fn observe(hook: fn(Point)) {
     HOOK.call_once(|| hook);
+}
+
+/// Sees why a context runs, who gets the PE back, and whether Non-secure interrupts are masked.
+type Watcher = fn(Model, Caller, bool);
+
+static WATCHER: Once<Watcher> = Once::new();
+
+/// Has `watcher` called before each context runs, on its PE. The first watcher stays.
+pub fn watch(watcher: Watcher) {
+    WATCHER.call_once(|| watcher);
+}
+
+pub(super) fn show(model: Model, caller: Caller, masked: bool) {
+    if let Some(watcher) = WATCHER.get() {
+        watcher(model, caller, masked);
+    }
 }
 
 pub(super) fn tell(point: Point) {

@@ -8,12 +8,14 @@
 mod explore;
 
 #[cfg(feature = "explore")]
-pub use explore::{Mutex, MutexGuard, Point, atomic, observe};
+pub use explore::{Mutex, MutexGuard, Point, atomic, observe, watch};
 
 #[cfg(not(feature = "explore"))]
 pub use core::sync::atomic;
 #[cfg(not(feature = "explore"))]
 pub use spin::{Mutex, MutexGuard};
+
+use crate::partition::vcpu::Vcpu;
 
 /// Lets a moment pass for whoever holds `lock`, right after an attempt to take it.
 #[cfg_attr(not(feature = "explore"), allow(unused_variables))]
@@ -31,4 +33,12 @@ pub(crate) fn wait_for<T>(lock: &Mutex<T>) {
 pub(crate) fn point<T>(object: &T) {
     #[cfg(feature = "explore")]
     explore::tell(Point::Store(explore::address(object)));
+}
+
+/// Shows what is about to run on this PE, which nobody else can look at before it stops.
+#[cfg_attr(not(feature = "explore"), allow(unused_variables))]
+#[inline(always)]
+pub(crate) fn runs<C>(vcpu: &Vcpu<C>) {
+    #[cfg(feature = "explore")]
+    explore::show(vcpu.model, vcpu.caller, vcpu.masked);
 }

@@ -13,7 +13,7 @@ pub const FIRST_MISSING: u32 = 288;
 const FIRST_SHARED: u32 = 32;
 
 /// State of the controller.
-#[derive(Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Gic {
     configured: BTreeSet<u32>,
     enabled: BTreeSet<u32>,
@@ -65,6 +65,24 @@ impl Gic {
             self.enabled.contains(id) && !self.active.contains(id) && self.target(**id) == pe
         })
         .copied()
+    }
+
+    /// All but the time.
+    pub fn without_time(&self) -> Self {
+        Self {
+            now: 0,
+            ..self.clone()
+        }
+    }
+
+    /// Whether the interrupt was raised and not acknowledged.
+    pub fn is_pending(&self, id: u32) -> bool {
+        self.pending.contains(&id)
+    }
+
+    /// Whether the PE is to look again, now or when the Normal world has it.
+    pub fn is_to_look(&self, pe: usize) -> bool {
+        self.look_again[pe] || self.look_again_on_return[pe]
     }
 
     /// Whether the PE has an interrupt to take.

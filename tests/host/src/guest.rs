@@ -15,6 +15,7 @@ use spmc::hal::{Access, Conduit, Exit, Fault, FaultKind};
 
 use crate::ffa::{self, Layout, Regs, Transaction};
 use crate::gic::Gic;
+use crate::held::Held;
 use crate::machine::Machine;
 use crate::manifest::partition_base;
 use crate::puppet::Puppet;
@@ -31,6 +32,7 @@ pub struct Program {
     pub(crate) layout: Layout,
     pub(crate) script: Script,
     pub(crate) puppet: Option<Puppet>,
+    pub(crate) held: Option<Held>,
 }
 
 /// What a context finds when it runs on.
@@ -61,6 +63,7 @@ struct Running {
 
 /// One incarnation of an execution context: from its reset on.
 pub struct Guest {
+    number: usize,
     id: u16,
     vcpu: u16,
     entry: u64,
@@ -68,6 +71,7 @@ pub struct Guest {
     layout: Layout,
     script: Script,
     puppet: Option<Puppet>,
+    held: Option<Held>,
     running: Mutex<Option<Running>>,
 }
 
@@ -84,6 +88,7 @@ impl Guest {
                 panic!("guest {number} is entered at {entry:#x}, which is nobody's")
             });
         Self {
+            number,
             id: program.id,
             vcpu,
             entry,
@@ -91,6 +96,7 @@ impl Guest {
             layout: program.layout,
             script: Arc::clone(&program.script),
             puppet: program.puppet.clone(),
+            held: program.held.clone(),
             running: Mutex::new(None),
         }
     }
@@ -98,7 +104,7 @@ impl Guest {
     pub(crate) fn takes_exceptions(&self) -> bool {
         match &self.puppet {
             Some(puppet) => !puppet.is_crashing(),
-            None => self.takes_exceptions,
+            None => self.takes_exceptions && self.held.is_none(),
         }
     }
 
@@ -106,6 +112,9 @@ impl Guest {
     pub(crate) fn run(&self, machine: &Arc<Machine>, resume: Resume) -> Stop {
         if let Some(puppet) = &self.puppet {
             return puppet.run(machine, self.entry, resume);
+        }
+        if let Some(held) = &self.held {
+            return held.run(self.number, self.id, self.vcpu, resume);
         }
         let mut running = self.running.lock().unwrap();
         let running = running.get_or_insert_with(|| self.start(machine));

@@ -6,12 +6,14 @@
 //!
 //! Nothing here uses the engine's constants or codecs: [`ffa`] is a second, independent reading of the specification.
 
+pub mod chains;
 pub mod exhaust;
 pub mod ffa;
 pub mod fuzz;
 pub mod gic;
 pub mod guest;
 pub mod hal;
+pub mod held;
 pub mod machine;
 pub mod manifest;
 pub mod memory;
@@ -24,6 +26,7 @@ pub mod snapshot;
 pub mod source;
 pub mod system;
 pub mod translation;
+pub mod walk;
 
 pub use ffa::Regs;
 pub use guest::Sp;

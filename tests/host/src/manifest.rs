@@ -7,6 +7,7 @@ use spmc::hal::Stream;
 use vm_fdt::FdtWriter;
 
 use crate::guest::{Script, Sp};
+use crate::held::Held;
 use crate::machine::{NORMAL_RAM, SECURE_DEVICE, SECURE_RAM};
 use crate::puppet::Puppet;
 
@@ -81,6 +82,8 @@ pub struct PartitionSpec {
     pub script: Script,
     /// Replaces the script.
     pub puppet: Option<Puppet>,
+    /// A test that holds it, in place of a script.
+    pub held: Option<Held>,
     /// Replaces the package as a whole.
     pub package: Option<Vec<u8>>,
 }
@@ -117,6 +120,7 @@ impl PartitionSpec {
             takes_exceptions: true,
             script: Arc::new(|sp| sp.serve(|_, request| request.payload())),
             puppet: None,
+            held: None,
             package: None,
         }
     }

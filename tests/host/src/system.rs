@@ -103,6 +103,7 @@ impl Builder {
                 layout: Layout::of(partition.version.into()),
                 script: Arc::clone(&partition.script),
                 puppet: partition.puppet.clone(),
+                held: partition.held.clone(),
             });
         }
         let spmc = Arc::new(Spmc::new(FakeHal(Arc::clone(&machine))));

@@ -1,8 +1,10 @@
-//! Every state of systems that are small enough (`host_tests::exhaust`). `cargo xtask explore` visits
-//! larger ones.
+//! Every state of systems that are small enough (`host_tests::exhaust`, `host_tests::walk`). `cargo xtask
+//! explore` visits larger ones.
 
+use host_tests::chains::{Chains, Setup};
 use host_tests::exhaust::explore;
 use host_tests::model::{Size, Small};
+use host_tests::walk::walk;
 
 // req: MEMO-03, MEMO-08, MEMO-09, MEMO-15, MEMO-25, MEMX-09, MEMX-18, MEMRL-08, MEMRC-06, GEN-03
 #[test]
@@ -10,4 +12,13 @@ fn two_pages_and_every_memory_call() {
     let figures = explore::<Small>(&Size::PLAIN, 10_000);
     println!("{figures:?}");
     assert!(figures.states > 1_000 && figures.depth > 6, "{figures:?}");
+}
+
+// req: MSGD-07, MSGD-08, MSGW-15, MSGW-16, RUN-19, RUN-23, RUN-24
+#[test]
+fn three_contexts_and_every_call_that_schedules() {
+    let figures = walk::<Chains>(&Setup::of("one"), 20_000);
+    println!("{figures:?}");
+    assert!(figures.states > 5_000 && figures.depth > 10, "{figures:?}");
+    assert_eq!(figures.at_rest, 1, "{figures:?}");
 }

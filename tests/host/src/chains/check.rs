@@ -1,0 +1,159 @@
+//! What must be so in every state.
+
+use super::state::{Context, Is, On, Value, Whose, Why};
+
+/// Lines that make a context run which waits: as the engine has them in its words.
+const PENDING: usize = 0;
+const ENABLED: usize = 1;
+const ACTIVE: usize = 3;
+
+impl Context {
+    /// Whether it is in the middle of the work for whoever called it.
+    pub fn works(&self) -> bool {
+        matches!(self.is, Is::Running | Is::Blocked(_) | Is::Preempted)
+    }
+
+    fn caller(&self) -> Option<usize> {
+        self.work.and_then(|(_, whose, _)| whose.living())
+    }
+}
+
+impl Value {
+    /// Panics if something is wrong.
+    pub fn check(&self, owners: &[usize], line: u32, bit: u64) {
+        self.check_pes();
+        for (index, context) in self.contexts.iter().enumerate() {
+            self.check_links(index, context);
+        }
+        self.check_interrupt(owners, line, bit);
+    }
+
+    /// A context runs on exactly one PE, if it runs.
+    fn check_pes(&self) {
+        let mut on = vec![0; self.contexts.len()];
+        for pe in &self.pes {
+            if let On::Runs(stack) = pe {
+                stack.iter().for_each(|index| on[*index] += 1);
+            }
+        }
+        for (index, context) in self.contexts.iter().enumerate() {
+            let runs = usize::from(context.is == Is::Running);
+            assert_eq!(on[index], runs, "{index} on how many PEs: {self:#?}");
+        }
+    }
+
+    /// Links hold at both ends.
+    fn check_links(&self, index: usize, context: &Context) {
+        if let Is::Blocked(callee) = context.is {
+            let (callee, lives) = callee.unwrap_or_else(|| panic!("{index} waits for nobody"));
+            let callee = &self.contexts[callee];
+            let is_known = callee.works() && callee.caller() == Some(index);
+            // It may have failed, or gone off: then the Normal world may run whoever waits.
+            let is_gone = !lives || matches!(callee.is, Is::Aborted | Is::Off) || callee.dead;
+            assert!(
+                is_known || is_gone,
+                "{index} waits for one that does not know it: {self:#?}"
+            );
+            let others = self.contexts.iter().filter(|other| other.is == context.is);
+            assert!(!lives || others.count() == 1, "two wait for one: {self:#?}");
+        }
+        if context.works()
+            && let Some(caller) = context.caller()
+        {
+            let waits = self.contexts[caller].is == Is::Blocked(Some((index, true)));
+            let is_gone = matches!(self.contexts[caller].is, Is::Aborted | Is::Off);
+            assert!(
+                waits || is_gone,
+                "{index} works for one that does not wait: {self:#?}"
+            );
+        }
+        if let Some((Why::Request(requester, _), Whose::Context(Some((caller, _))), _)) =
+            context.work
+        {
+            assert!(
+                requester > 0x8000,
+                "a request of the Normal world for {caller}: {self:#?}"
+            );
+        }
+        if let Some((Why::Resume(Some((stopped, true)), _), ..)) = context.work {
+            let other = &self.contexts[stopped];
+            let is_left = matches!(other.is, Is::Stopped(_)) && other.caller() == Some(index);
+            // Its time was over, and the Normal world ran it.
+            let is_taken = !matches!(other.is, Is::Stopped(_)) || other.caller() != Some(index);
+            assert!(
+                is_left || is_taken || other.dead,
+                "{index} stopped one that goes on: {self:#?}"
+            );
+        }
+        if let (Is::Stopped(_), Some(caller)) = (context.is, context.caller()) {
+            let caller = &self.contexts[caller];
+            let knows =
+                matches!(caller.work, Some((Why::Resume(Some((of, true)), _), ..)) if of == index);
+            let is_gone = caller.dead || caller.is == Is::Off;
+            assert!(
+                knows || is_gone,
+                "{index} is stopped for one that does not know it: {self:#?}"
+            );
+        }
+    }
+
+    /// The interrupt is where somebody will find it.
+    fn check_interrupt(&self, owners: &[usize], line: u32, bit: u64) {
+        let lives = |index: &&usize| !self.contexts[**index].dead;
+        let owners: Vec<usize> = owners.iter().filter(lives).copied().collect();
+        let has = |index: usize, word: usize| self.contexts[index].lines[word] & bit != 0;
+        let unfinished = owners
+            .iter()
+            .any(|index| has(*index, PENDING) || has(*index, ACTIVE));
+        assert!(
+            unfinished || !self.gic.is_active(line),
+            "the interrupt is active, and nobody will end that: {self:#?}"
+        );
+        for index in owners {
+            let context = &self.contexts[index];
+            let calls =
+                context.lines[PENDING] & context.lines[ENABLED] & bit & !context.lines[4] != 0;
+            if calls && context.is == Is::Waiting {
+                assert!(
+                    self.somebody_looks(),
+                    "{index} waits, its interrupt does, too: {self:#?}"
+                );
+            }
+        }
+    }
+
+    /// Whether a PE will look for interrupts soon, or handles some.
+    fn somebody_looks(&self) -> bool {
+        self.pes.iter().enumerate().any(|(pe, on)| match on {
+            On::Off => false,
+            On::Normal => self.gic.has_interrupt(pe) || self.gic.is_to_look(pe),
+            On::Runs(stack) => {
+                let handles = |index: &usize| {
+                    matches!(self.contexts[*index].work, Some((Why::Interrupt, ..)))
+                };
+                self.gic.has_interrupt(pe)
+                    || self.gic.is_to_look(pe)
+                    || stack.len() > 1
+                    || stack.iter().any(handles)
+            }
+        })
+    }
+
+    /// Whether nobody has anything left to do.
+    pub fn is_at_rest(&self) -> bool {
+        let is_off = |on: &On| *on == On::Off;
+        let pes = self.pes.iter().all(|on| matches!(on, On::Off | On::Normal));
+        let someone_is_off = self.pes.iter().any(is_off);
+        let contexts = self.contexts.iter().all(|context| {
+            let is_done = match context.is {
+                Is::Waiting => true,
+                Is::Off => someone_is_off,
+                _ => context.dead,
+            };
+            is_done && (context.dead || context.lines[PENDING] & context.lines[ENABLED] == 0)
+        });
+        let looks =
+            (0..self.pes.len()).any(|pe| self.pes[pe] == On::Normal && self.gic.has_interrupt(pe));
+        pes && contexts && !looks
+    }
+}

@@ -1,0 +1,162 @@
+//! What must come of a move: what each context and the Normal world find when they go on.
+
+use spmc::partition::vcpu::{Message, Model};
+
+use super::state::{Context, Is, On, Why};
+use super::{Chains, Doing, LINE, Move};
+use crate::ffa::*;
+use crate::held::{Entered, Report};
+
+impl Chains {
+    /// A context goes on: what it finds must fit what it did.
+    pub(super) fn enters(&mut self, index: usize, entered: &Entered) {
+        let own = u64::from(self.ids[index].0);
+        let word = self.id_word(index);
+        let ids = &self.ids;
+        let guest = &mut self.guests[index];
+        if guest.number != entered.guest {
+            // It has initialised and begun to wait.
+            guest.number = entered.guest;
+            guest.doing = Doing::Waits;
+            guest.sent.fill(0);
+            guest.serves = None;
+        }
+        let regs = Regs(entered.gprs[..18].try_into().expect("18"));
+        let doing = std::mem::replace(&mut guest.doing, Doing::Free);
+        let before = std::mem::replace(&mut guest.gprs, entered.gprs);
+        guest.shown = Some(entered.shown);
+        let by = regs.function();
+        match doing {
+            Doing::Free => panic!("{index} was not in the middle of anything"),
+            Doing::Calls => {}
+            Doing::Stands => assert_eq!(before, entered.gprs, "an interrupt changed registers"),
+            Doing::Yields => assert_eq!(by, SUCCESS_32, "{index}"),
+            Doing::Waits => match by {
+                DIRECT_REQ_64 | DIRECT_REQ2 => {
+                    assert_eq!(regs.0[1] & 0xffff, own);
+                    let from = (regs.0[1] >> 16) as u16;
+                    guest.serves = Some((from, regs.0[4]));
+                    let Model::Request(model) = entered.shown.0 else {
+                        panic!("{index} serves what the engine knows nothing of");
+                    };
+                    let kind = model.kind == Message::Second;
+                    assert_eq!((model.requester.0, kind), (from, by == DIRECT_REQ2));
+                }
+                RUN => assert_eq!(regs.0[1], word),
+                INTERRUPT => assert_eq!(regs.0[2], u64::from(LINE)),
+                _ => panic!("{index} waits, and gets {regs:?}"),
+            },
+            Doing::Asks(to) | Doing::Runs(to) => {
+                let callee = u64::from(self.ids[to].0);
+                match by {
+                    DIRECT_RESP_64 | DIRECT_RESP2 => {
+                        assert_eq!(regs.0[1], callee << 16 | own, "{index}");
+                        // To whichever of its contexts.
+                        let mut sent = ids.iter().zip(&guest.sent);
+                        let is_known =
+                            sent.any(|(id, sent)| id.0 == ids[to].0 && *sent == regs.0[4]);
+                        assert!(
+                            is_known,
+                            "{index} gets the answer to another request: {regs:?}"
+                        );
+                    }
+                    INTERRUPT | ERROR => {}
+                    YIELD => assert_eq!(regs.0[1] >> 16, callee),
+                    MSG_WAIT => {
+                        assert!(matches!(doing, Doing::Runs(_)), "{index} has no answer");
+                        assert_eq!(regs.0[1] >> 16, callee);
+                    }
+                    _ => panic!("{index} called {to}, and gets {regs:?}"),
+                }
+            }
+        }
+    }
+
+    /// The Normal world has a PE again.
+    pub(super) fn returns(&mut self, pe: usize, regs: &Regs) {
+        let by = regs.function();
+        match self.called[pe].expect("it called") {
+            Move::Ask(_, to) | Move::Run(_, to) => match by {
+                DIRECT_RESP_64 | DIRECT_RESP2 => {
+                    let from = (regs.0[1] >> 16) as u16;
+                    assert_eq!(regs.0[1] & 0xffff, 0);
+                    let of = self
+                        .ids
+                        .iter()
+                        .zip(&self.sent)
+                        .filter(|(id, _)| id.0 == from);
+                    let mut of = of.map(|(_, sent)| *sent);
+                    assert!(
+                        of.any(|sent| sent == regs.0[4]),
+                        "the answer to another request: {regs:?}"
+                    );
+                }
+                INTERRUPT => assert_eq!(regs.0[1], self.id_word(to)),
+                YIELD | ERROR => {}
+                MSG_WAIT => {
+                    let runs = matches!(self.called[pe], Some(Move::Run(..)));
+                    assert!(runs, "a request is never answered: {regs:?}");
+                }
+                _ => panic!("{:?}: {regs:?}", self.called[pe]),
+            },
+            Move::Take(_) => assert_eq!(by, NORMAL_WORLD_RESUME),
+            Move::TurnOff(_) => {
+                assert_eq!(regs.0[..4], [DIRECT_RESP_32, 0x8000_ffff, 0x8000_0002, 0]);
+                self.pes[pe] = On::Off;
+            }
+            Move::TurnOn(_) => assert_eq!(by, MSG_WAIT),
+            other => panic!("the Normal world did not {other:?}"),
+        }
+    }
+
+    /// What must come of a call of the Normal world, by the state of whom it called.
+    pub(super) fn expect(&self, pe: usize, chosen: Move, before: &Context, report: &Report) {
+        let (Move::Ask(_, to) | Move::Run(_, to)) = chosen else {
+            return;
+        };
+        let error = match report {
+            Report::Returns(regs) => regs.error(),
+            Report::Enters(_) | Report::Fails => None,
+        };
+        let runs = matches!(chosen, Move::Run(..));
+        let idle = matches!(before.is, Is::Off | Is::Waiting | Is::Running | Is::Aborted);
+        let wanted = match before.is {
+            _ if before.dead && (idle || !runs) => Some(ABORTED),
+            Is::Waiting => None,
+            _ if !runs || matches!(before.is, Is::Off | Is::Running) => Some(BUSY),
+            _ => return,
+        };
+        assert_eq!(
+            error, wanted,
+            "{chosen:?} of {before:?} on {pe}: {report:?}"
+        );
+        if wanted.is_none() {
+            let is_it = |e: &Entered| (e.id, e.vcpu) == self.ids[to];
+            assert!(
+                matches!(report, Report::Enters(e) if is_it(e)),
+                "{report:?}"
+            );
+        }
+    }
+
+    /// What must come of a request of a partition.
+    pub(super) fn expect_of_partition(
+        &self,
+        to: usize,
+        before: &Context,
+        refused: Option<i32>,
+        report: &Report,
+    ) {
+        let wanted: &[Option<i32>] = match before.is {
+            _ if before.dead => &[Some(ABORTED)],
+            Is::Waiting => &[None],
+            // One that was given its cycles in the caller's own chain is no receiver.
+            _ if matches!(before.work, Some((Why::Run, ..))) => &[Some(BUSY), Some(DENIED)],
+            _ => &[Some(BUSY)],
+        };
+        assert!(
+            wanted.contains(&refused),
+            "a request to {to}, {before:?}: {report:?}"
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! The systems whose scheduling is explored.
+
+/// `ns-interrupts-action`
+const QUEUED: u32 = 0;
+const MANAGED_EXIT: u32 = 1;
+const SIGNALED: u32 = 2;
+
+/// What is explored.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What each partition does about Non-secure interrupts (`ns-interrupts-action`).
+    pub actions: Vec<u32>,
+    /// Number of contexts of the first one. With two they are pinned, and PEs go off.
+    pub first: u32,
+    /// The first one has an interrupt.
+    pub interrupt: bool,
+    /// Partitions fail, and start anew.
+    pub fails: bool,
+    /// Number of PEs.
+    pub pes: usize,
+}
+
+impl Setup {
+    /// Each by its name.
+    pub fn all() -> Vec<(&'static str, Self)> {
+        let one = Self {
+            actions: vec![SIGNALED; 3],
+            first: 1,
+            interrupt: false,
+            fails: false,
+            pes: 1,
+        };
+        let with = |of: &Self, interrupt, fails| Self {
+            interrupt,
+            fails,
+            ..of.clone()
+        };
+        let actions = Self {
+            actions: vec![MANAGED_EXIT, SIGNALED, QUEUED],
+            ..one.clone()
+        };
+        let two = Self {
+            pes: 2,
+            ..one.clone()
+        };
+        let pair = Self {
+            actions: vec![SIGNALED; 2],
+            ..two.clone()
+        };
+        let pinned = Self {
+            first: 2,
+            ..pair.clone()
+        };
+        vec![
+            ("one", one.clone()),
+            ("one-fails", with(&one, false, true)),
+            ("one-interrupt", with(&one, true, false)),
+            ("one-actions", with(&actions, true, false)),
+            ("pair", with(&pair, true, true)),
+            ("pinned", pinned.clone()),
+            ("pinned-fails", with(&pinned, false, true)),
+            ("pinned-interrupt", with(&pinned, true, false)),
+            ("two", two.clone()),
+            ("two-fails", with(&two, false, true)),
+            ("two-interrupt", with(&two, true, false)),
+        ]
+    }
+
+    /// The one of that name.
+    pub fn of(name: &str) -> Self {
+        let mut all = Self::all().into_iter();
+        let found = all.find(|(known, _)| *known == name);
+        found.expect("a name").1
+    }
+}

@@ -1,0 +1,319 @@
+//! Exhaustive exploration by walking. A system that cannot be copied walks from state to state:
+//! where it is, it makes a move that was not made there yet; when there is none left it goes the
+//! shortest known way to a state where there is. So every move is made in every state, until
+//! nothing new is reached.
+//!
+//! States are compared by value. Known moves are made again and again on the way, and must lead to
+//! the known state each time: so the value has all that decides what comes next.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Debug;
+use std::hash::Hash;
+
+/// A system all of whose states can be visited.
+pub trait Walker: Sized {
+    /// What it is made of.
+    type Setup;
+    /// One move.
+    type Move: Copy + PartialEq + Debug;
+    /// All that decides what can come.
+    type State: Clone + Eq + Hash + Debug;
+
+    /// Boots a system.
+    fn boot(setup: &Self::Setup) -> Self;
+
+    /// The moves that are possible now, right ones and wrong ones.
+    fn moves(&self) -> Vec<Self::Move>;
+
+    /// Makes a move; panics if it came out wrong.
+    fn make(&mut self, chosen: Self::Move);
+
+    /// The state, as a value.
+    fn state(&self) -> Self::State;
+
+    /// Panics if something is wrong in this state.
+    fn check(&self);
+
+    /// Whether the system has come to a limit that is no part of its states, so that another one
+    /// must go on.
+    fn is_worn(&self) -> bool {
+        false
+    }
+
+    /// Ends the system.
+    fn end(self) {}
+
+    /// Whether a move is one that parties make which mean well.
+    fn helps(chosen: Self::Move) -> bool;
+
+    /// Whether nobody has anything left to do in this state.
+    fn is_at_rest(state: &Self::State) -> bool;
+}
+
+/// How much was explored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Figures {
+    /// Different states.
+    pub states: usize,
+    /// Moves, each in each state.
+    pub moves: usize,
+    /// Moves on the shortest way to the state that is farthest away.
+    pub depth: usize,
+    /// States in which nobody has anything left to do.
+    pub at_rest: usize,
+    /// Moves that were made in all, those on the way counted each time.
+    pub steps: usize,
+    /// Systems that were booted.
+    pub boots: usize,
+}
+
+struct Node<M> {
+    /// Where each move leads to.
+    edges: Vec<(M, Option<usize>)>,
+    /// Moves before this one have been made.
+    next: usize,
+    /// The last search that came here.
+    seen: usize,
+}
+
+/// All that is known.
+struct Map<W: Walker> {
+    nodes: Vec<Node<W::Move>>,
+    states: HashMap<W::State, usize>,
+    searches: usize,
+    /// Where moves are left to be made, and where they were.
+    open: Vec<usize>,
+}
+
+impl<W: Walker> Map<W> {
+    /// The number of the state that `walker` is in.
+    fn place(&mut self, walker: &W) -> usize {
+        let state = walker.state();
+        if let Some(known) = self.states.get(&state) {
+            return *known;
+        }
+        walker.check();
+        let index = self.nodes.len();
+        let moves = walker.moves();
+        self.nodes.push(Node {
+            edges: moves.into_iter().map(|chosen| (chosen, None)).collect(),
+            next: 0,
+            seen: 0,
+        });
+        self.open.push(index);
+        self.states.insert(state, index);
+        index
+    }
+
+    /// The shortest way from one state to the nearest that `wanted` takes.
+    fn way(
+        &mut self,
+        from: usize,
+        wanted: impl Fn(&Node<W::Move>, usize) -> bool,
+    ) -> Option<Vec<usize>> {
+        self.searches += 1;
+        let mut queue = VecDeque::from([from]);
+        let mut came: HashMap<usize, (usize, usize)> = HashMap::new();
+        self.nodes[from].seen = self.searches;
+        while let Some(at) = queue.pop_front() {
+            if wanted(&self.nodes[at], at) {
+                let mut way = Vec::new();
+                let mut here = at;
+                while here != from {
+                    let (before, edge) = came[&here];
+                    way.push(edge);
+                    here = before;
+                }
+                way.reverse();
+                return Some(way);
+            }
+            for edge in 0..self.nodes[at].edges.len() {
+                let Some(to) = self.nodes[at].edges[edge].1 else {
+                    continue;
+                };
+                if self.nodes[to].seen != self.searches {
+                    self.nodes[to].seen = self.searches;
+                    came.insert(to, (at, edge));
+                    queue.push_back(to);
+                }
+            }
+        }
+        None
+    }
+
+    fn moves_to(&mut self, to: usize) -> Vec<W::Move> {
+        let way = self.way(0, |_, at| at == to).unwrap_or_default();
+        let mut at = 0;
+        let edges = way.into_iter().map(|edge| {
+            let (chosen, next) = self.nodes[at].edges[edge];
+            at = next.expect("it was made");
+            chosen
+        });
+        edges.collect()
+    }
+}
+
+/// Explores everything that can be reached. Panics as soon as something is wrong, and says by which
+/// moves; when there are more than `most` states; or when parties that mean well cannot bring a
+/// state to rest.
+pub fn walk<W: Walker>(setup: &W::Setup, most: usize) -> Figures {
+    let mut figures = Figures::default();
+    let mut told = Told::<W>(
+        Map {
+            nodes: Vec::new(),
+            states: HashMap::new(),
+            searches: 0,
+            open: Vec::new(),
+        },
+        0,
+        None,
+    );
+    let mut walker = W::boot(setup);
+    figures.boots += 1;
+    told.0.place(&walker);
+    let mut at = 0;
+    loop {
+        let map = &mut told.0;
+        assert!(map.nodes.len() <= most, "more than {most} states");
+        if figures.steps % 1_000_000 == 999_999 {
+            eprintln!("{} states", map.nodes.len());
+        }
+        let is_open = |node: &Node<W::Move>, _| node.next < node.edges.len();
+        let way = if walker.is_worn() {
+            None
+        } else {
+            map.way(at, is_open)
+        };
+        let Some(way) = way else {
+            while map
+                .open
+                .last()
+                .is_some_and(|last| !is_open(&map.nodes[*last], 0))
+            {
+                map.open.pop();
+            }
+            if map.open.is_empty() {
+                break;
+            }
+            std::mem::replace(&mut walker, W::boot(setup)).end();
+            figures.boots += 1;
+            at = map.place(&walker);
+            assert_eq!(at, 0, "another system begins in another state");
+            continue;
+        };
+        for edge in way {
+            let (chosen, to) = told.0.nodes[at].edges[edge];
+            told.1 = at;
+            told.2 = Some(chosen);
+            walker.make(chosen);
+            figures.steps += 1;
+            let map = &mut told.0;
+            let now = map.place(&walker);
+            assert_eq!(Some(now), to, "the same move led to another state");
+            at = now;
+            if walker.is_worn() {
+                break;
+            }
+        }
+        let map = &mut told.0;
+        let node = &mut map.nodes[at];
+        if walker.is_worn() || node.next >= node.edges.len() {
+            continue;
+        }
+        let edge = node.next;
+        node.next += 1;
+        let chosen = node.edges[edge].0;
+        told.1 = at;
+        told.2 = Some(chosen);
+        walker.make(chosen);
+        figures.steps += 1;
+        let map = &mut told.0;
+        let now = map.place(&walker);
+        map.nodes[at].edges[edge].1 = Some(now);
+        at = now;
+    }
+    walker.end();
+    told.2 = None;
+    figures.states = told.0.nodes.len();
+    figures.moves = told.0.nodes.iter().map(|node| node.edges.len()).sum();
+    figures.depth = told.0.depth();
+    figures.at_rest = told.0.come_to_rest();
+    figures
+}
+
+impl<W: Walker> Map<W> {
+    /// How far the farthest state is from the first one.
+    fn depth(&self) -> usize {
+        let mut far = vec![usize::MAX; self.nodes.len()];
+        far[0] = 0;
+        let mut queue = VecDeque::from([0]);
+        let mut depth = 0;
+        while let Some(at) = queue.pop_front() {
+            depth = far[at];
+            for (_, to) in &self.nodes[at].edges {
+                let to = to.expect("every move was made");
+                if far[to] == usize::MAX {
+                    far[to] = far[at] + 1;
+                    queue.push_back(to);
+                }
+            }
+        }
+        depth
+    }
+
+    /// Panics if there is a state from which no moves of parties that mean well lead to rest.
+    /// Returns how many states are at rest.
+    fn come_to_rest(&mut self) -> usize {
+        let mut before = vec![Vec::new(); self.nodes.len()];
+        for (from, node) in self.nodes.iter().enumerate() {
+            for (chosen, to) in &node.edges {
+                if W::helps(*chosen) {
+                    before[to.expect("every move was made")].push(from);
+                }
+            }
+        }
+        let mut good = vec![false; self.nodes.len()];
+        let at_rest = self.states.iter().filter(|(state, _)| W::is_at_rest(state));
+        let mut queue: Vec<usize> = at_rest.map(|(_, index)| *index).collect();
+        let count = queue.len();
+        for index in &queue {
+            good[*index] = true;
+        }
+        while let Some(at) = queue.pop() {
+            for from in &before[at] {
+                if !std::mem::replace(&mut good[*from], true) {
+                    queue.push(*from);
+                }
+            }
+        }
+        let stuck = good.iter().filter(|good| !**good).count();
+        if let Some(first) = good.iter().position(|good| !good) {
+            let moves = self.moves_to(first);
+            let state = self.states.iter().find(|(_, index)| **index == first);
+            panic!(
+                "{stuck} states do not come to rest, first:\n{:#?}\nafter {moves:#?}",
+                state.map(|(state, _)| state)
+            );
+        }
+        count
+    }
+}
+
+/// Says after a panic by which moves it came to that.
+struct Told<W: Walker>(Map<W>, usize, Option<W::Move>);
+
+impl<W: Walker> Drop for Told<W> {
+    fn drop(&mut self) {
+        if let (true, Some(last)) = (std::thread::panicking(), self.2) {
+            for step in self.0.moves_to(self.1) {
+                eprintln!("{step:?}");
+            }
+            eprintln!("{last:?}");
+            let state = self.0.states.iter().find(|(_, index)| **index == self.1);
+            eprintln!(
+                "the last but one state is {:#?}",
+                state.map(|(state, _)| state)
+            );
+        }
+    }
+}
