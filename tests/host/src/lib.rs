@@ -20,6 +20,7 @@ pub mod memory;
 pub mod model;
 pub mod puppet;
 pub mod remote;
+pub mod restless;
 pub mod schedule;
 pub mod smmu;
 pub mod snapshot;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use spmc::sync::{Point, observe};
 
-use crate::machine;
+use crate::{machine, restless};
 
 /// After so many points in a row a PE is taken to wait for another one in a loop of its own.
 const LOOPING: usize = 20_000;
@@ -347,7 +347,8 @@ impl Schedule {
     }
 }
 
-fn number(name: &str, default: usize) -> usize {
+/// Returns the number in the environment variable `name`, or `default`.
+pub fn number(name: &str, default: usize) -> usize {
     let value = std::env::var(name).ok();
     value
         .and_then(|value| value.parse().ok())
@@ -358,8 +359,8 @@ fn number(name: &str, default: usize) -> usize {
 /// difference, then with two at random ones. A PE is stopped only before what another PE was seen
 /// to use in any of the runs, where one of both may change it.
 ///
-/// `HOST_INTERLEAVINGS` sets how many random orders are tried and `HOST_PAIRS` how many pairs of
-/// preemptions. A race with more than `HOST_POINTS` points is stopped at so many of them only.
+/// `HOST_INTERLEAVINGS` sets how many random orders are tried, `HOST_RESTLESS` how many with a partition
+/// and a PE that come and go meanwhile ([`restless`]), and `HOST_PAIRS` how many pairs of preemptions. A race with more than `HOST_POINTS` points is stopped at so many of them only.
 pub fn explore(race: impl Fn(Plan) -> Trace) {
     let mut explorer = Explorer {
         race,
@@ -368,6 +369,9 @@ pub fn explore(race: impl Fn(Plan) -> Trace) {
     };
     for seed in 0..number("HOST_INTERLEAVINGS", 20) as u64 {
         explorer.run(&Plan::Random(seed));
+    }
+    for seed in 0..number("HOST_RESTLESS", 10) as u64 {
+        explorer.run_restless(&Plan::Random(seed));
     }
     explorer.preempt_once(number("HOST_POINTS", 250));
     explorer.preempt_twice(number("HOST_PAIRS", 200));
@@ -390,6 +394,13 @@ impl<R: Fn(Plan) -> Trace> Explorer<R> {
         std::mem::forget(told);
         self.seen.add(&trace);
         trace
+    }
+
+    /// Runs it with more going on; the points of that are not looked for again.
+    fn run_restless(&self, plan: &Plan) {
+        let told = Told(plan);
+        restless::with(|| (self.race)(plan.clone()));
+        std::mem::forget(told);
     }
 
     fn preempt(&mut self, (first, at): Preemptions) -> Trace {

@@ -14,6 +14,7 @@ use crate::guest::Program;
 use crate::hal::FakeHal;
 use crate::machine::{Machine, SPMC_IMAGE, on_pe};
 use crate::manifest::{self, PARTITION_SIZE, PartitionSpec, partition_base};
+use crate::restless;
 use crate::schedule::{Plan, Schedule, Trace};
 use crate::smmu::Smmu;
 use crate::snapshot::{Snapshot, WATCHED};
@@ -87,7 +88,12 @@ impl Builder {
     }
 
     /// Loads the packages and boots the first PE.
-    pub fn boot(self) -> System {
+    pub fn boot(mut self) -> System {
+        let restless = restless::partition().filter(|_| self.spmc_manifest.is_none());
+        let restless = restless.map(|partition| {
+            self.partitions.push(partition);
+            0x8000 + self.partitions.len() as u16
+        });
         let machine = Arc::new_cyclic(|this| Machine::new(this.clone(), self.tables, self.seed));
         *machine.smmu.lock().unwrap() = Smmu::new(&self.streams);
         for (index, partition) in self.partitions.iter().enumerate() {
@@ -115,6 +121,7 @@ impl Builder {
                 .map(|index| Mutex::new(Box::new(Pe::new(index))))
                 .collect(),
             boot: Mutex::new(None),
+            restless,
         };
         let dtb = self.spmc_manifest.unwrap_or_else(|| {
             let normal_devices = &self.normal_devices;
@@ -140,6 +147,8 @@ pub struct System {
     pub machine: Arc<Machine>,
     pes: Vec<Mutex<Box<Pe>>>,
     boot: Mutex<Option<Regs>>,
+    /// The partition of [`crate::restless`], if it is there.
+    restless: Option<u16>,
 }
 
 impl System {
@@ -232,6 +241,10 @@ impl System {
         plan: Plan,
         bodies: Vec<Box<dyn FnOnce(Nwd<'a>) + Send + 'a>>,
     ) -> Trace {
+        let mut bodies = bodies;
+        if let Some(id) = self.restless {
+            bodies.push(Box::new(move |_| restless::live(self, id)));
+        }
         let schedule = Arc::new(Schedule::new(plan, bodies.len()));
         let bodies = bodies
             .into_iter()

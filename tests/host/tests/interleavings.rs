@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use host_tests::ffa::*;
+use host_tests::schedule::number;
 use host_tests::system::NWD_RX;
-use host_tests::{Nwd, PartitionSpec, Regs, Sp, System};
+use host_tests::{Nwd, PartitionSpec, Regs, Sp, System, restless};
 use spmc::addr::World::{NonSecure, Secure};
 
-fn seeds() -> std::ops::Range<u64> {
-    let count = std::env::var("HOST_INTERLEAVINGS")
-        .ok()
-        .and_then(|value| value.parse().ok());
-    0..count.unwrap_or(60)
+/// Runs a race in random orders, and in some of them with more going on ([`restless`]).
+fn orders(mut race: impl FnMut(u64)) {
+    for seed in 0..number("HOST_INTERLEAVINGS", 60) as u64 {
+        race(seed);
+    }
+    for seed in 0..number("HOST_RESTLESS", 10) as u64 {
+        restless::with(|| race(seed));
+    }
 }
 
 type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
@@ -37,7 +41,7 @@ fn finish(nwd: Nwd<'_>, mut answer: Regs) -> Regs {
 #[test]
 fn one_up_partition_and_two_callers() {
     let mut busy = 0;
-    for seed in seeds() {
+    orders(|seed| {
         let served = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&served);
         let system = System::boot([PartitionSpec::new("up").script(move |sp| {
@@ -72,14 +76,14 @@ fn one_up_partition_and_two_callers() {
         assert!(answered > 0, "somebody gets through");
         busy += 9 - answered;
         system.nwd().ask(0x8001, [1; 5]);
-    }
+    });
     assert!(busy > 0, "no two callers ever met");
 }
 
 // req: MSGD-07, MSGD-24, MSGW-14, RUN-23, RUN-24
 #[test]
 fn a_request_and_a_run_of_the_same_partition() {
-    for seed in seeds() {
+    orders(|seed| {
         let system = System::boot([PartitionSpec::new("up").script(|sp| {
             sp.serve(|sp, request| {
                 sp.interrupt();
@@ -120,7 +124,7 @@ fn a_request_and_a_run_of_the_same_partition() {
             requests.into_inner(),
             "one response to each request"
         );
-    }
+    });
 }
 
 // req: MSGD-07, MSGD-20, MSGD-23
@@ -142,7 +146,7 @@ fn partitions_that_call_each_other_do_not_dead_lock() {
         }
     };
     let mut busy = 0;
-    for seed in seeds() {
+    orders(|seed| {
         let system = System::boot([
             PartitionSpec::new("sp1").script(call(0x8002)),
             PartitionSpec::new("sp2").script(call(0x8001)),
@@ -168,22 +172,23 @@ fn partitions_that_call_each_other_do_not_dead_lock() {
         busy += met.into_inner();
         assert_eq!(system.nwd().ask(0x8001, [1; 5])[0], 9);
         assert_eq!(system.nwd().ask(0x8002, [1; 5])[0], 9);
-    }
+    });
     assert!(busy > 0, "they never met");
 }
 
 // req: RXTX-16, RXTX-27, RXTX-15
 #[test]
 fn discovery_against_unmap() {
-    for seed in seeds() {
+    orders(|seed| {
         let system = System::boot([PartitionSpec::new("sp1")]);
         system.nwd().map_buffers();
+        let partitions = system.spmc.all_partitions().count() as u64;
         let query: Body = Box::new(|nwd| {
             for _ in 0..3 {
                 let answer = nwd.call([PARTITION_INFO_GET]);
                 match answer.error() {
                     Some(code) => assert_eq!(code, BUSY),
-                    None => assert_eq!(answer.success()[0], 1),
+                    None => assert_eq!(answer.success()[0], partitions),
                 }
             }
         });
@@ -198,13 +203,13 @@ fn discovery_against_unmap() {
         assert_eq!(system.nwd().read(NWD_RX, 64), [0x5a; 64]);
         system.nwd().map_buffers();
         system.nwd().call([PARTITION_INFO_GET]).success();
-    }
+    });
 }
 
 // req: MEMX-20, MEML-08, MEMO-09, GEN-03
 #[test]
 fn tables_change_under_a_running_partition() {
-    for seed in seeds() {
+    orders(|seed| {
         // One context lends and takes back a page, the other uses the pages around it all the time.
         let system = System::boot([
             PartitionSpec::new("mp").vcpus(2).script(|sp| {
@@ -241,14 +246,14 @@ fn tables_change_under_a_running_partition() {
             }
         };
         system.interleave(seed, vec![Box::new(body), Box::new(body)]);
-    }
+    });
 }
 
 // req: MEMX-20, GEN-03, MEMO-09
 #[test]
 fn blocks_are_split_under_a_running_partition() {
     const BLOCK: u64 = 0x4200_0000;
-    for seed in seeds() {
+    orders(|seed| {
         // It owns a whole block. One context lends a page of it, which splits the block, and takes it back, which joins it.
         let system = System::builder()
             .seed(seed)
@@ -300,13 +305,13 @@ fn blocks_are_split_under_a_running_partition() {
             }
         };
         system.interleave(seed, vec![Box::new(body), Box::new(body)]);
-    }
+    });
 }
 
 // req: MSGD-08, MSGW-16, BOOT-11
 #[test]
 fn a_partition_that_fails_on_one_pe_is_gone_on_all() {
-    for seed in seeds() {
+    orders(|seed| {
         let system = System::boot([
             PartitionSpec::new("mp")
                 .vcpus(3)
@@ -340,5 +345,5 @@ fn a_partition_that_fails_on_one_pe_is_gone_on_all() {
         for pe in 0..3 {
             system.pe(pe).refused([DIRECT_REQ_64, 0x8001], ABORTED);
         }
-    }
+    });
 }

@@ -3,11 +3,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use host_tests::ffa::*;
 use host_tests::schedule::{Plan, Schedule, Trace};
 use host_tests::system::NWD_PAGES;
-use host_tests::{Nwd, PartitionSpec, System};
+use host_tests::{Nwd, PartitionSpec, System, restless};
+use spmc::limits::SHARES_PARTITION;
 use spmc::sync::Mutex;
 
 type Body<'a> = Box<dyn FnOnce() + Send + 'a>;
@@ -49,6 +51,28 @@ fn the_order_depends_on_the_plan_alone() {
     }
     orders.dedup();
     assert_eq!(orders.len(), 24, "each plan has an order of its own");
+}
+
+#[test]
+fn a_restless_partition_uses_up_what_it_has_and_leaves_nothing() {
+    let most = AtomicUsize::new(0);
+    for seed in 0..10 {
+        restless::with(|| {
+            let system = System::boot([PartitionSpec::new("sp1")]);
+            let before = system.snapshot();
+            let look = |nwd: Nwd<'_>| {
+                for _ in 0..300 {
+                    nwd.call([ID_GET]);
+                    most.fetch_max(system.spmc.shares.live(), SeqCst);
+                }
+            };
+            system.interleave(seed, vec![Box::new(look)]);
+            assert_eq!(before, system.snapshot());
+            let restarted = system.spmc.partitions[1].turns();
+            assert_eq!(restarted, 2, "it failed once and started anew");
+        });
+    }
+    assert!(most.into_inner() > SHARES_PARTITION);
 }
 
 /// Two PEs that take `locks` in the order of each.

@@ -21,7 +21,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Each by its name.
+    /// Each by its name, small ones first.
     pub fn all() -> Vec<(&'static str, Self)> {
         let one = Self {
             actions: vec![SIGNALED; 3],
@@ -39,6 +39,10 @@ impl Setup {
             actions: vec![MANAGED_EXIT, SIGNALED, QUEUED],
             ..one.clone()
         };
+        let few = Self {
+            actions: vec![SIGNALED; 2],
+            ..one.clone()
+        };
         let two = Self {
             pes: 2,
             ..one.clone()
@@ -54,6 +58,7 @@ impl Setup {
         vec![
             ("one", one.clone()),
             ("one-fails", with(&one, false, true)),
+            ("few", with(&few, true, true)),
             ("one-interrupt", with(&one, true, false)),
             ("one-actions", with(&actions, true, false)),
             ("pair", with(&pair, true, true)),

@@ -1,0 +1,74 @@
+//! What goes on in the background of a race: a PE comes and goes, and a partition on it uses up its
+//! transactions, those that all endpoints have in common too, fails in the middle, and starts anew. In the
+//! end everything is as it was, so a race can expect what it expects without.
+
+use std::cell::Cell;
+
+use vm_fdt::FdtWriter;
+
+use crate::ffa::*;
+use crate::guest::Sp;
+use crate::manifest::PartitionSpec;
+use crate::system::System;
+
+thread_local! {
+    static IS_ON: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The PE: the last one, on which races have no contexts of their own.
+const PE: usize = spmc::limits::MAX_PES - 1;
+
+/// More transactions than it has for itself.
+const SENDS: u64 = 12;
+
+/// Has systems that are booted in `body` live with it.
+pub fn with<T>(body: impl FnOnce() -> T) -> T {
+    struct Off;
+    impl Drop for Off {
+        fn drop(&mut self) {
+            IS_ON.set(false);
+        }
+    }
+    IS_ON.set(true);
+    let _off = Off;
+    body()
+}
+
+/// The partition, if there is to be one.
+pub(crate) fn partition() -> Option<PartitionSpec> {
+    let restless = PartitionSpec::new("restless")
+        .with(|spec| {
+            spec.takes_exceptions = false;
+            spec.extra = Some(std::sync::Arc::new(|fdt: &mut FdtWriter| {
+                fdt.property_null("lifecycle-support").expect("a manifest");
+            }));
+        })
+        .property("abort-action", 2)
+        .script(|sp| {
+            sp.map_buffers();
+            sp.serve(|sp, _| fail(sp))
+        });
+    IS_ON.get().then_some(restless)
+}
+
+fn fail(sp: &mut Sp) -> [u64; 5] {
+    for n in 0..SENDS {
+        let page = sp.base() + 0x4_0000 + n * 0x1000;
+        let share = Transaction::share(sp.id, 0x8001, RW, &[(page, 1)]);
+        // Whether that is accepted depends on all others.
+        sp.memory_call(MEM_SHARE_64, &share.encode(sp.layout));
+    }
+    sp.trap(0);
+    unreachable!("it has failed")
+}
+
+/// What happens on its PE.
+pub(crate) fn live(system: &System, id: u16) {
+    let nwd = system.pe(PE);
+    system.turn_on(PE);
+    let answer = nwd.request(id, [0; 5]);
+    assert_eq!(answer.error(), Some(ABORTED), "{answer:?}");
+    let cpu_off = 0x8400_0002;
+    let answer = nwd.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, cpu_off]);
+    assert_eq!(answer.0[..4], [DIRECT_RESP_32, 0x8000_ffff, 0x8000_0002, 0]);
+}
