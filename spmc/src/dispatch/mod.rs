@@ -17,6 +17,7 @@ mod interrupt;
 mod interrupt_calls;
 mod interrupt_life;
 mod lifecycle;
+mod long_calls;
 mod mem_perm;
 mod notification;
 mod partition;
@@ -93,6 +94,7 @@ impl<H: Hal> Spmc<H> {
             _ => {
                 let instance = Instance::NormalWorld(&self.normal_world);
                 self.call(pe, &instance, id, frame)
+                    .and_then(|answer| self.finish_for_normal_world(pe, answer))
                     .map(|answer| frame.answer(answer))
             }
         };

@@ -129,6 +129,7 @@ impl<H: Hal> Spmc<H> {
             }
             _ => self.call(pe, &Instance::Partition(current.partition), id, &call),
         }?;
+        let answer = self.finish_for_partition(pe, current, answer)?;
         if current.partition.may_have_interrupts() {
             // What was fetched is signalled no more.
             self.signal(current);

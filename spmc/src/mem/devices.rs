@@ -2,7 +2,7 @@
 //!
 //! Nobody speaks for such a device: it neither retrieves nor relinquishes. It has the region from the send on, and loses it by the reclaim.
 
-use super::shares::{Borrower, SendKind, Share, Stage};
+use super::shares::{Pace, SendKind, Share, Stage};
 use super::{Endpoints, Engine, refused};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory::DataAccess;
@@ -15,9 +15,6 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Maps the region, which `owner` has just sent, for all independent devices among its borrowers. If that fails nobody has it, and it is
     /// the owner's again: `NO_MEMORY` if there are no tables, `DENIED` if a device knows the pages already.
     pub(super) fn map_for_devices(&self, owner: &Endpoint, share: &mut Share) -> Result<()> {
-        if !share.borrowers.iter().any(Borrower::is_independent) {
-            return Ok(());
-        }
         let state = if share.kind == SendKind::Lend && !share.is_uniform() {
             State::BorrowedExclusive
         } else {
@@ -78,7 +75,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 return Ok(());
             };
             let device = self.endpoints.endpoint(id).ok_or(FfaError::Aborted)?;
-            self.take_back(share, device, leaf, false, false)?;
+            self.take_back(share, device, leaf, false, Pace::AtOnce)?;
         }
     }
 }

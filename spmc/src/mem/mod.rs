@@ -235,6 +235,16 @@ impl<H: Hal> Spmc<H> {
         self.memory_engine().resume(caller, frame)
     }
 
+    /// Returns the handle if `answer` says that a call is paused whose caller did not ask for that: see [`Engine::unfinished`].
+    pub(crate) fn mem_unfinished(&self, answer: &Answer) -> Option<u64> {
+        self.memory_engine().unfinished(answer)
+    }
+
+    /// Goes on with such a call: see [`Engine::finish`].
+    pub(crate) fn mem_finish(&self, caller: &Endpoint, handle: u64) -> Result<Answer> {
+        self.memory_engine().finish(caller, handle)
+    }
+
     /// A partition has died: see [`Engine::bury`].
     pub(crate) fn mem_bury(&self, dead: &Endpoint) {
         let engine = self.memory_engine();

@@ -1,6 +1,6 @@
 //! `FFA_MEM_RECLAIM` (FF-A v1.0 section 11.7): an owner takes back what nobody uses any more.
 
-use super::shares::{Found, Operation, Stage};
+use super::shares::{Found, Operation, Pace, Stage};
 use super::slices::paused;
 use super::{Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};
@@ -30,11 +30,13 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if share.must_be_relinquished() || zero && !share.owner_can_zero() {
             return Err(FfaError::Denied);
         }
-        self.unmap_for_devices(share)?;
+        if share.has_devices() {
+            self.unmap_for_devices(share)?;
+        }
 
         if zero {
-            let sliced = flags & FLAG_SLICED != 0;
-            self.zero_for(share, &mut caller.memory.lock(), Operation::Reclaim, sliced)?;
+            let pace = Pace::of(flags & FLAG_SLICED != 0);
+            self.zero_for(share, &mut caller.memory.lock(), Operation::Reclaim, pace)?;
             if let Stage::Paused(_) = share.stage {
                 return Ok(paused(handle));
             }

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::shares::{Found, Operation, SendKind, Share, Stage};
+use super::shares::{Found, Operation, Pace, SendKind, Share, Stage};
 use super::slices::paused;
 use super::{Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};
@@ -60,8 +60,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if zero && !(writes && share.owner_can_zero()) {
             return Err(FfaError::Denied);
         }
-        let sliced = descriptor.flags & FLAG_SLICED != 0;
-        self.take_back(share, borrower, leaf, zero, sliced)?;
+        let pace = Pace::of(descriptor.flags & FLAG_SLICED != 0);
+        self.take_back(share, borrower, leaf, zero, pace)?;
         if let Stage::Paused(_) = share.stage {
             return Ok(paused(descriptor.handle));
         }
@@ -86,7 +86,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         borrower: &Endpoint,
         leaf: Leaf,
         zero: bool,
-        sliced: bool,
+        pace: Pace,
     ) -> Result<()> {
         let others = share
             .borrowers
@@ -106,7 +106,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .map_err(|error| refused(error, FfaError::Aborted))?;
         if zero_after && !others {
             let operation = Operation::Relinquish(borrower.id(), leaf);
-            return self.zero_for(share, &mut space, operation, sliced);
+            return self.zero_for(share, &mut space, operation, pace);
         }
         share.zero_after = zero_after;
         if let Some(borrower) = share.borrower(borrower.id()) {
@@ -150,7 +150,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 .borrower(dead.id())
                 .and_then(|borrower| borrower.mapped);
             if let Some(leaf) = mapped
-                && self.take_back(share, dead, leaf, false, false).is_err()
+                && self
+                    .take_back(share, dead, leaf, false, Pace::AtOnce)
+                    .is_err()
             {
                 log::error!(
                     "memory that {} borrowed cannot be zeroed and stays out of use",
@@ -173,7 +175,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             Operation::Relinquish(borrower, _) if borrower == dead.id() => {
                 // If memory does not answer it has it again, and the next attempt says so.
                 share.zero_after = true;
-                let _ = self.zero_on(share, &mut dead.memory.lock(), u64::MAX);
+                let _ = self.zero_on(share, &mut dead.memory.lock(), Pace::AtOnce.pages());
             }
             _ => {}
         }

@@ -5,7 +5,7 @@
 
 use super::channel::Channel;
 use super::regions::Regions;
-use super::shares::{Arrival, Borrower, Operation, Reading, SendKind, Share, Stage};
+use super::shares::{Arrival, Borrower, Operation, Pace, Reading, SendKind, Share, Stage};
 use super::slices::paused;
 use super::{Call, Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};
@@ -179,7 +179,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Err(FfaError::InvalidParameters);
         }
         self.take_access(caller, share)?;
-        if share.stage == Stage::Sent {
+        if share.stage == Stage::Sent && share.has_devices() {
             // Else when all is zeroed.
             self.map_for_devices(caller, share)?;
         }
@@ -387,8 +387,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         share.owned = change.from;
         share.sent = change.to;
         if share.zeroed {
-            let sliced = share.sliced;
-            self.zero_for(share, &mut space, Operation::Send, sliced)?;
+            let pace = Pace::of(share.sliced);
+            self.zero_for(share, &mut space, Operation::Send, pace)?;
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::error::{FfaError, Result};
 use crate::ffa::memory::{AccessPermissions, MemoryType};
 use crate::id::PartitionId;
 use crate::limits::{
-    MAX_BORROWERS, MAX_PARTITIONS, MAX_SHARES, SHARES_NORMAL_WORLD, SHARES_PARTITION,
+    MAX_BORROWERS, MAX_PARTITIONS, MAX_SHARES, SHARES_NORMAL_WORLD, SHARES_PARTITION, SLICE_PAGES,
 };
 use crate::manifest::config::Permissions;
 use crate::mm::Leaf;
@@ -131,7 +131,34 @@ pub(super) enum Reader {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Zeroing {
     pub(super) operation: Operation,
+    pub(super) pace: Pace,
     pub(super) done: Position,
+}
+
+/// What happens after a slice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pace {
+    /// The call is paused until its caller resumes it.
+    Caller,
+    /// The SPMC resumes the call itself when it has seen to its interrupts.
+    Spmc,
+    /// The next slice.
+    AtOnce,
+}
+
+impl Pace {
+    /// The pace of a call whose caller agrees to be paused, or does not.
+    pub(super) fn of(agrees: bool) -> Self {
+        if agrees { Self::Caller } else { Self::Spmc }
+    }
+
+    /// Pages to zero before anything else happens.
+    pub(super) fn pages(self) -> u64 {
+        match self {
+            Self::Caller | Self::Spmc => SLICE_PAGES,
+            Self::AtOnce => u64::MAX,
+        }
+    }
 }
 
 /// What is zeroed for. Nobody has access meanwhile.
@@ -260,6 +287,12 @@ impl Share {
     pub(super) fn must_be_relinquished(&self) -> bool {
         let mut borrowers = self.borrowers.iter();
         borrowers.any(|borrower| borrower.mapped.is_some() && !borrower.is_independent())
+    }
+
+    /// Returns whether independent devices are among the receivers.
+    #[inline]
+    pub(super) fn has_devices(&self) -> bool {
+        self.borrowers.iter().any(Borrower::is_independent)
     }
 
     /// Whether any borrower has the region mapped.

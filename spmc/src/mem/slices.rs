@@ -1,16 +1,15 @@
 //! `FFA_MEM_OP_PAUSE`, `FFA_MEM_OP_RESUME` (FF-A v1.0 section 12.2.3): calls in slices.
 //!
-//! What takes long in a call is to zero a large region; that is done [`SLICE_PAGES`] pages at a time for a caller that asked for it. Whether
+//! Zeroing a large region is the slow part of a call; it is done `SLICE_PAGES` pages at a time. Whether
 //! access is taken, or given, is never left half done. While a call is paused nobody has access to its region and no other call can
-//! name it; it can be resumed on any PE.
+//! name it. A caller that asked for pauses resumes its call, on any PE; for others the SPMC does ([`Engine::unfinished`]).
 
-use super::shares::{Found, Operation, Share, Stage, Zeroing};
+use super::shares::{Found, Operation, Pace, Share, Stage, Zeroing};
 use super::{Endpoints, Engine};
 use crate::addr::World;
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::{AccessFault, Hal};
-use crate::limits::SLICE_PAGES;
 use crate::mm::{AddressSpace, Change, Leaf, Pages};
 use crate::partition::Endpoint;
 
@@ -28,11 +27,43 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if (3..8).any(|n| frame.w(n) != 0) {
             return Err(invalid);
         }
+        self.go_on(caller, handle, Pace::Caller)
+    }
+
+    /// Returns the handle of the call that `answer` says is paused, if its caller did not ask for that: then
+    /// [`Self::finish`] goes on with it. No lock is held until then.
+    pub(crate) fn unfinished(&self, answer: &Answer) -> Option<u64> {
+        let [function, low, high, ..] = answer.x;
+        if function != function::MEM_OP_PAUSE.into() {
+            return None;
+        }
+        let handle = high << 32 | low;
+        let mut found = self.shares.find_any(handle).ok()?;
+        match found.share().ok()?.stage {
+            Stage::Paused(zeroing) => (zeroing.pace == Pace::Spmc).then_some(handle),
+            _ => None,
+        }
+    }
+
+    /// Zeroes the next slice for an unfinished call of `caller`. The answer and the errors are those of [`Self::resume`].
+    pub(crate) fn finish(&self, caller: &Endpoint, handle: u64) -> Result<Answer> {
+        self.go_on(caller, handle, Pace::Spmc)
+    }
+
+    /// Goes on with a call of `caller` that is paused at that pace.
+    fn go_on(&self, caller: &Endpoint, handle: u64, expected: Pace) -> Result<Answer> {
+        let invalid = FfaError::InvalidParameters;
         let mut found = self.shares.find_any(handle)?;
         let share = found.share()?;
-        let Stage::Paused(Zeroing { operation, .. }) = share.stage else {
+        let Stage::Paused(Zeroing {
+            operation, pace, ..
+        }) = share.stage
+        else {
             return Err(invalid);
         };
+        if pace != expected {
+            return Err(invalid);
+        }
         // The endpoint whose access the operation changes: the caller, or whom the caller speaks for.
         let party = match operation {
             Operation::Send | Operation::Reclaim => {
@@ -41,7 +72,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             Operation::Relinquish(borrower, _) => self.spoken_for(borrower, caller),
         };
         let party = party.ok_or(invalid)?;
-        let zeroed = self.zero_on(share, &mut party.memory.lock(), SLICE_PAGES);
+        let zeroed = self.zero_on(share, &mut party.memory.lock(), pace.pages());
         if let Err(error) = zeroed {
             if operation == Operation::Send {
                 self.discard(found);
@@ -65,20 +96,21 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
     }
 
-    /// Begins to zero a region that nobody has access to, for an operation of the owner of `space`, who agrees to be paused or not. Afterwards the share is
+    /// Begins to zero a region that nobody has access to, for an operation of the owner of `space`, at that pace. Afterwards the share is
     /// paused, or sent and the operation can be finished. `ABORTED` if memory does not answer: the operation is undone.
     pub(super) fn zero_for(
         &self,
         share: &mut Share,
         space: &mut AddressSpace,
         operation: Operation,
-        sliced: bool,
+        pace: Pace,
     ) -> Result<()> {
         share.stage = Stage::Paused(Zeroing {
             operation,
+            pace,
             done: Position::default(),
         });
-        self.zero_on(share, space, if sliced { SLICE_PAGES } else { u64::MAX })
+        self.zero_on(share, space, pace.pages())
     }
 
     /// Zeroes the next pages, at most `most`, of a paused share. `space` is that of the endpoint whose access the operation changes, locked so

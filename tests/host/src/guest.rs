@@ -16,7 +16,7 @@ use spmc::hal::{Access, Conduit, Exit, Fault, FaultKind};
 use crate::ffa::{self, Layout, Regs, Transaction};
 use crate::gic::Gic;
 use crate::held::Held;
-use crate::machine::Machine;
+use crate::machine::{Journal, Machine};
 use crate::manifest::partition_base;
 use crate::puppet::Puppet;
 use crate::snapshot::Snapshot;
@@ -432,6 +432,11 @@ impl Sp {
     /// The interrupt controller, for a script that plays a device.
     pub fn gic<T>(&self, action: impl FnOnce(&mut Gic) -> T) -> T {
         action(&mut self.machine().gic())
+    }
+
+    /// What the engine asked for, for a script that looks on.
+    pub fn journal<T>(&self, action: impl FnOnce(&mut Journal) -> T) -> T {
+        action(&mut self.machine().journal())
     }
 
     /// Does an instruction that traps; whether it was told by an Undefined Instruction exception.

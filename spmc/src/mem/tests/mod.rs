@@ -181,10 +181,22 @@ impl Machine {
         bytes
     }
 
+    /// A call to its end, or to where its caller resumes it.
     fn call(&self, id: u16, frame: SmcFrame) -> Result<SmcFrame> {
+        let (engine, caller) = (self.engine(), self.of(id));
+        let mut answer = self.first_step(id, frame);
+        while let Ok(paused) = &answer
+            && let Some(handle) = engine.unfinished(paused)
+        {
+            answer = engine.finish(caller, handle);
+        }
+        answer.map(told)
+    }
+
+    fn first_step(&self, id: u16, frame: SmcFrame) -> Result<Answer> {
         let mut buffer = DescriptorBuffer::new();
         let (engine, caller) = (self.engine(), self.of(id));
-        let answer = match frame.w(0) {
+        match frame.w(0) {
             function::MEM_DONATE_32 | function::MEM_DONATE_64 => {
                 engine.send(&mut buffer, caller, SendKind::Donate, &frame)
             }
@@ -203,8 +215,7 @@ impl Machine {
             function::MEM_RELINQUISH => engine.relinquish(caller, &frame),
             function::MEM_RECLAIM => engine.reclaim(caller, &frame),
             _ => unreachable!(),
-        };
-        answer.map(told)
+        }
     }
 
     /// A call with a descriptor in TX.

@@ -175,6 +175,64 @@ fn the_normal_world_cannot_be_paused() {
     }
 }
 
+// Finding M12: no lock is held, and nothing but the next slice can happen to the region.
+// req: TIME-02, TIME-05, TIME-07, TIME-09
+#[test]
+fn a_call_that_its_caller_does_not_resume_stops_after_each_slice() {
+    let machine = machine();
+    let before = machine.snapshot();
+    let begin = || {
+        machine.dirty();
+        machine.put_tx(A, &lend(1));
+        let length = lend(1).len() as u64;
+        let call = SmcFrame::new([LEND as u64, length, length]);
+        let answer = machine.first_step(A, call).unwrap();
+        let handle = machine.engine().unfinished(&answer).unwrap();
+        assert_eq!(machine.zeroed(), SLICE_PAGES as usize);
+        handle
+    };
+    let finish = |handle| machine.engine().finish(machine.of(A), handle);
+    let handle = begin();
+    machine.refuses(Busy, || machine.reclaim(A, handle, 0));
+    machine.refuses(Denied, || {
+        machine.send(A, SHARE, &Descriptor::share(A, C, LAND, 1))
+    });
+    // Another of its contexts, say.
+    for other in [NS, A, B, C] {
+        machine.refuses(InvalidParameters, || machine.resume(other, handle));
+    }
+    let paused = finish(handle).unwrap();
+    assert_eq!(machine.engine().unfinished(&paused), Some(handle));
+    assert_eq!(machine.zeroed(), 2 * SLICE_PAGES as usize);
+    let answer = finish(handle).unwrap();
+    let success = Answer::success([handle as u32, (handle >> 32) as u32]);
+    assert_eq!((answer, machine.zeroed()), (success, PAGES as usize));
+    machine.reclaim(A, handle, 0).unwrap();
+
+    // A pause that the caller asked for is not the SPMC's to end.
+    machine.dirty();
+    let agreed = machine.call_with(A, LEND, &lend(SLICED | 1)).unwrap();
+    let handle = agreed.x[2] << 32 | agreed.x[1];
+    let answer = Answer::new([agreed.x[0], agreed.x[1], agreed.x[2]]);
+    assert_eq!(machine.engine().unfinished(&answer), None);
+    machine.refuses(InvalidParameters, || finish(handle));
+    machine.resume_all(A, handle);
+    machine.reclaim(A, handle, 0).unwrap();
+
+    // Memory that does not answer any more, and the death of the caller.
+    let handle = begin();
+    machine.hal.faulty.store(true, Ordering::Relaxed);
+    assert_eq!(finish(handle).unwrap_err(), Aborted);
+    machine.hal.faulty.store(false, Ordering::Relaxed);
+    assert_eq!(machine.shares.live(), 0);
+    let handle = begin();
+    machine.engine().bury(machine.of(A));
+    assert_eq!(finish(handle).unwrap_err(), InvalidParameters);
+    assert_eq!(machine.shares.live(), 0);
+    let after = machine.snapshot();
+    assert_eq!((after.leaves, after.pools), (before.leaves, before.pools));
+}
+
 // req: TIME-03, TIME-04, FRAG-12
 #[test]
 fn only_a_descriptor_that_is_whole_is_paused() {

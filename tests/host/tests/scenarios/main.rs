@@ -22,6 +22,7 @@ mod interrupt_order;
 mod interrupts;
 mod lifecycle;
 mod links;
+mod long_calls;
 mod memory;
 mod memory_limits;
 mod memory_quota;

@@ -49,7 +49,7 @@ fn serve(sp: &mut Sp) -> ! {
 }
 
 /// Lets the partition write to its buffers and map them.
-fn map_buffers(sp: &mut Sp) {
+pub fn map_buffers(sp: &mut Sp) {
     let tx = sp.tx();
     set(sp, tx, 2, READ_WRITE);
     sp.map_buffers();

@@ -1,0 +1,121 @@
+//! Calls that zero a large region for a caller that does not resume them: Secure interrupts are
+//! handled between slices (finding M12).
+
+use std::sync::{Arc, Mutex};
+
+use host_tests::ffa::*;
+use host_tests::{Nwd, PartitionSpec, System};
+use spmc::limits::SLICE_PAGES;
+
+use crate::interrupts::{DEACTIVATE, ENABLE, GET, LINE, with_device};
+use crate::s_el0;
+
+const BORROWER: u16 = 0x8002;
+const LAND: u64 = 0x4200_0000;
+const PAGES: u64 = 3 * SLICE_PAGES - 1;
+
+/// How many pages had been zeroed since the last look when the device's interrupt was handled.
+type Seen = Arc<Mutex<Vec<u64>>>;
+
+/// A partition with a device, and what it saw.
+fn owner() -> (PartitionSpec, Seen) {
+    let seen = Seen::default();
+    let notes = Arc::clone(&seen);
+    let spec = with_device(PartitionSpec::new("owner"), &[LINE], &[]).script(move |sp| {
+        assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
+        loop {
+            let message = sp.msg_wait();
+            assert_eq!(message.0[0], INTERRUPT);
+            let id = sp.call([GET]).0[0];
+            sp.gic(|gic| gic.set_level(LINE, false));
+            let pages = sp.journal(|journal| {
+                let zeroed = journal.zeroed.drain(..);
+                zeroed
+                    .map(|(_, range)| range.end - range.start)
+                    .sum::<u64>()
+                    / 0x1000
+            });
+            notes.lock().unwrap().push(pages);
+            assert_eq!(sp.call([DEACTIVATE, id, id]).0[0], 0);
+        }
+    });
+    (spec, seen)
+}
+
+fn lend(nwd: Nwd<'_>, flags: u32) -> u64 {
+    let transaction = Transaction {
+        flags,
+        ..Transaction::lend(0, BORROWER, RW, &[(LAND, PAGES as u32)])
+    };
+    nwd.send(MEM_LEND_64, &transaction)
+}
+
+/// The device asserts its interrupt before `call`. The handler has run when the first slice was zeroed.
+#[track_caller]
+fn is_handled_after_a_slice<T>(system: &System, seen: &Seen, call: impl FnOnce() -> T) -> T {
+    system.machine.journal().clear();
+    system.machine.gic().set_level(LINE, true);
+    let result = call();
+    assert_eq!(*seen.lock().unwrap(), [SLICE_PAGES]);
+    seen.lock().unwrap().clear();
+    let rest = system.machine.journal().zeroed.clone();
+    let bytes: u64 = rest.iter().map(|(_, range)| range.end - range.start).sum();
+    assert_eq!(bytes, (PAGES - SLICE_PAGES) * 0x1000, "not all was zeroed");
+    result
+}
+
+// req: TIME-09, MEMD-78, MEMRC-09
+#[test]
+fn a_handler_does_not_wait_for_what_the_normal_world_has_zeroed() {
+    let (owner, seen) = owner();
+    let system = System::boot([owner, PartitionSpec::new("borrower")]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let before = system.snapshot();
+    let handle = is_handled_after_a_slice(&system, &seen, || lend(nwd, 1));
+    is_handled_after_a_slice(&system, &seen, || {
+        let words = [MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, 1];
+        nwd.call(words).success()
+    });
+    assert_eq!(system.spmc.shares.live(), 0);
+    assert_eq!(before, system.snapshot());
+}
+
+// req: TIME-02, MEMRL-11
+#[test]
+fn a_handler_does_not_wait_for_what_a_partition_has_zeroed() {
+    for at_el0 in [false, true] {
+        let spec = PartitionSpec::new("borrower");
+        let spec = if at_el0 { spec.s_el0() } else { spec };
+        let borrower = spec.script(move |sp| {
+            if at_el0 {
+                s_el0::map_buffers(sp);
+            } else {
+                sp.map_buffers();
+            }
+            sp.serve(|sp, message| {
+                let [handle, returns, ..] = message.payload();
+                if returns != 0 {
+                    sp.relinquish(handle, 1).success();
+                } else {
+                    let request = Transaction {
+                        attributes: 0,
+                        ..Transaction::retrieve(0, BORROWER, handle, RW)
+                    };
+                    sp.retrieve(&request).unwrap();
+                }
+                [0; 5]
+            })
+        });
+        let (owner, seen) = owner();
+        let system = System::boot([owner, borrower]);
+        let nwd = system.nwd();
+        nwd.map_buffers();
+        let handle = lend(nwd, 0);
+        nwd.ask(BORROWER, [handle, 0, 0, 0, 0]);
+        is_handled_after_a_slice(&system, &seen, || {
+            nwd.ask(BORROWER, [handle, 1, 0, 0, 0]);
+        });
+        nwd.reclaim(handle).success();
+    }
+}
