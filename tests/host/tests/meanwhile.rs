@@ -8,6 +8,7 @@ use host_tests::schedule::{Plan, Trace, explore};
 use host_tests::system::NWD_PAGES;
 use host_tests::{Nwd, PartitionSpec, Regs, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
+use spmc::limits::SLICE_PAGES;
 
 type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
 
@@ -165,6 +166,51 @@ fn a_borrower_dies_while_it_retrieves() {
         let points = dies_meanwhile(&system, plan, [handle, 0, 0, 0, 0]);
         // The dead have nothing.
         nwd.reclaim(handle).success();
+        points
+    });
+}
+
+// M12, a sibling: what is let go between slices is judged again. req: MEMO-12, MEMRL-11, TIME-07
+#[test]
+fn a_borrower_dies_while_what_it_gives_back_is_zeroed() {
+    const LAND: u64 = 0x4200_0000;
+    const PAGES: u64 = SLICE_PAGES + 1;
+    explore(|plan| {
+        let work = |sp: &mut Sp, request: &Regs| {
+            let [handle, gives_back, ..] = request.payload();
+            if gives_back != 0 {
+                // Both ends of the call are the same to it.
+                sp.relinquish(handle, 1);
+            } else {
+                sp.map_buffers();
+                let wanted = Transaction {
+                    attributes: 0,
+                    ..Transaction::retrieve(0, sp.id, handle, RW)
+                };
+                sp.retrieve(&wanted).unwrap();
+            }
+            [0; 5]
+        };
+        let system = System::boot([mortal(work)]);
+        system.turn_on(1);
+        let nwd = system.nwd();
+        nwd.map_buffers();
+        let lend = Transaction::lend(0, 0x8001, RW, &[(LAND, PAGES as u32)]);
+        let handle = nwd.send(MEM_LEND_64, &lend);
+        nwd.ask(0x8001, [handle, 0, 0, 0, 0]);
+        let points = dies_meanwhile(&system, plan, [handle, 1, 0, 0, 0]);
+        // The dead have nothing, and what they began to have zeroed is zeroed to its end.
+        let zeroed: u64 = {
+            let journal = system.machine.journal();
+            let zeroed = journal
+                .zeroed
+                .iter()
+                .filter(|(world, _)| *world == NonSecure);
+            zeroed.map(|(_, range)| range.end - range.start).sum()
+        };
+        assert!(zeroed == 0 || zeroed == PAGES * 0x1000, "{zeroed:#x} bytes");
+        nwd.reclaim(handle).success();
+        assert_eq!(system.spmc.shares.live(), 0);
         points
     });
 }
