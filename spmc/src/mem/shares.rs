@@ -425,8 +425,10 @@ impl Shares {
 
     /// Takes one of `slots`, if one is vacant; its index.
     fn take(&self, slots: Range<usize>) -> Option<usize> {
-        let mut words = self.used.iter().zip((0..MAX_SHARES).step_by(WORD));
-        words.find_map(|(word, first)| {
+        let begin = slots.start / WORD;
+        let words = self.used.get(begin..slots.end.div_ceil(WORD))?;
+        let firsts = (begin.wrapping_mul(WORD)..).step_by(WORD);
+        words.iter().zip(firsts).find_map(|(word, first)| {
             let bits = bits_of(&slots, first);
             let taken = word.fetch_update(Ordering::Acquire, Ordering::Relaxed, |used| {
                 let vacant = bits & !used;
