@@ -201,3 +201,29 @@ fn a_partition_that_failed_is_forgotten() {
     all.for_each(|id, _| ids.push(id));
     assert!(ids.is_empty());
 }
+
+// FF-A v1.1 section 10.4: what VMs set is pending, and news, as what partitions set is.
+#[test]
+fn notifications_of_vms_count_like_those_of_partitions() {
+    for (sender, of_others) in [(SP1, Pending::VMS), (VM1, Pending::PARTITIONS)] {
+        let mut receiver = receiver();
+        receiver.bind(sender, 0b01, false).unwrap();
+        receiver.bind(sender, 0b10, true).unwrap();
+        receiver.set(sender, 0b10, Target::Vcpu(2)).unwrap();
+        assert_eq!(receiver.pending_on(), 1 << 2);
+        // Neither another vCPU nor a look at the other map takes it away.
+        receiver.take(1, ALL).unwrap();
+        receiver.take(2, of_others).unwrap();
+        assert_eq!(receiver.pending_on(), 1 << 2);
+        assert!(receiver.has_news());
+        receiver.take(2, ALL).unwrap();
+        assert!(receiver.pending_on() == 0 && !receiver.has_news());
+
+        receiver.set(sender, 0b01, Target::Global).unwrap();
+        assert_eq!(receiver.pending_on(), u32::MAX);
+        receiver.take(1, of_others).unwrap();
+        assert!(receiver.has_news());
+        receiver.take(1, ALL).unwrap();
+        assert!(!receiver.is_pending() && !receiver.has_news());
+    }
+}

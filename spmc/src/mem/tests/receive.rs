@@ -315,3 +315,30 @@ fn running_out_of_slots_and_of_pages_changes_nothing() {
         machine.send(NS, SHARE, &Descriptor::offer(NS, WB, &[(A, RW)], &many))
     });
 }
+
+// What is mapped, be it for a moment, could be used by another PE of the receiver.
+// req: MEMRQ-03, MEMRQ-10, RXTX-15
+#[test]
+fn nothing_is_mapped_for_who_has_no_room_in_rx() {
+    let machine = Machine::new();
+    let lent = machine
+        .send(NS, LEND, &Descriptor::lend(NS, A, RAM + 0x5000, 1))
+        .unwrap();
+    let donated = machine
+        .send(NS, DONATE, &Descriptor::donate(NS, A, RAM + 0x6000, 1))
+        .unwrap();
+    let mailbox = &machine.of(A).mailbox;
+    mailbox.lock().fill_rx(&machine.hal, &[1]).unwrap();
+    let invalidations = || machine.hal.invalidations.load(Ordering::Relaxed);
+    let before = invalidations();
+    for handle in [lent, donated] {
+        let request = Descriptor::request(NS, handle, A, RW);
+        machine.refuses(Busy, || machine.retrieve(A, &request));
+        assert_eq!(invalidations(), before, "something was mapped");
+    }
+    mailbox.lock().release_rx().unwrap();
+    for handle in [lent, donated] {
+        let request = Descriptor::request(NS, handle, A, RW);
+        machine.retrieve(A, &request).unwrap();
+    }
+}

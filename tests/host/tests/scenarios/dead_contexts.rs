@@ -124,6 +124,28 @@ fn a_response_does_not_bring_a_caller_back_that_failed_meanwhile() {
     assert_eq!(system.nwd().ask(SP2, [7; 5]), [7; 5]);
 }
 
+// req: BOOT-17, MSGD-08
+#[test]
+fn a_pe_that_comes_on_starts_nothing_of_a_partition_that_failed() {
+    let starts = Arc::<AtomicU64>::default();
+    let count = Arc::clone(&starts);
+    let spec = PartitionSpec::new("mortal")
+        .vcpus(4)
+        .with(|spec| spec.takes_exceptions = false)
+        .script(move |sp| {
+            count.fetch_add(1, SeqCst);
+            sp.msg_wait();
+            fails(sp)
+        });
+    let system = System::boot([spec, PartitionSpec::new("other").vcpus(4)]);
+    system.turn_on(1);
+    assert_eq!(starts.load(SeqCst), 2);
+    assert_eq!(system.pe(1).request(SP1, [0; 5]).error(), Some(ABORTED));
+    assert_eq!(system.turn_on(2).function(), MSG_WAIT);
+    assert_eq!(starts.load(SeqCst), 2);
+    assert_eq!(system.pe(2).ask(SP2, [7; 5]), [7; 5]);
+}
+
 // A partition that does not get through its initialisation would be loaded again for ever.
 #[test]
 fn one_that_fails_while_it_starts_anew_is_not_started_again() {

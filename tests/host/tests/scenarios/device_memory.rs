@@ -428,3 +428,15 @@ fn nobody_lends_devices_in_1_0() {
         sp.memory_refused(MEM_LEND_64, &lend(RW).encode(layout), DENIED);
     });
 }
+
+// req: GEN-23, GEN-24
+#[test]
+fn devices_are_lent_from_1_1_on() {
+    let stage = stage_with(|spec| spec.version(1));
+    let handle = lent(&stage, RW);
+    let device = request(SP1, handle, RW);
+    assert_eq!(stage.retrieve(SP2, device).unwrap().attributes, NGNRNE);
+    assert_eq!(stage.access(SP2, Secure, DEVICE), READ_WRITE);
+    stage.relinquish(SP2, handle);
+    reclaimed(&stage, handle);
+}

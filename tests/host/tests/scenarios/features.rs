@@ -206,3 +206,19 @@ fn feature_ids_that_are_not_supported() {
         assert!(refused(system.nwd().call([FEATURES, id])), "{id:#x}");
     }
 }
+
+// req: COMP-18, FEAT-12
+#[test]
+fn managed_exit_exists_from_1_1_on() {
+    let managed = |name: &str, minor: u32| {
+        let spec = PartitionSpec::new(name).version(minor);
+        spec.with(|spec| spec.ns_interrupts = 1).script(|sp| {
+            let feature = sp.call([FEATURES, 3]);
+            sp.serve(move |_, _| [refused(feature).into(), 0, 0, 0, 0]);
+        })
+    };
+    let system = System::boot([managed("old", 0), managed("new", 1), managed("newer", 2)]);
+    let nwd = system.nwd();
+    let is_refused = [0x8001, 0x8002, 0x8003].map(|id| nwd.ask(id, [0; 5])[0]);
+    assert_eq!(is_refused, [1, 0, 0]);
+}

@@ -228,3 +228,42 @@ fn an_independent_device_without_a_place_is_not_there() {
         assert!(there(&system, DEVICE));
     }
 }
+
+// A device has no access before all is zeroed, however long that takes.
+// req: STRM-11, STRM-13, TIME-03
+#[test]
+fn an_independent_device_waits_until_a_paused_lend_is_zeroed() {
+    const ZEROED_AND_SLICED: u32 = 3;
+    let stage = with_devices(&known());
+    let nwd = stage.nwd();
+    let [stream, _] = known();
+    let ranges = [(0x4200_0000, 600)];
+    let gift = nwd.send(MEM_DONATE_64, &Transaction::donate(0, SP1, &ranges));
+    let accept = Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(0, SP1, gift, RW)
+    };
+    stage.retrieve(SP1, accept).unwrap();
+    let (low, high) = stage.run(SP1, move |sp| {
+        let lend = Transaction {
+            flags: ZEROED_AND_SLICED,
+            ..Transaction::lend(SP1, DEVICE, RW, &ranges)
+        };
+        let paused = sp.memory_call(MEM_LEND_64, &lend.encode(sp.layout));
+        assert_eq!(paused.function(), MEM_OP_PAUSE, "{paused:?}");
+        (paused.0[1], paused.0[2])
+    });
+    let mut answer = MEM_OP_PAUSE;
+    while answer == MEM_OP_PAUSE {
+        assert!(!reads(&stage, stream, 0x4200_0000));
+        answer = stage.run(SP1, move |sp| {
+            sp.call([MEM_OP_RESUME, low, high]).function()
+        });
+    }
+    assert_eq!(answer, SUCCESS_32);
+    assert!(reads(&stage, stream, 0x4200_0000));
+    stage
+        .run(SP1, move |sp| sp.reclaim(low | high << 32, 0))
+        .success();
+    assert!(!reads(&stage, stream, 0x4200_0000));
+}

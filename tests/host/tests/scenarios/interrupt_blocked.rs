@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Sp, System};
+use spmc::hal::Conduit;
 
 use crate::interrupts::{LINE, with_device};
 
@@ -141,6 +142,97 @@ fn a_non_secure_interrupt_while_it_handles_them() {
     }
     assert_eq!(answer.payload()[0], 5);
     assert_eq!(count.load(SeqCst), 2);
+}
+
+// req: INT-08, INT-14, RUN-13
+#[test]
+fn whom_it_has_to_resume_keeps_it_on_its_pe() {
+    let count = Arc::<AtomicU64>::default();
+    let stopped = |sp: &mut Sp| assert!(sp.interrupt(), "masked");
+    let other = raises("other").vcpus(4);
+    let system = System::boot([owner(&count, stopped), other]);
+    system.turn_on(1);
+    let run = [RUN, u64::from(SP1) << 16];
+    let mut answer = system.nwd().request(SP1, [5; 5]);
+    for _ in 0..2 {
+        assert_eq!(answer.function(), INTERRUPT);
+        // The other one is pinned to the PE where it was stopped.
+        system.pe(1).refused(run, DENIED);
+        answer = system.nwd().call(run);
+    }
+    assert_eq!(answer.payload()[0], 5);
+    assert_eq!(count.load(SeqCst), 2);
+}
+
+// req: INT-08
+#[test]
+fn who_has_stopped_one_is_not_called_again_before_it_resumes_that_one() {
+    let count = Arc::<AtomicU64>::default();
+    let seen = Arc::clone(&count);
+    let stopped = move |sp: &mut Sp| {
+        let answer = ask(sp, SP3, 8);
+        assert_eq!((answer.function(), answer.0[3]), (DIRECT_RESP_64, 8));
+        // It sees the second one now.
+        handle(sp, &seen);
+    };
+    let raises_once = PartitionSpec::new("other").script(|sp: &mut Sp| {
+        sp.serve(|sp, request| {
+            raise(sp);
+            request.payload()
+        })
+    });
+    let third = raises_unnoticed("third");
+    let system = System::boot([owner(&count, stopped), raises_once, third]);
+    assert_eq!(system.nwd().ask(SP1, [6; 5])[0], 6);
+    assert_eq!(count.load(SeqCst), 2);
+}
+
+// req: INT-08, BOOT-18
+#[test]
+fn who_initialises_is_not_called() {
+    let count = Arc::<AtomicU64>::default();
+    let seen = Arc::clone(&count);
+    let spec = PartitionSpec::new("owner").with(|spec| spec.boot_order = Some(1));
+    let spec = with_device(spec, &[LINE], &[]).script(move |sp| {
+        assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
+        let answer = ask(sp, SP2, 7);
+        assert_eq!((answer.function(), answer.0[3]), (DIRECT_RESP_64, 7));
+        handle(sp, &seen);
+        sp.serve(|_, request| request.payload())
+    });
+    let other = raises_unnoticed("other").with(|spec| spec.boot_order = Some(0));
+    let system = System::boot([spec, other]);
+    assert_eq!(count.load(SeqCst), 1);
+    assert_eq!(system.nwd().ask(SP1, [3; 5]), [3; 5]);
+}
+
+// One at S-EL0 sees them when it waits.
+// req: INT-08, SEL0-06
+#[test]
+fn who_runs_at_s_el0_is_not_called() {
+    const LINE_ID: u64 = LINE as u64;
+    let spec = with_device(PartitionSpec::new("owner").s_el0(), &[LINE], &[]);
+    let spec = spec.script(|sp| {
+        assert_eq!(sp.call_by(Conduit::Svc, [ENABLE, LINE_ID, 1, 0]).0[0], 0);
+        let mut message = sp.msg_wait();
+        loop {
+            message = if message.0[0] == INTERRUPT {
+                assert_eq!(sp.call_by(Conduit::Svc, [GET]).0[0], LINE_ID);
+                let done = [DEACTIVATE, LINE_ID, LINE_ID];
+                assert_eq!(sp.call_by(Conduit::Svc, done).0[0], 0);
+                sp.msg_wait()
+            } else {
+                let answer = ask(sp, SP2, message.0[3]);
+                assert_eq!(answer.function(), DIRECT_RESP_64, "{answer:?}");
+                sp.respond(&message, answer.payload())
+            };
+        }
+    });
+    let system = System::boot([spec, raises_unnoticed("other")]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.ask(SP1, [4; 5])[0], 4);
+    assert_eq!(nwd.call([INTERRUPT]).function(), NORMAL_WORLD_RESUME);
+    assert!(!system.machine.gic().is_active(LINE));
 }
 
 /// As [`owner`], but it does not expect to be called, and sees the interrupt after the answer.

@@ -365,6 +365,9 @@ fn feature_ids() {
     let nwd = system.nwd();
     assert_eq!(nwd.call([FEATURES, 2]).success()[0], 8);
     denied(&nwd, SP1, [FEATURES, 2, 0, 0], NOT_SUPPORTED);
+    // That of notifications is a partition's, and takes no input properties.
+    done(&nwd, SP1, [FEATURES, 1, 0, 0]);
+    denied(&nwd, SP1, [FEATURES, 1, 1, 0], NOT_SUPPORTED);
     for id in [1, 3, 4] {
         nwd.refused([FEATURES, id], NOT_SUPPORTED);
     }
@@ -395,4 +398,42 @@ fn a_partition_that_failed() {
     assert_eq!(nwd.request(SP1, [0; 5]).error(), Some(ABORTED));
     nwd.refused([NOTIFICATION_INFO_GET_64], NO_DATA);
     nwd.refused(set, DENIED);
+}
+
+// FF-A v1.1 sections 16.3, 16.5 and 16.6: a map has two registers.
+#[test]
+fn all_bits_of_the_maps_arrive() {
+    const MAP: [u64; 2] = [0x8000_0001, 0xc000_0003];
+    const OF_SP: [u64; 2] = [0x8000_0000, 0x4000_0001];
+    let receiver = caller("receiver").script(|sp: &mut Sp| {
+        sp.serve(|sp, request| {
+            if request.0[3] == 0 {
+                for sender in [VM1, SP2] {
+                    let ids = both(sender, SP1);
+                    sp.call([NOTIFICATION_BIND, ids, 0, MAP[0], MAP[1]])
+                        .success();
+                }
+            }
+            let maps = [NOTIFICATION_GET, SP1.into(), FROM_SPS | FROM_VMS];
+            let [low, high, of_vms, high_of_vms, ..] = sp.call(maps).success();
+            [low, high, of_vms, high_of_vms, 0]
+        })
+    });
+    let sender = caller("sender").script(|sp: &mut Sp| {
+        sp.serve(|sp, _| {
+            let ids = both(SP2, SP1);
+            sp.call([NOTIFICATION_SET, ids, 0, OF_SP[0], OF_SP[1]])
+                .success();
+            [0; 5]
+        })
+    });
+    let system = System::boot([receiver, sender]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.ask(SP1, [0; 5]), [0; 5]);
+    nwd.call([NOTIFICATION_SET, both(VM1, SP1), 0, MAP[0], MAP[1]])
+        .success();
+    nwd.ask(SP2, [0; 5]);
+    let expected = [OF_SP[0], OF_SP[1], MAP[0], MAP[1], 0];
+    assert_eq!(nwd.ask(SP1, [1; 5]), expected);
+    assert_eq!(nwd.ask(SP1, [1; 5]), [0; 5]);
 }

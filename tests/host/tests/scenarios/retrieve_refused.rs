@@ -143,6 +143,49 @@ fn the_bypass_flag_is_unknown_to_1_0() {
     stage.retrieve_refused(SP1, request, INVALID_PARAMETERS);
 }
 
+// req: MEMD-92, MEMD-90
+#[test]
+fn the_bypass_flag_is_known_to_1_1() {
+    let stage = Stage::with(|spec| spec.version(1));
+    let mut share = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
+    share.receivers.push(Receiver::new(SP2, RO));
+    let handle = stage.nwd().send(MEM_SHARE_64, &share);
+    let request = Transaction {
+        flags: 1 << 10,
+        ..Transaction::retrieve(0, SP1, handle, RW)
+    };
+    stage.retrieve(SP1, request).unwrap();
+    assert_eq!(stage.access(SP1, NonSecure, NWD_PAGES), READ_WRITE);
+}
+
+// req: MEMRQ-06, FRAG-06, MEMD-75
+#[test]
+fn who_has_a_region_is_not_asked_for_the_rest_of_another_request() {
+    let stage = Stage::new();
+    let ranges = [(NWD_PAGES, 1), (NWD_PAGES + 0x2000, 1)];
+    let lend = Transaction::lend(0, SP1, RW, &ranges);
+    let handle = stage.nwd().send(MEM_LEND_64, &lend);
+    let request = Transaction {
+        attributes: 0,
+        constituents: ranges.to_vec(),
+        ..Transaction::retrieve(0, SP1, handle, RW)
+    };
+    stage.run(SP1, move |sp| {
+        let bytes = request.encode(sp.layout);
+        let total = bytes.len() as u64;
+        let first = [MEM_RETRIEVE_REQ_64, total, total - 16];
+        sp.write(Secure, sp.tx(), &bytes).unwrap();
+        assert_eq!(sp.call(first).function(), MEM_FRAG_RX);
+        // It begins anew, with all of it at once.
+        let whole = sp.call([MEM_RETRIEVE_REQ_64, total, total]);
+        assert_eq!(whole.function(), MEM_RETRIEVE_RESP);
+        sp.call([RX_RELEASE]).success();
+        sp.refused(first, DENIED);
+    });
+    stage.relinquish(SP1, handle);
+    stage.nwd().reclaim(handle).success();
+}
+
 // req: MEMRL-01, MEMRL-03, MEMRL-04, MEMRL-05, MEMRL-06, MEMRL-07, MEMRL-11, MEMRL-12, MEMO-30
 #[test]
 fn relinquishing_with_one_fault() {

@@ -247,7 +247,7 @@ fn access_of_a_stream_endpoint_is_its_senders_to_choose() {
     nwd.memory_refused(MEM_SHARE_64, &again.encode(Layout::of(0x1_0002)), DENIED);
 }
 
-// req: STRM-01, STRM-07
+// req: STRM-01, STRM-07, STRM-12
 #[test]
 fn a_partition_lends_to_a_stream_endpoint() {
     let stage = stage();
@@ -262,6 +262,12 @@ fn a_partition_lends_to_a_stream_endpoint() {
         sender: SP3,
         ..retrieve(handle, RW)
     };
+    // Execution of Secure memory is for partitions that borrow it, not for their devices.
+    let execute = Transaction {
+        sender: SP3,
+        ..retrieve(handle, RO | X)
+    };
+    stage.retrieve_refused(SP1, execute, DENIED);
     stage.retrieve(SP1, request).unwrap();
     assert_eq!(dma(&stage, SECOND, Secure, page, Access::Write), Ok(page));
     assert_eq!(stage.access(SP3, Secure, page), [false; 3]);
