@@ -185,6 +185,10 @@ mod tests {
         lines.disable(A);
         assert_eq!(lines.due(), B.bit());
         assert!(lines.is_pending());
+        // As which of the two, it can be told anew.
+        lines.enable(B, false);
+        let Signals { irq, fiq } = lines.signals();
+        assert!(irq && !fiq);
     }
 
     #[test]

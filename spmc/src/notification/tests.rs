@@ -227,3 +227,18 @@ fn notifications_of_vms_count_like_those_of_partitions() {
         assert!(!receiver.is_pending() && !receiver.has_news());
     }
 }
+
+// FF-A v1.1 section 16.7: a register for each two, or each four ids.
+#[test]
+fn a_list_takes_as_many_ids_as_registers_hold() {
+    for (is_64, ids) in [(false, 10), (true, 20)] {
+        let mut list = InfoList::new(is_64);
+        for _ in 1..ids {
+            assert!(list.push(SP1, &[]));
+        }
+        assert!(!list.push(SP1, &[1]), "no room for two");
+        assert!(list.push(SP1, &[]));
+        assert!(!list.push(SP2, &[]));
+        assert_eq!(list.answer(false).x[2] >> 7 & 0x1f, ids);
+    }
+}

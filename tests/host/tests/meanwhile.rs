@@ -272,3 +272,34 @@ fn a_buffer_is_read_by_who_owns_it_or_not_at_all() {
         points
     });
 }
+
+/// Sends an empty indirect message to `to` in each request; the error or 0.
+fn sends_to(to: u16) -> impl Fn(&mut Sp) {
+    move |sp| {
+        sp.map_buffers();
+        sp.serve(move |sp, _| {
+            let mut header = [0; 40];
+            header[8] = 40;
+            header[12..14].copy_from_slice(&to.to_le_bytes());
+            header[14..16].copy_from_slice(&sp.id.to_le_bytes());
+            sp.write(Secure, sp.tx(), &header).unwrap();
+            let error = sp.call([MSG_SEND2]).error();
+            [error.map_or(0, |code| code as u64), 0, 0, 0, 0]
+        })
+    }
+}
+
+// Each locks a TX and an RX, of the same two pairs. req: RXTX-16, GEN-19
+#[test]
+fn messages_that_cross_do_not_dead_lock() {
+    explore(|plan| {
+        let partition = |name: &str, to| {
+            let spec = PartitionSpec::new(name).script(sends_to(to));
+            spec.with(|spec| spec.messaging = 7)
+        };
+        let system = System::boot([partition("sp1", 0x8002), partition("sp2", 0x8001)]);
+        let bodies = [0x8001, 0x8002]
+            .map(|id| -> Body<'_> { Box::new(move |nwd| assert_eq!(nwd.ask(id, [0; 5])[0], 0)) });
+        system.interleave_by(plan, bodies.into())
+    });
+}

@@ -140,6 +140,24 @@ fn buffers_that_are_not_their_users() {
     machine.refuses(InvalidParameters, || {
         machine.call(NS, frame(SHARE, 8192, 4112, RAM + 0x8000, 1))
     });
+    // Address 0 is none, not even for who has a page there.
+    machine
+        .of(A)
+        .memory
+        .lock()
+        .map(
+            &machine.hal,
+            pages(0, 1),
+            World::Secure,
+            Attributes::normal(Permissions::all()),
+            State::OwnerExclusive,
+        )
+        .unwrap();
+    let from_a = Descriptor::share(A, B, home(A) + 0x9_0000, 1).bytes(Version::V1_2);
+    machine.put(World::Secure, 0, &from_a);
+    machine.refuses(InvalidParameters, || {
+        machine.call(A, frame(SHARE, from_a.len(), from_a.len(), 0, 1))
+    });
     // 32-bit calls have 32-bit addresses.
     let narrow = frame(function::MEM_SHARE_32, length, length, 1 << 32, 0);
     machine.put_tx(NS, &offer);

@@ -35,7 +35,10 @@ impl Machine {
     }
 
     fn frag_rx(&self, id: u16, owner: u16, handle: u64, offset: usize) -> Result<SmcFrame> {
-        self.call(id, frame(function::MEM_FRAG_RX, handle, offset, owner))
+        let mut call = frame(function::MEM_FRAG_RX, handle, offset, owner);
+        // No parameters.
+        call.x[8..].fill(u64::MAX);
+        self.call(id, call)
     }
 
     /// The first `first` bytes of a descriptor; the handle that the rest is asked for with.

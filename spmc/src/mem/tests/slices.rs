@@ -334,3 +334,43 @@ fn who_dies_in_a_pause_holds_nobody_up() {
     machine.resume_all(B, handle);
     assert_eq!(machine.shares.live(), 0);
 }
+
+// What is paused is not zeroed yet: the end of somebody else does not give it to anybody.
+// req: MEMO-12, TIME-04, TIME-07
+#[test]
+fn a_borrower_that_dies_does_not_end_a_pause_of_the_owner() {
+    let machine = machine();
+    machine.dirty();
+    let lend = Descriptor::offer(A, WB, &[(B, RW), (C, RW)], &[(LAND, PAGES)]);
+    let lend = lend.with(|d| d.flags = SLICED | 1).bytes(Version::V1_2);
+    let answer = machine.call_with(A, LEND, &lend).unwrap();
+    assert_eq!(answer.w(0), function::MEM_OP_PAUSE);
+    let handle = answer.x[2] << 32 | answer.x[1];
+    machine.engine().bury(machine.of(B));
+    let request = Descriptor::request(A, handle, C, RW).with(|d| {
+        (d.attributes, d.flags) = (WB, 1 << 10);
+    });
+    machine.refuses(Busy, || machine.retrieve(C, &request));
+    let (answer, times) = machine.resume_all(A, handle);
+    assert_eq!((answer.w(0), times), (function::SUCCESS_32, 2));
+    machine.retrieve(C, &request).unwrap();
+}
+
+// req: MEMO-12, MEMRL-12, TIME-07
+#[test]
+fn memory_that_was_to_be_zeroed_does_not_come_back_as_it_is() {
+    let machine = machine();
+    machine.dirty();
+    let done = machine.call_with(A, LEND, &lend(0)).unwrap();
+    let handle = done.x[3] << 32 | done.x[2];
+    machine
+        .retrieve(B, &Descriptor::request(A, handle, B, RW))
+        .unwrap();
+    let answer = machine.relinquish_with(B, handle, SLICED | 1, &[B]);
+    assert_eq!(answer.unwrap().w(0), function::MEM_OP_PAUSE);
+    machine.hal.faulty.store(true, Ordering::Relaxed);
+    machine.engine().bury(machine.of(B));
+    machine.hal.faulty.store(false, Ordering::Relaxed);
+    assert!(machine.zeroed() < PAGES as usize);
+    machine.refuses(Denied, || machine.reclaim(A, handle, 0));
+}

@@ -127,3 +127,33 @@ fn the_normal_world_owns_memory_at_1_tib() {
         assert_eq!(space.inspect(&hal, [outside].into_iter()), None);
     }
 }
+
+// req: MEMO-03, MEMX-17
+#[test]
+fn addresses_that_cannot_be_translated_have_no_leaf() {
+    let hal = FakeHal::new(16);
+    let mut space = partition(&hal);
+    own(&hal, &mut space, pages(RAM, 1));
+    let leaf = |address| space.first_leaf(&hal, pages(address, 1));
+    assert_eq!(leaf(RAM), Some((World::Secure, owned())));
+    for bit in TABLE_BITS..48 {
+        assert_eq!(leaf(RAM | 1 << bit), None);
+    }
+    // Behind the one table that an S-EL0 partition has as root lie tables of others, and its own.
+    let hal = FakeHal::wide(16);
+    let mut el0 = AddressSpace::EMPTY;
+    el0.init_el0(&hal, 1, PagePool::all(&hal)).unwrap();
+    el0.map(
+        &hal,
+        pages(RAM, 512),
+        World::Secure,
+        rw(),
+        State::OwnerExclusive,
+    )
+    .unwrap();
+    assert!(el0.first_leaf(&hal, pages(RAM, 1)).is_some());
+    for table in 1..4 {
+        let behind = pages(table << TABLE_BITS, 1);
+        assert_eq!(el0.first_leaf(&hal, behind), None);
+    }
+}

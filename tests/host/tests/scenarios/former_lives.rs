@@ -113,3 +113,30 @@ fn a_donation_of_a_former_life_does_not_come_back() {
     });
     assert_eq!(stage.system.spmc.shares.live(), 0);
 }
+
+// req: MEMO-12, FRAG-18, MEMDN-06
+#[test]
+fn a_new_owner_that_dies_before_it_has_read_all_leaves_no_record() {
+    let stage = stage();
+    let nwd = stage.nwd();
+    let bytes = Transaction::donate(0, SP1, &scattered(300)).encode(Layout::V1_2);
+    nwd.write(0x4400_0000, &bytes);
+    let handle = nwd.call(donation(&bytes, 0x4400_0000)).handle();
+    stage.run(SP1, move |sp| {
+        let request = Transaction {
+            attributes: 0,
+            ..Transaction::retrieve(0, SP1, handle, RW)
+        };
+        let answer = sp.memory_call(MEM_RETRIEVE_REQ_64, &request.encode(sp.layout));
+        assert_eq!(answer.function(), MEM_RETRIEVE_RESP);
+        assert!(answer.0[2] < answer.0[1], "{answer:?}");
+    });
+    assert_eq!(stage.system.spmc.shares.live(), 1);
+    assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+    assert_eq!(stage.system.spmc.shares.live(), 0);
+    // It runs again, and has nothing to read.
+    stage.run(SP1, move |sp| {
+        let (low, high) = (handle & 0xffff_ffff, handle >> 32);
+        sp.refused([MEM_FRAG_RX, low, high, 4096], INVALID_PARAMETERS);
+    });
+}

@@ -5,7 +5,7 @@ use host_tests::system::{NWD_PAGES, NWD_TX};
 use host_tests::{Regs, Sp};
 use spmc::addr::World::Secure;
 
-use crate::stage::{OWN_PAGES, SP1, SP2, Stage};
+use crate::stage::{OWN_PAGES, SP1, SP2, SP3, Stage};
 
 const V12: Layout = Layout::V1_2;
 
@@ -170,4 +170,54 @@ fn a_response_belongs_to_its_reader() {
         sp.refused([MEM_FRAG_RX, low, high, 4096, 0], INVALID_PARAMETERS);
     });
     assert_eq!(stage.system.spmc.shares.live(), 0);
+}
+
+// The owner dies between two fragments of a request. Another borrower keeps what it has; nobody gets more.
+// req: FRAG-17, MEMO-12, MEMD-75
+#[test]
+fn an_owner_dies_while_fragments_of_a_request_are_missing() {
+    let stage = Stage::with(|spec| {
+        let dies = spec.name == "sp1";
+        spec.with(|sp| sp.takes_exceptions = !dies)
+    });
+    let (handle, ranges) = stage.run(SP1, |sp: &mut Sp| {
+        let page = sp.base() + OWN_PAGES;
+        let ranges = [(page, 1), (page + 0x2000, 1)];
+        let mut share = Transaction::share(SP1, SP2, RO, &ranges);
+        share.receivers.push(Receiver::new(SP3, RO));
+        (sp.send(MEM_SHARE_64, &share), ranges)
+    });
+    let request = |own: u16, other: u16| {
+        let mut request = Transaction::retrieve(SP1, own, handle, RO);
+        request.receivers.push(Receiver {
+            flags: 1,
+            offset: Some(0),
+            ..Receiver::new(other, RO)
+        });
+        request
+    };
+    stage.retrieve(SP3, request(SP3, SP2)).unwrap();
+    let placed = Transaction {
+        constituents: ranges.to_vec(),
+        ..request(SP2, SP3)
+    };
+    let (low, high) = (handle & 0xffff_ffff, handle >> 32);
+    stage.run(SP2, move |sp| {
+        let bytes = placed.encode(sp.layout);
+        let total = bytes.len() as u64;
+        sp.write(Secure, sp.tx(), &bytes).unwrap();
+        let asked = sp.call([MEM_RETRIEVE_REQ_64, total, total - 16]);
+        assert_eq!(asked.0[..4], [MEM_FRAG_RX, low, high, total - 16]);
+        sp.write(Secure, sp.tx(), &bytes[bytes.len() - 16..])
+            .unwrap();
+    });
+    assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+    let (first, _) = ranges[0];
+    stage.run(SP2, move |sp| {
+        let last = sp.call([MEM_FRAG_TX, low, high, 16]);
+        assert_eq!(last.error(), Some(ABORTED));
+        assert_eq!(sp.peek(Secure, first), None);
+        sp.refused([MEM_FRAG_TX, low, high, 16], INVALID_PARAMETERS);
+    });
+    assert!(stage.run(SP3, move |sp| sp.peek(Secure, first)).is_some());
 }

@@ -2,7 +2,7 @@
 
 use host_tests::ffa::*;
 use host_tests::smmu::DmaFault;
-use host_tests::system::NWD_PAGES;
+use host_tests::system::{NWD_PAGES, NWD_TX};
 use host_tests::{PartitionSpec, System};
 use spmc::addr::World::NonSecure;
 use spmc::hal::{Access, FaultKind, Stream};
@@ -266,4 +266,28 @@ fn an_independent_device_waits_until_a_paused_lend_is_zeroed() {
         .run(SP1, move |sp| sp.reclaim(low | high << 32, 0))
         .success();
     assert!(!reads(&stage, stream, 0x4200_0000));
+}
+
+// In fragments, too: what the last one cannot complete is over.
+// req: STRM-13, FRAG-14, MEMX-11
+#[test]
+fn a_device_without_tables_ends_a_transaction_in_fragments() {
+    let stage = with_devices(&known());
+    let nwd = stage.nwd();
+    let scattered: Vec<(u64, u32)> = (0..85).map(|n| (0x4020_0000 + n * 0x20_0000, 1)).collect();
+    let mut share = Transaction::share(0, DEVICE, RO, &scattered);
+    share.receivers.push(Receiver::new(DEVICE2, RO));
+    let bytes = share.encode(Layout::V1_2);
+    let (total, first) = (bytes.len() as u64, bytes.len() - 16);
+    nwd.write(NWD_TX, &bytes[..first]);
+    let asked = nwd.call([MEM_SHARE_64, total, first as u64]);
+    assert_eq!(asked.function(), MEM_FRAG_RX, "{asked:?}");
+    nwd.write(NWD_TX, &bytes[first..]);
+    let last = [MEM_FRAG_TX, asked.0[1], asked.0[2], 16, 0];
+    assert_eq!(nwd.call(last).error(), Some(NO_MEMORY));
+    assert_eq!(stage.system.spmc.shares.live(), 0);
+    nwd.refused(last, INVALID_PARAMETERS);
+    share.receivers.pop();
+    let handle = nwd.send(MEM_SHARE_64, &share);
+    nwd.reclaim(handle).success();
 }

@@ -582,3 +582,34 @@ fn a_message_that_the_receiver_does_not_know_of_outlasts_its_wait() {
         assert_eq!(nwd.ask(0x8001, [0; 5])[0], kept.into());
     }
 }
+
+// What is copied in several pieces is looked at as a whole first.
+// req: RXTX-13, RXTX-18
+#[test]
+fn a_message_that_ends_behind_tx_writes_nothing() {
+    const PAGES: u64 = 16;
+    let (sp_tx, sp_rx) = (partition_base(0) + 0x2_0000, partition_base(0) + 0x4_0000);
+    let system = System::boot([PartitionSpec::new("sp1")
+        .with(|sp| sp.messaging = 7)
+        .script(move |sp| {
+            sp.call([RXTX_MAP_64, sp_tx, sp_rx, PAGES]).success();
+            sp.serve(|_, request| request.payload())
+        })]);
+    let nwd = system.nwd();
+    nwd.call([RXTX_MAP_64, NWD_PAGES, NWD_PAGES + 0x1_0000, PAGES])
+        .success();
+    nwd.write(NWD_PAGES, &[0x5a; PAGES as usize * 4096]);
+    let mut message = Message::new(V1_2, 0, 0x8001, &[]);
+    for over in [1, 16, 4096] {
+        message.size = PAGES as u32 * 4096 - 40 + over;
+        nwd.write(NWD_PAGES, &message.encode(V1_2));
+        nwd.refused([MSG_SEND2], INVALID_PARAMETERS);
+        let mut received = [0; 4096];
+        let memory = system.machine.memory();
+        memory.read(Secure, sp_rx, &mut received).unwrap();
+        assert_eq!(received, [0; 4096], "{over}");
+    }
+    message.size = PAGES as u32 * 4096 - 40;
+    nwd.write(NWD_PAGES, &message.encode(V1_2));
+    nwd.call([MSG_SEND2]).success();
+}

@@ -1,6 +1,8 @@
 //! Notifications (FF-A v1.1 chapters 10 and 16): who may do what, what is pending, who is told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread::{scope, yield_now};
 
 use host_tests::ffa::*;
 use host_tests::{Nwd, PartitionSpec, Regs, Sp, System};
@@ -436,4 +438,39 @@ fn all_bits_of_the_maps_arrive() {
     let expected = [OF_SP[0], OF_SP[1], MAP[0], MAP[1], 0];
     assert_eq!(nwd.ask(SP1, [1; 5]), expected);
     assert_eq!(nwd.ask(SP1, [1; 5]), [0; 5]);
+}
+
+// FF-A v1.1 section 10.6: a context that runs on another PE sees the interrupt there.
+#[test]
+fn a_context_that_runs_on_another_pe_is_told_at_once() {
+    let step = Arc::<AtomicU64>::default();
+    let own = Arc::clone(&step);
+    let spec = caller("mp").vcpus(2).script(move |sp: &mut Sp| {
+        if sp.vcpu == 0 {
+            let bind = [NOTIFICATION_BIND, both(VM1, SP1), PER_VCPU, 1];
+            sp.call(bind).success();
+        }
+        let own = Arc::clone(&own);
+        sp.serve(move |_, request| {
+            own.store(1, SeqCst);
+            while own.load(SeqCst) == 1 {
+                yield_now();
+            }
+            request.payload()
+        })
+    });
+    let system = System::boot([spec]);
+    system.turn_on(1);
+    scope(|scope| {
+        let running = scope.spawn(|| system.pe(1).ask(SP1, [7; 5]));
+        while step.load(SeqCst) == 0 {
+            yield_now();
+        }
+        let set = [NOTIFICATION_SET, both(VM1, SP1), 1 << 16 | PER_VCPU, 1];
+        system.nwd().call(set).success();
+        let is_told = system.machine.gic().has_interrupt(1);
+        step.store(2, SeqCst);
+        assert_eq!(running.join().unwrap(), [7; 5]);
+        assert!(is_told);
+    });
 }

@@ -217,3 +217,48 @@ fn only_the_normal_worlds_own_buffers_open_negotiation() {
     nwd.refused([ffa::RXTX_UNMAP], ffa::INVALID_PARAMETERS);
     assert_eq!(nwd.version(V1_2), REFUSED);
 }
+
+// req: VER-13
+#[test]
+fn any_call_of_a_partition_fixes_its_version() {
+    use host_tests::ffa::{CONSOLE_LOG_32, MEM_PERM_GET_64, MEM_PERM_SET_64};
+    use host_tests::ffa::{PARTITION_INFO_GET, SECONDARY_EP_REGISTER_64};
+    let calls = [
+        SECONDARY_EP_REGISTER_64,
+        CONSOLE_LOG_32,
+        MEM_PERM_GET_64,
+        MEM_PERM_SET_64,
+        PARTITION_INFO_GET,
+    ];
+    let fixes = |call: u64| {
+        PartitionSpec::new("sp").script(move |sp| {
+            assert_eq!(sp.call([VERSION, V1_1]).0[0], V1_2);
+            assert_eq!(sp.call([VERSION, V1_2]).0[0], V1_2);
+            // Whatever comes of it.
+            sp.call([call]);
+            assert_eq!(sp.call([VERSION, V1_1]).0[0], REFUSED, "{call:#x}");
+            sp.serve(|_, request| request.payload())
+        })
+    };
+    for call in calls {
+        assert_eq!(
+            System::boot([fixes(call)]).nwd().ask(0x8001, [1; 5]),
+            [1; 5]
+        );
+    }
+}
+
+// req: VER-14
+#[test]
+fn a_framework_message_is_for_the_spmc() {
+    let system = System::boot([PartitionSpec::new("sp1")]);
+    for destination in [0x8001, 0x8009, 0, 0xffff] {
+        let message = [
+            ffa::DIRECT_REQ_32,
+            0xffff_0000 | destination,
+            0x8000_0008,
+            V1_1,
+        ];
+        system.nwd().refused(message, ffa::INVALID_PARAMETERS);
+    }
+}
