@@ -63,7 +63,7 @@ usage: cargo xtask <command>
                               --fast follows edges alone, for long runs
   mutants [PATH...] [--sample N [--seed S]] [--shard K/N] [--jobs N] [--list]
                               change the engine in small ways and tell which changes no test on the host notices
-  explore [SYSTEM]...         visit every state of systems that are small enough, all or those named; prints
+  explore [SYSTEM]...         visit every state of systems that are small enough, or of those named; prints
                               how many there are
   faults [FAULT]...           take fixes out of a copy of the tree, all or those named, and demand that a test fails
   stack [ELF]                 print the deepest path of calls on each stack of the SPMC (default: target/spmc.elf)

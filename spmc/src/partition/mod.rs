@@ -163,6 +163,12 @@ impl<C: Context> Partition<C> {
         self.interrupted.load(Ordering::Relaxed) != 0
     }
 
+    /// Returns for which contexts an interrupt may be pending: a bit for each.
+    #[cfg(feature = "explore")]
+    pub fn interrupted(&self) -> u32 {
+        self.interrupted.load(Ordering::Acquire)
+    }
+
     /// Notes that none is pending any more for the context with that index, if that is so. For whoever has its claim.
     pub fn forget_interrupts(&self, index: u16) {
         let bit = 1_u32.wrapping_shl(index.into());

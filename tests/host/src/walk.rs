@@ -72,8 +72,11 @@ struct Node<M> {
     edges: Vec<(M, Option<usize>)>,
     /// Moves before this one have been made.
     next: usize,
-    /// The last search that came here.
+    /// The states next to this one, with an edge to each.
+    near: Vec<(usize, usize)>,
+    /// The last search that came here, from which state, and by which edge.
     seen: usize,
+    from: (usize, usize),
 }
 
 /// All that is known.
@@ -98,7 +101,9 @@ impl<W: Walker> Map<W> {
         self.nodes.push(Node {
             edges: moves.into_iter().map(|chosen| (chosen, None)).collect(),
             next: 0,
+            near: Vec::new(),
             seen: 0,
+            from: (0, 0),
         });
         self.open.push(index);
         self.states.insert(state, index);
@@ -113,27 +118,25 @@ impl<W: Walker> Map<W> {
     ) -> Option<Vec<usize>> {
         self.searches += 1;
         let mut queue = VecDeque::from([from]);
-        let mut came: HashMap<usize, (usize, usize)> = HashMap::new();
         self.nodes[from].seen = self.searches;
         while let Some(at) = queue.pop_front() {
             if wanted(&self.nodes[at], at) {
                 let mut way = Vec::new();
                 let mut here = at;
                 while here != from {
-                    let (before, edge) = came[&here];
+                    let (before, edge) = self.nodes[here].from;
                     way.push(edge);
                     here = before;
                 }
                 way.reverse();
                 return Some(way);
             }
-            for edge in 0..self.nodes[at].edges.len() {
-                let Some(to) = self.nodes[at].edges[edge].1 else {
-                    continue;
-                };
-                if self.nodes[to].seen != self.searches {
-                    self.nodes[to].seen = self.searches;
-                    came.insert(to, (at, edge));
+            for near in 0..self.nodes[at].near.len() {
+                let (to, edge) = self.nodes[at].near[near];
+                let node = &mut self.nodes[to];
+                if node.seen != self.searches {
+                    node.seen = self.searches;
+                    node.from = (at, edge);
                     queue.push_back(to);
                 }
             }
@@ -229,7 +232,11 @@ pub fn walk<W: Walker>(setup: &W::Setup, most: usize) -> Figures {
         figures.steps += 1;
         let map = &mut told.0;
         let now = map.place(&walker);
-        map.nodes[at].edges[edge].1 = Some(now);
+        let node = &mut map.nodes[at];
+        node.edges[edge].1 = Some(now);
+        if now != at && node.near.iter().all(|(to, _)| *to != now) {
+            node.near.push((now, edge));
+        }
         at = now;
     }
     walker.end();

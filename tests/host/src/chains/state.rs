@@ -81,7 +81,7 @@ pub struct Context {
     pub dead: bool,
     /// Its virtual interrupts: pending, enabled, as FIQ, active, woken for.
     pub lines: [u64; 5],
-    /// Whether its partition looks for interrupts.
+    /// Whether its partition looks for interrupts of it.
     pub may_have_interrupts: bool,
 }
 
@@ -176,7 +176,7 @@ impl Chains {
             dead: partition.is_dead(),
             // Who was woken for what is pending no more makes no difference.
             lines: [pending, enabled, fiq, active, woke & pending],
-            may_have_interrupts: partition.may_have_interrupts(),
+            may_have_interrupts: partition.interrupted() >> self.ids[index].1 & 1 != 0,
         }
     }
 
