@@ -39,8 +39,13 @@ impl Query {
     }
 
     /// The descriptors of one partition. A nil query lists it once, or from 1.2 on once per service; a non-nil one lists it once, with no UUID.
-    fn descriptors<'a>(&'a self, frozen: &'a Frozen) -> impl Iterator<Item = Descriptor> + 'a {
+    fn descriptors<'a, C>(
+        &'a self,
+        partition: &Partition<C>,
+        frozen: &'a Frozen,
+    ) -> impl Iterator<Item = Descriptor> + 'a {
         let any = self.uuid.is_nil();
+        let visible = self.visible & properties_of(partition.endpoint.version());
         let each = self.version >= Version::V1_2;
         let mut constant = Properties::AARCH64;
         constant.set(Properties::NOTIFICATIONS, frozen.config.notifications);
@@ -59,7 +64,7 @@ impl Query {
                 } else {
                     frozen.messaging
                 };
-                let mut properties = (Properties::from(messaging) | constant) & self.visible;
+                let mut properties = (Properties::from(messaging) | constant) & visible;
                 if !properties.contains(Properties::RECEIVE_DIRECT) {
                     // Those messages are direct requests.
                     properties.remove(Properties::VM_CREATED | Properties::VM_DESTROYED);
@@ -183,19 +188,33 @@ impl<H: Hal> Spmc<H> {
     /// What the query finds.
     fn matching<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = Descriptor> + 'a {
         self.live_partitions()
-            .filter_map(|partition| partition.frozen())
-            .flat_map(|frozen| query.descriptors(frozen))
+            .filter_map(|partition| Some((partition, partition.frozen()?)))
+            .flat_map(|(partition, frozen)| query.descriptors(partition, frozen))
     }
+}
+
+/// What a partition that speaks `version` can have: nobody can rely on a message that it does not know.
+fn properties_of(version: Version) -> Properties {
+    let mut properties = Properties::RECEIVE_DIRECT
+        | Properties::SEND_DIRECT
+        | Properties::AARCH64
+        | Properties::VM_CREATED
+        | Properties::VM_DESTROYED;
+    if version >= Version::V1_1 {
+        properties |= Properties::INDIRECT | Properties::NOTIFICATIONS;
+    }
+    if version >= Version::V1_2 {
+        properties |= Properties::RECEIVE_DIRECT2 | Properties::SEND_DIRECT2;
+    }
+    properties
 }
 
 /// What a caller may learn: the properties that its version knows, without what the two cannot exchange.
 fn visible_properties<C>(instance: &Instance<'_, C>, version: Version) -> Properties {
-    let mut visible = Properties::RECEIVE_DIRECT | Properties::SEND_DIRECT;
-    if version >= Version::V1_1 {
-        visible |= Properties::AARCH64 | Properties::INDIRECT | Properties::NOTIFICATIONS;
-    }
-    if version >= Version::V1_2 {
-        visible |= Properties::RECEIVE_DIRECT2 | Properties::SEND_DIRECT2;
+    let mut visible = properties_of(version);
+    visible.remove(Properties::VM_CREATED | Properties::VM_DESTROYED);
+    if version < Version::V1_1 {
+        visible.remove(Properties::AARCH64);
     }
     if let Instance::NormalWorld(_) = instance {
         // A partition cannot send requests to the Normal world.

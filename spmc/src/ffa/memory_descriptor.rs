@@ -1,6 +1,6 @@
 //! Memory transaction descriptors (FF-A v1.0 tables 5.13 to 5.19; 1.1 and 1.2 layouts) and how calls find their way through them.
 //!
-//! Which layout holds depends on the version that its reader or writer negotiated, and on nothing else. Decoding checks what can be
+//! The header is that of the version that its reader or writer negotiated; how long a receiver is, a header from 1.1 on says. Decoding checks what can be
 //! checked without knowing the transaction: sizes, offsets, reserved fields. What the fields ask for is not judged here.
 
 use core::ops::{Deref, DerefMut};
@@ -123,15 +123,42 @@ pub const CONSTITUENT: usize = size_of::<RawConstituent>();
 /// Bytes of a receiver from 1.2 on.
 const RECEIVER_12: usize = size_of::<Receiver10>().saturating_add(size_of::<Receiver12Tail>());
 
-/// Bytes of the header, and of one receiver, as `version` writes them.
-const fn layout(version: Version) -> (usize, usize) {
-    let word = version.to_word();
-    if word < Version::V1_1.to_word() {
-        (size_of::<Header10>(), size_of::<Receiver10>())
-    } else if word < Version::V1_2.to_word() {
-        (size_of::<Header11>(), size_of::<Receiver10>())
-    } else {
-        (size_of::<Header11>(), RECEIVER_12)
+/// How header and receivers are laid out.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Layout {
+    /// That of 1.0.
+    #[default]
+    V1_0,
+    /// That of 1.1, which callers of 1.2 may use, too: receivers have 16 bytes.
+    V1_1,
+    /// That of 1.2: receivers have 32 bytes.
+    V1_2,
+}
+
+impl Layout {
+    /// Returns the layout that belongs to `version`.
+    pub const fn of(version: Version) -> Self {
+        if !version.is_at_least(Version::V1_1) {
+            Self::V1_0
+        } else if version.is_at_least(Version::V1_2) {
+            Self::V1_2
+        } else {
+            Self::V1_1
+        }
+    }
+
+    const fn header(self) -> usize {
+        match self {
+            Self::V1_0 => size_of::<Header10>(),
+            Self::V1_1 | Self::V1_2 => size_of::<Header11>(),
+        }
+    }
+
+    const fn receiver(self) -> usize {
+        match self {
+            Self::V1_0 | Self::V1_1 => size_of::<Receiver10>(),
+            Self::V1_2 => RECEIVER_12,
+        }
     }
 }
 
@@ -146,7 +173,7 @@ pub struct Receiver {
     pub flags: u8,
     /// Where the composite descriptor starts, from the start of the transaction descriptor; 0: there is none.
     pub composite_offset: u32,
-    /// Implementation defined value; zero up to 1.1.
+    /// Implementation defined value; zero in an entry of 16 bytes, which has no place for it.
     pub implementation_defined: [u64; 2],
 }
 
@@ -163,6 +190,8 @@ pub struct Transaction<'b> {
     pub handle: u64,
     /// Tag.
     pub tag: u64,
+    /// How it is laid out.
+    pub layout: Layout,
     bytes: &'b [u8],
     receivers: &'b [u8],
     receiver_size: usize,
@@ -176,7 +205,8 @@ impl<'b> Transaction<'b> {
     #[inline]
     pub fn parse(bytes: &'b [u8], version: Version) -> Result<Self> {
         let invalid = FfaError::InvalidParameters;
-        let (header_size, least_size) = layout(version);
+        let layout = Layout::of(version);
+        let header_size = layout.header();
         let mut transaction;
         let (offset, size, count);
         if version < Version::V1_1 {
@@ -184,13 +214,15 @@ impl<'b> Transaction<'b> {
             if header.reserved_3 != 0 || header.reserved_24 != 0 {
                 return Err(invalid);
             }
-            (offset, size, count) = (header_size, least_size, header.receiver_count as usize);
+            offset = header_size;
+            (size, count) = (layout.receiver(), header.receiver_count as usize);
             transaction = Self {
                 sender: PartitionId(header.sender),
                 attributes: header.attributes as u16,
                 flags: header.flags,
                 handle: header.handle,
                 tag: header.tag,
+                layout,
                 bytes,
                 receivers: &[],
                 receiver_size: size,
@@ -204,7 +236,7 @@ impl<'b> Transaction<'b> {
             count = header.receiver_count as usize;
             if header.reserved != [0; 3]
                 || (count != 0 || offset != 0 || size != 0)
-                    && (size < least_size
+                    && (size < Layout::V1_1.receiver()
                         || !size.is_multiple_of(16)
                         || offset < header_size
                         || !offset.is_multiple_of(16))
@@ -217,6 +249,12 @@ impl<'b> Transaction<'b> {
                 flags: header.flags,
                 handle: header.handle,
                 tag: header.tag,
+                layout: match size {
+                    // Nothing is said of receivers that are not there.
+                    _ if count == 0 => layout,
+                    ..RECEIVER_12 => Layout::V1_1,
+                    _ => Layout::V1_2,
+                },
                 bytes,
                 receivers: &[],
                 receiver_size: size,
@@ -348,6 +386,8 @@ impl Iterator for Constituents<'_> {
 /// What a descriptor that the SPMC writes says.
 #[derive(Clone, Copy, Debug)]
 pub struct Response {
+    /// How it is laid out: as the request was.
+    pub layout: Layout,
     /// The owner.
     pub sender: PartitionId,
     /// Memory region attributes, as 1.1 writes them.
@@ -367,31 +407,32 @@ pub struct Response {
 }
 
 impl Response {
-    /// Bytes of the descriptor up to its constituents as `version` has it.
+    /// Bytes of a descriptor in that layout, up to its constituents.
     #[inline]
-    pub fn head_size(version: Version) -> usize {
-        let (header, receiver) = layout(version);
+    pub fn head_size(layout: Layout) -> usize {
+        let header = layout.header();
         header
-            .saturating_add(receiver)
+            .saturating_add(layout.receiver())
             .saturating_add(COMPOSITE_HEADER)
     }
 
-    /// Bytes of the whole descriptor as `version` has it.
+    /// Bytes of the whole descriptor.
     #[inline]
-    pub fn size(&self, version: Version) -> usize {
+    pub fn size(&self) -> usize {
+        let head = Self::head_size(self.layout);
         if self.constituents == 0 {
-            return Self::head_size(version).saturating_sub(COMPOSITE_HEADER);
+            return head.saturating_sub(COMPOSITE_HEADER);
         }
-        Self::head_size(version).saturating_add(self.constituents.saturating_mul(CONSTITUENT))
+        head.saturating_add(self.constituents.saturating_mul(CONSTITUENT))
     }
 
     /// Writes the descriptor up to its constituents to the start of `to`. `NO_MEMORY` if it does not fit.
     #[inline]
-    pub fn write_head(&self, to: &mut [u8], version: Version) -> Result<()> {
+    pub fn write_head(&self, to: &mut [u8]) -> Result<()> {
         let whole = to
-            .get_mut(..Self::head_size(version).min(self.size(version)))
+            .get_mut(..Self::head_size(self.layout).min(self.size()))
             .ok_or(FfaError::NoMemory)?;
-        let (header_size, receiver_size) = layout(version);
+        let (header_size, receiver_size) = (self.layout.header(), self.layout.receiver());
         let composite_offset = if self.constituents == 0 {
             0
         } else {
@@ -400,7 +441,7 @@ impl Response {
         let (header, rest) = whole
             .split_at_mut_checked(header_size)
             .ok_or(FfaError::NoMemory)?;
-        if version < Version::V1_1 {
+        if self.layout == Layout::V1_0 {
             put(
                 header,
                 &Header10 {

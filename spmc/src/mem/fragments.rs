@@ -15,8 +15,10 @@ use super::send::{Piece, completion};
 use super::shares::{Arrival, Found, Reader, Share, Stage};
 use super::{Endpoints, Engine};
 use crate::error::{FfaError, Result};
-use crate::ffa::memory_descriptor::{CONSTITUENT, DescriptorBuffer, Response, write_constituents};
-use crate::ffa::{Answer, SmcFrame, Version, function};
+use crate::ffa::memory_descriptor::{
+    CONSTITUENT, DescriptorBuffer, Layout, Response, write_constituents,
+};
+use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::mm::{AddressSpace, Pages};
@@ -196,13 +198,20 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let (reader, reading) = share.reading(caller.id(), offset).ok_or(invalid)?;
         let reading = *reading;
         let mut channel = mailbox.through(caller, reading.buffer);
-        let total = total_size(share, caller.version());
+        let total = total_size(share, reading.layout);
         if frame.w(4) != asked_with(caller, share.owner) || offset >= total {
             return Err(invalid);
         }
         let space = caller.memory.lock();
-        let length =
-            self.put_fragment(&mut channel, &space, buffer, caller, share, None, offset)?;
+        let length = self.put_fragment(
+            &mut channel,
+            &space,
+            buffer,
+            reading.layout,
+            share,
+            None,
+            offset,
+        )?;
         drop(space);
         let next = offset.saturating_add(length);
         let answer = Answer::new([
@@ -233,21 +242,20 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         channel: &mut Channel<'_>,
         space: &AddressSpace,
         buffer: &mut DescriptorBuffer,
-        caller: &Endpoint,
+        layout: Layout,
         share: &Share,
         head: Option<&Response>,
         offset: usize,
     ) -> Result<usize> {
-        let version = caller.version();
-        let head_size = Response::head_size(version);
+        let head_size = Response::head_size(layout);
         let first = offset.saturating_sub(head_size) / CONSTITUENT;
         let mut ranges = share.regions.iter_from(Pages::of(self.hal), first);
-        let total = head.map_or_else(|| total_size(share, version), |head| head.size(version));
+        let total = head.map_or_else(|| total_size(share, layout), Response::size);
         let room = channel.room(self.hal, space)?;
         let length = total.saturating_sub(offset).min(room);
         let mut start = 0;
         if let Some(head) = head {
-            head.write_head(buffer, version)?;
+            head.write_head(buffer)?;
             start = head_size;
         }
         let mut done = 0_usize;
@@ -286,7 +294,7 @@ fn asked_with(caller: &Endpoint, owner: PartitionId) -> u32 {
     }
 }
 
-/// Bytes of a response for a reader of that version.
-fn total_size(share: &Share, version: Version) -> usize {
-    Response::head_size(version).saturating_add(share.regions.count().saturating_mul(CONSTITUENT))
+/// Bytes of a response in that layout.
+fn total_size(share: &Share, layout: Layout) -> usize {
+    Response::head_size(layout).saturating_add(share.regions.count().saturating_mul(CONSTITUENT))
 }

@@ -9,7 +9,7 @@ use crate::ffa::Version;
 use crate::ffa::memory::{
     ATTRIBUTE_NON_SECURE, AccessPermissions, DataAccess, InstructionAccess, MemoryType,
 };
-use crate::ffa::memory_descriptor::{Receiver, Response, Transaction};
+use crate::ffa::memory_descriptor::{Layout, Receiver, Response, Transaction};
 use crate::id::PartitionId;
 use crate::manifest::config::Permissions;
 use crate::mm::{Attributes, Leaf, Pages, State};
@@ -39,12 +39,19 @@ const fn type_flags(kind: SendKind) -> u32 {
     number << TYPE_SHIFT
 }
 
-/// The receiver that a request is made for: the first that it does not list as another borrower.
+/// The receivers that a request may be made for: those that it does not list as other borrowers.
 #[inline]
-pub(super) fn retrieving(request: &Transaction<'_>) -> Option<PartitionId> {
+pub(super) fn retrieving(request: &Transaction<'_>) -> impl Iterator<Item = PartitionId> {
+    let receivers = request.receivers().filter_map(Result::ok);
+    let receivers = receivers.filter(|receiver| receiver.flags & RECEIVER_OTHER == 0);
+    receivers.map(|receiver| receiver.id)
+}
+
+/// Returns whether the request says nowhere at which addresses the region is to lie.
+#[inline]
+pub(super) fn is_unplaced(request: &Transaction<'_>) -> bool {
     let mut receivers = request.receivers().filter_map(Result::ok);
-    let receiver = receivers.find(|receiver| receiver.flags & RECEIVER_OTHER == 0);
-    receiver.map(|receiver| receiver.id)
+    receivers.all(|receiver| receiver.composite_offset == 0)
 }
 
 /// What `receiver`, which the caller speaks for, gets if it asks for no more than it may, and where in the request it says at which addresses, if it does.
@@ -68,15 +75,15 @@ pub(super) fn judge(
     if request.tag != share.tag {
         return Err(invalid);
     }
-    let memory = MemoryType::decode(request.attributes)?.unwrap_or(share.memory());
     let own = judge_receivers(share, request, receiver)?;
-    // Before 1.2 a request has no place to repeat the value.
-    if caller.version() >= Version::V1_2
+    // An entry of 16 bytes has no place to repeat the value.
+    if request.layout == Layout::V1_2
         && own.implementation_defined != borrower.implementation_defined
     {
         return Err(invalid);
     }
     let permissions = judge_permissions(share, borrower, own.permissions)?;
+    let memory = MemoryType::decode(request.attributes)?.unwrap_or(share.memory());
     judge_flags(share, borrower, request.flags, permissions, caller, store)?;
     let placed = own.composite_offset != 0;
     if placed && request.flags & ALIGNMENT_VALID != 0 {
@@ -111,6 +118,7 @@ pub(super) fn judge(
         ),
         zero_after: request.flags & FLAG_ZERO_AFTER != 0,
         placed,
+        layout: request.layout,
     };
     Ok((grant, own.composite_offset))
 }
@@ -147,7 +155,7 @@ fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -
             entry = Some(receiver);
         } else {
             let permissions = AccessPermissions::decode(receiver.permissions)?;
-            if receiver.flags != RECEIVER_OTHER || permissions.instruction.is_some() {
+            if receiver.flags & !RECEIVER_OTHER != 0 || permissions.instruction.is_some() {
                 return Err(invalid);
             }
             if share
@@ -223,9 +231,10 @@ fn judge_flags(
     {
         return Err(invalid);
     }
-    if flags & FLAG_ZERO != 0 && !share.zeroed
-        || flags & FLAG_ZERO_AFTER != 0
-            && (permissions.data != Some(DataAccess::ReadWrite) || !share.owner_can_zero())
+    let writes = permissions.data == Some(DataAccess::ReadWrite);
+    if zeroing && !writes
+        || flags & FLAG_ZERO != 0 && !share.zeroed
+        || flags & FLAG_ZERO_AFTER != 0 && !share.owner_can_zero()
     {
         return Err(FfaError::Denied);
     }
@@ -265,6 +274,7 @@ pub(super) fn describe(
     };
     let zeroed = if share.zeroed { FLAG_ZERO } else { 0 };
     Ok(Response {
+        layout: grant.layout,
         sender: share.owner,
         attributes: grant.memory.encode() | security,
         flags: type_flags(share.kind) | zeroed,
@@ -308,6 +318,12 @@ pub(super) fn describe_to_hypervisor(
         leaf: Leaf::NONE,
         zero_after: false,
         placed: false,
+        layout: request.layout,
     };
-    describe(share, &grant, request.handle, caller, first.id)
+    let response = describe(share, &grant, request.handle, caller, first.id)?;
+    // The type is the receivers' business.
+    Ok(Response {
+        attributes: response.attributes & ATTRIBUTE_NON_SECURE,
+        ..response
+    })
 }

@@ -16,7 +16,7 @@ use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Unmaps the region that the descriptor in the caller's TX names, and zeroes it when nobody has it any more if any borrower
-    /// asked for that. A caller does so for itself or for a stream endpoint that it is proxy for. Of a donation whose response is still being read, it makes the donor's again what it was.
+    /// asked for that in this call; what it had asked for when it retrieved the region counts only if it dies. A caller does so for itself or for a stream endpoint that it is proxy for. Of a donation whose response is still being read, it makes the donor's again what it was.
     ///
     /// `DENIED` if the caller has not retrieved the region, or wants zeroed what it can only read; `ABORTED` if memory does not answer;
     /// `INVALID_PARAMETERS` for everything else that is wrong with the call.
@@ -148,10 +148,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             }
             let mapped = share
                 .borrower(dead.id())
-                .and_then(|borrower| borrower.mapped);
-            if let Some(leaf) = mapped
+                .and_then(|borrower| Some((borrower.mapped?, borrower.zero_after)));
+            if let Some((leaf, zero)) = mapped
                 && self
-                    .take_back(share, dead, leaf, false, Pace::AtOnce)
+                    .take_back(share, dead, leaf, zero, Pace::AtOnce)
                     .is_err()
             {
                 log::error!(

@@ -4,7 +4,7 @@
 //! list is compared as it arrives, in fragments if it is long.
 
 use super::channel::Channel;
-use super::grant::{describe, describe_to_hypervisor, judge, retrieving};
+use super::grant::{describe, describe_to_hypervisor, is_unplaced, judge, retrieving};
 use super::send::Piece;
 use super::shares::{Asking, Found, Grant, Reading, SendKind, Share, Stage};
 use super::{Call, Endpoints, Engine, refused};
@@ -49,13 +49,15 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             }
             let response = describe_to_hypervisor(share, &request, caller)?;
             let space = caller.memory.lock();
-            let (answer, reading) =
-                self.answer(&mut channel, &space, buffer, caller, share, &response)?;
+            let (answer, reading) = self.answer(&mut channel, &space, buffer, share, &response)?;
             share.hypervisor = reading;
             return Ok(answer);
         }
-        let receiver = self
-            .spoken_for(retrieving(&request).unwrap_or(caller.id()), caller)
+        if !bare && is_unplaced(&request) {
+            return Err(invalid);
+        }
+        let receiver = retrieving(&request)
+            .find_map(|id| self.spoken_for(id, caller))
             .filter(|receiver| receiver.id() == caller.id() || call.buffer.is_none())
             .ok_or(invalid)?;
         let (grant, composite_offset) =
@@ -193,8 +195,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let share = found.share()?;
         let response = describe(share, grant, handle, caller, receiver.id())?;
         if share.kind == SendKind::Donate {
-            let parties = (caller, receiver);
-            return self.give(found, grant, &response, buffer, parties, &mut channel);
+            return self.give(found, grant, &response, buffer, receiver, &mut channel);
         }
         let mut space = receiver.memory.lock();
         channel.room(self.hal, &space)?;
@@ -206,7 +207,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         space
             .change(self.hal, share.world, ranges.clone(), change)
             .map_err(|error| refused(error, FfaError::Denied))?;
-        let answered = self.answer(&mut channel, &space, buffer, caller, share, &response);
+        let answered = self.answer(&mut channel, &space, buffer, share, &response);
         let (answer, reading) = match answered {
             Ok(answered) => answered,
             Err(error) => {
@@ -215,10 +216,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 return Err(error);
             }
         };
-        share.zero_after |= grant.zero_after;
         if let Some(borrower) = share.borrower(receiver.id()) {
             borrower.mapped = Some(grant.leaf);
             borrower.has_retrieved = true;
+            borrower.zero_after = grant.zero_after;
             borrower.asking = None;
             borrower.reading = reading;
         }
@@ -232,7 +233,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         grant: &Grant,
         response: &Response,
         buffer: &mut DescriptorBuffer,
-        (caller, receiver): (&Endpoint, &Endpoint),
+        receiver: &Endpoint,
         channel: &mut Channel<'_>,
     ) -> Result<Answer> {
         let share = found.share()?;
@@ -259,7 +260,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .change(self.hal, share.world, ranges.clone(), given)
             .map_err(|error| refused(error, FfaError::Aborted))
             .and_then(|()| {
-                let answered = self.answer(channel, &space, buffer, caller, share, response);
+                let answered = self.answer(channel, &space, buffer, share, response);
                 if answered.is_err() {
                     let undone =
                         donor_space.change(self.hal, share.world, ranges.clone(), given.inverse());
@@ -335,17 +336,18 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         channel: &mut Channel<'_>,
         space: &AddressSpace,
         buffer: &mut DescriptorBuffer,
-        caller: &Endpoint,
         share: &Share,
         response: &Response,
     ) -> Result<(Answer, Reading)> {
-        let total = response.size(caller.version());
-        let length = self.put_fragment(channel, space, buffer, caller, share, Some(response), 0)?;
+        let total = response.size();
+        let layout = response.layout;
+        let length = self.put_fragment(channel, space, buffer, layout, share, Some(response), 0)?;
         let reading = if length < total {
             Reading {
                 last: 0,
                 next: length,
                 buffer: channel.buffer(),
+                layout,
             }
         } else {
             Reading::default()

@@ -347,6 +347,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             implementation_defined: receiver.implementation_defined,
             mapped: None,
             has_retrieved: false,
+            zero_after: false,
             asking: None,
             reading: Reading::default(),
         })

@@ -17,6 +17,7 @@ use super::regions::{Position, Regions};
 use crate::addr::{Ipa, PageRange, World};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory::{AccessPermissions, MemoryType};
+use crate::ffa::memory_descriptor::Layout;
 use crate::id::PartitionId;
 use crate::limits::{
     MAX_BORROWERS, MAX_PARTITIONS, MAX_SHARES, SHARES_NORMAL_WORLD, SHARES_PARTITION, SLICE_PAGES,
@@ -51,6 +52,8 @@ pub(super) struct Borrower {
     pub(super) mapped: Option<Leaf>,
     /// It has retrieved the region at least once.
     pub(super) has_retrieved: bool,
+    /// It wants the region zeroed when it dies with it.
+    pub(super) zero_after: bool,
     /// The request that it is sending.
     pub(super) asking: Option<Asking>,
     /// The response that it reads, or has read last.
@@ -81,6 +84,8 @@ pub(super) struct Grant {
     pub(super) zero_after: bool,
     /// The receiver has said where the region is to lie, and need not be told.
     pub(super) placed: bool,
+    /// How the request was laid out, and the response is.
+    pub(super) layout: Layout,
 }
 
 /// A retrieve request of which fragments are missing. It is granted if the rest of the addresses are the right ones.
@@ -104,6 +109,8 @@ pub(super) struct Reading {
     pub(super) next: usize,
     /// What they go in, if that is not RX.
     pub(super) buffer: Option<PageRange<Ipa>>,
+    /// How it is laid out.
+    pub(super) layout: Layout,
 }
 
 impl Reading {

@@ -65,6 +65,15 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// The layout of a response to it: from 1.1 on the size of its receivers decides.
+    pub fn layout_of_response(&self) -> Layout {
+        match self.layout {
+            Layout::V1_0 => Layout::V1_0,
+            _ if self.field(24, 4) == 16 => Layout::V1_1,
+            _ => Layout::V1_2,
+        }
+    }
+
     /// The receivers; panics if they are not where a descriptor has them.
     pub fn receivers(&self) -> Vec<Entry> {
         let count = self.field(28, 4) as usize;
@@ -74,7 +83,7 @@ impl<'a> Reading<'a> {
             (self.field(32, 4) as usize, self.field(24, 4) as usize)
         };
         if count > 0 {
-            assert!(array >= self.layout.header() && size >= self.layout.receiver());
+            assert!(array >= self.layout.header() && size >= 16);
             assert!(array.is_multiple_of(16) && size.is_multiple_of(16));
         }
         (0..count)

@@ -141,7 +141,8 @@ impl Offers {
 
         let length = answer.0[1] as usize;
         assert_eq!(answer.0[..3], [MEM_RETRIEVE_RESP, answer.0[1], answer.0[1]]);
-        let response = Transaction::decode(&puppet.read_rx(system, length), puppet.layout);
+        let response = puppet.read_rx(system, length);
+        let response = Transaction::decode(&response, reading.layout_of_response());
         assert_eq!(
             (response.sender, response.handle, response.tag),
             (region.owner, region.handle, TAG)

@@ -390,7 +390,7 @@ impl System for Small {
                     return false;
                 };
                 let data = if held.write { RW } else { RO };
-                let zero = before.zero_after;
+                let zero = held.zero_after;
                 self.model.retrieve_one(index, *by, data, zero);
                 self.release(*by);
             }

@@ -160,6 +160,7 @@ impl Model {
         let held = Held {
             write: permissions & 3 == RW,
             execute: permissions & 0xc == X,
+            zero_after,
         };
         let first = self.page(sent.pages[0]).expect("a page");
         let entry = &mut self.sent[index];
@@ -181,7 +182,6 @@ impl Model {
             }
         } else {
             borrower.held = Some(held);
-            entry.zero_after |= zero_after;
         }
     }
 
@@ -336,12 +336,9 @@ impl Model {
             if !sent.live {
                 continue;
             }
-            if sent
-                .borrowers
-                .iter()
-                .any(|b| b.id == id && b.held.is_some())
-            {
-                self.note_relinquish(index, id, false);
+            let borrower = sent.borrowers.iter().find(|borrower| borrower.id == id);
+            if let Some(held) = borrower.and_then(|borrower| borrower.held) {
+                self.note_relinquish(index, id, held.zero_after);
             }
             let sent = &mut self.sent[index];
             if sent.owner == id && !sent.is_held() {

@@ -50,6 +50,8 @@ pub struct Held {
     pub write: bool,
     /// It may execute.
     pub execute: bool,
+    /// It wants the pages zeroed if it dies with them.
+    pub zero_after: bool,
 }
 
 /// Somebody who may retrieve.

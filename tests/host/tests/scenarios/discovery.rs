@@ -448,3 +448,33 @@ fn ids() {
         Regs::new([SUCCESS_32, 0, 0x8000])
     );
 }
+
+// C13, C18: nobody is told of messages that a partition does not know at its version. req: PINFO-06
+#[test]
+fn properties_are_those_that_the_partitions_own_version_has() {
+    let make = |name: &str, minor: usize| {
+        PartitionSpec::new(name).version(minor as u32).with(|sp| {
+            sp.messaging = [0x3, 0x7, 0x607][minor];
+            sp.extra = Some(std::sync::Arc::new(|fdt| {
+                fdt.property_null("notification-support").unwrap();
+            }));
+        })
+    };
+    let system = System::boot([make("v10", 0), make("v11", 1), make("v12", 2)]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let (indirect, notified, direct2) = (1 << 2, 1 << 3, 1 << 9);
+    let count = nwd.call([PARTITION_INFO_GET]).success()[0] as usize;
+    let bytes = nwd.read(host_tests::system::NWD_RX, count * 24);
+    let told: Vec<u32> = bytes
+        .chunks(24)
+        .map(|row| u32::from_le_bytes(row[4..8].try_into().unwrap()))
+        .map(|properties| properties & (indirect | notified | direct2))
+        .collect();
+    let later = indirect | notified;
+    assert_eq!(told, [0, later, later | direct2]);
+    // And so it is.
+    assert_eq!(nwd.call([DIRECT_REQ2, 0x8002]).error(), Some(DENIED));
+    let set = nwd.call([NOTIFICATION_SET, 0x8001, 0, 1, 0]);
+    assert_eq!(set.error(), Some(DENIED));
+}

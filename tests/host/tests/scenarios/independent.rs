@@ -92,7 +92,7 @@ fn an_independent_device_borrows_together_with_others() {
         "a refused reclaim takes nothing"
     );
     nwd.write(NWD_PAGES, &[0xaa; 4]);
-    stage.relinquish(SP1, handle);
+    stage.run(SP1, move |sp| sp.relinquish(handle, 1)).success();
     assert_eq!(nwd.read(NWD_PAGES, 4), [0xaa; 4], "devices still use it");
     nwd.reclaim(handle).success();
     assert_eq!(nwd.read(NWD_PAGES, 4), [0; 4], "as SP1 wanted");

@@ -4,6 +4,7 @@ mod boot;
 mod chains;
 mod console;
 mod dead_contexts;
+mod descriptor_layouts;
 mod device_memory;
 mod direct;
 mod direct2;

@@ -57,13 +57,18 @@ fn zeroing() {
     // Zeroed it was for the first retrieval only.
     stage.retrieve_refused(SP1, request(handle, RW, 1), INVALID_PARAMETERS);
 
-    // By the receiver: announced at retrieval, or asked for at the end.
+    // By the receiver: what it announces at retrieval counts if it dies, what it says at the end overrides that (C14).
     dirty();
     stage.retrieve_refused(SP1, request(handle, RO, 4), DENIED);
-    stage.retrieve(SP1, request(handle, RW, 4)).unwrap();
-    assert!(!is_zero());
-    stage.relinquish(SP1, handle);
-    assert!(is_zero());
+    for (announced, said) in [(0, 0), (0, 1), (4, 0), (4, 1)] {
+        dirty();
+        stage.retrieve(SP1, request(handle, RW, announced)).unwrap();
+        assert!(!is_zero());
+        stage
+            .run(SP1, move |sp| sp.relinquish(handle, said))
+            .success();
+        assert_eq!(is_zero(), said == 1, "{announced} {said}");
+    }
     dirty();
     stage.retrieve(SP1, request(handle, RO, 0)).unwrap();
     stage.run(SP1, move |sp| {
@@ -84,6 +89,88 @@ fn zeroing() {
     assert!(is_zero());
 }
 
+// A borrower that announced it and died cannot override it. req: MEMD-88
+#[test]
+fn what_a_dead_borrower_announced_is_zeroed() {
+    for flags in [0, 4] {
+        let stage = Stage::with(|spec| spec.with(|sp| sp.takes_exceptions = false));
+        let nwd = stage.nwd();
+        nwd.write(NWD_PAGES, &[0xaa; 64]);
+        let handle = nwd.send(
+            MEM_LEND_64,
+            &Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 1)]),
+        );
+        let request = Transaction {
+            flags,
+            ..Transaction::retrieve(0, SP1, handle, RW)
+        };
+        stage.retrieve(SP1, request).unwrap();
+        stage.kill(SP1);
+        nwd.reclaim(handle).success();
+        let left = if flags == 0 { 0xaa } else { 0 };
+        assert_eq!(nwd.read(NWD_PAGES, 64), [left; 64]);
+    }
+}
+
+// C14. req: MEMD-85, MEMD-86, MEMRQ-25
+#[test]
+fn checks_of_a_retrieval_that_clients_know_the_order_of() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let zeroed = Transaction {
+        flags: 1,
+        ..Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 1)])
+    };
+    let handle = nwd.send(MEM_LEND_64, &zeroed);
+    let good = Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(0, SP1, handle, RO)
+    };
+    // Of a reader only, nothing can have been zeroed.
+    let read_only = Transaction {
+        flags: 1,
+        ..good.clone()
+    };
+    stage.retrieve_refused(SP1, read_only, DENIED);
+    // The length is wrong, and so is the sender.
+    let mut sender = good.clone();
+    sender.sender = SP2;
+    stage.retrieve_refused(SP1, sender.clone(), DENIED);
+    let mut longer = sender.encode(V12);
+    longer.extend([0; 16]);
+    stage.run(SP1, move |sp| {
+        sp.memory_refused(MEM_RETRIEVE_REQ_64, &longer, INVALID_PARAMETERS)
+    });
+    // More permissions than lent, and a memory type that is none.
+    let handle = nwd.send(
+        MEM_LEND_64,
+        &Transaction::lend(0, SP1, RO, &[(NWD_PAGES + 0x1000, 1)]),
+    );
+    let mut both = Transaction::retrieve(0, SP1, handle, RW);
+    both.attributes = 0x30;
+    stage.retrieve_refused(SP1, both.clone(), DENIED);
+    both.receivers[0].permissions = RO;
+    stage.retrieve_refused(SP1, both, INVALID_PARAMETERS);
+}
+
+// C14. req: MEMD-25
+#[test]
+fn other_borrowers_need_not_be_marked_as_such() {
+    let stage = Stage::new();
+    let mut share = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
+    share.receivers.push(Receiver::new(SP2, RW));
+    let handle = stage.nwd().send(MEM_SHARE_64, &share);
+    for (own, others) in [(SP1, 0), (SP2, 0), (SP1, 1)] {
+        let mut request = Transaction::retrieve(0, SP1, handle, RW);
+        request.receivers.push(Receiver::new(SP2, RW));
+        for receiver in &mut request.receivers {
+            receiver.flags = if receiver.id == own { 0 } else { others };
+        }
+        stage.retrieve(own, request).unwrap();
+        stage.relinquish(own, handle);
+    }
+}
+
 // req: MEMRL-11, MEMD-88
 #[test]
 fn with_several_borrowers_the_last_one_leaves_zeros() {
@@ -100,7 +187,7 @@ fn with_several_borrowers_the_last_one_leaves_zeros() {
         };
         stage.retrieve(id, request).unwrap();
     }
-    stage.relinquish(SP1, handle);
+    stage.run(SP1, move |sp| sp.relinquish(handle, 1)).success();
     assert_eq!(
         stage.run(SP2, |sp| sp.peek(NonSecure, NWD_PAGES)),
         Some(0xaa),
@@ -218,7 +305,7 @@ fn memory_that_is_taken_away_ends_a_call_in_aborted() {
         // An external abort of its own access is its own business.
         assert_eq!(sp.peek(NonSecure, NWD_PAGES), None);
         let before = sp.snapshot();
-        assert_eq!(sp.relinquish(handle, 0).error(), Some(ABORTED));
+        assert_eq!(sp.relinquish(handle, 1).error(), Some(ABORTED));
         assert_eq!(before, sp.snapshot());
         assert_eq!(
             sp.peek(NonSecure, NWD_PAGES + 0x1000),

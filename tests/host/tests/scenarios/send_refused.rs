@@ -43,7 +43,7 @@ const FAULTS: &[Fault] = &[
     ("handle", |b| b[8] = 1, INVALID_PARAMETERS),
     ("handle, upper half", |b| b[15] = 1, INVALID_PARAMETERS),
     ("receiver size 0", |b| set(b, 24, &[0; 4]), INVALID_PARAMETERS),
-    ("receiver size of 1.1", |b| b[24] = 16, INVALID_PARAMETERS),
+    ("receiver size below 16", |b| b[24] = 8, INVALID_PARAMETERS),
     ("receiver size odd", |b| b[24] = 33, INVALID_PARAMETERS),
     ("receiver size large", |b| set(b, 24, &[0xff; 4]), INVALID_PARAMETERS),
     ("no receiver", |b| b[28] = 0, INVALID_PARAMETERS),
