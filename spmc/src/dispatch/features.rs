@@ -4,7 +4,7 @@ use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
 use crate::hal::{Hal, SCHEDULE_RECEIVER_INTERRUPT};
 use crate::limits::MAX_MAILBOX_PAGES;
-use crate::manifest::config::{ExceptionLevel, NsInterruptAction, PartitionConfig};
+use crate::manifest::config::{ExceptionLevel, PartitionConfig};
 use crate::spmc::Spmc;
 
 use super::Instance;
@@ -29,7 +29,8 @@ const HYPERVISOR_RETRIEVE: u32 = 1 << 2;
 impl<H: Hal> Spmc<H> {
     /// `FFA_FEATURES`: properties of the function in w1, or `NOT_SUPPORTED` if the caller cannot use it.
     ///
-    /// Either form of a function that has a 32- and a 64-bit one can be asked for. Of the feature ids (bit 31 clear) each names an interrupt that only its users are told.
+    /// Either form of a function that has a 32- and a 64-bit one can be asked for, but of `FFA_RXTX_MAP` from the Normal world.
+    /// `FFA_MSG_WAIT` and the notification calls are told to whoever asks, as Hafnium does, be they for the other world. Of the feature ids (bit 31 clear) each names an interrupt that only its users are told.
     pub(super) fn features(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -59,6 +60,8 @@ impl<H: Hal> Spmc<H> {
             | function::MEM_RECLAIM
             | function::MEM_FRAG_RX
             | function::MEM_FRAG_TX => [0, 0],
+            // The Normal world has 64-bit addresses.
+            function::RXTX_MAP_32 if normal_world => return Err(FfaError::NotSupported),
             function::RXTX_MAP_32 | function::RXTX_MAP_64 => {
                 let maximum = if version >= Version::V1_2 {
                     MAX_MAILBOX_PAGES << 16
@@ -77,7 +80,21 @@ impl<H: Hal> Spmc<H> {
             | function::MEM_LEND_32
             | function::MEM_LEND_64
             | function::MEM_SHARE_32
-            | function::MEM_SHARE_64 => [DYNAMIC_BUFFER, 0],
+            | function::MEM_SHARE_64 => {
+                // From 1.2 on nothing is said of sends.
+                let buffer = if version >= Version::V1_2 {
+                    0
+                } else {
+                    DYNAMIC_BUFFER
+                };
+                [buffer, 0]
+            }
+            // Whoever retrieves must understand the NS bit, which is there from 1.1 on.
+            function::MEM_RETRIEVE_REQ_32 | function::MEM_RETRIEVE_REQ_64
+                if !normal_world && version >= Version::V1_1 && frame.w(2) & NS_BIT == 0 =>
+            {
+                return Err(FfaError::NotSupported);
+            }
             function::MEM_RETRIEVE_REQ_32 | function::MEM_RETRIEVE_REQ_64 => {
                 if frame.w(2) & NS_BIT != 0 {
                     instance.endpoint().ask_for_security_state();
@@ -90,7 +107,7 @@ impl<H: Hal> Spmc<H> {
             }
             function::NOTIFICATION_BITMAP_CREATE..=function::NOTIFICATION_INFO_GET_32
             | function::NOTIFICATION_INFO_GET_64
-                if Self::has_notification_call(instance, id) =>
+                if version >= Version::V1_1 =>
             {
                 [0, 0]
             }
@@ -107,7 +124,7 @@ impl<H: Hal> Spmc<H> {
             MANAGED_EXIT if frame.w(2) == 0 && Self::has_managed_exit(instance) => {
                 [MANAGED_EXIT_INTERRUPT, 0]
             }
-            function::MSG_WAIT if !normal_world => [0, 0],
+            function::MSG_WAIT => [0, 0],
             function::RUN if normal_world || version >= Version::V1_1 => [0, 0],
             function::YIELD if !normal_world && version >= Version::V1_1 => [0, 0],
             function::ABORT_32 | function::ABORT_64
@@ -147,10 +164,10 @@ impl<H: Hal> Spmc<H> {
         }) && instance.endpoint().version() >= Version::V1_1
     }
 
-    /// Whether the caller is a partition that leaves by itself when a Non-secure interrupt comes.
+    /// Whether the caller is a partition that could be asked to leave when a Non-secure interrupt comes: one at S-EL1,
+    /// whether or not its manifest wants that.
     fn has_managed_exit(instance: &Instance<'_, H::Context>) -> bool {
-        Self::config(instance)
-            .is_some_and(|config| config.ns_interrupts == NsInterruptAction::ManagedExit)
+        Self::config(instance).is_some_and(|config| config.exception_level == ExceptionLevel::SEl1)
             && instance.endpoint().version() >= Version::V1_1
     }
 

@@ -204,7 +204,8 @@ impl<H: Hal> Spmc<H> {
     /// `FFA_NOTIFICATION_GET`: takes what is pending for the receiver in w1, who is the caller, and its vCPU.
     ///
     /// `INVALID_PARAMETERS` for ids, a vCPU that is not there, and flags, among them those for maps that the Hypervisor keeps; `NOT_SUPPORTED` if the
-    /// partition gets no notifications.
+    /// partition gets no notifications. The Normal world without a bitmap for id 0 gets empty maps. Who asks for what the SPM notifies of gets what
+    /// the Hypervisor notifies of, too.
     fn notification_get(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -225,7 +226,17 @@ impl<H: Hal> Spmc<H> {
         if !Self::speaks_for(instance, receiver) || flags & !maps != 0 {
             return Err(FfaError::InvalidParameters);
         }
-        let mut locked = self.notified(receiver).ok_or(missing)?;
+        // The framework's notifications of both managers are one map to Hafnium's clients.
+        let flags = match instance {
+            Instance::Partition(_) if flags & Pending::SPM != 0 => flags | Pending::HYPERVISOR,
+            _ => flags,
+        };
+        let mut locked = match self.notified(receiver) {
+            Some(locked) => locked,
+            // A scheduler that has no bitmap of its own yet looks whether anything came.
+            None if receiver == PartitionId::NORMAL_WORLD => return Ok(Answer::success([])),
+            None => return Err(missing),
+        };
         let pending = locked.with(|receiver| receiver.take(vcpu, flags))?;
         if let Instance::Partition(partition) = instance {
             // With the lock held: whoever sets another one after this pends the interrupt anew.

@@ -64,15 +64,15 @@ fn features(function: u32) -> ffa::Answer {
     ffa::call(id::FEATURES, &[function as u64])
 }
 
-fn common(version: u32) -> Check {
+fn common(version: u32, maps: &[u32]) -> Check {
     for function in COMMON {
         ffa::done(&features(*function))?;
     }
     for function in NOBODY {
         ffa::refused(&features(*function), NOT_SUPPORTED)?;
     }
-    for function in [id::RXTX_MAP_32, id::RXTX_MAP_64] {
-        let answer = features(function);
+    for function in maps {
+        let answer = features(*function);
         ffa::succeeded(&answer)?;
         // 4 KiB; the maximum only from 1.2 on.
         equal(answer[2] & 0xffff, 0u64)?;
@@ -98,8 +98,8 @@ fn common(version: u32) -> Check {
     ] {
         let answer = features(function);
         ffa::succeeded(&answer)?;
-        // Dynamic buffers.
-        equal(answer[2], 1u64)?;
+        // Dynamic buffers, told before 1.2.
+        equal(answer[2], (version < V1_2) as u64)?;
         equal(answer[3], 0u64)?;
     }
     for function in [id::MEM_RETRIEVE_REQ_32, id::MEM_RETRIEVE_REQ_64] {
@@ -117,11 +117,12 @@ fn common(version: u32) -> Check {
 // req: COMP-03, COMP-05, COMP-07, COMP-13, COMP-14, COMP-21, FEAT-01, FEAT-02, FEAT-03, FEAT-04, FEAT-05, FEAT-06, FEAT-07, FEAT-08
 // req: FEAT-09, FEAT-11, FEAT-12, FEAT-13, FEAT-14, FRAG-01, GEN-15, MSGW-25
 fn features_of_normal_world(_: &Nwd) -> Check {
-    common(V1_2)?;
-    for function in [id::RUN, id::RX_ACQUIRE] {
+    common(V1_2, &[id::RXTX_MAP_64])?;
+    for function in [id::RUN, id::RX_ACQUIRE, id::MSG_WAIT] {
         ffa::done(&features(function))?;
     }
     for function in [
+        id::RXTX_MAP_32,
         id::SECONDARY_EP_REGISTER,
         id::CONSOLE_LOG_32,
         id::CONSOLE_LOG_64,
@@ -145,7 +146,7 @@ fn features_of_partitions(_: &Nwd) -> Check {
 }
 
 fn features_here(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    common(sp.identity.version)?;
+    common(sp.identity.version, &[id::RXTX_MAP_32, id::RXTX_MAP_64])?;
     for function in [
         id::MSG_WAIT,
         id::DIRECT_RESP_32,

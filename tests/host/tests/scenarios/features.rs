@@ -52,12 +52,12 @@ fn refused(answer: Regs) -> bool {
 fn what_the_normal_world_can_call() {
     let system = System::boot([]);
     let nwd = system.nwd();
-    for id in EVERYWHERE.into_iter().chain([RUN, RX_ACQUIRE]) {
+    for id in EVERYWHERE.into_iter().chain([RUN, RX_ACQUIRE, MSG_WAIT]) {
         assert_eq!(nwd.call([FEATURES, id]).success(), [0; 6], "{id:#x}");
     }
     for id in NOWHERE
         .into_iter()
-        .chain([MSG_WAIT, SECONDARY_EP_REGISTER_64])
+        .chain([RXTX_MAP_32, SECONDARY_EP_REGISTER_64])
         .chain([CONSOLE_LOG_32, CONSOLE_LOG_64])
         .chain([MEM_OP_PAUSE, MEM_OP_RESUME])
     {
@@ -73,6 +73,8 @@ fn what_a_partition_can_call() {
             .into_iter()
             .chain([MSG_WAIT, CONSOLE_LOG_32, CONSOLE_LOG_64])
             .chain([MEM_OP_PAUSE, MEM_OP_RESUME])
+            .chain([NOTIFICATION_BITMAP_CREATE, NOTIFICATION_BITMAP_DESTROY])
+            .chain([NOTIFICATION_INFO_GET_32, NOTIFICATION_INFO_GET_64])
         {
             assert_eq!(sp.call([FEATURES, id]).success(), [0; 6], "{id:#x}");
         }
@@ -113,12 +115,11 @@ fn buffer_size_and_alignment() {
         let system = System::boot([]);
         let nwd = system.nwd();
         nwd.version(version);
-        for id in [RXTX_MAP_32, RXTX_MAP_64] {
-            assert_eq!(
-                nwd.call([FEATURES, id]).success(),
-                [maximum << 16, 0, 0, 0, 0, 0]
-            );
-        }
+        assert_eq!(
+            nwd.call([FEATURES, RXTX_MAP_64]).success(),
+            [maximum << 16, 0, 0, 0, 0, 0]
+        );
+        assert!(refused(nwd.call([FEATURES, RXTX_MAP_32])), "C13");
         // The promise is kept.
         if maximum != 0 {
             let pages = maximum;
@@ -147,15 +148,18 @@ fn properties_of_memory_calls() {
                     MEM_LEND_32,
                     MEM_SHARE_32,
                 ] {
-                    // Dynamically allocated buffers, and nothing else.
-                    assert_eq!(sp.call([FEATURES, id]).success(), [1, 0, 0, 0, 0, 0]);
+                    // Dynamically allocated buffers, and nothing else; from 1.2 on nothing at all (C13).
+                    let buffer = u64::from(version != V1_2);
+                    assert_eq!(sp.call([FEATURES, id]).success(), [buffer, 0, 0, 0, 0, 0]);
                 }
                 let ns_bit = 1 << 1;
-                let unasked = if version == V1_0 { 1 } else { ns_bit | 1 };
-                assert_eq!(
-                    sp.call([FEATURES, MEM_RETRIEVE_REQ_32]).success()[0],
-                    unasked
-                );
+                // Who does not understand the NS bit cannot retrieve from 1.1 on (C13).
+                let unasked = sp.call([FEATURES, MEM_RETRIEVE_REQ_32]);
+                if version == V1_0 {
+                    assert_eq!(unasked.success()[0], 1);
+                } else {
+                    assert!(refused(unasked));
+                }
                 for id in [MEM_RETRIEVE_REQ_32, MEM_RETRIEVE_REQ_64] {
                     // w3 = 0: one retrieval at a time.
                     assert_eq!(
@@ -195,8 +199,9 @@ fn support_of_fragments_and_time_slices_is_told_by_their_functions() {
 #[test]
 fn feature_ids_that_are_not_supported() {
     let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
-        // No managed exit in the manifest; no schedule receiver interrupt for partitions; unknown ids.
-        for id in [0, 2, 3, 4, 5, 0xff, 0x100, 0x7fff_ffff] {
+        // Managed exit whatever the manifest says (C13); no schedule receiver interrupt for partitions; unknown ids.
+        assert_eq!(sp.call([FEATURES, 3]).success(), [4, 0, 0, 0, 0, 0]);
+        for id in [0, 2, 4, 5, 0xff, 0x100, 0x7fff_ffff] {
             sp.refused([FEATURES, id], NOT_SUPPORTED);
         }
         sp.msg_wait();

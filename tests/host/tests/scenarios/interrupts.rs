@@ -434,7 +434,6 @@ fn the_notification_pending_interrupt() {
         let id = u64::from(sp.id);
         sp.call([NOTIFICATION_BIND, id, 0, 1]).success();
         assert_eq!(sp.call([FEATURES, 1]).success()[0], NOTIFICATION);
-        sp.refused([FEATURES, 3], NOT_SUPPORTED);
         sp.serve(move |sp, request| {
             assert_eq!(sp.signals(), (true, false));
             if request.payload()[0] == 0 {

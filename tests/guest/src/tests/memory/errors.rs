@@ -219,7 +219,7 @@ fn send_shape(_: &Nwd) -> Check {
     let patches: &[(usize, [u8; 4])] = &[
         (24, word(0)), // size of a receiver
         (24, word(8)),
-        (24, word(16)), // that of 1.1
+        (24, word(24)),
         (24, word(u32::MAX)),
         (28, word(0)), // number of receivers
         (28, word(2)),
