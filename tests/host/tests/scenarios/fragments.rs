@@ -221,3 +221,34 @@ fn an_owner_dies_while_fragments_of_a_request_are_missing() {
     });
     assert!(stage.run(SP3, move |sp| sp.peek(Secure, first)).is_some());
 }
+
+// What came whole has a new owner, who reads where it lies.
+// req: FRAG-19, FRAG-15
+#[test]
+fn a_hypervisor_that_gives_up_too_late_ends_nothing() {
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let ranges: Vec<_> = (0..300).map(|n| (0x4200_0000 + n * 0x2000, 1)).collect();
+    let bytes = Transaction::donate(0, SP1, &ranges).encode(V12);
+    let (total, first) = (bytes.len() as u64, bytes.len() - 16);
+    nwd.write(0x4400_0000, &bytes[..first]);
+    let asked = nwd.call([MEM_DONATE_64, total, first as u64, 0x4400_0000, 2]);
+    assert_eq!(asked.function(), MEM_FRAG_RX, "{asked:?}");
+    nwd.write(0x4400_0000, &bytes[first..]);
+    let last = [MEM_FRAG_TX, asked.0[1], asked.0[2], 16, 0];
+    let handle = nwd.call(last).handle();
+    let total = stage.run(SP1, move |sp| {
+        let request = Transaction {
+            attributes: 0,
+            ..Transaction::retrieve(0, SP1, handle, RW)
+        };
+        let answer = sp.memory_call(MEM_RETRIEVE_REQ_64, &request.encode(sp.layout));
+        assert_eq!((answer.0[0], answer.0[2]), (MEM_RETRIEVE_RESP, 4096));
+        sp.call([RX_RELEASE]).success();
+        answer.0[1]
+    });
+    nwd.call([ERROR, 0, ABORTED as u32 as u64]);
+    stage.run(SP1, move |sp| {
+        read_on(&mut |regs| sp.call(regs), handle, 4096, total);
+    });
+}
