@@ -174,7 +174,6 @@ fn try_permissions() -> Check {
         (SPMC, 1, RW),               // the SPMC
         (package(0), 1, RW),         // sp1
         (0x7f_ffff_f000, 1, RX),     // EL2's private addresses
-        (heap + 15 * 0x1000, 2, RW), // half of it has other permissions
         (SECURE_UART as u64, 1, RX), // a device
         (!0xfff, 2, RW),
     ] {
