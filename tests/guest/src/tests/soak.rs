@@ -53,7 +53,7 @@ const LANES: usize = 2 * pe::MAX;
 const RELAYED: u64 = 8;
 
 /// Calls that the soak makes at least, over all PEs.
-const CALLS: u64 = 2_000_000;
+const CALLS: u64 = 1_000_000;
 
 // ---- what both sides count ----
 
