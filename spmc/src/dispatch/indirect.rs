@@ -122,7 +122,11 @@ impl<H: Hal> Spmc<H> {
         rx.write_rx_at(&self.hal, 0, bytes.get(..length).unwrap_or(&bytes))?;
         rx.pass_rx()?;
         // With RX still locked: whoever finds it full finds the notification, too.
-        self.notify_rx_full(pe, sender, receiver, delay);
+        let is_notified = self.pend_rx_full(sender, receiver);
+        drop((tx, rx));
+        if is_notified {
+            self.tell_of_message(pe, receiver, delay);
+        }
         Ok(())
     }
 

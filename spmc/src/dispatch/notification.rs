@@ -293,19 +293,26 @@ impl<H: Hal> Spmc<H> {
         false
     }
 
-    /// A message was put into the RX buffer of `receiver`: pends the notification of the framework that says so, if the receiver gets
-    /// notifications. With `delay` the scheduler hears of it when this PE goes back to the Normal world. Takes no lock but the receiver's.
-    pub fn notify_rx_full(&self, pe: &Pe, sender: PartitionId, receiver: PartitionId, delay: bool) {
+    /// Pends the framework's notification that a message of `sender` is in the RX buffer of
+    /// `receiver`, and takes no lock but the receiver's. Returns `false` if that gets no
+    /// notifications; otherwise [`Self::tell_of_message`] must follow.
+    pub(super) fn pend_rx_full(&self, sender: PartitionId, receiver: PartitionId) -> bool {
         let which = if sender.is_secure() {
             Framework::RxFullSpm
         } else {
             Framework::RxFullHypervisor
         };
         let Some(mut locked) = self.notified(receiver) else {
-            return;
+            return false;
         };
         locked.with(|receiver| receiver.set_framework(which));
-        drop(locked);
+        true
+    }
+
+    /// Interrupts the contexts of `receiver` for [`Self::pend_rx_full`], and has the scheduler told:
+    /// with `delay` when this PE goes back to the Normal world. It may wait for the claims of the
+    /// contexts, so no lock may be held.
+    pub(super) fn tell_of_message(&self, pe: &Pe, receiver: PartitionId, delay: bool) {
         if let Some(member) = self.member(receiver) {
             self.pend_notification(pe, member, Target::Global);
         }

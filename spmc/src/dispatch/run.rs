@@ -4,8 +4,8 @@
 //! not claimed by anybody: its state says that nobody but the right one may enter it. Others claim it for a moment, to look.
 //!
 //! A PE holds the claim of the context that runs on it, and for the moment of a switch another one. Whoever has the claim of a
-//! context that does not run waits for no other, with one exception: who ends his work waits for the claim of his caller.
-//! That one is blocked, so only those have it who look and wait for nobody. Hence no dead-lock.
+//! context that does not run, or a lock, waits for no claim ([`Slot::claim`] checks that on the host), with one exception: who
+//! ends its work waits for the claim of its caller ([`Slot::claim_caller_of`]), as long as that is blocked on it.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, SmcFrame, function};
@@ -163,14 +163,19 @@ impl<H: Hal> Spmc<H> {
         })
     }
 
-    /// The context `caller`, which waits for `callee`, claimed.
+    /// The context `caller`, which waits for `callee`, claimed. It may be asked for by whoever has
+    /// the claim of `callee`, even if that does not run any more.
     #[inline(always)]
     pub(crate) fn waiting_for(
         &self,
         callee: Link,
         caller: Link,
     ) -> Option<Current<'_, H::Context>> {
-        self.follow(caller, |caller| caller.is(State::Blocked(callee)))
+        let Place { partition, slot } = self.place(caller)?;
+        let vcpu = slot.claim_caller_of(callee)?;
+        Self::arrive(caller, partition, vcpu, |caller| {
+            caller.is(State::Blocked(callee))
+        })
     }
 
     /// Puts the context on the PE, with Non-secure interrupts masked if it or anyone it works for has them queued.

@@ -48,9 +48,11 @@ impl<C: Context> Slot<C> {
 
     /// Claims the context; `None` if it runs. Whoever only looks at it is waited for.
     ///
-    /// So the caller must hold no claim but of contexts that run.
+    /// So the caller must hold no lock, and no claim but of contexts that run: nobody waits for
+    /// those. With the feature `explore` a caller that does panics, whether it had to wait or not.
     #[inline(always)]
     pub fn claim(&self) -> Option<Claim<'_, C>> {
+        sync::assert_may_wait();
         match self.try_claim() {
             None => self.claim_soon(),
             claim => claim,
@@ -60,10 +62,35 @@ impl<C: Context> Slot<C> {
     #[cold]
     #[inline(never)]
     fn claim_soon(&self) -> Option<Claim<'_, C>> {
+        self.claim_while(|state| state != State::Running)
+    }
+
+    /// Claims the context that waits for `callee`, for the one who has the claim of that and ends
+    /// its work; maybe `None` if the context does not wait for it.
+    ///
+    /// The claim of `callee` may be held meanwhile: whoever has the claim of a blocked context only
+    /// looks at it, and waits for no claim.
+    #[inline(always)]
+    pub fn claim_caller_of(&self, callee: Link) -> Option<Claim<'_, C>> {
+        match self.try_claim() {
+            None => self.claim_caller_of_soon(callee),
+            claim => claim,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn claim_caller_of_soon(&self, callee: Link) -> Option<Claim<'_, C>> {
+        self.claim_while(|state| state == State::Blocked(callee))
+    }
+
+    /// Claims the context once nobody else has a claim; `None` if its state is another one before
+    /// that.
+    fn claim_while(&self, is_worth_it: impl Fn(State) -> bool) -> Option<Claim<'_, C>> {
         loop {
             // Whoever has the claim now has seen what was written before he took it.
             fence(Ordering::Acquire);
-            if self.state() == State::Running {
+            if !is_worth_it(self.state()) {
                 return None;
             }
             if let Some(claim) = self.try_claim() {
@@ -111,6 +138,7 @@ impl<C: Context> Claim<'_, C> {
     pub fn step(&mut self, event: Event) -> Result<()> {
         let state = step(self.state(), event)?;
         self.slot.state.store(state.to_word(), Ordering::Relaxed);
+        sync::note_awaited(&self.slot.vcpu, state != State::Running);
         Ok(())
     }
 

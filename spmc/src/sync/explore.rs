@@ -5,6 +5,7 @@ use core::ops::{Deref, DerefMut};
 
 use spin::Once;
 
+use super::held;
 use crate::partition::vcpu::{Caller, Model};
 
 /// What a PE is about to do. Each object is named by its address.
@@ -81,7 +82,9 @@ impl<T> Mutex<T> {
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let lock = address(self);
         tell(Point::Lock(lock));
-        self.0.try_lock().map(|inner| MutexGuard {
+        let inner = self.0.try_lock()?;
+        held::took(lock);
+        Some(MutexGuard {
             _before: Tells(Point::Unlock(lock)),
             inner,
             _after: Tells(Point::Released(lock)),
@@ -128,6 +131,9 @@ struct Tells(Point);
 
 impl Drop for Tells {
     fn drop(&mut self) {
+        if let Point::Released(lock) = self.0 {
+            held::gave(lock);
+        }
         tell(self.0);
     }
 }

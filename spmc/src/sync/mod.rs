@@ -6,6 +6,8 @@
 
 #[cfg(feature = "explore")]
 mod explore;
+#[cfg(feature = "explore")]
+mod held;
 
 #[cfg(feature = "explore")]
 pub use explore::{Mutex, MutexGuard, Point, atomic, observe, watch};
@@ -41,4 +43,19 @@ pub(crate) fn point<T>(object: &T) {
 pub(crate) fn runs<C>(vcpu: &Vcpu<C>) {
     #[cfg(feature = "explore")]
     explore::show(vcpu.model, vcpu.caller, vcpu.masked);
+}
+
+/// Panics if this PE holds what another one may wait for: then it must not wait for a claim.
+#[inline(always)]
+pub(crate) fn assert_may_wait() {
+    #[cfg(feature = "explore")]
+    held::assert_may_wait();
+}
+
+/// Notes whether another PE may wait for `lock`, which this one holds. It may unless that is said.
+#[cfg_attr(not(feature = "explore"), allow(unused_variables))]
+#[inline(always)]
+pub(crate) fn note_awaited<T>(lock: &Mutex<T>, is_awaited: bool) {
+    #[cfg(feature = "explore")]
+    held::note_awaited(explore::address(lock), is_awaited);
 }

@@ -308,3 +308,61 @@ fn an_interrupt_while_its_owner_dies() {
         points
     });
 }
+
+/// A UP partition that has interrupts of others queued. In a request it gets `line` and leaves it
+/// to be handled later.
+fn queues(name: &str, line: u32, count: &Arc<AtomicU64>) -> PartitionSpec {
+    let count = Arc::clone(count);
+    PartitionSpec::new(name)
+        .with(|spec| {
+            spec.device = true;
+            spec.device_properties
+                .push(("interrupts", vec![line, 0x910]));
+            spec.ns_interrupts = 0;
+        })
+        .property("other-s-interrupts-action", 0)
+        .script(move |sp| {
+            assert_eq!(sp.call([ENABLE, line.into(), 1, 0]).0[0], 0);
+            let mut message = sp.msg_wait();
+            loop {
+                message = if message.0[0] == DIRECT_REQ_64 {
+                    sp.gic(|gic| gic.pulse(line));
+                    sp.poll();
+                    let payload = message.payload();
+                    sp.respond(&message, payload)
+                } else {
+                    handle(sp, &count);
+                    sp.msg_wait()
+                };
+            }
+        })
+}
+
+// Each context begins to wait with interrupts to handle while its PE looks for handlers: neither PE
+// waits for what the other one has. req: INT-05, INT-07
+#[test]
+fn two_that_leave_their_interrupts_begin_to_wait_on_two_pes() {
+    explore(|plan| {
+        let counts: [Arc<AtomicU64>; 2] = Default::default();
+        let system = System::boot([
+            queues("a", LINES[0], &counts[0]),
+            queues("b", LINES[1], &counts[1]),
+        ]);
+        system.turn_on(1);
+        system.machine.gic().route(LINES[1], 1);
+        // Each PE looks at the partition of the other one first.
+        system.machine.gic().pulse(LINES[1]);
+        take(&system, 1);
+        let body = |pe: usize, to: u16| -> Body<'_> {
+            let system = &system;
+            Box::new(move |nwd| {
+                nwd.ask(to, [7; 5]);
+                take(system, pe);
+            })
+        };
+        let points = system.interleave_by(plan, vec![body(0, SP1), body(1, SP2)]);
+        settle(&system, 2);
+        assert_eq!([0, 1].map(|n| counts[n].load(SeqCst)), [1, 2]);
+        points
+    });
+}
