@@ -47,22 +47,28 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Flow {
         self.end(current);
-        // Every state can be aborted.
-        let _ = current.vcpu.step(Event::Abort);
         frame.answer(Answer::error(FfaError::Aborted));
         self.give_back(current, frame)
     }
 
-    /// Stops the partition of `current`, if that is still to be done.
-    pub(super) fn end(&self, current: &Current<'_, H::Context>) {
-        if current.partition.kill() {
+    /// Stops the partition of `current`, if that is still to be done, and `current` with it.
+    pub(super) fn end(&self, current: &mut Current<'_, H::Context>) {
+        let todo = if current.partition.kill() {
             log::error!("{} is dead", current.frozen.config.name);
-            self.bury(current);
-        }
+            self.bury(current)
+        } else {
+            0
+        };
+        // Every state can be aborted.
+        let _ = current.vcpu.step(Event::Abort);
+        // Last: another PE may start the partition anew at once. It waits for the claim of
+        // `current`, which it can only begin a life of once that is aborted.
+        self.aftermath.fetch_or(todo, Ordering::AcqRel);
     }
 
-    /// Gives back what a partition held that has just died, and sees to what its manifest wants to happen then.
-    fn bury(&self, current: &Current<'_, H::Context>) {
+    /// Gives back what a partition held that has just died. Returns what its manifest wants to
+    /// happen then, as in `Spmc::aftermath`.
+    fn bury(&self, current: &Current<'_, H::Context>) -> u32 {
         let endpoint = &current.partition.endpoint;
         let mailbox = core::mem::take(&mut *endpoint.mailbox.lock());
         if let Some(buffers) = mailbox.buffers() {
@@ -74,7 +80,7 @@ impl<H: Hal> Spmc<H> {
         self.notifications.bury(current.id.partition);
         self.mask_interrupts(current);
         let config = &current.frozen.config;
-        let todo = match config.abort_action {
+        match config.abort_action {
             AbortAction::Stop => 0,
             AbortAction::Destroy => {
                 self.scrub(&mut endpoint.memory.lock(), config);
@@ -84,8 +90,7 @@ impl<H: Hal> Spmc<H> {
             AbortAction::Restart if current.vcpu.model == Model::Init => 0,
             AbortAction::Restart => 1_u32.wrapping_shl(config.id.index() as u32),
             AbortAction::Propagate => TELL_EL3,
-        };
-        self.aftermath.fetch_or(todo, Ordering::AcqRel);
+        }
     }
 
     /// Does what partitions that failed left to be done, now that the PE is free; `frame` is what the Normal world is about to get.

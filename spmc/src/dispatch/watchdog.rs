@@ -81,9 +81,7 @@ impl<H: Hal> Spmc<H> {
         let is_blocked = |context: State| matches!(context, State::Blocked(_));
         if let Some(mut owner) = self.follow(of, |owner| is_blocked(owner.state())) {
             log_end(&owner);
-            self.end(&owner);
-            // Every state can be aborted.
-            let _ = owner.vcpu.step(Event::Abort);
+            self.end(&mut owner);
         }
         let end = self.limit();
         pe.watch = Watch::Rest(end);

@@ -100,6 +100,27 @@ fn a_partition_fails_again_while_others_are_restarted() {
     });
 }
 
+// The other PE starts it anew, as soon as the one that it failed on can be done with it, and not
+// before. req: MSGD-08, MSGW-16
+#[test]
+fn a_partition_is_restarted_by_another_pe_than_it_failed_on() {
+    explore(|plan| {
+        let system = System::boot([restarting("a")]);
+        let kill: Body = Box::new(|nwd| {
+            let answer = nwd.request(SP1, [DIE, 0, 0, 0, 0]);
+            assert_eq!(answer.error(), Some(ABORTED));
+        });
+        let other: Body = Box::new(|nwd| {
+            for _ in 0..2 {
+                nwd.call([ID_GET]).success();
+            }
+        });
+        let points = system.interleave_by(plan, vec![kill, other]);
+        assert_eq!(system.nwd().ask(SP1, [7; 5]), [7; 5], "it runs again");
+        points
+    });
+}
+
 /// A partition with two contexts, of which the second dies when it is called. The first is stopped
 /// in its work by an interrupt of whoever owns [`LINE`].
 fn stopped_and_dead() -> PartitionSpec {
