@@ -89,18 +89,17 @@ impl Endpoint {
         if asked < Version::V1_0 {
             return Err(FfaError::NotSupported);
         }
-        let given = self.version.load(Ordering::Relaxed);
-        if given & NEGOTIATED != 0 {
-            return if given & !NEGOTIATED == word {
-                Ok(Version::OWN)
-            } else {
-                Err(FfaError::NotSupported)
-            };
+        // Another PE may end negotiation meanwhile: that must stay.
+        let is_compatible = asked.major() == Version::OWN.major();
+        let negotiate = |given: u32| {
+            let next = if is_compatible { word } else { given };
+            (given & NEGOTIATED == 0).then_some(next)
+        };
+        let relaxed = Ordering::Relaxed;
+        match self.version.fetch_update(relaxed, relaxed, negotiate) {
+            Err(given) if given & !NEGOTIATED != word => Err(FfaError::NotSupported),
+            _ => Ok(Version::OWN),
         }
-        if asked.major() == Version::OWN.major() {
-            self.version.store(word, Ordering::Relaxed);
-        }
-        Ok(Version::OWN)
     }
 
     /// Ends negotiation: the endpoint made a call other than FFA_VERSION.

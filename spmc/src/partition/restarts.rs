@@ -32,10 +32,13 @@ impl Restarts {
     /// One has been made from `began` to `now`.
     pub fn made(&self, began: u64, now: u64, price: u64) {
         let took = now.saturating_sub(began).saturating_mul(SHARE);
-        // The bit that asked for it is taken by one PE, so nobody else writes.
-        let paid = self.paid.load(Ordering::Relaxed).max(now);
-        let paid = paid.saturating_add(price).saturating_add(took);
-        self.paid.store(paid, Ordering::Relaxed);
+        // Once it has begun it may fail, and be started anew by another PE.
+        let pay = |paid: u64| {
+            let paid = paid.max(now);
+            Some(paid.saturating_add(price).saturating_add(took))
+        };
+        let relaxed = Ordering::Relaxed;
+        let _ = self.paid.fetch_update(relaxed, relaxed, pay);
     }
 }
 

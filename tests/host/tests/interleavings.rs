@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use host_tests::ffa::*;
+use host_tests::schedule::explore;
 use host_tests::schedule::number;
 use host_tests::system::NWD_RX;
 use host_tests::{Nwd, PartitionSpec, Regs, Sp, System, restless};
@@ -345,5 +346,25 @@ fn a_partition_that_fails_on_one_pe_is_gone_on_all() {
         for pe in 0..3 {
             system.pe(pe).refused([DIRECT_REQ_64, 0x8001], ABORTED);
         }
+    });
+}
+
+// Finding D16. What one PE agrees on does not take back that another one ended negotiation.
+// req: VER-13
+#[test]
+fn negotiation_ends_while_another_pe_negotiates() {
+    explore(|plan| {
+        let system = System::boot([PartitionSpec::new("sp1")]);
+        let negotiate: Body = Box::new(|nwd| {
+            nwd.call([VERSION, 0x1_0000]);
+        });
+        let end: Body = Box::new(|nwd| {
+            nwd.call([ID_GET]).success();
+        });
+        let points = system.interleave_by(plan, vec![negotiate, end]);
+        // Neither the version that was in force nor the one that was asked for.
+        let answer = system.nwd().call([VERSION, 0x1_0001]);
+        assert_eq!(answer.0[0] as u32 as i32, NOT_SUPPORTED);
+        points
     });
 }
