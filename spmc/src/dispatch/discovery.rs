@@ -193,7 +193,7 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// What a partition that speaks `version` can have: nobody can rely on a message that it does not know.
+/// Returns what a partition that speaks `version` can have: nobody can rely on a message that it does not know.
 fn properties_of(version: Version) -> Properties {
     let mut properties = Properties::RECEIVE_DIRECT
         | Properties::SEND_DIRECT
@@ -209,7 +209,7 @@ fn properties_of(version: Version) -> Properties {
     properties
 }
 
-/// What a caller may learn: the properties that its version knows, without what the two cannot exchange.
+/// Returns what a caller may learn: the properties that its version knows, without what the two cannot exchange.
 fn visible_properties<C>(instance: &Instance<'_, C>, version: Version) -> Properties {
     let mut visible = properties_of(version);
     visible.remove(Properties::VM_CREATED | Properties::VM_DESTROYED);

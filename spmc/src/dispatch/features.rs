@@ -164,7 +164,7 @@ impl<H: Hal> Spmc<H> {
         }) && instance.endpoint().version() >= Version::V1_1
     }
 
-    /// Whether the caller is a partition that could be asked to leave when a Non-secure interrupt comes: one at S-EL1,
+    /// Returns true if the caller is a partition that could be asked to leave when a Non-secure interrupt comes: one at S-EL1,
     /// whether or not its manifest wants that.
     fn has_managed_exit(instance: &Instance<'_, H::Context>) -> bool {
         Self::config(instance).is_some_and(|config| config.exception_level == ExceptionLevel::SEl1)

@@ -193,7 +193,7 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// What happens to pages that follow each other and have one leaf in common.
+/// A change of pages that follow each other and have one leaf in common.
 #[derive(Clone, Copy)]
 struct Run {
     range: PageRange<Ipa>,

@@ -15,8 +15,11 @@ use crate::mm::{Change, Leaf, Pages};
 use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// Unmaps the region that the descriptor in the caller's TX names, and zeroes it when nobody has it any more if any borrower
-    /// asked for that in this call; what it had asked for when it retrieved the region counts only if it dies. A caller does so for itself or for a stream endpoint that it is proxy for. Of a donation whose response is still being read, it makes the donor's again what it was.
+    /// Unmaps the region that the descriptor in the caller's TX names, and zeroes it when nobody
+    /// has it any more if any borrower asked for that in this call. What a borrower asked for when
+    /// it retrieved the region counts only if it dies. A caller relinquishes for itself or for a
+    /// stream endpoint whose proxy it is. A donation whose response is still being read becomes the
+    /// donor's again, as it was.
     ///
     /// `DENIED` if the caller has not retrieved the region, or wants zeroed what it can only read; `ABORTED` if memory does not answer;
     /// `INVALID_PARAMETERS` for everything else that is wrong with the call.

@@ -142,7 +142,7 @@ pub(super) struct Zeroing {
     pub(super) done: Position,
 }
 
-/// What happens after a slice.
+/// The party that goes on after a slice, and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Pace {
     /// The call is paused until its caller resumes it.
@@ -154,12 +154,12 @@ pub(super) enum Pace {
 }
 
 impl Pace {
-    /// The pace of a call whose caller agrees to be paused, or does not.
+    /// Returns the pace of a call whose caller agrees to be paused, or does not.
     pub(super) fn of(agrees: bool) -> Self {
         if agrees { Self::Caller } else { Self::Spmc }
     }
 
-    /// Pages to zero before anything else happens.
+    /// Returns how many pages are zeroed before anything else happens.
     pub(super) fn pages(self) -> u64 {
         match self {
             Self::Caller | Self::Spmc => SLICE_PAGES,

@@ -75,12 +75,12 @@ impl Gic {
         }
     }
 
-    /// Whether the interrupt was raised and not acknowledged.
+    /// Returns true if the interrupt was raised and not acknowledged.
     pub fn is_pending(&self, id: u32) -> bool {
         self.pending.contains(&id)
     }
 
-    /// Whether the PE is to look again, now or when the Normal world has it.
+    /// Returns true if the PE is to look again, now or when the Normal world has it.
     pub fn is_to_look(&self, pe: usize) -> bool {
         self.look_again[pe] || self.look_again_on_return[pe]
     }

@@ -434,7 +434,7 @@ impl Sp {
         action(&mut self.machine().gic())
     }
 
-    /// What the engine asked for, for a script that looks on.
+    /// Hands `action` the journal of what the engine asked for: for a script that looks on.
     pub fn journal<T>(&self, action: impl FnOnce(&mut Journal) -> T) -> T {
         action(&mut self.machine().journal())
     }

@@ -20,7 +20,7 @@ use crate::guest::Resume;
 use crate::schedule::watch_locks;
 use crate::system::System;
 
-/// What the engine knows of a context that runs.
+/// The engine's record of a context that runs.
 pub type Shown = (Model, Caller, bool);
 
 thread_local! {
@@ -40,7 +40,7 @@ pub struct Entered {
     pub gprs: [u64; 31],
     /// Non-secure interrupts stay pending.
     pub masked: bool,
-    /// What the engine knows of it.
+    /// The engine's record of it.
     pub shown: Shown,
 }
 
@@ -66,7 +66,7 @@ impl Drop for Failure {
     }
 }
 
-/// What the Normal world, or EL3, does with a PE.
+/// A call of the Normal world, or of EL3, on a PE.
 #[derive(Clone, Copy, Debug)]
 pub enum Command {
     /// A call.
@@ -82,7 +82,7 @@ struct Lane {
     stop: Receiver<Stop>,
 }
 
-/// What holds the partitions of a system, and lets each of their contexts initialise by itself.
+/// Holds the partitions of a system, and lets each of their contexts initialise by itself.
 #[derive(Clone)]
 pub struct Held {
     lanes: Arc<Vec<Mutex<Lane>>>,

@@ -1,4 +1,4 @@
-//! What goes on in the background of a race: a PE comes and goes, and a partition on it uses up its
+//! The background of a race: a PE comes and goes, and a partition on it uses up its
 //! transactions, those that all endpoints have in common too, fails in the middle, and starts anew. In the
 //! end everything is as it was, so a race can expect what it expects without.
 
@@ -62,7 +62,7 @@ fn fail(sp: &mut Sp) -> [u64; 5] {
     unreachable!("it has failed")
 }
 
-/// What happens on its PE.
+/// Does the work of the restless PE.
 pub(crate) fn live(system: &System, id: u16) {
     let nwd = system.pe(PE);
     system.turn_on(PE);

@@ -271,7 +271,7 @@ impl System {
     }
 }
 
-/// What the Normal world has in registers that a call does not use.
+/// The value of those registers of the Normal world that a call does not use.
 const KEPT: u64 = 0x6b65_7074_6b65_7074;
 
 /// The Normal world on one PE: what the SPMD passes on.

@@ -12,7 +12,7 @@ use std::hash::Hash;
 
 /// A system all of whose states can be visited.
 pub trait Walker: Sized {
-    /// What it is made of.
+    /// The description that it is made from.
     type Setup;
     /// One move.
     type Move: Copy + PartialEq + Debug;
@@ -34,7 +34,7 @@ pub trait Walker: Sized {
     /// Panics if something is wrong in this state.
     fn check(&self);
 
-    /// Whether the system has come to a limit that is no part of its states, so that another one
+    /// Returns true if the system has come to a limit that is no part of its states, so that another one
     /// must go on.
     fn is_worn(&self) -> bool {
         false
@@ -43,10 +43,10 @@ pub trait Walker: Sized {
     /// Ends the system.
     fn end(self) {}
 
-    /// Whether a move is one that parties make which mean well.
+    /// Returns true if a move is one that parties make which mean well.
     fn helps(chosen: Self::Move) -> bool;
 
-    /// Whether nobody has anything left to do in this state.
+    /// Returns true if nobody has anything left to do in this state.
     fn is_at_rest(state: &Self::State) -> bool;
 }
 

@@ -1,4 +1,4 @@
-//! What must be so in every state.
+//! Checks of what must be so in every state.
 
 use super::state::{Context, Is, On, Value, Whose, Why};
 
@@ -8,7 +8,7 @@ const ENABLED: usize = 1;
 const ACTIVE: usize = 3;
 
 impl Context {
-    /// Whether it is in the middle of the work for whoever called it.
+    /// Returns true if it is in the middle of the work for whoever called it.
     pub fn works(&self) -> bool {
         matches!(self.is, Is::Running | Is::Blocked(_) | Is::Preempted)
     }
@@ -122,7 +122,7 @@ impl Value {
         }
     }
 
-    /// Whether a PE will look for interrupts soon, or handles some.
+    /// Returns true if a PE will look for interrupts soon, or handles some.
     fn somebody_looks(&self) -> bool {
         self.pes.iter().enumerate().any(|(pe, on)| match on {
             On::Off => false,
@@ -139,7 +139,7 @@ impl Value {
         })
     }
 
-    /// Whether nobody has anything left to do.
+    /// Returns true if nobody has anything left to do.
     pub fn is_at_rest(&self) -> bool {
         let is_off = |on: &On| *on == On::Off;
         let pes = self.pes.iter().all(|on| matches!(on, On::Off | On::Normal));

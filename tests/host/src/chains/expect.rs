@@ -1,4 +1,4 @@
-//! What must come of a move: what each context and the Normal world find when they go on.
+//! The expected outcome of a move: what each context and the Normal world find when they go on.
 
 use spmc::partition::vcpu::{Message, Model};
 
@@ -109,7 +109,7 @@ impl Chains {
         }
     }
 
-    /// What must come of a call of the Normal world, by the state of whom it called.
+    /// Checks what comes of a call of the Normal world, by the state of whom it called.
     pub(super) fn expect(&self, pe: usize, chosen: Move, before: &Context, report: &Report) {
         let (Move::Ask(_, to) | Move::Run(_, to)) = chosen else {
             return;
@@ -139,7 +139,7 @@ impl Chains {
         }
     }
 
-    /// What must come of a request of a partition.
+    /// Checks what comes of a request of a partition.
     pub(super) fn expect_of_partition(
         &self,
         to: usize,

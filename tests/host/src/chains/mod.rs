@@ -43,7 +43,7 @@ const DEACTIVATE: u64 = 0xff08;
 /// A partition may start anew so often at once; then a system is worn.
 const RESTARTS: usize = 18;
 
-/// What the context that runs on a PE does next.
+/// The next thing that the context on a PE does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Does {
     /// A direct request.
@@ -95,7 +95,7 @@ pub enum Move {
     Pass,
 }
 
-/// What a context is in the middle of, from its own point of view.
+/// The work that a context is in the middle of, from its own point of view.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Doing {
     /// It runs.
@@ -112,7 +112,7 @@ enum Doing {
     Stands,
 }
 
-/// What the test knows of a context.
+/// The test's own record of a context.
 #[derive(Clone, Debug)]
 struct Guest {
     number: usize,
@@ -142,7 +142,7 @@ pub struct Chains {
     pes: Vec<On>,
     /// Number of the last request of the Normal world to each context.
     sent: Vec<u64>,
-    /// What the Normal world called last on each PE.
+    /// The context that the Normal world called last, on each PE.
     called: Vec<Option<Move>>,
     requests: u64,
     restarts: Vec<usize>,
@@ -225,7 +225,7 @@ impl Chains {
         self.system.machine.journal().clear();
     }
 
-    /// What the Normal world does on a PE.
+    /// Has the Normal world make that move on a PE.
     fn command(&mut self, pe: usize, chosen: Move) {
         self.called[pe] = Some(chosen);
         let command = match chosen {
@@ -261,7 +261,7 @@ impl Chains {
         self.arrive(pe, report);
     }
 
-    /// What the context that runs on a PE does.
+    /// Has the context that runs on a PE do that.
     fn act(&mut self, pe: usize, does: Does) {
         let index = self.running(pe).expect("somebody runs");
         let own = u64::from(self.ids[index].0) << 16;

@@ -5,10 +5,10 @@ const QUEUED: u32 = 0;
 const MANAGED_EXIT: u32 = 1;
 const SIGNALED: u32 = 2;
 
-/// What is explored.
+/// A system to be explored.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// What each partition does about Non-secure interrupts (`ns-interrupts-action`).
+    /// The action of each partition for Non-secure interrupts (`ns-interrupts-action`).
     pub actions: Vec<u32>,
     /// Number of contexts of the first one. With two they are pinned, and PEs go off.
     pub first: u32,

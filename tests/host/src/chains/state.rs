@@ -1,4 +1,4 @@
-//! What decides how scheduling goes on, as a value.
+//! The state that decides how scheduling goes on, as a value.
 
 use spmc::id::VcpuId;
 use spmc::partition::Link;
@@ -75,13 +75,13 @@ pub struct Context {
     pub is: Is,
     /// Only while it means something.
     pub work: Option<(Why, Whose, bool)>,
-    /// Whether it waits for the answer to a request, and not for what `FFA_RUN` brings.
+    /// True if it waits for the answer to a request, and not for what `FFA_RUN` brings.
     pub asks: bool,
     /// Its partition failed.
     pub dead: bool,
     /// Its virtual interrupts: pending, enabled, as FIQ, active, woken for.
     pub lines: [u64; 5],
-    /// Whether its partition looks for interrupts of it.
+    /// True if its partition looks for interrupts of it.
     pub may_have_interrupts: bool,
 }
 

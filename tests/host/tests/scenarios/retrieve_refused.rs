@@ -129,10 +129,9 @@ fn borrowers_do_not_exceed_what_was_granted() {
     assert_eq!(response.attributes, 0x10 | NON_SECURE);
 }
 
-// req: MEMD-92, MEMD-90
-#[test]
-fn the_bypass_flag_is_unknown_to_1_0() {
-    let stage = Stage::with(|spec| spec.version(0));
+/// Shares a page with partitions at 1.`minor`. Returns the first one's request with the bypass flag.
+fn with_bypass_flag(minor: u32) -> (Stage, Transaction) {
+    let stage = Stage::with(|spec| spec.version(minor));
     let mut share = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
     share.receivers.push(Receiver::new(SP2, RO));
     let handle = stage.nwd().send(MEM_SHARE_64, &share);
@@ -140,20 +139,20 @@ fn the_bypass_flag_is_unknown_to_1_0() {
         flags: 1 << 10,
         ..Transaction::retrieve(0, SP1, handle, RW)
     };
+    (stage, request)
+}
+
+// req: MEMD-92, MEMD-90
+#[test]
+fn the_bypass_flag_is_unknown_to_1_0() {
+    let (stage, request) = with_bypass_flag(0);
     stage.retrieve_refused(SP1, request, INVALID_PARAMETERS);
 }
 
 // req: MEMD-92, MEMD-90
 #[test]
 fn the_bypass_flag_is_known_to_1_1() {
-    let stage = Stage::with(|spec| spec.version(1));
-    let mut share = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
-    share.receivers.push(Receiver::new(SP2, RO));
-    let handle = stage.nwd().send(MEM_SHARE_64, &share);
-    let request = Transaction {
-        flags: 1 << 10,
-        ..Transaction::retrieve(0, SP1, handle, RW)
-    };
+    let (stage, request) = with_bypass_flag(1);
     stage.retrieve(SP1, request).unwrap();
     assert_eq!(stage.access(SP1, NonSecure, NWD_PAGES), READ_WRITE);
 }
