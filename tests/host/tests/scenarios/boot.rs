@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use host_tests::ffa::*;
 use host_tests::machine::{NORMAL_RAM, SECURE_RAM, SPMC_IMAGE};
 use host_tests::manifest::{ENTRY, PARTITION_SIZE, Region, partition_base, spmc_manifest};
-use host_tests::{PartitionSpec, Sp, System};
+use host_tests::{Nwd, PartitionSpec, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
 use spmc::limits::MAX_PES;
 
@@ -80,8 +80,10 @@ fn boot_order() {
 // req: BOOT-05, BOOT-06, BOOT-08, BOOT-12, BOOT-13, BOOT-14, BOOT-15, MAN-40
 #[test]
 fn boot_information() {
-    for register in 0..4 {
+    // The version is the partition's own.
+    for (register, minor) in [(0, 2), (1, 1), (2, 2), (3, 1)] {
         let spec = PartitionSpec::new("sp1")
+            .version(minor)
             .vcpus(2)
             .with(|sp| sp.boot_register = Some(register));
         let manifest = spec.manifest();
@@ -99,7 +101,7 @@ fn boot_information() {
             let u32_at = |n: usize| u32::from_le_bytes(blob[n..n + 4].try_into().unwrap());
             let u64_at = |n: usize| u64::from_le_bytes(blob[n..n + 8].try_into().unwrap());
             assert_eq!(u32_at(0), 0xffa);
-            assert_eq!(u32_at(4), 0x1_0002);
+            assert_eq!(u32_at(4), 0x1_0000 | minor);
             assert_eq!(
                 (u32_at(12), u32_at(16)),
                 (32, 1),
@@ -265,26 +267,61 @@ fn secondary_contexts_start_where_the_partition_said() {
     }
 }
 
+/// PSCI_CPU_OFF from the SPMD.
+fn power_off(pe: Nwd<'_>) {
+    let answer = pe.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, 0x8400_0002]);
+    assert_eq!(answer.0[..4], [DIRECT_RESP_32, 0x8000_ffff, 0x8000_0002, 0]);
+}
+
 // req: BOOT-17, BOOT-09
 #[test]
 fn contexts_start_anew_when_their_pe_was_off() {
-    let system = System::boot([PartitionSpec::new("mp").vcpus(2).script(|sp| {
-        let mut served = 0;
-        sp.serve(move |_, _| {
-            served += 1;
-            [served, 0, 0, 0, 0]
-        })
-    })]);
+    let system = System::boot([PartitionSpec::new("mp").vcpus(2).script(counts)]);
     system.turn_on(1);
     let pe = system.pe(1);
     assert_eq!(pe.ask(0x8001, [0; 5])[0], 1);
     assert_eq!(pe.ask(0x8001, [0; 5])[0], 2);
-    // PSCI_CPU_OFF from the SPMD.
-    let answer = pe.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, 0x8400_0002]);
-    assert_eq!(answer.0[..4], [DIRECT_RESP_32, 0x8000_ffff, 0x8000_0002, 0]);
+    power_off(pe);
     pe.refused([DIRECT_REQ_32, 0x8001], BUSY);
     system.turn_on(1);
     assert_eq!(pe.ask(0x8001, [0; 5])[0], 1);
+}
+
+/// Counts its requests.
+fn counts(sp: &mut Sp) {
+    let mut served = 0;
+    sp.serve(move |_, _| {
+        served += 1;
+        [served, 0, 0, 0, 0]
+    })
+}
+
+// Case b16. req: GEN-19, BOOT-17
+#[test]
+fn a_up_partition_outlives_every_pe_but_one() {
+    let system = System::boot([
+        PartitionSpec::new("up").script(counts),
+        PartitionSpec::new("mp").vcpus(4).script(counts),
+    ]);
+    for pe in 1..4 {
+        system.turn_on(pe);
+    }
+    for pe in 0..4 {
+        assert_eq!(system.pe(pe).ask(0x8002, [0; 5])[0], 1);
+    }
+    assert_eq!(system.nwd().ask(0x8001, [0; 5])[0], 1);
+    // The PE that booted, too.
+    for pe in 0..3 {
+        power_off(system.pe(pe));
+    }
+    assert_eq!(system.pe(3).ask(0x8001, [0; 5])[0], 2);
+    for pe in 0..3 {
+        assert_eq!(system.turn_on(pe).function(), MSG_WAIT);
+    }
+    for (pe, served) in [(0, 1), (1, 1), (2, 1), (3, 2)] {
+        assert_eq!(system.pe(pe).ask(0x8001, [0; 5])[0], 3 + pe as u64);
+        assert_eq!(system.pe(pe).ask(0x8002, [0; 5])[0], served);
+    }
 }
 
 /// The SPMC manifest of a system with one partition, where all that the Normal world has is `range`.
@@ -384,6 +421,10 @@ fn regions_of_the_manifest() {
                     },
                 ];
                 sp.device = true;
+                // It lies where the SPMC manifest says, whatever it says itself.
+                sp.extra = Some(Arc::new(|fdt| {
+                    fdt.property_u64("load-address", 0x0e80_0000).unwrap();
+                }));
             })
             .script(|sp| {
                 sp.serve(|sp, _| {

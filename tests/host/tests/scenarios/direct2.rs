@@ -220,6 +220,25 @@ fn bad_responses_of_the_second_kind() {
     assert_eq!(answer.0, message(DIRECT_RESP2, 0x8001_0000, [0; 2], 9));
 }
 
+// Case b17: the same partition is asked again, and answers again. req: MSGD-11
+#[test]
+fn an_error_ends_a_request_of_either_kind() {
+    let system = System::boot([both("sp1").script(|sp| {
+        sp.msg_wait();
+        loop {
+            let next = sp.call([ERROR, 0, INVALID_PARAMETERS as u32 as u64]);
+            assert!(
+                [DIRECT_REQ_64, DIRECT_REQ2].contains(&next.function()),
+                "{next:?}"
+            );
+        }
+    })]);
+    let nwd = system.nwd();
+    for request in [[DIRECT_REQ2, 0x8001], [DIRECT_REQ_64, 0x8001]].repeat(2) {
+        assert_eq!(nwd.call(request).error(), Some(INVALID_PARAMETERS));
+    }
+}
+
 // C3: services that are built from the request leave its UUID in the response. req: MSGD-14
 #[test]
 fn what_a_response_of_the_second_kind_repeats_of_the_uuid_is_ignored() {

@@ -90,18 +90,31 @@ fn callers_of_1_0_get_8_bytes_and_1_1_one_descriptor_per_partition() {
 // req: PINFO-03, PINFO-14
 #[test]
 fn a_query_by_uuid_lists_all_that_have_it_without_repeating_it() {
-    let system = System::boot(partitions());
-    let nwd = system.nwd();
-    nwd.map_buffers();
-    assert_eq!(nwd.call(query(UUID_A, 0)).success(), [2, 24, 0, 0, 0, 0]);
-    let expected = [
-        descriptor(0x8001, 1, 1 | AARCH64, NIL),
-        descriptor(0x8002, 4, 1 | AARCH64, NIL),
-    ]
-    .concat();
-    assert_eq!(nwd.read(NWD_RX, 48), expected);
-    nwd.call([RX_RELEASE]).success();
-    assert_eq!(nwd.call(query(UUID_B, 0)).success()[0], 1);
+    for (version, size, properties) in [
+        (V1_0, 8, 1),
+        (V1_1, 24, 1 | AARCH64),
+        (V1_2, 24, 1 | AARCH64),
+    ] {
+        let system = System::boot(partitions());
+        let nwd = system.nwd();
+        nwd.version(version);
+        nwd.map_buffers();
+        let reported = if version == V1_0 { 0 } else { size as u64 };
+        let listed = |uuid, count: usize| {
+            // What was there before does not shine through.
+            nwd.write(NWD_RX, &[0xaa; 72]);
+            let answer = nwd.call(query(uuid, 0)).success();
+            assert_eq!(answer, [count as u64, reported, 0, 0, 0, 0]);
+            let bytes = nwd.read(NWD_RX, size * count);
+            nwd.call([RX_RELEASE]).success();
+            bytes
+        };
+        let [sp1, sp2] = [(0x8001, 1), (0x8002, 4)]
+            .map(|(id, contexts)| descriptor(id, contexts, properties, NIL)[..size].to_vec());
+        assert_eq!(listed(UUID_A, 2), [&sp1[..], &sp2].concat());
+        assert_eq!(listed(UUID_B, 1), sp2);
+        nwd.refused(query([1, 2, 3, 5], 0), INVALID_PARAMETERS);
+    }
 }
 
 // req: PINFO-02, PINFO-03, PINFO-15

@@ -212,6 +212,26 @@ fn feature_ids_that_are_not_supported() {
     }
 }
 
+// Clients leave behind w1 what was there; only RETRIEVE_REQ has input properties (case b07). req: FEAT-14
+#[test]
+fn what_a_function_does_not_take_as_input_is_ignored() {
+    let system = System::boot([]);
+    let nwd = system.nwd();
+    for function in [VERSION, RXTX_MAP_64, MEM_SHARE_64, DIRECT_REQ2] {
+        let expected = nwd.call([FEATURES, function]);
+        expected.success();
+        for junk in [1, 2, 0xffff_ffff] {
+            let call = [FEATURES, function, junk, junk, junk, junk, junk, junk];
+            assert_eq!(nwd.call(call), expected, "{function:#x} {junk:#x}");
+        }
+    }
+    let [retrieve, ..] = nwd.call([FEATURES, MEM_RETRIEVE_REQ_64, 2]).success();
+    let junk = [FEATURES, MEM_RETRIEVE_REQ_64, 0xffff_fffe, 7, 7, 7, 7, 7];
+    assert_eq!(nwd.call(junk).success()[0], retrieve);
+    nwd.call([FEATURES, 2]).success();
+    assert!(refused(nwd.call([FEATURES, 2, 1])), "a feature id");
+}
+
 // req: COMP-18, FEAT-12
 #[test]
 fn managed_exit_exists_from_1_1_on() {

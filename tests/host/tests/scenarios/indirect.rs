@@ -4,21 +4,21 @@ use host_tests::ffa::*;
 use host_tests::manifest::partition_base;
 use host_tests::system::{NWD_PAGES, NWD_RX, NWD_TX};
 use host_tests::{Nwd, PartitionSpec, Sp, System};
-use spmc::addr::World::{NonSecure, Secure};
+use spmc::addr::World::Secure;
 
 const SERVICE: [u32; 4] = [0xb528_60c6, 0xa14a_9824, 0xda77_e79d, 0xf0ab_2261];
-const DELAY_SRI: u64 = 2;
+pub const DELAY_SRI: u64 = 2;
 
 /// A message: header in the layout of a version, and payload where the header says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
-    flags: u32,
-    offset: u32,
-    receiver: u16,
-    sender: u16,
-    size: u32,
-    uuid: [u32; 4],
-    payload: Vec<u8>,
+    pub flags: u32,
+    pub offset: u32,
+    pub receiver: u16,
+    pub sender: u16,
+    pub size: u32,
+    pub uuid: [u32; 4],
+    pub payload: Vec<u8>,
 }
 
 impl Message {
@@ -88,7 +88,7 @@ pub fn send(nwd: &Nwd<'_>, version: u64, message: &Message) -> Option<i32> {
     nwd.call([MSG_SEND2]).error()
 }
 
-const SENT: Option<i32> = None;
+pub const SENT: Option<i32> = None;
 
 fn received(nwd: &Nwd<'_>, version: u64) -> Message {
     Message::decode(|at, bytes| nwd.read(NWD_RX + at, bytes), version)
@@ -255,97 +255,32 @@ fn a_payload_stays_where_its_sender_put_it() {
     }
 }
 
+// Case b35. What is behind a message was put there by its receiver, or by an earlier message to it.
+// req: RXTX-13
 #[test]
-fn headers_that_do_not_hold() {
-    let system = System::boot([partition("sp1", tell), partition("sp2", tell)]);
-    let nwd = system.nwd();
-    let good = Message::new(V1_2, 0, 0x8001, &[1; 16]);
-    nwd.refused([MSG_SEND2], INVALID_PARAMETERS);
-    nwd.map_buffers();
-    let changes: [fn(&mut Message); 13] = [
-        |m| m.flags = 1,
-        |m| m.flags = 1 << 31,
-        |m| m.sender = 0x8002,
-        |m| m.sender = 1,
-        |m| m.receiver = 0,
-        |m| m.receiver = 1,
-        |m| m.receiver = 0x8003,
-        |m| m.receiver = 0x8000,
-        |m| m.receiver = 0xffff,
-        |m| m.offset = 20,
-        |m| m.offset = 4096 - 15,
-        |m| m.offset = u32::MAX,
-        |m| m.size = u32::MAX,
-    ];
-    for change in changes {
-        let mut bad = good.clone();
-        change(&mut bad);
-        nwd.write(NWD_TX, &bad.encode(V1_2));
-        nwd.refused([MSG_SEND2], INVALID_PARAMETERS);
-    }
-    nwd.write(NWD_TX, &good.encode(V1_2));
-    for registers in [
-        [MSG_SEND2, 1, 0],
-        [MSG_SEND2, 0x8001_0000, 0],
-        // A VM without buffers; a delay from the Normal world; reserved flags.
-        [MSG_SEND2, 0x0001_0000, 0],
-        [MSG_SEND2, 0, DELAY_SRI],
-        [MSG_SEND2, 0, 1],
-        [MSG_SEND2, 0, 1 << 31],
-    ] {
-        nwd.refused(registers, INVALID_PARAMETERS);
-    }
-    assert_eq!(send(&nwd, V1_2, &good), SENT);
-}
-
-#[test]
-fn a_partition_speaks_for_itself_only() {
+fn nothing_is_written_behind_a_message() {
     let script = |sp: &mut Sp| {
-        let to_itself = Message::new(V1_2, sp.id, sp.id, &[1]);
-        let for_another = Message::new(V1_2, 0x8002, 0, &[1]);
-        sp.write(Secure, sp.tx(), &to_itself.encode(V1_2)).unwrap();
-        sp.refused([MSG_SEND2], INVALID_PARAMETERS);
         sp.map_buffers();
-        sp.refused([MSG_SEND2], INVALID_PARAMETERS);
-        sp.write(Secure, sp.tx(), &for_another.encode(V1_2))
-            .unwrap();
-        sp.refused([MSG_SEND2], INVALID_PARAMETERS);
-        for registers in [
-            [MSG_SEND2, 0x8001_0000, 0],
-            [MSG_SEND2, 1 << 16, 0],
-            [MSG_SEND2, 0, 4],
-        ] {
-            sp.refused(registers, INVALID_PARAMETERS);
-        }
-        sp.msg_wait();
+        let rx = sp.tx() + 0x1000;
+        sp.write(Secure, rx, &[0x5a; 4096]).unwrap();
+        sp.serve(move |sp, _| {
+            let mut page = [0; 4096];
+            sp.read(Secure, rx, &mut page).unwrap();
+            sp.call([RX_RELEASE]).success();
+            let kept = page.iter().rev().take_while(|byte| **byte == 0x5a);
+            [kept.count() as u64, 0, 0, 0, 0]
+        })
     };
-    System::boot([
-        PartitionSpec::new("sp1")
-            .with(|sp| sp.messaging = 7)
-            .script(script),
-        PartitionSpec::new("sp2").with(|sp| sp.messaging = 7),
-    ]);
-}
-
-#[test]
-fn both_sides_need_indirect_messages() {
-    let system = System::boot([
-        partition("sp1", send_to),
-        partition("sp2", send_to).with(|sp| sp.messaging = 3),
-        // Speaks 1.0, which has no such messages between partitions.
-        partition("old", |_, _| [0; 5]).version(0),
-        partition("sp4", |_, _| [0; 5]).with(|sp| sp.messaging = 3),
-    ]);
+    let system = System::boot([PartitionSpec::new("sp1")
+        .with(|sp| sp.messaging = 7)
+        .script(script)]);
     let nwd = system.nwd();
     nwd.map_buffers();
-    assert_eq!(nwd.ask(0x8002, [0, 4, 0, 0, 0])[0], code(DENIED));
-    for receiver in [0x8002, 0x8003, 0x8004] {
-        let message = Message::new(V1_2, 0, receiver, &[1]);
-        assert_eq!(send(&nwd, V1_2, &message), Some(DENIED));
-        assert_eq!(
-            nwd.ask(0x8001, [receiver.into(), 4, 0, 0, 0])[0],
-            code(DENIED)
-        );
+    nwd.write(NWD_TX, &[0x77; 4096]);
+    for (size, behind) in [(1, 41), (64, 104), (40, 104)] {
+        let message = Message::new(V1_2, 0, 0x8001, &vec![0xa5; size]);
+        assert_eq!(send(&nwd, V1_2, &message), SENT);
+        assert_eq!(nwd.ask(0x8001, [0; 5])[0], 4096 - behind);
     }
 }
 
@@ -380,30 +315,6 @@ fn the_uuid_reaches_the_receiver() {
     assert_eq!(nwd.ask(0x8001, [0; 5]), [a, b, c, d, 0]);
 }
 
-// req: RXTX-15, RXTX-27
-#[test]
-fn the_receiver_needs_a_buffer_that_is_long_enough() {
-    let serve = |sp: &mut Sp, _: [u64; 5]| {
-        sp.map_buffers();
-        [0; 5]
-    };
-    let system = System::boot([PartitionSpec::new("sp1")
-        .with(|sp| sp.messaging = 7)
-        .script(move |sp| sp.serve(move |sp, request| serve(sp, request.payload())))]);
-    let nwd = system.nwd();
-    nwd.call([RXTX_MAP_64, NWD_PAGES, NWD_PAGES + 0x2000, 2])
-        .success();
-    let message = Message::new(V1_2, 0, 0x8001, &[1; 4096 - 40]);
-    nwd.write(NWD_PAGES, &message.encode(V1_2));
-    nwd.refused([MSG_SEND2], BUSY);
-    nwd.ask(0x8001, [0; 5]);
-    let longer = Message::new(V1_2, 0, 0x8001, &[1; 4096 - 39]);
-    nwd.write(NWD_PAGES, &longer.encode(V1_2));
-    nwd.refused([MSG_SEND2], NO_MEMORY);
-    nwd.write(NWD_PAGES, &message.encode(V1_2));
-    nwd.call([MSG_SEND2]).success();
-}
-
 // req: RXTX-18
 #[test]
 fn messages_of_sixteen_pages_arrive_whole() {
@@ -432,70 +343,6 @@ fn messages_of_sixteen_pages_arrive_whole() {
     nwd.write(tx, &message);
     assert_eq!(nwd.call([MSG_SEND2]).success(), [0; 6]);
     assert_eq!(nwd.ask(0x8001, [0; 5])[0], 1);
-}
-
-// req: RXTX-15
-#[test]
-fn a_buffer_that_is_taken_away_leaves_rx_empty() {
-    let system = System::boot([partition("sp1", send_to)]);
-    let nwd = system.nwd();
-    nwd.map_buffers();
-    system
-        .machine
-        .memory()
-        .protect(NonSecure, NWD_RX..NWD_RX + 0x1000);
-    assert_eq!(nwd.ask(0x8001, [0, 4, 0, 0, 0])[0], code(ABORTED));
-    system.machine.memory().unprotect_all();
-    assert_eq!(nwd.ask(0x8001, [0, 4, 0, 0, 0])[0], 0);
-}
-
-// req: MSGW-25, COMP-12
-#[test]
-fn callers_below_1_1_have_no_indirect_messages() {
-    let system = System::boot([partition("sp1", |sp, _| {
-        let functions = [MSG_SEND2, MSG_SEND, MSG_POLL];
-        let [a, b, c] = functions.map(|function| code(sp.call([function]).error().unwrap()));
-        [a, b, c, 0, 0]
-    })
-    .version(0)]);
-    let nwd = system.nwd();
-    nwd.version(V1_0);
-    for function in [MSG_SEND2, MSG_SEND, MSG_POLL, RX_ACQUIRE] {
-        nwd.refused([function], NOT_SUPPORTED);
-        nwd.refused([FEATURES, function], NOT_SUPPORTED);
-    }
-    let refused = code(NOT_SUPPORTED);
-    assert_eq!(nwd.ask(0x8001, [0; 5]), [refused, refused, refused, 0, 0]);
-}
-
-// D14: it would find a message in its RX, of which it knows nothing, where it expects nothing.
-// req: RXTX-14
-#[test]
-fn receivers_below_1_1_have_no_indirect_messages() {
-    let system = System::boot([partition("sp1", send_to)]);
-    let nwd = system.nwd();
-    nwd.version(V1_0);
-    nwd.map_buffers();
-    let before = system.snapshot();
-    for receiver in [0, 3] {
-        assert_eq!(nwd.ask(0x8001, [receiver, 4, 0, 0, 0])[0], code(DENIED));
-    }
-    assert_eq!(before, system.snapshot());
-    // RX is as free as it was.
-    nwd.call([PARTITION_INFO_GET]).success();
-}
-
-#[test]
-fn a_failed_receiver() {
-    let system = System::boot([PartitionSpec::new("sp1")
-        .with(|sp| sp.messaging = 7)
-        .script(|sp| {
-            sp.call([ERROR, 0, 0xffff_fffe]);
-        })]);
-    let nwd = system.nwd();
-    nwd.map_buffers();
-    let message = Message::new(V1_2, 0, 0x8001, &[1]);
-    assert_eq!(send(&nwd, V1_2, &message), Some(ABORTED));
 }
 
 /// `FFA_NOTIFICATION_GET` of the maps of the framework by vCPU 0 of `id`: those of the SPM and of the Hypervisor.
@@ -581,35 +428,4 @@ fn a_message_that_the_receiver_does_not_know_of_outlasts_its_wait() {
         assert_eq!(nwd.call([RUN, 0x8001_0000]).function(), MSG_WAIT);
         assert_eq!(nwd.ask(0x8001, [0; 5])[0], kept.into());
     }
-}
-
-// What is copied in several pieces is looked at as a whole first.
-// req: RXTX-13, RXTX-18
-#[test]
-fn a_message_that_ends_behind_tx_writes_nothing() {
-    const PAGES: u64 = 16;
-    let (sp_tx, sp_rx) = (partition_base(0) + 0x2_0000, partition_base(0) + 0x4_0000);
-    let system = System::boot([PartitionSpec::new("sp1")
-        .with(|sp| sp.messaging = 7)
-        .script(move |sp| {
-            sp.call([RXTX_MAP_64, sp_tx, sp_rx, PAGES]).success();
-            sp.serve(|_, request| request.payload())
-        })]);
-    let nwd = system.nwd();
-    nwd.call([RXTX_MAP_64, NWD_PAGES, NWD_PAGES + 0x1_0000, PAGES])
-        .success();
-    nwd.write(NWD_PAGES, &[0x5a; PAGES as usize * 4096]);
-    let mut message = Message::new(V1_2, 0, 0x8001, &[]);
-    for over in [1, 16, 4096] {
-        message.size = PAGES as u32 * 4096 - 40 + over;
-        nwd.write(NWD_PAGES, &message.encode(V1_2));
-        nwd.refused([MSG_SEND2], INVALID_PARAMETERS);
-        let mut received = [0; 4096];
-        let memory = system.machine.memory();
-        memory.read(Secure, sp_rx, &mut received).unwrap();
-        assert_eq!(received, [0; 4096], "{over}");
-    }
-    message.size = PAGES as u32 * 4096 - 40;
-    nwd.write(NWD_PAGES, &message.encode(V1_2));
-    nwd.call([MSG_SEND2]).success();
 }

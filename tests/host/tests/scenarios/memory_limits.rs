@@ -89,6 +89,42 @@ fn zeroing() {
     assert!(is_zero());
 }
 
+// Case b10. req: MEMD-82, MEMRL-11, MEMRC-09
+#[test]
+fn zeroing_reaches_every_range_and_nothing_in_between() {
+    const RANGES: u64 = 4;
+    let at = |n: u64| NWD_PAGES + n * 0x4000;
+    let stage = Stage::new();
+    let nwd = stage.nwd();
+    let ranges: Vec<_> = (0..RANGES).map(|n| (at(n), 2)).collect();
+    let dirty = || nwd.write(NWD_PAGES, &[0x77; 4 * RANGES as usize * 4096]);
+    let is_zeroed = || {
+        for n in 0..RANGES {
+            assert_eq!(nwd.read(at(n), 0x2000), [0; 0x2000], "{n}");
+            assert_eq!(nwd.read(at(n) + 0x2000, 0x2000), [0x77; 0x2000], "{n}");
+        }
+    };
+    dirty();
+    let lend = Transaction {
+        flags: 1,
+        ..Transaction::lend(0, SP1, RW, &ranges)
+    };
+    let handle = nwd.send(MEM_LEND_64, &lend);
+    is_zeroed();
+    let request = Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(0, SP1, handle, RW)
+    };
+    stage.retrieve(SP1, request).unwrap();
+    dirty();
+    stage.run(SP1, move |sp| sp.relinquish(handle, 1)).success();
+    is_zeroed();
+    dirty();
+    nwd.call([MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, 1])
+        .success();
+    is_zeroed();
+}
+
 // A borrower that announced it and died cannot override it. req: MEMD-88
 #[test]
 fn what_a_dead_borrower_announced_is_zeroed() {

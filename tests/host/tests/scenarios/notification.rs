@@ -195,6 +195,10 @@ fn per_vcpu_notifications() {
     let set = |vcpu: u64| [NOTIFICATION_SET, both(SP1, 0), vcpu << 16 | PER_VCPU, 0b10];
     denied(&nwd, SP1, set(3), INVALID_PARAMETERS);
     denied(&nwd, SP1, [NOTIFICATION_SET, both(SP1, 0), 0, 0b10], DENIED);
+    // The other way round, too.
+    nwd.call([NOTIFICATION_BIND, both(SP1, 0), 0, 1]).success();
+    let as_per_vcpu = [NOTIFICATION_SET, both(SP1, 0), 2 << 16 | PER_VCPU, 1];
+    denied(&nwd, SP1, as_per_vcpu, DENIED);
     done(&nwd, SP1, set(2));
     done(&nwd, SP1, set(1));
     // One list of a receiver and two vCPUs.
@@ -218,6 +222,13 @@ fn per_vcpu_notifications() {
         via(&nwd, SP2, [NOTIFICATION_GET, SP2.into(), FROM_VMS, 0]).1,
         [0, 1, 0, 0]
     );
+    // Any of them fetches what another one has.
+    nwd.call([NOTIFICATION_SET, both(VM1, SP2), 3 << 16 | PER_VCPU, 1])
+        .success();
+    let get = |vcpu: u64| [NOTIFICATION_GET, vcpu << 16 | u64::from(SP2), FROM_VMS, 0];
+    assert_eq!(via(&nwd, SP2, get(0)), (0, [0; 4]));
+    assert_eq!(via(&nwd, SP2, get(3)), (0, [0, 1, 0, 0]));
+    denied(&nwd, SP2, get(4), INVALID_PARAMETERS);
 }
 
 // FF-A v1.1 section 16.7: more to tell than the registers hold.

@@ -269,8 +269,10 @@ fn rx_is_released_once() {
     nwd.refused([RX_RELEASE], DENIED);
     nwd.map_buffers();
     nwd.call(QUERY).success();
-    // There are no VMs with buffers of their own.
-    nwd.refused([RX_RELEASE, 3], INVALID_PARAMETERS);
+    // There are no VMs with buffers of their own, and who is no VM releases by itself.
+    for id in [3, 0x8000, 0x8001, 0xffff] {
+        nwd.refused([RX_RELEASE, id], INVALID_PARAMETERS);
+    }
     assert_eq!(nwd.call([RX_RELEASE]).success(), [0; 6]);
     nwd.refused([RX_RELEASE], DENIED);
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use host_tests::ffa::*;
-use host_tests::manifest::{Region, partition_base};
-use host_tests::snapshot::WATCHED;
+use host_tests::manifest::partition_base;
 use host_tests::system::NWD_PAGES;
 use host_tests::{PartitionSpec, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
@@ -13,38 +12,38 @@ use spmc::hal::Conduit;
 use crate::interrupts::{LINE, with_device};
 
 /// Permissions of the calls.
-const READ_WRITE: u64 = 0b101;
-const READ_ONLY: u64 = 0b111;
-const READ_EXECUTE: u64 = 0b011;
-const NO_ACCESS: u64 = 0b100;
+pub const READ_WRITE: u64 = 0b101;
+pub const READ_ONLY: u64 = 0b111;
+pub const READ_EXECUTE: u64 = 0b011;
+pub const NO_ACCESS: u64 = 0b100;
 
 /// The last page of what EL2 leaves to S-EL0 partitions, and the first of its own.
-const LAST: u64 = (1 << 39) - (1 << 30) - 0x1000;
+pub const LAST: u64 = (1 << 39) - (1 << 30) - 0x1000;
 
 /// A partition at S-EL0 with that script.
-fn el0(name: &str, script: impl Fn(&mut Sp) + Send + Sync + 'static) -> PartitionSpec {
+pub fn el0(name: &str, script: impl Fn(&mut Sp) + Send + Sync + 'static) -> PartitionSpec {
     PartitionSpec::new(name).s_el0().script(script)
 }
 
 /// A system with one partition, which is at S-EL0.
-fn alone(script: impl Fn(&mut Sp) + Send + Sync + 'static) -> System {
+pub fn alone(script: impl Fn(&mut Sp) + Send + Sync + 'static) -> System {
     System::boot([el0("sp1", script)])
 }
 
-fn set(sp: &mut Sp, address: u64, pages: u64, permissions: u64) {
+pub fn set(sp: &mut Sp, address: u64, pages: u64, permissions: u64) {
     let answer = sp.call_by(Conduit::Svc, [MEM_PERM_SET_64, address, pages, permissions]);
     assert_eq!(answer.success(), [0; 6]);
 }
 
 /// What `FFA_MEM_PERM_GET` says of the page at `address`, and of how many behind it.
-fn get(sp: &mut Sp, address: u64, more: u64) -> (u64, u64) {
+pub fn get(sp: &mut Sp, address: u64, more: u64) -> (u64, u64) {
     let answer = sp.call_by(Conduit::Svc, [MEM_PERM_GET_64, address, more]);
     let [permissions, count, rest @ ..] = answer.success();
     assert_eq!(rest, [0; 4]);
     (permissions, count)
 }
 
-fn serve(sp: &mut Sp) -> ! {
+pub fn serve(sp: &mut Sp) -> ! {
     sp.serve(|_, request| request.payload())
 }
 
@@ -57,7 +56,7 @@ pub fn map_buffers(sp: &mut Sp) {
 
 /// Runs `script` in a partition that initialises, which must then be dead.
 #[track_caller]
-fn dies(script: impl Fn(&mut Sp) + Send + Sync + 'static) {
+pub fn dies(script: impl Fn(&mut Sp) + Send + Sync + 'static) {
     let system = alone(move |sp| {
         script(sp);
         panic!("it still runs");
@@ -84,170 +83,6 @@ fn an_image_comes_readable_and_executable() {
     dies(|sp| assert!(sp.peek(NonSecure, sp.base()).is_none()));
     dies(|sp| assert!(sp.peek(NonSecure, NWD_PAGES).is_none()));
     dies(|sp| assert!(sp.peek(Secure, LAST + 0x1000).is_none()));
-}
-
-// Finding M9.
-// req: SEL0-08, RXTX-20, RXTX-28
-#[test]
-fn buffers_come_back_whatever_permissions_their_pages_have() {
-    let script = |sp: &mut Sp| {
-        let tx = sp.base() + 0x2_0000;
-        let map = [RXTX_MAP_64, tx, tx + 0x2000, 2];
-        for (page, permissions) in [
-            (tx, READ_ONLY),
-            (tx + 0x1000, NO_ACCESS),
-            (tx + 0x2000, READ_EXECUTE),
-            (tx + 0x3000, READ_ONLY),
-        ] {
-            set(sp, tx, 4, READ_WRITE);
-            sp.call_by(Conduit::Svc, map).success();
-            set(sp, page, 1, permissions);
-            sp.call_by(Conduit::Svc, [RXTX_UNMAP]).success();
-            assert_eq!(get(sp, page, 0), (permissions, 0));
-            set(sp, page, 1, READ_WRITE);
-        }
-        // What is a buffer no more can be sent, all of it.
-        map_buffers(sp);
-        let lend = Transaction::lend(sp.id, 0x8002, RW, &[(tx, 4)]);
-        sp.send(MEM_LEND_64, &lend);
-        serve(sp)
-    };
-    let system = System::boot([el0("sp1", script), PartitionSpec::new("sp2")]);
-    assert_eq!(system.nwd().ask(0x8001, [1, 2, 3, 4, 5]), [1, 2, 3, 4, 5]);
-}
-
-// req: SEL0-08, MEMO-02
-#[test]
-fn a_partition_gives_its_pages_permissions() {
-    let system = alone(|sp| {
-        let page = sp.base() + 0x2_0000;
-        set(sp, page, 2, READ_WRITE);
-        assert_eq!(get(sp, page, 9), (READ_WRITE, 1));
-        assert_eq!(get(sp, page - 0x1000, 9), (READ_EXECUTE, 0));
-        assert!(sp.poke(Secure, page + 0x1fff, 7));
-        // What was written is kept, whatever the permissions are meanwhile.
-        for permissions in [READ_ONLY, NO_ACCESS, READ_EXECUTE] {
-            set(sp, page, 2, permissions);
-            assert_eq!(get(sp, page, 1), (permissions, 1));
-        }
-        assert!(sp.execute(Secure, page).is_ok());
-        assert_eq!(sp.peek(Secure, page + 0x1fff), Some(7));
-        // The 32-bit forms are the same.
-        let answer = sp.call([MEM_PERM_SET_32, page | 1 << 32, 1, READ_ONLY]);
-        assert_eq!(answer.success(), [0; 6]);
-        let answer = sp.call([MEM_PERM_GET_32, page]);
-        assert_eq!(answer.success()[..2], [READ_ONLY, 0]);
-        serve(sp)
-    });
-    system.nwd().ask(0x8001, [0; 5]);
-    dies(|sp| {
-        let page = sp.base() + 0x2_0000;
-        set(sp, page, 1, READ_WRITE);
-        assert!(sp.execute(Secure, page).is_err());
-    });
-    dies(|sp| {
-        let page = sp.base() + 0x2_0000;
-        set(sp, page, 1, READ_ONLY);
-        assert!(!sp.poke(Secure, page, 1));
-    });
-    dies(|sp| {
-        let page = sp.base() + 0x2_0000;
-        set(sp, page, 1, NO_ACCESS);
-        assert!(sp.peek(Secure, page).is_none());
-    });
-}
-
-// req: SEL0-08, MEMO-02
-#[test]
-fn permissions_that_cannot_be_given_are_refused() {
-    let fixed = Region {
-        name: "fixed",
-        base: WATCHED,
-        relative: false,
-        pages: 2,
-        attributes: 9,
-    };
-    let partition = el0("sp1", |sp| {
-        let page = sp.base() + 0x2_0000;
-        let device = 0x0904_0000;
-        for (address, pages, permissions) in [
-            (page, 0, READ_WRITE),
-            (page + 8, 1, READ_WRITE),
-            (page, 1, 0b000),
-            (page, 1, 0b001),
-            (page, 1, 0b010),
-            (page, 1, 0b110),
-            (page, 1, READ_WRITE | 8),
-            (page, 1, READ_WRITE | 1 << 31),
-            (sp.base() - 0x1000, 1, READ_WRITE),
-            (sp.base() + 0xf_f000, 2, READ_WRITE),
-            (WATCHED + 0x2000, 1, READ_ONLY),
-            (LAST, 1, READ_ONLY),
-            (LAST + 0x1000, 1, READ_ONLY),
-            (1 << 39, 1, READ_ONLY),
-            (!0xfff, 2, READ_ONLY),
-            (page, 0xffff_ffff, READ_ONLY),
-            (device, 1, READ_EXECUTE),
-        ] {
-            sp.refused(
-                [MEM_PERM_SET_64, address, pages, permissions],
-                INVALID_PARAMETERS,
-            );
-        }
-        for address in [
-            page + 1,
-            sp.base() - 0x1000,
-            WATCHED + 0x2000,
-            LAST,
-            LAST + 0x1000,
-            1 << 39,
-            !0xfff,
-        ] {
-            sp.refused([MEM_PERM_GET_64, address], INVALID_PARAMETERS);
-        }
-        // What is not the partition's alone keeps at most the permissions of the manifest.
-        sp.refused([MEM_PERM_SET_64, WATCHED, 1, READ_WRITE], DENIED);
-        sp.refused([MEM_PERM_SET_64, WATCHED, 1, READ_EXECUTE], DENIED);
-        assert_eq!(get(sp, WATCHED, 9), (READ_ONLY, 1));
-        set(sp, WATCHED, 1, NO_ACCESS);
-        sp.refused([MEM_PERM_SET_64, WATCHED, 1, READ_ONLY], DENIED);
-        assert_eq!(get(sp, device, 0), (READ_WRITE, 0));
-        set(sp, device, 1, READ_ONLY);
-        // Nor does anything change in a transaction; buffers may.
-        map_buffers(sp);
-        let (own, id) = (sp.base() + 0x3_0000, sp.id);
-        set(sp, own, 1, READ_WRITE);
-        let handle = sp.send(MEM_LEND_64, &Transaction::lend(id, 0x8002, RW, &[(own, 1)]));
-        sp.refused([MEM_PERM_SET_64, own, 1, READ_ONLY], DENIED);
-        sp.refused([MEM_PERM_GET_64, own], INVALID_PARAMETERS);
-        sp.reclaim(handle, 0).success();
-        set(sp, sp.tx(), 1, READ_ONLY);
-        serve(sp)
-    });
-    let partition = partition.with(|sp| {
-        sp.regions = vec![fixed];
-        sp.device = true;
-    });
-    let system = System::boot([partition, PartitionSpec::new("sp2")]);
-    system.nwd().ask(0x8001, [0; 5]);
-}
-
-// req: SEL0-08, MEMX-11
-#[test]
-fn without_a_table_nothing_changes() {
-    let script = |sp: &mut Sp| {
-        let page = sp.base() + 0x2_0000;
-        // Every second page of 2 MiB and more cannot be said by blocks, but here one table is enough.
-        for n in (0..8).step_by(2) {
-            set(sp, page + n * 0x1000, 1, READ_WRITE);
-        }
-        for n in (0..8).step_by(2) {
-            set(sp, page + n * 0x1000, 1, READ_EXECUTE);
-        }
-        assert_eq!(get(sp, page, 7), (READ_EXECUTE, 7));
-        serve(sp)
-    };
-    alone(script).nwd().ask(0x8001, [0; 5]);
 }
 
 // req: TIME-01, TIME-06
@@ -305,47 +140,6 @@ fn calls_of_an_s_el0_partition_are_not_paused() {
     let handle = nwd.send(MEM_SHARE_64, &share);
     nwd.ask(0x8001, [handle, 0, 0, 0, 0]);
     nwd.reclaim(handle).success();
-}
-
-// req: SEL0-08
-#[test]
-fn permissions_are_for_s_el0_partitions_that_initialise() {
-    const CALLS: [u64; 4] = [
-        MEM_PERM_GET_32,
-        MEM_PERM_GET_64,
-        MEM_PERM_SET_32,
-        MEM_PERM_SET_64,
-    ];
-    let later = |sp: &mut Sp, features: Option<i32>| {
-        let request = sp.msg_wait();
-        let page = sp.base() + 0x2_0000;
-        for call in CALLS {
-            sp.refused([call, page, 1, READ_ONLY], DENIED);
-            assert_eq!(sp.call([FEATURES, call]).error(), features);
-        }
-        sp.respond(&request, [0; 5]);
-    };
-    let system = System::boot([
-        el0("sp1", move |sp| {
-            for call in CALLS {
-                assert_eq!(sp.call([FEATURES, call]).success(), [0; 6]);
-            }
-            later(sp, None)
-        }),
-        PartitionSpec::new("sp2").script(move |sp| {
-            for call in CALLS {
-                sp.refused([call, sp.base(), 1, READ_ONLY], DENIED);
-            }
-            later(sp, Some(NOT_SUPPORTED))
-        }),
-    ]);
-    let nwd = system.nwd();
-    nwd.ask(0x8001, [0; 5]);
-    nwd.ask(0x8002, [0; 5]);
-    for call in CALLS {
-        nwd.refused([call, NWD_PAGES, 1, READ_ONLY], NOT_SUPPORTED);
-        nwd.refused([FEATURES, call], NOT_SUPPORTED);
-    }
 }
 
 // req: SEL0-03, GEN-08, COMP-15, COMP-16
@@ -577,6 +371,15 @@ fn no_interrupt_tells_it_of_notifications() {
     }
 }
 
+/// Does an instruction that traps when it is asked something.
+fn traps(name: &str, syndrome: u64) -> PartitionSpec {
+    el0(name, move |sp| {
+        sp.msg_wait();
+        sp.trap(syndrome);
+        panic!("it still runs");
+    })
+}
+
 // req: SEL0-07, MEMO-01, MEMRC-13
 #[test]
 fn a_fault_is_its_end_and_what_it_borrowed_comes_back() {
@@ -591,11 +394,9 @@ fn a_fault_is_its_end_and_what_it_borrowed_comes_back() {
             panic!("it still runs");
         }),
         PartitionSpec::new("sp2"),
-        el0("sp3", |sp| {
-            sp.msg_wait();
-            sp.trap(0x0200_0000);
-            panic!("it still runs");
-        }),
+        traps("sp3", 0x0200_0000),
+        // An MRS of ID_AA64PFR0_EL1.
+        traps("sp4", 0x6232_0001),
     ]);
     let nwd = system.nwd();
     nwd.map_buffers();
@@ -608,8 +409,10 @@ fn a_fault_is_its_end_and_what_it_borrowed_comes_back() {
         Some(ABORTED)
     );
     nwd.reclaim(handle).success();
-    assert_eq!(nwd.request(0x8003, [0; 5]).error(), Some(ABORTED));
-    for id in [0x8001, 0x8003] {
+    for id in [0x8003, 0x8004] {
+        assert_eq!(nwd.request(id, [0; 5]).error(), Some(ABORTED));
+    }
+    for id in [0x8001, 0x8003, 0x8004] {
         nwd.refused([DIRECT_REQ_64, id], ABORTED);
     }
     assert_eq!(nwd.ask(0x8002, [3; 5]), [3; 5]);

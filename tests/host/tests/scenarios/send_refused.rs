@@ -522,6 +522,14 @@ fn ranges_of_one_region_do_not_overlap() {
             nwd.memory_refused(function, &share.encode(V12), INVALID_PARAMETERS);
         }
     }
+    // Neighbours are apart, in whatever order.
+    let neighbours = [
+        (NWD_PAGES + 0x1000, 1),
+        (NWD_PAGES, 1),
+        (NWD_PAGES + 0x2000, 3),
+    ];
+    let handle = nwd.send(MEM_SHARE_64, &Transaction::share(0, SP1, RW, &neighbours));
+    nwd.reclaim(handle).success();
 }
 
 // req: MEMX-18, MEMD-08, MEMX-11, GEN-30

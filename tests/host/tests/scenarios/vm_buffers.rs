@@ -7,13 +7,13 @@ use host_tests::{Nwd, PartitionSpec, Sp, System};
 
 use super::indirect::{Message, code, partition, send_to, tell};
 
+/// One page as a range.
+fn range(base: u64) -> Vec<u8> {
+    [base, 1].map(u64::to_le_bytes).concat()
+}
+
 /// The descriptor by which a Hypervisor registers buffers of a VM, one page each.
 fn vm_buffers(version: u64, id: u16, rx: u64, tx: u64) -> Vec<u8> {
-    let range = |base: u64| {
-        let mut bytes = base.to_le_bytes().to_vec();
-        bytes.extend(1_u64.to_le_bytes());
-        bytes
-    };
     let mut bytes = u32::from(id).to_le_bytes().to_vec();
     if version == V1_0 {
         bytes.extend(1_u32.to_le_bytes());
@@ -25,13 +25,19 @@ fn vm_buffers(version: u64, id: u16, rx: u64, tx: u64) -> Vec<u8> {
     bytes.extend(16_u32.to_le_bytes());
     bytes.extend(48_u32.to_le_bytes());
     bytes.extend([0; 4]);
-    for base in [rx, tx] {
-        bytes.extend(1_u32.to_le_bytes());
-        bytes.extend(1_u32.to_le_bytes());
-        bytes.extend([0; 8]);
-        bytes.extend(range(base));
-    }
+    bytes.extend([rx, tx].map(list).concat());
     bytes
+}
+
+/// One page as a list of ranges.
+fn list(base: u64) -> Vec<u8> {
+    [
+        &1_u32.to_le_bytes()[..],
+        &1_u32.to_le_bytes(),
+        &[0; 8],
+        &range(base),
+    ]
+    .concat()
 }
 
 const VM_RX: u64 = NWD_PAGES;
@@ -109,6 +115,28 @@ fn buffers_that_no_vm_can_have() {
     let base = NWD_PAGES + 0x4000 * 8;
     nwd.write(NWD_TX, &vm_buffers(V1_2, 9, base, base + 0x1000));
     nwd.refused([RXTX_MAP_64], NO_MEMORY);
+}
+
+// Xen's first driver put its lists where its header of 12 bytes ended. req: RXTX-19, RXTX-23
+#[test]
+fn lists_of_ranges_are_aligned() {
+    let system = System::boot([]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let at = |rx: u32, tx: u32| {
+        let mut bytes = [3, rx, tx].map(u32::to_le_bytes).concat();
+        for (place, base) in [(rx, VM_RX), (tx, VM_TX)] {
+            bytes.resize(bytes.len().max(place as usize + 32), 0);
+            bytes[place as usize..][..32].copy_from_slice(&list(base));
+        }
+        nwd.write(NWD_TX, &bytes);
+        [RXTX_MAP_64]
+    };
+    for misaligned in [12, 13, 17, 20] {
+        nwd.refused(at(misaligned, misaligned + 32), INVALID_PARAMETERS);
+        nwd.refused(at(16, misaligned + 64), INVALID_PARAMETERS);
+    }
+    nwd.call(at(24, 64)).success();
 }
 
 // req: RXTX-06, RXTX-14, RXTX-29

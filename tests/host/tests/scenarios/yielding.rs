@@ -84,6 +84,32 @@ fn yielding_in_a_handler_of_interrupts_changes_nothing() {
     }
 }
 
+// Case b32. req: MSGW-10, INT-08
+#[test]
+fn an_interrupt_is_there_when_who_yielded_goes_on() {
+    let owner = with_device(PartitionSpec::new("owner"), &[LINE], &[]);
+    let system = System::boot([owner.script(move |sp| {
+        assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
+        sp.serve(move |sp, _| {
+            sp.call([YIELD, 0, 1000, 0]).success();
+            let (irq, fiq) = sp.signals();
+            let id = sp.call([GET]).0[0];
+            sp.gic(|gic| gic.set_level(LINE, false));
+            let done = sp.call([DEACTIVATE, id, id]).0[0];
+            [irq.into(), fiq.into(), id, done, 0]
+        })
+    })]);
+    let nwd = system.nwd();
+    for _ in 0..3 {
+        assert_eq!(nwd.request(0x8001, [0; 5]).function(), YIELD);
+        system.machine.gic().set_level(LINE, true);
+        assert_eq!(nwd.call([INTERRUPT]).function(), NORMAL_WORLD_RESUME);
+        let answer = nwd.call([RUN, 0x8001_0000]);
+        assert_eq!(answer.function(), DIRECT_RESP_64, "{answer:?}");
+        assert_eq!(answer.payload(), [1, 0, LINE.into(), 0, 0]);
+    }
+}
+
 // req: MSGW-09, MSGW-10
 #[test]
 fn when_yielding_is_refused() {
