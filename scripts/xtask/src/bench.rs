@@ -47,9 +47,8 @@ const LIMITS: &[(&str, u64)] = &[
     ("direct_nwd_sp2", 1_000),
     ("direct_sp_sp", 850),
     ("direct_refused", 350),
-    // With the calls of the handler. It was 1,500 before handlers took turns, floods were charged
-    // to their source and watchdogs to their owner; the aim is to come back to that.
-    ("secure_interrupt", 1_750),
+    // With the calls of the handler.
+    ("secure_interrupt", 1_500),
     ("ns_interrupt_and_run", 1_200),
     ("interrupt_get", 250),
     ("interrupt_deactivate", 250),

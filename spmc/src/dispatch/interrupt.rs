@@ -11,17 +11,18 @@
 use core::sync::atomic::{Ordering, fence};
 
 use crate::ffa::{Answer, SmcFrame, function};
-use crate::hal::{Context, Hal};
+use crate::hal::Hal;
 use crate::id::{PartitionId, VcpuId};
 use crate::interrupt::{Line, Source};
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{NsInterruptAction, SriPolicy};
 use crate::notification::Target;
+use crate::partition::Partition;
 use crate::partition::vcpu::{Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
 
 use super::interrupt_calls::NO_INTERRUPT;
-use super::run::{Current, Flow, Member};
+use super::run::{Current, Flow, Member, complete};
 use super::watchdog::Watch;
 
 /// Interrupts that are acknowledged in one go. More of them have to come again.
@@ -52,9 +53,9 @@ impl<H: Hal> Spmc<H> {
                 self.hal.look_again_on_return();
             }
         } else {
-            if let Some(first) = self.next_handler(pe) {
+            if self.handler_waits(pe, current.id) {
                 self.hal.save(&mut current.vcpu.context);
-                self.run_handlers(pe, Some(first), Some(current), frame);
+                self.run_handlers(pe, Some(current), frame);
                 self.re_enter(current);
             }
             self.stop_for_caller(current);
@@ -133,8 +134,7 @@ impl<H: Hal> Spmc<H> {
     pub(super) fn normal_world_interrupted(&self, pe: &mut Pe, frame: &mut SmcFrame) {
         pe.flood.begin(self.hal.now());
         self.accept_interrupts(pe, None);
-        let first = self.next_handler(pe);
-        self.run_handlers(pe, first, None, frame);
+        self.run_handlers(pe, None, frame);
         frame.answer(Answer::new([function::NORMAL_WORLD_RESUME as u64]));
     }
 
@@ -144,15 +144,22 @@ impl<H: Hal> Spmc<H> {
             let Some(id) = self.hal.acknowledge_interrupt() else {
                 return;
             };
-            let Some(source) = self.pend_physical(pe, id, current) else {
-                log::warn!("interrupt {id} belongs to nobody: masked");
-                self.hal.enable_interrupt(id, false);
-                self.hal.deactivate_interrupt(id);
-                continue;
-            };
-            if pe.flood.take(source) {
-                self.mask_flood(pe);
-            }
+            self.accept(pe, id, current);
+        }
+    }
+
+    /// Makes the physical interrupt `id`, which was acknowledged, pending at its owner.
+    // Not inlined: a batch is mostly of one interrupt or none, and what this sets up is long.
+    #[inline(never)]
+    fn accept(&self, pe: &mut Pe, id: u32, current: Option<&Current<'_, H::Context>>) {
+        let Some(source) = self.pend_physical(pe, id, current) else {
+            log::warn!("interrupt {id} belongs to nobody: masked");
+            self.hal.enable_interrupt(id, false);
+            self.hal.deactivate_interrupt(id);
+            return;
+        };
+        if pe.flood.take(source) {
+            self.mask_flood(pe);
         }
     }
 
@@ -265,49 +272,63 @@ impl<H: Hal> Spmc<H> {
             })
     }
 
-    /// A context of this PE that waits and has interrupts to handle, claimed. Partitions take turns: the first to be looked at is the
-    /// one after whoever had the last.
+    /// Returns a context of this PE that waits and has interrupts to handle, claimed. Partitions take
+    /// turns: the first to be looked at is the one after whoever had the last.
     fn next_handler(&self, pe: &Pe) -> Option<Current<'_, H::Context>> {
         // Either this sees that a claim is free, or whoever has it sees the line.
         fence(Ordering::SeqCst);
-        self.partitions_from(pe.handler.wrapping_add(1))
-            .filter(|partition| partition.may_have_interrupts() && !partition.is_dead())
-            .find_map(|partition| {
-                let frozen = partition.frozen()?;
-                let index = Self::index_on(pe, frozen);
-                let (lines, slot) = partition.lines(index)?;
-                if lines.calls() == 0 {
-                    return None;
-                }
-                let vcpu = slot.claim()?;
-                if vcpu.state() != State::Waiting {
-                    return None;
-                }
-                let handler = Current {
-                    partition,
-                    frozen,
-                    id: VcpuId {
-                        partition: frozen.config.id,
-                        index,
-                    },
-                    vcpu,
-                };
-                if frozen.config.sri_policy.contains(SriPolicy::WAITING) {
-                    self.ask_for_cycles(&handler);
-                    return None;
-                }
-                Some(handler)
-            })
+        for partition in self.partitions_from(pe.handler.wrapping_add(1)) {
+            if partition.may_have_interrupts()
+                && let Some(handler) = self.handler_of(pe, partition)
+            {
+                return Some(handler);
+            }
+        }
+        None
     }
 
-    /// Runs contexts of this PE that wait and have interrupts to handle, from `next` on, each until it waits again, in place of `current` or of the
-    /// Normal world. One that is called for again meanwhile runs again; but after as many as there can be partitions, whoever was interrupted goes
-    /// on for a moment. Nobody reads what they leave in `frame`.
-    fn run_handlers<'s>(
-        &'s self,
+    /// Returns the context of the partition on this PE, claimed, if it waits and has interrupts to
+    /// handle.
+    #[inline(never)]
+    fn handler_of<'s>(
+        &self,
+        pe: &Pe,
+        partition: &'s Partition<H::Context>,
+    ) -> Option<Current<'s, H::Context>> {
+        let frozen = partition.frozen()?;
+        let index = Self::index_on(pe, frozen);
+        let (lines, slot) = partition.lines(index)?;
+        if lines.calls() == 0 || partition.is_dead() {
+            return None;
+        }
+        let vcpu = slot.claim()?;
+        if vcpu.state() != State::Waiting {
+            return None;
+        }
+        let handler = Current {
+            partition,
+            frozen,
+            id: VcpuId {
+                partition: frozen.config.id,
+                index,
+            },
+            vcpu,
+        };
+        if frozen.config.sri_policy.contains(SriPolicy::WAITING) {
+            self.ask_for_cycles(&handler);
+            return None;
+        }
+        Some(handler)
+    }
+
+    /// Runs contexts of this PE that wait and have interrupts to handle, each until it waits again,
+    /// in place of `current` or of the Normal world. One that is called for again meanwhile runs
+    /// again; but after as many as there can be partitions, whoever was interrupted goes on for a
+    /// moment. Nobody reads what they leave in `frame`.
+    fn run_handlers(
+        &self,
         pe: &mut Pe,
-        mut next: Option<Current<'s, H::Context>>,
-        current: Option<&Current<'s, H::Context>>,
+        current: Option<&Current<'_, H::Context>>,
         frame: &mut SmcFrame,
     ) {
         pe.handles_interrupts = true;
@@ -317,47 +338,48 @@ impl<H: Hal> Spmc<H> {
             Watch::Off => 0,
             _ => self.hal.now(),
         };
-        for _ in 0..MAX_PARTITIONS {
-            let Some(mut handler) = next else {
+        for turn in 0.. {
+            let Some(mut handler) = self.next_handler(pe) else {
                 break;
             };
-            let partition = handler.id.partition.index();
-            pe.handler = partition;
-            let mut id = None;
-            if let Some((lines, _)) = handler.partition.lines(handler.id.index) {
-                let calls = lines.calls();
-                lines.answer(calls);
-                id = Line::first(calls).and_then(|line| handler.frozen.claims.id(line));
+            if turn == MAX_PARTITIONS {
+                pe.flood.cut_off();
+                self.hal.look_again_here();
+                break;
             }
-            // It waits.
-            let _ = handler.vcpu.step(Event::Run);
-            handler.vcpu.model = Model::Interrupt;
-            handler.vcpu.caller = Caller::Outside;
-            let id = id.map_or(NO_INTERRUPT, u64::from);
-            let registers = handler.vcpu.context.gprs_mut();
-            let [x0, x1, x2, x3, x4, x5, x6, x7, ..] = registers;
-            let message = [function::INTERRUPT as u64, 0, id, 0, 0, 0, 0, 0];
-            for (to, from) in [x0, x1, x2, x3, x4, x5, x6, x7].into_iter().zip(message) {
-                *to = from;
-            }
-            self.enter(&mut handler, true);
+            pe.handler = handler.id.partition.index();
+            self.start_handler(&mut handler);
             if watch != Watch::Off {
                 self.start_watch(pe, handler.vcpu.link());
             }
             self.run(pe, handler, frame);
-            pe.flood.end(partition, self.hal.now());
+            pe.flood.end(pe.handler, self.hal.now());
             // What came meanwhile has its turn, too, before the same comes again.
             self.accept_interrupts(pe, current);
-            next = self.next_handler(pe);
         }
         pe.handles_interrupts = false;
         if watch != Watch::Off {
             self.go_on_with_watch(pe, watch, since);
         }
-        if next.is_some() {
-            pe.flood.cut_off();
-            self.hal.look_again_here();
+    }
+
+    /// Puts a context on the PE that waits, to handle its interrupts: the first of them is named to
+    /// it by `FFA_INTERRUPT`.
+    fn start_handler(&self, handler: &mut Current<'_, H::Context>) {
+        let mut id = None;
+        if let Some((lines, _)) = handler.partition.lines(handler.id.index) {
+            let calls = lines.calls();
+            lines.answer(calls);
+            id = Line::first(calls).and_then(|line| handler.frozen.claims.id(line));
         }
+        // It waits.
+        let _ = handler.vcpu.step(Event::Run);
+        handler.vcpu.model = Model::Interrupt;
+        handler.vcpu.caller = Caller::Outside;
+        let id = id.map_or(NO_INTERRUPT, u64::from);
+        let message = Answer::new([function::INTERRUPT as u64, 0, id]);
+        complete(&mut handler.vcpu.context, &message);
+        self.enter(handler, true);
     }
 
     /// Signals what is due to `current`, which is on this PE.
