@@ -106,7 +106,7 @@ impl Fault {
         let mut command = Command::new("patch");
         command
             .current_dir(tree)
-            .args(["--strip=1", "--silent", "--forward", "--input"])
+            .args(["--strip=1", "--silent", "--forward", "--fuzz=0", "--input"])
             .arg(&self.patch)
             .args(arguments);
         output(&mut command).map(drop)

@@ -174,7 +174,12 @@ impl Puppet {
                 state.todo.push_front(touch);
                 None
             }
-            (Some(Act::Interrupt | Act::Crash), _) => Some(Outcome::Resumed),
+            (Some(Act::Interrupt), _) => Some(Outcome::Resumed),
+            // Only another life of it runs again.
+            (Some(Act::Crash), _) => {
+                state.request = None;
+                None
+            }
             (None, _) => {
                 let is_request = matches!(regs[0], ffa::DIRECT_REQ_32 | ffa::DIRECT_REQ_64);
                 state.request = is_request.then_some(regs);

@@ -14,6 +14,14 @@ fn two_pages_and_every_memory_call() {
     assert!(figures.states > 1_000 && figures.depth > 6, "{figures:?}");
 }
 
+// req: MEMO-12, MEMD-64, MEMRQ-24, MEMRC-13, FRAG-13, FRAG-16
+#[test]
+fn handles_of_nobody_and_partitions_that_start_anew() {
+    let figures = explore::<Small>(&Size::of("restarts"), 10_000);
+    println!("{figures:?}");
+    assert!(figures.states > 500 && figures.depth > 6, "{figures:?}");
+}
+
 // req: MSGD-07, MSGD-08, MSGW-15, MSGW-16, RUN-19, RUN-23, RUN-24
 #[test]
 fn three_contexts_and_every_call_that_schedules() {

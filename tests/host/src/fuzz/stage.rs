@@ -1,7 +1,9 @@
 //! A system that is used for many inputs: each leaves it as it found it.
 
 use std::cell::RefCell;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+
+use vm_fdt::FdtWriter;
 
 use crate::ffa::{self, Layout, Regs};
 use crate::manifest::{PartitionSpec, spmc_manifest};
@@ -9,19 +11,33 @@ use crate::puppet::Puppet;
 use crate::snapshot::{Counts, Snapshot};
 use crate::system::System;
 
-/// The packages and the SPMC manifest, made once.
-static LOADED: LazyLock<([PartitionSpec; 3], Vec<u8>)> = LazyLock::new(|| {
+/// The packages and the SPMC manifest.
+type Loaded = ([PartitionSpec; 3], Vec<u8>);
+
+/// Partitions that stop when they fail, made once.
+static LOADED: LazyLock<Loaded> = LazyLock::new(|| load(false));
+
+/// Partitions that start anew when they fail, made once.
+static RESTARTING: LazyLock<Loaded> = LazyLock::new(|| load(true));
+
+fn load(restart: bool) -> Loaded {
     let specs = [0, 1, 2].map(|minor| {
         let spec = PartitionSpec::new(&format!("sp{}", minor + 1)).version(minor);
         spec.with(|spec| {
             // Direct and indirect messages.
             spec.messaging = 7;
+            if restart {
+                spec.properties.push(("abort-action", 2));
+                spec.extra = Some(Arc::new(|fdt: &mut FdtWriter| {
+                    fdt.property_null("lifecycle-support").expect("a manifest");
+                }));
+            }
             spec.package = Some(spec.package());
         })
     });
     let manifest = spmc_manifest(&specs, 1);
     (specs, manifest)
-});
+}
 
 /// The Normal world at some version, and partitions that speak 1.0, 1.1 and 1.2. All have RX and TX.
 pub struct Stage {
@@ -36,7 +52,15 @@ pub struct Stage {
 impl Stage {
     /// Boots. `minor` is what the Normal world negotiates, `seed` decides what TLBs keep.
     pub fn new(minor: u32, tables: usize, seed: u64) -> Self {
-        let (specs, manifest) = &*LOADED;
+        Self::of(&LOADED, minor, tables, seed)
+    }
+
+    /// Boots as [`Self::new`] does, with partitions that start anew when they fail.
+    pub fn restarting(minor: u32, tables: usize, seed: u64) -> Self {
+        Self::of(&RESTARTING, minor, tables, seed)
+    }
+
+    fn of((specs, manifest): &Loaded, minor: u32, tables: usize, seed: u64) -> Self {
         let mut builder = System::builder()
             .spmc_manifest(manifest.clone())
             .tables(tables)

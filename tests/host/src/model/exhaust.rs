@@ -1,6 +1,7 @@
 //! The model as a system to explore whole: few pages, few transactions, every memory call.
 
-use super::{Depth, Kind, Model, NWD, Sent, check};
+use super::stale::{Asked, Named};
+use super::{Depth, Kind, Model, NWD, Sent, Size, check};
 use crate::exhaust::System;
 use crate::ffa::*;
 use crate::fuzz::stage::Stage;
@@ -16,83 +17,15 @@ const CALLERS: [u16; 3] = [NWD, P, Q];
 /// What pages hold at first, where contents matter.
 const CONTENT: u8 = 0x5a;
 
-/// What is explored.
-#[derive(Clone, Copy, Debug)]
-pub struct Size {
-    /// One page of the Normal world, and another one of it or of the first partition.
-    pub secure: bool,
-    /// Transactions at a time, half-sent ones among them.
-    pub slots: usize,
-    /// Read-only grants and retrievals, beside those with write access.
-    pub read_only: bool,
-    /// The flags that ask for zeroing, and writes that undo it.
-    pub zeroing: bool,
-    /// Descriptors in two fragments.
-    pub fragments: bool,
-    /// RX/TX pairs come and go, and RX stays full until it is released.
-    pub buffers: bool,
-}
-
-impl Size {
-    /// Two pages of the Normal world, and none of what else there is.
-    pub const PLAIN: Self = Self {
-        secure: false,
-        slots: 2,
-        read_only: false,
-        zeroing: false,
-        fragments: false,
-        buffers: false,
-    };
-
-    /// [`Self::PLAIN`], and with each of what else there is.
-    pub const fn all() -> [(&'static str, Self); 6] {
-        let mut all = [("plain", Self::PLAIN); 6];
-        all[1] = (
-            "secure",
-            Self {
-                secure: true,
-                ..Self::PLAIN
-            },
-        );
-        all[2] = (
-            "read-only",
-            Self {
-                read_only: true,
-                ..Self::PLAIN
-            },
-        );
-        all[3] = (
-            "zeroing",
-            Self {
-                zeroing: true,
-                ..Self::PLAIN
-            },
-        );
-        all[4] = (
-            "fragments",
-            Self {
-                fragments: true,
-                ..Self::PLAIN
-            },
-        );
-        all[5] = (
-            "buffers",
-            Self {
-                buffers: true,
-                ..Self::PLAIN
-            },
-        );
-        all
-    }
-}
-
 /// A system of that size.
 pub struct Small {
     model: Model,
     size: Size,
-    pages: [u64; 2],
+    pages: Vec<u64>,
     /// The transaction that the last move named, as it was before.
     before: Option<Sent>,
+    /// The half-sent one that the last move made, by its handle.
+    begun: Option<u64>,
 }
 
 /// One call, or the end of a partition. Transactions are named by their first page, half-sent ones by
@@ -116,6 +49,8 @@ pub enum Move {
     },
     /// The last fragment.
     Complete(usize),
+    /// A fragment that ends a half-sent one.
+    Spoil(usize),
     /// RETRIEVE_REQ by a partition, with permissions, and whether to zero afterwards.
     Retrieve(u64, u16, u8, bool),
     /// RELINQUISH by a partition, and whether to zero.
@@ -130,8 +65,10 @@ pub enum Move {
     Release(u16),
     /// A write to a page.
     Write(u64, u16),
-    /// The end of a partition.
+    /// The end of a partition, or of a life of it.
     Die(u16),
+    /// A call about a transaction that is not there.
+    Stale(u16, Asked, Named),
 }
 
 impl Small {
@@ -163,31 +100,33 @@ impl Small {
     }
 
     fn sends(&self, moves: &mut Vec<Move>, by: u16) {
-        let [first, second] = self.pages;
         let zeroes: &[bool] = if self.size.zeroing {
             &[false, true]
         } else {
             &[false]
         };
-        let fragments: &[bool] = if self.size.fragments {
-            &[true, false]
-        } else {
-            &[true]
+        let first = self.pages[0];
+        let sets: Vec<(Vec<u64>, bool)> = match self.pages[..] {
+            _ if self.size.fragments => vec![(vec![first], true), (self.pages.clone(), false)],
+            [_, second] => vec![
+                (vec![first], true),
+                (vec![second], true),
+                (self.pages.clone(), true),
+            ],
+            _ => vec![(vec![first], true)],
         };
         for kind in [Kind::Share, Kind::Lend, Kind::Donate] {
             for receivers in self.receivers(by, kind) {
-                for pages in [vec![first], vec![second], vec![first, second]] {
+                for (pages, whole) in &sets {
                     for zero in zeroes {
-                        for whole in fragments {
-                            moves.push(Move::Send {
-                                by,
-                                kind,
-                                pages: pages.clone(),
-                                receivers: receivers.clone(),
-                                zero: *zero,
-                                whole: *whole,
-                            });
-                        }
+                        moves.push(Move::Send {
+                            by,
+                            kind,
+                            pages: pages.clone(),
+                            receivers: receivers.clone(),
+                            zero: *zero,
+                            whole: *whole,
+                        });
                     }
                 }
             }
@@ -239,7 +178,10 @@ impl Small {
         offer.flags = (*zero).into();
         let receivers = receivers.iter();
         offer.receivers = receivers.map(|(id, p)| Receiver::new(*id, *p)).collect();
+        let halves = self.model.halves.len();
         self.model.send_one(*by, *kind, &offer, *whole);
+        let begun = self.model.halves.get(halves);
+        self.begun = begun.map(|half| half.handle);
     }
 }
 
@@ -249,22 +191,27 @@ impl System for Small {
 
     fn boot(size: &Size) -> Self {
         const TABLES: usize = 256;
-        let stage = Stage::new(2, TABLES, 1);
+        let stage = if size.restarts {
+            Stage::restarting(2, TABLES, 1)
+        } else {
+            Stage::new(2, TABLES, 1)
+        };
         let mapped = super::PARTITIONS.map(|id| (id, check::count_mapped(&stage, id)));
         let model = Model::of(stage, mapped.into(), (2, TABLES), Depth::Light, true);
-        let second = if size.secure {
-            partition_base(usize::from(P - 0x8001)) + 0x4_0000
-        } else {
-            NWD_PAGES + 0x1000
-        };
+        let mut pages = vec![NWD_PAGES, NWD_PAGES + 0x1000];
+        pages.truncate(size.pages);
+        if let Some(last) = pages.last_mut().filter(|_| size.secure) {
+            *last = partition_base(usize::from(P - 0x8001)) + 0x4_0000;
+        }
         let mut small = Self {
             model,
             size: *size,
-            pages: [NWD_PAGES, second],
+            pages,
             before: None,
+            begun: None,
         };
         if size.zeroing {
-            for page in small.pages {
+            for page in small.pages.clone() {
                 let world = small.model.page(page).expect("a page").world;
                 let mut memory = small.model.stage.system.machine.memory();
                 memory.write(world, page, &[CONTENT]).expect("memory");
@@ -314,13 +261,18 @@ impl System for Small {
                 moves.extend([Move::Map(by), Move::Unmap(by), Move::Release(by)]);
             }
             if self.size.zeroing && by != NWD {
-                moves.extend(self.pages.map(|page| Move::Write(page, by)));
+                moves.extend(self.pages.iter().map(|page| Move::Write(*page, by)));
             }
             if by != NWD {
                 moves.push(Move::Die(by));
             }
+            if self.size.stale {
+                let calls = model.stale_calls(by).into_iter();
+                moves.extend(calls.map(|(asked, named)| Move::Stale(by, asked, named)));
+            }
         }
-        moves.extend((0..model.halves.len()).map(Move::Complete));
+        let halves = 0..model.halves.len();
+        moves.extend(halves.flat_map(|half| [Move::Complete(half), Move::Spoil(half)]));
         moves
     }
 
@@ -333,6 +285,7 @@ impl System for Small {
         match *chosen {
             Move::Send { .. } => self.send(chosen),
             Move::Complete(index) => self.model.complete(index),
+            Move::Spoil(index) => self.model.spoil(index),
             Move::Retrieve(first, by, data, zero) => {
                 self.model.retrieve_one(self.sent(first), by, data, zero);
                 self.release(by);
@@ -345,8 +298,16 @@ impl System for Small {
             Move::Unmap(by) => self.model.unmap(by),
             Move::Release(by) => self.model.release_by(by),
             Move::Write(page, by) => return self.model.write_one(page, by, CONTENT),
+            Move::Stale(by, asked, named) => {
+                self.model.stale_one(by, asked, named);
+                return false;
+            }
             Move::Die(by) => {
-                self.model.die_one(by);
+                if self.size.restarts {
+                    self.model.restart_one(by);
+                } else {
+                    self.model.die_one(by);
+                }
                 self.settle();
                 return true;
             }
@@ -366,6 +327,14 @@ impl System for Small {
             sent.position(|sent| sent.live && sent.pages[0] == first)
         };
         match (made, before) {
+            (Move::Send { whole: false, .. }, _) => {
+                let begun = self.begun.take();
+                let mut halves = self.model.halves.iter();
+                let Some(index) = halves.position(|half| Some(half.handle) == begun) else {
+                    return false;
+                };
+                self.model.spoil(index);
+            }
             (Move::Send { pages, .. }, _) => {
                 let Some(index) = live(pages[0]) else {
                     return false;
@@ -412,7 +381,10 @@ impl System for Small {
 
     fn state(&self) -> String {
         let model = &self.model;
-        let pages = self.pages.map(|page| model.page(page).expect("a page"));
+        let pages = self.pages.iter();
+        let pages: Vec<_> = pages
+            .map(|page| model.page(*page).expect("a page"))
+            .collect();
         let sent = model.sent.iter().filter(|sent| sent.live);
         let sent: Vec<_> = sent
             .map(|s| {
@@ -423,6 +395,7 @@ impl System for Small {
                     &s.borrowers,
                     s.zeroed,
                     s.zero_after,
+                    s.orphaned,
                 )
             })
             .collect();

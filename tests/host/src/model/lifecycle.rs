@@ -1,4 +1,5 @@
-//! What follows a send: RETRIEVE_REQ, RELINQUISH, RECLAIM; accesses; and the death of partitions.
+//! What follows a send: RETRIEVE_REQ, RELINQUISH, RECLAIM; accesses; and the death and restart of
+//! partitions.
 
 use spmc::addr::World;
 use spmc::hal::Access;
@@ -6,8 +7,12 @@ use spmc::hal::Access;
 use super::pages::{Held, Kind, Sent};
 use super::{ENDPOINTS, Expect, Model, NWD, PARTITIONS, Tally};
 use crate::ffa::*;
+use crate::manifest::{PARTITION_SIZE, partition_base};
 use crate::puppet::Act;
 use crate::source::Source;
+
+/// The time by which one restart is paid for, in microseconds.
+const RESTART_PRICE: u64 = 10_000_000;
 
 impl Model {
     /// One of the transactions, mostly a live one.
@@ -105,7 +110,7 @@ impl Model {
         let can_zero = sent.kind != Kind::Share && write && first.is_normal();
         self.has_buffers(by)
             && sent.live
-            && !self.dead.contains(&sent.owner)
+            && !sent.orphaned
             && borrower.is_some_and(|n| sent.borrowers[n].held.is_none())
             && !self.rx_full.contains_key(&by)
             && (granted || !write)
@@ -154,7 +159,7 @@ impl Model {
             Kind::Donate => 3,
         };
         assert_eq!(response.flags, kind << 3 | u32::from(sent.zeroed));
-        assert!(sent.live && !self.dead.contains(&sent.owner));
+        assert!(sent.live && !sent.orphaned);
 
         let permissions = response.receivers[0].permissions;
         let held = Held {
@@ -236,7 +241,7 @@ impl Model {
             return;
         }
         let zeroes = std::mem::take(&mut sent.zero_after);
-        if self.dead.contains(&sent.owner) {
+        if sent.orphaned {
             // Nobody is left who could take it back.
             sent.live = false;
         }
@@ -341,10 +346,47 @@ impl Model {
                 self.note_relinquish(index, id, held.zero_after);
             }
             let sent = &mut self.sent[index];
-            if sent.owner == id && !sent.is_held() {
+            sent.orphaned |= sent.owner == id;
+            if sent.orphaned && !sent.is_held() {
                 sent.live = false;
             }
         }
+    }
+
+    /// A partition fails that starts anew then. It does if all that it booted with is its own and
+    /// with nobody else; what it was given beside that stays as it is.
+    pub(super) fn restart_one(&mut self, id: u16) {
+        // What a restart costs is paid.
+        self.stage.system.machine.gic().pass(RESTART_PRICE);
+        self.die_one(id);
+        self.rx_full.remove(&id);
+        let base = partition_base(usize::from(id - 0x8001));
+        let booted_with: Vec<u64> = self
+            .touched
+            .keys()
+            .copied()
+            .filter(|page| (base..base + PARTITION_SIZE).contains(page))
+            .chain(self.live_pages(base..base + PARTITION_SIZE))
+            .collect();
+        let is_its_own = |page: &u64| {
+            let state = self.page(*page).expect("a page");
+            state.owner == id && self.sent_page(*page).is_none()
+        };
+        let starts = booted_with.iter().all(is_its_own);
+        let answer = self.stage.system.nwd().request(id, [0; 5]);
+        assert_eq!(answer.error().is_none(), starts, "{id:#x}: {answer:?}");
+        if !starts {
+            return;
+        }
+        self.dead.retain(|dead| *dead != id);
+        for page in booted_with {
+            self.touched.remove(&page);
+            // It is looked at in each state.
+            self.page_mut(page);
+        }
+        self.unmapped.retain(|unmapped| *unmapped != id);
+        self.unmapped.push(id);
+        self.map(id);
     }
 
     /// Everybody gives everything back; if nothing went for good, all is then as it was.
@@ -383,7 +425,7 @@ impl Model {
 }
 
 /// The descriptor by which `by` asks for what was sent.
-fn request_for(sent: &Sent, by: u16, permissions: u8, zero_after: bool) -> Transaction {
+pub(super) fn request_for(sent: &Sent, by: u16, permissions: u8, zero_after: bool) -> Transaction {
     let mut request = Transaction::retrieve(sent.owner, by, sent.handle, permissions);
     request.attributes = 0;
     request.tag = sent.tag;

@@ -9,10 +9,13 @@ mod exhaust;
 mod lifecycle;
 mod pages;
 mod send;
+mod size;
+mod stale;
 mod wild;
 
-pub use exhaust::{Size, Small};
+pub use exhaust::Small;
 pub use pages::{Kind, Page, Sent};
+pub use size::Size;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

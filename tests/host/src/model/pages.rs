@@ -1,5 +1,7 @@
 //! Pages and transactions.
 
+use std::ops::Range;
+
 use spmc::addr::World;
 
 use super::{Model, NWD, PARTITIONS};
@@ -86,6 +88,8 @@ pub struct Sent {
     pub zero_after: bool,
     /// Its descriptor was changed at random, so that it may hold what nobody asks for in the right way.
     pub odd: bool,
+    /// The life in which its owner sent it is over: it ends when nobody has it.
+    pub orphaned: bool,
     /// The handle is good.
     pub live: bool,
 }
@@ -138,6 +142,13 @@ impl Model {
             .and_then(|sent| sent.borrowers.iter().find(|borrower| borrower.id == id))
             .and_then(|borrower| borrower.held);
         held.map_or([false; 3], |held| [true, held.write, held.execute])
+    }
+
+    /// Those pages of live transactions that lie in `range`.
+    pub(super) fn live_pages(&self, range: Range<u64>) -> impl Iterator<Item = u64> {
+        let live = self.sent.iter().filter(|sent| sent.live);
+        let pages = live.flat_map(|sent| &sent.pages).copied();
+        pages.filter(move |page| range.contains(page))
     }
 
     /// Fills pages with zeros.

@@ -14,8 +14,8 @@ pub struct Half {
     /// Who sends it.
     pub by: u16,
     /// The handle that the engine gave, and the id that it asks with.
-    handle: u64,
-    asked_with: u64,
+    pub(super) handle: u64,
+    pub(super) asked_with: u64,
     pub(super) bytes: Vec<u8>,
     /// Bytes that the engine has.
     done: usize,
@@ -308,14 +308,26 @@ impl Model {
 
     /// Ends what is half there, by a fragment that no descriptor can go on with.
     pub(super) fn give_up_halves(&mut self) {
-        for half in std::mem::take(&mut self.halves) {
-            if self.dead.contains(&half.by) {
-                continue;
+        while !self.halves.is_empty() {
+            if self.dead.contains(&self.halves[0].by) {
+                self.halves.remove(0);
+            } else {
+                self.spoil(0);
             }
-            self.write_tx(half.by, &[0xff; 16]);
-            let (low, high) = (half.handle & 0xffff_ffff, half.handle >> 32);
-            let answer = self.call(half.by, [MEM_FRAG_TX, low, high, 16, half.asked_with]);
-            assert!(answer.error().is_some(), "{answer:?}");
+        }
+    }
+
+    /// Ends a half-sent descriptor by such a fragment, if whoever sends it can send any.
+    pub(super) fn spoil(&mut self, index: usize) {
+        let half = &self.halves[index];
+        let by = half.by;
+        let (low, high) = (half.handle & 0xffff_ffff, half.handle >> 32);
+        let regs = [MEM_FRAG_TX, low, high, 16, half.asked_with];
+        self.write_tx(by, &[0xff; 16]);
+        let answer = self.call(by, regs);
+        assert!(answer.error().is_some(), "{answer:?}");
+        if self.has_buffers(by) {
+            self.halves.remove(index);
         }
     }
 
@@ -368,6 +380,7 @@ impl Model {
             zeroed,
             zero_after: false,
             odd: expect == Expect::Any,
+            orphaned: false,
             live: true,
         });
     }
