@@ -375,7 +375,7 @@ impl PagePool {
         self.held as usize
     }
 
-    /// Takes a page of zeros for a table. `NO_MEMORY` if the quota and what it may have of the reserve are used up.
+    /// Takes a page of zeros for a table; its first note is what it was as a free page. `NO_MEMORY` if the quota and what it may have of the reserve are used up.
     #[inline]
     pub(super) fn take_table(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
         self.take(pages)
@@ -404,7 +404,6 @@ impl PagePool {
             page
         };
         self.held = self.held.saturating_add(1);
-        pages.set_origin(page, 0);
         Ok(page)
     }
 

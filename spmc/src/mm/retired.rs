@@ -77,9 +77,7 @@ impl<'a, H: Hal> Retired<'a, H> {
         if self.known {
             self.forget();
         }
-        let Forgotten(page) = self.pop()?;
-        self.pages.set_origin(page, 0);
-        Some(page)
+        self.pop().map(|table| table.page())
     }
 
     /// Completes the change: hardware sees what it wrote, has forgotten the `stale` leaves and all
