@@ -29,6 +29,8 @@ pub struct Project {
     pub chosen: Vec<String>,
     /// Environment of the tests.
     pub environment: Vec<(String, String)>,
+    /// Names of tests that do not run.
+    pub left_out: Vec<String>,
 }
 
 /// A file of the crate that is mutated.

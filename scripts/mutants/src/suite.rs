@@ -76,6 +76,7 @@ impl Suite {
             );
             let list = String::from_utf8(output.stdout)?;
             let tests = list.lines().filter_map(|line| line.strip_suffix(": test"));
+            let tests = tests.filter(|name| project.left_out.iter().all(|other| other != name));
             names.extend(tests.map(|name| (program, name.to_string())));
         }
         let folder = project.products.join("reached");

@@ -90,6 +90,7 @@ fn project(root: &Path) -> Project {
         needed: Vec::new(),
         chosen: vec!["small/src/room.rs".into()],
         environment: Vec::new(),
+        left_out: Vec::new(),
     }
 }
 
