@@ -239,14 +239,17 @@ impl Hal for FakeHal {
 
     fn look_again_elsewhere(&self) {
         self.0.step();
+        self.0.journal().looks += 1;
         self.0.gic().look_again_elsewhere(current_pe());
     }
 
     fn look_again_here(&self) {
+        self.0.journal().looks += 1;
         self.0.gic().look_again_here(current_pe());
     }
 
     fn look_again_on_return(&self) {
+        self.0.journal().looks += 1;
         self.0.gic().look_again_on_return(current_pe());
     }
 

@@ -112,6 +112,8 @@ pub struct Journal {
     pub invalidations: usize,
     /// Contexts put on a PE.
     pub loads: usize,
+    /// How often a PE was told to look for interrupts again, or told another one so.
+    pub looks: usize,
     /// PEs on which the schedule receiver interrupt was raised.
     pub schedule_receiver: Vec<usize>,
     /// How long each watchdog that was armed would have taken.

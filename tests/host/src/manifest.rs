@@ -300,15 +300,16 @@ pub fn spmc_manifest_with(
     pes: usize,
     devices: &[(u16, Stream)],
 ) -> Vec<u8> {
-    spmc_manifest_of(partitions, pes, devices, &[])
+    spmc_manifest_of(partitions, pes, devices, &[], &[])
 }
 
-/// The same with devices of the Normal world.
+/// The same with devices of the Normal world, and more properties of the node `hypervisor`.
 pub fn spmc_manifest_of(
     partitions: &[PartitionSpec],
     pes: usize,
     devices: &[(u16, Stream)],
     normal_devices: &[Range<u64>],
+    settings: &[(&str, u32)],
 ) -> Vec<u8> {
     let mut fdt = FdtWriter::new().unwrap();
     let root = fdt.begin_node("").unwrap();
@@ -330,6 +331,9 @@ pub fn spmc_manifest_of(
     let hypervisor = fdt.begin_node("hypervisor").unwrap();
     fdt.property_string("compatible", "hafnium,hafnium")
         .unwrap();
+    for (name, value) in settings {
+        fdt.property_u32(name, *value).unwrap();
+    }
     for (index, partition) in partitions.iter().enumerate() {
         let vm = fdt.begin_node(&format!("vm{}", index + 1)).unwrap();
         fdt.property_null("is_ffa_partition").unwrap();

@@ -36,6 +36,7 @@ pub struct Builder {
     streams: Vec<Stream>,
     devices: Vec<(u16, Stream)>,
     normal_devices: Vec<Range<u64>>,
+    settings: Vec<(&'static str, u32)>,
 }
 
 impl Builder {
@@ -78,6 +79,12 @@ impl Builder {
     /// Adds devices of the Normal world.
     pub fn normal_devices(mut self, ranges: &[Range<u64>]) -> Self {
         self.normal_devices = ranges.to_vec();
+        self
+    }
+
+    /// Adds a property to the node `hypervisor` of the SPMC manifest.
+    pub fn setting(mut self, name: &'static str, value: u32) -> Self {
+        self.settings.push((name, value));
         self
     }
 
@@ -124,8 +131,13 @@ impl Builder {
             restless,
         };
         let dtb = self.spmc_manifest.unwrap_or_else(|| {
-            let normal_devices = &self.normal_devices;
-            manifest::spmc_manifest_of(&self.partitions, self.pes, &self.devices, normal_devices)
+            manifest::spmc_manifest_of(
+                &self.partitions,
+                self.pes,
+                &self.devices,
+                &self.normal_devices,
+                &self.settings,
+            )
         });
         let image_pages = (SPMC_IMAGE.end - SPMC_IMAGE.start) / 4096;
         let image = PageRange::new(Pa::new(SPMC_IMAGE.start), image_pages).expect("the image");
@@ -163,6 +175,7 @@ impl System {
             streams: Vec::new(),
             devices: Vec::new(),
             normal_devices: Vec::new(),
+            settings: Vec::new(),
         }
     }
 

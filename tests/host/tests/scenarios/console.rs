@@ -33,12 +33,16 @@ fn lines(prefix: &str) -> Vec<String> {
         .collect()
 }
 
-fn boot(partitions: impl IntoIterator<Item = PartitionSpec>) -> System {
+fn capture() {
     static CAPTURE: Once = Once::new();
     CAPTURE.call_once(|| {
         log::set_logger(&Capture).unwrap();
         log::set_max_level(LevelFilter::Info);
     });
+}
+
+fn boot(partitions: impl IntoIterator<Item = PartitionSpec>) -> System {
+    capture();
     System::boot(partitions)
 }
 
@@ -181,5 +185,15 @@ fn the_normal_world_has_its_own_console() {
     let system = boot([]);
     for function in [CONSOLE_LOG_32, CONSOLE_LOG_64] {
         system.nwd().refused([function, 1], NOT_SUPPORTED);
+    }
+}
+
+// Only levels that leave other tests their lines.
+#[test]
+fn the_spmc_manifest_says_how_much_is_logged() {
+    capture();
+    for (number, level) in [(4, LevelFilter::Debug), (5, LevelFilter::Trace)] {
+        System::builder().setting("log-level", number).boot();
+        assert_eq!(log::max_level(), level);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Sp, System};
+use spmc::limits::MAX_PARTITIONS;
 
 const SP1: u16 = 0x8001;
 const SP2: u16 = 0x8002;
@@ -15,7 +16,9 @@ const FLOOD2: u32 = 51;
 const ENABLE: u64 = 0xff03;
 const GET: u64 = 0xff04;
 const DEACTIVATE: u64 = 0xff08;
+const SEND_IPI: u64 = 0xff0a;
 const NONE: u64 = 0xffff_ffff;
+const IPI: u64 = 9;
 
 /// A partition with these lines, all edges, whose handler does `handle` for each that it fetches, and then waits. Requests are echoed.
 fn owner(
@@ -317,4 +320,112 @@ fn interrupts_of_a_dead_partition_do_not_stay_active() {
     assert!(!gic.is_enabled(VICTIM) && !gic.is_active(VICTIM));
     drop(gic);
     nwd.ask(SP2, [1; 5]);
+}
+
+/// How often a PE was told to look for interrupts since `before` of them.
+fn looks(system: &System, before: usize) -> usize {
+    system.machine.journal().looks - before
+}
+
+// req: INT-04, INT-06
+#[test]
+fn as_many_as_there_can_be_have_their_turn_in_one_go() {
+    static LINES: [u32; MAX_PARTITIONS] = [60, 61, 62, 63, 64, 65, 66, 67];
+    let count = Arc::<AtomicU64>::default();
+    let system = System::boot(LINES.chunks(1).map(|line| {
+        let count = Arc::clone(&count);
+        owner("sp", line, move |_, _| {
+            count.fetch_add(1, SeqCst);
+        })
+    }));
+    for line in LINES {
+        system.machine.gic().pulse(line);
+    }
+    let before = looks(&system, 0);
+    assert_eq!(system.nwd().call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+    assert_eq!(count.load(SeqCst), MAX_PARTITIONS as u64);
+    assert_eq!(looks(&system, before), 0);
+}
+
+// Handlers follow each other anyway: an interrupt that says that there is another one would be in vain.
+// req: INT-04, INT-11
+#[test]
+fn no_interrupt_is_made_for_what_comes_between_handlers() {
+    let count = Arc::<AtomicU64>::default();
+    let seen = Arc::clone(&count);
+    let calls_itself = owner("calls itself", &[FLOOD], |_, _| {})
+        .with(|spec| spec.ns_interrupts = 0)
+        .property("other-s-interrupts-action", 0)
+        .script(move |sp| {
+            for line in [FLOOD.into(), IPI] {
+                assert_eq!(sp.call([ENABLE, line, 1, 0]).0[0], 0);
+            }
+            loop {
+                sp.msg_wait();
+                let id = sp.call([GET]).0[0];
+                sp.call([DEACTIVATE, id, id]);
+                if id == FLOOD.into() {
+                    assert_eq!(sp.call([SEND_IPI, 0]).0[0], 0);
+                }
+                seen.fetch_add(1, SeqCst);
+            }
+        });
+    let mut specs = [calls_itself, victim(&count)];
+    for n in 1..3 {
+        let system = System::boot(specs.clone());
+        for line in [FLOOD, VICTIM] {
+            system.machine.gic().pulse(line);
+        }
+        let before = looks(&system, 0);
+        assert_eq!(system.nwd().call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+        assert_eq!(count.load(SeqCst), 3 * n, "two lines and a call");
+        assert_eq!(looks(&system, before), 0);
+        specs.reverse();
+    }
+}
+
+// A notification waits until its receiver runs, so the PE that works for the receiver has nothing to do.
+// req: INT-08
+#[test]
+fn no_pe_is_interrupted_for_a_notification_of_who_is_blocked() {
+    let sp1 = super::notification::caller("sp1").script(|sp| {
+        sp.call([NOTIFICATION_BIND, SP1.into(), 0, 1]).success();
+        sp.serve(|sp, request| {
+            let ids = u64::from(SP1) << 16 | u64::from(SP2);
+            let answer = sp.call([DIRECT_REQ_64, ids, 0, request.0[3]]);
+            assert_eq!(answer.function(), DIRECT_RESP_64);
+            answer.payload()
+        })
+    });
+    let sp2 = PartitionSpec::new("sp2").script(|sp| {
+        sp.serve(|sp, request| {
+            assert!(sp.interrupt());
+            request.payload()
+        })
+    });
+    let system = System::boot([sp1, sp2]);
+    system.turn_on(1);
+    let nwd = system.nwd();
+    assert_eq!(nwd.request(SP1, [7; 5]).function(), INTERRUPT);
+    let before = looks(&system, 0);
+    let set = [NOTIFICATION_SET, SP1.into(), 0, 1];
+    system.pe(1).call(set).success();
+    assert_eq!(looks(&system, before), 0);
+    assert_eq!(nwd.call([RUN, u64::from(SP1) << 16]).payload()[0], 7);
+}
+
+// req: INT-04
+#[test]
+fn a_handler_is_not_interrupted_by_another() {
+    let count = Arc::<AtomicU64>::default();
+    let seen = Arc::clone(&count);
+    let first = owner("first", &[FLOOD], move |sp, _| {
+        sp.gic(|gic| gic.pulse(VICTIM));
+        sp.poll();
+        assert_eq!(seen.load(SeqCst), 0, "one inside of the other");
+    });
+    let system = System::boot([first, victim(&count)]);
+    system.machine.gic().pulse(FLOOD);
+    assert_eq!(system.nwd().call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+    assert_eq!(count.load(SeqCst), 1);
 }

@@ -2,13 +2,13 @@
 
 use host_tests::ffa::*;
 use host_tests::machine::SPMC_IMAGE;
-use host_tests::manifest::{PARTITION_SIZE, partition_base, spmc_manifest_of};
+use host_tests::manifest::{PARTITION_SIZE, partition_base, spmc_manifest};
 use host_tests::{PartitionSpec, System};
 
 /// Boots two partitions of which the second is said to lie at `base`.
 fn second_at(base: u64) -> System {
     let specs = || [PartitionSpec::new("first"), PartitionSpec::new("second")];
-    let mut dtb = spmc_manifest_of(&specs(), 4, &[], &[]);
+    let mut dtb = spmc_manifest(&specs(), 4);
     let (old, new) = (partition_base(1).to_be_bytes(), base.to_be_bytes());
     let at = dtb.windows(8).position(|bytes| bytes == old).unwrap();
     dtb[at..at + 8].copy_from_slice(&new);

@@ -142,3 +142,21 @@ fn a_handler_has_a_time_of_its_own() {
         assert_eq!(nwd.ask(SLOW, [3; 5]), [3; 5]);
     }
 }
+
+// req: BOOT-10
+#[test]
+fn the_spmc_manifest_says_how_long_initialisation_may_take() {
+    let in_time = |name: &str, time| {
+        PartitionSpec::new(name).script(move |sp| {
+            sp.work(time);
+            sp.serve(|_, request| request.payload())
+        })
+    };
+    let system = System::builder()
+        .setting("init-timeout-ms", 7)
+        .sp(in_time("in time", 7_000 - 1))
+        .sp(in_time("too late", 7_000))
+        .boot();
+    assert_eq!(system.nwd().ask(VICTIM, [1; 5]), [1; 5]);
+    assert_eq!(system.nwd().request(SLOW, [1; 5]).error(), Some(ABORTED));
+}
