@@ -28,7 +28,7 @@ use crate::interrupt::{Claims, Left, Line, Lines};
 use crate::limits::MAX_VCPUS;
 use crate::manifest::config::{Messaging, PartitionConfig};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 // Bits of one word stand for the contexts of a partition.
 const _: () = assert!(MAX_VCPUS <= u32::BITS as usize);
@@ -53,8 +53,8 @@ pub struct Partition<C> {
     /// Its execution contexts.
     pub vcpus: [Slot<C>; MAX_VCPUS],
     secondary_entry: AtomicU64,
-    dead: AtomicBool,
-    /// Changes whenever it fails or is loaded anew.
+    /// How often it failed or was loaded anew: odd while it is dead. Both in one word, so that
+    /// whoever compares two looks at a list of partitions cannot miss a change between them.
     turns: AtomicU16,
     /// How often it may start anew.
     pub restarts: Restarts,
@@ -79,7 +79,6 @@ impl<C: Context> Partition<C> {
         endpoint: Endpoint::new(),
         vcpus: [const { Slot::OFF }; MAX_VCPUS],
         secondary_entry: AtomicU64::new(0),
-        dead: AtomicBool::new(false),
         turns: AtomicU16::new(0),
         restarts: Restarts::new(),
         log_quota: Mutex::new(LogQuota::new()),
@@ -98,24 +97,20 @@ impl<C: Context> Partition<C> {
         self.frozen.get()
     }
 
-    /// Whether the partition failed and must not run.
+    /// Returns whether the partition failed and must not run.
+    #[inline(always)]
     pub fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::Acquire)
+        self.turns.load(Ordering::Acquire) & 1 != 0
     }
 
     /// Marks the partition as failed. Returns whether it was alive until now.
     pub fn kill(&self) -> bool {
-        // In this order: whoever finds it dead finds that counted.
-        if !self.is_dead() {
-            self.turns.fetch_add(1, Ordering::Relaxed);
-        }
-        !self.dead.swap(true, Ordering::AcqRel)
+        self.turns.fetch_or(1, Ordering::AcqRel) & 1 == 0
     }
 
-    /// Takes back [`Self::kill`]: the partition was loaded anew.
+    /// Takes back [`Self::kill`]: the partition, which is dead, was loaded anew.
     pub fn revive(&self) {
-        self.turns.fetch_add(1, Ordering::Relaxed);
-        self.dead.store(false, Ordering::Release);
+        self.turns.fetch_add(1, Ordering::Release);
     }
 
     /// Returns a count, which wraps around, of the times that the partition failed or was loaded anew.

@@ -2,6 +2,7 @@
 //! Orders of calls as in `races.rs`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use host_tests::ffa::*;
 use host_tests::schedule::{explore, let_others_go};
@@ -235,6 +236,40 @@ fn a_partition_that_waits_is_not_busy_because_it_is_notified() {
     }
 }
 
+// Finding D10: a context that another PE looks at is told of its PE's power management all the same.
+// req: BOOT-17
+#[test]
+fn a_power_message_comes_while_its_partition_is_notified() {
+    const CPU_OFF: u64 = 0x8400_0002;
+    explore(|plan| {
+        let told = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&told);
+        let partition = notified(2)
+            .property("power-management-messages", 7)
+            .script(move |sp| {
+                if sp.vcpu == 0 {
+                    let own = u64::from(sp.id);
+                    sp.call([NOTIFICATION_BIND, own, 0, 0xffff_ffff, 0xffff_ffff])
+                        .success();
+                }
+                let message = sp.msg_wait();
+                assert_eq!(message.0[1..4], [0x8000_8001, 0x8000_0000, CPU_OFF]);
+                count.fetch_add(1, SeqCst);
+                sp.call([DIRECT_RESP_32, 0x8001_8000, 0x8000_0002, 0]);
+                unreachable!("it is off");
+            });
+        let system = System::boot([partition]);
+        system.turn_on(1);
+        let off: Body = Box::new(|nwd| {
+            let answer = nwd.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, CPU_OFF]);
+            assert_eq!(answer.0[2..4], [0x8000_0002, 0], "{answer:?}");
+        });
+        let points = system.interleave_by(plan, vec![Box::new(notify), off]);
+        assert_eq!(told.load(SeqCst), 1);
+        points
+    });
+}
+
 // Finding D10. req: BOOT-11
 #[test]
 fn a_context_starts_while_its_partition_is_notified() {
@@ -243,6 +278,70 @@ fn a_context_starts_while_its_partition_is_notified() {
         let on: Body = Box::new(|_| assert_eq!(system.turn_on(1).error(), None));
         let points = system.interleave_by(plan, vec![Box::new(notify), on]);
         assert_eq!(system.pe(1).ask(SP1, [7; 5]), [7; 5]);
+        points
+    });
+}
+
+/// `FFA_PARTITION_INFO_GET_REGS` of all partitions, from the one with the number `start` on: the
+/// number of the last one, the tag, and what was told.
+fn list(nwd: Nwd<'_>, start: u64, tag: u64) -> Result<(u64, u64, Vec<u64>), Option<i32>> {
+    let answer = nwd.call([PARTITION_INFO_GET_REGS, 0, 0, tag << 16 | start]);
+    if answer.function() != SUCCESS_64 {
+        return Err(answer.error());
+    }
+    let last = answer.0[2] & 0xffff;
+    let told = 3 * (last + 1 - start) as usize;
+    Ok((
+        last,
+        answer.0[2] >> 32 & 0xffff,
+        answer.0[3..3 + told].to_vec(),
+    ))
+}
+
+// Finding D16. req: PINFO-12
+#[test]
+fn a_list_of_partitions_does_not_change_between_its_parts() {
+    explore(|plan| {
+        let mortal = PartitionSpec::new("mortal")
+            .with(|sp| sp.takes_exceptions = false)
+            .script(|sp| sp.serve(|sp, _| die(sp)));
+        let system = System::boot([mortal, notified(1), notified(1)]);
+        system.turn_on(1);
+        let kill: Body = Box::new(|nwd| {
+            assert_eq!(nwd.request(SP1, [0; 5]).error(), Some(ABORTED));
+        });
+        let look: Body = Box::new(|nwd| {
+            let (last, tag, all) = list(nwd, 0, 0).unwrap();
+            match list(nwd, 1, tag) {
+                Ok(rest) => assert_eq!(rest, (last, tag, all[3..].to_vec())),
+                Err(error) => assert_eq!(error, Some(RETRY)),
+            }
+        });
+        system.interleave_by(plan, vec![kill, look])
+    });
+}
+
+// Finding D16: what restarts cost adds up, whichever PEs made them. req: MSGW-16
+#[test]
+fn restarts_on_two_pes_are_both_paid_for() {
+    const PRICE: u64 = 100;
+    explore(|plan| {
+        let system = System::boot([PartitionSpec::new("sp1")]);
+        let restarts = &system.spmc.partitions[0].restarts;
+        let body = || -> Body {
+            Box::new(|_| {
+                for _ in 0..10 {
+                    assert!(restarts.may_begin(0, PRICE));
+                    restarts.made(0, 0, PRICE);
+                }
+            })
+        };
+        let points = system.interleave_by(plan, vec![body(), body()]);
+        assert!(
+            !restarts.may_begin(PRICE - 1, PRICE),
+            "twenty were paid for"
+        );
+        assert!(restarts.may_begin(PRICE, PRICE));
         points
     });
 }
