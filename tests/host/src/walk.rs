@@ -205,34 +205,23 @@ pub fn walk<W: Walker>(setup: &W::Setup, most: usize) -> Figures {
             continue;
         };
         for edge in way {
-            let (chosen, to) = told.0.nodes[at].edges[edge];
-            told.1 = at;
-            told.2 = Some(chosen);
-            walker.make(chosen);
+            let to = told.0.nodes[at].edges[edge].1;
+            at = told.go(&mut walker, at, edge);
             figures.steps += 1;
-            let map = &mut told.0;
-            let now = map.place(&walker);
-            assert_eq!(Some(now), to, "the same move led to another state");
-            at = now;
+            assert_eq!(Some(at), to, "the same move led to another state");
             if walker.is_worn() {
                 break;
             }
         }
-        let map = &mut told.0;
-        let node = &mut map.nodes[at];
+        let node = &mut told.0.nodes[at];
         if walker.is_worn() || node.next >= node.edges.len() {
             continue;
         }
         let edge = node.next;
         node.next += 1;
-        let chosen = node.edges[edge].0;
-        told.1 = at;
-        told.2 = Some(chosen);
-        walker.make(chosen);
+        let now = told.go(&mut walker, at, edge);
         figures.steps += 1;
-        let map = &mut told.0;
-        let now = map.place(&walker);
-        let node = &mut map.nodes[at];
+        let node = &mut told.0.nodes[at];
         node.edges[edge].1 = Some(now);
         if now != at && node.near.iter().all(|(to, _)| *to != now) {
             node.near.push((now, edge));
@@ -308,6 +297,16 @@ impl<W: Walker> Map<W> {
 
 /// Says after a panic by which moves it came to that.
 struct Told<W: Walker>(Map<W>, usize, Option<W::Move>);
+
+impl<W: Walker> Told<W> {
+    /// Makes that move, which starts in the state `at`. Returns the state that it leads to.
+    fn go(&mut self, walker: &mut W, at: usize, edge: usize) -> usize {
+        let chosen = self.0.nodes[at].edges[edge].0;
+        (self.1, self.2) = (at, Some(chosen));
+        walker.make(chosen);
+        self.0.place(walker)
+    }
+}
 
 impl<W: Walker> Drop for Told<W> {
     fn drop(&mut self) {

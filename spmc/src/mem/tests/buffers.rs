@@ -141,18 +141,7 @@ fn buffers_that_are_not_their_users() {
         machine.call(NS, frame(SHARE, 8192, 4112, RAM + 0x8000, 1))
     });
     // Address 0 is none, not even for who has a page there.
-    machine
-        .of(A)
-        .memory
-        .lock()
-        .map(
-            &machine.hal,
-            pages(0, 1),
-            World::Secure,
-            Attributes::normal(Permissions::all()),
-            State::OwnerExclusive,
-        )
-        .unwrap();
+    machine.give(A, 0, 1, Permissions::all());
     let from_a = Descriptor::share(A, B, home(A) + 0x9_0000, 1).bytes(Version::V1_2);
     machine.put(World::Secure, 0, &from_a);
     machine.refuses(InvalidParameters, || {
@@ -180,18 +169,7 @@ fn buffers_that_are_not_their_users() {
     machine.refuses(InvalidParameters, || retrieve(home(B) + 0x8000));
     machine.relinquish(A, handle).unwrap();
     let code = 0x2000_0000;
-    machine
-        .of(A)
-        .memory
-        .lock()
-        .map(
-            &machine.hal,
-            pages(code, 1),
-            World::Secure,
-            Attributes::normal(Permissions::READ | Permissions::EXECUTE),
-            State::OwnerExclusive,
-        )
-        .unwrap();
+    machine.give(A, code, 1, Permissions::READ | Permissions::EXECUTE);
     machine.put(World::Secure, code, &request);
     machine.refuses(InvalidParameters, || retrieve(code));
     machine.put(World::Secure, home(A) + 0x8000, &request);

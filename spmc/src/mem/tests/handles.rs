@@ -73,20 +73,7 @@ fn all_bits_of_handle_and_tag_count() {
 fn all_bits_of_the_handle_of_a_paused_call_count() {
     let machine = Machine::with(&VERSIONS[2..], 7, 3);
     machine.shares.begin_at(GENERATION);
-    let land = pages(0x1000_0000, 512);
-    let all = Attributes::normal(Permissions::all());
-    machine
-        .of(A)
-        .memory
-        .lock()
-        .map(
-            &machine.hal,
-            land,
-            World::Secure,
-            all,
-            State::OwnerExclusive,
-        )
-        .unwrap();
+    machine.give(A, 0x1000_0000, 512, Permissions::all());
     let lend = Descriptor::lend(A, B, 0x1000_0000, 512).with(|d| d.flags = 3);
     let paused = machine
         .call_with(A, LEND, &lend.bytes(Version::V1_2))

@@ -9,6 +9,7 @@ mod handles;
 mod lifecycle;
 mod many;
 mod receive;
+mod responses;
 mod send;
 mod slices;
 
@@ -25,7 +26,7 @@ use crate::ffa::{Answer, Version, function};
 use crate::limits::{MAX_BORROWERS, MAX_PARTITIONS, MAX_SHARES, SHARES_PARTITION};
 use crate::manifest::config::Permissions;
 use crate::mm::testing::{FakeHal, Leaves, pages};
-use crate::mm::{Attributes, PagePool, State};
+use crate::mm::{AddressSpace, Attributes, PagePool, State};
 
 const RAM: u64 = 0x4000_0000;
 const NS: u16 = 0;
@@ -43,6 +44,14 @@ const WB: u16 = 0x2f;
 /// Where a partition's own memory starts: 256 pages, of which TX and RX are the first two.
 fn home(id: u16) -> u64 {
     0x0e30_0000 + (id as u64 - 0x8001) * 0x10_0000
+}
+
+/// Maps memory that is its partition's alone.
+fn own(space: &mut AddressSpace, hal: &FakeHal, range: PageRange<Ipa>, permissions: Permissions) {
+    let attributes = Attributes::normal(permissions);
+    space
+        .map(hal, range, World::Secure, attributes, State::OwnerExclusive)
+        .unwrap();
 }
 
 struct Machine {
@@ -108,16 +117,7 @@ impl Machine {
                 RAM
             } else {
                 space.init(&hal, n, pool).unwrap();
-                let all = Attributes::normal(Permissions::all());
-                space
-                    .map(
-                        &hal,
-                        pages(home(id), 256),
-                        World::Secure,
-                        all,
-                        State::OwnerExclusive,
-                    )
-                    .unwrap();
+                own(&mut space, &hal, pages(home(id), 256), Permissions::all());
                 home(id)
             };
             let buffers = space
@@ -163,6 +163,12 @@ impl Machine {
             shares,
             mailboxes,
         }
+    }
+
+    /// Gives a partition `count` more pages from `address` on.
+    fn give(&self, id: u16, address: u64, count: u64, permissions: Permissions) {
+        let mut space = self.of(id).memory.lock();
+        own(&mut space, &self.hal, pages(address, count), permissions);
     }
 
     fn put_tx(&self, id: u16, bytes: &[u8]) {

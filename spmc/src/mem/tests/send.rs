@@ -105,17 +105,18 @@ fn buffers_that_are_not_there() {
     });
 }
 
+/// Two ranges that the Normal world shares with two partitions.
+fn offer_to_two() -> Descriptor {
+    let ranges = [(RAM + 0x5000, 2), (RAM + 0x9000, 1)];
+    Descriptor::offer(NS, WB, &[(A, RW), (B, RO)], &ranges)
+}
+
 // req: MEMD-01, MEMD-02, MEMD-03, MEMD-04, MEMD-05, MEMD-06, MEMD-07, MEMD-08, MEMD-23, MEMD-59, MEMD-60, MEMD-67, MEMD-70, MEMX-06
 #[test]
 fn descriptors_that_are_malformed() {
     for version in VERSIONS {
         let machine = Machine::with(&[version], 7, 2);
-        let good = Descriptor::offer(
-            NS,
-            WB,
-            &[(A, RW), (B, RO)],
-            &[(RAM + 0x5000, 2), (RAM + 0x9000, 1)],
-        );
+        let good = offer_to_two();
         let bytes = good.bytes(version);
         let (header, size) = if version < Version::V1_1 {
             (32, 16)
@@ -511,12 +512,7 @@ fn damaged_descriptors_are_refused_or_mean_something_else() {
     };
     for version in VERSIONS {
         let machine = Machine::with(&[version], 7, 2);
-        let good = Descriptor::offer(
-            NS,
-            WB,
-            &[(A, RW), (B, RO)],
-            &[(RAM + 0x5000, 2), (RAM + 0x9000, 1)],
-        );
+        let good = offer_to_two();
         for _ in 0..250 {
             let mut bytes = good.bytes(version);
             for _ in 0..=random(3) {

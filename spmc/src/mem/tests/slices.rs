@@ -10,20 +10,7 @@ const LAND: u64 = 0x1000_0000;
 /// A with a large memory of its own.
 fn machine() -> Machine {
     let machine = Machine::with(&VERSIONS[2..], 40, 3);
-    let land = pages(LAND, 4 * SLICE_PAGES);
-    let all = Attributes::normal(Permissions::all());
-    machine
-        .of(A)
-        .memory
-        .lock()
-        .map(
-            &machine.hal,
-            land,
-            World::Secure,
-            all,
-            State::OwnerExclusive,
-        )
-        .unwrap();
+    machine.give(A, LAND, 4 * SLICE_PAGES, Permissions::all());
     machine
 }
 

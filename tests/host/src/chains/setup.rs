@@ -23,38 +23,24 @@ pub struct Setup {
 impl Setup {
     /// Each by its name, small ones first.
     pub fn all() -> Vec<(&'static str, Self)> {
-        let one = Self {
-            actions: vec![SIGNALED; 3],
-            first: 1,
+        let plain = |actions: &[u32], first, pes| Self {
+            actions: actions.to_vec(),
+            first,
             interrupt: false,
             fails: false,
-            pes: 1,
+            pes,
         };
         let with = |of: &Self, interrupt, fails| Self {
             interrupt,
             fails,
             ..of.clone()
         };
-        let actions = Self {
-            actions: vec![MANAGED_EXIT, SIGNALED, QUEUED],
-            ..one.clone()
-        };
-        let few = Self {
-            actions: vec![SIGNALED; 2],
-            ..one.clone()
-        };
-        let two = Self {
-            pes: 2,
-            ..one.clone()
-        };
-        let pair = Self {
-            actions: vec![SIGNALED; 2],
-            ..two.clone()
-        };
-        let pinned = Self {
-            first: 2,
-            ..pair.clone()
-        };
+        let one = plain(&[SIGNALED; 3], 1, 1);
+        let actions = plain(&[MANAGED_EXIT, SIGNALED, QUEUED], 1, 1);
+        let few = plain(&[SIGNALED; 2], 1, 1);
+        let two = plain(&[SIGNALED; 3], 1, 2);
+        let pair = plain(&[SIGNALED; 2], 1, 2);
+        let pinned = plain(&[SIGNALED; 2], 2, 2);
         vec![
             ("one", one.clone()),
             ("one-fails", with(&one, false, true)),

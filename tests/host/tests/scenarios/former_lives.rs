@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use host_tests::Sp;
 use host_tests::ffa::*;
 use spmc::addr::World::Secure;
 
@@ -30,10 +31,38 @@ fn scattered(count: u64) -> Vec<(u64, u32)> {
     (0..count).map(|n| (PAGES + n * 0x2000, 1)).collect()
 }
 
-/// A donation of all `ranges`, through a buffer of two pages at `buffer` that `write` can write. The arguments of the call.
+/// A donation of all `ranges`, through a buffer of two pages at `buffer`: the arguments of the call.
 fn donation(bytes: &[u8], buffer: u64) -> [u64; 5] {
     let length = bytes.len() as u64;
     [MEM_DONATE_64, length, length, buffer, 2]
+}
+
+/// Donates so much to SP1 that it is told in fragments where that lies.
+fn donated(stage: &Stage) -> u64 {
+    let nwd = stage.nwd();
+    let bytes = Transaction::donate(0, SP1, &scattered(300)).encode(Layout::V1_2);
+    nwd.write(0x4400_0000, &bytes);
+    nwd.call(donation(&bytes, 0x4400_0000)).handle()
+}
+
+/// Retrieves what `donor` gave, and reads the first fragment.
+fn accept(sp: &mut Sp, donor: u16, handle: u64) {
+    let request = Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(donor, sp.id, handle, RW)
+    };
+    let answer = sp.memory_call(MEM_RETRIEVE_REQ_64, &request.encode(sp.layout));
+    assert_eq!(answer.function(), MEM_RETRIEVE_RESP);
+    assert!(answer.0[2] < answer.0[1], "{answer:?}");
+    sp.call([RX_RELEASE]).success();
+}
+
+/// Reads the other one.
+fn read_on(sp: &mut Sp, handle: u64) {
+    let (low, high) = (handle & 0xffff_ffff, handle >> 32);
+    let answer = sp.call([MEM_FRAG_RX, low, high, 4096]);
+    assert_eq!(answer.function(), MEM_FRAG_TX);
+    sp.call([RX_RELEASE]).success();
 }
 
 // M2, a sibling. req: MEMO-12, MEMD-75, FRAG-22
@@ -70,46 +99,23 @@ fn nobody_goes_on_with_the_request_of_a_former_life() {
 #[test]
 fn a_donation_of_a_former_life_does_not_come_back() {
     let stage = stage();
-    let nwd = stage.nwd();
     // What a partition has beside its own memory does not keep it from starting anew.
-    let bytes = Transaction::donate(0, SP1, &scattered(300)).encode(Layout::V1_2);
-    nwd.write(0x4400_0000, &bytes);
-    let first = nwd.call(donation(&bytes, 0x4400_0000)).handle();
+    let first = donated(&stage);
     let second = stage.run(SP1, move |sp| {
-        let request = Transaction {
-            attributes: 0,
-            ..Transaction::retrieve(0, SP1, first, RW)
-        };
-        let answer = sp.memory_call(MEM_RETRIEVE_REQ_64, &request.encode(sp.layout));
-        assert_eq!(answer.function(), MEM_RETRIEVE_RESP);
-        sp.call([RX_RELEASE]).success();
-        let (low, high) = (first & 0xffff_ffff, first >> 32);
-        let answer = sp.call([MEM_FRAG_RX, low, high, 4096]);
-        assert_eq!(answer.function(), MEM_FRAG_TX);
-        sp.call([RX_RELEASE]).success();
+        accept(sp, 0, first);
+        read_on(sp, first);
         let bytes = Transaction::donate(SP1, SP2, &scattered(300)).encode(sp.layout);
         let buffer = sp.base() + 0x3_0000;
         sp.write(Secure, buffer, &bytes).unwrap();
         sp.call(donation(&bytes, buffer)).handle()
     });
-    stage.run(SP2, move |sp| {
-        let request = Transaction {
-            attributes: 0,
-            ..Transaction::retrieve(SP1, SP2, second, RW)
-        };
-        let answer = sp.memory_call(MEM_RETRIEVE_REQ_64, &request.encode(sp.layout));
-        assert_eq!(answer.function(), MEM_RETRIEVE_RESP);
-        sp.call([RX_RELEASE]).success();
-    });
+    stage.run(SP2, move |sp| accept(sp, SP1, second));
     assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
     // It runs again, and is not who gave.
     stage.run(SP1, |_| ());
     stage.run(SP2, move |sp| {
         assert_eq!(sp.relinquish(second, 0).error(), Some(DENIED));
-        let (low, high) = (second & 0xffff_ffff, second >> 32);
-        let rest = sp.call([MEM_FRAG_RX, low, high, 4096]);
-        assert_eq!(rest.function(), MEM_FRAG_TX);
-        sp.call([RX_RELEASE]).success();
+        read_on(sp, second);
     });
     assert_eq!(stage.system.spmc.shares.live(), 0);
 }
@@ -118,19 +124,8 @@ fn a_donation_of_a_former_life_does_not_come_back() {
 #[test]
 fn a_new_owner_that_dies_before_it_has_read_all_leaves_no_record() {
     let stage = stage();
-    let nwd = stage.nwd();
-    let bytes = Transaction::donate(0, SP1, &scattered(300)).encode(Layout::V1_2);
-    nwd.write(0x4400_0000, &bytes);
-    let handle = nwd.call(donation(&bytes, 0x4400_0000)).handle();
-    stage.run(SP1, move |sp| {
-        let request = Transaction {
-            attributes: 0,
-            ..Transaction::retrieve(0, SP1, handle, RW)
-        };
-        let answer = sp.memory_call(MEM_RETRIEVE_REQ_64, &request.encode(sp.layout));
-        assert_eq!(answer.function(), MEM_RETRIEVE_RESP);
-        assert!(answer.0[2] < answer.0[1], "{answer:?}");
-    });
+    let handle = donated(&stage);
+    stage.run(SP1, move |sp| accept(sp, 0, handle));
     assert_eq!(stage.system.spmc.shares.live(), 1);
     assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
     assert_eq!(stage.system.spmc.shares.live(), 0);
