@@ -148,7 +148,7 @@ fn odd(act: impl Fn(&mut Sp) + Send + Sync + 'static) -> PartitionSpec {
         })
 }
 
-// req: BOOT-17
+// req: BOOT-17, MSGD-19
 #[test]
 fn partitions_that_answer_something_else() {
     // With an error: it did not do what it was asked for.
@@ -168,6 +168,12 @@ fn partitions_that_answer_something_else() {
         sp.refused([DIRECT_RESP2, 0x8001_8000, PSCI_RESPONSE], DENIED);
         sp.refused([DIRECT_RESP_32, 0x8001_0000, PSCI_RESPONSE], DENIED);
         sp.call([DIRECT_RESP_32, 0x8001_8000, PSCI_RESPONSE]);
+    })]);
+    system.turn_on(1);
+    assert_eq!(spmd(system.pe(1), PSCI, CPU_OFF), 0);
+    // Of either width, as to any request (C1).
+    let system = System::boot([odd(|sp| {
+        sp.call([DIRECT_RESP_64, 0x8001_8000, PSCI_RESPONSE]);
     })]);
     system.turn_on(1);
     assert_eq!(spmd(system.pe(1), PSCI, CPU_OFF), 0);
