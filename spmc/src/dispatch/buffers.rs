@@ -33,8 +33,8 @@ impl<H: Hal> Spmc<H> {
         if pages > MAX_MAILBOX_PAGES || (4..8).any(|n| frame.w(n) != 0) {
             return Err(FfaError::InvalidParameters);
         }
-        let address = |n: usize| frame.x.get(n).map_or(0, |x| setup::address(id, *x));
-        let (tx, rx) = (address(1), address(2));
+        let [_, tx, rx, ..] = frame.x;
+        let (tx, rx) = (setup::address(id, tx), setup::address(id, rx));
         if let Instance::NormalWorld(_) = instance
             && (tx, rx, pages) == (0, 0, 0)
         {

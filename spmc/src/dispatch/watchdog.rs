@@ -104,9 +104,8 @@ impl<H: Hal> Spmc<H> {
         };
         // Of the one that was stopped it inherits nothing.
         let masked = queued(current) || self.works_for(current, queued);
-        if current.vcpu.step(Event::Preempt).is_err() {
-            return Flow::Continue;
-        }
+        // It runs.
+        let _ = current.vcpu.step(Event::Preempt);
         current.vcpu.masked = masked;
         self.hal.save(&mut current.vcpu.context);
         frame.answer(Answer::new([

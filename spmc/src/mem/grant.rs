@@ -241,12 +241,8 @@ fn judge_flags(
     if flags & ALIGNMENT_VALID != 0 {
         // Addresses are those of the owner, so they are aligned as wanted or cannot be.
         let alignment = PAGE_SIZE.wrapping_shl((flags & ALIGNMENT) >> ALIGNMENT_SHIFT);
-        let mask = alignment.wrapping_sub(1);
-        if share
-            .regions
-            .iter(store)
-            .any(|range| range.base().raw() & mask != 0)
-        {
+        let mut ranges = share.regions.iter(store);
+        if ranges.any(|range| !range.base().raw().is_multiple_of(alignment)) {
             return Err(FfaError::Denied);
         }
     }

@@ -42,7 +42,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             // Died meanwhile on another PE; what it retrieved now would never come back.
             return Err(FfaError::Denied);
         }
-        let bare = request.receivers_end() == call.total && call.fragment == call.total;
+        // Then all of it is there.
+        let bare = request.receivers_end() == call.total;
         if !caller.id().is_secure() {
             if !bare {
                 return Err(invalid);

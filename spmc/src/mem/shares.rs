@@ -638,7 +638,6 @@ impl Found<'_> {
             .checked_add(1)
             .filter(|past| *past != u32::MAX)
             .unwrap_or(0);
-        drop(self.slot);
         self.shares.free(self.index);
     }
 }

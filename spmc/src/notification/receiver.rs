@@ -103,7 +103,6 @@ impl Source {
         }
         self.bound &= !map;
         self.per_vcpu &= !map;
-        self.set_senders(0, map);
         Ok(())
     }
 
@@ -151,6 +150,11 @@ pub struct Receiver {
 }
 
 const _: () = assert!(MAX_NOTIFIED_VCPUS <= u32::BITS as usize);
+
+/// Returns the bit of a vCPU.
+fn bit(vcpu: u16) -> u32 {
+    1_u32.wrapping_shl(vcpu.into())
+}
 
 impl Receiver {
     /// Nothing is bound or pending. All zero.
@@ -243,7 +247,7 @@ impl Receiver {
         // What was fetched needs no telling any more.
         self.global_news &= self.is_pending_globally();
         if !self.is_pending_for_vcpu(vcpu) {
-            self.vcpu_news &= !1_u32.checked_shl(vcpu.into()).unwrap_or(0);
+            self.vcpu_news &= !bit(vcpu);
         }
         Ok(pending)
     }
@@ -291,9 +295,7 @@ impl Receiver {
             return u32::MAX;
         }
         let vcpus = (0..self.vcpus).filter(|vcpu| self.is_pending_for_vcpu(*vcpu));
-        vcpus.fold(0, |all, vcpu| {
-            all | 1_u32.checked_shl(vcpu.into()).unwrap_or(0)
-        })
+        vcpus.fold(0, |all, vcpu| all | bit(vcpu))
     }
 
     /// Whether `FFA_NOTIFICATION_INFO_GET` has something to tell.
@@ -316,9 +318,7 @@ impl Receiver {
     fn note(&mut self, target: Target) {
         match target {
             Target::Global => self.global_news = true,
-            Target::Vcpu(vcpu) => {
-                self.vcpu_news |= 1_u32.checked_shl(vcpu.into()).unwrap_or(0);
-            }
+            Target::Vcpu(vcpu) => self.vcpu_news |= bit(vcpu),
         }
     }
 }
