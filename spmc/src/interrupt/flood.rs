@@ -229,6 +229,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_before_a_pause_is_forgotten() {
+        let mut flood = Flood::new();
+        let mut now = 0;
+        let mut comes = |source: Source, count: u16, time: u64| {
+            for _ in 0..count {
+                flood.begin(now);
+                if flood.take(source) {
+                    return flood.culprit(None, now);
+                }
+                now += time;
+                flood.end(source.0, now);
+            }
+            now += 10_000_000;
+            None
+        };
+        assert_eq!(comes((0, A), LIMIT, 10_000), None);
+        assert_eq!(comes((1, B), LIMIT + 1, 100), Some((1, B)));
+    }
+
+    #[test]
     fn interrupts_without_handlers_do_not_add_up() {
         let mut flood = Flood::new();
         flood.begin(5);

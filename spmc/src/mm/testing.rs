@@ -54,6 +54,10 @@ pub(crate) struct FakeHal<const IPA_BITS: u32 = TABLE_BITS> {
     pub(crate) publications: AtomicUsize,
     /// All accesses to memory fault.
     pub(crate) faulty: AtomicBool,
+    /// An address that is looked at, under that root, when everything is invalidated.
+    pub(crate) watched: Mutex<Option<(Pa, u64)>>,
+    /// How often it was mapped then.
+    pub(crate) mapped_meanwhile: AtomicUsize,
 }
 
 impl FakeHal {
@@ -78,6 +82,8 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
             invalidations_of_all: AtomicUsize::new(0),
             publications: AtomicUsize::new(0),
             faulty: AtomicBool::new(false),
+            watched: Mutex::new(None),
+            mapped_meanwhile: AtomicUsize::new(0),
         }
     }
 
@@ -295,6 +301,11 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
         self.invalidations.fetch_add(1, Ordering::Relaxed);
         let all = usize::from(matches!(scope, TlbScope::All));
         self.invalidations_of_all.fetch_add(all, Ordering::Relaxed);
+        let watched = *self.watched.lock().unwrap();
+        let found = watched.and_then(|(root, ipa)| self.translate(root, ipa));
+        let is_mapped = all * usize::from(found.is_some());
+        self.mapped_meanwhile
+            .fetch_add(is_mapped, Ordering::Relaxed);
     }
 
     fn publish_tables(&self) {

@@ -28,6 +28,21 @@ fn a_notification_has_one_sender_until_it_is_unbound() {
     assert_eq!(receiver.set(SP1, 0b10, Target::Global), Ok(true));
 }
 
+// FF-A v1.1 section 16.2: a bitmap is not destroyed while anything is pending.
+#[test]
+fn what_is_pending_for_one_vcpu_is_pending() {
+    for sender in [SP1, VM1] {
+        let mut receiver = receiver();
+        receiver.bind(sender, 1, true).unwrap();
+        receiver.set(sender, 1, Target::Vcpu(3)).unwrap();
+        assert!(receiver.is_pending());
+        receiver.take(0, ALL).unwrap();
+        assert!(receiver.is_pending());
+        receiver.take(3, ALL).unwrap();
+        assert!(!receiver.is_pending());
+    }
+}
+
 #[test]
 fn the_worlds_have_maps_of_their_own() {
     let mut receiver = receiver();

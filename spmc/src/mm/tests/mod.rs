@@ -113,6 +113,27 @@ fn large_ranges_are_mapped_by_blocks_in_the_right_ipa_space() {
     assert!(!space.permits(&hal, World::NonSecure, Ipa::new(RAM), Access::Execute));
     assert!(!space.permits(&hal, World::Secure, Ipa::new(RAM), Access::Read));
     assert!(!space.permits(&hal, World::Secure, Ipa::new(1 << 40), Access::Read));
+    // Above what can be translated the tables say nothing, be they those of what lies below.
+    let above = Ipa::new(RAM | 1 << 39);
+    assert!(!space.permits(&hal, World::NonSecure, above, Access::Read));
+}
+
+// req: MEMO-07, MEMO-08
+#[test]
+fn what_was_lent_is_not_permitted_whatever_the_owner_may_do_with_it() {
+    let hal = FakeHal::new(16);
+    let mut space = partition(&hal);
+    own(&hal, &mut space, pages(RAM, 8));
+    change(&hal, &mut space, pages(RAM, 1), lend()).unwrap();
+    for (page, access) in [(0, false), (1, true)] {
+        let ipa = Ipa::new(RAM + page * 4096);
+        let permits = space.permits(&hal, World::Secure, ipa, Access::Write);
+        assert_eq!(permits, access, "{page}");
+    }
+    // Hardware never walks what says who owns Normal memory.
+    let hal = FakeHal::new(16);
+    let space = normal_world(&hal);
+    assert!(!space.permits(&hal, World::NonSecure, Ipa::new(RAM), Access::Read));
 }
 
 // req: MEMX-18, MEMRC-10, MEMRC-11

@@ -78,3 +78,47 @@ fn everything_is_forgotten_with_a_table() {
     assert_eq!(refused, Err(ChangeError::Mismatch));
     assert_eq!(all(), 2);
 }
+
+// Arm ARM D8.17.1: a block and a table must not be seen in each other's place without an invalid
+// entry and an invalidation in between.
+// req: MEMX-18, MEMX-20
+#[test]
+fn a_block_and_its_table_replace_each_other_by_way_of_nothing() {
+    let hal = FakeHal::new(16);
+    let mut space = partition(&hal);
+    own(&hal, &mut space, pages(RAM, 512));
+    let secure = space.roots().secure;
+    *hal.watched.lock().unwrap() = Some((secure, RAM + 0x5000));
+    let all = || hal.invalidations_of_all.load(Ordering::Relaxed);
+    let before = all();
+    change(&hal, &mut space, pages(RAM, 1), share()).unwrap();
+    assert_eq!(all(), before + 1, "split");
+    change(&hal, &mut space, pages(RAM, 1), share().inverse()).unwrap();
+    assert_eq!(all(), before + 2, "mended");
+    assert_eq!(hal.mapped_meanwhile.load(Ordering::Relaxed), 0);
+    assert!(hal.translate(secure, RAM + 0x5000).is_some());
+}
+
+// The tables that a change takes out and takes again on its way back are forgotten together.
+// req: MEMX-18, TIME-04
+#[test]
+fn one_invalidation_is_enough_for_all_that_is_used_anew() {
+    const BLOCKS: u64 = 4;
+    let hal = FakeHal::new(16);
+    let mut space = partition(&hal);
+    own(&hal, &mut space, pages(RAM, (BLOCKS + 1) * 512));
+    let ends = (0..BLOCKS).map(|n| pages(RAM + n * BLOCK, 1));
+    space
+        .change(&hal, World::Secure, ends.clone(), lend())
+        .unwrap();
+    let before = snapshot(&hal, &mut space);
+    let all = || hal.invalidations_of_all.load(Ordering::Relaxed);
+    let start = all();
+    let ranges = ends.chain([pages(RAM + BLOCKS * BLOCK, 1)]);
+    let refused = space.change(&hal, World::Secure, ranges, lend().inverse());
+    assert_eq!(refused, Err(ChangeError::Mismatch));
+    assert_eq!(snapshot(&hal, &mut space), before);
+    // Each block needs one when its table goes, and one when a table comes back in its place.
+    let exchanges = 2 * BLOCKS as usize;
+    assert!(all() - start <= exchanges + 1, "{}", all() - start);
+}

@@ -195,3 +195,33 @@ fn one_that_yielded_to_a_pe_that_goes_off_is_seen_to_its_end() {
     assert_eq!(system.nwd().request(0x8002, [0; 5]).function(), YIELD);
     assert_eq!(system.nwd().call([RUN, 0x8002_0000]).payload(), [5; 5]);
 }
+
+// The rest of a chain may give the PE back before it is done: to whoever waits for it now.
+// req: MSGW-15, MSGW-16, RUN-23
+#[test]
+fn the_rest_of_a_chain_may_yield_to_the_heir_of_who_called_it() {
+    const RUN_UP2: [u64; 2] = [RUN, 0x8003_0000];
+    let up = PartitionSpec::new("up").script(|sp| {
+        sp.serve(|sp, _| {
+            let answer = sp.call([DIRECT_REQ_64, 0x8001_8002]);
+            assert_eq!(answer.0[..2], [YIELD, 0x8003_0000], "{answer:?}");
+            let answer = sp.call(RUN_UP2);
+            [answer.error().map_or(0, |code| code as u64), 0, 0, 0, 0]
+        })
+    });
+    let mp = PartitionSpec::new("mp").vcpus(2).script(pass_on(0x8003));
+    let up2 = PartitionSpec::new("up2").script(|sp| {
+        sp.serve(|sp, request| {
+            sp.interrupt();
+            assert_eq!(sp.call([YIELD]).function(), SUCCESS_32);
+            request.payload()
+        })
+    });
+    let system = System::boot([up, mp, up2]);
+    system.turn_on(1);
+    assert_eq!(system.pe(1).request(0x8001, [0; 5]).function(), INTERRUPT);
+    power_off(system.pe(1));
+    // Only when it is done the request of mp, which is no more, has come to nothing.
+    let answer = system.nwd().call([RUN, 0x8001_0000]);
+    assert_eq!(answer.payload()[0], ABORTED as u64);
+}

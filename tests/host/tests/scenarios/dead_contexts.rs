@@ -174,3 +174,34 @@ fn one_that_fails_while_it_starts_anew_is_not_started_again() {
         assert_eq!(lives.load(SeqCst), 2);
     }
 }
+
+// What it was called for before that is over, too.
+// req: MSGD-08, INT-09
+#[test]
+fn a_context_is_not_called_for_interrupts_once_its_partition_failed() {
+    const ENABLE: u64 = 0xff03;
+    const SEND_IPI: u64 = 0xff0a;
+    const IPI: u64 = 9;
+    let count = Arc::<AtomicU64>::default();
+    let runs = Arc::clone(&count);
+    let spec = PartitionSpec::new("mortal")
+        .vcpus(2)
+        .with(|spec| spec.takes_exceptions = false)
+        .script(move |sp| {
+            assert_eq!(sp.call([ENABLE, IPI, 1, 0]).0[0], 0);
+            sp.msg_wait();
+            if sp.vcpu == 0 {
+                assert_eq!(sp.call([SEND_IPI, 1]).0[0], 0);
+                fails(sp);
+            }
+            runs.fetch_add(1, SeqCst);
+            sp.msg_wait();
+        });
+    let system = System::boot([spec]);
+    system.turn_on(1);
+    assert_eq!(system.nwd().request(SP1, [0; 5]).error(), Some(ABORTED));
+    assert!(system.machine.gic().has_interrupt(1));
+    let answer = system.pe(1).call([INTERRUPT]);
+    assert_eq!(answer.function(), NORMAL_WORLD_RESUME);
+    assert_eq!(count.load(SeqCst), 0);
+}

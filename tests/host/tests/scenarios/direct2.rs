@@ -291,3 +291,19 @@ fn a_preempted_request_of_the_second_kind_is_resumed() {
         assert_eq!(nwd.call([FEATURES, id]).success(), [0; 6]);
     }
 }
+
+// req: MSGD-12, MSGD-14
+#[test]
+fn ids_travel_without_what_is_above_them() {
+    const ABOVE: u64 = 0xdead_beef << 32;
+    let spec = both("sp1").script(|sp| {
+        let request = sp.msg_wait();
+        assert_eq!(request.0[1], 0x8001);
+        sp.call(message(DIRECT_RESP2, ABOVE | 0x8001_0000, [0; 2], 5));
+    });
+    let system = System::boot([spec]);
+    let answer = system
+        .nwd()
+        .call(message(DIRECT_REQ2, ABOVE | 0x8001, [0; 2], 7));
+    assert_eq!(answer.0[..2], [DIRECT_RESP2, 0x8001_0000]);
+}

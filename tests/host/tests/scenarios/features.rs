@@ -247,3 +247,19 @@ fn managed_exit_exists_from_1_1_on() {
     let is_refused = [0x8001, 0x8002, 0x8003].map(|id| nwd.ask(id, [0; 5])[0]);
     assert_eq!(is_refused, [1, 0, 0]);
 }
+
+// req: FEAT-11, COMP-18
+#[test]
+fn the_notification_pending_interrupt_exists_from_1_1_on() {
+    let told = |name: &str, minor: u32| {
+        let spec = super::notification::caller(name).version(minor);
+        spec.script(|sp| {
+            let feature = sp.call([FEATURES, 1]);
+            sp.serve(move |_, _| [refused(feature).into(), 0, 0, 0, 0]);
+        })
+    };
+    let system = System::boot([told("old", 0), told("new", 1), told("newer", 2)]);
+    let nwd = system.nwd();
+    let is_refused = [0x8001, 0x8002, 0x8003].map(|id| nwd.ask(id, [0; 5])[0]);
+    assert_eq!(is_refused, [1, 0, 0]);
+}

@@ -322,7 +322,7 @@ fn interrupts_of_a_dead_partition_do_not_stay_active() {
     nwd.ask(SP2, [1; 5]);
 }
 
-/// How often a PE was told to look for interrupts since `before` of them.
+/// Returns how often a PE was told to look for interrupts since `before` of them.
 fn looks(system: &System, before: usize) -> usize {
     system.machine.journal().looks - before
 }
@@ -428,4 +428,33 @@ fn a_handler_is_not_interrupted_by_another() {
     system.machine.gic().pulse(FLOOD);
     assert_eq!(system.nwd().call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
     assert_eq!(count.load(SeqCst), 1);
+}
+
+/// Returns for which contexts of the first partition something may be pending.
+fn interrupted(system: &System) -> u32 {
+    system.spmc.partitions[0].interrupted()
+}
+
+// Each of its calls would cost more as long as something is noted.
+// req: INT-07
+#[test]
+fn nothing_stays_noted_of_interrupts_that_are_dealt_with() {
+    let count = Arc::<AtomicU64>::default();
+    let handles = victim(&count).vcpus(4);
+    let system = System::boot([handles]);
+    system.turn_on(1);
+    for pe in [0, 1] {
+        system.machine.gic().route(VICTIM, pe);
+        system.machine.gic().pulse(VICTIM);
+        system.pe(pe).call([INTERRUPT]);
+    }
+    assert_eq!(count.load(SeqCst), 2);
+    assert_eq!(interrupted(&system), 0);
+
+    let system = System::boot([queues_others(), victim(&count)]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.ask(SP1, [0; 5]), [0; 5]);
+    settle(&system, 2);
+    assert_eq!(count.load(SeqCst), 3);
+    assert_eq!(interrupted(&system), 0);
 }

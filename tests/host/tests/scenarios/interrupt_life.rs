@@ -423,3 +423,50 @@ fn a_restart_sets_up_interrupts_of_that_partition_only() {
         assert!(gic.is_enabled(OTHER) && gic.is_enabled(LINE));
     }
 }
+
+// It comes to the heir from then on, who may not have enabled it. req: INT-04
+#[test]
+fn what_was_enabled_on_a_pe_that_goes_off_is_enabled_where_it_comes_then() {
+    let handled = Arc::default();
+    let system = System::boot([with_device(told("mp", &handled), &[LINE]).vcpus(4)]);
+    system.turn_on(1);
+    assert_eq!(ask(&system, 1, [ENABLE, LINE.into(), 1, 0]), 0);
+    system.machine.gic().route(LINE, 1);
+    off(&system, 1);
+    assert_eq!(system.machine.gic().target(LINE), 0);
+    system.machine.gic().pulse(LINE);
+    settle(&system, 0..1);
+    assert_eq!(counts(&handled), [1, 0, 0, 0]);
+}
+
+// EL3 may turn a PE off although the SPMC was not told, or a partition refused.
+// req: INT-04, INT-08
+#[test]
+fn what_was_unfinished_on_a_pe_that_went_off_untold_waits_for_it() {
+    let handled: Arc<[AtomicU64; 8]> = Arc::default();
+    let count = Arc::clone(&handled);
+    let spec = with_device(PartitionSpec::new("mp").vcpus(4), &[LINE]);
+    let system = System::boot([spec.script(move |sp| {
+        sp.call([ENABLE, LINE.into(), 1, 0]);
+        if sp.vcpu == 1 && count[0].fetch_add(1, SeqCst) == 0 {
+            sp.msg_wait();
+            sp.gic(|gic| gic.pulse(LINE));
+            sp.poll();
+            assert_eq!(sp.call([GET]).0[0], LINE.into());
+            sp.interrupt();
+            unreachable!()
+        }
+        if sp.vcpu == 1 {
+            assert_eq!(sp.call([GET]).0[0], LINE.into());
+            assert_eq!(sp.call([DEACTIVATE, LINE.into(), LINE.into()]).0[0], 0);
+        }
+        sp.serve(|_, request| request.payload())
+    })]);
+    system.turn_on(1);
+    system.machine.gic().route(LINE, 1);
+    assert_eq!(system.pe(1).request(SP1, [0; 5]).function(), INTERRUPT);
+    system.turn_on(1);
+    assert_eq!(handled[0].load(SeqCst), 2);
+    assert_eq!(system.pe(1).ask(SP1, [1; 5]), [1; 5]);
+    assert!(!system.machine.gic().is_active(LINE));
+}

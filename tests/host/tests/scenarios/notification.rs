@@ -487,3 +487,33 @@ fn a_context_that_runs_on_another_pe_is_told_at_once() {
         assert!(is_told);
     });
 }
+
+// FF-A v1.1 section 16.6: only what is asked for is taken.
+#[test]
+fn who_asks_for_one_map_leaves_the_others() {
+    const FROM_HYPERVISOR: u64 = 8;
+    let receiver = caller("receiver").with(|sp| sp.messaging = 7);
+    let system = System::boot([receiver.script(|sp: &mut Sp| {
+        sp.map_buffers();
+        sp.serve(|sp, request| {
+            let get = |sp: &mut Sp, flags| sp.call([NOTIFICATION_GET, SP1.into(), flags]).success();
+            match request.0[3] {
+                0 => [0; 5],
+                flags => {
+                    let [.., spm, hypervisor] = get(sp, flags);
+                    [spm, hypervisor, 0, 0, 0]
+                }
+            }
+        })
+    })]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let message = super::indirect::Message::new(V1_2, 0, SP1, b"hello");
+    nwd.write(host_tests::system::NWD_TX, &message.encode(V1_2));
+    nwd.call([MSG_SEND2]).success();
+    for flags in [FROM_SPS, FROM_VMS, FROM_SPS | FROM_VMS] {
+        assert_eq!(nwd.ask(SP1, [flags; 5])[..2], [0, 0]);
+    }
+    assert_eq!(nwd.ask(SP1, [FROM_HYPERVISOR; 5])[..2], [0, 1]);
+    assert_eq!(nwd.ask(SP1, [FROM_HYPERVISOR; 5])[..2], [0, 0]);
+}

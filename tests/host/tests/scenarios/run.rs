@@ -327,3 +327,32 @@ fn the_chain_of_an_interrupted_partition_whose_pe_was_turned_off_can_go_on() {
     );
     assert_eq!(pe.request(0x8002, [0; 5]).function(), INTERRUPT);
 }
+
+// req: MSGW-11, MSGW-13
+#[test]
+fn a_pe_beyond_the_contexts_of_a_partition_runs_none() {
+    let system = System::boot([PartitionSpec::new("mp").vcpus(2)]);
+    for pe in 2..4 {
+        let target = 0x8001_0000 | pe as u64;
+        system.pe(pe).refused([RUN, target], INVALID_PARAMETERS);
+        let request = [DIRECT_REQ_64, 0x8001];
+        system.pe(pe).refused(request, INVALID_PARAMETERS);
+    }
+}
+
+// A reserved register shows before the run-time model.
+// req: MSGD-06, RUN-17
+#[test]
+fn a_response_to_nothing_with_a_reserved_register() {
+    let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
+        for _ in 0..2 {
+            for w2 in [1, 0x8000_0002, 0x8000_0005] {
+                sp.refused([DIRECT_RESP_64, 0x8001_0000, w2], INVALID_PARAMETERS);
+            }
+            sp.refused([DIRECT_RESP_64, 0x8001_0000], DENIED);
+            sp.msg_wait();
+        }
+    })]);
+    let answer = system.nwd().call([RUN, 0x8001_0000]);
+    assert_eq!(answer.function(), MSG_WAIT);
+}

@@ -229,6 +229,10 @@ fn any_call_of_a_partition_fixes_its_version() {
         MEM_PERM_GET_64,
         MEM_PERM_SET_64,
         PARTITION_INFO_GET,
+        ffa::DIRECT_REQ_64,
+        ffa::DIRECT_RESP_64,
+        ffa::DIRECT_REQ2,
+        ffa::RUN,
     ];
     let fixes = |call: u64| {
         PartitionSpec::new("sp").script(move |sp| {
@@ -261,4 +265,35 @@ fn a_framework_message_is_for_the_spmc() {
         ];
         system.nwd().refused(message, ffa::INVALID_PARAMETERS);
     }
+}
+
+// req: VER-13
+#[test]
+fn any_call_of_the_normal_world_fixes_its_version() {
+    for call in [
+        ffa::DIRECT_REQ_64,
+        ffa::DIRECT_REQ2,
+        ffa::RUN,
+        ffa::FEATURES,
+    ] {
+        let system = System::boot([PartitionSpec::new("sp1")]);
+        let nwd = system.nwd();
+        assert_eq!(nwd.version(V1_1), V1_2);
+        assert_eq!(nwd.version(V1_2), V1_2);
+        // Whatever comes of it.
+        nwd.call([call]);
+        assert_eq!(nwd.version(V1_1), REFUSED, "{call:#x}");
+    }
+}
+
+// req: VER-14
+#[test]
+fn what_is_no_framework_message_is_none() {
+    let system = System::boot([PartitionSpec::new("sp1")]);
+    for w2 in [0, 8, 0x7fff_ffff] {
+        let message = [ffa::DIRECT_REQ_32, 0xffff_8000, w2, V1_1];
+        system.nwd().refused(message, ffa::INVALID_PARAMETERS);
+    }
+    let unknown = [ffa::DIRECT_REQ_32, 0xffff_8000, 0x8000_00ff, V1_1];
+    system.nwd().refused(unknown, ffa::NOT_SUPPORTED);
 }

@@ -213,3 +213,18 @@ fn rx_is_acquired_by_hypervisors_for_vms_only() {
         nwd.refused([RX_ACQUIRE, id], INVALID_PARAMETERS);
     }
 }
+
+// Nothing is left of a descriptor that was read before.
+// req: RXTX-06, RXTX-26
+#[test]
+fn a_descriptor_is_read_anew_each_time() {
+    let system = System::boot([]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    assert_eq!(map_vm(&nwd, 1), None);
+    nwd.call([RXTX_UNMAP, 1 << 16]).success();
+    nwd.call([RXTX_UNMAP]).success();
+    nwd.refused([RXTX_MAP_64], INVALID_PARAMETERS);
+    nwd.map_buffers();
+    assert_eq!(map_vm(&nwd, 1), None);
+}
