@@ -169,7 +169,7 @@ impl<H: Hal> Spmc<H> {
             }
         }
         if let Some((lines, _)) = current.partition.lines(current.id.index) {
-            lines.reset(enabled, fiq);
+            lines.begin(enabled, fiq);
         }
         if self.is_notified(current.id) {
             // A former life was told, but did not fetch them.

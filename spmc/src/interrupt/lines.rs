@@ -52,11 +52,11 @@ impl Lines {
         }
     }
 
-    /// As at the first entry of the context: these lines are enabled, those of `fiq` as FIQ. What became pending since its last life
-    /// ended stays.
-    pub fn reset(&self, enabled: u64, fiq: u64) {
-        self.enabled.store(enabled, Ordering::Release);
-        self.fiq.store(fiq, Ordering::Release);
+    /// Begins a life of the context: these lines are enabled, those of `fiq` as FIQ. What another PE
+    /// handed over since its last life ended, and what became pending, stays.
+    pub fn begin(&self, enabled: u64, fiq: u64) {
+        self.fiq.fetch_or(fiq, Ordering::AcqRel);
+        self.enabled.fetch_or(enabled, Ordering::AcqRel);
     }
 
     /// Ends a life of the context: nothing is pending, enabled or active any more. Returns what was.
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_life_leaves_nothing_to_the_next() {
         let lines = Lines::new();
-        lines.reset(A.bit() | B.bit(), B.bit());
+        lines.begin(A.bit() | B.bit(), B.bit());
         lines.pend(A);
         lines.take();
         lines.pend(B);
@@ -222,7 +222,7 @@ mod tests {
         };
         assert_eq!(lines.end(), left);
         lines.pend(Line::IPI);
-        lines.reset(A.bit(), 0);
+        lines.begin(A.bit(), 0);
         assert!(!lines.deactivate(A) && lines.due() == 0);
         lines.enable(Line::IPI, false);
         assert_eq!(lines.calls(), Line::IPI.bit(), "it came after the end");
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn a_line_can_be_pending_again_while_it_is_active() {
         let lines = Lines::new();
-        lines.reset(A.bit() | B.bit(), B.bit());
+        lines.begin(A.bit() | B.bit(), B.bit());
         lines.pend(B);
         lines.pend(A);
         assert_eq!(lines.take(), Some(A));

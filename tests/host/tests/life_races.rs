@@ -18,6 +18,8 @@ const LINE: u32 = 40;
 const ENABLE: u64 = 0xff03;
 const GET: u64 = 0xff04;
 const DEACTIVATE: u64 = 0xff08;
+/// `PSCI_CPU_OFF` in a message of the SPMD.
+const CPU_OFF: u64 = 0x8400_0002;
 
 /// What a request asks for in x3; anything else is echoed.
 const DIE: u64 = 1;
@@ -240,7 +242,6 @@ fn a_partition_that_waits_is_not_busy_because_it_is_notified() {
 // req: BOOT-17
 #[test]
 fn a_power_message_comes_while_its_partition_is_notified() {
-    const CPU_OFF: u64 = 0x8400_0002;
     explore(|plan| {
         let told = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&told);
@@ -342,6 +343,56 @@ fn restarts_on_two_pes_are_both_paid_for() {
             "twenty were paid for"
         );
         assert!(restarts.may_begin(PRICE, PRICE));
+        points
+    });
+}
+
+/// A partition with two contexts that owns [`LINE`], which the first enables. Both handle it.
+fn two_handlers(handled: &Arc<AtomicUsize>) -> PartitionSpec {
+    let handled = Arc::clone(handled);
+    PartitionSpec::new("mp")
+        .vcpus(2)
+        .with(|sp| {
+            sp.device = true;
+            sp.device_properties.push(("interrupts", vec![LINE, 0x910]));
+        })
+        .script(move |sp| {
+            if sp.vcpu == 0 {
+                sp.call([ENABLE, LINE.into(), 1, 0]);
+            }
+            loop {
+                let message = sp.msg_wait();
+                assert_eq!(message.function(), INTERRUPT);
+                while sp.call([GET]).0[0] == u64::from(LINE) {
+                    assert_eq!(sp.call([DEACTIVATE, LINE.into(), LINE.into()]).0[0], 0);
+                    handled.fetch_add(1, SeqCst);
+                }
+            }
+        })
+}
+
+// Finding D6: what one PE hands over another one has, also if its context is only about to start.
+// req: INT-04, BOOT-11
+#[test]
+fn a_pe_goes_off_while_the_one_that_inherits_from_it_comes() {
+    explore(|plan| {
+        let handled = Arc::default();
+        let system = System::boot([two_handlers(&handled)]);
+        let off: Body = Box::new(|nwd| {
+            let answer = nwd.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, CPU_OFF]);
+            assert_eq!(answer.0[3], 0, "{answer:?}");
+        });
+        let on: Body = Box::new(|_| assert_eq!(system.turn_on(1).error(), None));
+        let points = system.interleave_by(plan, vec![off, on]);
+        let gic = || system.machine.gic();
+        // Otherwise nobody was there yet to inherit it.
+        if gic().target(LINE) == 1 {
+            gic().pulse(LINE);
+            while gic().has_interrupt(1) {
+                system.pe(1).call([INTERRUPT]);
+            }
+            assert_eq!(handled.load(SeqCst), 1);
+        }
         points
     });
 }
