@@ -4,6 +4,7 @@
 
 use core::ptr::NonNull;
 
+use aarch64_cpu::asm::barrier;
 use arm_gic::gicv3::{
     GicCpuInterface, GicRedistributor, GicRedistributorIterator, Group, SecureIntGroup,
 };
@@ -83,8 +84,10 @@ pub fn look_again_here() {
     ICC_SGI1R_EL1.set(to_this_pe() | number(LOOK_AGAIN));
 }
 
-/// Makes all other PEs look at their interrupts again.
+/// Makes all other PEs look at their interrupts again. They find what this one has written before.
 pub fn look_again_elsewhere() {
+    // The write of a system register waits for no store.
+    barrier::dsb(barrier::ISHST);
     ICC_SGI1R_EL1.set(ALL_OTHERS | number(LOOK_AGAIN));
 }
 
@@ -135,10 +138,7 @@ pub fn acknowledge() -> Option<u32> {
         if next == watchdog::INTERRUPT || next == timer::INTERRUPT {
             return None;
         }
-        let interrupt = real(GicCpuInterface::get_and_acknowledge_interrupt(
-            InterruptGroup::Group1,
-        ))?;
-        GicCpuInterface::end_interrupt(interrupt, InterruptGroup::Group1);
+        let interrupt = take()?;
         if interrupt != LOOK_AGAIN {
             return Some(interrupt.into());
         }
@@ -148,11 +148,20 @@ pub fn acknowledge() -> Option<u32> {
 
 /// Acknowledges the pending interrupt, which is our own, and is done with it.
 pub fn complete_own() {
-    let interrupt = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1);
-    if let Some(interrupt) = real(interrupt) {
-        GicCpuInterface::end_interrupt(interrupt, InterruptGroup::Group1);
+    if let Some(interrupt) = take() {
         deactivate(interrupt.into());
     }
+}
+
+/// Acknowledges the next interrupt that is pending, and drops its priority.
+fn take() -> Option<IntId> {
+    let interrupt = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1);
+    // Only behind this the GIC is sure to have made it active: a deactivation, which goes another
+    // way, could otherwise come first and be lost.
+    barrier::dsb(barrier::SY);
+    let interrupt = real(interrupt)?;
+    GicCpuInterface::end_interrupt(interrupt, InterruptGroup::Group1);
+    Some(interrupt)
 }
 
 /// Deactivates an acknowledged interrupt. By its own register: QEMU ignores what S-EL2 writes to ICC_DIR_EL1.
