@@ -229,6 +229,47 @@ fn a_level_that_makes_progress_is_not_masked() {
     }
 }
 
+// D8: a level that its owner never clears while it runs. It has its own time for that: neighbours
+// have their interrupts, the Normal world has its own, and nothing is masked.
+// req: INT-04, INT-07, INT-09
+#[test]
+fn a_level_that_its_owner_never_clears_while_it_runs_starves_nobody() {
+    const ROUNDS: u64 = 1000;
+    let count = Arc::<AtomicU64>::default();
+    let seen = Arc::clone(&count);
+    let stuck = owner("stuck", &[FLOOD], |_, _| {}).script(move |sp| {
+        assert_eq!(sp.call([ENABLE, FLOOD.into(), 1, 0]).0[0], 0);
+        sp.serve(|sp, request| {
+            sp.gic(|gic| gic.set_level(FLOOD, true));
+            for round in 1..=ROUNDS {
+                sp.poll();
+                assert_eq!(sp.call([GET]).0[0], FLOOD.into(), "round {round}");
+                if round % 10 == 0 {
+                    sp.gic(|gic| gic.pulse(VICTIM));
+                    sp.poll();
+                    assert_eq!(seen.load(SeqCst), round / 10, "its neighbour had no turn");
+                }
+                if round % 100 == 0 {
+                    assert!(sp.interrupt(), "the Normal world waits for its interrupt");
+                }
+                sp.gic(|gic| gic.pass(1));
+                assert_eq!(sp.call([DEACTIVATE, FLOOD.into(), FLOOD.into()]).0[0], 0);
+            }
+            sp.gic(|gic| gic.set_level(FLOOD, false));
+            request.payload()
+        })
+    });
+    let system = System::boot([stuck, victim(&count)]);
+    let mut answer = system.nwd().request(SP1, [7; 5]);
+    for _ in 0..ROUNDS / 100 {
+        assert_eq!(answer.function(), INTERRUPT, "{answer:?}");
+        answer = system.nwd().call([RUN, u64::from(SP1) << 16]);
+    }
+    assert_eq!(answer.payload(), [7; 5], "{answer:?}");
+    let gic = system.machine.gic();
+    assert!(gic.is_enabled(FLOOD) && gic.is_enabled(VICTIM));
+}
+
 // D15 (s28): a partition whose other-s-interrupts-action is 0 has something pending that it never fetches.
 #[test]
 fn nobody_is_interrupted_for_what_nobody_handles() {
