@@ -9,12 +9,13 @@ use arrayvec::ArrayVec;
 
 use crate::addr::{PAGE_SIZE, Pa, PageRange, World};
 use crate::hal::Hal;
+use crate::limits::SLICE_PAGES;
 use crate::manifest::config::{AbortAction, PartitionConfig, Permissions};
 use crate::manifest::package::Package;
 use crate::mm::{AddressSpace, Attributes, Change, Leaf, State};
 use crate::partition::vcpu::Event;
-use crate::partition::{Frozen, Partition, Slot};
-use crate::spmc::Spmc;
+use crate::partition::{Endpoint, Frozen, Partition, Slot};
+use crate::spmc::{Pe, Spmc};
 
 use super::load::{device_state, image};
 use super::{BootInfo, PackageError};
@@ -82,11 +83,13 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Makes a partition that failed what it was before it first ran; it can be initialised then.
+    /// Makes a partition that failed what it was before it first ran; it can be initialised then. Handlers of secure interrupts
+    /// run after each slice of what is zeroed.
     #[cold]
     #[inline(never)]
     pub(crate) fn reload(
         &self,
+        pe: &mut Pe,
         partition: &Partition<H::Context>,
         frozen: &Frozen,
     ) -> Result<BootInfo, PackageError> {
@@ -104,10 +107,13 @@ impl<H: Hal> Spmc<H> {
                 self.reset_pages(&mut memory, World::Secure, range, leaf)?;
             }
         }
-        for (range, _) in owned(config) {
-            self.hal
-                .zero(World::Secure, range)
-                .map_err(|_| PackageError::Unreadable)?;
+        let mut rest = owned_pages(config).peekable();
+        while rest.peek().is_some() {
+            for page in rest.by_ref().take(SLICE) {
+                let zeroed = self.hal.zero(World::Secure, page);
+                zeroed.map_err(|_| PackageError::Unreadable)?;
+            }
+            self.interrupts_between(pe);
         }
         self.copy_pages(copy.base(), config.memory.base(), copy.pages())?;
         // Of stream endpoints, which have nothing of the partition's: see the check of manifests.
@@ -169,12 +175,27 @@ impl<H: Hal> Spmc<H> {
             .map_err(|_| PackageError::OutOfTables)
     }
 
-    /// Takes a partition's memory from it and zeroes it, as far as nobody else has it.
+    /// Takes a dead partition's memory from it and zeroes it, as far as nobody else has it. Handlers
+    /// of secure interrupts run after each slice.
     #[cold]
     #[inline(never)]
-    pub(crate) fn scrub(&self, memory: &mut AddressSpace, config: &PartitionConfig) {
+    pub(crate) fn scrub(&self, pe: &mut Pe, endpoint: &Endpoint, config: &PartitionConfig) {
+        let mut rest = owned_pages(config).peekable();
+        while rest.peek().is_some() {
+            let slice = rest.by_ref().take(SLICE);
+            self.scrub_slice(&mut endpoint.memory.lock(), config, slice);
+            self.interrupts_between(pe);
+        }
+    }
+
+    fn scrub_slice(
+        &self,
+        memory: &mut AddressSpace,
+        config: &PartitionConfig,
+        slice: impl Iterator<Item = PageRange<Pa>>,
+    ) {
         let mut batch = Batch::new(World::Secure);
-        for page in owned(config).flat_map(|(range, _)| pages(range)) {
+        for page in slice {
             let found = memory.inspect(&self.hal, [page.identity()].into_iter());
             let Some((World::Secure, from)) = found else {
                 continue;
@@ -202,6 +223,9 @@ impl<H: Hal> Spmc<H> {
         }
     }
 }
+
+/// Pages that are zeroed before secure interrupts are taken.
+const SLICE: usize = SLICE_PAGES as usize;
 
 /// Ranges of a [`Batch`].
 const BATCH: usize = 16;
@@ -268,6 +292,11 @@ fn owned(config: &PartitionConfig) -> impl Iterator<Item = (PageRange<Pa>, Leaf)
     let regions = config.memory_regions.iter();
     let regions = regions.filter(|region| region.world == World::Secure);
     image.chain(regions.map(|region| (region.range, own_leaf(region.permissions))))
+}
+
+/// The pages of that memory.
+fn owned_pages(config: &PartitionConfig) -> impl Iterator<Item = PageRange<Pa>> {
+    owned(config).flat_map(|(range, _)| pages(range))
 }
 
 fn own_leaf(permissions: Permissions) -> Leaf {

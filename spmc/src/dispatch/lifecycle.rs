@@ -17,10 +17,12 @@ use crate::spmc::{Pe, Spmc};
 
 use super::run::{Current, Flow, Member};
 
-/// In `Spmc::aftermath`: EL3 is to be told. The bits below stand for partitions that start anew, by index.
+/// In `Spmc::aftermath`: EL3 is to be told. The lowest bits stand for partitions that start anew or are destroyed, by index.
 const TELL_EL3: u32 = 1 << 31;
+/// In `Spmc::aftermath`: memory that the dead had borrowed is to be zeroed.
+const SETTLE: u32 = 1 << 30;
 
-const _: () = assert!(MAX_PARTITIONS < 31);
+const _: () = assert!(MAX_PARTITIONS < 30);
 
 impl<H: Hal> Spmc<H> {
     /// `FFA_ABORT` from a partition: it says itself that it cannot go on. `NOT_SUPPORTED` below v1.2.
@@ -76,21 +78,20 @@ impl<H: Hal> Spmc<H> {
         }
         // First: no device writes to what goes back now.
         self.detach_streams(&current.frozen.config);
-        self.mem_bury(endpoint);
+        let settle = if self.mem_bury(endpoint) { SETTLE } else { 0 };
         self.notifications.bury(current.id.partition);
         self.mask_interrupts(current);
         let config = &current.frozen.config;
-        match config.abort_action {
+        let action = match config.abort_action {
             AbortAction::Stop => 0,
-            AbortAction::Destroy => {
-                self.scrub(&mut endpoint.memory.lock(), config);
-                0
-            }
             // One that does not get through its initialisation would fail for ever.
             AbortAction::Restart if current.vcpu.model == Model::Init => 0,
-            AbortAction::Restart => 1_u32.wrapping_shl(config.id.index() as u32),
+            AbortAction::Destroy | AbortAction::Restart => {
+                1_u32.wrapping_shl(config.id.index() as u32)
+            }
             AbortAction::Propagate => TELL_EL3,
-        }
+        };
+        settle | action
     }
 
     /// Does what partitions that failed left to be done, now that the PE is free; `frame` is what the Normal world is about to get.
@@ -116,6 +117,9 @@ impl<H: Hal> Spmc<H> {
                 break;
             }
             done |= todo;
+            if todo & SETTLE != 0 && self.mem_settle() {
+                later |= SETTLE;
+            }
             if todo & TELL_EL3 != 0 {
                 pe.held = Some(*frame);
                 frame.answer(Answer::new([function::ABORT_32 as u64]));
@@ -124,13 +128,22 @@ impl<H: Hal> Spmc<H> {
                 let bit = 1_u32.wrapping_shl(index as u32);
                 if todo & bit != 0
                     && let Some(member) = self.member(PartitionId::from_index(index))
-                    && !self.restart(pe, member)
+                    && !self.act(pe, member)
                 {
                     later |= bit;
                 }
             }
         }
         self.aftermath.fetch_or(later, Ordering::AcqRel);
+    }
+
+    /// Does what the manifest of a dead partition wants. Returns `false` if that has to wait.
+    fn act(&self, pe: &mut Pe, member: Member<'_, H::Context>) -> bool {
+        if member.frozen.config.abort_action == AbortAction::Restart {
+            return self.restart(pe, member);
+        }
+        self.scrub(pe, &member.partition.endpoint, &member.frozen.config);
+        true
     }
 
     /// Loads a partition anew and lets it initialise. Returns `false` if it did so too often, and has to wait.
@@ -142,7 +155,7 @@ impl<H: Hal> Spmc<H> {
         if !partition.restarts.may_begin(began, price) {
             return false;
         }
-        match self.reload(partition, frozen) {
+        match self.reload(pe, partition, frozen) {
             Ok(boot_info) => {
                 let entry = frozen.config.entry_point();
                 self.initialise(pe, partition, frozen, entry, boot_info);

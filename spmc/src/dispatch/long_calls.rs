@@ -21,8 +21,7 @@ impl<H: Hal> Spmc<H> {
         if answer.x[0] != function::MEM_OP_PAUSE.into() {
             return Ok(answer);
         }
-        let mut left = SmcFrame::ZERO;
-        let between = || self.normal_world_interrupted(pe, &mut left);
+        let between = || self.interrupts_between(pe);
         self.finish(&self.normal_world, answer, between)
     }
 
@@ -51,10 +50,16 @@ impl<H: Hal> Spmc<H> {
             return;
         }
         self.hal.save(&mut current.vcpu.context);
-        // The PE is as free of partitions now as it is when the Normal world was interrupted.
-        self.normal_world_interrupted(pe, &mut SmcFrame { ..SmcFrame::ZERO });
+        self.interrupts_between(pe);
         self.re_enter(current);
         self.hal.look_again_here();
+    }
+
+    /// Takes secure interrupts in the middle of long work, and runs their handlers. No partition may
+    /// be on the PE, and no lock be held.
+    pub(crate) fn interrupts_between(&self, pe: &mut Pe) {
+        // The PE is as free as it is when the Normal world was interrupted.
+        self.normal_world_interrupted(pe, &mut SmcFrame { ..SmcFrame::ZERO });
     }
 
     /// Goes on with a call of `caller`, with `between` after each slice, until it is over or `caller` is to resume it.

@@ -2,7 +2,7 @@
 //!
 //! Nobody speaks for such a device: it neither retrieves nor relinquishes. It has the region from the send on, and loses it by the reclaim.
 
-use super::shares::{Pace, SendKind, Share, Stage};
+use super::shares::{SendKind, Share, Stage};
 use super::{Endpoints, Engine, refused};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory::DataAccess;
@@ -67,7 +67,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         outcome
     }
 
-    /// Unmaps the region for all independent devices that have it. `ABORTED` if memory does not answer that is to be zeroed then.
+    /// Unmaps the region for all independent devices that have it. `ABORTED` if one is not there any more, or has the region no longer.
     pub(super) fn unmap_for_devices(&self, share: &mut Share) -> Result<()> {
         loop {
             let mut having = share.borrowers.iter().filter(|b| b.is_independent());
@@ -75,7 +75,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 return Ok(());
             };
             let device = self.endpoints.endpoint(id).ok_or(FfaError::Aborted)?;
-            self.take_back(share, device, leaf, false, Pace::AtOnce)?;
+            self.unmap(share, &mut device.memory.lock(), leaf)?;
+            if let Some(borrower) = share.borrower(id) {
+                borrower.mapped = None;
+            }
         }
     }
 }

@@ -246,14 +246,20 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// A partition has died: see [`Engine::bury`].
-    pub(crate) fn mem_bury(&self, dead: &Endpoint) {
+    pub(crate) fn mem_bury(&self, dead: &Endpoint) -> bool {
         let engine = self.memory_engine();
+        let mut leaves = false;
         for stream in &self.streams {
             if stream.proxy() == Proxy::Partition(dead.id()) {
-                engine.bury(&stream.endpoint);
+                leaves |= engine.bury(&stream.endpoint);
             }
         }
-        engine.bury(dead);
+        leaves | engine.bury(dead)
+    }
+
+    /// Zeroes a slice of what the dead had borrowed: see [`Engine::settle`].
+    pub(crate) fn mem_settle(&self) -> bool {
+        self.memory_engine().settle()
     }
 }
 

@@ -21,8 +21,16 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if flags & !(FLAG_ZERO | sliced_flag(caller)) != 0 || (4..8).any(|n| frame.w(n) != 0) {
             return Err(invalid);
         }
-        let mut found = self.shares.find(handle)?;
+        let mut found = self.shares.find_any(handle)?;
         let share = found.share()?;
+        // Who takes back what a dead borrower left zeroes the rest of it.
+        let estate = share.is_estate();
+        match share.stage {
+            Stage::Sent => {}
+            Stage::Paused(_) if estate => {}
+            Stage::Paused(_) => return Err(FfaError::Busy),
+            Stage::Arriving { .. } | Stage::Given | Stage::Void => return Err(invalid),
+        }
         if !share.is_sent_by(caller.id()) {
             return Err(invalid);
         }
@@ -33,8 +41,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if share.has_devices() {
             self.unmap_for_devices(share)?;
         }
-
-        if zero {
+        if zero || share.zero_after {
             let pace = Pace::of(flags & FLAG_SLICED != 0);
             self.zero_for(share, &mut caller.memory.lock(), Operation::Reclaim, pace)?;
             if let Stage::Paused(_) = share.stage {

@@ -230,7 +230,7 @@ impl Regions {
 }
 
 /// A page of a list: what comes before it is done.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Position {
     /// Whole ranges, and pages of the next.
     ranges: usize,
@@ -238,6 +238,12 @@ pub(super) struct Position {
 }
 
 impl Position {
+    /// Nothing is done yet.
+    pub(super) const START: Self = Self {
+        ranges: 0,
+        pages: 0,
+    };
+
     /// Whether nothing is left of `regions`.
     pub(super) fn is_end(&self, regions: &Regions) -> bool {
         self.ranges == regions.count()

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::shares::{Found, Operation, Pace, SendKind, Share, Stage};
+use super::shares::{Found, Operation, Pace, SendKind, Share, Stage, Zeroing};
 use super::slices::paused;
 use super::{Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};
@@ -11,7 +11,7 @@ use crate::ffa::{Answer, SmcFrame};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::manifest::config::Permissions;
-use crate::mm::{Change, Leaf, Pages};
+use crate::mm::{AddressSpace, Change, Leaf, Pages};
 use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
@@ -99,14 +99,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             > 1;
         let zero_after = share.zero_after || zero;
         let mut space = borrower.memory.lock();
-        let ranges = share.regions.iter(Pages::of(self.hal));
-        let change = Change {
-            from: leaf,
-            to: Leaf::NONE,
-        };
-        space
-            .change(self.hal, share.world, ranges, change)
-            .map_err(|error| refused(error, FfaError::Aborted))?;
+        self.unmap(share, &mut space, leaf)?;
         if zero_after && !others {
             let operation = Operation::Relinquish(borrower.id(), leaf);
             return self.zero_for(share, &mut space, operation, pace);
@@ -118,10 +111,25 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Ok(())
     }
 
+    /// Takes the region from the owner of `space`, who has it mapped with `leaf`.
+    pub(super) fn unmap(&self, share: &Share, space: &mut AddressSpace, leaf: Leaf) -> Result<()> {
+        let ranges = share.regions.iter(Pages::of(self.hal));
+        let change = Change {
+            from: leaf,
+            to: Leaf::NONE,
+        };
+        space
+            .change(self.hal, share.world, ranges, change)
+            .map_err(|error| refused(error, FfaError::Aborted))
+    }
+
     /// Ends the part of a dead partition in all shares (FF-A v1.0 section 5.4.1, rule 8): what it borrowed is taken from it, so that the
     /// owners can reclaim; what it owned stays with the borrowers that have it, goes to nobody else, and is the SPMC's in the end.
     /// Must come after the partition was marked dead: a retrieval that is under way elsewhere sees one or the other.
-    pub(crate) fn bury(&self, dead: &Endpoint) {
+    ///
+    /// Returns `true` if memory is left that is to be zeroed before anybody gets it: [`Self::settle`] does.
+    pub(crate) fn bury(&self, dead: &Endpoint) -> bool {
+        let mut leaves = false;
         for mut found in self.shares.iter() {
             let Ok(share) = found.share() else { continue };
             let from = share.owner == dead.id();
@@ -146,39 +154,59 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                     continue;
                 }
                 Stage::Arriving { .. } | Stage::Given | Stage::Void => continue,
-                Stage::Paused(zeroing) => self.bury_paused(share, dead, zeroing.operation),
+                Stage::Paused(zeroing) => Self::bury_paused(share, dead.id(), zeroing),
                 Stage::Sent => {}
             }
-            let mapped = share
-                .borrower(dead.id())
-                .and_then(|borrower| Some((borrower.mapped?, borrower.zero_after)));
-            if let Some((leaf, zero)) = mapped
-                && self
-                    .take_back(share, dead, leaf, zero, Pace::AtOnce)
-                    .is_err()
-            {
-                log::error!(
-                    "memory that {} borrowed cannot be zeroed and stays out of use",
-                    dead.id()
-                );
-            }
-            if share.orphaned && !share.is_retrieved() {
+            self.take_from_dead(share, dead);
+            if share.is_estate() {
+                leaves = true;
+            } else if share.orphaned && !share.is_retrieved() {
                 // Nobody has it: it is its owner's again, who may start anew.
                 self.end(found);
             }
         }
+        leaves
+    }
+
+    /// Unmaps the region for `dead`, if that has it. If nobody has it then and anybody asked for it, it is to be zeroed.
+    fn take_from_dead(&self, share: &mut Share, dead: &Endpoint) {
+        let Some(borrower) = share.borrower(dead.id()) else {
+            return;
+        };
+        let Some(leaf) = borrower.mapped else { return };
+        let zero = borrower.zero_after;
+        if self.unmap(share, &mut dead.memory.lock(), leaf).is_err() {
+            log::error!("memory that {} borrowed stays out of use", dead.id());
+            return;
+        }
+        if let Some(borrower) = share.borrower(dead.id()) {
+            borrower.mapped = None;
+        }
+        share.zero_after |= zero;
+        if share.zero_after && !share.is_retrieved() {
+            share.stage = Stage::Paused(Zeroing::ESTATE);
+        }
     }
 
     /// A call was paused: if it is the dead partition's, it ends here. A relinquish is carried out, anything else of the owner is void.
-    fn bury_paused(&self, share: &mut Share, dead: &Endpoint, operation: Operation) {
-        match operation {
-            Operation::Send | Operation::Reclaim if share.owner == dead.id() => {
-                share.stage = Stage::Sent;
+    fn bury_paused(share: &mut Share, dead: PartitionId, zeroing: Zeroing) {
+        match zeroing.operation {
+            Operation::Send | Operation::Reclaim if share.owner == dead => {
+                share.stage = if share.zero_after {
+                    Stage::Paused(Zeroing::ESTATE)
+                } else {
+                    Stage::Sent
+                };
             }
-            Operation::Relinquish(borrower, _) if borrower == dead.id() => {
-                // If memory does not answer it has it again, and the next attempt says so.
+            Operation::Relinquish(borrower, _) if borrower == dead => {
                 share.zero_after = true;
-                let _ = self.zero_on(share, &mut dead.memory.lock(), Pace::AtOnce.pages());
+                share.stage = Stage::Paused(Zeroing {
+                    done: zeroing.done,
+                    ..Zeroing::ESTATE
+                });
+                if let Some(borrower) = share.borrower(borrower) {
+                    borrower.mapped = None;
+                }
             }
             _ => {}
         }

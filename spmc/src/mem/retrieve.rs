@@ -5,6 +5,7 @@
 
 use super::channel::Channel;
 use super::grant::{describe, describe_to_hypervisor, is_unplaced, judge, retrieving};
+use super::regions::Position;
 use super::send::Piece;
 use super::shares::{Asking, Found, Grant, Reading, SendKind, Share, Stage};
 use super::{Call, Endpoints, Engine, refused};
@@ -80,7 +81,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             received: 0,
             total: call.total,
             buffer: call.buffer,
-            compared: Default::default(),
+            compared: Position::START,
         };
         let piece = Piece {
             read,

@@ -20,7 +20,7 @@ use crate::ffa::memory::{AccessPermissions, MemoryType};
 use crate::ffa::memory_descriptor::Layout;
 use crate::id::PartitionId;
 use crate::limits::{
-    MAX_BORROWERS, MAX_PARTITIONS, MAX_SHARES, SHARES_NORMAL_WORLD, SHARES_PARTITION, SLICE_PAGES,
+    MAX_BORROWERS, MAX_PARTITIONS, MAX_SHARES, SHARES_NORMAL_WORLD, SHARES_PARTITION,
 };
 use crate::manifest::config::Permissions;
 use crate::mm::Leaf;
@@ -142,29 +142,28 @@ pub(super) struct Zeroing {
     pub(super) done: Position,
 }
 
+impl Zeroing {
+    /// Nothing is zeroed yet of what a dead borrower had.
+    pub(super) const ESTATE: Self = Self {
+        operation: Operation::Estate,
+        pace: Pace::Spmc,
+        done: Position::START,
+    };
+}
+
 /// The party that goes on after a slice, and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Pace {
     /// The call is paused until its caller resumes it.
     Caller,
-    /// The SPMC resumes the call itself when it has seen to its interrupts.
+    /// The SPMC goes on by itself when it has seen to its interrupts.
     Spmc,
-    /// The next slice.
-    AtOnce,
 }
 
 impl Pace {
     /// Returns the pace of a call whose caller agrees to be paused, or does not.
     pub(super) fn of(agrees: bool) -> Self {
         if agrees { Self::Caller } else { Self::Spmc }
-    }
-
-    /// Returns how many pages are zeroed before anything else happens.
-    pub(super) fn pages(self) -> u64 {
-        match self {
-            Self::Caller | Self::Spmc => SLICE_PAGES,
-            Self::AtOnce => u64::MAX,
-        }
     }
 }
 
@@ -177,6 +176,9 @@ pub(super) enum Operation {
     Relinquish(PartitionId, Leaf),
     /// Its owner takes it back.
     Reclaim,
+    /// Its last borrower died with it, so this is nobody's call: the SPMC goes on when a PE is
+    /// free, and the owner as soon as it reclaims the region.
+    Estate,
 }
 
 /// How far a share has come.
@@ -233,7 +235,7 @@ pub(super) struct Share {
     pub(super) zeroed: bool,
     /// Its sender agrees to be paused.
     pub(super) sliced: bool,
-    /// To be zeroed when the last borrower has relinquished.
+    /// To be zeroed when nobody has it any more, before anybody gets it.
     pub(super) zero_after: bool,
     /// Its owner is dead: nobody can retrieve it any more, and it ends with the last relinquish.
     pub(super) orphaned: bool,
@@ -288,6 +290,11 @@ impl Share {
         } else {
             !self.owner.is_secure()
         }
+    }
+
+    /// Returns whether nobody has it and it is still to be zeroed, after the death of its last borrower.
+    pub(super) fn is_estate(&self) -> bool {
+        matches!(self.stage, Stage::Paused(zeroing) if zeroing.operation == Operation::Estate)
     }
 
     /// Whether a borrower that can relinquish it has the region mapped.

@@ -10,6 +10,7 @@ use crate::addr::World;
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::{AccessFault, Hal};
+use crate::limits::SLICE_PAGES;
 use crate::mm::{AddressSpace, Change, Leaf, Pages};
 use crate::partition::Endpoint;
 
@@ -70,9 +71,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 Some(caller).filter(|caller| share.is_sent_by(caller.id()))
             }
             Operation::Relinquish(borrower, _) => self.spoken_for(borrower, caller),
+            Operation::Estate => None,
         };
         let party = party.ok_or(invalid)?;
-        let zeroed = self.zero_on(share, &mut party.memory.lock(), pace.pages());
+        let zeroed = self.zero_on(share, &mut party.memory.lock());
         if let Err(error) = zeroed {
             if operation == Operation::Send {
                 self.discard(found);
@@ -91,7 +93,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 }
                 Ok(super::send::success(handle))
             }
-            Operation::Relinquish(..) => Ok(self.relinquished(found)),
+            Operation::Relinquish(..) | Operation::Estate => Ok(self.relinquished(found)),
             Operation::Reclaim => self.return_to_owner(found, caller),
         }
     }
@@ -105,27 +107,26 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         operation: Operation,
         pace: Pace,
     ) -> Result<()> {
+        let done = match share.stage {
+            Stage::Paused(estate) => estate.done,
+            _ => Position::START,
+        };
         share.stage = Stage::Paused(Zeroing {
             operation,
             pace,
-            done: Position::default(),
+            done,
         });
-        self.zero_on(share, space, pace.pages())
+        self.zero_on(share, space)
     }
 
-    /// Zeroes the next pages, at most `most`, of a paused share. `space` is that of the endpoint whose access the operation changes, locked so
+    /// Zeroes the next slice of a paused share. `space` is that of the endpoint whose access the operation changes, locked so
     /// that nothing that an undoing needs is taken away meanwhile.
-    pub(super) fn zero_on(
-        &self,
-        share: &mut Share,
-        space: &mut AddressSpace,
-        most: u64,
-    ) -> Result<()> {
+    pub(super) fn zero_on(&self, share: &mut Share, space: &mut AddressSpace) -> Result<()> {
         let Stage::Paused(mut zeroing) = share.stage else {
             return Ok(());
         };
         if self
-            .zero(share.world, &share.regions, &mut zeroing.done, most)
+            .zero(share.world, &share.regions, &mut zeroing.done)
             .is_err()
         {
             self.undo(share, space, zeroing.operation);
@@ -136,11 +137,11 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Ok(());
         }
         share.stage = Stage::Sent;
-        if let Operation::Relinquish(id, _) = zeroing.operation {
-            share.zero_after = false;
-            if let Some(borrower) = share.borrower(id) {
-                borrower.mapped = None;
-            }
+        share.zero_after = false;
+        if let Operation::Relinquish(id, _) = zeroing.operation
+            && let Some(borrower) = share.borrower(id)
+        {
+            borrower.mapped = None;
         }
         Ok(())
     }
@@ -160,7 +161,13 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 from: Leaf::NONE,
                 to: leaf,
             },
-            Operation::Reclaim => return,
+            Operation::Reclaim | Operation::Estate => {
+                // It does not come back as a borrower left it.
+                if share.zero_after {
+                    share.stage = Stage::Paused(Zeroing::ESTATE);
+                }
+                return;
+            }
         };
         let ranges = share.regions.iter(Pages::of(self.hal));
         if space.change(self.hal, share.world, ranges, change).is_err() {
@@ -169,21 +176,47 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
     }
 
-    /// Fills at most `most` pages with zeros, from `done` on. No endpoint may have access to them meanwhile.
+    /// Fills the next slice with zeros, from `done` on. No endpoint may have access to it meanwhile.
     fn zero(
         &self,
         world: World,
         regions: &Regions,
         done: &mut Position,
-        most: u64,
     ) -> core::result::Result<(), AccessFault> {
         let mut rest = done.rest(regions, Pages::of(self.hal));
-        let mut left = most;
+        let mut left = SLICE_PAGES;
         while let Some(range) = done.take(&mut rest, left) {
             self.hal.zero(world, range.identity())?;
             left = left.saturating_sub(range.pages());
         }
         Ok(())
+    }
+
+    /// Zeroes the next slice of what the dead had borrowed, so that no exit to the Normal world
+    /// takes longer than that. Returns `true` if there may be more to do.
+    pub(crate) fn settle(&self) -> bool {
+        for mut found in self.shares.iter() {
+            let Ok(share) = found.share() else { continue };
+            if !share.is_estate() {
+                continue;
+            }
+            // Of the endpoint that may get it next.
+            let Some(owner) = self.endpoints.estate(share.owner) else {
+                continue;
+            };
+            if self.zero_on(share, &mut owner.memory.lock()).is_err() {
+                log::error!(
+                    "memory of {} cannot be zeroed and stays out of use",
+                    share.owner
+                );
+                continue;
+            }
+            if share.stage == Stage::Sent {
+                self.relinquished(found);
+            }
+            return true;
+        }
+        false
     }
 
     /// Ends a share whose owner is dead, or was when it was to be sent, and that nobody has: the owner's pages are as before it, and nobody's.

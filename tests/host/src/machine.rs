@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 use spmc::Spmc;
+use spmc::addr::PAGE_SIZE;
 use spmc::addr::{Ipa, World};
 use spmc::hal::{Access, Fault, FaultKind, NoSuchStream, Stage2Roots, Stream, Table, TlbScope};
 use spmc::limits::MAX_PES;
@@ -127,6 +128,13 @@ impl Journal {
         self.zeroed.clear();
         self.schedule_receiver.clear();
         self.watchdogs.clear();
+    }
+
+    /// Returns how many pages were zeroed since this was asked last.
+    pub fn pages_zeroed(&mut self) -> u64 {
+        let zeroed = self.zeroed.drain(..);
+        let bytes: u64 = zeroed.map(|(_, range)| range.end - range.start).sum();
+        bytes / PAGE_SIZE
     }
 }
 

@@ -304,11 +304,13 @@ fn who_dies_in_a_pause_holds_nobody_up() {
         .retrieve(B, &Descriptor::request(A, handle, B, RW))
         .unwrap();
     machine.relinquish_with(B, handle, 3, &[B]).unwrap();
-    machine.engine().bury(machine.of(B));
-    assert_eq!(machine.zeroed(), PAGES as usize);
+    assert!(machine.engine().bury(machine.of(B)));
+    assert_eq!(machine.zeroed(), SLICE_PAGES as usize);
+    machine.refuses(InvalidParameters, || machine.resume(B, handle));
+    machine.settle(SLICE_PAGES as usize);
     // The owner that takes it back.
     machine.reclaim(A, handle, 3).unwrap();
-    machine.engine().bury(machine.of(A));
+    assert!(!machine.engine().bury(machine.of(A)));
     assert_eq!(machine.shares.live(), 0);
     assert_eq!(machine.state(A, LAND), Some(State::OwnerExclusive));
     // The owner, while its borrower gives it back.
@@ -355,9 +357,99 @@ fn memory_that_was_to_be_zeroed_does_not_come_back_as_it_is() {
         .unwrap();
     let answer = machine.relinquish_with(B, handle, SLICED | 1, &[B]);
     assert_eq!(answer.unwrap().w(0), function::MEM_OP_PAUSE);
-    machine.hal.faulty.store(true, Ordering::Relaxed);
-    machine.engine().bury(machine.of(B));
-    machine.hal.faulty.store(false, Ordering::Relaxed);
+    assert!(machine.engine().bury(machine.of(B)));
+    let faulty = |on| machine.hal.faulty.store(on, Ordering::Relaxed);
+    faulty(true);
+    assert!(!machine.engine().settle());
+    assert_eq!(machine.reclaim(A, handle, 0).unwrap_err(), Aborted);
+    faulty(false);
     assert!(machine.zeroed() < PAGES as usize);
-    machine.refuses(Denied, || machine.reclaim(A, handle, 0));
+    assert_eq!(machine.state(A, LAND), Some(State::OwnerNoAccess));
+    machine.dirty();
+    machine.reclaim(A, handle, 0).unwrap();
+    assert_eq!(machine.zeroed(), PAGES as usize);
+}
+
+/// A machine where A has lent to B and C what is to be zeroed after them, and B died with it.
+fn legacy(flags: u32) -> (Machine, u64) {
+    let machine = machine();
+    machine.dirty();
+    let lend = Descriptor::offer(A, WB, &[(B, RW), (C, RW)], &[(LAND, PAGES)]);
+    let handle = machine.send(A, LEND, &lend).unwrap();
+    machine.retrieve(B, &ask(handle, B, flags)).unwrap();
+    assert!(machine.engine().bury(machine.of(B)));
+    assert_eq!(machine.access(B, World::Secure, LAND), None);
+    (machine, handle)
+}
+
+/// The request of `id` for that region.
+fn ask(handle: u64, id: u16, flags: u32) -> Descriptor {
+    Descriptor::request(A, handle, id, RW).with(|d| {
+        (d.attributes, d.flags) = (WB, flags | 1 << 10);
+    })
+}
+
+impl Machine {
+    /// Zeroes what a dead borrower left, of which `done` pages are zeroed, slice by slice.
+    #[track_caller]
+    fn settle(&self, mut done: usize) {
+        while done < PAGES as usize {
+            assert!(self.engine().settle());
+            done = (done + SLICE_PAGES as usize).min(PAGES as usize);
+            assert_eq!(self.zeroed(), done);
+        }
+        assert!(!self.engine().settle());
+    }
+}
+
+// Finding M12: the end of a partition takes no longer for what others lent to it.
+// req: MEMO-12, MEMD-88
+#[test]
+fn what_a_dead_borrower_leaves_is_zeroed_in_slices_before_anybody_gets_it() {
+    let (machine, handle) = legacy(4);
+    assert_eq!(machine.zeroed(), 0);
+    assert!(machine.engine().settle());
+    assert_eq!(machine.zeroed(), SLICE_PAGES as usize);
+    machine.refuses(Busy, || machine.retrieve(C, &ask(handle, C, 0)));
+    machine.refuses(Busy, || machine.relinquish(B, handle));
+    for id in [NS, A, B, C] {
+        machine.refuses(InvalidParameters, || machine.resume(id, handle));
+    }
+    machine.settle(SLICE_PAGES as usize);
+    machine.retrieve(C, &ask(handle, C, 0)).unwrap();
+    machine.dirty();
+    machine.relinquish(C, handle).unwrap();
+    machine.reclaim(A, handle, 0).unwrap();
+    assert_eq!(machine.zeroed(), 0, "once only");
+}
+
+// req: MEMO-12, MEMD-88, TIME-02
+#[test]
+fn the_owner_of_what_a_dead_borrower_leaves_need_not_wait() {
+    let (machine, handle) = legacy(4);
+    machine.engine().settle();
+    machine.refuses(InvalidParameters, || machine.reclaim(C, handle, 0));
+    let answer = machine.reclaim(A, handle, SLICED.into()).unwrap();
+    assert_eq!(answer.x, regs(function::MEM_OP_PAUSE, handle).x);
+    assert_eq!(machine.zeroed(), 2 * SLICE_PAGES as usize);
+    // It is the owner's call now.
+    assert!(!machine.engine().settle());
+    let answer = machine.resume(A, handle).unwrap();
+    assert_eq!(answer.x, told(Answer::success([])).x);
+    assert_eq!(machine.zeroed(), PAGES as usize);
+    assert_eq!(machine.state(A, LAND), Some(State::OwnerExclusive));
+
+    // An owner that dies in that pause, or before, leaves it to the SPMC again.
+    for reclaims in [false, true] {
+        let (machine, handle) = legacy(4);
+        if reclaims {
+            machine.reclaim(A, handle, SLICED.into()).unwrap();
+        }
+        assert!(machine.engine().bury(machine.of(A)));
+        assert_eq!(machine.state(A, LAND), Some(State::OwnerNoAccess));
+        while machine.engine().settle() {}
+        assert_eq!(machine.zeroed(), PAGES as usize);
+        assert_eq!(machine.shares.live(), 0);
+        assert_eq!(machine.state(A, LAND), Some(State::OwnerExclusive));
+    }
 }

@@ -6,8 +6,9 @@ use host_tests::system::{NWD_PAGES, NWD_TX};
 use host_tests::{PartitionSpec, System};
 use spmc::addr::World::NonSecure;
 use spmc::hal::{Access, FaultKind, Stream};
+use spmc::limits::SLICE_PAGES;
 
-use super::stage::{SP1, Stage};
+use super::stage::{SP1, SP2, Stage};
 use super::streams::{device, dma, reads, relinquish_for};
 
 /// Two independent devices.
@@ -266,6 +267,43 @@ fn an_independent_device_waits_until_a_paused_lend_is_zeroed() {
         .run(SP1, move |sp| sp.reclaim(low | high << 32, 0))
         .success();
     assert!(!reads(&stage, stream, 0x4200_0000));
+}
+
+// What a partition wanted zeroed, while a device had it, the reclaim zeroes: in slices like every other (finding M12).
+// req: MEMRL-12, STRM-11, TIME-02
+#[test]
+fn a_reclaim_zeroes_in_slices_what_was_left_with_a_device() {
+    const PAGES: u64 = 600;
+    const SLICED: u64 = 2;
+    let stage = with_devices(&known());
+    let nwd = stage.nwd();
+    let ranges = [(0x4200_0000, PAGES as u32)];
+    let gift = nwd.send(MEM_DONATE_64, &Transaction::donate(0, SP1, &ranges));
+    let accept = Transaction {
+        attributes: 0,
+        ..Transaction::retrieve(0, SP1, gift, RW)
+    };
+    stage.retrieve(SP1, accept).unwrap();
+    let handle = stage.run(SP1, move |sp| {
+        let mut lend = Transaction::share(SP1, DEVICE, RW, &ranges);
+        lend.receivers.push(Receiver::new(SP2, RW));
+        sp.send(MEM_LEND_64, &lend)
+    });
+    let mut request = Transaction::retrieve(SP1, SP2, handle, RW);
+    request.flags = 1 << 10;
+    stage.retrieve(SP2, request).unwrap();
+    let zeroed = || stage.system.machine.journal().pages_zeroed();
+    zeroed();
+    stage.run(SP2, move |sp| sp.relinquish(handle, 1)).success();
+    assert_eq!(zeroed(), 0);
+    let answer = stage.run(SP1, move |sp| sp.reclaim(handle, SLICED));
+    assert_eq!((answer.function(), zeroed()), (MEM_OP_PAUSE, SLICE_PAGES));
+    let words = [MEM_OP_RESUME, handle & 0xffff_ffff, handle >> 32];
+    for left in [SLICE_PAGES, PAGES - 2 * SLICE_PAGES] {
+        stage.run(SP1, move |sp| sp.call(words));
+        assert_eq!(zeroed(), left);
+    }
+    assert_eq!(stage.system.spmc.shares.live(), 0);
 }
 
 // In fragments, too: what the last one cannot complete is over.

@@ -1,9 +1,10 @@
-//! Calls that zero a large region for a caller that does not resume them: Secure interrupts are
-//! handled between slices (finding M12).
+//! Work that zeroes a large region and that nobody resumes, calls and what the end of a partition
+//! leaves to be done: Secure interrupts are handled between slices (finding M12).
 
 use std::sync::{Arc, Mutex};
 
 use host_tests::ffa::*;
+use host_tests::manifest::Region;
 use host_tests::{Nwd, PartitionSpec, System};
 use spmc::limits::SLICE_PAGES;
 
@@ -28,13 +29,7 @@ fn owner() -> (PartitionSpec, Seen) {
             assert_eq!(message.0[0], INTERRUPT);
             let id = sp.call([GET]).0[0];
             sp.gic(|gic| gic.set_level(LINE, false));
-            let pages = sp.journal(|journal| {
-                let zeroed = journal.zeroed.drain(..);
-                zeroed
-                    .map(|(_, range)| range.end - range.start)
-                    .sum::<u64>()
-                    / 0x1000
-            });
+            let pages = sp.journal(|journal| journal.pages_zeroed());
             notes.lock().unwrap().push(pages);
             assert_eq!(sp.call([DEACTIVATE, id, id]).0[0], 0);
         }
@@ -58,9 +53,8 @@ fn is_handled_after_a_slice<T>(system: &System, seen: &Seen, call: impl FnOnce()
     let result = call();
     assert_eq!(*seen.lock().unwrap(), [SLICE_PAGES]);
     seen.lock().unwrap().clear();
-    let rest = system.machine.journal().zeroed.clone();
-    let bytes: u64 = rest.iter().map(|(_, range)| range.end - range.start).sum();
-    assert_eq!(bytes, (PAGES - SLICE_PAGES) * 0x1000, "not all was zeroed");
+    let rest = system.machine.journal().pages_zeroed();
+    assert_eq!(rest, PAGES - SLICE_PAGES, "not all was zeroed");
     result
 }
 
@@ -118,4 +112,89 @@ fn a_handler_does_not_wait_for_what_a_partition_has_zeroed() {
         });
         nwd.reclaim(handle).success();
     }
+}
+
+/// A partition with [`PAGES`] pages beside its image, which fails on each request but one without a payload: it retrieves
+/// what that names, if anything. An interrupt that the device asserts meanwhile waits until it is off the PE.
+fn mortal(abort_action: u32) -> PartitionSpec {
+    let spec = PartitionSpec::new("borrower")
+        .with(|sp| {
+            sp.takes_exceptions = false;
+            sp.ns_interrupts = 0;
+            sp.regions = vec![Region {
+                name: "heap",
+                base: HEAP,
+                relative: false,
+                pages: PAGES as u32,
+                attributes: 3,
+            }];
+            sp.extra = Some(Arc::new(|fdt| {
+                fdt.property_null("lifecycle-support").unwrap();
+            }));
+        })
+        .property("abort-action", abort_action)
+        .property("other-s-interrupts-action", 0);
+    spec.script(|sp| {
+        sp.map_buffers();
+        sp.serve(|sp, message| {
+            let [handle, fails, ..] = message.payload();
+            if fails != 0 {
+                sp.gic(|gic| gic.set_level(LINE, true));
+                sp.trap(0);
+            }
+            let request = Transaction {
+                attributes: 0,
+                flags: ZERO_AFTER,
+                ..Transaction::retrieve(0, BORROWER, handle, RW)
+            };
+            sp.retrieve(&request).unwrap();
+            [0; 5]
+        })
+    })
+}
+
+const HEAP: u64 = 0x0e80_0000;
+const ZERO_AFTER: u32 = 1 << 2;
+const FAIL: [u64; 5] = [0, 1, 0, 0, 0];
+
+// req: MSGD-08, MEMO-12
+#[test]
+fn a_handler_does_not_wait_for_the_memory_of_a_partition_that_failed() {
+    const DESTROY: u32 = 1;
+    const RESTART: u32 = 2;
+    for action in [DESTROY, RESTART] {
+        let (owner, seen) = owner();
+        let system = System::boot([owner, mortal(action)]);
+        system.machine.journal().pages_zeroed();
+        let failed = system.nwd().request(BORROWER, FAIL);
+        assert_eq!(failed.error(), Some(ABORTED));
+        assert_eq!(*seen.lock().unwrap(), [SLICE_PAGES]);
+        assert!(system.machine.journal().pages_zeroed() >= PAGES - SLICE_PAGES);
+    }
+}
+
+// req: MEMO-12, MEMD-88
+#[test]
+fn each_exit_zeroes_a_slice_of_what_a_partition_that_failed_had_borrowed() {
+    const STOP: u32 = 0;
+    let system = System::boot([owner().0, mortal(STOP)]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let handle = lend(nwd, 0);
+    nwd.ask(BORROWER, [handle, 0, 0, 0, 0]);
+    system.machine.journal().pages_zeroed();
+    assert_eq!(nwd.request(BORROWER, FAIL).error(), Some(ABORTED));
+    assert_eq!(system.machine.journal().pages_zeroed(), SLICE_PAGES);
+    for left in [SLICE_PAGES, SLICE_PAGES - 1, 0] {
+        nwd.call([FEATURES, RUN]);
+        assert_eq!(system.machine.journal().pages_zeroed(), left);
+    }
+    nwd.reclaim(handle).success();
+    assert_eq!(
+        (
+            system.spmc.shares.live(),
+            system.machine.journal().pages_zeroed()
+        ),
+        (0, 0)
+    );
 }
