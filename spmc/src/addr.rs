@@ -22,7 +22,7 @@ pub enum World {
     NonSecure,
 }
 
-/// What [`PageRange`] needs to know of an address kind.
+/// The properties of an address kind that [`PageRange`] needs.
 pub trait Address: Copy + Ord + fmt::Debug {
     /// Wraps a raw address.
     fn new(raw: u64) -> Self;
@@ -47,7 +47,7 @@ macro_rules! address {
                 self.0
             }
 
-            /// Whether the address is the first of a page.
+            /// Returns whether the address is the first of a page.
             pub const fn is_page_aligned(self) -> bool {
                 self.0.is_multiple_of(PAGE_SIZE)
             }
@@ -135,12 +135,12 @@ impl<A: Address> PageRange<A> {
         A::new(self.base.raw().wrapping_add(self.size()))
     }
 
-    /// Whether the two ranges have a page in common.
+    /// Returns whether the two ranges have a page in common.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.base < other.end() && other.base < self.end()
     }
 
-    /// Whether `other` lies wholly in this range.
+    /// Returns whether `other` lies wholly in this range.
     pub fn contains(&self, other: &Self) -> bool {
         self.base <= other.base && other.end() <= self.end()
     }

@@ -14,7 +14,7 @@ impl PartitionId {
     /// The SPMD at EL3.
     pub const SPMD: Self = Self(0xffff);
 
-    /// Whether the id is of the Secure world.
+    /// Returns whether the id is of the Secure world.
     pub const fn is_secure(self) -> bool {
         self.0 & 0x8000 != 0
     }
@@ -100,7 +100,7 @@ impl Uuid {
         [value as u64, (value >> 64) as u64]
     }
 
-    /// Whether this is the nil UUID.
+    /// Returns whether this is the nil UUID.
     pub fn is_nil(&self) -> bool {
         *self == Self::NIL
     }

@@ -40,7 +40,7 @@ pub struct Spmc<H: Hal> {
     pub(crate) booted: AtomicBool,
     /// Which PEs are on.
     pub(crate) places: Mutex<Places>,
-    /// What partitions that failed leave to be done when a PE is free: see `dispatch::lifecycle`.
+    /// Work that partitions that failed leave to be done when a PE is free: see `dispatch::lifecycle`.
     pub(crate) aftermath: AtomicU32,
     /// Indices of the partitions in the order in which they boot.
     pub(crate) boot_order: Once<ArrayVec<usize, MAX_PARTITIONS>>,
@@ -94,7 +94,7 @@ impl<H: Hal> Spmc<H> {
         self.partitions.iter().take(count)
     }
 
-    /// The same from the index `first` on, and then those before it.
+    /// Returns all partitions from the index `first` on, and then those before it.
     pub(crate) fn partitions_from(
         &self,
         first: usize,
@@ -135,26 +135,26 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// The same, whatever its proxy is in.
+    /// Returns the stream endpoint with that id, whatever became of its proxy.
     pub(crate) fn any_stream(&self, id: PartitionId) -> Option<&StreamEndpoint> {
         let mut streams = self.streams.iter().filter(|stream| stream.is_there());
         streams.find(|stream| stream.endpoint.id() == id)
     }
 }
 
-/// What one PE needs for itself. Reached by no other PE, so it has no lock.
+/// State of one PE. Reached by no other PE, so it has no lock.
 pub struct Pe {
     /// Linear index of the PE; also the index of the contexts pinned to it.
     pub index: u16,
     /// The context that the Normal world called in the stay under way, and is told of when a chain is preempted.
     pub(crate) root: VcpuId,
-    /// What the Normal world gets if EL3 does not take `FFA_ABORT`.
+    /// The frame that the Normal world gets if EL3 does not take `FFA_ABORT`.
     pub(crate) held: Option<SmcFrame>,
     /// Handlers of secure interrupts run, one after the other, in place of what was interrupted.
     pub handles_interrupts: bool,
     /// Whose time runs.
     pub(crate) watch: Watch,
-    /// Whether they leave the PE to others.
+    /// Notes whether they leave the PE to others.
     pub(crate) flood: Flood,
     /// Index of the partition whose handler runs, or was the last to run.
     pub(crate) handler: usize,

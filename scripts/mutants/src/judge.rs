@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::project::{Project, Tree};
 use crate::suite::{Suite, Test, Verdict, parallel};
 
-/// What became of a mutant.
+/// The fate of a mutant.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Outcome {
     /// It does not compile.

@@ -52,7 +52,7 @@ pub struct Place {
     pub range: Range<usize>,
     /// How it is written.
     pub form: Form,
-    /// What it can be instead, each with the kind of change.
+    /// Its replacements, each with the kind of change.
     pub alternatives: Vec<(&'static str, String)>,
     /// The function that it is in.
     pub function: String,
@@ -70,7 +70,7 @@ pub struct Constant {
     pub body: Range<usize>,
 }
 
-/// What was found in a file.
+/// The places of a file.
 #[derive(Clone, Default, Debug)]
 pub struct Found {
     /// The places; of two, one contains the other or they do not overlap.

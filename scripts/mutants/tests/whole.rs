@@ -22,7 +22,7 @@ pub const fn twice(n: u32) -> u32 {
     n * 2
 }
 
-/// What calls it.
+/// Its callers.
 pub const ROOM: u32 = twice(4);
 
 /// Nothing calls this at build time.

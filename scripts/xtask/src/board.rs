@@ -97,7 +97,7 @@ impl Board {
         found.with_context(|| format!("`{name}` is no board; there are {names}"))
     }
 
-    /// Whether it is the one that is meant where none is named.
+    /// Returns whether it is the one that is meant where none is named.
     pub fn is_default(&self) -> bool {
         self.name == BOARDS[0].name
     }

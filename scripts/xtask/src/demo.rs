@@ -327,7 +327,8 @@ impl Demo {
         Ok((machine, flash))
     }
 
-    /// Whether a boot with this number of PEs showed what it must, nothing that it must not, and came to its end.
+    /// Returns whether a boot with this number of PEs showed what it must, nothing that it must
+    /// not, and came to its end.
     fn check(&self, smp: u32, boot: &Boot) -> Result<()> {
         let shown = |text: &str| boot.log.iter().any(|line| line.text.contains(text));
         let known: Vec<&str> = [KNOWN, self.known].concat();

@@ -41,7 +41,7 @@ fn collect(folder: &Path, name: &str, sources: &mut Vec<(String, String)>) {
     }
 }
 
-/// Whether the keyword stands in the code of a line, as a word and not in a comment.
+/// Returns whether the keyword stands in the code of a line, as a word and not in a comment.
 fn is_unsafe(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
     code.split(|c: char| !c.is_alphanumeric() && c != '_')

@@ -141,7 +141,7 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// Whether the caller can be a Hypervisor that speaks 1.1.
+    /// Returns whether the caller can be a Hypervisor that speaks 1.1.
     pub(super) fn has_rx_acquire(instance: &Instance<'_, H::Context>) -> bool {
         matches!(instance, Instance::NormalWorld(_))
             && instance.endpoint().version() >= Version::V1_1

@@ -259,8 +259,9 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Whether the Normal world may run `current`, which is in the middle of its work: it called it, or whoever called it is no
-    /// more, waits for something else, or had its time to run it again.
+    /// Returns whether the Normal world may run `current`, which is in the middle of its work: it
+    /// called it, or whoever called it is no more, waits for something else, or had its time to run
+    /// it again.
     fn is_left_to_normal_world(&self, current: &Current<'_, H::Context>) -> bool {
         let Some(link) = current.vcpu.caller.link() else {
             return true;

@@ -29,7 +29,7 @@ impl Route {
         }
     }
 
-    /// Whether it begins at `sender` and ends elsewhere.
+    /// Returns whether it begins at `sender` and ends elsewhere.
     fn leads_away_from(&self, sender: PartitionId) -> bool {
         self.source == sender && self.destination != sender
     }

@@ -20,11 +20,11 @@ const COUNT_ONLY: u32 = 1;
 const REGISTERS: usize = MAX_DESCRIPTOR / size_of::<u64>();
 const FIRST_REGISTER: usize = 3;
 
-/// What is asked for, and how it is told.
+/// A query for partitions, and the layout of the answer.
 struct Query {
     uuid: Uuid,
     version: Version,
-    /// What the caller may learn.
+    /// The properties that the caller may learn.
     visible: Properties,
 }
 
@@ -185,7 +185,7 @@ impl<H: Hal> Spmc<H> {
             .fold(1, u16::wrapping_add)
     }
 
-    /// What the query finds.
+    /// Returns what the query finds.
     fn matching<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = Descriptor> + 'a {
         self.live_partitions()
             .filter_map(|partition| Some((partition, partition.frozen()?)))

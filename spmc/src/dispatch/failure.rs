@@ -38,8 +38,9 @@ impl<H: Hal> Spmc<H> {
         self.abort(current, frame)
     }
 
-    /// Whether the fault came of tables in the middle of a change that another PE made, so that the access can be tried again: it is
-    /// allowed now. Each change is a reason only once; the fault may be one of the other IPA space, which would come back for ever.
+    /// Returns whether the fault came of tables in the middle of a change that another PE made, so
+    /// that the access can be tried again: it is allowed now. Each change is a reason only once;
+    /// the fault may be one of the other IPA space, which would come back for ever.
     fn met_a_change(&self, current: &mut Current<'_, H::Context>, fault: &Fault) -> bool {
         let Some(ipa) = fault.ipa.filter(|_| fault.kind == FaultKind::Translation) else {
             return false;
@@ -102,7 +103,7 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Whether the partition can take an exception itself.
+/// Returns whether the partition can take an exception itself.
 fn has_vectors<C>(current: &Current<'_, C>) -> bool {
     current.frozen.config.exception_level == ExceptionLevel::SEl1
 }

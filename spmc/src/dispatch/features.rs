@@ -157,7 +157,8 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success(properties))
     }
 
-    /// Whether the caller is a partition that is told of notifications by an interrupt; one at S-EL0 has to ask.
+    /// Returns whether the caller is a partition that is told of notifications by an interrupt; one
+    /// at S-EL0 has to ask.
     fn has_notifications(instance: &Instance<'_, H::Context>) -> bool {
         Self::config(instance).is_some_and(|config| {
             config.notifications && config.exception_level == ExceptionLevel::SEl1
@@ -178,7 +179,7 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Whether the caller is a partition of which `property` holds.
+    /// Returns whether the caller is a partition of which `property` holds.
     fn is_partition(
         instance: &Instance<'_, H::Context>,
         property: impl FnOnce(&PartitionConfig) -> bool,

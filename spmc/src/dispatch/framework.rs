@@ -149,7 +149,8 @@ impl<H: Hal> Spmc<H> {
         if status < 0 { status } else { psci::DENIED }
     }
 
-    /// Whether a framework message of the Normal world is one that a Hypervisor sends: `INVALID_PARAMETERS` for all others.
+    /// Returns whether a framework message of the Normal world is one that a Hypervisor sends:
+    /// `INVALID_PARAMETERS` for all others.
     #[cold]
     pub(super) fn check_framework_message(
         id: FunctionId,
@@ -164,7 +165,7 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Whether a partition asked for framework messages of that kind.
+    /// Returns whether a partition asked for framework messages of that kind.
     #[cold]
     pub(super) fn subscribes(frozen: &Frozen, message: u32) -> bool {
         let wanted = if message == VM_CREATED {

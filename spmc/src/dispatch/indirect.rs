@@ -65,7 +65,7 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// Whether the caller knows indirect messages.
+    /// Returns whether the caller knows indirect messages.
     pub(super) fn has_indirect(instance: &Instance<'_, H::Context>) -> bool {
         instance.endpoint().version() >= Version::V1_1
     }
@@ -130,7 +130,7 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// What a partition that waits does with its RX: it passes it back, unless a message came meanwhile that it has not been told of.
+    /// Passes RX of a partition that waits back, unless a message came meanwhile that it has not been told of.
     pub(super) fn release_rx_on_wait(&self, endpoint: &Endpoint) {
         let mut mailbox = endpoint.mailbox.lock();
         if !mailbox.can_release_rx() {
@@ -167,7 +167,7 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Whether the payload lies in TX, and header and payload fit into RX, which is free.
+/// Returns whether the payload lies in TX, and header and payload fit into RX, which is free.
 fn check(tx: &Mailbox, header: &Header, rx: &Mailbox, offset: u32) -> Result<()> {
     let end = |start: u32| u64::from(start).saturating_add(header.size.into());
     let buffers = tx.buffers().ok_or(FfaError::InvalidParameters)?;
@@ -181,7 +181,7 @@ fn is_indirect(frozen: &Frozen) -> bool {
     frozen.messaging.contains(Messaging::INDIRECT)
 }
 
-/// Whether a service with that UUID gets indirect messages; nil stands for any.
+/// Returns whether a service with that UUID gets indirect messages; nil stands for any.
 fn serves(frozen: &Frozen, uuid: &Uuid) -> bool {
     uuid.is_nil()
         || frozen

@@ -22,7 +22,7 @@ mod call {
     pub const SEND_IPI: u32 = 0xff0a;
 }
 
-/// What GET returns, and a handler is told, if nothing is pending.
+/// The id that GET returns, and a handler is told, if nothing is pending.
 pub(super) const NO_INTERRUPT: u64 = 0xffff_ffff;
 /// Returned by the others.
 const OK: u64 = 0;

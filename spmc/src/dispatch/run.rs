@@ -46,7 +46,7 @@ pub(crate) struct Place<'s, C> {
     pub(crate) slot: &'s Slot<C>,
 }
 
-/// What happens after an exit was handled.
+/// The way on after an exit was handled.
 pub(crate) enum Flow {
     /// The current context, which may have become another one, runs on.
     Continue,
@@ -143,7 +143,7 @@ impl<H: Hal> Spmc<H> {
         Self::arrive(link, partition, slot.claim()?, leads_back)
     }
 
-    /// What [`Self::follow`] does once it has the claim.
+    /// Checks both ends of `link`, with the claim taken: the second half of [`Self::follow`].
     #[inline(always)]
     pub(super) fn arrive<'s>(
         link: Link,
@@ -284,7 +284,8 @@ impl<H: Hal> Spmc<H> {
         self.unblock_caller(current, answer)
     }
 
-    /// What [`Self::give_back`] does once `current` is off the PE.
+    /// Goes on with whoever waits for `current`, which is off the PE: the second half of
+    /// [`Self::give_back`].
     pub(crate) fn unblock_caller<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
@@ -324,7 +325,7 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Whether `context` does the work of the context `caller`, which waits for it.
+/// Returns whether `context` does the work of the context `caller`, which waits for it.
 pub(crate) fn works_for<C: Context>(context: &Claim<'_, C>, caller: Link) -> bool {
     context.caller.link() == Some(caller)
         && matches!(

@@ -14,8 +14,9 @@ use crate::spmc::{Pe, Spmc};
 use super::run::{Current, Place, complete};
 
 impl<H: Hal> Spmc<H> {
-    /// If whoever waits for the answer of `current` has interrupts to handle, its call ends with `FFA_INTERRUPT`; it resumes `current` with `FFA_RUN`. It
-    /// needs FF-A 1.1 and S-EL1 for that; and who handles interrupts already, or initialises, goes on without a pause.
+    /// Ends the call of whoever waits for the answer of `current` with `FFA_INTERRUPT`, if that one
+    /// has interrupts to handle; it resumes `current` with `FFA_RUN`. It needs FF-A 1.1 and S-EL1
+    /// for that; and who handles interrupts already, or initialises, goes on without a pause.
     #[cold]
     pub(super) fn stop_for_caller<'s>(&'s self, current: &mut Current<'s, H::Context>) {
         let Some(mut caller) = self.caller_with_interrupts(current) else {
@@ -87,7 +88,7 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Whether `current` has to resume a context that is pinned to another PE.
+    /// Returns whether `current` has to resume a context that is pinned to another PE.
     pub(super) fn is_held_elsewhere(&self, pe: &Pe, current: &Current<'_, H::Context>) -> bool {
         let Some(stopped) = current.vcpu.model.stopped() else {
             return false;

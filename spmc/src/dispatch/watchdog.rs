@@ -15,14 +15,14 @@ use crate::spmc::{Pe, Spmc};
 
 use super::run::{Current, Flow};
 
-/// What the watchdog of a PE measures.
+/// The work that the watchdog of a PE measures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Watch {
     /// Nothing.
     Off,
     /// The time of a context, which is over then.
     Of(Link, u64),
-    /// What is left of the work for one whose time was over, until then.
+    /// The rest of the work for one whose time was over, until then.
     Rest(u64),
 }
 

@@ -10,13 +10,13 @@ impl FunctionId {
         Self(x0 as u32 & !(1 << 16))
     }
 
-    /// Whether the id lies in the range of the framework, 32- or 64-bit.
+    /// Returns whether the id lies in the range of the framework, 32- or 64-bit.
     pub const fn is_ffa(self) -> bool {
         let base = self.0 & !(1 << 30);
         base >= 0x8400_0060 && base <= 0x8400_0097
     }
 
-    /// Whether the id is of the SMC64 convention, whose arguments are 64 bits wide.
+    /// Returns whether the id is of the SMC64 convention, whose arguments are 64 bits wide.
     pub const fn is_64(self) -> bool {
         self.0 & (1 << 30) != 0
     }

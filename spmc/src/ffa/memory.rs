@@ -49,12 +49,12 @@ impl MemoryType {
     /// Normal, write-back, inner shareable.
     pub const NORMAL: Self = Self::Normal(Cacheability::WriteBack, Shareability::Inner);
 
-    /// Whether it is Normal memory.
+    /// Returns whether it is Normal memory.
     pub const fn is_normal(self) -> bool {
         matches!(self, Self::Normal(..))
     }
 
-    /// Whether `other` is equal or less permissive (section 5.11.4).
+    /// Returns whether `other` is equal or less permissive (section 5.11.4).
     pub fn allows(self, other: Self) -> bool {
         match (self, other) {
             (Self::Device(own), Self::Device(asked)) => asked <= own,

@@ -89,7 +89,7 @@ struct Receiver10 {
     word_8: u64,
 }
 
-/// What 1.2 appends.
+/// The end of a receiver, from 1.2 on.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 struct Receiver12Tail {
@@ -383,7 +383,7 @@ impl Iterator for Constituents<'_> {
     }
 }
 
-/// What a descriptor that the SPMC writes says.
+/// The contents of a descriptor that the SPMC writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Response {
     /// How it is laid out: as the request was.

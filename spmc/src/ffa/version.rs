@@ -13,7 +13,7 @@ impl Version {
     pub const V1_1: Self = Self::new(1, 1);
     /// 1.2
     pub const V1_2: Self = Self::new(1, 2);
-    /// What this SPMC implements.
+    /// The version that this SPMC implements.
     pub const OWN: Self = Self::V1_2;
 
     /// `major`.`minor`
@@ -45,12 +45,13 @@ impl Version {
         self.0 as u16
     }
 
-    /// Whether it is `other` or newer; the comparison operators are not `const`.
+    /// Returns whether it is `other` or newer; the comparison operators are not `const`.
     pub const fn is_at_least(self, other: Self) -> bool {
         self.0 >= other.0
     }
 
-    /// Whether this SPMC can serve a caller of that version: same major, minor not above ours.
+    /// Returns whether this SPMC can serve a caller of that version: same major, minor not above
+    /// ours.
     pub const fn is_compatible(self) -> bool {
         self.major() == Self::OWN.major() && self.minor() <= Self::OWN.minor()
     }

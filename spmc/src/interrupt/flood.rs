@@ -17,7 +17,7 @@ const PAUSE: u64 = 8;
 /// An interrupt of a partition: the index of that, and its line.
 pub type Source = (usize, Line);
 
-/// What one partition did since the last pause.
+/// The record of one partition since the last pause.
 #[derive(Clone, Copy, Debug)]
 struct Share {
     /// The time that its handlers took.
@@ -47,7 +47,7 @@ impl Share {
     }
 }
 
-/// What one PE remembers. All zero: nothing was handled yet.
+/// The memory of one PE. All zero: nothing was handled yet.
 #[derive(Debug)]
 pub struct Flood {
     taken: u16,

@@ -64,7 +64,7 @@ impl Line {
         }
     }
 
-    /// Whether a device is behind it.
+    /// Returns whether a device is behind it.
     pub const fn is_physical(self) -> bool {
         self.bit() & Self::PHYSICAL != 0
     }
@@ -80,7 +80,7 @@ impl Line {
 pub struct Claims(ArrayVec<DeviceInterrupt, MAX_CLAIMS>);
 
 impl Claims {
-    /// What the manifest claims.
+    /// Returns what the manifest claims.
     pub fn of(config: &PartitionConfig) -> Self {
         let regions = config.device_regions.iter();
         Self(

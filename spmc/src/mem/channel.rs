@@ -29,7 +29,8 @@ impl<'e> Channel<'e> {
         }
     }
 
-    /// The same where the transaction must be found first, which comes after the mailbox.
+    /// Returns the channel through `buffer`, if there is one, in place of the mailbox: for who must
+    /// find the transaction first, which comes after the mailbox.
     pub(super) fn through(self, caller: &'e Endpoint, buffer: Option<PageRange<Ipa>>) -> Self {
         match buffer {
             None => self,
@@ -45,7 +46,8 @@ impl<'e> Channel<'e> {
         }
     }
 
-    /// Whether a fragment of so many bytes fits: `INVALID_PARAMETERS` if not, or if there is no TX.
+    /// Returns whether a fragment of so many bytes fits: `INVALID_PARAMETERS` if not, or if there
+    /// is no TX.
     pub(super) fn check_length(&self, length: usize) -> Result<()> {
         let size = match self {
             Self::Mailbox(mailbox) => mailbox.buffers().map_or(0, |buffers| buffers.tx.size()),

@@ -134,7 +134,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
     }
 
-    /// What asks the sender for the next fragment.
+    /// Returns the answer that asks the sender for the next fragment.
     pub(super) fn ask_for_more(
         caller: &Endpoint,
         owner: PartitionId,
@@ -272,7 +272,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 }
 
-/// What became of a fragment.
+/// The fate of a fragment.
 enum Taken {
     /// Its call is answered.
     Answered(Answer),

@@ -54,7 +54,8 @@ pub(super) fn is_unplaced(request: &Transaction<'_>) -> bool {
     receivers.all(|receiver| receiver.composite_offset == 0)
 }
 
-/// What `receiver`, which the caller speaks for, gets if it asks for no more than it may, and where in the request it says at which addresses, if it does.
+/// Returns what `receiver`, which the caller speaks for, gets if it asks for no more than it may,
+/// and where in the request it says at which addresses, if it does.
 #[inline]
 pub(super) fn judge(
     share: &Share,
@@ -249,7 +250,7 @@ fn judge_flags(
     Ok(())
 }
 
-/// What `caller` is told of what `receiver` gets.
+/// Returns what `caller` is told of what `receiver` gets.
 #[inline]
 pub(super) fn describe(
     share: &Share,

@@ -395,7 +395,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 }
 
-/// What a send is answered with that has come to that stage.
+/// Returns the answer to a send that has come to that stage.
 pub(super) fn completion(stage: Stage, handle: u64) -> Answer {
     match stage {
         Stage::Paused(_) => paused(handle),
@@ -408,8 +408,9 @@ pub(super) fn success(handle: u64) -> Answer {
     Answer::success([handle as u32, (handle >> 32) as u32])
 }
 
-/// Whether an owner of pages with that leaf may offer them so. A device can only be lent, to one partition, and is never zeroed; FF-A v1.0 knows no
-/// transactions of devices (section 2.10).
+/// Returns whether an owner of pages with that leaf may offer them so. A device can only be lent,
+/// to one partition, and is never zeroed; FF-A v1.0 knows no transactions of devices (section
+/// 2.10).
 fn may_offer(owner: &Endpoint, owned: Leaf, share: &Share) -> bool {
     let own = owned.attributes();
     let to_one_partition = share.kind == SendKind::Lend

@@ -38,7 +38,7 @@ pub(super) fn base(ipa: u64, level: usize) -> u64 {
     ipa.wrapping_sub(inside(ipa, level).wrapping_shl(PAGE_SHIFT))
 }
 
-/// Whether one level 3 table is for both addresses.
+/// Returns whether one level 3 table is for both addresses.
 pub(super) fn same_table(ipa: u64, other: u64) -> bool {
     (ipa ^ other) >> shift(2) == 0
 }
@@ -50,7 +50,7 @@ pub(super) fn is_table(level: usize, raw: u64) -> bool {
 /// How a space writes leaves into its tables.
 #[derive(Clone, Copy)]
 pub(super) struct Format {
-    /// What an entry of zero means. Nothing in a space that hardware walks; "exclusive owner" in the Normal world's.
+    /// The meaning of an entry of zero. Nothing in a space that hardware walks; "exclusive owner" in the Normal world's.
     default: Leaf,
     /// Which of address and page bit are stored: all, or none where hardware never looks.
     place: u64,
@@ -107,7 +107,7 @@ impl Format {
         }
     }
 
-    /// What entry `index` of a table at `level` is if the table says nothing but `origin`.
+    /// Returns what entry `index` of a table at `level` is if the table says nothing but `origin`.
     pub(super) fn implied(&self, origin: u64, index: usize, level: usize) -> u64 {
         if origin == 0 {
             return 0;

@@ -45,7 +45,7 @@ impl State {
     }
 }
 
-/// What an endpoint may do with a page, and how it is cached.
+/// The access of an endpoint to a page, and how it is cached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attributes {
     /// Read, write, execute.
@@ -117,7 +117,7 @@ impl Leaf {
         Self(bits)
     }
 
-    /// The same for a space that hardware never walks.
+    /// Returns this leaf for a space that hardware never walks.
     pub(super) const fn shadow(self) -> Self {
         Self(self.0 & !VALID)
     }
@@ -138,7 +138,7 @@ impl Leaf {
         State::ALL.into_iter().find(|state| *state as u64 == raw)
     }
 
-    /// What the endpoint may do while it has access.
+    /// Returns what the endpoint may do while it has access.
     pub fn attributes(self) -> Attributes {
         let mut permissions = Permissions::empty();
         permissions.set(Permissions::READ, self.0 & READ != 0);
@@ -150,12 +150,13 @@ impl Leaf {
         }
     }
 
-    /// Whether hardware may use it.
+    /// Returns whether hardware may use it.
     pub const fn is_valid(self) -> bool {
         self.0 & VALID != 0
     }
 
-    /// Whether replacing this leaf by `other` leaves nothing behind that hardware may have cached wrongly.
+    /// Returns whether replacing this leaf by `other` leaves nothing behind that hardware may have
+    /// cached wrongly.
     pub(super) const fn same_for_hardware(self, other: Self) -> bool {
         (self.0 ^ other.0) & !STATE == 0
     }

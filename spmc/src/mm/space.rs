@@ -19,7 +19,7 @@ use super::walk::{Inspector, Walker, look_up};
 /// Ranges that one TLB invalidation names; a transaction with more of them invalidates everything.
 const TLB_RANGES: usize = 16;
 
-/// What an entry of zero means for the Normal world: memory that nobody else has, mapped by the Normal world itself as it likes.
+/// The meaning of an entry of zero for the Normal world: memory that nobody else has, mapped by the Normal world itself as it likes.
 const NORMAL_WORLD_DEFAULT: Leaf = Leaf::new(
     Attributes::normal(Permissions::READ.union(Permissions::WRITE)),
     State::OwnerExclusive,
@@ -29,14 +29,14 @@ const NORMAL_WORLD_DEFAULT: Leaf = Leaf::new(
 /// A replacement of one leaf by another on every page of a region.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Change {
-    /// What every page must have.
+    /// The leaf that every page must have.
     pub from: Leaf,
-    /// What every page gets.
+    /// The leaf that every page gets.
     pub to: Leaf,
 }
 
 impl Change {
-    /// What undoes it.
+    /// Returns the change that undoes this one.
     pub const fn inverse(self) -> Self {
         Self {
             from: self.to,
@@ -205,8 +205,8 @@ impl AddressSpace {
             })
     }
 
-    /// Whether hardware may make the access right now. For a fault that came while a table was being exchanged: then the partition can just
-    /// try again.
+    /// Returns whether hardware may make the access right now. For a fault that came while a table
+    /// was being exchanged: then the partition can just try again.
     pub fn permits<H: Hal>(&self, hal: &H, world: World, ipa: Ipa, access: Access) -> bool {
         let Some(root) = self
             .root(world)
@@ -300,7 +300,7 @@ impl AddressSpace {
         outcome
     }
 
-    /// What becomes of a page with `leaf` when its owner has given it away for good.
+    /// Returns what becomes of a page with `leaf` when its owner has given it away for good.
     pub fn given_away(&self, leaf: Leaf) -> Leaf {
         if self.shadow {
             leaf.with_state(State::Ceded)

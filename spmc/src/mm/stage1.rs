@@ -24,7 +24,7 @@ const READ_ONLY: u64 = 1 << 7;
 const NOT_GLOBAL: u64 = 1 << 11;
 const EL2_EXECUTE_NEVER: u64 = 1 << 53;
 
-/// What only one of the two forms has.
+/// Fields that only one of the two forms has.
 const TRANSLATED: u64 = MEM_ATTR | READ | WRITE | NOT_GLOBAL | EL2_EXECUTE_NEVER;
 
 /// The descriptor for `leaf` in memory of `world`.

@@ -91,7 +91,7 @@ impl<'a, H: Hal> Inspector<'a, H> {
         }
     }
 
-    /// Whether the leaf stands for every page of `range`.
+    /// Returns whether the leaf stands for every page of `range`.
     #[inline]
     pub(super) fn holds(&mut self, range: PageRange<Ipa>) -> bool {
         let mut ipa = range.base().raw();
@@ -206,7 +206,7 @@ fn exchange_run<const OLD_STRIDE: u64, const NEW_STRIDE: u64>(
     done.wrapping_add(exchange_rest(rest, (old, OLD_STRIDE), (new, NEW_STRIDE)))
 }
 
-/// The same for less than a group and for a group that holds something else: small rather than fast.
+/// Exchanges less than a group, or a group that holds something else: small rather than fast.
 #[inline(never)]
 fn exchange_rest(
     words: &[AtomicU64],

@@ -58,7 +58,7 @@ impl InfoList {
         true
     }
 
-    /// Whether there is nothing to tell.
+    /// Returns whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }

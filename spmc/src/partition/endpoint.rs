@@ -65,7 +65,8 @@ impl Endpoint {
         self.asked_for_security_state.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the NS attribute may be set in what the endpoint retrieves: from 1.1 on, or if it asked.
+    /// Returns whether the NS attribute may be set in what the endpoint retrieves: from 1.1 on, or
+    /// if it asked.
     pub fn is_told_security_state(&self) -> bool {
         self.version() >= Version::V1_1 || self.asked_for_security_state.load(Ordering::Relaxed)
     }
@@ -75,7 +76,7 @@ impl Endpoint {
         self.may_be_paused.store(true, Ordering::Relaxed);
     }
 
-    /// Whether memory-management calls of the endpoint may be paused, if it wants that.
+    /// Returns whether memory-management calls of the endpoint may be paused, if it wants that.
     pub fn may_be_paused(&self) -> bool {
         self.may_be_paused.load(Ordering::Relaxed)
     }

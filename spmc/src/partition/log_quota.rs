@@ -10,7 +10,7 @@ const BURST: u32 = 64;
 /// A pause of this many times what the last line took allows one more.
 const PAUSE: u64 = 8;
 
-/// What one partition has used. All zero: nothing was logged yet.
+/// The use that one partition made. All zero: nothing was logged yet.
 #[derive(Debug)]
 pub struct LogQuota {
     /// Lines that no pause has made up for.

@@ -31,7 +31,7 @@ pub enum Rx {
     Acquired,
 }
 
-/// What can happen to RX.
+/// Events of RX.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
     /// A pair is registered.
@@ -138,7 +138,8 @@ impl Mailbox {
             .map_err(|_| FfaError::Aborted)
     }
 
-    /// Whether `bytes` can be put into RX now: `BUSY` if RX is not the SPMC's or there is none, `NO_MEMORY` if it is too short.
+    /// Returns whether `bytes` can be put into RX now: `BUSY` if RX is not the SPMC's or there is
+    /// none, `NO_MEMORY` if it is too short.
     pub fn check_rx(&self, bytes: usize) -> Result<()> {
         step(self.state, Event::Fill)?;
         let buffers = self.buffers().ok_or(FfaError::Busy)?;
@@ -174,7 +175,7 @@ impl Mailbox {
         self.happens(Event::Release)
     }
 
-    /// Whether RX is somebody else's than the SPMC's, who could give it back.
+    /// Returns whether RX is somebody else's than the SPMC's, who could give it back.
     pub fn can_release_rx(&self) -> bool {
         step(self.state, Event::Release).is_ok()
     }

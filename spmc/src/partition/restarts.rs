@@ -4,7 +4,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// So many restarts may come at once.
 const BURST: u64 = 20;
-/// What a restart costs beside [`SHARE`] times the time that it took, in milliseconds.
+/// The price of a restart beside [`SHARE`] times the time that it took, in milliseconds.
 pub const PRICE_MS: u32 = 10_000;
 /// Restarts take at most one part in `SHARE + 1` of the time of a PE.
 const SHARE: u64 = 8;
@@ -23,7 +23,7 @@ impl Restarts {
         }
     }
 
-    /// Whether one may begin at `now`, where [`PRICE_MS`] are `price`.
+    /// Returns whether one may begin at `now`, where [`PRICE_MS`] are `price`.
     pub fn may_begin(&self, now: u64, price: u64) -> bool {
         let debt = self.paid.load(Ordering::Relaxed).saturating_sub(now);
         debt <= price.saturating_mul(BURST.saturating_sub(1))

@@ -121,7 +121,7 @@ impl<C: Context> Claim<'_, C> {
         self.slot.state()
     }
 
-    /// Whether that is `state`: a word compare.
+    /// Returns whether that is `state`: a word compare.
     #[inline(always)]
     pub fn is(&self, state: State) -> bool {
         self.slot.state.load(Ordering::Relaxed) == state.to_word()

@@ -50,7 +50,7 @@ impl StreamEndpoint {
         self.endpoint.init(PartitionId::NORMAL_WORLD, Version::OWN);
     }
 
-    /// Whether boot has filled the slot.
+    /// Returns whether boot has filled the slot.
     pub fn is_there(&self) -> bool {
         self.endpoint.id().is_secure()
     }

@@ -79,7 +79,7 @@ impl State {
     }
 }
 
-/// What can happen to an execution context.
+/// Events of an execution context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
     /// First entry, for initialisation.
@@ -221,7 +221,8 @@ impl Model {
         }
     }
 
-    /// What the model becomes when its interrupts stop the context `stopped`; `None` for one that goes on without a pause.
+    /// Returns what the model becomes when its interrupts stop the context `stopped`; `None` for
+    /// one that goes on without a pause.
     pub const fn stop(self, stopped: Link) -> Option<Self> {
         let request = match self {
             Self::Request(request) => Some(request),
@@ -231,7 +232,7 @@ impl Model {
         Some(Self::Resume { stopped, request })
     }
 
-    /// What it becomes again when that one is resumed.
+    /// Returns what it becomes again when that one is resumed.
     pub const fn resume(self) -> Self {
         match self {
             Self::Resume {
@@ -295,7 +296,7 @@ impl Caller {
     }
 }
 
-/// What belongs to whoever has the claim of an execution context. All but console and registers means something only
+/// State that belongs to whoever has the claim of an execution context. All but console and registers means something only
 /// while it is running, blocked, yielded, stopped or preempted.
 pub struct Vcpu<C> {
     /// Why it runs.
@@ -306,7 +307,7 @@ pub struct Vcpu<C> {
     pub masked: bool,
     /// How often its tables had been changed when it last tried an access again.
     pub changes_seen: u32,
-    /// What it is writing to the console.
+    /// The line that it is writing to the console.
     pub console: Line,
     /// Registers.
     pub context: C,

@@ -8,7 +8,7 @@ use spin::Once;
 use super::held;
 use crate::partition::vcpu::{Caller, Model};
 
-/// What a PE is about to do. Each object is named by its address.
+/// The next step of a PE. Each object is named by its address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Point {
     /// It is about to take a lock, or to try.
@@ -213,7 +213,7 @@ pub mod atomic {
         };
     }
 
-    /// What integers have beyond that.
+    /// Operations of integers beyond that.
     macro_rules! integer {
         ($name:ident, $value:ty) => {
             atomic!($name, $value);

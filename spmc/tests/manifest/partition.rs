@@ -254,7 +254,7 @@ fn addresses_may_be_one_cell_or_two() {
     assert_eq!(format!("{one:?}"), format!("{two:?}"));
 }
 
-/// What has no effect yet: where it stands, its name and its cells.
+/// A property without effect yet: where it stands, its name and its cells.
 const WITHOUT_EFFECT: [(&str, &str, &[u32]); 9] = [
     ("", "auxiliary-id", &[0x9000]),
     ("", "time-slice-mem", &[]),

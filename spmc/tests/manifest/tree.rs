@@ -114,7 +114,7 @@ impl Node {
     }
 }
 
-/// What the SPMC manifest says of the package that [`manifest`] is for.
+/// Returns what the SPMC manifest says of the package that [`manifest`] is for.
 pub fn entry() -> PackageEntry {
     PackageEntry {
         id: PartitionId(0x8001),

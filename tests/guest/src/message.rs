@@ -37,7 +37,8 @@ pub fn ask_from(me: u16, partition: u16, command: u32, arguments: [u64; 4]) -> C
     )
 }
 
-/// What `partition` answers to this one in the end: each time that it was stopped for an interrupt of this one, that is handled, and it is resumed.
+/// Returns what `partition` answers to this one in the end: each time that it was stopped for an
+/// interrupt of this one, that is handled, and it is resumed.
 pub fn resumed(partition: u16, mut answer: Regs) -> Regs {
     while answer[0] == u64::from(id::INTERRUPT) {
         on_interrupt();

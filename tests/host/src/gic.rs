@@ -49,12 +49,12 @@ impl Gic {
         self.targets.insert(id, pe);
     }
 
-    /// Whether the interrupt is let through.
+    /// Returns whether the interrupt is let through.
     pub fn is_enabled(&self, id: u32) -> bool {
         self.enabled.contains(&id)
     }
 
-    /// Whether the interrupt was acknowledged and not deactivated.
+    /// Returns whether the interrupt was acknowledged and not deactivated.
     pub fn is_active(&self, id: u32) -> bool {
         self.active.contains(&id)
     }
@@ -85,7 +85,7 @@ impl Gic {
         self.look_again[pe] || self.look_again_on_return[pe]
     }
 
-    /// Whether the PE has an interrupt to take.
+    /// Returns whether the PE has an interrupt to take.
     pub fn has_interrupt(&self, pe: usize) -> bool {
         self.look_again[pe] || self.first(pe).is_some()
     }

@@ -424,7 +424,7 @@ impl Sp {
         assert!(matches!(pending, Pending::Nothing));
     }
 
-    /// Whether a virtual IRQ, and whether a virtual FIQ is signalled.
+    /// Returns whether a virtual IRQ, and whether a virtual FIQ is signalled.
     pub fn signals(&self) -> (bool, bool) {
         self.signals
     }

@@ -98,7 +98,7 @@ impl Puppet {
         }
     }
 
-    /// Whether it can make the access.
+    /// Returns whether it can make the access.
     #[track_caller]
     pub fn touches(&self, system: &System, world: World, ipa: u64, access: Access) -> bool {
         self.act(system, Act::Touch(world, ipa, access)) == Outcome::Touched(true)
@@ -157,7 +157,7 @@ impl Puppet {
         bytes
     }
 
-    /// Whether it has no exception vectors any more.
+    /// Returns whether it has no exception vectors any more.
     pub(crate) fn is_crashing(&self) -> bool {
         matches!(self.state.lock().unwrap().current, Some(Act::Crash))
     }

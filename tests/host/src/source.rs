@@ -35,7 +35,7 @@ impl Source for Random {
 pub struct Bytes<'a>(pub &'a [u8]);
 
 impl Bytes<'_> {
-    /// Whether all choices from now on are 0.
+    /// Returns whether all choices from now on are 0.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -27,7 +27,7 @@ fn echo(sp: &mut Sp) {
     sp.serve(|_, request| request.payload());
 }
 
-/// What a partition does that was preempted: it is run until it answers.
+/// Returns what a partition does that was preempted: it is run until it answers.
 fn finish(nwd: Nwd<'_>, mut answer: Regs) -> Regs {
     for _ in 0..1000 {
         if answer.function() != INTERRUPT {

@@ -146,7 +146,7 @@ pub struct GuestContext {
     pub timer: Timer,
     pub keys: PointerKeys,
     pub fp: FpState,
-    /// What must be seen to when it is put on a PE, beyond registers.
+    /// State to be set up when the context is put on a PE, beyond registers.
     pub attention: Attention,
 }
 

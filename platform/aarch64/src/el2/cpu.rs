@@ -80,7 +80,7 @@ pub const CNTHCTL: u64 = 1 << 10 | 1 << 1 | 1 << 0;
 /// Flag in the interrupt priority mask, where the register has no bits: the loaded context is not just entered.
 const SPECIAL: u64 = 1 << 63;
 
-/// The same: an S-EL0 partition is loaded.
+/// Flag in the interrupt priority mask, likewise: an S-EL0 partition is loaded.
 const EL0: u64 = 1 << 62;
 
 /// Interrupt priority mask that lets all interrupts through.
@@ -113,7 +113,7 @@ bitflags! {
     }
 }
 
-/// What is displaced of the Normal world.
+/// Registers of the Normal world that are displaced.
 struct NormalWorld {
     el1: El1State,
     priority_mask: u64,
@@ -295,7 +295,7 @@ impl Cpu {
         self.translation_base = el0::translation_base(roots);
     }
 
-    /// Whether the loaded context is one of S-EL0.
+    /// Returns whether the loaded context is one of S-EL0.
     pub fn is_el0(&self) -> bool {
         self.priority_mask & EL0 != 0
     }

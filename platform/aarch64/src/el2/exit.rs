@@ -29,7 +29,8 @@ mod class {
 /// All A64 instructions have four bytes.
 const INSTRUCTION: u64 = 4;
 
-/// What the engine has to do about an exception of `kind`; `None` if it was dealt with here.
+/// Returns what the engine has to do about an exception of `kind`; `None` if it was dealt with
+/// here.
 #[inline(always)]
 pub fn decode(cpu: &mut Cpu, context: &mut GuestContext, kind: u64) -> Option<Exit> {
     if kind == kind::SYNC {
@@ -226,7 +227,8 @@ fn reported_ipa() -> Ipa {
     Ipa::new((HPFAR_EL2.get() >> 4 & ((1 << 40) - 1)) << 12)
 }
 
-/// What the partition's own stage 1 makes of `va`, page of it; `None` if it has changed its mind.
+/// Returns what the partition's own stage 1 makes of `va`, page of it; `None` if it has changed its
+/// mind.
 fn translate(va: u64) -> Option<Ipa> {
     const FAILED: u64 = 1 << 0;
     const ADDRESS: u64 = 0x000f_ffff_ffff_f000;

@@ -62,7 +62,7 @@ impl Line {
         Some(Self { frame, id })
     }
 
-    /// Whether this GIC has it.
+    /// Returns whether this GIC has it.
     fn is_implemented(&self) -> bool {
         if self.id < FIRST_SHARED {
             return true;
@@ -106,7 +106,7 @@ impl Line {
         }
     }
 
-    /// Whether it is a shared interrupt that is routed to the PE with that affinity.
+    /// Returns whether it is a shared interrupt that is routed to the PE with that affinity.
     pub fn is_routed_to(&self, affinity: u64) -> bool {
         if self.id < FIRST_SHARED {
             return false;

@@ -48,7 +48,7 @@ pub extern "C" fn unexpected_exception() -> ! {
     halt()
 }
 
-/// What happened, by ESR_EL2.EC.
+/// Names the exception, by ESR_EL2.EC.
 fn name(syndrome: u64) -> &'static str {
     match syndrome >> 26 & 0x3f {
         0x00 => "unknown instruction",

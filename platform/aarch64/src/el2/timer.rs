@@ -48,7 +48,7 @@ impl Timer {
         told: false,
     };
 
-    /// What the partition reads.
+    /// Returns what the partition reads.
     pub fn read(&self, register: Register) -> u64 {
         let now = CNTPCT_EL0.get();
         match register {
@@ -61,7 +61,8 @@ impl Timer {
         }
     }
 
-    /// What the partition writes; whether that takes back an expiry, which comes again if it is still true.
+    /// Takes what the partition writes. Returns whether that takes back an expiry, which comes
+    /// again if it is still true.
     pub fn write(&mut self, register: Register, value: u64) -> bool {
         match register {
             Register::Value => {
@@ -75,7 +76,7 @@ impl Timer {
         core::mem::take(&mut self.told)
     }
 
-    /// Whether the hardware must watch it.
+    /// Returns whether the hardware must watch it.
     #[inline(always)]
     pub fn is_armed(&self) -> bool {
         self.armed
@@ -98,8 +99,9 @@ impl Timer {
     }
 }
 
-/// Whether the EL1 virtual timer of the loaded context is what interrupts. That interrupt is a Non-secure one, so it is masked here, in the timer itself: otherwise
-/// it would stop the context, and stop it again as soon as it runs, and nobody else can do anything about it.
+/// Returns whether the EL1 virtual timer of the loaded context is what interrupts. That interrupt
+/// is a Non-secure one, so it is masked here, in the timer itself: otherwise it would stop the
+/// context, and stop it again as soon as it runs, and nobody else can do anything about it.
 pub fn silence_virtual() -> bool {
     let fires = CNTV_CTL_EL02.get() == ENABLE | ISTATUS;
     if fires {

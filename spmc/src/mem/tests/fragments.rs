@@ -123,7 +123,7 @@ impl Machine {
         }
     }
 
-    /// What must be as before when all is over: everything but the generations of slots.
+    /// Returns what must be as before when all is over: everything but the generations of slots.
     pub(super) fn memory(&self) -> (Leaves, Vec<usize>) {
         let snapshot = self.snapshot();
         (snapshot.leaves, snapshot.pools)

@@ -280,7 +280,7 @@ impl Machine {
         assert_eq!(self.snapshot(), before);
     }
 
-    /// What hardware lets a partition do at `address`: (write, execute), `None` if nothing.
+    /// Returns what hardware lets a partition do at `address`: (write, execute), `None` if nothing.
     fn access(&self, id: u16, world: World, address: u64) -> Option<(bool, bool)> {
         let roots = self.of(id).memory.lock().roots();
         let root = if world == World::Secure {

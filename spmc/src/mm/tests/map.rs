@@ -22,7 +22,7 @@ fn the_walker_agrees_with_a_map() {
     walker_agrees_with_a_map(&FakeHal::new(12), RAM - 2 * BLOCK, 1500);
 }
 
-/// The same over boundaries of 512 GiB, where one table of the root ends and the next begins.
+/// Random changes over boundaries of 512 GiB, where one table of the root ends and the next begins.
 #[test]
 fn the_walker_agrees_with_a_map_across_the_tables_of_a_root() {
     for boundary in 1..4 {

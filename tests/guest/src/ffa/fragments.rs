@@ -30,7 +30,7 @@ impl<'a> Fragments<'a> {
         }
     }
 
-    /// Whether the last constituent was sent.
+    /// Returns whether the last constituent was sent.
     pub fn is_complete(&self) -> bool {
         self.sent == self.list.count
     }

@@ -134,12 +134,12 @@ pub fn fire(pe: usize) {
     );
 }
 
-/// Whether the timer interrupt waits to be taken.
+/// Returns whether the timer interrupt waits to be taken.
 pub fn is_pending() -> bool {
     waits(TIMER)
 }
 
-/// Whether the interrupt `line` waits to be taken.
+/// Returns whether the interrupt `line` waits to be taken.
 pub fn waits(line: u32) -> bool {
     let highest: u64;
     // SAFETY: reads which interrupt is pending.

@@ -25,7 +25,7 @@ pub fn cpu_off() -> ! {
     panic!("CPU_OFF: {code}")
 }
 
-/// Whether the PE `mpidr` is off.
+/// Returns whether the PE `mpidr` is off.
 pub fn is_off(mpidr: u64) -> bool {
     const OFF: i64 = 1;
     psci(AFFINITY_INFO, [mpidr, 0, 0]) == OFF

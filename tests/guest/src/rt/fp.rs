@@ -51,7 +51,7 @@ pub fn load(vectors: &Vectors) {
     unsafe { fp_load(vectors) };
 }
 
-/// What the registers hold.
+/// Returns what the registers hold.
 pub fn store() -> Vectors {
     let mut vectors = [0; 32];
     // SAFETY: writes exactly the array.

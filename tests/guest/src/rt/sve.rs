@@ -55,7 +55,7 @@ unsafe extern "C" {
     fn sve_bytes() -> usize;
 }
 
-/// Whether the PE has SVE.
+/// Returns whether the PE has SVE.
 pub fn is_there() -> bool {
     let features: u64;
     // SAFETY: reads an identification register.

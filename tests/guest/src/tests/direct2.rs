@@ -47,7 +47,7 @@ fn message(function: u32, route: u64, uuid: [u64; 2], words: [u64; 14]) -> Regs 
     regs
 }
 
-/// What a partition does with a request of the second kind; its next message.
+/// Answers a request of the second kind, as a partition. Returns its next message.
 pub fn answer(identity: &Identity, request: &Regs) -> Regs {
     let mut words = [0; 14];
     for (to, from) in words.iter_mut().zip(&request[4..]) {

@@ -167,7 +167,7 @@ fn in_registers(
     [head, b << 32 | a, d << 32 | c]
 }
 
-/// What every caller at 1.2 finds, with properties as it sees them.
+/// Checks what every caller at 1.2 finds, with properties as it sees them.
 fn lists(properties: u32) -> Check {
     let sp1 = in_registers((SP1, 1, properties), SP1_UUID);
     let sp2 = in_registers((SP2, 8, properties), SP2_UUID);

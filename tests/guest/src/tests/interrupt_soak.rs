@@ -67,7 +67,7 @@ impl Own {
         }
     }
 
-    /// Whether it may be raised: it is counted as raised then.
+    /// Returns whether it may be raised: it is counted as raised then.
     fn begin(&self) -> bool {
         let handled = self.handled.load(Ordering::Acquire);
         let begun =
@@ -296,7 +296,7 @@ fn interrupt_soak(nwd: &Nwd) -> Check {
     Ok(())
 }
 
-/// What `partition` raised itself was handled as often.
+/// Checks that what `partition` raised itself was handled as often.
 fn all_handled(partition: u16, what: u64, at: usize) -> Check {
     let mut totals = [0; 4];
     let handled = wait_until(LIMIT_MS, || {

@@ -104,7 +104,7 @@ fn uart(register: usize, value: u32) {
     unsafe { ((SECURE_UART + register) as *mut u32).write_volatile(value) };
 }
 
-/// What the UART lets through.
+/// Returns what the UART lets through.
 pub(super) fn uart_mask() -> u64 {
     // SAFETY: as above.
     u64::from(unsafe { ((SECURE_UART + MASK) as *const u32).read_volatile() })

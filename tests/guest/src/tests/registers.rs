@@ -114,7 +114,7 @@ impl Register {
         unsafe { probe::call(table as u64 + 8 * self.rest, value) }
     }
 
-    /// Whether EL2 of the Normal world may write anything there.
+    /// Returns whether EL2 of the Normal world may write anything there.
     fn is_free_at_el2(self) -> bool {
         match (self.op1, self.crn()) {
             (0, 1 | 2 | 3 | 5 | 6 | 7 | 10 | 13) => true,
@@ -127,7 +127,7 @@ impl Register {
         }
     }
 
-    /// Whether a partition may write anything there, as long as it restores it.
+    /// Returns whether a partition may write anything there, as long as it restores it.
     fn is_free_at_el1(self) -> bool {
         match (self.op1, self.crn()) {
             // SCTLR, TTBR0, TTBR1, TCR, MAIR: it runs by them.

@@ -63,7 +63,7 @@ fn rxtx_map_errors(_: &Nwd) -> Check {
     ffa::refused(&ffa::call(id::RXTX_UNMAP, &[]), INVALID_PARAMETERS)
 }
 
-/// What is wrong for every caller; `base` is the start of four pages of the caller.
+/// Tries buffers that are wrong for every caller; `base` is the start of four pages of the caller.
 fn refuse_bad_buffers(base: u64) -> Check {
     let bad = [
         (base, base + PAGE, 0),           // no page

@@ -132,7 +132,7 @@ fn count(sp: &Sp, [lane, number, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([mix(sp.identity.id, number), 0, 0, 0])
 }
 
-/// What `partition` answers to `number`, in 32 bits.
+/// Returns what `partition` answers to `number`, in 32 bits.
 fn mix(partition: u16, number: u64) -> u64 {
     u64::from((number as u32).wrapping_mul(0x9e37_79b1) ^ u32::from(partition) << 16)
 }

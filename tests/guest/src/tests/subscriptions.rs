@@ -44,7 +44,7 @@ static OFF: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
 /// PSCI status that contexts answer.
 static STATUS: AtomicU64 = AtomicU64::new(0);
 
-/// What a partition does with a framework message; its next message.
+/// Answers a framework message, as a partition. Returns its next message.
 pub fn answer(identity: &Identity, vcpu: usize, message: &Regs) -> Regs {
     let (kind, word) = (message[2], message[3]);
     let (answer, status) = match (kind, word) {

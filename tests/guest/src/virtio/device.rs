@@ -103,7 +103,7 @@ impl Bus {
         }
     }
 
-    /// What the driver has not been told yet. It is told once.
+    /// Returns what the driver has not been told yet. It is told once.
     fn next_event(&mut self) -> Option<Message> {
         if self.used {
             self.used = false;

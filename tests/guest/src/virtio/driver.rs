@@ -147,7 +147,7 @@ impl Bus {
         fail(self.partition)
     }
 
-    /// What a partition that sends no messages of its own has to tell.
+    /// Returns what a partition that sends no messages of its own has to tell.
     pub fn poll(&self) -> Check<Option<Message>> {
         let response = self.transfer(&Message::bus(bus::EVENT_POLL))?;
         Ok(response.payload_message())
@@ -246,8 +246,8 @@ pub fn take_back(handle: u64) -> Check {
     ffa::done(&reclaim(handle, 0))
 }
 
-/// What the notification callback of the kernel does: asks who has something pending, and gives partitions cycles. Whether the
-/// Normal world is one of those who have.
+/// Asks who has something pending and gives partitions cycles, as the notification callback of the
+/// kernel does. Returns whether the Normal world is one of those who have.
 fn give_cycles() -> Check<bool> {
     let answer = ffa::call(id::NOTIFICATION_INFO_GET_64, &[]);
     if answer[0] == u64::from(id::ERROR) {

@@ -101,12 +101,12 @@ impl Message {
         u16::from_le_bytes([self.0[4], self.0[5]]) as usize
     }
 
-    /// Whether the size is one that a frame may have.
+    /// Returns whether the size is one that a frame may have.
     pub fn is_whole(&self) -> bool {
         (HEADER..=SIZE).contains(&self.size())
     }
 
-    /// What it is, within its kind.
+    /// Returns what it is, within its kind.
     pub fn id(&self) -> u8 {
         self.0[1]
     }

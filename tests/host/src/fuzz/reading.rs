@@ -56,7 +56,7 @@ impl<'a> Reading<'a> {
         self.field(16, 8)
     }
 
-    /// Whether all reserved fields of the header are zero.
+    /// Returns whether all reserved fields of the header are zero.
     pub fn header_is_clean(&self) -> bool {
         if self.layout == Layout::V1_0 {
             self.bytes[3] == 0 && self.field(24, 4) == 0

@@ -85,7 +85,7 @@ impl Stage {
         }
     }
 
-    /// What any change changes.
+    /// Returns numbers of which every change changes one.
     pub fn counts(&self) -> Counts {
         Counts::take(&self.system.machine)
     }

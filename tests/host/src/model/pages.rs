@@ -17,9 +17,9 @@ pub struct Page {
     pub world: World,
     /// Whose it is.
     pub owner: u16,
-    /// Whether the owner may write while it has access; it may always read.
+    /// True if the owner may write while it has access; it may always read.
     pub write: bool,
-    /// Whether the owner may execute while it has access.
+    /// True if the owner may execute while it has access.
     pub execute: bool,
     /// The memory type by which the owner has it, in the encoding of descriptors.
     pub memory: u16,
@@ -28,7 +28,8 @@ pub struct Page {
 }
 
 impl Page {
-    /// Whether the owner has it as Normal memory. What it took as a device can only be lent, as a device.
+    /// Returns whether the owner has it as Normal memory. What it took as a device can only be
+    /// lent, as a device.
     pub const fn is_normal(&self) -> bool {
         self.memory >> 4 == 2
     }
@@ -95,14 +96,14 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Whether anybody has it.
+    /// Returns whether anybody has it.
     pub fn is_held(&self) -> bool {
         self.borrowers
             .iter()
             .any(|borrower| borrower.held.is_some())
     }
 
-    /// Whether all receivers are bound to what the owner said.
+    /// Returns whether all receivers are bound to what the owner said.
     pub fn is_uniform(&self) -> bool {
         self.kind == Kind::Share || self.borrowers.len() > 1
     }
@@ -128,7 +129,7 @@ impl Model {
             .find(|sent| sent.live && sent.pages.contains(&page))
     }
 
-    /// What `id` can do with `page`: read, write, execute.
+    /// Returns what `id` can do with `page`: read, write, execute.
     pub(super) fn access(&self, id: u16, page: u64) -> [bool; 3] {
         let Some(state) = self.page(page) else {
             return [false; 3];
@@ -158,7 +159,8 @@ impl Model {
         }
     }
 
-    /// Whether `by` may send these pages in one transaction: all its own, with access, all alike, none twice, none a buffer.
+    /// Returns whether `by` may send these pages in one transaction: all its own, with access, all
+    /// alike, none twice, none a buffer.
     pub(super) fn may_send(&self, by: u16, pages: &[u64]) -> bool {
         let mut distinct = pages.to_vec();
         distinct.sort_unstable();
@@ -191,7 +193,7 @@ impl Model {
     }
 }
 
-/// Whether the page is RX or TX of somebody.
+/// Returns whether the page is RX or TX of somebody.
 pub fn is_buffer(page: u64) -> bool {
     let of_partition = (0..PARTITIONS.len())
         .map(|index| partition_base(index) + 0x1_0000)

@@ -137,7 +137,7 @@ impl Model {
         }
     }
 
-    /// What somebody else might have sent to `by`.
+    /// Returns what somebody else might have sent to `by`.
     fn made_up(&self, by: u16, handle: u64) -> Sent {
         let borrower = Borrower {
             id: by,

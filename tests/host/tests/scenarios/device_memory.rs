@@ -70,7 +70,7 @@ fn stage() -> Stage {
     stage_with(|spec| spec)
 }
 
-/// Whether hardware treats the page as a device, for a partition that has it.
+/// Returns whether hardware treats the page as a device, for a partition that has it.
 fn is_device(stage: &Stage, id: u16, world: World, at: u64) -> bool {
     let partition = &stage.system.spmc.partitions[usize::from(id - SP1)];
     let roots = partition.frozen().unwrap().roots;

@@ -283,7 +283,7 @@ fn one_that_was_stopped_for_an_ipi_of_its_caller() {
     is_seen_to_its_end(nwd);
 }
 
-/// What A does in a request with that number in x3; others it echoes.
+/// Returns what A does in a request with that number in x3; others it echoes.
 fn on_request(
     sp: &mut Sp,
     first: impl Fn(&mut Sp) -> [u64; 5],

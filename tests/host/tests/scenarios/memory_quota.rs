@@ -51,7 +51,7 @@ fn nobody_takes_the_transactions_of_others() {
     nwd.send(MEM_SHARE_64, &share(5));
 }
 
-/// Whether SP2 can retrieve `count` pages, each of which needs a table.
+/// Returns whether SP2 can retrieve `count` pages, each of which needs a table.
 fn retrieves(stage: &Stage, count: u64) -> bool {
     let nwd = stage.nwd();
     let ranges: Vec<_> = (0..count)

@@ -21,7 +21,7 @@ const FROM_VMS: u64 = 2;
 const FROM_SPM: u64 = 4;
 const ALL: u64 = 0xf;
 
-/// What a script is asked to do: the call with these registers.
+/// Returns what a script is asked to do: the call with these registers.
 pub fn caller(name: &str) -> PartitionSpec {
     PartitionSpec::new(name)
         .with(|spec| {

@@ -15,7 +15,7 @@ const PSCI_DENIED: u64 = 0xffff_fffd;
 
 type Log = Arc<Mutex<Vec<(u16, u16, [u64; 3])>>>;
 
-/// What the SPMD gets for a message of `kind` with that w3.
+/// Returns what the SPMD gets for a message of `kind` with that w3.
 fn spmd(nwd: Nwd<'_>, kind: u64, w3: u64) -> u64 {
     let answer = nwd.call([DIRECT_REQ_32, 0xffff_8000, kind, w3, 4, 5]);
     assert_eq!(answer.0[..3], [DIRECT_RESP_32, 0x8000_ffff, PSCI_RESPONSE]);

@@ -41,7 +41,7 @@ fn a_partition_registers_a_pair_and_gives_it_back() {
     })]);
 }
 
-/// What nobody may register, given two pages of the caller's own.
+/// Returns what nobody may register, given two pages of the caller's own.
 fn bad_pairs(tx: u64, rx: u64) -> Vec<[u64; 8]> {
     let map = RXTX_MAP_64;
     vec![

@@ -35,7 +35,7 @@ pub fn set(sp: &mut Sp, address: u64, pages: u64, permissions: u64) {
     assert_eq!(answer.success(), [0; 6]);
 }
 
-/// What `FFA_MEM_PERM_GET` says of the page at `address`, and of how many behind it.
+/// Returns what `FFA_MEM_PERM_GET` says of the page at `address`, and of how many behind it.
 pub fn get(sp: &mut Sp, address: u64, more: u64) -> (u64, u64) {
     let answer = sp.call_by(Conduit::Svc, [MEM_PERM_GET_64, address, more]);
     let [permissions, count, rest @ ..] = answer.success();

@@ -93,7 +93,7 @@ impl Stage {
         self.nwd().request(id, [0; 5])
     }
 
-    /// What a partition can do with a page: read, write, execute.
+    /// Returns what a partition can do with a page: read, write, execute.
     pub fn access(&self, id: u16, world: World, at: u64) -> [bool; 3] {
         self.run(id, move |sp| {
             let byte = sp.peek(world, at);

@@ -381,7 +381,7 @@ fn nothing_but_memory_reaches_a_stream_endpoint() {
     }
 }
 
-/// Whether each of two partitions boots.
+/// Returns whether each of two partitions boots.
 fn boots(streams: &[Stream], first: PartitionSpec, second: PartitionSpec) -> [bool; 2] {
     let system = System::builder()
         .streams(streams)

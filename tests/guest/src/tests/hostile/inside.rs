@@ -68,7 +68,7 @@ static PREPARED: AtomicBool = AtomicBool::new(false);
 static BORN: AtomicU64 = AtomicU64::new(0);
 static PREPARING: Lock = Lock::new();
 
-/// Whether this partition attacks: it may have given away what it needs itself, and panic.
+/// Returns whether this partition attacks: it may have given away what it needs itself, and panic.
 pub fn is_hostile() -> bool {
     PREPARED.load(Ordering::Acquire)
 }
@@ -423,7 +423,7 @@ fn is_interrupt(answer: &Answer) -> bool {
     answer[0] as u32 == id::INTERRUPT
 }
 
-/// Whether it lies in what this partition gives away.
+/// Returns whether it lies in what this partition gives away.
 fn is_own(address: u64) -> bool {
     let end = own() + (FIRST_OF + REST) * PAGE_SIZE as u64;
     (own()..end).contains(&address)

@@ -94,7 +94,7 @@ impl Attacker {
         Some(remember(&mut self.random, answer[2] | answer[3] << 32))
     }
 
-    /// Whether the descriptor in TX names memory of the image that runs this.
+    /// Returns whether the descriptor in TX names memory of the image that runs this.
     fn gives_itself_away(&self, transaction: &Transaction) -> bool {
         let composite = layout(self.me.version).composite(transaction.receivers.len());
         (0..transaction.ranges.len()).any(|n| {

@@ -32,7 +32,7 @@ const PRIVATE_PAGES: u64 = 256;
 /// Pages that the Normal world shares with those that behave, one for each PE.
 const LENT: u64 = page(0x3400);
 
-/// Whether the Normal world never gave that address to anybody.
+/// Returns whether the Normal world never gave that address to anybody.
 fn is_private(address: u64) -> bool {
     (PRIVATE..PRIVATE + PRIVATE_PAGES * PAGE_SIZE as u64).contains(&address)
 }

@@ -468,7 +468,7 @@ impl Outside {
         }
     }
 
-    /// What partitions that behave do for a Normal world that needs them.
+    /// Asks partitions that behave for something, as a Normal world that needs them.
     fn behave(&mut self) -> Check {
         let number = self.attacker.random.next();
         let (one, other) = self.attacker.random.one_of(&[(SP3, SP4), (SP4, SP3)]);

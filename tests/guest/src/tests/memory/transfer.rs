@@ -77,7 +77,7 @@ fn lend(partition: u16, address: u64, flags: u32) -> Check<u64> {
     nwd::caller().sent(id::MEM_LEND_64, &lend)
 }
 
-/// What a response must say of one page of the Normal world.
+/// Checks that a response is of one page of the Normal world.
 #[track_caller]
 fn is_page(got: Retrieved, address: u64, permissions: u8, flags: u32) -> Check {
     equal(got.first, address)?;
