@@ -2,7 +2,7 @@
 //!
 //! Nobody speaks for such a device: it neither retrieves nor relinquishes. It has the region from the send on, and loses it by the reclaim.
 
-use super::shares::{SendKind, Share, Stage};
+use super::share::{SendKind, Share, Stage};
 use super::{Endpoints, Engine, refused};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory::DataAccess;

@@ -12,7 +12,8 @@
 
 use super::channel::Channel;
 use super::send::{Piece, completion};
-use super::shares::{Arrival, Found, Reader, Share, Stage};
+use super::share::{Reader, Share, Stage};
+use super::shares::{Arrival, Found};
 use super::{Endpoints, Engine};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory_descriptor::{

@@ -1,7 +1,7 @@
 //! What a receiver may ask for (FF-A v1.0 sections 5.11, 5.12 and 11.4.1.2): a retrieve request is held against the share that it names. Nothing is
 //! changed here.
 
-use super::shares::{Borrower, Grant, SendKind, Share};
+use super::share::{Borrower, Grant, SendKind, Share};
 use super::{FLAG_ZERO, sliced_flag};
 use crate::addr::{PAGE_SIZE, World};
 use crate::error::{FfaError, Result};

@@ -20,10 +20,12 @@ mod regions;
 mod relinquish;
 mod retrieve;
 mod send;
+mod share;
 mod shares;
 mod slices;
 
-pub use shares::{SendKind, Shares};
+pub use share::SendKind;
+pub use shares::Shares;
 
 use crate::addr::{Ipa, PageRange};
 use crate::error::{FfaError, Result};

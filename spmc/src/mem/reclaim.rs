@@ -1,6 +1,7 @@
 //! `FFA_MEM_RECLAIM` (FF-A v1.0 section 11.7): an owner takes back what nobody uses any more.
 
-use super::shares::{Found, Operation, Pace, Stage};
+use super::share::{Operation, Pace, Stage};
+use super::shares::Found;
 use super::slices::paused;
 use super::{Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};

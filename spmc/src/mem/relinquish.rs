@@ -2,7 +2,8 @@
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::shares::{Found, Operation, Pace, SendKind, Share, Stage, Zeroing};
+use super::share::{Operation, Pace, SendKind, Share, Stage, Zeroing};
+use super::shares::Found;
 use super::slices::paused;
 use super::{Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};

@@ -5,7 +5,8 @@
 
 use super::channel::Channel;
 use super::regions::Regions;
-use super::shares::{Arrival, Borrower, Operation, Pace, Reading, SendKind, Share, Stage};
+use super::share::{Borrower, Operation, Pace, Reading, SendKind, Share, Stage};
+use super::shares::Arrival;
 use super::slices::paused;
 use super::{Call, Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};

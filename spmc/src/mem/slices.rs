@@ -4,7 +4,8 @@
 //! access is taken, or given, is never left half done. While a call is paused nobody has access to its region and no other call can
 //! name it. A caller that asked for pauses resumes its call, on any PE; for others the SPMC does ([`Engine::unfinished`]).
 
-use super::shares::{Found, Operation, Pace, Share, Stage, Zeroing};
+use super::share::{Operation, Pace, Share, Stage, Zeroing};
+use super::shares::Found;
 use super::{Endpoints, Engine};
 use crate::addr::World;
 use crate::error::{FfaError, Result};
