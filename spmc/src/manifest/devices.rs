@@ -6,8 +6,8 @@
 use arrayvec::ArrayVec;
 
 use super::config::{Name, StreamDevice, Streams};
-use super::dtb::{Item, Path, Reader};
-use super::error::{Found, Parsed, limit_text, push_lossy};
+use super::dtb::{Item, Path, Property, Reader};
+use super::error::{Found, Parsed, Walked, go_on, limit_text, push_lossy};
 use crate::id::PartitionId;
 use crate::limits::{MAX_DEVICE_STREAMS, MAX_STREAM_ENDPOINTS};
 
@@ -19,49 +19,74 @@ pub(super) const STREAM_IDS: &str = limit_text!("1 to ", MAX_DEVICE_STREAMS, " s
 pub(super) fn parse(
     reader: &mut Reader,
     devices: &mut ArrayVec<StreamDevice, MAX_STREAM_ENDPOINTS>,
-) -> Parsed<()> {
+) -> Walked<()> {
     loop {
         match reader.next()? {
             Item::Property(_) => {}
             Item::Node(node) => {
-                let device = parse_device(reader, node)?;
-                devices.try_push(device).map_err(|_| {
-                    let expected =
-                        limit_text!("at most ", MAX_STREAM_ENDPOINTS, " stream endpoints");
-                    node.error("", expected, Found::Nothing)
-                })?;
+                if let Ok(device) = parse_device(reader, node)? {
+                    go_on(devices.try_push(device).map_err(|_| {
+                        let expected =
+                            limit_text!("at most ", MAX_STREAM_ENDPOINTS, " stream endpoints");
+                        node.error("", expected, Found::Nothing)
+                    }));
+                }
             }
             Item::End => return Ok(()),
         }
     }
 }
 
-fn parse_device(reader: &mut Reader, node: Path) -> Parsed<StreamDevice> {
-    let mut id = None;
-    let mut smmu = None;
-    let mut ids = ArrayVec::<u32, MAX_DEVICE_STREAMS>::new();
+/// What the properties of a device say while they are read.
+#[derive(Default)]
+struct Draft {
+    id: Option<u32>,
+    smmu: Option<u32>,
+    stream_ids: ArrayVec<u32, MAX_DEVICE_STREAMS>,
+}
+
+fn parse_device(reader: &mut Reader, node: Path) -> Walked<Parsed<StreamDevice>> {
+    let mut draft = Draft::default();
     while let Some(property) = reader.next_property()? {
+        go_on(draft.set(&property));
+    }
+    Ok(draft.finish(node))
+}
+
+impl Draft {
+    fn set(&mut self, property: &Property) -> Parsed<()> {
         match property.name {
-            "stream-endpoint-id" => id = Some(property.u32_up_to(0xffff, "a 16-bit id")?),
-            "smmu-id" => smmu = Some(property.u32()?),
-            "stream-ids" => ids = property.list(STREAM_IDS)?,
+            "stream-endpoint-id" => self.id = Some(property.u32_up_to(0xffff, "a 16-bit id")?),
+            "smmu-id" => self.smmu = Some(property.u32()?),
+            "stream-ids" => self.stream_ids = property.list(STREAM_IDS)?,
             "base-address" => {
                 let expected = "none: memory comes by transactions only";
                 return Err(property.error(expected, Found::Bytes(property.value.len())));
             }
             _ => {}
         }
+        Ok(())
     }
-    let id = id.ok_or_else(|| node.missing("stream-endpoint-id", "a 16-bit id"))?;
-    let smmu = smmu.ok_or_else(|| node.missing("smmu-id", "one 32-bit cell"))?;
-    if ids.is_empty() {
-        return Err(node.missing("stream-ids", STREAM_IDS));
+
+    fn finish(self, node: Path) -> Parsed<StreamDevice> {
+        let id = self
+            .id
+            .ok_or_else(|| node.missing("stream-endpoint-id", "a 16-bit id"));
+        let smmu = self
+            .smmu
+            .ok_or_else(|| node.missing("smmu-id", "one 32-bit cell"));
+        if self.stream_ids.is_empty() {
+            return Err(node.missing("stream-ids", STREAM_IDS));
+        }
+        let mut name = Name::new();
+        push_lossy(&mut name, node.name().as_bytes());
+        Ok(StreamDevice {
+            name,
+            id: PartitionId(id? as u16),
+            streams: Streams {
+                smmu: smmu?,
+                ids: self.stream_ids,
+            },
+        })
     }
-    let mut name = Name::new();
-    push_lossy(&mut name, node.name().as_bytes());
-    Ok(StreamDevice {
-        name,
-        id: PartitionId(id as u16),
-        streams: Streams { smmu, ids },
-    })
 }

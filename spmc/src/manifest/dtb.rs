@@ -12,7 +12,7 @@ use core::str;
 use arrayvec::{ArrayString, ArrayVec};
 
 use super::config::Name;
-use super::error::{Found, Parsed, Refused, Report, push_lossy};
+use super::error::{Broken, Found, Parsed, Refused, Report, Walked, push_lossy};
 
 const MAGIC: u32 = 0xd00d_feed;
 /// The version that has the size of the structure block in its header, and what it is compatible with: all that dtc writes.
@@ -25,20 +25,17 @@ const PROP: u32 = 3;
 const NOP: u32 = 4;
 const END: u32 = 9;
 
-/// Where errors of the format itself are.
-const PLACE: &str = "device tree";
-
 /// Names of the nodes from the root downwards, without the root. Manifests are flat: what lies deeper than this keeps the path of
 /// its ancestor.
 #[derive(Clone, Copy)]
 pub struct Path<'a> {
     names: [&'a [u8]; 3],
-    report: &'a Report,
+    report: &'a Report<'a>,
 }
 
 impl<'a> Path<'a> {
     /// The path of the root of a tree whose errors go to `report`.
-    pub fn root(report: &'a Report) -> Self {
+    pub fn root(report: &'a Report<'a>) -> Self {
         Self {
             names: [&[]; 3],
             report,
@@ -58,7 +55,7 @@ impl<'a> Path<'a> {
     #[cold]
     #[inline(never)]
     pub fn error(&self, property: &str, expected: &'static str, found: Found) -> Refused {
-        let mut text = ArrayString::<68>::new();
+        let mut text = ArrayString::<96>::new();
         for name in self.names.iter().filter(|name| !name.is_empty()) {
             push_lossy(&mut text, b"/");
             push_lossy(&mut text, name);
@@ -214,10 +211,10 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Checks the header and enters the root node. Errors go to `report`.
     #[inline(never)]
-    pub fn new(dtb: &'a [u8], report: &'a Report) -> Parsed<Self> {
+    pub fn new(dtb: &'a [u8], report: &'a Report<'a>) -> Walked<Self> {
         let (words, _) = dtb.as_chunks::<4>();
         let Some(header) = words.first_chunk::<10>() else {
-            return Err(report.refuse(PLACE, "header", "40 bytes", Found::Bytes(dtb.len())));
+            return Err(report.break_off("header", "40 bytes", Found::Bytes(dtb.len())));
         };
         let [
             magic,
@@ -232,7 +229,7 @@ impl<'a> Reader<'a> {
             structure_size,
         ] = header.map(u32::from_be_bytes);
         let wrong = |name, expected, found: u32| {
-            Err(report.refuse(PLACE, name, expected, Found::Number(found.into())))
+            Err(report.break_off(name, expected, Found::Number(found.into())))
         };
         if magic != MAGIC {
             return wrong("magic", "0xd00dfeed", magic);
@@ -245,7 +242,7 @@ impl<'a> Reader<'a> {
         }
         let Some(tree) = dtb.get(..total as usize) else {
             let expected = "no more than was read";
-            return Err(report.refuse(PLACE, "total size", expected, Found::Count(total.into())));
+            return Err(report.break_off("total size", expected, Found::Count(total.into())));
         };
         let block = |offset: u32, size: u32| tree.get(offset as usize..)?.get(..size as usize);
         let expected = "a block inside the tree";
@@ -275,7 +272,7 @@ impl<'a> Reader<'a> {
 
     /// The next item of the current node. Not to be called again after the end of the root.
     #[inline(never)]
-    pub fn next(&mut self) -> Parsed<Item<'a>> {
+    pub fn next(&mut self) -> Walked<Item<'a>> {
         match self.token()? {
             PROP if !self.behind_child => Ok(Item::Property(self.property()?)),
             BEGIN_NODE => {
@@ -307,7 +304,7 @@ impl<'a> Reader<'a> {
 
     /// The next property or the end of the current node (`None`), passing over its children.
     #[inline(never)]
-    pub fn next_property(&mut self) -> Parsed<Option<Property<'a>>> {
+    pub fn next_property(&mut self) -> Walked<Option<Property<'a>>> {
         loop {
             match self.next()? {
                 Item::Property(property) => return Ok(Some(property)),
@@ -319,7 +316,7 @@ impl<'a> Reader<'a> {
 
     /// Passes over the rest of the current node.
     #[inline(never)]
-    pub fn skip_node(&mut self) -> Parsed<()> {
+    pub fn skip_node(&mut self) -> Walked<()> {
         let depth = self.depth;
         loop {
             if let Item::End = self.next()?
@@ -332,7 +329,7 @@ impl<'a> Reader<'a> {
 
     /// The next token that is not a NOP.
     #[inline(never)]
-    fn token(&mut self) -> Parsed<u32> {
+    fn token(&mut self) -> Walked<u32> {
         loop {
             let token = self.word()?;
             if token != NOP {
@@ -342,7 +339,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(never)]
-    fn word(&mut self) -> Parsed<u32> {
+    fn word(&mut self) -> Walked<u32> {
         let Some((word, rest)) = self.rest.split_first_chunk() else {
             return Err(self.broken("more of the structure block"));
         };
@@ -352,7 +349,7 @@ impl<'a> Reader<'a> {
 
     /// `size` bytes and the padding behind them.
     #[inline(never)]
-    fn bytes(&mut self, size: usize) -> Parsed<&'a [u8]> {
+    fn bytes(&mut self, size: usize) -> Walked<&'a [u8]> {
         let split = size
             .checked_next_multiple_of(4)
             .and_then(|padded| self.rest.split_at_checked(padded));
@@ -365,7 +362,7 @@ impl<'a> Reader<'a> {
 
     /// A string in the structure block and the padding behind it.
     #[inline(never)]
-    fn string(&mut self) -> Parsed<&'a [u8]> {
+    fn string(&mut self) -> Walked<&'a [u8]> {
         let Some(length) = self.rest.iter().position(|byte| *byte == 0) else {
             return Err(self.broken("a string that ends"));
         };
@@ -373,7 +370,7 @@ impl<'a> Reader<'a> {
         Ok(with_nul.get(..length).unwrap_or(with_nul))
     }
 
-    fn property(&mut self) -> Parsed<Property<'a>> {
+    fn property(&mut self) -> Walked<Property<'a>> {
         let size = self.word()? as usize;
         let name_offset = self.word()? as usize;
         let value = self.bytes(size)?;
@@ -391,13 +388,11 @@ impl<'a> Reader<'a> {
     /// An error of the format itself, after which the reader is of no use.
     #[cold]
     #[inline(never)]
-    fn broken(&self, expected: &'static str) -> Refused {
-        self.path.report.refuse(
-            PLACE,
-            "structure block",
-            expected,
-            Found::BeforeEnd(self.rest.len()),
-        )
+    fn broken(&self, expected: &'static str) -> Broken {
+        let found = Found::BeforeEnd(self.rest.len());
+        self.path
+            .report
+            .break_off("structure block", expected, found)
     }
 }
 
@@ -447,8 +442,8 @@ mod tests {
         writer.finish().unwrap()
     }
 
-    fn accepted<T>(parsed: Parsed<T>) -> T {
-        parsed.unwrap_or_else(|_| panic!("the tree is refused"))
+    fn accepted<T>(walked: Walked<T>) -> T {
+        walked.unwrap_or_else(|_| panic!("the tree is refused"))
     }
 
     fn ours(reader: &mut Reader, at: &str, lines: &mut Vec<String>) {
@@ -518,14 +513,12 @@ mod tests {
         let mut reader = accepted(Reader::new(&dtb, &report));
         assert!(matches!(reader.next(), Ok(Item::Node(_))));
         assert!(matches!(reader.next(), Ok(Item::End)));
+        assert!(reader.next().is_err());
         assert_eq!(
-            reader
-                .next()
-                .err()
-                .map(|refused| format!("{}", report.explain(refused)))
-                .as_deref(),
-            Some(
+            report.verdict().map_err(|error| format!("{error}")),
+            Err(
                 "device tree: structure block: expected no property behind a child node, found something else 16 bytes before its end"
+                    .into()
             )
         );
     }

@@ -5,8 +5,11 @@
 //!
 //! What was expected is a fixed text. Where it names a capacity, [`limit_text`] puts it together at build time.
 //!
-//! While a parser runs, its one error waits in a [`Report`] and what `?` hands on is an empty [`Refused`]: the error is large, and the
-//! paths that could return it are many.
+//! Parsers and checks go on behind a fault, to the end of their input, and write all that they find
+//! into a [`Report`]. It keeps the first, for which boot refuses the input, and tells a listener of
+//! each: `cargo xtask manifest check` shows them all. So both judge by the same steps. What `?`
+//! hands on is an empty [`Refused`] or [`Broken`]: an error is large, and the paths that could
+//! return it are many.
 
 use core::cell::Cell;
 use core::fmt::{self, Write};
@@ -65,12 +68,6 @@ pub(super) fn one_more(capacity: usize) -> Found {
 }
 
 impl ManifestError {
-    const EMPTY: Self = Self {
-        place: ArrayString::new_const(),
-        expected: "",
-        found: Found::Nothing,
-    };
-
     /// An error at a node path (`/device-regions/uart`) and property, or at another part of the input such as `package header`.
     #[cold]
     #[inline(never)]
@@ -149,41 +146,125 @@ macro_rules! limit_text {
 }
 pub(super) use limit_text;
 
-/// What a parser's functions return.
+/// What a parser of values returns.
 pub(super) type Parsed<T> = Result<T, Refused>;
 
-/// The input is refused, for the reason that is in the [`Report`] which made this.
+/// What a reader of the tree returns.
+pub(super) type Walked<T> = Result<T, Broken>;
+
+/// A value is refused, for a reason that is in the [`Report`]. The rest of the tree can still be
+/// read.
 pub(super) struct Refused(());
 
-/// Where a parser writes down why it refuses its input.
-pub(super) struct Report(Cell<ManifestError>);
+/// The tree itself is damaged, as the [`Report`] says, and cannot be read any further.
+pub(super) struct Broken(());
 
-impl Report {
-    /// Nothing is refused yet.
-    pub fn new() -> Self {
-        Self(Cell::new(ManifestError::EMPTY))
+/// Goes on behind a fault, which the [`Report`] has.
+pub(super) fn go_on(parsed: Parsed<()>) {
+    let (Ok(()) | Err(Refused(()))) = parsed;
+}
+
+/// One fault as it is found, with its place in full.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault<'a> {
+    /// Path of the node (`/device-regions/uart`), or another part of the input such as `package
+    /// header`.
+    pub node: &'a str,
+    /// Name of the property; empty for the node itself.
+    pub property: &'a str,
+    /// What was expected there.
+    pub expected: &'static str,
+    /// What was found in its place.
+    pub found: Found,
+}
+
+/// Where parsers and checks write down the faults of their input.
+pub struct Report<'l> {
+    first: Cell<Option<ManifestError>>,
+    listener: Option<&'l dyn Fn(&Fault)>,
+}
+
+impl Default for Report<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'l> Report<'l> {
+    /// Returns a report without faults that keeps the first.
+    pub const fn new() -> Self {
+        Self {
+            first: Cell::new(None),
+            listener: None,
+        }
     }
 
-    /// Writes an error as [`ManifestError::new`] does.
+    /// Returns a report without faults that keeps the first and tells `listener` of every one.
+    pub const fn telling(listener: &'l dyn Fn(&Fault)) -> Self {
+        Self {
+            first: Cell::new(None),
+            listener: Some(listener),
+        }
+    }
+
+    /// Returns whether nothing is noted.
+    pub fn is_good(&self) -> bool {
+        let first = self.first.take();
+        let good = first.is_none();
+        self.first.set(first);
+        good
+    }
+
+    /// Takes the first fault out of the report; the input is good if there is none.
     #[cold]
     #[inline(never)]
-    pub fn refuse(
+    pub fn verdict(&self) -> Result<(), ManifestError> {
+        self.first.take().map_or(Ok(()), Err)
+    }
+
+    /// Notes a fault that was told already.
+    pub(super) fn put(&self, fault: ManifestError) {
+        self.first.set(Some(fault));
+    }
+
+    /// Notes a fault of a value, as [`ManifestError::new`] has it.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn refuse(
         &self,
         node: &str,
         property: &str,
         expected: &'static str,
         found: Found,
     ) -> Refused {
-        self.0
-            .set(ManifestError::new(node, property, expected, found));
+        if let Some(listener) = self.listener {
+            listener(&Fault {
+                node,
+                property,
+                expected,
+                found,
+            });
+        }
+        let first = self.first.take();
+        self.first.set(Some(first.unwrap_or_else(|| {
+            ManifestError::new(node, property, expected, found)
+        })));
         Refused(())
     }
 
-    /// The error that `refused` stands for, the last that was written.
+    /// Notes a fault of the tree itself.
     #[cold]
     #[inline(never)]
-    pub fn explain(&self, Refused(()): Refused) -> ManifestError {
-        self.0.replace(ManifestError::EMPTY)
+    pub(super) fn break_off(&self, property: &str, expected: &'static str, found: Found) -> Broken {
+        let Refused(()) = self.refuse("device tree", property, expected, found);
+        Broken(())
+    }
+
+    /// Does some work and returns its first fault, which does not count for the verdict.
+    pub(super) fn apart(&self, work: impl FnOnce()) -> Option<ManifestError> {
+        let before = self.first.take();
+        work();
+        self.first.replace(before)
     }
 }
 

@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 
 use super::config::{DeviceInterrupt, PartitionConfig, SpmcManifest};
 use super::dtb::Property;
-use super::error::{Found, ManifestError, Parsed, limit_text, one_more};
+use super::error::{Found, Parsed, Report, limit_text, one_more};
 use super::validate::device_error;
 use crate::limits::MAX_DEVICE_INTERRUPTS;
 
@@ -96,25 +96,21 @@ pub fn targeted(mut interrupts: Interrupts, targets: Option<Property>) -> Parsed
 }
 
 /// Each target is a PE of the system.
-pub fn check_targets(config: &PartitionConfig, spmc: &SpmcManifest) -> Result<(), ManifestError> {
+pub(super) fn check_targets(config: &PartitionConfig, spmc: &SpmcManifest, report: &Report) {
     for region in &config.device_regions {
         let targets = region.interrupts.iter().filter_map(|one| one.target);
         for target in targets {
             if !spmc.cpus.contains(&target) {
                 let expected = "a PE of the SPMC manifest";
                 let found = Found::Number(target);
-                return Err(device_error(region, "interrupts-target", expected, found));
+                device_error(region, "interrupts-target", expected, found, report);
             }
         }
     }
-    Ok(())
 }
 
 /// No interrupt belongs to both.
-pub fn check_owners(
-    config: &PartitionConfig,
-    other: &PartitionConfig,
-) -> Result<(), ManifestError> {
+pub(super) fn check_owners(config: &PartitionConfig, other: &PartitionConfig, report: &Report) {
     for region in &config.device_regions {
         for interrupt in &region.interrupts {
             let mut others = other
@@ -124,9 +120,8 @@ pub fn check_owners(
             if others.any(|taken| taken.id == interrupt.id) {
                 let found = Found::Used(interrupt.id.into(), other.id);
                 let expected = "an interrupt that no other partition has";
-                return Err(device_error(region, "interrupts", expected, found));
+                device_error(region, "interrupts", expected, found, report);
             }
         }
     }
-    Ok(())
 }

@@ -23,14 +23,14 @@ mod services;
 pub mod spmc;
 pub mod validate;
 
-pub use error::{Found, ManifestError};
+pub use error::{Fault, Found, ManifestError, Report};
 
 use crate::addr::{ADDRESS_LIMIT, Pa, PageRange};
 use crate::id::PartitionId;
 use arrayvec::ArrayVec;
 use config::{Name, PackageEntry};
 use dtb::{Property, Reader};
-use error::{Parsed, Report};
+use error::{Parsed, Walked};
 
 /// All kinds of `compatible`, for messages.
 const COMPATIBLE: &str = "\"arm,ffa-core-manifest-1.0\" or \"arm,ffa-manifest-1.0\" or \"-1.1\"";
@@ -51,19 +51,35 @@ pub enum Kind {
 /// [`validate::supported`]; a `compatible` that is none of theirs.
 pub fn check(dtb: &[u8]) -> Result<Kind, ManifestError> {
     let report = Report::new();
-    let package = read(dtb, &report).map_err(|refused| report.explain(refused))?;
-    let Some(package) = package else {
-        return match spmc::parse(dtb)?.faults.pop_at(0) {
-            Some(fault) => Err(fault),
-            None => Ok(Kind::Spmc),
-        };
-    };
-    validate::supported(&partition::parse(dtb, &package)?)?;
-    Ok(Kind::Partition)
+    let kind = judge(dtb, &report);
+    report.verdict()?;
+    // Without a fault it is of some kind.
+    Ok(kind.unwrap_or(Kind::Spmc))
 }
 
-/// The package that a partition's manifest describes, nothing for the SPMC manifest.
-fn read(dtb: &[u8], report: &Report) -> Parsed<Option<PackageEntry>> {
+/// Checks one manifest as [`check`] does, and leaves all that is wrong with it in `report`. Returns
+/// the kind that it says it is of.
+pub fn judge<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> Option<Kind> {
+    let (kind, package) = read(dtb, report).ok()?.ok()?;
+    match kind {
+        Kind::Spmc => {
+            let mut faults = spmc::read(dtb, report).faults;
+            if report.is_good()
+                && let Some(fault) = faults.pop_at(0)
+            {
+                report.put(fault);
+            }
+        }
+        Kind::Partition => {
+            let config = partition::read(dtb, &package, report);
+            validate::judge_supported(&config, report);
+        }
+    }
+    Some(kind)
+}
+
+/// The kind of a manifest, and the package that a partition's describes.
+fn read<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> Walked<Parsed<(Kind, PackageEntry)>> {
     let mut reader = Reader::new(dtb, report)?;
     let root = reader.path();
     let mut kind = None;
@@ -72,16 +88,18 @@ fn read(dtb: &[u8], report: &Report) -> Parsed<Option<PackageEntry>> {
     let mut vcpu_count = 1;
     while let Some(property) = reader.next_property()? {
         match property.name {
-            "compatible" => kind = Some(kind_of(&property)?),
-            "load-address" => load_address = property.u64()?,
-            "mem-size" => mem_size = Some(property.u64()?),
-            "execution-ctx-count" => vcpu_count = property.u32()? as u16,
+            "compatible" => kind = Some(kind_of(&property)),
+            "load-address" => load_address = cells(&property).unwrap_or(0),
+            "mem-size" => mem_size = cells(&property),
+            "execution-ctx-count" => vcpu_count = cells(&property).unwrap_or(1) as u16,
             _ => {}
         }
     }
-    if kind.ok_or_else(|| root.missing("compatible", COMPATIBLE))? == Kind::Spmc {
-        return Ok(None);
-    }
+    let kind = match kind {
+        Some(Ok(kind)) => kind,
+        Some(Err(refused)) => return Ok(Err(refused)),
+        None => return Ok(Err(root.missing("compatible", COMPATIBLE))),
+    };
     let size = mem_size.unwrap_or_else(|| ADDRESS_LIMIT.saturating_sub(load_address));
     let memory = PageRange::from_bytes(Pa::new(load_address), size).ok_or_else(|| {
         root.error(
@@ -89,15 +107,29 @@ fn read(dtb: &[u8], report: &Report) -> Parsed<Option<PackageEntry>> {
             "whole 4 KiB pages within the 48-bit address space",
             Found::Number(load_address),
         )
-    })?;
-    Ok(Some(PackageEntry {
-        id: PartitionId::from_index(0),
-        name: Name::from("partition").unwrap_or_default(),
-        memory,
-        vcpu_count,
-        smc_whitelist: ArrayVec::new(),
-        smc_whitelist_permissive: false,
+    });
+    Ok(memory.map(|memory| {
+        let package = PackageEntry {
+            id: PartitionId::from_index(0),
+            name: Name::from("partition").unwrap_or_default(),
+            memory,
+            vcpu_count,
+            smc_whitelist: ArrayVec::new(),
+            smc_whitelist_permissive: false,
+        };
+        (kind, package)
     }))
+}
+
+/// A value of one or two cells. What is none, the parser of that kind of manifest refuses.
+fn cells(property: &Property) -> Option<u64> {
+    match property.value.as_array() {
+        Some(cells) => Some(u64::from_be_bytes(*cells)),
+        None => property
+            .value
+            .as_array()
+            .map(|cell| u32::from_be_bytes(*cell).into()),
+    }
 }
 
 fn kind_of(property: &Property) -> Parsed<Kind> {

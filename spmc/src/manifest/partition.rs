@@ -13,7 +13,7 @@ use super::config::{
     PowerMessages, SriPolicy, VmMessages,
 };
 use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, ManifestError, Parsed, Report, limit_text};
+use super::error::{Found, ManifestError, Parsed, Report, Walked, go_on, limit_text};
 use super::regions::{self, Phandles};
 use super::services::{Format, Services};
 use crate::addr::Pa;
@@ -46,8 +46,8 @@ impl Ignored {
 }
 
 /// What the root node and its children say while they are read. What needs no further check is in `config` already.
-struct Draft<'a> {
-    config: &'a mut PartitionConfig,
+struct Draft<'a, 'c> {
+    config: &'c mut PartitionConfig,
     format: Option<Format>,
     ffa_version: Option<Version>,
     services: Services,
@@ -80,7 +80,25 @@ struct Lifecycle {
 /// another or that asks for what this SPMC cannot isolate; more regions or services than [`crate::limits`] allows.
 #[inline(never)]
 pub fn parse(dtb: &[u8], entry: &PackageEntry) -> Result<PartitionConfig, ManifestError> {
-    let mut config = PartitionConfig {
+    let report = Report::new();
+    let mut config = initial(entry);
+    // A tree that is damaged is in the report.
+    let _ = walk(dtb, entry, &report, &mut config);
+    report.verdict().map(|()| config)
+}
+
+/// Reads a manifest as [`parse`] does, and leaves all that is wrong with it in `report`. Where that
+/// is something, the configuration is what the rest says.
+pub fn read<'a>(dtb: &'a [u8], entry: &PackageEntry, report: &'a Report<'a>) -> PartitionConfig {
+    let mut config = initial(entry);
+    let _ = walk(dtb, entry, report, &mut config);
+    config
+}
+
+/// What holds where a manifest says nothing.
+#[inline]
+fn initial(entry: &PackageEntry) -> PartitionConfig {
+    PartitionConfig {
         id: entry.id,
         requested_id: None,
         name: entry.name,
@@ -109,37 +127,35 @@ pub fn parse(dtb: &[u8], entry: &PackageEntry) -> Result<PartitionConfig, Manife
         device_regions: ArrayVec::new(),
         smc_whitelist: entry.smc_whitelist.clone(),
         smc_whitelist_permissive: entry.smc_whitelist_permissive,
-    };
-    let report = Report::new();
-    match read(dtb, entry, &report, &mut config) {
-        Ok(()) => Ok(config),
-        Err(refused) => Err(report.explain(refused)),
     }
 }
 
-fn read<'a>(
+#[inline(never)]
+fn walk<'a>(
     dtb: &'a [u8],
     entry: &PackageEntry,
-    report: &'a Report,
-    config: &'a mut PartitionConfig,
-) -> Parsed<()> {
+    report: &'a Report<'a>,
+    config: &mut PartitionConfig,
+) -> Walked<()> {
     let mut reader = Reader::new(dtb, report)?;
     let root = reader.path();
     let mut draft = Draft::new(config);
     loop {
         match reader.next()? {
-            Item::Property(property) => draft.set(&property)?,
+            Item::Property(property) => go_on(draft.set(&property)),
             Item::Node(node) => draft.parse_node(&mut reader, node)?,
             Item::End => break,
         }
     }
-    draft.check(root)?;
-    draft.warn(entry);
+    draft.check(root);
+    if report.is_good() {
+        draft.warn(entry);
+    }
     Ok(())
 }
 
-impl<'a> Draft<'a> {
-    fn new(config: &'a mut PartitionConfig) -> Self {
+impl<'a, 'c> Draft<'a, 'c> {
+    fn new(config: &'c mut PartitionConfig) -> Self {
         Self {
             config,
             format: None,
@@ -161,7 +177,7 @@ impl<'a> Draft<'a> {
 
     /// One child of the root node, to its end.
     #[inline(never)]
-    fn parse_node(&mut self, reader: &mut Reader<'a>, node: Path) -> Parsed<()> {
+    fn parse_node(&mut self, reader: &mut Reader<'a>, node: Path) -> Walked<()> {
         let ignored = &mut self.ignored;
         match node.name() {
             "services" => self.services.parse(reader),
@@ -303,26 +319,27 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn parse_boot_info(&mut self, reader: &mut Reader) -> Parsed<()> {
+    fn parse_boot_info(&mut self, reader: &mut Reader) -> Walked<()> {
         let node = reader.path();
         let mut compatible = false;
         let mut boot_info = BootInfo::default();
         while let Some(property) = reader.next_property()? {
             match property.name {
                 "compatible" => compatible = property.has_string(b"arm,ffa-manifest-boot-info"),
-                "ffa_manifest" => boot_info.ffa_manifest = property.flag()?,
+                "ffa_manifest" => boot_info.ffa_manifest = property.flag().is_ok(),
                 "hob_list" => {
-                    boot_info.hob_list = property.flag()?;
+                    boot_info.hob_list = property.flag().is_ok();
                     self.ignored.note("hob_list");
                 }
                 _ => {}
             }
         }
         self.config.boot_info = Some(boot_info);
-        require(compatible, node, "\"arm,ffa-manifest-boot-info\"")
+        go_on(require(compatible, node, "\"arm,ffa-manifest-boot-info\""));
+        Ok(())
     }
 
-    fn parse_rx_tx(&mut self, reader: &mut Reader<'a>) -> Parsed<()> {
+    fn parse_rx_tx(&mut self, reader: &mut Reader<'a>) -> Walked<()> {
         let node = reader.path();
         let mut compatible = false;
         let mut rx = None;
@@ -330,74 +347,88 @@ impl<'a> Draft<'a> {
         while let Some(property) = reader.next_property()? {
             match property.name {
                 "compatible" => compatible = property.has_string(b"arm,ffa-manifest-rx_tx-buffer"),
-                "rx-buffer" => rx = Some(property.u32()?),
-                "tx-buffer" => tx = Some(property.u32()?),
+                "rx-buffer" => rx = property.u32().ok(),
+                "tx-buffer" => tx = property.u32().ok(),
                 _ => {}
             }
         }
-        require(compatible, node, "\"arm,ffa-manifest-rx_tx-buffer\"")?;
-        let rx = rx.ok_or_else(|| node.missing("rx-buffer", "a phandle of a memory region"))?;
-        let tx = tx.ok_or_else(|| node.missing("tx-buffer", "a phandle of a memory region"))?;
-        self.rx_tx = Some((node, rx, tx));
+        go_on(require(
+            compatible,
+            node,
+            "\"arm,ffa-manifest-rx_tx-buffer\"",
+        ));
+        let rx = rx.ok_or_else(|| node.missing("rx-buffer", "a phandle of a memory region"));
+        let tx = tx.ok_or_else(|| node.missing("tx-buffer", "a phandle of a memory region"));
+        if let (Ok(rx), Ok(tx)) = (rx, tx) {
+            self.rx_tx = Some((node, rx, tx));
+        }
         Ok(())
     }
 
     /// Checks what properties say together and completes the configuration.
     #[inline(never)]
-    fn check(&mut self, root: Path) -> Parsed<()> {
+    fn check(&mut self, root: Path) {
         let cell = "one 32-bit cell";
-        let format = self
-            .format
-            .ok_or_else(|| root.missing("compatible", "\"arm,ffa-manifest-1.0\" or \"-1.1\""))?;
-        let ffa_version = self
-            .ffa_version
-            .ok_or_else(|| root.missing("ffa-version", cell))?;
-        let vcpu_count = self
-            .contexts
-            .ok_or_else(|| root.missing("execution-ctx-count", cell))?;
-        let exception_level = self
-            .exception_level
-            .ok_or_else(|| root.missing("exception-level", cell))?;
-        self.execution_state
-            .ok_or_else(|| root.missing("execution-state", cell))?;
+        if self.format.is_none() {
+            root.missing("compatible", "\"arm,ffa-manifest-1.0\" or \"-1.1\"");
+        }
+        for (missing, name) in [
+            (self.ffa_version.is_none(), "ffa-version"),
+            (self.contexts.is_none(), "execution-ctx-count"),
+            (self.exception_level.is_none(), "exception-level"),
+            (self.execution_state.is_none(), "execution-state"),
+        ] {
+            if missing {
+                root.missing(name, cell);
+            }
+        }
+        // What is missing is noted: anything that contradicts nothing may stand in its place.
+        let ffa_version = self.ffa_version.unwrap_or(Version::OWN);
+        let vcpu_count = self.contexts.unwrap_or(1);
+        let exception_level = self.exception_level.unwrap_or(ExceptionLevel::SEl1);
 
         if exception_level == ExceptionLevel::SEl0 && vcpu_count != 1 {
-            return Err(root.error(
+            root.error(
                 "execution-ctx-count",
                 "1 for an S-EL0 partition",
                 Found::Count(vcpu_count.into()),
-            ));
+            );
         }
-        self.config.services = self.services.finish(root, format, ffa_version)?;
+        if let Some(format) = self.format
+            && let Ok(services) = self.services.finish(root, format, ffa_version)
+        {
+            self.config.services = services;
+        }
         let entry_point = self.config.entrypoint_offset;
         if entry_point >= self.config.memory.size() || !entry_point.is_multiple_of(4) {
-            return Err(root.error(
+            root.error(
                 "entrypoint-offset",
                 "an instruction inside the package",
                 Found::Number(entry_point),
-            ));
+            );
         }
-        self.config.ns_interrupts = self.ns_interrupts(root)?;
-        self.check_lifecycle(root, vcpu_count)?;
+        self.set_ns_interrupts(root);
+        self.check_lifecycle(root, vcpu_count);
         if vcpu_count == 1 {
             // A migratable context is never told of a PE that comes or goes.
             self.config.power_messages = PowerMessages::empty();
         }
         if let Some((node, rx, tx)) = self.rx_tx {
-            let rx = self.phandles.find(node, "rx-buffer", rx)?;
-            let tx = self.phandles.find(node, "tx-buffer", tx)?;
-            self.config.rx_tx = Some((rx, tx));
+            let rx = self.phandles.find(node, "rx-buffer", rx);
+            let tx = self.phandles.find(node, "tx-buffer", tx);
+            if let (Ok(Some(rx)), Ok(Some(tx))) = (rx, tx) {
+                self.config.rx_tx = Some((rx, tx));
+            }
         }
-        self.check_stream_endpoints(root)?;
+        self.check_stream_endpoints(root);
         self.config.ffa_version = ffa_version;
         // Those on PEs that there is no room for never run.
         self.config.vcpu_count = vcpu_count.min(MAX_VCPUS as u16);
         self.config.exception_level = exception_level;
-        Ok(())
     }
 
     /// Devices name stream endpoints that the partition is proxy for. What no device names has no effect, whatever it is.
-    fn check_stream_endpoints(&mut self, root: Path) -> Parsed<()> {
+    fn check_stream_endpoints(&mut self, root: Path) {
         let config = &mut *self.config;
         let named = config
             .device_regions
@@ -407,11 +438,11 @@ impl<'a> Draft<'a> {
             .clone()
             .find(|id| !config.stream_endpoints.contains(id))
         {
-            return Err(root.error(
+            root.error(
                 "stream-endpoint-ids",
                 "the stream-endpoint-id of every device",
                 Found::Number(other.0.into()),
-            ));
+            );
         }
         let listed = config.stream_endpoints.len();
         config
@@ -420,10 +451,9 @@ impl<'a> Draft<'a> {
         if config.stream_endpoints.len() < listed {
             self.ignored.note("stream-endpoint-ids");
         }
-        Ok(())
     }
 
-    fn ns_interrupts(&mut self, root: Path) -> Parsed<NsInterruptAction> {
+    fn set_ns_interrupts(&mut self, root: Path) {
         let action = match self.ns_interrupts {
             _ if self.managed_exit => NsInterruptAction::ManagedExit,
             Some(action) => action,
@@ -432,23 +462,23 @@ impl<'a> Draft<'a> {
         if action == NsInterruptAction::ManagedExit
             && self.exception_level == Some(ExceptionLevel::SEl0)
         {
-            return Err(root.error(
+            root.error(
                 "ns-interrupts-action",
                 "0 or 2 for an S-EL0 partition",
                 Found::Count(1),
-            ));
+            );
         }
         if self.config.queues_other_interrupts && action != NsInterruptAction::Queued {
-            return Err(root.error(
+            root.error(
                 "other-s-interrupts-action",
                 "1, as ns-interrupts-action is not 0",
                 Found::Count(0),
-            ));
+            );
         }
-        Ok(action)
+        self.config.ns_interrupts = action;
     }
 
-    fn check_lifecycle(&self, root: Path, vcpu_count: u16) -> Parsed<()> {
+    fn check_lifecycle(&self, root: Path, vcpu_count: u16) {
         let Lifecycle {
             support,
             abort_action,
@@ -456,36 +486,37 @@ impl<'a> Draft<'a> {
             live_activation_register,
         } = self.lifecycle;
         if !support && abort_action {
-            return Err(root.missing("lifecycle-support", "it together with abort-action"));
+            root.missing("lifecycle-support", "it together with abort-action");
         }
         if self.config.abort_action == AbortAction::Restart && vcpu_count != 1 {
             // Contexts on other PEs cannot be stopped.
-            return Err(root.error(
+            root.error(
                 "execution-ctx-count",
                 "1, as abort-action is 2 (restart)",
                 Found::Count(vcpu_count.into()),
-            ));
+            );
         }
         if !support && live_activation {
-            return Err(root.missing(
+            root.missing(
                 "lifecycle-support",
                 "it together with live-activation-support",
-            ));
+            );
         }
         if live_activation && vcpu_count != 1 {
-            return Err(root.error(
+            root.error(
                 "execution-ctx-count",
                 "1 with live-activation-support",
                 Found::Count(vcpu_count.into()),
-            ));
+            );
         }
-        match (live_activation_register, self.config.boot_register) {
-            (Some(live), Some(boot)) if live == boot.into() => Err(root.error(
+        if let (Some(live), Some(boot)) = (live_activation_register, self.config.boot_register)
+            && live == boot.into()
+        {
+            root.error(
                 "live-activation-register",
                 "another register than gp-register-num",
                 Found::Count(live.into()),
-            )),
-            _ => Ok(()),
+            );
         }
     }
 

@@ -10,7 +10,7 @@ use super::config::{
 };
 use super::devices::STREAM_IDS;
 use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, Parsed, Refused, limit_text, one_more, push_lossy};
+use super::error::{Found, Parsed, Walked, go_on, limit_text, one_more, push_lossy};
 use super::interrupts;
 use super::partition::{Ignored, require};
 use crate::addr::{Pa, PageRange, World};
@@ -25,9 +25,10 @@ const ATTRIBUTE_NON_SECURE: u32 = 1 << 3;
 /// All bits of `attributes` that have a meaning.
 const ATTRIBUTE_MASK: u32 = 0xf;
 
-/// Phandle of each memory region of one manifest, 0 where it has none.
+/// Phandle of each memory region of one manifest, 0 where it has none, with the region's index,
+/// which it does not have where it is refused.
 #[derive(Default)]
-pub(super) struct Phandles(ArrayVec<u32, MAX_MEMORY_REGIONS>);
+pub(super) struct Phandles(ArrayVec<(u32, Option<u8>), MAX_MEMORY_REGIONS>);
 
 /// The properties of one region node while they are read.
 struct Draft<'a> {
@@ -47,11 +48,13 @@ struct Draft<'a> {
 }
 
 impl Phandles {
-    /// Index of the memory region that `property` of `node` points to.
-    pub fn find(&self, node: Path, property: &str, phandle: u32) -> Parsed<usize> {
+    /// Returns the index of the memory region that `property` of `node` points to, or none if that
+    /// region is refused.
+    pub fn find(&self, node: Path, property: &str, phandle: u32) -> Parsed<Option<usize>> {
         self.0
             .iter()
-            .position(|known| *known == phandle && phandle != 0)
+            .find(|(known, _)| *known == phandle && phandle != 0)
+            .map(|(_, index)| index.map(usize::from))
             .ok_or_else(|| {
                 let expected = "a phandle of a memory region";
                 node.error(property, expected, Found::Number(phandle.into()))
@@ -65,7 +68,7 @@ pub(super) fn parse_memory(
     config: &mut PartitionConfig,
     phandles: &mut Phandles,
     ignored: &mut Ignored,
-) -> Parsed<()> {
+) -> Walked<()> {
     let compatible = "arm,ffa-manifest-memory-regions";
     let expected = "\"arm,ffa-manifest-memory-regions\"";
     parse_children(reader, compatible, expected, &mut |draft| {
@@ -73,9 +76,11 @@ pub(super) fn parse_memory(
             let expected = limit_text!("at most ", MAX_MEMORY_REGIONS, " regions");
             draft.node.error("", expected, one_more(MAX_MEMORY_REGIONS))
         };
-        phandles.0.try_push(draft.phandle).map_err(|_| full())?;
-        let region = draft.memory(config.memory, ignored)?;
-        config.memory_regions.try_push(region).map_err(|_| full())
+        let region = draft.memory(config.memory, ignored);
+        let index = region.is_ok().then_some(config.memory_regions.len() as u8);
+        let known = phandles.0.try_push((draft.phandle, index));
+        known.map_err(|_| full())?;
+        config.memory_regions.try_push(region?).map_err(|_| full())
     })
 }
 
@@ -84,7 +89,7 @@ pub(super) fn parse_devices(
     reader: &mut Reader,
     config: &mut PartitionConfig,
     ignored: &mut Ignored,
-) -> Parsed<()> {
+) -> Walked<()> {
     let compatible = "arm,ffa-manifest-device-regions";
     let expected = "\"arm,ffa-manifest-device-regions\"";
     parse_children(reader, compatible, expected, &mut |draft| {
@@ -112,7 +117,7 @@ fn parse_children<'a>(
     compatible: &str,
     expected: &'static str,
     add: &mut dyn FnMut(&Draft<'a>) -> Parsed<()>,
-) -> Parsed<()> {
+) -> Walked<()> {
     let node = reader.path();
     let mut is_compatible = false;
     loop {
@@ -124,14 +129,15 @@ fn parse_children<'a>(
             Item::Node(node) => {
                 let mut draft = Draft::new(node);
                 while let Some(property) = reader.next_property()? {
-                    draft.set(property)?;
+                    go_on(draft.set(property));
                 }
-                add(&draft)?;
+                go_on(add(&draft));
             }
             Item::End => break,
         }
     }
-    require(is_compatible, node, expected)
+    go_on(require(is_compatible, node, expected));
+    Ok(())
 }
 
 impl<'a> Draft<'a> {
@@ -180,72 +186,70 @@ impl<'a> Draft<'a> {
     }
 
     fn memory(&self, package: PageRange<Pa>, ignored: &mut Ignored) -> Parsed<MemoryRegion> {
-        let (base_property, base) = match (self.base, self.relative_offset) {
-            (Some(base), None) => ("base-address", base),
-            (None, Some(offset)) => {
-                // Beyond the address space is beyond the package too: saturating keeps it there.
-                (
-                    "load-address-relative-offset",
-                    package.base().raw().saturating_add(offset),
-                )
-            }
-            (Some(_), Some(offset)) => {
-                let expected = "no base-address together with it";
-                return Err(self.node.error(
-                    "load-address-relative-offset",
-                    expected,
-                    Found::Number(offset),
-                ));
-            }
-            (None, None) => {
-                return Err(self
-                    .node
-                    .missing("base-address", "an address or load-address-relative-offset"));
-            }
-        };
-        let range = self.range(base_property, base)?;
-        let (permissions, world) = self.attributes(ignored)?;
+        let range = self.range(self.memory_base(package));
         let allowed = [
             Permissions::READ,
             Permissions::READ.union(Permissions::WRITE),
             Permissions::READ.union(Permissions::EXECUTE),
             Permissions::all(),
         ];
-        if !allowed.contains(&permissions) {
-            return Err(self.bad_attributes("read, optionally write and execute"));
-        }
+        let expected = "read, optionally write and execute";
+        let attributes = self.attributes(&allowed, expected, ignored);
+        let streams = self.streams();
+        let range = range?;
+        let (permissions, world) = attributes?;
         Ok(MemoryRegion {
             range,
             world,
             permissions,
             relative: self.relative_offset.is_some(),
             in_package: package.contains(&range),
-            streams: self.streams()?,
+            streams: streams?,
             name: self.name(),
         })
+    }
+
+    /// Where a memory region begins, and the property that says so.
+    fn memory_base(&self, package: PageRange<Pa>) -> Parsed<(&'static str, u64)> {
+        let relative = "load-address-relative-offset";
+        match (self.base, self.relative_offset) {
+            (Some(base), None) => Ok(("base-address", base)),
+            // Beyond the address space is beyond the package too: saturating keeps it there.
+            (None, Some(offset)) => Ok((relative, package.base().raw().saturating_add(offset))),
+            (Some(_), Some(offset)) => {
+                let expected = "no base-address together with it";
+                Err(self.node.error(relative, expected, Found::Number(offset)))
+            }
+            (None, None) => {
+                let expected = "an address or load-address-relative-offset";
+                Err(self.node.missing("base-address", expected))
+            }
+        }
     }
 
     fn device(&self, ignored: &mut Ignored) -> Parsed<DeviceRegion> {
         let base = self
             .base
-            .ok_or_else(|| self.node.missing("base-address", "an address"))?;
-        let range = self.range("base-address", base)?;
-        let (permissions, world) = self.attributes(ignored)?;
+            .ok_or_else(|| self.node.missing("base-address", "an address"));
+        let range = self.range(base.map(|base| ("base-address", base)));
         let allowed = [
             Permissions::READ,
             Permissions::READ.union(Permissions::WRITE),
         ];
-        if !allowed.contains(&permissions) {
-            return Err(self.bad_attributes("read or read-write, never execute"));
-        }
+        let expected = "read or read-write, never execute";
+        let attributes = self.attributes(&allowed, expected, ignored);
+        let interrupts = interrupts::targeted(self.interrupts.clone(), self.interrupt_targets);
+        let streams = self.streams();
+        let stream_endpoint = self.stream_endpoint();
+        let (permissions, world) = attributes?;
         Ok(DeviceRegion {
-            range,
+            range: range?,
             world,
             permissions,
             exclusive: self.exclusive,
-            interrupts: interrupts::targeted(self.interrupts.clone(), self.interrupt_targets)?,
-            streams: self.streams()?,
-            stream_endpoint: self.stream_endpoint()?,
+            interrupts: interrupts?,
+            streams: streams?,
+            stream_endpoint: stream_endpoint?,
             name: self.name(),
         })
     }
@@ -256,14 +260,15 @@ impl<'a> Draft<'a> {
         name
     }
 
-    fn range(&self, base_property: &str, base: u64) -> Parsed<PageRange<Pa>> {
-        if !Pa::new(base).is_page_aligned() {
-            return Err(self.node.error(
-                base_property,
-                "a 4 KiB aligned address",
-                Found::Number(base),
-            ));
-        }
+    /// The pages from a base on, which goes with the property that says it.
+    fn range(&self, base: Parsed<(&'static str, u64)>) -> Parsed<PageRange<Pa>> {
+        let base = base.and_then(|(property, base)| {
+            if Pa::new(base).is_page_aligned() {
+                return Ok(Pa::new(base));
+            }
+            let expected = "a 4 KiB aligned address";
+            Err(self.node.error(property, expected, Found::Number(base)))
+        });
         let pages = self
             .pages
             .ok_or_else(|| self.node.missing("pages-count", "a count of 4 KiB pages"))?;
@@ -272,7 +277,7 @@ impl<'a> Draft<'a> {
                 .node
                 .error("pages-count", "at least 1", Found::Count(0)));
         }
-        PageRange::new(Pa::new(base), pages.into()).ok_or_else(|| {
+        PageRange::new(base?, pages.into()).ok_or_else(|| {
             self.node.error(
                 "pages-count",
                 "an end within the 48-bit address space",
@@ -281,7 +286,13 @@ impl<'a> Draft<'a> {
         })
     }
 
-    fn attributes(&self, ignored: &mut Ignored) -> Parsed<(Permissions, World)> {
+    /// Permissions, which are among those `allowed`, and security state.
+    fn attributes(
+        &self,
+        allowed: &[Permissions],
+        expected: &'static str,
+        ignored: &mut Ignored,
+    ) -> Parsed<(Permissions, World)> {
         let bits = self
             .attributes
             .ok_or_else(|| self.node.missing("attributes", "one 32-bit cell"))?;
@@ -293,16 +304,12 @@ impl<'a> Draft<'a> {
         } else {
             World::NonSecure
         };
-        Ok((Permissions::from_bits_truncate(bits), world))
-    }
-
-    #[cold]
-    fn bad_attributes(&self, expected: &'static str) -> Refused {
-        self.node.error(
-            "attributes",
-            expected,
-            Found::Number(self.attributes.unwrap_or(0).into()),
-        )
+        let permissions = Permissions::from_bits_truncate(bits);
+        if !allowed.contains(&permissions) {
+            let found = Found::Number(bits.into());
+            return Err(self.node.error("attributes", expected, found));
+        }
+        Ok((permissions, world))
     }
 
     fn streams(&self) -> Parsed<Option<Streams>> {

@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 
 use super::config::{Messaging, Service};
 use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, Parsed, limit_text, one_more};
+use super::error::{Found, Parsed, Walked, go_on, limit_text, one_more};
 use super::partition::require;
 use crate::ffa::Version;
 use crate::id::Uuid;
@@ -59,7 +59,7 @@ impl Services {
     }
 
     /// Reads the `services` node to its end.
-    pub fn parse(&mut self, reader: &mut Reader) -> Parsed<()> {
+    pub fn parse(&mut self, reader: &mut Reader) -> Walked<()> {
         let node = reader.path();
         let mut compatible = false;
         loop {
@@ -69,38 +69,49 @@ impl Services {
                 }
                 Item::Property(_) => {}
                 Item::Node(node) => {
-                    let service = self.parse_service(reader, node)?;
-                    let expected = limit_text!("at most ", MAX_SERVICES, " services");
-                    let full = |_| node.error("", expected, one_more(MAX_SERVICES));
-                    self.nodes.try_push(service).map_err(full)?;
+                    if let Ok(service) = self.parse_service(reader, node)? {
+                        let expected = limit_text!("at most ", MAX_SERVICES, " services");
+                        let full = |_| node.error("", expected, one_more(MAX_SERVICES));
+                        go_on(self.nodes.try_push(service).map_err(full));
+                    }
                 }
                 Item::End => break,
             }
         }
-        require(compatible, node, "\"arm,ffa-manifest-services\"")
+        go_on(require(compatible, node, "\"arm,ffa-manifest-services\""));
+        Ok(())
     }
 
-    fn parse_service(&mut self, reader: &mut Reader, node: Path) -> Parsed<Service> {
+    fn parse_service(&mut self, reader: &mut Reader, node: Path) -> Walked<Parsed<Service>> {
         let mut uuid = None;
         let mut method = None;
         while let Some(property) = reader.next_property()? {
             match property.name {
-                "uuid" => {
-                    let parsed = parse_uuid(property.str()?.as_bytes()).ok_or_else(|| {
-                        let expected = "a UUID like 01234567-89ab-cdef-0123-456789abcdef";
-                        property.error(expected, Found::text(property.value))
-                    })?;
-                    self.add_uuid(parsed, &property)?;
-                    uuid = Some(parsed);
+                "uuid" => uuid = self.service_uuid(&property).ok(),
+                "messaging-method" => {
+                    let bits = property.u32();
+                    method = bits.and_then(|bits| messaging(&property, bits)).ok();
                 }
-                "messaging-method" => method = Some(messaging(&property, property.u32()?)?),
                 _ => {}
             }
         }
-        Ok(Service {
-            uuid: uuid.ok_or_else(|| node.missing("uuid", "a UUID"))?,
-            messaging: method.ok_or_else(|| node.missing("messaging-method", "one 32-bit cell"))?,
-        })
+        let uuid = uuid.ok_or_else(|| node.missing("uuid", "a UUID"));
+        let method = method.ok_or_else(|| node.missing("messaging-method", "one 32-bit cell"));
+        Ok(uuid.and_then(|uuid| {
+            Ok(Service {
+                uuid,
+                messaging: method?,
+            })
+        }))
+    }
+
+    fn service_uuid(&mut self, property: &Property) -> Parsed<Uuid> {
+        let uuid = parse_uuid(property.str()?.as_bytes()).ok_or_else(|| {
+            let expected = "a UUID like 01234567-89ab-cdef-0123-456789abcdef";
+            property.error(expected, Found::text(property.value))
+        })?;
+        self.add_uuid(uuid, property)?;
+        Ok(uuid)
     }
 
     fn add_uuid(&mut self, uuid: Uuid, property: &Property) -> Parsed<()> {

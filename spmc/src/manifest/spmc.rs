@@ -4,12 +4,14 @@
 //! [`SpmcManifest::faults`] and costs only that partition. Unknown nodes and properties are passed over: other components read the
 //! same tree.
 
-use arrayvec::ArrayVec;
+use core::fmt::Write;
+
+use arrayvec::{ArrayString, ArrayVec};
 
 use super::config::{Name, PackageEntry, SpmcManifest};
 use super::devices;
 use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, ManifestError, Parsed, Report, limit_text};
+use super::error::{Found, ManifestError, Parsed, Report, Walked, go_on, limit_text};
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::ffa::Version;
 use crate::id::PartitionId;
@@ -53,7 +55,26 @@ struct CellCounts {
 /// [`crate::limits`] allows.
 #[inline(never)]
 pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
-    let mut manifest = SpmcManifest {
+    let report = Report::new();
+    let mut manifest = initial();
+    // A tree that is damaged is in the report.
+    let _ = walk(dtb, &report, &mut manifest);
+    report.verdict().map(|()| manifest)
+}
+
+/// Reads a manifest as [`parse`] does, and leaves all that is wrong with it in `report`. Where that
+/// is something, the result is what the rest says. Faults of partitions go to both, but do not count
+/// for the verdict.
+pub fn read<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> SpmcManifest {
+    let mut manifest = initial();
+    let _ = walk(dtb, report, &mut manifest);
+    manifest
+}
+
+/// What holds where a manifest says nothing.
+#[inline]
+fn initial() -> SpmcManifest {
+    SpmcManifest {
         spmc_id: PartitionId::SPMC,
         version: Version::OWN,
         load_address: None,
@@ -67,15 +88,11 @@ pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
         ns_device_memory: ArrayVec::new(),
         log_level: None,
         init_timeout_ms: None,
-    };
-    let report = Report::new();
-    match read(dtb, &report, &mut manifest) {
-        Ok(()) => Ok(manifest),
-        Err(refused) => Err(report.explain(refused)),
     }
 }
 
-fn read(dtb: &[u8], report: &Report, manifest: &mut SpmcManifest) -> Parsed<()> {
+#[inline(never)]
+fn walk<'a>(dtb: &'a [u8], report: &'a Report<'a>, manifest: &mut SpmcManifest) -> Walked<()> {
     let mut reader = Reader::new(dtb, report)?;
     let root = reader.path();
     let mut cells = CellCounts {
@@ -89,8 +106,8 @@ fn read(dtb: &[u8], report: &Report, manifest: &mut SpmcManifest) -> Parsed<()> 
         match reader.next()? {
             Item::Property(property) => match property.name {
                 "compatible" => compatible = property.has_string(COMPATIBLE),
-                "#address-cells" => cells.address = cell_count(&property)?,
-                "#size-cells" => cells.size = cell_count(&property)?,
+                "#address-cells" => cells.address = cell_count(&property).unwrap_or(cells.address),
+                "#size-cells" => cells.size = cell_count(&property).unwrap_or(cells.size),
                 _ => {}
             },
             Item::Node(node) => match node.name() {
@@ -122,14 +139,14 @@ fn read(dtb: &[u8], report: &Report, manifest: &mut SpmcManifest) -> Parsed<()> 
         ),
     ] {
         if !found {
-            return Err(root.missing(name, expected));
+            root.missing(name, expected);
         }
     }
     for range in &manifest.ns_memory {
-        let mut secure = manifest.memory.iter();
-        if let Some(other) = secure.find(|other| range.overlaps(other)) {
+        let secure = manifest.memory.iter();
+        for other in secure.filter(|other| range.overlaps(other)) {
             let found = Found::Overlap(*range, other.base());
-            return Err(root.error("ns-memory", "ranges outside Secure memory", found));
+            root.error("ns-memory", "ranges outside Secure memory", found);
         }
     }
     Ok(())
@@ -140,15 +157,46 @@ fn cell_count(property: &Property) -> Parsed<usize> {
 }
 
 #[inline(never)]
-fn parse_attribute(reader: &mut Reader, manifest: &mut SpmcManifest) -> Parsed<()> {
+fn parse_attribute(reader: &mut Reader, manifest: &mut SpmcManifest) -> Walked<()> {
     let node = reader.path();
-    let mut id = None;
-    let mut major = None;
-    let mut minor = None;
-    let mut exec_state = None;
+    let mut attribute = Attribute::default();
     while let Some(property) = reader.next_property()? {
+        go_on(attribute.set(&property));
+    }
+    for (missing, name) in [
+        (attribute.id.is_none(), "spmc_id"),
+        (attribute.major.is_none(), "maj_ver"),
+        (attribute.minor.is_none(), "min_ver"),
+        (attribute.exec_state.is_none(), "exec_state"),
+    ] {
+        if missing {
+            node.missing(name, "one 32-bit cell");
+        }
+    }
+    manifest.load_address = attribute.load_address;
+    if let Some(id) = attribute.id {
+        manifest.spmc_id = id;
+    }
+    if let (Some(major), Some(minor)) = (attribute.major, attribute.minor) {
+        manifest.version = Version::new(major, minor);
+    }
+    Ok(())
+}
+
+/// The properties of `attribute` while they are read.
+#[derive(Default)]
+struct Attribute {
+    id: Option<PartitionId>,
+    major: Option<u16>,
+    minor: Option<u16>,
+    exec_state: Option<u32>,
+    load_address: Option<u64>,
+}
+
+impl Attribute {
+    fn set(&mut self, property: &Property) -> Parsed<()> {
         match property.name {
-            "spmc_id" => id = Some(spmc_id(&property)?),
+            "spmc_id" => self.id = Some(spmc_id(property)?),
             "maj_ver" => {
                 let own = Version::OWN.major();
                 let found = property.u32()?;
@@ -156,27 +204,21 @@ fn parse_attribute(reader: &mut Reader, manifest: &mut SpmcManifest) -> Parsed<(
                     let expected = "the major version of the SPMC, 1";
                     return Err(property.error(expected, Found::Number(found.into())));
                 }
-                major = Some(own);
+                self.major = Some(own);
             }
-            "min_ver" => minor = Some(property.u32_up_to(0xffff, "at most 0xffff")? as u16),
-            "exec_state" => exec_state = Some(property.u32_up_to(0, "0 (AArch64)")?),
+            "min_ver" => self.minor = Some(property.u32_up_to(0xffff, "at most 0xffff")? as u16),
+            "exec_state" => self.exec_state = Some(property.u32_up_to(0, "0 (AArch64)")?),
             "load_address" => {
                 let address = property.u64()?;
                 if !Pa::new(address).is_page_aligned() {
                     return Err(property.error("a 4 KiB aligned address", Found::Number(address)));
                 }
-                manifest.load_address = Some(address);
+                self.load_address = Some(address);
             }
             _ => {}
         }
+        Ok(())
     }
-    let missing = |name| node.missing(name, "one 32-bit cell");
-    manifest.spmc_id = id.ok_or_else(|| missing("spmc_id"))?;
-    let major = major.ok_or_else(|| missing("maj_ver"))?;
-    let minor = minor.ok_or_else(|| missing("min_ver"))?;
-    exec_state.ok_or_else(|| missing("exec_state"))?;
-    manifest.version = Version::new(major, minor);
-    Ok(())
 }
 
 /// A Secure id that is not the SPMD's nor one that a partition can get.
@@ -200,29 +242,30 @@ fn parse_hypervisor<'a>(
     reader: &mut Reader<'a>,
     report: &Report,
     manifest: &mut SpmcManifest,
-) -> Parsed<()> {
+) -> Walked<()> {
     let mut hypervisor = Hypervisor::default();
     loop {
         match reader.next()? {
             Item::Property(property) => match property.name {
                 "log-level" => {
-                    manifest.log_level = Some(property.u32_up_to(5, "1 (error) to 5 (trace)")?);
+                    manifest.log_level = property.u32_up_to(5, "1 (error) to 5 (trace)").ok();
                 }
-                "init-timeout-ms" => manifest.init_timeout_ms = Some(property.u32()?),
+                "init-timeout-ms" => manifest.init_timeout_ms = property.u32().ok(),
                 _ => {}
             },
             Item::Node(node) => match vm_number(node.name()) {
                 None => reader.skip_node()?,
                 Some(0) => {
-                    return Err(node.error(
-                        "",
-                        "numbers from vm1 on",
-                        Found::text(node.name().as_bytes()),
-                    ));
+                    let found = Found::text(node.name().as_bytes());
+                    node.error("", "numbers from vm1 on", found);
+                    reader.skip_node()?;
                 }
                 Some(number) => hypervisor.parse_vm(reader, report, node, number)?,
             },
-            Item::End => return hypervisor.store(manifest),
+            Item::End => {
+                hypervisor.store(report, manifest);
+                return Ok(());
+            }
         }
     }
 }
@@ -243,41 +286,33 @@ impl<'a> Hypervisor<'a> {
         report: &Report,
         node: Path<'a>,
         number: u16,
-    ) -> Parsed<()> {
+    ) -> Walked<()> {
         let index = number.saturating_sub(1) as usize;
         let mut vm = Vm::default();
         let mut fault = None;
         while let Some(property) = reader.next_property()? {
-            if let Err(refused) = vm.set(&property)
-                && fault.is_none()
-            {
-                fault = Some(report.explain(refused));
-            }
+            let found = report.apart(|| go_on(vm.set(&property)));
+            fault = fault.or(found);
         }
-        match self.vms.get_mut(index) {
-            None => {
-                self.excess.get_or_insert((node, number));
-            }
-            Some(slot) => {
-                *slot = Some(match fault {
-                    Some(error) => Err(error),
-                    None => vm
-                        .finish(node, PartitionId::from_index(index))
-                        .map_err(|refused| report.explain(refused)),
-                });
-            }
-        }
+        let Some(slot) = self.vms.get_mut(index) else {
+            self.excess.get_or_insert((node, number));
+            return Ok(());
+        };
+        let mut entry = None;
+        let id = PartitionId::from_index(index);
+        let found = report.apart(|| entry = vm.finish(node, id).ok());
+        *slot = fault.or(found).map(Err).or(entry.map(Ok));
         Ok(())
     }
 
     /// Counts from vm1 to the first gap, as Hafnium does.
     #[inline(never)]
-    fn store(self, manifest: &mut SpmcManifest) -> Parsed<()> {
+    fn store(self, report: &Report, manifest: &mut SpmcManifest) {
         if let Some((node, number)) = self.excess
             && self.vms.iter().all(Option::is_some)
         {
             let expected = limit_text!("at most ", MAX_PARTITIONS, " partitions");
-            return Err(node.error("", expected, Found::Count(number.into())));
+            node.error("", expected, Found::Count(number.into()));
         }
         // A second `hypervisor` node takes the place of the first: both vectors have a place for every vm of one.
         manifest.partitions.clear();
@@ -287,17 +322,28 @@ impl<'a> Hypervisor<'a> {
             match vm {
                 None => behind_gap = true,
                 Some(_) if behind_gap => {
-                    log::warn!(
-                        "SPMC manifest: vm{} ignored: numbers have a gap before it",
-                        index.saturating_add(1)
-                    );
+                    let fault = report.apart(|| refuse_behind_gap(report, index));
+                    manifest.faults.extend(fault);
                 }
                 Some(Ok(entry)) => manifest.partitions.push(entry),
                 Some(Err(fault)) => manifest.faults.push(fault),
             }
         }
-        Ok(())
     }
+}
+
+/// Notes that the partition of that index will not be there, as an earlier number is missing.
+#[cold]
+fn refuse_behind_gap(report: &Report, index: usize) {
+    let mut node = ArrayString::<32>::new();
+    // There is room for any number.
+    let _ = write!(node, "/hypervisor/vm{}", index.saturating_add(1));
+    report.refuse(
+        &node,
+        "",
+        "each number from vm1 on before it",
+        Found::text(b"a gap"),
+    );
 }
 
 impl Vm {
@@ -330,20 +376,21 @@ impl Vm {
 
     fn finish(self, node: Path, id: PartitionId) -> Parsed<PackageEntry> {
         if !self.is_ffa_partition {
-            return Err(node.missing("is_ffa_partition", "an FF-A partition"));
+            node.missing("is_ffa_partition", "an FF-A partition");
         }
         let name = self
             .name
-            .ok_or_else(|| node.missing("debug_name", "a string"))?;
+            .ok_or_else(|| node.missing("debug_name", "a string"));
         let base = self
             .load_address
-            .ok_or_else(|| node.missing("load_address", "an address"))?;
+            .ok_or_else(|| node.missing("load_address", "an address"));
         let size = self
             .mem_size
-            .ok_or_else(|| node.missing("mem_size", "a size"))?;
+            .ok_or_else(|| node.missing("mem_size", "a size"));
         let vcpu_count = self
             .vcpu_count
-            .ok_or_else(|| node.missing("vcpu_count", "a count"))?;
+            .ok_or_else(|| node.missing("vcpu_count", "a count"));
+        let (name, base, size, vcpu_count) = (name?, base?, size?, vcpu_count?);
         if !Pa::new(base).is_page_aligned() {
             return Err(node.error(
                 "load_address",
@@ -376,7 +423,7 @@ impl Vm {
 /// Reads `cpus`: the MPIDR affinity of each `cpu` node. Where there are more than the SPMC has room for, it keeps the lowest, which
 /// come first when EL3 counts PEs, too.
 #[inline(never)]
-fn parse_cpus(reader: &mut Reader, cpus: &mut ArrayVec<u64, MAX_PES>) -> Parsed<()> {
+fn parse_cpus(reader: &mut Reader, cpus: &mut ArrayVec<u64, MAX_PES>) -> Walked<()> {
     let mut count = 0_usize;
     loop {
         match reader.next()? {
@@ -386,7 +433,7 @@ fn parse_cpus(reader: &mut Reader, cpus: &mut ArrayVec<u64, MAX_PES>) -> Parsed<
                 let mut is_cpu = true;
                 while let Some(property) = reader.next_property()? {
                     match property.name {
-                        "reg" => affinity = Some(property.u64()?),
+                        "reg" => affinity = property.u64().ok(),
                         "device_type" => is_cpu = property.has_string(b"cpu"),
                         _ => {}
                     }
@@ -395,11 +442,9 @@ fn parse_cpus(reader: &mut Reader, cpus: &mut ArrayVec<u64, MAX_PES>) -> Parsed<
                     continue;
                 };
                 if cpus.contains(&affinity) {
-                    return Err(node.error(
-                        "reg",
-                        "an affinity that no other CPU has",
-                        Found::Number(affinity),
-                    ));
+                    let expected = "an affinity that no other CPU has";
+                    node.error("reg", expected, Found::Number(affinity));
+                    continue;
                 }
                 count = count.saturating_add(1);
                 if cpus.try_push(affinity).is_err()
@@ -422,7 +467,7 @@ fn parse_cpus(reader: &mut Reader, cpus: &mut ArrayVec<u64, MAX_PES>) -> Parsed<
 
 /// Reads a child of the root that may be a memory node; its `device_type` decides.
 #[inline(never)]
-fn parse_memory(reader: &mut Reader, cells: CellCounts, manifest: &mut SpmcManifest) -> Parsed<()> {
+fn parse_memory(reader: &mut Reader, cells: CellCounts, manifest: &mut SpmcManifest) -> Walked<()> {
     let mut kind = "";
     let mut reg = None;
     while let Some(property) = reader.next_property()? {
@@ -436,13 +481,14 @@ fn parse_memory(reader: &mut Reader, cells: CellCounts, manifest: &mut SpmcManif
         }
     }
     let Some(reg) = reg else { return Ok(()) };
-    match kind {
+    go_on(match kind {
         "memory" => parse_ranges(&reg, cells, &mut manifest.memory),
         "ns-memory" => parse_ranges(&reg, cells, &mut manifest.ns_memory),
         "device-memory" => parse_ranges(&reg, cells, &mut manifest.device_memory),
         "ns-device-memory" => parse_ranges(&reg, cells, &mut manifest.ns_device_memory),
         _ => Ok(()),
-    }
+    });
+    Ok(())
 }
 
 fn parse_ranges<const CAP: usize>(

@@ -8,7 +8,7 @@ use super::config::{
     AbortAction, DeviceRegion, ExceptionLevel, MemoryRegion, NsInterruptAction, PartitionConfig,
     Permissions, SpmcManifest, StreamDevice, Streams,
 };
-use super::error::{Found, ManifestError, limit_text, push_lossy};
+use super::error::{Found, ManifestError, Parsed, Refused, Report, go_on, limit_text, push_lossy};
 use super::interrupts;
 use crate::addr::{Pa, PageRange, World};
 use crate::id::PartitionId;
@@ -27,100 +27,114 @@ pub fn partition<'a>(
     spmc: &SpmcManifest,
     image: &PageRange<Pa>,
 ) -> Result<(), ManifestError> {
-    check_alone(config, spmc, image)?;
-    for other in earlier {
-        check_together(config, other)?;
-    }
-    Ok(())
+    let report = Report::new();
+    judge(config, earlier, spmc, image, &report);
+    report.verdict()
 }
 
-/// What does not depend on other partitions' manifests.
+/// Checks a partition as [`partition`] does, and leaves all that is wrong in `report`.
+pub fn judge<'a>(
+    config: &PartitionConfig,
+    earlier: impl Iterator<Item = &'a PartitionConfig>,
+    spmc: &SpmcManifest,
+    image: &PageRange<Pa>,
+    report: &Report,
+) {
+    judge_alone(config, spmc, image, report);
+    for other in earlier {
+        judge_together(config, other, report);
+    }
+}
+
+/// Checks what does not depend on other partitions' manifests.
 #[inline(never)]
-fn check_alone(
+fn judge_alone(
     config: &PartitionConfig,
     spmc: &SpmcManifest,
     image: &PageRange<Pa>,
-) -> Result<(), ManifestError> {
-    supported(config)?;
-    package(config.id, &config.memory, spmc, image)?;
-    check_memory_regions(config, spmc, image)?;
-    check_device_regions(config, spmc, image)?;
-    interrupts::check_targets(config, spmc)?;
-    check_auxiliary_id(config, spmc)?;
-    check_restart(config)?;
-    check_independent_streams(config, spmc)?;
-    check_stream_endpoints(config, spmc)?;
-    check_streams(config, config)
+    report: &Report,
+) {
+    judge_supported(config, report);
+    judge_package(config.id, &config.memory, spmc, image, report);
+    check_memory_regions(config, spmc, image, report);
+    check_device_regions(config, spmc, image, report);
+    interrupts::check_targets(config, spmc, report);
+    go_on(check_auxiliary_id(config, spmc, report));
+    go_on(check_restart(config, report));
+    go_on(check_independent_streams(config, spmc, report));
+    go_on(check_stream_endpoints(config, spmc, report));
+    go_on(check_streams(config, config, report));
 }
 
-/// What two partitions cannot both have.
+/// Checks what two partitions cannot both have.
 #[inline(never)]
-fn check_together(config: &PartitionConfig, other: &PartitionConfig) -> Result<(), ManifestError> {
-    check_numbers(config, other)?;
-    interrupts::check_owners(config, other)?;
-    check_streams(config, other)?;
-    check_regions(config, other)
+fn judge_together(config: &PartitionConfig, other: &PartitionConfig, report: &Report) {
+    check_numbers(config, other, report);
+    interrupts::check_owners(config, other, report);
+    go_on(check_streams(config, other, report));
+    check_regions(config, other, report);
 }
 
 /// Checks what concerns the manifest alone: it asks for nothing that this SPMC cannot isolate, and its RX/TX buffers fit together.
 ///
 /// Errors: what an S-EL0 partition cannot have; stream ids of memory; unfit buffers.
 pub fn supported(config: &PartitionConfig) -> Result<(), ManifestError> {
+    let report = Report::new();
+    judge_supported(config, &report);
+    report.verdict()
+}
+
+/// Checks what [`supported`] does, and leaves all that is wrong in `report`.
+pub fn judge_supported(config: &PartitionConfig, report: &Report) {
     if config.exception_level == ExceptionLevel::SEl0 {
-        check_s_el0(config)?;
+        check_s_el0(config, report);
     }
     for region in &config.memory_regions {
         if let Some(streams) = &region.streams {
-            return Err(memory_error(
-                region,
-                "stream-ids",
-                NO_STREAMS,
-                first(streams),
-            ));
+            memory_error(region, "stream-ids", NO_STREAMS, first(streams), report);
         }
     }
-    check_buffers(config)
+    go_on(check_buffers(config, report));
 }
 
 /// An S-EL0 partition has no stage 1 of its own that could keep writing and executing apart, and no vectors that a virtual interrupt could come to.
-fn check_s_el0(config: &PartitionConfig) -> Result<(), ManifestError> {
+fn check_s_el0(config: &PartitionConfig, report: &Report) {
     if config.ns_interrupts == NsInterruptAction::ManagedExit {
-        return Err(ManifestError::new(
+        report.refuse(
             "/",
             "ns-interrupts-action",
             "0 or 2, as exception-level is 1 (S-EL0)",
             Found::Count(1),
-        ));
+        );
     }
     let write_execute = Permissions::WRITE | Permissions::EXECUTE;
     for region in &config.memory_regions {
         if region.permissions.contains(write_execute) {
-            return Err(memory_error(
+            memory_error(
                 region,
                 "attributes",
                 "not writable and executable, as exception-level is 1 (S-EL0)",
                 Found::Number(region.permissions.bits().into()),
-            ));
+                report,
+            );
         }
     }
     // What the partition runs under is no stage 2, so no SMMU could use it.
     for region in &config.device_regions {
         if let Some(streams) = &region.streams {
             let expected = "none, as exception-level is 1 (S-EL0)";
-            return Err(device_error(region, "stream-ids", expected, first(streams)));
+            device_error(region, "stream-ids", expected, first(streams), report);
         }
     }
-    Ok(())
 }
 
 /// RX and TX are two Secure regions of equal size that the partition can use but not execute.
-fn check_buffers(config: &PartitionConfig) -> Result<(), ManifestError> {
+fn check_buffers(config: &PartitionConfig, report: &Report) -> Parsed<()> {
     let Some((rx, tx)) = config.rx_tx else {
         return Ok(());
     };
-    let refuse = |property, expected, found| {
-        Err(ManifestError::new("/rx_tx-info", property, expected, found))
-    };
+    let refuse =
+        |property, expected, found| Err(report.refuse("/rx_tx-info", property, expected, found));
     let region = |index: usize| config.memory_regions.get(index);
     let (Some(rx_region), Some(tx_region)) = (region(rx), region(tx)) else {
         return Ok(());
@@ -173,15 +187,18 @@ fn check_buffers(config: &PartitionConfig) -> Result<(), ManifestError> {
 /// Errors: `ns-memory` that overlaps it.
 #[inline(never)]
 pub fn spmc(spmc: &SpmcManifest, image: &PageRange<Pa>) -> Result<(), ManifestError> {
-    let mut ranges = spmc.ns_memory.iter();
-    match ranges.find(|range| range.overlaps(image)) {
-        None => Ok(()),
-        Some(range) => Err(ManifestError::new(
-            "/",
-            "ns-memory",
-            "ranges outside the SPMC",
-            Found::Overlap(*range, image.base()),
-        )),
+    let report = Report::new();
+    judge_spmc(spmc, image, &report);
+    report.verdict()
+}
+
+/// Checks the SPMC manifest as [`spmc`] does, and leaves all that is wrong in `report`.
+#[inline(never)]
+pub fn judge_spmc(spmc: &SpmcManifest, image: &PageRange<Pa>, report: &Report) {
+    let ranges = spmc.ns_memory.iter();
+    for range in ranges.filter(|range| range.overlaps(image)) {
+        let found = Found::Overlap(*range, image.base());
+        report.refuse("/", "ns-memory", "ranges outside the SPMC", found);
     }
 }
 
@@ -195,32 +212,35 @@ pub fn package(
     spmc: &SpmcManifest,
     image: &PageRange<Pa>,
 ) -> Result<(), ManifestError> {
+    let report = Report::new();
+    judge_package(id, package, spmc, image, &report);
+    report.verdict()
+}
+
+/// Checks where a package lies as [`package`] does, and leaves all that is wrong in `report`.
+#[inline(never)]
+pub fn judge_package(
+    id: PartitionId,
+    package: &PageRange<Pa>,
+    spmc: &SpmcManifest,
+    image: &PageRange<Pa>,
+    report: &Report,
+) {
     let refuse = |expected, found| {
-        Err(ManifestError::new(
-            "package",
-            "load_address",
-            expected,
-            found,
-        ))
+        report.refuse("package", "load_address", expected, found);
     };
     if !inside(package, &spmc.memory) {
-        return refuse(
-            "a range inside a memory node of the SPMC manifest",
-            Found::Range(*package),
-        );
-    }
-    if package.overlaps(image) {
-        return refuse("a range outside the SPMC", Found::Range(*package));
+        let expected = "a range inside a memory node of the SPMC manifest";
+        refuse(expected, Found::Range(*package));
+    } else if package.overlaps(image) {
+        refuse("a range outside the SPMC", Found::Range(*package));
     }
     for other in spmc.partitions.iter().filter(|other| other.id != id) {
         if package.overlaps(&other.memory) {
-            return refuse(
-                "a range that no other package has",
-                Found::Taken(*package, other.id),
-            );
+            let expected = "a range that no other package has";
+            refuse(expected, Found::Taken(*package, other.id));
         }
     }
-    Ok(())
 }
 
 /// Memory regions lie in memory of their security state and overlap nothing but the partition's own package. There too they must be
@@ -229,39 +249,38 @@ fn check_memory_regions(
     config: &PartitionConfig,
     spmc: &SpmcManifest,
     image: &PageRange<Pa>,
-) -> Result<(), ManifestError> {
+    report: &Report,
+) {
     for (index, region) in config.memory_regions.iter().enumerate() {
         let range = &region.range;
-        let refuse = |expected, found| Err(refuse_memory(region, expected, found));
+        let refuse = |expected, found| {
+            refuse_memory(region, expected, found, report);
+        };
         let nodes: &[_] = match region.world {
             World::Secure => &spmc.memory,
             World::NonSecure => &spmc.ns_memory,
         };
         if !inside(range, nodes) || (region.in_package && region.world != World::Secure) {
             let expected = "a range inside a memory node of its security state";
-            return refuse(expected, Found::Range(*range));
-        }
-        if range.overlaps(image) {
-            return refuse("a range outside the SPMC", Found::Range(*range));
+            refuse(expected, Found::Range(*range));
+        } else if range.overlaps(image) {
+            refuse("a range outside the SPMC", Found::Range(*range));
         }
         if region.in_package && !region.relative && range.base() == config.memory.base() {
-            return refuse("a range behind the load address", Found::Range(*range));
+            refuse("a range behind the load address", Found::Range(*range));
         }
         for package in &spmc.partitions {
             let is_own = region.in_package && package.id == config.id;
             if !is_own && range.overlaps(&package.memory) {
-                return refuse(
-                    "a range that no package has",
-                    Found::Taken(*range, package.id),
-                );
+                let expected = "a range that no package has";
+                refuse(expected, Found::Taken(*range, package.id));
             }
         }
         let mut others = config.memory_regions.iter().take(index);
         if others.any(|other| range.overlaps(&other.range)) {
-            return refuse("a range that no other region has", Found::Range(*range));
+            refuse("a range that no other region has", Found::Range(*range));
         }
     }
-    Ok(())
 }
 
 /// Device regions lie in devices of their security state, by the nodes of the SPMC manifest, and never in memory.
@@ -269,64 +288,53 @@ fn check_device_regions(
     config: &PartitionConfig,
     spmc: &SpmcManifest,
     image: &PageRange<Pa>,
-) -> Result<(), ManifestError> {
+    report: &Report,
+) {
     for (index, region) in config.device_regions.iter().enumerate() {
         let range = &region.range;
         let refuse = |expected| {
-            Err(device_error(
-                region,
-                "base-address",
-                expected,
-                Found::Range(*range),
-            ))
+            let found = Found::Range(*range);
+            device_error(region, "base-address", expected, found, report);
         };
         let nodes: &[_] = match region.world {
             World::Secure => &spmc.device_memory,
             World::NonSecure => &spmc.ns_device_memory,
         };
+        let mut memory = spmc.memory.iter().chain(&spmc.ns_memory);
         if !inside(range, nodes) {
-            return refuse("a range inside a device memory node of its security state");
-        }
-        let memory = spmc.memory.iter().chain(&spmc.ns_memory);
-        if range.overlaps(image)
-            || memory
-                .chain([&config.memory])
-                .any(|memory| range.overlaps(memory))
+            refuse("a range inside a device memory node of its security state");
+        } else if range.overlaps(image)
+            || memory.any(|memory| range.overlaps(memory))
+            || range.overlaps(&config.memory)
         {
-            return refuse("a range without memory");
+            refuse("a range without memory");
         }
-        if config
-            .device_regions
-            .iter()
-            .take(index)
-            .any(|other| range.overlaps(&other.range))
-        {
-            return refuse("a range that no other region has");
+        let mut others = config.device_regions.iter().take(index);
+        if others.any(|other| range.overlaps(&other.range)) {
+            refuse("a range that no other region has");
         }
     }
-    Ok(())
 }
 
 /// An auxiliary id is nobody's partition id.
-fn check_auxiliary_id(config: &PartitionConfig, spmc: &SpmcManifest) -> Result<(), ManifestError> {
+fn check_auxiliary_id(
+    config: &PartitionConfig,
+    spmc: &SpmcManifest,
+    report: &Report,
+) -> Parsed<()> {
     let Some(id) = config.auxiliary_id else {
         return Ok(());
     };
     let reserved = [0, 0xffff, spmc.spmc_id.0];
     if reserved.contains(&id) || spmc.partitions.iter().any(|package| package.id.0 == id) {
         let expected = "an id that no partition has";
-        return Err(ManifestError::new(
-            "/",
-            "auxiliary-id",
-            expected,
-            Found::Number(id.into()),
-        ));
+        return Err(report.refuse("/", "auxiliary-id", expected, Found::Number(id.into())));
     }
     Ok(())
 }
 
 /// Nothing stops a device while its partition is loaded anew, so it could change what was just checked.
-fn check_restart(config: &PartitionConfig) -> Result<(), ManifestError> {
+fn check_restart(config: &PartitionConfig, report: &Report) -> Parsed<()> {
     if config.abort_action != AbortAction::Restart {
         return Ok(());
     }
@@ -344,6 +352,7 @@ fn check_restart(config: &PartitionConfig) -> Result<(), ManifestError> {
             "stream-ids",
             "none that see a partition with abort-action 2 (restart)",
             first(streams),
+            report,
         )),
         None => Ok(()),
     }
@@ -353,14 +362,15 @@ fn check_restart(config: &PartitionConfig) -> Result<(), ManifestError> {
 fn check_stream_endpoints(
     config: &PartitionConfig,
     spmc: &SpmcManifest,
-) -> Result<(), ManifestError> {
+    report: &Report,
+) -> Parsed<()> {
     let taken = |id: PartitionId| {
         !may_be_stream_endpoint(id, spmc)
             || config.auxiliary_id == Some(id.0)
             || spmc.stream_devices.iter().any(|device| device.id == id)
     };
     match config.stream_endpoints.iter().find(|id| taken(**id)) {
-        Some(id) => Err(ManifestError::new(
+        Some(id) => Err(report.refuse(
             "/",
             "stream-endpoint-ids",
             "Secure ids that no partition has or can have",
@@ -379,32 +389,46 @@ fn may_be_stream_endpoint(id: PartitionId, spmc: &SpmcManifest) -> bool {
         && !spmc.partitions.iter().any(|package| package.id == id)
 }
 
-/// Whether an independent device may have its id and its streams: nothing else has that id, nor one of the `earlier` devices the streams.
+/// Checks whether an independent device may have its id and its streams: nothing else has that id,
+/// nor one of the `earlier` devices the streams.
 pub fn stream_device(
     device: &StreamDevice,
     earlier: &[StreamDevice],
     spmc: &SpmcManifest,
 ) -> Result<(), ManifestError> {
+    let report = Report::new();
+    judge_stream_device(device, earlier, spmc, &report);
+    report.verdict()
+}
+
+/// Checks an independent device as [`stream_device`] does, and leaves all that is wrong in
+/// `report`.
+pub fn judge_stream_device(
+    device: &StreamDevice,
+    earlier: &[StreamDevice],
+    spmc: &SpmcManifest,
+    report: &Report,
+) {
+    let node = child("/stream-endpoints/", &device.name);
     let mut same_id = earlier.iter().filter(|other| other.id == device.id);
     if !may_be_stream_endpoint(device.id, spmc) || same_id.next().is_some() {
-        return Err(ManifestError::new(
-            &child("/stream-endpoints/", &device.name),
+        report.refuse(
+            &node,
             "stream-endpoint-id",
             "a Secure id that nothing else has or can have",
             Found::Number(device.id.0.into()),
-        ));
+        );
     }
     for other in earlier {
         if let Some(id) = common(&device.streams, &other.streams) {
-            return Err(ManifestError::new(
-                &child("/stream-endpoints/", &device.name),
+            report.refuse(
+                &node,
                 "stream-ids",
                 "streams that no other endpoint has",
                 Found::Used(id.into(), other.id),
-            ));
+            );
         }
     }
-    Ok(())
 }
 
 /// A stream that both name.
@@ -417,14 +441,15 @@ fn common(streams: &Streams, others: &Streams) -> Option<u32> {
 fn check_independent_streams(
     config: &PartitionConfig,
     spmc: &SpmcManifest,
-) -> Result<(), ManifestError> {
+    report: &Report,
+) -> Parsed<()> {
     for region in &config.device_regions {
         for device in &spmc.stream_devices {
             let streams = region.streams.as_ref();
             if let Some(id) = streams.and_then(|streams| common(streams, &device.streams)) {
                 let found = Found::Used(id.into(), device.id);
                 let expected = "streams that no other endpoint has";
-                return Err(device_error(region, "stream-ids", expected, found));
+                return Err(device_error(region, "stream-ids", expected, found, report));
             }
         }
     }
@@ -432,7 +457,7 @@ fn check_independent_streams(
 }
 
 /// A stream belongs to one endpoint, and a stream endpoint to one partition. `other` may be the partition itself.
-fn check_streams(config: &PartitionConfig, other: &PartitionConfig) -> Result<(), ManifestError> {
+fn check_streams(config: &PartitionConfig, other: &PartitionConfig, report: &Report) -> Parsed<()> {
     let shared = |id: &&PartitionId| {
         config.id != other.id
             && (other.stream_endpoints.contains(id) || other.auxiliary_id == Some(id.0))
@@ -440,19 +465,14 @@ fn check_streams(config: &PartitionConfig, other: &PartitionConfig) -> Result<()
     if let Some(id) = config.stream_endpoints.iter().find(shared) {
         let found = Found::Used(id.0.into(), other.id);
         let expected = "ids that no other manifest has";
-        return Err(ManifestError::new(
-            "/",
-            "stream-endpoint-ids",
-            expected,
-            found,
-        ));
+        return Err(report.refuse("/", "stream-endpoint-ids", expected, found));
     }
     if let Some(id) = config.auxiliary_id
         && other.stream_endpoints.contains(&PartitionId(id))
     {
         let found = Found::Used(id.into(), other.id);
         let expected = "an id that no stream endpoint has";
-        return Err(ManifestError::new("/", "auxiliary-id", expected, found));
+        return Err(report.refuse("/", "auxiliary-id", expected, found));
     }
     let endpoint = |of: &PartitionConfig, region: &DeviceRegion| {
         let id = of.id;
@@ -468,7 +488,7 @@ fn check_streams(config: &PartitionConfig, other: &PartitionConfig) -> Result<()
             {
                 let found = Found::Used(id.into(), endpoint(other, taken));
                 let expected = "streams that no other endpoint has";
-                return Err(device_error(region, "stream-ids", expected, found));
+                return Err(device_error(region, "stream-ids", expected, found, report));
             }
         }
     }
@@ -476,47 +496,36 @@ fn check_streams(config: &PartitionConfig, other: &PartitionConfig) -> Result<()
 }
 
 /// Ids and boot orders are unique in the system.
-fn check_numbers(config: &PartitionConfig, other: &PartitionConfig) -> Result<(), ManifestError> {
+fn check_numbers(config: &PartitionConfig, other: &PartitionConfig, report: &Report) {
     let root = |property, expected, number: u16| {
-        Err(ManifestError::new(
-            "/",
-            property,
-            expected,
-            Found::Used(number.into(), other.id),
-        ))
+        let found = Found::Used(number.into(), other.id);
+        report.refuse("/", property, expected, found);
     };
     if let Some(id) = config.requested_id
         && config.requested_id == other.requested_id
     {
-        return root("id", "an id that no other manifest has", id.0);
+        root("id", "an id that no other manifest has", id.0);
     }
     if let Some(id) = config.auxiliary_id
         && config.auxiliary_id == other.auxiliary_id
     {
-        return root("auxiliary-id", "an id that no other manifest has", id);
+        root("auxiliary-id", "an id that no other manifest has", id);
     }
     if let Some(order) = config.boot_order
         && config.boot_order == other.boot_order
     {
-        return root("boot-order", "a number that no other partition has", order);
+        root("boot-order", "a number that no other partition has", order);
     }
-    Ok(())
 }
 
 /// No memory region overlaps one of `other`, and no device that either wants for itself.
-fn check_regions(config: &PartitionConfig, other: &PartitionConfig) -> Result<(), ManifestError> {
+fn check_regions(config: &PartitionConfig, other: &PartitionConfig, report: &Report) {
     for region in &config.memory_regions {
-        if other
-            .memory_regions
-            .iter()
-            .any(|taken| region.range.overlaps(&taken.range))
-        {
+        let mut taken = other.memory_regions.iter();
+        if taken.any(|taken| region.range.overlaps(&taken.range)) {
             let found = Found::Taken(region.range, other.id);
-            return Err(refuse_memory(
-                region,
-                "a range that no other partition has",
-                found,
-            ));
+            let expected = "a range that no other partition has";
+            refuse_memory(region, expected, found, report);
         }
     }
     for region in &config.device_regions {
@@ -526,15 +535,10 @@ fn check_regions(config: &PartitionConfig, other: &PartitionConfig) -> Result<()
             .filter(|taken| region.range.overlaps(&taken.range));
         if taken.any(|taken| region.exclusive || taken.exclusive) {
             let found = Found::Taken(region.range, other.id);
-            return Err(device_error(
-                region,
-                "base-address",
-                "a device that no other partition has",
-                found,
-            ));
+            let expected = "a device that no other partition has";
+            device_error(region, "base-address", expected, found, report);
         }
     }
-    Ok(())
 }
 
 /// Whether nodes cover the whole range, one alone or several that adjoin.
@@ -554,13 +558,18 @@ fn inside(range: &PageRange<Pa>, nodes: &[PageRange<Pa>]) -> bool {
 
 #[cold]
 #[inline(never)]
-fn refuse_memory(region: &MemoryRegion, expected: &'static str, found: Found) -> ManifestError {
+fn refuse_memory(
+    region: &MemoryRegion,
+    expected: &'static str,
+    found: Found,
+    report: &Report,
+) -> Refused {
     let property = if region.relative {
         "load-address-relative-offset"
     } else {
         "base-address"
     };
-    memory_error(region, property, expected, found)
+    memory_error(region, property, expected, found, report)
 }
 
 #[cold]
@@ -570,8 +579,9 @@ fn memory_error(
     property: &str,
     expected: &'static str,
     found: Found,
-) -> ManifestError {
-    ManifestError::new(
+    report: &Report,
+) -> Refused {
+    report.refuse(
         &child("/memory-regions/", &region.name),
         property,
         expected,
@@ -586,8 +596,9 @@ pub(super) fn device_error(
     property: &str,
     expected: &'static str,
     found: Found,
-) -> ManifestError {
-    ManifestError::new(
+    report: &Report,
+) -> Refused {
+    report.refuse(
         &child("/device-regions/", &region.name),
         property,
         expected,

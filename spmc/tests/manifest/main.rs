@@ -2,6 +2,7 @@
 
 mod boot_info;
 mod corpus;
+mod every_fault;
 mod log_capture;
 mod package;
 mod partition;
