@@ -1,57 +1,9 @@
-//! Two container formats: the SP package that the SPMC unpacks and TF-A's Firmware Image Package that BL2 reads.
-//!
-//! SP package: magic, version, offset and size of the manifest, offset and size of the image (24 bytes), then the parts.
-//! FIP: a table of contents of UUID, offset, size and flags, ended by a nil UUID, then the images.
+//! TF-A's Firmware Image Package, which BL2 reads: a table of contents of UUID, offset, size and
+//! flags, ended by a nil UUID, then the images.
 
 use std::fmt;
 
 use anyhow::{Context, Result, ensure};
-
-/// Length of the header of a package.
-const PACKAGE_HEADER: usize = 24;
-/// Where `sptool` puts the manifest in a version 2 package.
-const MANIFEST_OFFSET: usize = 0x1000;
-/// Where `sptool` puts the image; the manifest's `entrypoint-offset` usually says the same.
-const IMAGE_OFFSET: usize = 0x4000;
-
-/// How a package is laid out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PackageVersion {
-    /// The manifest lies directly behind the header.
-    V1 = 1,
-    /// The manifest starts on a page of its own.
-    V2 = 2,
-}
-
-/// Packs an SP package.
-pub fn sp_package(version: PackageVersion, manifest: &[u8], image: &[u8]) -> Result<Vec<u8>> {
-    let manifest_offset = match version {
-        PackageVersion::V1 => PACKAGE_HEADER,
-        PackageVersion::V2 => MANIFEST_OFFSET,
-    };
-    ensure!(
-        manifest_offset + manifest.len() <= IMAGE_OFFSET,
-        "the manifest has {} bytes, a package holds at most {}",
-        manifest.len(),
-        IMAGE_OFFSET - manifest_offset
-    );
-    let mut package = Vec::new();
-    package.extend_from_slice(b"SPKG");
-    for word in [
-        version as usize,
-        manifest_offset,
-        manifest.len(),
-        IMAGE_OFFSET,
-        image.len(),
-    ] {
-        package.extend_from_slice(&u32::try_from(word)?.to_le_bytes());
-    }
-    package.resize(manifest_offset, 0);
-    package.extend_from_slice(manifest);
-    package.resize(IMAGE_OFFSET, 0);
-    package.extend_from_slice(image);
-    Ok(package)
-}
 
 /// A UUID as the 16 bytes of its text form, left to right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,30 +85,6 @@ fn entry(fip: &mut Vec<u8>, uuid: Uuid, offset: usize, size: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn package_parts_lie_where_the_header_says() {
-        let package = sp_package(PackageVersion::V2, b"manifest", b"image").unwrap();
-        assert_eq!(&package[..8], b"SPKG\x02\0\0\0");
-        assert_eq!(&package[8..16], b"\0\x10\0\0\x08\0\0\0");
-        assert_eq!(&package[16..24], b"\0\x40\0\0\x05\0\0\0");
-        assert_eq!(&package[0x1000..0x1008], b"manifest");
-        assert_eq!(&package[0x4000..], b"image");
-    }
-
-    #[test]
-    fn a_manifest_that_would_reach_the_image_is_refused() {
-        assert!(sp_package(PackageVersion::V2, &[0; 0x3000], b"").is_ok());
-        assert!(sp_package(PackageVersion::V2, &[0; 0x3001], b"").is_err());
-    }
-
-    #[test]
-    fn in_version_1_the_manifest_follows_the_header() {
-        let package = sp_package(PackageVersion::V1, b"manifest", b"image").unwrap();
-        assert_eq!(&package[4..12], b"\x01\0\0\0\x18\0\0\0");
-        assert_eq!(&package[24..32], b"manifest");
-        assert_eq!(&package[0x4000..], b"image");
-    }
 
     #[test]
     fn fip_entries_point_at_their_images() {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::board::{Board, QEMU_VIRT};
 use crate::build::{self, Spmc};
-use crate::fip::{PackageVersion, Uuid, fip, sp_package};
+use crate::fip::{Uuid, fip};
 use crate::layout::{Layout, Package, Partition};
 use crate::process::{feed, output};
 use crate::setup;
@@ -172,7 +172,11 @@ fn pack(dir: &Path, layout: &Layout, partition: &Partition) -> Result<Packed> {
     let package = dir.join(format!("{}.pkg", partition.name));
     let (mut bytes, manifest) = match &partition.package {
         Package::File(path) => (fs::read(path)?, None),
-        Package::Parts { image, manifest } => {
+        Package::Parts {
+            image,
+            manifest,
+            offsets,
+        } => {
             let dtb = dir.join(format!("{}.dtb", partition.name));
             if manifest.extension().is_some_and(|kind| kind == "dtb") {
                 fs::copy(manifest, &dtb)?;
@@ -181,16 +185,14 @@ fn pack(dir: &Path, layout: &Layout, partition: &Partition) -> Result<Packed> {
                 compile(&source(manifest)?, include, &dtb)
                     .with_context(|| manifest.display().to_string())?;
             }
-            let whole = fs::read(&image.path)?;
-            let image = whole
-                .get(image.offset..)
-                .context("`offset` lies behind the end of the image")?;
             let version = match layout.scenario.package_version {
-                Some(1) => PackageVersion::V1,
-                None | Some(2) => PackageVersion::V2,
+                Some(1) => sp_layout::Version::V1,
+                None | Some(2) => sp_layout::Version::V2,
                 Some(other) => bail!("there is no package version {other}"),
             };
-            let package = sp_package(version, &fs::read(&dtb)?, image)?;
+            let image = fs::read(image)?;
+            let package = sp_layout::pack(version, *offsets, &fs::read(&dtb)?, &image);
+            let package = package.map_err(anyhow::Error::msg)?;
             (package, Some(dtb))
         }
     };

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
+use sp_layout::{Offsets, Source};
 
 use crate::board::{Board, QEMU_VIRT};
 use crate::qemu::Mode;
@@ -45,15 +46,13 @@ pub struct Partition {
 /// Where a package comes from.
 pub enum Package {
     /// `image` and `pm`, to be packed.
-    Parts { image: Part, manifest: PathBuf },
+    Parts {
+        image: PathBuf,
+        manifest: PathBuf,
+        offsets: Offsets,
+    },
     /// `package-file` (ours): packed before, taken unchanged.
     File(PathBuf),
-}
-
-/// A file, or what lies behind an offset in it.
-pub struct Part {
-    pub path: PathBuf,
-    pub offset: usize,
 }
 
 /// `scenario.json`.
@@ -109,11 +108,10 @@ impl Layout {
             (Err(_), None) => bail!("a layout needs a folder of its own"),
         };
         let mut partitions = Vec::new();
-        for (name, entry) in object(file)? {
-            partitions.push(
-                partition(board, &dir, &name, &entry)
-                    .with_context(|| format!("partition {name}"))?,
-            );
+        for entry in entries(file)? {
+            let name = entry.name.value.clone();
+            partitions
+                .push(partition(board, &dir, entry).with_context(|| format!("partition {name}"))?);
         }
         let spmc_manifest = [
             dir.join("spmc.dts"),
@@ -197,10 +195,10 @@ pub fn images(board: &Board, layout: Option<&str>) -> Result<Vec<String>> {
     };
     let mut found = Vec::new();
     for name in names {
-        for (_, entry) in object(&layout_file(board, &name)?)? {
-            let image = entry.get("image");
-            let file = image.and_then(|image| image.get("file")).or(image);
-            found.extend(file.and_then(Value::as_str).map(String::from));
+        for entry in entries(&layout_file(board, &name)?)? {
+            if let Source::Parts { image, .. } = entry.source {
+                found.push(image.file.value);
+            }
         }
     }
     Ok(found)
@@ -248,43 +246,31 @@ fn scenario_folders(manifests: &Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn partition(board: &Board, dir: &Path, name: &str, entry: &Value) -> Result<Partition> {
-    let package = match entry.get("package-file") {
-        Some(file) => Package::File(find(board, dir, &text(file)?)?),
-        None => Package::Parts {
-            image: part(board, dir, entry, "image")?,
-            manifest: {
-                let manifest = part(board, dir, entry, "pm")?;
-                if manifest.offset != 0 {
-                    bail!("`pm` at an offset in a file is not supported");
-                }
-                manifest.path
-            },
-        },
-    };
-    Ok(Partition {
-        name: name.to_string(),
-        package,
-        uuid: entry.get("uuid").map(text).transpose()?,
-        load_address: entry.get("physical-load-address").map(number).transpose()?,
-    })
+/// The entries of an `sp_layout.json`. The first fault in it is an error.
+fn entries(file: &Path) -> Result<Vec<sp_layout::Entry>> {
+    let text = fs::read_to_string(file)?;
+    let (entries, faults) = sp_layout::parse(&text);
+    if let Some(fault) = faults.first() {
+        let (line, column) = fault.position(&text);
+        bail!("line {line}, column {column}: {}", fault.message);
+    }
+    Ok(entries)
 }
 
-/// `"file"` or `{ "file": "file", "offset": "0x2000" }`, as TF-A has it.
-fn part(board: &Board, dir: &Path, entry: &Value, key: &str) -> Result<Part> {
-    let value = entry
-        .get(key)
-        .with_context(|| format!("`{key}` is missing"))?;
-    let (file, offset) = match value.as_object() {
-        Some(object) => (
-            object.get("file").context("`file` is missing")?,
-            object.get("offset").map(number).transpose()?,
-        ),
-        None => (value, None),
-    };
-    Ok(Part {
-        path: find(board, dir, &text(file)?)?,
-        offset: usize::try_from(offset.unwrap_or(0))?,
+fn partition(board: &Board, dir: &Path, entry: sp_layout::Entry) -> Result<Partition> {
+    let offsets = entry.offsets();
+    Ok(Partition {
+        package: match &entry.source {
+            Source::File(file) => Package::File(find(board, dir, &file.value)?),
+            Source::Parts { image, manifest } => Package::Parts {
+                image: find(board, dir, &image.file.value)?,
+                manifest: find(board, dir, &manifest.file.value)?,
+                offsets,
+            },
+        },
+        name: entry.name.value,
+        uuid: entry.uuid.map(|uuid| uuid.value),
+        load_address: entry.load_address.map(|address| address.value),
     })
 }
 

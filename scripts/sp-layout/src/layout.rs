@@ -1,0 +1,367 @@
+//! `sp_layout.json`, with the place of all that it says.
+
+use std::ops::Range;
+
+use jsonc_parser::ast::{Object, ObjectProp, Value};
+use jsonc_parser::common::Ranged;
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+
+use crate::package::Offsets;
+use crate::spelling::nearest;
+
+/// A value, and the bytes of the file that say it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Spanned<T> {
+    /// The value.
+    pub value: T,
+    /// Its place.
+    pub span: Range<usize>,
+}
+
+/// An entry: a Secure Partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Its key.
+    pub name: Spanned<String>,
+    /// Where its package comes from.
+    pub source: Source,
+    /// `uuid`, which names the package in the FIP. Without it the manifest's first UUID is taken.
+    pub uuid: Option<Spanned<String>>,
+    /// `physical-load-address`. Without it the manifest's `load-address` is taken.
+    pub load_address: Option<Spanned<u64>>,
+}
+
+/// Where a package comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// `image` and `pm`, to be packed.
+    Parts {
+        /// The raw image.
+        image: Part,
+        /// The partition's manifest.
+        manifest: Part,
+    },
+    /// `package-file` (ours): packed before, taken unchanged.
+    File(Spanned<String>),
+}
+
+/// A file that becomes part of a package: `"file"` or `{ "file": "file", "offset": "0x2000" }`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// Path of the file, relative to the layout.
+    pub file: Spanned<String>,
+    /// Where in the package it is put, if the layout says so.
+    pub offset: Option<Spanned<u64>>,
+}
+
+impl Entry {
+    /// Returns where the parts of the package lie in it.
+    pub fn offsets(&self) -> Offsets {
+        let usual = Offsets::default();
+        let Source::Parts { image, manifest } = &self.source else {
+            return usual;
+        };
+        let of = |part: &Part, usual| part.offset.as_ref().map_or(usual, |offset| offset.value);
+        Offsets {
+            manifest: of(manifest, usual.manifest),
+            image: of(image, usual.image),
+        }
+    }
+}
+
+/// A fault that TF-A's generator would stumble over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// What is wrong.
+    pub message: String,
+    /// Where.
+    pub span: Range<usize>,
+}
+
+impl Fault {
+    /// Returns the line and the column of the fault in `text`, both from 1 on.
+    pub fn position(&self, text: &str) -> (usize, usize) {
+        position(text, self.span.start)
+    }
+}
+
+/// Returns the line and the column of a byte of `text`, both from 1 on.
+pub fn position(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    (line, column)
+}
+
+/// Faults while they are found.
+type Faults = Vec<Fault>;
+
+/// Reads a layout: the entries that can be read, in the order of their names, and all faults.
+pub fn parse(text: &str) -> (Vec<Entry>, Vec<Fault>) {
+    let strict = ParseOptions {
+        allow_comments: false,
+        allow_loose_object_property_names: false,
+        allow_trailing_commas: false,
+        allow_missing_commas: false,
+        allow_single_quoted_strings: false,
+        allow_hexadecimal_numbers: false,
+        allow_unary_plus_numbers: false,
+        allow_bare_decimal_point_numbers: false,
+        allow_non_finite_numbers: false,
+        allow_extended_string_escapes: false,
+    };
+    let mut faults = Faults::new();
+    let value = match parse_to_ast(text, &CollectOptions::default(), &strict) {
+        Ok(parsed) => parsed.value,
+        Err(error) => {
+            let range = error.range();
+            faults.push(Fault {
+                message: format!("no JSON: {}", error.kind()),
+                span: range.start..range.end,
+            });
+            return (Vec::new(), faults);
+        }
+    };
+    let Some(Value::Object(object)) = value else {
+        fault(&mut faults, 0..text.len().min(1), "an object is wanted");
+        return (Vec::new(), faults);
+    };
+    let mut entries: Vec<Entry> = Vec::new();
+    for property in &object.properties {
+        let name = Spanned {
+            value: property.name.as_str().to_string(),
+            span: span(&property.name),
+        };
+        if entries.iter().any(|other| other.name.value == name.value) {
+            let message = format!("`{}` is there twice", name.value);
+            fault(&mut faults, name.span.clone(), &message);
+        }
+        let Value::Object(entry) = &property.value else {
+            fault(&mut faults, span(&property.value), "an object is wanted");
+            continue;
+        };
+        entries.extend(parse_entry(name, entry, &mut faults));
+    }
+    entries.sort_by(|one, other| one.name.value.cmp(&other.name.value));
+    (entries, faults)
+}
+
+fn parse_entry(name: Spanned<String>, object: &Object, faults: &mut Faults) -> Option<Entry> {
+    let (mut image, mut manifest, mut package, mut uuid, mut load_address) = Default::default();
+    for property in &object.properties {
+        let value = &property.value;
+        match property.name.as_str() {
+            "image" => image = Some(part(value, faults)),
+            "pm" => manifest = Some(part(value, faults)),
+            "package-file" => package = Some(string(value, faults)),
+            "uuid" => uuid = string(value, faults),
+            "physical-load-address" => load_address = number(value, faults),
+            "package" => {
+                if let Some(kind) = string(value, faults)
+                    && kind.value != "sp_pkg"
+                {
+                    let message = "only packages of kind `sp_pkg` are supported";
+                    fault(faults, kind.span, message);
+                }
+            }
+            _ => unknown(property, &KEYS, faults),
+        }
+    }
+    let mut wanted = |part: Option<Option<Part>>, key: &str| {
+        if part.is_none() {
+            fault(faults, name.span.clone(), &format!("`{key}` is missing"));
+        }
+        part.flatten()
+    };
+    let source = match package {
+        Some(file) => Source::File(file?),
+        None => {
+            let (image, manifest) = (wanted(image, "image"), wanted(manifest, "pm"));
+            Source::Parts {
+                image: image?,
+                manifest: manifest?,
+            }
+        }
+    };
+    Some(Entry {
+        name,
+        source,
+        uuid,
+        load_address,
+    })
+}
+
+/// Keys of an entry: those that TF-A's generator knows, and ours.
+const KEYS: [&str; 8] = [
+    "image",
+    "pm",
+    "uuid",
+    "owner",
+    "physical-load-address",
+    "package",
+    "size",
+    "package-file",
+];
+
+/// Keys of a file.
+const PART_KEYS: [&str; 2] = ["file", "offset"];
+
+/// Refuses a misspelt key. The generator does not look at it, takes a default in its place and says
+/// nothing.
+fn unknown(property: &ObjectProp, known: &[&str], faults: &mut Faults) {
+    let key = property.name.as_str();
+    if let Some(meant) = nearest(key, known) {
+        let message = format!("`{key}` has no meaning: did you mean `{meant}`?");
+        fault(faults, span(&property.name), &message);
+    }
+}
+
+fn part(value: &Value, faults: &mut Faults) -> Option<Part> {
+    let Value::Object(object) = value else {
+        let file = string(value, faults)?;
+        return Some(Part { file, offset: None });
+    };
+    let mut file = None;
+    let mut offset = None;
+    for property in &object.properties {
+        match property.name.as_str() {
+            "file" => file = Some(string(&property.value, faults)),
+            "offset" => offset = offset_of(&property.value, faults),
+            _ => unknown(property, &PART_KEYS, faults),
+        }
+    }
+    if file.is_none() {
+        fault(faults, span(object), "`file` is missing");
+    }
+    let file = file??;
+    Some(Part { file, offset })
+}
+
+/// Reads a string with a number: the generator fails at a number of JSON here.
+fn offset_of(value: &Value, faults: &mut Faults) -> Option<Spanned<u64>> {
+    match value {
+        Value::StringLit(_) => number(value, faults),
+        _ => {
+            fault(faults, span(value), "a string with a number is wanted");
+            None
+        }
+    }
+}
+
+fn string(value: &Value, faults: &mut Faults) -> Option<Spanned<String>> {
+    match value {
+        Value::StringLit(text) => Some(Spanned {
+            value: text.value.to_string(),
+            span: span(value),
+        }),
+        _ => {
+            fault(faults, span(value), "a string is wanted");
+            None
+        }
+    }
+}
+
+/// Reads a number, or a string with one in decimal or, after `0x`, in hexadecimal.
+fn number(value: &Value, faults: &mut Faults) -> Option<Spanned<u64>> {
+    let text: &str = match value {
+        Value::StringLit(text) => &text.value,
+        Value::NumberLit(number) => number.value,
+        _ => "",
+    };
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    if parsed.is_none() {
+        fault(
+            faults,
+            span(value),
+            "a number is wanted, like \"0x0e300000\"",
+        );
+    }
+    parsed.map(|number| Spanned {
+        value: number,
+        span: span(value),
+    })
+}
+
+fn span(of: &impl Ranged) -> Range<usize> {
+    of.start()..of.end()
+}
+
+fn fault(faults: &mut Faults, span: Range<usize>, message: &str) {
+    faults.push(Fault {
+        message: message.into(),
+        span,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each fault as `line:column: message`.
+    fn faults(text: &str) -> Vec<String> {
+        let line = |fault: &Fault| {
+            let (line, column) = fault.position(text);
+            format!("{line}:{column}: {}", fault.message)
+        };
+        parse(text).1.iter().map(line).collect()
+    }
+
+    #[test]
+    fn all_forms_are_read() {
+        let text = r#"{
+            "b": { "image": { "file": "b.bin", "offset": "0x2000" }, "pm": "b.dts",
+                   "owner": "Plat", "vendor": 1, "uuid": "u", "physical-load-address": "0x6300000" },
+            "a": { "package-file": "a.pkg", "physical-load-address": 4096 },
+            "c": { "image": "c.bin", "pm": { "file": "c.dts", "offset": "8192" } }
+        }"#;
+        let (entries, faults) = parse(text);
+        assert_eq!(faults, []);
+        let names: Vec<_> = entries.iter().map(|e| e.name.value.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        assert!(matches!(&entries[0].source, Source::File(file) if file.value == "a.pkg"));
+        let address = |entry: &Entry| entry.load_address.as_ref().map(|a| a.value);
+        assert_eq!(address(&entries[0]), Some(0x1000));
+        assert_eq!(address(&entries[1]), Some(0x630_0000));
+        assert_eq!(address(&entries[2]), None);
+        let offsets = |manifest, image| Offsets { manifest, image };
+        assert_eq!(entries[1].offsets(), offsets(0x1000, 0x2000));
+        assert_eq!(entries[2].offsets(), offsets(0x2000, 0x4000));
+        let uuid = entries[1].uuid.as_ref().unwrap();
+        assert_eq!(&text[uuid.span.clone()], "\"u\"");
+    }
+
+    #[test]
+    fn every_fault_has_its_place() {
+        let text = r#"{
+            "a": { "image": 5, "pm": { "offset": "0x1000" } },
+            "b": { "imgae": "b.bin", "pm": { "file": "b.dts", "offset": 4096 } },
+            "c": { "image": "c.bin", "pm": "c.dts", "physical-load-address": "0xg",
+                   "package": "tl_pkg" },
+            "c": 7
+        }"#;
+        assert_eq!(
+            faults(text),
+            [
+                "2:29: a string is wanted",
+                "2:38: `file` is missing",
+                "3:20: `imgae` has no meaning: did you mean `image`?",
+                "3:73: a string with a number is wanted",
+                "3:13: `image` is missing",
+                "4:78: a number is wanted, like \"0x0e300000\"",
+                "5:31: only packages of kind `sp_pkg` are supported",
+                "6:13: `c` is there twice",
+                "6:18: an object is wanted",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        assert_eq!(faults("[]"), ["1:1: an object is wanted"]);
+        assert!(faults("{ \"a\": }")[0].starts_with("1:8: no JSON: "));
+        assert!(faults("{ /* comment */ }")[0].contains("no JSON: "));
+    }
+}

@@ -1,0 +1,13 @@
+//! TF-A's `sp_layout.json` (`SP_LAYOUT_FILE`) and the SP packages that its entries describe.
+//!
+//! TF-A's generator (`sp_mk_generator.py`) reads the file and calls `sptool` for each entry. This crate
+//! does the same: [`parse`] reads, [`pack`] packs. The image builder and `cargo xtask manifest check` both
+//! use it, so that they understand a layout alike.
+
+mod layout;
+mod package;
+mod spelling;
+
+pub use layout::{Entry, Fault, Part, Source, Spanned, parse};
+pub use package::{Offsets, Version, pack};
+pub use spelling::nearest;

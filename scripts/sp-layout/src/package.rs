@@ -1,0 +1,168 @@
+//! The SP package that the SPMC unpacks: magic, version, offset and size of the manifest, offset
+//! and size of the image (24 bytes), then the parts.
+
+/// Length of the header.
+const HEADER: u64 = 24;
+/// Offsets are multiples of this.
+const PAGE: u64 = 0x1000;
+
+/// How a package is laid out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Version {
+    /// The manifest lies directly behind the header.
+    V1 = 1,
+    /// The manifest starts on a page of its own.
+    V2 = 2,
+}
+
+/// Where the parts lie in a package: `pm.offset` and `image.offset` of a layout, which TF-A's
+/// generator hands to `sptool` as `--pm-offset` and `--img-offset`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offsets {
+    /// Offset of the manifest; a package of version 1 has it behind the header, whatever this says.
+    pub manifest: u64,
+    /// Offset of the image; the manifest's `entrypoint-offset` usually says the same.
+    pub image: u64,
+}
+
+impl Default for Offsets {
+    /// Returns what `sptool` takes where nothing is said.
+    fn default() -> Self {
+        Self {
+            manifest: 0x1000,
+            image: 0x4000,
+        }
+    }
+}
+
+/// Packs an SP package.
+///
+/// Errors, each a sentence: those of `sptool`, which are offsets that are no multiples of 4 KiB, a
+/// manifest that is not before the image or reaches into it; a manifest over the header; more than
+/// 4 GiB.
+pub fn pack(
+    version: Version,
+    offsets: Offsets,
+    manifest: &[u8],
+    image: &[u8],
+) -> Result<Vec<u8>, String> {
+    let Offsets {
+        manifest: manifest_at,
+        image: image_at,
+    } = offsets;
+    for (name, offset) in [("pm", manifest_at), ("image", image_at)] {
+        if !offset.is_multiple_of(PAGE) {
+            return Err(format!(
+                "the offset of `{name}`, {offset:#x}, is no multiple of 4 KiB"
+            ));
+        }
+    }
+    if manifest_at >= image_at {
+        return Err(format!(
+            "the offset of `pm`, {manifest_at:#x}, must be below that of `image`, {image_at:#x}"
+        ));
+    }
+    let manifest_at = match version {
+        Version::V1 => HEADER,
+        Version::V2 => manifest_at,
+    };
+    if manifest_at < HEADER {
+        return Err("the offset of `pm`, 0x0, is that of the package's header".into());
+    }
+    let room = image_at - manifest_at;
+    if manifest.len() as u64 > room {
+        return Err(format!(
+            "the manifest has {} bytes, but between the offsets of `pm` and `image` are {room}",
+            manifest.len()
+        ));
+    }
+    let mut package = Vec::from(*b"SPKG");
+    for word in [
+        version as u64,
+        manifest_at,
+        manifest.len() as u64,
+        image_at,
+        image.len() as u64,
+    ] {
+        let word = u32::try_from(word).map_err(|_| "a package ends below 4 GiB".to_string())?;
+        package.extend_from_slice(&word.to_le_bytes());
+    }
+    package.resize(manifest_at as usize, 0);
+    package.extend_from_slice(manifest);
+    package.resize(image_at as usize, 0);
+    package.extend_from_slice(image);
+    Ok(package)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(manifest: u64, image: u64) -> Offsets {
+        Offsets { manifest, image }
+    }
+
+    fn pack_at(offsets: Offsets) -> Result<Vec<u8>, String> {
+        pack(Version::V2, offsets, b"manifest", b"image")
+    }
+
+    #[test]
+    fn parts_lie_where_the_header_says() {
+        let package = pack_at(Offsets::default()).unwrap();
+        assert_eq!(&package[..8], b"SPKG\x02\0\0\0");
+        assert_eq!(&package[8..16], b"\0\x10\0\0\x08\0\0\0");
+        assert_eq!(&package[16..24], b"\0\x40\0\0\x05\0\0\0");
+        assert_eq!(&package[0x1000..0x1008], b"manifest");
+        assert_eq!(&package[0x4000..], b"image");
+    }
+
+    // Finding C8.
+    #[test]
+    fn offsets_are_places_in_the_package() {
+        let package = pack_at(at(0x2000, 0x1_0000)).unwrap();
+        assert_eq!(&package[8..16], b"\0\x20\0\0\x08\0\0\0");
+        assert_eq!(&package[16..24], b"\0\0\x01\0\x05\0\0\0");
+        assert_eq!(&package[0x2000..0x2008], b"manifest");
+        assert_eq!(&package[0x1_0000..], b"image");
+    }
+
+    // Finding C8.
+    #[test]
+    fn what_sptool_refuses_is_refused() {
+        for (offsets, why) in [
+            (
+                at(0x1000, 0x4100),
+                "the offset of `image`, 0x4100, is no multiple of 4 KiB",
+            ),
+            (
+                at(0x10, 0x4000),
+                "the offset of `pm`, 0x10, is no multiple of 4 KiB",
+            ),
+            (
+                at(0x1000, 0),
+                "the offset of `pm`, 0x1000, must be below that of `image`, 0x0",
+            ),
+            (
+                at(0, 0x4000),
+                "the offset of `pm`, 0x0, is that of the package's header",
+            ),
+        ] {
+            assert_eq!(pack_at(offsets).unwrap_err(), why);
+        }
+    }
+
+    #[test]
+    fn a_manifest_that_would_reach_the_image_is_refused() {
+        let pack = |size| pack(Version::V2, Offsets::default(), &vec![0; size], b"");
+        assert!(pack(0x3000).is_ok());
+        assert!(pack(0x3001).is_err());
+    }
+
+    #[test]
+    fn in_version_1_the_manifest_follows_the_header() {
+        let package = pack(Version::V1, Offsets::default(), b"manifest", b"image").unwrap();
+        assert_eq!(&package[4..12], b"\x01\0\0\0\x18\0\0\0");
+        assert_eq!(&package[24..32], b"manifest");
+        assert_eq!(&package[0x4000..], b"image");
+    }
+}
