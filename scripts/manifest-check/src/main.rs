@@ -1,30 +1,150 @@
-//! The SPMC's own checks of one device tree blob: `manifest-check FILE.dtb`.
+//! `manifest-check`: judges manifests and whole layouts as the boot would.
+//!
+//! What the SPMC refuses, its own parser and checks say ([`spmc::manifest`]), so that this program and the
+//! boot cannot differ. Added are what the firmware before it refuses, files that do not fit together, and
+//! words that nobody reads because they are misspelt.
 //!
 //! A program of its own, so that `xtask`, which calls it, can be built while the engine cannot.
 
+mod arguments;
+mod diagnostic;
+mod engine;
+mod layout;
+mod names;
+mod source;
+mod spmc_manifest;
+mod tree;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use spmc::manifest::{self, Kind};
+use arguments::Arguments;
+use diagnostic::Diagnostics;
+use source::Source;
+
+/// Exit status where there are faults.
+const FAULTY: u8 = 1;
+/// Exit status where the command line is wrong, or names what is not there.
+const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let Some(file) = std::env::args().nth(1) else {
-        println!("usage: manifest-check FILE.dtb");
-        return ExitCode::FAILURE;
-    };
-    let blob = match std::fs::read(&file) {
-        Ok(blob) => blob,
+    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
         Err(error) => {
-            println!("cannot be read: {error}");
-            return ExitCode::FAILURE;
+            eprintln!("manifest check: {error}\n\n{}", arguments::USAGE);
+            return ExitCode::from(USAGE);
         }
     };
-    match manifest::check(&blob) {
-        Ok(Kind::Spmc) => println!("a good SPMC manifest"),
-        Ok(Kind::Partition) => println!("a good partition manifest"),
-        Err(error) => {
-            println!("{error}");
-            return ExitCode::FAILURE;
+    if arguments.help {
+        println!("{}", arguments::USAGE);
+        return ExitCode::SUCCESS;
+    }
+    engine::listen_to_the_log();
+    let mut diagnostics = Diagnostics::default();
+    let mut files = Vec::new();
+    for input in &arguments.inputs {
+        match what_is(input, &arguments) {
+            Some(Input::Layout(file)) => layout::judge(&file, &arguments, &mut diagnostics),
+            Some(Input::Manifest(file)) => files.push(file),
+            None => {
+                eprintln!("manifest check: there is no layout and no file `{input}`");
+                return ExitCode::from(USAGE);
+            }
         }
     }
-    ExitCode::SUCCESS
+    judge_files(&files, &arguments, &mut diagnostics);
+    if arguments.json {
+        println!("{}", diagnostics.json());
+    } else {
+        print!("{}", diagnostics.text());
+        println!("{}", diagnostics.summary());
+    }
+    match diagnostics.has_faults(arguments.deny_warnings) {
+        true => ExitCode::from(FAULTY),
+        false => ExitCode::SUCCESS,
+    }
+}
+
+/// What a word of the command line names.
+enum Input {
+    /// An `sp_layout.json`.
+    Layout(PathBuf),
+    /// A manifest.
+    Manifest(PathBuf),
+}
+
+fn what_is(input: &str, arguments: &Arguments) -> Option<Input> {
+    let named = arguments.layouts.as_ref().map(|dir| dir.join(input));
+    let path = match named {
+        Some(named) if named.is_dir() => named,
+        _ => PathBuf::from(input),
+    };
+    let layout = if path.is_dir() {
+        path.join("sp_layout.json")
+    } else {
+        path
+    };
+    if !layout.is_file() {
+        return None;
+    }
+    Some(match layout.extension() {
+        Some(kind) if kind == "json" => Input::Layout(layout),
+        _ => Input::Manifest(layout),
+    })
+}
+
+/// Judges manifests that no layout ties together. A partition's is judged with the SPMC manifest beside it,
+/// if that has a package where the partition is loaded.
+fn judge_files(files: &[PathBuf], arguments: &Arguments, diagnostics: &mut Diagnostics) {
+    let read = |path: &PathBuf, diagnostics: &mut Diagnostics| {
+        Source::read(path, &arguments.includes, diagnostics)
+    };
+    let sources: Vec<Source> = files
+        .iter()
+        .filter_map(|path| read(path, diagnostics))
+        .collect();
+    let (systems, partitions): (Vec<_>, Vec<_>) = sources.iter().partition(|s| s.is_spmc());
+    let judged: Vec<_> = systems
+        .iter()
+        .map(|system| spmc_manifest::judge(system, diagnostics))
+        .collect();
+    let system = match judged.as_slice() {
+        [system] => Some(system),
+        _ => None,
+    };
+    let mut earlier = Vec::new();
+    for partition in partitions {
+        let at = partition.tree.number("/", "load-address");
+        let entry = system
+            .zip(at)
+            .and_then(|(system, at)| Some((system, system.package_at(at)?)));
+        match entry {
+            Some((system, entry)) => {
+                let config = engine::partition(partition, entry, system, &earlier, diagnostics);
+                earlier.push(config);
+            }
+            None => engine::alone(partition, diagnostics),
+        }
+    }
+}
+
+/// Writes a path as it is shown: without detours, and from the current folder on where it lies below that.
+fn shown(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir
+                if clean.file_name().is_some_and(|name| name != "..") =>
+            {
+                clean.pop();
+            }
+            part => clean.push(part),
+        }
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    match clean.strip_prefix(&here) {
+        Ok(below) => below.to_path_buf(),
+        Err(_) => clean,
+    }
 }

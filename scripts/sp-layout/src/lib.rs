@@ -4,10 +4,12 @@
 //! does the same: [`parse`] reads, [`pack`] packs. The image builder and `cargo xtask manifest check` both
 //! use it, so that they understand a layout alike.
 
+mod files;
 mod layout;
 mod package;
 mod spelling;
 
+pub use files::{MAX_CONFIG, MAX_PACKAGES, find, spmc_manifest, tb_fw_config};
 pub use layout::{Entry, Fault, Part, Source, Spanned, parse};
 pub use package::{Offsets, Version, pack};
 pub use spelling::nearest;

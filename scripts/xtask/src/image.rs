@@ -6,6 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use sp_layout::{MAX_CONFIG, MAX_PACKAGES};
+
 use crate::board::{Board, QEMU_VIRT};
 use crate::build::{self, Spmc};
 use crate::fip::{Uuid, fip};
@@ -13,11 +15,6 @@ use crate::layout::{Layout, Package, Partition};
 use crate::process::{feed, output};
 use crate::setup;
 use crate::tfa::{self, Firmware};
-
-/// BL2 gives TOS_FW_CONFIG and TB_FW_CONFIG a page each.
-const CONFIG_LIMIT: usize = 4096;
-/// BL2 registers at most that many packages.
-const PACKAGE_LIMIT: usize = 8;
 
 /// What to put into an image.
 #[derive(Clone)]
@@ -97,8 +94,8 @@ pub fn assemble_with(
     let dir = board.products().join("images").join(&layout.name);
     fs::create_dir_all(&dir)?;
     ensure!(
-        layout.partitions.len() <= PACKAGE_LIMIT,
-        "layout {}: {} partitions, but BL2 loads at most {PACKAGE_LIMIT}",
+        layout.partitions.len() <= MAX_PACKAGES,
+        "layout {}: {} partitions, but BL2 loads at most {MAX_PACKAGES}",
         layout.name,
         layout.partitions.len()
     );
@@ -288,8 +285,8 @@ fn config(source: &str, include: &Path, dtb: &Path) -> Result<Vec<u8>> {
     compile(source, include, dtb).with_context(|| dtb.display().to_string())?;
     let blob = fs::read(dtb)?;
     ensure!(
-        blob.len() <= CONFIG_LIMIT,
-        "{} has {} bytes, but BL2 reserves {CONFIG_LIMIT}",
+        blob.len() <= MAX_CONFIG,
+        "{} has {} bytes, but BL2 reserves {MAX_CONFIG}",
         dtb.display(),
         blob.len()
     );

@@ -113,20 +113,12 @@ impl Layout {
             partitions
                 .push(partition(board, &dir, entry).with_context(|| format!("partition {name}"))?);
         }
-        let spmc_manifest = [
-            dir.join("spmc.dts"),
-            dir.join("../spmc.dts"),
-            manifests.join("default/spmc.dts"),
-        ];
-        let tb_fw_config = dir.join("tb_fw_config.dts");
         let scenario = dir.join("scenario.json");
         Ok(Self {
             name,
-            spmc_manifest: spmc_manifest
-                .into_iter()
-                .find(|path| path.exists())
+            spmc_manifest: sp_layout::spmc_manifest(&dir, Some(&manifests))
                 .context("there is no spmc.dts")?,
-            tb_fw_config: tb_fw_config.exists().then_some(tb_fw_config),
+            tb_fw_config: sp_layout::tb_fw_config(&dir),
             partitions,
             scenario: if scenario.exists() {
                 Scenario::read(&scenario).context("scenario.json")?
@@ -276,18 +268,13 @@ fn partition(board: &Board, dir: &Path, entry: sp_layout::Entry) -> Result<Parti
 
 /// Files are looked for beside the layout, then among the guests that `build` leaves.
 fn find(board: &Board, dir: &Path, file: &str) -> Result<PathBuf> {
-    let candidates = [dir.join(file), board.guests().join(file)];
-    candidates
-        .iter()
-        .find(|path| path.exists())
-        .cloned()
-        .with_context(|| {
-            format!(
-                "there is no {} and no {}",
-                candidates[0].display(),
-                candidates[1].display()
-            )
-        })
+    sp_layout::find(file, dir, &[board.guests()]).with_context(|| {
+        format!(
+            "there is no {} and no {}",
+            dir.join(file).display(),
+            board.guests().join(file).display()
+        )
+    })
 }
 
 fn object(file: &Path) -> Result<Map<String, Value>> {

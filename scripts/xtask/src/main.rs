@@ -56,7 +56,9 @@ usage: cargo xtask <command>
   demo SYSTEM [--interactive] boot a real system over the SPMC and check that it works; --interactive leaves a shell.
                               SYSTEM is one of those that `demo` without it lists
   bench                       count instructions per call; writes target/bench.json, fails when a limit is exceeded
-  manifest check FILE...      check manifests, as .dts or .dtb, the way the SPMC does
+  manifest check [--board BOARD] [--json] [-I DIR] [--deny-warnings] LAYOUT|FILE...
+                              judge layouts, or manifests as .dts or .dtb, as the boot would: all faults with their places;
+                              status 1 if there are faults, 2 if the command is wrong (--help says more)
   conformance [--check]       write docs/conformance.md or check that it is up to date
   fuzz [TARGET] [--runs N] [--seed N] [--fresh] [--fast]
                               run fuzz targets, each for N executions; --fresh leaves out what earlier runs found,
@@ -145,11 +147,7 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
             return bench::bench();
         }
         Some("manifest") => {
-            let verb = arguments.positional();
-            if verb.as_deref() != Some("check") || arguments.0.is_empty() {
-                bail!("`manifest check FILE...`\n\n{USAGE}");
-            }
-            return manifest::check(&arguments.0);
+            return manifest::manifest(&arguments.0);
         }
         Some("fuzz") => {
             let options = fuzz::Options {

@@ -1,46 +1,58 @@
-//! `cargo xtask manifest check FILE...`: what the SPMC would say about a manifest, said before anything is flashed.
+//! `cargo xtask manifest check`: judges manifests and layouts as the boot would, before anything is flashed.
 //!
-//! The checks are the SPMC's own code (`scripts/manifest-check`). Source files go through `dtc` first.
+//! The checks are the SPMC's own code, in a program of its own (`scripts/manifest-check`).
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
+use crate::board::{BOARDS, Board};
 use crate::build::cargo_command;
-use crate::image::{compile, source};
 use crate::process::run;
 use crate::setup;
 use crate::workspace::target;
 
-/// Checks each file and says what is wrong with it.
-pub fn check(files: &[String]) -> Result<ExitCode> {
+/// Exit status where the command line is wrong, as that of the program.
+const USAGE: u8 = 2;
+
+/// Builds the program and runs it on the words behind `manifest`.
+pub fn manifest(words: &[String]) -> Result<ExitCode> {
+    let Some(("check", words)) = words
+        .split_first()
+        .map(|(verb, rest)| (verb.as_str(), rest))
+    else {
+        eprintln!("xtask: `manifest check [OPTION]... LAYOUT|FILE...`");
+        return Ok(ExitCode::from(USAGE));
+    };
+    let mut words = words.to_vec();
+    let board = match board(&mut words) {
+        Ok(board) => board,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            return Ok(ExitCode::from(USAGE));
+        }
+    };
     setup::setup()?;
     run(cargo_command("build").args(["--quiet", "--package", "manifest-check"]))?;
     let program = target().join("debug/manifest-check");
-    let mut code = ExitCode::SUCCESS;
-    for file in files {
-        let output = std::process::Command::new(&program)
-            .arg(blob(Path::new(file))?)
-            .output()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        print!("{file}: {}", String::from_utf8_lossy(&output.stdout));
-        if !output.status.success() {
-            code = ExitCode::FAILURE;
-        }
-    }
-    Ok(code)
+    let status = Command::new(&program)
+        .arg("--layouts")
+        .arg(board.layouts())
+        .arg("--files")
+        .arg(board.guests())
+        .args(words)
+        .status()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// The device tree blob of a `.dtb`, or of anything else that `dtc` compiles.
-fn blob(file: &Path) -> Result<PathBuf> {
-    if file.extension().is_some_and(|kind| kind == "dtb") {
-        return Ok(file.to_path_buf());
-    }
-    fs::create_dir_all(target())?;
-    let dtb = target().join("manifest-check.dtb");
-    let include = file.parent().unwrap_or(Path::new("."));
-    compile(&source(file)?, include, &dtb).with_context(|| file.display().to_string())?;
-    Ok(dtb)
+/// Takes `--board BOARD` out of the words.
+fn board(words: &mut Vec<String>) -> Result<&'static Board> {
+    let Some(at) = words.iter().position(|word| word == "--board") else {
+        return Ok(BOARDS[0]);
+    };
+    words.remove(at);
+    anyhow::ensure!(at < words.len(), "--board needs a value");
+    Board::find(&words.remove(at))
 }

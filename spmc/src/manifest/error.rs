@@ -281,10 +281,9 @@ pub(super) fn push_lossy<const N: usize>(to: &mut ArrayString<N>, bytes: &[u8]) 
     }
 }
 
-impl fmt::Display for ManifestError {
+impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: expected {}, found ", self.place, self.expected)?;
-        match self.found {
+        match self {
             Found::Nothing => f.write_str("nothing"),
             Found::Bytes(count) => write!(f, "{count} bytes"),
             Found::BeforeEnd(left) => write!(f, "something else {left} bytes before its end"),
@@ -292,7 +291,7 @@ impl fmt::Display for ManifestError {
             Found::Count(count) => write!(f, "{count}"),
             Found::Text(text) => {
                 f.write_char('"')?;
-                f.write_str(&text)?;
+                f.write_str(text)?;
                 f.write_char('"')
             }
             Found::Range(range) => write!(f, "{range}"),
@@ -302,6 +301,17 @@ impl fmt::Display for ManifestError {
             }
             Found::Used(number, owner) => write!(f, "{number:#x}, which {owner} has"),
         }
+    }
+}
+
+impl fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            place,
+            expected,
+            found,
+        } = self;
+        write!(f, "{place}: expected {expected}, found {found}")
     }
 }
 

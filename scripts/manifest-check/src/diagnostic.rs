@@ -1,0 +1,233 @@
+//! What is wrong, where, and who says so; as text and as JSON.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use codespan_reporting::diagnostic::{Diagnostic as Shown, Label, Severity as Level};
+use codespan_reporting::files::SimpleFiles;
+use codespan_reporting::term;
+use serde_json::{Value, json};
+
+use crate::shown;
+
+/// How bad it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Severity {
+    /// The boot refuses something, or something is not as it was meant.
+    Error,
+    /// The boot accepts it, and says something about it in its log.
+    Warning,
+}
+
+/// Who says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    /// The SPMC: the boot would print this line.
+    Spmc,
+    /// TF-A's tools and images, and other readers of the same formats.
+    Firmware,
+    /// Files of a layout that do not fit together.
+    Layout,
+    /// A word that nobody reads.
+    Spelling,
+    /// The device tree compiler or the C preprocessor.
+    Compiler,
+}
+
+impl By {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Spmc => "spmc",
+            Self::Firmware => "firmware",
+            Self::Layout => "layout",
+            Self::Spelling => "spelling",
+            Self::Compiler => "compiler",
+        }
+    }
+}
+
+/// A place in a file. Lines and columns count from 1; line 0 means the file as a whole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// The line.
+    pub line: usize,
+    /// The column, in characters.
+    pub column: usize,
+    /// How many characters are meant.
+    pub length: usize,
+}
+
+impl Place {
+    /// Returns the place that means all of a file.
+    pub fn whole(file: &Path) -> Self {
+        Self {
+            file: file.to_path_buf(),
+            line: 0,
+            column: 0,
+            length: 0,
+        }
+    }
+}
+
+/// One fault.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Who says so.
+    pub by: By,
+    /// Where.
+    pub place: Place,
+    /// What, in one line.
+    pub message: String,
+    /// What may have been meant.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// Returns an error.
+    pub fn error(by: By, place: Place, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            by,
+            place,
+            message: message.into(),
+            help: None,
+        }
+    }
+}
+
+/// All faults that are found.
+#[derive(Default)]
+pub struct Diagnostics(Vec<Diagnostic>);
+
+impl Diagnostics {
+    /// Adds a fault, unless it is known.
+    pub fn add(&mut self, diagnostic: Diagnostic) {
+        let diagnostic = Diagnostic {
+            place: Place {
+                file: shown(&diagnostic.place.file),
+                ..diagnostic.place
+            },
+            ..diagnostic
+        };
+        if !self.0.contains(&diagnostic) {
+            self.0.push(diagnostic);
+        }
+    }
+
+    /// Adds an error.
+    pub fn error(&mut self, by: By, place: Place, message: impl Into<String>) {
+        self.add(Diagnostic::error(by, place, message));
+    }
+
+    /// Adds a warning.
+    pub fn warn(&mut self, by: By, place: Place, message: impl Into<String>) {
+        self.add(Diagnostic {
+            severity: Severity::Warning,
+            ..Diagnostic::error(by, place, message)
+        });
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        let of = |one: &&Diagnostic| one.severity == severity;
+        self.0.iter().filter(of).count()
+    }
+
+    /// Returns whether the exit status has to say that something is wrong.
+    pub fn has_faults(&self, deny_warnings: bool) -> bool {
+        self.count(Severity::Error) > 0 || (deny_warnings && !self.0.is_empty())
+    }
+
+    /// Returns one line that counts.
+    pub fn summary(&self) -> String {
+        let (errors, warnings) = (self.count(Severity::Error), self.count(Severity::Warning));
+        let plural = |count, word| match count {
+            1 => format!("1 {word}"),
+            _ => format!("{count} {word}s"),
+        };
+        match (errors, warnings) {
+            (0, 0) => "good".into(),
+            (0, _) => format!("good, {}", plural(warnings, "warning")),
+            _ => format!(
+                "{}, {}",
+                plural(errors, "error"),
+                plural(warnings, "warning")
+            ),
+        }
+    }
+
+    /// Returns everything for people, each fault with the line of its file.
+    pub fn text(&self) -> String {
+        let mut files = SimpleFiles::new();
+        let mut known = HashMap::new();
+        let mut text = String::new();
+        let config = term::Config::default();
+        for one in &self.0 {
+            let place = &one.place;
+            let file = *known.entry(&place.file).or_insert_with(|| {
+                let content = fs::read(&place.file).unwrap_or_default();
+                let content = String::from_utf8_lossy(&content).into_owned();
+                files.add(place.file.display().to_string(), content)
+            });
+            let level = match one.severity {
+                Severity::Error => Level::Error,
+                Severity::Warning => Level::Warning,
+            };
+            let mut shown = Shown::new(level)
+                .with_code(one.by.name())
+                .with_message(&one.message);
+            let content = files.get(file).map_or("", |file| file.source().as_str());
+            match range(content, place) {
+                Some(range) => shown = shown.with_label(Label::primary(file, range)),
+                None => shown = shown.with_note(place.file.display()),
+            }
+            if let Some(help) = &one.help {
+                shown = shown.with_note(format!("help: {help}"));
+            }
+            if term::emit_to_string(&mut text, &config, &files, &shown).is_err() {
+                // It cannot be drawn: the file was changed meanwhile.
+                let _ = writeln!(text, "{}: {}", place.file.display(), one.message);
+            }
+        }
+        text
+    }
+
+    /// Returns everything for programs.
+    pub fn json(&self) -> Value {
+        let faults = self.0.iter().map(|one| {
+            json!({
+                "severity": match one.severity {
+                    Severity::Error => "error",
+                    Severity::Warning => "warning",
+                },
+                "by": one.by.name(),
+                "file": one.place.file,
+                "line": one.place.line,
+                "column": one.place.column,
+                "message": one.message,
+                "help": one.help,
+            })
+        });
+        json!({
+            "errors": self.count(Severity::Error),
+            "warnings": self.count(Severity::Warning),
+            "faults": faults.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// The bytes of a place.
+fn range(content: &str, place: &Place) -> Option<std::ops::Range<usize>> {
+    let line = place.line.checked_sub(1)?;
+    let start: usize = content.split_inclusive('\n').take(line).map(str::len).sum();
+    let rest = content.get(start..)?.lines().next()?;
+    let bytes =
+        |characters: usize| -> usize { rest.chars().take(characters).map(char::len_utf8).sum() };
+    let from = place.column.saturating_sub(1);
+    Some(start + bytes(from)..start + bytes(from + place.length))
+}

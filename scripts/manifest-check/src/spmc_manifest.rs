@@ -1,0 +1,88 @@
+//! The SPMC manifest, which EL3 reads too.
+
+use sp_layout::MAX_CONFIG;
+use spmc::addr::{ADDRESS_LIMIT, PAGE_SIZE, Pa, PageRange};
+use spmc::manifest::{self, validate};
+
+use crate::diagnostic::{By, Diagnostics, Place};
+use crate::engine::{System, hear};
+use crate::source::Source;
+
+/// Judges the SPMC manifest and where it puts packages.
+pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s> {
+    let image = image(source);
+    let manifest = hear(source, None, diagnostics, |report| {
+        let manifest = manifest::spmc::read(&source.dtb, report);
+        validate::judge_spmc(&manifest, &image, report);
+        for (index, device) in manifest.stream_devices.iter().enumerate() {
+            let earlier = manifest.stream_devices.get(..index).unwrap_or(&[]);
+            validate::judge_stream_device(device, earlier, &manifest, report);
+        }
+        manifest
+    });
+    for entry in &manifest.partitions {
+        let vm = format!("/hypervisor/vm{}", entry.id.index() + 1);
+        hear(source, Some(&vm), diagnostics, |report| {
+            validate::judge_package(entry.id, &entry.memory, &manifest, &image, report);
+        });
+    }
+    judge_attribute(source, diagnostics);
+    if manifest.cpus.is_empty() {
+        let message = "/cpus: expected a node for each PE, found nothing";
+        diagnostics.error(By::Firmware, source.tree.place("/cpus", ""), message);
+    }
+    if source.dtb.len() > MAX_CONFIG {
+        let size = source.dtb.len();
+        let message =
+            format!("TOS_FW_CONFIG: expected at most {MAX_CONFIG} bytes as a blob, found {size}");
+        diagnostics.error(By::Firmware, Place::whole(&source.path), message);
+    }
+    System {
+        source,
+        manifest,
+        image,
+    }
+}
+
+/// What the manifest says of the image: a page at the end of all addresses if it says nothing.
+fn image(source: &Source) -> PageRange<Pa> {
+    let number = |name| source.tree.number("/attribute", name);
+    let base = number("load_address");
+    let size = number("binary_size").unwrap_or(PAGE_SIZE);
+    let said = base.and_then(|base| PageRange::new(Pa::new(base), size.div_ceil(PAGE_SIZE)));
+    let last = || PageRange::new(Pa::new(ADDRESS_LIMIT - PAGE_SIZE), 1);
+    said.or_else(last).expect("the last page is a range")
+}
+
+/// What the SPMD takes from `attribute` and the SPMC does not: it refuses each entry point of other PEs
+/// that is not in the image.
+fn judge_attribute(source: &Source, diagnostics: &mut Diagnostics) {
+    let tree = &source.tree;
+    if tree.node("/attribute").is_none() {
+        return;
+    }
+    let mut refuse = |name: &str, expected: &str, found: &str| {
+        let message = format!("/attribute: {name}: expected {expected}, found {found}");
+        diagnostics.error(By::Firmware, tree.place("/attribute", name), message);
+    };
+    let mut said = |name: &str, expected: &str| {
+        let number = tree.number("/attribute", name);
+        if number.is_none() {
+            refuse(name, expected, "nothing");
+        }
+        number
+    };
+    let base = said("load_address", "the address at which BL2 loads the SPMC");
+    let size = said(
+        "binary_size",
+        "the bytes of the SPMC, without which it has one PE alone",
+    );
+    let entry = said("entrypoint", "the first instruction of the SPMC");
+    if let (Some(base), Some(size), Some(entry)) = (base, size, entry)
+        && !(base..base.saturating_add(size)).contains(&entry)
+    {
+        let end = base.saturating_add(size);
+        let expected = format!("an address in {base:#x}..{end:#x}");
+        refuse("entrypoint", &expected, &format!("{entry:#x}"));
+    }
+}
