@@ -221,7 +221,7 @@ impl Diagnostics {
     }
 }
 
-/// The bytes of a place.
+/// Returns the bytes of a place.
 fn range(content: &str, place: &Place) -> Option<std::ops::Range<usize>> {
     let line = place.line.checked_sub(1)?;
     let start: usize = content.split_inclusive('\n').take(line).map(str::len).sum();

@@ -38,7 +38,8 @@ struct Heard {
     found: Found,
 }
 
-/// Judges a partition's manifest with what the SPMC manifest says of it, behind the `earlier` partitions.
+/// Judges a partition's manifest with what the SPMC manifest says of it, behind the `earlier`
+/// partitions.
 pub fn partition(
     source: &Source,
     entry: &PackageEntry,
@@ -63,8 +64,8 @@ pub fn alone(source: &Source, diagnostics: &mut Diagnostics) {
     });
 }
 
-/// Lets the SPMC judge `source`, and adds what it reports and what it would log. `package` is the path of
-/// the node that describes the package which is judged, if one is.
+/// Lets the SPMC judge `source`, and adds what it reports and what it would log. `package` is the
+/// path of the node that describes the package which is judged, if one is.
 pub fn hear<T>(
     source: &Source,
     package: Option<&str>,
@@ -122,7 +123,8 @@ pub fn hear<T>(
 }
 
 impl Heard {
-    /// Returns whether the fault lies where `other` is missed, so that it is missing for that reason alone.
+    /// Returns whether the fault lies where `other` is missed, so that it is missing for that
+    /// reason alone.
     fn is_within(&self, other: &Self) -> bool {
         let own = format!("{}/{}", self.node, self.property).replace("//", "/");
         let missed = format!("{}/{}", other.node, other.property).replace("//", "/");
@@ -133,6 +135,7 @@ impl Heard {
     }
 }
 
+/// Returns where a fault is in the source.
 fn place(tree: &Tree, fault: &Heard) -> Place {
     if !fault.node.starts_with('/') {
         return tree.place("/", "");
@@ -151,7 +154,7 @@ fn place(tree: &Tree, fault: &Heard) -> Place {
     tree.place(&fault.node, &fault.property)
 }
 
-/// Whether the address is among the cells of `reg`.
+/// Returns whether the address is among the cells of `reg`.
 fn holds(reg: &Property, address: u64) -> bool {
     let cells = reg.cells();
     let long = |pair: &[u32]| match *pair {

@@ -84,7 +84,7 @@ pub fn judge(file: &Path, arguments: &Arguments, diagnostics: &mut Diagnostics) 
     }
 }
 
-/// Without an SPMC manifest each manifest can only be judged by itself.
+/// Judges each manifest by itself, as there is no SPMC manifest.
 fn alone(packages: &[Loaded], diagnostics: &mut Diagnostics) {
     for manifest in packages
         .iter()
@@ -96,12 +96,12 @@ fn alone(packages: &[Loaded], diagnostics: &mut Diagnostics) {
 
 impl Layout<'_> {
     fn place(&self, span: &Range<usize>) -> Place {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let (line, column) = sp_layout::position(self.text, span.start);
         let of = self.text.get(span.clone()).unwrap_or("");
         Place {
             file: self.file.to_path_buf(),
-            line: before.matches('\n').count() + 1,
-            column: before.chars().rev().take_while(|c| *c != '\n').count() + 1,
+            line,
+            column,
             length: of.lines().next().map_or(1, |line| line.chars().count()),
         }
     }
@@ -215,7 +215,7 @@ impl Layout<'_> {
         }
     }
 
-    /// BL2 loads so many packages, each by a name of its own.
+    /// Checks that BL2 can load all packages: there are few enough, each with a name of its own.
     fn judge_packages(&self, packages: &[Loaded], diagnostics: &mut Diagnostics) {
         let missing: Vec<_> = packages
             .iter()
@@ -246,7 +246,7 @@ impl Layout<'_> {
         }
     }
 
-    /// `tb_fw_config` of the layout says what BL2 loads where, whatever `sp_layout.json` says.
+    /// Reads `tb_fw_config`, which says what BL2 loads where, whatever `sp_layout.json` says.
     fn judge_tb_fw_config(
         &self,
         source: &Source,
@@ -312,7 +312,8 @@ impl Layout<'_> {
         }
     }
 
-    /// Each vmN finds a package and each package a vmN; then the SPMC judges, in its order.
+    /// Checks that each vmN has a package and each package a vmN; then lets the SPMC judge, in its
+    /// order.
     fn judge_partitions(
         &self,
         system: &System,
@@ -417,7 +418,10 @@ impl Layout<'_> {
             }
             (None, None) => return None,
         };
-        let config = engine::partition(manifest, entry, system, earlier, diagnostics);
+        let mut config = engine::partition(manifest, entry, system, earlier, diagnostics);
+        if let Some(parsed) = parsed {
+            self.judge_room(&parsed, &mut config, manifest, diagnostics);
+        }
         if let Some(image) = &package.image
             && !image.contains(&config.entrypoint_offset)
         {
@@ -433,14 +437,42 @@ impl Layout<'_> {
     }
 }
 
-/// A UUID in its text form.
+impl Layout<'_> {
+    /// Checks that the package has room for what its manifest asks for, and takes that of a copy
+    /// from it.
+    fn judge_room(
+        &self,
+        package: &Package,
+        config: &mut PartitionConfig,
+        manifest: &Source,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let wanted = config.boot_info.is_some_and(|info| info.ffa_manifest);
+        let boot_info = match config.boot_register.filter(|_| wanted) {
+            Some(_) => package.offset_behind_boot_info().err(),
+            None => None,
+        };
+        let copy = package.reserve_copy(config).err();
+        for (fault, node, property) in [
+            (boot_info, "/boot-info", "ffa_manifest"),
+            (copy, "/", "abort-action"),
+        ] {
+            if let Some(fault) = fault {
+                let message = format!("{}: not started: {fault}", config.name);
+                diagnostics.error(By::Spmc, manifest.tree.place(node, property), message);
+            }
+        }
+    }
+}
+
+/// Parses a UUID in its text form.
 fn parse_uuid(text: &str) -> Option<u128> {
     let digits: String = text.chars().filter(|c| *c != '-').collect();
     let right = digits.len() == 32 && digits.chars().all(|c| c.is_ascii_hexdigit());
     right.then(|| u128::from_str_radix(&digits, 16).ok())?
 }
 
-/// The first UUID of a manifest: TF-A writes each of the four words in little-endian order.
+/// Returns the first UUID of a manifest: TF-A writes each of the four words in little-endian order.
 fn manifest_uuid(manifest: &Source) -> Option<u128> {
     let cells = manifest.tree.node("/")?.property("uuid")?.cells();
     let words = cells.first_chunk::<4>()?;

@@ -1,8 +1,8 @@
 //! `manifest-check`: judges manifests and whole layouts as the boot would.
 //!
-//! What the SPMC refuses, its own parser and checks say ([`spmc::manifest`]), so that this program and the
-//! boot cannot differ. Added are what the firmware before it refuses, files that do not fit together, and
-//! words that nobody reads because they are misspelt.
+//! What the SPMC refuses, its own parser and checks say ([`spmc::manifest`]), so that this program
+//! and the boot cannot differ. Added are what the firmware before it refuses, files that do not fit
+//! together, and words that nobody reads because they are misspelt.
 //!
 //! A program of its own, so that `xtask`, which calls it, can be built while the engine cannot.
 
@@ -93,8 +93,8 @@ fn what_is(input: &str, arguments: &Arguments) -> Option<Input> {
     })
 }
 
-/// Judges manifests that no layout ties together. A partition's is judged with the SPMC manifest beside it,
-/// if that has a package where the partition is loaded.
+/// Judges manifests that no layout ties together. A partition's is judged with the SPMC manifest
+/// beside it, if that has a package where the partition is loaded.
 fn judge_files(files: &[PathBuf], arguments: &Arguments, diagnostics: &mut Diagnostics) {
     let read = |path: &PathBuf, diagnostics: &mut Diagnostics| {
         Source::read(path, &arguments.includes, diagnostics)
@@ -128,7 +128,8 @@ fn judge_files(files: &[PathBuf], arguments: &Arguments, diagnostics: &mut Diagn
     }
 }
 
-/// Writes a path as it is shown: without detours, and from the current folder on where it lies below that.
+/// Writes a path as it is shown: without detours, and from the current folder on where it lies
+/// below that.
 fn shown(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {

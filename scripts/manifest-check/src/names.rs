@@ -1,5 +1,5 @@
-//! Words of the bindings, so that one that is misspelt is found: the boot passes over what it does not know,
-//! as other readers may know it.
+//! Words of the bindings, so that one that is misspelt is found: the boot passes over what it does
+//! not know, as other readers may know it.
 
 use sp_layout::nearest;
 
@@ -140,7 +140,7 @@ const fn leaf(properties: &'static [&'static str]) -> Words {
     }
 }
 
-/// The words of a node, if it is one that the boot reads.
+/// Returns the words of a node, if it is one that the boot reads.
 fn words(is_spmc: bool, node: &Node) -> Option<&'static Words> {
     Some(match (is_spmc, node.parent(), node.path.as_str()) {
         (false, _, "/") => &PARTITION,
@@ -236,7 +236,7 @@ fn children(tree: &Tree, node: &Node, words: &Words, found: &mut Vec<Misspelt>) 
     }
 }
 
-/// A `device_type` that makes the boot pass over a node which looks like memory or a CPU.
+/// Finds a `device_type` that makes the boot pass over a node which looks like memory or a CPU.
 fn device_type(tree: &Tree, node: &Node) -> Option<Misspelt> {
     let (known, like): (&[&str], _) = match node.parent() {
         "/cpus" => (&["cpu"], "cpu@"),

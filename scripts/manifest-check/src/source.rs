@@ -19,7 +19,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads a manifest. What compilers say against it is added to `diagnostics`, and then there is none.
+    /// Reads a manifest. What compilers say against it is added to `diagnostics`, and then there is
+    /// none.
     pub fn read(path: &Path, includes: &[PathBuf], diagnostics: &mut Diagnostics) -> Option<Self> {
         let read = match path.extension() {
             Some(kind) if kind == "dtb" => Self::blob(path),
@@ -92,7 +93,7 @@ fn uses_preprocessor(text: &str) -> bool {
     text.lines().any(is_directive)
 }
 
-/// The text behind the C preprocessor, with its notes of where each line came from.
+/// Returns the text behind the C preprocessor, with its notes of where each line came from.
 fn preprocess(path: &Path, includes: &[PathBuf]) -> Result<Vec<u8>, Vec<Diagnostic>> {
     let mut command = Command::new("cc");
     command.args(["-E", "-nostdinc", "-undef", "-x", "assembler-with-cpp"]);
@@ -142,7 +143,8 @@ fn failed(path: &Path, message: &str) -> Vec<Diagnostic> {
     vec![Diagnostic::error(By::Compiler, place, message)]
 }
 
-/// A line such as `Error: a.dts:4.2-3 syntax error` or `a.dts:2:10: fatal error: b.h: No such file`.
+/// Reads a line such as `Error: a.dts:4.2-3 syntax error` or `a.dts:2:10: fatal error: b.h: No such
+/// file`.
 fn complaint(line: &str) -> Option<Diagnostic> {
     let line = line
         .strip_prefix("Error: ")

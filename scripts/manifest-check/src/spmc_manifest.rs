@@ -44,7 +44,8 @@ pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s
     }
 }
 
-/// What the manifest says of the image: a page at the end of all addresses if it says nothing.
+/// Returns what the manifest says of the image: a page at the end of all addresses if it says
+/// nothing.
 fn image(source: &Source) -> PageRange<Pa> {
     let number = |name| source.tree.number("/attribute", name);
     let base = number("load_address");
@@ -54,8 +55,8 @@ fn image(source: &Source) -> PageRange<Pa> {
     said.or_else(last).expect("the last page is a range")
 }
 
-/// What the SPMD takes from `attribute` and the SPMC does not: it refuses each entry point of other PEs
-/// that is not in the image.
+/// Checks what the SPMD takes from `attribute` and the SPMC does not: it refuses each entry point
+/// of other PEs that is not in the image.
 fn judge_attribute(source: &Source, diagnostics: &mut Diagnostics) {
     let tree = &source.tree;
     if tree.node("/attribute").is_none() {

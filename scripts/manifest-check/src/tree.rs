@@ -80,8 +80,8 @@ impl Property {
 }
 
 impl Tree {
-    /// Reads what `dtc -O dts -T -T` prints of `file`: one line for each property, and for each beginning
-    /// and end of a node.
+    /// Reads what `dtc -O dts -T -T` prints of `file`: one line for each property, and for each
+    /// beginning and end of a node.
     pub fn parse(annotated: &str, file: &Path) -> Self {
         let mut tree = Self {
             nodes: Vec::new(),
@@ -137,8 +137,9 @@ impl Tree {
         self.node(path)?.property(property)?.number()
     }
 
-    /// Returns the place of a property; of its node where it is missing or no property is meant. What
-    /// the SPMC says of the tree as a whole is also found where one node alone has that property.
+    /// Returns the place of a property; of its node where it is missing or no property is meant.
+    /// What the SPMC says of the tree as a whole is also found where one node alone has that
+    /// property.
     pub fn place(&self, path: &str, property: &str) -> Place {
         // The SPMC cuts off names that are longer than its messages.
         let node = self.node(path).or_else(|| {
@@ -162,7 +163,7 @@ impl Tree {
     }
 }
 
-/// The code of a line, and the first place in the comment at its end.
+/// Splits a line into its code and the first place in the comment at its end.
 fn split_place(line: &str) -> (&str, Option<Place>) {
     let line = line.trim();
     let Some((code, comment)) = line
@@ -175,7 +176,7 @@ fn split_place(line: &str) -> (&str, Option<Place>) {
     (code.trim(), place(first, code.trim()))
 }
 
-/// `file:line:column-line:column`. The column of a node is that of its brace.
+/// Reads `file:line:column-line:column`. The column of a node is that of its brace.
 fn place(text: &str, code: &str) -> Option<Place> {
     let (start, _end) = text.rsplit_once('-')?;
     let (start, column) = start.rsplit_once(':')?;
@@ -196,8 +197,8 @@ fn place(text: &str, code: &str) -> Option<Place> {
     })
 }
 
-/// Where the name stands in the line of the source: `dtc` counts to a node's brace, and behind the C
-/// preprocessor it counts in another text.
+/// Returns where the name stands in the line of the source: `dtc` counts to a node's brace, and
+/// behind the C preprocessor it counts in another text.
 fn column_of(file: &Path, line: usize, column: usize, name: &str) -> (usize, usize) {
     let source = std::fs::read(file).unwrap_or_default();
     let source = String::from_utf8_lossy(&source);
@@ -226,7 +227,7 @@ fn without_labels(head: &str) -> &str {
     head
 }
 
-/// The bytes of a value: strings, cells between `<>` and bytes between `[]`.
+/// Returns the bytes of a value: strings, cells between `<>` and bytes between `[]`.
 fn bytes(value: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = value;

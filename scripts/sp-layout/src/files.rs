@@ -8,8 +8,8 @@ pub const MAX_PACKAGES: usize = 8;
 /// What BL2 reserves for each of TOS_FW_CONFIG and TB_FW_CONFIG, in bytes.
 pub const MAX_CONFIG: usize = 4096;
 
-/// Returns the SPMC manifest (TOS_FW_CONFIG) of the layout in `dir`: its own, that of the folder above, or that
-/// of the layout `default` among `layouts`.
+/// Returns the SPMC manifest (TOS_FW_CONFIG) of the layout in `dir`: its own, that of the folder
+/// above, or that of the layout `default` among `layouts`.
 pub fn spmc_manifest(dir: &Path, layouts: Option<&Path>) -> Option<PathBuf> {
     let own = [dir.join("spmc.dts"), dir.join("../spmc.dts")];
     let usual = layouts.map(|layouts| layouts.join("default/spmc.dts"));

@@ -1,8 +1,8 @@
 //! TF-A's `sp_layout.json` (`SP_LAYOUT_FILE`) and the SP packages that its entries describe.
 //!
-//! TF-A's generator (`sp_mk_generator.py`) reads the file and calls `sptool` for each entry. This crate
-//! does the same: [`parse`] reads, [`pack`] packs. The image builder and `cargo xtask manifest check` both
-//! use it, so that they understand a layout alike.
+//! TF-A's generator (`sp_mk_generator.py`) reads the file and calls `sptool` for each entry. This
+//! crate does the same: [`parse`] reads, [`pack`] packs. The image builder and `cargo xtask
+//! manifest check` both use it, so that they understand a layout alike.
 
 mod files;
 mod layout;
@@ -10,6 +10,6 @@ mod package;
 mod spelling;
 
 pub use files::{MAX_CONFIG, MAX_PACKAGES, find, spmc_manifest, tb_fw_config};
-pub use layout::{Entry, Fault, Part, Source, Spanned, parse};
+pub use layout::{Entry, Fault, Part, Source, Spanned, parse, position};
 pub use package::{Offsets, Version, pack};
 pub use spelling::nearest;

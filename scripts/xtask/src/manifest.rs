@@ -1,4 +1,5 @@
-//! `cargo xtask manifest check`: judges manifests and layouts as the boot would, before anything is flashed.
+//! `cargo xtask manifest check`: judges manifests and layouts as the boot would, before anything is
+//! flashed.
 //!
 //! The checks are the SPMC's own code, in a program of its own (`scripts/manifest-check`).
 

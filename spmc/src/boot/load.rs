@@ -233,16 +233,12 @@ impl<H: Hal> Spmc<H> {
     #[cold]
     #[inline(never)]
     fn make_room(&self, config: &PartitionConfig, package: &Package) -> Result<u64, PackageError> {
-        if package.first_page_is_free() {
-            return Ok(package.manifest_offset());
+        let offset = package.offset_behind_boot_info()?;
+        if offset != package.manifest_offset() {
+            let mut buffer = self.boot_buffer.lock();
+            let dtb = self.read_manifest(config.memory, package, &mut *buffer)?;
+            self.write_at(config.memory.base(), offset, dtb)?;
         }
-        let mut buffer = self.boot_buffer.lock();
-        let dtb = self.read_manifest(config.memory, package, &mut *buffer)?;
-        let offset = boot_info::MAX_SIZE as u64;
-        if offset.saturating_add(dtb.len() as u64) > package.image_offset() {
-            return Err(PackageError::NoRoomForBootInfo);
-        }
-        self.write_at(config.memory.base(), offset, dtb)?;
         Ok(offset)
     }
 

@@ -18,7 +18,7 @@ use crate::id::PartitionId;
 use crate::interrupt::Claims;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest};
-use crate::manifest::package::{HEADER_SIZE, Package};
+use crate::manifest::package::{HEADER_SIZE, NoRoom, Package};
 use crate::manifest::{ManifestError, partition, spmc as spmc_manifest, validate};
 use crate::mm::{PagePool, Quotas};
 use crate::partition::vcpu::{Caller, Event, Model, State};
@@ -44,8 +44,7 @@ pub(crate) enum PackageError {
     Manifest(ManifestError),
     Unreadable,
     OutOfTables,
-    NoRoomForBootInfo,
-    NoRoomForCopy,
+    NoRoom(NoRoom),
     InUse,
     OutOfStreamEndpoints,
     NoSuchStream,
@@ -61,6 +60,12 @@ impl From<ManifestError> for PackageError {
     }
 }
 
+impl From<NoRoom> for PackageError {
+    fn from(error: NoRoom) -> Self {
+        Self::NoRoom(error)
+    }
+}
+
 impl core::fmt::Display for PackageError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
@@ -70,12 +75,7 @@ impl core::fmt::Display for PackageError {
             Self::OutOfStreamEndpoints => f.write_str("too many stream endpoints"),
             Self::NoSuchStream => f.write_str("no SMMU confines the streams of its devices"),
             Self::NotConfined => f.write_str("this system cannot confine partitions at S-EL0"),
-            Self::NoRoomForBootInfo => {
-                f.write_str("the package has no room for boot information before its image")
-            }
-            Self::NoRoomForCopy => f.write_str(
-                "abort-action 2 (restart) needs room for a copy of the package at the end of its memory, and no region there",
-            ),
+            Self::NoRoom(error) => error.fmt(f),
             Self::InUse => f.write_str("others have memory of it"),
         }
     }
@@ -241,7 +241,7 @@ impl<H: Hal> Spmc<H> {
             .filter_map(|p| p.frozen())
             .map(|f| &f.config);
         validate::partition(&config, earlier, manifest, image)?;
-        Self::reserve_copy(&mut config, &package)?;
+        package.reserve_copy(&mut config)?;
         Ok(config)
     }
 

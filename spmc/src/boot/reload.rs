@@ -10,8 +10,8 @@ use arrayvec::ArrayVec;
 use crate::addr::{PAGE_SIZE, Pa, PageRange, World};
 use crate::hal::Hal;
 use crate::limits::SLICE_PAGES;
-use crate::manifest::config::{AbortAction, PartitionConfig, Permissions};
-use crate::manifest::package::Package;
+use crate::manifest::config::{PartitionConfig, Permissions};
+use crate::manifest::package::NoRoom;
 use crate::mm::{AddressSpace, Attributes, Change, Leaf, State};
 use crate::partition::vcpu::Event;
 use crate::partition::{Endpoint, Frozen, Partition, Slot};
@@ -21,43 +21,6 @@ use super::load::{device_state, image};
 use super::{BootInfo, PackageError};
 
 impl<H: Hal> Spmc<H> {
-    /// Sets memory for the copy of the package aside, if the manifest wants the partition to be restarted.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn reserve_copy(
-        config: &mut PartitionConfig,
-        package: &Package,
-    ) -> Result<(), PackageError> {
-        if config.abort_action != AbortAction::Restart {
-            return Ok(());
-        }
-        let loaded = package.image_offset().saturating_add(package.image_size());
-        let pages = loaded.div_ceil(PAGE_SIZE);
-        let left = config.memory.pages().saturating_sub(pages);
-        let copy = Pa::new(
-            config
-                .memory
-                .base()
-                .raw()
-                .saturating_add(left.saturating_mul(PAGE_SIZE)),
-        );
-        let (Some(memory), Some(copy)) = (
-            PageRange::new(config.memory.base(), left).filter(|_| left >= pages),
-            PageRange::new(copy, pages),
-        ) else {
-            return Err(PackageError::NoRoomForCopy);
-        };
-        let mut regions = config.memory_regions.iter();
-        if regions.any(|region| region.range.overlaps(&copy))
-            || config.entrypoint_offset >= memory.size()
-        {
-            return Err(PackageError::NoRoomForCopy);
-        }
-        config.memory = memory;
-        config.copy = Some(copy);
-        Ok(())
-    }
-
     /// Copies the package away, before anything of it was changed.
     #[cold]
     #[inline(never)]
@@ -94,7 +57,7 @@ impl<H: Hal> Spmc<H> {
         frozen: &Frozen,
     ) -> Result<BootInfo, PackageError> {
         let config = &frozen.config;
-        let copy = config.copy.ok_or(PackageError::NoRoomForCopy)?;
+        let copy = config.copy.ok_or(PackageError::NoRoom(NoRoom::ForCopy))?;
         let endpoint = &partition.endpoint;
         {
             let mut memory = endpoint.memory.lock();

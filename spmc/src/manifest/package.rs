@@ -3,8 +3,12 @@
 //! Packages come from a signed but still foreign file: no size or offset is used before it is checked against the memory that the
 //! package was given.
 
+use core::fmt;
+
+use super::boot_info;
+use super::config::{AbortAction, PartitionConfig};
 use super::error::{Found, ManifestError, limit_text};
-use crate::addr::PAGE_SIZE;
+use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::limits::MAX_SP_MANIFEST;
 
 /// Bytes of the header: six little-endian words.
@@ -30,6 +34,27 @@ pub struct Package {
 struct Piece {
     offset: u32,
     size: u32,
+}
+
+/// A package that has no room for what its manifest asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoRoom {
+    /// `boot-info`: header and image leave too little between them.
+    ForBootInfo,
+    /// `abort-action` 2: the package's memory does not hold it twice.
+    ForCopy,
+}
+
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ForBootInfo => "the package has no room for boot information before its image",
+            Self::ForCopy => {
+                "abort-action 2 (restart) needs room for a copy of the package at the end of its \
+                 memory, and no region there"
+            }
+        })
+    }
 }
 
 impl Piece {
@@ -151,10 +176,49 @@ impl Package {
         self.version
     }
 
-    /// Whether the first page holds the header only, so that boot information may be written over it. Packages of version 2 always
-    /// have that room.
-    pub fn first_page_is_free(&self) -> bool {
-        self.manifest_offset() >= PAGE_SIZE && self.image_offset() >= PAGE_SIZE
+    /// Returns where the manifest is once there is room for boot information in front of it, which
+    /// is written over the header: packages of version 2 always have that room, others have their
+    /// manifest moved.
+    ///
+    /// Errors: the manifest would reach the image.
+    pub fn offset_behind_boot_info(&self) -> Result<u64, NoRoom> {
+        if self.manifest_offset() >= PAGE_SIZE && self.image_offset() >= PAGE_SIZE {
+            return Ok(self.manifest_offset());
+        }
+        let offset = boot_info::MAX_SIZE as u64;
+        if offset.saturating_add(self.manifest.size.into()) > self.image_offset() {
+            return Err(NoRoom::ForBootInfo);
+        }
+        Ok(offset)
+    }
+
+    /// Takes pages at the end of the partition's memory for a copy of the package, if the partition
+    /// is one that is restarted.
+    ///
+    /// Errors: what the package has been loaded to, a region or the entry point lies there.
+    pub fn reserve_copy(&self, config: &mut PartitionConfig) -> Result<(), NoRoom> {
+        if config.abort_action != AbortAction::Restart {
+            return Ok(());
+        }
+        let pages = self.image.end().div_ceil(PAGE_SIZE);
+        let left = config.memory.pages().saturating_sub(pages);
+        let base = config.memory.base();
+        let copy = Pa::new(base.raw().saturating_add(left.saturating_mul(PAGE_SIZE)));
+        let (Some(memory), Some(copy)) = (
+            PageRange::new(base, left).filter(|_| left >= pages),
+            PageRange::new(copy, pages),
+        ) else {
+            return Err(NoRoom::ForCopy);
+        };
+        let mut regions = config.memory_regions.iter();
+        if regions.any(|region| region.range.overlaps(&copy))
+            || config.entrypoint_offset >= memory.size()
+        {
+            return Err(NoRoom::ForCopy);
+        }
+        config.memory = memory;
+        config.copy = Some(copy);
+        Ok(())
     }
 }
 

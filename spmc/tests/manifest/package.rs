@@ -1,6 +1,7 @@
 //! Package headers, as `sptool` writes them and as it never would.
 
-use spmc::manifest::package::{HEADER_SIZE, Package};
+use spmc::manifest::boot_info;
+use spmc::manifest::package::{HEADER_SIZE, NoRoom, Package};
 
 const MEM_SIZE: u64 = 0x10_0000;
 
@@ -37,7 +38,7 @@ fn version_2() {
         (0x4000, 0xf_c000)
     );
     assert_eq!(package.version(), 2);
-    assert!(package.first_page_is_free());
+    assert_eq!(package.offset_behind_boot_info(), Ok(0x1000));
 }
 
 // req: MAN-01
@@ -50,7 +51,12 @@ fn version_1() {
         (24, 0x601)
     );
     assert_eq!(package.version(), 1);
-    assert!(!package.first_page_is_free());
+    let moved = package.offset_behind_boot_info().unwrap();
+    assert_eq!(moved, boot_info::MAX_SIZE as u64);
+    // A manifest that fills all up to the image cannot be moved.
+    let full = [SPKG, 1, 24, 0x1000 - 24, 0x1000, 0x1_0000];
+    let package = Package::parse(&header(full), MEM_SIZE).unwrap();
+    assert_eq!(package.offset_behind_boot_info(), Err(NoRoom::ForBootInfo));
 }
 
 // req: MAN-01

@@ -457,6 +457,27 @@ fn a_package_that_is_larger_than_its_memory() {
 }
 
 #[test]
+fn a_package_that_is_not_there_twice() {
+    let case = Case::new("no_copy")
+        .write("two.bin", vec![0; 0x7_d000])
+        .change(
+            "two.dts",
+            "execution-ctx-count = <2>;",
+            "execution-ctx-count = <1>;\n\tlifecycle-support;\n\tabort-action = <2>;",
+        )
+        .change("spmc.dts", "vcpu_count = <2>", "vcpu_count = <1>");
+    case.has(&[(
+        "spmc",
+        "two.dts",
+        "abort-action",
+        "two: not started: abort-action 2 (restart) needs room for a copy of the package at the end \
+         of its memory, and no region there",
+    )]);
+    let fits = case.write("two.bin", vec![0; 0x7_c000]);
+    assert_eq!(fits.judge(&["."]), (0, vec![]));
+}
+
+#[test]
 fn a_package_for_which_there_is_no_vm_and_the_reverse() {
     let case = Case::new("nowhere").change("sp_layout.json", "0x6300000", "0x6700000");
     case.has(&[

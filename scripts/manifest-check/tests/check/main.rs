@@ -1,4 +1,5 @@
-//! `manifest-check`, run as a program: on layouts with one fault or several, and on those of the repository.
+//! `manifest-check`, run as a program: on layouts with one fault or several, and on those of the
+//! repository.
 
 mod faults;
 mod layouts;

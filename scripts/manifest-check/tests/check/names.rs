@@ -1,9 +1,11 @@
-//! The program must know each word that the SPMC reads, or a neighbour of it could be taken for a misspelling.
+//! The program must know each word that the SPMC reads, or a neighbour of it could be taken for a
+//! misspelling.
 
 use std::fs;
 use std::path::Path;
 
-/// Words in quotes that stand before `=>` or `|`, or behind `name ==`: what a parser compares names with.
+/// Returns words in quotes that stand before `=>` or `|`, or behind `name ==`: what a parser
+/// compares names with.
 fn words(source: &str) -> Vec<&str> {
     let code = source.split("#[cfg(test)]").next().unwrap_or(source);
     let mut words = Vec::new();

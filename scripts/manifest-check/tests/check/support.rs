@@ -106,8 +106,8 @@ impl Case {
         (output.status.code().unwrap(), faults.collect())
     }
 
-    /// Asserts that the layout has these faults and no others: who says so, in which file, at which text
-    /// of it, and what.
+    /// Asserts that the layout has these faults and no others: who says so, in which file, at which
+    /// text of it, and what.
     #[track_caller]
     pub fn has(&self, expected: &[(&str, &str, &str, &str)]) {
         let (status, found) = self.judge(&["."]);
