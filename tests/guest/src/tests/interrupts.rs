@@ -10,7 +10,7 @@ use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::console::SECURE_UART;
 use crate::rt::mark::mark;
-use crate::rt::{exception_level, ticks_per_ms, wait_until};
+use crate::rt::{counter, exception_level, ticks_per_ms, wait_until};
 use crate::sp::{Command, Identity, Sp};
 use crate::{command, helper, println, test};
 
@@ -96,6 +96,8 @@ pub(super) const TRANSMIT: u32 = 1 << 5;
 
 /// What contexts of this partition handled.
 pub(super) static HANDLED: AtomicU64 = AtomicU64::new(0);
+/// When they handled the last of it.
+static LAST: AtomicU64 = AtomicU64::new(0);
 /// They do not clear the source.
 static CARELESS: AtomicU64 = AtomicU64::new(0);
 
@@ -165,6 +167,7 @@ pub fn on_interrupt() {
             interrupt_soak::count(id);
         }
         HANDLED.fetch_add(1, Ordering::Relaxed);
+        LAST.store(counter(), Ordering::Relaxed);
         hf(DEACTIVATE, &[id, id]);
     }
 }
@@ -260,7 +263,8 @@ pub(super) fn write_if_let_through() {
 
 fn handled(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let at_boot = AT_BOOT.load(Ordering::Relaxed);
-    Ok([HANDLED.load(Ordering::Relaxed), at_boot, 0, 0])
+    let last = LAST.load(Ordering::Relaxed);
+    Ok([HANDLED.load(Ordering::Relaxed), at_boot, last, 0])
 }
 
 fn say(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {

@@ -65,6 +65,7 @@ pub const ALL: &[&[Test]] = &[
     preemption::TESTS,
     notification::TESTS,
     interrupts::TESTS,
+    memory::long_calls::TESTS,
     interrupts::VIRTUAL_TIMER,
     indirect::TESTS,
     console::TESTS,

@@ -6,6 +6,7 @@ pub mod devices;
 pub mod errors;
 pub mod fragments;
 pub mod isolation;
+pub mod long_calls;
 pub mod race;
 pub mod retrieval;
 pub mod sizes;

@@ -1,0 +1,57 @@
+//! Calls that zero a large region: handlers of Secure interrupts do not wait for their end.
+
+use crate::ffa::memory::{Scatter, access, flag};
+use crate::ffa::transfer::reclaim;
+use crate::ffa::{self, SP1, SP2};
+use crate::nwd::{self, Nwd, Test, ask, pe, peek, poke};
+use crate::rt::check::{Check, equal, fail, holds};
+use crate::rt::stage1::NON_SECURE_GIB;
+use crate::rt::{PATIENCE_MS, counter, wait_until};
+use crate::test;
+
+use super::super::interrupts::{ARM, CAME, SAY};
+use super::receiver;
+use super::sizes::{Kind, unsent};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[test!(
+    interrupt_within_a_long_call,
+    "sp1 handles its interrupt while a call zeroes 64 MiB for the Normal world",
+    pes = 2
+)];
+
+/// Memory that nothing else uses between tests.
+const REGION: Scatter = Scatter::contiguous(NON_SECURE_GIB, 0x4000);
+
+/// How often it is tried: the other PE may be late.
+const ATTEMPTS: u64 = 50;
+
+/// Lets sp2 raise the interrupt when the region is being zeroed, on another PE than the call.
+fn raise_meanwhile(_: [u64; 4]) -> Check<[u64; 4]> {
+    holds(wait_until(PATIENCE_MS, || peek(REGION.first) == 0), 0u64)?;
+    ask(SP2, SAY, [0; 4])
+}
+
+// The interrupt is raised when the call has begun, and handled before it ends, which orders the two
+// whatever takes how long. req: INT-04, INT-07, MEMO-19
+fn interrupt_within_a_long_call(_: &Nwd) -> Check {
+    let owner = nwd::caller();
+    let receivers = [receiver(SP2, access::RW)];
+    let mut transaction = unsent(&owner, Kind::Lend, &receivers);
+    transaction.flags = flag::ZERO;
+    for _ in 0..ATTEMPTS {
+        poke(REGION.first, 1);
+        ask(SP1, ARM, [0; 4])?;
+        pe::start(1, raise_meanwhile, [0; 4])?;
+        let handle = owner.sent_scattered(Kind::Lend.function(), &transaction, &REGION)?;
+        let end = counter();
+        pe::finish(1)?;
+        ffa::done(&reclaim(handle, 0))?;
+        let [count, _, when, _] = ask(SP1, CAME, [0; 4])?;
+        equal(count, 1u64)?;
+        if when < end {
+            return Ok(());
+        }
+    }
+    fail(ATTEMPTS)
+}
