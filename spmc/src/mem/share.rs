@@ -107,7 +107,7 @@ impl Reading {
     /// Returns whether the last fragment, other than that which came with the response, started at
     /// `offset`.
     fn repeats(&self, offset: usize) -> bool {
-        self.next != 0 && offset != 0 && offset == self.last
+        offset != 0 && offset == self.last
     }
 }
 
