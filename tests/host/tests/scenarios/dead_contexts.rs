@@ -205,3 +205,57 @@ fn a_context_is_not_called_for_interrupts_once_its_partition_failed() {
     assert_eq!(answer.function(), NORMAL_WORLD_RESUME);
     assert_eq!(count.load(SeqCst), 0);
 }
+
+// It fails once, however many of its contexts come to their end because of that.
+// req: MSGD-08
+#[test]
+fn the_end_of_one_more_context_starts_nobody_anew() {
+    let gate = Arc::<Gate>::default();
+    let own = Arc::clone(&gate);
+    let starts = Arc::<AtomicU64>::default();
+    let count = Arc::clone(&starts);
+    let bystander = PartitionSpec::new("bystander")
+        .property("abort-action", 2)
+        .with(|spec| {
+            spec.extra = Some(Arc::new(|fdt| {
+                fdt.property_null("lifecycle-support").unwrap();
+            }));
+        })
+        .script(move |sp| {
+            count.fetch_add(1, SeqCst);
+            sp.serve(|_, request| request.payload())
+        });
+    let mortal = mortal(move |sp| {
+        sp.msg_wait();
+        own.pass(1);
+        sp.call([ID_GET]);
+        unreachable!("it is dead");
+    });
+    let system = System::boot([bystander, mortal]);
+    system.turn_on(1);
+    scope(|scope| {
+        let first = scope.spawn(|| system.nwd().request(SP2, [0; 5]).error());
+        gate.wait_for(1);
+        assert_eq!(system.pe(1).request(SP2, [0; 5]).error(), Some(ABORTED));
+        gate.opened.store(1, SeqCst);
+        assert_eq!(first.join().unwrap(), Some(ABORTED));
+    });
+    assert_eq!(system.nwd().ask(SP1, [7; 5]), [7; 5]);
+    assert_eq!(starts.load(SeqCst), 1);
+}
+
+// req: MSGW-16, RUN-19
+#[test]
+fn a_context_that_yielded_does_not_go_on_once_its_partition_failed() {
+    let system = System::boot([mortal(|sp| {
+        sp.msg_wait();
+        sp.call([YIELD]);
+        unreachable!("it is dead");
+    })]);
+    system.turn_on(1);
+    let nwd = system.nwd();
+    let run = [RUN, u64::from(SP1) << 16];
+    assert_eq!(nwd.call(run).function(), YIELD);
+    assert_eq!(system.pe(1).request(SP1, [0; 5]).error(), Some(ABORTED));
+    assert_eq!(nwd.call(run).error(), Some(ABORTED));
+}

@@ -499,3 +499,23 @@ fn nothing_stays_noted_of_interrupts_that_are_dealt_with() {
     assert_eq!(count.load(SeqCst), 3);
     assert_eq!(interrupted(&system), 0);
 }
+
+// A line of its own that comes while it handles another one is signalled at once.
+// req: INT-04, INT-11
+#[test]
+fn a_handler_sees_what_comes_for_itself() {
+    let count = Arc::<AtomicU64>::default();
+    let seen = Arc::clone(&count);
+    let system = System::boot([owner("owner", &[FLOOD, FLOOD2], move |sp, line| {
+        if line == FLOOD {
+            assert_eq!(sp.signals(), (false, false));
+            sp.gic(|gic| gic.pulse(FLOOD2));
+            sp.poll();
+            assert_eq!(sp.signals(), (true, false));
+        }
+        seen.fetch_add(1, SeqCst);
+    })]);
+    system.machine.gic().pulse(FLOOD);
+    assert_eq!(settle(&system, 5), 1);
+    assert_eq!(count.load(SeqCst), 2);
+}

@@ -527,3 +527,53 @@ fn no_message_shows_registers_of_others() {
         }
     }
 }
+
+// Only what has ended is told to have ended. req: INT-08, MSGW-16
+#[test]
+fn one_that_was_stopped_and_runs_elsewhere_is_busy() {
+    // B may be run by the Normal world; it runs on PE 1; its caller has asked for it.
+    let steps: Arc<[AtomicU64; 3]> = Arc::default();
+    let wait = |step: &AtomicU64| {
+        while step.load(SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+    };
+    let (own, others) = (Arc::clone(&steps), Arc::clone(&steps));
+    let a = with_device(PartitionSpec::new("a"), &[LINE], &[]).script(move |sp| {
+        assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
+        let own = Arc::clone(&own);
+        sp.serve(move |sp, request| {
+            stop_b(sp);
+            sp.gic(|gic| gic.pass(CALLERS_TIME));
+            own[0].store(1, SeqCst);
+            wait(&own[1]);
+            let answer = sp.call(RUN_B);
+            own[2].store(1, SeqCst);
+            assert_eq!(answer.error(), Some(BUSY), "{answer:?}");
+            loop {
+                match sp.call(RUN_B).error() {
+                    Some(BUSY) => std::thread::yield_now(),
+                    error => break assert_eq!(error, Some(ABORTED)),
+                }
+            }
+            request.payload()
+        })
+    });
+    let b = PartitionSpec::new("b").script(move |sp| {
+        let others = Arc::clone(&others);
+        sp.serve(move |sp, request| {
+            sp.gic(|gic| gic.pulse(LINE));
+            sp.poll();
+            others[1].store(1, SeqCst);
+            wait(&others[2]);
+            request.payload()
+        })
+    });
+    let system = System::boot([a, b]);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| system.nwd().ask(A, [4; 5]));
+        wait(&steps[0]);
+        assert_eq!(system.pe(1).call(RUN_B).function(), MSG_WAIT);
+        assert_eq!(first.join().unwrap(), [4; 5]);
+    });
+}

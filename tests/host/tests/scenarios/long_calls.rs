@@ -37,6 +37,32 @@ fn owner() -> (PartitionSpec, Seen) {
     (spec, seen)
 }
 
+/// Retrieves the handle in x3 of a request, or gives it back, zeroed, if there is something in x4.
+fn borrower(at_el0: bool) -> PartitionSpec {
+    let spec = PartitionSpec::new("borrower");
+    let spec = if at_el0 { spec.s_el0() } else { spec };
+    spec.script(move |sp| {
+        if at_el0 {
+            s_el0::map_buffers(sp);
+        } else {
+            sp.map_buffers();
+        }
+        sp.serve(|sp, message| {
+            let [handle, returns, ..] = message.payload();
+            if returns != 0 {
+                sp.relinquish(handle, 1).success();
+            } else {
+                let request = Transaction {
+                    attributes: 0,
+                    ..Transaction::retrieve(0, BORROWER, handle, RW)
+                };
+                sp.retrieve(&request).unwrap();
+            }
+            [0; 5]
+        })
+    })
+}
+
 fn lend(nwd: Nwd<'_>, flags: u32) -> u64 {
     let transaction = Transaction {
         flags,
@@ -79,28 +105,7 @@ fn a_handler_does_not_wait_for_what_the_normal_world_has_zeroed() {
 #[test]
 fn a_handler_does_not_wait_for_what_a_partition_has_zeroed() {
     for at_el0 in [false, true] {
-        let spec = PartitionSpec::new("borrower");
-        let spec = if at_el0 { spec.s_el0() } else { spec };
-        let borrower = spec.script(move |sp| {
-            if at_el0 {
-                s_el0::map_buffers(sp);
-            } else {
-                sp.map_buffers();
-            }
-            sp.serve(|sp, message| {
-                let [handle, returns, ..] = message.payload();
-                if returns != 0 {
-                    sp.relinquish(handle, 1).success();
-                } else {
-                    let request = Transaction {
-                        attributes: 0,
-                        ..Transaction::retrieve(0, BORROWER, handle, RW)
-                    };
-                    sp.retrieve(&request).unwrap();
-                }
-                [0; 5]
-            })
-        });
+        let borrower = borrower(at_el0);
         let (owner, seen) = owner();
         let system = System::boot([owner, borrower]);
         let nwd = system.nwd();
@@ -197,4 +202,24 @@ fn each_exit_zeroes_a_slice_of_what_a_partition_that_failed_had_borrowed() {
         ),
         (0, 0)
     );
+}
+
+// req: INT-07, TIME-02
+#[test]
+fn who_has_interrupts_of_others_queued_zeroes_without_a_handler_in_between() {
+    let borrower = borrower(false)
+        .with(|spec| spec.ns_interrupts = 0)
+        .property("other-s-interrupts-action", 0);
+    let (owner, seen) = owner();
+    let system = System::boot([owner, borrower]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let handle = lend(nwd, 0);
+    nwd.ask(BORROWER, [handle, 0, 0, 0, 0]);
+    system.machine.gic().set_level(LINE, true);
+    nwd.ask(BORROWER, [handle, 1, 0, 0, 0]);
+    assert!(seen.lock().unwrap().is_empty(), "handled in between");
+    nwd.call([INTERRUPT]);
+    assert_eq!(seen.lock().unwrap().len(), 1);
+    nwd.reclaim(handle).success();
 }

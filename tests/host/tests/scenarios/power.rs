@@ -270,3 +270,52 @@ fn a_hypervisor_tells_subscribers_of_vms() {
     call.0[8..].fill(7);
     assert_eq!(nwd.call_with(call).0[8..], [7; 10]);
 }
+
+// The form of a message is its sender's business. req: MSGD-22, RUN-17
+#[test]
+fn a_message_in_the_64_bit_form_is_passed_on_in_the_32_bit_form() {
+    let log = Log::default();
+    let first = subscriber("sp1", 0, 7, &log, 0);
+    let others = ["sp2", "sp3"].map(PartitionSpec::new);
+    let system = System::boot([first].into_iter().chain(others));
+    let call = [DIRECT_REQ_64, 0xffff_8000, PSCI, CPU_SUSPEND, 4, 5];
+    let answer = system.nwd().call(call);
+    assert_eq!(
+        answer.0[..4],
+        [DIRECT_RESP_32, 0x8000_ffff, PSCI_RESPONSE, 0]
+    );
+    assert_eq!(taken(&log), [(0x8001, 0, [PSCI, CPU_SUSPEND, 0])]);
+}
+
+// What a partition may not do in this state comes after what the receiver cannot do.
+// req: MSGD-07, RUN-17
+#[test]
+fn a_busy_receiver_shows_before_the_model_of_the_sender() {
+    let told = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&told);
+    let sleeper = PartitionSpec::new("sp1")
+        .vcpus(2)
+        .property("power-management-messages", 7)
+        .script(move |sp| {
+            sp.msg_wait();
+            for code in [BUSY, DENIED] {
+                sp.refused([DIRECT_REQ_64, 0x8001_8002], code);
+                *count.lock().unwrap() += 1;
+                let answer = [DIRECT_RESP_32, 0x8001_8000, PSCI_RESPONSE, 0];
+                sp.call(answer);
+            }
+        });
+    let other = PartitionSpec::new("sp2").script(|sp| {
+        sp.serve(|sp, request| {
+            assert!(sp.interrupt());
+            request.payload()
+        })
+    });
+    let system = System::boot([sleeper, other]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.request(0x8002, [3; 5]).function(), INTERRUPT);
+    assert_eq!(spmd(nwd, PSCI, CPU_SUSPEND), 0);
+    assert_eq!(nwd.call([RUN, 0x8002_0000]).payload(), [3; 5]);
+    assert_eq!(spmd(nwd, PSCI, CPU_SUSPEND), 0);
+    assert_eq!(*told.lock().unwrap(), 2);
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use host_tests::ffa::*;
+use host_tests::manifest::Region;
 use host_tests::{PartitionSpec, Sp, System};
 
 fn restarts(name: &str) -> PartitionSpec {
@@ -139,4 +140,33 @@ fn one_that_takes_long_to_start_has_to_wait_longer() {
     system.machine.gic().pass(1);
     nwd.call([FEATURES, RUN]);
     assert_eq!(nwd.ask(0x8001, [7; 5]), [7; 5]);
+}
+
+// As if it had called FFA_RXTX_MAP before it first ran. req: RXTX-01, MSGD-08
+#[test]
+fn buffers_that_the_manifest_names_are_there_in_each_life() {
+    let region = |name, offset| Region {
+        name,
+        base: offset,
+        relative: true,
+        pages: 1,
+        attributes: 3,
+    };
+    let spec = restarts("sp1").with(|sp| {
+        sp.regions = vec![region("rx", 0x2_0000), region("tx", 0x2_1000)];
+        sp.rx_tx = Some(("rx", "tx"));
+    });
+    let system = System::boot([spec.script(|sp| {
+        let base = sp.base();
+        let again = [RXTX_MAP_64, base + 0x3_0000, base + 0x3_1000, 1];
+        sp.refused(again, DENIED);
+        sp.call([PARTITION_INFO_GET]).success();
+        sp.call([RX_RELEASE]).success();
+        serve(sp);
+    })]);
+    let nwd = system.nwd();
+    for _ in 0..2 {
+        assert_eq!(nwd.ask(0x8001, [5; 5]), [5; 5]);
+        assert_eq!(nwd.request(0x8001, [1; 5]).error(), Some(ABORTED));
+    }
 }

@@ -212,3 +212,51 @@ fn non_secure_memory_never_executes() {
     nwd.ask(0x8001, [0; 5]);
     assert_eq!(system.spmc.shares.live(), 0);
 }
+
+// What a partition took away from itself, it has again. req: SEL0-08, MSGD-08
+#[test]
+fn a_restart_brings_back_the_permissions_of_the_manifest() {
+    const PAGES: u64 = 20;
+    let lives = Mutex::new(0);
+    let partition = PartitionSpec::new("sp1")
+        .s_el0()
+        .property("abort-action", 2)
+        .with(|spec| {
+            spec.regions.push(Region {
+                name: "data",
+                base: 0x4_0000,
+                relative: true,
+                pages: 2 * PAGES as u32,
+                attributes: 3,
+            });
+            spec.extra = Some(Arc::new(|fdt| {
+                fdt.property_null("lifecycle-support").unwrap()
+            }));
+        })
+        .script(move |sp| {
+            // No two of them lie side by side, and no two that follow each other are alike.
+            let page = |n: u64| partition_base(0) + 0x4_0000 + n * 0x2000;
+            for n in 0..PAGES {
+                assert_eq!(permissions(sp, page(n)), READ_WRITE, "{n}");
+            }
+            *lives.lock().unwrap() += 1;
+            for n in 0..PAGES {
+                let less = [READ_ONLY, NO_ACCESS][n as usize % 2];
+                assert_eq!(set(sp, page(n), less), None);
+            }
+            let life = *lives.lock().unwrap();
+            sp.serve(move |sp, request| {
+                if request.0[3] == 1 {
+                    sp.peek(NonSecure, NWD_PAGES);
+                }
+                [life; 5]
+            })
+        });
+    let system = System::boot([partition]);
+    let nwd = system.nwd();
+    for life in 1..4 {
+        assert_eq!(nwd.ask(0x8001, [0; 5]), [life; 5]);
+        let answer = nwd.request(0x8001, [1, 0, 0, 0, 0]);
+        assert_eq!(answer.error(), Some(ABORTED));
+    }
+}

@@ -287,3 +287,30 @@ fn nobody_waits_for_ever_for_one_that_failed() {
     // One that fails after it yielded, and was run.
     assert_eq!(nwd.ask(0x8003, [0; 5]), [4; 5]);
 }
+
+// req: BOOT-18, RUN-18, MSGW-06
+#[test]
+fn who_initialises_cannot_run_one_that_yielded_to_it() {
+    let second = PartitionSpec::new("second")
+        .with(|spec| spec.boot_order = Some(1))
+        .script(|sp| {
+            let answer = sp.call([DIRECT_REQ_64, 0x8001_8002]);
+            assert_eq!(answer.function(), YIELD, "{answer:?}");
+            sp.refused([RUN, 0x8002_0000], DENIED);
+            sp.serve(|sp, _| {
+                // Now it can.
+                assert_eq!(sp.call([RUN, 0x8002_0000]).function(), DIRECT_RESP_64);
+                [7; 5]
+            })
+        });
+    let first = PartitionSpec::new("first")
+        .with(|spec| spec.boot_order = Some(0))
+        .script(|sp| {
+            sp.serve(|sp, request| {
+                sp.call([YIELD]);
+                request.payload()
+            })
+        });
+    let system = System::boot([second, first]);
+    assert_eq!(system.nwd().ask(0x8001, [0; 5]), [7; 5]);
+}
