@@ -33,5 +33,6 @@ pub mod notification;
 pub mod partition;
 pub mod spmc;
 pub mod sync;
+pub mod vcpu_set;
 
 pub use spmc::{Pe, Spmc};

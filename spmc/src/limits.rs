@@ -60,8 +60,8 @@ pub const MAX_BORROWERS: usize = 8;
 /// VMs that can be notified at the same time.
 pub const MAX_NOTIFIED_VMS: usize = 8;
 
-/// vCPUs of one receiver of notifications.
-pub const MAX_NOTIFIED_VCPUS: usize = 32;
+/// vCPUs of one receiver of notifications: of a VM, or the contexts of a partition.
+pub const MAX_NOTIFIED_VCPUS: usize = if MAX_VCPUS > 32 { MAX_VCPUS } else { 32 };
 
 /// Memory transactions of one endpoint of which fragments are missing; all ids of the Normal world are one endpoint.
 pub const MAX_ARRIVING: usize = 8;

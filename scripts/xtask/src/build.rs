@@ -1,7 +1,7 @@
 //! The SPMC and the guests, from Rust sources to raw images.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -34,8 +34,8 @@ pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
     step(
         &format!("building the SPMC and the guests for {}", board.name),
         || {
-            cargo(board.name)?;
-            let mut command = build_command("guest", GUEST_PROFILE);
+            run(&mut spmc_command(board.name, &target()))?;
+            let mut command = build_command("guest", GUEST_PROFILE, &target());
             for name in &guests {
                 command.args(["--bin", name]);
             }
@@ -51,17 +51,37 @@ pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
         fs::write(board.guests().join(format!("{name}.bin")), executable.image)?;
     }
 
-    check_stacks(&artefact(board.spmc, SPMC_PROFILE))?;
-    let elf = board.products().join("spmc.elf");
-    let bin = board.products().join("spmc.bin");
-    fs::copy(artefact(board.spmc, SPMC_PROFILE), &elf)?;
+    spmc(&artefact(board.spmc, SPMC_PROFILE), &board.products())
+}
+
+/// Builds an SPMC whose capacities an environment chooses, in a folder of its own.
+pub fn build_sized(board: &Board, environment: &[(String, String)]) -> Result<Spmc> {
+    let name: Vec<_> = environment
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let folder = board.products().join("sized").join(name.join(","));
+    step(
+        &format!("building the SPMC for {}, {}", board.name, name.join(" ")),
+        || run(spmc_command(board.name, &folder).envs(environment.iter().cloned())),
+    )?;
+    let elf = folder.join(TARGET).join(SPMC_PROFILE).join(board.spmc);
+    spmc(&elf, &folder)
+}
+
+/// Checks the SPMC that was linked as `linked`, and leaves it in `products`.
+fn spmc(linked: &Path, products: &Path) -> Result<Spmc> {
+    check_stacks(linked)?;
+    let elf = products.join("spmc.elf");
+    let bin = products.join("spmc.bin");
+    fs::copy(linked, &elf)?;
     let executable = read(&elf)?;
     fs::write(&bin, &executable.image)?;
     Ok(Spmc { bin, executable })
 }
 
 /// Fails if a path of calls in the SPMC does not fit into the stack that it runs on.
-fn check_stacks(elf: &PathBuf) -> Result<()> {
+fn check_stacks(elf: &Path) -> Result<()> {
     let program = elf::program(&fs::read(elf)?)?;
     for stack in STACKS {
         let depth = stack
@@ -93,7 +113,14 @@ fn guests(board: &Board, layout: Option<&str>) -> Result<Vec<String>> {
 
 /// Links the images of boards that cannot be run here.
 pub fn build_other_boards() -> Result<()> {
-    cargo("fvp-base")
+    run(&mut spmc_command("fvp-base", &target()))
+}
+
+/// Checks what depends on the number of PEs, with the most that there can be.
+pub fn check_most_pes() -> Result<()> {
+    run(cargo_command_in(&target().join("sized/check"), "check")
+        .env("SPMC_PES", "64")
+        .args(["--quiet", "--target", TARGET, "--package", "qemu-virt"]))
 }
 
 /// The target of programs that run on this machine. Named, flags for it do not reach what runs while building.
@@ -106,22 +133,28 @@ pub fn host() -> Result<String> {
 
 /// A `cargo` that works on this workspace and puts its products where ours are.
 pub fn cargo_command(subcommand: &str) -> Command {
+    cargo_command_in(&target(), subcommand)
+}
+
+fn cargo_command_in(target: &Path, subcommand: &str) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
         .current_dir(root())
         .arg(subcommand)
         .arg("--target-dir")
-        .arg(target());
+        .arg(target);
     command
 }
 
-fn cargo(package: &str) -> Result<()> {
-    run(build_command(package, SPMC_PROFILE).arg("--bins"))
+fn spmc_command(package: &str, target: &Path) -> Command {
+    let mut command = build_command(package, SPMC_PROFILE, target);
+    command.arg("--bins");
+    command
 }
 
-fn build_command(package: &str, profile: &str) -> Command {
-    let mut command = cargo_command("build");
+fn build_command(package: &str, profile: &str, target: &Path) -> Command {
+    let mut command = cargo_command_in(target, "build");
     command.args(["--profile", profile]);
     command.args(["--target", TARGET, "--package", package]);
     command

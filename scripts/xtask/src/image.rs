@@ -91,6 +91,14 @@ pub fn assemble_with(
     bl33: Vec<u8>,
 ) -> Result<PathBuf> {
     let board = components.board;
+    let sized;
+    let spmc = match layout.scenario.build.as_slice() {
+        [] => &components.spmc.bin,
+        environment => {
+            sized = build::build_sized(board, environment)?;
+            &sized.bin
+        }
+    };
     let dir = board.products().join("images").join(&layout.name);
     fs::create_dir_all(&dir)?;
     ensure!(
@@ -127,7 +135,7 @@ pub fn assemble_with(
     let mut images = vec![
         (Uuid::BL2, fs::read(&components.firmware.bl2)?),
         (Uuid::BL31, fs::read(&components.firmware.bl31)?),
-        (Uuid::BL32, fs::read(&components.spmc.bin)?),
+        (Uuid::BL32, fs::read(spmc)?),
         (Uuid::BL33, bl33),
         (
             Uuid::TB_FW_CONFIG,

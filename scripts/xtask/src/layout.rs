@@ -70,6 +70,9 @@ pub struct Scenario {
     pub seeds: Vec<u64>,
     /// It takes minutes: booted first, so that others can be booted beside it.
     pub long: bool,
+    /// Environment of the build of an SPMC of its own, in which capacities of the image are chosen
+    /// (`spmc/src/limits.rs`).
+    pub build: Vec<(String, String)>,
     /// Version of the packages, 1 or 2; 2 if absent.
     pub package_version: Option<u64>,
     /// Bytes that remain of a partition's package.
@@ -163,6 +166,13 @@ impl Scenario {
                     }
                 }
                 "long" => scenario.long = value.as_bool().context("true or false is wanted")?,
+                "build" => {
+                    for (name, value) in value.as_object().context("an object is wanted")? {
+                        scenario
+                            .build
+                            .push((name.clone(), number(value)?.to_string()));
+                    }
+                }
                 "package_version" => scenario.package_version = Some(number(&value)?),
                 "truncate" => {
                     for (name, size) in value.as_object().context("an object is wanted")? {

@@ -15,7 +15,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::bench::{Bench, Report};
 use crate::board::{BOARDS, Board};
-use crate::build::{TARGET, build_other_boards, cargo_command};
+use crate::build::{TARGET, build_other_boards, cargo_command, check_most_pes};
 use crate::conformance::conformance;
 use crate::demo;
 use crate::fuzz;
@@ -76,6 +76,7 @@ pub fn test(fast: bool, systems: bool) -> Result<ExitCode> {
             "images of boards that cannot be run here",
             build_other_boards,
         );
+        tally.check("the SPMC with the most PEs", check_most_pes);
         tally.board_tests()?;
     }
     if systems {

@@ -20,6 +20,7 @@ use crate::notification::Target;
 use crate::partition::Partition;
 use crate::partition::vcpu::{Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
+use crate::vcpu_set::VcpuSet;
 
 use super::interrupt_calls::NO_INTERRUPT;
 use super::run::{Current, Flow, Member, complete};
@@ -106,8 +107,8 @@ impl<H: Hal> Spmc<H> {
         if let Some((lines, _)) = context.partition.lines(context.id.index) {
             lines.answer(lines.calls());
         }
-        let bit = 1_u32.wrapping_shl(context.id.index.into());
-        context.partition.want_cycles(bit);
+        let own = VcpuSet::of(context.id.index);
+        context.partition.want_cycles(own);
         self.raise_schedule_receiver(false);
     }
 

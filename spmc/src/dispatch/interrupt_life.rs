@@ -183,9 +183,8 @@ impl<H: Hal> Spmc<H> {
 
     /// Whether notifications are pending for a context.
     fn is_notified(&self, id: VcpuId) -> bool {
-        let bit = 1_u32.checked_shl(id.index.into()).unwrap_or(0);
         let receiver = self.notifications.receiver(id.partition);
-        receiver.is_some_and(|receiver| receiver.pending_on() & bit != 0)
+        receiver.is_some_and(|receiver| receiver.pending_on().contains(id.index))
     }
 
     /// The partition failed: its interrupts come no more.

@@ -268,24 +268,23 @@ impl<H: Hal> Spmc<H> {
     fn report_interrupted(&self, list: &mut InfoList) -> bool {
         for partition in self.live_partitions() {
             let wants = partition.take_wants();
-            let Some(frozen) = partition.frozen().filter(|_| wants != 0) else {
+            let Some(frozen) = partition.frozen().filter(|_| !wants.is_empty()) else {
                 continue;
             };
             let mut indices = ArrayVec::<u16, { InfoList::MAX_VCPUS }>::new();
             if !frozen.config.is_up() {
-                let wanted = (0..frozen.config.vcpu_count)
-                    .filter(|index| wants & 1_u32.wrapping_shl((*index).into()) != 0);
+                let all = 0..frozen.config.vcpu_count;
+                let wanted = all.filter(|index| wants.contains(*index));
                 indices.extend(wanted.take(list.room_for_vcpus()));
             }
             let told = if frozen.config.is_up() {
                 wants
             } else {
-                let bit = |index: &u16| 1_u32.wrapping_shl((*index).into());
-                indices.iter().map(bit).fold(0, |told, bit| told | bit)
+                indices.iter().copied().collect()
             };
-            let is_told = told != 0 && list.push(frozen.config.id, &indices);
-            let rest = if is_told { wants & !told } else { wants };
-            if rest != 0 {
+            let is_told = !told.is_empty() && list.push(frozen.config.id, &indices);
+            let rest = if is_told { wants.without(told) } else { wants };
+            if !rest.is_empty() {
                 partition.want_cycles(rest);
                 return true;
             }

@@ -22,6 +22,7 @@ use crate::id::PartitionId;
 use crate::limits::{MAX_NOTIFIED_VCPUS, MAX_NOTIFIED_VMS, MAX_PARTITIONS};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
+use crate::vcpu_set::VcpuSet;
 
 const SLOTS: usize = MAX_PARTITIONS + MAX_NOTIFIED_VMS;
 const _: () = assert!(SLOTS <= u32::BITS as usize);
@@ -70,8 +71,8 @@ impl Locked<'_> {
         self.receiver.has_news()
     }
 
-    /// Returns the vCPUs that would get something by `FFA_NOTIFICATION_GET`: a bit for each.
-    pub fn pending_on(&self) -> u32 {
+    /// Returns the vCPUs that would get something by `FFA_NOTIFICATION_GET`.
+    pub fn pending_on(&self) -> VcpuSet {
         self.receiver.pending_on()
     }
 }

@@ -6,6 +6,7 @@
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
 use crate::limits::MAX_NOTIFIED_VCPUS;
+use crate::vcpu_set::VcpuSet;
 
 use super::InfoList;
 
@@ -146,14 +147,7 @@ pub struct Receiver {
     /// Something global is pending that its scheduler has not been told of.
     global_news: bool,
     /// The same for each vCPU.
-    vcpu_news: u32,
-}
-
-const _: () = assert!(MAX_NOTIFIED_VCPUS <= u32::BITS as usize);
-
-/// Returns the bit of a vCPU.
-fn bit(vcpu: u16) -> u32 {
-    1_u32.wrapping_shl(vcpu.into())
+    vcpu_news: VcpuSet,
 }
 
 impl Receiver {
@@ -165,7 +159,7 @@ impl Receiver {
         spm: 0,
         hypervisor: 0,
         global_news: false,
-        vcpu_news: 0,
+        vcpu_news: VcpuSet::EMPTY,
     };
 
     /// A receiver with that many vCPUs, at most [`MAX_NOTIFIED_VCPUS`].
@@ -247,7 +241,7 @@ impl Receiver {
         // What was fetched needs no telling any more.
         self.global_news &= self.is_pending_globally();
         if !self.is_pending_for_vcpu(vcpu) {
-            self.vcpu_news &= !bit(vcpu);
+            self.vcpu_news = self.vcpu_news.without(VcpuSet::of(vcpu));
         }
         Ok(pending)
     }
@@ -260,14 +254,13 @@ impl Receiver {
             }
             self.global_news = false;
         }
-        while self.vcpu_news != 0 {
+        while !self.vcpu_news.is_empty() {
             let mut vcpus = [0; InfoList::MAX_VCPUS];
             let mut count: usize = 0;
             let mut left = self.vcpu_news;
             for vcpu in vcpus.iter_mut().take(list.room_for_vcpus()) {
-                if left != 0 {
-                    *vcpu = left.trailing_zeros() as u16;
-                    left &= left.wrapping_sub(1);
+                if let Some(first) = left.take_first() {
+                    *vcpu = first;
                     count = count.saturating_add(1);
                 }
             }
@@ -289,18 +282,20 @@ impl Receiver {
         self.is_pending_globally() || self.from_partitions.pending() | self.from_vms.pending() != 0
     }
 
-    /// The vCPUs that would get something by `FFA_NOTIFICATION_GET`: a bit for each.
-    pub fn pending_on(&self) -> u32 {
+    /// The vCPUs that would get something by `FFA_NOTIFICATION_GET`.
+    pub fn pending_on(&self) -> VcpuSet {
         if self.is_pending_globally() {
-            return u32::MAX;
+            return VcpuSet::ALL;
         }
-        let vcpus = (0..self.vcpus).filter(|vcpu| self.is_pending_for_vcpu(*vcpu));
-        vcpus.fold(0, |all, vcpu| all | bit(vcpu))
+        let vcpus = 0..self.vcpus;
+        vcpus
+            .filter(|vcpu| self.is_pending_for_vcpu(*vcpu))
+            .collect()
     }
 
     /// Whether `FFA_NOTIFICATION_INFO_GET` has something to tell.
     pub fn has_news(&self) -> bool {
-        self.global_news || self.vcpu_news != 0
+        self.global_news || !self.vcpu_news.is_empty()
     }
 
     fn is_pending_globally(&self) -> bool {
@@ -318,7 +313,9 @@ impl Receiver {
     fn note(&mut self, target: Target) {
         match target {
             Target::Global => self.global_news = true,
-            Target::Vcpu(vcpu) => self.vcpu_news |= bit(vcpu),
+            Target::Vcpu(vcpu) => {
+                self.vcpu_news = self.vcpu_news.union(VcpuSet::of(vcpu));
+            }
         }
     }
 }

@@ -225,17 +225,17 @@ fn notifications_of_vms_count_like_those_of_partitions() {
         receiver.bind(sender, 0b01, false).unwrap();
         receiver.bind(sender, 0b10, true).unwrap();
         receiver.set(sender, 0b10, Target::Vcpu(2)).unwrap();
-        assert_eq!(receiver.pending_on(), 1 << 2);
+        assert_eq!(receiver.pending_on(), VcpuSet::of(2));
         // Neither another vCPU nor a look at the other map takes it away.
         receiver.take(1, ALL).unwrap();
         receiver.take(2, of_others).unwrap();
-        assert_eq!(receiver.pending_on(), 1 << 2);
+        assert_eq!(receiver.pending_on(), VcpuSet::of(2));
         assert!(receiver.has_news());
         receiver.take(2, ALL).unwrap();
-        assert!(receiver.pending_on() == 0 && !receiver.has_news());
+        assert!(receiver.pending_on().is_empty() && !receiver.has_news());
 
         receiver.set(sender, 0b01, Target::Global).unwrap();
-        assert_eq!(receiver.pending_on(), u32::MAX);
+        assert_eq!(receiver.pending_on(), VcpuSet::ALL);
         receiver.take(1, of_others).unwrap();
         assert!(receiver.has_news());
         receiver.take(1, ALL).unwrap();

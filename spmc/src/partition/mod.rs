@@ -28,10 +28,8 @@ use crate::interrupt::{Claims, Left, Line, Lines};
 use crate::limits::MAX_VCPUS;
 use crate::manifest::config::{Messaging, PartitionConfig};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
-
-// Bits of one word stand for the contexts of a partition.
-const _: () = assert!(MAX_VCPUS <= u32::BITS as usize);
+use crate::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use crate::vcpu_set::{AtomicVcpuSet, VcpuSet};
 
 /// What boot decided about a partition and nothing changes afterwards.
 pub struct Frozen {
@@ -62,10 +60,10 @@ pub struct Partition<C> {
     pub log_quota: Mutex<LogQuota>,
     /// Virtual interrupts of each context; not behind its claim, since whoever takes an interrupt pends it.
     lines: [Lines; MAX_VCPUS],
-    /// Contexts for which something may be pending in `lines`, a bit each.
-    interrupted: AtomicU32,
-    /// Contexts that the scheduler is to be told of because of their interrupts, a bit each.
-    wants_cycles: AtomicU32,
+    /// Contexts for which something may be pending in `lines`.
+    interrupted: AtomicVcpuSet,
+    /// Contexts that the scheduler is to be told of because of their interrupts.
+    wants_cycles: AtomicVcpuSet,
 }
 
 impl<C: Context> Partition<C> {
@@ -83,8 +81,8 @@ impl<C: Context> Partition<C> {
         restarts: Restarts::new(),
         log_quota: Mutex::new(LogQuota::new()),
         lines: [const { Lines::new() }; MAX_VCPUS],
-        interrupted: AtomicU32::new(0),
-        wants_cycles: AtomicU32::new(0),
+        interrupted: AtomicVcpuSet::new(),
+        wants_cycles: AtomicVcpuSet::new(),
     };
 
     /// Fills the slot with what `make` returns, in place; the slot stays empty if it fails.
@@ -128,8 +126,7 @@ impl<C: Context> Partition<C> {
     pub fn pend(&self, index: u16, line: Line) {
         if let Some((lines, _)) = self.lines(index) {
             lines.pend(line);
-            let bit = 1_u32.wrapping_shl(index.into());
-            self.interrupted.fetch_or(bit, Ordering::AcqRel);
+            self.interrupted.add(VcpuSet::of(index));
         }
     }
 
@@ -137,15 +134,14 @@ impl<C: Context> Partition<C> {
     /// left; `None` if there is no such context.
     pub fn end_life(&self, index: u16) -> Option<Left> {
         let (lines, _) = self.lines(index)?;
-        let bit = 1_u32.wrapping_shl(index.into());
-        self.wants_cycles.fetch_and(!bit, Ordering::AcqRel);
+        self.wants_cycles.remove(VcpuSet::of(index));
         Some(lines.end())
     }
 
     /// Takes the notification pending interrupt back from all contexts but those in `pending`.
-    pub fn keep_notification_interrupts(&self, pending: u32) {
-        for (index, lines) in self.lines.iter().enumerate() {
-            if pending & 1 << index == 0 {
+    pub fn keep_notification_interrupts(&self, pending: VcpuSet) {
+        for (index, lines) in (0..).zip(&self.lines) {
+            if !pending.contains(index) {
                 lines.clear(Line::NOTIFICATION);
             }
         }
@@ -155,34 +151,34 @@ impl<C: Context> Partition<C> {
     /// that whoever has the claim of a context may not see so of that one for a moment; then it looks again itself.
     #[inline(always)]
     pub fn may_have_interrupts(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed) != 0
+        !self.interrupted.is_empty()
     }
 
-    /// Returns for which contexts an interrupt may be pending: a bit for each.
+    /// Returns the contexts for which an interrupt may be pending.
     #[cfg(feature = "explore")]
-    pub fn interrupted(&self) -> u32 {
-        self.interrupted.load(Ordering::Acquire)
+    pub fn interrupted(&self) -> VcpuSet {
+        self.interrupted.get()
     }
 
     /// Notes that none is pending any more for the context with that index, if that is so. For whoever has its claim.
     pub fn forget_interrupts(&self, index: u16) {
-        let bit = 1_u32.wrapping_shl(index.into());
+        let context = VcpuSet::of(index);
         // One that became pending meanwhile is seen here, or noted after this: the pair of `pend`.
-        self.interrupted.fetch_and(!bit, Ordering::AcqRel);
+        self.interrupted.remove(context);
         let lines = self.lines.get(usize::from(index));
         if lines.is_some_and(Lines::is_pending) {
-            self.interrupted.fetch_or(bit, Ordering::AcqRel);
+            self.interrupted.add(context);
         }
     }
 
-    /// The scheduler is to run these contexts, a bit each, for their interrupts (`sri-interrupts-policy`).
-    pub fn want_cycles(&self, contexts: u32) {
-        self.wants_cycles.fetch_or(contexts, Ordering::AcqRel);
+    /// The scheduler is to run these contexts for their interrupts (`sri-interrupts-policy`).
+    pub fn want_cycles(&self, contexts: VcpuSet) {
+        self.wants_cycles.add(contexts);
     }
 
-    /// Takes the contexts of which [`Self::want_cycles`] said so: a bit for each.
-    pub fn take_wants(&self) -> u32 {
-        self.wants_cycles.swap(0, Ordering::AcqRel)
+    /// Takes the contexts of which [`Self::want_cycles`] said so.
+    pub fn take_wants(&self) -> VcpuSet {
+        self.wants_cycles.take()
     }
 
     /// The entry point of secondary contexts, where one was registered (`FFA_SECONDARY_EP_REGISTER`).

@@ -38,6 +38,7 @@ const MODE_INTERRUPTS_S_EL0: u64 = 13;
 const MODE_HOSTILE: u64 = 14;
 const MODE_FIRST_PE_ONLY: u64 = 20;
 const MODE_MANY_PES: u64 = 21;
+const MODE_EACH_PE: u64 = 22;
 
 /// The buffer in which the Normal world writes to the SPMC.
 pub static TX: Shared<PAGE_SIZE> = Shared::new();
@@ -145,6 +146,7 @@ pub fn main() -> ! {
         MODE_HOSTILE => run(tests::HOSTILE),
         MODE_FIRST_PE_ONLY => run(tests::FIRST_PE_ONLY),
         MODE_MANY_PES => run(tests::MANY_PES),
+        MODE_EACH_PE => run(tests::EACH_PE),
         MODE_S_EL0 => run(tests::S_EL0),
         _ => run(tests::ALL),
     }

@@ -5,15 +5,16 @@
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::rt::check::{Check, fail, holds};
 use crate::rt::{PATIENCE_MS, wait_until};
+use crate::sp::MAX_CONTEXTS;
 
 use super::{fdt, psci};
 
-/// Twice as many PEs as the test partitions have execution contexts.
-pub const MAX: usize = 16;
+/// As many PEs as the test partitions can have execution contexts.
+pub const MAX: usize = MAX_CONTEXTS;
 const STACK: usize = 0x8000;
 
 #[repr(C, align(16))]
@@ -103,14 +104,24 @@ extern "C" fn main(index: usize) -> ! {
     }
 }
 
+/// The affinity of each PE that was turned on.
+static AFFINITIES: [AtomicU64; MAX] = [const { AtomicU64::new(0) }; MAX];
+
+/// Returns the affinity of PE `index`.
+fn affinity(index: usize) -> u64 {
+    AFFINITIES[index].load(Ordering::Relaxed)
+}
+
 /// Starts all PEs that the device tree names and returns how many run. Their indices are 0 to that number, in order of affinity.
 pub fn start_all() -> usize {
     let mut pes = 1;
     fdt::for_each_cpu(|mpidr| {
-        let index = mpidr as usize;
-        if index == 0 || index >= MAX || index != pes {
+        // The first node is the PE that runs this.
+        let index = if mpidr == 0 { 0 } else { pes };
+        if index == 0 || index >= MAX {
             return;
         }
+        AFFINITIES[index].store(mpidr, Ordering::Relaxed);
         if turn_on(index) && is_on(index) {
             pes += 1;
         }
@@ -118,9 +129,9 @@ pub fn start_all() -> usize {
     pes
 }
 
-/// Asks for PE `index` to be turned on; whether PSCI took the call. The affinity of a PE is its index.
+/// Asks for PE `index` to be turned on; whether PSCI took the call.
 fn turn_on(index: usize) -> bool {
-    psci::cpu_on(index as u64, enter as *const () as u64, index as u64)
+    psci::cpu_on(affinity(index), enter as *const () as u64, index as u64)
 }
 
 /// Waits until PE `index`, which was turned on, waits for jobs.
@@ -143,7 +154,7 @@ pub fn all_off(indices: Range<usize>) -> Check {
     for index in indices {
         // A PE that has not begun counts as on.
         holds(
-            wait_until(PATIENCE_MS, || psci::is_off(index as u64)),
+            wait_until(PATIENCE_MS, || psci::is_off(affinity(index))),
             index as u64,
         )?;
     }

@@ -114,9 +114,10 @@ macro_rules! helper {
     };
 }
 
-const MAX_CONTEXTS: usize = 8;
+/// Execution contexts that a partition can have.
+pub const MAX_CONTEXTS: usize = 16;
 /// Bytes of the stack of an execution context.
-pub const STACK: usize = 0x4000;
+pub const STACK: usize = 0x3000;
 
 /// The stacks of all execution contexts.
 #[repr(C, align(16))]

@@ -39,6 +39,10 @@ pub const TESTS: &[Test] = &[
         direct_error_as_answer,
         "FFA_ERROR from a partition reaches whoever asked it"
     ),
+];
+
+/// Tests in which each PE takes part.
+pub const ON_EACH_PE: &[Test] = &[
     test!(
         direct_from_each_pe,
         "sp2 answers on each PE with the execution context of that PE",

@@ -8,7 +8,7 @@ use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::check::{Check, Failure, equal, holds};
 use crate::rt::fp;
 use crate::rt::sve::{self, Scalable};
-use crate::sp::{Command, Sp};
+use crate::sp::{Command, MAX_CONTEXTS, Sp};
 use crate::{command, helper, test};
 
 /// The tests of this file.
@@ -59,8 +59,8 @@ fn sve_survives_here([pe, ..]: [u64; 4]) -> Check<[u64; 4]> {
 
 /// What the last request of this kind left is still there; nothing of the Normal world is.
 fn use_vectors(sp: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    static LEFT: [core::sync::atomic::AtomicU64; 8] =
-        [const { core::sync::atomic::AtomicU64::new(0) }; 8];
+    static LEFT: [core::sync::atomic::AtomicU64; MAX_CONTEXTS] =
+        [const { core::sync::atomic::AtomicU64::new(0) }; MAX_CONTEXTS];
     let left = LEFT[sp.vcpu].swap(seed + 1, core::sync::atomic::Ordering::Relaxed);
     if left != 0 {
         holds(fp::store() == fp::pattern(left - 1), left)?;

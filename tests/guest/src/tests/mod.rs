@@ -52,6 +52,7 @@ pub const ALL: &[&[Test]] = &[
     features::TESTS,
     boot::TESTS,
     direct::TESTS,
+    direct::ON_EACH_PE,
     direct_errors::TESTS,
     run::TESTS,
     memory::transfer::TESTS,
@@ -148,6 +149,15 @@ pub const MANY_PES: &[&[Test]] = &[
     setup::TESTS,
     unserved::MORE_THAN_FIT,
     unserved::TESTS,
+];
+
+/// The tests that do something on each PE, for an SPMC that has room for more than usual.
+pub const EACH_PE: &[&[Test]] = &[
+    version::TESTS,
+    setup::TESTS,
+    direct::ON_EACH_PE,
+    concurrency::TESTS,
+    power::TESTS,
 ];
 
 /// The tests for the layout whose partitions serve a disk over virtio-msg.

@@ -176,7 +176,7 @@ impl Chains {
             dead: partition.is_dead(),
             // Who was woken for what is pending no more makes no difference.
             lines: [pending, enabled, fiq, active, woke & pending],
-            may_have_interrupts: partition.interrupted() >> self.ids[index].1 & 1 != 0,
+            may_have_interrupts: partition.interrupted().contains(self.ids[index].1),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Sp, System};
 use spmc::limits::MAX_PARTITIONS;
+use spmc::vcpu_set::VcpuSet;
 
 const SP1: u16 = 0x8001;
 const SP2: u16 = 0x8002;
@@ -471,8 +472,8 @@ fn a_handler_is_not_interrupted_by_another() {
     assert_eq!(count.load(SeqCst), 1);
 }
 
-/// Returns for which contexts of the first partition something may be pending.
-fn interrupted(system: &System) -> u32 {
+/// Returns the contexts of the first partition for which something may be pending.
+fn interrupted(system: &System) -> VcpuSet {
     system.spmc.partitions[0].interrupted()
 }
 
@@ -490,14 +491,14 @@ fn nothing_stays_noted_of_interrupts_that_are_dealt_with() {
         system.pe(pe).call([INTERRUPT]);
     }
     assert_eq!(count.load(SeqCst), 2);
-    assert_eq!(interrupted(&system), 0);
+    assert_eq!(interrupted(&system), VcpuSet::EMPTY);
 
     let system = System::boot([queues_others(), victim(&count)]);
     let nwd = system.nwd();
     assert_eq!(nwd.ask(SP1, [0; 5]), [0; 5]);
     settle(&system, 2);
     assert_eq!(count.load(SeqCst), 3);
-    assert_eq!(interrupted(&system), 0);
+    assert_eq!(interrupted(&system), VcpuSet::EMPTY);
 }
 
 // A line of its own that comes while it handles another one is signalled at once.

@@ -494,8 +494,8 @@ fn pieces_between_partitions(_: &Nwd) -> Check {
         }
         // What was donated back cannot be executed any more, so it cannot be in one region with memory that can: below UNTOUCHED.
         live(Kind::Donate, Scatter::contiguous(0, 1), 60)?;
-        live(Kind::Donate, Scatter::contiguous(0, 16), 61)?;
-        live(Kind::Donate, Scatter::every_second(0, 16), 77)?;
+        live(Kind::Donate, Scatter::contiguous(0, 8), 61)?;
+        live(Kind::Donate, Scatter::every_second(0, 8), 69)?;
     }
     Ok(())
 }
