@@ -204,6 +204,35 @@ pub trait Context: Send {
     fn pc(&self) -> u64;
 }
 
+/// Where translation tables lie in physical memory: two pieces at most, as a manifest can add one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TablePlaces {
+    /// The first table.
+    pub first: Pa,
+    /// Tables that lie one behind the other from `first` on.
+    pub count: usize,
+    /// The table with the index `count`; the others follow it.
+    pub more: Pa,
+}
+
+/// Why [`Hal::add_tables`] adds nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TableMemoryError {
+    /// No memory answers there.
+    Unreadable,
+    /// What is there already has no room for the tables by which EL2 itself reaches so much.
+    TooMuch,
+}
+
+impl fmt::Display for TableMemoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreadable => "no memory answers there",
+            Self::TooMuch => "the image has too few tables (SPMC_TABLES) to reach so much memory",
+        })
+    }
+}
+
 /// What the engine needs of a platform.
 pub trait Hal: Sync + Sized {
     /// Saved execution state of a vCPU.
@@ -301,8 +330,13 @@ pub trait Hal: Sync + Sized {
     /// Storage of all translation tables that the engine hands out; all zero at boot.
     fn tables(&self) -> &[Table];
 
-    /// Physical address of the first of [`Hal::tables`].
-    fn tables_base(&self) -> Pa;
+    /// Returns where [`Hal::tables`] lie in physical memory.
+    fn table_places(&self) -> TablePlaces;
+
+    /// Puts the pages of `range`, zeroed, behind those of [`Hal::tables`]. It is Secure memory that
+    /// nobody uses. Called once at most, before anything asks for the tables. On an error nothing has
+    /// changed.
+    fn add_tables(&self, range: PageRange<Pa>) -> Result<(), TableMemoryError>;
 
     /// What the last entry of a root table of the EL2&0 regime must be: there EL2 finds itself when an S-EL0 partition stops.
     fn el2_entry(&self) -> u64;

@@ -96,6 +96,9 @@ const _: () = assert!(
     "SPMC_TABLES is not a number from 24 to 65535"
 );
 
+/// Pages that the SPMC manifest can add to these (`table-memory`): pages of the pools have numbers of 16 bits.
+pub const MAX_TABLE_MEMORY_PAGES: u64 = (u16::MAX as usize - TABLES) as u64;
+
 /// The number that a variable says at build time: `default` where it is not set, 0 where it is none.
 const fn from_environment(variable: Option<&str>, default: usize) -> usize {
     match variable {

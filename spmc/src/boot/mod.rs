@@ -121,6 +121,7 @@ impl<H: Hal> Spmc<H> {
         self.normal_world
             .init(PartitionId::NORMAL_WORLD, crate::ffa::Version::OWN);
 
+        self.add_table_memory(manifest);
         let mut supply = PagePool::all(&self.hal);
         let quotas = Quotas::of::<H>(supply.available());
         let pool = supply.carve(quotas.normal_world);
@@ -161,6 +162,25 @@ impl<H: Hal> Spmc<H> {
             }
         }
         self.booted.store(true, Ordering::Release);
+    }
+
+    /// Gives the memory that the manifest has for tables to the pools. Without it the system boots all the same.
+    #[cold]
+    #[inline(never)]
+    fn add_table_memory(&self, manifest: &SpmcManifest) {
+        let Some(range) = manifest.table_memory else {
+            return;
+        };
+        let before = self.hal.tables().len();
+        match self.hal.add_tables(range) {
+            Ok(()) => log::info!(
+                "table-memory: {} pages at {}; with those of the image there are {}, of {before}",
+                range.pages(),
+                range.base(),
+                self.hal.tables().len()
+            ),
+            Err(error) => log::error!("table-memory: not used: {error}"),
+        }
     }
 
     /// Reads and validates the manifest of one package and gives it a slot; nothing of the partition runs yet.

@@ -41,6 +41,8 @@ pub struct SpmcManifest {
     pub device_memory: ArrayVec<PageRange<Pa>, MAX_DEVICE_RANGES>,
     /// Non-secure devices.
     pub ns_device_memory: ArrayVec<PageRange<Pa>, MAX_DEVICE_RANGES>,
+    /// `hypervisor/table-memory` (ours): Secure memory for translation tables and lists of memory transactions.
+    pub table_memory: Option<PageRange<Pa>>,
     /// `hypervisor/log-level` (ours): 1 error to 5 trace.
     pub log_level: Option<u32>,
     /// `hypervisor/init-timeout-ms` (ours): how long a partition may take to initialise.

@@ -15,7 +15,7 @@ use super::error::{Found, ManifestError, Parsed, Report, Walked, go_on, limit_te
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::ffa::Version;
 use crate::id::PartitionId;
-use crate::limits::{MAX_PARTITIONS, MAX_PES, MAX_SMC_WHITELIST};
+use crate::limits::{MAX_PARTITIONS, MAX_PES, MAX_SMC_WHITELIST, MAX_TABLE_MEMORY_PAGES};
 
 /// `compatible` of the root.
 pub const COMPATIBLE: &[u8] = b"arm,ffa-core-manifest-1.0";
@@ -51,7 +51,8 @@ struct CellCounts {
 /// Parses the SPMC manifest.
 ///
 /// Errors: not a device tree of that kind; `attribute`, `hypervisor` or all memory nodes missing; a wrong value in `attribute`, `cpus`
-/// or a memory node; memory that is both Secure and Non-secure; `vm0`, or more partitions or ranges than
+/// or a memory node; memory that is both Secure and Non-secure; memory for tables that is not Secure memory
+/// alone; `vm0`, or more partitions or ranges than
 /// [`crate::limits`] allows.
 #[inline(never)]
 pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
@@ -86,6 +87,7 @@ fn initial() -> SpmcManifest {
         ns_memory: ArrayVec::new(),
         device_memory: ArrayVec::new(),
         ns_device_memory: ArrayVec::new(),
+        table_memory: None,
         log_level: None,
         init_timeout_ms: None,
     }
@@ -149,7 +151,37 @@ fn walk<'a>(dtb: &'a [u8], report: &'a Report<'a>, manifest: &mut SpmcManifest) 
             root.error("ns-memory", "ranges outside Secure memory", found);
         }
     }
+    go_on(check_table_memory(root, manifest));
     Ok(())
+}
+
+/// Nobody but the SPMC may have the memory of its tables: it lies in Secure memory, in no package and
+/// no device.
+fn check_table_memory(root: Path, manifest: &SpmcManifest) -> Parsed<()> {
+    let Some(range) = manifest.table_memory else {
+        return Ok(());
+    };
+    let refuse = |expected, found| Err(root.error("table-memory", expected, found));
+    if !manifest.memory.iter().any(|node| node.contains(&range)) {
+        let expected = "a range inside a memory node";
+        return refuse(expected, Found::Range(range));
+    }
+    let devices = manifest.device_memory.iter();
+    let mut devices = devices.chain(&manifest.ns_device_memory);
+    if let Some(device) = devices.find(|device| device.overlaps(&range)) {
+        return refuse(
+            "a range without devices",
+            Found::Overlap(range, device.base()),
+        );
+    }
+    let mut packages = manifest.partitions.iter();
+    match packages.find(|package| package.memory.overlaps(&range)) {
+        Some(package) => refuse(
+            "a range that no package has",
+            Found::Taken(range, package.id),
+        ),
+        None => Ok(()),
+    }
 }
 
 fn cell_count(property: &Property) -> Parsed<usize> {
@@ -250,6 +282,7 @@ fn parse_hypervisor<'a>(
                 "log-level" => {
                     manifest.log_level = property.u32_up_to(5, "1 (error) to 5 (trace)").ok();
                 }
+                "table-memory" => manifest.table_memory = table_memory(&property).ok(),
                 "init-timeout-ms" => manifest.init_timeout_ms = property.u32().ok(),
                 _ => {}
             },
@@ -268,6 +301,27 @@ fn parse_hypervisor<'a>(
             }
         }
     }
+}
+
+/// One range, of two cells for its address and two for its size.
+fn table_memory(property: &Property) -> Parsed<PageRange<Pa>> {
+    let expected = "one range: two cells of address and two of size";
+    let mut ranges = property.cells::<4>(expected)?;
+    let (Some([base_high, base_low, size_high, size_low]), None) = (ranges.next(), ranges.next())
+    else {
+        return Err(property.error(expected, Found::Bytes(property.value.len())));
+    };
+    let long = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+    let (base, size) = (long(base_high, base_low), long(size_high, size_low));
+    let range = PageRange::from_bytes(Pa::new(base), size).ok_or_else(|| {
+        let expected = "a 4 KiB aligned range within the 48-bit address space";
+        property.error(expected, Found::Number(base))
+    })?;
+    if range.pages() > MAX_TABLE_MEMORY_PAGES {
+        let expected = limit_text!("at most ", MAX_TABLE_MEMORY_PAGES as usize, " pages");
+        return Err(property.error(expected, Found::Count(range.pages())));
+    }
+    Ok(range)
 }
 
 /// N of `vmN`, written as Hafnium writes it: no leading zeros.

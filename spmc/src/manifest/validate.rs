@@ -184,7 +184,7 @@ fn check_buffers(config: &PartitionConfig, report: &Report) -> Parsed<()> {
 
 /// Checks the SPMC manifest against `image`, all memory of the SPMC itself, which the Normal world must not be said to own.
 ///
-/// Errors: `ns-memory` that overlaps it.
+/// Errors: `ns-memory` or `table-memory` that overlaps it.
 #[inline(never)]
 pub fn spmc(spmc: &SpmcManifest, image: &PageRange<Pa>) -> Result<(), ManifestError> {
     let report = Report::new();
@@ -195,11 +195,19 @@ pub fn spmc(spmc: &SpmcManifest, image: &PageRange<Pa>) -> Result<(), ManifestEr
 /// Checks the SPMC manifest as [`spmc`] does, and leaves all that is wrong in `report`.
 #[inline(never)]
 pub fn judge_spmc(spmc: &SpmcManifest, image: &PageRange<Pa>, report: &Report) {
-    let ranges = spmc.ns_memory.iter();
-    for range in ranges.filter(|range| range.overlaps(image)) {
+    let normal = spmc.ns_memory.iter().map(|range| ("ns-memory", range));
+    let tables = spmc.table_memory.iter();
+    let ranges = normal.chain(tables.map(|range| ("table-memory", range)));
+    for (property, range) in ranges.filter(|(_, range)| range.overlaps(image)) {
         let found = Found::Overlap(*range, image.base());
-        report.refuse("/", "ns-memory", "ranges outside the SPMC", found);
+        report.refuse("/", property, "ranges outside the SPMC", found);
     }
+}
+
+/// Returns whether the SPMC has memory of `range` for itself: its image, or what the manifest gives for tables.
+fn is_spmcs(range: &PageRange<Pa>, spmc: &SpmcManifest, image: &PageRange<Pa>) -> bool {
+    let mut own = spmc.table_memory.iter().chain([image]);
+    own.any(|own| range.overlaps(own))
 }
 
 /// Checks where a package lies, before anything is read there: in Secure memory, and over neither the SPMC nor another package.
@@ -232,7 +240,7 @@ pub fn judge_package(
     if !inside(package, &spmc.memory) {
         let expected = "a range inside a memory node of the SPMC manifest";
         refuse(expected, Found::Range(*package));
-    } else if package.overlaps(image) {
+    } else if is_spmcs(package, spmc, image) {
         refuse("a range outside the SPMC", Found::Range(*package));
     }
     for other in spmc.partitions.iter().filter(|other| other.id != id) {
@@ -263,7 +271,7 @@ fn check_memory_regions(
         if !inside(range, nodes) || (region.in_package && region.world != World::Secure) {
             let expected = "a range inside a memory node of its security state";
             refuse(expected, Found::Range(*range));
-        } else if range.overlaps(image) {
+        } else if is_spmcs(range, spmc, image) {
             refuse("a range outside the SPMC", Found::Range(*range));
         }
         if region.in_package && !region.relative && range.base() == config.memory.base() {
@@ -303,7 +311,7 @@ fn check_device_regions(
         let mut memory = spmc.memory.iter().chain(&spmc.ns_memory);
         if !inside(range, nodes) {
             refuse("a range inside a device memory node of its security state");
-        } else if range.overlaps(image)
+        } else if is_spmcs(range, spmc, image)
             || memory.any(|memory| range.overlaps(memory))
             || range.overlaps(&config.memory)
         {

@@ -112,17 +112,25 @@ pub(crate) struct Pages<'a> {
     tables: &'a [Table],
     /// How many of them have notes.
     notes: usize,
+    /// Physical address of the first, and bytes up to the last that follows it without a gap.
     base: u64,
+    piece: u64,
+    /// What the base would be by the address of those behind that.
+    other_base: u64,
 }
 
 impl<'a> Pages<'a> {
     #[inline]
     pub(crate) fn of<H: Hal>(hal: &'a H) -> Self {
         let tables = hal.tables();
+        let places = hal.table_places();
+        let piece = (places.count as u64) << PAGE_SHIFT;
         Self {
             tables,
             notes: notes(tables.len()),
-            base: hal.tables_base().raw(),
+            base: places.first.raw(),
+            piece,
+            other_base: places.more.raw().wrapping_sub(piece),
         }
     }
 
@@ -163,13 +171,24 @@ impl<'a> Pages<'a> {
 
     #[inline]
     pub(super) fn address(self, page: PageIndex) -> u64 {
-        self.base.wrapping_add((page.0 as u64) << PAGE_SHIFT)
+        let offset = (page.0 as u64) << PAGE_SHIFT;
+        let base = if offset < self.piece {
+            self.base
+        } else {
+            self.other_base
+        };
+        base.wrapping_add(offset)
     }
 
     /// The page that a table descriptor points to.
     #[inline]
     pub(super) fn pointed_to(self, descriptor: u64) -> PageIndex {
-        PageIndex(((descriptor & ADDRESS).wrapping_sub(self.base) >> PAGE_SHIFT) as u16)
+        let address = descriptor & ADDRESS;
+        let mut offset = address.wrapping_sub(self.base);
+        if offset >= self.piece {
+            offset = address.wrapping_sub(self.other_base);
+        }
+        PageIndex((offset >> PAGE_SHIFT) as u16)
     }
 
     /// One of the two notes of `page`.
@@ -415,10 +434,16 @@ impl PagePool {
             return self.take(pages);
         }
         let alignment = u64::from(count).wrapping_shl(PAGE_SHIFT);
-        while !pages
-            .address(PageIndex(self.fresh))
-            .is_multiple_of(alignment)
-        {
+        let last = u64::from(count).wrapping_sub(1);
+        let fits = |fresh| {
+            let first = PageIndex(fresh);
+            let start = pages.address(first);
+            let end = pages.address(first.behind(last));
+            // The supply may consist of two pieces.
+            start.is_multiple_of(alignment)
+                && end.wrapping_sub(start) == last.wrapping_shl(PAGE_SHIFT)
+        };
+        while !fits(self.fresh) {
             if self.fresh >= self.end {
                 return Err(FfaError::NoMemory);
             }

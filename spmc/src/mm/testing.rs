@@ -13,12 +13,15 @@ use super::TABLE_BITS;
 use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, PageRange, World};
 use crate::hal::{
     AccessFault, Context, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table,
-    TlbScope,
+    TableMemoryError, TablePlaces, TlbScope,
 };
 use crate::manifest::config::{DeviceInterrupt, ExceptionLevel};
 
 /// Physical address of the fake tables.
 pub(crate) const TABLES: u64 = 0x0e20_0000;
+
+/// Physical address of the second half of them, below the first.
+const MORE: u64 = 0x0d00_0000;
 
 /// A context without content.
 pub(crate) struct NoContext([u64; 31]);
@@ -120,9 +123,19 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
         words.filter(|(_, _, word)| *word != 0).collect()
     }
 
+    /// The table at a physical address.
     fn index(&self, address: u64) -> usize {
-        assert!(address > TABLES, "{address:#x} is no table");
-        ((address - TABLES) / PAGE_SIZE) as usize
+        let (base, first) = match address {
+            TABLES.. => (TABLES, 0),
+            _ => (MORE, self.tables.len() / 2),
+        };
+        assert!(address >= base, "{address:#x} is no table");
+        let index = ((address - base) / PAGE_SIZE) as usize + first;
+        assert!(
+            (1..self.tables.len()).contains(&index),
+            "{address:#x} is no table"
+        );
+        index
     }
 
     fn collect(
@@ -155,8 +168,7 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
         assert_eq!(root.raw() % (1 << (IPA_BITS - TABLE_BITS) << PAGE_SHIFT), 0);
         let mut table = root.raw() + (ipa >> TABLE_BITS << PAGE_SHIFT);
         for (level, shift) in [(1, 30), (2, 21), (3, 12)] {
-            assert!(table >= TABLES, "walk left the tables");
-            let entries = &self.tables[((table - TABLES) / PAGE_SIZE) as usize].0;
+            let entries = &self.tables[self.index(table)].0;
             let raw = entries[(ipa >> shift) as usize & 511].load(Ordering::Relaxed);
             match (raw & 3, level) {
                 (3, 1 | 2) => table = raw & 0x0000_ffff_ffff_f000,
@@ -289,8 +301,16 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
         &self.tables
     }
 
-    fn tables_base(&self) -> Pa {
-        Pa::new(TABLES)
+    fn table_places(&self) -> TablePlaces {
+        TablePlaces {
+            first: Pa::new(TABLES),
+            count: self.tables.len() / 2,
+            more: Pa::new(MORE),
+        }
+    }
+
+    fn add_tables(&self, _: PageRange<Pa>) -> Result<(), TableMemoryError> {
+        Err(TableMemoryError::TooMuch)
     }
 
     fn el2_entry(&self) -> u64 {

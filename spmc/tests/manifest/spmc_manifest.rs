@@ -2,7 +2,7 @@
 
 use spmc::ffa::Version;
 use spmc::id::PartitionId;
-use spmc::limits::MAX_PES;
+use spmc::limits::{MAX_PES, MAX_TABLE_MEMORY_PAGES};
 use spmc::manifest::config::SpmcManifest;
 use spmc::manifest::{Kind, check, spmc as spmc_format};
 
@@ -365,6 +365,76 @@ fn memory_is_of_one_world() {
              which overlaps the one at 0x6000000"
         );
         refused(ns_memory(base, bytes), &line);
+    }
+}
+
+// M5. req: MAN-41
+#[test]
+fn memory_for_tables_is_secure_and_nobody_elses() {
+    let tables = |cells: &'static [u32]| {
+        move |tree: &mut Node| {
+            tree.put("hypervisor", "table-memory", cells);
+        }
+    };
+    assert_eq!(changed(|_| {}).table_memory, None);
+    let manifest = changed(tables(&[0, 0x0670_0000, 0, 0x40_0000]));
+    assert_eq!(manifest.table_memory, Some(range(0x0670_0000, 0x400)));
+    // Up to the next package, and to the end of the node.
+    changed(tables(&[0, 0x0640_0000, 0, 0x10_0000]));
+    changed(tables(&[0, 0x07ff_f000, 0, 0x1000]));
+
+    let format = "one range: two cells of address and two of size";
+    let aligned = "a 4 KiB aligned range within the 48-bit address space";
+    let inside = "a range inside a memory node";
+    let free = "a range that no package has";
+    for (cells, expected, found) in [
+        (&[0x0670_0000, 0x40_0000][..], format, "8 bytes"),
+        (
+            &[0, 0x0670_0000, 0, 0x1000, 0, 0x0680_0000, 0, 0x1000],
+            format,
+            "32 bytes",
+        ),
+        (&[0, 0x0670_0800, 0, 0x1000], aligned, "0x6700800"),
+        (&[0, 0x0670_0000, 0, 0x800], aligned, "0x6700000"),
+        (&[0, 0x0670_0000, 0, 0], aligned, "0x6700000"),
+        (&[0x1_0000, 0, 0, 0x1000], aligned, "0x1000000000000"),
+    ] {
+        let line = format!("/hypervisor: table-memory: expected {expected}, found {found}");
+        refused(tables(cells), &line);
+    }
+    let most = MAX_TABLE_MEMORY_PAGES;
+    let line = format!("/hypervisor: table-memory: expected at most {most} pages, found 69632");
+    refused(tables(&[0, 0x0670_0000, 0, 0x1100_0000]), &line);
+    for (cells, expected, found) in [
+        (
+            &[0, 0x05ff_f000, 0, 0x2000][..],
+            inside,
+            "0x5fff000..0x6001000",
+        ),
+        (&[0, 0x07ff_f000, 0, 0x2000], inside, "0x7fff000..0x8001000"),
+        // Memory of the Normal world, and a device.
+        (
+            &[0, 0x4000_0000, 0, 0x1000],
+            inside,
+            "0x40000000..0x40001000",
+        ),
+        (&[0, 0x0904_0000, 0, 0x1000], inside, "0x9040000..0x9041000"),
+        (
+            &[0, 0x063f_f000, 0, 0x1000],
+            free,
+            "0x63ff000..0x6400000, which 0x8001 has",
+        ),
+        (
+            &[0, 0x0640_0000, 0, 0x10_1000],
+            free,
+            "0x6400000..0x6501000, which 0x8002 has",
+        ),
+    ] {
+        let line = format!("/: table-memory: expected {expected}, found {found}");
+        refused(tables(cells), &line);
+        let mut tree = spmc_manifest();
+        tables(cells)(&mut tree);
+        assert_eq!(check(&tree.to_dtb()).unwrap_err().to_string(), line);
     }
 }
 

@@ -1,17 +1,18 @@
 //! The engine's view of the [`Machine`], and the checks that it keeps to the contract of [`Hal`].
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use spmc::addr::{Pa, PageRange, World};
 use spmc::hal::{
     AccessFault, Context, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table,
-    TlbScope,
+    TableMemoryError, TablePlaces, TlbScope,
 };
 use spmc::limits::MAX_PES;
 use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
 
 use crate::guest::{Guest, Pending, Resume};
-use crate::machine::{Loaded, Machine, SPMC_IMAGE, TABLES_BASE, current_pe};
+use crate::machine::{Loaded, Machine, SPMC_IMAGE, current_pe};
 use crate::schedule;
 
 /// Saved state of a vCPU: its registers, and which [`Guest`] it is.
@@ -77,11 +78,12 @@ impl FakeHal {
         loaded
     }
 
-    fn check_address(world: World, from: u64, bytes: u64) {
-        let touches_image = from < SPMC_IMAGE.end && SPMC_IMAGE.start < from.saturating_add(bytes);
+    fn check_address(&self, world: World, from: u64, bytes: u64) {
+        let tables = self.0.table_memory();
+        let touches = |own: &Range<u64>| from < own.end && own.start < from.saturating_add(bytes);
         assert!(
-            world == World::NonSecure || !touches_image,
-            "the engine touches its own image as foreign memory: {from:#x}"
+            world == World::NonSecure || !(touches(&SPMC_IMAGE) || touches(&tables)),
+            "the engine touches its own memory as foreign memory: {from:#x}"
         );
     }
 }
@@ -274,21 +276,21 @@ impl Hal for FakeHal {
     fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault> {
         self.0.step();
         let range = from.raw()..from.raw().saturating_add(to.len() as u64);
-        Self::check_address(world, range.start, to.len() as u64);
+        self.check_address(world, range.start, to.len() as u64);
         self.0.pe(current_pe()).read_once(world, range);
         self.0.memory().read(world, from.raw(), to)
     }
 
     fn write(&self, world: World, to: Pa, from: &[u8]) -> Result<(), AccessFault> {
         self.0.step();
-        Self::check_address(world, to.raw(), from.len() as u64);
+        self.check_address(world, to.raw(), from.len() as u64);
         self.0.memory().write(world, to.raw(), from)
     }
 
     fn zero(&self, world: World, range: PageRange<Pa>) -> Result<(), AccessFault> {
         self.0.step();
         let (from, bytes) = (range.base().raw(), range.size());
-        Self::check_address(world, from, bytes);
+        self.check_address(world, from, bytes);
         self.0.journal().zeroed.push((world, from..from + bytes));
         self.0.memory().zero(world, from, bytes)
     }
@@ -296,16 +298,20 @@ impl Hal for FakeHal {
     fn clean(&self, world: World, from: Pa, bytes: u64) {
         self.0.step();
         let from = from.raw();
-        Self::check_address(world, from, bytes);
+        self.check_address(world, from, bytes);
         self.0.journal().cleaned.push((world, from..from + bytes));
     }
 
     fn tables(&self) -> &[Table] {
-        &self.0.tables
+        self.0.tables().tables
     }
 
-    fn tables_base(&self) -> Pa {
-        Pa::new(TABLES_BASE)
+    fn table_places(&self) -> TablePlaces {
+        self.0.tables().places
+    }
+
+    fn add_tables(&self, range: PageRange<Pa>) -> Result<(), TableMemoryError> {
+        self.0.add_tables(range)
     }
 
     fn el2_entry(&self) -> u64 {

@@ -6,9 +6,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 use spmc::Spmc;
-use spmc::addr::PAGE_SIZE;
-use spmc::addr::{Ipa, World};
-use spmc::hal::{Access, Fault, FaultKind, NoSuchStream, Stage2Roots, Stream, Table, TlbScope};
+use spmc::addr::{Ipa, PAGE_SIZE, Pa, PageRange, World};
+use spmc::hal::{
+    Access, Fault, FaultKind, NoSuchStream, Stage2Roots, Stream, Table, TableMemoryError,
+    TablePlaces, TlbScope,
+};
 use spmc::limits::MAX_PES;
 
 use crate::gic::Gic;
@@ -141,7 +143,9 @@ impl Journal {
 /// The hardware.
 pub struct Machine {
     pub(crate) memory: Mutex<Memory>,
-    pub(crate) tables: Box<[Table]>,
+    tables: Box<[Table]>,
+    /// All tables, where a manifest has given memory for more, and where that is.
+    more_tables: OnceLock<(Box<[Table]>, Pa)>,
     pub(crate) pes: [Mutex<PeState>; MAX_PES],
     pub(crate) guests: RwLock<Vec<Arc<Guest>>>,
     pub(crate) programs: RwLock<Vec<crate::guest::Program>>,
@@ -158,6 +162,10 @@ pub struct Machine {
     gic: Mutex<Gic>,
 }
 
+fn empty_tables(count: usize) -> Box<[Table]> {
+    (0..count).map(|_| Table::EMPTY).collect()
+}
+
 impl Machine {
     /// A machine with that many translation tables; `seed` decides what TLBs keep.
     pub fn new(this: Weak<Self>, tables: usize, seed: u64) -> Self {
@@ -166,7 +174,8 @@ impl Machine {
         memory.declare(World::NonSecure, NORMAL_RAM);
         Self {
             memory: Mutex::new(memory),
-            tables: (0..tables).map(|_| Table::EMPTY).collect(),
+            tables: empty_tables(tables),
+            more_tables: OnceLock::new(),
             pes: Default::default(),
             guests: RwLock::default(),
             programs: RwLock::default(),
@@ -202,10 +211,41 @@ impl Machine {
 
     /// The translation tables as memory.
     pub fn tables(&self) -> Tables<'_> {
+        let (tables, more) = match self.more_tables.get() {
+            Some((tables, more)) => (tables, *more),
+            None => (&self.tables, Pa::new(0)),
+        };
         Tables {
-            tables: &self.tables,
-            base: TABLES_BASE,
+            tables,
+            places: TablePlaces {
+                first: Pa::new(TABLES_BASE),
+                count: self.tables.len(),
+                more,
+            },
         }
+    }
+
+    /// The memory that a manifest has given for tables; empty if there is none.
+    pub(crate) fn table_memory(&self) -> Range<u64> {
+        let Some((tables, base)) = self.more_tables.get() else {
+            return 0..0;
+        };
+        let added = tables.len() - self.tables.len();
+        base.raw()..base.raw() + 4096 * added as u64
+    }
+
+    /// See [`spmc::hal::Hal::add_tables`]. There is no memory but Secure RAM.
+    pub(crate) fn add_tables(&self, range: PageRange<Pa>) -> Result<(), TableMemoryError> {
+        if range.base().raw() < SECURE_RAM.start || range.end().raw() > SECURE_RAM.end {
+            return Err(TableMemoryError::Unreadable);
+        }
+        let count = self.tables.len() + range.pages() as usize;
+        let added = (empty_tables(count), range.base());
+        assert!(
+            self.more_tables.set(added).is_ok(),
+            "tables are added twice"
+        );
+        Ok(())
     }
 
     pub(crate) fn pe(&self, pe: usize) -> std::sync::MutexGuard<'_, PeState> {

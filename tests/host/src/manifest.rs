@@ -309,7 +309,7 @@ pub fn spmc_manifest_of(
     pes: usize,
     devices: &[(u16, Stream)],
     normal_devices: &[Range<u64>],
-    settings: &[(&str, u32)],
+    settings: &[(&str, Vec<u32>)],
 ) -> Vec<u8> {
     let mut fdt = FdtWriter::new().unwrap();
     let root = fdt.begin_node("").unwrap();
@@ -331,8 +331,8 @@ pub fn spmc_manifest_of(
     let hypervisor = fdt.begin_node("hypervisor").unwrap();
     fdt.property_string("compatible", "hafnium,hafnium")
         .unwrap();
-    for (name, value) in settings {
-        fdt.property_u32(name, *value).unwrap();
+    for (name, cells) in settings {
+        fdt.property_array_u32(name, cells).unwrap();
     }
     for (index, partition) in partitions.iter().enumerate() {
         let vm = fdt.begin_node(&format!("vm{}", index + 1)).unwrap();

@@ -36,7 +36,7 @@ pub struct Builder {
     streams: Vec<Stream>,
     devices: Vec<(u16, Stream)>,
     normal_devices: Vec<Range<u64>>,
-    settings: Vec<(&'static str, u32)>,
+    settings: Vec<(&'static str, Vec<u32>)>,
 }
 
 impl Builder {
@@ -84,7 +84,15 @@ impl Builder {
 
     /// Adds a property to the node `hypervisor` of the SPMC manifest.
     pub fn setting(mut self, name: &'static str, value: u32) -> Self {
-        self.settings.push((name, value));
+        self.settings.push((name, vec![value]));
+        self
+    }
+
+    /// Gives memory for translation tables in the SPMC manifest: there is none unless this is called.
+    pub fn table_memory(mut self, range: Range<u64>) -> Self {
+        let words = [range.start, range.end - range.start];
+        let cells = words.map(|word| [(word >> 32) as u32, word as u32]);
+        self.settings.push(("table-memory", cells.concat()));
         self
     }
 

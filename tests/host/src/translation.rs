@@ -15,7 +15,7 @@ use std::hash::Hasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use spmc::addr::{Ipa, World};
-use spmc::hal::{Access, FaultKind, Stage2Roots, Table, TlbScope};
+use spmc::hal::{Access, FaultKind, Stage2Roots, Table, TablePlaces, TlbScope};
 
 /// A translation of one page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,8 +48,8 @@ impl Translation {
 pub struct Tables<'a> {
     /// All of them.
     pub tables: &'a [Table],
-    /// Physical address of the first.
-    pub base: u64,
+    /// Where they lie.
+    pub places: TablePlaces,
 }
 
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
@@ -102,8 +102,14 @@ struct Walk {
 
 impl Tables<'_> {
     fn table(&self, table: u64) -> &Table {
-        let slot = table.checked_sub(self.base).map(|offset| offset / 4096);
-        slot.and_then(|slot| self.tables.get(slot as usize))
+        let TablePlaces { first, count, more } = self.places;
+        let (here, there) = self.tables.split_at(count);
+        [(first, here), (more, there)]
+            .into_iter()
+            .find_map(|(base, tables)| {
+                let offset = table.checked_sub(base.raw())?;
+                tables.get((offset / 4096) as usize)
+            })
             .expect("a table outside of the table storage")
     }
 

@@ -18,8 +18,8 @@ use super::cpu::Cpu;
 use super::platform::Platform;
 use super::registers::{HSTR_EL2, VPIDR_EL2};
 use super::{
-    BOARD, carve, console, cpu, entry, features, gic, layout, smc, stacks, stage1, stage2,
-    vector_state, vectors, window,
+    BOARD, carve, console, cpu, entry, features, gic, layout, smc, stacks, stage1, stage2, tables,
+    vector_state, vectors,
 };
 
 static SPMC: Spmc<Platform> = Spmc::new(Platform);
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFra
     unsafe { Cpu::install(index) };
     vectors::install();
     console::init(&BOARD);
-    window::zero_tables();
+    tables::init();
     features::probe();
     // SAFETY: on the boot PE, before any other PE is let in.
     unsafe { cpu::carve_vector_area(index) };

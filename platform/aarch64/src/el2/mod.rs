@@ -24,6 +24,7 @@ mod smc;
 mod stacks;
 mod stage1;
 mod stage2;
+mod tables;
 mod timer;
 mod vector_state;
 mod vectors;

@@ -5,7 +5,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use aarch64_cpu::registers::{CNTPCT_EL0, MPIDR_EL1};
 use spmc::addr::{Pa, PageRange, World};
 use spmc::hal::{
-    AccessFault, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table, TlbScope,
+    AccessFault, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table,
+    TableMemoryError, TablePlaces, TlbScope,
 };
 use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
 use tock_registers::interfaces::Readable;
@@ -13,7 +14,7 @@ use tock_registers::interfaces::Readable;
 use super::context::GuestContext;
 use super::cpu::{AFFINITIES, Cpu};
 use super::lines::Line;
-use super::{BOARD, el0, features, gic, inject, layout, stage1, stage2, watchdog};
+use super::{BOARD, el0, features, gic, inject, stage1, stage2, tables, watchdog};
 
 /// The hardware.
 pub struct Platform;
@@ -152,12 +153,15 @@ impl Hal for Platform {
     }
 
     fn tables(&self) -> &[Table] {
-        layout::tables()
+        tables::all()
     }
 
-    fn tables_base(&self) -> Pa {
-        // Stage 1 maps the image to itself.
-        Pa::new(layout::tables().as_ptr() as u64)
+    fn table_places(&self) -> TablePlaces {
+        tables::places()
+    }
+
+    fn add_tables(&self, range: PageRange<Pa>) -> Result<(), TableMemoryError> {
+        tables::add(range)
     }
 
     fn el2_entry(&self) -> u64 {

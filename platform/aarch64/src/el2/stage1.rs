@@ -7,7 +7,7 @@
 //! Nothing is writable and executable, and what is not needed is not mapped. The map is built once, with the MMU off, by the boot PE
 //! and then fixed, except for the windows. 39-bit virtual addresses: the walk starts at level 1.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -120,6 +120,70 @@ pub unsafe fn build(board: &Board, manifest: Range<u64>) {
     let vectors = vectors::page() | READ_EXECUTE;
     PRIVATE.0[index(VECTORS, 3)].store(vectors, Ordering::Relaxed);
 }
+
+/// Where the translation tables of the engine are once more, if the SPMC manifest gives memory for
+/// some: the last GiB but the one of the private addresses.
+const TABLES_BASE: u64 = (1 << VA_BITS) - (2 << 30);
+
+/// Maps `pieces`, each an address and a number of pages, one behind the other; returns where they
+/// begin. `own` are the tables to do so by, all zero: one and, for each 2 MiB, one more. `None` if
+/// something else has the addresses.
+///
+/// The boot PE calls this, before any other PE is let in.
+pub fn map_tables(pieces: &[(u64, usize)], own: &'static [Table]) -> Option<u64> {
+    let root = &STAGE1_ROOT.0[index(TABLES_BASE, 1)];
+    let (level2, level3) = own.split_first()?;
+    if root.load(Ordering::Relaxed) != 0 {
+        return None;
+    }
+    let pages = pieces.iter().flat_map(|(first, count)| {
+        let page = move |n: usize| first + n as u64 * PAGE;
+        (0..*count).map(page)
+    });
+    for (n, page) in pages.enumerate() {
+        let table = &level3[n / ENTRIES];
+        table.0[n % ENTRIES].store(page | READ_WRITE | NOT_GLOBAL, Ordering::Relaxed);
+    }
+    for (entry, table) in level2.0.iter().zip(level3) {
+        let descriptor = table as *const Table as u64 | TABLE_OR_PAGE;
+        entry.store(descriptor, Ordering::Relaxed);
+    }
+    root.store(
+        level2 as *const Table as u64 | TABLE_OR_PAGE,
+        Ordering::Relaxed,
+    );
+    publish();
+    Some(TABLES_BASE)
+}
+
+/// Takes back [`map_tables`], which was called with `own`; nothing refers to what it mapped.
+pub fn unmap_tables(own: &'static [Table]) {
+    STAGE1_ROOT.0[index(TABLES_BASE, 1)].store(0, Ordering::Relaxed);
+    // SAFETY: nothing that is used is under the address; all of EL2's translations can be walked for
+    // anew.
+    unsafe {
+        asm!(
+            "dsb ishst",
+            "tlbi alle2is",
+            "dsb ish",
+            "isb",
+            options(nostack, preserves_flags)
+        )
+    };
+    for entry in own.iter().flat_map(|table| &table.0) {
+        entry.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Makes new descriptors, where there were invalid ones, visible to table walks (DSB) and to the
+/// instructions that follow (ISB).
+fn publish() {
+    // SAFETY: barriers.
+    unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
+}
+
+/// Descriptors of a table.
+const ENTRIES: usize = 512;
 
 /// The entry of the root table that leads to all private addresses.
 pub fn private_entry() -> u64 {

@@ -11,14 +11,7 @@ use spmc::addr::{PAGE_SIZE, Pa, PageRange, World};
 use spmc::hal::AccessFault;
 
 use super::bulk::{window_clean, window_copy, window_settle, window_zero};
-use super::{layout, stage1};
-
-/// Zeroes the pool of translation tables. The boot PE calls this once, before anybody uses them.
-pub fn zero_tables() {
-    let pool = layout::tables().as_ptr_range();
-    // SAFETY: the pool's own memory, atomics that nobody uses yet; whole pages.
-    unsafe { window_zero(pool.start as u64, pool.end as u64) };
-}
+use super::stage1;
 
 /// The window of one PE.
 pub struct Window {

@@ -100,6 +100,9 @@ pub const MEMORY: &[&[Test]] = &[
     memory::death::TESTS,
 ];
 
+/// The tests for the layout whose SPMC manifest gives memory for tables.
+pub const FAR_APART: &[&[Test]] = &[version::TESTS, setup::TESTS, memory::far::TESTS];
+
 /// The tests for the layout in which sp1 has Non-secure interrupts queued.
 pub const QUEUED: &[&[Test]] = &[version::TESTS, setup::TESTS, queued::TESTS];
 
@@ -212,6 +215,7 @@ pub const HELPERS: &[&[Command]] = &[
     memory::between::HELPERS,
     memory::devices::HELPERS,
     memory::sizes::HELPERS,
+    memory::far::HELPERS,
     memory::fragments::HELPERS,
     memory::death::HELPERS,
     memory::race::HELPERS,

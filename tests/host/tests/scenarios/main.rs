@@ -44,6 +44,7 @@ mod schedule_receiver;
 mod send_refused;
 mod stage;
 mod streams;
+mod table_memory;
 mod version;
 mod vm_buffers;
 mod watchdog;

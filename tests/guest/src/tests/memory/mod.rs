@@ -4,6 +4,7 @@ pub mod between;
 pub mod death;
 pub mod devices;
 pub mod errors;
+pub mod far;
 pub mod fragments;
 pub mod isolation;
 pub mod long_calls;

@@ -143,7 +143,7 @@ fn ends(page: u64) -> [u64; 2] {
 
 /// Fills all pages of this image's own memory, or of memory that it has now.
 #[track_caller]
-fn paint(list: &Scatter, seed: u32) -> Check {
+pub fn paint(list: &Scatter, seed: u32) -> Check {
     for n in 0..list.total() {
         for word in ends(list.page(n)) {
             // SAFETY: the tests name only memory that this image does not use.
@@ -156,7 +156,7 @@ fn paint(list: &Scatter, seed: u32) -> Check {
 
 /// Checks all pages.
 #[track_caller]
-fn is_painted(list: &Scatter, seed: u32) -> Check {
+pub fn is_painted(list: &Scatter, seed: u32) -> Check {
     for n in 0..list.total() {
         for word in ends(list.page(n)) {
             match probe::read(word) {
@@ -248,6 +248,13 @@ pub fn borrowed(borrower: u16, handle: u64, list: &Scatter) -> Check {
     let [first, numbers] = list.pack();
     let arguments = [handle, first, numbers, how(NWD, Kind::Share, 0)];
     nwd::ask(borrower, command!(borrow), arguments).map(drop)
+}
+
+/// Lets `borrower` find the pattern of the seed on all pages, and leave that of the next one.
+#[track_caller]
+pub fn visited(borrower: u16, list: &Scatter, seed: u32) -> Check {
+    let [first, numbers] = list.pack();
+    nwd::ask(borrower, command!(visit), [first, numbers, seed.into(), 0]).map(drop)
 }
 
 /// Lets `partition` see that it reaches nothing of the list.
