@@ -73,6 +73,8 @@ pub struct Scenario {
     /// Environment of the build of an SPMC of its own, in which capacities of the image are chosen
     /// (`spmc/src/limits.rs`).
     pub build: Vec<(String, String)>,
+    /// MiB of RAM, if not what boards have.
+    pub memory: Option<u64>,
     /// Version of the packages, 1 or 2; 2 if absent.
     pub package_version: Option<u64>,
     /// Bytes that remain of a partition's package.
@@ -173,6 +175,7 @@ impl Scenario {
                             .push((name.clone(), number(value)?.to_string()));
                     }
                 }
+                "memory" => scenario.memory = Some(number(&value)?),
                 "package_version" => scenario.package_version = Some(number(&value)?),
                 "truncate" => {
                     for (name, size) in value.as_object().context("an object is wanted")? {

@@ -28,6 +28,8 @@ pub struct Machine {
     pub board: &'static Board,
     /// Number of PEs.
     pub smp: u32,
+    /// MiB of RAM.
+    pub memory: u64,
     /// Wait for a debugger on port 1234.
     pub gdb: bool,
     /// When to give it up. A debugger has all the time in the world.
@@ -60,6 +62,7 @@ impl Default for Machine {
         Self {
             board: &QEMU_VIRT,
             smp: 4,
+            memory: 2048,
             gdb: false,
             patience: Patience::USUAL,
             mode: Mode::TESTS,
@@ -237,6 +240,7 @@ impl Machine {
     /// Takes over what a scenario says of the machine.
     pub fn apply(&mut self, scenario: &Scenario) {
         self.mode = scenario.mode.unwrap_or(self.mode);
+        self.memory = scenario.memory.unwrap_or(self.memory);
         if let ([0, _], Some(seed)) = (self.parameters, scenario.seeds.first()) {
             self.parameters[0] = *seed;
         }
@@ -359,7 +363,7 @@ impl Machine {
     fn machine(&self) -> Command {
         let mut command = self.board.machine();
         command
-            .args(["-m", "2048"])
+            .args(["-m", &self.memory.to_string()])
             .args(["-smp", &self.smp.to_string()])
             .args(["-display", "none", "-net", "none"]);
         command

@@ -12,6 +12,7 @@ pub mod direct_errors;
 pub mod discovery;
 pub mod extensions;
 pub mod features;
+mod hole;
 pub mod hostile;
 pub mod indirect;
 pub mod instructions;
@@ -162,6 +163,9 @@ pub const EACH_PE: &[&[Test]] = &[
     concurrency::TESTS,
     power::TESTS,
 ];
+
+/// The tests for a board with less memory than its manifest says.
+pub const HOLE: &[&[Test]] = &[version::TESTS, setup::TESTS, hole::TESTS];
 
 /// The tests for the layout whose partitions serve a disk over virtio-msg.
 pub const VIRTIO: &[&[Test]] = &[virtio::TESTS];

@@ -1,0 +1,71 @@
+//! Memory that the SPMC manifest names and where nothing answers: a machine with less than it says. What the SPMC has to read or write
+//! there ends with `ABORTED`, nothing has changed, and everything goes on.
+
+use crate::ffa::error::{ABORTED, DENIED};
+use crate::ffa::memory::{Transaction, access, flag};
+use crate::ffa::transfer::reclaim;
+use crate::ffa::{self, SP1, id};
+use crate::nwd::{self, Nwd, Test};
+use crate::rt::check::Check;
+use crate::rt::stage1::NON_SECURE_GIB;
+use crate::test;
+
+use super::memory::receiver;
+use super::memory::transfer::transaction;
+use super::power::both_answer;
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[
+    test!(
+        buffers_in_a_hole,
+        "RX and TX where no memory answers: calls that need them are ABORTED"
+    ),
+    test!(
+        memory_in_a_hole,
+        "Memory that does not answer is not zeroed, and can be taken back"
+    ),
+];
+
+/// Non-secure memory by the manifest, behind the end of RAM.
+const HOLE: u64 = NON_SECURE_GIB + 0x1000_0000;
+
+// req: MEMX-03, MEMX-21
+fn buffers_in_a_hole(_: &Nwd) -> Check {
+    ffa::done(&ffa::call(id::RXTX_UNMAP, &[]))?;
+    ffa::done(&ffa::call(id::RXTX_MAP_64, &[HOLE, HOLE + 0x1000, 1]))?;
+    // The SPMC writes to RX...
+    ffa::refused(&ffa::call(id::PARTITION_INFO_GET, &[]), ABORTED)?;
+    // ...which stays the SPMC's,
+    ffa::refused(&ffa::call(id::RX_RELEASE, &[]), DENIED)?;
+    // and reads TX.
+    ffa::refused(&ffa::call(id::MEM_SHARE_64, &[112, 112]), ABORTED)?;
+    ffa::refused(&ffa::call(id::MSG_SEND2, &[]), ABORTED)?;
+    both_answer([1, 0, 0, 0])?;
+    ffa::done(&ffa::call(id::RXTX_UNMAP, &[]))?;
+    let own = [nwd::TX.address(), nwd::RX.address(), 1];
+    ffa::done(&ffa::call(id::RXTX_MAP_64, &own))
+}
+
+// req: MEMX-21, MEMD-84
+fn memory_in_a_hole(_: &Nwd) -> Check {
+    let receivers = [receiver(SP1, access::RW)];
+    let ranges = [(HOLE, 1), (HOLE + 0x4000, 2)];
+    let lend = Transaction {
+        attributes: 0,
+        ..transaction(&receivers, &ranges)
+    };
+    let zeroed = Transaction {
+        attributes: 0,
+        flags: flag::ZERO,
+        ..transaction(&receivers, &ranges)
+    };
+    let caller = nwd::caller();
+    ffa::refused(&caller.send(id::MEM_LEND_64, &zeroed), ABORTED)?;
+    let handle = caller.sent(id::MEM_LEND_64, &lend)?;
+    ffa::refused(&reclaim(handle, flag::ZERO.into()), ABORTED)?;
+    ffa::done(&reclaim(handle, 0))?;
+    // It is the Normal world's, whole, and can be lent again.
+    let handle = caller.sent(id::MEM_LEND_64, &lend)?;
+    ffa::done(&reclaim(handle, 0))?;
+    both_answer([1, 0, 0, 0]).map(drop)
+}
