@@ -15,6 +15,7 @@ use crate::layout::{Layout, Package, Partition};
 use crate::process::{feed, output};
 use crate::setup;
 use crate::tfa::{self, Firmware};
+use crate::untidy;
 
 /// What to put into an image.
 #[derive(Clone)]
@@ -59,7 +60,7 @@ impl Components {
         setup::setup()?;
         Ok(Self {
             board,
-            firmware: tfa::build(board)?,
+            firmware: tfa::build(board, &[])?,
             spmc: build::build(board, layout)?,
         })
     }
@@ -99,6 +100,14 @@ pub fn assemble_with(
             &sized.bin
         }
     };
+    let special;
+    let firmware = match layout.scenario.firmware.as_slice() {
+        [] => &components.firmware,
+        arguments => {
+            special = tfa::build(board, arguments)?;
+            &special
+        }
+    };
     let dir = board.products().join("images").join(&layout.name);
     fs::create_dir_all(&dir)?;
     ensure!(
@@ -131,11 +140,15 @@ pub fn assemble_with(
         spmc_manifest += &format!("\n/ {{ hypervisor {{ log-level = <{level}>; }}; }};\n");
     }
 
+    let mut bl32 = fs::read(spmc)?;
+    if layout.scenario.untidy {
+        bl32 = untidy::precede(&bl32);
+    }
     fs::write(bl33_of(&dir), &bl33)?;
     let mut images = vec![
-        (Uuid::BL2, fs::read(&components.firmware.bl2)?),
-        (Uuid::BL31, fs::read(&components.firmware.bl31)?),
-        (Uuid::BL32, fs::read(spmc)?),
+        (Uuid::BL2, fs::read(&firmware.bl2)?),
+        (Uuid::BL31, fs::read(&firmware.bl31)?),
+        (Uuid::BL32, bl32),
         (Uuid::BL33, bl33),
         (
             Uuid::TB_FW_CONFIG,
@@ -152,7 +165,7 @@ pub fn assemble_with(
     ];
     images.append(&mut packages);
 
-    let mut flash = fs::read(&components.firmware.bl1)?;
+    let mut flash = fs::read(&firmware.bl1)?;
     ensure!(flash.len() <= board.fip_offset, "BL1 reaches into the FIP");
     flash.resize(board.fip_offset, 0);
     flash.extend(fip(&images));

@@ -75,6 +75,10 @@ pub struct Scenario {
     pub build: Vec<(String, String)>,
     /// MiB of RAM, if not what boards have.
     pub memory: Option<u64>,
+    /// Arguments for TF-A's make behind those of the board, of which the last one counts.
+    pub firmware: Vec<String>,
+    /// Registers of EL2 are left in disorder before the SPMC is entered (`untidy.rs`).
+    pub untidy: bool,
     /// Version of the packages, 1 or 2; 2 if absent.
     pub package_version: Option<u64>,
     /// Bytes that remain of a partition's package.
@@ -176,6 +180,10 @@ impl Scenario {
                     }
                 }
                 "memory" => scenario.memory = Some(number(&value)?),
+                "firmware" => scenario.firmware = texts(&value)?,
+                "untidy" => {
+                    scenario.untidy = value.as_bool().context("true or false is wanted")?;
+                }
                 "package_version" => scenario.package_version = Some(number(&value)?),
                 "truncate" => {
                     for (name, size) in value.as_object().context("an object is wanted")? {

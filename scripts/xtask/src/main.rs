@@ -29,6 +29,7 @@ mod sizes;
 mod stack;
 mod suite;
 mod tfa;
+mod untidy;
 mod workspace;
 
 use std::process::ExitCode;
@@ -94,7 +95,7 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
             arguments.finish()?;
             setup::setup()?;
             for board in BOARDS {
-                tfa::build(board)?;
+                tfa::build(board, &[])?;
             }
         }
         Some("build") => {

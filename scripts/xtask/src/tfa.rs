@@ -66,9 +66,10 @@ pub struct Firmware {
     pub bl31: PathBuf,
 }
 
-/// Builds TF-A unless that was done before.
-pub fn build(board: &Board) -> Result<Firmware> {
-    let flags = [FLAGS, board.firmware].concat();
+/// Builds TF-A, with arguments behind those of the board, unless that was done before.
+pub fn build(board: &Board, arguments: &[String]) -> Result<Firmware> {
+    let mut flags = [FLAGS, board.firmware].concat();
+    flags.extend(arguments.iter().map(String::as_str));
     let mut hasher = DefaultHasher::new();
     (SHA256, &flags).hash(&mut hasher);
     let products = target()

@@ -76,6 +76,7 @@ pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFra
     console::init(&BOARD);
     tables::init();
     features::probe();
+    vector_state::announce();
     // SAFETY: on the boot PE, before any other PE is let in.
     unsafe { cpu::carve_vector_area(index) };
     init_pe();

@@ -1,5 +1,5 @@
 //! Moving many bytes: what the compiler calls (`memcpy`, `memset`), and the accessors of the window; and, as these may fault, too,
-//! attempts to read a register (`features.rs`).
+//! attempts to use a register (`features.rs`, `stage1.rs`).
 //!
 //! Normal memory takes accesses of any alignment (SCTLR_EL2.A = 0), so there is no aligning: 64 bytes a turn, then the rest by the
 //! bits of the length.
@@ -139,6 +139,8 @@ probe_\name:
     ret
 .endm
     probe   has_fine_grained_traps, s3_4_c1_c1_4
+    probe   has_hypervisor_configuration, s3_4_c1_c2_2
+    probe   has_more_fine_grained_traps, s3_4_c3_c1_2
     probe   has_pointer_keys, s3_0_c2_c1_0
     probe   has_tpidr2, s3_3_c13_c0_5
     probe   has_tcr2, s3_5_c2_c0_3
@@ -150,6 +152,17 @@ probe_\name:
     probe   has_gcspr, s3_5_c2_c5_1
     probe   has_gcscre0, s3_0_c2_c5_2
     probe   has_gcspr_el0, s3_3_c2_c5_1
+
+// TCR2_EL2 and SCTLR2_EL2 are 0 from here on: where EL3 keeps them to itself, they are so to the PE. With the MMU off, and before
+// anything that they change.
+.global clear_tcr2
+clear_tcr2:
+    msr     s3_4_c2_c0_3, xzr
+    ret
+.global clear_sctlr2
+clear_sctlr2:
+    msr     s3_4_c1_c0_3, xzr
+    ret
 
 .global window_access_end
 window_access_end:
@@ -206,6 +219,8 @@ macro_rules! probes {
 
 probes! {
     has_fine_grained_traps: probe_has_fine_grained_traps;
+    has_hypervisor_configuration: probe_has_hypervisor_configuration;
+    has_more_fine_grained_traps: probe_has_more_fine_grained_traps;
     has_pointer_keys: probe_has_pointer_keys;
     has_tpidr2: probe_has_tpidr2;
     has_tcr2: probe_has_tcr2;

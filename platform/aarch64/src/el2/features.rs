@@ -9,26 +9,37 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
-use aarch64_cpu::registers::{ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1};
+use aarch64_cpu::registers::{ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1};
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::bulk;
 use super::registers::{
-    GCSCR_EL12, GCSCRE0_EL1, GCSPR_EL0, GCSPR_EL12, HDFGRTR_EL2, HDFGWTR_EL2, HFGITR_EL2,
-    HFGRTR_EL2, HFGWTR_EL2, ID_AA64ISAR2_EL1, PIR_EL12, PIRE0_EL12, POR_EL0, POR_EL12, TCR2_EL12,
-    TPIDR2_EL0,
+    GCSCR_EL12, GCSCRE0_EL1, GCSPR_EL0, GCSPR_EL12, HCRX_EL2, HDFGRTR_EL2, HDFGRTR2_EL2,
+    HDFGWTR_EL2, HDFGWTR2_EL2, HFGITR_EL2, HFGITR2_EL2, HFGRTR_EL2, HFGRTR2_EL2, HFGWTR_EL2,
+    HFGWTR2_EL2, ID_AA64ISAR2_EL1, PIR_EL12, PIRE0_EL12, POR_EL0, POR_EL12, TCR2_EL12, TPIDR2_EL0,
 };
 
 static FINE_GRAINED_TRAPS: AtomicBool = AtomicBool::new(false);
+static MORE_FINE_GRAINED_TRAPS: AtomicBool = AtomicBool::new(false);
+static HYPERVISOR_CONFIGURATION: AtomicBool = AtomicBool::new(false);
 static POINTER_KEYS: AtomicBool = AtomicBool::new(false);
 /// A bit for each register of [`Strays`].
 static STRAYS: AtomicU16 = AtomicU16::new(0);
 
 /// Finds out what EL3 lets EL2 use. The boot PE calls this, once, when exceptions have vectors; all PEs are taken to be alike.
 pub fn probe() {
-    let field = |register: u64, low: u32| register >> low & 0xf != 0;
-    if field(ID_AA64MMFR0_EL1.get(), 56) {
+    let field = |register: u64, low: u32| register >> low & 0xf;
+    let fine_grained_traps = field(ID_AA64MMFR0_EL1.get(), 56);
+    if fine_grained_traps >= 1 {
         FINE_GRAINED_TRAPS.store(bulk::has_fine_grained_traps(), Ordering::Relaxed);
+    }
+    if fine_grained_traps >= 2 {
+        let has = bulk::has_more_fine_grained_traps();
+        MORE_FINE_GRAINED_TRAPS.store(has, Ordering::Relaxed);
+    }
+    if field(ID_AA64MMFR1_EL1.get(), 40) != 0 {
+        let has = bulk::has_hypervisor_configuration();
+        HYPERVISOR_CONFIGURATION.store(has, Ordering::Relaxed);
     }
     if has_pointer_authentication() {
         let has = bulk::has_pointer_keys();
@@ -44,8 +55,19 @@ pub fn probe() {
     }
 }
 
-/// Sets the fine-grained traps of this PE: nothing is trapped that a bit of 1 would trap, and everything that a bit of 1 would let through.
+/// Sets the fine-grained traps of this PE: nothing is trapped that a bit of 1 would trap, and everything that a bit of 1 would let
+/// through. EL3 may have left anything there. What it keeps to itself has no effect.
 pub fn init_pe() {
+    if HYPERVISOR_CONFIGURATION.load(Ordering::Relaxed) {
+        HCRX_EL2.set(0);
+    }
+    if MORE_FINE_GRAINED_TRAPS.load(Ordering::Relaxed) {
+        HFGRTR2_EL2.set(0);
+        HFGWTR2_EL2.set(0);
+        HFGITR2_EL2.set(0);
+        HDFGRTR2_EL2.set(0);
+        HDFGWTR2_EL2.set(0);
+    }
     if FINE_GRAINED_TRAPS.load(Ordering::Relaxed) {
         HFGRTR_EL2.set(0);
         HFGWTR_EL2.set(0);

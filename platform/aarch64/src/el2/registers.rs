@@ -213,6 +213,30 @@ system_register! {
     HDFGWTR_EL2, HdfgwtrEl2, "S3_4_C3_C1_5"
 }
 system_register! {
+    /// Fine-grained traps of reads, the second part (FEAT_FGT2).
+    HFGRTR2_EL2, Hfgrtr2El2, "S3_4_C3_C1_2"
+}
+system_register! {
+    /// Fine-grained traps of writes, the second part.
+    HFGWTR2_EL2, Hfgwtr2El2, "S3_4_C3_C1_3"
+}
+system_register! {
+    /// Fine-grained traps of instructions, the second part.
+    HFGITR2_EL2, Hfgitr2El2, "S3_4_C3_C1_7"
+}
+system_register! {
+    /// Fine-grained traps of reads of debug registers, the second part.
+    HDFGRTR2_EL2, Hdfgrtr2El2, "S3_4_C3_C1_0"
+}
+system_register! {
+    /// Fine-grained traps of writes of debug registers, the second part.
+    HDFGWTR2_EL2, Hdfgwtr2El2, "S3_4_C3_C1_1"
+}
+system_register! {
+    /// What HCR_EL2 has no bits for (FEAT_HCX).
+    HCRX_EL2, HcrxEl2, "S3_4_C1_C2_2"
+}
+system_register! {
     /// Instructions that are implemented.
     ID_AA64ISAR2_EL1, IdAa64Isar2El1, "S3_0_C0_C6_2"
 }

@@ -284,13 +284,26 @@ const EL0: u64 = {
 
 global_asm!(
     r#"
-// Turns the MMU on; all PEs. Reads no memory, since caches are off until the last instruction. Clobbers x9 to x11.
+// Turns the MMU on; all PEs. Reads no memory, since caches are off until the last instruction. Clobbers x0, x9 to x11 and x14 to
+// x17.
 .section .text.stage1, "ax"
 .global stage1_enable
 stage1_enable:
+    mov     x15, x30
+    adrp    x9, el2_vectors
+    msr     vbar_el2, x9
     ldr     x10, ={hcr}
     msr     hcr_el2, x10
     isb
+    // ID_AA64MMFR3_EL1: TCRX, SCTLRX. Whoever came before may have turned indirect permissions on.
+    mrs     x14, s3_0_c0_c7_3
+    tst     x14, #0xf
+    b.eq    1f
+    bl      clear_tcr2
+1:  tst     x14, #0xf0
+    b.eq    2f
+    bl      clear_sctlr2
+2:
     adrp    x9, {root}
     add     x9, x9, :lo12:{root}
     msr     ttbr0_el2, x9
@@ -315,7 +328,7 @@ stage1_enable:
     ldr     x10, ={sctlr}
     msr     sctlr_el2, x10
     isb
-    ret
+    ret     x15
 .ltorg
 "#,
     hcr = const cpu::HCR,

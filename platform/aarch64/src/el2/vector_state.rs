@@ -138,6 +138,15 @@ fn has_sme() -> bool {
     ID_AA64PFR1_EL1.get() >> 24 & 0xf != 0
 }
 
+/// Says what may come next. EL3 stops the PE at the first use of what it keeps to itself, and nothing tells beforehand.
+pub fn announce() {
+    if has_sve() || has_sme() {
+        log::info!(
+            "SVE or SME: if this is the last line, ENABLE_SVE_FOR_SWD or ENABLE_SME_FOR_SWD is off"
+        );
+    }
+}
+
 fn synchronize() {
     // SAFETY: a barrier.
     unsafe { asm!("isb", options(nostack, preserves_flags)) };

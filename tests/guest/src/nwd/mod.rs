@@ -40,6 +40,8 @@ const MODE_FIRST_PE_ONLY: u64 = 20;
 const MODE_MANY_PES: u64 = 21;
 const MODE_EACH_PE: u64 = 22;
 const MODE_FAR_APART: u64 = 23;
+const MODE_REGISTERS: u64 = 24;
+const MODE_TRAPS: u64 = 25;
 const MODE_HOLE: u64 = 26;
 
 /// The buffer in which the Normal world writes to the SPMC.
@@ -150,6 +152,8 @@ pub fn main() -> ! {
         MODE_MANY_PES => run(tests::MANY_PES),
         MODE_FAR_APART => run(tests::FAR_APART),
         MODE_EACH_PE => run(tests::EACH_PE),
+        MODE_REGISTERS => run(tests::REGISTERS),
+        MODE_TRAPS => run(tests::TRAPS),
         MODE_HOLE => run(tests::HOLE),
         MODE_S_EL0 => run(tests::S_EL0),
         _ => run(tests::ALL),

@@ -56,6 +56,11 @@ forbidden! {
     rdsvl ".inst 0x04bf5829", // x9, #1
     read_svcr "mrs x9, s3_3_c4_c2_2",
     read_smcr_el1 "mrs x9, s3_0_c1_c2_6",
+    copy_memory "mov x11, #0\n.inst 0x190a0569", // CPYFP [X9]!, [X10]!, X11!
+    read_tcr2_el1 "mrs x9, s3_0_c2_c0_3",
+    read_pir_el1 "mrs x9, s3_0_c10_c2_3",
+    read_por_el1 "mrs x9, s3_0_c10_c2_4",
+    read_gcscr_el1 "mrs x9, s3_0_c2_c5_0",
     read_tpidr2_el0 "mrs x9, s3_3_c13_c0_5",
     write_tpidr2_el0 "msr s3_3_c13_c0_5, x9",
     read_scxtnum_el0 "mrs x9, s3_3_c13_c0_7",

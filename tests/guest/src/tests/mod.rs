@@ -167,6 +167,18 @@ pub const EACH_PE: &[&[Test]] = &[
 /// The tests for a board with less memory than its manifest says.
 pub const HOLE: &[&[Test]] = &[version::TESTS, setup::TESTS, hole::TESTS];
 
+/// The tests of who sees which system registers.
+pub const REGISTERS: &[&[Test]] = &[version::TESTS, setup::TESTS, state::TESTS, registers::TESTS];
+
+/// The same, where EL3 lets EL2 set all traps.
+pub const TRAPS: &[&[Test]] = &[
+    version::TESTS,
+    setup::TESTS,
+    state::TESTS,
+    registers::TESTS,
+    instructions::TESTS,
+];
+
 /// The tests for the layout whose partitions serve a disk over virtio-msg.
 pub const VIRTIO: &[&[Test]] = &[virtio::TESTS];
 
