@@ -9,7 +9,7 @@ use crate::sizes::STACK_SIZE;
 /// A word that nobody has used.
 const PAINT: u64 = 0x5afe_57ac_5afe_57ac;
 
-/// Fewer unused bytes than this are worth a warning: the computed depth leaves more.
+/// Fewer unused bytes than this are worth a warning: the computed depth leaves more. No boot of the test command may show it.
 const RESERVE: u64 = 512;
 
 /// Private address of the stack of PE `index`.
@@ -25,7 +25,9 @@ pub fn report(index: usize) {
     let left = unused.count() as u64 * 8;
     let used = STACK_SIZE - left;
     if left < RESERVE {
-        log::warn!("PE {index} used {used} of the {STACK_SIZE} bytes of its stack");
+        log::warn!(
+            "PE {index} used {used} of the {STACK_SIZE} bytes of its stack: fewer than {RESERVE} are left"
+        );
     } else {
         log::debug!("PE {index} used {used} of the {STACK_SIZE} bytes of its stack");
     }
