@@ -65,6 +65,44 @@ fn what_the_normal_world_can_call() {
     }
 }
 
+// C13. A client that knows which calls need bit 1 of w2 (RETRIEVE_REQ) sets it for all.
+// req: FEAT-01, FEAT-08
+#[test]
+fn a_query_with_a_property_is_answered_as_without() {
+    let system = System::boot([PartitionSpec::new("sp").vcpus(2)]);
+    let nwd = system.nwd();
+    let memory = [
+        MEM_DONATE_32,
+        MEM_DONATE_64,
+        MEM_LEND_32,
+        MEM_LEND_64,
+        MEM_SHARE_32,
+        MEM_SHARE_64,
+        MEM_RETRIEVE_REQ_32,
+        MEM_RETRIEVE_REQ_64,
+    ];
+    let notifications = [
+        NOTIFICATION_BITMAP_CREATE,
+        NOTIFICATION_BITMAP_DESTROY,
+        NOTIFICATION_BIND,
+        NOTIFICATION_UNBIND,
+        NOTIFICATION_SET,
+        NOTIFICATION_INFO_GET_64,
+    ];
+    let others = [RUN, MSG_WAIT, RXTX_MAP_64];
+    for id in EVERYWHERE
+        .into_iter()
+        .chain(memory)
+        .chain(notifications)
+        .chain(others)
+    {
+        assert_eq!(nwd.call([FEATURES, id, 2]).error(), None, "{id:#x}");
+    }
+    for id in NOWHERE.into_iter().chain([RXTX_MAP_32, 0xffff]) {
+        assert!(refused(nwd.call([FEATURES, id, 2])), "{id:#x}");
+    }
+}
+
 // req: FEAT-01, FEAT-02, FEAT-08, COMP-05, COMP-07, COMP-10, COMP-21
 #[test]
 fn what_a_partition_can_call() {
