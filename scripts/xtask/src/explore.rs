@@ -13,11 +13,11 @@ use crate::workspace::target;
 pub fn explore(names: &[String]) -> Result<()> {
     run(cargo_command("build").args([
         "--quiet",
-        "--profile=fuzz",
+        "--profile=explore",
         "--package=host-tests",
         "--example=explore",
     ]))?;
-    let mut explorer = Command::new(target().join("fuzz/examples/explore"));
+    let mut explorer = Command::new(target().join("explore/examples/explore"));
     explorer.args(names);
     // Systems come and go by the thousand: glibc keeps their memory for the next ones.
     for name in ["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"] {

@@ -175,13 +175,16 @@ pub fn walk<W: Walker>(setup: &W::Setup, most: usize) -> Figures {
     figures.boots += 1;
     told.0.place(&walker);
     let mut at = 0;
+    let mut told_of = 0;
     loop {
         let map = &mut told.0;
         assert!(map.nodes.len() <= most, "more than {most} states");
-        if figures.steps % 1_000_000 == 999_999 {
-            eprintln!("{} states", map.nodes.len());
-        }
         let is_open = |node: &Node<W::Move>, _| node.next < node.edges.len();
+        if figures.steps / 500_000 > told_of {
+            told_of = figures.steps / 500_000;
+            let open = map.open.iter().filter(|at| is_open(&map.nodes[**at], 0));
+            eprintln!("{} states, {} to go on from", map.nodes.len(), open.count());
+        }
         let way = if walker.is_worn() {
             None
         } else {
@@ -208,7 +211,14 @@ pub fn walk<W: Walker>(setup: &W::Setup, most: usize) -> Figures {
             let to = told.0.nodes[at].edges[edge].1;
             at = told.go(&mut walker, at, edge);
             figures.steps += 1;
-            assert_eq!(Some(at), to, "the same move led to another state");
+            if Some(at) != to {
+                let map = &told.0;
+                panic!(
+                    "the same move led to another state, {:#?}, and before to {:#?}",
+                    map.state(at),
+                    to.map(|to| map.state(to))
+                );
+            }
             if walker.is_worn() {
                 break;
             }
@@ -238,6 +248,12 @@ pub fn walk<W: Walker>(setup: &W::Setup, most: usize) -> Figures {
 }
 
 impl<W: Walker> Map<W> {
+    /// The state of that number.
+    fn state(&self, number: usize) -> Option<&W::State> {
+        let found = self.states.iter().find(|(_, index)| **index == number);
+        found.map(|(state, _)| state)
+    }
+
     /// How far the farthest state is from the first one.
     fn depth(&self) -> usize {
         let mut far = vec![usize::MAX; self.nodes.len()];
@@ -285,11 +301,8 @@ impl<W: Walker> Map<W> {
         let stuck = good.iter().filter(|good| !**good).count();
         if let Some(first) = good.iter().position(|good| !good) {
             let moves = self.moves_to(first);
-            let state = self.states.iter().find(|(_, index)| **index == first);
-            panic!(
-                "{stuck} states do not come to rest, first:\n{:#?}\nafter {moves:#?}",
-                state.map(|(state, _)| state)
-            );
+            let state = self.state(first);
+            panic!("{stuck} states do not come to rest, first:\n{state:#?}\nafter {moves:#?}");
         }
         count
     }
@@ -315,11 +328,8 @@ impl<W: Walker> Drop for Told<W> {
                 eprintln!("{step:?}");
             }
             eprintln!("{last:?}");
-            let state = self.0.states.iter().find(|(_, index)| **index == self.1);
-            eprintln!(
-                "the last but one state is {:#?}",
-                state.map(|(state, _)| state)
-            );
+            let state = self.0.state(self.1);
+            eprintln!("the last but one state is {state:#?}");
         }
     }
 }

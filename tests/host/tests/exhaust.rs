@@ -22,6 +22,20 @@ fn handles_of_nobody_and_partitions_that_start_anew() {
     assert!(figures.states > 500 && figures.depth > 6, "{figures:?}");
 }
 
+// req: MSGD-07, MSGD-08, RUN-19, RUN-23, RUN-24
+#[test]
+fn two_pes_that_go_off_and_on_and_every_action() {
+    for (name, least) in [
+        ("pair-off", 2_000),
+        ("pair-actions", 1_000),
+        ("lone-pinned", 400),
+    ] {
+        let figures = walk::<Chains>(&Setup::of(name), 20_000);
+        println!("{name}: {figures:?}");
+        assert!(figures.states > least && figures.at_rest > 1, "{figures:?}");
+    }
+}
+
 // req: MSGD-07, MSGD-08, MSGW-15, MSGW-16, RUN-19, RUN-23, RUN-24
 #[test]
 fn three_contexts_and_every_call_that_schedules() {

@@ -147,7 +147,7 @@ impl Value {
         let contexts = self.contexts.iter().all(|context| {
             let is_done = match context.is {
                 Is::Waiting => true,
-                Is::Off => someone_is_off,
+                Is::Off => someone_is_off || context.dead,
                 _ => context.dead,
             };
             is_done && (context.dead || context.lines[PENDING] & context.lines[ENABLED] == 0)

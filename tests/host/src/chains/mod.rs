@@ -42,6 +42,8 @@ const DEACTIVATE: u64 = 0xff08;
 
 /// A partition may start anew so often at once; then a system is worn.
 const RESTARTS: usize = 18;
+/// After so many handlers whoever was interrupted goes on for a moment; then a system is worn, too.
+const HANDLERS: usize = spmc::limits::MAX_PARTITIONS;
 
 /// The next thing that the context on a PE does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,6 +148,8 @@ pub struct Chains {
     called: Vec<Option<Move>>,
     requests: u64,
     restarts: Vec<usize>,
+    /// How many handlers of interrupts began on each PE since the Normal world last had it.
+    handlers: Vec<usize>,
 }
 
 /// Requests to the second context are of the second kind.
@@ -208,10 +212,16 @@ impl Chains {
                     stack.push(index);
                 }
                 self.pes[pe] = On::Runs(stack);
+                let guest = &self.guests[index];
+                let begins = guest.doing == Doing::Waits || guest.number != entered.guest;
+                if begins && matches!(entered.shown.0, Model::Interrupt) {
+                    self.handlers[pe] += 1;
+                }
                 self.enters(index, &entered);
             }
             Report::Returns(regs) => {
                 assert!(stack.is_empty(), "{stack:?} run in the Normal world");
+                self.handlers[pe] = 0;
                 self.returns(pe, &regs);
             }
             Report::Fails => unreachable!("it was told before"),
@@ -473,6 +483,7 @@ impl Walker for Chains {
             called: vec![None; setup.pes],
             requests: 0,
             restarts: vec![0; count],
+            handlers: vec![0; setup.pes],
         }
     }
 
@@ -492,7 +503,7 @@ impl Walker for Chains {
                         moves.push(Move::Take(pe));
                     }
                     let others = self.pes.iter().filter(|on| **on != On::Off).count();
-                    if self.setup.first > 1 && others > 1 {
+                    if self.setup.off && others > 1 {
                         moves.push(Move::TurnOff(pe));
                     }
                 }
@@ -536,7 +547,8 @@ impl Walker for Chains {
     }
 
     fn is_worn(&self) -> bool {
-        self.restarts.iter().any(|count| *count >= RESTARTS)
+        let is_tired = self.restarts.iter().any(|count| *count >= RESTARTS);
+        is_tired || self.handlers.iter().any(|count| *count >= HANDLERS)
     }
 
     fn end(mut self) {

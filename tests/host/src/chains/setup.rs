@@ -10,12 +10,14 @@ const SIGNALED: u32 = 2;
 pub struct Setup {
     /// The action of each partition for Non-secure interrupts (`ns-interrupts-action`).
     pub actions: Vec<u32>,
-    /// Number of contexts of the first one. With two they are pinned, and PEs go off.
+    /// Number of contexts of the first one. With two they are pinned.
     pub first: u32,
     /// The first one has an interrupt.
     pub interrupt: bool,
     /// Partitions fail, and start anew.
     pub fails: bool,
+    /// PEs go off and on.
+    pub off: bool,
     /// Number of PEs.
     pub pes: usize,
 }
@@ -23,37 +25,53 @@ pub struct Setup {
 impl Setup {
     /// Each by its name, small ones first.
     pub fn all() -> Vec<(&'static str, Self)> {
-        let plain = |actions: &[u32], first, pes| Self {
+        let of = |actions: &[u32], pes| Self {
             actions: actions.to_vec(),
-            first,
+            first: 1,
             interrupt: false,
             fails: false,
+            off: false,
             pes,
         };
-        let with = |of: &Self, interrupt, fails| Self {
-            interrupt,
-            fails,
+        let one = of(&[SIGNALED; 3], 1);
+        let few = of(&[SIGNALED; 2], 1);
+        let lone = of(&[SIGNALED], 2);
+        let pair = of(&[SIGNALED; 2], 2);
+        let two = of(&[SIGNALED; 3], 2);
+        let pinned = |of: &Self| Self {
+            first: 2,
+            off: true,
             ..of.clone()
         };
-        let one = plain(&[SIGNALED; 3], 1, 1);
-        let actions = plain(&[MANAGED_EXIT, SIGNALED, QUEUED], 1, 1);
-        let few = plain(&[SIGNALED; 2], 1, 1);
-        let two = plain(&[SIGNALED; 3], 1, 2);
-        let pair = plain(&[SIGNALED; 2], 1, 2);
-        let pinned = plain(&[SIGNALED; 2], 2, 2);
+        let off = |of: Self| Self { off: true, ..of };
+        let fails = |of: Self| Self { fails: true, ..of };
+        let interrupt = |of: Self| Self {
+            interrupt: true,
+            ..of
+        };
+        let actions = of(&[MANAGED_EXIT, SIGNALED, QUEUED], 1);
         vec![
             ("one", one.clone()),
-            ("one-fails", with(&one, false, true)),
-            ("few", with(&few, true, true)),
-            ("one-interrupt", with(&one, true, false)),
-            ("one-actions", with(&actions, true, false)),
-            ("pair", with(&pair, true, true)),
-            ("pinned", pinned.clone()),
-            ("pinned-fails", with(&pinned, false, true)),
-            ("pinned-interrupt", with(&pinned, true, false)),
+            ("one-fails", fails(one.clone())),
+            ("actions", actions.clone()),
+            ("few", fails(interrupt(few))),
+            ("few-actions", interrupt(of(&[MANAGED_EXIT, QUEUED], 1))),
+            ("lone", fails(off(interrupt(lone.clone())))),
+            ("lone-pinned", fails(pinned(&lone))),
+            ("lone-pinned-interrupt", interrupt(pinned(&lone))),
+            ("pair-off", off(pair.clone())),
+            ("pair-off-fails", fails(off(pair.clone()))),
+            ("pair-actions", of(&[MANAGED_EXIT, QUEUED], 2)),
+            ("pair-interrupt", interrupt(pair.clone())),
             ("two", two.clone()),
-            ("two-fails", with(&two, false, true)),
-            ("two-interrupt", with(&two, true, false)),
+            ("two-fails", fails(two.clone())),
+            ("one-interrupt", interrupt(one)),
+            ("one-actions", interrupt(actions)),
+            ("pair", fails(interrupt(pair.clone()))),
+            ("pinned", pinned(&pair)),
+            ("pinned-fails", fails(pinned(&pair))),
+            ("pinned-interrupt", interrupt(pinned(&pair))),
+            ("two-interrupt", interrupt(two)),
         ]
     }
 
