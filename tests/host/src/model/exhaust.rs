@@ -117,7 +117,13 @@ impl Small {
         };
         for kind in [Kind::Share, Kind::Lend, Kind::Donate] {
             for receivers in self.receivers(by, kind) {
+                // Two at a time, so of few kinds: systems of one page have them all.
+                let is_wrong = receivers.iter().any(|(id, _)| *id == NWD);
+                let is_many = kind == Kind::Share || receivers.len() > 1 || is_wrong;
                 for (pages, whole) in &sets {
+                    if !whole && pages.len() > 1 && is_many {
+                        continue;
+                    }
                     for zero in zeroes {
                         moves.push(Move::Send {
                             by,

@@ -13,7 +13,8 @@ pub struct Size {
     pub read_only: bool,
     /// The flags that ask for zeroing, and writes that undo it.
     pub zeroing: bool,
-    /// Descriptors in two fragments: those of all pages. Whole ones name the first page only.
+    /// Descriptors in two fragments: those of all pages. Whole ones name the first page only. With
+    /// two pages, those in fragments lend or donate to one partition.
     pub fragments: bool,
     /// RX/TX pairs come and go, and RX stays full until it is released.
     pub buffers: bool,
