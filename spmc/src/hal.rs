@@ -331,7 +331,7 @@ pub trait Hal: Sync + Sized {
     fn tables(&self) -> &[Table];
 
     /// Returns where [`Hal::tables`] lie in physical memory.
-    fn table_places(&self) -> TablePlaces;
+    fn table_places(&self) -> &TablePlaces;
 
     /// Puts the pages of `range`, zeroed, behind those of [`Hal::tables`]. It is Secure memory that
     /// nobody uses. Called once at most, before anything asks for the tables. On an error nothing has

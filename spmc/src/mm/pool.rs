@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{PAGE_SHIFT, Pa};
 use crate::error::{FfaError, Result};
-use crate::hal::{Hal, Table};
+use crate::hal::{Hal, Table, TablePlaces};
 use crate::limits::MAX_PARTITIONS;
 use crate::sync::point;
 
@@ -110,27 +110,15 @@ pub(crate) fn clear(words: &[AtomicU64]) {
 #[derive(Clone, Copy)]
 pub(crate) struct Pages<'a> {
     tables: &'a [Table],
-    /// How many of them have notes.
-    notes: usize,
-    /// Physical address of the first, and bytes up to the last that follows it without a gap.
-    base: u64,
-    piece: u64,
-    /// What the base would be by the address of those behind that.
-    other_base: u64,
+    places: &'a TablePlaces,
 }
 
 impl<'a> Pages<'a> {
     #[inline]
     pub(crate) fn of<H: Hal>(hal: &'a H) -> Self {
-        let tables = hal.tables();
-        let places = hal.table_places();
-        let piece = (places.count as u64) << PAGE_SHIFT;
         Self {
-            tables,
-            notes: notes(tables.len()),
-            base: places.first.raw(),
-            piece,
-            other_base: places.more.raw().wrapping_sub(piece),
+            tables: hal.tables(),
+            places: hal.table_places(),
         }
     }
 
@@ -138,7 +126,7 @@ impl<'a> Pages<'a> {
     #[inline]
     pub(super) fn entries(self, page: PageIndex) -> Option<&'a Entries> {
         let index = usize::from(page.0);
-        if index < self.notes {
+        if index < notes(self.tables.len()) {
             return None;
         }
         self.tables.get(index).map(|Table(words)| words)
@@ -171,24 +159,24 @@ impl<'a> Pages<'a> {
 
     #[inline]
     pub(super) fn address(self, page: PageIndex) -> u64 {
-        let offset = (page.0 as u64) << PAGE_SHIFT;
-        let base = if offset < self.piece {
-            self.base
-        } else {
-            self.other_base
+        let (index, places) = (usize::from(page.0), self.places);
+        let (base, behind) = match index.checked_sub(places.count) {
+            None => (places.first, index),
+            Some(behind) => (places.more, behind),
         };
-        base.wrapping_add(offset)
+        base.raw().wrapping_add((behind as u64) << PAGE_SHIFT)
     }
 
     /// The page that a table descriptor points to.
     #[inline]
     pub(super) fn pointed_to(self, descriptor: u64) -> PageIndex {
-        let address = descriptor & ADDRESS;
-        let mut offset = address.wrapping_sub(self.base);
-        if offset >= self.piece {
-            offset = address.wrapping_sub(self.other_base);
+        let (address, places) = (descriptor & ADDRESS, self.places);
+        let page = address.wrapping_sub(places.first.raw()) >> PAGE_SHIFT;
+        if page < places.count as u64 {
+            return PageIndex(page as u16);
         }
-        PageIndex((offset >> PAGE_SHIFT) as u16)
+        let behind = address.wrapping_sub(places.more.raw()) >> PAGE_SHIFT;
+        PageIndex(places.count.wrapping_add(behind as usize) as u16)
     }
 
     /// One of the two notes of `page`.

@@ -48,6 +48,7 @@ type Memory = BTreeMap<(World, u64), Box<[u8; 4096]>>;
 /// The fake.
 pub(crate) struct FakeHal<const IPA_BITS: u32 = TABLE_BITS> {
     tables: Vec<Table>,
+    places: TablePlaces,
     memory: Mutex<Memory>,
     /// Calls of `invalidate_stage2`.
     pub(crate) invalidations: AtomicUsize,
@@ -80,6 +81,11 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
     fn with_tables(tables: usize) -> Self {
         Self {
             tables: (0..tables).map(|_| Table::EMPTY).collect(),
+            places: TablePlaces {
+                first: Pa::new(TABLES),
+                count: tables / 2,
+                more: Pa::new(MORE),
+            },
             memory: Mutex::default(),
             invalidations: AtomicUsize::new(0),
             invalidations_of_all: AtomicUsize::new(0),
@@ -301,12 +307,8 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
         &self.tables
     }
 
-    fn table_places(&self) -> TablePlaces {
-        TablePlaces {
-            first: Pa::new(TABLES),
-            count: self.tables.len() / 2,
-            more: Pa::new(MORE),
-        }
+    fn table_places(&self) -> &TablePlaces {
+        &self.places
     }
 
     fn add_tables(&self, _: PageRange<Pa>) -> Result<(), TableMemoryError> {

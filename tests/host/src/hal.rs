@@ -306,7 +306,7 @@ impl Hal for FakeHal {
         self.0.tables().tables
     }
 
-    fn table_places(&self) -> TablePlaces {
+    fn table_places(&self) -> &TablePlaces {
         self.0.tables().places
     }
 

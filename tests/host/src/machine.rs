@@ -143,9 +143,9 @@ impl Journal {
 /// The hardware.
 pub struct Machine {
     pub(crate) memory: Mutex<Memory>,
-    tables: Box<[Table]>,
+    tables: (Box<[Table]>, TablePlaces),
     /// All tables, where a manifest has given memory for more, and where that is.
-    more_tables: OnceLock<(Box<[Table]>, Pa)>,
+    more_tables: OnceLock<(Box<[Table]>, TablePlaces)>,
     pub(crate) pes: [Mutex<PeState>; MAX_PES],
     pub(crate) guests: RwLock<Vec<Arc<Guest>>>,
     pub(crate) programs: RwLock<Vec<crate::guest::Program>>,
@@ -174,7 +174,14 @@ impl Machine {
         memory.declare(World::NonSecure, NORMAL_RAM);
         Self {
             memory: Mutex::new(memory),
-            tables: empty_tables(tables),
+            tables: (
+                empty_tables(tables),
+                TablePlaces {
+                    first: Pa::new(TABLES_BASE),
+                    count: tables,
+                    more: Pa::new(0),
+                },
+            ),
             more_tables: OnceLock::new(),
             pes: Default::default(),
             guests: RwLock::default(),
@@ -211,27 +218,18 @@ impl Machine {
 
     /// The translation tables as memory.
     pub fn tables(&self) -> Tables<'_> {
-        let (tables, more) = match self.more_tables.get() {
-            Some((tables, more)) => (tables, *more),
-            None => (&self.tables, Pa::new(0)),
-        };
-        Tables {
-            tables,
-            places: TablePlaces {
-                first: Pa::new(TABLES_BASE),
-                count: self.tables.len(),
-                more,
-            },
-        }
+        let given = self.more_tables.get();
+        let (tables, places) = given.unwrap_or(&self.tables);
+        Tables { tables, places }
     }
 
     /// The memory that a manifest has given for tables; empty if there is none.
     pub(crate) fn table_memory(&self) -> Range<u64> {
-        let Some((tables, base)) = self.more_tables.get() else {
+        let Some((tables, places)) = self.more_tables.get() else {
             return 0..0;
         };
-        let added = tables.len() - self.tables.len();
-        base.raw()..base.raw() + 4096 * added as u64
+        let base = places.more.raw();
+        base..base + 4096 * (tables.len() - places.count) as u64
     }
 
     /// See [`spmc::hal::Hal::add_tables`]. There is no memory but Secure RAM.
@@ -239,8 +237,12 @@ impl Machine {
         if range.base().raw() < SECURE_RAM.start || range.end().raw() > SECURE_RAM.end {
             return Err(TableMemoryError::Unreadable);
         }
-        let count = self.tables.len() + range.pages() as usize;
-        let added = (empty_tables(count), range.base());
+        let (own, places) = &self.tables;
+        let places = TablePlaces {
+            more: range.base(),
+            ..*places
+        };
+        let added = (empty_tables(own.len() + range.pages() as usize), places);
         assert!(
             self.more_tables.set(added).is_ok(),
             "tables are added twice"

@@ -49,7 +49,7 @@ pub struct Tables<'a> {
     /// All of them.
     pub tables: &'a [Table],
     /// Where they lie.
-    pub places: TablePlaces,
+    pub places: &'a TablePlaces,
 }
 
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
@@ -102,7 +102,7 @@ struct Walk {
 
 impl Tables<'_> {
     fn table(&self, table: u64) -> &Table {
-        let TablePlaces { first, count, more } = self.places;
+        let TablePlaces { first, count, more } = *self.places;
         let (here, there) = self.tables.split_at(count);
         [(first, here), (more, there)]
             .into_iter()

@@ -152,11 +152,13 @@ impl Hal for Platform {
         Cpu::current().window.clean(world, from, bytes);
     }
 
+    #[inline(always)]
     fn tables(&self) -> &[Table] {
         tables::all()
     }
 
-    fn table_places(&self) -> TablePlaces {
+    #[inline(always)]
+    fn table_places(&self) -> &TablePlaces {
         tables::places()
     }
 

@@ -5,8 +5,8 @@
 //! both get virtual addresses of their own, one piece, in a GiB that nothing else uses. The tables of
 //! EL2's own stage 1 that lead there are the last ones of the image.
 
-use core::ptr::{null_mut, slice_from_raw_parts};
-use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use core::cell::UnsafeCell;
+use core::ptr::{null, slice_from_raw_parts};
 
 use spmc::addr::{PAGE_SIZE, Pa, PageRange};
 use spmc::hal::{Table, TableMemoryError, TablePlaces};
@@ -17,33 +17,42 @@ use super::{layout, stage1};
 /// Tables of the image that the engine keeps in any case.
 const LEAST: usize = 16;
 
-/// What the engine has. Written by the boot PE alone, before any other PE is let in; so the others
-/// see it.
+/// What the engine has.
 struct Tables {
-    first: AtomicPtr<Table>,
-    len: AtomicUsize,
-    /// As [`TablePlaces`] has it.
-    base: AtomicU64,
-    count: AtomicUsize,
-    more: AtomicU64,
+    all: *const [Table],
+    places: TablePlaces,
 }
 
-static TABLES: Tables = Tables {
-    first: AtomicPtr::new(null_mut()),
-    len: AtomicUsize::new(0),
-    base: AtomicU64::new(0),
-    count: AtomicUsize::new(0),
-    more: AtomicU64::new(0),
-};
+struct Shared(UnsafeCell<Tables>);
 
-impl Tables {
-    /// Lets the engine have `len` tables, of which the first is at the virtual address `first`.
-    fn set(&self, first: *mut Table, len: usize, places: TablePlaces) {
-        self.first.store(first, Ordering::Relaxed);
-        self.len.store(len, Ordering::Relaxed);
-        self.base.store(places.first.raw(), Ordering::Relaxed);
-        self.count.store(places.count, Ordering::Relaxed);
-        self.more.store(places.more.raw(), Ordering::Relaxed);
+// SAFETY: the boot PE alone writes, before any other PE is let in and before anything has a reference
+// (`init`, `add`); so the others only read, and see it.
+unsafe impl Sync for Shared {}
+
+static TABLES: Shared = Shared(UnsafeCell::new(Tables {
+    all: slice_from_raw_parts(null(), 0),
+    places: TablePlaces {
+        first: Pa::new(0),
+        count: 0,
+        more: Pa::new(0),
+    },
+}));
+
+impl Shared {
+    /// Lets the engine have these tables.
+    ///
+    /// # Safety
+    ///
+    /// On the boot PE, before any other PE is let in; nobody uses what [`all`] and [`places`] returned.
+    unsafe fn set(&self, all: *const [Table], places: TablePlaces) {
+        // SAFETY: nobody else has a reference (contract above).
+        unsafe { *self.0.get() = Tables { all, places } };
+    }
+
+    #[inline(always)]
+    fn get(&'static self) -> &'static Tables {
+        // SAFETY: not written any more while this reference is used (contract of `set`).
+        unsafe { &*self.0.get() }
     }
 }
 
@@ -56,7 +65,8 @@ pub fn init() {
         count: image.len(),
         more: Pa::new(0),
     };
-    TABLES.set(image.as_ptr().cast_mut(), image.len(), places);
+    // SAFETY: first of all, so nobody has asked for tables.
+    unsafe { TABLES.set(image, places) };
     // SAFETY: the image's own memory, atomics that nobody uses yet; whole pages.
     unsafe { zero(image.as_ptr() as u64, image.len()) };
 }
@@ -75,20 +85,14 @@ unsafe fn zero(first: u64, count: usize) -> bool {
 /// See [`spmc::hal::Hal::tables`].
 #[inline(always)]
 pub fn all() -> &'static [Table] {
-    let (first, len) = (&TABLES.first, &TABLES.len);
-    let tables = slice_from_raw_parts(first.load(Ordering::Relaxed), len.load(Ordering::Relaxed));
     // SAFETY: `init` ran; tables that are mapped for ever, and atomics, of which any bits are one.
-    unsafe { &*tables }
+    unsafe { &*TABLES.get().all }
 }
 
 /// See [`spmc::hal::Hal::table_places`].
 #[inline(always)]
-pub fn places() -> TablePlaces {
-    TablePlaces {
-        first: Pa::new(TABLES.base.load(Ordering::Relaxed)),
-        count: TABLES.count.load(Ordering::Relaxed),
-        more: Pa::new(TABLES.more.load(Ordering::Relaxed)),
-    }
+pub fn places() -> &'static TablePlaces {
+    &TABLES.get().places
 }
 
 /// See [`spmc::hal::Hal::add_tables`].
@@ -119,6 +123,8 @@ pub fn add(range: PageRange<Pa>) -> Result<(), TableMemoryError> {
         count: kept.len(),
         more: range.base(),
     };
-    TABLES.set(first as *mut Table, kept.len() + more, places);
+    let all = slice_from_raw_parts(first as *const Table, kept.len() + more);
+    // SAFETY: called once, at boot, before anything asks for the tables (contract of `Hal`).
+    unsafe { TABLES.set(all, places) };
     Ok(())
 }
