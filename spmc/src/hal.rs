@@ -220,7 +220,7 @@ pub struct TablePlaces {
 pub enum TableMemoryError {
     /// No memory answers there.
     Unreadable,
-    /// What is there already has no room for the tables by which EL2 itself reaches so much.
+    /// The tables that are there already have no room for those by which EL2 itself reaches so much.
     TooMuch,
 }
 

@@ -17,7 +17,7 @@ usage: cargo xtask manifest check [OPTION]... LAYOUT|FILE...
 
 The exit status is 0 if nothing is wrong, 1 if there are faults, 2 if the command cannot be understood.";
 
-/// What the command line says.
+/// The command line, taken apart.
 #[derive(Default)]
 pub struct Arguments {
     /// Layouts and files.

@@ -1,4 +1,4 @@
-//! What is wrong, where, and who says so; as text and as JSON.
+//! Faults with their places and who complains of them, as text and as JSON.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -82,9 +82,9 @@ pub struct Diagnostic {
     pub by: By,
     /// Where.
     pub place: Place,
-    /// What, in one line.
+    /// The fault, in one line.
     pub message: String,
-    /// What may have been meant.
+    /// The words that may have been meant.
     pub help: Option<String>,
 }
 

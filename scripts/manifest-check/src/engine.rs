@@ -1,4 +1,4 @@
-//! What the SPMC's own parser and checks say, with places.
+//! Faults that the SPMC's own parser and checks find, with their places.
 
 use std::cell::RefCell;
 
@@ -16,7 +16,7 @@ use crate::tree::{Property, Tree};
 pub struct System<'s> {
     /// The SPMC manifest's file.
     pub source: &'s Source,
-    /// What it says, as far as it can be read.
+    /// The values in it, as far as they can be read.
     pub manifest: SpmcManifest,
     /// The memory of the SPMC.
     pub image: PageRange<Pa>,

@@ -1,6 +1,6 @@
 //! `manifest-check`: judges manifests and whole layouts as the boot would.
 //!
-//! What the SPMC refuses, its own parser and checks say ([`spmc::manifest`]), so that this program
+//! The SPMC's own parser and checks ([`spmc::manifest`]) say what it refuses, so that this program
 //! and the boot cannot differ. Added are what the firmware before it refuses, files that do not fit
 //! together, and words that nobody reads because they are misspelt.
 //!
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What a word of the command line names.
+/// The file or layout that a word of the command line names.
 enum Input {
     /// An `sp_layout.json`.
     Layout(PathBuf),

@@ -168,7 +168,7 @@ pub struct Misspelt {
     node: String,
     /// The right word.
     meant: Option<&'static str>,
-    /// What is wrong.
+    /// The fault, in words.
     message: String,
     place: Place,
 }

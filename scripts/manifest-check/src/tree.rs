@@ -138,8 +138,7 @@ impl Tree {
     }
 
     /// Returns the place of a property; of its node where it is missing or no property is meant.
-    /// What the SPMC says of the tree as a whole is also found where one node alone has that
-    /// property.
+    /// A fault of the tree as a whole is also found where one node alone has that property.
     pub fn place(&self, path: &str, property: &str) -> Place {
         // The SPMC cuts off names that are longer than its messages.
         let node = self.node(path).or_else(|| {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Most packages that BL2 loads.
 pub const MAX_PACKAGES: usize = 8;
 
-/// What BL2 reserves for each of TOS_FW_CONFIG and TB_FW_CONFIG, in bytes.
+/// Room that BL2 reserves for each of TOS_FW_CONFIG and TB_FW_CONFIG, in bytes.
 pub const MAX_CONFIG: usize = 4096;
 
 /// Returns the SPMC manifest (TOS_FW_CONFIG) of the layout in `dir`: its own, that of the folder

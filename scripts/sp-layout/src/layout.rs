@@ -72,7 +72,7 @@ impl Entry {
 /// A fault that TF-A's generator would stumble over.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// What is wrong.
+    /// The fault, in words.
     pub message: String,
     /// Where.
     pub span: Range<usize>,

@@ -318,7 +318,8 @@ impl<H: Hal> Spmc<H> {
         self.raise_schedule_receiver(delay);
     }
 
-    /// The receiver with that id, if it gets notifications. One that speaks 1.0 binds none, and gets no indirect messages either.
+    /// Returns the receiver with that id, locked, if it gets notifications. One that failed gets none, since it is
+    /// emptied when it is buried; one that speaks 1.0 binds none, and gets no indirect messages either.
     fn notified(&self, id: PartitionId) -> Option<Locked<'_>> {
         self.notifications.receiver(id)
     }

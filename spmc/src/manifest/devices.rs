@@ -37,7 +37,7 @@ pub(super) fn parse(
     }
 }
 
-/// What the properties of a device say while they are read.
+/// The properties of a device, as far as they are read.
 #[derive(Default)]
 struct Draft {
     id: Option<u32>,

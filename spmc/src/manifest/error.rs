@@ -146,10 +146,10 @@ macro_rules! limit_text {
 }
 pub(super) use limit_text;
 
-/// What a parser of values returns.
+/// The result of a parser of values.
 pub(super) type Parsed<T> = Result<T, Refused>;
 
-/// What a reader of the tree returns.
+/// The result of a reader of the tree.
 pub(super) type Walked<T> = Result<T, Broken>;
 
 /// A value is refused, for a reason that is in the [`Report`]. The rest of the tree can still be
@@ -172,9 +172,9 @@ pub struct Fault<'a> {
     pub node: &'a str,
     /// Name of the property; empty for the node itself.
     pub property: &'a str,
-    /// What was expected there.
+    /// The value that was expected there, in words.
     pub expected: &'static str,
-    /// What was found in its place.
+    /// The value in its place.
     pub found: Found,
 }
 

@@ -95,7 +95,7 @@ pub fn read<'a>(dtb: &'a [u8], entry: &PackageEntry, report: &'a Report<'a>) -> 
     config
 }
 
-/// What holds where a manifest says nothing.
+/// Returns the values that hold where a manifest says nothing.
 #[inline]
 fn initial(entry: &PackageEntry) -> PartitionConfig {
     PartitionConfig {

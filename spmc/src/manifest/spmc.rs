@@ -72,7 +72,7 @@ pub fn read<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> SpmcManifest {
     manifest
 }
 
-/// What holds where a manifest says nothing.
+/// Returns the values that hold where a manifest says nothing.
 #[inline]
 fn initial() -> SpmcManifest {
     SpmcManifest {

@@ -303,7 +303,7 @@ pub fn spmc_manifest_with(
     spmc_manifest_of(partitions, pes, devices, &[], &[])
 }
 
-/// The same with devices of the Normal world, and more properties of the node `hypervisor`.
+/// Returns an SPMC manifest with devices of the Normal world, and more properties of the node `hypervisor`.
 pub fn spmc_manifest_of(
     partitions: &[PartitionSpec],
     pes: usize,

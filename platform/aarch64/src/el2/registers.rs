@@ -233,7 +233,7 @@ system_register! {
     HDFGWTR2_EL2, Hdfgwtr2El2, "S3_4_C3_C1_1"
 }
 system_register! {
-    /// What HCR_EL2 has no bits for (FEAT_HCX).
+    /// Controls that HCR_EL2 has no bits for (FEAT_HCX).
     HCRX_EL2, HcrxEl2, "S3_4_C1_C2_2"
 }
 system_register! {

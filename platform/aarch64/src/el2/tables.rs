@@ -1,7 +1,7 @@
 //! The translation tables that the engine hands out: those of the image and, where the SPMC manifest
 //! gives memory for more, these behind them.
 //!
-//! What is given can lie anywhere. For the engine it has to follow the tables of the image, so then
+//! Memory that the manifest gives can lie anywhere. For the engine it has to follow the tables of the image, so then
 //! both get virtual addresses of their own, one piece, in a GiB that nothing else uses. The tables of
 //! EL2's own stage 1 that lead there are the last ones of the image.
 
@@ -17,7 +17,7 @@ use super::{layout, stage1};
 /// Tables of the image that the engine keeps in any case.
 const LEAST: usize = 16;
 
-/// What the engine has.
+/// The tables of the engine, and where they lie.
 struct Tables {
     all: *const [Table],
     places: TablePlaces,

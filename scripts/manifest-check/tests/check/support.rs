@@ -19,9 +19,9 @@ pub struct Fault {
     pub place: String,
     /// Who says so.
     pub by: String,
-    /// What it says.
+    /// Its text.
     pub message: String,
-    /// What may have been meant.
+    /// The words that may have been meant.
     pub help: Option<String>,
 }
 

@@ -170,7 +170,7 @@ pub const HOLE: &[&[Test]] = &[version::TESTS, setup::TESTS, hole::TESTS];
 /// The tests of who sees which system registers.
 pub const REGISTERS: &[&[Test]] = &[version::TESTS, setup::TESTS, state::TESTS, registers::TESTS];
 
-/// The same, where EL3 lets EL2 set all traps.
+/// The tests that hold where EL3 lets EL2 set all traps.
 pub const TRAPS: &[&[Test]] = &[
     version::TESTS,
     setup::TESTS,

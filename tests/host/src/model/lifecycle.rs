@@ -1,4 +1,4 @@
-//! What follows a send: RETRIEVE_REQ, RELINQUISH, RECLAIM; accesses; and the death and restart of
+//! Calls and events after a send: RETRIEVE_REQ, RELINQUISH, RECLAIM; accesses; and the death and restart of
 //! partitions.
 
 use spmc::addr::World;

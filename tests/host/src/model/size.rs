@@ -1,4 +1,4 @@
-//! What the small systems have whose states of memory are all visited.
+//! Sizes of the small systems whose states of memory are all visited.
 
 /// A system, by what it has.
 #[derive(Clone, Copy, Debug)]

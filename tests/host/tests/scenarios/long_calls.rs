@@ -71,6 +71,14 @@ fn lend(nwd: Nwd<'_>, flags: u32) -> u64 {
     nwd.send(MEM_LEND_64, &transaction)
 }
 
+/// Lends the region to the borrower, which retrieves it.
+fn retrieved(nwd: Nwd<'_>) -> u64 {
+    nwd.map_buffers();
+    let handle = lend(nwd, 0);
+    nwd.ask(BORROWER, [handle, 0, 0, 0, 0]);
+    handle
+}
+
 /// The device asserts its interrupt before `call`. The handler has run when the first slice was zeroed.
 #[track_caller]
 fn is_handled_after_a_slice<T>(system: &System, seen: &Seen, call: impl FnOnce() -> T) -> T {
@@ -109,9 +117,7 @@ fn a_handler_does_not_wait_for_what_a_partition_has_zeroed() {
         let (owner, seen) = owner();
         let system = System::boot([owner, borrower]);
         let nwd = system.nwd();
-        nwd.map_buffers();
-        let handle = lend(nwd, 0);
-        nwd.ask(BORROWER, [handle, 0, 0, 0, 0]);
+        let handle = retrieved(nwd);
         is_handled_after_a_slice(&system, &seen, || {
             nwd.ask(BORROWER, [handle, 1, 0, 0, 0]);
         });
@@ -184,9 +190,7 @@ fn each_exit_zeroes_a_slice_of_what_a_partition_that_failed_had_borrowed() {
     const STOP: u32 = 0;
     let system = System::boot([owner().0, mortal(STOP)]);
     let nwd = system.nwd();
-    nwd.map_buffers();
-    let handle = lend(nwd, 0);
-    nwd.ask(BORROWER, [handle, 0, 0, 0, 0]);
+    let handle = retrieved(nwd);
     system.machine.journal().pages_zeroed();
     assert_eq!(nwd.request(BORROWER, FAIL).error(), Some(ABORTED));
     assert_eq!(system.machine.journal().pages_zeroed(), SLICE_PAGES);
@@ -213,9 +217,7 @@ fn who_has_interrupts_of_others_queued_zeroes_without_a_handler_in_between() {
     let (owner, seen) = owner();
     let system = System::boot([owner, borrower]);
     let nwd = system.nwd();
-    nwd.map_buffers();
-    let handle = lend(nwd, 0);
-    nwd.ask(BORROWER, [handle, 0, 0, 0, 0]);
+    let handle = retrieved(nwd);
     system.machine.gic().set_level(LINE, true);
     nwd.ask(BORROWER, [handle, 1, 0, 0, 0]);
     assert!(seen.lock().unwrap().is_empty(), "handled in between");
