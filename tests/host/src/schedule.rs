@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -355,22 +356,30 @@ pub fn number(name: &str, default: usize) -> usize {
         .unwrap_or(default)
 }
 
+/// Returns the seeds of random orders: as many as the environment variable `name` says, or
+/// `default`. `HOST_SEED` chooses others: those of each value are a million of their own.
+pub fn seeds(name: &str, default: usize) -> Range<u64> {
+    let first = number("HOST_SEED", 0) as u64 * 1_000_000;
+    first..first + number(name, default) as u64
+}
+
 /// Runs `race` in random orders, then with one preemption at every point that can make a
 /// difference, then with two at random ones. A PE is stopped only before what another PE was seen
 /// to use in any of the runs, where one of both may change it.
 ///
 /// `HOST_INTERLEAVINGS` sets how many random orders are tried, `HOST_RESTLESS` how many with a partition
-/// and a PE that come and go meanwhile ([`restless`]), and `HOST_PAIRS` how many pairs of preemptions. A race with more than `HOST_POINTS` points is stopped at so many of them only.
+/// and a PE that come and go meanwhile ([`restless`]), and `HOST_PAIRS` how many pairs of preemptions;
+/// [`seeds`] says which. A race with more than `HOST_POINTS` points is stopped at so many of them only.
 pub fn explore(race: impl Fn(Plan) -> Trace) {
     let mut explorer = Explorer {
         race,
         seen: Uses::default(),
         traces: BTreeMap::new(),
     };
-    for seed in 0..number("HOST_INTERLEAVINGS", 20) as u64 {
+    for seed in seeds("HOST_INTERLEAVINGS", 20) {
         explorer.run(&Plan::Random(seed));
     }
-    for seed in 0..number("HOST_RESTLESS", 10) as u64 {
+    for seed in seeds("HOST_RESTLESS", 10) {
         explorer.run_restless(&Plan::Random(seed));
     }
     explorer.preempt_once(number("HOST_POINTS", 250));
@@ -449,7 +458,7 @@ impl<R: Fn(Plan) -> Trace> Explorer<R> {
                     .map(|then| (first, point, then)),
             );
         }
-        let mut random = Random::new(most as u64);
+        let mut random = Random::new(seeds("HOST_PAIRS", most).end);
         for _ in 0..most.min(pairs.len()) {
             let chosen = random.below(pairs.len() as u64) as usize;
             let (first, point, then) = pairs.swap_remove(chosen);

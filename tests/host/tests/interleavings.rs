@@ -1,22 +1,21 @@
 //! Interleavings: the Normal world calls on several PEs at once, and every access to hardware may let another PE go first. Each
-//! scenario runs with many seeds. `HOST_INTERLEAVINGS` sets how many. Races of memory calls are in `races.rs`.
+//! scenario runs with many seeds. `HOST_INTERLEAVINGS` sets how many, `HOST_SEED` which. Races of memory calls are in `races.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use host_tests::ffa::*;
-use host_tests::schedule::explore;
-use host_tests::schedule::number;
+use host_tests::schedule::{explore, seeds};
 use host_tests::system::NWD_RX;
 use host_tests::{Nwd, PartitionSpec, Regs, Sp, System, restless};
 use spmc::addr::World::{NonSecure, Secure};
 
 /// Runs a race in random orders, and in some of them with more going on ([`restless`]).
 fn orders(mut race: impl FnMut(u64)) {
-    for seed in 0..number("HOST_INTERLEAVINGS", 60) as u64 {
+    for seed in seeds("HOST_INTERLEAVINGS", 60) {
         race(seed);
     }
-    for seed in 0..number("HOST_RESTLESS", 10) as u64 {
+    for seed in seeds("HOST_RESTLESS", 10) {
         restless::with(|| race(seed));
     }
 }
