@@ -24,44 +24,83 @@ pub enum Outcome {
     Survived,
 }
 
+/// Where the fates of mutants are kept, below the products.
+const RESULTS: &str = "results.jsonl";
+
+/// What became of mutants in earlier runs.
+pub struct History {
+    /// The key of each mutant.
+    keys: Vec<String>,
+    /// The build in which a key was judged the last time, and how.
+    last: HashMap<String, (String, Outcome)>,
+}
+
+impl History {
+    /// Reads what earlier runs of the project noted.
+    pub fn read(project: &Project, tree: &Tree) -> Self {
+        let results = fs::read_to_string(project.products.join(RESULTS));
+        Self {
+            keys: unique_keys(tree),
+            last: read(&results.unwrap_or_default()),
+        }
+    }
+
+    /// Returns the build in which the mutant was judged the last time, and how.
+    pub fn last(&self, mutant: u32) -> Option<&(String, Outcome)> {
+        self.last.get(self.key(mutant))
+    }
+
+    fn key(&self, mutant: u32) -> &str {
+        &self.keys[mutant as usize - 1]
+    }
+}
+
 /// Milliseconds of tests in the first process of a mutant; each next one has twice as many, so that
 /// what a fast test catches costs little, and starting processes costs little as well.
 const FIRST: u64 = 20;
 
 /// Judges the mutants with these numbers. What an earlier run found with the same build is taken
-/// from its results; what one found with another build says only which test comes first.
+/// from its results. The tests that caught it in another build, or a mutant of the same function,
+/// come first.
 pub fn judge(
     project: &Project,
     tree: &Tree,
     suite: &Suite,
+    history: &History,
     numbers: &[u32],
     jobs: usize,
 ) -> Result<Vec<Outcome>> {
-    let keys = unique_keys(tree);
-    let file = project.products.join("results.jsonl");
-    let earlier = read(&fs::read_to_string(&file).unwrap_or_default());
+    let file = project.products.join(RESULTS);
     let log = OpenOptions::new().create(true).append(true).open(&file);
     let log = Mutex::new(log.with_context(|| file.display().to_string())?);
+    let neighbours = Mutex::new(HashMap::new());
     let outcomes = parallel(numbers, jobs, |index, number| {
         if tree.unviable.contains(number) {
             return Ok(Outcome::Unviable);
         }
-        let key = &keys[*number as usize - 1];
-        let before = earlier.get(key);
+        let before = history.last(*number);
         if let Some((build, outcome)) = before
             && *build == suite.build
         {
             return Ok(outcome.clone());
         }
-        let hint = match before {
-            Some((_, Outcome::Caught(test))) => Some(test.as_str()),
-            _ => None,
-        };
-        let outcome = one(suite, *number, hint)?;
+        let mutant = &tree.mutants[*number as usize - 1];
+        let function = (mutant.file.as_str(), mutant.function.as_str());
+        let mut hints = Vec::new();
+        if let Some((_, Outcome::Caught(test))) = before {
+            hints.push(test.clone());
+        }
+        if let Ok(neighbours) = neighbours.lock() {
+            hints.extend(neighbours.get(&function).cloned());
+        }
+        let outcome = one(suite, *number, &hints)?;
+        if let (Outcome::Caught(test), Ok(mut neighbours)) = (&outcome, neighbours.lock()) {
+            neighbours.insert(function, test.clone());
+        }
         if index % 100 == 0 {
             eprintln!("    mutant {index} of {}", numbers.len());
         }
-        note(&log, key, &suite.build, &outcome)?;
+        note(&log, history.key(*number), &suite.build, &outcome)?;
         Ok(outcome)
     });
     outcomes.into_iter().collect()
@@ -79,13 +118,13 @@ fn unique_keys(tree: &Tree) -> Vec<String> {
     keys.collect()
 }
 
-fn one(suite: &Suite, mutant: u32, hint: Option<&str>) -> Result<Outcome> {
+fn one(suite: &Suite, mutant: u32, hints: &[String]) -> Result<Outcome> {
     let reaches = |test: &&Test| test.reached.contains(&mutant);
     let mut tests: Vec<&Test> = suite.tests.iter().filter(reaches).collect();
     if tests.is_empty() {
         return Ok(Outcome::Unreached);
     }
-    tests.sort_by_key(|test| Some(test.name.as_str()) != hint);
+    tests.sort_by_key(|test| !hints.contains(&test.name));
     let mut budget = FIRST;
     while !tests.is_empty() {
         let mut cost = 0;

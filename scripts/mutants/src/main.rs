@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
-use mutants::judge::judge;
+use mutants::judge::{History, Outcome, judge};
 use mutants::place::Mutant;
 use mutants::project::Project;
 use mutants::reasons::Reasons;
@@ -13,11 +13,15 @@ use mutants::report;
 use mutants::suite::Suite;
 
 const USAGE: &str = "\
-usage: cargo xtask mutants [PATH...] [--sample N [--seed S]] [--shard K/N] [--jobs N] [--list]
+usage: cargo xtask mutants [PATH...] [--sample N [--seed S]] [--shard K/N] [--again] [--longest MS]
+                           [--jobs N] [--list]
 
   PATH        files or folders of spmc/src (default: those that guests can reach)
   --sample N  only N of the mutants that compile, evenly spread; --seed S picks others
   --shard K/N only the K-th of N parts, so that a long run can be had in pieces
+  --again     only those that no test noticed the last time, with whatever build
+  --longest MS
+              leave out tests that take longer than so many milliseconds: a first look
   --jobs N    so many processes at once (default: as many as there are processors)
   --list      say which mutants there are, and run none";
 
@@ -60,6 +64,8 @@ struct Options {
     sample: Option<usize>,
     seed: u64,
     shard: Option<(usize, usize)>,
+    again: bool,
+    longest: Option<u64>,
     jobs: Option<usize>,
     list: bool,
 }
@@ -86,6 +92,8 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Options> {
             "--sample" => options.sample = Some(value()?.parse()?),
             "--seed" => options.seed = value()?.parse()?,
             "--jobs" => options.jobs = Some(value()?.parse()?),
+            "--again" => options.again = true,
+            "--longest" => options.longest = Some(value()?.parse()?),
             "--list" => options.list = true,
             "--shard" => {
                 let shard = value()?;
@@ -108,7 +116,8 @@ fn run(options: Options) -> Result<ExitCode> {
     let root = root()?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
     let products = root.join(target).join("mutants");
-    let chosen = if options.paths.is_empty() {
+    let everywhere = options.paths.is_empty();
+    let chosen = if everywhere {
         FOLDERS
             .iter()
             .map(|folder| format!("spmc/src/{folder}/"))
@@ -135,7 +144,11 @@ fn run(options: Options) -> Result<ExitCode> {
         .collect();
     let numbers = sample(&viable, options.sample, options.seed);
     let (part, parts) = options.shard.unwrap_or((1, 1));
-    let numbers: Vec<u32> = numbers.into_iter().skip(part - 1).step_by(parts).collect();
+    let mut numbers: Vec<u32> = numbers.into_iter().skip(part - 1).step_by(parts).collect();
+    let history = History::read(&project, &tree);
+    if options.again {
+        numbers.retain(|number| !matches!(history.last(*number), Some((_, Outcome::Caught(_)))));
+    }
     let mutant = |number: u32| &tree.mutants[number as usize - 1];
     if options.list {
         for number in numbers {
@@ -155,9 +168,13 @@ fn run(options: Options) -> Result<ExitCode> {
         .jobs
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
     eprintln!("==> running each test, to see which mutants it reaches");
-    let suite = Suite::record(&project, &tree, jobs)?;
+    let mut suite = Suite::record(&project, &tree, jobs)?;
+    if let Some(longest) = options.longest {
+        suite.tests.retain(|test| test.milliseconds <= longest);
+        suite.build += "in part";
+    }
     eprintln!("==> running {} mutants", numbers.len());
-    let outcomes = judge(&project, &tree, &suite, &numbers, jobs)?;
+    let outcomes = judge(&project, &tree, &suite, &history, &numbers, jobs)?;
     let judged: Vec<_> = numbers
         .iter()
         .map(|number| mutant(*number))
@@ -170,7 +187,7 @@ fn run(options: Options) -> Result<ExitCode> {
     report::print_unexplained(&judged, &reasons);
     println!();
     report::print(&folders, &all);
-    if options.shard.is_none() && options.sample.is_none() {
+    if everywhere && options.shard.is_none() && options.sample.is_none() {
         for key in reasons.stale(&tree.mutants) {
             println!("{REASONS}: no such mutant: {}", key.replace('\t', " | "));
         }

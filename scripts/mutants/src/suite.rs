@@ -130,9 +130,9 @@ impl Suite {
             let usual: u64 = own.iter().map(|test| test.milliseconds).sum();
             let settings = [
                 ("MUTANT", mutant.to_string()),
-                ("MUTANT_STEPS", (steps * 40 + 100_000).to_string()),
+                ("MUTANT_STEPS", (steps * 8 + 50_000).to_string()),
             ];
-            let limit = Duration::from_secs(20) + Duration::from_millis(usual * 20);
+            let limit = Duration::from_secs(4) + Duration::from_millis(usual * 10);
             if let Verdict::Failed(name) = self.run(program, &names, &settings, limit)? {
                 return Ok(Verdict::Failed(name));
             }

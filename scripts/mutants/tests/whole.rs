@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use mutants::judge::{Outcome, judge};
+use mutants::judge::{History, Outcome, judge};
 use mutants::project::Project;
 use mutants::reasons::Reasons;
 use mutants::report::tallies;
@@ -102,7 +102,11 @@ fn a_test_that_does_not_look_closely_lets_a_mutant_survive() {
     let tree = project.build().unwrap();
     let suite = Suite::record(&project, &tree, 1).unwrap();
     let numbers: Vec<u32> = (1..=tree.mutants.len() as u32).collect();
-    let outcomes = judge(&project, &tree, &suite, &numbers, 1).unwrap();
+    let judge = || {
+        let history = History::read(&project, &tree);
+        judge(&project, &tree, &suite, &history, &numbers, 1).unwrap()
+    };
+    let outcomes = judge();
     let with = |wanted: &dyn Fn(&Outcome) -> bool| -> BTreeSet<(&str, &str)> {
         let judged = tree.mutants.iter().zip(&outcomes);
         let chosen = judged.filter(|(_, outcome)| wanted(outcome));
@@ -151,10 +155,13 @@ fn a_test_that_does_not_look_closely_lets_a_mutant_survive() {
     );
 
     // What was found is not looked for again, and a reason explains the survivor.
-    assert_eq!(
-        judge(&project, &tree, &suite, &numbers, 1).unwrap(),
-        outcomes
-    );
+    assert_eq!(judge(), outcomes);
+    let history = History::read(&project, &tree);
+    let last = numbers.iter().map(|number| history.last(*number));
+    for (last, outcome) in last.zip(&outcomes) {
+        let noted = !matches!(outcome, Outcome::Unreached | Outcome::Unviable);
+        assert_eq!(last.map(|(_, last)| last), noted.then_some(outcome));
+    }
     let reasons = Reasons::read(
         "[[survivor]]\nfile = \"small/src/room.rs\"\nfunction = \"fits\"\n\
          reason = \"A test of a test.\"\nchanges = [[\"length <= ROOM\", \"length < ROOM\"]]",
