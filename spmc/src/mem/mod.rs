@@ -250,13 +250,13 @@ impl<H: Hal> Spmc<H> {
     /// A partition has died: see [`Engine::bury`].
     pub(crate) fn mem_bury(&self, dead: &Endpoint) -> bool {
         let engine = self.memory_engine();
-        let mut leaves = false;
         for stream in &self.streams {
             if stream.proxy() == Proxy::Partition(dead.id()) {
-                leaves |= engine.bury(&stream.endpoint);
+                engine.bury(&stream.endpoint);
             }
         }
-        leaves | engine.bury(dead)
+        // Finds what its stream endpoints left as well.
+        engine.bury(dead)
     }
 
     /// Zeroes a slice of what the dead had borrowed: see [`Engine::settle`].
