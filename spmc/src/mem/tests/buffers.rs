@@ -49,6 +49,8 @@ fn a_buffer_serves_for_one_transaction() {
     // A response that fits the buffer, and one that does not.
     let total = 48 + 32 + 16 + 600 * 16;
     for pages in [3, 1] {
+        let rest = own + request.len() as u64;
+        machine.put(World::Secure, rest, &vec![0x5a; 3 * 4096 - request.len()]);
         let answer = machine
             .call(A, frame(retrieve, request.len(), request.len(), own, pages))
             .unwrap();
@@ -59,6 +61,12 @@ fn a_buffer_serves_for_one_transaction() {
             first as u64,
         ];
         assert_eq!(answer.x, SmcFrame::new(expected).x);
+        let size = pages as usize * 4096;
+        let behind = machine.get(World::Secure, own + first as u64, size - first);
+        assert!(
+            behind.iter().all(|byte| *byte == 0x5a),
+            "written behind the end"
+        );
         let mut whole = machine.get(World::Secure, own, first);
         while whole.len() < total {
             let (low, high) = (handle & 0xffff_ffff, handle >> 32);
@@ -93,6 +101,28 @@ fn a_buffer_serves_for_one_transaction() {
     let done = machine.call(NS, next(offer.len() as u64 - 8192)).unwrap();
     assert_eq!(done.w(0), function::SUCCESS_32);
     machine.reclaim(NS, handle, 0).unwrap();
+}
+
+// The copy of the SPMC ends in the middle of a constituent, once and again.
+// req: FRAG-01, FRAG-05, MEMD-02
+#[test]
+fn constituents_of_1_0_may_lie_at_multiples_of_8() {
+    let machine = Machine::with(&VERSIONS, 40, 3);
+    let ns = RAM + 0x8000;
+    let ranges: Vec<_> = (0..600)
+        .map(|n| (RAM + 0x10_0000 + n * 0x2000, 1))
+        .collect();
+    let mut offer = Descriptor::offer(NS, WB, &[(A, RW)], &ranges)
+        .with(|d| d.entries[0].offset = Some(56))
+        .bytes(Version::V1_0);
+    offer.splice(48..48, [0; 8]);
+    machine.put(World::NonSecure, ns, &offer);
+    let sent = frame(SHARE, offer.len(), offer.len(), ns, 3);
+    let sent = machine.call(NS, sent).unwrap();
+    for (page, _) in &ranges {
+        assert_eq!(machine.state(NS, *page), Some(State::OwnerShared));
+    }
+    machine.reclaim(NS, sent.x[3] << 32 | sent.x[2], 0).unwrap();
 }
 
 impl Machine {

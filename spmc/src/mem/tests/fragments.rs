@@ -480,6 +480,9 @@ fn a_receiver_that_says_where_the_region_is_to_lie() {
                 machine.refuses(InvalidParameters, || machine.frag_tx(A, 0, handle, wrong));
             }
         }
+        // More than TX has.
+        let longer = frame(function::MEM_FRAG_TX, handle, 4112, 0);
+        machine.refuses(InvalidParameters, || machine.call(A, longer));
         machine.refuses(InvalidParameters, || {
             machine.frag_tx(A, 1, handle, &all[first..first + 16])
         });

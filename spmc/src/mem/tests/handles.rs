@@ -1,5 +1,6 @@
 //! Handles and tags have 64 bits, all of which count.
 
+use super::fragments::{big, frame, scattered};
 use super::*;
 
 /// The first generation whose handles need more than 32 bits, and more.
@@ -89,4 +90,45 @@ fn all_bits_of_the_handle_of_a_paused_call_count() {
         done.x[..4],
         [function::SUCCESS_32 as u64, 0, paused.x[1], HIGH]
     );
+    machine.reclaim(A, done.x[3] << 32 | done.x[2], 0).unwrap();
+    // The SPMC itself goes on with it, too.
+    machine.shares.begin_at(GENERATION);
+    let handle = machine.send(A, LEND, &lend.with(|d| d.flags = 1)).unwrap();
+    assert_eq!(handle >> 32, HIGH);
+}
+
+// req: MEMD-14, FRAG-15
+#[test]
+fn all_bits_of_the_handle_of_a_response_count() {
+    let machine = big(&VERSIONS[2..]);
+    machine.shares.begin_at(GENERATION);
+    let ranges = scattered(RAM + 0x10_0000, 300);
+    let offer = Descriptor::offer(NS, WB, &[(A, RW)], &ranges).bytes(Version::V1_2);
+    let handle = machine.begin(NS, NS, SHARE, &offer, 4096);
+    machine.go_on(NS, NS, handle, &offer, 4096, 4096).unwrap();
+    let request = Descriptor::request(NS, handle, A, RW).bytes(Version::V1_2);
+    machine
+        .call_with(A, function::MEM_RETRIEVE_REQ_64, &request)
+        .unwrap();
+    machine.of(A).mailbox.lock().release_rx().unwrap();
+    let [low, high] = words(handle);
+    assert_eq!(high, HIGH);
+    machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, low, 4096));
+    let answer = machine.frag_rx(A, 0, handle, 4096).unwrap();
+    let rest = offer.len() - 4096;
+    assert_eq!(answer.x, frame(function::MEM_FRAG_TX, handle, rest, 0).x);
+}
+
+// A handle is neither 0 nor that of the share before, even after 2^32 - 1 shares.
+// req: MEMD-13, MEMD-14, MEMRC-13
+#[test]
+fn handles_of_a_slot_begin_anew_with_1() {
+    let machine = Machine::with(&VERSIONS[2..], 7, 3);
+    machine.shares.begin_at(u32::MAX - 1);
+    let offer = Descriptor::share(A, B, home(A) + 0x1_0000, 1);
+    for generation in [u32::MAX - 1, u32::MAX, 1, 2] {
+        let handle = machine.send(A, SHARE, &offer).unwrap();
+        assert_eq!(handle >> 16, generation as u64);
+        machine.reclaim(A, handle, 0).unwrap();
+    }
 }

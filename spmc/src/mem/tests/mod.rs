@@ -9,7 +9,9 @@ mod handles;
 mod lifecycle;
 mod many;
 mod receive;
+mod requests;
 mod responses;
+mod room;
 mod send;
 mod slices;
 
@@ -257,7 +259,10 @@ impl Machine {
         bytes.extend((ids.len() as u32).to_le_bytes());
         ids.iter().for_each(|id| bytes.extend(id.to_le_bytes()));
         self.put_tx(id, &bytes);
-        self.call(id, SmcFrame::new([function::MEM_RELINQUISH as u64]))
+        let mut call = SmcFrame::new([function::MEM_RELINQUISH as u64]);
+        // No parameters.
+        call.x[8..].fill(u64::MAX);
+        self.call(id, call)
     }
 
     fn relinquish(&self, id: u16, handle: u64) -> Result<SmcFrame> {

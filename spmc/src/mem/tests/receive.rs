@@ -336,9 +336,73 @@ fn nothing_is_mapped_for_who_has_no_room_in_rx() {
         machine.refuses(Busy, || machine.retrieve(A, &request));
         assert_eq!(invalidations(), before, "something was mapped");
     }
+    // The same with a buffer of its own that it can only read.
+    let code = 0x2000_0000;
+    machine.give(A, code, 1, Permissions::READ | Permissions::EXECUTE);
+    let before = invalidations();
+    for handle in [lent, donated] {
+        let request = Descriptor::request(NS, handle, A, RW).bytes(Version::V1_2);
+        let (at, length) = (Pa::new(code), request.len() as u64);
+        machine.hal.write(World::Secure, at, &request).unwrap();
+        let retrieve = function::MEM_RETRIEVE_REQ_64 as u64;
+        let call = SmcFrame::new([retrieve, length, length, code, 1]);
+        machine.refuses(InvalidParameters, || machine.call(A, call));
+        assert_eq!(invalidations(), before, "something was mapped");
+    }
     mailbox.lock().release_rx().unwrap();
     for handle in [lent, donated] {
         let request = Descriptor::request(NS, handle, A, RW);
         machine.retrieve(A, &request).unwrap();
     }
+}
+
+// req: MEMD-25, MEMD-73, MEMRQ-04
+#[test]
+fn each_borrower_is_named_once() {
+    let machine = Machine::with(&VERSIONS[2..], 7, 4);
+    let others = [(B, RO), (C, RW), (0x8004, RO)];
+    let share = Descriptor::offer(
+        NS,
+        WB,
+        &[(A, RW), others[0], others[1], others[2]],
+        &[(RAM + 0x5000, 1)],
+    );
+    let handle = machine.send(NS, SHARE, &share).unwrap();
+    let request = |entries: &[usize]| {
+        Descriptor::request(NS, handle, A, RW).with(|d| {
+            for n in entries {
+                let (id, permissions) = others[*n];
+                let flags = 1;
+                d.entries.push(Entry {
+                    flags,
+                    ..entry(id, permissions)
+                });
+            }
+        })
+    };
+    for entries in [[0, 0, 1], [1, 1, 0], [0, 1, 1], [2, 0, 2]] {
+        let twice = request(&entries);
+        machine.refuses(InvalidParameters, || machine.retrieve(A, &twice));
+    }
+    let itself = request(&[0, 1]).with(|d| d.entries.push(d.entries[0].clone()));
+    machine.refuses(InvalidParameters, || machine.retrieve(A, &itself));
+    // Flags that are nobody's.
+    for flags in [2, 3, 0x81] {
+        let unknown = request(&[0, 1, 2]).with(|d| d.entries[2].flags = flags);
+        machine.refuses(InvalidParameters, || machine.retrieve(A, &unknown));
+    }
+    machine.retrieve(A, &request(&[2, 0, 1])).unwrap();
+}
+
+// req: MEMX-11, MEMX-18, MEMRQ-09
+#[test]
+fn a_donation_for_which_its_receiver_has_no_tables_changes_nothing() {
+    let machine = Machine::with(&[Version::V1_1], 6, 2);
+    let ranges: Vec<_> = (1..=3).map(|n| (RAM + n * 0x20_0000, 1)).collect();
+    let donate = Descriptor::offer(NS, 0, &[(A, 0)], &ranges);
+    let handle = machine.send(NS, DONATE, &donate).unwrap();
+    machine.refuses(NoMemory, || {
+        machine.retrieve(A, &Descriptor::request(NS, handle, A, RW))
+    });
+    machine.reclaim(NS, handle, 0).unwrap();
 }

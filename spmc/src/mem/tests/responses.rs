@@ -28,7 +28,7 @@ fn a_response_is_read_at_the_pace_of_its_reader() {
     // RX is full.
     machine.refuses(Busy, || machine.frag_rx(A, 0, handle, 4096));
     machine.of(A).mailbox.lock().release_rx().unwrap();
-    for offset in [0, 16, 4080, 4112, 8192, total, 0xffff_fff0] {
+    for offset in [0, 1, 16, 4080, 4112, 8192, total, 0xffff_fff0] {
         machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, offset));
     }
     machine.refuses(InvalidParameters, || machine.frag_rx(A, 1, handle, 4096));
@@ -59,8 +59,39 @@ fn a_response_is_read_at_the_pace_of_its_reader() {
         at += once.len();
     }
     machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, total));
+    // The last one can be repeated, and no other.
+    machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, 4096));
     machine.relinquish(A, handle).unwrap();
     machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, 8192));
+    // The Hypervisor can repeat as well.
+    let request = Descriptor::offer(0, 0, &[], &[]).with(|d| d.handle = handle);
+    machine
+        .call_with(
+            NS,
+            function::MEM_RETRIEVE_REQ_32,
+            &request.bytes(Version::V1_1),
+        )
+        .unwrap();
+    let fragment = |offset| {
+        machine.of(NS).mailbox.lock().release_rx().unwrap();
+        let answer = machine.frag_rx(NS, VM, handle, offset).unwrap();
+        machine.rx(NS, answer.x[3] as usize)
+    };
+    assert_eq!(fragment(4096), fragment(4096));
+}
+
+// req: FRAG-16
+#[test]
+fn a_response_that_came_whole_is_not_read_again() {
+    let machine = Machine::new();
+    let share = Descriptor::share(NS, A, RAM + 0x5000, 1);
+    let handle = machine.send(NS, SHARE, &share).unwrap();
+    machine
+        .retrieve(A, &Descriptor::request(NS, handle, A, RW))
+        .unwrap();
+    for offset in [0, 16, 64] {
+        machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, offset));
+    }
 }
 
 // req: FRAG-18, MEMRL-15, MEMDN-06

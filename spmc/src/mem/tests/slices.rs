@@ -29,7 +29,10 @@ fn regs(function: u32, handle: u64) -> SmcFrame {
 
 impl Machine {
     fn resume(&self, id: u16, handle: u64) -> Result<SmcFrame> {
-        self.call(id, regs(function::MEM_OP_RESUME, handle))
+        let mut call = regs(function::MEM_OP_RESUME, handle);
+        // No parameters.
+        call.x[8..].fill(u64::MAX);
+        self.call(id, call)
     }
 
     fn dirty(&self) {
@@ -190,6 +193,10 @@ fn a_call_that_its_caller_does_not_resume_stops_after_each_slice() {
     }
     let paused = finish(handle).unwrap();
     assert_eq!(machine.engine().unfinished(&paused), Some(handle));
+    // Only a pause can be unfinished, whatever stands in the registers of another answer.
+    let [_, low, high, ..] = paused.x;
+    let other = Answer::new([function::MEM_RETRIEVE_RESP as u64, low, high]);
+    assert_eq!(machine.engine().unfinished(&other), None);
     assert_eq!(machine.zeroed(), 2 * SLICE_PAGES as usize);
     let answer = finish(handle).unwrap();
     let success = Answer::success([handle as u32, (handle >> 32) as u32]);
@@ -408,6 +415,12 @@ impl Machine {
 fn what_a_dead_borrower_leaves_is_zeroed_in_slices_before_anybody_gets_it() {
     let (machine, handle) = legacy(4);
     assert_eq!(machine.zeroed(), 0);
+    // Nor as long as the memory does not answer.
+    machine.hal.faulty.store(true, Ordering::Relaxed);
+    assert!(!machine.engine().settle());
+    assert_eq!(machine.reclaim(A, handle, 0).unwrap_err(), Aborted);
+    machine.hal.faulty.store(false, Ordering::Relaxed);
+    machine.refuses(Busy, || machine.retrieve(C, &ask(handle, C, 0)));
     assert!(machine.engine().settle());
     assert_eq!(machine.zeroed(), SLICE_PAGES as usize);
     machine.refuses(Busy, || machine.retrieve(C, &ask(handle, C, 0)));
