@@ -1,6 +1,7 @@
 //! Fragments against the whole engine: partitions that die in the middle, a Hypervisor that gives up.
 
 use host_tests::ffa::*;
+use host_tests::manifest::partition_base;
 use host_tests::system::{NWD_PAGES, NWD_TX};
 use host_tests::{Regs, Sp};
 use spmc::addr::World::Secure;
@@ -76,6 +77,47 @@ fn a_hypervisor_gives_up() {
     stage.nwd().reclaim(handle).success();
 }
 
+// req: FRAG-19
+#[test]
+fn a_hypervisor_gives_up_what_it_was_asked_for_last() {
+    let stage = Stage::new();
+    let bytes = Transaction::share(0, SP1, RW, &scattered(3)).encode(V12);
+    let (total, first) = (bytes.len() as u64, bytes.len() as u64 - 32);
+    stage.nwd().write(NWD_TX, &bytes[..first as usize]);
+    let given_up = stage.nwd().call([MEM_SHARE_64, total, first]);
+    let [_, low, high, ..] = given_up.0;
+    let kept = begin(&stage, &bytes);
+    stage.nwd().write(NWD_TX, &bytes[first as usize..]);
+    let asked = stage.nwd().call([MEM_FRAG_TX, low, high, 16, 0]);
+    assert_eq!(asked.0[..4], [MEM_FRAG_RX, low, high, first + 16]);
+    stage.nwd().call([ERROR, 0, ABORTED as u32 as u64]);
+    let late = finish(&stage, &bytes, low | high << 32);
+    assert_eq!(late.error(), Some(INVALID_PARAMETERS));
+    assert_eq!(finish(&stage, &bytes, kept).handle(), kept);
+}
+
+// req: FRAG-19
+#[test]
+fn a_hypervisor_gives_up_nothing_of_a_partition() {
+    let stage = Stage::new();
+    let page = partition_base(0) + OWN_PAGES;
+    let bytes = Transaction::share(SP1, SP2, RW, &[(page, 1), (page + 0x2000, 1)]).encode(V12);
+    let (head, last) = bytes.split_at(bytes.len() - 16);
+    let (total, first) = (bytes.len() as u64, head.to_vec());
+    let [low, high] = stage.run(SP1, move |sp| {
+        sp.write(Secure, sp.tx(), &first).unwrap();
+        let asked = sp.call([MEM_SHARE_64, total, first.len() as u64]);
+        assert_eq!(asked.function(), MEM_FRAG_RX, "{asked:?}");
+        [asked.0[1], asked.0[2]]
+    });
+    stage.nwd().call([ERROR, 0, ABORTED as u32 as u64]);
+    let last = last.to_vec();
+    stage.run(SP1, move |sp| {
+        sp.write(Secure, sp.tx(), &last).unwrap();
+        sp.call([MEM_FRAG_TX, low, high, 16]).success();
+    });
+}
+
 // req: FRAG-17, MEMO-12
 #[test]
 fn a_receiver_dies_while_fragments_are_missing() {
@@ -132,12 +174,12 @@ fn read_on(call: &mut impl FnMut([u64; 5]) -> Regs, handle: u64, mut offset: u64
 fn a_response_belongs_to_its_reader() {
     let stage = Stage::new();
     let nwd = stage.nwd();
-    let ranges: Vec<_> = (0..300).map(|n| (0x4200_0000 + n * 0x2000, 1)).collect();
+    let ranges: Vec<_> = (0..600).map(|n| (0x4200_0000 + n * 0x2000, 1)).collect();
     let bytes = Transaction::donate(0, SP1, &ranges).encode(V12);
     let length = bytes.len() as u64;
     nwd.write(0x4400_0000, &bytes);
     let handle = nwd
-        .call([MEM_DONATE_64, length, length, 0x4400_0000, 2])
+        .call([MEM_DONATE_64, length, length, 0x4400_0000, 3])
         .handle();
     // The Hypervisor begins to read where the region lies, and then the new owner does.
     let by_handle = Transaction {
@@ -212,6 +254,7 @@ fn an_owner_dies_while_fragments_of_a_request_are_missing() {
             .unwrap();
     });
     assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+    stage.retrieve_refused(SP2, request(SP2, SP3), DENIED);
     let (first, _) = ranges[0];
     stage.run(SP2, move |sp| {
         let last = sp.call([MEM_FRAG_TX, low, high, 16]);

@@ -306,6 +306,30 @@ fn a_reclaim_zeroes_in_slices_what_was_left_with_a_device() {
     assert_eq!(stage.system.spmc.shares.live(), 0);
 }
 
+// When all is zeroed it shows that a device has no tables: the owner has its memory again.
+// req: STRM-13, MEMX-11, MEMX-18
+#[test]
+fn a_device_without_tables_ends_a_lend_that_was_paused() {
+    const PAGES: u32 = 4;
+    let stage = with_devices(&known());
+    let nwd = stage.nwd();
+    let scattered: Vec<(u64, u32)> = (0..85)
+        .map(|n| (0x4020_0000 + n * 0x20_0000, PAGES))
+        .collect();
+    let mut lend = Transaction::share(0, DEVICE, RO, &scattered);
+    lend.receivers.push(Receiver::new(DEVICE2, RO));
+    lend.flags = 1;
+    stage.system.machine.journal().pages_zeroed();
+    nwd.memory_refused(MEM_LEND_64, &lend.encode(Layout::V1_2), NO_MEMORY);
+    let zeroed = stage.system.machine.journal().pages_zeroed();
+    assert!(zeroed > SLICE_PAGES, "{zeroed} pages, without a pause");
+    assert_eq!(stage.system.spmc.shares.live(), 0);
+    assert!(!reads(&stage, known()[0], 0x4020_0000));
+    lend.receivers.pop();
+    lend.attributes = 0;
+    nwd.reclaim(nwd.send(MEM_LEND_64, &lend)).success();
+}
+
 // In fragments, too: what the last one cannot complete is over.
 // req: STRM-13, FRAG-14, MEMX-11
 #[test]

@@ -233,6 +233,29 @@ fn with_several_borrowers_the_last_one_leaves_zeros() {
     assert_eq!(nwd.read(NWD_PAGES, 64), [0; 64]);
 }
 
+// req: MEMRL-11, MEMD-88, MEMO-12
+#[test]
+fn what_a_dead_borrower_wanted_zeroed_stays_with_the_others_as_it_is() {
+    let stage = Stage::with(|spec| spec.with(|sp| sp.takes_exceptions = false));
+    let nwd = stage.nwd();
+    nwd.write(NWD_PAGES, &[0xaa; 64]);
+    let mut lend = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
+    lend.receivers.push(Receiver::new(SP2, RW));
+    let handle = nwd.send(MEM_LEND_64, &lend);
+    for (id, flags) in [(SP1, 1 << 10 | 4), (SP2, 1 << 10)] {
+        let request = Transaction {
+            flags,
+            ..Transaction::retrieve(0, id, handle, RW)
+        };
+        stage.retrieve(id, request).unwrap();
+    }
+    assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+    let seen = stage.run(SP2, |sp| sp.peek(NonSecure, NWD_PAGES));
+    assert_eq!(seen, Some(0xaa));
+    stage.relinquish(SP2, handle);
+    assert_eq!(nwd.read(NWD_PAGES, 64), [0; 64]);
+}
+
 // req: MEMX-11, MEMX-18, MEMD-13, MEMRC-13, MEMD-15
 #[test]
 fn as_many_transactions_as_there_is_room_for() {
@@ -360,6 +383,37 @@ fn memory_that_is_taken_away_ends_a_call_in_aborted() {
     nwd.reclaim(handle).success();
 }
 
+// Receiver and donor have what they had before a retrieval whose response cannot be written.
+// req: MEMX-21, MEMX-18, MEMRQ-09
+#[test]
+fn a_response_that_cannot_be_written_undoes_the_retrieval() {
+    let stage = Stage::new();
+    let rx = partition_base(0) + 0x1_1000;
+    let memory = || stage.system.machine.memory();
+    for function in [MEM_LEND_64, MEM_DONATE_64] {
+        let handle = stage.run(SP2, move |sp| {
+            let page = [(sp.base() + OWN_PAGES, 1)];
+            let transaction = match function {
+                MEM_LEND_64 => Transaction::lend(SP2, SP1, RW, &page),
+                _ => Transaction::donate(SP2, SP1, &page),
+            };
+            sp.send(function, &transaction)
+        });
+        let request = Transaction {
+            attributes: 0,
+            ..Transaction::retrieve(SP2, SP1, handle, RW)
+        };
+        memory().protect(Secure, rx..rx + 0x1000);
+        stage.retrieve_refused(SP1, request.clone(), ABORTED);
+        memory().unprotect_all();
+        stage.retrieve(SP1, request.clone()).unwrap();
+        if function == MEM_LEND_64 {
+            stage.relinquish(SP1, handle);
+            stage.run(SP2, move |sp| sp.reclaim(handle, 0)).success();
+        }
+    }
+}
+
 // req: MEMO-12, MEMD-88, MEMRC-06
 #[test]
 fn what_a_dead_partition_borrowed_can_be_reclaimed() {
@@ -416,6 +470,31 @@ fn what_a_dead_partition_lent_goes_to_nobody_else() {
     stage.relinquish(SP2, held);
     assert!(stage.retrieve(SP2, request(held)).is_err());
     assert_eq!(stage.run(SP3, move |sp| sp.id), SP3);
+}
+
+// req: MEMO-12, MEMO-08
+#[test]
+fn what_a_dead_partition_shared_ends_with_its_last_borrower() {
+    let stage = Stage::with(|spec| spec.with(|sp| sp.takes_exceptions = false));
+    let (handle, page) = stage.run(SP1, |sp: &mut Sp| {
+        let page = sp.base() + OWN_PAGES;
+        let mut share = Transaction::share(SP1, SP2, RW, &[(page, 1)]);
+        share.receivers.push(Receiver::new(SP3, RW));
+        (sp.send(MEM_SHARE_64, &share), page)
+    });
+    for id in [SP2, SP3] {
+        let request = Transaction {
+            flags: 1 << 10,
+            ..Transaction::retrieve(SP1, id, handle, RW)
+        };
+        stage.retrieve(id, request).unwrap();
+    }
+    assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+    stage.relinquish(SP2, handle);
+    assert_eq!(stage.system.spmc.shares.live(), 1);
+    assert!(stage.run(SP3, move |sp| sp.poke(Secure, page, 1)));
+    stage.relinquish(SP3, handle);
+    assert_eq!(stage.system.spmc.shares.live(), 0);
 }
 
 // req: MEML-01, MEML-02, MEMRQ-14

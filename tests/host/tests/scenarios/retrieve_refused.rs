@@ -113,6 +113,14 @@ fn borrowers_do_not_exceed_what_was_granted() {
     // An alignment that the addresses have, and one that they have not.
     let aligned = |log2: u32| 1 << 9 | log2 << 5;
     stage.retrieve_refused(SP1, request(RO, 0x27, aligned(15)), DENIED);
+    // One range of two has it.
+    let uneven = [(NWD_PAGES + 0x4000, 1), (NWD_PAGES + 0x7000, 1)];
+    let other = nwd.send(MEM_SHARE_64, &Transaction::share(0, SP1, RO, &uneven));
+    let both = Transaction {
+        flags: aligned(1),
+        ..Transaction::retrieve(0, SP1, other, RO)
+    };
+    stage.retrieve_refused(SP1, both, DENIED);
     let response = stage.retrieve(SP1, request(0, 0, aligned(1))).unwrap();
     assert_eq!(
         response.attributes,
@@ -180,6 +188,10 @@ fn who_has_a_region_is_not_asked_for_the_rest_of_another_request() {
         assert_eq!(whole.function(), MEM_RETRIEVE_RESP);
         sp.call([RX_RELEASE]).success();
         sp.refused(first, DENIED);
+        let (low, high) = (handle & 0xffff_ffff, handle >> 32);
+        sp.write(Secure, sp.tx(), &bytes[bytes.len() - 16..])
+            .unwrap();
+        sp.refused([MEM_FRAG_TX, low, high, 16], INVALID_PARAMETERS);
     });
     stage.relinquish(SP1, handle);
     stage.nwd().reclaim(handle).success();
@@ -324,6 +336,22 @@ fn a_hypervisor_retrieves_by_handle_alone() {
         fault(&mut faulty);
         nwd.memory_refused(MEM_RETRIEVE_REQ_64, &faulty.encode(V12), INVALID_PARAMETERS);
     }
+    let longer = [&request.encode(V12)[..], &[0; 16]].concat();
+    nwd.memory_refused(MEM_RETRIEVE_REQ_64, &longer, INVALID_PARAMETERS);
+    // Of several borrowers the first is described.
+    let page = NWD_PAGES + 0x8000;
+    let mut share = Transaction::share(5, SP2, RO, &[(page, 1)]);
+    share.receivers.push(Receiver::new(SP1, RW));
+    let several = Transaction {
+        handle: nwd.send(MEM_SHARE_64, &share),
+        ..request.clone()
+    };
+    let answer = nwd.memory_call(MEM_RETRIEVE_REQ_64, &several.encode(V12));
+    let bytes = nwd.read(host_tests::system::NWD_RX, answer.0[1] as usize);
+    let receivers = Transaction::decode(&bytes, V12).receivers;
+    assert_eq!(receivers.len(), 1);
+    assert_eq!((receivers[0].id, receivers[0].permissions), (SP2, RO));
+    nwd.call([RX_RELEASE]).success();
     // What partitions share among themselves is none of its business.
     let secret = stage.run(SP1, |sp| {
         let page = sp.base() + OWN_PAGES;

@@ -396,6 +396,9 @@ fn nobody_gives_more_than_it_has() {
             &Transaction::lend(SP1, SP2, RW, &[(read_only, 1)]),
             DENIED,
         );
+        let mut two = Transaction::share(SP1, SP2, RO, &[(read_only, 1)]);
+        two.receivers.push(Receiver::new(SP3, RW));
+        refused(sp, MEM_SHARE_64, &two, DENIED);
         let zero = |transaction| Transaction {
             flags: 1,
             ..transaction

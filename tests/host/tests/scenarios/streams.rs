@@ -58,6 +58,9 @@ fn stage_with(change: impl Fn(PartitionSpec) -> PartitionSpec) -> Stage {
     )
 }
 
+/// Flag of a retrieval: the region is zeroed when its borrower dies with it.
+const ZERO_AFTER: u32 = 1 << 2;
+
 /// Accesses twice, so that what the SMMU keeps shows.
 #[track_caller]
 pub fn dma(
@@ -276,15 +279,22 @@ fn a_partition_lends_to_a_stream_endpoint() {
     stage.run(SP3, move |sp| sp.reclaim(handle, 0)).success();
 }
 
-// req: STRM-09, STRM-14
+// req: STRM-09, STRM-14, MEMD-88
 #[test]
 fn a_stream_endpoint_loses_everything_with_its_proxy() {
     let stage = stage_with(|spec| spec.with(|sp| sp.takes_exceptions = false));
     let nwd = stage.nwd();
     let lend = |page: u64| Transaction::lend(0, SEPID, RW, &[(NWD_PAGES + page * 0x1000, 1)]);
     let handle = nwd.send(MEM_LEND_64, &lend(0));
-    stage.retrieve(SP1, retrieve(handle, RW)).unwrap();
+    let request = Transaction {
+        flags: ZERO_AFTER,
+        ..retrieve(handle, RW)
+    };
+    stage.retrieve(SP1, request).unwrap();
+    stage.system.machine.journal().pages_zeroed();
     assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+    let zeroed = stage.system.machine.journal().pages_zeroed();
+    assert_eq!(zeroed, 1, "nobody has to ask for it");
     for stream in [FIRST, SECOND] {
         let blocked = dma(&stage, stream, NonSecure, NWD_PAGES, Access::Read);
         assert_eq!(blocked, Err(DmaFault::Blocked));
