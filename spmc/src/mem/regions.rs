@@ -108,7 +108,7 @@ impl Regions {
         while self.taken < count.div_ceil(PER_PAGE) {
             let page = pool.take_list(store)?;
             match split(store, self.last) {
-                Some((_, link)) => link.store(ListPage::to_word(Some(page)), Ordering::Relaxed),
+                Some((_, link)) => link.store(page.to_word(), Ordering::Relaxed),
                 None => (self.head, self.tail) = (Some(page), Some(page)),
             }
             self.last = Some(page);

@@ -116,11 +116,8 @@ impl Format {
         origin | ((index as u64).wrapping_shl(shift(level)) | page) & self.place
     }
 
-    /// By how much consecutive entries at `level` differ that stand for `origin`.
-    pub(super) fn stride(&self, origin: u64, level: usize) -> u64 {
-        if origin == 0 {
-            return 0;
-        }
+    /// By how much consecutive entries at `level` differ that stand for a leaf.
+    pub(super) fn stride(&self, level: usize) -> u64 {
         entry_pages(level).wrapping_shl(PAGE_SHIFT) & self.place
     }
 }

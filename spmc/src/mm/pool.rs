@@ -79,8 +79,8 @@ impl ListPage {
     }
 
     /// For storage in a word of another page of the list.
-    pub(crate) fn to_word(page: Option<Self>) -> u64 {
-        page.map_or(0, |page| page.0.get().into())
+    pub(crate) fn to_word(self) -> u64 {
+        self.0.get().into()
     }
 
     /// The page that a word names; `None` if that is no page, or one with notes.

@@ -208,10 +208,7 @@ impl AddressSpace {
     /// Returns whether hardware may make the access right now. For a fault that came while a table
     /// was being exchanged: then the partition can just try again.
     pub fn permits<H: Hal>(&self, hal: &H, world: World, ipa: Ipa, access: Access) -> bool {
-        let Some(root) = self
-            .root(world)
-            .filter(|_| ipa.raw() < self.limit::<H>() && !self.shadow)
-        else {
+        let Some(root) = self.root(world).filter(|_| ipa.raw() < self.limit::<H>()) else {
             return false;
         };
         let (leaf, _, _) = look_up::<H>(Pages::of(hal), self.format(world), root, ipa.raw());
@@ -284,7 +281,7 @@ impl AddressSpace {
         }
         self.changes = self.changes.wrapping_add(1);
         let mut batch = ArrayVec::<_, TLB_RANGES>::new();
-        let stale = if self.shadow || !old.is_valid() || old.same_for_hardware(new) {
+        let stale = if !old.is_valid() || old.same_for_hardware(new) {
             Stale::Nothing
         } else {
             let fits = ranges

@@ -480,7 +480,7 @@ impl<'a, H: Hal> Walker<'a, H> {
         self.pages.set_origin(child, raw);
         if raw != 0 {
             let mut value = self.format.implied(raw, 0, child_level);
-            let stride = self.format.stride(raw, child_level);
+            let stride = self.format.stride(child_level);
             for word in self.pages.words(child) {
                 word.store(value, Ordering::Relaxed);
                 value = value.wrapping_add(stride);
