@@ -225,6 +225,8 @@ mod tests {
                 for memory in [
                     MemoryType::NORMAL,
                     MemoryType::Normal(Cacheability::NonCacheable, Shareability::Outer),
+                    MemoryType::Device(DeviceKind::NGnRE),
+                    MemoryType::Device(DeviceKind::NGRE),
                     MemoryType::Device(DeviceKind::GRE),
                 ] {
                     let attributes = Attributes {

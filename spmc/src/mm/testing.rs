@@ -23,6 +23,9 @@ pub(crate) const TABLES: u64 = 0x0e20_0000;
 /// Physical address of the second half of them, below the first.
 const MORE: u64 = 0x0d00_0000;
 
+/// What maps EL2 itself in the root of an S-EL0 partition: the block of 1 GiB at 1 GiB.
+pub(crate) const EL2_ENTRY: u64 = 1 << 30 | 1;
+
 /// A context without content.
 pub(crate) struct NoContext([u64; 31]);
 
@@ -54,6 +57,8 @@ pub(crate) struct FakeHal<const IPA_BITS: u32 = TABLE_BITS> {
     pub(crate) invalidations: AtomicUsize,
     /// Those that named everything.
     pub(crate) invalidations_of_all: AtomicUsize,
+    /// The ranges that the last of them named.
+    pub(crate) invalidated: Mutex<Vec<(World, PageRange<Ipa>)>>,
     /// Calls of `publish_tables`.
     pub(crate) publications: AtomicUsize,
     /// All accesses to memory fault.
@@ -89,6 +94,7 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
             memory: Mutex::default(),
             invalidations: AtomicUsize::new(0),
             invalidations_of_all: AtomicUsize::new(0),
+            invalidated: Mutex::default(),
             publications: AtomicUsize::new(0),
             faulty: AtomicBool::new(false),
             watched: Mutex::new(None),
@@ -316,13 +322,17 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
     }
 
     fn el2_entry(&self) -> u64 {
-        0
+        EL2_ENTRY
     }
 
     fn invalidate_stage2(&self, _: &Stage2Roots, scope: TlbScope<'_>) {
         self.invalidations.fetch_add(1, Ordering::Relaxed);
         let all = usize::from(matches!(scope, TlbScope::All));
         self.invalidations_of_all.fetch_add(all, Ordering::Relaxed);
+        *self.invalidated.lock().unwrap() = match scope {
+            TlbScope::Ranges(ranges) => ranges.to_vec(),
+            _ => Vec::new(),
+        };
         let watched = *self.watched.lock().unwrap();
         let found = watched.and_then(|(root, ipa)| self.translate(root, ipa));
         let is_mapped = all * usize::from(found.is_some());

@@ -4,14 +4,16 @@ extern crate std;
 
 mod map;
 mod pool;
+mod reach;
 mod retired;
+mod walk;
 mod wide;
 
 use core::sync::atomic::Ordering;
 use std::vec::Vec;
 
 use super::pool::PageIndex;
-use super::testing::{FakeHal, Leaves, pages};
+use super::testing::{EL2_ENTRY, FakeHal, Leaves, pages};
 use super::*;
 use crate::addr::{Ipa, Pa, PageRange, World};
 use crate::error::FfaError;
@@ -389,4 +391,68 @@ fn mailboxes_take_own_memory_and_give_it_back() {
         invalid
     );
     world.unlock_mailbox(&hal, &buffers);
+}
+
+// req: RXTX-20, RXTX-28
+#[test]
+fn a_mailbox_that_needs_a_table_too_many_is_not_set_up_at_all() {
+    // Notes, two roots, a table of level 2, one of level 3: none is left to split the block with.
+    let hal = FakeHal::new(5);
+    let mut space = partition(&hal);
+    own(&hal, &mut space, pages(RAM, 512));
+    own(&hal, &mut space, pages(RAM + BLOCK, 8));
+    let before = snapshot(&hal, &mut space);
+    assert_eq!(before.1, 0);
+    let (in_block, in_table) = (pages(RAM, 1), pages(RAM + BLOCK, 1));
+    for (tx, rx) in [(in_block, in_table), (in_table, in_block)] {
+        let refused = space.lock_mailbox(&hal, tx, rx);
+        assert_eq!(refused, Err(FfaError::NoMemory));
+        assert_eq!(snapshot(&hal, &mut space), before);
+    }
+}
+
+// req: RXTX-28, MEMRC-10
+#[test]
+fn a_page_that_is_no_mailbox_is_not_given_back_as_one() {
+    let hal = FakeHal::new(16);
+    let mut space = partition(&hal);
+    own(&hal, &mut space, pages(RAM, 8));
+    let before = snapshot(&hal, &mut space);
+    let buffers = space
+        .lock_mailbox(&hal, pages(RAM, 2), pages(RAM + 0x2000, 1))
+        .unwrap();
+    let lend_buffer = Change {
+        from: owned().with_state(State::Mailbox),
+        to: lend().to,
+    };
+    let page = pages(RAM + 0x1000, 1);
+    change(&hal, &mut space, page, lend_buffer).unwrap();
+    space.unlock_mailbox(&hal, &buffers);
+    let found = space.first_leaf(&hal, page);
+    assert_eq!(found, Some((World::Secure, lend().to)));
+    change(&hal, &mut space, page, lend().inverse()).unwrap();
+    assert_eq!(snapshot(&hal, &mut space), before);
+}
+
+// req: MEMX-20
+#[test]
+fn every_change_can_be_told_from_the_one_before() {
+    let hal = FakeHal::new(16);
+    let mut space = partition(&hal);
+    let mut seen = Vec::from([space.changes()]);
+    own(&hal, &mut space, pages(RAM, 8));
+    seen.push(space.changes());
+    for change in [share(), share().inverse(), lend()] {
+        space
+            .change(&hal, World::Secure, [pages(RAM, 1)].into_iter(), change)
+            .unwrap();
+        seen.push(space.changes());
+    }
+    // Tables were changed by one that failed, and changed back.
+    let refused = change(&hal, &mut space, pages(RAM + 0x1000, 8), lend());
+    assert_eq!(refused, Err(ChangeError::Mismatch));
+    seen.push(space.changes());
+    for (at, count) in seen.iter().enumerate() {
+        assert!(!seen[..at].contains(count), "{seen:?}");
+    }
 }

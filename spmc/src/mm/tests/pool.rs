@@ -161,8 +161,10 @@ fn the_default_pools_carry_16384_scattered_pages() {
 fn notes_are_no_pages() {
     let hal = FakeHal::new(300);
     let at = Pages::of(&hal);
-    for page in [0, 1].map(PageIndex::from_word) {
+    for word in [0, 1] {
+        let page = PageIndex::from_word(word);
         assert!(at.entries(page).is_none() && at.words(page).is_empty());
+        assert_eq!(ListPage::from_word(at, word), None);
         at.store(page, 8, 7);
         assert_eq!(at.load(page, 8), 0);
     }
@@ -173,6 +175,7 @@ fn notes_are_no_pages() {
     assert_eq!((at.load(first, 8), hal.words()), (7, [(2, 8, 7)].into()));
     let behind = PageIndex::from_word(300);
     assert!(at.entries(behind).is_none());
+    assert_eq!(ListPage::from_word(at, 300), None);
     at.store(behind, 8, 7);
 }
 
@@ -199,6 +202,44 @@ fn roots_of_several_tables_are_aligned_and_waste_nothing() {
 }
 
 #[test]
+fn roots_of_several_tables_are_the_first_that_fit_into_one_piece_of_the_supply() {
+    // In halves of 8, 9, 10 and 11 pages, the second of which is aligned like the first.
+    for (tables, used, root) in [
+        (16, 1, 4),
+        (16, 4, 4),
+        (16, 5, 8),
+        (18, 5, 9),
+        (20, 5, 10),
+        (22, 5, 11),
+        (24, 5, 8),
+    ] {
+        let hal = FakeHal::wide(tables);
+        let at = Pages::of(&hal);
+        let mut supply = PagePool::all(&hal);
+        supply.carve(used - 1);
+        // It may take all that is left.
+        let mut pool = supply.carve(root + 4 - used);
+        let taken = pool.take_root::<FakeHal<41>>(at);
+        assert_eq!(taken, Ok(PageIndex::from_word(root as u64)), "{tables}");
+        assert_eq!(pool.available(), root - used);
+    }
+}
+
+#[test]
+fn a_search_for_a_root_stays_in_its_pool() {
+    let hal = FakeHal::wide(16);
+    let at = Pages::of(&hal);
+    let mut supply = PagePool::all(&hal);
+    supply.carve(4);
+    let mut pool = supply.carve(2);
+    let refused = pool.take_root::<FakeHal<41>>(at);
+    assert_eq!(refused, Err(FfaError::NoMemory));
+    let mut own: Vec<_> = core::iter::from_fn(|| pool.take_table(at).ok()).collect();
+    own.sort_by_key(|page| page.to_word());
+    assert_eq!(own, [5, 6].map(PageIndex::from_word));
+}
+
+#[test]
 fn quotas_have_room_for_roots_of_several_tables() {
     let supply = crate::limits::TABLES - 1;
     let (one, four) = (
@@ -206,6 +247,7 @@ fn quotas_have_room_for_roots_of_several_tables() {
         Quotas::of::<FakeHal<41>>(supply),
     );
     assert_eq!((one.normal_world, one.partition), (102, 10));
+    assert_eq!(Quotas::of::<FakeHal>(24 * 25).partition, 25);
     // What is left is split in the same way.
     assert_eq!(four.partition, 6 + (supply - 17 * 3) / 24);
     assert_eq!(four.normal_world, 3 + (supply - 17 * 3) * 2 / 5);

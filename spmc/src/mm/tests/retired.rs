@@ -122,3 +122,70 @@ fn one_invalidation_is_enough_for_all_that_is_used_anew() {
     let exchanges = 2 * BLOCKS as usize;
     assert!(all() - start <= exchanges + 1, "{}", all() - start);
 }
+
+// req: MEMX-18, MEMX-20
+#[test]
+fn a_table_of_nothing_that_comes_back_is_forgotten_first() {
+    // Notes, two roots, a table of level 2, one of level 3: the way back has no page but that one.
+    let hal = FakeHal::new(5);
+    let mut space = partition(&hal);
+    own(&hal, &mut space, pages(RAM, 1));
+    let before = snapshot(&hal, &mut space);
+    assert_eq!(before.1, 0);
+    let all = || hal.invalidations_of_all.load(Ordering::Relaxed);
+    let start = all();
+    let ranges = [pages(RAM, 1), pages(RAM + BLOCK, 1)];
+    let unmap = Change {
+        from: owned(),
+        to: Leaf::NONE,
+    };
+    let refused = space.change(&hal, World::Secure, ranges.into_iter(), unmap);
+    assert_eq!(refused, Err(ChangeError::Mismatch));
+    assert_eq!(snapshot(&hal, &mut space), before);
+    assert!(all() > start);
+}
+
+// req: MEMX-18, MEMX-20
+#[test]
+fn leaves_of_all_ranges_are_forgotten() {
+    let hal = FakeHal::new(16);
+    let mut space = partition(&hal);
+    own(&hal, &mut space, pages(RAM, 64));
+    let scattered = |count| (0..count).map(|n| pages(RAM + n * 0x2000, 1));
+    let all = || hal.invalidations_of_all.load(Ordering::Relaxed);
+    for (count, everything) in [(1, 0), (2, 0), (16, 0), (17, 1)] {
+        let (start, ranges) = (all(), scattered(count));
+        space
+            .change(&hal, World::Secure, ranges.clone(), lend())
+            .unwrap();
+        assert_eq!(all() - start, everything, "{count}");
+        if everything == 0 {
+            let named: Vec<_> = ranges.clone().map(|it| (World::Secure, it)).collect();
+            assert_eq!(*hal.invalidated.lock().unwrap(), named);
+        }
+        space
+            .change(&hal, World::Secure, ranges, lend().inverse())
+            .unwrap();
+    }
+}
+
+// A PE may have used what was mapped for a moment.
+// req: MEMX-18, MEMX-20
+#[test]
+fn what_a_change_that_failed_had_mapped_is_forgotten() {
+    let hal = FakeHal::new(16);
+    let mut space = partition(&hal);
+    own(&hal, &mut space, pages(RAM, 8));
+    let count = || hal.invalidations.load(Ordering::Relaxed);
+    let start = count();
+    let ranges = [pages(RAM + 0x8000, 1), pages(RAM, 1)];
+    let map = Change {
+        from: Leaf::NONE,
+        to: owned(),
+    };
+    let refused = space.change(&hal, World::Secure, ranges.into_iter(), map);
+    assert_eq!(refused, Err(ChangeError::Mismatch));
+    assert_eq!(count(), start + 1);
+    let named = ranges.map(|range| (World::Secure, range));
+    assert_eq!(*hal.invalidated.lock().unwrap(), named);
+}

@@ -57,6 +57,30 @@ fn wide_ipas_are_mapped_and_unmapped_behind_the_first_table_of_a_root() {
     assert_eq!(snapshot(&hal, &mut space), empty);
 }
 
+// req: MEMO-03, MEMX-18
+#[test]
+fn one_change_reaches_all_tables_of_a_root_in_any_order() {
+    let hal = FakeHal::wide(24);
+    let mut space = partition(&hal);
+    let empty = snapshot(&hal, &mut space);
+    let ranges = [1, 2, 3, 0].map(|table| pages(table << TABLE_BITS | RAM, 1));
+    let map = Change {
+        from: Leaf::NONE,
+        to: owned(),
+    };
+    let make = |space: &mut AddressSpace, change| {
+        space.change(&hal, World::Secure, ranges.into_iter(), change)
+    };
+    make(&mut space, map).unwrap();
+    for range in ranges {
+        let ipa = range.base().raw();
+        let found = hal.translate(space.roots().secure, ipa);
+        assert_eq!(found, Some((owned().0 | 2, ipa)));
+    }
+    make(&mut space, map.inverse()).unwrap();
+    assert_eq!(snapshot(&hal, &mut space), empty);
+}
+
 // req: MEMO-03, MEMX-17
 #[test]
 fn what_lies_above_wide_ipas_is_refused() {
