@@ -1,6 +1,5 @@
 //! What one endpoint takes, others do not lack: slots for transactions, and pages for their lists and tables.
 
-use host_tests::Regs;
 use host_tests::ffa::*;
 use host_tests::system::NWD_PAGES;
 use spmc::addr::World::Secure;
@@ -51,20 +50,20 @@ fn nobody_takes_the_transactions_of_others() {
     nwd.send(MEM_SHARE_64, &share(5));
 }
 
-/// Returns whether SP2 can retrieve `count` pages, each of which needs a table.
-fn retrieves(stage: &Stage, count: u64) -> bool {
+/// Returns whether a partition can retrieve `count` pages, each of which needs a table.
+fn retrieves(stage: &Stage, id: u16, count: u64) -> bool {
     let nwd = stage.nwd();
     let ranges: Vec<_> = (0..count)
         .map(|n| (0x4200_0000 + n * 0x20_0000, 1))
         .collect();
-    let handle = nwd.send(MEM_SHARE_64, &Transaction::share(0, SP2, RW, &ranges));
+    let handle = nwd.send(MEM_SHARE_64, &Transaction::share(0, id, RW, &ranges));
     let request = Transaction {
         attributes: 0,
-        ..Transaction::retrieve(0, SP2, handle, RW)
+        ..Transaction::retrieve(0, id, handle, RW)
     };
-    let outcome = stage.retrieve(SP2, request);
+    let outcome = stage.retrieve(id, request);
     if outcome.is_ok() {
-        stage.relinquish(SP2, handle);
+        stage.relinquish(id, handle);
     }
     nwd.reclaim(handle).success();
     outcome.is_ok()
@@ -74,7 +73,7 @@ fn retrieves(stage: &Stage, count: u64) -> bool {
 #[test]
 fn what_is_announced_takes_no_pages() {
     let stage = Stage::new();
-    assert!(retrieves(&stage, 30));
+    assert!(retrieves(&stage, SP2, 30));
     let held = |id: u16| {
         let partition = &stage.system.spmc.partitions[usize::from(id - SP1)];
         let mut memory = partition.endpoint.memory.lock();
@@ -91,14 +90,15 @@ fn what_is_announced_takes_no_pages() {
         assert_eq!(answer.function(), MEM_FRAG_RX);
     });
     assert_eq!(held(SP1), before);
-    assert!(retrieves(&stage, 30));
+    assert!(retrieves(&stage, SP2, 30));
 }
 
-/// Lets SP1 begin a share of a million ranges and send `pages` list pages of them, all but the last of which are taken; the last answer.
-fn begin_endless(stage: &Stage, pages: usize) -> Regs {
-    stage.run(SP1, move |sp| {
+/// Lets a partition begin a share of a million ranges and send `pages` list pages of them. `Err` if it cannot have so many: how many it had
+/// before all were taken back.
+fn begin_endless(stage: &Stage, id: u16, to: u16, pages: usize) -> Result<(), usize> {
+    stage.run(id, move |sp| {
         let buffer = sp.base() + OWN_PAGES;
-        let bytes = Transaction::share(SP1, SP2, RW, &[(0x1000, 1)]).encode(sp.layout);
+        let bytes = Transaction::share(id, to, RW, &[(0x1000, 1)]).encode(sp.layout);
         let (head, range) = bytes.split_at(bytes.len() - 16);
         let mut head = head.to_vec();
         let count = head.len() - 12;
@@ -108,11 +108,15 @@ fn begin_endless(stage: &Stage, pages: usize) -> Regs {
         let mut answer = sp.call([MEM_SHARE_64, length + 16_000_000, length, buffer, 16]);
         let [_, low, high, ..] = answer.0;
         sp.write(Secure, buffer, &range.repeat(511)).unwrap();
-        for _ in 0..pages {
+        for taken in 0..pages {
             assert_eq!(answer.function(), MEM_FRAG_RX, "{answer:?}");
             answer = sp.call([MEM_FRAG_TX, low, high, 511 * 16]);
+            if let Some(code) = answer.error() {
+                assert_eq!(code, NO_MEMORY);
+                return Err(taken);
+            }
         }
-        answer
+        Ok(())
     })
 }
 
@@ -120,13 +124,24 @@ fn begin_endless(stage: &Stage, pages: usize) -> Regs {
 #[test]
 fn nobody_takes_all_pages_of_the_reserve() {
     let stage = Stage::new();
-    let fits = |pages| begin_endless(&stage, pages).error().is_none();
     // One page more than it may have ends the transaction, and gives all pages back.
-    let most = (1..200).find(|pages| !fits(*pages)).unwrap() - 1;
+    let most = begin_endless(&stage, SP1, SP2, 200).unwrap_err();
     assert!((50..150).contains(&most), "{most}");
-    assert_eq!(begin_endless(&stage, most + 1).error(), Some(NO_MEMORY));
-    assert!(retrieves(&stage, 100));
-    assert!(fits(most));
+    assert_eq!(begin_endless(&stage, SP1, SP2, most + 1), Err(most));
+    assert!(retrieves(&stage, SP2, 100));
+    assert_eq!(begin_endless(&stage, SP1, SP2, most), Ok(()));
     // With all that SP1 can have out of reach, the others have what they need.
-    assert!(retrieves(&stage, 20));
+    assert!(retrieves(&stage, SP2, 20));
+}
+
+// req: MEMX-11
+#[test]
+fn a_partition_has_its_quota_however_little_is_left_of_the_reserve() {
+    let stage = Stage::new();
+    for id in [SP1, SP2] {
+        let most = begin_endless(&stage, id, SP3, 200).unwrap_err();
+        assert_eq!(begin_endless(&stage, id, SP3, most), Ok(()));
+    }
+    assert!(retrieves(&stage, SP3, 5));
+    assert!(!retrieves(&stage, SP3, 15));
 }
