@@ -1,6 +1,9 @@
 //! What one endpoint takes, others do not lack: slots for transactions, and pages for their lists and tables.
 
+use std::sync::Arc;
+
 use host_tests::ffa::*;
+use host_tests::manifest::Region;
 use host_tests::system::NWD_PAGES;
 use spmc::addr::World::Secure;
 use spmc::limits::{MAX_PARTITIONS, MAX_SHARES, SHARES_NORMAL_WORLD, SHARES_PARTITION};
@@ -91,6 +94,61 @@ fn what_is_announced_takes_no_pages() {
     });
     assert_eq!(held(SP1), before);
     assert!(retrieves(&stage, SP2, 30));
+}
+
+// A block is zeroed in slices, for which it must be split.
+// req: MSGD-08, MEMX-11
+#[test]
+fn a_destroyed_partition_is_zeroed_although_there_is_no_table() {
+    const HEAP: u64 = 0x0e80_0000;
+    const DESTROY: u32 = 1;
+    let region = |name, base, pages, attributes| Region {
+        name,
+        base,
+        relative: false,
+        pages,
+        attributes,
+    };
+    // It has many tables already, for what it shares with the Normal world.
+    let shared = ["a", "b", "c", "d", "e", "f", "g"].into_iter().zip(0..);
+    let mut regions: Vec<_> = shared
+        .map(|(name, n)| region(name, 0x4800_0000 + n * 0x20_0000, 1, 8 | 3))
+        .collect();
+    regions.push(region("heap", HEAP, 512, 3));
+    for tables in (64..96).step_by(2) {
+        let stage = Stage::of(
+            |builder| builder.tables(tables),
+            |spec| match spec.name.as_str() {
+                "sp1" => spec.property("abort-action", DESTROY).with(|spec| {
+                    spec.takes_exceptions = false;
+                    spec.regions = regions.clone();
+                    spec.extra = Some(Arc::new(|fdt| {
+                        fdt.property_null("lifecycle-support").unwrap();
+                    }));
+                }),
+                _ => spec,
+            },
+        );
+        let pages = || (0..512).map(|n| HEAP + n * 0x1000);
+        stage.run(SP1, move |sp| {
+            for page in (0..512).map(|n| HEAP + n * 0x1000) {
+                assert!(sp.poke(Secure, page, 0x77));
+            }
+        });
+        for id in [SP2, SP3] {
+            let to = if id == SP2 { SP3 } else { SP2 };
+            if let Err(most) = begin_endless(&stage, id, to, 200) {
+                assert_eq!(begin_endless(&stage, id, to, most), Ok(()));
+            }
+        }
+        assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
+        let memory = stage.system.machine.memory();
+        for page in pages() {
+            let mut byte = [0];
+            memory.read(Secure, page, &mut byte).unwrap();
+            assert_eq!(byte, [0], "{page:#x} with {tables} tables");
+        }
+    }
 }
 
 /// Lets a partition begin a share of a million ranges and send `pages` list pages of them. `Err` if it cannot have so many: how many it had
