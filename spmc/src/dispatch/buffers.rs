@@ -44,9 +44,6 @@ impl<H: Hal> Spmc<H> {
             PageRange::new(Ipa::new(address), pages.into()).ok_or(FfaError::InvalidParameters)
         };
         let (tx, rx) = (buffer(tx)?, buffer(rx)?);
-        if tx.overlaps(&rx) {
-            return Err(FfaError::InvalidParameters);
-        }
         let mut mailbox = endpoint.mailbox.lock();
         if mailbox.buffers().is_some() {
             return Err(FfaError::Denied);

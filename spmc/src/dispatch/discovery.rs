@@ -145,12 +145,10 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::NotSupported);
         }
         let (start, tag) = (position as u16 as usize, (position >> 16) as u16);
-        let current_tag = self.list_tag();
-        match start {
-            0 if tag != 0 => return Err(FfaError::InvalidParameters),
-            1.. if tag != current_tag => return Err(FfaError::Retry),
-            _ => {}
+        if start == 0 && tag != 0 {
+            return Err(FfaError::InvalidParameters);
         }
+        let current_tag = self.list_tag();
         let mut answer = SmcFrame::ZERO;
         let (_, registers) = answer.x.split_at_mut(FIRST_REGISTER);
         let mut room = registers.chunks_exact_mut(REGISTERS);
@@ -165,7 +163,7 @@ impl<H: Hal> Spmc<H> {
             count = count.saturating_add(1);
         }
         if start != 0 && self.list_tag() != tag {
-            // It changed while it was looked at.
+            // It changed since it was begun, or while it was looked at.
             return Err(FfaError::Retry);
         }
         let last = count
