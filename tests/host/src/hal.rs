@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use spmc::addr::{Pa, PageRange, World};
 use spmc::hal::{
@@ -278,12 +279,14 @@ impl Hal for FakeHal {
         let range = from.raw()..from.raw().saturating_add(to.len() as u64);
         self.check_address(world, range.start, to.len() as u64);
         self.0.pe(current_pe()).read_once(world, range);
+        self.0.answers(world, from.raw())?;
         self.0.memory().read(world, from.raw(), to)
     }
 
     fn write(&self, world: World, to: Pa, from: &[u8]) -> Result<(), AccessFault> {
         self.0.step();
         self.check_address(world, to.raw(), from.len() as u64);
+        self.0.answers(world, to.raw())?;
         self.0.memory().write(world, to.raw(), from)
     }
 
@@ -291,6 +294,7 @@ impl Hal for FakeHal {
         self.0.step();
         let (from, bytes) = (range.base().raw(), range.size());
         self.check_address(world, from, bytes);
+        self.0.answers(world, from)?;
         self.0.journal().zeroed.push((world, from..from + bytes));
         self.0.memory().zero(world, from, bytes)
     }
@@ -300,6 +304,10 @@ impl Hal for FakeHal {
         let from = from.raw();
         self.check_address(world, from, bytes);
         self.0.journal().cleaned.push((world, from..from + bytes));
+    }
+
+    fn confines_s_el0(&self) -> bool {
+        self.0.confines_s_el0.load(Relaxed)
     }
 
     fn tables(&self) -> &[Table] {

@@ -3,13 +3,14 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 use spmc::Spmc;
 use spmc::addr::{Ipa, PAGE_SIZE, Pa, PageRange, World};
 use spmc::hal::{
-    Access, Fault, FaultKind, NoSuchStream, Stage2Roots, Stream, Table, TableMemoryError,
-    TablePlaces, TlbScope,
+    Access, AccessFault, Fault, FaultKind, NoSuchStream, Stage2Roots, Stream, Table,
+    TableMemoryError, TablePlaces, TlbScope,
 };
 use spmc::limits::MAX_PES;
 
@@ -160,6 +161,16 @@ pub struct Machine {
     random: Mutex<Random>,
     journal: Mutex<Journal>,
     gic: Mutex<Gic>,
+    failure: Mutex<Option<Failure>>,
+    /// Partitions at S-EL0 can be confined.
+    pub confines_s_el0: AtomicBool,
+}
+
+/// An access that fails, of those that the engine makes to Secure memory.
+struct Failure {
+    range: Range<u64>,
+    /// How many to that range come before it.
+    others: u64,
 }
 
 fn empty_tables(count: usize) -> Box<[Table]> {
@@ -194,7 +205,36 @@ impl Machine {
             random: Mutex::new(Random::new(seed)),
             journal: Mutex::default(),
             gic: Mutex::default(),
+            failure: Mutex::default(),
+            confines_s_el0: AtomicBool::new(true),
         }
+    }
+
+    /// Lets one access fail that the engine makes to Secure memory within `range`, after that many others to it.
+    pub fn fail_access(&self, range: Range<u64>, others: u64) {
+        *self.failure.lock().unwrap() = Some(Failure { range, others });
+    }
+
+    /// Returns whether the access of [`Self::fail_access`] is still to come.
+    pub fn is_failure_ahead(&self) -> bool {
+        self.failure.lock().unwrap().is_some()
+    }
+
+    /// Returns whether memory answers to an access of the engine.
+    pub(crate) fn answers(&self, world: World, from: u64) -> Result<(), AccessFault> {
+        let mut failure = self.failure.lock().unwrap();
+        let Some(next) = failure
+            .as_mut()
+            .filter(|next| world == World::Secure && next.range.contains(&from))
+        else {
+            return Ok(());
+        };
+        if next.others > 0 {
+            next.others -= 1;
+            return Ok(());
+        }
+        *failure = None;
+        Err(AccessFault)
     }
 
     pub(crate) fn this(&self) -> Arc<Self> {

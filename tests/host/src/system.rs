@@ -26,6 +26,9 @@ pub const NWD_RX: u64 = WATCHED + 0x1000;
 /// Memory of the Normal world that tests may share, up to [`crate::snapshot::WATCHED_PAGES`].
 pub const NWD_PAGES: u64 = WATCHED + 0x1_0000;
 
+/// What happens to the hardware before boot.
+type Prepare = Box<dyn FnOnce(&Machine)>;
+
 /// What a system is made of.
 pub struct Builder {
     partitions: Vec<PartitionSpec>,
@@ -37,6 +40,7 @@ pub struct Builder {
     devices: Vec<(u16, Stream)>,
     normal_devices: Vec<Range<u64>>,
     settings: Vec<(&'static str, Vec<u32>)>,
+    prepare: Option<Prepare>,
 }
 
 impl Builder {
@@ -102,6 +106,12 @@ impl Builder {
         self
     }
 
+    /// Changes the hardware before the engine boots.
+    pub fn prepare(mut self, prepare: impl FnOnce(&Machine) + 'static) -> Self {
+        self.prepare = Some(Box::new(prepare));
+        self
+    }
+
     /// Loads the packages and boots the first PE.
     pub fn boot(mut self) -> System {
         let restless = restless::partition().filter(|_| self.spmc_manifest.is_none());
@@ -126,6 +136,9 @@ impl Builder {
                 puppet: partition.puppet.clone(),
                 held: partition.held.clone(),
             });
+        }
+        if let Some(prepare) = self.prepare {
+            prepare(&machine);
         }
         let spmc = Arc::new(Spmc::new(FakeHal(Arc::clone(&machine))));
         assert!(machine.spmc.set(Arc::downgrade(&spmc)).is_ok());
@@ -184,6 +197,7 @@ impl System {
             devices: Vec::new(),
             normal_devices: Vec::new(),
             settings: Vec::new(),
+            prepare: None,
         }
     }
 

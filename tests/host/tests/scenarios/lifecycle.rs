@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use host_tests::ffa::*;
+use host_tests::hal::FakeHal;
 use host_tests::manifest::{PARTITION_SIZE, Region, partition_base};
 use host_tests::system::NWD_PAGES;
 use host_tests::{PartitionSpec, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
+use spmc::addr::{Ipa, PageRange};
 
 use crate::stage::{READ_WRITE, SP1, SP3, Stage};
 
@@ -154,6 +156,82 @@ fn the_end_of_a_partition_costs_few_invalidations() {
         sp.send(MEM_LEND_64, &Transaction::lend(sp.id, 0x8002, RW, &holes));
     });
     assert!(apart - stopped <= 16, "{apart} - {stopped}");
+}
+
+// What others have stays theirs, with what is in it. req: MSGD-08, MEMO-12
+#[test]
+fn all_memory_of_a_destroyed_partition_is_zeroed_but_what_others_have() {
+    const PAGES: u64 = PARTITION_SIZE / 0x1000;
+    let constants = Region {
+        name: "constants",
+        base: 0x2_0000,
+        relative: true,
+        pages: 1,
+        attributes: 1,
+    };
+    // Holes that keep more pages apart than go in one batch.
+    let lent: Vec<u64> = (0..20).map(|n| 0x4_0000 + n * 0x3000).collect();
+    let (shared, unclaimed) = (0x3_0000, 0x3_5000);
+    let theirs = lent.clone();
+    let system = System::boot([
+        mortal("sp1", DESTROY)
+            .with(|sp| sp.regions = vec![constants])
+            .script(move |sp| {
+                let base = sp.base();
+                for page in (0..PAGES).filter(|page| *page != 0x20) {
+                    assert!(sp.poke(Secure, base + page * 0x1000, 0x77));
+                }
+                sp.map_buffers();
+                let page = |offset: &u64| (partition_base(0) + offset, 1);
+                let lent: Vec<_> = theirs.iter().map(page).collect();
+                let sends = [
+                    (MEM_LEND_64, Transaction::lend(SP1, 0x8002, RW, &lent)),
+                    (
+                        MEM_SHARE_64,
+                        Transaction::share(SP1, 0x8002, RW, &[page(&shared)]),
+                    ),
+                    (
+                        MEM_SHARE_64,
+                        Transaction::share(SP1, 0x8002, RW, &[page(&unclaimed)]),
+                    ),
+                ];
+                let handles = sends.map(|(function, share)| sp.send(function, &share));
+                sp.serve(move |sp, request| {
+                    if request.0[3] == 1 {
+                        sp.trap(0);
+                    }
+                    [0, handles[0], handles[1], 0, 0]
+                })
+            }),
+        PartitionSpec::new("sp2").script(|sp| {
+            sp.map_buffers();
+            sp.serve(|sp, request| {
+                for handle in &request.0[4..6] {
+                    let retrieve = Transaction::retrieve(SP1, 0x8002, *handle, RW);
+                    sp.retrieve(&retrieve).expect("it was sent");
+                }
+                [0; 5]
+            })
+        }),
+    ]);
+    let nwd = system.nwd();
+    let handles = nwd.ask(SP1, [0; 5]);
+    nwd.ask(0x8002, handles);
+    assert_eq!(nwd.request(SP1, die(1)).error(), Some(ABORTED));
+    for offset in (0..PAGES).map(|page| page * 0x1000) {
+        let is_theirs = lent.contains(&offset) || offset == shared;
+        let expected = if is_theirs { 0x77 } else { 0 };
+        let found = byte(&system, partition_base(0) + offset);
+        assert_eq!(found, expected, "{offset:#x}");
+    }
+    // It has no more than it would get back from who has them.
+    let memory = system.spmc.partitions[0].endpoint.memory.lock();
+    let hal = FakeHal(Arc::clone(&system.machine));
+    for offset in (0..PAGES).map(|page| page * 0x1000) {
+        let page = PageRange::new(Ipa::new(partition_base(0) + offset), 1).unwrap();
+        let is_theirs = lent.contains(&offset) || offset == shared;
+        assert_eq!(memory.first_leaf(&hal, page).is_some(), is_theirs);
+    }
 }
 
 /// Counts incarnations of the script that follows.

@@ -1,6 +1,7 @@
 //! Scenarios: the Normal world and scripted partitions against the whole engine, area by area as the requirements are.
 
 mod boot;
+mod boot_failures;
 mod chains;
 mod console;
 mod dead_contexts;
