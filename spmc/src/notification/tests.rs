@@ -26,6 +26,21 @@ fn a_notification_has_one_sender_until_it_is_unbound() {
     receiver.bind(SP2, 0b101, true).unwrap();
     // The other half is still the first sender's.
     assert_eq!(receiver.set(SP1, 0b10, Target::Global), Ok(true));
+    // Of whichever bit.
+    assert_eq!(
+        receiver.set(SP2, 0b10, Target::Global),
+        Err(FfaError::Denied)
+    );
+}
+
+#[test]
+fn what_is_bound_anew_is_of_the_new_kind() {
+    let mut receiver = receiver();
+    receiver.bind(SP1, 0b11, true).unwrap();
+    receiver.unbind(SP1, 0b01).unwrap();
+    receiver.bind(SP1, 0b01, false).unwrap();
+    assert_eq!(receiver.set(SP1, 0b01, Target::Global), Ok(true));
+    assert_eq!(receiver.set(SP1, 0b10, Target::Vcpu(0)), Ok(true));
 }
 
 // FF-A v1.1 section 16.2: a bitmap is not destroyed while anything is pending.
@@ -93,9 +108,31 @@ fn the_framework_needs_no_binding() {
     receiver.set_framework(Framework::RxFullSpm);
     receiver.set_framework(Framework::RxFullSpm);
     receiver.set_framework(Framework::RxFullHypervisor);
+    let pending = receiver.take(3, Pending::HYPERVISOR).unwrap();
+    assert_eq!((pending.spm, pending.hypervisor), (0, 1));
+    receiver.set_framework(Framework::RxFullHypervisor);
     assert_eq!(receiver.take(3, Pending::SPM).unwrap().spm, 1);
     let rest = receiver.take(3, ALL).unwrap();
     assert_eq!((rest.spm, rest.hypervisor), (0, 1));
+}
+
+#[test]
+fn a_message_is_pending_until_its_notification_is_taken() {
+    for (which, of_others) in [
+        (Framework::RxFullSpm, ALL & !Pending::SPM),
+        (Framework::RxFullHypervisor, ALL & !Pending::HYPERVISOR),
+    ] {
+        let mut receiver = receiver();
+        assert!(!receiver.has_unseen_message() && !receiver.is_pending());
+        receiver.set_framework(which);
+        receiver.take(0, of_others).unwrap();
+        assert!(receiver.has_unseen_message() && receiver.is_pending());
+        assert!(receiver.has_news());
+        assert_eq!(receiver.pending_on(), VcpuSet::ALL);
+        receiver.take(0, ALL).unwrap();
+        assert!(!receiver.has_unseen_message() && !receiver.is_pending());
+        assert!(receiver.pending_on().is_empty());
+    }
 }
 
 fn told(receiver: &mut Receiver, is_64: bool) -> (SmcRegs, bool) {
@@ -167,11 +204,39 @@ fn long_lists_are_split() {
     assert!(done && !receiver.has_news());
 }
 
+// FF-A v1.1 section 16.7: what there is no room for is told the next time.
+#[test]
+fn a_list_that_is_full_loses_no_news() {
+    let full_but_for = |room: usize| {
+        let mut list = InfoList::new(true);
+        for _ in room..20 {
+            assert!(list.push(SP2, &[]));
+        }
+        list
+    };
+    let mut receiver = receiver();
+    receiver.bind(SP1, 0b01, false).unwrap();
+    receiver.bind(SP1, 0b10, true).unwrap();
+    receiver.set(SP1, 0b01, Target::Global).unwrap();
+    assert!(!receiver.report(SP1, &mut full_but_for(0)) && receiver.has_news());
+    assert!(receiver.report(SP1, &mut full_but_for(1)) && !receiver.has_news());
+    receiver.set(SP1, 0b10, Target::Vcpu(3)).unwrap();
+    for room in [0, 1] {
+        let mut list = full_but_for(room);
+        assert!(!receiver.report(SP1, &mut list) && receiver.has_news());
+        let untouched = full_but_for(room).answer(true);
+        assert_eq!(list.answer(true).x, untouched.x, "no list without its vCPU");
+    }
+    assert!(receiver.report(SP1, &mut full_but_for(2)) && !receiver.has_news());
+}
+
 #[test]
 fn vms_come_and_go() {
     let all = Notifications::new();
     assert_eq!(all.create(VM1, 0), Err(FfaError::InvalidParameters));
     assert_eq!(all.create(VM1, 33), Err(FfaError::NoMemory));
+    all.create(VM1, 32).unwrap();
+    all.destroy(VM1).unwrap();
     assert_eq!(all.destroy(VM1), Err(FfaError::Denied));
     for id in 0..MAX_NOTIFIED_VMS as u16 {
         all.create(PartitionId(id), 1).unwrap();
@@ -224,6 +289,9 @@ fn notifications_of_vms_count_like_those_of_partitions() {
         let mut receiver = receiver();
         receiver.bind(sender, 0b01, false).unwrap();
         receiver.bind(sender, 0b10, true).unwrap();
+        receiver.set(sender, 0b10, Target::Vcpu(0)).unwrap();
+        assert_eq!(receiver.pending_on(), VcpuSet::of(0));
+        receiver.take(0, ALL).unwrap();
         receiver.set(sender, 0b10, Target::Vcpu(2)).unwrap();
         assert_eq!(receiver.pending_on(), VcpuSet::of(2));
         // Neither another vCPU nor a look at the other map takes it away.
@@ -248,6 +316,7 @@ fn notifications_of_vms_count_like_those_of_partitions() {
 fn a_list_takes_as_many_ids_as_registers_hold() {
     for (is_64, ids) in [(false, 10), (true, 20)] {
         let mut list = InfoList::new(is_64);
+        assert!(!list.push(SP1, &[0, 1, 2, 3]), "its count has two bits");
         for _ in 1..ids {
             assert!(list.push(SP1, &[]));
         }

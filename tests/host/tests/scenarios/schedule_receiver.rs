@@ -8,6 +8,14 @@ use super::notification::{both, caller, done, info};
 
 const SP1: u16 = 0x8001;
 
+/// x0 of calls that partitions make of the SPMC itself, and an interrupt that they send each other.
+const ENABLE: u64 = 0xff03;
+const GET: u64 = 0xff04;
+const SEND_IPI: u64 = 0xff0a;
+const IPI: u64 = 9;
+const NOTIFICATION: u64 = 5;
+const NONE: u64 = 0xffff_ffff;
+
 /// On which PEs it was raised since this was asked last.
 fn raised(system: &System) -> Vec<usize> {
     std::mem::take(&mut system.machine.journal().schedule_receiver)
@@ -73,13 +81,11 @@ fn each_message_is_news() {
 // More contexts want cycles for their interrupts than one list has room for.
 #[test]
 fn contexts_that_are_not_told_now_are_told_next() {
-    const ENABLE: u64 = 0xff03;
-    const SEND_IPI: u64 = 0xff0a;
     let system = System::boot([PartitionSpec::new("sp")
         .vcpus(6)
         .property("sri-interrupts-policy", 1)
         .script(|sp| {
-            sp.call([ENABLE, 9, 1, 0]);
+            sp.call([ENABLE, IPI, 1, 0]);
             sp.serve(|sp, _| {
                 for vcpu in 1..6 {
                     assert_eq!(sp.call([SEND_IPI, vcpu]).0[0], 0);
@@ -102,4 +108,94 @@ fn contexts_that_are_not_told_now_are_told_next() {
     assert_eq!(info(&nwd).0[2..4], [1 | 3 << 12 | 1 << 7, ids(1, 3)]);
     assert_eq!(info(&nwd).0[2..4], [2 << 12 | 1 << 7, ids(4, 2)]);
     assert_eq!(info(&nwd).error(), Some(NO_DATA));
+}
+
+/// A partition that leaves an interrupt unhandled when it is asked something, and wants cycles for it.
+fn wants_cycles(name: &str) -> PartitionSpec {
+    PartitionSpec::new(name)
+        .property("sri-interrupts-policy", 3)
+        .script(|sp| {
+            sp.call([ENABLE, IPI, 1, 0]);
+            sp.serve(|sp, request| {
+                assert_eq!(sp.call([SEND_IPI, sp.vcpu.into()]).0[0], 0);
+                request.payload()
+            })
+        })
+}
+
+// FF-A v1.1 section 16.7: ten ids fit into the 32-bit form.
+#[test]
+fn who_wants_cycles_is_told_when_there_is_room() {
+    const WANT: [(u16, u64); 2] = [(0x8002, 0), (0x8003, 1)];
+    for (filled, (id, vcpus)) in [(10, WANT[0]), (9, WANT[1]), (0, WANT[0]), (0, WANT[1])] {
+        let system = System::boot([
+            caller("sender"),
+            wants_cycles("up"),
+            wants_cycles("mp").vcpus(4),
+            caller("one"),
+            caller("two"),
+        ]);
+        let nwd = system.nwd();
+        // As many receivers of something global: VMs, and two partitions.
+        for vm in 0..filled.min(8) {
+            nwd.call([NOTIFICATION_BITMAP_CREATE, vm, 1]).success();
+            let ids = both(SP1, vm as u16);
+            nwd.call([NOTIFICATION_BIND, ids, 0, 1]).success();
+            done(&nwd, SP1, [NOTIFICATION_SET, ids, 0, 1]);
+        }
+        for receiver in [0x8004, 0x8005].into_iter().take(filled as usize % 8) {
+            let ids = both(SP1, receiver);
+            done(&nwd, receiver, [NOTIFICATION_BIND, ids, 0, 1]);
+            done(&nwd, SP1, [NOTIFICATION_SET, ids, 0, 1]);
+        }
+        nwd.ask(id, [0; 5]);
+        let info = || nwd.call([NOTIFICATION_INFO_GET_32]);
+        if filled > 0 {
+            assert_eq!(info().success()[0], 1 | filled << 7);
+        }
+        // A context of an MP partition is named, the first one, too.
+        let expected = [vcpus << 12 | 1 << 7, id.into(), 0, 0, 0, 0];
+        assert_eq!(info().success(), expected);
+        assert_eq!(info().error(), Some(NO_DATA));
+    }
+}
+
+/// Releases RX, and tells which interrupts are pending.
+fn tells(spec: PartitionSpec) -> PartitionSpec {
+    spec.with(|spec| spec.messaging = 7).script(|sp| {
+        sp.map_buffers();
+        let bind = [NOTIFICATION_BIND, both(1, sp.id), 0, 1];
+        sp.call(bind);
+        sp.serve(|sp, _| {
+            sp.call([RX_RELEASE]);
+            [sp.call([GET]).0[0], sp.call([GET]).0[0], 0, 0, 0]
+        })
+    })
+}
+
+// FF-A v1.1 section 10.6. req: RXTX-13
+#[test]
+fn a_message_interrupts_a_receiver_that_gets_notifications_and_no_other() {
+    let system = System::boot([tells(caller("told")), tells(PartitionSpec::new("deaf"))]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    for (id, is_told) in [(SP1, true), (0x8002, false)] {
+        let message = Message::new(V1_2, 0, id, &[1, 2, 3]);
+        assert_eq!(send(&nwd, V1_2, &message), None);
+        let expected: &[usize] = if is_told { &[0] } else { &[] };
+        assert_eq!(raised(&system), expected);
+        let interrupt = if is_told { NOTIFICATION } else { NONE };
+        assert_eq!(nwd.ask(id, [0; 5]), [interrupt, NONE, 0, 0, 0]);
+    }
+}
+
+// FF-A v1.1 section 10.6: the interrupt is for what becomes pending.
+#[test]
+fn a_receiver_is_not_interrupted_for_what_it_knows() {
+    let system = System::boot([tells(caller("told"))]);
+    let nwd = system.nwd();
+    for expected in [NOTIFICATION, NONE] {
+        nwd.call([NOTIFICATION_SET, both(1, SP1), 0, 1]).success();
+        assert_eq!(nwd.ask(SP1, [0; 5])[..2], [expected, NONE]);
+    }
 }
