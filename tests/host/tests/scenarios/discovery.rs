@@ -153,6 +153,15 @@ fn counting_needs_no_buffer() {
     nwd.refused(query(NIL, 1 << 31), INVALID_PARAMETERS);
 }
 
+// req: PINFO-13
+#[test]
+fn counting_is_known_to_1_1() {
+    let system = System::boot(partitions());
+    let nwd = system.nwd();
+    nwd.version(V1_1);
+    assert_eq!(nwd.call(query(NIL, 1)).success(), [3, 0, 0, 0, 0, 0]);
+}
+
 // req: PINFO-13, PINFO-08
 #[test]
 fn counting_is_unknown_to_1_0() {
@@ -191,6 +200,28 @@ fn unknown_uuids_and_reserved_registers() {
         [PARTITION_INFO_GET, 0, 0, 0, 0, 0, 0, 1],
         INVALID_PARAMETERS,
     );
+}
+
+// From 1.2 on each service has its own. req: PINFO-06, PINFO-14, PINFO-15
+#[test]
+fn older_callers_see_what_all_services_of_a_partition_have_together() {
+    let spec = PartitionSpec::new("sp1").with(|sp| {
+        sp.uuids = vec![UUID_A, UUID_B];
+        sp.methods = vec![3, 6];
+    });
+    let system = System::boot([spec]);
+    let nwd = system.nwd();
+    for (version, expected) in [(V1_1, vec![5]), (V1_2, vec![1, 4])] {
+        nwd.version(version);
+        nwd.map_buffers();
+        let count = nwd.call(query(NIL, 0)).success()[0];
+        let properties = |n| nwd.read(NWD_RX + 24 * n + 4, 4);
+        let expected = expected.into_iter().map(|bits: u32| bits | AARCH64);
+        let expected: Vec<_> = expected.map(|bits| bits.to_le_bytes().to_vec()).collect();
+        let found: Vec<_> = (0..count).map(properties).collect();
+        assert_eq!(found, expected, "{version:#x}");
+        nwd.call([RXTX_UNMAP]).success();
+    }
 }
 
 // req: PINFO-12, BOOT-11

@@ -109,19 +109,25 @@ fn what_a_partition_can_call() {
     let query = |sp: &mut host_tests::Sp| {
         for id in EVERYWHERE
             .into_iter()
-            .chain([MSG_WAIT, CONSOLE_LOG_32, CONSOLE_LOG_64])
+            .chain([MSG_WAIT, RUN, YIELD, ABORT_32, ABORT_64])
+            .chain([CONSOLE_LOG_32, CONSOLE_LOG_64])
             .chain([MEM_OP_PAUSE, MEM_OP_RESUME])
             .chain([NOTIFICATION_BITMAP_CREATE, NOTIFICATION_BITMAP_DESTROY])
             .chain([NOTIFICATION_INFO_GET_32, NOTIFICATION_INFO_GET_64])
         {
             assert_eq!(sp.call([FEATURES, id]).success(), [0; 6], "{id:#x}");
         }
+        for id in [RXTX_MAP_32, RXTX_MAP_64] {
+            assert_eq!(sp.call([FEATURES, id]).success(), [16 << 16, 0, 0, 0, 0, 0]);
+        }
         for id in NOWHERE.into_iter().chain([RX_ACQUIRE]) {
             sp.refused([FEATURES, id], NOT_SUPPORTED);
         }
         // Only who has more than one context can have secondary ones.
         let secondary = sp.call([FEATURES, SECONDARY_EP_REGISTER_64]);
-        sp.serve(move |_, _| [refused(secondary).into(), 0, 0, 0, 0]);
+        let is_refused = refused(secondary);
+        assert!(is_refused || secondary.success() == [0; 6]);
+        sp.serve(move |_, _| [is_refused.into(), 0, 0, 0, 0]);
     };
     let system = System::boot([
         PartitionSpec::new("up").script(query),
@@ -144,6 +150,42 @@ fn run_exists_for_partitions_from_1_1_on() {
     ]);
     assert_eq!(system.nwd().ask(0x8001, [0; 5])[0], 1);
     assert_eq!(system.nwd().ask(0x8002, [0; 5])[0], 0);
+}
+
+// req: COMP-18, COMP-21, FEAT-08, FEAT-11
+#[test]
+fn what_the_normal_world_has_of_each_version() {
+    const NOTIFICATIONS: [u64; 8] = [
+        NOTIFICATION_BITMAP_CREATE,
+        NOTIFICATION_BITMAP_DESTROY,
+        NOTIFICATION_BIND,
+        NOTIFICATION_UNBIND,
+        NOTIFICATION_SET,
+        NOTIFICATION_GET,
+        NOTIFICATION_INFO_GET_32,
+        NOTIFICATION_INFO_GET_64,
+    ];
+    for (version, has_1_1) in [(V1_0, false), (V1_1, true), (V1_2, true)] {
+        let system = System::boot([PartitionSpec::new("sp1")]);
+        let nwd = system.nwd();
+        nwd.version(version);
+        assert_eq!(nwd.call([FEATURES, RUN]).success(), [0; 6]);
+        for id in NOTIFICATIONS.into_iter().chain([RX_ACQUIRE, MSG_SEND2]) {
+            let answer = nwd.call([FEATURES, id]);
+            assert!(refused(answer) || answer.success() == [0; 6]);
+            assert_eq!(refused(answer), !has_1_1, "{id:#x} {version:#x}");
+            // What is there, is called; with these registers in vain.
+            let is_there = nwd.call([id, 0x8001_8001]).error() != Some(NOT_SUPPORTED);
+            assert_eq!(is_there, has_1_1, "{id:#x} {version:#x}");
+        }
+        // The schedule receiver interrupt.
+        let answer = nwd.call([FEATURES, 2]);
+        if has_1_1 {
+            assert_eq!(answer.success(), [8, 0, 0, 0, 0, 0]);
+        } else {
+            assert!(refused(answer));
+        }
+    }
 }
 
 // req: FEAT-03, FEAT-04, FEAT-05, GEN-15
@@ -207,9 +249,11 @@ fn properties_of_memory_calls() {
                 }
                 sp.msg_wait();
             })]);
-        // A Hypervisor may retrieve: bit 2.
+        // A Hypervisor may retrieve: bit 2, whether it understands the NS bit or not.
         let nwd = system.nwd();
         nwd.version(version);
+        let unasked = nwd.call([FEATURES, MEM_RETRIEVE_REQ_64]).success();
+        assert_eq!(unasked.map(|word| word & !2), [4 | 1, 0, 0, 0, 0, 0]);
         assert_eq!(
             nwd.call([FEATURES, MEM_RETRIEVE_REQ_32, 2]).success()[0] & 4,
             4
@@ -239,7 +283,10 @@ fn feature_ids_that_are_not_supported() {
     let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
         // Managed exit whatever the manifest says (C13); no schedule receiver interrupt for partitions; unknown ids.
         assert_eq!(sp.call([FEATURES, 3]).success(), [4, 0, 0, 0, 0, 0]);
-        for id in [0, 2, 4, 5, 0xff, 0x100, 0x7fff_ffff] {
+        // A feature id takes no input properties.
+        sp.refused([FEATURES, 3, 1], NOT_SUPPORTED);
+        // It has none of the interrupt for notifications, which it gets none of.
+        for id in [0, 1, 2, 4, 5, 0xff, 0x100, 0x7fff_ffff] {
             sp.refused([FEATURES, id], NOT_SUPPORTED);
         }
         sp.msg_wait();
@@ -293,7 +340,9 @@ fn the_notification_pending_interrupt_exists_from_1_1_on() {
         let spec = super::notification::caller(name).version(minor);
         spec.script(|sp| {
             let feature = sp.call([FEATURES, 1]);
-            sp.serve(move |_, _| [refused(feature).into(), 0, 0, 0, 0]);
+            let is_refused = refused(feature);
+            assert!(is_refused || feature.success() == [5, 0, 0, 0, 0, 0]);
+            sp.serve(move |_, _| [is_refused.into(), 0, 0, 0, 0]);
         })
     };
     let system = System::boot([told("old", 0), told("new", 1), told("newer", 2)]);

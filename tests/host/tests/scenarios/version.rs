@@ -103,6 +103,20 @@ fn the_version_is_fixed_by_the_first_other_call() {
     );
 }
 
+// req: VER-13
+#[test]
+fn a_list_by_registers_fixes_the_version() {
+    let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
+        sp.call([ffa::PARTITION_INFO_GET_REGS]);
+        assert_eq!(sp.call([VERSION, V1_1]).0[0], REFUSED);
+        sp.msg_wait();
+    })]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.version(V1_2), V1_2);
+    nwd.call([ffa::PARTITION_INFO_GET_REGS]);
+    assert_eq!(nwd.version(V1_1), REFUSED);
+}
+
 // req: VER-14
 #[test]
 fn the_version_of_the_normal_world_comes_as_a_framework_message() {
