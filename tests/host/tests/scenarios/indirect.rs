@@ -288,11 +288,15 @@ fn nothing_is_written_behind_a_message() {
 fn services_are_those_with_indirect_messages() {
     let system = System::boot([partition("sp1", tell).with(|sp| {
         sp.uuids = vec![[1, 2, 3, 4], SERVICE];
+        sp.methods = vec![3, 7];
     })]);
     let nwd = system.nwd();
     nwd.map_buffers();
     let mut message = Message::new(V1_2, 0, 0x8001, &[9]);
     message.uuid = [1, 2, 3, 5];
+    assert_eq!(send(&nwd, V1_2, &message), Some(INVALID_PARAMETERS));
+    // Only the other one has them.
+    message.uuid = [1, 2, 3, 4];
     assert_eq!(send(&nwd, V1_2, &message), Some(INVALID_PARAMETERS));
     message.uuid = SERVICE;
     assert_eq!(send(&nwd, V1_2, &message), SENT);

@@ -66,6 +66,7 @@ fn a_partition_speaks_for_itself_only() {
     let script = |sp: &mut Sp| {
         let to_itself = Message::new(V1_2, sp.id, sp.id, &[1]);
         let for_another = Message::new(V1_2, 0x8002, 0, &[1]);
+        let for_itself = Message::new(V1_2, sp.id, 0, &[1]);
         sp.write(Secure, sp.tx(), &to_itself.encode(V1_2)).unwrap();
         sp.refused([MSG_SEND2], INVALID_PARAMETERS);
         sp.map_buffers();
@@ -78,7 +79,10 @@ fn a_partition_speaks_for_itself_only() {
             [MSG_SEND2, 1 << 16, 0],
             [MSG_SEND2, 0, 4],
         ] {
-            sp.refused(registers, INVALID_PARAMETERS);
+            for message in [&for_another, &for_itself] {
+                sp.write(Secure, sp.tx(), &message.encode(V1_2)).unwrap();
+                sp.refused(registers, INVALID_PARAMETERS);
+            }
         }
         sp.msg_wait();
     };
@@ -88,6 +92,16 @@ fn a_partition_speaks_for_itself_only() {
             .script(script),
         PartitionSpec::new("sp2").with(|sp| sp.messaging = 7),
     ]);
+}
+
+// The message lies in TX of a partition still.
+#[test]
+fn the_normal_world_speaks_for_no_partition() {
+    let system = System::boot([partition("sp1", send_to), partition("sp2", tell)]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.ask(0x8001, [0x8002, 4, 0, 0, 0])[0], 0);
+    assert_eq!(nwd.ask(0x8002, [0; 5])[..2], [0x8001, 4]);
+    nwd.refused([MSG_SEND2, 0x8001_0000], INVALID_PARAMETERS);
 }
 
 #[test]
@@ -149,6 +163,46 @@ fn a_buffer_that_is_taken_away_leaves_rx_empty() {
     assert_eq!(nwd.ask(0x8001, [0, 4, 0, 0, 0])[0], code(ABORTED));
     system.machine.memory().unprotect_all();
     assert_eq!(nwd.ask(0x8001, [0, 4, 0, 0, 0])[0], 0);
+}
+
+// Header and payload are read, and written, one after the other. req: RXTX-15
+#[test]
+fn a_message_of_which_one_access_fails_is_not_sent() {
+    let both = |sp: &mut Sp, request: [u64; 5]| match request[4] {
+        0 => send_to(sp, request),
+        _ => tell(sp, request),
+    };
+    let system = System::boot([partition("sp1", both)]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    system
+        .machine
+        .memory()
+        .protect(NonSecure, NWD_TX..NWD_TX + 0x1000);
+    nwd.refused([MSG_SEND2], ABORTED);
+    system.machine.memory().unprotect_all();
+
+    let tx = partition_base(0) + 0x1_0000;
+    let fails = |page: u64, others: u64, send: &dyn Fn() -> u64| {
+        system.machine.fail_access(page..page + 0x1000, others);
+        let answer = send();
+        let fails = !system.machine.is_failure_ahead();
+        assert_eq!(answer, if fails { code(ABORTED) } else { 0 }, "{others}");
+        fails
+    };
+    let from_sp = || nwd.ask(0x8001, [0, 4, 0, 0, 0])[0];
+    assert_eq!(
+        [0, 1, 2].map(|n| fails(tx, n, &from_sp)),
+        [true, true, false]
+    );
+    let message = Message::new(V1_2, 0, 0x8001, &[1; 4]);
+    let from_nwd = || super::indirect::send(&nwd, V1_2, &message).map_or(0, code);
+    let rx = tx + 0x1000;
+    assert_eq!(
+        [0, 1, 2].map(|n| fails(rx, n, &from_nwd)),
+        [true, true, false]
+    );
+    assert_eq!(nwd.ask(0x8001, [0, 0, 0, 0, 1])[..3], [0, 4, 1]);
 }
 
 // req: MSGW-25, COMP-12
