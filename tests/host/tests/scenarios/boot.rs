@@ -237,7 +237,9 @@ fn secondary_contexts_start_where_the_partition_said() {
                 for bad in [0, base - 4, base + PARTITION_SIZE, base + 2, 1 << 40, !3] {
                     sp.refused([SECONDARY_EP_REGISTER_64, bad], INVALID_PARAMETERS);
                 }
-                sp.call([SECONDARY_EP_REGISTER_64, base + 0x5000]).success();
+                for entry in [base, base + PARTITION_SIZE - 4] {
+                    sp.call([SECONDARY_EP_REGISTER_64, entry]).success();
+                }
                 // The last call wins.
                 sp.call([SECONDARY_EP_REGISTER_64, base + 0x6000]).success();
             } else {
@@ -265,6 +267,29 @@ fn secondary_contexts_start_where_the_partition_said() {
         }
         system.pe(pe).ask(0x8003, [0; 5]);
     }
+}
+
+// It has initialised, though others have not. req: BOOT-09
+#[test]
+fn entry_points_are_for_contexts_that_initialise() {
+    let system = System::boot([
+        PartitionSpec::new("first")
+            .vcpus(2)
+            .with(|sp| sp.boot_order = Some(0))
+            .script(|sp| {
+                sp.serve(|sp, request| {
+                    let entry = sp.base() + 0x5000;
+                    sp.refused([SECONDARY_EP_REGISTER_64, entry], DENIED);
+                    request.payload()
+                })
+            }),
+        PartitionSpec::new("second").script(|sp| {
+            let answer = sp.call([DIRECT_REQ_64, 0x8002_8001, 0, 6]);
+            assert_eq!(answer.payload()[0], 6);
+            sp.serve(|_, request| request.payload())
+        }),
+    ]);
+    assert_eq!(system.nwd().ask(0x8002, [1; 5]), [1; 5]);
 }
 
 /// PSCI_CPU_OFF from the SPMD.

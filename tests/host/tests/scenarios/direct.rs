@@ -177,6 +177,23 @@ fn partitions_exchange_requests() {
     assert_eq!(system.pe(2).ask(0x8001, PAYLOAD), PAYLOAD);
 }
 
+// req: MSGD-12, MSGD-20
+#[test]
+fn a_request_of_a_partition_arrives_as_it_was_sent() {
+    let system = System::boot([
+        PartitionSpec::new("sp1").script(relay),
+        PartitionSpec::new("sp2").script(|sp| {
+            let request = sp.msg_wait();
+            assert_eq!(request.0[..3], [DIRECT_REQ_64, 0x8001_8002, 0]);
+            let request = sp.respond(&request, PAYLOAD);
+            assert_eq!(request.0[..3], [DIRECT_REQ_64, 0x8002, 0]);
+            sp.respond(&request, PAYLOAD);
+        }),
+    ]);
+    assert_eq!(system.nwd().ask(0x8001, [0; 5]), PAYLOAD);
+    assert_eq!(system.nwd().ask(0x8002, [0; 5]), PAYLOAD);
+}
+
 // req: MSGD-07, MSGD-23
 #[test]
 fn a_cycle_is_refused() {

@@ -76,6 +76,20 @@ fn fourteen_registers_go_both_ways() {
     }
 }
 
+// A function id is 32 bits wide. req: MSGD-12
+#[test]
+fn the_upper_half_of_x0_goes_nowhere() {
+    const UPPER: u64 = 0x1234_5678 << 32;
+    let system = System::boot([both("sp1").script(|sp| {
+        let request = sp.msg_wait();
+        assert_eq!(request.0, message(DIRECT_REQ2, 0x8001, [0; 2], 7));
+        sp.call(message(UPPER | DIRECT_RESP2, 0x8001_0000, [0; 2], 8));
+    })]);
+    let call = Regs(message(UPPER | DIRECT_REQ2, 0x8001, [0; 2], 7));
+    let answer = system.nwd().call_with(call);
+    assert_eq!(answer.0, message(DIRECT_RESP2, 0x8001_0000, [0; 2], 8));
+}
+
 // req: MSGD-20, RUN-10
 #[test]
 fn between_partitions() {

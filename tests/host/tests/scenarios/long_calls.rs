@@ -208,6 +208,86 @@ fn each_exit_zeroes_a_slice_of_what_a_partition_that_failed_had_borrowed() {
     );
 }
 
+// It came while nobody looked: whoever works for its owner is stopped when it goes on. req: INT-08, INT-11
+#[test]
+fn an_interrupt_of_the_caller_is_found_when_the_call_is_over() {
+    let owner = with_device(PartitionSpec::new("owner"), &[LINE], &[]).script(|sp| {
+        assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
+        sp.serve(|sp, request| {
+            let [handle, returns, ..] = request.payload();
+            let ids = 0x8001_0000 | u64::from(BORROWER);
+            let mut answer = sp.call([DIRECT_REQ_64, ids, 0, handle, returns]);
+            let is_stopped = answer.0[0] == INTERRUPT;
+            if is_stopped {
+                assert_eq!(sp.call([GET]).0[0], LINE.into());
+                assert_eq!(sp.call([DEACTIVATE, LINE.into(), LINE.into()]).0[0], 0);
+                answer = sp.call([RUN, u64::from(BORROWER) << 16]);
+            }
+            assert_eq!(answer.0[0], DIRECT_RESP_64, "{answer:?}");
+            [is_stopped.into(), 0, 0, 0, 0]
+        })
+    });
+    let borrower = PartitionSpec::new("borrower").script(|sp| {
+        sp.map_buffers();
+        sp.serve(|sp, request| {
+            let [handle, returns, ..] = request.payload();
+            if returns != 0 {
+                sp.gic(|gic| gic.pulse(LINE));
+                sp.relinquish(handle, 1).success();
+                sp.poll();
+                return [0; 5];
+            }
+            let retrieve = Transaction {
+                attributes: 0,
+                ..Transaction::retrieve(0, BORROWER, handle, RW)
+            };
+            sp.retrieve(&retrieve).unwrap();
+            [0; 5]
+        })
+    });
+    let system = System::boot([owner, borrower]);
+    let nwd = system.nwd();
+    let handle = retrieved(nwd);
+    assert_eq!(nwd.ask(0x8001, [handle, 1, 0, 0, 0])[0], 1);
+    nwd.reclaim(handle).success();
+}
+
+// Handlers come one after the other. req: INT-07, TIME-02
+#[test]
+fn a_handler_that_zeroes_much_is_not_interrupted_by_another_one() {
+    const OTHER: u32 = LINE + 1;
+    let borrower = with_device(PartitionSpec::new("borrower"), &[OTHER], &[]).script(|sp| {
+        sp.map_buffers();
+        assert_eq!(sp.call([ENABLE, OTHER.into(), 1, 0]).0[0], 0);
+        let request = sp.msg_wait();
+        let handle = request.0[3];
+        let retrieve = Transaction {
+            attributes: 0,
+            ..Transaction::retrieve(0, BORROWER, handle, RW)
+        };
+        sp.retrieve(&retrieve).unwrap();
+        let message = sp.respond(&request, [0; 5]);
+        assert_eq!(message.0[0], INTERRUPT);
+        assert_eq!(sp.call([GET]).0[0], OTHER.into());
+        sp.gic(|gic| {
+            gic.set_level(OTHER, false);
+            gic.set_level(LINE, true);
+        });
+        sp.relinquish(handle, 1).success();
+        assert_eq!(sp.call([DEACTIVATE, OTHER.into(), OTHER.into()]).0[0], 0);
+        sp.msg_wait();
+    });
+    let (owner, seen) = owner();
+    let system = System::boot([owner, borrower]);
+    let nwd = system.nwd();
+    let handle = retrieved(nwd);
+    system.machine.journal().clear();
+    system.machine.gic().set_level(OTHER, true);
+    nwd.call([INTERRUPT]);
+    assert_eq!(*seen.lock().unwrap(), [PAGES]);
+    nwd.reclaim(handle).success();
+}
+
 // req: INT-07, TIME-02
 #[test]
 fn who_has_interrupts_of_others_queued_zeroes_without_a_handler_in_between() {

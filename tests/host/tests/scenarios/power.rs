@@ -101,6 +101,27 @@ fn subscribers_are_told_of_power_management_on_its_pe() {
     }
 }
 
+// Whoever it worked for before gets nothing of it. req: BOOT-17
+#[test]
+fn the_answer_of_one_that_worked_for_a_partition_reaches_the_spmd() {
+    let log = Log::default();
+    let relay = PartitionSpec::new("relay").vcpus(2).script(|sp| {
+        sp.serve(|sp, request| {
+            let [a, b, c, d, e] = request.payload();
+            let answer = sp.call([DIRECT_REQ_64, 0x8002_8001, 0, a, b, c, d, e]);
+            answer.payload()
+        })
+    });
+    let first = subscriber("first", 1, 7, &log, 0);
+    let system = System::boot([first, relay, PartitionSpec::new("up")]);
+    system.turn_on(1);
+    let pe = system.pe(1);
+    assert_eq!(pe.ask(0x8002, [7; 5]), [7; 5]);
+    assert_eq!(spmd(pe, PSCI, CPU_SUSPEND), 0);
+    assert_eq!(taken(&log), [(0x8001, 1, [PSCI, CPU_SUSPEND, 0])]);
+    assert_eq!(pe.ask(0x8002, [8; 5]), [8; 5]);
+}
+
 // req: BOOT-17
 #[test]
 fn a_refusal_keeps_the_pe_on() {
@@ -192,6 +213,21 @@ fn partitions_that_answer_something_else() {
     }
 }
 
+// Contexts of its other PEs wait still. req: BOOT-11, BOOT-17
+#[test]
+fn who_failed_on_another_pe_is_not_asked() {
+    let system = System::boot([odd(|_| unreachable!("it is dead")).script(|sp| {
+        let next = sp.msg_wait();
+        assert_eq!((sp.vcpu, next.0[2]), (0, 0), "it is dead");
+        sp.trap(0);
+    })]);
+    system.turn_on(1);
+    assert_eq!(system.nwd().request(0x8001, [0; 5]).error(), Some(ABORTED));
+    for function in [CPU_SUSPEND, CPU_OFF] {
+        assert_eq!(spmd(system.pe(1), PSCI, function), 0);
+    }
+}
+
 // req: BOOT-17
 #[test]
 fn a_busy_context_is_not_asked() {
@@ -225,11 +261,17 @@ fn a_hypervisor_tells_subscribers_of_vms() {
                     sp.refused([DIRECT_RESP_32, 0x8001_0000], DENIED);
                     sp.refused([DIRECT_RESP_32, 0x8001_0000, kind], INVALID_PARAMETERS);
                     // Other than power management, it leaves time for others.
-                    sp.call([DIRECT_REQ_64, 0x8001_8002]);
+                    sp.call([DIRECT_REQ_64, 0x8001_8003]);
                     next = sp.call([DIRECT_RESP_32, 0x8001_0000, kind + 1, 0xffff_fff9]);
                 }
             }),
-        PartitionSpec::new("created").property("vm-availability-messages", 1),
+        PartitionSpec::new("created")
+            .property("vm-availability-messages", 1)
+            .script(|sp| {
+                let message = sp.msg_wait();
+                assert_eq!(message.0[2], CREATED);
+                sp.call([DIRECT_RESP_32, 0x8002_0000, CREATED + 1]);
+            }),
         PartitionSpec::new("none"),
     ]);
     let nwd = system.nwd();
@@ -255,6 +297,8 @@ fn a_hypervisor_tells_subscribers_of_vms() {
         nwd.refused([DIRECT_REQ_32, 0x0001_8001, kind], INVALID_PARAMETERS);
     }
     nwd.refused([DIRECT_REQ_32, 0x8002, DESTROYED], DENIED);
+    let answer = nwd.call([DIRECT_REQ_32, 0x8002, CREATED]);
+    assert_eq!(answer.0[..4], [DIRECT_RESP_32, 0x8002_0000, CREATED + 1, 0]);
     for kind in [
         PSCI,
         WARM_BOOT,
@@ -278,7 +322,10 @@ fn a_message_in_the_64_bit_form_is_passed_on_in_the_32_bit_form() {
     let first = subscriber("sp1", 0, 7, &log, 0);
     let others = ["sp2", "sp3"].map(PartitionSpec::new);
     let system = System::boot([first].into_iter().chain(others));
-    let call = [DIRECT_REQ_64, 0xffff_8000, PSCI, CPU_SUSPEND, 4, 5];
+    const UPPER: u64 = 0x1234 << 32;
+    let words = [PSCI, CPU_SUSPEND, 4, 5].map(|word| word | UPPER);
+    let [kind, function, a, b] = words;
+    let call = [DIRECT_REQ_64, 0xffff_8000, kind, function, a, b];
     let answer = system.nwd().call(call);
     assert_eq!(
         answer.0[..4],
