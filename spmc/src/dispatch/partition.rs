@@ -1,6 +1,6 @@
 //! Calls of partitions: by `SMC`, `HVC` or from S-EL0 `SVC`, with identical results (FF-A v1.0 section 2.3).
 
-use crate::addr::{Ipa, PAGE_SIZE};
+use crate::addr::Ipa;
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
 use crate::hal::{Context, Hal};
@@ -156,7 +156,7 @@ impl<H: Hal> Spmc<H> {
         }
         let memory = config.memory;
         let inside = memory.base().raw() <= entry && entry < memory.end().raw();
-        if !inside || !entry.is_multiple_of(4) || entry < PAGE_SIZE {
+        if !inside || !entry.is_multiple_of(4) {
             return Err(FfaError::InvalidParameters);
         }
         current.partition.set_secondary_entry(Ipa::new(entry));
