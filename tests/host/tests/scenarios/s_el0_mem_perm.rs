@@ -13,6 +13,23 @@ use super::s_el0::{
     serve, set,
 };
 
+// req: FEAT-01, SEL0-08
+#[test]
+fn the_calls_have_no_properties() {
+    let system = alone(|sp| {
+        for id in [
+            MEM_PERM_GET_32,
+            MEM_PERM_GET_64,
+            MEM_PERM_SET_32,
+            MEM_PERM_SET_64,
+        ] {
+            assert_eq!(sp.call([FEATURES, id]).success(), [0; 6]);
+        }
+        serve(sp)
+    });
+    assert_eq!(system.nwd().ask(0x8001, [1; 5]), [1; 5]);
+}
+
 // Finding M9.
 // req: SEL0-08, RXTX-20, RXTX-28
 #[test]

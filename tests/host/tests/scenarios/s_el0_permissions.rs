@@ -1,5 +1,6 @@
 //! SEL0: how much `FFA_MEM_PERM_SET` can give: no more than the manifest or a donor gave.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use host_tests::ffa::*;
@@ -139,6 +140,99 @@ fn pages_of_different_permissions_are_set_in_one_call() {
         })
         .with(|spec| spec.regions.push(rom()));
     System::boot([partition]).nwd().ask(0x8001, [0; 5]);
+}
+
+// What one page has says nothing of those behind it. req: SEL0-08
+#[test]
+fn pages_that_are_alike_are_set_together() {
+    let partition = PartitionSpec::new("sp1").s_el0().script(|sp| {
+        let first = sp.base() + 0x4_0000;
+        let mixed = [
+            READ_WRITE, READ_WRITE, READ_ONLY, NO_ACCESS, NO_ACCESS, NO_ACCESS, READ_WRITE,
+            READ_ONLY, READ_ONLY,
+        ];
+        for (page, given) in (0..).zip(mixed) {
+            assert_eq!(set(sp, first + page * 0x1000, given), None);
+        }
+        let all = [MEM_PERM_SET_64, first, 9, READ_ONLY];
+        assert_eq!(sp.call_by(Conduit::Svc, all).error(), None);
+        for page in 0..9 {
+            assert_eq!(permissions(sp, first + page * 0x1000), READ_ONLY, "{page}");
+        }
+        sp.serve(|_, request| request.payload())
+    });
+    System::boot([partition]).nwd().ask(0x8001, [0; 5]);
+}
+
+/// A region that lies beside the image.
+fn heap(pages: u32) -> Region {
+    Region {
+        name: "heap",
+        base: HEAP,
+        relative: false,
+        pages,
+        attributes: 3,
+    }
+}
+
+const HEAP: u64 = 0x0e80_0000;
+
+// req: SEL0-08, MAN-26
+#[test]
+fn what_a_partition_takes_away_from_a_region_it_can_give_back() {
+    let partition = PartitionSpec::new("sp1")
+        .s_el0()
+        .with(|spec| spec.regions.push(heap(2)))
+        .script(|sp| {
+            for less in [READ_ONLY, NO_ACCESS] {
+                assert_eq!(set(sp, HEAP, less), None);
+                assert_eq!(set(sp, HEAP, READ_EXECUTE), Some(DENIED));
+                assert_eq!(set(sp, HEAP, READ_WRITE), None);
+                assert!(sp.poke(Secure, HEAP, 1));
+            }
+            sp.serve(|_, request| request.payload())
+        });
+    System::boot([partition]).nwd().ask(0x8001, [0; 5]);
+}
+
+// Three blocks of 2 MiB: the first and the last are split. req: SEL0-08, MEMX-11
+#[test]
+fn permissions_are_set_on_all_pages_or_on_none() {
+    const BLOCK: u64 = 0x20_0000;
+    let mut outcomes = BTreeSet::new();
+    for tables in 4..40 {
+        let outcome = Arc::new(Mutex::new(None));
+        let set_by = Arc::clone(&outcome);
+        let partition = PartitionSpec::new("sp1")
+            .s_el0()
+            .with(|spec| spec.regions.push(heap(3 * 512)))
+            .script(move |sp| {
+                let range = |sp: &mut Sp, page, count| {
+                    let call = [MEM_PERM_SET_64, page, count, READ_ONLY];
+                    sp.call_by(Conduit::Svc, call).error()
+                };
+                assert_eq!(range(sp, HEAP + BLOCK, 512), None);
+                let error = range(sp, HEAP + BLOCK / 2, 1024);
+                let expected = if error.is_some() {
+                    READ_WRITE
+                } else {
+                    READ_ONLY
+                };
+                for page in [BLOCK / 2, BLOCK - 0x1000, 2 * BLOCK, 5 * BLOCK / 2 - 0x1000] {
+                    assert_eq!(permissions(sp, HEAP + page), expected, "{page:#x}");
+                }
+                for page in [BLOCK / 2 - 0x1000, 5 * BLOCK / 2] {
+                    assert_eq!(permissions(sp, HEAP + page), READ_WRITE, "{page:#x}");
+                }
+                *set_by.lock().unwrap() = Some(error);
+                sp.serve(|_, request| request.payload())
+            });
+        System::builder().sp(partition).tables(tables).boot();
+        outcomes.insert(*outcome.lock().unwrap());
+    }
+    // It may not even be there.
+    let expected = [None, Some(None), Some(Some(NO_MEMORY))];
+    assert_eq!(outcomes, BTreeSet::from(expected));
 }
 
 // M8, a sibling: a region of the manifest. req: SEL0-08, MAN-26
