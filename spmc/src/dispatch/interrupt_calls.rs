@@ -46,9 +46,6 @@ impl<H: Hal> Spmc<H> {
         function: u32,
         current: &mut Current<'_, H::Context>,
     ) -> Option<u64> {
-        if !(call::ENABLE..=call::SEND_IPI).contains(&function) {
-            return None;
-        }
         let [_, x1, x2, x3, ..] = *current.vcpu.context.gprs();
         let result = match function {
             call::ENABLE => {

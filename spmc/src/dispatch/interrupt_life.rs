@@ -9,7 +9,7 @@ use crate::hal::Hal;
 use crate::id::VcpuId;
 use crate::interrupt::Line;
 use crate::limits::MAX_PES;
-use crate::manifest::config::{DeviceInterrupt, NsInterruptAction};
+use crate::manifest::config::DeviceInterrupt;
 use crate::partition::Frozen;
 use crate::spmc::{Pe, Spmc};
 
@@ -88,7 +88,6 @@ impl<H: Hal> Spmc<H> {
                 None => Self::keep(pe, member),
             }
         }
-        drop(places);
         self.hal.look_again_elsewhere();
     }
 
@@ -156,18 +155,13 @@ impl<H: Hal> Spmc<H> {
     /// Prepares the lines of a context for its first entry, and the private interrupts of this PE.
     #[cold]
     pub(crate) fn prepare_interrupts(&self, current: &Current<'_, H::Context>) {
-        let config = &current.frozen.config;
-        let mut enabled = 0;
-        let mut fiq = 0;
-        if config.notifications {
-            enabled |= Line::NOTIFICATION.bit();
-        }
-        if config.ns_interrupts == NsInterruptAction::ManagedExit {
-            enabled |= Line::MANAGED_EXIT.bit();
-            if !config.managed_exit_virq {
-                fiq |= Line::MANAGED_EXIT.bit();
-            }
-        }
+        // Where the manifest asks for none of them, they never become pending.
+        let enabled = Line::NOTIFICATION.bit() | Line::MANAGED_EXIT.bit();
+        let fiq = if current.frozen.config.managed_exit_virq {
+            0
+        } else {
+            Line::MANAGED_EXIT.bit()
+        };
         if let Some((lines, _)) = current.partition.lines(current.id.index) {
             lines.begin(enabled, fiq);
         }

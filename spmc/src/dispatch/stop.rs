@@ -8,7 +8,7 @@ use crate::ffa::{Answer, Version, function};
 use crate::hal::Hal;
 use crate::id::VcpuId;
 use crate::manifest::config::ExceptionLevel;
-use crate::partition::vcpu::{Caller, Event, State};
+use crate::partition::vcpu::{Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
 
 use super::run::{Current, Place, complete};
@@ -19,13 +19,10 @@ impl<H: Hal> Spmc<H> {
     /// for that; and who handles interrupts already, or initialises, goes on without a pause.
     #[cold]
     pub(super) fn stop_for_caller<'s>(&'s self, current: &mut Current<'s, H::Context>) {
-        let Some(mut caller) = self.caller_with_interrupts(current) else {
+        let Some((mut caller, model)) = self.caller_with_interrupts(current) else {
             return;
         };
         let link = current.vcpu.link();
-        let Some(model) = caller.vcpu.model.stop(link) else {
-            return;
-        };
         // One runs, the other waits for it.
         let until = self.time_of_caller(0);
         if current.vcpu.step(Event::Stop(until)).is_err()
@@ -41,15 +38,18 @@ impl<H: Hal> Spmc<H> {
         *current = caller;
     }
 
-    /// The blocked context that `current` works for, if it is to be called for its interrupts.
+    /// Returns the blocked context that `current` works for, if it is to be called for its
+    /// interrupts, and the model that it has then.
     fn caller_with_interrupts<'s>(
         &'s self,
         current: &Current<'s, H::Context>,
-    ) -> Option<Current<'s, H::Context>> {
+    ) -> Option<(Current<'s, H::Context>, Model)> {
         let Caller::Vcpu(link) = current.vcpu.caller else {
             return None;
         };
-        let caller = self.waiting_for(current.vcpu.link(), link)?;
+        let callee = current.vcpu.link();
+        let caller = self.waiting_for(callee, link)?;
+        let model = caller.vcpu.model.stop(callee)?;
         let partition = caller.partition;
         let (lines, _) = partition.lines(caller.id.index)?;
         let calls = lines.calls();
@@ -57,12 +57,11 @@ impl<H: Hal> Spmc<H> {
             || partition.is_dead()
             || caller.frozen.config.exception_level != ExceptionLevel::SEl1
             || partition.endpoint.version() < Version::V1_1
-            || caller.vcpu.model.stop(link).is_none()
         {
             return None;
         }
         lines.answer(calls);
-        Some(caller)
+        Some((caller, model))
     }
 
     /// Claims the context `target`, which yielded to `current` or was stopped for it.

@@ -6,7 +6,7 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::ffa::{Answer, SmcFrame, function};
+use crate::ffa::SmcFrame;
 use crate::hal::Hal;
 use crate::manifest::config::NsInterruptAction;
 use crate::partition::Link;
@@ -71,7 +71,7 @@ impl<H: Hal> Spmc<H> {
     ) -> Flow {
         let of = match pe.watch {
             Watch::Off => return Flow::Continue,
-            Watch::Rest(_) => return self.leave_to_normal_world(current, frame),
+            Watch::Rest(_) => return self.leave_to_normal_world(current),
             Watch::Of(of, _) => of,
         };
         if current.vcpu.link() == of {
@@ -90,11 +90,8 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Takes the PE from the rest of a chain whose root was stopped; the Normal world can run it.
-    fn leave_to_normal_world(
-        &self,
-        current: &mut Current<'_, H::Context>,
-        frame: &mut SmcFrame,
-    ) -> Flow {
+    /// Nobody would read an answer: the one that was stopped initialised, or handled interrupts.
+    fn leave_to_normal_world(&self, current: &mut Current<'_, H::Context>) -> Flow {
         log::warn!(
             "{}: works too long for one that was stopped; left to the Normal world",
             current.frozen.config.name
@@ -108,10 +105,6 @@ impl<H: Hal> Spmc<H> {
         let _ = current.vcpu.step(Event::Preempt);
         current.vcpu.masked = masked;
         self.hal.save(&mut current.vcpu.context);
-        frame.answer(Answer::new([
-            function::INTERRUPT as u64,
-            current.id.to_w1(),
-        ]));
         Flow::Leave
     }
 }
