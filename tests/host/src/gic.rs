@@ -99,6 +99,10 @@ impl Gic {
     }
 
     pub(crate) fn deactivate(&mut self, id: u32) {
+        assert!(
+            self.configured.contains(&id) || self.active.contains(&id),
+            "interrupt {id}, which is nobody's, is deactivated"
+        );
         self.active.remove(&id);
     }
 

@@ -271,26 +271,6 @@ fn a_level_that_its_owner_never_clears_while_it_runs_starves_nobody() {
     assert!(gic.is_enabled(FLOOD) && gic.is_enabled(VICTIM));
 }
 
-// D15 (s28): a partition whose other-s-interrupts-action is 0 has something pending that it never fetches.
-#[test]
-fn nobody_is_interrupted_for_what_nobody_handles() {
-    let spec = super::notification::caller("sp")
-        .property("other-s-interrupts-action", 0)
-        .with(|spec| spec.ns_interrupts = 0)
-        .script(|sp| {
-            let id = u64::from(sp.id);
-            sp.call([NOTIFICATION_BIND, id, 0, 1]).success();
-            sp.serve(|_, request| request.payload())
-        });
-    let system = System::boot([spec]);
-    let nwd = system.nwd();
-    nwd.call([NOTIFICATION_SET, SP1.into(), 0, 1]).success();
-    for _ in 0..10 {
-        nwd.ask(SP1, [0; 5]);
-        assert!(!system.machine.gic().has_interrupt(0));
-    }
-}
-
 /// With other-s-interrupts-action 0: raises the interrupt of another one, and may yield before it answers.
 fn queues_others() -> PartitionSpec {
     PartitionSpec::new("queues")
@@ -424,36 +404,6 @@ fn no_interrupt_is_made_for_what_comes_between_handlers() {
         assert_eq!(looks(&system, before), 0);
         specs.reverse();
     }
-}
-
-// A notification waits until its receiver runs, so the PE that works for the receiver has nothing to do.
-// req: INT-08
-#[test]
-fn no_pe_is_interrupted_for_a_notification_of_who_is_blocked() {
-    let sp1 = super::notification::caller("sp1").script(|sp| {
-        sp.call([NOTIFICATION_BIND, SP1.into(), 0, 1]).success();
-        sp.serve(|sp, request| {
-            let ids = u64::from(SP1) << 16 | u64::from(SP2);
-            let answer = sp.call([DIRECT_REQ_64, ids, 0, request.0[3]]);
-            assert_eq!(answer.function(), DIRECT_RESP_64);
-            answer.payload()
-        })
-    });
-    let sp2 = PartitionSpec::new("sp2").script(|sp| {
-        sp.serve(|sp, request| {
-            assert!(sp.interrupt());
-            request.payload()
-        })
-    });
-    let system = System::boot([sp1, sp2]);
-    system.turn_on(1);
-    let nwd = system.nwd();
-    assert_eq!(nwd.request(SP1, [7; 5]).function(), INTERRUPT);
-    let before = looks(&system, 0);
-    let set = [NOTIFICATION_SET, SP1.into(), 0, 1];
-    system.pe(1).call(set).success();
-    assert_eq!(looks(&system, before), 0);
-    assert_eq!(nwd.call([RUN, u64::from(SP1) << 16]).payload()[0], 7);
 }
 
 // req: INT-04

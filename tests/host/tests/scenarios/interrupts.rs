@@ -362,6 +362,8 @@ fn calls_for_interrupts() {
         );
         assert_eq!(sp.call([RECONFIGURE, 40, 0, 2]).0[0], 0);
         assert_eq!(sp.call([RECONFIGURE, 40, 0, 99]).0[0], FAILED);
+        // It is Secure, and stays that.
+        assert_eq!(sp.call([RECONFIGURE, 40, 1, 1]).0[0], 0);
         assert_eq!(sp.call([RECONFIGURE, 40, 1, 0]).0[0], FAILED);
         assert_eq!(sp.call([SEND_IPI, 1]).0[0], FAILED);
         assert_eq!(sp.call([SEND_IPI, u64::MAX]).0[0], FAILED);
@@ -490,8 +492,24 @@ fn managed_exit() {
         for how in [0, 1, 0] {
             nwd.ask(SP1, [how; 5]);
         }
-        // With cycles from FFA_RUN it is preempted.
-        assert_eq!(nwd.call([RUN, u64::from(SP1) << 16]).0[0], MSG_WAIT);
+    }
+}
+
+// Managed exit is for requests only.
+// req: ME-02, ME-07
+#[test]
+fn who_has_cycles_of_run_is_preempted() {
+    let spec = PartitionSpec::new("polite").with(|spec| spec.ns_interrupts = 1);
+    let system = System::boot([spec.script(|sp: &mut Sp| {
+        loop {
+            sp.msg_wait();
+            assert!(sp.interrupt());
+            assert_eq!(sp.signals(), (false, false), "asked to leave");
+        }
+    })]);
+    let run = [RUN, u64::from(SP1) << 16];
+    for expected in [INTERRUPT, MSG_WAIT] {
+        assert_eq!(system.nwd().call(run).function(), expected);
     }
 }
 

@@ -4,13 +4,12 @@ use host_tests::ffa::*;
 use host_tests::{PartitionSpec, System};
 
 use super::indirect::{Message, send};
+use super::interrupts::{ENABLE, GET, LINE, with_device};
 use super::notification::{both, caller, done, info};
 
 const SP1: u16 = 0x8001;
 
-/// x0 of calls that partitions make of the SPMC itself, and an interrupt that they send each other.
-const ENABLE: u64 = 0xff03;
-const GET: u64 = 0xff04;
+/// x0 of a call that partitions make of the SPMC itself, and an interrupt that they send each other.
 const SEND_IPI: u64 = 0xff0a;
 const IPI: u64 = 9;
 const NOTIFICATION: u64 = 5;
@@ -198,4 +197,24 @@ fn a_receiver_is_not_interrupted_for_what_it_knows() {
         nwd.call([NOTIFICATION_SET, both(1, SP1), 0, 1]).success();
         assert_eq!(nwd.ask(SP1, [0; 5])[..2], [expected, NONE]);
     }
+}
+
+// FF-A v1.1 section 9, sri-interrupts-policy. req: INT-05
+#[test]
+fn cycles_for_interrupts_are_asked_for_at_once() {
+    let owner = with_device(PartitionSpec::new("owner"), &[LINE], &[]);
+    let owner = owner.property("sri-interrupts-policy", 1).script(|sp| {
+        assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
+        sp.msg_wait();
+    });
+    let other = PartitionSpec::new("other").script(|sp| {
+        sp.serve(|sp, request| {
+            sp.gic(|gic| gic.pulse(LINE));
+            sp.poll();
+            assert_eq!(sp.journal(|journal| journal.schedule_receiver.len()), 1);
+            request.payload()
+        })
+    });
+    let system = System::boot([owner, other]);
+    assert_eq!(system.nwd().ask(0x8002, [3; 5]), [3; 5]);
 }
