@@ -301,12 +301,13 @@ impl Sp {
                 .translate(self.pe, world, ipa, access, self.entry);
             match found {
                 Ok(address) => return Ok(address),
-                Err(fault) => self.report(fault)?,
+                Err(fault) => self.fault(fault)?,
             }
         }
     }
 
-    fn report(&mut self, fault: Fault) -> Result<(), Fault> {
+    /// Meets a fault that hardware reports; `Err` if it takes an abort, otherwise it may try again.
+    pub fn fault(&mut self, fault: Fault) -> Result<(), Fault> {
         let registers = self.regs;
         let pending = self.leave(Exit::Fault(fault));
         assert_eq!(registers, self.regs, "a fault changed registers");
@@ -365,7 +366,7 @@ impl Sp {
     }
 
     fn external_abort(&mut self, va: u64, access: Access) -> Result<(), Fault> {
-        self.report(Fault {
+        self.fault(Fault {
             access,
             kind: FaultKind::External,
             va,

@@ -1,44 +1,16 @@
 //! `FFA_CONSOLE_LOG` (FF-A v1.2): characters in, lines out.
 
-use std::sync::{Mutex, Once};
-
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Sp, System};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::LevelFilter;
 use spmc::addr::World;
 
-static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-struct Capture;
-
-impl Log for Capture {
-    fn enabled(&self, _: &Metadata) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record) {
-        LINES.lock().unwrap().push(record.args().to_string());
-    }
-
-    fn flush(&self) {}
-}
+use super::log_lines::{self, capture};
 
 /// The lines of partitions whose names start with `prefix`: tests run at the same time.
 fn lines(prefix: &str) -> Vec<String> {
-    let lines = LINES.lock().unwrap();
-    lines
-        .iter()
-        .filter(|line| line.starts_with(prefix) && line.contains(" vcpu "))
-        .cloned()
-        .collect()
-}
-
-fn capture() {
-    static CAPTURE: Once = Once::new();
-    CAPTURE.call_once(|| {
-        log::set_logger(&Capture).unwrap();
-        log::set_max_level(LevelFilter::Info);
-    });
+    let lines = log_lines::lines(prefix).into_iter();
+    lines.filter(|line| line.contains(" vcpu ")).collect()
 }
 
 fn boot(partitions: impl IntoIterator<Item = PartitionSpec>) -> System {
@@ -161,7 +133,7 @@ fn a_flood_of_lines_leaves_the_console_to_others() {
     nwd.ask(0x8001, [10, 0, 0, 0, 0]);
     assert_eq!(lines("flooder").len(), 66);
     let told = "flooder: 936 lines were left out here";
-    assert!(LINES.lock().unwrap().iter().any(|line| line == told));
+    assert_eq!(log_lines::lines(told), [told]);
 }
 
 /// A partition that faults and takes it, for ever, is the same flood.

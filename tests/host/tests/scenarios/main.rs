@@ -26,6 +26,7 @@ mod interrupt_order;
 mod interrupts;
 mod lifecycle;
 mod links;
+mod log_lines;
 mod long_calls;
 mod meeting;
 mod memory;

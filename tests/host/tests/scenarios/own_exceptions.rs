@@ -4,7 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
+use host_tests::ffa::{RXTX_MAP_64, RXTX_UNMAP};
+use host_tests::machine::NORMAL_RAM;
+use host_tests::manifest::{Region, partition_base};
 use host_tests::{PartitionSpec, System};
+use spmc::addr::Ipa;
+use spmc::hal::{Access, Fault, FaultKind};
 
 use super::interrupts::{LINE, with_device};
 
@@ -47,4 +52,64 @@ fn non_secure_interrupts_wait_while_a_handler_runs() {
         system.nwd().call([host_tests::ffa::INTERRUPT]);
         assert_eq!(handled.load(SeqCst), n);
     }
+}
+
+// While another PE changes a table, hardware may find nothing in it. A partition never sees that: it tries again, once for each
+// change, if the access is allowed.
+#[test]
+fn an_access_that_met_a_change_of_tables_is_tried_again() {
+    const READ_ONLY: u64 = partition_base(4);
+    const SHARED: u64 = NORMAL_RAM.start;
+    const NOTHING: u64 = partition_base(5);
+    let region = |name, base, attributes| Region {
+        name,
+        base,
+        relative: false,
+        pages: 1,
+        attributes,
+    };
+    let cases = [
+        (READ_ONLY, Access::Read, FaultKind::Translation, false, true),
+        (SHARED, Access::Read, FaultKind::Translation, false, true),
+        (READ_ONLY, Access::Read, FaultKind::Permission, false, false),
+        (
+            READ_ONLY,
+            Access::Write,
+            FaultKind::Translation,
+            false,
+            false,
+        ),
+        // A walk reads the partition's own tables, whatever it is for.
+        (READ_ONLY, Access::Write, FaultKind::Translation, true, true),
+        (NOTHING, Access::Read, FaultKind::Translation, false, false),
+    ];
+    let spec = PartitionSpec::new("sp").with(|spec| {
+        spec.regions = vec![
+            region("read-only", READ_ONLY, 1),
+            region("shared", SHARED, 8 | 3),
+        ];
+    });
+    let system = System::boot([spec.script(move |sp| {
+        sp.serve(move |sp, request| {
+            for (address, access, kind, on_walk, is_tried_again) in cases {
+                let fault = Fault {
+                    access,
+                    kind,
+                    va: address,
+                    ipa: Some(Ipa::new(address)),
+                    on_walk,
+                    pc: sp.entry,
+                };
+                // Each of the two changes its tables.
+                let tx = sp.tx();
+                sp.call([RXTX_MAP_64, tx, tx + 0x1000, 1]).success();
+                sp.call([RXTX_UNMAP]).success();
+                let outcome = sp.fault(fault);
+                assert_eq!(outcome.is_ok(), is_tried_again, "{fault}");
+                assert_eq!(sp.fault(fault), Err(fault), "nothing has changed since");
+            }
+            request.payload()
+        })
+    })]);
+    assert_eq!(system.nwd().ask(SP1, [3; 5]), [3; 5]);
 }

@@ -5,6 +5,7 @@ use host_tests::ffa::*;
 use host_tests::{Nwd, PartitionSpec, Sp, System};
 
 use crate::interrupts::{LINE, with_device};
+use crate::log_lines::tells_of_timeout;
 
 const ENABLE: u64 = 0xff03;
 const GET: u64 = 0xff04;
@@ -50,7 +51,9 @@ fn suspend(nwd: Nwd<'_>) -> u64 {
 fn who_serves_one_that_initialises_is_not_stopped() {
     let system = System::boot([victim(), slow(20)]);
     let nwd = system.nwd();
-    assert_eq!(system.turn_on(1).function(), MSG_WAIT);
+    assert!(tells_of_timeout("slow", || {
+        assert_eq!(system.turn_on(1).function(), MSG_WAIT);
+    }));
     assert_eq!(nwd.ask(VICTIM, [3; 5]), [3; 5]);
     nwd.refused([DIRECT_REQ_64, SLOW.into()], ABORTED);
 }
@@ -107,12 +110,12 @@ fn handler(time: u64) -> PartitionSpec {
     })
 }
 
-/// Answers a power management message just before its time is over, with an interrupt of somebody else in between.
-fn interrupted(name: &str) -> PartitionSpec {
+/// Has an interrupt of somebody else ten microseconds before its time for a power management message is over, and works for `rest` after it.
+fn interrupted(name: &str, rest: u64) -> PartitionSpec {
     PartitionSpec::new(name)
         .vcpus(4)
         .property("power-management-messages", 7)
-        .script(|sp: &mut Sp| {
+        .script(move |sp: &mut Sp| {
             let mut next = sp.msg_wait();
             loop {
                 next = if next.0[2] == 0 {
@@ -122,7 +125,7 @@ fn interrupted(name: &str) -> PartitionSpec {
                     sp.work(LIMIT - 10);
                     sp.gic(|gic| gic.pulse(LINE));
                     sp.poll();
-                    sp.work(9);
+                    sp.work(rest);
                     sp.call([DIRECT_RESP_32, 0x8002_8000, 0x8000_0002])
                 }
             }
@@ -133,13 +136,72 @@ fn interrupted(name: &str) -> PartitionSpec {
 #[test]
 fn a_handler_has_a_time_of_its_own() {
     for (time, fails) in [(20, false), (LIMIT - 1, false), (LIMIT, true)] {
-        let system = System::boot([handler(time), interrupted("interrupted")]);
+        let system = System::boot([handler(time), interrupted("interrupted", 9)]);
         let nwd = system.nwd();
         assert_eq!(suspend(nwd), 0);
         let victim = nwd.request(VICTIM, [3; 5]).error();
         assert_eq!(victim, fails.then_some(ABORTED), "{time}");
         // Neither does it cost the other one any.
         assert_eq!(nwd.ask(SLOW, [3; 5]), [3; 5]);
+    }
+}
+
+// The time of whoever is interrupted stands still, and goes on after that.
+// D2. req: INT-05, BOOT-18
+#[test]
+fn a_handler_leaves_the_other_one_the_time_that_it_had() {
+    for (rest, fails) in [(9, false), (10, true)] {
+        let system = System::boot([handler(20), interrupted("interrupted", rest)]);
+        system.machine.gic().pass(1000);
+        let nwd = system.nwd();
+        suspend(nwd);
+        let error = nwd.request(SLOW, [3; 5]).error();
+        assert_eq!(error, fails.then_some(ABORTED), "{rest}");
+    }
+}
+
+// D2. req: INT-05, BOOT-18, MSGW-15
+#[test]
+fn so_does_the_time_of_who_serves_one_that_was_stopped() {
+    const HANDLING: u64 = 50;
+    let victim = PartitionSpec::new("victim").script(|sp| {
+        sp.serve(|sp, request| {
+            sp.work(LIMIT);
+            sp.gic(|gic| gic.pulse(LINE));
+            sp.poll();
+            sp.work(LIMIT);
+            request.payload()
+        })
+    });
+    let system = System::boot([victim, slow(0), handler(HANDLING)]);
+    system.machine.gic().route(LINE, 1);
+    let begin = system.machine.gic().now();
+    system.turn_on(1);
+    assert_eq!(system.machine.gic().now() - begin, 2 * LIMIT + HANDLING);
+    assert_eq!(system.nwd().call(RUN_VICTIM).function(), MSG_WAIT);
+}
+
+// The rest of the chain has actions for Non-secure interrupts of its own. req: INT-03, INT-10
+#[test]
+fn what_is_left_of_a_chain_keeps_its_own_masks() {
+    let waits = |name: &str| {
+        PartitionSpec::new(name).script(|sp: &mut Sp| {
+            sp.serve(|sp, request| {
+                sp.work(3 * LIMIT);
+                assert!(!sp.interrupt(), "it, or its caller, has them queued");
+                request.payload()
+            })
+        })
+    };
+    let passes_on = PartitionSpec::new("passes on").script(|sp| {
+        sp.serve(|sp, _| sp.call([DIRECT_REQ_64, 0x8001_8003]).payload());
+    });
+    let queued = |spec: PartitionSpec| spec.with(|spec| spec.ns_interrupts = 0);
+    for victim in [waits("victim"), passes_on] {
+        let system = System::boot([queued(victim), slow(0), waits("last")]);
+        system.turn_on(1);
+        let answer = system.nwd().call(RUN_VICTIM);
+        assert_eq!(answer.0[..2], [MSG_WAIT, RUN_VICTIM[1]]);
     }
 }
 

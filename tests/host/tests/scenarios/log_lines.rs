@@ -1,0 +1,135 @@
+//! What the engine logs: collected for all tests at once, which run side by side.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, Once};
+use std::thread::{ThreadId, current};
+
+use host_tests::ffa::*;
+use host_tests::machine::Machine;
+use host_tests::{PartitionSpec, System};
+use log::{LevelFilter, Log, Metadata, Record};
+
+static LINES: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// Each line of this thread takes that time on that machine.
+    static COST: RefCell<Option<(Arc<Machine>, u64)>> = const { RefCell::new(None) };
+}
+
+struct Capture;
+
+impl Log for Capture {
+    fn enabled(&self, _: &Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record) {
+        let line = (current().id(), record.args().to_string());
+        LINES.lock().unwrap().push(line);
+        COST.with_borrow(|cost| {
+            if let Some((machine, time)) = cost {
+                machine.gic().pass(*time);
+            }
+        });
+    }
+
+    fn flush(&self) {}
+}
+
+/// Collects lines from now on.
+pub fn capture() {
+    static CAPTURE: Once = Once::new();
+    CAPTURE.call_once(|| {
+        log::set_logger(&Capture).unwrap();
+        log::set_max_level(LevelFilter::Info);
+    });
+}
+
+/// Returns the lines that begin with `prefix`, by whatever test.
+pub fn lines(prefix: &str) -> Vec<String> {
+    let lines = LINES.lock().unwrap();
+    let lines = lines.iter().map(|(_, line)| line);
+    lines
+        .filter(|line| line.starts_with(prefix))
+        .cloned()
+        .collect()
+}
+
+/// Returns what this thread logs in `action`.
+pub fn logged(action: impl FnOnce()) -> Vec<String> {
+    capture();
+    let before = LINES.lock().unwrap().len();
+    action();
+    let lines = LINES.lock().unwrap();
+    let own = lines[before..]
+        .iter()
+        .filter(|(thread, _)| *thread == current().id());
+    own.map(|(_, line)| line.clone()).collect()
+}
+
+/// Has the partition do as many instructions that trap as requests say in x3, and takes them.
+fn traps() -> PartitionSpec {
+    PartitionSpec::new("traps").script(|sp| {
+        sp.serve(|sp, request| {
+            for n in 0..request.0[3] {
+                assert!(sp.trap(n));
+            }
+            request.payload()
+        })
+    })
+}
+
+fn trapped(n: u64) -> String {
+    let pc = host_tests::manifest::partition_base(0) + host_tests::manifest::ENTRY;
+    format!("traps vcpu 0: instruction not available, syndrome {n:#x}, pc {pc:#x}")
+}
+
+// The UART is shared, so that lines are counted by the time that they take.
+// req: STAT-03
+#[test]
+fn lines_of_a_partition_are_a_burst_and_then_a_part_of_the_time() {
+    const TIME: u64 = 100;
+    let system = System::boot([traps()]);
+    let asks = |traps| {
+        logged(|| {
+            COST.set(Some((Arc::clone(&system.machine), TIME)));
+            system.nwd().ask(0x8001, [traps; 5]);
+            COST.take();
+        })
+    };
+    assert_eq!(asks(1), [trapped(0)]);
+    // They are written, for 100 microseconds each, until the burst is used up.
+    let expected: Vec<_> = (0..63).map(trapped).collect();
+    assert_eq!(asks(64), expected);
+    // The next may come after eight times that.
+    system.machine.gic().pass(8 * TIME - 1);
+    assert_eq!(asks(1), [""; 0]);
+    system.machine.gic().pass(1);
+    let left_out = |n| format!("traps: {n} lines were left out here");
+    assert_eq!(asks(1), [left_out(2), trapped(0)]);
+    assert_eq!(asks(1), [""; 0]);
+    // Two lines were written for that one.
+    system.machine.gic().pass(2 * 8 * 2 * TIME);
+    assert_eq!(asks(2), [left_out(1), trapped(0), trapped(1)]);
+}
+
+/// Returns whether the log of `action` says that the time of `name` was over.
+pub fn tells_of_timeout(name: &str, action: impl FnOnce()) -> bool {
+    let line = format!(
+        "{name}: stopped, it did not finish within the time for initialisation or power management"
+    );
+    logged(action).contains(&line)
+}
+
+// req: BOOT-18
+#[test]
+fn a_partition_that_takes_too_long_is_named() {
+    let late = PartitionSpec::new("late").script(|sp| sp.hang());
+    let boot = || {
+        assert_eq!(
+            System::boot([late]).nwd().request(0x8001, [0; 5]).error(),
+            Some(ABORTED)
+        )
+    };
+    assert!(tells_of_timeout("late", boot));
+}
