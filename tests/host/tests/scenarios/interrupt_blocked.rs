@@ -113,16 +113,101 @@ fn its_call_ends_and_it_resumes_the_other() {
         // But it may ask others.
         assert_eq!(ask(sp, SP3, 8).payload()[0], 8);
     };
-    let system = System::boot([
-        owner(&count, stopped),
-        raises("other"),
-        PartitionSpec::new("third"),
-    ]);
-    let nwd = system.nwd();
-    for n in 1..3 {
-        assert_eq!(nwd.ask(SP1, [n; 5])[0], n);
-        assert_eq!(count.load(SeqCst), 2 * n);
+    let owner = owner(&count, stopped);
+    // `FFA_RUN` by partitions is of 1.1.
+    let calls = (1..3).map(|minor| (minor, owner.clone().version(minor)));
+    for (minor, owner) in calls {
+        count.store(0, SeqCst);
+        let system = System::boot([owner, raises("other"), PartitionSpec::new("third")]);
+        let nwd = system.nwd();
+        for n in 1..3 {
+            assert_eq!(nwd.ask(SP1, [n; 5])[0], n);
+            assert_eq!(count.load(SeqCst), 2 * n, "1.{minor}");
+        }
     }
+}
+
+/// Owns line `LINE + 1`, and counts what it handles.
+fn third(count: &Arc<AtomicU64>) -> PartitionSpec {
+    const THIRD: u64 = LINE as u64 + 1;
+    let count = Arc::clone(count);
+    with_device(PartitionSpec::new("third"), &[LINE + 1], &[]).script(move |sp| {
+        assert_eq!(sp.call([ENABLE, THIRD, 1, 0]).0[0], 0);
+        loop {
+            sp.msg_wait();
+            assert_eq!(sp.call([GET]).0[0], THIRD);
+            assert_eq!(sp.call([DEACTIVATE, THIRD, THIRD]).0[0], 0);
+            count.fetch_add(1, SeqCst);
+        }
+    })
+}
+
+// Nobody is called for the same interrupt again, be there others in between.
+// req: INT-08, INT-09
+#[test]
+fn one_that_takes_no_notice_is_called_once() {
+    let count = Arc::<AtomicU64>::default();
+    let deaf = with_device(PartitionSpec::new("deaf"), &[LINE], &[]).script(|sp| {
+        assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
+        sp.serve(|sp, _| {
+            assert_eq!(ask(sp, SP2, 7).function(), INTERRUPT);
+            let answer = sp.call([RUN, SP2_CONTEXT]);
+            assert_eq!(answer.function(), DIRECT_RESP_64, "{answer:?}");
+            answer.payload()
+        })
+    });
+    let other = PartitionSpec::new("other").script(|sp| {
+        sp.serve(|sp, request| {
+            for line in [LINE, LINE + 1] {
+                sp.gic(|gic| gic.pulse(line));
+                sp.poll();
+            }
+            request.payload()
+        })
+    });
+    let system = System::boot([deaf, other, third(&count)]);
+    assert_eq!(system.nwd().ask(SP1, [0; 5])[0], 7);
+    assert_eq!(count.load(SeqCst), 1);
+}
+
+// req: INT-08, INT-09
+#[test]
+fn nobody_is_stopped_for_a_caller_that_is_dead() {
+    let count = Arc::<AtomicU64>::default();
+    let dies = with_device(PartitionSpec::new("dies"), &[LINE], &[])
+        .vcpus(2)
+        .with(|spec| spec.takes_exceptions = false)
+        .script(|sp| {
+            assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
+            sp.serve(|sp, request| {
+                if sp.vcpu == 0 {
+                    ask(sp, SP2, 0);
+                }
+                sp.trap(0);
+                request.payload()
+            })
+        });
+    let other = PartitionSpec::new("other").script(|sp| {
+        sp.serve(|sp, request| {
+            if sp.interrupt() {
+                sp.gic(|gic| gic.pulse(LINE + 1));
+                sp.poll();
+            }
+            request.payload()
+        })
+    });
+    let system = System::boot([dies, other, third(&count)]);
+    system.turn_on(1);
+    let nwd = system.nwd();
+    assert_eq!(nwd.request(SP1, [0; 5]).function(), INTERRUPT);
+    // It has an interrupt when it dies.
+    system.machine.gic().pulse(LINE);
+    nwd.call([INTERRUPT]);
+    assert_eq!(system.pe(1).request(SP1, [0; 5]).error(), Some(ABORTED));
+    assert_eq!(nwd.call([RUN, u64::from(SP1) << 16]).error(), Some(ABORTED));
+    assert_eq!(count.load(SeqCst), 1);
+    // Whoever worked for it has come to its end.
+    assert_eq!(nwd.request(SP2, [0; 5]).function(), INTERRUPT);
 }
 
 // req: INT-08, INT-01, INT-02
@@ -162,6 +247,49 @@ fn whom_it_has_to_resume_keeps_it_on_its_pe() {
     }
     assert_eq!(answer.payload()[0], 5);
     assert_eq!(count.load(SeqCst), 2);
+}
+
+// Once its PE was off, it is another one, whoever stops that.
+// req: INT-08, INT-14, RUN-13
+#[test]
+fn whom_it_had_to_resume_keeps_it_nowhere_after_its_end() {
+    let owner = |line: u32, lines| {
+        with_device(PartitionSpec::new("owner"), lines, &[]).script(move |sp| {
+            assert_eq!(sp.call([ENABLE, line.into(), 1, 0]).0[0], 0);
+            sp.serve(move |sp, request| {
+                assert_eq!(ask(sp, SP3, line.into()).function(), INTERRUPT);
+                assert!(sp.interrupt(), "masked");
+                let context = u64::from(SP3) << 16;
+                assert_eq!(sp.call([RUN, context]).error(), Some(ABORTED));
+                request.payload()
+            })
+        })
+    };
+    let other = PartitionSpec::new("other").vcpus(4).script(|sp| {
+        sp.serve(|sp, request| {
+            sp.gic(|gic| gic.pulse(request.0[3] as u32));
+            sp.poll();
+            request.payload()
+        })
+    });
+    for begins_anew in [false, true] {
+        let second = owner(LINE + 1, &[LINE + 1]);
+        let system = System::boot([owner(LINE, &[LINE]), second, other.clone()]);
+        system.turn_on(1);
+        let nwd = system.nwd();
+        assert_eq!(nwd.request(SP1, [5; 5]).function(), INTERRUPT);
+        const CPU_OFF: u64 = 0x8400_0002;
+        nwd.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, CPU_OFF]);
+        if begins_anew {
+            system.turn_on(0);
+            for line in [LINE, LINE + 1] {
+                system.machine.gic().route(line, 0);
+            }
+            assert_eq!(nwd.request(SP2, [6; 5]).function(), INTERRUPT);
+        }
+        let answer = system.pe(1).call([RUN, u64::from(SP1) << 16]);
+        assert_eq!(answer.payload(), [5; 5], "anew: {begins_anew}");
+    }
 }
 
 // req: INT-08
@@ -204,6 +332,29 @@ fn who_initialises_is_not_called() {
     let system = System::boot([spec, other]);
     assert_eq!(count.load(SeqCst), 1);
     assert_eq!(system.nwd().ask(SP1, [3; 5]), [3; 5]);
+}
+
+// It was not called while it initialised, so it is when it waits.
+// req: INT-05, INT-08
+#[test]
+fn who_initialises_and_takes_no_notice_is_run_after_that() {
+    let count = Arc::<AtomicU64>::default();
+    let seen = Arc::clone(&count);
+    let spec = PartitionSpec::new("owner").with(|spec| spec.boot_order = Some(1));
+    let spec = with_device(spec, &[LINE], &[]).script(move |sp| {
+        assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
+        assert_eq!(ask(sp, SP2, 7).function(), DIRECT_RESP_64);
+        loop {
+            sp.msg_wait();
+            handle(sp, &seen);
+        }
+    });
+    let other = raises_unnoticed("other").with(|spec| spec.boot_order = Some(0));
+    let system = System::boot([spec, other]);
+    assert_eq!(count.load(SeqCst), 0);
+    assert!(system.machine.gic().has_interrupt(0));
+    system.nwd().call([INTERRUPT]);
+    assert_eq!(count.load(SeqCst), 1);
 }
 
 // One at S-EL0 sees them when it waits.
