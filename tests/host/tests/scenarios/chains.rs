@@ -1,7 +1,12 @@
 //! Call chains: cycles, depth, and what becomes of a chain when a PE is turned off (v1.1 section 8.3).
 
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread;
+
 use host_tests::ffa::*;
 use host_tests::{Nwd, PartitionSpec, Sp, System};
+
+use super::meeting::Meeting;
 
 /// Asks the next partition up to `last`; the answer counts those that were passed.
 fn pass_on(last: u16) -> impl Fn(&mut Sp) {
@@ -224,4 +229,62 @@ fn the_rest_of_a_chain_may_yield_to_the_heir_of_who_called_it() {
     // Only when it is done the request of mp, which is no more, has come to nothing.
     let answer = system.nwd().call([RUN, 0x8001_0000]);
     assert_eq!(answer.payload()[0], ABORTED as u64);
+}
+
+/// A chain of one that moves and a partition that works for it on PE 1, and the meeting that this one comes to: in its work if it
+/// is asked to, and whenever it begins anew.
+fn meets() -> (System, Meeting) {
+    let meeting = Meeting::new();
+    let (there, lives) = (meeting.clone(), AtomicU64::new(0));
+    let pinned = PartitionSpec::new("pinned").vcpus(2).script(move |sp| {
+        if sp.vcpu == 1 && lives.fetch_add(1, SeqCst) > 0 {
+            there.attend();
+        }
+        sp.serve(|sp, request| {
+            if request.0[3] == 1 {
+                there.attend();
+            } else {
+                sp.interrupt();
+            }
+            request.payload()
+        })
+    });
+    let moves = PartitionSpec::new("moves").script(|sp| {
+        sp.serve(|sp, request| {
+            let answer = sp.call([DIRECT_REQ_64, 0x8001_8002, 0, request.0[3]]);
+            let code = answer.error().map_or(0, |code| code as u64);
+            [answer.function(), code, 0, 0, 0]
+        })
+    });
+    let system = System::boot([moves, pinned]);
+    system.turn_on(1);
+    (system, meeting)
+}
+
+// req: MSGW-14, RUN-22
+#[test]
+fn a_chain_that_runs_is_busy() {
+    let (system, meeting) = meets();
+    thread::scope(|scope| {
+        let running = scope.spawn(|| system.pe(1).ask(0x8001, [1; 5]));
+        let answer = meeting.hold(|| system.nwd().call([RUN, 0x8001_0000]));
+        assert_eq!(answer.error(), Some(BUSY));
+        assert_eq!(running.join().unwrap()[0], DIRECT_RESP_64);
+    });
+}
+
+// It works for nobody in its new life, so that nobody has to wait for it.
+// req: MSGW-15, RUN-21
+#[test]
+fn a_chain_goes_on_while_its_end_begins_anew() {
+    let (system, meeting) = meets();
+    let pe = system.pe(1);
+    assert_eq!(pe.request(0x8001, [0; 5]).function(), INTERRUPT);
+    power_off(pe);
+    thread::scope(|scope| {
+        let begins = scope.spawn(|| system.turn_on(1));
+        let answer = meeting.hold(|| system.nwd().call([RUN, 0x8001_0000]));
+        assert_eq!(answer.payload()[..2], [ERROR, ABORTED as u64]);
+        assert_eq!(begins.join().unwrap().function(), MSG_WAIT);
+    });
 }

@@ -126,13 +126,14 @@ fn one_that_yielded_to_a_context_that_began_anew() {
 // The kind of D13: the caller lives on and never runs it again. req: MSGW-15
 #[test]
 fn one_that_yielded_to_a_caller_that_does_not_go_on() {
-    const WISH: u64 = 500_000_000;
+    // In w2 and w3.
+    const WISH: u64 = 1 << 32 | 4_000_000;
     let a = PartitionSpec::new("a").script(|sp| {
         sp.serve(|sp, _| [ask(sp, B, 0).function(), 0, 0, 0, 0]);
     });
     let b = PartitionSpec::new("b").script(|sp| {
         sp.serve(|sp, request| {
-            sp.call([YIELD, 0, WISH, 0]);
+            sp.call([YIELD, 0, WISH & 0xffff_ffff, WISH >> 32]);
             request.payload()
         })
     });
@@ -140,8 +141,9 @@ fn one_that_yielded_to_a_caller_that_does_not_go_on() {
     let nwd = system.nwd();
     assert_eq!(nwd.ask(A, [0; 5])[0], YIELD);
     nwd.refused(RUN_B, DENIED);
-    // It wished to wait for half a second; its caller has another one for itself.
-    system.machine.gic().pass(CALLERS_TIME + WISH / 1000 - 1);
+    // It wished to wait for some seconds; its caller has another one for itself. Milliseconds are counted.
+    let wish = WISH / 1_000_000 * 1000;
+    system.machine.gic().pass(CALLERS_TIME + wish - 1);
     nwd.refused(RUN_B, DENIED);
     system.machine.gic().pass(1);
     is_seen_to_its_end(nwd);

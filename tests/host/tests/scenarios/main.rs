@@ -3,6 +3,7 @@
 mod boot;
 mod boot_failures;
 mod chains;
+mod claims;
 mod console;
 mod dead_contexts;
 mod descriptor_layouts;

@@ -231,6 +231,35 @@ fn per_vcpu_notifications() {
     denied(&nwd, SP2, get(4), INVALID_PARAMETERS);
 }
 
+// Each context is interrupted for its own, until they are fetched.
+#[test]
+fn the_notification_pending_interrupt_of_each_context() {
+    let spec = caller("sp").vcpus(2).script(|sp| {
+        if sp.vcpu == 0 {
+            let bind = [NOTIFICATION_BIND, both(VM1, sp.id), PER_VCPU, 1];
+            sp.call(bind).success();
+        }
+        sp.serve(|sp, request| {
+            if request.0[3] == 1 {
+                let own = u64::from(sp.vcpu) << 16 | u64::from(sp.id);
+                let pending = sp.call([NOTIFICATION_GET, own, FROM_VMS]);
+                assert_eq!(pending.0[4], 1);
+            }
+            [sp.signals().0.into(), 0, 0, 0, 0]
+        })
+    });
+    let system = System::boot([spec]);
+    system.turn_on(1);
+    for vcpu in 0..2 {
+        let set = [NOTIFICATION_SET, both(VM1, SP1), vcpu << 16 | PER_VCPU, 1];
+        system.nwd().call(set).success();
+    }
+    let ask = |pe, fetches| system.pe(pe).ask(SP1, [fetches; 5])[0];
+    assert_eq!([ask(0, 0), ask(1, 0)], [1, 1]);
+    assert_eq!([ask(0, 1), ask(1, 0)], [0, 1]);
+    assert_eq!([ask(0, 0), ask(1, 1)], [0, 0]);
+}
+
 // FF-A v1.1 section 16.7: more to tell than the registers hold.
 #[test]
 fn long_information_comes_in_parts() {

@@ -3,6 +3,8 @@
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Sp, System};
 
+use super::interrupts::{DEACTIVATE, ENABLE, GET, LINE, with_device};
+
 // req: MSGW-01, MSGW-04, MSGW-05, MSGW-12, MSGW-18, GEN-25
 #[test]
 fn run_gives_cycles_to_a_waiting_partition() {
@@ -316,16 +318,45 @@ fn the_chain_of_an_interrupted_partition_whose_pe_was_turned_off_can_go_on() {
     ]);
     system.turn_on(1);
     let pe = system.pe(1);
-    assert_eq!(pe.request(0x8001, [0; 5]).function(), INTERRUPT);
-    // PSCI_CPU_OFF from the SPMD: the context of sp2 starts anew when the PE comes back, the work of sp1 is lost.
-    pe.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, 0x8400_0002]);
+    // sp1 goes on there, when the PE is on again, or meanwhile on another one.
+    for goes_on in [1, 0] {
+        assert_eq!(pe.request(0x8001, [0; 5]).function(), INTERRUPT);
+        // PSCI_CPU_OFF from the SPMD: the context of sp2 starts anew when the PE comes back, the work of sp1 is lost.
+        pe.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, 0x8400_0002]);
+        if goes_on == 1 {
+            system.turn_on(1);
+        }
+        let answer = system.pe(goes_on).call([RUN, 0x8001_0000]);
+        assert_eq!(
+            (answer.function(), answer.0[3]),
+            (DIRECT_RESP_64, ABORTED as u64)
+        );
+    }
     system.turn_on(1);
-    let answer = pe.call([RUN, 0x8001_0000]);
-    assert_eq!(
-        (answer.function(), answer.0[3]),
-        (DIRECT_RESP_64, ABORTED as u64)
-    );
     assert_eq!(pe.request(0x8002, [0; 5]).function(), INTERRUPT);
+}
+
+// It ends its work with an error, and has not seen its interrupt.
+// req: INT-05
+#[test]
+fn who_ends_with_an_error_is_run_for_its_interrupts() {
+    let spec = with_device(PartitionSpec::new("sp1"), &[LINE], &[]);
+    let system = System::boot([spec.script(|sp| {
+        assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
+        sp.msg_wait();
+        sp.gic(|gic| gic.pulse(LINE));
+        sp.poll();
+        let next = sp.call([ERROR, 0, 0xffff_fffe]);
+        assert_eq!(next.0[..3], [INTERRUPT, 0, LINE.into()]);
+        assert_eq!(sp.call([GET]).0[0], LINE.into());
+        assert_eq!(sp.call([DEACTIVATE, LINE.into(), LINE.into()]).0[0], 0);
+        sp.msg_wait();
+    })]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.request(0x8001, [0; 5]).function(), ERROR);
+    assert!(system.machine.gic().has_interrupt(0));
+    nwd.call([INTERRUPT]);
+    assert!(!system.machine.gic().is_active(LINE));
 }
 
 // req: MSGW-11, MSGW-13

@@ -186,6 +186,34 @@ fn a_partition_runs_whom_it_asked_and_who_yielded() {
     assert_eq!(system.pe(2).ask(0x8001, [9, 0, 0, 0, 0])[0], 10);
 }
 
+// Whom it worked for before has no say in that.
+// req: MSGW-10, MSGW-15, RUN-19
+#[test]
+fn who_has_cycles_of_the_normal_world_yields_to_that() {
+    let system = System::boot([
+        PartitionSpec::new("sp1").script(|sp| {
+            sp.serve(|sp, request| {
+                let answer = sp.call([DIRECT_REQ_64, 0x8001_8002]);
+                assert_eq!(answer.function(), DIRECT_RESP_64);
+                // It waits, and is not this one's to run any more.
+                sp.refused([RUN, 0x8002_0000], DENIED);
+                request.payload()
+            })
+        }),
+        PartitionSpec::new("sp2").script(|sp| {
+            let request = sp.msg_wait();
+            sp.respond(&request, [0; 5]);
+            sp.call([YIELD]).success();
+            sp.msg_wait();
+        }),
+    ]);
+    let nwd = system.nwd();
+    nwd.ask(0x8001, [0; 5]);
+    for expected in [YIELD, MSG_WAIT] {
+        assert_eq!(nwd.call([RUN, 0x8002_0000]).function(), expected);
+    }
+}
+
 // req: MSGW-15, RUN-19
 #[test]
 fn only_the_one_who_was_yielded_to_goes_on() {
