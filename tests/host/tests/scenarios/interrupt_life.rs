@@ -19,6 +19,7 @@ const PRIVATE: u32 = 27;
 const ENABLE: u64 = 0xff03;
 const GET: u64 = 0xff04;
 const DEACTIVATE: u64 = 0xff08;
+const RECONFIGURE: u64 = 0xff09;
 const SEND_IPI: u64 = 0xff0a;
 const IPI: u64 = 9;
 const NOTIFICATION: u64 = 5;
@@ -439,6 +440,71 @@ fn what_was_enabled_on_a_pe_that_goes_off_is_enabled_where_it_comes_then() {
     system.machine.gic().pulse(LINE);
     settle(&system, 0..1);
     assert_eq!(counts(&handled), [1, 0, 0, 0]);
+}
+
+// req: INT-04, INT-08
+#[test]
+fn an_heir_is_called_for_what_was_enabled_and_comes_to_it_and_nothing_else() {
+    for case in 0..8 {
+        let [is_enabled, is_routed, is_unfinished] = [1, 2, 4].map(|bit| case & bit != 0);
+        let handled = Arc::default();
+        let system = System::boot([with_device(told("mp", &handled), &[LINE]).vcpus(4)]);
+        turn_on(&system, 1..3);
+        // The GIC lets it through, whoever wants it.
+        assert_eq!(ask(&system, 2, [RECONFIGURE, LINE.into(), 2, 1]), 0);
+        let pulse = |pe| {
+            system.machine.gic().route(LINE, pe);
+            system.machine.gic().pulse(LINE);
+        };
+        if is_unfinished {
+            pulse(1);
+            system.pe(1).call([INTERRUPT]);
+        }
+        if is_enabled {
+            assert_eq!(ask(&system, 1, [ENABLE, LINE.into(), 1, 0]), 0);
+        }
+        system
+            .machine
+            .gic()
+            .route(LINE, if is_routed { 1 } else { 2 });
+        off(&system, 1);
+        settle(&system, 0..1);
+        let finished = u64::from(is_enabled && is_unfinished);
+        assert_eq!(counts(&handled), [finished, 0, 0, 0], "case {case}");
+        // The next one comes to the heir.
+        pulse(0);
+        settle(&system, 0..1);
+        let next = u64::from(is_enabled && (is_routed || is_unfinished));
+        assert_eq!(counts(&handled), [finished + next, 0, 0, 0], "case {case}");
+    }
+}
+
+// req: INT-04
+#[test]
+fn a_pe_without_a_context_is_no_heir() {
+    let handled = Arc::default();
+    let system = System::boot([with_device(told("mp", &handled), &[LINE]).vcpus(2)]);
+    assert_eq!(ask(&system, 0, [ENABLE, LINE.into(), 1, 0]), 0);
+    system.turn_on(2);
+    off(&system, 0);
+    assert_eq!(system.machine.gic().target(LINE), 0);
+}
+
+// Its context may run on any other PE when that goes off, or went off untold. req: INT-14
+#[test]
+fn a_context_that_moves_has_its_interrupts_after_the_only_pe_was_off() {
+    for is_told in [false, true] {
+        let handled = Arc::default();
+        let system = System::boot([with_device(told("up", &handled), &[LINE])]);
+        assert_eq!(ask(&system, 0, [ENABLE, LINE.into(), 1, 0]), 0);
+        if is_told {
+            off(&system, 0);
+        }
+        system.turn_on(0);
+        system.machine.gic().pulse(LINE);
+        settle(&system, 0..1);
+        assert_eq!(counts(&handled), [1, 0, 0, 0], "told: {is_told}");
+    }
 }
 
 // EL3 may turn a PE off although the SPMC was not told, or a partition refused.
