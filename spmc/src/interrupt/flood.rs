@@ -34,6 +34,11 @@ impl Share {
         votes: 0,
     };
 
+    /// Returns a measure of how much its partition is to blame.
+    fn blame(&self) -> (u64, u16) {
+        (self.time, self.votes)
+    }
+
     /// Counts `line`. Each vote takes one of another line away, so that the one with more than all others together is left.
     fn vote(&mut self, line: Line) {
         if self.votes == 0 {
@@ -125,9 +130,8 @@ impl Flood {
         if let Some(partition) = handler {
             self.end(partition, now);
         }
-        let blame = |share: &Share| (share.time, share.votes);
         let shares = self.shares.iter().enumerate();
-        let worst = shares.max_by_key(|(_, share)| blame(share))?;
+        let worst = shares.max_by_key(|(_, share)| share.blame())?;
         let source = (worst.1.votes != 0).then_some((worst.0, worst.1.line));
         self.taken = 0;
         self.forget();
@@ -246,6 +250,76 @@ mod tests {
         };
         assert_eq!(comes((0, A), LIMIT, 10_000), None);
         assert_eq!(comes((1, B), LIMIT + 1, 100), Some((1, B)));
+    }
+
+    // It costs no look at each partition either.
+    #[test]
+    fn one_at_a_time_leaves_nothing_noted() {
+        let mut flood = Flood::new();
+        let is_clean = |flood: &Flood| {
+            !flood.is_crowded && flood.shares.iter().all(|share| share.blame() == (0, 0))
+        };
+        for n in 0..1000 {
+            let now = n * 1_000_000;
+            flood.begin(now);
+            assert!(!flood.take((0, A)) && is_clean(&flood), "{n}");
+            flood.end(0, now + 1000);
+            assert!(is_clean(&flood), "{n}");
+        }
+        // What is a flood after that is one by itself.
+        let mut now = 1_000_000_000;
+        for _ in 0..LIMIT {
+            flood.begin(now);
+            assert!(!flood.take((0, B)));
+            now += 100;
+            flood.end(0, now);
+        }
+        flood.begin(now);
+        assert!(flood.take((0, B)) && !is_clean(&flood));
+        assert_eq!(flood.culprit(None, now), Some((0, B)));
+        assert!(is_clean(&flood));
+    }
+
+    // Handlers may run again for something else than interrupts of devices.
+    #[test]
+    fn the_time_of_handlers_counts_from_the_first_that_follows_without_a_pause() {
+        let mut flood = Flood::new();
+        let mut now = 0;
+        let mut handles = |partition, time, comes: Option<Line>| {
+            flood.begin(now);
+            let is_one_too_many = comes.is_some_and(|line| flood.take((partition, line)));
+            if is_one_too_many {
+                return flood.culprit(None, now);
+            }
+            now += time;
+            flood.end(partition, now);
+            None
+        };
+        handles(0, 10, None);
+        handles(0, 10_000, None);
+        handles(0, 10, Some(A));
+        handles(0, 10, Some(A));
+        for _ in 2..LIMIT {
+            assert_eq!(handles(1, 10, Some(B)), None);
+        }
+        assert_eq!(handles(1, 10, Some(B)), Some((0, A)));
+    }
+
+    #[test]
+    fn the_time_of_one_flood_is_nobody_s_fault_in_the_next() {
+        let mut flood = Flood::new();
+        let mut now = 0;
+        for (source, time) in [((0, A), 1000), ((1, B), 10)] {
+            for _ in 0..LIMIT {
+                flood.begin(now);
+                assert!(!flood.take(source));
+                now += time;
+                flood.end(source.0, now);
+            }
+            flood.begin(now);
+            assert!(flood.take(source));
+            assert_eq!(flood.culprit(None, now), Some(source));
+        }
     }
 
     #[test]

@@ -221,6 +221,12 @@ mod tests {
             fiq: B.bit(),
         };
         assert_eq!(lines.end(), left);
+        let nothing = Left {
+            unfinished: 0,
+            enabled: 0,
+            fiq: 0,
+        };
+        assert_eq!(lines.end(), nothing);
         lines.pend(Line::IPI);
         lines.begin(A.bit(), 0);
         assert!(!lines.deactivate(A) && lines.due() == 0);
