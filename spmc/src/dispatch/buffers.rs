@@ -30,7 +30,7 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<Answer> {
         let endpoint = instance.endpoint();
         let pages = frame.w(3);
-        if pages > MAX_MAILBOX_PAGES || (4..8).any(|n| frame.w(n) != 0) {
+        if pages > MAX_MAILBOX_PAGES {
             return Err(FfaError::InvalidParameters);
         }
         let [_, tx, rx, ..] = frame.x;
@@ -89,7 +89,7 @@ impl<H: Hal> Spmc<H> {
         frame: &SmcFrame,
     ) -> Result<Answer> {
         let endpoint = instance.endpoint();
-        if frame.w(1) as u16 != 0 {
+        if endpoint.version() < Version::V1_1 && frame.w(1) as u16 != 0 {
             return Err(FfaError::InvalidParameters);
         }
         let owner = PartitionId((frame.w(1) >> 16) as u16);

@@ -1,7 +1,7 @@
 //! CPU cycles: `FFA_MSG_WAIT`, `FFA_YIELD`, `FFA_RUN`, and the end of initialisation (FF-A v1.0 chapter 9, v1.1 section 8).
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, SmcFrame, Version, function};
+use crate::ffa::{Answer, SmcFrame, Version, function, reserved};
 use crate::hal::{Context, Hal};
 use crate::id::VcpuId;
 use crate::manifest::config::NsInterruptAction;
@@ -30,15 +30,16 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<Flow> {
         let endpoint = &current.partition.endpoint;
         let [_, x1, x2, x3, x4, x5, x6, x7, ..] = *current.vcpu.context.gprs();
+        // From 1.1 on most of them are reserved (SBZ), but Hafnium refuses what is not zero at any version.
         let flags = if endpoint.version() >= Version::V1_2 {
-            RETAIN_RX
-        } else {
             0
+        } else {
+            x2
         };
-        if (x1 | x2 & !flags | x3 | x4 | x5 | x6 | x7) as u32 != 0 {
+        if (x1 | flags | x3 | x4 | x5 | x6 | x7) as u32 != 0 {
             return Err(FfaError::InvalidParameters);
         }
-        let retain = x2 & flags != 0;
+        let retain = x2 & RETAIN_RX != 0;
         current.vcpu.model.permits(Call::Wait)?;
         if !retain {
             self.release_rx_on_wait(endpoint);
@@ -66,8 +67,9 @@ impl<H: Hal> Spmc<H> {
         if version < Version::V1_1 {
             return Err(FfaError::NotSupported);
         }
-        let [_, w1, w2, w3, rest @ ..] = current.vcpu.context.gprs();
-        if rest.iter().take(4).chain([w1]).any(|w| *w as u32 != 0) {
+        let [_, _, w2, w3, rest @ ..] = current.vcpu.context.gprs();
+        // Reserved (SBZ), but Hafnium looks at these, and not at w1.
+        if rest.iter().take(4).any(|w| *w as u32 != 0) {
             return Err(FfaError::InvalidParameters);
         }
         let answer = Answer::new([
@@ -127,9 +129,7 @@ impl<H: Hal> Spmc<H> {
     /// runs on another PE; `DENIED` if the Normal world is not the one who runs it; `ABORTED` if it failed.
     pub(super) fn normal_world_run(&self, pe: &mut Pe, frame: &mut SmcFrame) -> Result<()> {
         self.normal_world.end_negotiation();
-        if (2..8).any(|n| frame.w(n) != 0) {
-            return Err(FfaError::InvalidParameters);
-        }
+        reserved::check(function::RUN, self.normal_world.version(), &frame.x)?;
         let target = VcpuId::from_w1(frame.x[1]);
         let mut current = self.runnable(pe, target)?;
         pe.root = target;
@@ -297,7 +297,7 @@ impl<H: Hal> Spmc<H> {
     /// `FFA_RUN` from a partition: resumes a context that yielded to it, or that was stopped for its interrupts. `current` blocks meanwhile, and is
     /// answered by what that context does next.
     ///
-    /// `NOT_SUPPORTED` below v1.1, `INVALID_PARAMETERS` for a reserved register or an id that is not one of a context on this PE, `BUSY` if
+    /// `NOT_SUPPORTED` below v1.1, `INVALID_PARAMETERS` for an id that is not one of a context on this PE, `BUSY` if
     /// another PE has it, `ABORTED` if it failed, `DENIED` if it is no such context or by the run-time model. What a Non-secure interrupt
     /// preempted is nobody's to resume: that stops the whole chain, and the Normal world resumes it as a whole.
     pub(super) fn partition_run<'s>(
@@ -308,11 +308,7 @@ impl<H: Hal> Spmc<H> {
         if current.partition.endpoint.version() < Version::V1_1 {
             return Err(FfaError::NotSupported);
         }
-        let [_, w1, rest @ ..] = current.vcpu.context.gprs();
-        if rest.iter().take(6).any(|w| *w as u32 != 0) {
-            return Err(FfaError::InvalidParameters);
-        }
-        let asked = VcpuId::from_w1(*w1);
+        let asked = VcpuId::from_w1(current.vcpu.context.gprs()[1]);
         let stopped = current.vcpu.model.stopped();
         let target = match stopped.map(Link::id) {
             None => asked,

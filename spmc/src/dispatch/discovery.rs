@@ -97,7 +97,7 @@ impl<H: Hal> Spmc<H> {
         } else {
             0
         };
-        if frame.w(5) & !flags != 0 || frame.w(6) != 0 || frame.w(7) != 0 {
+        if frame.w(5) & !flags != 0 {
             return Err(FfaError::InvalidParameters);
         }
         let size = descriptor_size(query.version);

@@ -40,7 +40,7 @@ impl<H: Hal> Spmc<H> {
             Instance::Partition(_) if vm.0 == 0 => (caller.id(), DELAY_SRI),
             _ => return Err(FfaError::InvalidParameters),
         };
-        if frame.w(1) as u16 != 0 || frame.w(2) & !flags != 0 {
+        if frame.w(2) & !flags != 0 {
             return Err(FfaError::InvalidParameters);
         }
         let mut bytes = [0; MAX_HEADER];

@@ -31,7 +31,7 @@ pub(crate) use run::{Member, works_for};
 pub(crate) use watchdog::Watch;
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
+use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function, reserved};
 use crate::hal::Hal;
 use crate::mem::SendKind;
 use crate::partition::{Endpoint, Partition};
@@ -117,6 +117,7 @@ impl<H: Hal> Spmc<H> {
             return Ok(Self::version(endpoint, frame));
         }
         endpoint.end_negotiation();
+        reserved::check(id.0, endpoint.version(), &frame.x)?;
         match id.0 {
             function::FEATURES => self.features(instance, frame),
             function::ID_GET => Ok(Self::id_get(endpoint)),
@@ -142,7 +143,7 @@ impl<H: Hal> Spmc<H> {
             function::MEM_FRAG_TX => self.mem_fragment_tx(pe, endpoint, frame),
             function::MEM_FRAG_RX => self.mem_fragment_rx(pe, endpoint, frame),
             function::MEM_OP_RESUME if endpoint.may_be_paused() => self.mem_resume(endpoint, frame),
-            function::MEM_RELINQUISH => self.mem_relinquish(endpoint, frame),
+            function::MEM_RELINQUISH => self.mem_relinquish(endpoint),
             function::MEM_RECLAIM => self.mem_reclaim(endpoint, frame),
             function::NOTIFICATION_BITMAP_CREATE
             | function::NOTIFICATION_BITMAP_DESTROY

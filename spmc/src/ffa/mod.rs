@@ -8,6 +8,7 @@ pub mod memory;
 pub mod memory_descriptor;
 pub mod message;
 pub mod partition_info;
+pub mod reserved;
 pub mod rxtx_descriptor;
 pub mod version;
 

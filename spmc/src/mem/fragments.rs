@@ -62,7 +62,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ) -> Result<Taken> {
         let invalid = FfaError::InvalidParameters;
         let (handle, length) = (handle(frame), frame.w(3) as usize);
-        if (5..8).any(|n| frame.w(n) != 0) || length == 0 || !length.is_multiple_of(CONSTITUENT) {
+        if length == 0 || !length.is_multiple_of(CONSTITUENT) {
             return Err(invalid);
         }
         let mailbox = Channel::open(caller, None);
@@ -190,9 +190,6 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
         let (handle, offset) = (handle(frame), frame.w(3) as usize);
-        if (5..8).any(|n| frame.w(n) != 0) {
-            return Err(invalid);
-        }
         let mailbox = Channel::open(caller, None);
         let mut found = self.shares.find_any(handle)?;
         let share = found.share()?;

@@ -92,7 +92,7 @@ struct Call {
 }
 
 impl Call {
-    /// `INVALID_PARAMETERS` for a fragment longer than the whole, a buffer that is none, and registers that must be zero.
+    /// `INVALID_PARAMETERS` for a fragment longer than the whole, and a buffer that is none.
     fn of(frame: &SmcFrame) -> Result<Self> {
         let invalid = FfaError::InvalidParameters;
         let (total, fragment, pages) = (frame.w(1), frame.w(2), frame.w(4));
@@ -101,7 +101,7 @@ impl Call {
         } else {
             frame.w(3) as u64
         };
-        if fragment > total || (5..8).any(|n| frame.w(n) != 0) {
+        if fragment > total {
             return Err(invalid);
         }
         let buffer = if address == 0 && pages == 0 {
@@ -221,8 +221,8 @@ impl<H: Hal> Spmc<H> {
 
     /// `FFA_MEM_RELINQUISH`: see [`Engine::relinquish`].
     #[inline(never)]
-    pub(crate) fn mem_relinquish(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
-        self.memory_engine().relinquish(caller, frame)
+    pub(crate) fn mem_relinquish(&self, caller: &Endpoint) -> Result<Answer> {
+        self.memory_engine().relinquish(caller)
     }
 
     /// `FFA_MEM_RECLAIM`: see [`Engine::reclaim`].

@@ -14,12 +14,12 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Gives the owner the access that it had before it sent the region named by w1 and w2, and ends the handle.
     ///
     /// `DENIED` if a borrower still has the region, or the owner wants zeroed what it can only read; `ABORTED` if memory does not answer;
-    /// `INVALID_PARAMETERS` for a handle that is not one of the caller's regions, unknown flags, and registers that must be zero.
+    /// `INVALID_PARAMETERS` for a handle that is not one of the caller's regions, and unknown flags.
     pub(crate) fn reclaim(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
         let handle = (frame.w(2) as u64) << 32 | frame.w(1) as u64;
         let flags = frame.w(3);
-        if flags & !(FLAG_ZERO | sliced_flag(caller)) != 0 || (4..8).any(|n| frame.w(n) != 0) {
+        if flags & !(FLAG_ZERO | sliced_flag(caller)) != 0 {
             return Err(invalid);
         }
         let mut found = self.shares.find_any(handle)?;

@@ -7,8 +7,8 @@ use super::shares::Found;
 use super::slices::paused;
 use super::{Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};
+use crate::ffa::Answer;
 use crate::ffa::memory_descriptor::Relinquish;
-use crate::ffa::{Answer, SmcFrame};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::manifest::config::Permissions;
@@ -24,11 +24,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ///
     /// `DENIED` if the caller has not retrieved the region, or wants zeroed what it can only read; `ABORTED` if memory does not answer;
     /// `INVALID_PARAMETERS` for everything else that is wrong with the call.
-    pub(crate) fn relinquish(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
+    pub(crate) fn relinquish(&self, caller: &Endpoint) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
-        if (1..8).any(|n| frame.w(n) != 0) {
-            return Err(invalid);
-        }
         let mut descriptor = Relinquish::new_zeroed();
         caller
             .mailbox

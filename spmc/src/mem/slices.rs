@@ -21,14 +21,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// `FFA_MEM_OP_RESUME`: goes on with the call of the caller that was paused with the handle in w1 and w2. The answer is
     /// `FFA_MEM_OP_PAUSE` again, or that of the call.
     ///
-    /// `INVALID_PARAMETERS` if no call of the caller is paused with it, or registers are not zero that must be. `ABORTED` if memory does not answer,
+    /// `INVALID_PARAMETERS` if no call of the caller is paused with it. `ABORTED` if memory does not answer,
     /// and everything that the call may return: it has ended then, with all as it was before it.
     pub(crate) fn resume(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
-        let invalid = FfaError::InvalidParameters;
         let handle = (frame.w(2) as u64) << 32 | frame.w(1) as u64;
-        if (3..8).any(|n| frame.w(n) != 0) {
-            return Err(invalid);
-        }
         self.go_on(caller, handle, Pace::Caller)
     }
 

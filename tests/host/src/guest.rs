@@ -13,6 +13,7 @@ use std::thread::{JoinHandle, spawn};
 use spmc::addr::World;
 use spmc::hal::{Access, Conduit, Exit, Fault, FaultKind};
 
+use crate::careless::leave_garbage;
 use crate::ffa::{self, Layout, Regs, Transaction};
 use crate::gic::Gic;
 use crate::held::Held;
@@ -142,6 +143,7 @@ impl Guest {
             entry: self.entry,
             regs: [0; 31],
             layout: self.layout,
+            negotiated: false,
             pe: 0,
             masked: false,
             watchdog: None,
@@ -181,6 +183,8 @@ pub struct Sp {
     pub regs: [u64; 31],
     /// Layout of its memory transaction descriptors: as its manifest says, unless the script negotiates and sets it.
     pub layout: Layout,
+    /// It called `FFA_VERSION`: `layout` may not tell which version it speaks.
+    negotiated: bool,
     pe: usize,
     masked: bool,
     watchdog: Option<u64>,
@@ -221,7 +225,7 @@ impl Sp {
         self.pe
     }
 
-    /// A call by SMC: x0 to x7 as given, all other registers kept. Returns x0 to x17 after it.
+    /// A call by SMC: x0 to x7 as given, else 0 or, where the call takes nothing from them, garbage; all other registers kept. Returns x0 to x17 after it.
     pub fn call<const N: usize>(&mut self, regs: [u64; N]) -> Regs {
         self.call_by(Conduit::Smc, regs)
     }
@@ -230,6 +234,10 @@ impl Sp {
     pub fn call_by<const N: usize>(&mut self, conduit: Conduit, regs: [u64; N]) -> Regs {
         self.regs[..8].fill(0);
         self.regs[..N].copy_from_slice(&regs);
+        self.negotiated |= regs[0] == ffa::VERSION;
+        if !self.negotiated && self.layout != Layout::V1_0 {
+            leave_garbage(&mut self.regs, N);
+        }
         let own = self.regs;
         let pending = self.leave(Exit::Call(conduit));
         assert!(

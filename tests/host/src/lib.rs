@@ -6,6 +6,7 @@
 //!
 //! Nothing here uses the engine's constants or codecs: [`ffa`] is a second, independent reading of the specification.
 
+mod careless;
 pub mod chains;
 pub mod exhaust;
 pub mod ffa;

@@ -1,6 +1,7 @@
 //! A whole system: machine, booted engine, partitions; and the Normal world's side of it.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use spmc::addr::{Pa, PageRange, World};
@@ -9,6 +10,7 @@ use spmc::hal::Stream;
 use spmc::limits::MAX_PES;
 use spmc::{Pe, Spmc};
 
+use crate::careless::leave_garbage;
 use crate::ffa::{self, Layout, Regs, Transaction};
 use crate::guest::Program;
 use crate::hal::FakeHal;
@@ -149,6 +151,7 @@ impl Builder {
                 .map(|index| Mutex::new(Box::new(Pe::new(index))))
                 .collect(),
             boot: Mutex::new(None),
+            is_careful: AtomicBool::new(false),
             restless,
         };
         let dtb = self.spmc_manifest.unwrap_or_else(|| {
@@ -180,6 +183,8 @@ pub struct System {
     pub machine: Arc<Machine>,
     pes: Vec<Mutex<Box<Pe>>>,
     boot: Mutex<Option<Regs>>,
+    /// The Normal world asked for 1.0, where what is reserved must be zero.
+    is_careful: AtomicBool,
     /// The partition of [`crate::restless`], if it is there.
     restless: Option<u16>,
 }
@@ -309,6 +314,9 @@ impl System {
 /// The value of those registers of the Normal world that a call does not use.
 const KEPT: u64 = 0x6b65_7074_6b65_7074;
 
+/// x0 to x2 of `FFA_VERSION` as TF-A passes it on.
+const VERSION_REQUEST: [u64; 3] = [ffa::DIRECT_REQ_32, 0xffff_8000, 0x8000_0008];
+
 /// The Normal world on one PE: what the SPMD passes on.
 #[derive(Clone, Copy)]
 pub struct Nwd<'s> {
@@ -317,10 +325,16 @@ pub struct Nwd<'s> {
 }
 
 impl Nwd<'_> {
-    /// A call with x0 and on as given; x0 to x17 after it. Behind x7 the caller keeps something of its own, which must come
+    /// A call with x0 and on as given; x0 to x17 after it. What is not given is 0 or, where the call takes nothing from it, garbage. Behind x7 the caller keeps something of its own, which must come
     /// back and is not told, unless the call has something there.
     pub fn call<const N: usize>(&self, regs: [u64; N]) -> Regs {
         let mut regs = Regs::new(regs);
+        if regs.0[..3] == VERSION_REQUEST && regs.0[3] < ffa::V1_1 {
+            self.system.is_careful.store(true, Ordering::Relaxed);
+        }
+        if !self.system.is_careful.load(Ordering::Relaxed) {
+            leave_garbage(&mut regs.0, N);
+        }
         let keeps = regs.0[8..] == [0; 10]
             && !matches!(regs.0[0], ffa::DIRECT_REQ2 | ffa::PARTITION_INFO_GET_REGS);
         if keeps {
@@ -363,7 +377,8 @@ impl Nwd<'_> {
 
     /// `FFA_VERSION` as TF-A passes it on: by a framework message. Returns the version or the error.
     pub fn version(&self, version: u64) -> u64 {
-        let answer = self.call([ffa::DIRECT_REQ_32, 0xffff_8000, 0x8000_0008, version]);
+        let [function, ids, message] = VERSION_REQUEST;
+        let answer = self.call([function, ids, message, version]);
         assert_eq!(
             answer.0[..3],
             [ffa::DIRECT_RESP_32, 0x8000_ffff, 0x8000_0009]

@@ -191,11 +191,9 @@ fn a_fragment_that_is_refused_can_be_sent_again() {
     for id in [0, VM + 1, A] {
         machine.refuses(InvalidParameters, || machine.frag_tx(NS, id, handle, rest));
     }
-    for n in 4..8 {
-        let mut wrong = frame(function::MEM_FRAG_TX, handle, rest.len(), VM);
-        wrong.x[n] |= 1;
-        machine.refuses(InvalidParameters, || machine.call(NS, wrong));
-    }
+    let mut wrong = frame(function::MEM_FRAG_TX, handle, rest.len(), VM);
+    wrong.x[4] |= 1;
+    machine.refuses(InvalidParameters, || machine.call(NS, wrong));
     // Somebody else's.
     machine.refuses(InvalidParameters, || machine.frag_tx(A, 0, handle, rest));
     machine.refuses(InvalidParameters, || machine.frag_tx(A, VM, handle, rest));

@@ -220,7 +220,7 @@ impl Machine {
             function::MEM_FRAG_TX => engine.fragment_tx(&mut buffer, caller, &frame),
             function::MEM_FRAG_RX => engine.fragment_rx(&mut buffer, caller, &frame),
             function::MEM_OP_RESUME => engine.resume(caller, &frame),
-            function::MEM_RELINQUISH => engine.relinquish(caller, &frame),
+            function::MEM_RELINQUISH => engine.relinquish(caller),
             function::MEM_RECLAIM => engine.reclaim(caller, &frame),
             _ => unreachable!(),
         }

@@ -106,11 +106,6 @@ fn calls_are_paused_between_slices_and_nobody_else_comes_near() {
         for wrong in [0, handle + 1, handle + (1 << 16), u64::MAX] {
             machine.refuses(InvalidParameters, || machine.resume(resumes, wrong));
         }
-        for n in 3..8 {
-            let mut wrong = regs(function::MEM_OP_RESUME, handle);
-            wrong.x[n] = 1;
-            machine.refuses(InvalidParameters, || machine.call(resumes, wrong));
-        }
     };
     nobody_else(A);
     let (answer, times) = machine.resume_all(A, handle);

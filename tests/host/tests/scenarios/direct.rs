@@ -338,7 +338,7 @@ fn a_request_ends_with_its_response_only() {
         sp.serve(|sp, request| {
             sp.refused([MSG_WAIT], DENIED);
             sp.refused([RUN, 0x8001_0000], DENIED);
-            sp.refused([YIELD, 1], INVALID_PARAMETERS);
+            sp.refused([YIELD, 0, 0, 0, 1], INVALID_PARAMETERS);
             request.payload()
         })
     })]);

@@ -189,17 +189,15 @@ fn rx_must_be_there_and_empty() {
 
 // req: PINFO-08
 #[test]
-fn unknown_uuids_and_reserved_registers() {
+fn unknown_uuids_and_reserved_flags() {
     let system = System::boot(partitions());
     let nwd = system.nwd();
     nwd.map_buffers();
     nwd.refused(query([1, 2, 3, 5], 0), INVALID_PARAMETERS);
     nwd.refused(query([UUID_A[0], 0, 0, 0], 0), INVALID_PARAMETERS);
-    nwd.refused([PARTITION_INFO_GET, 0, 0, 0, 0, 0, 1], INVALID_PARAMETERS);
-    nwd.refused(
-        [PARTITION_INFO_GET, 0, 0, 0, 0, 0, 0, 1],
-        INVALID_PARAMETERS,
-    );
+    for flags in [2, 3, 1 << 31] {
+        nwd.refused(query(NIL, flags), INVALID_PARAMETERS);
+    }
 }
 
 // From 1.2 on each service has its own. req: PINFO-06, PINFO-14, PINFO-15

@@ -44,7 +44,6 @@ fn headers_that_do_not_hold() {
     }
     nwd.write(NWD_TX, &good.encode(V1_2));
     for registers in [
-        [MSG_SEND2, 1, 0],
         [MSG_SEND2, 0x8001_0000, 0],
         // A VM without buffers; a delay from the Normal world; reserved flags.
         [MSG_SEND2, 0x0001_0000, 0],

@@ -38,6 +38,7 @@ mod oracle;
 mod own_exceptions;
 mod places;
 mod power;
+mod reserved;
 mod restarts;
 mod retrieve_refused;
 mod run;

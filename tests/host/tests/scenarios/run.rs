@@ -39,11 +39,6 @@ fn bad_arguments_of_run() {
     ] {
         nwd.refused([RUN, target], INVALID_PARAMETERS);
     }
-    for n in 2..8 {
-        let mut call = [RUN, 0x8001_0000, 0, 0, 0, 0, 0, 0];
-        call[n] = 1;
-        nwd.refused(call, INVALID_PARAMETERS);
-    }
     system.pe(1).refused([RUN, 0x8002_0000], INVALID_PARAMETERS);
     // Its PE is off.
     system.pe(1).refused([RUN, 0x8002_0001], BUSY);
@@ -52,19 +47,26 @@ fn bad_arguments_of_run() {
 // req: MSGW-07, MSGW-01
 #[test]
 fn bad_arguments_of_msg_wait() {
-    let script = |version: u64, w2: u64| {
+    let script = |version: u64| {
         move |sp: &mut Sp| {
             sp.call([VERSION, version]);
             for n in 1..8 {
                 let mut call = [MSG_WAIT, 0, 0, 0, 0, 0, 0, 0];
-                call[n] = if n == 2 { w2 } else { 1 };
-                sp.refused(call, INVALID_PARAMETERS);
+                call[n] = 1;
+                if n != 2 || version < V1_2 {
+                    sp.refused(call, INVALID_PARAMETERS);
+                }
+            }
+            // From 1.2 on w2 has a flag; what else is in it is ignored.
+            if version >= V1_2 {
+                let request = sp.call([MSG_WAIT, 0, 0xffff_fffe]);
+                sp.respond(&request, [1; 5]);
             }
             sp.serve(|_, _| [1; 5])
         }
     };
-    for (version, w2) in [(V1_0, 1), (V1_1, 1), (V1_2, 2)] {
-        let system = System::boot([PartitionSpec::new("sp1").script(script(version, w2))]);
+    for version in [V1_0, V1_1, V1_2] {
+        let system = System::boot([PartitionSpec::new("sp1").script(script(version))]);
         assert_eq!(system.nwd().ask(0x8001, [0; 5]), [1; 5]);
     }
 }
@@ -83,7 +85,6 @@ fn partitions_run_nobody() {
             sp.refused([RUN, 0x8001_0001], INVALID_PARAMETERS);
             sp.refused([RUN, 0x8009_0000], INVALID_PARAMETERS);
             sp.refused([RUN, 0], INVALID_PARAMETERS);
-            sp.refused([RUN, 0x8001_0000, 1], INVALID_PARAMETERS);
             // Itself.
             sp.refused([RUN, 0x8002_0000], DENIED);
             sp.msg_wait();

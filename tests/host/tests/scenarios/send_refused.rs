@@ -194,20 +194,17 @@ fn registers_of_sends_and_retrieves() {
     nwd.write(NWD_TX, &bytes);
     let length = bytes.len() as u64;
     let bad = [
-        [length, length + 1, 0, 0, 0, 0, 0],
-        [length, 0, 0, 0, 0, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0],
-        [4097, 4097, 0, 0, 0, 0, 0],
-        [0xffff_ffff, 0xffff_ffff, 0, 0, 0, 0, 0],
+        [length, length + 1, 0, 0],
+        [length, 0, 0, 0],
+        [0, 0, 0, 0],
+        [4097, 4097, 0, 0],
+        [0xffff_ffff, 0xffff_ffff, 0, 0],
         // No buffer but TX.
-        [length, length, NWD_PAGES, 1, 0, 0, 0],
-        [length, length, NWD_PAGES, 0, 0, 0, 0],
-        [length, length, 0, 1, 0, 0, 0],
-        [length, length, 0, 0, 1, 0, 0],
-        [length, length, 0, 0, 0, 1, 0],
-        [length, length, 0, 0, 0, 0, 1],
+        [length, length, NWD_PAGES, 1],
+        [length, length, NWD_PAGES, 0],
+        [length, length, 0, 1],
     ];
-    for [a, b, c, d, e, f, g] in bad {
+    for [a, b, c, d] in bad {
         for function in [
             MEM_SHARE_64,
             MEM_SHARE_32,
@@ -215,13 +212,10 @@ fn registers_of_sends_and_retrieves() {
             MEM_DONATE_64,
             MEM_RETRIEVE_REQ_64,
         ] {
-            nwd.refused([function, a, b, c, d, e, f, g], INVALID_PARAMETERS);
+            nwd.refused([function, a, b, c, d], INVALID_PARAMETERS);
         }
         stage.run(SP1, move |sp| {
-            sp.refused(
-                [MEM_RETRIEVE_REQ_64, a, b, c, d, e, f, g],
-                INVALID_PARAMETERS,
-            );
+            sp.refused([MEM_RETRIEVE_REQ_64, a, b, c, d], INVALID_PARAMETERS);
         });
     }
     let high = 0xdead_beef_0000_0000;
