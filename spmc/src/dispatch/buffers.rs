@@ -19,8 +19,8 @@ use super::{Instance, setup};
 impl<H: Hal> Spmc<H> {
     /// `FFA_RXTX_MAP`: registers the caller's buffers, which must be its own and nobody else's.
     ///
-    /// `INVALID_PARAMETERS` for a bad count or address, overlapping buffers, or memory that is not exclusively the caller's; `DENIED`
-    /// if a pair is registered; `NO_MEMORY` if the pages cannot be recorded.
+    /// `INVALID_PARAMETERS` for a bad count or address, or overlapping buffers; `DENIED` if a pair is registered, or for memory that
+    /// is not exclusively the caller's; `NO_MEMORY` if the pages cannot be recorded.
     pub(super) fn rxtx_map(
         &self,
         pe: &mut Pe,
@@ -40,8 +40,11 @@ impl<H: Hal> Spmc<H> {
         {
             return self.rxtx_map_vm(pe);
         }
-        let buffer = |address| {
-            PageRange::new(Ipa::new(address), pages.into()).ok_or(FfaError::InvalidParameters)
+        let buffer = |address: u64| {
+            if pages == 0 || !address.is_multiple_of(PAGE_SIZE) {
+                return Err(FfaError::InvalidParameters);
+            }
+            PageRange::new(Ipa::new(address), pages.into()).ok_or(FfaError::Denied)
         };
         let (tx, rx) = (buffer(tx)?, buffer(rx)?);
         let mut mailbox = endpoint.mailbox.lock();
@@ -55,8 +58,8 @@ impl<H: Hal> Spmc<H> {
 
     /// `FFA_RXTX_MAP` of a Hypervisor on behalf of the VM that the descriptor in the Hypervisor's TX names.
     ///
-    /// `INVALID_PARAMETERS` without such a TX, for what the descriptor must not say, or memory that is not exclusively the Normal world's;
-    /// `DENIED` if the VM has a pair; `NO_MEMORY` for too many VMs, or buffers that are not contiguous.
+    /// `INVALID_PARAMETERS` without such a TX, or for what the descriptor must not say; `DENIED` if the VM has a pair, or for memory
+    /// that is not exclusively the Normal world's; `NO_MEMORY` for too many VMs, or buffers that are not contiguous.
     fn rxtx_map_vm(&self, pe: &mut Pe) -> Result<Answer> {
         let hypervisor = &self.normal_world;
         let descriptor = {

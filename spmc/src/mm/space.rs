@@ -308,18 +308,21 @@ impl AddressSpace {
 
     /// Checks the pages of an RX/TX pair and takes them out of what transactions can move (FF-A v1.0 section 8.4).
     ///
-    /// `INVALID_PARAMETERS` if the buffers overlap, are not both exclusively the endpoint's own Normal memory in one
-    /// security state, or lack the permission to write TX or read RX. `NO_MEMORY` if the pool is empty. Nothing changes then.
+    /// `INVALID_PARAMETERS` if the buffers overlap. `DENIED` if they are not both exclusively the endpoint's own Normal memory in
+    /// one security state, or lack the permission to write TX or read RX. `NO_MEMORY` if the pool is empty. Nothing changes then.
     pub fn lock_mailbox<H: Hal>(
         &mut self,
         hal: &H,
         tx: PageRange<Ipa>,
         rx: PageRange<Ipa>,
     ) -> Result<Buffers> {
+        if tx.overlaps(&rx) {
+            return Err(FfaError::InvalidParameters);
+        }
         let (tx_world, tx_leaf) = self.inspect_buffer(hal, tx, Permissions::WRITE)?;
         let (rx_world, rx_leaf) = self.inspect_buffer(hal, rx, Permissions::READ)?;
-        if tx.overlaps(&rx) || tx_world != rx_world {
-            return Err(FfaError::InvalidParameters);
+        if tx_world != rx_world {
+            return Err(FfaError::Denied);
         }
         let lock = |leaf: Leaf| Change {
             from: leaf,
@@ -377,7 +380,7 @@ impl AddressSpace {
                     && attributes.permissions.contains(needed)
                     && attributes.memory.is_normal()
             })
-            .ok_or(FfaError::InvalidParameters)
+            .ok_or(FfaError::Denied)
     }
 
     /// The root tables that there are, with the first address that each is for.

@@ -229,8 +229,8 @@ fn a_device_is_not_sent_in_any_other_way() {
     stage.run(SP1, |sp| {
         sp.call([RXTX_UNMAP]).success();
         let other = sp.tx();
-        sp.refused([RXTX_MAP_64, DEVICE, other, 1], INVALID_PARAMETERS);
-        sp.refused([RXTX_MAP_64, other, DEVICE, 1], INVALID_PARAMETERS);
+        sp.refused([RXTX_MAP_64, DEVICE, other, 1], DENIED);
+        sp.refused([RXTX_MAP_64, other, DEVICE, 1], DENIED);
         sp.map_buffers();
         sp.refused([MEM_LEND_64, 96, 96, DEVICE, 1], INVALID_PARAMETERS);
     });
@@ -394,8 +394,8 @@ fn the_normal_world_lends_no_devices() {
         nwd.memory_refused(function, &transaction.encode(Layout::V1_2), DENIED);
     }
     nwd.call([RXTX_UNMAP]).success();
-    nwd.refused([RXTX_MAP_64, NWD_TX, CLOCK, 1], INVALID_PARAMETERS);
-    nwd.refused([RXTX_MAP_64, CLOCK, NWD_TX, 1], INVALID_PARAMETERS);
+    nwd.refused([RXTX_MAP_64, NWD_TX, CLOCK, 1], DENIED);
+    nwd.refused([RXTX_MAP_64, CLOCK, NWD_TX, 1], DENIED);
 }
 
 // req: GEN-24, MAN-31

@@ -41,7 +41,7 @@ fn a_partition_registers_a_pair_and_gives_it_back() {
     })]);
 }
 
-/// Returns what nobody may register, given two pages of the caller's own.
+/// Returns what is no pair, given two pages of the caller's own.
 fn bad_pairs(tx: u64, rx: u64) -> Vec<[u64; 4]> {
     let map = RXTX_MAP_64;
     vec![
@@ -54,18 +54,25 @@ fn bad_pairs(tx: u64, rx: u64) -> Vec<[u64; 4]> {
         [map, tx, tx, 1],
         [map, tx, rx, 2],
         [map, rx, tx, 2],
-        // Not memory of the caller.
         [map, 0, 0, 1],
+    ]
+}
+
+/// Returns pairs that are not memory of the caller, but for two pages of which it has.
+fn foreign_pairs(tx: u64, rx: u64) -> Vec<[u64; 4]> {
+    let map = RXTX_MAP_64;
+    vec![
+        [map, 0, rx, 1],
         [map, 0x0e10_0000, rx, 1],
         [map, tx, 0x0e10_0000, 1],
         [map, partition_base(1), rx, 1],
         [map, tx, partition_base(1), 1],
         [map, tx, 0x0904_0000, 1],
         [map, tx, 1 << 39, 1],
-        [map, tx, 1 << 48, 1],
-        [map, tx, !0xfff, 1],
-        [map, !0xfff, rx, 16],
         [map, tx | 1 << 40, rx, 1],
+        [map, !0xfff, rx, 16],
+        [map, tx, !0xfff, 1],
+        [map, tx, 1 << 48, 1],
     ]
 }
 
@@ -77,10 +84,10 @@ fn bad_pairs_of_the_normal_world() {
     for call in bad_pairs(NWD_TX, NWD_RX) {
         nwd.refused(call, INVALID_PARAMETERS);
     }
-    nwd.refused(
-        [RXTX_MAP_64, NORMAL_RAM.end - 0x1000, NWD_RX, 2],
-        INVALID_PARAMETERS,
-    );
+    for call in foreign_pairs(NWD_TX, NWD_RX) {
+        nwd.refused(call, DENIED);
+    }
+    nwd.refused([RXTX_MAP_64, NORMAL_RAM.end - 0x1000, NWD_RX, 2], DENIED);
     // A Hypervisor that forwards a VM's call: no VM has buffers of its own here.
     nwd.refused([RXTX_MAP_64], INVALID_PARAMETERS);
     nwd.map_buffers();
@@ -94,7 +101,10 @@ fn bad_pairs_of_a_partition() {
             for call in bad_pairs(TX, RX) {
                 sp.refused(call, INVALID_PARAMETERS);
             }
-            sp.refused([RXTX_MAP_64, NWD_TX, NWD_RX, 1], INVALID_PARAMETERS);
+            for call in foreign_pairs(TX, RX) {
+                sp.refused(call, DENIED);
+            }
+            sp.refused([RXTX_MAP_64, NWD_TX, NWD_RX, 1], DENIED);
             sp.call([RXTX_MAP_64, TX, RX, 1]).success();
             sp.msg_wait();
         }),
@@ -107,10 +117,8 @@ fn bad_pairs_of_a_partition() {
 fn the_32_bit_form_has_32_bit_addresses() {
     let high = 0x1_0000_0000;
     let system = System::boot([]);
-    system.nwd().refused(
-        [RXTX_MAP_64, high | NWD_TX, high | NWD_RX, 1],
-        INVALID_PARAMETERS,
-    );
+    let map = [RXTX_MAP_64, high | NWD_TX, high | NWD_RX, 1];
+    system.nwd().refused(map, DENIED);
     system
         .nwd()
         .call([RXTX_MAP_32, high | NWD_TX, high | NWD_RX, high | 1])
@@ -191,7 +199,7 @@ fn registered_buffers_take_part_in_no_transaction() {
             sp.call([MEM_SHARE_64, length, length]).handle();
             // And what is shared cannot become a buffer.
             sp.call(UNMAP).success();
-            sp.refused([RXTX_MAP_64, TX, RX, 1], INVALID_PARAMETERS);
+            sp.refused([RXTX_MAP_64, TX, RX, 1], DENIED);
             sp.msg_wait();
         }),
         PartitionSpec::new("sp2"),
