@@ -26,15 +26,6 @@ pub(super) fn image(config: &PartitionConfig) -> Leaf {
     Leaf::new(Attributes::normal(permissions), State::OwnerExclusive)
 }
 
-/// A partition owns a device that it has for itself, and can lend it; others are the SPMC's (FF-A v1.0 section 2.10).
-pub(super) fn device_state(device: &DeviceRegion) -> State {
-    if device.exclusive {
-        State::OwnerExclusive
-    } else {
-        State::Fixed
-    }
-}
-
 fn each_stream(streams: &Streams) -> impl Iterator<Item = Stream> {
     let smmu = streams.smmu;
     let ids = streams.ids.iter();
@@ -42,6 +33,21 @@ fn each_stream(streams: &Streams) -> impl Iterator<Item = Stream> {
 }
 
 impl<H: Hal> Spmc<H> {
+    /// Returns what `owner`, in whose manifest `device` is, may do with it. A partition owns a device that no other manifest has,
+    /// whether or not it asks for exclusive access, and can lend it; others are the SPMC's (FF-A v1.0 section 2.10).
+    pub(super) fn device_state(&self, owner: PartitionId, device: &DeviceRegion) -> State {
+        let others = self.partitions.iter().filter_map(Partition::frozen);
+        let is_shared = others
+            .filter(|frozen| frozen.config.id != owner)
+            .flat_map(|frozen| &frozen.config.device_regions)
+            .any(|other| other.range.overlaps(&device.range));
+        if is_shared {
+            State::Fixed
+        } else {
+            State::OwnerExclusive
+        }
+    }
+
     /// Builds the partition's tables and its boot information; returns the register and the address that announce it.
     #[cold]
     #[inline(never)]
@@ -161,7 +167,7 @@ impl<H: Hal> Spmc<H> {
                 device.range.identity(),
                 device.world,
                 Attributes::device(device.permissions),
-                device_state(device),
+                self.device_state(config.id, device),
             )?;
         }
         Ok(())

@@ -17,7 +17,7 @@ use crate::partition::vcpu::Event;
 use crate::partition::{Endpoint, Frozen, Partition, Slot};
 use crate::spmc::{Pe, Spmc};
 
-use super::load::{device_state, image};
+use super::load::image;
 use super::{BootInfo, PackageError};
 
 impl<H: Hal> Spmc<H> {
@@ -63,7 +63,7 @@ impl<H: Hal> Spmc<H> {
             let mut memory = endpoint.memory.lock();
             for device in &config.device_regions {
                 let attributes = Attributes::device(device.permissions);
-                let leaf = Leaf::new(attributes, device_state(device));
+                let leaf = Leaf::new(attributes, self.device_state(config.id, device));
                 self.reset_pages(&mut memory, device.world, device.range, leaf)?;
             }
             for (range, leaf) in owned(config) {

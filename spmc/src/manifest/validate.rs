@@ -514,11 +514,6 @@ fn check_numbers(config: &PartitionConfig, other: &PartitionConfig, report: &Rep
     {
         root("id", "an id that no other manifest has", id.0);
     }
-    if let Some(id) = config.auxiliary_id
-        && config.auxiliary_id == other.auxiliary_id
-    {
-        root("auxiliary-id", "an id that no other manifest has", id);
-    }
     if let Some(order) = config.boot_order
         && config.boot_order == other.boot_order
     {

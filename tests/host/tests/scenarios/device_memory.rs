@@ -302,14 +302,7 @@ fn a_device_is_zeroed_at_no_point() {
 // req: GEN-24, MAN-31
 #[test]
 fn what_the_manifest_does_not_give_cannot_be_lent() {
-    // A device that is there for all who ask is the SPMC's.
-    let stage = stage_with(|spec| with_device(spec, DEVICE, 3, false));
-    assert_eq!(stage.access(SP1, Secure, DEVICE), READ_WRITE);
-    stage.run(SP1, |sp| {
-        let layout = sp.layout;
-        sp.memory_refused(MEM_LEND_64, &lend(RW).encode(layout), DENIED);
-    });
-    // One that can only be read is only lent to be read.
+    // A device that can only be read is only lent to be read.
     let stage = stage_with(|spec| with_device(spec, DEVICE, 1, true));
     stage.run(SP1, |sp| {
         let layout = sp.layout;
@@ -404,18 +397,40 @@ fn a_partition_lends_a_device_of_the_normal_world() {
     for exclusive in [true, false] {
         let stage = stage_with(|spec| with_device(spec, CLOCK, 3 | 8, exclusive));
         assert_eq!(stage.access(SP1, NonSecure, CLOCK), READ_WRITE);
-        let lend = Transaction::lend(SP1, SP2, RW, &[(CLOCK, 1)]).encode(Layout::V1_2);
-        let answer = stage.run(SP1, move |sp| sp.memory_call(MEM_LEND_64, &lend));
-        if !exclusive {
-            assert_eq!(answer.error(), Some(DENIED));
-            continue;
-        }
-        let request = request(SP1, answer.handle(), RW);
-        let response = stage.retrieve(SP2, request).unwrap();
+        let lend = Transaction::lend(SP1, SP2, RW, &[(CLOCK, 1)]);
+        let handle = stage.run(SP1, move |sp| sp.send(MEM_LEND_64, &lend));
+        let response = stage.retrieve(SP2, request(SP1, handle, RW)).unwrap();
         assert_eq!(response.attributes, NGNRNE | NON_SECURE);
         assert_eq!(stage.access(SP2, NonSecure, CLOCK), READ_WRITE);
         assert!(is_device(&stage, SP2, NonSecure, CLOCK));
         assert_eq!(stage.access(SP2, NonSecure, CLOCK + 0x1000), NONE);
+    }
+}
+
+// C27: whether it asks for exclusive access, or nobody else has it. req: GEN-23, MAN-31
+#[test]
+fn a_device_that_only_one_manifest_has_can_be_lent() {
+    let shared = |spec| with_device(spec, DEVICE, 3, false);
+    let stage = stage_with(shared);
+    let handle = lent(&stage, RW);
+    stage.retrieve(SP2, request(SP1, handle, RW)).unwrap();
+    assert_eq!(stage.access(SP2, Secure, DEVICE), READ_WRITE);
+    assert_eq!(stage.access(SP1, Secure, DEVICE), NONE);
+    stage.relinquish(SP2, handle);
+    reclaimed(&stage, handle);
+
+    let stage = Stage::with(|spec| match spec.name.as_str() {
+        "sp3" => spec,
+        _ => shared(spec),
+    });
+    stage.system.machine.memory().declare(Secure, SECURE_DEVICE);
+    for (owner, receiver) in [(SP1, SP3), (SP2, SP3)] {
+        assert_eq!(stage.access(owner, Secure, DEVICE), READ_WRITE);
+        let lend = Transaction::lend(owner, receiver, RW, &[(DEVICE, 1)]);
+        stage.run(owner, move |sp| {
+            let layout = sp.layout;
+            sp.memory_refused(MEM_LEND_64, &lend.encode(layout), DENIED);
+        });
     }
 }
 
