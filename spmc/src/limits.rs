@@ -19,16 +19,19 @@ pub const MAX_PARTITIONS: usize = 8;
 pub const MAX_VCPUS: usize = MAX_PES;
 
 /// Services (UUIDs) of one partition.
-pub const MAX_SERVICES: usize = 4;
+pub const MAX_SERVICES: usize = 8;
 
 /// Memory regions in one SP manifest.
 pub const MAX_MEMORY_REGIONS: usize = 8;
 
 /// Device regions in one SP manifest.
-pub const MAX_DEVICE_REGIONS: usize = 8;
+pub const MAX_DEVICE_REGIONS: usize = 16;
 
 /// Interrupts of one device region.
 pub const MAX_DEVICE_INTERRUPTS: usize = 4;
+
+/// Interrupts of all device regions of one partition. Each is a bit of its lines.
+pub const MAX_PARTITION_INTERRUPTS: usize = 32;
 
 /// Stream ids of one device region.
 pub const MAX_DEVICE_STREAMS: usize = 4;

@@ -13,12 +13,10 @@ pub use lines::{Left, Lines, Signals};
 
 use arrayvec::ArrayVec;
 
-use crate::limits::{MAX_DEVICE_INTERRUPTS, MAX_DEVICE_REGIONS};
+use crate::limits::MAX_PARTITION_INTERRUPTS;
 use crate::manifest::config::{DeviceInterrupt, PartitionConfig};
 
-/// Physical interrupts of one partition.
-const MAX_CLAIMS: usize = MAX_DEVICE_REGIONS * MAX_DEVICE_INTERRUPTS;
-const _: () = assert!(MAX_CLAIMS <= 32);
+const _: () = assert!(MAX_PARTITION_INTERRUPTS <= Line::PHYSICAL.count_ones() as usize);
 
 /// A line: number of a bit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,7 +75,7 @@ impl Line {
 
 /// The physical interrupts of one partition, by line.
 #[derive(Clone, Debug, Default)]
-pub struct Claims(ArrayVec<DeviceInterrupt, MAX_CLAIMS>);
+pub struct Claims(ArrayVec<DeviceInterrupt, MAX_PARTITION_INTERRUPTS>);
 
 impl Claims {
     /// Returns what the manifest claims.
@@ -87,7 +85,7 @@ impl Claims {
             regions
                 .flat_map(|region| &region.interrupts)
                 .copied()
-                .take(MAX_CLAIMS)
+                .take(MAX_PARTITION_INTERRUPTS)
                 .collect(),
         )
     }

@@ -17,6 +17,7 @@ use crate::addr::{Pa, PageRange, World};
 use crate::id::PartitionId;
 use crate::limits::{
     MAX_DEVICE_INTERRUPTS, MAX_DEVICE_REGIONS, MAX_DEVICE_STREAMS, MAX_MEMORY_REGIONS,
+    MAX_PARTITION_INTERRUPTS,
 };
 
 /// Bit 3 of `attributes`: the region is Non-secure.
@@ -94,15 +95,18 @@ pub(super) fn parse_devices(
     let expected = "\"arm,ffa-manifest-device-regions\"";
     parse_children(reader, compatible, expected, &mut |draft| {
         let region = draft.device(ignored)?;
+        let devices = config.device_regions.iter();
+        let others = devices.flat_map(|device| &device.interrupts);
         for interrupt in &region.interrupts {
-            let mut others = config
-                .device_regions
-                .iter()
-                .flat_map(|device| &device.interrupts);
-            if others.any(|other| other.id == interrupt.id) {
+            if others.clone().any(|other| other.id == interrupt.id) {
                 let found = Found::Number(interrupt.id.into());
                 return Err(draft.node.error("interrupts", "each interrupt once", found));
             }
+        }
+        if others.count().saturating_add(region.interrupts.len()) > MAX_PARTITION_INTERRUPTS {
+            let expected = limit_text!("at most ", MAX_PARTITION_INTERRUPTS, " in all regions");
+            let found = one_more(MAX_PARTITION_INTERRUPTS);
+            return Err(draft.node.error("interrupts", expected, found));
         }
         config.device_regions.try_push(region).map_err(|_| {
             let expected = limit_text!("at most ", MAX_DEVICE_REGIONS, " regions");

@@ -387,7 +387,7 @@ fn an_s_el0_partition_parses_with_one_context() {
 fn all_limits_can_be_reached() {
     let mut tree = manifest();
     tree.put("", "execution-ctx-count", &[8]);
-    tree.put("", "uuid", &(1..=16).collect::<Vec<_>>());
+    tree.put("", "uuid", &(1..=32).collect::<Vec<_>>());
     tree.remove_node("memory-regions");
     tree.remove_node("device-regions");
     tree.remove_node("rx_tx-info");
@@ -397,22 +397,24 @@ fn all_limits_can_be_reached() {
         Node::new("device-regions").string("compatible", "arm,ffa-manifest-device-regions");
     for n in 0..8 {
         memory = memory.child(region(&format!("m{n}"), 0x0700_0000 + n * 0x1000, 1, 1));
-        let interrupts: Vec<u32> = (0..4).flat_map(|i| [100 + 4 * n + i, 0x900]).collect();
+    }
+    for n in 0..16 {
+        let interrupts = [100 + 2 * n, 0x900, 101 + 2 * n, 0x900];
         let device = region(&format!("d{n}"), 0x0904_0000 + n * 0x1000, 1, 1);
         devices = devices.child(device.cells("interrupts", &interrupts));
     }
     let (config, _) = capture(|| parse(&tree.clone().child(memory).child(devices)));
     let config = config.unwrap();
-    assert_eq!((config.vcpu_count, config.services.len()), (8, 4));
+    assert_eq!((config.vcpu_count, config.services.len()), (8, 8));
     assert_eq!(
         (config.memory_regions.len(), config.device_regions.len()),
-        (8, 8)
+        (8, 16)
     );
     assert!(
         config
             .device_regions
             .iter()
-            .all(|device| device.interrupts.len() == 4)
+            .all(|device| device.interrupts.len() == 2)
     );
 }
 

@@ -69,8 +69,8 @@ fn uuids_that_name_no_service() {
         "/: uuid: expected each UUID once, found \"one twice\"",
     );
     refused(
-        |tree| tree.put("", "uuid", &(1..=20).collect::<Vec<_>>()),
-        "/: uuid: expected at most 4 UUIDs, found 5",
+        |tree| tree.put("", "uuid", &(1..=36).collect::<Vec<_>>()),
+        "/: uuid: expected at most 8 UUIDs, found 9",
     );
 }
 
@@ -274,7 +274,7 @@ fn faulty_messaging_methods() {
     );
     refused(
         |tree| tree.put_bytes("", "messaging-method", vec![0, 0, 3]),
-        "/: messaging-method: expected 1 to 4 values, found 3 bytes",
+        "/: messaging-method: expected 1 to 8 values, found 3 bytes",
     );
 }
 

@@ -237,23 +237,45 @@ fn dma_that_nothing_confines() {
     );
 }
 
+// req: MAN-02, MAN-33
+#[test]
+fn too_many_interrupts() {
+    refused(
+        |tree| {
+            tree.remove_node("device-regions");
+            let parent =
+                Node::new("device-regions").string("compatible", "arm,ffa-manifest-device-regions");
+            let devices = (0..9).map(|n| {
+                let interrupts: Vec<u32> = (0..4).flat_map(|i| [100 + 4 * n + i, 0x900]).collect();
+                let device = region(&format!("d{n}"), 0x0904_0000 + n * 0x1000, 1, 1);
+                device.cells("interrupts", &interrupts)
+            });
+            *tree = tree.clone().child(devices.fold(parent, Node::child));
+        },
+        "/device-regions/d8: interrupts: expected at most 32 in all regions, found 33",
+    );
+}
+
 // req: MAN-02
 #[test]
 fn too_many_regions() {
-    for (node, compatible) in [
-        ("memory-regions", "arm,ffa-manifest-memory-regions"),
-        ("device-regions", "arm,ffa-manifest-device-regions"),
+    for (node, compatible, limit) in [
+        ("memory-regions", "arm,ffa-manifest-memory-regions", 8),
+        ("device-regions", "arm,ffa-manifest-device-regions", 16),
     ] {
         refused(
             |tree| {
                 tree.remove_node("rx_tx-info");
                 tree.remove_node(node);
                 let regions =
-                    (0..9).map(|n| region(&format!("r{n}"), 0x0700_0000 + n * 0x1000, 1, 1));
+                    (0..=limit).map(|n| region(&format!("r{n}"), 0x0700_0000 + n * 0x1000, 1, 1));
                 let parent = Node::new(node).string("compatible", compatible);
                 *tree = tree.clone().child(regions.fold(parent, Node::child));
             },
-            &format!("/{node}/r8: expected at most 8 regions, found 9"),
+            &format!(
+                "/{node}/r{limit}: expected at most {limit} regions, found {}",
+                limit + 1
+            ),
         );
     }
 }
