@@ -1,5 +1,6 @@
 //! FF-A as a caller sees it: function ids, error codes, and the calls. Written from the specification and its clients.
 
+mod careless;
 pub mod fragments;
 pub mod indirect;
 pub mod memory;
@@ -148,10 +149,16 @@ pub fn regs(function: u32, arguments: &[u64]) -> Regs {
     regs
 }
 
-/// Makes a call with the arguments from x1 on and zero behind them.
+/// Makes a call with the arguments from x1 on, and behind them zero or, in registers that the call takes nothing from, garbage.
 #[inline(always)]
 pub fn call(function: u32, arguments: &[u64]) -> Regs {
-    raw_call(conduit(), regs(function, arguments))
+    let mut call = regs(function, arguments);
+    careless::leave_garbage(&mut call, arguments.len() + 1);
+    let answer = raw_call(conduit(), call);
+    if function == id::VERSION {
+        careless::negotiated(call[1], answer[0]);
+    }
+    answer
 }
 
 /// w1 of a direct message.

@@ -209,7 +209,6 @@ fn messages_refused(_: &Nwd) -> Check {
     }
     compose(tx, V1_2, ids, 0, 8);
     for registers in [
-        [1, 0],
         [(VM as u64) << 16, 0],
         [(SP1 as u64) << 16, 0],
         [0, 1],
@@ -240,7 +239,7 @@ fn refuse_messages(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
         ffa::refused(&send(), INVALID_PARAMETERS)?;
     }
     compose(&sp::TX, version, (own, NWD), 0, 8);
-    for registers in [[1, 0], [(own as u64) << 16, 0], [0, 1], [0, 4]] {
+    for registers in [[(own as u64) << 16, 0], [0, 1], [0, 4]] {
         ffa::refused(&ffa::call(id::MSG_SEND2, &registers), INVALID_PARAMETERS)?;
     }
     ffa::refused(&ffa::call(id::RX_ACQUIRE, &[VM as u64]), NOT_SUPPORTED)?;

@@ -113,7 +113,6 @@ fn run_until_done(sp: &Sp, [other, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     // It did not yield yet.
     ffa::refused(&ffa::call(id::RUN, &[target]), DENIED)?;
     yielded(&ask_to_yield(me, other, seed), other)?;
-    ffa::refused(&ffa::call(id::RUN, &[target, 1]), INVALID_PARAMETERS)?;
     done(me, other, &ffa::call(id::RUN, &[target]), seed)?;
     Ok([0; 4])
 }
@@ -128,7 +127,7 @@ fn yield_refused(_: &Nwd) -> Check {
     Ok(())
 }
 
-fn cannot_yield(_: &Sp, [code, w1, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    ffa::refused(&ffa::call(id::YIELD, &[w1]), code as i32)?;
+fn cannot_yield(_: &Sp, [code, w4, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    ffa::refused(&ffa::call(id::YIELD, &[0, 0, 0, w4]), code as i32)?;
     Ok([0; 4])
 }
