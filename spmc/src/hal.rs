@@ -8,6 +8,7 @@ use core::fmt;
 use core::sync::atomic::AtomicU64;
 
 use crate::addr::{Ipa, Pa, PageRange, World};
+use crate::ffa::SmcFrame;
 use crate::manifest::config::{DeviceInterrupt, ExceptionLevel};
 use crate::mm;
 
@@ -358,4 +359,7 @@ pub trait Hal: Sync + Sized {
 
     /// MPIDR affinity of the PE that this runs on: Aff3:Aff2:Aff1:Aff0 as in a device tree `reg`.
     fn affinity(&self) -> u64;
+
+    /// Makes a fast call of EL3 for the loaded context, with x0 to x17 in `call`, where EL3 leaves its answer (SMCCC 1.2).
+    fn call_el3(&self, call: &mut SmcFrame);
 }

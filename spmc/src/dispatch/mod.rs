@@ -9,6 +9,7 @@ mod console;
 mod cycles;
 mod direct;
 mod discovery;
+mod el3_calls;
 mod failure;
 mod features;
 mod framework;

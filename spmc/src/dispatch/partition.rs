@@ -87,8 +87,11 @@ impl<H: Hal> Spmc<H> {
         current: &mut Current<'_, H::Context>,
     ) -> Result<()> {
         if !id.is_ffa() {
-            let result = self.paravirtual_call(id.0, current);
-            current.vcpu.context.gprs_mut()[0] = result.unwrap_or(SMCCC_UNKNOWN);
+            match self.paravirtual_call(id.0, current) {
+                Some(result) => current.vcpu.context.gprs_mut()[0] = result,
+                None if self.el3_call(id, current) => {}
+                None => current.vcpu.context.gprs_mut()[0] = SMCCC_UNKNOWN,
+            }
             return Ok(());
         }
         let context = &mut current.vcpu.context;

@@ -16,6 +16,17 @@ impl FunctionId {
         base >= 0x8400_0060 && base <= 0x8400_0097
     }
 
+    /// Returns whether the call is a fast one, which ends before the caller goes on (SMCCC, bit 31).
+    pub const fn is_fast(self) -> bool {
+        self.0 & (1 << 31) != 0
+    }
+
+    /// Returns whether SMCCC keeps the id for PSCI or FF-A: of the standard secure services, 0x00 to 0x1f and 0x60 to 0xef.
+    pub const fn is_reserved(self) -> bool {
+        let base = self.0 & !(1 << 30);
+        matches!(base, 0x8400_0000..=0x8400_001f | 0x8400_0060..=0x8400_00ef)
+    }
+
     /// Returns whether the id is of the SMC64 convention, whose arguments are 64 bits wide.
     pub const fn is_64(self) -> bool {
         self.0 & (1 << 30) != 0
@@ -161,5 +172,19 @@ mod tests {
         assert!(!FunctionId(0x0400_0063).is_ffa());
         assert_eq!(FunctionId::from_reg(0xdead_beef_8401_0063).0, VERSION);
         assert!(FunctionId(RXTX_MAP_64).is_64() && !FunctionId(RXTX_MAP_32).is_64());
+        assert!(FunctionId(0x8000_0000).is_fast() && !FunctionId(0x3200_0000).is_fast());
+        for reserved in [0x8400_0000, 0xc400_001f, 0x8400_0060, 0xc400_00ef] {
+            assert!(FunctionId(reserved).is_reserved(), "{reserved:#x}");
+        }
+        // TRNG, SDEI, SiP and the neighbours.
+        for other in [
+            0x8400_0050,
+            0xc400_0020,
+            0x8400_005f,
+            0x8400_00f0,
+            0x8200_0000,
+        ] {
+            assert!(!FunctionId(other).is_reserved(), "{other:#x}");
+        }
     }
 }

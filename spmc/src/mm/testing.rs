@@ -11,6 +11,7 @@ use std::vec::Vec;
 
 use super::TABLE_BITS;
 use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, PageRange, World};
+use crate::ffa::SmcFrame;
 use crate::hal::{
     AccessFault, Context, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table,
     TableMemoryError, TablePlaces, TlbScope,
@@ -353,6 +354,8 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
     fn affinity(&self) -> u64 {
         0
     }
+
+    fn call_el3(&self, _: &mut SmcFrame) {}
 }
 
 /// See [`FakeHal::leaves`]. Not printed when a test fails: it is long.

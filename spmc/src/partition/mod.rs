@@ -58,6 +58,8 @@ pub struct Partition<C> {
     pub restarts: Restarts,
     /// What it may still have logged; held for nothing else, so it may be taken under any lock.
     pub log_quota: Mutex<LogQuota>,
+    /// How many of its calls were passed on to EL3.
+    el3_calls: AtomicU64,
     /// Virtual interrupts of each context; not behind its claim, since whoever takes an interrupt pends it.
     lines: [Lines; MAX_VCPUS],
     /// Contexts for which something may be pending in `lines`.
@@ -80,6 +82,7 @@ impl<C: Context> Partition<C> {
         turns: AtomicU16::new(0),
         restarts: Restarts::new(),
         log_quota: Mutex::new(LogQuota::new()),
+        el3_calls: AtomicU64::new(0),
         lines: [const { Lines::new() }; MAX_VCPUS],
         interrupted: AtomicVcpuSet::new(),
         wants_cycles: AtomicVcpuSet::new(),
@@ -114,6 +117,13 @@ impl<C: Context> Partition<C> {
     /// Returns a count, which wraps around, of the times that the partition failed or was loaded anew.
     pub fn turns(&self) -> u16 {
         self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Counts a call that is passed on to EL3. Returns how many there were, with this one.
+    pub fn count_el3_call(&self) -> u64 {
+        self.el3_calls
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_add(1)
     }
 
     /// Virtual interrupts of the context with that index, and the context.

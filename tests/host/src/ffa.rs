@@ -225,8 +225,10 @@ impl Regs {
 /// How many registers, from x0 on, come back with something else from a call of `function` that ends with `answer`. Those
 /// behind them stay the caller's (SMCCC 1.1).
 pub fn registers_returned(function: u64, answer: u64) -> usize {
-    match (function, answer) {
+    match (function & 0xffff_ffff, answer) {
         (_, DIRECT_REQ2 | DIRECT_RESP2) | (PARTITION_INFO_GET_REGS, SUCCESS_64) => 18,
+        // Of EL3, if it was passed on.
+        (0x8000_0000..0x8400_0060 | 0xc000_0000..0xc400_0060, answer) if answer != u64::MAX => 18,
         _ => 8,
     }
 }

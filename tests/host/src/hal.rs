@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use spmc::addr::{Pa, PageRange, World};
+use spmc::ffa::SmcFrame;
 use spmc::hal::{
     AccessFault, Context, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table,
     TableMemoryError, TablePlaces, TlbScope,
@@ -244,6 +245,12 @@ impl Hal for FakeHal {
         self.0.step();
         self.0.journal().looks += 1;
         self.0.gic().look_again_elsewhere(current_pe());
+    }
+
+    fn call_el3(&self, call: &mut SmcFrame) {
+        self.0.step();
+        self.0.journal().el3_calls.push(call.x);
+        call.x = call.x.map(|x| !x);
     }
 
     fn look_again_here(&self) {

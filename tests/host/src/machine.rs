@@ -122,6 +122,8 @@ pub struct Journal {
     pub schedule_receiver: Vec<usize>,
     /// How long each watchdog that was armed would have taken.
     pub watchdogs: Vec<u64>,
+    /// x0 to x17 of calls of EL3 for partitions, each answered by the complement of every register.
+    pub el3_calls: Vec<[u64; 18]>,
 }
 
 impl Journal {
@@ -131,6 +133,7 @@ impl Journal {
         self.zeroed.clear();
         self.schedule_receiver.clear();
         self.watchdogs.clear();
+        self.el3_calls.clear();
     }
 
     /// Returns how many pages were zeroed since this was asked last.

@@ -54,6 +54,8 @@ pub struct PartitionSpec {
     pub messaging: u32,
     /// `messaging-method` for each UUID, in place of the one for all.
     pub methods: Vec<u32>,
+    /// More properties of its node in the SPMC manifest.
+    pub vm: Vec<(&'static str, Vec<u32>)>,
     /// More properties of one cell.
     pub properties: Vec<(&'static str, u32)>,
     /// `exception-level`.
@@ -106,6 +108,7 @@ impl PartitionSpec {
             ]],
             messaging: 3,
             methods: Vec::new(),
+            vm: Vec::new(),
             properties: Vec::new(),
             exception_level: 2,
             vcpus: 1,
@@ -342,6 +345,9 @@ pub fn spmc_manifest_of(
             .unwrap();
         fdt.property_u64("mem_size", PARTITION_SIZE).unwrap();
         fdt.property_u32("vcpu_count", partition.vcpus).unwrap();
+        for (name, cells) in &partition.vm {
+            fdt.property_array_u32(name, cells).unwrap();
+        }
         fdt.end_node(vm).unwrap();
     }
     fdt.end_node(hypervisor).unwrap();

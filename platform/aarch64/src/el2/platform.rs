@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use aarch64_cpu::registers::{CNTPCT_EL0, MPIDR_EL1};
 use spmc::addr::{Pa, PageRange, World};
+use spmc::ffa::SmcFrame;
 use spmc::hal::{
     AccessFault, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table,
     TableMemoryError, TablePlaces, TlbScope,
@@ -14,7 +15,7 @@ use tock_registers::interfaces::Readable;
 use super::context::GuestContext;
 use super::cpu::{AFFINITIES, Cpu};
 use super::lines::Line;
-use super::{BOARD, el0, features, gic, inject, stage1, stage2, tables, watchdog};
+use super::{BOARD, el0, features, gic, inject, smc, stage1, stage2, tables, watchdog};
 
 /// The hardware.
 pub struct Platform;
@@ -195,5 +196,9 @@ impl Hal for Platform {
 
     fn affinity(&self) -> u64 {
         affinity()
+    }
+
+    fn call_el3(&self, call: &mut SmcFrame) {
+        smc::smc(call);
     }
 }

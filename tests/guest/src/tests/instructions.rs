@@ -21,11 +21,16 @@ pub const TESTS: &[Test] = &[
         foreign_calls,
         "Calls of partitions to PSCI and others end at the SPMC"
     ),
+    test!(
+        listed_calls,
+        "Calls that the SPMC manifest lists go to EL3 and back"
+    ),
 ];
 
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[
     helper!(try_forbidden),
+    helper!(ask_el3),
     helper!(call_others),
     helper!(complement),
 ];
@@ -170,6 +175,31 @@ fn foreign_calls(_: &Nwd) -> Check {
         ask(partition, command!(call_others), [0; 4])?;
     }
     Ok(())
+}
+
+/// SMCCC_ARCH_FEATURES, which the SPMC manifest lets sp1 call.
+const ARCH_FEATURES: u64 = 0x8000_0001;
+/// SMCCC_VERSION.
+const SMCCC_VERSION: u64 = 0x8000_0000;
+
+// C11. req: GEN-06, GEN-11
+fn listed_calls(_: &Nwd) -> Check {
+    ask(SP1, command!(ask_el3), [0, 0, 0, 0])?;
+    ask(SP2, command!(ask_el3), [NOT_SUPPORTED, 0, 0, 0])?;
+    Ok(())
+}
+
+fn ask_el3(_: &Sp, [wanted, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    let mut regs: [u64; 18] = core::array::from_fn(|n| 0x1234_5678_0000_0000 + n as u64);
+    regs[0] = ARCH_FEATURES;
+    regs[1] = SMCCC_VERSION;
+    let answer = call(Conduit::Smc, regs);
+    equal(answer[0] & 0xffff_ffff, wanted)?;
+    // Neither EL3 nor the SPMC returns anything else, or anything of its own.
+    for (got, kept) in answer[4..].iter().zip(&regs[4..]) {
+        equal(*got, *kept)?;
+    }
+    Ok([0; 4])
 }
 
 fn call_others(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {

@@ -11,6 +11,7 @@ mod device_memory;
 mod direct;
 mod direct2;
 mod discovery;
+mod el3_calls;
 mod features;
 mod former_lives;
 mod fragments;
