@@ -145,6 +145,12 @@ impl<A: Address> PageRange<A> {
         self.base <= other.base && other.end() <= self.end()
     }
 
+    /// Its pages, one after the other.
+    pub fn each_page(self) -> impl Iterator<Item = Self> {
+        let page = move |n: u64| self.base.raw().wrapping_add(n << PAGE_SHIFT);
+        (0..self.pages).filter_map(move |n| Self::new(A::new(page(n)), 1))
+    }
+
     /// The same numbers as another kind of address: how identity mappings are written.
     pub fn identity<B: Address>(&self) -> PageRange<B> {
         PageRange {
@@ -189,5 +195,7 @@ mod tests {
         assert!(!range(0x1000, 2).overlaps(&range(0x3000, 1)));
         assert!(range(0x1000, 2).contains(&range(0x2000, 1)));
         assert!(!range(0x1000, 2).contains(&range(0x2000, 2)));
+        let pages = range(0x1000, 2).each_page();
+        assert!(pages.eq([range(0x1000, 1), range(0x2000, 1)]));
     }
 }

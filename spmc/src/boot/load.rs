@@ -162,6 +162,9 @@ impl<H: Hal> Spmc<H> {
             self.map_memory_region(space, region, image)?;
         }
         for device in &config.device_regions {
+            if device.world == World::NonSecure {
+                self.take_out_device(device)?;
+            }
             space.map(
                 &self.hal,
                 device.range.identity(),
@@ -169,6 +172,20 @@ impl<H: Hal> Spmc<H> {
                 Attributes::device(device.permissions),
                 self.device_state(config.id, device),
             )?;
+        }
+        Ok(())
+    }
+
+    /// Takes a device that lies in the Normal world's memory out of what transactions can move, if no partition before it did.
+    #[cold]
+    #[inline(never)]
+    fn take_out_device(&self, device: &DeviceRegion) -> FfaResult<()> {
+        let mut normal = self.normal_world.memory.lock();
+        for page in device.range.identity().each_page() {
+            let leaf = normal.inspect(&self.hal, [page].into_iter());
+            if leaf.is_some_and(|(_, leaf)| leaf.state() == Some(State::OwnerExclusive)) {
+                normal.fix(&self.hal, page)?;
+            }
         }
         Ok(())
     }

@@ -308,12 +308,17 @@ fn check_device_regions(
             World::Secure => &spmc.device_memory,
             World::NonSecure => &spmc.ns_device_memory,
         };
-        let mut memory = spmc.memory.iter().chain(&spmc.ns_memory);
+        // A Non-secure device may lie in what the Normal world's memory is said to be, which it is taken out of then.
+        let mut normal = spmc.ns_memory.iter();
+        let is_carved_out = region.world == World::NonSecure && inside(range, &spmc.ns_memory);
+        let mut own = config.memory_regions.iter();
         if !inside(range, nodes) {
             refuse("a range inside a device memory node of its security state");
         } else if is_spmcs(range, spmc, image)
-            || memory.any(|memory| range.overlaps(memory))
+            || spmc.memory.iter().any(|memory| range.overlaps(memory))
+            || !is_carved_out && normal.any(|memory| range.overlaps(memory))
             || range.overlaps(&config.memory)
+            || own.any(|memory| range.overlaps(&memory.range))
         {
             refuse("a range without memory");
         }
@@ -521,11 +526,14 @@ fn check_numbers(config: &PartitionConfig, other: &PartitionConfig, report: &Rep
     }
 }
 
-/// No memory region overlaps one of `other`, and no device that either wants for itself.
+/// No memory region overlaps a region of `other`, and no device one that either wants for itself.
 fn check_regions(config: &PartitionConfig, other: &PartitionConfig, report: &Report) {
     for region in &config.memory_regions {
         let mut taken = other.memory_regions.iter();
-        if taken.any(|taken| region.range.overlaps(&taken.range)) {
+        let mut devices = other.device_regions.iter();
+        if taken.any(|taken| region.range.overlaps(&taken.range))
+            || devices.any(|taken| region.range.overlaps(&taken.range))
+        {
             let found = Found::Taken(region.range, other.id);
             let expected = "a range that no other partition has";
             refuse_memory(region, expected, found, report);
@@ -536,7 +544,10 @@ fn check_regions(config: &PartitionConfig, other: &PartitionConfig, report: &Rep
             .device_regions
             .iter()
             .filter(|taken| region.range.overlaps(&taken.range));
-        if taken.any(|taken| region.exclusive || taken.exclusive) {
+        let mut memory = other.memory_regions.iter();
+        if taken.any(|taken| region.exclusive || taken.exclusive)
+            || memory.any(|taken| region.range.overlaps(&taken.range))
+        {
             let found = Found::Taken(region.range, other.id);
             let expected = "a device that no other partition has";
             device_error(region, "base-address", expected, found, report);

@@ -347,11 +347,8 @@ impl AddressSpace {
     /// Undoes [`Self::lock_mailbox`], page by page: an S-EL0 partition may have changed permissions
     /// of some of them since.
     pub fn unlock_mailbox<H: Hal>(&mut self, hal: &H, buffers: &Buffers) {
-        let pages = [buffers.tx, buffers.rx].into_iter().flat_map(|range| {
-            let page = move |n| range.base().raw().wrapping_add(n << PAGE_SHIFT);
-            (0..range.pages()).filter_map(move |n| PageRange::new(Ipa::new(page(n)), 1))
-        });
-        for page in pages {
+        let buffers = [buffers.tx, buffers.rx].map(|range| range.identity());
+        for page in buffers.into_iter().flat_map(PageRange::each_page) {
             let Some((world, leaf)) = self.first_leaf(hal, page) else {
                 continue;
             };

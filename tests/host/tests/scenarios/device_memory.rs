@@ -1,5 +1,6 @@
 //! Device memory: an owner by its manifest can lend a device to one partition, and do nothing else with it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use host_tests::PartitionSpec;
@@ -432,6 +433,35 @@ fn a_device_that_only_one_manifest_has_can_be_lent() {
             sp.memory_refused(MEM_LEND_64, &lend.encode(layout), DENIED);
         });
     }
+}
+
+// C7: as a TPM's interface lies in DRAM. req: MAN-28, MAN-31, MEMO-07
+#[test]
+fn a_device_inside_of_the_normal_worlds_memory_is_in_no_transaction() {
+    const PAGES: Range<u64> = 0x4400_0000..0x4400_2000;
+    const TPM: u64 = PAGES.start;
+    let stage = Stage::of(
+        |builder| builder.normal_devices(&[PAGES]),
+        |spec| match spec.name.as_str() {
+            "sp3" => spec,
+            _ => with_device(spec, TPM, 3 | 8, false),
+        },
+    );
+    let nwd = stage.nwd();
+    for id in [SP1, SP2] {
+        assert_eq!(stage.access(id, NonSecure, TPM), READ_WRITE);
+        assert!(is_device(&stage, id, NonSecure, TPM));
+    }
+    for ranges in [vec![(TPM, 1)], vec![(TPM - 0x1000, 2)]] {
+        let share = Transaction::share(0, SP3, RO, &ranges);
+        nwd.memory_refused(MEM_SHARE_64, &share.encode(Layout::V1_2), DENIED);
+    }
+    nwd.call([RXTX_UNMAP]).success();
+    nwd.refused([RXTX_MAP_64, TPM, NWD_TX, 1], DENIED);
+    nwd.map_buffers();
+    let around = Transaction::share(0, SP3, RO, &[(TPM - 0x1000, 1), (TPM + 0x1000, 1)]);
+    let handle = nwd.send(MEM_SHARE_64, &around);
+    nwd.reclaim(handle).success();
 }
 
 // req: GEN-23
