@@ -13,13 +13,14 @@ use mutants::report;
 use mutants::suite::Suite;
 
 const USAGE: &str = "\
-usage: cargo xtask mutants [PATH...] [--sample N [--seed S]] [--shard K/N] [--again] [--longest MS]
-                           [--jobs N] [--list]
+usage: cargo xtask mutants [PATH...] [--sample N [--seed S]] [--shard K/N] [--again] [--explained]
+                           [--longest MS] [--jobs N] [--list]
 
   PATH        files or folders of spmc/src (default: those that guests can reach)
   --sample N  only N of the mutants that compile, evenly spread; --seed S picks others
   --shard K/N only the K-th of N parts, so that a long run can be had in pieces
   --again     only those that no test noticed the last time, with whatever build
+  --explained run those too that have a reason: a test may have come that notices them
   --longest MS
               leave out tests that take longer than so many milliseconds: a first look
   --jobs N    so many processes at once (default: as many as there are processors)
@@ -65,6 +66,7 @@ struct Options {
     seed: u64,
     shard: Option<(usize, usize)>,
     again: bool,
+    explained: bool,
     longest: Option<u64>,
     jobs: Option<usize>,
     list: bool,
@@ -93,6 +95,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Options> {
             "--seed" => options.seed = value()?.parse()?,
             "--jobs" => options.jobs = Some(value()?.parse()?),
             "--again" => options.again = true,
+            "--explained" => options.explained = true,
             "--longest" => options.longest = Some(value()?.parse()?),
             "--list" => options.list = true,
             "--shard" => {
@@ -173,16 +176,16 @@ fn run(options: Options) -> Result<ExitCode> {
         suite.tests.retain(|test| test.milliseconds <= longest);
         suite.build += "in part";
     }
-    eprintln!("==> running {} mutants", numbers.len());
-    let outcomes = judge(&project, &tree, &suite, &history, &numbers, jobs)?;
-    let judged: Vec<_> = numbers
-        .iter()
-        .map(|number| mutant(*number))
-        .zip(outcomes)
-        .collect();
-
     let reasons = fs::read_to_string(root.join(REASONS)).context(REASONS)?;
     let reasons = Reasons::read(&reasons).context(REASONS)?;
+    let is_explained = |number: &u32| !options.explained && reasons.explain(mutant(*number));
+    let (explained, numbers): (Vec<u32>, Vec<u32>) = numbers.into_iter().partition(is_explained);
+    eprintln!("==> running {} mutants", numbers.len());
+    let outcomes = judge(&project, &tree, &suite, &history, &numbers, jobs)?;
+    let explained = explained.iter().map(|n| (mutant(*n), Outcome::Survived));
+    let judged = numbers.iter().map(|n| mutant(*n)).zip(outcomes);
+    let judged: Vec<_> = judged.chain(explained).collect();
+
     let (folders, all) = report::tallies(&judged, &reasons);
     report::print_unexplained(&judged, &reasons);
     println!();

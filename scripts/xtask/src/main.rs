@@ -64,7 +64,8 @@ usage: cargo xtask <command>
   fuzz [TARGET] [--runs N] [--seed N] [--fresh] [--fast]
                               run fuzz targets, each for N executions; --fresh leaves out what earlier runs found,
                               --fast follows edges alone, for long runs
-  mutants [PATH...] [--sample N [--seed S]] [--shard K/N] [--again] [--longest MS] [--jobs N] [--list]
+  mutants [PATH...] [--sample N [--seed S]] [--shard K/N] [--again] [--explained]
+                              [--longest MS] [--jobs N] [--list]
                               change the engine in small ways and tell which changes no test on the host notices
   explore [SYSTEM]...         visit every state of systems that are small enough, or of those named; prints
                               how many there are
