@@ -162,9 +162,7 @@ impl<H: Hal> Spmc<H> {
             self.map_memory_region(space, region, image)?;
         }
         for device in &config.device_regions {
-            if device.world == World::NonSecure {
-                self.take_out_device(device)?;
-            }
+            self.take_out_device(device)?;
             space.map(
                 &self.hal,
                 device.range.identity(),
@@ -176,7 +174,8 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Takes a device that lies in the Normal world's memory out of what transactions can move, if no partition before it did.
+    /// Takes a device that lies in the Normal world's memory, which a Secure one never does, out of what transactions can move, if no
+    /// partition before it did.
     #[cold]
     #[inline(never)]
     fn take_out_device(&self, device: &DeviceRegion) -> FfaResult<()> {

@@ -84,6 +84,14 @@ fn try_calls_of_owners<C: Caller>(
         caller.make(padded([RXTX_UNMAP])).success();
         padded([RXTX_MAP_64, tx, rx, 1])
     });
+    // Of w1 the lower half.
+    let unmap = padded([RXTX_UNMAP, 1]);
+    if version == V1_0 {
+        assert_eq!(caller.make(unmap).error(), Some(INVALID_PARAMETERS));
+    } else {
+        caller.make(unmap).success();
+        caller.make(padded([RXTX_MAP_64, tx, rx, 1])).success();
+    }
     each(caller, version, 6..=7, |caller, last| {
         if last.is_some() {
             caller.make(padded([RX_RELEASE])).success();
