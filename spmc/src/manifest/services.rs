@@ -105,11 +105,15 @@ impl Services {
         }))
     }
 
+    /// `uuid` of a service: a text, or four cells as in the root. No text has 16 bytes.
     fn service_uuid(&mut self, property: &Property) -> Parsed<Uuid> {
-        let uuid = parse_uuid(property.str()?.as_bytes()).ok_or_else(|| {
-            let expected = "a UUID like 01234567-89ab-cdef-0123-456789abcdef";
-            property.error(expected, Found::text(property.value))
-        })?;
+        let expected = "a UUID like 01234567-89ab-cdef-0123-456789abcdef";
+        let uuid = if property.value.len() == 16 {
+            property.cells(expected)?.next().map(Uuid::from_words)
+        } else {
+            parse_uuid(property.str()?.as_bytes())
+        };
+        let uuid = uuid.ok_or_else(|| property.error(expected, Found::text(property.value)))?;
         self.add_uuid(uuid, property)?;
         Ok(uuid)
     }

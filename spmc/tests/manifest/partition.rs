@@ -227,12 +227,16 @@ fn services_of_the_1_1_format() {
             "486178E0-E7F8-11E3-BC5E-0002A5D5C51C",
         );
         tree.put("services/second", "messaging-method", &[2]);
+        // In the form of the root.
+        tree.put("services/third", "uuid", &[5, 6, 7, 8]);
+        tree.put("services/third", "messaging-method", &[3]);
     });
     assert_eq!(lines, [""; 0]);
     let words = [0xe078_6148, 0xe311_f8e7, 0x0200_5ebc, 0x1bc5_d5a5];
     assert_eq!(config.services[0].uuid, Uuid::from_words(words));
     assert_eq!(config.services[0].messaging, Messaging::RECEIVE_DIRECT);
     assert_eq!(config.services[1].messaging, Messaging::SEND_DIRECT);
+    assert_eq!(config.services[2].uuid, Uuid::from_words([5, 6, 7, 8]));
 }
 
 // req: MAN-12
