@@ -19,6 +19,16 @@ impl PartitionId {
         self.0 & 0x8000 != 0
     }
 
+    /// Returns whether the id is that of a logical partition of the SPMD, if there is such a one.
+    pub const fn is_logical(self) -> bool {
+        matches!(self.0, 0xffc0..=0xfffe)
+    }
+
+    /// Returns whether the id is one that EL3 has: the SPMD's or that of a logical partition.
+    pub const fn is_el3(self) -> bool {
+        self.0 == Self::SPMD.0 || self.is_logical()
+    }
+
     /// Id of the partition at `index` of the partition table: 0x8001 + index, as Hafnium numbers them.
     pub const fn from_index(index: usize) -> Self {
         Self(0x8001_u16.wrapping_add(index as u16))

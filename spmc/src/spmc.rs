@@ -152,6 +152,8 @@ pub struct Pe {
     pub(crate) held: Option<SmcFrame>,
     /// Handlers of secure interrupts run, one after the other, in place of what was interrupted.
     pub handles_interrupts: bool,
+    /// EL3 waits for an answer, and takes no other call by which the PE would be left.
+    pub(crate) el3_waits: bool,
     /// Whose time runs.
     pub(crate) watch: Watch,
     /// Notes whether they leave the PE to others.
@@ -172,6 +174,7 @@ impl Pe {
             root: VcpuId::NONE,
             held: None,
             handles_interrupts: false,
+            el3_waits: false,
             watch: Watch::Off,
             flood: Flood::new(),
             handler: 0,

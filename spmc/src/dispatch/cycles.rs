@@ -55,11 +55,12 @@ impl<H: Hal> Spmc<H> {
 
     /// `FFA_YIELD` from a partition: whoever lent it the PE gets it back, with the time in w2 and w3 (in nanoseconds) after which the
     /// partition wants to go on. It goes on, with `FFA_SUCCESS`, when `FFA_RUN` says so. A handler of secure interrupts has nobody
-    /// to yield to: it goes on at once.
+    /// to yield to, and EL3 waits for an answer: then it goes on at once.
     ///
     /// `NOT_SUPPORTED` below v1.1, `INVALID_PARAMETERS` for a reserved register, `DENIED` by the run-time model.
     pub(super) fn partition_yield<'s>(
         &'s self,
+        pe: &Pe,
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
@@ -80,7 +81,7 @@ impl<H: Hal> Spmc<H> {
         ]);
         let wish = *w3 << 32 | *w2 as u32 as u64;
         current.vcpu.model.permits(Call::Yield(version))?;
-        if current.vcpu.model == Model::Interrupt {
+        if current.vcpu.model == Model::Interrupt || pe.el3_waits {
             complete(&mut current.vcpu.context, &Answer::success([]));
             return Ok(Flow::Continue);
         }

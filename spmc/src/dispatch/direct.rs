@@ -1,8 +1,10 @@
 //! Direct messages (FF-A v1.0 sections 10.2 and 10.3, v1.2 for `FFA_MSG_SEND_DIRECT_REQ2`): the hot path.
 //!
-//! Requests come from the Normal world or from a partition, responses from the partition that processes the request. The payload, x3
-//! to x7 or x4 to x17, is passed on and never looked at. Checks go in this order: reserved registers, ids, UUID, who may
-//! send what, availability, run-time model.
+//! Requests come from the Normal world, from EL3 or from a partition, responses from the partition that processes the request. The
+//! payload, x3 to x7 or x4 to x17, is passed on and never looked at. Checks go in this order: reserved registers, ids, UUID, who
+//! may send what, availability, run-time model.
+
+mod el3;
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{FunctionId, SmcFrame, Version, framework, function};
@@ -114,7 +116,7 @@ impl<H: Hal> Spmc<H> {
     /// `FFA_MSG_SEND_DIRECT_REQ` from the Normal world.
     ///
     /// `INVALID_PARAMETERS` for a reserved register or an id that is not one, `DENIED` if the receiver does not take requests, `BUSY`
-    /// if it has no idle context on this PE, `ABORTED` if it failed. The SPMD's framework messages come in this way too.
+    /// if it has no idle context on this PE, `ABORTED` if it failed. Requests of EL3 come in this way too.
     pub(super) fn normal_world_request(
         &self,
         pe: &mut Pe,
@@ -125,13 +127,10 @@ impl<H: Hal> Spmc<H> {
             source,
             destination,
         } = Route::from_w1(frame.x[1]);
-        if source == PartitionId::SPMD {
-            return self.framework_message(pe, frame);
+        if source.is_secure() {
+            return self.el3_request(pe, id, frame);
         }
         self.normal_world.end_negotiation();
-        if source.is_secure() {
-            return Err(FfaError::InvalidParameters);
-        }
         if frame.w(2) != 0 {
             return self.vm_message(pe, id, frame);
         }
@@ -168,16 +167,19 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// `FFA_MSG_SEND_DIRECT_REQ2` from the Normal world. Errors as for the first kind, `INVALID_PARAMETERS` for a UUID that is not the
-    /// receiver's, `DENIED` if it is a service that does not take such requests.
+    /// receiver's, `DENIED` if it is a service that does not take such requests, `NOT_SUPPORTED` below 1.2.
     #[inline(never)]
     pub(super) fn normal_world_request2(&self, pe: &mut Pe, frame: &mut SmcFrame) -> Result<()> {
         let Route {
             source,
             destination,
         } = Route::from_w1(frame.x[1]);
-        self.normal_world.end_negotiation();
         if source.is_secure() {
-            return Err(FfaError::InvalidParameters);
+            return self.el3_request2(pe, frame);
+        }
+        self.normal_world.end_negotiation();
+        if self.normal_world.version() < Version::V1_2 {
+            return Err(FfaError::NotSupported);
         }
         let uuid = Uuid::from_registers([frame.x[2], frame.x[3]]);
         let receiver = self.receiver2(destination, &uuid, &self.normal_world)?;
@@ -400,7 +402,10 @@ impl<H: Hal> Spmc<H> {
     /// The error of a response to `destination` that answers nothing.
     #[cold]
     fn why_no_response(&self, destination: PartitionId) -> FfaError {
-        if destination == self.spmc_id() || self.endpoint(destination).is_some() {
+        if destination == self.spmc_id()
+            || destination.is_logical()
+            || self.endpoint(destination).is_some()
+        {
             FfaError::Denied
         } else {
             FfaError::InvalidParameters

@@ -125,12 +125,8 @@ impl<H: Hal> Spmc<H> {
         request.x[0] = function::MSG_SEND_DIRECT_REQ_32 as u64;
         request.x[1] = (spmc.0 as u64) << 16 | member.frozen.config.id.0 as u64;
         complete(&mut current.vcpu.context, &request);
-        // EL3 waits for the answer: nothing of the Normal world may come in between.
-        self.enter(&mut current, true);
-        self.start_watch(pe, current.vcpu.link());
         let mut answer = SmcFrame::ZERO;
-        self.run(pe, current, &mut answer);
-        self.stop_watch(pe);
+        self.run_for_el3(pe, current, &mut answer);
         let status = match answer.function().0 {
             function::MSG_SEND_DIRECT_RESP_32 | function::MSG_SEND_DIRECT_RESP_64 => {
                 answer.w(3) as i32

@@ -32,7 +32,7 @@ pub(crate) use run::{Member, works_for};
 pub(crate) use watchdog::Watch;
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function, reserved};
+use crate::ffa::{Answer, FunctionId, SmcFrame, function, reserved};
 use crate::hal::Hal;
 use crate::mem::SendKind;
 use crate::partition::{Endpoint, Partition};
@@ -67,9 +67,7 @@ impl<H: Hal> Spmc<H> {
             function::MSG_SEND_DIRECT_REQ_32 | function::MSG_SEND_DIRECT_REQ_64 => {
                 self.normal_world_request(pe, id, frame)
             }
-            function::MSG_SEND_DIRECT_REQ2 if self.normal_world.version() >= Version::V1_2 => {
-                self.normal_world_request2(pe, frame)
-            }
+            function::MSG_SEND_DIRECT_REQ2 => self.normal_world_request2(pe, frame),
             function::RUN => self.normal_world_run(pe, frame),
             function::ERROR => {
                 if frame.w(2) as i32 == FfaError::Aborted as i32 {

@@ -224,6 +224,23 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
+    /// Runs `callee`, which was given a request that EL3 waits for the answer of: nothing of the Normal world may come in between,
+    /// so the time is limited.
+    #[cold]
+    pub(super) fn run_for_el3(
+        &self,
+        pe: &mut Pe,
+        mut callee: Current<'_, H::Context>,
+        answer: &mut SmcFrame,
+    ) {
+        self.enter(&mut callee, true);
+        self.start_watch(pe, callee.vcpu.link());
+        pe.el3_waits = true;
+        self.run(pe, callee, answer);
+        pe.el3_waits = false;
+        self.stop_watch(pe);
+    }
+
     /// Handles what stops a context against its will.
     #[cold]
     #[inline(never)]

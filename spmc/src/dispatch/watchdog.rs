@@ -1,4 +1,4 @@
-//! The watchdog: how long a context may take to initialise, or to answer a power management message.
+//! The watchdog: how long a context may take to initialise, or to answer a request that EL3 waits for the answer of.
 //!
 //! Time is charged to the one who was given it. Whoever serves that one when the time is over is not to blame: it goes on, for as
 //! long again. If that is not enough either, the Normal world sees it to its end. Handlers of interrupts that come in between have a
@@ -111,7 +111,7 @@ impl<H: Hal> Spmc<H> {
 
 fn log_end<C>(context: &Current<'_, C>) {
     log::error!(
-        "{}: stopped, it did not finish within the time for initialisation or power management",
+        "{}: stopped, it did not finish within init-timeout-ms",
         context.frozen.config.name
     );
 }

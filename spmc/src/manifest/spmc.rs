@@ -253,16 +253,16 @@ impl Attribute {
     }
 }
 
-/// A Secure id that is not the SPMD's nor one that a partition can get.
+/// A Secure id that is not one of EL3 nor one that a partition can get.
 fn spmc_id(property: &Property) -> Parsed<PartitionId> {
     let word = property.u32()?;
     u16::try_from(word)
         .ok()
         .map(PartitionId)
-        .filter(|id| id.is_secure() && *id != PartitionId::SPMD && id.index() >= MAX_PARTITIONS)
+        .filter(|id| id.is_secure() && !id.is_el3() && id.index() >= MAX_PARTITIONS)
         .ok_or_else(|| {
             property.error(
-                "a Secure id other than the SPMD's and those of partitions",
+                "a Secure id other than those of EL3 and of partitions",
                 Found::Number(word.into()),
             )
         })

@@ -395,8 +395,9 @@ fn check_stream_endpoints(
 
 /// Whether the id is Secure, and neither reserved nor a partition's.
 fn may_be_stream_endpoint(id: PartitionId, spmc: &SpmcManifest) -> bool {
-    let reserved = [PartitionId::SPMC, PartitionId::SPMD, spmc.spmc_id];
+    let reserved = [PartitionId::SPMC, spmc.spmc_id];
     id.is_secure()
+        && !id.is_el3()
         && !reserved.contains(&id)
         && id.index() >= MAX_PARTITIONS
         && !spmc.partitions.iter().any(|package| package.id == id)

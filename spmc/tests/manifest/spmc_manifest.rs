@@ -274,11 +274,11 @@ fn faulty_attributes() {
             &format!("/attribute: {name}: expected one 32-bit cell, found nothing"),
         );
     }
-    for id in [0, 0x8001, 0x8008, 0xffff, 0x1_8000] {
+    for id in [0, 0x8001, 0x8008, 0xffc0, 0xfffe, 0xffff, 0x1_8000] {
         refused(
             |tree| tree.put("attribute", "spmc_id", &[id]),
             &format!(
-                "/attribute: spmc_id: expected a Secure id other than the SPMD's and those of partitions, found {id:#x}"
+                "/attribute: spmc_id: expected a Secure id other than those of EL3 and of partitions, found {id:#x}"
             ),
         );
     }

@@ -115,9 +115,7 @@ fn lines_of_a_partition_are_a_burst_and_then_a_part_of_the_time() {
 
 /// Returns whether the log of `action` says that the time of `name` was over.
 pub fn tells_of_timeout(name: &str, action: impl FnOnce()) -> bool {
-    let line = format!(
-        "{name}: stopped, it did not finish within the time for initialisation or power management"
-    );
+    let line = format!("{name}: stopped, it did not finish within init-timeout-ms");
     logged(action).contains(&line)
 }
 

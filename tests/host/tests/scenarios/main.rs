@@ -29,6 +29,7 @@ mod interrupts;
 mod lifecycle;
 mod links;
 mod log_lines;
+mod logical_partitions;
 mod long_calls;
 mod meeting;
 mod memory;

@@ -1,0 +1,90 @@
+//! Direct requests that begin at EL3: framework messages of the SPMD, and requests of its logical partitions.
+//!
+//! A logical partition lives in EL3, has an id from 0xffc0 to 0xfffe, and calls when EL3 was entered from the Normal world. Until it
+//! has the response, or `FFA_ERROR`, the SPMD takes no other call by which we would leave the PE. So nothing takes the PE from the
+//! chain that works for it but secure interrupts, whose handlers come back.
+
+use crate::error::{FfaError, Result};
+use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
+use crate::hal::{Context, Hal};
+use crate::id::{PartitionId, Uuid};
+use crate::partition::vcpu::{Caller, Event};
+use crate::spmc::{Pe, Spmc};
+
+use super::{First, Kind, Member, Request, Route, Second};
+
+impl<H: Hal> Spmc<H> {
+    /// `FFA_MSG_SEND_DIRECT_REQ` from a Secure id: a message of the SPMD, or a request of a logical partition.
+    ///
+    /// No call of the Normal world, so it may negotiate its version after that. `INVALID_PARAMETERS` for any other id, and for framework
+    /// messages of a logical partition; otherwise as for requests of the Normal world.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn el3_request(
+        &self,
+        pe: &mut Pe,
+        id: FunctionId,
+        frame: &mut SmcFrame,
+    ) -> Result<()> {
+        let route = Route::from_w1(frame.x[1]);
+        if route.source == PartitionId::SPMD {
+            return self.framework_message(pe, frame);
+        }
+        if !route.source.is_logical() || frame.w(2) != 0 {
+            return Err(FfaError::InvalidParameters);
+        }
+        let receiver = self.receiver(route.destination)?;
+        self.call_for_logical_partition::<First>(pe, receiver, id, frame)
+    }
+
+    /// `FFA_MSG_SEND_DIRECT_REQ2` from a Secure id. Errors as for the first kind, and for the UUID as from the Normal world, whose version
+    /// counts as the sender's.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn el3_request2(&self, pe: &mut Pe, frame: &mut SmcFrame) -> Result<()> {
+        let route = Route::from_w1(frame.x[1]);
+        if self.normal_world.version() < Version::V1_2 {
+            return Err(FfaError::NotSupported);
+        }
+        if !route.source.is_logical() {
+            return Err(FfaError::InvalidParameters);
+        }
+        let uuid = Uuid::from_registers([frame.x[2], frame.x[3]]);
+        let receiver = self.receiver2(route.destination, &uuid, &self.normal_world)?;
+        let id = FunctionId(function::MSG_SEND_DIRECT_REQ2);
+        self.call_for_logical_partition::<Second>(pe, receiver, id, frame)
+    }
+
+    /// Runs the context of `receiver` on this PE with the request in `frame`, until that is answered.
+    fn call_for_logical_partition<K: Kind>(
+        &self,
+        pe: &mut Pe,
+        receiver: Member<'_, H::Context>,
+        id: FunctionId,
+        frame: &mut SmcFrame,
+    ) -> Result<()> {
+        let mut callee = self.claim(pe, receiver, Event::Request)?;
+        let source = Route::from_w1(frame.x[1]).source;
+        let request = Request {
+            id,
+            source,
+            message: 0,
+        };
+        callee.vcpu.model = request.model::<K>();
+        callee.vcpu.caller = Caller::Outside;
+        K::pass(id, 0, &frame.x, callee.vcpu.context.gprs_mut());
+        self.run_for_el3(pe, callee, frame);
+        let is_answer = matches!(
+            frame.function().0,
+            function::MSG_SEND_DIRECT_RESP_32
+                | function::MSG_SEND_DIRECT_RESP_64
+                | function::MSG_SEND_DIRECT_RESP2
+                | function::ERROR
+        );
+        if !is_answer {
+            // The watchdog stopped the receiver, and whom it had called came to an end without it.
+            frame.answer(Answer::error(FfaError::Aborted));
+        }
+        Ok(())
+    }
+}
