@@ -433,7 +433,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     fn works_for_managed_exit(&self, current: &Current<'_, H::Context>) -> bool {
-        self.works_for(current, Self::exits_managed)
+        self.works_for(current, |member| Self::exits_managed(member))
     }
 
     /// Whether `context` is `current`, or one that it works for.
@@ -445,15 +445,15 @@ impl<H: Hal> Spmc<H> {
     pub(super) fn works_for(
         &self,
         current: &Current<'_, H::Context>,
-        wanted: impl Fn(&Current<'_, H::Context>) -> bool,
+        mut wanted: impl FnMut(&mut Current<'_, H::Context>) -> bool,
     ) -> bool {
         let (mut callee, mut caller) = (current.vcpu.link(), current.vcpu.caller);
         while let Some(link) = caller.link() {
             // Members of a chain are blocked; others only look at them.
-            let Some(member) = self.waiting_for(callee, link) else {
+            let Some(mut member) = self.waiting_for(callee, link) else {
                 return false;
             };
-            if wanted(&member) {
+            if wanted(&mut member) {
                 return true;
             }
             (callee, caller) = (member.vcpu.link(), member.vcpu.caller);

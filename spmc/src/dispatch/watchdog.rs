@@ -96,14 +96,25 @@ impl<H: Hal> Spmc<H> {
             "{}: works too long for one that was stopped; left to the Normal world",
             current.frozen.config.name
         );
-        let queued = |member: &Current<'_, H::Context>| {
-            member.frozen.config.ns_interrupts == NsInterruptAction::Queued
-        };
-        // Of the one that was stopped it inherits nothing.
-        let masked = queued(current) || self.works_for(current, queued);
+        // Of the one that was stopped nobody inherits anything, but all of the last one above them that has them queued.
+        let (mut place, mut last) = (0_u32, 0);
+        self.works_for(current, |member| {
+            place = place.saturating_add(1);
+            if member.frozen.config.ns_interrupts == NsInterruptAction::Queued {
+                last = place;
+            }
+            false
+        });
+        place = 0;
+        self.works_for(current, |member| {
+            place = place.saturating_add(1);
+            member.vcpu.masked = place <= last;
+            false
+        });
         // It runs.
         let _ = current.vcpu.step(Event::Preempt);
-        current.vcpu.masked = masked;
+        current.vcpu.masked =
+            last != 0 || current.frozen.config.ns_interrupts == NsInterruptAction::Queued;
         self.hal.save(&mut current.vcpu.context);
         Flow::Leave
     }

@@ -91,6 +91,45 @@ fn what_is_left_of_a_chain_inherits_nothing() {
     }
 }
 
+// req: INT-03
+#[test]
+fn others_in_what_is_left_of_a_chain_inherit_of_each_other_alone() {
+    // Which of three has Non-secure interrupts queued: those that it calls inherit that.
+    for queued in 0..4 {
+        let member = |index: u16| {
+            PartitionSpec::new(&format!("sp{index}"))
+                .with(|spec| spec.ns_interrupts = if index == queued { 0 } else { 2 })
+                .script(move |sp| {
+                    sp.serve(|sp, request| {
+                        assert!(!sp.interrupt(), "somebody initialises");
+                        if index == 2 {
+                            sp.work(3 * LIMIT);
+                        } else {
+                            let own = u64::from(sp.id);
+                            sp.call([DIRECT_REQ_64, own << 16 | (own + 1)]);
+                        }
+                        assert_eq!(sp.interrupt(), index < queued);
+                        request.payload()
+                    })
+                })
+        };
+        let slow = PartitionSpec::new("slow").vcpus(4).script(|sp| {
+            if sp.vcpu == 1 {
+                sp.call([DIRECT_REQ_64, 0x8004_8001]);
+                unreachable!("its time is over");
+            }
+            sp.msg_wait();
+        });
+        let system = System::boot([member(0), member(1), member(2), slow]);
+        system.turn_on(1);
+        let nwd = system.nwd();
+        for _ in 0..queued.min(3) {
+            assert_eq!(nwd.call(RUN_VICTIM).0[..2], [INTERRUPT, RUN_VICTIM[1]]);
+        }
+        assert_eq!(nwd.call(RUN_VICTIM).0[..2], [MSG_WAIT, RUN_VICTIM[1]]);
+    }
+}
+
 /// Handles [`LINE`] for as long as `time` says.
 fn handler(time: u64) -> PartitionSpec {
     with_device(PartitionSpec::new("victim"), &[LINE], &[]).script(move |sp| {
