@@ -341,6 +341,8 @@ impl Model {
             if !sent.live {
                 continue;
             }
+            // Each exit zeroes what the dead had of one region.
+            self.stage.system.nwd().call([SPM_ID_GET]).success();
             let borrower = sent.borrowers.iter().find(|borrower| borrower.id == id);
             if let Some(held) = borrower.and_then(|borrower| borrower.held) {
                 self.note_relinquish(index, id, held.zero_after);
