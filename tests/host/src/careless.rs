@@ -7,7 +7,7 @@ const GARBAGE: u64 = 0x6761_7262_6167_6501;
 
 /// Returns the first of the registers up to x7 that `function` takes nothing from, at 1.1 and later. `FFA_MSG_WAIT` and
 /// `FFA_YIELD` are not among them: callers leave zero there, as Hafnium wants it.
-fn ignored_from(function: u64) -> usize {
+pub fn ignored_from(function: u64) -> usize {
     match function {
         ID_GET
         | SPM_ID_GET

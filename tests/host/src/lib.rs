@@ -12,6 +12,7 @@ pub mod exhaust;
 pub mod ffa;
 pub mod fuzz;
 pub mod gic;
+pub mod go_between;
 pub mod guest;
 pub mod hal;
 pub mod held;

@@ -12,6 +12,7 @@ use spmc::{Pe, Spmc};
 
 use crate::careless::leave_garbage;
 use crate::ffa::{self, Layout, Regs, Transaction};
+use crate::go_between;
 use crate::guest::Program;
 use crate::hal::FakeHal;
 use crate::machine::{Machine, SPMC_IMAGE, on_pe};
@@ -243,7 +244,9 @@ impl System {
         if std::mem::take(&mut self.machine.pe(pe).raises_on_return) {
             self.machine.journal().schedule_receiver.push(pe);
         }
-        Regs(frame.x)
+        let answer = Regs(frame.x);
+        go_between::check_answer(&answer);
+        answer
     }
 
     /// The Normal world on the first PE.
@@ -353,6 +356,7 @@ impl Nwd<'_> {
         let answer = self
             .system
             .enter(self.pe, |spmc, pe, frame| spmc.handle(pe, frame), regs.0);
+        go_between::check_call(&regs, &answer);
         let returned = ffa::registers_returned(regs.0[0], answer.0[0]);
         assert_eq!(
             answer.0[returned..],

@@ -16,6 +16,7 @@ mod features;
 mod former_lives;
 mod fragments;
 mod general;
+mod go_between;
 mod independent;
 mod indirect;
 mod indirect_refused;

@@ -1,0 +1,248 @@
+//! Firmware at EL3 that parses each message and writes it anew, as RustedFirmware-A does by the `arm-ffa` crate.
+//!
+//! [`check_call`] and [`check_answer`] see each call of the Normal world and each answer to it in all tests of this crate. What
+//! `arm-ffa` makes of them may differ from them only as the tables here say.
+
+use arm_ffa::{Error, FfaError, Interface, Version};
+
+use crate::careless::ignored_from;
+use crate::ffa::*;
+
+/// The version that RustedFirmware-A reads the messages of everybody at.
+const AT_EL3: Version = Version(1, 3);
+/// Bit 16 of a function id: the caller has nothing in its SVE registers.
+const SVE_HINT: u64 = 1 << 16;
+/// The id of the firmware itself, whose messages are not the Normal world's.
+const SPMD: u64 = 0xffff;
+/// All bits of a register that holds a word.
+const WORD: u64 = 0xffff_ffff;
+
+/// What `arm-ffa` drops of a message.
+#[derive(Debug)]
+pub struct Loss {
+    /// The messages.
+    pub functions: &'static [u64],
+    /// The register that it is in.
+    pub register: usize,
+    /// The bits that it may drop.
+    pub bits: u64,
+    /// What the other bits are when it drops all of them.
+    pub beside: u64,
+}
+
+impl Loss {
+    const fn of(functions: &'static [u64], register: usize, bits: u64) -> Self {
+        Self {
+            functions,
+            register,
+            bits,
+            beside: 0,
+        }
+    }
+}
+
+/// Calls that may have their descriptor in a buffer of its own.
+const WITH_BUFFER: &[u64] = &[
+    MEM_DONATE_32,
+    MEM_DONATE_64,
+    MEM_LEND_32,
+    MEM_LEND_64,
+    MEM_SHARE_32,
+    MEM_SHARE_64,
+    MEM_RETRIEVE_REQ_32,
+    MEM_RETRIEVE_REQ_64,
+];
+
+/// What is dropped of calls.
+pub const LOST_OF_CALLS: &[Loss] = &[
+    // An address without a page count is no buffer, nor is the reverse.
+    Loss::of(WITH_BUFFER, 3, u64::MAX),
+    Loss::of(WITH_BUFFER, 4, WORD),
+    // Of an id that is no function only the low byte is read, if there is such a feature.
+    Loss {
+        beside: 1,
+        ..Loss::of(&[FEATURES], 1, 0xffff_ff00)
+    },
+    // Flags of a message that is not the framework's.
+    Loss::of(&[DIRECT_REQ_32, DIRECT_REQ_64], 2, 0x7fff_ffff),
+    // What is beside an id of 16 bits.
+    Loss::of(&[RX_ACQUIRE, RX_RELEASE], 1, 0xffff_0000),
+    Loss::of(&[RXTX_UNMAP, MSG_SEND2], 1, 0xffff),
+    Loss::of(&[MEM_FRAG_RX, MEM_FRAG_TX], 4, 0xffff),
+    // Flags without a meaning.
+    Loss::of(&[NOTIFICATION_BIND], 2, 0xffff_fffe),
+    Loss::of(&[NOTIFICATION_UNBIND], 2, WORD),
+    Loss::of(&[NOTIFICATION_GET], 2, 0xffff_fff0),
+];
+
+/// What is dropped of answers: the context that waits or yields, and for how long it yields.
+pub const LOST_OF_ANSWERS: &[Loss] = &[
+    Loss::of(&[MSG_WAIT, YIELD], 1, WORD),
+    Loss::of(&[YIELD], 2, WORD),
+    Loss::of(&[YIELD], 3, WORD),
+];
+
+/// Answers that `arm-ffa` does not know, so that EL3 refuses them.
+pub const UNKNOWN_ANSWERS: &[u64] = &[ABORT_32];
+
+/// What we do with a call that `arm-ffa` refuses.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// We refuse it with that code, or as one that is not there at the caller's version.
+    Refuse(i32),
+    /// We refuse it with some code.
+    RefuseOtherwise,
+    /// We take it.
+    Take,
+}
+
+/// Tells what may become of a call that `arm-ffa` refuses.
+pub fn instead_of(error: &Error) -> Instead {
+    match error {
+        // It takes the hint for a part of the id.
+        Error::UnrecognisedFunctionId(id) if u64::from(*id) & SVE_HINT != 0 => Instead::Take,
+        // Only the code differs: RETRY.
+        Error::InvalidInformationTag(_) => Instead::RefuseOtherwise,
+        // Its conversion of these to a code calls itself for ever.
+        Error::MemoryManagementError(_)
+        | Error::NotificationError(_)
+        | Error::PartitionInfoError(_) => Instead::RefuseOtherwise,
+        error => Instead::Refuse(FfaError::from(*error) as i32),
+    }
+}
+
+/// Parses a message and writes it anew.
+pub fn written_anew(message: &[u64; 18]) -> Result<[u64; 18], Error> {
+    let parsed = Interface::from_regs(AT_EL3, message)?;
+    let mut registers = *message;
+    parsed.to_regs(AT_EL3, &mut registers);
+    Ok(registers)
+}
+
+/// Returns what may be dropped of a register.
+fn may_lose(losses: &[Loss], function: u64, register: usize) -> u64 {
+    losses
+        .iter()
+        .filter(|loss| loss.register == register && loss.functions.contains(&function))
+        .fold(0, |bits, loss| bits | loss.bits)
+}
+
+/// Returns whether EL3 passes that call on from the Normal world.
+fn is_passed_on(function: u64) -> bool {
+    WITH_BUFFER.contains(&function)
+        || matches!(
+            function,
+            FEATURES
+                | RX_ACQUIRE
+                | RX_RELEASE
+                | RXTX_MAP_32
+                | RXTX_MAP_64
+                | RXTX_UNMAP
+                | PARTITION_INFO_GET
+                | PARTITION_INFO_GET_REGS
+                | RUN
+                | MSG_SEND2
+                | DIRECT_REQ_32
+                | DIRECT_REQ_64
+                | DIRECT_REQ2
+                | NOTIFICATION_BITMAP_CREATE
+                | NOTIFICATION_BITMAP_DESTROY
+                | NOTIFICATION_BIND
+                | NOTIFICATION_UNBIND
+                | NOTIFICATION_SET
+                | NOTIFICATION_GET
+                | NOTIFICATION_INFO_GET_32
+                | NOTIFICATION_INFO_GET_64
+                | MEM_RECLAIM
+                | MEM_OP_RESUME
+                | MEM_FRAG_RX
+                | MEM_FRAG_TX
+        )
+}
+
+/// Returns the bits of a register from x1 on that mean something in a call, if the caller's version is 1.1 or later.
+fn meaningful(call: &[u64; 18], register: usize) -> u64 {
+    let function = call[0] & WORD;
+    let (end, addresses) = match function {
+        // All messages of the framework have something in w3.
+        DIRECT_REQ_32 | DIRECT_REQ_64 if call[2] >> 31 & 1 == 1 => (4, 0..0),
+        DIRECT_REQ_64 => (18, 3..18),
+        DIRECT_REQ2 => (18, 2..18),
+        PARTITION_INFO_GET_REGS => (4, 1..3),
+        RXTX_MAP_64 => (4, 1..3),
+        MEM_DONATE_64 | MEM_LEND_64 | MEM_SHARE_64 | MEM_RETRIEVE_REQ_64 => (5, 3..4),
+        _ => (ignored_from(function), 0..0),
+    };
+    if register >= end {
+        0
+    } else if addresses.contains(&register) {
+        u64::MAX
+    } else {
+        WORD
+    }
+}
+
+/// Checks that EL3 passes all of a call on that means something, or refuses it as we do.
+///
+/// # Panics
+///
+/// If there is a difference that is in no table.
+#[track_caller]
+pub fn check_call(call: &Regs, answer: &Regs) {
+    let function = call.0[0] & WORD;
+    let is_of_the_spmd = function & !(1 << 30) == DIRECT_REQ_32 && call.0[1] >> 16 & 0xffff == SPMD;
+    if is_of_the_spmd || !is_passed_on(function & !SVE_HINT) {
+        return;
+    }
+    match written_anew(&call.0) {
+        Ok(anew) => {
+            // Without a buffer of its own a 64-bit call becomes the 32-bit one.
+            let width = u64::from(WITH_BUFFER.contains(&function)) << 30;
+            assert_eq!(anew[0] | width, function | width, "EL3 changes {call:x?}");
+            for (register, (before, after)) in call.0.iter().zip(anew).enumerate().skip(1) {
+                let lost = before & !after & meaningful(&call.0, register);
+                let is_known = lost & !may_lose(LOST_OF_CALLS, function, register) == 0;
+                assert!(
+                    is_known && after & !before == 0,
+                    "EL3 changes x{register} of {call:x?}"
+                );
+            }
+        }
+        Err(error) => {
+            let code = answer.error();
+            let is_so = match instead_of(&error) {
+                Instead::Refuse(expected) => [Some(expected), Some(NOT_SUPPORTED)].contains(&code),
+                Instead::RefuseOtherwise => code.is_some(),
+                Instead::Take => true,
+            };
+            assert!(
+                is_so,
+                "EL3 refuses {call:x?} ({error:?}), we answer {answer:x?}"
+            );
+        }
+    }
+}
+
+/// Checks that EL3 passes all of an answer on.
+///
+/// # Panics
+///
+/// If it does not, and no table says so.
+#[track_caller]
+pub fn check_answer(answer: &Regs) {
+    let function = answer.function();
+    if !matches!(function & !(1 << 30), 0x8400_0060..=0x8400_00ef)
+        || UNKNOWN_ANSWERS.contains(&function)
+    {
+        return;
+    }
+    match written_anew(&answer.0) {
+        Ok(anew) => {
+            for (register, (before, after)) in answer.0.iter().zip(anew).enumerate() {
+                let expected = before & !may_lose(LOST_OF_ANSWERS, function, register);
+                assert_eq!(after, expected, "EL3 changes x{register} of {answer:x?}");
+            }
+        }
+        Err(error) => panic!("EL3 refuses {answer:x?}: {error:?}"),
+    }
+}
