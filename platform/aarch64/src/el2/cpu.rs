@@ -34,6 +34,7 @@ pub const HCR: u64 = {
     const FB: u64 = 1 << 9; // local TLB and cache maintenance is broadcast: a UP partition moves between PEs
     const BSU_INNER: u64 = 1 << 10; // and so are its barriers
     const TWI: u64 = 1 << 13; // WFI would stop the PE for the Normal world
+    const TID3: u64 = 1 << 18; // identification registers (id_registers.rs)
     const TSC: u64 = 1 << 19; // SMC is a conduit to us
     const TIDCP: u64 = 1 << 20; // implementation defined registers
     const TACR: u64 = 1 << 21; // ACTLR_EL1
@@ -51,6 +52,7 @@ pub const HCR: u64 = {
         | FB
         | BSU_INNER
         | TWI
+        | TID3
         | TSC
         | TIDCP
         | TACR

@@ -12,6 +12,7 @@ use super::context::{Attention, GuestContext};
 use super::cpu::{Cpu, Lazy};
 use super::vectors::kind;
 use super::{BOARD, features, gic, smc, timer, watchdog};
+use crate::id_registers;
 
 /// Exception classes, ESR_EL2.EC (Arm ARM D24.2.37).
 mod class {
@@ -75,6 +76,10 @@ fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Opti
             if let Some(register) = timer_register(syndrome) {
                 return access_timer(cpu, context, register, syndrome);
             }
+            // At S-EL0 there are no identification registers.
+            if !cpu.is_el0() && identify(context, syndrome) {
+                return None;
+            }
             lazy_register(syndrome)
         }
         _ => None,
@@ -96,20 +101,56 @@ fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Opti
     }
 }
 
-/// The group that a trapped system register belongs to.
-fn lazy_register(syndrome: u64) -> Option<Lazy> {
+/// Op0, op1, CRn, CRm and op2 of a trapped system register.
+fn encoding(syndrome: u64) -> (u64, u64, u64, u64, u64) {
     let field = |low: u32, bits: u32| (syndrome >> low) & ((1 << bits) - 1);
-    let (op0, op1, crn, crm, op2) = (
+    (
         field(20, 2),
         field(14, 3),
         field(10, 4),
         field(1, 4),
         field(17, 3),
-    );
-    match (op0, op1, crn, crm, op2) {
+    )
+}
+
+/// The group that a trapped system register belongs to.
+fn lazy_register(syndrome: u64) -> Option<Lazy> {
+    match encoding(syndrome) {
         // AP*Key*_EL1.
         (3, 0, 2, 1 | 2, 0..=3) | (3, 0, 2, 3, 0..=1) => Some(Lazy::POINTER_KEYS),
         _ => None,
+    }
+}
+
+/// Reads for the partition what it is shown of an identification register; whether its instruction
+/// reads one.
+#[inline(never)]
+#[unsafe(link_section = ".text.identify")]
+fn identify(context: &mut GuestContext, syndrome: u64) -> bool {
+    let number = match encoding(syndrome) {
+        (3, 0, 0, crm @ 1..=7, op2) if is_read(syndrome) => id_registers::number(crm, op2),
+        _ => return false,
+    };
+    let value = id_registers::read(number);
+    let shown = id_registers::shown(number, value, features::has_pointer_keys());
+    context.pc = context.pc.wrapping_add(INSTRUCTION);
+    set_transfer_register(context, syndrome, shown);
+    true
+}
+
+/// Returns whether a trapped instruction reads its system register.
+fn is_read(syndrome: u64) -> bool {
+    syndrome & 1 != 0
+}
+
+/// The number of the general-purpose register of a trapped access. Number 31 is the zero register.
+fn transfer_register(syndrome: u64) -> usize {
+    (syndrome >> 5 & 0x1f) as usize
+}
+
+fn set_transfer_register(context: &mut GuestContext, syndrome: u64, value: u64) {
+    if let Some(to) = context.gprs_mut().get_mut(transfer_register(syndrome)) {
+        *to = value;
     }
 }
 
@@ -136,19 +177,15 @@ fn access_timer(
     register: timer::Register,
     syndrome: u64,
 ) -> Option<Exit> {
-    const READ: u64 = 1 << 0;
     context.pc = context.pc.wrapping_add(INSTRUCTION);
-    let rt = (syndrome >> 5 & 0x1f) as usize;
-    if syndrome & READ != 0 {
+    if is_read(syndrome) {
         let value = context.timer.read(register);
-        // Number 31 is the zero register.
-        if let Some(to) = context.gprs_mut().get_mut(rt) {
-            *to = value;
-        }
+        set_transfer_register(context, syndrome, value);
         return None;
     }
 
-    let value = context.gprs().get(rt).copied().unwrap_or(0);
+    let from = transfer_register(syndrome);
+    let value = context.gprs().get(from).copied().unwrap_or(0);
     let takes_back = context.timer.write(register, value);
     let is_armed = context.timer.is_armed();
     context.attention.set(Attention::TIMER, is_armed);

@@ -9,15 +9,16 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
-use aarch64_cpu::registers::{ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1};
+use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1};
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::bulk;
 use super::registers::{
     GCSCR_EL12, GCSCRE0_EL1, GCSPR_EL0, GCSPR_EL12, HCRX_EL2, HDFGRTR_EL2, HDFGRTR2_EL2,
     HDFGWTR_EL2, HDFGWTR2_EL2, HFGITR_EL2, HFGITR2_EL2, HFGRTR_EL2, HFGRTR2_EL2, HFGWTR_EL2,
-    HFGWTR2_EL2, ID_AA64ISAR2_EL1, PIR_EL12, PIRE0_EL12, POR_EL0, POR_EL12, TCR2_EL12, TPIDR2_EL0,
+    HFGWTR2_EL2, PIR_EL12, PIRE0_EL12, POR_EL0, POR_EL12, TCR2_EL12, TPIDR2_EL0,
 };
+use crate::id_registers;
 
 static FINE_GRAINED_TRAPS: AtomicBool = AtomicBool::new(false);
 static MORE_FINE_GRAINED_TRAPS: AtomicBool = AtomicBool::new(false);
@@ -79,9 +80,12 @@ pub fn init_pe() {
 
 /// Returns whether the PE has FEAT_PAuth, with whatever algorithm, for addresses or for data.
 fn has_pointer_authentication() -> bool {
-    const APA_API_GPA_GPI: u64 = 0xff00_0ff0;
-    const GPA3_APA3: u64 = 0xff00;
-    ID_AA64ISAR1_EL1.get() & APA_API_GPA_GPI != 0 || ID_AA64ISAR2_EL1.get() & GPA3_APA3 != 0
+    [
+        id_registers::ID_AA64ISAR1_EL1,
+        id_registers::ID_AA64ISAR2_EL1,
+    ]
+    .into_iter()
+    .any(|number| id_registers::read(number) & id_registers::pointer_authentication(number) != 0)
 }
 
 /// Returns whether keys can be switched, so that partitions may use pointer authentication.

@@ -237,10 +237,6 @@ system_register! {
     HCRX_EL2, HcrxEl2, "S3_4_C1_C2_2"
 }
 system_register! {
-    /// Instructions that are implemented.
-    ID_AA64ISAR2_EL1, IdAa64Isar2El1, "S3_0_C0_C6_2"
-}
-system_register! {
     /// Which kinds of interrupts are pending at EL2, masked or not.
     ISR_EL1, IsrEl1, "S3_0_C12_C1_0"
 }

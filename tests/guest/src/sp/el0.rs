@@ -117,7 +117,7 @@ macro_rules! s_el0_victim {
             "b.lo 4f", // 2: write
             "b.eq 5f", // 3: execute
             "cmp x3, #5",
-            "b.lo 6f", // 4: a register of EL1
+            "b.lo 6f", // 4: an identification register
             "smc #0",  // 5
             "2: mov w0, #0x0070",
             "movk w0, #0xc400, lsl #16",
@@ -132,7 +132,7 @@ macro_rules! s_el0_victim {
             "b 2b",
             "5: blr x4",
             "b 2b",
-            "6: mrs x4, sctlr_el1",
+            "6: mrs x4, id_aa64pfr0_el1",
             "b 2b"
         );
     };

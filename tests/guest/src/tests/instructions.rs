@@ -40,7 +40,7 @@ macro_rules! forbidden {
         $(
             /// The instruction, as a function.
             #[unsafe(naked)]
-            extern "C" fn $name() {
+            pub(super) extern "C" fn $name() {
                 naked_asm!($instruction, "mov x0, #0", "ret")
             }
         )+
@@ -83,6 +83,9 @@ forbidden! {
     write_oslar_el1 "msr s2_0_c1_c0_4, x9",
     read_oslsr_el1 "mrs x9, s2_0_c1_c1_4",
     read_pmscr_el1 "mrs x9, s3_0_c9_c9_0",
+    read_trfcr_el1 "mrs x9, s3_0_c1_c2_1",
+    read_trblimitr_el1 "mrs x9, s3_0_c9_c11_0",
+    read_amcr_el0 "mrs x9, s3_3_c13_c2_0",
     read_gcr_el1 "mrs x9, s3_0_c1_c0_6",
     read_rgsr_el1 "mrs x9, s3_0_c1_c0_5",
     write_tfsr_el1 "msr s3_0_c5_c6_0, x9",
@@ -104,7 +107,7 @@ forbidden! {
 }
 
 /// Lets `FPEN`, `ZEN` and `SMEN` of the partition forbid nothing: what is left is what the SPMC forbids.
-fn open_at_el1() -> u64 {
+pub(super) fn open_at_el1() -> u64 {
     const ALL: u64 = 3 << 24 | 3 << 20 | 3 << 16;
     let before: u64;
     // SAFETY: no instruction becomes available that this image uses.
@@ -114,7 +117,8 @@ fn open_at_el1() -> u64 {
     before
 }
 
-fn close_at_el1(before: u64) {
+/// Takes back what [`open_at_el1`] did.
+pub(super) fn close_at_el1(before: u64) {
     // SAFETY: what it was.
     unsafe { asm!("msr cpacr_el1, {}", "isb", in(reg) before, options(nostack)) };
 }
@@ -137,15 +141,27 @@ fn complement(_: &Sp, [word, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([!word, 0, 0, 0])
 }
 
+/// Exception class of an undefined instruction.
+const UNDEFINED: u64 = 0;
+
+/// The class of the exception that an instruction ends in, all bits if in none.
+fn exception_class(instruction: extern "C" fn()) -> u64 {
+    // SAFETY: the function returns, and keeps what the procedure call standard says.
+    unsafe { probe::execute(instruction as *const () as u64) }
+        .map_or_else(|fault| fault.class(), |()| u64::MAX)
+}
+
+/// Returns whether an instruction is undefined.
+pub(super) fn is_undefined(instruction: extern "C" fn()) -> bool {
+    exception_class(instruction) == UNDEFINED
+}
+
 /// Result: how many instructions are undefined.
 fn try_forbidden(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    const UNDEFINED: u64 = 0;
     let before = open_at_el1();
     let mut outcome = Ok([FORBIDDEN.len() as u64, 0, 0, 0]);
     for (n, (name, instruction)) in FORBIDDEN.iter().enumerate() {
-        // SAFETY: the function returns, and keeps what the procedure call standard says.
-        let class = unsafe { probe::execute(*instruction as *const () as u64) }
-            .map_or_else(|fault| fault.class(), |()| u64::MAX);
+        let class = exception_class(*instruction);
         if class != UNDEFINED {
             println!("# {}: {name}: exception class {class:#x}", sp.identity.name);
             outcome = fail(n as u64);

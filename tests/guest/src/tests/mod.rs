@@ -14,6 +14,7 @@ pub mod extensions;
 pub mod features;
 mod hole;
 pub mod hostile;
+pub mod identification;
 pub mod indirect;
 pub mod instructions;
 pub mod interrupt_chains;
@@ -79,6 +80,7 @@ pub const ALL: &[&[Test]] = &[
     memory::isolation::TESTS,
     memory::sizes::LARGE,
     instructions::TESTS,
+    identification::TESTS,
 ];
 
 /// The tests of a Normal world that speaks FF-A 1.0.
@@ -168,7 +170,13 @@ pub const EACH_PE: &[&[Test]] = &[
 pub const HOLE: &[&[Test]] = &[version::TESTS, setup::TESTS, hole::TESTS];
 
 /// The tests of who sees which system registers.
-pub const REGISTERS: &[&[Test]] = &[version::TESTS, setup::TESTS, state::TESTS, registers::TESTS];
+pub const REGISTERS: &[&[Test]] = &[
+    version::TESTS,
+    setup::TESTS,
+    state::TESTS,
+    registers::TESTS,
+    identification::TESTS,
+];
 
 /// The tests that hold where EL3 lets EL2 set all traps.
 pub const TRAPS: &[&[Test]] = &[
@@ -177,6 +185,7 @@ pub const TRAPS: &[&[Test]] = &[
     state::TESTS,
     registers::TESTS,
     instructions::TESTS,
+    identification::TESTS,
 ];
 
 /// The tests for the layout whose partitions serve a disk over virtio-msg.
@@ -220,6 +229,7 @@ pub const HELPERS: &[&[Command]] = &[
     power::HELPERS,
     unserved::HELPERS,
     instructions::HELPERS,
+    identification::HELPERS,
     direct2::HELPERS,
     yielding::HELPERS,
     subscriptions::HELPERS,

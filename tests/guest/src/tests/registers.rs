@@ -67,7 +67,7 @@ unsafe extern "C" {
 
 /// A system register with op0 = 3 and op1 = 0 or 3.
 #[derive(Clone, Copy)]
-struct Register {
+pub(super) struct Register {
     op1: u64,
     /// CRn, CRm and op2.
     rest: u64,
@@ -77,6 +77,14 @@ impl Register {
     fn all() -> impl Iterator<Item = Self> {
         let of = |op1| (0..2048).map(move |rest| Self { op1, rest });
         of(0).chain(of(3))
+    }
+
+    /// The identification register with this CRm and op2.
+    pub(super) fn identification(crm: u64, op2: u64) -> Self {
+        Self {
+            op1: 0,
+            rest: crm << 3 | op2,
+        }
     }
 
     fn crn(self) -> u64 {
@@ -91,7 +99,8 @@ impl Register {
         self.rest & 7
     }
 
-    fn get(self) -> Result<u64, probe::Fault> {
+    /// Reads the register.
+    pub(super) fn get(self) -> Result<u64, probe::Fault> {
         let table = match self.op1 {
             0 => &raw const read_el1,
             _ => &raw const read_el0,

@@ -546,7 +546,7 @@ const ATTEMPTS: [(u16, u64, u64); 5] = [
     (0x8005, 3, package(4) + 0x5000), // to execute its data
     (0x8006, 1, SPMC),                // to read the SPMC
     (0x8007, 1, 0x7f_ffe0_2000),      // to read a stack of the SPMC
-    (0x8008, 4, 0),                   // to read a register of EL1
+    (0x8008, 4, 0),                   // to read an identification register
 ];
 
 fn attempt(partition: u16, what: u64, address: u64) -> ffa::Answer {
