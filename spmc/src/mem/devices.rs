@@ -54,13 +54,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         if outcome.is_err() {
             self.unmap_for_devices(share)?;
-            let back = Change {
-                from: share.sent,
-                to: share.owned,
-            };
-            let ranges = share.regions.iter(Pages::of(self.hal));
-            let mut space = owner.memory.lock();
-            let undone = space.change(self.hal, share.world, ranges, back);
+            let undone = self.restore(share, &mut owner.memory.lock());
             debug_assert!(undone.is_ok());
             share.stage = Stage::Void;
         }

@@ -1,13 +1,13 @@
 //! `FFA_MEM_RECLAIM` (FF-A v1.0 section 11.7): an owner takes back what nobody uses any more.
 
-use super::share::{Operation, Pace, Stage};
+use super::share::{Operation, Pace, Share, Stage};
 use super::shares::Found;
 use super::slices::paused;
 use super::{Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, SmcFrame};
 use crate::hal::Hal;
-use crate::mm::{Change, Pages};
+use crate::mm::{AddressSpace, Change, ChangeError, Pages};
 use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
@@ -59,18 +59,28 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         caller: &Endpoint,
     ) -> Result<Answer> {
         let share = found.share()?;
-        let store = Pages::of(self.hal);
         let mut space = caller.memory.lock();
-        let ranges = share.regions.iter(store);
+        self.restore(share, &mut space)
+            .map_err(|error| refused(error, FfaError::Aborted))?;
+        share.regions.release(Pages::of(self.hal), space.pool());
+        found.vacate();
+        Ok(Answer::success([]))
+    }
+
+    /// Makes the pages of the owner, whose memory `space` is, again what they were before they were
+    /// sent, each with the execution that it had.
+    pub(super) fn restore(
+        &self,
+        share: &Share,
+        space: &mut AddressSpace,
+    ) -> core::result::Result<(), ChangeError> {
         let change = Change {
             from: share.sent,
             to: share.owned,
         };
+        let ranges = share.regions.iter(Pages::of(self.hal));
         space
-            .change(self.hal, share.world, ranges, change)
-            .map_err(|error| refused(error, FfaError::Aborted))?;
-        share.regions.release(store, space.pool());
-        found.vacate();
-        Ok(Answer::success([]))
+            .change_owned(self.hal, share.world, ranges, change)
+            .map(drop)
     }
 }

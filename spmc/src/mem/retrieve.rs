@@ -259,18 +259,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         space
             .change(self.hal, share.world, ranges.clone(), taken)
             .map_err(|error| refused(error, FfaError::Denied))?;
-        let answered = donor_space
-            .change(self.hal, share.world, ranges.clone(), given)
-            .map_err(|error| refused(error, FfaError::Aborted))
-            .and_then(|()| {
-                let answered = self.answer(channel, &space, buffer, share, response);
-                if answered.is_err() {
-                    let undone =
-                        donor_space.change(self.hal, share.world, ranges.clone(), given.inverse());
-                    debug_assert!(undone.is_ok());
-                }
-                answered
-            });
+        let answered = self.answer(channel, &space, buffer, share, response);
         let (answer, reading) = match answered {
             Ok(answered) => answered,
             Err(error) => {
@@ -279,6 +268,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 return Err(error);
             }
         };
+        // Last, as it cannot be undone: what the donor could execute is forgotten. It needs no
+        // tables but those of the send.
+        let gone = donor_space.change_owned(self.hal, share.world, ranges, given);
+        debug_assert!(gone.is_ok());
         if reading == Reading::default() {
             share.regions.release(store, donor_space.pool());
             found.vacate();
@@ -293,7 +286,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 
     /// The new owner does not want what it has begun to read the description of (section 12.2.2.3, 8): it is the donor's again, as before
-    /// it was retrieved.
+    /// it was retrieved. If the donor could execute some of its pages and not others, it can execute none of them now.
     ///
     /// `DENIED` if the receiver has used its ownership already, or the donor is dead or was loaded anew; `NO_MEMORY` if the donor cannot record
     /// it.

@@ -375,19 +375,21 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             to: owned.with_state(state),
         };
         // Whether all pages are like the first shows when they are changed, and what is wrong is only of interest then.
-        if let Err(error) = space.change(self.hal, world, ranges.clone(), change) {
-            let alike = space.inspect(self.hal, ranges).is_some();
-            return Err(if alike {
-                // One of them is in the region twice.
-                refused(error, FfaError::InvalidParameters)
-            } else {
-                FfaError::Denied
-            });
-        }
+        let made = match space.change_owned(self.hal, world, ranges.clone(), change) {
+            Ok(made) => made,
+            Err(error) => {
+                return Err(if space.are_alike(self.hal, ranges) {
+                    // One of them is in the region twice.
+                    refused(error, FfaError::InvalidParameters)
+                } else {
+                    FfaError::Denied
+                });
+            }
+        };
         share.stage = Stage::Sent;
         share.world = world;
-        share.owned = change.from;
-        share.sent = change.to;
+        share.owned = made.from;
+        share.sent = made.to;
         if share.zeroed {
             let pace = Pace::of(share.sliced);
             self.zero_for(share, &mut space, Operation::Send, pace)?;

@@ -215,6 +215,7 @@ pub(super) struct Share {
     /// Where its pages lie, once it is sent.
     pub(super) world: World,
     /// The owner's pages before they were sent, and now; no leaves while fragments are missing.
+    /// Execute-never if any of them is: a borrower gets what the owner has of all.
     pub(super) owned: Leaf,
     pub(super) sent: Leaf,
     pub(super) regions: Regions,

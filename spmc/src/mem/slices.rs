@@ -146,18 +146,19 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Makes access again what it was before the operation.
     fn undo(&self, share: &mut Share, space: &mut AddressSpace, operation: Operation) {
         share.stage = Stage::Sent;
-        let change = match operation {
+        let undone = match operation {
             Operation::Send => {
                 share.stage = Stage::Void;
-                Change {
-                    from: share.sent,
-                    to: share.owned,
-                }
+                self.restore(share, space)
             }
-            Operation::Relinquish(_, leaf) => Change {
-                from: Leaf::NONE,
-                to: leaf,
-            },
+            Operation::Relinquish(_, leaf) => {
+                let change = Change {
+                    from: Leaf::NONE,
+                    to: leaf,
+                };
+                let ranges = share.regions.iter(Pages::of(self.hal));
+                space.change(self.hal, share.world, ranges, change)
+            }
             Operation::Reclaim | Operation::Estate => {
                 // It does not come back as a borrower left it.
                 if share.zero_after {
@@ -166,8 +167,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 return;
             }
         };
-        let ranges = share.regions.iter(Pages::of(self.hal));
-        if space.change(self.hal, share.world, ranges, change).is_err() {
+        if undone.is_err() {
             // Only after a pause, if the tables that it took are gone.
             log::error!("memory of {} stays out of use", share.owner);
         }
@@ -221,12 +221,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let Ok(share) = found.share() else { return };
         if let Some(owner) = self.endpoints.estate(share.owner) {
             let mut space = owner.memory.lock();
-            let back = Change {
-                from: share.sent,
-                to: share.owned,
-            };
-            let ranges = share.regions.iter(Pages::of(self.hal));
-            if space.change(self.hal, share.world, ranges, back).is_err() {
+            if self.restore(share, &mut space).is_err() {
                 log::error!("memory that {} sent stays out of use", owner.id());
             }
             share.regions.release(Pages::of(self.hal), space.pool());

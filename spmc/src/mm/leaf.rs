@@ -85,7 +85,7 @@ pub(super) const WRITE: u64 = 1 << 7;
 const SHAREABILITY: u64 = 0b11 << 8;
 const ACCESSED: u64 = 1 << 10;
 /// `XN[1:0]` = 0b10: neither EL1 nor EL0 executes.
-const EXECUTE_NEVER: u64 = 1 << 54;
+pub(super) const EXECUTE_NEVER: u64 = 1 << 54;
 const STATE_SHIFT: u32 = 55;
 const STATE: u64 = 0b1111 << STATE_SHIFT;
 
@@ -130,6 +130,14 @@ impl Leaf {
         } else {
             bits & !VALID
         })
+    }
+
+    /// Returns this leaf without execution; [`Self::NONE`] as it is.
+    pub(super) const fn execute_never(self) -> Self {
+        match self.0 {
+            0 => self,
+            bits => Self(bits | EXECUTE_NEVER),
+        }
     }
 
     /// The state; `None` for [`Self::NONE`].

@@ -6,6 +6,7 @@
 //! or messages.
 
 mod entry;
+mod inspect;
 mod leaf;
 mod pool;
 mod retired;

@@ -11,10 +11,11 @@ use crate::partition::mailbox::Buffers;
 
 use super::TABLE_BITS;
 use super::entry::Format;
-use super::leaf::{Attributes, Leaf, State};
+use super::inspect::Inspector;
+use super::leaf::{Attributes, EXECUTE_NEVER, Leaf, State};
 use super::pool::{PageIndex, PagePool, Pages, WORDS, physical};
 use super::retired::Stale;
-use super::walk::{Inspector, Walker, look_up};
+use super::walk::{Walker, look_up};
 
 /// Ranges that one TLB invalidation names; a transaction with more of them invalidates everything.
 const TLB_RANGES: usize = 16;
@@ -41,6 +42,14 @@ impl Change {
         Self {
             from: self.to,
             to: self.from,
+        }
+    }
+
+    /// Returns the same change of pages that the endpoint must not execute.
+    const fn execute_never(self) -> Self {
+        Self {
+            from: self.from.execute_never(),
+            to: self.to.execute_never(),
         }
     }
 }
@@ -242,12 +251,31 @@ impl AddressSpace {
     pub fn inspect<H: Hal>(
         &self,
         hal: &H,
+        ranges: impl Iterator<Item = PageRange<Ipa>> + Clone,
+    ) -> Option<(World, Leaf)> {
+        self.compare(hal, ranges, 0)
+    }
+
+    /// Returns whether [`Self::change_owned`] can take all pages of all ranges for alike.
+    pub fn are_alike<H: Hal>(
+        &self,
+        hal: &H,
+        ranges: impl Iterator<Item = PageRange<Ipa>> + Clone,
+    ) -> bool {
+        self.compare(hal, ranges, EXECUTE_NEVER).is_some()
+    }
+
+    /// Inspects, but for the bits that are ignored.
+    fn compare<H: Hal>(
+        &self,
+        hal: &H,
         mut ranges: impl Iterator<Item = PageRange<Ipa>> + Clone,
+        ignored: u64,
     ) -> Option<(World, Leaf)> {
         let pages = Pages::of(hal);
         let first = ranges.clone().next()?.base().raw();
         let (world, root, leaf) = self.find::<H>(pages, first)?;
-        let mut inspector = Inspector::<H>::new(pages, self.format(world), root, leaf);
+        let mut inspector = Inspector::<H>::new(pages, self.format(world), root, leaf, ignored);
         let mut reach = self.reach::<H>();
         ranges
             .all(|range| reach.covers(&range) && inspector.holds(range))
@@ -255,6 +283,7 @@ impl AddressSpace {
     }
 
     /// Makes `change` on every page of the ranges, in the IPA space of `world`, or nothing at all. When it returns, no PE uses a translation from before.
+    #[inline]
     pub fn change<H: Hal>(
         &mut self,
         hal: &H,
@@ -262,14 +291,51 @@ impl AddressSpace {
         ranges: impl Iterator<Item = PageRange<Ipa>> + Clone,
         change: Change,
     ) -> core::result::Result<(), ChangeError> {
+        self.exchange(hal, world, ranges, change, 0).map(drop)
+    }
+
+    /// Changes the state of pages that the endpoint owns, as [`Self::change`]. The endpoint may
+    /// execute some of them and not others: each keeps that. Where no leaf is left, nothing keeps
+    /// it: such a change, if it fails, leaves none of them executable. Returns the change that was
+    /// made of those that have least.
+    #[inline]
+    pub fn change_owned<H: Hal>(
+        &mut self,
+        hal: &H,
+        world: World,
+        ranges: impl Iterator<Item = PageRange<Ipa>> + Clone,
+        change: Change,
+    ) -> core::result::Result<Change, ChangeError> {
+        let mixed = self.exchange(hal, world, ranges, change, EXECUTE_NEVER)?;
+        Ok(if mixed {
+            change.execute_never()
+        } else {
+            change
+        })
+    }
+
+    /// Makes a change on pages that may differ from `change.from` in the bits that they keep.
+    /// Returns whether any did.
+    #[inline(never)]
+    fn exchange<H: Hal>(
+        &mut self,
+        hal: &H,
+        world: World,
+        ranges: impl Iterator<Item = PageRange<Ipa>> + Clone,
+        change: Change,
+        kept: u64,
+    ) -> core::result::Result<bool, ChangeError> {
         let root = self.root(world).ok_or(ChangeError::Mismatch)?;
         let (format, roots) = (self.format(world), self.roots);
         let walked = (!self.shadow).then_some(&roots);
         let mut reach = Reach::new(self.reach_end::<H>(), &self.owned);
         let leaves = (change.from, change.to);
-        let mut walker = Walker::new(hal, &mut self.pool, format, walked, root, leaves);
+        let mut walker = Walker::new(hal, &mut self.pool, format, walked, root, leaves, kept);
         let replaced = walker.replace(ranges.clone(), |range| reach.covers(range));
-        let outcome = replaced.map_err(|(error, _)| error);
+        let outcome = match replaced {
+            Ok(()) => Ok(walker.is_mixed()),
+            Err((error, _)) => Err(error),
+        };
         let mut old = change.from;
         let mut new = change.to;
         if let Err((_, done)) = replaced {

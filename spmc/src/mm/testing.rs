@@ -64,6 +64,8 @@ pub(crate) struct FakeHal<const IPA_BITS: u32 = TABLE_BITS> {
     pub(crate) publications: AtomicUsize,
     /// All accesses to memory fault.
     pub(crate) faulty: AtomicBool,
+    /// Writes to memory fault.
+    pub(crate) read_only: AtomicBool,
     /// An address that is looked at, under that root, when everything is invalidated.
     pub(crate) watched: Mutex<Option<(Pa, u64)>>,
     /// How often it was mapped then.
@@ -98,6 +100,7 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
             invalidated: Mutex::default(),
             publications: AtomicUsize::new(0),
             faulty: AtomicBool::new(false),
+            read_only: AtomicBool::new(false),
             watched: Mutex::new(None),
             mapped_meanwhile: AtomicUsize::new(0),
         }
@@ -204,7 +207,8 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
         bytes: &mut [u8],
         write: bool,
     ) -> Result<(), AccessFault> {
-        if self.faulty.load(Ordering::Relaxed) {
+        let refuses_writes = self.read_only.load(Ordering::Relaxed);
+        if self.faulty.load(Ordering::Relaxed) || write && refuses_writes {
             return Err(AccessFault);
         }
         let mut memory = self.memory.lock().unwrap();
@@ -298,7 +302,10 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
     }
 
     fn zero(&self, world: World, range: PageRange<Pa>) -> Result<(), AccessFault> {
-        if self.faulty.load(Ordering::Relaxed) {
+        if [&self.faulty, &self.read_only]
+            .iter()
+            .any(|it| it.load(Ordering::Relaxed))
+        {
             return Err(AccessFault);
         }
         let mut memory = self.memory.lock().unwrap();

@@ -9,7 +9,6 @@
 //! D8.17.1); FEAT_BBM is not assumed. A partition that runs on another PE may fault on the broken entry: whoever handles
 //! stage-2 faults asks [`super::AddressSpace::permits`] first and lets it try again.
 
-use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, PageRange};
@@ -29,7 +28,7 @@ const ALL: u64 = WORDS as u64;
 
 /// The table of a root that is for `ipa`, when `table` is the one for `at`.
 #[inline(always)]
-fn start<H: Hal>(table: PageIndex, at: u64, ipa: u64) -> PageIndex {
+pub(super) fn start<H: Hal>(table: PageIndex, at: u64, ipa: u64) -> PageIndex {
     if H::IPA_BITS == TABLE_BITS {
         table
     } else {
@@ -56,103 +55,6 @@ pub(super) fn look_up<H: Hal>(
     }
 }
 
-/// Reads: whether every page of the ranges given has one and the same leaf.
-pub(super) struct Inspector<'a, H> {
-    pages: Pages<'a>,
-    format: &'static Format,
-    root: PageIndex,
-    leaf: Leaf,
-    code: Code,
-    /// The last level 3 table and the 2 MiB that it is for.
-    words: &'a [AtomicU64],
-    at: u64,
-    /// The addresses that the last leaf above it stands for.
-    block: (u64, u64),
-    hal: PhantomData<H>,
-}
-
-impl<'a, H: Hal> Inspector<'a, H> {
-    pub(super) fn new(
-        pages: Pages<'a>,
-        format: &'static Format,
-        root: PageIndex,
-        leaf: Leaf,
-    ) -> Self {
-        Self {
-            pages,
-            format,
-            root,
-            leaf,
-            code: format.code(leaf, LAST),
-            words: &[],
-            at: 0,
-            block: (0, 0),
-            hal: PhantomData,
-        }
-    }
-
-    /// Returns whether the leaf stands for every page of `range`.
-    #[inline]
-    pub(super) fn holds(&mut self, range: PageRange<Ipa>) -> bool {
-        let mut ipa = range.base().raw();
-        let end = range.end().raw();
-        while ipa < end {
-            if self.block.0 <= ipa && ipa < self.block.1 {
-                ipa = self.block.1;
-            } else {
-                let left = end.wrapping_sub(ipa).wrapping_shr(PAGE_SHIFT);
-                let Some(done) = self.step(ipa, left) else {
-                    return false;
-                };
-                ipa = ipa.wrapping_add(done.wrapping_shl(PAGE_SHIFT));
-            }
-        }
-        true
-    }
-
-    /// Pages from `ipa` that one table answered for, or 0 if a block did; `None` if one has another leaf.
-    #[inline]
-    fn step(&mut self, ipa: u64, left: u64) -> Option<u64> {
-        if self.words.is_empty() || !same_table(ipa, self.at) {
-            self.at = ipa;
-            if let Some((level, raw)) = self.descend(ipa) {
-                let start = base(ipa, level);
-                if raw != self.format.code(self.leaf, level).at(start) {
-                    return None;
-                }
-                let size = entry_pages(level).wrapping_shl(PAGE_SHIFT);
-                self.block = (start, start.wrapping_add(size));
-                return Some(0);
-            }
-        }
-        let first = index(ipa, LAST);
-        let count = (left as usize).min(WORDS.saturating_sub(first));
-        let mut expect = self.code.at(ipa);
-        for word in self.words.get(first..first.wrapping_add(count))? {
-            if word.load(Ordering::Relaxed) != expect {
-                return None;
-            }
-            expect = expect.wrapping_add(self.code.stride());
-        }
-        Some(count as u64)
-    }
-
-    /// Goes to the level 3 table for `ipa`, or returns the leaf above it and its level.
-    fn descend(&mut self, ipa: u64) -> Option<(usize, u64)> {
-        self.words = &[];
-        let mut table = start::<H>(self.root, 0, ipa);
-        for level in ROOT..LAST {
-            let raw = self.pages.load(table, index(ipa, level));
-            if !is_table(level, raw) {
-                return Some((level, raw));
-            }
-            table = self.pages.pointed_to(raw);
-        }
-        self.words = self.pages.words(table);
-        None
-    }
-}
-
 /// Writes: replaces one leaf by another. Stands in one table and moves from there; [`Self::finish`] must be called in the end.
 pub(super) struct Walker<'a, H: Hal> {
     pages: Pages<'a>,
@@ -163,6 +65,10 @@ pub(super) struct Walker<'a, H: Hal> {
     format: &'static Format,
     from: Leaf,
     to: Leaf,
+    /// Bits in which a page may differ from the leaf to be replaced; it keeps them.
+    kept: u64,
+    /// Pages did differ in them.
+    mixed: bool,
     /// How the two are written at the last level.
     codes: (Code, Code),
     /// Tables from the root's for `at` to where the walker stands, by level.
@@ -243,6 +149,7 @@ impl<'a, H: Hal> Walker<'a, H> {
         roots: Option<&'a Stage2Roots>,
         root: PageIndex,
         (from, to): (Leaf, Leaf),
+        kept: u64,
     ) -> Self {
         Self {
             pages: Pages::of(hal),
@@ -252,6 +159,8 @@ impl<'a, H: Hal> Walker<'a, H> {
             format,
             from,
             to,
+            kept,
+            mixed: false,
             codes: (format.code(from, LAST), format.code(to, LAST)),
             path: [root, PageIndex::NONE, PageIndex::NONE],
             level: ROOT,
@@ -260,13 +169,24 @@ impl<'a, H: Hal> Walker<'a, H> {
         }
     }
 
+    /// Returns whether it met pages that differ from the leaf to be replaced in what they keep.
+    pub(super) fn is_mixed(&self) -> bool {
+        self.mixed
+    }
+
     /// From now on replaces in the other direction: undoes what it did.
     pub(super) fn turn_round(&mut self) {
         self.undoes = true;
         (self.from, self.to) = (self.to, self.from);
         self.codes = (self.codes.1, self.codes.0);
+        if self.mixed && self.from == Leaf::NONE {
+            // Nothing tells which of the pages were executed.
+            self.to = self.to.execute_never();
+            self.codes.1 = self.format.code(self.to, LAST);
+        }
+        let drift = self.drift();
         if let Some(last) = &mut self.last {
-            last.drift = last.drift.wrapping_neg();
+            last.drift = drift;
         }
     }
 
@@ -369,18 +289,72 @@ impl<'a, H: Hal> Walker<'a, H> {
         };
         let done = count as u64;
         last.deviating = last.deviating.wrapping_add(last.drift.wrapping_mul(done));
+        if count != wanted && self.kept != 0 {
+            let behind = ipa.wrapping_add(done.wrapping_shl(PAGE_SHIFT));
+            let words = words.get(count..).unwrap_or(&[]);
+            let (more, complete) = self.replace_mixed(last, behind, words);
+            return (done.wrapping_add(more), complete);
+        }
         self.last = Some(last);
         (done, count == wanted)
+    }
+
+    /// Replaces the leaf in `words` of a table, the first of which is for `ipa`, one by one: each
+    /// keeps what pages may differ in. Returns how many, and whether all had the leaf to be
+    /// replaced.
+    #[cold]
+    #[inline(never)]
+    fn replace_mixed(
+        &mut self,
+        mut last: Last<'a>,
+        mut ipa: u64,
+        words: &[AtomicU64],
+    ) -> (u64, bool) {
+        let origin = self.pages.origin(self.table());
+        let mut done = 0_usize;
+        for word in words {
+            let old = word.load(Ordering::Relaxed);
+            let Some(new) = self.replacement(old, self.codes, ipa) else {
+                break;
+            };
+            word.store(new, Ordering::Relaxed);
+            let implied = self.format.implied(origin, index(ipa, LAST), LAST);
+            last.deviating = last.deviating.wrapping_sub((old != implied) as u64);
+            last.deviating = last.deviating.wrapping_add((new != implied) as u64);
+            ipa = ipa.wrapping_add(PAGE_SIZE);
+            done = done.wrapping_add(1);
+        }
+        self.last = Some(last);
+        (done as u64, done == words.len())
+    }
+
+    /// Returns what becomes of the entry `old` for `ipa`; `None` if that has not the leaf to be
+    /// replaced.
+    fn replacement(&mut self, old: u64, (from, to): (Code, Code), ipa: u64) -> Option<u64> {
+        let differing = old ^ from.at(ipa);
+        if differing & !self.kept != 0 {
+            return None;
+        }
+        self.mixed |= differing != 0;
+        // No leaf keeps nothing.
+        let kept = if self.to == Leaf::NONE { 0 } else { differing };
+        Some(to.at(ipa) ^ kept)
     }
 
     /// Like [`Self::replace_pages`] of one page, without what it takes to be quick with many.
     #[inline]
     fn replace_page(&mut self, mut last: Last<'a>, ipa: u64) -> (u64, bool) {
         let (from, to) = self.codes;
-        let word = last.words.get(index(ipa, LAST));
-        let Some(word) = word.filter(|word| word.load(Ordering::Relaxed) == from.at(ipa)) else {
+        let Some(word) = last.words.get(index(ipa, LAST)) else {
             return (0, false);
         };
+        if word.load(Ordering::Relaxed) != from.at(ipa) {
+            return if self.kept == 0 {
+                (0, false)
+            } else {
+                self.replace_mixed(last, ipa, core::slice::from_ref(word))
+            };
+        }
         word.store(to.at(ipa), Ordering::Relaxed);
         last.deviating = last.deviating.wrapping_add(last.drift);
         self.last = Some(last);
@@ -390,11 +364,12 @@ impl<'a, H: Hal> Walker<'a, H> {
     /// Replaces the block at `ipa` in the table above the last level. Returns its pages, or none if it has not the leaf to be replaced.
     fn replace_block(&mut self, ipa: u64) -> (u64, bool) {
         let entry = index(ipa, self.level);
-        let old = self.format.code(self.from, self.level).at(ipa);
-        if self.pages.load(self.table(), entry) != old {
+        let code = |leaf| self.format.code(leaf, self.level);
+        let codes = (code(self.from), code(self.to));
+        let old = self.pages.load(self.table(), entry);
+        let Some(new) = self.replacement(old, codes, ipa) else {
             return (0, false);
-        }
-        let new = self.format.code(self.to, self.level).at(ipa);
+        };
         self.pages.store(self.table(), entry, new);
         self.account(entry, old, new);
         (entry_pages(self.level), true)
@@ -445,7 +420,7 @@ impl<'a, H: Hal> Walker<'a, H> {
                     .format
                     .code(self.from, self.level)
                     .at(base(ipa, self.level));
-                if raw != expect {
+                if (raw ^ expect) & !self.kept != 0 {
                     return Err(ChangeError::Mismatch);
                 }
                 self.split(entry, raw)?
@@ -461,16 +436,24 @@ impl<'a, H: Hal> Walker<'a, H> {
             *slot = child;
         }
         if self.level == LAST {
-            // All leaves that it replaces differ from what the table stands for, or none does; the first entry can say that for all.
-            let first = base(self.at, LAST.wrapping_sub(1));
-            let implied = self.format.implied(self.pages.origin(child), 0, LAST);
-            let differs = |code: Code| (code.at(first) != implied) as u64;
             self.last = self.pages.entries(child).map(|words| Last {
                 words,
                 deviating: self.pages.deviating(child),
-                drift: differs(self.codes.1).wrapping_sub(differs(self.codes.0)),
+                drift: self.drift(),
             });
         }
+    }
+
+    /// How much it adds to the entries that deviate in the table that it stands in, one of the last
+    /// level, to replace the leaf of a page. All pages that have just that leaf differ from what
+    /// the table stands for, or none does; the first entry can say that for all.
+    fn drift(&self) -> u64 {
+        let first = base(self.at, LAST.wrapping_sub(1));
+        let implied = self
+            .format
+            .implied(self.pages.origin(self.table()), 0, LAST);
+        let differs = |code: Code| (code.at(first) != implied) as u64;
+        differs(self.codes.1).wrapping_sub(differs(self.codes.0))
     }
 
     /// Puts a table in place of the leaf `raw`, meaning the same.

@@ -14,6 +14,15 @@ fn two_pages_and_every_memory_call() {
     assert!(figures.states > 1_000 && figures.depth > 6, "{figures:?}");
 }
 
+// A partition's pages come back from new owners one by one, and are sent together (C26).
+// req: MEMO-02, MEMDN-06, MEMX-18, MEMRC-10
+#[test]
+fn two_pages_of_which_one_is_executed() {
+    let figures = explore::<Small>(&Size::of("executed"), 10_000);
+    println!("{figures:?}");
+    assert!(figures.states > 500 && figures.depth > 6, "{figures:?}");
+}
+
 // req: MEMO-12, MEMD-64, MEMRQ-24, MEMRC-13, FRAG-13, FRAG-16
 #[test]
 fn handles_of_nobody_and_partitions_that_start_anew() {

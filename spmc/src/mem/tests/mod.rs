@@ -8,6 +8,7 @@ mod fragments;
 mod handles;
 mod lifecycle;
 mod many;
+mod mixed;
 mod receive;
 mod requests;
 mod responses;

@@ -37,12 +37,19 @@ fn walker_agrees_with_a_map<const IPA_BITS: u32>(
     rounds: usize,
 ) {
     const PAGES: u64 = 4 * 512;
+    let executed = Leaf::new(
+        Attributes::normal(Permissions::all()),
+        State::OwnerExclusive,
+    );
     let leaves = [
         Leaf::NONE,
         owned(),
         owned().with_state(State::OwnerShared),
         owned().with_state(State::OwnerNoAccess),
         Leaf::new(Attributes::normal(Permissions::READ), State::BorrowedShared),
+        executed,
+        executed.with_state(State::OwnerShared),
+        executed.with_state(State::OwnerNoAccess),
     ];
     let mut space = partition(hal);
     let empty = snapshot(hal, &mut space);
@@ -51,7 +58,13 @@ fn walker_agrees_with_a_map<const IPA_BITS: u32>(
     let leaf_of =
         |model: &BTreeMap<u64, Leaf>, page| model.get(&page).copied().unwrap_or(Leaf::NONE);
     let mut made = 0;
+    let mut mixed_and_made = 0;
     for _ in 0..rounds {
+        // Some changes are of an owner's pages, whatever of them may be executed.
+        let keeps = random.below(3) == 0;
+        let fits = |leaf: Leaf, from: Leaf| {
+            leaf == from || keeps && leaf.execute_never() == from.execute_never()
+        };
         let mut ranges = Vec::new();
         for _ in 0..=random.below(4) / 3 {
             let aligned = random.below(3) == 0;
@@ -62,7 +75,8 @@ fn walker_agrees_with_a_map<const IPA_BITS: u32>(
             };
             let count = if aligned { 512 } else { 1 + random.below(700) }.min(PAGES - first);
             let leaf = leaf_of(&model, first);
-            let uniform = (first..first + count).take_while(|page| leaf_of(&model, *page) == leaf);
+            let uniform =
+                (first..first + count).take_while(|page| fits(leaf_of(&model, *page), leaf));
             ranges.push((
                 first,
                 if random.below(4) == 0 {
@@ -73,14 +87,18 @@ fn walker_agrees_with_a_map<const IPA_BITS: u32>(
             ));
         }
         let from = leaf_of(&model, ranges[0].0);
-        let to = leaves[random.below(5) as usize];
+        // What is left without a leaf keeps nothing.
+        let first = usize::from(keeps);
+        let to = leaves[first + random.below((leaves.len() - first) as u64) as usize];
         let before = snapshot(hal, &mut space);
         let mut after = model.clone();
-        let fits = ranges.iter().all(|&(first, count)| {
+        let mut mixed = false;
+        let fit = ranges.iter().all(|&(first, count)| {
             (first..first + count).all(|page| {
-                let fits = leaf_of(&after, page) == from;
-                after.insert(page, to);
-                fits
+                let leaf = leaf_of(&after, page);
+                mixed |= leaf != from;
+                after.insert(page, Leaf(to.0 ^ leaf.0 ^ from.0));
+                fits(leaf, from)
             })
         });
         let calls = ranges
@@ -94,13 +112,29 @@ fn walker_agrees_with_a_map<const IPA_BITS: u32>(
             inspected,
             (uniform && from != Leaf::NONE).then_some((World::Secure, from))
         );
-        match space.change(hal, World::Secure, calls, Change { from, to }) {
-            Ok(()) => {
-                assert!(fits || from == to);
+        let change = Change { from, to };
+        let outcome = if keeps {
+            let alike = space.are_alike(hal, calls.clone());
+            let first_is_known = from != Leaf::NONE;
+            let all_fit = ranges.iter().all(|&(first, count)| {
+                (first..first + count).all(|page| fits(leaf_of(&model, page), from))
+            });
+            assert_eq!(alike, first_is_known && all_fit);
+            space.change_owned(hal, World::Secure, calls, change)
+        } else {
+            let outcome = space.change(hal, World::Secure, calls, change);
+            outcome.map(|()| change)
+        };
+        match outcome {
+            Ok(least) => {
+                assert!(fit || from == to);
+                let never = |leaf: Leaf| if mixed { leaf.execute_never() } else { leaf };
+                assert_eq!((least.from, least.to), (never(from), never(to)));
+                mixed_and_made += usize::from(mixed);
                 (model, made) = (after, made + 1);
             }
             Err(error) => {
-                assert_eq!(fits, error == ChangeError::NoMemory);
+                assert_eq!(fit, error == ChangeError::NoMemory);
                 assert_eq!(snapshot(hal, &mut space), before);
             }
         }
@@ -114,6 +148,7 @@ fn walker_agrees_with_a_map<const IPA_BITS: u32>(
         }
     }
     assert!(made > rounds / 3, "{made}");
+    assert!(mixed_and_made > rounds / 100, "{mixed_and_made}");
     for page in 0..PAGES {
         let change = Change {
             from: leaf_of(&model, page),

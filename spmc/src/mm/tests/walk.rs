@@ -76,6 +76,128 @@ fn one_other_page_stops_a_change_wherever_it_is() {
     }
 }
 
+/// Two blocks and some pages that their owner may execute, and of these a block and every page of
+/// `scattered` that it may not.
+fn executed_here_and_there(hal: &FakeHal, scattered: &[PageRange<Ipa>]) -> AddressSpace {
+    let mut space = partition(hal);
+    let all = Attributes::normal(Permissions::all());
+    for (range, attributes) in [
+        (pages(RAM, 512), all),
+        (pages(RAM + BLOCK, 512), rw()),
+        (pages(RAM + 2 * BLOCK, 16), all),
+    ] {
+        space
+            .map(hal, range, World::Secure, attributes, State::OwnerExclusive)
+            .unwrap();
+    }
+    let never = Change {
+        from: Leaf::new(all, State::OwnerExclusive),
+        to: owned(),
+    };
+    change_all(hal, &mut space, scattered, never).unwrap();
+    space
+}
+
+// req: MEMX-18, MEMX-11, MEMRC-10
+#[test]
+fn an_owner_gets_back_what_it_may_execute_and_what_not() {
+    let single = |page: u64| pages(RAM + page * 0x1000, 1);
+    let scattered = [3, 4, 7, 1024, 1026, 1028].map(single);
+    let regions: [&[PageRange<Ipa>]; 6] = [
+        &[pages(RAM, 2 * 512 + 16)],
+        &[pages(RAM + BLOCK, 512), single(0)],
+        &[single(0), single(3), single(5), single(7), single(9)],
+        &[single(1025), single(1024), single(1027), single(1026)],
+        &[pages(RAM + BLOCK - 0x1000, 2), pages(RAM + BLOCK * 2, 5)],
+        &[pages(RAM + BLOCK + 0x5000, 9), pages(RAM + 0x2000, 6)],
+    ];
+    for region in regions {
+        for state in [State::OwnerShared, State::OwnerNoAccess] {
+            let hal = FakeHal::new(16);
+            let mut space = executed_here_and_there(&hal, &scattered);
+            let before = snapshot(&hal, &mut space);
+            let ranges = || region.iter().copied();
+            let (_, first) = space.first_leaf(&hal, region[0]).unwrap();
+            let change = Change {
+                from: first,
+                to: first.with_state(state),
+            };
+            let refused = space.change(&hal, World::Secure, ranges(), change);
+            assert_eq!(refused, Err(ChangeError::Mismatch));
+            assert_eq!(snapshot(&hal, &mut space), before);
+            assert!(space.are_alike(&hal, ranges()));
+            assert_eq!(space.inspect(&hal, ranges()), None);
+            // A page that is there twice is not in the state that is expected.
+            let twice = ranges().chain([region[0]]);
+            let refused = space.change_owned(&hal, World::Secure, twice, change);
+            assert_eq!(refused, Err(ChangeError::Mismatch));
+            assert_eq!(snapshot(&hal, &mut space), before);
+
+            let made = space
+                .change_owned(&hal, World::Secure, ranges(), change)
+                .unwrap();
+            assert_eq!(made.from, owned());
+            assert_eq!(made.to, owned().with_state(state));
+            space
+                .change_owned(&hal, World::Secure, ranges(), made.inverse())
+                .unwrap();
+            assert_eq!(snapshot(&hal, &mut space), before, "{region:?} {state:?}");
+        }
+    }
+}
+
+// req: MEMX-18, MEMDN-06
+#[test]
+fn nothing_is_left_of_pages_that_an_owner_gives_away() {
+    let hal = FakeHal::new(16);
+    let mut space = executed_here_and_there(&hal, &[pages(RAM + 0x3000, 1)]);
+    // Writable or not makes a difference.
+    let read_only = Attributes::normal(Permissions::READ | Permissions::EXECUTE);
+    let other = pages(RAM + 4 * BLOCK, 1);
+    space
+        .map(&hal, other, World::Secure, read_only, State::OwnerExclusive)
+        .unwrap();
+    let before = snapshot(&hal, &mut space);
+    let region = [pages(RAM, 2 * 512 + 16)];
+    let executed = Leaf::new(
+        Attributes::normal(Permissions::all()),
+        State::OwnerExclusive,
+    );
+    let give = |space: &mut AddressSpace, ranges: &[PageRange<Ipa>]| {
+        let change = Change {
+            from: executed,
+            to: Leaf::NONE,
+        };
+        space.change_owned(&hal, World::Secure, ranges.iter().copied(), change)
+    };
+    let differing = [other, region[0]];
+    assert!(!space.are_alike(&hal, differing.into_iter()));
+    assert_eq!(give(&mut space, &differing), Err(ChangeError::Mismatch));
+    assert_eq!(snapshot(&hal, &mut space), before);
+    // Half done and undone, it leaves no more than is certain.
+    let single = [0, 3, 1, 1].map(|page| pages(RAM + page * 0x1000, 1));
+    assert_eq!(give(&mut space, &single), Err(ChangeError::Mismatch));
+    let again = Change {
+        from: owned(),
+        to: executed,
+    };
+    change_all(&hal, &mut space, &[single[0], single[2]], again).unwrap();
+    assert_eq!(snapshot(&hal, &mut space), before);
+    let differing = [region[0], other];
+    assert_eq!(give(&mut space, &differing), Err(ChangeError::Mismatch));
+    let found = space.inspect(&hal, region.into_iter());
+    assert_eq!(found, Some((World::Secure, owned())));
+    assert_eq!(give(&mut space, &region), Ok(unmap()));
+    let exact = Change {
+        from: Leaf::new(read_only, State::OwnerExclusive),
+        to: Leaf::NONE,
+    };
+    change(&hal, &mut space, other, exact).unwrap();
+    let mut empty = partition(&FakeHal::new(16));
+    assert_eq!(space.pool().available(), empty.pool().available());
+    assert_eq!(space.first_leaf(&hal, pages(RAM + 0x3000, 1)), None);
+}
+
 // A table of level 2 is for 1 GiB: the same entries of another are for other addresses.
 // req: MEMO-03, MEMX-18
 #[test]

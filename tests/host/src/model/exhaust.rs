@@ -206,8 +206,9 @@ impl System for Small {
         let model = Model::of(stage, mapped.into(), (2, TABLES), Depth::Light, true);
         let mut pages = vec![NWD_PAGES, NWD_PAGES + 0x1000];
         pages.truncate(size.pages);
-        if let Some(last) = pages.last_mut().filter(|_| size.secure) {
-            *last = partition_base(usize::from(P - 0x8001)) + 0x4_0000;
+        let own = partition_base(usize::from(P - 0x8001)) + 0x4_0000;
+        for (page, n) in pages.iter_mut().rev().zip(0..).take(size.secure) {
+            *page = own + n * 0x1000;
         }
         let mut small = Self {
             model,

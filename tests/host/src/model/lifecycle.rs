@@ -115,7 +115,8 @@ impl Model {
             && !self.rx_full.contains_key(&by)
             && (granted || !write)
             && (!sent.is_uniform() || instruction == 0)
-            && (!execute || first.world == World::Secure && first.execute && !write)
+            && (!execute
+                || first.world == World::Secure && self.executes_all(&sent.pages) && !write)
             && (!zero_after || can_zero)
     }
 
@@ -168,6 +169,7 @@ impl Model {
             zero_after,
         };
         let first = self.page(sent.pages[0]).expect("a page");
+        let may_execute = first.world == World::Secure && self.executes_all(&sent.pages);
         let entry = &mut self.sent[index];
         let borrower = entry
             .borrowers
@@ -176,7 +178,7 @@ impl Model {
             .expect("a receiver");
         assert!(borrower.held.is_none(), "retrieved twice");
         assert!(borrower.write || !held.write, "more than was granted");
-        assert!(!held.execute || first.execute && !held.write && first.world == World::Secure);
+        assert!(!held.execute || may_execute && !held.write);
         if sent.kind == Kind::Donate {
             entry.live = false;
             self.moved = true;

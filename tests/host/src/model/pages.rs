@@ -159,8 +159,8 @@ impl Model {
         }
     }
 
-    /// Returns whether `by` may send these pages in one transaction: all its own, with access, all
-    /// alike, none twice, none a buffer.
+    /// Returns whether `by` may send these pages in one transaction: all its own, with access, none
+    /// twice, none a buffer, all alike but for execution.
     pub(super) fn may_send(&self, by: u16, pages: &[u64]) -> bool {
         let mut distinct = pages.to_vec();
         distinct.sort_unstable();
@@ -174,10 +174,16 @@ impl Model {
                     && self.sent_page(*page).is_none()
                     && self.page(*page).is_some_and(|state| {
                         state.owner == by
-                            && (state.world, state.write, state.execute, state.memory)
-                                == (first.world, first.write, first.execute, first.memory)
+                            && (state.world, state.write, state.memory)
+                                == (first.world, first.write, first.memory)
                     })
             })
+    }
+
+    /// Returns whether the owner may execute all these pages while it has access.
+    pub(super) fn executes_all(&self, pages: &[u64]) -> bool {
+        let mut pages = pages.iter();
+        pages.all(|page| self.page(*page).is_some_and(|page| page.execute))
     }
 
     /// Pages that transactions are mostly made of.

@@ -3,10 +3,10 @@
 /// A system, by what it has.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// One page or two; the first one is the Normal world's.
+    /// One page or two of the Normal world, but for those below.
     pub pages: usize,
-    /// The last page is the first partition's.
-    pub secure: bool,
+    /// So many of them, from the last on, are the first partition's.
+    pub secure: usize,
     /// Transactions at a time, half-sent ones among them.
     pub slots: usize,
     /// Read-only grants and retrievals, beside those with write access.
@@ -28,7 +28,7 @@ impl Size {
     /// Two pages of the Normal world, and none of what else there is.
     pub const PLAIN: Self = Self {
         pages: 2,
-        secure: false,
+        secure: 0,
         slots: 2,
         read_only: false,
         zeroing: false,
@@ -39,12 +39,9 @@ impl Size {
     };
 
     /// Each by its name: two pages and one of what else there is, and one page and much of it.
-    pub const fn all() -> [(&'static str, Self); 10] {
+    pub const fn all() -> [(&'static str, Self); 11] {
         let plain = Self::PLAIN;
-        let secure = Self {
-            secure: true,
-            ..plain
-        };
+        let secure = Self { secure: 1, ..plain };
         let one = Self {
             pages: 1,
             slots: 1,
@@ -54,6 +51,14 @@ impl Size {
         [
             ("plain", plain),
             ("secure", secure),
+            (
+                "executed",
+                Self {
+                    secure: 2,
+                    restarts: true,
+                    ..plain
+                },
+            ),
             (
                 "read-only",
                 Self {
@@ -109,7 +114,7 @@ impl Size {
             (
                 "one-page",
                 Self {
-                    secure: true,
+                    secure: 1,
                     read_only: true,
                     zeroing: true,
                     fragments: true,

@@ -36,6 +36,7 @@ mod meeting;
 mod memory;
 mod memory_limits;
 mod memory_quota;
+mod mixed_regions;
 mod notification;
 mod oracle;
 mod own_exceptions;

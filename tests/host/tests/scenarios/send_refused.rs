@@ -411,7 +411,7 @@ fn nobody_gives_more_than_it_has() {
         );
         // Pages of different kinds.
         let own = sp.base() + OWN_PAGES;
-        for other in [read_only, data, 0x4800_0000] {
+        for other in [read_only, 0x4800_0000] {
             refused(
                 sp,
                 MEM_SHARE_64,
@@ -431,6 +431,12 @@ fn nobody_gives_more_than_it_has() {
             &Transaction::share(SP1, SP2, RO, &[(read_only, 5)]),
             DENIED,
         );
+        // Those of which the owner may execute one alone are of one kind (C26).
+        for region in [[(own, 1), (data, 1)], [(data, 1), (own, 1)]] {
+            let share = Transaction::share(SP1, SP2, RW, &region);
+            let handle = sp.send(MEM_SHARE_64, &share);
+            sp.reclaim(handle, 0).success();
+        }
     });
     // Donated read-only memory stays so, and lent data memory is not executed.
     let handle = stage.run(SP1, move |sp| {

@@ -499,7 +499,7 @@ fn pieces_between_partitions(_: &Nwd) -> Check {
                 live(kind, list, 0)?;
             }
         }
-        // What was donated back cannot be executed any more, so it cannot be in one region with memory that can: below UNTOUCHED.
+        // What was donated back cannot be executed any more. It is below UNTOUCHED, so that the large regions are of one kind.
         live(Kind::Donate, Scatter::contiguous(0, 1), 60)?;
         live(Kind::Donate, Scatter::contiguous(0, 8), 61)?;
         live(Kind::Donate, Scatter::every_second(0, 8), 69)?;
