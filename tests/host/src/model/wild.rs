@@ -28,7 +28,7 @@ impl Model {
         let base = source.pick(&[0x8400_0060, 0xc400_0060]);
         let number = source.below(0x30);
         let is_wait = matches!(number, 0x00..=0x03 | 0x0b..=0x10 | 0x2d | 0x2e);
-        let has_effect = matches!(number, 0x05..=0x08 | 0x11..=0x1b | 0x26 | 0x27);
+        let has_effect = matches!(number, 0x05..=0x08 | 0x11..=0x1b | 0x1d | 0x26 | 0x27);
         if is_wait || has_effect {
             return;
         }
