@@ -1,4 +1,4 @@
-//! What the identification registers show to partitions at S-EL1, whose reads trap (HCR_EL2.TID3).
+//! Identification registers as partitions at S-EL1 see them, whose reads trap (HCR_EL2.TID3).
 //!
 //! A field that the table does not name reads as zero: so does whatever a later architecture adds. A
 //! feature is named if no trap of `el2/cpu.rs` and `el2/features.rs` takes it from partitions, and if

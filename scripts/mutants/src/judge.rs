@@ -27,7 +27,7 @@ pub enum Outcome {
 /// Where the fates of mutants are kept, below the products.
 const RESULTS: &str = "results.jsonl";
 
-/// What became of mutants in earlier runs.
+/// Fates of mutants in earlier runs.
 pub struct History {
     /// The key of each mutant.
     keys: Vec<String>,

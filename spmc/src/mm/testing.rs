@@ -24,7 +24,7 @@ pub(crate) const TABLES: u64 = 0x0e20_0000;
 /// Physical address of the second half of them, below the first.
 const MORE: u64 = 0x0d00_0000;
 
-/// What maps EL2 itself in the root of an S-EL0 partition: the block of 1 GiB at 1 GiB.
+/// Entry that maps EL2 itself in the root of an S-EL0 partition: the block of 1 GiB at 1 GiB.
 pub(crate) const EL2_ENTRY: u64 = 1 << 30 | 1;
 
 /// A context without content.

@@ -2,7 +2,7 @@
 
 use crate::ffa::*;
 
-/// What they leave there.
+/// Value that they leave there.
 const GARBAGE: u64 = 0x6761_7262_6167_6501;
 
 /// Returns the first of the registers up to x7 that `function` takes nothing from, at 1.1 and later. `FFA_MSG_WAIT` and

@@ -17,7 +17,7 @@ const SPMD: u64 = 0xffff;
 /// All bits of a register that holds a word.
 const WORD: u64 = 0xffff_ffff;
 
-/// What `arm-ffa` drops of a message.
+/// Bits of a message that `arm-ffa` drops.
 #[derive(Debug)]
 pub struct Loss {
     /// The messages.
@@ -26,7 +26,7 @@ pub struct Loss {
     pub register: usize,
     /// The bits that it may drop.
     pub bits: u64,
-    /// What the other bits are when it drops all of them.
+    /// Value of the other bits when it drops all of them.
     pub beside: u64,
 }
 
@@ -53,7 +53,7 @@ const WITH_BUFFER: &[u64] = &[
     MEM_RETRIEVE_REQ_64,
 ];
 
-/// What is dropped of calls.
+/// Bits of calls that are dropped.
 pub const LOST_OF_CALLS: &[Loss] = &[
     // An address without a page count is no buffer, nor is the reverse.
     Loss::of(WITH_BUFFER, 3, u64::MAX),
@@ -75,7 +75,7 @@ pub const LOST_OF_CALLS: &[Loss] = &[
     Loss::of(&[NOTIFICATION_GET], 2, 0xffff_fff0),
 ];
 
-/// What is dropped of answers: the context that waits or yields, and for how long it yields.
+/// Bits of answers that are dropped: the context that waits or yields, and for how long it yields.
 pub const LOST_OF_ANSWERS: &[Loss] = &[
     Loss::of(&[MSG_WAIT, YIELD], 1, WORD),
     Loss::of(&[YIELD], 2, WORD),
@@ -85,7 +85,7 @@ pub const LOST_OF_ANSWERS: &[Loss] = &[
 /// Answers that `arm-ffa` does not know, so that EL3 refuses them.
 pub const UNKNOWN_ANSWERS: &[u64] = &[ABORT_32];
 
-/// What we do with a call that `arm-ffa` refuses.
+/// Our answers to calls that `arm-ffa` refuses.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Instead {
     /// We refuse it with that code, or as one that is not there at the caller's version.
@@ -186,7 +186,7 @@ fn meaningful(call: &[u64; 18], register: usize) -> u64 {
 ///
 /// # Panics
 ///
-/// If there is a difference that is in no table.
+/// Panics if there is a difference that is in no table.
 #[track_caller]
 pub fn check_call(call: &Regs, answer: &Regs) {
     let function = call.0[0] & WORD;
@@ -227,7 +227,7 @@ pub fn check_call(call: &Regs, answer: &Regs) {
 ///
 /// # Panics
 ///
-/// If it does not, and no table says so.
+/// Panics if it does not, and no table says so.
 #[track_caller]
 pub fn check_answer(answer: &Regs) {
     let function = answer.function();

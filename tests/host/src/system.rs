@@ -29,7 +29,7 @@ pub const NWD_RX: u64 = WATCHED + 0x1000;
 /// Memory of the Normal world that tests may share, up to [`crate::snapshot::WATCHED_PAGES`].
 pub const NWD_PAGES: u64 = WATCHED + 0x1_0000;
 
-/// What happens to the hardware before boot.
+/// Changes of the hardware before boot.
 type Prepare = Box<dyn FnOnce(&Machine)>;
 
 /// What a system is made of.

@@ -169,7 +169,7 @@ uses! {
     read_sctlr_el12 "mrs x9, s3_5_c1_c0_0",
 }
 
-/// What may be there: register, field, the least value that says so, and an instruction of it. A field
+/// Features that may be there: register, field, the least value that says so, and an instruction of it. A field
 /// of 0xf says that it is not there.
 const USES: &[(Number, u32, u64, extern "C" fn())] = &[
     (PFR0, 16, 0, fp),

@@ -203,7 +203,7 @@ fn all_partitions_and_stream_endpoints_have_translations_of_their_own() {
 const STREAM: Stream = Stream { smmu: 1, id: 7 };
 const DEVICE: u64 = SECURE_DEVICE.start;
 
-/// What the partition at `index` has where tables are scarce: pages that it shares with the Normal world and one of its own, each of
+/// Memory of the partition at `index` where tables are scarce: pages that it shares with the Normal world and one of its own, each of
 /// which needs a table.
 fn scattered(index: u64) -> [Region; 4] {
     let region = |name, base, attributes| Region {

@@ -1,4 +1,4 @@
-//! What the engine logs: collected for all tests at once, which run side by side.
+//! Lines that the engine logs: collected for all tests at once, which run side by side.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, Once};

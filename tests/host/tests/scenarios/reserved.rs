@@ -130,7 +130,7 @@ fn try_calls_of_owners<C: Caller>(
     });
 }
 
-/// What a borrower calls of a region with that handle.
+/// Tries what a borrower calls for a region with that handle.
 fn try_calls_of_borrowers(sp: &mut Sp, version: u64, handle: u64) {
     let layout = Layout::of(version);
     let request = Transaction::retrieve(0, SP1, handle, RW).encode(layout);
@@ -157,15 +157,21 @@ fn try_calls_of_borrowers(sp: &mut Sp, version: u64, handle: u64) {
     });
 }
 
+/// Returns a stage on which everybody speaks 1.`minor`.
+fn all_speak(minor: u32, version: u64) -> Stage {
+    let stage = Stage::with(|spec| spec.version(minor));
+    stage.nwd().call([RXTX_UNMAP]).success();
+    stage.nwd().version(version);
+    stage.nwd().map_buffers();
+    stage
+}
+
 // req: GEN-28, COMP-03, RXTX-18, RXTX-19, PINFO-08, MEMX-01, MEMRQ-01, MEMRL-01, MEMRL-08, MEMRC-01, MEMRC-16, MSGW-11, MSGW-13
 #[test]
 fn reserved_registers_must_be_zero_at_1_0_and_are_ignored_later() {
     for (minor, version) in [(0, V1_0), (1, V1_1), (2, V1_2)] {
-        let stage = Stage::with(|spec| spec.version(minor));
+        let stage = all_speak(minor, version);
         let mut nwd = stage.nwd();
-        nwd.call([RXTX_UNMAP]).success();
-        nwd.version(version);
-        nwd.map_buffers();
         try_calls_of_owners(&mut nwd, version, 0, [NWD_TX, NWD_RX], NWD_PAGES);
         each(&mut nwd, version, 2..=7, |_, _| padded([RUN, 0x8003_0000]));
         stage.run(SP1, move |sp| {
@@ -186,11 +192,8 @@ fn reserved_registers_must_be_zero_at_1_0_and_are_ignored_later() {
 #[test]
 fn reserved_registers_of_fragments() {
     for (minor, version) in [(0, V1_0), (1, V1_1), (2, V1_2)] {
-        let stage = Stage::with(|spec| spec.version(minor));
+        let stage = all_speak(minor, version);
         let mut nwd = stage.nwd();
-        nwd.call([RXTX_UNMAP]).success();
-        nwd.version(version);
-        nwd.map_buffers();
         let ranges = [(NWD_PAGES, 1), (NWD_PAGES + 0x2000, 1)];
         let share = Transaction::share(0, SP1, RW, &ranges).encode(Layout::of(version));
         let (first, last_range) = share.split_at(share.len() - 16);
