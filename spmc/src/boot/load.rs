@@ -174,8 +174,8 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Takes a device that lies in the Normal world's memory, which a Secure one never does, out of what transactions can move, if no
-    /// partition before it did.
+    /// Takes a device that lies in the Normal world's memory, whichever world reaches it there, out of what transactions can move, if
+    /// no partition before it did.
     #[cold]
     #[inline(never)]
     fn take_out_device(&self, device: &DeviceRegion) -> FfaResult<()> {

@@ -291,7 +291,7 @@ fn check_memory_regions(
     }
 }
 
-/// Device regions lie in devices of their security state, by the nodes of the SPMC manifest, and never in memory.
+/// Device regions lie in devices of their security state, by the nodes of the SPMC manifest, and never in Secure memory.
 fn check_device_regions(
     config: &PartitionConfig,
     spmc: &SpmcManifest,
@@ -308,9 +308,9 @@ fn check_device_regions(
             World::Secure => &spmc.device_memory,
             World::NonSecure => &spmc.ns_device_memory,
         };
-        // A Non-secure device may lie in what the Normal world's memory is said to be, which it is taken out of then.
+        // It may lie in what the Normal world's memory is said to be, which it is taken out of then.
         let mut normal = spmc.ns_memory.iter();
-        let is_carved_out = region.world == World::NonSecure && inside(range, &spmc.ns_memory);
+        let is_carved_out = inside(range, &spmc.ns_memory);
         let mut own = config.memory_regions.iter();
         if !inside(range, nodes) {
             refuse("a range inside a device memory node of its security state");

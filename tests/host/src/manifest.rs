@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use spmc::addr::World;
 use spmc::hal::Stream;
 use vm_fdt::FdtWriter;
 
@@ -306,12 +307,12 @@ pub fn spmc_manifest_with(
     spmc_manifest_of(partitions, pes, devices, &[], &[])
 }
 
-/// Returns an SPMC manifest with devices of the Normal world, and more properties of the node `hypervisor`.
+/// Returns an SPMC manifest with more device memory, and more properties of the node `hypervisor`.
 pub fn spmc_manifest_of(
     partitions: &[PartitionSpec],
     pes: usize,
     devices: &[(u16, Stream)],
-    normal_devices: &[Range<u64>],
+    device_memory: &[(World, Range<u64>)],
     settings: &[(&str, Vec<u32>)],
 ) -> Vec<u8> {
     let mut fdt = FdtWriter::new().unwrap();
@@ -381,10 +382,11 @@ pub fn spmc_manifest_of(
         ("ns-memory", &NORMAL_RAM),
         ("device-memory", &SECURE_DEVICE),
     ];
-    let normal_devices = normal_devices
-        .iter()
-        .map(|range| ("ns-device-memory", range));
-    for (kind, range) in ranges.into_iter().chain(normal_devices) {
+    let device_memory = device_memory.iter().map(|(world, range)| match world {
+        World::Secure => ("device-memory", range),
+        World::NonSecure => ("ns-device-memory", range),
+    });
+    for (kind, range) in ranges.into_iter().chain(device_memory) {
         let node = fdt
             .begin_node(&format!("memory@{:x}", range.start))
             .unwrap();

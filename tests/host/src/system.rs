@@ -41,7 +41,7 @@ pub struct Builder {
     spmc_manifest: Option<Vec<u8>>,
     streams: Vec<Stream>,
     devices: Vec<(u16, Stream)>,
-    normal_devices: Vec<Range<u64>>,
+    device_memory: Vec<(World, Range<u64>)>,
     settings: Vec<(&'static str, Vec<u32>)>,
     prepare: Option<Prepare>,
 }
@@ -83,9 +83,9 @@ impl Builder {
         self
     }
 
-    /// Adds devices of the Normal world.
-    pub fn normal_devices(mut self, ranges: &[Range<u64>]) -> Self {
-        self.normal_devices = ranges.to_vec();
+    /// Adds device memory of either world to the SPMC manifest.
+    pub fn device_memory(mut self, ranges: &[(World, Range<u64>)]) -> Self {
+        self.device_memory = ranges.to_vec();
         self
     }
 
@@ -160,7 +160,7 @@ impl Builder {
                 &self.partitions,
                 self.pes,
                 &self.devices,
-                &self.normal_devices,
+                &self.device_memory,
                 &self.settings,
             )
         });
@@ -201,7 +201,7 @@ impl System {
             spmc_manifest: None,
             streams: Vec::new(),
             devices: Vec::new(),
-            normal_devices: Vec::new(),
+            device_memory: Vec::new(),
             settings: Vec::new(),
             prepare: None,
         }

@@ -50,7 +50,7 @@ fn stage_with(change: impl Fn(PartitionSpec) -> PartitionSpec) -> Stage {
     let stage = Stage::of(
         |builder| {
             builder
-                .normal_devices(&[NORMAL_DEVICE])
+                .device_memory(&[(NonSecure, NORMAL_DEVICE)])
                 .streams(&[STREAM])
                 .devices(&[(SEPID, STREAM)])
         },
@@ -440,28 +440,34 @@ fn a_device_that_only_one_manifest_has_can_be_lent() {
 fn a_device_inside_of_the_normal_worlds_memory_is_in_no_transaction() {
     const PAGES: Range<u64> = 0x4400_0000..0x4400_2000;
     const TPM: u64 = PAGES.start;
-    let stage = Stage::of(
-        |builder| builder.normal_devices(&[PAGES]),
-        |spec| match spec.name.as_str() {
-            "sp3" => spec,
-            _ => with_device(spec, TPM, 3 | 8, false),
-        },
-    );
-    let nwd = stage.nwd();
-    for id in [SP1, SP2] {
-        assert_eq!(stage.access(id, NonSecure, TPM), READ_WRITE);
-        assert!(is_device(&stage, id, NonSecure, TPM));
+    for (world, attributes) in [(Secure, 3), (NonSecure, 3 | 8)] {
+        let stage = Stage::of(
+            |builder| builder.device_memory(&[(world, PAGES)]),
+            |spec| match spec.name.as_str() {
+                "sp3" => spec,
+                _ => with_device(spec, TPM, attributes, false),
+            },
+        );
+        stage.system.machine.memory().declare(world, PAGES);
+        let nwd = stage.nwd();
+        for id in [SP1, SP2] {
+            assert_eq!(stage.access(id, world, TPM), READ_WRITE);
+            assert!(is_device(&stage, id, world, TPM));
+            // The address of the other world stays closed to them.
+            let other = if world == Secure { NonSecure } else { Secure };
+            assert_eq!(stage.access(id, other, TPM), NONE);
+        }
+        for ranges in [vec![(TPM, 1)], vec![(TPM - 0x1000, 2)]] {
+            let share = Transaction::share(0, SP3, RO, &ranges);
+            nwd.memory_refused(MEM_SHARE_64, &share.encode(Layout::V1_2), DENIED);
+        }
+        nwd.call([RXTX_UNMAP]).success();
+        nwd.refused([RXTX_MAP_64, TPM, NWD_TX, 1], DENIED);
+        nwd.map_buffers();
+        let around = Transaction::share(0, SP3, RO, &[(TPM - 0x1000, 1), (TPM + 0x1000, 1)]);
+        let handle = nwd.send(MEM_SHARE_64, &around);
+        nwd.reclaim(handle).success();
     }
-    for ranges in [vec![(TPM, 1)], vec![(TPM - 0x1000, 2)]] {
-        let share = Transaction::share(0, SP3, RO, &ranges);
-        nwd.memory_refused(MEM_SHARE_64, &share.encode(Layout::V1_2), DENIED);
-    }
-    nwd.call([RXTX_UNMAP]).success();
-    nwd.refused([RXTX_MAP_64, TPM, NWD_TX, 1], DENIED);
-    nwd.map_buffers();
-    let around = Transaction::share(0, SP3, RO, &[(TPM - 0x1000, 1), (TPM + 0x1000, 1)]);
-    let handle = nwd.send(MEM_SHARE_64, &around);
-    nwd.reclaim(handle).success();
 }
 
 // req: GEN-23
