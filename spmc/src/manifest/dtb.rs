@@ -118,11 +118,14 @@ impl<'a> Property<'a> {
         Ok(value)
     }
 
-    /// A 64-bit value in one cell or in two.
+    /// A 64-bit value in one cell or in two; some write a small one in half a cell (`/bits/ 16`).
     #[inline(never)]
     pub fn u64(&self) -> Parsed<u64> {
         if let Some(cells) = self.value.as_array() {
             return Ok(u64::from_be_bytes(*cells));
+        }
+        if let Some(half) = self.value.as_array() {
+            return Ok(u16::from_be_bytes(*half).into());
         }
         match self.value.as_array() {
             Some(cell) => Ok(u32::from_be_bytes(*cell).into()),

@@ -365,6 +365,14 @@ fn power_messages_are_for_partitions_with_a_context_on_each_pe() {
     assert_eq!((power(1), power(2)), (0, 1));
 }
 
+// As manifests for OP-TEE have it. req: MAN-02, MAN-15
+#[test]
+fn a_number_of_16_bits() {
+    let (config, lines) = changed(|tree| tree.put_bytes("", "boot-order", vec![1, 2]));
+    assert_eq!(config.boot_order, Some(0x102));
+    assert_eq!(lines, [""; 0]);
+}
+
 // req: MAN-01, MAN-15
 #[test]
 fn unknown_properties_and_nodes_are_passed_over() {
