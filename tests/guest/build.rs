@@ -28,6 +28,7 @@ const PARTITIONS: &[(&str, u64)] = &[
     ("sp_clock", 2),
     ("sp_disk_direct", 0),
     ("sp_disk_indirect", 1),
+    ("sp_odp", 0),
 ];
 
 fn main() {

@@ -7,6 +7,7 @@
 
 pub mod board;
 pub mod ffa;
+pub mod foreign;
 pub mod message;
 pub mod nwd;
 pub mod rt;

@@ -43,6 +43,7 @@ const MODE_FAR_APART: u64 = 23;
 const MODE_REGISTERS: u64 = 24;
 const MODE_TRAPS: u64 = 25;
 const MODE_HOLE: u64 = 26;
+const MODE_FOREIGN: u64 = 27;
 
 /// The buffer in which the Normal world writes to the SPMC.
 pub static TX: Shared<PAGE_SIZE> = Shared::new();
@@ -155,6 +156,7 @@ pub fn main() -> ! {
         MODE_REGISTERS => run(tests::REGISTERS),
         MODE_TRAPS => run(tests::TRAPS),
         MODE_HOLE => run(tests::HOLE),
+        MODE_FOREIGN => run(tests::FOREIGN),
         MODE_S_EL0 => run(tests::S_EL0),
         _ => run(tests::ALL),
     }

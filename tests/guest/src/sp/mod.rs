@@ -275,6 +275,12 @@ pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
 
 /// Maps the image in stage 1, negotiates the version and registers the buffers.
 pub fn initialise(identity: &'static Identity, entry: &[u64; 8]) {
+    prepare(identity, entry);
+    introduce(identity);
+}
+
+/// Notes the registers of the entry and maps the image in stage 1, without a call.
+pub fn prepare(identity: &'static Identity, entry: &[u64; 8]) {
     for (to, from) in ENTRY.iter().zip(entry) {
         to.store(*from, Ordering::Relaxed);
     }
@@ -292,7 +298,6 @@ pub fn initialise(identity: &'static Identity, entry: &[u64; 8]) {
     stage1::map(SECURE_UART as u64, Attributes::Device);
     stage1::map_non_secure_gib();
     stage1::enable_el1();
-    introduce(identity);
 }
 
 /// The calls with which every partition begins.

@@ -42,6 +42,7 @@ pub mod version;
 pub mod virtio;
 pub mod yielding;
 
+use crate::foreign;
 use crate::nwd::Test;
 use crate::sp::Command;
 
@@ -168,6 +169,9 @@ pub const EACH_PE: &[&[Test]] = &[
 
 /// The tests for a board with less memory than its manifest says.
 pub const HOLE: &[&[Test]] = &[version::TESTS, setup::TESTS, hole::TESTS];
+
+/// The tests for the layout whose partitions have the style of others.
+pub const FOREIGN: &[&[Test]] = &[foreign::linux::TESTS];
 
 /// The tests of who sees which system registers.
 pub const REGISTERS: &[&[Test]] = &[

@@ -1,0 +1,189 @@
+//! A partition in the style of the Open Device Partnership's secure services (crates `ffa` and `odp-ffa`, `ec-service-lib`).
+//!
+//! Calls by SMC, all registers that are not used zero. It has several services in one partition, told apart by the UUID of the
+//! request, and builds its answer from the request: the UUID stays in x2 and x3. `FFA_YIELD` must complete with 32-bit
+//! `FFA_SUCCESS`. It asks for memory with 64 bytes, header and one receiver of 16, although it speaks 1.2. Any completion of
+//! `FFA_MSG_WAIT` or of an answer that is neither a direct request nor `FFA_ERROR` is its end.
+
+use crate::ffa::memory::{NORMAL_WB, access, flag};
+use crate::ffa::{self, V1_2, id};
+use crate::rt::call::Regs;
+use crate::rt::check::{Check, Failure, equal, fail};
+use crate::sp::{self, Identity};
+
+use super::{give_up, increment, line, send, swapped};
+
+/// UUIDs of its services, as registers of a request have them.
+pub const SERVICES: [[u64; 2]; 6] = [ECHO, YIELD, NOTIFY, RAISE, MEMORY, LOG];
+/// Answers with the complement of all words.
+pub const ECHO: [u64; 2] = [0x4e5a_0d11_0f3b_61c1, 0x11a0_9c1d_77e2_5b94];
+/// Yields as often as the first word says, each time for as many nanoseconds as the second says.
+pub const YIELD: [u64; 2] = [0x4e5a_0d11_0f3b_61c2, 0x11a0_9c1d_77e2_5b94];
+/// Takes a notification: bits 31 to 23 of the first word are its number.
+pub const NOTIFY: [u64; 2] = [0x4e5a_0d11_0f3b_61c3, 0x11a0_9c1d_77e2_5b94];
+/// Sets that notification for the requester.
+pub const RAISE: [u64; 2] = [0x4e5a_0d11_0f3b_61c4, 0x11a0_9c1d_77e2_5b94];
+/// Adds 1 to the first word of each range of the handle in the first word. The second word is the tag.
+pub const MEMORY: [u64; 2] = [0x4e5a_0d11_0f3b_61c5, 0x11a0_9c1d_77e2_5b94];
+/// Writes to the console.
+pub const LOG: [u64; 2] = [0x4e5a_0d11_0f3b_61c6, 0x11a0_9c1d_77e2_5b94];
+
+/// What the console shows.
+const TEXT: &str = "battery, thermal, firmware management: all services of this partition are there now, and wait for requests\n";
+
+/// Negotiates, logs, maps the buffers, and serves for ever.
+pub fn main(identity: &'static Identity) -> ! {
+    let mut services = Services { notification: 0 };
+    let mut message = match initialise() {
+        Ok(message) => message,
+        Err(why) => give_up(identity, &why),
+    };
+    loop {
+        message = match message[0] as u32 {
+            id::DIRECT_REQ2 => send(&services.answer(&message)),
+            other => panic!("{}: unexpected {other:#x}", identity.name),
+        };
+    }
+}
+
+fn initialise() -> Check<Regs> {
+    equal(send(&[id::VERSION.into(), V1_2.into()])[0], V1_2)?;
+    log(TEXT)?;
+    let map = send(&[
+        id::RXTX_MAP_64.into(),
+        sp::TX.address(),
+        sp::RX.address(),
+        1,
+    ]);
+    equal(map[0], id::SUCCESS)?;
+    Ok(send(&[id::MSG_WAIT.into()]))
+}
+
+/// Writes by `FFA_CONSOLE_LOG` (64): up to 128 characters a call.
+fn log(text: &str) -> Check {
+    for chunk in text.as_bytes().chunks(128) {
+        let mut registers = [0; 18];
+        registers[0] = id::CONSOLE_LOG_64.into();
+        registers[1] = chunk.len() as u64;
+        for (to, from) in registers[2..].iter_mut().zip(chunk.chunks(8)) {
+            let mut word = [0; 8];
+            word[..from.len()].copy_from_slice(from);
+            *to = u64::from_le_bytes(word);
+        }
+        equal(send(&registers)[0], id::SUCCESS)?;
+    }
+    Ok(())
+}
+
+struct Services {
+    /// The number of the notification that was set up last.
+    notification: u64,
+}
+
+impl Services {
+    /// Returns the answer to a request: the line of the check that failed, or 0, and a result.
+    fn answer(&mut self, request: &Regs) -> Regs {
+        let mut answer = *request;
+        answer[0] = id::DIRECT_RESP2.into();
+        answer[1] = swapped(request[1]);
+        let [first, second] = [request[4], request[5]];
+        let outcome = match [request[2], request[3]] {
+            ECHO => {
+                for word in &mut answer[4..] {
+                    *word = !*word;
+                }
+                return answer;
+            }
+            YIELD => yield_for(first, second).map(|()| 0),
+            NOTIFY => {
+                self.notification = first >> 23 & 0x1ff;
+                Ok(0)
+            }
+            RAISE => self.raise(answer[1]).map(|()| 0),
+            MEMORY => increment_each(request, first, second),
+            LOG => log(TEXT).map(|()| 0),
+            _ => fail(request[2]),
+        };
+        answer[4..].fill(0);
+        answer[5] = *outcome.as_ref().unwrap_or(&0);
+        answer[4] = line(&outcome.map(drop));
+        answer
+    }
+
+    fn raise(&self, route: u64) -> Check {
+        let map = 1_u64 << self.notification;
+        let set = send(&[
+            id::NOTIFICATION_SET.into(),
+            route,
+            0,
+            map & 0xffff_ffff,
+            map >> 32,
+        ]);
+        equal(set[0], id::SUCCESS)
+    }
+}
+
+/// Gives its caller the PE, and goes on only when the call has succeeded.
+fn yield_for(times: u64, nanoseconds: u64) -> Check {
+    for _ in 0..times {
+        let (low, high) = (nanoseconds & 0xffff_ffff, nanoseconds >> 32);
+        equal(send(&[id::YIELD.into(), 0, low, high])[0], id::SUCCESS)?;
+    }
+    Ok(())
+}
+
+/// Borrows and gives back; the sum of what the first words of the ranges were.
+fn increment_each(request: &Regs, handle: u64, tag: u64) -> Check<u64> {
+    let (tx, rx) = (&sp::TX, &sp::RX);
+    let (me, sender) = (request[1] as u16, (request[1] >> 16) as u16);
+    tx.fill(0);
+    tx.write(0, &sender.to_le_bytes());
+    tx.write(2, &NORMAL_WB.to_le_bytes());
+    tx.write(4, &flag::SHARE.to_le_bytes());
+    tx.write(8, &handle.to_le_bytes());
+    tx.write(16, &tag.to_le_bytes());
+    for (offset, number) in [(24, 16_u32), (28, 1), (32, 48)] {
+        tx.write(offset, &number.to_le_bytes());
+    }
+    tx.write(48, &me.to_le_bytes());
+    tx.write(50, &[access::RW]);
+    let told = send(&[id::MEM_RETRIEVE_REQ_64.into(), 0x40, 0x40]);
+    equal(told[0], id::MEM_RETRIEVE_RESP)?;
+    let composite = rx.u32(rx.u32(32) as usize + 4) as usize;
+    let mut sum = 0;
+    for n in 0..rx.u32(composite + 4) as usize {
+        let address = rx.u64(composite + 16 + 16 * n);
+        match increment(address) {
+            Ok(word) => sum += u64::from(word),
+            Err(fault) => return fail(fault.0),
+        }
+    }
+    equal(send(&[id::RX_RELEASE.into()])[0], id::SUCCESS)?;
+    tx.fill(0);
+    tx.write(0, &handle.to_le_bytes());
+    tx.write(12, &1_u32.to_le_bytes());
+    tx.write(16, &me.to_le_bytes());
+    equal(send(&[id::MEM_RELINQUISH.into()])[0], id::SUCCESS)?;
+    Ok(sum)
+}
+
+/// Asks a service, for a client; what the answer carries if no check failed.
+#[track_caller]
+pub fn outcome(answer: &Regs, partition: u16, me: u16) -> Check<u64> {
+    if answer[0] == u64::from(id::ERROR) {
+        equal(answer[2], 0u64)?;
+    }
+    equal(answer[0], id::DIRECT_RESP2)?;
+    equal(answer[1], ffa::route(partition, me))?;
+    equal(answer[2] | answer[3], 0u64)?;
+    if answer[4] != 0 {
+        return Err(Failure::Partition {
+            at: core::panic::Location::caller(),
+            id: partition,
+            line: answer[4],
+            got: answer[5],
+            want: 0,
+        });
+    }
+    Ok(answer[5])
+}
