@@ -9,7 +9,7 @@ use crate::partition::vcpu::{Call, Caller, Event, Model, State};
 use crate::partition::{Link, Partition};
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, Flow, Place, complete, works_for};
+use super::run::{Current, Flow, Place, complete};
 
 /// `FFA_MSG_WAIT` w2 bit 0 (1.2): the caller keeps its RX buffer.
 const RETAIN_RX: u64 = 1;
@@ -220,43 +220,6 @@ impl<H: Hal> Spmc<H> {
             if let Some(end) = self.end_of_chain(pe, root)? {
                 return Ok(end);
             }
-        }
-    }
-
-    /// The last context of the chain that goes on from `current`; `None` if another PE looked at a member. With the claim of
-    /// `current` nobody may wait for that, and without it the chain may be another one.
-    fn end_of_chain<'s>(
-        &'s self,
-        pe: &Pe,
-        mut current: Current<'s, H::Context>,
-    ) -> Result<Option<Current<'s, H::Context>>> {
-        loop {
-            if self.is_held_elsewhere(pe, &current) {
-                return Err(FfaError::Denied);
-            }
-            let State::Blocked(callee) = current.vcpu.state() else {
-                return Ok(Some(current));
-            };
-            let Some(Place { partition, slot }) = self.place(callee) else {
-                return Ok(Some(current));
-            };
-            let Some(next) = slot.try_claim() else {
-                if slot.link() != callee {
-                    return Ok(Some(current));
-                }
-                drop(current);
-                return slot.claim().map(|_| None).ok_or(FfaError::Busy);
-            };
-            let caller = current.vcpu.link();
-            let next = Self::arrive(callee, partition, next, |next| works_for(next, caller));
-            let Some(next) = next else {
-                return Ok(Some(current));
-            };
-            // A chain stays on its PE, except for contexts that may migrate.
-            if next.id.index != Self::index_on(pe, next.frozen) {
-                return Err(FfaError::Denied);
-            }
-            current = next;
         }
     }
 

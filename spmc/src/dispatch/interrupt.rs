@@ -440,24 +440,4 @@ impl<H: Hal> Spmc<H> {
     fn is_in_chain(&self, current: &Current<'_, H::Context>, context: VcpuId) -> bool {
         current.id == context || self.works_for(current, |member| member.id == context)
     }
-
-    /// Whether somebody that `current` works for is one that `wanted` says so of.
-    pub(super) fn works_for(
-        &self,
-        current: &Current<'_, H::Context>,
-        mut wanted: impl FnMut(&mut Current<'_, H::Context>) -> bool,
-    ) -> bool {
-        let (mut callee, mut caller) = (current.vcpu.link(), current.vcpu.caller);
-        while let Some(link) = caller.link() {
-            // Members of a chain are blocked; others only look at them.
-            let Some(mut member) = self.waiting_for(callee, link) else {
-                return false;
-            };
-            if wanted(&mut member) {
-                return true;
-            }
-            (callee, caller) = (member.vcpu.link(), member.vcpu.caller);
-        }
-        false
-    }
 }

@@ -5,6 +5,7 @@
 //! instructions of a lock.
 
 mod buffers;
+mod chain;
 mod console;
 mod cycles;
 mod direct;
@@ -27,8 +28,9 @@ mod setup;
 mod stop;
 mod watchdog;
 
+pub(crate) use chain::works_for;
 pub(crate) use interrupt_life::Places;
-pub(crate) use run::{Member, works_for};
+pub(crate) use run::Member;
 pub(crate) use watchdog::Watch;
 
 use crate::error::{FfaError, Result};

@@ -342,15 +342,6 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Returns whether `context` does the work of the context `caller`, which waits for it.
-pub(crate) fn works_for<C: Context>(context: &Claim<'_, C>, caller: Link) -> bool {
-    context.caller.link() == Some(caller)
-        && matches!(
-            context.state(),
-            State::Running | State::Blocked(_) | State::Preempted
-        )
-}
-
 /// Completes a call, or delivers a message: in x0 to x7. The other registers stay those of whoever gets it.
 #[inline(always)]
 pub(crate) fn complete<C: Context>(context: &mut C, answer: &Answer) {

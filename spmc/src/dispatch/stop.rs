@@ -11,7 +11,7 @@ use crate::manifest::config::ExceptionLevel;
 use crate::partition::vcpu::{Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, Place, complete};
+use super::run::{Current, complete};
 
 impl<H: Hal> Spmc<H> {
     /// Ends the call of whoever waits for the answer of `current` with `FFA_INTERRUPT`, if that one
@@ -85,20 +85,5 @@ impl<H: Hal> Spmc<H> {
         } else {
             Err(FfaError::Denied)
         }
-    }
-
-    /// Returns whether `current` has to resume a context that is pinned to another PE.
-    pub(super) fn is_held_elsewhere(&self, pe: &Pe, current: &Current<'_, H::Context>) -> bool {
-        let Some(stopped) = current.vcpu.model.stopped() else {
-            return false;
-        };
-        let Some(Place { partition, slot }) = self.place(stopped) else {
-            return false;
-        };
-        slot.link() == stopped
-            && matches!(slot.state(), State::Stopped(_))
-            && partition
-                .frozen()
-                .is_some_and(|frozen| stopped.id().index != Self::index_on(pe, frozen))
     }
 }

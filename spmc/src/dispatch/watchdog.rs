@@ -8,7 +8,6 @@ use core::sync::atomic::Ordering;
 
 use crate::ffa::SmcFrame;
 use crate::hal::Hal;
-use crate::manifest::config::NsInterruptAction;
 use crate::partition::Link;
 use crate::partition::vcpu::{Event, State};
 use crate::spmc::{Pe, Spmc};
@@ -96,25 +95,10 @@ impl<H: Hal> Spmc<H> {
             "{}: works too long for one that was stopped; left to the Normal world",
             current.frozen.config.name
         );
-        // Of the one that was stopped nobody inherits anything, but all of the last one above them that has them queued.
-        let (mut place, mut last) = (0_u32, 0);
-        self.works_for(current, |member| {
-            place = place.saturating_add(1);
-            if member.frozen.config.ns_interrupts == NsInterruptAction::Queued {
-                last = place;
-            }
-            false
-        });
-        place = 0;
-        self.works_for(current, |member| {
-            place = place.saturating_add(1);
-            member.vcpu.masked = place <= last;
-            false
-        });
+        // Of the one that was stopped nobody inherits anything.
+        self.mask_chain(current, false);
         // It runs.
         let _ = current.vcpu.step(Event::Preempt);
-        current.vcpu.masked =
-            last != 0 || current.frozen.config.ns_interrupts == NsInterruptAction::Queued;
         self.hal.save(&mut current.vcpu.context);
         Flow::Leave
     }
