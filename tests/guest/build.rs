@@ -29,6 +29,10 @@ const PARTITIONS: &[(&str, u64)] = &[
     ("sp_disk_direct", 0),
     ("sp_disk_indirect", 1),
     ("sp_odp", 0),
+    ("sp_cactus", 1),
+    ("sp_optee", 2),
+    ("sp_trusty", 3),
+    ("sp_stmm", 4),
 ];
 
 fn main() {

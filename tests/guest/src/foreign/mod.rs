@@ -4,18 +4,35 @@
 //! Our own guests share habits with the SPMC: the same hands wrote both. What is here has the habits of software that is in
 //! the field, so that strictness that would break it shows.
 
+mod borrow;
+pub mod cactus;
 pub mod linux;
 pub mod odp;
+pub mod optee;
+pub mod stmm;
+pub mod tee;
+pub mod tftf;
+pub mod trusty;
+pub mod uefi;
+pub mod xen;
 
-use crate::ffa;
-use crate::rt::call::{Regs, call};
-use crate::rt::check::{Check, Failure};
+use crate::ffa::{self, id, route};
+use crate::rt::call::{Conduit, Regs, call};
+use crate::rt::check::{Check, Failure, equal};
 use crate::rt::probe::{self, Fault};
 use crate::rt::stage1::{self, Attributes};
 use crate::sp::Identity;
 
 /// The partition in the style of the Open Device Partnership.
 pub const ODP: u16 = 0x8001;
+/// The partition in the style of TF-A's test partitions.
+pub const CACTUS: u16 = 0x8002;
+/// The partition in the style of OP-TEE.
+pub const OPTEE: u16 = 0x8003;
+/// The partition in the style of Trusty.
+pub const TRUSTY: u16 = 0x8004;
+/// The partition in the style of EDK2's StandaloneMm.
+pub const STMM: u16 = 0x8005;
 
 /// Entry point of a partition that does everything after the mapping of its image in its own way.
 #[macro_export]
@@ -30,9 +47,62 @@ macro_rules! foreign_partition {
 
 /// Makes a call with these registers from x0 on, and zeroes behind them.
 fn send(registers: &[u64]) -> Regs {
+    send_by(ffa::conduit(), registers)
+}
+
+fn send_by(conduit: Conduit, registers: &[u64]) -> Regs {
     let mut all = [0; 18];
     all[..registers.len()].copy_from_slice(registers);
-    call(ffa::conduit(), all)
+    call(conduit, all)
+}
+
+/// Writes to the console by `FFA_CONSOLE_LOG` (64), up to `most` characters a call.
+fn log(text: &str, most: usize) -> Check {
+    for chunk in text.as_bytes().chunks(most) {
+        let mut registers = [0; 18];
+        registers[0] = id::CONSOLE_LOG_64.into();
+        registers[1] = chunk.len() as u64;
+        for (to, from) in registers[2..].iter_mut().zip(chunk.chunks(8)) {
+            let mut word = [0; 8];
+            word[..from.len()].copy_from_slice(from);
+            *to = u64::from_le_bytes(word);
+        }
+        equal(send(&registers)[0], id::SUCCESS)?;
+    }
+    Ok(())
+}
+
+/// Sends a direct request and goes on with `FFA_RUN` while interrupts come, as clients do.
+fn request(function: u32, from: u16, partition: u16, words: &[u64]) -> Regs {
+    let mut registers = [0; 18];
+    [registers[0], registers[1]] = [function.into(), route(from, partition)];
+    registers[3..3 + words.len()].copy_from_slice(words);
+    let mut answer = send(&registers);
+    while answer[0] == u64::from(id::INTERRUPT) {
+        answer = send(&[id::RUN.into(), answer[1]]);
+    }
+    answer
+}
+
+/// Checks an answer whose x3 is the line of a check that failed in the partition, or 0; x4.
+#[track_caller]
+fn outcome(answer: &Regs, function: u32, partition: u16, from: u16) -> Check<u64> {
+    if answer[0] == u64::from(id::ERROR) {
+        equal(answer[2], 0u64)?;
+    }
+    equal(answer[0], function)?;
+    equal(answer[1], route(partition, from))?;
+    equal(answer[2], 0u64)?;
+    if answer[3] != 0 {
+        return Err(Failure::Partition {
+            at: core::panic::Location::caller(),
+            id: partition,
+            line: answer[3],
+            got: answer[4],
+            want: 0,
+        });
+    }
+    Ok(answer[4])
 }
 
 /// Returns w1 of the answer to a message with `w1`.

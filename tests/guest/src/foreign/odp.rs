@@ -11,7 +11,8 @@ use crate::rt::call::Regs;
 use crate::rt::check::{Check, Failure, equal, fail};
 use crate::sp::{self, Identity};
 
-use super::{give_up, increment, line, send, swapped};
+use super::borrow::{Request, give_back};
+use super::{give_up, line, log, send, swapped};
 
 /// UUIDs of its services, as registers of a request have them.
 pub const SERVICES: [[u64; 2]; 6] = [ECHO, YIELD, NOTIFY, RAISE, MEMORY, LOG];
@@ -48,7 +49,7 @@ pub fn main(identity: &'static Identity) -> ! {
 
 fn initialise() -> Check<Regs> {
     equal(send(&[id::VERSION.into(), V1_2.into()])[0], V1_2)?;
-    log(TEXT)?;
+    log(TEXT, 128)?;
     let map = send(&[
         id::RXTX_MAP_64.into(),
         sp::TX.address(),
@@ -57,22 +58,6 @@ fn initialise() -> Check<Regs> {
     ]);
     equal(map[0], id::SUCCESS)?;
     Ok(send(&[id::MSG_WAIT.into()]))
-}
-
-/// Writes by `FFA_CONSOLE_LOG` (64): up to 128 characters a call.
-fn log(text: &str) -> Check {
-    for chunk in text.as_bytes().chunks(128) {
-        let mut registers = [0; 18];
-        registers[0] = id::CONSOLE_LOG_64.into();
-        registers[1] = chunk.len() as u64;
-        for (to, from) in registers[2..].iter_mut().zip(chunk.chunks(8)) {
-            let mut word = [0; 8];
-            word[..from.len()].copy_from_slice(from);
-            *to = u64::from_le_bytes(word);
-        }
-        equal(send(&registers)[0], id::SUCCESS)?;
-    }
-    Ok(())
 }
 
 struct Services {
@@ -101,7 +86,7 @@ impl Services {
             }
             RAISE => self.raise(answer[1]).map(|()| 0),
             MEMORY => increment_each(request, first, second),
-            LOG => log(TEXT).map(|()| 0),
+            LOG => log(TEXT, 128).map(|()| 0),
             _ => fail(request[2]),
         };
         answer[4..].fill(0);
@@ -134,37 +119,21 @@ fn yield_for(times: u64, nanoseconds: u64) -> Check {
 
 /// Borrows and gives back; the sum of what the first words of the ranges were.
 fn increment_each(request: &Regs, handle: u64, tag: u64) -> Check<u64> {
-    let (tx, rx) = (&sp::TX, &sp::RX);
-    let (me, sender) = (request[1] as u16, (request[1] >> 16) as u16);
-    tx.fill(0);
-    tx.write(0, &sender.to_le_bytes());
-    tx.write(2, &NORMAL_WB.to_le_bytes());
-    tx.write(4, &flag::SHARE.to_le_bytes());
-    tx.write(8, &handle.to_le_bytes());
-    tx.write(16, &tag.to_le_bytes());
-    for (offset, number) in [(24, 16_u32), (28, 1), (32, 48)] {
-        tx.write(offset, &number.to_le_bytes());
-    }
-    tx.write(48, &me.to_le_bytes());
-    tx.write(50, &[access::RW]);
-    let told = send(&[id::MEM_RETRIEVE_REQ_64.into(), 0x40, 0x40]);
-    equal(told[0], id::MEM_RETRIEVE_RESP)?;
-    let composite = rx.u32(rx.u32(32) as usize + 4) as usize;
-    let mut sum = 0;
-    for n in 0..rx.u32(composite + 4) as usize {
-        let address = rx.u64(composite + 16 + 16 * n);
-        match increment(address) {
-            Ok(word) => sum += u64::from(word),
-            Err(fault) => return fail(fault.0),
-        }
-    }
-    equal(send(&[id::RX_RELEASE.into()])[0], id::SUCCESS)?;
-    tx.fill(0);
-    tx.write(0, &handle.to_le_bytes());
-    tx.write(12, &1_u32.to_le_bytes());
-    tx.write(16, &me.to_le_bytes());
-    equal(send(&[id::MEM_RELINQUISH.into()])[0], id::SUCCESS)?;
-    Ok(sum)
+    let me = request[1] as u16;
+    let borrow = Request {
+        function: id::MEM_RETRIEVE_REQ_64,
+        me,
+        owner: (request[1] >> 16) as u16,
+        attributes: NORMAL_WB,
+        flags: flag::SHARE,
+        handle,
+        tag,
+        access: access::RW,
+        receiver_size: 16,
+    };
+    let told = borrow.make(send)?;
+    give_back(send, me, handle)?;
+    Ok(told.sum)
 }
 
 /// Asks a service, for a client; what the answer carries if no check failed.

@@ -8,25 +8,33 @@ use crate::{ffa, println, rt, tests};
 
 /// The only execution context: initialises the partition, then serves.
 pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
-    rt::set_el0();
-    for (to, from) in ENTRY.iter().zip(entry) {
-        to.store(*from, Ordering::Relaxed);
-    }
-    ffa::set_conduit(identity.conduit);
+    prepare(identity, entry);
     introduce(identity);
     tests::s_el0::during_initialisation();
     println!("# {}: initialised", identity.name);
     serve(identity, entry)
 }
 
-/// The entry point of an S-EL0 partition image, and who it is.
+/// Notes the registers of the entry, without a call.
+pub fn prepare(identity: &Identity, entry: &[u64; 8]) {
+    rt::set_el0();
+    for (to, from) in ENTRY.iter().zip(entry) {
+        to.store(*from, Ordering::Relaxed);
+    }
+    ffa::set_conduit(identity.conduit);
+}
+
+/// The entry point of an S-EL0 partition image, who it is, and what it does from then on if that is not what others do.
 #[macro_export]
 macro_rules! s_el0_partition {
     ($identity:expr) => {
+        $crate::s_el0_partition!($identity, $crate::sp::el0::boot);
+    };
+    ($identity:expr, $life:path) => {
         static IDENTITY: $crate::sp::Identity = $identity;
 
         extern "C" fn main(entry: &[u64; 8]) -> ! {
-            $crate::sp::el0::boot(&IDENTITY, entry)
+            $life(&IDENTITY, entry)
         }
 
         #[unsafe(naked)]

@@ -173,7 +173,13 @@ pub const EACH_PE: &[&[Test]] = &[
 pub const HOLE: &[&[Test]] = &[version::TESTS, setup::TESTS, hole::TESTS];
 
 /// The tests for the layout whose partitions have the style of others.
-pub const FOREIGN: &[&[Test]] = &[foreign::linux::TESTS];
+pub const FOREIGN: &[&[Test]] = &[
+    foreign::uefi::TESTS,
+    foreign::linux::TESTS,
+    foreign::tftf::TESTS,
+    foreign::tee::TESTS,
+    foreign::xen::TESTS,
+];
 
 /// The tests of who sees which system registers.
 pub const REGISTERS: &[&[Test]] = &[

@@ -1,0 +1,180 @@
+//! A Normal world in the style of TF-A's tests.
+//!
+//! It expects what its tables say of `FFA_FEATURES`, that answers have 64 bits even where requests had 32, and makes its memory
+//! calls in the 32-bit form.
+
+use crate::ffa::error::{DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
+use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access};
+use crate::ffa::transfer::reclaim;
+use crate::ffa::{self, NWD, V1_2, call, id};
+use crate::nwd::{self, Nwd, Test, page, pe, peek, poke};
+use crate::rt::check::{Check, equal};
+use crate::test;
+
+use super::{CACTUS, cactus, outcome, request};
+
+/// The tests of this file, in their order.
+pub const TESTS: &[Test] = &[
+    test!(
+        tftf_negotiates,
+        "TF-A's tests negotiate, and map their buffers"
+    ),
+    test!(tftf_features, "TF-A's tests find their table of features"),
+    test!(
+        tftf_asks,
+        "TF-A's tests ask a partition that answers in 64 bits"
+    ),
+    test!(
+        tftf_sends_memory,
+        "TF-A's tests share, lend and donate in the 32-bit form"
+    ),
+    test!(
+        tftf_is_denied,
+        "TF-A's tests may not send memory of partitions"
+    ),
+];
+
+fn tftf_negotiates(_: &Nwd) -> Check {
+    for version in [0x8000_0000_u64 | u64::from(V1_2), 0x0000_0009] {
+        equal(call(id::VERSION, &[version])[0], ffa::NOT_SUPPORTED)?;
+    }
+    equal(call(id::VERSION, &[V1_2.into()])[0], V1_2)?;
+    let map = [nwd::TX.address(), nwd::RX.address(), 1];
+    ffa::done(&call(id::RXTX_MAP_64, &map))?;
+    // w1 names the endpoint, for those who may name one.
+    let other = call(id::RXTX_UNMAP, &[u64::from(CACTUS) << 16]);
+    ffa::refused(&other, INVALID_PARAMETERS)?;
+    ffa::done(&call(id::RXTX_UNMAP, &[]))?;
+    ffa::done(&call(id::RXTX_MAP_64, &map))
+}
+
+fn tftf_features(_: &Nwd) -> Check {
+    for function in [
+        id::ERROR,
+        id::SUCCESS,
+        id::INTERRUPT,
+        id::VERSION,
+        id::FEATURES,
+        id::RX_RELEASE,
+        id::RXTX_MAP_64,
+        id::RXTX_UNMAP,
+        id::PARTITION_INFO_GET,
+        id::ID_GET,
+        id::SPM_ID_GET,
+        id::MSG_WAIT,
+        id::RUN,
+        id::DIRECT_REQ_32,
+        id::DIRECT_RESP_32,
+        id::DIRECT_REQ_64,
+        id::DIRECT_RESP_64,
+        id::MEM_DONATE_32,
+        id::MEM_LEND_32,
+        id::MEM_SHARE_32,
+        id::MEM_RETRIEVE_RESP,
+        id::MEM_RELINQUISH,
+        id::MEM_RECLAIM,
+        id::NOTIFICATION_BIND,
+        id::NOTIFICATION_UNBIND,
+        id::NOTIFICATION_SET,
+        id::NOTIFICATION_GET,
+        id::NOTIFICATION_INFO_GET_64,
+        id::PARTITION_INFO_GET_REGS,
+        id::DIRECT_REQ2,
+        id::DIRECT_RESP2,
+    ] {
+        let answer = call(id::FEATURES, &[function.into()]);
+        if answer[0] != u64::from(id::SUCCESS) {
+            // Names the function.
+            equal(function, 0u32)?;
+        }
+    }
+    for unknown in [id::RXTX_MAP_32, 0x8400_00fe, 1, 3, 0xffff] {
+        let answer = call(id::FEATURES, &[unknown.into()]);
+        ffa::refused(&answer, NOT_SUPPORTED)?;
+    }
+    Ok(())
+}
+
+fn tftf_asks(nwd: &Nwd) -> Check {
+    // On each PE, as each has a context of the partition.
+    for pe in 0..nwd.pes {
+        pe::run_on(pe, echo, [0; 4])?;
+    }
+    Ok(())
+}
+
+fn echo(_: [u64; 4]) -> Check<[u64; 4]> {
+    for function in [id::DIRECT_REQ_32, id::DIRECT_REQ_64] {
+        for word in [0, 0x1234_5678] {
+            let answer = request(function, NWD, CACTUS, &[cactus::ECHO, word]);
+            equal(outcome(&answer, id::DIRECT_RESP_64, CACTUS, NWD)?, word)?;
+        }
+    }
+    Ok([0; 4])
+}
+
+/// Describes pages that go to the partition.
+fn transaction<'a>(
+    function: u32,
+    receivers: &'a [Receiver],
+    ranges: &'a [(u64, u32)],
+) -> Transaction<'a> {
+    // One receiver of memory that is lent or donated says itself what it is.
+    let attributes = if function == id::MEM_SHARE_32 {
+        NORMAL_WB
+    } else {
+        0
+    };
+    Transaction {
+        sender: NWD,
+        attributes,
+        flags: 0,
+        handle: 0,
+        tag: 0,
+        receivers,
+        ranges,
+    }
+}
+
+fn to_cactus(function: u32) -> [Receiver; 1] {
+    let access = if function == id::MEM_DONATE_32 {
+        access::NOT_SPECIFIED
+    } else {
+        access::RW
+    };
+    [Receiver {
+        id: CACTUS,
+        access,
+        flags: 0,
+    }]
+}
+
+fn tftf_sends_memory(_: &Nwd) -> Check {
+    let pages = page(8);
+    for function in [id::MEM_SHARE_32, id::MEM_LEND_32, id::MEM_DONATE_32] {
+        poke(pages, 40);
+        let (receivers, ranges) = (to_cactus(function), [(pages, 2)]);
+        let transaction = transaction(function, &receivers, &ranges);
+        let handle = nwd::caller().sent(function, &transaction)?;
+        let words = [cactus::MEMORY, handle, function.into()];
+        let answer = request(id::DIRECT_REQ_64, NWD, CACTUS, &words);
+        equal(outcome(&answer, id::DIRECT_RESP_64, CACTUS, NWD)?, 40u64)?;
+        if function != id::MEM_DONATE_32 {
+            ffa::done(&reclaim(handle, 0))?;
+            equal(peek(pages), 41u64)?;
+        }
+    }
+    Ok(())
+}
+
+fn tftf_is_denied(_: &Nwd) -> Check {
+    for function in [id::MEM_SHARE_32, id::MEM_LEND_32, id::MEM_DONATE_32] {
+        // Memory of a partition, and of the SPMC.
+        for address in [0x0e40_0000, 0x0e10_0000] {
+            let (receivers, ranges) = (to_cactus(function), [(address, 1)]);
+            let transaction = transaction(function, &receivers, &ranges);
+            ffa::refused(&nwd::caller().send(function, &transaction), DENIED)?;
+        }
+    }
+    ffa::done(&call(id::RXTX_UNMAP, &[]))
+}
