@@ -124,27 +124,18 @@ impl<H: Hal> Spmc<H> {
 
     /// `FFA_RX_ACQUIRE` (v1.1): the Hypervisor is about to write to RX of the VM in w1, so nobody else may.
     ///
-    /// `NOT_SUPPORTED` for partitions and below v1.1; `INVALID_PARAMETERS` for what is no VM with buffers, `DENIED` if its RX is not empty.
+    /// `INVALID_PARAMETERS` for what is no VM with buffers, `DENIED` if its RX is not empty.
     pub(super) fn rx_acquire(
         &self,
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
     ) -> Result<Answer> {
-        if !Self::has_rx_acquire(instance) {
-            return Err(FfaError::NotSupported);
-        }
         let vm = PartitionId(frame.w(1) as u16);
         if vm == PartitionId::NORMAL_WORLD {
             return Err(FfaError::InvalidParameters);
         }
         self.mailbox_named(instance, vm)?.acquire_rx()?;
         Ok(Answer::success([]))
-    }
-
-    /// Returns whether the caller can be a Hypervisor that speaks 1.1.
-    pub(super) fn has_rx_acquire(instance: &Instance<'_, H::Context>) -> bool {
-        matches!(instance, Instance::NormalWorld(_))
-            && instance.endpoint().version() >= Version::V1_1
     }
 
     /// The mailbox that a caller names by `id`: its own by zero or its id, and a Hypervisor those of its VMs. `INVALID_PARAMETERS` for

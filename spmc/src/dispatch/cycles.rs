@@ -1,13 +1,14 @@
 //! CPU cycles: `FFA_MSG_WAIT`, `FFA_YIELD`, `FFA_RUN`, and the end of initialisation (FF-A v1.0 chapter 9, v1.1 section 8).
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, SmcFrame, Version, function, reserved};
+use crate::ffa::{Answer, FunctionId, SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::id::VcpuId;
 use crate::partition::vcpu::{Call, Caller, Event, Model, State};
 use crate::partition::{Link, Partition};
 use crate::spmc::{Pe, Spmc};
 
+use super::Instance;
 use super::run::{Current, Flow, Place, complete};
 
 /// `FFA_MSG_WAIT` w2 bit 0 (1.2): the caller keeps its RX buffer.
@@ -20,7 +21,7 @@ const CALLER_MS: u32 = 1000;
 impl<H: Hal> Spmc<H> {
     /// `FFA_MSG_WAIT` from a partition: its context waits, and RX goes back to the SPMC.
     ///
-    /// `INVALID_PARAMETERS` for a reserved register, `DENIED` while a direct request is processed.
+    /// `DENIED` while a direct request is processed.
     pub(super) fn msg_wait<'s>(
         &'s self,
         pe: &Pe,
@@ -28,17 +29,8 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
         let endpoint = &current.partition.endpoint;
-        let [_, x1, x2, x3, x4, x5, x6, x7, ..] = *current.vcpu.context.gprs();
-        // From 1.1 on most of them are reserved (SBZ), but Hafnium refuses what is not zero at any version.
-        let flags = if endpoint.version() >= Version::V1_2 {
-            0
-        } else {
-            x2
-        };
-        if (x1 | flags | x3 | x4 | x5 | x6 | x7) as u32 != 0 {
-            return Err(FfaError::InvalidParameters);
-        }
-        let retain = x2 & RETAIN_RX != 0;
+        // Zero below v1.2.
+        let retain = current.vcpu.context.gprs()[2] & RETAIN_RX != 0;
         current.vcpu.model.permits(Call::Wait)?;
         if !retain {
             self.release_rx_on_wait(endpoint);
@@ -56,7 +48,7 @@ impl<H: Hal> Spmc<H> {
     /// partition wants to go on. It goes on, with `FFA_SUCCESS`, when `FFA_RUN` says so. A handler of secure interrupts has nobody
     /// to yield to, and EL3 waits for an answer: then it goes on at once.
     ///
-    /// `NOT_SUPPORTED` below v1.1, `INVALID_PARAMETERS` for a reserved register, `DENIED` by the run-time model.
+    /// `DENIED` by the run-time model.
     pub(super) fn partition_yield<'s>(
         &'s self,
         pe: &Pe,
@@ -64,14 +56,7 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
         let version = current.partition.endpoint.version();
-        if version < Version::V1_1 {
-            return Err(FfaError::NotSupported);
-        }
-        let [_, _, w2, w3, rest @ ..] = current.vcpu.context.gprs();
-        // Reserved (SBZ), but Hafnium looks at these, and not at w1.
-        if rest.iter().take(4).any(|w| *w as u32 != 0) {
-            return Err(FfaError::InvalidParameters);
-        }
+        let [_, _, w2, w3, ..] = current.vcpu.context.gprs();
         let answer = Answer::new([
             function::YIELD as u64,
             current.id.to_w1(),
@@ -128,8 +113,8 @@ impl<H: Hal> Spmc<H> {
     /// `INVALID_PARAMETERS` for a reserved register, an unknown partition or context, or one pinned to another PE; `BUSY` if it
     /// runs on another PE; `DENIED` if the Normal world is not the one who runs it; `ABORTED` if it failed.
     pub(super) fn normal_world_run(&self, pe: &mut Pe, frame: &mut SmcFrame) -> Result<()> {
-        self.normal_world.end_negotiation();
-        reserved::check(function::RUN, self.normal_world.version(), &frame.x)?;
+        Instance::<H::Context>::NormalWorld(&self.normal_world)
+            .begin(FunctionId(function::RUN), &frame.x)?;
         let target = VcpuId::from_w1(frame.x[1]);
         let mut current = self.runnable(pe, target)?;
         pe.root = target;
@@ -275,7 +260,7 @@ impl<H: Hal> Spmc<H> {
     /// `FFA_RUN` from a partition: resumes a context that yielded to it, or that was stopped for its interrupts. `current` blocks meanwhile, and is
     /// answered by what that context does next.
     ///
-    /// `NOT_SUPPORTED` below v1.1, `INVALID_PARAMETERS` for an id that is not one of a context on this PE, `BUSY` if
+    /// `INVALID_PARAMETERS` for an id that is not one of a context on this PE, `BUSY` if
     /// another PE has it, `ABORTED` if it failed, `DENIED` if it is no such context or by the run-time model. What a Non-secure interrupt
     /// preempted is nobody's to resume: that stops the whole chain, and the Normal world resumes it as a whole.
     pub(super) fn partition_run<'s>(
@@ -284,9 +269,6 @@ impl<H: Hal> Spmc<H> {
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
-        if current.partition.endpoint.version() < Version::V1_1 {
-            return Err(FfaError::NotSupported);
-        }
         let asked = VcpuId::from_w1(current.vcpu.context.gprs()[1]);
         let stopped = current.vcpu.model.stopped();
         let target = match stopped.map(Link::id) {

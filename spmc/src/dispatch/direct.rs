@@ -15,6 +15,7 @@ use crate::partition::Endpoint;
 use crate::partition::vcpu::{self, Call, Caller, Event, Message, Model, step};
 use crate::spmc::{Pe, Spmc};
 
+use super::Instance;
 use super::run::{Current, Flow, Member};
 
 /// w1 of a direct message.
@@ -177,10 +178,8 @@ impl<H: Hal> Spmc<H> {
         if source.is_secure() {
             return self.el3_request2(pe, frame);
         }
-        self.normal_world.end_negotiation();
-        if self.normal_world.version() < Version::V1_2 {
-            return Err(FfaError::NotSupported);
-        }
+        Instance::<H::Context>::NormalWorld(&self.normal_world)
+            .begin(FunctionId(function::MSG_SEND_DIRECT_REQ2), &frame.x)?;
         let uuid = Uuid::from_registers([frame.x[2], frame.x[3]]);
         let receiver = self.receiver2(destination, &uuid, &self.normal_world)?;
         let request = Request {

@@ -131,19 +131,15 @@ impl<H: Hal> Spmc<H> {
     /// `FFA_PARTITION_INFO_GET_REGS` (1.2): as many descriptors as fit into x3 to x17, from the index in x3 on, of the partitions with the UUID in x1
     /// and x2, or of all.
     ///
-    /// `NOT_SUPPORTED` below 1.2; `INVALID_PARAMETERS` for an unknown UUID, an index behind the list, or a tag with index 0; `RETRY` if the list is not the one
+    /// `INVALID_PARAMETERS` for an unknown UUID, an index behind the list, or a tag with index 0; `RETRY` if the list is not the one
     /// any more that the tag is of.
     pub(super) fn partition_info_get_regs(
         &self,
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
     ) -> Result<SmcFrame> {
-        instance.endpoint().end_negotiation();
         let [_, low, high, position, ..] = frame.x;
         let query = Query::new(instance, Uuid::from_registers([low, high]));
-        if query.version < Version::V1_2 {
-            return Err(FfaError::NotSupported);
-        }
         let (start, tag) = (position as u16 as usize, (position >> 16) as u16);
         if start == 0 && tag != 0 {
             return Err(FfaError::InvalidParameters);

@@ -1,6 +1,7 @@
 //! `FFA_FEATURES` (FF-A v1.0 section 8.2): what is implemented, as seen by the caller.
 
 use crate::error::{FfaError, Result};
+use crate::ffa::calls;
 use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
 use crate::hal::{Hal, SCHEDULE_RECEIVER_INTERRUPT};
 use crate::limits::MAX_MAILBOX_PAGES;
@@ -29,8 +30,8 @@ const HYPERVISOR_RETRIEVE: u32 = 1 << 2;
 impl<H: Hal> Spmc<H> {
     /// `FFA_FEATURES`: properties of the function in w1, or `NOT_SUPPORTED` if the caller cannot use it.
     ///
-    /// Either form of a function that has a 32- and a 64-bit one can be asked for, but of `FFA_RXTX_MAP` from the Normal world.
-    /// `FFA_MSG_WAIT` and the notification calls are told to whoever asks, as Hafnium does, be they for the other world. Of the feature ids (bit 31 clear) each names an interrupt that only its users are told.
+    /// The table of calls says who is told of a function, in its 32- or 64-bit form; the Normal world is not told of 32-bit `FFA_RXTX_MAP`. Of the feature
+    /// ids (bit 31 clear) each names an interrupt, which only its users are told.
     pub(super) fn features(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -39,27 +40,14 @@ impl<H: Hal> Spmc<H> {
         let version = instance.endpoint().version();
         let normal_world = matches!(instance, Instance::NormalWorld(_));
         let id = FunctionId(frame.w(1));
+        if !id.is_fast() {
+            let interrupt = Self::interrupt(instance, id.0, frame.w(2));
+            return Ok(Answer::success([interrupt?, 0]));
+        }
+        if !calls::find(id).is_told(instance.origin(), version) {
+            return Err(FfaError::NotSupported);
+        }
         let properties = match id.0 {
-            function::ERROR
-            | function::SUCCESS_32
-            | function::SUCCESS_64
-            | function::INTERRUPT
-            | function::VERSION
-            | function::FEATURES
-            | function::RX_RELEASE
-            | function::RXTX_UNMAP
-            | function::PARTITION_INFO_GET
-            | function::ID_GET
-            | function::SPM_ID_GET
-            | function::MSG_SEND_DIRECT_REQ_32
-            | function::MSG_SEND_DIRECT_REQ_64
-            | function::MSG_SEND_DIRECT_RESP_32
-            | function::MSG_SEND_DIRECT_RESP_64
-            | function::MEM_RETRIEVE_RESP
-            | function::MEM_RELINQUISH
-            | function::MEM_RECLAIM
-            | function::MEM_FRAG_RX
-            | function::MEM_FRAG_TX => [0, 0],
             // The Normal world has 64-bit addresses.
             function::RXTX_MAP_32 if normal_world => return Err(FfaError::NotSupported),
             function::RXTX_MAP_32 | function::RXTX_MAP_64 => {
@@ -68,26 +56,23 @@ impl<H: Hal> Spmc<H> {
                 } else {
                     0
                 };
-                [maximum | GRANULE_4K, 0]
+                maximum | GRANULE_4K
             }
             function::MEM_OP_PAUSE | function::MEM_OP_RESUME
-                if instance.endpoint().may_be_paused() =>
+                if !instance.endpoint().may_be_paused() =>
             {
-                [0, 0]
+                return Err(FfaError::NotSupported);
             }
+            // From 1.2 on nothing is said of sends.
             function::MEM_DONATE_32
             | function::MEM_DONATE_64
             | function::MEM_LEND_32
             | function::MEM_LEND_64
             | function::MEM_SHARE_32
-            | function::MEM_SHARE_64 => {
-                // From 1.2 on nothing is said of sends.
-                let buffer = if version >= Version::V1_2 {
-                    0
-                } else {
-                    DYNAMIC_BUFFER
-                };
-                [buffer, 0]
+            | function::MEM_SHARE_64
+                if version < Version::V1_2 =>
+            {
+                DYNAMIC_BUFFER
             }
             // Whoever retrieves must understand the NS bit, which is there from 1.1 on.
             function::MEM_RETRIEVE_REQ_32 | function::MEM_RETRIEVE_REQ_64
@@ -103,87 +88,69 @@ impl<H: Hal> Spmc<H> {
                 let hypervisor = if normal_world { HYPERVISOR_RETRIEVE } else { 0 };
                 // w3 = 0: one retrieval at a time.
                 let ns_bit = if ns_bit { NS_BIT } else { 0 };
-                [DYNAMIC_BUFFER | ns_bit | hypervisor, 0]
-            }
-            function::NOTIFICATION_BITMAP_CREATE..=function::NOTIFICATION_INFO_GET_32
-            | function::NOTIFICATION_INFO_GET_64
-                if version >= Version::V1_1 =>
-            {
-                [0, 0]
-            }
-            SCHEDULE_RECEIVER if normal_world && version >= Version::V1_1 && frame.w(2) == 0 => {
-                [SCHEDULE_RECEIVER_INTERRUPT, 0]
-            }
-            function::RX_ACQUIRE if Self::has_rx_acquire(instance) => [0, 0],
-            function::PARTITION_INFO_GET_REGS if version >= Version::V1_2 => [0, 0],
-            function::MSG_SEND2 if Self::has_indirect(instance) => [0, 0],
-            function::CONSOLE_LOG_32 | function::CONSOLE_LOG_64 if !normal_world => [0, 0],
-            NOTIFICATION_PENDING if frame.w(2) == 0 && Self::has_notifications(instance) => {
-                [NOTIFICATION_PENDING_INTERRUPT, 0]
-            }
-            MANAGED_EXIT if frame.w(2) == 0 && Self::has_managed_exit(instance) => {
-                [MANAGED_EXIT_INTERRUPT, 0]
-            }
-            function::MSG_WAIT => [0, 0],
-            function::RUN if normal_world || version >= Version::V1_1 => [0, 0],
-            function::YIELD if !normal_world && version >= Version::V1_1 => [0, 0],
-            function::ABORT_32 | function::ABORT_64
-                if !normal_world && version >= Version::V1_2 =>
-            {
-                [0, 0]
-            }
-            function::MSG_SEND_DIRECT_REQ2 | function::MSG_SEND_DIRECT_RESP2
-                if version >= Version::V1_2 =>
-            {
-                [0, 0]
+                DYNAMIC_BUFFER | ns_bit | hypervisor
             }
             function::SECONDARY_EP_REGISTER_32 | function::SECONDARY_EP_REGISTER_64
-                if Self::is_partition(instance, |config| !config.is_up()) =>
+                if !Self::is_partition(instance, |config| !config.is_up()) =>
             {
-                [0, 0]
+                return Err(FfaError::NotSupported);
             }
             function::MEM_PERM_GET_32
             | function::MEM_PERM_GET_64
             | function::MEM_PERM_SET_32
             | function::MEM_PERM_SET_64
-                if Self::is_partition(instance, |config| {
+                if !Self::is_partition(instance, |config| {
                     config.exception_level == ExceptionLevel::SEl0
                 }) =>
             {
-                [0, 0]
+                return Err(FfaError::NotSupported);
             }
-            _ => return Err(FfaError::NotSupported),
+            _ => 0,
         };
-        Ok(Answer::success(properties))
+        Ok(Answer::success([properties, 0]))
+    }
+
+    /// Returns the interrupt that a feature id names. `NOT_SUPPORTED` to those who do not get it, and if `input` is not zero.
+    fn interrupt(instance: &Instance<'_, H::Context>, feature: u32, input: u32) -> Result<u32> {
+        let normal_world = matches!(instance, Instance::NormalWorld(_));
+        let is_new = instance.endpoint().version() >= Version::V1_1;
+        match feature {
+            _ if input != 0 || !is_new => Err(FfaError::NotSupported),
+            NOTIFICATION_PENDING if Self::has_notifications(instance) => {
+                Ok(NOTIFICATION_PENDING_INTERRUPT)
+            }
+            SCHEDULE_RECEIVER if normal_world => Ok(SCHEDULE_RECEIVER_INTERRUPT),
+            MANAGED_EXIT if Self::has_managed_exit(instance) => Ok(MANAGED_EXIT_INTERRUPT),
+            _ => Err(FfaError::NotSupported),
+        }
     }
 
     /// Returns whether the caller is a partition that is told of notifications by an interrupt; one
     /// at S-EL0 has to ask.
     fn has_notifications(instance: &Instance<'_, H::Context>) -> bool {
-        Self::config(instance).is_some_and(|config| {
+        Self::is_partition(instance, |config| {
             config.notifications && config.exception_level == ExceptionLevel::SEl1
-        }) && instance.endpoint().version() >= Version::V1_1
+        })
     }
 
     /// Returns true if the caller is a partition that could be asked to leave when a Non-secure interrupt comes: one at S-EL1,
     /// whether or not its manifest wants that.
     fn has_managed_exit(instance: &Instance<'_, H::Context>) -> bool {
-        Self::config(instance).is_some_and(|config| config.exception_level == ExceptionLevel::SEl1)
-            && instance.endpoint().version() >= Version::V1_1
+        Self::is_partition(instance, |config| {
+            config.exception_level == ExceptionLevel::SEl1
+        })
     }
 
-    fn config<'i>(instance: &Instance<'i, H::Context>) -> Option<&'i PartitionConfig> {
-        match instance {
-            Instance::NormalWorld(_) => None,
-            Instance::Partition(partition) => partition.frozen().map(|frozen| &frozen.config),
-        }
-    }
-
-    /// Returns whether the caller is a partition of which `property` holds.
+    /// Returns true if the caller is a partition of which `property` holds.
     fn is_partition(
         instance: &Instance<'_, H::Context>,
         property: impl FnOnce(&PartitionConfig) -> bool,
     ) -> bool {
-        Self::config(instance).is_some_and(property)
+        match instance {
+            Instance::NormalWorld(_) => false,
+            Instance::Partition(partition) => partition
+                .frozen()
+                .is_some_and(|frozen| property(&frozen.config)),
+        }
     }
 }

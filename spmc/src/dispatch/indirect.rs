@@ -30,9 +30,6 @@ impl<H: Hal> Spmc<H> {
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
     ) -> Result<Answer> {
-        if !Self::has_indirect(instance) {
-            return Err(FfaError::NotSupported);
-        }
         let caller = instance.endpoint();
         let vm = PartitionId((frame.w(1) >> 16) as u16);
         let (sender, flags) = match instance {
@@ -63,11 +60,6 @@ impl<H: Hal> Spmc<H> {
         let version = self.receiver_of_indirect(&header)?;
         self.pass_on(pe, &header, version, frame.w(2) & DELAY_SRI != 0)?;
         Ok(Answer::success([]))
-    }
-
-    /// Returns whether the caller knows indirect messages.
-    pub(super) fn has_indirect(instance: &Instance<'_, H::Context>) -> bool {
-        instance.endpoint().version() >= Version::V1_1
     }
 
     /// Checks that the receiver in the header can get the message; the version that it speaks.

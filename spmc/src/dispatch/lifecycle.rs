@@ -6,7 +6,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, SmcFrame, Version, function};
+use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::limits::MAX_PARTITIONS;
@@ -25,15 +25,12 @@ const SETTLE: u32 = 1 << 30;
 const _: () = assert!(MAX_PARTITIONS < 30);
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_ABORT` from a partition: it says itself that it cannot go on. `NOT_SUPPORTED` below v1.2.
+    /// `FFA_ABORT` from a partition: it says itself that it cannot go on.
     pub(super) fn partition_abort<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
-        if current.partition.endpoint.version() < Version::V1_2 {
-            return Err(FfaError::NotSupported);
-        }
         log::error!(
             "{} vcpu {}: FFA_ABORT",
             current.frozen.config.name,

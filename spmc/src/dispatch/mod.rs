@@ -34,7 +34,8 @@ pub(crate) use run::Member;
 pub(crate) use watchdog::Watch;
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, FunctionId, SmcFrame, function, reserved};
+use crate::ffa::calls::{self, Origin, Row};
+use crate::ffa::{Answer, FunctionId, SmcFrame, function};
 use crate::hal::Hal;
 use crate::mem::SendKind;
 use crate::partition::{Endpoint, Partition};
@@ -55,6 +56,43 @@ impl<'s, C> Instance<'s, C> {
             Self::NormalWorld(endpoint) => endpoint,
             Self::Partition(partition) => &partition.endpoint,
         }
+    }
+
+    /// Returns the column of the table of calls.
+    pub(crate) const fn origin(&self) -> Origin {
+        match self {
+            Self::NormalWorld(_) => Origin::NormalWorld,
+            Self::Partition(_) => Origin::Partition,
+        }
+    }
+
+    /// Begins a call: whoever makes one negotiates its version no more, unless it is `FFA_VERSION`. `registers` are those
+    /// from x0 on. Errors as [`Row::judge`].
+    #[inline(always)]
+    pub(crate) fn begin(&self, id: FunctionId, registers: &[u64]) -> Result<()> {
+        let endpoint = self.endpoint();
+        if calls::is_plain(id, self.origin(), endpoint.version()) {
+            endpoint.end_negotiation();
+            Ok(())
+        } else if id.0 == function::VERSION {
+            Ok(())
+        } else {
+            self.begin_slowly(id, registers)
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin_slowly(&self, id: FunctionId, registers: &[u64]) -> Result<()> {
+        self.begin_by(calls::find(id), registers)
+    }
+
+    /// Begins a call whose row was found.
+    #[inline(always)]
+    pub(crate) fn begin_by(&self, row: &Row, registers: &[u64]) -> Result<()> {
+        let endpoint = self.endpoint();
+        endpoint.end_negotiation();
+        row.judge(self.origin(), endpoint.version(), registers)
     }
 }
 
@@ -89,12 +127,16 @@ impl<H: Hal> Spmc<H> {
             }
             function::PARTITION_INFO_GET_REGS => {
                 let instance = Instance::NormalWorld(&self.normal_world);
-                self.partition_info_get_regs(&instance, frame)
+                instance
+                    .begin(id, &frame.x)
+                    .and_then(|()| self.partition_info_get_regs(&instance, frame))
                     .map(|answer| *frame = answer)
             }
             _ => {
                 let instance = Instance::NormalWorld(&self.normal_world);
-                self.call(pe, &instance, id, frame)
+                instance
+                    .begin(id, &frame.x)
+                    .and_then(|()| self.call(pe, &instance, id, frame))
                     .and_then(|answer| self.finish_for_normal_world(pe, answer))
                     .map(|answer| frame.answer(answer))
             }
@@ -105,7 +147,7 @@ impl<H: Hal> Spmc<H> {
         self.clean_up(pe, frame);
     }
 
-    /// The calls that never leave the SPMC: set-up, discovery and memory management, for every caller.
+    /// Handles the calls that never leave the SPMC, once they have begun: set-up, discovery and memory management, for every caller.
     fn call(
         &self,
         pe: &mut Pe,
@@ -114,12 +156,8 @@ impl<H: Hal> Spmc<H> {
         frame: &SmcFrame,
     ) -> Result<Answer> {
         let endpoint = instance.endpoint();
-        if id.0 == function::VERSION {
-            return Ok(Self::version(endpoint, frame));
-        }
-        endpoint.end_negotiation();
-        reserved::check(id.0, endpoint.version(), &frame.x)?;
         match id.0 {
+            function::VERSION => Ok(Self::version(endpoint, frame)),
             function::FEATURES => self.features(instance, frame),
             function::ID_GET => Ok(Self::id_get(endpoint)),
             function::SPM_ID_GET => self.spm_id_get(),

@@ -7,7 +7,7 @@
 use arrayvec::ArrayVec;
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
+use crate::ffa::{Answer, FunctionId, SmcFrame, function};
 use crate::hal::{Hal, SriTime};
 use crate::id::PartitionId;
 use crate::notification::{Framework, InfoList, Locked, Pending, Target};
@@ -34,7 +34,7 @@ fn map(frame: &SmcFrame) -> Result<u64> {
 }
 
 impl<H: Hal> Spmc<H> {
-    /// The calls of this file. `NOT_SUPPORTED` for callers below v1.1.
+    /// Passes a call on to the handler in this file.
     pub(super) fn notification_call(
         &self,
         pe: &Pe,
@@ -42,9 +42,6 @@ impl<H: Hal> Spmc<H> {
         id: FunctionId,
         frame: &SmcFrame,
     ) -> Result<Answer> {
-        if !Self::has_notification_call(instance, id) {
-            return Err(FfaError::NotSupported);
-        }
         match id.0 {
             function::NOTIFICATION_BITMAP_CREATE => {
                 let vm = Self::vm(frame)?;
@@ -60,27 +57,6 @@ impl<H: Hal> Spmc<H> {
             _ => return self.notification_info_get(id),
         }
         Ok(Answer::success([]))
-    }
-
-    /// Whether the caller can use that notification call: all from v1.1 on, and those that manage receivers from the Normal world only.
-    pub(super) fn has_notification_call(
-        instance: &Instance<'_, H::Context>,
-        id: FunctionId,
-    ) -> bool {
-        instance.endpoint().version() >= Version::V1_1
-            && match id.0 {
-                function::NOTIFICATION_BIND
-                | function::NOTIFICATION_UNBIND
-                | function::NOTIFICATION_SET
-                | function::NOTIFICATION_GET => true,
-                function::NOTIFICATION_BITMAP_CREATE
-                | function::NOTIFICATION_BITMAP_DESTROY
-                | function::NOTIFICATION_INFO_GET_32
-                | function::NOTIFICATION_INFO_GET_64 => {
-                    matches!(instance, Instance::NormalWorld(_))
-                }
-                _ => false,
-            }
     }
 
     /// w1 of BITMAP_CREATE and BITMAP_DESTROY. `INVALID_PARAMETERS` if it is no VM id.

@@ -2,13 +2,15 @@
 
 use crate::addr::Ipa;
 use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
+use crate::ffa::{Answer, FunctionId, SmcFrame, calls, function};
 use crate::hal::{Context, Hal};
 use crate::partition::vcpu::Model;
 use crate::spmc::{Pe, Spmc};
 
 use super::run::{Current, Flow, complete};
 use super::{Instance, setup};
+
+const RESP2: u32 = function::MSG_SEND_DIRECT_RESP2;
 
 /// SMCCC: the function does not exist.
 const SMCCC_UNKNOWN: u64 = -1_i64 as u64;
@@ -61,15 +63,16 @@ impl<H: Hal> Spmc<H> {
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
-        let endpoint = &current.partition.endpoint;
-        endpoint.end_negotiation();
+        let instance = Instance::Partition(current.partition);
+        let registers = current.vcpu.context.gprs();
+        // Of what must be fast the compiler knows the row.
         match id.0 {
-            function::MSG_SEND_DIRECT_RESP2 | function::MSG_SEND_DIRECT_REQ2
-                if endpoint.version() < Version::V1_2 =>
-            {
-                Err(FfaError::NotSupported)
-            }
-            function::MSG_SEND_DIRECT_RESP2 => self.direct_response2(pe, current, frame),
+            function::MSG_WAIT => instance.begin_by(&calls::MSG_WAIT, registers),
+            RESP2 => instance.begin(FunctionId(RESP2), registers),
+            _ => instance.begin(id, registers),
+        }?;
+        match id.0 {
+            RESP2 => self.direct_response2(pe, current, frame),
             function::MSG_SEND_DIRECT_REQ2 => self.partition_request2(pe, current),
             function::MSG_WAIT => self.msg_wait(pe, current, frame),
             function::RUN => self.partition_run(pe, current, frame),
@@ -105,32 +108,29 @@ impl<H: Hal> Spmc<H> {
         for (to, from) in call.x.iter_mut().zip(context.gprs()) {
             *to = *from;
         }
+        let instance = Instance::Partition(current.partition);
+        instance.begin(id, &call.x)?;
         let answer = match id.0 {
             function::SECONDARY_EP_REGISTER_32 | function::SECONDARY_EP_REGISTER_64 => {
-                current.partition.endpoint.end_negotiation();
                 self.secondary_ep_register(current, setup::address(id, call.x[1]))
             }
             function::CONSOLE_LOG_32 | function::CONSOLE_LOG_64 => {
-                current.partition.endpoint.end_negotiation();
                 self.console_log(current, id, &call)
             }
             function::MEM_PERM_GET_32 | function::MEM_PERM_GET_64 => {
-                current.partition.endpoint.end_negotiation();
                 self.mem_perm_get(current, id, &call)
             }
             function::MEM_PERM_SET_32 | function::MEM_PERM_SET_64 => {
-                current.partition.endpoint.end_negotiation();
                 self.mem_perm_set(current, id, &call)
             }
             function::PARTITION_INFO_GET_REGS => {
-                let instance = Instance::Partition(current.partition);
                 let answer = self.partition_info_get_regs(&instance, &call)?;
                 // The results go on up to x17.
                 let registers = current.vcpu.context.gprs_mut().iter_mut();
                 registers.zip(answer.x).for_each(|(to, from)| *to = from);
                 return Ok(());
             }
-            _ => self.call(pe, &Instance::Partition(current.partition), id, &call),
+            _ => self.call(pe, &instance, id, &call),
         }?;
         let answer = self.finish_for_partition(pe, current, answer)?;
         if current.partition.may_have_interrupts() {

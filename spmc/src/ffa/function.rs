@@ -12,8 +12,8 @@ impl FunctionId {
 
     /// Returns whether the id lies in the range of the framework, 32- or 64-bit.
     pub const fn is_ffa(self) -> bool {
-        let base = self.0 & !(1 << 30);
-        base >= 0x8400_0060 && base <= 0x8400_0097
+        let base = self.0 & !IS_64;
+        base >= FIRST && base <= LAST
     }
 
     /// Returns whether the call is a fast one, which ends before the caller goes on (SMCCC, bit 31).
@@ -23,15 +23,22 @@ impl FunctionId {
 
     /// Returns whether SMCCC keeps the id for PSCI or FF-A: of the standard secure services, 0x00 to 0x1f and 0x60 to 0xef.
     pub const fn is_reserved(self) -> bool {
-        let base = self.0 & !(1 << 30);
+        let base = self.0 & !IS_64;
         matches!(base, 0x8400_0000..=0x8400_001f | 0x8400_0060..=0x8400_00ef)
     }
 
     /// Returns whether the id is of the SMC64 convention, whose arguments are 64 bits wide.
     pub const fn is_64(self) -> bool {
-        self.0 & (1 << 30) != 0
+        self.0 & IS_64 != 0
     }
 }
+
+/// Bit of a function id: the SMC64 convention.
+pub const IS_64: u32 = 1 << 30;
+/// First function id of the framework, in its 32-bit form.
+pub const FIRST: u32 = ERROR;
+/// Last function id that the framework has so far (1.3), in its 32-bit form.
+pub const LAST: u32 = 0x8400_0097;
 
 /// `FFA_ERROR`
 pub const ERROR: u32 = 0x8400_0060;

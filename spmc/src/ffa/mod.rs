@@ -2,13 +2,13 @@
 //!
 //! Sub-modules hold one format each. Nothing here looks at state: these are pure encoders and decoders.
 
+pub mod calls;
 pub mod framework;
 pub mod function;
 pub mod memory;
 pub mod memory_descriptor;
 pub mod message;
 pub mod partition_info;
-pub mod reserved;
 pub mod rxtx_descriptor;
 pub mod version;
 

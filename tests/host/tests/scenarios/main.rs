@@ -2,6 +2,7 @@
 
 mod boot;
 mod boot_failures;
+mod calls;
 mod chains;
 mod claims;
 mod console;

@@ -1,0 +1,195 @@
+//! COMP, FEAT and GEN: the table of calls, held against what the SPMC does with each function id, and against docs/support.md.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use host_tests::ffa::*;
+use host_tests::{PartitionSpec, Regs, System};
+use spmc::ffa::calls::{self, Origin, Since};
+use spmc::ffa::{FunctionId, Version, function};
+
+const NONSENSE: u64 = 0x10;
+
+/// Functions that cannot be tried in a row: they end the script, or let it wait.
+const LEAVES: [u64; 4] = [ERROR, MSG_WAIT, ABORT_32, ABORT_64];
+/// By them EL3 tells the SPMC something: they are no calls of the Normal world.
+const OF_EL3: [u64; 2] = [ERROR, INTERRUPT];
+/// Functions whose answer is about another function or version.
+const QUESTIONS: [u64; 2] = [VERSION, FEATURES];
+/// Refused with DENIED where there is no such function.
+const DENIED_AT_S_EL1: [u64; 4] = [
+    MEM_PERM_GET_32,
+    MEM_PERM_GET_64,
+    MEM_PERM_SET_32,
+    MEM_PERM_SET_64,
+];
+
+/// What `FFA_FEATURES` keeps from the Normal world, which has 64-bit addresses and whose calls are never paused.
+const NOT_TOLD: [u64; 2] = [RXTX_MAP_32, MEM_OP_PAUSE];
+
+/// Returns every id that the framework may have.
+fn ids() -> impl Iterator<Item = u64> {
+    (0x8400_0060..=0x8400_0097).flat_map(|id| [id, id | 1 << 30])
+}
+
+fn is_there(answer: Regs) -> bool {
+    answer.error() != Some(NOT_SUPPORTED)
+}
+
+/// Tries one function id on `call`: it is there exactly if the table says so, and each register that the table reserves is refused
+/// when there is nonsense in it. `FFA_FEATURES` tells of no function that is not there, and hides none.
+fn try_function(id: u64, origin: Origin, version: Version, mut call: impl FnMut([u64; 8]) -> Regs) {
+    let row = calls::find(FunctionId(id as u32));
+    let told = is_there(call([FEATURES, id, 2, 0, 0, 0, 0, 0]));
+    let reserved = row.reserved(version);
+    for register in (1..8).filter(|register| reserved & 1 << register != 0) {
+        let mut nonsense = [0; 8];
+        nonsense[0] = id;
+        nonsense[register] = NONSENSE;
+        if row.is_for(origin, version) {
+            assert_eq!(
+                call(nonsense).error(),
+                Some(INVALID_PARAMETERS),
+                "{id:#x} w{register} at {version}"
+            );
+        }
+    }
+    if LEAVES.contains(&id) {
+        return;
+    }
+    let answer = call([id, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(
+        is_there(answer),
+        row.is_for(origin, version),
+        "{id:#x} from {origin:?} at {version}"
+    );
+    let is_denied = DENIED_AT_S_EL1.contains(&id) && answer.error() == Some(DENIED);
+    let is_kept = NOT_TOLD.contains(&id) && origin == Origin::NormalWorld;
+    assert_eq!(
+        told,
+        row.is_told(origin, version) && !is_denied && !is_kept,
+        "{id:#x} told to {origin:?} at {version}"
+    );
+}
+
+const VERSIONS: [(u32, Version); 3] = [(0, Version::V1_0), (1, Version::V1_1), (2, Version::V1_2)];
+
+// req: COMP-01, COMP-05, COMP-07, COMP-14, COMP-18, COMP-20, COMP-21, FEAT-01, FEAT-02, FEAT-08, GEN-28
+#[test]
+fn the_normal_world_has_what_the_table_says() {
+    for (minor, version) in VERSIONS {
+        let system = System::boot([PartitionSpec::new("sp1")]);
+        let nwd = system.nwd();
+        nwd.version(V1_0 | u64::from(minor));
+        for id in ids().filter(|id| !QUESTIONS.contains(id) && !OF_EL3.contains(id)) {
+            try_function(id, Origin::NormalWorld, version, |call| nwd.call(call));
+        }
+    }
+}
+
+// req: COMP-01, COMP-05, COMP-07, COMP-14, COMP-18, COMP-21, FEAT-01, FEAT-02, FEAT-08, GEN-28
+#[test]
+fn partitions_have_what_the_table_says() {
+    for (minor, version) in VERSIONS {
+        let script = move |sp: &mut host_tests::Sp| {
+            for id in ids().filter(|id| !QUESTIONS.contains(id)) {
+                try_function(id, Origin::Partition, version, |call| sp.call(call));
+            }
+            sp.serve(|_, _| [0x600d, 0, 0, 0, 0]);
+        };
+        // Only who has more than one context can have secondary ones.
+        let system = System::boot([PartitionSpec::new("mp")
+            .vcpus(4)
+            .version(minor)
+            .script(script)]);
+        assert_eq!(system.nwd().ask(0x8001, [0; 5])[0], 0x600d);
+    }
+}
+
+/// What docs/support.md says of a function: which forms it has, and since when the Normal world and partitions have it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Documented {
+    forms: Vec<&'static str>,
+    normal_world: &'static str,
+    partition: &'static str,
+}
+
+/// Returns the functions that somebody has, by name, as the table of calls knows them.
+fn functions() -> BTreeMap<String, Documented> {
+    let source = include_str!("../../../../spmc/src/ffa/function.rs");
+    let mut functions = BTreeMap::<_, Documented>::new();
+    for line in source.lines() {
+        let Some((name, value)) = line
+            .strip_prefix("pub const ")
+            .and_then(|rest| rest.strip_suffix(';')?.split_once(": u32 = 0x"))
+        else {
+            continue;
+        };
+        let id = FunctionId(u32::from_str_radix(&value.replace('_', ""), 16).unwrap());
+        let row = calls::find(id);
+        let since = |origin| {
+            let has = |version| row.is_for(origin, version);
+            match VERSIONS.map(|(_, version)| has(version)) {
+                [true, ..] => "1.0",
+                [false, true, _] => "1.1",
+                [false, false, true] => "1.2",
+                _ => "",
+            }
+        };
+        let (normal_world, partition) = (since(Origin::NormalWorld), since(Origin::Partition));
+        if (normal_world, partition) == ("", "") {
+            continue;
+        }
+        let name = name.trim_end_matches("_32").trim_end_matches("_64");
+        let function = functions.entry(format!("FFA_{name}")).or_default();
+        function.forms.push(if id.is_64() { "64" } else { "32" });
+        function.normal_world = normal_world;
+        function.partition = partition;
+    }
+    functions
+}
+
+// req: COMP-07, COMP-08
+#[test]
+fn the_document_says_what_the_table_says() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/support.md");
+    let document: &'static str = fs::read_to_string(path).unwrap().leak();
+    let mut documented = BTreeMap::new();
+    for line in document.lines().filter(|line| line.starts_with("| FFA_")) {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let [_, names, forms, normal_world, partition, ..] = cells[..] else {
+            panic!("{line}");
+        };
+        for name in names.split(", ") {
+            let row = Documented {
+                forms: forms.split(", ").collect(),
+                normal_world,
+                partition,
+            };
+            let twice = documented.insert(name.to_owned(), row);
+            assert_eq!(twice, None, "{name}");
+        }
+    }
+    let functions = functions();
+    for (name, row) in &functions {
+        assert_eq!(documented.get(name), Some(row), "{name}");
+    }
+    for name in documented.keys() {
+        assert!(
+            functions.contains_key(name),
+            "{name} is in the document alone"
+        );
+    }
+}
+
+// req: VER-01
+#[test]
+fn what_a_version_has_its_successors_have() {
+    for since in [Since::V1_0, Since::V1_1, Since::V1_2, Since::Never] {
+        let has = VERSIONS.map(|(_, version)| since.includes(version));
+        assert!(has.is_sorted(), "{since:?}");
+    }
+    assert!(Since::V1_2.includes(Version::OWN));
+    assert!(!Since::Never.includes(Version::OWN));
+    assert!(calls::find(FunctionId(function::VERSION)).is_for(Origin::Partition, Version::V1_0));
+}
