@@ -509,21 +509,19 @@ fn check_streams(config: &PartitionConfig, other: &PartitionConfig, report: &Rep
     Ok(())
 }
 
-/// Ids and boot orders are unique in the system.
+/// Refuses a boot order that another partition has. The ids that manifests ask for may be the same: places in the SPMC manifest
+/// decide, and whoever asks for another id is warned.
 fn check_numbers(config: &PartitionConfig, other: &PartitionConfig, report: &Report) {
-    let root = |property, expected, number: u16| {
-        let found = Found::Used(number.into(), other.id);
-        report.refuse("/", property, expected, found);
-    };
-    if let Some(id) = config.requested_id
-        && config.requested_id == other.requested_id
-    {
-        root("id", "an id that no other manifest has", id.0);
-    }
     if let Some(order) = config.boot_order
         && config.boot_order == other.boot_order
     {
-        root("boot-order", "a number that no other partition has", order);
+        let expected = "a number that no other partition has";
+        report.refuse(
+            "/",
+            "boot-order",
+            expected,
+            Found::Used(order.into(), other.id),
+        );
     }
 }
 
