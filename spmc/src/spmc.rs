@@ -44,8 +44,8 @@ pub struct Spmc<H: Hal> {
     pub(crate) aftermath: AtomicU32,
     /// Indices of the partitions in the order in which they boot.
     pub(crate) boot_order: Once<ArrayVec<usize, MAX_PARTITIONS>>,
-    /// Private copy of the SP manifest that is being read.
-    pub(crate) boot_buffer: Mutex<[u8; MAX_SP_MANIFEST]>,
+    /// Private copy of the SP manifest that is being read, in words because a device tree is aligned to 8 bytes.
+    pub(crate) boot_buffer: Mutex<[u64; MAX_SP_MANIFEST / 8]>,
 }
 
 impl<H: Hal> Spmc<H> {
@@ -66,7 +66,7 @@ impl<H: Hal> Spmc<H> {
             places: Mutex::new(Places::NONE),
             aftermath: AtomicU32::new(0),
             boot_order: Once::new(),
-            boot_buffer: Mutex::new([0; MAX_SP_MANIFEST]),
+            boot_buffer: Mutex::new([0; MAX_SP_MANIFEST / 8]),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Loading one partition: stage 2, boot information, and the RX/TX pair that its manifest may ask for.
 
+use zerocopy::IntoBytes;
+
 use crate::addr::{PAGE_SIZE, Pa, World};
 use crate::error::{FfaError, Result as FfaResult};
 use crate::hal::{Hal, Stage2Roots, Stream};
@@ -258,7 +260,7 @@ impl<H: Hal> Spmc<H> {
         let offset = package.offset_behind_boot_info()?;
         if offset != package.manifest_offset() {
             let mut buffer = self.boot_buffer.lock();
-            let dtb = self.read_manifest(config.memory, package, &mut *buffer)?;
+            let dtb = self.read_manifest(config.memory, package, buffer.as_mut_bytes())?;
             self.write_at(config.memory.base(), offset, dtb)?;
         }
         Ok(offset)

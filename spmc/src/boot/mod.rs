@@ -8,6 +8,7 @@ mod reload;
 
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
+use zerocopy::IntoBytes;
 
 use crate::addr::{Pa, PageRange, World};
 use crate::dispatch::{Member, works_for};
@@ -19,7 +20,7 @@ use crate::interrupt::Claims;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest};
 use crate::manifest::package::{HEADER_SIZE, NoRoom, Package};
-use crate::manifest::{ManifestError, partition, spmc as spmc_manifest, validate};
+use crate::manifest::{ManifestError, Report, partition, spmc as spmc_manifest, validate};
 use crate::mm::{PagePool, Quotas};
 use crate::partition::vcpu::{Caller, Event, Model, State};
 use crate::partition::{Endpoint, Frozen, Link, Partition, Slot};
@@ -254,8 +255,10 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<PartitionConfig, PackageError> {
         let mut buffer = self.boot_buffer.lock();
         let package = self.read_package(entry.memory)?;
-        let dtb = self.read_manifest(entry.memory, &package, &mut *buffer)?;
-        let mut config = partition::parse(dtb, entry)?;
+        let dtb = self.read_manifest(entry.memory, &package, buffer.as_mut_bytes())?;
+        let report = Report::new();
+        let mut config = partition::read(dtb, entry, &report);
+        report.verdict()?;
         let earlier = self
             .live_partitions()
             .filter_map(|p| p.frozen())

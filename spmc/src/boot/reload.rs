@@ -6,6 +6,7 @@
 //! partition owns, and loading as at boot. It is refused while any of that memory is still with somebody else.
 
 use arrayvec::ArrayVec;
+use zerocopy::IntoBytes;
 
 use crate::addr::{PAGE_SIZE, Pa, PageRange, World};
 use crate::hal::Hal;
@@ -33,7 +34,10 @@ impl<H: Hal> Spmc<H> {
 
     fn copy_pages(&self, from: Pa, to: Pa, pages: u64) -> Result<(), PackageError> {
         let mut buffer = self.boot_buffer.lock();
-        let Some(page) = buffer.first_chunk_mut::<{ PAGE_SIZE as usize }>() else {
+        let Some(page) = buffer
+            .as_mut_bytes()
+            .first_chunk_mut::<{ PAGE_SIZE as usize }>()
+        else {
             return Err(PackageError::Unreadable);
         };
         for offset in (0..pages).map(|page| page.saturating_mul(PAGE_SIZE)) {

@@ -5,34 +5,25 @@
 
 use arrayvec::ArrayVec;
 
-use super::config::{Name, StreamDevice, Streams};
-use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, Parsed, Walked, go_on, limit_text, push_lossy};
+use super::config::{StreamDevice, Streams};
+use super::error::{Found, Parsed, go_on, limit_text};
+use super::property::Property;
+use super::tree::Node;
 use crate::id::PartitionId;
 use crate::limits::{MAX_DEVICE_STREAMS, MAX_STREAM_ENDPOINTS};
 
 /// What is expected of the streams of a device.
 pub(super) const STREAM_IDS: &str = limit_text!("1 to ", MAX_DEVICE_STREAMS, " stream ids");
 
-/// Reads the node to its end.
+/// Reads the node.
 #[inline(never)]
-pub(super) fn parse(
-    reader: &mut Reader,
-    devices: &mut ArrayVec<StreamDevice, MAX_STREAM_ENDPOINTS>,
-) -> Walked<()> {
-    loop {
-        match reader.next()? {
-            Item::Property(_) => {}
-            Item::Node(node) => {
-                if let Ok(device) = parse_device(reader, node)? {
-                    go_on(devices.try_push(device).map_err(|_| {
-                        let expected =
-                            limit_text!("at most ", MAX_STREAM_ENDPOINTS, " stream endpoints");
-                        node.error("", expected, Found::Nothing)
-                    }));
-                }
-            }
-            Item::End => return Ok(()),
+pub(super) fn parse(node: &Node, devices: &mut ArrayVec<StreamDevice, MAX_STREAM_ENDPOINTS>) {
+    for node in node.children() {
+        if let Ok(device) = parse_device(&node) {
+            go_on(devices.try_push(device).map_err(|_| {
+                let expected = limit_text!("at most ", MAX_STREAM_ENDPOINTS, " stream endpoints");
+                node.error("", expected, Found::Nothing)
+            }));
         }
     }
 }
@@ -45,12 +36,12 @@ struct Draft {
     stream_ids: ArrayVec<u32, MAX_DEVICE_STREAMS>,
 }
 
-fn parse_device(reader: &mut Reader, node: Path) -> Walked<Parsed<StreamDevice>> {
+fn parse_device(node: &Node) -> Parsed<StreamDevice> {
     let mut draft = Draft::default();
-    while let Some(property) = reader.next_property()? {
+    for property in node.properties() {
         go_on(draft.set(&property));
     }
-    Ok(draft.finish(node))
+    draft.finish(node)
 }
 
 impl Draft {
@@ -68,7 +59,7 @@ impl Draft {
         Ok(())
     }
 
-    fn finish(self, node: Path) -> Parsed<StreamDevice> {
+    fn finish(self, node: &Node) -> Parsed<StreamDevice> {
         let id = self
             .id
             .ok_or_else(|| node.missing("stream-endpoint-id", "a 16-bit id"));
@@ -78,10 +69,8 @@ impl Draft {
         if self.stream_ids.is_empty() {
             return Err(node.missing("stream-ids", STREAM_IDS));
         }
-        let mut name = Name::new();
-        push_lossy(&mut name, node.name().as_bytes());
         Ok(StreamDevice {
-            name,
+            name: node.short_name(),
             id: PartitionId(id? as u16),
             streams: Streams {
                 smmu: smmu?,

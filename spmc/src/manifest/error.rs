@@ -8,8 +8,8 @@
 //! Parsers and checks go on behind a fault, to the end of their input, and write all that they find
 //! into a [`Report`]. It keeps the first, for which boot refuses the input, and tells a listener of
 //! each: `cargo xtask manifest check` shows them all. So both judge by the same steps. What `?`
-//! hands on is an empty [`Refused`] or [`Broken`]: an error is large, and the paths that could
-//! return it are many.
+//! hands on is an empty [`Refused`]: an error is large, and the paths that could return it are
+//! many.
 
 use core::cell::Cell;
 use core::fmt::{self, Write};
@@ -146,18 +146,11 @@ macro_rules! limit_text {
 }
 pub(super) use limit_text;
 
-/// The result of a parser of values.
+/// The result of a parser.
 pub(super) type Parsed<T> = Result<T, Refused>;
 
-/// The result of a reader of the tree.
-pub(super) type Walked<T> = Result<T, Broken>;
-
-/// A value is refused, for a reason that is in the [`Report`]. The rest of the tree can still be
-/// read.
+/// A value or the tree itself is refused, for a reason that is in the [`Report`].
 pub(super) struct Refused(());
-
-/// The tree itself is damaged, as the [`Report`] says, and cannot be read any further.
-pub(super) struct Broken(());
 
 /// Goes on behind a fault, which the [`Report`] has.
 pub(super) fn go_on(parsed: Parsed<()>) {
@@ -255,9 +248,8 @@ impl<'l> Report<'l> {
     /// Notes a fault of the tree itself.
     #[cold]
     #[inline(never)]
-    pub(super) fn break_off(&self, property: &str, expected: &'static str, found: Found) -> Broken {
-        let Refused(()) = self.refuse("device tree", property, expected, found);
-        Broken(())
+    pub(super) fn broken(&self, property: &str, expected: &'static str, found: Found) -> Refused {
+        self.refuse("device tree", property, expected, found)
     }
 
     /// Does some work and returns its first fault, which does not count for the verdict.

@@ -3,7 +3,7 @@
 //! The order of use at boot:
 //!
 //! 1. [`spmc::parse`] reads the SPMC manifest; faults of single partitions are listed in it.
-//! 2. For each package, [`package::Package::parse`] checks the header, [`partition::parse`] reads the manifest that it points
+//! 2. For each package, [`package::Package::parse`] checks the header, [`partition::read`] reads the manifest that it points
 //!    to, and [`validate::partition`] decides whether the partition may have what it asks for.
 //! 3. [`boot_info::write`] tells a partition where its own manifest is.
 //!
@@ -13,14 +13,16 @@
 pub mod boot_info;
 pub mod config;
 mod devices;
-mod dtb;
 mod error;
 mod interrupts;
 pub mod package;
 pub mod partition;
+mod property;
 mod regions;
 mod services;
 pub mod spmc;
+mod structure;
+mod tree;
 pub mod validate;
 
 pub use error::{Fault, Found, ManifestError, Report};
@@ -29,8 +31,10 @@ use crate::addr::{ADDRESS_LIMIT, Pa, PageRange};
 use crate::id::PartitionId;
 use arrayvec::ArrayVec;
 use config::{Name, PackageEntry};
-use dtb::{Property, Reader};
-use error::{Parsed, Walked};
+use error::Parsed;
+use fdt::properties::values::PropertyValue;
+use property::Property;
+use tree::Node;
 
 /// All kinds of `compatible`, for messages.
 const COMPATIBLE: &str = "\"arm,ffa-core-manifest-1.0\" or \"arm,ffa-manifest-1.0\" or \"-1.1\"";
@@ -47,7 +51,7 @@ pub enum Kind {
 /// Checks one manifest by itself, as far as that is possible without the system that it is for. A partition's memory is taken to be
 /// what `load-address` and `mem-size` say, or all memory where they are absent.
 ///
-/// Errors: those of [`spmc::parse`] together with the first of its faults, or those of [`partition::parse`] and
+/// Errors: those of [`spmc::parse`] together with the first of its faults, or those of [`partition::read`] and
 /// [`validate::supported`]; a `compatible` that is none of theirs.
 pub fn check(dtb: &[u8]) -> Result<Kind, ManifestError> {
     let report = Report::new();
@@ -60,7 +64,7 @@ pub fn check(dtb: &[u8]) -> Result<Kind, ManifestError> {
 /// Checks one manifest as [`check`] does, and leaves all that is wrong with it in `report`. Returns
 /// the kind that it says it is of.
 pub fn judge<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> Option<Kind> {
-    let (kind, package) = read(dtb, report).ok()?.ok()?;
+    let (kind, package) = read(dtb, report).ok()?;
     match kind {
         Kind::Spmc => {
             let mut faults = spmc::read(dtb, report).faults;
@@ -79,14 +83,13 @@ pub fn judge<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> Option<Kind> {
 }
 
 /// The kind of a manifest, and the package that a partition's describes.
-fn read<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> Walked<Parsed<(Kind, PackageEntry)>> {
-    let mut reader = Reader::new(dtb, report)?;
-    let root = reader.path();
+fn read<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> Parsed<(Kind, PackageEntry)> {
+    let root = Node::root(dtb, report)?;
     let mut kind = None;
     let mut load_address = 0;
     let mut mem_size = None;
     let mut vcpu_count = 1;
-    while let Some(property) = reader.next_property()? {
+    for property in root.properties() {
         match property.name {
             "compatible" => kind = Some(kind_of(&property)),
             "load-address" => load_address = cells(&property).unwrap_or(0),
@@ -95,11 +98,7 @@ fn read<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> Walked<Parsed<(Kind, Packa
             _ => {}
         }
     }
-    let kind = match kind {
-        Some(Ok(kind)) => kind,
-        Some(Err(refused)) => return Ok(Err(refused)),
-        None => return Ok(Err(root.missing("compatible", COMPATIBLE))),
-    };
+    let kind = kind.unwrap_or_else(|| Err(root.missing("compatible", COMPATIBLE)))?;
     let size = mem_size.unwrap_or_else(|| ADDRESS_LIMIT.saturating_sub(load_address));
     let memory = PageRange::from_bytes(Pa::new(load_address), size).ok_or_else(|| {
         root.error(
@@ -107,29 +106,21 @@ fn read<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> Walked<Parsed<(Kind, Packa
             "whole 4 KiB pages within the 48-bit address space",
             Found::Number(load_address),
         )
-    });
-    Ok(memory.map(|memory| {
-        let package = PackageEntry {
-            id: PartitionId::from_index(0),
-            name: Name::from("partition").unwrap_or_default(),
-            memory,
-            vcpu_count,
-            smc_whitelist: ArrayVec::new(),
-            smc_whitelist_permissive: false,
-        };
-        (kind, package)
-    }))
+    })?;
+    let package = PackageEntry {
+        id: PartitionId::from_index(0),
+        name: Name::from("partition").unwrap_or_default(),
+        memory,
+        vcpu_count,
+        smc_whitelist: ArrayVec::new(),
+        smc_whitelist_permissive: false,
+    };
+    Ok((kind, package))
 }
 
 /// A value of one or two cells. What is none, the parser of that kind of manifest refuses.
 fn cells(property: &Property) -> Option<u64> {
-    match property.value.as_array() {
-        Some(cells) => Some(u64::from_be_bytes(*cells)),
-        None => property
-            .value
-            .as_array()
-            .map(|cell| u32::from_be_bytes(*cell).into()),
-    }
+    PropertyValue::parse(property.value).ok()
 }
 
 fn kind_of(property: &Property) -> Parsed<Kind> {

@@ -12,10 +12,11 @@ use super::config::{
     AbortAction, BootInfo, ExceptionLevel, NsInterruptAction, PackageEntry, PartitionConfig,
     PowerMessages, SriPolicy, VmMessages,
 };
-use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, ManifestError, Parsed, Report, Walked, go_on, limit_text};
+use super::error::{Found, Parsed, Report, go_on, limit_text};
+use super::property::Property;
 use super::regions::{self, Phandles};
 use super::services::{Format, Services};
+use super::tree::Node;
 use crate::addr::Pa;
 use crate::ffa::Version;
 use crate::id::PartitionId;
@@ -61,7 +62,7 @@ struct Draft<'a, 'c> {
     lifecycle: Lifecycle,
     phandles: Phandles,
     /// The node with the phandles of `rx-buffer` and `tx-buffer`.
-    rx_tx: Option<(Path<'a>, u32, u32)>,
+    rx_tx: Option<(Node<'a>, u32, u32)>,
     ignored: Ignored,
 }
 
@@ -74,23 +75,15 @@ struct Lifecycle {
     live_activation_register: Option<u32>,
 }
 
-/// Parses the manifest in `dtb` of the package that `entry` describes, and logs a warning for each property without effect.
+/// Reads the manifest in `dtb` of the package that `entry` describes, leaves all that is wrong with it in `report`, and logs a
+/// warning for each property without effect. Where something is wrong, the configuration is what the rest says.
 ///
-/// Errors: not a device tree of that kind; a mandatory property missing; a value that the binding does not allow, that contradicts
+/// Wrong are: a device tree of another kind; a mandatory property missing; a value that the binding does not allow, that contradicts
 /// another or that asks for what this SPMC cannot isolate; more regions or services than [`crate::limits`] allows.
 #[inline(never)]
-pub fn parse(dtb: &[u8], entry: &PackageEntry) -> Result<PartitionConfig, ManifestError> {
-    let report = Report::new();
-    let mut config = initial(entry);
-    // A tree that is damaged is in the report.
-    let _ = walk(dtb, entry, &report, &mut config);
-    report.verdict().map(|()| config)
-}
-
-/// Reads a manifest as [`parse`] does, and leaves all that is wrong with it in `report`. Where that
-/// is something, the configuration is what the rest says.
 pub fn read<'a>(dtb: &'a [u8], entry: &PackageEntry, report: &'a Report<'a>) -> PartitionConfig {
     let mut config = initial(entry);
+    // A tree that is damaged is in the report.
     let _ = walk(dtb, entry, report, &mut config);
     config
 }
@@ -136,18 +129,16 @@ fn walk<'a>(
     entry: &PackageEntry,
     report: &'a Report<'a>,
     config: &mut PartitionConfig,
-) -> Walked<()> {
-    let mut reader = Reader::new(dtb, report)?;
-    let root = reader.path();
+) -> Parsed<()> {
+    let root = Node::root(dtb, report)?;
     let mut draft = Draft::new(config);
-    loop {
-        match reader.next()? {
-            Item::Property(property) => go_on(draft.set(&property)),
-            Item::Node(node) => draft.parse_node(&mut reader, node)?,
-            Item::End => break,
-        }
+    for property in root.properties() {
+        go_on(draft.set(&property));
     }
-    draft.check(root);
+    for node in root.children() {
+        draft.parse_node(&node);
+    }
+    draft.check(&root);
     if report.is_good() {
         draft.warn(entry);
     }
@@ -175,23 +166,20 @@ impl<'a, 'c> Draft<'a, 'c> {
         }
     }
 
-    /// One child of the root node, to its end.
+    /// One child of the root node.
     #[inline(never)]
-    fn parse_node(&mut self, reader: &mut Reader<'a>, node: Path) -> Walked<()> {
+    fn parse_node(&mut self, node: &Node<'a>) {
         let ignored = &mut self.ignored;
         match node.name() {
-            "services" => self.services.parse(reader),
-            "boot-info" => self.parse_boot_info(reader),
-            "rx_tx-info" => self.parse_rx_tx(reader),
+            "services" => self.services.parse(node),
+            "boot-info" => self.parse_boot_info(node),
+            "rx_tx-info" => self.parse_rx_tx(node),
             "memory-regions" => {
-                regions::parse_memory(reader, self.config, &mut self.phandles, ignored)
+                regions::parse_memory(node, self.config, &mut self.phandles, ignored);
             }
-            "device-regions" => regions::parse_devices(reader, self.config, ignored),
-            "live-state-buffer-info" => {
-                ignored.note("live-state-buffer-info");
-                reader.skip_node()
-            }
-            _ => reader.skip_node(),
+            "device-regions" => regions::parse_devices(node, self.config, ignored),
+            "live-state-buffer-info" => ignored.note("live-state-buffer-info"),
+            _ => {}
         }
     }
 
@@ -319,13 +307,10 @@ impl<'a, 'c> Draft<'a, 'c> {
         Ok(())
     }
 
-    fn parse_boot_info(&mut self, reader: &mut Reader) -> Walked<()> {
-        let node = reader.path();
-        let mut compatible = false;
+    fn parse_boot_info(&mut self, node: &Node) {
         let mut boot_info = BootInfo::default();
-        while let Some(property) = reader.next_property()? {
+        for property in node.properties() {
             match property.name {
-                "compatible" => compatible = property.has_string(b"arm,ffa-manifest-boot-info"),
                 "ffa_manifest" => boot_info.ffa_manifest = property.flag().is_ok(),
                 "hob_list" => {
                     boot_info.hob_list = property.flag().is_ok();
@@ -335,39 +320,30 @@ impl<'a, 'c> Draft<'a, 'c> {
             }
         }
         self.config.boot_info = Some(boot_info);
-        go_on(require(compatible, node, "\"arm,ffa-manifest-boot-info\""));
-        Ok(())
+        go_on(require(node, "\"arm,ffa-manifest-boot-info\""));
     }
 
-    fn parse_rx_tx(&mut self, reader: &mut Reader<'a>) -> Walked<()> {
-        let node = reader.path();
-        let mut compatible = false;
+    fn parse_rx_tx(&mut self, node: &Node<'a>) {
         let mut rx = None;
         let mut tx = None;
-        while let Some(property) = reader.next_property()? {
+        for property in node.properties() {
             match property.name {
-                "compatible" => compatible = property.has_string(b"arm,ffa-manifest-rx_tx-buffer"),
                 "rx-buffer" => rx = property.u32().ok(),
                 "tx-buffer" => tx = property.u32().ok(),
                 _ => {}
             }
         }
-        go_on(require(
-            compatible,
-            node,
-            "\"arm,ffa-manifest-rx_tx-buffer\"",
-        ));
+        go_on(require(node, "\"arm,ffa-manifest-rx_tx-buffer\""));
         let rx = rx.ok_or_else(|| node.missing("rx-buffer", "a phandle of a memory region"));
         let tx = tx.ok_or_else(|| node.missing("tx-buffer", "a phandle of a memory region"));
         if let (Ok(rx), Ok(tx)) = (rx, tx) {
-            self.rx_tx = Some((node, rx, tx));
+            self.rx_tx = Some((*node, rx, tx));
         }
-        Ok(())
     }
 
     /// Checks what properties say together and completes the configuration.
     #[inline(never)]
-    fn check(&mut self, root: Path) {
+    fn check(&mut self, root: &Node) {
         let cell = "one 32-bit cell";
         if self.format.is_none() {
             root.missing("compatible", "\"arm,ffa-manifest-1.0\" or \"-1.1\"");
@@ -414,8 +390,8 @@ impl<'a, 'c> Draft<'a, 'c> {
             self.config.power_messages = PowerMessages::empty();
         }
         if let Some((node, rx, tx)) = self.rx_tx {
-            let rx = self.phandles.find(node, "rx-buffer", rx);
-            let tx = self.phandles.find(node, "tx-buffer", tx);
+            let rx = self.phandles.find(&node, "rx-buffer", rx);
+            let tx = self.phandles.find(&node, "tx-buffer", tx);
             if let (Ok(Some(rx)), Ok(Some(tx))) = (rx, tx) {
                 self.config.rx_tx = Some((rx, tx));
             }
@@ -428,7 +404,7 @@ impl<'a, 'c> Draft<'a, 'c> {
     }
 
     /// Devices name stream endpoints that the partition is proxy for. What no device names has no effect, whatever it is.
-    fn check_stream_endpoints(&mut self, root: Path) {
+    fn check_stream_endpoints(&mut self, root: &Node) {
         let config = &mut *self.config;
         let named = config
             .device_regions
@@ -453,7 +429,7 @@ impl<'a, 'c> Draft<'a, 'c> {
         }
     }
 
-    fn set_ns_interrupts(&mut self, root: Path) {
+    fn set_ns_interrupts(&mut self, root: &Node) {
         let action = match self.ns_interrupts {
             _ if self.managed_exit => NsInterruptAction::ManagedExit,
             Some(action) => action,
@@ -478,7 +454,7 @@ impl<'a, 'c> Draft<'a, 'c> {
         self.config.ns_interrupts = action;
     }
 
-    fn check_lifecycle(&self, root: Path, vcpu_count: u16) {
+    fn check_lifecycle(&self, root: &Node, vcpu_count: u16) {
         let Lifecycle {
             support,
             abort_action,
@@ -566,13 +542,18 @@ impl<'a, 'c> Draft<'a, 'c> {
     }
 }
 
-/// The error for a node whose `compatible` is not what its name promises.
-pub(super) fn require(compatible: bool, node: Path, expected: &'static str) -> Parsed<()> {
-    if compatible {
-        Ok(())
-    } else {
-        Err(node.error("compatible", expected, Found::text(b"another")))
+/// Checks that a node has the `compatible` that goes with its name, given in quotation marks as messages have it.
+///
+/// Errors: it has another or none.
+pub(super) fn require(node: &Node, compatible: &'static str) -> Parsed<()> {
+    let is_compatible = |property: Property| {
+        property.name == "compatible"
+            && matches!(compatible.as_bytes(), [_, text @ .., _] if property.has_string(text))
+    };
+    if node.properties().any(is_compatible) {
+        return Ok(());
     }
+    Err(node.error("compatible", compatible, Found::text(b"another")))
 }
 
 fn format(property: &Property) -> Parsed<Format> {

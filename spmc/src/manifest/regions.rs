@@ -6,13 +6,14 @@
 use arrayvec::ArrayVec;
 
 use super::config::{
-    DeviceInterrupt, DeviceRegion, MemoryRegion, Name, PartitionConfig, Permissions, Streams,
+    DeviceInterrupt, DeviceRegion, MemoryRegion, PartitionConfig, Permissions, Streams,
 };
 use super::devices::STREAM_IDS;
-use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, Parsed, Walked, go_on, limit_text, one_more, push_lossy};
+use super::error::{Found, Parsed, go_on, limit_text, one_more};
 use super::interrupts;
 use super::partition::{Ignored, require};
+use super::property::Property;
+use super::tree::Node;
 use crate::addr::{Pa, PageRange, World};
 use crate::id::PartitionId;
 use crate::limits::{
@@ -32,8 +33,8 @@ const ATTRIBUTE_MASK: u32 = 0xf;
 pub(super) struct Phandles(ArrayVec<(u32, Option<u8>), MAX_MEMORY_REGIONS>);
 
 /// The properties of one region node while they are read.
-struct Draft<'a> {
-    node: Path<'a>,
+struct Draft<'n, 'a> {
+    node: &'n Node<'a>,
     base: Option<u64>,
     relative_offset: Option<u64>,
     pages: Option<u32>,
@@ -44,14 +45,14 @@ struct Draft<'a> {
     stream_permissions: Option<ArrayVec<u32, MAX_DEVICE_STREAMS>>,
     stream_endpoint: Option<u32>,
     interrupts: ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>,
-    interrupt_targets: Option<Property<'a>>,
+    interrupt_targets: Option<Property<'n, 'a>>,
     exclusive: bool,
 }
 
 impl Phandles {
     /// Returns the index of the memory region that `property` of `node` points to, or none if that
     /// region is refused.
-    pub fn find(&self, node: Path, property: &str, phandle: u32) -> Parsed<Option<usize>> {
+    pub fn find(&self, node: &Node, property: &str, phandle: u32) -> Parsed<Option<usize>> {
         self.0
             .iter()
             .find(|(known, _)| *known == phandle && phandle != 0)
@@ -63,16 +64,14 @@ impl Phandles {
     }
 }
 
-/// Reads `memory-regions` to its end.
+/// Reads `memory-regions`.
 pub(super) fn parse_memory(
-    reader: &mut Reader,
+    node: &Node,
     config: &mut PartitionConfig,
     phandles: &mut Phandles,
     ignored: &mut Ignored,
-) -> Walked<()> {
-    let compatible = "arm,ffa-manifest-memory-regions";
-    let expected = "\"arm,ffa-manifest-memory-regions\"";
-    parse_children(reader, compatible, expected, &mut |draft| {
+) {
+    parse_children(node, &mut |draft| {
         let full = || {
             let expected = limit_text!("at most ", MAX_MEMORY_REGIONS, " regions");
             draft.node.error("", expected, one_more(MAX_MEMORY_REGIONS))
@@ -82,18 +81,13 @@ pub(super) fn parse_memory(
         let known = phandles.0.try_push((draft.phandle, index));
         known.map_err(|_| full())?;
         config.memory_regions.try_push(region?).map_err(|_| full())
-    })
+    });
+    go_on(require(node, "\"arm,ffa-manifest-memory-regions\""));
 }
 
-/// Reads `device-regions` to its end.
-pub(super) fn parse_devices(
-    reader: &mut Reader,
-    config: &mut PartitionConfig,
-    ignored: &mut Ignored,
-) -> Walked<()> {
-    let compatible = "arm,ffa-manifest-device-regions";
-    let expected = "\"arm,ffa-manifest-device-regions\"";
-    parse_children(reader, compatible, expected, &mut |draft| {
+/// Reads `device-regions`.
+pub(super) fn parse_devices(node: &Node, config: &mut PartitionConfig, ignored: &mut Ignored) {
+    parse_children(node, &mut |draft| {
         let region = draft.device(ignored)?;
         let devices = config.device_regions.iter();
         let others = devices.flat_map(|device| &device.interrupts);
@@ -112,40 +106,23 @@ pub(super) fn parse_devices(
             let expected = limit_text!("at most ", MAX_DEVICE_REGIONS, " regions");
             draft.node.error("", expected, one_more(MAX_DEVICE_REGIONS))
         })
-    })
+    });
+    go_on(require(node, "\"arm,ffa-manifest-device-regions\""));
 }
 
 /// Reads a node that holds one child per region.
-fn parse_children<'a>(
-    reader: &mut Reader<'a>,
-    compatible: &str,
-    expected: &'static str,
-    add: &mut dyn FnMut(&Draft<'a>) -> Parsed<()>,
-) -> Walked<()> {
-    let node = reader.path();
-    let mut is_compatible = false;
-    loop {
-        match reader.next()? {
-            Item::Property(property) if property.name == "compatible" => {
-                is_compatible = property.has_string(compatible.as_bytes());
-            }
-            Item::Property(_) => {}
-            Item::Node(node) => {
-                let mut draft = Draft::new(node);
-                while let Some(property) = reader.next_property()? {
-                    go_on(draft.set(property));
-                }
-                go_on(add(&draft));
-            }
-            Item::End => break,
+fn parse_children(node: &Node, add: &mut dyn FnMut(&Draft) -> Parsed<()>) {
+    for node in node.children() {
+        let mut draft = Draft::new(&node);
+        for property in node.properties() {
+            go_on(draft.set(property));
         }
+        go_on(add(&draft));
     }
-    go_on(require(is_compatible, node, expected));
-    Ok(())
 }
 
-impl<'a> Draft<'a> {
-    fn new(node: Path<'a>) -> Self {
+impl<'n, 'a> Draft<'n, 'a> {
+    fn new(node: &'n Node<'a>) -> Self {
         Self {
             node,
             base: None,
@@ -163,7 +140,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn set(&mut self, property: Property<'a>) -> Parsed<()> {
+    fn set(&mut self, property: Property<'n, 'a>) -> Parsed<()> {
         match property.name {
             "description" => {
                 property.str()?;
@@ -209,7 +186,7 @@ impl<'a> Draft<'a> {
             relative: self.relative_offset.is_some(),
             in_package: package.contains(&range),
             streams: streams?,
-            name: self.name(),
+            name: self.node.short_name(),
         })
     }
 
@@ -254,14 +231,8 @@ impl<'a> Draft<'a> {
             interrupts: interrupts?,
             streams: streams?,
             stream_endpoint: stream_endpoint?,
-            name: self.name(),
+            name: self.node.short_name(),
         })
-    }
-
-    fn name(&self) -> Name {
-        let mut name = Name::new();
-        push_lossy(&mut name, self.node.name().as_bytes());
-        name
     }
 
     /// The pages from a base on, which goes with the property that says it.

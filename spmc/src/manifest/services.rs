@@ -5,9 +5,10 @@
 use arrayvec::ArrayVec;
 
 use super::config::{Messaging, Service};
-use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, Parsed, Walked, go_on, limit_text, one_more};
+use super::error::{Found, Parsed, go_on, limit_text, one_more};
 use super::partition::require;
+use super::property::Property;
+use super::tree::Node;
 use crate::ffa::Version;
 use crate::id::Uuid;
 use crate::limits::MAX_SERVICES;
@@ -58,34 +59,22 @@ impl Services {
         Ok(())
     }
 
-    /// Reads the `services` node to its end.
-    pub fn parse(&mut self, reader: &mut Reader) -> Walked<()> {
-        let node = reader.path();
-        let mut compatible = false;
-        loop {
-            match reader.next()? {
-                Item::Property(property) if property.name == "compatible" => {
-                    compatible = property.has_string(b"arm,ffa-manifest-services");
-                }
-                Item::Property(_) => {}
-                Item::Node(node) => {
-                    if let Ok(service) = self.parse_service(reader, node)? {
-                        let expected = limit_text!("at most ", MAX_SERVICES, " services");
-                        let full = |_| node.error("", expected, one_more(MAX_SERVICES));
-                        go_on(self.nodes.try_push(service).map_err(full));
-                    }
-                }
-                Item::End => break,
+    /// Reads the `services` node.
+    pub fn parse(&mut self, node: &Node) {
+        for child in node.children() {
+            if let Ok(service) = self.parse_service(&child) {
+                let expected = limit_text!("at most ", MAX_SERVICES, " services");
+                let full = |_| child.error("", expected, one_more(MAX_SERVICES));
+                go_on(self.nodes.try_push(service).map_err(full));
             }
         }
-        go_on(require(compatible, node, "\"arm,ffa-manifest-services\""));
-        Ok(())
+        go_on(require(node, "\"arm,ffa-manifest-services\""));
     }
 
-    fn parse_service(&mut self, reader: &mut Reader, node: Path) -> Walked<Parsed<Service>> {
+    fn parse_service(&mut self, node: &Node) -> Parsed<Service> {
         let mut uuid = None;
         let mut method = None;
-        while let Some(property) = reader.next_property()? {
+        for property in node.properties() {
             match property.name {
                 "uuid" => uuid = self.service_uuid(&property).ok(),
                 "messaging-method" => {
@@ -97,12 +86,10 @@ impl Services {
         }
         let uuid = uuid.ok_or_else(|| node.missing("uuid", "a UUID"));
         let method = method.ok_or_else(|| node.missing("messaging-method", "one 32-bit cell"));
-        Ok(uuid.and_then(|uuid| {
-            Ok(Service {
-                uuid,
-                messaging: method?,
-            })
-        }))
+        Ok(Service {
+            uuid: uuid?,
+            messaging: method?,
+        })
     }
 
     /// `uuid` of a service: a text, or four cells as in the root. No text has 16 bytes.
@@ -133,7 +120,7 @@ impl Services {
     /// The services of a manifest of that format.
     pub fn finish(
         &self,
-        root: Path,
+        root: &Node,
         format: Format,
         ffa_version: Version,
     ) -> Parsed<ArrayVec<Service, MAX_SERVICES>> {
@@ -159,7 +146,7 @@ impl Services {
     }
 
     /// UUIDs of the root with their messaging methods.
-    fn pair(&self, root: Path) -> Parsed<ArrayVec<Service, MAX_SERVICES>> {
+    fn pair(&self, root: &Node) -> Parsed<ArrayVec<Service, MAX_SERVICES>> {
         if self.uuids.is_empty() {
             return Err(root.missing("uuid", "four cells"));
         }

@@ -10,8 +10,9 @@ use arrayvec::{ArrayString, ArrayVec};
 
 use super::config::{Name, PackageEntry, SpmcManifest};
 use super::devices;
-use super::dtb::{Item, Path, Property, Reader};
-use super::error::{Found, ManifestError, Parsed, Report, Walked, go_on, limit_text};
+use super::error::{Found, ManifestError, Parsed, Report, go_on, limit_text};
+use super::property::Property;
+use super::tree::Node;
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::ffa::Version;
 use crate::id::PartitionId;
@@ -26,7 +27,7 @@ struct Hypervisor<'a> {
     /// By N - 1.
     vms: [Option<Result<PackageEntry, ManifestError>>; MAX_PARTITIONS],
     /// The first node of a partition beyond the last that we can hold, with its N.
-    excess: Option<(Path<'a>, u16)>,
+    excess: Option<(Node<'a>, u16)>,
 }
 
 /// The properties of one `vmN` node while they are read.
@@ -94,38 +95,36 @@ fn initial() -> SpmcManifest {
 }
 
 #[inline(never)]
-fn walk<'a>(dtb: &'a [u8], report: &'a Report<'a>, manifest: &mut SpmcManifest) -> Walked<()> {
-    let mut reader = Reader::new(dtb, report)?;
-    let root = reader.path();
+fn walk<'a>(dtb: &'a [u8], report: &'a Report<'a>, manifest: &mut SpmcManifest) -> Parsed<()> {
+    let root = Node::root(dtb, report)?;
     let mut cells = CellCounts {
         address: 2,
         size: 1,
     };
     let mut compatible = false;
+    for property in root.properties() {
+        match property.name {
+            "compatible" => compatible = property.has_string(COMPATIBLE),
+            "#address-cells" => cells.address = cell_count(&property).unwrap_or(cells.address),
+            "#size-cells" => cells.size = cell_count(&property).unwrap_or(cells.size),
+            _ => {}
+        }
+    }
     let mut attribute = false;
     let mut hypervisor = false;
-    loop {
-        match reader.next()? {
-            Item::Property(property) => match property.name {
-                "compatible" => compatible = property.has_string(COMPATIBLE),
-                "#address-cells" => cells.address = cell_count(&property).unwrap_or(cells.address),
-                "#size-cells" => cells.size = cell_count(&property).unwrap_or(cells.size),
-                _ => {}
-            },
-            Item::Node(node) => match node.name() {
-                "attribute" => {
-                    parse_attribute(&mut reader, manifest)?;
-                    attribute = true;
-                }
-                "hypervisor" => {
-                    parse_hypervisor(&mut reader, report, manifest)?;
-                    hypervisor = true;
-                }
-                "cpus" => parse_cpus(&mut reader, &mut manifest.cpus)?,
-                "stream-endpoints" => devices::parse(&mut reader, &mut manifest.stream_devices)?,
-                _ => parse_memory(&mut reader, cells, manifest)?,
-            },
-            Item::End => break,
+    for node in root.children() {
+        match node.name() {
+            "attribute" => {
+                parse_attribute(&node, manifest);
+                attribute = true;
+            }
+            "hypervisor" => {
+                parse_hypervisor(&node, report, manifest);
+                hypervisor = true;
+            }
+            "cpus" => parse_cpus(&node, &mut manifest.cpus),
+            "stream-endpoints" => devices::parse(&node, &mut manifest.stream_devices),
+            _ => parse_memory(&node, cells, manifest),
         }
     }
 
@@ -151,13 +150,13 @@ fn walk<'a>(dtb: &'a [u8], report: &'a Report<'a>, manifest: &mut SpmcManifest) 
             root.error("ns-memory", "ranges outside Secure memory", found);
         }
     }
-    go_on(check_table_memory(root, manifest));
+    go_on(check_table_memory(&root, manifest));
     Ok(())
 }
 
 /// Nobody but the SPMC may have the memory of its tables: it lies in Secure memory, in no package and
 /// no device.
-fn check_table_memory(root: Path, manifest: &SpmcManifest) -> Parsed<()> {
+fn check_table_memory(root: &Node, manifest: &SpmcManifest) -> Parsed<()> {
     let Some(range) = manifest.table_memory else {
         return Ok(());
     };
@@ -189,10 +188,9 @@ fn cell_count(property: &Property) -> Parsed<usize> {
 }
 
 #[inline(never)]
-fn parse_attribute(reader: &mut Reader, manifest: &mut SpmcManifest) -> Walked<()> {
-    let node = reader.path();
+fn parse_attribute(node: &Node, manifest: &mut SpmcManifest) {
     let mut attribute = Attribute::default();
-    while let Some(property) = reader.next_property()? {
+    for property in node.properties() {
         go_on(attribute.set(&property));
     }
     for (missing, name) in [
@@ -212,7 +210,6 @@ fn parse_attribute(reader: &mut Reader, manifest: &mut SpmcManifest) -> Walked<(
     if let (Some(major), Some(minor)) = (attribute.major, attribute.minor) {
         manifest.version = Version::new(major, minor);
     }
-    Ok(())
 }
 
 /// The properties of `attribute` while they are read.
@@ -268,39 +265,31 @@ fn spmc_id(property: &Property) -> Parsed<PartitionId> {
         })
 }
 
-/// Reads `hypervisor` to its end and lists the partitions.
+/// Reads `hypervisor` and lists the partitions.
 #[inline(never)]
-fn parse_hypervisor<'a>(
-    reader: &mut Reader<'a>,
-    report: &Report,
-    manifest: &mut SpmcManifest,
-) -> Walked<()> {
-    let mut hypervisor = Hypervisor::default();
-    loop {
-        match reader.next()? {
-            Item::Property(property) => match property.name {
-                "log-level" => {
-                    manifest.log_level = property.u32_up_to(5, "1 (error) to 5 (trace)").ok();
-                }
-                "table-memory" => manifest.table_memory = table_memory(&property).ok(),
-                "init-timeout-ms" => manifest.init_timeout_ms = property.u32().ok(),
-                _ => {}
-            },
-            Item::Node(node) => match vm_number(node.name()) {
-                None => reader.skip_node()?,
-                Some(0) => {
-                    let found = Found::text(node.name().as_bytes());
-                    node.error("", "numbers from vm1 on", found);
-                    reader.skip_node()?;
-                }
-                Some(number) => hypervisor.parse_vm(reader, report, node, number)?,
-            },
-            Item::End => {
-                hypervisor.store(report, manifest);
-                return Ok(());
+fn parse_hypervisor(node: &Node, report: &Report, manifest: &mut SpmcManifest) {
+    for property in node.properties() {
+        match property.name {
+            "log-level" => {
+                manifest.log_level = property.u32_up_to(5, "1 (error) to 5 (trace)").ok();
             }
+            "table-memory" => manifest.table_memory = table_memory(&property).ok(),
+            "init-timeout-ms" => manifest.init_timeout_ms = property.u32().ok(),
+            _ => {}
         }
     }
+    let mut hypervisor = Hypervisor::default();
+    for child in node.children() {
+        match vm_number(child.name()) {
+            None => {}
+            Some(0) => {
+                let found = Found::text(child.name().as_bytes());
+                child.error("", "numbers from vm1 on", found);
+            }
+            Some(number) => hypervisor.parse_vm(&child, report, number),
+        }
+    }
+    hypervisor.store(report, manifest);
 }
 
 /// One range, of two cells for its address and two for its size.
@@ -332,31 +321,24 @@ fn vm_number(name: &str) -> Option<u16> {
 }
 
 impl<'a> Hypervisor<'a> {
-    /// Reads `vmN` to its end. What is wrong with its properties concerns this partition alone.
+    /// Reads `vmN`. What is wrong with its properties concerns this partition alone.
     #[inline(never)]
-    fn parse_vm(
-        &mut self,
-        reader: &mut Reader<'a>,
-        report: &Report,
-        node: Path<'a>,
-        number: u16,
-    ) -> Walked<()> {
+    fn parse_vm(&mut self, node: &Node<'a>, report: &Report, number: u16) {
         let index = number.saturating_sub(1) as usize;
         let mut vm = Vm::default();
         let mut fault = None;
-        while let Some(property) = reader.next_property()? {
+        for property in node.properties() {
             let found = report.apart(|| go_on(vm.set(&property)));
             fault = fault.or(found);
         }
         let Some(slot) = self.vms.get_mut(index) else {
-            self.excess.get_or_insert((node, number));
-            return Ok(());
+            self.excess.get_or_insert((*node, number));
+            return;
         };
         let mut entry = None;
         let id = PartitionId::from_index(index);
         let found = report.apart(|| entry = vm.finish(node, id).ok());
         *slot = fault.or(found).map(Err).or(entry.map(Ok));
-        Ok(())
     }
 
     /// Counts from vm1 to the first gap, as Hafnium does.
@@ -428,7 +410,7 @@ impl Vm {
         Ok(())
     }
 
-    fn finish(self, node: Path, id: PartitionId) -> Parsed<PackageEntry> {
+    fn finish(self, node: &Node, id: PartitionId) -> Parsed<PackageEntry> {
         if !self.is_ffa_partition {
             node.missing("is_ffa_partition", "an FF-A partition");
         }
@@ -477,54 +459,46 @@ impl Vm {
 /// Reads `cpus`: the MPIDR affinity of each `cpu` node. Where there are more than the SPMC has room for, it keeps the lowest, which
 /// come first when EL3 counts PEs, too.
 #[inline(never)]
-fn parse_cpus(reader: &mut Reader, cpus: &mut ArrayVec<u64, MAX_PES>) -> Walked<()> {
+fn parse_cpus(node: &Node, cpus: &mut ArrayVec<u64, MAX_PES>) {
     let mut count = 0_usize;
-    loop {
-        match reader.next()? {
-            Item::Property(_) => {}
-            Item::Node(node) => {
-                let mut affinity = None;
-                let mut is_cpu = true;
-                while let Some(property) = reader.next_property()? {
-                    match property.name {
-                        "reg" => affinity = property.u64().ok(),
-                        "device_type" => is_cpu = property.has_string(b"cpu"),
-                        _ => {}
-                    }
-                }
-                let Some(affinity) = affinity.filter(|_| is_cpu) else {
-                    continue;
-                };
-                if cpus.contains(&affinity) {
-                    let expected = "an affinity that no other CPU has";
-                    node.error("reg", expected, Found::Number(affinity));
-                    continue;
-                }
-                count = count.saturating_add(1);
-                if cpus.try_push(affinity).is_err()
-                    && let Some(highest) = cpus.iter_mut().max()
-                {
-                    *highest = affinity.min(*highest);
-                }
-            }
-            Item::End => {
-                if count > cpus.len() {
-                    log::warn!(
-                        "SPMC manifest: {count} CPUs, but this image has room for {MAX_PES}: the Normal world has the others to itself"
-                    );
-                }
-                return Ok(());
+    for node in node.children() {
+        let mut affinity = None;
+        let mut is_cpu = true;
+        for property in node.properties() {
+            match property.name {
+                "reg" => affinity = property.u64().ok(),
+                "device_type" => is_cpu = property.has_string(b"cpu"),
+                _ => {}
             }
         }
+        let Some(affinity) = affinity.filter(|_| is_cpu) else {
+            continue;
+        };
+        if cpus.contains(&affinity) {
+            let expected = "an affinity that no other CPU has";
+            node.error("reg", expected, Found::Number(affinity));
+            continue;
+        }
+        count = count.saturating_add(1);
+        if cpus.try_push(affinity).is_err()
+            && let Some(highest) = cpus.iter_mut().max()
+        {
+            *highest = affinity.min(*highest);
+        }
+    }
+    if count > cpus.len() {
+        log::warn!(
+            "SPMC manifest: {count} CPUs, but this image has room for {MAX_PES}: the Normal world has the others to itself"
+        );
     }
 }
 
 /// Reads a child of the root that may be a memory node; its `device_type` decides.
 #[inline(never)]
-fn parse_memory(reader: &mut Reader, cells: CellCounts, manifest: &mut SpmcManifest) -> Walked<()> {
+fn parse_memory(node: &Node, cells: CellCounts, manifest: &mut SpmcManifest) {
     let mut kind = "";
     let mut reg = None;
-    while let Some(property) = reader.next_property()? {
+    for property in node.properties() {
         match property.name {
             "device_type" => {
                 let text = property.value.strip_suffix(b"\0").unwrap_or(property.value);
@@ -534,7 +508,7 @@ fn parse_memory(reader: &mut Reader, cells: CellCounts, manifest: &mut SpmcManif
             _ => {}
         }
     }
-    let Some(reg) = reg else { return Ok(()) };
+    let Some(reg) = reg else { return };
     go_on(match kind {
         "memory" => parse_ranges(&reg, cells, &mut manifest.memory),
         "ns-memory" => parse_ranges(&reg, cells, &mut manifest.ns_memory),
@@ -542,7 +516,6 @@ fn parse_memory(reader: &mut Reader, cells: CellCounts, manifest: &mut SpmcManif
         "ns-device-memory" => parse_ranges(&reg, cells, &mut manifest.ns_device_memory),
         _ => Ok(()),
     });
-    Ok(())
 }
 
 fn parse_ranges<const CAP: usize>(

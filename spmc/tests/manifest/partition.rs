@@ -4,17 +4,17 @@ use spmc::addr::World;
 use spmc::ffa::Version;
 use spmc::id::{PartitionId, Uuid};
 use spmc::limits::MAX_VCPUS;
+use spmc::manifest::ManifestError;
 use spmc::manifest::config::{
     BootInfo, ExceptionLevel, Messaging, NsInterruptAction, PackageEntry, PartitionConfig,
     Permissions,
 };
-use spmc::manifest::{ManifestError, partition};
 
 use crate::log_capture::capture;
-use crate::tree::{Node, entry, manifest, range, region};
+use crate::tree::{Node, entry, manifest, parse_partition, range, region};
 
 fn parse(tree: &Node) -> Result<PartitionConfig, ManifestError> {
-    partition::parse(&tree.to_dtb(), &entry())
+    parse_partition(&tree.to_dtb(), &entry())
 }
 
 /// Parses the usual manifest after a change; it must be accepted. Returns what was logged too.
@@ -440,7 +440,7 @@ fn a_package_entry_is_taken_over() {
     };
     let mut tree = manifest();
     tree.put("", "id", &[3]);
-    let config = partition::parse(&tree.to_dtb(), &entry).unwrap();
+    let config = parse_partition(&tree.to_dtb(), &entry).unwrap();
     assert_eq!(config.id, PartitionId(0x8003));
     assert!(config.smc_whitelist_permissive);
 }

@@ -1,15 +1,15 @@
 //! Faulty partition manifests, each with the one line that explains the refusal; regions are in `regions_refused`.
 
-use spmc::manifest::{partition, validate};
+use spmc::manifest::validate;
 
-use crate::tree::{Node, entry, manifest};
+use crate::tree::{Node, entry, manifest, parse_partition};
 
 /// The usual manifest after `change` is refused with `line`.
 #[track_caller]
 pub fn refused(change: impl FnOnce(&mut Node), line: &str) {
     let mut tree = manifest();
     change(&mut tree);
-    let config = partition::parse(&tree.to_dtb(), &entry());
+    let config = parse_partition(&tree.to_dtb(), &entry());
     let result = config.and_then(|config| validate::supported(&config));
     assert_eq!(result.unwrap_err().to_string(), line);
 }

@@ -3,7 +3,8 @@
 use arrayvec::ArrayVec;
 use spmc::addr::{Pa, PageRange};
 use spmc::id::PartitionId;
-use spmc::manifest::config::{Name, PackageEntry};
+use spmc::manifest::config::{Name, PackageEntry, PartitionConfig};
+use spmc::manifest::{ManifestError, Report, partition};
 use vm_fdt::FdtWriter;
 
 /// A node with everything below it.
@@ -124,6 +125,13 @@ pub fn entry() -> PackageEntry {
         smc_whitelist: ArrayVec::from_iter([0xc200_0001]),
         smc_whitelist_permissive: false,
     }
+}
+
+/// Reads the manifest of a partition as boot does.
+pub fn parse_partition(dtb: &[u8], entry: &PackageEntry) -> Result<PartitionConfig, ManifestError> {
+    let report = Report::new();
+    let config = partition::read(dtb, entry, &report);
+    report.verdict().map(|()| config)
 }
 
 /// A range of pages.

@@ -2,10 +2,10 @@
 
 use spmc::id::PartitionId;
 use spmc::manifest::config::{PackageEntry, PartitionConfig};
-use spmc::manifest::{ManifestError, check, partition, spmc as spmc_format, validate};
+use spmc::manifest::{ManifestError, check, spmc as spmc_format, validate};
 
 use crate::log_capture::capture;
-use crate::tree::{Node, entry, manifest, range, spmc_manifest};
+use crate::tree::{Node, entry, manifest, parse_partition, range, spmc_manifest};
 
 /// Validates the usual manifest after changes to it and to the SPMC manifest, behind `earlier` partitions.
 fn validate(
@@ -18,7 +18,7 @@ fn validate(
     let mut spmc = spmc_manifest();
     change_spmc(&mut spmc);
     let spmc = spmc_format::parse(&spmc.to_dtb()).unwrap();
-    let (config, _) = capture(|| partition::parse(&tree.to_dtb(), &spmc.partitions[0]));
+    let (config, _) = capture(|| parse_partition(&tree.to_dtb(), &spmc.partitions[0]));
     validate::partition(
         &config?,
         earlier.iter().copied(),
@@ -74,7 +74,7 @@ fn second(change: impl FnOnce(&mut Node)) -> PartitionConfig {
         memory: range(0x0650_0000, 0x100),
         ..entry()
     };
-    capture(|| partition::parse(&tree.to_dtb(), &entry))
+    capture(|| parse_partition(&tree.to_dtb(), &entry))
         .0
         .unwrap()
 }

@@ -6,7 +6,7 @@ use spmc::hal::Stream;
 use spmc::id::PartitionId;
 use spmc::manifest::config::PackageEntry;
 use spmc::manifest::package::{HEADER_SIZE, Package};
-use spmc::manifest::{Kind, boot_info as written, check, partition as partition_manifest};
+use spmc::manifest::{Kind, Report, boot_info as written, check, partition as partition_manifest};
 
 use crate::machine::{NORMAL_RAM, SECURE_DEVICE, SECURE_RAM, SPMC_IMAGE};
 use crate::manifest::{
@@ -28,7 +28,9 @@ pub fn partition(dtb: &[u8]) {
         smc_whitelist: Default::default(),
         smc_whitelist_permissive: false,
     };
-    if partition_manifest::parse(dtb, &entry).is_ok() && dtb.len() <= ENTRY as usize - 0x1000 {
+    let report = Report::new();
+    partition_manifest::read(dtb, &entry, &report);
+    if report.is_good() && dtb.len() <= ENTRY as usize - 0x1000 {
         boot_with(dtb);
     }
 }

@@ -1,0 +1,116 @@
+//! Typed values of properties: cells, strings and lists, none of which may be longer or shorter than the binding has it.
+//!
+//! The `fdt` crate reads numbers of one or two cells. Strings and lists it does not: it takes strings without an end, and any
+//! count of cells.
+
+use core::str;
+
+use arrayvec::ArrayVec;
+use fdt::properties::values::PropertyValue;
+
+use super::config::Name;
+use super::error::{Found, Parsed, Refused, push_lossy};
+use super::tree::Node;
+
+/// A property, with typed access to its value.
+#[derive(Clone, Copy)]
+pub struct Property<'n, 'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its value as it stands in the tree.
+    pub value: &'a [u8],
+    /// The node that it belongs to.
+    pub node: &'n Node<'a>,
+}
+
+impl<'a> Property<'_, 'a> {
+    /// An error at this property.
+    #[cold]
+    #[inline(never)]
+    pub fn error(&self, expected: &'static str, found: Found) -> Refused {
+        self.node.error(self.name, expected, found)
+    }
+
+    /// A 32-bit value, in one cell or, as some write it, in the second of two.
+    #[inline(never)]
+    pub fn u32(&self) -> Parsed<u32> {
+        let value = self.u64()?;
+        u32::try_from(value).map_err(|_| self.error("a 32-bit value", Found::Number(value)))
+    }
+
+    /// One cell with a value of at most `max`; `expected` says so.
+    #[inline(never)]
+    pub fn u32_up_to(&self, max: u32, expected: &'static str) -> Parsed<u32> {
+        let value = self.u32()?;
+        if value > max {
+            return Err(self.error(expected, Found::Number(value.into())));
+        }
+        Ok(value)
+    }
+
+    /// A 64-bit value in one cell or in two; some write a small one in half a cell (`/bits/ 16`).
+    #[inline(never)]
+    pub fn u64(&self) -> Parsed<u64> {
+        if let Some(half) = self.value.as_array() {
+            return Ok(u16::from_be_bytes(*half).into());
+        }
+        PropertyValue::parse(self.value)
+            .map_err(|_| self.error("one or two 32-bit cells", Found::Bytes(self.value.len())))
+    }
+
+    /// A list of groups of `N` cells, at least one group.
+    pub fn cells<const N: usize>(
+        &self,
+        expected: &'static str,
+    ) -> Parsed<impl ExactSizeIterator<Item = [u32; N]> + use<'a, N>> {
+        let (cells, rest) = self.value.as_chunks::<4>();
+        let (groups, odd) = cells.as_chunks::<N>();
+        if groups.is_empty() || !odd.is_empty() || !rest.is_empty() {
+            return Err(self.error(expected, Found::Bytes(self.value.len())));
+        }
+        Ok(groups.iter().map(|group| group.map(u32::from_be_bytes)))
+    }
+
+    /// A list of cells, at least one and at most as many as the list takes; `expected` says so.
+    pub fn list<const CAP: usize>(&self, expected: &'static str) -> Parsed<ArrayVec<u32, CAP>> {
+        let cells = self.cells::<1>(expected)?;
+        if cells.len() > CAP {
+            return Err(self.error(expected, Found::Count(cells.len() as u64)));
+        }
+        Ok(cells.map(|[cell]| cell).collect())
+    }
+
+    /// Presence: a property without a value.
+    #[inline(never)]
+    pub fn flag(&self) -> Parsed<bool> {
+        if !self.value.is_empty() {
+            return Err(self.error("no value", Found::Bytes(self.value.len())));
+        }
+        Ok(true)
+    }
+
+    /// One string.
+    #[inline(never)]
+    pub fn str(&self) -> Parsed<&'a str> {
+        let text = match self.value.split_last() {
+            Some((0, text)) if !text.contains(&0) => str::from_utf8(text).ok(),
+            _ => None,
+        };
+        text.ok_or_else(|| self.error("a string", Found::Bytes(self.value.len())))
+    }
+
+    /// The beginning of one string, as a name for messages.
+    pub fn short_name(&self) -> Parsed<Name> {
+        let mut name = Name::new();
+        push_lossy(&mut name, self.str()?.as_bytes());
+        Ok(name)
+    }
+
+    /// Whether the list of strings holds `wanted`.
+    #[inline(never)]
+    pub fn has_string(&self, wanted: &[u8]) -> bool {
+        self.value
+            .split(|byte| *byte == 0)
+            .any(|text| text == wanted)
+    }
+}
