@@ -109,7 +109,10 @@ window_zero:
     mov     x4, #4
     lsl     x4, x4, x3
     mov     x5, x0
+    // Two blocks a turn: the largest that there are have 2 KiB, so that a page has two.
 1:  dc      zva, x5
+    add     x5, x5, x4
+    dc      zva, x5
     add     x5, x5, x4
     cmp     x5, x1
     b.lo    1b
