@@ -308,7 +308,7 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// What a caller has to do with a context that it called.
+/// The hold that a caller has on a context that it called.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hold {
     /// Nothing any more: it is no more, or the Normal world called.

@@ -106,7 +106,7 @@ impl<'a> Property<'_, 'a> {
         Ok(name)
     }
 
-    /// Whether the list of strings holds `wanted`.
+    /// Returns true if the list of strings holds `wanted`.
     #[inline(never)]
     pub fn has_string(&self, wanted: &[u8]) -> bool {
         self.value

@@ -40,7 +40,7 @@ const PROP: u32 = 3;
 const NOP: u32 = 4;
 const END: u32 = 9;
 
-/// What is expected where a block is cut off.
+/// The message expects this where a block is cut off.
 const TRUNCATED: &str = "more of the structure block";
 
 /// Rules for header and blocks.

@@ -70,7 +70,7 @@ fn originals() -> Vec<Vec<u8>> {
     sources.map(compile).to_vec()
 }
 
-/// What both readers are asked for: each node and property with its path, and the value.
+/// The contents of a tree, as both readers give them: each node and property with its path, and the value.
 type Lines = Vec<(String, Vec<u8>)>;
 
 /// Reads all of a tree behind the check; an error is the line of the report.

@@ -7,7 +7,7 @@ use crate::sp;
 
 use super::increment;
 
-/// What differs between those who borrow.
+/// The habits in which borrowers differ.
 pub struct Request {
     /// `FFA_MEM_RETRIEVE_REQ`, 32 or 64 bits.
     pub function: u32,
@@ -29,7 +29,7 @@ pub struct Request {
     pub receiver_size: u32,
 }
 
-/// What the response says.
+/// The contents of a response.
 pub struct Response {
     /// Memory region attributes.
     pub attributes: u16,

@@ -22,7 +22,7 @@ pub const ECHO: u64 = 0x6563_686f;
 /// Borrows the handle in x4 that was sent by the function in x5, and increments.
 pub const MEMORY: u64 = 0x4d45_4d00;
 
-/// What it finds in registers that it did not set.
+/// Values of registers that it did not set.
 const STACK: u64 = 0xdead_beef_0bad_cafe;
 
 /// UUID of its manifest.

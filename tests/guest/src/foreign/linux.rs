@@ -40,7 +40,7 @@ pub const TESTS: &[Test] = &[
     test!(linux_leaves, "Linux gives up what it had set up"),
 ];
 
-/// What a descriptor of `FFA_PARTITION_INFO_GET_REGS` has in its first register.
+/// Properties, in the first register of a descriptor of `FFA_PARTITION_INFO_GET_REGS`.
 const DIRECT: u64 = 1 << 32;
 const DIRECT2: u64 = 1 << 41;
 const AARCH64: u64 = 1 << 40;

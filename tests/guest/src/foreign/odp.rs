@@ -29,7 +29,7 @@ pub const MEMORY: [u64; 2] = [0x4e5a_0d11_0f3b_61c5, 0x11a0_9c1d_77e2_5b94];
 /// Writes to the console.
 pub const LOG: [u64; 2] = [0x4e5a_0d11_0f3b_61c6, 0x11a0_9c1d_77e2_5b94];
 
-/// What the console shows.
+/// Text for the console.
 const TEXT: &str = "battery, thermal, firmware management: all services of this partition are there now, and wait for requests\n";
 
 /// Negotiates, logs, maps the buffers, and serves for ever.

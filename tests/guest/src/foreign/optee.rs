@@ -24,7 +24,7 @@ pub const VERSION: u64 = 1;
 pub const UNREGISTER: u64 = 3;
 /// Looks the handle in w4 and w5 up, adds 1 to the first word of each range, and keeps it.
 pub const USE: u64 = 5;
-/// The same for memory that was lent.
+/// Does so for memory that was lent.
 pub const PROTECT: u64 = 6;
 /// Sets the notification in w4 for the requester.
 pub const NOTIFY: u64 = 7;

@@ -22,7 +22,7 @@ pub const DONE: u64 = id::SUCCESS_64 as u64;
 /// Pages that are first written, then constants, then code.
 static SECTION: Shared<{ 2 * PAGE_SIZE }> = Shared::new();
 
-/// What `FFA_MEM_PERM_SET` says of a page.
+/// Permissions of a page in `FFA_MEM_PERM_SET`.
 mod permission {
     pub const RW: u64 = 0b101;
     pub const RO: u64 = 0b111;

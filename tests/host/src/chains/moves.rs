@@ -1,4 +1,4 @@
-//! What happens in a system: one thing at a time.
+//! Moves: the things that happen in a system, one at a time.
 
 /// The next thing that the context on a PE does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

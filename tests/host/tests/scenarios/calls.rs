@@ -24,7 +24,7 @@ const DENIED_AT_S_EL1: [u64; 4] = [
     MEM_PERM_SET_64,
 ];
 
-/// What `FFA_FEATURES` keeps from the Normal world, which has 64-bit addresses and whose calls are never paused.
+/// Functions that `FFA_FEATURES` keeps from the Normal world, which has 64-bit addresses and whose calls are never paused.
 const NOT_TOLD: [u64; 2] = [RXTX_MAP_32, MEM_OP_PAUSE];
 
 /// Returns every id that the framework may have.
@@ -106,7 +106,7 @@ fn partitions_have_what_the_table_says() {
     }
 }
 
-/// What docs/support.md says of a function: which forms it has, and since when the Normal world and partitions have it.
+/// A function as docs/support.md describes it: which forms it has, and since when the Normal world and partitions have it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Documented {
     forms: Vec<&'static str>,

@@ -14,7 +14,7 @@ const RUN_B: [u64; 2] = [RUN, (B as u64) << 16];
 const RUN_C: [u64; 2] = [RUN, (C as u64) << 16];
 const MANAGED_EXIT: u64 = 4;
 
-/// What A is asked for in x3: to call B, to go on with it, or to say whether Non-secure interrupts wait.
+/// The work that A is asked for in x3: to call B, to go on with it, or to say whether Non-secure interrupts wait.
 const CALL: u64 = 1;
 const GO_ON: u64 = 2;
 const LOOK: u64 = 3;

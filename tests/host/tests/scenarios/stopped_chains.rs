@@ -24,7 +24,7 @@ const OTHER: u32 = LINE + 1;
 /// How long a caller alone may resume whom it called, in microseconds.
 const CALLERS_TIME: u64 = 1_000_000;
 
-/// What a partition does when it is called for an interrupt, or in the middle of a request.
+/// The behaviour of a partition when it is called for an interrupt, or in the middle of a request.
 type Act = Arc<dyn Fn(&mut Sp) + Send + Sync>;
 
 fn act(does: impl Fn(&mut Sp) + Send + Sync + 'static) -> Act {
