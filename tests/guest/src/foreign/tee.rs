@@ -5,13 +5,13 @@
 
 use crate::ffa::memory::{NORMAL_WB, Scatter, Transaction, access};
 use crate::ffa::transfer::{Caller, reclaim, words};
-use crate::ffa::{self, NWD, V1_1, V1_2, call, id, route};
+use crate::ffa::{self, NOT_SUPPORTED, NWD, V1_1, V1_2, call, id, route};
 use crate::nwd::{self, Nwd, Test, page, pe, peek, poke};
 use crate::rt::check::{Check, equal};
 use crate::test;
 use crate::tests::memory::receiver;
 
-use super::{OPTEE, TRUSTY, optee, outcome, request, trusty};
+use super::{OPTEE, TRUSTY, optee, outcome, request, send, trusty};
 
 /// The tests of this file, in their order.
 pub const TESTS: &[Test] = &[
@@ -26,6 +26,14 @@ pub const TESTS: &[Test] = &[
     test!(
         optee_notifies,
         "OP-TEE notifies Linux, the interrupt delayed"
+    ),
+    test!(
+        optee_is_run,
+        "OP-TEE has nothing to do when it is run, and says so by FFA_ERROR"
+    ),
+    test!(
+        trusty_refuses,
+        "Trusty answers messages that it does not know by FFA_ERROR"
     ),
     test!(
         trusty_shares,
@@ -114,6 +122,28 @@ fn optee_notifies(nwd: &Nwd) -> Check {
     ffa::results(&got, [1, 0, 0, 0, 0, 0])?;
     ffa::succeeded(&call(id::NOTIFICATION_UNBIND, &bind))?;
     ffa::succeeded(&call(id::NOTIFICATION_BITMAP_DESTROY, &[NWD.into()]))
+}
+
+/// The error is no answer to anybody: whoever gave it cycles learns that it waits, and it gets no error in turn, which would be its end.
+fn optee_is_run(_: &Nwd) -> Check {
+    for _ in 0..2 {
+        let w1 = u64::from(OPTEE) << 16;
+        let answer = send(&[id::RUN.into(), w1]);
+        equal(answer[0], id::MSG_WAIT)?;
+        equal(answer[1], w1)?;
+        equal(ask(optee::VERSION, 0, 0)?, optee::REVISION)?;
+    }
+    Ok(())
+}
+
+fn trusty_refuses(_: &Nwd) -> Check {
+    for request_id in [id::DIRECT_REQ_32, id::DIRECT_REQ_64] {
+        let answer = request(request_id, NWD, TRUSTY, &[trusty::UNKNOWN]);
+        equal(answer[0], id::ERROR)?;
+        equal(answer[2], NOT_SUPPORTED)?;
+    }
+    let answer = request(id::DIRECT_REQ_64, NWD, TRUSTY, &[trusty::API]);
+    equal(outcome(&answer, id::DIRECT_RESP_64, TRUSTY, NWD)?, 5u64)
 }
 
 fn trusty_shares(_: &Nwd) -> Check {

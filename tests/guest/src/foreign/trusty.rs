@@ -1,8 +1,10 @@
 //! A partition in the style of Trusty.
 //!
 //! It speaks 1.1, says nothing of attributes, type or permissions when it asks for memory, but wants to hear of normal,
-//! write-back, inner shareable memory that is shared or lent. Its answers have the width and the flags of the request.
+//! write-back, inner shareable memory that is shared or lent. Its answers have the width and the flags of the request. A message
+//! that it does not know it answers by `FFA_ERROR`, with a code that fills all of x2.
 
+use crate::ffa::error::NOT_SUPPORTED;
 use crate::ffa::memory::{NORMAL_WB, NS, flag};
 use crate::ffa::{V1_1, id};
 use crate::rt::call::Regs;
@@ -16,6 +18,8 @@ use super::{TRUSTY, give_up, line, send, swapped};
 pub const MEMORY: u64 = 0x3c00_0001;
 /// The version of the interface: x4 of the answer.
 pub const API: u64 = 0x3c00_000b;
+/// A message of a later interface, which it does not know.
+pub const UNKNOWN: u64 = 0x3c00_00ff;
 
 /// Initialises and serves for ever.
 pub fn main(identity: &'static Identity) -> ! {
@@ -29,6 +33,11 @@ pub fn main(identity: &'static Identity) -> ! {
             id::DIRECT_REQ_64 => id::DIRECT_RESP_64,
             other => panic!("trusty: unexpected {other:#x}"),
         };
+        if !matches!(message[3], API | MEMORY) {
+            let code = i64::from(NOT_SUPPORTED) as u64;
+            message = send(&[id::ERROR.into(), 0, code]);
+            continue;
+        }
         let (outcome, value) = match handle(&message) {
             Ok(value) => (0, value),
             Err(why) => (line(&Err(why)), 0),
@@ -59,9 +68,8 @@ fn initialise() -> Check {
 
 fn handle(message: &Regs) -> Check<u64> {
     match message[3] {
-        API => Ok(5),
         MEMORY => borrow(message[1], message[4], message[5]),
-        other => equal(other, API).map(|()| 0),
+        _ => Ok(5),
     }
 }
 
