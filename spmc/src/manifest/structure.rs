@@ -218,3 +218,6 @@ fn word(rest: &mut &[u32]) -> Result<u32, &'static str> {
     let word = rest.split_off_first().ok_or(TRUNCATED)?;
     Ok(u32::from_be(*word))
 }
+
+#[cfg(test)]
+mod tests;
