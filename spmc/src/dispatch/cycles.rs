@@ -257,7 +257,7 @@ impl<H: Hal> Spmc<H> {
         self.context(id)
     }
 
-    /// `FFA_RUN` from a partition: resumes a context that yielded to it, or a chain that was stopped for it. `current` blocks meanwhile, and is
+    /// `FFA_RUN` from a partition: resumes a context that yielded to it, or that was stopped for its interrupts. `current` blocks meanwhile, and is
     /// answered by what that context does next.
     ///
     /// `INVALID_PARAMETERS` for an id that is not one of a context on this PE, `BUSY` if
