@@ -106,27 +106,19 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Returns whether `current` has to resume a chain with a member that is pinned to another PE.
+    /// Returns whether `current` has to resume a context that is pinned to another PE.
     fn is_held_elsewhere(&self, pe: &Pe, current: &Current<'_, H::Context>) -> bool {
-        let mut member = current.vcpu.model.stopped();
-        let mut is_elsewhere = false;
-        while let Some(link) = member {
-            let Some(Place { partition, slot }) = self.place(link) else {
-                return false;
-            };
-            if slot.link() != link {
-                return false;
-            }
-            is_elsewhere |= partition
+        let Some(stopped) = current.vcpu.model.stopped() else {
+            return false;
+        };
+        let Some(Place { partition, slot }) = self.place(stopped) else {
+            return false;
+        };
+        slot.link() == stopped
+            && matches!(slot.state(), State::Stopped(_))
+            && partition
                 .frozen()
-                .is_some_and(|frozen| link.id().index != Self::index_on(pe, frozen));
-            member = match slot.state() {
-                State::Blocked(callee) => Some(callee),
-                State::Stopped(_) => return is_elsewhere,
-                _ => None,
-            };
-        }
-        false
+                .is_some_and(|frozen| stopped.id().index != Self::index_on(pe, frozen))
     }
 }
 
@@ -135,6 +127,6 @@ pub(crate) fn works_for<C: Context>(context: &Claim<'_, C>, caller: Link) -> boo
     context.caller.link() == Some(caller)
         && matches!(
             context.state(),
-            State::Running | State::Blocked(_) | State::Stopped(_) | State::Preempted
+            State::Running | State::Blocked(_) | State::Preempted
         )
 }

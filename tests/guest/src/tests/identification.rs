@@ -136,7 +136,7 @@ uses! {
     sha256su0 ".inst 0x5e282800",
     sha512su0 ".inst 0xcec08000",
     crc32b ".inst 0x1ac94129",
-    swp "mov x9, sp\n.inst 0xf829813f", // SWP X9, XZR, [X9]: the frame of the probe is above
+    swp "sub x9, sp, #16\n.inst 0xf829813f", // SWP X9, XZR, [X9]: below the frame of the probe, which has x29
     sqrdmlah ".inst 0x6e808400",
     rax1 ".inst 0xce608c00",
     sm3partw1 ".inst 0xce60c000",

@@ -35,7 +35,6 @@ pub mod s_el0;
 pub mod setup;
 pub mod soak;
 pub mod state;
-pub mod stopped_chains;
 pub mod subscriptions;
 pub mod unserved;
 pub mod v1_0;
@@ -117,7 +116,6 @@ pub const INTERRUPTS: &[&[Test]] = &[
     interrupt_soak::SETUP,
     interrupts::TESTS,
     interrupt_chains::TESTS,
-    stopped_chains::TESTS,
     cpu_interface::TESTS,
     managed_exit::TESTS,
     interrupt_storms::TESTS,
@@ -228,7 +226,6 @@ pub const HELPERS: &[&[Command]] = &[
     notification::HELPERS,
     interrupts::HELPERS,
     interrupt_chains::HELPERS,
-    stopped_chains::HELPERS,
     cpu_interface::HELPERS,
     interrupt_s_el0::HELPERS,
     interrupt_soak::HELPERS,
