@@ -30,6 +30,8 @@ pub enum Since {
     Never = u16::MAX,
 }
 
+const _: () = assert!(Version::OWN.minor() == 2, "rows know three versions");
+
 impl Since {
     /// Returns true if `version` has it.
     pub const fn includes(self, version: Version) -> bool {

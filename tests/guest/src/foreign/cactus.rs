@@ -4,15 +4,13 @@
 //! discovers everybody in both ways. Its answers are of 64 bits, whatever the request was. `FFA_INTERRUPT` and `FFA_RUN` are
 //! answered by `FFA_MSG_WAIT`; anything else but a direct request is its end.
 
-use core::arch::naked_asm;
-
 use crate::ffa::error::{INVALID_PARAMETERS, NOT_SUPPORTED};
 use crate::ffa::memory::{NORMAL_WB, access, flag};
 use crate::ffa::{SPMC, V1_2, id};
 use crate::rt::call::Regs;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::stage1;
-use crate::sp::{self, Identity};
+use crate::sp::{self, Identity, secondary_entry};
 
 use super::borrow::{Request, give_back};
 use super::{CACTUS, ODP, give_up, line, odp, send, swapped};
@@ -36,16 +34,7 @@ pub fn main(identity: &'static Identity) -> ! {
     serve()
 }
 
-#[unsafe(naked)]
-extern "C" fn secondary() -> ! {
-    naked_asm!(
-        "adrp x8, {main}",
-        "add x8, x8, :lo12:{main}",
-        "b {enter}",
-        main = sym secondary_main,
-        enter = sym sp::enter,
-    )
-}
+secondary_entry!(secondary, secondary_main);
 
 extern "C" fn secondary_main(_: &[u64; 8]) -> ! {
     stage1::enable_el1();

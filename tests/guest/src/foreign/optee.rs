@@ -5,15 +5,13 @@
 //! of 16 bytes although it speaks 1.2. Its notifications are set with the wish to delay the schedule receiver interrupt.
 //! Messages that it does not know are answered by `FFA_ERROR`.
 
-use core::arch::naked_asm;
-
 use crate::ffa::error::NOT_SUPPORTED;
 use crate::ffa::memory::{NORMAL_WB, access, flag};
 use crate::ffa::{SPMC, V1_2, id};
 use crate::rt::call::{Conduit, Regs};
 use crate::rt::check::{Check, equal};
 use crate::rt::stage1;
-use crate::sp::{self, Identity};
+use crate::sp::{self, Identity, secondary_entry};
 
 use super::borrow::{Request, give_back};
 use super::{OPTEE, give_up, line, log, send, send_by, swapped};
@@ -47,16 +45,7 @@ pub fn main(identity: &'static Identity) -> ! {
     serve()
 }
 
-#[unsafe(naked)]
-extern "C" fn secondary() -> ! {
-    naked_asm!(
-        "adrp x8, {main}",
-        "add x8, x8, :lo12:{main}",
-        "b {enter}",
-        main = sym secondary_main,
-        enter = sym sp::enter,
-    )
-}
+secondary_entry!(secondary, secondary_main);
 
 extern "C" fn secondary_main(_: &[u64; 8]) -> ! {
     stage1::enable_el1();

@@ -230,17 +230,24 @@ pub unsafe extern "C" fn enter() -> ! {
     )
 }
 
-/// Entry of the other execution contexts, as registered with the SPMC.
-#[unsafe(naked)]
-extern "C" fn secondary() -> ! {
-    naked_asm!(
-        "adrp x8, {main}",
-        "add x8, x8, :lo12:{main}",
-        "b {enter}",
-        main = sym secondary_main,
-        enter = sym enter,
-    )
+/// Defines the entry of the other execution contexts, as registered with the SPMC: it gets a stack and goes on in `$main`.
+macro_rules! secondary_entry {
+    ($name:ident, $main:path) => {
+        #[unsafe(naked)]
+        extern "C" fn $name() -> ! {
+            core::arch::naked_asm!(
+                "adrp x8, {main}",
+                "add x8, x8, :lo12:{main}",
+                "b {enter}",
+                main = sym $main,
+                enter = sym $crate::sp::enter,
+            )
+        }
+    };
 }
+pub(crate) use secondary_entry;
+
+secondary_entry!(secondary, secondary_main);
 
 static SELF: AtomicPtr<Identity> = AtomicPtr::new(core::ptr::null_mut());
 
