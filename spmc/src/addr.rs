@@ -151,7 +151,7 @@ impl<A: Address> PageRange<A> {
         (0..self.pages).filter_map(move |n| Self::new(A::new(page(n)), 1))
     }
 
-    /// The same numbers as another kind of address: how identity mappings are written.
+    /// Returns the range with the same numbers as addresses of another kind, for identity mappings.
     pub fn identity<B: Address>(&self) -> PageRange<B> {
         PageRange {
             base: B::new(self.base.raw()),

@@ -43,7 +43,7 @@ pub struct Stage2Roots {
 }
 
 impl Stage2Roots {
-    /// Whether this is the translation of an S-EL0 partition.
+    /// Returns whether this is the translation of an S-EL0 partition.
     #[inline(always)]
     pub const fn is_el0(&self) -> bool {
         self.non_secure.raw() == 0
@@ -63,7 +63,7 @@ pub struct Stream {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoSuchStream;
 
-/// What to forget of a partition's translations, on all PEs.
+/// Selects the translations of a partition that all PEs must forget.
 #[derive(Clone, Copy, Debug)]
 pub enum TlbScope<'a> {
     /// Everything under the VMID, both IPA spaces: translations, those that combine two stages, and
@@ -85,7 +85,7 @@ pub enum Conduit {
     Svc,
 }
 
-/// What a faulting access was.
+/// Classifies a faulting access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// Data read.
@@ -114,7 +114,7 @@ pub enum FaultKind {
 /// A fault that the SPMC's tables caused (stage 2; stage 1 of an S-EL0 partition) or an external abort, decoded from ESR, FAR and HPFAR.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// What was attempted.
+    /// The access that was attempted.
     pub access: Access,
     /// Why it failed.
     pub kind: FaultKind,
@@ -234,7 +234,7 @@ impl fmt::Display for TableMemoryError {
     }
 }
 
-/// What the engine needs of a platform.
+/// Provides what the engine needs of a platform.
 pub trait Hal: Sync + Sized {
     /// Saved execution state of a vCPU.
     type Context: Context;
@@ -339,7 +339,7 @@ pub trait Hal: Sync + Sized {
     /// changed.
     fn add_tables(&self, range: PageRange<Pa>) -> Result<(), TableMemoryError>;
 
-    /// What the last entry of a root table of the EL2&0 regime must be: there EL2 finds itself when an S-EL0 partition stops.
+    /// Returns the last entry that each root table of the EL2&0 regime must have: by it EL2 finds itself when an S-EL0 partition stops.
     fn el2_entry(&self) -> u64;
 
     /// Makes table updates visible to translation walks (DSB) and forgets stale translations on all PEs; returns

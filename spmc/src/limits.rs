@@ -69,7 +69,7 @@ pub const MAX_NOTIFIED_VCPUS: usize = if MAX_VCPUS > 32 { MAX_VCPUS } else { 32 
 /// Memory transactions of one endpoint of which fragments are missing; all ids of the Normal world are one endpoint.
 pub const MAX_ARRIVING: usize = 8;
 
-/// The same for one sender id.
+/// Limits the arriving transactions of one sender id.
 pub const MAX_ARRIVING_PER_SENDER: usize = 4;
 
 /// Pages that a call zeroes at once for a caller that agrees to be paused.

@@ -1,8 +1,8 @@
-//! What a Non-secure interrupt does to chains of partitions: one table for the host and for the board.
+//! Lists what a Non-secure interrupt does to chains of partitions: one table for the host and for the board.
 //!
 //! Partitions 1 and 2 have it signaled, 3 a managed exit by vFIQ, 4 by vIRQ, 5 and 6 have it queued; even ones have a context for each PE.
 
-/// What a member of a chain sees.
+/// The member of the chain sees nothing of the interrupt.
 pub const NOTHING: u64 = 0;
 pub const IRQ: u64 = 1;
 pub const FIQ: u64 = 2;

@@ -1,4 +1,4 @@
-//! What the code must know of a board and finds in no manifest.
+//! Names the facts of a board that no manifest has.
 
 /// Facts of a board. The PEs and their number come from the SPMC manifest.
 #[derive(Debug)]

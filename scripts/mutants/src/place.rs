@@ -15,7 +15,7 @@ pub struct Mutant {
     pub operator: &'static str,
     /// The lines that it changes, with single spaces between words.
     pub original: String,
-    /// The same lines with the change made.
+    /// The original lines with the change made.
     pub mutated: String,
 }
 

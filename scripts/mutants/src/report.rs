@@ -1,4 +1,4 @@
-//! What is told about mutants.
+//! Reports on mutants.
 
 use std::collections::BTreeMap;
 

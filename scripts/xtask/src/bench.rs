@@ -30,10 +30,10 @@ const REGIONS: [(&str, u64, u64); 5] = [
 const NWD: usize = 0;
 const SPMC: usize = 2;
 
-/// What a call costs the SPMC at most while other PEs make theirs, in percent of what it costs alone.
+/// Limits what a call costs while other PEs make theirs, in percent of what it costs alone.
 const PARALLEL: (&str, u64) = ("direct_in_parallel_percent", 105);
 
-/// What one thing costs the SPMC at most.
+/// Limits the cost of each measured operation.
 const LIMITS: &[(&str, u64)] = &[
     ("ffa_version", 300),
     ("ffa_features", 300),
@@ -108,7 +108,7 @@ struct Row {
     counts: Counts,
 }
 
-/// What was measured.
+/// Holds the results of a measurement.
 #[derive(PartialEq)]
 pub struct Report {
     rows: Vec<Row>,
@@ -325,7 +325,7 @@ fn evaluate(announced: &[(u64, String, u64)], marks: &str) -> Result<(u64, Vec<R
 }
 
 impl Limit {
-    /// Whether it holds.
+    /// Fails if a limit is exceeded.
     pub fn check(&self) -> Result<()> {
         let measured = self
             .measured

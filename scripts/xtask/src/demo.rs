@@ -43,7 +43,7 @@ pub struct Demo {
     known: &'static [&'static str],
 }
 
-/// What runs in the Normal world.
+/// Selects the software of the Normal world.
 enum System {
     /// Linux, with these words on its command line; `optee` if the layout has that partition.
     Linux {
@@ -76,7 +76,7 @@ const FORBID: &[&str] = &[
     "Unhandled Exception",
 ];
 
-/// What Linux says on this machine without any partition, too.
+/// Lists warnings that Linux also prints on this machine when there is no partition.
 const KNOWN: &[&str] = &["Memory resource size exceeds max for 32 bits"];
 
 /// Each demo, the longest last.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 const PT_LOAD: u32 = 1;
 
-/// What a loader has to know of an executable.
+/// Describes an executable to a loader.
 pub struct Executable {
     /// Lowest address of a loadable segment.
     pub base: u64,

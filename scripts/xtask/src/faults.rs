@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::process::{output, run, step};
 use crate::workspace::{root, target};
 
-/// What the first line of a patch begins with.
+/// Begins the first line of each patch.
 const HEADER: &str = "Test: ";
 
 /// A fix that can be taken out.

@@ -15,7 +15,7 @@ use crate::process::{output, run};
 use crate::setup;
 use crate::workspace::{root, target};
 
-/// What instruments all code with counters that libFuzzer reads.
+/// Makes the compiler instrument all code with counters that libFuzzer reads.
 const INSTRUMENTATION: &[&str] = &[
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -25,7 +25,7 @@ const INSTRUMENTATION: &[&str] = &[
     "--cfg=fuzzing",
 ];
 
-/// What shows libFuzzer the values that are compared, so that it finds numbers that nobody would guess.
+/// Shows libFuzzer the values that are compared, so that it finds numbers that nobody would guess.
 const COMPARISONS: &str = "-Cllvm-args=-sanitizer-coverage-trace-compares";
 
 /// How a run that shows them goes on, and one that is to be fast.
@@ -49,7 +49,7 @@ pub struct Options {
     pub fast: bool,
 }
 
-/// What one target did.
+/// Counts what one target executed and found.
 struct Outcome {
     name: String,
     executions: u64,

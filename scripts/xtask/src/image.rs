@@ -17,7 +17,7 @@ use crate::setup;
 use crate::tfa::{self, Firmware};
 use crate::untidy;
 
-/// What to put into an image.
+/// Selects the contents of an image.
 #[derive(Clone)]
 pub struct ImageOptions {
     /// For which board.
@@ -55,7 +55,7 @@ impl Components {
         Self::build_for(&QEMU_VIRT, None)
     }
 
-    /// The same for another board, for one layout or for all that are tested there.
+    /// Builds the images of another board, for one layout or for all that are tested there.
     pub fn build_for(board: &'static Board, layout: Option<&str>) -> Result<Self> {
         setup::setup()?;
         Ok(Self {

@@ -29,7 +29,7 @@ pub struct Layout {
     pub tb_fw_config: Option<PathBuf>,
     /// In the order of their names.
     pub partitions: Vec<Partition>,
-    /// What to break and what to expect.
+    /// Describes what the layout breaks, and what its boot must show.
     pub scenario: Scenario,
 }
 
@@ -64,7 +64,7 @@ pub struct Scenario {
     pub requirements: Vec<String>,
     /// PE counts to boot with.
     pub smp: Vec<u32>,
-    /// What the test OS does.
+    /// Selects what the test OS does.
     pub mode: Option<Mode>,
     /// Seeds of random choices, each a boot of its own.
     pub seeds: Vec<u64>,
@@ -95,7 +95,7 @@ impl Layout {
         Self::find_for(&QEMU_VIRT, name)
     }
 
-    /// The same for a board, which may have its own layouts.
+    /// Finds a layout of a board, which may have layouts of its own.
     pub fn find_for(board: &Board, name: &str) -> Result<Self> {
         let file = layout_file(board, name)?;
         Self::read(board, &file).with_context(|| format!("layout {}", file.display()))

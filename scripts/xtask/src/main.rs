@@ -215,7 +215,7 @@ fn image_options(arguments: &mut Arguments) -> Result<ImageOptions> {
     })
 }
 
-/// What is left of the command line.
+/// Holds the arguments of the command line that are not parsed yet.
 struct Arguments(Vec<String>);
 
 impl Arguments {

@@ -34,7 +34,7 @@ pub struct Machine {
     pub gdb: bool,
     /// When to give it up. A debugger has all the time in the world.
     pub patience: Patience,
-    /// What the test OS does.
+    /// Selects what the test OS does.
     pub mode: Mode,
     /// Two words more for the test OS: the seed of random choices, and how many calls to make.
     pub parameters: [u64; 2],
@@ -44,7 +44,7 @@ pub struct Machine {
     pub live: bool,
 }
 
-/// What the test OS does: a word that it and its callers agree on.
+/// Selects what the test OS does, by a word that it and its callers agree on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mode(pub u64);
 
@@ -73,7 +73,7 @@ impl Default for Machine {
     }
 }
 
-/// What a boot left.
+/// Holds the consoles and the end of a boot.
 #[derive(Default)]
 pub struct Boot {
     /// Both consoles, as displayed.
@@ -103,7 +103,7 @@ pub enum Console {
     Uart0,
     /// UART1: the SPMC and its partitions.
     Uart1,
-    /// What QEMU itself says.
+    /// The messages of QEMU itself.
     Qemu,
 }
 
@@ -150,7 +150,7 @@ impl Report {
 }
 
 impl Boot {
-    /// What the test OS reported, in order.
+    /// Returns the reports of the test OS, in order.
     pub fn reports(&self) -> Vec<Report> {
         self.log
             .iter()
@@ -168,7 +168,7 @@ impl Boot {
         Ok(())
     }
 
-    /// Whether the test OS came to its end, powered off, and had run at least one test and seen none fail.
+    /// Fails unless the test OS came to its end, powered off, and had run at least one test and seen none fail.
     pub fn check(&self) -> Result<()> {
         self.ended()?;
         let mut announced = None;
@@ -419,7 +419,7 @@ fn peak_memory(id: u32) -> u64 {
         .unwrap_or(0)
 }
 
-/// What comes from a console.
+/// Carries what a console delivers.
 enum Event {
     /// Bytes, at that time; perhaps not a whole line yet.
     Bytes(Instant),
@@ -474,7 +474,7 @@ fn read(
 
 #[cfg(test)]
 impl Boot {
-    /// What showed these lines, and ended with that status or was given up.
+    /// Makes up a boot that showed these lines, and ended with that status or was given up.
     pub fn of(lines: &[&str], status: Option<i32>) -> Self {
         use std::os::unix::process::ExitStatusExt;
         let line = |text: &&str| Line {

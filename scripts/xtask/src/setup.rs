@@ -1,4 +1,4 @@
-//! What the other commands need on the machine, and how it gets there.
+//! Installs what the other commands need.
 //!
 //! Idempotent: a program that is there is not installed again. On Debian what is missing comes through apt.
 
@@ -49,14 +49,14 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-/// What `fuzz` needs beyond that.
+/// Lists the tools that only `fuzz` needs.
 const FUZZING: &[Tool] = &[Tool {
     program: "c++",
     package: "g++",
     why: "libFuzzer",
 }];
 
-/// What the demos need beyond that. Python modules are named by a file.
+/// Lists the tools that only the demos need. Python modules are named by a file.
 const SYSTEMS: &[Tool] = &[
     Tool {
         program: "dpkg",

@@ -248,14 +248,14 @@ fn plans_of(board: &'static Board) -> Result<Vec<Plan>> {
     Ok(plans)
 }
 
-/// What is done on QEMU, beside others.
+/// Describes one boot of the suite; boots run beside each other.
 enum Job<'a> {
     Boot(&'a Plan),
     /// The benchmark; the word tells its runs apart.
     Bench(&'static str),
 }
 
-/// What a job left.
+/// Holds the result of a job.
 enum Outcome<'a> {
     Boot(&'a Plan, Boot),
     Bench(Result<Report>),
@@ -320,7 +320,7 @@ fn cargo_fmt() -> Command {
     command
 }
 
-/// What a boot showed, as tests: each that the test OS reported, the end of the boot, and each text that was expected.
+/// Turns a boot into tests: each test that the test OS reported, the end of the boot, and each text that was expected.
 fn board_trials(name: &str, scenario: &Scenario, boot: &Boot) -> Vec<Trial> {
     let trial = |test: &str, outcome: Result<()>| {
         let outcome = outcome.with_context(|| boot.path.display().to_string());

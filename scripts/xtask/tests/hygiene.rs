@@ -1,4 +1,4 @@
-//! What the tree promises about itself: unsafe code stays where it belongs, and nothing unfinished is left behind.
+//! Checks what the tree promises about itself: unsafe code stays where it belongs, and nothing unfinished is left behind.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,6 +68,40 @@ fn no_unsafe_code_outside_platform_and_guests() {
         }
         for (number, line) in text.lines().enumerate() {
             assert!(!is_unsafe(line), "{name}:{}: {line}", number + 1);
+        }
+    }
+}
+
+/// Returns the first words of a doc comment that `line` begins, unless `before`, the line above it, has begun it.
+fn doc_beginning<'a>(before: &str, line: &'a str) -> Option<&'a str> {
+    ["///", "//!"].into_iter().find_map(|mark| {
+        let text = line.trim_start().strip_prefix(mark)?;
+        (!before.trim_start().starts_with(mark)).then_some(text.trim_start())
+    })
+}
+
+#[test]
+fn doc_comments_begin_where_they_begin() {
+    assert_eq!(doc_beginning("", "    /// Returns"), Some("Returns"));
+    assert_eq!(doc_beginning("//! One", "/// Two"), Some("Two"));
+    assert_eq!(doc_beginning("/// One", "/// two"), None);
+    assert_eq!(doc_beginning("", "// A comment"), None);
+}
+
+#[test]
+fn doc_comments_begin_with_what_they_document() {
+    for (name, text) in sources() {
+        let mut before = "";
+        for (number, line) in text.lines().enumerate() {
+            let beginning = doc_beginning(before, line).unwrap_or_default();
+            for vague in ["Whether ", "What ", "The same ", "If "] {
+                assert!(
+                    !beginning.starts_with(vague),
+                    "{name}:{}: begin with a verb or a noun: {line}",
+                    number + 1
+                );
+            }
+            before = line;
         }
     }
 }

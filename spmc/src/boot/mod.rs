@@ -456,7 +456,7 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Whether all partitions have had their first run.
+    /// Returns whether all partitions have had their first run.
     pub(crate) fn has_booted(&self) -> bool {
         self.booted.load(Ordering::Acquire)
     }

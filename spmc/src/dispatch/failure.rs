@@ -1,5 +1,5 @@
-//! What a partition does wrong, and what becomes of it: the fault is named in the log, the partition is told if it can take it, and
-//! is stopped if not. Everything else goes on.
+//! Contains faults of partitions: the SPMC names the fault in the log, tells the partition of it if that one can take it, and
+//! stops the partition if it cannot. Everything else goes on.
 
 use crate::addr::World;
 use crate::ffa::SmcFrame;

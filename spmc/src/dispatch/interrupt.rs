@@ -391,7 +391,7 @@ impl<H: Hal> Spmc<H> {
         current.partition.forget_interrupts(current.id.index);
     }
 
-    /// The same where something may be pending for long: that is found out later.
+    /// Signals like [`Self::signal`], but keeps the hint that something may be pending.
     #[inline(always)]
     pub(super) fn show(&self, current: &mut Current<'_, H::Context>) {
         if let Some((lines, _)) = current.partition.lines(current.id.index) {
@@ -401,7 +401,7 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// What [`Self::signal`] does for a context that begins with something new: a managed exit that the last work did not take is void.
+    /// Drops a managed exit that the last work of the context did not take, and shows it its signals: it begins with something new.
     #[cold]
     #[inline(never)]
     pub(crate) fn signal_anew(&self, current: &mut Current<'_, H::Context>) {
@@ -436,7 +436,7 @@ impl<H: Hal> Spmc<H> {
         self.works_for(current, |member| Self::exits_managed(member))
     }
 
-    /// Whether `context` is `current`, or one that it works for.
+    /// Returns whether `context` is `current`, or one that it works for.
     fn is_in_chain(&self, current: &Current<'_, H::Context>, context: VcpuId) -> bool {
         current.id == context || self.works_for(current, |member| member.id == context)
     }

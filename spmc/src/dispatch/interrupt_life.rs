@@ -175,7 +175,7 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Whether notifications are pending for a context.
+    /// Returns whether notifications are pending for a context.
     fn is_notified(&self, id: VcpuId) -> bool {
         let receiver = self.notifications.receiver(id.partition);
         receiver.is_some_and(|receiver| receiver.pending_on().contains(id.index))

@@ -68,7 +68,7 @@ impl<H: Hal> Spmc<H> {
         Ok(id)
     }
 
-    /// Whether the caller is the endpoint `id`, or speaks for it: all VMs speak through the Hypervisor.
+    /// Returns whether the caller is the endpoint `id`, or speaks for it: all VMs speak through the Hypervisor.
     fn speaks_for(instance: &Instance<'_, H::Context>, id: PartitionId) -> bool {
         match instance {
             Instance::NormalWorld(_) => !id.is_secure(),
@@ -76,7 +76,7 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Whether `id` can be on the other side of what the caller sends or receives: a partition, or for a partition also a VM, which
+    /// Returns whether `id` can be the peer of the caller's notifications: a partition, or for a partition also a VM, which
     /// only its Hypervisor knows.
     fn can_face(&self, instance: &Instance<'_, H::Context>, id: PartitionId) -> bool {
         if id.is_secure() {

@@ -1,4 +1,4 @@
-//! Whether handlers of secure interrupts leave a PE to others: a source that floods it must not take it for ever.
+//! Finds the source of secure interrupts that floods a PE, so that its handlers cannot keep the PE from others for ever.
 //!
 //! Interrupts are counted as long as handlers hardly let go of the PE. When they are too many the partition whose handlers took
 //! most of that time has to do without the source that came most often. Others do not suffer for it, however often theirs came.

@@ -7,7 +7,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 use super::Line;
 
-/// What is signalled to a context.
+/// Tells which virtual interrupts are signalled to a context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Signals {
     /// The virtual IRQ.
@@ -16,7 +16,7 @@ pub struct Signals {
     pub fiq: bool,
 }
 
-/// What a life of a context leaves: a bit for each line.
+/// Names the lines that a life of a context leaves behind, a bit for each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Left {
     /// Pending, or fetched and not deactivated.
@@ -112,12 +112,12 @@ impl Lines {
         self.woke.fetch_or(calls, Ordering::AcqRel);
     }
 
-    /// Whether anything is pending, enabled or not.
+    /// Returns whether any line is pending, enabled or not.
     pub fn is_pending(&self) -> bool {
         self.pending.load(Ordering::Acquire) != 0
     }
 
-    /// What the context sees of it.
+    /// Returns the signals that the context sees.
     pub fn signals(&self) -> Signals {
         let (due, fiq) = (self.due(), self.fiq.load(Ordering::Acquire));
         Signals {

@@ -1,4 +1,4 @@
-//! What manifests say, typed: the result of parsing and the input of everything that boots.
+//! Defines what manifests say, as types: the result of parsing and the input of the boot.
 
 use arrayvec::{ArrayString, ArrayVec};
 use bitflags::bitflags;
@@ -29,7 +29,7 @@ pub struct SpmcManifest {
     pub stream_devices: ArrayVec<StreamDevice, MAX_STREAM_ENDPOINTS>,
     /// `hypervisor/vmN`, in the order of N.
     pub partitions: ArrayVec<PackageEntry, MAX_PARTITIONS>,
-    /// What is wrong with `vmN` nodes that are therefore not in `partitions`.
+    /// The faults of `vmN` nodes that are therefore not in `partitions`.
     pub faults: ArrayVec<ManifestError, MAX_PARTITIONS>,
     /// MPIDR affinity of each PE under `cpus`.
     pub cpus: ArrayVec<u64, MAX_PES>,
@@ -171,11 +171,11 @@ pub struct MemoryRegion {
     pub range: PageRange<Pa>,
     /// Secure or Non-secure memory.
     pub world: World,
-    /// What the partition may do there.
+    /// The partition's access to the region.
     pub permissions: Permissions,
-    /// Whether the base came as `load-address-relative-offset`.
+    /// Set if the base came as `load-address-relative-offset`.
     pub relative: bool,
-    /// Whether it is a part of the partition's own package memory, for which it narrows the permissions.
+    /// Set if the region is a part of the partition's own package memory, for which it narrows the permissions.
     pub in_package: bool,
     /// `smmu-id` and `stream-ids`, for DMA of the partition's devices.
     pub streams: Option<Streams>,
@@ -246,7 +246,7 @@ pub struct DeviceInterrupt {
 }
 
 impl DeviceInterrupt {
-    /// What its INTID makes of it, as the attribute cell has it: 0 SGI, 1 PPI, 2 SPI, extended or not. `None` if there are no such interrupts, or
+    /// Returns the type of the interrupt by its INTID, as the attribute cell has it: 0 SGI, 1 PPI, 2 SPI, extended or not. `None` if there are no such interrupts, or
     /// they are messages.
     pub const fn kind(&self) -> Option<u32> {
         match self.id {
@@ -345,7 +345,7 @@ pub struct PartitionConfig {
 }
 
 impl PartitionConfig {
-    /// What the partition as a whole can be sent: the union over its services.
+    /// Returns the messages that the partition as a whole can be sent: the union over its services.
     pub fn messaging(&self) -> Messaging {
         self.services
             .iter()
@@ -358,7 +358,7 @@ impl PartitionConfig {
         base.saturating_add(self.entrypoint_offset)
     }
 
-    /// Whether the one execution context moves between PEs; otherwise each is pinned to the PE of its index.
+    /// Returns whether the one execution context moves between PEs; otherwise each is pinned to the PE of its index.
     pub fn is_up(&self) -> bool {
         self.vcpu_count == 1
     }

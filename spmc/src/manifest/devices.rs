@@ -12,7 +12,7 @@ use super::tree::Node;
 use crate::id::PartitionId;
 use crate::limits::{MAX_DEVICE_STREAMS, MAX_STREAM_ENDPOINTS};
 
-/// What is expected of the streams of a device.
+/// Says in errors which stream ids a device may have.
 pub(super) const STREAM_IDS: &str = limit_text!("1 to ", MAX_DEVICE_STREAMS, " stream ids");
 
 /// Reads the node.

@@ -28,7 +28,7 @@ pub struct ManifestError {
     found: Found,
 }
 
-/// What was found in place of the expected.
+/// Holds what was found in place of the expected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
     /// Nothing: the property or node is missing.

@@ -55,7 +55,7 @@ pub fn parse(property: &Property) -> Parsed<Interrupts> {
     Ok(interrupts)
 }
 
-/// What the attributes should be, if they cannot be those of the interrupt.
+/// Returns what the attributes should be, if they cannot be those of the interrupt.
 fn contradiction(interrupt: &DeviceInterrupt) -> Option<&'static str> {
     const SECURE: u32 = 1 << 8;
     let attributes = interrupt.attributes;

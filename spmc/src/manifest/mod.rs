@@ -39,7 +39,7 @@ use tree::Node;
 /// All kinds of `compatible`, for messages.
 const COMPATIBLE: &str = "\"arm,ffa-core-manifest-1.0\" or \"arm,ffa-manifest-1.0\" or \"-1.1\"";
 
-/// What a manifest describes.
+/// Distinguishes manifests by what they describe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// The SPMC manifest.

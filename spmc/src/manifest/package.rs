@@ -222,7 +222,7 @@ impl Package {
     }
 }
 
-/// Whether a piece starts on a page of its own, not on that of the header.
+/// Returns whether a piece starts on a page of its own, not on that of the header.
 fn starts_page(piece: Piece) -> bool {
     piece.offset != 0 && u64::from(piece.offset).is_multiple_of(PAGE_SIZE)
 }

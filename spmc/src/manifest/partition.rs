@@ -30,7 +30,7 @@ pub const COMPATIBLE_1_1: &[u8] = b"arm,ffa-manifest-1.1";
 /// `boot-order` of partitions that boot last, as if they had none.
 const BOOT_ORDER_LAST: u32 = 0xffff;
 
-/// What is expected of `stream-endpoint-ids`.
+/// Says in errors what `stream-endpoint-ids` may hold.
 const STREAM_ENDPOINTS: &str = limit_text!("1 to ", MAX_STREAM_ENDPOINTS, " ids");
 
 /// Names of properties that are accepted but have no effect yet, each once.
@@ -46,7 +46,7 @@ impl Ignored {
     }
 }
 
-/// What the root node and its children say while they are read. What needs no further check is in `config` already.
+/// Collects what the root node and its children say. What needs no further check is in `config` already.
 struct Draft<'a, 'c> {
     config: &'c mut PartitionConfig,
     format: Option<Format>,

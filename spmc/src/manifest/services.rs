@@ -13,7 +13,7 @@ use crate::ffa::Version;
 use crate::id::Uuid;
 use crate::limits::MAX_SERVICES;
 
-/// What is expected of UUIDs.
+/// Says in errors how many UUIDs there may be.
 const UUIDS: &str = limit_text!("at most ", MAX_SERVICES, " UUIDs");
 
 /// Where in a UUID's text form the dashes stand.
@@ -28,7 +28,7 @@ pub(super) enum Format {
     V1_1,
 }
 
-/// What the manifest says of services while it is read.
+/// Collects what the manifest says of services.
 #[derive(Default)]
 pub(super) struct Services {
     /// All UUIDs, of the root or of the `services` node.

@@ -1,4 +1,4 @@
-//! Whether a partition may have what its manifest asks for: the checks that need the rest of the system (FF-A v1.0 sections 2.1, 3.1).
+//! Checks that a partition may have what its manifest asks for, as far as that needs the rest of the system (FF-A v1.0 sections 2.1, 3.1).
 //!
 //! Nothing is assigned here. A partition that fails is not started; the partitions before it are not touched.
 
@@ -393,7 +393,7 @@ fn check_stream_endpoints(
     }
 }
 
-/// Whether the id is Secure, and neither reserved nor a partition's.
+/// Returns whether the id is Secure, and neither reserved nor a partition's.
 fn may_be_stream_endpoint(id: PartitionId, spmc: &SpmcManifest) -> bool {
     let reserved = [PartitionId::SPMC, spmc.spmc_id];
     id.is_secure()
@@ -554,7 +554,7 @@ fn check_regions(config: &PartitionConfig, other: &PartitionConfig, report: &Rep
     }
 }
 
-/// Whether nodes cover the whole range, one alone or several that adjoin.
+/// Returns whether nodes cover the whole range, one alone or several that adjoin.
 fn inside(range: &PageRange<Pa>, nodes: &[PageRange<Pa>]) -> bool {
     let mut at = range.base();
     while at < range.end() {

@@ -1,4 +1,4 @@
-//! What a descriptor travels in: the RX/TX pair of the caller, or a buffer that it allocated for this one (FF-A v1.0 section 12.2.1).
+//! Carries descriptors: in the RX/TX pair of the caller, or in a buffer that it allocated for this one (FF-A v1.0 section 12.2.1).
 //!
 //! A buffer must be Normal memory that is the caller's alone, which is looked at anew with every piece that is copied: nothing is kept of a
 //! buffer but where it lies, so it needs no unmapping and cannot be left mapped.

@@ -1,4 +1,4 @@
-//! What a receiver may ask for (FF-A v1.0 sections 5.11, 5.12 and 11.4.1.2): a retrieve request is held against the share that it names. Nothing is
+//! Judges a retrieve request by the share that it names (FF-A v1.0 sections 5.11, 5.12 and 11.4.1.2). Nothing is
 //! changed here.
 
 use super::share::{Borrower, Grant, SendKind, Share};

@@ -51,7 +51,7 @@ fn sliced_flag(caller: &Endpoint) -> u32 {
     }
 }
 
-/// What the engine needs to know of endpoints.
+/// Tells the engine about endpoints.
 pub(crate) trait Endpoints {
     /// The endpoint that `id` stands for, if it is there and alive; every Non-secure id stands for the Normal world.
     fn endpoint(&self, id: PartitionId) -> Option<&Endpoint>;
@@ -87,7 +87,7 @@ struct Call {
     total: usize,
     /// Bytes of it that come with the call.
     fragment: usize,
-    /// What it comes in, if that is not TX.
+    /// The buffer with the descriptor, if that is not TX.
     buffer: Option<PageRange<Ipa>>,
 }
 

@@ -244,7 +244,7 @@ impl Position {
         pages: 0,
     };
 
-    /// Whether nothing is left of `regions`.
+    /// Returns whether nothing is left of `regions`.
     pub(super) fn is_end(&self, regions: &Regions) -> bool {
         self.ranges == regions.count()
     }

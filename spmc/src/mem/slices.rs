@@ -230,7 +230,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 }
 
-/// What tells a caller that its call goes on when it resumes it.
+/// Builds FFA_MEM_OP_PAUSE, which tells the caller that its call goes on when it resumes it.
 pub(super) fn paused(handle: u64) -> Answer {
     Answer::new([
         function::MEM_OP_PAUSE as u64,

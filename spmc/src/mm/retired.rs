@@ -26,7 +26,7 @@ pub(super) enum Stale<'a> {
     Nothing,
     /// Those of the ranges.
     Ranges(&'a [(World, PageRange<Ipa>)]),
-    /// So many that all are quicker to forget.
+    /// There are so many ranges that it is quicker to forget everything.
     Everything,
 }
 

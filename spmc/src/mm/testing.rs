@@ -106,7 +106,7 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
         }
     }
 
-    /// What the tables say, wherever they lie: every leaf that is not zero with its level and the first address it is for; and every
+    /// Returns what the tables say, wherever they lie: every leaf that is not zero with its level and the first address it is for; and every
     /// word that is not zero in a page that no root leads to.
     pub(crate) fn leaves(&self, roots: &[(Pa, u64)]) -> Leaves {
         let mut leaves = Vec::new();
@@ -177,7 +177,7 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
         }
     }
 
-    /// What hardware finds for `ipa` under `root`: the descriptor, with the output address of the page itself.
+    /// Walks as hardware does, and returns what it finds for `ipa` under `root`: the descriptor, with the output address of the page itself.
     pub(crate) fn translate(&self, root: Pa, ipa: u64) -> Option<(u64, u64)> {
         assert!(ipa < 1 << IPA_BITS);
         // Concatenated tables: the index at the start level has more than 9 bits.

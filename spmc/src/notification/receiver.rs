@@ -1,4 +1,4 @@
-//! What can be and what is pending for one receiver (FF-A v1.1 sections 10.3 to 10.5).
+//! Keeps the notifications of one receiver, bound and pending (FF-A v1.1 sections 10.3 to 10.5).
 //!
 //! Two maps of 64 notifications, by the world of the sender, each notification bound to one sender; and the framework's own. Pure state:
 //! an operation that is refused changes nothing.
@@ -28,7 +28,7 @@ pub enum Framework {
     RxFullHypervisor,
 }
 
-/// What `FFA_NOTIFICATION_GET` takes.
+/// Holds the notifications that `FFA_NOTIFICATION_GET` takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Pending {
     /// From partitions.
@@ -146,7 +146,7 @@ pub struct Receiver {
     hypervisor: u32,
     /// Something global is pending that its scheduler has not been told of.
     global_news: bool,
-    /// The same for each vCPU.
+    /// The vCPUs of which `FFA_NOTIFICATION_INFO_GET` has not told yet.
     vcpu_news: VcpuSet,
 }
 
@@ -272,12 +272,12 @@ impl Receiver {
         true
     }
 
-    /// Whether a message lies in RX that the receiver has not been told of.
+    /// Returns whether a message lies in RX that the receiver has not been told of.
     pub fn has_unseen_message(&self) -> bool {
         self.spm | self.hypervisor != 0
     }
 
-    /// Whether anything is pending.
+    /// Returns whether any notification is pending.
     pub fn is_pending(&self) -> bool {
         self.is_pending_globally() || self.from_partitions.pending() | self.from_vms.pending() != 0
     }
@@ -293,7 +293,7 @@ impl Receiver {
             .collect()
     }
 
-    /// Whether `FFA_NOTIFICATION_INFO_GET` has something to tell.
+    /// Returns whether `FFA_NOTIFICATION_INFO_GET` has something to tell.
     pub fn has_news(&self) -> bool {
         self.global_news || !self.vcpu_news.is_empty()
     }

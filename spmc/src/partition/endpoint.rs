@@ -1,4 +1,4 @@
-//! What every FF-A endpoint has, a Secure Partition and the Normal world alike.
+//! Defines what every FF-A endpoint has, a Secure Partition and the Normal world alike.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::Version;

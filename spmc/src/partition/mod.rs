@@ -31,7 +31,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use crate::vcpu_set::{AtomicVcpuSet, VcpuSet};
 
-/// What boot decided about a partition and nothing changes afterwards.
+/// Holds what boot decided about a partition; nothing changes it afterwards.
 pub struct Frozen {
     /// From its manifest.
     pub config: PartitionConfig,
@@ -56,7 +56,7 @@ pub struct Partition<C> {
     turns: AtomicU16,
     /// How often it may start anew.
     pub restarts: Restarts,
-    /// What it may still have logged; held for nothing else, so it may be taken under any lock.
+    /// The lines that the partition may still have logged; the lock is held for nothing else, so it may be taken under any other.
     pub log_quota: Mutex<LogQuota>,
     /// How many of its calls were passed on to EL3.
     el3_calls: AtomicU64,
@@ -93,7 +93,7 @@ impl<C: Context> Partition<C> {
         self.frozen.try_call_once(make)
     }
 
-    /// What boot decided; `None` while the slot is empty.
+    /// Returns what boot decided; `None` while the slot is empty.
     pub fn frozen(&self) -> Option<&Frozen> {
         self.frozen.get()
     }
@@ -157,7 +157,7 @@ impl<C: Context> Partition<C> {
         }
     }
 
-    /// Whether an interrupt may be pending for any of its contexts, enabled or not. It is so for each for which one is pending, except
+    /// Returns whether an interrupt may be pending for any of its contexts, enabled or not. It is so for each for which one is pending, except
     /// that whoever has the claim of a context may not see so of that one for a moment; then it looks again itself.
     #[inline(always)]
     pub fn may_have_interrupts(&self) -> bool {

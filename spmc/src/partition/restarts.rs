@@ -2,7 +2,7 @@
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// So many restarts may come at once.
+/// Limits the restarts that may come at once.
 const BURST: u64 = 20;
 /// The price of a restart beside [`SHARE`] times the time that it took, in milliseconds.
 pub const PRICE_MS: u32 = 10_000;

@@ -24,24 +24,24 @@ impl Node {
         }
     }
 
-    /// The same node with a property of cells.
+    /// Adds a property of cells.
     pub fn cells(mut self, name: &str, cells: &[u32]) -> Self {
         self.put("", name, cells);
         self
     }
 
-    /// The same node with a string property.
+    /// Adds a string property.
     pub fn string(mut self, name: &str, value: &str) -> Self {
         self.put_string("", name, value);
         self
     }
 
-    /// The same node with an empty property.
+    /// Adds an empty property.
     pub fn flag(self, name: &str) -> Self {
         self.cells(name, &[])
     }
 
-    /// The same node with a child.
+    /// Adds a child.
     pub fn child(mut self, child: Node) -> Self {
         self.children.push(child);
         self

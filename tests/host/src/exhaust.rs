@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A system so small that all its states can be visited, and the moves that it can make.
 pub trait System: Sized {
-    /// What it is made of.
+    /// The parts that a system is made of.
     type Setup: Sync;
     /// One move.
     type Move: Clone + Debug + Send + Sync;
@@ -52,7 +52,7 @@ struct Node<M> {
     state: String,
 }
 
-/// What came of all moves in one state: how many there were, and which states they led to.
+/// The result of all moves in one state: how many there were, and which states they led to.
 type Expansion<M> = (usize, Vec<(M, String)>);
 
 /// Explores everything that can be reached. Panics as soon as something is wrong, and says by which

@@ -22,7 +22,7 @@ use crate::manifest::partition_base;
 use crate::puppet::Puppet;
 use crate::snapshot::Snapshot;
 
-/// What a context of a partition does.
+/// The program of a partition's context.
 pub type Script = Arc<dyn Fn(&mut Sp) + Send + Sync>;
 
 /// The script of a partition and the memory that its entry points lie in.
@@ -36,7 +36,7 @@ pub struct Program {
     pub(crate) held: Option<Held>,
 }
 
-/// What a context finds when it runs on.
+/// Tells a context what it finds when it runs on.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) enum Pending {
     #[default]
@@ -76,7 +76,7 @@ pub struct Guest {
     running: Mutex<Option<Running>>,
 }
 
-/// What a script unwinds with when its system is gone.
+/// Unwinds a script whose system is gone.
 struct SystemGone;
 
 impl Guest {

@@ -29,7 +29,7 @@ pub struct FakeContext {
     signals: (bool, bool),
 }
 
-/// What stands for the SPMC's own addresses in the tables of S-EL0 partitions: nothing that can be used.
+/// Stands for the SPMC's own addresses in the tables of S-EL0 partitions: nothing that can be used.
 pub const EL2_ENTRY: u64 = 0x0e12_3002;
 
 impl Context for FakeContext {

@@ -58,7 +58,7 @@ pub fn current_pe() -> usize {
         .expect("hardware is used by PEs only: see machine::on_pe")
 }
 
-/// What a PE holds.
+/// Holds the state of a PE.
 #[derive(Default)]
 pub struct PeState {
     /// The loaded context, under which translation, and with which interrupt mask.
@@ -68,7 +68,7 @@ pub struct PeState {
     /// The schedule receiver interrupt is raised when the Normal world gets the PE back.
     pub raises_on_return: bool,
     pub(crate) tlb: Tlb,
-    /// What the engine has read since the call that it works on came in; none while it boots and nobody runs who could write.
+    /// The reads of the engine since the call that it works on came in; none while it boots and nobody runs who could write.
     reads: Option<Vec<(World, Range<u64>)>>,
 }
 
@@ -105,7 +105,7 @@ pub struct Loaded {
     pub masked: bool,
 }
 
-/// What the engine asked for, for tests to look at.
+/// Records what the engine asked for, for tests to look at.
 #[derive(Default)]
 pub struct Journal {
     /// Ranges cleaned to the point of coherency.
@@ -254,7 +254,7 @@ impl Machine {
         self.gic.lock().unwrap()
     }
 
-    /// What the engine asked for.
+    /// Returns the record of what the engine asked for.
     pub fn journal(&self) -> std::sync::MutexGuard<'_, Journal> {
         self.journal.lock().unwrap()
     }

@@ -81,7 +81,7 @@ pub struct PartitionSpec {
     pub extra: Option<Extra>,
     /// It has exception vectors.
     pub takes_exceptions: bool,
-    /// What it does.
+    /// The program of its contexts.
     pub script: Script,
     /// Replaces the script.
     pub puppet: Option<Puppet>,
@@ -298,7 +298,7 @@ pub fn spmc_manifest(partitions: &[PartitionSpec], pes: usize) -> Vec<u8> {
     spmc_manifest_with(partitions, pes, &[])
 }
 
-/// The same with independent devices: a SEPID with one stream each.
+/// Writes the SPMC manifest with independent devices: a SEPID with one stream each.
 pub fn spmc_manifest_with(
     partitions: &[PartitionSpec],
     pes: usize,

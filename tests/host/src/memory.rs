@@ -12,7 +12,7 @@ use spmc::hal::AccessFault;
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
 
-/// What lies behind physical addresses.
+/// Holds the contents of physical memory.
 #[derive(Default)]
 pub struct Memory {
     pages: BTreeMap<(World, u64), Box<[u8; PAGE as usize]>>,

@@ -33,7 +33,7 @@ pub enum Act {
 pub enum Outcome {
     /// The completion of the call.
     Returned(Regs),
-    /// Whether the access was made; otherwise the partition took an abort.
+    /// Tells whether the access was made; otherwise the partition took an abort.
     Touched(bool),
     /// It runs on after an interrupt.
     Resumed,
@@ -43,7 +43,7 @@ pub enum Outcome {
 struct State {
     todo: VecDeque<Act>,
     outcomes: VecDeque<Outcome>,
-    /// What it does right now.
+    /// The act that is under way.
     current: Option<Act>,
     /// The direct request that it works on.
     request: Option<[u64; 31]>,
@@ -225,7 +225,7 @@ impl Puppet {
         }
     }
 
-    /// What it calls when it has nothing to do.
+    /// Returns the call that a puppet makes when it has nothing to do.
     fn answer(&self, mut regs: [u64; 31], request: Option<[u64; 31]>) -> [u64; 31] {
         regs[..8].fill(0);
         let Some(request) = request else {

@@ -73,7 +73,7 @@ enum Choice {
     Preempt(Vec<usize>),
 }
 
-/// What a PE was about to do at a point.
+/// Records what a PE was about to do at a point.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Visit {
     /// The PE.
@@ -98,7 +98,7 @@ struct Baton {
     given_up: Option<String>,
 }
 
-/// What the other PEs unwind with when a race is given up.
+/// Unwinds the other PEs when a race is given up.
 struct GivenUp;
 
 impl Baton {

@@ -142,7 +142,7 @@ impl Hasher for Digest {
     }
 }
 
-/// What every change of the engine's state changes: less than a [`Snapshot`] and much faster.
+/// Counts what every change of the engine's state changes: less than a [`Snapshot`] and much faster.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Counts {
     /// The mailbox, and pages taken from the pools, of each endpoint.

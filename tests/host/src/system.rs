@@ -32,7 +32,7 @@ pub const NWD_PAGES: u64 = WATCHED + 0x1_0000;
 /// Changes of the hardware before boot.
 type Prepare = Box<dyn FnOnce(&Machine)>;
 
-/// What a system is made of.
+/// Collects the parts of a system.
 pub struct Builder {
     partitions: Vec<PartitionSpec>,
     pes: usize,
@@ -215,7 +215,7 @@ impl System {
             .boot()
     }
 
-    /// What the engine told the SPMD at the end of its boot.
+    /// Returns what the engine told the SPMD at the end of its boot.
     pub fn boot_answer(&self) -> Regs {
         self.boot.lock().unwrap().expect("it has booted")
     }

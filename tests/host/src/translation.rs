@@ -33,7 +33,7 @@ pub struct Translation {
 }
 
 impl Translation {
-    /// Whether the access may be made.
+    /// Returns whether the access may be made.
     pub fn permits(&self, access: Access) -> bool {
         match access {
             Access::Read => self.read,
@@ -206,7 +206,7 @@ impl Tables<'_> {
         self.visit(Root::stage2(root), 0, 30, each);
     }
 
-    /// The same with every page of `world` that is mapped for the partition behind `roots`, at S-EL1 or S-EL0.
+    /// Calls `each` with every page of `world` that is mapped for the partition behind `roots`, at S-EL1 or S-EL0.
     pub fn for_each_of(
         &self,
         roots: &Stage2Roots,
@@ -272,7 +272,7 @@ fn leaf(raw: u64, ipa: u64, shift: u32, stage1: Option<World>) -> Result<Transla
     })
 }
 
-/// What EL0 may do by a descriptor of the EL2&0 regime.
+/// Returns what EL0 may do by a descriptor of the EL2&0 regime.
 fn stage1_leaf(raw: u64, page: u64, world: World) -> Result<Translation, FaultKind> {
     let bit = |n: u32| raw & 1 << n != 0;
     assert!(bit(53), "{page:#x} is executable for EL2");

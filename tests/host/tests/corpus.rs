@@ -11,7 +11,7 @@ use host_tests::system::{NWD_PAGES, NWD_RX, NWD_TX};
 use host_tests::{PartitionSpec, Regs, Sp, System};
 use spmc::addr::World::Secure;
 
-/// What may come back to the Normal world.
+/// The functions that may come back to the Normal world.
 const ANSWERS: [u64; 9] = [
     ERROR,
     SUCCESS_32,

@@ -21,7 +21,7 @@ const DEACTIVATE: u64 = 0xff08;
 /// `PSCI_CPU_OFF` in a message of the SPMD.
 const CPU_OFF: u64 = 0x8400_0002;
 
-/// What a request asks for in x3; anything else is echoed.
+/// Asks in x3 of a request for the end of the partition; anything else is echoed.
 const DIE: u64 = 1;
 const CALL: u64 = 2;
 

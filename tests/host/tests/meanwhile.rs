@@ -1,4 +1,4 @@
-//! What happens on another PE between two looks at the same thing: a share that is let go and found again, and an endpoint that dies in
+//! Tests what happens on another PE between two looks at the same thing: a share that is let go and found again, and an endpoint that dies in
 //! the middle of its own call. See `schedule::explore`.
 
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! What a vCPU is when it does not run: registers.
+//! Defines the registers of a vCPU that does not run.
 
 use core::arch::asm;
 

@@ -1,4 +1,4 @@
-//! What a PE keeps for itself, and whose EL1 state is on it.
+//! Keeps the state of one PE, and tracks whose EL1 state is on it.
 //!
 //! EL3 switches EL2 registers between the worlds; everything of EL1 and EL0 is ours to keep. A *stay* begins when the SPMC is entered from the
 //! Normal world and ends when it goes back. State is switched as late as it can be: the first [`Cpu::load`] of a stay displaces the Normal

@@ -1,4 +1,4 @@
-//! What EL3 lets EL2 use, found out by trying, and what follows for registers that partitions reach.
+//! Finds out by trying what EL3 lets EL2 use, and which registers of partitions follow from that.
 //!
 //! EL3 keeps registers of extensions that it does not know to itself: their use traps to it. ID registers do not tell. TF-A makes an
 //! Undefined Instruction exception of such an access, which the vectors turn into an answer while a probe runs

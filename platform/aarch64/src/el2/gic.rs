@@ -25,7 +25,7 @@ use crate::Board;
 /// Priority of our interrupts: in the upper half of the Secure half, so that they pass the mask that stops the Normal world's.
 const PRIORITY: u8 = 0x40;
 
-/// The same number for `arm-gic`.
+/// Names the schedule receiver interrupt in the type of `arm-gic`.
 const SCHEDULE_RECEIVER: IntId = IntId::sgi(SCHEDULE_RECEIVER_INTERRUPT);
 
 /// The Secure SGI by which PEs make each other look at their interrupts again.

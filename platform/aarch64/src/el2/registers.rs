@@ -85,7 +85,7 @@ system_register! {
     HSTR_EL2, HstrEl2, "S3_4_C1_C1_3"
 }
 system_register! {
-    /// What EL1 reads as MIDR_EL1.
+    /// Holds the value that EL1 reads as MIDR_EL1.
     VPIDR_EL2, VpidrEl2, "S3_4_C0_C0_0"
 }
 system_register! {
@@ -113,11 +113,11 @@ system_register! {
     ICC_CTLR_EL1, IccCtlrEl1, "S3_0_C12_C12_4"
 }
 system_register! {
-    /// Whether Group 0 interrupts are signalled to the PE.
+    /// Enables the signalling of Group 0 interrupts to the PE.
     ICC_IGRPEN0_EL1, IccIgrpen0El1, "S3_0_C12_C12_6"
 }
 system_register! {
-    /// The same for Group 1; the Secure copy.
+    /// Enables the signalling of Group 1 interrupts to the PE; this is the Secure copy.
     ICC_IGRPEN1_EL1, IccIgrpen1El1, "S3_0_C12_C12_7"
 }
 system_register! {
@@ -241,6 +241,6 @@ system_register! {
     ISR_EL1, IsrEl1, "S3_0_C12_C1_0"
 }
 system_register! {
-    /// What EL1 has as DISR_EL1 while HCR_EL2.AMO = 1.
+    /// Holds the value that EL1 accesses as DISR_EL1 while HCR_EL2.AMO = 1.
     VDISR_EL2, VdisrEl2, "S3_4_C12_C1_1"
 }

@@ -260,7 +260,7 @@ impl VectorArea {
         self.bytes = bytes;
     }
 
-    /// Whether there is memory for `bytes` of vector registers.
+    /// Returns whether there is memory for `bytes` of vector registers.
     pub fn holds(&self, bytes: usize) -> bool {
         self.registers.is_some() && self.bytes >= bytes
     }
@@ -272,7 +272,7 @@ impl VectorArea {
         }
     }
 
-    /// Whether there are Z and P registers, and whether there is FFR, in the mode that `svcr` says.
+    /// Returns whether there are Z and P registers, and whether there is an FFR, in the mode that `svcr` selects.
     fn shape(svcr: u64) -> (bool, bool) {
         let streaming = svcr & SVCR_SM != 0;
         let full = || SMCR_EL2.get() & SMCR_FA64 != 0 && ID_AA64SMFR0_EL1.get() & SMFR0_FA64 != 0;

@@ -118,7 +118,7 @@ impl Linux {
     }
 }
 
-/// What QEMU loads: the device tree, and the sizes of the kernel and of its file system.
+/// Describes the files that QEMU loads: the device tree, and the sizes of the kernel and of its file system.
 pub struct Loaded {
     pub tree: DeviceTree,
     pub kernel: u64,

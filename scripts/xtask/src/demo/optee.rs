@@ -40,7 +40,7 @@ const FLAGS: &[&str] = &[
     "PYTHON3=/usr/bin/python3",
 ];
 
-/// What runs in Linux: libraries, `tee-supplicant`, `xtest` and its trusted applications.
+/// Lists the software that runs in Linux: libraries, `tee-supplicant`, `xtest` and its trusted applications.
 const CLIENT: &[Pinned] = &[
     Pinned {
         path: "pool/main/g/glibc/libc6_2.43-7_arm64.deb",

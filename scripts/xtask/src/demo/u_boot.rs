@@ -15,7 +15,7 @@ const SOURCE: Pinned = Pinned {
     sha256: "cdef7d507c93f1bbd9f015ea9bc21fa074268481405501945abc6f854d5b686f",
 };
 
-/// What is added to `qemu_arm64_defconfig`. Tools for images would need libraries and are not used.
+/// Extends `qemu_arm64_defconfig`. Tools for images would need libraries and are not used.
 const OPTIONS: &str = "
 CONFIG_ARM_FFA_TRANSPORT=y
 CONFIG_CMD_ARMFFA=y

@@ -15,7 +15,7 @@ const SOURCE: Pinned = Pinned {
     sha256: "df0831854a55a8f31cb3cb85036f2edc928e2ef098d77f815f5714bfafac68f3",
 };
 
-/// What is added to the default configuration.
+/// Extends the default configuration.
 const OPTIONS: &str = "
 CONFIG_EXPERT=y
 CONFIG_UNSUPPORTED=y

@@ -1,4 +1,4 @@
-//! What the rest of the engine relies on: changes are whole, blocks are split and mended, and the Normal world needs few tables.
+//! Tests what the rest of the engine relies on: changes are whole, blocks are split and mended, and the Normal world needs few tables.
 
 extern crate std;
 

@@ -12,7 +12,7 @@ const RX_FULL_OF_PARTITION: u64 = 1;
 /// w7: on behalf of a VM.
 const RX_FULL_OF_VM: u64 = 1;
 
-/// What a message begins with.
+/// Begins each message.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
     /// Where the payload starts, from the start of the buffer.

@@ -225,7 +225,7 @@ impl Scatter {
         [self.first, numbers]
     }
 
-    /// What [`Scatter::pack`] packed.
+    /// Unpacks what [`Scatter::pack`] packed.
     pub const fn unpack([first, numbers]: [u64; 2]) -> Self {
         Self {
             first,

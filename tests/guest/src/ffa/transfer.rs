@@ -14,13 +14,13 @@ pub struct Caller {
     pub id: u16,
     /// Version that it negotiated.
     pub version: u32,
-    /// What it writes.
+    /// The buffer that the caller writes.
     pub tx: &'static Shared<PAGE_SIZE>,
-    /// What it reads.
+    /// The buffer that the caller reads.
     pub rx: &'static Shared<PAGE_SIZE>,
 }
 
-/// What a retrieve response says.
+/// Holds the contents of a retrieve response.
 #[derive(Clone, Copy, Debug)]
 pub struct Retrieved {
     /// Memory region attributes.
@@ -52,7 +52,7 @@ impl Caller {
         completed(&self.send(function, transaction))
     }
 
-    /// The same for a list of constituents of any length, in as few fragments as TX allows.
+    /// Sends a list of constituents of any length, in as few fragments as TX allows.
     #[track_caller]
     pub fn sent_scattered(
         &self,

@@ -203,7 +203,7 @@ impl fmt::Display for Memory {
     }
 }
 
-/// What the benchmarks send: the second GiB, and the distance between donations.
+/// The memory that the benchmarks send: the second GiB, and the distance between donations.
 const MEMORY: u64 = NON_SECURE_GIB;
 const DONATION: u64 = 0x20_0000;
 

@@ -33,7 +33,7 @@ fn read32(address: u64) -> u32 {
     unsafe { (address as *const u32).read_volatile() }
 }
 
-/// What the GIC makes of an interrupt.
+/// Names the state of an interrupt in the GIC.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Neither of the others.
@@ -101,7 +101,7 @@ pub fn start_timer(pe: usize, ms: u64) {
     start_timer_ticks(pe, ms * ticks_per_ms());
 }
 
-/// The same with a time in ticks of the counter.
+/// Starts the timer with a time in ticks of the counter.
 pub fn start_timer_ticks(pe: usize, ticks: u64) {
     open(pe, TIMER);
     // SAFETY: as above.

@@ -50,7 +50,7 @@ pub static TX: Shared<PAGE_SIZE> = Shared::new();
 /// The buffer in which the SPMC writes to the Normal world.
 pub static RX: Shared<PAGE_SIZE> = Shared::new();
 
-/// What a test may know about the machine.
+/// Describes the machine to a test.
 pub struct Nwd {
     /// Number of PEs that run.
     pub pes: usize,

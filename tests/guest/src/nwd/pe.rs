@@ -23,7 +23,7 @@ pub(super) struct Stacks(UnsafeCell<[[u8; STACK]; MAX]>);
 unsafe impl Sync for Stacks {}
 static STACKS: Stacks = Stacks(UnsafeCell::new([[0; STACK]; MAX]));
 
-/// What a PE can be asked to do.
+/// A function that a PE can be asked to run.
 pub type Job = fn([u64; 4]) -> Check<[u64; 4]>;
 
 const OFFLINE: u32 = 0;
@@ -186,7 +186,7 @@ pub fn start(index: usize, job: Job, arguments: [u64; 4]) -> Check {
     Ok(())
 }
 
-/// Whether PE `index` is done with its job.
+/// Returns whether PE `index` is done with its job.
 pub fn is_done(index: usize) -> bool {
     MAIL[index].state.load(Ordering::Acquire) == DONE
 }

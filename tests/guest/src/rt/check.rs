@@ -10,9 +10,9 @@ pub enum Failure {
     Check {
         /// Where the check stands.
         at: &'static Location<'static>,
-        /// What was found.
+        /// The value that was found.
         got: u64,
-        /// What would have been right.
+        /// The value that would have been right.
         want: u64,
     },
     /// A check inside a partition failed, in the helper that the test called.
@@ -23,16 +23,16 @@ pub enum Failure {
         id: u16,
         /// Line of the check in the file of the helper.
         line: u64,
-        /// What was found.
+        /// The value that was found.
         got: u64,
-        /// What would have been right.
+        /// The value that would have been right.
         want: u64,
     },
     /// This machine cannot run the test.
     Skip(&'static str),
 }
 
-/// What a test or a part of it returns.
+/// The result of a test or of a part of it.
 pub type Check<T = ()> = Result<T, Failure>;
 
 impl fmt::Display for Failure {

@@ -1,4 +1,4 @@
-//! What all guests need from the machine: calls, console, memory, exceptions. Nothing here knows a test.
+//! Provides what all guests need from the machine: calls, console, memory, exceptions. Nothing here knows a test.
 
 pub mod call;
 pub mod check;

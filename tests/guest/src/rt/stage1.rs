@@ -141,7 +141,7 @@ fn invalidate(address: u64) {
 
 /// Bits of an address: walks start at level 0.
 const ADDRESS_BITS: u64 = 48;
-/// What TCR_EL1 and TCR_EL2 have in common: the size, tables cacheable and inner shareable.
+/// The fields that TCR_EL1 and TCR_EL2 have in common: the size, tables cacheable and inner shareable.
 const CONTROL: u64 = (64 - ADDRESS_BITS) | 1 << 8 | 1 << 10 | 3 << 12;
 /// As a size of physical addresses: 48 bits.
 const OUTPUT_48: u64 = 0b101;

@@ -29,7 +29,7 @@ const PERIOD: u64 = 10;
 /// x2 of [`RECONFIGURE`]: the PE that an interrupt goes to.
 const TARGET: u64 = 0;
 
-/// What was counted.
+/// Counts what the clock and its console saw.
 #[derive(Default)]
 struct Counts {
     seconds: u64,

@@ -37,7 +37,7 @@ pub struct Identity {
     pub contexts: usize,
 }
 
-/// What a helper knows about where it runs.
+/// Tells a helper where it runs.
 pub struct Sp {
     /// The partition.
     pub identity: &'static Identity,
@@ -45,7 +45,7 @@ pub struct Sp {
     pub vcpu: usize,
     /// The request that is being processed.
     pub request: Regs,
-    /// What to answer in place of the results, if the helper wants something else.
+    /// The answer in place of the results, if the helper wants another one.
     pub response: Cell<Option<Regs>>,
 }
 

@@ -34,7 +34,7 @@ macro_rules! plays {
                 naked_asm!($instructions, "isb", "mov x0, #0", "ret")
             }
         )+
-        /// What a partition may come upon.
+        /// The uses of the CPU interface that a partition may come upon.
         static PLAYS: [(&str, extern "C" fn()); [$(stringify!($name)),+].len()] =
             [$((stringify!($name), $name)),+];
     };

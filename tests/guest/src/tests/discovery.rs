@@ -49,7 +49,7 @@ const SENDS: u32 = 1 << 1;
 const INDIRECT: u32 = 1 << 2;
 const NOTIFICATIONS: u32 = 1 << 3;
 const AARCH64: u32 = 1 << 8;
-/// What the Normal world sees of either partition.
+/// The properties that the Normal world sees of either partition.
 const NWD_SEES: u32 = RECEIVES | INDIRECT | NOTIFICATIONS | AARCH64;
 const COUNT_ONLY: u64 = 1;
 

@@ -1,4 +1,4 @@
-//! What must survive of the state of optional extensions: the Normal world's SVE registers, which partitions cannot use but do lie on the
+//! Tests that the state of optional extensions survives: the Normal world's SVE registers, which partitions cannot use but do lie on the
 //! FP registers that they use, and everybody's pointer authentication keys.
 
 use core::arch::asm;
@@ -57,7 +57,7 @@ fn sve_survives_here([pe, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// What the last request of this kind left is still there; nothing of the Normal world is.
+/// Checks that what the last request of this kind left is still there, and nothing of the Normal world.
 fn use_vectors(sp: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     static LEFT: [core::sync::atomic::AtomicU64; MAX_CONTEXTS] =
         [const { core::sync::atomic::AtomicU64::new(0) }; MAX_CONTEXTS];
@@ -69,7 +69,7 @@ fn use_vectors(sp: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Whether the PE has FEAT_PAuth.
+/// Returns whether the PE has FEAT_PAuth.
 fn has_keys() -> bool {
     let features: u64;
     // SAFETY: reads an identification register.

@@ -39,7 +39,7 @@ const COMMON: &[u32] = &[
     id::MEM_RECLAIM,
 ];
 
-/// What neither the Normal world nor a partition can use here.
+/// The functions that neither the Normal world nor a partition can use here.
 const NOBODY: &[u32] = &[
     id::NORMAL_WORLD_RESUME,
     id::MSG_POLL,

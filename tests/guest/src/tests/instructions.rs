@@ -44,7 +44,7 @@ macro_rules! forbidden {
                 naked_asm!($instruction, "mov x0, #0", "ret")
             }
         )+
-        /// What must be undefined.
+        /// The instructions that must be undefined.
         static FORBIDDEN: [(&str, extern "C" fn()); [$(stringify!($name)),+].len()] =
             [$((stringify!($name), $name)),+];
     };

@@ -29,7 +29,7 @@ use super::memory::transfer::share;
 use super::memory::{Borrow, is_fine};
 use super::preemption::{run, vcpu};
 
-/// What comes before everything else.
+/// The tests that come before everything else.
 pub const SETUP: &[Test] = &[test!(interrupt_setup, "A kernel with buffers")];
 
 /// The soak.
@@ -308,7 +308,7 @@ fn all_handled(partition: u16, what: u64, at: usize) -> Check {
     holds(handled, counted)
 }
 
-/// What one PE keeps count of.
+/// Holds the counts of one PE.
 struct Worker {
     pe: usize,
     random: u64,

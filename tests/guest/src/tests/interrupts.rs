@@ -94,7 +94,7 @@ const CLEAR: usize = 0x44;
 /// The transmit interrupt in both.
 pub(super) const TRANSMIT: u32 = 1 << 5;
 
-/// What contexts of this partition handled.
+/// Counts the interrupts that contexts of this partition handled.
 pub(super) static HANDLED: AtomicU64 = AtomicU64::new(0);
 /// When they handled the last of it.
 static LAST: AtomicU64 = AtomicU64::new(0);
@@ -145,7 +145,7 @@ pub fn during_initialisation(identity: &Identity) {
     }
 }
 
-/// What a context does that got `FFA_INTERRUPT`.
+/// Handles the interrupt of a context that got `FFA_INTERRUPT`.
 pub fn on_interrupt() {
     // At S-EL0 there is no other way to find out.
     while exception_level() == 0 || is_signalled() {
@@ -172,7 +172,7 @@ pub fn on_interrupt() {
     }
 }
 
-/// What a context does that got cycles: the scheduler may have given them for an interrupt.
+/// Handles the interrupt, if there is one, of a context that got cycles: the scheduler may have given them for it.
 pub fn on_run() {
     if exception_level() == 1 && is_signalled() {
         on_interrupt();

@@ -1,4 +1,4 @@
-//! What the GIC shows of the Non-secure interrupt while a partition makes its managed exit (FF-A v1.0 section 4.5.4). Only for the layout in which sp3 has
+//! Tests what the GIC shows of the Non-secure interrupt while a partition makes its managed exit (FF-A v1.0 section 4.5.4). Only for the layout in which sp3 has
 //! that action.
 
 use crate::ffa::{NWD, SP3, id, route};

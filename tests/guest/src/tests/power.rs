@@ -67,7 +67,7 @@ fn mark_sp2([word, ..]: [u64; 4]) -> Check<[u64; 4]> {
     ask(SP2, command!(leave_marks), [word, 0, 0, 0])
 }
 
-/// What this PE is, the context of sp2 here has just begun.
+/// Checks that the context of sp2 on this PE has just begun, as the PE itself has.
 fn sp2_is_new(_: [u64; 4]) -> Check<[u64; 4]> {
     ask(SP2, command!(is_new), [0; 4])
 }

@@ -43,7 +43,7 @@ fn fire([flag, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// What comes of a request to `partition` during which the interrupt fires, and whether that is pending then.
+/// Sends a request to `partition` during which the interrupt fires, and returns the answer and whether the interrupt is pending then.
 fn interrupted(
     partition: u16,
     command: u32,

@@ -343,7 +343,7 @@ fn soak(nwd: &Nwd) -> Check {
     equal(capacity()?, before)
 }
 
-/// What one PE keeps count of.
+/// Holds the counts of one PE.
 struct Worker {
     pe: usize,
     random: u64,

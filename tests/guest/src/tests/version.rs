@@ -7,7 +7,7 @@ use crate::rt::check::{Check, equal, holds};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, test};
 
-/// What the SPMC implements.
+/// The version that the SPMC implements.
 const OWN: u32 = V1_2;
 const BIT_31: u32 = 1 << 31;
 

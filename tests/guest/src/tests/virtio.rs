@@ -102,7 +102,7 @@ fn virtio_disk(_: &Nwd) -> Check {
     })
 }
 
-/// What the test writes: differs from byte to byte, sector to sector and partition to partition.
+/// Fills `data` with what the test writes, which differs from byte to byte, sector to sector and partition to partition.
 fn pattern(partition: u16, first: usize, data: &mut [u8]) {
     let mut state = u32::from(partition) << 16 | first as u32 | 1;
     for byte in data {

@@ -15,7 +15,7 @@ pub const FLUSH: u64 = 1 << 9;
 /// Bytes of a sector.
 pub const SECTOR: usize = 512;
 const SECTORS: usize = 64;
-/// What the device configuration begins with: the number of sectors. The rest of it reads as zero.
+/// The size of the device configuration, which begins with the number of sectors. The rest of it reads as zero.
 pub const CONFIG_SIZE: u32 = 60;
 
 /// Bits of the device status.

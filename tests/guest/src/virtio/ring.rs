@@ -10,7 +10,7 @@ pub const MAX_SIZE: u32 = 16;
 const NEXT: u16 = 1 << 0;
 const WRITE: u16 = 1 << 1;
 
-/// What a queue contains that no driver would write.
+/// Says that a queue contains something that no driver would write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
 
@@ -56,9 +56,9 @@ pub struct Ring {
     pub size: u32,
     /// Descriptor table.
     pub descriptors: u64,
-    /// What the driver offers.
+    /// The ring in which the driver offers buffers.
     pub driver: u64,
-    /// What the device has used.
+    /// The ring in which the device returns used buffers.
     pub device: u64,
     offered: u16,
     used: u16,

@@ -1,4 +1,4 @@
-//! What passes through RX and TX besides memory transactions: the endpoint RX/TX descriptor of a Hypervisor, and indirect messages.
+//! Fuzzes what passes through RX and TX besides memory transactions: the endpoint RX/TX descriptor of a Hypervisor, and indirect messages.
 
 use spmc::addr::World;
 

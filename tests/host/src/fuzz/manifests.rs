@@ -1,4 +1,4 @@
-//! What is read before any partition runs: manifests and the headers of packages; and the boot information that is written.
+//! Fuzzes what is read before any partition runs, manifests and the headers of packages, and the boot information that is written.
 
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::Version;

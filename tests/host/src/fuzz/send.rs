@@ -54,7 +54,7 @@ fn send(stage: &Stage, function: u64, descriptor: &[u8]) -> bool {
     answer.error().is_none()
 }
 
-/// What was accepted must be what the specification asks for.
+/// Checks that what was accepted is what the specification asks for.
 fn check_accepted(stage: &Stage, function: u64, descriptor: &[u8]) {
     let reading = Reading::new(descriptor, stage.layout);
     assert!(reading.header_is_clean());

@@ -91,7 +91,7 @@ impl Stage {
     }
 }
 
-/// What must be the same before and after a call that was refused.
+/// Holds what must be the same before and after a call that was refused.
 pub struct Before {
     counts: Counts,
     all: Option<Snapshot>,

@@ -1,4 +1,4 @@
-//! Whether engine and table agree.
+//! Checks that engine and table agree.
 
 use spmc::addr::{Ipa, PageRange, World};
 use spmc::hal::Access;
@@ -54,7 +54,7 @@ impl Model {
         self.stage.system.machine.check_tlbs();
     }
 
-    /// What hardware lets a partition do with the pages of the model, and that it has no others.
+    /// Checks what hardware lets a partition do with the pages of the model, and that it has no others.
     fn check_partition(&self, id: u16) {
         let tables = self.stage.system.machine.tables();
         let roots = roots(&self.stage, id);

@@ -14,7 +14,7 @@ const Q: u16 = 0x8003;
 /// Everybody.
 const CALLERS: [u16; 3] = [NWD, P, Q];
 
-/// What pages hold at first, where contents matter.
+/// Fills pages at first, where contents matter.
 const CONTENT: u8 = 0x5a;
 
 /// A system of that size.

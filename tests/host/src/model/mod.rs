@@ -32,7 +32,7 @@ pub const PARTITIONS: [u16; 3] = [0x8001, 0x8002, 0x8003];
 /// Everybody.
 pub const ENDPOINTS: [u16; 4] = [NWD, 0x8001, 0x8002, 0x8003];
 
-/// What must come of a call.
+/// Says what must come of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expect {
     /// Success, or `NO_MEMORY` in a system with few tables.
@@ -55,7 +55,7 @@ pub type Tally = BTreeMap<&'static str, [usize; 2]>;
 /// How much is looked at after each call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Depth {
-    /// What every change changes.
+    /// The counts that every change changes.
     Light,
     /// All state, all tables.
     Full,
@@ -82,7 +82,7 @@ pub struct Model {
     initial: (Counts, Option<Snapshot>),
     /// Tables are short: a right call may end with `NO_MEMORY`.
     scarce: bool,
-    /// What is mapped at first.
+    /// The memory that is mapped at first.
     mapped: Mapped,
     /// Pages that something happened to; all others are as at first.
     touched: BTreeMap<u64, Page>,

@@ -46,7 +46,7 @@ pub enum Kind {
     Donate,
 }
 
-/// What a borrower has.
+/// Describes the access of a borrower.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Held {
     /// It may write.
@@ -64,7 +64,7 @@ pub struct Borrower {
     pub id: u16,
     /// Data permission that the owner gave; the owner's own in a donation.
     pub write: bool,
-    /// What it has now.
+    /// The access that it has now.
     pub held: Option<Held>,
 }
 

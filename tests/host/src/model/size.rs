@@ -5,7 +5,7 @@
 pub struct Size {
     /// One page or two of the Normal world, but for those below.
     pub pages: usize,
-    /// So many of them, from the last on, are the first partition's.
+    /// The number of them, from the last on, that are the first partition's.
     pub secure: usize,
     /// Transactions at a time, half-sent ones among them.
     pub slots: usize,

@@ -1,4 +1,4 @@
-//! What nobody means: registers and descriptors of any content. The engine decides what they are; the table insists that whoever gets
+//! Makes calls that nobody means: registers and descriptors of any content. The engine decides what they are; the table insists that whoever gets
 //! something may have it.
 
 use super::{Expect, Model, NWD};

@@ -104,7 +104,7 @@ fn an_independent_device_borrows_together_with_others() {
     );
 }
 
-/// Whether hardware treats the page as a device for what an independent device sends.
+/// Returns whether hardware treats the page as a device for what an independent device sends.
 fn is_device(stage: &Stage, id: u16, at: u64) -> bool {
     let streams = &stage.system.spmc.streams;
     let stream = streams.iter().find(|stream| stream.endpoint.id().0 == id);

@@ -59,7 +59,7 @@ fn enable(sp: &mut Sp, id: u64) {
     assert_eq!(sp.call([ENABLE, id, 1, 0]).0[0], 0);
 }
 
-/// What an interrupt handler does: takes the device's request back and is done with the interrupt.
+/// Handles an interrupt: takes the device's request back and deactivates the interrupt.
 fn handle(sp: &mut Sp, count: &AtomicU64) {
     assert_eq!(sp.signals(), (true, false));
     let id = sp.call([GET]).0[0];

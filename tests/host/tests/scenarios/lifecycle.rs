@@ -1,4 +1,4 @@
-//! What becomes of a partition that fails: `abort-action`, `FFA_ABORT`.
+//! Tests what becomes of a partition that fails: `abort-action`, `FFA_ABORT`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

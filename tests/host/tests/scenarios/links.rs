@@ -436,7 +436,7 @@ fn a_pe_without_a_context() {
     assert_eq!(system.pe(3).ask(B, [0; 5]), [1; 5]);
 }
 
-/// What is in x8 to x30 of every context here.
+/// Fills x8 to x30 of every context here.
 const SECRET: u64 = 0xdead_beef_cafe_f00d;
 
 /// Registers that show something of [`SECRET`].

@@ -1,4 +1,4 @@
-//! What one endpoint takes, others do not lack: slots for transactions, and pages for their lists and tables.
+//! Tests that others do not lack what one endpoint takes: slots for transactions, and pages for their lists and tables.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a partition at S-EL1 deals with itself: instructions that are not there, and interrupts of
+//! Tests what a partition at S-EL1 deals with itself: instructions that are not there, and interrupts of
 //! its own, during which the Normal world has to wait.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What hostile partitions do with the time that a request gives them, and what those that behave do.
+//! Runs hostile partitions in the time that a request gives them, and those that behave.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};

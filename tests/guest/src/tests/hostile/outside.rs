@@ -43,7 +43,7 @@ const HALF_SENT: u64 = 8;
 /// Steps of a PE before it may go off.
 const CHUNK: u64 = 200;
 
-/// What this image and its tests use.
+/// The memory that this image and its tests use.
 const IMAGE: Range<u64> = BL33..BL33 + 0x200_0000;
 
 /// RX and TX of the Normal world.

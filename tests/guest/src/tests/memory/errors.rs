@@ -1,4 +1,4 @@
-//! What an owner in the Normal world may not send: each test takes a transaction that is fine, makes one thing wrong, and in the end sends it as it was.
+//! Tests what an owner in the Normal world may not send: each test takes a transaction that is fine, makes one thing wrong, and in the end sends it as it was.
 
 use crate::board;
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};

@@ -98,7 +98,7 @@ impl Borrow {
         nwd::ask(partition, command!(retrieve), self.pack()).map(unpack_retrieved)
     }
 
-    /// The same on behalf of another partition.
+    /// Lets `me` ask `partition` to make the request: what that one got, or the error code.
     #[track_caller]
     pub fn asked_by(&self, me: &Sp, partition: u16) -> Check<Result<Retrieved, i32>> {
         me.ask(partition, command!(retrieve), self.pack())
@@ -225,7 +225,7 @@ pub fn reaches(partition: u16, address: u64, space: Space, what: Try, want: Opti
     equal(outcome(got), want.map_or(u64::MAX, u64::from))
 }
 
-/// The same on behalf of another partition.
+/// Lets `me` ask `partition` to try to reach `address`; fails like [`reaches`].
 #[track_caller]
 pub fn reaches_from(me: &Sp, partition: u16, address: u64, what: Try, want: Option<u32>) -> Check {
     let got = me.ask(

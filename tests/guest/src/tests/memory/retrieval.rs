@@ -1,4 +1,4 @@
-//! What a borrower may not do: retrieve requests and relinquishes with one thing wrong, made inside the partition.
+//! Tests what a borrower may not do: retrieve requests and relinquishes with one thing wrong, made inside the partition.
 
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
 use crate::ffa::memory::{

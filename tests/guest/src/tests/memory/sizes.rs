@@ -318,7 +318,7 @@ impl Life {
         Ok(())
     }
 
-    /// What the owner itself reaches while somebody else has exclusive access: stage 2 hides it from partitions; nothing hides it from the Normal world.
+    /// Checks what the owner itself reaches while somebody else has exclusive access: stage 2 hides the memory from partitions; nothing hides it from the Normal world.
     #[track_caller]
     fn is_hidden_from_owner(&self) -> Check {
         if self.kind == Kind::Share || self.owner.id == NWD {
@@ -359,7 +359,7 @@ impl Life {
     }
 }
 
-/// What `owner` sends, without its list.
+/// Returns the transaction that `owner` sends, without its list.
 pub fn unsent<'a>(owner: &Caller, kind: Kind, receivers: &'a [Receiver]) -> Transaction<'a> {
     Transaction {
         sender: owner.id,
