@@ -23,6 +23,7 @@ mod parallel;
 mod patience;
 mod process;
 mod qemu;
+mod rows;
 mod setup;
 #[path = "../../../platform/aarch64/src/sizes.rs"]
 mod sizes;
@@ -60,7 +61,7 @@ usage: cargo xtask <command>
   manifest check [--board BOARD] [--json] [-I DIR] [--deny-warnings] LAYOUT|FILE...
                               judge layouts, or manifests as .dts or .dtb, as the boot would: all faults with their places;
                               status 1 if there are faults, 2 if the command is wrong (--help says more)
-  conformance [--check]       write docs/conformance.md or check that it is up to date
+  conformance [--check]       write docs/requirements.md or check that it is up to date
   fuzz [TARGET] [--runs N] [--seed N] [--fresh] [--fast]
                               run fuzz targets, each for N executions; --fresh leaves out what earlier runs found,
                               --fast follows edges alone, for long runs

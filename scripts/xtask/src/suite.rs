@@ -1,9 +1,9 @@
 //! `cargo xtask test`: every check, on the host and on the board.
 //!
-//! Fast ones first: formatting, lints, documentation, host tests, the conformance table. Then each
-//! layout with a `scenario.json` is booted with each PE count that it names, as many side by side as
-//! the machine has processors for, and what its consoles show is reported as tests. The last line
-//! sums everything up.
+//! Fast ones first: formatting, lints, documentation, the requirements and their tests, host
+//! tests. Then each layout with a `scenario.json` is booted with each PE count that it names, as
+//! many side by side as the machine has processors for, and what its consoles show is reported as
+//! tests. The last line sums everything up.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ pub fn test(fast: bool, systems: bool) -> Result<ExitCode> {
         run(cargo_doc(cargo_command("doc").arg("--quiet")))?;
         run(cargo_doc(&mut bare_metal("doc")))
     });
-    tally.check("the conformance table", || conformance(true));
+    tally.check("the requirements and their tests", || conformance(true));
     tally.host_tests()?;
     tally.check("fuzz targets, shortly", || {
         fuzz::fuzz(&fuzz::Options {
