@@ -176,13 +176,15 @@ fn short(file: &str) -> String {
 }
 
 /// Collects the tests of a source file that cite rows. A test is what stands below the citing
-/// lines: a function, or an invocation of a macro whose first word is its name.
+/// lines: a function, or an invocation of a macro whose first word is its name. A citation may stand
+/// behind other words of a comment.
 fn cited(file: &str, text: &str) -> Result<Vec<Citation>> {
     let mut citations = Vec::new();
     let mut rows = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
-        if let Some(list) = line.strip_prefix("// req:") {
+        let comment = line.strip_prefix("//");
+        if let Some((_, list)) = comment.and_then(|text| text.split_once(" req: ")) {
             rows.extend(list.split(',').map(|row| row.trim().to_string()));
             continue;
         }
@@ -253,7 +255,7 @@ mod tests {
 
     #[test]
     fn functions_and_macros_cite() {
-        let text = "// req: GEN-01, VER-02\n// req: VER-03\n#[test]\nfn one() {}\n\n\
+        let text = "// req: GEN-01, VER-02\n// Why. req: VER-03\n#[test]\nfn one() {}\n\n\
                     // req: GEN-02\ntest!(two, \"x\");\n\
                     // req: GEN-03\nguest_test!(\n    three,\n);\n\
                     // req: GEN-04\npub fn four() {}\n";
