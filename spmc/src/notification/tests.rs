@@ -14,6 +14,7 @@ fn receiver() -> Receiver {
     Receiver::with_vcpus(4)
 }
 
+// req: NTF-10, NTF-14, NTF-17
 #[test]
 fn a_notification_has_one_sender_until_it_is_unbound() {
     let mut receiver = receiver();
@@ -33,6 +34,7 @@ fn a_notification_has_one_sender_until_it_is_unbound() {
     );
 }
 
+// req: NTF-13
 #[test]
 fn what_is_bound_anew_is_of_the_new_kind() {
     let mut receiver = receiver();
@@ -44,6 +46,7 @@ fn what_is_bound_anew_is_of_the_new_kind() {
 }
 
 // FF-A v1.1 section 16.2: a bitmap is not destroyed while anything is pending.
+// req: NTF-06
 #[test]
 fn what_is_pending_for_one_vcpu_is_pending() {
     for sender in [SP1, VM1] {
@@ -58,6 +61,7 @@ fn what_is_pending_for_one_vcpu_is_pending() {
     }
 }
 
+// req: NTF-27
 #[test]
 fn the_worlds_have_maps_of_their_own() {
     let mut receiver = receiver();
@@ -68,6 +72,7 @@ fn the_worlds_have_maps_of_their_own() {
     assert_eq!((pending.partitions, pending.vms), (0, 1 << 63));
 }
 
+// req: NTF-13, NTF-17, NTF-19
 #[test]
 fn only_the_sender_sets_and_only_as_it_was_bound() {
     let mut receiver = receiver();
@@ -85,6 +90,7 @@ fn only_the_sender_sets_and_only_as_it_was_bound() {
     assert!(!receiver.is_pending() && !receiver.has_news());
 }
 
+// req: NTF-15, NTF-21, NTF-24, NTF-26
 #[test]
 fn reading_clears_what_was_read() {
     let mut receiver = receiver();
@@ -102,6 +108,7 @@ fn reading_clears_what_was_read() {
     receiver.unbind(SP1, 0b11).unwrap();
 }
 
+// req: NTF-22, NTF-40
 #[test]
 fn the_framework_needs_no_binding() {
     let mut receiver = receiver();
@@ -116,6 +123,7 @@ fn the_framework_needs_no_binding() {
     assert_eq!((rest.spm, rest.hypervisor), (0, 1));
 }
 
+// req: NTF-22
 #[test]
 fn a_message_is_pending_until_its_notification_is_taken() {
     for (which, of_others) in [
@@ -143,6 +151,7 @@ fn told(receiver: &mut Receiver, is_64: bool) -> (SmcRegs, bool) {
 
 type SmcRegs = [u64; 8];
 
+// req: NTF-29, NTF-30
 #[test]
 fn news_are_told_once() {
     let mut receiver = receiver();
@@ -169,6 +178,7 @@ fn news_are_told_once() {
     assert!(!receiver.has_news());
 }
 
+// req: NTF-30, NTF-31, NTF-32
 #[test]
 fn long_lists_are_split() {
     let mut receiver = Receiver::with_vcpus(32);
@@ -205,6 +215,7 @@ fn long_lists_are_split() {
 }
 
 // FF-A v1.1 section 16.7: what there is no room for is told the next time.
+// req: NTF-32
 #[test]
 fn a_list_that_is_full_loses_no_news() {
     let full_but_for = |room: usize| {
@@ -230,6 +241,7 @@ fn a_list_that_is_full_loses_no_news() {
     assert!(receiver.report(SP1, &mut full_but_for(2)) && !receiver.has_news());
 }
 
+// req: NTF-03, NTF-04, NTF-05, NTF-06, NTF-07
 #[test]
 fn vms_come_and_go() {
     let all = Notifications::new();
@@ -266,6 +278,7 @@ fn vms_come_and_go() {
     assert_eq!(bound, Err(FfaError::Denied));
 }
 
+// req: NTF-41
 #[test]
 fn a_partition_that_failed_is_forgotten() {
     let all = Notifications::new();
@@ -283,6 +296,7 @@ fn a_partition_that_failed_is_forgotten() {
 }
 
 // FF-A v1.1 section 10.4: what VMs set is pending, and news, as what partitions set is.
+// req: NTF-22, NTF-26
 #[test]
 fn notifications_of_vms_count_like_those_of_partitions() {
     for (sender, of_others) in [(SP1, Pending::VMS), (VM1, Pending::PARTITIONS)] {
@@ -312,6 +326,7 @@ fn notifications_of_vms_count_like_those_of_partitions() {
 }
 
 // FF-A v1.1 section 16.7: a register for each two, or each four ids.
+// req: NTF-31
 #[test]
 fn a_list_takes_as_many_ids_as_registers_hold() {
     for (is_64, ids) in [(false, 10), (true, 20)] {

@@ -80,7 +80,7 @@ fn exchange(me: u16, partition: u16, uuid: [u64; 2], seed: u64) -> Check {
     Ok(())
 }
 
-// req: MSGD-01, MSGD-12, MSGD-14, MSGD-19, RUN-08
+// req: MSGD-01, MSGD-12, MSGD-14, MSGD-19, RUN-08, DIR2-01, DIR2-02, DIR2-03
 fn second_kind(_: &Nwd) -> Check {
     for seed in 1..20 {
         exchange(NWD, SP1, UUID_1, seed)?;
@@ -99,7 +99,7 @@ fn second_kind_on_each_pe(nwd: &Nwd) -> Check {
     Ok(())
 }
 
-// req: MSGD-20, RUN-10
+// req: MSGD-20, RUN-10, DIR2-09, DIR2-16
 fn second_kind_between_partitions(_: &Nwd) -> Check {
     for seed in 1..5 {
         for [partition, other] in [[SP1, SP3], [SP3, SP1]] {
@@ -121,7 +121,7 @@ fn send_second_kind(sp: &Sp, [other, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-// req: MSGD-04, MSGD-06
+// req: MSGD-04, MSGD-06, DIR2-04, DIR2-05, DIR2-06
 fn second_kind_refused(_: &Nwd) -> Check {
     let [low, high] = UUID_1;
     for (ids, uuid, code) in [

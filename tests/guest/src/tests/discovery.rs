@@ -182,7 +182,8 @@ fn lists(properties: u32) -> Check {
     ffa::refused(&info_get_regs([0; 4], 1, tag ^ 1), RETRY)
 }
 
-// req: PINFO-02, PINFO-03, PINFO-08, PINFO-14, PINFO-15, COMP-21
+// req: PINFO-02, PINFO-03, PINFO-08, PINFO-14, PINFO-15, COMP-21, PREG-02, PREG-04, PREG-05
+// req: PREG-06, PREG-07, PREG-08, PREG-09, PREG-10
 fn discovery_by_registers(_: &Nwd) -> Check {
     lists(NWD_SEES)?;
     for partition in [SP1, SP2] {

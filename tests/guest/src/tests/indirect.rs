@@ -100,7 +100,7 @@ fn release() -> ffa::Answer {
     ffa::call(id::RX_RELEASE, &[])
 }
 
-// req: RXTX-02, RXTX-11, RXTX-12, RXTX-13, RXTX-14, RXTX-15
+// req: RXTX-02, RXTX-11, RXTX-12, RXTX-13, RXTX-14, RXTX-15, IND-01, IND-02, IND-03
 fn messages_to_partitions(_: &Nwd) -> Check {
     for partition in [SP1, SP2] {
         for size in [0, 1, 100, PAGE_SIZE - 40] {
@@ -157,7 +157,7 @@ fn post(from: u16, to: u16, size: u64, flags: u64, result: i32) -> Check {
     equal(answer[0], result as u32)
 }
 
-// req: RXTX-13, RXTX-15, RXTX-30
+// req: RXTX-13, RXTX-15, RXTX-30, IND-01, IND-13
 fn messages_from_partitions(_: &Nwd) -> Check {
     const DELAY_SRI: u64 = 1 << 1;
     for partition in [SP1, SP2] {
@@ -173,7 +173,7 @@ fn messages_from_partitions(_: &Nwd) -> Check {
     ffa::refused(&release(), DENIED)
 }
 
-// req: RXTX-13, RXTX-16
+// req: RXTX-13, RXTX-16, IND-01, IND-03
 fn messages_between_partitions(_: &Nwd) -> Check {
     for (from, to) in [(SP1, SP2), (SP2, SP1)] {
         post(from, to, 200, 0, 0)?;
@@ -183,7 +183,7 @@ fn messages_between_partitions(_: &Nwd) -> Check {
     Ok(())
 }
 
-// req: GEN-30, RXTX-15, MSGW-25
+// req: GEN-30, RXTX-15, MSGW-25, IND-04, IND-05, IND-06, IND-07, IND-08, IND-11
 fn messages_refused(_: &Nwd) -> Check {
     let (tx, ids) = (&nwd::TX, (NWD, SP1));
     let field = |offset: usize, value: u32| {
@@ -262,7 +262,8 @@ fn describe_vm() {
     }
 }
 
-// req: RXTX-06, RXTX-14, RXTX-20, RXTX-21, RXTX-23, RXTX-25, RXTX-26, RXTX-29, RXTX-30
+// req: RXTX-06, RXTX-14, RXTX-20, RXTX-21, RXTX-23, RXTX-25, RXTX-26, RXTX-29, RXTX-30, IND-13
+// req: IND-22, VMB-01, VMB-05, VMB-07, VMB-08, VMB-09, VMB-10
 fn messages_of_vms(_: &Nwd) -> Check {
     let vm = VM as u64;
     let acquire = || ffa::call(id::RX_ACQUIRE, &[vm]);

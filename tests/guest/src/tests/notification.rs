@@ -100,6 +100,7 @@ fn sri() -> Check<u32> {
 }
 
 // FF-A v1.1 sections 16.1 and 16.2.
+// req: NTF-01, NTF-02, NTF-03, NTF-08, NTF-09, NTF-10, NTF-28
 fn notification_bitmaps(_: &Nwd) -> Check {
     let bind = || on_map(id::NOTIFICATION_BIND, SP1, NWD, 0, 1);
     ffa::refused(&bind(), NOT_SUPPORTED)?;
@@ -167,6 +168,7 @@ fn get(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 }
 
 // FF-A v1.1 sections 10.4, 10.7, 16.3 to 16.7.
+// req: NTF-15, NTF-16, NTF-21, NTF-30, NTF-33, NTF-36
 fn notification_preempts_sender(_: &Nwd) -> Check {
     const MAP: u64 = 1 << 40 | 1;
     let line = sri()?;
@@ -193,6 +195,7 @@ fn notification_preempts_sender(_: &Nwd) -> Check {
 }
 
 // FF-A v1.1 sections 10.7 and 16.5.
+// req: NTF-34
 fn notification_delayed(_: &Nwd) -> Check {
     for partition in [SP1, SP2] {
         let line = sri()?;
@@ -208,6 +211,7 @@ fn notification_delayed(_: &Nwd) -> Check {
 }
 
 // FF-A v1.1 sections 10.3 and 16.7.
+// req: NTF-24, NTF-26, NTF-30
 fn notification_of_vcpus(_: &Nwd) -> Check {
     ffa::done(&create(8))?;
     ffa::done(&on_map(id::NOTIFICATION_BIND, SP1, NWD, PER_VCPU, 2))?;
@@ -227,6 +231,7 @@ fn notification_of_vcpus(_: &Nwd) -> Check {
 }
 
 // FF-A v1.1 sections 10.4 and 16.3 to 16.7.
+// req: NTF-17, NTF-23, NTF-27, NTF-29
 fn notification_to_partition(_: &Nwd) -> Check {
     let line = sri()?;
     ask(SP1, command!(bind), [NWD as u64, 0, 1, 0])?;

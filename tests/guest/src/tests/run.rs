@@ -130,7 +130,7 @@ fn run_others(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-// req: MSGW-01, MSGW-02, RXTX-11, RXTX-13, RXTX-14
+// req: MSGW-01, MSGW-02, RXTX-11, RXTX-13, RXTX-14, IND-23
 fn wait_releases_rx(_: &Nwd) -> Check {
     const EMPTY: u64 = 0;
     const FULL: u64 = 1;

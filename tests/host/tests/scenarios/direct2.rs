@@ -43,7 +43,7 @@ fn both(name: &str) -> PartitionSpec {
     PartitionSpec::new(name).with(|sp| sp.messaging = ALL)
 }
 
-// req: RUN-08, MSGD-01, MSGD-12, MSGD-14, MSGD-19
+// req: RUN-08, MSGD-01, MSGD-12, MSGD-14, MSGD-19, DIR2-01, DIR2-02, DIR2-03, DIR2-11
 #[test]
 fn fourteen_registers_go_both_ways() {
     let spec = both("sp1");
@@ -90,7 +90,7 @@ fn the_upper_half_of_x0_goes_nowhere() {
     assert_eq!(answer.0, message(DIRECT_RESP2, 0x8001_0000, [0; 2], 8));
 }
 
-// req: MSGD-20, RUN-10
+// req: MSGD-20, RUN-10, DIR2-01, DIR2-02, DIR2-16
 #[test]
 fn between_partitions() {
     let system = System::boot([
@@ -114,7 +114,7 @@ fn between_partitions() {
     assert_eq!(system.nwd().ask(0x8001, [41, 0, 0, 0, 0]), [1, 2, 3, 4, 5]);
 }
 
-// req: MSGD-03, MSGD-04, MSGD-06, RUN-11
+// req: MSGD-03, MSGD-04, MSGD-06, RUN-11, DIR2-04, DIR2-05, DIR2-06, DIR2-07, DIR2-09
 #[test]
 fn who_may_send_what() {
     let receiver = both("r").with(|sp| sp.messaging = 0x200);
@@ -168,6 +168,7 @@ fn who_may_send_what() {
 }
 
 // One service takes the second kind, the other the first.
+// req: DIR2-03, DIR2-08
 #[test]
 fn each_service_has_its_own_methods() {
     let spec = both("sp1").with(|sp| {
@@ -183,6 +184,7 @@ fn each_service_has_its_own_methods() {
     nwd.ask(0x8001, [0; 5]);
 }
 
+// req: DIR2-09, DIR2-10
 #[test]
 fn the_second_kind_needs_1_2_on_both_sides() {
     let system = System::boot([both("sp1").script(|sp| {
@@ -212,7 +214,7 @@ fn the_second_kind_needs_1_2_on_both_sides() {
     nwd.ask(0x8002, [0; 5]);
 }
 
-// req: MSGD-15, MSGD-16, MSGD-19
+// req: MSGD-15, MSGD-16, MSGD-19, DIR2-11, DIR2-12
 #[test]
 fn bad_responses_of_the_second_kind() {
     let system = System::boot([both("sp1").script(|sp| {
@@ -235,6 +237,7 @@ fn bad_responses_of_the_second_kind() {
 }
 
 // Case b17: the same partition is asked again, and answers again. req: MSGD-11
+// req: DIR2-13
 #[test]
 fn an_error_ends_a_request_of_either_kind() {
     let system = System::boot([both("sp1").script(|sp| {
@@ -254,6 +257,7 @@ fn an_error_ends_a_request_of_either_kind() {
 }
 
 // C3: services that are built from the request leave its UUID in the response. req: MSGD-14
+// req: DIR2-02
 #[test]
 fn what_a_response_of_the_second_kind_repeats_of_the_uuid_is_ignored() {
     let echo = |sp: &mut host_tests::Sp| {
@@ -282,7 +286,7 @@ fn what_a_response_of_the_second_kind_repeats_of_the_uuid_is_ignored() {
     assert_eq!(nwd.ask(0x8002, [0; 5]), [1; 5]);
 }
 
-// req: MSGD-07, MSGD-24, FEAT-01
+// req: MSGD-07, MSGD-24, FEAT-01, DIR2-14, DIR2-15
 #[test]
 fn a_preempted_request_of_the_second_kind_is_resumed() {
     let system = System::boot([both("sp1").script(|sp| {

@@ -41,7 +41,8 @@ fn descriptor(id: u16, contexts: u16, properties: u32, uuid: [u32; 4]) -> Vec<u8
 
 const AARCH64: u32 = 1 << 8;
 
-// req: PINFO-01, PINFO-02, PINFO-04, PINFO-06, PINFO-14, PINFO-15, RXTX-02, RXTX-13
+// req: PINFO-01, PINFO-02, PINFO-04, PINFO-06, PINFO-14, PINFO-15, RXTX-02, RXTX-13, PROP-01
+// req: PROP-02, PROP-04
 #[test]
 fn a_nil_query_lists_every_service() {
     let system = System::boot(partitions());
@@ -60,7 +61,7 @@ fn a_nil_query_lists_every_service() {
     assert_eq!(nwd.read(NWD_RX, expected.len()), expected);
 }
 
-// req: PINFO-05, PINFO-06, PINFO-14, PINFO-04
+// req: PINFO-05, PINFO-06, PINFO-14, PINFO-04, PROP-01, PROP-02, PROP-09
 #[test]
 fn callers_of_1_0_get_8_bytes_and_1_1_one_descriptor_per_partition() {
     for (version, size, properties, reported) in [(V1_0, 8, 1, 0), (V1_1, 24, 1 | AARCH64, 24)] {
@@ -153,7 +154,7 @@ fn counting_needs_no_buffer() {
     nwd.refused(query(NIL, 1 << 31), INVALID_PARAMETERS);
 }
 
-// req: PINFO-13
+// req: PINFO-13, PROP-02
 #[test]
 fn counting_is_known_to_1_1() {
     let system = System::boot(partitions());
@@ -201,6 +202,7 @@ fn unknown_uuids_and_reserved_flags() {
 }
 
 // From 1.2 on each service has its own. req: PINFO-06, PINFO-14, PINFO-15
+// req: PROP-03
 #[test]
 fn older_callers_see_what_all_services_of_a_partition_have_together() {
     let spec = PartitionSpec::new("sp1").with(|sp| {
@@ -274,7 +276,7 @@ fn told(answer: &Regs) -> ([u64; 4], Vec<u8>) {
     (fields, bytes.collect())
 }
 
-// req: PINFO-02, PINFO-14, PINFO-15
+// req: PINFO-02, PINFO-14, PINFO-15, PREG-01, PREG-02, PREG-03, PREG-04
 #[test]
 fn registers_list_what_rx_lists() {
     let system = System::boot(partitions());
@@ -297,7 +299,7 @@ fn registers_list_what_rx_lists() {
     assert_eq!(bytes[24..48], descriptor(0x8002, 4, 1 | AARCH64, NIL));
 }
 
-// req: PINFO-02
+// req: PINFO-02, PREG-02, PREG-03
 #[test]
 fn more_descriptors_than_registers() {
     let system =
@@ -320,7 +322,7 @@ fn more_descriptors_than_registers() {
     assert_eq!(all, nwd.read(NWD_RX, 12 * 24));
 }
 
-// req: PINFO-08, PINFO-12
+// req: PINFO-08, PINFO-12, PREG-05, PREG-06, PREG-07, PREG-08
 #[test]
 fn a_list_by_registers_is_of_one_moment() {
     let [sp1, sp2, sp3] = partitions();
@@ -345,7 +347,7 @@ fn a_list_by_registers_is_of_one_moment() {
 }
 
 // D16: a list that is as it was, but whose members failed and came back meanwhile, is another one.
-// req: PINFO-12
+// req: PINFO-12, PREG-08
 #[test]
 fn a_list_is_another_one_after_a_restart() {
     let [sp1, sp2, sp3] = partitions();
@@ -374,7 +376,7 @@ fn a_list_is_another_one_after_a_restart() {
     assert_eq!(nwd.call(by_registers(NIL, 1, tag)).error(), None);
 }
 
-// req: COMP-21
+// req: COMP-21, PREG-10
 #[test]
 fn a_list_by_registers_takes_1_2() {
     for (version, there) in [(V1_0, false), (V1_1, false), (V1_2, true)] {
@@ -387,7 +389,7 @@ fn a_list_by_registers_takes_1_2() {
     }
 }
 
-// req: PINFO-15
+// req: PINFO-15, PREG-04, PREG-09
 #[test]
 fn a_partition_gets_all_registers_of_a_list() {
     let system = System::boot(partitions().map(|spec| {
@@ -405,7 +407,7 @@ fn a_partition_gets_all_registers_of_a_list() {
     system.nwd().ask(0x8001, [0; 5]);
 }
 
-// req: PINFO-06, PINFO-14, PINFO-15
+// req: PINFO-06, PINFO-14, PINFO-15, PROP-05, PROP-08, PROP-09
 #[test]
 fn what_a_version_does_not_know_does_not_show() {
     for (version, shown) in [(V1_0, 1), (V1_1, 5 | AARCH64), (V1_2, 0x205 | AARCH64)] {
@@ -419,7 +421,7 @@ fn what_a_version_does_not_know_does_not_show() {
 }
 
 // D5: without these bits a Hypervisor does not send the messages.
-// req: PINFO-06, PINFO-14, PINFO-15
+// req: PINFO-06, PINFO-14, PINFO-15, PROP-07, PROP-09
 #[test]
 fn a_hypervisor_sees_who_wants_to_be_told_of_vms() {
     const CREATED: u32 = 1 << 6;
@@ -492,6 +494,7 @@ fn ids() {
 }
 
 // C13, C18: nobody is told of messages that a partition does not know at its version. req: PINFO-06
+// req: PROP-05, PROP-06, PROP-08, PROP-10
 #[test]
 fn properties_are_those_that_the_partitions_own_version_has() {
     let make = |name: &str, minor: usize| {

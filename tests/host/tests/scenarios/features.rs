@@ -152,7 +152,7 @@ fn run_exists_for_partitions_from_1_1_on() {
     assert_eq!(system.nwd().ask(0x8002, [0; 5])[0], 0);
 }
 
-// req: COMP-18, COMP-21, FEAT-08, FEAT-11
+// req: COMP-18, COMP-21, FEAT-08, FEAT-11, NTF-42, VMB-11
 #[test]
 fn what_the_normal_world_has_of_each_version() {
     const NOTIFICATIONS: [u64; 8] = [
@@ -333,7 +333,7 @@ fn managed_exit_exists_from_1_1_on() {
     assert_eq!(is_refused, [1, 0, 0]);
 }
 
-// req: FEAT-11, COMP-18
+// req: FEAT-11, COMP-18, NTF-42
 #[test]
 fn the_notification_pending_interrupt_exists_from_1_1_on() {
     let told = |name: &str, minor: u32| {

@@ -145,7 +145,7 @@ pub const fn code(error: i32) -> u64 {
     error as u32 as u64
 }
 
-// req: RXTX-12, RXTX-13, RXTX-14
+// req: RXTX-12, RXTX-13, RXTX-14, IND-01, IND-13
 #[test]
 fn from_the_normal_world_to_a_partition() {
     let system = System::boot([partition("sp1", tell)]);
@@ -160,7 +160,7 @@ fn from_the_normal_world_to_a_partition() {
     assert_eq!(nwd.ask(0x8001, [0; 5]), [0, 0, 0, 0, 0]);
 }
 
-// req: RXTX-13, RXTX-15
+// req: RXTX-13, RXTX-15, IND-01, IND-13
 #[test]
 fn from_a_partition_to_the_normal_world() {
     let system = System::boot([partition("sp1", send_to)]);
@@ -176,7 +176,7 @@ fn from_a_partition_to_the_normal_world() {
     }
 }
 
-// req: RXTX-16
+// req: RXTX-16, IND-01
 #[test]
 fn between_partitions_in_both_orders_of_their_ids() {
     let both = |sp: &mut Sp, request: [u64; 5]| {
@@ -195,6 +195,7 @@ fn between_partitions_in_both_orders_of_their_ids() {
     }
 }
 
+// req: IND-02, IND-03, IND-15
 #[test]
 fn the_header_is_that_of_each_side() {
     let serve = |version: u64| {
@@ -229,6 +230,7 @@ fn the_header_is_that_of_each_side() {
     }
 }
 
+// req: IND-15
 #[test]
 fn a_payload_stays_where_its_sender_put_it() {
     let serve = |sp: &mut Sp, _: [u64; 5]| {
@@ -256,7 +258,7 @@ fn a_payload_stays_where_its_sender_put_it() {
 }
 
 // Case b35. What is behind a message was put there by its receiver, or by an earlier message to it.
-// req: RXTX-13
+// req: RXTX-13, IND-16
 #[test]
 fn nothing_is_written_behind_a_message() {
     let script = |sp: &mut Sp| {
@@ -284,6 +286,7 @@ fn nothing_is_written_behind_a_message() {
     }
 }
 
+// req: IND-11
 #[test]
 fn services_are_those_with_indirect_messages() {
     let system = System::boot([partition("sp1", tell).with(|sp| {
@@ -303,6 +306,7 @@ fn services_are_those_with_indirect_messages() {
     assert_eq!(nwd.ask(0x8001, [0; 5]), [0, 1, 9, 0, 0]);
 }
 
+// req: IND-02, IND-12
 #[test]
 fn the_uuid_reaches_the_receiver() {
     let serve = |sp: &mut Sp, _: [u64; 5]| {
@@ -319,7 +323,7 @@ fn the_uuid_reaches_the_receiver() {
     assert_eq!(nwd.ask(0x8001, [0; 5]), [a, b, c, d, 0]);
 }
 
-// req: RXTX-18
+// req: RXTX-18, IND-21
 #[test]
 fn messages_of_sixteen_pages_arrive_whole() {
     const PAGES: u64 = 16;
@@ -357,7 +361,7 @@ fn framework_notifications(answer: &host_tests::Regs) -> [u64; 2] {
 }
 
 // FF-A v1.1 section 10.8: the framework tells that RX is full.
-// req: RXTX-13
+// req: RXTX-13, NTF-22, NTF-23, NTF-39, NTF-40
 #[test]
 fn a_receiver_is_notified_of_a_full_rx() {
     const SPM: u64 = 1 << 2;
@@ -402,7 +406,7 @@ fn a_receiver_is_notified_of_a_full_rx() {
     assert_eq!(framework_notifications(&nwd.call(get)), [0, 0]);
 }
 
-// req: RXTX-14, MSGW-02
+// req: RXTX-14, MSGW-02, IND-24
 #[test]
 fn a_message_that_the_receiver_does_not_know_of_outlasts_its_wait() {
     for (notified, kept) in [(true, true), (false, false)] {
@@ -440,7 +444,7 @@ fn a_message_that_the_receiver_does_not_know_of_outlasts_its_wait() {
 }
 
 // The interrupt comes at once unless its delay is asked for.
-// req: GEN-19
+// req: GEN-19, NTF-33, NTF-34
 #[test]
 fn the_scheduler_is_told_at_once_unless_the_sender_wants_to_give_the_pe_back_first() {
     let receiver = super::notification::caller("receiver")

@@ -8,6 +8,7 @@ use spmc::addr::World::{NonSecure, Secure};
 
 use super::indirect::{DELAY_SRI, Message, SENT, code, partition, send, send_to, tell};
 
+// req: IND-04, IND-05, IND-06, IND-07, IND-08, IND-09
 #[test]
 fn headers_that_do_not_hold() {
     let system = System::boot([partition("sp1", tell), partition("sp2", tell)]);
@@ -60,6 +61,7 @@ fn headers_that_do_not_hold() {
     assert_eq!(send(&nwd, V1_2, &last), SENT);
 }
 
+// req: IND-05, IND-08, IND-09
 #[test]
 fn a_partition_speaks_for_itself_only() {
     let script = |sp: &mut Sp| {
@@ -94,6 +96,7 @@ fn a_partition_speaks_for_itself_only() {
 }
 
 // The message lies in TX of a partition still.
+// req: IND-05
 #[test]
 fn the_normal_world_speaks_for_no_partition() {
     let system = System::boot([partition("sp1", send_to), partition("sp2", tell)]);
@@ -103,6 +106,7 @@ fn the_normal_world_speaks_for_no_partition() {
     nwd.refused([MSG_SEND2, 0x8001_0000], INVALID_PARAMETERS);
 }
 
+// req: IND-10, IND-18
 #[test]
 fn both_sides_need_indirect_messages() {
     let system = System::boot([
@@ -125,7 +129,7 @@ fn both_sides_need_indirect_messages() {
     }
 }
 
-// req: RXTX-15, RXTX-27
+// req: RXTX-15, RXTX-27, IND-13, IND-14
 #[test]
 fn the_receiver_needs_a_buffer_that_is_long_enough() {
     let serve = |sp: &mut Sp, _: [u64; 5]| {
@@ -149,7 +153,7 @@ fn the_receiver_needs_a_buffer_that_is_long_enough() {
     nwd.call([MSG_SEND2]).success();
 }
 
-// req: RXTX-15
+// req: RXTX-15, IND-20
 #[test]
 fn a_buffer_that_is_taken_away_leaves_rx_empty() {
     let system = System::boot([partition("sp1", send_to)]);
@@ -165,6 +169,7 @@ fn a_buffer_that_is_taken_away_leaves_rx_empty() {
 }
 
 // Header and payload are read, and written, one after the other. req: RXTX-15
+// req: IND-20
 #[test]
 fn a_message_of_which_one_access_fails_is_not_sent() {
     let both = |sp: &mut Sp, request: [u64; 5]| match request[4] {
@@ -204,7 +209,7 @@ fn a_message_of_which_one_access_fails_is_not_sent() {
     assert_eq!(nwd.ask(0x8001, [0, 0, 0, 0, 1])[..3], [0, 4, 1]);
 }
 
-// req: MSGW-25, COMP-12
+// req: MSGW-25, COMP-12, IND-19, VMB-11
 #[test]
 fn callers_below_1_1_have_no_indirect_messages() {
     let system = System::boot([partition("sp1", |sp, _| {
@@ -224,7 +229,7 @@ fn callers_below_1_1_have_no_indirect_messages() {
 }
 
 // D14: it would find a message in its RX, of which it knows nothing, where it expects nothing.
-// req: RXTX-14
+// req: RXTX-14, IND-18
 #[test]
 fn receivers_below_1_1_have_no_indirect_messages() {
     let system = System::boot([partition("sp1", send_to)]);
@@ -240,6 +245,7 @@ fn receivers_below_1_1_have_no_indirect_messages() {
     nwd.call([PARTITION_INFO_GET]).success();
 }
 
+// req: IND-17
 #[test]
 fn a_failed_receiver() {
     let system = System::boot([PartitionSpec::new("sp1")
@@ -254,7 +260,7 @@ fn a_failed_receiver() {
 }
 
 // What is copied in several pieces is looked at as a whole first.
-// req: RXTX-13, RXTX-18
+// req: RXTX-13, RXTX-18, IND-07
 #[test]
 fn a_message_that_ends_behind_tx_writes_nothing() {
     const PAGES: u64 = 16;

@@ -425,6 +425,7 @@ fn contexts_interrupt_each_other() {
 }
 
 // FF-A v1.1 section 10.6.
+// req: NTF-37, FEAT-11
 #[test]
 fn the_notification_pending_interrupt() {
     let spec = with_device(

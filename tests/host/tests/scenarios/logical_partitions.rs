@@ -118,7 +118,7 @@ fn second(uuid: [u32; 4], to: u16) -> [u64; 18] {
     })
 }
 
-// req: MSGD-01, MSGD-12, MSGD-14, MSGD-19
+// req: MSGD-01, MSGD-12, MSGD-14, MSGD-19, DIR2-01, DIR2-04, DIR2-06, DIR2-11
 #[test]
 fn a_request_of_the_second_kind_is_checked_as_that_of_the_normal_world() {
     let spec = PartitionSpec::new("sp1").with(|sp| sp.messaging = 0x603);
@@ -181,7 +181,7 @@ fn bad_requests() {
     assert_eq!(ask(nwd, SP1, 5), 5);
 }
 
-// req: MSGD-04
+// req: MSGD-04, NTF-11, NTF-18, NTF-24, IND-05, IND-06, DIR2-05
 #[test]
 fn it_is_nobody_to_everybody_else() {
     let asks = caller("sp1");

@@ -82,6 +82,7 @@ fn system() -> System {
 }
 
 // FF-A v1.1 sections 16.1 and 16.2.
+// req: NTF-01, NTF-02, NTF-03, NTF-04, NTF-05, NTF-08
 #[test]
 fn bitmaps_of_vms() {
     let system = system();
@@ -112,6 +113,7 @@ fn bitmaps_of_vms() {
 }
 
 // FF-A v1.1 sections 10.4, 16.3 to 16.6: a partition notifies the Normal world.
+// req: NTF-06, NTF-09, NTF-10, NTF-14, NTF-15, NTF-17, NTF-21, NTF-28, NTF-29, NTF-30, NTF-33
 #[test]
 fn a_partition_notifies_a_vm() {
     let system = system();
@@ -164,6 +166,7 @@ fn a_partition_notifies_a_vm() {
 }
 
 // FF-A v1.1 sections 10.4, 16.3 to 16.6: a VM and a partition notify a partition.
+// req: NTF-17, NTF-21, NTF-23, NTF-27, NTF-30, NTF-33
 #[test]
 fn a_partition_is_notified() {
     let system = system();
@@ -185,6 +188,7 @@ fn a_partition_is_notified() {
 }
 
 // FF-A v1.1 section 16.5: notifications of one vCPU.
+// req: NTF-13, NTF-19, NTF-24, NTF-26, NTF-30
 #[test]
 fn per_vcpu_notifications() {
     let system = system();
@@ -232,6 +236,7 @@ fn per_vcpu_notifications() {
 }
 
 // Each context is interrupted for its own, until they are fetched.
+// req: NTF-37
 #[test]
 fn the_notification_pending_interrupt_of_each_context() {
     let spec = caller("sp").vcpus(2).script(|sp| {
@@ -261,6 +266,7 @@ fn the_notification_pending_interrupt_of_each_context() {
 }
 
 // FF-A v1.1 section 16.7: more to tell than the registers hold.
+// req: NTF-32
 #[test]
 fn long_information_comes_in_parts() {
     let system = system();
@@ -299,6 +305,7 @@ fn long_information_comes_in_parts() {
 }
 
 // FF-A v1.1 sections 16.3 to 16.6: registers that a call does not allow.
+// req: NTF-11, NTF-12, NTF-18, NTF-19, NTF-20, NTF-24, NTF-25
 #[test]
 fn parameters() {
     let system = system();
@@ -355,6 +362,7 @@ fn parameters() {
 }
 
 // FF-A v1.1 section 10.7: the interrupt can wait for the sender to give the PE back.
+// req: NTF-33, NTF-34
 #[test]
 fn a_delayed_interrupt() {
     let setter = caller("setter").script(|sp: &mut Sp| {
@@ -381,15 +389,20 @@ fn a_delayed_interrupt() {
 }
 
 // FF-A v1.1 section 10.1: who gets notifications says so.
+// req: NTF-09, NTF-42, PROP-06
 #[test]
 fn who_does_not_take_part() {
     let old = caller("old").version(0);
-    let system = System::boot([caller("one"), old, PartitionSpec::new("deaf")]);
+    let deaf_spec = caller("deaf").with(|spec| spec.extra = None);
+    let system = System::boot([caller("one"), old, deaf_spec]);
     let nwd = system.nwd();
     let deaf = 0x8003;
     denied(&nwd, SP1, [NOTIFICATION_SET, both(SP1, deaf), 0, 1], DENIED);
     denied(&nwd, SP1, [NOTIFICATION_SET, both(SP1, SP2), 0, 1], DENIED);
     nwd.refused([NOTIFICATION_SET, both(0, deaf), 0, 1], DENIED);
+    for call in [NOTIFICATION_BIND, NOTIFICATION_UNBIND] {
+        denied(&nwd, deaf, [call, both(SP1, deaf), 0, 1], NOT_SUPPORTED);
+    }
     for call in [NOTIFICATION_BIND, NOTIFICATION_SET, NOTIFICATION_GET] {
         denied(&nwd, SP2, [call, both(SP1, SP2), 0, 1], NOT_SUPPORTED);
         denied(&nwd, SP2, [FEATURES, call, 0, 0], NOT_SUPPORTED);
@@ -403,6 +416,7 @@ fn who_does_not_take_part() {
 }
 
 // FF-A v1.1 section 13.3: the schedule receiver interrupt is for the Normal world to know.
+// req: NTF-36, NTF-42, FEAT-11, FEAT-12, FEAT-14
 #[test]
 fn feature_ids() {
     let system = system();
@@ -425,6 +439,7 @@ fn feature_ids() {
 }
 
 // FF-A v1.1 section 10.1: a partition that failed is told nothing, and nobody is told of it.
+// req: NTF-41
 #[test]
 fn a_partition_that_failed() {
     let failing = caller("failing").script(|sp: &mut Sp| {
@@ -445,6 +460,7 @@ fn a_partition_that_failed() {
 }
 
 // FF-A v1.1 sections 16.3, 16.5 and 16.6: a map has two registers.
+// req: NTF-16, NTF-23
 #[test]
 fn all_bits_of_the_maps_arrive() {
     const MAP: [u64; 2] = [0x8000_0001, 0xc000_0003];
@@ -483,6 +499,7 @@ fn all_bits_of_the_maps_arrive() {
 }
 
 // FF-A v1.1 section 10.6: a context that runs on another PE sees the interrupt there.
+// req: NTF-38
 #[test]
 fn a_context_that_runs_on_another_pe_is_told_at_once() {
     let step = Arc::<AtomicU64>::default();
@@ -518,6 +535,7 @@ fn a_context_that_runs_on_another_pe_is_told_at_once() {
 }
 
 // FF-A v1.1 section 16.6: only what is asked for is taken.
+// req: NTF-22, NTF-39
 #[test]
 fn who_asks_for_one_map_leaves_the_others() {
     const FROM_HYPERVISOR: u64 = 8;

@@ -342,7 +342,7 @@ fn its_interrupts_come_when_it_waits() {
     assert_eq!(nwd.ask(0x8001, [0; 5])[0], 2);
 }
 
-// req: FEAT-12
+// req: FEAT-12, NTF-43
 #[test]
 fn no_interrupt_tells_it_of_notifications() {
     const NOTIFICATION_PENDING: u64 = 1;

@@ -21,6 +21,7 @@ fn raised(system: &System) -> Vec<usize> {
 }
 
 // D12: an SGI goes with its PE, and Linux does not look for it when a PE goes off.
+// req: NTF-35
 #[test]
 fn one_that_is_lost_is_followed_by_another() {
     let system = System::boot([caller("sender")]);
@@ -54,6 +55,7 @@ fn one_that_is_lost_is_followed_by_another() {
 }
 
 // D12, its sibling: a receiver that polls RX does not ask for the notification of each message.
+// req: NTF-29, NTF-35
 #[test]
 fn each_message_is_news() {
     let system = System::boot([caller("receiver")
@@ -78,6 +80,7 @@ fn each_message_is_news() {
 }
 
 // More contexts want cycles for their interrupts than one list has room for.
+// req: NTF-32
 #[test]
 fn contexts_that_are_not_told_now_are_told_next() {
     let system = System::boot([PartitionSpec::new("sp")
@@ -123,6 +126,7 @@ fn wants_cycles(name: &str) -> PartitionSpec {
 }
 
 // FF-A v1.1 section 16.7: ten ids fit into the 32-bit form.
+// req: NTF-31, NTF-32
 #[test]
 fn who_wants_cycles_is_told_when_there_is_room() {
     const WANT: [(u16, u64); 2] = [(0x8002, 0), (0x8003, 1)];
@@ -173,6 +177,7 @@ fn tells(spec: PartitionSpec) -> PartitionSpec {
 }
 
 // FF-A v1.1 section 10.6. req: RXTX-13
+// req: NTF-33, NTF-37
 #[test]
 fn a_message_interrupts_a_receiver_that_gets_notifications_and_no_other() {
     let system = System::boot([tells(caller("told")), tells(PartitionSpec::new("deaf"))]);
@@ -189,6 +194,7 @@ fn a_message_interrupts_a_receiver_that_gets_notifications_and_no_other() {
 }
 
 // FF-A v1.1 section 10.6: the interrupt is for what becomes pending.
+// req: NTF-37
 #[test]
 fn a_receiver_is_not_interrupted_for_what_it_knows() {
     let system = System::boot([tells(caller("told"))]);

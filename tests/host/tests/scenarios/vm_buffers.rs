@@ -48,7 +48,7 @@ fn map_vm(nwd: &Nwd<'_>, id: u16) -> Option<i32> {
     nwd.call([RXTX_MAP_64]).error()
 }
 
-// req: RXTX-06, RXTX-23, RXTX-26, RXTX-29
+// req: RXTX-06, RXTX-23, RXTX-26, RXTX-29, VMB-01, VMB-04, VMB-05, VMB-07, VMB-08
 #[test]
 fn a_hypervisor_registers_buffers_of_its_vms() {
     for version in [V1_0, V1_1, V1_2] {
@@ -78,7 +78,7 @@ fn a_hypervisor_registers_buffers_of_its_vms() {
     }
 }
 
-// req: RXTX-19, RXTX-20, RXTX-22, RXTX-23
+// req: RXTX-19, RXTX-20, RXTX-22, RXTX-23, VMB-03, VMB-04, VMB-06
 #[test]
 fn buffers_that_no_vm_can_have() {
     let system = System::boot([PartitionSpec::new("sp1")]);
@@ -123,6 +123,7 @@ fn buffers_that_no_vm_can_have() {
 }
 
 // Xen's first driver put its lists where its header of 12 bytes ended. req: RXTX-19, RXTX-23
+// req: VMB-02
 #[test]
 fn lists_of_ranges_are_aligned() {
     let system = System::boot([]);
@@ -144,7 +145,7 @@ fn lists_of_ranges_are_aligned() {
     nwd.call(at(24, 64)).success();
 }
 
-// req: RXTX-06, RXTX-14, RXTX-29
+// req: RXTX-06, RXTX-14, RXTX-29, IND-05, IND-06, IND-13, IND-22, VMB-08, VMB-09
 #[test]
 fn messages_of_vms_and_who_owns_their_rx() {
     let both = |sp: &mut Sp, request: [u64; 5]| {
@@ -203,7 +204,7 @@ fn buffers_of_a_vm_do_not_reopen_negotiation() {
     assert_eq!(nwd.version(V1_1), V1_2);
 }
 
-// req: RXTX-30
+// req: RXTX-30, VMB-10, VMB-11
 #[test]
 fn rx_is_acquired_by_hypervisors_for_vms_only() {
     let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
@@ -220,7 +221,7 @@ fn rx_is_acquired_by_hypervisors_for_vms_only() {
 }
 
 // Nothing is left of a descriptor that was read before.
-// req: RXTX-06, RXTX-26
+// req: RXTX-06, RXTX-26, VMB-07
 #[test]
 fn a_descriptor_is_read_anew_each_time() {
     let system = System::boot([]);
