@@ -189,7 +189,7 @@ impl AccessPermissions {
 mod tests {
     use super::*;
 
-    // req: MEMD-48, MEMD-49, MEMD-50, MEMD-94
+    // req: MEMD-48, MEMD-49, MEMD-50, MEMD-94, DSC-05
     #[test]
     fn every_attribute_value_decodes_or_is_refused() {
         let mut specified = 0;

@@ -449,7 +449,8 @@ mod tests {
     }
 
     // Run-time models of v1.1 section 8.2 to 8.5, and v1.2 for FFA_YIELD.
-    // req: RUN-17, RUN-18, MSGW-06, MSGD-09, BOOT-18
+    // req: RUN-17, RUN-18, MSGW-06, MSGD-09, BOOT-18, MODEL-01, MODEL-03, MODEL-04, MODEL-05
+    // req: MODEL-06, MODEL-07, MODEL-08
     #[test]
     fn every_model_and_call() {
         const N: Result<()> = Err(Denied);

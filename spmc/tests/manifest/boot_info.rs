@@ -22,7 +22,7 @@ fn blob(version: Version) -> Vec<u8> {
     page[..size].to_vec()
 }
 
-// req: BOOT-12, BOOT-14, BOOT-15
+// req: BOOT-12, BOOT-14, BOOT-15, PMAN-16
 #[test]
 fn header() {
     for version in [Version::V1_1, Version::V1_2] {

@@ -24,7 +24,7 @@ fn refused(index: usize, value: u32, line: &str) {
     assert_eq!(error.to_string(), line);
 }
 
-// req: MAN-01
+// req: MAN-01, PMAN-20
 #[test]
 fn version_2() {
     let words = [SPKG, 2, 0x1000, 0x600, 0x4000, 0xf_c000];
@@ -41,7 +41,7 @@ fn version_2() {
     assert_eq!(package.offset_behind_boot_info(), Ok(0x1000));
 }
 
-// req: MAN-01
+// req: MAN-01, PMAN-20
 #[test]
 fn version_1() {
     let words = [SPKG, 1, 24, 0x601, 0x1000, 0x1_0000];
@@ -59,7 +59,7 @@ fn version_1() {
     assert_eq!(package.offset_behind_boot_info(), Err(NoRoom::ForBootInfo));
 }
 
-// req: MAN-01
+// req: MAN-01, PMAN-20
 #[test]
 fn another_format() {
     refused(
@@ -76,7 +76,7 @@ fn another_format() {
     refused(1, 3, "package header: version: expected 1 or 2, found 0x3");
 }
 
-// req: MAN-01
+// req: MAN-01, PMAN-21
 #[test]
 fn pieces_in_the_wrong_place() {
     for offset in [0, 24, 0x1800] {
@@ -119,7 +119,7 @@ fn pieces_in_the_wrong_place() {
     );
 }
 
-// req: MAN-01
+// req: MAN-01, PMAN-21
 #[test]
 fn pieces_of_the_wrong_size() {
     refused(
@@ -145,7 +145,7 @@ fn pieces_of_the_wrong_size() {
     }
 }
 
-// req: MAN-01
+// req: MAN-01, PMAN-21
 #[test]
 fn numbers_that_would_overflow() {
     let max = u32::MAX;
@@ -168,7 +168,7 @@ fn numbers_that_would_overflow() {
     assert!(Package::parse(&header(words), MEM_SIZE).is_err());
 }
 
-// req: MAN-01
+// req: MAN-01, PMAN-21
 #[test]
 fn a_truncated_package() {
     let words = [SPKG, 2, 0x1000, 0x600, 0x4000, 0x1_0000];

@@ -26,6 +26,7 @@ fn changed(change: impl FnOnce(&mut Node)) -> (PartitionConfig, Vec<String>) {
 }
 
 // req: MAN-02, MAN-03, MAN-04, MAN-05, MAN-07, MAN-08, MAN-09, MAN-11, MAN-12, MAN-13, MAN-14, MAN-15, MAN-17, MAN-40
+// req: PMAN-07, PMAN-15
 #[test]
 fn properties() {
     let (config, lines) = changed(|_| {});
@@ -59,7 +60,7 @@ fn properties() {
     assert_eq!(config.smc_whitelist.as_slice(), [0xc200_0001]);
 }
 
-// req: MAN-16, MAN-22, MAN-23, MAN-24, MAN-25, MAN-26, RXTX-05
+// req: MAN-16, MAN-22, MAN-23, MAN-24, MAN-25, MAN-26, RXTX-05, PMAN-14
 #[test]
 fn memory_regions() {
     let (config, _) = changed(|_| {});
@@ -100,7 +101,7 @@ fn device_regions() {
     );
 }
 
-// req: MAN-32
+// req: MAN-32, PMAN-13
 #[test]
 fn interrupts_with_targets_are_read() {
     let (config, lines) = changed(|tree| {
@@ -150,7 +151,7 @@ fn stream_ids_are_read() {
     assert!(config.device_regions[1].streams.is_none());
 }
 
-// req: MAN-12, MAN-13, MAN-14, MAN-15, MAN-40
+// req: MAN-12, MAN-13, MAN-14, MAN-15, MAN-40, PMAN-07
 #[test]
 fn optional_properties_have_defaults() {
     let (config, lines) = changed(|tree| {
@@ -190,7 +191,7 @@ fn optional_properties_have_defaults() {
     assert!(config.memory_regions.is_empty() && config.device_regions.is_empty());
 }
 
-// req: MAN-04
+// req: MAN-04, PMAN-04
 #[test]
 fn a_uuid_list_shares_one_messaging_method_or_has_one_each() {
     let uuids = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -207,7 +208,7 @@ fn a_uuid_list_shares_one_messaging_method_or_has_one_each() {
     assert_eq!(config.services[1].messaging, Messaging::SEND_DIRECT);
 }
 
-// req: MAN-04, MAN-17
+// req: MAN-04, MAN-17, PMAN-01, PMAN-02
 #[test]
 fn services_of_the_1_1_format() {
     let (config, lines) = changed(|tree| {
@@ -239,7 +240,7 @@ fn services_of_the_1_1_format() {
     assert_eq!(config.services[2].uuid, Uuid::from_words([5, 6, 7, 8]));
 }
 
-// req: MAN-12
+// req: MAN-12, PMAN-17
 #[test]
 fn addresses_may_be_one_cell_or_two() {
     let (one, lines) = changed(|tree| {
@@ -291,7 +292,7 @@ fn a_property_without_effect_costs_one_line_that_names_partition_and_property() 
     }
 }
 
-// req: MAN-18
+// req: MAN-18, PMAN-08
 #[test]
 fn managed_exit_is_known_in_both_forms() {
     for (name, cells) in [
@@ -307,7 +308,7 @@ fn managed_exit_is_known_in_both_forms() {
     }
 }
 
-// req: MAN-17, RUN-03
+// req: MAN-17, RUN-03, PMAN-06
 #[test]
 fn every_kind_of_message_is_supported() {
     let (config, lines) = changed(|tree| {
@@ -318,7 +319,7 @@ fn every_kind_of_message_is_supported() {
     assert!(lines.is_empty(), "{lines:?}");
 }
 
-// req: MAN-05, MAN-08, MAN-12
+// req: MAN-05, MAN-08, MAN-12, PMAN-19
 #[test]
 fn contradictions_to_the_spmc_manifest_cost_a_warning() {
     let (config, lines) = changed(|tree| {
@@ -352,7 +353,7 @@ fn contexts_on_pes_that_there_is_no_room_for_do_not_exist() {
     assert!(lines.contains(&expected), "{lines:?}");
 }
 
-// req: MAN-08
+// req: MAN-08, PMAN-11
 #[test]
 fn power_messages_are_for_partitions_with_a_context_on_each_pe() {
     let power = |contexts: u32| {
@@ -373,7 +374,7 @@ fn a_number_of_16_bits() {
     assert_eq!(lines, [""; 0]);
 }
 
-// req: MAN-01, MAN-15
+// req: MAN-01, MAN-15, PMAN-15, PMAN-18
 #[test]
 fn unknown_properties_and_nodes_are_passed_over() {
     let (config, lines) = changed(|tree| {

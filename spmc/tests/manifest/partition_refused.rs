@@ -14,7 +14,7 @@ pub fn refused(change: impl FnOnce(&mut Node), line: &str) {
     assert_eq!(result.unwrap_err().to_string(), line);
 }
 
-// req: MAN-02
+// req: MAN-02, PMAN-01
 #[test]
 fn another_compatible() {
     refused(
@@ -53,7 +53,7 @@ fn a_version_that_the_spmc_does_not_speak() {
     }
 }
 
-// req: MAN-04
+// req: MAN-04, PMAN-05
 #[test]
 fn uuids_that_name_no_service() {
     refused(
@@ -74,7 +74,7 @@ fn uuids_that_name_no_service() {
     );
 }
 
-// req: MAN-04, MAN-17
+// req: MAN-04, MAN-17, PMAN-03
 #[test]
 fn faulty_services_nodes() {
     let services = |change: &dyn Fn(&mut Node), line: &str| {
@@ -199,7 +199,7 @@ fn a_large_granule() {
     }
 }
 
-// req: MAN-15
+// req: MAN-15, PMAN-15
 #[test]
 fn a_boot_order_beyond_16_bits() {
     refused(
@@ -257,7 +257,7 @@ fn buffers_that_do_not_fit() {
     );
 }
 
-// req: MAN-17
+// req: MAN-17, PMAN-04, PMAN-06
 #[test]
 fn faulty_messaging_methods() {
     refused(
@@ -278,7 +278,7 @@ fn faulty_messaging_methods() {
     );
 }
 
-// req: MAN-18, MAN-20, ME-01
+// req: MAN-18, MAN-20, ME-01, PMAN-07, PMAN-09, PMAN-10
 #[test]
 fn faulty_interrupt_policies() {
     refused(
@@ -315,7 +315,7 @@ fn a_primary_scheduler() {
     );
 }
 
-// req: MAN-02
+// req: MAN-02, PMAN-12
 #[test]
 fn reserved_bits() {
     refused(

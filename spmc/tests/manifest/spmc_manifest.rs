@@ -39,7 +39,7 @@ fn faulty_vm1(change: impl FnOnce(&mut Node), line: &str) {
     assert_eq!(vm2.id, PartitionId(0x8002));
 }
 
-// req: MAN-41, MAN-27
+// req: MAN-41, MAN-27, PMAN-24, PMAN-25
 #[test]
 fn all_nodes() {
     let manifest = changed(|tree| {
@@ -111,7 +111,7 @@ fn cells_follow_the_tree() {
     assert_eq!(manifest.cpus[1], 0x100);
 }
 
-// req: GEN-17
+// req: GEN-17, PMAN-22
 #[test]
 fn counting_stops_at_the_first_gap() {
     let (manifest, lines) = capture(|| {
@@ -130,7 +130,7 @@ fn counting_stops_at_the_first_gap() {
     assert!(lines.is_empty(), "{lines:?}");
 }
 
-// req: GEN-17
+// req: GEN-17, PMAN-22
 #[test]
 fn the_order_of_nodes_does_not_matter() {
     let swapped = changed(|tree| {
@@ -177,7 +177,7 @@ fn what_hafnium_rounds_is_rounded() {
     );
 }
 
-// req: GEN-17
+// req: GEN-17, PMAN-22
 #[test]
 fn vm0_is_an_error() {
     refused(
@@ -186,7 +186,7 @@ fn vm0_is_an_error() {
     );
 }
 
-// req: GEN-17
+// req: GEN-17, PMAN-22
 #[test]
 fn a_ninth_partition_is_an_error() {
     refused(
@@ -197,7 +197,7 @@ fn a_ninth_partition_is_an_error() {
     );
 }
 
-// req: MAN-01
+// req: MAN-01, PMAN-23
 #[test]
 fn a_fault_of_one_vm_costs_only_that_partition() {
     for (name, expected) in [

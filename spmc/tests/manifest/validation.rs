@@ -98,7 +98,7 @@ fn partitions_that_want_different_things_are_accepted() {
     assert_eq!(validate(&[&second(last)], last, |_| {}), Ok(()));
 }
 
-// req: MAN-23, MAN-27
+// req: MAN-23, MAN-27, PMAN-14
 #[test]
 fn where_a_region_may_lie() {
     // Behind the package although it is relative, in the package although it is not.
@@ -127,7 +127,7 @@ fn where_a_region_may_lie() {
     assert_eq!(validate(&[], across, two_nodes), Ok(()));
 }
 
-// req: MAN-27
+// req: MAN-27, PMAN-24
 #[test]
 fn memory_outside_the_nodes_of_its_security_state() {
     refused(
@@ -225,7 +225,7 @@ fn packages_in_the_wrong_place() {
     );
 }
 
-// req: MAN-29, MAN-31
+// req: MAN-29, MAN-31, PMAN-24
 #[test]
 fn devices_that_are_none() {
     refused(
@@ -360,7 +360,7 @@ fn devices_that_another_partition_owns() {
 }
 
 // A copied manifest asks for the id of the first: Hafnium reads no ids, and places decide here.
-// req: MAN-05, GEN-16, GEN-17
+// req: MAN-05, GEN-16, GEN-17, PMAN-19
 #[test]
 fn an_id_twice() {
     let same = |tree: &mut Node| tree.put("", "id", &[0x8001]);
@@ -406,7 +406,7 @@ fn an_interrupt_twice() {
     );
 }
 
-// req: MAN-32
+// req: MAN-32, PMAN-13
 #[test]
 fn an_interrupt_for_a_pe_that_is_not_there() {
     refused_behind(

@@ -26,7 +26,7 @@ fn write(function: u32, width: usize, text: &str) -> ffa::Answer {
     ffa::call(function, &arguments)
 }
 
-// req: GEN-28, COMP-21
+// req: GEN-28, COMP-21, CON-02, CON-04
 fn console_log(_: &Nwd) -> Check {
     ffa::refused(&ffa::call(id::CONSOLE_LOG_32, &[1]), NOT_SUPPORTED)?;
     ffa::refused(&ffa::call(id::CONSOLE_LOG_64, &[1]), NOT_SUPPORTED)?;

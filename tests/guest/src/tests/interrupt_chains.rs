@@ -241,7 +241,8 @@ pub(super) fn run_chain(pe: usize, (members, preempts, sees): Case) -> Check {
     equal(seen | path << 32, packed(sees) | path << 32)
 }
 
-// req: ME-02, ME-03, ME-04, ME-05, ME-07, ME-09, INT-01, INT-02, INT-10
+// req: ME-02, ME-03, ME-04, ME-05, ME-07, ME-09, INT-01, INT-02, INT-10, SINT-11, SINT-12, SINT-13
+// req: SINT-14
 fn chains_by_action(_: &Nwd) -> Check {
     bind_all(8)?;
     for case in CHAINS {

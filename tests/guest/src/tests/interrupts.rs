@@ -352,6 +352,7 @@ fn timer_control() -> u64 {
 }
 
 // Timers of partitions: id 3.
+// req: SINT-25
 fn timer_of_a_partition(_: &Nwd) -> Check {
     ask(SP1, command!(timer_while_it_runs), [0; 4])?;
     ask(SP1, command!(start_timer), [0; 4])?;
@@ -432,6 +433,7 @@ fn send_ipi(_: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
 }
 
 // Paravirtual interface, id 9.
+// req: SINT-24
 fn interrupt_between_contexts(_: &Nwd) -> Check {
     pe::run_on(1, |_| ask(SP2, command!(enable_ipi), [0; 4]), [0; 4])?;
     ask(SP2, command!(send_ipi), [1, 0, 0, 0])?;

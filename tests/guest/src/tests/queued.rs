@@ -66,7 +66,7 @@ fn is_done(partition: u16, answer: &Regs) -> Check {
     equal(result, !SEED)
 }
 
-// req: INT-10, GEN-26
+// req: INT-10, GEN-26, SINT-11
 fn queued_is_not_stopped(_: &Nwd) -> Check {
     with_flag(SP1, |flag| {
         let (answer, pending) = interrupted(SP1, SPIN, [flag, SEED, 0, 0], flag)?;
@@ -75,7 +75,7 @@ fn queued_is_not_stopped(_: &Nwd) -> Check {
     })
 }
 
-// req: INT-10, GEN-26
+// req: INT-10, GEN-26, SINT-11, SINT-14
 fn queued_protects_its_callee(_: &Nwd) -> Check {
     with_flag(SP2, |flag| {
         let arguments = [SP2 as u64, flag, SEED, 0];

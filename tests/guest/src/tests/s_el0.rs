@@ -284,7 +284,7 @@ fn el0_answers(_: &Nwd) -> Check {
     Ok(())
 }
 
-// req: SEL0-08, MEMO-02
+// req: SEL0-08, MEMO-02, PERM-01, PERM-02, PERM-03, PERM-04, PERM-05, PERM-16
 fn el0_permissions(_: &Nwd) -> Check {
     ask(SP3, command!(initialisation), [0; 4])?;
     Ok(())
@@ -300,7 +300,7 @@ fn initialisation(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     }
 }
 
-// req: SEL0-08
+// req: SEL0-08, PERM-06, PERM-07, PERM-08
 fn el0_permissions_are_over(_: &Nwd) -> Check {
     for function in [
         id::MEM_PERM_GET_32,

@@ -92,7 +92,7 @@ fn off_and_on(nwd: &Nwd, pe: usize) -> Check {
     equal(count, expected[pe])
 }
 
-// req: BOOT-17
+// req: BOOT-17, FWK-04, FWK-06
 fn cpu_off_is_announced(nwd: &Nwd) -> Check {
     for _ in 0..ROUNDS {
         for pe in 1..nwd.pes {
@@ -102,7 +102,7 @@ fn cpu_off_is_announced(nwd: &Nwd) -> Check {
     Ok(())
 }
 
-// req: BOOT-17
+// req: BOOT-17, FWK-04
 fn cpu_off_is_refused(nwd: &Nwd) -> Check {
     ask(SP2, command!(refuse_power), [PSCI_DENIED, 0, 0, 0])?;
     off_and_on(nwd, 1)?;
@@ -110,7 +110,7 @@ fn cpu_off_is_refused(nwd: &Nwd) -> Check {
     off_and_on(nwd, 1)
 }
 
-// req: RUN-09
+// req: RUN-09, FWK-16, FWK-17, FWK-18, FWK-19
 fn vm_availability(_: &Nwd) -> Check {
     for kind in [VM_CREATED, VM_DESTROYED] {
         let request = [route(NWD, SP2), kind, 0x11, 0x22, 7];

@@ -71,7 +71,7 @@ fn done(me: u16, partition: u16, answer: &Regs, seed: u64) -> Check {
     equal(complement, !seed)
 }
 
-// req: MSGW-09, MSGW-10, MSGW-18, MSGW-20, RUN-18
+// req: MSGW-09, MSGW-10, MSGW-18, MSGW-20, RUN-18, MODEL-06, MODEL-13, MODEL-16, MODEL-18
 fn yield_in_request(_: &Nwd) -> Check {
     for partition in [SP1, SP3] {
         let answer = ask_to_yield(NWD, partition, 5);
@@ -88,7 +88,7 @@ fn yield_in_request(_: &Nwd) -> Check {
     Ok(())
 }
 
-// req: GEN-19, RUN-23
+// req: GEN-19, RUN-23, MODEL-17
 fn yield_moves(_: &Nwd) -> Check {
     yielded(&ask_to_yield(NWD, SP1, 6), SP1)?;
     let job = |_| {
@@ -98,7 +98,7 @@ fn yield_moves(_: &Nwd) -> Check {
     pe::run_on(1, job, [0; 4]).map(drop)
 }
 
-// req: MSGW-11, MSGW-12, MSGW-15
+// req: MSGW-11, MSGW-12, MSGW-15, MODEL-09, MODEL-14
 fn yield_to_partition(_: &Nwd) -> Check {
     for [partition, other] in [[SP1, SP3], [SP3, SP1], [SP2, SP1]] {
         let arguments = [other as u64, 7, 0, 0];
@@ -117,7 +117,7 @@ fn run_until_done(sp: &Sp, [other, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-// req: MSGW-09
+// req: MSGW-09, MODEL-05, MODEL-15
 fn yield_refused(_: &Nwd) -> Check {
     ask(SP2, command!(cannot_yield), [DENIED as u64, 0, 0, 0])?;
     let reserved = [INVALID_PARAMETERS as u64, 1, 0, 0];

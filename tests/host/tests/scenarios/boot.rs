@@ -77,7 +77,7 @@ fn boot_order() {
     assert_eq!(*log.lock().unwrap(), [0x8003, 0x8004, 0x8002, 0x8001]);
 }
 
-// req: BOOT-05, BOOT-06, BOOT-08, BOOT-12, BOOT-13, BOOT-14, BOOT-15, MAN-40
+// req: BOOT-05, BOOT-06, BOOT-08, BOOT-12, BOOT-13, BOOT-14, BOOT-15, MAN-40, PMAN-16
 #[test]
 fn boot_information() {
     // The version is the partition's own.
@@ -165,7 +165,7 @@ fn initialisation_has_a_time_limit_and_messages_have_none() {
     assert_eq!(system.machine.journal().watchdogs.len(), 1);
 }
 
-// req: BOOT-18
+// req: BOOT-18, MODEL-01, MODEL-02
 #[test]
 fn what_a_partition_may_call_while_it_initialises() {
     let system = System::boot([
@@ -202,6 +202,7 @@ fn what_a_partition_may_call_while_it_initialises() {
 }
 
 // C22: what is in x0 would be taken for boot information. req: BOOT-03
+// req: SEC-06
 #[test]
 fn registers_are_zero_at_entry_but_for_the_pe() {
     let entered = |sp: &mut host_tests::Sp| {
@@ -220,7 +221,7 @@ fn registers_are_zero_at_entry_but_for_the_pe() {
     assert_eq!(system.pe(1).ask(0x8002, [2; 5]), [2; 5]);
 }
 
-// req: BOOT-09, BOOT-17
+// req: BOOT-09, BOOT-17, SEC-01, SEC-02, SEC-03, SEC-04, SEC-05, SEC-06
 #[test]
 fn secondary_contexts_start_where_the_partition_said() {
     let system = System::boot([
@@ -270,6 +271,7 @@ fn secondary_contexts_start_where_the_partition_said() {
 }
 
 // It has initialised, though others have not. req: BOOT-09
+// req: SEC-04
 #[test]
 fn entry_points_are_for_contexts_that_initialise() {
     let system = System::boot([
@@ -298,7 +300,7 @@ fn power_off(pe: Nwd<'_>) {
     assert_eq!(answer.0[..4], [DIRECT_RESP_32, 0x8000_ffff, 0x8000_0002, 0]);
 }
 
-// req: BOOT-17, BOOT-09
+// req: BOOT-17, BOOT-09, FWK-14
 #[test]
 fn contexts_start_anew_when_their_pe_was_off() {
     let system = System::boot([PartitionSpec::new("mp").vcpus(2).script(counts)]);

@@ -109,6 +109,7 @@ fn boot_information_of_1_0_is_name_value_and_size() {
 }
 
 // A register without the node that says for what. req: BOOT-03, BOOT-05
+// req: PMAN-16
 #[test]
 fn boot_information_is_for_those_who_ask_for_it() {
     let spec = PartitionSpec::new("sp1").property("gp-register-num", 1);

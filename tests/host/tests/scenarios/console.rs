@@ -30,7 +30,7 @@ fn log_64(sp: &mut Sp, text: &[u8]) -> Regs {
     sp.call([CONSOLE_LOG_64, text.len() as u64, a, b, c, d, e, f])
 }
 
-// req: GEN-12, STAT-03
+// req: GEN-12, STAT-03, CON-01, CON-03
 #[test]
 fn pieces_become_lines_with_the_name_of_their_partition() {
     boot([PartitionSpec::new("talker").script(|sp| {
@@ -58,6 +58,7 @@ fn pieces_become_lines_with_the_name_of_their_partition() {
     assert_eq!(lines("talker"), expected);
 }
 
+// req: CON-03
 #[test]
 fn each_context_has_a_line_of_its_own() {
     let script = |sp: &mut Sp| {
@@ -87,7 +88,7 @@ fn each_context_has_a_line_of_its_own() {
     assert_eq!(lines("many"), expected);
 }
 
-// req: GEN-28
+// req: GEN-28, CON-02
 #[test]
 fn as_many_characters_as_the_registers_of_that_version_hold() {
     let script = |maximum: u64| {
@@ -152,6 +153,7 @@ fn a_flood_of_faults_leaves_the_console_to_others() {
     assert_eq!(lines("faulty").len(), 64);
 }
 
+// req: CON-04
 #[test]
 fn the_normal_world_has_its_own_console() {
     let system = boot([]);

@@ -51,7 +51,7 @@ fn read(sp: &mut Sp, request: &Transaction) -> Transaction {
     }
 }
 
-// req: MEMD-60, MEMD-70
+// req: MEMD-60, MEMD-70, DSC-01, DSC-06
 #[test]
 fn every_version_from_1_1_on_reads_and_is_told_in_the_layout_that_it_uses() {
     for (minor, version) in [(1, V1_1), (2, V1_2)] {
@@ -74,7 +74,7 @@ fn every_version_from_1_1_on_reads_and_is_told_in_the_layout_that_it_uses() {
     }
 }
 
-// req: MEMD-70
+// req: MEMD-70, DSC-06, DSC-07, DSC-08, DSC-09
 #[test]
 fn the_implementation_defined_value_goes_where_there_is_a_place_for_it() {
     let system = System::boot([borrower("sp1", 2)]);

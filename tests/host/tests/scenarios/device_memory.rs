@@ -105,7 +105,7 @@ fn reclaimed(stage: &Stage, handle: u64) {
     assert!(is_device(stage, SP1, Secure, DEVICE), "as before");
 }
 
-// req: GEN-23, GEN-24, MEMD-38, MEMD-45, MEMD-56, MEMD-57, MEMD-58, MEMRC-10
+// req: GEN-23, GEN-24, MEMD-38, MEMD-45, MEMD-56, MEMD-57, MEMD-58, MEMRC-10, DSC-11
 #[test]
 fn a_partition_lends_its_device_to_another_one() {
     let stage = stage();
@@ -159,7 +159,7 @@ fn a_partition_lends_its_device_to_another_one() {
     stage.system.machine.check_tlbs();
 }
 
-// req: GEN-23, MEMD-54, MEMO-10
+// req: GEN-23, MEMD-54, MEMO-10, DSC-11, DSC-14
 #[test]
 fn a_device_is_not_sent_in_any_other_way() {
     let stage = stage();
@@ -237,7 +237,7 @@ fn a_device_is_not_sent_in_any_other_way() {
     });
 }
 
-// req: MEMD-33, MEMD-45, MEMD-53, MEMD-56
+// req: MEMD-33, MEMD-45, MEMD-53, MEMD-56, DSC-13
 #[test]
 fn a_device_is_not_retrieved_as_something_else() {
     let stage = stage();
@@ -272,7 +272,7 @@ fn a_device_is_not_retrieved_as_something_else() {
     reclaimed(&stage, handle);
 }
 
-// req: MEMD-79, MEMRL-11
+// req: MEMD-79, MEMRL-11, DSC-14
 #[test]
 fn a_device_is_zeroed_at_no_point() {
     let stage = stage();
@@ -470,7 +470,7 @@ fn a_device_inside_of_the_normal_worlds_memory_is_in_no_transaction() {
     }
 }
 
-// req: GEN-23
+// req: GEN-23, DSC-12
 #[test]
 fn nobody_lends_devices_in_1_0() {
     let stage = stage_with(|spec| spec.version(0));

@@ -331,7 +331,7 @@ fn failing_under_a_request_of_the_normal_world() {
     assert_eq!(system.nwd().ask(0x8002, PAYLOAD), PAYLOAD);
 }
 
-// req: RUN-17, RUN-18, MSGW-06
+// req: RUN-17, RUN-18, MSGW-06, MODEL-04
 #[test]
 fn a_request_ends_with_its_response_only() {
     let system = System::boot([PartitionSpec::new("sp1").script(|sp| {

@@ -43,7 +43,7 @@ fn both(name: &str) -> PartitionSpec {
     PartitionSpec::new(name).with(|sp| sp.messaging = ALL)
 }
 
-// req: RUN-08, MSGD-01, MSGD-12, MSGD-14, MSGD-19, DIR2-01, DIR2-02, DIR2-03, DIR2-11
+// req: RUN-08, MSGD-01, MSGD-12, MSGD-14, MSGD-19, DIR2-01, DIR2-02, DIR2-03, DIR2-11, GEN-31
 #[test]
 fn fourteen_registers_go_both_ways() {
     let spec = both("sp1");

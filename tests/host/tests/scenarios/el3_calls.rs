@@ -59,7 +59,7 @@ fn full(sp: &mut Sp, conduit: Conduit, id: u64) -> ([u64; 18], Regs) {
     (made, sp.call_by(conduit, [id, a, b, c, d, e, f, g]))
 }
 
-// req: GEN-29
+// req: GEN-29, PMAN-25
 #[test]
 fn what_is_listed_goes_to_el3_with_all_registers() {
     let system = run("listed", listed(&[SIP, TRNG_RND64]), |sp| {
@@ -83,7 +83,7 @@ fn what_is_listed_goes_to_el3_with_all_registers() {
     );
 }
 
-// req: GEN-29
+// req: GEN-29, PMAN-25
 #[test]
 fn without_a_list_nothing_goes_to_el3() {
     let system = run("unlisted", Vec::new(), |sp| {

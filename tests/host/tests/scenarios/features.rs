@@ -48,6 +48,7 @@ fn refused(answer: Regs) -> bool {
 }
 
 // req: FEAT-01, FEAT-02, FEAT-03, FEAT-08, FEAT-10, COMP-05, COMP-07, COMP-08, COMP-14, COMP-20
+// req: SEC-05, PERM-08
 #[test]
 fn what_the_normal_world_can_call() {
     let system = System::boot([]);
@@ -103,7 +104,7 @@ fn a_query_with_a_property_is_answered_as_without() {
     }
 }
 
-// req: FEAT-01, FEAT-02, FEAT-08, COMP-05, COMP-07, COMP-10, COMP-21
+// req: FEAT-01, FEAT-02, FEAT-08, COMP-05, COMP-07, COMP-10, COMP-21, SEC-05
 #[test]
 fn what_a_partition_can_call() {
     let query = |sp: &mut host_tests::Sp| {

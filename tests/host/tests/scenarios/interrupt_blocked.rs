@@ -93,7 +93,7 @@ fn raises_unnoticed(name: &str) -> PartitionSpec {
     })
 }
 
-// req: INT-08, INT-11
+// req: INT-08, INT-11, SINT-04, SINT-05, MODEL-09
 #[test]
 fn its_call_ends_and_it_resumes_the_other() {
     let count = Arc::<AtomicU64>::default();
@@ -315,7 +315,7 @@ fn who_has_stopped_one_is_not_called_again_before_it_resumes_that_one() {
     assert_eq!(count.load(SeqCst), 2);
 }
 
-// req: INT-08, BOOT-18
+// req: INT-08, BOOT-18, SINT-20
 #[test]
 fn who_initialises_is_not_called() {
     let count = Arc::<AtomicU64>::default();
@@ -335,7 +335,7 @@ fn who_initialises_is_not_called() {
 }
 
 // It was not called while it initialised, so it is when it waits.
-// req: INT-05, INT-08
+// req: INT-05, INT-08, SINT-20
 #[test]
 fn who_initialises_and_takes_no_notice_is_run_after_that() {
     let count = Arc::<AtomicU64>::default();
@@ -358,7 +358,7 @@ fn who_initialises_and_takes_no_notice_is_run_after_that() {
 }
 
 // One at S-EL0 sees them when it waits.
-// req: INT-08, SEL0-06
+// req: INT-08, SEL0-06, SINT-06
 #[test]
 fn who_runs_at_s_el0_is_not_called() {
     const LINE_ID: u64 = LINE as u64;
@@ -401,7 +401,7 @@ fn not_called(count: &Arc<AtomicU64>) -> PartitionSpec {
     })
 }
 
-// req: INT-08, INT-07
+// req: INT-08, INT-07, SINT-09
 #[test]
 fn who_has_them_queued_or_is_further_down_is_not_stopped() {
     let queued = raises_unnoticed("queued")
@@ -425,7 +425,7 @@ fn who_has_them_queued_or_is_further_down_is_not_stopped() {
     assert_eq!(count.load(SeqCst), 1);
 }
 
-// req: INT-08
+// req: INT-08, SINT-22
 #[test]
 fn who_speaks_1_0_cannot_resume_and_is_not_called() {
     let count = Arc::<AtomicU64>::default();

@@ -60,7 +60,8 @@ fn packed(numbers: &[u64]) -> u64 {
     numbers.iter().rev().fold(0, |rest, one| rest << 4 | one)
 }
 
-// req: ME-02, ME-03, ME-04, ME-05, ME-07, ME-09, INT-01, INT-02, INT-10
+// req: ME-02, ME-03, ME-04, ME-05, ME-07, ME-09, INT-01, INT-02, INT-10, SINT-11, SINT-12, SINT-13
+// req: SINT-14
 #[test]
 fn the_least_permissive_action_wins() {
     let pending = Arc::new(AtomicBool::new(false));

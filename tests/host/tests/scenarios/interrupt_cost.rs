@@ -49,7 +49,7 @@ fn owner(serve: impl Fn(&mut Sp) + Send + Sync + 'static) -> PartitionSpec {
     })
 }
 
-// req: INT-04, INT-07
+// req: INT-04, INT-07, SINT-02
 #[test]
 fn who_runs_sees_its_own_interrupt_and_nothing_else_happens() {
     for vcpus in [1, 4] {

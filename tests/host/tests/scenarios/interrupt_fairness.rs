@@ -307,7 +307,7 @@ fn queued_interrupts_of_others_are_due_when_the_normal_world_has_the_pe() {
     }
 }
 
-// req: INT-03, INT-07
+// req: INT-03, INT-07, SINT-10
 #[test]
 fn non_secure_interrupts_wait_for_a_handler() {
     let count = Arc::<AtomicU64>::default();

@@ -318,7 +318,7 @@ fn the_normal_world_gets_through_between_handlers() {
 }
 
 // FF-A v1.1 section 9, sri-interrupts-policy.
-// req: INT-05
+// req: INT-05, SINT-17, SINT-18, SINT-19
 #[test]
 fn the_scheduler_runs_it_if_its_manifest_says_so() {
     for policy in 0..4_u32 {
@@ -483,6 +483,7 @@ fn extended_shared_interrupts_as_far_as_there_are_any() {
 }
 
 // Timers of partitions, id 3, and notifications, id 5: nobody is woken.
+// req: SINT-25
 #[test]
 fn a_timer_that_expired_waits_for_its_context() {
     const TIMER: u64 = 3;

@@ -100,7 +100,7 @@ fn counter() -> Arc<AtomicU64> {
     Arc::default()
 }
 
-// req: INT-04, INT-05, INT-06, INT-11
+// req: INT-04, INT-05, INT-06, INT-11, MODEL-07, SINT-01, SINT-08
 #[test]
 fn a_waiting_owner_is_run() {
     let count = counter();
@@ -133,7 +133,7 @@ fn a_up_owner_is_run_on_whatever_pe() {
     assert_eq!(count.load(SeqCst), 1);
 }
 
-// req: INT-04
+// req: INT-04, SINT-02
 #[test]
 fn a_running_owner_sees_the_line() {
     let count = counter();
@@ -167,7 +167,7 @@ fn a_running_owner_sees_the_line() {
     assert_eq!(count.load(SeqCst), 4);
 }
 
-// req: INT-07
+// req: INT-07, SINT-07
 #[test]
 fn another_partition_is_interrupted() {
     let count = counter();
@@ -200,7 +200,7 @@ fn queues(name: &str) -> PartitionSpec {
         })
 }
 
-// req: INT-07
+// req: INT-07, SINT-09
 #[test]
 fn another_partition_may_have_them_queued() {
     let count = counter();
@@ -215,7 +215,7 @@ fn another_partition_may_have_them_queued() {
     assert_eq!(count.load(SeqCst), 1);
 }
 
-// req: INT-07
+// req: INT-07, SINT-09
 #[test]
 fn what_one_has_queued_is_handled_when_it_answers_another() {
     let count = counter();
@@ -235,7 +235,7 @@ fn what_one_has_queued_is_handled_when_it_answers_another() {
     assert_eq!(count.load(SeqCst), 1);
 }
 
-// req: INT-07
+// req: INT-07, SINT-21
 #[test]
 fn an_interrupt_while_another_partition_initialises() {
     let count = counter();
@@ -253,7 +253,7 @@ fn an_interrupt_while_another_partition_initialises() {
     assert_eq!(system.nwd().ask(SP2, [3; 5]), [3; 5]);
 }
 
-// req: INT-08
+// req: INT-08, SINT-03
 #[test]
 fn a_preempted_owner_sees_it_later() {
     let count = counter();
@@ -332,7 +332,7 @@ fn the_interrupts_of_a_dead_partition_are_masked() {
     assert!(!system.machine.gic().has_interrupt(0));
 }
 
-// req: INT-13
+// req: INT-13, SINT-23
 #[test]
 fn calls_for_interrupts() {
     let spec = with_device(PartitionSpec::new("one"), &[LINE], &[]).script(|sp| {
@@ -393,7 +393,7 @@ fn calls_for_interrupts() {
     assert_eq!(system.nwd().ask(SP1, [1; 5]), [1; 5]);
 }
 
-// req: INT-05
+// req: INT-05, SINT-24
 #[test]
 fn contexts_interrupt_each_other() {
     let count = counter();
@@ -484,7 +484,7 @@ fn polite(name: &str, virq: bool) -> PartitionSpec {
         })
 }
 
-// req: ME-02, ME-03, ME-04, ME-05, ME-07, ME-08
+// req: ME-02, ME-03, ME-04, ME-05, ME-07, ME-08, SINT-13
 #[test]
 fn managed_exit() {
     for virq in [false, true] {
@@ -497,7 +497,7 @@ fn managed_exit() {
 }
 
 // Managed exit is for requests only.
-// req: ME-02, ME-07
+// req: ME-02, ME-07, SINT-15
 #[test]
 fn who_has_cycles_of_run_is_preempted() {
     let spec = PartitionSpec::new("polite").with(|spec| spec.ns_interrupts = 1);
@@ -514,7 +514,7 @@ fn who_has_cycles_of_run_is_preempted() {
     }
 }
 
-// req: ME-09, INT-10
+// req: ME-09, INT-10, SINT-16
 #[test]
 fn what_works_for_a_managed_exit_finishes_first() {
     let worker = PartitionSpec::new("worker").script(|sp: &mut Sp| {
@@ -530,6 +530,7 @@ fn what_works_for_a_managed_exit_finishes_first() {
 }
 
 // Timers of partitions: id 3.
+// req: SINT-25
 #[test]
 fn a_timer_expires() {
     let spec = PartitionSpec::new("one").script(|sp: &mut Sp| {

@@ -447,6 +447,7 @@ fn leaks(registers: &[u64]) -> Vec<usize> {
 }
 
 // D15, C21. req: MSGD-03, GEN-12
+// req: GEN-31
 #[test]
 fn registers_that_a_call_does_not_return_stay_the_callers() {
     let own = |n: u64| {

@@ -74,7 +74,7 @@ fn stays(sp: &mut Sp) {
     assert_eq!(sp.signals(), (false, false));
 }
 
-// req: MSGD-01, MSGD-02, MSGD-12, MSGD-14
+// req: MSGD-01, MSGD-02, MSGD-12, MSGD-14, LSP-01
 #[test]
 fn a_request_carries_its_registers_there_and_back() {
     const PAYLOAD: [u64; 5] = [1 << 40, 2, 3, 4, u64::MAX];
@@ -118,7 +118,7 @@ fn second(uuid: [u32; 4], to: u16) -> [u64; 18] {
     })
 }
 
-// req: MSGD-01, MSGD-12, MSGD-14, MSGD-19, DIR2-01, DIR2-04, DIR2-06, DIR2-11
+// req: MSGD-01, MSGD-12, MSGD-14, MSGD-19, DIR2-01, DIR2-04, DIR2-06, DIR2-11, LSP-02, LSP-09
 #[test]
 fn a_request_of_the_second_kind_is_checked_as_that_of_the_normal_world() {
     let spec = PartitionSpec::new("sp1").with(|sp| sp.messaging = 0x603);
@@ -157,7 +157,7 @@ fn a_request_of_the_second_kind_is_checked_as_that_of_the_normal_world() {
     nwd.refused(second(uuid, SP1), NOT_SUPPORTED);
 }
 
-// req: MSGD-04, MSGD-05, MSGD-10, RUN-09
+// req: MSGD-04, MSGD-05, MSGD-10, RUN-09, LSP-03, LSP-04
 #[test]
 fn bad_requests() {
     let deaf = echo("deaf").with(|sp| sp.messaging = 2);
@@ -181,7 +181,7 @@ fn bad_requests() {
     assert_eq!(ask(nwd, SP1, 5), 5);
 }
 
-// req: MSGD-04, NTF-11, NTF-18, NTF-24, IND-05, IND-06, DIR2-05
+// req: MSGD-04, NTF-11, NTF-18, NTF-24, IND-05, IND-06, DIR2-05, LSP-04
 #[test]
 fn it_is_nobody_to_everybody_else() {
     let asks = caller("sp1");
@@ -228,7 +228,7 @@ fn it_is_nobody_to_everybody_else() {
     }
 }
 
-// req: MSGW-15, STAT-04
+// req: MSGW-15, STAT-04, LSP-05
 #[test]
 fn no_non_secure_interrupt_takes_the_pe_from_whom_it_asks() {
     for actions in [[0, 1, 2], [1, 2, 0], [2, 0, 1], [1; 3], [2; 3]] {
@@ -275,7 +275,7 @@ fn who_worked_for_it_is_preempted_afterwards_as_before() {
     }
 }
 
-// req: MSGW-10, RUN-18
+// req: MSGW-10, RUN-18, LSP-06
 #[test]
 fn yielding_does_nothing() {
     let yields = |sp: &mut Sp, x3: u64| {
@@ -297,7 +297,7 @@ fn yielding_does_nothing() {
     assert_eq!(answer.0[..4], [DIRECT_RESP_64, SP2_CONTEXT, 0, 2]);
 }
 
-// req: MSGW-10, RUN-18, MSGW-16
+// req: MSGW-10, RUN-18, MSGW-16, LSP-06
 #[test]
 fn who_yielded_before_goes_on_without_a_pause() {
     let sp1 = serves("sp1", 2, |sp, x3| match x3 {
@@ -320,7 +320,7 @@ fn who_yielded_before_goes_on_without_a_pause() {
     assert_eq!(ask(nwd, SP1, 1), 6);
 }
 
-// req: MSGD-08, RUN-19
+// req: MSGD-08, RUN-19, LSP-07
 #[test]
 fn whoever_is_at_work_is_busy_and_others_are_not() {
     let sp1 = serves("sp1", 2, |sp, x3| {
@@ -375,7 +375,7 @@ fn frail(name: &str, action: u32) -> PartitionSpec {
     .property("abort-action", action)
 }
 
-// req: MSGW-14
+// req: MSGW-14, LSP-07
 #[test]
 fn who_fails_is_aborted_and_who_refuses_says_so() {
     for fault in 1..4 {
@@ -487,7 +487,7 @@ fn owner() -> PartitionSpec {
     })
 }
 
-// req: INT-05, INT-08
+// req: INT-05, INT-08, LSP-08
 #[test]
 fn secure_interrupts_are_handled_meanwhile() {
     let sp2 = serves("sp2", 2, |sp, x3| {

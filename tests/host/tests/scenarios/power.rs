@@ -58,7 +58,7 @@ fn taken(log: &Log) -> Vec<(u16, u16, [u64; 3])> {
     std::mem::take(&mut *log.lock().unwrap())
 }
 
-// req: BOOT-17, COMP-12
+// req: BOOT-17, COMP-12, MODEL-08, FWK-04, FWK-05, FWK-06, FWK-07, FWK-14
 #[test]
 fn subscribers_are_told_of_power_management_on_its_pe() {
     let log = Log::default();
@@ -122,7 +122,7 @@ fn the_answer_of_one_that_worked_for_a_partition_reaches_the_spmd() {
     assert_eq!(pe.ask(0x8002, [8; 5]), [8; 5]);
 }
 
-// req: BOOT-17
+// req: BOOT-17, FWK-08, FWK-13
 #[test]
 fn a_refusal_keeps_the_pe_on() {
     for (status, expected) in [
@@ -169,7 +169,7 @@ fn odd(act: impl Fn(&mut Sp) + Send + Sync + 'static) -> PartitionSpec {
         })
 }
 
-// req: BOOT-17, MSGD-19
+// req: BOOT-17, MSGD-19, FWK-09, FWK-10, FWK-11
 #[test]
 fn partitions_that_answer_something_else() {
     // With an error: it did not do what it was asked for.
@@ -214,6 +214,7 @@ fn partitions_that_answer_something_else() {
 }
 
 // Contexts of its other PEs wait still. req: BOOT-11, BOOT-17
+// req: FWK-11
 #[test]
 fn who_failed_on_another_pe_is_not_asked() {
     let system = System::boot([odd(|_| unreachable!("it is dead")).script(|sp| {
@@ -228,7 +229,7 @@ fn who_failed_on_another_pe_is_not_asked() {
     }
 }
 
-// req: BOOT-17
+// req: BOOT-17, FWK-12
 #[test]
 fn a_busy_context_is_not_asked() {
     let log = Log::default();
@@ -245,7 +246,7 @@ fn a_busy_context_is_not_asked() {
     assert_eq!(system.pe(1).request(0x8001, [0; 5]).function(), INTERRUPT);
 }
 
-// req: RUN-09, MSGD-05
+// req: RUN-09, MSGD-05, FWK-01, FWK-10, FWK-16, FWK-17, FWK-18, FWK-19
 #[test]
 fn a_hypervisor_tells_subscribers_of_vms() {
     const CREATED: u64 = 0x8000_0004;
@@ -316,6 +317,7 @@ fn a_hypervisor_tells_subscribers_of_vms() {
 }
 
 // The form of a message is its sender's business. req: MSGD-22, RUN-17
+// req: FWK-15
 #[test]
 fn a_message_in_the_64_bit_form_is_passed_on_in_the_32_bit_form() {
     let log = Log::default();

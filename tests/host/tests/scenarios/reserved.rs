@@ -167,6 +167,7 @@ fn all_speak(minor: u32, version: u64) -> Stage {
 }
 
 // req: GEN-28, COMP-03, RXTX-18, RXTX-19, PINFO-08, MEMX-01, MEMRQ-01, MEMRL-01, MEMRL-08, MEMRC-01, MEMRC-16, MSGW-11, MSGW-13
+// req: COMP-23
 #[test]
 fn reserved_registers_must_be_zero_at_1_0_and_are_ignored_later() {
     for (minor, version) in [(0, V1_0), (1, V1_1), (2, V1_2)] {

@@ -52,6 +52,7 @@ const REQUEST_FAULTS: &[RequestFault] = &[
 
 // req: MEMD-25, MEMD-26, MEMD-27, MEMD-41, MEMD-53, MEMD-64, MEMD-66, MEMD-70, MEMD-73, MEMD-75, MEMD-86, MEMD-87, MEMD-88
 // req: MEMD-89, MEMD-90, MEMD-91, MEMD-92, MEMD-94, MEMRQ-04, MEMRQ-06, MEMRQ-25, MEMD-15, GEN-30
+// req: DSC-07, DSC-08
 #[test]
 fn requests_with_one_fault() {
     let stage = Stage::new();

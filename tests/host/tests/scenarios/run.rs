@@ -5,7 +5,7 @@ use host_tests::{PartitionSpec, Sp, System};
 
 use super::interrupts::{DEACTIVATE, ENABLE, GET, LINE, with_device};
 
-// req: MSGW-01, MSGW-04, MSGW-05, MSGW-12, MSGW-18, GEN-25
+// req: MSGW-01, MSGW-04, MSGW-05, MSGW-12, MSGW-18, GEN-25, MODEL-12
 #[test]
 fn run_gives_cycles_to_a_waiting_partition() {
     let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
@@ -71,7 +71,7 @@ fn bad_arguments_of_msg_wait() {
     }
 }
 
-// req: COMP-11, COMP-18, MSGW-09, MSGW-10, MSGW-15
+// req: COMP-11, COMP-18, MSGW-09, MSGW-10, MSGW-15, MODEL-10, MODEL-11
 #[test]
 fn partitions_run_nobody() {
     System::boot([
@@ -92,7 +92,7 @@ fn partitions_run_nobody() {
     ]);
 }
 
-// req: INT-01, INT-02, MSGW-20, RUN-19, RUN-21, RUN-22, STAT-04
+// req: INT-01, INT-02, MSGW-20, RUN-19, RUN-21, RUN-22, STAT-04, SINT-12
 #[test]
 fn an_interrupt_stops_the_whole_chain_and_run_resumes_it_at_its_end() {
     let system = System::boot([
@@ -157,7 +157,7 @@ fn a_partition_that_was_given_cycles_is_resumed_too() {
     assert_eq!(nwd.call([RUN, 0x8001_0000]).0[..2], [MSG_WAIT, 0x8001_0000]);
 }
 
-// req: INT-03, INT-10, ME-09
+// req: INT-03, INT-10, ME-09, SINT-11, SINT-14
 #[test]
 fn queued_interrupts_wait_for_the_whole_chain() {
     let system = System::boot([
@@ -179,7 +179,7 @@ fn queued_interrupts_wait_for_the_whole_chain() {
     assert_eq!(nwd.call([RUN, 0x8002_0000]).0[3], 1);
 }
 
-// req: RUN-17, MSGW-15
+// req: RUN-17, MSGW-15, MODEL-03
 #[test]
 fn a_partition_that_only_got_cycles_may_send_requests() {
     let system = System::boot([

@@ -300,7 +300,7 @@ fn it_offers_no_more_than_its_pages_permit() {
     assert_eq!(nwd.ask(0x8001, [1; 5])[0], 6);
 }
 
-// req: SEL0-06, INT-04, STAT-05
+// req: SEL0-06, INT-04, STAT-05, SINT-06
 #[test]
 fn its_interrupts_come_when_it_waits() {
     const DEACTIVATE: u64 = 0xff08;

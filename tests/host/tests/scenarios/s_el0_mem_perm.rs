@@ -60,7 +60,7 @@ fn buffers_come_back_whatever_permissions_their_pages_have() {
     assert_eq!(system.nwd().ask(0x8001, [1, 2, 3, 4, 5]), [1, 2, 3, 4, 5]);
 }
 
-// req: SEL0-08, MEMO-02
+// req: SEL0-08, MEMO-02, PERM-01, PERM-02, PERM-16
 #[test]
 fn a_partition_gives_its_pages_permissions() {
     let system = alone(|sp| {
@@ -101,7 +101,7 @@ fn a_partition_gives_its_pages_permissions() {
     });
 }
 
-// req: SEL0-08, MEMO-02
+// req: SEL0-08, MEMO-02, PERM-03, PERM-04, PERM-05, PERM-12, PERM-15
 #[test]
 fn permissions_that_cannot_be_given_are_refused() {
     let fixed = Region {
@@ -194,7 +194,7 @@ fn without_a_table_nothing_changes() {
     alone(script).nwd().ask(0x8001, [0; 5]);
 }
 
-// req: SEL0-08
+// req: SEL0-08, PERM-06, PERM-07, PERM-08
 #[test]
 fn permissions_are_for_s_el0_partitions_that_initialise() {
     const CALLS: [u64; 4] = [

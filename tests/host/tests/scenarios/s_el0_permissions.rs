@@ -69,6 +69,7 @@ fn can_only_lose(sp: &mut Sp, page: u64, given: u64) {
 }
 
 // M8. req: SEL0-08, MEMO-02, MEMO-08
+// req: PERM-13
 #[test]
 fn what_was_donated_never_gets_more_access() {
     let handles = Arc::new(Mutex::new(Vec::new()));
@@ -103,6 +104,7 @@ fn what_was_donated_never_gets_more_access() {
 }
 
 // C17. req: SEL0-08
+// req: PERM-09, PERM-11
 #[test]
 fn pages_of_different_permissions_are_set_in_one_call() {
     let partition = PartitionSpec::new("sp1")
@@ -143,6 +145,7 @@ fn pages_of_different_permissions_are_set_in_one_call() {
 }
 
 // What one page has says nothing of those behind it. req: SEL0-08
+// req: PERM-11
 #[test]
 fn pages_that_are_alike_are_set_together() {
     let partition = PartitionSpec::new("sp1").s_el0().script(|sp| {
@@ -177,7 +180,7 @@ fn heap(pages: u32) -> Region {
 
 const HEAP: u64 = 0x0e80_0000;
 
-// req: SEL0-08, MAN-26
+// req: SEL0-08, MAN-26, PERM-12
 #[test]
 fn what_a_partition_takes_away_from_a_region_it_can_give_back() {
     let partition = PartitionSpec::new("sp1")
@@ -196,6 +199,7 @@ fn what_a_partition_takes_away_from_a_region_it_can_give_back() {
 }
 
 // Three blocks of 2 MiB: the first and the last are split. req: SEL0-08, MEMX-11
+// req: PERM-09, PERM-10
 #[test]
 fn permissions_are_set_on_all_pages_or_on_none() {
     const BLOCK: u64 = 0x20_0000;
@@ -236,6 +240,7 @@ fn permissions_are_set_on_all_pages_or_on_none() {
 }
 
 // M8, a sibling: a region of the manifest. req: SEL0-08, MAN-26
+// req: PERM-09, PERM-12
 #[test]
 fn a_region_gets_no_more_than_its_manifest_says() {
     let partition = PartitionSpec::new("sp1")
@@ -266,6 +271,7 @@ fn a_region_gets_no_more_than_its_manifest_says() {
 }
 
 // M8. req: SEL0-08, MEMO-11
+// req: PERM-14
 #[test]
 fn non_secure_memory_never_executes() {
     let donated = Arc::new(Mutex::new(None));

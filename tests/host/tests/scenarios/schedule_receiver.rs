@@ -80,7 +80,7 @@ fn each_message_is_news() {
 }
 
 // More contexts want cycles for their interrupts than one list has room for.
-// req: NTF-32
+// req: NTF-32, SINT-17, SINT-19
 #[test]
 fn contexts_that_are_not_told_now_are_told_next() {
     let system = System::boot([PartitionSpec::new("sp")
@@ -126,7 +126,7 @@ fn wants_cycles(name: &str) -> PartitionSpec {
 }
 
 // FF-A v1.1 section 16.7: ten ids fit into the 32-bit form.
-// req: NTF-31, NTF-32
+// req: NTF-31, NTF-32, SINT-18, SINT-19
 #[test]
 fn who_wants_cycles_is_told_when_there_is_room() {
     const WANT: [(u16, u64); 2] = [(0x8002, 0), (0x8003, 1)];
@@ -206,6 +206,7 @@ fn a_receiver_is_not_interrupted_for_what_it_knows() {
 }
 
 // FF-A v1.1 section 9, sri-interrupts-policy. req: INT-05
+// req: SINT-17
 #[test]
 fn cycles_for_interrupts_are_asked_for_at_once() {
     let owner = with_device(PartitionSpec::new("owner"), &[LINE], &[]);

@@ -118,6 +118,7 @@ fn sends(sender: u16, page: u64) -> [(u64, Transaction); 3] {
 // req: MEMD-01, MEMD-02, MEMD-03, MEMD-04, MEMD-05, MEMD-06, MEMD-07, MEMD-08, MEMD-10, MEMD-17, MEMD-18, MEMD-19, MEMD-21
 // req: MEMD-22, MEMD-23, MEMD-24, MEMD-41, MEMD-42, MEMD-48, MEMD-49, MEMD-50, MEMD-60, MEMD-63, MEMD-67, MEMD-68, MEMD-70
 // req: MEMD-71, MEMD-80, MEMD-81, MEMX-06, MEMX-09, MEMX-10, MEMX-18, MEMO-21, MEMO-06, GEN-23, GEN-30, RXTX-12
+// req: DSC-02, DSC-03, DSC-04, DSC-05, DSC-10
 #[test]
 fn sends_of_the_normal_world_with_one_fault() {
     let stage = Stage::new();
@@ -138,7 +139,8 @@ fn sends_of_the_normal_world_with_one_fault() {
 }
 
 // req: MEMD-01, MEMD-02, MEMD-03, MEMD-06, MEMD-08, MEMD-11, MEMD-17, MEMD-18, MEMD-19, MEMD-24, MEMD-41, MEMD-42, MEMD-48
-// req: MEMD-63, MEMD-68, MEMD-71, MEMX-06, MEMX-09, MEMX-18, GEN-23, GEN-30
+// req: MEMD-63, MEMD-68, MEMD-71, MEMX-06, MEMX-09, MEMX-18, GEN-23, GEN-30, DSC-02, DSC-03, DSC-04
+// req: DSC-05, DSC-10
 #[test]
 fn sends_of_a_partition_with_one_fault() {
     let stage = Stage::with(|spec| spec.with(|sp| sp.device = sp.name == "sp1"));

@@ -266,7 +266,7 @@ fn any_call_of_a_partition_fixes_its_version() {
     }
 }
 
-// req: VER-14
+// req: VER-14, FWK-03
 #[test]
 fn a_framework_message_is_for_the_spmc() {
     let system = System::boot([PartitionSpec::new("sp1")]);
@@ -300,7 +300,7 @@ fn any_call_of_the_normal_world_fixes_its_version() {
     }
 }
 
-// req: VER-14
+// req: VER-14, FWK-02
 #[test]
 fn what_is_no_framework_message_is_none() {
     let system = System::boot([PartitionSpec::new("sp1")]);

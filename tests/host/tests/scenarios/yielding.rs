@@ -16,7 +16,7 @@ fn yield_once(sp: &mut Sp) {
     })
 }
 
-// req: MSGW-09, MSGW-10, MSGW-18, MSGW-20, RUN-18
+// req: MSGW-09, MSGW-10, MSGW-18, MSGW-20, RUN-18, MODEL-06, MODEL-13, MODEL-16, MODEL-17, MODEL-18
 #[test]
 fn the_normal_world_gets_the_pe_back_and_runs_the_partition_again() {
     let system = System::boot([PartitionSpec::new("sp1").script(yield_once)]);
@@ -35,7 +35,7 @@ fn the_normal_world_gets_the_pe_back_and_runs_the_partition_again() {
     }
 }
 
-// req: MSGW-10, MSGW-18, RUN-19
+// req: MSGW-10, MSGW-18, RUN-19, MODEL-03, MODEL-18
 #[test]
 fn a_partition_yields_the_cycles_of_run() {
     let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
@@ -56,6 +56,7 @@ fn a_partition_yields_the_cycles_of_run() {
 }
 
 // C17. req: MSGW-09, MSGW-10
+// req: MODEL-19
 #[test]
 fn yielding_in_a_handler_of_interrupts_changes_nothing() {
     let owner = with_device(PartitionSpec::new("owner"), &[LINE], &[]);
@@ -110,7 +111,7 @@ fn an_interrupt_is_there_when_who_yielded_goes_on() {
     }
 }
 
-// req: MSGW-09, MSGW-10
+// req: MSGW-09, MSGW-10, MODEL-01, MODEL-05, MODEL-15, MODEL-20
 #[test]
 fn when_yielding_is_refused() {
     let system = System::boot([
@@ -152,7 +153,7 @@ fn when_yielding_is_refused() {
     nwd.refused([FEATURES, YIELD], NOT_SUPPORTED);
 }
 
-// req: MSGW-10, MSGW-11, MSGW-12, MSGW-15, RUN-17
+// req: MSGW-10, MSGW-11, MSGW-12, MSGW-15, RUN-17, MODEL-04, MODEL-09, MODEL-10, MODEL-14, MODEL-16
 #[test]
 fn a_partition_runs_whom_it_asked_and_who_yielded() {
     let system = System::boot([
@@ -186,7 +187,7 @@ fn a_partition_runs_whom_it_asked_and_who_yielded() {
 }
 
 // Whom it worked for before has no say in that.
-// req: MSGW-10, MSGW-15, RUN-19
+// req: MSGW-10, MSGW-15, RUN-19, MODEL-09
 #[test]
 fn who_has_cycles_of_the_normal_world_yields_to_that() {
     let system = System::boot([
@@ -213,7 +214,7 @@ fn who_has_cycles_of_the_normal_world_yields_to_that() {
     }
 }
 
-// req: MSGW-15, RUN-19
+// req: MSGW-15, RUN-19, MODEL-09, MODEL-16
 #[test]
 fn only_the_one_who_was_yielded_to_goes_on() {
     let system = System::boot([
@@ -315,7 +316,7 @@ fn nobody_waits_for_ever_for_one_that_failed() {
     assert_eq!(nwd.ask(0x8003, [0; 5]), [4; 5]);
 }
 
-// req: BOOT-18, RUN-18, MSGW-06
+// req: BOOT-18, RUN-18, MSGW-06, MODEL-01
 #[test]
 fn who_initialises_cannot_run_one_that_yielded_to_it() {
     let second = PartitionSpec::new("second")
