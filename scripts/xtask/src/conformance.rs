@@ -176,17 +176,18 @@ fn short(file: &str) -> String {
 }
 
 /// Collects the tests of a source file that cite rows. A test is what stands below the citing
-/// lines: a function, or an invocation of a macro whose first word is its name. A citation may stand
-/// behind other words of a comment.
+/// lines: a function, or an invocation of a macro whose first word is its name.
 fn cited(file: &str, text: &str) -> Result<Vec<Citation>> {
     let mut citations = Vec::new();
     let mut rows = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
-        let comment = line.strip_prefix("//");
-        if let Some((_, list)) = comment.and_then(|text| text.split_once(" req: ")) {
+        if let Some(list) = line.strip_prefix("// req:") {
             rows.extend(list.split(',').map(|row| row.trim().to_string()));
             continue;
+        }
+        if line.starts_with("//") && line.contains(" req: ") {
+            bail!("{file}:{}: `req:` has a line of its own", number + 1);
         }
         if rows.is_empty() || line.starts_with("//") || line.starts_with("#[") {
             continue;
@@ -255,7 +256,7 @@ mod tests {
 
     #[test]
     fn functions_and_macros_cite() {
-        let text = "// req: GEN-01, VER-02\n// Why. req: VER-03\n#[test]\nfn one() {}\n\n\
+        let text = "// req: GEN-01, VER-02\n// req: VER-03\n#[test]\nfn one() {}\n\n\
                     // req: GEN-02\ntest!(two, \"x\");\n\
                     // req: GEN-03\nguest_test!(\n    three,\n);\n\
                     // req: GEN-04\npub fn four() {}\n";
@@ -273,6 +274,12 @@ mod tests {
     fn a_citation_without_a_test_is_an_error() {
         assert!(cited("f", "// req: GEN-01\n").is_err());
         assert!(cited("f", "// req: GEN-01\n}\nfn one() {}").is_err());
+    }
+
+    #[test]
+    fn a_citation_behind_other_words_is_an_error() {
+        assert!(cited("f", "// Why.\n// req: GEN-01\nfn one() {}").is_ok());
+        assert!(cited("f", "// Why. req: GEN-01\nfn one() {}").is_err());
     }
 
     /// Writes the document of two rows, the second with `reason`, to which tests refer.

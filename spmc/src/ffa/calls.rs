@@ -450,7 +450,7 @@ mod tests {
         }
     }
 
-    // req: COMP-18
+    // req: FEAT-02
     #[test]
     fn nobody_has_what_is_not_in_the_table() {
         let known: usize = ROWS.iter().map(|(functions, _)| functions.len()).sum();

@@ -366,7 +366,8 @@ fn power_messages_are_for_partitions_with_a_context_on_each_pe() {
     assert_eq!((power(1), power(2)), (0, 1));
 }
 
-// As manifests for OP-TEE have it. req: MAN-02, MAN-15
+// As manifests for OP-TEE have it.
+// req: MAN-15, PMAN-15
 #[test]
 fn a_number_of_16_bits() {
     let (config, lines) = changed(|tree| tree.put_bytes("", "boot-order", vec![1, 2]));

@@ -368,7 +368,8 @@ fn memory_is_of_one_world() {
     }
 }
 
-// M5. req: MAN-41
+// M5.
+// req: MAN-41
 #[test]
 fn memory_for_tables_is_secure_and_nobody_elses() {
     let tables = |cells: &'static [u32]| {

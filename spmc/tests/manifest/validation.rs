@@ -262,7 +262,8 @@ fn a_device_is_what_a_node_says_and_never_memory() {
     }
 }
 
-// C7: a device that the Normal world's memory is said to cover. req: MAN-28, MAN-31
+// C7: a device that the Normal world's memory is said to cover.
+// req: MAN-28
 #[test]
 fn a_device_inside_of_the_normal_worlds_memory() {
     for (node, name, attributes) in [

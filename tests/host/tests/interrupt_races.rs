@@ -339,7 +339,8 @@ fn queues(name: &str, line: u32, count: &Arc<AtomicU64>) -> PartitionSpec {
 }
 
 // Each context begins to wait with interrupts to handle while its PE looks for handlers: neither PE
-// waits for what the other one has. req: INT-05, INT-07
+// waits for what the other one has.
+// req: INT-05, INT-07
 #[test]
 fn two_that_leave_their_interrupts_begin_to_wait_on_two_pes() {
     explore(|plan| {

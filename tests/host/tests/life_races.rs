@@ -76,7 +76,8 @@ fn killer(victims: &'static [u16]) -> PartitionSpec {
     })
 }
 
-// Finding D11. req: MSGD-08, MSGW-16
+// Finding D11.
+// req: MSGD-08, MSGW-16
 #[test]
 fn a_partition_fails_again_while_others_are_restarted() {
     explore(|plan| {
@@ -104,7 +105,8 @@ fn a_partition_fails_again_while_others_are_restarted() {
 }
 
 // The other PE starts it anew, as soon as the one that it failed on can be done with it, and not
-// before. req: MSGD-08, MSGW-16
+// before.
+// req: MSGD-08, MSGW-16
 #[test]
 fn a_partition_is_restarted_by_another_pe_than_it_failed_on() {
     explore(|plan| {
@@ -172,7 +174,8 @@ fn calling_owner() -> PartitionSpec {
         })
 }
 
-// Finding D1. req: MSGD-08, RUN-23, INT-08
+// Finding D1.
+// req: MSGD-08, INT-08
 #[test]
 fn a_callee_dies_while_it_is_stopped_for_its_caller() {
     explore(|plan| {
@@ -221,7 +224,8 @@ fn notify(nwd: Nwd<'_>) {
     }
 }
 
-// Finding D10. req: MSGD-07, MSGD-24
+// Finding D10.
+// req: MSGD-07, MSGD-24
 #[test]
 fn a_partition_that_waits_is_not_busy_because_it_is_notified() {
     for vcpus in [1, 2] {
@@ -239,7 +243,7 @@ fn a_partition_that_waits_is_not_busy_because_it_is_notified() {
 }
 
 // Finding D10: a context that another PE looks at is told of its PE's power management all the same.
-// req: BOOT-17
+// req: FWK-04
 #[test]
 fn a_power_message_comes_while_its_partition_is_notified() {
     explore(|plan| {
@@ -271,7 +275,8 @@ fn a_power_message_comes_while_its_partition_is_notified() {
     });
 }
 
-// Finding D10. req: BOOT-11
+// Finding D10.
+// req: BOOT-17
 #[test]
 fn a_context_starts_while_its_partition_is_notified() {
     explore(|plan| {
@@ -299,7 +304,8 @@ fn list(nwd: Nwd<'_>, start: u64, tag: u64) -> Result<(u64, u64, Vec<u64>), Opti
     ))
 }
 
-// Finding D16. req: PINFO-12
+// Finding D16.
+// req: PINFO-12
 #[test]
 fn a_list_of_partitions_does_not_change_between_its_parts() {
     explore(|plan| {
@@ -322,7 +328,8 @@ fn a_list_of_partitions_does_not_change_between_its_parts() {
     });
 }
 
-// Finding D16: what restarts cost adds up, whichever PEs made them. req: MSGW-16
+// Finding D16: what restarts cost adds up, whichever PEs made them.
+// req: MSGW-16
 #[test]
 fn restarts_on_two_pes_are_both_paid_for() {
     const PRICE: u64 = 100;
@@ -372,7 +379,7 @@ fn two_handlers(handled: &Arc<AtomicUsize>) -> PartitionSpec {
 }
 
 // Finding D6: what one PE hands over another one has, also if its context is only about to start.
-// req: INT-04, BOOT-11
+// req: INT-04
 #[test]
 fn a_pe_goes_off_while_the_one_that_inherits_from_it_comes() {
     explore(|plan| {

@@ -28,7 +28,8 @@ fn last_fragment(nwd: Nwd<'_>, handle: u64) -> Regs {
     nwd.call([MEM_FRAG_TX, handle & 0xffff_ffff, handle >> 32, 16])
 }
 
-// M2. req: FRAG-20, FRAG-14, MEMX-19, MEMX-11
+// M2.
+// req: FRAG-20, FRAG-14, MEMX-19, MEMX-11
 #[test]
 fn a_transaction_that_has_just_become_whole_is_kept() {
     explore(|plan| {
@@ -66,7 +67,8 @@ fn a_transaction_that_has_just_become_whole_is_kept() {
     });
 }
 
-// M2, a sibling. req: FRAG-20, MEMX-11
+// M2, a sibling.
+// req: FRAG-20, MEMX-11
 #[test]
 fn pes_that_begin_at_once_count_each_others_transactions() {
     explore(|plan| {
@@ -127,7 +129,8 @@ fn dies_meanwhile(system: &System, plan: Plan, payload: [u64; 5]) -> Trace {
     points
 }
 
-// The check of `send` that its owner lives. req: MEMX-20, MEMO-12
+// The check of `send` that its owner lives.
+// req: MEMX-20, MEMO-12
 #[test]
 fn an_owner_dies_while_it_sends() {
     explore(|plan| {
@@ -145,7 +148,8 @@ fn an_owner_dies_while_it_sends() {
     });
 }
 
-// The check of `retrieve` that its caller lives. req: MEMO-12, MEMRC-06, MEMX-20
+// The check of `retrieve` that its caller lives.
+// req: MEMO-12, MEMRC-06, MEMX-20
 #[test]
 fn a_borrower_dies_while_it_retrieves() {
     explore(|plan| {
@@ -170,7 +174,8 @@ fn a_borrower_dies_while_it_retrieves() {
     });
 }
 
-// M12, a sibling: what is let go between slices is judged again. req: MEMO-12, MEMRL-11, TIME-07
+// M12, a sibling: what is let go between slices is judged again.
+// req: MEMO-12, MEMRL-11, TIME-07
 #[test]
 fn a_borrower_dies_while_what_it_gives_back_is_zeroed() {
     const LAND: u64 = 0x4200_0000;
@@ -215,7 +220,8 @@ fn a_borrower_dies_while_what_it_gives_back_is_zeroed() {
     });
 }
 
-// The lock of `Channel::read`, from the look at a buffer to the end of the copy. req: FRAG-03, FRAG-04, MEMO-27, MEMX-19
+// The lock of `Channel::read`, from the look at a buffer to the end of the copy.
+// req: FRAG-03, FRAG-04, MEMO-27, MEMX-19
 #[test]
 fn a_buffer_is_read_by_who_owns_it_or_not_at_all() {
     const BUFFER: u64 = NWD_PAGES;
@@ -289,7 +295,8 @@ fn sends_to(to: u16) -> impl Fn(&mut Sp) {
     }
 }
 
-// Each locks a TX and an RX, of the same two pairs. req: RXTX-16, GEN-19
+// Each locks a TX and an RX, of the same two pairs.
+// req: RXTX-16
 #[test]
 fn messages_that_cross_do_not_dead_lock() {
     explore(|plan| {

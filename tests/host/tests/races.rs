@@ -330,7 +330,7 @@ fn send_against_unmap() {
     });
 }
 
-// req: MEMX-20, MSGW-16, BOOT-11
+// req: MEMX-20, MSGW-16, MEMO-12, MSGD-08
 #[test]
 fn a_sender_dies_while_it_sends() {
     explore(|plan| {

@@ -326,7 +326,8 @@ fn senders_do_not_wait_for_each_other() {
     assert_eq!(machine.memory(), before);
 }
 
-// M4. req: FRAG-20, MEMX-11
+// M4.
+// req: FRAG-20, MEMX-11
 #[test]
 fn forgotten_transactions_make_room() {
     let machine = big(&VERSIONS[1..]);
@@ -388,7 +389,8 @@ fn forgotten_transactions_make_room() {
     assert_eq!((machine.memory(), machine.shares.live()), (before, 0));
 }
 
-// M4. req: FRAG-17, MEMX-11, MEMX-18
+// M4.
+// req: FRAG-17, MEMX-11, MEMX-18
 #[test]
 fn a_list_for_which_there_is_no_room_ends_when_it_comes_to_that() {
     let machine = Machine::with(&VERSIONS[1..], 6, 3);
@@ -525,7 +527,8 @@ fn a_receiver_that_says_where_the_region_is_to_lie() {
     });
 }
 
-// M2. req: FRAG-20, FRAG-14, MEMX-18
+// M2.
+// req: FRAG-20, FRAG-14, MEMX-18
 #[test]
 fn what_has_become_whole_since_it_was_found_is_not_given_up() {
     let machine = big(&VERSIONS[2..]);

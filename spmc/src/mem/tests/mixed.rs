@@ -54,7 +54,7 @@ fn lend(flags: u32, region: &[(u64, u32)]) -> Descriptor {
     Descriptor::offer(A, 0, &[(B, RW)], region).with(|d| d.flags = flags)
 }
 
-// req: MEMX-01, MEMX-17, MEMO-02, MEMD-46, MEMRC-10
+// req: MEMO-02, MEMD-46, MEMRC-10
 #[test]
 fn each_page_comes_back_with_the_execution_that_it_had() {
     for region in regions() {

@@ -27,7 +27,8 @@ fn pools_split_the_supply_and_take_pages_back() {
     assert_eq!(first.available(), 0);
 }
 
-// M4. req: MEMX-18
+// M4.
+// req: MEMX-18
 #[test]
 fn nobody_uses_up_the_quota_of_another_nor_the_reserve() {
     let hal = FakeHal::new(16);

@@ -57,7 +57,7 @@ fn request(function: u32, source: u16, destination: u16, w2: u64) -> ffa::Answer
     )
 }
 
-// req: MSGD-04, MSGD-05, MEMO-21, GEN-28, GEN-30, STAT-01, STAT-02
+// req: MSGD-04, MSGD-05, GEN-28, GEN-30, STAT-01, STAT-02
 fn request_errors(_: &Nwd) -> Check {
     for function in [id::DIRECT_REQ_32, id::DIRECT_REQ_64] {
         for (source, destination) in [

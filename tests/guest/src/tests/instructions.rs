@@ -198,7 +198,8 @@ const ARCH_FEATURES: u64 = 0x8000_0001;
 /// SMCCC_VERSION.
 const SMCCC_VERSION: u64 = 0x8000_0000;
 
-// C11. req: GEN-06, GEN-11
+// C11.
+// req: GEN-06, GEN-11
 fn listed_calls(_: &Nwd) -> Check {
     ask(SP1, command!(ask_el3), [0, 0, 0, 0])?;
     ask(SP2, command!(ask_el3), [NOT_SUPPORTED, 0, 0, 0])?;

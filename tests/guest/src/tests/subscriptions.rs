@@ -102,7 +102,7 @@ fn cpu_off_is_announced(nwd: &Nwd) -> Check {
     Ok(())
 }
 
-// req: BOOT-17, FWK-04
+// req: FWK-04
 fn cpu_off_is_refused(nwd: &Nwd) -> Check {
     ask(SP2, command!(refuse_power), [PSCI_DENIED, 0, 0, 0])?;
     off_and_on(nwd, 1)?;

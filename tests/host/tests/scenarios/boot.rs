@@ -201,8 +201,8 @@ fn what_a_partition_may_call_while_it_initialises() {
     assert_eq!(system.nwd().ask(0x8002, [0; 5]), [3; 5]);
 }
 
-// C22: what is in x0 would be taken for boot information. req: BOOT-03
-// req: SEC-06
+// C22: what is in x0 would be taken for boot information.
+// req: BOOT-03, SEC-06
 #[test]
 fn registers_are_zero_at_entry_but_for_the_pe() {
     let entered = |sp: &mut host_tests::Sp| {
@@ -270,8 +270,8 @@ fn secondary_contexts_start_where_the_partition_said() {
     }
 }
 
-// It has initialised, though others have not. req: BOOT-09
-// req: SEC-04
+// It has initialised, though others have not.
+// req: BOOT-09, SEC-04
 #[test]
 fn entry_points_are_for_contexts_that_initialise() {
     let system = System::boot([
@@ -323,7 +323,8 @@ fn counts(sp: &mut Sp) {
     })
 }
 
-// Case b16. req: GEN-19, BOOT-17
+// Case b16.
+// req: GEN-19, BOOT-17
 #[test]
 fn a_up_partition_outlives_every_pe_but_one() {
     let system = System::boot([

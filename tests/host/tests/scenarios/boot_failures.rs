@@ -86,7 +86,8 @@ fn a_manifest_that_lies_where_boot_information_comes_is_moved() {
     assert!(is_there(&system, SP1));
 }
 
-// FF-A v1.0 section 3.5.2. req: BOOT-05, BOOT-08
+// FF-A v1.0 section 3.5.2.
+// req: BOOT-08, BOOT-04
 #[test]
 fn boot_information_of_1_0_is_name_value_and_size() {
     let spec = PartitionSpec::new("sp1").version(0);
@@ -108,8 +109,8 @@ fn boot_information_of_1_0_is_name_value_and_size() {
     assert!(is_there(&system, SP1));
 }
 
-// A register without the node that says for what. req: BOOT-03, BOOT-05
-// req: PMAN-16
+// A register without the node that says for what.
+// req: BOOT-03, PMAN-16
 #[test]
 fn boot_information_is_for_those_who_ask_for_it() {
     let spec = PartitionSpec::new("sp1").property("gp-register-num", 1);
@@ -174,7 +175,8 @@ fn a_system_that_cannot_confine_s_el0_has_no_partition_there() {
     assert!(!is_there(&system, SP1) && is_there(&system, SP2));
 }
 
-// The machine checks that no two endpoints have one VMID. req: STRM-01
+// The machine checks that no two endpoints have one VMID.
+// req: STRM-01
 #[test]
 fn all_partitions_and_stream_endpoints_have_translations_of_their_own() {
     let devices: Vec<_> = (0..MAX_STREAM_ENDPOINTS as u16)

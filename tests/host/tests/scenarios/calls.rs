@@ -182,7 +182,7 @@ fn the_document_says_what_the_table_says() {
     }
 }
 
-// req: VER-01
+// req: COMP-20
 #[test]
 fn what_a_version_has_its_successors_have() {
     for since in [Since::V1_0, Since::V1_1, Since::V1_2, Since::Never] {

@@ -30,7 +30,7 @@ fn log_64(sp: &mut Sp, text: &[u8]) -> Regs {
     sp.call([CONSOLE_LOG_64, text.len() as u64, a, b, c, d, e, f])
 }
 
-// req: GEN-12, STAT-03, CON-01, CON-03
+// req: STAT-03, CON-01, CON-03
 #[test]
 fn pieces_become_lines_with_the_name_of_their_partition() {
     boot([PartitionSpec::new("talker").script(|sp| {

@@ -408,7 +408,8 @@ fn a_partition_lends_a_device_of_the_normal_world() {
     }
 }
 
-// C27: whether it asks for exclusive access, or nobody else has it. req: GEN-23, MAN-31
+// C27: whether it asks for exclusive access, or nobody else has it.
+// req: GEN-23, DSC-11
 #[test]
 fn a_device_that_only_one_manifest_has_can_be_lent() {
     let shared = |spec| with_device(spec, DEVICE, 3, false);
@@ -435,7 +436,8 @@ fn a_device_that_only_one_manifest_has_can_be_lent() {
     }
 }
 
-// C7: as a TPM's interface lies in DRAM. req: MAN-28, MAN-31, MEMO-07
+// C7: as a TPM's interface lies in DRAM.
+// req: MAN-28, MEMO-07
 #[test]
 fn a_device_inside_of_the_normal_worlds_memory_is_in_no_transaction() {
     const PAGES: Range<u64> = 0x4400_0000..0x4400_2000;

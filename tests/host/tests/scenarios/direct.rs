@@ -114,7 +114,7 @@ fn bad_requests_of_the_normal_world() {
     assert_eq!(nwd.ask(0x8001, PAYLOAD), PAYLOAD);
 }
 
-// req: MSGD-04, MSGD-05, MSGD-21, RUN-10, MEMO-19
+// req: MSGD-04, MSGD-05, MSGD-21, RUN-10
 #[test]
 fn bad_requests_of_a_partition() {
     let system = System::boot([
@@ -258,7 +258,8 @@ fn bad_responses() {
     assert_eq!(system.nwd().ask(0x8001, [0; 5]), [4; 5]);
 }
 
-// C1. req: MSGD-14, MSGD-19
+// C1.
+// req: MSGD-14, MSGD-19
 #[test]
 fn a_response_is_of_either_width() {
     let wide = 0x1234_5678_9abc_def0;

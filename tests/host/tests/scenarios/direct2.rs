@@ -76,7 +76,8 @@ fn fourteen_registers_go_both_ways() {
     }
 }
 
-// A function id is 32 bits wide. req: MSGD-12
+// A function id is 32 bits wide.
+// req: MSGD-12, GEN-29
 #[test]
 fn the_upper_half_of_x0_goes_nowhere() {
     const UPPER: u64 = 0x1234_5678 << 32;
@@ -236,8 +237,8 @@ fn bad_responses_of_the_second_kind() {
     assert_eq!(answer.0, message(DIRECT_RESP2, 0x8001_0000, [0; 2], 9));
 }
 
-// Case b17: the same partition is asked again, and answers again. req: MSGD-11
-// req: DIR2-13
+// Case b17: the same partition is asked again, and answers again.
+// req: MSGD-11, DIR2-13
 #[test]
 fn an_error_ends_a_request_of_either_kind() {
     let system = System::boot([both("sp1").script(|sp| {
@@ -256,8 +257,8 @@ fn an_error_ends_a_request_of_either_kind() {
     }
 }
 
-// C3: services that are built from the request leave its UUID in the response. req: MSGD-14
-// req: DIR2-02
+// C3: services that are built from the request leave its UUID in the response.
+// req: MSGD-14, DIR2-02
 #[test]
 fn what_a_response_of_the_second_kind_repeats_of_the_uuid_is_ignored() {
     let echo = |sp: &mut host_tests::Sp| {

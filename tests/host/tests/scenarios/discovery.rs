@@ -201,8 +201,8 @@ fn unknown_uuids_and_reserved_flags() {
     }
 }
 
-// From 1.2 on each service has its own. req: PINFO-06, PINFO-14, PINFO-15
-// req: PROP-03
+// From 1.2 on each service has its own.
+// req: PINFO-06, PINFO-14, PINFO-15, PROP-03
 #[test]
 fn older_callers_see_what_all_services_of_a_partition_have_together() {
     let spec = PartitionSpec::new("sp1").with(|sp| {
@@ -493,8 +493,8 @@ fn ids() {
     );
 }
 
-// C13, C18: nobody is told of messages that a partition does not know at its version. req: PINFO-06
-// req: PROP-05, PROP-06, PROP-08, PROP-10
+// C13, C18: nobody is told of messages that a partition does not know at its version.
+// req: PINFO-06, PROP-05, PROP-06, PROP-08, PROP-10
 #[test]
 fn properties_are_those_that_the_partitions_own_version_has() {
     let make = |name: &str, minor: usize| {

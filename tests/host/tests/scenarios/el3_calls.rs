@@ -59,7 +59,7 @@ fn full(sp: &mut Sp, conduit: Conduit, id: u64) -> ([u64; 18], Regs) {
     (made, sp.call_by(conduit, [id, a, b, c, d, e, f, g]))
 }
 
-// req: GEN-29, PMAN-25
+// req: PMAN-25
 #[test]
 fn what_is_listed_goes_to_el3_with_all_registers() {
     let system = run("listed", listed(&[SIP, TRNG_RND64]), |sp| {
@@ -83,7 +83,7 @@ fn what_is_listed_goes_to_el3_with_all_registers() {
     );
 }
 
-// req: GEN-29, PMAN-25
+// req: PMAN-25
 #[test]
 fn without_a_list_nothing_goes_to_el3() {
     let system = run("unlisted", Vec::new(), |sp| {
@@ -94,7 +94,7 @@ fn without_a_list_nothing_goes_to_el3() {
     assert!(calls(&system).is_empty());
 }
 
-// req: GEN-29
+// req: PMAN-25
 #[test]
 fn calls_of_psci_and_the_framework_never_go_to_el3() {
     let permissive = vec![("smc_whitelist_permissive", Vec::new())];
@@ -117,7 +117,8 @@ fn calls_of_psci_and_the_framework_never_go_to_el3() {
     assert_eq!(calls(&system).len(), 1);
 }
 
-// Its call is an SVC. req: SEL0-01
+// Its call is an SVC.
+// req: PMAN-25
 #[test]
 fn a_partition_at_s_el0_has_a_list_too() {
     let spec = PartitionSpec::new("el0").s_el0();

@@ -153,7 +153,7 @@ fn run_exists_for_partitions_from_1_1_on() {
     assert_eq!(system.nwd().ask(0x8002, [0; 5])[0], 0);
 }
 
-// req: COMP-18, COMP-21, FEAT-08, FEAT-11, NTF-42, VMB-11
+// req: COMP-21, FEAT-08, FEAT-11, NTF-42, VMB-11
 #[test]
 fn what_the_normal_world_has_of_each_version() {
     const NOTIFICATIONS: [u64; 8] = [
@@ -298,7 +298,8 @@ fn feature_ids_that_are_not_supported() {
     }
 }
 
-// Clients leave behind w1 what was there; only RETRIEVE_REQ has input properties (case b07). req: FEAT-14
+// Clients leave behind w1 what was there; only RETRIEVE_REQ has input properties (case b07).
+// req: FEAT-14
 #[test]
 fn what_a_function_does_not_take_as_input_is_ignored() {
     let system = System::boot([]);
@@ -318,7 +319,7 @@ fn what_a_function_does_not_take_as_input_is_ignored() {
     assert!(refused(nwd.call([FEATURES, 2, 1])), "a feature id");
 }
 
-// req: COMP-18, FEAT-12
+// req: FEAT-12, ME-08
 #[test]
 fn managed_exit_exists_from_1_1_on() {
     let managed = |name: &str, minor: u32| {
@@ -334,7 +335,7 @@ fn managed_exit_exists_from_1_1_on() {
     assert_eq!(is_refused, [1, 0, 0]);
 }
 
-// req: FEAT-11, COMP-18, NTF-42
+// req: FEAT-11, NTF-42
 #[test]
 fn the_notification_pending_interrupt_exists_from_1_1_on() {
     let told = |name: &str, minor: u32| {

@@ -65,7 +65,8 @@ fn read_on(sp: &mut Sp, handle: u64) {
     sp.call([RX_RELEASE]).success();
 }
 
-// M2, a sibling. req: MEMO-12, MEMD-75, FRAG-22
+// M2, a sibling.
+// req: MEMO-12, MEMD-75, FRAG-22
 #[test]
 fn nobody_goes_on_with_the_request_of_a_former_life() {
     let stage = stage();
@@ -95,7 +96,8 @@ fn nobody_goes_on_with_the_request_of_a_former_life() {
     nwd.reclaim(handle).success();
 }
 
-// M2, a sibling. req: MEMO-12, FRAG-18
+// M2, a sibling.
+// req: MEMO-12, FRAG-18
 #[test]
 fn a_donation_of_a_former_life_does_not_come_back() {
     let stage = stage();

@@ -169,7 +169,8 @@ fn read_on(call: &mut impl FnMut([u64; 5]) -> Regs, handle: u64, mut offset: u64
     }
 }
 
-// M7. req: FRAG-15, FRAG-16, MEMRQ-20, MEMDN-06
+// M7.
+// req: FRAG-15, FRAG-16, MEMRQ-20, MEMDN-06
 #[test]
 fn a_response_belongs_to_its_reader() {
     let stage = Stage::new();

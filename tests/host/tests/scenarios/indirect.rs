@@ -444,7 +444,7 @@ fn a_message_that_the_receiver_does_not_know_of_outlasts_its_wait() {
 }
 
 // The interrupt comes at once unless its delay is asked for.
-// req: GEN-19, NTF-33, NTF-34
+// req: NTF-33, NTF-34
 #[test]
 fn the_scheduler_is_told_at_once_unless_the_sender_wants_to_give_the_pe_back_first() {
     let receiver = super::notification::caller("receiver")

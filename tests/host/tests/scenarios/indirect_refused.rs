@@ -106,7 +106,7 @@ fn the_normal_world_speaks_for_no_partition() {
     nwd.refused([MSG_SEND2, 0x8001_0000], INVALID_PARAMETERS);
 }
 
-// req: IND-10, IND-18
+// req: IND-10, IND-18, RUN-04, RUN-14
 #[test]
 fn both_sides_need_indirect_messages() {
     let system = System::boot([
@@ -153,7 +153,7 @@ fn the_receiver_needs_a_buffer_that_is_long_enough() {
     nwd.call([MSG_SEND2]).success();
 }
 
-// req: RXTX-15, IND-20
+// req: IND-20
 #[test]
 fn a_buffer_that_is_taken_away_leaves_rx_empty() {
     let system = System::boot([partition("sp1", send_to)]);
@@ -168,7 +168,7 @@ fn a_buffer_that_is_taken_away_leaves_rx_empty() {
     assert_eq!(nwd.ask(0x8001, [0, 4, 0, 0, 0])[0], 0);
 }
 
-// Header and payload are read, and written, one after the other. req: RXTX-15
+// Header and payload are read, and written, one after the other.
 // req: IND-20
 #[test]
 fn a_message_of_which_one_access_fails_is_not_sent() {

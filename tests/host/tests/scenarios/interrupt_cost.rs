@@ -205,7 +205,8 @@ fn asks_in_vain(other: PartitionSpec, prepare: impl FnOnce(&System)) {
     }
 }
 
-// D15 (s28). req: INT-07
+// D15 (s28).
+// req: INT-07
 #[test]
 fn nobody_is_interrupted_for_what_nobody_handles() {
     asks_in_vain(PartitionSpec::new("other"), |_| {});

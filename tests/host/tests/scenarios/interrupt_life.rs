@@ -427,7 +427,8 @@ fn a_restart_sets_up_interrupts_of_that_partition_only() {
     }
 }
 
-// It comes to the heir from then on, who may not have enabled it. req: INT-04
+// It comes to the heir from then on, who may not have enabled it.
+// req: INT-04
 #[test]
 fn what_was_enabled_on_a_pe_that_goes_off_is_enabled_where_it_comes_then() {
     let handled = Arc::default();
@@ -490,7 +491,8 @@ fn a_pe_without_a_context_is_no_heir() {
     assert_eq!(system.machine.gic().target(LINE), 0);
 }
 
-// Its context may run on any other PE when that goes off, or went off untold. req: INT-14
+// Its context may run on any other PE when that goes off, or went off untold.
+// req: INT-14
 #[test]
 fn a_context_that_moves_has_its_interrupts_after_the_only_pe_was_off() {
     for is_told in [false, true] {

@@ -128,7 +128,8 @@ fn a_stopped_partition_keeps_its_memory_and_a_destroyed_one_does_not() {
     }
 }
 
-// M12. req: MSGD-08
+// M12.
+// req: MSGD-08
 #[test]
 fn the_end_of_a_partition_costs_few_invalidations() {
     let count = |action, script: fn(&mut Sp)| {
@@ -158,7 +159,8 @@ fn the_end_of_a_partition_costs_few_invalidations() {
     assert!(apart - stopped <= 16, "{apart} - {stopped}");
 }
 
-// What others have stays theirs, with what is in it. req: MSGD-08, MEMO-12
+// What others have stays theirs, with what is in it.
+// req: MSGD-08, MEMO-12
 #[test]
 fn all_memory_of_a_destroyed_partition_is_zeroed_but_what_others_have() {
     const PAGES: u64 = PARTITION_SIZE / 0x1000;

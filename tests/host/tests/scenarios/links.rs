@@ -83,7 +83,8 @@ fn is_seen_to_its_end(nwd: Nwd<'_>) {
     assert_ne!(nwd.request(B, [0; 5]).error(), Some(BUSY));
 }
 
-// D4. req: MSGW-15, MSGW-16
+// D4.
+// req: MSGW-15, MSGW-16
 #[test]
 fn one_that_yielded_to_a_partition_that_began_anew() {
     let a = restarts("a").script(|sp| {
@@ -102,7 +103,8 @@ fn one_that_yielded_to_a_partition_that_began_anew() {
     is_seen_to_its_end(nwd);
 }
 
-// D4. req: MSGW-15
+// D4.
+// req: MSGW-15
 #[test]
 fn one_that_yielded_to_a_context_that_began_anew() {
     let a = PartitionSpec::new("a").vcpus(4).script(|sp| {
@@ -123,7 +125,8 @@ fn one_that_yielded_to_a_context_that_began_anew() {
     is_seen_to_its_end(system.nwd());
 }
 
-// The kind of D13: the caller lives on and never runs it again. req: MSGW-15
+// The kind of D13: the caller lives on and never runs it again.
+// req: MSGW-15
 #[test]
 fn one_that_yielded_to_a_caller_that_does_not_go_on() {
     // In w2 and w3: more than 32 bits, and whole milliseconds.
@@ -149,7 +152,8 @@ fn one_that_yielded_to_a_caller_that_does_not_go_on() {
     is_seen_to_its_end(nwd);
 }
 
-// Nobody's place is that of the first context: it waited for its own claim, for ever. req: MSGW-15
+// Nobody's place is that of the first context: it waited for its own claim, for ever.
+// req: MSGW-15
 #[test]
 fn the_first_context_gives_the_pe_back_to_nobody() {
     watch_locks();
@@ -186,7 +190,8 @@ fn never_resumes() -> PartitionSpec {
     })
 }
 
-// D13. req: INT-08, MSGW-15
+// D13.
+// req: INT-08, MSGW-15
 #[test]
 fn one_that_was_stopped_for_a_caller_that_does_not_go_on() {
     let system = System::boot([never_resumes(), raises()]);
@@ -204,7 +209,8 @@ fn one_that_was_stopped_for_a_caller_that_does_not_go_on() {
     assert_eq!(nwd.call(RUN_A).function(), INTERRUPT);
 }
 
-// D13: Non-secure interrupts were masked for the sake of the caller. req: INT-03, INT-08
+// D13: Non-secure interrupts were masked for the sake of the caller.
+// req: INT-08, INT-10
 #[test]
 fn one_that_is_taken_over_inherits_nothing() {
     let a = with_device(PartitionSpec::new("a"), &[LINE], &[])
@@ -236,7 +242,8 @@ fn one_that_is_taken_over_inherits_nothing() {
     assert_eq!(nwd.call(RUN_B).0[..2], [MSG_WAIT, RUN_B[1]]);
 }
 
-// D13, with nothing but an IPI, from another PE. req: INT-08
+// D13, with nothing but an IPI, from another PE.
+// req: INT-08
 #[test]
 fn one_that_was_stopped_for_an_ipi_of_its_caller() {
     let steps: Arc<[AtomicU64; 2]> = Arc::default();
@@ -311,7 +318,8 @@ fn dies_of_b(sp: &mut Sp) -> [u64; 5] {
     unreachable!("it is dead");
 }
 
-// D1. req: MSGW-15, MSGW-16
+// D1.
+// req: MSGW-15, MSGW-16
 #[test]
 fn a_partition_that_began_anew_is_not_the_caller_of_one_that_failed() {
     let a = restarts("a").script(|sp| on_request(sp, dies_of_b, |_| [0; 5]));
@@ -325,7 +333,8 @@ fn a_partition_that_began_anew_is_not_the_caller_of_one_that_failed() {
     assert_eq!(nwd.call(RUN_A).function(), MSG_WAIT);
 }
 
-// D1. req: MSGW-15, MSGW-16
+// D1.
+// req: MSGW-15, MSGW-16
 #[test]
 fn a_partition_that_began_anew_and_works_is_not_the_caller_of_one_that_failed() {
     let a = restarts("a").script(|sp| on_request(sp, dies_of_b, |sp| ask(sp, C, 5).payload()));
@@ -368,7 +377,8 @@ fn fails_meanwhile(system: &System) -> Regs {
     nwd.call(RUN_A)
 }
 
-// D1. req: MSGW-15, MSGW-18, MSGD-24
+// D1.
+// req: MSGW-15, MSGW-18, MSGD-24
 #[test]
 fn a_call_to_another_is_not_ended_by_one_that_failed() {
     let done = Arc::<AtomicU64>::default();
@@ -395,7 +405,8 @@ fn a_call_to_another_is_not_ended_by_one_that_failed() {
     assert_eq!(done.load(SeqCst), 1);
 }
 
-// D1. req: MSGW-15, MSGW-16
+// D1.
+// req: MSGW-15, MSGW-16
 #[test]
 fn a_partition_that_waits_is_not_the_caller_of_one_that_failed() {
     let system = System::boot([went_on(|_| [9; 5]), raises()]);
@@ -414,7 +425,8 @@ fn a_partition_that_waits_is_not_the_caller_of_one_that_failed() {
     );
 }
 
-// D15. req: MSGD-04
+// D15.
+// req: MSGD-04
 #[test]
 fn a_pe_without_a_context() {
     let system = System::boot([
@@ -446,8 +458,8 @@ fn leaks(registers: &[u64]) -> Vec<usize> {
     leaked.map(|(n, _)| n).collect()
 }
 
-// D15, C21. req: MSGD-03, GEN-12
-// req: GEN-31
+// D15, C21.
+// req: GEN-31, MSGD-25
 #[test]
 fn registers_that_a_call_does_not_return_stay_the_callers() {
     let own = |n: u64| {
@@ -493,7 +505,7 @@ fn registers_that_a_call_does_not_return_stay_the_callers() {
     assert_eq!(answer.0[8..], [SECRET; 10]);
 }
 
-// req: MSGD-03, GEN-12, RUN-21
+// req: MSGD-25
 #[test]
 fn no_message_shows_registers_of_others() {
     let garbage = |x: u64| SECRET & !0xffff_ffff | x;
@@ -531,7 +543,8 @@ fn no_message_shows_registers_of_others() {
     }
 }
 
-// Only what has ended is told to have ended. req: INT-08, MSGW-16
+// Only what has ended is told to have ended.
+// req: INT-08, MSGW-16
 #[test]
 fn one_that_was_stopped_and_runs_elsewhere_is_busy() {
     // B may be run by the Normal world; it runs on PE 1; its caller has asked for it.

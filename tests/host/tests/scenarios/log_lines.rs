@@ -85,7 +85,6 @@ fn trapped(n: u64) -> String {
 }
 
 // The UART is shared, so that lines are counted by the time that they take.
-// req: STAT-03
 #[test]
 fn lines_of_a_partition_are_a_burst_and_then_a_part_of_the_time() {
     const TIME: u64 = 100;
@@ -119,7 +118,6 @@ pub fn tells_of_timeout(name: &str, action: impl FnOnce()) -> bool {
     logged(action).contains(&line)
 }
 
-// req: BOOT-18
 #[test]
 fn a_partition_that_takes_too_long_is_named() {
     let late = PartitionSpec::new("late").script(|sp| sp.hang());

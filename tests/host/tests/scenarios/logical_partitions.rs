@@ -228,7 +228,7 @@ fn it_is_nobody_to_everybody_else() {
     }
 }
 
-// req: MSGW-15, STAT-04, LSP-05
+// req: LSP-05
 #[test]
 fn no_non_secure_interrupt_takes_the_pe_from_whom_it_asks() {
     for actions in [[0, 1, 2], [1, 2, 0], [2, 0, 1], [1; 3], [2; 3]] {
@@ -297,7 +297,7 @@ fn yielding_does_nothing() {
     assert_eq!(answer.0[..4], [DIRECT_RESP_64, SP2_CONTEXT, 0, 2]);
 }
 
-// req: MSGW-10, RUN-18, MSGW-16, LSP-06
+// req: MSGW-10, RUN-18, LSP-06
 #[test]
 fn who_yielded_before_goes_on_without_a_pause() {
     let sp1 = serves("sp1", 2, |sp, x3| match x3 {
@@ -320,7 +320,7 @@ fn who_yielded_before_goes_on_without_a_pause() {
     assert_eq!(ask(nwd, SP1, 1), 6);
 }
 
-// req: MSGD-08, RUN-19, LSP-07
+// req: RUN-19, LSP-07, MSGD-07
 #[test]
 fn whoever_is_at_work_is_busy_and_others_are_not() {
     let sp1 = serves("sp1", 2, |sp, x3| {
@@ -375,7 +375,7 @@ fn frail(name: &str, action: u32) -> PartitionSpec {
     .property("abort-action", action)
 }
 
-// req: MSGW-14, LSP-07
+// req: LSP-07, MSGD-08
 #[test]
 fn who_fails_is_aborted_and_who_refuses_says_so() {
     for fault in 1..4 {
@@ -415,7 +415,7 @@ fn a_failure_that_el3_is_told_of_ends_with_the_answer() {
     assert_eq!(answer.error(), Some(ABORTED));
 }
 
-// req: MSGW-14, MSGW-15
+// req: MSGD-08, LSP-07
 #[test]
 fn whom_its_receiver_called_works_too_long() {
     for (time, left) in [(LIMIT + 10, false), (3 * LIMIT, true)] {

@@ -208,7 +208,8 @@ fn each_exit_zeroes_a_slice_of_what_a_partition_that_failed_had_borrowed() {
     );
 }
 
-// It came while nobody looked: whoever works for its owner is stopped when it goes on. req: INT-08, INT-11
+// It came while nobody looked: whoever works for its owner is stopped when it goes on.
+// req: INT-08, INT-11
 #[test]
 fn an_interrupt_of_the_caller_is_found_when_the_call_is_over() {
     let owner = with_device(PartitionSpec::new("owner"), &[LINE], &[]).script(|sp| {
@@ -252,7 +253,8 @@ fn an_interrupt_of_the_caller_is_found_when_the_call_is_over() {
     nwd.reclaim(handle).success();
 }
 
-// Handlers come one after the other. req: INT-07, TIME-02
+// Handlers come one after the other.
+// req: INT-07
 #[test]
 fn a_handler_that_zeroes_much_is_not_interrupted_by_another_one() {
     const OTHER: u32 = LINE + 1;
@@ -288,7 +290,7 @@ fn a_handler_that_zeroes_much_is_not_interrupted_by_another_one() {
     nwd.reclaim(handle).success();
 }
 
-// req: INT-07, TIME-02
+// req: INT-07
 #[test]
 fn who_has_interrupts_of_others_queued_zeroes_without_a_handler_in_between() {
     let borrower = borrower(false)

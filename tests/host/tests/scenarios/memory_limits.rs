@@ -89,7 +89,8 @@ fn zeroing() {
     assert!(is_zero());
 }
 
-// Case b10. req: MEMD-82, MEMRL-11, MEMRC-09
+// Case b10.
+// req: MEMD-82, MEMRL-11, MEMRC-09
 #[test]
 fn zeroing_reaches_every_range_and_nothing_in_between() {
     const RANGES: u64 = 4;
@@ -125,7 +126,8 @@ fn zeroing_reaches_every_range_and_nothing_in_between() {
     is_zeroed();
 }
 
-// A borrower that announced it and died cannot override it. req: MEMD-88
+// A borrower that announced it and died cannot override it.
+// req: MEMD-88
 #[test]
 fn what_a_dead_borrower_announced_is_zeroed() {
     for flags in [0, 4] {
@@ -148,7 +150,8 @@ fn what_a_dead_borrower_announced_is_zeroed() {
     }
 }
 
-// C14. req: MEMD-85, MEMD-86, MEMRQ-25
+// C14.
+// req: MEMD-85, MEMD-86, MEMRQ-25
 #[test]
 fn checks_of_a_retrieval_that_clients_know_the_order_of() {
     let stage = Stage::new();
@@ -189,7 +192,8 @@ fn checks_of_a_retrieval_that_clients_know_the_order_of() {
     stage.retrieve_refused(SP1, both, INVALID_PARAMETERS);
 }
 
-// C14. req: MEMD-25
+// C14.
+// req: MEMD-25
 #[test]
 fn other_borrowers_need_not_be_marked_as_such() {
     let stage = Stage::new();

@@ -29,7 +29,8 @@ fn share_all(stage: &Stage, id: u16) -> usize {
     })
 }
 
-// M3. req: MEMX-11, MEMX-18
+// M3.
+// req: MEMX-11, MEMX-18
 #[test]
 fn nobody_takes_the_transactions_of_others() {
     let stage = Stage::new();
@@ -72,7 +73,8 @@ fn retrieves(stage: &Stage, id: u16, count: u64) -> bool {
     outcome.is_ok()
 }
 
-// M4. req: MEMX-11, FRAG-20
+// M4.
+// req: MEMX-11, FRAG-20
 #[test]
 fn what_is_announced_takes_no_pages() {
     let stage = Stage::new();
@@ -178,7 +180,8 @@ fn begin_endless(stage: &Stage, id: u16, to: u16, pages: usize) -> Result<(), us
     })
 }
 
-// M4. req: MEMX-11, MEMX-18, FRAG-20
+// M4.
+// req: MEMX-11, MEMX-18, FRAG-20
 #[test]
 fn nobody_takes_all_pages_of_the_reserve() {
     let stage = Stage::new();

@@ -26,7 +26,8 @@ fn donate(stage: &Stage, from: u16, to: u16, page: u64, count: u32) {
     assert_eq!(response.flags, TYPE_DONATE);
 }
 
-// C26. req: MEMDN-06, MEMX-01, MEMX-17, MEMO-02, MEMD-46, MEMRC-10
+// C26.
+// req: MEMDN-06, MEMO-02, MEMD-46, MEMRC-10
 #[test]
 fn a_page_that_came_back_is_sent_with_its_neighbour() {
     let stage = Stage::new();
@@ -92,7 +93,8 @@ fn a_page_that_came_back_is_sent_with_its_neighbour() {
     }
 }
 
-// C26. req: SEL0-08, MEMX-01, MEMO-02, MEMRC-10
+// C26.
+// req: SEL0-08, MEMO-02, MEMRC-10, SEL0-07
 #[test]
 fn a_partition_at_s_el0_lends_pages_that_differ_in_execution_alone() {
     const READ_WRITE: u64 = 0b101;

@@ -58,7 +58,7 @@ fn taken(log: &Log) -> Vec<(u16, u16, [u64; 3])> {
     std::mem::take(&mut *log.lock().unwrap())
 }
 
-// req: BOOT-17, COMP-12, MODEL-08, FWK-04, FWK-05, FWK-06, FWK-07, FWK-14
+// req: BOOT-17, MODEL-08, FWK-04, FWK-05, FWK-06, FWK-07, FWK-14
 #[test]
 fn subscribers_are_told_of_power_management_on_its_pe() {
     let log = Log::default();
@@ -101,7 +101,8 @@ fn subscribers_are_told_of_power_management_on_its_pe() {
     }
 }
 
-// Whoever it worked for before gets nothing of it. req: BOOT-17
+// Whoever it worked for before gets nothing of it.
+// req: FWK-07
 #[test]
 fn the_answer_of_one_that_worked_for_a_partition_reaches_the_spmd() {
     let log = Log::default();
@@ -122,7 +123,7 @@ fn the_answer_of_one_that_worked_for_a_partition_reaches_the_spmd() {
     assert_eq!(pe.ask(0x8002, [8; 5]), [8; 5]);
 }
 
-// req: BOOT-17, FWK-08, FWK-13
+// req: FWK-08, FWK-13
 #[test]
 fn a_refusal_keeps_the_pe_on() {
     for (status, expected) in [
@@ -169,7 +170,7 @@ fn odd(act: impl Fn(&mut Sp) + Send + Sync + 'static) -> PartitionSpec {
         })
 }
 
-// req: BOOT-17, MSGD-19, FWK-09, FWK-10, FWK-11
+// req: MSGD-19, FWK-09, FWK-10, FWK-11
 #[test]
 fn partitions_that_answer_something_else() {
     // With an error: it did not do what it was asked for.
@@ -213,7 +214,7 @@ fn partitions_that_answer_something_else() {
     }
 }
 
-// Contexts of its other PEs wait still. req: BOOT-11, BOOT-17
+// Contexts of its other PEs wait still.
 // req: FWK-11
 #[test]
 fn who_failed_on_another_pe_is_not_asked() {
@@ -229,7 +230,7 @@ fn who_failed_on_another_pe_is_not_asked() {
     }
 }
 
-// req: BOOT-17, FWK-12
+// req: FWK-12
 #[test]
 fn a_busy_context_is_not_asked() {
     let log = Log::default();
@@ -316,7 +317,7 @@ fn a_hypervisor_tells_subscribers_of_vms() {
     assert_eq!(nwd.call_with(call).0[8..], [7; 10]);
 }
 
-// The form of a message is its sender's business. req: MSGD-22, RUN-17
+// The form of a message is its sender's business.
 // req: FWK-15
 #[test]
 fn a_message_in_the_64_bit_form_is_passed_on_in_the_32_bit_form() {

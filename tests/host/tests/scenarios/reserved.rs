@@ -166,7 +166,7 @@ fn all_speak(minor: u32, version: u64) -> Stage {
     stage
 }
 
-// req: GEN-28, COMP-03, RXTX-18, RXTX-19, PINFO-08, MEMX-01, MEMRQ-01, MEMRL-01, MEMRL-08, MEMRC-01, MEMRC-16, MSGW-11, MSGW-13
+// req: GEN-28, COMP-03, RXTX-18, RXTX-19, PINFO-08, MEMX-01, MEMRQ-01, MEMRL-01, MEMRC-01, MSGW-11
 // req: COMP-23
 #[test]
 fn reserved_registers_must_be_zero_at_1_0_and_are_ignored_later() {
@@ -189,7 +189,7 @@ fn reserved_registers_must_be_zero_at_1_0_and_are_ignored_later() {
 }
 
 /// Fragments, the last one of a send and the last one of a response.
-// req: MEMX-01, FRAG-07, GEN-28
+// req: MEMX-01, GEN-28, FRAG-11
 #[test]
 fn reserved_registers_of_fragments() {
     for (minor, version) in [(0, V1_0), (1, V1_1), (2, V1_2)] {

@@ -34,7 +34,8 @@ fn serve(sp: &mut Sp) {
     })
 }
 
-// D11. req: MSGD-08
+// D11.
+// req: MSGD-08
 #[test]
 fn one_that_fails_again_while_another_pe_restarts_others_is_restarted() {
     // B starts for the second time; C was told that A failed; C may go on.
@@ -85,7 +86,8 @@ fn one_that_fails_again_while_another_pe_restarts_others_is_restarted() {
 /// How long a restart has to be paid for, in microseconds.
 const PRICE: u64 = 10_000_000;
 
-// M12. req: MSGD-08
+// M12.
+// req: MSGD-08
 #[test]
 fn one_that_fails_again_and_again_has_to_wait() {
     let lives = Arc::<AtomicU64>::default();
@@ -118,7 +120,8 @@ fn one_that_fails_again_and_again_has_to_wait() {
     }
 }
 
-// M12. req: MSGD-08
+// M12.
+// req: MSGD-08
 #[test]
 fn one_that_takes_long_to_start_has_to_wait_longer() {
     const START: u64 = 25_000_000;
@@ -142,7 +145,8 @@ fn one_that_takes_long_to_start_has_to_wait_longer() {
     assert_eq!(nwd.ask(0x8001, [7; 5]), [7; 5]);
 }
 
-// As if it had called FFA_RXTX_MAP before it first ran. req: RXTX-01, MSGD-08
+// As if it had called FFA_RXTX_MAP before it first ran.
+// req: MSGD-08, RXTX-05
 #[test]
 fn buffers_that_the_manifest_names_are_there_in_each_life() {
     let region = |name, offset| Region {

@@ -373,7 +373,7 @@ fn a_pe_beyond_the_contexts_of_a_partition_runs_none() {
 }
 
 // A reserved register shows before the run-time model.
-// req: MSGD-06, RUN-17
+// req: MSGD-15, MSGD-16
 #[test]
 fn a_response_to_nothing_with_a_reserved_register() {
     let system = System::boot([PartitionSpec::new("sp1").script(|sp| {

@@ -283,7 +283,7 @@ fn rx_is_released_once() {
     nwd.refused([RX_RELEASE], DENIED);
 }
 
-// req: RXTX-14, MSGW-02
+// req: RXTX-14, MSGW-02, IND-23
 #[test]
 fn msg_wait_releases_rx_unless_asked_to_keep_it() {
     let serve = |version: u64, keep: u64| {

@@ -176,7 +176,7 @@ fn permissions_that_cannot_be_given_are_refused() {
     system.nwd().ask(0x8001, [0; 5]);
 }
 
-// req: SEL0-08, MEMX-11
+// req: SEL0-08
 #[test]
 fn without_a_table_nothing_changes() {
     let script = |sp: &mut Sp| {

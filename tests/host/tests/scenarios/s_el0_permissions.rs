@@ -68,8 +68,8 @@ fn can_only_lose(sp: &mut Sp, page: u64, given: u64) {
     assert_eq!(set(sp, page, READ_ONLY), Some(DENIED));
 }
 
-// M8. req: SEL0-08, MEMO-02, MEMO-08
-// req: PERM-13
+// M8.
+// req: SEL0-08, MEMO-02, MEMO-08, PERM-13
 #[test]
 fn what_was_donated_never_gets_more_access() {
     let handles = Arc::new(Mutex::new(Vec::new()));
@@ -103,8 +103,8 @@ fn what_was_donated_never_gets_more_access() {
     system.nwd().ask(0x8002, [0; 5]);
 }
 
-// C17. req: SEL0-08
-// req: PERM-09, PERM-11
+// C17.
+// req: SEL0-08, PERM-09, PERM-11
 #[test]
 fn pages_of_different_permissions_are_set_in_one_call() {
     let partition = PartitionSpec::new("sp1")
@@ -144,8 +144,8 @@ fn pages_of_different_permissions_are_set_in_one_call() {
     System::boot([partition]).nwd().ask(0x8001, [0; 5]);
 }
 
-// What one page has says nothing of those behind it. req: SEL0-08
-// req: PERM-11
+// What one page has says nothing of those behind it.
+// req: SEL0-08, PERM-11
 #[test]
 fn pages_that_are_alike_are_set_together() {
     let partition = PartitionSpec::new("sp1").s_el0().script(|sp| {
@@ -198,8 +198,8 @@ fn what_a_partition_takes_away_from_a_region_it_can_give_back() {
     System::boot([partition]).nwd().ask(0x8001, [0; 5]);
 }
 
-// Three blocks of 2 MiB: the first and the last are split. req: SEL0-08, MEMX-11
-// req: PERM-09, PERM-10
+// Three blocks of 2 MiB: the first and the last are split.
+// req: SEL0-08, PERM-09, PERM-10
 #[test]
 fn permissions_are_set_on_all_pages_or_on_none() {
     const BLOCK: u64 = 0x20_0000;
@@ -239,8 +239,8 @@ fn permissions_are_set_on_all_pages_or_on_none() {
     assert_eq!(outcomes, BTreeSet::from(expected));
 }
 
-// M8, a sibling: a region of the manifest. req: SEL0-08, MAN-26
-// req: PERM-09, PERM-12
+// M8, a sibling: a region of the manifest.
+// req: SEL0-08, MAN-26, PERM-09, PERM-12
 #[test]
 fn a_region_gets_no_more_than_its_manifest_says() {
     let partition = PartitionSpec::new("sp1")
@@ -270,8 +270,8 @@ fn a_region_gets_no_more_than_its_manifest_says() {
     system.nwd().ask(0x8001, [0; 5]);
 }
 
-// M8. req: SEL0-08, MEMO-11
-// req: PERM-14
+// M8.
+// req: SEL0-08, PERM-14, MEMD-45
 #[test]
 fn non_secure_memory_never_executes() {
     let donated = Arc::new(Mutex::new(None));
@@ -313,7 +313,8 @@ fn non_secure_memory_never_executes() {
     assert_eq!(system.spmc.shares.live(), 0);
 }
 
-// What a partition took away from itself, it has again. req: SEL0-08, MSGD-08
+// What a partition took away from itself, it has again.
+// req: SEL0-08, MSGD-08
 #[test]
 fn a_restart_brings_back_the_permissions_of_the_manifest() {
     const PAGES: u64 = 20;

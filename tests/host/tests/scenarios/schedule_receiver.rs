@@ -176,8 +176,8 @@ fn tells(spec: PartitionSpec) -> PartitionSpec {
     })
 }
 
-// FF-A v1.1 section 10.6. req: RXTX-13
-// req: NTF-33, NTF-37
+// FF-A v1.1 section 10.6.
+// req: RXTX-13, NTF-33, NTF-37
 #[test]
 fn a_message_interrupts_a_receiver_that_gets_notifications_and_no_other() {
     let system = System::boot([tells(caller("told")), tells(PartitionSpec::new("deaf"))]);
@@ -205,8 +205,8 @@ fn a_receiver_is_not_interrupted_for_what_it_knows() {
     }
 }
 
-// FF-A v1.1 section 9, sri-interrupts-policy. req: INT-05
-// req: SINT-17
+// FF-A v1.1 section 9, sri-interrupts-policy.
+// req: INT-05, SINT-17
 #[test]
 fn cycles_for_interrupts_are_asked_for_at_once() {
     let owner = with_device(PartitionSpec::new("owner"), &[LINE], &[]);

@@ -466,7 +466,8 @@ fn a_device_that_no_smmu_confines_keeps_its_partition_from_starting() {
     }
 }
 
-// M6. req: STRM-06, TIME-03, TIME-07, MEMRL-12
+// M6.
+// req: TIME-07, MEMRL-12, TIME-05, MEMRL-09
 #[test]
 fn a_proxy_resumes_what_it_relinquishes_for_its_stream_endpoint() {
     let stage = stage();
@@ -517,7 +518,8 @@ fn a_proxy_resumes_what_it_relinquishes_for_its_stream_endpoint() {
     assert_eq!(nwd.read(base, 16), [0; 16]);
 }
 
-// M7, a sibling. req: FRAG-15, STRM-06
+// M7, a sibling.
+// req: FRAG-15, STRM-09
 #[test]
 fn a_proxy_reads_a_response_for_each_of_its_endpoints() {
     let stage = stage();

@@ -38,7 +38,8 @@ fn retrieve(stage: &Stage, id: u16, handle: u64) -> Option<i32> {
     stage.retrieve(id, request).err()
 }
 
-// M5. req: MEMX-11, MEMRQ-09
+// M5.
+// req: MEMX-11, MEMRQ-09
 #[test]
 fn what_is_scattered_fits_with_more_memory_for_tables() {
     for (given, count, fits) in [(false, 100, true), (false, 120, false), (true, 250, true)] {
@@ -77,7 +78,8 @@ fn what_is_scattered_fits_with_more_memory_for_tables() {
     }
 }
 
-// M5. req: MAN-28
+// M5.
+// req: MAN-28
 #[test]
 fn nobody_is_given_the_memory_of_tables() {
     let region = |base| Region {
@@ -105,7 +107,8 @@ fn nobody_is_given_the_memory_of_tables() {
     assert!(!answers(TABLE_MEMORY.end - 0x1000));
 }
 
-// M5. req: MAN-28
+// M5.
+// req: MAN-28
 #[test]
 fn a_package_in_the_memory_of_tables_is_no_system() {
     let base = partition_base(1);

@@ -122,8 +122,8 @@ fn buffers_that_no_vm_can_have() {
     nwd.refused([RXTX_MAP_64], NO_MEMORY);
 }
 
-// Xen's first driver put its lists where its header of 12 bytes ended. req: RXTX-19, RXTX-23
-// req: VMB-02
+// Xen's first driver put its lists where its header of 12 bytes ended.
+// req: RXTX-19, RXTX-23, VMB-02
 #[test]
 fn lists_of_ranges_are_aligned() {
     let system = System::boot([]);
@@ -204,7 +204,7 @@ fn buffers_of_a_vm_do_not_reopen_negotiation() {
     assert_eq!(nwd.version(V1_1), V1_2);
 }
 
-// req: RXTX-30, VMB-10, VMB-11
+// req: VMB-10, VMB-11
 #[test]
 fn rx_is_acquired_by_hypervisors_for_vms_only() {
     let system = System::boot([PartitionSpec::new("sp1").script(|sp| {

@@ -46,7 +46,7 @@ fn suspend(nwd: Nwd<'_>) -> u64 {
         .0[3]
 }
 
-// D2. req: BOOT-18
+// D2.
 #[test]
 fn who_serves_one_that_initialises_is_not_stopped() {
     let system = System::boot([victim(), slow(20)]);
@@ -58,7 +58,8 @@ fn who_serves_one_that_initialises_is_not_stopped() {
     nwd.refused([DIRECT_REQ_64, SLOW.into()], ABORTED);
 }
 
-// D2. req: BOOT-18, MSGW-15
+// D2.
+// req: MSGW-15
 #[test]
 fn who_serves_it_for_too_long_is_seen_to_its_end_by_the_normal_world() {
     let system = System::boot([victim(), slow(3 * LIMIT)]);
@@ -72,7 +73,8 @@ fn who_serves_it_for_too_long_is_seen_to_its_end_by_the_normal_world() {
     nwd.refused([DIRECT_REQ_64, SLOW.into()], ABORTED);
 }
 
-// D2. req: INT-03
+// D2.
+// req: INT-10
 #[test]
 fn what_is_left_of_a_chain_inherits_nothing() {
     let victim = PartitionSpec::new("victim").script(|sp| {
@@ -91,7 +93,7 @@ fn what_is_left_of_a_chain_inherits_nothing() {
     }
 }
 
-// req: INT-03
+// req: INT-10
 #[test]
 fn others_in_what_is_left_of_a_chain_inherit_of_each_other_alone() {
     // Which of three has Non-secure interrupts queued: those that it calls inherit that.
@@ -171,7 +173,8 @@ fn interrupted(name: &str, rest: u64) -> PartitionSpec {
         })
 }
 
-// D2. req: INT-05, BOOT-18
+// D2.
+// req: INT-05
 #[test]
 fn a_handler_has_a_time_of_its_own() {
     for (time, fails) in [(20, false), (LIMIT - 1, false), (LIMIT, true)] {
@@ -186,7 +189,8 @@ fn a_handler_has_a_time_of_its_own() {
 }
 
 // The time of whoever is interrupted stands still, and goes on after that.
-// D2. req: INT-05, BOOT-18
+// D2.
+// req: INT-05
 #[test]
 fn a_handler_leaves_the_other_one_the_time_that_it_had() {
     for (rest, fails) in [(9, false), (10, true)] {
@@ -199,7 +203,8 @@ fn a_handler_leaves_the_other_one_the_time_that_it_had() {
     }
 }
 
-// D2. req: INT-05, BOOT-18, MSGW-15
+// D2.
+// req: INT-05, MSGW-15
 #[test]
 fn so_does_the_time_of_who_serves_one_that_was_stopped() {
     const HANDLING: u64 = 50;
@@ -220,7 +225,8 @@ fn so_does_the_time_of_who_serves_one_that_was_stopped() {
     assert_eq!(system.nwd().call(RUN_VICTIM).function(), MSG_WAIT);
 }
 
-// The rest of the chain has actions for Non-secure interrupts of its own. req: INT-03, INT-10
+// The rest of the chain has actions for Non-secure interrupts of its own.
+// req: INT-10
 #[test]
 fn what_is_left_of_a_chain_keeps_its_own_masks() {
     let waits = |name: &str| {

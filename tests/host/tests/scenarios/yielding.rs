@@ -55,7 +55,7 @@ fn a_partition_yields_the_cycles_of_run() {
     assert_eq!(nwd.call([RUN, 0x8001_0000]).function(), YIELD);
 }
 
-// C17. req: MSGW-09, MSGW-10
+// C17.
 // req: MODEL-19
 #[test]
 fn yielding_in_a_handler_of_interrupts_changes_nothing() {
@@ -85,7 +85,8 @@ fn yielding_in_a_handler_of_interrupts_changes_nothing() {
     }
 }
 
-// Case b32. req: MSGW-10, INT-08
+// Case b32.
+// req: MSGW-10, INT-08
 #[test]
 fn an_interrupt_is_there_when_who_yielded_goes_on() {
     let owner = with_device(PartitionSpec::new("owner"), &[LINE], &[]);
@@ -316,7 +317,7 @@ fn nobody_waits_for_ever_for_one_that_failed() {
     assert_eq!(nwd.ask(0x8003, [0; 5]), [4; 5]);
 }
 
-// req: BOOT-18, RUN-18, MSGW-06, MODEL-01
+// req: BOOT-18, MODEL-01
 #[test]
 fn who_initialises_cannot_run_one_that_yielded_to_it() {
     let second = PartitionSpec::new("second")

@@ -87,7 +87,8 @@ fn has_its_quota(partition: u16) -> Check {
     is_painted(&list, 8)
 }
 
-// M5. req: MEMX-11, MEMRQ-09, MEMO-27, MEMRC-06
+// M5.
+// req: MEMX-11, MEMRQ-09, MEMO-27, MEMRC-06
 fn pages_far_apart(_: &Nwd) -> Check {
     paint(&FAR_APART, 1)?;
     let receivers = [receiver(SP1, access::RW), receiver(SP2, access::RW)];
