@@ -6,7 +6,7 @@ use spin::Once;
 use crate::dispatch::Places;
 use crate::dispatch::Watch;
 use crate::ffa::memory_descriptor::DescriptorBuffer;
-use crate::ffa::{Answer, SmcFrame, function};
+use crate::ffa::{Answer, Handle, SmcFrame, function};
 use crate::hal::Hal;
 use crate::id::{PartitionId, VcpuId};
 use crate::interrupt::Flood;
@@ -163,7 +163,7 @@ pub struct Pe {
     /// Private copy of the descriptor that is being parsed, or the answer that is being built.
     pub scratch: DescriptorBuffer,
     /// Handle of the transaction that the last `FFA_MEM_FRAG_RX` from here asked to go on with.
-    pub(crate) fragment_asked: u64,
+    pub(crate) fragment_asked: Option<Handle>,
 }
 
 impl Pe {
@@ -179,7 +179,7 @@ impl Pe {
             flood: Flood::new(),
             handler: 0,
             scratch: DescriptorBuffer::new(),
-            fragment_asked: 0,
+            fragment_asked: None,
         }
     }
 
@@ -187,7 +187,7 @@ impl Pe {
     pub(crate) fn note_fragment(&mut self, answer: &Answer) {
         let [id, low, high, ..] = answer.x;
         if id == function::MEM_FRAG_RX as u64 {
-            self.fragment_asked = high << 32 | low;
+            self.fragment_asked = Some(Handle::from_halves([low, high]));
         }
     }
 }

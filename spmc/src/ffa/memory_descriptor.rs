@@ -8,7 +8,7 @@ use core::slice;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::Version;
+use super::{Handle, Version};
 use crate::addr::{Ipa, PageRange};
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
@@ -56,7 +56,7 @@ struct Header10 {
     attributes: u8,
     reserved_3: u8,
     flags: u32,
-    handle: u64,
+    handle: Handle,
     tag: u64,
     reserved_24: u32,
     receiver_count: u32,
@@ -69,7 +69,7 @@ struct Header11 {
     sender: u16,
     attributes: u16,
     flags: u32,
-    handle: u64,
+    handle: Handle,
     tag: u64,
     receiver_size: u32,
     receiver_count: u32,
@@ -187,7 +187,7 @@ pub struct Transaction<'b> {
     /// Flags of the transaction.
     pub flags: u32,
     /// Handle of the region, 0 in what a sender sends.
-    pub handle: u64,
+    pub handle: Handle,
     /// Tag.
     pub tag: u64,
     /// How it is laid out.
@@ -395,7 +395,7 @@ pub struct Response {
     /// Flags of the response.
     pub flags: u32,
     /// Handle of the region.
-    pub handle: u64,
+    pub handle: Handle,
     /// Tag.
     pub tag: u64,
     /// The one receiver; its offset is filled in.
@@ -538,7 +538,7 @@ fn put<T: IntoBytes + Immutable>(to: &mut [u8], value: &T) {
 #[repr(C)]
 pub struct Relinquish {
     /// Handle of the region.
-    pub handle: u64,
+    pub handle: Handle,
     /// Bit 0: zero the memory; bit 1: may be time-sliced.
     pub flags: u32,
     /// How many endpoint ids follow.

@@ -5,6 +5,7 @@
 pub mod calls;
 pub mod framework;
 pub mod function;
+pub mod handle;
 pub mod memory;
 pub mod memory_descriptor;
 pub mod message;
@@ -13,6 +14,7 @@ pub mod rxtx_descriptor;
 pub mod version;
 
 pub use function::FunctionId;
+pub use handle::Handle;
 pub use version::Version;
 
 use crate::error::FfaError;

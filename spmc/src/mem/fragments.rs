@@ -19,7 +19,7 @@ use crate::error::{FfaError, Result};
 use crate::ffa::memory_descriptor::{
     CONSTITUENT, DescriptorBuffer, Layout, Response, write_constituents,
 };
-use crate::ffa::{Answer, SmcFrame, function};
+use crate::ffa::{Answer, Handle, SmcFrame, function};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::mm::{AddressSpace, Pages};
@@ -61,7 +61,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         frame: &SmcFrame,
     ) -> Result<Taken> {
         let invalid = FfaError::InvalidParameters;
-        let (handle, length) = (handle(frame), frame.w(3) as usize);
+        let (handle, length) = (Handle::of_call(frame), frame.w(3) as usize);
         if length == 0 || !length.is_multiple_of(CONSTITUENT) {
             return Err(invalid);
         }
@@ -139,13 +139,14 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     pub(super) fn ask_for_more(
         caller: &Endpoint,
         owner: PartitionId,
-        handle: u64,
+        handle: Handle,
         received: usize,
     ) -> Answer {
+        let [low, high] = handle.halves();
         Answer::new([
             function::MEM_FRAG_RX as u64,
-            handle & 0xffff_ffff,
-            handle >> 32,
+            low,
+            high,
             received as u64,
             asked_with(caller, owner) as u64,
         ])
@@ -167,7 +168,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 
     /// The Hypervisor does not send the rest of what it began with `handle` (section 12.2.2.3, 9).
-    pub(crate) fn sender_aborted(&self, handle: u64) {
+    pub(crate) fn sender_aborted(&self, handle: Handle) {
         let Ok(mut found) = self.shares.find_any(handle) else {
             return;
         };
@@ -189,7 +190,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         frame: &SmcFrame,
     ) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
-        let (handle, offset) = (handle(frame), frame.w(3) as usize);
+        let (handle, offset) = (Handle::of_call(frame), frame.w(3) as usize);
         let mailbox = Channel::open(caller, None);
         let mut found = self.shares.find_any(handle)?;
         let share = found.share()?;
@@ -212,10 +213,11 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         )?;
         drop(space);
         let next = offset.saturating_add(length);
+        let [low, high] = handle.halves();
         let answer = Answer::new([
             function::MEM_FRAG_TX as u64,
-            handle & 0xffff_ffff,
-            handle >> 32,
+            low,
+            high,
             length as u64,
             asked_with(caller, share.owner) as u64,
         ]);
@@ -276,11 +278,6 @@ enum Taken {
     Answered(Answer),
     /// Nothing was taken: there is no room for the ranges of this one.
     Crowded(Arrival),
-}
-
-/// The handle in w1 and w2.
-fn handle(frame: &SmcFrame) -> u64 {
-    (frame.w(2) as u64) << 32 | frame.w(1) as u64
 }
 
 /// w4 of the calls about a transaction of `owner`: whose it is, where one caller speaks for many.

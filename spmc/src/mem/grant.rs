@@ -5,11 +5,11 @@ use super::share::{Borrower, Grant, SendKind, Share};
 use super::{FLAG_ZERO, sliced_flag};
 use crate::addr::{PAGE_SIZE, World};
 use crate::error::{FfaError, Result};
-use crate::ffa::Version;
 use crate::ffa::memory::{
     ATTRIBUTE_NON_SECURE, AccessPermissions, DataAccess, InstructionAccess, MemoryType,
 };
 use crate::ffa::memory_descriptor::{Layout, Receiver, Response, Transaction};
+use crate::ffa::{Handle, Version};
 use crate::id::PartitionId;
 use crate::manifest::config::Permissions;
 use crate::mm::{Attributes, Leaf, Pages, State};
@@ -255,7 +255,7 @@ fn judge_flags(
 pub(super) fn describe(
     share: &Share,
     grant: &Grant,
-    handle: u64,
+    handle: Handle,
     caller: &Endpoint,
     receiver: PartitionId,
 ) -> Result<Response> {

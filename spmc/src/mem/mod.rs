@@ -29,7 +29,7 @@ pub use shares::Shares;
 
 use crate::addr::{Ipa, PageRange};
 use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, FunctionId, SmcFrame};
+use crate::ffa::{Answer, FunctionId, Handle, SmcFrame};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::mm::ChangeError;
@@ -203,8 +203,9 @@ impl<H: Hal> Spmc<H> {
 
     /// The Hypervisor answers `FFA_MEM_FRAG_RX` with `FFA_ERROR`: see [`Engine::sender_aborted`].
     pub(crate) fn mem_sender_aborted(&self, pe: &mut Pe) {
-        self.memory_engine()
-            .sender_aborted(core::mem::take(&mut pe.fragment_asked));
+        if let Some(handle) = pe.fragment_asked.take() {
+            self.memory_engine().sender_aborted(handle);
+        }
     }
 
     /// `FFA_MEM_FRAG_RX`: see [`Engine::fragment_rx`].
@@ -238,12 +239,12 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Returns the handle if `answer` says that a call is paused whose caller did not ask for that: see [`Engine::unfinished`].
-    pub(crate) fn mem_unfinished(&self, answer: &Answer) -> Option<u64> {
+    pub(crate) fn mem_unfinished(&self, answer: &Answer) -> Option<Handle> {
         self.memory_engine().unfinished(answer)
     }
 
     /// Goes on with such a call: see [`Engine::finish`].
-    pub(crate) fn mem_finish(&self, caller: &Endpoint, handle: u64) -> Result<Answer> {
+    pub(crate) fn mem_finish(&self, caller: &Endpoint, handle: Handle) -> Result<Answer> {
         self.memory_engine().finish(caller, handle)
     }
 

@@ -5,7 +5,7 @@ use super::shares::Found;
 use super::slices::paused;
 use super::{Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, SmcFrame};
+use crate::ffa::{Answer, Handle, SmcFrame};
 use crate::hal::Hal;
 use crate::mm::{AddressSpace, Change, ChangeError, Pages};
 use crate::partition::Endpoint;
@@ -17,7 +17,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// `INVALID_PARAMETERS` for a handle that is not one of the caller's regions, and unknown flags.
     pub(crate) fn reclaim(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
-        let handle = (frame.w(2) as u64) << 32 | frame.w(1) as u64;
+        let handle = Handle::of_call(frame);
         let flags = frame.w(3);
         if flags & !(FLAG_ZERO | sliced_flag(caller)) != 0 {
             return Err(invalid);

@@ -12,7 +12,7 @@ use super::shares::Found;
 use super::{Call, Endpoints, Engine, refused};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory_descriptor::{DescriptorBuffer, Response, Transaction};
-use crate::ffa::{Answer, SmcFrame, function};
+use crate::ffa::{Answer, Handle, SmcFrame, function};
 use crate::hal::Hal;
 use crate::mm::{AddressSpace, Change, Leaf, Pages};
 use crate::partition::Endpoint;
@@ -154,7 +154,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     fn compare(
         &self,
         mut found: Found<'_>,
-        handle: u64,
+        handle: Handle,
         mut asking: Asking,
         buffer: &mut DescriptorBuffer,
         parties: (&Endpoint, &Endpoint),
@@ -189,7 +189,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     fn map(
         &self,
         mut found: Found<'_>,
-        handle: u64,
+        handle: Handle,
         grant: &Grant,
         buffer: &mut DescriptorBuffer,
         (caller, receiver): (&Endpoint, &Endpoint),

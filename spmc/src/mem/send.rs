@@ -14,7 +14,7 @@ use crate::ffa::memory::{AccessPermissions, DataAccess, InstructionAccess, Memor
 use crate::ffa::memory_descriptor::{
     CONSTITUENT, Composite, Constituents, DescriptorBuffer, Receiver, Transaction, constituents,
 };
-use crate::ffa::{Answer, SmcFrame, Version};
+use crate::ffa::{Answer, Handle, SmcFrame, Version};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::limits::{MAX_ARRIVING, MAX_ARRIVING_PER_SENDER};
@@ -263,7 +263,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             FLAG_ZERO
         };
         let allowed_flags = zero | sliced_flag(caller);
-        if transaction.handle != 0 || transaction.flags & !allowed_flags != 0 {
+        if transaction.handle != Handle::NONE || transaction.flags & !allowed_flags != 0 {
             return Err(invalid);
         }
         let count = transaction.receiver_count();
@@ -399,7 +399,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
 }
 
 /// Returns the answer to a send that has come to that stage.
-pub(super) fn completion(stage: Stage, handle: u64) -> Answer {
+pub(super) fn completion(stage: Stage, handle: Handle) -> Answer {
     match stage {
         Stage::Paused(_) => paused(handle),
         _ => success(handle),
@@ -407,8 +407,8 @@ pub(super) fn completion(stage: Stage, handle: u64) -> Answer {
 }
 
 /// The end of a send.
-pub(super) fn success(handle: u64) -> Answer {
-    Answer::success([handle as u32, (handle >> 32) as u32])
+pub(super) fn success(handle: Handle) -> Answer {
+    Answer::success(handle.halves().map(|half| half as u32))
 }
 
 /// Returns whether an owner of pages with that leaf may offer them so. A device can only be lent,

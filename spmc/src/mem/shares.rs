@@ -19,6 +19,7 @@ use arrayvec::ArrayVec;
 use super::regions::Regions;
 use super::share::{Share, Stage};
 use crate::error::{FfaError, Result};
+use crate::ffa::Handle;
 use crate::id::PartitionId;
 use crate::limits::{MAX_PARTITIONS, MAX_SHARES, SHARES_NORMAL_WORLD, SHARES_PARTITION};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -154,7 +155,7 @@ impl Shares {
 
     /// The share that `handle` names, if it is sent. `INVALID_PARAMETERS` if there is none, `BUSY`
     /// if a call about it is paused.
-    pub(super) fn find(&self, handle: u64) -> Result<Found<'_>> {
+    pub(super) fn find(&self, handle: Handle) -> Result<Found<'_>> {
         let mut found = self.find_any(handle)?;
         match found.share()?.stage {
             Stage::Sent => Ok(found),
@@ -165,8 +166,8 @@ impl Shares {
 
     /// The share that `handle` names, however far it has come. `INVALID_PARAMETERS` if there is
     /// none.
-    pub(super) fn find_any(&self, handle: u64) -> Result<Found<'_>> {
-        let index = (handle & ((1 << SLOT_BITS) - 1)) as usize;
+    pub(super) fn find_any(&self, handle: Handle) -> Result<Found<'_>> {
+        let index = (handle.bits() & ((1 << SLOT_BITS) - 1)) as usize;
         let invalid = FfaError::InvalidParameters;
         let slot = self.slots.get(index).ok_or(invalid)?.lock();
         if slot.share.is_empty() || handle_of(&slot, index) != handle {
@@ -236,16 +237,16 @@ impl Default for Shares {
     }
 }
 
-fn handle_of(slot: &Slot, index: usize) -> u64 {
+fn handle_of(slot: &Slot, index: usize) -> Handle {
     let generation = NonZeroU32::MIN.saturating_add(slot.past).get();
-    (generation as u64) << SLOT_BITS | index as u64
+    Handle::new((generation as u64) << SLOT_BITS | index as u64)
 }
 
 /// A share that was found while fragments of it were missing, and let go. It may have become whole
 /// meanwhile, or have ended: only [`Shares::find_arriving`] leads back to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Arrival {
-    handle: u64,
+    handle: Handle,
     age: u64,
 }
 
@@ -266,7 +267,7 @@ pub(super) struct Vacancy<'s> {
 impl Vacancy<'_> {
     /// Fills the slot with `share`, of which nothing is left, and returns the handle.
     #[inline]
-    pub(super) fn fill(self, share: &mut Share) -> u64 {
+    pub(super) fn fill(self, share: &mut Share) -> Handle {
         let mut slot = self.slot.lock();
         if let Stage::Arriving { .. } = share.stage {
             mark(&self.shares.arriving, self.index, true);
@@ -313,7 +314,7 @@ impl Found<'_> {
     }
 
     /// Its handle.
-    pub(super) fn handle(&self) -> u64 {
+    pub(super) fn handle(&self) -> Handle {
         handle_of(&self.slot, self.index)
     }
 

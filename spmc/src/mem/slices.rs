@@ -9,7 +9,7 @@ use super::shares::Found;
 use super::{Endpoints, Engine};
 use crate::addr::World;
 use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, SmcFrame, function};
+use crate::ffa::{Answer, Handle, SmcFrame, function};
 use crate::hal::{AccessFault, Hal};
 use crate::limits::SLICE_PAGES;
 use crate::mm::{AddressSpace, Change, Leaf, Pages};
@@ -24,18 +24,18 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// `INVALID_PARAMETERS` if no call of the caller is paused with it. `ABORTED` if memory does not answer,
     /// and everything that the call may return: it has ended then, with all as it was before it.
     pub(crate) fn resume(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
-        let handle = (frame.w(2) as u64) << 32 | frame.w(1) as u64;
+        let handle = Handle::of_call(frame);
         self.go_on(caller, handle, Pace::Caller)
     }
 
     /// Returns the handle of the call that `answer` says is paused, if its caller did not ask for that: then
     /// [`Self::finish`] goes on with it. No lock is held until then.
-    pub(crate) fn unfinished(&self, answer: &Answer) -> Option<u64> {
+    pub(crate) fn unfinished(&self, answer: &Answer) -> Option<Handle> {
         let [function, low, high, ..] = answer.x;
         if function != function::MEM_OP_PAUSE.into() {
             return None;
         }
-        let handle = high << 32 | low;
+        let handle = Handle::from_halves([low, high]);
         let mut found = self.shares.find_any(handle).ok()?;
         match found.share().ok()?.stage {
             Stage::Paused(zeroing) => (zeroing.pace == Pace::Spmc).then_some(handle),
@@ -44,12 +44,12 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 
     /// Zeroes the next slice for an unfinished call of `caller`. The answer and the errors are those of [`Self::resume`].
-    pub(crate) fn finish(&self, caller: &Endpoint, handle: u64) -> Result<Answer> {
+    pub(crate) fn finish(&self, caller: &Endpoint, handle: Handle) -> Result<Answer> {
         self.go_on(caller, handle, Pace::Spmc)
     }
 
     /// Goes on with a call of `caller` that is paused at that pace.
-    fn go_on(&self, caller: &Endpoint, handle: u64, expected: Pace) -> Result<Answer> {
+    fn go_on(&self, caller: &Endpoint, handle: Handle, expected: Pace) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
         let mut found = self.shares.find_any(handle)?;
         let share = found.share()?;
@@ -231,10 +231,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
 }
 
 /// Builds FFA_MEM_OP_PAUSE, which tells the caller that its call goes on when it resumes it.
-pub(super) fn paused(handle: u64) -> Answer {
-    Answer::new([
-        function::MEM_OP_PAUSE as u64,
-        handle & 0xffff_ffff,
-        handle >> 32,
-    ])
+pub(super) fn paused(handle: Handle) -> Answer {
+    let [low, high] = handle.halves();
+    Answer::new([function::MEM_OP_PAUSE as u64, low, high])
 }

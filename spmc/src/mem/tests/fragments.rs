@@ -382,7 +382,10 @@ fn forgotten_transactions_make_room() {
             machine.frag_tx(NS, VM + 1, *gone, &first[..16])
         });
     }
-    assert!(machine.shares.find_any(handle).is_ok() && machine.shares.find_any(own).is_ok());
+    assert!(
+        machine.shares.find_any(Handle::new(handle)).is_ok()
+            && machine.shares.find_any(Handle::new(own)).is_ok()
+    );
     for found in machine.shares.arriving() {
         machine.engine().discard(found);
     }
@@ -538,7 +541,7 @@ fn what_has_become_whole_since_it_was_found_is_not_given_up() {
     let arrival = machine.shares.arriving().next().unwrap().arrival().unwrap();
     assert_eq!(
         machine.shares.find_arriving(arrival).unwrap().handle(),
-        handle
+        Handle::new(handle)
     );
     let last = &bytes[bytes.len() - 16..];
     machine.frag_tx(NS, NS, handle, last).unwrap();
@@ -547,7 +550,7 @@ fn what_has_become_whole_since_it_was_found_is_not_given_up() {
     let sent = machine.memory();
     machine
         .engine()
-        .discard(machine.shares.find_any(handle).unwrap());
+        .discard(machine.shares.find_any(Handle::new(handle)).unwrap());
     assert_eq!((machine.memory(), machine.shares.live()), (sent, 1));
     machine.reclaim(NS, handle, 0).unwrap();
     // Its slot is used again, for another one that arrives.

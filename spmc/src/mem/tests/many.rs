@@ -15,7 +15,7 @@ fn calls_on_different_handles_do_not_wait_for_each_other() {
         .unwrap();
     // Another PE is in the middle of a call on the first handle: it holds all that such a call can hold.
     let mailboxes = [A, B].map(|id| machine.of(id).mailbox.lock());
-    let held = machine.shares.find_any(first).unwrap();
+    let held = machine.shares.find_any(Handle::new(first)).unwrap();
     let spaces = [A, B].map(|id| machine.of(id).memory.lock());
     for (function, offer) in [
         (SHARE, Descriptor::share(C, D, home(C) + 0x10000, 3)),

@@ -172,11 +172,11 @@ fn a_call_that_its_caller_does_not_resume_stops_after_each_slice() {
         let length = lend(1).len() as u64;
         let call = SmcFrame::new([LEND as u64, length, length]);
         let answer = machine.first_step(A, call).unwrap();
-        let handle = machine.engine().unfinished(&answer).unwrap();
+        let handle = machine.engine().unfinished(&answer).unwrap().bits();
         assert_eq!(machine.zeroed(), SLICE_PAGES as usize);
         handle
     };
-    let finish = |handle| machine.engine().finish(machine.of(A), handle);
+    let finish = |handle| machine.engine().finish(machine.of(A), Handle::new(handle));
     let handle = begin();
     machine.refuses(Busy, || machine.reclaim(A, handle, 0));
     machine.refuses(Denied, || {
@@ -187,7 +187,10 @@ fn a_call_that_its_caller_does_not_resume_stops_after_each_slice() {
         machine.refuses(InvalidParameters, || machine.resume(other, handle));
     }
     let paused = finish(handle).unwrap();
-    assert_eq!(machine.engine().unfinished(&paused), Some(handle));
+    assert_eq!(
+        machine.engine().unfinished(&paused),
+        Some(Handle::new(handle))
+    );
     // Only a pause can be unfinished, whatever stands in the registers of another answer.
     let [_, low, high, ..] = paused.x;
     let other = Answer::new([function::MEM_RETRIEVE_RESP as u64, low, high]);
