@@ -6,6 +6,7 @@
 mod apt;
 mod bench;
 mod board;
+mod book;
 mod build;
 mod conformance;
 mod demo;
@@ -17,6 +18,7 @@ mod fuzz;
 mod growth;
 mod image;
 mod layout;
+mod links;
 mod manifest;
 mod mutants;
 mod parallel;
@@ -61,6 +63,7 @@ usage: cargo xtask <command>
   manifest check [--board BOARD] [--json] [-I DIR] [--deny-warnings] LAYOUT|FILE...
                               judge layouts, or manifests as .dts or .dtb, as the boot would: all faults with their places;
                               status 1 if there are faults, 2 if the command is wrong (--help says more)
+  book                        make a book of all documents, and check its links
   conformance [--check]       write docs/requirements.md or check that it is up to date
   fuzz [TARGET] [--runs N] [--seed N] [--fresh] [--fast]
                               run fuzz targets, each for N executions; --fresh leaves out what earlier runs found,
@@ -96,6 +99,7 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
         Some("setup") => {
             arguments.finish()?;
             setup::setup()?;
+            book::mdbook()?;
             for board in BOARDS {
                 tfa::build(board, &[])?;
             }
@@ -174,6 +178,10 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
             let elf = arguments.positional();
             arguments.finish()?;
             stack::print(elf.as_deref())?;
+        }
+        Some("book") => {
+            arguments.finish()?;
+            println!("{}", book::book()?.display());
         }
         Some("conformance") => {
             let check = arguments.flag("--check");

@@ -15,6 +15,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::bench::{Bench, Report};
 use crate::board::{BOARDS, Board};
+use crate::book::book;
 use crate::build::{TARGET, build_other_boards, cargo_command, check_most_pes};
 use crate::conformance::conformance;
 use crate::demo;
@@ -64,6 +65,7 @@ pub fn test(fast: bool, systems: bool) -> Result<ExitCode> {
         run(cargo_doc(&mut bare_metal("doc")))
     });
     tally.check("the requirements and their tests", || conformance(true));
+    tally.check("the book and its links", || book().map(drop));
     tally.host_tests()?;
     tally.check("fuzz targets, shortly", || {
         fuzz::fuzz(&fuzz::Options {

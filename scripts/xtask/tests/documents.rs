@@ -19,6 +19,9 @@ const TOP: &[&str] = &[
     "SECURITY.md",
 ];
 
+/// The table of contents of the book.
+const CONTENTS: &str = "docs/book/SUMMARY.md";
+
 /// A file with more lines than this must be listed.
 const LONG: usize = 100;
 
@@ -138,4 +141,16 @@ fn documents_name_what_is_there() {
         }
     }
     assert_none(gone, "is not there");
+}
+
+#[test]
+fn the_book_has_every_document() {
+    let contents = read(CONTENTS);
+    let documents = files("docs", "md")
+        .into_iter()
+        .filter(|name| name != CONTENTS);
+    let missing = documents
+        .chain(TOP.iter().map(|name| name.to_string()))
+        .filter(|name| !contents.contains(&format!("({name})")));
+    assert_none(missing, "is not in the table of contents");
 }
