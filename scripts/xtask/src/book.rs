@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::figures;
 use crate::links;
 use crate::process::{output, run, step};
 use crate::workspace::{root, target};
@@ -32,8 +33,10 @@ const TREE: &[&str] = &[
     "tests",
 ];
 
-/// Builds the book and returns its first page.
-pub fn book() -> Result<PathBuf> {
+/// Builds the book and returns its first page. With `check` the figures in the tree must be those that their sources describe;
+/// else they are drawn anew.
+pub fn book(check: bool) -> Result<PathBuf> {
+    figures::figures(check)?;
     let program = mdbook()?;
     let folder = target().join("book");
     if folder.exists() {

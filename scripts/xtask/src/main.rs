@@ -13,6 +13,7 @@ mod demo;
 mod elf;
 mod explore;
 mod faults;
+mod figures;
 mod fip;
 mod fuzz;
 mod growth;
@@ -63,7 +64,8 @@ usage: cargo xtask <command>
   manifest check [--board BOARD] [--json] [-I DIR] [--deny-warnings] LAYOUT|FILE...
                               judge layouts, or manifests as .dts or .dtb, as the boot would: all faults with their places;
                               status 1 if there are faults, 2 if the command is wrong (--help says more)
-  book                        make a book of all documents, and check its links
+  book [--check]              draw the figures of the documents, or check that they are up to date; make a book of all
+                              documents, and check its links
   conformance [--check]       write docs/requirements.md or check that it is up to date
   fuzz [TARGET] [--runs N] [--seed N] [--fresh] [--fast]
                               run fuzz targets, each for N executions; --fresh leaves out what earlier runs found,
@@ -180,8 +182,9 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
             stack::print(elf.as_deref())?;
         }
         Some("book") => {
+            let check = arguments.flag("--check");
             arguments.finish()?;
-            println!("{}", book::book()?.display());
+            println!("{}", book::book(check)?.display());
         }
         Some("conformance") => {
             let check = arguments.flag("--check");

@@ -65,7 +65,7 @@ pub fn test(fast: bool, systems: bool) -> Result<ExitCode> {
         run(cargo_doc(&mut bare_metal("doc")))
     });
     tally.check("the requirements and their tests", || conformance(true));
-    tally.check("the book and its links", || book().map(drop));
+    tally.check("the book and its links", || book(true).map(drop));
     tally.host_tests()?;
     tally.check("fuzz targets, shortly", || {
         fuzz::fuzz(&fuzz::Options {
