@@ -49,7 +49,7 @@ use crate::qemu::Machine;
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
-  setup                       install what is missing and build TF-A
+  setup                       install what is missing, build TF-A and mdBook
   build [--board BOARD]       build the SPMC and the guests: target/spmc.elf, target/spmc.bin
   image [--board BOARD] [--partitions LAYOUT] [--log LEVEL]
                               build the flash image: TF-A, the SPMC and the partitions of a layout
