@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::limits::MAX_PARTITIONS;
+
 /// A 16-bit FF-A partition id (FF-A v1.0 section 2.8). Bit 15 marks Secure ids.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionId(pub u16);
@@ -29,14 +31,15 @@ impl PartitionId {
         self.0 == Self::SPMD.0 || self.is_logical()
     }
 
-    /// Id of the partition at `index` of the partition table: 0x8001 + index, as Hafnium numbers them.
-    pub const fn from_index(index: usize) -> Self {
+    /// Returns the id of the place at `index` of the partition table: 0x8001 + index, as Hafnium numbers partitions. A partition has it
+    /// unless its manifest asks for another one.
+    pub const fn of_place(index: usize) -> Self {
         Self(0x8001_u16.wrapping_add(index as u16))
     }
 
-    /// Index into the partition table that the id would have; the table decides whether there is such a partition.
-    pub const fn index(self) -> usize {
-        self.0.wrapping_sub(0x8001) as usize
+    /// Returns whether the id is that of a place of the partition table.
+    pub const fn is_of_place(self) -> bool {
+        (self.0.wrapping_sub(0x8001) as usize) < MAX_PARTITIONS
     }
 }
 
@@ -165,11 +168,13 @@ mod tests {
 
     // req: GEN-16
     #[test]
-    fn partition_ids_are_secure_and_indexed() {
-        assert_eq!(PartitionId::from_index(0), PartitionId(0x8001));
-        assert_eq!(PartitionId(0x8003).index(), 2);
-        assert!(PartitionId::from_index(7).is_secure());
-        // Ids that are no partition's have indices that no table reaches.
-        assert!(PartitionId::SPMC.index() > 0xff && PartitionId::NORMAL_WORLD.index() > 0xff);
+    fn ids_of_places_are_secure_and_in_order() {
+        let ids: [_; MAX_PARTITIONS] = core::array::from_fn(PartitionId::of_place);
+        assert_eq!(ids[..3], [0x8001, 0x8002, 0x8003].map(PartitionId));
+        assert!(ids.iter().all(|id| id.is_secure() && id.is_of_place()));
+        let behind = PartitionId::of_place(MAX_PARTITIONS);
+        for other in [PartitionId::SPMC, PartitionId::NORMAL_WORLD, behind] {
+            assert!(!other.is_of_place(), "{other}");
+        }
     }
 }

@@ -14,7 +14,9 @@ use crate::limits::{MAX_PARTITIONS, MAX_SP_MANIFEST, MAX_STREAM_ENDPOINTS};
 use crate::manifest::config::SpmcManifest;
 use crate::mem::Shares;
 use crate::notification::Notifications;
-use crate::partition::{Endpoint, Mailbox, Partition, Proxy, StreamEndpoint, VmMailboxes};
+use crate::partition::{
+    Directory, Endpoint, Mailbox, Partition, Proxy, StreamEndpoint, VmMailboxes,
+};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -22,8 +24,10 @@ use crate::sync::{Mutex, MutexGuard};
 pub struct Spmc<H: Hal> {
     /// The hardware.
     pub hal: H,
-    /// Partitions by index of their id.
+    /// Partitions by their places in the SPMC manifest.
     pub partitions: [Partition<H::Context>; MAX_PARTITIONS],
+    /// Where each partition is among these.
+    pub(crate) directory: Directory,
     /// The Hypervisor or OS kernel, and on its behalf all VMs.
     pub normal_world: Endpoint,
     /// RX/TX pairs of VMs.
@@ -54,6 +58,7 @@ impl<H: Hal> Spmc<H> {
         Self {
             hal,
             partitions: [const { Partition::EMPTY }; MAX_PARTITIONS],
+            directory: Directory::new(),
             normal_world: Endpoint::new(),
             vms: VmMailboxes::new(),
             streams: [const { StreamEndpoint::EMPTY }; MAX_STREAM_ENDPOINTS],
@@ -71,10 +76,9 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// The partition with that id, dead or alive.
+    #[inline(never)]
     pub fn partition(&self, id: PartitionId) -> Option<&Partition<H::Context>> {
-        self.partitions
-            .get(id.index())
-            .filter(|partition| partition.frozen().is_some())
+        self.member(id).map(|member| member.partition)
     }
 
     /// The partition with that id if it has not failed.
@@ -82,14 +86,14 @@ impl<H: Hal> Spmc<H> {
         self.partition(id).filter(|partition| !partition.is_dead())
     }
 
-    /// All partitions that have not failed, by id.
-    pub fn live_partitions(&self) -> impl Iterator<Item = &Partition<H::Context>> {
+    /// All partitions that have not failed, by place.
+    pub fn live_partitions(&self) -> impl Iterator<Item = &Partition<H::Context>> + Clone {
         self.all_partitions()
             .filter(|partition| partition.frozen().is_some() && !partition.is_dead())
     }
 
-    /// All partitions by id, dead or alive, and whatever is not one yet.
-    pub fn all_partitions(&self) -> impl Iterator<Item = &Partition<H::Context>> {
+    /// All partitions by place, dead or alive, and whatever is not one yet.
+    pub fn all_partitions(&self) -> impl Iterator<Item = &Partition<H::Context>> + Clone {
         let count = self.count.load(Ordering::Acquire);
         self.partitions.iter().take(count)
     }

@@ -48,10 +48,11 @@ pub fn partition(
     diagnostics: &mut Diagnostics,
 ) -> PartitionConfig {
     hear(source, None, diagnostics, |report| {
-        let config = manifest::partition::read(&source.dtb, entry, report);
+        let mut config = manifest::partition::read(&source.dtb, entry, report);
         let System {
             manifest, image, ..
         } = system;
+        manifest::ids::settle(&mut config, earlier.iter(), manifest);
         validate::judge(&config, earlier.iter(), manifest, image, report);
         config
     })

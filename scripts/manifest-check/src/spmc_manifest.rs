@@ -21,9 +21,9 @@ pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s
         manifest
     });
     for entry in &manifest.partitions {
-        let vm = format!("/hypervisor/vm{}", entry.id.index() + 1);
+        let vm = format!("/hypervisor/vm{}", entry.index + 1);
         hear(source, Some(&vm), diagnostics, |report| {
-            validate::judge_package(entry.id, &entry.memory, &manifest, &image, report);
+            validate::judge_package(entry.index, &entry.memory, &manifest, &image, report);
         });
     }
     judge_attribute(source, diagnostics);

@@ -20,7 +20,7 @@ use crate::interrupt::Claims;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest};
 use crate::manifest::package::{HEADER_SIZE, NoRoom, Package};
-use crate::manifest::{ManifestError, Report, partition, spmc as spmc_manifest, validate};
+use crate::manifest::{ManifestError, Report, ids, partition, spmc as spmc_manifest, validate};
 use crate::mm::{PagePool, Quotas};
 use crate::partition::vcpu::{Caller, Event, Model, State};
 use crate::partition::{Endpoint, Frozen, Link, Partition, Slot};
@@ -30,7 +30,7 @@ use crate::spmc::{Pe, Spmc};
 /// How long a partition may take to initialise, where the SPMC manifest does not say.
 const DEFAULT_INIT_TIMEOUT_MS: u32 = 30_000;
 
-/// VMID, or ASID, of the partition with id 0x8001; the others follow. 0 stays unused.
+/// VMID, or ASID, of the first partition; the others follow. 0 stays unused.
 const FIRST_VMID: u16 = 1;
 
 /// `log-level` of the SPMC manifest: 0 nothing, 1 errors, up to 5 everything.
@@ -194,8 +194,8 @@ impl<H: Hal> Spmc<H> {
         image: &PageRange<Pa>,
         pool: PagePool,
     ) -> Result<(), PackageError> {
-        validate::package(entry.id, &entry.memory, manifest, image)?;
-        let index = entry.id.index();
+        validate::package(entry, manifest, image)?;
+        let index = entry.index;
         let partition = self
             .partitions
             .get(index)
@@ -225,6 +225,7 @@ impl<H: Hal> Spmc<H> {
                 claims,
             })
         })?;
+        self.directory.enter(frozen.config.id, index);
         self.introduce(endpoint, &frozen.config);
         self.count
             .fetch_max(index.saturating_add(1), Ordering::AcqRel);
@@ -239,7 +240,7 @@ impl<H: Hal> Spmc<H> {
         }
         if config.notifications {
             self.notifications
-                .enable_partition(config.id, config.vcpu_count);
+                .enable_partition(config.index, config.id, config.vcpu_count);
         }
     }
 
@@ -259,10 +260,9 @@ impl<H: Hal> Spmc<H> {
         let report = Report::new();
         let mut config = partition::read(dtb, entry, &report);
         report.verdict()?;
-        let earlier = self
-            .live_partitions()
-            .filter_map(|p| p.frozen())
-            .map(|f| &f.config);
+        let frozen = self.live_partitions().filter_map(Partition::frozen);
+        let earlier = frozen.map(|frozen| &frozen.config);
+        ids::settle(&mut config, earlier.clone(), manifest);
         validate::partition(&config, earlier, manifest, image)?;
         package.reserve_copy(&mut config)?;
         Ok(config)
@@ -303,7 +303,7 @@ impl<H: Hal> Spmc<H> {
         Ok(to)
     }
 
-    /// Indices of the admitted partitions: by boot order where given, then in the order of their ids.
+    /// Indices of the admitted partitions: by boot order where given, then in the order of their places.
     fn sort_by_boot_order(&self) -> ArrayVec<usize, MAX_PARTITIONS> {
         let rank = |index: usize| {
             let frozen = self.partitions.get(index).and_then(Partition::frozen);
@@ -312,9 +312,10 @@ impl<H: Hal> Spmc<H> {
                 .map_or(u32::MAX, u32::from)
         };
         let mut order = ArrayVec::<usize, MAX_PARTITIONS>::new();
-        for partition in self.live_partitions() {
-            // A handful of entries: inserting is smaller than a sort, and keeps equals in the order of their ids.
-            let index = partition.endpoint.id().index();
+        let live = self.live_partitions().filter_map(Partition::frozen);
+        for frozen in live {
+            // A handful of entries: inserting is smaller than a sort, and keeps equals in the order of their places.
+            let index = frozen.config.index;
             let at = order
                 .iter()
                 .take_while(|earlier| rank(**earlier) <= rank(index))
@@ -371,7 +372,9 @@ impl<H: Hal> Spmc<H> {
             );
             return;
         };
-        current.vcpu.begin_life(current.id);
+        current
+            .vcpu
+            .begin_life(frozen.config.index, current.id.index);
         let vcpu = &mut *current.vcpu;
         vcpu.model = Model::Init;
         vcpu.caller = Caller::Outside;

@@ -118,7 +118,7 @@ impl<H: Hal> Spmc<H> {
             && matches!(slot.state(), State::Stopped(_))
             && partition
                 .frozen()
-                .is_some_and(|frozen| stopped.id().index != Self::index_on(pe, frozen))
+                .is_some_and(|frozen| stopped.vcpu() != Self::index_on(pe, frozen))
     }
 }
 

@@ -5,8 +5,8 @@ use crate::ffa::{Answer, FunctionId, SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::id::VcpuId;
 use crate::manifest::config::NsInterruptAction;
+use crate::partition::Partition;
 use crate::partition::vcpu::{Call, Caller, Event, Model, State};
-use crate::partition::{Link, Partition};
 use crate::spmc::{Pe, Spmc};
 
 use super::Instance;
@@ -256,7 +256,7 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<Flow> {
         let asked = VcpuId::from_w1(current.vcpu.context.gprs()[1]);
         let stopped = current.vcpu.model.stopped();
-        let target = match stopped.map(Link::id) {
+        let target = match stopped.and_then(|link| self.name(link)) {
             None => asked,
             // A caller that moves cannot know the index of the context that serves it.
             Some(id) if id.partition == asked.partition => id,

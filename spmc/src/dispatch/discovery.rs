@@ -1,7 +1,7 @@
 //! Partition discovery: `FFA_PARTITION_INFO_GET` through RX and `FFA_PARTITION_INFO_GET_REGS` through registers (FF-A v1.0 section 8.6, v1.1 section
 //! 13.8, v1.2).
 //!
-//! Both list the same descriptors in the same order: partitions by id, and from 1.2 on each service of theirs.
+//! Both list the same descriptors in the same order: partitions by place, and from 1.2 on each service of theirs.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::partition_info::{Descriptor, MAX_DESCRIPTOR, Properties, descriptor_size};

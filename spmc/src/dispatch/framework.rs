@@ -74,7 +74,7 @@ impl<H: Hal> Spmc<H> {
             _ => PowerMessages::empty(),
         };
         for index in self.boot_order.get().into_iter().flatten().rev() {
-            let Some(member) = self.member(PartitionId::from_index(*index)) else {
+            let Some(member) = self.member_at(*index) else {
                 continue;
             };
             let messages = member.frozen.config.power_messages;

@@ -130,7 +130,7 @@ impl<H: Hal> Spmc<H> {
         }
         let unseen = self
             .notifications
-            .receiver(endpoint.id())
+            .receiver(&self.directory, endpoint.id())
             .is_some_and(|mut receiver| receiver.with(|receiver| receiver.has_unseen_message()));
         if !unseen {
             // It can be, see above.

@@ -12,7 +12,7 @@ use core::sync::atomic::{Ordering, fence};
 
 use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::Hal;
-use crate::id::{PartitionId, VcpuId};
+use crate::id::VcpuId;
 use crate::interrupt::{Line, Source};
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{NsInterruptAction, SriPolicy};
@@ -170,7 +170,7 @@ impl<H: Hal> Spmc<H> {
         let handler = pe.handles_interrupts.then_some(pe.handler);
         let culprit = pe.flood.culprit(handler, self.hal.now());
         let id = culprit.and_then(|(partition, line)| {
-            let member = self.member(PartitionId::from_index(partition))?;
+            let member = self.member_at(partition)?;
             member.frozen.claims.id(line)
         });
         if let Some(id) = id {
@@ -348,7 +348,7 @@ impl<H: Hal> Spmc<H> {
                 self.hal.look_again_here();
                 break;
             }
-            pe.handler = handler.id.partition.index();
+            pe.handler = handler.frozen.config.index;
             self.start_handler(&mut handler);
             if watch != Watch::Off {
                 self.start_watch(pe, handler.vcpu.link());

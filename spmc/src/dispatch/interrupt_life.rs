@@ -177,7 +177,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Returns whether notifications are pending for a context.
     fn is_notified(&self, id: VcpuId) -> bool {
-        let receiver = self.notifications.receiver(id.partition);
+        let receiver = self.notifications.receiver(&self.directory, id.partition);
         receiver.is_some_and(|receiver| receiver.pending_on().contains(id.index))
     }
 

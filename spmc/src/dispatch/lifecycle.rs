@@ -8,7 +8,6 @@ use core::sync::atomic::Ordering;
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::Hal;
-use crate::id::PartitionId;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::AbortAction;
 use crate::partition::restarts::PRICE_MS;
@@ -76,16 +75,15 @@ impl<H: Hal> Spmc<H> {
         // First: no device writes to what goes back now.
         self.detach_streams(&current.frozen.config);
         let settle = if self.mem_bury(endpoint) { SETTLE } else { 0 };
-        self.notifications.bury(current.id.partition);
+        self.notifications
+            .bury(&self.directory, current.id.partition);
         self.mask_interrupts(current);
         let config = &current.frozen.config;
         let action = match config.abort_action {
             AbortAction::Stop => 0,
             // One that does not get through its initialisation would fail for ever.
             AbortAction::Restart if current.vcpu.model == Model::Init => 0,
-            AbortAction::Destroy | AbortAction::Restart => {
-                1_u32.wrapping_shl(config.id.index() as u32)
-            }
+            AbortAction::Destroy | AbortAction::Restart => 1_u32.wrapping_shl(config.index as u32),
             AbortAction::Propagate => TELL_EL3,
         };
         settle | action
@@ -124,7 +122,7 @@ impl<H: Hal> Spmc<H> {
             for index in 0..MAX_PARTITIONS {
                 let bit = 1_u32.wrapping_shl(index as u32);
                 if todo & bit != 0
-                    && let Some(member) = self.member(PartitionId::from_index(index))
+                    && let Some(member) = self.member_at(index)
                     && !self.act(pe, member)
                 {
                     later |= bit;

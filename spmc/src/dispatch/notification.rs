@@ -297,7 +297,7 @@ impl<H: Hal> Spmc<H> {
     /// Returns the receiver with that id, locked, if it gets notifications. One that failed gets none, since it is
     /// emptied when it is buried; one that speaks 1.0 binds none, and gets no indirect messages either.
     fn notified(&self, id: PartitionId) -> Option<Locked<'_>> {
-        self.notifications.receiver(id)
+        self.notifications.receiver(&self.directory, id)
     }
 
     /// Asks the scheduler of the Normal world to call `FFA_NOTIFICATION_INFO_GET`, at once or when this PE goes back to it.

@@ -58,7 +58,14 @@ impl<H: Hal> Spmc<H> {
     /// The partition with that id, dead or alive.
     #[inline(always)]
     pub(crate) fn member(&self, id: PartitionId) -> Option<Member<'_, H::Context>> {
-        let partition = self.partitions.get(id.index())?;
+        let member = self.member_at(self.directory.index(id))?;
+        (member.frozen.config.id == id).then_some(member)
+    }
+
+    /// The partition at that index of the partition table, dead or alive.
+    #[inline(always)]
+    pub(crate) fn member_at(&self, index: usize) -> Option<Member<'_, H::Context>> {
+        let partition = self.partitions.get(index)?;
         let frozen = partition.frozen()?;
         Some(Member { partition, frozen })
     }
@@ -127,6 +134,15 @@ impl<H: Hal> Spmc<H> {
         Some(Place { partition, slot })
     }
 
+    /// Returns the id of the context that lives where `link` leads to.
+    pub(super) fn name(&self, link: Link) -> Option<VcpuId> {
+        let frozen = self.place(link)?.partition.frozen()?;
+        Some(VcpuId {
+            partition: frozen.config.id,
+            index: link.vcpu(),
+        })
+    }
+
     /// The context that `link` names, claimed: if it lives that life, and `leads_back` says that a link of its own leads back.
     /// There is no other way to follow a link.
     #[inline(always)]
@@ -158,7 +174,10 @@ impl<H: Hal> Spmc<H> {
         Some(Current {
             partition,
             frozen,
-            id: link.id(),
+            id: VcpuId {
+                partition: frozen.config.id,
+                index: link.vcpu(),
+            },
             vcpu,
         })
     }

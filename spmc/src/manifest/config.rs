@@ -52,8 +52,8 @@ pub struct SpmcManifest {
 /// One `hypervisor/vmN` node: where BL2 loaded a package and what it may use.
 #[derive(Clone, Debug)]
 pub struct PackageEntry {
-    /// 0x8000 + N.
-    pub id: PartitionId,
+    /// N - 1: the index of the partition in the partition table.
+    pub index: usize,
     /// `debug_name`.
     pub name: Name,
     /// `load_address` and `mem_size`.
@@ -64,6 +64,13 @@ pub struct PackageEntry {
     pub smc_whitelist: ArrayVec<u32, MAX_SMC_WHITELIST>,
     /// `smc_whitelist_permissive`.
     pub smc_whitelist_permissive: bool,
+}
+
+impl PackageEntry {
+    /// Returns the id that the partition has if its manifest asks for no other.
+    pub fn id(&self) -> PartitionId {
+        PartitionId::of_place(self.index)
+    }
 }
 
 bitflags! {
@@ -285,9 +292,11 @@ pub struct BootInfo {
 /// One SP manifest (`arm,ffa-manifest-1.0` or `-1.1`) together with its [`PackageEntry`].
 #[derive(Clone, Debug)]
 pub struct PartitionConfig {
-    /// 0x8000 + N of `vmN`.
+    /// N - 1 of `vmN`: the index of the partition in the partition table.
+    pub index: usize,
+    /// 0x8000 + N, or what [`ids::settle`](super::ids::settle) granted.
     pub id: PartitionId,
-    /// `id`, which is only compared with those of other manifests.
+    /// `id` as the manifest has it.
     pub requested_id: Option<PartitionId>,
     /// `debug_name` of `vmN`.
     pub name: Name,

@@ -14,6 +14,7 @@ pub mod boot_info;
 pub mod config;
 mod devices;
 mod error;
+pub mod ids;
 mod interrupts;
 pub mod package;
 pub mod partition;
@@ -28,7 +29,6 @@ pub mod validate;
 pub use error::{Fault, Found, ManifestError, Report};
 
 use crate::addr::{ADDRESS_LIMIT, Pa, PageRange};
-use crate::id::PartitionId;
 use arrayvec::ArrayVec;
 use config::{Name, PackageEntry};
 use error::Parsed;
@@ -108,7 +108,7 @@ fn read<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> Parsed<(Kind, PackageEntry
         )
     })?;
     let package = PackageEntry {
-        id: PartitionId::from_index(0),
+        index: 0,
         name: Name::from("partition").unwrap_or_default(),
         memory,
         vcpu_count,

@@ -92,7 +92,8 @@ pub fn read<'a>(dtb: &'a [u8], entry: &PackageEntry, report: &'a Report<'a>) -> 
 #[inline]
 fn initial(entry: &PackageEntry) -> PartitionConfig {
     PartitionConfig {
-        id: entry.id,
+        index: entry.index,
+        id: entry.id(),
         requested_id: None,
         name: entry.name,
         memory: entry.memory,
@@ -504,14 +505,6 @@ impl<'a, 'c> Draft<'a, 'c> {
         for property in &self.ignored.0 {
             log::warn!("{name}: {property}: accepted without effect, not supported yet");
         }
-        if let Some(id) = self.config.requested_id
-            && id != entry.id
-        {
-            log::warn!(
-                "{name}: id: the partition has {} by its place in the SPMC manifest, not {id}",
-                entry.id
-            );
-        }
         if let Some(address) = self.load_address
             && Pa::new(address) != entry.memory.base()
         {
@@ -576,11 +569,11 @@ fn version(property: &Property) -> Parsed<Version> {
         .ok_or_else(|| property.error("a version from 1.0 to 1.2", Found::Number(word.into())))
 }
 
-/// The id that a partition asks for; small numbers mean 0x8000 and up, as public manifests write them.
+/// The id that a partition asks for.
 fn requested_id(property: &Property) -> Parsed<PartitionId> {
     let word = property.u32()?;
-    let id = PartitionId(word as u16 | PartitionId::SPMC.0);
-    if word > 0xffff || id == PartitionId::SPMC || id == PartitionId::SPMD {
+    let id = PartitionId(word as u16);
+    if word > 0xffff || matches!(word & 0x7fff, 0 | 0x7fff) {
         return Err(property.error("a partition id", Found::Number(word.into())));
     }
     Ok(id)

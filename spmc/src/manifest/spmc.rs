@@ -177,7 +177,7 @@ fn check_table_memory(root: &Node, manifest: &SpmcManifest) -> Parsed<()> {
     match packages.find(|package| package.memory.overlaps(&range)) {
         Some(package) => refuse(
             "a range that no package has",
-            Found::Taken(range, package.id),
+            Found::Taken(range, package.id()),
         ),
         None => Ok(()),
     }
@@ -256,7 +256,7 @@ fn spmc_id(property: &Property) -> Parsed<PartitionId> {
     u16::try_from(word)
         .ok()
         .map(PartitionId)
-        .filter(|id| id.is_secure() && !id.is_el3() && id.index() >= MAX_PARTITIONS)
+        .filter(|id| id.is_secure() && !id.is_el3() && !id.is_of_place())
         .ok_or_else(|| {
             property.error(
                 "a Secure id other than those of EL3 and of partitions",
@@ -336,8 +336,7 @@ impl<'a> Hypervisor<'a> {
             return;
         };
         let mut entry = None;
-        let id = PartitionId::from_index(index);
-        let found = report.apart(|| entry = vm.finish(node, id).ok());
+        let found = report.apart(|| entry = vm.finish(node, index).ok());
         *slot = fault.or(found).map(Err).or(entry.map(Ok));
     }
 
@@ -410,7 +409,7 @@ impl Vm {
         Ok(())
     }
 
-    fn finish(self, node: &Node, id: PartitionId) -> Parsed<PackageEntry> {
+    fn finish(self, node: &Node, index: usize) -> Parsed<PackageEntry> {
         if !self.is_ffa_partition {
             node.missing("is_ffa_partition", "an FF-A partition");
         }
@@ -446,7 +445,7 @@ impl Vm {
             return Err(node.error("vcpu_count", "at least 1", Found::Count(0)));
         }
         Ok(PackageEntry {
-            id,
+            index,
             name,
             memory,
             vcpu_count,

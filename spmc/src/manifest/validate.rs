@@ -5,14 +5,14 @@
 use arrayvec::ArrayString;
 
 use super::config::{
-    AbortAction, DeviceRegion, ExceptionLevel, MemoryRegion, NsInterruptAction, PartitionConfig,
-    Permissions, SpmcManifest, StreamDevice, Streams,
+    AbortAction, DeviceRegion, ExceptionLevel, MemoryRegion, NsInterruptAction, PackageEntry,
+    PartitionConfig, Permissions, SpmcManifest, StreamDevice, Streams,
 };
 use super::error::{Found, ManifestError, Parsed, Refused, Report, go_on, limit_text, push_lossy};
 use super::interrupts;
 use crate::addr::{Pa, PageRange, World};
 use crate::id::PartitionId;
-use crate::limits::{MAX_MAILBOX_PAGES, MAX_PARTITIONS};
+use crate::limits::MAX_MAILBOX_PAGES;
 
 const NO_STREAMS: &str = "none: streams belong to devices, and see what the endpoint does";
 
@@ -55,7 +55,7 @@ fn judge_alone(
     report: &Report,
 ) {
     judge_supported(config, report);
-    judge_package(config.id, &config.memory, spmc, image, report);
+    judge_package(config.index, &config.memory, spmc, image, report);
     check_memory_regions(config, spmc, image, report);
     check_device_regions(config, spmc, image, report);
     interrupts::check_targets(config, spmc, report);
@@ -215,20 +215,19 @@ fn is_spmcs(range: &PageRange<Pa>, spmc: &SpmcManifest, image: &PageRange<Pa>) -
 /// Errors: an address outside the SPMC manifest's Secure memory nodes, or one that something else has.
 #[inline(never)]
 pub fn package(
-    id: PartitionId,
-    package: &PageRange<Pa>,
+    entry: &PackageEntry,
     spmc: &SpmcManifest,
     image: &PageRange<Pa>,
 ) -> Result<(), ManifestError> {
     let report = Report::new();
-    judge_package(id, package, spmc, image, &report);
+    judge_package(entry.index, &entry.memory, spmc, image, &report);
     report.verdict()
 }
 
 /// Checks where a package lies as [`package`] does, and leaves all that is wrong in `report`.
 #[inline(never)]
 pub fn judge_package(
-    id: PartitionId,
+    index: usize,
     package: &PageRange<Pa>,
     spmc: &SpmcManifest,
     image: &PageRange<Pa>,
@@ -243,10 +242,10 @@ pub fn judge_package(
     } else if is_spmcs(package, spmc, image) {
         refuse("a range outside the SPMC", Found::Range(*package));
     }
-    for other in spmc.partitions.iter().filter(|other| other.id != id) {
+    for other in spmc.partitions.iter().filter(|other| other.index != index) {
         if package.overlaps(&other.memory) {
             let expected = "a range that no other package has";
-            refuse(expected, Found::Taken(*package, other.id));
+            refuse(expected, Found::Taken(*package, other.id()));
         }
     }
 }
@@ -278,10 +277,10 @@ fn check_memory_regions(
             refuse("a range behind the load address", Found::Range(*range));
         }
         for package in &spmc.partitions {
-            let is_own = region.in_package && package.id == config.id;
+            let is_own = region.in_package && package.index == config.index;
             if !is_own && range.overlaps(&package.memory) {
                 let expected = "a range that no package has";
-                refuse(expected, Found::Taken(*range, package.id));
+                refuse(expected, Found::Taken(*range, package.id()));
             }
         }
         let mut others = config.memory_regions.iter().take(index);
@@ -339,7 +338,7 @@ fn check_auxiliary_id(
         return Ok(());
     };
     let reserved = [0, 0xffff, spmc.spmc_id.0];
-    if reserved.contains(&id) || spmc.partitions.iter().any(|package| package.id.0 == id) {
+    if reserved.contains(&id) || spmc.partitions.iter().any(|package| package.id().0 == id) {
         let expected = "an id that no partition has";
         return Err(report.refuse("/", "auxiliary-id", expected, Found::Number(id.into())));
     }
@@ -396,11 +395,7 @@ fn check_stream_endpoints(
 /// Returns whether the id is Secure, and neither reserved nor a partition's.
 fn may_be_stream_endpoint(id: PartitionId, spmc: &SpmcManifest) -> bool {
     let reserved = [PartitionId::SPMC, spmc.spmc_id];
-    id.is_secure()
-        && !id.is_el3()
-        && !reserved.contains(&id)
-        && id.index() >= MAX_PARTITIONS
-        && !spmc.partitions.iter().any(|package| package.id == id)
+    id.is_secure() && !id.is_el3() && !reserved.contains(&id) && !id.is_of_place()
 }
 
 /// Checks whether an independent device may have its id and its streams: nothing else has that id,
@@ -473,19 +468,21 @@ fn check_independent_streams(
 /// A stream belongs to one endpoint, and a stream endpoint to one partition. `other` may be the partition itself.
 fn check_streams(config: &PartitionConfig, other: &PartitionConfig, report: &Report) -> Parsed<()> {
     let shared = |id: &&PartitionId| {
-        config.id != other.id
-            && (other.stream_endpoints.contains(id) || other.auxiliary_id == Some(id.0))
+        config.index != other.index
+            && (other.id == **id
+                || other.stream_endpoints.contains(id)
+                || other.auxiliary_id == Some(id.0))
     };
     if let Some(id) = config.stream_endpoints.iter().find(shared) {
         let found = Found::Used(id.0.into(), other.id);
         let expected = "ids that no other manifest has";
         return Err(report.refuse("/", "stream-endpoint-ids", expected, found));
     }
-    if let Some(id) = config.auxiliary_id
-        && other.stream_endpoints.contains(&PartitionId(id))
+    if let Some(id) = config.auxiliary_id.map(PartitionId)
+        && (other.stream_endpoints.contains(&id) || other.id == id)
     {
-        let found = Found::Used(id.into(), other.id);
-        let expected = "an id that no stream endpoint has";
+        let found = Found::Used(id.0.into(), other.id);
+        let expected = "an id that no partition or stream endpoint has";
         return Err(report.refuse("/", "auxiliary-id", expected, found));
     }
     let endpoint = |of: &PartitionConfig, region: &DeviceRegion| {
@@ -509,8 +506,7 @@ fn check_streams(config: &PartitionConfig, other: &PartitionConfig, report: &Rep
     Ok(())
 }
 
-/// Refuses a boot order that another partition has. The ids that manifests ask for may be the same: places in the SPMC manifest
-/// decide, and whoever asks for another id is warned.
+/// Refuses a boot order that another partition has. The ids that manifests ask for may be the same, see [`ids`](super::ids).
 fn check_numbers(config: &PartitionConfig, other: &PartitionConfig, report: &Report) {
     if let Some(order) = config.boot_order
         && config.boot_order == other.boot_order

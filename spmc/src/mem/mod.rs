@@ -61,6 +61,9 @@ pub(crate) trait Endpoints {
 
     /// The same, be it dead or alive: where the records of what it sent lie.
     fn estate(&self, id: PartitionId) -> Option<&Endpoint>;
+
+    /// Returns the index of the partition `id` in the partition table; `None` for the Normal world.
+    fn index(&self, id: PartitionId) -> Option<usize>;
 }
 
 /// The engine at work for one call.
@@ -142,6 +145,10 @@ impl<H: Hal> Endpoints for Spmc<H> {
         } else {
             Some(&self.normal_world)
         }
+    }
+
+    fn index(&self, id: PartitionId) -> Option<usize> {
+        id.is_secure().then(|| self.directory.index(id))
     }
 }
 

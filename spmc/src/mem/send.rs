@@ -69,7 +69,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let composite = self.judge(&transaction, caller, &mut share, total)?;
 
         let store = Pages::of(self.hal);
-        let vacancy = self.with_room(caller, || self.shares.claim(caller.id()))?;
+        let partition = self.endpoints.index(caller.id());
+        let vacancy = self.with_room(caller, || self.shares.claim(partition))?;
         // Room for what is there. More is announced perhaps, but nothing shows that it will come.
         let here = fragment.saturating_sub(composite.start) / CONSTITUENT;
         let reserved = self.with_room(caller, || {

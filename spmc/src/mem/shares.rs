@@ -20,7 +20,6 @@ use super::regions::Regions;
 use super::share::{Share, Stage};
 use crate::error::{FfaError, Result};
 use crate::ffa::Handle;
-use crate::id::PartitionId;
 use crate::limits::{MAX_PARTITIONS, MAX_SHARES, SHARES_NORMAL_WORLD, SHARES_PARTITION};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -43,13 +42,12 @@ const COMMON: usize = SHARES_NORMAL_WORLD + MAX_PARTITIONS * SHARES_PARTITION;
 
 const _: () = assert!(COMMON <= MAX_SHARES && MAX_SHARES <= 1 << SLOT_BITS);
 
-/// The slots that only `sender` gets.
-fn own_slots(sender: PartitionId) -> Range<usize> {
-    if !sender.is_secure() {
+/// The slots that only the partition at that index gets, or the Normal world.
+fn own_slots(partition: Option<usize>) -> Range<usize> {
+    let Some(index) = partition else {
         return 0..SHARES_NORMAL_WORLD;
-    }
-    // No slots for what is no partition; it cannot send.
-    let before = sender.index().min(MAX_PARTITIONS);
+    };
+    let before = index.min(MAX_PARTITIONS);
     let start = SHARES_NORMAL_WORLD.saturating_add(before.saturating_mul(SHARES_PARTITION));
     start..start.saturating_add(SHARES_PARTITION).min(COMMON)
 }
@@ -101,11 +99,11 @@ impl Shares {
             .sum()
     }
 
-    /// Takes a vacant slot for what `sender` sends: one of its own, or of those that are for all.
-    /// `NO_MEMORY` if there is none.
-    pub(super) fn claim(&self, sender: PartitionId) -> Result<Vacancy<'_>> {
+    /// Takes a vacant slot for what the partition at that index, or the Normal world, sends: one of
+    /// its own, or of those that are for all. `NO_MEMORY` if there is none.
+    pub(super) fn claim(&self, partition: Option<usize>) -> Result<Vacancy<'_>> {
         let index = self
-            .take(own_slots(sender))
+            .take(own_slots(partition))
             .or_else(|| self.take(COMMON..MAX_SHARES))
             .ok_or(FfaError::NoMemory)?;
         let slot = self.slots.get(index).ok_or(FfaError::NoMemory)?;

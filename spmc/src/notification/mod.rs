@@ -20,6 +20,7 @@ pub use receiver::{Framework, Pending, Receiver, Target};
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
 use crate::limits::{MAX_NOTIFIED_VCPUS, MAX_NOTIFIED_VMS, MAX_PARTITIONS};
+use crate::partition::Directory;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::vcpu_set::VcpuSet;
@@ -38,7 +39,7 @@ struct Slot {
 
 /// All receivers. All zero at boot.
 pub struct Notifications {
-    /// Partitions by the index of their id, then VMs in any order.
+    /// Partitions by index, then VMs in any order.
     slots: [Slot; SLOTS],
     /// Held while a VM gets or loses its slot, so that none gets two.
     registry: Mutex<()>,
@@ -92,16 +93,16 @@ impl Notifications {
         }
     }
 
-    /// Lets the partition receive notifications, in that many execution contexts.
-    pub fn enable_partition(&self, id: PartitionId, vcpus: u16) {
-        if let Some(slot) = self.slots.get(id.index()) {
+    /// Lets the partition at `index` receive notifications, in that many execution contexts.
+    pub fn enable_partition(&self, index: usize, id: PartitionId, vcpus: u16) {
+        if let Some(slot) = self.slots.get(index) {
             slot.fill(id, vcpus);
         }
     }
 
     /// Forgets a partition that failed: nobody notifies it, nobody is told of what is pending.
-    pub fn bury(&self, id: PartitionId) {
-        if let Some(mut locked) = self.receiver(id) {
+    pub fn bury(&self, directory: &Directory, id: PartitionId) {
+        if let Some(mut locked) = self.receiver(directory, id) {
             self.empty(&mut locked);
         }
     }
@@ -114,7 +115,7 @@ impl Notifications {
             return Err(FfaError::InvalidParameters);
         }
         let _registry = self.registry.lock();
-        if self.find(id).is_some() {
+        if self.find_vm(id).is_some() {
             return Err(FfaError::Denied);
         }
         if vcpus as usize > MAX_NOTIFIED_VCPUS {
@@ -133,7 +134,8 @@ impl Notifications {
     /// `FFA_NOTIFICATION_BITMAP_DESTROY`. `DENIED` if the VM has no bitmap, or something is pending for it.
     pub fn destroy(&self, id: PartitionId) -> Result<()> {
         let _registry = self.registry.lock();
-        let mut locked = self.receiver(id).ok_or(FfaError::Denied)?;
+        let vm = self.find_vm(id).and_then(|found| self.lock(found, id));
+        let mut locked = vm.ok_or(FfaError::Denied)?;
         if locked.receiver.is_pending() {
             return Err(FfaError::Denied);
         }
@@ -142,8 +144,18 @@ impl Notifications {
     }
 
     /// The receiver with that id, locked; `None` if it cannot be notified.
-    pub fn receiver(&self, id: PartitionId) -> Option<Locked<'_>> {
-        let (index, slot) = self.find(id)?;
+    pub fn receiver(&self, directory: &Directory, id: PartitionId) -> Option<Locked<'_>> {
+        let found = if id.is_secure() {
+            let index = directory.index(id);
+            (index, self.slots.get(index)?)
+        } else {
+            self.find_vm(id)?
+        };
+        self.lock(found, id)
+    }
+
+    /// Locks a slot; `None` if `id` does not have it.
+    fn lock<'n>(&'n self, (index, slot): (usize, &'n Slot), id: PartitionId) -> Option<Locked<'n>> {
         let receiver = slot.receiver.lock();
         // A VM may have lost the slot before we had the lock.
         (slot.key.load(Ordering::Relaxed) == key(id)).then_some(Locked {
@@ -173,16 +185,10 @@ impl Notifications {
         self.news.load(Ordering::Acquire) != 0
     }
 
-    fn find(&self, id: PartitionId) -> Option<(usize, &Slot)> {
-        let mut slots = self.slots.iter().enumerate();
-        if id.is_secure() {
-            let (index, slot) = slots.nth(id.index())?;
-            (slot.key.load(Ordering::Acquire) == key(id)).then_some((index, slot))
-        } else {
-            slots
-                .skip(MAX_PARTITIONS)
-                .find(|(_, slot)| slot.key.load(Ordering::Acquire) == key(id))
-        }
+    fn find_vm(&self, id: PartitionId) -> Option<(usize, &Slot)> {
+        let slots = self.slots.iter().enumerate().skip(MAX_PARTITIONS);
+        let mut of_vms = slots.filter(|(_, slot)| slot.key.load(Ordering::Acquire) == key(id));
+        of_vms.next()
     }
 
     fn empty(&self, locked: &mut Locked<'_>) {

@@ -245,6 +245,7 @@ fn a_list_that_is_full_loses_no_news() {
 #[test]
 fn vms_come_and_go() {
     let all = Notifications::new();
+    let directory = &Directory::new();
     assert_eq!(all.create(VM1, 0), Err(FfaError::InvalidParameters));
     assert_eq!(all.create(VM1, 33), Err(FfaError::NoMemory));
     all.create(VM1, 32).unwrap();
@@ -255,7 +256,7 @@ fn vms_come_and_go() {
     }
     assert_eq!(all.create(VM1, 1), Err(FfaError::Denied));
     assert_eq!(all.create(PartitionId(100), 1), Err(FfaError::NoMemory));
-    all.receiver(VM1).unwrap().with(|receiver| {
+    all.receiver(directory, VM1).unwrap().with(|receiver| {
         receiver.bind(SP1, 1, false).unwrap();
         receiver.set(SP1, 1, Target::Global).unwrap();
     });
@@ -263,16 +264,16 @@ fn vms_come_and_go() {
     let mut list = InfoList::new(true);
     assert!(!all.report(&mut list));
     assert_eq!(list.answer(false).x[3], 1);
-    all.receiver(VM1)
+    all.receiver(directory, VM1)
         .unwrap()
         .with(|receiver| receiver.take(0, ALL))
         .unwrap();
     all.destroy(VM1).unwrap();
-    assert!(all.receiver(VM1).is_none());
+    assert!(all.receiver(directory, VM1).is_none());
     all.create(PartitionId(100), 1).unwrap();
     // The new one has nothing of the old one.
     let bound = all
-        .receiver(PartitionId(100))
+        .receiver(directory, PartitionId(100))
         .unwrap()
         .with(|receiver| receiver.set(SP1, 1, Target::Global));
     assert_eq!(bound, Err(FfaError::Denied));
@@ -282,12 +283,14 @@ fn vms_come_and_go() {
 #[test]
 fn a_partition_that_failed_is_forgotten() {
     let all = Notifications::new();
-    all.enable_partition(SP2, 1);
-    all.receiver(SP2)
+    let directory = &Directory::new();
+    directory.enter(SP2, 1);
+    all.enable_partition(1, SP2, 1);
+    all.receiver(directory, SP2)
         .unwrap()
         .with(|receiver| receiver.set_framework(Framework::RxFullSpm));
-    all.bury(SP2);
-    assert!(all.receiver(SP2).is_none());
+    all.bury(directory, SP2);
+    assert!(all.receiver(directory, SP2).is_none());
     let mut list = InfoList::new(true);
     assert!(!all.report(&mut list) && list.is_empty());
     let mut ids = Vec::new();

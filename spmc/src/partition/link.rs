@@ -4,8 +4,6 @@
 //! the former, or was called by it, has nothing to do with the new one. So a link says which life it means, and one word
 //! says it all: following a link is comparing words.
 
-use crate::id::{PartitionId, VcpuId};
-
 /// An execution context in one of its lives.
 ///
 /// Bits `[63:20]` are the life, counted from 1; `[19:12]` and `[11:4]` the indices of the partition and of the context;
@@ -26,11 +24,10 @@ impl Link {
     /// No context in any life: leads nowhere.
     pub const NONE: Self = Self(0);
 
-    /// The context `id`, whose last link was `before`, begins another life. At one a microsecond lives would last for half
+    /// The context `vcpu` of the partition at the index `partition`, whose last link was `before`, begins another life. At one a microsecond lives would last for half
     /// a year; then they begin with 1 again.
-    pub fn reborn(id: VcpuId, before: Self) -> Self {
-        let indices = (id.partition.index() as u64 & 0xff) << PARTITION
-            | (u64::from(id.index) & 0xff) << VCPU;
+    pub fn reborn(partition: usize, vcpu: u16, before: Self) -> Self {
+        let indices = (partition as u64 & 0xff) << PARTITION | (u64::from(vcpu) & 0xff) << VCPU;
         let life = (before.0 >> LIFE).wrapping_add(1) << LIFE;
         let first = 1 << LIFE;
         Self(if life == 0 { first } else { life } | indices)
@@ -44,13 +41,10 @@ impl Link {
         (partition as usize, vcpu as usize)
     }
 
-    /// The context, in whichever life.
-    pub const fn id(self) -> VcpuId {
-        let (partition, vcpu) = self.indices();
-        VcpuId {
-            partition: PartitionId::from_index(partition),
-            index: vcpu as u16,
-        }
+    /// The index of the context in its partition.
+    #[inline(always)]
+    pub const fn vcpu(self) -> u16 {
+        self.indices().1 as u16
     }
 }
 
@@ -60,20 +54,13 @@ mod tests {
 
     #[test]
     fn a_link_names_a_context_and_its_life() {
-        let id = VcpuId {
-            partition: PartitionId(0x8003),
-            index: 7,
-        };
-        let first = Link::reborn(id, Link::NONE);
-        let second = Link::reborn(id, first);
-        assert_eq!((first.id(), second.id()), (id, id));
+        let first = Link::reborn(2, 7, Link::NONE);
+        let second = Link::reborn(2, 7, first);
+        assert_eq!((first.indices(), second.indices()), ((2, 7), (2, 7)));
+        assert_eq!(first.vcpu(), 7);
         assert!(first != second && first != Link::NONE);
         let last = Link(u64::MAX << LIFE | first.0 & 0xf_ffff);
-        assert_eq!(Link::reborn(id, last), first);
-        let none = VcpuId {
-            partition: PartitionId(0x8001),
-            index: 0,
-        };
-        assert_ne!(Link::reborn(none, Link::NONE), Link::NONE);
+        assert_eq!(Link::reborn(2, 7, last), first);
+        assert_ne!(Link::reborn(0, 0, Link::NONE), Link::NONE);
     }
 }

@@ -1,6 +1,7 @@
 //! Secure Partitions: frozen configuration, execution contexts, mailbox, address space.
 
 pub mod console;
+pub mod directory;
 pub mod endpoint;
 pub mod link;
 pub mod log_quota;
@@ -11,6 +12,7 @@ pub mod stream;
 pub mod vcpu;
 pub mod vm;
 
+pub use directory::Directory;
 pub use endpoint::Endpoint;
 pub use link::Link;
 pub use log_quota::LogQuota;

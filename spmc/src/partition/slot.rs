@@ -7,7 +7,6 @@ use core::ops::{Deref, DerefMut};
 
 use crate::error::Result;
 use crate::hal::Context;
-use crate::id::VcpuId;
 use crate::partition::link::Link;
 use crate::partition::vcpu::{Event, State, Vcpu, step};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
@@ -142,9 +141,9 @@ impl<C: Context> Claim<'_, C> {
         Ok(())
     }
 
-    /// The context, known as `id`, starts anew: links to its former life lead nowhere from now on.
-    pub fn begin_life(&mut self, id: VcpuId) {
-        let link = Link::reborn(id, self.link());
+    /// The context of that index of the partition at that index starts anew: links to its former life lead nowhere from now on.
+    pub fn begin_life(&mut self, partition: usize, vcpu: u16) {
+        let link = Link::reborn(partition, vcpu, self.link());
         self.slot.link.store(link.0, Ordering::Relaxed);
     }
 }

@@ -1,5 +1,6 @@
 //! Manifests and packages: what is accepted, and the exact line with which everything else is refused.
 
+mod asked_ids;
 mod boot_info;
 mod corpus;
 mod every_fault;

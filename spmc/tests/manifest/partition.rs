@@ -32,7 +32,7 @@ fn properties() {
     let (config, lines) = changed(|_| {});
     assert_eq!(lines, [""; 0]);
     assert_eq!(config.id, PartitionId(0x8001));
-    assert_eq!(config.requested_id, Some(PartitionId(0x8001)));
+    assert_eq!(config.requested_id, Some(PartitionId(1)));
     assert_eq!(config.name.as_str(), "sp1");
     assert_eq!(config.memory, range(0x0630_0000, 0x100));
     assert_eq!(config.ffa_version, Version::V1_1);
@@ -323,7 +323,6 @@ fn every_kind_of_message_is_supported() {
 #[test]
 fn contradictions_to_the_spmc_manifest_cost_a_warning() {
     let (config, lines) = changed(|tree| {
-        tree.put("", "id", &[7]);
         tree.put("", "load-address", &[0x0628_0000]);
         tree.put("", "mem-size", &[0xd8_0000]);
         tree.put("", "execution-ctx-count", &[8]);
@@ -333,7 +332,6 @@ fn contradictions_to_the_spmc_manifest_cost_a_warning() {
     assert_eq!(
         lines,
         [
-            "WARN sp1: id: the partition has 0x8001 by its place in the SPMC manifest, not 0x8007",
             "WARN sp1: load-address: the package is at 0x6300000, not 0x6280000",
             "WARN sp1: mem-size: the SPMC manifest gives 0x100000 bytes, not 0xd80000",
             "WARN sp1: execution-ctx-count: 8 contexts, vcpu_count of the SPMC manifest (1) ignored",
@@ -436,7 +434,7 @@ fn all_limits_can_be_reached() {
 #[test]
 fn a_package_entry_is_taken_over() {
     let entry = PackageEntry {
-        id: PartitionId(0x8003),
+        index: 2,
         smc_whitelist_permissive: true,
         ..entry()
     };

@@ -36,7 +36,7 @@ fn faulty_vm1(change: impl FnOnce(&mut Node), line: &str) {
     let [vm2] = manifest.partitions.as_slice() else {
         panic!("{:?}", manifest.partitions)
     };
-    assert_eq!(vm2.id, PartitionId(0x8002));
+    assert_eq!(vm2.id(), PartitionId(0x8002));
 }
 
 // req: MAN-41, MAN-27, PMAN-24, PMAN-25
@@ -82,7 +82,7 @@ fn all_nodes() {
     let [vm1, vm2] = manifest.partitions.as_slice() else {
         panic!()
     };
-    assert_eq!((vm1.id, vm1.name.as_str()), (PartitionId(0x8001), "vm1"));
+    assert_eq!((vm1.id(), vm1.name.as_str()), (PartitionId(0x8001), "vm1"));
     assert_eq!((vm1.memory, vm1.vcpu_count), (range(0x0630_0000, 0x100), 1));
     assert!(vm1.smc_whitelist.is_empty() && !vm1.smc_whitelist_permissive);
     assert_eq!(vm2.smc_whitelist.as_slice(), [0xc200_0001, 0xc200_0002]);
@@ -149,7 +149,7 @@ fn the_order_of_nodes_does_not_matter() {
     let ids = swapped
         .partitions
         .iter()
-        .map(|entry| (entry.id.0, entry.name.to_string()));
+        .map(|entry| (entry.id().0, entry.name.to_string()));
     assert_eq!(
         ids.collect::<Vec<_>>(),
         [(0x8001, "vm1".into()), (0x8002, "vm2".into())]

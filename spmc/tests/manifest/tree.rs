@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use spmc::addr::{Pa, PageRange};
-use spmc::id::PartitionId;
+
 use spmc::manifest::config::{Name, PackageEntry, PartitionConfig};
 use spmc::manifest::{ManifestError, Report, partition};
 use vm_fdt::FdtWriter;
@@ -118,7 +118,7 @@ impl Node {
 /// Returns what the SPMC manifest says of the package that [`manifest`] is for.
 pub fn entry() -> PackageEntry {
     PackageEntry {
-        id: PartitionId(0x8001),
+        index: 0,
         name: Name::from("sp1").unwrap(),
         memory: range(0x0630_0000, 0x100),
         vcpu_count: 1,

@@ -1,6 +1,5 @@
 //! Checks of a partition against the rest of the system.
 
-use spmc::id::PartitionId;
 use spmc::manifest::config::{PackageEntry, PartitionConfig};
 use spmc::manifest::{ManifestError, check, spmc as spmc_format, validate};
 
@@ -70,7 +69,7 @@ fn second(change: impl FnOnce(&mut Node)) -> PartitionConfig {
     );
     change(&mut tree);
     let entry = PackageEntry {
-        id: PartitionId(0x8002),
+        index: 1,
         memory: range(0x0650_0000, 0x100),
         ..entry()
     };

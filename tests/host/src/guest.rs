@@ -18,7 +18,6 @@ use crate::ffa::{self, Layout, Regs, Transaction};
 use crate::gic::Gic;
 use crate::held::Held;
 use crate::machine::{Journal, Machine};
-use crate::manifest::partition_base;
 use crate::puppet::Puppet;
 use crate::snapshot::Snapshot;
 
@@ -66,6 +65,7 @@ struct Running {
 pub struct Guest {
     number: usize,
     id: u16,
+    base: u64,
     vcpu: u16,
     entry: u64,
     takes_exceptions: bool,
@@ -91,6 +91,7 @@ impl Guest {
         Self {
             number,
             id: program.id,
+            base: program.memory.start,
             vcpu,
             entry,
             takes_exceptions: program.takes_exceptions,
@@ -139,6 +140,7 @@ impl Guest {
         let script = Arc::clone(&self.script);
         let mut sp = Sp {
             id: self.id,
+            base: self.base,
             vcpu: self.vcpu,
             entry: self.entry,
             regs: [0; 31],
@@ -175,6 +177,7 @@ impl Guest {
 pub struct Sp {
     /// Partition id.
     pub id: u16,
+    base: u64,
     /// Index of the context.
     pub vcpu: u16,
     /// Where it was entered.
@@ -492,7 +495,7 @@ impl Sp {
 
     /// Base of its own memory.
     pub fn base(&self) -> u64 {
-        partition_base(usize::from(self.id - 0x8001))
+        self.base
     }
 
     /// Where [`Self::map_buffers`] puts TX; RX is the next page.

@@ -87,6 +87,8 @@ pub struct PartitionSpec {
     pub puppet: Option<Puppet>,
     /// A test that holds it, in place of a script.
     pub held: Option<Held>,
+    /// The id that it has, if it is not that of its place.
+    pub id: Option<u16>,
     /// Replaces the package as a whole.
     pub package: Option<Vec<u8>>,
 }
@@ -125,6 +127,7 @@ impl PartitionSpec {
             script: Arc::new(|sp| sp.serve(|_, request| request.payload())),
             puppet: None,
             held: None,
+            id: None,
             package: None,
         }
     }
@@ -157,6 +160,12 @@ impl PartitionSpec {
     pub fn property(mut self, name: &'static str, value: u32) -> Self {
         self.properties.push((name, value));
         self
+    }
+
+    /// Makes it ask for an id, which is free.
+    pub fn id(mut self, id: u16) -> Self {
+        self.id = Some(id);
+        self.property("id", id.into())
     }
 
     /// Changes anything.

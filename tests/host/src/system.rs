@@ -131,7 +131,7 @@ impl Builder {
                 .write(World::Secure, base, &partition.package())
                 .expect("secure memory");
             machine.programs.write().unwrap().push(Program {
-                id: 0x8001 + index as u16,
+                id: partition.id.unwrap_or(0x8001 + index as u16),
                 memory: base..base + PARTITION_SIZE,
                 takes_exceptions: partition.takes_exceptions,
                 layout: Layout::of(partition.version.into()),

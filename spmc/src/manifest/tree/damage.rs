@@ -19,7 +19,6 @@ use zerocopy::IntoBytes;
 
 use super::*;
 use crate::addr::{Pa, PageRange};
-use crate::id::PartitionId;
 use crate::manifest::config::PackageEntry;
 use crate::manifest::partition;
 
@@ -191,7 +190,7 @@ fn regions(dtb: &[u8]) -> Vec<(u64, Option<u64>)> {
 /// Reads a tree as the manifest of a partition: nothing that it says of memory is lost.
 fn no_region_is_lost(dtb: &[u8]) -> bool {
     let entry = PackageEntry {
-        id: PartitionId::from_index(0),
+        index: 0,
         name: Name::new(),
         memory: PageRange::from_bytes(Pa::new(0), 1 << 47).unwrap(),
         vcpu_count: 1,

@@ -80,6 +80,10 @@ impl Endpoints for Machine {
     fn estate(&self, id: PartitionId) -> Option<&Endpoint> {
         self.endpoint(id)
     }
+
+    fn index(&self, id: PartitionId) -> Option<usize> {
+        id.is_secure().then(|| usize::from(id.0 - 0x8001))
+    }
 }
 
 /// Everything that a refused call must leave alone.

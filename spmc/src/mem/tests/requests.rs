@@ -110,6 +110,10 @@ impl Endpoints for Without<'_> {
     fn estate(&self, id: PartitionId) -> Option<&Endpoint> {
         self.0.estate(id)
     }
+
+    fn index(&self, id: PartitionId) -> Option<usize> {
+        self.0.index(id)
+    }
 }
 
 // req: MEMO-12, MEMX-20, FRAG-17

@@ -24,7 +24,7 @@ use crate::rt::stage1::{self, Attributes};
 use crate::sp::Identity;
 
 /// The partition in the style of the Open Device Partnership.
-pub const ODP: u16 = 0x8001;
+pub const ODP: u16 = 0x8041;
 /// The partition in the style of TF-A's test partitions.
 pub const CACTUS: u16 = 0x8002;
 /// The partition in the style of OP-TEE.

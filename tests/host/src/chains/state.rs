@@ -1,6 +1,6 @@
 //! The state that decides how scheduling goes on, as a value.
 
-use spmc::id::VcpuId;
+use spmc::id::PartitionId;
 use spmc::partition::Link;
 use spmc::partition::vcpu::{Caller, Message, Model, State};
 
@@ -112,8 +112,8 @@ impl Chains {
         if link == Link::NONE {
             return None;
         }
-        let VcpuId { partition, index } = link.id();
-        let of = (partition.0, index);
+        let (partition, vcpu) = link.indices();
+        let of = (PartitionId::of_place(partition).0, vcpu as u16);
         let index = self.ids.iter().position(|id| *id == of);
         let index = index.expect("one of the contexts");
         Some((index, self.slot(index).link() == link))

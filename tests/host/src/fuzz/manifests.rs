@@ -3,7 +3,6 @@
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::Version;
 use spmc::hal::Stream;
-use spmc::id::PartitionId;
 use spmc::manifest::config::PackageEntry;
 use spmc::manifest::package::{HEADER_SIZE, Package};
 use spmc::manifest::{Kind, Report, boot_info as written, check, partition as partition_manifest};
@@ -21,7 +20,7 @@ pub fn partition(dtb: &[u8]) {
     assert_eq!(first, check(dtb).map_err(|error| error.to_string()));
     let memory = PageRange::from_bytes(Pa::new(partition_base(1)), PARTITION_SIZE);
     let entry = PackageEntry {
-        id: PartitionId(0x8002),
+        index: 1,
         name: Default::default(),
         memory: memory.expect("pages"),
         vcpu_count: 1,

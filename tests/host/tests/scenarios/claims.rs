@@ -5,7 +5,6 @@ use std::thread::{scope, sleep};
 use std::time::Duration;
 
 use host_tests::hal::FakeContext;
-use spmc::id::{PartitionId, VcpuId};
 use spmc::partition::vcpu::Event;
 use spmc::partition::{Link, Slot};
 
@@ -30,10 +29,7 @@ fn waits(slot: &Slot<FakeContext>, claims: impl FnOnce() -> bool + Send) -> bool
 // req: MSGW-14, RUN-24
 #[test]
 fn whoever_only_looks_is_waited_for() {
-    let [callee, other] = [1, 2].map(|index| {
-        let partition = PartitionId(0x8001);
-        Link::reborn(VcpuId { partition, index }, Link::NONE)
-    });
+    let [callee, other] = [1, 2].map(|vcpu| Link::reborn(0, vcpu, Link::NONE));
     let slot = Slot::OFF;
     assert!(waits(&slot, || slot.claim().is_some()));
     for event in [Event::Start, Event::Block(callee)] {

@@ -140,7 +140,7 @@ fn the_source_that_comes_most_often_of_who_takes_most_time_is_masked() {
 // req: INT-04, INT-07
 #[test]
 fn handlers_take_turns() {
-    for position in 0..2 {
+    for (position, id) in [(0, SP1), (1, SP2), (0, 0x9105), (1, 0x9105)] {
         let count = Arc::<AtomicU64>::default();
         let rounds = Arc::<AtomicU64>::default();
         let before = Arc::<AtomicU64>::default();
@@ -153,7 +153,7 @@ fn handlers_take_turns() {
                 sp.gic(|gic| gic.pulse(FLOOD));
             }
         });
-        let mut specs = vec![attacker, victim(&count)];
+        let mut specs = vec![attacker.id(id), victim(&count)];
         specs.rotate_left(position);
         let system = System::boot(specs);
         for n in 1..4 {
@@ -168,8 +168,7 @@ fn handlers_take_turns() {
             rounds.store(1000, SeqCst);
             settle(&system, 1000);
             // Masked, as time stands still, or not.
-            let attacker = SP1 + position as u16;
-            system.nwd().ask(attacker, [0; 5]);
+            system.nwd().ask(id, [0; 5]);
         }
     }
 }

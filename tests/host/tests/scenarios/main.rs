@@ -1,5 +1,6 @@
 //! Scenarios: the Normal world and scripted partitions against the whole engine, area by area as the requirements are.
 
+mod asked_ids;
 mod boot;
 mod boot_failures;
 mod calls;
