@@ -18,8 +18,8 @@ use super::cpu::Cpu;
 use super::platform::Platform;
 use super::registers::{HSTR_EL2, VPIDR_EL2};
 use super::{
-    BOARD, carve, console, cpu, entry, features, gic, layout, smc, stacks, stage1, stage2, tables,
-    vector_state, vectors,
+    BOARD, affinity, carve, console, cpu, entry, features, gic, layout, smc, stacks, stage1,
+    stage2, tables, traps, vector_state, vectors,
 };
 
 static SPMC: Spmc<Platform> = Spmc::new(Platform);
@@ -59,7 +59,7 @@ pub unsafe extern "C" fn prepare(manifest: u64) {
     // SAFETY: first and only use, on the boot PE, MMU off.
     unsafe {
         carve::add(layout::carve());
-        stage1::build(&BOARD, manifest_range(manifest));
+        stage1::build(&BOARD, manifest_range(manifest), vectors::page());
     }
 }
 
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn settle(index: usize, frame: &mut SmcFrame) -> ! {
 ///
 /// Called by the entry code.
 pub unsafe extern "C" fn secondary(index: usize, frame: &mut SmcFrame) -> ! {
-    if Cpu::has_run(index) {
+    if affinity::has_run(index) {
         stacks::report(index);
     }
     // SAFETY: this PE is on its own stack.
@@ -190,12 +190,12 @@ fn register_secondary_entry() {
 
 /// The registers that stay the same from now on. EL3 keeps EL2's registers of the two worlds apart.
 fn init_pe() {
-    HCR_EL2.set(cpu::HCR);
+    HCR_EL2.set(traps::HCR);
     CPTR_EL2.set(vector_state::CPTR_CLOSED);
-    MDCR_EL2.set(MDCR_EL2.get() & cpu::MDCR_HPMN | cpu::MDCR);
+    MDCR_EL2.set(MDCR_EL2.get() & traps::MDCR_HPMN | traps::MDCR);
     HSTR_EL2.set(0);
     VPIDR_EL2.set(MIDR_EL1.get());
-    CNTHCTL_EL2.set(cpu::CNTHCTL);
+    CNTHCTL_EL2.set(traps::CNTHCTL);
     CNTVOFF_EL2.set(0);
     ICH_HCR_EL2.set(0);
     Cpu::current().check_vector_area();

@@ -6,10 +6,8 @@
 //! [`Cpu::restore_normal_world`] brings back what was displaced. A stay that runs no partition moves nothing.
 
 use core::cell::UnsafeCell;
-use core::mem::offset_of;
-use core::sync::atomic::{AtomicU64, Ordering};
 
-use aarch64_cpu::registers::{CPTR_EL2, HCR_EL2, MPIDR_EL1, TPIDR_EL2, VTTBR_EL2};
+use aarch64_cpu::registers::{CPTR_EL2, HCR_EL2, TPIDR_EL2, VTTBR_EL2};
 use bitflags::bitflags;
 use spmc::hal::{Exit, Stage2Roots};
 use spmc::limits::MAX_PES;
@@ -17,67 +15,11 @@ use tock_registers::interfaces::{Readable, Writeable};
 
 use super::context::{Attention, El1State, GuestContext, PointerKeys};
 use super::features::{self, Strays};
+use super::header::Header;
 use super::registers::{ICC_PMR_EL1, ISR_EL1, VDISR_EL2, VSTTBR_EL2};
 use super::vector_state::{self, VectorArea};
 use super::window::Window;
-use super::{bulk, el0, exit, gic, timer, vectors};
-use crate::sizes::EMERGENCY_STACK_SIZE;
-
-/// HCR_EL2 while an S-EL1 partition runs, and all the time but for the stays of S-EL0 partitions. EL2 itself depends on E2H alone.
-pub const HCR: u64 = {
-    const VM: u64 = 1 << 0; // stage 2
-    const SWIO: u64 = 1 << 1; // invalidation by set and way also cleans: it must not lose what others wrote
-    const PTW: u64 = 1 << 2; // no stage-1 walks through device memory
-    const FMO: u64 = 1 << 3; // interrupts and SErrors come to EL2
-    const IMO: u64 = 1 << 4;
-    const AMO: u64 = 1 << 5;
-    const FB: u64 = 1 << 9; // local TLB and cache maintenance is broadcast: a UP partition moves between PEs
-    const BSU_INNER: u64 = 1 << 10; // and so are its barriers
-    const TWI: u64 = 1 << 13; // WFI would stop the PE for the Normal world
-    const TID3: u64 = 1 << 18; // identification registers (id_registers.rs)
-    const TSC: u64 = 1 << 19; // SMC is a conduit to us
-    const TIDCP: u64 = 1 << 20; // implementation defined registers
-    const TACR: u64 = 1 << 21; // ACTLR_EL1
-    const RW: u64 = 1 << 31; // EL1 is AArch64
-    const TLOR: u64 = 1 << 35; // LORegions
-    const TERR: u64 = 1 << 36; // RAS error records
-    const TEA: u64 = 1 << 37; // synchronous external aborts come to EL2
-    const E2H: u64 = 1 << 34; // EL2 and S-EL0 partitions share a regime; always, since TLBs may keep the bit
-    // Zero on purpose: ATA (MTE is not there), API and APK (pointer authentication traps at first use), TGE (see el0.rs).
-    VM | SWIO
-        | PTW
-        | FMO
-        | IMO
-        | AMO
-        | FB
-        | BSU_INNER
-        | TWI
-        | TID3
-        | TSC
-        | TIDCP
-        | TACR
-        | RW
-        | TLOR
-        | TERR
-        | TEA
-        | E2H
-};
-
-/// HCR_EL2 bits that let a partition use pointer authentication: API, APK.
-const HCR_POINTER_AUTHENTICATION: u64 = 0b11 << 40;
-
-/// HCR_EL2 bits that show a partition a virtual IRQ and FIQ: VI, VF.
-const HCR_SIGNALS: u64 = 0b11 << 6;
-
-/// MDCR_EL2: debug (TDRA, TDOSA, TDA), performance monitors (TPM, TPMCR), statistical profiling (TPMS, E2PB = 0) and trace (TTRF, E2TB = 0) trap.
-pub const MDCR: u64 = 1 << 19 | 1 << 14 | 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 1 << 5;
-
-/// MDCR_EL2.HPMN stays what it was: its value when counters are trapped is constrained.
-pub const MDCR_HPMN: u64 = 0x1f;
-
-/// CNTHCTL_EL2: the counters are open to EL1 (EL1PCTEN) and to S-EL0 partitions (EL0PCTEN, EL0VCTEN); the physical timer traps
-/// (EL1PTEN = 0), and S-EL0 partitions have no timer (EL0VTEN and EL0PTEN = 0).
-pub const CNTHCTL: u64 = 1 << 10 | 1 << 1 | 1 << 0;
+use super::{affinity, bulk, el0, exit, gic, timer, traps, vectors};
 
 /// Flag in the interrupt priority mask, where the register has no bits: the loaded context is not just entered.
 const SPECIAL: u64 = 1 << 63;
@@ -124,18 +66,11 @@ struct NormalWorld {
     strays: Strays,
 }
 
-/// Stack for reporting an exception of EL2 itself.
-#[repr(C, align(16))]
-struct EmergencyStack([u64; EMERGENCY_STACK_SIZE as usize / 8]);
-
 /// State of one PE. Found through TPIDR_EL2.
 #[repr(C)]
 pub struct Cpu {
-    emergency_stack: EmergencyStack,
-    /// Linear index of the PE.
-    index: usize,
-    /// Set by the first report of an exception of EL2; a second one has nothing to add.
-    failed: bool,
+    /// First, so that TPIDR_EL2 points to it.
+    header: Header,
     /// The Normal world's EL1 registers are in `normal_world`.
     el1_displaced: bool,
     /// Groups that are in `normal_world`.
@@ -158,14 +93,9 @@ unsafe impl Sync for PerCpu {}
 
 static CPUS: [PerCpu; MAX_PES] = [const { PerCpu(UnsafeCell::new(Cpu::NEW)) }; MAX_PES];
 
-/// MPIDR_EL1 of each PE that has run, by index; 0, which no PE has, for the others. Written by the PE itself, read by the entry code.
-pub static AFFINITIES: [AtomicU64; MAX_PES] = [const { AtomicU64::new(0) }; MAX_PES];
-
 impl Cpu {
     const NEW: Self = Self {
-        emergency_stack: EmergencyStack([0; EMERGENCY_STACK_SIZE as usize / 8]),
-        index: 0,
-        failed: false,
+        header: Header::NEW,
         el1_displaced: false,
         displaced: Lazy::empty(),
         opened: Lazy::empty(),
@@ -181,10 +111,6 @@ impl Cpu {
         window: Window::NEW,
     };
 
-    /// Offset of the end of the emergency stack.
-    pub const EMERGENCY_TOP: usize =
-        offset_of!(Self, emergency_stack) + size_of::<EmergencyStack>();
-
     /// Makes [`Self::current`] find the state of the PE with that index, with nothing displaced.
     ///
     /// # Safety
@@ -193,19 +119,14 @@ impl Cpu {
     pub unsafe fn install(index: usize) {
         let cpu = CPUS[index].0.get();
         TPIDR_EL2.set(cpu as u64);
-        AFFINITIES[index].store(MPIDR_EL1.get(), Ordering::Relaxed);
+        affinity::introduce(index);
         // SAFETY: in the array; this PE's and not in use (contract above).
         let cpu = unsafe { &mut *cpu };
-        cpu.index = index;
+        cpu.header.index = index;
         cpu.el1_displaced = false;
         cpu.displaced = Lazy::empty();
         cpu.opened = Lazy::empty();
         cpu.window.reset(index);
-    }
-
-    /// Returns whether the PE with that index was installed before.
-    pub fn has_run(index: usize) -> bool {
-        AFFINITIES[index].load(Ordering::Relaxed) != 0
     }
 
     /// The state of this PE. Whoever calls this is done with the reference before anybody calls it again: it is called by the functions of
@@ -215,21 +136,6 @@ impl Cpu {
         // SAFETY: TPIDR_EL2 points to this PE's element (`install`, before anything else runs). One reference at a time, see above;
         // EL2 is not interrupted.
         unsafe { &mut *(TPIDR_EL2.get() as *mut Self) }
-    }
-
-    /// Notes that this PE took an exception of its own; whether it is the first one.
-    pub fn fail() -> bool {
-        // SAFETY: as for `current`; nobody else uses the field.
-        unsafe {
-            let failed = &raw mut (*(TPIDR_EL2.get() as *mut Self)).failed;
-            !failed.replace(true)
-        }
-    }
-
-    /// The index of this PE without a reference to its state: for whoever reports a failure.
-    pub fn current_index() -> usize {
-        // SAFETY: as for `current`; the field is written by `install` only.
-        unsafe { (&raw const (*(TPIDR_EL2.get() as *const Self)).index).read() }
     }
 
     /// Puts `context` on this PE.
@@ -380,7 +286,7 @@ impl Cpu {
                 normal_world.keys.save();
             }
             context.keys.load();
-            HCR_EL2.set(HCR_EL2.get() | HCR_POINTER_AUTHENTICATION);
+            HCR_EL2.set(HCR_EL2.get() | traps::HCR_POINTER_AUTHENTICATION);
         }
     }
 
@@ -395,7 +301,7 @@ impl Cpu {
             context.keys.save();
         }
         if self.opened.intersects(Lazy::POINTER_KEYS | Lazy::SIGNALS) {
-            HCR_EL2.set(HCR);
+            HCR_EL2.set(traps::HCR);
         }
         if self.opened.contains(Lazy::TIMER) {
             timer::stop();
@@ -435,7 +341,7 @@ impl Cpu {
     #[cold]
     pub fn signal(&mut self, irq: bool, fiq: bool) {
         let signals = u64::from(irq) << 7 | u64::from(fiq) << 6;
-        HCR_EL2.set(HCR_EL2.get() & !HCR_SIGNALS | signals);
+        HCR_EL2.set(HCR_EL2.get() & !traps::HCR_SIGNALS | signals);
         self.opened.set(Lazy::SIGNALS, signals != 0);
     }
 

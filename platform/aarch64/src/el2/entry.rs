@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use spmc::ffa::SmcFrame;
 use spmc::limits::MAX_PES;
 
-use super::{boot, cpu, stage1};
+use super::{affinity, boot, stage1};
 use crate::sizes::SMC_FRAME_SIZE;
 
 const _: () = assert!(SMC_FRAME_SIZE == size_of::<SmcFrame>() as u64);
@@ -222,7 +222,7 @@ link_address:
     .quad   _start
 "#,
     cold = sym COLD,
-    affinities = sym cpu::AFFINITIES,
+    affinities = sym affinity::OF_PES,
     pes = const MAX_PES,
     boot_stack_end = const stage1::BOOT_STACK_END,
     stack_end = const stage1::STACK_END,

@@ -18,8 +18,7 @@ use super::registers::{
     ICC_AP0R0_EL1, ICC_AP1R0_EL1, ICC_ASGI1R_EL1, ICC_CTLR_EL1, ICC_IGRPEN0_EL1, ICC_IGRPEN1_EL1,
     ICC_SGI1R_EL1,
 };
-use super::{BOARD, platform};
-use super::{timer, watchdog};
+use super::{BOARD, affinity, timer, watchdog};
 use crate::Board;
 
 /// Priority of our interrupts: in the upper half of the Secure half, so that they pass the mask that stops the Normal world's.
@@ -98,7 +97,7 @@ fn number(interrupt: IntId) -> u64 {
 
 /// This PE as the target there: Aff3, Aff2 and Aff1 as they are, Aff0 as a range of 16 and a bit in it.
 fn to_this_pe() -> u64 {
-    let affinity = platform::affinity();
+    let affinity = affinity::own();
     let field = |from: u32, bits: u32, to: u32| (affinity >> from & ((1 << bits) - 1)) << to;
     let target = field(32, 8, 48) | field(16, 8, 32) | field(8, 8, 16) | field(4, 4, 44);
     target | 1 << field(0, 4, 0)
@@ -179,7 +178,7 @@ fn with_redistributor(
     let result = NonNull::new(board.redistributors as *mut _).map(|base| {
         // SAFETY: the frames of MAX_PES PEs are mapped, and `take` stops behind them. Each PE writes to its own frame only.
         let frames = unsafe { GicRedistributorIterator::new(base) }?;
-        let affinity = platform::affinity();
+        let affinity = affinity::own();
         match frames
             .take(MAX_PES)
             .find(|frame| frame.typer().core_mpidr() == affinity)

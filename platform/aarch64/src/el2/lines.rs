@@ -8,7 +8,7 @@
 use spmc::limits::MAX_PES;
 use spmc::manifest::config::DeviceInterrupt;
 
-use super::platform;
+use super::affinity;
 use crate::Board;
 
 /// Offsets of a block of registers, and of the one for extended SPIs.
@@ -93,7 +93,7 @@ impl Line {
         let (block, number) = self.place(IPRIORITYR);
         // SAFETY: a byte register of this interrupt in a frame that stage 1 maps as device memory.
         unsafe { ((block + number) as *mut u8).write_volatile(interrupt.priority()) };
-        self.route(interrupt.target.unwrap_or(platform::affinity()));
+        self.route(interrupt.target.unwrap_or(affinity::own()));
         true
     }
 
@@ -159,7 +159,7 @@ impl Line {
 /// The SGI frame of this PE.
 #[inline(never)]
 fn own_frame(board: &Board) -> Option<u64> {
-    let affinity = platform::affinity();
+    let affinity = affinity::own();
     // GICR_TYPER has Aff3 next to the others.
     let compact = affinity >> 32 << 24 | affinity & 0xff_ffff;
     (0..MAX_PES as u64)

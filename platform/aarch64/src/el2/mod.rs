@@ -3,6 +3,7 @@
 //! EL2 runs with interrupts masked and to completion: nothing here is re-entered on one PE, except by an exception that
 //! ends in a panic. What PEs share is behind locks or atomic.
 
+mod affinity;
 mod boot;
 mod bulk;
 mod carve;
@@ -14,6 +15,7 @@ mod entry;
 mod exit;
 mod features;
 mod gic;
+mod header;
 mod inject;
 mod layout;
 mod lines;
@@ -26,6 +28,7 @@ mod stage1;
 mod stage2;
 mod tables;
 mod timer;
+mod traps;
 mod vector_state;
 mod vectors;
 mod watchdog;

@@ -6,8 +6,7 @@ use core::panic::PanicInfo;
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, SPSR_EL2};
 use tock_registers::interfaces::Readable;
 
-use super::console;
-use super::cpu::Cpu;
+use super::{console, header};
 
 /// Stops this PE for good.
 fn halt() -> ! {
@@ -19,7 +18,7 @@ fn halt() -> ! {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    let pe = Cpu::current_index();
+    let pe = header::current_index();
     match info.location() {
         Some(at) => console::last_words(&format_args!(
             "panic on PE {pe} at {}:{}: {}",
@@ -34,11 +33,11 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 
 /// Reports an exception that EL2 took from EL2. Called from the vectors, on a stack of its own.
 pub extern "C" fn unexpected_exception() -> ! {
-    if Cpu::fail() {
+    if header::fail() {
         let syndrome = ESR_EL2.get();
         console::last_words(&format_args!(
             "exception on PE {} at {:#x}: {}, syndrome {syndrome:#x}, address {:#x}, status {:#x}",
-            Cpu::current_index(),
+            header::current_index(),
             ELR_EL2.get(),
             name(syndrome),
             FAR_EL2.get(),

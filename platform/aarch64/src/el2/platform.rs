@@ -1,8 +1,6 @@
 //! The platform as the engine sees it: [`Hal`], by the modules that know how.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
-use aarch64_cpu::registers::{CNTPCT_EL0, MPIDR_EL1};
+use aarch64_cpu::registers::CNTPCT_EL0;
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::SmcFrame;
 use spmc::hal::{
@@ -13,25 +11,17 @@ use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
 use tock_registers::interfaces::Readable;
 
 use super::context::GuestContext;
-use super::cpu::{AFFINITIES, Cpu};
+use super::cpu::Cpu;
 use super::lines::Line;
-use super::{BOARD, el0, features, gic, inject, smc, stage1, stage2, tables, watchdog};
+use super::{BOARD, affinity, el0, features, gic, inject, smc, stage1, stage2, tables, watchdog};
 
 /// The hardware.
 pub struct Platform;
 
-/// The affinity fields of MPIDR_EL1.
-const AFFINITY: u64 = 0xff_00ff_ffff;
-
-/// MPIDR affinity of this PE: Aff3:Aff2:Aff1:Aff0.
-pub fn affinity() -> u64 {
-    MPIDR_EL1.get() & AFFINITY
-}
-
 impl Hal for Platform {
     type Context = GuestContext;
 
-    const IPA_BITS: u32 = if cfg!(feature = "wide-ipa") { 41 } else { 39 };
+    const IPA_BITS: u32 = stage2::IPA_BITS;
 
     fn reset(&self, context: &mut GuestContext, level: ExceptionLevel, pc: u64, vcpu_index: u16) {
         context.reset(level, pc, vcpu_index);
@@ -98,11 +88,7 @@ impl Hal for Platform {
     }
 
     fn route_interrupt(&self, id: u32, affinity: u64) -> bool {
-        let known = |known: &AtomicU64| {
-            let mpidr = known.load(Ordering::Relaxed);
-            mpidr != 0 && mpidr & AFFINITY == affinity
-        };
-        let line = Line::new(&BOARD, id).filter(|_| AFFINITIES.iter().any(known));
+        let line = Line::new(&BOARD, id).filter(|_| affinity::is_known(affinity));
         if let Some(line) = &line {
             line.route(affinity);
         }
@@ -195,7 +181,7 @@ impl Hal for Platform {
     }
 
     fn affinity(&self) -> u64 {
-        affinity()
+        affinity::own()
     }
 
     fn call_el3(&self, call: &mut SmcFrame) {

@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use spmc::hal::Table;
 use spmc::limits::MAX_PES;
 
-use super::{carve, cpu, layout, vectors};
+use super::{carve, layout, traps};
 use crate::Board;
 use crate::sizes::{BOOT_STACK_SIZE, PAGE, STACK_SIZE};
 
@@ -88,12 +88,12 @@ pub fn window(index: usize) -> (u64, &'static AtomicU64) {
     (address, &PRIVATE.0[self::index(address, 3)])
 }
 
-/// Builds the map.
+/// Builds the map, with the page of `vectors` among the private addresses.
 ///
 /// # Safety
 ///
 /// Runs on the boot PE, once, with the MMU off: no atomics but plain loads and stores, no logging.
-pub unsafe fn build(board: &Board, manifest: Range<u64>) {
+pub unsafe fn build(board: &Board, manifest: Range<u64>, vectors: u64) {
     map(layout::text(), READ_EXECUTE);
     map(layout::rodata(), READ);
     map(layout::data(), READ_WRITE);
@@ -117,8 +117,7 @@ pub unsafe fn build(board: &Board, manifest: Range<u64>) {
         map_private(layout::stack(pe), STACK_END + pe as u64 * PRIVATE_SIZE);
     }
     map_private(layout::boot_stack(), BOOT_STACK_END);
-    let vectors = vectors::page() | READ_EXECUTE;
-    PRIVATE.0[index(VECTORS, 3)].store(vectors, Ordering::Relaxed);
+    PRIVATE.0[index(VECTORS, 3)].store(vectors | READ_EXECUTE, Ordering::Relaxed);
 }
 
 /// Where the translation tables of the engine are once more, if the SPMC manifest gives memory for
@@ -331,7 +330,7 @@ stage1_enable:
     ret     x15
 .ltorg
 "#,
-    hcr = const cpu::HCR,
+    hcr = const traps::HCR,
     root = sym STAGE1_ROOT,
     mair = const spmc::mm::MAIR,
     tcr = const TCR,

@@ -7,16 +7,16 @@ use core::arch::asm;
 
 use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, VTCR_EL2, VTTBR_EL2};
 use spmc::addr::{Ipa, PAGE_SHIFT, PageRange, World};
-use spmc::hal::{Hal, Stage2Roots, TlbScope};
+use spmc::hal::{Stage2Roots, TlbScope};
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::platform::Platform;
 use super::registers::VSTCR_EL2;
 
-const IPA_BITS: u64 = Platform::IPA_BITS as u64;
+/// Bits of an IPA.
+pub const IPA_BITS: u32 = if cfg!(feature = "wide-ipa") { 41 } else { 39 };
 
 /// T0SZ, SL0 = walk from level 1, TG0 = 4 KiB; the same fields in VTCR_EL2 and VSTCR_EL2. Bit 31 is RES1.
-const GEOMETRY: u64 = 1 << 31 | 0b01 << 6 | (64 - IPA_BITS);
+const GEOMETRY: u64 = 1 << 31 | 0b01 << 6 | (64 - IPA_BITS as u64);
 
 /// VTCR_EL2 only, and for both: walks are write-back cacheable and inner shareable, VMIDs have 8 bits (VS = 0).
 const WALKS: u64 = 0b11 << 12 | 0b01 << 10 | 0b01 << 8;

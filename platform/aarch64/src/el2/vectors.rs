@@ -11,7 +11,7 @@ use aarch64_cpu::registers::VBAR_EL2;
 use tock_registers::interfaces::Writeable;
 
 use super::context::GuestContext;
-use super::cpu::Cpu;
+use super::header::Header;
 use super::panic;
 
 /// The vector that an exception from a partition came through.
@@ -187,7 +187,7 @@ fatal:
     fiq = const kind::FIQ,
     serror = const kind::SERROR,
     pc = const offset_of!(GuestContext, pc),
-    emergency_top = const Cpu::EMERGENCY_TOP,
+    emergency_top = const Header::EMERGENCY_TOP,
     report = sym panic::unexpected_exception,
 );
 

@@ -1,0 +1,36 @@
+//! Names PEs by their affinity.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use aarch64_cpu::registers::MPIDR_EL1;
+use spmc::limits::MAX_PES;
+use tock_registers::interfaces::Readable;
+
+/// The affinity fields of MPIDR_EL1.
+const FIELDS: u64 = 0xff_00ff_ffff;
+
+/// MPIDR_EL1 of each PE that has run, by index; 0, which no PE has, for the others. Written by the PE itself, read by the entry code.
+pub static OF_PES: [AtomicU64; MAX_PES] = [const { AtomicU64::new(0) }; MAX_PES];
+
+/// Returns the affinity of this PE: Aff3:Aff2:Aff1:Aff0.
+pub fn own() -> u64 {
+    MPIDR_EL1.get() & FIELDS
+}
+
+/// Makes this PE known as the one with that index.
+pub fn introduce(index: usize) {
+    OF_PES[index].store(MPIDR_EL1.get(), Ordering::Relaxed);
+}
+
+/// Returns whether the PE with that index has run.
+pub fn has_run(index: usize) -> bool {
+    OF_PES[index].load(Ordering::Relaxed) != 0
+}
+
+/// Returns whether a PE with that affinity has run.
+pub fn is_known(affinity: u64) -> bool {
+    OF_PES.iter().any(|pe| {
+        let mpidr = pe.load(Ordering::Relaxed);
+        mpidr != 0 && mpidr & FIELDS == affinity
+    })
+}
