@@ -6,7 +6,8 @@ use core::panic::PanicInfo;
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, SPSR_EL2};
 use tock_registers::interfaces::Readable;
 
-use super::{console, header};
+use super::console;
+use super::cpu::header;
 
 /// Stops this PE for good.
 fn halt() -> ! {

@@ -10,10 +10,12 @@ use spmc::hal::{
 use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
 use tock_registers::interfaces::Readable;
 
-use super::context::GuestContext;
-use super::cpu::Cpu;
-use super::lines::Line;
-use super::{BOARD, affinity, el0, features, gic, inject, smc, stage1, stage2, tables, watchdog};
+use super::cpu::context::GuestContext;
+use super::cpu::{Cpu, el0, features, inject};
+use super::gic::lines::Line;
+use super::gic::{self, watchdog};
+use super::memory::{stage1, stage2, tables};
+use super::{BOARD, affinity, smc};
 
 /// The hardware.
 pub struct Platform;

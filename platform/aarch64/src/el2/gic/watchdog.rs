@@ -4,9 +4,9 @@ use aarch64_cpu::registers::CNTFRQ_EL0;
 use arm_gic::IntId;
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::gic;
-use super::registers::{CNTHPS_CTL_EL2, CNTHPS_CVAL_EL2};
 use crate::Board;
+use crate::el2::gic;
+use crate::el2::registers::{CNTHPS_CTL_EL2, CNTHPS_CVAL_EL2};
 
 /// The timer's interrupt (Base System Architecture): PPI 4, INTID 20.
 pub const INTERRUPT: IntId = IntId::ppi(4);

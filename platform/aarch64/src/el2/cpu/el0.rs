@@ -15,7 +15,7 @@ use spmc::hal::{Stage2Roots, TlbScope};
 
 use super::context::GuestContext;
 use super::vectors::{begin_frame, kind, load_guest_registers};
-use super::{stage1, stage2};
+use crate::el2::memory::{stage1, stage2};
 
 /// Offset of these vectors in the page of vectors.
 const VECTORS: u64 = 0x800;

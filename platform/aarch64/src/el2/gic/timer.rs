@@ -7,7 +7,7 @@ use aarch64_cpu::registers::CNTPCT_EL0;
 use arm_gic::IntId;
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::registers::{CNTHVS_CTL_EL2, CNTHVS_CVAL_EL2, CNTV_CTL_EL02};
+use crate::el2::registers::{CNTHVS_CTL_EL2, CNTHVS_CVAL_EL2, CNTV_CTL_EL02};
 
 /// The interrupt of the Secure EL2 virtual timer (Base System Architecture): PPI 3, INTID 19.
 pub const INTERRUPT: IntId = IntId::ppi(3);

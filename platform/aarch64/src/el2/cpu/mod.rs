@@ -13,13 +13,24 @@ use spmc::hal::{Exit, Stage2Roots};
 use spmc::limits::MAX_PES;
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::context::{Attention, El1State, GuestContext, PointerKeys};
-use super::features::{self, Strays};
-use super::header::Header;
+pub mod context;
+pub mod el0;
+mod exit;
+pub mod features;
+pub mod header;
+pub mod inject;
+pub mod vector_state;
+pub mod vectors;
+
+use self::context::{Attention, El1State, GuestContext, PointerKeys};
+use self::features::Strays;
+use self::header::Header;
+use self::vector_state::VectorArea;
+use super::gic::{self, timer};
+use super::memory::bulk;
+use super::memory::window::Window;
 use super::registers::{ICC_PMR_EL1, ISR_EL1, VDISR_EL2, VSTTBR_EL2};
-use super::vector_state::{self, VectorArea};
-use super::window::Window;
-use super::{affinity, bulk, el0, exit, gic, timer, traps, vectors};
+use super::{affinity, traps};
 
 /// Flag in the interrupt priority mask, where the register has no bits: the loaded context is not just entered.
 const SPECIAL: u64 = 1 << 63;

@@ -10,9 +10,9 @@ use core::ptr::NonNull;
 use aarch64_cpu::registers::{CPTR_EL2, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1};
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::carve;
 use super::context::FpState;
-use super::registers::{ID_AA64SMFR0_EL1, SMCR_EL2, SVCR, ZCR_EL2};
+use crate::el2::memory::carve;
+use crate::el2::registers::{ID_AA64SMFR0_EL1, SMCR_EL2, SVCR, ZCR_EL2};
 
 // CPTR_EL2 with E2H = 1: what is open is said, for EL2 and below alike.
 const CPTR_ZEN: u64 = 0b11 << 16; // SVE; RES0 without it

@@ -8,8 +8,8 @@
 use spmc::limits::MAX_PES;
 use spmc::manifest::config::DeviceInterrupt;
 
-use super::affinity;
 use crate::Board;
+use crate::el2::affinity;
 
 /// Offsets of a block of registers, and of the one for extended SPIs.
 type Block = (u64, u64);

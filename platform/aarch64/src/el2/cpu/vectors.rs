@@ -12,7 +12,7 @@ use tock_registers::interfaces::Writeable;
 
 use super::context::GuestContext;
 use super::header::Header;
-use super::panic;
+use crate::el2::panic;
 
 /// The vector that an exception from a partition came through.
 pub mod kind {

@@ -14,7 +14,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use spmc::ffa::SmcFrame;
 use spmc::limits::MAX_PES;
 
-use super::{affinity, boot, stage1};
+use crate::el2::memory::stage1;
+use crate::el2::{affinity, boot};
 use crate::sizes::SMC_FRAME_SIZE;
 
 const _: () = assert!(SMC_FRAME_SIZE == size_of::<SmcFrame>() as u64);

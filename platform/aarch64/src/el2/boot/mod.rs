@@ -14,13 +14,13 @@ use spmc::limits::MAX_PES;
 use spmc::{Pe, Spmc};
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::cpu::Cpu;
+use super::cpu::{self, Cpu, features, vector_state, vectors};
+use super::memory::{carve, layout, stacks, stage1, stage2, tables};
 use super::platform::Platform;
 use super::registers::{HSTR_EL2, VPIDR_EL2};
-use super::{
-    BOARD, affinity, carve, console, cpu, entry, features, gic, layout, smc, stacks, stage1,
-    stage2, tables, traps, vector_state, vectors,
-};
+use super::{BOARD, affinity, console, gic, smc, traps};
+
+mod entry;
 
 static SPMC: Spmc<Platform> = Spmc::new(Platform);
 

@@ -9,7 +9,7 @@ use spmc::manifest::config::ExceptionLevel;
 use tock_registers::interfaces::Readable;
 
 use super::features;
-use super::timer::Timer;
+use crate::el2::gic::timer::Timer;
 
 /// Declares a block of system registers that are saved and restored together, two at a time, in the order of declaration.
 macro_rules! register_block {

@@ -10,7 +10,7 @@ use spmc::addr::{Ipa, PAGE_SHIFT, PageRange, World};
 use spmc::hal::{Stage2Roots, TlbScope};
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::registers::VSTCR_EL2;
+use crate::el2::registers::VSTCR_EL2;
 
 /// Bits of an IPA.
 pub const IPA_BITS: u32 = if cfg!(feature = "wide-ipa") { 41 } else { 39 };

@@ -15,8 +15,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use spmc::hal::Table;
 use spmc::limits::MAX_PES;
 
-use super::{carve, layout, traps};
+use super::{carve, layout};
 use crate::Board;
+use crate::el2::traps;
 use crate::sizes::{BOOT_STACK_SIZE, PAGE, STACK_SIZE};
 
 /// log2 of the size of the address space.

@@ -9,9 +9,10 @@ use spmc::hal::{Access, Conduit, Context, Exit, Fault, FaultKind};
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::context::{Attention, GuestContext};
-use super::cpu::{Cpu, Lazy};
 use super::vectors::kind;
-use super::{BOARD, features, gic, smc, timer, watchdog};
+use super::{Cpu, Lazy, features};
+use crate::el2::gic::{self, timer, watchdog};
+use crate::el2::{BOARD, smc};
 use crate::id_registers;
 
 /// Exception classes, ESR_EL2.EC (Arm ARM D24.2.37).

@@ -5,7 +5,7 @@ use spmc::hal::{Access, Fault};
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::context::GuestContext;
-use super::registers::{ELR_EL12, ESR_EL12, FAR_EL12, SCTLR_EL12, SPSR_EL12, VBAR_EL12};
+use crate::el2::registers::{ELR_EL12, ESR_EL12, FAR_EL12, SCTLR_EL12, SPSR_EL12, VBAR_EL12};
 
 // Saved program status (SPSR_EL2).
 const MODE: u64 = 0x1f;

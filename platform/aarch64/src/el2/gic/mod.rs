@@ -13,12 +13,16 @@ use spmc::hal::SCHEDULE_RECEIVER_INTERRUPT;
 use spmc::limits::MAX_PES;
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::lines::Line;
+pub mod lines;
+pub mod timer;
+pub mod watchdog;
+
+use self::lines::Line;
 use super::registers::{
     ICC_AP0R0_EL1, ICC_AP1R0_EL1, ICC_ASGI1R_EL1, ICC_CTLR_EL1, ICC_IGRPEN0_EL1, ICC_IGRPEN1_EL1,
     ICC_SGI1R_EL1,
 };
-use super::{BOARD, affinity, timer, watchdog};
+use super::{BOARD, affinity};
 use crate::Board;
 
 /// Priority of our interrupts: in the upper half of the Secure half, so that they pass the mask that stops the Normal world's.

@@ -12,8 +12,8 @@ use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1};
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::bulk;
-use super::registers::{
+use crate::el2::memory::bulk;
+use crate::el2::registers::{
     GCSCR_EL12, GCSCRE0_EL1, GCSPR_EL0, GCSPR_EL12, HCRX_EL2, HDFGRTR_EL2, HDFGRTR2_EL2,
     HDFGWTR_EL2, HDFGWTR2_EL2, HFGITR_EL2, HFGITR2_EL2, HFGRTR_EL2, HFGRTR2_EL2, HFGWTR_EL2,
     HFGWTR2_EL2, PIR_EL12, PIRE0_EL12, POR_EL0, POR_EL12, TCR2_EL12, TPIDR2_EL0,
