@@ -21,7 +21,7 @@ use crate::support::{Case, Fault};
 /// The files of a layout: the SPMC manifest, and those of the partitions.
 const FILES: [&str; 4] = ["spmc.dtb", "one.dtb", "two.dtb", "three.dtb"];
 
-/// What takes the place of a cell.
+/// The values that take the place of a cell.
 const CELLS: [u32; 24] = [
     0,
     1,
@@ -49,7 +49,7 @@ const CELLS: [u32; 24] = [
     u32::MAX,
 ];
 
-/// What is added to one.
+/// The numbers that are added to a cell.
 const STEPS: [u32; 6] = [
     1,
     0x1000,
@@ -59,7 +59,7 @@ const STEPS: [u32; 6] = [
     u32::MAX,
 ];
 
-/// What is not changed: where BL2 puts the SPMC, which the fake machine does not ask the manifest for.
+/// The properties that are not changed: where BL2 puts the SPMC, which the fake machine does not ask the manifest for.
 const FIRMWARES: [&str; 3] = ["load_address", "binary_size", "entrypoint"];
 
 /// Partitions that have what a manifest may say.
@@ -214,7 +214,7 @@ impl Log for Lines {
     fn flush(&self) {}
 }
 
-/// What came of a boot.
+/// The result of a boot.
 #[derive(Debug)]
 struct Booted {
     /// All partitions of the layout were started.
