@@ -193,7 +193,7 @@ fn checks_of_a_retrieval_that_clients_know_the_order_of() {
 }
 
 // C14.
-// req: MEMD-25
+// req: MEMD-25, MEMD-27
 #[test]
 fn other_borrowers_need_not_be_marked_as_such() {
     let stage = Stage::new();
