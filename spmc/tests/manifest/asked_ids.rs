@@ -62,7 +62,7 @@ fn second(change: impl FnOnce(&mut Node)) -> PartitionConfig {
     config
 }
 
-// req: MAN-05, GEN-16
+// req: MAN-05, GEN-16, PMAN-19
 #[test]
 fn a_free_id_is_granted() {
     // The first has the low byte of its own place, the second that of a place without a partition.
@@ -84,7 +84,7 @@ fn a_free_id_is_granted() {
     }
 }
 
-// req: MAN-05, GEN-16, GEN-17
+// req: MAN-05, GEN-16, GEN-17, PMAN-19
 #[test]
 fn an_id_that_stands_for_something_else_is_not() {
     // Numbers of places, ids of EL3, of another place, and with the low byte of that.
@@ -111,7 +111,7 @@ fn an_id_that_stands_for_something_else_is_not() {
     own.keeps_its_place();
 }
 
-// req: MAN-05, MAN-06, GEN-17
+// req: MAN-05, MAN-06, GEN-17, PMAN-19
 #[test]
 fn an_id_that_an_earlier_partition_has_is_not() {
     let mut granted = second(|_| {});

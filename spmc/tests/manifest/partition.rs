@@ -319,7 +319,7 @@ fn every_kind_of_message_is_supported() {
     assert!(lines.is_empty(), "{lines:?}");
 }
 
-// req: MAN-05, MAN-08, MAN-12, PMAN-19
+// req: MAN-08, MAN-12
 #[test]
 fn contradictions_to_the_spmc_manifest_cost_a_warning() {
     let (config, lines) = changed(|tree| {

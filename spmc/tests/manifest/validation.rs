@@ -360,7 +360,7 @@ fn devices_that_another_partition_owns() {
 }
 
 // A copied manifest asks for the id of the first: Hafnium reads no ids, and places decide here.
-// req: MAN-05, GEN-16, GEN-17, PMAN-19
+// req: MAN-05, GEN-16, GEN-17
 #[test]
 fn an_id_twice() {
     let same = |tree: &mut Node| tree.put("", "id", &[0x8001]);
