@@ -449,7 +449,12 @@ impl<H: Hal> Spmc<H> {
     /// Connects the two neighbours in its chain of a blocked context that went off, so that the rest of the chain can come
     /// to its end. One after the other: who sees the first change alone sees a chain whose end was lost.
     fn take_out_of_chain(&self, link: Link, caller: Caller, callee: Link) {
-        let heir = caller.link();
+        // Whoever goes on, and may only run it again, gets nothing of what comes of that.
+        let waits = |heir: &Link| {
+            self.place(*heir)
+                .is_some_and(|place| place.slot.state() == State::Blocked(link))
+        };
+        let heir = caller.link().filter(waits);
         if let Some(mut callee) = self.follow(callee, |callee| works_for(callee, link)) {
             callee.vcpu.caller = heir.map_or(Caller::NOBODY, Caller::Heir);
         }

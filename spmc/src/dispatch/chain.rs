@@ -71,7 +71,22 @@ impl<H: Hal> Spmc<H> {
 
     /// Returns the last context of the chain that goes on from `current`; `None` if another PE looked at a member. With the claim of
     /// `current` nobody may wait for that, and without it the chain may be another one.
+    #[inline(always)]
     pub(super) fn end_of_chain<'s>(
+        &'s self,
+        pe: &Pe,
+        current: Current<'s, H::Context>,
+    ) -> Result<Option<Current<'s, H::Context>>> {
+        let model = current.vcpu.model;
+        if !matches!(current.vcpu.state(), State::Blocked(_)) && model.stopped().is_none() {
+            // It is the only one, and has no chain to resume.
+            return Ok(Some(current));
+        }
+        self.walk_down(pe, current)
+    }
+
+    /// Does what [`Self::end_of_chain`] says, for a chain of any length.
+    fn walk_down<'s>(
         &'s self,
         pe: &Pe,
         mut current: Current<'s, H::Context>,
@@ -106,19 +121,27 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Returns whether `current` has to resume a context that is pinned to another PE.
+    /// Returns whether `current` has to resume a chain with a member that is pinned to another PE.
     fn is_held_elsewhere(&self, pe: &Pe, current: &Current<'_, H::Context>) -> bool {
-        let Some(stopped) = current.vcpu.model.stopped() else {
-            return false;
-        };
-        let Some(Place { partition, slot }) = self.place(stopped) else {
-            return false;
-        };
-        slot.link() == stopped
-            && matches!(slot.state(), State::Stopped(_))
-            && partition
+        let mut member = current.vcpu.model.stopped();
+        let mut is_elsewhere = false;
+        while let Some(link) = member {
+            let Some(Place { partition, slot }) = self.place(link) else {
+                return false;
+            };
+            if slot.link() != link {
+                return false;
+            }
+            is_elsewhere |= partition
                 .frozen()
-                .is_some_and(|frozen| stopped.vcpu() != Self::index_on(pe, frozen))
+                .is_some_and(|frozen| link.vcpu() != Self::index_on(pe, frozen));
+            member = match slot.state() {
+                State::Blocked(callee) => Some(callee),
+                State::Stopped(_) => return is_elsewhere,
+                _ => None,
+            };
+        }
+        false
     }
 }
 
@@ -127,6 +150,6 @@ pub(crate) fn works_for<C: Context>(context: &Claim<'_, C>, caller: Link) -> boo
     context.caller.link() == Some(caller)
         && matches!(
             context.state(),
-            State::Running | State::Blocked(_) | State::Preempted
+            State::Running | State::Blocked(_) | State::Stopped(_) | State::Preempted
         )
 }

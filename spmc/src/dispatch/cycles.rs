@@ -4,7 +4,6 @@ use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, FunctionId, SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::id::VcpuId;
-use crate::manifest::config::NsInterruptAction;
 use crate::partition::Partition;
 use crate::partition::vcpu::{Call, Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
@@ -124,55 +123,66 @@ impl<H: Hal> Spmc<H> {
                 current.vcpu.step(Event::Run)?;
                 current.vcpu.model = Model::Run;
                 current.vcpu.caller = Caller::Outside;
-                self.lend_cycles(&mut current, false);
+                let run = Answer::new([function::RUN as u64, current.id.to_w1()]);
+                self.enter_with(&mut current, &run, false);
             }
+            // Each is an error.
             State::Off | State::Running | State::Aborted => current.vcpu.step(Event::Run)?,
-            _ if current.partition.is_dead() => {
-                // Every state can be aborted.
-                let _ = current.vcpu.step(Event::Abort);
-                frame.answer(Answer::error(FfaError::Aborted));
-                if let Flow::Leave = self.unblock_caller(&mut current, frame) {
+            state => {
+                if state != State::Preempted {
+                    take_over(self, &mut current, target);
+                    self.mask_chain(&mut current, false);
+                }
+                if let Flow::Leave = self.go_on(&mut current, false, frame) {
                     return Ok(());
                 }
-            }
-            State::Yielded(_) => {
-                current.vcpu.step(Event::Run)?;
-                take_over(&mut current);
-                self.complete_yield(&mut current, false);
-            }
-            State::Stopped(_) => {
-                current.vcpu.step(Event::Run)?;
-                take_over(&mut current);
-                // It inherits nothing any more.
-                current.vcpu.masked =
-                    current.frozen.config.ns_interrupts == NsInterruptAction::Queued;
-                self.re_enter(&mut current);
-            }
-            State::Blocked(callee) => {
-                // That one will never answer.
-                current.vcpu.step(Event::Unblock(callee))?;
-                complete(&mut current.vcpu.context, &Answer::error(FfaError::Aborted));
-                self.re_enter(&mut current);
-            }
-            State::Preempted => {
-                current.vcpu.step(Event::Run)?;
-                self.re_enter(&mut current);
             }
         }
         self.run(pe, current, frame);
         Ok(())
     }
 
-    /// Puts a context on the PE that yielded: its `FFA_YIELD` has succeeded.
-    fn complete_yield(&self, current: &mut Current<'_, H::Context>, caller_masked: bool) {
-        complete(&mut current.vcpu.context, &Answer::success([]));
-        self.enter(current, caller_masked);
+    /// Goes on with `current`, the end of a chain that was left in the middle of its work.
+    fn go_on<'s>(
+        &'s self,
+        current: &mut Current<'s, H::Context>,
+        caller_masked: bool,
+        frame: &mut SmcFrame,
+    ) -> Flow {
+        // The state, which the claim keeps as it is, allows each of these events.
+        match current.vcpu.state() {
+            _ if current.partition.is_dead() => {
+                let _ = current.vcpu.step(Event::Abort);
+                frame.answer(Answer::error(FfaError::Aborted));
+                return self.unblock_caller(current, frame);
+            }
+            State::Yielded(_) => {
+                let _ = current.vcpu.step(Event::Run);
+                self.enter_with(current, &Answer::success([]), caller_masked);
+                return Flow::Continue;
+            }
+            State::Blocked(callee) => {
+                // That one will never answer.
+                let _ = current.vcpu.step(Event::Unblock(callee));
+                complete(&mut current.vcpu.context, &Answer::error(FfaError::Aborted));
+            }
+            _ => {
+                let _ = current.vcpu.step(Event::Run);
+            }
+        }
+        self.re_enter(current);
+        Flow::Continue
     }
 
-    /// Puts a context on the PE whose `FFA_MSG_WAIT` is completed by `FFA_RUN`.
-    fn lend_cycles(&self, current: &mut Current<'_, H::Context>, caller_masked: bool) {
-        let run = Answer::new([function::RUN as u64, current.id.to_w1()]);
-        complete(&mut current.vcpu.context, &run);
+    /// Puts a context on the PE, with `answer` as the completion of the call by which it had left that.
+    #[inline(never)]
+    fn enter_with(
+        &self,
+        current: &mut Current<'_, H::Context>,
+        answer: &Answer,
+        caller_masked: bool,
+    ) {
+        complete(&mut current.vcpu.context, answer);
         self.enter(current, caller_masked);
     }
 
@@ -183,53 +193,57 @@ impl<H: Hal> Spmc<H> {
         self.hal.now().saturating_add(time)
     }
 
-    /// The context that `FFA_RUN` on `id` enters: that one, or the end of the chain that starts at it: a preempted context, or one
-    /// that is blocked on a context whose PE was turned off meanwhile.
+    /// Returns the context that `FFA_RUN` on `id` enters: that one, or the end of the chain that starts at it.
     ///
     /// A chain leads through partitions that failed meanwhile, so that those that they called come to an end.
     fn runnable(&self, pe: &Pe, id: VcpuId) -> Result<Current<'_, H::Context>> {
         loop {
             let root = self.look_at(pe, id)?;
-            match root.vcpu.state() {
-                State::Off | State::Waiting | State::Running | State::Aborted => {
-                    let is_dead = root.partition.is_dead();
-                    return if is_dead {
-                        Err(FfaError::Aborted)
-                    } else {
-                        Ok(root)
-                    };
-                }
-                _ if !self.is_left_to_normal_world(&root) => return Err(FfaError::Denied),
-                _ => {}
+            if let State::Off | State::Waiting | State::Running | State::Aborted = root.vcpu.state()
+            {
+                let is_dead = root.partition.is_dead();
+                return if is_dead {
+                    Err(FfaError::Aborted)
+                } else {
+                    Ok(root)
+                };
+            }
+            let hold = self.hold_on(&root);
+            if hold == Hold::Waits {
+                return Err(FfaError::Denied);
             }
             if let Some(end) = self.end_of_chain(pe, root)? {
-                return Ok(end);
+                let is_held = match end.vcpu.state() {
+                    State::Yielded(until) | State::Stopped(until) => {
+                        // One that failed nobody can run, but to be told so.
+                        hold == Hold::MayRun && !end.partition.is_dead() && self.hal.now() < until
+                    }
+                    _ => false,
+                };
+                return if is_held {
+                    Err(FfaError::Denied)
+                } else {
+                    Ok(end)
+                };
             }
         }
     }
 
-    /// Returns whether the Normal world may run `current`, which is in the middle of its work: it
-    /// called it, or whoever called it is no more, waits for something else, or had its time to run
-    /// it again.
-    fn is_left_to_normal_world(&self, current: &Current<'_, H::Context>) -> bool {
-        let Some(link) = current.vcpu.caller.link() else {
-            return true;
-        };
-        let Some(Place { partition, slot }) = self.place(link) else {
-            return true;
-        };
-        if slot.link() != link {
-            return true;
-        }
-        match current.vcpu.state() {
-            // One that failed nobody can run, but to be told so.
-            State::Yielded(until) | State::Stopped(until) => {
-                current.partition.is_dead()
-                    || partition.is_dead()
-                    || slot.state() == State::Off
-                    || self.hal.now() >= until
+    /// Returns what the caller of `root`, which is in the middle of its work, has to do with it still.
+    fn hold_on(&self, root: &Current<'_, H::Context>) -> Hold {
+        let link = root.vcpu.caller.link();
+        let place = link.and_then(|link| Some((link, self.place(link)?)));
+        match place {
+            Some((link, Place { partition, slot })) if slot.link() == link => {
+                if slot.state() == State::Blocked(root.vcpu.link()) {
+                    Hold::Waits
+                } else if partition.is_dead() || slot.state() == State::Off {
+                    Hold::Ended
+                } else {
+                    Hold::MayRun
+                }
             }
-            _ => slot.state() != State::Blocked(current.vcpu.link()),
+            _ => Hold::Ended,
         }
     }
 
@@ -253,6 +267,7 @@ impl<H: Hal> Spmc<H> {
         &'s self,
         pe: &Pe,
         current: &mut Current<'s, H::Context>,
+        frame: &mut SmcFrame,
     ) -> Result<Flow> {
         let asked = VcpuId::from_w1(current.vcpu.context.gprs()[1]);
         let stopped = current.vcpu.model.stopped();
@@ -265,34 +280,54 @@ impl<H: Hal> Spmc<H> {
         if target == current.id {
             return Err(FfaError::Denied);
         }
-        let mut callee = match self.resumable(pe, current, target) {
+        let (callee, mut end) = match self.resumable(pe, current, target) {
             Err(error) if stopped.is_some() && error != FfaError::Busy => {
                 // It came to its end without that.
                 current.vcpu.model = current.vcpu.model.resume();
                 return Err(FfaError::Aborted);
             }
-            callee => callee?,
+            found => found?,
         };
         current.vcpu.model.permits(Call::Run)?;
         current.vcpu.model = current.vcpu.model.resume();
-        callee.vcpu.step(Event::Run)?;
-        // `current` runs, so it can block.
-        current.vcpu.step(Event::Block(callee.vcpu.link()))?;
+        // What `current` is masked for is, for as long as it waits, a reason for all that work for it.
         let masked = current.vcpu.masked;
+        self.mask_chain(&mut end, masked);
+        // `current` runs, so it can block.
+        current.vcpu.step(Event::Block(callee))?;
         self.hal.save(&mut current.vcpu.context);
-        *current = callee;
-        if stopped.is_some() {
-            self.re_enter(current);
-        } else {
-            self.complete_yield(current, masked);
+        *current = end;
+        let flow = self.go_on(current, masked, frame);
+        if let Flow::Continue = flow
+            && !pe.handles_interrupts
+        {
+            // Others that wait in the chain may have got interrupts meanwhile.
+            self.stop_for_caller(current);
         }
-        Ok(Flow::Continue)
+        Ok(flow)
     }
 }
 
-/// Whoever `current` gave the PE to, or lost it to, runs it no more: the Normal world does from now on.
-fn take_over<C>(current: &mut Current<'_, C>) {
-    if current.vcpu.caller != Caller::Outside {
-        current.vcpu.caller = Caller::NOBODY;
+/// The hold that a caller has on a context that it called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// Nothing any more: it is no more, or the Normal world called.
+    Ended,
+    /// It goes on, and may run that one again.
+    MayRun,
+    /// It waits for it.
+    Waits,
+}
+
+/// Has the Normal world run the chain from `root` to `end` from now on, and not whoever called it.
+fn take_over<H: Hal>(spmc: &Spmc<H>, end: &mut Current<'_, H::Context>, root: VcpuId) {
+    let leave = |member: &mut Current<'_, H::Context>| {
+        if member.id == root && member.vcpu.caller != Caller::Outside {
+            member.vcpu.caller = Caller::NOBODY;
+        }
+        member.id == root
+    };
+    if !leave(end) {
+        spmc.works_for(end, leave);
     }
 }

@@ -75,7 +75,7 @@ impl<H: Hal> Spmc<H> {
             RESP2 => self.direct_response2(pe, current, frame),
             function::MSG_SEND_DIRECT_REQ2 => self.partition_request2(pe, current),
             function::MSG_WAIT => self.msg_wait(pe, current, frame),
-            function::RUN => self.partition_run(pe, current),
+            function::RUN => self.partition_run(pe, current, frame),
             function::YIELD => self.partition_yield(pe, current, frame),
             function::ERROR => self.partition_error(pe, current, frame),
             _ => self.partition_abort(current, frame),

@@ -1,89 +1,118 @@
-//! Secure interrupts of a context that is blocked (FF-A v1.1 section 8.4 and chapter 9): whom it waits for is stopped, and its call ends with `FFA_INTERRUPT`.
-//! When it has handled them it resumes the other one with `FFA_RUN`, and waits for the answer as before.
+//! Secure interrupts of a context that is blocked (FF-A v1.1 section 8.4 and chapter 9): its call ends with `FFA_INTERRUPT`, and the one that
+//! runs on its behalf is stopped. When it has handled them it resumes that with `FFA_RUN` on whom it had called, and waits for the answer as before.
 //!
-//! Only for the next one up the chain: that is the one whose call can end. Others see their interrupts when they run again.
+//! Those in between stay blocked, and know nothing of it: their chain is stopped as a whole.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, Version, function};
-use crate::hal::Hal;
+use crate::hal::{Context, Hal};
 use crate::id::VcpuId;
 use crate::manifest::config::ExceptionLevel;
+use crate::partition::Link;
 use crate::partition::vcpu::{Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
 
 use super::run::{Current, complete};
 
 impl<H: Hal> Spmc<H> {
-    /// Ends the call of whoever waits for the answer of `current` with `FFA_INTERRUPT`, if that one
-    /// has interrupts to handle; it resumes `current` with `FFA_RUN`. It needs FF-A 1.1 and S-EL1
-    /// for that; and who handles interrupts already, or initialises, goes on without a pause.
+    /// Ends the call of the nearest context that `current` works for and that has interrupts to handle, with
+    /// `FFA_INTERRUPT`. Nobody is called if `current`, or one in between, has interrupts of others queued.
     #[cold]
     pub(super) fn stop_for_caller<'s>(&'s self, current: &mut Current<'s, H::Context>) {
         let Some((mut caller, model)) = self.caller_with_interrupts(current) else {
             return;
         };
-        let link = current.vcpu.link();
-        // One runs, the other waits for it.
-        let until = self.time_of_caller(0);
-        if current.vcpu.step(Event::Stop(until)).is_err()
-            || caller.vcpu.step(Event::Unblock(link)).is_err()
-        {
-            return;
-        }
-        self.hal.save(&mut current.vcpu.context);
         caller.vcpu.model = model;
         let interrupt = Answer::new([function::INTERRUPT as u64]);
-        complete(&mut caller.vcpu.context, &interrupt);
-        self.re_enter(&mut caller);
-        *current = caller;
+        self.stop_chain(current, caller, &interrupt);
     }
 
     /// Returns the blocked context that `current` works for, if it is to be called for its
-    /// interrupts, and the model that it has then.
+    /// interrupts, and the model that it has then. One that handles interrupts already, or
+    /// initialises, goes on without a pause.
     fn caller_with_interrupts<'s>(
         &'s self,
         current: &Current<'s, H::Context>,
     ) -> Option<(Current<'s, H::Context>, Model)> {
-        let Caller::Vcpu(link) = current.vcpu.caller else {
+        let mut is_open = !current.frozen.config.queues_other_interrupts;
+        let caller = self.find_caller(current, |member, known_as| {
+            let lines = member.partition.lines(member.id.index);
+            let is_called = is_open
+                && lines.is_some_and(|(lines, _)| lines.calls() != 0)
+                && member.vcpu.model.stop(Link::NONE).is_some()
+                && can_resume(member, known_as);
+            is_open &= !member.frozen.config.queues_other_interrupts;
+            is_called
+        })?;
+        let State::Blocked(callee) = caller.vcpu.state() else {
             return None;
         };
-        let callee = current.vcpu.link();
-        let caller = self.waiting_for(callee, link)?;
         let model = caller.vcpu.model.stop(callee)?;
-        let partition = caller.partition;
-        let (lines, _) = partition.lines(caller.id.index)?;
-        let calls = lines.calls();
-        if calls == 0
-            || partition.is_dead()
-            || caller.frozen.config.exception_level != ExceptionLevel::SEl1
-            || partition.endpoint.version() < Version::V1_1
-        {
-            return None;
-        }
-        lines.answer(calls);
+        let (lines, _) = caller.partition.lines(caller.id.index)?;
+        lines.answer(lines.calls());
         Some((caller, model))
     }
 
-    /// Claims the context `target`, which yielded to `current` or was stopped for it.
+    /// Stops `current`. The context `caller`, which it works for, gets the PE, and `answer` as the completion of its call.
+    fn stop_chain<'s>(
+        &'s self,
+        current: &mut Current<'s, H::Context>,
+        mut caller: Current<'s, H::Context>,
+        answer: &Answer,
+    ) {
+        let State::Blocked(callee) = caller.vcpu.state() else {
+            return;
+        };
+        // One runs, the other waits.
+        let until = self.time_of_caller(0);
+        if current.vcpu.step(Event::Stop(until)).is_err()
+            || caller.vcpu.step(Event::Unblock(callee)).is_err()
+        {
+            return;
+        }
+        self.hal.save(&mut current.vcpu.context);
+        complete(&mut caller.vcpu.context, answer);
+        self.re_enter(&mut caller);
+        *current = caller;
+    }
+
+    /// Claims the end of the chain that `target` begins, which yielded to `current` or was stopped for it. Returns
+    /// also the link of `target`.
     pub(super) fn resumable<'s>(
         &'s self,
         pe: &Pe,
         current: &Current<'s, H::Context>,
         target: VcpuId,
-    ) -> Result<Current<'s, H::Context>> {
-        let callee = self.look_at(pe, target)?;
-        if callee.partition.is_dead() {
-            return Err(FfaError::Aborted);
-        }
-        let is_left = match (current.vcpu.model.stopped(), callee.vcpu.state()) {
-            (Some(stopped), State::Stopped(_)) => callee.vcpu.link() == stopped,
-            (None, State::Yielded(_)) => true,
-            _ => false,
-        };
-        if is_left && callee.vcpu.caller.link() == Some(current.vcpu.link()) {
-            Ok(callee)
-        } else {
-            Err(FfaError::Denied)
+    ) -> Result<(Link, Current<'s, H::Context>)> {
+        loop {
+            let callee = self.look_at(pe, target)?;
+            let link = callee.vcpu.link();
+            // `current` runs: one that is blocked, and knows it as its caller, was stopped.
+            let is_left = match (current.vcpu.model.stopped(), callee.vcpu.state()) {
+                (Some(stopped), State::Stopped(_) | State::Blocked(_)) => link == stopped,
+                (None, State::Yielded(_)) => true,
+                _ => false,
+            };
+            if !is_left || callee.vcpu.caller.link() != Some(current.vcpu.link()) {
+                let is_dead = callee.partition.is_dead();
+                return Err(if is_dead {
+                    FfaError::Aborted
+                } else {
+                    FfaError::Denied
+                });
+            }
+            if let Some(end) = self.end_of_chain(pe, callee)? {
+                return Ok((link, end));
+            }
         }
     }
+}
+
+/// Returns whether `context` can resume whom it called, if its call ends before that is done. It needs FF-A 1.1
+/// and S-EL1 for that, and must know the one that is `known_as` working for it.
+fn can_resume<C: Context>(context: &Current<'_, C>, known_as: Caller) -> bool {
+    matches!(known_as, Caller::Vcpu(_))
+        && !context.partition.is_dead()
+        && context.frozen.config.exception_level == ExceptionLevel::SEl1
+        && context.partition.endpoint.version() >= Version::V1_1
 }

@@ -25,7 +25,7 @@ pub enum State {
     /// Gave the PE back in the middle of its work (`FFA_YIELD`); the specification calls this blocked, too. Its caller alone
     /// may run it until then, in the unit of [`Hal::now`](crate::hal::Hal::now).
     Yielded(u64),
-    /// Lost the PE to its caller, which has interrupts to handle. That one alone may run it until then.
+    /// Lost the PE to one that it works for, which has interrupts to handle. That one alone may run the chain until then.
     Stopped(u64),
     /// Was interrupted with its chain; `FFA_RUN` resumes that.
     Preempted,
@@ -98,7 +98,7 @@ pub enum Event {
     Wait,
     /// `FFA_YIELD`; its caller alone may run it until then.
     Yield(u64),
-    /// Its caller takes the PE to handle interrupts; that one alone may run it until then.
+    /// One that it works for takes the PE to handle interrupts; that one alone may run the chain until then.
     Stop(u64),
     /// A Non-secure interrupt takes the PE from its chain.
     Preempt,
@@ -175,7 +175,7 @@ pub enum Model {
     Interrupt,
     /// Handles secure interrupts that came while it was blocked.
     Resume {
-        /// The context that they stopped. `FFA_RUN` on it ends the model.
+        /// The first member of the chain that they stopped. `FFA_RUN` on it ends the model.
         stopped: Link,
         /// The request that it processes besides; without one it has cycles from `FFA_RUN`.
         request: Option<Request>,
@@ -221,7 +221,7 @@ impl Model {
         }
     }
 
-    /// Returns what the model becomes when its interrupts stop the context `stopped`; `None` for
+    /// Returns what the model becomes when its interrupts stop the chain that `stopped` begins; `None` for
     /// one that goes on without a pause.
     pub const fn stop(self, stopped: Link) -> Option<Self> {
         let request = match self {

@@ -10,6 +10,7 @@ use host_tests::{Nwd, PartitionSpec, Sp, System};
 
 const SP1: u16 = 0x8001;
 const SP2: u16 = 0x8002;
+const SP3: u16 = 0x8003;
 const LINES: [u32; 2] = [40, 41];
 
 const ENABLE: u64 = 0xff03;
@@ -240,20 +241,45 @@ fn blocked_owner(count: &Arc<AtomicU64>) -> PartitionSpec {
     })
 }
 
+/// Looks for interrupts in each request.
+fn looks(name: &str) -> PartitionSpec {
+    PartitionSpec::new(name).script(|sp| {
+        sp.serve(|sp, request| {
+            for _ in 0..2 {
+                sp.poll();
+            }
+            request.payload()
+        })
+    })
+}
+
 // req: INT-05, INT-08, INT-14
 #[test]
 fn two_interrupts_while_their_owner_is_blocked_on_another_pe() {
+    two_interrupts_while_their_owner_is_blocked(&[looks("other")]);
+}
+
+// req: INT-05, INT-08, INT-14
+#[test]
+fn two_interrupts_while_their_owner_is_blocked_above_a_chain_on_another_pe() {
+    let middle = PartitionSpec::new("middle").script(|sp| {
+        sp.serve(|sp, request| {
+            sp.poll();
+            let ids = u64::from(SP2) << 16 | u64::from(SP3);
+            assert_eq!(sp.call([DIRECT_REQ_64, ids]).0[0], DIRECT_RESP_64);
+            sp.poll();
+            request.payload()
+        })
+    });
+    two_interrupts_while_their_owner_is_blocked(&[middle, looks("last")]);
+}
+
+/// `others` are the chain below the owner.
+fn two_interrupts_while_their_owner_is_blocked(others: &[PartitionSpec]) {
     explore(|plan| {
         let count = Arc::<AtomicU64>::default();
-        let other = PartitionSpec::new("other").script(|sp| {
-            sp.serve(|sp, request| {
-                for _ in 0..2 {
-                    sp.poll();
-                }
-                request.payload()
-            })
-        });
-        let system = System::boot([blocked_owner(&count), other]);
+        let specs = std::iter::once(blocked_owner(&count)).chain(others.iter().cloned());
+        let system = System::boot(specs);
         system.turn_on(1);
         let interrupted: Body<'_> = Box::new(|_| {
             for line in LINES {

@@ -144,6 +144,17 @@ fn stopped_and_dead() -> PartitionSpec {
         })
 }
 
+/// Asks `callee`, again while somebody else is with it.
+fn ask(sp: &mut Sp, callee: u64) -> Regs {
+    loop {
+        let answer = sp.call([DIRECT_REQ_64, u64::from(sp.id) << 16 | callee]);
+        if answer.error() != Some(BUSY) {
+            return answer;
+        }
+        let_others_go();
+    }
+}
+
 /// A partition that owns [`LINE`]. When it is asked to, it calls the next one and resumes that.
 fn calling_owner() -> PartitionSpec {
     PartitionSpec::new("owner")
@@ -158,11 +169,12 @@ fn calling_owner() -> PartitionSpec {
                     return request.payload();
                 }
                 let callee = u64::from(sp.id) + 1;
-                let mut answer = sp.call([DIRECT_REQ_64, u64::from(sp.id) << 16 | callee]);
-                while answer.function() == INTERRUPT {
+                let mut answer = ask(sp, callee);
+                while answer.function() == INTERRUPT || answer.error() == Some(BUSY) {
                     if sp.call([GET]).0[0] == u64::from(LINE) {
                         sp.call([DEACTIVATE, LINE.into(), LINE.into()]);
                     }
+                    let_others_go();
                     answer = sp.call([RUN, callee << 16]);
                 }
                 assert!(
@@ -194,6 +206,86 @@ fn a_callee_dies_while_it_is_stopped_for_its_caller() {
         let run = nwd.call([RUN, u64::from(SP2) << 16]);
         assert_eq!(run.error(), Some(ABORTED));
         assert_eq!(nwd.ask(SP1, [7; 5]), [7; 5], "its caller has gone on");
+        points
+    });
+}
+
+/// Passes each request on to sp3.
+fn passes_on() -> PartitionSpec {
+    PartitionSpec::new("middle").script(|sp| {
+        sp.serve(|sp, _| {
+            let answer = ask(sp, SP3.into());
+            assert!(
+                answer.function() == DIRECT_RESP_64 || answer.error() == Some(ABORTED),
+                "{answer:?}"
+            );
+            [0; 5]
+        })
+    })
+}
+
+// req: MSGD-08, RUN-23, INT-08
+#[test]
+fn the_last_one_dies_while_its_chain_is_stopped_for_its_owner() {
+    explore(|plan| {
+        let system = System::boot([calling_owner(), passes_on(), stopped_and_dead()]);
+        system.turn_on(1);
+        let call: Body = Box::new(|nwd| {
+            let answer = nwd.request(SP1, [CALL, 0, 0, 0, 0]);
+            assert_eq!(answer.function(), DIRECT_RESP_64, "{answer:?}");
+        });
+        let kill: Body = Box::new(|nwd| {
+            let answer = nwd.request(SP3, [0; 5]);
+            assert_eq!(answer.error(), Some(ABORTED));
+        });
+        let points = system.interleave_by(plan, vec![call, kill]);
+        let nwd = system.nwd();
+        assert_eq!(nwd.ask(SP1, [7; 5]), [7; 5]);
+        assert_eq!(nwd.ask(SP2, [7; 5]), [0; 5], "it has gone on");
+        points
+    });
+}
+
+// The Normal world comes for it when its owner had its time.
+// req: MSGW-15, INT-08
+#[test]
+fn a_chain_is_taken_over_while_its_owner_resumes_it() {
+    explore(|plan| {
+        let raises_once = PartitionSpec::new("callee").script(|sp| {
+            sp.serve(|sp, request| {
+                if request.0[3] != 7 {
+                    sp.gic(|gic| gic.pulse(LINE));
+                    sp.poll();
+                }
+                request.payload()
+            })
+        });
+        let system = System::boot([calling_owner(), passes_on(), raises_once]);
+        system.turn_on(1);
+        let call: Body = Box::new(|nwd| {
+            let answer = nwd.request(SP1, [CALL, 0, 0, 0, 0]);
+            assert_eq!(answer.function(), DIRECT_RESP_64, "{answer:?}");
+        });
+        let machine = &system.machine;
+        let take: Body = Box::new(|nwd| {
+            machine.gic().pass(2_000_000);
+            let last = nwd.call([RUN, u64::from(SP3) << 16]);
+            assert!(
+                matches!(last.error(), Some(BUSY | DENIED)) || last.function() == MSG_WAIT,
+                "{last:?}"
+            );
+            let chain = nwd.call([RUN, u64::from(SP2) << 16]);
+            assert!(
+                matches!(chain.error(), Some(BUSY | DENIED | ABORTED))
+                    || matches!(chain.function(), MSG_WAIT | INTERRUPT),
+                "{chain:?}"
+            );
+        });
+        let points = system.interleave_by(plan, vec![call, take]);
+        let nwd = system.nwd();
+        for member in [SP1, SP3] {
+            assert_eq!(nwd.ask(member, [7; 5]), [7; 5]);
+        }
         points
     });
 }

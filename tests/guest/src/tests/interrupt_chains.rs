@@ -28,8 +28,8 @@ use crate::{command, helper, println, test};
 
 #[path = "../../../cases/interrupt_chains.rs"]
 mod cases;
-use cases::{CHAINS, IRQ};
-pub(super) use cases::{Case, FIQ, NOTHING};
+use cases::CHAINS;
+pub(super) use cases::{Case, FIQ, IRQ, NOTHING};
 
 use super::interrupts::{
     ARM, CAME, DEACTIVATE, ENABLE, GET, HANDLED, IPI, LIMIT_MS, NONE, SEND_IPI, TRANSMIT, hf,
@@ -63,10 +63,6 @@ pub const TESTS: &[Test] = &[
     test!(
         queued_behind_secure_interrupts,
         "sp5 is not preempted after secure interrupts"
-    ),
-    test!(
-        blocked_owner,
-        "sp1 is blocked when its interrupt comes: it handles it and resumes the other"
     ),
     test!(preempted_owner, "sp1 is preempted when its interrupt comes"),
     test!(
@@ -105,7 +101,6 @@ pub const HELPERS: &[Command] = &[
     helper!(chain),
     helper!(say_and_look),
     helper!(raise_in_chain),
-    helper!(say_by),
     helper!(say_again_and_again),
     helper!(own_timer),
     helper!(start_long_timer),
@@ -119,13 +114,14 @@ pub const HELPERS: &[Command] = &[
 
 /// Some of them, for other files.
 pub(super) const SAY_AND_LOOK: u32 = command!(say_and_look);
+pub(super) const RAISE_IN_CHAIN: u32 = command!(raise_in_chain);
 pub(super) const OWN_TIMER: u32 = command!(own_timer);
 pub(super) const ALLOW_IPI: u32 = command!(allow_ipi);
 pub(super) const CALL_CONTEXT: u32 = command!(call_context);
 
-const SP4: u16 = 0x8004;
-const SP5: u16 = 0x8005;
-const SP6: u16 = 0x8006;
+pub(super) const SP4: u16 = 0x8004;
+pub(super) const SP5: u16 = 0x8005;
+pub(super) const SP6: u16 = 0x8006;
 pub(super) const SP7: u16 = 0x8007;
 pub(super) const SP8: u16 = 0x8008;
 
@@ -358,35 +354,6 @@ fn queued_behind_secure_interrupts(_: &Nwd) -> Check {
     // Others are preempted afterwards as ever.
     run_chain(0, (&[1], true, &[NOTHING]))?;
     unbind_all()
-}
-
-/// Lets another partition raise the interrupt of this one, which is blocked meanwhile. Results: whether it was unhandled when the other went on, and
-/// how often it is handled by now.
-fn say_by(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    let [mask, ..] = sp.ask(other as u16, command!(say_and_look), [0; 4])?;
-    let called = HANDLED.load(Ordering::Relaxed);
-    if signals() == IRQ {
-        super::interrupts::on_interrupt();
-    }
-    equal(signals(), NOTHING)?;
-    Ok([mask, called, 0, 0])
-}
-
-// req: INT-08, INT-11
-fn blocked_owner(_: &Nwd) -> Check {
-    for other in [SP2, SP3, SP4, SP5, SP7, SP8] {
-        ask(SP1, ARM, [0; 4])?;
-        let [mask, called, ..] = ask(SP1, command!(say_by), [other.into(), 0, 0, 0])?;
-        equal(mask, 0u64)?;
-        equal(called, 1u64)?;
-        equal(ask(SP1, CAME, [0; 4])?[0], 1u64)?;
-    }
-    // Nobody stops this one.
-    ask(SP1, ARM, [0; 4])?;
-    let [mask, called, ..] = ask(SP1, command!(say_by), [SP6.into(), 0, 0, 0])?;
-    equal(mask, u64::from(TRANSMIT))?;
-    equal(called, 0u64)?;
-    equal(ask(SP1, CAME, [0; 4])?[0], 1u64)
 }
 
 // req: INT-08, INT-05

@@ -35,6 +35,7 @@ pub mod s_el0;
 pub mod setup;
 pub mod soak;
 pub mod state;
+pub mod stopped_chains;
 pub mod subscriptions;
 pub mod unserved;
 pub mod v1_0;
@@ -116,6 +117,7 @@ pub const INTERRUPTS: &[&[Test]] = &[
     interrupt_soak::SETUP,
     interrupts::TESTS,
     interrupt_chains::TESTS,
+    stopped_chains::TESTS,
     cpu_interface::TESTS,
     managed_exit::TESTS,
     interrupt_storms::TESTS,
@@ -226,6 +228,7 @@ pub const HELPERS: &[&[Command]] = &[
     notification::HELPERS,
     interrupts::HELPERS,
     interrupt_chains::HELPERS,
+    stopped_chains::HELPERS,
     cpu_interface::HELPERS,
     interrupt_s_el0::HELPERS,
     interrupt_soak::HELPERS,

@@ -47,7 +47,8 @@ impl Value {
         if let Is::Blocked(callee) = context.is {
             let (callee, lives) = callee.unwrap_or_else(|| panic!("{index} waits for nobody"));
             let callee = &self.contexts[callee];
-            let is_known = callee.works() && callee.caller() == Some(index);
+            let works = callee.works() || matches!(callee.is, Is::Stopped(_));
+            let is_known = works && callee.caller() == Some(index);
             // It may have failed, or gone off: then the Normal world may run whoever waits.
             let is_gone = !lives || matches!(callee.is, Is::Aborted | Is::Off) || callee.dead;
             assert!(
@@ -60,10 +61,10 @@ impl Value {
         if context.works()
             && let Some(caller) = context.caller()
         {
-            let waits = self.contexts[caller].is == Is::Blocked(Some((index, true)));
+            let waits = self.waits_for(caller, index);
             let is_gone = matches!(self.contexts[caller].is, Is::Aborted | Is::Off);
             assert!(
-                waits || is_gone,
+                waits || is_gone || self.is_stopped(index),
                 "{index} works for one that does not wait: {self:#?}"
             );
         }
@@ -75,25 +76,42 @@ impl Value {
                 "a request of the Normal world for {caller}: {self:#?}"
             );
         }
-        if let Some((Why::Resume(Some((stopped, true)), _), ..)) = context.work {
-            let other = &self.contexts[stopped];
-            let is_left = matches!(other.is, Is::Stopped(_)) && other.caller() == Some(index);
-            // Its time was over, and the Normal world ran it.
-            let is_taken = !matches!(other.is, Is::Stopped(_)) || other.caller() != Some(index);
-            assert!(
-                is_left || is_taken || other.dead,
-                "{index} stopped one that goes on: {self:#?}"
-            );
-        }
-        if let (Is::Stopped(_), Some(caller)) = (context.is, context.caller()) {
-            let caller = &self.contexts[caller];
+        if let (Is::Stopped(_), Some(caller)) = (context.is, context.caller())
+            && let Some((first, owner)) = self.stopped_for(index, caller)
+        {
+            let owner = &self.contexts[owner];
             let knows =
-                matches!(caller.work, Some((Why::Resume(Some((of, true)), _), ..)) if of == index);
-            let is_gone = caller.dead || caller.is == Is::Off;
+                matches!(owner.work, Some((Why::Resume(Some((of, true)), _), ..)) if of == first);
+            let is_gone = owner.dead || owner.is == Is::Off;
             assert!(
                 knows || is_gone,
                 "{index} is stopped for one that does not know it: {self:#?}"
             );
+        }
+    }
+
+    fn waits_for(&self, caller: usize, callee: usize) -> bool {
+        self.contexts[caller].is == Is::Blocked(Some((callee, true)))
+    }
+
+    /// Returns true if the chain that goes on from `index` is stopped, or has lost its end.
+    fn is_stopped(&self, index: usize) -> bool {
+        match self.contexts[index].is {
+            Is::Stopped(_) => true,
+            Is::Blocked(Some((callee, true))) if !self.contexts[callee].dead => {
+                self.contexts[callee].is == Is::Off || self.is_stopped(callee)
+            }
+            Is::Blocked(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Returns the first member of the chain that ends with `index`, which works for `caller`, and for whom it is stopped.
+    fn stopped_for(&self, index: usize, caller: usize) -> Option<(usize, usize)> {
+        if self.waits_for(caller, index) {
+            self.stopped_for(caller, self.contexts[caller].caller()?)
+        } else {
+            Some((index, caller))
         }
     }
 

@@ -390,6 +390,9 @@ impl Chains {
             if id == own {
                 continue;
             }
+            if self.setup.is_line && id != own + 1 {
+                continue;
+            }
             // Partitions ask each other, not contexts.
             if vcpu == 0 {
                 all.push(Asks(other));
@@ -497,7 +500,10 @@ impl Walker for Chains {
                         if self.is_pinned(to) && to != pe {
                             continue;
                         }
-                        moves.extend([Move::Ask(pe, to), Move::Run(pe, to)]);
+                        if !self.setup.is_line || self.ids[to].0 == A {
+                            moves.push(Move::Ask(pe, to));
+                        }
+                        moves.push(Move::Run(pe, to));
                     }
                     if self.system.machine.gic().has_interrupt(pe) {
                         moves.push(Move::Take(pe));

@@ -18,6 +18,8 @@ pub struct Setup {
     pub fails: bool,
     /// PEs go off and on.
     pub off: bool,
+    /// Each partition asks, and runs, only the next one; the Normal world asks only the first.
+    pub is_line: bool,
     /// Number of PEs.
     pub pes: usize,
 }
@@ -31,6 +33,7 @@ impl Setup {
             interrupt: false,
             fails: false,
             off: false,
+            is_line: false,
             pes,
         };
         let one = of(&[SIGNALED; 3], 1);
@@ -49,11 +52,17 @@ impl Setup {
             interrupt: true,
             ..of
         };
+        let line = |of: Self| Self {
+            is_line: true,
+            ..of
+        };
         let actions = of(&[MANAGED_EXIT, SIGNALED, QUEUED], 1);
         vec![
             ("one", one.clone()),
             ("one-fails", fails(one.clone())),
             ("actions", actions.clone()),
+            ("line", line(interrupt(one.clone()))),
+            ("line-fails", line(fails(interrupt(one.clone())))),
             ("few", fails(interrupt(few))),
             ("few-actions", interrupt(of(&[MANAGED_EXIT, QUEUED], 1))),
             ("lone", fails(off(interrupt(lone.clone())))),

@@ -55,6 +55,7 @@ mod s_el0_permissions;
 mod schedule_receiver;
 mod send_refused;
 mod stage;
+mod stopped_chains;
 mod streams;
 mod table_memory;
 mod version;
