@@ -22,19 +22,19 @@ impl<H: Hal> Spmc<H> {
             .is_some()
     }
 
-    /// Returns the nearest context that `current` works for and `wanted` takes, claimed. `wanted` is also told
-    /// as what the member below knows it.
+    /// Returns the nearest context that `current` works for and `wanted` takes, claimed, and whom it called. `wanted` is also told
+    /// as what that one knows it.
     pub(super) fn find_caller<'s>(
         &'s self,
         current: &Current<'_, H::Context>,
         mut wanted: impl FnMut(&mut Current<'s, H::Context>, Caller) -> bool,
-    ) -> Option<Current<'s, H::Context>> {
+    ) -> Option<(Current<'s, H::Context>, Link)> {
         let (mut callee, mut caller) = (current.vcpu.link(), current.vcpu.caller);
         loop {
             // Members of a chain are blocked; others only look at them.
             let mut member = self.waiting_for(callee, caller.link()?)?;
             if wanted(&mut member, caller) {
-                return Some(member);
+                return Some((member, callee));
             }
             (callee, caller) = (member.vcpu.link(), member.vcpu.caller);
         }

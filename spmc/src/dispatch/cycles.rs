@@ -3,7 +3,7 @@
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, FunctionId, SmcFrame, function};
 use crate::hal::{Context, Hal};
-use crate::id::VcpuId;
+use crate::id::{PartitionId, VcpuId};
 use crate::partition::Partition;
 use crate::partition::vcpu::{Call, Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
@@ -197,8 +197,11 @@ impl<H: Hal> Spmc<H> {
     ///
     /// A chain leads through partitions that failed meanwhile, so that those that they called come to an end.
     fn runnable(&self, pe: &Pe, id: VcpuId) -> Result<Current<'_, H::Context>> {
+        if self.id_on(pe, id.partition)? != id {
+            return Err(FfaError::InvalidParameters);
+        }
         loop {
-            let root = self.look_at(pe, id)?;
+            let root = self.context(id)?;
             if let State::Off | State::Waiting | State::Running | State::Aborted = root.vcpu.state()
             {
                 let is_dead = root.partition.is_dead();
@@ -247,20 +250,17 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Claims the context `id`, of a partition dead or alive, without changing its state. `INVALID_PARAMETERS` if there is none or it is pinned to
-    /// another PE, `BUSY` if it runs.
-    pub(super) fn look_at(&self, pe: &Pe, id: VcpuId) -> Result<Current<'_, H::Context>> {
-        let frozen = self.partition(id.partition).and_then(Partition::frozen);
-        if frozen.is_none_or(|frozen| id.index != Self::index_on(pe, frozen)) {
-            return Err(FfaError::InvalidParameters);
-        }
-        self.context(id)
+    /// Returns the id of the only context of `partition`, dead or alive, that can run on this PE. `INVALID_PARAMETERS` if there is no such partition.
+    pub(super) fn id_on(&self, pe: &Pe, partition: PartitionId) -> Result<VcpuId> {
+        let frozen = self.partition(partition).and_then(Partition::frozen);
+        let index = Self::index_on(pe, frozen.ok_or(FfaError::InvalidParameters)?);
+        Ok(VcpuId { partition, index })
     }
 
-    /// `FFA_RUN` from a partition: resumes a context that yielded to it, or that was stopped for its interrupts. `current` blocks meanwhile, and is
+    /// `FFA_RUN` from a partition: resumes a context that yielded to it, or a chain that was stopped for it. `current` blocks meanwhile, and is
     /// answered by what that context does next.
     ///
-    /// `INVALID_PARAMETERS` for an id that is not one of a context on this PE, `BUSY` if
+    /// `INVALID_PARAMETERS` for an id that is not one of a context on this PE, but for a chain that was stopped; `BUSY` if
     /// another PE has it, `ABORTED` if it failed, `DENIED` if it is no such context or by the run-time model. What a Non-secure interrupt
     /// preempted is nobody's to resume: that stops the whole chain, and the Normal world resumes it as a whole.
     pub(super) fn partition_run<'s>(
@@ -271,16 +271,12 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<Flow> {
         let asked = VcpuId::from_w1(current.vcpu.context.gprs()[1]);
         let stopped = current.vcpu.model.stopped();
-        let target = match stopped.and_then(|link| self.name(link)) {
-            None => asked,
-            // A caller that moves cannot know the index of the context that serves it.
-            Some(id) if id.partition == asked.partition => id,
-            Some(_) => return Err(FfaError::Denied),
-        };
-        if target == current.id {
+        // Until it has resumed that one it runs nobody else.
+        let stopped_at = stopped.and_then(|link| self.name(link));
+        if stopped_at.is_some_and(|id| id.partition != asked.partition) {
             return Err(FfaError::Denied);
         }
-        let (callee, mut end) = match self.resumable(pe, current, target) {
+        let (callee, mut end) = match self.resumable(pe, current, asked) {
             Err(error) if stopped.is_some() && error != FfaError::Busy => {
                 // It came to its end without that.
                 current.vcpu.model = current.vcpu.model.resume();

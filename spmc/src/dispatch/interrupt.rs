@@ -15,7 +15,7 @@ use crate::hal::Hal;
 use crate::id::VcpuId;
 use crate::interrupt::{Line, Source};
 use crate::limits::MAX_PARTITIONS;
-use crate::manifest::config::{NsInterruptAction, SriPolicy};
+use crate::manifest::config::SriPolicy;
 use crate::notification::Target;
 use crate::partition::Partition;
 use crate::partition::vcpu::{Caller, Event, Model, State};
@@ -409,31 +409,6 @@ impl<H: Hal> Spmc<H> {
             lines.clear(Line::MANAGED_EXIT);
         }
         self.show(current);
-    }
-
-    /// A Non-secure interrupt stopped `current`, and somebody in the chain wants to leave by itself, or to have what it called finish first. Whether
-    /// that is so; then `current` goes on with Non-secure interrupts masked.
-    pub(super) fn asks_for_managed_exit(&self, current: &mut Current<'_, H::Context>) -> bool {
-        if Self::exits_managed(current) {
-            let index = current.id.index;
-            current.partition.pend(index, Line::MANAGED_EXIT);
-        } else if !self.works_for_managed_exit(current) {
-            return false;
-        }
-        current.vcpu.masked = true;
-        self.hal.save(&mut current.vcpu.context);
-        self.re_enter(current);
-        true
-    }
-
-    /// Managed exit is for direct requests only.
-    fn exits_managed(current: &Current<'_, H::Context>) -> bool {
-        current.frozen.config.ns_interrupts == NsInterruptAction::ManagedExit
-            && matches!(current.vcpu.model, Model::Request(_))
-    }
-
-    fn works_for_managed_exit(&self, current: &Current<'_, H::Context>) -> bool {
-        self.works_for(current, |member| Self::exits_managed(member))
     }
 
     /// Returns whether `context` is `current`, or one that it works for.

@@ -23,6 +23,7 @@ mod long_calls;
 mod mem_perm;
 mod notification;
 mod partition;
+mod preempt;
 mod run;
 mod setup;
 mod stop;

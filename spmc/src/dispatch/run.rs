@@ -285,24 +285,6 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Gives the PE up for a Non-secure interrupt: the whole chain stops, and the Normal world is told whom to run again.
-    fn preempt(
-        &self,
-        pe: &Pe,
-        current: &mut Current<'_, H::Context>,
-        frame: &mut SmcFrame,
-    ) -> Flow {
-        if current.vcpu.masked
-            || self.asks_for_managed_exit(current)
-            || current.vcpu.step(Event::Preempt).is_err()
-        {
-            return Flow::Continue;
-        }
-        self.hal.save(&mut current.vcpu.context);
-        frame.answer(Answer::new([function::INTERRUPT as u64, pe.root.to_w1()]));
-        Flow::Leave
-    }
-
     /// Ends the work of `current`, whose state has been changed already: its caller gets the PE, with `answer` as the
     /// completion of its call. If that is the Normal world, the answer stays where it is.
     ///

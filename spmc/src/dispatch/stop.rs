@@ -1,7 +1,7 @@
-//! Secure interrupts of a context that is blocked (FF-A v1.1 section 8.4 and chapter 9): its call ends with `FFA_INTERRUPT`, and the one that
-//! runs on its behalf is stopped. When it has handled them it resumes that with `FFA_RUN` on whom it had called, and waits for the answer as before.
+//! Chains that are stopped for one whose work they do. Its call ends with `FFA_INTERRUPT`, and the context that runs on its behalf is taken off the PE.
+//! Later it resumes that with `FFA_RUN` on whom it had called, and waits for the answer as before. Those in between stay blocked, and know nothing of it.
 //!
-//! Those in between stay blocked, and know nothing of it: their chain is stopped as a whole.
+//! So it goes for secure interrupts of a context that is blocked (FF-A v1.1 section 8.4 and chapter 9), and for managed exits ([`super::preempt`]).
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, Version, function};
@@ -9,7 +9,7 @@ use crate::hal::{Context, Hal};
 use crate::id::VcpuId;
 use crate::manifest::config::ExceptionLevel;
 use crate::partition::Link;
-use crate::partition::vcpu::{Caller, Event, Model, State};
+use crate::partition::vcpu::{Caller, Event, State};
 use crate::spmc::{Pe, Spmc};
 
 use super::run::{Current, complete};
@@ -19,23 +19,22 @@ impl<H: Hal> Spmc<H> {
     /// `FFA_INTERRUPT`. Nobody is called if `current`, or one in between, has interrupts of others queued.
     #[cold]
     pub(super) fn stop_for_caller<'s>(&'s self, current: &mut Current<'s, H::Context>) {
-        let Some((mut caller, model)) = self.caller_with_interrupts(current) else {
+        let Some((caller, callee)) = self.caller_with_interrupts(current) else {
             return;
         };
-        caller.vcpu.model = model;
         let interrupt = Answer::new([function::INTERRUPT as u64]);
-        self.stop_chain(current, caller, &interrupt);
+        self.stop_chain(current, caller, callee, &interrupt);
     }
 
     /// Returns the blocked context that `current` works for, if it is to be called for its
-    /// interrupts, and the model that it has then. One that handles interrupts already, or
-    /// initialises, goes on without a pause.
+    /// interrupts, with the model that it has then, and whom it called. One that handles interrupts
+    /// already, or initialises, goes on without a pause.
     fn caller_with_interrupts<'s>(
         &'s self,
         current: &Current<'s, H::Context>,
-    ) -> Option<(Current<'s, H::Context>, Model)> {
+    ) -> Option<(Current<'s, H::Context>, Link)> {
         let mut is_open = !current.frozen.config.queues_other_interrupts;
-        let caller = self.find_caller(current, |member, known_as| {
+        let (mut caller, callee) = self.find_caller(current, |member, known_as| {
             let lines = member.partition.lines(member.id.index);
             let is_called = is_open
                 && lines.is_some_and(|(lines, _)| lines.calls() != 0)
@@ -44,25 +43,20 @@ impl<H: Hal> Spmc<H> {
             is_open &= !member.frozen.config.queues_other_interrupts;
             is_called
         })?;
-        let State::Blocked(callee) = caller.vcpu.state() else {
-            return None;
-        };
-        let model = caller.vcpu.model.stop(callee)?;
+        caller.vcpu.model = caller.vcpu.model.stop(callee)?;
         let (lines, _) = caller.partition.lines(caller.id.index)?;
         lines.answer(lines.calls());
-        Some((caller, model))
+        Some((caller, callee))
     }
 
-    /// Stops `current`. The context `caller`, which it works for, gets the PE, and `answer` as the completion of its call.
-    fn stop_chain<'s>(
+    /// Stops `current`. The context `caller`, which it works for, gets the PE, and `answer` as the completion of its call of `callee`.
+    pub(super) fn stop_chain<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
         mut caller: Current<'s, H::Context>,
+        callee: Link,
         answer: &Answer,
     ) {
-        let State::Blocked(callee) = caller.vcpu.state() else {
-            return;
-        };
         // One runs, the other waits.
         let until = self.time_of_caller(0);
         if current.vcpu.step(Event::Stop(until)).is_err()
@@ -76,30 +70,39 @@ impl<H: Hal> Spmc<H> {
         *current = caller;
     }
 
-    /// Claims the end of the chain that `target` begins, which yielded to `current` or was stopped for it. Returns
-    /// also the link of `target`.
+    /// Claims the end of the chain that `asked` begins, which yielded to `current` or was stopped for it, be it for an interrupt that it had
+    /// to handle or for a managed exit. Returns also the link of its first member.
+    ///
+    /// Of a chain that was stopped the id of the partition says all: a caller that moves cannot know the index of the context that serves
+    /// it, and one that is pinned to another PE could not go on here.
     pub(super) fn resumable<'s>(
         &'s self,
         pe: &Pe,
         current: &Current<'s, H::Context>,
-        target: VcpuId,
+        asked: VcpuId,
     ) -> Result<(Link, Current<'s, H::Context>)> {
+        let target = self.id_on(pe, asked.partition)?;
+        let refusal = if asked == target {
+            FfaError::Denied
+        } else {
+            FfaError::InvalidParameters
+        };
+        if target == current.id {
+            return Err(refusal);
+        }
         loop {
-            let callee = self.look_at(pe, target)?;
+            let callee = self.context(target)?;
             let link = callee.vcpu.link();
             // `current` runs: one that is blocked, and knows it as its caller, was stopped.
             let is_left = match (current.vcpu.model.stopped(), callee.vcpu.state()) {
                 (Some(stopped), State::Stopped(_) | State::Blocked(_)) => link == stopped,
-                (None, State::Yielded(_)) => true,
+                (None, State::Stopped(_) | State::Blocked(_)) => true,
+                (None, State::Yielded(_)) => asked == target,
                 _ => false,
             };
             if !is_left || callee.vcpu.caller.link() != Some(current.vcpu.link()) {
                 let is_dead = callee.partition.is_dead();
-                return Err(if is_dead {
-                    FfaError::Aborted
-                } else {
-                    FfaError::Denied
-                });
+                return Err(if is_dead { FfaError::Aborted } else { refusal });
             }
             if let Some(end) = self.end_of_chain(pe, callee)? {
                 return Ok((link, end));
@@ -110,7 +113,7 @@ impl<H: Hal> Spmc<H> {
 
 /// Returns whether `context` can resume whom it called, if its call ends before that is done. It needs FF-A 1.1
 /// and S-EL1 for that, and must know the one that is `known_as` working for it.
-fn can_resume<C: Context>(context: &Current<'_, C>, known_as: Caller) -> bool {
+pub(super) fn can_resume<C: Context>(context: &Current<'_, C>, known_as: Caller) -> bool {
     matches!(known_as, Caller::Vcpu(_))
         && !context.partition.is_dead()
         && context.frozen.config.exception_level == ExceptionLevel::SEl1

@@ -25,7 +25,7 @@ pub enum State {
     /// Gave the PE back in the middle of its work (`FFA_YIELD`); the specification calls this blocked, too. Its caller alone
     /// may run it until then, in the unit of [`Hal::now`](crate::hal::Hal::now).
     Yielded(u64),
-    /// Lost the PE to one that it works for, which has interrupts to handle. That one alone may run the chain until then.
+    /// Lost the PE to one that it works for, which has interrupts to handle, or a managed exit to make. That one alone may run the chain until then.
     Stopped(u64),
     /// Was interrupted with its chain; `FFA_RUN` resumes that.
     Preempted,
@@ -98,7 +98,7 @@ pub enum Event {
     Wait,
     /// `FFA_YIELD`; its caller alone may run it until then.
     Yield(u64),
-    /// One that it works for takes the PE to handle interrupts; that one alone may run the chain until then.
+    /// One that it works for takes the PE to handle interrupts, or for a managed exit; that one alone may run the chain until then.
     Stop(u64),
     /// A Non-secure interrupt takes the PE from its chain.
     Preempt,

@@ -20,7 +20,7 @@ use crate::ffa::{self, NWD, SP1, SP2, SP3, id, route};
 use crate::message::{self, request};
 use crate::nwd::source::Source;
 use crate::nwd::{Nwd, Test, ask, interrupt, pe};
-use crate::rt::call::call;
+use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::{counter, ticks_per_ms, wait_until};
 use crate::sp::{Command, Sp};
@@ -125,7 +125,7 @@ pub(super) const SP6: u16 = 0x8006;
 pub(super) const SP7: u16 = 0x8007;
 pub(super) const SP8: u16 = 0x8008;
 
-const MANAGED_EXIT: u64 = 4;
+pub(super) const MANAGED_EXIT: u64 = 4;
 /// INTIDs of the EL1 virtual timer, the clock and the GPIO.
 pub(super) const VIRTUAL_TIMER: u64 = 27;
 pub(super) const CLOCK: u64 = 34;
@@ -143,7 +143,7 @@ fn interrupt_while_another_initialises(_: &Nwd) -> Check {
 const WAIT_MS: u64 = 1;
 
 /// The schedule receiver interrupt: the Non-secure interrupt that a partition can raise.
-const SCHEDULE_RECEIVER: u32 = 8;
+pub(super) const SCHEDULE_RECEIVER: u32 = 8;
 
 /// Raises a Non-secure interrupt on this PE: notifies the Normal world.
 fn raise_non_secure(sp: &Sp) -> Check {
@@ -174,7 +174,7 @@ pub(super) fn unbind_all() -> Check {
 }
 
 /// Takes the interrupt and the notification behind it, so that it can be raised again.
-fn take(pe: usize) -> Check {
+pub(super) fn take(pe: usize) -> Check {
     const FROM_SPS: u64 = 1;
     interrupt::take(pe, SCHEDULE_RECEIVER)?;
     equal(
@@ -184,12 +184,29 @@ fn take(pe: usize) -> Check {
     ffa::succeeded(&ffa::call(id::NOTIFICATION_GET, &[NWD.into(), FROM_SPS]))
 }
 
+/// Calls the first member of the rest of a chain, whose last one raises a Non-secure interrupt.
+pub(super) fn call_chain(sp: &Sp, path: u64) -> Regs {
+    let ids = route(sp.identity.id, 0x8000 | (path & 0xf) as u16);
+    let arguments = [path >> 4, 0, 0, 0];
+    call(
+        ffa::conduit(),
+        request(id::DIRECT_REQ_64, ids, command!(chain), arguments),
+    )
+}
+
 /// Calls the rest of the chain, whose last member raises the interrupt; then waits until it sees a signal, or long enough.
 fn chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let mut seen = 0;
     if path != 0 {
         let next = 0x8000 | (path & 0xf) as u16;
-        [seen, ..] = sp.ask(next, command!(chain), [path >> 4, 0, 0, 0])?;
+        let answer = match call_chain(sp, path) {
+            // It leaves when it has the answer.
+            [function, who, ..] if function == u64::from(id::INTERRUPT) => {
+                ffa::call(id::RUN, &[who])
+            }
+            answer => answer,
+        };
+        [seen, ..] = message::answer(sp.identity.id, next, &answer)?;
     } else {
         raise_non_secure(sp)?;
     }

@@ -12,6 +12,7 @@ use crate::rt::{probe, wait_until};
 use crate::sp::{Command, Sp};
 use crate::{command, ffa, helper, test};
 
+use super::interrupt_chains::MANAGED_EXIT;
 use super::interrupts::{DEACTIVATE, GET, hf, signals};
 use super::preemption::{GO, LIMIT_MS, SPINNING, with_flag};
 
@@ -25,7 +26,6 @@ pub const TESTS: &[Test] = &[test!(
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(exit_slowly)];
 
-const MANAGED_EXIT: u64 = 4;
 const TIMER_MS: u64 = 2;
 
 /// Waits for a managed exit; then, in the middle of it, until the Normal world has looked.

@@ -1,18 +1,21 @@
-//! Secure interrupts of sp1 while it is blocked: the chain below it is stopped, and goes on when sp1 says so. For the layout of
+//! Chains that are stopped and go on: for secure interrupts of sp1, which is blocked above them, and for managed exits of sp3. For the layout of
 //! [`super::interrupt_chains`].
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::ffa::{SP1, SP2, SP3};
-use crate::nwd::{Nwd, Test, ask};
-use crate::rt::check::{Check, equal};
+use crate::ffa::error::BUSY;
+use crate::ffa::{self, NWD, SP1, SP2, SP3, id, route};
+use crate::message;
+use crate::nwd::{Nwd, Test, ask, interrupt};
+use crate::rt::check::{Check, equal, holds};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, test};
 
 use super::interrupt_chains::{
-    IRQ, NOTHING, RAISE_IN_CHAIN, SAY_AND_LOOK, SP4, SP5, SP6, SP7, SP8, packed,
+    FIQ, IRQ, MANAGED_EXIT, NOTHING, RAISE_IN_CHAIN, SAY_AND_LOOK, SCHEDULE_RECEIVER, SP4, SP5,
+    SP6, SP7, SP8, bind_all, call_chain, packed, take, unbind_all,
 };
-use super::interrupts::{ARM, CAME, HANDLED, TRANSMIT, on_interrupt, signals};
+use super::interrupts::{ARM, CAME, DEACTIVATE, GET, HANDLED, TRANSMIT, hf, on_interrupt, signals};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -24,10 +27,19 @@ pub const TESTS: &[Test] = &[
         owner_above_a_chain,
         "sp1 is blocked above a chain when its interrupt comes: it handles it, and the chain goes on"
     ),
+    test!(
+        exit_above_a_chain,
+        "sp3 makes its managed exit above a chain, and goes on with that in a later request"
+    ),
 ];
 
 /// Code of the partitions.
-pub const HELPERS: &[Command] = &[helper!(say_by), helper!(ask_chain)];
+pub const HELPERS: &[Command] = &[
+    helper!(say_by),
+    helper!(ask_chain),
+    helper!(leave),
+    helper!(go_on),
+];
 
 /// Lets another partition raise the interrupt of this one, which is blocked meanwhile. Results: whether it was unhandled when the other went on, and
 /// how often it is handled by now.
@@ -98,4 +110,46 @@ fn owner_above_a_chain(_: &Nwd) -> Check {
         equal(ask(SP1, CAME, [0; 4])?[0], 1u64)?;
     }
     Ok(())
+}
+
+/// The chain that sp3 left: w1 of `FFA_RUN`.
+static LEFT: AtomicU64 = AtomicU64::new(0);
+
+/// Calls a chain that raises a Non-secure interrupt, and leaves for that.
+fn leave(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    let answer = call_chain(sp, path);
+    equal(answer[0], id::INTERRUPT)?;
+    equal(answer[1] >> 16, 0x8000 | path & 0xf)?;
+    equal(signals(), FIQ)?;
+    equal(hf(GET, &[]), MANAGED_EXIT)?;
+    equal(hf(DEACTIVATE, &[MANAGED_EXIT, MANAGED_EXIT]), 0u64)?;
+    LEFT.store(answer[1], Ordering::Relaxed);
+    Ok([0; 4])
+}
+
+/// Goes on with the chain that it left. Result: what its members saw.
+fn go_on(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    let left = LEFT.load(Ordering::Relaxed);
+    let answer = ffa::call(id::RUN, &[left]);
+    message::answer(sp.identity.id, (left >> 16) as u16, &answer)
+}
+
+// req: ME-02, ME-03, ME-04, ME-05, ME-06
+fn exit_above_a_chain(_: &Nwd) -> Check {
+    const PATHS: &[&[u64]] = &[&[1], &[2], &[1, 2], &[2, 7, 8]];
+    bind_all(8)?;
+    for members in PATHS {
+        let path = packed(members);
+        interrupt::open(0, SCHEDULE_RECEIVER);
+        ask(SP3, command!(leave), [path, 0, 0, 0])?;
+        // Nobody took it, and the chain is not over.
+        holds(interrupt::waits(SCHEDULE_RECEIVER), path)?;
+        for member in *members {
+            let ids = route(NWD, 0x8000 | *member as u16);
+            ffa::refused(&ffa::call(id::DIRECT_REQ_64, &[ids]), BUSY)?;
+        }
+        take(0)?;
+        equal(ask(SP3, command!(go_on), [0; 4])?[0], 0u64)?;
+    }
+    unbind_all()
 }

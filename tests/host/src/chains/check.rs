@@ -19,11 +19,11 @@ impl Context {
 }
 
 impl Value {
-    /// Panics if something is wrong.
-    pub fn check(&self, owners: &[usize], line: u32, bit: u64) {
+    /// Panics if something is wrong. `owners` have the interrupt, `exits` a managed exit.
+    pub fn check(&self, owners: &[usize], exits: &[usize], line: u32, bit: u64) {
         self.check_pes();
         for (index, context) in self.contexts.iter().enumerate() {
-            self.check_links(index, context);
+            self.check_links(index, context, exits);
         }
         self.check_interrupt(owners, line, bit);
     }
@@ -43,7 +43,7 @@ impl Value {
     }
 
     /// Links hold at both ends.
-    fn check_links(&self, index: usize, context: &Context) {
+    fn check_links(&self, index: usize, context: &Context, exits: &[usize]) {
         if let Is::Blocked(callee) = context.is {
             let (callee, lives) = callee.unwrap_or_else(|| panic!("{index} waits for nobody"));
             let callee = &self.contexts[callee];
@@ -78,6 +78,7 @@ impl Value {
         }
         if let (Is::Stopped(_), Some(caller)) = (context.is, context.caller())
             && let Some((first, owner)) = self.stopped_for(index, caller)
+            && !exits.contains(&owner)
         {
             let owner = &self.contexts[owner];
             let knows =
@@ -104,6 +105,19 @@ impl Value {
             Is::Blocked(_) => true,
             _ => false,
         }
+    }
+
+    /// Returns whom `index` works for, and itself, from the nearest on.
+    pub fn chain_of(&self, index: usize) -> Vec<usize> {
+        let mut chain = vec![index];
+        let mut last = index;
+        while let Some(caller) = self.contexts[last].caller()
+            && self.waits_for(caller, last)
+        {
+            chain.push(caller);
+            last = caller;
+        }
+        chain
     }
 
     /// Returns the first member of the chain that ends with `index`, which works for `caller`, and for whom it is stopped.

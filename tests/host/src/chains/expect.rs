@@ -60,7 +60,12 @@ impl Chains {
                             "{index} gets the answer to another request: {regs:?}"
                         );
                     }
-                    INTERRUPT | ERROR => {}
+                    ERROR => {}
+                    // To who handles a secure interrupt it says nothing.
+                    INTERRUPT if matches!(entered.shown.0, Model::Resume { .. }) => {
+                        assert_eq!(regs.0[1], 0);
+                    }
+                    INTERRUPT => assert_eq!(regs.0[1] >> 16, callee),
                     YIELD => assert_eq!(regs.0[1] >> 16, callee),
                     MSG_WAIT => {
                         assert!(matches!(doing, Doing::Runs(_)), "{index} has no answer");
@@ -136,6 +141,28 @@ impl Chains {
                 matches!(report, Report::Enters(e) if is_it(e)),
                 "{report:?}"
             );
+        }
+    }
+
+    /// Returns who has to leave for a Non-secure interrupt that stops `index`: the nearest one that processes a request and has a managed exit.
+    pub(super) fn who_exits(&self, index: usize) -> Option<usize> {
+        let (value, exits) = (self.value(), self.exits());
+        let asked = |context: &Context| {
+            matches!(context.work, Some((Why::Request(..), ..))) && !context.dead
+        };
+        let mut chain = value.chain_of(index).into_iter();
+        chain.find(|member| exits.contains(member) && asked(&value.contexts[*member]))
+    }
+
+    /// Checks what comes of a Non-secure interrupt, for which `exits` has to leave.
+    pub(super) fn expect_of_interrupt(&self, exits: Option<usize>, report: &Report) {
+        match (exits, report) {
+            (None, Report::Returns(regs)) => assert_eq!(regs.function(), INTERRUPT),
+            (Some(exits), Report::Enters(entered)) => {
+                assert_eq!((entered.id, entered.vcpu), self.ids[exits]);
+                assert!(entered.masked, "{entered:?}");
+            }
+            _ => panic!("{exits:?} has to leave: {report:?}"),
         }
     }
 

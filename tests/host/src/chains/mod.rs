@@ -7,6 +7,7 @@
 
 mod check;
 mod expect;
+mod moves;
 mod setup;
 mod state;
 
@@ -25,6 +26,8 @@ use crate::held::{Command, Held, Holder, Report, Shown};
 use crate::manifest::PartitionSpec;
 use crate::system::System;
 use crate::walk::Walker;
+pub use moves::{Does, Move};
+use setup::MANAGED_EXIT;
 pub use setup::Setup;
 use state::{Context, Is, On, Value};
 
@@ -44,58 +47,6 @@ const DEACTIVATE: u64 = 0xff08;
 const RESTARTS: usize = 18;
 /// After so many handlers whoever was interrupted goes on for a moment; then a system is worn, too.
 const HANDLERS: usize = spmc::limits::MAX_PARTITIONS;
-
-/// The next thing that the context on a PE does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Does {
-    /// A direct request.
-    Asks(usize),
-    /// The response to the one that it serves.
-    Answers,
-    /// A response to nothing.
-    AnswersWrongly,
-    /// `FFA_MSG_WAIT`.
-    Waits,
-    /// `FFA_YIELD`.
-    Yields,
-    /// `FFA_RUN`.
-    Runs(usize),
-    /// `FFA_ERROR`.
-    Refuses,
-    /// `FFA_ABORT`.
-    Aborts,
-    /// A trap that kills it.
-    Crashes,
-    /// A Non-secure interrupt comes.
-    IsPreempted,
-    /// It is interrupted by what the GIC has for this PE.
-    IsInterrupted,
-    /// It fetches an interrupt.
-    Fetches,
-    /// It is done with one that it has fetched.
-    Ends,
-}
-
-/// A move.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Move {
-    /// The Normal world sends a direct request.
-    Ask(usize, usize),
-    /// The Normal world gives cycles.
-    Run(usize, usize),
-    /// The Normal world is interrupted by what the GIC has for this PE.
-    Take(usize),
-    /// The PE is turned off.
-    TurnOff(usize),
-    /// The PE is turned on.
-    TurnOn(usize),
-    /// Whoever runs on that PE does something.
-    Here(usize, Does),
-    /// The interrupt is raised, which is neither pending nor active.
-    Strike,
-    /// Time goes on, until nobody has a time of his own left.
-    Pass,
-}
 
 /// The work that a context is in the middle of, from its own point of view.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -191,6 +142,13 @@ impl Chains {
             0
         };
         (0..count).collect()
+    }
+
+    /// Contexts with a managed exit.
+    fn exits(&self) -> Vec<usize> {
+        let action = |index: &usize| self.setup.actions[usize::from(self.ids[*index].0 - A)];
+        let all = 0..self.ids.len();
+        all.filter(|index| action(index) == MANAGED_EXIT).collect()
     }
 
     /// The PE is held somewhere else now.
@@ -347,7 +305,15 @@ impl Chains {
             Does::IsInterrupted => Exit::SecureInterrupt,
             _ => Exit::Call(Conduit::Smc),
         };
+        let exits = match does {
+            // Whoever failed meanwhile ends, whatever stopped it.
+            Does::IsPreempted if !self.partition(index).is_dead() => Some(self.who_exits(index)),
+            _ => None,
+        };
         let report = self.holders[pe].exit(exit, gprs);
+        if let Some(exits) = exits {
+            self.expect_of_interrupt(exits, &report);
+        }
         if let (Does::Asks(_), Report::Enters(e)) = (does, &report)
             && e.guest != number
         {
@@ -549,7 +515,7 @@ impl Walker for Chains {
     }
 
     fn check(&self) {
-        self.value().check(&self.owners(), LINE, BIT);
+        self.value().check(&self.owners(), &self.exits(), LINE, BIT);
     }
 
     fn is_worn(&self) -> bool {

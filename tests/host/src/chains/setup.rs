@@ -2,7 +2,7 @@
 
 /// `ns-interrupts-action`
 const QUEUED: u32 = 0;
-const MANAGED_EXIT: u32 = 1;
+pub(super) const MANAGED_EXIT: u32 = 1;
 const SIGNALED: u32 = 2;
 
 /// A system to be explored.
@@ -63,14 +63,20 @@ impl Setup {
             ("actions", actions.clone()),
             ("line", line(interrupt(one.clone()))),
             ("line-fails", line(fails(interrupt(one.clone())))),
+            ("exits", of(&[MANAGED_EXIT, SIGNALED, SIGNALED], 1)),
             ("few", fails(interrupt(few))),
             ("few-actions", interrupt(of(&[MANAGED_EXIT, QUEUED], 1))),
+            (
+                "few-exits",
+                fails(interrupt(of(&[MANAGED_EXIT, SIGNALED], 1))),
+            ),
             ("lone", fails(off(interrupt(lone.clone())))),
             ("lone-pinned", fails(pinned(&lone))),
             ("lone-pinned-interrupt", interrupt(pinned(&lone))),
             ("pair-off", off(pair.clone())),
             ("pair-off-fails", fails(off(pair.clone()))),
             ("pair-actions", of(&[MANAGED_EXIT, QUEUED], 2)),
+            ("pair-exits", off(of(&[MANAGED_EXIT, SIGNALED], 2))),
             ("pair-interrupt", interrupt(pair.clone())),
             ("two", two.clone()),
             ("two-fails", fails(two.clone())),

@@ -468,11 +468,6 @@ fn polite(name: &str, virq: bool) -> PartitionSpec {
             sp.serve(move |sp, request| {
                 let [what, ..] = request.payload();
                 assert_eq!(sp.signals(), (false, false), "of an earlier request");
-                if what == 2 {
-                    let id = u64::from(sp.id);
-                    let answer = sp.call([DIRECT_REQ_64, id << 16 | u64::from(SP2)]);
-                    assert_eq!(answer.0[0], DIRECT_RESP_64);
-                }
                 assert!(sp.interrupt(), "masked");
                 assert_eq!(sp.signals(), (virq, !virq));
                 assert!(!sp.interrupt(), "not masked any more");
@@ -512,21 +507,6 @@ fn who_has_cycles_of_run_is_preempted() {
     for expected in [INTERRUPT, MSG_WAIT] {
         assert_eq!(system.nwd().call(run).function(), expected);
     }
-}
-
-// req: ME-09, INT-10, SINT-16
-#[test]
-fn what_works_for_a_managed_exit_finishes_first() {
-    let worker = PartitionSpec::new("worker").script(|sp: &mut Sp| {
-        sp.serve(|sp, request| {
-            assert!(sp.interrupt());
-            assert_eq!(sp.signals(), (false, false));
-            assert!(!sp.interrupt(), "not masked");
-            request.payload()
-        })
-    });
-    let system = System::boot([polite("polite", false), worker]);
-    system.nwd().ask(SP1, [2; 5]);
 }
 
 // Timers of partitions: id 3.

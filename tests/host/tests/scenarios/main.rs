@@ -34,6 +34,7 @@ mod links;
 mod log_lines;
 mod logical_partitions;
 mod long_calls;
+mod managed_exit_chains;
 mod meeting;
 mod memory;
 mod memory_limits;

@@ -128,7 +128,7 @@ fn nothing() -> Act {
     act(|_| ())
 }
 
-// req: INT-08, INT-11
+// req: INT-08, INT-11, SINT-04
 #[test]
 fn the_chain_stops_for_whoever_is_further_up() {
     let called = act(|sp| {
