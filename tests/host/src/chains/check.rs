@@ -13,7 +13,7 @@ impl Context {
         matches!(self.is, Is::Running | Is::Blocked(_) | Is::Preempted)
     }
 
-    fn caller(&self) -> Option<usize> {
+    pub(super) fn caller(&self) -> Option<usize> {
         self.work.and_then(|(_, whose, _)| whose.living())
     }
 }

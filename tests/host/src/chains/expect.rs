@@ -166,6 +166,18 @@ impl Chains {
         }
     }
 
+    /// Returns true if `index` was stopped for `caller`, which runs and may go on with it, whatever index it gives.
+    pub(super) fn is_stopped_for(&self, index: usize, caller: usize) -> bool {
+        let (context, runs) = (self.look(index), self.look(caller));
+        let may_run = match runs.work {
+            Some((Why::Resume(stopped, _), ..)) => stopped == Some((index, true)),
+            Some((why, ..)) => matches!(why, Why::Run | Why::Request(..)),
+            None => false,
+        };
+        let is_stopped = matches!(context.is, Is::Stopped(_));
+        may_run && is_stopped && !context.dead && context.caller() == Some(caller)
+    }
+
     /// Checks what comes of a request of a partition.
     pub(super) fn expect_of_partition(
         &self,

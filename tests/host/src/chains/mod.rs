@@ -244,6 +244,14 @@ impl Chains {
             Does::Asks(to) if !self.partition(index).is_dead() => Some(self.look(self.on(to, pe))),
             _ => None,
         };
+        // Whom it runs, if it is the one that it names, and whether that was stopped for it.
+        let runs = match does {
+            Does::Runs(to) => {
+                let here = self.on(to, pe);
+                Some((here, here == to, self.is_stopped_for(here, index)))
+            }
+            _ => None,
+        };
         let line = if self.look(index).lines[3] & BIT == 0 {
             MANAGED_EXIT_ID
         } else {
@@ -284,7 +292,7 @@ impl Chains {
             Does::Runs(to) => {
                 let (id, vcpu) = self.ids[to];
                 (
-                    Doing::Runs(to),
+                    Doing::Runs(runs.map_or(to, |(here, ..)| here)),
                     call(&[RUN, u64::from(id) << 16 | u64::from(vcpu)]),
                 )
             }
@@ -329,6 +337,18 @@ impl Chains {
         if let (Some(before), Does::Asks(to)) = (before, does) {
             self.expect_of_partition(to, &before, refused, &report);
         }
+        if let Some((here, is_named, is_stopped)) = runs
+            && !self.partition(index).is_dead()
+        {
+            assert!(
+                !is_stopped || refused.is_none(),
+                "{index} cannot go on with {here}: {report:?}"
+            );
+            assert!(
+                is_stopped || is_named || refused.is_some(),
+                "{index} does not name {here}, and runs it"
+            );
+        }
         // A call that is refused completes at once.
         if refused.is_some() && !matches!(does, Does::IsPreempted | Does::IsInterrupted) {
             self.guests[index].doing = Doing::Calls;
@@ -363,9 +383,7 @@ impl Chains {
             if vcpu == 0 {
                 all.push(Asks(other));
             }
-            if !self.is_pinned(other) || other == pe {
-                all.push(Runs(other));
-            }
+            all.push(Runs(other));
         }
         if !masked {
             all.push(IsPreempted);

@@ -77,6 +77,13 @@ impl Setup {
             ("pair-off-fails", fails(off(pair.clone()))),
             ("pair-actions", of(&[MANAGED_EXIT, QUEUED], 2)),
             ("pair-exits", off(of(&[MANAGED_EXIT, SIGNALED], 2))),
+            (
+                "pinned-exits",
+                Self {
+                    first: 2,
+                    ..of(&[SIGNALED, MANAGED_EXIT], 2)
+                },
+            ),
             ("pair-interrupt", interrupt(pair.clone())),
             ("two", two.clone()),
             ("two-fails", fails(two.clone())),
