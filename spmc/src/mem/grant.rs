@@ -159,10 +159,11 @@ fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -
             if receiver.flags & !RECEIVER_OTHER != 0 || permissions.instruction.is_some() {
                 return Err(invalid);
             }
+            // Only its own entry changes what a borrower gets: of the others it may know less than the owner said.
             if share
                 .borrowers
                 .get(index)
-                .is_some_and(|b| b.permissions.data != permissions.data)
+                .is_some_and(|b| b.permissions.data < permissions.data)
             {
                 return Err(FfaError::Denied);
             }

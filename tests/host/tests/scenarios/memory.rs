@@ -480,9 +480,15 @@ fn several_borrowers() {
             }
             request
         };
-        // Not more than granted, and of the others exactly what was granted.
+        // Not more than granted, to whomever.
         stage.retrieve_refused(SP3, request(SP3, [RW, RW]), DENIED);
-        stage.retrieve_refused(SP3, request(SP3, [RO, RO]), DENIED);
+        stage.retrieve_refused(SP2, request(SP2, [RW, RW]), DENIED);
+        // What is said of others, less than was granted or nothing, changes nothing.
+        for others in [RO, 0] {
+            stage.retrieve(SP3, request(SP3, [others, RO])).unwrap();
+            assert_eq!(stage.access(SP3, Secure, page), READ);
+            stage.relinquish(SP3, handle);
+        }
         // Nobody executes.
         stage.retrieve_refused(SP3, request(SP3, [RW, RO | X]), INVALID_PARAMETERS);
         stage.retrieve_refused(SP3, request(SP3, [RW, RO | NX]), INVALID_PARAMETERS);
