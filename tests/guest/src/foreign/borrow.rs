@@ -3,12 +3,30 @@
 use crate::ffa::id;
 use crate::rt::call::Regs;
 use crate::rt::check::{Check, equal, fail, holds};
+use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::sp;
 
 use super::increment;
 
+/// Where a partition and the SPMC write to each other.
+#[derive(Clone, Copy)]
+pub struct Buffers {
+    /// Written by the partition.
+    pub tx: &'static Shared<PAGE_SIZE>,
+    /// Written by the SPMC.
+    pub rx: &'static Shared<PAGE_SIZE>,
+}
+
+/// The buffers in the images of most partitions.
+pub const IMAGE: Buffers = Buffers {
+    tx: &sp::TX,
+    rx: &sp::RX,
+};
+
 /// The habits in which borrowers differ.
 pub struct Request {
+    /// Where the request and the response are written.
+    pub buffers: Buffers,
     /// `FFA_MEM_RETRIEVE_REQ`, 32 or 64 bits.
     pub function: u32,
     /// Who asks.
@@ -42,7 +60,7 @@ pub struct Response {
 impl Request {
     /// Retrieves by `call`, and adds 1 to the first word of each range. RX is released after each fragment.
     pub fn make(&self, call: fn(&[u64]) -> Regs) -> Check<Response> {
-        let (tx, rx) = (&sp::TX, &sp::RX);
+        let Buffers { tx, rx } = self.buffers;
         tx.fill(0);
         tx.write(0, &self.owner.to_le_bytes());
         tx.write(2, &self.attributes.to_le_bytes());
@@ -97,8 +115,8 @@ impl Request {
 }
 
 /// `FFA_MEM_RELINQUISH`
-pub fn give_back(call: fn(&[u64]) -> Regs, me: u16, handle: u64) -> Check {
-    let tx = &sp::TX;
+pub fn give_back(buffers: Buffers, call: fn(&[u64]) -> Regs, me: u16, handle: u64) -> Check {
+    let tx = buffers.tx;
     tx.fill(0);
     tx.write(0, &handle.to_le_bytes());
     tx.write(12, &1_u32.to_le_bytes());

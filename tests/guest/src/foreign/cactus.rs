@@ -2,23 +2,51 @@
 //!
 //! It asks who it is before it negotiates, and does so only in the middle of its tests; the call that registers the entry of its other contexts leaves what the stack held in the registers that it does not set. It
 //! discovers everybody in both ways. Its answers are of 64 bits, whatever the request was. `FFA_INTERRUPT` and `FFA_RUN` are
-//! answered by `FFA_MSG_WAIT`; anything else but a direct request is its end.
+//! answered by `FFA_MSG_WAIT`; anything else but a direct request is its end. Its buffers come from its manifest, it makes managed exits in the middle of requests, and handles
+//! the interrupt of its device.
 
-use crate::ffa::error::{INVALID_PARAMETERS, NOT_SUPPORTED};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::ffa::error::{DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
 use crate::ffa::memory::{NORMAL_WB, access, flag};
 use crate::ffa::{SPMC, V1_2, id};
 use crate::rt::call::Regs;
 use crate::rt::check::{Check, equal, holds};
-use crate::rt::stage1;
-use crate::sp::{self, Identity, secondary_entry};
+use crate::rt::page::{PAGE_SIZE, Shared};
+use crate::rt::stage1::{self, Attributes};
+use crate::rt::wait_until;
+use crate::sp::{Identity, secondary_entry};
+use crate::tests::interrupts::{
+    DEACTIVATE, ENABLE, GET, UART, enable, hf, let_uart_through, quieten, signals,
+};
 
-use super::borrow::{Request, give_back};
+use super::borrow::{Buffers, Request, give_back};
 use super::{CACTUS, ODP, give_up, line, odp, send, swapped};
 
 /// x3 of requests: answers with the word in x4.
 pub const ECHO: u64 = 0x6563_686f;
 /// Borrows the handle in x4 that was sent by the function in x5, and increments.
 pub const MEMORY: u64 = 0x4d45_4d00;
+
+/// Works for x4 milliseconds, or until it has to leave the PE to the Normal world: then the answer is [`EXITED`].
+pub const SLEEP: u64 = 0x736c_6565;
+/// Goes on after [`EXITED`]; the answer is what [`SLEEP`] asked for.
+pub const RESUME: u64 = 0x7265_7375;
+/// The answer of a managed exit.
+pub const EXITED: u64 = 0x6d65_6974;
+/// Lets the interrupt of its device through.
+pub const ARM: u64 = 0x6172_6d00;
+/// Answers how often it handled that since it was asked last.
+pub const HANDLED: u64 = 0x6861_6e64;
+
+/// The buffers of its manifest.
+const RX: u64 = 0x0ea0_0000;
+const TX: u64 = 0x0ea0_1000;
+
+/// The virtual interrupt that asks for a managed exit.
+const MANAGED_EXIT: u64 = 4;
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// Values of registers that it did not set.
 const STACK: u64 = 0xdead_beef_0bad_cafe;
@@ -49,8 +77,14 @@ fn initialise() -> Check {
     let mut register = [STACK; 18];
     [register[0], register[1]] = [id::SECONDARY_EP_REGISTER.into(), entry];
     equal(send(&register)[0], id::SUCCESS)?;
-    let (tx, rx) = (sp::TX.address(), sp::RX.address());
-    equal(send(&[id::RXTX_MAP_64.into(), tx, rx, 1])[0], id::SUCCESS)?;
+    for buffer in [TX, RX] {
+        stage1::map(buffer, Attributes::Data);
+    }
+    // The manifest has mapped them already.
+    let again = send(&[id::RXTX_MAP_64.into(), TX, RX, 1]);
+    equal(again[0], id::ERROR)?;
+    equal(again[2] as u32, DENIED as u32)?;
+    equal(hf(ENABLE, &[MANAGED_EXIT, 1, 1]), 0u64)?;
     // The interrupts of managed exit and of notifications, and not the Normal world's.
     for (feature, there) in [(3, true), (2, false), (1, true), (0xffff, false)] {
         let answer = send(&[id::FEATURES.into(), feature]);
@@ -84,14 +118,14 @@ fn discover() -> Check {
     equal(own[0], id::SUCCESS)?;
     equal(own[2], 1u64)?;
     equal(own[3], 24u64)?;
-    equal(sp::RX.u16(0), CACTUS)?;
+    equal(buffers().rx.u16(0), CACTUS)?;
     // Who asks by UUID is not told it.
-    equal(sp::RX.u64(8) | sp::RX.u64(16), 0u64)?;
+    equal(buffers().rx.u64(8) | buffers().rx.u64(16), 0u64)?;
     equal(send(&[id::RX_RELEASE.into()])[0], id::SUCCESS)?;
     let all = send(&[id::PARTITION_INFO_GET.into()]);
     equal(all[0], id::SUCCESS)?;
     holds(all[2] > odp::SERVICES.len() as u64, all[2])?;
-    equal(sp::RX.u16(0), ODP)?;
+    equal(buffers().rx.u16(0), ODP)?;
     equal(send(&[id::RX_RELEASE.into()])[0], id::SUCCESS)?;
     let nobody = send(&[id::PARTITION_INFO_GET.into(), 1]);
     equal(nobody[0], id::ERROR)?;
@@ -113,7 +147,12 @@ fn serve() -> ! {
                 let answer = id::DIRECT_RESP_64.into();
                 send(&[answer, swapped(message[1]), 0, outcome, value])
             }
-            id::INTERRUPT | id::RUN => send(&[id::MSG_WAIT.into()]),
+            id::INTERRUPT => {
+                equal(message[2], UART).expect("it is its own");
+                take_interrupt();
+                send(&[id::MSG_WAIT.into()])
+            }
+            id::RUN => send(&[id::MSG_WAIT.into()]),
             other => panic!("cactus: unexpected {other:#x}, code {}", message[2] as i32),
         };
     }
@@ -123,11 +162,57 @@ fn serve() -> ! {
 fn handle(message: &Regs) -> (u64, u64) {
     match message[3] {
         ECHO => (0, message[4]),
+        SLEEP => sleep(message),
+        ARM => {
+            quieten();
+            let enabled = enable();
+            let_uart_through();
+            (line(&enabled), 0)
+        }
+        HANDLED => (0, COUNT.swap(0, Ordering::Relaxed)),
         MEMORY => match borrow(message[1], message[4], message[5]) {
             Ok(sum) => (0, sum),
             Err(why) => (line(&Err(why)), 0),
         },
         other => (1, other),
+    }
+}
+
+/// Works, and makes a managed exit if it has to.
+fn sleep(message: &Regs) -> (u64, u64) {
+    let done = message[4];
+    if !wait_until(done, || signals() != 0) {
+        return (0, done);
+    }
+    let interrupt = hf(GET, &[]);
+    if interrupt != MANAGED_EXIT {
+        return (2, interrupt);
+    }
+    hf(DEACTIVATE, &[interrupt, interrupt]);
+    let answer = id::DIRECT_RESP_64.into();
+    let resume = send(&[answer, swapped(message[1]), 0, 0, EXITED]);
+    match (resume[1], resume[3]) {
+        (w1, RESUME) if w1 == message[1] => (0, done),
+        (_, other) => (3, other),
+    }
+}
+
+/// Handles the interrupt of its device.
+fn take_interrupt() {
+    let interrupt = hf(GET, &[]);
+    quieten();
+    hf(DEACTIVATE, &[interrupt, interrupt]);
+    COUNT.fetch_add(u64::from(interrupt == UART), Ordering::Relaxed);
+}
+
+fn buffers() -> Buffers {
+    let at = |address: u64| {
+        // SAFETY: a page of the manifest's, which nothing else is in; it is mapped before it is used.
+        unsafe { &*(address as *const Shared<PAGE_SIZE>) }
+    };
+    Buffers {
+        tx: at(TX),
+        rx: at(RX),
     }
 }
 
@@ -139,6 +224,7 @@ fn borrow(w1: u64, handle: u64, function: u64) -> Check<u64> {
         _ => (flag::DONATE, access::RW | access::XN),
     };
     let request = Request {
+        buffers: buffers(),
         function: id::MEM_RETRIEVE_REQ_32,
         me,
         owner: (w1 >> 16) as u16,
@@ -151,7 +237,7 @@ fn borrow(w1: u64, handle: u64, function: u64) -> Check<u64> {
     };
     let told = request.make(send)?;
     if kind != flag::DONATE {
-        give_back(send, me, handle)?;
+        give_back(buffers(), send, me, handle)?;
     }
     Ok(told.sum)
 }

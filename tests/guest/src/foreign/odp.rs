@@ -11,7 +11,7 @@ use crate::rt::call::Regs;
 use crate::rt::check::{Check, Failure, equal, fail};
 use crate::sp::{self, Identity};
 
-use super::borrow::{Request, give_back};
+use super::borrow::{IMAGE, Request, give_back};
 use super::{give_up, line, log, send, swapped};
 
 /// UUIDs of its services, as registers of a request have them.
@@ -121,6 +121,7 @@ fn yield_for(times: u64, nanoseconds: u64) -> Check {
 fn increment_each(request: &Regs, handle: u64, tag: u64) -> Check<u64> {
     let me = request[1] as u16;
     let borrow = Request {
+        buffers: IMAGE,
         function: id::MEM_RETRIEVE_REQ_64,
         me,
         owner: (request[1] >> 16) as u16,
@@ -132,7 +133,7 @@ fn increment_each(request: &Regs, handle: u64, tag: u64) -> Check<u64> {
         receiver_size: 16,
     };
     let told = borrow.make(send)?;
-    give_back(send, me, handle)?;
+    give_back(IMAGE, send, me, handle)?;
     Ok(told.sum)
 }
 

@@ -13,7 +13,7 @@ use crate::rt::check::{Check, equal};
 use crate::rt::stage1;
 use crate::sp::{self, Identity, secondary_entry};
 
-use super::borrow::{Request, give_back};
+use super::borrow::{IMAGE, Request, give_back};
 use super::{OPTEE, give_up, line, log, send, send_by, swapped};
 
 /// w3 of requests: the revision, in w4 of the answer.
@@ -114,7 +114,7 @@ fn handle(message: &Regs) -> Check<u64> {
     let handle = message[4] | message[5] << 32;
     match message[3] {
         VERSION => Ok(REVISION),
-        UNREGISTER => give_back(send, me, handle).map(|()| 0),
+        UNREGISTER => give_back(IMAGE, send, me, handle).map(|()| 0),
         USE => borrow(message, flag::SHARE, handle),
         PROTECT => borrow(message, flag::LEND, handle),
         NOTIFY => {
@@ -135,6 +135,7 @@ fn handle(message: &Regs) -> Check<u64> {
 
 fn borrow(message: &Regs, flags: u32, handle: u64) -> Check<u64> {
     let request = Request {
+        buffers: IMAGE,
         function: id::MEM_RETRIEVE_REQ_32,
         me: message[1] as u16,
         owner: (message[1] >> 16) as u16,

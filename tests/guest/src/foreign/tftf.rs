@@ -6,12 +6,19 @@
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
 use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access};
 use crate::ffa::transfer::reclaim;
-use crate::ffa::{self, NWD, V1_2, call, id};
+use crate::ffa::{self, NWD, V1_2, call, id, route};
+use crate::nwd::interrupt::{self, State};
 use crate::nwd::{self, Nwd, Test, page, pe, peek, poke};
+use crate::rt::call::Regs;
 use crate::rt::check::{Check, equal};
 use crate::test;
 
-use super::{CACTUS, cactus, outcome, request};
+use super::{CACTUS, TRUSTY, cactus, outcome, request, send, trusty};
+
+/// When the interrupt comes.
+const TIMER_MS: u64 = 2;
+/// How long a partition works that is interrupted.
+const WORK_MS: u64 = 50;
 
 /// The tests of this file, in their order.
 pub const TESTS: &[Test] = &[
@@ -27,6 +34,18 @@ pub const TESTS: &[Test] = &[
     test!(
         tftf_sends_memory,
         "TF-A's tests share, lend and donate in the 32-bit form"
+    ),
+    test!(
+        tftf_interrupts_managed_exit,
+        "TF-A's tests interrupt a partition that makes a managed exit, and let it go on"
+    ),
+    test!(
+        tftf_interrupts_signaled,
+        "TF-A's tests interrupt a partition, and FFA_RUN lets it go on"
+    ),
+    test!(
+        tftf_secure_interrupt,
+        "TF-A's tests see a partition handle its interrupt while another one serves"
     ),
     test!(
         tftf_is_denied,
@@ -165,6 +184,45 @@ fn tftf_sends_memory(_: &Nwd) -> Check {
         }
     }
     Ok(())
+}
+
+fn tftf_interrupts_managed_exit(_: &Nwd) -> Check {
+    interrupt::start_timer(0, TIMER_MS);
+    let sleep = direct(CACTUS, &[cactus::SLEEP, WORK_MS]);
+    equal(
+        outcome(&sleep, id::DIRECT_RESP_64, CACTUS, NWD)?,
+        cactus::EXITED,
+    )?;
+    equal(interrupt::state_of(0, interrupt::TIMER), State::Pending)?;
+    interrupt::acknowledge(0)?;
+    let resumed = direct(CACTUS, &[cactus::RESUME]);
+    equal(outcome(&resumed, id::DIRECT_RESP_64, CACTUS, NWD)?, WORK_MS)
+}
+
+fn tftf_interrupts_signaled(_: &Nwd) -> Check {
+    interrupt::start_timer(0, TIMER_MS);
+    let stopped = direct(TRUSTY, &[trusty::WORK, WORK_MS]);
+    equal(stopped[0], id::INTERRUPT)?;
+    equal(stopped[1], u64::from(TRUSTY) << 16)?;
+    interrupt::acknowledge(0)?;
+    let resumed = send(&[id::RUN.into(), stopped[1]]);
+    equal(outcome(&resumed, id::DIRECT_RESP_64, TRUSTY, NWD)?, WORK_MS)
+}
+
+fn tftf_secure_interrupt(_: &Nwd) -> Check {
+    let ask = |word| outcome(&direct(CACTUS, &[word]), id::DIRECT_RESP_64, CACTUS, NWD);
+    ask(cactus::ARM)?;
+    let works = direct(TRUSTY, &[trusty::WORK, TIMER_MS]);
+    equal(outcome(&works, id::DIRECT_RESP_64, TRUSTY, NWD)?, TIMER_MS)?;
+    equal(ask(cactus::HANDLED)?, 1u64)
+}
+
+/// Makes a direct request, and leaves to the caller what comes of it.
+fn direct(partition: u16, words: &[u64]) -> Regs {
+    let mut registers = [0; 8];
+    [registers[0], registers[1]] = [id::DIRECT_REQ_64.into(), route(NWD, partition)];
+    registers[3..][..words.len()].copy_from_slice(words);
+    send(&registers)
 }
 
 fn tftf_is_denied(_: &Nwd) -> Check {

@@ -7,15 +7,19 @@
 use crate::ffa::error::NOT_SUPPORTED;
 use crate::ffa::memory::{NORMAL_WB, NS, flag};
 use crate::ffa::{V1_1, id};
+use crate::println;
 use crate::rt::call::Regs;
 use crate::rt::check::{Check, equal, holds};
+use crate::rt::wait_until;
 use crate::sp::{self, Identity};
 
-use super::borrow::{Request, give_back};
+use super::borrow::{IMAGE, Request, give_back};
 use super::{TRUSTY, give_up, line, send, swapped};
 
 /// x3 of requests: adds 1 to the first word of each range of the handle in x4; x5 is the tag.
 pub const MEMORY: u64 = 0x3c00_0001;
+/// Works for x4 milliseconds and writes to the console.
+pub const WORK: u64 = 0x3c00_0002;
 /// The version of the interface: x4 of the answer.
 pub const API: u64 = 0x3c00_000b;
 /// A message of a later interface, which it does not know.
@@ -33,7 +37,7 @@ pub fn main(identity: &'static Identity) -> ! {
             id::DIRECT_REQ_64 => id::DIRECT_RESP_64,
             other => panic!("trusty: unexpected {other:#x}"),
         };
-        if !matches!(message[3], API | MEMORY) {
+        if !matches!(message[3], API | MEMORY | WORK) {
             let code = i64::from(NOT_SUPPORTED) as u64;
             message = send(&[id::ERROR.into(), 0, code]);
             continue;
@@ -69,6 +73,11 @@ fn initialise() -> Check {
 fn handle(message: &Regs) -> Check<u64> {
     match message[3] {
         MEMORY => borrow(message[1], message[4], message[5]),
+        WORK => {
+            println!("# trusty works");
+            wait_until(message[4], || false);
+            Ok(message[4])
+        }
         _ => Ok(5),
     }
 }
@@ -76,6 +85,7 @@ fn handle(message: &Regs) -> Check<u64> {
 fn borrow(w1: u64, handle: u64, tag: u64) -> Check<u64> {
     let me = w1 as u16;
     let request = Request {
+        buffers: IMAGE,
         function: id::MEM_RETRIEVE_REQ_32,
         me,
         owner: (w1 >> 16) as u16,
@@ -90,6 +100,6 @@ fn borrow(w1: u64, handle: u64, tag: u64) -> Check<u64> {
     equal(told.attributes & !NS, NORMAL_WB)?;
     let kind = told.flags & flag::DONATE;
     holds(matches!(kind, flag::SHARE | flag::LEND), kind)?;
-    give_back(send, me, handle)?;
+    give_back(IMAGE, send, me, handle)?;
     Ok(told.sum)
 }

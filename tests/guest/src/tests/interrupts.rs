@@ -83,7 +83,7 @@ pub(super) const SEND_IPI: u32 = 0xff0a;
 pub(crate) const NONE: u64 = 0xffff_ffff;
 
 /// INTID of the secure PL011.
-pub(super) const UART: u64 = 40;
+pub(crate) const UART: u64 = 40;
 pub(super) const IPI: u64 = 9;
 const TIMER: u64 = 3;
 pub(super) const LIMIT_MS: u64 = crate::rt::PATIENCE_MS;
@@ -117,7 +117,7 @@ pub(crate) fn hf(function: u32, arguments: &[u64]) -> u64 {
 }
 
 /// Virtual interrupts that are signalled: bit 0 an IRQ, bit 1 an FIQ; at S-EL0, none.
-pub(super) fn signals() -> u64 {
+pub(crate) fn signals() -> u64 {
     if exception_level() == 0 {
         return 0;
     }
@@ -179,12 +179,12 @@ pub fn on_run() {
     }
 }
 
-pub(super) fn quieten() {
+pub(crate) fn quieten() {
     uart(MASK, 0);
     uart(CLEAR, TRANSMIT);
 }
 
-pub(super) fn enable() -> Check {
+pub(crate) fn enable() -> Check {
     equal(hf(ENABLE, &[UART, 1, 0]), 0u64)?;
     equal(hf(RECONFIGURE, &[UART, 2, 1]), 0u64)
 }
@@ -250,7 +250,7 @@ fn arm(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 }
 
 /// Lets the interrupt of the UART through once: now, if anybody has written since it was cleared, or with the next character.
-pub(super) fn let_uart_through() {
+pub(crate) fn let_uart_through() {
     uart(MASK, TRANSMIT);
 }
 
