@@ -13,7 +13,7 @@ use super::config::{
     PowerMessages, SriPolicy, VmMessages,
 };
 use super::error::{Found, Parsed, Report, go_on, limit_text};
-use super::property::Property;
+use super::property::{Ignored, Property};
 use super::regions::{self, Phandles};
 use super::services::{Format, Services};
 use super::tree::Node;
@@ -32,19 +32,6 @@ const BOOT_ORDER_LAST: u32 = 0xffff;
 
 /// Says in errors what `stream-endpoint-ids` may hold.
 const STREAM_ENDPOINTS: &str = limit_text!("1 to ", MAX_STREAM_ENDPOINTS, " ids");
-
-/// Names of properties that are accepted but have no effect yet, each once.
-#[derive(Default)]
-pub(super) struct Ignored(ArrayVec<&'static str, 24>);
-
-impl Ignored {
-    /// Notes a property. There are fewer such names than places.
-    pub fn note(&mut self, property: &'static str) {
-        if !self.0.contains(&property) {
-            let _ = self.0.try_push(property);
-        }
-    }
-}
 
 /// Collects what the root node and its children say. What needs no further check is in `config` already.
 struct Draft<'a, 'c> {
@@ -321,7 +308,7 @@ impl<'a, 'c> Draft<'a, 'c> {
             }
         }
         self.config.boot_info = Some(boot_info);
-        go_on(require(node, "\"arm,ffa-manifest-boot-info\""));
+        go_on(node.require("\"arm,ffa-manifest-boot-info\""));
     }
 
     fn parse_rx_tx(&mut self, node: &Node<'a>) {
@@ -334,7 +321,7 @@ impl<'a, 'c> Draft<'a, 'c> {
                 _ => {}
             }
         }
-        go_on(require(node, "\"arm,ffa-manifest-rx_tx-buffer\""));
+        go_on(node.require("\"arm,ffa-manifest-rx_tx-buffer\""));
         let rx = rx.ok_or_else(|| node.missing("rx-buffer", "a phandle of a memory region"));
         let tx = tx.ok_or_else(|| node.missing("tx-buffer", "a phandle of a memory region"));
         if let (Ok(rx), Ok(tx)) = (rx, tx) {
@@ -533,20 +520,6 @@ impl<'a, 'c> Draft<'a, 'c> {
             );
         }
     }
-}
-
-/// Checks that a node has the `compatible` that goes with its name, given in quotation marks as messages have it.
-///
-/// Errors: it has another or none.
-pub(super) fn require(node: &Node, compatible: &'static str) -> Parsed<()> {
-    let is_compatible = |property: Property| {
-        property.name == "compatible"
-            && matches!(compatible.as_bytes(), [_, text @ .., _] if property.has_string(text))
-    };
-    if node.properties().any(is_compatible) {
-        return Ok(());
-    }
-    Err(node.error("compatible", compatible, Found::text(b"another")))
 }
 
 fn format(property: &Property) -> Parsed<Format> {

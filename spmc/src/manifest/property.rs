@@ -114,3 +114,16 @@ impl<'a> Property<'_, 'a> {
             .any(|text| text == wanted)
     }
 }
+
+/// Names of properties that are accepted but have no effect yet, each once.
+#[derive(Default)]
+pub struct Ignored(pub ArrayVec<&'static str, 24>);
+
+impl Ignored {
+    /// Notes a property. There are fewer such names than places.
+    pub fn note(&mut self, property: &'static str) {
+        if !self.0.contains(&property) {
+            let _ = self.0.try_push(property);
+        }
+    }
+}

@@ -11,8 +11,7 @@ use super::config::{
 use super::devices::STREAM_IDS;
 use super::error::{Found, Parsed, go_on, limit_text, one_more};
 use super::interrupts;
-use super::partition::{Ignored, require};
-use super::property::Property;
+use super::property::{Ignored, Property};
 use super::tree::Node;
 use crate::addr::{Pa, PageRange, World};
 use crate::id::PartitionId;
@@ -82,7 +81,7 @@ pub(super) fn parse_memory(
         known.map_err(|_| full())?;
         config.memory_regions.try_push(region?).map_err(|_| full())
     });
-    go_on(require(node, "\"arm,ffa-manifest-memory-regions\""));
+    go_on(node.require("\"arm,ffa-manifest-memory-regions\""));
 }
 
 /// Reads `device-regions`.
@@ -107,7 +106,7 @@ pub(super) fn parse_devices(node: &Node, config: &mut PartitionConfig, ignored: 
             draft.node.error("", expected, one_more(MAX_DEVICE_REGIONS))
         })
     });
-    go_on(require(node, "\"arm,ffa-manifest-device-regions\""));
+    go_on(node.require("\"arm,ffa-manifest-device-regions\""));
 }
 
 /// Reads a node that holds one child per region.

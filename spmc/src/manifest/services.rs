@@ -6,7 +6,6 @@ use arrayvec::ArrayVec;
 
 use super::config::{Messaging, Service};
 use super::error::{Found, Parsed, go_on, limit_text, one_more};
-use super::partition::require;
 use super::property::Property;
 use super::tree::Node;
 use crate::ffa::Version;
@@ -68,7 +67,7 @@ impl Services {
                 go_on(self.nodes.try_push(service).map_err(full));
             }
         }
-        go_on(require(node, "\"arm,ffa-manifest-services\""));
+        go_on(node.require("\"arm,ffa-manifest-services\""));
     }
 
     fn parse_service(&mut self, node: &Node) -> Parsed<Service> {

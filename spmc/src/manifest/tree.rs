@@ -107,6 +107,20 @@ impl<'a> Node<'a> {
     pub fn missing(&self, property: &str, expected: &'static str) -> Refused {
         self.error(property, expected, Found::Nothing)
     }
+
+    /// Checks that the node has the `compatible` that goes with its name, given in quotation marks as messages have it.
+    ///
+    /// Errors: it has another or none.
+    pub fn require(&self, compatible: &'static str) -> Parsed<()> {
+        let is_compatible = |property: Property| {
+            property.name == "compatible"
+                && matches!(compatible.as_bytes(), [_, text @ .., _] if property.has_string(text))
+        };
+        if self.properties().any(is_compatible) {
+            return Ok(());
+        }
+        Err(self.error("compatible", compatible, Found::text(b"another")))
+    }
 }
 
 /// Appends the name of a node behind a slash; nothing for the root, which has none. Returns `None` where the name is no text.

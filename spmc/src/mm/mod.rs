@@ -6,6 +6,7 @@
 //! or messages.
 
 mod entry;
+mod error;
 mod inspect;
 mod leaf;
 mod pool;
@@ -16,9 +17,10 @@ mod walk;
 
 use crate::hal::Hal;
 
+pub use error::ChangeError;
 pub use leaf::{Attributes, Leaf, State};
 pub use pool::{PagePool, Quotas};
-pub use space::{AddressSpace, Change, ChangeError};
+pub use space::{AddressSpace, Change};
 pub use stage1::MAIR;
 
 pub(crate) use pool::{ListPage, Pages, WORDS, clear};

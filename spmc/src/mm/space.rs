@@ -11,6 +11,7 @@ use crate::partition::mailbox::Buffers;
 
 use super::TABLE_BITS;
 use super::entry::Format;
+use super::error::ChangeError;
 use super::inspect::Inspector;
 use super::leaf::{Attributes, EXECUTE_NEVER, Leaf, State};
 use super::pool::{PageIndex, PagePool, Pages, WORDS, physical};
@@ -52,15 +53,6 @@ impl Change {
             to: self.to.execute_never(),
         }
     }
-}
-
-/// Why a change was not made; nothing has changed then.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ChangeError {
-    /// A page has not the leaf that the change starts from, or the region names a page twice.
-    Mismatch,
-    /// The pool has no page for a table.
-    NoMemory,
 }
 
 /// The pages that an endpoint knows: stage-2 tables for both IPA spaces of a partition, the stage-1 table of an S-EL0 partition, or the shadow

@@ -18,10 +18,10 @@ use super::TABLE_BITS;
 use super::entry::{
     Code, Format, LAST, ROOT, base, entry_pages, index, inside, is_table, same_table, shift,
 };
+use super::error::ChangeError;
 use super::leaf::{Leaf, TABLE, VALID};
 use super::pool::{Entries, PageIndex, PagePool, Pages, WORDS};
 use super::retired::{Retired, Stale};
-use super::space::ChangeError;
 
 /// Entries of a table.
 const ALL: u64 = WORDS as u64;
