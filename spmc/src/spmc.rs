@@ -3,19 +3,17 @@
 use arrayvec::ArrayVec;
 use spin::Once;
 
-use crate::dispatch::Places;
-use crate::dispatch::Watch;
 use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::ffa::{Answer, Handle, SmcFrame, function};
 use crate::hal::Hal;
 use crate::id::{PartitionId, VcpuId};
-use crate::interrupt::Flood;
+use crate::interrupt::{Flood, Places};
 use crate::limits::{MAX_PARTITIONS, MAX_SP_MANIFEST, MAX_STREAM_ENDPOINTS};
 use crate::manifest::config::SpmcManifest;
 use crate::mem::Shares;
 use crate::notification::Notifications;
 use crate::partition::{
-    Directory, Endpoint, Mailbox, Partition, Proxy, StreamEndpoint, VmMailboxes,
+    Directory, Endpoint, Link, Mailbox, Partition, Proxy, StreamEndpoint, VmMailboxes,
 };
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -144,6 +142,17 @@ impl<H: Hal> Spmc<H> {
         let mut streams = self.streams.iter().filter(|stream| stream.is_there());
         streams.find(|stream| stream.endpoint.id() == id)
     }
+}
+
+/// The work that the watchdog of a PE measures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Watch {
+    /// Nothing.
+    Off,
+    /// The time of a context, which is over then.
+    Of(Link, u64),
+    /// The rest of the work for one whose time was over, until then.
+    Rest(u64),
 }
 
 /// State of one PE. Reached by no other PE, so it has no lock.

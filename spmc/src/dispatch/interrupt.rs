@@ -19,12 +19,11 @@ use crate::manifest::config::SriPolicy;
 use crate::notification::Target;
 use crate::partition::Partition;
 use crate::partition::vcpu::{Caller, Event, Model, State};
-use crate::spmc::{Pe, Spmc};
+use crate::spmc::{Pe, Spmc, Watch};
 use crate::vcpu_set::VcpuSet;
 
 use super::interrupt_calls::NO_INTERRUPT;
 use super::run::{Current, Flow, Member, complete};
-use super::watchdog::Watch;
 
 /// Interrupts that are acknowledged in one go. More of them have to come again.
 const BATCH: usize = 32;

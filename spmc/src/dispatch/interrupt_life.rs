@@ -15,43 +15,12 @@ use crate::spmc::{Pe, Spmc};
 
 use super::run::{Current, Member};
 
-/// Which PEs are on, and where each of them is: 0 for one that is off, otherwise its affinity with
-/// [`ON`].
-///
-/// Behind a lock that a PE holds while it goes off, so that two of them do not hand over to each
-/// other.
-pub struct Places([u64; MAX_PES]);
-
-const ON: u64 = 1 << 63;
-
-impl Places {
-    /// No PE is on.
-    pub const NONE: Self = Self([0; MAX_PES]);
-
-    /// Sets the place of a PE; the one that it had.
-    fn set(&mut self, pe: u16, place: u64) -> u64 {
-        let entry = self.0.get_mut(usize::from(pe));
-        entry.map_or(0, |entry| core::mem::replace(entry, place))
-    }
-
-    /// Returns the first PE that is on among the first `count`: its index and its affinity.
-    fn first(&self, count: usize) -> Option<(u16, u64)> {
-        let mut places = (0..).zip(self.0.iter().take(count));
-        let (index, place) = places.find(|(_, place)| **place != 0)?;
-        Some((index, place & !ON))
-    }
-
-    fn has(&self, affinity: u64) -> bool {
-        self.0.contains(&(affinity | ON))
-    }
-}
-
 impl<H: Hal> Spmc<H> {
     /// Notes that this PE is on: other PEs may hand interrupts over to it.
     #[cold]
     pub(crate) fn join(&self, pe: &Pe) {
         let mut places = self.places.lock();
-        if places.set(pe.index, self.hal.affinity() | ON) == 0 {
+        if !places.arrive(pe.index, self.hal.affinity()) {
             return;
         }
         // EL3 turned it off although a partition refused.
@@ -66,7 +35,7 @@ impl<H: Hal> Spmc<H> {
     #[cold]
     pub(crate) fn leave(&self, pe: &Pe) {
         let mut places = self.places.lock();
-        places.set(pe.index, 0);
+        places.leave(pe.index);
         let here = self.hal.affinity();
         for partition in self.live_partitions() {
             let Some(frozen) = partition.frozen() else {

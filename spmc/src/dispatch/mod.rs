@@ -30,9 +30,7 @@ mod stop;
 mod watchdog;
 
 pub(crate) use chain::works_for;
-pub(crate) use interrupt_life::Places;
 pub(crate) use run::Member;
-pub(crate) use watchdog::Watch;
 
 use crate::error::{FfaError, Result};
 use crate::ffa::calls::{self, Origin, Row};

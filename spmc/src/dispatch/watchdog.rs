@@ -10,20 +10,9 @@ use crate::ffa::SmcFrame;
 use crate::hal::Hal;
 use crate::partition::Link;
 use crate::partition::vcpu::{Event, State};
-use crate::spmc::{Pe, Spmc};
+use crate::spmc::{Pe, Spmc, Watch};
 
 use super::run::{Current, Flow};
-
-/// The work that the watchdog of a PE measures.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Watch {
-    /// Nothing.
-    Off,
-    /// The time of a context, which is over then.
-    Of(Link, u64),
-    /// The rest of the work for one whose time was over, until then.
-    Rest(u64),
-}
 
 impl<H: Hal> Spmc<H> {
     fn limit(&self) -> u64 {

@@ -7,9 +7,11 @@
 
 mod flood;
 mod lines;
+mod places;
 
 pub use flood::{Flood, Source};
 pub use lines::{Left, Lines, Signals};
+pub use places::Places;
 
 use arrayvec::ArrayVec;
 
