@@ -14,7 +14,7 @@ const RUN_B: [u64; 2] = [RUN, (B as u64) << 16];
 const RUN_C: [u64; 2] = [RUN, (C as u64) << 16];
 const MANAGED_EXIT: u64 = 4;
 
-/// The work that A is asked for in x3: to call B, to go on with it, or to say whether Non-secure interrupts wait.
+/// The work that A is asked for in x3: to call B, to go on with it by the index in x4, or to say whether Non-secure interrupts wait.
 const CALL: u64 = 1;
 const GO_ON: u64 = 2;
 const LOOK: u64 = 3;
@@ -59,7 +59,7 @@ fn leaves(name: &str) -> PartitionSpec {
                     }
                     outcome(&answer)
                 }
-                GO_ON => outcome(&sp.call(RUN_B)),
+                GO_ON => outcome(&sp.call([RUN, RUN_B[1] | request.payload()[1]])),
                 LOOK => [u64::from(sp.interrupt()), 0, 0, 0, 0],
                 _ => request.payload(),
             })
@@ -152,36 +152,29 @@ fn a_pinned_one_goes_on_where_it_was() {
     assert_eq!(nwd.ask(A, call(GO_ON))[0], DIRECT_RESP_64);
 }
 
+fn go_on(index: u64) -> [u64; 5] {
+    [GO_ON, index, 0, 0, 0]
+}
+
 // A context that is pinned to another PE could not go on here: so the index says nothing.
 // req: ME-05, RUN-13, SINT-16
 #[test]
 fn any_index_goes_on_with_a_pinned_one() {
     for index in [0, 1, 2, 0xffff] {
-        let run = [RUN, RUN_B[1] | index];
-        let a = leaves("a").script(move |sp| {
-            sp.serve(move |sp, request| {
-                if request.payload()[0] == GO_ON {
-                    return outcome(&sp.call(run));
-                }
-                assert_eq!(ask(sp, B).0[..2], [INTERRUPT, RUN_B[1] | 2]);
-                take_exit(sp);
-                [MANAGED_EXIT; 5]
-            })
-        });
         for below in [interrupted("b"), passes_on()] {
             let c = interrupted("c").vcpus(3);
-            let system = System::boot([a.clone(), below.vcpus(3), c]);
-            let pe = system.pe(2);
+            let system = System::boot([leaves("a"), below.vcpus(3), c]);
             system.turn_on(2);
+            let pe = system.pe(2);
             assert_eq!(pe.ask(A, call(CALL)), [MANAGED_EXIT; 5]);
-            assert_eq!(pe.ask(A, call(GO_ON))[0], DIRECT_RESP_64);
+            assert_eq!(pe.ask(A, go_on(index))[0], DIRECT_RESP_64);
             // There is nothing more to go on with.
             let error = if index == 2 {
                 DENIED
             } else {
                 INVALID_PARAMETERS
             };
-            assert_eq!(pe.ask(A, call(GO_ON))[..2], [ERROR, error as u64]);
+            assert_eq!(pe.ask(A, go_on(index))[..2], [ERROR, error as u64]);
         }
     }
 }
@@ -270,7 +263,9 @@ fn whom_it_called_fails_meanwhile() {
     let nwd = system.nwd();
     assert_eq!(nwd.ask(A, call(CALL)), [MANAGED_EXIT; 5]);
     assert_eq!(system.pe(1).request(B, [1; 5]).error(), Some(ABORTED));
-    assert_eq!(nwd.ask(A, call(GO_ON))[..2], [ERROR, ABORTED as u64]);
+    for index in [0, 1] {
+        assert_eq!(nwd.ask(A, go_on(index))[..2], [ERROR, ABORTED as u64]);
+    }
     assert_eq!(nwd.ask(A, [7; 5]), [7; 5]);
 }
 
