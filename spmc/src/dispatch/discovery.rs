@@ -1,13 +1,14 @@
 //! Partition discovery: `FFA_PARTITION_INFO_GET` through RX and `FFA_PARTITION_INFO_GET_REGS` through registers (FF-A v1.0 section 8.6, v1.1 section
 //! 13.8, v1.2).
 //!
-//! Both list the same descriptors in the same order: partitions by place, and from 1.2 on each service of theirs.
+//! Both list the same descriptors in the same order: partitions by place, and from 1.2 on each service of theirs. Logical partitions of the
+//! SPMD are behind them in registers alone, and for partitions alone, as with Hafnium.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::partition_info::{Descriptor, MAX_DESCRIPTOR, Properties, descriptor_size};
 use crate::ffa::{Answer, SmcFrame, Version, function};
 use crate::hal::Hal;
-use crate::id::Uuid;
+use crate::id::{PartitionId, Uuid};
 use crate::manifest::config::VmMessages;
 use crate::partition::{Frozen, Partition};
 use crate::spmc::{Pe, Spmc};
@@ -129,7 +130,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// `FFA_PARTITION_INFO_GET_REGS` (1.2): as many descriptors as fit into x3 to x17, from the index in x3 on, of the partitions with the UUID in x1
-    /// and x2, or of all.
+    /// and x2, or of all. To a partition logical partitions of the SPMD are listed, too, behind all others: EL3 tells which it has.
     ///
     /// `INVALID_PARAMETERS` for an unknown UUID, an index behind the list, or a tag with index 0; `RETRY` if the list is not the one
     /// any more that the tag is of.
@@ -144,16 +145,22 @@ impl<H: Hal> Spmc<H> {
         if start == 0 && tag != 0 {
             return Err(FfaError::InvalidParameters);
         }
+        let mut el3 = SmcFrame::ZERO;
+        if let Instance::Partition(_) = instance {
+            el3.x[..3].copy_from_slice(&[function::PARTITION_INFO_GET_REGS.into(), low, high]);
+            self.hal.call_el3(&mut el3);
+        }
         let current_tag = self.list_tag();
         let mut answer = SmcFrame::ZERO;
         let (_, registers) = answer.x.split_at_mut(FIRST_REGISTER);
         let mut room = registers.chunks_exact_mut(REGISTERS);
         let (mut count, mut told) = (0_usize, 0_usize);
-        for descriptor in self.matching(&query) {
+        let own = self.matching(&query).map(|descriptor| descriptor.words());
+        for descriptor in own.chain(logical_partitions(&el3)) {
             if count >= start
                 && let Some(to) = room.next()
             {
-                to.copy_from_slice(&descriptor.words());
+                to.copy_from_slice(&descriptor);
                 told = count;
             }
             count = count.saturating_add(1);
@@ -185,6 +192,17 @@ impl<H: Hal> Spmc<H> {
             .filter_map(|partition| Some((partition, partition.frozen()?)))
             .flat_map(|(partition, frozen)| query.descriptors(partition, frozen))
     }
+}
+
+/// Returns the descriptors of logical partitions in an answer of the SPMD, which has no more of them than fit into one.
+fn logical_partitions(answer: &SmcFrame) -> impl Iterator<Item = [u64; REGISTERS]> {
+    let (head, registers) = answer.x.split_at(FIRST_REGISTER);
+    let is_list = matches!(*head, [id, _, position] if id == function::SUCCESS_64.into()
+        && position >> 48 == MAX_DESCRIPTOR as u64);
+    let (descriptors, _) = registers.as_chunks::<REGISTERS>();
+    let descriptors = descriptors.iter().copied();
+    // Registers behind the last descriptor are zero.
+    descriptors.filter(move |[first, ..]| is_list && PartitionId(*first as u16).is_logical())
 }
 
 /// Returns what a partition that speaks `version` can have: nobody can rely on a message that it does not know.

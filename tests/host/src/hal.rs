@@ -13,6 +13,7 @@ use spmc::hal::{
 use spmc::limits::MAX_PES;
 use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
 
+use crate::ffa::{ERROR, NOT_SUPPORTED, PARTITION_INFO_GET_REGS, SUCCESS_64};
 use crate::guest::{Guest, Pending, Resume};
 use crate::machine::{Loaded, Machine, SPMC_IMAGE, current_pe};
 use crate::schedule;
@@ -249,7 +250,12 @@ impl Hal for FakeHal {
 
     fn call_el3(&self, call: &mut SmcFrame) {
         self.0.step();
-        self.0.journal().el3_calls.push(call.x);
+        let mut journal = self.0.journal();
+        if call.x[0] == PARTITION_INFO_GET_REGS {
+            call.x = list(&journal.logical_partitions, [call.x[1], call.x[2]]);
+            return;
+        }
+        journal.el3_calls.push(call.x);
         call.x = call.x.map(|x| !x);
     }
 
@@ -354,4 +360,19 @@ impl Hal for FakeHal {
     fn affinity(&self) -> u64 {
         current_pe() as u64
     }
+}
+
+/// Returns what the SPMD answers to a query for logical partitions with that UUID, or for all of them.
+fn list(all: &[[u64; 3]], uuid: [u64; 2]) -> [u64; 18] {
+    let found = all.iter().filter(|one| uuid == [0, 0] || one[1..] == uuid);
+    let found: Vec<u64> = found.flatten().copied().collect();
+    let mut answer = [0; 18];
+    match (found.len() as u64 / 3).checked_sub(1) {
+        None => [answer[0], answer[2]] = [ERROR, NOT_SUPPORTED as u32 as u64],
+        Some(last) => {
+            [answer[0], answer[2]] = [SUCCESS_64, 24 << 48 | last << 16 | last];
+            answer[3..][..found.len()].copy_from_slice(&found);
+        }
+    }
+    answer
 }

@@ -124,6 +124,8 @@ pub struct Journal {
     pub watchdogs: Vec<u64>,
     /// x0 to x17 of calls of EL3 for partitions, each answered by the complement of every register.
     pub el3_calls: Vec<[u64; 18]>,
+    /// Descriptors of the logical partitions that EL3 has.
+    pub logical_partitions: Vec<[u64; 3]>,
 }
 
 impl Journal {

@@ -508,3 +508,45 @@ fn secure_interrupts_are_handled_meanwhile() {
     assert_eq!(ask(nwd, SP2, 8), 8);
     assert_eq!(ask(nwd, SP1, 0), 4);
 }
+
+// req: LSP-10, PREG-11, PREG-09
+#[test]
+fn partitions_find_them_in_registers_behind_all_others() {
+    const HEAD: u64 = 2 << 32 | 1 << 16;
+    let lists = |name: &str| {
+        PartitionSpec::new(name).script(|sp| {
+            sp.serve(|sp, request| {
+                let [low, high, position, ..] = request.payload();
+                let answer = sp.call([PARTITION_INFO_GET_REGS, low, high, position]);
+                let first = request.0[6] as usize;
+                let [a, b, c] = [0, 1, 2].map(|n| answer.0[first + n]);
+                [answer.0[0], answer.0[2], a, b, c]
+            })
+        })
+    };
+    let system = System::boot([lists("one"), lists("two")]);
+    let nwd = system.nwd();
+    let before = nwd.call([PARTITION_INFO_GET_REGS, 0, 0, 0]);
+    let query = |uuid: [u64; 2], position: u64, register: u64| {
+        let [id, position, found @ ..] = nwd.ask(SP1, [uuid[0], uuid[1], position, register, 0]);
+        (id, position & 0xffff_ffff, position >> 32 & 0xffff, found)
+    };
+    // EL3 has none.
+    let (id, position, ..) = query([0, 0], 0, 9);
+    assert_eq!((id, position), (SUCCESS_64, 1 << 16 | 1));
+    let unknown = query([5, 6], 0, 3);
+    assert_eq!((unknown.0, unknown.1), (ERROR, 0xffff_fffe));
+    let [first, second] = [FIRST, LAST].map(|id| [HEAD | u64::from(id), 5, 6]);
+    // Whatever EL3 says of ids that are not its own, it lists nobody else.
+    let foreign = [HEAD | u64::from(SP2), 7, 8];
+    system.machine.journal().logical_partitions = vec![first, foreign, second];
+    let (id, position, tag, found) = query([0, 0], 0, 9);
+    assert_eq!((id, position, found), (SUCCESS_64, 3 << 16 | 3, first));
+    let (id, position, _, found) = query([0, 0], tag << 16 | 3, 3);
+    assert_eq!((id, position, found), (SUCCESS_64, 3 << 16 | 3, second));
+    // By a UUID that no partition has.
+    let (id, position, _, found) = query([5, 6], 0, 6);
+    assert_eq!((id, position, found), (SUCCESS_64, 1 << 16 | 1, second));
+    // The Normal world cannot be asked by them.
+    assert_eq!(nwd.call([PARTITION_INFO_GET_REGS, 0, 0, 0]), before);
+}
