@@ -255,6 +255,26 @@ fn one_that_comes_too_late_finds_the_chain_gone() {
     assert_eq!(nwd.ask(A, call(GO_ON))[..2], [ERROR, DENIED as u64]);
 }
 
+// The chain is the Normal world's from then on, also where that is stopped once more.
+// req: MSGW-15
+#[test]
+fn one_that_comes_too_late_does_not_go_on_with_what_the_normal_world_runs() {
+    let c = PartitionSpec::new("c").script(|sp| {
+        sp.serve(|sp, request| {
+            assert!(sp.interrupt());
+            assert!(sp.interrupt(), "masked");
+            request.payload()
+        })
+    });
+    let system = System::boot([leaves("a"), passes_on(), c]);
+    let nwd = system.nwd();
+    assert_eq!(nwd.ask(A, call(CALL)), [MANAGED_EXIT; 5]);
+    system.machine.gic().pass(CALLERS_TIME);
+    assert_eq!(nwd.call(RUN_B).0[..2], [INTERRUPT, RUN_B[1]]);
+    assert_eq!(nwd.ask(A, call(GO_ON))[..2], [ERROR, DENIED as u64]);
+    assert_eq!(nwd.call(RUN_B).0[..2], [MSG_WAIT, RUN_B[1]]);
+}
+
 // req: MSGD-24, ME-05
 #[test]
 fn whom_it_called_fails_meanwhile() {
