@@ -461,6 +461,13 @@ fn an_owner_that_dies_leaves_the_other_to_the_normal_world() {
 // req: INT-08
 #[test]
 fn one_that_dies_meanwhile_cannot_be_resumed() {
+    // The Normal world is told so, too, although for a while the caller alone could run it.
+    for is_run_before in [false, true] {
+        dies_meanwhile(is_run_before);
+    }
+}
+
+fn dies_meanwhile(is_run_before: bool) {
     let count = Arc::<AtomicU64>::default();
     let seen = Arc::clone(&count);
     let spec = with_device(PartitionSpec::new("owner"), &[LINE], &[]).script(move |sp| {
@@ -495,6 +502,9 @@ fn one_that_dies_meanwhile_cannot_be_resumed() {
     let nwd = system.nwd();
     assert_eq!(nwd.request(SP1, [3; 5]).0[0], INTERRUPT);
     assert_eq!(system.pe(1).request(SP2, [0; 5]).error(), Some(ABORTED));
+    if is_run_before {
+        assert_eq!(nwd.call([RUN, SP2_CONTEXT]).error(), Some(ABORTED));
+    }
     let answer = nwd.call([RUN, u64::from(SP1) << 16]);
     assert_eq!(answer.payload()[0], 3);
     assert_eq!(count.load(SeqCst), 1);
