@@ -21,7 +21,7 @@ pub fn settle<'a>(
         return;
     };
     let by_place = config.id;
-    // What a small number means if it is the place's.
+    // A small number that counts its own place asks for nothing else.
     if PartitionId(asked.0 | PartitionId::SPMC.0) == by_place {
         return;
     }

@@ -102,6 +102,17 @@ fn an_id_that_stands_for_something_else_is_not() {
         ..Case::default()
     };
     of_spmc.keeps_its_place();
+    let device = &|tree: &mut Node| {
+        tree.put("stream-endpoints/device", "stream-endpoint-id", &[0x8041]);
+        tree.put("stream-endpoints/device", "smmu-id", &[0]);
+        tree.put("stream-endpoints/device", "stream-ids", &[1]);
+    };
+    let of_device = Case {
+        asks: 0x8041,
+        change_spmc: device,
+        ..Case::default()
+    };
+    of_device.keeps_its_place();
     let auxiliary = &|tree: &mut Node| tree.put("", "auxiliary-id", &[0x8041]);
     let own = Case {
         asks: 0x8041,
