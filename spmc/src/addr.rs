@@ -94,7 +94,8 @@ pub struct PageRange<A> {
 }
 
 impl<A: Address> PageRange<A> {
-    /// A range of `pages` pages from `base`; `None` if it is empty, not page aligned, wraps or leaves the address space.
+    /// A range of `pages` pages from `base`; `None` if it is empty, not page aligned, wraps or
+    /// leaves the address space.
     #[inline]
     pub fn new(base: A, pages: u64) -> Option<Self> {
         if pages == 0 || !base.raw().is_multiple_of(PAGE_SIZE) {
@@ -104,7 +105,8 @@ impl<A: Address> PageRange<A> {
         (end <= ADDRESS_LIMIT).then_some(Self { base, pages })
     }
 
-    /// A range given in bytes; `None` as for [`Self::new`], and if `size` is not a multiple of a page.
+    /// A range given in bytes; `None` as for [`Self::new`], and if `size` is not a multiple of a
+    /// page.
     pub fn from_bytes(base: A, size: u64) -> Option<Self> {
         size.is_multiple_of(PAGE_SIZE)
             .then(|| Self::new(base, size / PAGE_SIZE))?

@@ -1,8 +1,9 @@
 //! The only boundary between the engine and hardware.
 //!
-//! The engine asks; the platform does. Everything here is safe to call with any argument that its contract allows: the
-//! engine holds no `unsafe`, so an implementation must uphold memory safety by itself (it is told physical addresses only
-//! of memory that belongs to partitions or to the Normal world, never of the SPMC's own image).
+//! The engine asks; the platform does. Everything here is safe to call with any argument that its
+//! contract allows: the engine holds no `unsafe`, so an implementation must uphold memory safety by
+//! itself (it is told physical addresses only of memory that belongs to partitions or to the Normal
+//! world, never of the SPMC's own image).
 
 use core::fmt;
 use core::sync::atomic::AtomicU64;
@@ -12,7 +13,8 @@ use crate::ffa::SmcFrame;
 use crate::manifest::config::{DeviceInterrupt, ExceptionLevel};
 use crate::mm;
 
-/// One translation table: 512 descriptors, one page. Atomic because the walker of another PE reads while we write.
+/// One translation table: 512 descriptors, one page. Atomic because the walker of another PE reads
+/// while we write.
 #[repr(C, align(4096))]
 pub struct Table(pub [AtomicU64; 512]);
 
@@ -29,14 +31,15 @@ impl Table {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AccessFault;
 
-/// The translation that a partition runs under: two stage-2 tables and the VMID that tags their TLB entries; for an S-EL0 partition
-/// the one table of the EL2&0 regime and the ASID.
+/// The translation that a partition runs under: two stage-2 tables and the VMID that tags their TLB
+/// entries; for an S-EL0 partition the one table of the EL2&0 regime and the ASID.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stage2Roots {
     /// Tags TLB entries, as VMID or ASID; unique per partition, never 0, below 256.
     pub vmid: u16,
-    /// Root of the Secure IPA space (VSTTBR_EL2): one table, or as many one behind the other as [`Hal::IPA_BITS`] asks for, aligned to all of them. The
-    /// one table of an S-EL0 partition (TTBR0_EL2).
+    /// Root of the Secure IPA space (VSTTBR_EL2): one table, or as many one behind the other as
+    /// [`Hal::IPA_BITS`] asks for, aligned to all of them. The one table of an S-EL0 partition
+    /// (TTBR0_EL2).
     pub secure: Pa,
     /// Root of the Non-secure IPA space (VTTBR_EL2), likewise; 0 for an S-EL0 partition.
     pub non_secure: Pa,
@@ -111,7 +114,8 @@ pub enum FaultKind {
     Other(u8),
 }
 
-/// A fault that the SPMC's tables caused (stage 2; stage 1 of an S-EL0 partition) or an external abort, decoded from ESR, FAR and HPFAR.
+/// A fault that the SPMC's tables caused (stage 2; stage 1 of an S-EL0 partition) or an external
+/// abort, decoded from ESR, FAR and HPFAR.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// The access that was attempted.
@@ -153,8 +157,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The Non-secure SGI that the SPMC gives the Normal world as schedule receiver interrupt (FF-A v1.1 section 10.7): the lowest that
-/// Linux leaves to firmware, and what Hafnium donates.
+/// The Non-secure SGI that the SPMC gives the Normal world as schedule receiver interrupt (FF-A
+/// v1.1 section 10.7): the lowest that Linux leaves to firmware, and what Hafnium donates.
 pub const SCHEDULE_RECEIVER_INTERRUPT: u32 = 8;
 
 /// When the schedule receiver interrupt is raised.
@@ -173,7 +177,8 @@ pub enum Exit {
     Call(Conduit),
     /// A fault that the partition's own stage 1 did not cause.
     Fault(Fault),
-    /// An instruction that a partition may not use here (system register, SVE, ...); the raw syndrome and its address.
+    /// An instruction that a partition may not use here (system register, SVE, ...); the raw
+    /// syndrome and its address.
     Trap {
         /// ESR_EL2.
         syndrome: u64,
@@ -182,7 +187,8 @@ pub enum Exit {
     },
     /// A Non-secure interrupt is pending and the partition's policy lets it preempt.
     NonSecureInterrupt,
-    /// A Secure interrupt is pending, or another PE wants this one to look again ([`Hal::look_again_elsewhere`]).
+    /// A Secure interrupt is pending, or another PE wants this one to look again
+    /// ([`Hal::look_again_elsewhere`]).
     SecureInterrupt,
     /// The EL1 physical timer of the loaded context.
     Timer {
@@ -221,7 +227,8 @@ pub struct TablePlaces {
 pub enum TableMemoryError {
     /// No memory answers there.
     Unreadable,
-    /// The tables that are there already have no room for those by which EL2 itself reaches so much.
+    /// The tables that are there already have no room for those by which EL2 itself reaches so
+    /// much.
     TooMuch,
 }
 
@@ -239,18 +246,21 @@ pub trait Hal: Sync + Sized {
     /// Saved execution state of a vCPU.
     type Context: Context;
 
-    /// log2 of the IPA space that stage 2 translates, 39 to 43: no partition is given, lent or shared what lies above. A root has a page for each 512 GiB.
+    /// log2 of the IPA space that stage 2 translates, 39 to 43: no partition is given, lent or
+    /// shared what lies above. A root has a page for each 512 GiB.
     const IPA_BITS: u32 = mm::TABLE_BITS;
 
-    /// Prepares a context for its first entry at `pc`: EL1h, interrupts masked, MMU off, all general-purpose and system
-    /// registers at their reset values, VMPIDR = `vcpu_index`; or EL0t, with the MMU on, SP and all other registers 0.
+    /// Prepares a context for its first entry at `pc`: EL1h, interrupts masked, MMU off, all
+    /// general-purpose and system registers at their reset values, VMPIDR = `vcpu_index`; or EL0t,
+    /// with the MMU on, SP and all other registers 0.
     fn reset(&self, context: &mut Self::Context, level: ExceptionLevel, pc: u64, vcpu_index: u16);
 
-    /// Puts a context on this PE, displacing (and keeping) the Normal world's EL1 state if that is still there.
-    /// With `mask_non_secure`, Non-secure interrupts stay pending until [`Hal::save`].
+    /// Puts a context on this PE, displacing (and keeping) the Normal world's EL1 state if that is
+    /// still there. With `mask_non_secure`, Non-secure interrupts stay pending until [`Hal::save`].
     fn load(&self, context: &mut Self::Context, roots: &Stage2Roots, mask_non_secure: bool);
 
-    /// Runs the loaded context until it stops. The same context may be run again without loading it anew.
+    /// Runs the loaded context until it stops. The same context may be run again without loading it
+    /// anew.
     fn run(&self, context: &mut Self::Context) -> Exit;
 
     /// Takes the loaded context off this PE; afterwards it may be loaded on any PE.
@@ -262,15 +272,16 @@ pub trait Hal: Sync + Sized {
     /// How many of these units make up that many milliseconds.
     fn ticks(&self, milliseconds: u32) -> u64;
 
-    /// Makes the loaded context, of S-EL1, take `fault` as an abort at its own exception vector. Returns `false`, with nothing changed, if it cannot: it
-    /// faulted on that very vector.
+    /// Makes the loaded context, of S-EL1, take `fault` as an abort at its own exception vector.
+    /// Returns `false`, with nothing changed, if it cannot: it faulted on that very vector.
     fn inject_abort(&self, context: &mut Self::Context, fault: &Fault) -> bool;
 
-    /// Makes the loaded context, of S-EL1, take an Undefined Instruction exception. Returns `false`, with nothing changed, if
-    /// it cannot.
+    /// Makes the loaded context, of S-EL1, take an Undefined Instruction exception. Returns
+    /// `false`, with nothing changed, if it cannot.
     fn inject_undefined(&self, context: &mut Self::Context) -> bool;
 
-    /// Interrupts [`Hal::run`] on this PE with [`Exit::Watchdog`] once [`Hal::now`] has come to `end`.
+    /// Interrupts [`Hal::run`] on this PE with [`Exit::Watchdog`] once [`Hal::now`] has come to
+    /// `end`.
     fn start_watchdog(&self, end: u64);
 
     /// Takes back [`Hal::start_watchdog`].
@@ -282,15 +293,18 @@ pub trait Hal: Sync + Sized {
     /// Shows the loaded context a virtual IRQ or FIQ, until the next call or [`Hal::save`].
     fn signal(&self, context: &mut Self::Context, irq: bool, fiq: bool);
 
-    /// Acknowledges the Secure Group 1 interrupt of highest priority that is pending on this PE and drops its priority. It stays active. Never
-    /// returns the platform's own; `None` if there is no other.
+    /// Acknowledges the Secure Group 1 interrupt of highest priority that is pending on this PE and
+    /// drops its priority. It stays active. Never returns the platform's own; `None` if there is no
+    /// other.
     fn acknowledge_interrupt(&self) -> Option<u32>;
 
-    /// Lets an acknowledged interrupt come again, of this PE if it is private. Nothing happens if it is not active.
+    /// Lets an acknowledged interrupt come again, of this PE if it is private. Nothing happens if
+    /// it is not active.
     fn deactivate_interrupt(&self, id: u32);
 
-    /// Makes a partition's interrupt a Secure Group 1 interrupt with the priority, trigger and target that its manifest says, disabled, neither
-    /// active nor, if it is an edge, pending. On this PE if it is private or names no target. Whether there is such an interrupt.
+    /// Makes a partition's interrupt a Secure Group 1 interrupt with the priority, trigger and
+    /// target that its manifest says, disabled, neither active nor, if it is an edge, pending. On
+    /// this PE if it is private or names no target. Whether there is such an interrupt.
     fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool;
 
     /// Enables or disables an interrupt, on this PE if it is private.
@@ -299,10 +313,12 @@ pub trait Hal: Sync + Sized {
     /// Routes a shared interrupt to the PE with that affinity; whether that can be done.
     fn route_interrupt(&self, id: u32, affinity: u64) -> bool;
 
-    /// Routes a shared interrupt that is routed to the PE with the affinity `from` to the one with the affinity `to`; whether it was.
+    /// Routes a shared interrupt that is routed to the PE with the affinity `from` to the one with
+    /// the affinity `to`; whether it was.
     fn move_interrupt(&self, id: u32, from: u64, to: u64) -> bool;
 
-    /// Stops all other PEs, partitions with [`Exit::SecureInterrupt`] and the Normal world with `FFA_INTERRUPT`.
+    /// Stops all other PEs, partitions with [`Exit::SecureInterrupt`] and the Normal world with
+    /// `FFA_INTERRUPT`.
     fn look_again_elsewhere(&self);
 
     /// Stops whoever gets this PE next, a partition or the Normal world, in the same way.
@@ -317,13 +333,16 @@ pub trait Hal: Sync + Sized {
     /// Copies `from` to physical memory.
     fn write(&self, world: World, to: Pa, from: &[u8]) -> Result<(), AccessFault>;
 
-    /// Fills pages with zeros and makes that visible to every observer (clean to the point of coherency).
+    /// Fills pages with zeros and makes that visible to every observer (clean to the point of
+    /// coherency).
     fn zero(&self, world: World, range: PageRange<Pa>) -> Result<(), AccessFault>;
 
-    /// Makes `range` visible to observers without caches and to instruction fetch: clean to the point of coherency, and drop stale instructions.
+    /// Makes `range` visible to observers without caches and to instruction fetch: clean to the
+    /// point of coherency, and drop stale instructions.
     fn clean(&self, world: World, from: Pa, bytes: u64);
 
-    /// Returns whether a partition at S-EL0 can be kept from what it must not do on this system. If not, none is started.
+    /// Returns whether a partition at S-EL0 can be kept from what it must not do on this system. If
+    /// not, none is started.
     fn confines_s_el0(&self) -> bool {
         true
     }
@@ -335,31 +354,36 @@ pub trait Hal: Sync + Sized {
     fn table_places(&self) -> &TablePlaces;
 
     /// Puts the pages of `range`, zeroed, behind those of [`Hal::tables`]. It is Secure memory that
-    /// nobody uses. Called once at most, before anything asks for the tables. On an error nothing has
-    /// changed.
+    /// nobody uses. Called once at most, before anything asks for the tables. On an error nothing
+    /// has changed.
     fn add_tables(&self, range: PageRange<Pa>) -> Result<(), TableMemoryError>;
 
-    /// Returns the last entry that each root table of the EL2&0 regime must have: by it EL2 finds itself when an S-EL0 partition stops.
+    /// Returns the last entry that each root table of the EL2&0 regime must have: by it EL2 finds
+    /// itself when an S-EL0 partition stops.
     fn el2_entry(&self) -> u64;
 
-    /// Makes table updates visible to translation walks (DSB) and forgets stale translations on all PEs; returns
-    /// when no PE can use them any more.
+    /// Makes table updates visible to translation walks (DSB) and forgets stale translations on all
+    /// PEs; returns when no PE can use them any more.
     fn invalidate_stage2(&self, roots: &Stage2Roots, scope: TlbScope<'_>);
 
-    /// Makes table updates that only turn invalid descriptors into valid ones visible to translation walks (DSB).
+    /// Makes table updates that only turn invalid descriptors into valid ones visible to
+    /// translation walks (DSB).
     fn publish_tables(&self);
 
-    /// Sends all transactions of `stream` through the tables under `roots` from now on, and lets [`Hal::invalidate_stage2`] of these roots reach
-    /// what the SMMU keeps. A stream that is not attached is blocked: its transactions abort, they do not pass untranslated.
+    /// Sends all transactions of `stream` through the tables under `roots` from now on, and lets
+    /// [`Hal::invalidate_stage2`] of these roots reach what the SMMU keeps. A stream that is not
+    /// attached is blocked: its transactions abort, they do not pass untranslated.
     fn attach_stream(&self, stream: Stream, roots: &Stage2Roots) -> Result<(), NoSuchStream>;
 
-    /// Takes back [`Hal::attach_stream`]: the stream is blocked again. When it returns, no transaction of the stream that was under way can reach memory any
-    /// more. Nothing happens if it was never attached.
+    /// Takes back [`Hal::attach_stream`]: the stream is blocked again. When it returns, no
+    /// transaction of the stream that was under way can reach memory any more. Nothing happens if
+    /// it was never attached.
     fn detach_stream(&self, stream: Stream);
 
     /// MPIDR affinity of the PE that this runs on: Aff3:Aff2:Aff1:Aff0 as in a device tree `reg`.
     fn affinity(&self) -> u64;
 
-    /// Makes a fast call of EL3 for the loaded context, with x0 to x17 in `call`, where EL3 leaves its answer (SMCCC 1.2).
+    /// Makes a fast call of EL3 for the loaded context, with x0 to x17 in `call`, where EL3 leaves
+    /// its answer (SMCCC 1.2).
     fn call_el3(&self, call: &mut SmcFrame);
 }

@@ -31,8 +31,8 @@ impl PartitionId {
         self.0 == Self::SPMD.0 || self.is_logical()
     }
 
-    /// Returns the id of the place at `index` of the partition table: 0x8001 + index, as Hafnium numbers partitions. A partition has it
-    /// unless its manifest asks for another one.
+    /// Returns the id of the place at `index` of the partition table: 0x8001 + index, as Hafnium
+    /// numbers partitions. A partition has it unless its manifest asks for another one.
     pub const fn of_place(index: usize) -> Self {
         Self(0x8001_u16.wrapping_add(index as u16))
     }
@@ -71,7 +71,8 @@ impl VcpuId {
         index: 0,
     };
 
-    /// The encoding of w1 in `FFA_RUN` and `FFA_INTERRUPT`: partition in `[31:16]`, vCPU in `[15:0]`.
+    /// The encoding of w1 in `FFA_RUN` and `FFA_INTERRUPT`: partition in `[31:16]`, vCPU in
+    /// `[15:0]`.
     pub const fn to_w1(self) -> u64 {
         ((self.partition.0 as u64) << 16) | self.index as u64
     }

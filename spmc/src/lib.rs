@@ -1,8 +1,8 @@
 //! The engine of a Secure Partition Manager Core (SPMC) for the Arm Firmware Framework (FF-A).
 //!
-//! One [`Spmc`] serves all processing elements. It knows hardware only through [`hal::Hal`], so that the same code runs on the
-//! target and, over a fake, on the host. A guest can never panic it: everything that a caller controls is checked, and the lints
-//! below keep it so.
+//! One [`Spmc`] serves all processing elements. It knows hardware only through [`hal::Hal`], so
+//! that the same code runs on the target and, over a fake, on the host. A guest can never panic it:
+//! everything that a caller controls is checked, and the lints below keep it so.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,10 +1,11 @@
 //! Every capacity of the SPMC in one place.
 //!
-//! Tables are sized at build time so that nothing is allocated after boot. A manifest that needs more is refused
-//! with a message that names the limit; a call that needs more gets `NO_MEMORY` and changes nothing.
+//! Tables are sized at build time so that nothing is allocated after boot. A manifest that needs
+//! more is refused with a message that names the limit; a call that needs more gets `NO_MEMORY` and
+//! changes nothing.
 
-/// Processing elements (PEs) that run partitions: the variable `SPMC_PES` at build time, or 8. The Normal world has PEs beyond that
-/// to itself.
+/// Processing elements (PEs) that run partitions: the variable `SPMC_PES` at build time, or 8. The
+/// Normal world has PEs beyond that to itself.
 pub const MAX_PES: usize = from_environment(option_env!("SPMC_PES"), 8);
 
 const _: () = assert!(
@@ -48,13 +49,15 @@ pub const MAX_DEVICE_RANGES: usize = 10;
 /// SMC function ids that one SP may be allowed to call (`smc_whitelist`).
 pub const MAX_SMC_WHITELIST: usize = 32;
 
-/// Memory transactions that are live at the same time. Those that no endpoint has for itself are for all.
+/// Memory transactions that are live at the same time. Those that no endpoint has for itself are
+/// for all.
 pub const MAX_SHARES: usize = 96;
 
 /// Of these, how many only the Normal world can have, with all its VMs.
 pub const SHARES_NORMAL_WORLD: usize = 32;
 
-/// How many only one partition can have, for each of [`MAX_PARTITIONS`]. What is sent to a stream endpoint is its sender's.
+/// How many only one partition can have, for each of [`MAX_PARTITIONS`]. What is sent to a stream
+/// endpoint is its sender's.
 pub const SHARES_PARTITION: usize = 4;
 
 /// Borrowers of one memory transaction.
@@ -66,7 +69,8 @@ pub const MAX_NOTIFIED_VMS: usize = 8;
 /// vCPUs of one receiver of notifications: of a VM, or the contexts of a partition.
 pub const MAX_NOTIFIED_VCPUS: usize = if MAX_VCPUS > 32 { MAX_VCPUS } else { 32 };
 
-/// Memory transactions of one endpoint of which fragments are missing; all ids of the Normal world are one endpoint.
+/// Memory transactions of one endpoint of which fragments are missing; all ids of the Normal world
+/// are one endpoint.
 pub const MAX_ARRIVING: usize = 8;
 
 /// Limits the arriving transactions of one sender id.
@@ -84,14 +88,16 @@ pub const MAX_VM_MAILBOXES: usize = 8;
 /// Characters of a console line that one execution context writes; a longer one is broken.
 pub const MAX_CONSOLE_LINE: usize = 120;
 
-/// Bytes of a descriptor that are copied and looked at together: one page. A longer one is taken piece by piece.
+/// Bytes of a descriptor that are copied and looked at together: one page. A longer one is taken
+/// piece by piece.
 pub const MAX_DESCRIPTOR: usize = 4096;
 
 /// Largest SP manifest (DTB) that is accepted, bytes.
 pub const MAX_SP_MANIFEST: usize = 16 * 1024;
 
-/// Pages of the pools that translation tables and the lists of memory transactions come from: the variable `SPMC_TABLES` at build time, or 256 (1 MiB).
-/// That carries a transaction of 16,384 pages that lie on every second page of 128 MiB, with one borrower.
+/// Pages of the pools that translation tables and the lists of memory transactions come from: the
+/// variable `SPMC_TABLES` at build time, or 256 (1 MiB). That carries a transaction of 16,384 pages
+/// that lie on every second page of 128 MiB, with one borrower.
 pub const TABLES: usize = from_environment(option_env!("SPMC_TABLES"), 256);
 
 const _: () = assert!(
@@ -99,10 +105,12 @@ const _: () = assert!(
     "SPMC_TABLES is not a number from 24 to 65535"
 );
 
-/// Pages that the SPMC manifest can add to these (`table-memory`): pages of the pools have numbers of 16 bits.
+/// Pages that the SPMC manifest can add to these (`table-memory`): pages of the pools have numbers
+/// of 16 bits.
 pub const MAX_TABLE_MEMORY_PAGES: u64 = (u16::MAX as usize - TABLES) as u64;
 
-/// The number that a variable says at build time: `default` where it is not set, 0 where it is none.
+/// The number that a variable says at build time: `default` where it is not set, 0 where it is
+/// none.
 const fn from_environment(variable: Option<&str>, default: usize) -> usize {
     match variable {
         None => default,

@@ -18,7 +18,8 @@ use crate::partition::{
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
-/// Everything that the SPMC knows. One per system, shared by all PEs, frozen after boot except for what is behind locks.
+/// Everything that the SPMC knows. One per system, shared by all PEs, frozen after boot except for
+/// what is behind locks.
 pub struct Spmc<H: Hal> {
     /// The hardware.
     pub hal: H,
@@ -42,11 +43,13 @@ pub struct Spmc<H: Hal> {
     pub(crate) booted: AtomicBool,
     /// Which PEs are on.
     pub(crate) places: Mutex<Places>,
-    /// Work that partitions that failed leave to be done when a PE is free: see `dispatch::lifecycle`.
+    /// Work that partitions that failed leave to be done when a PE is free: see
+    /// `dispatch::lifecycle`.
     pub(crate) aftermath: AtomicU32,
     /// Indices of the partitions in the order in which they boot.
     pub(crate) boot_order: Once<ArrayVec<usize, MAX_PARTITIONS>>,
-    /// Private copy of the SP manifest that is being read, in words because a device tree is aligned to 8 bytes.
+    /// Private copy of the SP manifest that is being read, in words because a device tree is
+    /// aligned to 8 bytes.
     pub(crate) boot_buffer: Mutex<[u64; MAX_SP_MANIFEST / 8]>,
 }
 
@@ -107,8 +110,8 @@ impl<H: Hal> Spmc<H> {
         after.iter().chain(before)
     }
 
-    /// The endpoint that a partition id stands for: every Non-secure id means the Normal world, whose VMs only its
-    /// Hypervisor can tell apart.
+    /// The endpoint that a partition id stands for: every Non-secure id means the Normal world,
+    /// whose VMs only its Hypervisor can tell apart.
     pub fn endpoint(&self, id: PartitionId) -> Option<&Endpoint> {
         if id.is_secure() {
             self.live_partition(id).map(|partition| &partition.endpoint)
@@ -117,7 +120,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// The mailbox of a partition, of the Normal world, or of one of its VMs, locked; `None` if there is no such partition, or the VM has no buffers.
+    /// The mailbox of a partition, of the Normal world, or of one of its VMs, locked; `None` if
+    /// there is no such partition, or the VM has no buffers.
     pub(crate) fn mailbox(&self, id: PartitionId) -> Option<MutexGuard<'_, Mailbox>> {
         if id.is_secure() || id == PartitionId::NORMAL_WORLD {
             self.endpoint(id).map(|endpoint| endpoint.mailbox.lock())
@@ -159,7 +163,8 @@ pub(crate) enum Watch {
 pub struct Pe {
     /// Linear index of the PE; also the index of the contexts pinned to it.
     pub index: u16,
-    /// The context that the Normal world called in the stay under way, and is told of when a chain is preempted.
+    /// The context that the Normal world called in the stay under way, and is told of when a chain
+    /// is preempted.
     pub(crate) root: VcpuId,
     /// The frame that the Normal world gets if EL3 does not take `FFA_ABORT`.
     pub(crate) held: Option<SmcFrame>,

@@ -1,13 +1,16 @@
-//! Lists what a Non-secure interrupt does to chains of partitions: one table for the host and for the board.
+//! Lists what a Non-secure interrupt does to chains of partitions: one table for the host and for
+//! the board.
 //!
-//! Partitions 1 and 2 have it signaled, 3 a managed exit by vFIQ, 4 by vIRQ, 5 and 6 have it queued; even ones have a context for each PE.
+//! Partitions 1 and 2 have it signaled, 3 a managed exit by vFIQ, 4 by vIRQ, 5 and 6 have it
+//! queued; even ones have a context for each PE.
 
 /// The member of the chain sees nothing of the interrupt.
 pub const NOTHING: u64 = 0;
 pub const IRQ: u64 = 1;
 pub const FIQ: u64 = 2;
 
-/// A chain: the numbers of its members, from 1 on; whether the Normal world is told of the interrupt before the answer; what the members see.
+/// A chain: the numbers of its members, from 1 on; whether the Normal world is told of the
+/// interrupt before the answer; what the members see.
 pub type Case = (&'static [u64], bool, &'static [u64]);
 
 pub const CHAINS: &[Case] = &[

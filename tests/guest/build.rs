@@ -1,4 +1,5 @@
-//! Gives each image its link address: the layout of the test partitions is one decision, and it stands here.
+//! Gives each image its link address: the layout of the test partitions is one decision, and it
+//! stands here.
 
 use std::path::Path;
 

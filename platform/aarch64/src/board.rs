@@ -9,8 +9,10 @@ pub struct Board {
     pub uart_clock_hz: u32,
     /// Physical address of the GICv3 distributor, 64 KiB.
     pub distributor: u64,
-    /// Physical address of the first GICv3 redistributor frame; the frames of all PEs follow each other.
+    /// Physical address of the first GICv3 redistributor frame; the frames of all PEs follow each
+    /// other.
     pub redistributors: u64,
-    /// Partitions at S-EL1 reach the physical GIC CPU interface. False for hardware, which gives them a virtual one; QEMU does not.
+    /// Partitions at S-EL1 reach the physical GIC CPU interface. False for hardware, which gives
+    /// them a virtual one; QEMU does not.
     pub lends_cpu_interface: bool,
 }

@@ -1,9 +1,9 @@
 //! Identification registers as partitions at S-EL1 see them, whose reads trap (HCR_EL2.TID3).
 //!
-//! A field that the table does not name reads as zero: so does whatever a later architecture adds. A
-//! feature is named if no trap of `el2/cpu.rs` and `el2/features.rs` takes it from partitions, and if
-//! a context has all state that it adds. The registers of SVE, SME and FP8 have no row, nor have those
-//! that describe EL2, EL3 or AArch32 at EL1 alone.
+//! A field that the table does not name reads as zero: so does whatever a later architecture adds.
+//! A feature is named if no trap of `el2/cpu.rs` and `el2/features.rs` takes it from partitions,
+//! and if a context has all state that it adds. The registers of SVE, SME and FP8 have no row, nor
+//! have those that describe EL2, EL3 or AArch32 at EL1 alone.
 
 /// Number of an identification register (op0 = 3, op1 = 0, CRn = 0).
 pub type Number = usize;
@@ -23,8 +23,8 @@ const ANY: u64 = 0xf;
 /// A whole register of AArch32 that is shown as it is: EL0 may be AArch32.
 const ALL: u64 = 0xffff_ffff;
 
-/// Declares registers, with the lowest bit of each field that is shown and the greatest value that it
-/// shows. Fields have four bits, and a greater value includes all that a lesser one says.
+/// Declares registers, with the lowest bit of each field that is shown and the greatest value that
+/// it shows. Fields have four bits, and a greater value includes all that a lesser one says.
 macro_rules! id_registers {
     ($($name:ident = ($crm:literal, $op2:literal) { $($field:ident[$low:literal]: $limit:expr,)* })*) => {
         $(#[doc = stringify!($name)] pub const $name: Number = number($crm, $op2);)*
@@ -197,7 +197,8 @@ id_registers! {
     }
 }
 
-/// Returns the fields of a register that are about pointer authentication: all are zero on a PE without.
+/// Returns the fields of a register that are about pointer authentication: all are zero on a PE
+/// without.
 pub fn pointer_authentication(number: Number) -> u64 {
     match number {
         ID_AA64ISAR1_EL1 => 0xff00_0ff0, // APA, API, GPA, GPI
@@ -308,7 +309,8 @@ mod tests {
         (7, 7),
     ];
 
-    /// Registers of a PE much like `-cpu max` of QEMU, what they have, and what partitions see of it.
+    /// Registers of a PE much like `-cpu max` of QEMU, what they have, and what partitions see of
+    /// it.
     const TYPICAL: &[(Number, u64, u64)] = &[
         (
             ID_AA64PFR0_EL1,

@@ -1,4 +1,5 @@
-//! QEMU's virt machine (`-M virt,secure=on,virtualization=on,gic-version=3`): the facts that no manifest carries.
+//! QEMU's virt machine (`-M virt,secure=on,virtualization=on,gic-version=3`): the facts that no
+//! manifest carries.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 

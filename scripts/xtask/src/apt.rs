@@ -1,7 +1,8 @@
 //! Debian's package tools with a configuration of our own.
 //!
-//! Sources, lists, preferences and cache live below `target/apt`, so the system's apt stays as it is: no suite is
-//! added to it and no list is refreshed. The mirror is the one that the system's own sources name.
+//! Sources, lists, preferences and cache live below `target/apt`, so the system's apt stays as it
+//! is: no suite is added to it and no list is refreshed. The mirror is the one that the system's
+//! own sources name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,8 +55,8 @@ impl Apt {
         &self.codename
     }
 
-    /// Writes the private configuration and refreshes the private lists. With `backports` the suite of that name is
-    /// added, and the source package named is taken from it.
+    /// Writes the private configuration and refreshes the private lists. With `backports` the suite
+    /// of that name is added, and the source package named is taken from it.
     pub fn update(&self, backports: Option<&str>) -> Result<()> {
         let parts = self.dir.join("sources");
         if parts.exists() {
@@ -85,7 +86,8 @@ impl Apt {
         )
     }
 
-    /// Installs packages as root or through sudo; where neither is possible the error is the command to run.
+    /// Installs packages as root or through sudo; where neither is possible the error is the
+    /// command to run.
     pub fn install(&self, packages: &[&str]) -> Result<()> {
         let mut words = vec!["apt-get".to_string()];
         words.extend(self.options());
@@ -153,7 +155,8 @@ fn copy_sources(to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The words to put before a command that needs root: none as root, sudo where it asks for no password.
+/// The words to put before a command that needs root: none as root, sudo where it asks for no
+/// password.
 fn privileges() -> Option<Vec<&'static str>> {
     if output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0") {
         return Some(Vec::new());

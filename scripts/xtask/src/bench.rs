@@ -1,8 +1,9 @@
 //! `cargo xtask bench`: executed instructions per call, split by the component that executes them.
 //!
-//! The test OS runs each call between two marks, a number of times, and says on the console which pair is which:
-//! `BENCH <n> <name> <iterations>` with marks 2n and 2n+1. The entry named `empty` is the loop alone: what it costs is
-//! taken off the others. A QEMU plugin counts (`tests/qemu/insn-count.c`); with `-icount` and one PE a run repeats exactly.
+//! The test OS runs each call between two marks, a number of times, and says on the console which
+//! pair is which: `BENCH <n> <name> <iterations>` with marks 2n and 2n+1. The entry named `empty`
+//! is the loop alone: what it costs is taken off the others. A QEMU plugin counts
+//! (`tests/qemu/insn-count.c`); with `-icount` and one PE a run repeats exactly.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -94,7 +95,8 @@ const LIMITS: &[(&str, u64)] = &[
     ("boot", 420_000),
     // Hafnium takes 214 KiB.
     ("image_bytes", 252 * 1024),
-    // Hafnium takes 1,216 KiB. Here 1 MiB alone is for tables, so that 16,384 scattered pages fit into one transaction.
+    // Hafnium takes 1,216 KiB. Here 1 MiB alone is for tables, so that 16,384 scattered pages fit
+    // into one transaction.
     ("memory_bytes", 1_920 * 1024),
 ];
 

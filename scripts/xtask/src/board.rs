@@ -1,4 +1,5 @@
-//! The boards that can be booted: what TF-A, QEMU and the images of each must be told. Addresses of a board stand in its folder below `platform/`.
+//! The boards that can be booted: what TF-A, QEMU and the images of each must be told. Addresses of
+//! a board stand in its folder below `platform/`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -49,8 +50,9 @@ pub static QEMU_VIRT: Board = Board {
 
 /// QEMU's sbsa-ref machine.
 ///
-/// TF-A's port of it was never told of an SPMC at S-EL2: sources and addresses that the port for virt has are added here. It does not load BL33 either.
-/// BL31 has room for 512 PEs, but not if each keeps the registers of features that this CPU does not have.
+/// TF-A's port of it was never told of an SPMC at S-EL2: sources and addresses that the port for
+/// virt has are added here. It does not load BL33 either. BL31 has room for 512 PEs, but not if
+/// each keeps the registers of features that this CPU does not have.
 pub static QEMU_SBSA: Board = Board {
     name: "qemu-sbsa",
     spmc: "spmc-qemu-sbsa",

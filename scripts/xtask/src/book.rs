@@ -1,7 +1,8 @@
 //! `cargo xtask book`: the documents as a book of web pages, without a link that leads nowhere.
 //!
-//! mdBook wants one folder with all chapters, but README and others stand beside `docs`. So it gets a folder of symbolic links
-//! that mirrors the tree: links between documents, and from them to sources, are right in both.
+//! mdBook wants one folder with all chapters, but README and others stand beside `docs`. So it gets
+//! a folder of symbolic links that mirrors the tree: links between documents, and from them to
+//! sources, are right in both.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -33,8 +34,8 @@ const TREE: &[&str] = &[
     "tests",
 ];
 
-/// Builds the book and returns its first page. With `check` the figures in the tree must be those that their sources describe;
-/// else they are drawn anew.
+/// Builds the book and returns its first page. With `check` the figures in the tree must be those
+/// that their sources describe; else they are drawn anew.
 pub fn book(check: bool) -> Result<PathBuf> {
     figures::figures(check)?;
     let program = mdbook()?;
@@ -68,7 +69,8 @@ pub fn mdbook() -> Result<PathBuf> {
     if !is_current() {
         step("building mdBook", || {
             let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-            // As fast to build as can be: it has little to do. It needs neither a server nor a search index.
+            // As fast to build as can be: it has little to do. It needs neither a server nor a
+            // search index.
             cargo
                 .args(["install", "mdbook", "--version", VERSION, "--locked"])
                 .args(["--quiet", "--force", "--no-default-features", "--debug"])

@@ -16,7 +16,8 @@ use crate::workspace::{root, target};
 /// The bare-metal target.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
 
-/// How the SPMC is compiled, and how the guests are; the folders of what comes of it have these names.
+/// How the SPMC is compiled, and how the guests are; the folders of what comes of it have these
+/// names.
 const SPMC_PROFILE: &str = "release";
 const GUEST_PROFILE: &str = "guest";
 
@@ -28,7 +29,8 @@ pub struct Spmc {
     pub executable: Executable,
 }
 
-/// Builds what runs on the target: the SPMC of a board, and of the guests those that the layout needs, or all layouts of the board.
+/// Builds what runs on the target: the SPMC of a board, and of the guests those that the layout
+/// needs, or all layouts of the board.
 pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
     let guests = guests(board, layout)?;
     step(
@@ -95,7 +97,8 @@ fn check_stacks(elf: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The guests that a layout of the board needs, or all its layouts: on the default board every guest that there is, since demos use some.
+/// The guests that a layout of the board needs, or all its layouts: on the default board every
+/// guest that there is, since demos use some.
 fn guests(board: &Board, layout: Option<&str>) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(root().join("tests/guest/src/bin"))? {
@@ -123,7 +126,8 @@ pub fn check_most_pes() -> Result<()> {
         .args(["--quiet", "--target", TARGET, "--package", "qemu-virt"]))
 }
 
-/// The target of programs that run on this machine. Named, flags for it do not reach what runs while building.
+/// The target of programs that run on this machine. Named, flags for it do not reach what runs
+/// while building.
 pub fn host() -> Result<String> {
     let version = output(Command::new("rustc").current_dir(root()).arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));

@@ -1,7 +1,8 @@
-//! `cargo xtask demo`: real systems over the SPMC, each booted on QEMU and judged by what its console shows.
+//! `cargo xtask demo`: real systems over the SPMC, each booted on QEMU and judged by what its
+//! console shows.
 //!
-//! A demo is a row of [`DEMOS`]. Its parts come from Debian packages of pinned versions ([`fetch`]); nothing of them is in
-//! this repository.
+//! A demo is a row of [`DEMOS`]. Its parts come from Debian packages of pinned versions
+//! ([`fetch`]); nothing of them is in this repository.
 
 mod fetch;
 mod initramfs;
@@ -105,7 +106,8 @@ pub const DEMOS: &[Demo] = &[
     Demo {
         name: "u-boot",
         about: "U-Boot lists the test partitions, and asks one of them",
-        // U-Boot takes each field of a UUID for a little-endian number: the bytes are those of the first partition.
+        // U-Boot takes each field of a UUID for a little-endian number: the bytes are those of the
+        // first partition.
         system: System::UBoot(
             "armffa devlist; armffa getpart 1e67b5b4-904a-e14f-1fb8-cbdae1da13fb; armffa ping 0x8001",
         ),

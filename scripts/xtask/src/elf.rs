@@ -1,6 +1,7 @@
 //! ELF executables turned into raw images, as BL2 and the loaders of Secure Partitions want them.
 //!
-//! Of a little-endian 64-bit ELF file the loadable segments matter for that, sections and symbols for what is known of code.
+//! Of a little-endian 64-bit ELF file the loadable segments matter for that, sections and symbols
+//! for what is known of code.
 
 use std::collections::BTreeMap;
 

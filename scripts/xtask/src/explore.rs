@@ -1,5 +1,5 @@
-//! `cargo xtask explore`: visits every state that small systems can come to, optimised for speed. The
-//! host tests visit those of the smallest ones.
+//! `cargo xtask explore`: visits every state that small systems can come to, optimised for speed.
+//! The host tests visit those of the smallest ones.
 
 use std::process::Command;
 

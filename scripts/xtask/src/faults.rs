@@ -1,8 +1,10 @@
-//! `cargo xtask faults`: takes fixes out again, one at a time and in a copy of the tree, and demands
-//! that the test which guards each of them fails. So it is known that the harness sees such faults.
+//! `cargo xtask faults`: takes fixes out again, one at a time and in a copy of the tree, and
+//! demands that the test which guards each of them fails. So it is known that the harness sees such
+//! faults.
 //!
-//! Each fault is a patch in `tests/host/faults`, whose first line names a test binary of `host-tests`
-//! and a test in it. A patch that does not apply any more is an error: it must follow the engine.
+//! Each fault is a patch in `tests/host/faults`, whose first line names a test binary of
+//! `host-tests` and a test in it. A patch that does not apply any more is an error: it must follow
+//! the engine.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! The figures of the documents: drawings in `docs/figures`, each made of the text beside it by Pikchr.
+//! The figures of the documents: drawings in `docs/figures`, each made of the text beside it by
+//! Pikchr.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,8 +1,10 @@
-//! `cargo xtask fuzz`: the fuzz targets of `host_tests::fuzz` under libFuzzer, on the pinned stable compiler.
+//! `cargo xtask fuzz`: the fuzz targets of `host_tests::fuzz` under libFuzzer, on the pinned stable
+//! compiler.
 //!
-//! The compiler's coverage instrumentation needs no unstable flag: it is an LLVM pass. Inputs that reached something new stay below
-//! `target/fuzzing/corpus`, so that the next run goes on from there; one that broke something is left in `target/fuzzing/crashes`, and
-//! belongs into `tests/host/corpus/fuzz/TARGET` once it is mended: host tests run it from then on.
+//! The compiler's coverage instrumentation needs no unstable flag: it is an LLVM pass. Inputs that
+//! reached something new stay below `target/fuzzing/corpus`, so that the next run goes on from
+//! there; one that broke something is left in `target/fuzzing/crashes`, and belongs into
+//! `tests/host/corpus/fuzz/TARGET` once it is mended: host tests run it from then on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,7 +43,8 @@ pub struct Options {
     pub target: Option<String>,
     /// Executions of each.
     pub runs: u64,
-    /// Seed of the mutations; with the same and no corpus of earlier runs the same inputs are tried.
+    /// Seed of the mutations; with the same and no corpus of earlier runs the same inputs are
+    /// tried.
     pub seed: u64,
     /// Begin with the inputs in the tree alone, and keep nothing.
     pub fresh: bool,
@@ -87,7 +90,8 @@ pub fn fuzz(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds the targets for this machine, apart from everything else that is built, because of the flags.
+/// Builds the targets for this machine, apart from everything else that is built, because of the
+/// flags.
 fn build(fast: bool) -> Result<PathBuf> {
     setup::setup_for_fuzzing()?;
     let host = host()?;

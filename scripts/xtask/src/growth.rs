@@ -1,7 +1,9 @@
-//! `cargo xtask growth`: how the cost of a memory transaction grows with its constituents, with live handles and with partitions.
+//! `cargo xtask growth`: how the cost of a memory transaction grows with its constituents, with
+//! live handles and with partitions.
 //!
-//! What is counted is how often each stretch of code without a branch was run, by the counters that `-Cinstrument-coverage` puts
-//! there: independent of the machine, exact, and close to the number of branches. Instructions on the board are what `bench` counts.
+//! What is counted is how often each stretch of code without a branch was run, by the counters that
+//! `-Cinstrument-coverage` puts there: independent of the machine, exact, and close to the number
+//! of branches. Instructions on the board are what `bench` counts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,12 +17,14 @@ use crate::workspace::target;
 
 const STEPS: [&str; 4] = ["send", "retrieve", "relinquish", "reclaim"];
 
-/// Prints the tables; fails if a cost is not linear in constituents, or depends on live handles or partitions.
+/// Prints the tables; fails if a cost is not linear in constituents, or depends on live handles or
+/// partitions.
 pub fn growth() -> Result<()> {
     let program = build()?;
     let constituents: Vec<u64> = (0..=16).map(|power| 1 << power).collect();
     let costs = table(&program, "constituents", &constituents, |n| [n, 1, 2])?;
-    // Linear: the last doubling costs no more for each constituent than one in the middle of the table.
+    // Linear: the last doubling costs no more for each constituent than one in the middle of the
+    // table.
     for (step, middle, last) in steps(costs[11], costs[16]) {
         ensure!(last <= middle * 32 * 11 / 10, "{step} is not linear");
     }
@@ -96,7 +100,8 @@ fn count(program: &Path, point: [u64; 3], steps: usize) -> Result<u64> {
     counters(&bytes)
 }
 
-/// The sum of the counters in a raw profile of LLVM: a header of 16 words, build ids, a record for each function, counters.
+/// The sum of the counters in a raw profile of LLVM: a header of 16 words, build ids, a record for
+/// each function, counters.
 fn counters(profile: &[u8]) -> Result<u64> {
     const RECORD: u64 = 64;
     let words: Vec<u64> = profile

@@ -1,4 +1,5 @@
-//! The flash image: BL1, and a FIP with the rest of TF-A, the SPMC, its manifest and the partitions of a layout.
+//! The flash image: BL1, and a FIP with the rest of TF-A, the SPMC, its manifest and the partitions
+//! of a layout.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,10 +1,10 @@
 //! Layouts: which Secure Partitions go into an image, and where.
 //!
-//! A layout is a folder with files in the formats that TF-A and Hafnium use, so that they can be taken over unchanged:
-//! `sp_layout.json` (the partitions, as for TF-A's `SP_LAYOUT_FILE`), the manifests that it names, `spmc.dts`
-//! (TOS_FW_CONFIG; without one that of the folder above or of the default layout) and, where it should not be generated,
-//! `tb_fw_config.dts`.
-//! A `scenario.json` beside them is ours: what to break and what must then be seen.
+//! A layout is a folder with files in the formats that TF-A and Hafnium use, so that they can be
+//! taken over unchanged: `sp_layout.json` (the partitions, as for TF-A's `SP_LAYOUT_FILE`), the
+//! manifests that it names, `spmc.dts` (TOS_FW_CONFIG; without one that of the folder above or of
+//! the default layout) and, where it should not be generated, `tb_fw_config.dts`. A `scenario.json`
+//! beside them is ours: what to break and what must then be seen.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -90,7 +90,8 @@ pub struct Scenario {
 }
 
 impl Layout {
-    /// Finds a layout by the name of a folder below `manifests/`, or by the path of a folder or of an `sp_layout.json`.
+    /// Finds a layout by the name of a folder below `manifests/`, or by the path of a folder or of
+    /// an `sp_layout.json`.
     pub fn find(name: &str) -> Result<Self> {
         Self::find_for(&QEMU_VIRT, name)
     }
@@ -101,7 +102,8 @@ impl Layout {
         Self::read(board, &file).with_context(|| format!("layout {}", file.display()))
     }
 
-    /// Every layout of a board in the repository that has a `scenario.json`, in the order of their names.
+    /// Every layout of a board in the repository that has a `scenario.json`, in the order of their
+    /// names.
     pub fn scenarios(board: &Board) -> Result<Vec<Self>> {
         let folders = scenario_folders(&board.layouts())?;
         let find = |name: &String| Self::find_for(board, name);
@@ -140,7 +142,8 @@ impl Layout {
 }
 
 impl Scenario {
-    /// The scenario of every layout of the repository that has one, with the layout's name. Needs nothing that is built.
+    /// The scenario of every layout of the repository that has one, with the layout's name. Needs
+    /// nothing that is built.
     pub fn all() -> Result<Vec<(String, Self)>> {
         let manifests = root().join("manifests");
         let read = |name: String| {
@@ -200,7 +203,8 @@ impl Scenario {
     }
 }
 
-/// The images that a layout names, or all layouts of the board that have a `scenario.json`. Needs nothing that is built.
+/// The images that a layout names, or all layouts of the board that have a `scenario.json`. Needs
+/// nothing that is built.
 pub fn images(board: &Board, layout: Option<&str>) -> Result<Vec<String>> {
     let names = match layout {
         Some(name) => vec![name.to_string()],

@@ -1,7 +1,7 @@
 //! Links between the pages of the book: each must lead to a file of the book, and to a place in it.
 //!
-//! The pages are checked and not the documents, so that a Markdown parser of its own has said what is a link, and which places
-//! a page has.
+//! The pages are checked and not the documents, so that a Markdown parser of its own has said what
+//! is a link, and which places a page has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +12,8 @@ use anyhow::{Result, ensure};
 /// The pages that mdBook makes of all others.
 const DERIVED: &[&str] = &["404.html", "print.html", "toc.html"];
 
-/// Fails with all links on the pages below `folder` that lead nowhere. Those to other sites are not followed.
+/// Fails with all links on the pages below `folder` that lead nowhere. Those to other sites are not
+/// followed.
 pub fn check(folder: &Path) -> Result<()> {
     let mut pages = BTreeMap::new();
     read_pages(folder, &mut pages)?;
@@ -53,7 +54,8 @@ fn read_pages(folder: &Path, pages: &mut BTreeMap<PathBuf, String>) -> Result<()
     Ok(())
 }
 
-/// Returns what stands in `text` between each `key`, which ends with a quotation mark, and the next quotation mark.
+/// Returns what stands in `text` between each `key`, which ends with a quotation mark, and the next
+/// quotation mark.
 fn values<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     text.split(key)
         .skip(1)

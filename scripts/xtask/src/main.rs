@@ -1,7 +1,8 @@
 //! `cargo xtask`: the one tool of the project.
 //!
-//! Each subcommand is a module; this file only reads the command line. Every command calls the ones it needs
-//! (`run` -> `image` -> `build` -> `setup`), and each of those is fast when there is nothing to do.
+//! Each subcommand is a module; this file only reads the command line. Every command calls the ones
+//! it needs (`run` -> `image` -> `build` -> `setup`), and each of those is fast when there is
+//! nothing to do.
 
 mod apt;
 mod bench;

@@ -1,7 +1,7 @@
 //! A boot on QEMU: a board with S-EL2, its two UARTs read line by line.
 //!
-//! The Normal-world test OS speaks a line protocol on UART0: first `TESTS <n>`, then for each of them
-//! `TEST <name> ok`, `TEST <name> fail: <why>` or `TEST <name> skip: <why>`, at the end
+//! The Normal-world test OS speaks a line protocol on UART0: first `TESTS <n>`, then for each of
+//! them `TEST <name> ok`, `TEST <name> fail: <why>` or `TEST <name> skip: <why>`, at the end
 //! `DONE <passed> passed, <failed> failed`, before it powers off.
 
 use std::fs;
@@ -168,7 +168,8 @@ impl Boot {
         Ok(())
     }
 
-    /// Fails unless the test OS came to its end, powered off, and had run at least one test and seen none fail.
+    /// Fails unless the test OS came to its end, powered off, and had run at least one test and
+    /// seen none fail.
     pub fn check(&self) -> Result<()> {
         self.ended()?;
         let mut announced = None;
@@ -252,7 +253,8 @@ impl Machine {
             .extend(["-device".into(), loader(file, address)]);
     }
 
-    /// Boots a flash image and waits for the end. The consoles go to `target/logs/NAME.log` while they are written.
+    /// Boots a flash image and waits for the end. The consoles go to `target/logs/NAME.log` while
+    /// they are written.
     pub fn boot(&self, flash: &Path, name: &str) -> Result<Boot> {
         let dir = target().join("logs");
         fs::create_dir_all(&dir)?;
@@ -290,7 +292,8 @@ impl Machine {
         Ok(boot)
     }
 
-    /// Keeps what QEMU, the process `id`, writes until it ends; the reason if it is given up before.
+    /// Keeps what QEMU, the process `id`, writes until it ends; the reason if it is given up
+    /// before.
     fn follow(
         &self,
         boot: &mut Boot,
@@ -392,7 +395,8 @@ fn loader(file: &Path, address: u64) -> String {
     )
 }
 
-/// TF-A prints this while QEMU acts on the power-off that it was asked for; only the log file keeps it.
+/// TF-A prints this while QEMU acts on the power-off that it was asked for; only the log file keeps
+/// it.
 fn is_power_off_noise(line: &str) -> bool {
     let noise = [
         "INFO:    PSCI Power Domain Map",

@@ -1,6 +1,7 @@
 //! Installs what the other commands need.
 //!
-//! Idempotent: a program that is there is not installed again. On Debian what is missing comes through apt.
+//! Idempotent: a program that is there is not installed again. On Debian what is missing comes
+//! through apt.
 
 use std::process::Command;
 

@@ -322,7 +322,8 @@ fn cargo_fmt() -> Command {
     command
 }
 
-/// Turns a boot into tests: each test that the test OS reported, the end of the boot, and each text that was expected.
+/// Turns a boot into tests: each test that the test OS reported, the end of the boot, and each text
+/// that was expected.
 fn board_trials(name: &str, scenario: &Scenario, boot: &Boot) -> Vec<Trial> {
     let trial = |test: &str, outcome: Result<()>| {
         let outcome = outcome.with_context(|| boot.path.display().to_string());

@@ -1,7 +1,7 @@
 //! TF-A: fetched as Debian's source package, built once for each board.
 //!
-//! Only BL1, BL2 and BL31 come from here; the FIP is packed by [`crate::fip`], so that a new payload does not touch
-//! TF-A's build. The product folder is named by a hash of what goes into it.
+//! Only BL1, BL2 and BL31 come from here; the FIP is packed by [`crate::fip`], so that a new
+//! payload does not touch TF-A's build. The product folder is named by a hash of what goes into it.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -21,9 +21,10 @@ const POOL: &str = "pool/main/a/arm-trusted-firmware";
 const TARBALL: &str = "arm-trusted-firmware_2.12.1+dfsg.orig.tar.xz";
 const SHA256: &str = "332c08d71867b7f0dce0bce4cb2abd80f19cb3e0a2de6fe07245c111189d6fb7";
 
-/// S-EL2 for the SPMC, the context of EL2 kept for the Normal world, and the features of `-cpu max` that a guest
-/// would otherwise trap on. SVE and SME are on for both worlds: with one alone CPTR_EL3.TFP stays set in the other. A board's own flags come behind these, and the
-/// last one counts.
+/// S-EL2 for the SPMC, the context of EL2 kept for the Normal world, and the features of `-cpu max`
+/// that a guest would otherwise trap on. SVE and SME are on for both worlds: with one alone
+/// CPTR_EL3.TFP stays set in the other. A board's own flags come behind these, and the last one
+/// counts.
 const FLAGS: &[&str] = &[
     "CROSS_COMPILE=aarch64-linux-gnu-",
     "PLAT=qemu",

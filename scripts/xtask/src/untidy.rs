@@ -1,8 +1,9 @@
 //! A few instructions in front of the SPMC that leave registers of EL2 as no firmware should.
 //!
-//! The SPMC must set every trap that it relies on: registers of EL2 are UNKNOWN out of reset, and TF-A
-//! happens to zero those that it keeps for the Secure world. No test notices what is not set there. So
-//! a layout with `"untidy": true` has these instructions where EL3 enters, and the SPMC behind them.
+//! The SPMC must set every trap that it relies on: registers of EL2 are UNKNOWN out of reset, and
+//! TF-A happens to zero those that it keeps for the Secure world. No test notices what is not set
+//! there. So a layout with `"untidy": true` has these instructions where EL3 enters, and the SPMC
+//! behind them.
 
 /// Bytes in front of the SPMC, whose sections are aligned to as much.
 const SIZE: usize = 0x2000;
@@ -10,10 +11,11 @@ const SIZE: usize = 0x2000;
 /// A system register by op1, CRn, CRm and op2 (op0 is 3), and what is left there.
 type Left = ([u32; 4], u64);
 
-/// Registers that the SPMC has a reason to set, and that EL3 lets EL2 use in the build of TF-A for tests.
+/// Registers that the SPMC has a reason to set, and that EL3 lets EL2 use in the build of TF-A for
+/// tests.
 const LEFT: &[Left] = &[
-    // HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2: everything goes through, TPIDR2_EL0,
-    // PIR_EL1, POR_EL1 and GCSCR_EL1 among it.
+    // HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2: everything goes through,
+    // TPIDR2_EL0, PIR_EL1, POR_EL1 and GCSCR_EL1 among it.
     ([4, 1, 1, 4], 0xfffc << 48),
     ([4, 1, 1, 5], 0xfffc << 48),
     ([4, 1, 1, 6], 0x1f80 << 48),

@@ -1,4 +1,5 @@
-//! Checks that documents name files that exist, and that the table of modules names all that it must.
+//! Checks that documents name files that exist, and that the table of modules names all that it
+//! must.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -62,8 +63,8 @@ fn code_spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
-/// Returns the paths, from the root, of the sources that a table of modules names. A name without the folder belongs to the
-/// folder that the heading above it names.
+/// Returns the paths, from the root, of the sources that a table of modules names. A name without
+/// the folder belongs to the folder that the heading above it names.
 fn listed(text: &str) -> BTreeSet<String> {
     let mut folder = "";
     let mut names = BTreeSet::new();
@@ -110,7 +111,8 @@ fn the_table_of_modules_is_complete() {
     assert_none(missing, "is long and not in the table of modules");
 }
 
-/// Returns whether a code span is the path of a file or folder of this repository, without a line number or a pattern.
+/// Returns whether a code span is the path of a file or folder of this repository, without a line
+/// number or a pattern.
 fn is_path(span: &str) -> bool {
     const TOP: &[&str] = &[
         "docs",

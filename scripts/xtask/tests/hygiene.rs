@@ -1,4 +1,5 @@
-//! Checks what the tree promises about itself: unsafe code stays where it belongs, and nothing unfinished is left behind.
+//! Checks what the tree promises about itself: unsafe code stays where it belongs, and nothing
+//! unfinished is left behind.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,25 @@ fn sources() -> Vec<(String, String)> {
     }
     assert!(sources.len() > 20, "the sources were not found");
     sources
+}
+
+/// The documents of the project, with their paths from the root. Generated tables wrap nowhere.
+fn documents() -> Vec<(String, String)> {
+    let mut documents = Vec::new();
+    for folder in ["", "docs"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|kind| kind == "md") {
+                let name = path.file_name().unwrap().to_string_lossy();
+                documents.push((
+                    format!("{folder}/{name}"),
+                    fs::read_to_string(&path).unwrap(),
+                ));
+            }
+        }
+    }
+    assert!(documents.len() > 10, "the documents were not found");
+    documents
 }
 
 fn collect(folder: &Path, name: &str, sources: &mut Vec<(String, String)>) {
@@ -72,7 +92,8 @@ fn no_unsafe_code_outside_platform_and_guests() {
     }
 }
 
-/// Returns the first words of a doc comment that `line` begins, unless `before`, the line above it, has begun it.
+/// Returns the first words of a doc comment that `line` begins, unless `before`, the line above it,
+/// has begun it.
 fn doc_beginning<'a>(before: &str, line: &'a str) -> Option<&'a str> {
     ["///", "//!"].into_iter().find_map(|mark| {
         let text = line.trim_start().strip_prefix(mark)?;
@@ -102,6 +123,53 @@ fn doc_comments_begin_with_what_they_document() {
                 );
             }
             before = line;
+        }
+    }
+}
+
+/// The most columns of a line with a comment, and of one of a document outside of tables.
+const COLUMNS: usize = 100;
+const DOCUMENT_COLUMNS: usize = 120;
+
+/// Returns whether a comment stands in `line`, alone or behind code.
+fn has_comment(line: &str) -> bool {
+    ["// ", "/// ", "//! "]
+        .into_iter()
+        .any(|mark| line.trim_start().starts_with(mark) || line.contains(&format!("; {mark}")))
+}
+
+#[test]
+fn comments_are_found_alone_and_behind_code() {
+    assert!(has_comment("    /// Returns it."));
+    assert!(has_comment("    one(); // why"));
+    assert!(!has_comment("    \"https://example.org // not\""));
+}
+
+#[test]
+fn lines_with_comments_are_short() {
+    for (name, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            assert!(
+                !has_comment(line) || line.chars().count() <= COLUMNS,
+                "{name}:{}: more than {COLUMNS} columns: {line}",
+                number + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn documents_wrap() {
+    for (name, text) in documents() {
+        let mut code = false;
+        for (number, line) in text.lines().enumerate() {
+            code ^= line.trim_start().starts_with("```");
+            let wraps = !code && !line.starts_with(['|', '!', '<']);
+            assert!(
+                !wraps || line.chars().count() <= DOCUMENT_COLUMNS,
+                "{name}:{}: more than {DOCUMENT_COLUMNS} columns: {line}",
+                number + 1
+            );
         }
     }
 }

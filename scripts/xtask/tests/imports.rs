@@ -1,4 +1,5 @@
-//! Checks that files of the engine and of the platform import each other in no circle larger than a pair.
+//! Checks that files of the engine and of the platform import each other in no circle larger than a
+//! pair.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -96,7 +97,8 @@ fn for_each_path(tree: &UseTree, path: &mut Vec<String>, each: &mut impl FnMut(&
     path.truncate(depth);
 }
 
-/// Collects the modules that a file imports, outside of its tests. What it passes on by `pub use` is no import.
+/// Collects the modules that a file imports, outside of its tests. What it passes on by `pub use`
+/// is no import.
 struct Imports<'m> {
     resolver: Resolver<'m>,
     found: BTreeSet<Module>,

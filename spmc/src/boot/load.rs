@@ -1,4 +1,5 @@
-//! Loading one partition: stage 2, boot information, and the RX/TX pair that its manifest may ask for.
+//! Loading one partition: stage 2, boot information, and the RX/TX pair that its manifest may ask
+//! for.
 
 use zerocopy::IntoBytes;
 
@@ -18,8 +19,9 @@ use crate::spmc::Spmc;
 
 use super::{BootInfo, FIRST_VMID, PackageError};
 
-/// An S-EL1 partition manages its own stage 1, so stage 2 leaves its image everything (and nothing else ever gets write and
-/// execute together). An S-EL0 partition reads and executes, and asks for more by `FFA_MEM_PERM_SET`.
+/// An S-EL1 partition manages its own stage 1, so stage 2 leaves its image everything (and nothing
+/// else ever gets write and execute together). An S-EL0 partition reads and executes, and asks for
+/// more by `FFA_MEM_PERM_SET`.
 pub(super) fn image(config: &PartitionConfig) -> Leaf {
     let permissions = match config.exception_level {
         ExceptionLevel::SEl1 => Permissions::all(),
@@ -35,8 +37,9 @@ fn each_stream(streams: &Streams) -> impl Iterator<Item = Stream> {
 }
 
 impl<H: Hal> Spmc<H> {
-    /// Returns what `owner`, in whose manifest `device` is, may do with it. A partition owns a device that no other manifest has,
-    /// whether or not it asks for exclusive access, and can lend it; others are the SPMC's (FF-A v1.0 section 2.10).
+    /// Returns what `owner`, in whose manifest `device` is, may do with it. A partition owns a
+    /// device that no other manifest has, whether or not it asks for exclusive access, and can lend
+    /// it; others are the SPMC's (FF-A v1.0 section 2.10).
     pub(super) fn device_state(&self, owner: PartitionId, device: &DeviceRegion) -> State {
         let others = self.partitions.iter().filter_map(Partition::frozen);
         let is_shared = others
@@ -50,7 +53,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Builds the partition's tables and its boot information; returns the register and the address that announce it.
+    /// Builds the partition's tables and its boot information; returns the register and the address
+    /// that announce it.
     #[cold]
     #[inline(never)]
     pub(super) fn load(
@@ -68,7 +72,8 @@ impl<H: Hal> Spmc<H> {
         Ok(boot_info)
     }
 
-    /// Puts the streams of all devices behind the tables of their endpoints, which are empty yet (FF-A v1.0 section 5.2.1).
+    /// Puts the streams of all devices behind the tables of their endpoints, which are empty yet
+    /// (FF-A v1.0 section 5.2.1).
     #[cold]
     #[inline(never)]
     pub(super) fn attach_streams(
@@ -128,7 +133,8 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// The tables of the stream endpoint `id`, which is made if there is none. It has no quota: what it maps, it takes from the reserve.
+    /// The tables of the stream endpoint `id`, which is made if there is none. It has no quota:
+    /// what it maps, it takes from the reserve.
     #[cold]
     #[inline(never)]
     fn stream_endpoint(&self, id: PartitionId, proxy: Proxy) -> Result<Stage2Roots, PackageError> {
@@ -148,7 +154,8 @@ impl<H: Hal> Spmc<H> {
         Ok(memory.roots())
     }
 
-    /// The package's memory, then the regions of the manifest; validation has shown that they do not overlap.
+    /// The package's memory, then the regions of the manifest; validation has shown that they do
+    /// not overlap.
     #[cold]
     #[inline(never)]
     fn map_regions(&self, space: &mut AddressSpace, config: &PartitionConfig) -> FfaResult<()> {
@@ -176,8 +183,8 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Takes a device that lies in the Normal world's memory, whichever world reaches it there, out of what transactions can move, if
-    /// no partition before it did.
+    /// Takes a device that lies in the Normal world's memory, whichever world reaches it there, out
+    /// of what transactions can move, if no partition before it did.
     #[cold]
     #[inline(never)]
     fn take_out_device(&self, device: &DeviceRegion) -> FfaResult<()> {
@@ -225,8 +232,9 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Writes the boot information that the manifest asks for, over the package header which nobody needs any more, and makes the
-    /// package visible to a partition that starts without caches. A manifest that lies directly behind the header moves up.
+    /// Writes the boot information that the manifest asks for, over the package header which nobody
+    /// needs any more, and makes the package visible to a partition that starts without caches. A
+    /// manifest that lies directly behind the header moves up.
     #[cold]
     #[inline(never)]
     pub(super) fn write_boot_info(
@@ -253,7 +261,8 @@ impl<H: Hal> Spmc<H> {
         Ok(announced)
     }
 
-    /// The offset of a package's manifest, moved if need be so that the boot information fits in front of it.
+    /// The offset of a package's manifest, moved if need be so that the boot information fits in
+    /// front of it.
     #[cold]
     #[inline(never)]
     fn make_room(&self, config: &PartitionConfig, package: &Package) -> Result<u64, PackageError> {

@@ -1,7 +1,9 @@
-//! Boot: from the SPMC manifest to partitions that wait for messages (FF-A v1.0 sections 3.5 and 8; TF-A's SPMD).
+//! Boot: from the SPMC manifest to partitions that wait for messages (FF-A v1.0 sections 3.5 and 8;
+//! TF-A's SPMD).
 //!
-//! All manifests are read and validated before any partition is loaded, so that a partition's resources are known to be its own
-//! before anything of it runs. A partition that fails is left out; boot goes on without it.
+//! All manifests are read and validated before any partition is loaded, so that a partition's
+//! resources are known to be its own before anything of it runs. A partition that fails is left
+//! out; boot goes on without it.
 
 mod load;
 mod reload;
@@ -52,7 +54,8 @@ pub(crate) enum PackageError {
     NotConfined,
 }
 
-/// The register and the address by which a partition finds its boot information, if it asked for it.
+/// The register and the address by which a partition finds its boot information, if it asked for
+/// it.
 pub(crate) type BootInfo = Option<(u8, u64)>;
 
 impl From<ManifestError> for PackageError {
@@ -83,8 +86,9 @@ impl core::fmt::Display for PackageError {
 }
 
 impl<H: Hal> Spmc<H> {
-    /// Cold boot on the first PE: brings up what `manifest` (the TOS_FW_CONFIG device tree) describes, and leaves in `frame` what
-    /// goes to the SPMD: `FFA_MSG_WAIT`, or `FFA_ERROR` if the manifest is unusable. `image` is all memory of the SPMC itself.
+    /// Cold boot on the first PE: brings up what `manifest` (the TOS_FW_CONFIG device tree)
+    /// describes, and leaves in `frame` what goes to the SPMD: `FFA_MSG_WAIT`, or `FFA_ERROR` if
+    /// the manifest is unusable. `image` is all memory of the SPMC itself.
     #[cold]
     #[inline(never)]
     pub fn boot(&self, pe: &mut Pe, manifest: &[u8], image: PageRange<Pa>, frame: &mut SmcFrame) {
@@ -103,7 +107,8 @@ impl<H: Hal> Spmc<H> {
         });
     }
 
-    /// Parses the SPMC manifest into its place. On its own, so that its large stack frame is gone when partitions boot.
+    /// Parses the SPMC manifest into its place. On its own, so that its large stack frame is gone
+    /// when partitions boot.
     #[cold]
     #[inline(never)]
     fn read_spmc_manifest(&self, dtb: &[u8]) -> Result<&SpmcManifest, ManifestError> {
@@ -165,7 +170,8 @@ impl<H: Hal> Spmc<H> {
         self.booted.store(true, Ordering::Release);
     }
 
-    /// Gives the memory that the manifest has for tables to the pools. Without it the system boots all the same.
+    /// Gives the memory that the manifest has for tables to the pools. Without it the system boots
+    /// all the same.
     #[cold]
     #[inline(never)]
     fn add_table_memory(&self, manifest: &SpmcManifest) {
@@ -184,7 +190,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Reads and validates the manifest of one package and gives it a slot; nothing of the partition runs yet.
+    /// Reads and validates the manifest of one package and gives it a slot; nothing of the
+    /// partition runs yet.
     #[cold]
     #[inline(never)]
     fn admit(
@@ -244,8 +251,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Copies header and manifest of a package out of the partition's memory, parses the copy and checks it against what was admitted
-    /// before.
+    /// Copies header and manifest of a package out of the partition's memory, parses the copy and
+    /// checks it against what was admitted before.
     #[cold]
     #[inline(never)]
     fn read_config(
@@ -279,7 +286,8 @@ impl<H: Hal> Spmc<H> {
         Ok(Package::parse(&header, memory.size())?)
     }
 
-    /// Copies the manifest of a package into `buffer`. The parser of the header has checked offset and size.
+    /// Copies the manifest of a package into `buffer`. The parser of the header has checked offset
+    /// and size.
     #[cold]
     #[inline(never)]
     fn read_manifest<'b>(
@@ -303,7 +311,8 @@ impl<H: Hal> Spmc<H> {
         Ok(to)
     }
 
-    /// Indices of the admitted partitions: by boot order where given, then in the order of their places.
+    /// Indices of the admitted partitions: by boot order where given, then in the order of their
+    /// places.
     fn sort_by_boot_order(&self) -> ArrayVec<usize, MAX_PARTITIONS> {
         let rank = |index: usize| {
             let frozen = self.partitions.get(index).and_then(Partition::frozen);
@@ -314,7 +323,8 @@ impl<H: Hal> Spmc<H> {
         let mut order = ArrayVec::<usize, MAX_PARTITIONS>::new();
         let live = self.live_partitions().filter_map(Partition::frozen);
         for frozen in live {
-            // A handful of entries: inserting is smaller than a sort, and keeps equals in the order of their places.
+            // A handful of entries: inserting is smaller than a sort, and keeps equals in the order
+            // of their places.
             let index = frozen.config.index;
             let at = order
                 .iter()
@@ -351,8 +361,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Runs the context of `partition` for this PE from `entry` until it waits or fails. `boot_info` is the register and the
-    /// address that it finds there.
+    /// Runs the context of `partition` for this PE from `entry` until it waits or fails.
+    /// `boot_info` is the register and the address that it finds there.
     #[cold]
     #[inline(never)]
     pub(crate) fn initialise(
@@ -382,7 +392,8 @@ impl<H: Hal> Spmc<H> {
         self.hal
             .reset(&mut vcpu.context, level, entry, current.id.index);
         let registers = vcpu.context.gprs_mut();
-        // The linear id of the PE, as Hafnium leaves it. All others are zero: what is in x0 would be taken for boot information.
+        // The linear id of the PE, as Hafnium leaves it. All others are zero: what is in x0 would
+        // be taken for boot information.
         registers[4] = pe.index as u64;
         if let Some((register, address)) = boot_info
             && let Some(slot) = registers.get_mut(register as usize)
@@ -397,7 +408,8 @@ impl<H: Hal> Spmc<H> {
         self.stop_watch(pe);
     }
 
-    /// Boot of a PE that the Normal world turned on: initialises the contexts pinned to it, and leaves `FFA_MSG_WAIT` for the SPMD in `frame`.
+    /// Boot of a PE that the Normal world turned on: initialises the contexts pinned to it, and
+    /// leaves `FFA_MSG_WAIT` for the SPMD in `frame`.
     pub fn boot_secondary(&self, pe: &mut Pe, frame: &mut SmcFrame) {
         self.join(pe);
         // EL3 may have turned it off although a partition refused.
@@ -421,8 +433,8 @@ impl<H: Hal> Spmc<H> {
         frame.answer(Answer::new([function::MSG_WAIT as u64]));
     }
 
-    /// The PE is being turned off: contexts pinned to it start from the beginning when it comes back. What they called on the way is left
-    /// to whoever called them.
+    /// The PE is being turned off: contexts pinned to it start from the beginning when it comes
+    /// back. What they called on the way is left to whoever called them.
     pub(crate) fn turn_off(&self, pe: &Pe) {
         // Those of partitions that failed, too: they may stand in a chain.
         for partition in &self.partitions {
@@ -446,8 +458,9 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Connects the two neighbours in its chain of a blocked context that went off, so that the rest of the chain can come
-    /// to its end. One after the other: who sees the first change alone sees a chain whose end was lost.
+    /// Connects the two neighbours in its chain of a blocked context that went off, so that the
+    /// rest of the chain can come to its end. One after the other: who sees the first change alone
+    /// sees a chain whose end was lost.
     fn take_out_of_chain(&self, link: Link, caller: Caller, callee: Link) {
         // Whoever goes on, and may only run it again, gets nothing of what comes of that.
         let waits = |heir: &Link| {

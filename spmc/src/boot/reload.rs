@@ -1,9 +1,11 @@
 //! Loading a partition a second time (`abort-action` restart).
 //!
-//! What runs in the partition can change all of its memory, its code included, so nothing there can be trusted afterwards. The package
-//! is therefore copied, before the partition first runs, to the end of its memory, which then is not mapped for it: the partition gets
-//! that much less, and its manifest is refused if that leaves no room. Starting anew is copying back, zeroing everything else that the
-//! partition owns, and loading as at boot. It is refused while any of that memory is still with somebody else.
+//! What runs in the partition can change all of its memory, its code included, so nothing there can
+//! be trusted afterwards. The package is therefore copied, before the partition first runs, to the
+//! end of its memory, which then is not mapped for it: the partition gets that much less, and its
+//! manifest is refused if that leaves no room. Starting anew is copying back, zeroing everything
+//! else that the partition owns, and loading as at boot. It is refused while any of that memory is
+//! still with somebody else.
 
 use arrayvec::ArrayVec;
 use zerocopy::IntoBytes;
@@ -50,8 +52,8 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Makes a partition that failed what it was before it first ran; it can be initialised then. Handlers of secure interrupts
-    /// run after each slice of what is zeroed.
+    /// Makes a partition that failed what it was before it first ran; it can be initialised then.
+    /// Handlers of secure interrupts run after each slice of what is zeroed.
     #[cold]
     #[inline(never)]
     pub(crate) fn reload(
@@ -102,7 +104,8 @@ impl<H: Hal> Spmc<H> {
         Ok(boot_info)
     }
 
-    /// Gives pages of a partition the leaf that they had at boot. `InUse` if somebody else has one of what it owns.
+    /// Gives pages of a partition the leaf that they had at boot. `InUse` if somebody else has one
+    /// of what it owns.
     fn reset_pages(
         &self,
         memory: &mut AddressSpace,
@@ -142,8 +145,8 @@ impl<H: Hal> Spmc<H> {
             .map_err(|_| PackageError::OutOfTables)
     }
 
-    /// Takes a dead partition's memory from it and zeroes it, as far as nobody else has it. Handlers
-    /// of secure interrupts run after each slice.
+    /// Takes a dead partition's memory from it and zeroes it, as far as nobody else has it.
+    /// Handlers of secure interrupts run after each slice.
     #[cold]
     #[inline(never)]
     pub(crate) fn scrub(&self, pe: &mut Pe, endpoint: &Endpoint, config: &PartitionConfig) {
@@ -180,7 +183,8 @@ impl<H: Hal> Spmc<H> {
     }
 
     fn scrub_batch(&self, memory: &mut AddressSpace, config: &PartitionConfig, batch: &Batch) {
-        // Part of a block stays mapped if there is no page for a table. Its contents go all the same.
+        // Part of a block stays mapped if there is no page for a table. Its contents go all the
+        // same.
         let _ = self.make(memory, batch);
         for range in &batch.ranges {
             if self.hal.zero(World::Secure, *range).is_err() {
@@ -224,7 +228,8 @@ impl Batch {
         batch
     }
 
-    /// Adds a page that lies behind all others. Returns whether there was room and the others are changed in the same way.
+    /// Adds a page that lies behind all others. Returns whether there was room and the others are
+    /// changed in the same way.
     fn add(&mut self, page: PageRange<Pa>, change: Change) -> bool {
         if self.ranges.is_empty() {
             self.change = change;

@@ -1,7 +1,9 @@
-//! RX/TX buffers: `FFA_RXTX_MAP`, `FFA_RXTX_UNMAP`, `FFA_RX_RELEASE`, `FFA_RX_ACQUIRE` (FF-A v1.0 sections 4.2.2 and 8.3 to 8.5, v1.1 section 13).
+//! RX/TX buffers: `FFA_RXTX_MAP`, `FFA_RXTX_UNMAP`, `FFA_RX_RELEASE`, `FFA_RX_ACQUIRE` (FF-A v1.0
+//! sections 4.2.2 and 8.3 to 8.5, v1.1 section 13).
 //!
-//! The Normal world has a pair of its own, and its Hypervisor registers one for each VM that asks for it; those of partitions are their own memory.
-//! Reserved registers are checked only where the function has a status code for that.
+//! The Normal world has a pair of its own, and its Hypervisor registers one for each VM that asks
+//! for it; those of partitions are their own memory. Reserved registers are checked only where the
+//! function has a status code for that.
 
 use crate::addr::{Ipa, PAGE_SIZE, PageRange};
 use crate::error::{FfaError, Result};
@@ -19,8 +21,9 @@ use super::{Instance, setup};
 impl<H: Hal> Spmc<H> {
     /// `FFA_RXTX_MAP`: registers the caller's buffers, which must be its own and nobody else's.
     ///
-    /// `INVALID_PARAMETERS` for a bad count or address, or overlapping buffers; `DENIED` if a pair is registered, or for memory that
-    /// is not exclusively the caller's; `NO_MEMORY` if the pages cannot be recorded.
+    /// `INVALID_PARAMETERS` for a bad count or address, or overlapping buffers; `DENIED` if a pair
+    /// is registered, or for memory that is not exclusively the caller's; `NO_MEMORY` if the pages
+    /// cannot be recorded.
     pub(super) fn rxtx_map(
         &self,
         pe: &mut Pe,
@@ -56,10 +59,12 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// `FFA_RXTX_MAP` of a Hypervisor on behalf of the VM that the descriptor in the Hypervisor's TX names.
+    /// `FFA_RXTX_MAP` of a Hypervisor on behalf of the VM that the descriptor in the Hypervisor's
+    /// TX names.
     ///
-    /// `INVALID_PARAMETERS` without such a TX, or for what the descriptor must not say; `DENIED` if the VM has a pair, or for memory
-    /// that is not exclusively the Normal world's; `NO_MEMORY` for too many VMs, or buffers that are not contiguous.
+    /// `INVALID_PARAMETERS` without such a TX, or for what the descriptor must not say; `DENIED` if
+    /// the VM has a pair, or for memory that is not exclusively the Normal world's; `NO_MEMORY` for
+    /// too many VMs, or buffers that are not contiguous.
     fn rxtx_map_vm(&self, pe: &mut Pe) -> Result<Answer> {
         let hypervisor = &self.normal_world;
         let descriptor = {
@@ -82,10 +87,12 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// `FFA_RXTX_UNMAP`: gives the buffers back of the caller, or of the VM that a Hypervisor names in w1.
+    /// `FFA_RXTX_UNMAP`: gives the buffers back of the caller, or of the VM that a Hypervisor names
+    /// in w1.
     ///
-    /// `INVALID_PARAMETERS` if there are none, or if w1 names anybody else or has reserved bits. When the Normal world gives up its own, it may negotiate
-    /// its version anew: the next stage of its boot is another client.
+    /// `INVALID_PARAMETERS` if there are none, or if w1 names anybody else or has reserved bits.
+    /// When the Normal world gives up its own, it may negotiate its version anew: the next stage of
+    /// its boot is another client.
     pub(super) fn rxtx_unmap(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -107,8 +114,8 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// `FFA_RX_RELEASE`: RX of the caller is empty again, or that of the VM that a Hypervisor names in w1. `DENIED` if neither
-    /// owns it, `INVALID_PARAMETERS` for a VM without buffers.
+    /// `FFA_RX_RELEASE`: RX of the caller is empty again, or that of the VM that a Hypervisor names
+    /// in w1. `DENIED` if neither owns it, `INVALID_PARAMETERS` for a VM without buffers.
     pub(super) fn rx_release(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -122,7 +129,8 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// `FFA_RX_ACQUIRE` (v1.1): the Hypervisor is about to write to RX of the VM in w1, so nobody else may.
+    /// `FFA_RX_ACQUIRE` (v1.1): the Hypervisor is about to write to RX of the VM in w1, so nobody
+    /// else may.
     ///
     /// `INVALID_PARAMETERS` for what is no VM with buffers, `DENIED` if its RX is not empty.
     pub(super) fn rx_acquire(
@@ -138,8 +146,8 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// The mailbox that a caller names by `id`: its own by zero or its id, and a Hypervisor those of its VMs. `INVALID_PARAMETERS` for
-    /// any other id, and for a VM without buffers.
+    /// The mailbox that a caller names by `id`: its own by zero or its id, and a Hypervisor those
+    /// of its VMs. `INVALID_PARAMETERS` for any other id, and for a VM without buffers.
     fn mailbox_named<'s>(
         &'s self,
         instance: &Instance<'s, H::Context>,

@@ -1,6 +1,8 @@
-//! Chains of contexts, by the links between them: up to those that a context works for, down to the one that works for all.
+//! Chains of contexts, by the links between them: up to those that a context works for, down to the
+//! one that works for all.
 //!
-//! Members of a chain are blocked, but for the last one. Whoever has the claim of one looks at the others one after the other.
+//! Members of a chain are blocked, but for the last one. Whoever has the claim of one looks at the
+//! others one after the other.
 
 use crate::error::{FfaError, Result};
 use crate::hal::{Context, Hal};
@@ -22,8 +24,8 @@ impl<H: Hal> Spmc<H> {
             .is_some()
     }
 
-    /// Returns the nearest context that `current` works for and `wanted` takes, claimed, and whom it called. `wanted` is also told
-    /// as what that one knows it.
+    /// Returns the nearest context that `current` works for and `wanted` takes, claimed, and whom
+    /// it called. `wanted` is also told as what that one knows it.
     pub(super) fn find_caller<'s>(
         &'s self,
         current: &Current<'_, H::Context>,
@@ -40,8 +42,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Has the members of the chain of `current` mask Non-secure interrupts: all of them if `all`, otherwise each that has them queued, or
-    /// works for one that has.
+    /// Has the members of the chain of `current` mask Non-secure interrupts: all of them if `all`,
+    /// otherwise each that has them queued, or works for one that has.
     pub(super) fn mask_chain(&self, current: &mut Current<'_, H::Context>, all: bool) {
         let queues = |member: &Current<'_, H::Context>| {
             member.frozen.config.ns_interrupts == NsInterruptAction::Queued
@@ -69,8 +71,9 @@ impl<H: Hal> Spmc<H> {
         });
     }
 
-    /// Returns the last context of the chain that goes on from `current`; `None` if another PE looked at a member. With the claim of
-    /// `current` nobody may wait for that, and without it the chain may be another one.
+    /// Returns the last context of the chain that goes on from `current`; `None` if another PE
+    /// looked at a member. With the claim of `current` nobody may wait for that, and without it the
+    /// chain may be another one.
     #[inline(always)]
     pub(super) fn end_of_chain<'s>(
         &'s self,

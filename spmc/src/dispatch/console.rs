@@ -1,4 +1,5 @@
-//! `FFA_CONSOLE_LOG` (FF-A v1.2): characters of partitions for the console, in whole lines with the partition's name.
+//! `FFA_CONSOLE_LOG` (FF-A v1.2): characters of partitions for the console, in whole lines with the
+//! partition's name.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, FunctionId, SmcFrame, Version};
@@ -8,9 +9,11 @@ use crate::spmc::Spmc;
 use super::run::Current;
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_CONSOLE_LOG`: as many characters as w1 says, from w2 or x2 on, the first in the lowest bits.
+    /// `FFA_CONSOLE_LOG`: as many characters as w1 says, from w2 or x2 on, the first in the lowest
+    /// bits.
     ///
-    /// `INVALID_PARAMETERS` for none, or more than the registers hold: 24, or with 64-bit registers 48, from 1.2 on 128.
+    /// `INVALID_PARAMETERS` for none, or more than the registers hold: 24, or with 64-bit registers
+    /// 48, from 1.2 on 128.
     pub(super) fn console_log(
         &self,
         current: &mut Current<'_, H::Context>,

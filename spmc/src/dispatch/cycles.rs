@@ -1,4 +1,5 @@
-//! CPU cycles: `FFA_MSG_WAIT`, `FFA_YIELD`, `FFA_RUN`, and the end of initialisation (FF-A v1.0 chapter 9, v1.1 section 8).
+//! CPU cycles: `FFA_MSG_WAIT`, `FFA_YIELD`, `FFA_RUN`, and the end of initialisation (FF-A v1.0
+//! chapter 9, v1.1 section 8).
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, FunctionId, SmcFrame, function};
@@ -14,8 +15,9 @@ use super::run::{Current, Flow, Place, complete};
 /// `FFA_MSG_WAIT` w2 bit 0 (1.2): the caller keeps its RX buffer.
 const RETAIN_RX: u64 = 1;
 
-/// How long whoever got the PE back from one that it had called may take to run that one again; then the Normal world may,
-/// too. Callers that mean well take microseconds, and the Normal world runs by itself only what it was told of.
+/// How long whoever got the PE back from one that it had called may take to run that one again;
+/// then the Normal world may, too. Callers that mean well take microseconds, and the Normal world
+/// runs by itself only what it was told of.
 const CALLER_MS: u32 = 1000;
 
 impl<H: Hal> Spmc<H> {
@@ -44,9 +46,10 @@ impl<H: Hal> Spmc<H> {
         Ok(self.give_back(current, frame))
     }
 
-    /// `FFA_YIELD` from a partition: whoever lent it the PE gets it back, with the time in w2 and w3 (in nanoseconds) after which the
-    /// partition wants to go on. It goes on, with `FFA_SUCCESS`, when `FFA_RUN` says so. A handler of secure interrupts has nobody
-    /// to yield to, and EL3 waits for an answer: then it goes on at once.
+    /// `FFA_YIELD` from a partition: whoever lent it the PE gets it back, with the time in w2 and
+    /// w3 (in nanoseconds) after which the partition wants to go on. It goes on, with
+    /// `FFA_SUCCESS`, when `FFA_RUN` says so. A handler of secure interrupts has nobody to yield
+    /// to, and EL3 waits for an answer: then it goes on at once.
     ///
     /// `DENIED` by the run-time model.
     pub(super) fn partition_yield<'s>(
@@ -76,7 +79,8 @@ impl<H: Hal> Spmc<H> {
 
     /// `FFA_ERROR` from a partition: its initialisation failed, or so did what it was asked to do.
     ///
-    /// A requester gets the code. One that was merely given cycles by `FFA_RUN` had nothing to do: that reads as `FFA_MSG_WAIT`.
+    /// A requester gets the code. One that was merely given cycles by `FFA_RUN` had nothing to do:
+    /// that reads as `FFA_MSG_WAIT`.
     ///
     /// `DENIED` to one that has to resume another first.
     pub(super) fn partition_error<'s>(
@@ -107,11 +111,12 @@ impl<H: Hal> Spmc<H> {
         Ok(self.give_back(current, frame))
     }
 
-    /// `FFA_RUN` from the Normal world: gives cycles to a waiting context or to one that yielded, or resumes the chain that was preempted
-    /// under it.
+    /// `FFA_RUN` from the Normal world: gives cycles to a waiting context or to one that yielded,
+    /// or resumes the chain that was preempted under it.
     ///
-    /// `INVALID_PARAMETERS` for a reserved register, an unknown partition or context, or one pinned to another PE; `BUSY` if it
-    /// runs on another PE; `DENIED` if the Normal world is not the one who runs it; `ABORTED` if it failed.
+    /// `INVALID_PARAMETERS` for a reserved register, an unknown partition or context, or one pinned
+    /// to another PE; `BUSY` if it runs on another PE; `DENIED` if the Normal world is not the one
+    /// who runs it; `ABORTED` if it failed.
     pub(super) fn normal_world_run(&self, pe: &mut Pe, frame: &mut SmcFrame) -> Result<()> {
         Instance::<H::Context>::NormalWorld(&self.normal_world)
             .begin(FunctionId(function::RUN), &frame.x)?;
@@ -174,7 +179,8 @@ impl<H: Hal> Spmc<H> {
         Flow::Continue
     }
 
-    /// Puts a context on the PE, with `answer` as the completion of the call by which it had left that.
+    /// Puts a context on the PE, with `answer` as the completion of the call by which it had left
+    /// that.
     #[inline(never)]
     fn enter_with(
         &self,
@@ -186,16 +192,19 @@ impl<H: Hal> Spmc<H> {
         self.enter(current, caller_masked);
     }
 
-    /// Until when a caller alone may run again who gave the PE back to it, `wish` nanoseconds from now at the earliest.
+    /// Until when a caller alone may run again who gave the PE back to it, `wish` nanoseconds from
+    /// now at the earliest.
     pub(super) fn time_of_caller(&self, wish: u64) -> u64 {
         let wish = u32::try_from(wish / 1_000_000).unwrap_or(u32::MAX);
         let time = self.hal.ticks(wish.saturating_add(CALLER_MS));
         self.hal.now().saturating_add(time)
     }
 
-    /// Returns the context that `FFA_RUN` on `id` enters: that one, or the end of the chain that starts at it.
+    /// Returns the context that `FFA_RUN` on `id` enters: that one, or the end of the chain that
+    /// starts at it.
     ///
-    /// A chain leads through partitions that failed meanwhile, so that those that they called come to an end.
+    /// A chain leads through partitions that failed meanwhile, so that those that they called come
+    /// to an end.
     fn runnable(&self, pe: &Pe, id: VcpuId) -> Result<Current<'_, H::Context>> {
         if self.id_on(pe, id.partition)? != id {
             return Err(FfaError::InvalidParameters);
@@ -232,7 +241,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Returns what the caller of `root`, which is in the middle of its work, has to do with it still.
+    /// Returns what the caller of `root`, which is in the middle of its work, has to do with it
+    /// still.
     fn hold_on(&self, root: &Current<'_, H::Context>) -> Hold {
         let link = root.vcpu.caller.link();
         let place = link.and_then(|link| Some((link, self.place(link)?)));
@@ -250,19 +260,21 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Returns the id of the only context of `partition`, dead or alive, that can run on this PE. `INVALID_PARAMETERS` if there is no such partition.
+    /// Returns the id of the only context of `partition`, dead or alive, that can run on this PE.
+    /// `INVALID_PARAMETERS` if there is no such partition.
     pub(super) fn id_on(&self, pe: &Pe, partition: PartitionId) -> Result<VcpuId> {
         let frozen = self.partition(partition).and_then(Partition::frozen);
         let index = Self::index_on(pe, frozen.ok_or(FfaError::InvalidParameters)?);
         Ok(VcpuId { partition, index })
     }
 
-    /// `FFA_RUN` from a partition: resumes a context that yielded to it, or a chain that was stopped for it. `current` blocks meanwhile, and is
-    /// answered by what that context does next.
+    /// `FFA_RUN` from a partition: resumes a context that yielded to it, or a chain that was
+    /// stopped for it. `current` blocks meanwhile, and is answered by what that context does next.
     ///
-    /// `INVALID_PARAMETERS` for an id that is not one of a context on this PE, but for a chain that was stopped; `BUSY` if
-    /// another PE has it, `ABORTED` if it failed, `DENIED` if it is no such context or by the run-time model. What a Non-secure interrupt
-    /// preempted is nobody's to resume: that stops the whole chain, and the Normal world resumes it as a whole.
+    /// `INVALID_PARAMETERS` for an id that is not one of a context on this PE, but for a chain that
+    /// was stopped; `BUSY` if another PE has it, `ABORTED` if it failed, `DENIED` if it is no such
+    /// context or by the run-time model. What a Non-secure interrupt preempted is nobody's to
+    /// resume: that stops the whole chain, and the Normal world resumes it as a whole.
     pub(super) fn partition_run<'s>(
         &'s self,
         pe: &Pe,
@@ -286,7 +298,8 @@ impl<H: Hal> Spmc<H> {
         };
         current.vcpu.model.permits(Call::Run)?;
         current.vcpu.model = current.vcpu.model.resume();
-        // What `current` is masked for is, for as long as it waits, a reason for all that work for it.
+        // What `current` is masked for is, for as long as it waits, a reason for all that work for
+        // it.
         let masked = current.vcpu.masked;
         self.mask_chain(&mut end, masked);
         // `current` runs, so it can block.

@@ -1,8 +1,10 @@
-//! Direct messages (FF-A v1.0 sections 10.2 and 10.3, v1.2 for `FFA_MSG_SEND_DIRECT_REQ2`): the hot path.
+//! Direct messages (FF-A v1.0 sections 10.2 and 10.3, v1.2 for `FFA_MSG_SEND_DIRECT_REQ2`): the hot
+//! path.
 //!
-//! Requests come from the Normal world, from EL3 or from a partition, responses from the partition that processes the request. The
-//! payload, x3 to x7 or x4 to x17, is passed on and never looked at. Checks go in this order: reserved registers, ids, UUID, who
-//! may send what, availability, run-time model.
+//! Requests come from the Normal world, from EL3 or from a partition, responses from the partition
+//! that processes the request. The payload, x3 to x7 or x4 to x17, is passed on and never looked
+//! at. Checks go in this order: reserved registers, ids, UUID, who may send what, availability,
+//! run-time model.
 
 mod el3;
 
@@ -66,7 +68,8 @@ impl Kind for First {
         if let (Some(from), Some(to)) = (from.first_chunk::<8>(), to.first_chunk_mut::<8>()) {
             let [_, route, _, payload @ ..] = from;
             let [x3, x4, x5, x6, x7] = payload.map(|register| register & mask);
-            // Ids travel in w1 in both forms; w2 was checked. Written out, so that it becomes four stores.
+            // Ids travel in w1 in both forms; w2 was checked. Written out, so that it becomes four
+            // stores.
             let (id, route, w2) = (id.0 as u64, route & u32::MAX as u64, w2 as u64);
             *to = [id, route, w2, x3, x4, x5, x6, x7];
         }
@@ -116,8 +119,9 @@ impl Request {
 impl<H: Hal> Spmc<H> {
     /// `FFA_MSG_SEND_DIRECT_REQ` from the Normal world.
     ///
-    /// `INVALID_PARAMETERS` for a reserved register or an id that is not one, `DENIED` if the receiver does not take requests, `BUSY`
-    /// if it has no idle context on this PE, `ABORTED` if it failed. Requests of EL3 come in this way too.
+    /// `INVALID_PARAMETERS` for a reserved register or an id that is not one, `DENIED` if the
+    /// receiver does not take requests, `BUSY` if it has no idle context on this PE, `ABORTED` if
+    /// it failed. Requests of EL3 come in this way too.
     pub(super) fn normal_world_request(
         &self,
         pe: &mut Pe,
@@ -144,8 +148,8 @@ impl<H: Hal> Spmc<H> {
         self.call_for_normal_world::<First>(pe, receiver, request, frame)
     }
 
-    /// A framework message of a Hypervisor to a partition. `INVALID_PARAMETERS` if it is none, `DENIED` if the partition did not ask for
-    /// such messages; otherwise as for requests.
+    /// A framework message of a Hypervisor to a partition. `INVALID_PARAMETERS` if it is none,
+    /// `DENIED` if the partition did not ask for such messages; otherwise as for requests.
     #[cold]
     #[inline(never)]
     fn vm_message(&self, pe: &mut Pe, id: FunctionId, frame: &mut SmcFrame) -> Result<()> {
@@ -167,8 +171,9 @@ impl<H: Hal> Spmc<H> {
         self.call_for_normal_world::<First>(pe, receiver, request, frame)
     }
 
-    /// `FFA_MSG_SEND_DIRECT_REQ2` from the Normal world. Errors as for the first kind, `INVALID_PARAMETERS` for a UUID that is not the
-    /// receiver's, `DENIED` if it is a service that does not take such requests, `NOT_SUPPORTED` below 1.2.
+    /// `FFA_MSG_SEND_DIRECT_REQ2` from the Normal world. Errors as for the first kind,
+    /// `INVALID_PARAMETERS` for a UUID that is not the receiver's, `DENIED` if it is a service that
+    /// does not take such requests, `NOT_SUPPORTED` below 1.2.
     #[inline(never)]
     pub(super) fn normal_world_request2(&self, pe: &mut Pe, frame: &mut SmcFrame) -> Result<()> {
         let Route {
@@ -190,7 +195,8 @@ impl<H: Hal> Spmc<H> {
         self.call_for_normal_world::<Second>(pe, receiver, request, frame)
     }
 
-    /// Runs the context of `receiver` on this PE with `request`, until the Normal world gets the PE back.
+    /// Runs the context of `receiver` on this PE with `request`, until the Normal world gets the PE
+    /// back.
     #[inline(always)]
     fn call_for_normal_world<K: Kind>(
         &self,
@@ -210,10 +216,12 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// `FFA_MSG_SEND_DIRECT_REQ` from a partition: `current` blocks and the receiver becomes current.
+    /// `FFA_MSG_SEND_DIRECT_REQ` from a partition: `current` blocks and the receiver becomes
+    /// current.
     ///
-    /// Errors as from the Normal world, and `DENIED` if the manifest does not let the partition send requests, or its run-time model
-    /// does not permit it. The Normal world cannot be a receiver (v1.1 rule, for all versions).
+    /// Errors as from the Normal world, and `DENIED` if the manifest does not let the partition
+    /// send requests, or its run-time model does not permit it. The Normal world cannot be a
+    /// receiver (v1.1 rule, for all versions).
     #[inline(always)]
     pub(super) fn partition_request<'s>(
         &'s self,
@@ -233,7 +241,8 @@ impl<H: Hal> Spmc<H> {
         self.call_for_partition::<First>(pe, receiver, id, current)
     }
 
-    /// `FFA_MSG_SEND_DIRECT_REQ2` from a partition. Errors as for the first kind, and for the UUID as from the Normal world.
+    /// `FFA_MSG_SEND_DIRECT_REQ2` from a partition. Errors as for the first kind, and for the UUID
+    /// as from the Normal world.
     pub(super) fn partition_request2<'s>(
         &'s self,
         pe: &mut Pe,
@@ -299,8 +308,9 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// The error of a request to `receiver` that ended with `error`. A member of the caller's own chain that was given its cycles by
-    /// `FFA_RUN` is no receiver by its run-time model: `DENIED` in place of `BUSY`.
+    /// The error of a request to `receiver` that ended with `error`. A member of the caller's own
+    /// chain that was given its cycles by `FFA_RUN` is no receiver by its run-time model: `DENIED`
+    /// in place of `BUSY`.
     #[cold]
     fn why_refused(
         &self,
@@ -318,11 +328,13 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// `FFA_MSG_SEND_DIRECT_RESP` from a partition: it waits for the next message, the requester gets the PE.
+    /// `FFA_MSG_SEND_DIRECT_RESP` from a partition: it waits for the next message, the requester
+    /// gets the PE.
     ///
-    /// `INVALID_PARAMETERS` for a reserved register, a source that is not the caller, or a destination that does not exist;
-    /// `DENIED` if no request is being processed, or if kind or destination are not those of the request. The response may be of
-    /// either width, whichever the request had.
+    /// `INVALID_PARAMETERS` for a reserved register, a source that is not the caller, or a
+    /// destination that does not exist; `DENIED` if no request is being processed, or if kind or
+    /// destination are not those of the request. The response may be of either width, whichever the
+    /// request had.
     #[inline(always)]
     pub(super) fn direct_response<'s>(
         &'s self,
@@ -340,8 +352,9 @@ impl<H: Hal> Spmc<H> {
         self.respond::<First>(pe, id, w2, current, frame)
     }
 
-    /// `FFA_MSG_SEND_DIRECT_RESP2` from a partition. Errors as for the first kind, but that x2 and x3 may hold anything: partitions leave the
-    /// UUID of the request there. The requester gets zeroes.
+    /// `FFA_MSG_SEND_DIRECT_RESP2` from a partition. Errors as for the first kind, but that x2 and
+    /// x3 may hold anything: partitions leave the UUID of the request there. The requester gets
+    /// zeroes.
     pub(super) fn direct_response2<'s>(
         &'s self,
         pe: &Pe,
@@ -411,8 +424,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// The partition that a request names. `INVALID_PARAMETERS` if there is none, `ABORTED` if it failed, `DENIED` if
-    /// it does not take direct requests.
+    /// The partition that a request names. `INVALID_PARAMETERS` if there is none, `ABORTED` if it
+    /// failed, `DENIED` if it does not take direct requests.
     #[inline(always)]
     fn receiver(&self, id: PartitionId) -> Result<Member<'_, H::Context>> {
         let receiver = self.live_member(id)?;
@@ -423,8 +436,9 @@ impl<H: Hal> Spmc<H> {
         Ok(receiver)
     }
 
-    /// The partition that a request of the second kind names. Errors as for [`Self::receiver`], `INVALID_PARAMETERS` if none of its
-    /// services has the UUID, `DENIED` if that one does not take such requests, or one side speaks a version that has none.
+    /// The partition that a request of the second kind names. Errors as for [`Self::receiver`],
+    /// `INVALID_PARAMETERS` if none of its services has the UUID, `DENIED` if that one does not
+    /// take such requests, or one side speaks a version that has none.
     fn receiver2(
         &self,
         id: PartitionId,

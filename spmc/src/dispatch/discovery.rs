@@ -1,8 +1,9 @@
-//! Partition discovery: `FFA_PARTITION_INFO_GET` through RX and `FFA_PARTITION_INFO_GET_REGS` through registers (FF-A v1.0 section 8.6, v1.1 section
-//! 13.8, v1.2).
+//! Partition discovery: `FFA_PARTITION_INFO_GET` through RX and `FFA_PARTITION_INFO_GET_REGS`
+//! through registers (FF-A v1.0 section 8.6, v1.1 section 13.8, v1.2).
 //!
-//! Both list the same descriptors in the same order: partitions by place, and from 1.2 on each service of theirs. Logical partitions of the
-//! SPMD are behind them in registers alone, and for partitions alone, as with Hafnium.
+//! Both list the same descriptors in the same order: partitions by place, and from 1.2 on each
+//! service of theirs. Logical partitions of the SPMD are behind them in registers alone, and for
+//! partitions alone, as with Hafnium.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::partition_info::{Descriptor, MAX_DESCRIPTOR, Properties, descriptor_size};
@@ -39,7 +40,8 @@ impl Query {
         }
     }
 
-    /// The descriptors of one partition. A nil query lists it once, or from 1.2 on once per service; a non-nil one lists it once, with no UUID.
+    /// The descriptors of one partition. A nil query lists it once, or from 1.2 on once per
+    /// service; a non-nil one lists it once, with no UUID.
     fn descriptors<'a, C>(
         &'a self,
         partition: &Partition<C>,
@@ -81,10 +83,11 @@ impl Query {
 }
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_PARTITION_INFO_GET`: descriptors of the partitions with the UUID in w1 to w4, or of all, into the caller's RX.
+    /// `FFA_PARTITION_INFO_GET`: descriptors of the partitions with the UUID in w1 to w4, or of
+    /// all, into the caller's RX.
     ///
-    /// `INVALID_PARAMETERS` for an unknown UUID or reserved bits, `BUSY` if RX is full or missing, `NO_MEMORY` if it is too
-    /// short. Partitions that failed are not listed.
+    /// `INVALID_PARAMETERS` for an unknown UUID or reserved bits, `BUSY` if RX is full or missing,
+    /// `NO_MEMORY` if it is too short. Partitions that failed are not listed.
     pub(super) fn partition_info_get(
         &self,
         pe: &mut Pe,
@@ -129,11 +132,12 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([count, reported]))
     }
 
-    /// `FFA_PARTITION_INFO_GET_REGS` (1.2): as many descriptors as fit into x3 to x17, from the index in x3 on, of the partitions with the UUID in x1
-    /// and x2, or of all. To a partition logical partitions of the SPMD are listed, too, behind all others: EL3 tells which it has.
+    /// `FFA_PARTITION_INFO_GET_REGS` (1.2): as many descriptors as fit into x3 to x17, from the
+    /// index in x3 on, of the partitions with the UUID in x1 and x2, or of all. To a partition
+    /// logical partitions of the SPMD are listed, too, behind all others: EL3 tells which it has.
     ///
-    /// `INVALID_PARAMETERS` for an unknown UUID, an index behind the list, or a tag with index 0; `RETRY` if the list is not the one
-    /// any more that the tag is of.
+    /// `INVALID_PARAMETERS` for an unknown UUID, an index behind the list, or a tag with index 0;
+    /// `RETRY` if the list is not the one any more that the tag is of.
     pub(super) fn partition_info_get_regs(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -194,7 +198,8 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Returns the descriptors of logical partitions in an answer of the SPMD, which has no more of them than fit into one.
+/// Returns the descriptors of logical partitions in an answer of the SPMD, which has no more of
+/// them than fit into one.
 fn logical_partitions(answer: &SmcFrame) -> impl Iterator<Item = [u64; REGISTERS]> {
     let (head, registers) = answer.x.split_at(FIRST_REGISTER);
     let is_list = matches!(*head, [id, _, position] if id == function::SUCCESS_64.into()
@@ -205,7 +210,8 @@ fn logical_partitions(answer: &SmcFrame) -> impl Iterator<Item = [u64; REGISTERS
     descriptors.filter(move |[first, ..]| is_list && PartitionId(*first as u16).is_logical())
 }
 
-/// Returns what a partition that speaks `version` can have: nobody can rely on a message that it does not know.
+/// Returns what a partition that speaks `version` can have: nobody can rely on a message that it
+/// does not know.
 fn properties_of(version: Version) -> Properties {
     let mut properties = Properties::RECEIVE_DIRECT
         | Properties::SEND_DIRECT
@@ -221,7 +227,8 @@ fn properties_of(version: Version) -> Properties {
     properties
 }
 
-/// Returns what a caller may learn: the properties that its version knows, without what the two cannot exchange.
+/// Returns what a caller may learn: the properties that its version knows, without what the two
+/// cannot exchange.
 fn visible_properties<C>(instance: &Instance<'_, C>, version: Version) -> Properties {
     let mut visible = properties_of(version);
     visible.remove(Properties::VM_CREATED | Properties::VM_DESTROYED);

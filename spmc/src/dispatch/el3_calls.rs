@@ -1,5 +1,5 @@
-//! Calls of partitions to EL3 that are none of the framework: what `smc_whitelist` and `smc_whitelist_permissive` of the SPMC
-//! manifest let through.
+//! Calls of partitions to EL3 that are none of the framework: what `smc_whitelist` and
+//! `smc_whitelist_permissive` of the SPMC manifest let through.
 
 use crate::ffa::{FunctionId, SmcFrame};
 use crate::hal::{Context, Hal};
@@ -9,7 +9,8 @@ use crate::spmc::Spmc;
 use super::run::Current;
 
 impl<H: Hal> Spmc<H> {
-    /// Passes the call of `current` on to EL3, which answers in x0 to x17. Returns false, and does nothing, if the partition may not make it.
+    /// Passes the call of `current` on to EL3, which answers in x0 to x17. Returns false, and does
+    /// nothing, if the partition may not make it.
     #[inline(never)]
     pub(super) fn el3_call(&self, id: FunctionId, current: &mut Current<'_, H::Context>) -> bool {
         let config = &current.frozen.config;
@@ -17,7 +18,8 @@ impl<H: Hal> Spmc<H> {
             return false;
         }
         let count = current.partition.count_el3_call();
-        // Enough to see what goes on, and little enough for a partition that makes such calls all the time.
+        // Enough to see what goes on, and little enough for a partition that makes such calls all
+        // the time.
         if count.is_power_of_two() {
             let (name, vcpu) = (config.name, current.id.index);
             self.log_of(current.partition, name, || {
@@ -42,8 +44,9 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Returns whether a call may go to EL3 in the name of the SPMC. Calls of the framework and of PSCI are the SPMC's own business,
-/// whatever the manifest says, and a yielding call could come back in the middle of something else.
+/// Returns whether a call may go to EL3 in the name of the SPMC. Calls of the framework and of PSCI
+/// are the SPMC's own business, whatever the manifest says, and a yielding call could come back in
+/// the middle of something else.
 fn may_pass(id: FunctionId, config: &PartitionConfig) -> bool {
     let is_listed = config.smc_whitelist_permissive || config.smc_whitelist.contains(&id.0);
     is_listed && id.is_fast() && !id.is_reserved()

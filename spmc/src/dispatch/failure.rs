@@ -1,5 +1,5 @@
-//! Contains faults of partitions: the SPMC names the fault in the log, tells the partition of it if that one can take it, and
-//! stops the partition if it cannot. Everything else goes on.
+//! Contains faults of partitions: the SPMC names the fault in the log, tells the partition of it if
+//! that one can take it, and stops the partition if it cannot. Everything else goes on.
 
 use crate::addr::World;
 use crate::ffa::SmcFrame;
@@ -11,8 +11,8 @@ use crate::spmc::Spmc;
 use super::run::{Current, Flow};
 
 impl<H: Hal> Spmc<H> {
-    /// A fault or external abort: reflected into the partition as an abort, as if its own hardware had raised it. An S-EL0 partition has
-    /// nobody to take it.
+    /// A fault or external abort: reflected into the partition as an abort, as if its own hardware
+    /// had raised it. An S-EL0 partition has nobody to take it.
     pub(super) fn fault<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
@@ -82,8 +82,8 @@ impl<H: Hal> Spmc<H> {
         self.abort(current, frame)
     }
 
-    /// Writes a line that a partition caused, by `write`, unless it caused more than its share of them.
-    /// The next one that is written tells how many were left out.
+    /// Writes a line that a partition caused, by `write`, unless it caused more than its share of
+    /// them. The next one that is written tells how many were left out.
     pub(super) fn log_of(
         &self,
         partition: &Partition<H::Context>,

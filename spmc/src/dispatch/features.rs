@@ -28,10 +28,12 @@ const NS_BIT: u32 = 1 << 1;
 const HYPERVISOR_RETRIEVE: u32 = 1 << 2;
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_FEATURES`: properties of the function in w1, or `NOT_SUPPORTED` if the caller cannot use it.
+    /// `FFA_FEATURES`: properties of the function in w1, or `NOT_SUPPORTED` if the caller cannot
+    /// use it.
     ///
-    /// The table of calls says who is told of a function, in its 32- or 64-bit form; the Normal world is not told of 32-bit `FFA_RXTX_MAP`. Of the feature
-    /// ids (bit 31 clear) each names an interrupt, which only its users are told.
+    /// The table of calls says who is told of a function, in its 32- or 64-bit form; the Normal
+    /// world is not told of 32-bit `FFA_RXTX_MAP`. Of the feature ids (bit 31 clear) each names an
+    /// interrupt, which only its users are told.
     pub(super) fn features(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -110,7 +112,8 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([properties, 0]))
     }
 
-    /// Returns the interrupt that a feature id names. `NOT_SUPPORTED` to those who do not get it, and if `input` is not zero.
+    /// Returns the interrupt that a feature id names. `NOT_SUPPORTED` to those who do not get it,
+    /// and if `input` is not zero.
     fn interrupt(instance: &Instance<'_, H::Context>, feature: u32, input: u32) -> Result<u32> {
         let normal_world = matches!(instance, Instance::NormalWorld(_));
         let is_new = instance.endpoint().version() >= Version::V1_1;
@@ -133,8 +136,8 @@ impl<H: Hal> Spmc<H> {
         })
     }
 
-    /// Returns true if the caller is a partition that could be asked to leave when a Non-secure interrupt comes: one at S-EL1,
-    /// whether or not its manifest wants that.
+    /// Returns true if the caller is a partition that could be asked to leave when a Non-secure
+    /// interrupt comes: one at S-EL1, whether or not its manifest wants that.
     fn has_managed_exit(instance: &Instance<'_, H::Context>) -> bool {
         Self::is_partition(instance, |config| {
             config.exception_level == ExceptionLevel::SEl1

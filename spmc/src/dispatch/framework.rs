@@ -1,8 +1,9 @@
-//! Framework messages: version of the Normal world and power management from the SPMD, availability of VMs from a Hypervisor (FF-A
-//! v1.1 sections 18.2 and 18.3).
+//! Framework messages: version of the Normal world and power management from the SPMD, availability
+//! of VMs from a Hypervisor (FF-A v1.1 sections 18.2 and 18.3).
 //!
-//! Those of the SPMD come as direct requests from id 0xffff with bit 31 of w2 set, and must not count as calls of the Normal world.
-//! Power management is passed on to the partitions that asked for it, one after the other, on the PE that it is about.
+//! Those of the SPMD come as direct requests from id 0xffff with bit 31 of w2 set, and must not
+//! count as calls of the Normal world. Power management is passed on to the partitions that asked
+//! for it, one after the other, on the PE that it is about.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::framework::{
@@ -32,8 +33,8 @@ mod psci {
 }
 
 impl<H: Hal> Spmc<H> {
-    /// Answers a framework message of the SPMD. `INVALID_PARAMETERS` if w2 does not name one or the destination is not the SPMC,
-    /// `NOT_SUPPORTED` for one that is not known.
+    /// Answers a framework message of the SPMD. `INVALID_PARAMETERS` if w2 does not name one or the
+    /// destination is not the SPMC, `NOT_SUPPORTED` for one that is not known.
     #[cold]
     pub(super) fn framework_message(&self, pe: &mut Pe, frame: &mut SmcFrame) -> Result<()> {
         let spmc = self.spmc_id();
@@ -60,8 +61,8 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Power management of this PE: passes the message on to those who asked for it, the last to boot first, until one refuses. Returns the
-    /// PSCI status.
+    /// Power management of this PE: passes the message on to those who asked for it, the last to
+    /// boot first, until one refuses. Returns the PSCI status.
     #[cold]
     fn power_message(&self, pe: &mut Pe, frame: &SmcFrame) -> i32 {
         let psci_function = frame.w(3) & !psci::SMC64;
@@ -93,9 +94,11 @@ impl<H: Hal> Spmc<H> {
         psci::SUCCESS
     }
 
-    /// Passes a power management message on to the context of `partition` on this PE; returns its PSCI status.
+    /// Passes a power management message on to the context of `partition` on this PE; returns its
+    /// PSCI status.
     ///
-    /// Whoever answers with an error refuses. A context that waits for nothing cannot be asked, and one that fails has no say.
+    /// Whoever answers with an error refuses. A context that waits for nothing cannot be asked, and
+    /// one that fails has no say.
     fn ask_for_power(
         &self,
         pe: &mut Pe,

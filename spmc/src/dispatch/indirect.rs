@@ -1,9 +1,11 @@
 //! Indirect messages: `FFA_MSG_SEND2` (FF-A v1.1 chapter 7 and section 15.1).
 //!
-//! The message goes from TX of the sender to RX of the receiver, who is told by a notification of the framework. Nobody runs for it. The header is copied
-//! once, judged, and written anew as the receiver's version has it; the payload is passed on and never looked at.
+//! The message goes from TX of the sender to RX of the receiver, who is told by a notification of
+//! the framework. Nobody runs for it. The header is copied once, judged, and written anew as the
+//! receiver's version has it; the payload is passed on and never looked at.
 //!
-//! Both mailboxes are locked while the payload is copied, in ascending order of id, so that neither buffer can be taken away meanwhile.
+//! Both mailboxes are locked while the payload is copied, in ascending order of id, so that neither
+//! buffer can be taken away meanwhile.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::message::{Header, MAX_HEADER, header_size};
@@ -20,10 +22,13 @@ use super::Instance;
 const DELAY_SRI: u32 = 1 << 1;
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_MSG_SEND2`: sends the message in TX of the caller, or of the VM that a Hypervisor names in w1.
+    /// `FFA_MSG_SEND2`: sends the message in TX of the caller, or of the VM that a Hypervisor names
+    /// in w1.
     ///
-    /// `INVALID_PARAMETERS` for flags, ids or a header that do not hold, a service that the receiver does not have, or without TX; `DENIED` if either
-    /// side has no indirect messages, `ABORTED` if the receiver failed, `BUSY` if its RX is not empty or missing, `NO_MEMORY` if it is too short.
+    /// `INVALID_PARAMETERS` for flags, ids or a header that do not hold, a service that the
+    /// receiver does not have, or without TX; `DENIED` if either side has no indirect messages,
+    /// `ABORTED` if the receiver failed, `BUSY` if its RX is not empty or missing, `NO_MEMORY` if
+    /// it is too short.
     pub(super) fn msg_send2(
         &self,
         pe: &mut Pe,
@@ -122,7 +127,8 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Passes RX of a partition that waits back, unless a message came meanwhile that it has not been told of.
+    /// Passes RX of a partition that waits back, unless a message came meanwhile that it has not
+    /// been told of.
     pub(super) fn release_rx_on_wait(&self, endpoint: &Endpoint) {
         let mut mailbox = endpoint.mailbox.lock();
         if !mailbox.can_release_rx() {

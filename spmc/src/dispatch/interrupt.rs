@@ -1,12 +1,15 @@
-//! Interrupts of partitions (FF-A v1.1 chapter 9): taken at S-EL2, handed to the context that owns them, which fetches
-//! them by its calls ([`super::interrupt_calls`]).
+//! Interrupts of partitions (FF-A v1.1 chapter 9): taken at S-EL2, handed to the context that owns
+//! them, which fetches them by its calls ([`super::interrupt_calls`]).
 //!
-//! A physical interrupt is acknowledged, its line becomes pending, and it stays active in the GIC until its owner deactivates it, so that it does not
-//! come again before. Then, by the state of the owner's context on this PE: one that runs sees the line at once, one that waits is run with
-//! `FFA_INTERRUPT`, in place of whoever was interrupted, and gives the PE back by `FFA_MSG_WAIT`; any other sees it when it runs again. One that
-//! runs on another PE is found by an interrupt to the other PEs, which look again.
+//! A physical interrupt is acknowledged, its line becomes pending, and it stays active in the GIC
+//! until its owner deactivates it, so that it does not come again before. Then, by the state of the
+//! owner's context on this PE: one that runs sees the line at once, one that waits is run with
+//! `FFA_INTERRUPT`, in place of whoever was interrupted, and gives the PE back by `FFA_MSG_WAIT`;
+//! any other sees it when it runs again. One that runs on another PE is found by an interrupt to
+//! the other PEs, which look again.
 //!
-//! Handlers are run one after the other, never inside of each other, with Non-secure interrupts masked. What comes meanwhile waits for its turn.
+//! Handlers are run one after the other, never inside of each other, with Non-secure interrupts
+//! masked. What comes meanwhile waits for its turn.
 
 use core::sync::atomic::{Ordering, fence};
 
@@ -64,7 +67,8 @@ impl<H: Hal> Spmc<H> {
         Flow::Continue
     }
 
-    /// `current` begins to wait. What it has not fetched by then, because it could not see it or would not, is reason to run it at once.
+    /// `current` begins to wait. What it has not fetched by then, because it could not see it or
+    /// would not, is reason to run it at once.
     #[inline(always)]
     pub(crate) fn rest(&self, pe: &Pe, current: &Current<'_, H::Context>) {
         if current.partition.may_have_interrupts() {
@@ -101,7 +105,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Asks the scheduler of the Normal world, not the SPMC, to run a context for its interrupts (`sri-interrupts-policy`).
+    /// Asks the scheduler of the Normal world, not the SPMC, to run a context for its interrupts
+    /// (`sri-interrupts-policy`).
     fn ask_for_cycles(&self, context: &Current<'_, H::Context>) {
         if let Some((lines, _)) = context.partition.lines(context.id.index) {
             lines.answer(lines.calls());
@@ -178,7 +183,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Makes the physical interrupt `id` pending at its owner, if there is one. Returns that and the line.
+    /// Makes the physical interrupt `id` pending at its owner, if there is one. Returns that and
+    /// the line.
     fn pend_physical(
         &self,
         pe: &Pe,
@@ -200,7 +206,8 @@ impl<H: Hal> Spmc<H> {
                 partition: frozen.config.id,
                 index,
             };
-            // An owner that is on this PE, or blocked by what is, is looked at here; no other PE has anything to do for it.
+            // An owner that is on this PE, or blocked by what is, is looked at here; no other PE
+            // has anything to do for it.
             if current.is_some_and(|current| self.is_in_chain(current, owner)) {
                 partition.pend(index, line);
             } else {
@@ -211,14 +218,16 @@ impl<H: Hal> Spmc<H> {
         None
     }
 
-    /// Makes `line` pending at a context. If another PE runs that, it looks again. This one must look for handlers, or at the line, after that.
+    /// Makes `line` pending at a context. If another PE runs that, it looks again. This one must
+    /// look for handlers, or at the line, after that.
     fn pend(&self, pe: &Pe, member: Member<'_, H::Context>, index: u16, line: Line) {
         let partition = member.partition;
         let Some((_, slot)) = partition.lines(index) else {
             return;
         };
         partition.pend(index, line);
-        // On this PE lines are looked at before anything goes on. Whoever has the claim of a context that moves may be another PE.
+        // On this PE lines are looked at before anything goes on. Whoever has the claim of a
+        // context that moves may be another PE.
         let is_pinned_here = !member.frozen.config.is_up() && index == pe.index;
         if is_pinned_here {
             return;
@@ -251,7 +260,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Returns whether a context of this PE other than `current` waits and has interrupts to handle.
+    /// Returns whether a context of this PE other than `current` waits and has interrupts to
+    /// handle.
     ///
     /// It claims nothing: `current`, which begins to wait, is claimed still, so waiting for another
     /// claim could wait for ever.
@@ -272,8 +282,8 @@ impl<H: Hal> Spmc<H> {
             })
     }
 
-    /// Returns a context of this PE that waits and has interrupts to handle, claimed. Partitions take
-    /// turns: the first to be looked at is the one after whoever had the last.
+    /// Returns a context of this PE that waits and has interrupts to handle, claimed. Partitions
+    /// take turns: the first to be looked at is the one after whoever had the last.
     fn next_handler(&self, pe: &Pe) -> Option<Current<'_, H::Context>> {
         // Either this sees that a claim is free, or whoever has it sees the line.
         fence(Ordering::SeqCst);
@@ -400,7 +410,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Drops a managed exit that the last work of the context did not take, and shows it its signals: it begins with something new.
+    /// Drops a managed exit that the last work of the context did not take, and shows it its
+    /// signals: it begins with something new.
     #[cold]
     #[inline(never)]
     pub(crate) fn signal_anew(&self, current: &mut Current<'_, H::Context>) {

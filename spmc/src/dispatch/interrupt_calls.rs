@@ -1,5 +1,6 @@
-//! The calls by which partitions control and fetch their interrupts. They are Hafnium's, and not part of FF-A: `HVC`, `SMC` or `SVC` with the function in
-//! x0, which comes back as 0, or as -1 if the arguments are wrong; GET returns an id.
+//! The calls by which partitions control and fetch their interrupts. They are Hafnium's, and not
+//! part of FF-A: `HVC`, `SMC` or `SVC` with the function in x0, which comes back as 0, or as -1 if
+//! the arguments are wrong; GET returns an id.
 
 use crate::error::{FfaError, Result};
 use crate::hal::{Context, Hal};
@@ -39,7 +40,8 @@ mod what {
 const SECURE: u64 = 1;
 
 impl<H: Hal> Spmc<H> {
-    /// A call that is not one of FF-A: `None` if it is none of those here, otherwise what goes into x0.
+    /// A call that is not one of FF-A: `None` if it is none of those here, otherwise what goes into
+    /// x0.
     #[inline(never)]
     pub(super) fn paravirtual_call(
         &self,
@@ -66,7 +68,8 @@ impl<H: Hal> Spmc<H> {
         Some(if result.is_ok() { OK } else { FAILED })
     }
 
-    /// The lines of this context, and the one that it knows by `id`. `INVALID_PARAMETERS` if there is none.
+    /// The lines of this context, and the one that it knows by `id`. `INVALID_PARAMETERS` if there
+    /// is none.
     #[inline(always)]
     fn line_of<'s>(current: &Current<'s, H::Context>, id: u32) -> Result<(&'s Lines, Line)> {
         let line = current.frozen.claims.line(id);
@@ -108,7 +111,8 @@ impl<H: Hal> Spmc<H> {
         id.map_or(NO_INTERRUPT, u64::from)
     }
 
-    /// The owner is done with an interrupt: it may come again, unless it does so every time at once.
+    /// The owner is done with an interrupt: it may come again, unless it does so every time at
+    /// once.
     fn interrupt_deactivate(
         &self,
         current: &Current<'_, H::Context>,

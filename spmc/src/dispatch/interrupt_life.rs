@@ -101,8 +101,9 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Sets up the shared interrupts of a partition that is about to start, or to start anew: as its
-    /// manifest says, disabled. One that names no PE, or after boot one that is off, gets this one.
+    /// Sets up the shared interrupts of a partition that is about to start, or to start anew: as
+    /// its manifest says, disabled. One that names no PE, or after boot one that is off, gets this
+    /// one.
     #[cold]
     pub(crate) fn claim_interrupts(&self, frozen: &Frozen) {
         let places = self.places.lock();

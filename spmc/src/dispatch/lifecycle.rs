@@ -1,7 +1,9 @@
-//! The end of a partition, and what comes after it (`abort-action`, FF-A v1.3 lifecycle as far as it is known; `FFA_ABORT`).
+//! The end of a partition, and what comes after it (`abort-action`, FF-A v1.3 lifecycle as far as
+//! it is known; `FFA_ABORT`).
 //!
-//! A partition that fails is stopped at once, whoever waits for it gets `ABORTED`, and what it held of others goes back. What takes time,
-//! or the PE, comes when the work that was under way has left the PE: starting it anew, telling EL3.
+//! A partition that fails is stopped at once, whoever waits for it gets `ABORTED`, and what it held
+//! of others goes back. What takes time, or the PE, comes when the work that was under way has left
+//! the PE: starting it anew, telling EL3.
 
 use core::sync::atomic::Ordering;
 
@@ -16,7 +18,8 @@ use crate::spmc::{Pe, Spmc};
 
 use super::run::{Current, Flow, Member};
 
-/// In `Spmc::aftermath`: EL3 is to be told. The lowest bits stand for partitions that start anew or are destroyed, by index.
+/// In `Spmc::aftermath`: EL3 is to be told. The lowest bits stand for partitions that start anew or
+/// are destroyed, by index.
 const TELL_EL3: u32 = 1 << 31;
 /// In `Spmc::aftermath`: memory that the dead had borrowed is to be zeroed.
 const SETTLE: u32 = 1 << 30;
@@ -89,7 +92,8 @@ impl<H: Hal> Spmc<H> {
         settle | action
     }
 
-    /// Does what partitions that failed left to be done, now that the PE is free; `frame` is what the Normal world is about to get.
+    /// Does what partitions that failed left to be done, now that the PE is free; `frame` is what
+    /// the Normal world is about to get.
     #[inline(always)]
     pub(super) fn clean_up(&self, pe: &mut Pe, frame: &mut SmcFrame) {
         if self.aftermath.load(Ordering::Relaxed) != 0 {
@@ -104,8 +108,8 @@ impl<H: Hal> Spmc<H> {
         let mut later = 0;
         loop {
             let found = self.aftermath.swap(0, Ordering::AcqRel);
-            // Whoever starts anew may bring others down; nobody gets more than one chance in one go. What comes again waits for
-            // the next call, on whichever PE.
+            // Whoever starts anew may bring others down; nobody gets more than one chance in one
+            // go. What comes again waits for the next call, on whichever PE.
             later |= found & done;
             let todo = found & !done;
             if todo == 0 {
@@ -141,7 +145,8 @@ impl<H: Hal> Spmc<H> {
         true
     }
 
-    /// Loads a partition anew and lets it initialise. Returns `false` if it did so too often, and has to wait.
+    /// Loads a partition anew and lets it initialise. Returns `false` if it did so too often, and
+    /// has to wait.
     fn restart(&self, pe: &mut Pe, member: Member<'_, H::Context>) -> bool {
         let Member { partition, frozen } = member;
         let name = frozen.config.name;

@@ -15,7 +15,8 @@ use crate::spmc::{Pe, Spmc};
 use super::run::Current;
 
 impl<H: Hal> Spmc<H> {
-    /// Brings a call of the Normal world that has come to `answer` to its end. Errors are those of the call.
+    /// Brings a call of the Normal world that has come to `answer` to its end. Errors are those of
+    /// the call.
     #[inline(always)]
     pub(super) fn finish_for_normal_world(&self, pe: &mut Pe, answer: Answer) -> Result<Answer> {
         if answer.x[0] != function::MEM_OP_PAUSE.into() {
@@ -25,8 +26,8 @@ impl<H: Hal> Spmc<H> {
         self.finish(&self.normal_world, answer, between)
     }
 
-    /// Brings a call of `current` that has come to `answer` to its end, or to where `current` is to resume it. Errors are those
-    /// of the call.
+    /// Brings a call of `current` that has come to `answer` to its end, or to where `current` is to
+    /// resume it. Errors are those of the call.
     #[inline(always)]
     pub(super) fn finish_for_partition(
         &self,
@@ -55,14 +56,15 @@ impl<H: Hal> Spmc<H> {
         self.hal.look_again_here();
     }
 
-    /// Takes secure interrupts in the middle of long work, and runs their handlers. No partition may
-    /// be on the PE, and no lock be held.
+    /// Takes secure interrupts in the middle of long work, and runs their handlers. No partition
+    /// may be on the PE, and no lock be held.
     pub(crate) fn interrupts_between(&self, pe: &mut Pe) {
         // The PE is as free as it is when the Normal world was interrupted.
         self.normal_world_interrupted(pe, &mut SmcFrame { ..SmcFrame::ZERO });
     }
 
-    /// Goes on with a call of `caller`, with `between` after each slice, until it is over or `caller` is to resume it.
+    /// Goes on with a call of `caller`, with `between` after each slice, until it is over or
+    /// `caller` is to resume it.
     #[cold]
     #[inline(never)]
     fn finish(

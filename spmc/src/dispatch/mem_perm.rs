@@ -1,8 +1,10 @@
-//! `FFA_MEM_PERM_GET` and `FFA_MEM_PERM_SET` (FF-A v1.1 sections 16.8 and 16.9; page counts of 1.3): an S-EL0 partition, which has no stage 1
-//! of its own, gives its pages their permissions while it initialises.
+//! `FFA_MEM_PERM_GET` and `FFA_MEM_PERM_SET` (FF-A v1.1 sections 16.8 and 16.9; page counts of
+//! 1.3): an S-EL0 partition, which has no stage 1 of its own, gives its pages their permissions
+//! while it initialises.
 //!
-//! Nothing here makes a page writable and executable, or gives access that the partition had not been given: of its image it may have what it
-//! wants, of a region what the manifest says, of everything else (devices, what others have too, what was donated to it) what it has now.
+//! Nothing here makes a page writable and executable, or gives access that the partition had not
+//! been given: of its image it may have what it wants, of a region what the manifest says, of
+//! everything else (devices, what others have too, what was donated to it) what it has now.
 
 use crate::addr::{Ipa, PAGE_SIZE, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
@@ -26,7 +28,8 @@ const EXECUTE_NEVER: u32 = 1 << 2;
 /// How many pages one `FFA_MEM_PERM_GET` looks at.
 const MAX_PAGES: u64 = 512;
 
-/// `None` for permissions that nobody can have: reserved values, writable and executable, executable but not readable.
+/// `None` for permissions that nobody can have: reserved values, writable and executable,
+/// executable but not readable.
 fn decode(word: u32) -> Option<Permissions> {
     let mut permissions = match word & DATA {
         0 => Permissions::empty(),
@@ -55,9 +58,11 @@ fn encode(permissions: Permissions) -> u32 {
 }
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_MEM_PERM_GET`: the permissions of the page at x1 and, in w3, how many pages behind it have the same: at most w2.
+    /// `FFA_MEM_PERM_GET`: the permissions of the page at x1 and, in w3, how many pages behind it
+    /// have the same: at most w2.
     ///
-    /// `DENIED` as [`check_caller`]; `INVALID_PARAMETERS` for an address that is not of a page that the partition has.
+    /// `DENIED` as [`check_caller`]; `INVALID_PARAMETERS` for an address that is not of a page that
+    /// the partition has.
     pub(super) fn mem_perm_get(
         &self,
         current: &Current<'_, H::Context>,
@@ -81,9 +86,11 @@ impl<H: Hal> Spmc<H> {
 
     /// `FFA_MEM_PERM_SET`: gives the w2 pages from x1 the permissions in w3, whichever they had.
     ///
-    /// `DENIED` as [`check_caller`], for pages in a memory transaction, and for more than the partition was given: by its manifest, or for what is not
-    /// of its manifest by who donated it, as far as the partition has kept that; `INVALID_PARAMETERS` for a range or permissions that are not any, and executable devices;
-    /// `NO_MEMORY` without a page for a table. Nothing changes then.
+    /// `DENIED` as [`check_caller`], for pages in a memory transaction, and for more than the
+    /// partition was given: by its manifest, or for what is not of its manifest by who donated it,
+    /// as far as the partition has kept that; `INVALID_PARAMETERS` for a range or permissions that
+    /// are not any, and executable devices; `NO_MEMORY` without a page for a table. Nothing changes
+    /// then.
     pub(super) fn mem_perm_set(
         &self,
         current: &Current<'_, H::Context>,
@@ -102,8 +109,8 @@ impl<H: Hal> Spmc<H> {
             last = self.judge_run(&memory, config, unjudged, permissions)?;
             rest = behind(unjudged, last.range);
         }
-        // Tables are split at the ends of the range only: wherever leaves differ in between, there is one already. So once
-        // both ends are done nothing can fail any more.
+        // Tables are split at the ends of the range only: wherever leaves differ in between, there
+        // is one already. So once both ends are done nothing can fail any more.
         self.change_run(&mut memory, first)?;
         if last.range != first.range
             && let Err(error) = self.change_run(&mut memory, last)
@@ -121,8 +128,8 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// Returns how the pages at the start of `range` that have one leaf in common get those permissions. Errors as
-    /// [`Self::mem_perm_set`].
+    /// Returns how the pages at the start of `range` that have one leaf in common get those
+    /// permissions. Errors as [`Self::mem_perm_set`].
     fn judge_run(
         &self,
         memory: &AddressSpace,
@@ -164,7 +171,8 @@ impl<H: Hal> Spmc<H> {
         })
     }
 
-    /// Returns the pages at the start of `range` that have one leaf in common, and where. `None` if the first is unknown.
+    /// Returns the pages at the start of `range` that have one leaf in common, and where. `None` if
+    /// the first is unknown.
     fn first_run(
         &self,
         memory: &AddressSpace,
@@ -217,8 +225,8 @@ fn behind(range: PageRange<Ipa>, run: PageRange<Ipa>) -> Option<PageRange<Ipa>> 
     PageRange::new(run.end(), left / PAGE_SIZE)
 }
 
-/// Returns the most that the manifest gives a partition of all those pages: anything of its image, but for the regions in it. `None` if it
-/// does not give them all.
+/// Returns the most that the manifest gives a partition of all those pages: anything of its image,
+/// but for the regions in it. `None` if it does not give them all.
 fn given_by_manifest(
     config: &PartitionConfig,
     world: World,

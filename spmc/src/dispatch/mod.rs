@@ -1,8 +1,8 @@
 //! The dispatcher: every call from the Normal world and from partitions ends up here.
 //!
-//! A call from the Normal world is handled to its end on the PE that it came in on: [`Spmc::handle`] runs partitions as
-//! needed and returns when the Normal world gets the PE back. Nothing here waits for another PE, except for the few
-//! instructions of a lock.
+//! A call from the Normal world is handled to its end on the PE that it came in on:
+//! [`Spmc::handle`] runs partitions as needed and returns when the Normal world gets the PE back.
+//! Nothing here waits for another PE, except for the few instructions of a lock.
 
 mod buffers;
 mod chain;
@@ -65,8 +65,8 @@ impl<'s, C> Instance<'s, C> {
         }
     }
 
-    /// Begins a call: whoever makes one negotiates its version no more, unless it is `FFA_VERSION`. `registers` are those
-    /// from x0 on. Errors as [`Row::judge`].
+    /// Begins a call: whoever makes one negotiates its version no more, unless it is `FFA_VERSION`.
+    /// `registers` are those from x0 on. Errors as [`Row::judge`].
     #[inline(always)]
     pub(crate) fn begin(&self, id: FunctionId, registers: &[u64]) -> Result<()> {
         let endpoint = self.endpoint();
@@ -98,8 +98,8 @@ impl<'s, C> Instance<'s, C> {
 impl<H: Hal> Spmc<H> {
     /// Handles what the SPMD passed to this PE and leaves in `frame` what goes back.
     ///
-    /// That is a call of the Normal world or a framework message of the SPMD; the answer may be its completion,
-    /// or `FFA_INTERRUPT` if a Non-secure interrupt came in between.
+    /// That is a call of the Normal world or a framework message of the SPMD; the answer may be its
+    /// completion, or `FFA_INTERRUPT` if a Non-secure interrupt came in between.
     pub fn handle(&self, pe: &mut Pe, frame: &mut SmcFrame) {
         let id = frame.function();
         let result = match id.0 {
@@ -112,8 +112,9 @@ impl<H: Hal> Spmc<H> {
                 if frame.w(2) as i32 == FfaError::Aborted as i32 {
                     self.mem_sender_aborted(pe);
                 }
-                // The SPMD refused what we sent last: FFA_ABORT, in place of an answer, or FFA_NORMAL_WORLD_RESUME while the Normal world was
-                // not interrupted. There is nothing to undo; we wait for its next call.
+                // The SPMD refused what we sent last: FFA_ABORT, in place of an answer, or
+                // FFA_NORMAL_WORLD_RESUME while the Normal world was not interrupted. There is
+                // nothing to undo; we wait for its next call.
                 match pe.held.take() {
                     Some(held) => *frame = held,
                     None => frame.answer(Answer::new([function::MSG_WAIT as u64])),
@@ -146,7 +147,8 @@ impl<H: Hal> Spmc<H> {
         self.clean_up(pe, frame);
     }
 
-    /// Handles the calls that never leave the SPMC, once they have begun: set-up, discovery and memory management, for every caller.
+    /// Handles the calls that never leave the SPMC, once they have begun: set-up, discovery and
+    /// memory management, for every caller.
     fn call(
         &self,
         pe: &mut Pe,

@@ -1,7 +1,9 @@
-//! Notification calls (FF-A v1.1 chapters 10 and 16): who may make them, and how their registers read.
+//! Notification calls (FF-A v1.1 chapters 10 and 16): who may make them, and how their registers
+//! read.
 //!
-//! Checks go in this order: instance and version, ids, flags and maps, and then the state of the receiver, which `notification` knows. Registers that
-//! a call does not use are ignored, as v1.1 says. A receiver whose map changed is told by its scheduler, which the schedule receiver
+//! Checks go in this order: instance and version, ids, flags and maps, and then the state of the
+//! receiver, which `notification` knows. Registers that a call does not use are ignored, as v1.1
+//! says. A receiver whose map changed is told by its scheduler, which the schedule receiver
 //! interrupt calls for.
 
 use arrayvec::ArrayVec;
@@ -68,7 +70,8 @@ impl<H: Hal> Spmc<H> {
         Ok(id)
     }
 
-    /// Returns whether the caller is the endpoint `id`, or speaks for it: all VMs speak through the Hypervisor.
+    /// Returns whether the caller is the endpoint `id`, or speaks for it: all VMs speak through the
+    /// Hypervisor.
     fn speaks_for(instance: &Instance<'_, H::Context>, id: PartitionId) -> bool {
         match instance {
             Instance::NormalWorld(_) => !id.is_secure(),
@@ -76,8 +79,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Returns whether `id` can be the peer of the caller's notifications: a partition, or for a partition also a VM, which
-    /// only its Hypervisor knows.
+    /// Returns whether `id` can be the peer of the caller's notifications: a partition, or for a
+    /// partition also a VM, which only its Hypervisor knows.
     fn can_face(&self, instance: &Instance<'_, H::Context>, id: PartitionId) -> bool {
         if id.is_secure() {
             self.partition(id).is_some()
@@ -103,9 +106,11 @@ impl<H: Hal> Spmc<H> {
         Ok((sender, receiver))
     }
 
-    /// `FFA_NOTIFICATION_BIND`: lets the sender in w1 notify the receiver, who is the caller, of the notifications in w3 and w4.
+    /// `FFA_NOTIFICATION_BIND`: lets the sender in w1 notify the receiver, who is the caller, of
+    /// the notifications in w3 and w4.
     ///
-    /// `INVALID_PARAMETERS` for ids, flags or an empty map, `NOT_SUPPORTED` if the receiver gets no notifications, `DENIED` if any is bound.
+    /// `INVALID_PARAMETERS` for ids, flags or an empty map, `NOT_SUPPORTED` if the receiver gets no
+    /// notifications, `DENIED` if any is bound.
     fn notification_bind(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -120,7 +125,8 @@ impl<H: Hal> Spmc<H> {
         receiver.with(|receiver| receiver.bind(sender, map, flags & PER_VCPU != 0))
     }
 
-    /// `FFA_NOTIFICATION_UNBIND`: takes that back. Errors likewise; `DENIED` if any is not bound to the sender, or is pending.
+    /// `FFA_NOTIFICATION_UNBIND`: takes that back. Errors likewise; `DENIED` if any is not bound to
+    /// the sender, or is pending.
     fn notification_unbind(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -135,10 +141,12 @@ impl<H: Hal> Spmc<H> {
         receiver.with(|receiver| receiver.unbind(sender, map))
     }
 
-    /// `FFA_NOTIFICATION_SET`: notifies the receiver in w1 on behalf of the sender, who is the caller.
+    /// `FFA_NOTIFICATION_SET`: notifies the receiver in w1 on behalf of the sender, who is the
+    /// caller.
     ///
-    /// `INVALID_PARAMETERS` for ids, an empty map, flags, a delay from the Normal world or a vCPU that is not there; `DENIED` if the receiver
-    /// gets no notifications or any is not bound to the sender as it is set.
+    /// `INVALID_PARAMETERS` for ids, an empty map, flags, a delay from the Normal world or a vCPU
+    /// that is not there; `DENIED` if the receiver gets no notifications or any is not bound to the
+    /// sender as it is set.
     fn notification_set(
         &self,
         pe: &Pe,
@@ -177,11 +185,13 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// `FFA_NOTIFICATION_GET`: takes what is pending for the receiver in w1, who is the caller, and its vCPU.
+    /// `FFA_NOTIFICATION_GET`: takes what is pending for the receiver in w1, who is the caller, and
+    /// its vCPU.
     ///
-    /// `INVALID_PARAMETERS` for ids, a vCPU that is not there, and flags, among them those for maps that the Hypervisor keeps; `NOT_SUPPORTED` if the
-    /// partition gets no notifications. The Normal world without a bitmap for id 0 gets empty maps. Who asks for what the SPM notifies of gets what
-    /// the Hypervisor notifies of, too.
+    /// `INVALID_PARAMETERS` for ids, a vCPU that is not there, and flags, among them those for maps
+    /// that the Hypervisor keeps; `NOT_SUPPORTED` if the partition gets no notifications. The
+    /// Normal world without a bitmap for id 0 gets empty maps. Who asks for what the SPM notifies
+    /// of gets what the Hypervisor notifies of, too.
     fn notification_get(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -230,7 +240,8 @@ impl<H: Hal> Spmc<H> {
         ]))
     }
 
-    /// `FFA_NOTIFICATION_INFO_GET`: which receivers the scheduler should run. `NO_DATA` if it has been told of all.
+    /// `FFA_NOTIFICATION_INFO_GET`: which receivers the scheduler should run. `NO_DATA` if it has
+    /// been told of all.
     fn notification_info_get(&self, id: FunctionId) -> Result<Answer> {
         let mut list = InfoList::new(id.is_64());
         let more = self.notifications.report(&mut list) || self.report_interrupted(&mut list);
@@ -240,7 +251,8 @@ impl<H: Hal> Spmc<H> {
         Ok(list.answer(more))
     }
 
-    /// Adds the contexts that want cycles for their interrupts to `list`, as far as there is room; whether more are left.
+    /// Adds the contexts that want cycles for their interrupts to `list`, as far as there is room;
+    /// whether more are left.
     fn report_interrupted(&self, list: &mut InfoList) -> bool {
         for partition in self.live_partitions() {
             let wants = partition.take_wants();
@@ -284,9 +296,9 @@ impl<H: Hal> Spmc<H> {
         true
     }
 
-    /// Interrupts the contexts of `receiver` for [`Self::pend_rx_full`], and has the scheduler told:
-    /// with `delay` when this PE goes back to the Normal world. It may wait for the claims of the
-    /// contexts, so no lock may be held.
+    /// Interrupts the contexts of `receiver` for [`Self::pend_rx_full`], and has the scheduler
+    /// told: with `delay` when this PE goes back to the Normal world. It may wait for the claims of
+    /// the contexts, so no lock may be held.
     pub(super) fn tell_of_message(&self, pe: &Pe, receiver: PartitionId, delay: bool) {
         if let Some(member) = self.member(receiver) {
             self.pend_notification(pe, member, Target::Global);
@@ -294,13 +306,15 @@ impl<H: Hal> Spmc<H> {
         self.raise_schedule_receiver(delay);
     }
 
-    /// Returns the receiver with that id, locked, if it gets notifications. One that failed gets none, since it is
-    /// emptied when it is buried; one that speaks 1.0 binds none, and gets no indirect messages either.
+    /// Returns the receiver with that id, locked, if it gets notifications. One that failed gets
+    /// none, since it is emptied when it is buried; one that speaks 1.0 binds none, and gets no
+    /// indirect messages either.
     fn notified(&self, id: PartitionId) -> Option<Locked<'_>> {
         self.notifications.receiver(&self.directory, id)
     }
 
-    /// Asks the scheduler of the Normal world to call `FFA_NOTIFICATION_INFO_GET`, at once or when this PE goes back to it.
+    /// Asks the scheduler of the Normal world to call `FFA_NOTIFICATION_INFO_GET`, at once or when
+    /// this PE goes back to it.
     pub(super) fn raise_schedule_receiver(&self, delay: bool) {
         self.hal.raise_schedule_receiver(if delay {
             SriTime::OnReturn

@@ -1,4 +1,5 @@
-//! Calls of partitions: by `SMC`, `HVC` or from S-EL0 `SVC`, with identical results (FF-A v1.0 section 2.3).
+//! Calls of partitions: by `SMC`, `HVC` or from S-EL0 `SVC`, with identical results (FF-A v1.0
+//! section 2.3).
 
 use crate::addr::Ipa;
 use crate::error::{FfaError, Result};
@@ -16,8 +17,8 @@ const RESP2: u32 = function::MSG_SEND_DIRECT_RESP2;
 const SMCCC_UNKNOWN: u64 = -1_i64 as u64;
 
 impl<H: Hal> Spmc<H> {
-    /// Handles the call that `current` made. A call that completes at once leaves its results in the registers of
-    /// `current`, an error as `FFA_ERROR`.
+    /// Handles the call that `current` made. A call that completes at once leaves its results in
+    /// the registers of `current`, an error as `FFA_ERROR`.
     #[inline(always)]
     pub(super) fn partition_call<'s>(
         &'s self,
@@ -141,10 +142,12 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// `FFA_SECONDARY_EP_REGISTER` (FF-A v1.1 section 18.2.1): where the other contexts of an MP partition start. The last call wins.
+    /// `FFA_SECONDARY_EP_REGISTER` (FF-A v1.1 section 18.2.1): where the other contexts of an MP
+    /// partition start. The last call wins.
     ///
-    /// `NOT_SUPPORTED` for a UP partition, `DENIED` after the boot context's initialisation, `INVALID_PARAMETERS` if the
-    /// address is not an instruction address in the partition's own memory.
+    /// `NOT_SUPPORTED` for a UP partition, `DENIED` after the boot context's initialisation,
+    /// `INVALID_PARAMETERS` if the address is not an instruction address in the partition's own
+    /// memory.
     fn secondary_ep_register(
         &self,
         current: &Current<'_, H::Context>,

@@ -1,7 +1,9 @@
-//! Non-secure interrupts (FF-A v1.1 section 8.3): the chain that runs is preempted as a whole, unless a member of it has a managed exit. That one
-//! leaves by itself: it gets virtual interrupt 4 and the PE, with the chain below it stopped, and may go on with that chain later.
+//! Non-secure interrupts (FF-A v1.1 section 8.3): the chain that runs is preempted as a whole,
+//! unless a member of it has a managed exit. That one leaves by itself: it gets virtual interrupt 4
+//! and the PE, with the chain below it stopped, and may go on with that chain later.
 //!
-//! Nothing comes here from a chain with a member that has them queued: its other members run with Non-secure interrupts masked.
+//! Nothing comes here from a chain with a member that has them queued: its other members run with
+//! Non-secure interrupts masked.
 
 use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::{Context, Hal};
@@ -15,8 +17,8 @@ use super::run::{Current, Flow};
 use super::stop::can_resume;
 
 impl<H: Hal> Spmc<H> {
-    /// Gives the PE up for a Non-secure interrupt, and tells the Normal world whom to run again; or lets the nearest
-    /// member of the chain with a managed exit do so.
+    /// Gives the PE up for a Non-secure interrupt, and tells the Normal world whom to run again; or
+    /// lets the nearest member of the chain with a managed exit do so.
     pub(super) fn preempt<'s>(
         &'s self,
         pe: &Pe,
@@ -65,7 +67,8 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Returns whether `context` leaves by itself for a Non-secure interrupt. Managed exit is for direct requests only.
+/// Returns whether `context` leaves by itself for a Non-secure interrupt. Managed exit is for
+/// direct requests only.
 fn exits_managed<C: Context>(context: &Current<'_, C>) -> bool {
     context.frozen.config.ns_interrupts == NsInterruptAction::ManagedExit
         && matches!(context.vcpu.model, Model::Request(_))

@@ -1,11 +1,13 @@
 //! Running execution contexts on this PE: claim, enter, switch, give up.
 //!
-//! The claim of a context is held as long as it runs; failing to claim is `BUSY`. A context that is blocked or preempted is
-//! not claimed by anybody: its state says that nobody but the right one may enter it. Others claim it for a moment, to look.
+//! The claim of a context is held as long as it runs; failing to claim is `BUSY`. A context that is
+//! blocked or preempted is not claimed by anybody: its state says that nobody but the right one may
+//! enter it. Others claim it for a moment, to look.
 //!
-//! A PE holds the claim of the context that runs on it, and for the moment of a switch another one. Whoever has the claim of a
-//! context that does not run, or a lock, waits for no claim ([`Slot::claim`] checks that on the host), with one exception: who
-//! ends its work waits for the claim of its caller ([`Slot::claim_caller_of`]), as long as that is blocked on it.
+//! A PE holds the claim of the context that runs on it, and for the moment of a switch another one.
+//! Whoever has the claim of a context that does not run, or a lock, waits for no claim
+//! ([`Slot::claim`] checks that on the host), with one exception: who ends its work waits for the
+//! claim of its caller ([`Slot::claim_caller_of`]), as long as that is blocked on it.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, SmcFrame, function};
@@ -70,7 +72,8 @@ impl<H: Hal> Spmc<H> {
         Some(Member { partition, frozen })
     }
 
-    /// The context that serves a call to `partition` on this PE: the only one, or the one pinned here.
+    /// The context that serves a call to `partition` on this PE: the only one, or the one pinned
+    /// here.
     #[inline(always)]
     pub(crate) fn index_on(pe: &Pe, frozen: &Frozen) -> u16 {
         if frozen.config.is_up() { 0 } else { pe.index }
@@ -78,8 +81,8 @@ impl<H: Hal> Spmc<H> {
 
     /// Claims the context of a partition on this PE and lets `event` happen to it.
     ///
-    /// `INVALID_PARAMETERS` if there is no context for this PE, `BUSY` if it runs on another, otherwise as the state machine
-    /// says.
+    /// `INVALID_PARAMETERS` if there is no context for this PE, `BUSY` if it runs on another,
+    /// otherwise as the state machine says.
     #[inline(always)]
     pub(crate) fn claim<'s>(
         &self,
@@ -107,8 +110,8 @@ impl<H: Hal> Spmc<H> {
         })
     }
 
-    /// Claims the context `id`, of a partition dead or alive, pinned here or elsewhere, without changing its state. `INVALID_PARAMETERS` if
-    /// there is none, `BUSY` if it runs.
+    /// Claims the context `id`, of a partition dead or alive, pinned here or elsewhere, without
+    /// changing its state. `INVALID_PARAMETERS` if there is none, `BUSY` if it runs.
     pub(crate) fn context(&self, id: VcpuId) -> Result<Current<'_, H::Context>> {
         let Member { partition, frozen } = self
             .member(id.partition)
@@ -143,8 +146,8 @@ impl<H: Hal> Spmc<H> {
         })
     }
 
-    /// The context that `link` names, claimed: if it lives that life, and `leads_back` says that a link of its own leads back.
-    /// There is no other way to follow a link.
+    /// The context that `link` names, claimed: if it lives that life, and `leads_back` says that a
+    /// link of its own leads back. There is no other way to follow a link.
     #[inline(always)]
     pub(crate) fn follow<'s>(
         &'s self,
@@ -152,7 +155,8 @@ impl<H: Hal> Spmc<H> {
         leads_back: impl FnOnce(&Claim<'s, H::Context>) -> bool,
     ) -> Option<Current<'s, H::Context>> {
         let Place { partition, slot } = self.place(link)?;
-        // Nobody waits for the claim of another life, or of nobody: it may be the one that this PE has.
+        // Nobody waits for the claim of another life, or of nobody: it may be the one that this PE
+        // has.
         if slot.link() != link {
             return None;
         }
@@ -197,7 +201,8 @@ impl<H: Hal> Spmc<H> {
         })
     }
 
-    /// Puts the context on the PE, with Non-secure interrupts masked if it or anyone it works for has them queued.
+    /// Puts the context on the PE, with Non-secure interrupts masked if it or anyone it works for
+    /// has them queued.
     #[inline(always)]
     pub(crate) fn enter(&self, current: &mut Current<'_, H::Context>, caller_masked: bool) {
         let vcpu = &mut *current.vcpu;
@@ -222,7 +227,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Runs `current`, and whatever it calls, until the PE goes back to whoever called from outside; `frame` is then the answer.
+    /// Runs `current`, and whatever it calls, until the PE goes back to whoever called from
+    /// outside; `frame` is then the answer.
     pub(crate) fn run<'s>(
         &'s self,
         pe: &mut Pe,
@@ -243,8 +249,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Runs `callee`, which was given a request that EL3 waits for the answer of: nothing of the Normal world may come in between,
-    /// so the time is limited.
+    /// Runs `callee`, which was given a request that EL3 waits for the answer of: nothing of the
+    /// Normal world may come in between, so the time is limited.
     #[cold]
     pub(super) fn run_for_el3(
         &self,
@@ -285,8 +291,9 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Ends the work of `current`, whose state has been changed already: its caller gets the PE, with `answer` as the
-    /// completion of its call. If that is the Normal world, the answer stays where it is.
+    /// Ends the work of `current`, whose state has been changed already: its caller gets the PE,
+    /// with `answer` as the completion of its call. If that is the Normal world, the answer stays
+    /// where it is.
     ///
     /// A caller that failed meanwhile is passed over; whoever waits for it gets `ABORTED`.
     #[inline(never)]
@@ -343,7 +350,8 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Completes a call, or delivers a message: in x0 to x7. The other registers stay those of whoever gets it.
+/// Completes a call, or delivers a message: in x0 to x7. The other registers stay those of whoever
+/// gets it.
 #[inline(always)]
 pub(crate) fn complete<C: Context>(context: &mut C, answer: &Answer) {
     if let Some(to) = context.gprs_mut().first_chunk_mut() {

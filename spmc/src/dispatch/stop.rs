@@ -1,7 +1,10 @@
-//! Chains that are stopped for one whose work they do. Its call ends with `FFA_INTERRUPT`, and the context that runs on its behalf is taken off the PE.
-//! Later it resumes that with `FFA_RUN` on whom it had called, and waits for the answer as before. Those in between stay blocked, and know nothing of it.
+//! Chains that are stopped for one whose work they do. Its call ends with `FFA_INTERRUPT`, and the
+//! context that runs on its behalf is taken off the PE. Later it resumes that with `FFA_RUN` on
+//! whom it had called, and waits for the answer as before. Those in between stay blocked, and know
+//! nothing of it.
 //!
-//! So it goes for secure interrupts of a context that is blocked (FF-A v1.1 section 8.4 and chapter 9), and for managed exits ([`super::preempt`]).
+//! So it goes for secure interrupts of a context that is blocked (FF-A v1.1 section 8.4 and chapter
+//! 9), and for managed exits ([`super::preempt`]).
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, Version, function};
@@ -15,8 +18,9 @@ use crate::spmc::{Pe, Spmc};
 use super::run::{Current, complete};
 
 impl<H: Hal> Spmc<H> {
-    /// Ends the call of the nearest context that `current` works for and that has interrupts to handle, with
-    /// `FFA_INTERRUPT`. Nobody is called if `current`, or one in between, has interrupts of others queued.
+    /// Ends the call of the nearest context that `current` works for and that has interrupts to
+    /// handle, with `FFA_INTERRUPT`. Nobody is called if `current`, or one in between, has
+    /// interrupts of others queued.
     #[cold]
     pub(super) fn stop_for_caller<'s>(&'s self, current: &mut Current<'s, H::Context>) {
         let Some((caller, callee)) = self.caller_with_interrupts(current) else {
@@ -49,7 +53,8 @@ impl<H: Hal> Spmc<H> {
         Some((caller, callee))
     }
 
-    /// Stops `current`. The context `caller`, which it works for, gets the PE, and `answer` as the completion of its call of `callee`.
+    /// Stops `current`. The context `caller`, which it works for, gets the PE, and `answer` as the
+    /// completion of its call of `callee`.
     pub(super) fn stop_chain<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
@@ -70,11 +75,13 @@ impl<H: Hal> Spmc<H> {
         *current = caller;
     }
 
-    /// Claims the end of the chain that `asked` begins, which yielded to `current` or was stopped for it, be it for an interrupt that it had
-    /// to handle or for a managed exit. Returns also the link of its first member.
+    /// Claims the end of the chain that `asked` begins, which yielded to `current` or was stopped
+    /// for it, be it for an interrupt that it had to handle or for a managed exit. Returns also the
+    /// link of its first member.
     ///
-    /// Of a chain that was stopped the id of the partition says all: a caller that moves cannot know the index of the context that serves
-    /// it, and one that is pinned to another PE could not go on here.
+    /// Of a chain that was stopped the id of the partition says all: a caller that moves cannot
+    /// know the index of the context that serves it, and one that is pinned to another PE could not
+    /// go on here.
     pub(super) fn resumable<'s>(
         &'s self,
         pe: &Pe,
@@ -111,8 +118,8 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Returns whether `context` can resume whom it called, if its call ends before that is done. It needs FF-A 1.1
-/// and S-EL1 for that, and must know the one that is `known_as` working for it.
+/// Returns whether `context` can resume whom it called, if its call ends before that is done. It
+/// needs FF-A 1.1 and S-EL1 for that, and must know the one that is `known_as` working for it.
 pub(super) fn can_resume<C: Context>(context: &Current<'_, C>, known_as: Caller) -> bool {
     matches!(known_as, Caller::Vcpu(_))
         && !context.partition.is_dead()

@@ -1,8 +1,10 @@
-//! The watchdog: how long a context may take to initialise, or to answer a request that EL3 waits for the answer of.
+//! The watchdog: how long a context may take to initialise, or to answer a request that EL3 waits
+//! for the answer of.
 //!
-//! Time is charged to the one who was given it. Whoever serves that one when the time is over is not to blame: it goes on, for as
-//! long again. If that is not enough either, the Normal world sees it to its end. Handlers of interrupts that come in between have a
-//! time of their own, and the watch stands still meanwhile.
+//! Time is charged to the one who was given it. Whoever serves that one when the time is over is
+//! not to blame: it goes on, for as long again. If that is not enough either, the Normal world sees
+//! it to its end. Handlers of interrupts that come in between have a time of their own, and the
+//! watch stands still meanwhile.
 
 use core::sync::atomic::Ordering;
 

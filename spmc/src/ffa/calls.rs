@@ -1,7 +1,9 @@
-//! The table of calls: who has a function from which version on, and what its parameter registers are.
+//! The table of calls: who has a function from which version on, and what its parameter registers
+//! are.
 //!
-//! Both doors of the dispatcher, `FFA_FEATURES`, the checks of reserved registers and `docs/support.md` (by a test) go by this
-//! table. What depends on more than the caller's world and version, such as its exception level, is in the handlers.
+//! Both doors of the dispatcher, `FFA_FEATURES`, the checks of reserved registers and
+//! `docs/support.md` (by a test) go by this table. What depends on more than the caller's world and
+//! version, such as its exception level, is in the handlers.
 
 use crate::error::{FfaError, Result};
 
@@ -44,12 +46,14 @@ impl Since {
 pub struct Row {
     normal_world: Since,
     partition: Since,
-    /// From when on `FFA_FEATURES` tells everybody of it, although it is an answer or the other world's.
+    /// From when on `FFA_FEATURES` tells everybody of it, although it is an answer or the other
+    /// world's.
     told_to_all: Since,
     /// First of the registers up to w7 that no version takes anything from; 8 if there is none.
     first_ignored: u8,
-    /// For each minor version, bits for w0 to w7: reserved, and looked at. v1.0 says of reserved registers that they must be zero (MBZ). From
-    /// v1.1 on they should be (SBZ), and only those are looked at that Hafnium looks at.
+    /// For each minor version, bits for w0 to w7: reserved, and looked at. v1.0 says of reserved
+    /// registers that they must be zero (MBZ). From v1.1 on they should be (SBZ), and only those
+    /// are looked at that Hafnium looks at.
     zero: [u8; 3],
 }
 
@@ -85,7 +89,8 @@ impl Row {
         Self::NONE
     }
 
-    /// Describes a function of the Normal world and of partitions that takes what is in w1 to w(`first_ignored` - 1).
+    /// Describes a function of the Normal world and of partitions that takes what is in w1 to
+    /// w(`first_ignored` - 1).
     const fn of_both(normal_world: Since, partition: Since, first_ignored: u8) -> Self {
         Self {
             normal_world,
@@ -135,12 +140,14 @@ impl Row {
         self.is_for(origin, version) || self.told_to_all.includes(version)
     }
 
-    /// Returns the first of the registers up to w7 that no version takes anything from; 8 if there is none.
+    /// Returns the first of the registers up to w7 that no version takes anything from; 8 if there
+    /// is none.
     pub const fn first_ignored(&self) -> usize {
         self.first_ignored as usize
     }
 
-    /// Returns a bit for each of w0 to w7 that must be zero when somebody calls who speaks `version`.
+    /// Returns a bit for each of w0 to w7 that must be zero when somebody calls who speaks
+    /// `version`.
     pub const fn reserved(&self, version: Version) -> u8 {
         let [at_1_0, at_1_1, at_1_2] = self.zero;
         match version.minor() {
@@ -150,11 +157,11 @@ impl Row {
         }
     }
 
-    /// Judges a call before its handler sees it: by somebody who calls from `origin` and speaks `version`. `registers` are
-    /// those from x0 on.
+    /// Judges a call before its handler sees it: by somebody who calls from `origin` and speaks
+    /// `version`. `registers` are those from x0 on.
     ///
-    /// `NOT_SUPPORTED` if that caller does not have the function; `INVALID_PARAMETERS` if the lower half of a register is not zero
-    /// that must be.
+    /// `NOT_SUPPORTED` if that caller does not have the function; `INVALID_PARAMETERS` if the lower
+    /// half of a register is not zero that must be.
     #[inline(always)]
     pub fn judge(&self, origin: Origin, version: Version, registers: &[u64]) -> Result<()> {
         if !self.is_for(origin, version) {
@@ -222,7 +229,8 @@ const ROWS: &[(&[u32], Row)] = {
         (&[RXTX_UNMAP], Row::of_all(V1_0, 2)),
         (&[PARTITION_INFO_GET], Row::of_all(V1_0, 6).zero(at_1_0(6))),
         (&[ID_GET], Row::of_all(V1_0, 1)),
-        // Hafnium looks at reserved registers at every version, but for the flags that 1.2 has in w2.
+        // Hafnium looks at reserved registers at every version, but for the flags that 1.2 has in
+        // w2.
         (
             &[MSG_WAIT],
             Row::of_partitions(V1_0, 8).told_to_all(V1_0).zero([
@@ -339,7 +347,8 @@ static TABLE: [Row; PLACES] = {
     table
 };
 
-/// [`Row::plain`] by the place of a function id. `FFA_VERSION` is not among them: it alone does not end the negotiation of its caller's version.
+/// [`Row::plain`] by the place of a function id. `FFA_VERSION` is not among them: it alone does not
+/// end the negotiation of its caller's version.
 #[expect(clippy::indexing_slicing, reason = "evaluated at build time")]
 static PLAIN: [u8; PLACES] = {
     let mut plain = [0; PLACES];
@@ -378,8 +387,8 @@ pub fn find(id: FunctionId) -> &'static Row {
     TABLE.get(place(id)).unwrap_or(&Row::NONE)
 }
 
-/// Returns true if somebody who calls from `origin` and speaks `version` has the function, and none of its registers has to be
-/// looked at: most calls are so, and need no more judging.
+/// Returns true if somebody who calls from `origin` and speaks `version` has the function, and none
+/// of its registers has to be looked at: most calls are so, and need no more judging.
 #[inline(always)]
 pub fn is_plain(id: FunctionId, origin: Origin, version: Version) -> bool {
     PLAIN
@@ -387,7 +396,8 @@ pub fn is_plain(id: FunctionId, origin: Origin, version: Version) -> bool {
         .is_some_and(|plain| plain >> bit(origin, version) & 1 != 0)
 }
 
-/// Returns a bit for each of w0 to w7 that is not zero. Without a branch: each end of a handler comes by here.
+/// Returns a bit for each of w0 to w7 that is not zero. Without a branch: each end of a handler
+/// comes by here.
 #[inline(always)]
 fn not_zero(registers: &[u64]) -> u8 {
     let Some(registers) = registers.first_chunk::<8>() else {

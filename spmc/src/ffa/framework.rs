@@ -1,4 +1,5 @@
-//! Framework messages in direct messages: bit 31 of w2 is set, `[7:0]` is the type (FF-A v1.1 section 18.2 and 18.3).
+//! Framework messages in direct messages: bit 31 of w2 is set, `[7:0]` is the type (FF-A v1.1
+//! section 18.2 and 18.3).
 //!
 //! Only the numbers; who may send which to whom is `dispatch`'s.
 

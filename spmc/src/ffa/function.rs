@@ -1,4 +1,5 @@
-//! Function ids of the framework (FF-A v1.0 chapter 6 and the tables of chapters 7 to 12; later versions up to 0x97).
+//! Function ids of the framework (FF-A v1.0 chapter 6 and the tables of chapters 7 to 12; later
+//! versions up to 0x97).
 
 /// A function id as found in w0, with the SVE hint of SMCCC 1.3 (bit 16) taken off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,12 +17,14 @@ impl FunctionId {
         base >= FIRST && base <= LAST
     }
 
-    /// Returns whether the call is a fast one, which ends before the caller goes on (SMCCC, bit 31).
+    /// Returns whether the call is a fast one, which ends before the caller goes on (SMCCC, bit
+    /// 31).
     pub const fn is_fast(self) -> bool {
         self.0 & (1 << 31) != 0
     }
 
-    /// Returns whether SMCCC keeps the id for PSCI or FF-A: of the standard secure services, 0x00 to 0x1f and 0x60 to 0xef.
+    /// Returns whether SMCCC keeps the id for PSCI or FF-A: of the standard secure services, 0x00
+    /// to 0x1f and 0x60 to 0xef.
     pub const fn is_reserved(self) -> bool {
         let base = self.0 & !IS_64;
         matches!(base, 0x8400_0000..=0x8400_001f | 0x8400_0060..=0x8400_00ef)

@@ -4,7 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::SmcFrame;
 
-/// A 64-bit handle of a memory region, as descriptors carry it. Registers carry its halves, the low one first.
+/// A 64-bit handle of a memory region, as descriptors carry it. Registers carry its halves, the low
+/// one first.
 #[derive(
     FromBytes, IntoBytes, KnownLayout, Immutable, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug,
 )]

@@ -71,8 +71,9 @@ impl MemoryType {
 pub const ATTRIBUTE_NON_SECURE: u16 = 1 << 6;
 
 impl MemoryType {
-    /// Decodes bits `[5:0]` of the attributes of a sender or of a retrieve request. `None`: not specified, whatever the low bits say.
-    /// `INVALID_PARAMETERS` for reserved values and for any bit above, the security state included.
+    /// Decodes bits `[5:0]` of the attributes of a sender or of a retrieve request. `None`: not
+    /// specified, whatever the low bits say. `INVALID_PARAMETERS` for reserved values and for any
+    /// bit above, the security state included.
     pub const fn decode(attributes: u16) -> Result<Option<Self>> {
         if attributes >> 6 != 0 {
             return Err(FfaError::InvalidParameters);

@@ -1,7 +1,9 @@
-//! Memory transaction descriptors (FF-A v1.0 tables 5.13 to 5.19; 1.1 and 1.2 layouts) and how calls find their way through them.
+//! Memory transaction descriptors (FF-A v1.0 tables 5.13 to 5.19; 1.1 and 1.2 layouts) and how
+//! calls find their way through them.
 //!
-//! The header is that of the version that its reader or writer negotiated; how long a receiver is, a header from 1.1 on says. Decoding checks what can be
-//! checked without knowing the transaction: sizes, offsets, reserved fields. What the fields ask for is not judged here.
+//! The header is that of the version that its reader or writer negotiated; how long a receiver is,
+//! a header from 1.1 on says. Decoding checks what can be checked without knowing the transaction:
+//! sizes, offsets, reserved fields. What the fields ask for is not judged here.
 
 use core::ops::{Deref, DerefMut};
 use core::slice;
@@ -171,13 +173,15 @@ pub struct Receiver {
     pub permissions: u8,
     /// Bit 0: listed, but not the one that retrieves.
     pub flags: u8,
-    /// Where the composite descriptor starts, from the start of the transaction descriptor; 0: there is none.
+    /// Where the composite descriptor starts, from the start of the transaction descriptor; 0:
+    /// there is none.
     pub composite_offset: u32,
     /// Implementation defined value; zero in an entry of 16 bytes, which has no place for it.
     pub implementation_defined: [u64; 2],
 }
 
-/// A transaction descriptor without the composite descriptor: the header, and where its receivers are.
+/// A transaction descriptor without the composite descriptor: the header, and where its receivers
+/// are.
 #[derive(Clone, Copy, Debug)]
 pub struct Transaction<'b> {
     /// The sender, which is the owner of the region.
@@ -200,8 +204,9 @@ pub struct Transaction<'b> {
 }
 
 impl<'b> Transaction<'b> {
-    /// Decodes the header in `bytes`, laid out by `version`. `INVALID_PARAMETERS` if it does not fit, the receivers do not fit,
-    /// a size or offset is not one of that version, or a reserved field is not zero.
+    /// Decodes the header in `bytes`, laid out by `version`. `INVALID_PARAMETERS` if it does not
+    /// fit, the receivers do not fit, a size or offset is not one of that version, or a reserved
+    /// field is not zero.
     #[inline]
     pub fn parse(bytes: &'b [u8], version: Version) -> Result<Self> {
         let invalid = FfaError::InvalidParameters;
@@ -308,8 +313,9 @@ impl<'b> Transaction<'b> {
             })
     }
 
-    /// The composite descriptor at `offset` of a descriptor that has `total` bytes and must end where that does. `INVALID_PARAMETERS` if it
-    /// does not, is misplaced or misaligned, is empty, has a reserved field that is not zero, or its header is not there yet.
+    /// The composite descriptor at `offset` of a descriptor that has `total` bytes and must end
+    /// where that does. `INVALID_PARAMETERS` if it does not, is misplaced or misaligned, is empty,
+    /// has a reserved field that is not zero, or its header is not there yet.
     #[inline]
     pub fn composite(&self, offset: u32, total: usize) -> Result<Composite> {
         let invalid = FfaError::InvalidParameters;
@@ -346,12 +352,14 @@ pub struct Composite {
     pub start: usize,
 }
 
-/// The constituents in `bytes`, in order; what is left over behind the last whole one is ignored. `INVALID_PARAMETERS` in place of one that
-/// is empty, not page aligned, beyond addresses of `ipa_bits` bits, or has a reserved field that is not zero.
+/// The constituents in `bytes`, in order; what is left over behind the last whole one is ignored.
+/// `INVALID_PARAMETERS` in place of one that is empty, not page aligned, beyond addresses of
+/// `ipa_bits` bits, or has a reserved field that is not zero.
 #[inline]
 pub fn constituents(bytes: &[u8], ipa_bits: u32) -> Constituents<'_> {
     let whole = bytes.len() & !CONSTITUENT.wrapping_sub(1);
-    // Aligned as the buffer is, except where a sender of 1.0 aligns to 8 only: a constituent needs no more.
+    // Aligned as the buffer is, except where a sender of 1.0 aligns to 8 only: a constituent needs
+    // no more.
     let raw = bytes
         .get(..whole)
         .and_then(|bytes| <[RawConstituent]>::ref_from_bytes(bytes).ok())
@@ -402,7 +410,8 @@ pub struct Response {
     pub receiver: Receiver,
     /// Pages in all constituents.
     pub pages: u64,
-    /// Number of constituents; 0 leaves the composite descriptor out, for a receiver that knows where the region lies.
+    /// Number of constituents; 0 leaves the composite descriptor out, for a receiver that knows
+    /// where the region lies.
     pub constituents: usize,
 }
 
@@ -426,7 +435,8 @@ impl Response {
         head.saturating_add(self.constituents.saturating_mul(CONSTITUENT))
     }
 
-    /// Writes the descriptor up to its constituents to the start of `to`. `NO_MEMORY` if it does not fit.
+    /// Writes the descriptor up to its constituents to the start of `to`. `NO_MEMORY` if it does
+    /// not fit.
     #[inline]
     pub fn write_head(&self, to: &mut [u8]) -> Result<()> {
         let whole = to

@@ -1,4 +1,5 @@
-//! The header of indirect messages in TX and RX buffers (FF-A v1.1 section 7.2; with a service UUID from v1.2 on).
+//! The header of indirect messages in TX and RX buffers (FF-A v1.1 section 7.2; with a service UUID
+//! from v1.2 on).
 //!
 //! What lies behind the header belongs to the endpoints and is never looked at.
 
@@ -8,8 +9,9 @@ use crate::id::{PartitionId, Uuid};
 /// Bytes of the header from 1.2 on, the longest there is.
 pub const MAX_HEADER: usize = 40;
 
-/// Bytes of the header of an endpoint that speaks `version`: flags, a reserved word, offset of the payload, receiver, sender, size of the payload;
-/// from 1.2 on another reserved word and the UUID of the service.
+/// Bytes of the header of an endpoint that speaks `version`: flags, a reserved word, offset of the
+/// payload, receiver, sender, size of the payload; from 1.2 on another reserved word and the UUID
+/// of the service.
 pub const fn header_size(version: Version) -> usize {
     if version.is_at_least(Version::V1_2) {
         MAX_HEADER
@@ -36,7 +38,8 @@ pub struct Header {
 }
 
 impl Header {
-    /// Decodes the header of a sender that speaks `version`; the bytes behind it are ignored. The reserved words may hold anything.
+    /// Decodes the header of a sender that speaks `version`; the bytes behind it are ignored. The
+    /// reserved words may hold anything.
     pub fn decode(bytes: &[u8; MAX_HEADER], version: Version) -> Self {
         // Reserved words lie in the upper halves of the first and the third.
         let [flags, offset_and_ids, size, uuid_low, uuid_high] = words(bytes);

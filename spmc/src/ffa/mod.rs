@@ -1,6 +1,7 @@
 //! FF-A wire formats: what goes through registers and buffers, and nothing else.
 //!
-//! Sub-modules hold one format each. Nothing here looks at state: these are pure encoders and decoders.
+//! Sub-modules hold one format each. Nothing here looks at state: these are pure encoders and
+//! decoders.
 
 pub mod calls;
 pub mod framework;
@@ -67,7 +68,8 @@ impl SmcFrame {
     }
 }
 
-/// The completion of a call, or a message: x0 to x7. Whoever gets it keeps the registers behind them (SMCCC).
+/// The completion of a call, or a message: x0 to x7. Whoever gets it keeps the registers behind
+/// them (SMCCC).
 ///
 /// More is returned by `FFA_MSG_SEND_DIRECT_RESP2` and `FFA_PARTITION_INFO_GET_REGS` alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,4 +1,5 @@
-//! The endpoint RX/TX descriptor (FF-A v1.0 table 8.19; with offsets from v1.1 on): how a Hypervisor names the buffers of one of its VMs.
+//! The endpoint RX/TX descriptor (FF-A v1.0 table 8.19; with offsets from v1.1 on): how a
+//! Hypervisor names the buffers of one of its VMs.
 //!
 //! Each buffer may be listed in several ranges; here it must come out as one run of pages.
 
@@ -10,7 +11,8 @@ use crate::limits::MAX_MAILBOX_PAGES;
 
 /// Bytes of one range: address, page count, a reserved word.
 const RANGE: usize = 16;
-/// Bytes of the header of a composite descriptor: total page count, range count, two reserved words.
+/// Bytes of the header of a composite descriptor: total page count, range count, two reserved
+/// words.
 const COMPOSITE: usize = 16;
 
 /// Whose buffers lie where.
@@ -25,10 +27,12 @@ pub struct RxTxDescriptor {
 }
 
 impl RxTxDescriptor {
-    /// Decodes a descriptor as a Hypervisor of that version writes it; what lies behind it is ignored.
+    /// Decodes a descriptor as a Hypervisor of that version writes it; what lies behind it is
+    /// ignored.
     ///
-    /// `INVALID_PARAMETERS` for reserved fields, offsets and counts that do not hold, ranges that are none, and buffers of different or
-    /// unsupported sizes; `NO_MEMORY` for a buffer that is not contiguous, as there is no way to map it.
+    /// `INVALID_PARAMETERS` for reserved fields, offsets and counts that do not hold, ranges that
+    /// are none, and buffers of different or unsupported sizes; `NO_MEMORY` for a buffer that is
+    /// not contiguous, as there is no way to map it.
     pub fn decode(bytes: &[u8], version: Version) -> Result<Self> {
         let id = PartitionId(u16_at(bytes, 0)?);
         if u16_at(bytes, 2)? != 0 {

@@ -1,8 +1,10 @@
-//! Finds the source of secure interrupts that floods a PE, so that its handlers cannot keep the PE from others for ever.
+//! Finds the source of secure interrupts that floods a PE, so that its handlers cannot keep the PE
+//! from others for ever.
 //!
-//! Interrupts are counted as long as handlers hardly let go of the PE. When they are too many the partition whose handlers took
-//! most of that time has to do without the source that came most often. Others do not suffer for it, however often theirs came.
-//! Time is compared with time only, so the unit does not matter.
+//! Interrupts are counted as long as handlers hardly let go of the PE. When they are too many the
+//! partition whose handlers took most of that time has to do without the source that came most
+//! often. Others do not suffer for it, however often theirs came. Time is compared with time only,
+//! so the unit does not matter.
 
 use crate::limits::MAX_PARTITIONS;
 
@@ -22,7 +24,8 @@ pub type Source = (usize, Line);
 struct Share {
     /// The time that its handlers took.
     time: u64,
-    /// The line of it that came in more than half of the cases, if there is one, and the votes for it.
+    /// The line of it that came in more than half of the cases, if there is one, and the votes for
+    /// it.
     line: Line,
     votes: u16,
 }
@@ -39,7 +42,8 @@ impl Share {
         (self.time, self.votes)
     }
 
-    /// Counts `line`. Each vote takes one of another line away, so that the one with more than all others together is left.
+    /// Counts `line`. Each vote takes one of another line away, so that the one with more than all
+    /// others together is left.
     fn vote(&mut self, line: Line) {
         if self.votes == 0 {
             self.line = line;
@@ -62,7 +66,8 @@ pub struct Flood {
     shares: [Share; MAX_PARTITIONS],
     /// More than one interrupt came without a pause, or handlers ran again without one.
     is_crowded: bool,
-    /// Handlers ended because others had to go on for a moment, not because there were no more: what comes then is no pause.
+    /// Handlers ended because others had to go on for a moment, not because there were no more:
+    /// what comes then is no pause.
     is_cut_off: bool,
 }
 
@@ -79,7 +84,8 @@ impl Flood {
         }
     }
 
-    /// Handlers begin at the time `now`, if there are any: for interrupts of whoever runs they do not end either.
+    /// Handlers begin at the time `now`, if there are any: for interrupts of whoever runs they do
+    /// not end either.
     pub fn begin(&mut self, now: u64) {
         let pause = now.wrapping_sub(self.ended);
         let busy = self.ended.wrapping_sub(self.began);
@@ -123,8 +129,8 @@ impl Flood {
         self.taken > LIMIT
     }
 
-    /// Returns the source that is to be masked, if one is to blame, at the time `now`, with the handler of that partition under way.
-    /// Counting begins anew.
+    /// Returns the source that is to be masked, if one is to blame, at the time `now`, with the
+    /// handler of that partition under way. Counting begins anew.
     #[cold]
     pub fn culprit(&mut self, handler: Option<usize>, now: u64) -> Option<Source> {
         if let Some(partition) = handler {
@@ -159,8 +165,8 @@ mod tests {
     const A: Line = Line(3);
     const B: Line = Line(4);
 
-    /// Goes through interrupts of these sources in turn, whose handlers take the given times, with pauses between them: how many came
-    /// before it was one too many, and what is to be masked.
+    /// Goes through interrupts of these sources in turn, whose handlers take the given times, with
+    /// pauses between them: how many came before it was one too many, and what is to be masked.
     fn masked(pause: u64, sources: &[(Source, u64)]) -> Option<(u16, Option<Source>)> {
         let mut flood = Flood::new();
         let mut now = 0;
@@ -333,7 +339,8 @@ mod tests {
         }
     }
 
-    // A source that is never cleared, where handlers take less time than it takes to let others go on in between.
+    // A source that is never cleared, where handlers take less time than it takes to let others go
+    // on in between.
     #[test]
     fn a_moment_for_others_is_no_pause() {
         let mut flood = Flood::new();

@@ -1,7 +1,8 @@
 //! The virtual interrupt lines of one execution context.
 //!
-//! Words of atomic bits rather than a lock: an interrupt is pended by the PE that takes it, while the context may run on another. Each bit stands
-//! for itself, so that the order between words does not matter; whoever pends a line of a context that runs elsewhere makes that PE look again.
+//! Words of atomic bits rather than a lock: an interrupt is pended by the PE that takes it, while
+//! the context may run on another. Each bit stands for itself, so that the order between words does
+//! not matter; whoever pends a line of a context that runs elsewhere makes that PE look again.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,7 +37,8 @@ pub struct Lines {
     fiq: AtomicU64,
     /// Fetched, and not yet deactivated.
     active: AtomicU64,
-    /// The context was made to run for them since they became pending: once is enough, whether it fetched them or not.
+    /// The context was made to run for them since they became pending: once is enough, whether it
+    /// fetched them or not.
     woke: AtomicU64,
 }
 
@@ -52,14 +54,15 @@ impl Lines {
         }
     }
 
-    /// Begins a life of the context: these lines are enabled, those of `fiq` as FIQ. What another PE
-    /// handed over since its last life ended, and what became pending, stays.
+    /// Begins a life of the context: these lines are enabled, those of `fiq` as FIQ. What another
+    /// PE handed over since its last life ended, and what became pending, stays.
     pub fn begin(&self, enabled: u64, fiq: u64) {
         self.fiq.fetch_or(fiq, Ordering::AcqRel);
         self.enabled.fetch_or(enabled, Ordering::AcqRel);
     }
 
-    /// Ends a life of the context: nothing is pending, enabled or active any more. Returns what was.
+    /// Ends a life of the context: nothing is pending, enabled or active any more. Returns what
+    /// was.
     pub fn end(&self) -> Left {
         let pending = self.pending.swap(0, Ordering::AcqRel);
         let active = self.active.swap(0, Ordering::AcqRel);
@@ -73,7 +76,8 @@ impl Lines {
     /// Makes `line` pending.
     pub fn pend(&self, line: Line) {
         self.pending.fetch_or(line.bit(), Ordering::AcqRel);
-        // In this order: otherwise who wakes the context in between would do so for what was pending before.
+        // In this order: otherwise who wakes the context in between would do so for what was
+        // pending before.
         self.woke.fetch_and(!line.bit(), Ordering::AcqRel);
     }
 

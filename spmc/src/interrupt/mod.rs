@@ -1,7 +1,9 @@
-//! Interrupts of partitions as state: the virtual lines of each execution context, and which physical interrupt is whose (FF-A v1.1 chapter 9).
+//! Interrupts of partitions as state: the virtual lines of each execution context, and which
+//! physical interrupt is whose (FF-A v1.1 chapter 9).
 //!
-//! A partition knows interrupts by id; here they are *lines*, bits of a word: first the physical interrupts of its manifest, in their
-//! order, and at the upper end those that the SPMC makes up. The ids of the latter, and the calls that partitions use, are Hafnium's.
+//! A partition knows interrupts by id; here they are *lines*, bits of a word: first the physical
+//! interrupts of its manifest, in their order, and at the upper end those that the SPMC makes up.
+//! The ids of the latter, and the calls that partitions use, are Hafnium's.
 //!
 //! Nothing here runs a partition or knows hardware; see `dispatch::interrupt`.
 
@@ -36,10 +38,12 @@ impl Line {
     /// Another context of the partition calls, id 9.
     pub const IPI: Self = Self(60);
 
-    /// Interrupts of other partitions wait until the context gives the PE up. Never enabled, so no partition sees it.
+    /// Interrupts of other partitions wait until the context gives the PE up. Never enabled, so no
+    /// partition sees it.
     pub const QUEUED: Self = Self(59);
 
-    /// Lines that make a waiting context run: what it must handle itself. Notifications wait for the Normal world to give it cycles.
+    /// Lines that make a waiting context run: what it must handle itself. Notifications wait for
+    /// the Normal world to give it cycles.
     pub const WAKING: u64 = Self::PHYSICAL | Self::IPI.bit();
     const PHYSICAL: u64 = u32::MAX as u64;
 
@@ -109,7 +113,8 @@ impl Claims {
         Some(Line(index as u8))
     }
 
-    /// The line that the partition knows by `id`: its physical interrupts and those that the SPMC makes up.
+    /// The line that the partition knows by `id`: its physical interrupts and those that the SPMC
+    /// makes up.
     pub fn line(&self, id: u32) -> Option<Line> {
         let [.., (_, last)] = Line::VIRTUAL;
         if id > last {

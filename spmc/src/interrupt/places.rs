@@ -14,7 +14,8 @@ impl Places {
     /// No PE is on.
     pub const NONE: Self = Self([0; MAX_PES]);
 
-    /// Notes that the PE with index `pe` and that affinity is on. Returns whether it was on already.
+    /// Notes that the PE with index `pe` and that affinity is on. Returns whether it was on
+    /// already.
     pub fn arrive(&mut self, pe: u16, affinity: u64) -> bool {
         self.set(pe, affinity | ON) != 0
     }

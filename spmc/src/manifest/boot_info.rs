@@ -1,7 +1,9 @@
-//! Boot information for a partition (FF-A v1.1 section 5.4; v1.0 section 3.5.2 for partitions of that version).
+//! Boot information for a partition (FF-A v1.1 section 5.4; v1.0 section 3.5.2 for partitions of
+//! that version).
 //!
-//! The layout follows the partition's own version: a v1.0 partition knows only the name-value pairs of that version. Either holds
-//! one entry, the partition's manifest, because the strictest clients panic on any other number.
+//! The layout follows the partition's own version: a v1.0 partition knows only the name-value pairs
+//! of that version. Either holds one entry, the partition's manifest, because the strictest clients
+//! panic on any other number.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes};
@@ -61,8 +63,9 @@ struct Blob10 {
     size: U64,
 }
 
-/// Writes boot information that names the manifest at `address` (as the partition sees it), `size` bytes long. Returns how many
-/// bytes of `to` it takes, `None` if `to` is too small ([`MAX_SIZE`] is enough).
+/// Writes boot information that names the manifest at `address` (as the partition sees it), `size`
+/// bytes long. Returns how many bytes of `to` it takes, `None` if `to` is too small ([`MAX_SIZE`]
+/// is enough).
 pub fn write(to: &mut [u8], version: Version, address: u64, size: u32) -> Option<usize> {
     if version == Version::V1_0 {
         return put(

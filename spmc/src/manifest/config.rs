@@ -41,7 +41,8 @@ pub struct SpmcManifest {
     pub device_memory: ArrayVec<PageRange<Pa>, MAX_DEVICE_RANGES>,
     /// Non-secure devices.
     pub ns_device_memory: ArrayVec<PageRange<Pa>, MAX_DEVICE_RANGES>,
-    /// `hypervisor/table-memory` (ours): Secure memory for translation tables and lists of memory transactions.
+    /// `hypervisor/table-memory` (ours): Secure memory for translation tables and lists of memory
+    /// transactions.
     pub table_memory: Option<PageRange<Pa>>,
     /// `hypervisor/log-level` (ours): 1 error to 5 trace.
     pub log_level: Option<u32>,
@@ -182,7 +183,8 @@ pub struct MemoryRegion {
     pub permissions: Permissions,
     /// Set if the base came as `load-address-relative-offset`.
     pub relative: bool,
-    /// Set if the region is a part of the partition's own package memory, for which it narrows the permissions.
+    /// Set if the region is a part of the partition's own package memory, for which it narrows the
+    /// permissions.
     pub in_package: bool,
     /// `smmu-id` and `stream-ids`, for DMA of the partition's devices.
     pub streams: Option<Streams>,
@@ -205,8 +207,8 @@ pub struct DeviceRegion {
     pub interrupts: ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>,
     /// `smmu-id` and `stream-ids`.
     pub streams: Option<Streams>,
-    /// `stream-endpoint-id`: the stream endpoint that the streams belong to, with the partition as its proxy. Without one they see what the
-    /// partition sees.
+    /// `stream-endpoint-id`: the stream endpoint that the streams belong to, with the partition as
+    /// its proxy. Without one they see what the partition sees.
     pub stream_endpoint: Option<PartitionId>,
 }
 
@@ -231,7 +233,8 @@ pub struct Streams {
 }
 
 bitflags! {
-    /// `sri-interrupts-policy`: when the schedule receiver interrupt stands in for the SPMC, which otherwise runs whoever has interrupts to handle.
+    /// `sri-interrupts-policy`: when the schedule receiver interrupt stands in for the SPMC, which
+    /// otherwise runs whoever has interrupts to handle.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct SriPolicy: u8 {
         /// An interrupt comes while the context waits.
@@ -246,15 +249,16 @@ bitflags! {
 pub struct DeviceInterrupt {
     /// GIC INTID.
     pub id: u32,
-    /// The attribute cell: priority in `[7:0]`, bit 8 secure, bit 9 level, `[11:10]` SGI, PPI or SPI.
+    /// The attribute cell: priority in `[7:0]`, bit 8 secure, bit 9 level, `[11:10]` SGI, PPI or
+    /// SPI.
     pub attributes: u32,
     /// MPIDR affinity of `interrupts-target`.
     pub target: Option<u64>,
 }
 
 impl DeviceInterrupt {
-    /// Returns the type of the interrupt by its INTID, as the attribute cell has it: 0 SGI, 1 PPI, 2 SPI, extended or not. `None` if there are no such interrupts, or
-    /// they are messages.
+    /// Returns the type of the interrupt by its INTID, as the attribute cell has it: 0 SGI, 1 PPI,
+    /// 2 SPI, extended or not. `None` if there are no such interrupts, or they are messages.
     pub const fn kind(&self) -> Option<u32> {
         match self.id {
             0..16 => Some(0),
@@ -336,8 +340,8 @@ pub struct PartitionConfig {
     pub vm_messages: VmMessages,
     /// `abort-action`.
     pub abort_action: AbortAction,
-    /// With [`AbortAction::Restart`]: the end of the package's memory, which the SPMC keeps for a copy of the package. `memory` ends before
-    /// it.
+    /// With [`AbortAction::Restart`]: the end of the package's memory, which the SPMC keeps for a
+    /// copy of the package. `memory` ends before it.
     pub copy: Option<PageRange<Pa>>,
     /// `auxiliary-id`.
     pub auxiliary_id: Option<u16>,
@@ -367,7 +371,8 @@ impl PartitionConfig {
         base.saturating_add(self.entrypoint_offset)
     }
 
-    /// Returns whether the one execution context moves between PEs; otherwise each is pinned to the PE of its index.
+    /// Returns whether the one execution context moves between PEs; otherwise each is pinned to the
+    /// PE of its index.
     pub fn is_up(&self) -> bool {
         self.vcpu_count == 1
     }

@@ -1,9 +1,10 @@
 //! Why a manifest or a package is refused, in one line: where, what was expected, what was found.
 //!
-//! Errors are built on the cold path only, so they may copy names; they never refer to the device tree, which is gone when they
-//! are printed.
+//! Errors are built on the cold path only, so they may copy names; they never refer to the device
+//! tree, which is gone when they are printed.
 //!
-//! What was expected is a fixed text. Where it names a capacity, [`limit_text`] puts it together at build time.
+//! What was expected is a fixed text. Where it names a capacity, [`limit_text`] puts it together at
+//! build time.
 //!
 //! Parsers and checks go on behind a fault, to the end of their input, and write all that they find
 //! into a [`Report`]. It keeps the first, for which boot refuses the input, and tells a listener of
@@ -19,7 +20,8 @@ use arrayvec::ArrayString;
 use crate::addr::{Pa, PageRange};
 use crate::id::PartitionId;
 
-/// A fault of a manifest or package. Prints as `/memory-regions/heap: base-address: expected a 4 KiB aligned address, found 0x1234`.
+/// A fault of a manifest or package. Prints as `/memory-regions/heap: base-address: expected a 4
+/// KiB aligned address, found 0x1234`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ManifestError {
     /// Node path and property; cut off where it is longer than that.
@@ -68,7 +70,8 @@ pub(super) fn one_more(capacity: usize) -> Found {
 }
 
 impl ManifestError {
-    /// An error at a node path (`/device-regions/uart`) and property, or at another part of the input such as `package header`.
+    /// An error at a node path (`/device-regions/uart`) and property, or at another part of the
+    /// input such as `package header`.
     #[cold]
     #[inline(never)]
     pub fn new(node: &str, property: &str, expected: &'static str, found: Found) -> Self {

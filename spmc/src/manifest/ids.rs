@@ -1,16 +1,19 @@
 //! Ids that partitions ask for.
 //!
-//! Places in the SPMC manifest decide ids, as with Hafnium, which reads no `id`. A manifest that asks for a free one gets it. Small
-//! numbers, as most public manifests have them, are no ids of partitions: they count places, and often those of another system.
+//! Places in the SPMC manifest decide ids, as with Hafnium, which reads no `id`. A manifest that
+//! asks for a free one gets it. Small numbers, as most public manifests have them, are no ids of
+//! partitions: they count places, and often those of another system.
 
 use super::config::{PartitionConfig, SpmcManifest};
 use crate::id::PartitionId;
 
-/// Gives a partition the id that its manifest asks for, if that is free; else a line in the log says so.
+/// Gives a partition the id that its manifest asks for, if that is free; else a line in the log
+/// says so.
 ///
-/// Free is a Secure id that stands for nothing else, and whose low byte no other partition's id has: by that byte
-/// [`Directory`](crate::partition::Directory) finds partitions. The places of all partitions count as taken, whatever they ask for
-/// themselves; among those that ask for the same id the `earlier` one has it.
+/// Free is a Secure id that stands for nothing else, and whose low byte no other partition's id
+/// has: by that byte [`Directory`](crate::partition::Directory) finds partitions. The places of all
+/// partitions count as taken, whatever they ask for themselves; among those that ask for the same
+/// id the `earlier` one has it.
 #[inline(never)]
 pub fn settle<'a>(
     config: &mut PartitionConfig,

@@ -1,7 +1,8 @@
-//! `interrupts` and `interrupts-target` of a device region (FF-A v1.0 table 3.3 in TF-A's binding): which physical interrupts belong to a partition.
+//! `interrupts` and `interrupts-target` of a device region (FF-A v1.0 table 3.3 in TF-A's binding):
+//! which physical interrupts belong to a partition.
 //!
-//! What a manifest says of an interrupt must be true of it, and nobody else may have it: otherwise the GIC would be set up so that it is lost, or goes
-//! to the wrong world.
+//! What a manifest says of an interrupt must be true of it, and nobody else may have it: otherwise
+//! the GIC would be set up so that it is lost, or goes to the wrong world.
 
 use arrayvec::ArrayVec;
 
@@ -14,8 +15,8 @@ use crate::limits::MAX_DEVICE_INTERRUPTS;
 /// Interrupts of one device region.
 pub type Interrupts = ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>;
 
-/// Interrupts that no partition may own because the SPMC does: its SGIs, CNTHVS, by which it watches the timers of
-/// partitions, and CNTHPS, its watchdog.
+/// Interrupts that no partition may own because the SPMC does: its SGIs, CNTHVS, by which it
+/// watches the timers of partitions, and CNTHPS, its watchdog.
 const OWN_INTERRUPTS: [u32; 4] = [8, 9, 19, 20];
 
 /// All bits of the attribute cell that have a meaning.
@@ -26,8 +27,9 @@ const LOWEST_PRIORITY: u32 = 0x7f;
 
 /// Reads `interrupts`: pairs of INTID and attributes.
 ///
-/// Refused: special INTIDs and those of messages, what the SPMC uses itself, one that is there twice, attributes that contradict the INTID, Non-secure
-/// interrupts, and priorities of the Non-secure half.
+/// Refused: special INTIDs and those of messages, what the SPMC uses itself, one that is there
+/// twice, attributes that contradict the INTID, Non-secure interrupts, and priorities of the
+/// Non-secure half.
 pub fn parse(property: &Property) -> Parsed<Interrupts> {
     let mut interrupts = Interrupts::new();
     for [id, attributes] in property.cells("pairs of interrupt id and attributes")? {
@@ -77,7 +79,8 @@ fn contradiction(interrupt: &DeviceInterrupt) -> Option<&'static str> {
     None
 }
 
-/// The interrupts with the PEs that `interrupts-target` names: triples of INTID and MPIDR in two cells.
+/// The interrupts with the PEs that `interrupts-target` names: triples of INTID and MPIDR in two
+/// cells.
 pub fn targeted(mut interrupts: Interrupts, targets: Option<Property>) -> Parsed<Interrupts> {
     let Some(targets) = targets else {
         return Ok(interrupts);

@@ -1,14 +1,17 @@
-//! Manifests and packages: device trees and headers turned into typed, validated configuration, before anything is loaded.
+//! Manifests and packages: device trees and headers turned into typed, validated configuration,
+//! before anything is loaded.
 //!
 //! The order of use at boot:
 //!
 //! 1. [`spmc::parse`] reads the SPMC manifest; faults of single partitions are listed in it.
-//! 2. For each package, [`package::Package::parse`] checks the header, [`partition::read`] reads the manifest that it points
-//!    to, and [`validate::partition`] decides whether the partition may have what it asks for.
+//! 2. For each package, [`package::Package::parse`] checks the header, [`partition::read`] reads
+//!    the manifest that it points to, and [`validate::partition`] decides whether the partition may
+//!    have what it asks for.
 //! 3. [`boot_info::write`] tells a partition where its own manifest is.
 //!
-//! `cargo xtask manifest check` calls [`check`], which does as much of this as one file alone allows. Every error is one
-//! [`ManifestError`], printed as one line. The input is never trusted: no bytes make these functions panic or loop.
+//! `cargo xtask manifest check` calls [`check`], which does as much of this as one file alone
+//! allows. Every error is one [`ManifestError`], printed as one line. The input is never trusted:
+//! no bytes make these functions panic or loop.
 
 pub mod boot_info;
 pub mod config;
@@ -48,11 +51,12 @@ pub enum Kind {
     Partition,
 }
 
-/// Checks one manifest by itself, as far as that is possible without the system that it is for. A partition's memory is taken to be
-/// what `load-address` and `mem-size` say, or all memory where they are absent.
+/// Checks one manifest by itself, as far as that is possible without the system that it is for. A
+/// partition's memory is taken to be what `load-address` and `mem-size` say, or all memory where
+/// they are absent.
 ///
-/// Errors: those of [`spmc::parse`] together with the first of its faults, or those of [`partition::read`] and
-/// [`validate::supported`]; a `compatible` that is none of theirs.
+/// Errors: those of [`spmc::parse`] together with the first of its faults, or those of
+/// [`partition::read`] and [`validate::supported`]; a `compatible` that is none of theirs.
 pub fn check(dtb: &[u8]) -> Result<Kind, ManifestError> {
     let report = Report::new();
     let kind = judge(dtb, &report);

@@ -1,7 +1,7 @@
 //! The header of an SP package (SPKG version 1 and 2, as TF-A's `sptool` writes them).
 //!
-//! Packages come from a signed but still foreign file: no size or offset is used before it is checked against the memory that the
-//! package was given.
+//! Packages come from a signed but still foreign file: no size or offset is used before it is
+//! checked against the memory that the package was given.
 
 use core::fmt;
 
@@ -66,9 +66,9 @@ impl Piece {
 impl Package {
     /// Parses the header of a package that was given `mem_size` bytes.
     ///
-    /// Refused: another magic or version; a manifest that is not where the version has it (1: right behind the header, 2: on a page)
-    /// or larger than [`MAX_SP_MANIFEST`]; an image that does not start on a page behind the manifest or reaches beyond `mem_size`;
-    /// empty pieces.
+    /// Refused: another magic or version; a manifest that is not where the version has it (1: right
+    /// behind the header, 2: on a page) or larger than [`MAX_SP_MANIFEST`]; an image that does not
+    /// start on a page behind the manifest or reaches beyond `mem_size`; empty pieces.
     #[inline(never)]
     pub fn parse(header: &[u8; HEADER_SIZE], mem_size: u64) -> Result<Self, ManifestError> {
         let (words, _) = header.as_chunks::<4>();

@@ -1,10 +1,12 @@
-//! The manifest of one partition (`arm,ffa-manifest-1.0` and `-1.1`; FF-A v1.0 section 3.2 in TF-A's device tree binding).
+//! The manifest of one partition (`arm,ffa-manifest-1.0` and `-1.1`; FF-A v1.0 section 3.2 in
+//! TF-A's device tree binding).
 //!
-//! Each property is typed and checked on its own here, and against the others of the same manifest; [`super::validate`] compares with
-//! the rest of the system. Unknown properties are passed over: the binding grows.
+//! Each property is typed and checked on its own here, and against the others of the same manifest;
+//! [`super::validate`] compares with the rest of the system. Unknown properties are passed over:
+//! the binding grows.
 //!
-//! A property that asks for a feature which this SPMC does not have yet is noted and costs one warning, unless isolation would be weaker
-//! than the manifest says: then the partition is refused.
+//! A property that asks for a feature which this SPMC does not have yet is noted and costs one
+//! warning, unless isolation would be weaker than the manifest says: then the partition is refused.
 
 use arrayvec::ArrayVec;
 
@@ -33,7 +35,8 @@ const BOOT_ORDER_LAST: u32 = 0xffff;
 /// Says in errors what `stream-endpoint-ids` may hold.
 const STREAM_ENDPOINTS: &str = limit_text!("1 to ", MAX_STREAM_ENDPOINTS, " ids");
 
-/// Collects what the root node and its children say. What needs no further check is in `config` already.
+/// Collects what the root node and its children say. What needs no further check is in `config`
+/// already.
 struct Draft<'a, 'c> {
     config: &'c mut PartitionConfig,
     format: Option<Format>,
@@ -62,11 +65,13 @@ struct Lifecycle {
     live_activation_register: Option<u32>,
 }
 
-/// Reads the manifest in `dtb` of the package that `entry` describes, leaves all that is wrong with it in `report`, and logs a
-/// warning for each property without effect. Where something is wrong, the configuration is what the rest says.
+/// Reads the manifest in `dtb` of the package that `entry` describes, leaves all that is wrong with
+/// it in `report`, and logs a warning for each property without effect. Where something is wrong,
+/// the configuration is what the rest says.
 ///
-/// Wrong are: a device tree of another kind; a mandatory property missing; a value that the binding does not allow, that contradicts
-/// another or that asks for what this SPMC cannot isolate; more regions or services than [`crate::limits`] allows.
+/// Wrong are: a device tree of another kind; a mandatory property missing; a value that the binding
+/// does not allow, that contradicts another or that asks for what this SPMC cannot isolate; more
+/// regions or services than [`crate::limits`] allows.
 #[inline(never)]
 pub fn read<'a>(dtb: &'a [u8], entry: &PackageEntry, report: &'a Report<'a>) -> PartitionConfig {
     let mut config = initial(entry);
@@ -391,7 +396,8 @@ impl<'a, 'c> Draft<'a, 'c> {
         self.config.exception_level = exception_level;
     }
 
-    /// Devices name stream endpoints that the partition is proxy for. What no device names has no effect, whatever it is.
+    /// Devices name stream endpoints that the partition is proxy for. What no device names has no
+    /// effect, whatever it is.
     fn check_stream_endpoints(&mut self, root: &Node) {
         let config = &mut *self.config;
         let named = config

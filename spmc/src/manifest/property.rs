@@ -1,7 +1,8 @@
-//! Typed values of properties: cells, strings and lists, none of which may be longer or shorter than the binding has it.
+//! Typed values of properties: cells, strings and lists, none of which may be longer or shorter
+//! than the binding has it.
 //!
-//! The `fdt` crate reads numbers of one or two cells. Strings and lists it does not: it takes strings without an end, and any
-//! count of cells.
+//! The `fdt` crate reads numbers of one or two cells. Strings and lists it does not: it takes
+//! strings without an end, and any count of cells.
 
 use core::str;
 

@@ -1,7 +1,7 @@
 //! `memory-regions` and `device-regions` of a partition's manifest (FF-A v1.0 tables 3.2 and 3.3).
 //!
-//! Here a region is checked on its own and against what else the manifest says of it; whether the partition may have the memory is for
-//! [`super::validate`].
+//! Here a region is checked on its own and against what else the manifest says of it; whether the
+//! partition may have the memory is for [`super::validate`].
 
 use arrayvec::ArrayVec;
 

@@ -1,6 +1,7 @@
 //! The services of a partition: UUIDs and how each can be reached.
 //!
-//! `arm,ffa-manifest-1.0` has them in the root's `uuid` and `messaging-method`, `-1.1` in a `services` node. Both become the same list.
+//! `arm,ffa-manifest-1.0` has them in the root's `uuid` and `messaging-method`, `-1.1` in a
+//! `services` node. Both become the same list.
 
 use arrayvec::ArrayVec;
 

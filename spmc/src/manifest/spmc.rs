@@ -1,8 +1,9 @@
-//! The SPMC manifest (TOS_FW_CONFIG, `arm,ffa-core-manifest-1.0`) as TF-A's SPMD and Hafnium define it.
+//! The SPMC manifest (TOS_FW_CONFIG, `arm,ffa-core-manifest-1.0`) as TF-A's SPMD and Hafnium define
+//! it.
 //!
-//! What concerns the whole system is an error of [`parse`]; what concerns one `vmN` node alone is reported in
-//! [`SpmcManifest::faults`] and costs only that partition. Unknown nodes and properties are passed over: other components read the
-//! same tree.
+//! What concerns the whole system is an error of [`parse`]; what concerns one `vmN` node alone is
+//! reported in [`SpmcManifest::faults`] and costs only that partition. Unknown nodes and properties
+//! are passed over: other components read the same tree.
 
 use core::fmt::Write;
 
@@ -51,9 +52,9 @@ struct CellCounts {
 
 /// Parses the SPMC manifest.
 ///
-/// Errors: not a device tree of that kind; `attribute`, `hypervisor` or all memory nodes missing; a wrong value in `attribute`, `cpus`
-/// or a memory node; memory that is both Secure and Non-secure; memory for tables that is not Secure memory
-/// alone; `vm0`, or more partitions or ranges than
+/// Errors: not a device tree of that kind; `attribute`, `hypervisor` or all memory nodes missing; a
+/// wrong value in `attribute`, `cpus` or a memory node; memory that is both Secure and Non-secure;
+/// memory for tables that is not Secure memory alone; `vm0`, or more partitions or ranges than
 /// [`crate::limits`] allows.
 #[inline(never)]
 pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
@@ -65,8 +66,8 @@ pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
 }
 
 /// Reads a manifest as [`parse`] does, and leaves all that is wrong with it in `report`. Where that
-/// is something, the result is what the rest says. Faults of partitions go to both, but do not count
-/// for the verdict.
+/// is something, the result is what the rest says. Faults of partitions go to both, but do not
+/// count for the verdict.
 pub fn read<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> SpmcManifest {
     let mut manifest = initial();
     let _ = walk(dtb, report, &mut manifest);
@@ -154,8 +155,8 @@ fn walk<'a>(dtb: &'a [u8], report: &'a Report<'a>, manifest: &mut SpmcManifest) 
     Ok(())
 }
 
-/// Nobody but the SPMC may have the memory of its tables: it lies in Secure memory, in no package and
-/// no device.
+/// Nobody but the SPMC may have the memory of its tables: it lies in Secure memory, in no package
+/// and no device.
 fn check_table_memory(root: &Node, manifest: &SpmcManifest) -> Parsed<()> {
     let Some(range) = manifest.table_memory else {
         return Ok(());
@@ -349,7 +350,8 @@ impl<'a> Hypervisor<'a> {
             let expected = limit_text!("at most ", MAX_PARTITIONS, " partitions");
             node.error("", expected, Found::Count(number.into()));
         }
-        // A second `hypervisor` node takes the place of the first: both vectors have a place for every vm of one.
+        // A second `hypervisor` node takes the place of the first: both vectors have a place for
+        // every vm of one.
         manifest.partitions.clear();
         manifest.faults.clear();
         let mut behind_gap = false;
@@ -455,8 +457,8 @@ impl Vm {
     }
 }
 
-/// Reads `cpus`: the MPIDR affinity of each `cpu` node. Where there are more than the SPMC has room for, it keeps the lowest, which
-/// come first when EL3 counts PEs, too.
+/// Reads `cpus`: the MPIDR affinity of each `cpu` node. Where there are more than the SPMC has room
+/// for, it keeps the lowest, which come first when EL3 counts PEs, too.
 #[inline(never)]
 fn parse_cpus(node: &Node, cpus: &mut ArrayVec<u64, MAX_PES>) {
     let mut count = 0_usize;

@@ -1,25 +1,33 @@
-//! The structural check in front of the `fdt` crate, which reads trees that pass it (Devicetree Specification v0.4 chapter 5).
+//! The structural check in front of the `fdt` crate, which reads trees that pass it (Devicetree
+//! Specification v0.4 chapter 5).
 //!
-//! The crate is made for trees that firmware has vouched for. What it does with others, also where it returns `Result`, and the
-//! rule here that keeps such trees from it:
+//! The crate is made for trees that firmware has vouched for. Each item names damage, what the
+//! crate (0.2.0-alpha3) does about it, even where it returns `Result`, and in bold the rule here
+//! that refuses such a tree:
 //!
-//! | in the tree | the crate (0.2.0-alpha3) | rule |
-//! |---|---|---|
-//! | a header that is cut off, of another format or of a version without sizes of blocks (5.1, 5.2) | takes words for sizes that are none | header |
-//! | offset and size of a block that overflow together (5.2) | panics, or slices wrapped offsets and panics then | bounds |
-//! | blocks behind the total size (5.2) | reads what is not of the tree | bounds |
-//! | an address or offset that is not aligned (5.6) | reads tokens at any offset | alignment |
-//! | a structure block of one word (5.4) | panics on `len - 4` | tokens |
-//! | tokens that are none, or in the wrong place (5.4.1) | iterators return the same error for ever | tokens |
-//! | a property behind a child node (5.4.2) | the property and all further children are an error or not seen | tokens |
-//! | END early, late or twice, nodes without an end or a root (5.4.2) | looks at the last word alone: the rest is dropped | nesting |
-//! | a name, value or padding that reaches beyond the block (5.4.1) | the end of the node: what follows is dropped | truncation |
-//! | a name of a property that lies outside the strings block or has no end (5.5) | an error in place of the property, time and again | names |
+//! - A header that is cut off, of another format, or of a version without sizes of blocks (5.1,
+//!   5.2): the crate takes words for sizes that are none. **header**
+//! - Offset and size of a block that overflow together (5.2): it panics, or slices wrapped offsets
+//!   and panics then. **bounds**
+//! - Blocks behind the total size (5.2): it reads what is not of the tree. **bounds**
+//! - An address or offset that is not aligned (5.6): it reads tokens at any offset. **alignment**
+//! - A structure block of one word (5.4): it panics on `len - 4`. **tokens**
+//! - Tokens that are none, or in the wrong place (5.4.1): its iterators return the same error for
+//!   ever. **tokens**
+//! - A property behind a child node (5.4.2): the property and all further children are an error, or
+//!   are not seen. **tokens**
+//! - END early, late or twice, nodes without an end or a root (5.4.2): it looks at the last word
+//!   alone and drops the rest. **nesting**
+//! - A name, value or padding that reaches beyond the block (5.4.1): it takes that for the end of
+//!   the node and drops what follows. **truncation**
+//! - A name of a property that lies outside the strings block or has no end (5.5): it returns an
+//!   error in place of the property, time and again. **names**
 //!
-//! One error of the crate is left to it: a name that is not UTF-8, which [`unread`] notes, so that the tree is refused as well.
+//! One error of the crate is left to it: a name that is not UTF-8, which [`unread`] notes, so that
+//! the tree is refused as well.
 //!
-//! It recurses nowhere, and neither does the crate in what is used of it: nesting of any depth costs no stack. The memory
-//! reservation block is not looked at, as nobody reads it.
+//! It recurses nowhere, and neither does the crate in what is used of it: nesting of any depth
+//! costs no stack. The memory reservation block is not looked at, as nobody reads it.
 
 use fdt::Fdt;
 use fdt::helpers::UnalignedFallibleNode;
@@ -30,7 +38,8 @@ use super::error::{Found, Parsed, Refused, Report};
 
 const HEADER_SIZE: usize = 40;
 const MAGIC: u32 = 0xd00d_feed;
-/// The version that has the size of the structure block in its header, and what it is compatible with: all that dtc writes.
+/// The version that has the size of the structure block in its header, and what it is compatible
+/// with: all that dtc writes.
 const VERSION: u32 = 17;
 const LAST_COMPATIBLE_VERSION: u32 = 16;
 
@@ -156,7 +165,8 @@ impl<'a> CheckedTree<'a> {
     }
 }
 
-/// Notes the one error of the crate that the check leaves to it: a name of a node or property that is not UTF-8.
+/// Notes the one error of the crate that the check leaves to it: a name of a node or property that
+/// is not UTF-8.
 #[cold]
 #[inline(never)]
 pub fn unread(report: &Report) -> Refused {

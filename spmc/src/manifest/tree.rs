@@ -1,7 +1,7 @@
 //! Nodes and properties of a device tree, with the places that messages name.
 //!
-//! The `fdt` crate reads them, behind the check of [`super::structure`]. An error of the crate refuses the whole tree: nothing
-//! is taken for absent that is not.
+//! The `fdt` crate reads them, behind the check of [`super::structure`]. An error of the crate
+//! refuses the whole tree: nothing is taken for absent that is not.
 
 #[cfg(test)]
 mod damage;
@@ -39,7 +39,8 @@ impl<'a> Node<'a> {
         Ok(Self { node, report })
     }
 
-    /// Returns the name of a node without unit address, and nothing for others: all that are looked for by name have none.
+    /// Returns the name of a node without unit address, and nothing for others: all that are looked
+    /// for by name have none.
     #[inline(never)]
     pub fn name(&self) -> &'a str {
         match self.node.name() {
@@ -108,7 +109,8 @@ impl<'a> Node<'a> {
         self.error(property, expected, Found::Nothing)
     }
 
-    /// Checks that the node has the `compatible` that goes with its name, given in quotation marks as messages have it.
+    /// Checks that the node has the `compatible` that goes with its name, given in quotation marks
+    /// as messages have it.
     ///
     /// Errors: it has another or none.
     pub fn require(&self, compatible: &'static str) -> Parsed<()> {
@@ -123,7 +125,8 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Appends the name of a node behind a slash; nothing for the root, which has none. Returns `None` where the name is no text.
+/// Appends the name of a node behind a slash; nothing for the root, which has none. Returns `None`
+/// where the name is no text.
 #[inline(never)]
 fn push_name(to: &mut Path, node: &UnalignedFallibleNode) -> Option<()> {
     let name = node.name().ok()?;

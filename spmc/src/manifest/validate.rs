@@ -1,6 +1,8 @@
-//! Checks that a partition may have what its manifest asks for, as far as that needs the rest of the system (FF-A v1.0 sections 2.1, 3.1).
+//! Checks that a partition may have what its manifest asks for, as far as that needs the rest of
+//! the system (FF-A v1.0 sections 2.1, 3.1).
 //!
-//! Nothing is assigned here. A partition that fails is not started; the partitions before it are not touched.
+//! Nothing is assigned here. A partition that fails is not started; the partitions before it are
+//! not touched.
 
 use arrayvec::ArrayString;
 
@@ -16,11 +18,13 @@ use crate::limits::MAX_MAILBOX_PAGES;
 
 const NO_STREAMS: &str = "none: streams belong to devices, and see what the endpoint does";
 
-/// Checks `config` against `earlier` accepted partitions, the SPMC manifest and `image`, all memory of the SPMC itself.
+/// Checks `config` against `earlier` accepted partitions, the SPMC manifest and `image`, all memory
+/// of the SPMC itself.
 ///
-/// Errors: what [`supported`] refuses; memory outside the SPMC manifest's nodes of its security state, or that something else has (own
-/// regions, other packages and partitions, the SPMC); a device that is not one or that another partition owns; an id, boot
-/// order or interrupt that an earlier partition has; RX/TX buffers that do not fit together.
+/// Errors: what [`supported`] refuses; memory outside the SPMC manifest's nodes of its security
+/// state, or that something else has (own regions, other packages and partitions, the SPMC); a
+/// device that is not one or that another partition owns; an id, boot order or interrupt that an
+/// earlier partition has; RX/TX buffers that do not fit together.
 pub fn partition<'a>(
     config: &PartitionConfig,
     earlier: impl Iterator<Item = &'a PartitionConfig>,
@@ -75,7 +79,8 @@ fn judge_together(config: &PartitionConfig, other: &PartitionConfig, report: &Re
     check_regions(config, other, report);
 }
 
-/// Checks what concerns the manifest alone: it asks for nothing that this SPMC cannot isolate, and its RX/TX buffers fit together.
+/// Checks what concerns the manifest alone: it asks for nothing that this SPMC cannot isolate, and
+/// its RX/TX buffers fit together.
 ///
 /// Errors: what an S-EL0 partition cannot have; stream ids of memory; unfit buffers.
 pub fn supported(config: &PartitionConfig) -> Result<(), ManifestError> {
@@ -97,7 +102,8 @@ pub fn judge_supported(config: &PartitionConfig, report: &Report) {
     go_on(check_buffers(config, report));
 }
 
-/// An S-EL0 partition has no stage 1 of its own that could keep writing and executing apart, and no vectors that a virtual interrupt could come to.
+/// An S-EL0 partition has no stage 1 of its own that could keep writing and executing apart, and no
+/// vectors that a virtual interrupt could come to.
 fn check_s_el0(config: &PartitionConfig, report: &Report) {
     if config.ns_interrupts == NsInterruptAction::ManagedExit {
         report.refuse(
@@ -182,7 +188,8 @@ fn check_buffers(config: &PartitionConfig, report: &Report) -> Parsed<()> {
     Ok(())
 }
 
-/// Checks the SPMC manifest against `image`, all memory of the SPMC itself, which the Normal world must not be said to own.
+/// Checks the SPMC manifest against `image`, all memory of the SPMC itself, which the Normal world
+/// must not be said to own.
 ///
 /// Errors: `ns-memory` or `table-memory` that overlaps it.
 #[inline(never)]
@@ -204,15 +211,18 @@ pub fn judge_spmc(spmc: &SpmcManifest, image: &PageRange<Pa>, report: &Report) {
     }
 }
 
-/// Returns whether the SPMC has memory of `range` for itself: its image, or what the manifest gives for tables.
+/// Returns whether the SPMC has memory of `range` for itself: its image, or what the manifest gives
+/// for tables.
 fn is_spmcs(range: &PageRange<Pa>, spmc: &SpmcManifest, image: &PageRange<Pa>) -> bool {
     let mut own = spmc.table_memory.iter().chain([image]);
     own.any(|own| range.overlaps(own))
 }
 
-/// Checks where a package lies, before anything is read there: in Secure memory, and over neither the SPMC nor another package.
+/// Checks where a package lies, before anything is read there: in Secure memory, and over neither
+/// the SPMC nor another package.
 ///
-/// Errors: an address outside the SPMC manifest's Secure memory nodes, or one that something else has.
+/// Errors: an address outside the SPMC manifest's Secure memory nodes, or one that something else
+/// has.
 #[inline(never)]
 pub fn package(
     entry: &PackageEntry,
@@ -250,8 +260,8 @@ pub fn judge_package(
     }
 }
 
-/// Memory regions lie in memory of their security state and overlap nothing but the partition's own package. There too they must be
-/// meant: only a relative region may cover the load address.
+/// Memory regions lie in memory of their security state and overlap nothing but the partition's own
+/// package. There too they must be meant: only a relative region may cover the load address.
 fn check_memory_regions(
     config: &PartitionConfig,
     spmc: &SpmcManifest,
@@ -290,7 +300,8 @@ fn check_memory_regions(
     }
 }
 
-/// Device regions lie in devices of their security state, by the nodes of the SPMC manifest, and never in Secure memory.
+/// Device regions lie in devices of their security state, by the nodes of the SPMC manifest, and
+/// never in Secure memory.
 fn check_device_regions(
     config: &PartitionConfig,
     spmc: &SpmcManifest,
@@ -307,7 +318,8 @@ fn check_device_regions(
             World::Secure => &spmc.device_memory,
             World::NonSecure => &spmc.ns_device_memory,
         };
-        // It may lie in what the Normal world's memory is said to be, which it is taken out of then.
+        // It may lie in what the Normal world's memory is said to be, which it is taken out of
+        // then.
         let mut normal = spmc.ns_memory.iter();
         let is_carved_out = inside(range, &spmc.ns_memory);
         let mut own = config.memory_regions.iter();
@@ -345,7 +357,8 @@ fn check_auxiliary_id(
     Ok(())
 }
 
-/// Nothing stops a device while its partition is loaded anew, so it could change what was just checked.
+/// Nothing stops a device while its partition is loaded anew, so it could change what was just
+/// checked.
 fn check_restart(config: &PartitionConfig, report: &Report) -> Parsed<()> {
     if config.abort_action != AbortAction::Restart {
         return Ok(());
@@ -465,7 +478,8 @@ fn check_independent_streams(
     Ok(())
 }
 
-/// A stream belongs to one endpoint, and a stream endpoint to one partition. `other` may be the partition itself.
+/// A stream belongs to one endpoint, and a stream endpoint to one partition. `other` may be the
+/// partition itself.
 fn check_streams(config: &PartitionConfig, other: &PartitionConfig, report: &Report) -> Parsed<()> {
     let shared = |id: &&PartitionId| {
         config.index != other.index
@@ -506,7 +520,8 @@ fn check_streams(config: &PartitionConfig, other: &PartitionConfig, report: &Rep
     Ok(())
 }
 
-/// Refuses a boot order that another partition has. The ids that manifests ask for may be the same, see [`ids`](super::ids).
+/// Refuses a boot order that another partition has. The ids that manifests ask for may be the same,
+/// see [`ids`](super::ids).
 fn check_numbers(config: &PartitionConfig, other: &PartitionConfig, report: &Report) {
     if let Some(order) = config.boot_order
         && config.boot_order == other.boot_order

@@ -1,7 +1,9 @@
-//! Carries descriptors: in the RX/TX pair of the caller, or in a buffer that it allocated for this one (FF-A v1.0 section 12.2.1).
+//! Carries descriptors: in the RX/TX pair of the caller, or in a buffer that it allocated for this
+//! one (FF-A v1.0 section 12.2.1).
 //!
-//! A buffer must be Normal memory that is the caller's alone, which is looked at anew with every piece that is copied: nothing is kept of a
-//! buffer but where it lies, so it needs no unmapping and cannot be left mapped.
+//! A buffer must be Normal memory that is the caller's alone, which is looked at anew with every
+//! piece that is copied: nothing is kept of a buffer but where it lies, so it needs no unmapping
+//! and cannot be left mapped.
 
 use crate::addr::{Ipa, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
@@ -59,7 +61,8 @@ impl<'e> Channel<'e> {
         Ok(())
     }
 
-    /// Copies the first `length` bytes, or as many as the copy can hold. Errors as [`Self::check_length`] and [`Self::read`].
+    /// Copies the first `length` bytes, or as many as the copy can hold. Errors as
+    /// [`Self::check_length`] and [`Self::read`].
     pub(super) fn read_first<'b, H: Hal>(
         &self,
         hal: &H,
@@ -73,8 +76,8 @@ impl<'e> Channel<'e> {
         Ok(copy)
     }
 
-    /// Copies bytes from `offset` on. `INVALID_PARAMETERS` if there are not so many or the buffer is not the caller's to read; `ABORTED`
-    /// if the memory system refuses the access.
+    /// Copies bytes from `offset` on. `INVALID_PARAMETERS` if there are not so many or the buffer
+    /// is not the caller's to read; `ABORTED` if the memory system refuses the access.
     pub(super) fn read<H: Hal>(&self, hal: &H, offset: usize, to: &mut [u8]) -> Result<()> {
         match self {
             Self::Mailbox(mailbox) => mailbox.read_tx_at(hal, offset, to),
@@ -88,8 +91,8 @@ impl<'e> Channel<'e> {
         }
     }
 
-    /// How many bytes an answer can have at once. `BUSY` if RX is full or there is none, `INVALID_PARAMETERS` if the buffer is not the caller's to
-    /// write.
+    /// How many bytes an answer can have at once. `BUSY` if RX is full or there is none,
+    /// `INVALID_PARAMETERS` if the buffer is not the caller's to write.
     pub(super) fn room<H: Hal>(&self, hal: &H, space: &AddressSpace) -> Result<usize> {
         match self {
             Self::Mailbox(mailbox) => {
@@ -104,8 +107,8 @@ impl<'e> Channel<'e> {
         }
     }
 
-    /// Writes to `offset` of RX or buffer. `space` is the caller's. Errors as [`Self::room`], and `ABORTED` if the memory system
-    /// refuses the access.
+    /// Writes to `offset` of RX or buffer. `space` is the caller's. Errors as [`Self::room`], and
+    /// `ABORTED` if the memory system refuses the access.
     pub(super) fn write<H: Hal>(
         &self,
         hal: &H,

@@ -1,14 +1,18 @@
-//! `FFA_MEM_FRAG_TX`, `FFA_MEM_FRAG_RX` (FF-A v1.0 section 12.2.2): descriptors that are longer than a buffer.
+//! `FFA_MEM_FRAG_TX`, `FFA_MEM_FRAG_RX` (FF-A v1.0 section 12.2.2): descriptors that are longer
+//! than a buffer.
 //!
-//! What a sender sends arrives with `FFA_MEM_FRAG_TX`; what a retrieval is answered with is fetched with `FFA_MEM_FRAG_RX`. Both know
-//! their transaction by its handle and keep what they need in its share, so any number of them can be under way, on any PE.
+//! What a sender sends arrives with `FFA_MEM_FRAG_TX`; what a retrieval is answered with is fetched
+//! with `FFA_MEM_FRAG_RX`. Both know their transaction by its handle and keep what they need in its
+//! share, so any number of them can be under way, on any PE.
 //!
-//! A register that is wrong costs nothing: the fragment can be sent again. What is wrong with the descriptor, or with the memory that it
-//! names, is the answer to the call that the first fragment came with, and ends it: everything is as before that call.
+//! A register that is wrong costs nothing: the fragment can be sent again. What is wrong with the
+//! descriptor, or with the memory that it names, is the answer to the call that the first fragment
+//! came with, and ends it: everything is as before that call.
 //!
-//! Nothing obliges a sender to go on. So it is its own pages that the list is kept in, taken for what has arrived and not for what is announced; at
-//! most [`MAX_ARRIVING`](crate::limits::MAX_ARRIVING) transactions of an endpoint can be half there, and the oldest is given up for one too
-//! many, or for one that would otherwise find no room.
+//! Nothing obliges a sender to go on. So it is its own pages that the list is kept in, taken for
+//! what has arrived and not for what is announced; at most
+//! [`MAX_ARRIVING`](crate::limits::MAX_ARRIVING) transactions of an endpoint can be half there, and
+//! the oldest is given up for one too many, or for one that would otherwise find no room.
 
 use super::channel::Channel;
 use super::send::{Piece, completion};
@@ -26,12 +30,14 @@ use crate::mm::{AddressSpace, Pages};
 use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// `FFA_MEM_FRAG_TX`: takes the next fragment of a descriptor from where the first one was. The answer asks for more, or is that of the call
-    /// that the first fragment came with.
+    /// `FFA_MEM_FRAG_TX`: takes the next fragment of a descriptor from where the first one was. The
+    /// answer asks for more, or is that of the call that the first fragment came with.
     ///
-    /// `INVALID_PARAMETERS` if the handle is not of a transaction that the caller has begun, the length is 0, more than is missing or than TX
-    /// holds, or splits a constituent, w4 is not the id that was asked with, or registers are not zero that must be; the fragment can be sent
-    /// again then. `ABORTED` if TX does not answer or a receiver has died, and whatever a send or a retrieval may return: the transaction has ended.
+    /// `INVALID_PARAMETERS` if the handle is not of a transaction that the caller has begun, the
+    /// length is 0, more than is missing or than TX holds, or splits a constituent, w4 is not the
+    /// id that was asked with, or registers are not zero that must be; the fragment can be sent
+    /// again then. `ABORTED` if TX does not answer or a receiver has died, and whatever a send or a
+    /// retrieval may return: the transaction has ended.
     pub(crate) fn fragment_tx(
         &self,
         buffer: &mut DescriptorBuffer,
@@ -43,7 +49,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 Taken::Answered(answer) => return Ok(answer),
                 Taken::Crowded(arrival) => arrival,
             };
-            // Others that are half there make room, which need not be locked for that one after the other; then all is judged anew.
+            // Others that are half there make room, which need not be locked for that one after the
+            // other; then all is judged anew.
             if !self.drop_oldest(None, caller.id(), 0, Some(crowded)) {
                 if let Some(found) = self.shares.find_arriving(crowded) {
                     self.discard(found);
@@ -53,7 +60,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
     }
 
-    /// Takes a fragment, or nothing of it if there is no room for its ranges. Errors as [`Self::fragment_tx`].
+    /// Takes a fragment, or nothing of it if there is no room for its ranges. Errors as
+    /// [`Self::fragment_tx`].
     fn take_fragment(
         &self,
         buffer: &mut DescriptorBuffer,
@@ -152,8 +160,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         ])
     }
 
-    /// Ends a transaction of which fragments are missing, that could not be sent, or of which only the response was left. One that is sent
-    /// stays, whoever says that it should end.
+    /// Ends a transaction of which fragments are missing, that could not be sent, or of which only
+    /// the response was left. One that is sent stays, whoever says that it should end.
     pub(super) fn discard(&self, mut found: Found<'_>) {
         let Ok(share) = found.share() else { return };
         match share.stage {
@@ -178,11 +186,14 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
     }
 
-    /// `FFA_MEM_FRAG_RX`: puts the next fragment of a response into the caller's RX, or the last one again. The answer is `FFA_MEM_FRAG_TX`.
+    /// `FFA_MEM_FRAG_RX`: puts the next fragment of a response into the caller's RX, or the last
+    /// one again. The answer is `FFA_MEM_FRAG_TX`.
     ///
-    /// `INVALID_PARAMETERS` if the handle is not of a region that the caller has retrieved and not relinquished, the offset is neither where the
-    /// next fragment starts nor where the last one did, all has been sent, w4 is not what it must be, or registers are not zero that must be; `BUSY` if
-    /// RX is not free; `ABORTED` if it does not answer. The same call can be made again then.
+    /// `INVALID_PARAMETERS` if the handle is not of a region that the caller has retrieved and not
+    /// relinquished, the offset is neither where the next fragment starts nor where the last one
+    /// did, all has been sent, w4 is not what it must be, or registers are not zero that must be;
+    /// `BUSY` if RX is not free; `ABORTED` if it does not answer. The same call can be made again
+    /// then.
     pub(crate) fn fragment_rx(
         &self,
         buffer: &mut DescriptorBuffer,
@@ -222,7 +233,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             asked_with(caller, share.owner) as u64,
         ]);
         if share.stage == Stage::Given && reader == Reader::Borrower && next == total {
-            // The new owner has read all that was kept for it. The Hypervisor, who may read too, ends nothing.
+            // The new owner has read all that was kept for it. The Hypervisor, who may read too,
+            // ends nothing.
             self.discard(found);
         } else if let Some((_, reading)) = share.reading(caller.id(), offset) {
             reading.last = offset;
@@ -231,8 +243,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Ok(answer)
     }
 
-    /// Puts that part of a response into the caller's RX or buffer that starts at `offset` and fits, and passes it. Returns its length. At offset
-    /// 0, and only there, `head` is the response.
+    /// Puts that part of a response into the caller's RX or buffer that starts at `offset` and
+    /// fits, and passes it. Returns its length. At offset 0, and only there, `head` is the
+    /// response.
     #[allow(
         clippy::too_many_arguments,
         reason = "all that a caller has at hand: its way, its memory, its copy"

@@ -1,5 +1,5 @@
-//! Judges a retrieve request by the share that it names (FF-A v1.0 sections 5.11, 5.12 and 11.4.1.2). Nothing is
-//! changed here.
+//! Judges a retrieve request by the share that it names (FF-A v1.0 sections 5.11, 5.12 and
+//! 11.4.1.2). Nothing is changed here.
 
 use super::share::{Borrower, Grant, SendKind, Share};
 use super::{FLAG_ZERO, sliced_flag};
@@ -124,7 +124,8 @@ pub(super) fn judge(
     Ok((grant, own.composite_offset))
 }
 
-/// The receivers must be those that the owner named, or `own` alone where the caller asks not to be checked. Returns its entry.
+/// The receivers must be those that the owner named, or `own` alone where the caller asks not to be
+/// checked. Returns its entry.
 #[inline]
 fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -> Result<Receiver> {
     let invalid = FfaError::InvalidParameters;
@@ -159,7 +160,8 @@ fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -
             if receiver.flags & !RECEIVER_OTHER != 0 || permissions.instruction.is_some() {
                 return Err(invalid);
             }
-            // Only its own entry changes what a borrower gets: of the others it may know less than the owner said.
+            // Only its own entry changes what a borrower gets: of the others it may know less than
+            // the owner said.
             if share
                 .borrowers
                 .get(index)
@@ -294,7 +296,8 @@ pub(super) fn describe(
     })
 }
 
-/// The Hypervisor asks by handle alone where the region of one of its VMs lies (section 11.4.3). Nothing is mapped.
+/// The Hypervisor asks by handle alone where the region of one of its VMs lies (section 11.4.3).
+/// Nothing is mapped.
 pub(super) fn describe_to_hypervisor(
     share: &Share,
     request: &Transaction<'_>,

@@ -1,15 +1,19 @@
-//! The memory-transaction engine (FF-A v1.0 chapters 5 and 11): who may use whose memory, by handle.
+//! The memory-transaction engine (FF-A v1.0 chapters 5 and 11): who may use whose memory, by
+//! handle.
 //!
-//! A send puts a share into a slot; its handle names slot and generation. Retrieve, relinquish and reclaim find it there. What
-//! pages are in is kept in the address spaces alone ([`crate::mm`]): a share remembers the one leaf that all its pages had, and goes from leaf to leaf.
+//! A send puts a share into a slot; its handle names slot and generation. Retrieve, relinquish and
+//! reclaim find it there. What pages are in is kept in the address spaces alone ([`crate::mm`]): a
+//! share remembers the one leaf that all its pages had, and goes from leaf to leaf.
 //!
-//! Every call first validates all that it was given, then makes its change; a change that cannot be made leaves everything as it was. A
-//! caller's buffer is copied once and only the copy is read.
+//! Every call first validates all that it was given, then makes its change; a change that cannot be
+//! made leaves everything as it was. A caller's buffer is copied once and only the copy is read.
 //!
-//! What is sent to an independent device is mapped for it with the send, and unmapped with the reclaim ([`devices`]).
+//! What is sent to an independent device is mapped for it with the send, and unmapped with the
+//! reclaim ([`devices`]).
 //!
-//! Lock order: mailbox of the caller, then slot, then address spaces in ascending order of partition id (the Normal world is 0). A call
-//! that needs no answer in RX lets the mailbox go before it takes the next lock.
+//! Lock order: mailbox of the caller, then slot, then address spaces in ascending order of
+//! partition id (the Normal world is 0). A call that needs no answer in RX lets the mailbox go
+//! before it takes the next lock.
 
 mod channel;
 mod devices;
@@ -41,8 +45,8 @@ const FLAG_ZERO: u32 = 1 << 0;
 /// Flag of every call: it may be paused.
 const FLAG_SLICED: u32 = 1 << 1;
 
-/// The flags that every call of `caller` may have in common. The SPMD relays no pauses, so the Normal world cannot be paused, and a partition at
-/// S-EL0 is not to be.
+/// The flags that every call of `caller` may have in common. The SPMD relays no pauses, so the
+/// Normal world cannot be paused, and a partition at S-EL0 is not to be.
 fn sliced_flag(caller: &Endpoint) -> u32 {
     if caller.may_be_paused() {
         FLAG_SLICED
@@ -53,7 +57,8 @@ fn sliced_flag(caller: &Endpoint) -> u32 {
 
 /// Tells the engine about endpoints.
 pub(crate) trait Endpoints {
-    /// The endpoint that `id` stands for, if it is there and alive; every Non-secure id stands for the Normal world.
+    /// The endpoint that `id` stands for, if it is there and alive; every Non-secure id stands for
+    /// the Normal world.
     fn endpoint(&self, id: PartitionId) -> Option<&Endpoint>;
 
     /// Who speaks for the endpoint `id`, if that is a stream endpoint.
@@ -74,7 +79,8 @@ pub(crate) struct Engine<'s, H, E> {
 }
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// The endpoint with that id, if `caller` may speak for it: it is itself or a stream endpoint that it is proxy for (section 5.2.1).
+    /// The endpoint with that id, if `caller` may speak for it: it is itself or a stream endpoint
+    /// that it is proxy for (section 5.2.1).
     fn spoken_for<'e>(&'e self, id: PartitionId, caller: &'e Endpoint) -> Option<&'e Endpoint> {
         if id == caller.id() {
             return Some(caller);
@@ -245,7 +251,8 @@ impl<H: Hal> Spmc<H> {
         self.memory_engine().resume(caller, frame)
     }
 
-    /// Returns the handle if `answer` says that a call is paused whose caller did not ask for that: see [`Engine::unfinished`].
+    /// Returns the handle if `answer` says that a call is paused whose caller did not ask for that:
+    /// see [`Engine::unfinished`].
     pub(crate) fn mem_unfinished(&self, answer: &Answer) -> Option<Handle> {
         self.memory_engine().unfinished(answer)
     }

@@ -11,10 +11,12 @@ use crate::mm::{AddressSpace, Change, ChangeError, Pages};
 use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// Gives the owner the access that it had before it sent the region named by w1 and w2, and ends the handle.
+    /// Gives the owner the access that it had before it sent the region named by w1 and w2, and
+    /// ends the handle.
     ///
-    /// `DENIED` if a borrower still has the region, or the owner wants zeroed what it can only read; `ABORTED` if memory does not answer;
-    /// `INVALID_PARAMETERS` for a handle that is not one of the caller's regions, and unknown flags.
+    /// `DENIED` if a borrower still has the region, or the owner wants zeroed what it can only
+    /// read; `ABORTED` if memory does not answer; `INVALID_PARAMETERS` for a handle that is not one
+    /// of the caller's regions, and unknown flags.
     pub(crate) fn reclaim(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
         let handle = Handle::of_call(frame);

@@ -1,8 +1,9 @@
 //! The address ranges of one share, in the order in which the owner gave them.
 //!
-//! A range is one word. The first few lie in the share itself, more of them in pages of the owner's quota, each of which ends with
-//! the index of the next; so a share of any size can be recorded, and costs its owner and nobody else. Pages are taken for ranges that are
-//! there, fragment by fragment, and never for those that are only announced.
+//! A range is one word. The first few lie in the share itself, more of them in pages of the owner's
+//! quota, each of which ends with the index of the next; so a share of any size can be recorded,
+//! and costs its owner and nobody else. Pages are taken for ranges that are there, fragment by
+//! fragment, and never for those that are only announced.
 
 use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -96,7 +97,8 @@ impl Regions {
         self.pages
     }
 
-    /// Makes room for `more` ranges. `NO_MEMORY` if `pool` has not the pages; what it had is taken then, and can be added to.
+    /// Makes room for `more` ranges. `NO_MEMORY` if `pool` has not the pages; what it had is taken
+    /// then, and can be added to.
     #[inline]
     pub(super) fn reserve(
         &mut self,
@@ -117,7 +119,8 @@ impl Regions {
         Ok(())
     }
 
-    /// Appends ranges, up to the first error among them or that of [`Self::push`], which it returns.
+    /// Appends ranges, up to the first error among them or that of [`Self::push`], which it
+    /// returns.
     pub(super) fn append(
         &mut self,
         store: Pages<'_>,
@@ -264,7 +267,8 @@ impl Position {
         range.base().raw().wrapping_add(offset)
     }
 
-    /// Compares with another list that must name the same pages in the same order: what it is called with must be the next of them.
+    /// Compares with another list that must name the same pages in the same order: what it is
+    /// called with must be the next of them.
     pub(super) fn compare<'c>(
         &'c mut self,
         regions: &'c Regions,

@@ -1,4 +1,5 @@
-//! `FFA_MEM_RELINQUISH` (FF-A v1.0 section 11.6): a borrower gives back its access, or loses it when it dies.
+//! `FFA_MEM_RELINQUISH` (FF-A v1.0 section 11.6): a borrower gives back its access, or loses it
+//! when it dies.
 
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -22,8 +23,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// stream endpoint whose proxy it is. A donation whose response is still being read becomes the
     /// donor's again, as it was.
     ///
-    /// `DENIED` if the caller has not retrieved the region, or wants zeroed what it can only read; `ABORTED` if memory does not answer;
-    /// `INVALID_PARAMETERS` for everything else that is wrong with the call.
+    /// `DENIED` if the caller has not retrieved the region, or wants zeroed what it can only read;
+    /// `ABORTED` if memory does not answer; `INVALID_PARAMETERS` for everything else that is wrong
+    /// with the call.
     pub(crate) fn relinquish(&self, caller: &Endpoint) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
         let mut descriptor = Relinquish::new_zeroed();
@@ -80,7 +82,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Answer::success([])
     }
 
-    /// Unmaps the region that `borrower` has mapped with `leaf`. If nobody has it then and anybody asked for it, it is zeroed.
+    /// Unmaps the region that `borrower` has mapped with `leaf`. If nobody has it then and anybody
+    /// asked for it, it is zeroed.
     pub(super) fn take_back(
         &self,
         share: &mut Share,
@@ -121,11 +124,14 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .map_err(|error| refused(error, FfaError::Aborted))
     }
 
-    /// Ends the part of a dead partition in all shares (FF-A v1.0 section 5.4.1, rule 8): what it borrowed is taken from it, so that the
-    /// owners can reclaim; what it owned stays with the borrowers that have it, goes to nobody else, and is the SPMC's in the end.
-    /// Must come after the partition was marked dead: a retrieval that is under way elsewhere sees one or the other.
+    /// Ends the part of a dead partition in all shares (FF-A v1.0 section 5.4.1, rule 8): what it
+    /// borrowed is taken from it, so that the owners can reclaim; what it owned stays with the
+    /// borrowers that have it, goes to nobody else, and is the SPMC's in the end. Must come after
+    /// the partition was marked dead: a retrieval that is under way elsewhere sees one or the
+    /// other.
     ///
-    /// Returns `true` if memory is left that is to be zeroed before anybody gets it: [`Self::settle`] does.
+    /// Returns `true` if memory is left that is to be zeroed before anybody gets it:
+    /// [`Self::settle`] does.
     pub(crate) fn bury(&self, dead: &Endpoint) -> bool {
         let mut leaves = false;
         for mut found in self.shares.iter() {
@@ -166,7 +172,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         leaves
     }
 
-    /// Unmaps the region for `dead`, if that has it. If nobody has it then and anybody asked for it, it is to be zeroed.
+    /// Unmaps the region for `dead`, if that has it. If nobody has it then and anybody asked for
+    /// it, it is to be zeroed.
     fn take_from_dead(&self, share: &mut Share, dead: &Endpoint) {
         let Some(borrower) = share.borrower(dead.id()) else {
             return;
@@ -186,7 +193,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
     }
 
-    /// A call was paused: if it is the dead partition's, it ends here. A relinquish is carried out, anything else of the owner is void.
+    /// A call was paused: if it is the dead partition's, it ends here. A relinquish is carried out,
+    /// anything else of the owner is void.
     fn bury_paused(share: &mut Share, dead: PartitionId, zeroing: Zeroing) {
         match zeroing.operation {
             Operation::Send | Operation::Reclaim if share.owner == dead => {

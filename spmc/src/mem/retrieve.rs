@@ -1,7 +1,9 @@
-//! `FFA_MEM_RETRIEVE_REQ` (FF-A v1.0 section 11.4): a receiver asks for access to what was sent to it, and gets it mapped and described.
+//! `FFA_MEM_RETRIEVE_REQ` (FF-A v1.0 section 11.4): a receiver asks for access to what was sent to
+//! it, and gets it mapped and described.
 //!
-//! What it may ask for is judged in [`super::grant`]. A receiver that says where the region is to lie can only say where it lies already; its
-//! list is compared as it arrives, in fragments if it is long.
+//! What it may ask for is judged in [`super::grant`]. A receiver that says where the region is to
+//! lie can only say where it lies already; its list is compared as it arrives, in fragments if it
+//! is long.
 
 use super::channel::Channel;
 use super::grant::{describe, describe_to_hypervisor, is_unplaced, judge, retrieving};
@@ -19,12 +21,14 @@ use crate::partition::Endpoint;
 use crate::sync::MutexGuard;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// Validates the request in the caller's TX or buffer against the share that it names, maps the region for the caller, and describes it in
-    /// the caller's RX or that buffer. The answer is `FFA_MEM_RETRIEVE_RESP`, or `FFA_MEM_FRAG_RX` if more of the request must come.
+    /// Validates the request in the caller's TX or buffer against the share that it names, maps the
+    /// region for the caller, and describes it in the caller's RX or that buffer. The answer is
+    /// `FFA_MEM_RETRIEVE_RESP`, or `FFA_MEM_FRAG_RX` if more of the request must come.
     ///
-    /// `DENIED` if the sender is not the owner, the request exceeds what was granted, or the caller has the region already;
-    /// `BUSY` if RX is not free; `NO_MEMORY` if the region cannot be mapped; `ABORTED` if RX does not answer; `INVALID_PARAMETERS` for
-    /// everything else that is wrong with the call.
+    /// `DENIED` if the sender is not the owner, the request exceeds what was granted, or the caller
+    /// has the region already; `BUSY` if RX is not free; `NO_MEMORY` if the region cannot be
+    /// mapped; `ABORTED` if RX does not answer; `INVALID_PARAMETERS` for everything else that is
+    /// wrong with the call.
     pub(crate) fn retrieve(
         &self,
         buffer: &mut DescriptorBuffer,
@@ -146,7 +150,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         )
     }
 
-    /// Compares the constituents of one fragment with those of the share, and grants the request if that was all.
+    /// Compares the constituents of one fragment with those of the share, and grants the request if
+    /// that was all.
     #[allow(
         clippy::too_many_arguments,
         reason = "a request, where it comes from, and how far it is"
@@ -229,7 +234,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Ok(answer)
     }
 
-    /// Ends a donation: the receiver that the caller speaks for owns the region, the donor does not know it any more, the handle is spent.
+    /// Ends a donation: the receiver that the caller speaks for owns the region, the donor does not
+    /// know it any more, the handle is spent.
     fn give(
         &self,
         mut found: Found<'_>,
@@ -285,11 +291,12 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Ok(answer)
     }
 
-    /// The new owner does not want what it has begun to read the description of (section 12.2.2.3, 8): it is the donor's again, as before
-    /// it was retrieved. If the donor could execute some of its pages and not others, it can execute none of them now.
+    /// The new owner does not want what it has begun to read the description of (section 12.2.2.3,
+    /// 8): it is the donor's again, as before it was retrieved. If the donor could execute some of
+    /// its pages and not others, it can execute none of them now.
     ///
-    /// `DENIED` if the receiver has used its ownership already, or the donor is dead or was loaded anew; `NO_MEMORY` if the donor cannot record
-    /// it.
+    /// `DENIED` if the receiver has used its ownership already, or the donor is dead or was loaded
+    /// anew; `NO_MEMORY` if the donor cannot record it.
     pub(super) fn give_back(
         &self,
         share: &mut Share,
@@ -326,7 +333,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Ok(())
     }
 
-    /// Writes the response, or as much of it as fits, to the caller's RX or buffer. Returns the completion of the call, and what is left to be read.
+    /// Writes the response, or as much of it as fits, to the caller's RX or buffer. Returns the
+    /// completion of the call, and what is left to be read.
     fn answer(
         &self,
         channel: &mut Channel<'_>,

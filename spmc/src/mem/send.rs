@@ -1,7 +1,9 @@
-//! `FFA_MEM_DONATE`, `FFA_MEM_LEND`, `FFA_MEM_SHARE` (FF-A v1.0 sections 11.1 to 11.3): an owner offers memory to others.
+//! `FFA_MEM_DONATE`, `FFA_MEM_LEND`, `FFA_MEM_SHARE` (FF-A v1.0 sections 11.1 to 11.3): an owner
+//! offers memory to others.
 //!
-//! Constituents are recorded as they arrive, be it with the call or in fragments behind it ([`super::fragments`]). Only when the last one
-//! is there is the memory itself looked at and taken from the owner.
+//! Constituents are recorded as they arrive, be it with the call or in fragments behind it
+//! ([`super::fragments`]). Only when the last one is there is the memory itself looked at and taken
+//! from the owner.
 
 use super::channel::Channel;
 use super::regions::Regions;
@@ -41,12 +43,14 @@ impl Piece {
 }
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// Validates the descriptor in the caller's TX or buffer, takes access from the caller as `kind` demands, and records the share. The answer
-    /// carries the handle; it is `FFA_MEM_FRAG_RX` if more fragments must come, and `FFA_MEM_OP_PAUSE` if there is more to be zeroed than a
-    /// slice, and the caller agrees.
+    /// Validates the descriptor in the caller's TX or buffer, takes access from the caller as
+    /// `kind` demands, and records the share. The answer carries the handle; it is
+    /// `FFA_MEM_FRAG_RX` if more fragments must come, and `FFA_MEM_OP_PAUSE` if there is more to be
+    /// zeroed than a slice, and the caller agrees.
     ///
-    /// `DENIED` if the sender is not the caller, a partition sends to the Normal world, or the region is not the caller's alone, with all
-    /// that it offers; `NO_MEMORY` if the share or the change of the caller's tables cannot be recorded; `ABORTED` if memory does not answer;
+    /// `DENIED` if the sender is not the caller, a partition sends to the Normal world, or the
+    /// region is not the caller's alone, with all that it offers; `NO_MEMORY` if the share or the
+    /// change of the caller's tables cannot be recorded; `ABORTED` if memory does not answer;
     /// `INVALID_PARAMETERS` for everything else that is wrong with the call.
     pub(crate) fn send(
         &self,
@@ -111,7 +115,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             self.limit_arriving(owner);
         }
         if self.endpoints.endpoint(caller.id()).is_none() {
-            // It died meanwhile on another PE, which may have looked for its shares before this one was there.
+            // It died meanwhile on another PE, which may have looked for its shares before this one
+            // was there.
             self.bury(caller);
             return Err(FfaError::Aborted);
         }
@@ -136,9 +141,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         })
     }
 
-    /// Hands on the constituents of one fragment of `length` bytes: those that are copied already, and then the rest of what the caller sends,
-    /// piece by piece. `INVALID_PARAMETERS` if one is not whole, the errors of [`Channel::read`], and what `take` says of
-    /// those that are malformed.
+    /// Hands on the constituents of one fragment of `length` bytes: those that are copied already,
+    /// and then the rest of what the caller sends, piece by piece. `INVALID_PARAMETERS` if one is
+    /// not whole, the errors of [`Channel::read`], and what `take` says of those that are
+    /// malformed.
     pub(super) fn each_piece(
         &self,
         channel: &Channel<'_>,
@@ -198,16 +204,18 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
     }
 
-    /// Ends what `sender` and its endpoint left unfinished longest ago, where they have too much of that. It has begun another one before, so
-    /// that PEs that do the same at the same time count each other's.
+    /// Ends what `sender` and its endpoint left unfinished longest ago, where they have too much of
+    /// that. It has begun another one before, so that PEs that do the same at the same time count
+    /// each other's.
     fn limit_arriving(&self, sender: PartitionId) {
         while self.drop_oldest(Some(sender), sender, MAX_ARRIVING_PER_SENDER, None) {}
         while self.drop_oldest(None, sender, MAX_ARRIVING, None) {}
     }
 
-    /// Ends the oldest of the transactions of `owner`'s endpoint of which fragments are missing, or only of those of `sender`, if
-    /// there are more than `keep` beside `spared`. Returns whether there were: if the oldest has become whole or has ended meanwhile on another
-    /// PE, it is left alone, and the caller looks again.
+    /// Ends the oldest of the transactions of `owner`'s endpoint of which fragments are missing, or
+    /// only of those of `sender`, if there are more than `keep` beside `spared`. Returns whether
+    /// there were: if the oldest has become whole or has ended meanwhile on another PE, it is left
+    /// alone, and the caller looks again.
     pub(super) fn drop_oldest(
         &self,
         sender: Option<PartitionId>,
@@ -286,7 +294,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 .try_push(borrower)
                 .map_err(|_| FfaError::NoMemory)?;
         }
-        // Who alone receives may choose memory type and execution at retrieval, so the owner must leave that open.
+        // Who alone receives may choose memory type and execution at retrieval, so the owner must
+        // leave that open.
         let memory = MemoryType::decode(transaction.attributes)?;
         let for_device = borrowers.iter().any(Borrower::is_independent);
         if for_device && kind == SendKind::Donate {
@@ -316,7 +325,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ) -> Result<Borrower> {
         let invalid = FfaError::InvalidParameters;
         if !receiver.id.is_secure() {
-            // No borrower in the Normal world: a partition must not, and the Normal world's own business is its Hypervisor's.
+            // No borrower in the Normal world: a partition must not, and the Normal world's own
+            // business is its Hypervisor's.
             return Err(if sender.is_secure() {
                 FfaError::Denied
             } else {
@@ -328,7 +338,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         let permissions = AccessPermissions::decode(receiver.permissions)?;
         let proxy = self.endpoints.proxy(receiver.id);
-        // A stream endpoint never executes, and has nobody who could choose its access (sections 5.11.2 and 5.11.3).
+        // A stream endpoint never executes, and has nobody who could choose its access (sections
+        // 5.11.2 and 5.11.3).
         let must_say_data = kind != SendKind::Donate || proxy.is_some();
         let may_say_instruction =
             proxy.is_some() && permissions.instruction == Some(InstructionAccess::ExecuteNever);
@@ -375,7 +386,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             from: owned,
             to: owned.with_state(state),
         };
-        // Whether all pages are like the first shows when they are changed, and what is wrong is only of interest then.
+        // Whether all pages are like the first shows when they are changed, and what is wrong is
+        // only of interest then.
         let made = match space.change_owned(self.hal, world, ranges.clone(), change) {
             Ok(made) => made,
             Err(error) => {

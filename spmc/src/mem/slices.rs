@@ -1,8 +1,9 @@
 //! `FFA_MEM_OP_PAUSE`, `FFA_MEM_OP_RESUME` (FF-A v1.0 section 12.2.3): calls in slices.
 //!
-//! Zeroing a large region is the slow part of a call; it is done `SLICE_PAGES` pages at a time. Whether
-//! access is taken, or given, is never left half done. While a call is paused nobody has access to its region and no other call can
-//! name it. A caller that asked for pauses resumes its call, on any PE; for others the SPMC does ([`Engine::unfinished`]).
+//! Zeroing a large region is the slow part of a call; it is done `SLICE_PAGES` pages at a time.
+//! Whether access is taken, or given, is never left half done. While a call is paused nobody has
+//! access to its region and no other call can name it. A caller that asked for pauses resumes its
+//! call, on any PE; for others the SPMC does ([`Engine::unfinished`]).
 
 use super::share::{Operation, Pace, Share, Stage, Zeroing};
 use super::shares::Found;
@@ -18,18 +19,19 @@ use crate::partition::Endpoint;
 use super::regions::{Position, Regions};
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// `FFA_MEM_OP_RESUME`: goes on with the call of the caller that was paused with the handle in w1 and w2. The answer is
-    /// `FFA_MEM_OP_PAUSE` again, or that of the call.
+    /// `FFA_MEM_OP_RESUME`: goes on with the call of the caller that was paused with the handle in
+    /// w1 and w2. The answer is `FFA_MEM_OP_PAUSE` again, or that of the call.
     ///
-    /// `INVALID_PARAMETERS` if no call of the caller is paused with it. `ABORTED` if memory does not answer,
-    /// and everything that the call may return: it has ended then, with all as it was before it.
+    /// `INVALID_PARAMETERS` if no call of the caller is paused with it. `ABORTED` if memory does
+    /// not answer, and everything that the call may return: it has ended then, with all as it was
+    /// before it.
     pub(crate) fn resume(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
         let handle = Handle::of_call(frame);
         self.go_on(caller, handle, Pace::Caller)
     }
 
-    /// Returns the handle of the call that `answer` says is paused, if its caller did not ask for that: then
-    /// [`Self::finish`] goes on with it. No lock is held until then.
+    /// Returns the handle of the call that `answer` says is paused, if its caller did not ask for
+    /// that: then [`Self::finish`] goes on with it. No lock is held until then.
     pub(crate) fn unfinished(&self, answer: &Answer) -> Option<Handle> {
         let [function, low, high, ..] = answer.x;
         if function != function::MEM_OP_PAUSE.into() {
@@ -43,7 +45,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
     }
 
-    /// Zeroes the next slice for an unfinished call of `caller`. The answer and the errors are those of [`Self::resume`].
+    /// Zeroes the next slice for an unfinished call of `caller`. The answer and the errors are
+    /// those of [`Self::resume`].
     pub(crate) fn finish(&self, caller: &Endpoint, handle: Handle) -> Result<Answer> {
         self.go_on(caller, handle, Pace::Spmc)
     }
@@ -62,7 +65,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if pace != expected {
             return Err(invalid);
         }
-        // The endpoint whose access the operation changes: the caller, or whom the caller speaks for.
+        // The endpoint whose access the operation changes: the caller, or whom the caller speaks
+        // for.
         let party = match operation {
             Operation::Send | Operation::Reclaim => {
                 Some(caller).filter(|caller| share.is_sent_by(caller.id()))
@@ -95,8 +99,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
     }
 
-    /// Begins to zero a region that nobody has access to, for an operation of the owner of `space`, at that pace. Afterwards the share is
-    /// paused, or sent and the operation can be finished. `ABORTED` if memory does not answer: the operation is undone.
+    /// Begins to zero a region that nobody has access to, for an operation of the owner of `space`,
+    /// at that pace. Afterwards the share is paused, or sent and the operation can be finished.
+    /// `ABORTED` if memory does not answer: the operation is undone.
     pub(super) fn zero_for(
         &self,
         share: &mut Share,
@@ -116,8 +121,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         self.zero_on(share, space)
     }
 
-    /// Zeroes the next slice of a paused share. `space` is that of the endpoint whose access the operation changes, locked so
-    /// that nothing that an undoing needs is taken away meanwhile.
+    /// Zeroes the next slice of a paused share. `space` is that of the endpoint whose access the
+    /// operation changes, locked so that nothing that an undoing needs is taken away meanwhile.
     pub(super) fn zero_on(&self, share: &mut Share, space: &mut AddressSpace) -> Result<()> {
         let Stage::Paused(mut zeroing) = share.stage else {
             return Ok(());
@@ -173,7 +178,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
     }
 
-    /// Fills the next slice with zeros, from `done` on. No endpoint may have access to it meanwhile.
+    /// Fills the next slice with zeros, from `done` on. No endpoint may have access to it
+    /// meanwhile.
     fn zero(
         &self,
         world: World,
@@ -216,7 +222,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         false
     }
 
-    /// Ends a share whose owner is dead, or was when it was to be sent, and that nobody has: the owner's pages are as before it, and nobody's.
+    /// Ends a share whose owner is dead, or was when it was to be sent, and that nobody has: the
+    /// owner's pages are as before it, and nobody's.
     pub(super) fn end(&self, mut found: Found<'_>) {
         let Ok(share) = found.share() else { return };
         if let Some(owner) = self.endpoints.estate(share.owner) {

@@ -1,4 +1,5 @@
-//! Entries of translation tables: which one is for an address, and how a leaf is written in it. Nothing here reads or changes a table.
+//! Entries of translation tables: which one is for an address, and how a leaf is written in it.
+//! Nothing here reads or changes a table.
 
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, World};
 
@@ -50,7 +51,8 @@ pub(super) fn is_table(level: usize, raw: u64) -> bool {
 /// How a space writes leaves into its tables.
 #[derive(Clone, Copy)]
 pub(super) struct Format {
-    /// The meaning of an entry of zero. Nothing in a space that hardware walks; "exclusive owner" in the Normal world's.
+    /// The meaning of an entry of zero. Nothing in a space that hardware walks; "exclusive owner"
+    /// in the Normal world's.
     default: Leaf,
     /// Which of address and page bit are stored: all, or none where hardware never looks.
     place: u64,

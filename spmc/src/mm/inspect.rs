@@ -69,7 +69,8 @@ impl<'a, H: Hal> Inspector<'a, H> {
         true
     }
 
-    /// Pages from `ipa` that one table answered for, or 0 if a block did; `None` if one has another leaf.
+    /// Pages from `ipa` that one table answered for, or 0 if a block did; `None` if one has another
+    /// leaf.
     #[inline]
     fn step(&mut self, ipa: u64, left: u64) -> Option<u64> {
         if self.words.is_empty() || !same_table(ipa, self.at) {

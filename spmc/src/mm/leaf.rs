@@ -1,12 +1,14 @@
 //! Leaf descriptors (Arm ARM D8.3, stage 2, 4 KiB granule) and what the engine keeps in them.
 //!
-//! Bits 58:55 are for software and hold the [`State`]. Bit 0 says whether hardware may use the leaf; an owner that has lent its
-//! page keeps the whole leaf with bit 0 clear, and gets exactly that back.
+//! Bits 58:55 are for software and hold the [`State`]. Bit 0 says whether hardware may use the
+//! leaf; an owner that has lent its page keeps the whole leaf with bit 0 clear, and gets exactly
+//! that back.
 
 use crate::ffa::memory::{Cacheability, DeviceKind, MemoryType, Shareability};
 use crate::manifest::config::Permissions;
 
-/// An endpoint's relation to one page (FF-A v1.0 tables 5.1 to 5.3), as far as the endpoint knows the page at all.
+/// An endpoint's relation to one page (FF-A v1.0 tables 5.1 to 5.3), as far as the endpoint knows
+/// the page at all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum State {
@@ -22,7 +24,8 @@ pub enum State {
     BorrowedShared = 5,
     /// Owner-EA in use as RX or TX buffer: no transaction may move it.
     Mailbox = 6,
-    /// Accessible by manifest together with others, or by the SPMC's grace and never the subject of a transaction.
+    /// Accessible by manifest together with others, or by the SPMC's grace and never the subject of
+    /// a transaction.
     Fixed = 7,
     /// Normal world only: donated away for good.
     Ceded = 8,
@@ -122,7 +125,8 @@ impl Leaf {
         Self(self.0 & !VALID)
     }
 
-    /// The leaf in another state. Access can only be lost by this; it comes back by restoring the leaf from before.
+    /// The leaf in another state. Access can only be lost by this; it comes back by restoring the
+    /// leaf from before.
     pub const fn with_state(self, state: State) -> Self {
         let bits = self.0 & !STATE | ((state as u64) << STATE_SHIFT);
         Self(if state.has_access() {

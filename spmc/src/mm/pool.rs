@@ -5,10 +5,11 @@
 //! that led to it has gone. A [`ListPage`] was never in a tree, so it comes back at once; the type
 //! keeps the two apart.
 //!
-//! A pool is a run of pages never used yet and a stack of pages given back: its endpoint's quota, which nobody else can use up. When it is
-//! empty, the reserve lends to all, so that one large transaction needs no large quota for everybody; what was lent goes back there first.
-//! All pages that are not handed out are zero. What the walker must remember of a table (two words) lies in the first pages of the
-//! supply, so that tables hold nothing but descriptors.
+//! A pool is a run of pages never used yet and a stack of pages given back: its endpoint's quota,
+//! which nobody else can use up. When it is empty, the reserve lends to all, so that one large
+//! transaction needs no large quota for everybody; what was lent goes back there first. All pages
+//! that are not handed out are zero. What the walker must remember of a table (two words) lies in
+//! the first pages of the supply, so that tables hold nothing but descriptors.
 
 use core::num::NonZeroU16;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -200,7 +201,8 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// First note: for a table the descriptor that it stands for; for a free page the next free one.
+    /// First note: for a table the descriptor that it stands for; for a free page the next free
+    /// one.
     #[inline]
     pub(super) fn origin(self, page: PageIndex) -> u64 {
         self.load_note(page, 0)
@@ -225,16 +227,19 @@ impl<'a> Pages<'a> {
 
 /// The pages that no quota holds: a stack that all pools share, without a lock of its own.
 ///
-/// Nobody can have all of it: a pool gets another page only while it has less than [`SHARE_OF_RESERVE`] times what is left.
+/// Nobody can have all of it: a pool gets another page only while it has less than
+/// [`SHARE_OF_RESERVE`] times what is left.
 ///
-/// Its top lies in the first note of page 0, which is never handed out, below the number of its pages and a count of changes: so who was
-/// overtaken between reading the top and replacing it notices, even if the same page is on top again.
+/// Its top lies in the first note of page 0, which is never handed out, below the number of its
+/// pages and a count of changes: so who was overtaken between reading the top and replacing it
+/// notices, even if the same page is on top again.
 struct Reserve<'a> {
     pages: Pages<'a>,
     top: &'a AtomicU64,
 }
 
-/// How many times what is left of the reserve a pool may have of it: five sixths of all if it is the only one.
+/// How many times what is left of the reserve a pool may have of it: five sixths of all if it is
+/// the only one.
 const SHARE_OF_RESERVE: u64 = 5;
 
 /// One page and one change of the stack, in the word of its top.
@@ -257,7 +262,8 @@ impl<'a> Reserve<'a> {
         (word & (RESERVE_CHANGE - 1)) / RESERVE_PAGE
     }
 
-    /// Takes the page on top for a pool that has `borrowed` pages of the reserve, if it may have one more.
+    /// Takes the page on top for a pool that has `borrowed` pages of the reserve, if it may have
+    /// one more.
     #[cold]
     fn pop(&self, borrowed: u16) -> Option<PageIndex> {
         point(self.top);
@@ -346,7 +352,8 @@ impl PagePool {
         }
     }
 
-    /// Splits `pages` pages off, or what is left if that is less. For the supply only, before anything was taken from it.
+    /// Splits `pages` pages off, or what is left if that is less. For the supply only, before
+    /// anything was taken from it.
     pub fn carve(&mut self, pages: usize) -> Self {
         let count =
             (self.end.saturating_sub(self.fresh)).min(u16::try_from(pages).unwrap_or(u16::MAX));
@@ -382,7 +389,8 @@ impl PagePool {
         self.held as usize
     }
 
-    /// Takes a page of zeros for a table; its first note is what it was as a free page. `NO_MEMORY` if the quota and what it may have of the reserve are used up.
+    /// Takes a page of zeros for a table; its first note is what it was as a free page. `NO_MEMORY`
+    /// if the quota and what it may have of the reserve are used up.
     #[inline]
     pub(super) fn take_table(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
         self.take(pages)
@@ -414,8 +422,9 @@ impl PagePool {
         Ok(page)
     }
 
-    /// Takes a root: one page, or as many of the quota as [`Hal::IPA_BITS`] asks for, one behind the other and aligned to all of them. Before
-    /// anything else is taken. `NO_MEMORY` if there are no such pages.
+    /// Takes a root: one page, or as many of the quota as [`Hal::IPA_BITS`] asks for, one behind
+    /// the other and aligned to all of them. Before anything else is taken. `NO_MEMORY` if there
+    /// are no such pages.
     pub(super) fn take_root<H: Hal>(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
         let count = super::root_tables::<H>() as u16;
         if count == 1 {

@@ -21,7 +21,8 @@ use super::walk::{Walker, look_up};
 /// Ranges that one TLB invalidation names; a transaction with more of them invalidates everything.
 const TLB_RANGES: usize = 16;
 
-/// The meaning of an entry of zero for the Normal world: memory that nobody else has, mapped by the Normal world itself as it likes.
+/// The meaning of an entry of zero for the Normal world: memory that nobody else has, mapped by the
+/// Normal world itself as it likes.
 const NORMAL_WORLD_DEFAULT: Leaf = Leaf::new(
     Attributes::normal(Permissions::READ.union(Permissions::WRITE)),
     State::OwnerExclusive,
@@ -55,18 +56,21 @@ impl Change {
     }
 }
 
-/// The pages that an endpoint knows: stage-2 tables for both IPA spaces of a partition, the stage-1 table of an S-EL0 partition, or the shadow
-/// of the Normal world.
+/// The pages that an endpoint knows: stage-2 tables for both IPA spaces of a partition, the stage-1
+/// table of an S-EL0 partition, or the shadow of the Normal world.
 ///
-/// Every page is mapped to itself (IPA = PA, VA = PA). Lock rank: after the transaction's slot; several spaces in ascending order of partition id.
+/// Every page is mapped to itself (IPA = PA, VA = PA). Lock rank: after the transaction's slot;
+/// several spaces in ascending order of partition id.
 #[derive(Debug)]
 pub struct AddressSpace {
     pool: PagePool,
-    /// Roots of the Secure and the Non-secure IPA space, each the first of its tables; the same one twice for an S-EL0 partition.
+    /// Roots of the Secure and the Non-secure IPA space, each the first of its tables; the same one
+    /// twice for an S-EL0 partition.
     secure: PageIndex,
     non_secure: PageIndex,
     roots: Stage2Roots,
-    /// Normal world only: what it may own, as far as stage 2 could translate it. Empty for partitions.
+    /// Normal world only: what it may own, as far as stage 2 could translate it. Empty for
+    /// partitions.
     owned: ArrayVec<PageRange<Pa>, MAX_MEMORY_RANGES>,
     shadow: bool,
     el0: bool,
@@ -109,7 +113,8 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Makes the empty space of an S-EL0 partition. `NO_MEMORY` if the pool has no page for the root.
+    /// Makes the empty space of an S-EL0 partition. `NO_MEMORY` if the pool has no page for the
+    /// root.
     pub fn init_el0<H: Hal>(&mut self, hal: &H, asid: u16, mut pool: PagePool) -> Result<()> {
         let pages = Pages::of(hal);
         let root = pool.take_table(pages)?;
@@ -130,7 +135,8 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Makes the space of the Normal world, which owns `ranges` exclusively. `NO_MEMORY` if the pool has no pages for the root.
+    /// Makes the space of the Normal world, which owns `ranges` exclusively. `NO_MEMORY` if the
+    /// pool has no pages for the root.
     pub fn init_normal_world<H: Hal>(
         &mut self,
         hal: &H,
@@ -163,7 +169,8 @@ impl AddressSpace {
         self.roots
     }
 
-    /// Counts changes, so that who met the tables in the middle of one can tell whether there was another since.
+    /// Counts changes, so that who met the tables in the middle of one can tell whether there was
+    /// another since.
     pub fn changes(&self) -> u32 {
         self.changes
     }
@@ -173,7 +180,8 @@ impl AddressSpace {
         &mut self.pool
     }
 
-    /// Maps `range` to itself. `DENIED` if the endpoint knows a page of it, `NO_MEMORY` if the pool is empty; nothing is mapped then.
+    /// Maps `range` to itself. `DENIED` if the endpoint knows a page of it, `NO_MEMORY` if the pool
+    /// is empty; nothing is mapped then.
     pub fn map<H: Hal>(
         &mut self,
         hal: &H,
@@ -193,7 +201,8 @@ impl AddressSpace {
             })
     }
 
-    /// Normal world only: takes `range` out of what transactions can move, because boot gave it to a partition as well. Errors as [`Self::map`].
+    /// Normal world only: takes `range` out of what transactions can move, because boot gave it to
+    /// a partition as well. Errors as [`Self::map`].
     pub fn fix<H: Hal>(&mut self, hal: &H, range: PageRange<Ipa>) -> Result<()> {
         let change = Change {
             from: NORMAL_WORLD_DEFAULT,
@@ -221,7 +230,8 @@ impl AddressSpace {
         leaf.is_valid() && leaf.attributes().permissions.contains(needed)
     }
 
-    /// The leaf of the first page of `range`, and the IPA space that it lies in. `None` if the endpoint does not know the page.
+    /// The leaf of the first page of `range`, and the IPA space that it lies in. `None` if the
+    /// endpoint does not know the page.
     pub fn first_leaf<H: Hal>(&self, hal: &H, range: PageRange<Ipa>) -> Option<(World, Leaf)> {
         self.find::<H>(Pages::of(hal), range.base().raw())
             .map(|(world, _, leaf)| (world, leaf))
@@ -238,8 +248,8 @@ impl AddressSpace {
             })
     }
 
-    /// The one leaf that all pages of all ranges have, and in which IPA space they lie. `None` if pages differ, one is unknown
-    /// to the endpoint, or there are none.
+    /// The one leaf that all pages of all ranges have, and in which IPA space they lie. `None` if
+    /// pages differ, one is unknown to the endpoint, or there are none.
     pub fn inspect<H: Hal>(
         &self,
         hal: &H,
@@ -274,7 +284,8 @@ impl AddressSpace {
             .then_some((world, leaf))
     }
 
-    /// Makes `change` on every page of the ranges, in the IPA space of `world`, or nothing at all. When it returns, no PE uses a translation from before.
+    /// Makes `change` on every page of the ranges, in the IPA space of `world`, or nothing at all.
+    /// When it returns, no PE uses a translation from before.
     #[inline]
     pub fn change<H: Hal>(
         &mut self,
@@ -364,10 +375,12 @@ impl AddressSpace {
         }
     }
 
-    /// Checks the pages of an RX/TX pair and takes them out of what transactions can move (FF-A v1.0 section 8.4).
+    /// Checks the pages of an RX/TX pair and takes them out of what transactions can move (FF-A
+    /// v1.0 section 8.4).
     ///
-    /// `INVALID_PARAMETERS` if the buffers overlap. `DENIED` if they are not both exclusively the endpoint's own Normal memory in
-    /// one security state, or lack the permission to write TX or read RX. `NO_MEMORY` if the pool is empty. Nothing changes then.
+    /// `INVALID_PARAMETERS` if the buffers overlap. `DENIED` if they are not both exclusively the
+    /// endpoint's own Normal memory in one security state, or lack the permission to write TX or
+    /// read RX. `NO_MEMORY` if the pool is empty. Nothing changes then.
     pub fn lock_mailbox<H: Hal>(
         &mut self,
         hal: &H,
@@ -466,7 +479,8 @@ impl AddressSpace {
         (!root.is_none()).then_some(root)
     }
 
-    /// The first address that cannot be translated. An S-EL0 partition's root is one table on every board, and its last entry is EL2's.
+    /// The first address that cannot be translated. An S-EL0 partition's root is one table on every
+    /// board, and its last entry is EL2's.
     fn limit<H: Hal>(&self) -> u64 {
         const TABLE: u64 = 1 << TABLE_BITS;
         const WITHOUT_EL2: u64 = TABLE - TABLE / WORDS as u64;
@@ -496,7 +510,8 @@ impl AddressSpace {
     }
 }
 
-/// Which addresses a space can know: all that can be translated, or in the Normal world all memory that it may own.
+/// Which addresses a space can know: all that can be translated, or in the Normal world all memory
+/// that it may own.
 struct Reach<'a> {
     owned: &'a [PageRange<Pa>],
     /// The run of addresses that answered last.

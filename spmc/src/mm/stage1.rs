@@ -1,16 +1,20 @@
-//! Leaf descriptors of the EL2&0 regime (Arm ARM D8.3, stage 1, 4 KiB granule), for S-EL0 partitions.
+//! Leaf descriptors of the EL2&0 regime (Arm ARM D8.3, stage 1, 4 KiB granule), for S-EL0
+//! partitions.
 //!
-//! The engine knows leaves in one form, that of stage 2 ([`Leaf`]). Valid bit, shareability, access flag, XN (here UXN) and software bits
-//! stand in the same places in both; memory type and data permissions are translated, one to one. All is non-global (it is the partition's
-//! ASID's) and never executable for EL2 (PXN). One table leads to both worlds: the NS bit says to which.
+//! The engine knows leaves in one form, that of stage 2 ([`Leaf`]). Valid bit, shareability, access
+//! flag, XN (here UXN) and software bits stand in the same places in both; memory type and data
+//! permissions are translated, one to one. All is non-global (it is the partition's ASID's) and
+//! never executable for EL2 (PXN). One table leads to both worlds: the NS bit says to which.
 
 use super::leaf::{Leaf, READ, WRITE};
 use crate::addr::World;
 
-/// MAIR_EL2 as the memory types below count on it. The first two are also EL2's own: write-back, Device-nGnRE.
+/// MAIR_EL2 as the memory types below count on it. The first two are also EL2's own: write-back,
+/// Device-nGnRE.
 pub const MAIR: u64 = 0x0c08_0044_04ff;
 
-/// MemAttr of stage 2 by index into [`MAIR`]: write-back, Device-nGnRE, non-cacheable, Device-nGnRnE, -nGRE, -GRE.
+/// MemAttr of stage 2 by index into [`MAIR`]: write-back, Device-nGnRE, non-cacheable,
+/// Device-nGnRnE, -nGRE, -GRE.
 const MEMORY_TYPES: [u64; 6] = [0b1111, 0b0001, 0b0101, 0b0000, 0b0010, 0b0011];
 
 const MEM_ATTR_SHIFT: u32 = 2;
@@ -45,7 +49,8 @@ pub(super) fn encode(leaf: Leaf, world: World) -> u64 {
     bits
 }
 
-/// The leaf that [`encode`] made `bits` from; [`Leaf::NONE`] for an entry of zero or of the other world.
+/// The leaf that [`encode`] made `bits` from; [`Leaf::NONE`] for an entry of zero or of the other
+/// world.
 pub(super) fn decode(bits: u64, world: World) -> Leaf {
     if bits == 0 || (bits & NON_SECURE != 0) != (world == World::NonSecure) {
         return Leaf::NONE;

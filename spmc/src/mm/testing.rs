@@ -1,5 +1,5 @@
-//! The smallest hardware that the tests of `mm` and `mem` need: sparse memory, tables, a record of TLB maintenance, and a walker of
-//! its own that reads tables as the architecture does.
+//! The smallest hardware that the tests of `mm` and `mem` need: sparse memory, tables, a record of
+//! TLB maintenance, and a walker of its own that reads tables as the architecture does.
 
 extern crate std;
 
@@ -106,8 +106,9 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
         }
     }
 
-    /// Returns what the tables say, wherever they lie: every leaf that is not zero with its level and the first address it is for; and every
-    /// word that is not zero in a page that no root leads to.
+    /// Returns what the tables say, wherever they lie: every leaf that is not zero with its level
+    /// and the first address it is for; and every word that is not zero in a page that no root
+    /// leads to.
     pub(crate) fn leaves(&self, roots: &[(Pa, u64)]) -> Leaves {
         let mut leaves = Vec::new();
         let mut reached = Vec::new();
@@ -177,7 +178,8 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
         }
     }
 
-    /// Walks as hardware does, and returns what it finds for `ipa` under `root`: the descriptor, with the output address of the page itself.
+    /// Walks as hardware does, and returns what it finds for `ipa` under `root`: the descriptor,
+    /// with the output address of the page itself.
     pub(crate) fn translate(&self, root: Pa, ipa: u64) -> Option<(u64, u64)> {
         assert!(ipa < 1 << IPA_BITS);
         // Concatenated tables: the index at the start level has more than 9 bits.

@@ -1,13 +1,15 @@
 //! The walker: replaces one leaf by another over ranges of pages, by the block where it can.
 //!
-//! A table exists only while it says more than one descriptor can: it disappears when its entries are again what the
-//! descriptor in whose place it came (its *origin*: a block, or nothing) said of them, or when all are empty. So a change followed by its inverse leaves the tree as it was, and
+//! A table exists only while it says more than one descriptor can: it disappears when its entries
+//! are again what the descriptor in whose place it came (its *origin*: a block, or nothing) said of
+//! them, or when all are empty. So a change followed by its inverse leaves the tree as it was, and
 //! an endpoint cannot use up its pool by fragmenting and mending. A table that has disappeared is
 //! the change's until no PE can walk it any more (see [`Retired`]).
 //!
-//! A descriptor that hardware may be using is replaced by a table, or a table by it, only through break-before-make (Arm ARM
-//! D8.17.1); FEAT_BBM is not assumed. A partition that runs on another PE may fault on the broken entry: whoever handles
-//! stage-2 faults asks [`super::AddressSpace::permits`] first and lets it try again.
+//! A descriptor that hardware may be using is replaced by a table, or a table by it, only through
+//! break-before-make (Arm ARM D8.17.1); FEAT_BBM is not assumed. A partition that runs on another
+//! PE may fault on the broken entry: whoever handles stage-2 faults asks
+//! [`super::AddressSpace::permits`] first and lets it try again.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -55,7 +57,8 @@ pub(super) fn look_up<H: Hal>(
     }
 }
 
-/// Writes: replaces one leaf by another. Stands in one table and moves from there; [`Self::finish`] must be called in the end.
+/// Writes: replaces one leaf by another. Stands in one table and moves from there; [`Self::finish`]
+/// must be called in the end.
 pub(super) struct Walker<'a, H: Hal> {
     pages: Pages<'a>,
     pool: &'a mut PagePool,
@@ -82,8 +85,8 @@ pub(super) struct Walker<'a, H: Hal> {
 /// Entries that are compared together and then written together.
 const GROUP: usize = 8;
 
-/// Exchanges entries from the first on while they are what is expected; values are given as the first, the difference from one to
-/// the next by the type. Returns how many.
+/// Exchanges entries from the first on while they are what is expected; values are given as the
+/// first, the difference from one to the next by the type. Returns how many.
 #[inline]
 fn exchange_run<const OLD_STRIDE: u64, const NEW_STRIDE: u64>(
     words: &[AtomicU64],
@@ -135,7 +138,8 @@ fn exchange_rest(
 #[derive(Clone, Copy)]
 struct Last<'a> {
     words: &'a Entries,
-    /// The number of its entries that differ from what it stands for, and how much each replacement adds to it.
+    /// The number of its entries that differ from what it stands for, and how much each replacement
+    /// adds to it.
     deviating: u64,
     drift: u64,
 }
@@ -244,7 +248,8 @@ impl<'a, H: Hal> Walker<'a, H> {
         (done, other)
     }
 
-    /// Replaces the leaf on `count` pages from `ipa` on, wherever they are. Errors as [`Self::replace`].
+    /// Replaces the leaf on `count` pages from `ipa` on, wherever they are. Errors as
+    /// [`Self::replace`].
     #[inline(never)]
     fn replace_run(&mut self, mut ipa: u64, count: u64) -> Result<(), (ChangeError, u64)> {
         let mut done = 0;
@@ -266,7 +271,8 @@ impl<'a, H: Hal> Walker<'a, H> {
         Ok(())
     }
 
-    /// Replaces what the level 3 table has of `left` pages from `ipa`. Returns how many, and whether all had the leaf to be replaced.
+    /// Replaces what the level 3 table has of `left` pages from `ipa`. Returns how many, and
+    /// whether all had the leaf to be replaced.
     #[inline]
     fn replace_pages(&mut self, mut last: Last<'a>, ipa: u64, left: u64) -> (u64, bool) {
         if left == 1 {
@@ -361,7 +367,8 @@ impl<'a, H: Hal> Walker<'a, H> {
         (1, true)
     }
 
-    /// Replaces the block at `ipa` in the table above the last level. Returns its pages, or none if it has not the leaf to be replaced.
+    /// Replaces the block at `ipa` in the table above the last level. Returns its pages, or none if
+    /// it has not the leaf to be replaced.
     fn replace_block(&mut self, ipa: u64) -> (u64, bool) {
         let entry = index(ipa, self.level);
         let code = |leaf| self.format.code(leaf, self.level);
@@ -382,7 +389,8 @@ impl<'a, H: Hal> Walker<'a, H> {
             .unwrap_or(PageIndex::NONE)
     }
 
-    /// Keeps the count of deviating entries of the table that it stands in, above the last level: `entry` changed from `old` to `new`.
+    /// Keeps the count of deviating entries of the table that it stands in, above the last level:
+    /// `entry` changed from `old` to `new`.
     fn account(&self, entry: usize, old: u64, new: u64) {
         if self.level == ROOT {
             return;
@@ -397,8 +405,9 @@ impl<'a, H: Hal> Walker<'a, H> {
         self.pages.set_deviating(table, deviating);
     }
 
-    /// Moves to the table in which the next entry for `ipa` is to be changed, when `left` pages are to be changed from there.
-    /// What is not to be replaced is not split, so that a table always stands for what its entries go back to.
+    /// Moves to the table in which the next entry for `ipa` is to be changed, when `left` pages are
+    /// to be changed from there. What is not to be replaced is not split, so that a table always
+    /// stands for what its entries go back to.
     fn seek(&mut self, ipa: u64, left: u64) -> Result<(), ChangeError> {
         while self.level > ROOT
             && (ipa ^ self.at).wrapping_shr(shift(self.level.wrapping_sub(1))) != 0

@@ -1,6 +1,8 @@
-//! The result of `FFA_NOTIFICATION_INFO_GET` (FF-A v1.1 section 16.7): lists of 16-bit ids, packed into registers.
+//! The result of `FFA_NOTIFICATION_INFO_GET` (FF-A v1.1 section 16.7): lists of 16-bit ids, packed
+//! into registers.
 //!
-//! A list is the id of a receiver, followed by the ids of those of its vCPUs that have notifications of their own.
+//! A list is the id of a receiver, followed by the ids of those of its vCPUs that have
+//! notifications of their own.
 
 use arrayvec::ArrayVec;
 
@@ -44,7 +46,8 @@ impl InfoList {
         self.room().saturating_sub(1).min(Self::MAX_VCPUS)
     }
 
-    /// Adds the list of `receiver` with those vCPUs, at most [`Self::MAX_VCPUS`]; `false` if there is no room for it.
+    /// Adds the list of `receiver` with those vCPUs, at most [`Self::MAX_VCPUS`]; `false` if there
+    /// is no room for it.
     pub fn push(&mut self, receiver: PartitionId, vcpus: &[u16]) -> bool {
         if vcpus.len() >= self.room() || vcpus.len() > Self::MAX_VCPUS {
             return false;

@@ -1,11 +1,14 @@
-//! Notifications (FF-A v1.1 chapter 10): who can be notified of what, what is pending, and what its scheduler has been told of it.
+//! Notifications (FF-A v1.1 chapter 10): who can be notified of what, what is pending, and what its
+//! scheduler has been told of it.
 //!
-//! Each receiver, a partition or a VM, has a slot with a lock of its own; no lock covers two of them. A slot's lock is the last in the order of
-//! locks: nothing else is taken while it is held. The word that all slots share is atomic: which slots have something that
+//! Each receiver, a partition or a VM, has a slot with a lock of its own; no lock covers two of
+//! them. A slot's lock is the last in the order of locks: nothing else is taken while it is held.
+//! The word that all slots share is atomic: which slots have something that
 //! `FFA_NOTIFICATION_INFO_GET` has not told yet.
 //!
-//! Nobody remembers that the schedule receiver interrupt was raised: it is raised whenever something becomes pending, or is set
-//! again, that has not been told yet. One that got lost with its PE is thus followed by another.
+//! Nobody remembers that the schedule receiver interrupt was raised: it is raised whenever
+//! something becomes pending, or is set again, that has not been told yet. One that got lost with
+//! its PE is thus followed by another.
 //!
 //! Nothing here knows registers or states of execution contexts, and nothing here runs a partition.
 
@@ -109,7 +112,8 @@ impl Notifications {
 
     /// `FFA_NOTIFICATION_BITMAP_CREATE`: lets the VM `id` receive notifications in `vcpus` vCPUs.
     ///
-    /// `INVALID_PARAMETERS` without vCPUs, `DENIED` if it can already, `NO_MEMORY` for more vCPUs or VMs than there is room for.
+    /// `INVALID_PARAMETERS` without vCPUs, `DENIED` if it can already, `NO_MEMORY` for more vCPUs
+    /// or VMs than there is room for.
     pub fn create(&self, id: PartitionId, vcpus: u32) -> Result<()> {
         if vcpus == 0 {
             return Err(FfaError::InvalidParameters);
@@ -131,7 +135,8 @@ impl Notifications {
         Ok(())
     }
 
-    /// `FFA_NOTIFICATION_BITMAP_DESTROY`. `DENIED` if the VM has no bitmap, or something is pending for it.
+    /// `FFA_NOTIFICATION_BITMAP_DESTROY`. `DENIED` if the VM has no bitmap, or something is pending
+    /// for it.
     pub fn destroy(&self, id: PartitionId) -> Result<()> {
         let _registry = self.registry.lock();
         let vm = self.find_vm(id).and_then(|found| self.lock(found, id));
@@ -165,7 +170,8 @@ impl Notifications {
         })
     }
 
-    /// `FFA_NOTIFICATION_INFO_GET`: moves what has not been told yet into `list`, as far as there is room; whether more is left.
+    /// `FFA_NOTIFICATION_INFO_GET`: moves what has not been told yet into `list`, as far as there
+    /// is room; whether more is left.
     pub fn report(&self, list: &mut InfoList) -> bool {
         for (index, slot) in self.slots.iter().enumerate() {
             if self.news.load(Ordering::Acquire) & 1 << index == 0 {

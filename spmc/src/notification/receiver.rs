@@ -1,7 +1,7 @@
 //! Keeps the notifications of one receiver, bound and pending (FF-A v1.1 sections 10.3 to 10.5).
 //!
-//! Two maps of 64 notifications, by the world of the sender, each notification bound to one sender; and the framework's own. Pure state:
-//! an operation that is refused changes nothing.
+//! Two maps of 64 notifications, by the world of the sender, each notification bound to one sender;
+//! and the framework's own. Pure state: an operation that is refused changes nothing.
 
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
@@ -187,7 +187,8 @@ impl Receiver {
 
     /// `FFA_NOTIFICATION_SET`: whether any of `map` was not pending yet.
     ///
-    /// `DENIED` if any is not bound to `sender` or not of the kind of `target`, `INVALID_PARAMETERS` if there is no such vCPU.
+    /// `DENIED` if any is not bound to `sender` or not of the kind of `target`,
+    /// `INVALID_PARAMETERS` if there is no such vCPU.
     pub fn set(&mut self, sender: PartitionId, map: u64, target: Target) -> Result<bool> {
         let vcpus = self.vcpus;
         let source = self.source_of(sender);
@@ -220,7 +221,8 @@ impl Receiver {
         self.note(Target::Global);
     }
 
-    /// `FFA_NOTIFICATION_GET`: takes what is pending for `vcpu`, of the kinds in `flags`. `INVALID_PARAMETERS` if there is no such vCPU.
+    /// `FFA_NOTIFICATION_GET`: takes what is pending for `vcpu`, of the kinds in `flags`.
+    /// `INVALID_PARAMETERS` if there is no such vCPU.
     pub fn take(&mut self, vcpu: u16, flags: u32) -> Result<Pending> {
         if vcpu >= self.vcpus {
             return Err(FfaError::InvalidParameters);
@@ -246,7 +248,8 @@ impl Receiver {
         Ok(pending)
     }
 
-    /// Moves news into `list` as [`InfoList::push`] wants them; `false` if there was no room for all.
+    /// Moves news into `list` as [`InfoList::push`] wants them; `false` if there was no room for
+    /// all.
     pub fn report(&mut self, id: PartitionId, list: &mut InfoList) -> bool {
         if self.global_news {
             if !list.push(id, &[]) {

@@ -1,6 +1,7 @@
 //! The line that an execution context is writing to the console (`FFA_CONSOLE_LOG`).
 //!
-//! Characters come in small pieces and from many contexts; they go out in whole lines. What would control a terminal does not go out.
+//! Characters come in small pieces and from many contexts; they go out in whole lines. What would
+//! control a terminal does not go out.
 
 use core::str;
 
@@ -19,8 +20,9 @@ impl Line {
         bytes: [0; MAX_CONSOLE_LINE],
     };
 
-    /// Appends one character. A line feed or zero ends the line, and so does its last free place: then `print` gets it. Empty lines are dropped, and
-    /// so are carriage returns; what is not printable ASCII shows as `?`.
+    /// Appends one character. A line feed or zero ends the line, and so does its last free place:
+    /// then `print` gets it. Empty lines are dropped, and so are carriage returns; what is not
+    /// printable ASCII shows as `?`.
     pub fn put(&mut self, character: u8, print: impl FnOnce(&str)) {
         let printable = match character {
             b'\n' | 0 => return self.end(print),

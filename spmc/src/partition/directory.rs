@@ -3,8 +3,8 @@
 use crate::id::PartitionId;
 use crate::sync::atomic::{AtomicU8, Ordering};
 
-/// The index of each partition in the partition table, by the low byte of its id: no two partitions have the same low byte. Written at
-/// boot.
+/// The index of each partition in the partition table, by the low byte of its id: no two partitions
+/// have the same low byte. Written at boot.
 pub struct Directory([AtomicU8; 256]);
 
 impl Directory {
@@ -13,7 +13,8 @@ impl Directory {
         Self([const { AtomicU8::new(0) }; 256])
     }
 
-    /// Returns the index of the only partition that may have this id; whether it has, its own id says.
+    /// Returns the index of the only partition that may have this id; whether it has, its own id
+    /// says.
     #[inline(always)]
     pub fn index(&self, id: PartitionId) -> usize {
         let [_, low] = id.0.to_be_bytes();

@@ -10,7 +10,8 @@ use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
 /// An endpoint: id, negotiated version, mailbox and memory.
 ///
-/// Everything is zero until boot sets it, so that the table of endpoints takes no room in the image.
+/// Everything is zero until boot sets it, so that the table of endpoints takes no room in the
+/// image.
 pub struct Endpoint {
     id: AtomicU16,
     /// Bit 31: negotiation has ended. Low bits: the version as the endpoint gave it.
@@ -60,7 +61,8 @@ impl Endpoint {
             .min(Version::OWN)
     }
 
-    /// The endpoint said in `FFA_FEATURES` that it understands the NS attribute (FF-A v1.1 section 10.10.4).
+    /// The endpoint said in `FFA_FEATURES` that it understands the NS attribute (FF-A v1.1 section
+    /// 10.10.4).
     pub fn ask_for_security_state(&self) {
         self.asked_for_security_state.store(true, Ordering::Relaxed);
     }
@@ -83,8 +85,9 @@ impl Endpoint {
 
     /// `FFA_VERSION` with `word` in w1 (FF-A v1.0 section 8.1): returns what goes into w0.
     ///
-    /// The own version if the caller's is compatible or newer; the version in force becomes the lower of the two. `NOT_SUPPORTED` if the
-    /// word is malformed, older than 1.0, or differs from the one given before while negotiation has ended.
+    /// The own version if the caller's is compatible or newer; the version in force becomes the
+    /// lower of the two. `NOT_SUPPORTED` if the word is malformed, older than 1.0, or differs from
+    /// the one given before while negotiation has ended.
     pub fn negotiate(&self, word: u32) -> Result<Version> {
         let asked = Version::from_word(word).ok_or(FfaError::NotSupported)?;
         if asked < Version::V1_0 {
@@ -112,8 +115,9 @@ impl Endpoint {
         }
     }
 
-    /// Lets the endpoint negotiate anew. For the Normal world when it gives up its RX/TX pair: that is how a boot
-    /// loader leaves the framework to an operating system that speaks a newer version.
+    /// Lets the endpoint negotiate anew. For the Normal world when it gives up its RX/TX pair: that
+    /// is how a boot loader leaves the framework to an operating system that speaks a newer
+    /// version.
     pub fn reopen_negotiation(&self) {
         self.version.fetch_and(!NEGOTIATED, Ordering::Relaxed);
     }

@@ -1,13 +1,13 @@
 //! Links: the names by which execution contexts remember each other.
 //!
-//! A context that starts anew, because its PE was off or its partition was loaded again, is another one: whoever called
-//! the former, or was called by it, has nothing to do with the new one. So a link says which life it means, and one word
-//! says it all: following a link is comparing words.
+//! A context that starts anew, because its PE was off or its partition was loaded again, is another
+//! one: whoever called the former, or was called by it, has nothing to do with the new one. So a
+//! link says which life it means, and one word says it all: following a link is comparing words.
 
 /// An execution context in one of its lives.
 ///
-/// Bits `[63:20]` are the life, counted from 1; `[19:12]` and `[11:4]` the indices of the partition and of the context;
-/// `[3:0]` are zero, and have the kind of a state where a link is part of one.
+/// Bits `[63:20]` are the life, counted from 1; `[19:12]` and `[11:4]` the indices of the partition
+/// and of the context; `[3:0]` are zero, and have the kind of a state where a link is part of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Link(pub(super) u64);
 
@@ -24,8 +24,9 @@ impl Link {
     /// No context in any life: leads nowhere.
     pub const NONE: Self = Self(0);
 
-    /// The context `vcpu` of the partition at the index `partition`, whose last link was `before`, begins another life. At one a microsecond lives would last for half
-    /// a year; then they begin with 1 again.
+    /// The context `vcpu` of the partition at the index `partition`, whose last link was `before`,
+    /// begins another life. At one a microsecond lives would last for half a year; then they begin
+    /// with 1 again.
     pub fn reborn(partition: usize, vcpu: u16, before: Self) -> Self {
         let indices = (partition as u64 & 0xff) << PARTITION | (u64::from(vcpu) & 0xff) << VCPU;
         let life = (before.0 >> LIFE).wrapping_add(1) << LIFE;

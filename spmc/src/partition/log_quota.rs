@@ -1,6 +1,6 @@
-//! How many lines a partition may cause in the log: a burst, then no more than leaves the console to
-//! others for most of the time. Whatever a partition does on purpose to be logged, it waits for a UART
-//! that all share, with interrupts masked.
+//! How many lines a partition may cause in the log: a burst, then no more than leaves the console
+//! to others for most of the time. Whatever a partition does on purpose to be logged, it waits for
+//! a UART that all share, with interrupts masked.
 //!
 //! Time is compared with time only, so the unit does not matter.
 
@@ -34,8 +34,8 @@ impl LogQuota {
         }
     }
 
-    /// Takes a line at the time `now`. Returns how many were left out before it, or `None` if this one
-    /// has to be left out, too.
+    /// Takes a line at the time `now`. Returns how many were left out before it, or `None` if this
+    /// one has to be left out, too.
     pub fn take(&mut self, now: u64) -> Option<u32> {
         let pause = self.cost.max(1).saturating_mul(PAUSE);
         let earned = now

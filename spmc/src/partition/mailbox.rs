@@ -1,7 +1,8 @@
 //! The RX/TX pair of one endpoint and who owns RX (FF-A v1.0 section 4.2.2).
 //!
-//! TX belongs to the endpoint except while the SPMC copies from it, which happens under the mailbox lock and within one call; so
-//! only RX has a recorded owner. Its state changes through one pure function, [`step`].
+//! TX belongs to the endpoint except while the SPMC copies from it, which happens under the mailbox
+//! lock and within one call; so only RX has a recorded owner. Its state changes through one pure
+//! function, [`step`].
 
 use crate::addr::{Pa, PageRange, World};
 use crate::error::{FfaError, Result};
@@ -149,8 +150,9 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Writes `from` to the start of RX and passes RX to the endpoint. Errors as [`Self::check_rx`], and `ABORTED` if the memory system
-    /// refuses the access; RX stays empty then.
+    /// Writes `from` to the start of RX and passes RX to the endpoint. Errors as
+    /// [`Self::check_rx`], and `ABORTED` if the memory system refuses the access; RX stays empty
+    /// then.
     pub fn fill_rx<H: Hal>(&mut self, hal: &H, from: &[u8]) -> Result<()> {
         self.write_rx_at(hal, 0, from)?;
         self.pass_rx()
@@ -180,7 +182,8 @@ impl Mailbox {
         step(self.state, Event::Release).is_ok()
     }
 
-    /// Passes RX of a VM to the Hypervisor (`FFA_RX_ACQUIRE`). `INVALID_PARAMETERS` without a pair, `DENIED` if RX is not the SPMC's.
+    /// Passes RX of a VM to the Hypervisor (`FFA_RX_ACQUIRE`). `INVALID_PARAMETERS` without a pair,
+    /// `DENIED` if RX is not the SPMC's.
     pub fn acquire_rx(&mut self) -> Result<()> {
         self.happens(Event::Acquire)
     }

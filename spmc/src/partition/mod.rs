@@ -58,11 +58,13 @@ pub struct Partition<C> {
     turns: AtomicU16,
     /// How often it may start anew.
     pub restarts: Restarts,
-    /// The lines that the partition may still have logged; the lock is held for nothing else, so it may be taken under any other.
+    /// The lines that the partition may still have logged; the lock is held for nothing else, so it
+    /// may be taken under any other.
     pub log_quota: Mutex<LogQuota>,
     /// How many of its calls were passed on to EL3.
     el3_calls: AtomicU64,
-    /// Virtual interrupts of each context; not behind its claim, since whoever takes an interrupt pends it.
+    /// Virtual interrupts of each context; not behind its claim, since whoever takes an interrupt
+    /// pends it.
     lines: [Lines; MAX_VCPUS],
     /// Contexts for which something may be pending in `lines`.
     interrupted: AtomicVcpuSet,
@@ -116,7 +118,8 @@ impl<C: Context> Partition<C> {
         self.turns.fetch_add(1, Ordering::Release);
     }
 
-    /// Returns a count, which wraps around, of the times that the partition failed or was loaded anew.
+    /// Returns a count, which wraps around, of the times that the partition failed or was loaded
+    /// anew.
     pub fn turns(&self) -> u16 {
         self.turns.load(Ordering::Relaxed)
     }
@@ -142,8 +145,8 @@ impl<C: Context> Partition<C> {
         }
     }
 
-    /// Ends a life of the context with that index: it has no interrupts any more, and wants no cycles for them. Returns what it
-    /// left; `None` if there is no such context.
+    /// Ends a life of the context with that index: it has no interrupts any more, and wants no
+    /// cycles for them. Returns what it left; `None` if there is no such context.
     pub fn end_life(&self, index: u16) -> Option<Left> {
         let (lines, _) = self.lines(index)?;
         self.wants_cycles.remove(VcpuSet::of(index));
@@ -159,8 +162,9 @@ impl<C: Context> Partition<C> {
         }
     }
 
-    /// Returns whether an interrupt may be pending for any of its contexts, enabled or not. It is so for each for which one is pending, except
-    /// that whoever has the claim of a context may not see so of that one for a moment; then it looks again itself.
+    /// Returns whether an interrupt may be pending for any of its contexts, enabled or not. It is
+    /// so for each for which one is pending, except that whoever has the claim of a context may not
+    /// see so of that one for a moment; then it looks again itself.
     #[inline(always)]
     pub fn may_have_interrupts(&self) -> bool {
         !self.interrupted.is_empty()
@@ -172,7 +176,8 @@ impl<C: Context> Partition<C> {
         self.interrupted.get()
     }
 
-    /// Notes that none is pending any more for the context with that index, if that is so. For whoever has its claim.
+    /// Notes that none is pending any more for the context with that index, if that is so. For
+    /// whoever has its claim.
     pub fn forget_interrupts(&self, index: u16) {
         let context = VcpuSet::of(index);
         // One that became pending meanwhile is seen here, or noted after this: the pair of `pend`.
@@ -193,7 +198,8 @@ impl<C: Context> Partition<C> {
         self.wants_cycles.take()
     }
 
-    /// The entry point of secondary contexts, where one was registered (`FFA_SECONDARY_EP_REGISTER`).
+    /// The entry point of secondary contexts, where one was registered
+    /// (`FFA_SECONDARY_EP_REGISTER`).
     pub fn secondary_entry(&self) -> Option<Ipa> {
         match self.secondary_entry.load(Ordering::Acquire) {
             0 => None,

@@ -9,7 +9,8 @@ pub const PRICE_MS: u32 = 10_000;
 /// Restarts take at most one part in `SHARE + 1` of the time of a PE.
 const SHARE: u64 = 8;
 
-/// Restarts are paid for by time: each has a price, and a partition may be in debt for as many as may come at once.
+/// Restarts are paid for by time: each has a price, and a partition may be in debt for as many as
+/// may come at once.
 pub struct Restarts {
     /// When all will be paid.
     paid: AtomicU64,

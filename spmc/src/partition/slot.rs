@@ -1,7 +1,9 @@
-//! The place of one execution context: what everybody may see of it, and the rest, which belongs to whoever has the claim.
+//! The place of one execution context: what everybody may see of it, and the rest, which belongs to
+//! whoever has the claim.
 //!
-//! A claim is held as long as the context runs, or for the few instructions of a look. Which of the two it is, the state
-//! says, and that can be read without a claim: so nobody is told that a context is busy because somebody looks at it.
+//! A claim is held as long as the context runs, or for the few instructions of a look. Which of the
+//! two it is, the state says, and that can be read without a claim: so nobody is told that a
+//! context is busy because somebody looks at it.
 
 use core::ops::{Deref, DerefMut};
 
@@ -141,7 +143,8 @@ impl<C: Context> Claim<'_, C> {
         Ok(())
     }
 
-    /// The context of that index of the partition at that index starts anew: links to its former life lead nowhere from now on.
+    /// The context of that index of the partition at that index starts anew: links to its former
+    /// life lead nowhere from now on.
     pub fn begin_life(&mut self, partition: usize, vcpu: u16) {
         let link = Link::reborn(partition, vcpu, self.link());
         self.slot.link.store(link.0, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Stream endpoints (FF-A v1.0 section 5.2.1): DMA that sees memory under an id of its own (SEPID).
 //!
-//! A stream endpoint is two stage-2 tables, empty at boot, that the SMMU applies to one or more streams. It has no execution contexts and no
-//! mailbox, so nothing can be sent to it but memory.
+//! A stream endpoint is two stage-2 tables, empty at boot, that the SMMU applies to one or more
+//! streams. It has no execution contexts and no mailbox, so nothing can be sent to it but memory.
 
 use crate::ffa::Version;
 use crate::id::PartitionId;

@@ -1,8 +1,8 @@
-//! Execution contexts: their run-time states and the run-time models that say which calls they may make (FF-A v1.0
-//! sections 2.12 and 4.5, v1.1 section 8).
+//! Execution contexts: their run-time states and the run-time models that say which calls they may
+//! make (FF-A v1.0 sections 2.12 and 4.5, v1.1 section 8).
 //!
-//! Two pure functions hold all rules: [`step`] for states, [`Model::permits`] for calls. Whoever wants to change a state
-//! goes through them.
+//! Two pure functions hold all rules: [`step`] for states, [`Model::permits`] for calls. Whoever
+//! wants to change a state goes through them.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{Version, framework};
@@ -22,10 +22,12 @@ pub enum State {
     Running,
     /// Waits for that context, which it gave the PE to.
     Blocked(Link),
-    /// Gave the PE back in the middle of its work (`FFA_YIELD`); the specification calls this blocked, too. Its caller alone
-    /// may run it until then, in the unit of [`Hal::now`](crate::hal::Hal::now).
+    /// Gave the PE back in the middle of its work (`FFA_YIELD`); the specification calls this
+    /// blocked, too. Its caller alone may run it until then, in the unit of
+    /// [`Hal::now`](crate::hal::Hal::now).
     Yielded(u64),
-    /// Lost the PE to one that it works for, which has interrupts to handle, or a managed exit to make. That one alone may run the chain until then.
+    /// Lost the PE to one that it works for, which has interrupts to handle, or a managed exit to
+    /// make. That one alone may run the chain until then.
     Stopped(u64),
     /// Was interrupted with its chain; `FFA_RUN` resumes that.
     Preempted,
@@ -92,13 +94,15 @@ pub enum Event {
     Block(Link),
     /// The PE comes back from that context.
     Unblock(Link),
-    /// The first context, which it waits for, is no more: it waits for the second, which that one called.
+    /// The first context, which it waits for, is no more: it waits for the second, which that one
+    /// called.
     Rewire(Link, Link),
     /// It waits for the next message (`FFA_MSG_WAIT` or a response).
     Wait,
     /// `FFA_YIELD`; its caller alone may run it until then.
     Yield(u64),
-    /// One that it works for takes the PE to handle interrupts, or for a managed exit; that one alone may run the chain until then.
+    /// One that it works for takes the PE to handle interrupts, or for a managed exit; that one
+    /// alone may run the chain until then.
     Stop(u64),
     /// A Non-secure interrupt takes the PE from its chain.
     Preempt,
@@ -161,7 +165,8 @@ pub enum Call {
 
 /// Why the context runs: the run-time model.
 ///
-/// With a tag of its own, as the first model is zero then, and the table of partitions takes no room in the image.
+/// With a tag of its own, as the first model is zero then, and the table of partitions takes no
+/// room in the image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Model {
@@ -182,7 +187,8 @@ pub enum Model {
     },
 }
 
-/// The kinds of direct messages. A response is of the kind of its request; of which width is up to the responder.
+/// The kinds of direct messages. A response is of the kind of its request; of which width is up to
+/// the responder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Message {
     /// `FFA_MSG_SEND_DIRECT_REQ` and `FFA_MSG_SEND_DIRECT_RESP`.
@@ -221,8 +227,8 @@ impl Model {
         }
     }
 
-    /// Returns what the model becomes when its interrupts stop the chain that `stopped` begins; `None` for
-    /// one that goes on without a pause.
+    /// Returns what the model becomes when its interrupts stop the chain that `stopped` begins;
+    /// `None` for one that goes on without a pause.
     pub const fn stop(self, stopped: Link) -> Option<Self> {
         let request = match self {
             Self::Request(request) => Some(request),
@@ -269,7 +275,8 @@ impl Model {
     }
 }
 
-/// Who gets the PE back when the context is done. A link that leads nowhere means: the Normal world, which ran it last.
+/// Who gets the PE back when the context is done. A link that leads nowhere means: the Normal
+/// world, which ran it last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Caller {
@@ -277,8 +284,8 @@ pub enum Caller {
     Outside,
     /// A context that is blocked meanwhile.
     Vcpu(Link),
-    /// The PE of the one that called was turned off. What that one was called for comes to nothing: its own caller gets the
-    /// PE.
+    /// The PE of the one that called was turned off. What that one was called for comes to nothing:
+    /// its own caller gets the PE.
     Heir(Link),
 }
 
@@ -296,8 +303,8 @@ impl Caller {
     }
 }
 
-/// State that belongs to whoever has the claim of an execution context. All but console and registers means something only
-/// while it is running, blocked, yielded, stopped or preempted.
+/// State that belongs to whoever has the claim of an execution context. All but console and
+/// registers means something only while it is running, blocked, yielded, stopped or preempted.
 pub struct Vcpu<C> {
     /// Why it runs.
     pub model: Model,
@@ -373,7 +380,8 @@ mod tests {
         let runs = Ok(State::Running);
         let off = Ok(State::Off);
         let expected = [
-            // Start, Request, Run, Block, Unblock, Rewire (each also by another), Wait, Yield, Stop, Preempt, Abort, TurnOff, Reload
+            // Start, Request, Run, Block, Unblock, Rewire (each also by another), Wait, Yield,
+            // Stop, Preempt, Abort, TurnOff, Reload
             [runs, b, b, d, d, d, d, d, d, d, d, d, dead, off, d],
             [d, runs, runs, d, d, d, d, d, d, d, d, d, dead, off, d],
             [

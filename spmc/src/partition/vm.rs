@@ -1,6 +1,7 @@
 //! RX/TX pairs of VMs, which their Hypervisor registers for them (FF-A v1.0 section 4.2.2.2).
 //!
-//! A VM is nothing here but an id with a mailbox: its memory, version and identity are the Hypervisor's.
+//! A VM is nothing here but an id with a mailbox: its memory, version and identity are the
+//! Hypervisor's.
 
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
@@ -47,8 +48,8 @@ impl VmMailboxes {
         })
     }
 
-    /// Registers the pair that `claim` returns for the VM `id`. `DENIED` if it has one, `NO_MEMORY` if there is no slot left, and the errors of
-    /// `claim`, which is called last.
+    /// Registers the pair that `claim` returns for the VM `id`. `DENIED` if it has one, `NO_MEMORY`
+    /// if there is no slot left, and the errors of `claim`, which is called last.
     pub fn map(&self, id: PartitionId, claim: impl FnOnce() -> Result<Buffers>) -> Result<()> {
         let _registry = self.registry.lock();
         if self.find(id).is_some() {

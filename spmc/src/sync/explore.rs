@@ -1,4 +1,5 @@
-//! Provides the types of `sync` with a hook before each operation, for tests that decide the order of PEs.
+//! Provides the types of `sync` with a hook before each operation, for tests that decide the order
+//! of PEs.
 
 use core::fmt;
 use core::ops::{Deref, DerefMut};

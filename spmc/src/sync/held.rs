@@ -1,5 +1,5 @@
-//! The locks that each PE holds, for tests: a wait that could be for ever is seen where it could begin,
-//! whichever way the other PEs went. A PE is a thread here.
+//! The locks that each PE holds, for tests: a wait that could be for ever is seen where it could
+//! begin, whichever way the other PEs went. A PE is a thread here.
 //!
 //! Who waits for the claim of a context must hold nothing that others wait for: see
 //! [`Slot::claim`](crate::partition::Slot::claim).

@@ -1,7 +1,8 @@
-//! The corpus of `tests/host/corpus/manifests`: manifests in the shapes that are found in the field, as sources.
+//! The corpus of `tests/host/corpus/manifests`: manifests in the shapes that are found in the
+//! field, as sources.
 //!
-//! The first line of each says what must come of it: `// ok`, with one more line `// warns: ...` for each expected warning, or
-//! `// refused: ` and the exact error.
+//! The first line of each says what must come of it: `// ok`, with one more line `// warns: ...`
+//! for each expected warning, or `// refused: ` and the exact error.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! Manifests and packages: what is accepted, and the exact line with which everything else is refused.
+//! Manifests and packages: what is accepted, and the exact line with which everything else is
+//! refused.
 
 mod asked_ids;
 mod boot_info;

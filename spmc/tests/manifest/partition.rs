@@ -1,4 +1,5 @@
-//! Partition manifests that are accepted: what they mean, and which of their properties cost a warning.
+//! Partition manifests that are accepted: what they mean, and which of their properties cost a
+//! warning.
 
 use spmc::addr::World;
 use spmc::ffa::Version;
@@ -25,7 +26,8 @@ fn changed(change: impl FnOnce(&mut Node)) -> (PartitionConfig, Vec<String>) {
     (config.unwrap(), lines)
 }
 
-// req: MAN-02, MAN-03, MAN-04, MAN-05, MAN-07, MAN-08, MAN-09, MAN-11, MAN-12, MAN-13, MAN-14, MAN-15, MAN-17, MAN-40
+// req: MAN-02, MAN-03, MAN-04, MAN-05, MAN-07, MAN-08, MAN-09, MAN-11, MAN-12, MAN-13, MAN-14
+// req: MAN-15, MAN-17, MAN-40
 // req: PMAN-07, PMAN-15
 #[test]
 fn properties() {

@@ -1,4 +1,5 @@
-//! Faulty partition manifests, each with the one line that explains the refusal; regions are in `regions_refused`.
+//! Faulty partition manifests, each with the one line that explains the refusal; regions are in
+//! `regions_refused`.
 
 use spmc::manifest::validate;
 

@@ -1,4 +1,5 @@
-//! Faulty memory regions, device regions and stream endpoints, each with the one line that explains the refusal.
+//! Faulty memory regions, device regions and stream endpoints, each with the one line that explains
+//! the refusal.
 
 use crate::partition_refused::refused;
 use crate::tree::{Node, region};
@@ -298,8 +299,8 @@ fn child_nodes_of_another_kind() {
 // req: MAN-37, MAN-38, MAN-39
 #[test]
 fn the_manifest_of_an_independent_device() {
-    // Such a device would be an endpoint without code. There is no binding for it, so nothing that describes one is taken
-    // for a partition.
+    // Such a device would be an endpoint without code. There is no binding for it, so nothing that
+    // describes one is taken for a partition.
     refused(
         |tree| {
             for name in [

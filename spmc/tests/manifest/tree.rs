@@ -1,4 +1,5 @@
-//! Device trees that tests write, change and turn into blobs, and the manifests that most tests start from.
+//! Device trees that tests write, change and turn into blobs, and the manifests that most tests
+//! start from.
 
 use arrayvec::ArrayVec;
 use spmc::addr::{Pa, PageRange};

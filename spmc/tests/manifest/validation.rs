@@ -6,7 +6,8 @@ use spmc::manifest::{ManifestError, check, spmc as spmc_format, validate};
 use crate::log_capture::capture;
 use crate::tree::{Node, entry, manifest, parse_partition, range, spmc_manifest};
 
-/// Validates the usual manifest after changes to it and to the SPMC manifest, behind `earlier` partitions.
+/// Validates the usual manifest after changes to it and to the SPMC manifest, behind `earlier`
+/// partitions.
 fn validate(
     earlier: &[&PartitionConfig],
     change: impl FnOnce(&mut Node),

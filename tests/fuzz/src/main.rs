@@ -1,8 +1,8 @@
-//! The fuzz targets under libFuzzer. `FUZZ_TARGET` names the target (or is `list`), `FUZZ_SEEDS` a folder for the inputs to
-//! begin with.
+//! The fuzz targets under libFuzzer. `FUZZ_TARGET` names the target (or is `list`), `FUZZ_SEEDS` a
+//! folder for the inputs to begin with.
 //!
-//! Nothing is decided here: what a target does with an input is in `host_tests::fuzz`. Instrumentation comes from compiler flags, see
-//! `scripts/xtask/src/fuzz.rs`.
+//! Nothing is decided here: what a target does with an input is in `host_tests::fuzz`.
+//! Instrumentation comes from compiler flags, see `scripts/xtask/src/fuzz.rs`.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! The board that the guests run on: addresses, and nothing else. The data lies with that of the board's SPMC; a feature of this package chooses it.
+//! The board that the guests run on: addresses, and nothing else. The data lies with that of the
+//! board's SPMC; a feature of this package chooses it.
 
 #[cfg(not(feature = "qemu-sbsa"))]
 include!("../../../platform/qemu-virt/guest.rs");

@@ -1,7 +1,9 @@
-//! Guests for tests on the target: two Secure Partitions, the Normal-world test OS, and partitions that fail on purpose.
+//! Guests for tests on the target: two Secure Partitions, the Normal-world test OS, and partitions
+//! that fail on purpose.
 //!
-//! They are an independent reading of FF-A: nothing here comes from the SPMC under test, so a wrong constant cannot agree with itself.
-//! A test and the code that it needs inside a partition stand in one file below [`tests`]; linking drops the half that an image does not use.
+//! They are an independent reading of FF-A: nothing here comes from the SPMC under test, so a wrong
+//! constant cannot agree with itself. A test and the code that it needs inside a partition stand in
+//! one file below [`tests`]; linking drops the half that an image does not use.
 
 #![no_std]
 

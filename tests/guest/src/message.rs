@@ -1,5 +1,5 @@
-//! How the guests talk to each other: a direct request carries the number of a helper in x3 and its arguments in x4 to x7; the response carries
-//! the outcome in x3 and the results in x4 to x7.
+//! How the guests talk to each other: a direct request carries the number of a helper in x3 and its
+//! arguments in x4 to x7; the response carries the outcome in x3 and the results in x4 to x7.
 
 use core::panic::Location;
 

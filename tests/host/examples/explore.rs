@@ -1,5 +1,5 @@
-//! Explores whole systems that are small enough (`cargo xtask explore`): all that close, or those that
-//! are named.
+//! Explores whole systems that are small enough (`cargo xtask explore`): all that close, or those
+//! that are named.
 
 use std::time::Instant;
 

@@ -1,7 +1,9 @@
-//! One point of the growth table (`cargo xtask growth`): boots a system, prepares, and makes the first steps of one transaction. What
-//! a step costs is the difference between two runs, so that everything else cancels out.
+//! One point of the growth table (`cargo xtask growth`): boots a system, prepares, and makes the
+//! first steps of one transaction. What a step costs is the difference between two runs, so that
+//! everything else cancels out.
 //!
-//! Arguments: constituents, live handles, partitions, steps (0 to 4: send, retrieve, relinquish, reclaim).
+//! Arguments: constituents, live handles, partitions, steps (0 to 4: send, retrieve, relinquish,
+//! reclaim).
 
 use host_tests::ffa::*;
 use host_tests::machine::NORMAL_RAM;

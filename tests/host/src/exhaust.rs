@@ -1,8 +1,8 @@
 //! Exhaustive exploration in the small: from every state that was reached every move is made, until
 //! no move reaches a new one. States are compared by value.
 //!
-//! Systems cannot be copied. A state is reached again by the moves that led to it, or by taking back
-//! the last move, where whoever takes it back shows that all is as it was.
+//! Systems cannot be copied. A state is reached again by the moves that led to it, or by taking
+//! back the last move, where whoever takes it back shows that all is as it was.
 
 use std::collections::HashMap;
 use std::fmt::Debug;

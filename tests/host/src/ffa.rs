@@ -1,4 +1,5 @@
-//! FF-A as a caller sees it: function ids, status codes, descriptors. Written from the specification and independent of the engine.
+//! FF-A as a caller sees it: function ids, status codes, descriptors. Written from the
+//! specification and independent of the engine.
 
 use std::fmt;
 
@@ -199,7 +200,8 @@ impl Regs {
         Some(self.0[2] as i32)
     }
 
-    /// x2 to x7 of a 32-bit `FFA_SUCCESS`. Panics if it is something else, or if w1 or an upper half is not zero.
+    /// x2 to x7 of a 32-bit `FFA_SUCCESS`. Panics if it is something else, or if w1 or an upper
+    /// half is not zero.
     #[track_caller]
     pub fn success(&self) -> [u64; 6] {
         assert_eq!(self.0[0], SUCCESS_32, "{self:?}");
@@ -222,8 +224,8 @@ impl Regs {
     }
 }
 
-/// How many registers, from x0 on, come back with something else from a call of `function` that ends with `answer`. Those
-/// behind them stay the caller's (SMCCC 1.1).
+/// How many registers, from x0 on, come back with something else from a call of `function` that
+/// ends with `answer`. Those behind them stay the caller's (SMCCC 1.1).
 pub fn registers_returned(function: u64, answer: u64) -> usize {
     match (function & 0xffff_ffff, answer) {
         (_, DIRECT_REQ2 | DIRECT_RESP2) | (PARTITION_INFO_GET_REGS, SUCCESS_64) => 18,

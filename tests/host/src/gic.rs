@@ -1,7 +1,7 @@
 //! The interrupt controller: Secure Group 1 interrupts, as far as the engine and the tests use it.
 //!
-//! Shared interrupts go to the PE that they are routed to, the first one unless somebody says otherwise. Private ones are not told apart by PE: tests use
-//! them on one PE only.
+//! Shared interrupts go to the PE that they are routed to, the first one unless somebody says
+//! otherwise. Private ones are not told apart by PE: tests use them on one PE only.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,9 @@
-//! Firmware at EL3 that parses each message and writes it anew, as RustedFirmware-A does by the `arm-ffa` crate.
+//! Firmware at EL3 that parses each message and writes it anew, as RustedFirmware-A does by the
+//! `arm-ffa` crate.
 //!
-//! [`check_call`] and [`check_answer`] see each call of the Normal world and each answer to it in all tests of this crate. What
-//! `arm-ffa` makes of them may differ from them only as the tables here say.
+//! [`check_call`] and [`check_answer`] see each call of the Normal world and each answer to it in
+//! all tests of this crate. What `arm-ffa` makes of them may differ from them only as the tables
+//! here say.
 
 use arm_ffa::{Error, FfaError, Interface, Version};
 
@@ -160,7 +162,8 @@ fn is_passed_on(function: u64) -> bool {
         )
 }
 
-/// Returns the bits of a register from x1 on that mean something in a call, if the caller's version is 1.1 or later.
+/// Returns the bits of a register from x1 on that mean something in a call, if the caller's version
+/// is 1.1 or later.
 fn meaningful(call: &[u64; 18], register: usize) -> u64 {
     let function = call[0] & WORD;
     let (end, addresses) = match function {

@@ -1,8 +1,10 @@
-//! Scripted partitions. A script is a closure that runs as one execution context of a partition and reads like code that runs there:
-//! it makes calls, touches memory through its stage 2, is interrupted, faults.
+//! Scripted partitions. A script is a closure that runs as one execution context of a partition and
+//! reads like code that runs there: it makes calls, touches memory through its stage 2, is
+//! interrupted, faults.
 //!
-//! Each context is a thread (those of a [`Puppet`] are not), but only one side runs at a time: the engine waits in [`spmc::hal::Hal::run`] until the script
-//! does something that leaves the partition, and the script waits until the engine runs it again.
+//! Each context is a thread (those of a [`Puppet`] are not), but only one side runs at a time: the
+//! engine waits in [`spmc::hal::Hal::run`] until the script does something that leaves the
+//! partition, and the script waits until the engine runs it again.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -184,7 +186,8 @@ pub struct Sp {
     pub entry: u64,
     /// x0 to x30, at entry or after the last call.
     pub regs: [u64; 31],
-    /// Layout of its memory transaction descriptors: as its manifest says, unless the script negotiates and sets it.
+    /// Layout of its memory transaction descriptors: as its manifest says, unless the script
+    /// negotiates and sets it.
     pub layout: Layout,
     /// It called `FFA_VERSION`: `layout` may not tell which version it speaks.
     negotiated: bool,
@@ -228,7 +231,8 @@ impl Sp {
         self.pe
     }
 
-    /// A call by SMC: x0 to x7 as given, else 0 or, where the call takes nothing from them, garbage; all other registers kept. Returns x0 to x17 after it.
+    /// A call by SMC: x0 to x7 as given, else 0 or, where the call takes nothing from them,
+    /// garbage; all other registers kept. Returns x0 to x17 after it.
     pub fn call<const N: usize>(&mut self, regs: [u64; N]) -> Regs {
         self.call_by(Conduit::Smc, regs)
     }
@@ -291,7 +295,8 @@ impl Sp {
         self.call([id, (self.id as u64) << 16 | requester, 0, a, b, c, d, e])
     }
 
-    /// Waits for direct requests for ever and gives each to `serve`, whose result is the payload of the response.
+    /// Waits for direct requests for ever and gives each to `serve`, whose result is the payload of
+    /// the response.
     pub fn serve(&mut self, mut serve: impl FnMut(&mut Self, &Regs) -> [u64; 5]) -> ! {
         let mut message = self.msg_wait();
         loop {
@@ -398,7 +403,8 @@ impl Sp {
         self.write(world, ipa, &[value]).is_ok()
     }
 
-    /// A Non-secure interrupt comes in. Returns once the partition runs (again); whether it was preempted.
+    /// A Non-secure interrupt comes in. Returns once the partition runs (again); whether it was
+    /// preempted.
     pub fn interrupt(&mut self) -> bool {
         if self.masked {
             return false;
@@ -410,7 +416,8 @@ impl Sp {
         true
     }
 
-    /// A Non-secure interrupt is signalled although it is masked, as one may be that was on its way. It runs on.
+    /// A Non-secure interrupt is signalled although it is masked, as one may be that was on its
+    /// way. It runs on.
     pub fn interrupt_although_masked(&mut self) {
         assert!(self.masked);
         let registers = self.regs;
@@ -419,7 +426,8 @@ impl Sp {
         assert_eq!(registers, self.regs, "an interrupt changed registers");
     }
 
-    /// Takes the Secure interrupts that are there, if any: what is done about them happens meanwhile.
+    /// Takes the Secure interrupts that are there, if any: what is done about them happens
+    /// meanwhile.
     pub fn poll(&mut self) {
         let machine = self.machine();
         while machine.gic().has_interrupt(self.pe) {
@@ -473,7 +481,8 @@ impl Sp {
         }
     }
 
-    /// Is busy for that many microseconds, or until the watchdog expires and the PE is taken from it.
+    /// Is busy for that many microseconds, or until the watchdog expires and the PE is taken from
+    /// it.
     pub fn work(&mut self, mut time: u64) {
         loop {
             let end = self.watchdog;

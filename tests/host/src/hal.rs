@@ -362,7 +362,8 @@ impl Hal for FakeHal {
     }
 }
 
-/// Returns what the SPMD answers to a query for logical partitions with that UUID, or for all of them.
+/// Returns what the SPMD answers to a query for logical partitions with that UUID, or for all of
+/// them.
 fn list(all: &[[u64; 3]], uuid: [u64; 2]) -> [u64; 18] {
     let found = all.iter().filter(|one| uuid == [0, 0] || one[1..] == uuid);
     let found: Vec<u64> = found.flatten().copied().collect();

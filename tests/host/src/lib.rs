@@ -1,10 +1,13 @@
 //! The engine on the host: fake hardware and everything that tests need to drive it.
 //!
-//! [`machine::Machine`] is the hardware: physical memory, processing elements, translation with TLBs that keep whatever they may
-//! keep. [`hal::FakeHal`] is the engine's view of it and checks that the engine keeps to the contract of [`spmc::hal::Hal`].
-//! Partitions are [`guest`] scripts: plain Rust closures that make FF-A calls. [`system::System`] puts it all together and is the Normal world.
+//! [`machine::Machine`] is the hardware: physical memory, processing elements, translation with
+//! TLBs that keep whatever they may keep. [`hal::FakeHal`] is the engine's view of it and checks
+//! that the engine keeps to the contract of [`spmc::hal::Hal`]. Partitions are [`guest`] scripts:
+//! plain Rust closures that make FF-A calls. [`system::System`] puts it all together and is the
+//! Normal world.
 //!
-//! Nothing here uses the engine's constants or codecs: [`ffa`] is a second, independent reading of the specification.
+//! Nothing here uses the engine's constants or codecs: [`ffa`] is a second, independent reading of
+//! the specification.
 
 mod careless;
 pub mod chains;

@@ -68,7 +68,8 @@ pub struct PeState {
     /// The schedule receiver interrupt is raised when the Normal world gets the PE back.
     pub raises_on_return: bool,
     pub(crate) tlb: Tlb,
-    /// The reads of the engine since the call that it works on came in; none while it boots and nobody runs who could write.
+    /// The reads of the engine since the call that it works on came in; none while it boots and
+    /// nobody runs who could write.
     reads: Option<Vec<(World, Range<u64>)>>,
 }
 
@@ -78,7 +79,8 @@ impl PeState {
         self.reads.get_or_insert_default().clear();
     }
 
-    /// The engine reads memory that others can write. Panics if it has read any of it before in this call: then it may see two values.
+    /// The engine reads memory that others can write. Panics if it has read any of it before in
+    /// this call: then it may see two values.
     pub(crate) fn read_once(&mut self, world: World, range: Range<u64>) {
         let Some(reads) = &mut self.reads else {
             return;
@@ -215,7 +217,8 @@ impl Machine {
         }
     }
 
-    /// Lets one access fail that the engine makes to Secure memory within `range`, after that many others to it.
+    /// Lets one access fail that the engine makes to Secure memory within `range`, after that many
+    /// others to it.
     pub fn fail_access(&self, range: Range<u64>, others: u64) {
         *self.failure.lock().unwrap() = Some(Failure { range, others });
     }
@@ -334,7 +337,8 @@ impl Machine {
         }
     }
 
-    /// An access of the partition that is loaded on `pe`: the physical address, or the fault as hardware would report it.
+    /// An access of the partition that is loaded on `pe`: the physical address, or the fault as
+    /// hardware would report it.
     pub(crate) fn translate(
         &self,
         pe: usize,
@@ -421,7 +425,8 @@ impl Machine {
         assert!(reused.is_none(), "SMMU: {}", reused.unwrap_or_default());
     }
 
-    /// Panics if a TLB holds what the tables do not say any more. Only when no PE is in the middle of a change.
+    /// Panics if a TLB holds what the tables do not say any more. Only when no PE is in the middle
+    /// of a change.
     pub fn check_tlbs(&self) {
         let roots = self.roots.lock().unwrap();
         for pe in 0..MAX_PES {

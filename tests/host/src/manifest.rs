@@ -94,7 +94,8 @@ pub struct PartitionSpec {
 }
 
 impl PartitionSpec {
-    /// A 1.2 partition with one context that sends and receives direct requests and answers each with its own payload.
+    /// A 1.2 partition with one context that sends and receives direct requests and answers each
+    /// with its own payload.
     pub fn new(name: &str) -> Self {
         let mut seed = [0; 4];
         for (n, byte) in name.bytes().enumerate() {

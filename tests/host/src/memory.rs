@@ -1,7 +1,7 @@
 //! Sparse physical memory: a Secure and a Non-secure address space, and what answers in each.
 //!
-//! A page that was never written reads as zero. An access outside declared memory, or to a page that was [protected](Memory::protect),
-//! is refused as a whole.
+//! A page that was never written reads as zero. An access outside declared memory, or to a page
+//! that was [protected](Memory::protect), is refused as a whole.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -26,7 +26,8 @@ impl Memory {
         self.declared.push((world, range));
     }
 
-    /// Makes accesses to `range` fail, as a granule protection check does after the memory was taken away.
+    /// Makes accesses to `range` fail, as a granule protection check does after the memory was
+    /// taken away.
     pub fn protect(&mut self, world: World, range: Range<u64>) {
         self.protected.push((world, range));
     }

@@ -1,7 +1,9 @@
-//! A partition without a thread: a test tells it what to do next, and it does that when the engine runs it. What a whole system does is
-//! then plain function calls, fast enough for millions of them.
+//! A partition without a thread: a test tells it what to do next, and it does that when the engine
+//! runs it. What a whole system does is then plain function calls, fast enough for millions of
+//! them.
 //!
-//! A puppet with nothing to do answers the request that it works on with that request's payload, or waits.
+//! A puppet with nothing to do answers the request that it works on with that request's payload, or
+//! waits.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
-//! A partition at the remote control of the test: a closure is handed over, and runs there inside a direct request. So a test that
-//! moves between worlds can be read from top to bottom.
+//! A partition at the remote control of the test: a closure is handed over, and runs there inside a
+//! direct request. So a test that moves between worlds can be read from top to bottom.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,8 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Gives `partition` a script that registers buffers and then does what the remote control says.
+    /// Gives `partition` a script that registers buffers and then does what the remote control
+    /// says.
     pub fn control(partition: PartitionSpec) -> (PartitionSpec, Self) {
         let remote = Self::default();
         let tasks = Arc::clone(&remote.tasks);

@@ -1,6 +1,6 @@
-//! The background of a race: a PE comes and goes, and a partition on it uses up its
-//! transactions, those that all endpoints have in common too, fails in the middle, and starts anew. In the
-//! end everything is as it was, so a race can expect what it expects without.
+//! The background of a race: a PE comes and goes, and a partition on it uses up its transactions,
+//! those that all endpoints have in common too, fails in the middle, and starts anew. In the end
+//! everything is as it was, so a race can expect what it expects without.
 
 use std::cell::Cell;
 

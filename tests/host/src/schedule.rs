@@ -174,7 +174,8 @@ fn at_point(point: Point) {
     });
 }
 
-/// Has a PE fail that needs a lock which is held while no schedule lets others go on: it would wait for ever.
+/// Has a PE fail that needs a lock which is held while no schedule lets others go on: it would wait
+/// for ever.
 pub fn watch_locks() {
     observe(at_point);
 }
@@ -311,7 +312,8 @@ impl Schedule {
         std::mem::take(&mut self.baton().visits)
     }
 
-    /// Runs each of `bodies` on the PE of its index, interleaved. The first panic of one goes on here.
+    /// Runs each of `bodies` on the PE of its index, interleaved. The first panic of one goes on
+    /// here.
     pub fn run<'a>(self: &Arc<Self>, bodies: Vec<Box<dyn FnOnce() + Send + 'a>>) {
         struct Finish<'a>(&'a Schedule, usize);
         impl Drop for Finish<'_> {
@@ -367,9 +369,10 @@ pub fn seeds(name: &str, default: usize) -> Range<u64> {
 /// difference, then with two at random ones. A PE is stopped only before what another PE was seen
 /// to use in any of the runs, where one of both may change it.
 ///
-/// `HOST_INTERLEAVINGS` sets how many random orders are tried, `HOST_RESTLESS` how many with a partition
-/// and a PE that come and go meanwhile ([`restless`]), and `HOST_PAIRS` how many pairs of preemptions;
-/// [`seeds`] says which. A race with more than `HOST_POINTS` points is stopped at so many of them only.
+/// `HOST_INTERLEAVINGS` sets how many random orders are tried, `HOST_RESTLESS` how many with a
+/// partition and a PE that come and go meanwhile ([`restless`]), and `HOST_PAIRS` how many pairs of
+/// preemptions; [`seeds`] says which. A race with more than `HOST_POINTS` points is stopped at so
+/// many of them only.
 pub fn explore(race: impl Fn(Plan) -> Trace) {
     let mut explorer = Explorer {
         race,

@@ -42,7 +42,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks at everything. Only while the engine holds no lock but the claims of the contexts that run.
+    /// Looks at everything. Only while the engine holds no lock but the claims of the contexts that
+    /// run.
     pub fn take(machine: &Machine) -> Self {
         let spmc = machine
             .spmc
@@ -124,7 +125,8 @@ fn endpoint(machine: &Machine, endpoint: &Endpoint, alive: bool) -> EndpointStat
     }
 }
 
-/// A digest that is made millions of times: one multiplication a word, so that words which differ in one place never agree.
+/// A digest that is made millions of times: one multiplication a word, so that words which differ
+/// in one place never agree.
 #[derive(Default)]
 struct Digest(u64);
 
@@ -142,7 +144,8 @@ impl Hasher for Digest {
     }
 }
 
-/// Counts what every change of the engine's state changes: less than a [`Snapshot`] and much faster.
+/// Counts what every change of the engine's state changes: less than a [`Snapshot`] and much
+/// faster.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Counts {
     /// The mailbox, and pages taken from the pools, of each endpoint.

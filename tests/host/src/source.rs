@@ -31,7 +31,8 @@ impl Source for Random {
     }
 }
 
-/// Choices by the bytes of an input, each as few as it needs; at the end of the input every choice is 0.
+/// Choices by the bytes of an input, each as few as it needs; at the end of the input every choice
+/// is 0.
 pub struct Bytes<'a>(pub &'a [u8]);
 
 impl Bytes<'_> {

@@ -95,7 +95,8 @@ impl Builder {
         self
     }
 
-    /// Gives memory for translation tables in the SPMC manifest: there is none unless this is called.
+    /// Gives memory for translation tables in the SPMC manifest: there is none unless this is
+    /// called.
     pub fn table_memory(mut self, range: Range<u64>) -> Self {
         let words = [range.start, range.end - range.start];
         let cells = words.map(|word| [(word >> 32) as u32, word as u32]);
@@ -273,7 +274,8 @@ impl System {
         Snapshot::take(&self.machine)
     }
 
-    /// Runs each of `bodies` as the Normal world on the PE of its index, interleaved as `seed` says.
+    /// Runs each of `bodies` as the Normal world on the PE of its index, interleaved as `seed`
+    /// says.
     pub fn interleave<'a>(&'a self, seed: u64, bodies: Vec<Box<dyn FnOnce(Nwd<'a>) + Send + 'a>>) {
         self.interleave_by(Plan::Random(seed), bodies);
     }
@@ -328,8 +330,9 @@ pub struct Nwd<'s> {
 }
 
 impl Nwd<'_> {
-    /// A call with x0 and on as given; x0 to x17 after it. What is not given is 0 or, where the call takes nothing from it, garbage. Behind x7 the caller keeps something of its own, which must come
-    /// back and is not told, unless the call has something there.
+    /// A call with x0 and on as given; x0 to x17 after it. What is not given is 0 or, where the
+    /// call takes nothing from it, garbage. Behind x7 the caller keeps something of its own, which
+    /// must come back and is not told, unless the call has something there.
     pub fn call<const N: usize>(&self, regs: [u64; N]) -> Regs {
         let mut regs = Regs::new(regs);
         if regs.0[..3] == VERSION_REQUEST && regs.0[3] < ffa::V1_1 {
@@ -379,7 +382,8 @@ impl Nwd<'_> {
         );
     }
 
-    /// `FFA_VERSION` as TF-A passes it on: by a framework message. Returns the version or the error.
+    /// `FFA_VERSION` as TF-A passes it on: by a framework message. Returns the version or the
+    /// error.
     pub fn version(&self, version: u64) -> u64 {
         let [function, ids, message] = VERSION_REQUEST;
         let answer = self.call([function, ids, message, version]);

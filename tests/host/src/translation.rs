@@ -1,4 +1,5 @@
-//! Stage 2, and stage 1 of the EL2&0 regime, as hardware sees them: the walk (Arm ARM D8.3, 4 KiB granule, 39-bit input) and TLBs.
+//! Stage 2, and stage 1 of the EL2&0 regime, as hardware sees them: the walk (Arm ARM D8.3, 4 KiB
+//! granule, 39-bit input) and TLBs.
 //!
 //! A TLB keeps translations, and where the tables of levels 2 and 3 lie that it found on the way,
 //! also when the walk ended at nothing: such an entry is for all that the table translates. It
@@ -117,7 +118,8 @@ impl Tables<'_> {
         self.table(table).0[index as usize].load(Ordering::Acquire)
     }
 
-    /// The entries of a table that are not zero, with their index. Most are zero, and looked at many at a time.
+    /// The entries of a table that are not zero, with their index. Most are zero, and looked at
+    /// many at a time.
     fn entries(&self, table: u64) -> impl Iterator<Item = (u64, u64)> {
         const CHUNK: usize = 32;
         let chunks = (0..).step_by(CHUNK).zip(self.table(table).0.chunks(CHUNK));
@@ -185,7 +187,8 @@ impl Tables<'_> {
             })
     }
 
-    /// Adds everything that the tables under `root` say to a digest, software bits and all, but not where the tables lie.
+    /// Adds everything that the tables under `root` say to a digest, software bits and all, but not
+    /// where the tables lie.
     pub fn digest(&self, root: u64, digest: &mut impl Hasher) {
         self.digest_level(root, 30, digest);
     }
@@ -206,7 +209,8 @@ impl Tables<'_> {
         self.visit(Root::stage2(root), 0, 30, each);
     }
 
-    /// Calls `each` with every page of `world` that is mapped for the partition behind `roots`, at S-EL1 or S-EL0.
+    /// Calls `each` with every page of `world` that is mapped for the partition behind `roots`, at
+    /// S-EL1 or S-EL0.
     pub fn for_each_of(
         &self,
         roots: &Stage2Roots,
@@ -307,7 +311,8 @@ pub struct Tlb {
 }
 
 impl Tlb {
-    /// Translates, from what is kept or by a walk; `coin` decides whether what is kept is used, and whether what is found is kept.
+    /// Translates, from what is kept or by a walk; `coin` decides whether what is kept is used, and
+    /// whether what is found is kept.
     pub fn translate(
         &mut self,
         tables: Tables<'_>,

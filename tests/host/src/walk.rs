@@ -34,8 +34,8 @@ pub trait Walker: Sized {
     /// Panics if something is wrong in this state.
     fn check(&self);
 
-    /// Returns true if the system has come to a limit that is no part of its states, so that another one
-    /// must go on.
+    /// Returns true if the system has come to a limit that is no part of its states, so that
+    /// another one must go on.
     fn is_worn(&self) -> bool {
         false
     }

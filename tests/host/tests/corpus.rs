@@ -1,5 +1,6 @@
-//! Call scripts of random registers: the engine never panics, the Normal world always gets an answer, and what should still work works.
-//! `HOST_CORPUS_CALLS` sets how many calls the Normal world makes.
+//! Call scripts of random registers: the engine never panics, the Normal world always gets an
+//! answer, and what should still work works. `HOST_CORPUS_CALLS` sets how many calls the Normal
+//! world makes.
 
 use std::collections::BTreeMap;
 

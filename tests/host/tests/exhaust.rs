@@ -1,5 +1,5 @@
-//! Every state of systems that are small enough (`host_tests::exhaust`, `host_tests::walk`). `cargo xtask
-//! explore` visits larger ones.
+//! Every state of systems that are small enough (`host_tests::exhaust`, `host_tests::walk`).
+//! `cargo xtask explore` visits larger ones.
 
 use host_tests::chains::{Chains, Setup};
 use host_tests::exhaust::explore;

@@ -1,5 +1,6 @@
-//! The fuzz targets without a fuzzer: over the inputs to begin with, over those that once broke something
-//! (`corpus/fuzz/TARGET/*`), and over random changes of both. `HOST_FUZZ_RUNS` sets how many.
+//! The fuzz targets without a fuzzer: over the inputs to begin with, over those that once broke
+//! something (`corpus/fuzz/TARGET/*`), and over random changes of both. `HOST_FUZZ_RUNS` sets how
+//! many.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,6 @@
-//! Interleavings: the Normal world calls on several PEs at once, and every access to hardware may let another PE go first. Each
-//! scenario runs with many seeds. `HOST_INTERLEAVINGS` sets how many, `HOST_SEED` which. Races of memory calls are in `races.rs`.
+//! Interleavings: the Normal world calls on several PEs at once, and every access to hardware may
+//! let another PE go first. Each scenario runs with many seeds. `HOST_INTERLEAVINGS` sets how many,
+//! `HOST_SEED` which. Races of memory calls are in `races.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -255,7 +256,8 @@ fn tables_change_under_a_running_partition() {
 fn blocks_are_split_under_a_running_partition() {
     const BLOCK: u64 = 0x4200_0000;
     orders(|seed| {
-        // It owns a whole block. One context lends a page of it, which splits the block, and takes it back, which joins it.
+        // It owns a whole block. One context lends a page of it, which splits the block, and takes
+        // it back, which joins it.
         let system = System::builder()
             .seed(seed)
             .sp(PartitionSpec::new("mp").vcpus(2).script(|sp| {

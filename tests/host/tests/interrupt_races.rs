@@ -1,5 +1,6 @@
-//! Races of secure interrupts with whatever else happens to their owner. Every interrupt is handled exactly once, on whichever PE.
-//! Each race is run with every point at which one PE can be stopped for another, see `schedule::explore`.
+//! Races of secure interrupts with whatever else happens to their owner. Every interrupt is handled
+//! exactly once, on whichever PE. Each race is run with every point at which one PE can be stopped
+//! for another, see `schedule::explore`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};

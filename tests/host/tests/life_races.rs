@@ -334,7 +334,8 @@ fn a_partition_that_waits_is_not_busy_because_it_is_notified() {
     }
 }
 
-// Finding D10: a context that another PE looks at is told of its PE's power management all the same.
+// Finding D10: a context that another PE looks at is told of its PE's power management all the
+// same.
 // req: FWK-04
 #[test]
 fn a_power_message_comes_while_its_partition_is_notified() {

@@ -1,5 +1,5 @@
-//! Tests what happens on another PE between two looks at the same thing: a share that is let go and found again, and an endpoint that dies in
-//! the middle of its own call. See `schedule::explore`.
+//! Tests what happens on another PE between two looks at the same thing: a share that is let go and
+//! found again, and an endpoint that dies in the middle of its own call. See `schedule::explore`.
 
 use std::sync::Mutex;
 
@@ -12,7 +12,8 @@ use spmc::limits::SLICE_PAGES;
 
 type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
 
-/// Begins a share of `page` and the page behind it through the buffer at `buffer`, where the last range lies afterwards. The handle.
+/// Begins a share of `page` and the page behind it through the buffer at `buffer`, where the last
+/// range lies afterwards. The handle.
 fn begin_through(nwd: Nwd<'_>, buffer: u64, page: u64) -> u64 {
     let ranges = [(page, 1), (page + 0x1000, 1)];
     let bytes = Transaction::share(0, 0x8001, RW, &ranges).encode(Layout::V1_2);
@@ -88,7 +89,8 @@ fn pes_that_begin_at_once_count_each_others_transactions() {
     });
 }
 
-/// A partition with two contexts and no buffers, whose second one dies when it is called. What the first one does is `work`.
+/// A partition with two contexts and no buffers, whose second one dies when it is called. What the
+/// first one does is `work`.
 fn mortal(work: impl Fn(&mut Sp, &Regs) -> [u64; 5] + Send + Sync + 'static) -> PartitionSpec {
     PartitionSpec::new("mortal")
         .vcpus(2)
@@ -103,7 +105,8 @@ fn mortal(work: impl Fn(&mut Sp, &Regs) -> [u64; 5] + Send + Sync + 'static) -> 
         })
 }
 
-/// A memory call whose descriptor lies in memory of the partition's own: nothing that its end would wait for is locked while it is read.
+/// A memory call whose descriptor lies in memory of the partition's own: nothing that its end would
+/// wait for is locked while it is read.
 fn call_through(sp: &mut Sp, function: u64, transaction: &Transaction) -> Regs {
     let buffer = sp.base() + 0x3_0000;
     let bytes = transaction.encode(sp.layout);

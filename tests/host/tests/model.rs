@@ -1,5 +1,5 @@
-//! The model ([`host_tests::model`]): random sequences of calls by everybody. A failure is shrunk to few calls. `HOST_MODEL_CASES` sets how
-//! many sequences are tried, `HOST_MODEL_SEED` which.
+//! The model ([`host_tests::model`]): random sequences of calls by everybody. A failure is shrunk
+//! to few calls. `HOST_MODEL_CASES` sets how many sequences are tried, `HOST_MODEL_SEED` which.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,8 +17,10 @@ fn number(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
-// req: MEMO-03, MEMO-08, MEMO-09, MEMO-10, MEMO-11, MEMO-15, MEMO-16, MEMO-17, MEMO-18, MEMO-25, MEMO-27, MEMO-28, MEMO-30
-// req: MEMO-33, MEMO-35, MEMD-38, MEMD-40, MEMD-82, MEMX-09, MEMX-18, MEMX-20, MEMRL-08, MEMRL-14, MEMRC-06, MEMRC-10, GEN-03
+// req: MEMO-03, MEMO-08, MEMO-09, MEMO-10, MEMO-11, MEMO-15, MEMO-16, MEMO-17, MEMO-18, MEMO-25
+// req: MEMO-27, MEMO-28, MEMO-30
+// req: MEMO-33, MEMO-35, MEMD-38, MEMD-40, MEMD-82, MEMX-09, MEMX-18, MEMX-20, MEMRL-08, MEMRL-14
+// req: MEMRC-06, MEMRC-10, GEN-03
 #[test]
 fn every_page_is_in_one_state_and_tables_say_which() {
     let config = Config {

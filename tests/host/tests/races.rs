@@ -1,5 +1,6 @@
-//! Races of memory calls. Each is run with every point at which one PE can be stopped for another, so that what one preemption can break
-//! is found for certain, and with random orders. See `schedule::explore`.
+//! Races of memory calls. Each is run with every point at which one PE can be stopped for another,
+//! so that what one preemption can break is found for certain, and with random orders. See
+//! `schedule::explore`.
 
 use std::sync::Mutex;
 
@@ -11,7 +12,8 @@ use spmc::addr::World::{NonSecure, Secure};
 
 type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
 
-/// A partition that retrieves, and relinquishes unless it is told to keep; its first result is the error.
+/// A partition that retrieves, and relinquishes unless it is told to keep; its first result is the
+/// error.
 fn borrower(sp: &mut Sp) {
     sp.map_buffers();
     sp.serve(|sp, request| {
@@ -212,7 +214,8 @@ fn relinquish_against_reclaim() {
 // req: MEMRL-08, MEMRL-13, MEMRQ-11
 #[test]
 fn relinquish_of_one_borrower_against_retrieve_of_another() {
-    // Both ask for zeroing: the page is zeroed when nobody has it, and never under somebody who has.
+    // Both ask for zeroing: the page is zeroed when nobody has it, and never under somebody who
+    // has.
     let script = |sp: &mut Sp| {
         sp.map_buffers();
         sp.serve(|sp, request| {

@@ -19,8 +19,8 @@ fn region(n: u64) -> u64 {
 /// Offset of a page in a region that is not its first.
 const SPOT: u64 = 5 * 0x1000;
 
-/// Leaves so few tables that the roots of a partition are its whole quota: all other tables are the reserve's,
-/// which hands out first what came back last.
+/// Leaves so few tables that the roots of a partition are its whole quota: all other tables are the
+/// reserve's, which hands out first what came back last.
 const TABLES: usize = 64;
 
 /// Retrieves the share with the handle that is given, of the owner that is given.

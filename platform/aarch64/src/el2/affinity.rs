@@ -9,7 +9,8 @@ use tock_registers::interfaces::Readable;
 /// The affinity fields of MPIDR_EL1.
 const FIELDS: u64 = 0xff_00ff_ffff;
 
-/// MPIDR_EL1 of each PE that has run, by index; 0, which no PE has, for the others. Written by the PE itself, read by the entry code.
+/// MPIDR_EL1 of each PE that has run, by index; 0, which no PE has, for the others. Written by the
+/// PE itself, read by the entry code.
 pub static OF_PES: [AtomicU64; MAX_PES] = [const { AtomicU64::new(0) }; MAX_PES];
 
 /// Returns the affinity of this PE: Aff3:Aff2:Aff1:Aff0.

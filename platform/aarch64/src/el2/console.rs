@@ -29,7 +29,8 @@ const ENABLE_TRANSMIT: u32 = 1 | 1 << 8;
 struct Uart(AtomicPtr<u8>);
 
 impl Uart {
-    /// Points at the registers. They are used through `&Uart` under the lock of [`Console`], or by a PE that panics.
+    /// Points at the registers. They are used through `&Uart` under the lock of [`Console`], or by
+    /// a PE that panics.
     fn write_register(&self, offset: usize, value: u32) {
         let base = self.0.load(Ordering::Relaxed);
         if !base.is_null() {
@@ -91,8 +92,8 @@ fn write_line(level: Level, text: &fmt::Arguments<'_>) {
     let _ = writeln!(&UART, "[{letter}] spmc: {text}");
 }
 
-/// Sets the UART up, whose state at entry is unknown, and sends the log to it: `Info` and worse until the engine has read
-/// the manifest.
+/// Sets the UART up, whose state at entry is unknown, and sends the log to it: `Info` and worse
+/// until the engine has read the manifest.
 pub fn init(board: &Board) {
     // The divisor has six fractional bits: clock / (16 * baud) * 64.
     let divisor = board.uart_clock_hz * 4 / BAUD;
@@ -109,7 +110,8 @@ pub fn init(board: &Board) {
     log::set_max_level(LevelFilter::Info);
 }
 
-/// Logs for a PE that is about to stop. It may hold the line itself, or another PE may have stopped with it: waits for a while only.
+/// Logs for a PE that is about to stop. It may hold the line itself, or another PE may have stopped
+/// with it: waits for a while only.
 pub fn last_words(text: &fmt::Arguments<'_>) {
     const PATIENCE: u32 = 1_000_000;
     let mut line = LINE.try_lock();

@@ -1,7 +1,7 @@
 //! Everything that runs at EL2.
 //!
-//! EL2 runs with interrupts masked and to completion: nothing here is re-entered on one PE, except by an exception that
-//! ends in a panic. What PEs share is behind locks or atomic.
+//! EL2 runs with interrupts masked and to completion: nothing here is re-entered on one PE, except
+//! by an exception that ends in a panic. What PEs share is behind locks or atomic.
 
 mod affinity;
 mod boot;

@@ -1,4 +1,5 @@
-//! The end of a PE: a defect of the SPMC itself. It says where, and stops. The other PEs and the Normal world's data are left alone.
+//! The end of a PE: a defect of the SPMC itself. It says where, and stops. The other PEs and the
+//! Normal world's data are left alone.
 
 use core::arch::asm;
 use core::panic::PanicInfo;

@@ -4,7 +4,8 @@ use core::arch::asm;
 
 use tock_registers::interfaces::{Readable, Writeable};
 
-/// Declares a 64-bit system register by its encoding (Arm ARM D24), so that no assembler extension is needed.
+/// Declares a 64-bit system register by its encoding (Arm ARM D24), so that no assembler extension
+/// is needed.
 macro_rules! system_register {
     ($(#[$doc:meta])* $name:ident, $type:ident, $encoding:literal) => {
         $(#[$doc])*
@@ -31,8 +32,8 @@ macro_rules! system_register {
 
             #[inline(always)]
             fn set(&self, value: u64) {
-                // SAFETY: the registers declared here control lower exception levels, timers and interrupts; none
-                // of them changes how EL2 itself sees memory.
+                // SAFETY: the registers declared here control lower exception levels, timers and
+                // interrupts; none of them changes how EL2 itself sees memory.
                 unsafe {
                     asm!(concat!("msr ", $encoding, ", {}"), in(reg) value, options(nostack, preserves_flags));
                 }

@@ -1,4 +1,5 @@
-//! Calls to EL3 (SMCCC 1.2): 18 registers in, 18 registers out. EL3 keeps all others, also across a stay in the Normal world.
+//! Calls to EL3 (SMCCC 1.2): 18 registers in, 18 registers out. EL3 keeps all others, also across a
+//! stay in the Normal world.
 
 use core::arch::global_asm;
 

@@ -59,7 +59,8 @@ const STEPS: [u32; 6] = [
     u32::MAX,
 ];
 
-/// The properties that are not changed: where BL2 puts the SPMC, which the fake machine does not ask the manifest for.
+/// The properties that are not changed: where BL2 puts the SPMC, which the fake machine does not
+/// ask the manifest for.
 const FIRMWARES: [&str; 3] = ["load_address", "binary_size", "entrypoint"];
 
 /// Partitions that have what a manifest may say.

@@ -1,5 +1,5 @@
-//! One test for each kind of fault of manifests, by themselves and together: the place, who says so,
-//! and the line. Finding C19.
+//! One test for each kind of fault of manifests, by themselves and together: the place, who says
+//! so, and the line. Finding C19.
 
 use crate::support::{Case, run};
 

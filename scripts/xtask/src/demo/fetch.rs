@@ -1,7 +1,8 @@
 //! Files of Debian's archive, each named by its path on a mirror and its SHA-256.
 //!
-//! A file that is here is the one that was asked for: it is fetched under another name, and takes its own once its
-//! checksum holds. The same goes for folders that are unpacked from it. The mirror is the system's own.
+//! A file that is here is the one that was asked for: it is fetched under another name, and takes
+//! its own once its checksum holds. The same goes for folders that are unpacked from it. The mirror
+//! is the system's own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -97,7 +98,8 @@ pub fn source(name: &str, archive: &Pinned) -> Result<PathBuf> {
     whole(name, &[archive.sha256], contents)
 }
 
-/// A folder below [`folder`] that is there as a whole or not at all. Its name tells `name` and a hash of `key`.
+/// A folder below [`folder`] that is there as a whole or not at all. Its name tells `name` and a
+/// hash of `key`.
 pub fn whole(
     name: &str,
     key: &[&str],

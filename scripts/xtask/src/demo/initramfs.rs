@@ -1,6 +1,8 @@
-//! The initial file system of a Linux kernel: an archive in cpio's "newc" format, written without cpio.
+//! The initial file system of a Linux kernel: an archive in cpio's "newc" format, written without
+//! cpio.
 //!
-//! Each entry is a header of 110 hexadecimal digits, the name and the contents, both filled up to four bytes.
+//! Each entry is a header of 110 hexadecimal digits, the name and the contents, both filled up to
+//! four bytes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -72,7 +74,8 @@ impl Initramfs {
         self.entries += 1;
         let size = contents.len() as u32;
         let name_size = name.len() as u32 + 1;
-        // inode, mode, uid, gid, links, time, size, device, special device, size of the name, checksum
+        // inode, mode, uid, gid, links, time, size, device, special device, size of the name,
+        // checksum
         let fields = [
             self.entries,
             mode,

@@ -1,6 +1,8 @@
-//! Debian's arm64 kernel in the Normal world: what it and its initial file system are made of, and how it is started.
+//! Debian's arm64 kernel in the Normal world: what it and its initial file system are made of, and
+//! how it is started.
 //!
-//! There is no boot loader: BL33 is a few instructions that jump to the kernel, which QEMU puts into memory.
+//! There is no boot loader: BL33 is a few instructions that jump to the kernel, which QEMU puts
+//! into memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,7 +46,8 @@ const DEVICE_TREE: u64 = 0x4000_0000;
 pub const KERNEL: u64 = 0x4400_0000;
 pub const INITRAMFS: u64 = 0x5200_0000;
 
-/// Words for every kernel: its first process, and none of its watchdogs, which would only tell how busy the host is.
+/// Words for every kernel: its first process, and none of its watchdogs, which would only tell how
+/// busy the host is.
 pub const WORDS: &str = "rdinit=/init nowatchdog rcupdate.rcu_cpu_stall_suppress=1";
 
 /// The kernel, and a file system that the demos add to.
@@ -118,7 +121,8 @@ impl Linux {
     }
 }
 
-/// Describes the files that QEMU loads: the device tree, and the sizes of the kernel and of its file system.
+/// Describes the files that QEMU loads: the device tree, and the sizes of the kernel and of its
+/// file system.
 pub struct Loaded {
     pub tree: DeviceTree,
     pub kernel: u64,

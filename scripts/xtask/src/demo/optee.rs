@@ -16,8 +16,8 @@ const SOURCE: Pinned = Pinned {
     sha256: "18633691cb075ff2249422251f1cd77c30439a95b564b46682dea1fb6580a5af",
 };
 
-/// A partition at S-EL1 under an SPMC at S-EL2, whose interrupts come through that. Debian's Python has what the build
-/// needs; another one that comes first in the path may not.
+/// A partition at S-EL1 under an SPMC at S-EL2, whose interrupts come through that. Debian's Python
+/// has what the build needs; another one that comes first in the path may not.
 const FLAGS: &[&str] = &[
     "PLATFORM=vexpress",
     "PLATFORM_FLAVOR=qemu_armv8a",
@@ -40,7 +40,8 @@ const FLAGS: &[&str] = &[
     "PYTHON3=/usr/bin/python3",
 ];
 
-/// Lists the software that runs in Linux: libraries, `tee-supplicant`, `xtest` and its trusted applications.
+/// Lists the software that runs in Linux: libraries, `tee-supplicant`, `xtest` and its trusted
+/// applications.
 const CLIENT: &[Pinned] = &[
     Pinned {
         path: "pool/main/g/glibc/libc6_2.43-7_arm64.deb",
@@ -93,7 +94,8 @@ const LIBRARIES: &[&str] = &[
     "libseteec.so.0",
 ];
 
-/// Builds OP-TEE unless that was done before, and puts its image where layouts look for it. Returns the build.
+/// Builds OP-TEE unless that was done before, and puts its image where layouts look for it. Returns
+/// the build.
 pub fn build() -> Result<PathBuf> {
     let source = source("optee-os-source", &SOURCE)?;
     let mut key = vec![SOURCE.sha256];

@@ -1,8 +1,10 @@
-//! Direct requests that begin at EL3: framework messages of the SPMD, and requests of its logical partitions.
+//! Direct requests that begin at EL3: framework messages of the SPMD, and requests of its logical
+//! partitions.
 //!
-//! A logical partition lives in EL3, has an id from 0xffc0 to 0xfffe, and calls when EL3 was entered from the Normal world. Until it
-//! has the response, or `FFA_ERROR`, the SPMD takes no other call by which we would leave the PE. So nothing takes the PE from the
-//! chain that works for it but secure interrupts, whose handlers come back.
+//! A logical partition lives in EL3, has an id from 0xffc0 to 0xfffe, and calls when EL3 was
+//! entered from the Normal world. Until it has the response, or `FFA_ERROR`, the SPMD takes no
+//! other call by which we would leave the PE. So nothing takes the PE from the chain that works for
+//! it but secure interrupts, whose handlers come back.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
@@ -14,10 +16,12 @@ use crate::spmc::{Pe, Spmc};
 use super::{First, Kind, Member, Request, Route, Second};
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_MSG_SEND_DIRECT_REQ` from a Secure id: a message of the SPMD, or a request of a logical partition.
+    /// `FFA_MSG_SEND_DIRECT_REQ` from a Secure id: a message of the SPMD, or a request of a logical
+    /// partition.
     ///
-    /// No call of the Normal world, so it may negotiate its version after that. `INVALID_PARAMETERS` for any other id, and for framework
-    /// messages of a logical partition; otherwise as for requests of the Normal world.
+    /// No call of the Normal world, so it may negotiate its version after that.
+    /// `INVALID_PARAMETERS` for any other id, and for framework messages of a logical partition;
+    /// otherwise as for requests of the Normal world.
     #[cold]
     #[inline(never)]
     pub(super) fn el3_request(
@@ -37,8 +41,8 @@ impl<H: Hal> Spmc<H> {
         self.call_for_logical_partition::<First>(pe, receiver, id, frame)
     }
 
-    /// `FFA_MSG_SEND_DIRECT_REQ2` from a Secure id. Errors as for the first kind, and for the UUID as from the Normal world, whose version
-    /// counts as the sender's.
+    /// `FFA_MSG_SEND_DIRECT_REQ2` from a Secure id. Errors as for the first kind, and for the UUID
+    /// as from the Normal world, whose version counts as the sender's.
     #[cold]
     #[inline(never)]
     pub(super) fn el3_request2(&self, pe: &mut Pe, frame: &mut SmcFrame) -> Result<()> {
@@ -55,7 +59,8 @@ impl<H: Hal> Spmc<H> {
         self.call_for_logical_partition::<Second>(pe, receiver, id, frame)
     }
 
-    /// Runs the context of `receiver` on this PE with the request in `frame`, until that is answered.
+    /// Runs the context of `receiver` on this PE with the request in `frame`, until that is
+    /// answered.
     fn call_for_logical_partition<K: Kind>(
         &self,
         pe: &mut Pe,

@@ -1,5 +1,6 @@
-//! Each rule by itself: a tree that breaks it and no other is refused with the words of that rule. (Many of these trees the crate
-//! refuses, too; the comparison with `dtoolkit` in `tree/damage.rs` shows that nothing else gets through.)
+//! Each rule by itself: a tree that breaks it and no other is refused with the words of that rule.
+//! (Many of these trees the crate refuses, too; the comparison with `dtoolkit` in `tree/damage.rs`
+//! shows that nothing else gets through.)
 
 extern crate std;
 
@@ -17,7 +18,8 @@ const STRUCTURE: [u32; 12] = [
 const LETTER: u32 = 0x6100_0000;
 const STRINGS: [u8; 8] = *b"id\0more\0";
 
-/// A blob of a header with these words, and behind it structure and strings; at an address that is a multiple of 8.
+/// A blob of a header with these words, and behind it structure and strings; at an address that is
+/// a multiple of 8.
 struct Blob {
     header: [u32; HEADER_SIZE / 4],
     structure: Vec<u32>,

@@ -1,4 +1,5 @@
-//! Damaged trees: what the check lets through, the `fdt` crate reads without a panic, without an error and as `dtoolkit` does.
+//! Damaged trees: what the check lets through, the `fdt` crate reads without a panic, without an
+//! error and as `dtoolkit` does.
 //!
 //! `DAMAGED_TREES` says how many trees are made at random, beside those that are made in order.
 
@@ -69,7 +70,8 @@ fn originals() -> Vec<Vec<u8>> {
     sources.map(compile).to_vec()
 }
 
-/// The contents of a tree, as both readers give them: each node and property with its path, and the value.
+/// The contents of a tree, as both readers give them: each node and property with its path, and the
+/// value.
 type Lines = Vec<(String, Vec<u8>)>;
 
 /// Reads all of a tree behind the check; an error is the line of the report.
@@ -138,7 +140,8 @@ fn whole(dtb: &[u8]) -> &[u8] {
     dtb.get(..total).unwrap_or(dtb)
 }
 
-/// Why `dtoolkit` refuses a tree that the check lets through: each is a rule that no reader of manifests depends on.
+/// Why `dtoolkit` refuses a tree that the check lets through: each is a rule that no reader of
+/// manifests depends on.
 fn leniency(refused: &FdtErrorKind) -> Option<&'static str> {
     match refused {
         FdtErrorKind::InvalidHeader(text) if text.contains("memrsvmap") => {
@@ -272,8 +275,9 @@ fn get(dtb: &[u8], word: usize) -> u32 {
     bytes.map_or(0, |bytes| u32::from_be_bytes(bytes.try_into().unwrap()))
 }
 
-/// Truncates at each length, with and without a header that says so; flips one bit of each byte and all; puts each word that means something to
-/// each place; leaves out and doubles each word of the structure block, with sizes that say so.
+/// Truncates at each length, with and without a header that says so; flips one bit of each byte and
+/// all; puts each word that means something to each place; leaves out and doubles each word of the
+/// structure block, with sizes that say so.
 // req: MAN-01, MAN-02
 #[test]
 fn each_damage_alone() {
@@ -315,7 +319,8 @@ fn each_damage_alone() {
     conclude(&tally, &["read, a good manifest", "read"]);
 }
 
-/// Takes `gone` bytes out at `at` (or none, if they stay) and puts others in, with a header that says so.
+/// Takes `gone` bytes out at `at` (or none, if they stay) and puts others in, with a header that
+/// says so.
 fn spliced(dtb: &[u8], at: usize, gone: usize, new: &[u8], stay: bool) -> Vec<u8> {
     let mut dtb = dtb.to_vec();
     let gone = if stay {

@@ -182,7 +182,8 @@ fn buffers_that_are_not_their_users() {
     machine.put_tx(NS, &offer);
     let sent = machine.call(NS, narrow).unwrap();
     machine.reclaim(NS, sent.x[3] << 32 | sent.x[2], 0).unwrap();
-    // A partition: borrowed memory is no buffer, nor is what it can only read when something is to be written.
+    // A partition: borrowed memory is no buffer, nor is what it can only read when something is to
+    // be written.
     let request = Descriptor::request(NS, handle, A, RW).bytes(Version::V1_2);
     machine
         .retrieve(A, &Descriptor::request(NS, handle, A, RW))

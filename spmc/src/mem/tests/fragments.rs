@@ -5,7 +5,8 @@ use crate::limits::{MAX_ARRIVING, MAX_ARRIVING_PER_SENDER};
 
 pub(super) const VM: u16 = 7;
 
-/// Registers of `FFA_MEM_FRAG_TX` or `FFA_MEM_FRAG_RX`; the fifth is the id that the Normal world puts into w4.
+/// Registers of `FFA_MEM_FRAG_TX` or `FFA_MEM_FRAG_RX`; the fifth is the id that the Normal world
+/// puts into w4.
 pub(super) fn frame(function: u32, handle: u64, w3: usize, id: u16) -> SmcFrame {
     SmcFrame::new([
         function as u64,
@@ -130,7 +131,8 @@ impl Machine {
     }
 }
 
-// req: FRAG-06, FRAG-07, FRAG-08, FRAG-09, FRAG-10, FRAG-11, FRAG-12, FRAG-15, FRAG-23, MEMD-13, MEMX-04, MEMRQ-18, MEMRQ-22, MEMD-61
+// req: FRAG-06, FRAG-07, FRAG-08, FRAG-09, FRAG-10, FRAG-11, FRAG-12, FRAG-15, FRAG-23, MEMD-13
+// req: MEMX-04, MEMRQ-18, MEMRQ-22, MEMD-61
 #[test]
 fn descriptors_arrive_and_leave_in_fragments_of_any_size() {
     for (sender_version, receiver_version) in [(0, 2), (1, 1), (2, 0)] {
@@ -367,7 +369,8 @@ fn forgotten_transactions_make_room() {
     let own = Descriptor::offer(B, WB, &[(A, RO)], &scattered(page, 5)).bytes(Version::V1_2);
     let own = machine.begin(B, 0, SHARE, &own, own.len() - 16);
     assert_eq!(machine.shares.live(), MAX_ARRIVING + 1);
-    // A list that would not fit otherwise: three pages more than there are, of which its beginning frees one.
+    // A list that would not fit otherwise: three pages more than there are, of which its beginning
+    // frees one.
     let ranges = scattered(RAM + 0x100_0000, (available() as u64 + 3) * 511 + 5);
     let huge = Descriptor::offer(NS, WB, &[(A, RW)], &ranges).bytes(Version::V1_1);
     let handle = machine.begin(NS, NS, SHARE, &huge, 80);

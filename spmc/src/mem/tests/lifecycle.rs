@@ -2,7 +2,8 @@
 
 use super::*;
 
-// req: MEMS-01, MEMS-03, MEMX-01, MEMX-02, MEMX-12, MEMD-12, MEMD-14, MEMD-59, MEMO-24, MEMO-29, MEMRC-01, MEMRC-13, MEMRC-14
+// req: MEMS-01, MEMS-03, MEMX-01, MEMX-02, MEMX-12, MEMD-12, MEMD-14, MEMD-59, MEMO-24, MEMO-29
+// req: MEMRC-01, MEMRC-13, MEMRC-14
 #[test]
 fn the_bytes_that_u_boot_sends() {
     let machine = Machine::with(&[Version::V1_0, Version::V1_1], 7, 2);
@@ -39,8 +40,10 @@ fn the_bytes_that_u_boot_sends() {
     assert_eq!((after.leaves, after.pools), (before.leaves, before.pools));
 }
 
-// req: MEMO-01, MEMO-04, MEMO-20, MEMO-22, MEMO-24, MEMO-28, MEMO-30, MEMO-32, MEMO-33, MEMO-34, MEMO-35, MEMS-02, MEMS-03, MEMS-05, MEMS-07, MEMD-38, MEMD-46, MEMD-57, MEMD-60
-// req: MEMD-61, MEMD-65, MEMD-77, MEMD-93, MEMD-94, MEMRQ-01, MEMRQ-07, MEMRQ-11, MEMRQ-13, MEMRQ-15, MEMRQ-17, MEMRQ-18, MEMRL-01, MEMRL-08, MEMRL-14
+// req: MEMO-01, MEMO-04, MEMO-20, MEMO-22, MEMO-24, MEMO-28, MEMO-30, MEMO-32, MEMO-33, MEMO-34
+// req: MEMO-35, MEMS-02, MEMS-03, MEMS-05, MEMS-07, MEMD-38, MEMD-46, MEMD-57, MEMD-60
+// req: MEMD-61, MEMD-65, MEMD-77, MEMD-93, MEMD-94, MEMRQ-01, MEMRQ-07, MEMRQ-11, MEMRQ-13
+// req: MEMRQ-15, MEMRQ-17, MEMRQ-18, MEMRL-01, MEMRL-08, MEMRL-14
 // req: MEMRC-06, MEMRC-11
 #[test]
 fn a_shared_region_lives_from_send_to_reclaim_in_every_mix_of_versions() {
@@ -93,7 +96,8 @@ fn a_shared_region_lives_from_send_to_reclaim_in_every_mix_of_versions() {
     }
 }
 
-// req: MEMD-09, MEMO-09, MEMO-16, MEMO-17, MEMO-27, MEML-01, MEML-02, MEML-03, MEML-05, MEML-08, MEMRQ-11, MEMD-39, MEMD-47, MEMD-58, MEMRC-10, MEMX-20
+// req: MEMD-09, MEMO-09, MEMO-16, MEMO-17, MEMO-27, MEML-01, MEML-02, MEML-03, MEML-05, MEML-08
+// req: MEMRQ-11, MEMD-39, MEMD-47, MEMD-58, MEMRC-10, MEMX-20
 #[test]
 fn a_lent_region_is_its_borrowers_alone() {
     let machine = Machine::new();
@@ -136,7 +140,8 @@ fn a_lent_region_is_its_borrowers_alone() {
     assert_eq!((after.leaves, after.pools), (before.leaves, before.pools));
 }
 
-// req: MEMO-08, MEMO-11, MEMO-25, MEMO-26, MEMO-31, MEMDN-01, MEMDN-02, MEMDN-03, MEMDN-05, MEMDN-06, MEMDN-07, MEMDN-08, MEMRL-16
+// req: MEMO-08, MEMO-11, MEMO-25, MEMO-26, MEMO-31, MEMDN-01, MEMDN-02, MEMDN-03, MEMDN-05
+// req: MEMDN-06, MEMDN-07, MEMDN-08, MEMRL-16
 #[test]
 fn a_donated_region_goes_from_hand_to_hand() {
     let machine = Machine::new();
@@ -197,7 +202,8 @@ fn a_donated_region_goes_from_hand_to_hand() {
     );
 }
 
-// req: MEMO-14, MEMO-18, MEMD-25, MEMD-26, MEMD-27, MEMD-34, MEMD-70, MEMD-73, MEMD-76, MEMD-90, MEML-04, MEML-06, MEMRQ-11, MEMRC-07, MEMD-53
+// req: MEMO-14, MEMO-18, MEMD-25, MEMD-26, MEMD-27, MEMD-34, MEMD-70, MEMD-73, MEMD-76, MEMD-90
+// req: MEML-04, MEML-06, MEMRQ-11, MEMRC-07, MEMD-53
 #[test]
 fn several_borrowers() {
     let machine = Machine::with(&[Version::V1_2], 7, 3);

@@ -13,7 +13,8 @@ fn calls_on_different_handles_do_not_wait_for_each_other() {
     machine
         .retrieve(B, &Descriptor::request(A, first, B, RW))
         .unwrap();
-    // Another PE is in the middle of a call on the first handle: it holds all that such a call can hold.
+    // Another PE is in the middle of a call on the first handle: it holds all that such a call can
+    // hold.
     let mailboxes = [A, B].map(|id| machine.of(id).mailbox.lock());
     let held = machine.shares.find_any(Handle::new(first)).unwrap();
     let spaces = [A, B].map(|id| machine.of(id).memory.lock());

@@ -1,4 +1,5 @@
-//! Regions of which the owner may execute some pages and not others, as after one of them was donated and came back (C26).
+//! Regions of which the owner may execute some pages and not others, as after one of them was
+//! donated and came back (C26).
 
 use super::fragments::big;
 use super::*;

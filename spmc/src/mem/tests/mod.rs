@@ -1,5 +1,6 @@
-//! Transactions over the fake hardware, call by call. Descriptors are built here byte by byte, from the tables of the
-//! specification and not with the codec under test. Every refused call is compared before and after.
+//! Transactions over the fake hardware, call by call. Descriptors are built here byte by byte, from
+//! the tables of the specification and not with the codec under test. Every refused call is
+//! compared before and after.
 
 extern crate std;
 
@@ -100,8 +101,8 @@ impl Machine {
         Self::with(&VERSIONS[1..], 7, 3)
     }
 
-    /// The Normal world and `partitions` partitions, with the versions given in that order (the last one for all others) and a quota
-    /// of tables each.
+    /// The Normal world and `partitions` partitions, with the versions given in that order (the
+    /// last one for all others) and a quota of tables each.
     fn with(versions: &[Version], quota: usize, partitions: u16) -> Self {
         let hal = FakeHal::new(1 + quota * (1 + partitions as usize));
         let mut supply = PagePool::all(&hal);

@@ -2,8 +2,10 @@
 
 use super::*;
 
-// req: MEMD-25, MEMD-26, MEMD-27, MEMD-33, MEMD-44, MEMD-45, MEMD-53, MEMD-64, MEMD-66, MEMD-73, MEMD-75, MEMD-85, MEMD-86, MEMD-87, MEMD-88, MEMD-89, MEMD-90
-// req: MEMD-91, MEMD-92, MEMD-94, MEMRQ-04, MEMRQ-05, MEMRQ-06, MEMRQ-12, MEMRQ-23, MEMRQ-25, MEMD-41, MEMD-31, TIME-01
+// req: MEMD-25, MEMD-26, MEMD-27, MEMD-33, MEMD-44, MEMD-45, MEMD-53, MEMD-64, MEMD-66, MEMD-73
+// req: MEMD-75, MEMD-85, MEMD-86, MEMD-87, MEMD-88, MEMD-89, MEMD-90
+// req: MEMD-91, MEMD-92, MEMD-94, MEMRQ-04, MEMRQ-05, MEMRQ-06, MEMRQ-12, MEMRQ-23, MEMRQ-25
+// req: MEMD-41, MEMD-31, TIME-01
 #[test]
 fn requests_for_what_was_not_granted() {
     let machine = Machine::new();
@@ -200,7 +202,8 @@ fn memory_that_does_not_answer_aborts_the_call() {
     machine.reclaim(NS, handle, 0).unwrap();
 }
 
-// req: MEMRL-02, MEMRL-03, MEMRL-04, MEMRL-05, MEMRL-06, MEMRL-07, MEMRL-12, TIME-01, MEMRC-02, MEMRC-03, MEMRC-16, MEMD-15, MEMO-30
+// req: MEMRL-02, MEMRL-03, MEMRL-04, MEMRL-05, MEMRL-06, MEMRL-07, MEMRL-12, TIME-01, MEMRC-02
+// req: MEMRC-03, MEMRC-16, MEMD-15, MEMO-30
 #[test]
 fn relinquish_and_reclaim_by_who_has_no_right_to() {
     let machine = Machine::new();
@@ -288,7 +291,8 @@ fn running_out_of_slots_and_of_pages_changes_nothing() {
         machine.reclaim(NS, handle, 0).unwrap();
     }
     assert_eq!(machine.shares.live(), 0);
-    // The sender's tables: ranges that need one each; its quota has three left beside the root and those for its mailbox.
+    // The sender's tables: ranges that need one each; its quota has three left beside the root and
+    // those for its mailbox.
     let spread = |count: u64| {
         let ranges: Vec<_> = (1..=count).map(|n| (RAM + n * 0x20_0000, 1)).collect();
         Descriptor::offer(NS, WB, &[(A, RW)], &ranges)
@@ -302,7 +306,8 @@ fn running_out_of_slots_and_of_pages_changes_nothing() {
             &spread(1).with(|d| d.constituents[0].0 += 0x1000_0000),
         )
     });
-    // The receiver's: two left beside two roots and those for its own memory, and it needs one more for the level above.
+    // The receiver's: two left beside two roots and those for its own memory, and it needs one more
+    // for the level above.
     machine.refuses(NoMemory, || {
         machine.retrieve(A, &Descriptor::request(NS, handle, A, RW))
     });

@@ -104,7 +104,8 @@ fn a_donor_without_tables_cannot_have_a_donation_back() {
     let machine = big(&VERSIONS[2..]);
     let land = 0x1000_0000;
     machine.give(A, land, PAGES, Permissions::all());
-    // So many ranges that the response has two fragments; all together a block, for which the donor has no table afterwards.
+    // So many ranges that the response has two fragments; all together a block, for which the donor
+    // has no table afterwards.
     let ranges: Vec<_> = (0..PAGES / 2).map(|n| (land + n * 0x2000, 2)).collect();
     let donate = Descriptor::offer(A, 0, &[(B, 0)], &ranges).bytes(Version::V1_2);
     let handle = machine.begin(A, 0, DONATE, &donate, 4096);

@@ -97,7 +97,8 @@ fn offer_to_two() -> Descriptor {
     Descriptor::offer(NS, WB, &[(A, RW), (B, RO)], &ranges)
 }
 
-// req: MEMD-01, MEMD-02, MEMD-03, MEMD-04, MEMD-05, MEMD-06, MEMD-07, MEMD-08, MEMD-23, MEMD-59, MEMD-60, MEMD-67, MEMD-70, MEMX-06
+// req: MEMD-01, MEMD-02, MEMD-03, MEMD-04, MEMD-05, MEMD-06, MEMD-07, MEMD-08, MEMD-23, MEMD-59
+// req: MEMD-60, MEMD-67, MEMD-70, MEMX-06
 #[test]
 fn descriptors_that_are_malformed() {
     for version in VERSIONS {
@@ -195,8 +196,10 @@ fn descriptors_that_are_malformed() {
     }
 }
 
-// req: MEMD-16, MEMD-17, MEMD-18, MEMD-19, MEMD-21, MEMD-22, MEMD-24, MEMD-28, MEMD-35, MEMD-41, MEMD-42, MEMD-48, MEMD-49, MEMD-52, MEMD-54, MEMD-63, MEMD-68
-// req: MEMD-69, MEMD-71, MEMD-72, MEMD-78, MEMD-80, MEMD-81, MEMD-94, MEMX-10, MEMX-16, MEMO-21, MEMDN-01, MEMDN-04, MEML-05, MEML-06, MEMS-06, TIME-01, MEMD-20
+// req: MEMD-16, MEMD-17, MEMD-18, MEMD-19, MEMD-21, MEMD-22, MEMD-24, MEMD-28, MEMD-35, MEMD-41
+// req: MEMD-42, MEMD-48, MEMD-49, MEMD-52, MEMD-54, MEMD-63, MEMD-68
+// req: MEMD-69, MEMD-71, MEMD-72, MEMD-78, MEMD-80, MEMD-81, MEMD-94, MEMX-10, MEMX-16, MEMO-21
+// req: MEMDN-01, MEMDN-04, MEML-05, MEML-06, MEMS-06, TIME-01, MEMD-20
 #[test]
 fn offers_that_ask_for_what_is_not_allowed() {
     let machine = Machine::with(&[Version::V1_1], 7, 9);
@@ -278,7 +281,8 @@ fn offers_that_ask_for_what_is_not_allowed() {
         DONATE,
         donate.1.clone().with(|d| d.entries.push(entry(B, 0))),
     );
-    // Where the owner decides it must do so, and not beyond what it has: outer shareable is more than inner.
+    // Where the owner decides it must do so, and not beyond what it has: outer shareable is more
+    // than inner.
     for attributes in [0, 0x2e] {
         refuses(
             Denied,
@@ -333,7 +337,8 @@ fn offers_that_ask_for_what_is_not_allowed() {
     });
 }
 
-// req: MEMRC-05, MEMO-06, MEMO-10, MEMO-15, MEMO-25, MEMO-27, MEMO-28, MEMD-10, MEMD-11, MEMD-29, MEMD-79, MEML-07, MEMS-04, MEMX-09, MEMX-19, MEMX-17, RXTX-20
+// req: MEMRC-05, MEMO-06, MEMO-10, MEMO-15, MEMO-25, MEMO-27, MEMO-28, MEMD-10, MEMD-11, MEMD-29
+// req: MEMD-79, MEML-07, MEMS-04, MEMX-09, MEMX-19, MEMX-17, RXTX-20
 #[test]
 fn memory_that_is_not_its_senders_alone() {
     let machine = Machine::new();

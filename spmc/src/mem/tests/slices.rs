@@ -69,7 +69,8 @@ impl Machine {
     }
 }
 
-// req: TIME-01, TIME-02, TIME-03, TIME-04, TIME-05, TIME-06, TIME-08, MEMD-80, MEMD-87, MEMRL-12, MEMRC-04
+// req: TIME-01, TIME-02, TIME-03, TIME-04, TIME-05, TIME-06, TIME-08, MEMD-80, MEMD-87, MEMRL-12
+// req: MEMRC-04
 #[test]
 fn calls_are_paused_between_slices_and_nobody_else_comes_near() {
     let machine = machine();

@@ -16,7 +16,8 @@ impl Random {
     }
 }
 
-/// Random changes over 8 MiB that straddle a boundary of 1 GiB, against a map of pages; tables as hardware reads them must agree.
+/// Random changes over 8 MiB that straddle a boundary of 1 GiB, against a map of pages; tables as
+/// hardware reads them must agree.
 #[test]
 fn the_walker_agrees_with_a_map() {
     walker_agrees_with_a_map(&FakeHal::new(12), RAM - 2 * BLOCK, 1500);

@@ -1,4 +1,5 @@
-//! Tests what the rest of the engine relies on: changes are whole, blocks are split and mended, and the Normal world needs few tables.
+//! Tests what the rest of the engine relies on: changes are whole, blocks are split and mended, and
+//! the Normal world needs few tables.
 
 extern crate std;
 
@@ -214,7 +215,8 @@ fn a_change_that_fails_leaves_everything() {
         );
         assert_eq!(snapshot(&hal, space), (tables.clone(), left));
     };
-    // Into a page that is shared, twice over the same page, beyond what is mapped, beyond what can be mapped.
+    // Into a page that is shared, twice over the same page, beyond what is mapped, beyond what can
+    // be mapped.
     refused(
         &mut space,
         &[pages(0x40_1000, 1023)],

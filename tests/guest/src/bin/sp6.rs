@@ -1,4 +1,5 @@
-//! Test partition 6: an execution context for each PE, FF-A 1.2. Only in layouts with many partitions.
+//! Test partition 6: an execution context for each PE, FF-A 1.2. Only in layouts with many
+//! partitions.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,5 @@
-//! The third test partition of some layouts: one execution context, FF-A 1.2, calls by SMC, starts anew when it fails.
+//! The third test partition of some layouts: one execution context, FF-A 1.2, calls by SMC, starts
+//! anew when it fails.
 
 #![no_std]
 #![no_main]

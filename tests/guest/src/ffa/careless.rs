@@ -1,5 +1,5 @@
-//! Callers that are careless: once they speak FF-A v1.1 or later they leave anything in the registers that a call takes nothing
-//! from (SBZ), as partitions and drivers in the field do.
+//! Callers that are careless: once they speak FF-A v1.1 or later they leave anything in the
+//! registers that a call takes nothing from (SBZ), as partitions and drivers in the field do.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,7 +17,8 @@ pub fn negotiated(version: u64, answer: u64) {
     }
 }
 
-/// Leaves garbage in those of x1 to x7 that the call takes nothing from, if only the registers before `given` were chosen.
+/// Leaves garbage in those of x1 to x7 that the call takes nothing from, if only the registers
+/// before `given` were chosen.
 #[inline(never)]
 pub fn leave_garbage(call: &mut Regs, given: usize) {
     if CARELESS.load(Ordering::Relaxed) {
@@ -28,8 +29,8 @@ pub fn leave_garbage(call: &mut Regs, given: usize) {
     }
 }
 
-/// The first of the registers up to x7 that a function takes nothing from. Of `FFA_MSG_WAIT` and `FFA_YIELD` they are left zero, as
-/// Hafnium wants it.
+/// The first of the registers up to x7 that a function takes nothing from. Of `FFA_MSG_WAIT` and
+/// `FFA_YIELD` they are left zero, as Hafnium wants it.
 fn ignored_from(function: u32) -> usize {
     match function {
         id::ID_GET | id::SPM_ID_GET | id::MEM_RELINQUISH => 1,

@@ -1,5 +1,6 @@
-//! A descriptor that a sender transmits in fragments (FF-A v1.0 section 12.2.2): the first one with the send function, the others with `FFA_MEM_FRAG_TX`, each at the
-//! start of TX. The relayer asks for each with `FFA_MEM_FRAG_RX`.
+//! A descriptor that a sender transmits in fragments (FF-A v1.0 section 12.2.2): the first one with
+//! the send function, the others with `FFA_MEM_FRAG_TX`, each at the start of TX. The relayer asks
+//! for each with `FFA_MEM_FRAG_RX`.
 
 use crate::rt::check::{Check, equal};
 
@@ -65,7 +66,8 @@ impl<'a> Fragments<'a> {
         }
         equal(answer[0], id::MEM_FRAG_RX)?;
         equal(answer[3], self.offset as u64)?;
-        // The id of the OS kernel, which is 0, at the physical instance; reserved at the virtual one.
+        // The id of the OS kernel, which is 0, at the physical instance; reserved at the virtual
+        // one.
         for register in &answer[4..8] {
             equal(*register, 0u64)?;
         }

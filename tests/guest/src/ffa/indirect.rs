@@ -1,4 +1,5 @@
-//! Indirect messages (FF-A v1.2 section 7.2.2): the header in TX and RX, and the notification that announces one.
+//! Indirect messages (FF-A v1.2 section 7.2.2): the header in TX and RX, and the notification that
+//! announces one.
 
 use crate::rt::page::{PAGE_SIZE, Shared};
 

@@ -1,4 +1,5 @@
-//! Memory transaction descriptors (FF-A v1.0 section 5.12, v1.1 section 10.11): an encoder for senders and borrowers, and what a borrower reads back.
+//! Memory transaction descriptors (FF-A v1.0 section 5.12, v1.1 section 10.11): an encoder for
+//! senders and borrowers, and what a borrower reads back.
 
 use crate::rt::page::{PAGE_SIZE, Shared};
 
@@ -58,7 +59,8 @@ pub struct Transaction<'a> {
     pub tag: u64,
     /// Who gets access.
     pub receivers: &'a [Receiver],
-    /// Address and number of 4 KiB pages; empty in a retrieve request: then there is no composite descriptor.
+    /// Address and number of 4 KiB pages; empty in a retrieve request: then there is no composite
+    /// descriptor.
     pub ranges: &'a [(u64, u32)],
 }
 
@@ -119,7 +121,8 @@ impl Transaction<'_> {
         end
     }
 
-    /// Writes the descriptor up to the first of `count` constituents, which stands at the offset returned.
+    /// Writes the descriptor up to the first of `count` constituents, which stands at the offset
+    /// returned.
     pub fn encode_head(
         &self,
         version: u32,
@@ -134,7 +137,8 @@ impl Transaction<'_> {
         composite + CONSTITUENTS
     }
 
-    /// Writes header and receivers, all with this offset of the composite descriptor; the offset behind them.
+    /// Writes header and receivers, all with this offset of the composite descriptor; the offset
+    /// behind them.
     fn encode_receivers(&self, version: u32, offset: u32, buffer: &Shared<PAGE_SIZE>) -> usize {
         let layout = layout(version);
         buffer.fill(0);
@@ -170,7 +174,8 @@ pub fn encode_constituent(buffer: &Shared<PAGE_SIZE>, at: usize, address: u64, p
     buffer.write(at + 12, &[0; 4]);
 }
 
-/// Constituents of the same size at the same distance: as many as a test wants, without a list of them.
+/// Constituents of the same size at the same distance: as many as a test wants, without a list of
+/// them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scatter {
     /// Address of the first one.

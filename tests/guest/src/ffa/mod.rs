@@ -1,4 +1,5 @@
-//! FF-A as a caller sees it: function ids, error codes, and the calls. Written from the specification and its clients.
+//! FF-A as a caller sees it: function ids, error codes, and the calls. Written from the
+//! specification and its clients.
 
 mod careless;
 pub mod fragments;
@@ -20,7 +21,8 @@ pub const SP1: u16 = 0x8001;
 /// The test partition with an execution context for each PE.
 pub const SP2: u16 = 0x8002;
 
-/// The id of a third partition, in layouts that have one: it fails, has one execution context and starts anew, or runs at S-EL0.
+/// The id of a third partition, in layouts that have one: it fails, has one execution context and
+/// starts anew, or runs at S-EL0.
 pub const SP3: u16 = 0x8003;
 /// An id that no layout gives to anybody.
 pub const NOBODY: u16 = 0x80ee;
@@ -149,7 +151,8 @@ pub fn regs(function: u32, arguments: &[u64]) -> Regs {
     regs
 }
 
-/// Makes a call with the arguments from x1 on, and behind them zero or, in registers that the call takes nothing from, garbage.
+/// Makes a call with the arguments from x1 on, and behind them zero or, in registers that the call
+/// takes nothing from, garbage.
 #[inline(always)]
 pub fn call(function: u32, arguments: &[u64]) -> Regs {
     let mut call = regs(function, arguments);

@@ -40,7 +40,8 @@ pub struct Retrieved {
 }
 
 impl Caller {
-    /// Describes the transaction in TX and makes the call: a send function or `FFA_MEM_RETRIEVE_REQ`.
+    /// Describes the transaction in TX and makes the call: a send function or
+    /// `FFA_MEM_RETRIEVE_REQ`.
     pub fn send(&self, function: u32, transaction: &Transaction) -> Answer {
         let length = transaction.encode(self.version, self.tx) as u64;
         call(function, &[length, length])
@@ -75,7 +76,8 @@ impl Caller {
         self.retrieved_each(answer, request, |_, _, _| Ok(()))
     }
 
-    /// The same; `each` sees number, address and pages of every constituent. The response may come in fragments.
+    /// The same; `each` sees number, address and pages of every constituent. The response may come
+    /// in fragments.
     #[track_caller]
     pub fn retrieved_each(
         &self,
@@ -153,7 +155,8 @@ impl Caller {
         Ok(length)
     }
 
-    /// Checks every field of the descriptor in RX up to the first constituent; its offset, and what stands before it. `total` is the length of the descriptor.
+    /// Checks every field of the descriptor in RX up to the first constituent; its offset, and what
+    /// stands before it. `total` is the length of the descriptor.
     #[track_caller]
     fn read_head(&self, request: &Transaction, total: usize) -> Check<(usize, Retrieved)> {
         let rx = self.rx;

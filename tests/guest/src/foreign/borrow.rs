@@ -1,4 +1,5 @@
-//! Retrieve requests of partitions that borrow: one receiver, memory of the Normal world, and what is done with it.
+//! Retrieve requests of partitions that borrow: one receiver, memory of the Normal world, and what
+//! is done with it.
 
 use crate::ffa::id;
 use crate::rt::call::Regs;
@@ -58,7 +59,8 @@ pub struct Response {
 }
 
 impl Request {
-    /// Retrieves by `call`, and adds 1 to the first word of each range. RX is released after each fragment.
+    /// Retrieves by `call`, and adds 1 to the first word of each range. RX is released after each
+    /// fragment.
     pub fn make(&self, call: fn(&[u64]) -> Regs) -> Check<Response> {
         let Buffers { tx, rx } = self.buffers;
         tx.fill(0);

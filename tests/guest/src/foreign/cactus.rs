@@ -1,9 +1,11 @@
 //! A partition in the style of TF-A's test partitions (Cactus, Ivy).
 //!
-//! It asks who it is before it negotiates, and does so only in the middle of its tests; the call that registers the entry of its other contexts leaves what the stack held in the registers that it does not set. It
-//! discovers everybody in both ways. Its answers are of 64 bits, whatever the request was. `FFA_INTERRUPT` and `FFA_RUN` are
-//! answered by `FFA_MSG_WAIT`; anything else but a direct request is its end. Its buffers come from its manifest, it makes managed exits in the middle of requests, and handles
-//! the interrupt of its device.
+//! It asks who it is before it negotiates, and does so only in the middle of its tests; the call
+//! that registers the entry of its other contexts leaves what the stack held in the registers that
+//! it does not set. It discovers everybody in both ways. Its answers are of 64 bits, whatever the
+//! request was. `FFA_INTERRUPT` and `FFA_RUN` are answered by `FFA_MSG_WAIT`; anything else but a
+//! direct request is its end. Its buffers come from its manifest, it makes managed exits in the
+//! middle of requests, and handles the interrupt of its device.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,7 +30,8 @@ pub const ECHO: u64 = 0x6563_686f;
 /// Borrows the handle in x4 that was sent by the function in x5, and increments.
 pub const MEMORY: u64 = 0x4d45_4d00;
 
-/// Works for x4 milliseconds, or until it has to leave the PE to the Normal world: then the answer is [`EXITED`].
+/// Works for x4 milliseconds, or until it has to leave the PE to the Normal world: then the answer
+/// is [`EXITED`].
 pub const SLEEP: u64 = 0x736c_6565;
 /// Goes on after [`EXITED`]; the answer is what [`SLEEP`] asked for.
 pub const RESUME: u64 = 0x7265_7375;
@@ -207,7 +210,8 @@ fn take_interrupt() {
 
 fn buffers() -> Buffers {
     let at = |address: u64| {
-        // SAFETY: a page of the manifest's, which nothing else is in; it is mapped before it is used.
+        // SAFETY: a page of the manifest's, which nothing else is in; it is mapped before it is
+        // used.
         unsafe { &*(address as *const Shared<PAGE_SIZE>) }
     };
     Buffers {

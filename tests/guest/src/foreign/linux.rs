@@ -1,9 +1,10 @@
 //! A Normal world in the style of Linux' `arm_ffa` driver (6.12 and later), and of what sits on it.
 //!
-//! It speaks 1.2 and falls back where `FFA_FEATURES` says that something is missing. Of each answer it takes what it needs by
-//! the function id, so a response of the other width is an error to it; it goes on with `FFA_RUN` after `FFA_INTERRUPT` and
-//! `FFA_YIELD`, with w1 as it came. Its descriptors are as large as its buffer and go on in fragments; receivers have 16 bytes
-//! up to 6.17, 32 from then on.
+//! It speaks 1.2 and falls back where `FFA_FEATURES` says that something is missing. Of each answer
+//! it takes what it needs by the function id, so a response of the other width is an error to it;
+//! it goes on with `FFA_RUN` after `FFA_INTERRUPT` and `FFA_YIELD`, with w1 as it came. Its
+//! descriptors are as large as its buffer and go on in fragments; receivers have 16 bytes up to
+//! 6.17, 32 from then on.
 
 use crate::ffa::error::{NO_DATA, NOT_SUPPORTED};
 use crate::ffa::memory::{NORMAL_WB, Scatter, Transaction, access};
@@ -127,7 +128,8 @@ fn linux_lists(_: &Nwd) -> Check {
     ffa::succeeded(&call(id::RX_RELEASE, &[]))
 }
 
-/// Sends a request of the second kind and goes on until something else than a pause comes. Returns that, and the pauses.
+/// Sends a request of the second kind and goes on until something else than a pause comes. Returns
+/// that, and the pauses.
 fn request2(partition: u16, uuid: [u64; 2], words: [u64; 14]) -> (Regs, u64) {
     let mut request = ffa::regs(id::DIRECT_REQ2, &[route(NWD, partition), uuid[0], uuid[1]]);
     request[4..].copy_from_slice(&words);

@@ -1,8 +1,9 @@
-//! Partitions and Normal-world clients in the style of others, one file for each style: what they send, in which order, and
-//! what they insist on in the answers, as their sources show. None of it is their code.
+//! Partitions and Normal-world clients in the style of others, one file for each style: what they
+//! send, in which order, and what they insist on in the answers, as their sources show. None of it
+//! is their code.
 //!
-//! Our own guests share habits with the SPMC: the same hands wrote both. What is here has the habits of software that is in
-//! the field, so that strictness that would break it shows.
+//! Our own guests share habits with the SPMC: the same hands wrote both. What is here has the
+//! habits of software that is in the field, so that strictness that would break it shows.
 
 mod borrow;
 pub mod cactus;

@@ -1,9 +1,11 @@
-//! A partition in the style of the Open Device Partnership's secure services (crates `ffa` and `odp-ffa`, `ec-service-lib`).
+//! A partition in the style of the Open Device Partnership's secure services (crates `ffa` and
+//! `odp-ffa`, `ec-service-lib`).
 //!
-//! Calls by SMC, all registers that are not used zero. It has several services in one partition, told apart by the UUID of the
-//! request, and builds its answer from the request: the UUID stays in x2 and x3. `FFA_YIELD` must complete with 32-bit
-//! `FFA_SUCCESS`. It asks for memory with 64 bytes, header and one receiver of 16, although it speaks 1.2. Any completion of
-//! `FFA_MSG_WAIT` or of an answer that is neither a direct request nor `FFA_ERROR` is its end.
+//! Calls by SMC, all registers that are not used zero. It has several services in one partition,
+//! told apart by the UUID of the request, and builds its answer from the request: the UUID stays in
+//! x2 and x3. `FFA_YIELD` must complete with 32-bit `FFA_SUCCESS`. It asks for memory with 64
+//! bytes, header and one receiver of 16, although it speaks 1.2. Any completion of `FFA_MSG_WAIT`
+//! or of an answer that is neither a direct request nor `FFA_ERROR` is its end.
 
 use crate::ffa::memory::{NORMAL_WB, access, flag};
 use crate::ffa::{self, V1_2, id};
@@ -24,7 +26,8 @@ pub const YIELD: [u64; 2] = [0x4e5a_0d11_0f3b_61c2, 0x11a0_9c1d_77e2_5b94];
 pub const NOTIFY: [u64; 2] = [0x4e5a_0d11_0f3b_61c3, 0x11a0_9c1d_77e2_5b94];
 /// Sets that notification for the requester.
 pub const RAISE: [u64; 2] = [0x4e5a_0d11_0f3b_61c4, 0x11a0_9c1d_77e2_5b94];
-/// Adds 1 to the first word of each range of the handle in the first word. The second word is the tag.
+/// Adds 1 to the first word of each range of the handle in the first word. The second word is the
+/// tag.
 pub const MEMORY: [u64; 2] = [0x4e5a_0d11_0f3b_61c5, 0x11a0_9c1d_77e2_5b94];
 /// Writes to the console.
 pub const LOG: [u64; 2] = [0x4e5a_0d11_0f3b_61c6, 0x11a0_9c1d_77e2_5b94];

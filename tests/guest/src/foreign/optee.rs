@@ -1,9 +1,10 @@
 //! A partition in the style of OP-TEE.
 //!
-//! Most calls are made by HVC, those that give up the PE by SMC. It answers in the width of the request, looks the memory of a
-//! handle up when it is first used and keeps it until it is told to let go, and asks for it in the 32-bit form, with receivers
-//! of 16 bytes although it speaks 1.2. Its notifications are set with the wish to delay the schedule receiver interrupt.
-//! Messages that it does not know are answered by `FFA_ERROR`.
+//! Most calls are made by HVC, those that give up the PE by SMC. It answers in the width of the
+//! request, looks the memory of a handle up when it is first used and keeps it until it is told to
+//! let go, and asks for it in the 32-bit form, with receivers of 16 bytes although it speaks 1.2.
+//! Its notifications are set with the wish to delay the schedule receiver interrupt. Messages that
+//! it does not know are answered by `FFA_ERROR`.
 
 use crate::ffa::error::NOT_SUPPORTED;
 use crate::ffa::memory::{NORMAL_WB, access, flag};

@@ -1,7 +1,7 @@
 //! A partition in the style of EDK2's StandaloneMm.
 //!
-//! It runs at S-EL0, takes its image apart page by page as its sections want, and has a buffer of the Normal world, which the
-//! manifest gives it. Its answers say `FFA_SUCCESS` in x3.
+//! It runs at S-EL0, takes its image apart page by page as its sections want, and has a buffer of
+//! the Normal world, which the manifest gives it. Its answers say `FFA_SUCCESS` in x3.
 
 use crate::ffa::{SPMC, V1_2, id};
 use crate::rt::check::{Check, equal, holds};

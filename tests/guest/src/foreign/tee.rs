@@ -1,7 +1,8 @@
-//! Drivers of a Normal world for trusted execution environments: requests of Linux' driver for OP-TEE and of that for Trusty.
+//! Drivers of a Normal world for trusted execution environments: requests of Linux' driver for
+//! OP-TEE and of that for Trusty.
 //!
-//! Both share memory by the driver of FF-A, 64 bits and as many ranges as the buffer of an application has, and ask by direct
-//! requests of 32 bits (OP-TEE) or 64 bits.
+//! Both share memory by the driver of FF-A, 64 bits and as many ranges as the buffer of an
+//! application has, and ask by direct requests of 32 bits (OP-TEE) or 64 bits.
 
 use crate::ffa::memory::{NORMAL_WB, Scatter, Transaction, access};
 use crate::ffa::transfer::{Caller, reclaim, words};
@@ -124,7 +125,8 @@ fn optee_notifies(nwd: &Nwd) -> Check {
     ffa::succeeded(&call(id::NOTIFICATION_BITMAP_DESTROY, &[NWD.into()]))
 }
 
-/// The error is no answer to anybody: whoever gave it cycles learns that it waits, and it gets no error in turn, which would be its end.
+/// The error is no answer to anybody: whoever gave it cycles learns that it waits, and it gets no
+/// error in turn, which would be its end.
 fn optee_is_run(_: &Nwd) -> Check {
     for _ in 0..2 {
         let w1 = u64::from(OPTEE) << 16;

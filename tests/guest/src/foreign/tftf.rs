@@ -1,7 +1,7 @@
 //! A Normal world in the style of TF-A's tests.
 //!
-//! It expects what its tables say of `FFA_FEATURES`, that answers have 64 bits even where requests had 32, and makes its memory
-//! calls in the 32-bit form.
+//! It expects what its tables say of `FFA_FEATURES`, that answers have 64 bits even where requests
+//! had 32, and makes its memory calls in the 32-bit form.
 
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
 use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access};

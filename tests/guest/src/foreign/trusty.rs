@@ -1,8 +1,9 @@
 //! A partition in the style of Trusty.
 //!
-//! It speaks 1.1, says nothing of attributes, type or permissions when it asks for memory, but wants to hear of normal,
-//! write-back, inner shareable memory that is shared or lent. Its answers have the width and the flags of the request. A message
-//! that it does not know it answers by `FFA_ERROR`, with a code that fills all of x2.
+//! It speaks 1.1, says nothing of attributes, type or permissions when it asks for memory, but
+//! wants to hear of normal, write-back, inner shareable memory that is shared or lent. Its answers
+//! have the width and the flags of the request. A message that it does not know it answers by
+//! `FFA_ERROR`, with a code that fills all of x2.
 
 use crate::ffa::error::NOT_SUPPORTED;
 use crate::ffa::memory::{NORMAL_WB, NS, flag};

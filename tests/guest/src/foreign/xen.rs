@@ -1,7 +1,7 @@
 //! A Normal world in the style of Xen's mediator.
 //!
-//! It speaks 1.1, tells partitions of its VMs, and passes on what the VMs ask: requests and memory come from a VM's id, the
-//! buffers are the hypervisor's.
+//! It speaks 1.1, tells partitions of its VMs, and passes on what the VMs ask: requests and memory
+//! come from a VM's id, the buffers are the hypervisor's.
 
 use crate::ffa::memory::{NORMAL_WB, Transaction, access};
 use crate::ffa::transfer::{Caller, reclaim, words};

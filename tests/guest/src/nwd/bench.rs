@@ -1,7 +1,9 @@
-//! Benchmarks: each call is made a number of times between two marks, and the instruction counter tells who executed how much.
+//! Benchmarks: each call is made a number of times between two marks, and the instruction counter
+//! tells who executed how much.
 //!
-//! `BENCH <n> <name> <iterations>` announces the marks 2n and 2n + 1. Benchmark 0 is the loop alone. What takes several steps, such as shared memory, is
-//! gone through a few times; its marks stand round the step in the last round, wherever that runs.
+//! `BENCH <n> <name> <iterations>` announces the marks 2n and 2n + 1. Benchmark 0 is the loop
+//! alone. What takes several steps, such as shared memory, is gone through a few times; its marks
+//! stand round the step in the last round, wherever that runs.
 
 use core::fmt;
 
@@ -131,8 +133,9 @@ impl Series {
         }
     }
 
-    /// Measures interrupts: a secure one that stops the Normal world, with all that its owner calls for; a Non-secure one that preempts sp1, and
-    /// `FFA_RUN` after it; and the calls to fetch and to deactivate.
+    /// Measures interrupts: a secure one that stops the Normal world, with all that its owner calls
+    /// for; a Non-secure one that preempts sp1, and `FFA_RUN` after it; and the calls to fetch and
+    /// to deactivate.
     fn measure_interrupts(&mut self) {
         must(ask_from(NWD, SP1, command!(own_interrupt), [0; 4]).map(drop));
         self.measure("secure_interrupt", || Source::Gpio.raise());
@@ -181,7 +184,8 @@ impl Series {
 
 const STEPS: [&str; 4] = ["send", "retrieve", "relinquish", "reclaim"];
 
-/// The name of a benchmark of memory: the transaction, its pages and, if there are several, its constituents.
+/// The name of a benchmark of memory: the transaction, its pages and, if there are several, its
+/// constituents.
 struct Memory {
     kind: Kind,
     list: Scatter,
@@ -341,7 +345,8 @@ fn spin(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// sp1: lets its interrupt through that the Normal world raises; with marks, handles that of its device between them.
+/// sp1: lets its interrupt through that the Normal world raises; with marks, handles that of its
+/// device between them.
 fn own_interrupt(_: &Sp, [get, deactivate, ..]: [u64; 4]) -> Check<[u64; 4]> {
     if get == 0 {
         return interrupts::let_through(GPIO_INTERRUPT);

@@ -1,4 +1,5 @@
-//! Benchmark of PEs that work at the same time: PE `n` asks the `n`-th of eight partitions, first alone, then while others ask theirs.
+//! Benchmark of PEs that work at the same time: PE `n` asks the `n`-th of eight partitions, first
+//! alone, then while others ask theirs.
 //!
 //! Each PE has marks of its own; the counter counts for each PE apart.
 

@@ -1,6 +1,8 @@
-//! A Non-secure interrupt at a chosen time: the EL2 physical timer, and as much of the GICv3 as lets it through.
+//! A Non-secure interrupt at a chosen time: the EL2 physical timer, and as much of the GICv3 as
+//! lets it through.
 //!
-//! Interrupts stay masked in this image: it only wants to know what they do to a partition, and acknowledges them by polling.
+//! Interrupts stay masked in this image: it only wants to know what they do to a partition, and
+//! acknowledges them by polling.
 
 use core::arch::asm;
 
@@ -63,7 +65,8 @@ pub fn state_of(pe: usize, line: u32) -> State {
     }
 }
 
-/// Lets the private interrupt `line` of the PE with this index, which is this one, be pending at its CPU interface.
+/// Lets the private interrupt `line` of the PE with this index, which is this one, be pending at
+/// its CPU interface.
 pub fn open(pe: usize, line: u32) {
     let redistributor = GICR + pe as u64 * GICR_STRIDE + GICR_SGI;
     write32(GICD, DISTRIBUTOR_ON);
@@ -96,7 +99,8 @@ pub fn close(pe: usize, line: u32) {
     );
 }
 
-/// Lets the timer interrupt of the PE with this index be pending at its CPU interface, and starts the timer.
+/// Lets the timer interrupt of the PE with this index be pending at its CPU interface, and starts
+/// the timer.
 pub fn start_timer(pe: usize, ms: u64) {
     start_timer_ticks(pe, ms * ticks_per_ms());
 }
@@ -118,7 +122,8 @@ pub fn start_timer_ticks(pe: usize, ticks: u64) {
     };
 }
 
-/// Lets the interrupt through to the PE with this index, this one, with a timer that does not fire: [`fire`] does.
+/// Lets the interrupt through to the PE with this index, this one, with a timer that does not fire:
+/// [`fire`] does.
 pub fn enable(pe: usize) {
     const NEVER_MS: u64 = 1_000;
     start_timer(pe, NEVER_MS);
@@ -152,21 +157,22 @@ pub fn acknowledge(pe: usize) -> Check {
     take(pe, TIMER)
 }
 
-/// Takes the private interrupt `line`, which must come, and lets it through no more. The timer is off after that.
+/// Takes the private interrupt `line`, which must come, and lets it through no more. The timer is
+/// off after that.
 #[track_caller]
 pub fn take(pe: usize, line: u32) -> Check {
     let mut interrupt = SPURIOUS;
     let came = wait_until(PATIENCE_MS, || {
-        // SAFETY: acknowledges the pending interrupt, if there is one.
-        unsafe { asm!("mrs {}, S3_0_C12_C12_0", out(reg) interrupt, options(nostack)) }; // ICC_IAR1_EL1
+        // SAFETY: reads ICC_IAR1_EL1, which acknowledges the pending interrupt, if there is one.
+        unsafe { asm!("mrs {}, S3_0_C12_C12_0", out(reg) interrupt, options(nostack)) };
         interrupt != SPURIOUS
     });
     let redistributor = GICR + pe as u64 * GICR_STRIDE + GICR_SGI;
     write32(redistributor + ICENABLER0, 1 << line);
-    // SAFETY: stops the timer, then ends the interrupt that was acknowledged.
+    // SAFETY: stops the timer, which nobody else on this PE uses.
     unsafe { asm!("msr cnthp_ctl_el2, xzr", "isb", options(nostack)) };
     holds(came, interrupt)?;
-    // SAFETY: as above.
-    unsafe { asm!("msr S3_0_C12_C12_1, {}", "isb", in(reg) interrupt, options(nostack)) }; // ICC_EOIR1_EL1
+    // SAFETY: writes ICC_EOIR1_EL1, which ends the interrupt that was acknowledged.
+    unsafe { asm!("msr S3_0_C12_C12_1, {}", "isb", in(reg) interrupt, options(nostack)) };
     equal(interrupt, line)
 }

@@ -1,7 +1,9 @@
-//! The Normal-world test OS at NS-EL2: starts the other PEs, runs the tests in order and reports them, then powers off.
+//! The Normal-world test OS at NS-EL2: starts the other PEs, runs the tests in order and reports
+//! them, then powers off.
 //!
-//! Line protocol on UART0: `TESTS <n>`, for each test `TEST <name> ok`, `TEST <name> fail: <why>` or `TEST <name> skip: <why>`, at the end
-//! `DONE <passed> passed, <failed> failed`. Lines that start with `#` tell the story to a human.
+//! Line protocol on UART0: `TESTS <n>`, for each test `TEST <name> ok`, `TEST <name> fail: <why>`
+//! or `TEST <name> skip: <why>`, at the end `DONE <passed> passed, <failed> failed`. Lines that
+//! start with `#` tell the story to a human.
 
 pub mod bench;
 pub mod bench_parallel;
@@ -134,7 +136,8 @@ static RUNNING: AtomicPtr<Test> = AtomicPtr::new(null_mut());
 /// The life of the boot PE.
 pub fn main() -> ! {
     crate::rt::stage1::enable_el2();
-    // SAFETY: the word lies in RAM that nothing else uses; whoever starts this image may have set it.
+    // SAFETY: the word lies in RAM that nothing else uses; whoever starts this image may have set
+    // it.
     let mode = unsafe { (MODE as *const u64).read_volatile() };
     match mode {
         MODE_BENCH => bench::run(),

@@ -1,6 +1,8 @@
-//! The other PEs: started at first, then each waits for a function to run. One of them may be to turn itself off.
+//! The other PEs: started at first, then each waits for a function to run. One of them may be to
+//! turn itself off.
 //!
-//! A test posts a job to a PE and collects the answer later, so that it can look at what happens meanwhile.
+//! A test posts a job to a PE and collects the answer later, so that it can look at what happens
+//! meanwhile.
 
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
@@ -37,7 +39,8 @@ struct Mailbox {
     answer: UnsafeCell<Check<[u64; 4]>>,
 }
 
-// SAFETY: `state` says who may touch the cells: the boot PE in IDLE and DONE, the PE itself in POSTED.
+// SAFETY: `state` says who may touch the cells: the boot PE in IDLE and DONE, the PE itself in
+// POSTED.
 unsafe impl Sync for Mailbox {}
 
 fn nothing(arguments: [u64; 4]) -> Check<[u64; 4]> {
@@ -112,7 +115,8 @@ fn affinity(index: usize) -> u64 {
     AFFINITIES[index].load(Ordering::Relaxed)
 }
 
-/// Starts all PEs that the device tree names and returns how many run. Their indices are 0 to that number, in order of affinity.
+/// Starts all PEs that the device tree names and returns how many run. Their indices are 0 to that
+/// number, in order of affinity.
 pub fn start_all() -> usize {
     let mut pes = 1;
     fdt::for_each_cpu(|mpidr| {

@@ -14,7 +14,8 @@ fn psci(function: u64, arguments: [u64; 3]) -> i64 {
     call(Conduit::Smc, regs)[0] as i64
 }
 
-/// Starts the PE `mpidr` at `entry` with `context` in x0; whether PSCI took the call. That is no promise that the PE exists.
+/// Starts the PE `mpidr` at `entry` with `context` in x0; whether PSCI took the call. That is no
+/// promise that the PE exists.
 pub fn cpu_on(mpidr: u64, entry: u64, context: u64) -> bool {
     psci(CPU_ON, [mpidr, entry, context]) == 0
 }

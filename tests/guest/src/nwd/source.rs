@@ -1,5 +1,5 @@
-//! Devices whose interrupts the Normal world can raise, and which belong to partitions that claim them as edges: each rise is one interrupt,
-//! and nothing needs to be cleared by its owner.
+//! Devices whose interrupts the Normal world can raise, and which belong to partitions that claim
+//! them as edges: each rise is one interrupt, and nothing needs to be cleared by its owner.
 
 use crate::board::{CLOCK, GPIO};
 use crate::rt::wait_until;
@@ -25,8 +25,8 @@ const CLOCK_MASK: u64 = 0x10;
 const CLOCK_RAW: u64 = 0x14;
 const CLOCK_CLEAR: u64 = 0x1c;
 
-/// The clock ticks between reading the time and setting the match, at worst every time for this long.
-/// An owner that clears it at once is not seen, either, so nobody waits longer.
+/// The clock ticks between reading the time and setting the match, at worst every time for this
+/// long. An owner that clears it at once is not seen, either, so nobody waits longer.
 const LIMIT_MS: u64 = 100;
 
 fn write(address: u64, value: u32) {
@@ -39,7 +39,8 @@ fn read(address: u64) -> u32 {
     unsafe { (address as *const u32).read_volatile() }
 }
 
-/// Lets the clock raise its interrupt, a level, when its next second begins, and takes back what it raises now.
+/// Lets the clock raise its interrupt, a level, when its next second begins, and takes back what it
+/// raises now.
 pub fn alarm_next_second() {
     write(CLOCK + CLOCK_MASK, 1);
     write(CLOCK + CLOCK_CLEAR, 1);

@@ -18,7 +18,8 @@ pub enum Conduit {
 
 macro_rules! conduit {
     ($instruction:literal, $r:ident) => {
-        // SAFETY: all registers that the callee may change are outputs, and memory counts as changed.
+        // SAFETY: all registers that the callee may change are outputs, and memory counts as
+        // changed.
         unsafe {
             asm!(
                 $instruction,

@@ -1,4 +1,5 @@
-//! How a test says what it found: a check that fails carries where, what and what else was expected.
+//! How a test says what it found: a check that fails carries where, what and what else was
+//! expected.
 
 use core::fmt;
 use core::panic::Location;

@@ -1,4 +1,5 @@
-//! PL011 output: the Normal world writes to UART0, partitions to the secure UART1. The firmware has set both up.
+//! PL011 output: the Normal world writes to UART0, partitions to the secure UART1. The firmware has
+//! set both up.
 
 use core::fmt::{self, Write};
 

@@ -1,4 +1,5 @@
-//! The FP/SIMD registers. The code of the guests never uses them, so what is put in stays there until somebody else's is left behind.
+//! The FP/SIMD registers. The code of the guests never uses them, so what is put in stays there
+//! until somebody else's is left behind.
 
 use core::arch::global_asm;
 

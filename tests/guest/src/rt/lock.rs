@@ -1,4 +1,5 @@
-//! A lock for what the PEs of one image share. Nothing preempts who holds it for long: interrupts are masked in the guests.
+//! A lock for what the PEs of one image share. Nothing preempts who holds it for long: interrupts
+//! are masked in the guests.
 
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicBool, Ordering};

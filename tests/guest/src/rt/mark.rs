@@ -1,4 +1,5 @@
-//! Marks for the instruction counter: `movz xzr, #n` does nothing for the machine, and a QEMU plugin takes the counts where it sees one.
+//! Marks for the instruction counter: `movz xzr, #n` does nothing for the machine, and a QEMU
+//! plugin takes the counts where it sees one.
 
 use core::arch::{asm, global_asm};
 

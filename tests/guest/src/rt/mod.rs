@@ -1,4 +1,5 @@
-//! Provides what all guests need from the machine: calls, console, memory, exceptions. Nothing here knows a test.
+//! Provides what all guests need from the machine: calls, console, memory, exceptions. Nothing here
+//! knows a test.
 
 pub mod call;
 pub mod check;
@@ -67,8 +68,8 @@ pub fn ticks_per_ms() -> u64 {
     frequency / 1000
 }
 
-/// Milliseconds in which what must come has come even where the machine is busy with other work: the
-/// counter goes on while the PEs wait for it. `xtask` waits longer for a word from the console.
+/// Milliseconds in which what must come has come even where the machine is busy with other work:
+/// the counter goes on while the PEs wait for it. `xtask` waits longer for a word from the console.
 pub const PATIENCE_MS: u64 = 60_000;
 
 /// A line now and then from a test that takes long, so that nobody takes it for stuck.

@@ -1,4 +1,5 @@
-//! Memory that others can write: pages that are only touched by volatile accesses, never through references.
+//! Memory that others can write: pages that are only touched by volatile accesses, never through
+//! references.
 
 use core::cell::UnsafeCell;
 
@@ -9,7 +10,8 @@ pub const PAGE_SIZE: usize = 4096;
 #[repr(C, align(4096))]
 pub struct Shared<const N: usize>(UnsafeCell<[u8; N]>);
 
-// SAFETY: all accesses are volatile and of plain bytes; whoever writes at the same time makes the content arbitrary, not invalid.
+// SAFETY: all accesses are volatile and of plain bytes; whoever writes at the same time makes the
+// content arbitrary, not invalid.
 unsafe impl<const N: usize> Sync for Shared<N> {}
 
 impl<const N: usize> Shared<N> {
@@ -18,7 +20,8 @@ impl<const N: usize> Shared<N> {
         Self(UnsafeCell::new([0; N]))
     }
 
-    /// Address of the block; the same in all address spaces, since guests map themselves one to one.
+    /// Address of the block; the same in all address spaces, since guests map themselves one to
+    /// one.
     pub fn address(&self) -> u64 {
         self.0.get() as u64
     }

@@ -1,7 +1,8 @@
 //! Accesses that may fault: the exception is recorded, the access skipped, and the guest goes on.
 //!
-//! The probes are a few instructions between two labels. The exception vectors know the labels: a synchronous exception there, or in code that
-//! was called from there, returns the syndrome (ESR) to the caller of the probe.
+//! The probes are a few instructions between two labels. The exception vectors know the labels: a
+//! synchronous exception there, or in code that was called from there, returns the syndrome (ESR)
+//! to the caller of the probe.
 
 use core::arch::global_asm;
 
@@ -85,7 +86,8 @@ pub unsafe fn write(address: u64, value: u32) -> Result<(), Fault> {
 ///
 /// # Safety
 ///
-/// If the address can be executed, it must hold code that returns and keeps the procedure call standard.
+/// If the address can be executed, it must hold code that returns and keeps the procedure call
+/// standard.
 pub unsafe fn execute(address: u64) -> Result<(), Fault> {
     // SAFETY: the caller's promise; an exception is caught.
     unsafe { call(address, 0) }.map(drop)

@@ -1,7 +1,9 @@
-//! Stage 1 of the guests (Arm ARM, VMSAv8-64, 4 KiB granule): virtual addresses are physical addresses.
+//! Stage 1 of the guests (Arm ARM, VMSAv8-64, 4 KiB granule): virtual addresses are physical
+//! addresses.
 //!
-//! The Normal world uses a few blocks of 1 GiB. A partition maps pages, because only its own stage 1 can say whether an address is Secure
-//! or Non-secure: the NS bit of a descriptor chooses between the two address spaces that stage 2 offers.
+//! The Normal world uses a few blocks of 1 GiB. A partition maps pages, because only its own stage
+//! 1 can say whether an address is Secure or Non-secure: the NS bit of a descriptor chooses between
+//! the two address spaces that stage 2 offers.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -76,7 +78,8 @@ pub fn map_range(address: u64, pages: usize, attributes: Attributes) {
     }
 }
 
-/// The second GiB of RAM: partitions see it as Non-secure from the start, as far as stage 2 lets them.
+/// The second GiB of RAM: partitions see it as Non-secure from the start, as far as stage 2 lets
+/// them.
 pub const NON_SECURE_GIB: u64 = RAM + GIB;
 
 const GIB: u64 = 1 << 30;
@@ -141,7 +144,8 @@ fn invalidate(address: u64) {
 
 /// Bits of an address: walks start at level 0.
 const ADDRESS_BITS: u64 = 48;
-/// The fields that TCR_EL1 and TCR_EL2 have in common: the size, tables cacheable and inner shareable.
+/// The fields that TCR_EL1 and TCR_EL2 have in common: the size, tables cacheable and inner
+/// shareable.
 const CONTROL: u64 = (64 - ADDRESS_BITS) | 1 << 8 | 1 << 10 | 3 << 12;
 /// As a size of physical addresses: 48 bits.
 const OUTPUT_48: u64 = 0b101;

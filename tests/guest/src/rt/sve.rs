@@ -1,4 +1,5 @@
-//! The SVE registers, at the longest vector length that the PE has. As with [`super::fp`], the code of the guests never uses them.
+//! The SVE registers, at the longest vector length that the PE has. As with [`super::fp`], the code
+//! of the guests never uses them.
 
 use core::arch::{asm, global_asm};
 
@@ -66,7 +67,8 @@ pub fn is_there() -> bool {
 /// Lets this image, at EL2, use SVE at the longest length, which is returned in bytes.
 pub fn enable_el2() -> usize {
     const RES1: u64 = 0x32ff;
-    // SAFETY: CPTR_EL2 without traps of FP and SVE, then ZCR_EL2.LEN; this image keeps nothing in these registers.
+    // SAFETY: CPTR_EL2 without traps of FP and SVE, then ZCR_EL2.LEN; this image keeps nothing in
+    // these registers.
     unsafe {
         asm!("msr cptr_el2, {}", "isb", "msr s3_4_c1_c2_0, {}", "isb", in(reg) RES1, in(reg) 0xfu64, options(nostack));
         sve_bytes()
@@ -80,7 +82,8 @@ impl Scalable {
         predicates: [0; PREDICATES * LONGEST / 8],
     };
 
-    /// Different values for each register of `bytes` bytes. FFR has its low half set: it may only be a run of ones from bit 0 on.
+    /// Different values for each register of `bytes` bytes. FFR has its low half set: it may only
+    /// be a run of ones from bit 0 on.
     pub fn pattern(bytes: usize, seed: u8) -> Self {
         let mut this = Self::ZERO;
         let value = |n: usize| (n as u8).wrapping_mul(29).wrapping_add((n >> 8) as u8) ^ seed;
@@ -97,7 +100,8 @@ impl Scalable {
 
     /// Puts them into the registers.
     pub fn load(&self, bytes: usize) {
-        // SAFETY: long enough for the longest registers; the code of this target keeps nothing in them.
+        // SAFETY: long enough for the longest registers; the code of this target keeps nothing in
+        // them.
         unsafe {
             sve_load_ffr(self.predicates[2 * bytes..].as_ptr());
             sve_load(self.vectors.as_ptr(), self.predicates.as_ptr());

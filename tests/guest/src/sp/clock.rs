@@ -1,9 +1,10 @@
-//! A partition that leaves nobody alone: its interrupts stop whatever runs on any PE, be that Linux or OP-TEE, and with each of them it asks
-//! another partition something.
+//! A partition that leaves nobody alone: its interrupts stop whatever runs on any PE, be that Linux
+//! or OP-TEE, and with each of them it asks another partition something.
 //!
-//! A clock interrupts the boot PE once a second. Each time the partition raises [`EDGES`] interrupts of another device, one after the other, each
-//! on the next PE: it has one execution context, which so moves from PE to PE (FF-A v1.1 section 9.3). The console tells when every interrupt
-//! that was raised was handled and every question answered, if only by BUSY.
+//! A clock interrupts the boot PE once a second. Each time the partition raises [`EDGES`]
+//! interrupts of another device, one after the other, each on the next PE: it has one execution
+//! context, which so moves from PE to PE (FF-A v1.1 section 9.3). The console tells when every
+//! interrupt that was raised was handled and every question answered, if only by BUSY.
 
 use crate::ffa::{self, SP2, error, id, route};
 use crate::message;
@@ -36,7 +37,8 @@ struct Counts {
     raised: u64,
     handled: u64,
     answers: u64,
-    /// Questions that met a context of the other partition in the middle of its start, which waits for the end of this handler.
+    /// Questions that met a context of the other partition in the middle of its start, which waits
+    /// for the end of this handler.
     busy: u64,
     /// Seconds when the console told them last.
     told: u64,

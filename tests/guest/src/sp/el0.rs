@@ -1,5 +1,6 @@
-//! Partitions at S-EL0: entered with the MMU on and all of their memory readable and executable, so the first thing is to ask
-//! for memory to write to (FF-A v1.1 section 16.9). What happens then is as in any partition.
+//! Partitions at S-EL0: entered with the MMU on and all of their memory readable and executable, so
+//! the first thing is to ask for memory to write to (FF-A v1.1 section 16.9). What happens then is
+//! as in any partition.
 
 use core::sync::atomic::Ordering;
 
@@ -24,7 +25,8 @@ pub fn prepare(identity: &Identity, entry: &[u64; 8]) {
     ffa::set_conduit(identity.conduit);
 }
 
-/// The entry point of an S-EL0 partition image, who it is, and what it does from then on if that is not what others do.
+/// The entry point of an S-EL0 partition image, who it is, and what it does from then on if that is
+/// not what others do.
 #[macro_export]
 macro_rules! s_el0_partition {
     ($identity:expr) => {
@@ -50,7 +52,8 @@ macro_rules! s_el0_partition {
                 "mov x25, x5",
                 "mov x26, x6",
                 "mov x27, x7",
-                // FFA_MEM_PERM_SET: from the end of the code to the end of the image, to be read and written.
+                // FFA_MEM_PERM_SET: from the end of the code to the end of the image, to be read
+                // and written.
                 "mov w0, #0x0089",
                 "movk w0, #0xc400, lsl #16",
                 "adrp x1, text_end",
@@ -83,8 +86,9 @@ macro_rules! s_el0_partition {
     };
 }
 
-/// The entry point of a partition that does what requests say: x3 tells what to do with the address in x4. It is
-/// position-independent and needs no stack, so that the same image stands in for several partitions that are to fail.
+/// The entry point of a partition that does what requests say: x3 tells what to do with the address
+/// in x4. It is position-independent and needs no stack, so that the same image stands in for
+/// several partitions that are to fail.
 #[macro_export]
 macro_rules! s_el0_victim {
     () => {

@@ -1,9 +1,10 @@
-//! Partitions that fail: while they initialise, each in its own way, as tiny position-independent images that stand in for the second test
-//! partition; or later, where a test wants it.
+//! Partitions that fail: while they initialise, each in its own way, as tiny position-independent
+//! images that stand in for the second test partition; or later, where a test wants it.
 
 use core::arch::asm;
 
-/// Faults with stage 1 off and nothing at the exception vector: the SPMC cannot make the partition take the abort.
+/// Faults with stage 1 off and nothing at the exception vector: the SPMC cannot make the partition
+/// take the abort.
 pub fn die() {
     // SAFETY: the end of this incarnation of the partition.
     unsafe {

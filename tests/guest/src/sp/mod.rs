@@ -1,7 +1,8 @@
 //! The life of a test partition: it initialises, then runs helpers that direct requests ask for.
 //!
-//! Entry: EL1, MMU off, boot information where the manifest says, x4 = index of the PE (FF-A v1.1 section 5, and what Hafnium does). The
-//! MMU is needed: an SP reaches Non-secure memory only through a stage-1 descriptor with NS = 1.
+//! Entry: EL1, MMU off, boot information where the manifest says, x4 = index of the PE (FF-A v1.1
+//! section 5, and what Hafnium does). The MMU is needed: an SP reaches Non-secure memory only
+//! through a stage-1 descriptor with NS = 1.
 
 pub mod clock;
 pub mod el0;
@@ -72,7 +73,8 @@ pub fn caller(identity: &Identity) -> Caller {
     }
 }
 
-/// Code inside a partition that a test needs: takes x4 to x7 of the request, and its results are x4 to x7 of the response.
+/// Code inside a partition that a test needs: takes x4 to x7 of the request, and its results are x4
+/// to x7 of the response.
 pub type Helper = fn(&Sp, [u64; 4]) -> Check<[u64; 4]>;
 
 /// A helper and the number by which requests name it.
@@ -159,7 +161,8 @@ pub fn free_memory() -> u64 {
     (&raw const image_end) as u64
 }
 
-/// The entry point of a partition image, who it is, and what it does once it is initialised if that is not to run helpers.
+/// The entry point of a partition image, who it is, and what it does once it is initialised if that
+/// is not to run helpers.
 #[macro_export]
 macro_rules! secure_partition {
     ($identity:expr) => {
@@ -194,8 +197,8 @@ macro_rules! secure_partition {
     };
 }
 
-/// First instructions of every execution context: a stack, exception vectors, FP/SIMD; then the function in x8 with a pointer to
-/// x0 to x7 as they were at entry.
+/// First instructions of every execution context: a stack, exception vectors, FP/SIMD; then the
+/// function in x8 with a pointer to x0 to x7 as they were at entry.
 ///
 /// # Safety
 ///
@@ -230,7 +233,8 @@ pub unsafe extern "C" fn enter() -> ! {
     )
 }
 
-/// Defines the entry of the other execution contexts, as registered with the SPMC: it gets a stack and goes on in `$main`.
+/// Defines the entry of the other execution contexts, as registered with the SPMC: it gets a stack
+/// and goes on in `$main`.
 macro_rules! secondary_entry {
     ($name:ident, $main:path) => {
         #[unsafe(naked)]
@@ -332,7 +336,8 @@ fn must(identity: &Identity, what: &str, right: bool) {
 
 extern "C" fn secondary_main(entry: &[u64; 8]) -> ! {
     stage1::enable_el1();
-    // SAFETY: the first context stored a reference to a static before it registered the entry point.
+    // SAFETY: the first context stored a reference to a static before it registered the entry
+    // point.
     let identity = unsafe { &*SELF.load(Ordering::Acquire) };
     serve(identity, entry)
 }

@@ -1,4 +1,5 @@
-//! How a partition comes to life: entry state, boot information, and what it may do before it waits for messages (FF-A v1.0 section 3.5, v1.1 section 5).
+//! How a partition comes to life: entry state, boot information, and what it may do before it waits
+//! for messages (FF-A v1.0 section 3.5, v1.1 section 5).
 //!
 //! The partitions look at these things while they initialise; the tests ask them later.
 

@@ -1,4 +1,5 @@
-//! All PEs at once: nothing dead-locks, nobody gets what is somebody else's, and memory that goes away goes away everywhere.
+//! All PEs at once: nothing dead-locks, nobody gets what is somebody else's, and memory that goes
+//! away goes away everywhere.
 
 use crate::ffa::error::BUSY;
 use crate::ffa::memory::{Transaction, access};
@@ -134,7 +135,8 @@ fn relinquish_on_all_pes(nwd: &Nwd) -> Check {
 
 const GONE: u64 = u64::MAX;
 
-/// Maps a Non-secure page in stage 1, or takes it out: the translation may stay cached while stage 2 changes.
+/// Maps a Non-secure page in stage 1, or takes it out: the translation may stay cached while stage
+/// 2 changes.
 fn open_window(_: &Sp, [address, open, ..]: [u64; 4]) -> Check<[u64; 4]> {
     if open == 1 {
         stage1::map(address, Attributes::NonSecure);

@@ -1,5 +1,6 @@
-//! A partition that plays with the GIC's CPU interface. Where it has a virtual one it harms itself alone; on QEMU it reaches the physical one, and
-//! all others go on as before once it gives the PE back.
+//! A partition that plays with the GIC's CPU interface. Where it has a virtual one it harms itself
+//! alone; on QEMU it reaches the physical one, and all others go on as before once it gives the PE
+//! back.
 
 use core::arch::naked_asm;
 
@@ -56,9 +57,12 @@ plays! {
     end_group1 "mov x9, #34; msr S3_0_C12_C12_1, x9", // ICC_EOIR1_EL1
     deactivate "mov x9, #34; msr S3_0_C12_C11_1, x9", // ICC_DIR_EL1
     no_system_registers "mov x9, #0; msr S3_0_C12_C12_5, x9", // ICC_SRE_EL1
-    secure_sgi_to_all "movz x9, #0x100, lsl #32; movk x9, #0x900, lsl #16; msr S3_0_C12_C11_5, x9", // ICC_SGI1R_EL1
-    non_secure_sgi_to_all "movz x9, #0x100, lsl #32; movk x9, #0x800, lsl #16; msr S3_0_C12_C11_6, x9", // ICC_ASGI1R_EL1
-    group0_sgi_to_all "movz x9, #0x100, lsl #32; movk x9, #0xf00, lsl #16; msr S3_0_C12_C11_7, x9", // ICC_SGI0R_EL1
+    // ICC_SGI1R_EL1
+    secure_sgi_to_all "movz x9, #0x100, lsl #32; movk x9, #0x900, lsl #16; msr S3_0_C12_C11_5, x9",
+    // ICC_ASGI1R_EL1
+    non_secure_sgi_to_all "movz x9, #0x100, lsl #32; movk x9, #0x800, lsl #16; msr S3_0_C12_C11_6, x9",
+    // ICC_SGI0R_EL1
+    group0_sgi_to_all "movz x9, #0x100, lsl #32; movk x9, #0xf00, lsl #16; msr S3_0_C12_C11_7, x9",
 }
 
 // req: INT-14, ME-05

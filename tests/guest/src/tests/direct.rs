@@ -1,4 +1,5 @@
-//! Direct messages that arrive (FF-A v1.0 chapter 10): payload, widths, PEs. What is refused stands in `direct_errors`.
+//! Direct messages that arrive (FF-A v1.0 chapter 10): payload, widths, PEs. What is refused stands
+//! in `direct_errors`.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -89,7 +90,8 @@ const PATTERN: [u64; 4] = [
     0x8000_0000_0000_0001,
 ];
 
-// req: GEN-09, GEN-10, COMP-08, COMP-09, MSGD-01, MSGD-11, MSGD-12, MSGD-14, MSGD-18, MSGD-19, MSGD-22, RUN-05, RUN-06, RUN-08, RUN-10
+// req: GEN-09, GEN-10, COMP-08, COMP-09, MSGD-01, MSGD-11, MSGD-12, MSGD-14, MSGD-18, MSGD-19
+// req: MSGD-22, RUN-05, RUN-06, RUN-08, RUN-10
 fn direct_64_bit(_: &Nwd) -> Check {
     for partition in [SP1, SP2] {
         let answer = ask(partition, command!(complement), PATTERN)?;

@@ -1,5 +1,5 @@
-//! Direct messages of the second kind (FF-A v1.2): `FFA_MSG_SEND_DIRECT_REQ2` and its response. A partition answers with the complement of
-//! all words.
+//! Direct messages of the second kind (FF-A v1.2): `FFA_MSG_SEND_DIRECT_REQ2` and its response. A
+//! partition answers with the complement of all words.
 
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
 use crate::ffa::{self, NOBODY, NWD, SP1, SP2, SP3, id, route};

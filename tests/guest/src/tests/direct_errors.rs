@@ -1,4 +1,5 @@
-//! Direct messages that are refused, and calls that do not exist (FF-A v1.0 sections 10.2 and 10.3, chapter 6).
+//! Direct messages that are refused, and calls that do not exist (FF-A v1.0 sections 10.2 and 10.3,
+//! chapter 6).
 
 use crate::ffa::error::{ABORTED, BUSY, DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
 use crate::ffa::{self, NOBODY, NWD, SP1, SP2, SP3, SPMC, id, route};
@@ -181,7 +182,8 @@ fn response_errors(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// While a 64-bit request is processed. With x5 = 1 the other partition is asked to do it, so that the requester is a partition.
+/// While a 64-bit request is processed. With x5 = 1 the other partition is asked to do it, so that
+/// the requester is a partition.
 fn bad_responses(sp: &Sp, [other, pass_on, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let (me, other) = (sp.identity.id, other as u16);
     if pass_on == 1 {
@@ -209,7 +211,8 @@ fn bad_responses(sp: &Sp, [other, pass_on, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-// req: GEN-07, GEN-11, GEN-12, COMP-01, COMP-06, COMP-12, COMP-13, COMP-17, COMP-22, MSGW-25, RUN-04
+// req: GEN-07, GEN-11, GEN-12, COMP-01, COMP-06, COMP-12, COMP-13, COMP-17, COMP-22, MSGW-25
+// req: RUN-04
 fn unknown_calls_of_partitions(_: &Nwd) -> Check {
     for partition in [SP1, SP2] {
         ask(partition, command!(unknown_here), [0; 4])?;

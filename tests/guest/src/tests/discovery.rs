@@ -1,4 +1,5 @@
-//! Who is there: `FFA_PARTITION_INFO_GET`, `FFA_ID_GET`, `FFA_SPM_ID_GET` (FF-A v1.0 sections 8.6 and 8.7, v1.1 section 13).
+//! Who is there: `FFA_PARTITION_INFO_GET`, `FFA_ID_GET`, `FFA_SPM_ID_GET` (FF-A v1.0 sections 8.6
+//! and 8.7, v1.1 section 13).
 
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS, NOT_SUPPORTED, RETRY};
 use crate::ffa::{self, NWD, SP1, SP2, SPMC, V1_2, id};
@@ -79,7 +80,8 @@ fn is_partition(
     Ok(())
 }
 
-// req: PINFO-01, PINFO-02, PINFO-04, PINFO-06, PINFO-07, PINFO-14, PINFO-15, RXTX-02, RXTX-11, RXTX-13, RXTX-14, RXTX-15, RXTX-29, RXTX-30
+// req: PINFO-01, PINFO-02, PINFO-04, PINFO-06, PINFO-07, PINFO-14, PINFO-15, RXTX-02, RXTX-11
+// req: RXTX-13, RXTX-14, RXTX-15, RXTX-29, RXTX-30
 // req: GEN-16, GEN-17, MAN-04, MAN-05, RUN-07, COMP-19, COMP-04
 fn discovery_of_all(_: &Nwd) -> Check {
     ffa::results(&info_get([0; 4], 0), [2, 24, 0, 0, 0, 0])?;
@@ -144,7 +146,8 @@ fn info_get_regs([a, b, c, d]: [u64; 4], start: u64, tag: u64) -> ffa::Answer {
     )
 }
 
-/// Checks that an answer has the descriptors from `start` on of `count`, and nothing behind them; the tag of the list.
+/// Checks that an answer has the descriptors from `start` on of `count`, and nothing behind them;
+/// the tag of the list.
 fn is_list(answer: &ffa::Answer, start: u64, count: u64, descriptors: &[[u64; 3]]) -> Check<u64> {
     equal(answer[0], id::SUCCESS_64)?;
     equal(answer[1], 0u64)?;

@@ -1,4 +1,5 @@
-//! `FFA_FEATURES` (FF-A v1.0 section 8.2): the answer depends on the function, the caller and its version.
+//! `FFA_FEATURES` (FF-A v1.0 section 8.2): the answer depends on the function, the caller and its
+//! version.
 
 use crate::ffa::error::NOT_SUPPORTED;
 use crate::ffa::{self, SP1, SP2, V1_1, V1_2, id};
@@ -114,7 +115,8 @@ fn common(version: u32, maps: &[u32]) -> Check {
     Ok(())
 }
 
-// req: COMP-03, COMP-05, COMP-07, COMP-13, COMP-14, COMP-21, FEAT-01, FEAT-02, FEAT-03, FEAT-04, FEAT-05, FEAT-06, FEAT-07, FEAT-08
+// req: COMP-03, COMP-05, COMP-07, COMP-13, COMP-14, COMP-21, FEAT-01, FEAT-02, FEAT-03, FEAT-04
+// req: FEAT-05, FEAT-06, FEAT-07, FEAT-08
 // req: FEAT-09, FEAT-11, FEAT-12, FEAT-13, FEAT-14, FRAG-01, GEN-15, MSGW-25
 fn features_of_normal_world(_: &Nwd) -> Check {
     common(V1_2, &[id::RXTX_MAP_64])?;
@@ -137,7 +139,8 @@ fn features_of_normal_world(_: &Nwd) -> Check {
     ffa::refused(&with_input, NOT_SUPPORTED)
 }
 
-// req: COMP-05, COMP-07, COMP-13, COMP-21, FEAT-01, FEAT-02, FEAT-03, FEAT-04, FEAT-05, FEAT-06, FEAT-07, FEAT-08, FEAT-12, FEAT-13
+// req: COMP-05, COMP-07, COMP-13, COMP-21, FEAT-01, FEAT-02, FEAT-03, FEAT-04, FEAT-05, FEAT-06
+// req: FEAT-07, FEAT-08, FEAT-12, FEAT-13
 fn features_of_partitions(_: &Nwd) -> Check {
     for partition in [SP1, SP2] {
         ask(partition, command!(features_here), [0; 4])?;

@@ -1,5 +1,6 @@
-//! Memory that the SPMC manifest names and where nothing answers: a machine with less than it says. What the SPMC has to read or write
-//! there ends with `ABORTED`, nothing has changed, and everything goes on.
+//! Memory that the SPMC manifest names and where nothing answers: a machine with less than it says.
+//! What the SPMC has to read or write there ends with `ABORTED`, nothing has changed, and
+//! everything goes on.
 
 use crate::ffa::error::{ABORTED, DENIED};
 use crate::ffa::memory::{Transaction, access, flag};

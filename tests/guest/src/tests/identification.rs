@@ -1,5 +1,5 @@
-//! Identification registers as partitions at S-EL1 read them: they show what a partition can use, and
-//! nothing else.
+//! Identification registers as partitions at S-EL1 read them: they show what a partition can use,
+//! and nothing else.
 
 use core::arch::{asm, naked_asm};
 
@@ -136,7 +136,8 @@ uses! {
     sha256su0 ".inst 0x5e282800",
     sha512su0 ".inst 0xcec08000",
     crc32b ".inst 0x1ac94129",
-    swp "sub x9, sp, #16\n.inst 0xf829813f", // SWP X9, XZR, [X9]: below the frame of the probe, which has x29
+    // SWP X9, XZR, [X9], below the frame of the probe, which has x29.
+    swp "sub x9, sp, #16\n.inst 0xf829813f",
     sqrdmlah ".inst 0x6e808400",
     rax1 ".inst 0xce608c00",
     sm3partw1 ".inst 0xce60c000",
@@ -169,8 +170,8 @@ uses! {
     read_sctlr_el12 "mrs x9, s3_5_c1_c0_0",
 }
 
-/// Features that may be there: register, field, the least value that says so, and an instruction of it. A field
-/// of 0xf says that it is not there.
+/// Features that may be there: register, field, the least value that says so, and an instruction of
+/// it. A field of 0xf says that it is not there.
 const USES: &[(Number, u32, u64, extern "C" fn())] = &[
     (PFR0, 16, 0, fp),
     (PFR0, 16, 1, half_precision),

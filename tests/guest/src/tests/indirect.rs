@@ -1,4 +1,5 @@
-//! Indirect messages and buffers of VMs: `FFA_MSG_SEND2`, `FFA_RX_ACQUIRE`, `FFA_RXTX_MAP` on behalf of a VM (FF-A v1.1 sections 7 and 15.1).
+//! Indirect messages and buffers of VMs: `FFA_MSG_SEND2`, `FFA_RX_ACQUIRE`, `FFA_RXTX_MAP` on
+//! behalf of a VM (FF-A v1.1 sections 7 and 15.1).
 //!
 //! sp1 and the Normal world speak 1.2, whose header has 40 bytes, sp2 speaks 1.1 with 20.
 
@@ -114,7 +115,8 @@ fn messages_to_partitions(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// Checks the message in RX: from whom, first byte, size; and that the framework told of it. Releases RX.
+/// Checks the message in RX: from whom, first byte, size; and that the framework told of it.
+/// Releases RX.
 fn take_message(sp: &Sp, [from, first, size, _]: [u64; 4]) -> Check<[u64; 4]> {
     let (own, ids) = (sp.identity.id as u64, (from as u16, sp.identity.id));
     expect(
@@ -124,7 +126,8 @@ fn take_message(sp: &Sp, [from, first, size, _]: [u64; 4]) -> Check<[u64; 4]> {
         first as u8,
         size as usize,
     )?;
-    // The framework has told: in its own name of messages of partitions, in that of the Hypervisor of those of VMs.
+    // The framework has told: in its own name of messages of partitions, in that of the Hypervisor
+    // of those of VMs.
     let told = ffa::call(id::NOTIFICATION_GET, &[own, 1 << 2 | 1 << 3]);
     let by_partition = from >> 15;
     ffa::results(&told, [0, 0, 0, 0, by_partition, 1 - by_partition])?;

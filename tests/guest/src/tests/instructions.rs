@@ -1,5 +1,6 @@
-//! Instructions that a partition may not use: each is an Undefined Instruction exception for whoever tries, and everything goes on. And calls
-//! by SMC or HVC that are not FF-A: the SPMC answers them, and nobody behind it hears of them.
+//! Instructions that a partition may not use: each is an Undefined Instruction exception for
+//! whoever tries, and everything goes on. And calls by SMC or HVC that are not FF-A: the SPMC
+//! answers them, and nobody behind it hears of them.
 
 use core::arch::{asm, naked_asm};
 
@@ -106,7 +107,8 @@ forbidden! {
     invalidate_all_of_el1 "sys #4, c8, c7, #4",
 }
 
-/// Lets `FPEN`, `ZEN` and `SMEN` of the partition forbid nothing: what is left is what the SPMC forbids.
+/// Lets `FPEN`, `ZEN` and `SMEN` of the partition forbid nothing: what is left is what the SPMC
+/// forbids.
 pub(super) fn open_at_el1() -> u64 {
     const ALL: u64 = 3 << 24 | 3 << 20 | 3 << 16;
     let before: u64;
@@ -171,7 +173,8 @@ fn try_forbidden(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     outcome
 }
 
-/// PSCI_VERSION, CPU_OFF, CPU_ON, SYSTEM_OFF, SYSTEM_RESET; SMCCC_VERSION; TRNG_VERSION; SiP, OEM and Trusted OS services.
+/// PSCI_VERSION, CPU_OFF, CPU_ON, SYSTEM_OFF, SYSTEM_RESET; SMCCC_VERSION; TRNG_VERSION; SiP, OEM
+/// and Trusted OS services.
 const FOREIGN: [u32; 10] = [
     0x8400_0000,
     0x8400_0002,

@@ -1,5 +1,6 @@
-//! Interrupts by state, action and configuration: chains of partitions with all actions for Non-secure interrupts, owners of secure interrupts in every state,
-//! interrupts of a PE's own, and what comes at a bad time. Only for the layout that says which partition has what:
+//! Interrupts by state, action and configuration: chains of partitions with all actions for
+//! Non-secure interrupts, owners of secure interrupts in every state, interrupts of a PE's own, and
+//! what comes at a bad time. Only for the layout that says which partition has what:
 //!
 //! | | contexts | Non-secure interrupts | secure interrupts of others | owns |
 //! |---|---|---|---|---|
@@ -194,7 +195,8 @@ pub(super) fn call_chain(sp: &Sp, path: u64) -> Regs {
     )
 }
 
-/// Calls the rest of the chain, whose last member raises the interrupt; then waits until it sees a signal, or long enough.
+/// Calls the rest of the chain, whose last member raises the interrupt; then waits until it sees a
+/// signal, or long enough.
 fn chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let mut seen = 0;
     if path != 0 {
@@ -303,8 +305,8 @@ fn secure_interrupt_by_what_runs(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// Calls the rest of the chain, whose last member raises the interrupt. Result: for each member, the first one lowest, whether it has not been handled
-/// when that has the PE again.
+/// Calls the rest of the chain, whose last member raises the interrupt. Result: for each member,
+/// the first one lowest, whether it has not been handled when that has the PE again.
 fn raise_in_chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let mut left = 0;
     if path != 0 {

@@ -1,5 +1,6 @@
-//! Interrupts where partitions at S-EL0 take part (FF-A v1.1 chapter 9): nothing is signalled to them, so that what they own comes as `FFA_INTERRUPT`
-//! when they wait; whom they stop, and who stops them, is as with the others. Only for the layout that says:
+//! Interrupts where partitions at S-EL0 take part (FF-A v1.1 chapter 9): nothing is signalled to
+//! them, so that what they own comes as `FFA_INTERRUPT` when they wait; whom they stop, and who
+//! stops them, is as with the others. Only for the layout that says:
 //!
 //! | | runs at | Non-secure interrupts | secure interrupts of others | owns |
 //! |---|---|---|---|---|
@@ -141,7 +142,8 @@ fn el0_owner_by_what_runs(_: &Nwd) -> Check {
     RAISED.iter().try_for_each(|case| raise_by(SP3, *case))
 }
 
-/// sp3 has handled the interrupt that it let through; at the latest, when the Normal world had the PE.
+/// sp3 has handled the interrupt that it let through; at the latest, when the Normal world had the
+/// PE.
 fn is_handled_once() -> Check {
     equal(ask(SP3, CAME, [0; 4])?[0], 1u64)
 }
@@ -170,7 +172,8 @@ fn el0_owner_runs(_: &Nwd) -> Check {
     ask(SP3, ARM, [0; 4])?;
     ask(SP3, command!(raise_own), [0; 4])?;
     is_handled_once()?;
-    // In a chain it waits again before its caller goes on, and is run in place of that, unless it has that queued.
+    // In a chain it waits again before its caller goes on, and is run in place of that, unless it
+    // has that queued.
     const RAISED: &[Raised] = &[(&[1, 3], &[0, 1]), (&[2, 3], &[1, 1]), (&[4, 3], &[1, 1])];
     RAISED.iter().try_for_each(|case| raise_by(SP3, *case))
 }

@@ -1,9 +1,12 @@
-//! Interrupts of all kinds against messages of all kinds, at random, on all PEs, for long: each secure interrupt is counted where it is raised and
-//! where it is handled, each Non-secure one where it is asked for and where it is taken.
+//! Interrupts of all kinds against messages of all kinds, at random, on all PEs, for long: each
+//! secure interrupt is counted where it is raised and where it is handled, each Non-secure one
+//! where it is asked for and where it is taken.
 //!
-//! Secure ones are the edges of the clock (an owner that moves) and of the GPIO (an owner with a context for each PE), the level of the secure PL011, and
-//! interrupts between contexts. A source is raised anew only when the last time was counted by its owner: two rises before the first is acknowledged would
-//! be one interrupt. Edges are counted in a page that the owner shares with the Normal world, the others inside the partition.
+//! Secure ones are the edges of the clock (an owner that moves) and of the GPIO (an owner with a
+//! context for each PE), the level of the secure PL011, and interrupts between contexts. A source
+//! is raised anew only when the last time was counted by its owner: two rises before the first is
+//! acknowledged would be one interrupt. Edges are counted in a page that the owner shares with the
+//! Normal world, the others inside the partition.
 //!
 //! It ends by the clock, but no time decides its outcome: only the counts do.
 
@@ -97,7 +100,8 @@ pub fn count(interrupt: u64) {
     }
     let page = PAGE.load(Ordering::Acquire);
     if page != 0 && interrupt >= FIRST_EDGE {
-        // SAFETY: a page that the Normal world shared for this; one context at a time handles the interrupt.
+        // SAFETY: a page that the Normal world shared for this; one context at a time handles the
+        // interrupt.
         unsafe {
             let word = page as *mut u64;
             word.write_volatile(word.read_volatile() + 1);
@@ -137,8 +141,8 @@ fn call_context(sp: &Sp, to: usize) -> Check {
 /// Contexts of these interrupt each other; sp4 would have to be run by the scheduler.
 const CALLERS: [u16; 3] = [SP2, SP6, SP8];
 
-/// Does something: nothing, takes time, looks for interrupts, raises the interrupt of another context, or that of sp1, or lets another partition do one of
-/// these.
+/// Does something: nothing, takes time, looks for interrupts, raises the interrupt of another
+/// context, or that of sp1, or lets another partition do one of these.
 fn work(sp: &Sp, [kind, ticks, other, next]: [u64; 4]) -> Check<[u64; 4]> {
     match kind {
         1 => {
@@ -228,7 +232,8 @@ impl Edge {
     }
 }
 
-/// Requests answered, requests that met somebody busy, Non-secure interrupts asked for and taken, and those of them that preempted.
+/// Requests answered, requests that met somebody busy, Non-secure interrupts asked for and taken,
+/// and those of them that preempted.
 static COUNTS: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
 const ANSWERED: usize = 0;
 const BUSY: usize = 1;

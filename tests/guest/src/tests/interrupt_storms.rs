@@ -1,6 +1,8 @@
-//! Sources that do not stop: each leaves its PE to the Normal world after a while, and can be had again by its owner.
+//! Sources that do not stop: each leaves its PE to the Normal world after a while, and can be had
+//! again by its owner.
 //!
-//! No test here depends on how fast a PE is: a source is raised anew by its own handler, or for as long as the Normal world gets nothing done.
+//! No test here depends on how fast a PE is: a source is raised anew by its own handler, or for as
+//! long as the Normal world gets nothing done.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -103,7 +105,8 @@ fn floods(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 
 // ---- the Normal world ----
 
-/// An interrupt is masked if it is the 257th that leaves no time to others; it was handled about that often.
+/// An interrupt is masked if it is the 257th that leaves no time to others; it was handled about
+/// that often.
 fn is_bounded(count: u64) -> Check {
     holds((250..300).contains(&count), count)
 }

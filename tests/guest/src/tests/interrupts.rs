@@ -1,5 +1,6 @@
-//! Secure interrupts of a partition (FF-A v1.1 chapter 9): sp1 owns that of the secure PL011, which anybody raises who writes to the console while sp1
-//! lets it through. And interrupts between contexts of sp2.
+//! Secure interrupts of a partition (FF-A v1.1 chapter 9): sp1 owns that of the secure PL011, which
+//! anybody raises who writes to the console while sp1 lets it through. And interrupts between
+//! contexts of sp2.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -132,12 +133,13 @@ fn is_signalled() -> bool {
     signals() & 1 != 0
 }
 
-/// How often sp1 handled the interrupt that it armed at the end of its initialisation, for the first of those that boot after it. At most, if it armed none.
+/// How often sp1 handled the interrupt that it armed at the end of its initialisation, for the
+/// first of those that boot after it. At most, if it armed none.
 static AT_BOOT: AtomicU64 = AtomicU64::new(u64::MAX);
 const TIMES_AT_BOOT: u64 = 2;
 
-/// Called last of all by the boot context: sp1 lets through the interrupts that the next partition raises when it writes to the console. What it wrote itself
-/// is the first one.
+/// Called last of all by the boot context: sp1 lets through the interrupts that the next partition
+/// raises when it writes to the console. What it wrote itself is the first one.
 pub fn during_initialisation(identity: &Identity) {
     if identity.id == SP1 && enable().is_ok() {
         AT_BOOT.store(0, Ordering::Relaxed);
@@ -172,7 +174,8 @@ pub fn on_interrupt() {
     }
 }
 
-/// Handles the interrupt, if there is one, of a context that got cycles: the scheduler may have given them for it.
+/// Handles the interrupt, if there is one, of a context that got cycles: the scheduler may have
+/// given them for it.
 pub fn on_run() {
     if exception_level() == 1 && is_signalled() {
         on_interrupt();
@@ -249,7 +252,8 @@ fn arm(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Lets the interrupt of the UART through once: now, if anybody has written since it was cleared, or with the next character.
+/// Lets the interrupt of the UART through once: now, if anybody has written since it was cleared,
+/// or with the next character.
 pub(crate) fn let_uart_through() {
     uart(MASK, TRANSMIT);
 }

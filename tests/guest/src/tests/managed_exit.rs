@@ -1,5 +1,5 @@
-//! Tests what the GIC shows of the Non-secure interrupt while a partition makes its managed exit (FF-A v1.0 section 4.5.4). Only for the layout in which sp3 has
-//! that action.
+//! Tests what the GIC shows of the Non-secure interrupt while a partition makes its managed exit
+//! (FF-A v1.0 section 4.5.4). Only for the layout in which sp3 has that action.
 
 use crate::ffa::{NWD, SP3, id, route};
 use crate::message::{self, request};

@@ -1,4 +1,5 @@
-//! The tests. Each file holds tests of the Normal world and, beside them, the helpers that run inside the partitions.
+//! The tests. Each file holds tests of the Normal world and, beside them, the helpers that run
+//! inside the partitions.
 //!
 //! A line `// req:` above a test names the requirement rows that it shows.
 

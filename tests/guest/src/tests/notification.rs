@@ -1,4 +1,5 @@
-//! Notifications in both directions, and the interrupt that calls for their receiver (FF-A v1.1 chapters 10 and 16).
+//! Notifications in both directions, and the interrupt that calls for their receiver (FF-A v1.1
+//! chapters 10 and 16).
 
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS, NO_DATA, NOT_SUPPORTED};
 use crate::ffa::{self, NWD, SP1, SP2, id, route};

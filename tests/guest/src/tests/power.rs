@@ -1,5 +1,5 @@
-//! PEs go off and come back (PSCI CPU_OFF and CPU_ON, which EL3 passes on: FF-A v1.1 section 18.2): what is pinned to a PE starts anew with it,
-//! everything else goes on.
+//! PEs go off and come back (PSCI CPU_OFF and CPU_ON, which EL3 passes on: FF-A v1.1 section 18.2):
+//! what is pinned to a PE starts anew with it, everything else goes on.
 
 use core::arch::asm;
 use core::sync::atomic::Ordering;
@@ -87,7 +87,8 @@ fn leave_marks(sp: &Sp, [word, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// The context came in by its entry point since the marks were left, and found its registers as at reset.
+/// The context came in by its entry point since the marks were left, and found its registers as at
+/// reset.
 fn is_new(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     equal(
         CONTEXT_ENTRY[sp.vcpu].load(Ordering::Relaxed),

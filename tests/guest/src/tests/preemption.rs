@@ -1,4 +1,5 @@
-//! A Non-secure interrupt takes the PE from a partition; `FFA_RUN` gives it back (FF-A v1.0 section 4.5.3). And what must survive a switch.
+//! A Non-secure interrupt takes the PE from a partition; `FFA_RUN` gives it back (FF-A v1.0 section
+//! 4.5.3). And what must survive a switch.
 
 use crate::ffa::error::{BUSY, DENIED};
 use crate::ffa::memory::access;
@@ -101,7 +102,8 @@ pub(super) fn check_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Keeps the PE, with values in all vector registers, until the Normal world writes to the page that it shared.
+/// Keeps the PE, with values in all vector registers, until the Normal world writes to the page
+/// that it shared.
 fn spin(_: &Sp, [address, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     fp::load(&fp::pattern(seed));
     stage1::map(address, Attributes::NonSecure);
@@ -123,7 +125,8 @@ fn nothing(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Shares the page through which a spinning partition is told to end, runs `body` with its address, and takes it back.
+/// Shares the page through which a spinning partition is told to end, runs `body` with its address,
+/// and takes it back.
 pub(super) fn with_flag(partition: u16, body: impl FnOnce(u64) -> Check) -> Check {
     let address = page(70);
     poke(address, 0);
@@ -134,7 +137,8 @@ pub(super) fn with_flag(partition: u16, body: impl FnOnce(u64) -> Check) -> Chec
     ffa::done(&reclaim(handle, 0))
 }
 
-/// Sends a request during which the timer fires, and checks that it stops `partition` while somebody spins on `flag`. `pe` is the index of this PE.
+/// Sends a request during which the timer fires, and checks that it stops `partition` while
+/// somebody spins on `flag`. `pe` is the index of this PE.
 pub(super) fn preempt(
     partition: u16,
     pe: u16,
@@ -190,7 +194,8 @@ pub(super) fn is_busy(partition: u16) -> Check {
     ffa::refused(&call(ffa::conduit(), message), BUSY)
 }
 
-// req: GEN-25, INT-01, MSGD-24, MSGD-07, MSGW-12, MSGW-18, MSGW-20, MSGW-23, RUN-19, RUN-20, RUN-21, RUN-22, STAT-04, STAT-06
+// req: GEN-25, INT-01, MSGD-24, MSGD-07, MSGW-12, MSGW-18, MSGW-20, MSGW-23, RUN-19, RUN-20, RUN-21
+// req: RUN-22, STAT-04, STAT-06
 fn interrupt_preempts(_: &Nwd) -> Check {
     for (partition, other) in [(SP1, SP2), (SP2, SP1)] {
         with_flag(partition, |flag| {

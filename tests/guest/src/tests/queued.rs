@@ -1,7 +1,8 @@
-//! Partitions whose manifests want Non-secure interrupts queued (FF-A v1.1 section 8.3): sp1 has them queued, sp2 signaled. Only for the layout that
-//! says so.
+//! Partitions whose manifests want Non-secure interrupts queued (FF-A v1.1 section 8.3): sp1 has
+//! them queued, sp2 signaled. Only for the layout that says so.
 //!
-//! Another PE makes the interrupt pending while a partition spins, and only then lets the partition go on.
+//! Another PE makes the interrupt pending while a partition spins, and only then lets the partition
+//! go on.
 
 use crate::ffa::{self, NWD, SP1, SP2, id, route};
 use crate::message::{self, request};
@@ -43,7 +44,8 @@ fn fire([flag, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Sends a request to `partition` during which the interrupt fires, and returns the answer and whether the interrupt is pending then.
+/// Sends a request to `partition` during which the interrupt fires, and returns the answer and
+/// whether the interrupt is pending then.
 fn interrupted(
     partition: u16,
     command: u32,

@@ -1,5 +1,6 @@
-//! Sweeps of system registers: what one world or partition writes, no other one sees or changes. Not by a list of registers that
-//! somebody thought of, but by their encodings (findings P7, P8 and P9).
+//! Sweeps of system registers: what one world or partition writes, no other one sees or changes.
+//! Not by a list of registers that somebody thought of, but by their encodings (findings P7, P8 and
+//! P9).
 
 use core::arch::{asm, global_asm};
 

@@ -72,7 +72,8 @@ fn runs(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([RUNS[sp.vcpu].load(Ordering::Relaxed), 0, 0, 0])
 }
 
-// req: COMP-08, COMP-10, COMP-19, MSGW-02, MSGW-03, MSGW-04, MSGW-05, MSGW-11, MSGW-12, MSGW-18, GEN-25, GEN-26
+// req: COMP-08, COMP-10, COMP-19, MSGW-02, MSGW-03, MSGW-04, MSGW-05, MSGW-11, MSGW-12, MSGW-18
+// req: GEN-25, GEN-26
 fn run_waiting(_: &Nwd) -> Check {
     run_once(SP1, 0)?;
     run_once(SP2, 0)?;

@@ -1,5 +1,5 @@
-//! Partitions at S-EL0 (FF-A v1.0 sections 2.2.1 and 12.1, v1.1 sections 16.8 and 16.9): sp3 serves, sp4 to sp8 are told to try what they may not.
-//! Only for the layout that has them.
+//! Partitions at S-EL0 (FF-A v1.0 sections 2.2.1 and 12.1, v1.1 sections 16.8 and 16.9): sp3
+//! serves, sp4 to sp8 are told to try what they may not. Only for the layout that has them.
 
 use core::arch::{asm, naked_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -191,7 +191,8 @@ fn try_permissions() -> Check {
     ffa::done(&set(free, 2, RO))?;
     ffa::results(&get(free, 3), [RO, 1, 0, 0, 0, 0])?;
     ffa::done(&set(free, 2, RW))?;
-    // SAFETY: two pages of this partition behind its image that nothing uses; they can be written now.
+    // SAFETY: two pages of this partition behind its image that nothing uses; they can be written
+    // now.
     unsafe { ((free + 0x1000) as *mut u64).write_volatile(7) };
 
     // Code that the partition writes itself.
@@ -387,7 +388,8 @@ fn lend<'a>(sender: u16, receivers: &'a [Receiver], ranges: &'a [(u64, u32)]) ->
     }
 }
 
-/// Lends a page to another partition, which counts in it; and finds that nothing can be offered that the page itself does not permit.
+/// Lends a page to another partition, which counts in it; and finds that nothing can be offered
+/// that the page itself does not permit.
 fn lend_own(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let other = other as u16;
     let me = sp.identity.id;
@@ -459,7 +461,8 @@ fn el0_vectors(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// Keeps the PE, with values in all vector registers, until the Normal world writes to the page that it shared.
+/// Keeps the PE, with values in all vector registers, until the Normal world writes to the page
+/// that it shared.
 fn spin(_: &Sp, [address, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     fp::load(&fp::pattern(seed));
     let word = address as *mut u64;
@@ -575,7 +578,8 @@ fn el0_failures(_: &Nwd) -> Check {
 }
 
 fn read(_: &Sp, [address, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    // SAFETY: a load has no effect on this image; if it faults, that is the end of it, which the test wants.
+    // SAFETY: a load has no effect on this image; if it faults, that is the end of it, which the
+    // test wants.
     Ok([unsafe { (address as *const u64).read_volatile() }, 0, 0, 0])
 }
 

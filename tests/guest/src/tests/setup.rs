@@ -1,4 +1,5 @@
-//! RX/TX buffers: `FFA_RXTX_MAP`, `FFA_RXTX_UNMAP`, `FFA_RX_RELEASE` (FF-A v1.0 sections 4.2.2 and 8.3 to 8.5).
+//! RX/TX buffers: `FFA_RXTX_MAP`, `FFA_RXTX_UNMAP`, `FFA_RX_RELEASE` (FF-A v1.0 sections 4.2.2 and
+//! 8.3 to 8.5).
 
 use crate::board::{EL3, NORMAL_UART, NOWHERE, SECURE_UART, SPMC, package};
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
@@ -91,7 +92,8 @@ fn refuse_bad_buffers(base: u64) -> Check {
     Ok(())
 }
 
-// req: COMP-19, RXTX-01, RXTX-06, RXTX-14, RXTX-18, RXTX-21, RXTX-24, RXTX-25, RXTX-26, RXTX-27, RXTX-29, RXTX-30, RXTX-31
+// req: COMP-19, RXTX-01, RXTX-06, RXTX-14, RXTX-18, RXTX-21, RXTX-24, RXTX-25, RXTX-26, RXTX-27
+// req: RXTX-29, RXTX-30, RXTX-31
 fn rxtx_map_and_unmap(_: &Nwd) -> Check {
     let (tx, rx) = (nwd::TX.address(), nwd::RX.address());
     let garbage = 0xffff_ffff_0000_0000;

@@ -1,7 +1,9 @@
-//! All kinds of messages at once, from all PEs to eight partitions, for long: nothing is lost, duplicated or misrouted, and nothing leaks.
+//! All kinds of messages at once, from all PEs to eight partitions, for long: nothing is lost,
+//! duplicated or misrouted, and nothing leaks.
 //!
-//! Every message carries its lane (who sends) and its number in the lane; a receiver takes only the next number. What the engine has in store
-//! is measured before and after: as many shares, of as many pieces, fit in as before.
+//! Every message carries its lane (who sends) and its number in the lane; a receiver takes only the
+//! next number. What the engine has in store is measured before and after: as many shares, of as
+//! many pieces, fit in as before.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -413,7 +415,8 @@ impl Worker {
         Ok(1)
     }
 
-    /// A request of the second kind, which partitions answer with its complement. sp2 speaks 1.1, which does not have them.
+    /// A request of the second kind, which partitions answer with its complement. sp2 speaks 1.1,
+    /// which does not have them.
     fn direct2(&mut self, n: usize) -> Check<u64> {
         if partition(n) == SP2 {
             return Ok(0);
@@ -477,7 +480,8 @@ impl Worker {
         let set = [route(NWD, partition(n)), 0, map, 0];
         ffa::done(&ffa::call(id::NOTIFICATION_SET, &set))?;
         self.notified[n] += 1;
-        // It must be seen before the next one is set. Another context may have taken it and be about to count it.
+        // It must be seen before the next one is set. Another context may have taken it and be
+        // about to count it.
         let wanted = self.notified[n];
         let mut seen = 0;
         let counted = wait_until(PATIENCE_MS, || {
@@ -564,7 +568,8 @@ fn collect_here() -> Check {
     Ok(())
 }
 
-/// How many shares of a hundred scattered pages the engine takes before it runs out of something. They are reclaimed again.
+/// How many shares of a hundred scattered pages the engine takes before it runs out of something.
+/// They are reclaimed again.
 fn capacity() -> Check<u64> {
     const MAX: usize = 128;
     const PIECES: usize = 100;

@@ -1,4 +1,5 @@
-//! Tests what must survive a switch between the worlds and between partitions: the registers of EL1, which the SPMC keeps for everybody.
+//! Tests what must survive a switch between the worlds and between partitions: the registers of
+//! EL1, which the SPMC keeps for everybody.
 
 use core::arch::asm;
 

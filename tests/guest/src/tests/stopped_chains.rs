@@ -1,5 +1,5 @@
-//! Chains that are stopped and go on: for secure interrupts of sp1, which is blocked above them, and for managed exits of sp3. For the layout of
-//! [`super::interrupt_chains`].
+//! Chains that are stopped and go on: for secure interrupts of sp1, which is blocked above them,
+//! and for managed exits of sp3. For the layout of [`super::interrupt_chains`].
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,8 +41,8 @@ pub const HELPERS: &[Command] = &[
     helper!(go_on),
 ];
 
-/// Lets another partition raise the interrupt of this one, which is blocked meanwhile. Results: whether it was unhandled when the other went on, and
-/// how often it is handled by now.
+/// Lets another partition raise the interrupt of this one, which is blocked meanwhile. Results:
+/// whether it was unhandled when the other went on, and how often it is handled by now.
 fn say_by(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let [mask, ..] = sp.ask(other as u16, SAY_AND_LOOK, [0; 4])?;
     let called = HANDLED.load(Ordering::Relaxed);
@@ -70,8 +70,9 @@ fn blocked_owner(_: &Nwd) -> Check {
     equal(ask(SP1, CAME, [0; 4])?[0], 1u64)
 }
 
-/// Has a chain raise the interrupt of this partition, which is blocked meanwhile. Results: for each member whether it was unhandled when
-/// that went on, and how often it was handled before the chain had answered.
+/// Has a chain raise the interrupt of this partition, which is blocked meanwhile. Results: for each
+/// member whether it was unhandled when that went on, and how often it was handled before the chain
+/// had answered.
 fn ask_chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let first = 0x8000 | (path & 0xf) as u16;
     let [left, ..] = sp.ask(first, RAISE_IN_CHAIN, [path >> 4, 0, 0, 0])?;

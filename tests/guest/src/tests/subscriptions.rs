@@ -1,4 +1,5 @@
-//! Framework messages to partitions that subscribed to them: power management and availability of VMs (FF-A v1.1 section 18).
+//! Framework messages to partitions that subscribed to them: power management and availability of
+//! VMs (FF-A v1.1 section 18).
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

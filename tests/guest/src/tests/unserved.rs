@@ -1,5 +1,6 @@
-//! PEs that the Normal world turns on and the SPMC does not serve: more than its image has room for, or all but the first where
-//! EL3 did not take their entry point. The Normal world goes on with them, and partitions go on without them.
+//! PEs that the Normal world turns on and the SPMC does not serve: more than its image has room
+//! for, or all but the first where EL3 did not take their entry point. The Normal world goes on
+//! with them, and partitions go on without them.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};

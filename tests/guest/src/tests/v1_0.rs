@@ -1,4 +1,5 @@
-//! A Normal world that speaks FF-A 1.0, as U-Boot does: its calls in its order, with its bytes. In the end comes a client of 1.2, as when Linux starts.
+//! A Normal world that speaks FF-A 1.0, as U-Boot does: its calls in its order, with its bytes. In
+//! the end comes a client of 1.2, as when Linux starts.
 
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
 use crate::ffa::memory::{NORMAL_WB, Transaction, access};

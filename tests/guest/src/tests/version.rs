@@ -1,4 +1,5 @@
-//! `FFA_VERSION` (FF-A v1.0 section 8.1). These tests run first: any other call ends the negotiation.
+//! `FFA_VERSION` (FF-A v1.0 section 8.1). These tests run first: any other call ends the
+//! negotiation.
 
 use crate::ffa::{self, NOT_SUPPORTED, SP1, SP2, V1_0, V1_1, V1_2, id};
 use crate::nwd::{Nwd, Test, ask};

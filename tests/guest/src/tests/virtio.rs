@@ -1,4 +1,5 @@
-//! A disk over virtio-msg: the whole life of the bus, by direct and by indirect messages. Only for the layout whose partitions serve it.
+//! A disk over virtio-msg: the whole life of the bus, by direct and by indirect messages. Only for
+//! the layout whose partitions serve it.
 
 use virtio_drivers::device::blk::{SECTOR_SIZE, VirtIOBlk};
 use virtio_drivers::transport::{DeviceStatus, Transport};
@@ -102,7 +103,8 @@ fn virtio_disk(_: &Nwd) -> Check {
     })
 }
 
-/// Fills `data` with what the test writes, which differs from byte to byte, sector to sector and partition to partition.
+/// Fills `data` with what the test writes, which differs from byte to byte, sector to sector and
+/// partition to partition.
 fn pattern(partition: u16, first: usize, data: &mut [u8]) {
     let mut state = u32::from(partition) << 16 | first as u32 | 1;
     for byte in data {
@@ -175,7 +177,8 @@ fn virtio_poll(_: &Nwd) -> Check {
             let Ok(mut disk) = VirtIOBlk::<Area, Device>::new(Device::new(bus, 0)) else {
                 return fail(bus.partition);
             };
-            // The driver of the disk looks into the ring and polls nothing, so the events of earlier requests are still there.
+            // The driver of the disk looks into the ring and polls nothing, so the events of
+            // earlier requests are still there.
             bus.poll()?;
             let mut sector = [0; SECTOR_SIZE];
             holds(disk.read_blocks(0, &mut sector).is_ok(), 0u64)?;
@@ -199,7 +202,8 @@ fn virtio_bad_ring(_: &Nwd) -> Check {
     let end = (PAGES * 4096) as u64;
     let area = u64::from(AREA) << AREA_SHIFT;
     for_each_bus(|bus| {
-        // The table outside, another area, a buffer that runs over the end, a descriptor that leads nowhere.
+        // The table outside, another area, a buffer that runs over the end, a descriptor that leads
+        // nowhere.
         let cases = [
             (area | end, area | end, 16, 0),
             (area + (1 << AREA_SHIFT), area, 16, 0),

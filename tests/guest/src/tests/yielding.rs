@@ -1,4 +1,5 @@
-//! `FFA_YIELD`, and `FFA_RUN` by partitions on those that yielded to them (FF-A v1.1 section 8.2, v1.2).
+//! `FFA_YIELD`, and `FFA_RUN` by partitions on those that yielded to them (FF-A v1.1 section 8.2,
+//! v1.2).
 
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
 use crate::ffa::{self, NWD, SP1, SP2, SP3, id, route};

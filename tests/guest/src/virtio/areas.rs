@@ -1,6 +1,8 @@
-//! The device's view of shared memory: areas that it has retrieved, and accesses that stay inside them.
+//! The device's view of shared memory: areas that it has retrieved, and accesses that stay inside
+//! them.
 //!
-//! Whatever lies there can change at any time and says anything: each address is checked, each access is volatile.
+//! Whatever lies there can change at any time and says anything: each address is checked, each
+//! access is volatile.
 
 use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access, flag};
 use crate::ffa::transfer::Caller;
@@ -39,7 +41,8 @@ impl Areas {
         }
     }
 
-    /// Retrieves the memory behind `handle`, which `owner` shares, as area `number`. Whether that worked.
+    /// Retrieves the memory behind `handle`, which `owner` shares, as area `number`. Whether that
+    /// worked.
     pub fn add(&mut self, owner: u16, number: u16, handle: u64, tag: u64, pages: u32) -> bool {
         let known = self
             .areas

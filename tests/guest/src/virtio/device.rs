@@ -1,4 +1,5 @@
-//! The partition's end of the bus: answers bus messages and those to its one device, by direct or by indirect messages.
+//! The partition's end of the bus: answers bus messages and those to its one device, by direct or
+//! by indirect messages.
 
 use crate::ffa::indirect::{self, Header};
 use crate::ffa::{self, NWD, id, route};
@@ -23,7 +24,8 @@ pub struct Bus {
     disk: Disk,
     /// The queue was used and the driver has not been told.
     used: bool,
-    /// The partition gave areas back of its own, and the driver has not been told: one bit for each number below 64.
+    /// The partition gave areas back of its own, and the driver has not been told: one bit for each
+    /// number below 64.
     released: u64,
 }
 

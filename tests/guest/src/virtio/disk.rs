@@ -15,7 +15,8 @@ pub const FLUSH: u64 = 1 << 9;
 /// Bytes of a sector.
 pub const SECTOR: usize = 512;
 const SECTORS: usize = 64;
-/// The size of the device configuration, which begins with the number of sectors. The rest of it reads as zero.
+/// The size of the device configuration, which begins with the number of sectors. The rest of it
+/// reads as zero.
 pub const CONFIG_SIZE: u32 = 60;
 
 /// Bits of the device status.
@@ -48,7 +49,8 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Sets the status: zero resets the device, and features that were not offered are not accepted.
+    /// Sets the status: zero resets the device, and features that were not offered are not
+    /// accepted.
     pub fn set_status(&mut self, value: u32) {
         if value == 0 {
             *self = Self::default();
@@ -66,7 +68,8 @@ impl Disk {
         capacity.get(offset).copied().unwrap_or(0)
     }
 
-    /// Processes what the driver offers; whether anything was used. A queue that makes no sense stops the device until it is reset.
+    /// Processes what the driver offers; whether anything was used. A queue that makes no sense
+    /// stops the device until it is reset.
     pub fn process(&mut self, areas: &Areas) -> bool {
         if self.status & status::DRIVER_OK == 0 || self.status & status::NEEDS_RESET != 0 {
             return false;

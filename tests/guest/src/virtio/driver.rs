@@ -1,5 +1,6 @@
-//! The Normal world's end of the bus, as the Linux driver behaves: probe by UUID and properties, direct messages if the partition
-//! receives them, else indirect ones; and the transport that a virtio driver runs over.
+//! The Normal world's end of the bus, as the Linux driver behaves: probe by UUID and properties,
+//! direct messages if the partition receives them, else indirect ones; and the transport that a
+//! virtio driver runs over.
 
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use virtio_drivers::{Error, PhysAddr, Result};
@@ -125,7 +126,8 @@ impl Bus {
         fail(self.partition)
     }
 
-    /// Gives cycles to whoever has something pending until a message comes that `wanted` takes. Others are dropped, as the driver drops them.
+    /// Gives cycles to whoever has something pending until a message comes that `wanted` takes.
+    /// Others are dropped, as the driver drops them.
     pub fn wait(&self, wanted: impl Fn(&Message) -> bool) -> Check<Message> {
         for _ in 0..ROUNDS {
             if !give_cycles()? {
@@ -189,7 +191,8 @@ impl Bus {
         Ok(map)
     }
 
-    /// Shares the driver's pages and announces them as area `number`; the handle, and the result in the response.
+    /// Shares the driver's pages and announces them as area `number`; the handle, and the result in
+    /// the response.
     pub fn share_area(&self, number: u16, tag: u64) -> Check<(u64, u16)> {
         let receivers = [Receiver {
             id: self.partition,
@@ -273,7 +276,8 @@ fn give_cycles() -> Check<bool> {
     Ok(mine)
 }
 
-/// One device on a bus, for a virtio driver. A message that fails is a panic: the interface of transports has no errors.
+/// One device on a bus, for a virtio driver. A message that fails is a panic: the interface of
+/// transports has no errors.
 pub struct Device {
     bus: Bus,
     number: u16,

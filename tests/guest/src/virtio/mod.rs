@@ -1,8 +1,9 @@
-//! virtio-msg over FF-A (the bus of the Linux series of July 2025): both ends of it. Partitions serve a disk; the Normal world finds them by
-//! their UUID and drives the disk with a virtio driver that knows nothing of FF-A.
+//! virtio-msg over FF-A (the bus of the Linux series of July 2025): both ends of it. Partitions
+//! serve a disk; the Normal world finds them by their UUID and drives the disk with a virtio driver
+//! that knows nothing of FF-A.
 //!
-//! Memory that driver and device share is an *area*: sent with `FFA_MEM_SHARE`, announced by AREA_SHARE, retrieved before that is
-//! answered. Addresses in rings are `area << 56 | offset`.
+//! Memory that driver and device share is an *area*: sent with `FFA_MEM_SHARE`, announced by
+//! AREA_SHARE, retrieved before that is answered. Addresses in rings are `area << 56 | offset`.
 
 pub mod areas;
 pub mod device;

@@ -1,6 +1,7 @@
 //! The driver's memory: one area of pages that it shares with the device, handed out page by page.
 //!
-//! What the driver of a device has elsewhere is copied in and out; so the device never reaches anything else.
+//! What the driver of a device has elsewhere is copied in and out; so the device never reaches
+//! anything else.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -64,7 +65,8 @@ fn offset(address: PhysAddr) -> usize {
 /// The area as the virtio drivers use it.
 pub struct Area;
 
-// SAFETY: `dma_alloc` returns zeroed pages of a static block that nobody else has until they are given back.
+// SAFETY: `dma_alloc` returns zeroed pages of a static block that nobody else has until they are
+// given back.
 unsafe impl Hal for Area {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         match take(pages) {

@@ -120,7 +120,8 @@ impl Value {
         chain
     }
 
-    /// Returns the first member of the chain that ends with `index`, which works for `caller`, and for whom it is stopped.
+    /// Returns the first member of the chain that ends with `index`, which works for `caller`, and
+    /// for whom it is stopped.
     fn stopped_for(&self, index: usize, caller: usize) -> Option<(usize, usize)> {
         if self.waits_for(caller, index) {
             self.stopped_for(caller, self.contexts[caller].caller()?)

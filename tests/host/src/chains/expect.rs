@@ -144,7 +144,8 @@ impl Chains {
         }
     }
 
-    /// Returns who has to leave for a Non-secure interrupt that stops `index`: the nearest one that processes a request and has a managed exit.
+    /// Returns who has to leave for a Non-secure interrupt that stops `index`: the nearest one that
+    /// processes a request and has a managed exit.
     pub(super) fn who_exits(&self, index: usize) -> Option<usize> {
         let (value, exits) = (self.value(), self.exits());
         let asked = |context: &Context| {
@@ -166,7 +167,8 @@ impl Chains {
         }
     }
 
-    /// Returns true if `index` was stopped for `caller`, which runs and may go on with it, whatever index it gives.
+    /// Returns true if `index` was stopped for `caller`, which runs and may go on with it, whatever
+    /// index it gives.
     pub(super) fn is_stopped_for(&self, index: usize, caller: usize) -> bool {
         let (context, runs) = (self.look(index), self.look(caller));
         let may_run = match runs.work {

@@ -1,4 +1,5 @@
-//! Call scripts: any sequence of calls by anybody, made on the engine and on the model, whose every choice is made by the input.
+//! Call scripts: any sequence of calls by anybody, made on the engine and on the model, whose every
+//! choice is made by the input.
 
 use crate::model::{Depth, Model};
 use crate::schedule::Random;

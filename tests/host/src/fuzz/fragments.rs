@@ -1,7 +1,9 @@
-//! Constituents in fragments, both ways: the Normal world sends a descriptor cut anywhere, with a few bytes changed, while a partition sends
-//! one of its own; the borrower fetches the response piece by piece.
+//! Constituents in fragments, both ways: the Normal world sends a descriptor cut anywhere, with a
+//! few bytes changed, while a partition sends one of its own; the borrower fetches the response
+//! piece by piece.
 //!
-//! Where the descriptor is cut must make no difference: what fits one page is sent whole too, and must end the same.
+//! Where the descriptor is cut must make no difference: what fits one page is sent whole too, and
+//! must end the same.
 
 use super::reading::{Reading, check_ranges};
 use super::stage::{Before, Kept, Stage, with};
@@ -96,7 +98,8 @@ fn changed_more(source: &mut Bytes<'_>) -> bool {
     source.rarely(4)
 }
 
-/// Sends `bytes` in pieces that the input chooses. The last answer, and whether no piece was cut or sent wrongly.
+/// Sends `bytes` in pieces that the input chooses. The last answer, and whether no piece was cut or
+/// sent wrongly.
 fn send_in_pieces(
     stage: &Stage,
     source: &mut Bytes<'_>,

@@ -1,4 +1,5 @@
-//! Fuzzes what passes through RX and TX besides memory transactions: the endpoint RX/TX descriptor of a Hypervisor, and indirect messages.
+//! Fuzzes what passes through RX and TX besides memory transactions: the endpoint RX/TX descriptor
+//! of a Hypervisor, and indirect messages.
 
 use spmc::addr::World;
 
@@ -51,7 +52,8 @@ pub fn map(minor: usize, input: &[u8]) {
     });
 }
 
-/// Panics unless the descriptor is one of a VM with two buffers of the same size in memory of its own. Returns the VM.
+/// Panics unless the descriptor is one of a VM with two buffers of the same size in memory of its
+/// own. Returns the VM.
 fn check_pair(minor: usize, bytes: &[u8]) -> u16 {
     let id = u16_at(bytes, 0);
     assert!(id != 0 && id >> 15 == 0 && u16_at(bytes, 2) == 0);

@@ -1,4 +1,5 @@
-//! Fuzzes what is read before any partition runs, manifests and the headers of packages, and the boot information that is written.
+//! Fuzzes what is read before any partition runs, manifests and the headers of packages, and the
+//! boot information that is written.
 
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::Version;
@@ -14,7 +15,8 @@ use crate::manifest::{
 use crate::puppet::Puppet;
 use crate::system::System;
 
-/// A partition manifest: reading it says the same twice, and a partition that it lets in gets nothing of anybody else.
+/// A partition manifest: reading it says the same twice, and a partition that it lets in gets
+/// nothing of anybody else.
 pub fn partition(dtb: &[u8]) {
     let first = check(dtb).map_err(|error| error.to_string());
     assert_eq!(first, check(dtb).map_err(|error| error.to_string()));
@@ -131,7 +133,8 @@ pub fn spmc_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// A package header, and the size of the package behind it: what is accepted lies inside, in order, and overlaps nothing.
+/// A package header, and the size of the package behind it: what is accepted lies inside, in order,
+/// and overlaps nothing.
 pub fn package(input: &[u8]) {
     let Some((header, rest)) = input.split_first_chunk::<HEADER_SIZE>() else {
         return;

@@ -1,8 +1,9 @@
-//! Fuzz targets: what is done with the bytes of one input, and what must hold then. `tests/fuzz` runs them under a fuzzer,
-//! `tests/corpus.rs` runs them over the inputs that once broke something.
+//! Fuzz targets: what is done with the bytes of one input, and what must hold then. `tests/fuzz`
+//! runs them under a fuzzer, `tests/corpus.rs` runs them over the inputs that once broke something.
 //!
-//! A target for a layout puts bytes before the engine's front door and judges the outcome by a reading of its own: what is accepted must be
-//! right, what is refused must have changed nothing. `calls` does the same with whole sequences.
+//! A target for a layout puts bytes before the engine's front door and judges the outcome by a
+//! reading of its own: what is accepted must be right, what is refused must have changed nothing.
+//! `calls` does the same with whole sequences.
 
 mod calls;
 mod fragments;

@@ -1,5 +1,5 @@
-//! A second reading of memory transaction descriptors as they come from a caller (FF-A v1.0 tables 5.13 to 5.20, 1.1 and 1.2): what must hold of
-//! every descriptor that is accepted.
+//! A second reading of memory transaction descriptors as they come from a caller (FF-A v1.0 tables
+//! 5.13 to 5.20, 1.1 and 1.2): what must hold of every descriptor that is accepted.
 
 use crate::ffa::Layout;
 
@@ -97,7 +97,8 @@ impl<'a> Reading<'a> {
             .collect()
     }
 
-    /// Constituents of the composite descriptor at `offset`; panics if it does not fit, is not clean or miscounts its pages.
+    /// Constituents of the composite descriptor at `offset`; panics if it does not fit, is not
+    /// clean or miscounts its pages.
     pub fn constituents(&self, offset: usize) -> Vec<(u64, u64)> {
         let count = self.field(offset + 4, 4) as usize;
         assert_eq!(self.field(offset + 8, 8), 0);

@@ -1,7 +1,8 @@
 //! Descriptors of RETRIEVE_REQ, from a partition or the Hypervisor, and of RELINQUISH.
 //!
-//! Input: a byte that chooses who asks for which region (bits `[2:0]`: its handle is put into the descriptor, unless there is none of that
-//! number; bit 3: a 32-bit call; bit 4: the Hypervisor asks), then the descriptor.
+//! Input: a byte that chooses who asks for which region (bits `[2:0]`: its handle is put into the
+//! descriptor, unless there is none of that number; bit 3: a 32-bit call; bit 4: the Hypervisor
+//! asks), then the descriptor.
 
 use super::reading::Reading;
 use super::stage::{Before, Kept, Stage, with};
@@ -214,7 +215,8 @@ fn retrieve(offers: &Offers, choice: u8, descriptor: &[u8]) -> bool {
     true
 }
 
-/// One RELINQUISH of a partition that has a share and a lend. Bits `[2:0]` of the first byte choose the handle.
+/// One RELINQUISH of a partition that has a share and a lend. Bits `[2:0]` of the first byte choose
+/// the handle.
 pub fn relinquish(input: &[u8]) {
     const MINOR: usize = 2;
     let Some((choice, descriptor)) = input.split_first() else {

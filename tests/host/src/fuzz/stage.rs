@@ -39,7 +39,8 @@ fn load(restart: bool) -> Loaded {
     (specs, manifest)
 }
 
-/// The Normal world at some version, and partitions that speak 1.0, 1.1 and 1.2. All have RX and TX.
+/// The Normal world at some version, and partitions that speak 1.0, 1.1 and 1.2. All have RX and
+/// TX.
 pub struct Stage {
     /// The system.
     pub system: System,
@@ -98,7 +99,8 @@ pub struct Before {
 }
 
 impl Before {
-    /// Remembers. Everything is remembered for one input in 1024 only, because that takes as long as a thousand calls.
+    /// Remembers. Everything is remembered for one input in 1024 only, because that takes as long
+    /// as a thousand calls.
     pub fn take(stage: &Stage, input: &[u8]) -> Self {
         stage.system.machine.journal().clear();
         let sum = input.iter().fold(0_u32, |sum, byte| {
@@ -123,7 +125,8 @@ impl Before {
 /// Where a stage waits for the next input.
 pub type Kept<T> = RefCell<Option<T>>;
 
-/// Lends the kept stage to `body`; one whose input went wrong is not used again, and one for which `body` returns false neither.
+/// Lends the kept stage to `body`; one whose input went wrong is not used again, and one for which
+/// `body` returns false neither.
 pub fn with<T>(kept: &Kept<T>, new: impl FnOnce() -> T, body: impl FnOnce(&T) -> bool) {
     let stage = kept.take().unwrap_or_else(new);
     if body(&stage) {

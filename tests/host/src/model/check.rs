@@ -34,7 +34,8 @@ pub(super) fn count_mapped(stage: &Stage, id: u16) -> [usize; 2] {
 }
 
 impl Model {
-    /// Panics unless the tables say what the model says, nobody has a page besides, and no TLB holds anything stale.
+    /// Panics unless the tables say what the model says, nobody has a page besides, and no TLB
+    /// holds anything stale.
     pub fn check(&self) {
         for id in PARTITIONS {
             if !self.dead.contains(&id) {
@@ -54,7 +55,8 @@ impl Model {
         self.stage.system.machine.check_tlbs();
     }
 
-    /// Checks what hardware lets a partition do with the pages of the model, and that it has no others.
+    /// Checks what hardware lets a partition do with the pages of the model, and that it has no
+    /// others.
     fn check_partition(&self, id: u16) {
         let tables = self.stage.system.machine.tables();
         let roots = roots(&self.stage, id);
@@ -83,7 +85,8 @@ impl Model {
         assert_eq!(found, expected, "{id:#x} has pages that nobody gave it");
     }
 
-    /// Owners and access by the software bits of everybody who lives: one owner, and exclusive access is exclusive.
+    /// Owners and access by the software bits of everybody who lives: one owner, and exclusive
+    /// access is exclusive.
     fn check_page(&self, page: u64) {
         let spmc = &self.stage.system.spmc;
         let hal = FakeHal(self.stage.system.machine.clone());

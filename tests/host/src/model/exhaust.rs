@@ -28,8 +28,8 @@ pub struct Small {
     begun: Option<u64>,
 }
 
-/// One call, or the end of a partition. Transactions are named by their first page, half-sent ones by
-/// their place in an order of their contents.
+/// One call, or the end of a partition. Transactions are named by their first page, half-sent ones
+/// by their place in an order of their contents.
 #[derive(Clone, Debug)]
 pub enum Move {
     /// SHARE, LEND or DONATE.

@@ -1,5 +1,5 @@
-//! Calls and events after a send: RETRIEVE_REQ, RELINQUISH, RECLAIM; accesses; and the death and restart of
-//! partitions.
+//! Calls and events after a send: RETRIEVE_REQ, RELINQUISH, RECLAIM; accesses; and the death and
+//! restart of partitions.
 
 use spmc::addr::World;
 use spmc::hal::Access;
@@ -319,7 +319,8 @@ impl Model {
         }
     }
 
-    /// A partition fails. What it borrowed is given back, what it owns is nobody's business any more.
+    /// A partition fails. What it borrowed is given back, what it owns is nobody's business any
+    /// more.
     pub(super) fn die(&mut self, source: &mut impl Source) {
         let living = self.living();
         let id = source.pick(&PARTITIONS);

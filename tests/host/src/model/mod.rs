@@ -1,8 +1,10 @@
-//! The model: what every page and every transaction is in, by a table that knows nothing of the engine's. Any sequence of calls by any
-//! endpoint is made on both, and after each call they must agree.
+//! The model: what every page and every transaction is in, by a table that knows nothing of the
+//! engine's. Any sequence of calls by any endpoint is made on both, and after each call they must
+//! agree.
 //!
-//! What a call may do is predicted where the descriptor was built on purpose, right or wrong. Where its bytes were changed at random the
-//! engine decides, and the table only insists that nothing was accepted that takes memory from somebody: see [`Expect`].
+//! What a call may do is predicted where the descriptor was built on purpose, right or wrong. Where
+//! its bytes were changed at random the engine decides, and the table only insists that nothing was
+//! accepted that takes memory from somebody: see [`Expect`].
 
 mod check;
 mod exhaust;
@@ -232,7 +234,8 @@ impl Model {
         }
     }
 
-    /// Makes a call and judges its outcome: one that is refused changes nothing. Whether it was accepted, and the answer.
+    /// Makes a call and judges its outcome: one that is refused changes nothing. Whether it was
+    /// accepted, and the answer.
     fn judged<const N: usize>(
         &mut self,
         name: &'static str,

@@ -87,7 +87,8 @@ pub struct Sent {
     pub zeroed: bool,
     /// It will be zeroed when the last borrower leaves.
     pub zero_after: bool,
-    /// Its descriptor was changed at random, so that it may hold what nobody asks for in the right way.
+    /// Its descriptor was changed at random, so that it may hold what nobody asks for in the right
+    /// way.
     pub odd: bool,
     /// The life in which its owner sent it is over: it ends when nobody has it.
     pub orphaned: bool,

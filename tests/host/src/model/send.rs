@@ -183,7 +183,8 @@ impl Model {
         }
     }
 
-    /// Sends the first fragment. Too short a one is refused, and so may be a descriptor whose beginning is wrong.
+    /// Sends the first fragment. Too short a one is refused, and so may be a descriptor whose
+    /// beginning is wrong.
     fn begin(&mut self, by: u16, kind: Kind, bytes: Vec<u8>, first: usize, expect: Expect) {
         if self.halves.iter().filter(|half| half.by == by).count() >= 3 {
             // One more, and the engine would give up the oldest.

@@ -1,5 +1,5 @@
-//! Calls about transactions that are not there: they ended, they never were, or they are not sent yet.
-//! All are refused.
+//! Calls about transactions that are not there: they ended, they never were, or they are not sent
+//! yet. All are refused.
 
 use super::lifecycle::request_for;
 use super::pages::{Borrower, Kind, Sent};
@@ -15,8 +15,8 @@ const NO_SLOT: u64 = GENERATION | 0xfffe;
 /// A handle that the caller has no use of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Named {
-    /// The handle that the slot of this live transaction had before. Transactions are named by their
-    /// first page.
+    /// The handle that the slot of this live transaction had before. Transactions are named by
+    /// their first page.
     Before(u64),
     /// The handle that the slot of this live transaction will have next.
     After(u64),

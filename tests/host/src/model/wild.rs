@@ -1,5 +1,5 @@
-//! Makes calls that nobody means: registers and descriptors of any content. The engine decides what they are; the table insists that whoever gets
-//! something may have it.
+//! Makes calls that nobody means: registers and descriptors of any content. The engine decides what
+//! they are; the table insists that whoever gets something may have it.
 
 use super::{Expect, Model, NWD};
 use crate::ffa::*;

@@ -352,7 +352,8 @@ fn a_up_partition_outlives_every_pe_but_one() {
     }
 }
 
-/// The SPMC manifest of a system with one partition, where all that the Normal world has is `range`.
+/// The SPMC manifest of a system with one partition, where all that the Normal world has is
+/// `range`.
 fn manifest_with_ns_memory(range: Range<u64>) -> Vec<u8> {
     let bytes = |range: Range<u64>| {
         let size = range.end - range.start;

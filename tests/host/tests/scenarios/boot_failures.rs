@@ -1,4 +1,5 @@
-//! BOOT: packages for which the system has too little, and memory that does not answer: what is missing costs that partition alone.
+//! BOOT: packages for which the system has too little, and memory that does not answer: what is
+//! missing costs that partition alone.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -206,8 +207,8 @@ fn all_partitions_and_stream_endpoints_have_translations_of_their_own() {
 const STREAM: Stream = Stream { smmu: 1, id: 7 };
 const DEVICE: u64 = SECURE_DEVICE.start;
 
-/// Memory of the partition at `index` where tables are scarce: pages that it shares with the Normal world and one of its own, each of
-/// which needs a table.
+/// Memory of the partition at `index` where tables are scarce: pages that it shares with the Normal
+/// world and one of its own, each of which needs a table.
 fn scattered(index: u64) -> [Region; 4] {
     let region = |name, base, attributes| Region {
         name,

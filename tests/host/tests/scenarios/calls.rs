@@ -1,4 +1,5 @@
-//! COMP, FEAT and GEN: the table of calls, held against what the SPMC does with each function id, and against docs/support.md.
+//! COMP, FEAT and GEN: the table of calls, held against what the SPMC does with each function id,
+//! and against docs/support.md.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +25,8 @@ const DENIED_AT_S_EL1: [u64; 4] = [
     MEM_PERM_SET_64,
 ];
 
-/// Functions that `FFA_FEATURES` keeps from the Normal world, which has 64-bit addresses and whose calls are never paused.
+/// Functions that `FFA_FEATURES` keeps from the Normal world, which has 64-bit addresses and whose
+/// calls are never paused.
 const NOT_TOLD: [u64; 2] = [RXTX_MAP_32, MEM_OP_PAUSE];
 
 /// Returns every id that the framework may have.
@@ -36,8 +38,9 @@ fn is_there(answer: Regs) -> bool {
     answer.error() != Some(NOT_SUPPORTED)
 }
 
-/// Tries one function id on `call`: it is there exactly if the table says so, and each register that the table reserves is refused
-/// when there is nonsense in it. `FFA_FEATURES` tells of no function that is not there, and hides none.
+/// Tries one function id on `call`: it is there exactly if the table says so, and each register
+/// that the table reserves is refused when there is nonsense in it. `FFA_FEATURES` tells of no
+/// function that is not there, and hides none.
 fn try_function(id: u64, origin: Origin, version: Version, mut call: impl FnMut([u64; 8]) -> Regs) {
     let row = calls::find(FunctionId(id as u32));
     let told = is_there(call([FEATURES, id, 2, 0, 0, 0, 0, 0]));
@@ -74,7 +77,8 @@ fn try_function(id: u64, origin: Origin, version: Version, mut call: impl FnMut(
 
 const VERSIONS: [(u32, Version); 3] = [(0, Version::V1_0), (1, Version::V1_1), (2, Version::V1_2)];
 
-// req: COMP-01, COMP-05, COMP-07, COMP-14, COMP-18, COMP-20, COMP-21, FEAT-01, FEAT-02, FEAT-08, GEN-28
+// req: COMP-01, COMP-05, COMP-07, COMP-14, COMP-18, COMP-20, COMP-21, FEAT-01, FEAT-02, FEAT-08
+// req: GEN-28
 #[test]
 fn the_normal_world_has_what_the_table_says() {
     for (minor, version) in VERSIONS {
@@ -106,7 +110,8 @@ fn partitions_have_what_the_table_says() {
     }
 }
 
-/// A function as docs/support.md describes it: which forms it has, and since when the Normal world and partitions have it.
+/// A function as docs/support.md describes it: which forms it has, and since when the Normal world
+/// and partitions have it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Documented {
     forms: Vec<&'static str>,

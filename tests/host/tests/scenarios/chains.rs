@@ -1,4 +1,5 @@
-//! Call chains: cycles, depth, and what becomes of a chain when a PE is turned off (v1.1 section 8.3).
+//! Call chains: cycles, depth, and what becomes of a chain when a PE is turned off (v1.1 section
+//! 8.3).
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -231,8 +232,8 @@ fn the_rest_of_a_chain_may_yield_to_the_heir_of_who_called_it() {
     assert_eq!(answer.payload()[0], ABORTED as u64);
 }
 
-/// A chain of one that moves and a partition that works for it on PE 1, and the meeting that this one comes to: in its work if it
-/// is asked to, and whenever it begins anew.
+/// A chain of one that moves and a partition that works for it on PE 1, and the meeting that this
+/// one comes to: in its work if it is asked to, and whenever it begins anew.
 fn meets() -> (System, Meeting) {
     let meeting = Meeting::new();
     let (there, lives) = (meeting.clone(), AtomicU64::new(0));

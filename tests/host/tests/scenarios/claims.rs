@@ -8,7 +8,8 @@ use host_tests::hal::FakeContext;
 use spmc::partition::vcpu::Event;
 use spmc::partition::{Link, Slot};
 
-/// Returns what `claims` says on a PE that begins while another one has the claim of `slot`, which that gives up for it.
+/// Returns what `claims` says on a PE that begins while another one has the claim of `slot`, which
+/// that gives up for it.
 fn waits(slot: &Slot<FakeContext>, claims: impl FnOnce() -> bool + Send) -> bool {
     let begins = Barrier::new(2);
     scope(|scope| {
@@ -45,7 +46,8 @@ fn whoever_only_looks_is_waited_for() {
     assert!(slot.claim().is_none());
 }
 
-// Others may wait for what it has: two of that kind would wait for ever. Tests are told of it, whether anybody waits or not.
+// Others may wait for what it has: two of that kind would wait for ever. Tests are told of it,
+// whether anybody waits or not.
 #[test]
 #[should_panic(expected = "waits for a claim")]
 fn whoever_looks_waits_for_no_other_claim() {

@@ -1,4 +1,5 @@
-//! Tests what becomes of the other contexts of a partition when one of them fails, and of those that fail before they are ready.
+//! Tests what becomes of the other contexts of a partition when one of them fails, and of those
+//! that fail before they are ready.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};

@@ -1,4 +1,5 @@
-//! C2: from 1.1 on the size of the receivers in a descriptor is what its header says, 16 or 32 bytes, whatever the version.
+//! C2: from 1.1 on the size of the receivers in a descriptor is what its header says, 16 or 32
+//! bytes, whatever the version.
 
 use host_tests::ffa::*;
 use host_tests::system::NWD_PAGES;
@@ -7,8 +8,8 @@ use host_tests::{PartitionSpec, Sp, System};
 const LAYOUTS: [Layout; 2] = [Layout::V1_1, Layout::V1_2];
 const WORDS: [u64; 2] = [0x1122_3344_5566_7788, 0x99aa_bbcc_ddee_ff00];
 
-/// Retrieves the handle in x3 as laid out by x4: 16 or 32, and tells the implementation defined value that it got and how
-/// many constituents it read.
+/// Retrieves the handle in x3 as laid out by x4: 16 or 32, and tells the implementation defined
+/// value that it got and how many constituents it read.
 fn borrower(name: &str, minor: u32) -> PartitionSpec {
     PartitionSpec::new(name).version(minor).script(|sp| {
         sp.map_buffers();

@@ -1,4 +1,5 @@
-//! Device memory: an owner by its manifest can lend a device to one partition, and do nothing else with it.
+//! Device memory: an owner by its manifest can lend a device to one partition, and do nothing else
+//! with it.
 
 use std::ops::Range;
 use std::sync::Arc;

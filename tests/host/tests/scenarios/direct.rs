@@ -10,7 +10,8 @@ fn echo(sp: &mut Sp) {
     sp.serve(|_, request| request.payload());
 }
 
-/// Passes requests on to 0x8002 and the answer back; x3 tells how its request ended if that was not a response.
+/// Passes requests on to 0x8002 and the answer back; x3 tells how its request ended if that was not
+/// a response.
 fn relay(sp: &mut Sp) {
     sp.serve(|sp, request| {
         let [a, b, c, d, e] = request.payload();

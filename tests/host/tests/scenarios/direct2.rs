@@ -1,4 +1,5 @@
-//! Direct messages of the second kind: `FFA_MSG_SEND_DIRECT_REQ2` and its response (v1.2 section 15.3).
+//! Direct messages of the second kind: `FFA_MSG_SEND_DIRECT_REQ2` and its response (v1.2 section
+//! 15.3).
 
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Regs, Sp, System};
@@ -53,7 +54,8 @@ fn fourteen_registers_go_both_ways() {
             let request = sp.msg_wait();
             assert_eq!(request.0, message(DIRECT_REQ2, 0x8001, uuid, 7));
             let answer = message(DIRECT_RESP2, 0x8001_0000, [0; 2], u64::MAX);
-            // The next request completes it, of the first kind: the other registers are as they were.
+            // The next request completes it, of the first kind: the other registers are as they
+            // were.
             let request = sp.call(answer);
             assert_eq!(request.0[..4], [DIRECT_REQ_64, 0x8001, 0, 3]);
             assert_eq!(sp.regs[4..8], [0; 4]);

@@ -11,7 +11,8 @@ const UUID_B: [u32; 4] = [1, 2, 3, 4];
 const UUID_C: [u32; 4] = [5, 6, 7, 8];
 const NIL: [u32; 4] = [0; 4];
 
-/// Three partitions: sp1 and sp2 share a UUID, sp2 has another one of its own, sp3 cannot be sent requests.
+/// Three partitions: sp1 and sp2 share a UUID, sp2 has another one of its own, sp3 cannot be sent
+/// requests.
 fn partitions() -> [PartitionSpec; 3] {
     [
         PartitionSpec::new("sp1").with(|sp| sp.uuids = vec![UUID_A]),
@@ -267,7 +268,8 @@ fn by_registers(uuid: [u32; 4], start: u64, tag: u64) -> [u64; 4] {
     ]
 }
 
-/// Index of the last descriptor that there is, of the last one in the registers, tag and bytes of each; and the bytes.
+/// Index of the last descriptor that there is, of the last one in the registers, tag and bytes of
+/// each; and the bytes.
 #[track_caller]
 fn told(answer: &Regs) -> ([u64; 4], Vec<u8>) {
     assert_eq!(answer.0[..2], [SUCCESS_64, 0], "{answer:?}");

@@ -1,4 +1,5 @@
-//! C11: calls of partitions to EL3, which `smc_whitelist` and `smc_whitelist_permissive` let through.
+//! C11: calls of partitions to EL3, which `smc_whitelist` and `smc_whitelist_permissive` let
+//! through.
 
 use host_tests::ffa::{ID_GET, Regs};
 use host_tests::{PartitionSpec, Sp, System};
@@ -11,7 +12,8 @@ const TRNG_RND64: u64 = 0xc400_0053;
 const SIP: u64 = 0x8200_0010;
 const UNKNOWN: u64 = u64::MAX;
 
-/// Calls that no list lets through: of PSCI, of FF-A, ones that yield, and the SPMC's own hypercalls that do not exist.
+/// Calls that no list lets through: of PSCI, of FF-A, ones that yield, and the SPMC's own
+/// hypercalls that do not exist.
 const NEVER: [u64; 10] = [
     0x8400_0000,
     0x8400_0002,
@@ -30,7 +32,8 @@ fn listed(ids: &[u64]) -> Vec<(&'static str, Vec<u32>)> {
     vec![("smc_whitelist", ids)]
 }
 
-/// Lets partition 1, whose node in the SPMC manifest has `vm` too, do `script` in the course of a request.
+/// Lets partition 1, whose node in the SPMC manifest has `vm` too, do `script` in the course of a
+/// request.
 fn run(name: &str, vm: Vec<(&'static str, Vec<u32>)>, script: fn(&mut Sp)) -> System {
     let spec = PartitionSpec::new(name).with(|spec| spec.vm = vm);
     let system = System::boot([spec.script(move |sp| {

@@ -229,7 +229,8 @@ fn properties_of_memory_calls() {
                     MEM_LEND_32,
                     MEM_SHARE_32,
                 ] {
-                    // Dynamically allocated buffers, and nothing else; from 1.2 on nothing at all (C13).
+                    // Dynamically allocated buffers, and nothing else; from 1.2 on nothing at all
+                    // (C13).
                     let buffer = u64::from(version != V1_2);
                     assert_eq!(sp.call([FEATURES, id]).success(), [buffer, 0, 0, 0, 0, 0]);
                 }
@@ -282,7 +283,8 @@ fn support_of_fragments_and_time_slices_is_told_by_their_functions() {
 #[test]
 fn feature_ids_that_are_not_supported() {
     let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
-        // Managed exit whatever the manifest says (C13); no schedule receiver interrupt for partitions; unknown ids.
+        // Managed exit whatever the manifest says (C13); no schedule receiver interrupt for
+        // partitions; unknown ids.
         assert_eq!(sp.call([FEATURES, 3]).success(), [4, 0, 0, 0, 0, 0]);
         // A feature id takes no input properties.
         sp.refused([FEATURES, 3, 1], NOT_SUPPORTED);

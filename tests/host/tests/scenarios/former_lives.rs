@@ -1,4 +1,5 @@
-//! Memory transactions and partitions that are loaded anew: what was under way ends with the life that it belongs to.
+//! Memory transactions and partitions that are loaded anew: what was under way ends with the life
+//! that it belongs to.
 
 use std::sync::Arc;
 
@@ -31,7 +32,8 @@ fn scattered(count: u64) -> Vec<(u64, u32)> {
     (0..count).map(|n| (PAGES + n * 0x2000, 1)).collect()
 }
 
-/// A donation of all `ranges`, through a buffer of two pages at `buffer`: the arguments of the call.
+/// A donation of all `ranges`, through a buffer of two pages at `buffer`: the arguments of the
+/// call.
 fn donation(bytes: &[u8], buffer: u64) -> [u64; 5] {
     let length = bytes.len() as u64;
     [MEM_DONATE_64, length, length, buffer, 2]

@@ -1,4 +1,5 @@
-//! Fragments against the whole engine: partitions that die in the middle, a Hypervisor that gives up.
+//! Fragments against the whole engine: partitions that die in the middle, a Hypervisor that gives
+//! up.
 
 use host_tests::ffa::*;
 use host_tests::manifest::partition_base;
@@ -215,7 +216,8 @@ fn a_response_belongs_to_its_reader() {
     assert_eq!(stage.system.spmc.shares.live(), 0);
 }
 
-// The owner dies between two fragments of a request. Another borrower keeps what it has; nobody gets more.
+// The owner dies between two fragments of a request. Another borrower keeps what it has; nobody
+// gets more.
 // req: FRAG-17, MEMO-12, MEMD-75
 #[test]
 fn an_owner_dies_while_fragments_of_a_request_are_missing() {

@@ -1,5 +1,6 @@
-//! RustedFirmware-A at EL3: what `arm-ffa` cannot carry of calls and answers. Each row of the tables in [`host_tests::go_between`]
-//! is seen here, so a row that is not needed any more is found; all other tests find what no row knows.
+//! RustedFirmware-A at EL3: what `arm-ffa` cannot carry of calls and answers. Each row of the
+//! tables in [`host_tests::go_between`] is seen here, so a row that is not needed any more is
+//! found; all other tests find what no row knows.
 
 use std::panic::catch_unwind;
 

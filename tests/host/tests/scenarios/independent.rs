@@ -169,7 +169,8 @@ fn what_cannot_be_sent_to_an_independent_device_changes_nothing() {
     let unsaid = unsaid.encode(Layout::of(0x1_0002));
     nwd.memory_refused(MEM_LEND_64, &unsaid, INVALID_PARAMETERS);
 
-    // More tables than there are: the second device gets none, so the first loses what it has and the owner keeps all.
+    // More tables than there are: the second device gets none, so the first loses what it has and
+    // the owner keeps all.
     let scattered: Vec<(u64, u32)> = (0..85).map(|n| (0x4020_0000 + n * 0x20_0000, 1)).collect();
     let mut share = Transaction::share(0, DEVICE, RO, &scattered);
     share.receivers.push(Receiver::new(DEVICE2, RO));
@@ -269,7 +270,8 @@ fn an_independent_device_waits_until_a_paused_lend_is_zeroed() {
     assert!(!reads(&stage, stream, 0x4200_0000));
 }
 
-// What a partition wanted zeroed, while a device had it, the reclaim zeroes: in slices like every other (finding M12).
+// What a partition wanted zeroed, while a device had it, the reclaim zeroes: in slices like every
+// other (finding M12).
 // req: MEMRL-12, STRM-11, TIME-02
 #[test]
 fn a_reclaim_zeroes_in_slices_what_was_left_with_a_device() {

@@ -1,4 +1,5 @@
-//! Indirect messages: `FFA_MSG_SEND2` in both directions and between partitions (FF-A v1.1 chapter 7 and section 15.1, v1.2).
+//! Indirect messages: `FFA_MSG_SEND2` in both directions and between partitions (FF-A v1.1 chapter
+//! 7 and section 15.1, v1.2).
 
 use host_tests::ffa::*;
 use host_tests::manifest::partition_base;
@@ -353,7 +354,8 @@ fn messages_of_sixteen_pages_arrive_whole() {
     assert_eq!(nwd.ask(0x8001, [0; 5])[0], 1);
 }
 
-/// `FFA_NOTIFICATION_GET` of the maps of the framework by vCPU 0 of `id`: those of the SPM and of the Hypervisor.
+/// `FFA_NOTIFICATION_GET` of the maps of the framework by vCPU 0 of `id`: those of the SPM and of
+/// the Hypervisor.
 fn framework_notifications(answer: &host_tests::Regs) -> [u64; 2] {
     let [none @ .., spm, hypervisor] = answer.success();
     assert_eq!(none, [0; 4]);

@@ -1,5 +1,5 @@
-//! INT: secure interrupts of an owner that is blocked. Whom it called is stopped, its call ends with `FFA_INTERRUPT`, and it resumes the other one with
-//! `FFA_RUN` when it has handled them.
+//! INT: secure interrupts of an owner that is blocked. Whom it called is stopped, its call ends
+//! with `FFA_INTERRUPT`, and it resumes the other one with `FFA_RUN` when it has handled them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -36,7 +36,8 @@ fn handle(sp: &mut Sp, count: &AtomicU64) {
     count.fetch_add(1, SeqCst);
 }
 
-/// The owner of [`LINE`]: asks sp2 in each request, does `stopped` each time it is called for the interrupt, and passes the answer on.
+/// The owner of [`LINE`]: asks sp2 in each request, does `stopped` each time it is called for the
+/// interrupt, and passes the answer on.
 fn owner(
     count: &Arc<AtomicU64>,
     stopped: impl Fn(&mut Sp) + Send + Sync + 'static,
@@ -525,7 +526,8 @@ fn the_interrupt_comes_to_another_pe() {
             request.payload()
         })
     });
-    // One with a context for each PE is resumed by the id of the partition: its caller moves, and does not know where it is.
+    // One with a context for each PE is resumed by the id of the partition: its caller moves, and
+    // does not know where it is.
     let system = System::boot([owner(&count, |_| {}), other.vcpus(4)]);
     system.turn_on(1);
     let nwd = system.nwd();

@@ -1,5 +1,5 @@
-//! ME and INT: a Non-secure interrupt in chains of partitions, by the actions that their manifests want. The least permissive one in the chain wins as
-//! long as whoever has it is in the chain.
+//! ME and INT: a Non-secure interrupt in chains of partitions, by the actions that their manifests
+//! want. The least permissive one in the chain wins as long as whoever has it is in the chain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -30,7 +30,8 @@ use Action::*;
 /// Of the partitions by number, from 1 on.
 const ACTIONS: [Action; 6] = [Signaled, Signaled, ByFiq, ByIrq, Queued, Queued];
 
-/// Calls the rest of the chain, of which the last member gets the interrupt; it stays pending for the others until the Normal world takes it.
+/// Calls the rest of the chain, of which the last member gets the interrupt; it stays pending for
+/// the others until the Normal world takes it.
 fn member(sp: &mut Sp, request: &Regs, pending: &AtomicBool) -> [u64; 5] {
     let [path, ..] = request.payload();
     let mut seen = 0;

@@ -1,4 +1,5 @@
-//! INT: no PE is interrupted, and no context is put on one, for what nobody handles there; but each PE that has to look is told.
+//! INT: no PE is interrupted, and no context is put on one, for what nobody handles there; but each
+//! PE that has to look is told.
 
 use std::sync::Arc;
 use std::thread;
@@ -134,7 +135,8 @@ fn no_other_pe_is_told_of_an_interrupt_of_a_pinned_context() {
     assert_eq!(nwd.call(RUN_SP1).payload(), [5; 5]);
 }
 
-// A notification waits until its receiver runs, so the PE that works for the receiver has nothing to do.
+// A notification waits until its receiver runs, so the PE that works for the receiver has nothing
+// to do.
 // req: INT-08
 #[test]
 fn no_pe_is_interrupted_for_a_notification_of_who_is_blocked() {
@@ -190,8 +192,8 @@ fn notified(name: &str) -> PartitionSpec {
     })
 }
 
-/// Asks a partition that queues interrupts of others, and has something of its own pending that it never fetches, beside
-/// `other`, once `prepare` is done.
+/// Asks a partition that queues interrupts of others, and has something of its own pending that it
+/// never fetches, beside `other`, once `prepare` is done.
 #[track_caller]
 fn asks_in_vain(other: PartitionSpec, prepare: impl FnOnce(&System)) {
     let system = System::boot([queueing(notified("queues")), other]);

@@ -1,4 +1,5 @@
-//! INT: nobody has its interrupts masked, or waits for its turn for ever, for what another partition does. And no interrupt in vain.
+//! INT: nobody has its interrupts masked, or waits for its turn for ever, for what another
+//! partition does. And no interrupt in vain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -21,7 +22,8 @@ const SEND_IPI: u64 = 0xff0a;
 const NONE: u64 = 0xffff_ffff;
 const IPI: u64 = 9;
 
-/// A partition with these lines, all edges, whose handler does `handle` for each that it fetches, and then waits. Requests are echoed.
+/// A partition with these lines, all edges, whose handler does `handle` for each that it fetches,
+/// and then waits. Requests are echoed.
 fn owner(
     name: &str,
     lines: &'static [u32],
@@ -70,7 +72,8 @@ fn victim(count: &Arc<AtomicU64>) -> PartitionSpec {
     })
 }
 
-/// Interrupts the Normal world as long as there is something, at most so many times; how often it was.
+/// Interrupts the Normal world as long as there is something, at most so many times; how often it
+/// was.
 fn settle(system: &System, most: usize) -> usize {
     for n in 0..most {
         if !system.machine.gic().has_interrupt(0) {
@@ -109,7 +112,8 @@ fn a_flood_masks_its_own_source() {
     }
 }
 
-// D8: which source of its partition is masked, and that others are left alone, be they more in number.
+// D8: which source of its partition is masked, and that others are left alone, be they more in
+// number.
 // req: INT-09
 #[test]
 fn the_source_that_comes_most_often_of_who_takes_most_time_is_masked() {
@@ -197,7 +201,8 @@ fn turns_are_even() {
     }
 }
 
-// D16: a device that has more each time, as long as others have the PE in between or it comes to an end.
+// D16: a device that has more each time, as long as others have the PE in between or it comes to an
+// end.
 // req: INT-04, INT-09
 #[test]
 fn a_level_that_makes_progress_is_not_masked() {
@@ -270,7 +275,8 @@ fn a_level_that_its_owner_never_clears_while_it_runs_starves_nobody() {
     assert!(gic.is_enabled(FLOOD) && gic.is_enabled(VICTIM));
 }
 
-/// With other-s-interrupts-action 0: raises the interrupt of another one, and may yield before it answers.
+/// With other-s-interrupts-action 0: raises the interrupt of another one, and may yield before it
+/// answers.
 fn queues_others() -> PartitionSpec {
     PartitionSpec::new("queues")
         .with(|spec| spec.ns_interrupts = 0)
@@ -321,7 +327,8 @@ fn non_secure_interrupts_wait_for_a_handler() {
     assert_eq!(count.load(SeqCst), 1);
 }
 
-// An interrupt that was on its way when its owner failed, or a private one of another PE, which only that PE can mask.
+// An interrupt that was on its way when its owner failed, or a private one of another PE, which
+// only that PE can mask.
 // req: INT-09
 #[test]
 fn interrupts_of_a_dead_partition_do_not_stay_active() {
@@ -368,7 +375,8 @@ fn as_many_as_there_can_be_have_their_turn_in_one_go() {
     assert_eq!(looks(&system, before), 0);
 }
 
-// Handlers follow each other anyway: an interrupt that says that there is another one would be in vain.
+// Handlers follow each other anyway: an interrupt that says that there is another one would be in
+// vain.
 // req: INT-04, INT-11
 #[test]
 fn no_interrupt_is_made_for_what_comes_between_handlers() {

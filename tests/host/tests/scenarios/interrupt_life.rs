@@ -76,7 +76,8 @@ fn handle(sp: &mut Sp, handled: &[AtomicU64; 8]) {
     }
 }
 
-/// A partition that makes the calls that it is asked to make, and counts for each context what it handles while it waits.
+/// A partition that makes the calls that it is asked to make, and counts for each context what it
+/// handles while it waits.
 fn told(name: &str, handled: &Arc<[AtomicU64; 8]>) -> PartitionSpec {
     let handled = Arc::clone(handled);
     PartitionSpec::new(name).script(move |sp| {
@@ -132,7 +133,8 @@ fn counts(handled: &[AtomicU64; 8]) -> [u64; 4] {
     [0, 1, 2, 3].map(|pe: usize| handled[pe].load(SeqCst))
 }
 
-// D6: contexts of the boot PE begin anew when that is turned on again; interrupts of the others' are none of their business.
+// D6: contexts of the boot PE begin anew when that is turned on again; interrupts of the others'
+// are none of their business.
 // req: INT-04, INT-13
 #[test]
 fn interrupts_of_other_pes_stay_as_they_are_when_one_goes_off_and_on() {
@@ -298,7 +300,8 @@ fn a_pe_that_comes_late_has_the_interrupts_of_the_manifest() {
     assert_eq!(system.machine.gic().target(LINE), 1);
 }
 
-// What became pending while a context was off is for its next life, as are notifications that it was told of and did not fetch.
+// What became pending while a context was off is for its next life, as are notifications that it
+// was told of and did not fetch.
 #[test]
 fn what_comes_while_a_pe_is_off_is_not_lost() {
     let handled: Arc<[AtomicU64; 8]> = Arc::default();
@@ -342,7 +345,8 @@ fn mortal(name: &str) -> PartitionSpec {
         .property("abort-action", 2)
 }
 
-// D15 (s26): a partition that starts anew has no interrupts, and no wish for cycles, of its former life.
+// D15 (s26): a partition that starts anew has no interrupts, and no wish for cycles, of its former
+// life.
 // req: INT-04
 #[test]
 fn a_restarted_partition_has_no_interrupts_of_its_former_life() {
@@ -386,7 +390,8 @@ fn a_restarted_partition_has_no_interrupts_of_its_former_life() {
     assert_eq!(nwd.call([NOTIFICATION_INFO_GET_64]).0[3], SP1.into());
 }
 
-// D6: a partition that starts anew leaves the interrupts of others alone, and has its own where it is.
+// D6: a partition that starts anew leaves the interrupts of others alone, and has its own where it
+// is.
 // req: INT-13, INT-14
 #[test]
 fn a_restart_sets_up_interrupts_of_that_partition_only() {

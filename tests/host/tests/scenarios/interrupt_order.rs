@@ -1,5 +1,5 @@
-//! INT: secure interrupts that come at a bad time: in a row, in the middle of something, before their owner can handle them, after it died. And who runs an owner
-//! that left them unhandled.
+//! INT: secure interrupts that come at a bad time: in a row, in the middle of something, before
+//! their owner can handle them, after it died. And who runs an owner that left them unhandled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -47,7 +47,8 @@ fn handle_all(sp: &mut Sp, count: &AtomicU64) {
     }
 }
 
-/// Owns [`LINE`] and [`OTHER`]; counts what it handles when it gets `FFA_INTERRUPT`, and answers requests without a look at anything.
+/// Owns [`LINE`] and [`OTHER`]; counts what it handles when it gets `FFA_INTERRUPT`, and answers
+/// requests without a look at anything.
 fn owner(count: &Arc<AtomicU64>, more: &'static [&str]) -> PartitionSpec {
     let count = Arc::clone(count);
     with_device(PartitionSpec::new("owner"), &[LINE, OTHER], more).script(move |sp| {
@@ -108,7 +109,8 @@ fn two_in_a_row_before_the_first_is_done_with() {
                 assert_eq!(get(sp), OTHER.into());
                 assert_eq!(get(sp), NONE);
                 sp.gic(|gic| gic.pulse(OTHER));
-                // The first is done with, its source goes on all the time; the second came again, but is still active.
+                // The first is done with, its source goes on all the time; the second came again,
+                // but is still active.
                 deactivate(sp, LINE);
                 sp.poll();
                 assert_eq!(get(sp), LINE.into());
@@ -442,7 +444,8 @@ fn a_flood_inside_of_a_handler_is_masked() {
         enable(sp, LINE);
         loop {
             sp.msg_wait();
-            // Each time after it was deactivated, so that it does not look like one that was never cleared.
+            // Each time after it was deactivated, so that it does not look like one that was never
+            // cleared.
             let mut times = 0;
             while get(sp) == u64::from(LINE) {
                 deactivate(sp, LINE);

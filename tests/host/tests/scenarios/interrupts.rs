@@ -1,4 +1,5 @@
-//! INT and ME: interrupts of partitions, by the state of their owner; Non-secure interrupts by the action that manifests want.
+//! INT and ME: interrupts of partitions, by the state of their owner; Non-secure interrupts by the
+//! action that manifests want.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};

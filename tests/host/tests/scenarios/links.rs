@@ -1,5 +1,6 @@
-//! Links between execution contexts: who gave the PE to whom. A context that began anew, or that has gone on, is not reached
-//! by what is left of its former work, and nobody is stuck because somebody else does not go on.
+//! Links between execution contexts: who gave the PE to whom. A context that began anew, or that
+//! has gone on, is not reached by what is left of its former work, and nobody is stuck because
+//! somebody else does not go on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -144,7 +145,8 @@ fn one_that_yielded_to_a_caller_that_does_not_go_on() {
     let nwd = system.nwd();
     assert_eq!(nwd.ask(A, [0; 5])[0], YIELD);
     nwd.refused(RUN_B, DENIED);
-    // It wished to wait for some seconds; its caller has another one for itself. Milliseconds are counted.
+    // It wished to wait for some seconds; its caller has another one for itself. Milliseconds are
+    // counted.
     let wish = WISH / 1_000_000 * 1000;
     system.machine.gic().pass(CALLERS_TIME + wish - 1);
     nwd.refused(RUN_B, DENIED);

@@ -1,5 +1,5 @@
-//! Logical partitions of the SPMD (ids 0xffc0 to 0xfffe), which send direct requests from EL3. Until one has the answer EL3 takes
-//! no other call that leaves the PE. (C12)
+//! Logical partitions of the SPMD (ids 0xffc0 to 0xfffe), which send direct requests from EL3.
+//! Until one has the answer EL3 takes no other call that leaves the PE. (C12)
 
 use std::sync::Arc;
 
@@ -58,7 +58,8 @@ fn echo(name: &str) -> PartitionSpec {
     serves(name, 2, |_, x3| x3)
 }
 
-/// Passes what it is asked on to `to`, and its answer back; 0 if the call did not end with a response.
+/// Passes what it is asked on to `to`, and its answer back; 0 if the call did not end with a
+/// response.
 fn pass_on(sp: &mut Sp, to: u16, x3: u64) -> u64 {
     let answer = sp.call([DIRECT_REQ_64, route(sp.id, to), 0, x3]);
     match answer.function() {
@@ -446,7 +447,8 @@ fn whom_its_receiver_called_works_too_long() {
     }
 }
 
-/// Owns [`LINE`], handles it, and answers how often. Where x3 is 1 it asks sp2 to raise it, where x3 is 2 it does so itself.
+/// Owns [`LINE`], handles it, and answers how often. Where x3 is 1 it asks sp2 to raise it, where
+/// x3 is 2 it does so itself.
 fn owner() -> PartitionSpec {
     with_device(PartitionSpec::new("owner"), &[LINE], &[]).script(|sp| {
         let line = u64::from(LINE);

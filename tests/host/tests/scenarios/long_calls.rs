@@ -79,7 +79,8 @@ fn retrieved(nwd: Nwd<'_>) -> u64 {
     handle
 }
 
-/// The device asserts its interrupt before `call`. The handler has run when the first slice was zeroed.
+/// The device asserts its interrupt before `call`. The handler has run when the first slice was
+/// zeroed.
 #[track_caller]
 fn is_handled_after_a_slice<T>(system: &System, seen: &Seen, call: impl FnOnce() -> T) -> T {
     system.machine.journal().clear();
@@ -125,8 +126,9 @@ fn a_handler_does_not_wait_for_what_a_partition_has_zeroed() {
     }
 }
 
-/// A partition with [`PAGES`] pages beside its image, which fails on each request but one without a payload: it retrieves
-/// what that names, if anything. An interrupt that the device asserts meanwhile waits until it is off the PE.
+/// A partition with [`PAGES`] pages beside its image, which fails on each request but one without a
+/// payload: it retrieves what that names, if anything. An interrupt that the device asserts
+/// meanwhile waits until it is off the PE.
 fn mortal(abort_action: u32) -> PartitionSpec {
     let spec = PartitionSpec::new("borrower")
         .with(|sp| {

@@ -1,5 +1,6 @@
-//! ME: a managed exit above partitions that have Non-secure interrupts signaled (C25). Whom it called is stopped with the chain below it, its call ends
-//! with `FFA_INTERRUPT`, and it leaves by itself; it may go on with the chain at once or in a later request.
+//! ME: a managed exit above partitions that have Non-secure interrupts signaled (C25). Whom it
+//! called is stopped with the chain below it, its call ends with `FFA_INTERRUPT`, and it leaves by
+//! itself; it may go on with the chain at once or in a later request.
 
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Sp, System};
@@ -14,7 +15,8 @@ const RUN_B: [u64; 2] = [RUN, (B as u64) << 16];
 const RUN_C: [u64; 2] = [RUN, (C as u64) << 16];
 const MANAGED_EXIT: u64 = 4;
 
-/// The work that A is asked for in x3: to call B, to go on with it by the index in x4, or to say whether Non-secure interrupts wait.
+/// The work that A is asked for in x3: to call B, to go on with it by the index in x4, or to say
+/// whether Non-secure interrupts wait.
 const CALL: u64 = 1;
 const GO_ON: u64 = 2;
 const LOOK: u64 = 3;
@@ -382,7 +384,8 @@ fn one_that_failed_makes_no_exit() {
     assert_eq!(nwd.call(RUN_A).error(), Some(ABORTED));
 }
 
-// One with a managed exit is asked for in the middle of an interrupt that its callee handles for itself.
+// One with a managed exit is asked for in the middle of an interrupt that its callee handles for
+// itself.
 // req: ME-02, INT-08, INT-10
 #[test]
 fn a_callee_is_stopped_while_it_handles_its_own_interrupt() {

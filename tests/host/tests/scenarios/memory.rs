@@ -10,8 +10,10 @@ use crate::stage::{
     TYPE_LEND, TYPE_SHARE,
 };
 
-// req: MEMS-01, MEMS-02, MEMS-03, MEMX-01, MEMX-02, MEMX-12, MEMX-17, MEMRQ-01, MEMRQ-07, MEMRQ-11, MEMRQ-15, MEMRQ-17
-// req: MEMRL-01, MEMRL-08, MEMRL-14, MEMRC-01, MEMRC-13, MEMO-22, MEMO-24, MEMO-28, MEMO-32, MEMO-34, MEMO-35, MEMD-12, MEMD-14
+// req: MEMS-01, MEMS-02, MEMS-03, MEMX-01, MEMX-02, MEMX-12, MEMX-17, MEMRQ-01, MEMRQ-07, MEMRQ-11
+// req: MEMRQ-15, MEMRQ-17
+// req: MEMRL-01, MEMRL-08, MEMRL-14, MEMRC-01, MEMRC-13, MEMO-22, MEMO-24, MEMO-28, MEMO-32
+// req: MEMO-34, MEMO-35, MEMD-12, MEMD-14
 // req: MEMD-65, MEMD-66, MEMD-93, MEMD-94, RXTX-13, GEN-13, MEMO-04, MEMO-07
 #[test]
 fn the_normal_world_shares_a_page() {
@@ -109,7 +111,8 @@ fn a_partition_shares_its_memory() {
     }
 }
 
-// req: MEML-01, MEML-02, MEML-03, MEML-05, MEML-08, MEMO-27, MEMO-29, MEMO-33, MEMO-35, MEMRQ-11, MEMRQ-13, MEMRC-10, MEMRC-14
+// req: MEML-01, MEML-02, MEML-03, MEML-05, MEML-08, MEMO-27, MEMO-29, MEMO-33, MEMO-35, MEMRQ-11
+// req: MEMRQ-13, MEMRC-10, MEMRC-14
 // req: MEMD-39, MEMD-47, MEMD-58, MEMX-20, MEMD-44
 #[test]
 fn a_partition_lends_its_memory() {
@@ -196,7 +199,8 @@ fn who_borrows_alone_may_choose_execution_of_secure_memory() {
     stage.retrieve_refused(SP2, request, DENIED);
 }
 
-// req: MEMDN-01, MEMDN-02, MEMDN-03, MEMDN-04, MEMDN-05, MEMDN-06, MEMDN-08, MEMO-08, MEMO-11, MEMO-25, MEMO-26, MEMO-31, MEMRL-16
+// req: MEMDN-01, MEMDN-02, MEMDN-03, MEMDN-04, MEMDN-05, MEMDN-06, MEMDN-08, MEMO-08, MEMO-11
+// req: MEMO-25, MEMO-26, MEMO-31, MEMRL-16
 #[test]
 fn a_partition_donates_its_memory() {
     let stage = Stage::new();
@@ -459,7 +463,8 @@ fn the_normal_world_sends_in_its_layout() {
     }
 }
 
-// req: MEMO-14, MEMO-27, MEML-06, MEMD-33, MEMD-34, MEMD-41, MEMD-71, MEMD-73, MEMRQ-11, MEMRC-06, MEMRC-07, MEMO-30
+// req: MEMO-14, MEMO-27, MEML-06, MEMD-33, MEMD-34, MEMD-41, MEMD-71, MEMD-73, MEMRQ-11, MEMRC-06
+// req: MEMRC-07, MEMO-30
 #[test]
 fn several_borrowers() {
     for (function, owner_access) in [(MEM_SHARE_64, ALL), (MEM_LEND_64, NONE)] {

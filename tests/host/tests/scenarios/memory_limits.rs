@@ -1,4 +1,5 @@
-//! Memory transactions at their limits: zeroing, exhaustion, memory that is taken away, partitions that die.
+//! Memory transactions at their limits: zeroing, exhaustion, memory that is taken away, partitions
+//! that die.
 
 use host_tests::Sp;
 use host_tests::ffa::*;
@@ -10,7 +11,8 @@ use crate::stage::{OWN_PAGES, SP1, SP2, SP3, Stage, TYPE_LEND};
 
 const V12: Layout = Layout::V1_2;
 
-// req: MEMD-78, MEMD-82, MEMD-84, MEMD-85, MEMD-86, MEMD-88, MEMD-93, MEMRL-11, MEMRL-13, MEMRC-09, MEMS-06
+// req: MEMD-78, MEMD-82, MEMD-84, MEMD-85, MEMD-86, MEMD-88, MEMD-93, MEMRL-11, MEMRL-13, MEMRC-09
+// req: MEMS-06
 #[test]
 fn zeroing() {
     let stage = Stage::new();
@@ -57,7 +59,8 @@ fn zeroing() {
     // Zeroed it was for the first retrieval only.
     stage.retrieve_refused(SP1, request(handle, RW, 1), INVALID_PARAMETERS);
 
-    // By the receiver: what it announces at retrieval counts if it dies, what it says at the end overrides that (C14).
+    // By the receiver: what it announces at retrieval counts if it dies, what it says at the end
+    // overrides that (C14).
     dirty();
     stage.retrieve_refused(SP1, request(handle, RO, 4), DENIED);
     for (announced, said) in [(0, 0), (0, 1), (4, 0), (4, 1)] {

@@ -1,4 +1,5 @@
-//! Tests that others do not lack what one endpoint takes: slots for transactions, and pages for their lists and tables.
+//! Tests that others do not lack what one endpoint takes: slots for transactions, and pages for
+//! their lists and tables.
 
 use std::sync::Arc;
 
@@ -153,8 +154,8 @@ fn a_destroyed_partition_is_zeroed_although_there_is_no_table() {
     }
 }
 
-/// Lets a partition begin a share of a million ranges and send `pages` list pages of them. `Err` if it cannot have so many: how many it had
-/// before all were taken back.
+/// Lets a partition begin a share of a million ranges and send `pages` list pages of them. `Err` if
+/// it cannot have so many: how many it had before all were taken back.
 fn begin_endless(stage: &Stage, id: u16, to: u16, pages: usize) -> Result<(), usize> {
     stage.run(id, move |sp| {
         let buffer = sp.base() + OWN_PAGES;

@@ -56,7 +56,8 @@ fn a_page_that_came_back_is_sent_with_its_neighbour() {
         stage.run(SP1, move |sp| sp.reclaim(handle, 0)).success();
         owned();
 
-        // Zeroed or not, to one or to several, and nobody executes what the owner cannot all execute.
+        // Zeroed or not, to one or to several, and nobody executes what the owner cannot all
+        // execute.
         for zero in [0, 1] {
             let region = order.clone();
             let handle = stage.run(SP1, move |sp| {

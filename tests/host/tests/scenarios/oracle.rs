@@ -1,5 +1,5 @@
-//! The `arm-ffa` crate as a client: what it packs the engine understands, what the engine writes it unpacks. It knows no 1.0 layouts and no
-//! 32-byte receivers, so partitions speak 1.1 here.
+//! The `arm-ffa` crate as a client: what it packs the engine understands, what the engine writes it
+//! unpacks. It knows no 1.0 layouts and no 32-byte receivers, so partitions speak 1.1 here.
 
 use arm_ffa::memory_management::{
     Cacheability, ConstituentMemRegion, DataAccessPerm, Handle, InstuctionAccessPerm,
@@ -40,7 +40,8 @@ fn pack(
     bytes
 }
 
-// req: MEMD-60, MEMD-61, MEMD-16, MEMD-21, MEMD-01, MEMD-05, MEMRQ-17, MEMRQ-18, MEMRL-01, MEMD-93, MEMD-94
+// req: MEMD-60, MEMD-61, MEMD-16, MEMD-21, MEMD-01, MEMD-05, MEMRQ-17, MEMRQ-18, MEMRL-01, MEMD-93
+// req: MEMD-94
 #[test]
 fn a_share_by_the_crate() {
     let stage = Stage::with(|spec| spec.version(1));

@@ -1,5 +1,5 @@
-//! Tests what a partition at S-EL1 deals with itself: instructions that are not there, and interrupts of
-//! its own, during which the Normal world has to wait.
+//! Tests what a partition at S-EL1 deals with itself: instructions that are not there, and
+//! interrupts of its own, during which the Normal world has to wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -54,8 +54,8 @@ fn non_secure_interrupts_wait_while_a_handler_runs() {
     }
 }
 
-// While another PE changes a table, hardware may find nothing in it. A partition never sees that: it tries again, once for each
-// change, if the access is allowed.
+// While another PE changes a table, hardware may find nothing in it. A partition never sees that:
+// it tries again, once for each change, if the access is allowed.
 #[test]
 fn an_access_that_met_a_change_of_tables_is_tried_again() {
     const READ_ONLY: u64 = partition_base(4);

@@ -1,4 +1,5 @@
-//! Framework messages to partitions: power management from the SPMD, availability of VMs from a Hypervisor (v1.1 section 18).
+//! Framework messages to partitions: power management from the SPMD, availability of VMs from a
+//! Hypervisor (v1.1 section 18).
 
 use std::sync::{Arc, Mutex};
 

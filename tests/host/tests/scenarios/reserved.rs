@@ -1,5 +1,6 @@
-//! Registers that a call takes nothing from: they must be zero at 1.0 (MBZ) and are ignored from 1.1 on (SBZ). All scenarios leave
-//! garbage in those that are ignored (`host_tests::careless`); here each of them is tried by itself, at each version.
+//! Registers that a call takes nothing from: they must be zero at 1.0 (MBZ) and are ignored from
+//! 1.1 on (SBZ). All scenarios leave garbage in those that are ignored (`host_tests::careless`);
+//! here each of them is tried by itself, at each version.
 
 use std::ops::RangeInclusive;
 
@@ -38,8 +39,10 @@ impl Caller for Sp {
     }
 }
 
-/// Puts garbage into each of `reserved` by turns, each time into the call that `prepare` makes possible. At 1.0 that is refused, and the
-/// call without it succeeds; later it succeeds at once. `prepare` gets the answer before (none at first), and undoes what that call did; the last one is returned.
+/// Puts garbage into each of `reserved` by turns, each time into the call that `prepare` makes
+/// possible. At 1.0 that is refused, and the call without it succeeds; later it succeeds at once.
+/// `prepare` gets the answer before (none at first), and undoes what that call did; the last one is
+/// returned.
 #[track_caller]
 fn each<C: Caller>(
     caller: &mut C,
@@ -72,7 +75,8 @@ fn of(function: u64, handle: u64) -> [u64; 8] {
     padded([function, handle & 0xffff_ffff, handle >> 32])
 }
 
-/// Buffers, discovery, and what an owner of memory calls. The pages at `page` and 8 KiB behind it are the caller's.
+/// Buffers, discovery, and what an owner of memory calls. The pages at `page` and 8 KiB behind it
+/// are the caller's.
 fn try_calls_of_owners<C: Caller>(
     caller: &mut C,
     version: u64,

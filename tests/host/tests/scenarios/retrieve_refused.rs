@@ -1,4 +1,5 @@
-//! Retrieving, relinquishing and reclaiming that must be refused, one fault at a time, and what is left of it: nothing.
+//! Retrieving, relinquishing and reclaiming that must be refused, one fault at a time, and what is
+//! left of it: nothing.
 
 use host_tests::System;
 use host_tests::ffa::*;
@@ -50,7 +51,8 @@ const REQUEST_FAULTS: &[RequestFault] = &[
     ("implementation defined", |t| t.receivers[0].implementation_defined[1] = 9, INVALID_PARAMETERS),
 ];
 
-// req: MEMD-25, MEMD-26, MEMD-27, MEMD-41, MEMD-53, MEMD-64, MEMD-66, MEMD-70, MEMD-73, MEMD-75, MEMD-86, MEMD-87, MEMD-88
+// req: MEMD-25, MEMD-26, MEMD-27, MEMD-41, MEMD-53, MEMD-64, MEMD-66, MEMD-70, MEMD-73, MEMD-75
+// req: MEMD-86, MEMD-87, MEMD-88
 // req: MEMD-89, MEMD-90, MEMD-91, MEMD-92, MEMD-94, MEMRQ-04, MEMRQ-06, MEMRQ-25, MEMD-15, GEN-30
 // req: DSC-07, DSC-08
 #[test]
@@ -138,7 +140,8 @@ fn borrowers_do_not_exceed_what_was_granted() {
     assert_eq!(response.attributes, 0x10 | NON_SECURE);
 }
 
-/// Shares a page with partitions at 1.`minor`. Returns the first one's request with the bypass flag.
+/// Shares a page with partitions at 1.`minor`. Returns the first one's request with the bypass
+/// flag.
 fn with_bypass_flag(minor: u32) -> (Stage, Transaction) {
     let stage = Stage::with(|spec| spec.version(minor));
     let mut share = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);

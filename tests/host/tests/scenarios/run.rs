@@ -322,7 +322,8 @@ fn the_chain_of_an_interrupted_partition_whose_pe_was_turned_off_can_go_on() {
     // sp1 goes on there, when the PE is on again, or meanwhile on another one.
     for goes_on in [1, 0] {
         assert_eq!(pe.request(0x8001, [0; 5]).function(), INTERRUPT);
-        // PSCI_CPU_OFF from the SPMD: the context of sp2 starts anew when the PE comes back, the work of sp1 is lost.
+        // PSCI_CPU_OFF from the SPMD: the context of sp2 starts anew when the PE comes back, the
+        // work of sp1 is lost.
         pe.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, 0x8400_0002]);
         if goes_on == 1 {
             system.turn_on(1);

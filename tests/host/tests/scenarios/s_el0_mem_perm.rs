@@ -181,7 +181,8 @@ fn permissions_that_cannot_be_given_are_refused() {
 fn without_a_table_nothing_changes() {
     let script = |sp: &mut Sp| {
         let page = sp.base() + 0x2_0000;
-        // Every second page of 2 MiB and more cannot be said by blocks, but here one table is enough.
+        // Every second page of 2 MiB and more cannot be said by blocks, but here one table is
+        // enough.
         for n in (0..8).step_by(2) {
             set(sp, page + n * 0x1000, 1, READ_WRITE);
         }

@@ -55,7 +55,8 @@ fn permissions(sp: &mut Sp, address: u64) -> u64 {
     answer.success()[0]
 }
 
-/// Of a page that was given with `given`, the partition can take away and never get more, nor what it took away.
+/// Of a page that was given with `given`, the partition can take away and never get more, nor what
+/// it took away.
 fn can_only_lose(sp: &mut Sp, page: u64, given: u64) {
     for more in [READ_WRITE, READ_EXECUTE] {
         if more != given {

@@ -1,4 +1,5 @@
-//! The schedule receiver interrupt (FF-A v1.1 section 10.7): raised as long as there is something that its handler was not told.
+//! The schedule receiver interrupt (FF-A v1.1 section 10.7): raised as long as there is something
+//! that its handler was not told.
 
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, System};
@@ -9,7 +10,8 @@ use super::notification::{both, caller, done, info};
 
 const SP1: u16 = 0x8001;
 
-/// x0 of a call that partitions make of the SPMC itself, and an interrupt that they send each other.
+/// x0 of a call that partitions make of the SPMC itself, and an interrupt that they send each
+/// other.
 const SEND_IPI: u64 = 0xff0a;
 const IPI: u64 = 9;
 const NOTIFICATION: u64 = 5;
@@ -39,7 +41,8 @@ fn one_that_is_lost_is_followed_by_another() {
     };
     set(1, 0b01);
     assert_eq!(raised(&system), [1]);
-    // PE 1 is turned off before it takes it. The next is raised wherever it is set, be it the same notification.
+    // PE 1 is turned off before it takes it. The next is raised wherever it is set, be it the same
+    // notification.
     set(0, 0b10);
     assert_eq!(raised(&system), [0]);
     set(0, 0b10);
@@ -112,7 +115,8 @@ fn contexts_that_are_not_told_now_are_told_next() {
     assert_eq!(info(&nwd).error(), Some(NO_DATA));
 }
 
-/// A partition that leaves an interrupt unhandled when it is asked something, and wants cycles for it.
+/// A partition that leaves an interrupt unhandled when it is asked something, and wants cycles for
+/// it.
 fn wants_cycles(name: &str) -> PartitionSpec {
     PartitionSpec::new(name)
         .property("sri-interrupts-policy", 3)

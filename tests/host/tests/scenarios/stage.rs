@@ -85,7 +85,8 @@ impl Stage {
             .success();
     }
 
-    /// Lets a partition that has no exception vectors fault; how the request ended that it was processing.
+    /// Lets a partition that has no exception vectors fault; how the request ended that it was
+    /// processing.
     pub fn kill(&self, id: u16) -> Regs {
         self.leave(id, |sp| {
             sp.peek(Secure, 0);

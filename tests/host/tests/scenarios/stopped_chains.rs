@@ -1,5 +1,6 @@
-//! INT: secure interrupts of a context that is blocked further up its chain (C24). Its call ends with `FFA_INTERRUPT`; the chain below it is stopped as a
-//! whole, and goes on where it was when `FFA_RUN` on its first member says so.
+//! INT: secure interrupts of a context that is blocked further up its chain (C24). Its call ends
+//! with `FFA_INTERRUPT`; the chain below it is stopped as a whole, and goes on where it was when
+//! `FFA_RUN` on its first member says so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -44,7 +45,8 @@ fn handle(sp: &mut Sp, line: u32) {
     assert_eq!(sp.signals(), (false, false));
 }
 
-/// Asks `to`. Each time that it is called for `line`, handles that, does `act`, and resumes. Returns the answer and how often it was called.
+/// Asks `to`. Each time that it is called for `line`, handles that, does `act`, and resumes.
+/// Returns the answer and how often it was called.
 fn ask_and_resume(sp: &mut Sp, to: u16, line: u32, act: &Act) -> (Regs, u64) {
     let mut answer = ask(sp, to, 1);
     let mut count = 0;
@@ -58,8 +60,8 @@ fn ask_and_resume(sp: &mut Sp, to: u16, line: u32, act: &Act) -> (Regs, u64) {
     (answer, count)
 }
 
-/// An owner of `line`: in each request it asks the next partition, and answers how often it was called for its interrupt, and with which
-/// error the call ended, if it did.
+/// An owner of `line`: in each request it asks the next partition, and answers how often it was
+/// called for its interrupt, and with which error the call ended, if it did.
 fn owner(name: &str, lines: &'static [u32], when_called: Act) -> PartitionSpec {
     let line = lines[0];
     with_device(PartitionSpec::new(name), lines, &["lifecycle-support"])
@@ -80,7 +82,8 @@ fn owner(name: &str, lines: &'static [u32], when_called: Act) -> PartitionSpec {
         })
 }
 
-/// One that asks the next one, and does not know that anything came in between. Answers with which error the call ended, if it did.
+/// One that asks the next one, and does not know that anything came in between. Answers with which
+/// error the call ended, if it did.
 fn middle(name: &str) -> PartitionSpec {
     PartitionSpec::new(name)
         .with(|sp| sp.takes_exceptions = false)

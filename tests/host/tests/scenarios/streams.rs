@@ -1,4 +1,5 @@
-//! STRM: DMA of partitions' devices, and stream endpoints that partitions are proxy for. Independent devices: see `independent`.
+//! STRM: DMA of partitions' devices, and stream endpoints that partitions are proxy for.
+//! Independent devices: see `independent`.
 
 use host_tests::ffa::*;
 use host_tests::manifest::partition_base;
@@ -490,7 +491,8 @@ fn a_proxy_resumes_what_it_relinquishes_for_its_stream_endpoint() {
     stage.run(SP2, move |sp| {
         sp.refused([MEM_OP_RESUME, low, high], INVALID_PARAMETERS);
     });
-    // Memory that does not answer undoes the call: the stream endpoint, not its proxy, has the region again.
+    // Memory that does not answer undoes the call: the stream endpoint, not its proxy, has the
+    // region again.
     let machine = &stage.system.machine;
     let later = base + 400 * 0x1000;
     machine.memory().protect(NonSecure, later..later + 0x1000);

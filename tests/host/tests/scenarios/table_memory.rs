@@ -1,4 +1,5 @@
-//! Memory that the SPMC manifest gives for translation tables: how much more fits, and that nobody else has it.
+//! Memory that the SPMC manifest gives for translation tables: how much more fits, and that nobody
+//! else has it.
 
 use host_tests::ffa::*;
 use host_tests::manifest::{Region, partition_base};

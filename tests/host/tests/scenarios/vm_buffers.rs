@@ -1,4 +1,5 @@
-//! RX/TX pairs that a Hypervisor registers for its VMs, and who owns them (FF-A v1.0 tables 8.17 to 8.19, v1.1).
+//! RX/TX pairs that a Hypervisor registers for its VMs, and who owns them (FF-A v1.0 tables 8.17 to
+//! 8.19, v1.1).
 
 use host_tests::ffa::*;
 use host_tests::manifest::partition_base;
@@ -187,7 +188,8 @@ fn messages_of_vms_and_who_owns_their_rx() {
     nwd.refused([MSG_SEND2, 3 << 16], INVALID_PARAMETERS);
 }
 
-// What reopens negotiation is that the Normal world leaves the framework, not that one of its VMs does.
+// What reopens negotiation is that the Normal world leaves the framework, not that one of its VMs
+// does.
 // req: VER-13, VER-16
 #[test]
 fn buffers_of_a_vm_do_not_reopen_negotiation() {

@@ -1,5 +1,5 @@
-//! Whose time the watchdog measures: that of whoever initialises or answers a power management message, and not that of those
-//! who serve him, or who handle interrupts in between.
+//! Whose time the watchdog measures: that of whoever initialises or answers a power management
+//! message, and not that of those who serve him, or who handle interrupts in between.
 
 use host_tests::ffa::*;
 use host_tests::{Nwd, PartitionSpec, Sp, System};
@@ -151,7 +151,8 @@ fn handler(time: u64) -> PartitionSpec {
     })
 }
 
-/// Has an interrupt of somebody else ten microseconds before its time for a power management message is over, and works for `rest` after it.
+/// Has an interrupt of somebody else ten microseconds before its time for a power management
+/// message is over, and works for `rest` after it.
 fn interrupted(name: &str, rest: u64) -> PartitionSpec {
     PartitionSpec::new(name)
         .vcpus(4)

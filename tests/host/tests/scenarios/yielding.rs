@@ -1,4 +1,5 @@
-//! `FFA_YIELD`, and `FFA_RUN` by partitions on those that yielded to them (v1.1 section 8.2 to 8.5; v1.2 section 14.3).
+//! `FFA_YIELD`, and `FFA_RUN` by partitions on those that yielded to them (v1.1 section 8.2 to 8.5;
+//! v1.2 section 14.3).
 
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Sp, System};

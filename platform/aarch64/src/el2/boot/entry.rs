@@ -1,12 +1,15 @@
-//! The first instructions: from EL3's hand-over to Rust with a stack, initialised memory and the MMU on.
+//! The first instructions: from EL3's hand-over to Rust with a stack, initialised memory and the
+//! MMU on.
 //!
-//! The boot PE enters at the first byte of the image with x0 = physical address of the SPMC manifest and x4 = linear index of
-//! the PE; the others enter at `secondary_start`, which is registered with `FFA_SECONDARY_EP_REGISTER`, so that nothing has to be
-//! read with caches off to tell the two apart. EL3 hands over with all exceptions masked; MMU and caches are off, except on a
-//! PE that was turned off and on again, which finds the registers of EL2 as they were.
+//! The boot PE enters at the first byte of the image with x0 = physical address of the SPMC
+//! manifest and x4 = linear index of the PE; the others enter at `secondary_start`, which is
+//! registered with `FFA_SECONDARY_EP_REGISTER`, so that nothing has to be read with caches off to
+//! tell the two apart. EL3 hands over with all exceptions masked; MMU and caches are off, except on
+//! a PE that was turned off and on again, which finds the registers of EL2 as they were.
 //!
-//! An EL3 that refused `secondary_start` sends the other PEs to the first byte, too. What runs there must not be done twice, so
-//! a PE that comes after the first one is turned away before it writes anything.
+//! An EL3 that refused `secondary_start` sends the other PEs to the first byte, too. What runs
+//! there must not be done twice, so a PE that comes after the first one is turned away before it
+//! writes anything.
 
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -34,8 +37,8 @@ _start:
     mov     x20, x0
     mov     x21, x4
 
-    // Earlier boot stages ran with caches on: write back and drop whatever is cached of our writable memory, or it might
-    // be written back over what we store with caches off.
+    // Earlier boot stages ran with caches on: write back and drop whatever is cached of our
+    // writable memory, or it might be written back over what we store with caches off.
     adrp    x0, __data_start
     adrp    x1, __tables_start
     mrs     x2, ctr_el0
@@ -48,8 +51,9 @@ _start:
     b.lo    1b
     dsb     sy
 
-    // Relocate. The only relocations are relative ones (checked by the linker script), packed as RELR: an even word is the
-    // address of a word to relocate, an odd word a bitmap of the 63 words behind the last one covered.
+    // Relocate. The only relocations are relative ones (checked by the linker script), packed as
+    // RELR: an even word is the address of a word to relocate, an odd word a bitmap of the 63 words
+    // behind the last one covered.
     adrp    x0, link_address
     ldr     x1, [x0, :lo12:link_address]
     adrp    x2, _start
@@ -132,15 +136,15 @@ late:
     bl      {refuse}
     b       too_many_pes
 
-// Turns the MMU of a PE on that is not the first, and gives it its stack: x21 is its index, x22 the frame on the stack, as
-// `own_stack` has it. Does not return to a PE that there is no room for.
+// Turns the MMU of a PE on that is not the first, and gives it its stack: x21 is its index, x22 the
+// frame on the stack, as `own_stack` has it. Does not return to a PE that there is no room for.
 enter_running:
     mov     x20, x30
     mov     x21, x4
     bl      stage1_enable
 
-    // x4 is right the first time. A PE that was turned off and on again has the registers that it went off with, and
-    // knows its index by its affinity.
+    // x4 is right the first time. A PE that was turned off and on again has the registers that it
+    // went off with, and knows its index by its affinity.
     mrs     x9, mpidr_el1
     adrp    x10, {affinities}
     add     x10, x10, :lo12:{affinities}
@@ -166,10 +170,12 @@ own_stack:
     ret
 .ltorg
 
-// A PE that we have no room for, or that came in by the wrong door. The Normal world may use it, partitions do not: all that EL3 brings is answered with FFA_ERROR,
-// NOT_SUPPORTED, but for EL3's own messages, which want responses in kind: FFA_VERSION has the same answer, power
-// management succeeds. A Secure interrupt, which is an SGI that other PEs send to all, is completed: the Normal world, in whose
-// place EL3 asks, would take an error for its registers. x4 makes such a PE known when it is turned on again.
+// A PE that we have no room for, or that came in by the wrong door. The Normal world may use it,
+// partitions do not: all that EL3 brings is answered with FFA_ERROR, NOT_SUPPORTED, but for EL3's
+// own messages, which want responses in kind: FFA_VERSION has the same answer, power management
+// succeeds. A Secure interrupt, which is an SGI that other PEs send to all, is completed: the
+// Normal world, in whose place EL3 asks, would take an error for its registers. x4 makes such a PE
+// known when it is turned on again.
 too_many_pes:
     mov     w0, #0x0060
     movk    w0, #0x8400, lsl #16
@@ -206,7 +212,8 @@ too_many_pes:
     csetm   w3, ne
     mov     x4, #{pes}
     b       8b
-    // ICC_IAR1_EL1, ICC_EOIR1_EL1, until there is none (1020 to 1023); then FFA_NORMAL_WORLD_RESUME.
+    // ICC_IAR1_EL1, ICC_EOIR1_EL1, until there is none (1020 to 1023); then
+    // FFA_NORMAL_WORLD_RESUME.
 10: mrs     x9, s3_0_c12_c12_0
     sub     w10, w9, #1020
     cmp     w10, #4
@@ -236,15 +243,16 @@ link_address:
     refuse = sym boot::refuse,
 );
 
-/// Not zero until the boot PE has come as far as [`close_first_entry`]. Part of the file, so that it is loaded anew with the image:
-/// only then may everything begin again.
+/// Not zero until the boot PE has come as far as [`close_first_entry`]. Part of the file, so that
+/// it is loaded anew with the image: only then may everything begin again.
 static COLD: AtomicU64 = AtomicU64::new(1);
 
-/// Turns away whoever enters at the first instruction from now on. The boot PE calls this with the MMU on.
+/// Turns away whoever enters at the first instruction from now on. The boot PE calls this with the
+/// MMU on.
 pub fn close_first_entry() {
     COLD.store(0, Ordering::Relaxed);
-    // PEs read it with the MMU off, from memory. No cache keeps the line with an older value, which it could write back: the
-    // store was a coherent one.
+    // PEs read it with the MMU off, from memory. No cache keeps the line with an older value, which
+    // it could write back: the store was a coherent one.
     // SAFETY: cleaning changes no data.
     unsafe {
         asm!("dc cvac, {}", "dsb sy", in(reg) &raw const COLD, options(nostack, preserves_flags))

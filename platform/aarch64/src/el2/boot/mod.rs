@@ -35,7 +35,8 @@ static PES: [PerPe; MAX_PES] = [const { PerPe(UnsafeCell::new(Pe::new(0))) }; MA
 /// Largest SPMC manifest that is looked at. TF-A limits TOS_FW_CONFIG to a page.
 const MAX_MANIFEST: u64 = 64 * 1024;
 
-/// The bytes of the device tree at `address` as its header has it, or none if there is no device tree.
+/// The bytes of the device tree at `address` as its header has it, or none if there is no device
+/// tree.
 fn manifest_range(address: u64) -> Range<u64> {
     const MAGIC: u32 = 0xd00d_feed;
     if address == 0 || !address.is_multiple_of(8) {
@@ -104,7 +105,8 @@ pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFra
 ///
 /// Called by the entry code, once, after [`primary`].
 pub unsafe extern "C" fn settle(index: usize, frame: &mut SmcFrame) -> ! {
-    // SAFETY: on the boot PE and its own stack, before any other PE is let in; nobody is on the boot stack any more.
+    // SAFETY: on the boot PE and its own stack, before any other PE is let in; nobody is on the
+    // boot stack any more.
     unsafe {
         stacks::paint(index);
         carve::add(layout::boot_stack());
@@ -141,8 +143,8 @@ pub unsafe extern "C" fn secondary(index: usize, frame: &mut SmcFrame) -> ! {
     serve(pe, frame)
 }
 
-/// A PE, MMU on, that EL3 sent to the entry point of the boot PE. Nothing of the SPMC is set up for it but its stack, and it stays
-/// unknown: the entry code answers for it.
+/// A PE, MMU on, that EL3 sent to the entry point of the boot PE. Nothing of the SPMC is set up for
+/// it but its stack, and it stays unknown: the entry code answers for it.
 pub extern "C" fn refuse(index: usize) {
     log::error!(
         "PE {index} came to the entry point of the boot PE: the Normal world can use it, partitions cannot"
@@ -170,8 +172,9 @@ unsafe fn pe(index: usize) -> &'static mut Pe {
     pe
 }
 
-/// Tells the SPMD where PEs enter that are turned on later. Where it does not take that, it sends them to `_start`, which turns
-/// them away: the system can go on, but partitions have the boot PE only.
+/// Tells the SPMD where PEs enter that are turned on later. Where it does not take that, it sends
+/// them to `_start`, which turns them away: the system can go on, but partitions have the boot PE
+/// only.
 fn register_secondary_entry() {
     let mut frame = SmcFrame::new([
         function::SECONDARY_EP_REGISTER_64 as u64,

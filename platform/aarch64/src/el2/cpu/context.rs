@@ -11,7 +11,8 @@ use tock_registers::interfaces::Readable;
 use super::features;
 use crate::el2::gic::timer::Timer;
 
-/// Declares a block of system registers that are saved and restored together, two at a time, in the order of declaration.
+/// Declares a block of system registers that are saved and restored together, two at a time, in the
+/// order of declaration.
 macro_rules! register_block {
     ($(#[$doc:meta])* pub struct $name:ident { $($a:ident: $register_a:literal, $b:ident: $register_b:literal;)* }) => {
         $(#[$doc])*
@@ -25,8 +26,8 @@ macro_rules! register_block {
             /// Takes the registers of this PE.
             #[inline(always)]
             pub fn save(&mut self) {
-                // SAFETY: the stores fill `self`, which has the layout of the list by construction; reading the registers has no
-                // side effect.
+                // SAFETY: the stores fill `self`, which has the layout of the list by construction;
+                // reading the registers has no side effect.
                 unsafe {
                     asm!(
                         $(
@@ -67,13 +68,16 @@ macro_rules! register_block {
 register_block! {
     /// The state of EL1 and EL0 that both a partition and the Normal world use.
     ///
-    /// Not here is what a partition can neither read nor change, because it is trapped (debug, performance monitors, RAS, MTE, SVE
-    /// and SME control, ACTLR, and by fine-grained traps TPIDR2_EL0, PIR_EL1 and their like, see `features.rs`): that stays the
-    /// Normal world's. DISR_EL1 is VDISR_EL2 to a partition, which EL3 switches between worlds. CNTV is here although the Normal world's virtual timer stands still meanwhile: its offset,
-    /// CNTVOFF_EL2, is the SPMD's to switch, so that it would fire at the wrong time.
+    /// Not here is what a partition can neither read nor change, because it is trapped (debug,
+    /// performance monitors, RAS, MTE, SVE and SME control, ACTLR, and by fine-grained traps
+    /// TPIDR2_EL0, PIR_EL1 and their like, see `features.rs`): that stays the Normal world's.
+    /// DISR_EL1 is VDISR_EL2 to a partition, which EL3 switches between worlds. CNTV is here
+    /// although the Normal world's virtual timer stands still meanwhile: its offset, CNTVOFF_EL2,
+    /// is the SPMD's to switch, so that it would fire at the wrong time.
     ///
-    /// With E2H = 1 the plain names of most of these mean registers of EL2. Those are written by the encoding of their alias (SCTLR_EL12,
-    /// CNTV_CTL_EL02 ...), as the assembler knows the aliases only with FEAT_VHE.
+    /// With E2H = 1 the plain names of most of these mean registers of EL2. Those are written by
+    /// the encoding of their alias (SCTLR_EL12, CNTV_CTL_EL02 ...), as the assembler knows the
+    /// aliases only with FEAT_VHE.
     pub struct El1State {
         sctlr: "s3_5_c1_c0_0", cpacr: "s3_5_c1_c0_2";
         tcr: "s3_5_c2_c0_2", ttbr0: "s3_5_c2_c0_0";
@@ -93,7 +97,8 @@ register_block! {
 }
 
 register_block! {
-    /// Pointer authentication keys (APIA, APIB, APDA, APDB, APGA), by encoding: the assembler knows their names only with FEAT_PAuth.
+    /// Pointer authentication keys (APIA, APIB, APDA, APDB, APGA), by encoding: the assembler knows
+    /// their names only with FEAT_PAuth.
     pub struct PointerKeys {
         ia_low: "s3_0_c2_c1_0", ia_high: "s3_0_c2_c1_1";
         ib_low: "s3_0_c2_c1_2", ib_high: "s3_0_c2_c1_3";
@@ -156,8 +161,8 @@ const _: () = assert!(
 );
 
 impl GuestContext {
-    /// A context that enters at `pc` with the registers at their reset values. One of S-EL0 has no EL1: its registers there are zero,
-    /// and PSTATE is too.
+    /// A context that enters at `pc` with the registers at their reset values. One of S-EL0 has no
+    /// EL1: its registers there are zero, and PSTATE is too.
     pub fn reset(&mut self, level: ExceptionLevel, pc: u64, vcpu_index: u16) {
         /// EL1h with D, A, I and F masked.
         const EL1H_MASKED: u64 = 0x3c5;
@@ -171,7 +176,8 @@ impl GuestContext {
         self.attention
             .set(Attention::STRAYS, features::has_strays());
         if level == ExceptionLevel::SEl0 {
-            // It cannot set the key of PACGA: each has its own, no secret to who knows when it started.
+            // It cannot set the key of PACGA: each has its own, no secret to who knows when it
+            // started.
             self.keys.ga_low = CNTPCT_EL0.get();
             self.keys.ga_high = &raw const *self as u64;
             return;

@@ -1,11 +1,14 @@
-//! S-EL0 partitions: entry and exit between two tables of the EL2&0 regime, and TLB maintenance for it.
+//! S-EL0 partitions: entry and exit between two tables of the EL2&0 regime, and TLB maintenance for
+//! it.
 //!
-//! HCR_EL2.E2H is always 1; TGE is 1 while an S-EL0 partition runs, so that there is no EL1 and all its exceptions come to EL2. TTBR0_EL2 has the
-//! partition's table then, in which nothing of the SPMC is mapped but the last entry of the root, EL2's private addresses: stacks, windows, and
-//! the page of vectors. The vectors run there, put the SPMC's table back and go on at the SPMC's own addresses. ASIDs keep the
-//! two apart in TLBs: the SPMC's is 0.
+//! HCR_EL2.E2H is always 1; TGE is 1 while an S-EL0 partition runs, so that there is no EL1 and all
+//! its exceptions come to EL2. TTBR0_EL2 has the partition's table then, in which nothing of the
+//! SPMC is mapped but the last entry of the root, EL2's private addresses: stacks, windows, and the
+//! page of vectors. The vectors run there, put the SPMC's table back and go on at the SPMC's own
+//! addresses. ASIDs keep the two apart in TLBs: the SPMC's is 0.
 //!
-//! S-EL1 partitions pay nothing for it: they have vectors of their own, and the SPMC's table stays where it is.
+//! S-EL1 partitions pay nothing for it: they have vectors of their own, and the SPMC's table stays
+//! where it is.
 
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
@@ -51,7 +54,8 @@ global_asm!(
 .section .text.vectors.el0, "ax"
 .balign 0x800
 el0_vectors:
-    // Current EL with SP_EL0, which EL2 never selects: room for code that runs while tables are switched.
+    // Current EL with SP_EL0, which EL2 never selects: room for code that runs while tables are
+    // switched.
 
 // On the stack TTBR0_EL2 and HCR_EL2 for the partition, then its x0 and x1.
 arrive_at_el0:
@@ -94,7 +98,8 @@ leave_el0:
     .balign 0x80
 
 .section .text.switch, "ax"
-// u64 enter_el0(context, ttbr0): as enter_guest, whose frame it has, with the SPMC's TTBR0_EL2, HCR_EL2, VBAR_EL2 and where to go on behind it.
+// u64 enter_el0(context, ttbr0): as enter_guest, whose frame it has, with the SPMC's TTBR0_EL2,
+// HCR_EL2, VBAR_EL2 and where to go on behind it.
 .global enter_el0
 enter_el0:
 "#,
@@ -141,13 +146,15 @@ unsafe extern "C" {
 ///
 /// # Safety
 ///
-/// `translation_base` is that of the partition that `context` belongs to; EL2 is on a stack that is mapped among its private addresses.
+/// `translation_base` is that of the partition that `context` belongs to; EL2 is on a stack that is
+/// mapped among its private addresses.
 pub unsafe fn enter(context: &mut GuestContext, translation_base: u64) -> u64 {
     // SAFETY: contract above; `enter_el0` keeps to the procedure call standard.
     unsafe { enter_el0(context, translation_base) }
 }
 
-/// Forgets translations of the partition with these `roots` on all PEs, after making table updates visible.
+/// Forgets translations of the partition with these `roots` on all PEs, after making table updates
+/// visible.
 pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
     let asid = u64::from(roots.vmid) << ASID_SHIFT;
     stage2::publish();

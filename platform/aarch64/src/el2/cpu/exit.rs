@@ -1,4 +1,5 @@
-//! Why a partition stopped: from the syndrome registers to an [`Exit`], or nothing if the partition can just go on.
+//! Why a partition stopped: from the syndrome registers to an [`Exit`], or nothing if the partition
+//! can just go on.
 
 use core::arch::asm;
 
@@ -211,7 +212,8 @@ fn data_access(syndrome: u64) -> Access {
     }
 }
 
-/// A fault of stage 1 is all that an S-EL0 partition can have, and what it calls an address is one that the engine knows.
+/// A fault of stage 1 is all that an S-EL0 partition can have, and what it calls an address is one
+/// that the engine knows.
 fn el0_abort(context: &GuestContext, syndrome: u64) -> Fault {
     let va = FAR_EL2.get();
     Fault {

@@ -1,11 +1,13 @@
 //! Finds out by trying what EL3 lets EL2 use, and which registers of partitions follow from that.
 //!
-//! EL3 keeps registers of extensions that it does not know to itself: their use traps to it. ID registers do not tell. TF-A makes an
-//! Undefined Instruction exception of such an access, which the vectors turn into an answer while a probe runs
-//! (`vectors.rs`; the probes are between the accessors of the window, `bulk.rs`).
+//! EL3 keeps registers of extensions that it does not know to itself: their use traps to it. ID
+//! registers do not tell. TF-A makes an Undefined Instruction exception of such an access, which
+//! the vectors turn into an answer while a probe runs (`vectors.rs`; the probes are between the
+//! accessors of the window, `bulk.rs`).
 //!
-//! Registers that have no place in a context are kept from partitions by fine-grained traps (FEAT_FGT). Where EL3 keeps those to
-//! itself, the registers are *strays*: the Normal world's values are put away before a partition runs, which finds zeros.
+//! Registers that have no place in a context are kept from partitions by fine-grained traps
+//! (FEAT_FGT). Where EL3 keeps those to itself, the registers are *strays*: the Normal world's
+//! values are put away before a partition runs, which finds zeros.
 
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
@@ -27,7 +29,8 @@ static POINTER_KEYS: AtomicBool = AtomicBool::new(false);
 /// A bit for each register of [`Strays`].
 static STRAYS: AtomicU16 = AtomicU16::new(0);
 
-/// Finds out what EL3 lets EL2 use. The boot PE calls this, once, when exceptions have vectors; all PEs are taken to be alike.
+/// Finds out what EL3 lets EL2 use. The boot PE calls this, once, when exceptions have vectors; all
+/// PEs are taken to be alike.
 pub fn probe() {
     let field = |register: u64, low: u32| register >> low & 0xf;
     let fine_grained_traps = field(ID_AA64MMFR0_EL1.get(), 56);
@@ -56,8 +59,9 @@ pub fn probe() {
     }
 }
 
-/// Sets the fine-grained traps of this PE: nothing is trapped that a bit of 1 would trap, and everything that a bit of 1 would let
-/// through. EL3 may have left anything there. What it keeps to itself has no effect.
+/// Sets the fine-grained traps of this PE: nothing is trapped that a bit of 1 would trap, and
+/// everything that a bit of 1 would let through. EL3 may have left anything there. What it keeps to
+/// itself has no effect.
 pub fn init_pe() {
     if HYPERVISOR_CONFIGURATION.load(Ordering::Relaxed) {
         HCRX_EL2.set(0);
@@ -93,8 +97,9 @@ pub fn has_pointer_keys() -> bool {
     POINTER_KEYS.load(Ordering::Relaxed)
 }
 
-/// Returns whether S-EL0 partitions can be kept from what they must not do. PACGA at S-EL0 has no trap to EL2 (HCR_EL2.API has
-/// no effect while TGE = 1): it uses whatever key there is, or traps to an EL3 that does not expect it.
+/// Returns whether S-EL0 partitions can be kept from what they must not do. PACGA at S-EL0 has no
+/// trap to EL2 (HCR_EL2.API has no effect while TGE = 1): it uses whatever key there is, or traps
+/// to an EL3 that does not expect it.
 pub fn confines_s_el0() -> bool {
     has_pointer_keys() || !has_pointer_authentication()
 }

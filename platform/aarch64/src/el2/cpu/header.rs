@@ -1,4 +1,5 @@
-//! Begins the state of each PE with what the report of a failure needs, and nothing else has to be right for.
+//! Begins the state of each PE with what the report of a failure needs, and nothing else has to be
+//! right for.
 
 use core::mem::offset_of;
 
@@ -36,7 +37,8 @@ impl Header {
 
 /// Notes that this PE took an exception of its own, and returns whether it is the first one.
 pub fn fail() -> bool {
-    // SAFETY: TPIDR_EL2 points to the header of this PE (`Cpu::install`, before anything else runs); nobody else uses the field.
+    // SAFETY: TPIDR_EL2 points to the header of this PE (`Cpu::install`, before anything else
+    // runs); nobody else uses the field.
     unsafe {
         let failed = &raw mut (*(TPIDR_EL2.get() as *mut Header)).failed;
         !failed.replace(true)

@@ -1,5 +1,6 @@
-//! Exceptions that a partition takes although its hardware did not raise them: what the PE does on exception entry to EL1
-//! (Arm ARM D1.3.1 and the pseudocode `AArch64.TakeException`), done to the loaded context.
+//! Exceptions that a partition takes although its hardware did not raise them: what the PE does on
+//! exception entry to EL1 (Arm ARM D1.3.1 and the pseudocode `AArch64.TakeException`), done to the
+//! loaded context.
 
 use spmc::hal::{Access, Fault};
 use tock_registers::interfaces::{Readable, Writeable};
@@ -33,7 +34,8 @@ fn syndrome(class: u64, iss: u64) -> u64 {
     class << 26 | IL | iss
 }
 
-/// Makes `context` take `fault` as a synchronous external abort. `false`, with nothing changed, if it faulted on the very vector.
+/// Makes `context` take `fault` as a synchronous external abort. `false`, with nothing changed, if
+/// it faulted on the very vector.
 pub fn abort(context: &mut GuestContext, fault: &Fault) -> bool {
     const INSTRUCTION_ABORT_LOWER: u64 = 0x20;
     const DATA_ABORT_LOWER: u64 = 0x24;
@@ -57,7 +59,8 @@ pub fn abort(context: &mut GuestContext, fault: &Fault) -> bool {
     true
 }
 
-/// Makes `context` take an Undefined Instruction exception. `false`, with nothing changed, if the instruction is in the very vector.
+/// Makes `context` take an Undefined Instruction exception. `false`, with nothing changed, if the
+/// instruction is in the very vector.
 pub fn undefined(context: &mut GuestContext) -> bool {
     take(context, syndrome(0, 0))
 }
@@ -76,7 +79,8 @@ fn take(context: &mut GuestContext, syndrome: u64) -> bool {
         _ => 0x200,
     };
     let vector = vectors + offset;
-    // Within the vector that it would take (be it that the vector cannot be fetched) it would take it again and again.
+    // Within the vector that it would take (be it that the vector cannot be fetched) it would take
+    // it again and again.
     if (vector..vector + VECTOR_SIZE).contains(&context.pc) {
         return false;
     }
@@ -89,7 +93,8 @@ fn take(context: &mut GuestContext, syndrome: u64) -> bool {
     true
 }
 
-/// PSTATE at the vector: EL1h, all masked; flags and DIT stay, PAN and SSBS as SCTLR_EL1 says, everything else clear.
+/// PSTATE at the vector: EL1h, all masked; flags and DIT stay, PAN and SSBS as SCTLR_EL1 says,
+/// everything else clear.
 fn status_at_vector(status: u64, sctlr: u64) -> u64 {
     let mut new = MODE_EL1H | DAIF | status & (FLAGS | DIT | PAN);
     if sctlr & SCTLR_SPAN == 0 {

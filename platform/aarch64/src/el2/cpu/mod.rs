@@ -1,9 +1,11 @@
 //! Keeps the state of one PE, and tracks whose EL1 state is on it.
 //!
-//! EL3 switches EL2 registers between the worlds; everything of EL1 and EL0 is ours to keep. A *stay* begins when the SPMC is entered from the
-//! Normal world and ends when it goes back. State is switched as late as it can be: the first [`Cpu::load`] of a stay displaces the Normal
-//! world's EL1 registers, the first use of a [`Lazy`] group by a partition displaces that group, and
-//! [`Cpu::restore_normal_world`] brings back what was displaced. A stay that runs no partition moves nothing.
+//! EL3 switches EL2 registers between the worlds; everything of EL1 and EL0 is ours to keep. A
+//! *stay* begins when the SPMC is entered from the Normal world and ends when it goes back. State
+//! is switched as late as it can be: the first [`Cpu::load`] of a stay displaces the Normal world's
+//! EL1 registers, the first use of a [`Lazy`] group by a partition displaces that group, and
+//! [`Cpu::restore_normal_world`] brings back what was displaced. A stay that runs no partition
+//! moves nothing.
 
 use core::cell::UnsafeCell;
 
@@ -32,7 +34,8 @@ use super::memory::window::Window;
 use super::registers::{ICC_PMR_EL1, ISR_EL1, VDISR_EL2, VSTTBR_EL2};
 use super::{affinity, traps};
 
-/// Flag in the interrupt priority mask, where the register has no bits: the loaded context is not just entered.
+/// Flag in the interrupt priority mask, where the register has no bits: the loaded context is not
+/// just entered.
 const SPECIAL: u64 = 1 << 63;
 
 /// Flag in the interrupt priority mask, likewise: an S-EL0 partition is loaded.
@@ -41,7 +44,8 @@ const EL0: u64 = 1 << 62;
 /// Interrupt priority mask that lets all interrupts through.
 const PRIORITY_ALL: u64 = 0xff;
 
-/// Interrupt priority mask that lets Secure interrupts through only: the Normal world's priorities are the upper half as the Secure world sees them.
+/// Interrupt priority mask that lets Secure interrupts through only: the Normal world's priorities
+/// are the upper half as the Secure world sees them.
 const PRIORITY_SECURE: u64 = 0x80;
 
 bitflags! {
@@ -54,16 +58,18 @@ bitflags! {
         const POINTER_KEYS = 1 << 1;
         /// Not a group of registers: the hardware watches the timer of the loaded context.
         const TIMER = 1 << 2;
-        /// No registers: the schedule receiver interrupt is due when the Normal world gets the PE back. Among what was displaced, so that the way
-        /// back asks only one question.
+        /// No registers: the schedule receiver interrupt is due when the Normal world gets the PE
+        /// back. Among what was displaced, so that the way back asks only one question.
         const SCHEDULE_RECEIVER = 1 << 3;
         /// Likewise: this PE is to look at its interrupts again as soon as the Normal world has it.
         const LOOK_AGAIN = 1 << 4;
-        /// No registers: the loaded context is shown a virtual interrupt. Among what it has opened, so that taking it off asks only one question.
+        /// No registers: the loaded context is shown a virtual interrupt. Among what it has opened,
+        /// so that taking it off asks only one question.
         const SIGNALS = 1 << 5;
         /// Registers that partitions reach and that no context has, see `features.rs`.
         const STRAYS = 1 << 6;
-        /// No registers: the memory system refused a store of the loaded context before it left the PE last.
+        /// No registers: the memory system refused a store of the loaded context before it left the
+        /// PE last.
         const LATE_ERROR = 1 << 7;
     }
 }
@@ -140,12 +146,13 @@ impl Cpu {
         cpu.window.reset(index);
     }
 
-    /// The state of this PE. Whoever calls this is done with the reference before anybody calls it again: it is called by the functions of
-    /// [`Hal`](spmc::hal::Hal), which do not call each other, and by the boot and serve code outside of the engine.
+    /// The state of this PE. Whoever calls this is done with the reference before anybody calls it
+    /// again: it is called by the functions of [`Hal`](spmc::hal::Hal), which do not call each
+    /// other, and by the boot and serve code outside of the engine.
     #[inline(always)]
     pub fn current() -> &'static mut Self {
-        // SAFETY: TPIDR_EL2 points to this PE's element (`install`, before anything else runs). One reference at a time, see above;
-        // EL2 is not interrupted.
+        // SAFETY: TPIDR_EL2 points to this PE's element (`install`, before anything else runs). One
+        // reference at a time, see above; EL2 is not interrupted.
         unsafe { &mut *(TPIDR_EL2.get() as *mut Self) }
     }
 
@@ -163,7 +170,8 @@ impl Cpu {
         } else {
             PRIORITY_ALL
         };
-        // DISR_EL1 of whoever was here before. Nobody is injected SErrors, so there is nothing to keep.
+        // DISR_EL1 of whoever was here before. Nobody is injected SErrors, so there is nothing to
+        // keep.
         VDISR_EL2.set(0);
         if !context.attention.is_empty() {
             self.attend(context);
@@ -203,8 +211,9 @@ impl Cpu {
         }
     }
 
-    /// The rest of [`Self::load`] for a context of S-EL0. Stage 2 stays that of whoever was here before: with TGE = 1 there is none. Nothing
-    /// stops it from using a key of pointer authentication, so it has its own from the beginning.
+    /// The rest of [`Self::load`] for a context of S-EL0. Stage 2 stays that of whoever was here
+    /// before: with TGE = 1 there is none. Nothing stops it from using a key of pointer
+    /// authentication, so it has its own from the beginning.
     #[cold]
     fn load_el0(&mut self, context: &GuestContext, roots: &Stage2Roots) {
         if features::has_pointer_keys() {
@@ -230,9 +239,10 @@ impl Cpu {
         }
     }
 
-    /// Makes sure that no store of the `context` that leaves is refused when somebody else runs. Those that were are pending since
-    /// the exception that stopped it (SCTLR_EL2.IESB): that waits for the context. DISR_EL1 would not tell: it is one register for
-    /// both worlds, and the Normal world may have written anything.
+    /// Makes sure that no store of the `context` that leaves is refused when somebody else runs.
+    /// Those that were are pending since the exception that stopped it (SCTLR_EL2.IESB): that waits
+    /// for the context. DISR_EL1 would not tell: it is one register for both worlds, and the Normal
+    /// world may have written anything.
     #[inline(always)]
     fn take_errors(&mut self, context: &mut GuestContext) {
         const SERROR_PENDING: u64 = 1 << 8;
@@ -247,7 +257,8 @@ impl Cpu {
         loop {
             // At every entry: on QEMU a partition reaches the physical register.
             ICC_PMR_EL1.set(self.priority_mask);
-            // SAFETY: the engine runs what it loaded, so EL1 and stage 2, or the translation base, are this context's. Stacks of all PEs are private.
+            // SAFETY: the engine runs what it loaded, so EL1 and stage 2, or the translation base,
+            // are this context's. Stacks of all PEs are private.
             let kind = unsafe {
                 if self.priority_mask & SPECIAL == 0 {
                     vectors::enter(context)
@@ -279,7 +290,8 @@ impl Cpu {
         unsafe { el0::enter(context, self.translation_base) }
     }
 
-    /// Gives the loaded `context` a group of registers on its first use, displacing the Normal world's.
+    /// Gives the loaded `context` a group of registers on its first use, displacing the Normal
+    /// world's.
     #[cold]
     pub fn open(&mut self, context: &GuestContext, group: Lazy) {
         let displace = !self.displaced.contains(group);
@@ -324,7 +336,8 @@ impl Cpu {
         self.opened = Lazy::empty();
     }
 
-    /// Makes sure that this PE's registers are not longer than those of the boot PE, which measured for all.
+    /// Makes sure that this PE's registers are not longer than those of the boot PE, which measured
+    /// for all.
     pub fn check_vector_area(&self) {
         assert!(
             self.normal_world
@@ -356,7 +369,8 @@ impl Cpu {
         self.opened.set(Lazy::SIGNALS, signals != 0);
     }
 
-    /// Makes the end of this stay, in which a partition runs, raise an interrupt that says to look again.
+    /// Makes the end of this stay, in which a partition runs, raise an interrupt that says to look
+    /// again.
     pub fn look_again_on_return(&mut self) {
         self.displaced |= Lazy::LOOK_AGAIN;
     }
@@ -394,13 +408,15 @@ fn note_late_error(context: &mut GuestContext) {
     context.attention |= Attention::LATE_ERROR;
 }
 
-/// Gives PE `index` memory for the Normal world's vector registers, as long as this PE can make them.
+/// Gives PE `index` memory for the Normal world's vector registers, as long as this PE can make
+/// them.
 ///
 /// # Safety
 ///
 /// Called on the boot PE, before any other PE is let in, and once for each PE.
 pub unsafe fn carve_vector_area(index: usize) {
-    // SAFETY: the PE does not run yet, or is this one, which does not hold a reference to its state here.
+    // SAFETY: the PE does not run yet, or is this one, which does not hold a reference to its state
+    // here.
     let cpu = unsafe { &mut *CPUS[index].0.get() };
     // SAFETY: contract above.
     unsafe {

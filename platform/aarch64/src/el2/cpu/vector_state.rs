@@ -1,8 +1,9 @@
 //! FP, Advanced SIMD and SVE registers: a partition's, and the Normal world's.
 //!
-//! Partitions have FP and Advanced SIMD. SVE and SME are not for them: their use traps. The Normal world may have all of it in use
-//! when it calls: Z, P and FFR are kept at whatever length it has, and it may be in streaming mode. ZA and ZT0 need no
-//! keeping, since nothing that a partition may execute reaches them and PSTATE.ZA stays as it is.
+//! Partitions have FP and Advanced SIMD. SVE and SME are not for them: their use traps. The Normal
+//! world may have all of it in use when it calls: Z, P and FFR are kept at whatever length it has,
+//! and it may be in streaming mode. ZA and ZT0 need no keeping, since nothing that a partition may
+//! execute reaches them and PSTATE.ZA stays as it is.
 
 use core::arch::{asm, global_asm};
 use core::ptr::NonNull;
@@ -33,7 +34,8 @@ const SVCR_SM: u64 = 1 << 0;
 /// The vector length fields of ZCR_EL2 and SMCR_EL2: the longest that EL3 allows.
 const LONGEST: u64 = 0xf;
 
-/// FFR exists in streaming mode (FEAT_SME_FA64): enabled in SMCR_EL2, implemented in ID_AA64SMFR0_EL1.
+/// FFR exists in streaming mode (FEAT_SME_FA64): enabled in SMCR_EL2, implemented in
+/// ID_AA64SMFR0_EL1.
 const SMCR_FA64: u64 = 1 << 31;
 const SMFR0_FA64: u64 = 1 << 63;
 
@@ -138,7 +140,8 @@ fn has_sme() -> bool {
     ID_AA64PFR1_EL1.get() >> 24 & 0xf != 0
 }
 
-/// Says what may come next. EL3 stops the PE at the first use of what it keeps to itself, and nothing tells beforehand.
+/// Says what may come next. EL3 stops the PE at the first use of what it keeps to itself, and
+/// nothing tells beforehand.
 pub fn announce() {
     if has_sve() || has_sme() {
         log::info!(
@@ -272,14 +275,16 @@ impl VectorArea {
         }
     }
 
-    /// Returns whether there are Z and P registers, and whether there is an FFR, in the mode that `svcr` selects.
+    /// Returns whether there are Z and P registers, and whether there is an FFR, in the mode that
+    /// `svcr` selects.
     fn shape(svcr: u64) -> (bool, bool) {
         let streaming = svcr & SVCR_SM != 0;
         let full = || SMCR_EL2.get() & SMCR_FA64 != 0 && ID_AA64SMFR0_EL1.get() & SMFR0_FA64 != 0;
         (streaming || has_sve(), has_sve() && (!streaming || full()))
     }
 
-    /// Takes the registers and leaves streaming mode, in which Advanced SIMD would not work for a partition.
+    /// Takes the registers and leaves streaming mode, in which Advanced SIMD would not work for a
+    /// partition.
     pub fn save(&mut self) {
         let registers = self.registers();
         open_all();

@@ -1,7 +1,8 @@
-//! The exception vectors of EL2 and the switch of the general-purpose registers between the SPMC and a partition.
+//! The exception vectors of EL2 and the switch of the general-purpose registers between the SPMC
+//! and a partition.
 //!
-//! To the SPMC, running a partition is a function call, [`enter`]: it returns the kind of exception that ended it. What
-//! the syndrome registers say about it stays there until the next exception.
+//! To the SPMC, running a partition is a function call, [`enter`]: it returns the kind of exception
+//! that ended it. What the syndrome registers say about it stays there until the next exception.
 
 use core::arch::global_asm;
 use core::mem::offset_of;
@@ -26,8 +27,8 @@ pub mod kind {
     pub const SERROR: u64 = 3;
 }
 
-/// Assembly: the frame below which a partition runs, with the caller's registers and, on top, x0: the context. The upper 32 bytes are
-/// for whoever needs them.
+/// Assembly: the frame below which a partition runs, with the caller's registers and, on top, x0:
+/// the context. The upper 32 bytes are for whoever needs them.
 macro_rules! begin_frame {
     () => {
         r#"
@@ -69,7 +70,8 @@ pub(super) use {begin_frame, load_guest_registers};
 
 global_asm!(
     r#"
-// An exception from a partition. The stack holds the frame of `enter_guest`, with the context's address on top.
+// An exception from a partition. The stack holds the frame of `enter_guest`, with the context's
+// address on top.
 .macro guest_vector kind
     .balign 0x80
     stp     x0, x1, [sp, #-16]!
@@ -92,7 +94,8 @@ el2_vectors:
     fatal_vector
     fatal_vector
     fatal_vector
-    // Current EL with SP_EL2. The window's accessors expect to fault: they use no stack, and x16 and x17 are nobody's in them.
+    // Current EL with SP_EL2. The window's accessors expect to fault: they use no stack, and x16
+    // and x17 are nobody's in them.
     .balign 0x80
     mrs     x16, elr_el2
     adrp    x17, window_access
@@ -212,7 +215,8 @@ pub fn install() {
 ///
 /// # Safety
 ///
-/// EL1 and stage 2 hold the state of the partition that `context` belongs to, so that it can reach its own memory only.
+/// EL1 and stage 2 hold the state of the partition that `context` belongs to, so that it can reach
+/// its own memory only.
 pub unsafe fn enter(context: &mut GuestContext) -> u64 {
     // SAFETY: contract above; `enter_guest` keeps to the procedure call standard.
     unsafe { enter_guest(context) }

@@ -1,9 +1,10 @@
-//! Registers of single interrupts in the GICv3, for interrupts of partitions. The distributor's, for shared interrupts, and those of a
-//! redistributor's SGI frame, for the private ones of a PE, have the same layout.
+//! Registers of single interrupts in the GICv3, for interrupts of partitions. The distributor's,
+//! for shared interrupts, and those of a redistributor's SGI frame, for the private ones of a PE,
+//! have the same layout.
 //!
-//! Set-up is read, changed and written by the boot PE, or by the PE whose frame it is; all else is by registers in which each bit stands for
-//! itself, so that PEs need no lock. Extended SPIs, where the GIC has
-//! them, have blocks of their own, of the same kind, in the distributor.
+//! Set-up is read, changed and written by the boot PE, or by the PE whose frame it is; all else is
+//! by registers in which each bit stands for itself, so that PEs need no lock. Extended SPIs, where
+//! the GIC has them, have blocks of their own, of the same kind, in the distributor.
 
 use spmc::limits::MAX_PES;
 use spmc::manifest::config::DeviceInterrupt;
@@ -25,7 +26,8 @@ const IGRPMODR: Block = (0xd00, 0x3400);
 /// Distributor only, eight bytes each, by INTID.
 const IROUTER: Block = (0x6000, 0x8000);
 
-/// GICD_TYPER: in `[4:0]` the number of SPIs in units of 32, less one; bit 8, there are extended SPIs, in `[31:27]` their number likewise.
+/// GICD_TYPER: in `[4:0]` the number of SPIs in units of 32, less one; bit 8, there are extended
+/// SPIs, in `[31:27]` their number likewise.
 const DISTRIBUTOR_TYPER: u64 = 4;
 const HAS_EXTENDED: u32 = 1 << 8;
 
@@ -51,7 +53,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// The interrupt with that INTID; `None` if no GIC has such, or there is no redistributor of this PE where the board data says.
+    /// The interrupt with that INTID; `None` if no GIC has such, or there is no redistributor of
+    /// this PE where the board data says.
     #[inline(always)]
     pub fn new(board: &Board, id: u32) -> Option<Self> {
         let frame = match id {
@@ -75,7 +78,8 @@ impl Line {
         }
     }
 
-    /// Makes it a Secure Group 1 interrupt as the manifest says, disabled, and neither active nor pending. Whether this GIC has it.
+    /// Makes it a Secure Group 1 interrupt as the manifest says, disabled, and neither active nor
+    /// pending. Whether this GIC has it.
     pub fn configure(&self, interrupt: &DeviceInterrupt) -> bool {
         if !self.is_implemented() {
             return false;
@@ -126,7 +130,8 @@ impl Line {
         self.write_bit(ICACTIVER);
     }
 
-    /// The register of a block with `bits` for each interrupt, and the first of this interrupt's bits.
+    /// The register of a block with `bits` for each interrupt, and the first of this interrupt's
+    /// bits.
     fn field(&self, block: Block, bits: u32) -> (*mut u32, u32) {
         let (block, number) = self.place(block);
         let bit = number as u32 * bits;

@@ -1,4 +1,5 @@
-//! The GICv3 as far as the SPMC uses it: its own private interrupts, and the CPU interface's Secure Group 1.
+//! The GICv3 as far as the SPMC uses it: its own private interrupts, and the CPU interface's Secure
+//! Group 1.
 //!
 //! TF-A has set the GIC up and keeps it; only what is ours is changed here.
 
@@ -25,7 +26,8 @@ use super::registers::{
 use super::{BOARD, affinity};
 use crate::Board;
 
-/// Priority of our interrupts: in the upper half of the Secure half, so that they pass the mask that stops the Normal world's.
+/// Priority of our interrupts: in the upper half of the Secure half, so that they pass the mask
+/// that stops the Normal world's.
 const PRIORITY: u8 = 0x40;
 
 /// Names the schedule receiver interrupt in the type of `arm-gic`.
@@ -40,7 +42,8 @@ const ALL_OTHERS: u64 = 1 << 40;
 /// ICC_CTLR_EL1.EOImode: end of interrupt drops the priority only; deactivation is another step.
 const EOI_MODE: u64 = 1 << 1;
 
-/// Prepares this PE: system registers on, Secure Group 1 interrupts signalled, the watchdog's interrupt ours but off.
+/// Prepares this PE: system registers on, Secure Group 1 interrupts signalled, the watchdog's
+/// interrupt ours but off.
 ///
 /// The priority mask is not touched: it is one register for both worlds.
 pub fn init_pe(board: &Board) {
@@ -64,8 +67,9 @@ pub fn init_pe(board: &Board) {
     });
 }
 
-/// Puts back what a partition that leaves this PE may have changed in the CPU interface, where it reaches that: interrupts of both groups are
-/// signalled, none is active, and their end is not their deactivation. The priority mask is set whenever somebody enters.
+/// Puts back what a partition that leaves this PE may have changed in the CPU interface, where it
+/// reaches that: interrupts of both groups are signalled, none is active, and their end is not
+/// their deactivation. The priority mask is set whenever somebody enters.
 #[inline(always)]
 pub fn reclaim_cpu_interface() {
     if BOARD.lends_cpu_interface {
@@ -99,7 +103,8 @@ fn number(interrupt: IntId) -> u64 {
     u64::from(u32::from(interrupt)) << 24
 }
 
-/// This PE as the target there: Aff3, Aff2 and Aff1 as they are, Aff0 as a range of 16 and a bit in it.
+/// This PE as the target there: Aff3, Aff2 and Aff1 as they are, Aff0 as a range of 16 and a bit in
+/// it.
 fn to_this_pe() -> u64 {
     let affinity = affinity::own();
     let field = |from: u32, bits: u32, to: u32| (affinity >> from & ((1 << bits) - 1)) << to;
@@ -133,8 +138,8 @@ fn real(interrupt: Option<IntId>) -> Option<IntId> {
     interrupt.filter(|&interrupt| u32::from(interrupt) < u32::from(IntId::SPECIAL_SECURE))
 }
 
-/// Acknowledges the next interrupt of a partition that is pending, and drops its priority. Our own ones are dealt with: those of timers
-/// stay pending until a partition would run.
+/// Acknowledges the next interrupt of a partition that is pending, and drops its priority. Our own
+/// ones are dealt with: those of timers stay pending until a partition would run.
 pub fn acknowledge() -> Option<u32> {
     loop {
         let next = pending()?;
@@ -167,20 +172,23 @@ fn take() -> Option<IntId> {
     Some(interrupt)
 }
 
-/// Deactivates an acknowledged interrupt. By its own register: QEMU ignores what S-EL2 writes to ICC_DIR_EL1.
+/// Deactivates an acknowledged interrupt. By its own register: QEMU ignores what S-EL2 writes to
+/// ICC_DIR_EL1.
 pub fn deactivate(interrupt: u32) {
     if let Some(line) = Line::new(&BOARD, interrupt) {
         line.deactivate();
     }
 }
 
-/// Uses the redistributor of this PE. A GIC that does not look as the board data says is logged: all that it costs is the watchdog.
+/// Uses the redistributor of this PE. A GIC that does not look as the board data says is logged:
+/// all that it costs is the watchdog.
 fn with_redistributor(
     board: &Board,
     action: impl FnOnce(&mut GicRedistributor<'_>) -> Result<(), arm_gic::gicv3::GicError>,
 ) {
     let result = NonNull::new(board.redistributors as *mut _).map(|base| {
-        // SAFETY: the frames of MAX_PES PEs are mapped, and `take` stops behind them. Each PE writes to its own frame only.
+        // SAFETY: the frames of MAX_PES PEs are mapped, and `take` stops behind them. Each PE
+        // writes to its own frame only.
         let frames = unsafe { GicRedistributorIterator::new(base) }?;
         let affinity = affinity::own();
         match frames

@@ -1,7 +1,9 @@
-//! The EL1 physical timer of partitions. The hardware's stays the Normal world's, which is not to lose interrupts while a partition runs: partitions have a
-//! model of it. Their accesses trap, and the Secure EL2 virtual timer says when the one of the loaded context expires.
+//! The EL1 physical timer of partitions. The hardware's stays the Normal world's, which is not to
+//! lose interrupts while a partition runs: partitions have a model of it. Their accesses trap, and
+//! the Secure EL2 virtual timer says when the one of the loaded context expires.
 //!
-//! While a context is off the PE nothing watches its timer: one that expired meanwhile is seen when the context runs again.
+//! While a context is off the PE nothing watches its timer: one that expired meanwhile is seen when
+//! the context runs again.
 
 use aarch64_cpu::registers::CNTPCT_EL0;
 use arm_gic::IntId;

@@ -1,4 +1,5 @@
-//! The timer that cuts off a partition that does not finish its initialisation: the Secure EL2 physical timer.
+//! The timer that cuts off a partition that does not finish its initialisation: the Secure EL2
+//! physical timer.
 
 use aarch64_cpu::registers::CNTFRQ_EL0;
 use arm_gic::IntId;

@@ -1,8 +1,8 @@
-//! Moving many bytes: what the compiler calls (`memcpy`, `memset`), and the accessors of the window; and, as these may fault, too,
-//! attempts to use a register (`features.rs`, `stage1.rs`).
+//! Moving many bytes: what the compiler calls (`memcpy`, `memset`), and the accessors of the
+//! window; and, as these may fault, too, attempts to use a register (`features.rs`, `stage1.rs`).
 //!
-//! Normal memory takes accesses of any alignment (SCTLR_EL2.A = 0), so there is no aligning: 64 bytes a turn, then the rest by the
-//! bits of the length.
+//! Normal memory takes accesses of any alignment (SCTLR_EL2.A = 0), so there is no aligning: 64
+//! bytes a turn, then the rest by the bits of the length.
 
 use core::arch::global_asm;
 
@@ -89,8 +89,8 @@ memset:
     strb    w1, [x3]
 8:  ret
 
-// In window_access .. window_access_end a fault continues at window_fault, see vectors.rs: no stack, no call, not x16 nor x17.
-// All return 0, or 1 after a fault.
+// In window_access .. window_access_end a fault continues at window_fault, see vectors.rs: no
+// stack, no call, not x16 nor x17. All return 0, or 1 after a fault.
 .global window_access
 window_access:
 
@@ -101,7 +101,8 @@ window_copy:
     mov     x0, #0
     ret
 
-// window_zero(from, to): whole pages, zeroed by the block that DC ZVA has, and cleaned to the point of coherency.
+// window_zero(from, to): whole pages, zeroed by the block that DC ZVA has, and cleaned to the point
+// of coherency.
 .global window_zero
 window_zero:
     mrs     x3, dczid_el0
@@ -156,8 +157,8 @@ probe_\name:
     probe   has_gcscre0, s3_0_c2_c5_2
     probe   has_gcspr_el0, s3_3_c2_c5_1
 
-// TCR2_EL2 and SCTLR2_EL2 are 0 from here on: where EL3 keeps them to itself, they are so to the PE. With the MMU off, and before
-// anything that they change.
+// TCR2_EL2 and SCTLR2_EL2 are 0 from here on: where EL3 keeps them to itself, they are so to the
+// PE. With the MMU off, and before anything that they change.
 .global clear_tcr2
 clear_tcr2:
     msr     s3_4_c2_c0_3, xzr
@@ -170,7 +171,8 @@ clear_sctlr2:
 .global window_access_end
 window_access_end:
 
-// window_settle(): waits for stores, and takes the SError that one of them left pending (ISR_EL1.A), as drop_error does.
+// window_settle(): waits for stores, and takes the SError that one of them left pending
+// (ISR_EL1.A), as drop_error does.
 .global window_settle
 window_settle:
     dsb     sy
@@ -179,8 +181,8 @@ window_settle:
     cbnz    x0, drop_error
     ret
 
-// Drops the SError that is pending: masked, as it is at EL2, ESB takes it into DISR_EL1. What the register had is the Normal
-// world's. Clobbers x1 only.
+// Drops the SError that is pending: masked, as it is at EL2, ESB takes it into DISR_EL1. What the
+// register had is the Normal world's. Clobbers x1 only.
 .global drop_error
 drop_error:
     mrs     x1, s3_0_c12_c1_1

@@ -1,5 +1,5 @@
-//! Memory that is carved once, on the boot PE, and never given back: what the image cannot size because it depends on where it
-//! runs and on what the PE implements.
+//! Memory that is carved once, on the boot PE, and never given back: what the image cannot size
+//! because it depends on where it runs and on what the PE implements.
 
 use core::alloc::Layout;
 use core::cell::UnsafeCell;
@@ -34,8 +34,8 @@ pub unsafe fn add(region: Range<u64>) {
 ///
 /// # Safety
 ///
-/// Called on the boot PE only, before any other PE is let in. There is no lock, because atomics need the MMU and this
-/// must work before it is on.
+/// Called on the boot PE only, before any other PE is let in. There is no lock, because atomics
+/// need the MMU and this must work before it is on.
 pub unsafe fn carve(bytes: usize) -> NonNull<u8> {
     let Ok(layout) = Layout::from_size_align(bytes, bytes.next_power_of_two()) else {
         panic!("no layout for {bytes} bytes");

@@ -66,6 +66,7 @@ pub fn stack(pe: usize) -> Range<u64> {
 pub fn tables() -> &'static [Table] {
     let range = between(&__tables_start, &__carve_start);
     let count = (range.end - range.start) as usize / size_of::<Table>();
-    // SAFETY: the linker script reserves the range for tables and aligns it; tables are atomics, and any bits are a table.
+    // SAFETY: the linker script reserves the range for tables and aligns it; tables are atomics,
+    // and any bits are a table.
     unsafe { slice::from_raw_parts(range.start as *const Table, count) }
 }

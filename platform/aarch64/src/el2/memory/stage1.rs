@@ -1,11 +1,14 @@
-//! EL2's own translation (stage 1 of the EL2&0 regime, E2H = 1): an identity map of the image and of the few things outside it that the SPMC touches,
-//! plus, for each PE, addresses of its own: the window (`window.rs`) and its stack, with nothing mapped next to it.
+//! EL2's own translation (stage 1 of the EL2&0 regime, E2H = 1): an identity map of the image and
+//! of the few things outside it that the SPMC touches, plus, for each PE, addresses of its own: the
+//! window (`window.rs`) and its stack, with nothing mapped next to it.
 //!
-//! These private addresses, and with them the boot stack and the page of vectors once more, are also mapped while an S-EL0 partition runs
-//! (`el0.rs`), and therefore global. All else is the SPMC's alone (ASID 0).
+//! These private addresses, and with them the boot stack and the page of vectors once more, are
+//! also mapped while an S-EL0 partition runs (`el0.rs`), and therefore global. All else is the
+//! SPMC's alone (ASID 0).
 //!
-//! Nothing is writable and executable, and what is not needed is not mapped. The map is built once, with the MMU off, by the boot PE
-//! and then fixed, except for the windows. 39-bit virtual addresses: the walk starts at level 1.
+//! Nothing is writable and executable, and what is not needed is not mapped. The map is built once,
+//! with the MMU off, by the boot PE and then fixed, except for the windows. 39-bit virtual
+//! addresses: the walk starts at level 1.
 
 use core::arch::{asm, global_asm};
 use core::ops::Range;
@@ -32,7 +35,8 @@ pub const PRIVATE_SIZE: u64 = STACK_TOP + PAGE;
 /// Where the stack ends, from the start of the private addresses.
 const STACK_TOP: u64 = 2 * PAGE + STACK_SIZE;
 
-/// The address after the last one of the boot stack, which lies behind what is private to PEs and the gap of the last one.
+/// The address after the last one of the boot stack, which lies behind what is private to PEs and
+/// the gap of the last one.
 pub const BOOT_STACK_END: u64 = PRIVATE_BASE + PRIVATE_SIZE * MAX_PES as u64 + BOOT_STACK_SIZE;
 
 /// Where the page of vectors is once more: the last page.
@@ -43,10 +47,12 @@ const _: () = assert!(
     "too many PEs for one table of private addresses"
 );
 
-/// The address after the last one of PE 0's stack; those of the others follow every [`PRIVATE_SIZE`].
+/// The address after the last one of PE 0's stack; those of the others follow every
+/// [`PRIVATE_SIZE`].
 pub const STACK_END: u64 = PRIVATE_BASE + STACK_TOP;
 
-// MAIR_EL2 is `spmc::mm::MAIR`, of which NORMAL and DEVICE are indices. VMSAv8-64 stage 1 descriptors (Arm ARM D8.3), two privileges: AP[1] = 0 keeps EL0 out.
+// MAIR_EL2 is `spmc::mm::MAIR`, of which NORMAL and DEVICE are indices. VMSAv8-64 stage 1
+// descriptors (Arm ARM D8.3), two privileges: AP[1] = 0 keeps EL0 out.
 const TABLE_OR_PAGE: u64 = 0b11;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 const NORMAL: u64 = 0 << 2;
@@ -65,7 +71,8 @@ const READ: u64 = COMMON | NORMAL | INNER_SHAREABLE | READ_ONLY | EXECUTE_NEVER;
 const READ_WRITE: u64 = COMMON | NORMAL | INNER_SHAREABLE | EXECUTE_NEVER;
 const REGISTERS: u64 = COMMON | DEVICE | EXECUTE_NEVER;
 
-/// The descriptor of a foreign page: data only, write-back cacheable as partitions and the Normal world map it.
+/// The descriptor of a foreign page: data only, write-back cacheable as partitions and the Normal
+/// world map it.
 pub const fn window_descriptor(page: u64, non_secure: bool) -> u64 {
     page & ADDRESS | READ_WRITE | if non_secure { NON_SECURE } else { 0 }
 }
@@ -76,7 +83,8 @@ const DISTRIBUTOR_SIZE: u64 = 0x1_0000;
 /// A redistributor is two frames of 64 KiB per PE.
 const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 
-/// The level-1 table that TTBR0_EL2 points at; in the image, so that a PE can find it without reading memory.
+/// The level-1 table that TTBR0_EL2 points at; in the image, so that a PE can find it without
+/// reading memory.
 #[unsafe(no_mangle)]
 static STAGE1_ROOT: Table = Table::EMPTY;
 
@@ -159,8 +167,8 @@ pub fn map_tables(pieces: &[(u64, usize)], own: &'static [Table]) -> Option<u64>
 /// Takes back [`map_tables`], which was called with `own`; nothing refers to what it mapped.
 pub fn unmap_tables(own: &'static [Table]) {
     STAGE1_ROOT.0[index(TABLES_BASE, 1)].store(0, Ordering::Relaxed);
-    // SAFETY: nothing that is used is under the address; all of EL2's translations can be walked for
-    // anew.
+    // SAFETY: nothing that is used is under the address; all of EL2's translations can be walked
+    // for anew.
     unsafe {
         asm!(
             "dsb ishst",
@@ -226,7 +234,8 @@ fn next(table: &Table, index: usize) -> &'static Table {
     let entry = &table.0[index];
     let descriptor = entry.load(Ordering::Relaxed);
     if descriptor != 0 {
-        // SAFETY: non-zero entries above the last level are written below only, with the address of a table that is never freed.
+        // SAFETY: non-zero entries above the last level are written below only, with the address of
+        // a table that is never freed.
         return unsafe { &*((descriptor & ADDRESS) as *const Table) };
     }
     let new = new_table();
@@ -238,7 +247,8 @@ fn next(table: &Table, index: usize) -> &'static Table {
 }
 
 fn new_table() -> &'static Table {
-    // SAFETY: `build` runs on the boot PE only. The block has the size and alignment of a table, and nobody else has it.
+    // SAFETY: `build` runs on the boot PE only. The block has the size and alignment of a table,
+    // and nobody else has it.
     unsafe {
         let table: NonNull<Table> = carve::carve(size_of::<Table>()).cast();
         table.write_bytes(0, 1);
@@ -246,8 +256,9 @@ fn new_table() -> &'static Table {
     }
 }
 
-/// TCR_EL2 without IPS: 39-bit addresses, 4 KiB granule, walks write-back cacheable and inner shareable like all our memory. No TBI: pointers
-/// are pointers. No upper half (EPD1): TTBR1_EL2 is not ours, as an EL3 that knows no FEAT_VHE leaves the Normal world's there.
+/// TCR_EL2 without IPS: 39-bit addresses, 4 KiB granule, walks write-back cacheable and inner
+/// shareable like all our memory. No TBI: pointers are pointers. No upper half (EPD1): TTBR1_EL2 is
+/// not ours, as an EL3 that knows no FEAT_VHE leaves the Normal world's there.
 const TCR: u64 = {
     const T0SZ: u64 = 64 - VA_BITS as u64;
     const T1SZ: u64 = T0SZ << 16;
@@ -256,7 +267,8 @@ const TCR: u64 = {
     0b11 << 12 | 0b01 << 10 | 0b01 << 8 | T0SZ | T1SZ | EPD1 | TG1_4K
 };
 
-/// SCTLR_EL2. Not A: Normal memory takes unaligned accesses, and copies from and to buffers of any alignment profit.
+/// SCTLR_EL2. Not A: Normal memory takes unaligned accesses, and copies from and to buffers of any
+/// alignment profit.
 const SCTLR: u64 = {
     const M: u64 = 1 << 0;
     const C: u64 = 1 << 2;
@@ -270,8 +282,8 @@ const SCTLR: u64 = {
     M | C | SA | EOS | EIS | I | IESB | WXN | AARCH32 | EL0
 };
 
-/// SCTLR_EL2 for S-EL0 partitions: they check the alignment of SP, may read CTR_EL0, clean caches by address and zero by DC ZVA; WFI (nTWI) and
-/// SCXTNUM_EL0 trap. No pointer authentication.
+/// SCTLR_EL2 for S-EL0 partitions: they check the alignment of SP, may read CTR_EL0, clean caches
+/// by address and zero by DC ZVA; WFI (nTWI) and SCXTNUM_EL0 trap. No pointer authentication.
 const EL0: u64 = {
     const SA0: u64 = 1 << 4;
     const DZE: u64 = 1 << 14;
@@ -284,8 +296,8 @@ const EL0: u64 = {
 
 global_asm!(
     r#"
-// Turns the MMU on; all PEs. Reads no memory, since caches are off until the last instruction. Clobbers x0, x9 to x11 and x14 to
-// x17.
+// Turns the MMU on; all PEs. Reads no memory, since caches are off until the last instruction.
+// Clobbers x0, x9 to x11 and x14 to x17.
 .section .text.stage1, "ax"
 .global stage1_enable
 stage1_enable:

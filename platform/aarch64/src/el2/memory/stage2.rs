@@ -1,7 +1,9 @@
-//! The hardware side of partitions' translation: the geometry that `spmc::mm` builds tables for, and TLB maintenance.
+//! The hardware side of partitions' translation: the geometry that `spmc::mm` builds tables for,
+//! and TLB maintenance.
 //!
-//! One root per IPA space, 4 KiB granule, walks from level 1. IPAs have 39 bits: one root table, and within the PA size of every CPU with S-EL2, so that one
-//! geometry fits all; or, with the feature `wide-ipa`, 41 bits: a root is four tables, one behind the other.
+//! One root per IPA space, 4 KiB granule, walks from level 1. IPAs have 39 bits: one root table,
+//! and within the PA size of every CPU with S-EL2, so that one geometry fits all; or, with the
+//! feature `wide-ipa`, 41 bits: a root is four tables, one behind the other.
 
 use core::arch::asm;
 
@@ -15,14 +17,16 @@ use crate::el2::registers::VSTCR_EL2;
 /// Bits of an IPA.
 pub const IPA_BITS: u32 = if cfg!(feature = "wide-ipa") { 41 } else { 39 };
 
-/// T0SZ, SL0 = walk from level 1, TG0 = 4 KiB; the same fields in VTCR_EL2 and VSTCR_EL2. Bit 31 is RES1.
+/// T0SZ, SL0 = walk from level 1, TG0 = 4 KiB; the same fields in VTCR_EL2 and VSTCR_EL2. Bit 31 is
+/// RES1.
 const GEOMETRY: u64 = 1 << 31 | 0b01 << 6 | (64 - IPA_BITS as u64);
 
-/// VTCR_EL2 only, and for both: walks are write-back cacheable and inner shareable, VMIDs have 8 bits (VS = 0).
+/// VTCR_EL2 only, and for both: walks are write-back cacheable and inner shareable, VMIDs have 8
+/// bits (VS = 0).
 const WALKS: u64 = 0b11 << 12 | 0b01 << 10 | 0b01 << 8;
 
-/// Non-secure IPAs lead to Non-secure memory (NSA = 1), by tables that lie in Secure memory (NSW = 0). VSTCR_EL2.SA and SW are
-/// both 0: Secure IPAs lead to Secure memory by Secure tables.
+/// Non-secure IPAs lead to Non-secure memory (NSA = 1), by tables that lie in Secure memory (NSW =
+/// 0). VSTCR_EL2.SA and SW are both 0: Secure IPAs lead to Secure memory by Secure tables.
 const NSA: u64 = 1 << 30;
 
 /// More pages than this are cheaper to forget with everything else of the partition.
@@ -47,9 +51,11 @@ pub fn publish() {
     unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
 }
 
-/// Forgets translations of the partition with these `roots` on all PEs, after making table updates visible.
+/// Forgets translations of the partition with these `roots` on all PEs, after making table updates
+/// visible.
 pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
-    // TLB maintenance names the partition by the VMID in VTTBR_EL2. No partition runs on this PE meanwhile.
+    // TLB maintenance names the partition by the VMID in VTTBR_EL2. No partition runs on this PE
+    // meanwhile.
     let loaded = VTTBR_EL2.get();
     VTTBR_EL2.set(u64::from(roots.vmid) << 48 | roots.non_secure.raw());
     // SAFETY: a barrier: updates first; the VMID is in place.
@@ -59,7 +65,8 @@ pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
             for (world, range) in ranges {
                 invalidate_range(*world, range);
             }
-            // What combines both stages is tagged by virtual address; it goes after the stage-2 entries are gone.
+            // What combines both stages is tagged by virtual address; it goes after the stage-2
+            // entries are gone.
             // SAFETY: TLB maintenance drops caches only.
             unsafe {
                 asm!(

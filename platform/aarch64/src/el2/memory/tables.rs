@@ -1,9 +1,9 @@
-//! The translation tables that the engine hands out: those of the image and, where the SPMC manifest
-//! gives memory for more, these behind them.
+//! The translation tables that the engine hands out: those of the image and, where the SPMC
+//! manifest gives memory for more, these behind them.
 //!
-//! Memory that the manifest gives can lie anywhere. For the engine it has to follow the tables of the image, so then
-//! both get virtual addresses of their own, one piece, in a GiB that nothing else uses. The tables of
-//! EL2's own stage 1 that lead there are the last ones of the image.
+//! Memory that the manifest gives can lie anywhere. For the engine it has to follow the tables of
+//! the image, so then both get virtual addresses of their own, one piece, in a GiB that nothing
+//! else uses. The tables of EL2's own stage 1 that lead there are the last ones of the image.
 
 use core::cell::UnsafeCell;
 use core::ptr::{null, slice_from_raw_parts};
@@ -25,8 +25,8 @@ struct Tables {
 
 struct Shared(UnsafeCell<Tables>);
 
-// SAFETY: the boot PE alone writes, before any other PE is let in and before anything has a reference
-// (`init`, `add`); so the others only read, and see it.
+// SAFETY: the boot PE alone writes, before any other PE is let in and before anything has a
+// reference (`init`, `add`); so the others only read, and see it.
 unsafe impl Sync for Shared {}
 
 static TABLES: Shared = Shared(UnsafeCell::new(Tables {
@@ -43,7 +43,8 @@ impl Shared {
     ///
     /// # Safety
     ///
-    /// On the boot PE, before any other PE is let in; nobody uses what [`all`] and [`places`] returned.
+    /// On the boot PE, before any other PE is let in; nobody uses what [`all`] and [`places`]
+    /// returned.
     unsafe fn set(&self, all: *const [Table], places: TablePlaces) {
         // SAFETY: nobody else has a reference (contract above).
         unsafe { *self.0.get() = Tables { all, places } };

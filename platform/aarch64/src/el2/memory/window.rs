@@ -1,8 +1,10 @@
 //! Access to memory that is not ours: partitions' and the Normal world's.
 //!
-//! Each PE has one page of virtual addresses, its window, that is pointed at one foreign page after the other. The accessors expect that the memory
-//! system refuses (there may be nothing at an address that a caller names) and report it; nothing else at EL2 touches foreign memory.
-//! A store may be refused late, by an SError. It is waited for, so that the call fails that stored, and not whoever runs next.
+//! Each PE has one page of virtual addresses, its window, that is pointed at one foreign page after
+//! the other. The accessors expect that the memory system refuses (there may be nothing at an
+//! address that a caller names) and report it; nothing else at EL2 touches foreign memory. A store
+//! may be refused late, by an SError. It is waited for, so that the call fails that stored, and not
+//! whoever runs next.
 
 use core::arch::asm;
 use core::sync::atomic::Ordering;
@@ -58,7 +60,8 @@ impl Window {
             && !rest.is_empty()
         {
             let (va, bytes) = self.show(world, to, done, rest.len());
-            // SAFETY: `rest` has that many bytes; what the window shows is not the SPMC's (contract of `Hal`).
+            // SAFETY: `rest` has that many bytes; what the window shows is not the SPMC's (contract
+            // of `Hal`).
             check(unsafe { window_copy(va as *mut u8, rest.as_ptr(), bytes) })?;
             done += bytes;
         }
@@ -75,7 +78,8 @@ impl Window {
         check(window_settle())
     }
 
-    /// Cleans foreign memory to the point of coherency and drops stale instructions. What cannot be accessed has nothing to clean.
+    /// Cleans foreign memory to the point of coherency and drops stale instructions. What cannot be
+    /// accessed has nothing to clean.
     pub fn clean(&mut self, world: World, from: Pa, bytes: u64) {
         let mut done = 0;
         while done < bytes {
@@ -96,7 +100,8 @@ impl Window {
         };
     }
 
-    /// Shows the page of `base + done`; returns the virtual address, and how many of `bytes` are in that page.
+    /// Shows the page of `base + done`; returns the virtual address, and how many of `bytes` are in
+    /// that page.
     fn show(&mut self, world: World, base: Pa, done: usize, bytes: usize) -> (u64, usize) {
         let address = base.raw().wrapping_add(done as u64);
         let offset = address % PAGE_SIZE;
@@ -109,7 +114,8 @@ impl Window {
         let (va, entry) = stage1::window(self.index);
         let descriptor = stage1::window_descriptor(page, world == World::NonSecure);
         if descriptor != self.descriptor {
-            // Break before make. Only this PE uses the address, so its own TLB is all that has to forget.
+            // Break before make. Only this PE uses the address, so its own TLB is all that has to
+            // forget.
             entry.store(0, Ordering::Relaxed);
             // SAFETY: no reference points into the window.
             unsafe {

@@ -33,8 +33,8 @@ pub const HELPERS: &[Command] = &[
     helper!(borrow),
 ];
 
-/// Asks a partition to be hostile: the seed of its choices, the number of its calls, a handle that it
-/// may know, and [`MORTAL`] if it may die.
+/// Asks a partition to be hostile: the seed of its choices, the number of its calls, a handle that
+/// it may know, and [`MORTAL`] if it may die.
 pub const RAMPAGE: u32 = command!(rampage);
 /// Asks for [`mix`] of a number; the partition looks after its secret before it answers.
 pub const ANSWER: u32 = command!(answer);
@@ -53,8 +53,8 @@ pub const GENEROUS: u64 = 4;
 
 // ---- hostile ones ----
 
-/// Pages at which what a hostile partition gives away may begin, and how far it may go on behind the
-/// last of them.
+/// Pages at which what a hostile partition gives away may begin, and how far it may go on behind
+/// the last of them.
 const FIRST_OF: u64 = 32;
 const REST: u64 = 16;
 

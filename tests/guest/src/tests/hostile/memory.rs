@@ -1,4 +1,5 @@
-//! Memory transactions at random: right, wrong in one field, or bytes without a plan; whole or in fragments.
+//! Memory transactions at random: right, wrong in one field, or bytes without a plan; whole or in
+//! fragments.
 
 use crate::ffa::memory::{
     CONSTITUENT, CONSTITUENTS, NORMAL_WB, Transaction, encode_relinquish, flag, layout,
@@ -12,7 +13,8 @@ use super::SP4;
 use super::calls::{Attacker, remember};
 
 impl Attacker {
-    /// Shares, lends or donates pages. Returns a handle that was forgotten for that of what was accepted.
+    /// Shares, lends or donates pages. Returns a handle that was forgotten for that of what was
+    /// accepted.
     pub fn send(&mut self) -> Option<u64> {
         let function = self.random.one_of(&[
             id::MEM_SHARE_32,

@@ -1,9 +1,11 @@
-//! Hostile guests: a Normal world and two partitions that call at random with arguments that are right by half, on all
-//! PEs at once, while interrupts come, one of the partitions dies and starts anew, and PEs go off and on.
-//! Two partitions that behave must get every answer in time, and keep what is theirs.
+//! Hostile guests: a Normal world and two partitions that call at random with arguments that are
+//! right by half, on all PEs at once, while interrupts come, one of the partitions dies and starts
+//! anew, and PEs go off and on. Two partitions that behave must get every answer in time, and keep
+//! what is theirs.
 //!
-//! Everything that is chosen at random follows from the seed, the PE and the number of the step, and is
-//! chosen in the same way whatever was answered before. What the answers are depends on who came first.
+//! Everything that is chosen at random follows from the seed, the PE and the number of the step,
+//! and is chosen in the same way whatever was answered before. What the answers are depends on who
+//! came first.
 
 pub mod calls;
 pub mod inside;
@@ -18,7 +20,8 @@ use crate::rt::page::PAGE_SIZE;
 pub use inside::HELPERS;
 pub use outside::TESTS;
 
-/// The partition with a context for each PE that behaves; [`crate::ffa::SP3`], at S-EL0, behaves too.
+/// The partition with a context for each PE that behaves; [`crate::ffa::SP3`], at S-EL0, behaves
+/// too.
 const SP4: u16 = 0x8004;
 
 /// Bytes that one table of stage 1 maps.

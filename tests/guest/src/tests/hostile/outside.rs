@@ -289,7 +289,8 @@ impl Outside {
         Ok(())
     }
 
-    /// Sends memory, and takes back what is forgotten for it: sooner or later, as others may have it.
+    /// Sends memory, and takes back what is forgotten for it: sooner or later, as others may have
+    /// it.
     fn send(&mut self) {
         let forgotten = BUFFERS.with(|| self.attacker.send());
         let Some(handle) = forgotten.filter(|handle| *handle != 0) else {
@@ -429,7 +430,8 @@ impl Outside {
         Ok(())
     }
 
-    /// Goes on with whoever was stopped or has yielded, until it answers; how the last call completes.
+    /// Goes on with whoever was stopped or has yielded, until it answers; how the last call
+    /// completes.
     fn follow(&mut self, mut answer: Answer) -> Check<Answer> {
         const TRIES: usize = 10_000;
         let mut whom = 0;

@@ -1,4 +1,5 @@
-//! Memory between the partitions: the owner is a partition, so stage 2 takes its access away while it lends.
+//! Memory between the partitions: the owner is a partition, so stage 2 takes its access away while
+//! it lends.
 
 use crate::board::{SECURE_UART, SPMC, package};
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
@@ -100,7 +101,8 @@ fn owner_faults() -> Check {
     }
 }
 
-// req: MEMO-09, MEMO-19, MEMO-20, MEMO-28, MEMD-09, MEMD-11, MEMD-13, MEMD-94, MEMS-02, MEMRC-11, MEMRL-14, GEN-01, GEN-13, RXTX-28
+// req: MEMO-09, MEMO-19, MEMO-20, MEMO-28, MEMD-09, MEMD-11, MEMD-13, MEMD-94, MEMS-02, MEMRC-11
+// req: MEMRL-14, GEN-01, GEN-13, RXTX-28
 fn share_between_partitions(_: &Nwd) -> Check {
     both_ways(command!(share_own))
 }
@@ -137,7 +139,8 @@ fn share_own(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-// req: MEMO-05, MEMO-09, MEMO-16, MEMO-17, MEMO-27, MEMO-35, MEMD-39, MEMD-47, MEMD-58, MEML-02, MEML-08, MEMRC-10, MEMRC-14, MEMX-20
+// req: MEMO-05, MEMO-09, MEMO-16, MEMO-17, MEMO-27, MEMO-35, MEMD-39, MEMD-47, MEMD-58, MEML-02
+// req: MEML-08, MEMRC-10, MEMRC-14, MEMX-20
 fn lend_between_partitions(_: &Nwd) -> Check {
     both_ways(command!(lend_own))
 }
@@ -247,7 +250,8 @@ fn bad_sends(sp: &Sp, [other, other_memory, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let own = [(own_page(), 1)];
     let share = |sent: Transaction| caller.send(id::MEM_SHARE_64, &sent);
 
-    // Not its own: the other partition's, the SPMC's, a device, buffers that the SPMC uses, the Normal world's.
+    // Not its own: the other partition's, the SPMC's, a device, buffers that the SPMC uses, the
+    // Normal world's.
     for address in [
         other_memory,
         SPMC,

@@ -1,4 +1,5 @@
-//! A partition dies while it owns, lends and borrows memory (FF-A v1.0 section 5, v1.3 partition life cycle): whoever dealt with it goes on.
+//! A partition dies while it owns, lends and borrows memory (FF-A v1.0 section 5, v1.3 partition
+//! life cycle): whoever dealt with it goes on.
 
 use crate::ffa::error::ABORTED;
 use crate::ffa::fragments::Fragments;
@@ -67,7 +68,8 @@ fn die(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Fails unless the partition is told so or simply cannot have it: which code is not for FF-A 1.0 to say.
+/// Fails unless the partition is told so or simply cannot have it: which code is not for FF-A 1.0
+/// to say.
 #[track_caller]
 fn is_refused(answer: &ffa::Answer) -> Check {
     equal(answer[0], id::ERROR)
@@ -77,7 +79,8 @@ fn is_refused(answer: &ffa::Answer) -> Check {
 fn death_of_a_partition(_: &Nwd) -> Check {
     let owner = nwd::caller();
     let to_sp2 = [receiver(SP2, access::RW)];
-    // sp2 borrows of the Normal world: a long list, a page to be cleared, a page that it has not retrieved, a descriptor of which the half is there.
+    // sp2 borrows of the Normal world: a long list, a page to be cleared, a page that it has not
+    // retrieved, a descriptor of which the half is there.
     let list = Scatter::every_second(HOLES, 300);
     let long = send(&owner, Kind::Share, &to_sp2, &list)?;
     borrowed(SP2, long, &list)?;

@@ -109,7 +109,8 @@ fn taken_back(handle: u64, flags: u32, code: i32) -> Check {
     equal(got, code as u32)
 }
 
-// req: GEN-23, GEN-24, MEMD-33, MEMD-39, MEMD-40, MEMD-45, MEMD-56, MEMD-57, MEMD-58, MEMD-79, MEMRL-11
+// req: GEN-23, GEN-24, MEMD-33, MEMD-39, MEMD-40, MEMD-45, MEMD-56, MEMD-57, MEMD-58, MEMD-79
+// req: MEMRL-11
 fn lend_a_device(_: &Nwd) -> Check {
     secure(SP1, DEVICE + PART, Try::Read, Some(SPARE_PART))?;
     secure(SP2, DEVICE + PART, Try::Read, ABORT)?;

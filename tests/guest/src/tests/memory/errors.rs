@@ -1,4 +1,5 @@
-//! Tests what an owner in the Normal world may not send: each test takes a transaction that is fine, makes one thing wrong, and in the end sends it as it was.
+//! Tests what an owner in the Normal world may not send: each test takes a transaction that is
+//! fine, makes one thing wrong, and in the end sends it as it was.
 
 use crate::board;
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
@@ -79,7 +80,8 @@ fn still_works() -> Check {
     Ok(())
 }
 
-// req: MEMD-62, MEMD-63, MEMD-68, MEMD-71, MEMO-10, MEMO-11, MEMO-14, MEMO-21, MEMX-07, MEMX-10, MEMX-16, MEMX-18, GEN-30
+// req: MEMD-62, MEMD-63, MEMD-68, MEMD-71, MEMO-10, MEMO-11, MEMO-14, MEMO-21, MEMX-07, MEMX-10
+// req: MEMX-16, MEMX-18, GEN-30
 fn send_receivers(_: &Nwd) -> Check {
     for function in FUNCTIONS {
         let fine = sp1(function);
@@ -117,7 +119,8 @@ fn send_receivers(_: &Nwd) -> Check {
     still_works()
 }
 
-// req: MEMD-17, MEMD-18, MEMD-19, MEMD-20, MEMD-24, MEMD-28, MEMD-41, MEMD-42, MEMD-48, MEMD-49, MEMD-50, MEMD-52, MEMD-78, MEMD-80, MEMD-81
+// req: MEMD-17, MEMD-18, MEMD-19, MEMD-20, MEMD-24, MEMD-28, MEMD-41, MEMD-42, MEMD-48, MEMD-49
+// req: MEMD-50, MEMD-52, MEMD-78, MEMD-80, MEMD-81
 // req: MEMD-94, MEMS-05, MEMS-06, MEMO-02, TIME-01, TIME-09
 fn send_permissions(_: &Nwd) -> Check {
     for function in FUNCTIONS {
@@ -206,7 +209,8 @@ fn patched(offset: usize, bytes: &[u8]) -> Answer {
     ffa::call(function, &[length, length])
 }
 
-// req: MEMD-02, MEMD-03, MEMD-04, MEMD-05, MEMD-06, MEMD-07, MEMD-22, MEMD-23, MEMD-59, MEMD-60, MEMD-61, MEMD-67, MEMD-69, MEMD-70, GEN-28
+// req: MEMD-02, MEMD-03, MEMD-04, MEMD-05, MEMD-06, MEMD-07, MEMD-22, MEMD-23, MEMD-59, MEMD-60
+// req: MEMD-61, MEMD-67, MEMD-69, MEMD-70, GEN-28
 fn send_shape(_: &Nwd) -> Check {
     let layout = layout(nwd::caller().version);
     let composite = layout.composite(1);

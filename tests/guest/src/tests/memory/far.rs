@@ -1,5 +1,6 @@
-//! Memory as Linux's user buffers have it: 512 pages, each in another 2 MiB, so that each takes a table of its owner and one of each
-//! borrower. For a layout whose SPMC manifest gives memory for tables: enough for one borrower at a time.
+//! Memory as Linux's user buffers have it: 512 pages, each in another 2 MiB, so that each takes a
+//! table of its owner and one of each borrower. For a layout whose SPMC manifest gives memory for
+//! tables: enough for one borrower at a time.
 
 use crate::ffa::error::{DENIED, NO_MEMORY};
 use crate::ffa::memory::{NORMAL_WB, Scatter, Transaction, access, flag};
@@ -69,7 +70,8 @@ fn borrows(partition: u16, handle: u64, code: i32) -> Check {
     equal(got, code as u32)
 }
 
-/// Sixteen tables' worth of pages go to `partition` and come back: its quota is its own, whatever others have.
+/// Sixteen tables' worth of pages go to `partition` and come back: its quota is its own, whatever
+/// others have.
 #[track_caller]
 fn has_its_quota(partition: u16) -> Check {
     let list = Scatter {

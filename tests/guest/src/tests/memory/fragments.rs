@@ -1,4 +1,5 @@
-//! Descriptors in fragments (FF-A v1.0 section 12.2.2), wrong, out of order, at the same time, and given up.
+//! Descriptors in fragments (FF-A v1.0 section 12.2.2), wrong, out of order, at the same time, and
+//! given up.
 
 use crate::board::package;
 use crate::ffa::error::{ABORTED, BUSY, DENIED, INVALID_PARAMETERS};
@@ -185,7 +186,8 @@ fn fragments_side_by_side(_: &Nwd) -> Check {
 fn wrong_fragments(_: &Nwd) -> Check {
     let owner = nwd::caller();
     let sent = unsent(&owner, Kind::Lend, &TO_SP1);
-    // First fragments: too long for TX, longer than the whole, without the composite descriptor, not at the end of a constituent.
+    // First fragments: too long for TX, longer than the whole, without the composite descriptor,
+    // not at the end of a constituent.
     let total = (head() + 16 * LONG.count as usize) as u64;
     let first = head() as u64;
     for (total, length) in [
@@ -357,7 +359,8 @@ fn fetched_fragments(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// A partition: fetches the response about [`LONG`] and does everything wrong that can be done wrong.
+/// A partition: fetches the response about [`LONG`] and does everything wrong that can be done
+/// wrong.
 fn fetch(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let caller = sp.caller();
     let own = [receiver(caller.id, access::RW)];

@@ -1,4 +1,5 @@
-//! Attempts to reach what belongs to others. Each ends in an abort of whoever tries, and everything goes on.
+//! Attempts to reach what belongs to others. Each ends in an abort of whoever tries, and everything
+//! goes on.
 
 use crate::board::{
     BL33, CLOCK, EL3, GICD, GICR, IMAGE_OFFSET, MODE, NORMAL_UART, RAM, SPMC, package,

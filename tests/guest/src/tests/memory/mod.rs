@@ -1,4 +1,5 @@
-//! Shared memory (FF-A v1.0 chapters 5 and 11). Here: what all of these tests need inside a partition, and how the Normal world asks for it.
+//! Shared memory (FF-A v1.0 chapters 5 and 11). Here: what all of these tests need inside a
+//! partition, and how the Normal world asks for it.
 
 pub mod between;
 pub mod death;
@@ -121,7 +122,8 @@ fn unpack_retrieved([code, address, size, how]: [u64; 4]) -> Result<Retrieved, i
     })
 }
 
-/// Retrieves; results: error code or 0, first address, pages and ranges, attributes and permissions and flags.
+/// Retrieves; results: error code or 0, first address, pages and ranges, attributes and permissions
+/// and flags.
 fn retrieve(sp: &Sp, arguments: [u64; 4]) -> Check<[u64; 4]> {
     let caller = sp.caller();
     let borrow = Borrow::unpack(arguments);
@@ -218,7 +220,8 @@ pub const ABORT: Option<u32> = None;
 /// A store or a branch that works.
 pub const DONE: Option<u32> = Some(0);
 
-/// Lets `partition` try to reach `address`; fails unless that gives the value `want`, or an abort if that is wanted.
+/// Lets `partition` try to reach `address`; fails unless that gives the value `want`, or an abort
+/// if that is wanted.
 #[track_caller]
 pub fn reaches(partition: u16, address: u64, space: Space, what: Try, want: Option<u32>) -> Check {
     let got = nwd::ask(partition, command!(touch), arguments(address, space, what))?;
@@ -256,7 +259,8 @@ fn outcome([reached, value, ..]: [u64; 4]) -> u64 {
     if reached == 1 { value } else { u64::MAX }
 }
 
-/// Maps a page, reads, writes or executes it, and takes it out of the map; results: 1 and the value, or 0 after an abort.
+/// Maps a page, reads, writes or executes it, and takes it out of the map; results: 1 and the
+/// value, or 0 after an abort.
 fn touch(_: &Sp, [address, space, kind, value]: [u64; 4]) -> Check<[u64; 4]> {
     let page = address & !0xfff;
     stage1::map(

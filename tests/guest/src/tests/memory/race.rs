@@ -1,4 +1,5 @@
-//! Transactions on all PEs at the same time: their steps meet in the SPMC, but what each moves is its own.
+//! Transactions on all PEs at the same time: their steps meet in the SPMC, but what each moves is
+//! its own.
 
 use crate::ffa::error::DENIED;
 use crate::ffa::memory::{NORMAL_WB, Transaction, access};

@@ -1,4 +1,5 @@
-//! Tests what a borrower may not do: retrieve requests and relinquishes with one thing wrong, made inside the partition.
+//! Tests what a borrower may not do: retrieve requests and relinquishes with one thing wrong, made
+//! inside the partition.
 
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
 use crate::ffa::memory::{
@@ -74,8 +75,10 @@ fn share_tagged(partition: u16) -> Check<u64> {
     nwd::caller().sent(id::MEM_SHARE_64, &sent)
 }
 
-// req: MEMD-17, MEMD-18, MEMD-19, MEMD-25, MEMD-26, MEMD-41, MEMD-48, MEMD-53, MEMD-62, MEMD-64, MEMD-66, MEMD-70, MEMD-73, MEMD-75, MEMD-86
-// req: MEMD-87, MEMD-88, MEMD-89, MEMD-90, MEMD-91, MEMD-92, MEMD-94, MEMRQ-02, MEMRQ-03, MEMRQ-04, MEMRQ-05, MEMRQ-06, MEMRQ-25, FRAG-02, GEN-30
+// req: MEMD-17, MEMD-18, MEMD-19, MEMD-25, MEMD-26, MEMD-41, MEMD-48, MEMD-53, MEMD-62, MEMD-64
+// req: MEMD-66, MEMD-70, MEMD-73, MEMD-75, MEMD-86
+// req: MEMD-87, MEMD-88, MEMD-89, MEMD-90, MEMD-91, MEMD-92, MEMD-94, MEMRQ-02, MEMRQ-03, MEMRQ-04
+// req: MEMRQ-05, MEMRQ-06, MEMRQ-25, FRAG-02, GEN-30
 fn retrieve_errors(_: &Nwd) -> Check {
     for partition in [SP1, SP2] {
         let handle = share_tagged(partition)?;
@@ -242,7 +245,8 @@ fn busy_retrieve(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-// req: MEMRL-01, MEMRL-02, MEMRL-03, MEMRL-04, MEMRL-05, MEMRL-06, MEMRL-07, MEMRL-11, MEMRL-12, MEMO-30, TIME-01, GEN-30
+// req: MEMRL-01, MEMRL-02, MEMRL-03, MEMRL-04, MEMRL-05, MEMRL-06, MEMRL-07, MEMRL-11, MEMRL-12
+// req: MEMO-30, TIME-01, GEN-30
 fn relinquish_errors(_: &Nwd) -> Check {
     for partition in [SP1, SP2] {
         let handle = share_tagged(partition)?;

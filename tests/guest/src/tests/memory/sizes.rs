@@ -1,5 +1,6 @@
-//! Every transaction type with 1, 16, 512 and 4,096 pages, in one piece and with every second page: what one side writes the other side reads, through all pages,
-//! and what lies between stays out of reach. Long lists travel in fragments.
+//! Every transaction type with 1, 16, 512 and 4,096 pages, in one piece and with every second page:
+//! what one side writes the other side reads, through all pages, and what lies between stays out of
+//! reach. Long lists travel in fragments.
 
 use crate::ffa::memory::{NORMAL_WB, NS, Receiver, Scatter, Transaction, access, flag};
 use crate::ffa::transfer::{Caller, reclaim};
@@ -318,7 +319,8 @@ impl Life {
         Ok(())
     }
 
-    /// Checks what the owner itself reaches while somebody else has exclusive access: stage 2 hides the memory from partitions; nothing hides it from the Normal world.
+    /// Checks what the owner itself reaches while somebody else has exclusive access: stage 2 hides
+    /// the memory from partitions; nothing hides it from the Normal world.
     #[track_caller]
     fn is_hidden_from_owner(&self) -> Check {
         if self.kind == Kind::Share || self.owner.id == NWD {
@@ -396,7 +398,8 @@ pub fn send(owner: &Caller, kind: Kind, receivers: &[Receiver], list: &Scatter) 
     owner.sent_scattered(kind.function(), &transaction, list)
 }
 
-/// The Normal world goes through the life of each kind of transaction with both partitions. Donations lie at `donated` and move it on.
+/// The Normal world goes through the life of each kind of transaction with both partitions.
+/// Donations lie at `donated` and move it on.
 fn lives(list: Scatter, donated: &mut u64) -> Check {
     lives_at(list, donated, DONATION)
 }
@@ -422,7 +425,8 @@ fn lives_at(list: Scatter, donated: &mut u64, distance: u64) -> Check {
     Ok(())
 }
 
-// req: MEMO-03, MEMO-09, MEMO-25, MEMO-27, MEMO-28, MEMD-01, MEMD-05, MEMD-06, MEMD-34, MEMD-35, MEMD-60, MEMDN-06, MEML-08, MEMRC-07, MEMRL-14
+// req: MEMO-03, MEMO-09, MEMO-25, MEMO-27, MEMO-28, MEMD-01, MEMD-05, MEMD-06, MEMD-34, MEMD-35
+// req: MEMD-60, MEMDN-06, MEML-08, MEMRC-07, MEMRL-14
 // req: MEMRQ-07, MEMRQ-17, MEMRQ-18, MEMS-07, MEMX-20
 fn pieces(_: &Nwd) -> Check {
     let mut donated = DONATED;
@@ -441,7 +445,8 @@ fn short_lists(_: &Nwd) -> Check {
     Ok(())
 }
 
-// req: FRAG-06, FRAG-07, FRAG-08, FRAG-09, FRAG-10, FRAG-11, FRAG-12, FRAG-15, FRAG-21, FRAG-23, MEMD-01, MEMD-05, MEMRQ-07, MEMRQ-15, MEMRQ-17
+// req: FRAG-06, FRAG-07, FRAG-08, FRAG-09, FRAG-10, FRAG-11, FRAG-12, FRAG-15, FRAG-21, FRAG-23
+// req: MEMD-01, MEMD-05, MEMRQ-07, MEMRQ-15, MEMRQ-17
 // req: MEMRQ-18, MEMX-20, MEMRL-14
 fn long_lists(_: &Nwd) -> Check {
     lives(
@@ -480,7 +485,8 @@ fn own_memory(page: u64) -> u64 {
     sp::free_memory() + page * PAGE_SIZE as u64
 }
 
-// req: MEMO-05, MEMO-09, MEMO-11, MEMO-27, MEMO-28, MEMO-31, MEMD-09, MEMDN-02, MEMDN-06, MEML-02, MEMRC-10, MEMRC-11, MEMRL-14, MEMX-20
+// req: MEMO-05, MEMO-09, MEMO-11, MEMO-27, MEMO-28, MEMO-31, MEMD-09, MEMDN-02, MEMDN-06, MEML-02
+// req: MEMRC-10, MEMRC-11, MEMRL-14, MEMX-20
 fn pieces_between_partitions(_: &Nwd) -> Check {
     for (owner, borrower) in [(SP1, SP2), (SP2, SP1)] {
         let live = |kind, list: Scatter, page| {
@@ -499,7 +505,8 @@ fn pieces_between_partitions(_: &Nwd) -> Check {
                 live(kind, list, 0)?;
             }
         }
-        // What was donated back cannot be executed any more. It is below UNTOUCHED, so that the large regions are of one kind.
+        // What was donated back cannot be executed any more. It is below UNTOUCHED, so that the
+        // large regions are of one kind.
         live(Kind::Donate, Scatter::contiguous(0, 1), 60)?;
         live(Kind::Donate, Scatter::contiguous(0, 8), 61)?;
         live(Kind::Donate, Scatter::every_second(0, 8), 69)?;
@@ -531,7 +538,8 @@ fn large_memory_of_a_partition(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// A partition: goes through the life of a transaction with memory of its own. What it donates is donated back.
+/// A partition: goes through the life of a transaction with memory of its own. What it donates is
+/// donated back.
 fn own_life(sp: &Sp, [numbers, how_, page, _]: [u64; 4]) -> Check<[u64; 4]> {
     let (borrower, kind, seed) = from_how(how_);
     let list = Scatter::unpack([own_memory(page), numbers]);

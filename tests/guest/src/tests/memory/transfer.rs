@@ -1,4 +1,5 @@
-//! The Normal world shares, lends and donates; partitions retrieve, use and relinquish; the Normal world reclaims.
+//! The Normal world shares, lends and donates; partitions retrieve, use and relinquish; the Normal
+//! world reclaims.
 
 use crate::board::BL33;
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
@@ -88,9 +89,12 @@ fn is_page(got: Retrieved, address: u64, permissions: u8, flags: u32) -> Check {
     equal(got.flags, flags)
 }
 
-// req: COMP-14, GEN-13, MEMO-03, MEMO-04, MEMO-07, MEMO-09, MEMO-19, MEMO-20, MEMO-22, MEMO-24, MEMO-28, MEMO-30, MEMO-32, MEMO-34, MEMO-35
-// req: MEMD-01, MEMD-05, MEMD-12, MEMD-14, MEMD-16, MEMD-21, MEMD-38, MEMD-41, MEMD-57, MEMD-60, MEMD-61, MEMD-65, MEMD-66, MEMD-77, MEMD-93, MEMD-94
-// req: MEMX-01, MEMX-02, MEMX-12, MEMS-01, MEMS-02, MEMS-03, MEMS-05, MEMS-07, MEMRQ-01, MEMRQ-07, MEMRQ-11, MEMRQ-15, MEMRQ-17, MEMRQ-18
+// req: COMP-14, GEN-13, MEMO-03, MEMO-04, MEMO-07, MEMO-09, MEMO-19, MEMO-20, MEMO-22, MEMO-24
+// req: MEMO-28, MEMO-30, MEMO-32, MEMO-34, MEMO-35
+// req: MEMD-01, MEMD-05, MEMD-12, MEMD-14, MEMD-16, MEMD-21, MEMD-38, MEMD-41, MEMD-57, MEMD-60
+// req: MEMD-61, MEMD-65, MEMD-66, MEMD-77, MEMD-93, MEMD-94
+// req: MEMX-01, MEMX-02, MEMX-12, MEMS-01, MEMS-02, MEMS-03, MEMS-05, MEMS-07, MEMRQ-01, MEMRQ-07
+// req: MEMRQ-11, MEMRQ-15, MEMRQ-17, MEMRQ-18
 // req: MEMRL-01, MEMRL-08, MEMRL-14, MEMRC-01, MEMRC-13, RXTX-12, RXTX-13
 fn share_one_page(_: &Nwd) -> Check {
     for (n, partition) in [SP1, SP2].into_iter().enumerate() {
@@ -214,7 +218,8 @@ fn share_again(_: &Nwd) -> Check {
     ffa::done(&reclaim(again, 0))
 }
 
-// req: MEMO-15, MEMO-30, MEMO-33, MEMO-34, MEMRC-02, MEMRC-06, MEMRC-07, MEMRQ-12, MEMRQ-13, MEMRL-07, MEMRC-13, FEAT-07
+// req: MEMO-15, MEMO-30, MEMO-33, MEMO-34, MEMRC-02, MEMRC-06, MEMRC-07, MEMRQ-12, MEMRQ-13
+// req: MEMRL-07, MEMRC-13, FEAT-07
 fn reclaim_needs_relinquish(_: &Nwd) -> Check {
     let address = page(5);
     let handle = share(SP1, access::RW, &[(address, 1)])?;
@@ -264,7 +269,8 @@ fn reclaim_at_once(_: &Nwd) -> Check {
     Ok(())
 }
 
-// req: MEMO-27, MEMD-38, MEMD-44, MEMD-46, MEMD-57, MEMD-82, MEMD-84, MEMD-85, MEMD-88, MEMD-89, MEMD-93, MEML-05, MEMRQ-11, MEMRL-11, MEMRL-13
+// req: MEMO-27, MEMD-38, MEMD-44, MEMD-46, MEMD-57, MEMD-82, MEMD-84, MEMD-85, MEMD-88, MEMD-89
+// req: MEMD-93, MEML-05, MEMRQ-11, MEMRL-11, MEMRL-13
 // req: MEMRC-09, MEMO-35
 fn lend_and_zero(_: &Nwd) -> Check {
     let address = page(7);
@@ -349,7 +355,8 @@ fn lend_and_zero(_: &Nwd) -> Check {
     equal(peek(address), 0u64)
 }
 
-// req: MEMO-05, MEMO-11, MEMO-25, MEMO-26, MEMO-31, MEMDN-01, MEMDN-04, MEMDN-06, MEMDN-07, MEMDN-08, MEMD-35, MEMD-56, MEMRL-16, MEMRQ-11
+// req: MEMO-05, MEMO-11, MEMO-25, MEMO-26, MEMO-31, MEMDN-01, MEMDN-04, MEMDN-06, MEMDN-07
+// req: MEMDN-08, MEMD-35, MEMD-56, MEMRL-16, MEMRQ-11
 fn donate(_: &Nwd) -> Check {
     // This page is gone for good.
     let address = page(8);
@@ -384,7 +391,8 @@ fn donate(_: &Nwd) -> Check {
     reads(SP1, address, Some(0x4444))
 }
 
-// req: MEMO-14, MEMO-17, MEMD-27, MEMD-34, MEMD-41, MEMD-69, MEMD-73, MEMD-90, MEMRC-06, MEMRC-07, MEML-06, MEMRQ-06
+// req: MEMO-14, MEMO-17, MEMD-27, MEMD-34, MEMD-41, MEMD-69, MEMD-73, MEMD-90, MEMRC-06, MEMRC-07
+// req: MEML-06, MEMRQ-06
 fn share_with_both(_: &Nwd) -> Check {
     let address = page(9);
     poke(address, 0);
@@ -393,7 +401,8 @@ fn share_with_both(_: &Nwd) -> Check {
     let sent = transaction(&receivers, &ranges);
     for function in [id::MEM_SHARE_64, id::MEM_LEND_64] {
         let handle = nwd::caller().sent(function, &sent)?;
-        // Alone it is not the set of borrowers that the owner named, unless the borrower asks not to compare.
+        // Alone it is not the set of borrowers that the owner named, unless the borrower asks not
+        // to compare.
         is_error(Borrow::new(handle).by(SP1)?, INVALID_PARAMETERS)?;
         is_fine(
             Borrow {

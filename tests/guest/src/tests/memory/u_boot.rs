@@ -1,6 +1,8 @@
-//! `FFA_MEM_SHARE` and `FFA_MEM_RECLAIM` as U-Boot's FF-A bus makes them, byte by byte and register by register. It speaks 1.0 and knows one constituent.
+//! `FFA_MEM_SHARE` and `FFA_MEM_RECLAIM` as U-Boot's FF-A bus makes them, byte by byte and register
+//! by register. It speaks 1.0 and knows one constituent.
 //!
-//! Both versions of its patch for `FFA_MEM_SHARE` fill TX and the registers in the same way; they differ in what the bus asks of its own clients.
+//! Both versions of its patch for `FFA_MEM_SHARE` fill TX and the registers in the same way; they
+//! differ in what the bus asks of its own clients.
 
 use crate::board::package;
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
@@ -47,7 +49,8 @@ const RO: u8 = 1 << 0;
 /// Normal memory, write-back, inner shareable.
 const ATTRIBUTES: u8 = 1 << 5 | 3 << 2 | 3;
 
-/// Fills TX and calls. U-Boot does not clear the buffer before, so what it does not write is arbitrary.
+/// Fills TX and calls. U-Boot does not clear the buffer before, so what it does not write is
+/// arbitrary.
 fn memory_share(arguments: &Arguments) -> Regs {
     let tx = &nwd::TX;
     tx.fill(0xa5);
