@@ -44,7 +44,7 @@ pub struct Spmc<H: Hal> {
     /// Which PEs are on.
     pub(crate) places: Mutex<Places>,
     /// Work that partitions that failed leave to be done when a PE is free: see
-    /// `dispatch::lifecycle`.
+    /// `dispatch::run::lifecycle`.
     pub(crate) aftermath: AtomicU32,
     /// Indices of the partitions in the order in which they boot.
     pub(crate) boot_order: Once<ArrayVec<usize, MAX_PARTITIONS>>,

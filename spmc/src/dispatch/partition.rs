@@ -1,15 +1,15 @@
-//! Calls of partitions: by `SMC`, `HVC` or from S-EL0 `SVC`, with identical results (FF-A v1.0
-//! section 2.3).
+//! The door of partitions: their calls, by `SMC`, `HVC` or from S-EL0 `SVC`, with identical results
+//! (FF-A v1.0 section 2.3).
 
-use crate::addr::Ipa;
-use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, FunctionId, SmcFrame, calls, function};
+use crate::error::Result;
+use crate::ffa::{Answer, FunctionId, SmcFrame, call_table, function};
 use crate::hal::{Context, Hal};
-use crate::partition::vcpu::Model;
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, Flow, complete};
-use super::{Instance, setup};
+use super::Instance;
+use super::calls::setup;
+use crate::dispatch::context::{Current, complete};
+use crate::dispatch::run::Flow;
 
 const RESP2: u32 = function::MSG_SEND_DIRECT_RESP2;
 
@@ -68,7 +68,7 @@ impl<H: Hal> Spmc<H> {
         let registers = current.vcpu.context.gprs();
         // Of what must be fast the compiler knows the row.
         match id.0 {
-            function::MSG_WAIT => instance.begin_by(&calls::MSG_WAIT, registers),
+            function::MSG_WAIT => instance.begin_by(&call_table::MSG_WAIT, registers),
             RESP2 => instance.begin(FunctionId(RESP2), registers),
             _ => instance.begin(id, registers),
         }?;
@@ -140,32 +140,5 @@ impl<H: Hal> Spmc<H> {
         }
         complete(&mut current.vcpu.context, &answer);
         Ok(())
-    }
-
-    /// `FFA_SECONDARY_EP_REGISTER` (FF-A v1.1 section 18.2.1): where the other contexts of an MP
-    /// partition start. The last call wins.
-    ///
-    /// `NOT_SUPPORTED` for a UP partition, `DENIED` after the boot context's initialisation,
-    /// `INVALID_PARAMETERS` if the address is not an instruction address in the partition's own
-    /// memory.
-    fn secondary_ep_register(
-        &self,
-        current: &Current<'_, H::Context>,
-        entry: u64,
-    ) -> Result<Answer> {
-        let config = &current.frozen.config;
-        if config.is_up() {
-            return Err(FfaError::NotSupported);
-        }
-        if current.vcpu.model != Model::Init || self.has_booted() {
-            return Err(FfaError::Denied);
-        }
-        let memory = config.memory;
-        let inside = memory.base().raw() <= entry && entry < memory.end().raw();
-        if !inside || !entry.is_multiple_of(4) {
-            return Err(FfaError::InvalidParameters);
-        }
-        current.partition.set_secondary_entry(Ipa::new(entry));
-        Ok(Answer::success([]))
     }
 }

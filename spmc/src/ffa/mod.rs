@@ -3,7 +3,7 @@
 //! Sub-modules hold one format each. Nothing here looks at state: these are pure encoders and
 //! decoders.
 
-pub mod calls;
+pub mod call_table;
 pub mod framework;
 pub mod function;
 pub mod handle;

@@ -5,7 +5,7 @@
 //! interrupts of its manifest, in their order, and at the upper end those that the SPMC makes up.
 //! The ids of the latter, and the calls that partitions use, are Hafnium's.
 //!
-//! Nothing here runs a partition or knows hardware; see `dispatch::interrupt`.
+//! Nothing here runs a partition or knows hardware; see `dispatch::run::interrupt`.
 
 mod flood;
 mod lines;

@@ -1,7 +1,7 @@
 //! Callers that are careless: from FF-A v1.1 on they leave anything in the registers that a call
 //! takes nothing from (SBZ).
 
-use spmc::ffa::{FunctionId, calls};
+use spmc::ffa::{FunctionId, call_table};
 
 /// Value that they leave there.
 const GARBAGE: u64 = 0x6761_7262_6167_6501;
@@ -9,7 +9,7 @@ const GARBAGE: u64 = 0x6761_7262_6167_6501;
 /// Returns the first of the registers up to x7 that `function` takes nothing from, at 1.1 and
 /// later. `FFA_MSG_WAIT` and `FFA_YIELD` have none: callers leave zero there, as Hafnium wants it.
 pub fn ignored_from(function: u64) -> usize {
-    calls::find(FunctionId::from_reg(function)).first_ignored()
+    call_table::find(FunctionId::from_reg(function)).first_ignored()
 }
 
 /// Leaves garbage in those of the registers x0 to x7 that the call takes nothing from, if only the

@@ -6,7 +6,7 @@ use std::fs;
 
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Regs, System};
-use spmc::ffa::calls::{self, Origin, Since};
+use spmc::ffa::call_table::{self, Origin, Since};
 use spmc::ffa::{FunctionId, Version, function};
 
 const NONSENSE: u64 = 0x10;
@@ -42,7 +42,7 @@ fn is_there(answer: Regs) -> bool {
 /// that the table reserves is refused when there is nonsense in it. `FFA_FEATURES` tells of no
 /// function that is not there, and hides none.
 fn try_function(id: u64, origin: Origin, version: Version, mut call: impl FnMut([u64; 8]) -> Regs) {
-    let row = calls::find(FunctionId(id as u32));
+    let row = call_table::find(FunctionId(id as u32));
     let told = is_there(call([FEATURES, id, 2, 0, 0, 0, 0, 0]));
     let reserved = row.reserved(version);
     for register in (1..8).filter(|register| reserved & 1 << register != 0) {
@@ -131,7 +131,7 @@ fn functions() -> BTreeMap<String, Documented> {
             continue;
         };
         let id = FunctionId(u32::from_str_radix(&value.replace('_', ""), 16).unwrap());
-        let row = calls::find(id);
+        let row = call_table::find(id);
         let since = |origin| {
             let has = |version| row.is_for(origin, version);
             match VERSIONS.map(|(_, version)| has(version)) {
@@ -196,5 +196,7 @@ fn what_a_version_has_its_successors_have() {
     }
     assert!(Since::V1_2.includes(Version::OWN));
     assert!(!Since::Never.includes(Version::OWN));
-    assert!(calls::find(FunctionId(function::VERSION)).is_for(Origin::Partition, Version::V1_0));
+    assert!(
+        call_table::find(FunctionId(function::VERSION)).is_for(Origin::Partition, Version::V1_0)
+    );
 }

@@ -7,7 +7,7 @@ use crate::hal::{Context, Hal};
 use crate::interrupt::{Line, Lines};
 use crate::spmc::Spmc;
 
-use super::run::Current;
+use crate::dispatch::context::Current;
 
 /// Function ids.
 mod call {
@@ -24,7 +24,7 @@ mod call {
 }
 
 /// The id that GET returns, and a handler is told, if nothing is pending.
-pub(super) const NO_INTERRUPT: u64 = 0xffff_ffff;
+pub(in crate::dispatch) const NO_INTERRUPT: u64 = 0xffff_ffff;
 /// Returned by the others.
 const OK: u64 = 0;
 const FAILED: u64 = -1_i64 as u64;
@@ -43,7 +43,7 @@ impl<H: Hal> Spmc<H> {
     /// A call that is not one of FF-A: `None` if it is none of those here, otherwise what goes into
     /// x0.
     #[inline(never)]
-    pub(super) fn paravirtual_call(
+    pub(in crate::dispatch) fn paravirtual_call(
         &self,
         function: u32,
         current: &mut Current<'_, H::Context>,

@@ -11,11 +11,11 @@ use crate::partition::vcpu::{Caller, State};
 use crate::partition::{Claim, Link};
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, Place};
+use crate::dispatch::context::{Current, Place};
 
 impl<H: Hal> Spmc<H> {
     /// Returns whether `wanted` takes somebody that `current` works for.
-    pub(super) fn works_for(
+    pub(in crate::dispatch) fn works_for(
         &self,
         current: &Current<'_, H::Context>,
         mut wanted: impl FnMut(&mut Current<'_, H::Context>) -> bool,

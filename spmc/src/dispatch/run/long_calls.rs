@@ -12,13 +12,17 @@ use crate::hal::Hal;
 use crate::partition::Endpoint;
 use crate::spmc::{Pe, Spmc};
 
-use super::run::Current;
+use crate::dispatch::context::Current;
 
 impl<H: Hal> Spmc<H> {
     /// Brings a call of the Normal world that has come to `answer` to its end. Errors are those of
     /// the call.
     #[inline(always)]
-    pub(super) fn finish_for_normal_world(&self, pe: &mut Pe, answer: Answer) -> Result<Answer> {
+    pub(in crate::dispatch) fn finish_for_normal_world(
+        &self,
+        pe: &mut Pe,
+        answer: Answer,
+    ) -> Result<Answer> {
         if answer.x[0] != function::MEM_OP_PAUSE.into() {
             return Ok(answer);
         }
@@ -29,7 +33,7 @@ impl<H: Hal> Spmc<H> {
     /// Brings a call of `current` that has come to `answer` to its end, or to where `current` is to
     /// resume it. Errors are those of the call.
     #[inline(always)]
-    pub(super) fn finish_for_partition(
+    pub(in crate::dispatch) fn finish_for_partition(
         &self,
         pe: &mut Pe,
         current: &mut Current<'_, H::Context>,

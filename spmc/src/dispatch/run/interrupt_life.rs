@@ -13,7 +13,7 @@ use crate::manifest::config::DeviceInterrupt;
 use crate::partition::Frozen;
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, Member};
+use crate::dispatch::context::{Current, Member};
 
 impl<H: Hal> Spmc<H> {
     /// Notes that this PE is on: other PEs may hand interrupts over to it.

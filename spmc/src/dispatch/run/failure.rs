@@ -8,7 +8,8 @@ use crate::manifest::config::{ExceptionLevel, Name};
 use crate::partition::Partition;
 use crate::spmc::Spmc;
 
-use super::run::{Current, Flow};
+use super::Flow;
+use crate::dispatch::context::Current;
 
 impl<H: Hal> Spmc<H> {
     /// A fault or external abort: reflected into the partition as an abort, as if its own hardware
@@ -84,7 +85,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Writes a line that a partition caused, by `write`, unless it caused more than its share of
     /// them. The next one that is written tells how many were left out.
-    pub(super) fn log_of(
+    pub(in crate::dispatch) fn log_of(
         &self,
         partition: &Partition<H::Context>,
         name: Name,

@@ -16,7 +16,7 @@ use crate::manifest::config::Messaging;
 use crate::partition::{Endpoint, Frozen, Mailbox};
 use crate::spmc::{Pe, Spmc};
 
-use super::Instance;
+use crate::dispatch::Instance;
 
 /// w2: the schedule receiver interrupt waits until the sender gives the PE back.
 const DELAY_SRI: u32 = 1 << 1;
@@ -129,7 +129,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Passes RX of a partition that waits back, unless a message came meanwhile that it has not
     /// been told of.
-    pub(super) fn release_rx_on_wait(&self, endpoint: &Endpoint) {
+    pub(in crate::dispatch) fn release_rx_on_wait(&self, endpoint: &Endpoint) {
         let mut mailbox = endpoint.mailbox.lock();
         if !mailbox.can_release_rx() {
             return;

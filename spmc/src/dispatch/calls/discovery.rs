@@ -14,7 +14,7 @@ use crate::manifest::config::VmMessages;
 use crate::partition::{Frozen, Partition};
 use crate::spmc::{Pe, Spmc};
 
-use super::Instance;
+use crate::dispatch::Instance;
 
 /// w5 bit 0 (1.1): return only the count.
 const COUNT_ONLY: u32 = 1;
@@ -138,7 +138,7 @@ impl<H: Hal> Spmc<H> {
     ///
     /// `INVALID_PARAMETERS` for an unknown UUID, an index behind the list, or a tag with index 0;
     /// `RETRY` if the list is not the one any more that the tag is of.
-    pub(super) fn partition_info_get_regs(
+    pub(in crate::dispatch) fn partition_info_get_regs(
         &self,
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,

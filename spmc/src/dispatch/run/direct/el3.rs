@@ -13,7 +13,8 @@ use crate::id::{PartitionId, Uuid};
 use crate::partition::vcpu::{Caller, Event};
 use crate::spmc::{Pe, Spmc};
 
-use super::{First, Kind, Member, Request, Route, Second};
+use super::{First, Kind, Request, Route, Second};
+use crate::dispatch::context::Member;
 
 impl<H: Hal> Spmc<H> {
     /// `FFA_MSG_SEND_DIRECT_REQ` from a Secure id: a message of the SPMD, or a request of a logical

@@ -6,7 +6,7 @@ use crate::ffa::{Answer, FunctionId, SmcFrame, Version};
 use crate::hal::Hal;
 use crate::spmc::Spmc;
 
-use super::run::Current;
+use crate::dispatch::context::Current;
 
 impl<H: Hal> Spmc<H> {
     /// `FFA_CONSOLE_LOG`: as many characters as w1 says, from w2 or x2 on, the first in the lowest
@@ -14,7 +14,7 @@ impl<H: Hal> Spmc<H> {
     ///
     /// `INVALID_PARAMETERS` for none, or more than the registers hold: 24, or with 64-bit registers
     /// 48, from 1.2 on 128.
-    pub(super) fn console_log(
+    pub(in crate::dispatch) fn console_log(
         &self,
         current: &mut Current<'_, H::Context>,
         id: FunctionId,

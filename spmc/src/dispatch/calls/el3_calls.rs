@@ -6,13 +6,17 @@ use crate::hal::{Context, Hal};
 use crate::manifest::config::PartitionConfig;
 use crate::spmc::Spmc;
 
-use super::run::Current;
+use crate::dispatch::context::Current;
 
 impl<H: Hal> Spmc<H> {
     /// Passes the call of `current` on to EL3, which answers in x0 to x17. Returns false, and does
     /// nothing, if the partition may not make it.
     #[inline(never)]
-    pub(super) fn el3_call(&self, id: FunctionId, current: &mut Current<'_, H::Context>) -> bool {
+    pub(in crate::dispatch) fn el3_call(
+        &self,
+        id: FunctionId,
+        current: &mut Current<'_, H::Context>,
+    ) -> bool {
         let config = &current.frozen.config;
         if !may_pass(id, config) {
             return false;

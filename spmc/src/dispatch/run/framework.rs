@@ -18,7 +18,7 @@ use crate::partition::Frozen;
 use crate::partition::vcpu::{Caller, Event, Message, Model, Request};
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Member, complete};
+use crate::dispatch::context::{Member, complete};
 
 /// PSCI function ids, with the bit of the 64-bit convention taken off.
 mod psci {

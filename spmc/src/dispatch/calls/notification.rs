@@ -15,7 +15,7 @@ use crate::id::PartitionId;
 use crate::notification::{Framework, InfoList, Locked, Pending, Target};
 use crate::spmc::{Pe, Spmc};
 
-use super::Instance;
+use crate::dispatch::Instance;
 
 /// w2 of BIND and SET: the notifications are per vCPU.
 const PER_VCPU: u32 = 1 << 0;
@@ -315,7 +315,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Asks the scheduler of the Normal world to call `FFA_NOTIFICATION_INFO_GET`, at once or when
     /// this PE goes back to it.
-    pub(super) fn raise_schedule_receiver(&self, delay: bool) {
+    pub(in crate::dispatch) fn raise_schedule_receiver(&self, delay: bool) {
         self.hal.raise_schedule_receiver(if delay {
             SriTime::OnReturn
         } else {

@@ -13,8 +13,9 @@ use crate::manifest::config::NsInterruptAction;
 use crate::partition::vcpu::{Event, Model};
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, Flow};
+use super::Flow;
 use super::stop::can_resume;
+use crate::dispatch::context::Current;
 
 impl<H: Hal> Spmc<H> {
     /// Gives the PE up for a Non-secure interrupt, and tells the Normal world whom to run again; or

@@ -16,7 +16,8 @@ use crate::partition::restarts::PRICE_MS;
 use crate::partition::vcpu::{Event, Model};
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, Flow, Member};
+use super::Flow;
+use crate::dispatch::context::{Current, Member};
 
 /// In `Spmc::aftermath`: EL3 is to be told. The lowest bits stand for partitions that start anew or
 /// are destroyed, by index.
@@ -28,7 +29,7 @@ const _: () = assert!(MAX_PARTITIONS < 30);
 
 impl<H: Hal> Spmc<H> {
     /// `FFA_ABORT` from a partition: it says itself that it cannot go on.
-    pub(super) fn partition_abort<'s>(
+    pub(in crate::dispatch) fn partition_abort<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
@@ -53,7 +54,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Stops the partition of `current`, if that is still to be done, and `current` with it.
-    pub(super) fn end(&self, current: &mut Current<'_, H::Context>) {
+    pub(in crate::dispatch) fn end(&self, current: &mut Current<'_, H::Context>) {
         let todo = if current.partition.kill() {
             log::error!("{} is dead", current.frozen.config.name);
             self.bury(current)
@@ -95,7 +96,7 @@ impl<H: Hal> Spmc<H> {
     /// Does what partitions that failed left to be done, now that the PE is free; `frame` is what
     /// the Normal world is about to get.
     #[inline(always)]
-    pub(super) fn clean_up(&self, pe: &mut Pe, frame: &mut SmcFrame) {
+    pub(in crate::dispatch) fn clean_up(&self, pe: &mut Pe, frame: &mut SmcFrame) {
         if self.aftermath.load(Ordering::Relaxed) != 0 {
             self.deal_with_aftermath(pe, frame);
         }

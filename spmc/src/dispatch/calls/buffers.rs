@@ -16,7 +16,8 @@ use crate::partition::Mailbox;
 use crate::spmc::{Pe, Spmc};
 use crate::sync::MutexGuard;
 
-use super::{Instance, setup};
+use super::setup;
+use crate::dispatch::Instance;
 
 impl<H: Hal> Spmc<H> {
     /// `FFA_RXTX_MAP`: registers the caller's buffers, which must be its own and nobody else's.

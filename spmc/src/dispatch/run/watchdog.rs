@@ -14,7 +14,8 @@ use crate::partition::Link;
 use crate::partition::vcpu::{Event, State};
 use crate::spmc::{Pe, Spmc, Watch};
 
-use super::run::{Current, Flow};
+use super::Flow;
+use crate::dispatch::context::Current;
 
 impl<H: Hal> Spmc<H> {
     fn limit(&self) -> u64 {

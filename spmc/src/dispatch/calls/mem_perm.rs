@@ -15,8 +15,8 @@ use crate::mm::{AddressSpace, Attributes, Change, ChangeError, Leaf, State};
 use crate::partition::vcpu::Model;
 use crate::spmc::Spmc;
 
-use super::run::Current;
 use super::setup::address;
+use crate::dispatch::context::Current;
 
 /// Bits 1:0 of the permissions: none, read-write, read-only.
 const DATA: u32 = 0b11;
@@ -63,7 +63,7 @@ impl<H: Hal> Spmc<H> {
     ///
     /// `DENIED` as [`check_caller`]; `INVALID_PARAMETERS` for an address that is not of a page that
     /// the partition has.
-    pub(super) fn mem_perm_get(
+    pub(in crate::dispatch) fn mem_perm_get(
         &self,
         current: &Current<'_, H::Context>,
         id: FunctionId,
@@ -91,7 +91,7 @@ impl<H: Hal> Spmc<H> {
     /// as far as the partition has kept that; `INVALID_PARAMETERS` for a range or permissions that
     /// are not any, and executable devices; `NO_MEMORY` without a page for a table. Nothing changes
     /// then.
-    pub(super) fn mem_perm_set(
+    pub(in crate::dispatch) fn mem_perm_set(
         &self,
         current: &Current<'_, H::Context>,
         id: FunctionId,

@@ -15,7 +15,7 @@ use crate::partition::Link;
 use crate::partition::vcpu::{Caller, Event, State};
 use crate::spmc::{Pe, Spmc};
 
-use super::run::{Current, complete};
+use crate::dispatch::context::{Current, complete};
 
 impl<H: Hal> Spmc<H> {
     /// Ends the call of the nearest context that `current` works for and that has interrupts to

@@ -17,8 +17,9 @@ use crate::partition::Endpoint;
 use crate::partition::vcpu::{self, Call, Caller, Event, Message, Model, step};
 use crate::spmc::{Pe, Spmc};
 
-use super::Instance;
-use super::run::{Current, Flow, Member};
+use super::Flow;
+use crate::dispatch::Instance;
+use crate::dispatch::context::{Current, Member};
 
 /// w1 of a direct message.
 struct Route {
@@ -122,7 +123,7 @@ impl<H: Hal> Spmc<H> {
     /// `INVALID_PARAMETERS` for a reserved register or an id that is not one, `DENIED` if the
     /// receiver does not take requests, `BUSY` if it has no idle context on this PE, `ABORTED` if
     /// it failed. Requests of EL3 come in this way too.
-    pub(super) fn normal_world_request(
+    pub(in crate::dispatch) fn normal_world_request(
         &self,
         pe: &mut Pe,
         id: FunctionId,
@@ -175,7 +176,11 @@ impl<H: Hal> Spmc<H> {
     /// `INVALID_PARAMETERS` for a UUID that is not the receiver's, `DENIED` if it is a service that
     /// does not take such requests, `NOT_SUPPORTED` below 1.2.
     #[inline(never)]
-    pub(super) fn normal_world_request2(&self, pe: &mut Pe, frame: &mut SmcFrame) -> Result<()> {
+    pub(in crate::dispatch) fn normal_world_request2(
+        &self,
+        pe: &mut Pe,
+        frame: &mut SmcFrame,
+    ) -> Result<()> {
         let Route {
             source,
             destination,
@@ -223,7 +228,7 @@ impl<H: Hal> Spmc<H> {
     /// send requests, or its run-time model does not permit it. The Normal world cannot be a
     /// receiver (v1.1 rule, for all versions).
     #[inline(always)]
-    pub(super) fn partition_request<'s>(
+    pub(in crate::dispatch) fn partition_request<'s>(
         &'s self,
         pe: &mut Pe,
         id: FunctionId,
@@ -243,7 +248,7 @@ impl<H: Hal> Spmc<H> {
 
     /// `FFA_MSG_SEND_DIRECT_REQ2` from a partition. Errors as for the first kind, and for the UUID
     /// as from the Normal world.
-    pub(super) fn partition_request2<'s>(
+    pub(in crate::dispatch) fn partition_request2<'s>(
         &'s self,
         pe: &mut Pe,
         current: &mut Current<'s, H::Context>,
@@ -336,7 +341,7 @@ impl<H: Hal> Spmc<H> {
     /// destination are not those of the request. The response may be of either width, whichever the
     /// request had.
     #[inline(always)]
-    pub(super) fn direct_response<'s>(
+    pub(in crate::dispatch) fn direct_response<'s>(
         &'s self,
         pe: &Pe,
         id: FunctionId,
@@ -355,7 +360,7 @@ impl<H: Hal> Spmc<H> {
     /// `FFA_MSG_SEND_DIRECT_RESP2` from a partition. Errors as for the first kind, but that x2 and
     /// x3 may hold anything: partitions leave the UUID of the request there. The requester gets
     /// zeroes.
-    pub(super) fn direct_response2<'s>(
+    pub(in crate::dispatch) fn direct_response2<'s>(
         &'s self,
         pe: &Pe,
         current: &mut Current<'s, H::Context>,

@@ -1,14 +1,14 @@
 //! `FFA_FEATURES` (FF-A v1.0 section 8.2): what is implemented, as seen by the caller.
 
 use crate::error::{FfaError, Result};
-use crate::ffa::calls;
+use crate::ffa::call_table;
 use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
 use crate::hal::{Hal, SCHEDULE_RECEIVER_INTERRUPT};
 use crate::limits::MAX_MAILBOX_PAGES;
 use crate::manifest::config::{ExceptionLevel, PartitionConfig};
 use crate::spmc::Spmc;
 
-use super::Instance;
+use crate::dispatch::Instance;
 
 /// Feature id: the virtual interrupt that tells a partition of notifications; and that interrupt.
 const NOTIFICATION_PENDING: u32 = 1;
@@ -46,7 +46,7 @@ impl<H: Hal> Spmc<H> {
             let interrupt = Self::interrupt(instance, id.0, frame.w(2));
             return Ok(Answer::success([interrupt?, 0]));
         }
-        if !calls::find(id).is_told(instance.origin(), version) {
+        if !call_table::find(id).is_told(instance.origin(), version) {
             return Err(FfaError::NotSupported);
         }
         let properties = match id.0 {

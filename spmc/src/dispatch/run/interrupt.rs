@@ -1,5 +1,5 @@
 //! Interrupts of partitions (FF-A v1.1 chapter 9): taken at S-EL2, handed to the context that owns
-//! them, which fetches them by its calls ([`super::interrupt_calls`]).
+//! them, which fetches them by its calls ([`crate::dispatch::calls::interrupt_calls`]).
 //!
 //! A physical interrupt is acknowledged, its line becomes pending, and it stays active in the GIC
 //! until its owner deactivates it, so that it does not come again before. Then, by the state of the
@@ -25,8 +25,9 @@ use crate::partition::vcpu::{Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc, Watch};
 use crate::vcpu_set::VcpuSet;
 
-use super::interrupt_calls::NO_INTERRUPT;
-use super::run::{Current, Flow, Member, complete};
+use super::Flow;
+use crate::dispatch::calls::interrupt_calls::NO_INTERRUPT;
+use crate::dispatch::context::{Current, Member, complete};
 
 /// Interrupts that are acknowledged in one go. More of them have to come again.
 const BATCH: usize = 32;
@@ -136,7 +137,7 @@ impl<H: Hal> Spmc<H> {
     /// `FFA_INTERRUPT` from the SPMD: a secure interrupt stopped the Normal world.
     #[cold]
     #[inline(never)]
-    pub(super) fn normal_world_interrupted(&self, pe: &mut Pe, frame: &mut SmcFrame) {
+    pub(in crate::dispatch) fn normal_world_interrupted(&self, pe: &mut Pe, frame: &mut SmcFrame) {
         pe.flood.begin(self.hal.now());
         self.accept_interrupts(pe, None);
         self.run_handlers(pe, None, frame);
@@ -242,7 +243,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// A notification of the partition became pending: its context, or each of them, is told so.
-    pub(super) fn pend_notification(
+    pub(in crate::dispatch) fn pend_notification(
         &self,
         pe: &Pe,
         member: Member<'_, H::Context>,
@@ -402,7 +403,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Signals like [`Self::signal`], but keeps the hint that something may be pending.
     #[inline(always)]
-    pub(super) fn show(&self, current: &mut Current<'_, H::Context>) {
+    pub(in crate::dispatch) fn show(&self, current: &mut Current<'_, H::Context>) {
         if let Some((lines, _)) = current.partition.lines(current.id.index) {
             let signals = lines.signals();
             self.hal

@@ -9,8 +9,9 @@ use crate::partition::Partition;
 use crate::partition::vcpu::{Call, Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
 
-use super::Instance;
-use super::run::{Current, Flow, Place, complete};
+use super::Flow;
+use crate::dispatch::Instance;
+use crate::dispatch::context::{Current, Place, complete};
 
 /// `FFA_MSG_WAIT` w2 bit 0 (1.2): the caller keeps its RX buffer.
 const RETAIN_RX: u64 = 1;
@@ -24,7 +25,7 @@ impl<H: Hal> Spmc<H> {
     /// `FFA_MSG_WAIT` from a partition: its context waits, and RX goes back to the SPMC.
     ///
     /// `DENIED` while a direct request is processed.
-    pub(super) fn msg_wait<'s>(
+    pub(in crate::dispatch) fn msg_wait<'s>(
         &'s self,
         pe: &Pe,
         current: &mut Current<'s, H::Context>,
@@ -52,7 +53,7 @@ impl<H: Hal> Spmc<H> {
     /// to, and EL3 waits for an answer: then it goes on at once.
     ///
     /// `DENIED` by the run-time model.
-    pub(super) fn partition_yield<'s>(
+    pub(in crate::dispatch) fn partition_yield<'s>(
         &'s self,
         pe: &Pe,
         current: &mut Current<'s, H::Context>,
@@ -83,7 +84,7 @@ impl<H: Hal> Spmc<H> {
     /// that reads as `FFA_MSG_WAIT`.
     ///
     /// `DENIED` to one that has to resume another first.
-    pub(super) fn partition_error<'s>(
+    pub(in crate::dispatch) fn partition_error<'s>(
         &'s self,
         pe: &Pe,
         current: &mut Current<'s, H::Context>,
@@ -117,7 +118,11 @@ impl<H: Hal> Spmc<H> {
     /// `INVALID_PARAMETERS` for a reserved register, an unknown partition or context, or one pinned
     /// to another PE; `BUSY` if it runs on another PE; `DENIED` if the Normal world is not the one
     /// who runs it; `ABORTED` if it failed.
-    pub(super) fn normal_world_run(&self, pe: &mut Pe, frame: &mut SmcFrame) -> Result<()> {
+    pub(in crate::dispatch) fn normal_world_run(
+        &self,
+        pe: &mut Pe,
+        frame: &mut SmcFrame,
+    ) -> Result<()> {
         Instance::<H::Context>::NormalWorld(&self.normal_world)
             .begin(FunctionId(function::RUN), &frame.x)?;
         let target = VcpuId::from_w1(frame.x[1]);
@@ -275,7 +280,7 @@ impl<H: Hal> Spmc<H> {
     /// was stopped; `BUSY` if another PE has it, `ABORTED` if it failed, `DENIED` if it is no such
     /// context or by the run-time model. What a Non-secure interrupt preempted is nobody's to
     /// resume: that stops the whole chain, and the Normal world resumes it as a whole.
-    pub(super) fn partition_run<'s>(
+    pub(in crate::dispatch) fn partition_run<'s>(
         &'s self,
         pe: &Pe,
         current: &mut Current<'s, H::Context>,

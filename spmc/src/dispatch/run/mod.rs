@@ -1,0 +1,188 @@
+//! The calls and events that pass the PE on, and the loop that runs a context until the PE goes
+//! back.
+//!
+//! Whoever enters this room holds the claim of the context that runs ([`super::context`]). Nothing
+//! in [`super::calls`] can reach what is `pub(super)` here.
+
+mod chain;
+mod cycles;
+mod direct;
+mod failure;
+mod framework;
+mod interrupt;
+mod interrupt_life;
+mod lifecycle;
+mod long_calls;
+mod preempt;
+mod stop;
+mod watchdog;
+
+pub(crate) use chain::works_for;
+
+use crate::error::FfaError;
+use crate::ffa::{Answer, SmcFrame, function};
+use crate::hal::{Exit, Hal};
+use crate::manifest::config::NsInterruptAction;
+use crate::partition::vcpu::{Caller, Event, Model, State};
+use crate::spmc::{Pe, Spmc};
+use crate::sync;
+
+use super::context::{Current, complete};
+
+/// The way on after an exit was handled.
+pub(crate) enum Flow {
+    /// The current context, which may have become another one, runs on.
+    Continue,
+    /// The PE goes back to whoever called from outside.
+    Leave,
+}
+
+impl<H: Hal> Spmc<H> {
+    /// Puts the context on the PE, with Non-secure interrupts masked if it or anyone it works for
+    /// has them queued.
+    #[inline(always)]
+    pub(crate) fn enter(&self, current: &mut Current<'_, H::Context>, caller_masked: bool) {
+        let vcpu = &mut *current.vcpu;
+        vcpu.masked = caller_masked
+            || vcpu.model == Model::Init
+            || current.frozen.config.ns_interrupts == NsInterruptAction::Queued;
+        self.hal
+            .load(&mut vcpu.context, &current.frozen.roots, vcpu.masked);
+        if current.partition.may_have_interrupts() {
+            self.signal_anew(current);
+        }
+    }
+
+    /// Puts a context back on the PE that had been taken off it in the middle of its work.
+    #[inline(always)]
+    pub(crate) fn re_enter(&self, current: &mut Current<'_, H::Context>) {
+        let vcpu = &mut *current.vcpu;
+        self.hal
+            .load(&mut vcpu.context, &current.frozen.roots, vcpu.masked);
+        if current.partition.may_have_interrupts() {
+            self.signal(current);
+        }
+    }
+
+    /// Runs `current`, and whatever it calls, until the PE goes back to whoever called from
+    /// outside; `frame` is then the answer.
+    pub(crate) fn run<'s>(
+        &'s self,
+        pe: &mut Pe,
+        mut current: Current<'s, H::Context>,
+        frame: &mut SmcFrame,
+    ) {
+        loop {
+            sync::runs(&current.vcpu);
+            let flow = match self.hal.run(&mut current.vcpu.context) {
+                Exit::Call(_) if !current.partition.is_dead() => {
+                    self.partition_call(pe, &mut current, frame)
+                }
+                exit => self.stop(pe, &mut current, &exit, frame),
+            };
+            if let Flow::Leave = flow {
+                return;
+            }
+        }
+    }
+
+    /// Runs `callee`, which was given a request that EL3 waits for the answer of: nothing of the
+    /// Normal world may come in between, so the time is limited.
+    #[cold]
+    pub(super) fn run_for_el3(
+        &self,
+        pe: &mut Pe,
+        mut callee: Current<'_, H::Context>,
+        answer: &mut SmcFrame,
+    ) {
+        self.enter(&mut callee, true);
+        self.start_watch(pe, callee.vcpu.link());
+        pe.el3_waits = true;
+        self.run(pe, callee, answer);
+        pe.el3_waits = false;
+        self.stop_watch(pe);
+    }
+
+    /// Handles what stops a context against its will.
+    #[cold]
+    #[inline(never)]
+    fn stop<'s>(
+        &'s self,
+        pe: &mut Pe,
+        current: &mut Current<'s, H::Context>,
+        exit: &Exit,
+        frame: &mut SmcFrame,
+    ) -> Flow {
+        if current.partition.is_dead() {
+            // Another of its contexts failed while this one ran on.
+            return self.abort(current, frame);
+        }
+        match *exit {
+            Exit::Call(_) => Flow::Continue,
+            Exit::Fault(fault) => self.fault(current, &fault, frame),
+            Exit::Trap { syndrome, pc } => self.trap(current, syndrome, pc, frame),
+            Exit::NonSecureInterrupt => self.preempt(pe, current, frame),
+            Exit::SecureInterrupt => self.secure_interrupt(pe, current, frame),
+            Exit::Timer { expired } => self.timer_changed(current, expired),
+            Exit::Watchdog => self.watchdog(pe, current, frame),
+        }
+    }
+
+    /// Ends the work of `current`, whose state has been changed already: its caller gets the PE,
+    /// with `answer` as the completion of its call. If that is the Normal world, the answer stays
+    /// where it is.
+    ///
+    /// A caller that failed meanwhile is passed over; whoever waits for it gets `ABORTED`.
+    #[inline(never)]
+    pub(crate) fn give_back<'s>(
+        &'s self,
+        current: &mut Current<'s, H::Context>,
+        answer: &mut SmcFrame,
+    ) -> Flow {
+        self.hal.save(&mut current.vcpu.context);
+        if current.vcpu.caller == Caller::Outside {
+            return Flow::Leave;
+        }
+        self.unblock_caller(current, answer)
+    }
+
+    /// Goes on with whoever waits for `current`, which is off the PE: the second half of
+    /// [`Self::give_back`].
+    pub(crate) fn unblock_caller<'s>(
+        &'s self,
+        current: &mut Current<'s, H::Context>,
+        answer: &mut SmcFrame,
+    ) -> Flow {
+        loop {
+            // Otherwise it failed, or is not done yet: whoever is told can run it again.
+            let is_done = current.vcpu.state() == State::Waiting;
+            let link = match current.vcpu.caller {
+                Caller::Outside => return Flow::Leave,
+                Caller::Vcpu(link) => link,
+                Caller::Heir(link) => {
+                    if is_done {
+                        answer.answer(Answer::error(FfaError::Aborted));
+                    }
+                    link
+                }
+            };
+            let callee = current.vcpu.link();
+            let Some(mut caller) = self.waiting_for(callee, link) else {
+                if is_done {
+                    answer.answer(Answer::new([function::MSG_WAIT as u64, current.id.to_w1()]));
+                }
+                return Flow::Leave;
+            };
+            if !caller.partition.is_dead() && caller.vcpu.step(Event::Unblock(callee)).is_ok() {
+                complete(&mut caller.vcpu.context, &answer.head());
+                self.re_enter(&mut caller);
+                *current = caller;
+                return Flow::Continue;
+            }
+            // Aborting is allowed in every state.
+            let _ = caller.vcpu.step(Event::Abort);
+            answer.answer(Answer::error(FfaError::Aborted));
+            *current = caller;
+        }
+    }
+}
