@@ -17,7 +17,8 @@ use serde_json::{Map, Value, json};
 use crate::image::{Components, assemble};
 use crate::layout::Layout;
 use crate::process::{output, step};
-use crate::qemu::{Boot, Console, Machine, Mode};
+use crate::qemu::{Boot, Console, Machine};
+use crate::selection::Selection;
 use crate::workspace::{root, target};
 
 /// The components and their addresses in the layout of the benchmarks.
@@ -165,27 +166,27 @@ struct Part {
     flash: PathBuf,
     name: &'static str,
     smp: u32,
-    mode: Mode,
+    selection: Selection,
 }
 
 impl Bench {
     /// Builds the plugin and the flash images.
     pub fn prepare(components: &Components) -> Result<Self> {
-        let part = |name, smp, mode| {
+        let part = |name, smp, selection| {
             let flash = assemble(components, &Layout::find(name)?, None)?;
             Ok::<_, anyhow::Error>(Part {
                 flash,
                 name,
                 smp,
-                mode,
+                selection,
             })
         };
         let executable = &components.spmc.executable;
         Ok(Self {
             plugin: plugin()?,
             parts: [
-                part("bench", 1, Mode::BENCH)?,
-                part("soak", 8, Mode::BENCH_PARALLEL)?,
+                part("bench", 1, Selection::Bench)?,
+                part("soak", 8, Selection::BenchParallel)?,
             ],
             image_bytes: executable.image.len() as u64,
             memory_bytes: executable.end - executable.base,
@@ -206,7 +207,7 @@ impl Bench {
         })
     }
 
-    /// Boots one part: the SPMC's boot cost, and what the benchmarks of that mode cost.
+    /// Boots one part: the SPMC's boot cost, and what its benchmarks cost.
     fn count(&self, part: &Part, run: &str) -> Result<(u64, Vec<Row>)> {
         let name = format!("bench-{}-{run}", part.name);
         let counts = target().join(format!("{name}-counts.txt"));
@@ -217,7 +218,7 @@ impl Bench {
         let arguments = ["-icount", "shift=0,sleep=off", "-plugin", &argument];
         let machine = Machine {
             smp: part.smp,
-            mode: part.mode,
+            selection: part.selection,
             arguments: arguments.map(String::from).to_vec(),
             live: false,
             ..Machine::default()

@@ -25,8 +25,8 @@ pub struct Board {
     pub fip_offset: usize,
     /// Where BL33 has to be in memory, if BL2 does not load it from the FIP.
     pub preloaded_bl33: Option<u64>,
-    /// Where the test OS looks for the 64-bit word that says what to do.
-    pub mode_address: u64,
+    /// Where the test OS looks for the number of the selection that it runs.
+    pub selection_address: u64,
     machine: &'static [&'static str],
 }
 
@@ -39,7 +39,7 @@ pub static QEMU_VIRT: Board = Board {
     firmware_platform: "qemu",
     fip_offset: 0x4_0000,
     preloaded_bl33: None,
-    mode_address: 0x7000_0000,
+    selection_address: 0x7000_0000,
     machine: &[
         "-M",
         "virt,secure=on,virtualization=on,gic-version=3,acpi=off,mte=on",
@@ -76,7 +76,7 @@ pub static QEMU_SBSA: Board = Board {
     firmware_platform: "qemu_sbsa",
     fip_offset: 0x1_2000,
     preloaded_bl33: Some(0x100_2000_0000),
-    mode_address: 0x100_3000_0000,
+    selection_address: 0x100_3000_0000,
     // The display is not needed, and its ROM is not everywhere.
     machine: &[
         "-M",

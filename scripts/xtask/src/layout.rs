@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use sp_layout::{Offsets, Source};
 
 use crate::board::{Board, QEMU_VIRT};
-use crate::qemu::Mode;
+use crate::selection::Selection;
 use crate::workspace::root;
 
 /// A layout as its files describe it.
@@ -64,8 +64,8 @@ pub struct Scenario {
     pub requirements: Vec<String>,
     /// PE counts to boot with.
     pub smp: Vec<u32>,
-    /// Selects what the test OS does.
-    pub mode: Option<Mode>,
+    /// Names the tests that the test OS runs; all if absent.
+    pub tests: Option<Selection>,
     /// Seeds of random choices, each a boot of its own.
     pub seeds: Vec<u64>,
     /// It takes minutes: booted first, so that others can be booted beside it.
@@ -168,7 +168,7 @@ impl Scenario {
                         scenario.smp.push(u32::try_from(number(count)?)?);
                     }
                 }
-                "mode" => scenario.mode = Some(Mode(number(&value)?)),
+                "tests" => scenario.tests = Some(selection(&text(&value)?)?),
                 "seeds" => {
                     for seed in value.as_array().context("a list is wanted")? {
                         scenario.seeds.push(number(seed)?);
@@ -318,6 +318,13 @@ fn texts(value: &Value) -> Result<Vec<String>> {
     list.iter().map(text).collect()
 }
 
+fn selection(name: &str) -> Result<Selection> {
+    Selection::named(name).with_context(|| {
+        let names: Vec<_> = Selection::NAMES.iter().map(|(_, name)| *name).collect();
+        format!("`{name}` names no tests; there are {}", names.join(", "))
+    })
+}
+
 /// A number, or a string with one in decimal or, after `0x`, in hexadecimal.
 fn number(value: &Value) -> Result<u64> {
     if let Some(number) = value.as_u64() {
@@ -329,4 +336,27 @@ fn number(value: &Value) -> Result<u64> {
         None => text.parse(),
     };
     parsed.with_context(|| format!("`{text}` is not a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_selected_by_name() {
+        assert_eq!(selection("interrupts").unwrap(), Selection::Interrupts);
+        for (selected, name) in Selection::NAMES {
+            assert_eq!(selection(name).unwrap(), *selected);
+            assert_eq!(Selection::numbered(selected.number()), Some(*selected));
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_tests_have_is_refused_with_those_that_there_are() {
+        let refused = selection("interupts").unwrap_err().to_string();
+        assert!(refused.contains("`interupts` names no tests"), "{refused}");
+        for (_, name) in Selection::NAMES {
+            assert!(refused.contains(name), "{refused}");
+        }
+    }
 }

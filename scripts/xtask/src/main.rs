@@ -28,6 +28,9 @@ mod patience;
 mod process;
 mod qemu;
 mod rows;
+#[allow(dead_code, reason = "the guests use the rest")]
+#[path = "../../../tests/guest/src/selection.rs"]
+mod selection;
 mod setup;
 #[path = "../../../platform/aarch64/src/sizes.rs"]
 mod sizes;

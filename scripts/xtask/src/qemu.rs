@@ -18,6 +18,7 @@ use crate::image::{ImageOptions, bl33_of, image};
 use crate::layout::Scenario;
 use crate::patience::{GivenUp, Patience, Watch};
 use crate::process::{output, run as run_command, step};
+use crate::selection::Selection;
 use crate::setup::QEMU;
 use crate::workspace::target;
 
@@ -34,27 +35,14 @@ pub struct Machine {
     pub gdb: bool,
     /// When to give it up. A debugger has all the time in the world.
     pub patience: Patience,
-    /// Selects what the test OS does.
-    pub mode: Mode,
-    /// Two words more for the test OS: the seed of random choices, and how many calls to make.
+    /// Names the tests that the test OS runs.
+    pub selection: Selection,
+    /// Two words for these tests: the seed of random choices, and how many calls to make.
     pub parameters: [u64; 2],
     /// More arguments for QEMU.
     pub arguments: Vec<String>,
     /// Show the consoles while they are written.
     pub live: bool,
-}
-
-/// Selects what the test OS does, by a word that it and its callers agree on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mode(pub u64);
-
-impl Mode {
-    /// Runs every test.
-    pub const TESTS: Self = Self(0);
-    /// Runs the benchmark.
-    pub const BENCH: Self = Self(1);
-    /// Runs the benchmark of PEs that work at the same time.
-    pub const BENCH_PARALLEL: Self = Self(9);
 }
 
 impl Default for Machine {
@@ -65,7 +53,7 @@ impl Default for Machine {
             memory: 2048,
             gdb: false,
             patience: Patience::USUAL,
-            mode: Mode::TESTS,
+            selection: Selection::All,
             parameters: [0; 2],
             arguments: Vec::new(),
             live: true,
@@ -240,7 +228,7 @@ pub fn run(options: &ImageOptions, mut machine: Machine) -> Result<ExitCode> {
 impl Machine {
     /// Takes over what a scenario says of the machine.
     pub fn apply(&mut self, scenario: &Scenario) {
-        self.mode = scenario.mode.unwrap_or(self.mode);
+        self.selection = scenario.tests.unwrap_or(self.selection);
         self.memory = scenario.memory.unwrap_or(self.memory);
         if let ([0, _], Some(seed)) = (self.parameters, scenario.seeds.first()) {
             self.parameters[0] = *seed;
@@ -375,8 +363,15 @@ impl Machine {
     fn booted(&self, flash: &Path) -> Command {
         let mut command = self.machine();
         command.arg("-bios").arg(flash).args(&self.arguments);
-        let words = [self.mode.0, self.parameters[0], self.parameters[1]];
-        for (word, address) in words.iter().zip((self.board.mode_address..).step_by(8)) {
+        let words = [
+            self.selection.number(),
+            self.parameters[0],
+            self.parameters[1],
+        ];
+        for (word, address) in words
+            .iter()
+            .zip((self.board.selection_address..).step_by(8))
+        {
             let loader = format!("loader,addr={address:#x},data={word:#x},data-len=8");
             command.args(["-device", &loader]);
         }

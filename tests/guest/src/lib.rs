@@ -13,6 +13,7 @@ pub mod foreign;
 pub mod message;
 pub mod nwd;
 pub mod rt;
+pub mod selection;
 pub mod sp;
 pub mod tests;
 pub mod virtio;

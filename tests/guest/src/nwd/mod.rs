@@ -16,36 +16,15 @@ pub mod source;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
-use crate::board::{BL33, MODE};
+use crate::board::{BL33, SELECTION};
 use crate::ffa::transfer::Caller;
 use crate::ffa::{NWD, V1_2};
 use crate::message;
 use crate::println;
 use crate::rt::check::{Check, Failure};
 use crate::rt::page::{PAGE_SIZE, Shared};
+use crate::selection::Selection;
 use crate::tests;
-
-const MODE_BENCH: u64 = 1;
-const MODE_V1_0: u64 = 2;
-const MODE_QUEUED: u64 = 3;
-const MODE_SCHEDULING: u64 = 8;
-const MODE_BENCH_PARALLEL: u64 = 9;
-const MODE_MEMORY: u64 = 10;
-const MODE_VIRTIO: u64 = 4;
-const MODE_SOAK: u64 = 5;
-const MODE_S_EL0: u64 = 7;
-const MODE_INTERRUPTS: u64 = 11;
-const MODE_INTERRUPT_SOAK: u64 = 12;
-const MODE_INTERRUPTS_S_EL0: u64 = 13;
-const MODE_HOSTILE: u64 = 14;
-const MODE_FIRST_PE_ONLY: u64 = 20;
-const MODE_MANY_PES: u64 = 21;
-const MODE_EACH_PE: u64 = 22;
-const MODE_FAR_APART: u64 = 23;
-const MODE_REGISTERS: u64 = 24;
-const MODE_TRAPS: u64 = 25;
-const MODE_HOLE: u64 = 26;
-const MODE_FOREIGN: u64 = 27;
 
 /// The buffer in which the Normal world writes to the SPMC.
 pub static TX: Shared<PAGE_SIZE> = Shared::new();
@@ -136,34 +115,39 @@ static RUNNING: AtomicPtr<Test> = AtomicPtr::new(null_mut());
 /// The life of the boot PE.
 pub fn main() -> ! {
     crate::rt::stage1::enable_el2();
-    // SAFETY: the word lies in RAM that nothing else uses; whoever starts this image may have set
-    // it.
-    let mode = unsafe { (MODE as *const u64).read_volatile() };
-    match mode {
-        MODE_BENCH => bench::run(),
-        MODE_BENCH_PARALLEL => bench_parallel::run(),
-        MODE_V1_0 => run(tests::V1_0),
-        MODE_QUEUED => run(tests::QUEUED),
-        MODE_SCHEDULING => run(tests::SCHEDULING),
-        MODE_MEMORY => run(tests::MEMORY),
-        MODE_VIRTIO => run(tests::VIRTIO),
-        MODE_SOAK => run(tests::SOAK),
-        MODE_INTERRUPTS => run(tests::INTERRUPTS),
-        MODE_INTERRUPT_SOAK => run(tests::INTERRUPT_SOAK),
-        MODE_INTERRUPTS_S_EL0 => run(tests::INTERRUPTS_S_EL0),
-        MODE_HOSTILE => run(tests::HOSTILE),
-        MODE_FIRST_PE_ONLY => run(tests::FIRST_PE_ONLY),
-        MODE_MANY_PES => run(tests::MANY_PES),
-        MODE_FAR_APART => run(tests::FAR_APART),
-        MODE_EACH_PE => run(tests::EACH_PE),
-        MODE_REGISTERS => run(tests::REGISTERS),
-        MODE_TRAPS => run(tests::TRAPS),
-        MODE_HOLE => run(tests::HOLE),
-        MODE_FOREIGN => run(tests::FOREIGN),
-        MODE_S_EL0 => run(tests::S_EL0),
-        _ => run(tests::ALL),
+    match selection() {
+        Selection::All => run(tests::ALL),
+        Selection::Bench => bench::run(),
+        Selection::BenchParallel => bench_parallel::run(),
+        Selection::NormalWorld1_0 => run(tests::NORMAL_WORLD_1_0),
+        Selection::Memory => run(tests::MEMORY),
+        Selection::FarApart => run(tests::FAR_APART),
+        Selection::Queued => run(tests::QUEUED),
+        Selection::Interrupts => run(tests::INTERRUPTS),
+        Selection::InterruptsSEl0 => run(tests::INTERRUPTS_S_EL0),
+        Selection::InterruptSoak => run(tests::INTERRUPT_SOAK),
+        Selection::Scheduling => run(tests::SCHEDULING),
+        Selection::FirstPeOnly => run(tests::FIRST_PE_ONLY),
+        Selection::ManyPes => run(tests::MANY_PES),
+        Selection::EachPe => run(tests::EACH_PE),
+        Selection::Hole => run(tests::HOLE),
+        Selection::Foreign => run(tests::FOREIGN),
+        Selection::Registers => run(tests::REGISTERS),
+        Selection::Traps => run(tests::TRAPS),
+        Selection::SEl0 => run(tests::S_EL0),
+        Selection::VirtioMsg => run(tests::VIRTIO_MSG),
+        Selection::Soak => run(tests::SOAK),
+        Selection::Hostile => run(tests::HOSTILE),
     }
     psci::system_off()
+}
+
+/// Returns what whoever started this image selected. Where nobody wrote the word, memory may hold
+/// anything: every other number stands for all tests.
+fn selection() -> Selection {
+    // SAFETY: the word lies in RAM that is mapped and that nothing else uses.
+    let number = unsafe { (SELECTION as *const u64).read_volatile() };
+    Selection::numbered(number).unwrap_or(Selection::All)
 }
 
 fn run(groups: &'static [&'static [Test]]) {

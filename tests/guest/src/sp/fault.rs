@@ -15,7 +15,7 @@ pub fn die() {
             "msr sctlr_el1, {sctlr}",
             "isb",
             "ldr {none}, [{none}]",
-            none = inout(reg) crate::board::MODE => _,
+            none = inout(reg) crate::board::SELECTION => _,
             sctlr = out(reg) _,
         )
     };

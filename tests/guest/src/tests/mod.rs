@@ -87,7 +87,7 @@ pub const ALL: &[&[Test]] = &[
 ];
 
 /// The tests of a Normal world that speaks FF-A 1.0.
-pub const V1_0: &[&[Test]] = &[
+pub const NORMAL_WORLD_1_0: &[&[Test]] = &[
     v1_0::TESTS,
     memory::u_boot::TESTS,
     memory::sizes::TESTS,
@@ -202,7 +202,7 @@ pub const TRAPS: &[&[Test]] = &[
 ];
 
 /// The tests for the layout whose partitions serve a disk over virtio-msg.
-pub const VIRTIO: &[&[Test]] = &[virtio::TESTS];
+pub const VIRTIO_MSG: &[&[Test]] = &[virtio::TESTS];
 
 /// The soak, for a layout with eight partitions.
 pub const SOAK: &[&[Test]] = &[soak::TESTS];

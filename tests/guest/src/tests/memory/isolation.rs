@@ -2,7 +2,7 @@
 //! goes on.
 
 use crate::board::{
-    BL33, CLOCK, EL3, GICD, GICR, IMAGE_OFFSET, MODE, NORMAL_UART, RAM, SPMC, package,
+    BL33, CLOCK, EL3, GICD, GICR, IMAGE_OFFSET, NORMAL_UART, RAM, SELECTION, SPMC, package,
 };
 use crate::ffa::{SP1, SP2};
 use crate::nwd::{Nwd, Test, page, poke};
@@ -70,7 +70,7 @@ fn partitions_reach_no_secure_memory(_: &Nwd) -> Check {
 fn partitions_reach_no_normal_memory(_: &Nwd) -> Check {
     poke(page(60), 0x600d);
     for partition in [SP1, SP2] {
-        for address in [page(60), RAM, BL33, MODE] {
+        for address in [page(60), RAM, BL33, SELECTION] {
             cannot_reach(partition, address, "Normal-world memory")?;
         }
     }
