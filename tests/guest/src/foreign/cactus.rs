@@ -18,7 +18,7 @@ use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::stage1::{self, Attributes};
 use crate::rt::wait_until;
 use crate::sp::{Identity, secondary_entry};
-use crate::tests::interrupts::{
+use crate::tests::interrupts::secure::{
     DEACTIVATE, ENABLE, GET, UART, enable, hf, let_uart_through, quieten, signals,
 };
 

@@ -20,7 +20,7 @@ use crate::rt::mark::mark;
 use crate::rt::page::PAGE_SIZE;
 use crate::rt::stage1::NON_SECURE_GIB;
 use crate::sp::{Command, Sp};
-use crate::tests::interrupts;
+use crate::tests::interrupts::secure;
 use crate::tests::memory::receiver;
 use crate::tests::memory::sizes::{Kind, request as borrowing, unsent};
 use crate::{command, helper};
@@ -349,9 +349,9 @@ fn spin(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 /// device between them.
 fn own_interrupt(_: &Sp, [get, deactivate, ..]: [u64; 4]) -> Check<[u64; 4]> {
     if get == 0 {
-        return interrupts::let_through(GPIO_INTERRUPT);
+        return secure::let_through(GPIO_INTERRUPT);
     }
-    interrupts::measure(get, deactivate)
+    secure::measure(get, deactivate)
 }
 
 /// sp1: `FFA_RX_RELEASE`.

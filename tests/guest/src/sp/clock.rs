@@ -14,8 +14,8 @@ use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::stage1::{self, Attributes};
 use crate::sp::Identity;
-use crate::tests::direct::COMPLEMENT;
-use crate::tests::interrupts::{DEACTIVATE, ENABLE, GET, NONE, RECONFIGURE, hf};
+use crate::tests::interrupts::secure::{DEACTIVATE, ENABLE, GET, NONE, RECONFIGURE, hf};
+use crate::tests::messages::direct::COMPLEMENT;
 
 /// INTIDs of both devices.
 const CLOCK: u64 = 34;

@@ -269,7 +269,7 @@ pub fn vcpu_index() -> usize {
 /// The first execution context: initialises the partition, then runs helpers.
 pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     initialise(identity, entry);
-    tests::boot::during_initialisation(identity);
+    tests::setup::boot::during_initialisation(identity);
     if identity.contexts > 1 {
         let entry = secondary as *const () as u64;
         let register = ffa::call(id::SECONDARY_EP_REGISTER, &[entry]);
@@ -280,7 +280,7 @@ pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
         );
     }
     println!("# {}: initialised", identity.name);
-    tests::interrupts::during_initialisation(identity);
+    tests::interrupts::secure::during_initialisation(identity);
     serve(identity, entry)
 }
 
@@ -297,7 +297,7 @@ pub fn prepare(identity: &'static Identity, entry: &[u64; 8]) {
     }
     SELF.store((&raw const *identity).cast_mut(), Ordering::Release);
     ffa::set_conduit(identity.conduit);
-    tests::boot::look_at_entry();
+    tests::setup::boot::look_at_entry();
 
     let start = memory_start();
     let text = (&raw const image_start) as u64;
@@ -349,9 +349,9 @@ fn serve(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     let mut next = ffa::call(id::MSG_WAIT, &[]);
     loop {
         next = match next[0] as u32 {
-            id::DIRECT_REQ2 => tests::direct2::answer(identity, &next),
+            id::DIRECT_REQ2 => tests::messages::direct_by_uuid::answer(identity, &next),
             id::DIRECT_REQ_32 if next[2] != 0 => {
-                tests::subscriptions::answer(identity, vcpu, &next)
+                tests::messages::subscriptions::answer(identity, vcpu, &next)
             }
             id::DIRECT_REQ_32 | id::DIRECT_REQ_64 => {
                 let sp = Sp {
@@ -365,11 +365,11 @@ fn serve(identity: &'static Identity, entry: &[u64; 8]) -> ! {
             }
             id::RUN => {
                 RUNS[vcpu].fetch_add(1, Ordering::Relaxed);
-                tests::interrupts::on_run();
+                tests::interrupts::secure::on_run();
                 ffa::call(id::MSG_WAIT, &[0, NEXT_WAIT.swap(0, Ordering::Relaxed)])
             }
             id::INTERRUPT => {
-                tests::interrupts::on_interrupt();
+                tests::interrupts::secure::on_interrupt();
                 ffa::call(id::MSG_WAIT, &[])
             }
             other => panic!(

@@ -3,46 +3,15 @@
 //!
 //! A line `// req:` above a test names the requirement rows that it shows.
 
-pub mod boot;
-pub mod concurrency;
-pub mod console;
-pub mod cpu_interface;
-pub mod direct;
-pub mod direct2;
-pub mod direct_errors;
-pub mod discovery;
-pub mod extensions;
-pub mod features;
-mod hole;
 pub mod hostile;
-pub mod identification;
-pub mod indirect;
-pub mod instructions;
-pub mod interrupt_chains;
-pub mod interrupt_s_el0;
-pub mod interrupt_soak;
-pub mod interrupt_storms;
 pub mod interrupts;
-pub mod lifecycle;
-pub mod managed_exit;
 pub mod memory;
-pub mod notification;
-pub mod power;
-pub mod preemption;
-pub mod queued;
+pub mod messages;
 pub mod registers;
-pub mod run;
 pub mod s_el0;
+pub mod scheduling;
 pub mod setup;
-pub mod soak;
-pub mod state;
-pub mod stopped_chains;
-pub mod subscriptions;
-pub mod unserved;
-pub mod v1_0;
-pub mod version;
-pub mod virtio;
-pub mod yielding;
+pub mod virtio_disk;
 
 use crate::foreign;
 use crate::nwd::Test;
@@ -50,16 +19,16 @@ use crate::sp::Command;
 
 /// All tests of a Normal world that speaks FF-A 1.2, in the order in which they run.
 pub const ALL: &[&[Test]] = &[
-    version::TESTS,
-    setup::TESTS,
-    discovery::TESTS,
-    version::LATER,
-    features::TESTS,
-    boot::TESTS,
-    direct::TESTS,
-    direct::ON_EACH_PE,
-    direct_errors::TESTS,
-    run::TESTS,
+    setup::version::TESTS,
+    setup::buffers::TESTS,
+    setup::discovery::TESTS,
+    setup::version::LATER,
+    setup::features::TESTS,
+    setup::boot::TESTS,
+    messages::direct::TESTS,
+    messages::direct::ON_EACH_PE,
+    messages::direct_errors::TESTS,
+    scheduling::run::TESTS,
     memory::transfer::TESTS,
     memory::errors::TESTS,
     memory::retrieval::TESTS,
@@ -68,37 +37,37 @@ pub const ALL: &[&[Test]] = &[
     memory::sizes::TESTS,
     memory::fragments::TESTS,
     memory::race::TESTS,
-    preemption::TESTS,
-    notification::TESTS,
-    interrupts::TESTS,
+    scheduling::preemption::TESTS,
+    messages::notification::TESTS,
+    interrupts::secure::TESTS,
     memory::long_calls::TESTS,
-    interrupts::VIRTUAL_TIMER,
-    indirect::TESTS,
-    console::TESTS,
-    state::TESTS,
-    extensions::TESTS,
-    registers::TESTS,
-    concurrency::TESTS,
-    power::TESTS,
+    interrupts::secure::VIRTUAL_TIMER,
+    messages::indirect::TESTS,
+    messages::console_log::TESTS,
+    registers::el1_state::TESTS,
+    registers::extensions::TESTS,
+    registers::sweeps::TESTS,
+    scheduling::concurrency::TESTS,
+    scheduling::power::TESTS,
     memory::isolation::TESTS,
     memory::sizes::LARGE,
-    instructions::TESTS,
-    identification::TESTS,
+    registers::instructions::TESTS,
+    registers::identification::TESTS,
 ];
 
 /// The tests of a Normal world that speaks FF-A 1.0.
 pub const NORMAL_WORLD_1_0: &[&[Test]] = &[
-    v1_0::TESTS,
+    setup::normal_world_1_0::TESTS,
     memory::u_boot::TESTS,
     memory::sizes::TESTS,
     memory::fragments::TESTS,
-    v1_0::LATER,
+    setup::normal_world_1_0::LATER,
 ];
 
 /// The tests for the layout in which sp2 speaks FF-A 1.0 and has much memory.
 pub const MEMORY: &[&[Test]] = &[
-    version::TESTS,
-    setup::TESTS,
+    setup::version::TESTS,
+    setup::buffers::TESTS,
     memory::sizes::TESTS,
     memory::sizes::OF_PARTITIONS,
     memory::fragments::TESTS,
@@ -107,71 +76,86 @@ pub const MEMORY: &[&[Test]] = &[
 ];
 
 /// The tests for the layout whose SPMC manifest gives memory for tables.
-pub const FAR_APART: &[&[Test]] = &[version::TESTS, setup::TESTS, memory::far::TESTS];
+pub const FAR_APART: &[&[Test]] = &[
+    setup::version::TESTS,
+    setup::buffers::TESTS,
+    memory::far::TESTS,
+];
 
 /// The tests for the layout in which sp1 has Non-secure interrupts queued.
-pub const QUEUED: &[&[Test]] = &[version::TESTS, setup::TESTS, queued::TESTS];
+pub const QUEUED: &[&[Test]] = &[
+    setup::version::TESTS,
+    setup::buffers::TESTS,
+    interrupts::queued::TESTS,
+];
 
 /// The tests for the layout in which partitions have all actions for interrupts.
 pub const INTERRUPTS: &[&[Test]] = &[
-    version::TESTS,
-    interrupt_soak::SETUP,
-    interrupts::TESTS,
-    interrupt_chains::TESTS,
-    stopped_chains::TESTS,
-    cpu_interface::TESTS,
-    managed_exit::TESTS,
-    interrupt_storms::TESTS,
-    interrupt_chains::LAST,
+    setup::version::TESTS,
+    interrupts::interrupt_soak::SETUP,
+    interrupts::secure::TESTS,
+    interrupts::chains::TESTS,
+    interrupts::stopped_chains::TESTS,
+    interrupts::cpu_interface::TESTS,
+    interrupts::managed_exit::TESTS,
+    interrupts::storms::TESTS,
+    interrupts::chains::LAST,
 ];
 
 /// The tests for the layout in which partitions at S-EL0 have interrupts.
 pub const INTERRUPTS_S_EL0: &[&[Test]] = &[
-    version::TESTS,
-    interrupt_soak::SETUP,
-    interrupt_s_el0::TESTS,
+    setup::version::TESTS,
+    interrupts::interrupt_soak::SETUP,
+    interrupts::owners_at_s_el0::TESTS,
 ];
 
 /// The soak of interrupts, for the same partitions.
-pub const INTERRUPT_SOAK: &[&[Test]] =
-    &[version::TESTS, interrupt_soak::SETUP, interrupt_soak::TESTS];
+pub const INTERRUPT_SOAK: &[&[Test]] = &[
+    setup::version::TESTS,
+    interrupts::interrupt_soak::SETUP,
+    interrupts::interrupt_soak::TESTS,
+];
 
 /// The tests for the layout with a third partition and with subscribers to framework messages.
 pub const SCHEDULING: &[&[Test]] = &[
-    version::TESTS,
-    direct2::TESTS,
-    yielding::TESTS,
-    subscriptions::TESTS,
-    lifecycle::TESTS,
+    setup::version::TESTS,
+    messages::direct_by_uuid::TESTS,
+    scheduling::yielding::TESTS,
+    messages::subscriptions::TESTS,
+    scheduling::lifecycle::TESTS,
 ];
 
 /// The tests for a boot in which EL3 knows no entry point of PEs other than the first.
 pub const FIRST_PE_ONLY: &[&[Test]] = &[
-    version::TESTS,
-    setup::TESTS,
-    unserved::ALL_BUT_THE_FIRST,
-    unserved::TESTS,
+    setup::version::TESTS,
+    setup::buffers::TESTS,
+    scheduling::unserved::ALL_BUT_THE_FIRST,
+    scheduling::unserved::TESTS,
 ];
 
 /// The tests for a boot with more PEs than the SPMC has room for.
 pub const MANY_PES: &[&[Test]] = &[
-    version::TESTS,
-    setup::TESTS,
-    unserved::MORE_THAN_FIT,
-    unserved::TESTS,
+    setup::version::TESTS,
+    setup::buffers::TESTS,
+    scheduling::unserved::MORE_THAN_FIT,
+    scheduling::unserved::TESTS,
 ];
 
 /// The tests that do something on each PE, for an SPMC that has room for more than usual.
 pub const EACH_PE: &[&[Test]] = &[
-    version::TESTS,
-    setup::TESTS,
-    direct::ON_EACH_PE,
-    concurrency::TESTS,
-    power::TESTS,
+    setup::version::TESTS,
+    setup::buffers::TESTS,
+    messages::direct::ON_EACH_PE,
+    scheduling::concurrency::TESTS,
+    scheduling::power::TESTS,
 ];
 
 /// The tests for a board with less memory than its manifest says.
-pub const HOLE: &[&[Test]] = &[version::TESTS, setup::TESTS, hole::TESTS];
+pub const HOLE: &[&[Test]] = &[
+    setup::version::TESTS,
+    setup::buffers::TESTS,
+    memory::hole::TESTS,
+];
 
 /// The tests for the layout whose partitions have the style of others.
 pub const FOREIGN: &[&[Test]] = &[
@@ -184,72 +168,76 @@ pub const FOREIGN: &[&[Test]] = &[
 
 /// The tests of who sees which system registers.
 pub const REGISTERS: &[&[Test]] = &[
-    version::TESTS,
-    setup::TESTS,
-    state::TESTS,
-    registers::TESTS,
-    identification::TESTS,
+    setup::version::TESTS,
+    setup::buffers::TESTS,
+    registers::el1_state::TESTS,
+    registers::sweeps::TESTS,
+    registers::identification::TESTS,
 ];
 
 /// The tests that hold where EL3 lets EL2 set all traps.
 pub const TRAPS: &[&[Test]] = &[
-    version::TESTS,
-    setup::TESTS,
-    state::TESTS,
-    registers::TESTS,
-    instructions::TESTS,
-    identification::TESTS,
+    setup::version::TESTS,
+    setup::buffers::TESTS,
+    registers::el1_state::TESTS,
+    registers::sweeps::TESTS,
+    registers::instructions::TESTS,
+    registers::identification::TESTS,
 ];
 
 /// The tests for the layout whose partitions serve a disk over virtio-msg.
-pub const VIRTIO_MSG: &[&[Test]] = &[virtio::TESTS];
+pub const VIRTIO_MSG: &[&[Test]] = &[virtio_disk::TESTS];
 
 /// The soak, for a layout with eight partitions.
-pub const SOAK: &[&[Test]] = &[soak::TESTS];
+pub const SOAK: &[&[Test]] = &[messages::message_soak::TESTS];
 
 /// Hostile guests.
 pub const HOSTILE: &[&[Test]] = &[hostile::TESTS];
 
 /// The tests for the layout with partitions at S-EL0.
-pub const S_EL0: &[&[Test]] = &[version::TESTS, registers::EL0_TESTS, s_el0::TESTS];
+pub const S_EL0: &[&[Test]] = &[
+    setup::version::TESTS,
+    registers::sweeps::EL0_TESTS,
+    s_el0::TESTS,
+];
 
 /// All helpers.
 pub const HELPERS: &[&[Command]] = &[
-    version::HELPERS,
-    setup::HELPERS,
-    discovery::HELPERS,
-    features::HELPERS,
-    boot::HELPERS,
-    direct::HELPERS,
-    direct_errors::HELPERS,
-    indirect::HELPERS,
-    console::HELPERS,
-    run::HELPERS,
-    preemption::HELPERS,
-    notification::HELPERS,
-    interrupts::HELPERS,
-    interrupt_chains::HELPERS,
-    stopped_chains::HELPERS,
-    cpu_interface::HELPERS,
-    interrupt_s_el0::HELPERS,
-    interrupt_soak::HELPERS,
-    interrupt_storms::HELPERS,
-    managed_exit::HELPERS,
+    setup::version::HELPERS,
+    setup::buffers::HELPERS,
+    setup::discovery::HELPERS,
+    setup::features::HELPERS,
+    setup::boot::HELPERS,
+    messages::direct::HELPERS,
+    messages::direct_errors::HELPERS,
+    messages::indirect::HELPERS,
+    messages::console_log::HELPERS,
+    scheduling::run::HELPERS,
+    scheduling::preemption::HELPERS,
+    messages::notification::HELPERS,
+    interrupts::secure::HELPERS,
+    interrupts::chains::HELPERS,
+    interrupts::stopped_chains::HELPERS,
+    interrupts::cpu_interface::HELPERS,
+    interrupts::owners_at_s_el0::HELPERS,
+    interrupts::interrupt_soak::HELPERS,
+    interrupts::storms::HELPERS,
+    interrupts::managed_exit::HELPERS,
     s_el0::HELPERS,
-    state::HELPERS,
-    extensions::HELPERS,
-    registers::HELPERS,
-    concurrency::HELPERS,
-    power::HELPERS,
-    unserved::HELPERS,
-    instructions::HELPERS,
-    identification::HELPERS,
-    direct2::HELPERS,
-    yielding::HELPERS,
-    subscriptions::HELPERS,
-    lifecycle::HELPERS,
+    registers::el1_state::HELPERS,
+    registers::extensions::HELPERS,
+    registers::sweeps::HELPERS,
+    scheduling::concurrency::HELPERS,
+    scheduling::power::HELPERS,
+    scheduling::unserved::HELPERS,
+    registers::instructions::HELPERS,
+    registers::identification::HELPERS,
+    messages::direct_by_uuid::HELPERS,
+    scheduling::yielding::HELPERS,
+    messages::subscriptions::HELPERS,
+    scheduling::lifecycle::HELPERS,
     memory::HELPERS,
-    soak::HELPERS,
+    messages::message_soak::HELPERS,
     hostile::HELPERS,
     memory::retrieval::HELPERS,
     memory::between::HELPERS,

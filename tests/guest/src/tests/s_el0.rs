@@ -21,7 +21,7 @@ use crate::{command, helper, test};
 
 use super::memory::transfer::share;
 use super::memory::{Borrow, give_back, is_error, is_fine, receiver};
-use super::preemption::{
+use crate::tests::scheduling::preemption::{
     GO, LIMIT_MS, SPINNING, check_vectors, is_busy, load_vectors, preempt, resume, same,
 };
 
@@ -93,8 +93,8 @@ pub const HELPERS: &[Command] = &[
 ];
 
 /// [`spin`] and [`read`], for other files.
-pub(super) const SPIN: u32 = command!(spin);
-pub(super) const READ: u32 = command!(read);
+pub(crate) const SPIN: u32 = command!(spin);
+pub(crate) const READ: u32 = command!(read);
 
 /// Permissions of `FFA_MEM_PERM_SET`.
 const RW: u64 = 0b101;
@@ -475,8 +475,8 @@ fn spin(_: &Sp, [address, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([!seed, 0, 0, 0])
 }
 
-pub(super) fn with_flag(body: impl FnOnce(u64) -> Check) -> Check {
-    super::preemption::with_flag(SP3, body)
+pub(crate) fn with_flag(body: impl FnOnce(u64) -> Check) -> Check {
+    crate::tests::scheduling::preemption::with_flag(SP3, body)
 }
 
 // req: SEL0-04, INT-01, GEN-25

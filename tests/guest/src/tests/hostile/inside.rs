@@ -17,7 +17,7 @@ use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::probe;
 use crate::rt::stage1::{self, Attributes};
 use crate::sp::{self, Command, Sp, fault};
-use crate::tests::interrupts::hf;
+use crate::tests::interrupts::secure::hf;
 use crate::tests::memory::receiver;
 use crate::{command, helper};
 

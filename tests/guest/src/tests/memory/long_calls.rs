@@ -10,9 +10,9 @@ use crate::rt::stage1::NON_SECURE_GIB;
 use crate::rt::{PATIENCE_MS, counter, wait_until};
 use crate::test;
 
-use super::super::interrupts::{ARM, CAME, SAY};
 use super::receiver;
 use super::sizes::{Kind, unsent};
+use crate::tests::interrupts::secure::{ARM, CAME, SAY};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[test!(

@@ -7,6 +7,7 @@ pub mod devices;
 pub mod errors;
 pub mod far;
 pub mod fragments;
+pub mod hole;
 pub mod isolation;
 pub mod long_calls;
 pub mod race;

@@ -15,7 +15,7 @@ use crate::rt::{counter, exception_level, ticks_per_ms, wait_until};
 use crate::sp::{Command, Identity, Sp};
 use crate::{command, helper, println, test};
 
-use super::{interrupt_soak, interrupt_storms};
+use super::{interrupt_soak, storms};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -69,34 +69,34 @@ pub const HELPERS: &[Command] = &[
 ];
 
 /// [`arm`] and [`handled`], for other files.
-pub(super) const ARM: u32 = command!(arm);
-pub(super) const CAME: u32 = command!(handled);
+pub(crate) const ARM: u32 = command!(arm);
+pub(crate) const CAME: u32 = command!(handled);
 /// [`say`] and [`while_it_runs`], for other files.
-pub(super) const SAY: u32 = command!(say);
-pub(super) const WHILE_IT_RUNS: u32 = command!(while_it_runs);
+pub(crate) const SAY: u32 = command!(say);
+pub(crate) const WHILE_IT_RUNS: u32 = command!(while_it_runs);
 
 /// The calls of partitions for interrupts.
 pub(crate) const ENABLE: u32 = 0xff03;
 pub(crate) const GET: u32 = 0xff04;
 pub(crate) const DEACTIVATE: u32 = 0xff08;
 pub(crate) const RECONFIGURE: u32 = 0xff09;
-pub(super) const SEND_IPI: u32 = 0xff0a;
+pub(crate) const SEND_IPI: u32 = 0xff0a;
 pub(crate) const NONE: u64 = 0xffff_ffff;
 
 /// INTID of the secure PL011.
 pub(crate) const UART: u64 = 40;
-pub(super) const IPI: u64 = 9;
+pub(crate) const IPI: u64 = 9;
 const TIMER: u64 = 3;
-pub(super) const LIMIT_MS: u64 = crate::rt::PATIENCE_MS;
+pub(crate) const LIMIT_MS: u64 = crate::rt::PATIENCE_MS;
 
 const DATA: usize = 0x00;
 const MASK: usize = 0x38;
 const CLEAR: usize = 0x44;
 /// The transmit interrupt in both.
-pub(super) const TRANSMIT: u32 = 1 << 5;
+pub(crate) const TRANSMIT: u32 = 1 << 5;
 
 /// Counts the interrupts that contexts of this partition handled.
-pub(super) static HANDLED: AtomicU64 = AtomicU64::new(0);
+pub(crate) static HANDLED: AtomicU64 = AtomicU64::new(0);
 /// When they handled the last of it.
 static LAST: AtomicU64 = AtomicU64::new(0);
 /// They do not clear the source.
@@ -108,7 +108,7 @@ fn uart(register: usize, value: u32) {
 }
 
 /// Returns what the UART lets through.
-pub(super) fn uart_mask() -> u64 {
+pub(crate) fn uart_mask() -> u64 {
     // SAFETY: as above.
     u64::from(unsafe { ((SECURE_UART + MASK) as *const u32).read_volatile() })
 }
@@ -160,7 +160,7 @@ pub fn on_interrupt() {
                 quieten();
             }
             uart(CLEAR, TRANSMIT);
-        } else if interrupt_storms::handle(id) {
+        } else if storms::handle(id) {
             continue;
         } else {
             if id == UART && CARELESS.load(Ordering::Relaxed) == 0 {
@@ -259,7 +259,7 @@ pub(crate) fn let_uart_through() {
 }
 
 /// Writes a character if that raises the interrupt of the UART.
-pub(super) fn write_if_let_through() {
+pub(crate) fn write_if_let_through() {
     if uart_mask() != 0 {
         uart(DATA, b' '.into());
     }
@@ -333,7 +333,7 @@ fn set_timer(control: u64, ms: u64) {
     };
 }
 
-pub(super) fn set_virtual_timer(control: u64, ms: u64) {
+pub(crate) fn set_virtual_timer(control: u64, ms: u64) {
     let ticks = ms * ticks_per_ms();
     // SAFETY: the timer of this partition, whose interrupt is masked in PSTATE.
     unsafe {

@@ -1,5 +1,5 @@
 //! Chains that are stopped and go on: for secure interrupts of sp1, which is blocked above them,
-//! and for managed exits of sp3. For the layout of [`super::interrupt_chains`].
+//! and for managed exits of sp3. For the layout of [`super::chains`].
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,11 +11,13 @@ use crate::rt::check::{Check, equal, holds};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, test};
 
-use super::interrupt_chains::{
+use crate::tests::interrupts::chains::{
     FIQ, IRQ, MANAGED_EXIT, NOTHING, RAISE_IN_CHAIN, SAY_AND_LOOK, SCHEDULE_RECEIVER, SP4, SP5,
     SP6, SP7, SP8, bind_all, call_chain, packed, take, unbind_all,
 };
-use super::interrupts::{ARM, CAME, DEACTIVATE, GET, HANDLED, TRANSMIT, hf, on_interrupt, signals};
+use crate::tests::interrupts::secure::{
+    ARM, CAME, DEACTIVATE, GET, HANDLED, TRANSMIT, hf, on_interrupt, signals,
+};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

@@ -12,7 +12,9 @@ use crate::rt::check::{Check, equal, holds};
 use crate::rt::wait_until;
 use crate::test;
 
-use super::preemption::{GO, LIMIT_MS, PASS_ON, SPIN, SPINNING, run, vcpu, with_flag};
+use crate::tests::scheduling::preemption::{
+    GO, LIMIT_MS, PASS_ON, SPIN, SPINNING, run, vcpu, with_flag,
+};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

@@ -10,7 +10,7 @@ use crate::rt::check::{Check, equal, holds};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, test};
 
-use super::preemption::run;
+use crate::tests::scheduling::preemption::run;
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

@@ -12,8 +12,8 @@ use crate::rt::check::{Check, equal};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, test};
 
-use super::interrupts::{SEND_IPI, hf};
-use super::power::both_answer;
+use crate::tests::interrupts::secure::{SEND_IPI, hf};
+use crate::tests::scheduling::power::both_answer;
 
 /// Where the boot PE alone is served.
 pub const ALL_BUT_THE_FIRST: &[Test] = &[test!(

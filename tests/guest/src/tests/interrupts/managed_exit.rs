@@ -12,9 +12,9 @@ use crate::rt::{probe, wait_until};
 use crate::sp::{Command, Sp};
 use crate::{command, ffa, helper, test};
 
-use super::interrupt_chains::MANAGED_EXIT;
-use super::interrupts::{DEACTIVATE, GET, hf, signals};
-use super::preemption::{GO, LIMIT_MS, SPINNING, with_flag};
+use crate::tests::interrupts::chains::MANAGED_EXIT;
+use crate::tests::interrupts::secure::{DEACTIVATE, GET, hf, signals};
+use crate::tests::scheduling::preemption::{GO, LIMIT_MS, SPINNING, with_flag};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[test!(

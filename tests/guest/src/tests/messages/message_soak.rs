@@ -23,7 +23,7 @@ use crate::rt::{Life, PATIENCE_MS, wait_until};
 use crate::sp::{self, Command, Sp};
 use crate::{command, helper, test};
 
-use super::memory::receiver;
+use crate::tests::memory::receiver;
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

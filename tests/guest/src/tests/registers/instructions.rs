@@ -41,7 +41,7 @@ macro_rules! forbidden {
         $(
             /// The instruction, as a function.
             #[unsafe(naked)]
-            pub(super) extern "C" fn $name() {
+            pub(crate) extern "C" fn $name() {
                 naked_asm!($instruction, "mov x0, #0", "ret")
             }
         )+
@@ -109,7 +109,7 @@ forbidden! {
 
 /// Lets `FPEN`, `ZEN` and `SMEN` of the partition forbid nothing: what is left is what the SPMC
 /// forbids.
-pub(super) fn open_at_el1() -> u64 {
+pub(crate) fn open_at_el1() -> u64 {
     const ALL: u64 = 3 << 24 | 3 << 20 | 3 << 16;
     let before: u64;
     // SAFETY: no instruction becomes available that this image uses.
@@ -120,7 +120,7 @@ pub(super) fn open_at_el1() -> u64 {
 }
 
 /// Takes back what [`open_at_el1`] did.
-pub(super) fn close_at_el1(before: u64) {
+pub(crate) fn close_at_el1(before: u64) {
     // SAFETY: what it was.
     unsafe { asm!("msr cpacr_el1, {}", "isb", in(reg) before, options(nostack)) };
 }
@@ -154,7 +154,7 @@ fn exception_class(instruction: extern "C" fn()) -> u64 {
 }
 
 /// Returns whether an instruction is undefined.
-pub(super) fn is_undefined(instruction: extern "C" fn()) -> bool {
+pub(crate) fn is_undefined(instruction: extern "C" fn()) -> bool {
     exception_class(instruction) == UNDEFINED
 }
 

@@ -11,11 +11,11 @@ use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::test;
 
-use super::discovery::{RECEIVES, SP1_UUID, UNKNOWN_UUID, info_get};
-use super::memory::transfer::transaction;
-use super::memory::{
+use crate::tests::memory::transfer::transaction;
+use crate::tests::memory::{
     ABORT, Borrow, DONE, Space, Try, give_back, is_fine, reaches, reads, receiver,
 };
+use crate::tests::setup::discovery::{RECEIVES, SP1_UUID, UNKNOWN_UUID, info_get};
 
 /// The tests of this file, in their order.
 pub const TESTS: &[Test] = &[

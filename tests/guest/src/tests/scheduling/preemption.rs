@@ -14,8 +14,8 @@ use crate::rt::{fp, probe, wait_until};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, test};
 
-use super::memory::transfer::share;
-use super::memory::{Borrow, give_back, is_fine};
+use crate::tests::memory::transfer::share;
+use crate::tests::memory::{Borrow, give_back, is_fine};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -53,20 +53,20 @@ pub const HELPERS: &[Command] = &[
 ];
 
 /// [`spin`], for other files.
-pub(super) const SPIN: u32 = command!(spin);
+pub(crate) const SPIN: u32 = command!(spin);
 /// [`pass_on`], for other files.
-pub(super) const PASS_ON: u32 = command!(pass_on);
+pub(crate) const PASS_ON: u32 = command!(pass_on);
 
 const TIMER_MS: u64 = 2;
 /// A partition that is not preempted gives up after this time.
-pub(super) const LIMIT_MS: u64 = crate::rt::PATIENCE_MS;
+pub(crate) const LIMIT_MS: u64 = crate::rt::PATIENCE_MS;
 /// The word in the shared page: it ends the spinning.
-pub(super) const GO: u64 = 1;
+pub(crate) const GO: u64 = 1;
 /// The word in the shared page: somebody spins.
-pub(super) const SPINNING: u64 = 2;
+pub(crate) const SPINNING: u64 = 2;
 
 #[track_caller]
-pub(super) fn same(got: &fp::Vectors, want: &fp::Vectors) -> Check {
+pub(crate) fn same(got: &fp::Vectors, want: &fp::Vectors) -> Check {
     for (got, want) in got.iter().zip(want) {
         equal(*got as u64, *want as u64)?;
         equal((*got >> 64) as u64, (*want >> 64) as u64)?;
@@ -92,12 +92,12 @@ fn vectors_survive_messages(_: &Nwd) -> Check {
     Ok(())
 }
 
-pub(super) fn load_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
+pub(crate) fn load_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     fp::load(&fp::pattern(seed));
     Ok([0; 4])
 }
 
-pub(super) fn check_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
+pub(crate) fn check_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     same(&fp::store(), &fp::pattern(seed))?;
     Ok([0; 4])
 }
@@ -127,7 +127,7 @@ fn nothing(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 
 /// Shares the page through which a spinning partition is told to end, runs `body` with its address,
 /// and takes it back.
-pub(super) fn with_flag(partition: u16, body: impl FnOnce(u64) -> Check) -> Check {
+pub(crate) fn with_flag(partition: u16, body: impl FnOnce(u64) -> Check) -> Check {
     let address = page(70);
     poke(address, 0);
     let handle = share(partition, access::RW, &[(address, 1)])?;
@@ -139,7 +139,7 @@ pub(super) fn with_flag(partition: u16, body: impl FnOnce(u64) -> Check) -> Chec
 
 /// Sends a request during which the timer fires, and checks that it stops `partition` while
 /// somebody spins on `flag`. `pe` is the index of this PE.
-pub(super) fn preempt(
+pub(crate) fn preempt(
     partition: u16,
     pe: u16,
     command: u32,
@@ -166,16 +166,16 @@ pub(super) fn preempt(
     Ok(())
 }
 
-pub(super) const fn vcpu(partition: u16, index: u16) -> u64 {
+pub(crate) const fn vcpu(partition: u16, index: u16) -> u64 {
     (partition as u64) << 16 | index as u64
 }
 
-pub(super) fn run(partition: u16, index: u16) -> Regs {
+pub(crate) fn run(partition: u16, index: u16) -> Regs {
     ffa::call(id::RUN, &[vcpu(partition, index)])
 }
 
 /// Tells the preempted partition to end, resumes it, and takes its answer.
-pub(super) fn resume(partition: u16, index: u16, flag: u64, seed: u64) -> Check {
+pub(crate) fn resume(partition: u16, index: u16, flag: u64, seed: u64) -> Check {
     poke(flag, GO);
     let [answer, ..] = message::answer(NWD, partition, &run(partition, index))?;
     poke(flag, 0);
@@ -184,7 +184,7 @@ pub(super) fn resume(partition: u16, index: u16, flag: u64, seed: u64) -> Check 
 
 /// A request to `partition`, which is in the middle of something.
 #[track_caller]
-pub(super) fn is_busy(partition: u16) -> Check {
+pub(crate) fn is_busy(partition: u16) -> Check {
     let message = request(
         id::DIRECT_REQ_64,
         route(NWD, partition),

@@ -11,9 +11,9 @@ use crate::rt::check::Check;
 use crate::rt::stage1::NON_SECURE_GIB;
 use crate::test;
 
-use super::memory::receiver;
-use super::memory::transfer::transaction;
-use super::power::both_answer;
+use crate::tests::memory::receiver;
+use crate::tests::memory::transfer::transaction;
+use crate::tests::scheduling::power::both_answer;
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

@@ -14,11 +14,11 @@ use crate::rt::wait_until;
 use crate::sp::{Command, Sp, vcpu_index};
 use crate::{command, helper, test};
 
-use super::interrupt_chains::{
+use crate::tests::interrupts::chains::{
     ALLOW_IPI, CALL_CONTEXT, CLOCK, GPIO, OWN_TIMER, SP7, SP8, VIRTUAL_TIMER, comes_to, handled_by,
     let_through,
 };
-use super::interrupts::{
+use crate::tests::interrupts::secure::{
     ARM, CAME, DEACTIVATE, ENABLE, IPI, LIMIT_MS, SAY, SEND_IPI, UART, WHILE_IT_RUNS, hf,
     let_uart_through, quieten, set_virtual_timer, signals, write_if_let_through,
 };

@@ -25,12 +25,12 @@ use crate::rt::{Life, counter, ticks_per_ms, wait_until};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, println, test};
 
-use super::interrupts::{
+use crate::tests::interrupts::secure::{
     ENABLE, IPI, LIMIT_MS, SEND_IPI, UART, enable, hf, let_uart_through, write_if_let_through,
 };
-use super::memory::transfer::share;
-use super::memory::{Borrow, is_fine};
-use super::preemption::{run, vcpu};
+use crate::tests::memory::transfer::share;
+use crate::tests::memory::{Borrow, is_fine};
+use crate::tests::scheduling::preemption::{run, vcpu};
 
 /// The tests that come before everything else.
 pub const SETUP: &[Test] = &[test!(interrupt_setup, "A kernel with buffers")];
@@ -149,7 +149,7 @@ fn work(sp: &Sp, [kind, ticks, other, next]: [u64; 4]) -> Check<[u64; 4]> {
             let end = counter() + ticks;
             while counter() < end {}
         }
-        2 => super::interrupts::on_interrupt(),
+        2 => crate::tests::interrupts::secure::on_interrupt(),
         3 if CALLERS.contains(&sp.identity.id) => call_context(sp, (other % 4) as usize)?,
         4 if sp.identity.id == SP1 && LEVEL.begin() => {
             enable()?;

@@ -15,8 +15,8 @@ use crate::rt::stage1::{self, Attributes};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, test};
 
-use super::memory::transfer::share;
-use super::memory::{Borrow, give_back, is_fine, receiver};
+use crate::tests::memory::transfer::share;
+use crate::tests::memory::{Borrow, give_back, is_fine, receiver};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

@@ -68,7 +68,7 @@ unsafe extern "C" {
 
 /// A system register with op0 = 3 and op1 = 0 or 3.
 #[derive(Clone, Copy)]
-pub(super) struct Register {
+pub(crate) struct Register {
     op1: u64,
     /// CRn, CRm and op2.
     rest: u64,
@@ -81,7 +81,7 @@ impl Register {
     }
 
     /// The identification register with this CRm and op2.
-    pub(super) fn identification(crm: u64, op2: u64) -> Self {
+    pub(crate) fn identification(crm: u64, op2: u64) -> Self {
         Self {
             op1: 0,
             rest: crm << 3 | op2,
@@ -101,7 +101,7 @@ impl Register {
     }
 
     /// Reads the register.
-    pub(super) fn get(self) -> Result<u64, probe::Fault> {
+    pub(crate) fn get(self) -> Result<u64, probe::Fault> {
         let table = match self.op1 {
             0 => &raw const read_el1,
             _ => &raw const read_el0,

@@ -13,7 +13,9 @@ use crate::rt::fp;
 use crate::sp::{CONTEXT_ENTRY, Command, Sp};
 use crate::{command, helper, test};
 
-use super::preemption::{PASS_ON, SPIN, is_busy, preempt, resume, run, with_flag};
+use crate::tests::scheduling::preemption::{
+    PASS_ON, SPIN, is_busy, preempt, resume, run, with_flag,
+};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -54,7 +56,7 @@ fn complement(_: &Sp, [word, ..]: [u64; 4]) -> Check<[u64; 4]> {
 }
 
 /// Both partitions answer on this PE.
-pub(super) fn both_answer([word, ..]: [u64; 4]) -> Check<[u64; 4]> {
+pub(crate) fn both_answer([word, ..]: [u64; 4]) -> Check<[u64; 4]> {
     for partition in [SP1, SP2] {
         let [answer, ..] = ask(partition, command!(complement), [word, 0, 0, 0])?;
         equal(answer, !word)?;

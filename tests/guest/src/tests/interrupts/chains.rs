@@ -27,16 +27,16 @@ use crate::rt::{counter, ticks_per_ms, wait_until};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, println, test};
 
-#[path = "../../../cases/interrupt_chains.rs"]
+#[path = "../../../../cases/interrupt_chains.rs"]
 mod cases;
 use cases::CHAINS;
-pub(super) use cases::{Case, FIQ, IRQ, NOTHING};
+pub(crate) use cases::{Case, FIQ, IRQ, NOTHING};
 
-use super::interrupts::{
+use crate::tests::interrupts::secure::{
     ARM, CAME, DEACTIVATE, ENABLE, GET, HANDLED, IPI, LIMIT_MS, NONE, SEND_IPI, TRANSMIT, hf,
     set_virtual_timer, signals, uart_mask,
 };
-use super::preemption::{SPIN, preempt, resume, run, vcpu, with_flag};
+use crate::tests::scheduling::preemption::{SPIN, preempt, resume, run, vcpu, with_flag};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -114,23 +114,23 @@ pub const HELPERS: &[Command] = &[
 ];
 
 /// Some of them, for other files.
-pub(super) const SAY_AND_LOOK: u32 = command!(say_and_look);
-pub(super) const RAISE_IN_CHAIN: u32 = command!(raise_in_chain);
-pub(super) const OWN_TIMER: u32 = command!(own_timer);
-pub(super) const ALLOW_IPI: u32 = command!(allow_ipi);
-pub(super) const CALL_CONTEXT: u32 = command!(call_context);
+pub(crate) const SAY_AND_LOOK: u32 = command!(say_and_look);
+pub(crate) const RAISE_IN_CHAIN: u32 = command!(raise_in_chain);
+pub(crate) const OWN_TIMER: u32 = command!(own_timer);
+pub(crate) const ALLOW_IPI: u32 = command!(allow_ipi);
+pub(crate) const CALL_CONTEXT: u32 = command!(call_context);
 
-pub(super) const SP4: u16 = 0x8004;
-pub(super) const SP5: u16 = 0x8005;
-pub(super) const SP6: u16 = 0x8006;
-pub(super) const SP7: u16 = 0x8007;
-pub(super) const SP8: u16 = 0x8008;
+pub(crate) const SP4: u16 = 0x8004;
+pub(crate) const SP5: u16 = 0x8005;
+pub(crate) const SP6: u16 = 0x8006;
+pub(crate) const SP7: u16 = 0x8007;
+pub(crate) const SP8: u16 = 0x8008;
 
-pub(super) const MANAGED_EXIT: u64 = 4;
+pub(crate) const MANAGED_EXIT: u64 = 4;
 /// INTIDs of the EL1 virtual timer, the clock and the GPIO.
-pub(super) const VIRTUAL_TIMER: u64 = 27;
-pub(super) const CLOCK: u64 = 34;
-pub(super) const GPIO: u64 = 39;
+pub(crate) const VIRTUAL_TIMER: u64 = 27;
+pub(crate) const CLOCK: u64 = 34;
+pub(crate) const GPIO: u64 = 39;
 
 // req: INT-07, BOOT-17
 fn interrupt_while_another_initialises(_: &Nwd) -> Check {
@@ -144,7 +144,7 @@ fn interrupt_while_another_initialises(_: &Nwd) -> Check {
 const WAIT_MS: u64 = 1;
 
 /// The schedule receiver interrupt: the Non-secure interrupt that a partition can raise.
-pub(super) const SCHEDULE_RECEIVER: u32 = 8;
+pub(crate) const SCHEDULE_RECEIVER: u32 = 8;
 
 /// Raises a Non-secure interrupt on this PE: notifies the Normal world.
 fn raise_non_secure(sp: &Sp) -> Check {
@@ -161,7 +161,7 @@ fn notification_of(partition: u16) -> u64 {
 }
 
 /// Lets all partitions, which are so many, notify the Normal world.
-pub(super) fn bind_all(partitions: u16) -> Check {
+pub(crate) fn bind_all(partitions: u16) -> Check {
     ffa::done(&ffa::call(id::NOTIFICATION_BITMAP_CREATE, &[NWD.into(), 1]))?;
     for partition in SP1..SP1 + partitions {
         let arguments = [route(partition, NWD), 0, notification_of(partition), 0];
@@ -170,12 +170,12 @@ pub(super) fn bind_all(partitions: u16) -> Check {
     Ok(())
 }
 
-pub(super) fn unbind_all() -> Check {
+pub(crate) fn unbind_all() -> Check {
     ffa::done(&ffa::call(id::NOTIFICATION_BITMAP_DESTROY, &[NWD.into()]))
 }
 
 /// Takes the interrupt and the notification behind it, so that it can be raised again.
-pub(super) fn take(pe: usize) -> Check {
+pub(crate) fn take(pe: usize) -> Check {
     const FROM_SPS: u64 = 1;
     interrupt::take(pe, SCHEDULE_RECEIVER)?;
     equal(
@@ -186,7 +186,7 @@ pub(super) fn take(pe: usize) -> Check {
 }
 
 /// Calls the first member of the rest of a chain, whose last one raises a Non-secure interrupt.
-pub(super) fn call_chain(sp: &Sp, path: u64) -> Regs {
+pub(crate) fn call_chain(sp: &Sp, path: u64) -> Regs {
     let ids = route(sp.identity.id, 0x8000 | (path & 0xf) as u16);
     let arguments = [path >> 4, 0, 0, 0];
     call(
@@ -222,13 +222,13 @@ fn chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([seen << 4 | own, 0, 0, 0])
 }
 
-pub(super) fn packed(numbers: &[u64]) -> u64 {
+pub(crate) fn packed(numbers: &[u64]) -> u64 {
     let four_bits = |rest: u64, number: &u64| rest << 4 | number;
     numbers.iter().rev().fold(0, four_bits)
 }
 
 /// Runs a chain on the PE with index `pe`, this one, during which the interrupt comes.
-pub(super) fn run_chain(pe: usize, (members, preempts, sees): Case) -> Check {
+pub(crate) fn run_chain(pe: usize, (members, preempts, sees): Case) -> Check {
     let path = packed(members);
     let root = 0x8000 | members[0] as u16;
     let index = if root.is_multiple_of(2) { pe as u16 } else { 0 };
@@ -320,10 +320,10 @@ fn raise_in_chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
 }
 
 /// Members of a chain, and who of them still sees the interrupt unhandled.
-pub(super) type Raised = (&'static [u64], &'static [u64]);
+pub(crate) type Raised = (&'static [u64], &'static [u64]);
 
 /// Lets a chain raise the interrupt of `owner`, which waits, or is the last member.
-pub(super) fn raise_by(owner: u16, (members, left): Raised) -> Check {
+pub(crate) fn raise_by(owner: u16, (members, left): Raised) -> Check {
     ask(owner, ARM, [0; 4])?;
     let path = packed(members);
     let root = 0x8000 | members[0] as u16;
@@ -483,17 +483,17 @@ fn count_of(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 }
 
 /// Has `partition` enable one of its interrupts.
-pub(super) fn let_through(partition: u16, interrupt: u64) -> Check {
+pub(crate) fn let_through(partition: u16, interrupt: u64) -> Check {
     ask(partition, command!(want), [interrupt, 0, 0, 0]).map(drop)
 }
 
 /// How many interrupts `partition` has handled.
-pub(super) fn handled_by(partition: u16) -> Check<u64> {
+pub(crate) fn handled_by(partition: u16) -> Check<u64> {
     ask(partition, command!(count_of), [0; 4]).map(|[count, ..]| count)
 }
 
 /// Waits until `partition` has handled `count` interrupts.
-pub(super) fn comes_to(partition: u16, count: u64) -> Check {
+pub(crate) fn comes_to(partition: u16, count: u64) -> Check {
     let mut seen = 0;
     let came = wait_until(LIMIT_MS, || {
         seen = handled_by(partition).unwrap_or(u64::MAX);

@@ -12,7 +12,7 @@ use crate::rt::probe;
 use crate::sp::{Command, Sp};
 use crate::{command, helper, println, test};
 
-use super::interrupt_chains::{CLOCK, SP7, comes_to, handled_by, let_through};
+use crate::tests::interrupts::chains::{CLOCK, SP7, comes_to, handled_by, let_through};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[test!(

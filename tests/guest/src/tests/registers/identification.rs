@@ -3,16 +3,16 @@
 
 use core::arch::{asm, naked_asm};
 
-use super::instructions::{
-    self, close_at_el1, copy_memory, open_at_el1, rdsvl, rdvl, read_amcr_el0, read_errselr_el1,
-    read_gcr_el1, read_lorc_el1, read_mdscr_el1, read_pmcr_el0, read_pmscr_el1, read_scxtnum_el0,
-    read_trblimitr_el1, read_trfcr_el1,
-};
-use super::registers::Register;
 use crate::ffa::{SP1, SP2};
 use crate::nwd::{Nwd, Test, ask};
 use crate::rt::check::{Check, equal, fail, holds};
 use crate::sp::{Command, Sp};
+use crate::tests::registers::instructions::{
+    self, close_at_el1, copy_memory, open_at_el1, rdsvl, rdvl, read_amcr_el0, read_errselr_el1,
+    read_gcr_el1, read_lorc_el1, read_mdscr_el1, read_pmcr_el0, read_pmscr_el1, read_scxtnum_el0,
+    read_trblimitr_el1, read_trfcr_el1,
+};
+use crate::tests::registers::sweeps::Register;
 use crate::{command, helper, println, test};
 
 /// The tests of this file.

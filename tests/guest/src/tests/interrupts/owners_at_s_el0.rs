@@ -20,14 +20,14 @@ use crate::rt::wait_until;
 use crate::sp::{Command, Sp};
 use crate::{command, helper, println, test};
 
-use super::interrupt_chains::{
+use crate::tests::interrupts::chains::{
     Case, FIQ, NOTHING, Raised, SAY_AND_LOOK, bind_all, raise_by, run_chain, unbind_all,
 };
-use super::interrupts::{
+use crate::tests::interrupts::secure::{
     ARM, CAME, DEACTIVATE, GET, LIMIT_MS, NONE, TRANSMIT, UART, hf, uart_mask,
 };
-use super::preemption::{SPINNING, preempt, resume};
-use super::s_el0::{READ, SPIN, with_flag};
+use crate::tests::s_el0::{READ, SPIN, with_flag};
+use crate::tests::scheduling::preemption::{SPINNING, preempt, resume};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -188,7 +188,7 @@ fn raise_and_fetch(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
         id != NONE
     });
     equal(id, UART)?;
-    super::interrupts::quieten();
+    crate::tests::interrupts::secure::quieten();
     equal(hf(DEACTIVATE, &[UART, UART]), 0u64)?;
     equal(hf(GET, &[]), NONE)?;
     Ok([0; 4])
@@ -210,7 +210,7 @@ fn el0_owner_runs_elsewhere(_: &Nwd) -> Check {
         pe::start(1, spin, [flag, 0, 0, 0])?;
         holds(wait_until(LIMIT_MS, || peek(flag) == SPINNING), flag)?;
         let [mask, ..] = ask(SP1, SAY_AND_LOOK, [0; 4])?;
-        poke(flag, super::preemption::GO);
+        poke(flag, crate::tests::scheduling::preemption::GO);
         pe::finish(1)?;
         equal(mask, u64::from(TRANSMIT))
     })?;

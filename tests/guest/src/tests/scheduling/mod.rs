@@ -1,0 +1,9 @@
+//! Who runs: `FFA_RUN`, preemption, several PEs at once, PEs that go off, partitions that end.
+
+pub mod concurrency;
+pub mod lifecycle;
+pub mod power;
+pub mod preemption;
+pub mod run;
+pub mod unserved;
+pub mod yielding;
