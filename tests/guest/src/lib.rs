@@ -10,10 +10,10 @@
 pub mod board;
 pub mod ffa;
 pub mod foreign;
-pub mod message;
 pub mod nwd;
 pub mod rt;
 pub mod selection;
 pub mod sp;
+pub mod support;
 pub mod tests;
 pub mod virtio;

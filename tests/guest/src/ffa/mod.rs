@@ -2,10 +2,10 @@
 //! specification and its clients.
 
 mod careless;
-pub mod fragments;
-pub mod indirect;
-pub mod memory;
-pub mod transfer;
+pub mod fragment_calls;
+pub mod indirect_message;
+pub mod memory_calls;
+pub mod memory_descriptor;
 
 use core::sync::atomic::{AtomicU8, Ordering};
 

@@ -10,7 +10,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
-use crate::ffa::memory::{NORMAL_WB, access, flag};
+use crate::ffa::memory_descriptor::{NORMAL_WB, access, flag};
 use crate::ffa::{SPMC, V1_2, id};
 use crate::rt::call::Regs;
 use crate::rt::check::{Check, equal, holds};

@@ -7,8 +7,8 @@
 //! 6.17, 32 from then on.
 
 use crate::ffa::error::{NO_DATA, NOT_SUPPORTED};
-use crate::ffa::memory::{NORMAL_WB, Scatter, Transaction, access};
-use crate::ffa::transfer::{Caller, reclaim};
+use crate::ffa::memory_calls::{Caller, reclaim};
+use crate::ffa::memory_descriptor::{NORMAL_WB, Scatter, Transaction, access};
 use crate::ffa::{self, NWD, V1_1, V1_2, call, id, route};
 use crate::nwd::{self, Nwd, Test, page, peek, poke};
 use crate::rt::call::Regs;

@@ -7,7 +7,7 @@
 //! bytes, header and one receiver of 16, although it speaks 1.2. Any completion of `FFA_MSG_WAIT`
 //! or of an answer that is neither a direct request nor `FFA_ERROR` is its end.
 
-use crate::ffa::memory::{NORMAL_WB, access, flag};
+use crate::ffa::memory_descriptor::{NORMAL_WB, access, flag};
 use crate::ffa::{self, V1_2, id};
 use crate::rt::call::Regs;
 use crate::rt::check::{Check, Failure, equal, fail};

@@ -7,7 +7,7 @@
 //! it does not know are answered by `FFA_ERROR`.
 
 use crate::ffa::error::NOT_SUPPORTED;
-use crate::ffa::memory::{NORMAL_WB, access, flag};
+use crate::ffa::memory_descriptor::{NORMAL_WB, access, flag};
 use crate::ffa::{SPMC, V1_2, id};
 use crate::rt::call::{Conduit, Regs};
 use crate::rt::check::{Check, equal};

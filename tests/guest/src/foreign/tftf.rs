@@ -4,10 +4,10 @@
 //! had 32, and makes its memory calls in the 32-bit form.
 
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
-use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access};
-use crate::ffa::transfer::reclaim;
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::{NORMAL_WB, Receiver, Transaction, access};
 use crate::ffa::{self, NWD, V1_2, call, id, route};
-use crate::nwd::interrupt::{self, State};
+use crate::nwd::gic::{self, State};
 use crate::nwd::{self, Nwd, Test, page, pe, peek, poke};
 use crate::rt::call::Regs;
 use crate::rt::check::{Check, equal};
@@ -187,24 +187,24 @@ fn tftf_sends_memory(_: &Nwd) -> Check {
 }
 
 fn tftf_interrupts_managed_exit(_: &Nwd) -> Check {
-    interrupt::start_timer(0, TIMER_MS);
+    gic::start_timer(0, TIMER_MS);
     let sleep = direct(CACTUS, &[cactus::SLEEP, WORK_MS]);
     equal(
         outcome(&sleep, id::DIRECT_RESP_64, CACTUS, NWD)?,
         cactus::EXITED,
     )?;
-    equal(interrupt::state_of(0, interrupt::TIMER), State::Pending)?;
-    interrupt::acknowledge(0)?;
+    equal(gic::state_of(0, gic::TIMER), State::Pending)?;
+    gic::acknowledge(0)?;
     let resumed = direct(CACTUS, &[cactus::RESUME]);
     equal(outcome(&resumed, id::DIRECT_RESP_64, CACTUS, NWD)?, WORK_MS)
 }
 
 fn tftf_interrupts_signaled(_: &Nwd) -> Check {
-    interrupt::start_timer(0, TIMER_MS);
+    gic::start_timer(0, TIMER_MS);
     let stopped = direct(TRUSTY, &[trusty::WORK, WORK_MS]);
     equal(stopped[0], id::INTERRUPT)?;
     equal(stopped[1], u64::from(TRUSTY) << 16)?;
-    interrupt::acknowledge(0)?;
+    gic::acknowledge(0)?;
     let resumed = send(&[id::RUN.into(), stopped[1]]);
     equal(outcome(&resumed, id::DIRECT_RESP_64, TRUSTY, NWD)?, WORK_MS)
 }

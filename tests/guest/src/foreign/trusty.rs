@@ -6,7 +6,7 @@
 //! `FFA_ERROR`, with a code that fills all of x2.
 
 use crate::ffa::error::NOT_SUPPORTED;
-use crate::ffa::memory::{NORMAL_WB, NS, flag};
+use crate::ffa::memory_descriptor::{NORMAL_WB, NS, flag};
 use crate::ffa::{V1_1, id};
 use crate::println;
 use crate::rt::call::Regs;

@@ -3,8 +3,8 @@
 //! It speaks 1.1, tells partitions of its VMs, and passes on what the VMs ask: requests and memory
 //! come from a VM's id, the buffers are the hypervisor's.
 
-use crate::ffa::memory::{NORMAL_WB, Transaction, access};
-use crate::ffa::transfer::{Caller, reclaim, words};
+use crate::ffa::memory_calls::{Caller, reclaim, words};
+use crate::ffa::memory_descriptor::{NORMAL_WB, Transaction, access};
 use crate::ffa::{self, NWD, V1_1, call, id, route};
 use crate::nwd::{self, Nwd, Test, page, peek, poke};
 use crate::rt::check::{Check, equal, holds};

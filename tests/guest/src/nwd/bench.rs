@@ -7,12 +7,11 @@
 
 use core::fmt;
 
-use crate::ffa::fragments::Fragments;
-use crate::ffa::memory::Scatter;
-use crate::ffa::transfer::{completed, reclaim};
+use crate::ffa::fragment_calls::Fragments;
+use crate::ffa::memory_calls::{completed, reclaim};
+use crate::ffa::memory_descriptor::Scatter;
 use crate::ffa::{self, Answer, NOBODY, NWD, SP1, SP2, V1_2, id, route};
-use crate::message::{self, ask_from, request};
-use crate::nwd::interrupt;
+use crate::nwd::gic;
 use crate::nwd::source::Source;
 use crate::println;
 use crate::rt::call::call;
@@ -20,6 +19,7 @@ use crate::rt::mark::mark;
 use crate::rt::page::PAGE_SIZE;
 use crate::rt::stage1::NON_SECURE_GIB;
 use crate::sp::{Command, Sp};
+use crate::support::helper_call::{self, ask_from, request};
 use crate::tests::interrupts::secure;
 use crate::tests::memory::receiver;
 use crate::tests::memory::sizes::{Kind, request as borrowing, unsent};
@@ -140,8 +140,8 @@ impl Series {
         must(ask_from(NWD, SP1, command!(own_interrupt), [0; 4]).map(drop));
         self.measure("secure_interrupt", || Source::Gpio.raise());
 
-        interrupt::enable(0);
-        interrupt::fire(0);
+        gic::enable(0);
+        gic::fire(0);
         let mut answer = call(
             ffa::conduit(),
             request(id::DIRECT_REQ_64, route(NWD, SP1), command!(spin), [0; 4]),
@@ -150,7 +150,7 @@ impl Series {
             expect(answer, id::INTERRUPT);
             answer = ffa::call(id::RUN, &[u64::from(SP1) << 16]);
         });
-        must(interrupt::acknowledge(0));
+        must(gic::acknowledge(0));
         answer = ffa::call(id::RUN, &[u64::from(SP1) << 16]);
         expect(answer, id::DIRECT_RESP_64);
 
@@ -377,7 +377,7 @@ fn ask_sp2(sp: &Sp, [first, iterations, ..]: [u64; 4]) -> Check<[u64; 4]> {
     );
     marked(first, iterations, || {
         let answer = call(ffa::conduit(), request);
-        equal(answer[3], message::OK)
+        equal(answer[3], helper_call::OK)
     })
 }
 
@@ -406,7 +406,7 @@ fn retrieve(sp: &Sp, [handle, first, kind, _]: [u64; 4]) -> Check<[u64; 4]> {
 /// sp1: `FFA_MEM_RELINQUISH`.
 fn relinquish(sp: &Sp, [handle, first, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let caller = sp.caller();
-    crate::ffa::memory::encode_relinquish(caller.tx, handle, 0, &[caller.id]);
+    crate::ffa::memory_descriptor::encode_relinquish(caller.tx, handle, 0, &[caller.id]);
     mark(first);
     let answer = ffa::call(id::MEM_RELINQUISH, &[]);
     mark(first + 1);

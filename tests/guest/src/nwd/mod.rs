@@ -8,7 +8,7 @@
 pub mod bench;
 pub mod bench_parallel;
 pub mod fdt;
-pub mod interrupt;
+pub mod gic;
 pub mod pe;
 pub mod psci;
 pub mod source;
@@ -17,13 +17,13 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use crate::board::{BL33, SELECTION};
-use crate::ffa::transfer::Caller;
+use crate::ffa::memory_calls::Caller;
 use crate::ffa::{NWD, V1_2};
-use crate::message;
 use crate::println;
 use crate::rt::check::{Check, Failure};
 use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::selection::Selection;
+use crate::support::helper_call;
 use crate::tests;
 
 /// The buffer in which the Normal world writes to the SPMC.
@@ -75,7 +75,7 @@ pub fn poke(address: u64, value: u64) {
 /// Lets `partition` run a helper and returns its results.
 #[track_caller]
 pub fn ask(partition: u16, command: u32, arguments: [u64; 4]) -> Check<[u64; 4]> {
-    message::ask_from(NWD, partition, command, arguments)
+    helper_call::ask_from(NWD, partition, command, arguments)
 }
 
 /// A test: what it shows, and the function that shows it.

@@ -3,7 +3,6 @@
 
 pub mod call;
 pub mod check;
-pub mod console;
 pub mod fp;
 pub mod lock;
 pub mod mark;
@@ -11,6 +10,7 @@ pub mod page;
 pub mod probe;
 pub mod stage1;
 pub mod sve;
+pub mod uart;
 pub mod vector;
 
 use core::arch::asm;

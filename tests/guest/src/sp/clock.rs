@@ -7,13 +7,13 @@
 //! interrupt that was raised was handled and every question answered, if only by BUSY.
 
 use crate::ffa::{self, SP2, error, id, route};
-use crate::message;
 use crate::nwd::source::{Source, alarm_next_second};
 use crate::println;
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::stage1::{self, Attributes};
 use crate::sp::Identity;
+use crate::support::helper_call;
 use crate::tests::interrupts::secure::{DEACTIVATE, ENABLE, GET, NONE, RECONFIGURE, hf};
 use crate::tests::messages::direct::COMPLEMENT;
 
@@ -94,13 +94,13 @@ impl Counts {
     fn ask(&mut self, identity: &Identity) -> Check {
         let question = [self.seconds, self.raised, self.handled, self.answers];
         let route = route(identity.id, SP2);
-        let request = message::request(id::DIRECT_REQ_64, route, COMPLEMENT, question);
+        let request = helper_call::request(id::DIRECT_REQ_64, route, COMPLEMENT, question);
         let answer = call(ffa::conduit(), request);
         if answer[0] == u64::from(id::ERROR) && answer[2] as i32 == error::BUSY {
             self.busy += 1;
             return Ok(());
         }
-        let answer = message::answer(identity.id, SP2, &answer)?;
+        let answer = helper_call::answer(identity.id, SP2, &answer)?;
         for (got, sent) in answer.iter().zip(question) {
             equal(*got, !sent)?;
         }

@@ -12,16 +12,16 @@ use core::arch::{asm, naked_asm};
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use crate::ffa::transfer::Caller;
+use crate::ffa::memory_calls::Caller;
 use crate::ffa::{self, error, id, route};
-use crate::message;
 use crate::println;
 use crate::rt::call::{Conduit, Regs, call};
 use crate::rt::check::{Check, Failure};
-use crate::rt::console::SECURE_UART;
 use crate::rt::exception_level;
 use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::stage1::{self, Attributes};
+use crate::rt::uart::SECURE_UART;
+use crate::support::helper_call;
 use crate::tests;
 
 /// Which partition this image is.
@@ -59,7 +59,7 @@ impl Sp {
     /// Lets another partition run a helper.
     #[track_caller]
     pub fn ask(&self, partition: u16, command: u32, arguments: [u64; 4]) -> Check<[u64; 4]> {
-        message::ask_from(self.identity.id, partition, command, arguments)
+        helper_call::ask_from(self.identity.id, partition, command, arguments)
     }
 }
 
@@ -387,19 +387,19 @@ fn process(sp: &Sp) -> Regs {
     let mut helpers = tests::HELPERS.iter().flat_map(|group| group.iter());
     let arguments = [request[4], request[5], request[6], request[7]];
     let payload = match helpers.find(|helper| helper.id == command) {
-        None => [message::UNKNOWN, command as u64, 0, 0, 0],
+        None => [helper_call::UNKNOWN, command as u64, 0, 0, 0],
         Some(helper) => match (helper.run)(sp, arguments) {
-            Ok([a, b, c, d]) => [message::OK, a, b, c, d],
+            Ok([a, b, c, d]) => [helper_call::OK, a, b, c, d],
             Err(why) => {
                 println!("# {} vcpu {}: {why}", sp.identity.name, sp.vcpu);
                 match why {
                     Failure::Check { at, got, want } => {
-                        [message::FAILED, at.line() as u64, got, want, 0]
+                        [helper_call::FAILED, at.line() as u64, got, want, 0]
                     }
                     Failure::Partition {
                         line, got, want, ..
-                    } => [message::FAILED, line, got, want, 0],
-                    Failure::Skip(_) => [message::FAILED, 0, 0, 0, 0],
+                    } => [helper_call::FAILED, line, got, want, 0],
+                    Failure::Skip(_) => [helper_call::FAILED, 0, 0, 0, 0],
                 }
             }
         },

@@ -6,17 +6,17 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::board::{BL33, SPMC, package};
 use crate::ffa::error::{ABORTED, BUSY, DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
-use crate::ffa::memory::{NORMAL_WB, NS, Receiver, Transaction, access};
-use crate::ffa::transfer::reclaim;
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::{NORMAL_WB, NS, Receiver, Transaction, access};
 use crate::ffa::{self, NWD, SP1, SP2, SP3, id, route};
-use crate::message::{self, request};
 use crate::nwd::{self, Nwd, Test, ask, page, pe, peek, poke};
 use crate::rt::call::call;
 use crate::rt::check::{Check, Failure, equal, fail, holds};
-use crate::rt::console::SECURE_UART;
 use crate::rt::page::{PAGE_SIZE, Shared};
+use crate::rt::uart::SECURE_UART;
 use crate::rt::{exception_level, fp, wait_until};
 use crate::sp::{self, Command, ENTRY, Sp};
+use crate::support::helper_call::{self, request};
 use crate::{command, helper, test};
 
 use super::memory::transfer::share;
@@ -522,7 +522,7 @@ fn ask_all([pe, ..]: [u64; 4]) -> Check<[u64; 4]> {
                 ffa::refused(&got, BUSY)?;
                 continue;
             }
-            let [answer, ..] = message::answer(NWD, partition, &got)?;
+            let [answer, ..] = helper_call::answer(NWD, partition, &got)?;
             equal(answer, !word)?;
             answered += u64::from(partition == SP3);
         }

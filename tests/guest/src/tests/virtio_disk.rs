@@ -9,7 +9,7 @@ use crate::nwd::{Nwd, RX, TX, Test, peek, poke};
 use crate::rt::check::{Check, equal, fail, holds};
 use crate::test;
 use crate::virtio::driver::{Bus, Device, Method, for_each_bus, take_back};
-use crate::virtio::message::{Message, bus, transport};
+use crate::virtio::frame::{Message, bus, transport};
 use crate::virtio::pages::{self, Area, PAGES};
 use crate::virtio::{AREA_SHIFT, RESULT_ERROR};
 

@@ -4,8 +4,8 @@
 //! Whatever lies there can change at any time and says anything: each address is checked, each
 //! access is volatile.
 
-use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access, flag};
-use crate::ffa::transfer::Caller;
+use crate::ffa::memory_calls::Caller;
+use crate::ffa::memory_descriptor::{NORMAL_WB, Receiver, Transaction, access, flag};
 use crate::ffa::{self, id};
 use crate::rt::page::PAGE_SIZE;
 use crate::rt::stage1::{self, Attributes};

@@ -1,14 +1,14 @@
 //! The partition's end of the bus: answers bus messages and those to its one device, by direct or
 //! by indirect messages.
 
-use crate::ffa::indirect::{self, Header};
+use crate::ffa::indirect_message::{self, Header};
 use crate::ffa::{self, NWD, id, route};
 use crate::rt::call::{Regs, call};
 use crate::sp::{Identity, RX, TX, caller};
 
 use super::areas::Areas;
 use super::disk::{self, CONFIG_SIZE, Disk};
-use super::message::{Message, SIZE, bus, transport};
+use super::frame::{Message, SIZE, bus, transport};
 use super::ring::{MAX_SIZE, Ring};
 use super::{BUS_VERSION, RESULT_ERROR, REVISION, UUID};
 
@@ -255,7 +255,7 @@ pub fn serve_indirect(identity: &'static Identity) -> ! {
 
 /// Takes the message that a framework notification announces, if there is one.
 fn receive(me: u16) -> Option<Message> {
-    if !indirect::is_announced(me, FRAMEWORK) {
+    if !indirect_message::is_announced(me, FRAMEWORK) {
         return None;
     }
     let header = Header::read(&RX);
@@ -266,7 +266,7 @@ fn receive(me: u16) -> Option<Message> {
 
 /// Sends to the Normal world; false if it has no room.
 fn is_sent(me: u16, message: &Message) -> bool {
-    ffa::done(&indirect::send(&TX, me, NWD, message.bytes())).is_ok()
+    ffa::done(&indirect_message::send(&TX, me, NWD, message.bytes())).is_ok()
 }
 
 /// Framework notifications of the SPM and of the Hypervisor.

@@ -6,16 +6,16 @@ use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Trans
 use virtio_drivers::{Error, PhysAddr, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::ffa::indirect::{self, Header};
-use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access};
-use crate::ffa::transfer::reclaim;
+use crate::ffa::indirect_message::{self, Header};
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::{NORMAL_WB, Receiver, Transaction, access};
 use crate::ffa::{self, NWD, id, route};
 use crate::nwd::{RX, TX, caller};
 use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal, fail, holds};
 
 use super::device::uuid_registers;
-use super::message::{Message, bus, transport};
+use super::frame::{Message, bus, transport};
 use super::pages::{self, PAGES};
 use super::{BUS_VERSION, REVISION, UUID, feature};
 
@@ -116,7 +116,7 @@ impl Bus {
 
     fn send_indirect(&self, request: &Message) -> Check {
         for _ in 0..ATTEMPTS {
-            let answer = indirect::send(&TX, NWD, self.partition, request.bytes());
+            let answer = indirect_message::send(&TX, NWD, self.partition, request.bytes());
             if answer[0] != u64::from(id::ERROR) {
                 return ffa::done(&answer);
             }
@@ -133,7 +133,7 @@ impl Bus {
             if !give_cycles()? {
                 continue;
             }
-            if !indirect::is_announced(NWD, FROM_SPM) {
+            if !indirect_message::is_announced(NWD, FROM_SPM) {
                 continue;
             }
             let header = Header::read(&RX);

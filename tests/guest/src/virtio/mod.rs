@@ -9,7 +9,7 @@ pub mod areas;
 pub mod device;
 pub mod disk;
 pub mod driver;
-pub mod message;
+pub mod frame;
 pub mod pages;
 pub mod ring;
 

@@ -4,7 +4,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::board::package;
-use crate::ffa::transfer::{Caller, words};
+use crate::ffa::memory_calls::{Caller, words};
 use crate::ffa::{self, Answer, NOBODY, NWD, SP1, SP2, SP3, SPMC, id, route};
 use crate::rt::call::{Regs, call};
 use crate::rt::page::PAGE_SIZE;

@@ -4,9 +4,8 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::board::{self, package};
-use crate::ffa::memory::{NORMAL_WB, Transaction, access};
+use crate::ffa::memory_descriptor::{NORMAL_WB, Transaction, access};
 use crate::ffa::{self, Answer, NWD, SP1, SP2, error, id, route};
-use crate::message::{self, request};
 use crate::nwd::{peek, poke};
 use crate::println;
 use crate::rt::call::{Regs, call};
@@ -17,6 +16,7 @@ use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::probe;
 use crate::rt::stage1::{self, Attributes};
 use crate::sp::{self, Command, Sp, fault};
+use crate::support::helper_call::{self, request};
 use crate::tests::interrupts::secure::hf;
 use crate::tests::memory::receiver;
 use crate::{command, helper};
@@ -187,7 +187,7 @@ impl Inside {
             _ => id::DIRECT_RESP_32,
         };
         let born = BORN.load(Ordering::Acquire);
-        let words = [back, 0, message::OK, self.attacker.calls, born];
+        let words = [back, 0, helper_call::OK, self.attacker.calls, born];
         let used = if function == id::DIRECT_RESP2 { 1 } else { 5 };
         ffa::regs(function, &words[..used])
     }
@@ -413,7 +413,7 @@ impl Inside {
     /// An indirect message.
     fn message(&mut self) {
         let (me, to) = (self.attacker.me, self.attacker.id());
-        let answer = ffa::indirect::send(me.tx, me.id, to, &[0x5a; 32]);
+        let answer = ffa::indirect_message::send(me.tx, me.id, to, &[0x5a; 32]);
         TALLY.count(id::MSG_SEND2.into(), &answer);
         self.attacker.calls += 1;
     }
@@ -471,11 +471,11 @@ fn relay(sp: &Sp, [other, number, ..]: [u64; 4]) -> Check<[u64; 4]> {
         ANSWER,
         [number, 0, 0, 0],
     );
-    let got = message::resumed(other, call(ffa::conduit(), message));
+    let got = helper_call::resumed(other, call(ffa::conduit(), message));
     if is_busy(&got) {
         return Ok([0; 4]);
     }
-    let [got, ..] = message::answer(me, other, &got)?;
+    let [got, ..] = helper_call::answer(me, other, &got)?;
     equal(got, mix(number ^ u64::from(other)))?;
     Ok([1, 0, 0, 0])
 }

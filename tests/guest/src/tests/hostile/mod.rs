@@ -9,10 +9,10 @@
 
 pub mod calls;
 pub mod inside;
-pub mod memory;
 pub mod outside;
 pub mod random;
 pub mod tally;
+pub mod transactions;
 
 use crate::nwd::page;
 use crate::rt::page::PAGE_SIZE;

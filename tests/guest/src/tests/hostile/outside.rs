@@ -4,16 +4,16 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::board::{BL33, PARAMETERS};
-use crate::ffa::memory::{NORMAL_WB, Transaction, access};
-use crate::ffa::transfer::{completed, reclaim};
+use crate::ffa::memory_calls::{completed, reclaim};
+use crate::ffa::memory_descriptor::{NORMAL_WB, Transaction, access};
 use crate::ffa::{self, Answer, NWD, SP1, SP2, SP3, error, id, route};
-use crate::message::{self, request};
 use crate::nwd::source::Source;
-use crate::nwd::{self, Nwd, RX, TX, Test, interrupt, pe, peek, poke};
+use crate::nwd::{self, Nwd, RX, TX, Test, gic, pe, peek, poke};
 use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::lock::Lock;
 use crate::rt::{Life, PATIENCE_MS, counter, ticks_per_ms};
+use crate::support::helper_call::{self, request};
 use crate::tests::memory::receiver;
 use crate::{println, test};
 
@@ -357,12 +357,12 @@ impl Outside {
         }
         self.armed = true;
         let ticks = self.attacker.random.below(ticks_per_ms() / 4);
-        interrupt::start_timer_ticks(self.pe, ticks);
+        gic::start_timer_ticks(self.pe, ticks);
         Ok(())
     }
 
     fn take(&mut self) -> Check {
-        interrupt::acknowledge(self.pe)?;
+        gic::acknowledge(self.pe)?;
         self.armed = false;
         note(TAKEN, 1);
         Ok(())
@@ -416,7 +416,7 @@ impl Outside {
             note(ABORTED, 1);
         }
         if matches!(answer[0] as u32, id::DIRECT_RESP_64 | id::DIRECT_RESP_32)
-            && answer[3] == message::OK
+            && answer[3] == helper_call::OK
             && answer[1] as u16 == NWD
         {
             // It may say anything: no more than it can have made.
@@ -439,7 +439,7 @@ impl Outside {
             match answer[0] as u32 {
                 id::INTERRUPT | id::YIELD => {
                     whom = answer[1];
-                    if self.armed && interrupt::is_pending() {
+                    if self.armed && gic::is_pending() {
                         self.take()?;
                     }
                 }
@@ -464,7 +464,7 @@ impl Outside {
                 holds(counter() < end, partition)?;
                 continue;
             }
-            let results = message::answer(NWD, partition, &answer)?;
+            let results = helper_call::answer(NWD, partition, &answer)?;
             note(ANSWERED, 1);
             return Ok(results);
         }

@@ -93,12 +93,12 @@ fn print_row(whose: &str, row: usize, counts: &[u32; RESULTS]) {
     }
     let number = row + 0x60;
     if row == FUNCTIONS - 1 {
-        crate::rt::console::print(format_args!("# {whose}, others:"));
+        crate::rt::uart::print(format_args!("# {whose}, others:"));
     } else {
-        crate::rt::console::print(format_args!("# {whose}, {number:#x}:"));
+        crate::rt::uart::print(format_args!("# {whose}, {number:#x}:"));
     }
     for (count, name) in counts.iter().zip(NAMES).filter(|(count, _)| **count != 0) {
-        crate::rt::console::print(format_args!(" {count} {name}"));
+        crate::rt::uart::print(format_args!(" {count} {name}"));
     }
     println!("");
 }

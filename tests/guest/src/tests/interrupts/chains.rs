@@ -18,13 +18,13 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ffa::error::ABORTED;
 use crate::ffa::{self, NWD, SP1, SP2, SP3, id, route};
-use crate::message::{self, request};
 use crate::nwd::source::Source;
-use crate::nwd::{Nwd, Test, ask, interrupt, pe};
+use crate::nwd::{Nwd, Test, ask, gic, pe};
 use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::{counter, ticks_per_ms, wait_until};
 use crate::sp::{Command, Sp};
+use crate::support::helper_call::{self, request};
 use crate::{command, helper, println, test};
 
 #[path = "../../../../cases/interrupt_chains.rs"]
@@ -177,7 +177,7 @@ pub(crate) fn unbind_all() -> Check {
 /// Takes the interrupt and the notification behind it, so that it can be raised again.
 pub(crate) fn take(pe: usize) -> Check {
     const FROM_SPS: u64 = 1;
-    interrupt::take(pe, SCHEDULE_RECEIVER)?;
+    gic::take(pe, SCHEDULE_RECEIVER)?;
     equal(
         ffa::call(id::NOTIFICATION_INFO_GET_64, &[])[0],
         id::SUCCESS_64,
@@ -208,7 +208,7 @@ fn chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
             }
             answer => answer,
         };
-        [seen, ..] = message::answer(sp.identity.id, next, &answer)?;
+        [seen, ..] = helper_call::answer(sp.identity.id, next, &answer)?;
     } else {
         raise_non_secure(sp)?;
     }
@@ -239,7 +239,7 @@ pub(crate) fn run_chain(pe: usize, (members, preempts, sees): Case) -> Check {
         command!(chain),
         arguments,
     );
-    interrupt::open(pe, SCHEDULE_RECEIVER);
+    gic::open(pe, SCHEDULE_RECEIVER);
     let mut answer = call(ffa::conduit(), message);
     if preempts {
         equal(answer[0], id::INTERRUPT)?;
@@ -247,10 +247,10 @@ pub(crate) fn run_chain(pe: usize, (members, preempts, sees): Case) -> Check {
         take(pe)?;
         answer = run(root, index);
     }
-    let [seen, ..] = message::answer(NWD, root, &answer)?;
+    let [seen, ..] = helper_call::answer(NWD, root, &answer)?;
     if !preempts {
         // Nobody took it.
-        holds(interrupt::waits(SCHEDULE_RECEIVER), path)?;
+        holds(gic::waits(SCHEDULE_RECEIVER), path)?;
         take(pe)?;
     }
     equal(seen | path << 32, packed(sees) | path << 32)
@@ -365,9 +365,9 @@ fn say_again_and_again(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 fn queued_behind_secure_interrupts(_: &Nwd) -> Check {
     bind_all(8)?;
     for _ in 0..2 {
-        interrupt::open(0, SCHEDULE_RECEIVER);
+        gic::open(0, SCHEDULE_RECEIVER);
         ask(SP5, command!(say_again_and_again), [0; 4])?;
-        holds(interrupt::waits(SCHEDULE_RECEIVER), 0u64)?;
+        holds(gic::waits(SCHEDULE_RECEIVER), 0u64)?;
         take(0)?;
     }
     // Others are preempted afterwards as ever.
@@ -546,11 +546,11 @@ fn call_context(_: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
 // FF-A v1.1 section 9.3, sri-interrupts-policy.
 fn scheduler_runs_owner(_: &Nwd) -> Check {
     let prepare = |_: [u64; 4]| {
-        interrupt::open(1, SCHEDULE_RECEIVER);
+        gic::open(1, SCHEDULE_RECEIVER);
         ask(SP4, command!(allow_ipi), [0; 4])
     };
     let scheduled = |_: [u64; 4]| -> Check<[u64; 4]> {
-        interrupt::take(1, SCHEDULE_RECEIVER)?;
+        gic::take(1, SCHEDULE_RECEIVER)?;
         let list = ffa::call(id::NOTIFICATION_INFO_GET_64, &[]);
         equal(list[0], id::SUCCESS_64)?;
         // One list, with one context.

@@ -6,7 +6,7 @@ use core::arch::naked_asm;
 
 use crate::ffa::SP2;
 use crate::nwd::source::Source;
-use crate::nwd::{Nwd, Test, ask, interrupt};
+use crate::nwd::{Nwd, Test, ask, gic};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::probe;
 use crate::sp::{Command, Sp};
@@ -79,9 +79,9 @@ fn cpu_interface_survives(_: &Nwd) -> Check {
         let before = handled_by(SP7)?;
         Source::Clock.raise();
         comes_to(SP7, before + 1)?;
-        interrupt::enable(0);
-        interrupt::fire(0);
-        interrupt::acknowledge(0)?;
+        gic::enable(0);
+        gic::fire(0);
+        gic::acknowledge(0)?;
         equal(handled_by(SP7)?, before + 1)?;
     }
     Ok(())

@@ -12,17 +12,17 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::ffa::memory::access;
+use crate::ffa::memory_descriptor::access;
 use crate::ffa::{self, NWD, SP1, SP2, error, id, route};
-use crate::message::{self, request};
 use crate::nwd::source::Source;
-use crate::nwd::{Nwd, RX, TX, Test, ask, interrupt, page, pe, peek, poke};
+use crate::nwd::{Nwd, RX, TX, Test, ask, gic, page, pe, peek, poke};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::lock::Lock;
 use crate::rt::stage1::{self, Attributes};
 use crate::rt::{Life, counter, ticks_per_ms, wait_until};
 use crate::sp::{Command, Sp};
+use crate::support::helper_call::{self, request};
 use crate::{command, helper, println, test};
 
 use crate::tests::interrupts::secure::{
@@ -161,12 +161,12 @@ fn work(sp: &Sp, [kind, ticks, other, next]: [u64; 4]) -> Check<[u64; 4]> {
             let command = command!(work);
             let route = route(sp.identity.id, other as u16);
             let request = request(id::DIRECT_REQ_64, route, command, arguments);
-            let answer = message::resumed(other as u16, call(ffa::conduit(), request));
+            let answer = helper_call::resumed(other as u16, call(ffa::conduit(), request));
             if answer[0] == u64::from(id::ERROR) {
                 equal(answer[2] as u32, error::BUSY as u32)?;
             } else {
                 equal(answer[0], id::DIRECT_RESP_64)?;
-                equal(answer[3], message::OK)?;
+                equal(answer[3], helper_call::OK)?;
             }
         }
         _ => {}
@@ -356,16 +356,16 @@ impl Worker {
                 note(FIRED);
                 self.armed = true;
                 let ticks = self.next(ticks_per_ms() / 4);
-                interrupt::start_timer_ticks(self.pe, ticks);
+                gic::start_timer_ticks(self.pe, ticks);
             }
-            4 | 5 if interrupt::is_pending() => self.take()?,
+            4 | 5 if gic::is_pending() => self.take()?,
             _ => self.request()?,
         }
         Ok(())
     }
 
     fn take(&mut self) -> Check {
-        interrupt::acknowledge(self.pe)?;
+        gic::acknowledge(self.pe)?;
         self.armed = false;
         note(TAKEN);
         Ok(())
@@ -404,7 +404,7 @@ impl Worker {
                     return Ok(());
                 }
             } else {
-                message::answer(NWD, partition, &answer)?;
+                helper_call::answer(NWD, partition, &answer)?;
                 note(ANSWERED);
                 return Ok(());
             }

@@ -2,14 +2,14 @@
 //! (FF-A v1.0 section 4.5.4). Only for the layout in which sp3 has that action.
 
 use crate::ffa::{NWD, SP3, id, route};
-use crate::message::{self, request};
-use crate::nwd::interrupt::{self, State, TIMER};
+use crate::nwd::gic::{self, State, TIMER};
 use crate::nwd::{Nwd, Test, pe, peek, poke};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::stage1::{self, Attributes};
 use crate::rt::{probe, wait_until};
 use crate::sp::{Command, Sp};
+use crate::support::helper_call::{self, request};
 use crate::{command, ffa, helper, test};
 
 use crate::tests::interrupts::chains::MANAGED_EXIT;
@@ -47,7 +47,7 @@ fn exit_slowly(_: &Sp, [flag, ..]: [u64; 4]) -> Check<[u64; 4]> {
 fn interrupt_stays_pending(_: &Nwd) -> Check {
     with_flag(SP3, |flag| {
         let body = |[flag, ..]: [u64; 4]| -> Check<[u64; 4]> {
-            interrupt::start_timer(1, TIMER_MS);
+            gic::start_timer(1, TIMER_MS);
             let ids = route(NWD, SP3);
             let request = request(
                 id::DIRECT_REQ_64,
@@ -55,16 +55,16 @@ fn interrupt_stays_pending(_: &Nwd) -> Check {
                 command!(exit_slowly),
                 [flag, 0, 0, 0],
             );
-            message::answer(NWD, SP3, &call(ffa::conduit(), request))?;
+            helper_call::answer(NWD, SP3, &call(ffa::conduit(), request))?;
             // Nobody has taken it.
-            equal(interrupt::state_of(1, TIMER), State::Pending)?;
-            interrupt::acknowledge(1)?;
-            equal(interrupt::state_of(1, TIMER), State::Inactive)?;
+            equal(gic::state_of(1, TIMER), State::Pending)?;
+            gic::acknowledge(1)?;
+            equal(gic::state_of(1, TIMER), State::Inactive)?;
             Ok([0; 4])
         };
         pe::start(1, body, [flag, 0, 0, 0])?;
         let exits = wait_until(LIMIT_MS, || peek(flag) == SPINNING);
-        let state = interrupt::state_of(1, TIMER);
+        let state = gic::state_of(1, TIMER);
         poke(flag, GO);
         pe::finish(1)?;
         poke(flag, 0);

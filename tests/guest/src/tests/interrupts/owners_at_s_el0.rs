@@ -12,12 +12,12 @@
 use crate::board::package;
 use crate::ffa::error::ABORTED;
 use crate::ffa::{self, NWD, SP1, SP2, SP3, id, route};
-use crate::message::request;
 use crate::nwd::{Nwd, Test, ask, pe, peek, poke};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::wait_until;
 use crate::sp::{Command, Sp};
+use crate::support::helper_call::request;
 use crate::{command, helper, println, test};
 
 use crate::tests::interrupts::chains::{

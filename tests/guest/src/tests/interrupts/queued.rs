@@ -5,11 +5,11 @@
 //! go on.
 
 use crate::ffa::{self, NWD, SP1, SP2, id, route};
-use crate::message::{self, request};
-use crate::nwd::{Nwd, Test, interrupt, pe, peek, poke};
+use crate::nwd::{Nwd, Test, gic, pe, peek, poke};
 use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::wait_until;
+use crate::support::helper_call::{self, request};
 use crate::test;
 
 use crate::tests::scheduling::preemption::{
@@ -40,7 +40,7 @@ const SEED: u64 = 21;
 /// On another PE: makes the interrupt pending while somebody spins, then lets it go on.
 fn fire([flag, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let spins = wait_until(LIMIT_MS, || peek(flag) == SPINNING);
-    interrupt::fire(0);
+    gic::fire(0);
     poke(flag, GO);
     holds(spins, flag)?;
     Ok([0; 4])
@@ -55,18 +55,18 @@ fn interrupted(
     flag: u64,
 ) -> Check<(Regs, bool)> {
     let message = request(id::DIRECT_REQ_64, route(NWD, partition), command, arguments);
-    interrupt::enable(0);
+    gic::enable(0);
     pe::start(1, fire, [flag, 0, 0, 0])?;
     let answer = call(ffa::conduit(), message);
-    let pending = interrupt::is_pending();
+    let pending = gic::is_pending();
     pe::finish(1)?;
-    interrupt::acknowledge(0)?;
+    gic::acknowledge(0)?;
     Ok((answer, pending))
 }
 
 #[track_caller]
 fn is_done(partition: u16, answer: &Regs) -> Check {
-    let [result, ..] = message::answer(NWD, partition, answer)?;
+    let [result, ..] = helper_call::answer(NWD, partition, answer)?;
     equal(result, !SEED)
 }
 

@@ -6,11 +6,11 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ffa::{self, SP1, SP2};
-use crate::nwd::{Nwd, Test, ask, interrupt, pe};
+use crate::nwd::{Nwd, Test, ask, gic, pe};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
-use crate::rt::console::SECURE_UART;
 use crate::rt::mark::mark;
+use crate::rt::uart::SECURE_UART;
 use crate::rt::{counter, exception_level, ticks_per_ms, wait_until};
 use crate::sp::{Command, Identity, Sp};
 use crate::{command, helper, println, test};
@@ -370,9 +370,9 @@ fn timer_of_a_partition(_: &Nwd) -> Check {
 // The EL1 virtual timer: id 3, too, as far as the Normal world lets its interrupt through.
 fn virtual_timer_of_a_partition(_: &Nwd) -> Check {
     const VIRTUAL_TIMER: u32 = 27;
-    interrupt::open(0, VIRTUAL_TIMER);
+    gic::open(0, VIRTUAL_TIMER);
     let outcome = ask(SP1, command!(virtual_timer_while_it_runs), [0; 4]);
-    interrupt::close(0, VIRTUAL_TIMER);
+    gic::close(0, VIRTUAL_TIMER);
     outcome.map(drop)
 }
 

@@ -5,10 +5,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ffa::error::BUSY;
 use crate::ffa::{self, NWD, SP1, SP2, SP3, id, route};
-use crate::message;
-use crate::nwd::{Nwd, Test, ask, interrupt};
+use crate::nwd::{Nwd, Test, ask, gic};
 use crate::rt::check::{Check, equal, holds};
 use crate::sp::{Command, Sp};
+use crate::support::helper_call;
 use crate::{command, helper, test};
 
 use crate::tests::interrupts::chains::{
@@ -134,7 +134,7 @@ fn leave(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
 fn go_on(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let left = LEFT.load(Ordering::Relaxed);
     let answer = ffa::call(id::RUN, &[left]);
-    message::answer(sp.identity.id, (left >> 16) as u16, &answer)
+    helper_call::answer(sp.identity.id, (left >> 16) as u16, &answer)
 }
 
 // req: ME-02, ME-03, ME-04, ME-05, ME-06
@@ -143,10 +143,10 @@ fn exit_above_a_chain(_: &Nwd) -> Check {
     bind_all(8)?;
     for members in PATHS {
         let path = packed(members);
-        interrupt::open(0, SCHEDULE_RECEIVER);
+        gic::open(0, SCHEDULE_RECEIVER);
         ask(SP3, command!(leave), [path, 0, 0, 0])?;
         // Nobody took it, and the chain is not over.
-        holds(interrupt::waits(SCHEDULE_RECEIVER), path)?;
+        holds(gic::waits(SCHEDULE_RECEIVER), path)?;
         for member in *members {
             let ids = route(NWD, 0x8000 | *member as u16);
             ffa::refused(&ffa::call(id::DIRECT_REQ_64, &[ids]), BUSY)?;

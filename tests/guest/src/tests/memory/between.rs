@@ -3,8 +3,8 @@
 
 use crate::board::{SECURE_UART, SPMC, package};
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
-use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access, flag};
-use crate::ffa::transfer::reclaim;
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::{NORMAL_WB, Receiver, Transaction, access, flag};
 use crate::ffa::{self, NOBODY, NWD, SP1, SP2, id};
 use crate::nwd::{Nwd, Test, ask, page};
 use crate::rt::check::{Check, equal, holds};

@@ -2,17 +2,17 @@
 //! life cycle): whoever dealt with it goes on.
 
 use crate::ffa::error::ABORTED;
-use crate::ffa::fragments::Fragments;
-use crate::ffa::memory::{NORMAL_WB, Receiver, Scatter, Transaction, access, flag};
-use crate::ffa::transfer::reclaim;
+use crate::ffa::fragment_calls::Fragments;
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::{NORMAL_WB, Receiver, Scatter, Transaction, access, flag};
 use crate::ffa::{self, NWD, SP1, SP2, id, route};
-use crate::message::request;
 use crate::nwd::{self, Nwd, Test, ask, page, peek, poke};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::probe;
 use crate::sp::{Command, Sp, fault};
+use crate::support::helper_call::request;
 use crate::{command, helper, test};
 
 use super::sizes::{HOLES, Kind, borrowed, send, unsent};

@@ -2,8 +2,8 @@
 
 use crate::board::{CLOCK, SPARE_DEVICE as DEVICE, SPARE_PART, SPARE_REGISTER};
 use crate::ffa::error::DENIED;
-use crate::ffa::memory::{NORMAL_WB, Transaction, access, flag};
-use crate::ffa::transfer::reclaim;
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::{NORMAL_WB, Transaction, access, flag};
 use crate::ffa::{self, NWD, SP1, SP2, id};
 use crate::nwd::{self, Nwd, Test, ask};
 use crate::rt::check::{Check, equal};

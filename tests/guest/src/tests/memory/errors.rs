@@ -3,10 +3,10 @@
 
 use crate::board;
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
-use crate::ffa::memory::{
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::{
     CONSTITUENTS, NORMAL_WB, NS, Receiver, Transaction, access, flag, layout,
 };
-use crate::ffa::transfer::reclaim;
 use crate::ffa::{self, Answer, NOBODY, NWD, SP1, SP2, SPMC, id};
 use crate::nwd::{self, Nwd, Test, page};
 use crate::rt::check::{Check, equal, holds};

@@ -3,8 +3,8 @@
 //! tables: enough for one borrower at a time.
 
 use crate::ffa::error::{DENIED, NO_MEMORY};
-use crate::ffa::memory::{NORMAL_WB, Scatter, Transaction, access, flag};
-use crate::ffa::transfer::reclaim;
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::{NORMAL_WB, Scatter, Transaction, access, flag};
 use crate::ffa::{self, NWD, SP1, SP2, id};
 use crate::nwd::{self, Nwd, Test, ask};
 use crate::rt::check::{Check, equal};

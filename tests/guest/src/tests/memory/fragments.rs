@@ -3,11 +3,11 @@
 
 use crate::board::package;
 use crate::ffa::error::{ABORTED, BUSY, DENIED, INVALID_PARAMETERS};
-use crate::ffa::fragments::Fragments;
-use crate::ffa::memory::{
+use crate::ffa::fragment_calls::Fragments;
+use crate::ffa::memory_calls::{Caller, completed, reclaim, words};
+use crate::ffa::memory_descriptor::{
     NORMAL_WB, Receiver, Scatter, Transaction, access, encode_constituent, layout,
 };
-use crate::ffa::transfer::{Caller, completed, reclaim, words};
 use crate::ffa::{self, Answer, NWD, SP1, SP2, id};
 use crate::nwd::{self, Nwd, Test, ask, page};
 use crate::rt::check::{Check, equal, holds};

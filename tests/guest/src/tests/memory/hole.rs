@@ -3,8 +3,8 @@
 //! everything goes on.
 
 use crate::ffa::error::{ABORTED, DENIED};
-use crate::ffa::memory::{Transaction, access, flag};
-use crate::ffa::transfer::reclaim;
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::{Transaction, access, flag};
 use crate::ffa::{self, SP1, id};
 use crate::nwd::{self, Nwd, Test};
 use crate::rt::check::Check;

@@ -1,7 +1,7 @@
 //! Calls that zero a large region: handlers of Secure interrupts do not wait for their end.
 
-use crate::ffa::memory::{Scatter, access, flag};
-use crate::ffa::transfer::reclaim;
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::{Scatter, access, flag};
 use crate::ffa::{self, SP1, SP2};
 use crate::nwd::{self, Nwd, Test, ask, pe, peek, poke};
 use crate::rt::check::{Check, equal, fail, holds};

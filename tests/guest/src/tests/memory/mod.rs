@@ -16,15 +16,15 @@ pub mod sizes;
 pub mod transfer;
 pub mod u_boot;
 
-use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access};
-use crate::ffa::transfer::Retrieved;
+use crate::ffa::memory_calls::Retrieved;
+use crate::ffa::memory_descriptor::{NORMAL_WB, Receiver, Transaction, access};
 use crate::ffa::{self, NWD, id};
-use crate::message::ask_from;
 use crate::nwd;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::probe;
 use crate::rt::stage1::{self, Attributes};
 use crate::sp::{Command, Sp};
+use crate::support::helper_call::ask_from;
 use crate::{command, helper};
 
 /// Code of the partitions.

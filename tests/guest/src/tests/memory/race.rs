@@ -2,8 +2,8 @@
 //! its own.
 
 use crate::ffa::error::DENIED;
-use crate::ffa::memory::{NORMAL_WB, Transaction, access};
-use crate::ffa::transfer::reclaim;
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::{NORMAL_WB, Transaction, access};
 use crate::ffa::{self, NWD, SP2, id};
 use crate::nwd::{self, Nwd, Test, ask, page, pe, peek, poke};
 use crate::rt::check::{Check, equal};

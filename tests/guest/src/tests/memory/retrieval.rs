@@ -2,10 +2,10 @@
 //! inside the partition.
 
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
-use crate::ffa::memory::{
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::{
     NORMAL_WB, NS, Receiver, Transaction, access, encode_relinquish, flag, layout,
 };
-use crate::ffa::transfer::reclaim;
 use crate::ffa::{self, NOBODY, NWD, SP1, SP2, SPMC, id};
 use crate::nwd::{self, Nwd, Test, ask, page};
 use crate::rt::check::{Check, equal};

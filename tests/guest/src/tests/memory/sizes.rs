@@ -2,16 +2,16 @@
 //! what one side writes the other side reads, through all pages, and what lies between stays out of
 //! reach. Long lists travel in fragments.
 
-use crate::ffa::memory::{NORMAL_WB, NS, Receiver, Scatter, Transaction, access, flag};
-use crate::ffa::transfer::{Caller, reclaim};
+use crate::ffa::memory_calls::{Caller, reclaim};
+use crate::ffa::memory_descriptor::{NORMAL_WB, NS, Receiver, Scatter, Transaction, access, flag};
 use crate::ffa::{self, NWD, SP1, SP2, id};
-use crate::message::ask_from;
 use crate::nwd::{self, Nwd, Test};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::page::PAGE_SIZE;
 use crate::rt::probe;
 use crate::rt::stage1::{self, Attributes, NON_SECURE_GIB};
 use crate::sp::{self, Command, Sp};
+use crate::support::helper_call::ask_from;
 use crate::{command, helper, test};
 
 use super::{asked_to_give_back, receiver};

@@ -3,8 +3,8 @@
 
 use crate::board::BL33;
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
-use crate::ffa::memory::{NORMAL_WB, NS, Receiver, Transaction, access, flag};
-use crate::ffa::transfer::{Retrieved, reclaim};
+use crate::ffa::memory_calls::{Retrieved, reclaim};
+use crate::ffa::memory_descriptor::{NORMAL_WB, NS, Receiver, Transaction, access, flag};
 use crate::ffa::{self, NWD, SP1, SP2, id};
 use crate::nwd::{self, Nwd, Test, page, peek, poke};
 use crate::rt::check::{Check, equal, holds};

@@ -4,12 +4,12 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ffa::{self, NWD, SP1, SP2, id, route};
-use crate::message::{self, request};
 use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::call::{Conduit, call};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::{PATIENCE_MS, wait_until};
 use crate::sp::{CONTEXT_ENTRY, Command, Sp};
+use crate::support::helper_call::{self, request};
 use crate::{command, helper, test};
 
 /// The tests of this file.
@@ -122,7 +122,7 @@ fn direct_32_bit(_: &Nwd) -> Check {
         equal(answer[0], id::DIRECT_RESP_32)?;
         equal(answer[1], route(partition, NWD))?;
         equal(answer[2], 0u64)?;
-        equal(answer[3], message::OK)?;
+        equal(answer[3], helper_call::OK)?;
         for (got, sent) in answer[4..8].iter().zip(PATTERN) {
             // Had the partition seen an upper half, it would have answered its complement.
             equal(*got, !sent & 0xffff_ffff)?;
@@ -168,7 +168,7 @@ fn look_at_request(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 // req: MSGD-04, MSGD-14, MSGD-22, RUN-02
 fn direct_for_a_vm(_: &Nwd) -> Check {
     for vm in [1, 0x7fff] {
-        let answer = message::ask_from(vm, SP1, command!(complement), PATTERN)?;
+        let answer = helper_call::ask_from(vm, SP1, command!(complement), PATTERN)?;
         equal(answer[0], !PATTERN[0])?;
     }
     Ok(())
@@ -192,7 +192,7 @@ fn both_conduits(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
             command!(complement),
             PATTERN,
         );
-        let answer = message::answer(me, other as u16, &call(conduit, request))?;
+        let answer = helper_call::answer(me, other as u16, &call(conduit, request))?;
         equal(answer[0], !PATTERN[0])?;
     }
     Ok([0; 4])

@@ -7,11 +7,10 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::ffa::indirect::{self, Header};
-use crate::ffa::memory::{NORMAL_WB, Receiver, Transaction, access};
-use crate::ffa::transfer::reclaim;
+use crate::ffa::indirect_message::{self, Header};
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::{NORMAL_WB, Receiver, Transaction, access};
 use crate::ffa::{self, NWD, SP1, SP2, V1_2, error, id, route};
-use crate::message::{self, request};
 use crate::nwd::{self, Nwd, RX, TX, Test, page, pe, peek, poke};
 use crate::println;
 use crate::rt::call::call;
@@ -21,6 +20,7 @@ use crate::rt::page::PAGE_SIZE;
 use crate::rt::stage1::{self, Attributes};
 use crate::rt::{Life, PATIENCE_MS, wait_until};
 use crate::sp::{self, Command, Sp};
+use crate::support::helper_call::{self, request};
 use crate::{command, helper, test};
 
 use crate::tests::memory::receiver;
@@ -102,10 +102,10 @@ fn attempt(
     if function == id::DIRECT_REQ_32 {
         equal(answer[0], id::DIRECT_RESP_32)?;
         equal(answer[1], route(partition, me))?;
-        equal(answer[3], message::OK)?;
+        equal(answer[3], helper_call::OK)?;
         return Ok(Some([answer[4], answer[5], answer[6], answer[7]]));
     }
-    message::answer(me, partition, &answer).map(Some)
+    helper_call::answer(me, partition, &answer).map(Some)
 }
 
 // ---- inside the partitions ----
@@ -257,7 +257,7 @@ fn post(
     let mut payload = [0; 16];
     payload[..8].copy_from_slice(&(lane as u64).to_le_bytes());
     payload[8..].copy_from_slice(&number.to_le_bytes());
-    let answer = indirect::send(tx, me, to, &payload);
+    let answer = indirect_message::send(tx, me, to, &payload);
     if answer[0] == u64::from(id::ERROR) {
         ffa::refused(&answer, error::BUSY)?;
         return Ok(false);
@@ -273,7 +273,7 @@ fn unpost(
     flags: u64,
     lanes: &Lanes,
 ) -> Check<bool> {
-    if !indirect::is_announced(me, flags) {
+    if !indirect_message::is_announced(me, flags) {
         return Ok(false);
     }
     let header = Header::read(rx);

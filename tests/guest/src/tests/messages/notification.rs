@@ -3,11 +3,11 @@
 
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS, NO_DATA, NOT_SUPPORTED};
 use crate::ffa::{self, NWD, SP1, SP2, id, route};
-use crate::message::{self, request};
-use crate::nwd::{Nwd, Test, ask, interrupt};
+use crate::nwd::{Nwd, Test, ask, gic};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::sp::{Command, Sp};
+use crate::support::helper_call::{self, request};
 use crate::{command, helper, test};
 
 use crate::tests::scheduling::preemption::run;
@@ -96,7 +96,7 @@ fn sri() -> Check<u32> {
     ffa::succeeded(&answer)?;
     let interrupt = answer[2] as u32;
     holds(interrupt < 16, interrupt)?;
-    interrupt::open(0, interrupt);
+    gic::open(0, interrupt);
     Ok(interrupt)
 }
 
@@ -183,8 +183,8 @@ fn notification_preempts_sender(_: &Nwd) -> Check {
     );
     let stopped = call(ffa::conduit(), message);
     equal(stopped[0], id::INTERRUPT)?;
-    interrupt::take(0, line)?;
-    message::answer(NWD, SP1, &run(SP1, 0))?;
+    gic::take(0, line)?;
+    helper_call::answer(NWD, SP1, &run(SP1, 0))?;
     told(&info(), 1, 0, NWD as u64)?;
     let still_bound = on_map(id::NOTIFICATION_UNBIND, SP1, NWD, 0, MAP);
     ffa::refused(&still_bound, DENIED)?;
@@ -203,7 +203,7 @@ fn notification_delayed(_: &Nwd) -> Check {
         ffa::done(&create(1))?;
         ffa::done(&on_map(id::NOTIFICATION_BIND, partition, NWD, 0, 4))?;
         ask(partition, command!(set), [NWD as u64, DELAY, 4, 0])?;
-        interrupt::take(0, line)?;
+        gic::take(0, line)?;
         told(&info(), 1, 0, NWD as u64)?;
         ffa::results(&fetch(0), [4, 0, 0, 0, 0, 0])?;
         destroy()?;
@@ -222,7 +222,7 @@ fn notification_of_vcpus(_: &Nwd) -> Check {
     }
     // Let through only now, or it would stop the second sender.
     let line = sri()?;
-    interrupt::take(0, line)?;
+    gic::take(0, line)?;
     told(&info(), 1, 2, 7 << 32 | 2 << 16 | NWD as u64)?;
     for (vcpu, pending) in [(0, 0), (2, 2), (7, 2), (7, 0)] {
         ffa::results(&fetch(vcpu), [pending, 0, 0, 0, 0, 0])?;
@@ -239,7 +239,7 @@ fn notification_to_partition(_: &Nwd) -> Check {
     ask(SP1, command!(bind), [SP2 as u64, 0, 1, 0])?;
     let from_us = || on_map(id::NOTIFICATION_SET, NWD, SP1, 0, 1);
     ffa::done(&from_us())?;
-    interrupt::take(0, line)?;
+    gic::take(0, line)?;
     told(&info(), 1, 0, SP1 as u64)?;
     let fetched = ask(SP1, command!(get), [0; 4])?;
     holds(fetched == [0, 1, 0, 0], fetched[FROM_VMS as usize - 1])?;

@@ -2,10 +2,9 @@
 //! away goes away everywhere.
 
 use crate::ffa::error::BUSY;
-use crate::ffa::memory::{Transaction, access};
-use crate::ffa::transfer::reclaim;
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::{Transaction, access};
 use crate::ffa::{self, NWD, SP1, SP2, id, route};
-use crate::message::{self, request};
 use crate::nwd::{Nwd, Test, ask, page, pe, poke};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
@@ -13,6 +12,7 @@ use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::probe;
 use crate::rt::stage1::{self, Attributes};
 use crate::sp::{Command, Sp};
+use crate::support::helper_call::{self, request};
 use crate::{command, helper, test};
 
 use crate::tests::memory::transfer::share;
@@ -73,7 +73,7 @@ fn try_complement(me: u16, partition: u16, word: u64) -> Check<(u64, u64)> {
         ffa::refused(&answer, BUSY)?;
         return Ok((answer[2], 0));
     }
-    let [answer, ..] = message::answer(me, partition, &answer)?;
+    let [answer, ..] = helper_call::answer(me, partition, &answer)?;
     Ok((0, answer))
 }
 

@@ -4,11 +4,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ffa::error::ABORTED;
 use crate::ffa::{self, NWD, SP1, SP3, id, route};
-use crate::message::request;
 use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal};
 use crate::sp::{Command, Sp, fault};
+use crate::support::helper_call::request;
 use crate::{command, helper, test};
 
 /// The tests of this file.

@@ -6,11 +6,11 @@ use core::sync::atomic::Ordering;
 
 use crate::ffa::error::{ABORTED, INVALID_PARAMETERS};
 use crate::ffa::{self, SP1, SP2, id};
-use crate::message;
 use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::check::{Check, equal};
 use crate::rt::fp;
 use crate::sp::{CONTEXT_ENTRY, Command, Sp};
+use crate::support::helper_call;
 use crate::{command, helper, test};
 
 use crate::tests::scheduling::preemption::{
@@ -192,7 +192,7 @@ fn chain_ends_with_its_pe(_: &Nwd) -> Check {
         // What sp1 makes of the error of its call, on this PE: its helper reports a failed check.
         let answer = run(SP1, 0);
         equal(answer[0], id::DIRECT_RESP_64)?;
-        equal(answer[3], message::FAILED)?;
+        equal(answer[3], helper_call::FAILED)?;
         equal(answer[5], ABORTED as u32)?;
         both_answer([13, 0, 0, 0])?;
         pe::all_on(1..2)?;

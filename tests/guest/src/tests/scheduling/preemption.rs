@@ -2,16 +2,16 @@
 //! 4.5.3). And what must survive a switch.
 
 use crate::ffa::error::{BUSY, DENIED};
-use crate::ffa::memory::access;
-use crate::ffa::transfer::reclaim;
+use crate::ffa::memory_calls::reclaim;
+use crate::ffa::memory_descriptor::access;
 use crate::ffa::{self, NWD, SP1, SP2, id, route};
-use crate::message::{self, request};
-use crate::nwd::{Nwd, Test, ask, interrupt, page, pe, peek, poke};
+use crate::nwd::{Nwd, Test, ask, gic, page, pe, peek, poke};
 use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::stage1::{self, Attributes};
 use crate::rt::{fp, probe, wait_until};
 use crate::sp::{Command, Sp};
+use crate::support::helper_call::{self, request};
 use crate::{command, helper, test};
 
 use crate::tests::memory::transfer::share;
@@ -152,7 +152,7 @@ pub(crate) fn preempt(
     while peek(flag) != SPINNING {
         // The first time, or the interrupt came before the spinning.
         fp::load(&fp::pattern(7));
-        interrupt::start_timer(pe as usize, TIMER_MS);
+        gic::start_timer(pe as usize, TIMER_MS);
         let stopped = call(ffa::conduit(), next);
         equal(stopped[0], id::INTERRUPT)?;
         equal(stopped[1], vcpu(partition, index))?;
@@ -160,7 +160,7 @@ pub(crate) fn preempt(
             equal(*register, 0u64)?;
         }
         same(&fp::store(), &fp::pattern(7))?;
-        interrupt::acknowledge(pe as usize)?;
+        gic::acknowledge(pe as usize)?;
         next = ffa::regs(id::RUN, &[vcpu(partition, index)]);
     }
     Ok(())
@@ -177,7 +177,7 @@ pub(crate) fn run(partition: u16, index: u16) -> Regs {
 /// Tells the preempted partition to end, resumes it, and takes its answer.
 pub(crate) fn resume(partition: u16, index: u16, flag: u64, seed: u64) -> Check {
     poke(flag, GO);
-    let [answer, ..] = message::answer(NWD, partition, &run(partition, index))?;
+    let [answer, ..] = helper_call::answer(NWD, partition, &run(partition, index))?;
     poke(flag, 0);
     equal(answer, !seed)
 }

@@ -3,11 +3,11 @@
 
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
 use crate::ffa::{self, NWD, SP1, SP2, SP3, id, route};
-use crate::message::{self, request};
 use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal};
 use crate::sp::{Command, Sp};
+use crate::support::helper_call::{self, request};
 use crate::{command, helper, test};
 
 /// The tests of this file.
@@ -68,7 +68,7 @@ fn yielded(answer: &Regs, partition: u16) -> Check {
 
 #[track_caller]
 fn done(me: u16, partition: u16, answer: &Regs, seed: u64) -> Check {
-    let [complement, ..] = message::answer(me, partition, answer)?;
+    let [complement, ..] = helper_call::answer(me, partition, answer)?;
     equal(complement, !seed)
 }
 

@@ -2,13 +2,13 @@
 //! the end comes a client of 1.2, as when Linux starts.
 
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
-use crate::ffa::memory::{NORMAL_WB, Transaction, access};
-use crate::ffa::transfer::{Caller, reclaim};
+use crate::ffa::memory_calls::{Caller, reclaim};
+use crate::ffa::memory_descriptor::{NORMAL_WB, Transaction, access};
 use crate::ffa::{self, NOT_SUPPORTED, NWD, SP1, SP2, V1_0, V1_1, V1_2, id, route};
-use crate::message;
 use crate::nwd::{self, Nwd, Test, page, peek};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
+use crate::support::helper_call;
 use crate::test;
 
 use crate::tests::memory::transfer::transaction;
@@ -98,7 +98,7 @@ fn ping_at_1_0(_: &Nwd) -> Check {
         equal(answer[0], id::DIRECT_RESP_64)?;
         equal(answer[1], route(partition, NWD))?;
         // No helper has that number.
-        equal(answer[3], message::UNKNOWN)?;
+        equal(answer[3], helper_call::UNKNOWN)?;
         equal(answer[4], PING & 0xffff_ffff)?;
     }
     Ok(())

@@ -51,6 +51,6 @@ pub fn print(arguments: fmt::Arguments) {
 #[macro_export]
 macro_rules! println {
     ($($argument:tt)*) => {
-        $crate::rt::console::print(format_args!("{}\n", format_args!($($argument)*)))
+        $crate::rt::uart::print(format_args!("{}\n", format_args!($($argument)*)))
     };
 }

@@ -4,8 +4,8 @@
 
 use crate::rt::check::{Check, equal};
 
-use super::memory::{CONSTITUENT, Scatter, Transaction, encode_constituent};
-use super::transfer::{Caller, words};
+use super::memory_calls::{Caller, words};
+use super::memory_descriptor::{CONSTITUENT, Scatter, Transaction, encode_constituent};
 use super::{Answer, call, id};
 
 /// How far a transmission has come.

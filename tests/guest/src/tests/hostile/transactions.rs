@@ -1,10 +1,10 @@
 //! Memory transactions at random: right, wrong in one field, or bytes without a plan; whole or in
 //! fragments.
 
-use crate::ffa::memory::{
+use crate::ffa::memory_calls::words;
+use crate::ffa::memory_descriptor::{
     CONSTITUENT, CONSTITUENTS, NORMAL_WB, Transaction, encode_relinquish, flag, layout,
 };
-use crate::ffa::transfer::words;
 use crate::ffa::{Answer, NWD, SP1, SP2, id};
 use crate::rt::page::PAGE_SIZE;
 use crate::tests::memory::receiver;

@@ -3,8 +3,10 @@
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::page::{PAGE_SIZE, Shared};
 
-use super::fragments::Fragments;
-use super::memory::{CONSTITUENT, CONSTITUENTS, Scatter, Transaction, encode_relinquish, layout};
+use super::fragment_calls::Fragments;
+use super::memory_descriptor::{
+    CONSTITUENT, CONSTITUENTS, Scatter, Transaction, encode_relinquish, layout,
+};
 use super::{Answer, V1_0, call, done, id, succeeded};
 
 /// Who calls, in which version, with which buffers.

@@ -1,0 +1,3 @@
+//! Helpers that several tests use, with the code that runs inside partitions for them.
+
+pub mod helper_call;
