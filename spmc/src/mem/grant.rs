@@ -1,8 +1,8 @@
 //! Judges a retrieve request by the share that it names (FF-A v1.0 sections 5.11, 5.12 and
 //! 11.4.1.2). Nothing is changed here.
 
+use super::flags::{FLAG_ZERO, sliced_flag};
 use super::share::{Borrower, Grant, SendKind, Share};
-use super::{FLAG_ZERO, sliced_flag};
 use crate::addr::{PAGE_SIZE, World};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory::{

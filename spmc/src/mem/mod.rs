@@ -15,13 +15,17 @@
 //! partition id (the Normal world is 0). A call that needs no answer in RX lets the mailbox go
 //! before it takes the next lock.
 
+mod answers;
 mod channel;
 mod devices;
-mod fragments;
+mod donation;
+mod end;
+mod flags;
 mod grant;
-mod reclaim;
+mod intake;
+mod offer;
 mod regions;
-mod relinquish;
+mod response;
 mod retrieve;
 mod send;
 mod share;
@@ -39,21 +43,6 @@ use crate::id::PartitionId;
 use crate::mm::ChangeError;
 use crate::partition::{Endpoint, Proxy, StreamEndpoint};
 use crate::spmc::{Pe, Spmc};
-
-/// Flag of every call: the memory is to be zeroed.
-const FLAG_ZERO: u32 = 1 << 0;
-/// Flag of every call: it may be paused.
-const FLAG_SLICED: u32 = 1 << 1;
-
-/// The flags that every call of `caller` may have in common. The SPMD relays no pauses, so the
-/// Normal world cannot be paused, and a partition at S-EL0 is not to be.
-fn sliced_flag(caller: &Endpoint) -> u32 {
-    if caller.may_be_paused() {
-        FLAG_SLICED
-    } else {
-        0
-    }
-}
 
 /// Tells the engine about endpoints.
 pub(crate) trait Endpoints {

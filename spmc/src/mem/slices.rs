@@ -5,8 +5,8 @@
 //! access to its region and no other call can name it. A caller that asked for pauses resumes its
 //! call, on any PE; for others the SPMC does ([`Engine::unfinished`]).
 
+use super::answers::{paused, success};
 use super::share::{Operation, Pace, Share, Stage, Zeroing};
-use super::shares::Found;
 use super::{Endpoints, Engine};
 use crate::addr::World;
 use crate::error::{FfaError, Result};
@@ -92,7 +92,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                     self.discard(found);
                     return Err(error);
                 }
-                Ok(super::send::success(handle))
+                Ok(success(handle))
             }
             Operation::Relinquish(..) | Operation::Estate => Ok(self.relinquished(found)),
             Operation::Reclaim => self.return_to_owner(found, caller),
@@ -194,51 +194,4 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         Ok(())
     }
-
-    /// Zeroes the next slice of what the dead had borrowed, so that no exit to the Normal world
-    /// takes longer than that. Returns `true` if there may be more to do.
-    pub(crate) fn settle(&self) -> bool {
-        for mut found in self.shares.iter() {
-            let Ok(share) = found.share() else { continue };
-            if !share.is_estate() {
-                continue;
-            }
-            // Of the endpoint that may get it next.
-            let Some(owner) = self.endpoints.estate(share.owner) else {
-                continue;
-            };
-            if self.zero_on(share, &mut owner.memory.lock()).is_err() {
-                log::error!(
-                    "memory of {} cannot be zeroed and stays out of use",
-                    share.owner
-                );
-                continue;
-            }
-            if share.stage == Stage::Sent {
-                self.relinquished(found);
-            }
-            return true;
-        }
-        false
-    }
-
-    /// Ends a share whose owner is dead, or was when it was to be sent, and that nobody has: the
-    /// owner's pages are as before it, and nobody's.
-    pub(super) fn end(&self, mut found: Found<'_>) {
-        let Ok(share) = found.share() else { return };
-        if let Some(owner) = self.endpoints.estate(share.owner) {
-            let mut space = owner.memory.lock();
-            if self.restore(share, &mut space).is_err() {
-                log::error!("memory that {} sent stays out of use", owner.id());
-            }
-            share.regions.release(Pages::of(self.hal), space.pool());
-        }
-        found.vacate();
-    }
-}
-
-/// Builds FFA_MEM_OP_PAUSE, which tells the caller that its call goes on when it resumes it.
-pub(super) fn paused(handle: Handle) -> Answer {
-    let [low, high] = handle.halves();
-    Answer::new([function::MEM_OP_PAUSE as u64, low, high])
 }

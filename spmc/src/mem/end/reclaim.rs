@@ -1,13 +1,12 @@
 //! `FFA_MEM_RECLAIM` (FF-A v1.0 section 11.7): an owner takes back what nobody uses any more.
 
-use super::share::{Operation, Pace, Share, Stage};
-use super::shares::Found;
-use super::slices::paused;
-use super::{Endpoints, Engine, FLAG_SLICED, FLAG_ZERO, refused, sliced_flag};
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, Handle, SmcFrame};
 use crate::hal::Hal;
-use crate::mm::{AddressSpace, Change, ChangeError, Pages};
+use crate::mem::answers::paused;
+use crate::mem::flags::{FLAG_SLICED, FLAG_ZERO, sliced_flag};
+use crate::mem::share::{Operation, Pace, Stage};
+use crate::mem::{Endpoints, Engine};
 use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
@@ -52,37 +51,5 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             }
         }
         self.return_to_owner(found, caller)
-    }
-
-    /// Gives the owner its access back and ends the share.
-    pub(super) fn return_to_owner(
-        &self,
-        mut found: Found<'_>,
-        caller: &Endpoint,
-    ) -> Result<Answer> {
-        let share = found.share()?;
-        let mut space = caller.memory.lock();
-        self.restore(share, &mut space)
-            .map_err(|error| refused(error, FfaError::Aborted))?;
-        share.regions.release(Pages::of(self.hal), space.pool());
-        found.vacate();
-        Ok(Answer::success([]))
-    }
-
-    /// Makes the pages of the owner, whose memory `space` is, again what they were before they were
-    /// sent, each with the execution that it had.
-    pub(super) fn restore(
-        &self,
-        share: &Share,
-        space: &mut AddressSpace,
-    ) -> core::result::Result<(), ChangeError> {
-        let change = Change {
-            from: share.sent,
-            to: share.owned,
-        };
-        let ranges = share.regions.iter(Pages::of(self.hal));
-        space
-            .change_owned(self.hal, share.world, ranges, change)
-            .map(drop)
     }
 }

@@ -1,0 +1,129 @@
+//! The hand-over of a donation (FF-A v1.0 section 11.4): the receiver becomes the owner when it
+//! retrieves the region, and can give it back while it still reads the response.
+
+use super::channel::Channel;
+use super::share::{Grant, Reading, Share, Stage};
+use super::shares::Found;
+use super::{Endpoints, Engine, refused};
+use crate::error::{FfaError, Result};
+use crate::ffa::Answer;
+use crate::ffa::memory_descriptor::{DescriptorBuffer, Response};
+use crate::hal::Hal;
+use crate::mm::{AddressSpace, Change, Leaf, Pages};
+use crate::partition::Endpoint;
+use crate::sync::MutexGuard;
+
+impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
+    /// Ends a donation: the receiver that the caller speaks for owns the region, the donor does not
+    /// know it any more, the handle is spent.
+    pub(super) fn give(
+        &self,
+        mut found: Found<'_>,
+        grant: &Grant,
+        response: &Response,
+        buffer: &mut DescriptorBuffer,
+        receiver: &Endpoint,
+        channel: &mut Channel<'_>,
+    ) -> Result<Answer> {
+        let share = found.share()?;
+        let store = Pages::of(self.hal);
+        let donor = self
+            .endpoints
+            .endpoint(share.owner)
+            .ok_or(FfaError::Denied)?;
+        let (mut donor_space, mut space) = lock_both(donor, receiver);
+        channel.room(self.hal, &space)?;
+        let ranges = share.regions.iter(store);
+        let taken = Change {
+            from: Leaf::NONE,
+            to: grant.leaf,
+        };
+        let given = Change {
+            from: share.sent,
+            to: donor_space.given_away(share.sent),
+        };
+        space
+            .change(self.hal, share.world, ranges.clone(), taken)
+            .map_err(|error| refused(error, FfaError::Denied))?;
+        let answered = self.answer(channel, &space, buffer, share, response);
+        let (answer, reading) = match answered {
+            Ok(answered) => answered,
+            Err(error) => {
+                let undone = space.change(self.hal, share.world, ranges, taken.inverse());
+                debug_assert!(undone.is_ok());
+                return Err(error);
+            }
+        };
+        // Last, as it cannot be undone: what the donor could execute is forgotten. It needs no
+        // tables but those of the send.
+        let gone = donor_space.change_owned(self.hal, share.world, ranges, given);
+        debug_assert!(gone.is_ok());
+        if reading == Reading::default() {
+            share.regions.release(store, donor_space.pool());
+            found.vacate();
+            return Ok(answer);
+        }
+        share.stage = Stage::Given;
+        if let Some(borrower) = share.borrower(receiver.id()) {
+            borrower.mapped = Some(grant.leaf);
+            borrower.reading = reading;
+        }
+        Ok(answer)
+    }
+
+    /// The new owner does not want what it has begun to read the description of (section 12.2.2.3,
+    /// 8): it is the donor's again, as before it was retrieved. If the donor could execute some of
+    /// its pages and not others, it can execute none of them now.
+    ///
+    /// `DENIED` if the receiver has used its ownership already, or the donor is dead or was loaded
+    /// anew; `NO_MEMORY` if the donor cannot record it.
+    pub(super) fn give_back(
+        &self,
+        share: &mut Share,
+        receiver: &Endpoint,
+        leaf: Leaf,
+    ) -> Result<()> {
+        let donor = self
+            .endpoints
+            .endpoint(share.owner)
+            .filter(|_| !share.orphaned)
+            .ok_or(FfaError::Denied)?;
+        let (mut donor_space, mut space) = lock_both(donor, receiver);
+        let ranges = share.regions.iter(Pages::of(self.hal));
+        let untaken = Change {
+            from: leaf,
+            to: Leaf::NONE,
+        };
+        let back = Change {
+            from: donor_space.given_away(share.sent),
+            to: share.sent,
+        };
+        space
+            .change(self.hal, share.world, ranges.clone(), untaken)
+            .map_err(|error| refused(error, FfaError::Denied))?;
+        if let Err(error) = donor_space.change(self.hal, share.world, ranges.clone(), back) {
+            let undone = space.change(self.hal, share.world, ranges, untaken.inverse());
+            debug_assert!(undone.is_ok());
+            return Err(refused(error, FfaError::Aborted));
+        }
+        share.stage = Stage::Sent;
+        if let Some(borrower) = share.borrower(receiver.id()) {
+            borrower.mapped = None;
+        }
+        Ok(())
+    }
+}
+
+/// The spaces of donor and receiver, locked in ascending order.
+fn lock_both<'e>(
+    donor: &'e Endpoint,
+    receiver: &'e Endpoint,
+) -> (MutexGuard<'e, AddressSpace>, MutexGuard<'e, AddressSpace>) {
+    if donor.id() < receiver.id() {
+        let first = donor.memory.lock();
+        (first, receiver.memory.lock())
+    } else {
+        let first = receiver.memory.lock();
+        (donor.memory.lock(), first)
+    }
+}

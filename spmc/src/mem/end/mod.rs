@@ -1,0 +1,108 @@
+//! The steps by which a share ends: its owner has its access again, the pages of its list are
+//! free, and its handle names nothing any more.
+//!
+//! The calls that lead here, and the death of an endpoint, are in files of their own.
+
+mod death;
+mod reclaim;
+mod relinquish;
+
+use super::share::{Share, Stage};
+use super::shares::Found;
+use super::{Endpoints, Engine, refused};
+use crate::error::{FfaError, Result};
+use crate::ffa::Answer;
+use crate::hal::Hal;
+use crate::mm::{AddressSpace, Change, ChangeError, Leaf, Pages};
+use crate::partition::Endpoint;
+
+impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
+    /// Gives the owner its access back and ends the share.
+    pub(in crate::mem) fn return_to_owner(
+        &self,
+        mut found: Found<'_>,
+        caller: &Endpoint,
+    ) -> Result<Answer> {
+        let share = found.share()?;
+        let mut space = caller.memory.lock();
+        self.restore(share, &mut space)
+            .map_err(|error| refused(error, FfaError::Aborted))?;
+        share.regions.release(Pages::of(self.hal), space.pool());
+        found.vacate();
+        Ok(Answer::success([]))
+    }
+
+    /// Makes the pages of the owner, whose memory `space` is, again what they were before they were
+    /// sent, each with the execution that it had.
+    pub(in crate::mem) fn restore(
+        &self,
+        share: &Share,
+        space: &mut AddressSpace,
+    ) -> core::result::Result<(), ChangeError> {
+        let change = Change {
+            from: share.sent,
+            to: share.owned,
+        };
+        let ranges = share.regions.iter(Pages::of(self.hal));
+        space
+            .change_owned(self.hal, share.world, ranges, change)
+            .map(drop)
+    }
+
+    /// The end of a relinquish, which may be that of the share.
+    pub(in crate::mem) fn relinquished(&self, mut found: Found<'_>) -> Answer {
+        if found
+            .share()
+            .is_ok_and(|share| share.orphaned && !share.is_retrieved())
+        {
+            self.end(found);
+        }
+        Answer::success([])
+    }
+
+    /// Takes the region from the owner of `space`, who has it mapped with `leaf`.
+    pub(in crate::mem) fn unmap(
+        &self,
+        share: &Share,
+        space: &mut AddressSpace,
+        leaf: Leaf,
+    ) -> Result<()> {
+        let ranges = share.regions.iter(Pages::of(self.hal));
+        let change = Change {
+            from: leaf,
+            to: Leaf::NONE,
+        };
+        space
+            .change(self.hal, share.world, ranges, change)
+            .map_err(|error| refused(error, FfaError::Aborted))
+    }
+
+    /// Ends a transaction of which fragments are missing, that could not be sent, or of which only
+    /// the response was left. One that is sent stays, whoever says that it should end.
+    pub(in crate::mem) fn discard(&self, mut found: Found<'_>) {
+        let Ok(share) = found.share() else { return };
+        match share.stage {
+            Stage::Arriving { .. } | Stage::Void | Stage::Given => {}
+            Stage::Sent | Stage::Paused(_) => return,
+        }
+        if let Some(owner) = self.endpoints.estate(share.owner) {
+            let mut space = owner.memory.lock();
+            share.regions.release(Pages::of(self.hal), space.pool());
+        }
+        found.vacate();
+    }
+
+    /// Ends a share whose owner is dead, or was when it was to be sent, and that nobody has: the
+    /// owner's pages are as before it, and nobody's.
+    pub(in crate::mem) fn end(&self, mut found: Found<'_>) {
+        let Ok(share) = found.share() else { return };
+        if let Some(owner) = self.endpoints.estate(share.owner) {
+            let mut space = owner.memory.lock();
+            if self.restore(share, &mut space).is_err() {
+                log::error!("memory that {} sent stays out of use", owner.id());
+            }
+            share.regions.release(Pages::of(self.hal), space.pool());
+        }
+        found.vacate();
+    }
+}

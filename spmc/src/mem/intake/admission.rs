@@ -1,0 +1,84 @@
+//! Admits transactions of which fragments are missing, and gives up the oldest ones.
+//!
+//! Nothing obliges a sender to send the rest. So at most
+//! [`MAX_ARRIVING`](crate::limits::MAX_ARRIVING) transactions of an endpoint can be half there. The
+//! oldest is given up for one too many, or for one that would otherwise find no room.
+
+use crate::error::{FfaError, Result};
+use crate::ffa::Handle;
+use crate::hal::Hal;
+use crate::id::PartitionId;
+use crate::limits::{MAX_ARRIVING, MAX_ARRIVING_PER_SENDER};
+use crate::mem::shares::Arrival;
+use crate::mem::{Endpoints, Engine};
+use crate::partition::Endpoint;
+
+impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
+    /// Tries again as long as something of which fragments are missing can make room for it.
+    pub(in crate::mem) fn with_room<T>(
+        &self,
+        caller: &Endpoint,
+        mut attempt: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            match attempt() {
+                Err(FfaError::NoMemory) if self.drop_oldest(None, caller.id(), 0, None) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Ends what `sender` and its endpoint left unfinished longest ago, where they have too much of
+    /// that. It has begun another one before, so that PEs that do the same at the same time count
+    /// each other's.
+    pub(in crate::mem) fn limit_arriving(&self, sender: PartitionId) {
+        while self.drop_oldest(Some(sender), sender, MAX_ARRIVING_PER_SENDER, None) {}
+        while self.drop_oldest(None, sender, MAX_ARRIVING, None) {}
+    }
+
+    /// Ends the oldest of the transactions of `owner`'s endpoint of which fragments are missing, or
+    /// only of those of `sender`, if there are more than `keep` beside `spared`. Returns whether
+    /// there were: if the oldest has become whole or has ended meanwhile on another PE, it is left
+    /// alone, and the caller looks again.
+    pub(in crate::mem) fn drop_oldest(
+        &self,
+        sender: Option<PartitionId>,
+        owner: PartitionId,
+        keep: usize,
+        spared: Option<Arrival>,
+    ) -> bool {
+        let (mut count, mut oldest) = (0_usize, None::<Arrival>);
+        for mut found in self.shares.arriving() {
+            let Some(arrival) = found.arrival().filter(|it| Some(*it) != spared) else {
+                continue;
+            };
+            let Ok(share) = found.share() else { continue };
+            let same_endpoint =
+                share.owner == owner || !share.owner.is_secure() && !owner.is_secure();
+            if same_endpoint && sender.is_none_or(|sender| share.owner == sender) {
+                count = count.saturating_add(1);
+                if oldest.is_none_or(|oldest| arrival.is_older_than(&oldest)) {
+                    oldest = Some(arrival);
+                }
+            }
+        }
+        let Some(oldest) = oldest.filter(|_| count > keep) else {
+            return false;
+        };
+        if let Some(found) = self.shares.find_arriving(oldest) {
+            self.discard(found);
+        }
+        true
+    }
+
+    /// The Hypervisor does not send the rest of what it began with `handle` (section 12.2.2.3, 9).
+    pub(crate) fn sender_aborted(&self, handle: Handle) {
+        let Ok(mut found) = self.shares.find_any(handle) else {
+            return;
+        };
+        let is_arriving = found.arrival().is_some();
+        if is_arriving && found.share().is_ok_and(|share| !share.owner.is_secure()) {
+            self.discard(found);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `FFA_MEM_FRAG_TX` (FF-A v1.0 section 12.2.2): the rest of a descriptor that is longer than the
+//! buffer that it comes in.
+//!
+//! A fragment names its transaction by the handle. All that is needed to go on with the transaction
+//! is in its share, so any number of them can be under way, on any PE.
+//!
+//! A register that is wrong costs nothing: the fragment can be sent again. What is wrong with the
+//! descriptor, or with the memory that it names, is the answer to the call that the first fragment
+//! came with, and ends it: everything is as before that call.
+//!
+//! The list of ranges is kept in pages of the sender, taken for what has arrived and not for what
+//! is announced.
+
+mod admission;
+mod pieces;
+
+pub(super) use pieces::Piece;
+
+use super::answers::{asked_with, completion};
+use super::channel::Channel;
+use super::share::Stage;
+use super::shares::Arrival;
+use super::{Endpoints, Engine};
+use crate::error::{FfaError, Result};
+use crate::ffa::memory_descriptor::{CONSTITUENT, DescriptorBuffer};
+use crate::ffa::{Answer, Handle, SmcFrame};
+use crate::hal::Hal;
+use crate::mm::Pages;
+use crate::partition::Endpoint;
+
+impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
+    /// `FFA_MEM_FRAG_TX`: takes the next fragment of a descriptor from where the first one was. The
+    /// answer asks for more, or is that of the call that the first fragment came with.
+    ///
+    /// `INVALID_PARAMETERS` if the handle is not of a transaction that the caller has begun, the
+    /// length is 0, more than is missing or than TX holds, or splits a constituent, w4 is not the
+    /// id that was asked with, or registers are not zero that must be; the fragment can be sent
+    /// again then. `ABORTED` if TX does not answer or a receiver has died, and whatever a send or a
+    /// retrieval may return: the transaction has ended.
+    pub(crate) fn fragment_tx(
+        &self,
+        buffer: &mut DescriptorBuffer,
+        caller: &Endpoint,
+        frame: &SmcFrame,
+    ) -> Result<Answer> {
+        loop {
+            let crowded = match self.take_fragment(buffer, caller, frame)? {
+                Taken::Answered(answer) => return Ok(answer),
+                Taken::Crowded(arrival) => arrival,
+            };
+            // Others that are half there make room, which need not be locked for that one after the
+            // other; then all is judged anew.
+            if !self.drop_oldest(None, caller.id(), 0, Some(crowded)) {
+                if let Some(found) = self.shares.find_arriving(crowded) {
+                    self.discard(found);
+                }
+                return Err(FfaError::NoMemory);
+            }
+        }
+    }
+
+    /// Takes a fragment, or nothing of it if there is no room for its ranges. Errors as
+    /// [`Self::fragment_tx`].
+    fn take_fragment(
+        &self,
+        buffer: &mut DescriptorBuffer,
+        caller: &Endpoint,
+        frame: &SmcFrame,
+    ) -> Result<Taken> {
+        let invalid = FfaError::InvalidParameters;
+        let (handle, length) = (Handle::of_call(frame), frame.w(3) as usize);
+        if length == 0 || !length.is_multiple_of(CONSTITUENT) {
+            return Err(invalid);
+        }
+        let mailbox = Channel::open(caller, None);
+        let mut found = self.shares.find_any(handle)?;
+        let share = found.share()?;
+        if frame.w(4) != asked_with(caller, share.owner) {
+            return Err(invalid);
+        }
+        let Stage::Arriving {
+            received,
+            total,
+            pages,
+            buffer: through,
+            age,
+        } = share.stage
+        else {
+            return self
+                .retrieve_more(found, buffer, caller, mailbox, length)
+                .map(Taken::Answered);
+        };
+        let channel = mailbox.through(caller, through);
+        channel.check_length(length)?;
+        if !share.is_sent_by(caller.id()) || length > total.saturating_sub(received) {
+            return Err(invalid);
+        }
+
+        let room = share.regions.reserve(
+            Pages::of(self.hal),
+            caller.memory.lock().pool(),
+            length / CONSTITUENT,
+        );
+        if room.is_err() {
+            return found.arrival().map(Taken::Crowded).ok_or(invalid);
+        }
+        let received = received.saturating_add(length);
+        let recorded = self.record(&channel, buffer, &mut share.regions, Piece::NOTHING, length);
+        drop(channel);
+        let outcome = recorded.and_then(|()| {
+            if received != total {
+                share.stage = Stage::Arriving {
+                    received,
+                    total,
+                    pages,
+                    buffer: through,
+                    age,
+                };
+                return Ok(false);
+            }
+            let mut receivers = share.borrowers.iter();
+            if !receivers.all(|borrower| self.endpoints.endpoint(borrower.id).is_some()) {
+                return Err(FfaError::Aborted);
+            }
+            self.complete(caller, share, pages)?;
+            Ok(true)
+        });
+        match outcome {
+            Ok(true) => {
+                let answer = completion(share.stage, handle);
+                found.has_arrived();
+                Ok(Taken::Answered(answer))
+            }
+            Ok(false) => {
+                let answer = Self::ask_for_more(caller, share.owner, handle, received);
+                Ok(Taken::Answered(answer))
+            }
+            Err(error) => {
+                self.discard(found);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The fate of a fragment.
+enum Taken {
+    /// Its call is answered.
+    Answered(Answer),
+    /// Nothing was taken: there is no room for the ranges of this one.
+    Crowded(Arrival),
+}

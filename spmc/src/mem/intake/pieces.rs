@@ -1,0 +1,85 @@
+//! Takes the constituents of one fragment, piece by piece: a fragment can be longer than the copy
+//! that each PE has room for.
+
+use crate::error::{FfaError, Result};
+use crate::ffa::memory_descriptor::{CONSTITUENT, Constituents, DescriptorBuffer, constituents};
+use crate::hal::Hal;
+use crate::mem::channel::Channel;
+use crate::mem::regions::Regions;
+use crate::mem::{Endpoints, Engine};
+use crate::mm::Pages;
+
+/// Part of a fragment that is already copied.
+pub(in crate::mem) struct Piece {
+    /// Bytes of the fragment that are in the copy, or were.
+    pub(in crate::mem) read: usize,
+    /// Where in the copy the next constituent starts, and where the copied bytes end.
+    pub(in crate::mem) start: usize,
+    pub(in crate::mem) end: usize,
+}
+
+impl Piece {
+    /// Nothing is copied yet.
+    pub(in crate::mem) const NOTHING: Self = Self {
+        read: 0,
+        start: 0,
+        end: 0,
+    };
+}
+
+impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
+    /// Records the constituents of one fragment. Errors as [`Self::each_piece`].
+    pub(in crate::mem) fn record(
+        &self,
+        channel: &Channel<'_>,
+        buffer: &mut DescriptorBuffer,
+        regions: &mut Regions,
+        piece: Piece,
+        length: usize,
+    ) -> Result<()> {
+        let store = Pages::of(self.hal);
+        self.each_piece(channel, buffer, piece, length, |ranges| {
+            regions.append(store, ranges)
+        })
+    }
+
+    /// Hands on the constituents of one fragment of `length` bytes: those that are copied already,
+    /// and then the rest of what the caller sends, piece by piece. `INVALID_PARAMETERS` if one is
+    /// not whole, the errors of [`Channel::read`], and what `take` says of those that are
+    /// malformed.
+    pub(in crate::mem) fn each_piece(
+        &self,
+        channel: &Channel<'_>,
+        buffer: &mut DescriptorBuffer,
+        piece: Piece,
+        length: usize,
+        mut take: impl FnMut(Constituents<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let Piece {
+            mut read,
+            mut start,
+            mut end,
+        } = piece;
+        loop {
+            let bytes = buffer.get(start..end).unwrap_or(&[]);
+            take(constituents(bytes, H::IPA_BITS))?;
+            let rest = bytes.len() % CONSTITUENT;
+            if read >= length {
+                // A fragment ends where a constituent ends.
+                return if rest == 0 {
+                    Ok(())
+                } else {
+                    Err(FfaError::InvalidParameters)
+                };
+            }
+            buffer.copy_within(end.saturating_sub(rest)..end, 0);
+            let more = length
+                .saturating_sub(read)
+                .min(buffer.len().saturating_sub(rest));
+            (start, end) = (0, rest.saturating_add(more));
+            let free = buffer.get_mut(rest..end).unwrap_or(&mut []);
+            channel.read(self.hal, read, free)?;
+            read = read.saturating_add(more);
+        }
+    }
+}

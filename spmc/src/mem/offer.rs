@@ -1,0 +1,134 @@
+//! Judges what an owner offers (FF-A v1.0 sections 5.11, 5.12 and 11.1 to 11.3): the header of its
+//! descriptor and the receivers. Pages are not looked at here.
+
+use super::flags::{FLAG_SLICED, FLAG_ZERO, sliced_flag};
+use super::share::{Borrower, Reading, SendKind, Share};
+use super::{Endpoints, Engine};
+use crate::error::{FfaError, Result};
+use crate::ffa::Handle;
+use crate::ffa::memory::{AccessPermissions, InstructionAccess, MemoryType};
+use crate::ffa::memory_descriptor::{Composite, Receiver, Transaction};
+use crate::hal::Hal;
+use crate::id::PartitionId;
+use crate::partition::{Endpoint, Proxy};
+
+impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
+    /// Judges header and receivers, and notes in the new share what they say.
+    pub(super) fn judge(
+        &self,
+        transaction: &Transaction<'_>,
+        caller: &Endpoint,
+        share: &mut Share,
+        total: usize,
+    ) -> Result<Composite> {
+        let invalid = FfaError::InvalidParameters;
+        let (kind, sender) = (share.kind, share.owner);
+        // The Normal world answers for all its ids, a partition for its own.
+        let is_caller = if caller.id().is_secure() {
+            sender == caller.id()
+        } else {
+            !sender.is_secure()
+        };
+        if !is_caller {
+            return Err(FfaError::Denied);
+        }
+        let zero = if kind == SendKind::Share {
+            0
+        } else {
+            FLAG_ZERO
+        };
+        let allowed_flags = zero | sliced_flag(caller);
+        if transaction.handle != Handle::NONE || transaction.flags & !allowed_flags != 0 {
+            return Err(invalid);
+        }
+        let count = transaction.receiver_count();
+        if count == 0 || kind == SendKind::Donate && count != 1 {
+            return Err(invalid);
+        }
+
+        let borrowers = &mut share.borrowers;
+        let mut offset = None;
+        for receiver in transaction.receivers() {
+            let receiver = receiver?;
+            if *offset.get_or_insert(receiver.composite_offset) != receiver.composite_offset
+                || borrowers.iter().any(|borrower| borrower.id == receiver.id)
+            {
+                return Err(invalid);
+            }
+            let borrower = self.judge_receiver(&receiver, sender, kind)?;
+            borrowers
+                .try_push(borrower)
+                .map_err(|_| FfaError::NoMemory)?;
+        }
+        // Who alone receives may choose memory type and execution at retrieval, so the owner must
+        // leave that open.
+        let memory = MemoryType::decode(transaction.attributes)?;
+        let for_device = borrowers.iter().any(Borrower::is_independent);
+        if for_device && kind == SendKind::Donate {
+            // It could neither say that it has it nor ever part with it.
+            return Err(FfaError::Denied);
+        }
+        let owner_decides = kind == SendKind::Share || count > 1;
+        if owner_decides && memory.is_none() {
+            return Err(FfaError::Denied);
+        }
+        if !owner_decides && memory.is_some() && !for_device {
+            return Err(invalid);
+        }
+
+        share.tag = transaction.tag;
+        share.memory = memory;
+        share.zeroed = transaction.flags & FLAG_ZERO != 0;
+        share.sliced = transaction.flags & FLAG_SLICED != 0;
+        transaction.composite(offset.ok_or(invalid)?, total)
+    }
+
+    fn judge_receiver(
+        &self,
+        receiver: &Receiver,
+        sender: PartitionId,
+        kind: SendKind,
+    ) -> Result<Borrower> {
+        let invalid = FfaError::InvalidParameters;
+        if !receiver.id.is_secure() {
+            // No borrower in the Normal world: a partition must not, and the Normal world's own
+            // business is its Hypervisor's.
+            return Err(if sender.is_secure() {
+                FfaError::Denied
+            } else {
+                invalid
+            });
+        }
+        if receiver.id == sender || self.endpoints.endpoint(receiver.id).is_none() {
+            return Err(invalid);
+        }
+        let permissions = AccessPermissions::decode(receiver.permissions)?;
+        let proxy = self.endpoints.proxy(receiver.id);
+        // A stream endpoint never executes, and has nobody who could choose its access (sections
+        // 5.11.2 and 5.11.3).
+        let must_say_data = kind != SendKind::Donate || proxy.is_some();
+        let may_say_instruction =
+            proxy.is_some() && permissions.instruction == Some(InstructionAccess::ExecuteNever);
+        if proxy == Some(Proxy::None) && permissions.instruction == Some(InstructionAccess::Execute)
+        {
+            return Err(FfaError::Denied);
+        }
+        if receiver.flags != 0
+            || permissions.instruction.is_some() && !may_say_instruction
+            || permissions.data.is_some() != must_say_data
+        {
+            return Err(invalid);
+        }
+        Ok(Borrower {
+            id: receiver.id,
+            proxy,
+            permissions,
+            implementation_defined: receiver.implementation_defined,
+            mapped: None,
+            has_retrieved: false,
+            zero_after: false,
+            asking: None,
+            reading: Reading::default(),
+        })
+    }
+}

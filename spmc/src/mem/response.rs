@@ -1,0 +1,151 @@
+//! Responses to retrieve requests, and `FFA_MEM_FRAG_RX` (FF-A v1.0 section 12.2.2): what does not
+//! fit into the caller's buffer at once is fetched from there.
+
+use super::answers::asked_with;
+use super::channel::Channel;
+use super::share::{Reader, Reading, Share, Stage};
+use super::{Endpoints, Engine};
+use crate::error::{FfaError, Result};
+use crate::ffa::memory_descriptor::{
+    CONSTITUENT, DescriptorBuffer, Layout, Response, write_constituents,
+};
+use crate::ffa::{Answer, Handle, SmcFrame, function};
+use crate::hal::Hal;
+use crate::mm::{AddressSpace, Pages};
+use crate::partition::Endpoint;
+
+impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
+    /// Writes the response, or as much of it as fits, to the caller's RX or buffer. Returns the
+    /// completion of the call, and what is left to be read.
+    pub(super) fn answer(
+        &self,
+        channel: &mut Channel<'_>,
+        space: &AddressSpace,
+        buffer: &mut DescriptorBuffer,
+        share: &Share,
+        response: &Response,
+    ) -> Result<(Answer, Reading)> {
+        let total = response.size();
+        let layout = response.layout;
+        let length = self.put_fragment(channel, space, buffer, layout, share, Some(response), 0)?;
+        let reading = if length < total {
+            Reading {
+                last: 0,
+                next: length,
+                buffer: channel.buffer(),
+                layout,
+            }
+        } else {
+            Reading::default()
+        };
+        let frame = Answer::new([
+            function::MEM_RETRIEVE_RESP as u64,
+            total as u64,
+            length as u64,
+        ]);
+        Ok((frame, reading))
+    }
+
+    /// `FFA_MEM_FRAG_RX`: puts the next fragment of a response into the caller's RX, or the last
+    /// one again. The answer is `FFA_MEM_FRAG_TX`.
+    ///
+    /// `INVALID_PARAMETERS` if the handle is not of a region that the caller has retrieved and not
+    /// relinquished, the offset is neither where the next fragment starts nor where the last one
+    /// did, all has been sent, w4 is not what it must be, or registers are not zero that must be;
+    /// `BUSY` if RX is not free; `ABORTED` if it does not answer. The same call can be made again
+    /// then.
+    pub(crate) fn fragment_rx(
+        &self,
+        buffer: &mut DescriptorBuffer,
+        caller: &Endpoint,
+        frame: &SmcFrame,
+    ) -> Result<Answer> {
+        let invalid = FfaError::InvalidParameters;
+        let (handle, offset) = (Handle::of_call(frame), frame.w(3) as usize);
+        let mailbox = Channel::open(caller, None);
+        let mut found = self.shares.find_any(handle)?;
+        let share = found.share()?;
+        let (reader, reading) = share.reading(caller.id(), offset).ok_or(invalid)?;
+        let reading = *reading;
+        let mut channel = mailbox.through(caller, reading.buffer);
+        let total = total_size(share, reading.layout);
+        if frame.w(4) != asked_with(caller, share.owner) || offset >= total {
+            return Err(invalid);
+        }
+        let space = caller.memory.lock();
+        let length = self.put_fragment(
+            &mut channel,
+            &space,
+            buffer,
+            reading.layout,
+            share,
+            None,
+            offset,
+        )?;
+        drop(space);
+        let next = offset.saturating_add(length);
+        let [low, high] = handle.halves();
+        let answer = Answer::new([
+            function::MEM_FRAG_TX as u64,
+            low,
+            high,
+            length as u64,
+            asked_with(caller, share.owner) as u64,
+        ]);
+        if share.stage == Stage::Given && reader == Reader::Borrower && next == total {
+            // The new owner has read all that was kept for it. The Hypervisor, who may read too,
+            // ends nothing.
+            self.discard(found);
+        } else if let Some((_, reading)) = share.reading(caller.id(), offset) {
+            reading.last = offset;
+            reading.next = next;
+        }
+        Ok(answer)
+    }
+
+    /// Puts that part of a response into the caller's RX or buffer that starts at `offset` and
+    /// fits, and passes it. Returns its length. At offset 0, and only there, `head` is the
+    /// response.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "all that a caller has at hand: its way, its memory, its copy"
+    )]
+    fn put_fragment(
+        &self,
+        channel: &mut Channel<'_>,
+        space: &AddressSpace,
+        buffer: &mut DescriptorBuffer,
+        layout: Layout,
+        share: &Share,
+        head: Option<&Response>,
+        offset: usize,
+    ) -> Result<usize> {
+        let head_size = Response::head_size(layout);
+        let first = offset.saturating_sub(head_size) / CONSTITUENT;
+        let mut ranges = share.regions.iter_from(Pages::of(self.hal), first);
+        let total = head.map_or_else(|| total_size(share, layout), Response::size);
+        let room = channel.room(self.hal, space)?;
+        let length = total.saturating_sub(offset).min(room);
+        let mut start = 0;
+        if let Some(head) = head {
+            head.write_head(buffer)?;
+            start = head_size;
+        }
+        let mut done = 0_usize;
+        while done < length {
+            let size = length.saturating_sub(done).min(buffer.len());
+            let piece = buffer.get_mut(..size).unwrap_or(&mut []);
+            write_constituents(piece.get_mut(start..).unwrap_or(&mut []), ranges.by_ref());
+            channel.write(self.hal, space, done, piece)?;
+            done = done.saturating_add(size);
+            start = 0;
+        }
+        channel.pass()?;
+        Ok(length)
+    }
+}
+
+/// Bytes of a response in that layout.
+fn total_size(share: &Share, layout: Layout) -> usize {
+    Response::head_size(layout).saturating_add(share.regions.count().saturating_mul(CONSTITUENT))
+}
