@@ -1,5 +1,5 @@
-//! Tells the linker how to lay out the image. Only the bare-metal target has a layout; on a host
-//! this is an ordinary program.
+//! Tells the linker how to lay out the image. Only the bare-metal target has a layout: on a host
+//! the package is an ordinary program.
 
 #[allow(dead_code, reason = "two of them size the image")]
 #[path = "../../spmc/src/limits.rs"]
@@ -21,9 +21,9 @@ fn main() {
         &format!("--defsym=STACK_SIZE={}", sizes::STACK_SIZE),
         &format!("--defsym=BOOT_STACK_SIZE={}", sizes::BOOT_STACK_SIZE),
         &format!("--defsym=CARVE_SIZE={carve_size}"),
-        // One image for every load address: absolute addresses become relative relocations, packed
-        // (RELR) because they count against the size of the image, and applied at entry before
-        // anything is mapped read-only.
+        // One image runs at any load address. Absolute addresses become relative relocations, which
+        // the entry code applies before any page is mapped read-only. They are packed (RELR), since
+        // they count against the size of the image.
         "-pie",
         "--no-dynamic-linker",
         "--pack-dyn-relocs=relr",

@@ -1,19 +1,19 @@
-// What the guests of the tests must know of this board (`tests/guest/src/board.rs`).
+// The facts of this board that the guests of the tests need (`tests/guest/src/board.rs`).
 
-/// The Normal world's RAM, 2 GiB; QEMU puts the device tree there.
+/// The RAM of the Normal world, 2 GiB. QEMU puts the device tree at its start.
 pub const RAM: u64 = 0x4000_0000;
-/// Where BL2 loads the SPMC.
+/// The address at which BL2 loads the SPMC.
 pub const SPMC: u64 = 0x0e10_0000;
-/// The package of the first partition; one follows every MiB.
+/// The package of the first partition. The others follow at intervals of 1 MiB.
 pub const PARTITIONS: u64 = 0x0e30_0000;
-/// Pages of BL2 and of EL3.
+/// Pages that belong to BL2 or to EL3.
 pub const EL3: [u64; 4] = [0x0e00_0000, 0x0e00_2000, 0x0e0a_0000, 0x0e0f_f000];
 
-/// Gibibytes of address space that hold devices, secure memory or both.
+/// The GiBs of the address space that hold devices, Secure memory or both.
 pub const DEVICES: &[u64] = &[0];
-/// An address behind all RAM.
+/// An address above all RAM.
 pub const NOWHERE: u64 = 0x100_0000_0000;
-/// An address below the RAM with nothing that the SPMC knows.
+/// An address below the RAM at which the SPMC knows of nothing.
 pub const HOLE: u64 = 0x1000_0000;
 
 /// PL011 of the Normal world.
@@ -31,7 +31,7 @@ pub const GICR: u64 = 0x080a_0000;
 
 /// A PrimeCell of the Secure world that nothing else uses: the PL061.
 pub const SPARE_DEVICE: u64 = 0x090b_0000;
-/// The low byte of its part number.
+/// The low byte of the part number of [`SPARE_DEVICE`].
 pub const SPARE_PART: u32 = 0x61;
-/// Offset of a register of it that holds a byte: GPIODIR.
+/// Offset of a register of [`SPARE_DEVICE`] that holds a byte: GPIODIR.
 pub const SPARE_REGISTER: u64 = 0x400;

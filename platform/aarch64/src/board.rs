@@ -1,4 +1,4 @@
-//! Names the facts of a board that no manifest has.
+//! The facts of a board that no manifest states.
 
 /// Facts of a board. The PEs and their number come from the SPMC manifest.
 #[derive(Debug)]
@@ -12,7 +12,8 @@ pub struct Board {
     /// Physical address of the first GICv3 redistributor frame; the frames of all PEs follow each
     /// other.
     pub redistributors: u64,
-    /// Partitions at S-EL1 reach the physical GIC CPU interface. False for hardware, which gives
-    /// them a virtual one; QEMU does not.
+    /// Partitions at S-EL1 access the physical GIC CPU interface. False on hardware, where
+    /// HCR_EL2.IMO and FMO turn these accesses into accesses to the virtual CPU interface; true on
+    /// QEMU, where they do not.
     pub lends_cpu_interface: bool,
 }

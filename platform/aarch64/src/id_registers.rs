@@ -1,9 +1,10 @@
-//! Identification registers as partitions at S-EL1 see them, whose reads trap (HCR_EL2.TID3).
+//! Identification registers as partitions at S-EL1 read them. The reads trap (HCR_EL2.TID3).
 //!
-//! A field that the table does not name reads as zero: so does whatever a later architecture adds.
-//! A feature is named if no trap of `el2/cpu.rs` and `el2/features.rs` takes it from partitions,
-//! and if a context has all state that it adds. The registers of SVE, SME and FP8 have no row, nor
-//! have those that describe EL2, EL3 or AArch32 at EL1 alone.
+//! A field that the table does not name reads as zero, and so does each field that a later version
+//! of the architecture adds. The table names a feature if no trap that `el2/traps.rs` and
+//! `el2/cpu/features.rs` configure denies it to partitions, and if a context holds all state that
+//! the feature adds. The registers of SVE, SME and FP8 have no row, nor have registers that
+//! describe only EL2, EL3 or AArch32 at EL1.
 
 /// Number of an identification register (op0 = 3, op1 = 0, CRn = 0).
 pub type Number = usize;
@@ -13,37 +14,39 @@ pub const fn number(crm: u64, op2: u64) -> Number {
     (crm << 3 | op2) as usize
 }
 
-/// How many numbers there are, those of CRm = 0 and above 7 not among them.
+/// Size of a table by number, for CRm up to 7. No register here has CRm = 0.
 const NUMBERS: usize = 64;
 
-/// A field that is shown as it is. Signed fields, in which 0xf means that the feature is not there,
-/// have no other limit.
+/// The limit of a field that is shown unchanged. Signed fields, in which 0xf means that the feature
+/// is not implemented, have no other limit.
 const ANY: u64 = 0xf;
 
-/// A whole register of AArch32 that is shown as it is: EL0 may be AArch32.
+/// The limit of a whole AArch32 register that is shown unchanged: EL0 may use AArch32.
 const ALL: u64 = 0xffff_ffff;
 
-/// Declares registers, with the lowest bit of each field that is shown and the greatest value that
-/// it shows. Fields have four bits, and a greater value includes all that a lesser one says.
+/// Declares registers, each with the lowest bit of every field that is shown and with the greatest
+/// value that the field shows. A field has four bits, and each value includes the features of all
+/// lower values.
 macro_rules! id_registers {
     ($($name:ident = ($crm:literal, $op2:literal) { $($field:ident[$low:literal]: $limit:expr,)* })*) => {
         $(#[doc = stringify!($name)] pub const $name: Number = number($crm, $op2);)*
 
-        /// The greatest values that the fields of each register show.
+        /// The greatest value that each field of each register shows.
         static LIMITS: [u64; NUMBERS] = {
             let mut limits = [0; NUMBERS];
             $(limits[$name] = 0 $(| $limit << $low)*;)*
             limits
         };
 
-        /// Reads a register of this PE; zero if nothing of it is shown.
+        /// Reads a register of this PE. Returns zero if no field of the register is shown.
         #[cfg(target_os = "none")]
         #[unsafe(link_section = ".text.identify")]
         pub fn read(number: Number) -> u64 {
             match number {
                 $($name => {
                     let value: u64;
-                    // SAFETY: reads an identification register.
+                    // SAFETY: EL2 can read each register of the table on every PE, and a read has
+                    // no side effect.
                     unsafe {
                         core::arch::asm!(
                             concat!("mrs {}, s3_0_c0_c", $crm, "_", $op2),
@@ -77,7 +80,7 @@ id_registers! {
         SSBS[4]: ANY,
         CSV2_FRAC[32]: 1, // as CSV2
     }
-    // Neither debug, performance monitors, profiling nor trace (MDCR_EL2).
+    // No debug, performance monitors, profiling or trace (MDCR_EL2).
     ID_AA64DFR0_EL1 = (5, 0) {}
     ID_AA64ISAR0_EL1 = (6, 0) {
         AES[4]: ANY,
@@ -197,8 +200,8 @@ id_registers! {
     }
 }
 
-/// Returns the fields of a register that are about pointer authentication: all are zero on a PE
-/// without.
+/// Returns the mask of a register's fields for pointer authentication. All of them are zero on a PE
+/// without FEAT_PAuth.
 pub fn pointer_authentication(number: Number) -> u64 {
     match number {
         ID_AA64ISAR1_EL1 => 0xff00_0ff0, // APA, API, GPA, GPI
@@ -207,9 +210,9 @@ pub fn pointer_authentication(number: Number) -> u64 {
     }
 }
 
-/// Returns what a partition reads in a register that has `value`.
+/// Returns what a partition reads from a register that has `value` on this PE.
 pub fn shown(number: Number, value: u64, has_pointer_keys: bool) -> u64 {
-    /// DoubleLock of ID_AA64DFR0_EL1 is signed.
+    /// ID_AA64DFR0_EL1.DoubleLock is a signed field.
     const NO_DOUBLE_LOCK: u64 = 0xf << 36;
     let mut limits = LIMITS.get(number).copied().unwrap_or(0);
     if !has_pointer_keys {
@@ -229,7 +232,8 @@ pub fn shown(number: Number, value: u64, has_pointer_keys: bool) -> u64 {
 mod tests {
     use super::*;
 
-    /// Features that the SPMC keeps from partitions, with register and lowest bit of their field.
+    /// Features that the SPMC hides from partitions, with the register and the lowest bit of the
+    /// field.
     const KEPT_FROM_PARTITIONS: &[(&str, Number, u32)] = &[
         ("GIC", ID_AA64PFR0_EL1, 24),
         ("RAS", ID_AA64PFR0_EL1, 28),
@@ -281,9 +285,10 @@ mod tests {
         ("RAS_frac of AArch32", ID_PFR2_EL1, 8),
     ];
 
-    /// ID_AA64PFR2_EL1, ID_AA64ZFR0_EL1, ID_AA64SMFR0_EL1, ID_AA64FPFR0_EL1, ID_AA64DFR1_EL1,
-    /// ID_AA64DFR2_EL1, ID_AA64AFR0_EL1, ID_AA64AFR1_EL1, ID_AA64MMFR3_EL1, ID_AA64MMFR4_EL1,
-    /// ID_DFR0_EL1, ID_DFR1_EL1; then reserved ones.
+    /// CRm and op2 of registers that read as zero: ID_AA64PFR2_EL1, ID_AA64ZFR0_EL1,
+    /// ID_AA64SMFR0_EL1, ID_AA64FPFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, ID_AA64AFR0_EL1,
+    /// ID_AA64AFR1_EL1, ID_AA64MMFR3_EL1, ID_AA64MMFR4_EL1, ID_DFR0_EL1, ID_DFR1_EL1; then reserved
+    /// ones.
     const NOTHING_FOR_PARTITIONS: &[(u64, u64)] = &[
         (4, 2),
         (4, 4),
@@ -309,8 +314,8 @@ mod tests {
         (7, 7),
     ];
 
-    /// Registers of a PE much like `-cpu max` of QEMU, what they have, and what partitions see of
-    /// it.
+    /// Registers of a PE similar to QEMU's `-cpu max`: number, value on the PE, value that
+    /// partitions read.
     const TYPICAL: &[(Number, u64, u64)] = &[
         (
             ID_AA64PFR0_EL1,

@@ -1,8 +1,10 @@
-//! The SPMC on AArch64: what [`spmc::hal::Hal`] asks for, done at Secure EL2.
+//! The SPMC on AArch64: implements [`spmc::hal::Hal`] at Secure EL2.
 //!
-//! All `unsafe` code of the product is here. A board is a package that defines the symbol `BOARD`
-//! (see [`Board`]) and links this library; entry, memory layout and everything else are the same
-//! for all boards. On a host only [`Board`] exists, and what has unit tests.
+//! All `unsafe` code of the product is in this crate. A board is a package that defines the symbol
+//! `BOARD` (see [`Board`]) and links this library; entry code, memory layout and everything else
+//! are the same for all boards. On a host this crate consists of [`Board`] and of the modules that
+//! have unit tests.
+//! have unit tests.
 
 #![cfg_attr(target_os = "none", no_std)]
 

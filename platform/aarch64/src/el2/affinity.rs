@@ -1,4 +1,4 @@
-//! Names PEs by their affinity.
+//! The affinities of the PEs that have run.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,8 +9,8 @@ use tock_registers::interfaces::Readable;
 /// The affinity fields of MPIDR_EL1.
 const FIELDS: u64 = 0xff_00ff_ffff;
 
-/// MPIDR_EL1 of each PE that has run, by index; 0, which no PE has, for the others. Written by the
-/// PE itself, read by the entry code.
+/// MPIDR_EL1 of each PE that has run, by index, and 0 for all other PEs: no PE has the value 0,
+/// because bit 31 is RES1. Each PE writes its own element; the entry code reads all of them.
 pub static OF_PES: [AtomicU64; MAX_PES] = [const { AtomicU64::new(0) }; MAX_PES];
 
 /// Returns the affinity of this PE: Aff3:Aff2:Aff1:Aff0.
@@ -18,7 +18,7 @@ pub fn own() -> u64 {
     MPIDR_EL1.get() & FIELDS
 }
 
-/// Makes this PE known as the one with that index.
+/// Records the affinity of this PE under `index`.
 pub fn introduce(index: usize) {
     OF_PES[index].store(MPIDR_EL1.get(), Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! Log lines on the secure PL011.
+//! Log lines on the PL011 of the Secure world.
 
 use core::fmt::{self, Write};
 use core::ptr;
@@ -9,7 +9,7 @@ use spin::Mutex;
 
 use crate::Board;
 
-/// PL011 registers, in bytes from its base (Arm DDI 0183).
+/// Offsets of PL011 registers in bytes (Arm DDI 0183).
 mod register {
     pub const DATA: usize = 0x00;
     pub const FLAGS: usize = 0x18;
@@ -25,23 +25,23 @@ const TRANSMIT_FULL: u32 = 1 << 5;
 const EIGHT_BITS_FIFO: u32 = 0b11 << 5 | 1 << 4;
 const ENABLE_TRANSMIT: u32 = 1 | 1 << 8;
 
-/// A PL011.
+/// A PL011, by the address of its registers, or null before `init`. Its registers are accessed
+/// under the lock [`LINE`], or by a PE that panics.
 struct Uart(AtomicPtr<u8>);
 
 impl Uart {
-    /// Points at the registers. They are used through `&Uart` under the lock of [`Console`], or by
-    /// a PE that panics.
     fn write_register(&self, offset: usize, value: u32) {
         let base = self.0.load(Ordering::Relaxed);
         if !base.is_null() {
-            // SAFETY: `init` stores the address of the UART's mapped registers.
+            // SAFETY: `init` stores the address of the board's PL011, whose page stage 1 maps as
+            // Device memory; `offset` is that of a register.
             unsafe { base.add(offset).cast::<u32>().write_volatile(value) };
         }
     }
 
     fn is_full(&self) -> bool {
         let base = self.0.load(Ordering::Relaxed);
-        // SAFETY: as in `write_register`.
+        // SAFETY: as in `write_register`; reading the flag register has no side effect.
         !base.is_null()
             && unsafe { base.add(register::FLAGS).cast::<u32>().read_volatile() } & TRANSMIT_FULL
                 != 0
@@ -62,7 +62,7 @@ impl Write for &Uart {
 
 static UART: Uart = Uart(AtomicPtr::new(ptr::null_mut()));
 
-/// Keeps lines whole.
+/// Keeps the characters of different lines apart.
 static LINE: Mutex<()> = Mutex::new(());
 
 struct Console;
@@ -92,8 +92,8 @@ fn write_line(level: Level, text: &fmt::Arguments<'_>) {
     let _ = writeln!(&UART, "[{letter}] spmc: {text}");
 }
 
-/// Sets the UART up, whose state at entry is unknown, and sends the log to it: `Info` and worse
-/// until the engine has read the manifest.
+/// Sets up the UART, whose state at entry is unknown, and makes it the destination of the log. The
+/// level is `Info` until the engine has read the manifest.
 pub fn init(board: &Board) {
     // The divisor has six fractional bits: clock / (16 * baud) * 64.
     let divisor = board.uart_clock_hz * 4 / BAUD;
@@ -105,13 +105,14 @@ pub fn init(board: &Board) {
     UART.write_register(register::LINE_CONTROL, EIGHT_BITS_FIFO);
     UART.write_register(register::CONTROL, ENABLE_TRANSMIT);
 
-    // Fails only if there is a logger already.
+    // `set_logger` fails only if a logger is set already, and this is the only call.
     let _ = log::set_logger(&Console);
     log::set_max_level(LevelFilter::Info);
 }
 
-/// Logs for a PE that is about to stop. It may hold the line itself, or another PE may have stopped
-/// with it: waits for a while only.
+/// Logs the last line of a PE that is about to stop. The lock may be held by this PE itself, or by
+/// another one that stopped with it, so the function waits for the lock for a limited time, and
+/// then writes without it.
 pub fn last_words(text: &fmt::Arguments<'_>) {
     const PATIENCE: u32 = 1_000_000;
     let mut line = LINE.try_lock();

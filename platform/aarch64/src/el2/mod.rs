@@ -1,7 +1,7 @@
 //! Everything that runs at EL2.
 //!
-//! EL2 runs with interrupts masked and to completion: nothing here is re-entered on one PE, except
-//! by an exception that ends in a panic. What PEs share is behind locks or atomic.
+//! EL2 runs with interrupts masked and to completion: no code here is re-entered on one PE, except
+//! by an exception that ends in a panic. State that PEs share is atomic or behind a lock.
 
 mod affinity;
 mod boot;
@@ -16,6 +16,6 @@ mod smc;
 mod traps;
 
 unsafe extern "Rust" {
-    /// Defined by the board package.
+    /// Facts of the board, defined by the board's package.
     safe static BOARD: crate::Board;
 }

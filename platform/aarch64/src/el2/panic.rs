@@ -1,5 +1,5 @@
-//! The end of a PE: a defect of the SPMC itself. It says where, and stops. The other PEs and the
-//! Normal world's data are left alone.
+//! The end of a PE after a defect of the SPMC itself: the PE reports where it failed, and stops.
+//! The other PEs and the data of the Normal world stay as they are.
 
 use core::arch::asm;
 use core::panic::PanicInfo;
@@ -13,7 +13,8 @@ use super::cpu::header;
 /// Stops this PE for good.
 fn halt() -> ! {
     loop {
-        // SAFETY: interrupts are masked, and nothing is left to do.
+        // SAFETY: WFI changes no memory and no register. Interrupts stay masked at EL2, so that a
+        // wake-up event only leads to the next WFI.
         unsafe { asm!("wfi", options(nomem, nostack, preserves_flags)) };
     }
 }
@@ -33,7 +34,8 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     halt()
 }
 
-/// Reports an exception that EL2 took from EL2. Called from the vectors, on a stack of its own.
+/// Reports an exception that EL2 took from EL2. The vectors call this function, on the emergency
+/// stack.
 pub extern "C" fn unexpected_exception() -> ! {
     if header::fail() {
         let syndrome = ESR_EL2.get();
@@ -49,7 +51,7 @@ pub extern "C" fn unexpected_exception() -> ! {
     halt()
 }
 
-/// Names the exception, by ESR_EL2.EC.
+/// Returns a name for the exception class in ESR_EL2.EC.
 fn name(syndrome: u64) -> &'static str {
     match syndrome >> 26 & 0x3f {
         0x00 => "unknown instruction",

@@ -1,4 +1,4 @@
-//! The platform as the engine sees it: [`Hal`], by the modules that know how.
+//! The implementation of [`Hal`], which forwards each call to the module that does the work.
 
 use aarch64_cpu::registers::CNTPCT_EL0;
 use spmc::addr::{Pa, PageRange, World};
@@ -17,7 +17,7 @@ use super::gic::{self, watchdog};
 use super::memory::{stage1, stage2, tables};
 use super::{BOARD, affinity, smc};
 
-/// The hardware.
+/// The hardware as the engine sees it.
 pub struct Platform;
 
 impl Hal for Platform {
@@ -167,7 +167,8 @@ impl Hal for Platform {
         }
     }
 
-    /// No board here has an SMMU with a Secure side, so no device can be confined.
+    /// Refuses every stream: no supported board has an SMMU with a Secure programming interface, so
+    /// no device can be confined.
     fn attach_stream(&self, _: Stream, _: &Stage2Roots) -> Result<(), NoSuchStream> {
         Err(NoSuchStream)
     }

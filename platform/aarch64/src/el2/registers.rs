@@ -1,4 +1,4 @@
-//! System registers and fields that `aarch64-cpu` lacks, each defined once.
+//! System registers that the crate `aarch64-cpu` lacks.
 
 use core::arch::asm;
 
@@ -18,7 +18,7 @@ macro_rules! system_register {
             #[inline(always)]
             fn get(&self) -> u64 {
                 let value;
-                // SAFETY: reading the registers declared here has no side effect on memory.
+                // SAFETY: a read of a register that is declared below has no side effect on memory.
                 unsafe {
                     asm!(concat!("mrs {}, ", $encoding), out(reg) value, options(nomem, nostack, preserves_flags));
                 }
@@ -32,8 +32,8 @@ macro_rules! system_register {
 
             #[inline(always)]
             fn set(&self, value: u64) {
-                // SAFETY: the registers declared here control lower exception levels, timers and
-                // interrupts; none of them changes how EL2 itself sees memory.
+                // SAFETY: the registers that are declared below control lower Exception levels,
+                // timers and interrupts; none of them changes how EL2 itself accesses memory.
                 unsafe {
                     asm!(concat!("msr ", $encoding, ", {}"), in(reg) value, options(nostack, preserves_flags));
                 }
@@ -110,7 +110,7 @@ system_register! {
     ICC_PMR_EL1, IccPmrEl1, "S3_0_C4_C6_0"
 }
 system_register! {
-    /// Interrupt controller CPU interface control; the Secure copy.
+    /// CPU interface control register; the Secure copy.
     ICC_CTLR_EL1, IccCtlrEl1, "S3_0_C12_C12_4"
 }
 system_register! {
@@ -130,11 +130,11 @@ system_register! {
     ICC_AP1R0_EL1, IccAp1r0El1, "S3_0_C12_C9_0"
 }
 system_register! {
-    /// Generates an SGI of Group 1 of this Security state.
+    /// Generates an SGI of Group 1 for the current Security state.
     ICC_SGI1R_EL1, IccSgi1rEl1, "S3_0_C12_C11_5"
 }
 system_register! {
-    /// Generates an SGI of Group 1 of the other Security state.
+    /// Generates an SGI of Group 1 for the other Security state.
     ICC_ASGI1R_EL1, IccAsgi1rEl1, "S3_0_C12_C11_6"
 }
 system_register! {
@@ -142,19 +142,19 @@ system_register! {
     SVCR, Svcr, "S3_3_C4_C2_2"
 }
 system_register! {
-    /// Vector length limit for EL2 and below.
+    /// Vector length limit of SVE for EL2 and below.
     ZCR_EL2, ZcrEl2, "S3_4_C1_C2_0"
 }
 system_register! {
-    /// Streaming vector length limit for EL2 and below.
+    /// Vector length limit of SME in streaming mode for EL2 and below.
     SMCR_EL2, SmcrEl2, "S3_4_C1_C2_6"
 }
 system_register! {
-    /// SME features.
+    /// Identification register of SME's features.
     ID_AA64SMFR0_EL1, IdAa64Smfr0El1, "S3_0_C0_C4_5"
 }
 system_register! {
-    /// Thread pointer of SME's software.
+    /// Second thread pointer of EL0, which software for SME uses.
     TPIDR2_EL0, Tpidr2El0, "S3_3_C13_C0_5"
 }
 system_register! {
@@ -162,7 +162,7 @@ system_register! {
     TCR2_EL12, Tcr2El12, "S3_5_C2_C0_3"
 }
 system_register! {
-    /// PIR_EL1, permissions by indirection, as EL2 names it with E2H = 1.
+    /// PIR_EL1, the permissions for stage-1 permission indirection, as EL2 names it with E2H = 1.
     PIR_EL12, PirEl12, "S3_5_C10_C2_3"
 }
 system_register! {
@@ -170,7 +170,7 @@ system_register! {
     PIRE0_EL12, Pire0El12, "S3_5_C10_C2_2"
 }
 system_register! {
-    /// POR_EL1, permission overlays, as EL2 names it with E2H = 1.
+    /// POR_EL1, the permission overlays of EL1, as EL2 names it with E2H = 1.
     POR_EL12, PorEl12, "S3_5_C10_C2_4"
 }
 system_register! {
@@ -178,7 +178,7 @@ system_register! {
     POR_EL0, PorEl0, "S3_3_C10_C2_4"
 }
 system_register! {
-    /// GCSCR_EL1, the guarded control stack, as EL2 names it with E2H = 1.
+    /// GCSCR_EL1, the control of EL1's guarded control stack, as EL2 names it with E2H = 1.
     GCSCR_EL12, GcscrEl12, "S3_5_C2_C5_0"
 }
 system_register! {
@@ -234,11 +234,11 @@ system_register! {
     HDFGWTR2_EL2, Hdfgwtr2El2, "S3_4_C3_C1_1"
 }
 system_register! {
-    /// Controls that HCR_EL2 has no bits for (FEAT_HCX).
+    /// Controls for which HCR_EL2 has no bits (FEAT_HCX).
     HCRX_EL2, HcrxEl2, "S3_4_C1_C2_2"
 }
 system_register! {
-    /// Which kinds of interrupts are pending at EL2, masked or not.
+    /// Shows which kinds of interrupts are pending at EL2, whether PSTATE masks them or not.
     ISR_EL1, IsrEl1, "S3_0_C12_C1_0"
 }
 system_register! {

@@ -1,5 +1,5 @@
-//! Calls to EL3 (SMCCC 1.2): 18 registers in, 18 registers out. EL3 keeps all others, also across a
-//! stay in the Normal world.
+//! Calls to EL3 (SMCCC 1.2): 18 registers in, 18 registers out. EL3 preserves all other registers,
+//! even when it runs the Normal world before it returns.
 
 use core::arch::global_asm;
 
@@ -40,8 +40,9 @@ unsafe extern "C" {
     fn smc_call(frame: &mut SmcFrame);
 }
 
-/// Issues `SMC #0` with the registers in `frame` and leaves the answer there.
+/// Executes `SMC #0` with the registers in `frame`, and stores the results there.
 pub fn smc(frame: &mut SmcFrame) {
-    // SAFETY: EL3 is trusted: it changes nothing of ours but the registers that `smc_call` stores.
+    // SAFETY: `smc_call` follows the procedure call standard and stores x0 to x17 in `frame` only.
+    // EL3 is trusted not to write memory of the SPMC.
     unsafe { smc_call(frame) };
 }

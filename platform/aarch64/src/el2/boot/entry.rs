@@ -1,15 +1,16 @@
-//! The first instructions: from EL3's hand-over to Rust with a stack, initialised memory and the
-//! MMU on.
+//! The first instructions: the way from EL3's hand-over to Rust code with a stack, initialised
+//! memory and the MMU on.
 //!
 //! The boot PE enters at the first byte of the image with x0 = physical address of the SPMC
-//! manifest and x4 = linear index of the PE; the others enter at `secondary_start`, which is
-//! registered with `FFA_SECONDARY_EP_REGISTER`, so that nothing has to be read with caches off to
-//! tell the two apart. EL3 hands over with all exceptions masked; MMU and caches are off, except on
-//! a PE that was turned off and on again, which finds the registers of EL2 as they were.
+//! manifest and x4 = linear index of the PE. The other PEs enter at `secondary_start`, which the
+//! boot PE registers with `FFA_SECONDARY_EP_REGISTER`: with an entry point each, no PE has to read
+//! memory with caches off to find out which kind it is. EL3 hands over with all exceptions masked
+//! and with MMU and caches off, except on a PE that was turned off and on again: such a PE finds
+//! the registers of EL2 as they were when it was turned off.
 //!
-//! An EL3 that refused `secondary_start` sends the other PEs to the first byte, too. What runs
-//! there must not be done twice, so a PE that comes after the first one is turned away before it
-//! writes anything.
+//! An EL3 that refused `secondary_start` sends the other PEs to the first byte, too. The code there
+//! must not run twice, so a PE that comes after the boot PE is turned away before it writes
+//! anything.
 
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -37,8 +38,9 @@ _start:
     mov     x20, x0
     mov     x21, x4
 
-    // Earlier boot stages ran with caches on: write back and drop whatever is cached of our
-    // writable memory, or it might be written back over what we store with caches off.
+    // Earlier boot stages ran with caches on. Clean and invalidate all lines of the image's
+    // writable memory: a later write-back of such a line would overwrite what this code stores with
+    // caches off.
     adrp    x0, __data_start
     adrp    x1, __tables_start
     mrs     x2, ctr_el0
@@ -51,9 +53,9 @@ _start:
     b.lo    1b
     dsb     sy
 
-    // Relocate. The only relocations are relative ones (checked by the linker script), packed as
-    // RELR: an even word is the address of a word to relocate, an odd word a bitmap of the 63 words
-    // behind the last one covered.
+    // Relocate. The linker script checks that there are relative relocations only. They are packed
+    // as RELR: an even word is the address of a word to relocate; an odd word is a bitmap of the 63
+    // words behind the last word covered.
     adrp    x0, link_address
     ldr     x1, [x0, :lo12:link_address]
     adrp    x2, _start
@@ -84,7 +86,7 @@ _start:
 6:  add     x6, x6, #8
     b       4b
 
-    // Zero-initialised data.
+    // Clear .bss.
 5:  adrp    x0, __bss_start
     add     x0, x0, :lo12:__bss_start
     adrp    x1, __bss_end
@@ -115,7 +117,7 @@ _start:
     bl      {settle}
     brk     #0
 
-// For the linker script, which has the number from elsewhere.
+// The linker script asserts that this number is the one that it was given.
 .global spmc_pes
 .set spmc_pes, {pes}
 
@@ -128,7 +130,7 @@ secondary_start:
     bl      {secondary}
     brk     #0
 
-// A PE that the Normal world turned on, at the entry point of the boot PE.
+// A PE that the Normal world turned on, and that EL3 sent to the entry point of the boot PE.
 late:
     msr     spsel, #1
     bl      enter_running
@@ -136,15 +138,17 @@ late:
     bl      {refuse}
     b       too_many_pes
 
-// Turns the MMU of a PE on that is not the first, and gives it its stack: x21 is its index, x22 the
-// frame on the stack, as `own_stack` has it. Does not return to a PE that there is no room for.
+// Turns on the MMU of a PE other than the boot PE and gives it its stack. Returns with x21 = index
+// of the PE and x22 = frame on its stack, see `own_stack`. If there is no stack for the PE, control
+// goes to `too_many_pes`.
 enter_running:
     mov     x20, x30
     mov     x21, x4
     bl      stage1_enable
 
-    // x4 is right the first time. A PE that was turned off and on again has the registers that it
-    // went off with, and knows its index by its affinity.
+    // x4 is the index when a PE is turned on for the first time. When it is turned on again, its
+    // general-purpose registers are those with which it was turned off, so the index is looked up
+    // by the affinity.
     mrs     x9, mpidr_el1
     adrp    x10, {affinities}
     add     x10, x10, :lo12:{affinities}
@@ -161,7 +165,8 @@ enter_running:
     mov     sp, x22
     ret     x20
 
-// x22 = the stack of the PE with index x21, and on it room for the frame that goes to the SPMD.
+// Sets x22 to the frame for the SPMD at the top of the stack of the PE with index x21; the stack
+// begins below the frame.
 own_stack:
     ldr     x22, ={stack_end}
     mov     x9, #{private_size}
@@ -170,12 +175,13 @@ own_stack:
     ret
 .ltorg
 
-// A PE that we have no room for, or that came in by the wrong door. The Normal world may use it,
-// partitions do not: all that EL3 brings is answered with FFA_ERROR, NOT_SUPPORTED, but for EL3's
-// own messages, which want responses in kind: FFA_VERSION has the same answer, power management
-// succeeds. A Secure interrupt, which is an SGI that other PEs send to all, is completed: the
-// Normal world, in whose place EL3 asks, would take an error for its registers. x4 makes such a PE
-// known when it is turned on again.
+// Serves a PE that has no stack, or that entered at the entry point of the boot PE. The Normal
+// world may use such a PE, partitions may not. Each call from the SPMD is answered by FFA_ERROR,
+// NOT_SUPPORTED, with two exceptions. Framework messages from the SPMD need responses of their own
+// kind: version negotiation fails, power management succeeds. FFA_INTERRUPT is for a Secure
+// interrupt, namely the SGI that other PEs send to all PEs; the interrupt is completed here, since
+// the SPMD would put an FFA_ERROR into the registers of the Normal world. x4 = number of PEs is an
+// index without a stack, by which the PE gets here again when it is turned on again.
 too_many_pes:
     mov     w0, #0x0060
     movk    w0, #0x8400, lsl #16
@@ -203,7 +209,8 @@ too_many_pes:
     mov     w0, #0x0070
     movk    w0, #0x8400, lsl #16
     ror     w1, w1, #16
-    // Kind 8 is answered by kind 9 and an error, 0 and 1 by 2 and success.
+    // Message 8 (version) is answered by message 9 and an error; messages 0 and 1 (power
+    // management) by message 2 and success.
     tst     w2, #8
     mov     w2, #2
     mov     w9, #9
@@ -212,8 +219,8 @@ too_many_pes:
     csetm   w3, ne
     mov     x4, #{pes}
     b       8b
-    // ICC_IAR1_EL1, ICC_EOIR1_EL1, until there is none (1020 to 1023); then
-    // FFA_NORMAL_WORLD_RESUME.
+    // Read ICC_IAR1_EL1 and write ICC_EOIR1_EL1 until no interrupt is pending (INTIDs 1020 to
+    // 1023); then FFA_NORMAL_WORLD_RESUME.
 10: mrs     x9, s3_0_c12_c12_0
     sub     w10, w9, #1020
     cmp     w10, #4
@@ -243,17 +250,18 @@ link_address:
     refuse = sym boot::refuse,
 );
 
-/// Not zero until the boot PE has come as far as [`close_first_entry`]. Part of the file, so that
-/// it is loaded anew with the image: only then may everything begin again.
+/// Not zero until the boot PE calls [`close_first_entry`]. The static is in `.data`, so that
+/// loading the image again restores its value: only a newly loaded image may be entered at its
+/// first byte.
 static COLD: AtomicU64 = AtomicU64::new(1);
 
-/// Turns away whoever enters at the first instruction from now on. The boot PE calls this with the
-/// MMU on.
+/// Turns away each PE that enters at the first byte of the image from now on. The boot PE calls
+/// this with the MMU on.
 pub fn close_first_entry() {
     COLD.store(0, Ordering::Relaxed);
-    // PEs read it with the MMU off, from memory. No cache keeps the line with an older value, which
-    // it could write back: the store was a coherent one.
-    // SAFETY: cleaning changes no data.
+    // PEs read `COLD` from memory, with the MMU off. The store was a coherent one, so no cache
+    // holds an older copy of the line that could be written back later.
+    // SAFETY: DC CVAC on the address of a static cleans the line and changes no data.
     unsafe {
         asm!("dc cvac, {}", "dsb sy", in(reg) &raw const COLD, options(nostack, preserves_flags))
     };
@@ -263,7 +271,7 @@ unsafe extern "C" {
     fn secondary_start();
 }
 
-/// Physical address at which PEs other than the boot PE enter.
+/// Returns the physical address at which PEs other than the boot PE enter.
 pub fn secondary_entry() -> u64 {
     secondary_start as *const () as u64
 }

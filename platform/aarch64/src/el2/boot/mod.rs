@@ -1,4 +1,4 @@
-//! From the entry code to the SPMC's loop, on every PE.
+//! The way from the entry code to the loop that answers the SPMD, on every PE.
 
 use core::cell::UnsafeCell;
 use core::ops::Range;
@@ -26,24 +26,26 @@ static SPMC: Spmc<Platform> = Spmc::new(Platform);
 
 struct PerPe(UnsafeCell<Pe>);
 
-// SAFETY: element n is used by PE n only, see `serve`.
+// SAFETY: PE n alone accesses element n, see `pe`.
 unsafe impl Sync for PerPe {}
 
-/// All zero, so that they need no place in the image; [`pe`] fills the index in.
+/// The engine's state of each PE. All elements are zero, so that they take no room in the file;
+/// [`pe`] sets the index.
 static PES: [PerPe; MAX_PES] = [const { PerPe(UnsafeCell::new(Pe::new(0))) }; MAX_PES];
 
-/// Largest SPMC manifest that is looked at. TF-A limits TOS_FW_CONFIG to a page.
+/// Largest SPMC manifest that is accepted. TF-A limits TOS_FW_CONFIG to a page.
 const MAX_MANIFEST: u64 = 64 * 1024;
 
-/// The bytes of the device tree at `address` as its header has it, or none if there is no device
-/// tree.
+/// Returns the addresses of the device tree at `address`, with the size that its header states, or
+/// an empty range if there is no device tree.
 fn manifest_range(address: u64) -> Range<u64> {
     const MAGIC: u32 = 0xd00d_feed;
     if address == 0 || !address.is_multiple_of(8) {
         return 0..0;
     }
     let header = address as *const [u32; 2];
-    // SAFETY: EL3 passes the address of the manifest; it is readable, and nobody writes it.
+    // SAFETY: EL3 passes the address of the manifest in memory that the PE can read, and that
+    // nobody writes any more; the address is not null and aligned (checks above).
     let [magic, size] = unsafe { header.read_volatile() }.map(u32::from_be);
     if magic != MAGIC || u64::from(size) > MAX_MANIFEST {
         return 0..0;
@@ -51,40 +53,42 @@ fn manifest_range(address: u64) -> Range<u64> {
     address..address + u64::from(size)
 }
 
-/// The part of the boot that happens with the MMU off.
+/// Runs the part of the boot that needs the MMU off: builds the map of EL2.
 ///
 /// # Safety
 ///
-/// Called by the entry code, once, on the boot PE.
+/// The entry code calls this once, on the boot PE.
 pub unsafe extern "C" fn prepare(manifest: u64) {
-    // SAFETY: first and only use, on the boot PE, MMU off.
+    // SAFETY: the boot PE gets here first, with the MMU off, before any other use of the memory to
+    // carve (contract above).
     unsafe {
         carve::add(layout::carve());
         stage1::build(&BOARD, manifest_range(manifest), vectors::page());
     }
 }
 
-/// The boot PE, MMU on, on the boot stack: leaves in `frame` what goes to the SPMD.
+/// Boots the SPMC on the boot PE, with the MMU on and on the boot stack. Leaves the first call to
+/// the SPMD in `frame`.
 ///
 /// # Safety
 ///
-/// Called by the entry code, once, after [`prepare`] and with what that was called with.
+/// The entry code calls this once, after [`prepare`] and with the same manifest.
 pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFrame) {
     entry::close_first_entry();
-    // SAFETY: first use on this PE.
+    // SAFETY: this is the PE with that index, and the first use of its state.
     unsafe { Cpu::install(index) };
     vectors::install();
     console::init(&BOARD);
     tables::init();
     features::probe();
     vector_state::announce();
-    // SAFETY: on the boot PE, before any other PE is let in.
+    // SAFETY: on the boot PE, before any other PE is let in, and once for this PE.
     unsafe { cpu::carve_vector_area(index) };
     init_pe();
 
     let range = manifest_range(manifest);
     let manifest = match NonNull::new(range.start as *mut u8) {
-        // SAFETY: mapped by `prepare`, which saw the same header; nobody writes it.
+        // SAFETY: `prepare` read the same header and mapped this range; nobody writes it any more.
         Some(start) => unsafe {
             slice::from_raw_parts(start.as_ptr(), (range.end - range.start) as usize)
         },
@@ -95,18 +99,18 @@ pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFra
         panic!("the image is not a range of pages");
     };
     *frame = SmcFrame::ZERO;
-    // SAFETY: the only reference on this PE.
+    // SAFETY: this is the PE with that index, and the only reference to its state.
     SPMC.boot(unsafe { pe(index) }, manifest, image, frame);
 }
 
-/// The boot PE on its own stack: lets the others in, and serves.
+/// Continues on the boot PE's own stack: lets the other PEs in, and serves the SPMD.
 ///
 /// # Safety
 ///
-/// Called by the entry code, once, after [`primary`].
+/// The entry code calls this once, after [`primary`].
 pub unsafe extern "C" fn settle(index: usize, frame: &mut SmcFrame) -> ! {
-    // SAFETY: on the boot PE and its own stack, before any other PE is let in; nobody is on the
-    // boot stack any more.
+    // SAFETY: this runs on the boot PE, on its own stack, before any other PE is let in. The boot
+    // stack is free, since control never returns to it.
     unsafe {
         stacks::paint(index);
         carve::add(layout::boot_stack());
@@ -117,41 +121,45 @@ pub unsafe extern "C" fn settle(index: usize, frame: &mut SmcFrame) -> ! {
     if frame.w(0) == function::MSG_WAIT {
         register_secondary_entry();
     }
-    // SAFETY: the only reference on this PE: the boot is over.
+    // SAFETY: this is the PE with that index. The reference that `primary` had is gone: the boot is
+    // over.
     serve(unsafe { pe(index) }, frame)
 }
 
-/// Any other PE, MMU on. A PE that was turned off and on again comes here again.
+/// Starts a PE other than the boot PE, with the MMU on. A PE that was turned off and on again
+/// enters here again.
 ///
 /// # Safety
 ///
-/// Called by the entry code.
+/// The entry code calls this, on the PE with that index and on its own stack.
 pub unsafe extern "C" fn secondary(index: usize, frame: &mut SmcFrame) -> ! {
     if affinity::has_run(index) {
         stacks::report(index);
     }
-    // SAFETY: this PE is on its own stack.
+    // SAFETY: this PE is on its own stack (contract above).
     unsafe { stacks::paint(index) };
-    // SAFETY: nothing of an earlier life of this PE is in use any more.
+    // SAFETY: when the PE was turned off, its execution ended in EL3, so no reference from before
+    // is in use any more.
     unsafe { Cpu::install(index) };
     vectors::install();
     init_pe();
     *frame = SmcFrame::ZERO;
-    // SAFETY: the only reference on this PE.
+    // SAFETY: this is the PE with that index, and the only reference to its state.
     let pe = unsafe { pe(index) };
     SPMC.boot_secondary(pe, frame);
     serve(pe, frame)
 }
 
-/// A PE, MMU on, that EL3 sent to the entry point of the boot PE. Nothing of the SPMC is set up for
-/// it but its stack, and it stays unknown: the entry code answers for it.
+/// Logs that EL3 sent a PE to the entry point of the boot PE. The MMU is on, but the PE has nothing
+/// of the SPMC except a stack, and its affinity is not recorded. The entry code answers the SPMD
+/// for it.
 pub extern "C" fn refuse(index: usize) {
     log::error!(
         "PE {index} came to the entry point of the boot PE: the Normal world can use it, partitions cannot"
     );
 }
 
-/// Answers the SPMD, for ever.
+/// Passes frames to the SPMD and answers what comes back, for ever.
 fn serve(pe: &mut Pe, frame: &mut SmcFrame) -> ! {
     loop {
         Cpu::current().restore_normal_world();
@@ -160,21 +168,22 @@ fn serve(pe: &mut Pe, frame: &mut SmcFrame) -> ! {
     }
 }
 
-/// The engine's state of this PE.
+/// Returns the engine's state of this PE.
 ///
 /// # Safety
 ///
-/// Called on the PE with that index, where no other reference that this returned is in use.
+/// Called on the PE with that index, while no other reference from this function is in use there.
 unsafe fn pe(index: usize) -> &'static mut Pe {
-    // SAFETY: element of this PE; no other reference is in use (contract above).
+    // SAFETY: only this PE uses the element, and no other reference to it is in use (contract
+    // above).
     let pe = unsafe { &mut *PES[index].0.get() };
     pe.index = index as u16;
     pe
 }
 
-/// Tells the SPMD where PEs enter that are turned on later. Where it does not take that, it sends
-/// them to `_start`, which turns them away: the system can go on, but partitions have the boot PE
-/// only.
+/// Registers the entry point of the PEs that are turned on later. An SPMD that refuses it sends
+/// these PEs to `_start`, where they are turned away: the system goes on, but partitions run on the
+/// boot PE only.
 fn register_secondary_entry() {
     let mut frame = SmcFrame::new([
         function::SECONDARY_EP_REGISTER_64 as u64,
@@ -191,7 +200,8 @@ fn register_secondary_entry() {
     }
 }
 
-/// The registers that stay the same from now on. EL3 keeps EL2's registers of the two worlds apart.
+/// Sets the registers that keep their values from now on. EL3 switches EL2's registers between the
+/// worlds.
 fn init_pe() {
     HCR_EL2.set(traps::HCR);
     CPTR_EL2.set(vector_state::CPTR_CLOSED);

@@ -1,4 +1,4 @@
-//! Defines the registers of a vCPU that does not run.
+//! The registers of a vCPU while it does not run.
 
 use core::arch::asm;
 
@@ -11,8 +11,8 @@ use tock_registers::interfaces::Readable;
 use super::features;
 use crate::el2::gic::timer::Timer;
 
-/// Declares a block of system registers that are saved and restored together, two at a time, in the
-/// order of declaration.
+/// Declares a block of system registers that are saved and restored together, in the order of
+/// declaration, two at a time.
 macro_rules! register_block {
     ($(#[$doc:meta])* pub struct $name:ident { $($a:ident: $register_a:literal, $b:ident: $register_b:literal;)* }) => {
         $(#[$doc])*
@@ -23,11 +23,11 @@ macro_rules! register_block {
             /// All zero.
             pub const ZERO: Self = Self { $($a: 0, $b: 0,)* };
 
-            /// Takes the registers of this PE.
+            /// Stores the registers of this PE in the block.
             #[inline(always)]
             pub fn save(&mut self) {
-                // SAFETY: the stores fill `self`, which has the layout of the list by construction;
-                // reading the registers has no side effect.
+                // SAFETY: the stores fill `self`, whose fields are in the order of the list.
+                // Reading the registers has no side effect.
                 unsafe {
                     asm!(
                         $(
@@ -43,10 +43,10 @@ macro_rules! register_block {
                 }
             }
 
-            /// Puts the registers on this PE.
+            /// Writes the block to the registers of this PE.
             #[inline(always)]
             pub fn load(&self) {
-                // SAFETY: the registers belong to EL1 and EL0; EL2 does not depend on them.
+                // SAFETY: the registers control EL1 and EL0; EL2 does not depend on them.
                 unsafe {
                     asm!(
                         $(
@@ -66,18 +66,19 @@ macro_rules! register_block {
 }
 
 register_block! {
-    /// The state of EL1 and EL0 that both a partition and the Normal world use.
+    /// The state of EL1 and EL0 that both partitions and the Normal world use.
     ///
-    /// Not here is what a partition can neither read nor change, because it is trapped (debug,
-    /// performance monitors, RAS, MTE, SVE and SME control, ACTLR, and by fine-grained traps
-    /// TPIDR2_EL0, PIR_EL1 and their like, see `features.rs`): that stays the Normal world's.
-    /// DISR_EL1 is VDISR_EL2 to a partition, which EL3 switches between worlds. CNTV is here
-    /// although the Normal world's virtual timer stands still meanwhile: its offset, CNTVOFF_EL2,
-    /// is the SPMD's to switch, so that it would fire at the wrong time.
+    /// State that a partition can neither read nor change, because accesses trap, is not in the
+    /// block and stays the Normal world's: debug, performance monitors, RAS, MTE, the control of
+    /// SVE and SME, ACTLR, and, by fine-grained traps, TPIDR2_EL0, PIR_EL1 and others (see
+    /// `features.rs`). For a partition, DISR_EL1 is VDISR_EL2, which EL3 switches between the
+    /// worlds. CNTV is in the block, although the Normal world's virtual timer cannot fire while it
+    /// is displaced: the SPMD switches CNTVOFF_EL2, so with the offset of the Secure world the
+    /// timer would fire at the wrong time.
     ///
-    /// With E2H = 1 the plain names of most of these mean registers of EL2. Those are written by
-    /// the encoding of their alias (SCTLR_EL12, CNTV_CTL_EL02 ...), as the assembler knows the
-    /// aliases only with FEAT_VHE.
+    /// With E2H = 1, the plain names of most of these registers mean registers of EL2. The list
+    /// names those by the encodings of their aliases (SCTLR_EL12, CNTV_CTL_EL02 and so on), because
+    /// the assembler knows the aliases only with FEAT_VHE.
     pub struct El1State {
         sctlr: "s3_5_c1_c0_0", cpacr: "s3_5_c1_c0_2";
         tcr: "s3_5_c2_c0_2", ttbr0: "s3_5_c2_c0_0";
@@ -91,14 +92,15 @@ register_block! {
         tpidr_el0: "tpidr_el0", tpidrro_el0: "tpidrro_el0";
         tpidr_el1: "tpidr_el1", sp_el0: "sp_el0";
         cntkctl: "s3_5_c14_c1_0", cntv_cval: "s3_5_c14_c3_2";
-        // The control last: the timer may only fire by its new compare value.
+        // CNTV_CTL is restored after CNTV_CVAL, so that the timer cannot fire by an old compare
+        // value.
         cntv_ctl: "s3_5_c14_c3_1", vmpidr: "vmpidr_el2";
     }
 }
 
 register_block! {
-    /// Pointer authentication keys (APIA, APIB, APDA, APDB, APGA), by encoding: the assembler knows
-    /// their names only with FEAT_PAuth.
+    /// Pointer authentication keys (APIA, APIB, APDA, APDB, APGA), by encoding, because the
+    /// assembler knows their names only with FEAT_PAuth.
     pub struct PointerKeys {
         ia_low: "s3_0_c2_c1_0", ia_high: "s3_0_c2_c1_1";
         ib_low: "s3_0_c2_c1_2", ib_high: "s3_0_c2_c1_3";
@@ -126,15 +128,15 @@ impl FpState {
 }
 
 bitflags! {
-    /// Reasons not to just go on with a context.
+    /// Reasons for [`Cpu::load`](super::Cpu::load) to do more than to load registers.
     #[repr(transparent)]
     #[derive(Clone, Copy, PartialEq, Eq)]
     pub struct Attention: u8 {
-        /// Its timer is to be watched.
+        /// The hardware must watch the timer of this context.
         const TIMER = 1 << 0;
-        /// There are registers that are not its own, and not trapped.
+        /// Partitions reach registers that no context holds, see `features.rs`.
         const STRAYS = 1 << 1;
-        /// The memory system refused one of its stores so late that it had left the PE.
+        /// The memory system refused a store of this context after the context had left the PE.
         const LATE_ERROR = 1 << 2;
     }
 }
@@ -142,16 +144,17 @@ bitflags! {
 /// The saved state of one vCPU.
 #[repr(C)]
 pub struct GuestContext {
-    /// x0 to x30; first, and followed by `pc` and `spsr`: `vectors.rs` relies on it.
+    /// x0 to x30. `vectors.rs` relies on this field to be the first, and on `pc` and `spsr` to
+    /// follow.
     gprs: [u64; 31],
-    /// ELR_EL2 and SPSR_EL2 for its next entry.
+    /// ELR_EL2 and SPSR_EL2 for the next entry of the context.
     pub pc: u64,
     pub spsr: u64,
     pub el1: El1State,
     pub timer: Timer,
     pub keys: PointerKeys,
     pub fp: FpState,
-    /// State to be set up when the context is put on a PE, beyond registers.
+    /// Work for the next load of the context, beyond registers.
     pub attention: Attention,
 }
 
@@ -161,14 +164,15 @@ const _: () = assert!(
 );
 
 impl GuestContext {
-    /// A context that enters at `pc` with the registers at their reset values. One of S-EL0 has no
-    /// EL1: its registers there are zero, and PSTATE is too.
+    /// Makes the context enter at `pc` with all registers at their reset values. A context of S-EL0
+    /// has no EL1: its EL1 registers and its PSTATE are zero.
     pub fn reset(&mut self, level: ExceptionLevel, pc: u64, vcpu_index: u16) {
-        /// EL1h with D, A, I and F masked.
+        /// SPSR for EL1h with D, A, I and F masked.
         const EL1H_MASKED: u64 = 0x3c5;
-        /// The RES1 bits; MMU, caches and alignment checks off, little endian.
+        /// SCTLR_EL1: the RES1 bits are set; MMU, caches and alignment checks are off; little
+        /// endian.
         const SCTLR_RESET: u64 = 0x30d0_0800;
-        /// MPIDR's RES1 bit.
+        /// The RES1 bit of MPIDR_EL1.
         const MPIDR_RES1: u64 = 1 << 31;
 
         *self = Self::NEW;
@@ -176,8 +180,8 @@ impl GuestContext {
         self.attention
             .set(Attention::STRAYS, features::has_strays());
         if level == ExceptionLevel::SEl0 {
-            // It cannot set the key of PACGA: each has its own, no secret to who knows when it
-            // started.
+            // A partition at S-EL0 cannot set the key of PACGA itself. Each context gets a
+            // different key, which is no secret from anybody who knows when the context started.
             self.keys.ga_low = CNTPCT_EL0.get();
             self.keys.ga_high = &raw const *self as u64;
             return;

@@ -1,14 +1,15 @@
-//! S-EL0 partitions: entry and exit between two tables of the EL2&0 regime, and TLB maintenance for
-//! it.
+//! S-EL0 partitions: entry and exit, which switch between two tables of the EL2&0 regime, and TLB
+//! maintenance for that regime.
 //!
-//! HCR_EL2.E2H is always 1; TGE is 1 while an S-EL0 partition runs, so that there is no EL1 and all
-//! its exceptions come to EL2. TTBR0_EL2 has the partition's table then, in which nothing of the
-//! SPMC is mapped but the last entry of the root, EL2's private addresses: stacks, windows, and the
-//! page of vectors. The vectors run there, put the SPMC's table back and go on at the SPMC's own
-//! addresses. ASIDs keep the two apart in TLBs: the SPMC's is 0.
+//! HCR_EL2.E2H is always 1. While an S-EL0 partition runs, TGE is 1, too, so that there is no EL1
+//! and all exceptions are taken to EL2. TTBR0_EL2 then holds the partition's table, in which
+//! nothing of the SPMC is mapped except by the last entry of the root: EL2's private addresses,
+//! with stacks, windows and the page of vectors. An exception is taken to the vectors at their
+//! private address. The code there puts back the SPMC's table and branches to the SPMC's own
+//! addresses. ASIDs keep the translations of both apart in TLBs: the SPMC has ASID 0.
 //!
-//! S-EL1 partitions pay nothing for it: they have vectors of their own, and the SPMC's table stays
-//! where it is.
+//! None of this costs time for S-EL1 partitions: they have vectors of their own, and the SPMC's
+//! table stays in TTBR0_EL2 while they run.
 
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
@@ -20,23 +21,23 @@ use super::context::GuestContext;
 use super::vectors::{begin_frame, kind, load_guest_registers};
 use crate::el2::memory::{stage1, stage2};
 
-/// Offset of these vectors in the page of vectors.
+/// Offset of the vectors for S-EL0 in the page of vectors.
 const VECTORS: u64 = 0x800;
 
 /// HCR_EL2.TGE.
 const TGE: u64 = 1 << 27;
 
-/// Where ASIDs stand in TTBR0_EL2 and in arguments of TLB maintenance.
+/// Position of the ASID in TTBR0_EL2 and in the arguments of TLB maintenance instructions.
 const ASID_SHIFT: u32 = 48;
 
-/// TTBR0_EL2 for a partition.
+/// Returns the value of TTBR0_EL2 for a partition.
 pub fn translation_base(roots: &Stage2Roots) -> u64 {
     u64::from(roots.vmid) << ASID_SHIFT | roots.secure.raw()
 }
 
 global_asm!(
     r#"
-// An exception from an S-EL0 partition. The stack holds the frame of `enter_el0`.
+// A vector for an exception from an S-EL0 partition. The frame of `enter_el0` is on the stack.
 .macro el0_vector kind
     .balign 0x80
     stp     x0, x1, [sp, #-16]!
@@ -44,7 +45,8 @@ global_asm!(
     b       leave_el0
 .endm
 
-// An exception that EL2 itself caused while it switches: a defect that cannot even be reported.
+// A vector for an exception that EL2 itself causes while tables are switched: a defect that cannot
+// be reported, since the code of the SPMC is not mapped.
 .macro stuck_vector
     .balign 0x80
     b       .
@@ -54,10 +56,10 @@ global_asm!(
 .section .text.vectors.el0, "ax"
 .balign 0x800
 el0_vectors:
-    // Current EL with SP_EL0, which EL2 never selects: room for code that runs while tables are
-    // switched.
+    // The vectors for the current EL with SP_EL0, which EL2 never selects. Their space holds the
+    // code that runs while tables are switched.
 
-// On the stack TTBR0_EL2 and HCR_EL2 for the partition, then its x0 and x1.
+// On the stack are TTBR0_EL2 and HCR_EL2 for the partition, then its x0 and x1.
 arrive_at_el0:
     ldp     x0, x1, [sp], #16
     msr     ttbr0_el2, x0
@@ -68,7 +70,7 @@ arrive_at_el0:
     isb
 
     .balign 0x80
-// x1 = kind of exception; x0 and x1 of the partition on the stack, below them the frame.
+// x1 = kind of exception. On the stack are the partition's x0 and x1, then the frame.
 leave_el0:
     ldr     x0, [sp, #16 + 112]
     msr     ttbr0_el2, x0
@@ -98,8 +100,8 @@ leave_el0:
     .balign 0x80
 
 .section .text.switch, "ax"
-// u64 enter_el0(context, ttbr0): as enter_guest, whose frame it has, with the SPMC's TTBR0_EL2,
-// HCR_EL2, VBAR_EL2 and where to go on behind it.
+// u64 enter_el0(context, ttbr0): like enter_guest. At the end of the same frame it stores the
+// SPMC's TTBR0_EL2, HCR_EL2 and VBAR_EL2, and the address at which the exit goes on.
 .global enter_el0
 enter_el0:
 "#,
@@ -142,19 +144,19 @@ unsafe extern "C" {
     fn enter_el0(context: &mut GuestContext, translation_base: u64) -> u64;
 }
 
-/// Enters an S-EL0 partition and returns the [`kind`] of exception that ended its turn.
+/// Enters an S-EL0 partition. Returns the [`kind`] of exception that ended its run.
 ///
 /// # Safety
 ///
-/// `translation_base` is that of the partition that `context` belongs to; EL2 is on a stack that is
-/// mapped among its private addresses.
+/// `translation_base` is that of the partition to which `context` belongs. EL2 runs on a stack that
+/// is mapped at private addresses.
 pub unsafe fn enter(context: &mut GuestContext, translation_base: u64) -> u64 {
-    // SAFETY: contract above; `enter_el0` keeps to the procedure call standard.
+    // SAFETY: contract above; `enter_el0` follows the procedure call standard.
     unsafe { enter_el0(context, translation_base) }
 }
 
-/// Forgets translations of the partition with these `roots` on all PEs, after making table updates
-/// visible.
+/// Invalidates translations of the partition with these `roots` on all PEs, after making updates of
+/// its tables visible. Returns when no PE can use them any more.
 pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
     let asid = u64::from(roots.vmid) << ASID_SHIFT;
     stage2::publish();
@@ -163,18 +165,19 @@ pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
             for (_, range) in ranges {
                 let first = range.base().raw() >> PAGE_SHIFT;
                 for page in first..first + range.pages() {
-                    // SAFETY: TLB maintenance drops caches only.
+                    // SAFETY: TLB maintenance only drops cached translations.
                     unsafe {
                         asm!("tlbi vae2is, {}", in(reg) asid | page, options(nostack, preserves_flags))
                     };
                 }
             }
         }
-        // Entries of every level: tables may be about to become something else. By ASID alone there
-        // is none that works while TGE = 0. The SPMC's own translations go too, and come back.
-        // SAFETY: TLB maintenance drops caches only.
+        // Entries of every level: a table may be about to be used for something else. No TLBI by
+        // ASID applies to the EL2&0 regime while TGE = 0, so the SPMC's own translations are
+        // invalidated, too.
+        // SAFETY: TLB maintenance only drops cached translations.
         _ => unsafe { asm!("tlbi alle2is", options(nostack, preserves_flags)) },
     }
-    // SAFETY: barriers: complete on all PEs.
+    // SAFETY: barriers change no state. They wait until the TLBIs are complete on all PEs.
     unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
 }

@@ -1,5 +1,5 @@
-//! Why a partition stopped: from the syndrome registers to an [`Exit`], or nothing if the partition
-//! can just go on.
+//! Decoding of the syndrome registers: an exception from a partition becomes an [`Exit`], or is
+//! handled here, so that the partition continues.
 
 use core::arch::asm;
 
@@ -29,11 +29,11 @@ mod class {
     pub const DATA_ABORT: u64 = 0x24;
 }
 
-/// All A64 instructions have four bytes.
+/// Bytes of an A64 instruction.
 const INSTRUCTION: u64 = 4;
 
-/// Returns what the engine has to do about an exception of `kind`; `None` if it was dealt with
-/// here.
+/// Returns what the engine has to do about an exception of `kind`, or `None` if the exception is
+/// handled and the partition continues.
 #[inline(always)]
 pub fn decode(cpu: &mut Cpu, context: &mut GuestContext, kind: u64) -> Option<Exit> {
     if kind == kind::SYNC {
@@ -41,7 +41,7 @@ pub fn decode(cpu: &mut Cpu, context: &mut GuestContext, kind: u64) -> Option<Ex
         match exception_class(syndrome) {
             class::HVC => Some(Exit::Call(Conduit::Hvc)),
             class::SMC => {
-                // A trapped instruction has not been executed, so the return address is its own.
+                // ELR_EL2 has the address of the trapped SMC itself.
                 context.pc = context.pc.wrapping_add(INSTRUCTION);
                 Some(Exit::Call(Conduit::Smc))
             }
@@ -60,7 +60,7 @@ fn exception_class(syndrome: u64) -> u64 {
 #[inline(never)]
 fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Option<Exit> {
     let lazy = match exception_class(syndrome) {
-        // Only of S-EL0 partitions: otherwise it is for EL1.
+        // SVC of an S-EL0 partition. SVC at EL0 of an S-EL1 partition is taken to EL1.
         class::SVC => return Some(Exit::Call(Conduit::Svc)),
         class::INSTRUCTION_ABORT | class::DATA_ABORT if cpu.is_el0() => {
             return Some(Exit::Fault(el0_abort(context, syndrome)));
@@ -68,7 +68,7 @@ fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Opti
         class::INSTRUCTION_ABORT => return Some(Exit::Fault(instruction_abort(context, syndrome))),
         class::DATA_ABORT => return Some(Exit::Fault(data_abort(context, syndrome))),
         class::WFX => {
-            // To wait is to be resumed at once.
+            // WFI ends at once, as the architecture permits.
             context.pc = context.pc.wrapping_add(INSTRUCTION);
             return None;
         }
@@ -78,7 +78,7 @@ fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Opti
             if let Some(register) = timer_register(syndrome) {
                 return access_timer(cpu, context, register, syndrome);
             }
-            // At S-EL0 there are no identification registers.
+            // S-EL0 has no access to identification registers.
             if !cpu.is_el0() && identify(context, syndrome) {
                 return None;
             }
@@ -87,7 +87,7 @@ fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Opti
         _ => None,
     };
     match lazy {
-        // Of S-EL0 partitions nothing else is ever opened.
+        // VECTOR is the only group that an S-EL0 partition opens: its keys are loaded with it.
         Some(Lazy::POINTER_KEYS) if !features::has_pointer_keys() => Some(Exit::Trap {
             syndrome,
             pc: context.pc,
@@ -103,7 +103,7 @@ fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Opti
     }
 }
 
-/// Op0, op1, CRn, CRm and op2 of a trapped system register.
+/// Returns Op0, Op1, CRn, CRm and Op2 of a trapped system register.
 fn encoding(syndrome: u64) -> (u64, u64, u64, u64, u64) {
     let field = |low: u32, bits: u32| (syndrome >> low) & ((1 << bits) - 1);
     (
@@ -115,7 +115,7 @@ fn encoding(syndrome: u64) -> (u64, u64, u64, u64, u64) {
     )
 }
 
-/// The group that a trapped system register belongs to.
+/// Returns the group to which a trapped system register belongs.
 fn lazy_register(syndrome: u64) -> Option<Lazy> {
     match encoding(syndrome) {
         // AP*Key*_EL1.
@@ -124,8 +124,8 @@ fn lazy_register(syndrome: u64) -> Option<Lazy> {
     }
 }
 
-/// Reads for the partition what it is shown of an identification register; whether its instruction
-/// reads one.
+/// Completes a trapped read of an identification register with the value that partitions are shown.
+/// Returns whether the instruction is such a read.
 #[inline(never)]
 #[unsafe(link_section = ".text.identify")]
 fn identify(context: &mut GuestContext, syndrome: u64) -> bool {
@@ -145,7 +145,8 @@ fn is_read(syndrome: u64) -> bool {
     syndrome & 1 != 0
 }
 
-/// The number of the general-purpose register of a trapped access. Number 31 is the zero register.
+/// Returns the number of the general-purpose register of a trapped access. Number 31 is the zero
+/// register.
 fn transfer_register(syndrome: u64) -> usize {
     (syndrome >> 5 & 0x1f) as usize
 }
@@ -156,9 +157,9 @@ fn set_transfer_register(context: &mut GuestContext, syndrome: u64, value: u64) 
     }
 }
 
-/// The register of the physical timer that an instruction accesses, if it does.
+/// Returns the register of the physical timer that a trapped instruction accesses, if any.
 fn timer_register(syndrome: u64) -> Option<timer::Register> {
-    /// Op0, Op1, CRn and CRm: all of CNTP_*_EL0 but Op2.
+    /// Op0, Op1, CRn and CRm of CNTP_*_EL0.
     const ENCODING: u64 = 0b11 << 20 | 0b011 << 14 | 14 << 10 | 2 << 1;
     const MASK: u64 = 0b11 << 20 | 0b111 << 14 | 0xf << 10 | 0xf << 1;
     if syndrome & MASK != ENCODING {
@@ -172,7 +173,7 @@ fn timer_register(syndrome: u64) -> Option<timer::Register> {
     }
 }
 
-/// Does for the partition what its instruction wants of the timer.
+/// Completes a trapped access to the physical timer.
 fn access_timer(
     cpu: &mut Cpu,
     context: &mut GuestContext,
@@ -212,8 +213,8 @@ fn data_access(syndrome: u64) -> Access {
     }
 }
 
-/// A fault of stage 1 is all that an S-EL0 partition can have, and what it calls an address is one
-/// that the engine knows.
+/// Decodes an abort of an S-EL0 partition. There is no stage 2 for it, and the engine knows its
+/// pages by their VAs, so the VA is reported as the IPA.
 fn el0_abort(context: &GuestContext, syndrome: u64) -> Fault {
     let va = FAR_EL2.get();
     Fault {
@@ -248,7 +249,7 @@ fn abort(context: &GuestContext, syndrome: u64, access: Access) -> Fault {
     let ipa = match kind {
         FaultKind::Translation | FaultKind::AddressSize => Some(reported_ipa()),
         FaultKind::Permission if on_walk => Some(reported_ipa()),
-        // The architecture does not report it.
+        // HPFAR_EL2 is not valid for this kind of fault.
         FaultKind::Permission => translate(va),
         _ => None,
     };
@@ -262,19 +263,21 @@ fn abort(context: &GuestContext, syndrome: u64, access: Access) -> Fault {
     }
 }
 
-/// HPFAR_EL2 has bits 51:12 of the address. Its NS bit is not looked at: QEMU has it inverted.
+/// Returns bits 51:12 of the faulting IPA from HPFAR_EL2. The NS bit is ignored, since QEMU inverts
+/// it.
 fn reported_ipa() -> Ipa {
     Ipa::new((HPFAR_EL2.get() >> 4 & ((1 << 40) - 1)) << 12)
 }
 
-/// Returns what the partition's own stage 1 makes of `va`, page of it; `None` if it has changed its
-/// mind.
+/// Returns the page to which the partition's own stage 1 translates `va`, or `None` if the
+/// partition has changed its tables so that the address no longer translates.
 fn translate(va: u64) -> Option<Ipa> {
     const FAILED: u64 = 1 << 0;
     const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-    // PAR_EL1 is the partition's.
+    // PAR_EL1 belongs to the partition, so its value is put back.
     let kept = PAR_EL1.get();
-    // SAFETY: translates in the loaded partition's regime and writes PAR_EL1 only.
+    // SAFETY: the instruction translates in the regime of the loaded partition and writes PAR_EL1
+    // only.
     unsafe { asm!("at s1e1r, {}", "isb", in(reg) va, options(nostack)) };
     let result = PAR_EL1.get();
     PAR_EL1.set(kept);

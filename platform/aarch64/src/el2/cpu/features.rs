@@ -1,13 +1,14 @@
-//! Finds out by trying what EL3 lets EL2 use, and which registers of partitions follow from that.
+//! Features that EL3 may keep EL2 from using, found by trying, and the registers of partitions that
+//! depend on them.
 //!
-//! EL3 keeps registers of extensions that it does not know to itself: their use traps to it. ID
-//! registers do not tell. TF-A makes an Undefined Instruction exception of such an access, which
-//! the vectors turn into an answer while a probe runs (`vectors.rs`; the probes are between the
-//! accessors of the window, `bulk.rs`).
+//! EL3 traps accesses to registers of extensions that it does not support, and identification
+//! registers do not show this. TF-A answers such an access with an Undefined Instruction exception.
+//! While a probe runs, the vectors turn that exception into a result (`vectors.rs`; the probes are
+//! among the accessors of the window in `bulk.rs`).
 //!
-//! Registers that have no place in a context are kept from partitions by fine-grained traps
-//! (FEAT_FGT). Where EL3 keeps those to itself, the registers are *strays*: the Normal world's
-//! values are put away before a partition runs, which finds zeros.
+//! Fine-grained traps (FEAT_FGT) deny partitions the registers that no context holds. Where EL3
+//! keeps EL2 from using these traps, the registers are *strays*: the Normal world's values are
+//! saved before a partition runs, and the partition finds zeros.
 
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
@@ -26,11 +27,11 @@ static FINE_GRAINED_TRAPS: AtomicBool = AtomicBool::new(false);
 static MORE_FINE_GRAINED_TRAPS: AtomicBool = AtomicBool::new(false);
 static HYPERVISOR_CONFIGURATION: AtomicBool = AtomicBool::new(false);
 static POINTER_KEYS: AtomicBool = AtomicBool::new(false);
-/// A bit for each register of [`Strays`].
+/// One bit for each register of [`Strays`] that EL2 can access.
 static STRAYS: AtomicU16 = AtomicU16::new(0);
 
-/// Finds out what EL3 lets EL2 use. The boot PE calls this, once, when exceptions have vectors; all
-/// PEs are taken to be alike.
+/// Finds out what EL3 lets EL2 use. The boot PE calls this once, when the vectors are installed.
+/// All PEs are assumed to be alike.
 pub fn probe() {
     let field = |register: u64, low: u32| register >> low & 0xf;
     let fine_grained_traps = field(ID_AA64MMFR0_EL1.get(), 56);
@@ -59,9 +60,9 @@ pub fn probe() {
     }
 }
 
-/// Sets the fine-grained traps of this PE: nothing is trapped that a bit of 1 would trap, and
-/// everything that a bit of 1 would let through. EL3 may have left anything there. What it keeps to
-/// itself has no effect.
+/// Sets the fine-grained traps of this PE, in which EL3 may have left any value. With 0, each
+/// positive trap bit does not trap, and each negative one (a register's name with the prefix `n`)
+/// does. A register that EL3 keeps from EL2 has no effect.
 pub fn init_pe() {
     if HYPERVISOR_CONFIGURATION.load(Ordering::Relaxed) {
         HCRX_EL2.set(0);
@@ -82,7 +83,7 @@ pub fn init_pe() {
     }
 }
 
-/// Returns whether the PE has FEAT_PAuth, with whatever algorithm, for addresses or for data.
+/// Returns whether the PE has FEAT_PAuth, with any algorithm, for addresses or for generic data.
 fn has_pointer_authentication() -> bool {
     [
         id_registers::ID_AA64ISAR1_EL1,
@@ -92,29 +93,29 @@ fn has_pointer_authentication() -> bool {
     .any(|number| id_registers::read(number) & id_registers::pointer_authentication(number) != 0)
 }
 
-/// Returns whether keys can be switched, so that partitions may use pointer authentication.
+/// Returns whether EL2 can switch the keys, so that partitions may use pointer authentication.
 pub fn has_pointer_keys() -> bool {
     POINTER_KEYS.load(Ordering::Relaxed)
 }
 
-/// Returns whether S-EL0 partitions can be kept from what they must not do. PACGA at S-EL0 has no
-/// trap to EL2 (HCR_EL2.API has no effect while TGE = 1): it uses whatever key there is, or traps
-/// to an EL3 that does not expect it.
+/// Returns whether S-EL0 partitions can be denied what they must not do. No trap to EL2 exists for
+/// PACGA at S-EL0 (HCR_EL2.API has no effect while TGE = 1), so without access to the keys PACGA
+/// would use the key of somebody else, or trap to an EL3 that does not expect it.
 pub fn confines_s_el0() -> bool {
     has_pointer_keys() || !has_pointer_authentication()
 }
 
-/// Returns whether this system has strays.
+/// Returns whether there are strays on this system.
 pub fn has_strays() -> bool {
     STRAYS.load(Ordering::Relaxed) != 0
 }
 
 macro_rules! strays {
     ($($name:ident: $register:ident, $probe:ident;)*) => {
-        /// The Normal world's values of registers that are not trapped.
+        /// The Normal world's values of the strays.
         pub struct Strays { $($name: u64,)* }
 
-        /// Numbers of the registers.
+        /// Bit numbers of the registers in [`STRAYS`].
         #[allow(non_camel_case_types, reason = "named as the fields")]
         #[derive(Clone, Copy)]
         enum Number { $($name,)* }
@@ -123,20 +124,20 @@ macro_rules! strays {
             /// All zero.
             pub const ZERO: Self = Self { $($name: 0,)* };
 
-            /// A bit for each register that EL2 can use.
+            /// Returns one bit for each register that EL2 can access.
             fn probe() -> u16 {
                 let mut found = 0;
                 $(if bulk::$probe() { found |= 1 << Number::$name as u16; })*
                 found
             }
 
-            /// Takes the registers of this PE.
+            /// Stores the strays of this PE.
             pub fn save(&mut self) {
                 let found = STRAYS.load(Ordering::Relaxed);
                 $(if found & 1 << Number::$name as u16 != 0 { self.$name = $register.get(); })*
             }
 
-            /// Puts the registers on this PE.
+            /// Writes the values to the strays of this PE.
             pub fn load(&self) {
                 let found = STRAYS.load(Ordering::Relaxed);
                 $(if found & 1 << Number::$name as u16 != 0 { $register.set(self.$name); })*

@@ -1,5 +1,5 @@
-//! Begins the state of each PE with what the report of a failure needs, and nothing else has to be
-//! right for.
+//! The head of the state of each PE: what the report of a failure needs. It is valid even if the
+//! rest of the state is not.
 
 use core::mem::offset_of;
 
@@ -12,13 +12,13 @@ use crate::sizes::EMERGENCY_STACK_SIZE;
 #[repr(C, align(16))]
 struct EmergencyStack([u64; EMERGENCY_STACK_SIZE as usize / 8]);
 
-/// The head of the state of a PE, to which TPIDR_EL2 points.
+/// The head of the state of a PE. TPIDR_EL2 points to it.
 #[repr(C)]
 pub struct Header {
     emergency_stack: EmergencyStack,
     /// Linear index of the PE.
     pub index: usize,
-    /// Set by the first report of an exception of EL2; a second one has nothing to add.
+    /// Set by the first report of an exception of EL2, so that a second exception is not reported.
     failed: bool,
 }
 
@@ -35,18 +35,18 @@ impl Header {
         offset_of!(Self, emergency_stack) + size_of::<EmergencyStack>();
 }
 
-/// Notes that this PE took an exception of its own, and returns whether it is the first one.
+/// Records that this PE took an exception from EL2. Returns whether it is the first one.
 pub fn fail() -> bool {
-    // SAFETY: TPIDR_EL2 points to the header of this PE (`Cpu::install`, before anything else
-    // runs); nobody else uses the field.
+    // SAFETY: `Cpu::install`, which runs before anything else, makes TPIDR_EL2 point to the header
+    // of this PE. Only this function uses the field.
     unsafe {
         let failed = &raw mut (*(TPIDR_EL2.get() as *mut Header)).failed;
         !failed.replace(true)
     }
 }
 
-/// Returns the index of this PE, without a reference to its state.
+/// Returns the index of this PE, without making a reference to the state of the PE.
 pub fn current_index() -> usize {
-    // SAFETY: as for `fail`; the field is written by `Cpu::install` only.
+    // SAFETY: TPIDR_EL2 as in `fail`; only `Cpu::install` writes the field.
     unsafe { (&raw const (*(TPIDR_EL2.get() as *const Header)).index).read() }
 }

@@ -1,6 +1,5 @@
-//! Exceptions that a partition takes although its hardware did not raise them: what the PE does on
-//! exception entry to EL1 (Arm ARM D1.3.1 and the pseudocode `AArch64.TakeException`), done to the
-//! loaded context.
+//! Injection of exceptions: does for the loaded context what a PE does on exception entry to EL1
+//! (Arm ARM D1.3.1, pseudocode `AArch64.TakeException`).
 
 use spmc::hal::{Access, Fault};
 use tock_registers::interfaces::{Readable, Writeable};
@@ -8,7 +7,7 @@ use tock_registers::interfaces::{Readable, Writeable};
 use super::context::GuestContext;
 use crate::el2::registers::{ELR_EL12, ESR_EL12, FAR_EL12, SCTLR_EL12, SPSR_EL12, VBAR_EL12};
 
-// Saved program status (SPSR_EL2).
+// Fields of SPSR_EL2.
 const MODE: u64 = 0x1f;
 const MODE_EL0T: u64 = 0b0_0000;
 const MODE_EL1T: u64 = 0b0_0100;
@@ -20,22 +19,22 @@ const PAN: u64 = 1 << 22;
 const SSBS: u64 = 1 << 12;
 const DAIF: u64 = 0xf << 6;
 
-// SCTLR_EL1: what PSTATE.PAN and PSTATE.SSBS become.
+// Fields of SCTLR_EL1 that determine PSTATE.PAN and PSTATE.SSBS.
 const SCTLR_SPAN: u64 = 1 << 23;
 const SCTLR_DSSBS: u64 = 1 << 44;
 
-/// Bytes of one vector.
+/// Bytes of an exception vector.
 const VECTOR_SIZE: u64 = 0x80;
 
-/// Exception syndrome: all our injected exceptions report a 32-bit instruction.
+/// ESR_ELx.IL: all injected exceptions report a 32-bit instruction.
 const IL: u64 = 1 << 25;
 
 fn syndrome(class: u64, iss: u64) -> u64 {
     class << 26 | IL | iss
 }
 
-/// Makes `context` take `fault` as a synchronous external abort. `false`, with nothing changed, if
-/// it faulted on the very vector.
+/// Makes `context` take `fault` as a synchronous External abort. Returns `false`, with nothing
+/// changed, if the fault is in the vector for this exception.
 pub fn abort(context: &mut GuestContext, fault: &Fault) -> bool {
     const INSTRUCTION_ABORT_LOWER: u64 = 0x20;
     const DATA_ABORT_LOWER: u64 = 0x24;
@@ -59,8 +58,8 @@ pub fn abort(context: &mut GuestContext, fault: &Fault) -> bool {
     true
 }
 
-/// Makes `context` take an Undefined Instruction exception. `false`, with nothing changed, if the
-/// instruction is in the very vector.
+/// Makes `context` take an Undefined Instruction exception. Returns `false`, with nothing changed,
+/// if the instruction is in the vector for this exception.
 pub fn undefined(context: &mut GuestContext) -> bool {
     take(context, syndrome(0, 0))
 }
@@ -70,7 +69,7 @@ fn is_el0(context: &GuestContext) -> bool {
 }
 
 fn take(context: &mut GuestContext, syndrome: u64) -> bool {
-    // The low bits are RES0, but a partition may write them.
+    // The low bits are RES0, but software can write them.
     let vectors = VBAR_EL12.get() & !0x7ff;
     let offset = match context.spsr & MODE {
         mode if mode & MODE_AARCH32 != 0 => 0x600,
@@ -79,8 +78,8 @@ fn take(context: &mut GuestContext, syndrome: u64) -> bool {
         _ => 0x200,
     };
     let vector = vectors + offset;
-    // Within the vector that it would take (be it that the vector cannot be fetched) it would take
-    // it again and again.
+    // An exception that occurs in the vector for this exception (if only because the vector cannot
+    // be fetched) would recur for ever.
     if (vector..vector + VECTOR_SIZE).contains(&context.pc) {
         return false;
     }
@@ -93,8 +92,8 @@ fn take(context: &mut GuestContext, syndrome: u64) -> bool {
     true
 }
 
-/// PSTATE at the vector: EL1h, all masked; flags and DIT stay, PAN and SSBS as SCTLR_EL1 says,
-/// everything else clear.
+/// Returns PSTATE at the vector: EL1h with all exceptions masked. The flags and DIT keep their
+/// values, SCTLR_EL1 determines PAN and SSBS, and everything else is clear.
 fn status_at_vector(status: u64, sctlr: u64) -> u64 {
     let mut new = MODE_EL1H | DAIF | status & (FLAGS | DIT | PAN);
     if sctlr & SCTLR_SPAN == 0 {

@@ -1,11 +1,11 @@
-//! Keeps the state of one PE, and tracks whose EL1 state is on it.
+//! The state of one PE, which includes whose EL1 state is in its registers.
 //!
-//! EL3 switches EL2 registers between the worlds; everything of EL1 and EL0 is ours to keep. A
-//! *stay* begins when the SPMC is entered from the Normal world and ends when it goes back. State
-//! is switched as late as it can be: the first [`Cpu::load`] of a stay displaces the Normal world's
-//! EL1 registers, the first use of a [`Lazy`] group by a partition displaces that group, and
-//! [`Cpu::restore_normal_world`] brings back what was displaced. A stay that runs no partition
-//! moves nothing.
+//! EL3 switches the registers of EL2 between the worlds; the SPMC switches those of EL1 and EL0. A
+//! *stay* begins when the Normal world enters the SPMC, and ends when the SPMC returns. State is
+//! switched as late as possible. The first [`Cpu::load`] of a stay displaces the Normal world's EL1
+//! registers. The first use of a [`Lazy`] group by a partition displaces the group.
+//! [`Cpu::restore_normal_world`] puts back what was displaced. A stay in which no partition runs
+//! switches nothing.
 
 use core::cell::UnsafeCell;
 
@@ -34,47 +34,47 @@ use super::memory::window::Window;
 use super::registers::{ICC_PMR_EL1, ISR_EL1, VDISR_EL2, VSTTBR_EL2};
 use super::{affinity, traps};
 
-/// Flag in the interrupt priority mask, where the register has no bits: the loaded context is not
-/// just entered.
+/// Flag beside the interrupt priority mask, in a bit that the register does not have: the next
+/// entry of the loaded context is not a plain one ([`Cpu::enter_special`]).
 const SPECIAL: u64 = 1 << 63;
 
-/// Flag in the interrupt priority mask, likewise: an S-EL0 partition is loaded.
+/// Flag beside the interrupt priority mask: the loaded context is one of S-EL0.
 const EL0: u64 = 1 << 62;
 
-/// Interrupt priority mask that lets all interrupts through.
+/// Interrupt priority mask that masks no interrupt.
 const PRIORITY_ALL: u64 = 0xff;
 
-/// Interrupt priority mask that lets Secure interrupts through only: the Normal world's priorities
-/// are the upper half as the Secure world sees them.
+/// Interrupt priority mask that masks Non-secure interrupts: as the Secure world sees them, their
+/// priorities are 0x80 to 0xff.
 const PRIORITY_SECURE: u64 = 0x80;
 
 bitflags! {
-    /// Groups of registers that are switched at a partition's first use of them in a stay.
+    /// Groups of registers that are switched when a partition first uses them in a stay. Some flags
+    /// mean no registers, but other work for the same moment: with one word for all of it, the
+    /// usual case needs a single test.
     #[derive(Clone, Copy, PartialEq, Eq)]
     pub struct Lazy: u8 {
-        /// FP and Advanced SIMD; for the Normal world also SVE and the streaming mode of SME.
+        /// FP and Advanced SIMD; in the Normal world also SVE and the streaming mode of SME.
         const VECTOR = 1 << 0;
         /// Pointer authentication keys.
         const POINTER_KEYS = 1 << 1;
-        /// Not a group of registers: the hardware watches the timer of the loaded context.
+        /// The hardware watches the timer of the loaded context.
         const TIMER = 1 << 2;
-        /// No registers: the schedule receiver interrupt is due when the Normal world gets the PE
-        /// back. Among what was displaced, so that the way back asks only one question.
+        /// The schedule receiver interrupt is due when the Normal world gets the PE back.
         const SCHEDULE_RECEIVER = 1 << 3;
-        /// Likewise: this PE is to look at its interrupts again as soon as the Normal world has it.
+        /// This PE is due to look at its interrupts again as soon as the Normal world gets the PE
+        /// back.
         const LOOK_AGAIN = 1 << 4;
-        /// No registers: the loaded context is shown a virtual interrupt. Among what it has opened,
-        /// so that taking it off asks only one question.
+        /// A virtual interrupt is pending for the loaded context.
         const SIGNALS = 1 << 5;
-        /// Registers that partitions reach and that no context has, see `features.rs`.
+        /// Registers that partitions reach and that no context holds, see `features.rs`.
         const STRAYS = 1 << 6;
-        /// No registers: the memory system refused a store of the loaded context before it left the
-        /// PE last.
+        /// The memory system refused a store of the loaded context when the context last left a PE.
         const LATE_ERROR = 1 << 7;
     }
 }
 
-/// Registers of the Normal world that are displaced.
+/// Displaced registers of the Normal world.
 struct NormalWorld {
     el1: El1State,
     priority_mask: u64,
@@ -83,29 +83,29 @@ struct NormalWorld {
     strays: Strays,
 }
 
-/// State of one PE. Found through TPIDR_EL2.
+/// The state of one PE. TPIDR_EL2 points to it.
 #[repr(C)]
 pub struct Cpu {
-    /// First, so that TPIDR_EL2 points to it.
+    /// The first field, so that TPIDR_EL2 points to it.
     header: Header,
-    /// The Normal world's EL1 registers are in `normal_world`.
+    /// Set while the Normal world's EL1 registers are in `normal_world`.
     el1_displaced: bool,
-    /// Groups that are in `normal_world`.
+    /// The groups of the Normal world that are in `normal_world`.
     displaced: Lazy,
-    /// Groups that the loaded context has on the PE.
+    /// The groups of the loaded context that are on the PE.
     opened: Lazy,
-    /// ICC_PMR_EL1 for the loaded context, and whether it is one of S-EL0.
+    /// ICC_PMR_EL1 for the loaded context, with the flags [`SPECIAL`] and [`EL0`].
     priority_mask: u64,
-    /// TTBR0_EL2 for the loaded context of S-EL0.
+    /// TTBR0_EL2 for the loaded context, if it is one of S-EL0.
     translation_base: u64,
     normal_world: NormalWorld,
-    /// This PE's view of foreign pages.
+    /// The window by which this PE accesses foreign pages.
     pub window: Window,
 }
 
 struct PerCpu(UnsafeCell<Cpu>);
 
-// SAFETY: element n is used by PE n only, see `Cpu::current`.
+// SAFETY: PE n alone accesses element n, see `Cpu::current`.
 unsafe impl Sync for PerCpu {}
 
 static CPUS: [PerCpu; MAX_PES] = [const { PerCpu(UnsafeCell::new(Cpu::NEW)) }; MAX_PES];
@@ -128,16 +128,16 @@ impl Cpu {
         window: Window::NEW,
     };
 
-    /// Makes [`Self::current`] find the state of the PE with that index, with nothing displaced.
+    /// Makes [`Self::current`] return the state of the PE with that index. Nothing is displaced.
     ///
     /// # Safety
     ///
-    /// Called on the PE with that index, while no reference from [`Self::current`] is alive on it.
+    /// Called on the PE with that index, while no reference from [`Self::current`] is in use there.
     pub unsafe fn install(index: usize) {
         let cpu = CPUS[index].0.get();
         TPIDR_EL2.set(cpu as u64);
         affinity::introduce(index);
-        // SAFETY: in the array; this PE's and not in use (contract above).
+        // SAFETY: the element belongs to this PE and is not in use (contract above).
         let cpu = unsafe { &mut *cpu };
         cpu.header.index = index;
         cpu.el1_displaced = false;
@@ -146,13 +146,13 @@ impl Cpu {
         cpu.window.reset(index);
     }
 
-    /// The state of this PE. Whoever calls this is done with the reference before anybody calls it
-    /// again: it is called by the functions of [`Hal`](spmc::hal::Hal), which do not call each
-    /// other, and by the boot and serve code outside of the engine.
+    /// Returns the state of this PE. A caller must not use the reference after the next call. The
+    /// functions of [`Hal`](spmc::hal::Hal) call this, and they do not call each other; so does the
+    /// code for boot and for serving, outside of the engine.
     #[inline(always)]
     pub fn current() -> &'static mut Self {
-        // SAFETY: TPIDR_EL2 points to this PE's element (`install`, before anything else runs). One
-        // reference at a time, see above; EL2 is not interrupted.
+        // SAFETY: `install`, which runs before anything else, makes TPIDR_EL2 point to this PE's
+        // element. There is one reference at a time, see above, and EL2 is not interrupted.
         unsafe { &mut *(TPIDR_EL2.get() as *mut Self) }
     }
 
@@ -170,8 +170,8 @@ impl Cpu {
         } else {
             PRIORITY_ALL
         };
-        // DISR_EL1 of whoever was here before. Nobody is injected SErrors, so there is nothing to
-        // keep.
+        // Clears DISR_EL1 of the previous context. The SPMC injects no SErrors, so no context needs
+        // its value.
         VDISR_EL2.set(0);
         if !context.attention.is_empty() {
             self.attend(context);
@@ -184,14 +184,14 @@ impl Cpu {
         VSTTBR_EL2.set(roots.secure.raw());
     }
 
-    /// Lets the hardware watch the timer of the loaded `context`, if it is on.
+    /// Makes the hardware watch the timer of the loaded `context`, if the timer is armed.
     #[cold]
     pub fn watch_timer(&mut self, context: &GuestContext) {
         self.opened |= Lazy::TIMER;
         context.timer.start();
     }
 
-    /// Sees to what the `context` needs beyond registers.
+    /// Does the work for the load of `context` that goes beyond registers.
     #[cold]
     fn attend(&mut self, context: &mut GuestContext) {
         if context.attention.contains(Attention::TIMER) {
@@ -211,9 +211,9 @@ impl Cpu {
         }
     }
 
-    /// The rest of [`Self::load`] for a context of S-EL0. Stage 2 stays that of whoever was here
-    /// before: with TGE = 1 there is none. Nothing stops it from using a key of pointer
-    /// authentication, so it has its own from the beginning.
+    /// Completes [`Self::load`] for a context of S-EL0. Stage 2 keeps the registers of the previous
+    /// context, since TGE = 1 disables stage 2. Nothing traps the use of pointer authentication
+    /// keys at S-EL0, so the context's own keys are loaded at once.
     #[cold]
     fn load_el0(&mut self, context: &GuestContext, roots: &Stage2Roots) {
         if features::has_pointer_keys() {
@@ -239,10 +239,10 @@ impl Cpu {
         }
     }
 
-    /// Makes sure that no store of the `context` that leaves is refused when somebody else runs.
-    /// Those that were are pending since the exception that stopped it (SCTLR_EL2.IESB): that waits
-    /// for the context. DISR_EL1 would not tell: it is one register for both worlds, and the Normal
-    /// world may have written anything.
+    /// Makes sure that no refused store of the leaving `context` is reported to what runs next.
+    /// IESB (SCTLR_EL2) makes each such SError pending at the exception that stopped the context; a
+    /// pending one is noted for the context's next run. ISR_EL1 shows it. DISR_EL1 could not, since
+    /// both worlds share that register and the Normal world may have written any value.
     #[inline(always)]
     fn take_errors(&mut self, context: &mut GuestContext) {
         const SERROR_PENDING: u64 = 1 << 8;
@@ -255,10 +255,11 @@ impl Cpu {
     #[inline(always)]
     pub fn run(&mut self, context: &mut GuestContext) -> Exit {
         loop {
-            // At every entry: on QEMU a partition reaches the physical register.
+            // Set at every entry, because partitions on QEMU reach the physical register.
             ICC_PMR_EL1.set(self.priority_mask);
-            // SAFETY: the engine runs what it loaded, so EL1 and stage 2, or the translation base,
-            // are this context's. Stacks of all PEs are private.
+            // SAFETY: the engine runs the context that it loaded, so EL1 and stage 2, or the
+            // translation base, are those of this context. The stacks of all PEs are at private
+            // addresses.
             let kind = unsafe {
                 if self.priority_mask & SPECIAL == 0 {
                     vectors::enter(context)
@@ -272,11 +273,12 @@ impl Cpu {
         }
     }
 
-    /// Lets a context of S-EL0 run, or one that has failed by now fail.
+    /// Runs a context of S-EL0, or returns at once with the SError of a context that has a late
+    /// error.
     ///
     /// # Safety
     ///
-    /// As [`vectors::enter`] and [`el0::enter`].
+    /// As for [`vectors::enter`] and [`el0::enter`].
     #[cold]
     unsafe fn enter_special(&mut self, context: &mut GuestContext) -> u64 {
         if self.opened.contains(Lazy::LATE_ERROR) {
@@ -286,12 +288,13 @@ impl Cpu {
             }
             return vectors::kind::SERROR;
         }
-        // SAFETY: a context of S-EL0, see above.
+        // SAFETY: without a late error, only a context of S-EL0 gets here; the rest is the contract
+        // above.
         unsafe { el0::enter(context, self.translation_base) }
     }
 
-    /// Gives the loaded `context` a group of registers on its first use, displacing the Normal
-    /// world's.
+    /// Loads a group of registers of the loaded `context` on its first use, and displaces the
+    /// Normal world's.
     #[cold]
     pub fn open(&mut self, context: &GuestContext, group: Lazy) {
         let displace = !self.displaced.contains(group);
@@ -313,7 +316,7 @@ impl Cpu {
         }
     }
 
-    /// Takes the opened groups of `context` off this PE; the next user has to open them again.
+    /// Takes the opened groups of `context` off this PE. The next context has to open them again.
     #[cold]
     fn close(&mut self, context: &mut GuestContext) {
         if self.opened.contains(Lazy::VECTOR) {
@@ -330,14 +333,14 @@ impl Cpu {
             timer::stop();
         }
         if self.opened.contains(Lazy::LATE_ERROR) {
-            // It has not run.
+            // The context has not run since it was loaded, so the error is still to be reported.
             context.attention |= Attention::LATE_ERROR;
         }
         self.opened = Lazy::empty();
     }
 
-    /// Makes sure that this PE's registers are not longer than those of the boot PE, which measured
-    /// for all.
+    /// Checks that this PE's vector registers are not longer than those of the boot PE, which sized
+    /// the memory for all PEs.
     pub fn check_vector_area(&self) {
         assert!(
             self.normal_world
@@ -347,7 +350,7 @@ impl Cpu {
         );
     }
 
-    /// Ends a stay: what was displaced of the Normal world is put back.
+    /// Puts back what was displaced of the Normal world, at the end of a stay.
     #[inline(always)]
     pub fn restore_normal_world(&mut self) {
         if !self.el1_displaced {
@@ -361,7 +364,7 @@ impl Cpu {
         }
     }
 
-    /// Shows the loaded context a virtual IRQ or FIQ.
+    /// Makes a virtual IRQ or FIQ pending for the loaded context.
     #[cold]
     pub fn signal(&mut self, irq: bool, fiq: bool) {
         let signals = u64::from(irq) << 7 | u64::from(fiq) << 6;
@@ -369,8 +372,8 @@ impl Cpu {
         self.opened.set(Lazy::SIGNALS, signals != 0);
     }
 
-    /// Makes the end of this stay, in which a partition runs, raise an interrupt that says to look
-    /// again.
+    /// Raises the SGI that makes this PE look at its interrupts again, at the end of this stay, in
+    /// which a partition runs.
     pub fn look_again_on_return(&mut self) {
         self.displaced |= Lazy::LOOK_AGAIN;
     }
@@ -401,24 +404,24 @@ impl Cpu {
     }
 }
 
-/// The memory system refused a store, which `context` made before it left the PE.
+/// Notes for `context` that the memory system refused one of its stores.
 #[cold]
 fn note_late_error(context: &mut GuestContext) {
     bulk::drop_error();
     context.attention |= Attention::LATE_ERROR;
 }
 
-/// Gives PE `index` memory for the Normal world's vector registers, as long as this PE can make
-/// them.
+/// Gives PE `index` memory for the Normal world's vector registers, at the greatest length that
+/// this PE supports.
 ///
 /// # Safety
 ///
 /// Called on the boot PE, before any other PE is let in, and once for each PE.
 pub unsafe fn carve_vector_area(index: usize) {
-    // SAFETY: the PE does not run yet, or is this one, which does not hold a reference to its state
-    // here.
+    // SAFETY: PE `index` does not run yet, or is this PE, which holds no reference to its state now
+    // (contract above).
     let cpu = unsafe { &mut *CPUS[index].0.get() };
-    // SAFETY: contract above.
+    // SAFETY: on the boot PE, before any other PE is let in (contract above).
     unsafe {
         cpu.normal_world
             .vector

@@ -1,9 +1,9 @@
-//! FP, Advanced SIMD and SVE registers: a partition's, and the Normal world's.
+//! FP, Advanced SIMD and SVE registers of partitions and of the Normal world.
 //!
-//! Partitions have FP and Advanced SIMD. SVE and SME are not for them: their use traps. The Normal
-//! world may have all of it in use when it calls: Z, P and FFR are kept at whatever length it has,
-//! and it may be in streaming mode. ZA and ZT0 need no keeping, since nothing that a partition may
-//! execute reaches them and PSTATE.ZA stays as it is.
+//! Partitions have FP and Advanced SIMD; SVE and SME trap. The Normal world may use all of them
+//! when it calls: Z, P and FFR are saved at the vector length that it uses, in or out of streaming
+//! mode. ZA and ZT0 need not be saved, since no instruction that a partition may execute accesses
+//! them, and PSTATE.ZA does not change.
 
 use core::arch::{asm, global_asm};
 use core::ptr::NonNull;
@@ -15,27 +15,27 @@ use super::context::FpState;
 use crate::el2::memory::carve;
 use crate::el2::registers::{ID_AA64SMFR0_EL1, SMCR_EL2, SVCR, ZCR_EL2};
 
-// CPTR_EL2 with E2H = 1: what is open is said, for EL2 and below alike.
-const CPTR_ZEN: u64 = 0b11 << 16; // SVE; RES0 without it
-const CPTR_FPEN: u64 = 0b11 << 20; // FP, Advanced SIMD and all that builds on them
-const CPTR_SMEN: u64 = 0b11 << 24; // SME; RES0 without it
-const CPTR_TTA: u64 = 1 << 28; // trace traps
-const CPTR_TAM: u64 = 1 << 30; // activity monitors trap
+// CPTR_EL2 with E2H = 1. The xEN fields enable access for EL2 and for lower Exception levels alike.
+const CPTR_ZEN: u64 = 0b11 << 16; // SVE; RES0 without SVE
+const CPTR_FPEN: u64 = 0b11 << 20; // FP, Advanced SIMD and everything that depends on them
+const CPTR_SMEN: u64 = 0b11 << 24; // SME; RES0 without SME
+const CPTR_TTA: u64 = 1 << 28; // traps accesses to trace registers
+const CPTR_TAM: u64 = 1 << 30; // traps accesses to activity monitors
 
-/// CPTR_EL2 for a partition that has not used FP yet.
+/// CPTR_EL2 for a partition that has not used FP in this stay.
 pub const CPTR_CLOSED: u64 = CPTR_TTA | CPTR_TAM;
 
-/// CPTR_EL2 for a partition that has the FP registers.
+/// CPTR_EL2 for a partition whose FP registers are loaded.
 pub const CPTR_FP_OPEN: u64 = CPTR_CLOSED | CPTR_FPEN;
 
 /// PSTATE.SM in SVCR.
 const SVCR_SM: u64 = 1 << 0;
 
-/// The vector length fields of ZCR_EL2 and SMCR_EL2: the longest that EL3 allows.
+/// LEN of ZCR_EL2 and SMCR_EL2: selects the greatest length that the PE has and EL3 permits.
 const LONGEST: u64 = 0xf;
 
-/// FFR exists in streaming mode (FEAT_SME_FA64): enabled in SMCR_EL2, implemented in
-/// ID_AA64SMFR0_EL1.
+/// Fields that say whether FFR exists in streaming mode (FEAT_SME_FA64): the enable bit in
+/// SMCR_EL2, and the feature in ID_AA64SMFR0_EL1.
 const SMCR_FA64: u64 = 1 << 31;
 const SMFR0_FA64: u64 = 1 << 63;
 
@@ -48,7 +48,7 @@ global_asm!(
 
 .section .text.vector_state, "ax"
 
-// Stores to [x0] (v_store), loads from [x0] (v_load): V0 to V31.
+// V0 to V31: stores to [x0] (v_store), loads from [x0] (v_load).
 .macro v_all op
     \op     q0, q1, [x0, #0]
     \op     q2, q3, [x0, #32]
@@ -76,7 +76,7 @@ v_store:
 v_load:
     v_all ldp
 
-// Z0 to Z31 at [x0], P0 to P15 and FFR at [x1]; without FFR if x2 = 0.
+// Z0 to Z31 at [x0], P0 to P15 and FFR at [x1]. FFR is left out if x2 = 0.
 .macro z_all op
     .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     \op     z\n, [x0, #\n, mul vl]
@@ -106,7 +106,7 @@ z_load:
 2:  p_all   ldr
     ret
 
-// Bytes of a Z register, and in streaming mode.
+// Return the bytes of a Z register, out of and in streaming mode.
 .global z_bytes
 z_bytes:
     rdvl    x0, #1
@@ -140,8 +140,8 @@ fn has_sme() -> bool {
     ID_AA64PFR1_EL1.get() >> 24 & 0xf != 0
 }
 
-/// Says what may come next. EL3 stops the PE at the first use of what it keeps to itself, and
-/// nothing tells beforehand.
+/// Logs the likely cause if the boot ends here: EL3 stops the PE at the first use of SVE or SME if
+/// it does not enable them for the Secure world, and no register shows that beforehand.
 pub fn announce() {
     if has_sve() || has_sme() {
         log::info!(
@@ -151,11 +151,11 @@ pub fn announce() {
 }
 
 fn synchronize() {
-    // SAFETY: a barrier.
+    // SAFETY: a barrier changes no state.
     unsafe { asm!("isb", options(nostack, preserves_flags)) };
 }
 
-/// Lets EL2 use all that the PE has.
+/// Enables all of FP, Advanced SIMD, SVE and SME that the PE has.
 fn open_all() {
     let mut cptr = CPTR_FP_OPEN;
     if has_sve() {
@@ -168,10 +168,10 @@ fn open_all() {
     synchronize();
 }
 
-/// FPSR and FPCR.
+/// Returns FPSR and FPCR.
 fn status() -> (u64, u64) {
     let (fpsr, fpcr);
-    // SAFETY: reads two registers, which CPTR_EL2 permits where this is called.
+    // SAFETY: reads two registers, access to which the caller has enabled in CPTR_EL2.
     unsafe {
         asm!("mrs {}, s3_3_c4_c4_1", "mrs {}, s3_3_c4_c4_0", out(reg) fpsr, out(reg) fpcr, options(nomem, nostack));
     }
@@ -179,29 +179,31 @@ fn status() -> (u64, u64) {
 }
 
 fn set_status(fpsr: u64, fpcr: u64) {
-    // SAFETY: the SPMC has no floating-point code that these could affect; CPTR_EL2 permits it.
+    // SAFETY: the SPMC has no floating-point code that these registers could affect. The caller has
+    // enabled access in CPTR_EL2.
     unsafe {
         asm!("msr s3_3_c4_c4_1, {}", "msr s3_3_c4_c4_0, {}", in(reg) fpsr, in(reg) fpcr, options(nomem, nostack));
     }
 }
 
-/// Puts a partition's registers on the PE and leaves them open to it.
+/// Loads the FP registers of a partition and leaves access to them enabled.
 pub fn load_fp(fp: &FpState) {
     CPTR_EL2.set(CPTR_FP_OPEN);
     synchronize();
-    // SAFETY: `v` is as long as all registers; the SPMC itself uses none of them.
+    // SAFETY: `v` has the size of V0 to V31. The SPMC is compiled without use of these registers.
     unsafe { v_load((&raw const fp.v).cast()) };
     set_status(fp.fpsr, fp.fpcr);
 }
 
-/// Takes the registers that [`load_fp`] left open.
+/// Stores the FP registers of a partition, access to which [`load_fp`] left enabled.
 pub fn save_fp(fp: &mut FpState) {
-    // SAFETY: `v` is as long as all registers.
+    // SAFETY: `v` has the size of V0 to V31.
     unsafe { v_store((&raw mut fp.v).cast()) };
     (fp.fpsr, fp.fpcr) = status();
 }
 
-/// Bytes of Z0 to Z31 at the longest vector length of this PE, in or out of streaming mode.
+/// Returns the bytes of Z0 to Z31 at the greatest vector length of this PE, in or out of streaming
+/// mode.
 pub fn register_file_bytes() -> usize {
     let mut length = size_of::<u128>();
     open_all();
@@ -209,7 +211,7 @@ pub fn register_file_bytes() -> usize {
         let limit = ZCR_EL2.get();
         ZCR_EL2.set(LONGEST);
         synchronize();
-        // SAFETY: SVE is there and open.
+        // SAFETY: SVE is implemented, and `open_all` has enabled it.
         length = length.max(unsafe { z_bytes() });
         ZCR_EL2.set(limit);
     }
@@ -217,7 +219,7 @@ pub fn register_file_bytes() -> usize {
         let limit = SMCR_EL2.get();
         SMCR_EL2.set(limit | LONGEST);
         synchronize();
-        // SAFETY: SME is there and open.
+        // SAFETY: SME is implemented, and `open_all` has enabled it.
         length = length.max(unsafe { z_streaming_bytes() });
         SMCR_EL2.set(limit);
     }
@@ -226,14 +228,14 @@ pub fn register_file_bytes() -> usize {
     32 * length
 }
 
-/// P0 to P15 and FFR at the largest vector length of the architecture, 2048 bits.
+/// Bytes of P0 to P15 and FFR at the largest vector length of the architecture, 2048 bits.
 const PREDICATE_BYTES: usize = 17 * 32;
 
-/// Where the Normal world's registers are kept.
+/// The memory for the Normal world's vector registers.
 #[repr(C, align(16))]
 pub struct VectorArea {
     predicates: [u8; PREDICATE_BYTES],
-    /// Z0 to Z31, or V0 to V31 without SVE.
+    /// Memory for Z0 to Z31, or for V0 to V31 on a PE without SVE.
     registers: Option<NonNull<u8>>,
     bytes: usize,
     svcr: u64,
@@ -256,14 +258,14 @@ impl VectorArea {
     ///
     /// # Safety
     ///
-    /// As [`carve::carve`].
+    /// As for [`carve::carve`].
     pub unsafe fn carve(&mut self, bytes: usize) {
         // SAFETY: contract above.
         self.registers = Some(unsafe { carve::carve(bytes) });
         self.bytes = bytes;
     }
 
-    /// Returns whether there is memory for `bytes` of vector registers.
+    /// Returns whether the area has memory for `bytes` of vector registers.
     pub fn holds(&self, bytes: usize) -> bool {
         self.registers.is_some() && self.bytes >= bytes
     }
@@ -283,14 +285,15 @@ impl VectorArea {
         (streaming || has_sve(), has_sve() && (!streaming || full()))
     }
 
-    /// Takes the registers and leaves streaming mode, in which Advanced SIMD would not work for a
-    /// partition.
+    /// Saves the registers and leaves streaming mode, in which Advanced SIMD would not work for
+    /// partitions.
     pub fn save(&mut self) {
         let registers = self.registers();
         open_all();
         self.svcr = if has_sme() { SVCR.get() } else { 0 };
         let (scalable, ffr) = Self::shape(self.svcr);
-        // SAFETY: the memory is as long as all registers at their longest; they are open.
+        // SAFETY: the memory has room for all registers at their greatest length, and `open_all`
+        // has enabled them.
         unsafe {
             if scalable {
                 z_store(registers, (&raw mut self.predicates).cast(), ffr.into());
@@ -304,16 +307,17 @@ impl VectorArea {
         }
     }
 
-    /// Puts the registers back, in the mode that they were in, and closes them.
+    /// Restores the registers in the mode in which they were saved, and disables access to them.
     pub fn restore(&self) {
         let registers = self.registers();
         open_all();
         if self.svcr & SVCR_SM != 0 {
-            // Clears the vector registers and FPSR, so it comes first.
+            // A change of PSTATE.SM clears the vector registers and FPSR, so it comes first.
             SVCR.set(self.svcr);
         }
         let (scalable, ffr) = Self::shape(self.svcr);
-        // SAFETY: `save` filled the memory in the same mode.
+        // SAFETY: `save` filled the memory in the same mode, and `open_all` has enabled the
+        // registers.
         unsafe {
             if scalable {
                 z_load(registers, (&raw const self.predicates).cast(), ffr.into());

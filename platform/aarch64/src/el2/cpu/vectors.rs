@@ -1,8 +1,8 @@
-//! The exception vectors of EL2 and the switch of the general-purpose registers between the SPMC
-//! and a partition.
+//! The exception vectors of EL2, and the switch of general-purpose registers between the SPMC and a
+//! partition.
 //!
-//! To the SPMC, running a partition is a function call, [`enter`]: it returns the kind of exception
-//! that ended it. What the syndrome registers say about it stays there until the next exception.
+//! To the SPMC, running a partition is a call of [`enter`], which returns the kind of exception
+//! that ended the run. The syndrome registers keep their values until the next exception.
 
 use core::arch::global_asm;
 use core::mem::offset_of;
@@ -15,7 +15,7 @@ use super::context::GuestContext;
 use super::header::Header;
 use crate::el2::panic;
 
-/// The vector that an exception from a partition came through.
+/// The vector through which an exception from a partition was taken.
 pub mod kind {
     /// Synchronous exception.
     pub const SYNC: u64 = 0;
@@ -27,8 +27,9 @@ pub mod kind {
     pub const SERROR: u64 = 3;
 }
 
-/// Assembly: the frame below which a partition runs, with the caller's registers and, on top, x0:
-/// the context. The upper 32 bytes are for whoever needs them.
+/// Assembly: makes the frame below which a partition runs. The frame holds the context's address
+/// (x0) at its lowest address, then the callee-saved registers, then 32 bytes that `enter_el0`
+/// uses.
 macro_rules! begin_frame {
     () => {
         r#"
@@ -44,7 +45,7 @@ macro_rules! begin_frame {
     };
 }
 
-/// Assembly: x2 to x30 of the context at x0.
+/// Assembly: loads x2 to x30 from the context at x0.
 macro_rules! load_guest_registers {
     () => {
         r#"
@@ -70,8 +71,8 @@ pub(super) use {begin_frame, load_guest_registers};
 
 global_asm!(
     r#"
-// An exception from a partition. The stack holds the frame of `enter_guest`, with the context's
-// address on top.
+// A vector for an exception from a partition. The frame of `enter_guest` is on the stack, with the
+// context's address at its lowest address.
 .macro guest_vector kind
     .balign 0x80
     stp     x0, x1, [sp, #-16]!
@@ -79,7 +80,7 @@ global_asm!(
     b       exit_guest
 .endm
 
-// An exception that EL2 itself caused: a defect, and the end of this PE.
+// A vector for an exception that EL2 itself causes: a defect, which ends this PE.
 .macro fatal_vector
     .balign 0x80
     b       fatal
@@ -94,8 +95,8 @@ el2_vectors:
     fatal_vector
     fatal_vector
     fatal_vector
-    // Current EL with SP_EL2. The window's accessors expect to fault: they use no stack, and x16
-    // and x17 are nobody's in them.
+    // Current EL with SP_EL2. The accessors of the window may fault. They use neither the stack nor
+    // x16 and x17.
     .balign 0x80
     mrs     x16, elr_el2
     adrp    x17, window_access
@@ -118,7 +119,7 @@ el2_vectors:
     guest_vector {irq}
     guest_vector {fiq}
     guest_vector {serror}
-    // Lower EL, AArch32: an application of a partition.
+    // Lower EL, AArch32: an application of a partition at EL0.
     guest_vector {sync}
     guest_vector {irq}
     guest_vector {fiq}
@@ -139,7 +140,7 @@ enter_guest:
     r#"
     ldp     x0, x1, [x0]
     eret
-    // Nothing behind an ERET may be executed speculatively with a partition's registers.
+    // Keeps the PE from executing speculatively behind ERET with a partition's registers.
     dsb     nsh
     isb
 
@@ -176,7 +177,7 @@ exit_guest:
     add     sp, sp, #144
     ret
 
-// The stack may be what is wrong: report on another one.
+// The stack may be the cause, so the report uses another one.
 fatal:
     mrs     x16, tpidr_el2
     add     sp, x16, #{emergency_top}
@@ -195,29 +196,29 @@ fatal:
 );
 
 unsafe extern "C" {
-    /// Starts the page of vectors.
+    /// The start of the page of vectors.
     safe static el2_vectors: u8;
     fn enter_guest(context: &mut GuestContext) -> u64;
 }
 
-/// The page that has both these vectors and those for S-EL0 partitions.
+/// Returns the address of the page that holds these vectors and those for S-EL0 partitions.
 pub fn page() -> u64 {
     &raw const el2_vectors as u64
 }
 
-/// Points VBAR_EL2 at the vectors.
+/// Makes VBAR_EL2 point to the vectors.
 pub fn install() {
     VBAR_EL2.set(page());
     barrier::isb(barrier::SY);
 }
 
-/// Enters a partition and returns the [`kind`] of exception that ended its turn.
+/// Enters a partition. Returns the [`kind`] of exception that ended its run.
 ///
 /// # Safety
 ///
-/// EL1 and stage 2 hold the state of the partition that `context` belongs to, so that it can reach
-/// its own memory only.
+/// EL1 and stage 2 hold the state of the partition to which `context` belongs, so that the
+/// partition can access its own memory only.
 pub unsafe fn enter(context: &mut GuestContext) -> u64 {
-    // SAFETY: contract above; `enter_guest` keeps to the procedure call standard.
+    // SAFETY: contract above; `enter_guest` follows the procedure call standard.
     unsafe { enter_guest(context) }
 }

@@ -1,10 +1,11 @@
-//! Registers of single interrupts in the GICv3, for interrupts of partitions. The distributor's,
-//! for shared interrupts, and those of a redistributor's SGI frame, for the private ones of a PE,
-//! have the same layout.
+//! Registers of single interrupts in the GICv3, for the interrupts of partitions. Shared interrupts
+//! have theirs in the distributor. Private interrupts have theirs in the SGI frame of each PE's
+//! redistributor, with the same layout. Extended SPIs, where the GIC implements them, have further
+//! blocks of registers of the same kind in the distributor.
 //!
-//! Set-up is read, changed and written by the boot PE, or by the PE whose frame it is; all else is
-//! by registers in which each bit stands for itself, so that PEs need no lock. Extended SPIs, where
-//! the GIC has them, have blocks of their own, of the same kind, in the distributor.
+//! No lock is needed. The boot PE, or the PE to which the frame belongs, sets an interrupt up by
+//! reading, changing and writing registers. All other accesses write registers in which each bit
+//! stands for one interrupt and zeros have no effect.
 
 use spmc::limits::MAX_PES;
 use spmc::manifest::config::DeviceInterrupt;
@@ -12,7 +13,7 @@ use spmc::manifest::config::DeviceInterrupt;
 use crate::Board;
 use crate::el2::affinity;
 
-/// Offsets of a block of registers, and of the one for extended SPIs.
+/// Offsets of two blocks of registers: for INTIDs below 1020, and for extended SPIs.
 type Block = (u64, u64);
 
 const IGROUPR: Block = (0x80, 0x1000);
@@ -23,29 +24,30 @@ const ICACTIVER: Block = (0x380, 0x1c00);
 const IPRIORITYR: Block = (0x400, 0x2000);
 const ICFGR: Block = (0xc00, 0x3000);
 const IGRPMODR: Block = (0xd00, 0x3400);
-/// Distributor only, eight bytes each, by INTID.
+/// In the distributor only: eight bytes for each interrupt.
 const IROUTER: Block = (0x6000, 0x8000);
 
-/// GICD_TYPER: in `[4:0]` the number of SPIs in units of 32, less one; bit 8, there are extended
-/// SPIs, in `[31:27]` their number likewise.
+/// GICD_TYPER: bits `[4:0]` are the number of SPIs and private interrupts in units of 32, less one;
+/// bit 8 says that there are extended SPIs; bits `[31:27]` are their number in units of 32, less
+/// one.
 const DISTRIBUTOR_TYPER: u64 = 4;
 const HAS_EXTENDED: u32 = 1 << 8;
 
-/// Frames of one PE: RD and SGI, 64 KiB each.
+/// Bytes of the two frames of one PE, RD and SGI, of 64 KiB each.
 const FRAMES: u64 = 0x2_0000;
 const SGI_FRAME: u64 = 0x1_0000;
-/// In the RD frame.
+/// GICR_TYPER, in the RD frame.
 const TYPER: u64 = 8;
 
-/// Interrupts from here on are shared.
+/// The first INTID of shared interrupts.
 const FIRST_SHARED: u32 = 32;
-/// Interrupts from here on are none.
+/// The first INTID after those of the shared interrupts: 1020 to 1023 are special.
 const FIRST_SPECIAL: u32 = 1020;
-/// Extended SPIs.
+/// The first INTID of extended SPIs.
 const FIRST_EXTENDED: u32 = 4096;
 const BEHIND_EXTENDED: u32 = 5120;
 
-/// One interrupt, on this PE if it is private.
+/// One interrupt. A private one is that of this PE.
 pub struct Line {
     /// Address of the frame with its registers.
     frame: u64,
@@ -53,8 +55,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// The interrupt with that INTID; `None` if no GIC has such, or there is no redistributor of
-    /// this PE where the board data says.
+    /// Returns the interrupt with that INTID. Returns `None` if no GIC has such an interrupt, or if
+    /// there is no redistributor of this PE where the board data says.
     #[inline(always)]
     pub fn new(board: &Board, id: u32) -> Option<Self> {
         let frame = match id {
@@ -65,7 +67,7 @@ impl Line {
         Some(Self { frame, id })
     }
 
-    /// Returns whether this GIC has it.
+    /// Returns whether this GIC implements the interrupt.
     fn is_implemented(&self) -> bool {
         if self.id < FIRST_SHARED {
             return true;
@@ -78,20 +80,21 @@ impl Line {
         }
     }
 
-    /// Makes it a Secure Group 1 interrupt as the manifest says, disabled, and neither active nor
-    /// pending. Whether this GIC has it.
+    /// Makes the interrupt a Secure Group 1 interrupt with the priority, trigger and target that
+    /// the manifest states: disabled, not active and, unless its level is asserted, not pending.
+    /// Returns whether this GIC implements the interrupt.
     pub fn configure(&self, interrupt: &DeviceInterrupt) -> bool {
         if !self.is_implemented() {
             return false;
         }
         self.write_bit(ICENABLER);
         self.deactivate();
-        // Without effect on a level that is asserted.
+        // The GIC ignores this for a level-sensitive interrupt whose signal is asserted.
         self.write_bit(ICPENDR);
         self.change(IGROUPR, 1, 0);
         self.change(IGRPMODR, 1, 1);
         if self.id >= 16 {
-            // Two bits each, of which the upper one says edge.
+            // A field has two bits, of which the upper one means edge-triggered.
             self.change(ICFGR, 2, if interrupt.is_level() { 0 } else { 2 });
         }
         let (block, number) = self.place(IPRIORITYR);
@@ -101,37 +104,38 @@ impl Line {
         true
     }
 
-    /// Routes it to the PE with that affinity. Private interrupts stay where they are.
+    /// Routes a shared interrupt to the PE with that affinity. Does nothing for a private one.
     pub fn route(&self, affinity: u64) {
         if self.id >= FIRST_SHARED {
             let (block, number) = self.place(IROUTER);
-            // SAFETY: as above.
+            // SAFETY: GICD_IROUTER of this interrupt, in a frame that stage 1 maps as Device
+            // memory.
             unsafe { ((block + 8 * number) as *mut u64).write_volatile(affinity) };
         }
     }
 
-    /// Returns whether it is a shared interrupt that is routed to the PE with that affinity.
+    /// Returns whether this is a shared interrupt that is routed to the PE with that affinity.
     pub fn is_routed_to(&self, affinity: u64) -> bool {
         if self.id < FIRST_SHARED {
             return false;
         }
         let (block, number) = self.place(IROUTER);
-        // SAFETY: as above.
+        // SAFETY: as in `route`; a read has no side effect.
         unsafe { ((block + 8 * number) as *const u64).read_volatile() == affinity }
     }
 
-    /// Lets it through, or not.
+    /// Enables or disables the interrupt.
     pub fn enable(&self, enable: bool) {
         self.write_bit(if enable { ISENABLER } else { ICENABLER });
     }
 
-    /// Makes it inactive.
+    /// Makes the interrupt inactive.
     pub fn deactivate(&self) {
         self.write_bit(ICACTIVER);
     }
 
-    /// The register of a block with `bits` for each interrupt, and the first of this interrupt's
-    /// bits.
+    /// Returns the register in a block with `bits` for each interrupt, and the position of this
+    /// interrupt's lowest bit in the register.
     fn field(&self, block: Block, bits: u32) -> (*mut u32, u32) {
         let (block, number) = self.place(block);
         let bit = number as u32 * bits;
@@ -139,7 +143,8 @@ impl Line {
         (register as *mut u32, bit % 32)
     }
 
-    /// The address of the block of registers that the interrupt belongs to, and its number there.
+    /// Returns the address of the block for this kind of interrupt, and the number of this
+    /// interrupt in the block.
     fn place(&self, (block, extended): Block) -> (u64, u64) {
         match self.id.checked_sub(FIRST_EXTENDED) {
             Some(number) => (self.frame + extended, number.into()),
@@ -149,27 +154,29 @@ impl Line {
 
     fn write_bit(&self, block: Block) {
         let (register, bit) = self.field(block, 1);
-        // SAFETY: as above; writing ones changes only the interrupts that they stand for.
+        // SAFETY: a register in a frame that stage 1 maps as Device memory. Zeros have no effect,
+        // so only this interrupt changes.
         unsafe { register.write_volatile(1 << bit) };
     }
 
     fn change(&self, block: Block, bits: u32, value: u32) {
         let (register, bit) = self.field(block, bits);
         let mask = ((1 << bits) - 1) << bit;
-        // SAFETY: as above; nobody else changes set-up meanwhile.
+        // SAFETY: a register in a frame that stage 1 maps as Device memory. Only the boot PE, or
+        // the PE to which the frame belongs, gets here, so that no change of another PE is lost.
         unsafe { register.write_volatile(register.read_volatile() & !mask | value << bit) };
     }
 }
 
-/// The SGI frame of this PE.
+/// Returns the address of the SGI frame of this PE.
 #[inline(never)]
 fn own_frame(board: &Board) -> Option<u64> {
     let affinity = affinity::own();
-    // GICR_TYPER has Aff3 next to the others.
+    // GICR_TYPER holds Aff3 next to the other fields.
     let compact = affinity >> 32 << 24 | affinity & 0xff_ffff;
     (0..MAX_PES as u64)
         .map(|n| board.redistributors + n * FRAMES)
-        // SAFETY: the frames of MAX_PES PEs are mapped.
+        // SAFETY: stage 1 maps the frames of MAX_PES PEs as Device memory.
         .find(|frame| unsafe { ((frame + TYPER) as *const u64).read_volatile() } >> 32 == compact)
         .map(|frame| frame + SGI_FRAME)
 }

@@ -1,7 +1,8 @@
-//! The GICv3 as far as the SPMC uses it: its own private interrupts, and the CPU interface's Secure
-//! Group 1.
+//! The GICv3 as far as the SPMC uses it: the SPMC's own private interrupts, and Secure Group 1 of
+//! the CPU interface.
 //!
-//! TF-A has set the GIC up and keeps it; only what is ours is changed here.
+//! TF-A initialises the GIC and owns it. The SPMC changes only what belongs to its own interrupts
+//! and to those of partitions.
 
 use core::ptr::NonNull;
 
@@ -26,26 +27,27 @@ use super::registers::{
 use super::{BOARD, affinity};
 use crate::Board;
 
-/// Priority of our interrupts: in the upper half of the Secure half, so that they pass the mask
-/// that stops the Normal world's.
+/// Priority of the SPMC's own interrupts: high enough for the priority mask that keeps Non-secure
+/// interrupts pending while a partition runs (a lower value is a higher priority).
 const PRIORITY: u8 = 0x40;
 
-/// Names the schedule receiver interrupt in the type of `arm-gic`.
+/// The schedule receiver interrupt in the type of `arm-gic`.
 const SCHEDULE_RECEIVER: IntId = IntId::sgi(SCHEDULE_RECEIVER_INTERRUPT);
 
-/// The Secure SGI by which PEs make each other look at their interrupts again.
+/// The Secure SGI by which a PE makes others look at their interrupts again.
 const LOOK_AGAIN: IntId = IntId::sgi(9);
 
-/// ICC_SGI1R_EL1.IRM: to all PEs but this one.
+/// ICC_SGI1R_EL1.IRM: the SGI goes to all PEs except this one.
 const ALL_OTHERS: u64 = 1 << 40;
 
-/// ICC_CTLR_EL1.EOImode: end of interrupt drops the priority only; deactivation is another step.
+/// ICC_CTLR_EL1.EOImode: a write of ICC_EOIR1_EL1 only drops the priority; deactivation is a
+/// separate step.
 const EOI_MODE: u64 = 1 << 1;
 
-/// Prepares this PE: system registers on, Secure Group 1 interrupts signalled, the watchdog's
-/// interrupt ours but off.
+/// Prepares this PE: enables the system register interface and the signalling of Secure Group 1,
+/// and makes the SPMC's own interrupts Secure Group 1 interrupts. The watchdog's stays disabled.
 ///
-/// The priority mask is not touched: it is one register for both worlds.
+/// The priority mask is not changed: both worlds share that register.
 pub fn init_pe(board: &Board) {
     GicCpuInterface::enable_system_register_el2(true);
     ICC_CTLR_EL1.set(ICC_CTLR_EL1.get() | EOI_MODE);
@@ -61,15 +63,16 @@ pub fn init_pe(board: &Board) {
         redistributor.set_group(LOOK_AGAIN, Group::Secure(SecureIntGroup::Group1S))?;
         redistributor.set_interrupt_priority(LOOK_AGAIN, PRIORITY)?;
         redistributor.enable_interrupt(LOOK_AGAIN, true)?;
-        // TF-A takes SGIs 8 to 15 for the Secure world; this one is the Normal world's to enable.
+        // TF-A makes SGIs 8 to 15 Secure. This one belongs to the Normal world, which enables it.
         redistributor.enable_interrupt(SCHEDULE_RECEIVER, false)?;
         redistributor.set_group(SCHEDULE_RECEIVER, Group::Group1NS)
     });
 }
 
-/// Puts back what a partition that leaves this PE may have changed in the CPU interface, where it
-/// reaches that: interrupts of both groups are signalled, none is active, and their end is not
-/// their deactivation. The priority mask is set whenever somebody enters.
+/// Restores what a partition may have changed in the CPU interface before it leaves this PE, if
+/// partitions access the physical one: signals interrupts of both groups, clears the active
+/// priorities, and separates deactivation from the end of an interrupt. The priority mask needs no
+/// restoring, since it is set at each entry of a partition.
 #[inline(always)]
 pub fn reclaim_cpu_interface() {
     if BOARD.lends_cpu_interface {
@@ -91,20 +94,20 @@ pub fn look_again_here() {
     ICC_SGI1R_EL1.set(to_this_pe() | number(LOOK_AGAIN));
 }
 
-/// Makes all other PEs look at their interrupts again. They find what this one has written before.
+/// Makes all other PEs look at their interrupts again. They see what this PE has written before.
 pub fn look_again_elsewhere() {
-    // The write of a system register waits for no store.
+    // A write of a system register does not wait for earlier stores.
     barrier::dsb(barrier::ISHST);
     ICC_SGI1R_EL1.set(ALL_OTHERS | number(LOOK_AGAIN));
 }
 
-/// The SGI in a register that generates one.
+/// Returns the INTID field of the registers that generate SGIs.
 fn number(interrupt: IntId) -> u64 {
     u64::from(u32::from(interrupt)) << 24
 }
 
-/// This PE as the target there: Aff3, Aff2 and Aff1 as they are, Aff0 as a range of 16 and a bit in
-/// it.
+/// Returns the target fields for this PE in those registers: Aff3, Aff2 and Aff1 as they are, and
+/// Aff0 as a range of 16 and a bit in it.
 fn to_this_pe() -> u64 {
     let affinity = affinity::own();
     let field = |from: u32, bits: u32, to: u32| (affinity >> from & ((1 << bits) - 1)) << to;
@@ -112,34 +115,35 @@ fn to_this_pe() -> u64 {
     target | 1 << field(0, 4, 0)
 }
 
-/// Lets the watchdog's interrupt through on this PE, or not.
+/// Enables or disables the watchdog's interrupt on this PE.
 pub fn enable_watchdog(board: &Board, enable: bool) {
     with_redistributor(board, |redistributor| {
         redistributor.enable_interrupt(watchdog::INTERRUPT, enable)
     });
 }
 
-/// The Secure Group 1 interrupt that is pending with the highest priority.
+/// Returns the pending Secure Group 1 interrupt of highest priority.
 pub fn pending() -> Option<IntId> {
     real(GicCpuInterface::get_pending_interrupt(
         InterruptGroup::Group1,
     ))
 }
 
-/// The Group 0 interrupt that is pending with the highest priority; those are EL3's.
+/// Returns the pending Group 0 interrupt of highest priority. Group 0 belongs to EL3.
 pub fn pending_group0() -> Option<IntId> {
     real(GicCpuInterface::get_pending_interrupt(
         InterruptGroup::Group0,
     ))
 }
 
-/// 1020 to 1023 are no interrupts.
+/// Drops the special INTIDs 1020 to 1023, which mean that there is no interrupt.
 fn real(interrupt: Option<IntId>) -> Option<IntId> {
     interrupt.filter(|&interrupt| u32::from(interrupt) < u32::from(IntId::SPECIAL_SECURE))
 }
 
-/// Acknowledges the next interrupt of a partition that is pending, and drops its priority. Our own
-/// ones are dealt with: those of timers stay pending until a partition would run.
+/// Acknowledges the next pending interrupt of a partition and drops its priority. Completes the
+/// SPMC's SGI on the way. Leaves timer interrupts pending until the next entry of a partition, and
+/// then returns `None`.
 pub fn acknowledge() -> Option<u32> {
     loop {
         let next = pending()?;
@@ -154,41 +158,42 @@ pub fn acknowledge() -> Option<u32> {
     }
 }
 
-/// Acknowledges the pending interrupt, which is our own, and is done with it.
+/// Acknowledges and deactivates the pending interrupt, which is one of the SPMC's own.
 pub fn complete_own() {
     if let Some(interrupt) = take() {
         deactivate(interrupt.into());
     }
 }
 
-/// Acknowledges the next interrupt that is pending, and drops its priority.
+/// Acknowledges the next pending interrupt and drops its priority.
 fn take() -> Option<IntId> {
     let interrupt = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1);
-    // Only behind this the GIC is sure to have made it active: a deactivation, which goes another
-    // way, could otherwise come first and be lost.
+    // The barrier waits until the GIC has made the interrupt active. Deactivation is a store to
+    // another interface, which could otherwise arrive first and be lost.
     barrier::dsb(barrier::SY);
     let interrupt = real(interrupt)?;
     GicCpuInterface::end_interrupt(interrupt, InterruptGroup::Group1);
     Some(interrupt)
 }
 
-/// Deactivates an acknowledged interrupt. By its own register: QEMU ignores what S-EL2 writes to
-/// ICC_DIR_EL1.
+/// Deactivates an acknowledged interrupt, by GICD_ICACTIVER or GICR_ICACTIVER0: QEMU ignores writes
+/// of ICC_DIR_EL1 at S-EL2.
 pub fn deactivate(interrupt: u32) {
     if let Some(line) = Line::new(&BOARD, interrupt) {
         line.deactivate();
     }
 }
 
-/// Uses the redistributor of this PE. A GIC that does not look as the board data says is logged:
-/// all that it costs is the watchdog.
+/// Calls `action` with the redistributor of this PE. Logs an error if the redistributor is not
+/// where the board data says; this PE then goes on without the interrupts of the SPMC: the
+/// watchdog, the partitions' physical timer, and the SGI by which PEs make each other look again.
 fn with_redistributor(
     board: &Board,
     action: impl FnOnce(&mut GicRedistributor<'_>) -> Result<(), arm_gic::gicv3::GicError>,
 ) {
     let result = NonNull::new(board.redistributors as *mut _).map(|base| {
-        // SAFETY: the frames of MAX_PES PEs are mapped, and `take` stops behind them. Each PE
-        // writes to its own frame only.
+        // SAFETY: stage 1 maps the frames of MAX_PES PEs as Device memory, and `take` ends the
+        // iteration behind them. Each PE writes only to its own frame.
         let frames = unsafe { GicRedistributorIterator::new(base) }?;
         let affinity = affinity::own();
         match frames

@@ -1,9 +1,9 @@
-//! The EL1 physical timer of partitions. The hardware's stays the Normal world's, which is not to
-//! lose interrupts while a partition runs: partitions have a model of it. Their accesses trap, and
-//! the Secure EL2 virtual timer says when the one of the loaded context expires.
+//! The EL1 physical timer of partitions. The hardware timer stays with the Normal world, which must
+//! not lose interrupts while a partition runs, so partitions have a model of it: their accesses
+//! trap, and the Secure EL2 virtual timer fires when the model of the loaded context expires.
 //!
-//! While a context is off the PE nothing watches its timer: one that expired meanwhile is seen when
-//! the context runs again.
+//! Nothing watches the timer of a context that is not loaded. If it expires meanwhile, its
+//! interrupt comes when the context runs again.
 
 use aarch64_cpu::registers::CNTPCT_EL0;
 use arm_gic::IntId;
@@ -14,12 +14,12 @@ use crate::el2::registers::{CNTHVS_CTL_EL2, CNTHVS_CVAL_EL2, CNTV_CTL_EL02};
 /// The interrupt of the Secure EL2 virtual timer (Base System Architecture): PPI 3, INTID 19.
 pub const INTERRUPT: IntId = IntId::ppi(3);
 
-/// CNTP_CTL_EL0.
+/// Bits of CNTP_CTL_EL0.
 const ENABLE: u64 = 1 << 0;
 const IMASK: u64 = 1 << 1;
 const ISTATUS: u64 = 1 << 2;
 
-/// Which register an instruction accesses: its op2.
+/// A register of the timer, by op2 of the trapped instruction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Register {
     /// CNTP_TVAL_EL0
@@ -30,19 +30,20 @@ pub enum Register {
     Compare,
 }
 
-/// The timer of one vCPU. All zero: off.
+/// The model of one vCPU's timer. All zero means off.
 #[repr(C)]
 pub struct Timer {
     compare: u64,
     control: u64,
-    /// The hardware must watch it: it is on, and if it expired, something was written to it since.
+    /// The hardware must watch the timer: it is enabled and not masked, and has not expired since
+    /// the partition last wrote one of its registers.
     armed: bool,
-    /// It expired, and nothing was written to it since.
+    /// The timer has expired since the partition last wrote one of its registers.
     told: bool,
 }
 
 impl Timer {
-    /// Off.
+    /// A timer that is off.
     pub const OFF: Self = Self {
         compare: 0,
         control: 0,
@@ -50,7 +51,7 @@ impl Timer {
         told: false,
     };
 
-    /// Returns what the partition reads.
+    /// Returns what the partition reads from a register.
     pub fn read(&self, register: Register) -> u64 {
         let now = CNTPCT_EL0.get();
         match register {
@@ -63,8 +64,8 @@ impl Timer {
         }
     }
 
-    /// Takes what the partition writes. Returns whether that takes back an expiry, which comes
-    /// again if it is still true.
+    /// Writes a register for the partition. Returns whether this revokes an earlier expiry; if the
+    /// condition still holds, the timer expires again.
     pub fn write(&mut self, register: Register, value: u64) -> bool {
         match register {
             Register::Value => {
@@ -78,13 +79,13 @@ impl Timer {
         core::mem::take(&mut self.told)
     }
 
-    /// Returns whether the hardware must watch it.
+    /// Returns whether the hardware must watch the timer.
     #[inline(always)]
     pub fn is_armed(&self) -> bool {
         self.armed
     }
 
-    /// Lets the hardware watch it, or nothing.
+    /// Makes the hardware watch this timer, or no timer if this one is not armed.
     pub fn start(&self) {
         CNTHVS_CTL_EL2.set(0);
         if self.armed {
@@ -93,7 +94,7 @@ impl Timer {
         }
     }
 
-    /// It expired.
+    /// Notes that the timer expired.
     pub fn expire(&mut self) {
         self.armed = false;
         self.told = true;
@@ -101,9 +102,10 @@ impl Timer {
     }
 }
 
-/// Returns whether the EL1 virtual timer of the loaded context is what interrupts. That interrupt
-/// is a Non-secure one, so it is masked here, in the timer itself: otherwise it would stop the
-/// context, and stop it again as soon as it runs, and nobody else can do anything about it.
+/// Returns whether the EL1 virtual timer of the loaded context is the source of a Non-secure
+/// interrupt, and then masks it in the timer. Without the mask the interrupt would preempt the
+/// context each time it runs, and the Normal world could not clear it: the timer that asserts it is
+/// loaded only while the context is.
 pub fn silence_virtual() -> bool {
     let fires = CNTV_CTL_EL02.get() == ENABLE | ISTATUS;
     if fires {
@@ -112,7 +114,7 @@ pub fn silence_virtual() -> bool {
     fires
 }
 
-/// The hardware watches nothing.
+/// Makes the hardware watch no timer.
 pub fn stop() {
     CNTHVS_CTL_EL2.set(0);
 }

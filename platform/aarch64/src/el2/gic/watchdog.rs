@@ -1,5 +1,5 @@
-//! The timer that cuts off a partition that does not finish its initialisation: the Secure EL2
-//! physical timer.
+//! The watchdog: the Secure EL2 physical timer, which stops a partition that exceeds its time
+//! limit, for example while it initialises.
 
 use aarch64_cpu::registers::CNTFRQ_EL0;
 use arm_gic::IntId;
@@ -14,19 +14,19 @@ pub const INTERRUPT: IntId = IntId::ppi(4);
 
 const ENABLE: u64 = 1;
 
-/// How far the counter goes in that many milliseconds.
+/// Returns how many ticks of the counter make up that many milliseconds.
 pub fn ticks(milliseconds: u32) -> u64 {
     u64::from(milliseconds).saturating_mul(CNTFRQ_EL0.get()) / 1000
 }
 
-/// Lets the timer expire on this PE when the counter has come to `end`.
+/// Makes the timer expire on this PE when the counter reaches `end`.
 pub fn start(board: &Board, end: u64) {
     CNTHPS_CVAL_EL2.set(end);
     CNTHPS_CTL_EL2.set(ENABLE);
     gic::enable_watchdog(board, true);
 }
 
-/// Takes [`start`] back.
+/// Stops the watchdog of this PE.
 pub fn stop(board: &Board) {
     CNTHPS_CTL_EL2.set(0);
     gic::enable_watchdog(board, false);

@@ -1,14 +1,15 @@
-//! Moving many bytes: what the compiler calls (`memcpy`, `memset`), and the accessors of the
-//! window; and, as these may fault, too, attempts to use a register (`features.rs`, `stage1.rs`).
+//! Operations on many bytes: the functions that the compiler calls (`memcpy`, `memset`), and the
+//! accessors of the window. The probes of registers (`features.rs`, `stage1.rs`) are here because
+//! they may fault, as the accessors may.
 //!
-//! Normal memory takes accesses of any alignment (SCTLR_EL2.A = 0), so there is no aligning: 64
-//! bytes a turn, then the rest by the bits of the length.
+//! Normal memory accepts unaligned accesses (SCTLR_EL2.A = 0), so nothing is aligned first: each
+//! turn moves 64 bytes, and the bits of the remaining length select the accesses for the rest.
 
 use core::arch::global_asm;
 
 global_asm!(
     r#"
-// Copies x2 bytes from x1 to x0, and moves both on. Clobbers x3 to x10.
+// Copies x2 bytes from x1 to x0, and advances both. Clobbers x3 to x10.
 .macro copy_bytes
     subs    x2, x2, #64
     b.lo    2f
@@ -24,7 +25,7 @@ global_asm!(
     add     x0, x0, #64
     subs    x2, x2, #64
     b.hs    1b
-    // What is left is the low six bits of x2.
+    // The low six bits of x2 are the number of bytes that are left.
 2:  tbz     x2, #5, 3f
     ldp     x3, x4, [x1], #16
     ldp     x5, x6, [x1], #16
@@ -89,8 +90,9 @@ memset:
     strb    w1, [x3]
 8:  ret
 
-// In window_access .. window_access_end a fault continues at window_fault, see vectors.rs: no
-// stack, no call, not x16 nor x17. All return 0, or 1 after a fault.
+// A fault between window_access and window_access_end continues at window_fault, see vectors.rs.
+// The code there uses no stack, calls nothing, and does not use x16 and x17. Each function returns
+// 0, or 1 after a fault.
 .global window_access
 window_access:
 
@@ -101,8 +103,7 @@ window_copy:
     mov     x0, #0
     ret
 
-// window_zero(from, to): whole pages, zeroed by the block that DC ZVA has, and cleaned to the point
-// of coherency.
+// window_zero(from, to): zeroes whole pages by DC ZVA and cleans them to the point of coherency.
 .global window_zero
 window_zero:
     mrs     x3, dczid_el0
@@ -110,14 +111,14 @@ window_zero:
     mov     x4, #4
     lsl     x4, x4, x3
     mov     x5, x0
-    // Two blocks a turn: the largest that there are have 2 KiB, so that a page has two.
+    // Two blocks each turn: a block has 2 KiB at most, so a page is a multiple of two blocks.
 1:  dc      zva, x5
     add     x5, x5, x4
     dc      zva, x5
     add     x5, x5, x4
     cmp     x5, x1
     b.lo    1b
-// window_clean(from, to)
+// window_clean(from, to): cleans to the point of coherency.
 .global window_clean
 window_clean:
     mrs     x3, ctr_el0
@@ -134,7 +135,7 @@ window_clean:
     mov     x0, #0
     ret
 
-// Reads a system register that EL3 may keep to itself.
+// Reads a system register, access to which EL3 may trap.
 .macro probe name, register
 .global probe_\name
 probe_\name:
@@ -157,8 +158,8 @@ probe_\name:
     probe   has_gcscre0, s3_0_c2_c5_2
     probe   has_gcspr_el0, s3_3_c2_c5_1
 
-// TCR2_EL2 and SCTLR2_EL2 are 0 from here on: where EL3 keeps them to itself, they are so to the
-// PE. With the MMU off, and before anything that they change.
+// Set TCR2_EL2 and SCTLR2_EL2 to 0. Where EL3 traps them, they behave as 0, and the access faults.
+// Called with the MMU off, before the features that they control matter.
 .global clear_tcr2
 clear_tcr2:
     msr     s3_4_c2_c0_3, xzr
@@ -171,8 +172,8 @@ clear_sctlr2:
 .global window_access_end
 window_access_end:
 
-// window_settle(): waits for stores, and takes the SError that one of them left pending
-// (ISR_EL1.A), as drop_error does.
+// window_settle(): waits for all stores. If one of them left an SError pending (ISR_EL1.A), drops
+// it by drop_error and returns 1; otherwise returns 0.
 .global window_settle
 window_settle:
     dsb     sy
@@ -181,8 +182,8 @@ window_settle:
     cbnz    x0, drop_error
     ret
 
-// Drops the SError that is pending: masked, as it is at EL2, ESB takes it into DISR_EL1. What the
-// register had is the Normal world's. Clobbers x1 only.
+// Drops the pending SError. SErrors are masked at EL2, so ESB defers it into DISR_EL1. The register
+// belongs to the Normal world, so its value is restored. Clobbers x1 only.
 .global drop_error
 drop_error:
     mrs     x1, s3_0_c12_c1_1
@@ -197,24 +198,25 @@ window_fault:
 );
 
 unsafe extern "C" {
-    /// Copies `bytes`, one side of which is in the window; 1 if that faulted.
+    /// Copies `bytes`, with one side in the window. Returns 1 if an access faulted.
     pub fn window_copy(to: *mut u8, from: *const u8, bytes: usize) -> u64;
-    /// Zeroes whole pages and cleans them to the point of coherency; 1 if they faulted.
+    /// Zeroes whole pages and cleans them to the point of coherency. Returns 1 if an access
+    /// faulted.
     pub fn window_zero(from: u64, to: u64) -> u64;
-    /// Cleans to the point of coherency; 1 if that faulted.
+    /// Cleans to the point of coherency. Returns 1 if an access faulted.
     pub fn window_clean(from: u64, to: u64) -> u64;
-    /// Waits for all stores; 1 if the memory system refused one.
+    /// Waits for all stores. Returns 1 if the memory system refused one of them.
     pub safe fn window_settle() -> u64;
-    /// Drops the SError that is pending.
+    /// Drops the pending SError.
     pub safe fn drop_error();
 }
 
-/// Functions that try to read a register.
+/// Declares functions that try to read a register.
 macro_rules! probes {
     ($($name:ident: $symbol:ident;)*) => {
         unsafe extern "C" { $(safe fn $symbol() -> u64;)* }
         $(
-            /// Returns whether EL3 lets EL2 use the register.
+            /// Returns whether EL3 lets EL2 access the register.
             pub fn $name() -> bool {
                 $symbol() == 0
             }

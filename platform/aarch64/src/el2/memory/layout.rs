@@ -25,48 +25,49 @@ fn between(start: &'static u8, end: &'static u8) -> Range<u64> {
     &raw const *start as u64..&raw const *end as u64
 }
 
-/// Everything the SPMC owns.
+/// Returns the range of all memory that the SPMC owns.
 pub fn image() -> Range<u64> {
     between(&__image_start, &__image_end)
 }
 
-/// Code, vectors included.
+/// Returns the range of the code, including the vectors.
 pub fn text() -> Range<u64> {
     between(&__image_start, &__rodata_start)
 }
 
-/// Constants.
+/// Returns the range of the constants.
 pub fn rodata() -> Range<u64> {
     between(&__rodata_start, &__data_start)
 }
 
-/// Data, zero-initialised data, translation tables and the memory that is carved at boot.
+/// Returns the range of data, zero-initialised data, translation tables and carved memory.
 pub fn data() -> Range<u64> {
     between(&__data_start, &__carve_end)
 }
 
-/// The part of [`data`] that is carved at boot.
+/// Returns the part of [`data`] that is carved at boot.
 pub fn carve() -> Range<u64> {
     between(&__carve_start, &__carve_end)
 }
 
-/// The stack of the boot PE until it serves.
+/// Returns the range of the stack on which the boot PE runs until it serves calls.
 pub fn boot_stack() -> Range<u64> {
     between(&__boot_stack_start, &__boot_stack_end)
 }
 
-/// The memory of a PE's stack. It is used by other addresses, see `stage1`.
+/// Returns the physical range of a PE's stack. The PE accesses it at private virtual addresses, see
+/// `stage1`.
 pub fn stack(pe: usize) -> Range<u64> {
     assert!(pe < MAX_PES);
     let base = &raw const __stacks_start as u64 + pe as u64 * STACK_SIZE;
     base..base + STACK_SIZE
 }
 
-/// The pool of stage-2 translation tables.
+/// Returns the tables in the image: the pool of stage-2 translation tables.
 pub fn tables() -> &'static [Table] {
     let range = between(&__tables_start, &__carve_start);
     let count = (range.end - range.start) as usize / size_of::<Table>();
-    // SAFETY: the linker script reserves the range for tables and aligns it; tables are atomics,
-    // and any bits are a table.
+    // SAFETY: the linker script reserves the range for tables and aligns it to pages. A table
+    // consists of atomics, for which any bits are valid.
     unsafe { slice::from_raw_parts(range.start as *const Table, count) }
 }

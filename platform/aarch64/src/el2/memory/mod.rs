@@ -1,4 +1,4 @@
-//! EL2's own memory and translation, and the translation of partitions.
+//! The memory and the translation of EL2 itself, and the hardware side of partitions' translation.
 
 pub mod bulk;
 pub mod carve;

@@ -1,14 +1,15 @@
-//! EL2's own translation (stage 1 of the EL2&0 regime, E2H = 1): an identity map of the image and
-//! of the few things outside it that the SPMC touches, plus, for each PE, addresses of its own: the
-//! window (`window.rs`) and its stack, with nothing mapped next to it.
+//! EL2's own translation (stage 1 of the EL2&0 regime, E2H = 1). It consists of an identity map of
+//! the image and of the few regions outside the image that the SPMC accesses, and of private
+//! addresses for each PE: its window (`window.rs`) and its stack, each with unmapped pages next to
+//! it.
 //!
-//! These private addresses, and with them the boot stack and the page of vectors once more, are
-//! also mapped while an S-EL0 partition runs (`el0.rs`), and therefore global. All else is the
-//! SPMC's alone (ASID 0).
+//! The private addresses, which also hold the boot stack and a second mapping of the page of
+//! vectors, are mapped while an S-EL0 partition runs, too (`el0.rs`), and are therefore global. All
+//! other mappings are the SPMC's only (ASID 0).
 //!
-//! Nothing is writable and executable, and what is not needed is not mapped. The map is built once,
-//! with the MMU off, by the boot PE and then fixed, except for the windows. 39-bit virtual
-//! addresses: the walk starts at level 1.
+//! No page is both writable and executable, and no page is mapped without need. The boot PE builds
+//! the map once, with the MMU off; afterwards only the windows change. Virtual addresses have 39
+//! bits, so that walks start at level 1.
 
 use core::arch::{asm, global_asm};
 use core::ops::Range;
@@ -26,20 +27,19 @@ use crate::sizes::{BOOT_STACK_SIZE, PAGE, STACK_SIZE};
 /// log2 of the size of the address space.
 const VA_BITS: u32 = 39;
 
-/// Where what is private to PEs is: the last 2 MiB of the address space, one last-level table.
+/// The base of the private addresses: the last 2 MiB of the address space, one last-level table.
 const PRIVATE_BASE: u64 = (1 << VA_BITS) - (1 << 21);
 
-/// Private addresses of one PE: the window on the first page, a gap, the stack, a gap.
+/// Bytes of the private addresses of one PE: the window in the first page, a gap, the stack, a gap.
 pub const PRIVATE_SIZE: u64 = STACK_TOP + PAGE;
 
-/// Where the stack ends, from the start of the private addresses.
+/// The end of the stack, as an offset in the private addresses of a PE.
 const STACK_TOP: u64 = 2 * PAGE + STACK_SIZE;
 
-/// The address after the last one of the boot stack, which lies behind what is private to PEs and
-/// the gap of the last one.
+/// The end of the boot stack, which lies behind the private addresses of the last PE and their gap.
 pub const BOOT_STACK_END: u64 = PRIVATE_BASE + PRIVATE_SIZE * MAX_PES as u64 + BOOT_STACK_SIZE;
 
-/// Where the page of vectors is once more: the last page.
+/// The second address of the page of vectors: the last page.
 pub const VECTORS: u64 = PRIVATE_BASE + (1 << 21) - PAGE;
 
 const _: () = assert!(
@@ -47,12 +47,12 @@ const _: () = assert!(
     "too many PEs for one table of private addresses"
 );
 
-/// The address after the last one of PE 0's stack; those of the others follow every
-/// [`PRIVATE_SIZE`].
+/// The end of PE 0's stack. The stacks of other PEs end at multiples of [`PRIVATE_SIZE`] after it.
 pub const STACK_END: u64 = PRIVATE_BASE + STACK_TOP;
 
-// MAIR_EL2 is `spmc::mm::MAIR`, of which NORMAL and DEVICE are indices. VMSAv8-64 stage 1
-// descriptors (Arm ARM D8.3), two privileges: AP[1] = 0 keeps EL0 out.
+// MAIR_EL2 is `spmc::mm::MAIR`; NORMAL and DEVICE are its indices. The descriptors are those of
+// VMSAv8-64 stage 1 (Arm ARM D8.3) for a regime with two privilege levels: AP[1] = 0 denies EL0
+// access.
 const TABLE_OR_PAGE: u64 = 0b11;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 const NORMAL: u64 = 0 << 2;
@@ -71,37 +71,38 @@ const READ: u64 = COMMON | NORMAL | INNER_SHAREABLE | READ_ONLY | EXECUTE_NEVER;
 const READ_WRITE: u64 = COMMON | NORMAL | INNER_SHAREABLE | EXECUTE_NEVER;
 const REGISTERS: u64 = COMMON | DEVICE | EXECUTE_NEVER;
 
-/// The descriptor of a foreign page: data only, write-back cacheable as partitions and the Normal
-/// world map it.
+/// Returns the descriptor for a foreign page in a window: not executable, and Write-Back cacheable,
+/// as partitions and the Normal world map it.
 pub const fn window_descriptor(page: u64, non_secure: bool) -> u64 {
     page & ADDRESS | READ_WRITE | if non_secure { NON_SECURE } else { 0 }
 }
 
-/// Registers of the GICv3 distributor.
+/// Bytes of the registers of the GICv3 distributor.
 const DISTRIBUTOR_SIZE: u64 = 0x1_0000;
 
-/// A redistributor is two frames of 64 KiB per PE.
+/// Bytes of the redistributor frames of one PE: two of 64 KiB.
 const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 
-/// The level-1 table that TTBR0_EL2 points at; in the image, so that a PE can find it without
-/// reading memory.
+/// The level-1 table for TTBR0_EL2. It is in the image, so that a PE finds it without reading
+/// memory.
 #[unsafe(no_mangle)]
 static STAGE1_ROOT: Table = Table::EMPTY;
 
-/// The last-level table of [`PRIVATE_BASE`].
+/// The last-level table for [`PRIVATE_BASE`].
 static PRIVATE: Table = Table::EMPTY;
 
-/// The page of PE `index` that `window.rs` points at foreign memory, and its descriptor.
+/// Returns the address of the window of PE `index`, and the descriptor of that page.
 pub fn window(index: usize) -> (u64, &'static AtomicU64) {
     let address = PRIVATE_BASE + index as u64 * PRIVATE_SIZE;
     (address, &PRIVATE.0[self::index(address, 3)])
 }
 
-/// Builds the map, with the page of `vectors` among the private addresses.
+/// Builds the map. The page at `vectors` is mapped a second time, among the private addresses.
 ///
 /// # Safety
 ///
-/// Runs on the boot PE, once, with the MMU off: no atomics but plain loads and stores, no logging.
+/// Called on the boot PE, once, with the MMU off: this code uses no atomic operations except plain
+/// loads and stores, and does not log.
 pub unsafe fn build(board: &Board, manifest: Range<u64>, vectors: u64) {
     map(layout::text(), READ_EXECUTE);
     map(layout::rodata(), READ);
@@ -129,15 +130,15 @@ pub unsafe fn build(board: &Board, manifest: Range<u64>, vectors: u64) {
     PRIVATE.0[index(VECTORS, 3)].store(vectors | READ_EXECUTE, Ordering::Relaxed);
 }
 
-/// Where the translation tables of the engine are once more, if the SPMC manifest gives memory for
-/// some: the last GiB but the one of the private addresses.
+/// The virtual address of the engine's tables if the SPMC manifest gives memory for more of them:
+/// the last GiB before the one of the private addresses.
 const TABLES_BASE: u64 = (1 << VA_BITS) - (2 << 30);
 
-/// Maps `pieces`, each an address and a number of pages, one behind the other; returns where they
-/// begin. `own` are the tables to do so by, all zero: one and, for each 2 MiB, one more. `None` if
-/// something else has the addresses.
+/// Maps `pieces`, each an address and a number of pages, one behind the other, and returns the
+/// virtual address of the first. `own` are the tables for this map: all zero, one for level 2 and
+/// one for each 2 MiB. Returns `None` if these addresses are in use.
 ///
-/// The boot PE calls this, before any other PE is let in.
+/// The boot PE calls this before any other PE is let in.
 pub fn map_tables(pieces: &[(u64, usize)], own: &'static [Table]) -> Option<u64> {
     let root = &STAGE1_ROOT.0[index(TABLES_BASE, 1)];
     let (level2, level3) = own.split_first()?;
@@ -164,11 +165,11 @@ pub fn map_tables(pieces: &[(u64, usize)], own: &'static [Table]) -> Option<u64>
     Some(TABLES_BASE)
 }
 
-/// Takes back [`map_tables`], which was called with `own`; nothing refers to what it mapped.
+/// Undoes [`map_tables`], which was called with `own`. Nothing refers to the unmapped addresses.
 pub fn unmap_tables(own: &'static [Table]) {
     STAGE1_ROOT.0[index(TABLES_BASE, 1)].store(0, Ordering::Relaxed);
-    // SAFETY: nothing that is used is under the address; all of EL2's translations can be walked
-    // for anew.
+    // SAFETY: no address under the entry is in use. Invalidating EL2's other translations only
+    // makes the PE walk the tables again.
     unsafe {
         asm!(
             "dsb ishst",
@@ -183,17 +184,17 @@ pub fn unmap_tables(own: &'static [Table]) {
     }
 }
 
-/// Makes new descriptors, where there were invalid ones, visible to table walks (DSB) and to the
+/// Makes descriptors that replaced invalid ones visible to table walks (DSB) and to the
 /// instructions that follow (ISB).
 fn publish() {
-    // SAFETY: barriers.
+    // SAFETY: barriers change no state.
     unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
 }
 
-/// Descriptors of a table.
+/// Number of descriptors in a table.
 const ENTRIES: usize = 512;
 
-/// The entry of the root table that leads to all private addresses.
+/// Returns the entry of the root table that leads to all private addresses.
 pub fn private_entry() -> u64 {
     STAGE1_ROOT.0[index(PRIVATE_BASE, 1)].load(Ordering::Relaxed)
 }
@@ -207,13 +208,13 @@ fn map_private(stack: Range<u64>, end: u64) {
     }
 }
 
-/// Maps the pages that `range` touches to themselves.
+/// Maps each page that `range` touches to itself.
 fn map(range: Range<u64>, attributes: u64) {
     let mut page = range.start & !(PAGE - 1);
     while page < range.end {
         let level2 = next(&STAGE1_ROOT, index(page, 1));
         let level3 = next(level2, index(page, 2));
-        // One last-level table serves up to 2 MiB: do not walk for each page.
+        // One last-level table covers 2 MiB: find it once, not for each page.
         loop {
             level3.0[index(page, 3)].store(page | attributes | NOT_GLOBAL, Ordering::Relaxed);
             page += PAGE;
@@ -224,17 +225,17 @@ fn map(range: Range<u64>, attributes: u64) {
     }
 }
 
-/// The index into the table at `level` for an address.
+/// Returns the index of the entry for an address in a table of `level`.
 fn index(va: u64, level: u32) -> usize {
     (va >> (39 - 9 * level) & 0x1ff) as usize
 }
 
-/// The table that entry `index` of `table` points at, which is made if there is none.
+/// Returns the table to which entry `index` of `table` points. Makes a new table if there is none.
 fn next(table: &Table, index: usize) -> &'static Table {
     let entry = &table.0[index];
     let descriptor = entry.load(Ordering::Relaxed);
     if descriptor != 0 {
-        // SAFETY: non-zero entries above the last level are written below only, with the address of
+        // SAFETY: non-zero entries above the last level are written only below, with the address of
         // a table that is never freed.
         return unsafe { &*((descriptor & ADDRESS) as *const Table) };
     }
@@ -247,8 +248,8 @@ fn next(table: &Table, index: usize) -> &'static Table {
 }
 
 fn new_table() -> &'static Table {
-    // SAFETY: `build` runs on the boot PE only. The block has the size and alignment of a table,
-    // and nobody else has it.
+    // SAFETY: `build` runs on the boot PE before any other PE is let in. The block has the size and
+    // alignment of a table, and nothing else refers to it.
     unsafe {
         let table: NonNull<Table> = carve::carve(size_of::<Table>()).cast();
         table.write_bytes(0, 1);
@@ -256,9 +257,10 @@ fn new_table() -> &'static Table {
     }
 }
 
-/// TCR_EL2 without IPS: 39-bit addresses, 4 KiB granule, walks write-back cacheable and inner
-/// shareable like all our memory. No TBI: pointers are pointers. No upper half (EPD1): TTBR1_EL2 is
-/// not ours, as an EL3 that knows no FEAT_VHE leaves the Normal world's there.
+/// TCR_EL2 without IPS: 39-bit addresses, 4 KiB granule, walks Write-Back cacheable and Inner
+/// Shareable, like all memory of the SPMC; TBI = 0, so that the top byte of a pointer counts. EPD1
+/// disables the upper half: an EL3 without FEAT_VHE does not switch TTBR1_EL2, so that it may hold
+/// the Normal world's value.
 const TCR: u64 = {
     const T0SZ: u64 = 64 - VA_BITS as u64;
     const T1SZ: u64 = T0SZ << 16;
@@ -267,23 +269,24 @@ const TCR: u64 = {
     0b11 << 12 | 0b01 << 10 | 0b01 << 8 | T0SZ | T1SZ | EPD1 | TG1_4K
 };
 
-/// SCTLR_EL2. Not A: Normal memory takes unaligned accesses, and copies from and to buffers of any
-/// alignment profit.
+/// SCTLR_EL2. A = 0, since copies from and to buffers of any alignment profit from unaligned
+/// accesses, which Normal memory permits.
 const SCTLR: u64 = {
     const M: u64 = 1 << 0;
     const C: u64 = 1 << 2;
     const SA: u64 = 1 << 3;
-    const EOS: u64 = 1 << 11; // exceptions and their returns synchronise
+    const EOS: u64 = 1 << 11; // exception entry and return are context synchronization events
     const EIS: u64 = 1 << 22;
     const I: u64 = 1 << 12;
-    const IESB: u64 = 1 << 21; // exceptions and their returns wait for errors of what came before
-    const WXN: u64 = 1 << 19; // what is writable is never executable, whatever its descriptor says
-    const AARCH32: u64 = 1 << 29 | 1 << 28 | 1 << 5; // as without AArch32
+    const IESB: u64 = 1 << 21; // exception entry and return wait for errors of earlier accesses
+    const WXN: u64 = 1 << 19; // writable pages are never executable, whatever their descriptors say
+    const AARCH32: u64 = 1 << 29 | 1 << 28 | 1 << 5; // the values for a PE without AArch32
     M | C | SA | EOS | EIS | I | IESB | WXN | AARCH32 | EL0
 };
 
-/// SCTLR_EL2 for S-EL0 partitions: they check the alignment of SP, may read CTR_EL0, clean caches
-/// by address and zero by DC ZVA; WFI (nTWI) and SCXTNUM_EL0 trap. No pointer authentication.
+/// The bits of SCTLR_EL2 for S-EL0 partitions: the alignment of SP is checked; reads of CTR_EL0,
+/// cleaning by address and DC ZVA are permitted; WFI (nTWI = 0) and SCXTNUM_EL0 trap; pointer
+/// authentication is off.
 const EL0: u64 = {
     const SA0: u64 = 1 << 4;
     const DZE: u64 = 1 << 14;
@@ -296,8 +299,8 @@ const EL0: u64 = {
 
 global_asm!(
     r#"
-// Turns the MMU on; all PEs. Reads no memory, since caches are off until the last instruction.
-// Clobbers x0, x9 to x11 and x14 to x17.
+// Turns on the MMU; used by all PEs. Reads no memory, since caches are off until the last
+// instruction. Clobbers x0, x9 to x11 and x14 to x17.
 .section .text.stage1, "ax"
 .global stage1_enable
 stage1_enable:
@@ -307,7 +310,8 @@ stage1_enable:
     ldr     x10, ={hcr}
     msr     hcr_el2, x10
     isb
-    // ID_AA64MMFR3_EL1: TCRX, SCTLRX. Whoever came before may have turned indirect permissions on.
+    // ID_AA64MMFR3_EL1.TCRX and SCTLRX. An earlier boot stage may have enabled permission
+    // indirection, so TCR2_EL2 and SCTLR2_EL2 are cleared if they exist.
     mrs     x14, s3_0_c0_c7_3
     tst     x14, #0xf
     b.eq    1f
@@ -321,7 +325,7 @@ stage1_enable:
     msr     ttbr0_el2, x9
     ldr     x10, ={mair}
     msr     mair_el2, x10
-    // TCR_EL2.IPS is what the PE implements, up to the 48 bits that our descriptors hold.
+    // TCR_EL2.IPS is the size that the PE implements, limited to the 48 bits that descriptors hold.
     mrs     x11, id_aa64mmfr0_el1
     and     x11, x11, #0xf
     mov     x9, #5

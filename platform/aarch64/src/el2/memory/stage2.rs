@@ -1,9 +1,9 @@
-//! The hardware side of partitions' translation: the geometry that `spmc::mm` builds tables for,
+//! The hardware side of partitions' translation: the geometry of the tables that `spmc::mm` builds,
 //! and TLB maintenance.
 //!
-//! One root per IPA space, 4 KiB granule, walks from level 1. IPAs have 39 bits: one root table,
-//! and within the PA size of every CPU with S-EL2, so that one geometry fits all; or, with the
-//! feature `wide-ipa`, 41 bits: a root is four tables, one behind the other.
+//! There is one root for each IPA space. The granule is 4 KiB, and walks start at level 1. IPAs
+//! have 39 bits: the root is one table, and every CPU with S-EL2 has a PA size of at least that.
+//! With the feature `wide-ipa`, IPAs have 41 bits, and the root is four concatenated tables.
 
 use core::arch::asm;
 
@@ -17,26 +17,28 @@ use crate::el2::registers::VSTCR_EL2;
 /// Bits of an IPA.
 pub const IPA_BITS: u32 = if cfg!(feature = "wide-ipa") { 41 } else { 39 };
 
-/// T0SZ, SL0 = walk from level 1, TG0 = 4 KiB; the same fields in VTCR_EL2 and VSTCR_EL2. Bit 31 is
-/// RES1.
+/// T0SZ, SL0 (walks start at level 1) and TG0 (4 KiB): the same fields in VTCR_EL2 and VSTCR_EL2.
+/// Bit 31 is RES1.
 const GEOMETRY: u64 = 1 << 31 | 0b01 << 6 | (64 - IPA_BITS as u64);
 
-/// VTCR_EL2 only, and for both: walks are write-back cacheable and inner shareable, VMIDs have 8
-/// bits (VS = 0).
+/// Fields of VTCR_EL2 that apply to walks of both spaces: Write-Back cacheable, Inner Shareable;
+/// VMIDs have 8 bits (VS = 0).
 const WALKS: u64 = 0b11 << 12 | 0b01 << 10 | 0b01 << 8;
 
-/// Non-secure IPAs lead to Non-secure memory (NSA = 1), by tables that lie in Secure memory (NSW =
-/// 0). VSTCR_EL2.SA and SW are both 0: Secure IPAs lead to Secure memory by Secure tables.
+/// VTCR_EL2.NSA: Non-secure IPAs translate to Non-secure PAs. NSW = 0: their tables lie in Secure
+/// memory. VSTCR_EL2.SA and SW are 0: Secure IPAs translate to Secure PAs, by tables in Secure
+/// memory.
 const NSA: u64 = 1 << 30;
 
-/// More pages than this are cheaper to forget with everything else of the partition.
+/// The largest number of pages that are invalidated by address. For more, it is cheaper to
+/// invalidate all translations of the partition.
 pub const MAX_PAGES_BY_ADDRESS: u64 = 64;
 
-/// Sets the geometry on this PE.
+/// Programs the geometry on this PE.
 pub fn init_pe() {
-    // PS: what the PE implements, up to the 48 bits that the descriptors hold.
+    // PS is the size that the PE implements, limited to the 48 bits that descriptors hold.
     let pa_size = (ID_AA64MMFR0_EL1.get() & 0xf).min(5);
-    // 2 is 40 bits, the next more is 42.
+    // The encoding 2 is 40 bits; the next larger size is 42 bits.
     assert!(
         IPA_BITS <= 40 || pa_size > 2,
         "physical addresses are narrower than {IPA_BITS} bits"
@@ -45,29 +47,30 @@ pub fn init_pe() {
     VSTCR_EL2.set(GEOMETRY);
 }
 
-/// Makes new descriptors visible to walks.
+/// Makes new descriptors visible to table walks.
 pub fn publish() {
-    // SAFETY: a barrier.
+    // SAFETY: a barrier changes no state.
     unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
 }
 
-/// Forgets translations of the partition with these `roots` on all PEs, after making table updates
-/// visible.
+/// Invalidates translations of the partition with these `roots` on all PEs, after making updates of
+/// its tables visible. Returns when no PE can use them any more.
 pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
-    // TLB maintenance names the partition by the VMID in VTTBR_EL2. No partition runs on this PE
-    // meanwhile.
+    // TLB maintenance applies to the VMID in VTTBR_EL2. No partition runs on this PE until the old
+    // value is back.
     let loaded = VTTBR_EL2.get();
     VTTBR_EL2.set(u64::from(roots.vmid) << 48 | roots.non_secure.raw());
-    // SAFETY: a barrier: updates first; the VMID is in place.
+    // SAFETY: barriers change no state. DSB completes the table updates; ISB makes the new VMID
+    // effective for the TLBIs.
     unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
     match scope {
         TlbScope::Ranges(ranges) if pages(ranges) <= MAX_PAGES_BY_ADDRESS => {
             for (world, range) in ranges {
                 invalidate_range(*world, range);
             }
-            // What combines both stages is tagged by virtual address; it goes after the stage-2
-            // entries are gone.
-            // SAFETY: TLB maintenance drops caches only.
+            // Combined entries of both stages are tagged by virtual address. They are invalidated
+            // after the stage-2 entries, from which a PE could otherwise make them again.
+            // SAFETY: TLB maintenance only drops cached translations.
             unsafe {
                 asm!(
                     "dsb ish",
@@ -76,19 +79,19 @@ pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
                 )
             };
         }
-        // Both stages, what combines them, and entries of every level: tables may be about to
-        // become something else.
-        // SAFETY: TLB maintenance drops caches only.
+        // Entries of both stages, combined entries, and entries of every level: a table may be
+        // about to be used for something else.
+        // SAFETY: TLB maintenance only drops cached translations.
         _ => unsafe { asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) },
     }
-    // SAFETY: a barrier: complete on all PEs.
+    // SAFETY: a barrier changes no state. It waits until the TLBIs are complete on all PEs.
     unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
     VTTBR_EL2.set(loaded);
-    // SAFETY: a barrier.
+    // SAFETY: a barrier changes no state.
     unsafe { asm!("isb", options(nostack, preserves_flags)) };
 }
 
-/// All pages of the ranges.
+/// Returns the number of pages in all ranges.
 pub fn pages(ranges: &[(World, PageRange<Ipa>)]) -> u64 {
     ranges
         .iter()
@@ -104,7 +107,7 @@ fn invalidate_range(world: World, range: &PageRange<Ipa>) {
     };
     let first = range.base().raw() >> PAGE_SHIFT;
     for page in first..first + range.pages() {
-        // SAFETY: TLB maintenance drops caches only.
+        // SAFETY: TLB maintenance only drops cached translations.
         unsafe {
             asm!("tlbi ipas2e1is, {}", in(reg) space | page, options(nostack, preserves_flags))
         };

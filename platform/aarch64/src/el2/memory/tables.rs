@@ -1,9 +1,9 @@
-//! The translation tables that the engine hands out: those of the image and, where the SPMC
-//! manifest gives memory for more, these behind them.
+//! The translation tables that the engine hands out: those of the image, followed by those in
+//! memory that the SPMC manifest gives.
 //!
-//! Memory that the manifest gives can lie anywhere. For the engine it has to follow the tables of
-//! the image, so then both get virtual addresses of their own, one piece, in a GiB that nothing
-//! else uses. The tables of EL2's own stage 1 that lead there are the last ones of the image.
+//! That memory can lie anywhere, but for the engine its tables must follow those of the image. If
+//! there is such memory, both are mapped once more, as one piece, in a GiB of virtual addresses
+//! that nothing else uses. The last tables of the image become the stage-1 tables for this map.
 
 use core::cell::UnsafeCell;
 use core::ptr::{null, slice_from_raw_parts};
@@ -14,10 +14,10 @@ use spmc::hal::{Table, TableMemoryError, TablePlaces};
 use super::bulk::{window_settle, window_zero};
 use super::{layout, stage1};
 
-/// Tables of the image that the engine keeps in any case.
+/// The least number of the image's tables that the engine keeps.
 const LEAST: usize = 16;
 
-/// The tables of the engine, and where they lie.
+/// The tables of the engine, and where they lie in physical memory.
 struct Tables {
     all: *const [Table],
     places: TablePlaces,
@@ -25,8 +25,8 @@ struct Tables {
 
 struct Shared(UnsafeCell<Tables>);
 
-// SAFETY: the boot PE alone writes, before any other PE is let in and before anything has a
-// reference (`init`, `add`); so the others only read, and see it.
+// SAFETY: only the boot PE writes, in `init` and `add`, before any other PE is let in and before
+// anything holds a reference. All other accesses are reads that come later.
 unsafe impl Sync for Shared {}
 
 static TABLES: Shared = Shared(UnsafeCell::new(Tables {
@@ -39,54 +39,56 @@ static TABLES: Shared = Shared(UnsafeCell::new(Tables {
 }));
 
 impl Shared {
-    /// Lets the engine have these tables.
+    /// Sets the tables of the engine.
     ///
     /// # Safety
     ///
-    /// On the boot PE, before any other PE is let in; nobody uses what [`all`] and [`places`]
-    /// returned.
+    /// Called on the boot PE, before any other PE is let in. Nothing uses an earlier result of
+    /// [`all`] or [`places`].
     unsafe fn set(&self, all: *const [Table], places: TablePlaces) {
-        // SAFETY: nobody else has a reference (contract above).
+        // SAFETY: no other reference exists (contract above).
         unsafe { *self.0.get() = Tables { all, places } };
     }
 
     #[inline(always)]
     fn get(&'static self) -> &'static Tables {
-        // SAFETY: not written any more while this reference is used (contract of `set`).
+        // SAFETY: nothing writes while this reference is in use (contract of `set`).
         unsafe { &*self.0.get() }
     }
 }
 
-/// Makes the tables of the image those of the engine. The boot PE calls this once, first of all.
+/// Gives the image's tables to the engine. The boot PE calls this once, before any other function
+/// of this module.
 pub fn init() {
     let image = layout::tables();
     let places = TablePlaces {
-        // Stage 1 maps the image to itself.
+        // Stage 1 maps the image to its own addresses.
         first: Pa::new(image.as_ptr() as u64),
         count: image.len(),
         more: Pa::new(0),
     };
-    // SAFETY: first of all, so nobody has asked for tables.
+    // SAFETY: nothing has asked for the tables yet, and no other PE runs.
     unsafe { TABLES.set(image, places) };
-    // SAFETY: the image's own memory, atomics that nobody uses yet; whole pages.
+    // SAFETY: whole pages of the image's own memory, which nothing uses yet.
     unsafe { zero(image.as_ptr() as u64, image.len()) };
 }
 
-/// Zeroes tables; returns whether memory answers there.
+/// Zeroes tables. Returns whether the memory system accepted the stores.
 ///
 /// # Safety
 ///
-/// `count` tables at the virtual address `first`, which are the SPMC's, and which nobody uses.
+/// `first` is the virtual address of `count` tables that belong to the SPMC and that nothing uses.
 unsafe fn zero(first: u64, count: usize) -> bool {
     let end = first + count as u64 * PAGE_SIZE;
-    // SAFETY: as the contract says; a fault is expected.
+    // SAFETY: contract above; a fault is reported, not fatal.
     unsafe { window_zero(first, end) == 0 && window_settle() == 0 }
 }
 
 /// See [`spmc::hal::Hal::tables`].
 #[inline(always)]
 pub fn all() -> &'static [Table] {
-    // SAFETY: `init` ran; tables that are mapped for ever, and atomics, of which any bits are one.
+    // SAFETY: `init` has run. The tables stay mapped for ever, and consist of atomics, for which
+    // any bits are valid.
     unsafe { &*TABLES.get().all }
 }
 
@@ -100,7 +102,7 @@ pub fn places() -> &'static TablePlaces {
 pub fn add(range: PageRange<Pa>) -> Result<(), TableMemoryError> {
     let image = layout::tables();
     let more = range.pages() as usize;
-    // One for each 2 MiB, and one above them.
+    // One level-3 table for each 2 MiB, and one level-2 table above them.
     let own = 1 + (image.len() + more).div_ceil(image[0].0.len());
     let Some(kept) = image.len().checked_sub(own).filter(|kept| *kept >= LEAST) else {
         return Err(TableMemoryError::TooMuch);
@@ -114,7 +116,7 @@ pub fn add(range: PageRange<Pa>) -> Result<(), TableMemoryError> {
         return Err(TableMemoryError::TooMuch);
     };
     let added = first + kept.len() as u64 * PAGE_SIZE;
-    // SAFETY: mapped there just now; memory that nobody uses (contract of `Hal`); whole pages.
+    // SAFETY: whole pages, mapped just now, of memory that nothing uses (contract of `Hal`).
     if !unsafe { zero(added, more) } {
         stage1::unmap_tables(own);
         return Err(TableMemoryError::Unreadable);
@@ -125,7 +127,7 @@ pub fn add(range: PageRange<Pa>) -> Result<(), TableMemoryError> {
         more: range.base(),
     };
     let all = slice_from_raw_parts(first as *const Table, kept.len() + more);
-    // SAFETY: called once, at boot, before anything asks for the tables (contract of `Hal`).
+    // SAFETY: called once, on the boot PE, before anything asks for the tables (contract of `Hal`).
     unsafe { TABLES.set(all, places) };
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! Access to memory that is not ours: partitions' and the Normal world's.
+//! Access to memory that does not belong to the SPMC: memory of partitions and of the Normal world.
 //!
-//! Each PE has one page of virtual addresses, its window, that is pointed at one foreign page after
-//! the other. The accessors expect that the memory system refuses (there may be nothing at an
-//! address that a caller names) and report it; nothing else at EL2 touches foreign memory. A store
-//! may be refused late, by an SError. It is waited for, so that the call fails that stored, and not
-//! whoever runs next.
+//! Each PE has a window, which is one page of virtual addresses, and maps one foreign page after
+//! the other there. A caller may name an address where there is no memory, so the accessors expect
+//! that the memory system refuses an access, and report that. Nothing else at EL2 accesses foreign
+//! memory. The memory system may refuse a store late, by an SError. The accessors wait for it, so
+//! that the call fails that caused the store, and not whatever runs next.
 
 use core::arch::asm;
 use core::sync::atomic::Ordering;
@@ -17,9 +17,9 @@ use super::stage1;
 
 /// The window of one PE.
 pub struct Window {
-    /// Its PE.
+    /// Index of the PE.
     index: usize,
-    /// The descriptor that it has now.
+    /// The descriptor that maps the window now, or 0.
     descriptor: u64,
 }
 
@@ -30,7 +30,7 @@ impl Window {
         descriptor: 0,
     };
 
-    /// Makes this the window of PE `index`, pointed at nothing.
+    /// Makes this the window of PE `index`, with nothing mapped.
     pub fn reset(&mut self, index: usize) {
         *self = Self {
             index,
@@ -46,7 +46,8 @@ impl Window {
             && !rest.is_empty()
         {
             let (va, bytes) = self.show(world, from, done, rest.len());
-            // SAFETY: `rest` has that many bytes; the window may fault.
+            // SAFETY: `rest` has that many bytes, and the source is in the window, where a fault is
+            // reported.
             check(unsafe { window_copy(rest.as_mut_ptr(), va as *const u8, bytes) })?;
             done += bytes;
         }
@@ -60,8 +61,8 @@ impl Window {
             && !rest.is_empty()
         {
             let (va, bytes) = self.show(world, to, done, rest.len());
-            // SAFETY: `rest` has that many bytes; what the window shows is not the SPMC's (contract
-            // of `Hal`).
+            // SAFETY: `rest` has that many bytes, and the destination is in the window, where a
+            // fault is reported. The page does not belong to the SPMC (contract of `Hal`).
             check(unsafe { window_copy(va as *mut u8, rest.as_ptr(), bytes) })?;
             done += bytes;
         }
@@ -72,24 +73,24 @@ impl Window {
     pub fn zero(&mut self, world: World, range: PageRange<Pa>) -> Result<(), AccessFault> {
         for page in (range.base().raw()..range.end().raw()).step_by(PAGE_SIZE as usize) {
             let va = self.point(world, page);
-            // SAFETY: what the window shows is not the SPMC's (contract of `Hal`).
+            // SAFETY: the page in the window does not belong to the SPMC (contract of `Hal`).
             check(unsafe { window_zero(va, va + PAGE_SIZE) })?;
         }
         check(window_settle())
     }
 
-    /// Cleans foreign memory to the point of coherency and drops stale instructions. What cannot be
-    /// accessed has nothing to clean.
+    /// Cleans foreign memory to the point of coherency and invalidates instruction caches. Ignores
+    /// faults: memory that cannot be accessed has nothing to clean.
     pub fn clean(&mut self, world: World, from: Pa, bytes: u64) {
         let mut done = 0;
         while done < bytes {
             let (va, length) = self.show(world, from, done as usize, (bytes - done) as usize);
-            // SAFETY: cleaning changes no data.
+            // SAFETY: cleaning changes no data, and a fault is reported.
             let _ = unsafe { window_clean(va, va + length as u64) };
             done += length as u64;
         }
         let _ = window_settle();
-        // SAFETY: instruction cache maintenance, and the barriers that complete it.
+        // SAFETY: invalidating instruction caches changes no data; the barriers complete it.
         unsafe {
             asm!(
                 "ic ialluis",
@@ -100,7 +101,7 @@ impl Window {
         };
     }
 
-    /// Shows the page of `base + done`; returns the virtual address, and how many of `bytes` are in
+    /// Maps the page of `base + done`. Returns the virtual address, and how many of `bytes` lie in
     /// that page.
     fn show(&mut self, world: World, base: Pa, done: usize, bytes: usize) -> (u64, usize) {
         let address = base.raw().wrapping_add(done as u64);
@@ -109,20 +110,20 @@ impl Window {
         (va, bytes.min((PAGE_SIZE - offset) as usize))
     }
 
-    /// Points the window at the physical page `page` and returns its virtual address.
+    /// Maps the physical page `page` into the window and returns its virtual address.
     fn point(&mut self, world: World, page: u64) -> u64 {
         let (va, entry) = stage1::window(self.index);
         let descriptor = stage1::window_descriptor(page, world == World::NonSecure);
         if descriptor != self.descriptor {
-            // Break before make. Only this PE uses the address, so its own TLB is all that has to
-            // forget.
+            // Break-before-make. Only this PE uses the address, so invalidating its own TLB
+            // suffices.
             entry.store(0, Ordering::Relaxed);
-            // SAFETY: no reference points into the window.
+            // SAFETY: no reference points into the window, so that nothing uses the address now.
             unsafe {
                 asm!("dsb nshst", "tlbi vae2, {}", "dsb nsh", in(reg) va >> 12, options(nostack, preserves_flags));
             }
             entry.store(descriptor, Ordering::Relaxed);
-            // SAFETY: barriers: the next access walks the new descriptor.
+            // SAFETY: barriers change no state; the next access uses the new descriptor.
             unsafe { asm!("dsb nshst", "isb", options(nostack, preserves_flags)) };
             self.descriptor = descriptor;
         }
