@@ -20,10 +20,18 @@ pub const SPMC: u16 = 0x8000;
 pub const SP1: u16 = 0x8001;
 /// The test partition with an execution context for each PE.
 pub const SP2: u16 = 0x8002;
-
-/// The id of a third partition, in layouts that have one: it fails, has one execution context and
-/// starts anew, or runs at S-EL0.
+/// The third partition, in layouts that have more than two. The layout says what it is.
 pub const SP3: u16 = 0x8003;
+/// The fourth partition.
+pub const SP4: u16 = 0x8004;
+/// The fifth partition.
+pub const SP5: u16 = 0x8005;
+/// The sixth partition.
+pub const SP6: u16 = 0x8006;
+/// The seventh partition.
+pub const SP7: u16 = 0x8007;
+/// The eighth partition.
+pub const SP8: u16 = 0x8008;
 /// An id that no layout gives to anybody.
 pub const NOBODY: u16 = 0x80ee;
 

@@ -12,9 +12,9 @@ use crate::ffa::memory_calls::{completed, reclaim};
 use crate::ffa::memory_descriptor::Scatter;
 use crate::ffa::{self, Answer, NOBODY, NWD, SP1, SP2, V1_2, id, route};
 use crate::nwd::gic;
-use crate::nwd::source::Source;
-use crate::println;
+use crate::nwd::source::{GPIO_INTERRUPT, Source};
 use crate::rt::call::call;
+use crate::rt::check::{Check, equal};
 use crate::rt::mark::mark;
 use crate::rt::page::PAGE_SIZE;
 use crate::rt::stage1::NON_SECURE_GIB;
@@ -23,9 +23,7 @@ use crate::support::helper_call::{self, ask_from, request};
 use crate::tests::interrupts::secure;
 use crate::tests::memory::receiver;
 use crate::tests::memory::sizes::{Kind, request as borrowing, unsent};
-use crate::{command, helper};
-
-use crate::rt::check::{Check, equal};
+use crate::{command, helper, println};
 
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[
@@ -44,9 +42,6 @@ pub const ITERATIONS: u64 = 100;
 const WARM_UP: u64 = 3;
 /// No benchmark has this number, so nobody looks at its marks.
 const NOT_MEASURED: u64 = 127;
-
-/// INTID of the GPIO, which belongs to sp1 in the layout of the benchmarks.
-const GPIO_INTERRUPT: u64 = 39;
 
 /// The next benchmark.
 struct Series(u64);

@@ -13,6 +13,11 @@ pub enum Source {
     Clock,
 }
 
+/// INTID of the clock.
+pub const CLOCK_INTERRUPT: u64 = 34;
+/// INTID of the GPIO.
+pub const GPIO_INTERRUPT: u64 = 39;
+
 const GPIO_SENSE: u64 = 0x404;
 const GPIO_EVENT: u64 = 0x40c;
 const GPIO_ENABLE: u64 = 0x410;

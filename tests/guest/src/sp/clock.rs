@@ -7,19 +7,16 @@
 //! interrupt that was raised was handled and every question answered, if only by BUSY.
 
 use crate::ffa::{self, SP2, error, id, route};
-use crate::nwd::source::{Source, alarm_next_second};
+use crate::nwd::source::{CLOCK_INTERRUPT, GPIO_INTERRUPT, Source, alarm_next_second};
 use crate::println;
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::stage1::{self, Attributes};
 use crate::sp::Identity;
+use crate::support::complement::COMPLEMENT;
 use crate::support::helper_call;
 use crate::tests::interrupts::secure::{DEACTIVATE, ENABLE, GET, NONE, RECONFIGURE, hf};
-use crate::tests::messages::direct::COMPLEMENT;
 
-/// INTIDs of both devices.
-const CLOCK: u64 = 34;
-const EDGE: u64 = 39;
 /// Interrupts raised in a second, besides that of the clock.
 const EDGES: u64 = 64;
 /// PEs that they go to, by turns: the most that there can be.
@@ -59,7 +56,10 @@ pub fn serve(identity: &'static Identity) -> ! {
 }
 
 fn begin() -> Check {
-    for (source, interrupt) in [(Source::Clock, CLOCK), (Source::Gpio, EDGE)] {
+    for (source, interrupt) in [
+        (Source::Clock, CLOCK_INTERRUPT),
+        (Source::Gpio, GPIO_INTERRUPT),
+    ] {
         stage1::map(source.address(), Attributes::NonSecureDevice);
         equal(hf(ENABLE, &[interrupt, 1, 0]), 0u64)?;
     }
@@ -74,11 +74,11 @@ impl Counts {
             let interrupt = hf(GET, &[]);
             match interrupt {
                 NONE => return Ok(()),
-                CLOCK => {
+                CLOCK_INTERRUPT => {
                     self.seconds += 1;
                     alarm_next_second();
                 }
-                EDGE => {
+                GPIO_INTERRUPT => {
                     self.handled += 1;
                     // Neither lost nor twice.
                     equal(self.handled, self.raised)?;
@@ -116,7 +116,7 @@ impl Counts {
         if self.raised < self.seconds * EDGES {
             self.raised += 1;
             // Refused as long as that PE was never on: then it goes where the last one went.
-            hf(RECONFIGURE, &[EDGE, TARGET, self.raised % PES]);
+            hf(RECONFIGURE, &[GPIO_INTERRUPT, TARGET, self.raised % PES]);
             Source::Gpio.raise();
         } else if self.seconds >= self.told + PERIOD {
             self.told = self.seconds;

@@ -16,6 +16,7 @@ pub mod virtio_disk;
 use crate::foreign;
 use crate::nwd::Test;
 use crate::sp::Command;
+use crate::support;
 
 /// All tests of a Normal world that speaks FF-A 1.2, in the order in which they run.
 pub const ALL: &[&[Test]] = &[
@@ -203,6 +204,7 @@ pub const S_EL0: &[&[Test]] = &[
 
 /// All helpers.
 pub const HELPERS: &[&[Command]] = &[
+    support::complement::HELPERS,
     setup::version::HELPERS,
     setup::buffers::HELPERS,
     setup::discovery::HELPERS,

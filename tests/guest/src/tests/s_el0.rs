@@ -4,26 +4,26 @@
 use core::arch::{asm, naked_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::memory::transfer::share;
+use super::memory::{Borrow, give_back, is_error, is_fine, receiver};
 use crate::board::{BL33, SPMC, package};
 use crate::ffa::error::{ABORTED, BUSY, DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
 use crate::ffa::memory_calls::reclaim;
 use crate::ffa::memory_descriptor::{NORMAL_WB, NS, Receiver, Transaction, access};
-use crate::ffa::{self, NWD, SP1, SP2, SP3, id, route};
+use crate::ffa::{self, NWD, SP1, SP2, SP3, SP4, SP5, SP6, SP7, SP8, id, route};
 use crate::nwd::{self, Nwd, Test, ask, page, pe, peek, poke};
 use crate::rt::call::call;
 use crate::rt::check::{Check, Failure, equal, fail, holds};
 use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::uart::SECURE_UART;
-use crate::rt::{exception_level, fp, wait_until};
+use crate::rt::{PATIENCE_MS, exception_level, fp, wait_until};
 use crate::sp::{self, Command, ENTRY, Sp};
+use crate::support::complement::{COMPLEMENT, answers};
 use crate::support::helper_call::{self, request};
-use crate::{command, helper, test};
-
-use super::memory::transfer::share;
-use super::memory::{Borrow, give_back, is_error, is_fine, receiver};
 use crate::tests::scheduling::preemption::{
-    GO, LIMIT_MS, SPINNING, check_vectors, is_busy, load_vectors, preempt, resume, same,
+    GO, SPINNING, check_vectors, is_busy, load_vectors, preempt, resume, same,
 };
+use crate::{command, helper, test};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -80,7 +80,6 @@ pub const TESTS: &[Test] = &[
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[
     helper!(entry_state),
-    helper!(complement),
     helper!(complement_of_other),
     helper!(initialisation),
     helper!(ask_for_permissions),
@@ -246,18 +245,8 @@ fn entry_state(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-fn complement(_: &Sp, [word, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    Ok([!word, 0, 0, 0])
-}
-
 fn complement_of_other(sp: &Sp, [other, word, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    sp.ask(other as u16, command!(complement), [word, 0, 0, 0])
-}
-
-#[track_caller]
-fn answers(partition: u16, word: u64) -> Check {
-    let [answer, ..] = ask(partition, command!(complement), [word, 0, 0, 0])?;
-    equal(answer, !word)
+    sp.ask(other as u16, COMPLEMENT, [word, 0, 0, 0])
 }
 
 // req: SEL0-01, SEL0-04, GEN-06, GEN-08, COMP-15, MSGD-25
@@ -267,7 +256,7 @@ fn el0_answers(_: &Nwd) -> Check {
         let narrow = request(
             id::DIRECT_REQ_32,
             route(NWD, SP3),
-            command!(complement),
+            COMPLEMENT,
             [word, 0, 0, 0],
         );
         let answer = call(ffa::conduit(), narrow);
@@ -469,7 +458,7 @@ fn spin(_: &Sp, [address, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     // SAFETY: the page that the Normal world shared for this.
     unsafe { word.write_volatile(SPINNING) };
     // SAFETY: as above.
-    let told = wait_until(LIMIT_MS, || unsafe { word.read_volatile() } == GO);
+    let told = wait_until(PATIENCE_MS, || unsafe { word.read_volatile() } == GO);
     same(&fp::store(), &fp::pattern(seed))?;
     holds(told, told)?;
     Ok([!seed, 0, 0, 0])
@@ -513,7 +502,7 @@ fn ask_all([pe, ..]: [u64; 4]) -> Check<[u64; 4]> {
             let message = request(
                 id::DIRECT_REQ_64,
                 route(NWD, partition),
-                command!(complement),
+                COMPLEMENT,
                 [word, 0, 0, 0],
             );
             let got = call(ffa::conduit(), message);
@@ -545,11 +534,11 @@ fn el0_storm(nwd: &Nwd) -> Check {
 
 /// Partition, what it tries (see `s_el0_victim`), and where.
 const ATTEMPTS: [(u16, u64, u64); 5] = [
-    (0x8004, 2, package(3) + 0x4000), // to write to its code
-    (0x8005, 3, package(4) + 0x5000), // to execute its data
-    (0x8006, 1, SPMC),                // to read the SPMC
-    (0x8007, 1, 0x7f_ffe0_2000),      // to read a stack of the SPMC
-    (0x8008, 4, 0),                   // to read an identification register
+    (SP4, 2, package(3) + 0x4000), // to write to its code
+    (SP5, 3, package(4) + 0x5000), // to execute its data
+    (SP6, 1, SPMC),                // to read the SPMC
+    (SP7, 1, 0x7f_ffe0_2000),      // to read a stack of the SPMC
+    (SP8, 4, 0),                   // to read an identification register
 ];
 
 fn attempt(partition: u16, what: u64, address: u64) -> ffa::Answer {
@@ -564,7 +553,7 @@ fn el0_failures(_: &Nwd) -> Check {
     for (partition, what, address) in ATTEMPTS {
         // It can do what it may.
         for (what, address) in [(0, 0), (1, address & !0xffff | 0x5000)] {
-            if what == 1 && partition > 0x8005 {
+            if what == 1 && partition > SP5 {
                 continue;
             }
             equal(attempt(partition, what, address)[0], id::DIRECT_RESP_64)?;

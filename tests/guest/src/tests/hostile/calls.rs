@@ -3,15 +3,14 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::board::package;
-use crate::ffa::memory_calls::{Caller, words};
-use crate::ffa::{self, Answer, NOBODY, NWD, SP1, SP2, SP3, SPMC, id, route};
-use crate::rt::call::{Regs, call};
-use crate::rt::page::PAGE_SIZE;
-
 use super::random::Random;
 use super::tally::Tally;
-use super::{GIVEN, PRIVATE, PRIVATE_PAGES, SP4};
+use super::{GIVEN, PRIVATE, PRIVATE_PAGES};
+use crate::board::package;
+use crate::ffa::memory_calls::{Caller, words};
+use crate::ffa::{self, Answer, NOBODY, NWD, SP1, SP2, SP3, SP4, SPMC, id, route};
+use crate::rt::call::{Regs, call};
+use crate::rt::page::PAGE_SIZE;
 
 /// Handles that this image heard of; any of them may be out of date.
 pub static HANDLES: [AtomicU64; 32] = [const { AtomicU64::new(0) }; 32];

@@ -20,10 +20,6 @@ use crate::rt::page::PAGE_SIZE;
 pub use inside::HELPERS;
 pub use outside::TESTS;
 
-/// The partition with a context for each PE that behaves; [`crate::ffa::SP3`], at S-EL0, behaves
-/// too.
-const SP4: u16 = 0x8004;
-
 /// Bytes that one table of stage 1 maps.
 const WINDOW: u64 = 512 * PAGE_SIZE as u64;
 /// Pages that the Normal world gives and takes at random.

@@ -3,10 +3,14 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use super::calls::{Attacker, HANDLES, TALLY};
+use super::inside::{ANSWER, BORROW, DIE, GENEROUS, MORTAL, RAMPAGE, RELAY};
+use super::random::{Random, mix};
+use super::{GIVEN, LENT, PRIVATE, PRIVATE_PAGES};
 use crate::board::{BL33, PARAMETERS};
 use crate::ffa::memory_calls::{completed, reclaim};
 use crate::ffa::memory_descriptor::{NORMAL_WB, Transaction, access};
-use crate::ffa::{self, Answer, NWD, SP1, SP2, SP3, error, id, route};
+use crate::ffa::{self, Answer, NWD, SP1, SP2, SP3, SP4, error, id, route};
 use crate::nwd::source::Source;
 use crate::nwd::{self, Nwd, RX, TX, Test, gic, pe, peek, poke};
 use crate::rt::call::{Regs, call};
@@ -16,11 +20,6 @@ use crate::rt::{Life, PATIENCE_MS, counter, ticks_per_ms};
 use crate::support::helper_call::{self, request};
 use crate::tests::memory::receiver;
 use crate::{println, test};
-
-use super::calls::{Attacker, HANDLES, TALLY};
-use super::inside::{ANSWER, BORROW, DIE, GENEROUS, MORTAL, RAMPAGE, RELAY};
-use super::random::{Random, mix};
-use super::{GIVEN, LENT, PRIVATE, PRIVATE_PAGES, SP4};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

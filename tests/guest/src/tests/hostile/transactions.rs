@@ -1,16 +1,14 @@
 //! Memory transactions at random: right, wrong in one field, or bytes without a plan; whole or in
 //! fragments.
 
+use super::calls::{Attacker, remember};
 use crate::ffa::memory_calls::words;
 use crate::ffa::memory_descriptor::{
     CONSTITUENT, CONSTITUENTS, NORMAL_WB, Transaction, encode_relinquish, flag, layout,
 };
-use crate::ffa::{Answer, NWD, SP1, SP2, id};
+use crate::ffa::{Answer, NWD, SP1, SP2, SP4, id};
 use crate::rt::page::PAGE_SIZE;
 use crate::tests::memory::receiver;
-
-use super::SP4;
-use super::calls::{Attacker, remember};
 
 impl Attacker {
     /// Shares, lends or donates pages. Returns a handle that was forgotten for that of what was

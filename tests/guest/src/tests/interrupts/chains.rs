@@ -13,30 +13,30 @@
 //! | sp7 | 1 | signaled | signaled | the clock |
 //! | sp8 | 8 | signaled | signaled | the GPIO |
 
+#[path = "../../../../cases/interrupt_chains.rs"]
+mod cases;
+
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ffa::error::ABORTED;
-use crate::ffa::{self, NWD, SP1, SP2, SP3, id, route};
-use crate::nwd::source::Source;
+use crate::ffa::{self, NWD, SP1, SP2, SP3, SP4, SP5, SP6, SP7, SP8, id, route};
+use crate::nwd::source::{CLOCK_INTERRUPT, GPIO_INTERRUPT, Source};
 use crate::nwd::{Nwd, Test, ask, gic, pe};
 use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal, holds};
-use crate::rt::{counter, ticks_per_ms, wait_until};
+use crate::rt::{PATIENCE_MS, counter, ticks_per_ms, wait_until};
 use crate::sp::{Command, Sp};
 use crate::support::helper_call::{self, request};
-use crate::{command, helper, println, test};
-
-#[path = "../../../../cases/interrupt_chains.rs"]
-mod cases;
-use cases::CHAINS;
-pub(crate) use cases::{Case, FIQ, IRQ, NOTHING};
-
 use crate::tests::interrupts::secure::{
-    ARM, CAME, DEACTIVATE, ENABLE, GET, HANDLED, IPI, LIMIT_MS, NONE, SEND_IPI, TRANSMIT, hf,
+    ARM, CAME, DEACTIVATE, ENABLE, GET, HANDLED, IPI, NONE, SEND_IPI, TRANSMIT, hf,
     set_virtual_timer, signals, uart_mask,
 };
 use crate::tests::scheduling::preemption::{SPIN, preempt, resume, run, vcpu, with_flag};
+use crate::{command, helper, println, test};
+use cases::CHAINS;
+
+pub(crate) use cases::{Case, FIQ, IRQ, NOTHING};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -120,17 +120,9 @@ pub(crate) const OWN_TIMER: u32 = command!(own_timer);
 pub(crate) const ALLOW_IPI: u32 = command!(allow_ipi);
 pub(crate) const CALL_CONTEXT: u32 = command!(call_context);
 
-pub(crate) const SP4: u16 = 0x8004;
-pub(crate) const SP5: u16 = 0x8005;
-pub(crate) const SP6: u16 = 0x8006;
-pub(crate) const SP7: u16 = 0x8007;
-pub(crate) const SP8: u16 = 0x8008;
-
 pub(crate) const MANAGED_EXIT: u64 = 4;
 /// INTIDs of the EL1 virtual timer, the clock and the GPIO.
 pub(crate) const VIRTUAL_TIMER: u64 = 27;
-pub(crate) const CLOCK: u64 = 34;
-pub(crate) const GPIO: u64 = 39;
 
 // req: INT-07, BOOT-17
 fn interrupt_while_another_initialises(_: &Nwd) -> Check {
@@ -392,7 +384,7 @@ fn own_timer(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(ENABLE, &[VIRTUAL_TIMER, 1, 1]), 0u64)?;
     for round in 0..2_u64 {
         set_virtual_timer(1, 1);
-        holds(wait_until(LIMIT_MS, || signals() == FIQ), round)?;
+        holds(wait_until(PATIENCE_MS, || signals() == FIQ), round)?;
         equal(hf(GET, &[]), VIRTUAL_TIMER)?;
         equal(hf(GET, &[]), NONE)?;
         set_virtual_timer(0, 0);
@@ -442,7 +434,7 @@ fn start_long_timer(sp: &Sp, [ms, ..]: [u64; 4]) -> Check<[u64; 4]> {
 fn timer_is_mine(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let at = EXPIRES[sp.vcpu].load(Ordering::Relaxed);
     holds(signals() == NOTHING || counter() >= at, at)?;
-    holds(wait_until(LIMIT_MS, || signals() == IRQ), at)?;
+    holds(wait_until(PATIENCE_MS, || signals() == IRQ), at)?;
     holds(counter() >= at, at)?;
     equal(hf(GET, &[]), TIMER)?;
     set_timer_to(0, 0);
@@ -495,7 +487,7 @@ pub(crate) fn handled_by(partition: u16) -> Check<u64> {
 /// Waits until `partition` has handled `count` interrupts.
 pub(crate) fn comes_to(partition: u16, count: u64) -> Check {
     let mut seen = 0;
-    let came = wait_until(LIMIT_MS, || {
+    let came = wait_until(PATIENCE_MS, || {
         seen = handled_by(partition).unwrap_or(u64::MAX);
         seen == count
     });
@@ -504,7 +496,10 @@ pub(crate) fn comes_to(partition: u16, count: u64) -> Check {
 
 // req: INT-09, INT-13
 fn interrupt_before_it_is_wanted(_: &Nwd) -> Check {
-    for (partition, source, interrupt) in [(SP7, Source::Clock, CLOCK), (SP8, Source::Gpio, GPIO)] {
+    for (partition, source, interrupt) in [
+        (SP7, Source::Clock, CLOCK_INTERRUPT),
+        (SP8, Source::Gpio, GPIO_INTERRUPT),
+    ] {
         let before = handled_by(partition)?;
         for _ in 0..2 {
             source.raise();
@@ -518,7 +513,10 @@ fn interrupt_before_it_is_wanted(_: &Nwd) -> Check {
 
 // req: INT-14, INT-05, INT-06
 fn owner_that_moved(_: &Nwd) -> Check {
-    for (partition, source, interrupt) in [(SP7, Source::Clock, CLOCK), (SP8, Source::Gpio, GPIO)] {
+    for (partition, source, interrupt) in [
+        (SP7, Source::Clock, CLOCK_INTERRUPT),
+        (SP8, Source::Gpio, GPIO_INTERRUPT),
+    ] {
         let_through(partition, interrupt)?;
         let before = handled_by(partition)?;
         for n in 1..4 {
@@ -573,8 +571,8 @@ fn abort(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 
 // req: INT-09
 fn interrupt_of_a_dead_partition(_: &Nwd) -> Check {
-    let_through(SP7, CLOCK)?;
-    let_through(SP8, GPIO)?;
+    let_through(SP7, CLOCK_INTERRUPT)?;
+    let_through(SP8, GPIO_INTERRUPT)?;
     let message = request(id::DIRECT_REQ_64, route(NWD, SP8), command!(abort), [0; 4]);
     ffa::refused(&call(ffa::conduit(), message), ABORTED)?;
     Source::Gpio.raise();

@@ -4,15 +4,14 @@
 
 use core::arch::naked_asm;
 
-use crate::ffa::SP2;
-use crate::nwd::source::Source;
+use crate::ffa::{SP2, SP7};
+use crate::nwd::source::{CLOCK_INTERRUPT, Source};
 use crate::nwd::{Nwd, Test, ask, gic};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::probe;
 use crate::sp::{Command, Sp};
+use crate::tests::interrupts::chains::{comes_to, handled_by, let_through};
 use crate::{command, helper, println, test};
-
-use crate::tests::interrupts::chains::{CLOCK, SP7, comes_to, handled_by, let_through};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[test!(
@@ -67,7 +66,7 @@ plays! {
 
 // req: INT-14, ME-05
 fn cpu_interface_survives(_: &Nwd) -> Check {
-    let_through(SP7, CLOCK)?;
+    let_through(SP7, CLOCK_INTERRUPT)?;
     for (n, (name, _)) in PLAYS.iter().enumerate() {
         let [undefined, ..] = ask(SP2, command!(play), [n as u64, 0, 0, 0])?;
         println!(

@@ -13,24 +13,23 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ffa::memory_descriptor::access;
-use crate::ffa::{self, NWD, SP1, SP2, error, id, route};
-use crate::nwd::source::Source;
+use crate::ffa::{self, NWD, SP1, SP2, SP6, SP7, SP8, error, id, route};
+use crate::nwd::source::{CLOCK_INTERRUPT, GPIO_INTERRUPT, Source};
 use crate::nwd::{Nwd, RX, TX, Test, ask, gic, page, pe, peek, poke};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::lock::Lock;
 use crate::rt::stage1::{self, Attributes};
-use crate::rt::{Life, counter, ticks_per_ms, wait_until};
+use crate::rt::{Life, PATIENCE_MS, counter, ticks_per_ms, wait_until};
 use crate::sp::{Command, Sp};
 use crate::support::helper_call::{self, request};
-use crate::{command, helper, println, test};
-
 use crate::tests::interrupts::secure::{
-    ENABLE, IPI, LIMIT_MS, SEND_IPI, UART, enable, hf, let_uart_through, write_if_let_through,
+    ENABLE, IPI, SEND_IPI, UART, enable, hf, let_uart_through, write_if_let_through,
 };
 use crate::tests::memory::transfer::share;
 use crate::tests::memory::{Borrow, is_fine};
 use crate::tests::scheduling::preemption::{run, vcpu};
+use crate::{command, helper, println, test};
 
 /// The tests that come before everything else.
 pub const SETUP: &[Test] = &[test!(interrupt_setup, "A kernel with buffers")];
@@ -46,9 +45,6 @@ pub const TESTS: &[Test] = &[test!(
 pub const HELPERS: &[Command] = &[helper!(count_here), helper!(work), helper!(counted)];
 
 const DURATION_MS: u64 = 5 * 60 * 1000;
-
-const SP6: u16 = 0x8006;
-const SP8: u16 = 0x8008;
 
 // ---- inside the partitions ----
 
@@ -192,8 +188,8 @@ struct Edge {
 static EDGES: [Edge; 2] = [
     Edge {
         source: Source::Clock,
-        owner: 0x8007,
-        interrupt: 34,
+        owner: SP7,
+        interrupt: CLOCK_INTERRUPT,
         page: page(71),
         raised: AtomicU64::new(0),
         lock: Lock::new(),
@@ -201,7 +197,7 @@ static EDGES: [Edge; 2] = [
     Edge {
         source: Source::Gpio,
         owner: SP8,
-        interrupt: 39,
+        interrupt: GPIO_INTERRUPT,
         page: page(72),
         raised: AtomicU64::new(0),
         lock: Lock::new(),
@@ -268,7 +264,7 @@ fn interrupt_soak(nwd: &Nwd) -> Check {
         outcome = outcome.and(pe::finish(pe).map(drop));
     }
     for edge in &EDGES {
-        let handled = wait_until(LIMIT_MS, || edge.is_handled());
+        let handled = wait_until(PATIENCE_MS, || edge.is_handled());
         let (raised, counted) = (edge.raised.load(Ordering::Relaxed), peek(edge.page));
         println!(
             "# interrupt {}: raised {raised}, handled {counted}",
@@ -304,7 +300,7 @@ fn interrupt_soak(nwd: &Nwd) -> Check {
 /// Checks that what `partition` raised itself was handled as often.
 fn all_handled(partition: u16, what: u64, at: usize) -> Check {
     let mut totals = [0; 4];
-    let handled = wait_until(LIMIT_MS, || {
+    let handled = wait_until(PATIENCE_MS, || {
         totals = ask(partition, command!(counted), [0; 4]).unwrap_or([0; 4]);
         totals[at] > 0 && totals[at] == totals[at + 1]
     });

@@ -1,20 +1,19 @@
 //! Tests what the GIC shows of the Non-secure interrupt while a partition makes its managed exit
 //! (FF-A v1.0 section 4.5.4). Only for the layout in which sp3 has that action.
 
-use crate::ffa::{NWD, SP3, id, route};
+use crate::ffa::{self, NWD, SP3, id, route};
 use crate::nwd::gic::{self, State, TIMER};
 use crate::nwd::{Nwd, Test, pe, peek, poke};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::stage1::{self, Attributes};
-use crate::rt::{probe, wait_until};
+use crate::rt::{PATIENCE_MS, probe, wait_until};
 use crate::sp::{Command, Sp};
 use crate::support::helper_call::{self, request};
-use crate::{command, ffa, helper, test};
-
 use crate::tests::interrupts::chains::MANAGED_EXIT;
 use crate::tests::interrupts::secure::{DEACTIVATE, GET, hf, signals};
-use crate::tests::scheduling::preemption::{GO, LIMIT_MS, SPINNING, with_flag};
+use crate::tests::scheduling::preemption::{GO, SPINNING, with_flag};
+use crate::{command, helper, test};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[test!(
@@ -31,11 +30,11 @@ const TIMER_MS: u64 = 2;
 /// Waits for a managed exit; then, in the middle of it, until the Normal world has looked.
 fn exit_slowly(_: &Sp, [flag, ..]: [u64; 4]) -> Check<[u64; 4]> {
     stage1::map(flag, Attributes::NonSecure);
-    let came = wait_until(LIMIT_MS, || signals() != 0);
+    let came = wait_until(PATIENCE_MS, || signals() != 0);
     let id = hf(GET, &[]);
     // SAFETY: the page that the Normal world shared for this.
     let told = unsafe { probe::write(flag, SPINNING as u32) };
-    let looked = wait_until(LIMIT_MS, || probe::read(flag) == Ok(GO as u32));
+    let looked = wait_until(PATIENCE_MS, || probe::read(flag) == Ok(GO as u32));
     stage1::unmap(flag);
     holds(came && told.is_ok() && looked, looked)?;
     equal(id, MANAGED_EXIT)?;
@@ -63,7 +62,7 @@ fn interrupt_stays_pending(_: &Nwd) -> Check {
             Ok([0; 4])
         };
         pe::start(1, body, [flag, 0, 0, 0])?;
-        let exits = wait_until(LIMIT_MS, || peek(flag) == SPINNING);
+        let exits = wait_until(PATIENCE_MS, || peek(flag) == SPINNING);
         let state = gic::state_of(1, TIMER);
         poke(flag, GO);
         pe::finish(1)?;

@@ -11,23 +11,22 @@
 
 use crate::board::package;
 use crate::ffa::error::ABORTED;
-use crate::ffa::{self, NWD, SP1, SP2, SP3, id, route};
+use crate::ffa::{self, NWD, SP1, SP2, SP3, SP4, id, route};
 use crate::nwd::{Nwd, Test, ask, pe, peek, poke};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
-use crate::rt::wait_until;
+use crate::rt::{PATIENCE_MS, wait_until};
 use crate::sp::{Command, Sp};
 use crate::support::helper_call::request;
-use crate::{command, helper, println, test};
-
 use crate::tests::interrupts::chains::{
     Case, FIQ, NOTHING, Raised, SAY_AND_LOOK, bind_all, raise_by, run_chain, unbind_all,
 };
 use crate::tests::interrupts::secure::{
-    ARM, CAME, DEACTIVATE, GET, LIMIT_MS, NONE, TRANSMIT, UART, hf, uart_mask,
+    ARM, CAME, DEACTIVATE, GET, NONE, TRANSMIT, UART, hf, uart_mask,
 };
 use crate::tests::s_el0::{READ, SPIN, with_flag};
 use crate::tests::scheduling::preemption::{SPINNING, preempt, resume};
+use crate::{command, helper, println, test};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -77,8 +76,6 @@ pub const HELPERS: &[Command] = &[
     helper!(raise_and_fetch),
     helper!(raised_by),
 ];
-
-const SP4: u16 = 0x8004;
 const PARTITIONS: u16 = 4;
 
 // ---- Non-secure interrupts ----
@@ -183,7 +180,7 @@ fn raise_and_fetch(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(GET, &[]), NONE)?;
     println!("# {}: raises its own interrupt", sp.identity.name);
     let mut id = NONE;
-    wait_until(LIMIT_MS, || {
+    wait_until(PATIENCE_MS, || {
         id = hf(GET, &[]);
         id != NONE
     });
@@ -208,14 +205,14 @@ fn el0_owner_runs_elsewhere(_: &Nwd) -> Check {
     with_flag(|flag| {
         let spin = |[flag, ..]: [u64; 4]| ask(SP3, SPIN, [flag, 4, 0, 0]);
         pe::start(1, spin, [flag, 0, 0, 0])?;
-        holds(wait_until(LIMIT_MS, || peek(flag) == SPINNING), flag)?;
+        holds(wait_until(PATIENCE_MS, || peek(flag) == SPINNING), flag)?;
         let [mask, ..] = ask(SP1, SAY_AND_LOOK, [0; 4])?;
         poke(flag, crate::tests::scheduling::preemption::GO);
         pe::finish(1)?;
         equal(mask, u64::from(TRANSMIT))
     })?;
     let handled = || ask(SP3, CAME, [0; 4]).is_ok_and(|[count, ..]| count == 1);
-    holds(wait_until(LIMIT_MS, handled), 0u64)?;
+    holds(wait_until(PATIENCE_MS, handled), 0u64)?;
     is_handled_once()
 }
 

@@ -8,13 +8,10 @@ use crate::ffa::{self, NWD, SP1, SP2, id, route};
 use crate::nwd::{Nwd, Test, gic, pe, peek, poke};
 use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal, holds};
-use crate::rt::wait_until;
+use crate::rt::{PATIENCE_MS, wait_until};
 use crate::support::helper_call::{self, request};
 use crate::test;
-
-use crate::tests::scheduling::preemption::{
-    GO, LIMIT_MS, PASS_ON, SPIN, SPINNING, run, vcpu, with_flag,
-};
+use crate::tests::scheduling::preemption::{GO, PASS_ON, SPIN, SPINNING, run, vcpu, with_flag};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -39,7 +36,7 @@ const SEED: u64 = 21;
 
 /// On another PE: makes the interrupt pending while somebody spins, then lets it go on.
 fn fire([flag, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    let spins = wait_until(LIMIT_MS, || peek(flag) == SPINNING);
+    let spins = wait_until(PATIENCE_MS, || peek(flag) == SPINNING);
     gic::fire(0);
     poke(flag, GO);
     holds(spins, flag)?;

@@ -5,17 +5,16 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::{interrupt_soak, storms};
 use crate::ffa::{self, SP1, SP2};
 use crate::nwd::{Nwd, Test, ask, gic, pe};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::mark::mark;
 use crate::rt::uart::SECURE_UART;
-use crate::rt::{counter, exception_level, ticks_per_ms, wait_until};
+use crate::rt::{PATIENCE_MS, counter, exception_level, ticks_per_ms, wait_until};
 use crate::sp::{Command, Identity, Sp};
 use crate::{command, helper, println, test};
-
-use super::{interrupt_soak, storms};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -87,7 +86,6 @@ pub(crate) const NONE: u64 = 0xffff_ffff;
 pub(crate) const UART: u64 = 40;
 pub(crate) const IPI: u64 = 9;
 const TIMER: u64 = 3;
-pub(crate) const LIMIT_MS: u64 = crate::rt::PATIENCE_MS;
 
 const DATA: usize = 0x00;
 const MASK: usize = 0x38;
@@ -204,7 +202,7 @@ pub fn measure(get: u64, deactivate: u64) -> Check<[u64; 4]> {
     enable()?;
     uart(MASK, TRANSMIT);
     println!("# an interrupt");
-    holds(wait_until(LIMIT_MS, is_signalled), 0u64)?;
+    holds(wait_until(PATIENCE_MS, is_signalled), 0u64)?;
     quieten();
     mark(get);
     let id = hf(GET, &[]);
@@ -231,7 +229,7 @@ fn while_it_runs(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
         holds(!is_signalled(), round as u64)?;
         uart(MASK, TRANSMIT);
         println!("# interrupt {round}");
-        holds(wait_until(LIMIT_MS, is_signalled), round as u64)?;
+        holds(wait_until(PATIENCE_MS, is_signalled), round as u64)?;
         equal(hf(GET, &[]), UART)?;
         // Active: it does not come again, though its source goes on.
         holds(!is_signalled(), round as u64)?;
@@ -392,7 +390,7 @@ fn virtual_timer_while_it_runs(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     for round in 0..3 {
         holds(!is_signalled(), round as u64)?;
         set_virtual_timer(ON, 1);
-        holds(wait_until(LIMIT_MS, is_signalled), round as u64)?;
+        holds(wait_until(PATIENCE_MS, is_signalled), round as u64)?;
         equal(hf(GET, &[]), TIMER)?;
         set_virtual_timer(0, 0);
         equal(hf(DEACTIVATE, &[TIMER, TIMER]), 0u64)?;
@@ -401,7 +399,7 @@ fn virtual_timer_while_it_runs(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 }
 
 fn timer_has_expired_now() -> Check {
-    holds(wait_until(LIMIT_MS, is_signalled), timer_control())?;
+    holds(wait_until(PATIENCE_MS, is_signalled), timer_control())?;
     equal(timer_control(), ON | EXPIRED)?;
     equal(hf(GET, &[]), TIMER)?;
     holds(!is_signalled(), timer_control())?;
@@ -431,7 +429,7 @@ fn enable_ipi(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 fn send_ipi(_: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(SEND_IPI, &[u64::MAX]), u64::MAX)?;
     equal(hf(SEND_IPI, &[to]), 0u64)?;
-    let came = wait_until(LIMIT_MS, || HANDLED.load(Ordering::Relaxed) == 1);
+    let came = wait_until(PATIENCE_MS, || HANDLED.load(Ordering::Relaxed) == 1);
     holds(came, HANDLED.load(Ordering::Relaxed))?;
     Ok([0; 4])
 }

@@ -4,20 +4,19 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ffa::error::BUSY;
-use crate::ffa::{self, NWD, SP1, SP2, SP3, id, route};
+use crate::ffa::{self, NWD, SP1, SP2, SP3, SP4, SP5, SP6, SP7, SP8, id, route};
 use crate::nwd::{Nwd, Test, ask, gic};
 use crate::rt::check::{Check, equal, holds};
 use crate::sp::{Command, Sp};
 use crate::support::helper_call;
-use crate::{command, helper, test};
-
 use crate::tests::interrupts::chains::{
-    FIQ, IRQ, MANAGED_EXIT, NOTHING, RAISE_IN_CHAIN, SAY_AND_LOOK, SCHEDULE_RECEIVER, SP4, SP5,
-    SP6, SP7, SP8, bind_all, call_chain, packed, take, unbind_all,
+    FIQ, IRQ, MANAGED_EXIT, NOTHING, RAISE_IN_CHAIN, SAY_AND_LOOK, SCHEDULE_RECEIVER, bind_all,
+    call_chain, packed, take, unbind_all,
 };
 use crate::tests::interrupts::secure::{
     ARM, CAME, DEACTIVATE, GET, HANDLED, TRANSMIT, hf, on_interrupt, signals,
 };
+use crate::{command, helper, test};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

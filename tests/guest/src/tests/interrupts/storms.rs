@@ -6,22 +6,20 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::ffa::{SP1, SP2};
-use crate::nwd::source::Source;
+use crate::ffa::{SP1, SP2, SP7, SP8};
+use crate::nwd::source::{CLOCK_INTERRUPT, GPIO_INTERRUPT, Source};
 use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::check::{Check, equal, holds};
-use crate::rt::wait_until;
+use crate::rt::{PATIENCE_MS, wait_until};
 use crate::sp::{Command, Sp, vcpu_index};
-use crate::{command, helper, test};
-
 use crate::tests::interrupts::chains::{
-    ALLOW_IPI, CALL_CONTEXT, CLOCK, GPIO, OWN_TIMER, SP7, SP8, VIRTUAL_TIMER, comes_to, handled_by,
-    let_through,
+    ALLOW_IPI, CALL_CONTEXT, OWN_TIMER, VIRTUAL_TIMER, comes_to, handled_by, let_through,
 };
 use crate::tests::interrupts::secure::{
-    ARM, CAME, DEACTIVATE, ENABLE, IPI, LIMIT_MS, SAY, SEND_IPI, UART, WHILE_IT_RUNS, hf,
-    let_uart_through, quieten, set_virtual_timer, signals, write_if_let_through,
+    ARM, CAME, DEACTIVATE, ENABLE, IPI, SAY, SEND_IPI, UART, WHILE_IT_RUNS, hf, let_uart_through,
+    quieten, set_virtual_timer, signals, write_if_let_through,
 };
+use crate::{command, helper, test};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -93,7 +91,7 @@ fn flood(_: &Sp, [on, ..]: [u64; 4]) -> Check<[u64; 4]> {
 fn expire(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(ENABLE, &[VIRTUAL_TIMER, 1, 0]), 0u64)?;
     set_virtual_timer(1, 0);
-    holds(wait_until(LIMIT_MS, || signals() != 0), 0u64)?;
+    holds(wait_until(PATIENCE_MS, || signals() != 0), 0u64)?;
     Ok([0; 4])
 }
 
@@ -187,7 +185,7 @@ fn contexts_that_call_each_other(_: &Nwd) -> Check {
     };
     let mut outcome = Ok(true);
     holds(
-        wait_until(LIMIT_MS, || {
+        wait_until(PATIENCE_MS, || {
             outcome = both();
             !matches!(outcome, Ok(false))
         }),
@@ -206,8 +204,8 @@ static GO_ON: AtomicBool = AtomicBool::new(false);
 
 // req: INT-09
 fn edges_without_end(nwd: &Nwd) -> Check {
-    let_through(SP7, CLOCK)?;
-    let_through(SP8, GPIO)?;
+    let_through(SP7, CLOCK_INTERRUPT)?;
+    let_through(SP8, GPIO_INTERRUPT)?;
     GO_ON.store(true, Ordering::Release);
     let raise = |[pe, ..]: [u64; 4]| -> Check<[u64; 4]> {
         let source = [Source::Clock, Source::Gpio][pe as usize % 2];
@@ -228,11 +226,14 @@ fn edges_without_end(nwd: &Nwd) -> Check {
         pe::finish(pe)?;
     }
     outcome?;
-    for (partition, source, interrupt) in [(SP7, Source::Clock, CLOCK), (SP8, Source::Gpio, GPIO)] {
+    for (partition, source, interrupt) in [
+        (SP7, Source::Clock, CLOCK_INTERRUPT),
+        (SP8, Source::Gpio, GPIO_INTERRUPT),
+    ] {
         let_through(partition, interrupt)?;
         // The last one may be on its way.
         let mut before = handled_by(partition)?;
-        let settled = wait_until(LIMIT_MS, || {
+        let settled = wait_until(PATIENCE_MS, || {
             let now = handled_by(partition).unwrap_or(u64::MAX);
             core::mem::replace(&mut before, now) == now
         });

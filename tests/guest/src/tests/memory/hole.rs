@@ -9,11 +9,10 @@ use crate::ffa::{self, SP1, id};
 use crate::nwd::{self, Nwd, Test};
 use crate::rt::check::Check;
 use crate::rt::stage1::NON_SECURE_GIB;
+use crate::support::complement::both_answer;
 use crate::test;
-
 use crate::tests::memory::receiver;
 use crate::tests::memory::transfer::transaction;
-use crate::tests::scheduling::power::both_answer;
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

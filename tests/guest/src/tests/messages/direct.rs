@@ -9,6 +9,7 @@ use crate::rt::call::{Conduit, call};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::{PATIENCE_MS, wait_until};
 use crate::sp::{CONTEXT_ENTRY, Command, Sp};
+use crate::support::complement::COMPLEMENT;
 use crate::support::helper_call::{self, request};
 use crate::{command, helper, test};
 
@@ -68,7 +69,6 @@ pub const ON_EACH_PE: &[Test] = &[
 
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[
-    helper!(complement),
     helper!(look_at_request),
     helper!(both_conduits),
     helper!(forward),
@@ -79,9 +79,6 @@ pub const HELPERS: &[Command] = &[
     helper!(hold),
     helper!(hold_control),
 ];
-
-/// The helper that answers with the complement of its arguments, for other files.
-pub(crate) const COMPLEMENT: u32 = command!(complement);
 
 const PATTERN: [u64; 4] = [
     0x0123_4567_89ab_cdef,
@@ -94,16 +91,12 @@ const PATTERN: [u64; 4] = [
 // req: MSGD-22, RUN-05, RUN-06, RUN-08, RUN-10
 fn direct_64_bit(_: &Nwd) -> Check {
     for partition in [SP1, SP2] {
-        let answer = ask(partition, command!(complement), PATTERN)?;
+        let answer = ask(partition, COMPLEMENT, PATTERN)?;
         for (got, sent) in answer.iter().zip(PATTERN) {
             equal(*got, !sent)?;
         }
     }
     Ok(())
-}
-
-fn complement(_: &Sp, arguments: [u64; 4]) -> Check<[u64; 4]> {
-    Ok(arguments.map(|word| !word))
 }
 
 // req: GEN-29, MSGD-01, MSGD-12, MSGD-14, MSGD-19
@@ -112,7 +105,7 @@ fn direct_32_bit(_: &Nwd) -> Check {
         let mut request = request(
             id::DIRECT_REQ_32,
             route(NWD, partition),
-            command!(complement),
+            COMPLEMENT,
             PATTERN,
         );
         for register in &mut request[1..4] {
@@ -168,7 +161,7 @@ fn look_at_request(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 // req: MSGD-04, MSGD-14, MSGD-22, RUN-02
 fn direct_for_a_vm(_: &Nwd) -> Check {
     for vm in [1, 0x7fff] {
-        let answer = helper_call::ask_from(vm, SP1, command!(complement), PATTERN)?;
+        let answer = helper_call::ask_from(vm, SP1, COMPLEMENT, PATTERN)?;
         equal(answer[0], !PATTERN[0])?;
     }
     Ok(())
@@ -189,7 +182,7 @@ fn both_conduits(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
         let request = request(
             id::DIRECT_REQ_64,
             route(me, other as u16),
-            command!(complement),
+            COMPLEMENT,
             PATTERN,
         );
         let answer = helper_call::answer(me, other as u16, &call(conduit, request))?;
@@ -213,12 +206,7 @@ fn direct_between_partitions(_: &Nwd) -> Check {
 fn forward(sp: &Sp, [other, a, b, c]: [u64; 4]) -> Check<[u64; 4]> {
     let (me, other) = (sp.identity.id, other as u16);
     let words = [a, b, c, 0];
-    let short = request(
-        id::DIRECT_REQ_32,
-        route(me, other),
-        command!(complement),
-        words,
-    );
+    let short = request(id::DIRECT_REQ_32, route(me, other), COMPLEMENT, words);
     let answer = call(ffa::conduit(), short);
     equal(answer[0], id::DIRECT_RESP_32)?;
     equal(answer[4], !a & 0xffff_ffff)?;
@@ -226,14 +214,14 @@ fn forward(sp: &Sp, [other, a, b, c]: [u64; 4]) -> Check<[u64; 4]> {
         answer[8..].iter().fold(0, |all, register| all | register),
         0u64,
     )?;
-    sp.ask(other, command!(complement), words)
+    sp.ask(other, COMPLEMENT, words)
 }
 
 // req: MSGD-12, MSGD-18, RUN-05
 fn direct_many(_: &Nwd) -> Check {
     for n in 0..1000u64 {
         for partition in [SP1, SP2] {
-            let answer = ask(partition, command!(complement), [n, n << 32, !n, 0])?;
+            let answer = ask(partition, COMPLEMENT, [n, n << 32, !n, 0])?;
             equal(answer[0], !n)?;
             equal(answer[1], !(n << 32))?;
         }
@@ -251,7 +239,7 @@ fn direct_error_as_answer(_: &Nwd) -> Check {
             [0; 4],
         );
         ffa::refused(&call(ffa::conduit(), request), ffa::error::NOT_SUPPORTED)?;
-        ask(partition, command!(complement), [0; 4])?;
+        ask(partition, COMPLEMENT, [0; 4])?;
     }
     Ok(())
 }
@@ -334,12 +322,7 @@ fn direct_busy_elsewhere(_: &Nwd) -> Check {
     let arrived = wait_until(PATIENCE_MS, || {
         ask(SP2, command!(hold_control), [LOOK, 0, 0, 0]).is_ok_and(|answer| answer[0] > 0)
     });
-    let message = request(
-        id::DIRECT_REQ_64,
-        route(NWD, SP1),
-        command!(complement),
-        [0; 4],
-    );
+    let message = request(id::DIRECT_REQ_64, route(NWD, SP1), COMPLEMENT, [0; 4]);
     let refused = call(ffa::conduit(), message);
     let run = ffa::call(id::RUN, &[(SP1 as u64) << 16]);
     ask(SP2, command!(hold_control), [RELEASE, 0, 0, 0])?;
@@ -348,7 +331,7 @@ fn direct_busy_elsewhere(_: &Nwd) -> Check {
     holds(arrived, 0u64)?;
     ffa::refused(&refused, ffa::error::BUSY)?;
     holds(run[2] != 0, run[0])?;
-    ask(SP1, command!(complement), [0; 4])?;
+    ask(SP1, COMPLEMENT, [0; 4])?;
     Ok(())
 }
 

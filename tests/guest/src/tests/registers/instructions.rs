@@ -10,6 +10,7 @@ use crate::rt::call::{Conduit, call};
 use crate::rt::check::{Check, equal, fail};
 use crate::rt::probe;
 use crate::sp::{Command, Sp};
+use crate::support::complement::COMPLEMENT;
 use crate::{command, helper, println, test};
 
 /// The tests of this file.
@@ -33,7 +34,6 @@ pub const HELPERS: &[Command] = &[
     helper!(try_forbidden),
     helper!(ask_el3),
     helper!(call_others),
-    helper!(complement),
 ];
 
 macro_rules! forbidden {
@@ -132,15 +132,11 @@ fn forbidden_instructions(_: &Nwd) -> Check {
         equal(tried, FORBIDDEN.len() as u64)?;
         println!("# {partition:#x} tried {tried} instructions; all are undefined");
         for other in [SP1, SP2] {
-            let [answer, ..] = ask(other, command!(complement), [tried, 0, 0, 0])?;
+            let [answer, ..] = ask(other, COMPLEMENT, [tried, 0, 0, 0])?;
             equal(answer, !tried)?;
         }
     }
     Ok(())
-}
-
-fn complement(_: &Sp, [word, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    Ok([!word, 0, 0, 0])
 }
 
 /// Exception class of an undefined instruction.

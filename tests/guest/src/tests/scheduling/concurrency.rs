@@ -12,11 +12,11 @@ use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::probe;
 use crate::rt::stage1::{self, Attributes};
 use crate::sp::{Command, Sp};
+use crate::support::complement::COMPLEMENT;
 use crate::support::helper_call::{self, request};
-use crate::{command, helper, test};
-
 use crate::tests::memory::transfer::share;
 use crate::tests::memory::{Borrow, give_back, is_fine, receiver};
+use crate::{command, helper, test};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -39,7 +39,6 @@ pub const TESTS: &[Test] = &[
 
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[
-    helper!(complement),
     helper!(complement_of_other),
     helper!(open_window),
     helper!(look_through_window),
@@ -49,10 +48,6 @@ pub const HELPERS: &[Command] = &[
 ];
 
 const ROUNDS: u64 = 300;
-
-fn complement(_: &Sp, [word, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    Ok([!word, 0, 0, 0])
-}
 
 /// Asks the partition in x4; results: error code or 0, and the answer.
 fn complement_of_other(sp: &Sp, [other, word, ..]: [u64; 4]) -> Check<[u64; 4]> {
@@ -65,7 +60,7 @@ fn try_complement(me: u16, partition: u16, word: u64) -> Check<(u64, u64)> {
     let message = request(
         id::DIRECT_REQ_64,
         route(me, partition),
-        command!(complement),
+        COMPLEMENT,
         [word, 0, 0, 0],
     );
     let answer = call(ffa::conduit(), message);
@@ -94,7 +89,7 @@ fn storm(nwd: &Nwd) -> Check {
 fn storm_here([pe, ..]: [u64; 4]) -> Check<[u64; 4]> {
     for n in 0..ROUNDS {
         let word = pe << 32 | n;
-        let [answer, ..] = ask(SP2, command!(complement), [word, 0, 0, 0])?;
+        let [answer, ..] = ask(SP2, COMPLEMENT, [word, 0, 0, 0])?;
         equal(answer, !word)?;
         let (code, answer) = try_complement(NWD, SP1, word)?;
         holds(code != 0 || answer == !word, answer)?;

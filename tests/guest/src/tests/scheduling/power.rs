@@ -10,12 +10,12 @@ use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::check::{Check, equal};
 use crate::rt::fp;
 use crate::sp::{CONTEXT_ENTRY, Command, Sp};
+use crate::support::complement::both_answer;
 use crate::support::helper_call;
-use crate::{command, helper, test};
-
 use crate::tests::scheduling::preemption::{
     PASS_ON, SPIN, is_busy, preempt, resume, run, with_flag,
 };
+use crate::{command, helper, test};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -47,22 +47,9 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// Code of the partitions.
-pub const HELPERS: &[Command] = &[helper!(leave_marks), helper!(is_new), helper!(complement)];
+pub const HELPERS: &[Command] = &[helper!(leave_marks), helper!(is_new)];
 
 const ROUNDS: u64 = 3;
-
-fn complement(_: &Sp, [word, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    Ok([!word, 0, 0, 0])
-}
-
-/// Both partitions answer on this PE.
-pub(crate) fn both_answer([word, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    for partition in [SP1, SP2] {
-        let [answer, ..] = ask(partition, command!(complement), [word, 0, 0, 0])?;
-        equal(answer, !word)?;
-    }
-    Ok([0; 4])
-}
 
 /// Leaves something in registers of this PE's context of sp2.
 fn mark_sp2([word, ..]: [u64; 4]) -> Check<[u64; 4]> {

@@ -9,13 +9,12 @@ use crate::nwd::{Nwd, Test, ask, gic, page, pe, peek, poke};
 use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::stage1::{self, Attributes};
-use crate::rt::{fp, probe, wait_until};
+use crate::rt::{PATIENCE_MS, fp, probe, wait_until};
 use crate::sp::{Command, Sp};
 use crate::support::helper_call::{self, request};
-use crate::{command, helper, test};
-
 use crate::tests::memory::transfer::share;
 use crate::tests::memory::{Borrow, give_back, is_fine};
+use crate::{command, helper, test};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -58,8 +57,6 @@ pub(crate) const SPIN: u32 = command!(spin);
 pub(crate) const PASS_ON: u32 = command!(pass_on);
 
 const TIMER_MS: u64 = 2;
-/// A partition that is not preempted gives up after this time.
-pub(crate) const LIMIT_MS: u64 = crate::rt::PATIENCE_MS;
 /// The word in the shared page: it ends the spinning.
 pub(crate) const GO: u64 = 1;
 /// The word in the shared page: somebody spins.
@@ -109,7 +106,7 @@ fn spin(_: &Sp, [address, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     stage1::map(address, Attributes::NonSecure);
     // SAFETY: the page that the Normal world shared for this.
     let begun = unsafe { probe::write(address, SPINNING as u32) };
-    let told = wait_until(LIMIT_MS, || probe::read(address) == Ok(GO as u32));
+    let told = wait_until(PATIENCE_MS, || probe::read(address) == Ok(GO as u32));
     stage1::unmap(address);
     same(&fp::store(), &fp::pattern(seed))?;
     holds(begun.is_ok() && told, told)?;

@@ -10,10 +10,9 @@ use crate::ffa::{self, NWD, SP1, SP2, id, route};
 use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::check::{Check, equal};
 use crate::sp::{Command, Sp};
-use crate::{command, helper, test};
-
+use crate::support::complement::both_answer;
 use crate::tests::interrupts::secure::{SEND_IPI, hf};
-use crate::tests::scheduling::power::both_answer;
+use crate::{command, helper, test};
 
 /// Where the boot PE alone is served.
 pub const ALL_BUT_THE_FIRST: &[Test] = &[test!(
