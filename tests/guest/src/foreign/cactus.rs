@@ -9,6 +9,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::borrow::{Buffers, Request, give_back};
+use super::{CACTUS, ODP, give_up, line, odp, send, swapped};
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
 use crate::ffa::memory_descriptor::{NORMAL_WB, access, flag};
 use crate::ffa::{SPMC, V1_2, id};
@@ -18,12 +20,8 @@ use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::stage1::{self, Attributes};
 use crate::rt::wait_until;
 use crate::sp::{Identity, secondary_entry};
-use crate::tests::interrupts::secure::{
-    DEACTIVATE, ENABLE, GET, UART, enable, hf, let_uart_through, quieten, signals,
-};
-
-use super::borrow::{Buffers, Request, give_back};
-use super::{CACTUS, ODP, give_up, line, odp, send, swapped};
+use crate::support::secure_uart::{UART, enable, let_uart_through, quieten};
+use crate::support::virtual_interrupts::{DEACTIVATE, ENABLE, GET, hf, signals};
 
 /// x3 of requests: answers with the word in x4.
 pub const ECHO: u64 = 0x6563_686f;

@@ -6,6 +6,7 @@
 //! descriptors are as large as its buffer and go on in fragments; receivers have 16 bytes up to
 //! 6.17, 32 from then on.
 
+use super::{ODP, odp};
 use crate::ffa::error::{NO_DATA, NOT_SUPPORTED};
 use crate::ffa::memory_calls::{Caller, reclaim};
 use crate::ffa::memory_descriptor::{NORMAL_WB, Scatter, Transaction, access};
@@ -13,10 +14,8 @@ use crate::ffa::{self, NWD, V1_1, V1_2, call, id, route};
 use crate::nwd::{self, Nwd, Test, page, peek, poke};
 use crate::rt::call::Regs;
 use crate::rt::check::{Check, equal, holds};
+use crate::support::sharing::receiver;
 use crate::test;
-use crate::tests::memory::receiver;
-
-use super::{ODP, odp};
 
 /// The tests of this file, in their order.
 pub const TESTS: &[Test] = &[

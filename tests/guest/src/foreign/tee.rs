@@ -4,15 +4,14 @@
 //! Both share memory by the driver of FF-A, 64 bits and as many ranges as the buffer of an
 //! application has, and ask by direct requests of 32 bits (OP-TEE) or 64 bits.
 
+use super::{OPTEE, TRUSTY, optee, outcome, request, send, trusty};
 use crate::ffa::memory_calls::{Caller, reclaim, words};
 use crate::ffa::memory_descriptor::{NORMAL_WB, Scatter, Transaction, access};
 use crate::ffa::{self, NOT_SUPPORTED, NWD, V1_1, V1_2, call, id, route};
 use crate::nwd::{self, Nwd, Test, page, pe, peek, poke};
 use crate::rt::check::{Check, equal};
+use crate::support::sharing::receiver;
 use crate::test;
-use crate::tests::memory::receiver;
-
-use super::{OPTEE, TRUSTY, optee, outcome, request, send, trusty};
 
 /// The tests of this file, in their order.
 pub const TESTS: &[Test] = &[

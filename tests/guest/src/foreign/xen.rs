@@ -3,15 +3,14 @@
 //! It speaks 1.1, tells partitions of its VMs, and passes on what the VMs ask: requests and memory
 //! come from a VM's id, the buffers are the hypervisor's.
 
+use super::{OPTEE, optee, outcome, request, send};
 use crate::ffa::memory_calls::{Caller, reclaim, words};
 use crate::ffa::memory_descriptor::{NORMAL_WB, Transaction, access};
 use crate::ffa::{self, NWD, V1_1, call, id, route};
 use crate::nwd::{self, Nwd, Test, page, peek, poke};
 use crate::rt::check::{Check, equal, holds};
+use crate::support::sharing::receiver;
 use crate::test;
-use crate::tests::memory::receiver;
-
-use super::{OPTEE, optee, outcome, request, send};
 
 /// The tests of this file, in their order.
 pub const TESTS: &[Test] = &[

@@ -14,15 +14,17 @@ use crate::ffa::{self, Answer, NOBODY, NWD, SP1, SP2, V1_2, id, route};
 use crate::nwd::gic;
 use crate::nwd::source::{GPIO_INTERRUPT, Source};
 use crate::rt::call::call;
-use crate::rt::check::{Check, equal};
+use crate::rt::check::{Check, equal, holds};
 use crate::rt::mark::mark;
 use crate::rt::page::PAGE_SIZE;
 use crate::rt::stage1::NON_SECURE_GIB;
+use crate::rt::{PATIENCE_MS, wait_until};
 use crate::sp::{Command, Sp};
 use crate::support::helper_call::{self, ask_from, request};
-use crate::tests::interrupts::secure;
-use crate::tests::memory::receiver;
-use crate::tests::memory::sizes::{Kind, request as borrowing, unsent};
+use crate::support::regions::{Kind, request as borrowing, unsent};
+use crate::support::secure_uart::{MASK, TRANSMIT, UART, enable, quieten, uart};
+use crate::support::sharing::receiver;
+use crate::support::virtual_interrupts::{DEACTIVATE, ENABLE, GET, hf, is_signalled};
 use crate::{command, helper, println};
 
 /// Code of the partitions.
@@ -344,9 +346,29 @@ fn spin(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 /// device between them.
 fn own_interrupt(_: &Sp, [get, deactivate, ..]: [u64; 4]) -> Check<[u64; 4]> {
     if get == 0 {
-        return secure::let_through(GPIO_INTERRUPT);
+        equal(hf(ENABLE, &[GPIO_INTERRUPT, 1, 0]), 0u64)?;
+        return Ok([0; 4]);
     }
-    secure::measure(get, deactivate)
+    measure_handling(get, deactivate)
+}
+
+/// For the benchmarks: fetches and deactivates the interrupt of the UART, with marks round both.
+fn measure_handling(get: u64, deactivate: u64) -> Check<[u64; 4]> {
+    quieten();
+    enable()?;
+    uart(MASK, TRANSMIT);
+    println!("# an interrupt");
+    holds(wait_until(PATIENCE_MS, is_signalled), 0u64)?;
+    quieten();
+    mark(get);
+    let id = hf(GET, &[]);
+    mark(get + 1);
+    equal(id, UART)?;
+    mark(deactivate);
+    let done = hf(DEACTIVATE, &[UART, UART]);
+    mark(deactivate + 1);
+    equal(done, 0u64)?;
+    Ok([0; 4])
 }
 
 /// sp1: `FFA_RX_RELEASE`.

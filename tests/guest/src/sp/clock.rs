@@ -15,7 +15,7 @@ use crate::rt::stage1::{self, Attributes};
 use crate::sp::Identity;
 use crate::support::complement::COMPLEMENT;
 use crate::support::helper_call;
-use crate::tests::interrupts::secure::{DEACTIVATE, ENABLE, GET, NONE, RECONFIGURE, hf};
+use crate::support::virtual_interrupts::{DEACTIVATE, ENABLE, GET, NONE, RECONFIGURE, hf};
 
 /// Interrupts raised in a second, besides that of the clock.
 const EDGES: u64 = 64;

@@ -21,7 +21,7 @@ use crate::rt::exception_level;
 use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::stage1::{self, Attributes};
 use crate::rt::uart::SECURE_UART;
-use crate::support::helper_call;
+use crate::support::{helper_call, interrupt_handler};
 use crate::tests;
 
 /// Which partition this image is.
@@ -280,7 +280,7 @@ pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
         );
     }
     println!("# {}: initialised", identity.name);
-    tests::interrupts::secure::during_initialisation(identity);
+    interrupt_handler::during_initialisation(identity);
     serve(identity, entry)
 }
 
@@ -365,11 +365,11 @@ fn serve(identity: &'static Identity, entry: &[u64; 8]) -> ! {
             }
             id::RUN => {
                 RUNS[vcpu].fetch_add(1, Ordering::Relaxed);
-                tests::interrupts::secure::on_run();
+                interrupt_handler::on_run();
                 ffa::call(id::MSG_WAIT, &[0, NEXT_WAIT.swap(0, Ordering::Relaxed)])
             }
             id::INTERRUPT => {
-                tests::interrupts::secure::on_interrupt();
+                interrupt_handler::on_interrupt();
                 ffa::call(id::MSG_WAIT, &[])
             }
             other => panic!(

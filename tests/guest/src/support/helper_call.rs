@@ -6,7 +6,7 @@ use core::panic::Location;
 use crate::ffa::{self, NWD, id, route};
 use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, Failure, equal};
-use crate::tests::interrupts::secure::on_interrupt;
+use crate::support::interrupt_handler::on_interrupt;
 
 /// x3 of a response: the helper succeeded.
 pub const OK: u64 = 0;

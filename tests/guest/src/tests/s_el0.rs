@@ -4,8 +4,6 @@
 use core::arch::{asm, naked_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::memory::transfer::share;
-use super::memory::{Borrow, give_back, is_error, is_fine, receiver};
 use crate::board::{BL33, SPMC, package};
 use crate::ffa::error::{ABORTED, BUSY, DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
 use crate::ffa::memory_calls::reclaim;
@@ -16,13 +14,14 @@ use crate::rt::call::call;
 use crate::rt::check::{Check, Failure, equal, fail, holds};
 use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::uart::SECURE_UART;
-use crate::rt::{PATIENCE_MS, exception_level, fp, wait_until};
+use crate::rt::{exception_level, fp};
 use crate::sp::{self, Command, ENTRY, Sp};
+use crate::support::borrowing::{Borrow, give_back, is_error, is_fine};
 use crate::support::complement::{COMPLEMENT, answers};
 use crate::support::helper_call::{self, request};
-use crate::tests::scheduling::preemption::{
-    GO, SPINNING, check_vectors, is_busy, load_vectors, preempt, resume, same,
-};
+use crate::support::s_el0_helpers::{READ, SPIN, with_flag};
+use crate::support::sharing::{receiver, share};
+use crate::support::spinning::{check_vectors, is_busy, load_vectors, preempt, resume, same};
 use crate::{command, helper, test};
 
 /// The tests of this file.
@@ -87,13 +86,7 @@ pub const HELPERS: &[Command] = &[
     helper!(lend_own),
     helper!(load_vectors),
     helper!(check_vectors),
-    helper!(spin),
-    helper!(read),
 ];
-
-/// [`spin`] and [`read`], for other files.
-pub(crate) const SPIN: u32 = command!(spin);
-pub(crate) const READ: u32 = command!(read);
 
 /// Permissions of `FFA_MEM_PERM_SET`.
 const RW: u64 = 0b101;
@@ -400,14 +393,14 @@ fn lend_own(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     };
     let got = is_fine(borrow.asked_by(sp, other)?)?;
     equal(got.first, OWN.address())?;
-    super::memory::reaches_from(
+    crate::support::reach::reaches_from(
         sp,
         other,
         OWN.address(),
-        super::memory::Try::Write(0x2222),
-        super::memory::DONE,
+        crate::support::reach::Try::Write(0x2222),
+        crate::support::reach::DONE,
     )?;
-    super::memory::asked_to_give_back(me, other, handle)?;
+    crate::support::borrowing::asked_to_give_back(me, other, handle)?;
     ffa::done(&reclaim(handle, 0))?;
     equal(OWN.u32(0), 0x2222u32)?;
 
@@ -450,28 +443,10 @@ fn el0_vectors(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// Keeps the PE, with values in all vector registers, until the Normal world writes to the page
-/// that it shared.
-fn spin(_: &Sp, [address, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    fp::load(&fp::pattern(seed));
-    let word = address as *mut u64;
-    // SAFETY: the page that the Normal world shared for this.
-    unsafe { word.write_volatile(SPINNING) };
-    // SAFETY: as above.
-    let told = wait_until(PATIENCE_MS, || unsafe { word.read_volatile() } == GO);
-    same(&fp::store(), &fp::pattern(seed))?;
-    holds(told, told)?;
-    Ok([!seed, 0, 0, 0])
-}
-
-pub(crate) fn with_flag(body: impl FnOnce(u64) -> Check) -> Check {
-    crate::tests::scheduling::preemption::with_flag(SP3, body)
-}
-
 // req: SEL0-04, INT-01, GEN-25
 fn el0_is_preempted(_: &Nwd) -> Check {
     with_flag(|flag| {
-        preempt(SP3, 0, command!(spin), [flag, 5, 0, 0], flag)?;
+        preempt(SP3, 0, SPIN, [flag, 5, 0, 0], flag)?;
         is_busy(SP3)?;
         answers(SP1, 3)?;
         resume(SP3, 0, flag, 5)
@@ -484,7 +459,7 @@ fn el0_moves(nwd: &Nwd) -> Check {
         pe::run_on(n, |_| answers(SP3, 9).map(|()| [0; 4]), [0; 4])?;
     }
     with_flag(|flag| {
-        preempt(SP3, 0, command!(spin), [flag, 4, 0, 0], flag)?;
+        preempt(SP3, 0, SPIN, [flag, 4, 0, 0], flag)?;
         let elsewhere = |[flag, ..]: [u64; 4]| resume(SP3, 0, flag, 4).map(|()| [0; 4]);
         pe::run_on(1, elsewhere, [flag, 0, 0, 0])?;
         answers(SP3, 6)
@@ -566,12 +541,6 @@ fn el0_failures(_: &Nwd) -> Check {
     Ok(())
 }
 
-fn read(_: &Sp, [address, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    // SAFETY: a load has no effect on this image; if it faults, that is the end of it, which the
-    // test wants.
-    Ok([unsafe { (address as *const u64).read_volatile() }, 0, 0, 0])
-}
-
 // req: GEN-01, GEN-03, MEMO-01
 fn el0_reaches_no_partition(_: &Nwd) -> Check {
     // What it borrowed when it fails comes back to its owner.
@@ -581,7 +550,7 @@ fn el0_reaches_no_partition(_: &Nwd) -> Check {
     let message = request(
         id::DIRECT_REQ_64,
         route(NWD, SP3),
-        command!(read),
+        READ,
         [package(0), 0, 0, 0],
     );
     ffa::refused(&call(ffa::conduit(), message), ABORTED)?;

@@ -3,27 +3,24 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::calls::{Attacker, TALLY, remember};
+use super::random::{Random, mix};
+use super::{GIVEN, PRIVATE, PRIVATE_PAGES, WINDOW, is_private};
 use crate::board::{self, package};
 use crate::ffa::memory_descriptor::{NORMAL_WB, Transaction, access};
 use crate::ffa::{self, Answer, NWD, SP1, SP2, error, id, route};
 use crate::nwd::{peek, poke};
-use crate::println;
 use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal};
-use crate::rt::counter;
 use crate::rt::lock::Lock;
 use crate::rt::page::{PAGE_SIZE, Shared};
-use crate::rt::probe;
 use crate::rt::stage1::{self, Attributes};
+use crate::rt::{counter, probe};
 use crate::sp::{self, Command, Sp, fault};
 use crate::support::helper_call::{self, request};
-use crate::tests::interrupts::secure::hf;
-use crate::tests::memory::receiver;
-use crate::{command, helper};
-
-use super::calls::{Attacker, TALLY, remember};
-use super::random::{Random, mix};
-use super::{GIVEN, PRIVATE, PRIVATE_PAGES, WINDOW, is_private};
+use crate::support::sharing::receiver;
+use crate::support::virtual_interrupts::hf;
+use crate::{command, helper, println};
 
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[

@@ -18,7 +18,7 @@ use crate::rt::check::{Check, equal, holds};
 use crate::rt::lock::Lock;
 use crate::rt::{Life, PATIENCE_MS, counter, ticks_per_ms};
 use crate::support::helper_call::{self, request};
-use crate::tests::memory::receiver;
+use crate::support::sharing::receiver;
 use crate::{println, test};
 
 /// The tests of this file.

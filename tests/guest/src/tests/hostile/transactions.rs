@@ -8,7 +8,7 @@ use crate::ffa::memory_descriptor::{
 };
 use crate::ffa::{Answer, NWD, SP1, SP2, SP4, id};
 use crate::rt::page::PAGE_SIZE;
-use crate::tests::memory::receiver;
+use crate::support::sharing::receiver;
 
 impl Attacker {
     /// Shares, lends or donates pages. Returns a handle that was forgotten for that of what was

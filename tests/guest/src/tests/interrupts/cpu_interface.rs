@@ -10,7 +10,7 @@ use crate::nwd::{Nwd, Test, ask, gic};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::probe;
 use crate::sp::{Command, Sp};
-use crate::tests::interrupts::chains::{comes_to, handled_by, let_through};
+use crate::support::interrupt_handler::{comes_to, handled_by, let_through};
 use crate::{command, helper, println, test};
 
 /// The tests of this file.

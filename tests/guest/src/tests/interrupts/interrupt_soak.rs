@@ -19,16 +19,15 @@ use crate::nwd::{Nwd, RX, TX, Test, ask, gic, page, pe, peek, poke};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::lock::Lock;
-use crate::rt::stage1::{self, Attributes};
 use crate::rt::{Life, PATIENCE_MS, counter, ticks_per_ms, wait_until};
 use crate::sp::{Command, Sp};
+use crate::support::borrowing::{Borrow, is_fine};
 use crate::support::helper_call::{self, request};
-use crate::tests::interrupts::secure::{
-    ENABLE, IPI, SEND_IPI, UART, enable, hf, let_uart_through, write_if_let_through,
-};
-use crate::tests::memory::transfer::share;
-use crate::tests::memory::{Borrow, is_fine};
-use crate::tests::scheduling::preemption::{run, vcpu};
+use crate::support::interrupt_counts::{CALLS, COUNT_HERE, COUNTED, LEVEL};
+use crate::support::secure_uart::{UART, enable, let_uart_through, write_if_let_through};
+use crate::support::sharing::share;
+use crate::support::spinning::{run, vcpu};
+use crate::support::virtual_interrupts::{ENABLE, IPI, SEND_IPI, hf};
 use crate::{command, helper, println, test};
 
 /// The tests that come before everything else.
@@ -42,87 +41,11 @@ pub const TESTS: &[Test] = &[test!(
 )];
 
 /// Code of the partitions.
-pub const HELPERS: &[Command] = &[helper!(count_here), helper!(work), helper!(counted)];
+pub const HELPERS: &[Command] = &[helper!(work)];
 
 const DURATION_MS: u64 = 5 * 60 * 1000;
-
-// ---- inside the partitions ----
-
-/// Address of the page with the count of edges that were handled; 0 if nobody asked for it.
-static PAGE: AtomicU64 = AtomicU64::new(0);
-const FIRST_EDGE: u64 = 32;
-
-/// A source inside of the partition: how often it was raised, and how often handled.
-struct Own {
-    raised: AtomicU64,
-    handled: AtomicU64,
-}
-
-impl Own {
-    const fn new() -> Self {
-        Self {
-            raised: AtomicU64::new(0),
-            handled: AtomicU64::new(0),
-        }
-    }
-
-    /// Returns whether it may be raised: it is counted as raised then.
-    fn begin(&self) -> bool {
-        let handled = self.handled.load(Ordering::Acquire);
-        let begun =
-            self.raised
-                .compare_exchange(handled, handled + 1, Ordering::AcqRel, Ordering::Acquire);
-        begun.is_ok()
-    }
-}
-
-/// The secure PL011, raised by whoever writes when sp1 let it through once.
-static LEVEL: Own = Own::new();
-/// The interrupt of other contexts, by context.
-static CALLS: [Own; pe::MAX] = [const { Own::new() }; pe::MAX];
 /// Contexts that have it enabled.
 static CALLABLE: AtomicU64 = AtomicU64::new(0);
-
-/// An interrupt is being handled.
-pub fn count(interrupt: u64) {
-    let own = match interrupt {
-        UART => Some(&LEVEL),
-        IPI => Some(&CALLS[crate::sp::vcpu_index()]),
-        _ => None,
-    };
-    if let Some(own) = own {
-        own.handled.fetch_add(1, Ordering::AcqRel);
-        return;
-    }
-    let page = PAGE.load(Ordering::Acquire);
-    if page != 0 && interrupt >= FIRST_EDGE {
-        // SAFETY: a page that the Normal world shared for this; one context at a time handles the
-        // interrupt.
-        unsafe {
-            let word = page as *mut u64;
-            word.write_volatile(word.read_volatile() + 1);
-        }
-    }
-}
-
-fn count_here(_: &Sp, [page, interrupt, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    stage1::map(page, Attributes::NonSecure);
-    PAGE.store(page, Ordering::Release);
-    equal(hf(ENABLE, &[interrupt, 1, 0]), 0u64)?;
-    Ok([0; 4])
-}
-
-/// Sources of this partition: raised and handled, the level first, then all calls of contexts.
-fn counted(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    let mut totals = [0; 4];
-    let mut add = |at: usize, own: &Own| {
-        totals[at] += own.raised.load(Ordering::Acquire);
-        totals[at + 1] += own.handled.load(Ordering::Acquire);
-    };
-    add(0, &LEVEL);
-    CALLS.iter().for_each(|own| add(2, own));
-    Ok(totals)
-}
 
 /// Interrupts another context of this partition, if that lets it.
 fn call_context(sp: &Sp, to: usize) -> Check {
@@ -145,7 +68,7 @@ fn work(sp: &Sp, [kind, ticks, other, next]: [u64; 4]) -> Check<[u64; 4]> {
             let end = counter() + ticks;
             while counter() < end {}
         }
-        2 => crate::tests::interrupts::secure::on_interrupt(),
+        2 => crate::support::interrupt_handler::on_interrupt(),
         3 if CALLERS.contains(&sp.identity.id) => call_context(sp, (other % 4) as usize)?,
         4 if sp.identity.id == SP1 && LEVEL.begin() => {
             enable()?;
@@ -210,7 +133,7 @@ impl Edge {
         let handle = share(self.owner, access::RW, &[(self.page, 1)])?;
         is_fine(Borrow::new(handle).by(self.owner)?)?;
         let arguments = [self.page, self.interrupt, 0, 0];
-        ask(self.owner, command!(count_here), arguments).map(drop)
+        ask(self.owner, COUNT_HERE, arguments).map(drop)
     }
 
     fn is_handled(&self) -> bool {
@@ -301,7 +224,7 @@ fn interrupt_soak(nwd: &Nwd) -> Check {
 fn all_handled(partition: u16, what: u64, at: usize) -> Check {
     let mut totals = [0; 4];
     let handled = wait_until(PATIENCE_MS, || {
-        totals = ask(partition, command!(counted), [0; 4]).unwrap_or([0; 4]);
+        totals = ask(partition, COUNTED, [0; 4]).unwrap_or([0; 4]);
         totals[at] > 0 && totals[at] == totals[at + 1]
     });
     let [raised, counted] = [totals[at], totals[at + 1]];

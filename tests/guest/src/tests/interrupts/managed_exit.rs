@@ -10,9 +10,8 @@ use crate::rt::stage1::{self, Attributes};
 use crate::rt::{PATIENCE_MS, probe, wait_until};
 use crate::sp::{Command, Sp};
 use crate::support::helper_call::{self, request};
-use crate::tests::interrupts::chains::MANAGED_EXIT;
-use crate::tests::interrupts::secure::{DEACTIVATE, GET, hf, signals};
-use crate::tests::scheduling::preemption::{GO, SPINNING, with_flag};
+use crate::support::spinning::{GO, SPINNING, with_flag};
+use crate::support::virtual_interrupts::{DEACTIVATE, GET, MANAGED_EXIT, hf, signals};
 use crate::{command, helper, test};
 
 /// The tests of this file.

@@ -1,6 +1,6 @@
 //! Interrupts: Secure ones of partitions, virtual ones, and Non-secure ones by action.
 
-pub mod chains;
+pub mod actions_and_states;
 pub mod cpu_interface;
 pub mod interrupt_soak;
 pub mod managed_exit;

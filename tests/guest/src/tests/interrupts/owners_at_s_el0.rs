@@ -17,15 +17,15 @@ use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::{PATIENCE_MS, wait_until};
 use crate::sp::{Command, Sp};
+use crate::support::chain_cases::{Case, FIQ, NOTHING};
+use crate::support::chains::{Raised, bind_all, raise_by, run_chain, unbind_all};
 use crate::support::helper_call::request;
-use crate::tests::interrupts::chains::{
-    Case, FIQ, NOTHING, Raised, SAY_AND_LOOK, bind_all, raise_by, run_chain, unbind_all,
-};
-use crate::tests::interrupts::secure::{
-    ARM, CAME, DEACTIVATE, GET, NONE, TRANSMIT, UART, hf, uart_mask,
-};
-use crate::tests::s_el0::{READ, SPIN, with_flag};
-use crate::tests::scheduling::preemption::{SPINNING, preempt, resume};
+use crate::support::interrupt_handler::{ARM, CAME};
+use crate::support::s_el0_helpers::with_flag;
+use crate::support::s_el0_helpers::{READ, SPIN};
+use crate::support::secure_uart::{SAY_AND_LOOK, TRANSMIT, UART, uart_mask};
+use crate::support::spinning::{SPINNING, preempt, resume};
+use crate::support::virtual_interrupts::{DEACTIVATE, GET, NONE, hf};
 use crate::{command, helper, println, test};
 
 /// The tests of this file.
@@ -185,7 +185,7 @@ fn raise_and_fetch(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
         id != NONE
     });
     equal(id, UART)?;
-    crate::tests::interrupts::secure::quieten();
+    crate::support::secure_uart::quieten();
     equal(hf(DEACTIVATE, &[UART, UART]), 0u64)?;
     equal(hf(GET, &[]), NONE)?;
     Ok([0; 4])
@@ -207,7 +207,7 @@ fn el0_owner_runs_elsewhere(_: &Nwd) -> Check {
         pe::start(1, spin, [flag, 0, 0, 0])?;
         holds(wait_until(PATIENCE_MS, || peek(flag) == SPINNING), flag)?;
         let [mask, ..] = ask(SP1, SAY_AND_LOOK, [0; 4])?;
-        poke(flag, crate::tests::scheduling::preemption::GO);
+        poke(flag, crate::support::spinning::GO);
         pe::finish(1)?;
         equal(mask, u64::from(TRANSMIT))
     })?;

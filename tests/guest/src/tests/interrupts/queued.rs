@@ -10,8 +10,8 @@ use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::{PATIENCE_MS, wait_until};
 use crate::support::helper_call::{self, request};
+use crate::support::spinning::{GO, PASS_ON, SPIN, SPINNING, run, vcpu, with_flag};
 use crate::test;
-use crate::tests::scheduling::preemption::{GO, PASS_ON, SPIN, SPINNING, run, vcpu, with_flag};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

@@ -1,5 +1,5 @@
 //! Chains that are stopped and go on: for secure interrupts of sp1, which is blocked above them,
-//! and for managed exits of sp3. For the layout of [`super::chains`].
+//! and for managed exits of sp3. For the layout of [`super::actions_and_states`].
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,14 +8,14 @@ use crate::ffa::{self, NWD, SP1, SP2, SP3, SP4, SP5, SP6, SP7, SP8, id, route};
 use crate::nwd::{Nwd, Test, ask, gic};
 use crate::rt::check::{Check, equal, holds};
 use crate::sp::{Command, Sp};
+use crate::support::chain_cases::{FIQ, IRQ, NOTHING};
+use crate::support::chains::{
+    RAISE_IN_CHAIN, SCHEDULE_RECEIVER, bind_all, call_chain, packed, take, unbind_all,
+};
 use crate::support::helper_call;
-use crate::tests::interrupts::chains::{
-    FIQ, IRQ, MANAGED_EXIT, NOTHING, RAISE_IN_CHAIN, SAY_AND_LOOK, SCHEDULE_RECEIVER, bind_all,
-    call_chain, packed, take, unbind_all,
-};
-use crate::tests::interrupts::secure::{
-    ARM, CAME, DEACTIVATE, GET, HANDLED, TRANSMIT, hf, on_interrupt, signals,
-};
+use crate::support::interrupt_handler::{ARM, CAME, HANDLED, on_interrupt};
+use crate::support::secure_uart::{SAY_AND_LOOK, TRANSMIT};
+use crate::support::virtual_interrupts::{DEACTIVATE, GET, MANAGED_EXIT, hf, signals};
 use crate::{command, helper, test};
 
 /// The tests of this file.

@@ -4,20 +4,19 @@
 //! No test here depends on how fast a PE is: a source is raised anew by its own handler, or for as
 //! long as the Normal world gets nothing done.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ffa::{SP1, SP2, SP7, SP8};
 use crate::nwd::source::{CLOCK_INTERRUPT, GPIO_INTERRUPT, Source};
 use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::{PATIENCE_MS, wait_until};
-use crate::sp::{Command, Sp, vcpu_index};
-use crate::tests::interrupts::chains::{
-    ALLOW_IPI, CALL_CONTEXT, OWN_TIMER, VIRTUAL_TIMER, comes_to, handled_by, let_through,
-};
-use crate::tests::interrupts::secure::{
-    ARM, CAME, DEACTIVATE, ENABLE, IPI, SAY, SEND_IPI, UART, WHILE_IT_RUNS, hf, let_uart_through,
-    quieten, set_virtual_timer, signals, write_if_let_through,
+use crate::sp::{Command, Sp};
+use crate::support::interrupt_flood::{RAISE_ANEW, RAISED_ANEW};
+use crate::support::interrupt_handler::{ALLOW_IPI, ARM, CAME, comes_to, handled_by, let_through};
+use crate::support::secure_uart::{SAY, WHILE_IT_RUNS};
+use crate::support::virtual_interrupts::{
+    CALL_CONTEXT, ENABLE, OWN_TIMER, VIRTUAL_TIMER, hf, set_virtual_timer, signals,
 };
 use crate::{command, helper, test};
 
@@ -41,51 +40,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// Code of the partitions.
-pub const HELPERS: &[Command] = &[helper!(flood), helper!(expire), helper!(floods)];
-
-// ---- inside the partitions ----
-
-/// Handlers raise their interrupt anew.
-static FLOOD: AtomicBool = AtomicBool::new(false);
-/// How often each context did.
-static FLOODS: [AtomicU64; pe::MAX] = [const { AtomicU64::new(0) }; pe::MAX];
-
-/// Handles `interrupt` in place of the usual way; whether this file has a way for it.
-pub fn handle(interrupt: u64) -> bool {
-    if !FLOOD.load(Ordering::Relaxed) {
-        return false;
-    }
-    let vcpu = vcpu_index();
-    FLOODS[vcpu].fetch_add(1, Ordering::Relaxed);
-    // Its source is silent, so that this is not one that was never cleared.
-    match interrupt {
-        UART => quieten(),
-        VIRTUAL_TIMER => set_virtual_timer(0, 0),
-        _ => {}
-    }
-    hf(DEACTIVATE, &[interrupt, interrupt]);
-    match interrupt {
-        UART => {
-            let_uart_through();
-            write_if_let_through();
-        }
-        VIRTUAL_TIMER => set_virtual_timer(1, 0),
-        IPI => {
-            hf(SEND_IPI, &[1 - vcpu as u64]);
-        }
-        _ => {}
-    }
-    true
-}
-
-fn flood(_: &Sp, [on, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    FLOOD.store(on != 0, Ordering::Relaxed);
-    for floods in &FLOODS {
-        floods.store(0, Ordering::Relaxed);
-    }
-    quieten();
-    Ok([0; 4])
-}
+pub const HELPERS: &[Command] = &[helper!(expire)];
 
 /// Lets the virtual timer of this PE expire; it is not handled before this context waits.
 fn expire(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
@@ -93,12 +48,6 @@ fn expire(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     set_virtual_timer(1, 0);
     holds(wait_until(PATIENCE_MS, || signals() != 0), 0u64)?;
     Ok([0; 4])
-}
-
-/// How often this context raised its interrupt anew; its timer is silent after that.
-fn floods(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    set_virtual_timer(0, 0);
-    Ok([FLOODS[sp.vcpu].load(Ordering::Relaxed), 0, 0, 0])
 }
 
 // ---- the Normal world ----
@@ -111,16 +60,16 @@ fn is_bounded(count: u64) -> Check {
 
 // req: INT-09
 fn handler_that_raises_its_own(_: &Nwd) -> Check {
-    ask(SP1, command!(flood), [1, 0, 0, 0])?;
+    ask(SP1, RAISE_ANEW, [1, 0, 0, 0])?;
     ask(SP1, ARM, [0; 4])?;
     ask(SP2, SAY, [0; 4])?;
-    let [count, ..] = ask(SP1, command!(floods), [0; 4])?;
-    ask(SP1, command!(flood), [0; 4])?;
+    let [count, ..] = ask(SP1, RAISED_ANEW, [0; 4])?;
+    ask(SP1, RAISE_ANEW, [0; 4])?;
     is_bounded(count)?;
     is_had_again()?;
-    ask(SP2, command!(flood), [1, 0, 0, 0])?;
+    ask(SP2, RAISE_ANEW, [1, 0, 0, 0])?;
     let outcome = expire_here([0; 4]);
-    ask(SP2, command!(flood), [0; 4])?;
+    ask(SP2, RAISE_ANEW, [0; 4])?;
     outcome?;
     ask(SP2, OWN_TIMER, [0; 4]).map(drop)
 }
@@ -136,7 +85,7 @@ fn is_had_again() -> Check {
 fn expire_here(_: [u64; 4]) -> Check<[u64; 4]> {
     ask(SP2, command!(expire), [0; 4])?;
     // Its handler ran before the Normal world had the PE for long.
-    let [count, ..] = ask(SP2, command!(floods), [0; 4])?;
+    let [count, ..] = ask(SP2, RAISED_ANEW, [0; 4])?;
     is_bounded(count)?;
     Ok([0; 4])
 }
@@ -144,7 +93,7 @@ fn expire_here(_: [u64; 4]) -> Check<[u64; 4]> {
 // req: INT-09
 fn handlers_on_all_pes(nwd: &Nwd) -> Check {
     for partition in [SP1, SP2] {
-        ask(partition, command!(flood), [1, 0, 0, 0])?;
+        ask(partition, RAISE_ANEW, [1, 0, 0, 0])?;
     }
     ask(SP1, ARM, [0; 4])?;
     for pe in 1..nwd.pes {
@@ -155,9 +104,9 @@ fn handlers_on_all_pes(nwd: &Nwd) -> Check {
     for pe in 1..nwd.pes {
         outcome = outcome.and(pe::finish(pe).map(drop));
     }
-    let [count, ..] = ask(SP1, command!(floods), [0; 4])?;
+    let [count, ..] = ask(SP1, RAISED_ANEW, [0; 4])?;
     for partition in [SP1, SP2] {
-        ask(partition, command!(flood), [0; 4])?;
+        ask(partition, RAISE_ANEW, [0; 4])?;
     }
     outcome?;
     is_bounded(count)?;
@@ -173,14 +122,14 @@ const REQUESTS: u64 = 200;
 // Paravirtual interface, id 9.
 // req: INT-09
 fn contexts_that_call_each_other(_: &Nwd) -> Check {
-    ask(SP2, command!(flood), [1, 0, 0, 0])?;
+    ask(SP2, RAISE_ANEW, [1, 0, 0, 0])?;
     let allow = |_: [u64; 4]| ask(SP2, ALLOW_IPI, [0; 4]);
     allow([0; 4])?;
     pe::run_on(1, allow, [0; 4])?;
     ask(SP2, CALL_CONTEXT, [1, 0, 0, 0])?;
     let both = || -> Check<bool> {
-        let here = ask(SP2, command!(floods), [0; 4])?[0];
-        let there = pe::run_on(1, |_| ask(SP2, command!(floods), [0; 4]), [0; 4])?[0];
+        let here = ask(SP2, RAISED_ANEW, [0; 4])?[0];
+        let there = pe::run_on(1, |_| ask(SP2, RAISED_ANEW, [0; 4]), [0; 4])?[0];
         Ok(here > 3 && there > 3)
     };
     let mut outcome = Ok(true);
@@ -195,7 +144,7 @@ fn contexts_that_call_each_other(_: &Nwd) -> Check {
     for _ in 0..REQUESTS {
         ask(SP1, CAME, [0; 4])?;
     }
-    ask(SP2, command!(flood), [0; 4])?;
+    ask(SP2, RAISE_ANEW, [0; 4])?;
     Ok(())
 }
 

@@ -11,13 +11,10 @@ use crate::rt::check::{Check, equal, holds};
 use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::probe;
 use crate::sp::{self, Command, Sp};
+use crate::support::borrowing::{Borrow, asked_to_give_back, give_back, is_error, is_fine};
+use crate::support::reach::{ABORT, DONE, Try, reaches_from};
+use crate::support::sharing::{receiver, share};
 use crate::{command, helper, test};
-
-use super::transfer::share;
-use super::{
-    ABORT, Borrow, DONE, Try, asked_to_give_back, give_back, is_error, is_fine, reaches_from,
-    receiver,
-};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

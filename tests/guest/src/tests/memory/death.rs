@@ -12,13 +12,12 @@ use crate::rt::check::{Check, equal, holds};
 use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::probe;
 use crate::sp::{Command, Sp, fault};
+use crate::support::borrowing::{Borrow, asked_to_give_back, give_back, is_fine};
 use crate::support::helper_call::request;
+use crate::support::reach::{ABORT, DONE, Space, Try, reaches};
+use crate::support::regions::{HOLES, Kind, borrowed, send, unsent};
+use crate::support::sharing::receiver;
 use crate::{command, helper, test};
-
-use super::sizes::{HOLES, Kind, borrowed, send, unsent};
-use super::{
-    ABORT, Borrow, DONE, Space, Try, asked_to_give_back, give_back, is_fine, reaches, receiver,
-};
 
 /// The tests of this file, after which there is no sp2.
 pub const TESTS: &[Test] = &[test!(

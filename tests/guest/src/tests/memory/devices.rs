@@ -8,9 +8,10 @@ use crate::ffa::{self, NWD, SP1, SP2, id};
 use crate::nwd::{self, Nwd, Test, ask};
 use crate::rt::check::{Check, equal};
 use crate::sp::{Command, Sp};
+use crate::support::borrowing::{Borrow, give_back, is_error, is_fine};
+use crate::support::reach::{ABORT, DONE, Space, Try, reaches};
+use crate::support::sharing::receiver;
 use crate::{command, helper, test};
-
-use super::{ABORT, Borrow, DONE, Space, Try, give_back, is_error, is_fine, reaches, receiver};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

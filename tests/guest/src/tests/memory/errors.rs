@@ -1,7 +1,6 @@
 //! Tests what an owner in the Normal world may not send: each test takes a transaction that is
 //! fine, makes one thing wrong, and in the end sends it as it was.
 
-use crate::board;
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
 use crate::ffa::memory_calls::reclaim;
 use crate::ffa::memory_descriptor::{
@@ -10,10 +9,8 @@ use crate::ffa::memory_descriptor::{
 use crate::ffa::{self, Answer, NOBODY, NWD, SP1, SP2, SPMC, id};
 use crate::nwd::{self, Nwd, Test, page};
 use crate::rt::check::{Check, equal, holds};
-use crate::test;
-
-use super::receiver;
-use super::transfer::transaction;
+use crate::support::sharing::{receiver, transaction};
+use crate::{board, test};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

@@ -10,10 +10,10 @@ use crate::nwd::{self, Nwd, Test, ask};
 use crate::rt::check::{Check, equal};
 use crate::rt::stage1::NON_SECURE_GIB;
 use crate::sp::{Command, Sp};
+use crate::support::borrowing::give_back;
+use crate::support::regions::{Kind, borrowed, is_hidden_from, is_painted, paint, send, visited};
+use crate::support::sharing::receiver;
 use crate::{command, helper, test};
-
-use super::sizes::{Kind, borrowed, is_hidden_from, is_painted, paint, send, visited};
-use super::{give_back, receiver};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[test!(
@@ -41,7 +41,7 @@ fn borrow_lent(sp: &Sp, [handle, first, numbers, _]: [u64; 4]) -> Check<[u64; 4]
         attributes: NORMAL_WB,
         flags: flag::LEND | flag::BYPASS,
         handle,
-        tag: super::sizes::TAG,
+        tag: crate::support::regions::TAG,
         receivers: &own,
         ranges: &[],
     };
@@ -96,7 +96,7 @@ fn pages_far_apart(_: &Nwd) -> Check {
     let receivers = [receiver(SP1, access::RW), receiver(SP2, access::RW)];
     let lend = Transaction {
         attributes: NORMAL_WB,
-        ..super::sizes::unsent(&nwd::caller(), Kind::Lend, &receivers)
+        ..crate::support::regions::unsent(&nwd::caller(), Kind::Lend, &receivers)
     };
     let handle = nwd::caller().sent_scattered(id::MEM_LEND_64, &lend, &FAR_APART)?;
     let others = [(SP1, SP2), (SP2, SP1)];

@@ -13,11 +13,10 @@ use crate::nwd::{self, Nwd, Test, ask, page};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::page::PAGE_SIZE;
 use crate::sp::{self, Command, Sp};
+use crate::support::borrowing::{Borrow, asked_to_give_back, give_back, is_error, is_fine};
+use crate::support::regions::{HOLES, Kind, borrowed, is_hidden_from, request, send, unsent};
+use crate::support::sharing::{receiver, share};
 use crate::{command, helper, test};
-
-use super::sizes::{HOLES, Kind, borrowed, is_hidden_from, request, send, unsent};
-use super::transfer::share;
-use super::{Borrow, asked_to_give_back, give_back, is_error, is_fine, receiver};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

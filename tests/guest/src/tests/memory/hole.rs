@@ -10,9 +10,8 @@ use crate::nwd::{self, Nwd, Test};
 use crate::rt::check::Check;
 use crate::rt::stage1::NON_SECURE_GIB;
 use crate::support::complement::both_answer;
+use crate::support::sharing::{receiver, transaction};
 use crate::test;
-use crate::tests::memory::receiver;
-use crate::tests::memory::transfer::transaction;
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

@@ -8,9 +8,8 @@ use crate::ffa::{SP1, SP2};
 use crate::nwd::{Nwd, Test, page, poke};
 use crate::rt::check::{Check, fail, holds};
 use crate::rt::probe;
+use crate::support::reach::{ABORT, Space, Try, reaches};
 use crate::{println, test};
-
-use super::{ABORT, Space, Try, reaches};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

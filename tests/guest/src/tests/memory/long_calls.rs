@@ -8,11 +8,11 @@ use crate::rt::check::{Check, equal, fail, holds};
 use crate::rt::page::PAGE_SIZE;
 use crate::rt::stage1::NON_SECURE_GIB;
 use crate::rt::{PATIENCE_MS, counter, wait_until};
+use crate::support::interrupt_handler::{ARM, CAME};
+use crate::support::regions::{Kind, unsent};
+use crate::support::secure_uart::SAY;
+use crate::support::sharing::receiver;
 use crate::test;
-
-use super::receiver;
-use super::sizes::{Kind, unsent};
-use crate::tests::interrupts::secure::{ARM, CAME, SAY};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[test!(

@@ -9,9 +9,8 @@ use crate::nwd::{self, Nwd, Test, ask, page, pe, peek, poke};
 use crate::rt::check::{Check, equal};
 use crate::rt::lock::Lock;
 use crate::sp::{Command, Sp};
+use crate::support::sharing::receiver;
 use crate::{command, helper, test};
-
-use super::receiver;
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

@@ -10,10 +10,10 @@ use crate::ffa::{self, NOBODY, NWD, SP1, SP2, SPMC, id};
 use crate::nwd::{self, Nwd, Test, ask, page};
 use crate::rt::check::{Check, equal};
 use crate::sp::{Command, Sp};
+use crate::support::borrowing::{Borrow, is_error};
+use crate::support::reach::{ABORT, reads};
+use crate::support::sharing::{receiver, share};
 use crate::{command, helper, test};
-
-use super::transfer::share;
-use super::{ABORT, Borrow, is_error, reads, receiver};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

@@ -3,18 +3,21 @@
 //! reach. Long lists travel in fragments.
 
 use crate::ffa::memory_calls::{Caller, reclaim};
-use crate::ffa::memory_descriptor::{NORMAL_WB, NS, Receiver, Scatter, Transaction, access, flag};
-use crate::ffa::{self, NWD, SP1, SP2, id};
+use crate::ffa::memory_descriptor::Scatter;
+use crate::ffa::{self, NWD, SP1, SP2};
 use crate::nwd::{self, Nwd, Test};
-use crate::rt::check::{Check, equal, holds};
+use crate::rt::check::Check;
 use crate::rt::page::PAGE_SIZE;
-use crate::rt::probe;
 use crate::rt::stage1::{self, Attributes, NON_SECURE_GIB};
 use crate::sp::{self, Command, Sp};
+use crate::support::borrowing::asked_to_give_back;
 use crate::support::helper_call::ask_from;
+use crate::support::regions::{
+    BORROW, CANNOT_VISIT, HOLES, KINDS, Kind, VISIT, from_how, how, is_painted, out_of_reach,
+    paint, send, take,
+};
+use crate::support::sharing::receiver;
 use crate::{command, helper, test};
-
-use super::{asked_to_give_back, receiver};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -55,139 +58,13 @@ pub const LARGE: &[Test] = &[
 ];
 
 /// Code of the partitions.
-pub const HELPERS: &[Command] = &[
-    helper!(borrow),
-    helper!(visit),
-    helper!(cannot_visit),
-    helper!(own_life),
-    helper!(pass_on),
-];
-
-/// The type of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `FFA_MEM_SHARE`
-    Share,
-    /// `FFA_MEM_LEND`
-    Lend,
-    /// `FFA_MEM_DONATE`
-    Donate,
-}
-
-const KINDS: [Kind; 3] = [Kind::Share, Kind::Lend, Kind::Donate];
-
-impl Kind {
-    /// The call that sends.
-    pub fn function(self) -> u32 {
-        match self {
-            Self::Share => id::MEM_SHARE_64,
-            Self::Lend => id::MEM_LEND_64,
-            Self::Donate => id::MEM_DONATE_64,
-        }
-    }
-
-    /// The type flag of a retrieve request and its response.
-    fn flag(self) -> u32 {
-        match self {
-            Self::Share => flag::SHARE,
-            Self::Lend => flag::LEND,
-            Self::Donate => flag::DONATE,
-        }
-    }
-
-    /// Attributes that the owner, and here the borrower too, gives.
-    fn attributes(self) -> u16 {
-        if self == Self::Share { NORMAL_WB } else { 0 }
-    }
-
-    /// Permission that the owner gives.
-    pub fn granted(self) -> u8 {
-        if self == Self::Donate {
-            access::NOT_SPECIFIED
-        } else {
-            access::RW
-        }
-    }
-
-    /// Permission that the borrower asks for: in a share nobody says anything about execution.
-    pub fn wanted(self) -> u8 {
-        if self == Self::Share {
-            access::RW
-        } else {
-            access::RW | access::XN
-        }
-    }
-
-    /// The kind with this number, as `as u64` gives it.
-    pub fn from_number(number: u64) -> Self {
-        KINDS[number as usize]
-    }
-}
+pub const HELPERS: &[Command] = &[helper!(own_life), helper!(pass_on)];
 
 /// Memory in the second GiB, all of it mapped by the partitions: what comes back.
 const PIECE: u64 = NON_SECURE_GIB;
-/// The same, for memory with holes.
-pub const HOLES: u64 = NON_SECURE_GIB + 0x400_0000;
 /// Memory that is donated and does not come back, and the distance between two donations.
 const DONATED: u64 = NON_SECURE_GIB + 0x1000_0000;
 const DONATION: u64 = 0x100_0000;
-
-/// The word that stands at both ends of a page.
-fn pattern(address: u64, seed: u32) -> u32 {
-    (address >> 12) as u32 ^ seed.wrapping_mul(0x9e37_79b9)
-}
-
-/// Both ends of a page.
-fn ends(page: u64) -> [u64; 2] {
-    [page, page + PAGE_SIZE as u64 - 4]
-}
-
-/// Fills all pages of this image's own memory, or of memory that it has now.
-#[track_caller]
-pub fn paint(list: &Scatter, seed: u32) -> Check {
-    for n in 0..list.total() {
-        for word in ends(list.page(n)) {
-            // SAFETY: the tests name only memory that this image does not use.
-            let written = unsafe { probe::write(word, pattern(word, seed)) };
-            holds(written.is_ok(), word)?;
-        }
-    }
-    Ok(())
-}
-
-/// Checks all pages.
-#[track_caller]
-pub fn is_painted(list: &Scatter, seed: u32) -> Check {
-    for n in 0..list.total() {
-        for word in ends(list.page(n)) {
-            match probe::read(word) {
-                Ok(got) => equal(got, pattern(word, seed))?,
-                Err(fault) => return equal(fault.0, word),
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A few pages of the list, the first and the last among them.
-fn samples(list: &Scatter) -> impl Iterator<Item = u64> + '_ {
-    let last = list.total() - 1;
-    [0, last / 3, last / 2, last]
-        .into_iter()
-        .map(|n| list.page(n))
-}
-
-/// Checks that the image reaches none of a few pages.
-#[track_caller]
-fn out_of_reach(list: &Scatter) -> Check {
-    for page in samples(list) {
-        match probe::read(page) {
-            Ok(_) => return holds(false, page),
-            Err(fault) => equal(fault.class(), probe::Fault::DATA_ABORT)?,
-        }
-    }
-    Ok(())
-}
 
 /// The pages that the list leaves out, from behind its first constituent on.
 fn gaps(list: &Scatter) -> Option<Scatter> {
@@ -198,105 +75,6 @@ fn gaps(list: &Scatter) -> Option<Scatter> {
         ..*list
     })
 }
-
-/// Maps Secure memory of somebody else while it is looked at; Non-secure memory is always mapped.
-fn with_map(list: &Scatter, look: impl FnOnce() -> Check) -> Check {
-    let secure = list.first < NON_SECURE_GIB;
-    for n in 0..if secure { list.total() } else { 0 } {
-        stage1::map(list.page(n), Attributes::Data);
-    }
-    let outcome = look();
-    for n in 0..if secure { list.total() } else { 0 } {
-        stage1::unmap(list.page(n));
-    }
-    outcome
-}
-
-/// Owner and kind of a transaction, and the seed of its pattern, in one word.
-fn how(owner: u16, kind: Kind, seed: u32) -> u64 {
-    owner as u64 | (kind as u64) << 16 | (seed as u64) << 32
-}
-
-fn from_how(how: u64) -> (u16, Kind, u32) {
-    (
-        how as u16,
-        Kind::from_number(how >> 16 & 0xff),
-        (how >> 32) as u32,
-    )
-}
-
-/// Retrieves the memory with this handle that the list describes.
-fn take(caller: &Caller, handle: u64, list: &Scatter, owner: u16, kind: Kind) -> Check {
-    let own = [receiver(caller.id, kind.wanted())];
-    let request = request(owner, kind, handle, &own);
-    let answer = caller.send(id::MEM_RETRIEVE_REQ_32, &request);
-    let got = caller.retrieved_each(&answer, &request, |n, address, pages| {
-        equal(address, list.constituent(n))?;
-        equal(pages, list.pages)
-    })?;
-    equal(got.ranges, list.count)?;
-    equal(got.pages, list.total())?;
-    equal(got.access, access::RW | access::XN)?;
-    equal(got.flags, kind.flag())?;
-    // 1.0 has no place for the NS bit.
-    let ns = owner == NWD && caller.version != ffa::V1_0;
-    equal(got.attributes, NORMAL_WB | if ns { NS } else { 0 })
-}
-
-/// Lets `borrower` retrieve what the list describes, a share of the Normal world.
-#[track_caller]
-pub fn borrowed(borrower: u16, handle: u64, list: &Scatter) -> Check {
-    let [first, numbers] = list.pack();
-    let arguments = [handle, first, numbers, how(NWD, Kind::Share, 0)];
-    nwd::ask(borrower, command!(borrow), arguments).map(drop)
-}
-
-/// Lets `borrower` find the pattern of the seed on all pages, and leave that of the next one.
-#[track_caller]
-pub fn visited(borrower: u16, list: &Scatter, seed: u32) -> Check {
-    let [first, numbers] = list.pack();
-    nwd::ask(borrower, command!(visit), [first, numbers, seed.into(), 0]).map(drop)
-}
-
-/// Lets `partition` see that it reaches nothing of the list.
-#[track_caller]
-pub fn is_hidden_from(partition: u16, list: &Scatter) -> Check {
-    let [first, numbers] = list.pack();
-    nwd::ask(partition, command!(cannot_visit), [first, numbers, 0, 0]).map(drop)
-}
-
-/// A partition: retrieves what is described by the arguments.
-fn borrow(sp: &Sp, [handle, first, numbers, how]: [u64; 4]) -> Check<[u64; 4]> {
-    let (owner, kind, _) = from_how(how);
-    take(
-        &sp.caller(),
-        handle,
-        &Scatter::unpack([first, numbers]),
-        owner,
-        kind,
-    )?;
-    Ok([0; 4])
-}
-
-/// A partition: finds the pattern of the seed on all pages, and leaves that of the next one.
-fn visit(_: &Sp, [first, numbers, seed, _]: [u64; 4]) -> Check<[u64; 4]> {
-    let list = Scatter::unpack([first, numbers]);
-    with_map(&list, || {
-        is_painted(&list, seed as u32)?;
-        paint(&list, seed as u32 + 1)
-    })?;
-    Ok([0; 4])
-}
-
-/// A partition: reaches nothing of it.
-fn cannot_visit(_: &Sp, [first, numbers, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    let list = Scatter::unpack([first, numbers]);
-    with_map(&list, || out_of_reach(&list))?;
-    Ok([0; 4])
-}
-
-/// The tag of all transactions.
-pub const TAG: u64 = 0x7a67_0000_0000_7a67;
 
 /// A transaction from its send to its end, as its owner goes through it.
 struct Life {
@@ -315,7 +93,7 @@ impl Life {
     #[track_caller]
     fn is_hidden(&self, list: &Scatter) -> Check {
         let [first, numbers] = list.pack();
-        self.ask(command!(cannot_visit), [first, numbers, 0, 0])?;
+        self.ask(CANNOT_VISIT, [first, numbers, 0, 0])?;
         Ok(())
     }
 
@@ -342,8 +120,8 @@ impl Life {
         self.is_hidden(&self.list)?;
         self.is_hidden_from_owner()?;
         let how = how(self.owner.id, self.kind, seed);
-        self.ask(command!(borrow), [handle, first, numbers, how])?;
-        self.ask(command!(visit), [first, numbers, seed as u64, 0])?;
+        self.ask(BORROW, [handle, first, numbers, how])?;
+        self.ask(VISIT, [first, numbers, seed as u64, 0])?;
         self.is_hidden_from_owner()?;
         if let Some(gaps) = gaps(&self.list) {
             self.is_hidden(&gaps)?;
@@ -359,43 +137,6 @@ impl Life {
         ffa::done(&reclaim(handle, 0))?;
         is_painted(&self.list, seed + 1)
     }
-}
-
-/// Returns the transaction that `owner` sends, without its list.
-pub fn unsent<'a>(owner: &Caller, kind: Kind, receivers: &'a [Receiver]) -> Transaction<'a> {
-    Transaction {
-        sender: owner.id,
-        attributes: kind.attributes(),
-        flags: 0,
-        handle: 0,
-        tag: TAG,
-        receivers,
-        ranges: &[],
-    }
-}
-
-/// The request of `borrower` for it.
-pub fn request<'a>(
-    owner: u16,
-    kind: Kind,
-    handle: u64,
-    receivers: &'a [Receiver],
-) -> Transaction<'a> {
-    Transaction {
-        sender: owner,
-        attributes: kind.attributes(),
-        flags: kind.flag(),
-        handle,
-        tag: TAG,
-        receivers,
-        ranges: &[],
-    }
-}
-
-/// Sends memory of `owner`, in as few fragments as TX allows; the handle.
-pub fn send(owner: &Caller, kind: Kind, receivers: &[Receiver], list: &Scatter) -> Check<u64> {
-    let transaction = unsent(owner, kind, receivers);
-    owner.sent_scattered(kind.function(), &transaction, list)
 }
 
 /// The Normal world goes through the life of each kind of transaction with both partitions.

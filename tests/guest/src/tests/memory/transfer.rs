@@ -4,16 +4,14 @@
 use crate::board::BL33;
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
 use crate::ffa::memory_calls::{Retrieved, reclaim};
-use crate::ffa::memory_descriptor::{NORMAL_WB, NS, Receiver, Transaction, access, flag};
-use crate::ffa::{self, NWD, SP1, SP2, id};
+use crate::ffa::memory_descriptor::{NORMAL_WB, NS, Transaction, access, flag};
+use crate::ffa::{self, SP1, SP2, id};
 use crate::nwd::{self, Nwd, Test, page, peek, poke};
 use crate::rt::check::{Check, equal, holds};
+use crate::support::borrowing::{Borrow, cannot_give_back, give_back, is_error, is_fine};
+use crate::support::reach::{ABORT, DONE, Space, Try, reaches, reads};
+use crate::support::sharing::{receiver, share, transaction};
 use crate::{println, test};
-
-use super::{
-    ABORT, Borrow, DONE, Space, Try, cannot_give_back, give_back, is_error, is_fine, reaches,
-    reads, receiver,
-};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -44,26 +42,6 @@ pub const TESTS: &[Test] = &[
     test!(share_many_pages, "2 MiB and more are shared in one go"),
     test!(handles, "Handles are not reused and end with the reclaim"),
 ];
-
-/// A share, lend or donate of the Normal world with one receiver.
-pub fn transaction<'a>(receivers: &'a [Receiver], ranges: &'a [(u64, u32)]) -> Transaction<'a> {
-    Transaction {
-        sender: NWD,
-        attributes: NORMAL_WB,
-        flags: 0,
-        handle: 0,
-        tag: 0,
-        receivers,
-        ranges,
-    }
-}
-
-/// Shares `ranges` with `partition`.
-#[track_caller]
-pub fn share(partition: u16, permission: u8, ranges: &[(u64, u32)]) -> Check<u64> {
-    let receivers = [receiver(partition, permission)];
-    nwd::caller().sent(id::MEM_SHARE_64, &transaction(&receivers, ranges))
-}
 
 /// Lends one page to `partition`.
 #[track_caller]

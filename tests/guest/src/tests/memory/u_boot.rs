@@ -10,11 +10,9 @@ use crate::ffa::{self, NOBODY, SP1, SP2, id};
 use crate::nwd::{self, Nwd, Test, page, peek, poke};
 use crate::rt::call::{Conduit, Regs, call};
 use crate::rt::check::{Check, equal};
+use crate::support::borrowing::{Borrow, asked_to_give_back, is_error, is_fine};
+use crate::support::reach::{ABORT, DONE, Space, Try, reaches, reads};
 use crate::test;
-
-use super::{
-    ABORT, Borrow, DONE, Space, Try, asked_to_give_back, is_error, is_fine, reaches, reads,
-};
 
 /// The tests of this file. They need a Normal world at 1.0.
 pub const TESTS: &[Test] = &[

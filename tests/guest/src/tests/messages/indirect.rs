@@ -9,7 +9,7 @@ use crate::nwd::{self, Nwd, Test, ask};
 use crate::rt::check::{Check, equal};
 use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::sp::{self, Command, Sp};
-use crate::tests::setup::discovery::{SP1_UUID, UNKNOWN_UUID};
+use crate::support::partition_info::{SP1_UUID, UNKNOWN_UUID};
 use crate::{command, helper, test};
 
 /// The tests of this file.

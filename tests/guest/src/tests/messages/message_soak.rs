@@ -12,7 +12,6 @@ use crate::ffa::memory_calls::reclaim;
 use crate::ffa::memory_descriptor::{NORMAL_WB, Receiver, Transaction, access};
 use crate::ffa::{self, NWD, SP1, SP2, V1_2, error, id, route};
 use crate::nwd::{self, Nwd, RX, TX, Test, page, pe, peek, poke};
-use crate::println;
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, fail, holds};
 use crate::rt::lock::Lock;
@@ -21,9 +20,8 @@ use crate::rt::stage1::{self, Attributes};
 use crate::rt::{Life, PATIENCE_MS, wait_until};
 use crate::sp::{self, Command, Sp};
 use crate::support::helper_call::{self, request};
-use crate::{command, helper, test};
-
-use crate::tests::memory::receiver;
+use crate::support::sharing::receiver;
+use crate::{command, helper, println, test};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

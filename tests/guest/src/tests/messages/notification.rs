@@ -8,9 +8,8 @@ use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::sp::{Command, Sp};
 use crate::support::helper_call::{self, request};
+use crate::support::spinning::run;
 use crate::{command, helper, test};
-
-use crate::tests::scheduling::preemption::run;
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[

@@ -7,12 +7,12 @@ use crate::ffa::{SP1, SP2};
 use crate::nwd::{Nwd, Test, ask};
 use crate::rt::check::{Check, equal, fail, holds};
 use crate::sp::{Command, Sp};
-use crate::tests::registers::instructions::{
-    self, close_at_el1, copy_memory, open_at_el1, rdsvl, rdvl, read_amcr_el0, read_errselr_el1,
-    read_gcr_el1, read_lorc_el1, read_mdscr_el1, read_pmcr_el0, read_pmscr_el1, read_scxtnum_el0,
-    read_trblimitr_el1, read_trfcr_el1,
+use crate::support::forbidden_instructions::{
+    close_at_el1, copy_memory, is_undefined, open_at_el1, rdsvl, rdvl, read_amcr_el0,
+    read_errselr_el1, read_gcr_el1, read_lorc_el1, read_mdscr_el1, read_pmcr_el0, read_pmscr_el1,
+    read_scxtnum_el0, read_trblimitr_el1, read_trfcr_el1,
 };
-use crate::tests::registers::sweeps::Register;
+use crate::support::system_register::Register;
 use crate::{command, helper, println, test};
 
 /// The tests of this file.
@@ -252,7 +252,7 @@ fn compare(sp: &Sp) -> Check<u64> {
     let mut there = 0;
     let mut outcome = Ok(());
     let mut check = |number: Number, low: u32, is_shown: bool, instruction: extern "C" fn()| {
-        let is_there = !instructions::is_undefined(instruction);
+        let is_there = !is_undefined(instruction);
         if is_shown != is_there {
             println!(
                 "# {}: {number:?}[{low}] shown: {is_shown}, there: {is_there}",

@@ -12,10 +12,10 @@ use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::rt::probe;
 use crate::rt::stage1::{self, Attributes};
 use crate::sp::{Command, Sp};
+use crate::support::borrowing::{Borrow, give_back, is_fine};
 use crate::support::complement::COMPLEMENT;
 use crate::support::helper_call::{self, request};
-use crate::tests::memory::transfer::share;
-use crate::tests::memory::{Borrow, give_back, is_fine, receiver};
+use crate::support::sharing::{receiver, share};
 use crate::{command, helper, test};
 
 /// The tests of this file.

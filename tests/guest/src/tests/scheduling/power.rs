@@ -12,9 +12,7 @@ use crate::rt::fp;
 use crate::sp::{CONTEXT_ENTRY, Command, Sp};
 use crate::support::complement::both_answer;
 use crate::support::helper_call;
-use crate::tests::scheduling::preemption::{
-    PASS_ON, SPIN, is_busy, preempt, resume, run, with_flag,
-};
+use crate::support::spinning::{PASS_ON, SPIN, is_busy, preempt, resume, run, with_flag};
 use crate::{command, helper, test};
 
 /// The tests of this file.

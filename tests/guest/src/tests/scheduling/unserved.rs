@@ -11,7 +11,7 @@ use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::check::{Check, equal};
 use crate::sp::{Command, Sp};
 use crate::support::complement::both_answer;
-use crate::tests::interrupts::secure::{SEND_IPI, hf};
+use crate::support::virtual_interrupts::{SEND_IPI, hf};
 use crate::{command, helper, test};
 
 /// Where the boot PE alone is served.

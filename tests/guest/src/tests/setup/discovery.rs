@@ -7,6 +7,7 @@ use crate::nwd::{self, Nwd, Test, ask};
 use crate::rt::check::{Check, equal};
 use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::sp::{self, Command, Sp};
+use crate::support::partition_info::{RECEIVES, SP1_UUID, UNKNOWN_UUID, info_get};
 use crate::{command, helper, println, test};
 
 /// The tests of this file.
@@ -37,15 +38,7 @@ pub const HELPERS: &[Command] = &[
     helper!(discover_by_registers),
     helper!(own_ids),
 ];
-
-/// The UUID of sp1, as the registers carry it.
-pub const SP1_UUID: [u64; 4] = [0x1e67_b5b4, 0xe14f_904a, 0x13fb_1fb8, 0xcbda_e1da];
 const SP2_UUID: [u64; 4] = [0x0923_58d1, 0xb947_23f0, 0x6444_7c82, 0xc88f_57f5];
-/// Nobody's UUID.
-pub const UNKNOWN_UUID: [u64; 4] = [0x1e67_b5b4, 0xe14f_904a, 0x13fb_1fb8, 0xcbda_e1db];
-
-/// Property: receives direct requests.
-pub const RECEIVES: u32 = 1;
 const SENDS: u32 = 1 << 1;
 const INDIRECT: u32 = 1 << 2;
 const NOTIFICATIONS: u32 = 1 << 3;
@@ -53,12 +46,6 @@ const AARCH64: u32 = 1 << 8;
 /// The properties that the Normal world sees of either partition.
 const NWD_SEES: u32 = RECEIVES | INDIRECT | NOTIFICATIONS | AARCH64;
 const COUNT_ONLY: u64 = 1;
-
-/// `FFA_PARTITION_INFO_GET`
-pub fn info_get(uuid: [u64; 4], flags: u64) -> ffa::Answer {
-    let [a, b, c, d] = uuid;
-    ffa::call(id::PARTITION_INFO_GET, &[a, b, c, d, flags])
-}
 
 fn release() -> ffa::Answer {
     ffa::call(id::RX_RELEASE, &[])

@@ -8,14 +8,12 @@ use crate::ffa::{self, NOT_SUPPORTED, NWD, SP1, SP2, V1_0, V1_1, V1_2, id, route
 use crate::nwd::{self, Nwd, Test, page, peek};
 use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
+use crate::support::borrowing::{Borrow, give_back, is_fine};
 use crate::support::helper_call;
+use crate::support::partition_info::{RECEIVES, SP1_UUID, UNKNOWN_UUID, info_get};
+use crate::support::reach::{ABORT, DONE, Space, Try, reaches, reads};
+use crate::support::sharing::{receiver, transaction};
 use crate::test;
-
-use crate::tests::memory::transfer::transaction;
-use crate::tests::memory::{
-    ABORT, Borrow, DONE, Space, Try, give_back, is_fine, reaches, reads, receiver,
-};
-use crate::tests::setup::discovery::{RECEIVES, SP1_UUID, UNKNOWN_UUID, info_get};
 
 /// The tests of this file, in their order.
 pub const TESTS: &[Test] = &[

@@ -13,9 +13,6 @@
 //! | sp7 | 1 | signaled | signaled | the clock |
 //! | sp8 | 8 | signaled | signaled | the GPIO |
 
-#[path = "../../../../cases/interrupt_chains.rs"]
-mod cases;
-
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,20 +20,25 @@ use crate::ffa::error::ABORTED;
 use crate::ffa::{self, NWD, SP1, SP2, SP3, SP4, SP5, SP6, SP7, SP8, id, route};
 use crate::nwd::source::{CLOCK_INTERRUPT, GPIO_INTERRUPT, Source};
 use crate::nwd::{Nwd, Test, ask, gic, pe};
-use crate::rt::call::{Regs, call};
+use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::{PATIENCE_MS, counter, ticks_per_ms, wait_until};
 use crate::sp::{Command, Sp};
-use crate::support::helper_call::{self, request};
-use crate::tests::interrupts::secure::{
-    ARM, CAME, DEACTIVATE, ENABLE, GET, HANDLED, IPI, NONE, SEND_IPI, TRANSMIT, hf,
-    set_virtual_timer, signals, uart_mask,
+use crate::support::chain_cases::{CHAINS, IRQ, NOTHING};
+use crate::support::chains::{
+    Raised, SCHEDULE_RECEIVER, WAIT_MS, bind_all, raise_by, raise_non_secure, run_chain, take,
+    unbind_all,
 };
-use crate::tests::scheduling::preemption::{SPIN, preempt, resume, run, vcpu, with_flag};
+use crate::support::helper_call::request;
+use crate::support::interrupt_handler::{
+    ALLOW_IPI, ARM, CAME, COUNT_OF, HANDLED, comes_to, handled_by, let_through,
+};
+use crate::support::secure_uart::{SAY_AND_LOOK, TRANSMIT, uart_mask};
+use crate::support::spinning::{SPIN, preempt, resume, run, with_flag};
+use crate::support::virtual_interrupts::{
+    CALL_CONTEXT, DEACTIVATE, ENABLE, GET, OWN_TIMER, hf, signals,
+};
 use crate::{command, helper, println, test};
-use cases::CHAINS;
-
-pub(crate) use cases::{Case, FIQ, IRQ, NOTHING};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -99,153 +101,16 @@ pub const LAST: &[Test] = &[test!(
 
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[
-    helper!(chain),
-    helper!(say_and_look),
-    helper!(raise_in_chain),
     helper!(say_again_and_again),
-    helper!(own_timer),
     helper!(start_long_timer),
     helper!(timer_is_mine),
-    helper!(want),
-    helper!(count_of),
-    helper!(allow_ipi),
-    helper!(call_context),
     helper!(abort),
 ];
-
-/// Some of them, for other files.
-pub(crate) const SAY_AND_LOOK: u32 = command!(say_and_look);
-pub(crate) const RAISE_IN_CHAIN: u32 = command!(raise_in_chain);
-pub(crate) const OWN_TIMER: u32 = command!(own_timer);
-pub(crate) const ALLOW_IPI: u32 = command!(allow_ipi);
-pub(crate) const CALL_CONTEXT: u32 = command!(call_context);
-
-pub(crate) const MANAGED_EXIT: u64 = 4;
-/// INTIDs of the EL1 virtual timer, the clock and the GPIO.
-pub(crate) const VIRTUAL_TIMER: u64 = 27;
 
 // req: INT-07, BOOT-17
 fn interrupt_while_another_initialises(_: &Nwd) -> Check {
     let [_, at_boot, ..] = ask(SP1, CAME, [0; 4])?;
     equal(at_boot, 2u64)
-}
-
-// ---- Non-secure interrupts in chains ----
-
-/// Long enough to see a signal that is there.
-const WAIT_MS: u64 = 1;
-
-/// The schedule receiver interrupt: the Non-secure interrupt that a partition can raise.
-pub(crate) const SCHEDULE_RECEIVER: u32 = 8;
-
-/// Raises a Non-secure interrupt on this PE: notifies the Normal world.
-fn raise_non_secure(sp: &Sp) -> Check {
-    let who = route(sp.identity.id, NWD);
-    ffa::done(&ffa::call(
-        id::NOTIFICATION_SET,
-        &[who, 0, notification_of(sp.identity.id), 0],
-    ))
-}
-
-/// The notification of the Normal world that a partition sets.
-fn notification_of(partition: u16) -> u64 {
-    1 << (partition & 0xf)
-}
-
-/// Lets all partitions, which are so many, notify the Normal world.
-pub(crate) fn bind_all(partitions: u16) -> Check {
-    ffa::done(&ffa::call(id::NOTIFICATION_BITMAP_CREATE, &[NWD.into(), 1]))?;
-    for partition in SP1..SP1 + partitions {
-        let arguments = [route(partition, NWD), 0, notification_of(partition), 0];
-        ffa::done(&ffa::call(id::NOTIFICATION_BIND, &arguments))?;
-    }
-    Ok(())
-}
-
-pub(crate) fn unbind_all() -> Check {
-    ffa::done(&ffa::call(id::NOTIFICATION_BITMAP_DESTROY, &[NWD.into()]))
-}
-
-/// Takes the interrupt and the notification behind it, so that it can be raised again.
-pub(crate) fn take(pe: usize) -> Check {
-    const FROM_SPS: u64 = 1;
-    gic::take(pe, SCHEDULE_RECEIVER)?;
-    equal(
-        ffa::call(id::NOTIFICATION_INFO_GET_64, &[])[0],
-        id::SUCCESS_64,
-    )?;
-    ffa::succeeded(&ffa::call(id::NOTIFICATION_GET, &[NWD.into(), FROM_SPS]))
-}
-
-/// Calls the first member of the rest of a chain, whose last one raises a Non-secure interrupt.
-pub(crate) fn call_chain(sp: &Sp, path: u64) -> Regs {
-    let ids = route(sp.identity.id, 0x8000 | (path & 0xf) as u16);
-    let arguments = [path >> 4, 0, 0, 0];
-    call(
-        ffa::conduit(),
-        request(id::DIRECT_REQ_64, ids, command!(chain), arguments),
-    )
-}
-
-/// Calls the rest of the chain, whose last member raises the interrupt; then waits until it sees a
-/// signal, or long enough.
-fn chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    let mut seen = 0;
-    if path != 0 {
-        let next = 0x8000 | (path & 0xf) as u16;
-        let answer = match call_chain(sp, path) {
-            // It leaves when it has the answer.
-            [function, who, ..] if function == u64::from(id::INTERRUPT) => {
-                ffa::call(id::RUN, &[who])
-            }
-            answer => answer,
-        };
-        [seen, ..] = helper_call::answer(sp.identity.id, next, &answer)?;
-    } else {
-        raise_non_secure(sp)?;
-    }
-    wait_until(WAIT_MS, || signals() != NOTHING);
-    let own = signals();
-    if own != NOTHING {
-        equal(hf(GET, &[]), MANAGED_EXIT)?;
-        equal(signals(), NOTHING)?;
-        equal(hf(DEACTIVATE, &[MANAGED_EXIT, MANAGED_EXIT]), 0u64)?;
-    }
-    Ok([seen << 4 | own, 0, 0, 0])
-}
-
-pub(crate) fn packed(numbers: &[u64]) -> u64 {
-    let four_bits = |rest: u64, number: &u64| rest << 4 | number;
-    numbers.iter().rev().fold(0, four_bits)
-}
-
-/// Runs a chain on the PE with index `pe`, this one, during which the interrupt comes.
-pub(crate) fn run_chain(pe: usize, (members, preempts, sees): Case) -> Check {
-    let path = packed(members);
-    let root = 0x8000 | members[0] as u16;
-    let index = if root.is_multiple_of(2) { pe as u16 } else { 0 };
-    let arguments = [path >> 4, 0, 0, 0];
-    let message = request(
-        id::DIRECT_REQ_64,
-        route(NWD, root),
-        command!(chain),
-        arguments,
-    );
-    gic::open(pe, SCHEDULE_RECEIVER);
-    let mut answer = call(ffa::conduit(), message);
-    if preempts {
-        equal(answer[0], id::INTERRUPT)?;
-        equal(answer[1], vcpu(root, index))?;
-        take(pe)?;
-        answer = run(root, index);
-    }
-    let [seen, ..] = helper_call::answer(NWD, root, &answer)?;
-    if !preempts {
-        // Nobody took it.
-        holds(gic::waits(SCHEDULE_RECEIVER), path)?;
-        take(pe)?;
-    }
-    equal(seen | path << 32, packed(sees) | path << 32)
 }
 
 // req: ME-02, ME-03, ME-04, ME-05, ME-07, ME-09, INT-01, INT-02, INT-10, SINT-11, SINT-12, SINT-13
@@ -269,14 +134,6 @@ fn chains_by_action_elsewhere(_: &Nwd) -> Check {
     unbind_all()
 }
 
-// ---- secure interrupts ----
-
-/// Raises the interrupt of sp1; whether it has not been handled when this goes on.
-fn say_and_look(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    println!("# {}: raises an interrupt", sp.identity.name);
-    Ok([uart_mask(), 0, 0, 0])
-}
-
 // req: INT-05, INT-07, INT-11
 fn secure_interrupt_by_what_runs(_: &Nwd) -> Check {
     for (partition, left) in [
@@ -289,40 +146,12 @@ fn secure_interrupt_by_what_runs(_: &Nwd) -> Check {
         (SP8, 0),
     ] {
         ask(SP1, ARM, [0; 4])?;
-        let [mask, ..] = ask(partition, command!(say_and_look), [0; 4])?;
+        let [mask, ..] = ask(partition, SAY_AND_LOOK, [0; 4])?;
         equal(mask, u64::from(left))?;
         // At the latest when the Normal world had the PE.
         equal(ask(SP1, CAME, [0; 4])?[0], 1u64)?;
     }
     Ok(())
-}
-
-/// Calls the rest of the chain, whose last member raises the interrupt. Result: for each member,
-/// the first one lowest, whether it has not been handled when that has the PE again.
-fn raise_in_chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    let mut left = 0;
-    if path != 0 {
-        let next = 0x8000 | (path & 0xf) as u16;
-        [left, ..] = sp.ask(next, command!(raise_in_chain), [path >> 4, 0, 0, 0])?;
-    } else {
-        println!("# {}: raises an interrupt", sp.identity.name);
-    }
-    let own = u64::from(uart_mask() != 0);
-    Ok([left << 4 | own, 0, 0, 0])
-}
-
-/// Members of a chain, and who of them still sees the interrupt unhandled.
-pub(crate) type Raised = (&'static [u64], &'static [u64]);
-
-/// Lets a chain raise the interrupt of `owner`, which waits, or is the last member.
-pub(crate) fn raise_by(owner: u16, (members, left): Raised) -> Check {
-    ask(owner, ARM, [0; 4])?;
-    let path = packed(members);
-    let root = 0x8000 | members[0] as u16;
-    let [seen, ..] = ask(root, command!(raise_in_chain), [path >> 4, 0, 0, 0])?;
-    equal(seen | path << 32, packed(left) | path << 32)?;
-    // At the latest when the Normal world had the PE.
-    equal(ask(owner, CAME, [0; 4])?[0], 1u64)
 }
 
 // req: INT-05, INT-07, INT-11
@@ -372,7 +201,7 @@ fn preempted_owner(_: &Nwd) -> Check {
     ask(SP1, ARM, [0; 4])?;
     with_flag(SP1, |flag| {
         preempt(SP1, 0, SPIN, [flag, 9, 0, 0], flag)?;
-        let [mask, ..] = ask(SP2, command!(say_and_look), [0; 4])?;
+        let [mask, ..] = ask(SP2, SAY_AND_LOOK, [0; 4])?;
         equal(mask, u64::from(TRANSMIT))?;
         // It answers without a look at it, and is run for it then.
         resume(SP1, 0, flag, 9)
@@ -380,24 +209,10 @@ fn preempted_owner(_: &Nwd) -> Check {
     equal(ask(SP1, CAME, [0; 4])?[0], 1u64)
 }
 
-fn own_timer(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    equal(hf(ENABLE, &[VIRTUAL_TIMER, 1, 1]), 0u64)?;
-    for round in 0..2_u64 {
-        set_virtual_timer(1, 1);
-        holds(wait_until(PATIENCE_MS, || signals() == FIQ), round)?;
-        equal(hf(GET, &[]), VIRTUAL_TIMER)?;
-        equal(hf(GET, &[]), NONE)?;
-        set_virtual_timer(0, 0);
-        equal(hf(DEACTIVATE, &[VIRTUAL_TIMER, VIRTUAL_TIMER]), 0u64)?;
-        equal(signals(), NOTHING)?;
-    }
-    Ok([0; 4])
-}
-
 // req: INT-04, INT-13
 fn interrupt_of_each_pe(nwd: &Nwd) -> Check {
     for pe in 0..nwd.pes {
-        pe::run_on(pe, |_| ask(SP2, command!(own_timer), [0; 4]), [0; 4])?;
+        pe::run_on(pe, |_| ask(SP2, OWN_TIMER, [0; 4]), [0; 4])?;
     }
     Ok(())
 }
@@ -464,36 +279,6 @@ fn timers_of_contexts(nwd: &Nwd) -> Check {
     Ok(())
 }
 
-/// Lets an edge through to this partition.
-fn want(_: &Sp, [interrupt, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    equal(hf(ENABLE, &[interrupt, 1, 0]), 0u64)?;
-    Ok([0; 4])
-}
-
-fn count_of(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    Ok([HANDLED.load(Ordering::Relaxed), 0, 0, 0])
-}
-
-/// Has `partition` enable one of its interrupts.
-pub(crate) fn let_through(partition: u16, interrupt: u64) -> Check {
-    ask(partition, command!(want), [interrupt, 0, 0, 0]).map(drop)
-}
-
-/// How many interrupts `partition` has handled.
-pub(crate) fn handled_by(partition: u16) -> Check<u64> {
-    ask(partition, command!(count_of), [0; 4]).map(|[count, ..]| count)
-}
-
-/// Waits until `partition` has handled `count` interrupts.
-pub(crate) fn comes_to(partition: u16, count: u64) -> Check {
-    let mut seen = 0;
-    let came = wait_until(PATIENCE_MS, || {
-        seen = handled_by(partition).unwrap_or(u64::MAX);
-        seen == count
-    });
-    holds(came, seen)
-}
-
 // req: INT-09, INT-13
 fn interrupt_before_it_is_wanted(_: &Nwd) -> Check {
     for (partition, source, interrupt) in [
@@ -520,8 +305,7 @@ fn owner_that_moved(_: &Nwd) -> Check {
         let_through(partition, interrupt)?;
         let before = handled_by(partition)?;
         for n in 1..4 {
-            let touch =
-                |[partition, ..]: [u64; 4]| ask(partition as u16, command!(count_of), [0; 4]);
+            let touch = |[partition, ..]: [u64; 4]| ask(partition as u16, COUNT_OF, [0; 4]);
             pe::run_on(1, touch, [partition.into(), 0, 0, 0])?;
             source.raise();
             comes_to(partition, before + n)?;
@@ -530,22 +314,11 @@ fn owner_that_moved(_: &Nwd) -> Check {
     Ok(())
 }
 
-fn allow_ipi(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    equal(hf(ENABLE, &[IPI, 1, 0]), 0u64)?;
-    HANDLED.store(0, Ordering::Relaxed);
-    Ok([0; 4])
-}
-
-fn call_context(_: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    equal(hf(SEND_IPI, &[to]), 0u64)?;
-    Ok([0; 4])
-}
-
 // FF-A v1.1 section 9.3, sri-interrupts-policy.
 fn scheduler_runs_owner(_: &Nwd) -> Check {
     let prepare = |_: [u64; 4]| {
         gic::open(1, SCHEDULE_RECEIVER);
-        ask(SP4, command!(allow_ipi), [0; 4])
+        ask(SP4, ALLOW_IPI, [0; 4])
     };
     let scheduled = |_: [u64; 4]| -> Check<[u64; 4]> {
         gic::take(1, SCHEDULE_RECEIVER)?;
@@ -559,7 +332,7 @@ fn scheduler_runs_owner(_: &Nwd) -> Check {
         Ok([0; 4])
     };
     pe::run_on(1, prepare, [0; 4])?;
-    ask(SP4, command!(call_context), [1, 0, 0, 0])?;
+    ask(SP4, CALL_CONTEXT, [1, 0, 0, 0])?;
     pe::run_on(1, scheduled, [0; 4])?;
     equal(handled_by(SP4)?, 1u64)
 }

@@ -1,0 +1,69 @@
+//! Handlers that raise their own interrupt anew each time, and count how often they did.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::nwd::pe;
+use crate::rt::check::Check;
+use crate::sp::{Command, Sp, vcpu_index};
+use crate::support::secure_uart::{UART, let_uart_through, quieten, write_if_let_through};
+use crate::support::virtual_interrupts::{
+    DEACTIVATE, IPI, SEND_IPI, VIRTUAL_TIMER, hf, set_virtual_timer,
+};
+use crate::{command, helper};
+
+/// Code of the partitions.
+pub const HELPERS: &[Command] = &[helper!(flood), helper!(floods)];
+
+/// Has handlers raise their interrupt anew from now on, or no more.
+pub(crate) const RAISE_ANEW: u32 = command!(flood);
+
+/// Asks how often the context raised its interrupt anew.
+pub(crate) const RAISED_ANEW: u32 = command!(floods);
+
+/// Handlers raise their interrupt anew.
+static FLOOD: AtomicBool = AtomicBool::new(false);
+/// How often each context did.
+static FLOODS: [AtomicU64; pe::MAX] = [const { AtomicU64::new(0) }; pe::MAX];
+
+/// Handles `interrupt` in place of the usual way; whether this file has a way for it.
+pub fn handle(interrupt: u64) -> bool {
+    if !FLOOD.load(Ordering::Relaxed) {
+        return false;
+    }
+    let vcpu = vcpu_index();
+    FLOODS[vcpu].fetch_add(1, Ordering::Relaxed);
+    // Its source is silent, so that this is not one that was never cleared.
+    match interrupt {
+        UART => quieten(),
+        VIRTUAL_TIMER => set_virtual_timer(0, 0),
+        _ => {}
+    }
+    hf(DEACTIVATE, &[interrupt, interrupt]);
+    match interrupt {
+        UART => {
+            let_uart_through();
+            write_if_let_through();
+        }
+        VIRTUAL_TIMER => set_virtual_timer(1, 0),
+        IPI => {
+            hf(SEND_IPI, &[1 - vcpu as u64]);
+        }
+        _ => {}
+    }
+    true
+}
+
+fn flood(_: &Sp, [on, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    FLOOD.store(on != 0, Ordering::Relaxed);
+    for floods in &FLOODS {
+        floods.store(0, Ordering::Relaxed);
+    }
+    quieten();
+    Ok([0; 4])
+}
+
+/// How often this context raised its interrupt anew; its timer is silent after that.
+fn floods(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    set_virtual_timer(0, 0);
+    Ok([FLOODS[sp.vcpu].load(Ordering::Relaxed), 0, 0, 0])
+}

@@ -1,0 +1,84 @@
+//! Virtual interrupts as a partition uses them: Hafnium's calls, what is signalled, and helpers
+//! that raise interrupts of a context's own.
+
+use core::arch::asm;
+
+use crate::rt::call::call;
+use crate::rt::check::{Check, equal, holds};
+use crate::rt::{PATIENCE_MS, exception_level, ticks_per_ms, wait_until};
+use crate::sp::{Command, Sp};
+use crate::support::chain_cases::{FIQ, NOTHING};
+use crate::{command, ffa, helper};
+
+/// Code of the partitions.
+pub const HELPERS: &[Command] = &[helper!(own_timer), helper!(call_context)];
+
+/// The calls of partitions for interrupts.
+pub(crate) const ENABLE: u32 = 0xff03;
+pub(crate) const GET: u32 = 0xff04;
+pub(crate) const DEACTIVATE: u32 = 0xff08;
+pub(crate) const RECONFIGURE: u32 = 0xff09;
+pub(crate) const SEND_IPI: u32 = 0xff0a;
+pub(crate) const NONE: u64 = 0xffff_ffff;
+pub(crate) const IPI: u64 = 9;
+pub(crate) const TIMER: u64 = 3;
+
+pub(crate) fn hf(function: u32, arguments: &[u64]) -> u64 {
+    call(ffa::conduit(), ffa::regs(function, arguments))[0]
+}
+
+/// Virtual interrupts that are signalled: bit 0 an IRQ, bit 1 an FIQ; at S-EL0, none.
+pub(crate) fn signals() -> u64 {
+    if exception_level() == 0 {
+        return 0;
+    }
+    let pending: u64;
+    // SAFETY: reads a status register.
+    unsafe { asm!("mrs {}, isr_el1", out(reg) pending, options(nomem, nostack)) };
+    (pending >> 7 & 1) | (pending >> 6 & 1) << 1
+}
+
+/// The virtual IRQ is pending.
+pub(crate) fn is_signalled() -> bool {
+    signals() & 1 != 0
+}
+
+pub(crate) fn set_virtual_timer(control: u64, ms: u64) {
+    let ticks = ms * ticks_per_ms();
+    // SAFETY: the timer of this partition, whose interrupt is masked in PSTATE.
+    unsafe {
+        asm!(
+            "msr cntv_tval_el0, {}",
+            "msr cntv_ctl_el0, {}",
+            "isb",
+            in(reg) ticks,
+            in(reg) control,
+            options(nostack),
+        )
+    };
+}
+pub(crate) const OWN_TIMER: u32 = command!(own_timer);
+pub(crate) const CALL_CONTEXT: u32 = command!(call_context);
+
+pub(crate) const MANAGED_EXIT: u64 = 4;
+/// INTIDs of the EL1 virtual timer, the clock and the GPIO.
+pub(crate) const VIRTUAL_TIMER: u64 = 27;
+
+fn own_timer(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    equal(hf(ENABLE, &[VIRTUAL_TIMER, 1, 1]), 0u64)?;
+    for round in 0..2_u64 {
+        set_virtual_timer(1, 1);
+        holds(wait_until(PATIENCE_MS, || signals() == FIQ), round)?;
+        equal(hf(GET, &[]), VIRTUAL_TIMER)?;
+        equal(hf(GET, &[]), NONE)?;
+        set_virtual_timer(0, 0);
+        equal(hf(DEACTIVATE, &[VIRTUAL_TIMER, VIRTUAL_TIMER]), 0u64)?;
+        equal(signals(), NOTHING)?;
+    }
+    Ok([0; 4])
+}
+
+fn call_context(_: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    equal(hf(SEND_IPI, &[to]), 0u64)?;
+    Ok([0; 4])
+}
