@@ -17,10 +17,10 @@ usage: cargo xtask manifest check [OPTION]... LAYOUT|FILE...
 
 The exit status is 0 if nothing is wrong, 1 if there are faults, 2 if the command cannot be understood.";
 
-/// The command line, taken apart.
+/// The parsed command line.
 #[derive(Default)]
 pub struct Arguments {
-    /// Layouts and files.
+    /// Names of layouts, and paths of files.
     pub inputs: Vec<String>,
     /// `--json`
     pub json: bool,
@@ -32,14 +32,14 @@ pub struct Arguments {
     pub includes: Vec<PathBuf>,
     /// `--layouts`: the folder in which layouts are looked for by name.
     pub layouts: Option<PathBuf>,
-    /// `--files`: where images may be that do not lie beside their layout.
+    /// `--files`: further folders in which a layout's images may lie.
     pub files: Vec<PathBuf>,
 }
 
 impl Arguments {
-    /// Reads the words of a command line.
+    /// Parses the words of a command line.
     ///
-    /// Errors: an unknown option, one without its value, nothing to check.
+    /// Errors: an unknown option, an option without its value, nothing to check.
     pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut arguments = Self::default();
         while let Some(word) = words.next() {

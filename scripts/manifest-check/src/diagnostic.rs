@@ -1,4 +1,4 @@
-//! Faults with their places and who complains of them, as text and as JSON.
+//! Faults, each with its place and the reader that complains, as text and as JSON.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 
 use crate::shown;
 
-/// How bad it is.
+/// The severity of a fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Severity {
-    /// The boot refuses something, or something is not as it was meant.
+    /// The boot refuses something, or does something else than the author meant.
     Error,
-    /// The boot accepts it, and says something about it in its log.
+    /// The boot goes on and logs a warning.
     Warning,
 }
 
-/// Who says so.
+/// The reader that complains.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum By {
     /// The SPMC: the boot would print this line.
@@ -30,7 +30,7 @@ pub enum By {
     Firmware,
     /// Files of a layout that do not fit together.
     Layout,
-    /// A word that nobody reads.
+    /// No reader: a word that all readers ignore.
     Spelling,
     /// The device tree compiler or the C preprocessor.
     Compiler,
@@ -57,7 +57,7 @@ pub struct Place {
     pub line: usize,
     /// The column, in characters.
     pub column: usize,
-    /// How many characters are meant.
+    /// Number of characters.
     pub length: usize,
 }
 
@@ -76,15 +76,15 @@ impl Place {
 /// One fault.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// Who says so.
+    /// The reader that complains.
     pub by: By,
-    /// Where.
+    /// The place.
     pub place: Place,
     /// The fault, in one line.
     pub message: String,
-    /// The words that may have been meant.
+    /// A hint at the words that may have been meant.
     pub help: Option<String>,
 }
 
@@ -101,12 +101,12 @@ impl Diagnostic {
     }
 }
 
-/// All faults that are found.
+/// The faults that were found.
 #[derive(Default)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// Adds a fault, unless it is known.
+    /// Adds a fault, unless an equal one is there already.
     pub fn add(&mut self, diagnostic: Diagnostic) {
         let diagnostic = Diagnostic {
             place: Place {
@@ -138,12 +138,12 @@ impl Diagnostics {
         self.0.iter().filter(of).count()
     }
 
-    /// Returns whether the exit status has to say that something is wrong.
+    /// Returns whether the exit status must be that of a faulty input.
     pub fn has_faults(&self, deny_warnings: bool) -> bool {
         self.count(Severity::Error) > 0 || (deny_warnings && !self.0.is_empty())
     }
 
-    /// Returns one line that counts.
+    /// Returns one line with the numbers of errors and warnings.
     pub fn summary(&self) -> String {
         let (errors, warnings) = (self.count(Severity::Error), self.count(Severity::Warning));
         let plural = |count, word| match count {
@@ -161,7 +161,7 @@ impl Diagnostics {
         }
     }
 
-    /// Returns everything for people, each fault with the line of its file.
+    /// Returns all faults as text, each with the line of its file.
     pub fn text(&self) -> String {
         let mut files = SimpleFiles::new();
         let mut known = HashMap::new();
@@ -190,14 +190,14 @@ impl Diagnostics {
                 shown = shown.with_note(format!("help: {help}"));
             }
             if term::emit_to_string(&mut text, &config, &files, &shown).is_err() {
-                // It cannot be drawn: the file was changed meanwhile.
+                // The file has changed meanwhile, so that the place does not exist any more.
                 let _ = writeln!(text, "{}: {}", place.file.display(), one.message);
             }
         }
         text
     }
 
-    /// Returns everything for programs.
+    /// Returns all faults as JSON.
     pub fn json(&self) -> Value {
         let faults = self.0.iter().map(|one| {
             json!({
@@ -221,7 +221,7 @@ impl Diagnostics {
     }
 }
 
-/// Returns the bytes of a place.
+/// Returns the range of bytes that a place covers.
 fn range(content: &str, place: &Place) -> Option<std::ops::Range<usize>> {
     let line = place.line.checked_sub(1)?;
     let start: usize = content.split_inclusive('\n').take(line).map(str::len).sum();

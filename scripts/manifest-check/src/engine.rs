@@ -1,4 +1,4 @@
-//! Faults that the SPMC's own parser and checks find, with their places.
+//! Faults that the SPMC's own parser and checks report, with their places in the source.
 
 use std::cell::RefCell;
 
@@ -12,25 +12,25 @@ use crate::names;
 use crate::source::Source;
 use crate::tree::{Property, Tree};
 
-/// The system that partitions are judged for.
+/// The system for which partitions are judged.
 pub struct System<'s> {
-    /// The SPMC manifest's file.
+    /// The file of the SPMC manifest.
     pub source: &'s Source,
-    /// The values in it, as far as they can be read.
+    /// The values of the SPMC manifest, as far as they can be read.
     pub manifest: SpmcManifest,
     /// The memory of the SPMC.
     pub image: PageRange<Pa>,
 }
 
 impl System<'_> {
-    /// Returns the package that lies at that address.
+    /// Returns the entry of the package at that address.
     pub fn package_at(&self, address: u64) -> Option<&PackageEntry> {
         let mut packages = self.manifest.partitions.iter();
         packages.find(|entry| entry.memory.base() == Pa::new(address))
     }
 }
 
-/// A fault that was heard, without borrowing.
+/// A fault as the parser reported it, with owned strings.
 struct Heard {
     node: String,
     property: String,
@@ -38,8 +38,8 @@ struct Heard {
     found: Found,
 }
 
-/// Judges a partition's manifest with what the SPMC manifest says of it, behind the `earlier`
-/// partitions.
+/// Judges a partition's manifest together with what the SPMC manifest says about its package, and
+/// against the `earlier` partitions.
 pub fn partition(
     source: &Source,
     entry: &PackageEntry,
@@ -65,8 +65,8 @@ pub fn alone(source: &Source, diagnostics: &mut Diagnostics) {
     });
 }
 
-/// Lets the SPMC judge `source`, and adds what it reports and what it would log. `package` is the
-/// path of the node that describes the package which is judged, if one is.
+/// Runs the SPMC's checks in `work` for `source`, and adds what they report and what they would
+/// log. `package` is the path of the node that describes the judged package, if there is one.
 pub fn hear<T>(
     source: &Source,
     package: Option<&str>,
@@ -78,7 +78,7 @@ pub fn hear<T>(
     let listener = |fault: &Fault| {
         let node = match (fault.node, package) {
             ("package", Some(node)) => node,
-            // That was judged with the SPMC manifest.
+            // The package was judged together with the SPMC manifest.
             ("package", None) => return,
             (node, _) => node,
         };
@@ -112,7 +112,7 @@ pub fn hear<T>(
         diagnostics.error(By::Spmc, place(&source.tree, fault), &fault.message);
     }
     for line in LINES.take() {
-        // `name: property: what of it`, or something about the SPMC manifest.
+        // The line is `name: property: reason`, or a line about the SPMC manifest.
         let property = line.split(": ").nth(1).unwrap_or("");
         let place = match property.contains("CPUs") {
             true => source.tree.place("/cpus", ""),
@@ -124,8 +124,8 @@ pub fn hear<T>(
 }
 
 impl Heard {
-    /// Returns whether the fault lies where `other` is missed, so that it is missing for that
-    /// reason alone.
+    /// Returns whether this fault lies in what `other` reports as missing, and so only follows from
+    /// `other`.
     fn is_within(&self, other: &Self) -> bool {
         let own = format!("{}/{}", self.node, self.property).replace("//", "/");
         let missed = format!("{}/{}", other.node, other.property).replace("//", "/");
@@ -136,7 +136,7 @@ impl Heard {
     }
 }
 
-/// Returns where a fault is in the source.
+/// Returns the place of a fault in the source.
 fn place(tree: &Tree, fault: &Heard) -> Place {
     if !fault.node.starts_with('/') {
         return tree.place("/", "");
@@ -155,7 +155,7 @@ fn place(tree: &Tree, fault: &Heard) -> Place {
     tree.place(&fault.node, &fault.property)
 }
 
-/// Returns whether the address is among the cells of `reg`.
+/// Returns whether a cell of `reg`, or a pair of cells, is the address.
 fn holds(reg: &Property, address: u64) -> bool {
     let cells = reg.cells();
     let long = |pair: &[u32]| match *pair {
@@ -183,7 +183,7 @@ impl Log for Lines {
     fn flush(&self) {}
 }
 
-/// Collects from now on what the SPMC would print in its log.
+/// Collects, from now on, the lines that the SPMC would print in its log.
 pub fn listen_to_the_log() {
     if log::set_logger(&Lines).is_ok() {
         log::set_max_level(LevelFilter::Warn);

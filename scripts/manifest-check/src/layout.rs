@@ -1,4 +1,5 @@
-//! A whole layout: what TF-A's generator makes of it, what BL2 loads, and what the SPMC then finds.
+//! A whole layout: the packages that TF-A's generator makes of it, what BL2 loads, and what the
+//! SPMC then finds.
 
 use std::fs;
 use std::ops::Range;
@@ -14,10 +15,10 @@ use crate::engine::{self, System};
 use crate::source::Source;
 use crate::spmc_manifest;
 
-/// Where a vmN says that its package is.
+/// The property of a vmN node that states the address of its package.
 const LOAD_ADDRESS: &str = "load_address";
 
-/// A layout while it is judged.
+/// A layout that is being judged.
 struct Layout<'a> {
     file: &'a Path,
     text: &'a str,
@@ -30,13 +31,13 @@ struct Loaded<'a> {
     /// The manifest, where it can be read.
     manifest: Option<Source>,
     bytes: Option<Vec<u8>>,
-    /// Where BL2 loads it, and what says so.
+    /// The address at which BL2 loads the package, and below the place that states this address.
     address: Option<u64>,
     says_so: Place,
     uuid: Option<u128>,
-    /// Where the image lies in the package, if it is built.
+    /// The range of the image in the package, if the image is built.
     image: Option<Range<u64>>,
-    /// The image's file, if it is not.
+    /// The name of the image's file, if the image is not built.
     not_built: Option<&'a Spanned<String>>,
 }
 
@@ -84,7 +85,7 @@ pub fn judge(file: &Path, arguments: &Arguments, diagnostics: &mut Diagnostics) 
     }
 }
 
-/// Judges each manifest by itself, as there is no SPMC manifest.
+/// Judges each manifest by itself, for a layout without an SPMC manifest.
 fn alone(packages: &[Loaded], diagnostics: &mut Diagnostics) {
     for manifest in packages
         .iter()
@@ -106,7 +107,8 @@ impl Layout<'_> {
         }
     }
 
-    /// Packs an entry as TF-A's generator does, and loads it where that has it loaded.
+    /// Packs an entry as TF-A's generator does, at the address that the generator would pass to
+    /// BL2.
     fn load<'e>(&self, dir: &Path, entry: &'e Entry, diagnostics: &mut Diagnostics) -> Loaded<'e> {
         let mut loaded = Loaded {
             entry,
@@ -170,7 +172,7 @@ impl Layout<'_> {
         loaded
     }
 
-    /// Makes the package, and takes from the manifest what the layout does not say.
+    /// Makes the package. Takes values that the layout leaves out from the manifest.
     fn pack(&self, loaded: &mut Loaded, image: Option<Vec<u8>>, diagnostics: &mut Diagnostics) {
         let Some(manifest) = &loaded.manifest else {
             return;
@@ -194,7 +196,7 @@ impl Layout<'_> {
         }
         let offsets = entry.offsets();
         let built = image.is_some();
-        // One instruction stands for an image that is not built yet.
+        // One instruction stands for an image that is not built.
         let image = image.unwrap_or_else(|| vec![0; 4]);
         match sp_layout::pack(Version::V2, offsets, &manifest.dtb, &image) {
             Ok(bytes) => {
@@ -215,7 +217,7 @@ impl Layout<'_> {
         }
     }
 
-    /// Checks that BL2 can load all packages: there are few enough, each with a name of its own.
+    /// Checks that BL2 can load all packages: there are not too many, and their names differ.
     fn judge_packages(&self, packages: &[Loaded], diagnostics: &mut Diagnostics) {
         let missing: Vec<_> = packages
             .iter()
@@ -246,7 +248,8 @@ impl Layout<'_> {
         }
     }
 
-    /// Reads `tb_fw_config`, which says what BL2 loads where, whatever `sp_layout.json` says.
+    /// Reads `tb_fw_config`, which tells BL2 what to load and where, even if `sp_layout.json` says
+    /// otherwise.
     fn judge_tb_fw_config(
         &self,
         source: &Source,
@@ -312,8 +315,8 @@ impl Layout<'_> {
         }
     }
 
-    /// Checks that each vmN has a package and each package a vmN; then lets the SPMC judge, in its
-    /// order.
+    /// Checks that each vmN has a package and each package a vmN. Then lets the SPMC judge the
+    /// partitions in its order.
     fn judge_partitions(
         &self,
         system: &System,
@@ -360,7 +363,7 @@ impl Layout<'_> {
                 earlier.extend(self.judge_partition(package, system, at, &earlier, diagnostics));
             }
         }
-        // Those whose vmN is refused or missing.
+        // Packages whose vmN is refused or missing.
         for package in packages {
             let has_vm = package
                 .address
@@ -401,7 +404,7 @@ impl Layout<'_> {
         let packed;
         let manifest = match (&package.manifest, parsed) {
             (Some(manifest), _) => manifest,
-            // A package that was made elsewhere: its manifest has no source.
+            // A package that was packed elsewhere, whose manifest has no source here.
             (None, Some(parsed)) => {
                 let from = parsed.manifest_offset() as usize;
                 let dtb = bytes.get(from..from + parsed.manifest_size());
@@ -438,8 +441,8 @@ impl Layout<'_> {
 }
 
 impl Layout<'_> {
-    /// Checks that the package has room for what its manifest asks for, and takes that of a copy
-    /// from it.
+    /// Checks that the package has room for what its manifest asks for, and reserves the room for
+    /// the copy from which the partition is started again.
     fn judge_room(
         &self,
         package: &Package,

@@ -1,10 +1,11 @@
 //! `manifest-check`: judges manifests and whole layouts as the boot would.
 //!
-//! The SPMC's own parser and checks ([`spmc::manifest`]) say what it refuses, so that this program
-//! and the boot cannot differ. Added are what the firmware before it refuses, files that do not fit
-//! together, and words that nobody reads because they are misspelt.
+//! The SPMC's own parser and checks ([`spmc::manifest`]) judge what the SPMC refuses, so that this
+//! program and the boot agree. The program adds what the firmware before the SPMC refuses, files
+//! that do not fit together, and misspelt words, which all readers ignore.
 //!
-//! A program of its own, so that `xtask`, which calls it, can be built while the engine cannot.
+//! The program is not a part of `xtask`, which calls it, so that `xtask` builds even while the
+//! engine does not.
 
 mod arguments;
 mod diagnostic;
@@ -22,9 +23,9 @@ use arguments::Arguments;
 use diagnostic::Diagnostics;
 use source::Source;
 
-/// Exit status where there are faults.
+/// Exit status if there are faults.
 const FAULTY: u8 = 1;
-/// Exit status where the command line is wrong, or names what is not there.
+/// Exit status if the command line is wrong, or names something that does not exist.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The file or layout that a word of the command line names.
+/// The file or layout that a word of the command line stands for.
 enum Input {
     /// An `sp_layout.json`.
     Layout(PathBuf),
@@ -93,8 +94,8 @@ fn what_is(input: &str, arguments: &Arguments) -> Option<Input> {
     })
 }
 
-/// Judges manifests that no layout ties together. A partition's is judged with the SPMC manifest
-/// beside it, if that has a package where the partition is loaded.
+/// Judges manifests that no layout connects. A partition's manifest is judged together with the
+/// SPMC manifest, if there is exactly one and it has a package at the partition's load address.
 fn judge_files(files: &[PathBuf], arguments: &Arguments, diagnostics: &mut Diagnostics) {
     let read = |path: &PathBuf, diagnostics: &mut Diagnostics| {
         Source::read(path, &arguments.includes, diagnostics)
@@ -128,8 +129,8 @@ fn judge_files(files: &[PathBuf], arguments: &Arguments, diagnostics: &mut Diagn
     }
 }
 
-/// Writes a path as it is shown: without detours, and from the current folder on where it lies
-/// below that.
+/// Returns a path in the form that is printed: without `.` and `..`, and relative to the current
+/// folder if it lies there.
 fn shown(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {

@@ -1,5 +1,5 @@
-//! Words of the bindings, so that one that is misspelt is found: the boot passes over what it does
-//! not know, as other readers may know it.
+//! The words of the bindings, by which misspelt words are found. The boot ignores words that it
+//! does not know, since other readers may know them.
 
 use sp_layout::nearest;
 
@@ -7,7 +7,7 @@ use crate::diagnostic::{By, Diagnostic, Place};
 use crate::source::Source;
 use crate::tree::{Node, Tree};
 
-/// Words that a node may have.
+/// The words that may stand in a node.
 struct Words {
     properties: &'static [&'static str],
     nodes: &'static [&'static str],
@@ -130,7 +130,7 @@ const CPU: Words = leaf(&["device_type", "reg", "compatible", "phandle"]);
 const MEMORY: Words = leaf(&["device_type", "reg"]);
 const STREAM_ENDPOINT: Words = leaf(&["stream-endpoint-id", "smmu-id", "stream-ids"]);
 
-/// Kinds of memory in the SPMC manifest.
+/// The kinds of memory in the SPMC manifest.
 const DEVICE_TYPES: [&str; 4] = ["memory", "ns-memory", "device-memory", "ns-device-memory"];
 
 const fn leaf(properties: &'static [&'static str]) -> Words {
@@ -140,7 +140,7 @@ const fn leaf(properties: &'static [&'static str]) -> Words {
     }
 }
 
-/// Returns the words of a node, if it is one that the boot reads.
+/// Returns the words of a node, if the boot reads that node.
 fn words(is_spmc: bool, node: &Node) -> Option<&'static Words> {
     Some(match (is_spmc, node.parent(), node.path.as_str()) {
         (false, _, "/") => &PARTITION,
@@ -162,9 +162,9 @@ fn words(is_spmc: bool, node: &Node) -> Option<&'static Words> {
     })
 }
 
-/// A word that is read by nobody, and was meant to be another.
+/// A word that no reader knows, and that was probably meant to be another one.
 pub struct Misspelt {
-    /// Path of the node that lacks the right word.
+    /// Path of the node in which the right word is missing.
     node: String,
     /// The right word.
     meant: Option<&'static str>,
@@ -174,12 +174,12 @@ pub struct Misspelt {
 }
 
 impl Misspelt {
-    /// Returns whether `word` is missed in `node` because it is misspelt.
+    /// Returns whether `word` is missing in `node` because it is misspelt.
     pub fn explains(&self, node: &str, word: &str) -> bool {
         self.node == node && self.meant == Some(word)
     }
 
-    /// Returns the fault.
+    /// Returns the fault as a diagnostic.
     pub fn diagnostic(&self) -> Diagnostic {
         Diagnostic {
             help: self.meant.map(|meant| format!("did you mean `{meant}`?")),
@@ -188,7 +188,7 @@ impl Misspelt {
     }
 }
 
-/// Returns what is misspelt in a manifest.
+/// Returns the misspelt words of a manifest.
 pub fn misspelt(source: &Source) -> Vec<Misspelt> {
     let tree = &source.tree;
     let is_spmc = source.is_spmc();
@@ -208,7 +208,7 @@ pub fn misspelt(source: &Source) -> Vec<Misspelt> {
 fn properties(tree: &Tree, node: &Node, words: &Words, found: &mut Vec<Misspelt>) {
     for property in &node.properties {
         let meant = nearest(&property.name, words.properties);
-        // If the right word is there too, this is another one.
+        // If the right word is in the node, too, this word is not a misspelling of it.
         if let Some(meant) = meant.filter(|meant| node.property(meant).is_none()) {
             found.push(Misspelt {
                 node: node.path.clone(),
@@ -236,7 +236,8 @@ fn children(tree: &Tree, node: &Node, words: &Words, found: &mut Vec<Misspelt>) 
     }
 }
 
-/// Finds a `device_type` that makes the boot pass over a node which looks like memory or a CPU.
+/// Finds a wrong `device_type`, because of which the boot ignores a node that looks like memory or
+/// a CPU.
 fn device_type(tree: &Tree, node: &Node) -> Option<Misspelt> {
     let (known, like): (&[&str], _) = match node.parent() {
         "/cpus" => (&["cpu"], "cpu@"),
@@ -251,7 +252,7 @@ fn device_type(tree: &Tree, node: &Node) -> Option<Misspelt> {
     }
     let meant = nearest(&text, known);
     let like = node.name().starts_with(like);
-    // A CPU needs no type.
+    // A CPU node needs no `device_type`.
     let missing = kind.is_none() && (!like || node.parent() == "/cpus");
     if missing || (meant.is_none() && !like) {
         return None;

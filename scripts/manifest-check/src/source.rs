@@ -1,4 +1,4 @@
-//! Manifests as files: sources through the C preprocessor and `dtc`, and blobs.
+//! Manifests as files: sources, which go through the C preprocessor and `dtc`, and blobs.
 
 use std::fs;
 use std::io::Write;
@@ -8,19 +8,19 @@ use std::process::{Command, Output, Stdio};
 use crate::diagnostic::{By, Diagnostic, Diagnostics, Place};
 use crate::tree::Tree;
 
-/// A manifest.
+/// A manifest that was read.
 pub struct Source {
-    /// Its file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// The flattened tree.
+    /// The flattened device tree.
     pub dtb: Vec<u8>,
-    /// The tree with places; empty if the blob is damaged.
+    /// The tree with the places of its nodes. Empty if the blob is damaged.
     pub tree: Tree,
 }
 
 impl Source {
-    /// Reads a manifest. What compilers say against it is added to `diagnostics`, and then there is
-    /// none.
+    /// Reads a manifest. Adds the compilers' complaints to `diagnostics`, and returns `None` if
+    /// there are errors.
     pub fn read(path: &Path, includes: &[PathBuf], diagnostics: &mut Diagnostics) -> Option<Self> {
         let read = match path.extension() {
             Some(kind) if kind == "dtb" => Self::blob(path),
@@ -46,7 +46,7 @@ impl Source {
         let dtb = fs::read(path).map_err(|error| failed(path, &error.to_string()))?;
         let mut command = Command::new("dtc");
         command.args(["-q", "-I", "dtb", "-O", "dts"]).arg(path);
-        // A damaged tree is for the SPMC's reader to judge.
+        // The SPMC's own reader judges a damaged tree.
         let text = output(&mut command, None, path).unwrap_or_default();
         Ok(Self {
             path: path.to_path_buf(),
@@ -93,7 +93,7 @@ fn uses_preprocessor(text: &str) -> bool {
     text.lines().any(is_directive)
 }
 
-/// Returns the text behind the C preprocessor, with its notes of where each line came from.
+/// Runs the C preprocessor. Returns its output, with line markers.
 fn preprocess(path: &Path, includes: &[PathBuf]) -> Result<Vec<u8>, Vec<Diagnostic>> {
     let mut command = Command::new("cc");
     command.args(["-E", "-nostdinc", "-undef", "-x", "assembler-with-cpp"]);
@@ -120,7 +120,7 @@ fn output(
         let stdin = child.stdin.take();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                // It may have ended already: then it says why.
+                // The process may have ended already; its status then tells the reason.
                 let _ = stdin.map(|mut pipe| pipe.write_all(input.unwrap_or_default()));
             });
             child.wait_with_output()
@@ -143,8 +143,8 @@ fn failed(path: &Path, message: &str) -> Vec<Diagnostic> {
     vec![Diagnostic::error(By::Compiler, place, message)]
 }
 
-/// Reads a line such as `Error: a.dts:4.2-3 syntax error` or `a.dts:2:10: fatal error: b.h: No such
-/// file`.
+/// Parses a compiler's complaint, such as `Error: a.dts:4.2-3 syntax error` or `a.dts:2:10: fatal
+/// error: b.h: No such file`.
 fn complaint(line: &str) -> Option<Diagnostic> {
     let line = line
         .strip_prefix("Error: ")

@@ -1,4 +1,4 @@
-//! The SPMC manifest, which EL3 reads too.
+//! Checks of the SPMC manifest, which EL3 reads, too.
 
 use sp_layout::MAX_CONFIG;
 use spmc::addr::{ADDRESS_LIMIT, PAGE_SIZE, Pa, PageRange};
@@ -8,7 +8,7 @@ use crate::diagnostic::{By, Diagnostics, Place};
 use crate::engine::{System, hear};
 use crate::source::Source;
 
-/// Judges the SPMC manifest and where it puts packages.
+/// Judges the SPMC manifest and the addresses that it gives to packages.
 pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s> {
     let image = image(source);
     let manifest = hear(source, None, diagnostics, |report| {
@@ -44,8 +44,8 @@ pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s
     }
 }
 
-/// Returns what the manifest says of the image: a page at the end of all addresses if it says
-/// nothing.
+/// Returns the range of the image that the manifest states, or the last page of all addresses if it
+/// states none.
 fn image(source: &Source) -> PageRange<Pa> {
     let number = |name| source.tree.number("/attribute", name);
     let base = number("load_address");
@@ -55,8 +55,8 @@ fn image(source: &Source) -> PageRange<Pa> {
     said.or_else(last).expect("the last page is a range")
 }
 
-/// Checks what the SPMD takes from `attribute` and the SPMC does not: it refuses each entry point
-/// of other PEs that is not in the image.
+/// Checks what the SPMD, but not the SPMC, reads from `attribute`. The SPMD refuses entry points of
+/// secondary PEs that are not in the image.
 fn judge_attribute(source: &Source, diagnostics: &mut Diagnostics) {
     let tree = &source.tree;
     if tree.node("/attribute").is_none() {

@@ -1,4 +1,5 @@
-//! A device tree with the places of its nodes and properties, from what `dtc` prints with `-T -T`.
+//! A device tree with the places of its nodes and properties, parsed from the output of `dtc -T
+//! -T`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,24 +9,24 @@ use crate::diagnostic::Place;
 #[derive(Default)]
 pub struct Tree {
     nodes: Vec<Node>,
-    /// The file that stands for what has no place.
+    /// The file that is the place of whatever has no place of its own.
     file: PathBuf,
 }
 
 /// A node.
 pub struct Node {
-    /// Path; that of the root is `/`.
+    /// The path; that of the root is `/`.
     pub path: String,
-    /// In the order of the tree.
+    /// The properties in the order of the tree.
     pub properties: Vec<Property>,
     place: Option<Place>,
 }
 
 /// A property.
 pub struct Property {
-    /// Name.
+    /// The name.
     pub name: String,
-    /// Value as it stands in the blob.
+    /// The value as it is in the blob.
     pub value: Vec<u8>,
     place: Option<Place>,
 }
@@ -57,7 +58,7 @@ impl Property {
         cells.iter().map(|cell| u32::from_be_bytes(*cell)).collect()
     }
 
-    /// Returns the number in one or two cells.
+    /// Returns the number in a value of one or two cells.
     pub fn number(&self) -> Option<u64> {
         match *self.cells() {
             [low] => Some(low.into()),
@@ -66,7 +67,7 @@ impl Property {
         }
     }
 
-    /// Returns whether the list of strings holds `wanted`.
+    /// Returns whether the value, as a list of strings, holds `wanted`.
     pub fn has_string(&self, wanted: &str) -> bool {
         let mut strings = self.value.split(|byte| *byte == 0);
         strings.any(|text| text == wanted.as_bytes())
@@ -80,8 +81,8 @@ impl Property {
 }
 
 impl Tree {
-    /// Reads what `dtc -O dts -T -T` prints of `file`: one line for each property, and for each
-    /// beginning and end of a node.
+    /// Parses the output of `dtc -O dts -T -T` for `file`: one line for each property, and for each
+    /// start and end of a node.
     pub fn parse(annotated: &str, file: &Path) -> Self {
         let mut tree = Self {
             nodes: Vec::new(),
@@ -127,7 +128,7 @@ impl Tree {
         self.nodes.iter()
     }
 
-    /// Returns the node of that path.
+    /// Returns the node with that path.
     pub fn node(&self, path: &str) -> Option<&Node> {
         self.nodes.iter().find(|node| node.path == path)
     }
@@ -137,10 +138,11 @@ impl Tree {
         self.node(path)?.property(property)?.number()
     }
 
-    /// Returns the place of a property; of its node where it is missing or no property is meant.
-    /// A fault of the tree as a whole is also found where one node alone has that property.
+    /// Returns the place of a property. If the property is missing, or if `property` is empty,
+    /// returns the place of the node. A fault of the whole tree is at that property if a single
+    /// node has it.
     pub fn place(&self, path: &str, property: &str) -> Place {
-        // The SPMC cuts off names that are longer than its messages.
+        // The SPMC cuts off names that do not fit in its messages.
         let node = self.node(path).or_else(|| {
             let mut cut = self.nodes.iter().filter(|node| node.path.starts_with(path));
             cut.next().filter(|_| path != "/")
@@ -162,7 +164,7 @@ impl Tree {
     }
 }
 
-/// Splits a line into its code and the first place in the comment at its end.
+/// Splits a line into its code and the first place in the comment at the end of the line.
 fn split_place(line: &str) -> (&str, Option<Place>) {
     let line = line.trim();
     let Some((code, comment)) = line
@@ -175,7 +177,7 @@ fn split_place(line: &str) -> (&str, Option<Place>) {
     (code.trim(), place(first, code.trim()))
 }
 
-/// Reads `file:line:column-line:column`. The column of a node is that of its brace.
+/// Parses `file:line:column-line:column`. The column of a node is that of its brace.
 fn place(text: &str, code: &str) -> Option<Place> {
     let (start, _end) = text.rsplit_once('-')?;
     let (start, column) = start.rsplit_once(':')?;
@@ -196,8 +198,8 @@ fn place(text: &str, code: &str) -> Option<Place> {
     })
 }
 
-/// Returns where the name stands in the line of the source: `dtc` counts to a node's brace, and
-/// behind the C preprocessor it counts in another text.
+/// Returns the column and the length of a name in its line of the source. `dtc` gives the column of
+/// a node's brace, and after the C preprocessor it gives columns of the preprocessed text.
 fn column_of(file: &Path, line: usize, column: usize, name: &str) -> (usize, usize) {
     let source = std::fs::read(file).unwrap_or_default();
     let source = String::from_utf8_lossy(&source);
@@ -215,7 +217,7 @@ fn column_of(file: &Path, line: usize, column: usize, name: &str) -> (usize, usi
     }
 }
 
-/// Drops `label: ` before a name.
+/// Removes labels (`label: `) before a name.
 fn without_labels(head: &str) -> &str {
     let mut head = head.trim();
     while let Some((label, rest)) = head.split_once(": ")
@@ -226,7 +228,8 @@ fn without_labels(head: &str) -> &str {
     head
 }
 
-/// Returns the bytes of a value: strings, cells between `<>` and bytes between `[]`.
+/// Returns the bytes of a value that consists of strings, of cells between `<>` and of bytes
+/// between `[]`.
 fn bytes(value: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = value;
@@ -251,7 +254,7 @@ fn bytes(value: &str) -> Vec<u8> {
     bytes
 }
 
-/// Reads a string up to its closing quote, and returns what is behind that.
+/// Parses a string up to its closing quote. Returns the text after the quote.
 fn string<'a>(text: &'a str, bytes: &mut Vec<u8>) -> &'a str {
     let mut characters = text.char_indices();
     while let Some((at, character)) = characters.next() {
@@ -309,11 +312,11 @@ mod tests {
         let place = tree.place("/sub@1", "flag");
         assert_eq!((place.line, place.column), (6, 3));
         assert_eq!(place.file, Path::new("a b.dts"));
-        // A property without a place, and one that is not there, have the place of their node.
+        // A property without a place, and a missing property, have the place of their node.
         for property in ["phandle", "missing", ""] {
             assert_eq!(tree.place("/sub@1", property).line, 5);
         }
-        // One that the root does not have is found where it is alone.
+        // A property that the root lacks is found in the only node that has it.
         assert_eq!(tree.place("/", "flag").line, 6);
     }
 }

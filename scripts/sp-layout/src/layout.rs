@@ -1,4 +1,4 @@
-//! `sp_layout.json`, with the place of all that it says.
+//! The format `sp_layout.json`, parsed with the place of each value.
 
 use std::ops::Range;
 
@@ -9,29 +9,29 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use crate::package::Offsets;
 use crate::spelling::nearest;
 
-/// A value, and the bytes of the file that say it.
+/// A value, and its place in the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Spanned<T> {
     /// The value.
     pub value: T,
-    /// Its place.
+    /// The bytes of the value in the file.
     pub span: Range<usize>,
 }
 
-/// An entry: a Secure Partition.
+/// An entry of the layout, for one Secure Partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// Its key.
+    /// The key of the entry.
     pub name: Spanned<String>,
-    /// Where its package comes from.
+    /// The source of the package.
     pub source: Source,
-    /// `uuid`, which names the package in the FIP. Without it the manifest's first UUID is taken.
+    /// `uuid`, which names the package in the FIP. The default is the manifest's first UUID.
     pub uuid: Option<Spanned<String>>,
-    /// `physical-load-address`. Without it the manifest's `load-address` is taken.
+    /// `physical-load-address`. The default is the manifest's `load-address`.
     pub load_address: Option<Spanned<u64>>,
 }
 
-/// Where a package comes from.
+/// The source of a package.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
     /// `image` and `pm`, to be packed.
@@ -41,7 +41,7 @@ pub enum Source {
         /// The partition's manifest.
         manifest: Part,
     },
-    /// `package-file` (ours): packed before, taken unchanged.
+    /// `package-file`, an extension of this project: a package that is used unchanged.
     File(Spanned<String>),
 }
 
@@ -50,12 +50,12 @@ pub enum Source {
 pub struct Part {
     /// Path of the file, relative to the layout.
     pub file: Spanned<String>,
-    /// Where in the package it is put, if the layout says so.
+    /// Offset of the part in the package, if the layout states one.
     pub offset: Option<Spanned<u64>>,
 }
 
 impl Entry {
-    /// Returns where the parts of the package lie in it.
+    /// Returns the offsets of the parts in the package.
     pub fn offsets(&self) -> Offsets {
         let usual = Offsets::default();
         let Source::Parts { image, manifest } = &self.source else {
@@ -69,12 +69,12 @@ impl Entry {
     }
 }
 
-/// A fault that TF-A's generator would stumble over.
+/// A fault at which TF-A's generator would fail.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// The fault, in words.
     pub message: String,
-    /// Where.
+    /// The bytes of the faulty text.
     pub span: Range<usize>,
 }
 
@@ -93,10 +93,11 @@ pub fn position(text: &str, at: usize) -> (usize, usize) {
     (line, column)
 }
 
-/// Faults while they are found.
+/// The list to which parsing adds faults.
 type Faults = Vec<Fault>;
 
-/// Reads a layout: the entries that can be read, in the order of their names, and all faults.
+/// Parses a layout. Returns the entries that can be read, in the order of their names, and all
+/// faults.
 pub fn parse(text: &str) -> (Vec<Entry>, Vec<Fault>) {
     let strict = ParseOptions {
         allow_comments: false,
@@ -191,7 +192,7 @@ fn parse_entry(name: Spanned<String>, object: &Object, faults: &mut Faults) -> O
     })
 }
 
-/// Keys of an entry: those that TF-A's generator knows, and ours.
+/// Keys of an entry: those that TF-A's generator knows, and those of this project.
 const KEYS: [&str; 8] = [
     "image",
     "pm",
@@ -203,11 +204,10 @@ const KEYS: [&str; 8] = [
     "package-file",
 ];
 
-/// Keys of a file.
+/// Keys of a part.
 const PART_KEYS: [&str; 2] = ["file", "offset"];
 
-/// Refuses a misspelt key. The generator does not look at it, takes a default in its place and says
-/// nothing.
+/// Refuses a misspelt key. The generator ignores such a key and silently uses a default.
 fn unknown(property: &ObjectProp, known: &[&str], faults: &mut Faults) {
     let key = property.name.as_str();
     if let Some(meant) = nearest(key, known) {
@@ -237,7 +237,7 @@ fn part(value: &Value, faults: &mut Faults) -> Option<Part> {
     Some(Part { file, offset })
 }
 
-/// Reads a string with a number: the generator fails at a number of JSON here.
+/// Parses a number in a string. The generator fails if the value is a JSON number.
 fn offset_of(value: &Value, faults: &mut Faults) -> Option<Spanned<u64>> {
     match value {
         Value::StringLit(_) => number(value, faults),
@@ -261,7 +261,7 @@ fn string(value: &Value, faults: &mut Faults) -> Option<Spanned<String>> {
     }
 }
 
-/// Reads a number, or a string with one in decimal or, after `0x`, in hexadecimal.
+/// Parses a JSON number, or a string with a decimal number or, after `0x`, a hexadecimal one.
 fn number(value: &Value, faults: &mut Faults) -> Option<Spanned<u64>> {
     let text: &str = match value {
         Value::StringLit(text) => &text.value,
@@ -300,7 +300,7 @@ fn fault(faults: &mut Faults, span: Range<usize>, message: &str) {
 mod tests {
     use super::*;
 
-    /// Each fault as `line:column: message`.
+    /// Returns each fault as `line:column: message`.
     fn faults(text: &str) -> Vec<String> {
         let line = |fault: &Fault| {
             let (line, column) = fault.position(text);

@@ -1,8 +1,8 @@
 //! TF-A's `sp_layout.json` (`SP_LAYOUT_FILE`) and the SP packages that its entries describe.
 //!
 //! TF-A's generator (`sp_mk_generator.py`) reads the file and calls `sptool` for each entry. This
-//! crate does the same: [`parse`] reads, [`pack`] packs. The image builder and `cargo xtask
-//! manifest check` both use it, so that they understand a layout alike.
+//! crate does the same: [`parse`] reads the file, [`pack`] makes a package. The image builder and
+//! `cargo xtask manifest check` share it, so that both understand a layout alike.
 
 mod files;
 mod layout;

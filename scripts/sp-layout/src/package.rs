@@ -1,32 +1,32 @@
-//! The SP package that the SPMC unpacks: magic, version, offset and size of the manifest, offset
-//! and size of the image (24 bytes), then the parts.
+//! The format of the SP package that the SPMC unpacks: a header of 24 bytes (magic, version, offset
+//! and size of the manifest, offset and size of the image), then the parts.
 
 /// Length of the header.
 const HEADER: u64 = 24;
-/// Offsets are multiples of this.
+/// The unit of offsets in a package.
 const PAGE: u64 = 0x1000;
 
-/// How a package is laid out.
+/// The version of the package format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Version {
-    /// The manifest lies directly behind the header.
+    /// The manifest follows the header directly.
     V1 = 1,
-    /// The manifest starts on a page of its own.
+    /// The manifest begins on a page of its own.
     V2 = 2,
 }
 
-/// Where the parts lie in a package: `pm.offset` and `image.offset` of a layout, which TF-A's
-/// generator hands to `sptool` as `--pm-offset` and `--img-offset`.
+/// Offsets of the parts in a package: `pm.offset` and `image.offset` of a layout, which TF-A's
+/// generator passes to `sptool` as `--pm-offset` and `--img-offset`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Offsets {
-    /// Offset of the manifest; a package of version 1 has it behind the header, whatever this says.
+    /// Offset of the manifest. Ignored for version 1, in which the manifest follows the header.
     pub manifest: u64,
-    /// Offset of the image; the manifest's `entrypoint-offset` usually says the same.
+    /// Offset of the image. Usually equal to the manifest's `entrypoint-offset`.
     pub image: u64,
 }
 
 impl Default for Offsets {
-    /// Returns what `sptool` takes where nothing is said.
+    /// Returns the default offsets of `sptool`.
     fn default() -> Self {
         Self {
             manifest: 0x1000,
@@ -37,9 +37,9 @@ impl Default for Offsets {
 
 /// Packs an SP package.
 ///
-/// Errors, each a sentence: those of `sptool`, which are offsets that are no multiples of 4 KiB, a
-/// manifest that is not before the image or reaches into it; a manifest over the header; more than
-/// 4 GiB.
+/// Errors, each a sentence: those of `sptool`, which are an offset that is no multiple of 4 KiB, a
+/// manifest that is not before the image, and a manifest that reaches into it; a manifest that
+/// overlaps the header; a package of more than 4 GiB.
 pub fn pack(
     version: Version,
     offsets: Offsets,
@@ -116,7 +116,6 @@ mod tests {
         assert_eq!(&package[0x4000..], b"image");
     }
 
-    // Finding C8.
     #[test]
     fn offsets_are_places_in_the_package() {
         let package = pack_at(at(0x2000, 0x1_0000)).unwrap();
@@ -126,7 +125,6 @@ mod tests {
         assert_eq!(&package[0x1_0000..], b"image");
     }
 
-    // Finding C8.
     #[test]
     fn what_sptool_refuses_is_refused() {
         for (offsets, why) in [

@@ -1,7 +1,7 @@
-//! Words that look like others.
+//! Similarity of words, to find misspelt ones.
 
-/// Returns the word of `known` that `word` is a misspelling of, if it looks like one. Short words
-/// must be nearer, as many differ in one letter and are right.
+/// Returns the word of `known` of which `word` looks like a misspelling. Short words must be more
+/// similar, since many correct words differ in one letter.
 pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     if known.contains(&word) || word.chars().count() < 3 {
         return None;

@@ -1,13 +1,14 @@
-//! Device trees that tests change in ways that no compiler would: a name twice, half a cell.
+//! Device trees that tests change in ways that no compiler would produce: a duplicate name, half a
+//! cell.
 
 /// A node.
 #[derive(Clone)]
 pub struct Tree {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Names and values of its properties.
+    /// Names and values of the properties.
     pub properties: Vec<(String, Vec<u8>)>,
-    /// Its children.
+    /// The children.
     pub children: Vec<Tree>,
 }
 
@@ -118,7 +119,7 @@ impl Tree {
         1 + self.children.iter().map(Self::count).sum::<usize>()
     }
 
-    /// Returns the node with that number, counted from the root on in the order of the text.
+    /// Returns the node with that number. Nodes are counted from the root in the order of the text.
     pub fn node(&mut self, number: usize) -> &mut Self {
         if number == 0 {
             return self;

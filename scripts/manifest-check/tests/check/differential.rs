@@ -1,7 +1,8 @@
-//! The check against the boot, on layouts with random faults: what the boot refuses the check calls
-//! a fault, and what the check says that the SPMC would print the boot prints.
+//! Compares the check with the boot on layouts with random faults: the check must report a fault
+//! wherever the boot refuses something, and the boot must print each line that the check says the
+//! SPMC would print.
 //!
-//! `MANIFEST_CHECK_LAYOUTS` says how many layouts are judged.
+//! `MANIFEST_CHECK_LAYOUTS` is the number of layouts.
 
 use std::cell::RefCell;
 use std::fmt::Write;
@@ -21,7 +22,7 @@ use crate::support::{Case, Fault};
 /// The files of a layout: the SPMC manifest, and those of the partitions.
 const FILES: [&str; 4] = ["spmc.dtb", "one.dtb", "two.dtb", "three.dtb"];
 
-/// The values that take the place of a cell.
+/// The values by which a cell is replaced.
 const CELLS: [u32; 24] = [
     0,
     1,
@@ -59,11 +60,11 @@ const STEPS: [u32; 6] = [
     u32::MAX,
 ];
 
-/// The properties that are not changed: where BL2 puts the SPMC, which the fake machine does not
-/// ask the manifest for.
+/// The properties that are not changed: they state where BL2 puts the SPMC, and the fake machine
+/// does not take that from the manifest.
 const FIRMWARES: [&str; 3] = ["load_address", "binary_size", "entrypoint"];
 
-/// Partitions that have what a manifest may say.
+/// Returns partitions that use everything that a manifest may contain.
 fn partitions() -> [PartitionSpec; 3] {
     let region = |name, base, relative, attributes| Region {
         name,
@@ -107,7 +108,7 @@ fn cell(value: u32) -> Vec<u8> {
     value.to_be_bytes().to_vec()
 }
 
-/// Changes one thing somewhere; says what.
+/// Makes one random change. Returns a description of it.
 fn change(trees: &mut [Tree; 4], random: &mut Random) -> String {
     let number = random.below(4) as usize;
     let other = trees[random.below(4) as usize].clone();
@@ -196,7 +197,7 @@ thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Keeps warnings and errors of the thread that boots.
+/// Keeps the warnings and errors of the thread that boots.
 struct Lines;
 
 impl Log for Lines {
@@ -206,7 +207,7 @@ impl Log for Lines {
 
     fn log(&self, record: &Record) {
         let line = record.args().to_string();
-        // What the board lacks, no manifest says.
+        // No manifest states which interrupts the board lacks.
         if !line.contains("the GIC has no interrupt") {
             LINES.with_borrow_mut(|lines| lines.push(line));
         }
@@ -218,9 +219,9 @@ impl Log for Lines {
 /// The result of a boot.
 #[derive(Debug)]
 struct Booted {
-    /// All partitions of the layout were started.
+    /// Set if all partitions of the layout were started.
     all: bool,
-    /// Warnings and errors.
+    /// The warnings and errors.
     lines: Vec<String>,
 }
 
@@ -252,7 +253,7 @@ fn judge(case: &Case, trees: &[Tree; 4]) -> Vec<Fault> {
     for (file, tree) in FILES.iter().zip(trees) {
         std::fs::write(case.dir.join(file), tree.to_dtb()).unwrap();
     }
-    // Layouts have it as source.
+    // Layouts contain this file as source.
     let mut dtc = Command::new("dtc");
     dtc.args([
         "-q", "-f", "-I", "dtb", "-O", "dts", "-o", "spmc.dts", FILES[0],

@@ -1,4 +1,5 @@
-//! Layouts of the repository: all are good, but for those that show what becomes of faults.
+//! The layouts of the repository. All of them are good, except those that show what happens with
+//! faults.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +7,7 @@ use serde_json::Value;
 
 use crate::support;
 
-/// Layouts that are faulty on purpose, with what is said of them.
+/// Layouts that are faulty on purpose, with the message for each.
 const FAULTY: [(&str, &str); 2] = [
     (
         "manifests/faults/bad-manifest",

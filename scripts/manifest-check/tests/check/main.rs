@@ -1,5 +1,5 @@
-//! `manifest-check`, run as a program: on layouts with one fault or several, and on those of the
-//! repository.
+//! Runs the program `manifest-check` on layouts with one or several faults, and on the layouts of
+//! the repository.
 
 mod device_tree;
 mod differential;

@@ -1,5 +1,5 @@
-//! One test for each kind of fault of manifests, by themselves and together: the place, who says
-//! so, and the line. Finding C19.
+//! One test for each kind of fault in manifests, by themselves and together: the place, the reader
+//! that complains, and the message.
 
 use crate::support::{Case, run};
 
@@ -201,7 +201,7 @@ fn an_spmc_manifest_that_bl2_has_no_room_for() {
 #[test]
 fn a_property_that_is_misspelt() {
     let case = Case::new("misspelt").change("one.dts", "execution-ctx-count", "execution-ctx-cnt");
-    // That it is missing is not said again.
+    // The consequence, a missing property, is not reported again.
     case.has(&[(
         "spelling",
         "one.dts",

@@ -1,11 +1,11 @@
-//! The program must know each word that the SPMC reads, or a neighbour of it could be taken for a
-//! misspelling.
+//! Checks that the program knows each word that the SPMC reads. Otherwise a correct word could be
+//! reported as a misspelling of a similar one.
 
 use std::fs;
 use std::path::Path;
 
-/// Returns words in quotes that stand before `=>` or `|`, or behind `name ==`: what a parser
-/// compares names with.
+/// Returns the words in quotes before `=>` or `|`, or after `name ==`: those with which a parser
+/// compares names.
 fn words(source: &str) -> Vec<&str> {
     let code = source.split("#[cfg(test)]").next().unwrap_or(source);
     let mut words = Vec::new();

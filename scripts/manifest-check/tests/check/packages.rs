@@ -1,5 +1,5 @@
-//! One test for each kind of fault of `sp_layout.json`, packages and `tb_fw_config`: the place, who
-//! says so, and the line. Findings C8 and C19.
+//! One test for each kind of fault in `sp_layout.json`, packages and `tb_fw_config`: the place, the
+//! reader that complains, and the message.
 
 use crate::support::Case;
 

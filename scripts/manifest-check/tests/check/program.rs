@@ -1,4 +1,4 @@
-//! The command line, single files and their sources, and the forms of output.
+//! The command line, single files and their sources, and the output formats.
 
 use crate::support::{Case, run};
 
@@ -6,7 +6,7 @@ use crate::support::{Case, run};
 fn files_by_themselves_and_together() {
     let case = Case::new("files").change("one.dts", "<0x0 0x6600000>", "<0x0 0x6400000>");
     assert_eq!(case.judge(&["spmc.dts"]), (0, vec![]));
-    // That the region is another's is seen with the SPMC manifest alone.
+    // Only the SPMC manifest shows that the region belongs to another partition.
     assert_eq!(case.judge(&["one.dts", "two.dts"]), (0, vec![]));
     let (status, faults) = case.judge(&["one.dts", "spmc.dts"]);
     assert_eq!((status, faults.len()), (1, 1));

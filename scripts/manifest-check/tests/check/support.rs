@@ -1,4 +1,4 @@
-//! Copies of a good layout that tests change and have judged.
+//! Copies of a good layout, which tests change and then judge.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,22 +6,22 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// A layout of its own for one test.
+/// A copy of the layout for one test.
 pub struct Case {
-    /// Its folder.
+    /// The folder of the copy.
     pub dir: PathBuf,
 }
 
 /// A fault as the program reports it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// `file:line:column` of it, below the folder of the case.
+    /// `file:line:column` of the fault, below the folder of the case.
     pub place: String,
-    /// Who says so.
+    /// The reader that complains.
     pub by: String,
-    /// Its text.
+    /// The message.
     pub message: String,
-    /// The words that may have been meant.
+    /// A hint at the words that may have been meant.
     pub help: Option<String>,
 }
 
@@ -35,7 +35,7 @@ pub fn run(arguments: &[&str], dir: &Path) -> Output {
 }
 
 impl Case {
-    /// Returns a copy of the good layout.
+    /// Makes a copy of the good layout.
     pub fn new(name: &str) -> Self {
         let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/good");
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -56,19 +56,19 @@ impl Case {
         self
     }
 
-    /// Replaces a text, which stands in the file once.
+    /// Replaces a text that occurs once in the file.
     pub fn change(self, file: &str, from: &str, to: &str) -> Self {
         let text = self.read(file);
         assert_eq!(text.matches(from).count(), 1, "{file}: {from}");
         self.write(file, text.replace(from, to))
     }
 
-    /// Returns what is in a file.
+    /// Returns the contents of a file.
     pub fn read(&self, file: &str) -> String {
         fs::read_to_string(self.dir.join(file)).unwrap()
     }
 
-    /// Returns `file:line:column` of a text that stands in the file once.
+    /// Returns `file:line:column` of a text that occurs once in the file.
     pub fn place(&self, file: &str, text: &str) -> String {
         let content = self.read(file);
         let mut found = content.match_indices(text);
@@ -80,7 +80,7 @@ impl Case {
         format!("{file}:{line}:{column}")
     }
 
-    /// Has the layout judged: the exit status and all faults.
+    /// Judges the layout. Returns the exit status and all faults.
     pub fn judge(&self, arguments: &[&str]) -> (i32, Vec<Fault>) {
         let output = run(&[&["--json"], arguments].concat(), &self.dir);
         let text = String::from_utf8(output.stdout).unwrap();
@@ -106,8 +106,8 @@ impl Case {
         (output.status.code().unwrap(), faults.collect())
     }
 
-    /// Asserts that the layout has these faults and no others: who says so, in which file, at which
-    /// text of it, and what.
+    /// Asserts that the layout has exactly these faults, each with the reader that complains, the
+    /// file, the text of the file at the fault, and the message.
     #[track_caller]
     pub fn has(&self, expected: &[(&str, &str, &str, &str)]) {
         let (status, found) = self.judge(&["."]);
@@ -131,7 +131,7 @@ impl Case {
 }
 
 impl Case {
-    /// Asserts that the layout has faults with these messages and no others.
+    /// Asserts that the layout has exactly the faults with these messages.
     #[track_caller]
     pub fn has_messages(&self, expected: &[&str]) {
         let (status, found) = self.judge(&["."]);
@@ -139,7 +139,7 @@ impl Case {
         assert_eq!((status, found.as_slice()), (1, expected));
     }
 
-    /// Asserts that a file has faults whose messages begin like this, and no others.
+    /// Asserts that a file has exactly the faults whose messages begin with these texts.
     #[track_caller]
     pub fn has_in(&self, file: &str, expected: &[&str]) {
         let (status, found) = self.judge(&[file]);
