@@ -1,8 +1,8 @@
-//! Debian's package tools with a configuration of our own.
+//! Debian's package tools with a private configuration.
 //!
-//! Sources, lists, preferences and cache live below `target/apt`, so the system's apt stays as it
-//! is: no suite is added to it and no list is refreshed. The mirror is the one that the system's
-//! own sources name.
+//! Sources, lists, preferences and cache lie below `target/apt`, so that the system's apt stays as
+//! it is: no suite is added to it, and its lists are not refreshed. The mirror is the one in the
+//! system's own sources.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,8 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// Fails where there is no apt or its sources name no mirror of the installed release.
+    /// Opens the private state. Fails if there is no apt, or if its sources name no mirror of the
+    /// installed release.
     pub fn open() -> Result<Self> {
         if which("apt-get").is_none() {
             bail!("this system has no apt-get");
@@ -50,13 +51,13 @@ impl Apt {
         })
     }
 
-    /// Code name of this system's release.
+    /// Returns the code name of this system's release.
     pub fn codename(&self) -> &str {
         &self.codename
     }
 
-    /// Writes the private configuration and refreshes the private lists. With `backports` the suite
-    /// of that name is added, and the source package named is taken from it.
+    /// Writes the private configuration and refreshes the private lists. If `backports` names a
+    /// source package, the suite of backports is added, and that package is taken from it.
     pub fn update(&self, backports: Option<&str>) -> Result<()> {
         let parts = self.dir.join("sources");
         if parts.exists() {
@@ -86,8 +87,8 @@ impl Apt {
         )
     }
 
-    /// Installs packages as root or through sudo; where neither is possible the error is the
-    /// command to run.
+    /// Installs packages as root or by sudo. If neither is possible, the error says which command
+    /// to run.
     pub fn install(&self, packages: &[&str]) -> Result<()> {
         let mut words = vec!["apt-get".to_string()];
         words.extend(self.options());
@@ -106,7 +107,7 @@ impl Apt {
         logged(&mut command, &self.dir.join("install.log"))
     }
 
-    /// Fetches a file of the mirror and checks its SHA-256.
+    /// Downloads a file from the mirror and checks its SHA-256.
     pub fn download(&self, path: &str, sha256: &str, to: &Path) -> Result<()> {
         let uri = format!("{}/{path}", self.mirror.trim_end_matches('/'));
         output(
@@ -155,8 +156,8 @@ fn copy_sources(to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The words to put before a command that needs root: none as root, sudo where it asks for no
-/// password.
+/// Returns the words to put before a command that needs root: none for root, `sudo` if it asks for
+/// no password.
 fn privileges() -> Option<Vec<&'static str>> {
     if output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0") {
         return Some(Vec::new());

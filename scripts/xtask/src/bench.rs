@@ -1,9 +1,9 @@
 //! `cargo xtask bench`: executed instructions per call, split by the component that executes them.
 //!
-//! The test OS runs each call between two marks, a number of times, and says on the console which
-//! pair is which: `BENCH <n> <name> <iterations>` with marks 2n and 2n+1. The entry named `empty`
-//! is the loop alone: what it costs is taken off the others. A QEMU plugin counts
-//! (`tests/qemu/insn-count.c`); with `-icount` and one PE a run repeats exactly.
+//! The test OS runs each call a number of times between two marks. On the console it announces the
+//! marks by `BENCH <n> <name> <iterations>`: 2n and 2n+1. The cost of the entry named `empty`,
+//! which is a loop without a call, is subtracted from the others. A QEMU plugin counts instructions
+//! (`tests/qemu/insn-count.c`). With `-icount` and one PE, a run repeats exactly.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,7 +32,7 @@ const REGIONS: [(&str, u64, u64); 5] = [
 const NWD: usize = 0;
 const SPMC: usize = 2;
 
-/// Limits what a call costs while other PEs make theirs, in percent of what it costs alone.
+/// Limits the cost of a call while other PEs make calls, in percent of its cost alone.
 const PARALLEL: (&str, u64) = ("direct_in_parallel_percent", 105);
 
 /// Limits the cost of each measured operation.
@@ -49,12 +49,12 @@ const LIMITS: &[(&str, u64)] = &[
     ("direct_nwd_sp2", 1_000),
     ("direct_sp_sp", 850),
     ("direct_refused", 350),
-    // With the calls of the handler.
+    // Includes the calls that the handler makes.
     ("secure_interrupt", 1_500),
     ("ns_interrupt_and_run", 1_200),
     ("interrupt_get", 250),
     ("interrupt_deactivate", 250),
-    // A page.
+    // One page.
     ("share_send", 3_000),
     ("share_retrieve", 2_800),
     ("share_relinquish", 1_500),
@@ -96,8 +96,8 @@ const LIMITS: &[(&str, u64)] = &[
     ("boot", 420_000),
     // Hafnium takes 214 KiB.
     ("image_bytes", 252 * 1024),
-    // Hafnium takes 1,216 KiB. Here 1 MiB alone is for tables, so that 16,384 scattered pages fit
-    // into one transaction.
+    // Hafnium takes 1,216 KiB. 1 MiB of the SPMC's memory is for tables, so that 16,384 scattered
+    // pages fit into one transaction.
     ("memory_bytes", 1_920 * 1024),
 ];
 
@@ -129,7 +129,7 @@ pub struct Report {
 pub struct Limit {
     pub name: &'static str,
     pub limit: u64,
-    /// `None` if it was not measured.
+    /// The value, or `None` if it was not measured.
     pub measured: Option<u64>,
 }
 
@@ -161,7 +161,7 @@ pub struct Bench {
     memory_bytes: u64,
 }
 
-/// A layout with what the test OS measures there.
+/// A layout, and the test OS's selection of benchmarks for it.
 struct Part {
     flash: PathBuf,
     name: &'static str,
@@ -193,7 +193,7 @@ impl Bench {
         })
     }
 
-    /// Boots the benchmarks with the counting plugin. `run` names the files that it leaves.
+    /// Boots the benchmarks with the counting plugin. `run` is a part of the names of the files.
     pub fn measure(&self, run: &str) -> Result<Report> {
         let [single, many] = &self.parts;
         let (boot, rows) = self.count(single, run)?;
@@ -207,7 +207,7 @@ impl Bench {
         })
     }
 
-    /// Boots one part: the SPMC's boot cost, and what its benchmarks cost.
+    /// Boots one part. Returns the cost of the SPMC's boot and the costs of the benchmarks.
     fn count(&self, part: &Part, run: &str) -> Result<(u64, Vec<Row>)> {
         let name = format!("bench-{}-{run}", part.name);
         let counts = target().join(format!("{name}-counts.txt"));
@@ -254,7 +254,7 @@ fn newer(source: &Path, product: &Path) -> bool {
     }
 }
 
-/// The `BENCH` lines: number, name and iterations.
+/// Returns the contents of the `BENCH` lines: number, name and iterations.
 fn announced(boot: &Boot) -> Vec<(u64, String, u64)> {
     boot.log
         .iter()
@@ -269,7 +269,7 @@ fn announced(boot: &Boot) -> Vec<(u64, String, u64)> {
         .collect()
 }
 
-/// The SPMC's boot cost, and the cost per iteration of what was announced.
+/// Returns the cost of the SPMC's boot and, for each announced benchmark, the cost of an iteration.
 fn evaluate(announced: &[(u64, String, u64)], marks: &str) -> Result<(u64, Vec<Row>)> {
     let mut at: BTreeMap<u64, Counts> = BTreeMap::new();
     let mut boot = None;
@@ -344,7 +344,8 @@ impl Limit {
 }
 
 impl Report {
-    /// The dearest call on one of several PEs, in percent of what it costs alone.
+    /// Returns the cost of the most expensive call on one of several PEs, in percent of its cost
+    /// alone.
     fn parallel_percent(&self) -> Option<u64> {
         let cost = |row: &Row| row.counts[SPMC];
         let percent = |row: &Row| {
@@ -356,7 +357,7 @@ impl Report {
         self.parallel.iter().filter_map(percent).max()
     }
 
-    /// Every limit with its measured value.
+    /// Returns every limit with its measured value.
     pub fn limits(&self) -> Vec<Limit> {
         let measured = |name: &str| match name {
             "boot" => Some(self.boot),

@@ -1,5 +1,5 @@
-//! The boards that can be booted: what TF-A, QEMU and the images of each must be told. Addresses of
-//! a board stand in its folder below `platform/`.
+//! The boards that can be booted, with what TF-A, QEMU and the image builder must know of each. The
+//! addresses of a board are in its folder below `platform/`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,21 +11,21 @@ use crate::workspace::{root, target};
 
 /// A board.
 pub struct Board {
-    /// Its folder below `platform/`, and the package in it.
+    /// The name of the folder below `platform/`, and of the package in it.
     pub name: &'static str,
     /// The program of that package.
     pub spmc: &'static str,
-    /// Layouts of the repository for it, below the root.
+    /// The folder of the repository's layouts for the board, from the root.
     layouts: &'static str,
-    /// Arguments for TF-A's make beyond those of all boards, and in place of them.
+    /// Arguments for TF-A's make that come after those of all boards, and may override them.
     pub firmware: &'static [&'static str],
-    /// Its name in TF-A.
+    /// The board's name in TF-A.
     pub firmware_platform: &'static str,
-    /// Where BL1 looks for the FIP in the boot flash.
+    /// Offset in the boot flash at which BL1 looks for the FIP.
     pub fip_offset: usize,
-    /// Where BL33 has to be in memory, if BL2 does not load it from the FIP.
+    /// Address at which BL33 must be in memory, if BL2 does not load it from the FIP.
     pub preloaded_bl33: Option<u64>,
-    /// Where the test OS looks for the number of the selection that it runs.
+    /// Address at which the test OS looks for the number of its selection.
     pub selection_address: u64,
     machine: &'static [&'static str],
 }
@@ -50,9 +50,9 @@ pub static QEMU_VIRT: Board = Board {
 
 /// QEMU's sbsa-ref machine.
 ///
-/// TF-A's port of it was never told of an SPMC at S-EL2: sources and addresses that the port for
-/// virt has are added here. It does not load BL33 either. BL31 has room for 512 PEs, but not if
-/// each keeps the registers of features that this CPU does not have.
+/// TF-A's port for this machine has no support for an SPMC at S-EL2, so sources and addresses from
+/// the port for virt are added here. The port does not load BL33 either. BL31 has room for 512 PEs
+/// only if it does not keep the registers of features that this CPU lacks.
 pub static QEMU_SBSA: Board = Board {
     name: "qemu-sbsa",
     spmc: "spmc-qemu-sbsa",
@@ -77,7 +77,7 @@ pub static QEMU_SBSA: Board = Board {
     fip_offset: 0x1_2000,
     preloaded_bl33: Some(0x100_2000_0000),
     selection_address: 0x100_3000_0000,
-    // The display is not needed, and its ROM is not everywhere.
+    // The display is not needed, and not every installation has its ROM.
     machine: &[
         "-M",
         "sbsa-ref",
@@ -88,28 +88,28 @@ pub static QEMU_SBSA: Board = Board {
     ],
 };
 
-/// Every board that can be booted, the default first.
+/// Every board that can be booted. The first is the default.
 pub static BOARDS: [&Board; 2] = [&QEMU_VIRT, &QEMU_SBSA];
 
 impl Board {
-    /// The board of that name.
+    /// Returns the board with that name.
     pub fn find(name: &str) -> Result<&'static Self> {
         let found = BOARDS.into_iter().find(|board| board.name == name);
         let names = BOARDS.map(|board| board.name).join(", ");
         found.with_context(|| format!("`{name}` is no board; there are {names}"))
     }
 
-    /// Returns whether it is the one that is meant where none is named.
+    /// Returns whether this board is used where none is named.
     pub fn is_default(&self) -> bool {
         self.name == BOARDS[0].name
     }
 
-    /// The folder of its layouts.
+    /// Returns the folder of the board's layouts.
     pub fn layouts(&self) -> PathBuf {
         root().join(self.layouts)
     }
 
-    /// The folder of what is built for it.
+    /// Returns the folder for what is built for the board.
     pub fn products(&self) -> PathBuf {
         if self.is_default() {
             target()
@@ -118,12 +118,12 @@ impl Board {
         }
     }
 
-    /// The raw images of the test partitions and of the Normal-world test OS.
+    /// Returns the folder of the raw images of the test partitions and of the Normal-world test OS.
     pub fn guests(&self) -> PathBuf {
         self.products().join("guest")
     }
 
-    /// QEMU, told to be this board.
+    /// Returns a QEMU command that emulates this board.
     pub fn machine(&self) -> Command {
         let mut command = Command::new(QEMU);
         command.args(self.machine);

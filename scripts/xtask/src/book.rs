@@ -1,8 +1,8 @@
-//! `cargo xtask book`: the documents as a book of web pages, without a link that leads nowhere.
+//! `cargo xtask book`: makes the documents a book of web pages, and checks its links.
 //!
-//! mdBook wants one folder with all chapters, but README and others stand beside `docs`. So it gets
-//! a folder of symbolic links that mirrors the tree: links between documents, and from them to
-//! sources, are right in both.
+//! mdBook needs one folder with all chapters, but README and other documents are beside `docs`. So
+//! mdBook gets a folder of symbolic links that mirrors the tree: links between documents, and from
+//! documents to sources, are valid in both.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -19,7 +19,7 @@ use crate::workspace::{root, target};
 /// The version of mdBook.
 const VERSION: &str = "0.5.4";
 
-/// The parts of the tree that are chapters, or that chapters link to.
+/// The parts of the tree that are chapters, or to which chapters link.
 const TREE: &[&str] = &[
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -34,8 +34,8 @@ const TREE: &[&str] = &[
     "tests",
 ];
 
-/// Builds the book and returns its first page. With `check` the figures in the tree must be those
-/// that their sources describe; else they are drawn anew.
+/// Builds the book and returns its first page. With `check`, fails if a figure in the tree differs
+/// from its source; otherwise draws the figures.
 pub fn book(check: bool) -> Result<PathBuf> {
     figures::figures(check)?;
     let program = mdbook()?;
@@ -58,7 +58,7 @@ pub fn book(check: bool) -> Result<PathBuf> {
     Ok(pages.join("index.html"))
 }
 
-/// Returns the path of mdBook, which is built if it is not there in that version.
+/// Returns the path of mdBook. Builds mdBook if this version is not there.
 pub fn mdbook() -> Result<PathBuf> {
     let folder = target().join("tools");
     let program = folder.join("bin/mdbook");
@@ -69,8 +69,8 @@ pub fn mdbook() -> Result<PathBuf> {
     if !is_current() {
         step("building mdBook", || {
             let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-            // As fast to build as can be: it has little to do. It needs neither a server nor a
-            // search index.
+            // Build fast rather than optimise, since mdBook has little to do; it needs neither a
+            // server nor a search index.
             cargo
                 .args(["install", "mdbook", "--version", VERSION, "--locked"])
                 .args(["--quiet", "--force", "--no-default-features", "--debug"])

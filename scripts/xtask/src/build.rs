@@ -1,4 +1,4 @@
-//! The SPMC and the guests, from Rust sources to raw images.
+//! Building the SPMC and the guests, from Rust sources to raw images.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,7 @@ use crate::workspace::{root, target};
 /// The bare-metal target.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
 
-/// How the SPMC is compiled, and how the guests are; the folders of what comes of it have these
-/// names.
+/// The profiles of the SPMC and of the guests. Their product folders have the same names.
 const SPMC_PROFILE: &str = "release";
 const GUEST_PROFILE: &str = "guest";
 
@@ -25,12 +24,12 @@ const GUEST_PROFILE: &str = "guest";
 pub struct Spmc {
     /// The raw image: BL32.
     pub bin: PathBuf,
-    /// Its addresses.
+    /// The executable, with its addresses.
     pub executable: Executable,
 }
 
-/// Builds what runs on the target: the SPMC of a board, and of the guests those that the layout
-/// needs, or all layouts of the board.
+/// Builds what runs on the target: the SPMC of a board, and the guests that the layout needs, or
+/// all layouts of the board.
 pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
     let guests = guests(board, layout)?;
     step(
@@ -56,7 +55,7 @@ pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
     spmc(&artefact(board.spmc, SPMC_PROFILE), &board.products())
 }
 
-/// Builds an SPMC whose capacities an environment chooses, in a folder of its own.
+/// Builds an SPMC whose capacities the environment selects, in a folder of its own.
 pub fn build_sized(board: &Board, environment: &[(String, String)]) -> Result<Spmc> {
     let name: Vec<_> = environment
         .iter()
@@ -71,7 +70,7 @@ pub fn build_sized(board: &Board, environment: &[(String, String)]) -> Result<Sp
     spmc(&elf, &folder)
 }
 
-/// Checks the SPMC that was linked as `linked`, and leaves it in `products`.
+/// Checks the SPMC that was linked as `linked`, and copies it to `products`.
 fn spmc(linked: &Path, products: &Path) -> Result<Spmc> {
     check_stacks(linked)?;
     let elf = products.join("spmc.elf");
@@ -82,7 +81,7 @@ fn spmc(linked: &Path, products: &Path) -> Result<Spmc> {
     Ok(Spmc { bin, executable })
 }
 
-/// Fails if a path of calls in the SPMC does not fit into the stack that it runs on.
+/// Fails if the deepest path of calls on one of the SPMC's stacks does not fit.
 fn check_stacks(elf: &Path) -> Result<()> {
     let program = elf::program(&fs::read(elf)?)?;
     for stack in STACKS {
@@ -97,8 +96,8 @@ fn check_stacks(elf: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The guests that a layout of the board needs, or all its layouts: on the default board every
-/// guest that there is, since demos use some.
+/// Returns the guests that a layout of the board needs, or all its layouts. On the default board
+/// returns every guest, since the demos use some.
 fn guests(board: &Board, layout: Option<&str>) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(root().join("tests/guest/src/bin"))? {
@@ -119,15 +118,15 @@ pub fn build_other_boards() -> Result<()> {
     run(&mut spmc_command("fvp-base", &target()))
 }
 
-/// Checks what depends on the number of PEs, with the most that there can be.
+/// Checks the code that depends on the number of PEs, with the largest possible number.
 pub fn check_most_pes() -> Result<()> {
     run(cargo_command_in(&target().join("sized/check"), "check")
         .env("SPMC_PES", "64")
         .args(["--quiet", "--target", TARGET, "--package", "qemu-virt"]))
 }
 
-/// The target of programs that run on this machine. Named, flags for it do not reach what runs
-/// while building.
+/// Returns the target triple of this machine. With an explicit target, flags for programs do not
+/// apply to build scripts.
 pub fn host() -> Result<String> {
     let version = output(Command::new("rustc").current_dir(root()).arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
@@ -135,7 +134,7 @@ pub fn host() -> Result<String> {
         .context("rustc does not say what it runs on")
 }
 
-/// A `cargo` that works on this workspace and puts its products where ours are.
+/// Returns a `cargo` command for this workspace, which puts products in the folder of products.
 pub fn cargo_command(subcommand: &str) -> Command {
     cargo_command_in(&target(), subcommand)
 }

@@ -1,4 +1,4 @@
-//! `docs/requirements.md`: every requirement row, and which test shows it.
+//! `docs/requirements.md`: every requirement row, with the tests that show it.
 //!
 //! Tests cite rows in comments of the form `// req: MSGD-04, MSGD-05` above them; layouts cite them
 //! in their `scenario.json`. `docs/rows` holds the rows themselves. The document is generated from
@@ -21,7 +21,7 @@ const SOURCES: &[&str] = &["spmc", "platform", "tests"];
 /// The document itself.
 const DOCUMENT: &str = "docs/requirements.md";
 
-/// How the document begins.
+/// The beginning of the document.
 const INTRODUCTION: &str = "\
 # Requirements
 
@@ -49,7 +49,7 @@ struct Citation {
 /// The tests of each row, by file.
 type Tests<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Vec<&'a str>>>;
 
-/// Writes the document or, to `check` it, compares it with what is there.
+/// Writes the document, or with `check` compares it with the one in the tree.
 pub fn conformance(check: bool) -> Result<()> {
     let document = document(&Chapter::all()?, &citations()?)?;
     let path = root().join(DOCUMENT);
@@ -84,7 +84,7 @@ fn citations() -> Result<Vec<Citation>> {
     Ok(citations)
 }
 
-/// Writes the document, unless rows and citations contradict each other.
+/// Returns the document. Fails if rows and citations contradict each other.
 fn document(chapters: &[Chapter], citations: &[Citation]) -> Result<String> {
     let mut tests = Tests::new();
     for citation in citations {
@@ -133,7 +133,7 @@ fn document(chapters: &[Chapter], citations: &[Citation]) -> Result<String> {
     Ok(text)
 }
 
-/// Checks that each row has a test or a reason and not both, and that each citation is of a row.
+/// Checks that each row has either a test or a reason, and that each citation names a row.
 fn check(chapters: &[Chapter], tests: &Tests) -> Result<()> {
     let rows: Vec<&Row> = chapters.iter().flat_map(|chapter| &chapter.rows).collect();
     let mut errors = Vec::new();
@@ -160,7 +160,7 @@ fn check(chapters: &[Chapter], tests: &Tests) -> Result<()> {
     Ok(())
 }
 
-/// Lists tests by file, each file as a link.
+/// Returns a list of tests by file, with each file as a link.
 fn listed(files: &BTreeMap<&str, Vec<&str>>) -> String {
     let files: Vec<String> = files
         .iter()
@@ -169,14 +169,14 @@ fn listed(files: &BTreeMap<&str, Vec<&str>>) -> String {
     files.join("<br>")
 }
 
-/// Shortens the path of a file to what tells it apart from all others.
+/// Shortens the path of a file to the part in which it differs from all others.
 fn short(file: &str) -> String {
     let file = file.strip_prefix("tests/").unwrap_or(file);
     file.trim_end_matches(".rs").replacen("/src/", "/", 1)
 }
 
-/// Collects the tests of a source file that cite rows. A test is what stands below the citing
-/// lines: a function, or an invocation of a macro whose first word is its name.
+/// Collects the tests of a source file that cite rows. The test is the item below the citing lines:
+/// a function, or the invocation of a macro whose first word is the name.
 fn cited(file: &str, text: &str) -> Result<Vec<Citation>> {
     let mut citations = Vec::new();
     let mut rows = Vec::new();
@@ -198,7 +198,7 @@ fn cited(file: &str, text: &str) -> Result<Vec<Citation>> {
                 test: name.to_string(),
                 rows: std::mem::take(&mut rows),
             }),
-            // The head of a macro invocation: its name stands on the next line.
+            // The head of a macro invocation. The name follows on the next line.
             None if line.ends_with(['(', '{']) => {}
             None => bail!("{file}:{}: `// req:` stands above no test", number + 1),
         }
@@ -209,7 +209,7 @@ fn cited(file: &str, text: &str) -> Result<Vec<Citation>> {
     Ok(citations)
 }
 
-/// The name that a line gives to a test.
+/// Returns the name that a line gives to a test.
 fn name(line: &str) -> Option<&str> {
     let head = match line.split_once("fn ") {
         Some((before, after)) if before.is_empty() || before.ends_with(' ') => after,
@@ -225,7 +225,7 @@ fn name(line: &str) -> Option<&str> {
     (end > 0).then(|| &head[..end])
 }
 
-/// The Rust sources below a folder, sorted.
+/// Returns the Rust sources below a folder, sorted.
 pub fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -282,7 +282,8 @@ mod tests {
         assert!(cited("f", "// Why. req: GEN-01\nfn one() {}").is_err());
     }
 
-    /// Writes the document of two rows, the second with `reason`, to which tests refer.
+    /// Returns the document for two rows, the second of which has `reason`, and the tests that cite
+    /// them.
     fn written(reason: &str, cited: &[(&str, &str)]) -> Result<String> {
         let text = format!("Title\nGEN-01  1.0  2\n  One.\nGEN-02  1.1  3\n  Two.\n  {reason}\n");
         let citations: Vec<Citation> = cited

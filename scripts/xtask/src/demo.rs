@@ -1,8 +1,8 @@
-//! `cargo xtask demo`: real systems over the SPMC, each booted on QEMU and judged by what its
-//! console shows.
+//! `cargo xtask demo`: real systems on the SPMC, each of which is booted on QEMU and checked by the
+//! output on its console.
 //!
-//! A demo is a row of [`DEMOS`]. Its parts come from Debian packages of pinned versions
-//! ([`fetch`]); nothing of them is in this repository.
+//! A demo is a row of [`DEMOS`]. The software comes from Debian packages of pinned versions
+//! ([`fetch`]); none of it is in this repository.
 
 mod fetch;
 mod initramfs;
@@ -26,43 +26,43 @@ use crate::qemu::{Boot, Machine};
 use crate::setup::setup_for_systems;
 use crate::workspace::target;
 
-/// Test suites of other systems may say nothing for minutes.
+/// The patience for demos: test suites of other systems may print nothing for minutes.
 const PATIENCE: Patience = Patience::of_silence(Duration::from_secs(600));
 
-/// A system, and when it works.
+/// A system, and the conditions of its success.
 pub struct Demo {
     pub name: &'static str,
     about: &'static str,
     system: System,
     /// A folder below `manifests/`.
     layout: &'static str,
-    /// Numbers of PEs that it is booted with, one after the other.
+    /// Numbers of PEs for which the demo is booted, one after the other.
     smp: &'static [u32],
     /// Texts that must appear on a console.
     expect: &'static [&'static str],
-    /// Errors and warnings in Linux's log that others than the SPMC cause, besides [`KNOWN`].
+    /// Errors and warnings in Linux's log whose cause is not the SPMC, in addition to [`KNOWN`].
     known: &'static [&'static str],
 }
 
 /// Selects the software of the Normal world.
 enum System {
-    /// Linux, with these words on its command line; `optee` if the layout has that partition.
+    /// Linux with this command line. `optee` is set if the layout has that partition.
     Linux {
         command_line: &'static str,
         optee: bool,
         from: From,
     },
-    /// U-Boot, with these commands.
+    /// U-Boot with these commands.
     UBoot(&'static str),
 }
 
-/// Who starts Linux.
+/// What starts Linux.
 enum From {
     /// The firmware.
     Firmware,
     /// U-Boot, after these commands.
     UBoot(&'static str),
-    /// Xen, whose first domain it is.
+    /// Xen, which runs Linux as its first domain.
     Xen,
 }
 
@@ -77,10 +77,10 @@ const FORBID: &[&str] = &[
     "Unhandled Exception",
 ];
 
-/// Lists warnings that Linux also prints on this machine when there is no partition.
+/// Warnings that Linux prints on this machine even without partitions.
 const KNOWN: &[&str] = &["Memory resource size exceeds max for 32 bits"];
 
-/// Each demo, the longest last.
+/// All demos. The longest comes last.
 pub const DEMOS: &[Demo] = &[
     Demo {
         name: "linux",
@@ -106,7 +106,7 @@ pub const DEMOS: &[Demo] = &[
     Demo {
         name: "u-boot",
         about: "U-Boot lists the test partitions, and asks one of them",
-        // U-Boot takes each field of a UUID for a little-endian number: the bytes are those of the
+        // U-Boot reads each field of a UUID as a little-endian number. The bytes are those of the
         // first partition.
         system: System::UBoot(
             "armffa devlist; armffa getpart 1e67b5b4-904a-e14f-1fb8-cbdae1da13fb; armffa ping 0x8001",
@@ -223,7 +223,7 @@ const XTEST_PASSES: &[&str] = &[
     "demo: end",
 ];
 
-/// Runs a demo and checks it, or leaves its user alone with it.
+/// Runs a demo and checks it, or starts it with the console on the terminal.
 pub fn demo(name: Option<&str>, interactive: bool) -> Result<ExitCode> {
     let Some(demo) = DEMOS.iter().find(|demo| Some(demo.name) == name) else {
         let list: Vec<String> = DEMOS
@@ -242,7 +242,7 @@ pub fn demo(name: Option<&str>, interactive: bool) -> Result<ExitCode> {
 }
 
 impl Demo {
-    /// Boots it with each number of PEs and checks what it shows.
+    /// Boots the demo with each number of PEs and checks the output.
     pub fn run(&self) -> Result<()> {
         let components = Components::build()?;
         for &smp in self.smp {
@@ -329,8 +329,8 @@ impl Demo {
         Ok((machine, flash))
     }
 
-    /// Returns whether a boot with this number of PEs showed what it must, nothing that it must
-    /// not, and came to its end.
+    /// Returns whether a boot with this number of PEs showed all expected texts and no forbidden
+    /// one, and ended.
     fn check(&self, smp: u32, boot: &Boot) -> Result<()> {
         let shown = |text: &str| boot.log.iter().any(|line| line.text.contains(text));
         let known: Vec<&str> = [KNOWN, self.known].concat();

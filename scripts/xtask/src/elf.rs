@@ -1,7 +1,8 @@
-//! ELF executables turned into raw images, as BL2 and the loaders of Secure Partitions want them.
+//! Conversion of ELF executables to the raw images that BL2 and the loaders of Secure Partitions
+//! need, and access to their code.
 //!
-//! Of a little-endian 64-bit ELF file the loadable segments matter for that, sections and symbols
-//! for what is known of code.
+//! The image consists of the loadable segments of a little-endian 64-bit ELF file. Sections and
+//! symbols tell where code is.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +10,13 @@ use anyhow::{Context, Result, ensure};
 
 const PT_LOAD: u32 = 1;
 
-/// Describes an executable to a loader.
+/// An executable as a loader needs it.
 pub struct Executable {
     /// Lowest address of a loadable segment.
     pub base: u64,
-    /// Address behind the last loadable segment, with the memory that is not in the file (BSS).
+    /// Address after the last loadable segment, with the memory that is not in the file (.bss).
     pub end: u64,
-    /// The bytes from `base` on, without what is only zero at the end.
+    /// The bytes from `base` on, without zeros at the end.
     pub image: Vec<u8>,
 }
 
@@ -67,23 +68,23 @@ struct Segment<'a> {
     memory_size: u64,
 }
 
-/// The code of an executable, by function, and what may point at functions.
+/// The code of an executable, by function, and the words that may point to functions.
 pub struct Program {
-    /// By address.
+    /// The functions, by address.
     pub functions: Vec<Function>,
     /// Aligned words of initialised data.
     pub words: Vec<u64>,
 }
 
-/// A function, or what stands behind a label of assembly up to the next.
+/// A function, or the code from a label in assembly up to the next label.
 pub struct Function {
-    /// Its name, without the compiler's hash.
+    /// The name, without the compiler's hash.
     pub name: String,
-    /// Its first instruction.
+    /// Address of the first instruction.
     pub address: u64,
-    /// Behind its last one.
+    /// Address after the last instruction.
     pub end: u64,
-    /// Its instructions and their addresses.
+    /// The instructions with their addresses.
     pub code: Vec<(u64, u32)>,
 }
 
@@ -128,7 +129,7 @@ pub fn program(elf: &[u8]) -> Result<Program> {
         }
     }
 
-    // Names by address. `$d` and `$x` say where data among code begins and ends.
+    // Names by address. `$d` and `$x` mark the beginning and the end of data within code.
     let mut names = BTreeMap::new();
     let mut kinds = BTreeMap::new();
     for header in headers() {
@@ -204,7 +205,8 @@ fn u64_at(elf: &[u8], offset: usize) -> Result<u64> {
 mod tests {
     use super::*;
 
-    /// A header and two segments: four bytes at 0x1000 and two at 0x1010 that need 0x100 of memory.
+    /// Returns a header and two segments: four bytes at 0x1000, and two bytes at 0x1010 that need
+    /// 0x100 bytes of memory.
     fn sample() -> Vec<u8> {
         let mut elf = vec![0; 64 + 2 * 56];
         elf[..6].copy_from_slice(b"\x7fELF\x02\x01");

@@ -1,5 +1,5 @@
-//! `cargo xtask explore`: visits every state that small systems can come to, optimised for speed.
-//! The host tests visit those of the smallest ones.
+//! `cargo xtask explore`: visits every reachable state of small systems, with optimised code. The
+//! host tests visit the states of the smallest systems.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::build::cargo_command;
 use crate::process::run;
 use crate::workspace::target;
 
-/// Explores the systems of those names, or all.
+/// Explores the systems with those names, or all systems.
 pub fn explore(names: &[String]) -> Result<()> {
     run(cargo_command("build").args([
         "--quiet",
@@ -19,7 +19,8 @@ pub fn explore(names: &[String]) -> Result<()> {
     ]))?;
     let mut explorer = Command::new(target().join("explore/examples/explore"));
     explorer.args(names);
-    // Systems come and go by the thousand: glibc keeps their memory for the next ones.
+    // The explorer allocates and frees thousands of systems. These settings make glibc keep the
+    // memory.
     for name in ["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"] {
         explorer.env(name, "4000000000");
     }

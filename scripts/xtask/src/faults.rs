@@ -1,10 +1,9 @@
-//! `cargo xtask faults`: takes fixes out again, one at a time and in a copy of the tree, and
-//! demands that the test which guards each of them fails. So it is known that the harness sees such
-//! faults.
-//!
+//! `cargo xtask faults`: reverts fixes, one at a time and in a copy of the tree, and requires that
+//! the test which guards each fix fails. This shows that the harness still detects such faults.
 //! Each fault is a patch in `tests/host/faults`, whose first line names a test binary of
-//! `host-tests` and a test in it. A patch that does not apply any more is an error: it must follow
-//! the engine.
+//! Each fault is a patch in `tests/host/faults`, the first line of which names a test binary of
+//! `host-tests` and a test in that binary. A patch that does not apply any more is an error: it
+//! must follow the engine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,18 +14,18 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::process::{output, run, step};
 use crate::workspace::{root, target};
 
-/// Begins the first line of each patch.
+/// The start of the first line of each patch.
 const HEADER: &str = "Test: ";
 
-/// A fix that can be taken out.
+/// A fix that can be reverted.
 struct Fault {
     name: String,
     patch: PathBuf,
-    /// Test binary, and a test of it.
+    /// The test binary and its test.
     test: [String; 2],
 }
 
-/// Tries the faults of those names, or all.
+/// Tries the faults with those names, or all faults.
 pub fn faults(names: &[String]) -> Result<()> {
     let mut all = all()?;
     if let Some(unknown) = names
@@ -62,7 +61,7 @@ pub fn faults(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// All faults, by name.
+/// Returns all faults, by name.
 fn all() -> Result<Vec<Fault>> {
     let mut all = Vec::new();
     for entry in fs::read_dir(root().join("tests/host/faults"))? {
@@ -85,7 +84,7 @@ fn all() -> Result<Vec<Fault>> {
     Ok(all)
 }
 
-/// Copies what belongs to the tree, new files among it.
+/// Copies the files of the tree, including new ones.
 fn copy(to: &Path) -> Result<()> {
     if to.exists() {
         fs::remove_dir_all(to)?;
@@ -114,7 +113,7 @@ impl Fault {
         output(&mut command).map(drop)
     }
 
-    /// Returns whether the test fails. It must have been built.
+    /// Returns whether the test fails. The test must be built already.
     fn is_found(&self, tree: &Path) -> Result<bool> {
         let [binary, test] = &self.test;
         let cargo = |arguments: &[&str]| {
@@ -123,7 +122,8 @@ impl Fault {
             command
                 .current_dir(tree)
                 .args(["test", "--quiet", "--package=host-tests", "--test", binary])
-                // Not ours: cargo takes the same package in another tree for the same one.
+                // A separate folder of products: cargo takes a package for unchanged if it was
+                // built from another tree.
                 .arg("--target-dir")
                 .arg(target().join("faults/products"))
                 .args(arguments);

@@ -1,5 +1,5 @@
-//! The figures of the documents: drawings in `docs/figures`, each made of the text beside it by
-//! Pikchr.
+//! The figures of the documents: drawings in `docs/figures`, each of which Pikchr makes from the
+//! text beside it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use pikchr::{Pikchr, PikchrFlags};
 
 use crate::workspace::root;
 
-/// The ending of a source.
+/// The file extension of a source.
 const SOURCE: &str = "pikchr";
 
-/// Draws each figure, or with `check` fails if one in the tree is not as its source says.
+/// Draws each figure, or with `check` fails if a figure in the tree differs from its source.
 pub fn figures(check: bool) -> Result<()> {
     for source in sources()? {
         let text = fs::read_to_string(&source)?;
@@ -42,12 +42,12 @@ fn sources() -> Result<Vec<PathBuf>> {
     Ok(sources)
 }
 
-/// Returns the SVG of a source, or the place and the reason of its first error.
+/// Returns the SVG for a source, or the place and the reason of its first error.
 fn draw(source: &str) -> Result<String, String> {
     let mut flags = PikchrFlags::default();
     flags.generate_plain_errors();
     let drawing = Pikchr::render(source, None, flags)?;
-    // On white paper, also where the page is dark, and in letters as plain as the lines.
+    // The background is white even on dark pages, and the strokes of letters are as thin as lines.
     let style = "style='font-size:initial;";
     Ok(drawing.rendered().replacen(
         style,

@@ -1,11 +1,11 @@
-//! TF-A's Firmware Image Package, which BL2 reads: a table of contents of UUID, offset, size and
-//! flags, ended by a nil UUID, then the images.
+//! TF-A's Firmware Image Package, which BL2 reads: a table of contents with UUID, offset, size and
+//! flags of each image, which a nil UUID ends, and then the images.
 
 use std::fmt;
 
 use anyhow::{Context, Result, ensure};
 
-/// A UUID as the 16 bytes of its text form, left to right.
+/// A UUID as the 16 bytes of its text form, from left to right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Uuid(pub [u8; 16]);
 
@@ -23,7 +23,7 @@ impl Uuid {
     pub const TOS_FW_CONFIG: Self =
         Self(*b"\x26\x25\x7c\x1a\xdb\xc6\x7f\x47\x8d\x96\xc4\xc4\xb0\x24\x80\x21");
 
-    /// Reads `b4b5671e-4a90-4fe1-b81f-fb13dae1dacb`.
+    /// Parses a UUID such as `b4b5671e-4a90-4fe1-b81f-fb13dae1dacb`.
     pub fn parse(text: &str) -> Result<Self> {
         let digits: Vec<u8> = text.bytes().filter(|&byte| byte != b'-').collect();
         ensure!(digits.len() == 32, "`{text}` is not a UUID");
@@ -52,7 +52,7 @@ impl fmt::Display for Uuid {
 }
 
 const FIP_MAGIC: u32 = 0xaa64_0001;
-/// Any value but zero.
+/// The serial number of the package: any value except zero.
 const FIP_SERIAL: u32 = 0x1234_5678;
 const FIP_HEADER: usize = 16;
 const FIP_ENTRY: usize = 40;

@@ -1,10 +1,10 @@
 //! `cargo xtask fuzz`: the fuzz targets of `host_tests::fuzz` under libFuzzer, on the pinned stable
 //! compiler.
 //!
-//! The compiler's coverage instrumentation needs no unstable flag: it is an LLVM pass. Inputs that
-//! reached something new stay below `target/fuzzing/corpus`, so that the next run goes on from
-//! there; one that broke something is left in `target/fuzzing/crashes`, and belongs into
-//! `tests/host/corpus/fuzz/TARGET` once it is mended: host tests run it from then on.
+//! The compiler's coverage instrumentation is an LLVM pass and needs no unstable flag. Inputs that
+//! reach something new are kept in `target/fuzzing/corpus`, from which the next run continues. An
+//! input that causes a failure is left in `target/fuzzing/crashes`. After the fix it belongs in
+//! `tests/host/corpus/fuzz/TARGET`, where the host tests run it from then on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,43 +27,44 @@ const INSTRUMENTATION: &[&str] = &[
     "--cfg=fuzzing",
 ];
 
-/// Shows libFuzzer the values that are compared, so that it finds numbers that nobody would guess.
+/// Shows libFuzzer the values in comparisons, so that it finds numbers that random changes would
+/// not.
 const COMPARISONS: &str = "-Cllvm-args=-sanitizer-coverage-trace-compares";
 
-/// How a run that shows them goes on, and one that is to be fast.
+/// Flags of libFuzzer for a run with comparisons, and for a fast run.
 const THOROUGH: &[&str] = &["-use_value_profile=1"];
 const FAST: &[&str] = &["-entropic=0", "-reduce_inputs=0"];
 
 /// Executions of each target in `cargo xtask test`.
 pub const SHORT: u64 = 5_000;
 
-/// Which targets, and how long.
+/// Options of a fuzzing run.
 pub struct Options {
-    /// One target; all, if there is none.
+    /// The target, or `None` for all targets.
     pub target: Option<String>,
-    /// Executions of each.
+    /// Executions of each target.
     pub runs: u64,
-    /// Seed of the mutations; with the same and no corpus of earlier runs the same inputs are
-    /// tried.
+    /// Seed of the mutations. The same seed, without a corpus of earlier runs, tries the same
+    /// inputs.
     pub seed: u64,
-    /// Begin with the inputs in the tree alone, and keep nothing.
+    /// Starts from the inputs in the tree only, and keeps no new inputs.
     pub fresh: bool,
-    /// Follow edges alone: several times as many executions a second.
+    /// Observes edges only, which allows several times as many executions per second.
     pub fast: bool,
 }
 
-/// Counts what one target executed and found.
+/// The counts of one target's run.
 struct Outcome {
     name: String,
     executions: u64,
     seconds: u64,
     /// Edges of the program that were reached.
     edges: u64,
-    /// Inputs that each reach something that no other does.
+    /// Inputs each of which reaches something that no other input reaches.
     inputs: u64,
 }
 
-/// Runs targets and prints what they reached; fails at the first that breaks.
+/// Runs targets and prints what they reached. Fails at the first failure of a target.
 pub fn fuzz(options: &Options) -> Result<()> {
     let program = build(options.fast)?;
     let all = targets(&program)?;
@@ -90,8 +91,7 @@ pub fn fuzz(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds the targets for this machine, apart from everything else that is built, because of the
-/// flags.
+/// Builds the targets for this machine, in a folder of their own because of the flags.
 fn build(fast: bool) -> Result<PathBuf> {
     setup::setup_for_fuzzing()?;
     let host = host()?;
@@ -111,7 +111,7 @@ fn build(fast: bool) -> Result<PathBuf> {
     Ok(target().join(&host).join("fuzz/fuzz"))
 }
 
-/// The targets, as the program lists them: name and longest input.
+/// Returns the targets that the program lists: name and longest input.
 fn targets(program: &Path) -> Result<Vec<(String, String)>> {
     let list = output(Command::new(program).env("FUZZ_TARGET", "list"))?;
     let pairs = list.lines().filter_map(|line| line.split_once(' '));
@@ -171,7 +171,7 @@ fn one(program: &Path, name: &str, length: &str, options: &Options) -> Result<Ou
     })
 }
 
-/// The lines that say what went wrong.
+/// Returns the lines that describe the failure.
 fn failure(log: &str) -> String {
     let lines: Vec<&str> = log
         .lines()
@@ -180,18 +180,18 @@ fn failure(log: &str) -> String {
     lines.join("\n")
 }
 
-/// The number behind `key`, 0 if it is not there.
+/// Returns the number after `key` at the beginning of a line, or 0 if there is none.
 fn statistic(log: &str, key: &str) -> u64 {
     let value = log.lines().find_map(|line| line.strip_prefix(key));
     value.map_or(0, number)
 }
 
-/// The number behind the last `key` of the log.
+/// Returns the number after the last `key` of the log.
 fn last(log: &str, key: &str) -> u64 {
     log.rsplit_once(key).map_or(0, |(_, rest)| number(rest))
 }
 
-/// The number that `text` starts with.
+/// Returns the number at the beginning of `text`.
 fn number(text: &str) -> u64 {
     let text = text.trim_start();
     let end = text

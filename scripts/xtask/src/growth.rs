@@ -1,9 +1,9 @@
-//! `cargo xtask growth`: how the cost of a memory transaction grows with its constituents, with
-//! live handles and with partitions.
+//! `cargo xtask growth`: the growth of a memory transaction's cost with its constituents, with live
+//! handles and with partitions.
 //!
-//! What is counted is how often each stretch of code without a branch was run, by the counters that
-//! `-Cinstrument-coverage` puts there: independent of the machine, exact, and close to the number
-//! of branches. Instructions on the board are what `bench` counts.
+//! The measure is the number of executions of basic blocks, taken from the counters of
+//! `-Cinstrument-coverage`: it is exact, independent of the machine, and close to the number of
+//! branches. `bench` counts instructions on the board.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,14 +17,14 @@ use crate::workspace::target;
 
 const STEPS: [&str; 4] = ["send", "retrieve", "relinquish", "reclaim"];
 
-/// Prints the tables; fails if a cost is not linear in constituents, or depends on live handles or
-/// partitions.
+/// Prints the tables. Fails if a cost is not linear in the constituents, or if it depends on live
+/// handles or partitions.
 pub fn growth() -> Result<()> {
     let program = build()?;
     let constituents: Vec<u64> = (0..=16).map(|power| 1 << power).collect();
     let costs = table(&program, "constituents", &constituents, |n| [n, 1, 2])?;
-    // Linear: the last doubling costs no more for each constituent than one in the middle of the
-    // table.
+    // A cost is linear if the last rows of the table cost no more for each constituent than the
+    // middle ones.
     for (step, middle, last) in steps(costs[11], costs[16]) {
         ensure!(last <= middle * 32 * 11 / 10, "{step} is not linear");
     }
@@ -34,7 +34,7 @@ pub fn growth() -> Result<()> {
     flat(&table(&program, "partitions", &partitions, |n| [16, 1, n])?)
 }
 
-/// Each step with its cost in two rows.
+/// Returns each step with its cost in two rows.
 fn steps(one: [u64; 4], other: [u64; 4]) -> impl Iterator<Item = (&'static str, u64, u64)> {
     STEPS
         .into_iter()
@@ -42,7 +42,7 @@ fn steps(one: [u64; 4], other: [u64; 4]) -> impl Iterator<Item = (&'static str, 
         .map(|(step, (one, other))| (step, one, other))
 }
 
-/// Fails unless all rows are the same, but for one in a hundred.
+/// Fails unless all rows are equal within one percent.
 fn flat(costs: &[[u64; 4]]) -> Result<()> {
     for row in costs {
         for (step, first, cost) in steps(costs[0], *row) {
@@ -87,7 +87,7 @@ fn build() -> Result<PathBuf> {
     Ok(target().join(host).join("fuzz/examples/growth"))
 }
 
-/// Runs one point up to a step and adds up all counters.
+/// Runs one point up to a step and returns the sum of all counters.
 fn count(program: &Path, point: [u64; 3], steps: usize) -> Result<u64> {
     let profile = target().join("growth.profraw");
     output(
@@ -100,8 +100,8 @@ fn count(program: &Path, point: [u64; 3], steps: usize) -> Result<u64> {
     counters(&bytes)
 }
 
-/// The sum of the counters in a raw profile of LLVM: a header of 16 words, build ids, a record for
-/// each function, counters.
+/// Returns the sum of the counters in a raw LLVM profile, which consists of a header of 16 words,
+/// build ids, a record for each function, and the counters.
 fn counters(profile: &[u8]) -> Result<u64> {
     const RECORD: u64 = 64;
     let words: Vec<u64> = profile

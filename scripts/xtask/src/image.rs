@@ -18,18 +18,18 @@ use crate::setup;
 use crate::tfa::{self, Firmware};
 use crate::untidy;
 
-/// Selects the contents of an image.
+/// Options that select the contents of an image.
 #[derive(Clone)]
 pub struct ImageOptions {
-    /// For which board.
+    /// The board.
     pub board: &'static Board,
     /// Name or path of the layout.
     pub layout: String,
-    /// The SPMC's log level, if not its default.
+    /// The SPMC's log level, if not the default.
     pub log_level: Option<u32>,
 }
 
-/// The number of a log level, as `hypervisor/log-level` of the SPMC manifest has it.
+/// Returns the number of a log level, as in `hypervisor/log-level` of the SPMC manifest.
 pub fn log_level(name: &str) -> Result<u32> {
     let levels = ["error", "warn", "info", "debug", "trace"];
     match levels.iter().position(|level| *level == name) {
@@ -41,22 +41,22 @@ pub fn log_level(name: &str) -> Result<u32> {
     }
 }
 
-/// Everything that images of any layout share.
+/// The components that images of all layouts share.
 pub struct Components {
-    /// The board that they are for.
+    /// The board.
     pub board: &'static Board,
     firmware: Firmware,
-    /// Our product.
+    /// The SPMC.
     pub spmc: Spmc,
 }
 
 impl Components {
-    /// Sets up and builds what is not there yet, for the default board.
+    /// Sets up the tools and builds what is not there yet, for the default board.
     pub fn build() -> Result<Self> {
         Self::build_for(&QEMU_VIRT, None)
     }
 
-    /// Builds the images of another board, for one layout or for all that are tested there.
+    /// Builds the components of another board, for one layout or for all tested layouts.
     pub fn build_for(board: &'static Board, layout: Option<&str>) -> Result<Self> {
         setup::setup()?;
         Ok(Self {
@@ -67,7 +67,7 @@ impl Components {
     }
 }
 
-/// Builds what is needed and the flash image of a layout.
+/// Builds the components and the flash image of a layout.
 pub fn image(options: &ImageOptions) -> Result<(Layout, PathBuf)> {
     let components = Components::build_for(options.board, Some(&options.layout))?;
     let layout = Layout::find_for(options.board, &options.layout)?;
@@ -75,7 +75,7 @@ pub fn image(options: &ImageOptions) -> Result<(Layout, PathBuf)> {
     Ok((layout, flash))
 }
 
-/// Puts the flash image of a layout together, with the test OS in the Normal world.
+/// Assembles the flash image of a layout, with the test OS in the Normal world.
 pub fn assemble(
     components: &Components,
     layout: &Layout,
@@ -85,7 +85,7 @@ pub fn assemble(
     assemble_with(components, layout, log_level, test_os)
 }
 
-/// Puts the flash image of a layout together, with `bl33` in the Normal world.
+/// Assembles the flash image of a layout, with `bl33` in the Normal world.
 pub fn assemble_with(
     components: &Components,
     layout: &Layout,
@@ -175,12 +175,12 @@ pub fn assemble_with(
     Ok(path)
 }
 
-/// BL33 on its own, beside the flash image in `dir`.
+/// Returns the path of BL33 as a separate file, beside the flash image in `dir`.
 pub fn bl33_of(dir: &Path) -> PathBuf {
     dir.join("bl33.bin")
 }
 
-/// A package as BL2 is told about it.
+/// A package as it is described to BL2.
 struct Packed {
     uuid: Uuid,
     load_address: u64,
@@ -235,7 +235,7 @@ fn pack(dir: &Path, layout: &Layout, partition: &Partition) -> Result<Packed> {
     })
 }
 
-/// The first UUID of a manifest: TF-A writes each of the four words in little-endian order.
+/// Returns the first UUID of a manifest. TF-A writes each of its four words in little-endian order.
 fn manifest_uuid(dtb: &Path) -> Result<Uuid> {
     let bytes: Vec<u8> = cells(dtb, "uuid")?
         .iter()
@@ -268,7 +268,7 @@ fn cells(dtb: &Path, property: &str) -> Result<Vec<u32>> {
         .collect()
 }
 
-/// The text of a device tree source, after the C preprocessor where it uses that.
+/// Returns the text of a device tree source, after the C preprocessor if the source uses it.
 pub fn source(path: &Path) -> Result<String> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -291,7 +291,7 @@ pub fn source(path: &Path) -> Result<String> {
     )
 }
 
-/// Compiles device tree source; `/include/` is resolved from `include` on.
+/// Compiles a device tree source. Paths in `/include/` are relative to `include`.
 pub fn compile(source: &str, include: &Path, dtb: &Path) -> Result<()> {
     feed(
         Command::new("dtc")

@@ -1,7 +1,8 @@
-//! Links between the pages of the book: each must lead to a file of the book, and to a place in it.
+//! Links between the pages of the book: each must lead to a file of the book, and to an anchor in
+//! it.
 //!
-//! The pages are checked and not the documents, so that a Markdown parser of its own has said what
-//! is a link, and which places a page has.
+//! The check reads the pages and not the documents, so that the Markdown parser has already decided
+//! what is a link, and which anchors a page has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,11 +10,11 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
-/// The pages that mdBook makes of all others.
+/// The pages that mdBook derives from other pages.
 const DERIVED: &[&str] = &["404.html", "print.html", "toc.html"];
 
-/// Fails with all links on the pages below `folder` that lead nowhere. Those to other sites are not
-/// followed.
+/// Fails with a list of all links on the pages below `folder` that lead nowhere. Links to other
+/// sites are not followed.
 pub fn check(folder: &Path) -> Result<()> {
     let mut pages = BTreeMap::new();
     read_pages(folder, &mut pages)?;
@@ -54,8 +55,8 @@ fn read_pages(folder: &Path, pages: &mut BTreeMap<PathBuf, String>) -> Result<()
     Ok(())
 }
 
-/// Returns what stands in `text` between each `key`, which ends with a quotation mark, and the next
-/// quotation mark.
+/// Returns the texts between each `key`, which ends with a quotation mark, and the next quotation
+/// mark.
 fn values<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     text.split(key)
         .skip(1)
@@ -68,7 +69,7 @@ fn is_external(link: &str) -> bool {
         .any(|scheme| link.starts_with(scheme))
 }
 
-/// Returns whether `link`, on the page `from`, leads to a file and to a place in it.
+/// Returns whether `link` on the page `from` leads to a file and to an anchor in it.
 fn leads_somewhere(from: &Path, link: &str, places: &BTreeMap<&Path, BTreeSet<&str>>) -> bool {
     let (file, place) = link.split_once('#').unwrap_or((link, ""));
     let to = if file.is_empty() {
@@ -82,7 +83,7 @@ fn leads_somewhere(from: &Path, link: &str, places: &BTreeMap<&Path, BTreeSet<&s
     }
 }
 
-/// Resolves `..` by the names alone.
+/// Resolves `..` by the names only, without the file system.
 fn normalized(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut path, part| {
         match part {

@@ -1,8 +1,8 @@
 //! `cargo xtask`: the one tool of the project.
 //!
-//! Each subcommand is a module; this file only reads the command line. Every command calls the ones
-//! it needs (`run` -> `image` -> `build` -> `setup`), and each of those is fast when there is
-//! nothing to do.
+//! Each subcommand is a module; this file only parses the command line. Every command calls the
+//! commands whose results it needs (`run` -> `image` -> `build` -> `setup`), and each of them is
+//! fast if there is nothing to do.
 
 mod apt;
 mod bench;
@@ -202,7 +202,7 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The board that `--board` names, or the default one.
+/// Returns the board that `--board` names, or the default board.
 fn board(arguments: &mut Arguments) -> Result<&'static Board> {
     match arguments.value("--board")? {
         Some(name) => Board::find(&name),
@@ -210,7 +210,7 @@ fn board(arguments: &mut Arguments) -> Result<&'static Board> {
     }
 }
 
-/// How long a boot may say nothing.
+/// Returns how long a boot may print nothing.
 fn patience(arguments: &mut Arguments) -> Result<Patience> {
     let seconds = arguments.number("--silence")?;
     Ok(seconds.map_or(Patience::USUAL, |seconds| {
@@ -231,7 +231,7 @@ fn image_options(arguments: &mut Arguments) -> Result<ImageOptions> {
     })
 }
 
-/// Holds the arguments of the command line that are not parsed yet.
+/// The arguments of the command line that are not parsed yet.
 struct Arguments(Vec<String>);
 
 impl Arguments {
@@ -250,7 +250,7 @@ impl Arguments {
         self.0.len() != before
     }
 
-    /// `name VALUE` or `name=VALUE`.
+    /// Takes the value of an option: `name VALUE` or `name=VALUE`.
     fn value(&mut self, name: &str) -> Result<Option<String>> {
         if let Some(position) = self.0.iter().position(|word| word == name) {
             self.0.remove(position);

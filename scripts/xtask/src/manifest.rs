@@ -1,7 +1,7 @@
 //! `cargo xtask manifest check`: judges manifests and layouts as the boot would, before anything is
 //! flashed.
 //!
-//! The checks are the SPMC's own code, in a program of its own (`scripts/manifest-check`).
+//! The checks are the SPMC's own code, in a separate program (`scripts/manifest-check`).
 
 use std::process::{Command, ExitCode};
 
@@ -13,10 +13,10 @@ use crate::process::run;
 use crate::setup;
 use crate::workspace::target;
 
-/// Exit status where the command line is wrong, as that of the program.
+/// Exit status if the command line is wrong, the same as that of the program.
 const USAGE: u8 = 2;
 
-/// Builds the program and runs it on the words behind `manifest`.
+/// Builds the program and runs it on the words after `manifest`.
 pub fn manifest(words: &[String]) -> Result<ExitCode> {
     let Some(("check", words)) = words
         .split_first()
@@ -48,7 +48,7 @@ pub fn manifest(words: &[String]) -> Result<ExitCode> {
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Takes `--board BOARD` out of the words.
+/// Removes `--board BOARD` from the words and returns the board.
 fn board(words: &mut Vec<String>) -> Result<&'static Board> {
     let Some(at) = words.iter().position(|word| word == "--board") else {
         return Ok(BOARDS[0]);

@@ -1,7 +1,7 @@
-//! `cargo xtask mutants`: which changes of the engine no test notices.
+//! `cargo xtask mutants`: finds changes of the engine that no test notices.
 //!
-//! A program of its own (`scripts/mutants`), as it parses Rust: what that needs would slow down the
-//! build of everything else here.
+//! The work is done by a separate program (`scripts/mutants`), because it needs a parser for Rust,
+//! which would slow down the build of `xtask`.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use crate::build::cargo_command;
 use crate::process::run;
 use crate::workspace::{root, target};
 
-/// Hands `arguments` over, and returns how it ended.
+/// Runs the program with `arguments` and returns its exit status.
 pub fn mutants(arguments: &[String]) -> Result<ExitCode> {
     run(cargo_command("build").args(["--quiet", "--package", "mutants"]))?;
     let mut program = std::process::Command::new(target().join("debug/mutants"));

@@ -1,18 +1,18 @@
-//! Work that is done side by side, where the machine has the processors.
+//! Work that runs in parallel, as far as the machine has processors for it.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Returns how many boots this machine runs at a time. Those with several PEs take more than one
+/// Returns how many boots may run at the same time. A boot with several PEs uses more than one
 /// processor, but seldom all of them for long.
 pub fn boots_at_a_time() -> usize {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     processors.min((processors / 2).max(2))
 }
 
-/// Does `work` for each item, `at_a_time` of them at the same time, and begins with the first ones.
-/// Returns the results in the order of the items.
+/// Does `work` for each item, for `at_a_time` items at the same time, in the order of the items.
+/// Returns the results in that order.
 pub fn for_each<T: Sync, R: Send>(
     items: &[T],
     at_a_time: usize,
@@ -40,7 +40,7 @@ pub fn for_each<T: Sync, R: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Takes the next item that nobody has.
+/// Takes the next item that no thread has taken.
 fn take<'a, T>(items: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
     let index = next.fetch_add(1, Ordering::Relaxed);
     Some((index, items.get(index)?))
@@ -66,7 +66,7 @@ mod tests {
     fn two_work_at_the_same_time() {
         let both = std::sync::Barrier::new(2);
         let items = [(), ()];
-        // Ends only if each waits for the other.
+        // The call returns only if both items run at the same time.
         assert_eq!(for_each(&items, 2, |()| both.wait().is_leader()).len(), 2);
     }
 }

@@ -1,30 +1,30 @@
-//! When a boot is given up: after silence, not because it is slow.
+//! The decision when to give up a boot: after silence, and not because the boot is slow.
 //!
-//! A machine that is busy with other work makes a boot slow, but a boot that goes on writes to a
-//! console now and then. Only one that says nothing is stuck.
+//! A busy machine makes a boot slow, but a boot that makes progress writes to a console now and
+//! then. A boot that writes nothing is stuck.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How long a boot may take.
+/// The time that a boot may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Patience {
     /// The longest time without a byte on any console.
     pub silence: Duration,
-    /// The longest time in all, for a boot that writes without end.
+    /// The longest time in total, for a boot that writes without end.
     pub whole: Duration,
 }
 
-/// Why a boot was given up.
+/// The reason why a boot was given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GivenUp {
-    /// No console had a byte for that long.
+    /// No console delivered a byte for that long.
     Silent(Duration),
-    /// The boot did not end within that time, although it wrote.
+    /// The boot wrote to a console, but did not end within that time.
     Endless(Duration),
 }
 
-/// Keeps the time of a boot. The caller says what time it is.
+/// The clock of a boot. The caller passes the current time.
 #[derive(Debug)]
 pub struct Watch {
     patience: Patience,
@@ -34,10 +34,11 @@ pub struct Watch {
 }
 
 impl Patience {
-    /// For guests of this repository: those that work for long write a line every ten seconds.
+    /// The patience for guests of this repository: those that work for long write a line every ten
+    /// seconds.
     pub const USUAL: Self = Self::of_silence(Duration::from_secs(120));
 
-    /// Returns the patience that ends after this silence, or after four hours in all.
+    /// Returns the patience that ends after this silence, or after four hours in total.
     pub const fn of_silence(silence: Duration) -> Self {
         Self {
             silence,
@@ -47,7 +48,7 @@ impl Patience {
 }
 
 impl Watch {
-    /// Begins to listen.
+    /// Starts the clock.
     pub fn new(patience: Patience, now: Instant) -> Self {
         Self {
             patience,
@@ -57,13 +58,13 @@ impl Watch {
         }
     }
 
-    /// Notes that a console had something.
+    /// Notes that a console delivered something.
     pub fn hear(&mut self, now: Instant) {
         self.longest = self.longest.max(now.duration_since(self.heard));
         self.heard = self.heard.max(now);
     }
 
-    /// Returns how long to go on listening, or why not to.
+    /// Returns how long to go on listening, or the reason to give up.
     pub fn left(&self, now: Instant) -> Result<Duration, GivenUp> {
         let Patience { silence, whole } = self.patience;
         let left = |limit: Duration, since| limit.checked_sub(now.duration_since(since));
@@ -76,7 +77,7 @@ impl Watch {
         }
     }
 
-    /// Returns the longest silence that something ended.
+    /// Returns the longest silence after which something came.
     pub fn longest_silence(&self) -> Duration {
         self.longest
     }
@@ -105,7 +106,7 @@ mod tests {
     fn a_slow_boot_that_says_something_is_not_given_up() {
         let begun = Instant::now();
         let mut watch = Watch::new(PATIENCE, begun);
-        // Far more than the silence in all, never as much at once.
+        // In total far more than the silence, but never that much at once.
         for n in 1..=11 {
             let now = begun + 89 * n * SECOND;
             assert_eq!(watch.left(now), Ok(SECOND));

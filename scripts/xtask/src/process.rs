@@ -1,4 +1,4 @@
-//! Running other programs, with their failure told in full, and long steps shown with their time.
+//! Running other programs, with complete reports of failures, and long steps shown with their time.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-/// Runs a long step and says how long it took.
+/// Runs a long step and prints how long it took.
 pub fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     eprintln!("==> {what}");
     let start = Instant::now();
@@ -17,7 +17,7 @@ pub fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     Ok(value)
 }
 
-/// Runs a command whose output belongs on the console.
+/// Runs a command with its output on the console.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
@@ -28,7 +28,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command and returns what it printed; on failure its output is the error.
+/// Runs a command and returns its output. On failure the output is the error.
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
@@ -46,7 +46,7 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Feeds `input` to a command and waits for it; its standard error is the error.
+/// Passes `input` to a command and waits for its end. On failure its standard error is the error.
 pub fn feed(command: &mut Command, input: &[u8]) -> Result<()> {
     let mut child = command
         .stdin(Stdio::piped())
@@ -63,7 +63,7 @@ pub fn feed(command: &mut Command, input: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command with its output in a log file; the end of the log is the error.
+/// Runs a command with its output in a log file. On failure the end of the log is the error.
 pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
     let file =
         std::fs::File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
@@ -86,7 +86,7 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The path of a program, if it is installed.
+/// Returns the path of a program, if it is installed.
 pub fn which(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|dir| dir.join(program))

@@ -1,8 +1,8 @@
-//! A boot on QEMU: a board with S-EL2, its two UARTs read line by line.
+//! A boot on QEMU: a board with S-EL2, whose two UARTs are read line by line.
 //!
-//! The Normal-world test OS speaks a line protocol on UART0: first `TESTS <n>`, then for each of
-//! them `TEST <name> ok`, `TEST <name> fail: <why>` or `TEST <name> skip: <why>`, at the end
-//! `DONE <passed> passed, <failed> failed`, before it powers off.
+//! The Normal-world test OS uses a line protocol on UART0: first `TESTS <n>`; then for each test
+//! `TEST <name> ok`, `TEST <name> fail: <why>` or `TEST <name> skip: <why>`; at the end `DONE
+//! <passed> passed, <failed> failed`, after which it powers off.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -22,26 +22,26 @@ use crate::selection::Selection;
 use crate::setup::QEMU;
 use crate::workspace::target;
 
-/// How to boot.
+/// The options of a boot.
 #[derive(Clone)]
 pub struct Machine {
-    /// Which board QEMU is.
+    /// The board that QEMU emulates.
     pub board: &'static Board,
     /// Number of PEs.
     pub smp: u32,
     /// MiB of RAM.
     pub memory: u64,
-    /// Wait for a debugger on port 1234.
+    /// Waits for a debugger on port 1234.
     pub gdb: bool,
-    /// When to give it up. A debugger has all the time in the world.
+    /// The time after which the boot is given up. Ignored with a debugger.
     pub patience: Patience,
-    /// Names the tests that the test OS runs.
+    /// The tests that the test OS runs.
     pub selection: Selection,
-    /// Two words for these tests: the seed of random choices, and how many calls to make.
+    /// Two parameters of these tests: the seed of random choices, and the number of calls.
     pub parameters: [u64; 2],
     /// More arguments for QEMU.
     pub arguments: Vec<String>,
-    /// Show the consoles while they are written.
+    /// Shows the consoles while the boot runs.
     pub live: bool,
 }
 
@@ -61,16 +61,16 @@ impl Default for Machine {
     }
 }
 
-/// Holds the consoles and the end of a boot.
+/// The consoles and the result of a boot.
 #[derive(Default)]
 pub struct Boot {
-    /// Both consoles, as displayed.
+    /// The lines of both consoles, as displayed.
     pub log: Vec<Line>,
-    /// The file below `target/logs` that has them, too.
+    /// The file below `target/logs` with the same lines.
     pub path: PathBuf,
-    /// How QEMU ended, or why it had to be stopped.
+    /// The exit status of QEMU, or the reason why it was stopped.
     pub end: Option<Result<ExitStatus, GivenUp>>,
-    /// How long it ran.
+    /// The duration of the boot.
     pub time: Duration,
     /// The longest time without a byte on any console.
     pub silence: Duration,
@@ -84,7 +84,7 @@ pub struct Line {
     pub text: String,
 }
 
-/// Where a line came from.
+/// The source of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Console {
     /// UART0: TF-A and the Normal world.
@@ -95,7 +95,7 @@ pub enum Console {
     Qemu,
 }
 
-/// A line of the protocol.
+/// A line of the test OS's protocol.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
     Count(usize),
@@ -103,7 +103,7 @@ pub enum Report {
     Done { passed: u32, failed: u32 },
 }
 
-/// How a test on the target ended.
+/// The result of a test on the target.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
     Ok,
@@ -112,7 +112,7 @@ pub enum Verdict {
 }
 
 impl Report {
-    /// Reads a console line; `None` if it is not of the protocol.
+    /// Parses a console line. Returns `None` if the line is not one of the protocol.
     pub fn parse(line: &str) -> Option<Self> {
         if let Some(rest) = line.strip_prefix("TEST ") {
             let (name, verdict) = rest.split_once(' ')?;
@@ -156,8 +156,8 @@ impl Boot {
         Ok(())
     }
 
-    /// Fails unless the test OS came to its end, powered off, and had run at least one test and
-    /// seen none fail.
+    /// Fails unless the test OS reached its end and powered off, at least one test ran, and no test
+    /// failed.
     pub fn check(&self) -> Result<()> {
         self.ended()?;
         let mut announced = None;
@@ -207,7 +207,7 @@ impl std::fmt::Display for Line {
     }
 }
 
-/// `cargo xtask run`.
+/// Runs `cargo xtask run`.
 pub fn run(options: &ImageOptions, mut machine: Machine) -> Result<ExitCode> {
     let (layout, flash) = image(options)?;
     machine.apply(&layout.scenario);
@@ -226,7 +226,7 @@ pub fn run(options: &ImageOptions, mut machine: Machine) -> Result<ExitCode> {
 }
 
 impl Machine {
-    /// Takes over what a scenario says of the machine.
+    /// Takes over the options that a scenario states.
     pub fn apply(&mut self, scenario: &Scenario) {
         self.selection = scenario.tests.unwrap_or(self.selection);
         self.memory = scenario.memory.unwrap_or(self.memory);
@@ -235,14 +235,14 @@ impl Machine {
         }
     }
 
-    /// Has a file put into memory before the machine starts.
+    /// Makes QEMU put a file into memory before the machine starts.
     pub fn load(&mut self, file: &Path, address: u64) {
         self.arguments
             .extend(["-device".into(), loader(file, address)]);
     }
 
-    /// Boots a flash image and waits for the end. The consoles go to `target/logs/NAME.log` while
-    /// they are written.
+    /// Boots a flash image and waits for the end of the boot. The consoles are written to
+    /// `target/logs/NAME.log` while the boot runs.
     pub fn boot(&self, flash: &Path, name: &str) -> Result<Boot> {
         let dir = target().join("logs");
         fs::create_dir_all(&dir)?;
@@ -264,7 +264,7 @@ impl Machine {
             ..Boot::default()
         };
         let ended = self.follow(&mut boot, child.id(), &received, &mut file);
-        // QEMU does not outlive this, whatever happened.
+        // QEMU must not outlive this function.
         let status = finish(child, matches!(ended, Ok(None)))?;
         boot.time = start.elapsed();
         for reader in readers.into_iter().flatten() {
@@ -280,8 +280,8 @@ impl Machine {
         Ok(boot)
     }
 
-    /// Keeps what QEMU, the process `id`, writes until it ends; the reason if it is given up
-    /// before.
+    /// Collects the output of QEMU, which is the process `id`, until QEMU ends. Returns the reason
+    /// if the boot is given up before.
     fn follow(
         &self,
         boot: &mut Boot,
@@ -313,7 +313,7 @@ impl Machine {
                     boot.memory = boot.memory.max(peak_memory(id));
                     boot.keep(line, file)?;
                 }
-                // The watch says in the next round whether to give up.
+                // The next turn asks the watch whether to give up.
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
@@ -329,7 +329,7 @@ impl Machine {
         )
     }
 
-    /// Writes the device tree that QEMU makes for this machine.
+    /// Writes the device tree that QEMU generates for this machine.
     pub fn device_tree(&self, to: &Path) -> Result<()> {
         let dump = format!("dumpdtb={}", to.display());
         output(self.machine().args(["-M", &dump]))?;
@@ -382,7 +382,7 @@ impl Machine {
     }
 }
 
-/// QEMU's device that puts a file into memory.
+/// Returns the argument for a QEMU device that puts a file into memory.
 fn loader(file: &Path, address: u64) -> String {
     format!(
         "loader,file={},addr={address:#x},force-raw=on",
@@ -390,8 +390,8 @@ fn loader(file: &Path, address: u64) -> String {
     )
 }
 
-/// TF-A prints this while QEMU acts on the power-off that it was asked for; only the log file keeps
-/// it.
+/// Returns whether TF-A prints this line while QEMU acts on the power-off request. Such lines are
+/// kept in the log file only.
 fn is_power_off_noise(line: &str) -> bool {
     let noise = [
         "INFO:    PSCI Power Domain Map",
@@ -410,7 +410,7 @@ fn finish(mut child: Child, by_itself: bool) -> Result<ExitStatus> {
     Ok(child.wait()?)
 }
 
-/// The most memory that a process has held, in KiB; 0 once it has ended.
+/// Returns the most memory that a process has held, in KiB, or 0 if the process has ended.
 fn peak_memory(id: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -418,15 +418,15 @@ fn peak_memory(id: u32) -> u64 {
         .unwrap_or(0)
 }
 
-/// Carries what a console delivers.
+/// An event on a console.
 enum Event {
-    /// Bytes, at that time; perhaps not a whole line yet.
+    /// Bytes that arrived at that time, perhaps not a whole line.
     Bytes(Instant),
-    /// A line.
+    /// A whole line.
     Line(Line),
 }
 
-/// A pipe from which each piece is announced.
+/// A pipe that reports each piece that it delivers.
 struct Announced<R> {
     pipe: R,
     events: Sender<Event>,
@@ -436,7 +436,7 @@ impl<R: Read> Read for Announced<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.pipe.read(buffer)?;
         if count > 0 {
-            // Nobody listens any more when the boot is over.
+            // Fails only if the boot is over and the receiver is gone.
             let _ = self.events.send(Event::Bytes(Instant::now()));
         }
         Ok(count)
@@ -473,7 +473,7 @@ fn read(
 
 #[cfg(test)]
 impl Boot {
-    /// Makes up a boot that showed these lines, and ended with that status or was given up.
+    /// Makes a boot that showed these lines and ended with that status, or was given up.
     pub fn of(lines: &[&str], status: Option<i32>) -> Self {
         use std::os::unix::process::ExitStatusExt;
         let line = |text: &&str| Line {

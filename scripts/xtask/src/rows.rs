@@ -1,8 +1,8 @@
-//! Reads `docs/rows`: what the specification demands, one chapter a file.
+//! Parser of `docs/rows`: the requirements of the specification, one chapter per file.
 //!
-//! The first line of a chapter is its title. A row begins with its id, the version that it holds
-//! since and its section, two spaces apart; the requirement follows, indented, and where no test
-//! can show it the reason, which begins with `No test: `.
+//! The first line of a chapter is its title. A row begins with a line with its id, the version
+//! since which it applies, and its section, separated by two spaces. The indented requirement
+//! follows, and if no test can show it, the reason, which begins with `No test: `.
 
 use std::fs;
 
@@ -49,7 +49,7 @@ impl Chapter {
             .collect()
     }
 
-    /// Reads the chapter whose rows are called `area`.
+    /// Parses the chapter whose rows are called `area`.
     pub fn parse(area: &str, text: &str) -> Result<Chapter> {
         let mut lines = text.lines().filter(|line| !line.trim().is_empty());
         let title = lines.next().context("no title")?.to_string();

@@ -1,7 +1,6 @@
-//! Installs what the other commands need.
+//! Installation of the programs that the other commands need.
 //!
-//! Idempotent: a program that is there is not installed again. On Debian what is missing comes
-//! through apt.
+//! A program that is there is not installed again. On Debian, apt installs missing programs.
 
 use std::process::Command;
 
@@ -10,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::apt::Apt;
 use crate::process::{output, step, which};
 
-/// A program and the Debian package that brings it.
+/// A program, and the Debian package that contains it.
 struct Tool {
     program: &'static str,
     package: &'static str,
@@ -50,14 +49,14 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-/// Lists the tools that only `fuzz` needs.
+/// The tools that only `fuzz` needs.
 const FUZZING: &[Tool] = &[Tool {
     program: "c++",
     package: "g++",
     why: "libFuzzer",
 }];
 
-/// Lists the tools that only the demos need. Python modules are named by a file.
+/// The tools that only the demos need. Python modules are represented by a file.
 const SYSTEMS: &[Tool] = &[
     Tool {
         program: "dpkg",
@@ -99,20 +98,20 @@ const SYSTEMS: &[Tool] = &[
 /// The emulator.
 pub const QEMU: &str = "qemu-system-aarch64";
 
-/// The first QEMU whose S-EL2 was seen to work.
+/// The first major version of QEMU with which S-EL2 was tested successfully.
 const QEMU_MAJOR: u32 = 10;
 
-/// Installs what is missing.
+/// Installs missing programs.
 pub fn setup() -> Result<()> {
     install(TOOLS)
 }
 
-/// Installs what is missing for `fuzz`.
+/// Installs missing programs for `fuzz`.
 pub fn setup_for_fuzzing() -> Result<()> {
     install(FUZZING)
 }
 
-/// Installs what is missing for `demo`.
+/// Installs missing programs for `demo`.
 pub fn setup_for_systems() -> Result<()> {
     install(SYSTEMS)
 }
@@ -132,7 +131,7 @@ fn install(tools: &[Tool]) -> Result<()> {
         Ok(apt) => apt,
         Err(error) => bail!("{error}: install the programs above in your system's way"),
     };
-    // Debian 12's own QEMU is too old.
+    // The QEMU of Debian 12 is too old.
     let backports = (apt.codename() == "bookworm").then_some("qemu");
     let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
     step(&format!("installing {}", packages.join(" ")), || {
@@ -155,7 +154,7 @@ fn usable(tool: &Tool) -> bool {
         && (tool.program != QEMU || qemu_major().is_some_and(|major| major >= QEMU_MAJOR))
 }
 
-/// From `QEMU emulator version 10.0.2 (...)`.
+/// Returns the major version in `QEMU emulator version 10.0.2 (...)`.
 fn qemu_major() -> Option<u32> {
     let text = output(Command::new(QEMU).arg("--version")).ok()?;
     let version = text.split("version ").nth(1)?;

@@ -1,8 +1,8 @@
-//! The depth of EL2's stacks, from the machine code of the image: the sum of frames along the
-//! deepest path of calls in its [`graph`].
+//! The depth of EL2's stacks, computed from the machine code of the image: the sum of the frames
+//! along the deepest path in its call [`graph`].
 //!
-//! Any recursion is an error, so that nothing can be missed in silence. What may nest, and how
-//! deep, is said here ([`Nesting`]).
+//! A recursion is an error, so that no path is missed. The exceptions, with the depth to which they
+//! may nest, are stated in [`Nesting`].
 
 mod graph;
 
@@ -16,26 +16,26 @@ use self::graph::{Graph, Kind};
 use crate::elf::{self, Program};
 use crate::workspace::target;
 
-/// How often each of these may still be entered on a path.
+/// The numbers of times that functions of each kind may still be entered on a path.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Nesting {
-    /// Displayed values within displayed values, and the writer below: a log line, an error in it,
-    /// a reference to a value in that, the value, its padding, the writer.
+    /// Functions that display values, with the writer below them: a log line, an error in it, a
+    /// reference to a value in the error, the value, its padding, the writer.
     format: u8,
-    /// Handlers of interrupts, which run in place of what was interrupted, but not of each other
-    /// (`Pe::handles_interrupts`).
+    /// Interrupt handlers. They run in place of what was interrupted, but do not interrupt each
+    /// other (`Pe::handles_interrupts`).
     handlers: u8,
 }
 
 impl Nesting {
-    /// At the root.
+    /// The numbers at a root.
     const ALL: Self = Self {
         format: 6,
         handlers: 1,
     };
 
-    /// Returns what is left within the function of that name, or `None` if it is never entered
-    /// here.
+    /// Returns what is left within the function with that name, or `None` if the function may not
+    /// be entered.
     fn within(self, name: &str) -> Option<Self> {
         let mut left = self;
         if name.ends_with("::run_handlers") {
@@ -45,18 +45,18 @@ impl Nesting {
     }
 }
 
-/// Room for exceptions below the deepest call: registers that the vectors push.
+/// Bytes below the deepest call that the vectors need to push registers.
 const MARGIN: u64 = 256;
 
-/// A stack, the functions that begin on it, and the bytes that lie on it before.
+/// A stack, the functions that run on it first, and the bytes that are on it before.
 pub struct Stack {
-    /// Its purpose.
+    /// The purpose of the stack.
     pub name: &'static str,
-    /// Demangled names.
+    /// The functions that are called first, by their demangled names.
     roots: &'static [&'static str],
-    /// Bytes of it.
+    /// Bytes of the stack.
     pub size: u64,
-    /// Bytes that are taken when a root is called.
+    /// Bytes that are in use when a root is called.
     taken: u64,
 }
 
@@ -89,16 +89,16 @@ pub const STACKS: &[Stack] = &[
     },
 ];
 
-/// How deep a stack gets, and by which functions.
+/// The depth of a stack, and the functions on the deepest path.
 pub struct Depth {
     /// Bytes, with the margin.
     pub bytes: u64,
-    /// From the root to the leaf, with the frame of each.
+    /// The functions from the root to the leaf, with the frame of each.
     pub path: Vec<(String, u64)>,
 }
 
 impl Stack {
-    /// The depth of this stack in `program`.
+    /// Computes the depth of this stack in `program`.
     pub fn depth(&self, program: &Program) -> Result<Depth> {
         let graph = Graph::new(program)?;
         let mut deepest = (0, Vec::new());
@@ -160,17 +160,17 @@ pub fn print(file: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// The deepest path from a function on, for each number of displayed values that may still nest.
+/// The search for the deepest path from each function, for each state of [`Nesting`].
 struct Search<'g> {
     graph: &'g Graph,
-    /// `None` while it is looked for: whoever finds that has found a recursion.
+    /// The results. `None` while a result is being computed: a search that meets it is a recursion.
     found: HashMap<(usize, Nesting), Option<Deepest>>,
 }
 
 /// Bytes of the deepest path, and its next function.
 type Deepest = (u64, Option<Step>);
 
-/// The next function of the deepest path, with the bytes that are taken when it is called.
+/// The next function of the deepest path, with the bytes that are in use when it is called.
 type Step = (usize, Nesting, u64);
 
 impl<'g> Search<'g> {
@@ -229,7 +229,7 @@ impl<'g> Search<'g> {
         Ok(deepest.0)
     }
 
-    /// The path that [`Self::deepest`] found from a root.
+    /// Returns the path that [`Self::deepest`] found from a root.
     fn path(&self, root: usize) -> Vec<(String, u64)> {
         let mut path = Vec::new();
         let mut at = (root, Nesting::ALL);
@@ -267,7 +267,7 @@ mod tests {
         taken: 0,
     };
 
-    /// BL, or B, to the function number `to` from instruction `at` of function number `from`. A
+    /// Returns BL, or B, from instruction `at` of function number `from` to function number `to`. A
     /// function has 0x100 bytes.
     fn branch(link: bool, from: u32, at: u32, to: u32) -> u32 {
         let words = (to * 0x40).wrapping_sub(from * 0x40 + at) & 0x3ff_ffff;

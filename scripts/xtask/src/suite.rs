@@ -1,9 +1,9 @@
 //! `cargo xtask test`: every check, on the host and on the board.
 //!
-//! Fast ones first: formatting, lints, documentation, the requirements and their tests, host
-//! tests. Then each layout with a `scenario.json` is booted with each PE count that it names, as
-//! many side by side as the machine has processors for, and what its consoles show is reported as
-//! tests. The last line sums everything up.
+//! Fast checks come first: formatting, lints, documentation, the requirements and their tests, host
+//! tests. Then each layout with a `scenario.json` is booted with each number of PEs that it names,
+//! in parallel as far as the machine has processors. The output on the consoles is reported as
+//! tests. The last line is the total.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use crate::parallel;
 use crate::process::{run, step};
 use crate::qemu::{self, Boot, Machine, Verdict};
 
-/// Packages that only make sense on the target.
+/// Packages that can be built for the target only.
 const BARE_METAL: &[&str] = &[
     "platform-aarch64",
     "fvp-base",
@@ -35,13 +35,13 @@ const BARE_METAL: &[&str] = &[
     "guest",
 ];
 
-/// Texts that no console of any boot may show: a PE that came near the end of its stack at EL2.
+/// Texts that no console of any boot may show: a PE came near the end of its stack at EL2.
 const FORBIDDEN: &[&str] = &["bytes of its stack: fewer than"];
 
-/// PE counts of a scenario that names none.
+/// Numbers of PEs for a scenario that names none.
 const SMP: &[u32] = &[4];
 
-/// How many tests ended how.
+/// The number of tests with each result.
 #[derive(Default)]
 struct Tally {
     passed: usize,
@@ -49,7 +49,7 @@ struct Tally {
     ignored: usize,
 }
 
-/// Runs the checks; without `fast` also those on QEMU, with `systems` also each demo.
+/// Runs the checks. Without `fast` runs those on QEMU, too; with `systems` runs each demo, too.
 pub fn test(fast: bool, systems: bool) -> Result<ExitCode> {
     let start = Instant::now();
     let mut tally = Tally::default();
@@ -106,7 +106,7 @@ pub fn test(fast: bool, systems: bool) -> Result<ExitCode> {
 }
 
 impl Tally {
-    /// One check that is a test of its own.
+    /// Runs a check that counts as one test.
     fn check(&mut self, what: &str, work: impl FnOnce() -> Result<()>) {
         match step(what, work) {
             Ok(()) => self.passed += 1,
@@ -117,7 +117,7 @@ impl Tally {
         }
     }
 
-    /// `cargo test`, whose result lines are counted while they pass by.
+    /// Runs `cargo test` and counts its result lines while they are printed.
     fn host_tests(&mut self) -> Result<()> {
         eprintln!("==> host tests");
         let mut child = cargo_command("test")
@@ -166,7 +166,7 @@ impl Tally {
         let bench = Bench::prepare(&Components::build()?)?;
         let mut jobs = vec![Job::Bench("first"), Job::Bench("again")];
         jobs.extend(plans.iter().map(Job::Boot));
-        // What takes long comes first: others are done beside it.
+        // The longest jobs come first, so that others run beside them.
         jobs.sort_by_key(|job| !job.is_long());
         let at_a_time = parallel::boots_at_a_time();
         let what = format!("{} boots, {at_a_time} at a time", jobs.len());
@@ -206,7 +206,7 @@ struct Plan {
     machine: Machine,
 }
 
-/// Every boot that the layouts of a board ask for.
+/// Returns every boot that the layouts of a board ask for.
 fn plans_of(board: &'static Board) -> Result<Vec<Plan>> {
     let components = Components::build_for(board, None)?;
     let mut plans = Vec::new();
@@ -250,14 +250,14 @@ fn plans_of(board: &'static Board) -> Result<Vec<Plan>> {
     Ok(plans)
 }
 
-/// Describes one boot of the suite; boots run beside each other.
+/// One boot of the suite. Boots run in parallel.
 enum Job<'a> {
     Boot(&'a Plan),
-    /// The benchmark; the word tells its runs apart.
+    /// The benchmark. The word distinguishes its runs.
     Bench(&'static str),
 }
 
-/// Holds the result of a job.
+/// The result of a job.
 enum Outcome<'a> {
     Boot(&'a Plan, Boot),
     Bench(Result<Report>),
@@ -271,7 +271,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Does it and says how long it took. A boot that cannot be started is an error.
+    /// Runs the job and prints how long it took. A boot that cannot be started is an error.
     fn run(&self, bench: &Bench) -> Result<Outcome<'a>> {
         let start = Instant::now();
         match self {
@@ -298,7 +298,7 @@ impl<'a> Job<'a> {
     }
 }
 
-/// A cargo command for all that runs on the target.
+/// Returns a cargo command for all packages that run on the target.
 fn bare_metal(subcommand: &str) -> Command {
     let mut command = cargo_command(subcommand);
     command.args(["--quiet", "--target", TARGET]);
@@ -308,7 +308,8 @@ fn bare_metal(subcommand: &str) -> Command {
     command
 }
 
-/// Refuses links that lead nowhere. Those to private items are for readers of the source.
+/// Makes `cargo doc` refuse links that lead nowhere. Links to private items are allowed: readers of
+/// the source can follow them.
 fn cargo_doc(command: &mut Command) -> &mut Command {
     let flags = "-D warnings -A rustdoc::private_intra_doc_links";
     command
@@ -322,8 +323,8 @@ fn cargo_fmt() -> Command {
     command
 }
 
-/// Turns a boot into tests: each test that the test OS reported, the end of the boot, and each text
-/// that was expected.
+/// Turns a boot into tests: each test that the test OS reported, the end of the boot, and each
+/// expected text.
 fn board_trials(name: &str, scenario: &Scenario, boot: &Boot) -> Vec<Trial> {
     let trial = |test: &str, outcome: Result<()>| {
         let outcome = outcome.with_context(|| boot.path.display().to_string());
@@ -360,7 +361,7 @@ fn board_trials(name: &str, scenario: &Scenario, boot: &Boot) -> Vec<Trial> {
     trials
 }
 
-/// The limits, and that every run measures the same.
+/// Turns the measurements into tests: the limits hold, and every run measures the same.
 fn bench_trials(reports: &[Result<Report>]) -> Vec<Trial> {
     let mut measured = Vec::new();
     for report in reports {

@@ -1,7 +1,7 @@
-//! TF-A: fetched as Debian's source package, built once for each board.
+//! TF-A, from Debian's source package, built once for each board.
 //!
-//! Only BL1, BL2 and BL31 come from here; the FIP is packed by [`crate::fip`], so that a new
-//! payload does not touch TF-A's build. The product folder is named by a hash of what goes into it.
+//! Only BL1, BL2 and BL31 are built here. [`crate::fip`] packs the FIP, so that a new payload needs
+//! no build of TF-A. The name of the product folder contains a hash of all inputs.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,16 +15,16 @@ use crate::board::Board;
 use crate::process::{logged, output, run, step};
 use crate::workspace::target;
 
-/// The version that trixie carries. Older and newer ones take other flags.
+/// The version in trixie. Other versions need other flags.
 const FOLDER: &str = "arm-trusted-firmware-2.12.1";
 const POOL: &str = "pool/main/a/arm-trusted-firmware";
 const TARBALL: &str = "arm-trusted-firmware_2.12.1+dfsg.orig.tar.xz";
 const SHA256: &str = "332c08d71867b7f0dce0bce4cb2abd80f19cb3e0a2de6fe07245c111189d6fb7";
 
-/// S-EL2 for the SPMC, the context of EL2 kept for the Normal world, and the features of `-cpu max`
-/// that a guest would otherwise trap on. SVE and SME are on for both worlds: with one alone
-/// CPTR_EL3.TFP stays set in the other. A board's own flags come behind these, and the last one
-/// counts.
+/// Flags for S-EL2 with an SPMC, for keeping EL2's context of the Normal world, and for the
+/// features of `-cpu max`, the use of which by guests would otherwise trap. SVE and SME are on for
+/// both worlds: if they are on for one world only, CPTR_EL3.TFP stays set for the other. A board's
+/// own flags follow these, and the last one counts.
 const FLAGS: &[&str] = &[
     "CROSS_COMPILE=aarch64-linux-gnu-",
     "PLAT=qemu",
@@ -44,7 +44,7 @@ const FLAGS: &[&str] = &[
     "ENABLE_FEAT_HCX=2",
     "ENABLE_FEAT_ECV=2",
     "ENABLE_FEAT_MTE2=2",
-    // Linux 7 uses these on `-cpu max`, and would trap to EL3.
+    // Linux 7 uses these features on `-cpu max`, and would trap to EL3.
     "ENABLE_FEAT_TCR2=2",
     "ENABLE_FEAT_S1PIE=2",
     "ENABLE_FEAT_S2PIE=2",
@@ -54,9 +54,9 @@ const FLAGS: &[&str] = &[
     "BRANCH_PROTECTION=1",
     "ARM_ARCH_MAJOR=8",
     "ARM_ARCH_MINOR=3",
-    // Tell which images are loaded where.
+    // Logs which images are loaded at which address.
     "LOG_LEVEL=40",
-    // Its Python helpers only pack Secure Partitions, which is done here.
+    // TF-A's Python helpers only pack Secure Partitions, which this program does itself.
     "PYTHON=true",
 ];
 
@@ -67,7 +67,7 @@ pub struct Firmware {
     pub bl31: PathBuf,
 }
 
-/// Builds TF-A, with arguments behind those of the board, unless that was done before.
+/// Builds TF-A, with `arguments` after those of the board, unless that was done before.
 pub fn build(board: &Board, arguments: &[String]) -> Result<Firmware> {
     let mut flags = [FLAGS, board.firmware].concat();
     flags.extend(arguments.iter().map(String::as_str));
@@ -122,7 +122,7 @@ fn compile(source: &Path, platform: &str, flags: &[&str], products: &Path) -> Re
     Ok(())
 }
 
-/// The unpacked source.
+/// Returns the folder of the unpacked source.
 fn source() -> Result<PathBuf> {
     let dir = target().join("tfa");
     let source = dir.join(FOLDER);
@@ -152,7 +152,8 @@ fn source() -> Result<PathBuf> {
 
 fn fetch(tarball: &Path) -> Result<()> {
     let path = format!("{POOL}/{TARBALL}");
-    // Under another name first: an interrupted download must not look like a whole one.
+    // Download under another name first, so that a part of a file is never taken for the whole
+    // file.
     let part = tarball.with_extension("part");
     Apt::open()?
         .download(&path, SHA256, &part)

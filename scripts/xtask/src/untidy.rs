@@ -1,21 +1,21 @@
-//! A few instructions in front of the SPMC that leave registers of EL2 as no firmware should.
+//! Instructions before the SPMC that leave unusual values in registers of EL2.
 //!
-//! The SPMC must set every trap that it relies on: registers of EL2 are UNKNOWN out of reset, and
-//! TF-A happens to zero those that it keeps for the Secure world. No test notices what is not set
-//! there. So a layout with `"untidy": true` has these instructions where EL3 enters, and the SPMC
-//! behind them.
+//! The SPMC must set every trap on which it relies: registers of EL2 are UNKNOWN out of reset, but
+//! TF-A zeroes those that it keeps for the Secure world, so that no test would notice a register
+//! that the SPMC forgets. In a layout with `"untidy": true`, EL3 enters these instructions, and the
+//! SPMC follows them.
 
-/// Bytes in front of the SPMC, whose sections are aligned to as much.
+/// Bytes before the SPMC, a multiple of the alignment of its sections.
 const SIZE: usize = 0x2000;
 
-/// A system register by op1, CRn, CRm and op2 (op0 is 3), and what is left there.
+/// A system register, by op1, CRn, CRm and op2 (op0 is 3), and the value that is left in it.
 type Left = ([u32; 4], u64);
 
-/// Registers that the SPMC has a reason to set, and that EL3 lets EL2 use in the build of TF-A for
-/// tests.
+/// Registers that the SPMC has a reason to set, and that EL3, as TF-A is built for tests, lets EL2
+/// use.
 const LEFT: &[Left] = &[
-    // HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2: everything goes through,
-    // TPIDR2_EL0, PIR_EL1, POR_EL1 and GCSCR_EL1 among it.
+    // HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2: no access traps, not even to
+    // TPIDR2_EL0, PIR_EL1, POR_EL1 and GCSCR_EL1.
     ([4, 1, 1, 4], 0xfffc << 48),
     ([4, 1, 1, 5], 0xfffc << 48),
     ([4, 1, 1, 6], 0x1f80 << 48),
@@ -23,7 +23,7 @@ const LEFT: &[Left] = &[
     ([4, 3, 1, 5], 0x7800 << 48),
     // HCRX_EL2: GCSEn, SCTLR2En, TCR2En, MSCEn, EnASR, EnALS, EnAS0.
     ([4, 1, 2, 2], 1 << 22 | 1 << 15 | 1 << 14 | 1 << 11 | 7),
-    // MDCR_EL2, CPTR_EL2, HSTR_EL2, CNTHCTL_EL2: nothing traps, or the wrong things.
+    // MDCR_EL2, CPTR_EL2, HSTR_EL2, CNTHCTL_EL2: no traps, or the wrong ones.
     ([4, 1, 1, 1], 0x6),
     ([4, 1, 1, 2], 0),
     ([4, 1, 1, 3], 0xffff),
@@ -39,7 +39,8 @@ const LEFT: &[Left] = &[
     ([4, 12, 0, 0], 0x5a5a_5a5a_5000),
 ];
 
-/// TCR2_EL2.PIE where the CPU has it: permissions by PIR_EL2, which gives none.
+/// Instructions that set TCR2_EL2.PIE if the CPU has it: permissions then come from PIR_EL2, which
+/// grants none.
 const INDIRECT_PERMISSIONS: [u32; 5] = [
     0xd538_0769, // MRS X9, ID_AA64MMFR3_EL1
     0xf240_0d3f, // TST X9, #0xf
@@ -48,10 +49,10 @@ const INDIRECT_PERMISSIONS: [u32; 5] = [
     0xd51c_2069, // MSR TCR2_EL2, X9
 ];
 
-/// Five instructions for each register, and two at the end.
+// Each register takes five instructions, and two follow at the end.
 const _: () = assert!(5 * (LEFT.len() + 1) + 2 <= SIZE / 4);
 
-/// Returns BL32: the instructions, and `spmc` behind them.
+/// Returns BL32: the instructions, followed by `spmc`.
 pub fn precede(spmc: &[u8]) -> Vec<u8> {
     // EL3 passes x0 to x4.
     const SCRATCH: u32 = 9;

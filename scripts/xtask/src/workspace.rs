@@ -1,8 +1,8 @@
-//! Where things are: the source tree and the folder of products.
+//! The locations of the source tree and of the products.
 
 use std::path::PathBuf;
 
-/// The root of the source tree.
+/// Returns the root of the source tree.
 pub fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
         .components()
@@ -17,7 +17,7 @@ pub fn root() -> PathBuf {
         })
 }
 
-/// The folder of products: `CARGO_TARGET_DIR` where that is set, else `target/`.
+/// Returns the folder of products: `CARGO_TARGET_DIR` if that is set, otherwise `target/`.
 pub fn target() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => root().join(dir),

@@ -1,5 +1,5 @@
-//! Checks that documents name files that exist, and that the table of modules names all that it
-//! must.
+//! Checks that documents name files that exist, and that the table of modules names all files that
+//! it must name.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 /// The document that lists source files.
 const MODULES: &str = "docs/modules.md";
 
-/// Folders whose sources it lists.
+/// Folders whose sources the table lists.
 const LISTED: &[&str] = &["spmc/src", "platform"];
 
-/// The documents beside the folder of the others.
+/// The documents outside of the folder `docs`.
 const TOP: &[&str] = &[
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -49,7 +49,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Fails with every item of `found`, each of which is wrong in the way that `fault` says.
+/// Fails with a list of the items in `found`, each of which has the same fault.
 fn assert_none(found: impl IntoIterator<Item = impl Display>, fault: &str) {
     let lines: Vec<String> = found
         .into_iter()
@@ -58,13 +58,13 @@ fn assert_none(found: impl IntoIterator<Item = impl Display>, fault: &str) {
     assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
 }
 
-/// Returns what stands between single backticks on a line.
+/// Returns the texts between single backticks on a line.
 fn code_spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
-/// Returns the paths, from the root, of the sources that a table of modules names. A name without
-/// the folder belongs to the folder that the heading above it names.
+/// Returns the paths, from the root, of the sources that a table of modules names. A name without a
+/// folder belongs to the folder in the heading above it.
 fn listed(text: &str) -> BTreeSet<String> {
     let mut folder = "";
     let mut names = BTreeSet::new();

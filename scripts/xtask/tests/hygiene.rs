@@ -1,13 +1,13 @@
-//! Checks what the tree promises about itself: unsafe code stays where it belongs, and nothing
-//! unfinished is left behind.
+//! Checks rules that hold for the whole tree: the places of unsafe code, the form of comments and
+//! documents, and the absence of unfinished work.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Below these folders unsafe code is expected.
+/// Folders below which unsafe code is permitted.
 const UNSAFE_BELOW: &[&str] = &["platform", "tests/guest"];
 
-/// Written in halves, so that this file does not find itself.
+/// The keyword, in halves, so that this file does not contain it.
 const KEYWORD: &str = concat!("un", "safe");
 const MARKS: &[&str] = &[
     concat!("to", "do!"),
@@ -20,7 +20,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The Rust sources of the project, with their paths from the root.
+/// Returns the Rust sources of the project, with their paths from the root.
 fn sources() -> Vec<(String, String)> {
     let mut sources = Vec::new();
     for folder in ["spmc", "platform", "scripts", "tests"] {
@@ -30,7 +30,8 @@ fn sources() -> Vec<(String, String)> {
     sources
 }
 
-/// The documents of the project, with their paths from the root. Generated tables wrap nowhere.
+/// Returns the documents of the project, with their paths from the root. Generated tables do not
+/// wrap, so they are left out.
 fn documents() -> Vec<(String, String)> {
     let mut documents = Vec::new();
     for folder in ["", "docs"] {
@@ -61,7 +62,7 @@ fn collect(folder: &Path, name: &str, sources: &mut Vec<(String, String)>) {
     }
 }
 
-/// Returns whether the keyword stands in the code of a line, as a word and not in a comment.
+/// Returns whether the keyword is a word in the code of a line, and not only in a comment.
 fn is_unsafe(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
     code.split(|c: char| !c.is_alphanumeric() && c != '_')
@@ -92,8 +93,8 @@ fn no_unsafe_code_outside_platform_and_guests() {
     }
 }
 
-/// Returns the first words of a doc comment that `line` begins, unless `before`, the line above it,
-/// has begun it.
+/// Returns the text of a doc comment that begins on `line`. Returns `None` if it began before,
+/// which `before`, the previous line, shows.
 fn doc_beginning<'a>(before: &str, line: &'a str) -> Option<&'a str> {
     ["///", "//!"].into_iter().find_map(|mark| {
         let text = line.trim_start().strip_prefix(mark)?;
@@ -127,11 +128,11 @@ fn doc_comments_begin_with_what_they_document() {
     }
 }
 
-/// The most columns of a line with a comment, and of one of a document outside of tables.
+/// The most columns of a line with a comment, and of a line in a document, outside of tables.
 const COLUMNS: usize = 100;
 const DOCUMENT_COLUMNS: usize = 120;
 
-/// Returns whether a comment stands in `line`, alone or behind code.
+/// Returns whether `line` has a comment, alone or after code.
 fn has_comment(line: &str) -> bool {
     ["// ", "/// ", "//! "]
         .into_iter()

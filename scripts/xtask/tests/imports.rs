@@ -1,5 +1,5 @@
-//! Checks that files of the engine and of the platform import each other in no circle larger than a
-//! pair.
+//! Checks that the files of the engine, and those of the platform, import each other in no circle
+//! larger than a pair.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,10 +11,10 @@ use syn::{Attribute, ImplItem, Item, UseTree, Visibility};
 /// The folders of the crates that are checked.
 const CRATES: &[&str] = &["spmc/src", "platform/aarch64/src"];
 
-/// The path of a module from the root of its crate, which is empty.
+/// The path of a module from the root of its crate. The path of the root is empty.
 type Module = Vec<String>;
 
-/// The files of a crate, by module.
+/// Collects the files of a crate, by module.
 fn sources(folder: &Path, module: &Module, to: &mut BTreeMap<Module, String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -31,12 +31,12 @@ fn sources(folder: &Path, module: &Module, to: &mut BTreeMap<Module, String>) {
     }
 }
 
-/// Finds what paths of one module lead to.
+/// Finds the modules to which the paths in one module lead.
 struct Resolver<'m> {
     module: &'m Module,
     /// All modules of the crate.
     known: &'m BTreeSet<Module>,
-    /// The paths that a module passes on by `pub use`, by module and name.
+    /// The paths that a module re-exports by `pub use`, by module and name.
     passed_on: &'m BTreeMap<(Module, String), Module>,
 }
 
@@ -66,12 +66,12 @@ impl Resolver<'_> {
                 break;
             }
         }
-        // A word of another crate or of the prelude leads nowhere.
+        // The first word names another crate or an item of the prelude.
         (place != *self.module && !(is_relative && place == start)).then_some(place)
     }
 }
 
-/// Calls `each` with every path of a `use` declaration, and the name by which it is known then.
+/// Calls `each` with every path of a `use` declaration and with the name that it declares.
 fn for_each_path(tree: &UseTree, path: &mut Vec<String>, each: &mut impl FnMut(&[String], &str)) {
     let mut leaf = |part: String, name: &str, path: &mut Vec<String>| {
         if part != "self" {
@@ -97,8 +97,8 @@ fn for_each_path(tree: &UseTree, path: &mut Vec<String>, each: &mut impl FnMut(&
     path.truncate(depth);
 }
 
-/// Collects the modules that a file imports, outside of its tests. What it passes on by `pub use`
-/// is no import.
+/// Collects the modules that a file imports outside of its tests. A re-export by `pub use` does not
+/// count as an import.
 struct Imports<'m> {
     resolver: Resolver<'m>,
     found: BTreeSet<Module>,
@@ -142,7 +142,7 @@ impl<'ast> Visit<'ast> for Imports<'_> {
         }
     }
 
-    /// `pub(super)` imports nothing.
+    /// Ignores `pub(super)`, which imports nothing.
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
@@ -200,7 +200,7 @@ fn graph(sources: &BTreeMap<Module, String>) -> Graph {
     parsed.iter().map(imports).collect()
 }
 
-/// Returns all modules that `from` leads to, by any number of imports.
+/// Returns all modules that can be reached from `from` by imports.
 fn reach(graph: &Graph, from: &Module) -> BTreeSet<Module> {
     let mut reached = BTreeSet::new();
     let mut left = vec![from];
@@ -214,7 +214,7 @@ fn reach(graph: &Graph, from: &Module) -> BTreeSet<Module> {
     reached
 }
 
-/// Returns the circles of more than two modules, each once, with names as in paths.
+/// Returns the circles of more than two modules, each once, as paths.
 fn circles(graph: &Graph) -> BTreeSet<Vec<String>> {
     let reached: BTreeMap<_, _> = graph
         .keys()
@@ -246,7 +246,7 @@ fn no_circle_of_imports_is_larger_than_a_pair() {
     }
 }
 
-/// Makes up a crate: modules with their text.
+/// Returns the graph of a crate that consists of these modules, given with their text.
 fn made_up(files: &[(&str, &str)]) -> Graph {
     let files = files.iter().map(|(module, text)| {
         let path = module.split("::").filter(|part| !part.is_empty());

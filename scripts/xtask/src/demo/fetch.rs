@@ -1,8 +1,8 @@
-//! Files of Debian's archive, each named by its path on a mirror and its SHA-256.
+//! Files of Debian's archive, each identified by its path on a mirror and its SHA-256.
 //!
-//! A file that is here is the one that was asked for: it is fetched under another name, and takes
-//! its own once its checksum holds. The same goes for folders that are unpacked from it. The mirror
-//! is the system's own.
+//! A file that exists under its name is complete: it is downloaded under another name and renamed
+//! when its checksum is right. Folders unpacked from files are made in the same way. The mirror is
+//! the one of the system.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,14 +17,14 @@ use crate::workspace::target;
 /// A file of the archive.
 #[derive(Hash)]
 pub struct Pinned {
-    /// Below the root of a mirror.
+    /// The path below the root of a mirror.
     pub path: &'static str,
     pub sha256: &'static str,
 }
 
-/// MiB that downloads and builds may take while they are made.
+/// MiB that downloads and builds may need while they run.
 const SPACE: u64 = 3072;
-/// MiB below which what failed did so for want of space.
+/// MiB of free space below which a failure is attributed to lack of space.
 const FULL: u64 = 16;
 
 impl Pinned {
@@ -33,12 +33,12 @@ impl Pinned {
     }
 }
 
-/// Where what belongs to the demos lies.
+/// Returns the folder for the files of the demos.
 pub fn folder() -> PathBuf {
     target().join("systems")
 }
 
-/// The path of a file, which is fetched if it is not there.
+/// Returns the path of a file, which is downloaded if it is not there.
 pub fn fetch(file: &Pinned) -> Result<PathBuf> {
     let dir = folder().join("files");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -57,7 +57,7 @@ pub fn fetch(file: &Pinned) -> Result<PathBuf> {
         let part = dir.join(format!("{}.part", file.name()));
         let fetched = Apt::open().and_then(|apt| apt.download(file.path, file.sha256, &part));
         if let Err(error) = fetched {
-            // apt leaves what has another checksum under this name.
+            // apt renames a file with a wrong checksum to this name.
             let failed = dir.join(format!("{}.part.FAILED", file.name()));
             for left in [part, failed] {
                 let _ = fs::remove_file(left);
@@ -69,7 +69,8 @@ pub fn fetch(file: &Pinned) -> Result<PathBuf> {
     })
 }
 
-/// A folder with the contents of Debian packages of any architecture. `name` is that of the set.
+/// Returns a folder with the contents of Debian packages of any architecture. `name` is the name of
+/// the set.
 pub fn unpack(name: &str, packages: &[&Pinned]) -> Result<PathBuf> {
     let contents = |folder: &Path| {
         for package in packages {
@@ -82,7 +83,7 @@ pub fn unpack(name: &str, packages: &[&Pinned]) -> Result<PathBuf> {
     whole(name, &sums, contents)
 }
 
-/// The folder that a source archive holds.
+/// Returns the folder with the contents of a source archive.
 pub fn source(name: &str, archive: &Pinned) -> Result<PathBuf> {
     let contents = |folder: &Path| {
         let file = fetch(archive)?;
@@ -98,8 +99,8 @@ pub fn source(name: &str, archive: &Pinned) -> Result<PathBuf> {
     whole(name, &[archive.sha256], contents)
 }
 
-/// A folder below [`folder`] that is there as a whole or not at all. Its name tells `name` and a
-/// hash of `key`.
+/// Returns a folder below [`folder`] that is either complete or absent. Its name consists of `name`
+/// and a hash of `key`.
 pub fn whole(
     name: &str,
     key: &[&str],
@@ -144,7 +145,7 @@ fn enough_space(dir: &Path) -> Result<()> {
     }
 }
 
-/// MiB that a folder's disk has left.
+/// Returns the free MiB on the disk of a folder.
 fn free_space(dir: &Path) -> Result<Option<u64>> {
     let mut df = Command::new("df");
     df.args(["--block-size=1M", "--output=avail"]).arg(dir);
@@ -153,7 +154,7 @@ fn free_space(dir: &Path) -> Result<Option<u64>> {
     Ok(last.and_then(|line| line.trim().parse().ok()))
 }
 
-/// Tells the ways of failing apart.
+/// Returns an error that explains the most likely cause of a failure.
 fn explained(file: &Pinned, path: &Path, error: &Error) -> Error {
     let details = format!("{error:#}");
     if details.contains("No space left") {

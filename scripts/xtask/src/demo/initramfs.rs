@@ -1,8 +1,8 @@
 //! The initial file system of a Linux kernel: an archive in cpio's "newc" format, written without
 //! cpio.
 //!
-//! Each entry is a header of 110 hexadecimal digits, the name and the contents, both filled up to
-//! four bytes.
+//! An entry consists of a header of 110 bytes, most of them hexadecimal digits, the name and the
+//! contents, the last two padded to multiples of four bytes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ const FILE: u32 = 0o100_755;
 const LINK: u32 = 0o120_777;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 
-/// An archive that grows.
+/// An archive under construction.
 #[derive(Default)]
 pub struct Initramfs {
     bytes: Vec<u8>,
@@ -24,7 +24,7 @@ pub struct Initramfs {
 }
 
 impl Initramfs {
-    /// Adds a directory and those above it.
+    /// Adds a directory and its parents.
     pub fn directory(&mut self, path: &str) {
         if path.is_empty() || !self.directories.insert(path.to_string()) {
             return;
@@ -58,7 +58,7 @@ impl Initramfs {
         self.entry(path, CHARACTER_DEVICE, &[], (major, minor));
     }
 
-    /// The archive.
+    /// Returns the archive.
     pub fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, &[], (0, 0));
         self.bytes

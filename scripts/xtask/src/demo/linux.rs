@@ -1,8 +1,8 @@
-//! Debian's arm64 kernel in the Normal world: what it and its initial file system are made of, and
-//! how it is started.
+//! Debian's arm64 kernel in the Normal world: the parts of the kernel and of its initial file
+//! system, and the way they are started.
 //!
-//! There is no boot loader: BL33 is a few instructions that jump to the kernel, which QEMU puts
-//! into memory.
+//! There is no boot loader: BL33 consists of a few instructions that jump to the kernel, which QEMU
+//! puts into memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ const BUSYBOX: Pinned = Pinned {
     sha256: "968d1aa8f579fa1ac59c26afa365454369e13cf29848e6400b50028fed0ffda0",
 };
 
-/// Modules in the order in which they are loaded.
+/// The modules, in the order in which they are loaded.
 const DRIVERS: &[&str] = &[
     "drivers/firmware/arm_ffa/ffa-core",
     "drivers/firmware/arm_ffa/ffa-module",
@@ -38,19 +38,19 @@ const DRIVERS: &[&str] = &[
     "drivers/char/hw_random/optee-rng",
 ];
 
-/// Devices that a layout may give to a partition. Linux can do without them.
+/// Devices that a layout may assign to a partition. Linux does not need them.
 const OTHERS_DEVICES: &[&str] = &["/pl031@9010000", "/pl061@9030000", "/gpio-keys"];
 
-/// Where QEMU puts the device tree, the kernel and its file system.
+/// Addresses at which QEMU puts the device tree, the kernel and its file system.
 const DEVICE_TREE: u64 = 0x4000_0000;
 pub const KERNEL: u64 = 0x4400_0000;
 pub const INITRAMFS: u64 = 0x5200_0000;
 
-/// Words for every kernel: its first process, and none of its watchdogs, which would only tell how
-/// busy the host is.
+/// The command line of every kernel: the first process, and no watchdogs, since these would only
+/// show how busy the host is.
 pub const WORDS: &str = "rdinit=/init nowatchdog rcupdate.rcu_cpu_stall_suppress=1";
 
-/// The kernel, and a file system that the demos add to.
+/// The kernel, and a file system to which demos add files.
 pub struct Linux {
     kernel: PathBuf,
     /// With busybox, the drivers and the first process.
@@ -58,7 +58,7 @@ pub struct Linux {
 }
 
 impl Linux {
-    /// Fetches what is not there.
+    /// Downloads the parts that are not there.
     pub fn new() -> Result<Self> {
         let root = unpack("linux", &[&BINARY, &MODULES, &BUSYBOX])?;
         let modules = root.join("usr/lib/modules").join(VERSION);
@@ -94,7 +94,7 @@ impl Linux {
         })
     }
 
-    /// Writes what QEMU loads to `dir`, and tells the machine so.
+    /// Writes the files that QEMU loads to `dir`, and makes the machine load them.
     pub fn load(self, machine: &mut Machine, dir: &Path) -> Result<Loaded> {
         fs::create_dir_all(dir)?;
         let tree = dir.join("linux.dtb");
@@ -121,8 +121,7 @@ impl Linux {
     }
 }
 
-/// Describes the files that QEMU loads: the device tree, and the sizes of the kernel and of its
-/// file system.
+/// The files that QEMU loads: the device tree, and the sizes of the kernel and of its file system.
 pub struct Loaded {
     pub tree: DeviceTree,
     pub kernel: u64,
@@ -130,7 +129,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Tells the kernel of its file system and its command line.
+    /// Describes the file system and the command line to the kernel, in the device tree.
     pub fn describe(&self, command_line: &str) -> Result<()> {
         let words = format!("console=ttyAMA0 {WORDS} {command_line}");
         self.tree.text("/chosen", "bootargs", &[&words])?;
@@ -142,23 +141,23 @@ impl Loaded {
         Ok(())
     }
 
-    /// The arguments of U-Boot's `booti`.
+    /// Returns the arguments of U-Boot's `booti`.
     pub fn booti(&self) -> String {
         let size = self.initramfs;
         format!("{KERNEL:#x} {INITRAMFS:#x}:{size:x} {DEVICE_TREE:#x}")
     }
 }
 
-/// A device tree that is edited where it lies.
+/// A device tree that is edited in its file.
 pub struct DeviceTree(PathBuf);
 
 impl DeviceTree {
-    /// Sets a property of strings, and adds the node where it is missing.
+    /// Sets a property to strings. Adds the node if it is missing.
     pub fn text(&self, node: &str, property: &str, values: &[&str]) -> Result<()> {
         self.put("s", node, property, values)
     }
 
-    /// Sets a property of 64-bit numbers, and adds the node where it is missing.
+    /// Sets a property to 64-bit numbers. Adds the node if it is missing.
     pub fn numbers(&self, node: &str, property: &str, values: &[u64]) -> Result<()> {
         let words: Vec<String> = values
             .iter()
@@ -169,7 +168,7 @@ impl DeviceTree {
         self.put("x", node, property, &words)
     }
 
-    /// Sets a property of one cell.
+    /// Sets a property to one cell.
     pub fn cell(&self, node: &str, property: &str, value: u32) -> Result<()> {
         self.put("x", node, property, &[&format!("{value:x}")])
     }
@@ -183,7 +182,8 @@ impl DeviceTree {
     }
 }
 
-/// BL33: x0 = device tree, x1 to x3 = 0, on to `entry`, a multiple of 64 KiB below 4 GiB.
+/// Returns BL33, which sets x0 = device tree, x1 to x3 = 0 and jumps to `entry`, a multiple of 64
+/// KiB below 4 GiB.
 pub fn loader(entry: u64) -> Vec<u8> {
     let movz = |register: u32, address: u64| {
         let half = (address >> 16) as u32;

@@ -16,8 +16,8 @@ const SOURCE: Pinned = Pinned {
     sha256: "18633691cb075ff2249422251f1cd77c30439a95b564b46682dea1fb6580a5af",
 };
 
-/// A partition at S-EL1 under an SPMC at S-EL2, whose interrupts come through that. Debian's Python
-/// has what the build needs; another one that comes first in the path may not.
+/// Build flags for a partition at S-EL1 under an SPMC at S-EL2, which owns the GIC. The build uses
+/// Debian's Python, which has the needed modules; another Python in the path may lack them.
 const FLAGS: &[&str] = &[
     "PLATFORM=vexpress",
     "PLATFORM_FLAVOR=qemu_armv8a",
@@ -40,7 +40,7 @@ const FLAGS: &[&str] = &[
     "PYTHON3=/usr/bin/python3",
 ];
 
-/// Lists the software that runs in Linux: libraries, `tee-supplicant`, `xtest` and its trusted
+/// The software that runs in Linux: libraries, `tee-supplicant`, `xtest` and its trusted
 /// applications.
 const CLIENT: &[Pinned] = &[
     Pinned {
@@ -94,8 +94,8 @@ const LIBRARIES: &[&str] = &[
     "libseteec.so.0",
 ];
 
-/// Builds OP-TEE unless that was done before, and puts its image where layouts look for it. Returns
-/// the build.
+/// Builds OP-TEE unless that was done before, and copies its image to where layouts look for it.
+/// Returns the folder of the build.
 pub fn build() -> Result<PathBuf> {
     let source = source("optee-os-source", &SOURCE)?;
     let mut key = vec![SOURCE.sha256];
@@ -157,7 +157,7 @@ fn name(path: &Path) -> Result<&str> {
     name.with_context(|| format!("{}: no name", path.display()))
 }
 
-/// The files with an extension in a folder, and in those below it down to `depth`.
+/// Returns the files with an extension in a folder and in its subfolders down to `depth`.
 fn files(folder: &Path, extension: &str, depth: u32) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {

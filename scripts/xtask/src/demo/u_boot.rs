@@ -15,7 +15,8 @@ const SOURCE: Pinned = Pinned {
     sha256: "cdef7d507c93f1bbd9f015ea9bc21fa074268481405501945abc6f854d5b686f",
 };
 
-/// Extends `qemu_arm64_defconfig`. Tools for images would need libraries and are not used.
+/// Options in addition to `qemu_arm64_defconfig`. The tools for images are off, since they need
+/// libraries and are not used.
 const OPTIONS: &str = "
 CONFIG_ARM_FFA_TRANSPORT=y
 CONFIG_CMD_ARMFFA=y
@@ -29,7 +30,7 @@ CONFIG_BOOTCOMMAND=\"env import -t 0x50000000 0x1000; run demo\"
 # CONFIG_TOOLS_MKEFICAPSULE is not set
 ";
 
-/// Where U-Boot finds its variable `demo`, which it runs.
+/// Address at which U-Boot finds its variable `demo`, whose commands it runs.
 const VARIABLES: u64 = 0x5000_0000;
 
 /// Builds U-Boot unless that was done before.
@@ -41,7 +42,7 @@ pub fn build() -> Result<Vec<u8>> {
     Ok(fs::read(build.join("u-boot.bin"))?)
 }
 
-/// Makes U-Boot run `commands` on this machine; the file with them goes to `dir`.
+/// Makes U-Boot run `commands` on this machine. The file with the commands goes to `dir`.
 pub fn load(machine: &mut Machine, dir: &Path, commands: &str) -> Result<()> {
     fs::create_dir_all(dir)?;
     let file = dir.join("variables.txt");

@@ -1,4 +1,4 @@
-//! Xen at EL2, with its FF-A mediator, and Linux as its first domain.
+//! Xen at EL2 with its FF-A mediator, and Linux as its first domain.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ const SOURCE: Pinned = Pinned {
     sha256: "df0831854a55a8f31cb3cb85036f2edc928e2ef098d77f815f5714bfafac68f3",
 };
 
-/// Extends the default configuration.
+/// Options in addition to the default configuration.
 const OPTIONS: &str = "
 CONFIG_EXPERT=y
 CONFIG_UNSUPPORTED=y
@@ -23,7 +23,7 @@ CONFIG_TEE=y
 CONFIG_FFA=y
 ";
 
-/// Where QEMU puts Xen.
+/// Address at which QEMU puts Xen.
 pub const XEN: u64 = 0x4c00_0000;
 
 /// Builds Xen unless that was done before, and makes QEMU load it.
@@ -36,7 +36,7 @@ pub fn load(machine: &mut Machine) -> Result<()> {
     Ok(())
 }
 
-/// Tells Xen of the kernel and its file system, and both of their command lines.
+/// Describes the kernel and its file system to Xen, with the command lines of Xen and of Linux.
 pub fn describe(loaded: &Loaded, command_line: &str) -> Result<()> {
     let tree = &loaded.tree;
     tree.cell("/chosen", "#address-cells", 2)?;
@@ -57,7 +57,7 @@ pub fn describe(loaded: &Loaded, command_line: &str) -> Result<()> {
 }
 
 fn compile(source: &Path, products: &Path) -> Result<()> {
-    // Xen is built where its source lies.
+    // Xen is built in its source folder, so the build uses a copy.
     let work: PathBuf = products.join("work");
     output(Command::new("cp").arg("-a").arg(source).arg(&work))?;
     let jobs = std::thread::available_parallelism()?;

@@ -1,7 +1,8 @@
-//! Who calls whom in an image, and what each function takes from the stack, from its machine code.
+//! The call graph of an image, and the bytes that each function takes from the stack, both from the
+//! machine code.
 //!
-//! Frames are what instructions subtract from SP; calls are BL, and B to another function. What
-//! runs below a call through a pointer is known by name: formatting, the logger, and two closures
+//! Frames are what instructions subtract from SP. Calls are BL, and B to another function. The
+//! targets of calls through pointers are known by name: formatting, the logger, and two closures
 //! ([`Kind`]). Any other function whose address is taken is an error.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,10 +11,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::elf::{Function, Program};
 
-/// Who may be called through a pointer, by the name of a function whose address is taken.
+/// Kinds of functions that may be called through a pointer, by the name of the function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// Displays a value.
+    /// Writes the text of a value.
     Format,
     /// Takes the text of a value.
     Write,
@@ -23,7 +24,8 @@ pub enum Kind {
     Region,
     /// Entered by hardware or by the entry code.
     Entry,
-    /// Drops what a pointer to a trait leads to. There is no heap, so nobody has one of his own.
+    /// Drops the target of a pointer to a trait. There is no heap, so no such target has a
+    /// destructor.
     Drop,
 }
 
@@ -55,7 +57,8 @@ impl Kind {
         }
     }
 
-    /// Returns what a call through a pointer in the function of that name leads to.
+    /// Returns the kind of functions that are called through pointers in the function with that
+    /// name.
     pub fn called_by(name: &str) -> Self {
         if name.contains("core::fmt::Formatter>::pad") {
             Self::Write
@@ -71,17 +74,17 @@ impl Kind {
 
 /// One function, and its use of the stack.
 pub struct Node {
-    /// Demangled.
+    /// The demangled name.
     pub name: String,
-    /// The most that it takes itself.
+    /// The largest number of bytes that the function takes.
     pub frame: u64,
-    /// Functions that it calls, with the bytes that it has taken then.
+    /// Called functions, each with the bytes that are taken at the call.
     pub calls: BTreeSet<(usize, u64)>,
-    /// Bytes that it has taken at calls through pointers.
+    /// Bytes that are taken at calls through pointers.
     pub pointer_calls: BTreeSet<u64>,
 }
 
-/// The functions of an image, and who calls whom.
+/// The call graph of an image.
 pub struct Graph {
     /// All functions of the image.
     pub functions: Vec<Node>,
@@ -90,8 +93,8 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Reads the machine code. Fails on what cannot be told from it, and on pointers to functions
-    /// that may not be called by one.
+    /// Reads the machine code. Fails if the code cannot be understood, or if there is a pointer to
+    /// a function that may not be called through a pointer.
     pub fn new(program: &Program) -> Result<Self> {
         let starts: BTreeMap<u64, usize> = program
             .functions
@@ -130,7 +133,7 @@ impl Graph {
     }
 }
 
-/// Calls through pointers in what the compiler cut out of several functions are those of the
+/// Attributes calls through pointers in outlined code, which several functions share, to these
 /// functions.
 fn fold_outlined(functions: &mut [Node]) {
     let outlined: Vec<BTreeSet<u64>> = functions
@@ -160,8 +163,8 @@ fn node(
         calls: BTreeSet::new(),
         pointer_calls: BTreeSet::new(),
     };
-    // What a block needs whose predecessors are not known is what the function needs at most, so
-    // that is found first.
+    // A block with unknown predecessors is assumed to need the largest depth of the function, so
+    // that depth is found first.
     let mut depth = 0;
     for &(address, word) in &function.code {
         depth = (depth + change(word)?).max(0);
@@ -202,8 +205,8 @@ fn node(
                 depth = most;
             }
             Flow::PointerJump(register) => {
-                // Into a table of this function, whose entry was just added to its address; or
-                // instead of a call.
+                // A jump into a table of this function adds the table's entry to its address just
+                // before. Other jumps are tail calls.
                 if !is_sum(before, register) {
                     result.pointer_calls.insert(depth as u64);
                 }
@@ -224,7 +227,7 @@ fn callee(starts: &BTreeMap<u64, usize>, target: u64) -> Result<usize> {
         .with_context(|| format!("a call of {target:#x}, where no function is"))
 }
 
-/// How an instruction goes on.
+/// The control flow after an instruction.
 enum Flow {
     On,
     Call(u64),
@@ -236,7 +239,7 @@ enum Flow {
     End,
 }
 
-/// `bits` bits of `word` from `low` on, as a signed number of words.
+/// Returns `bits` bits of `word` from bit `low` on, as a signed number of words.
 fn offset(word: u32, low: u32, bits: u32) -> i64 {
     let shift = 32 - bits;
     i64::from(((word >> low) << shift) as i32 >> shift) * 4
@@ -272,17 +275,17 @@ fn is_sum(word: u32, register: u32) -> bool {
     word & 0xff20_0000 == 0x8b00_0000 && word & 0x1f == register
 }
 
-/// How many bytes an instruction takes from the stack.
+/// Returns the number of bytes that an instruction takes from the stack.
 fn change(word: u32) -> Result<i64> {
     const SP: u32 = 31;
     let (to, from) = (word & 0x1f, word >> 5 & 0x1f);
-    // ADD and SUB (immediate), 64 bits, not those that set flags.
+    // ADD and SUB (immediate) of 64 bits, without those that set flags.
     if word & 0xbf80_0000 == 0x9100_0000 && to == SP {
         let bytes = i64::from(word >> 10 & 0xfff) << (12 * (word >> 22 & 1));
         if from == SP {
             return Ok(if word >> 30 & 1 == 1 { bytes } else { -bytes });
         }
-        // Only the entry code has a stack from elsewhere, and what is called there are roots.
+        // Only the entry code switches to another stack, and the functions that it calls are roots.
         return Ok(0);
     }
     // AND (immediate) and ADD, SUB (extended register) to SP: frames of unknown size.
@@ -292,7 +295,7 @@ fn change(word: u32) -> Result<i64> {
         !((aligns || moves) && to == SP),
         "instruction {word:#010x} changes SP by what cannot be told"
     );
-    // STP, LDP with writeback, before (x3) or after (x1), of X or Q registers.
+    // STP and LDP of X or Q registers with writeback, pre-indexed (x3) or post-indexed (x1).
     let pair = word & 0x3a80_0000 == 0x2880_0000;
     if pair && from == SP {
         let scale = match (word >> 30, word >> 26 & 1) {
@@ -310,8 +313,8 @@ fn change(word: u32) -> Result<i64> {
     Ok(0)
 }
 
-/// The address that an instruction puts into a register: ADR, or ADRP and ADD. `pages` has what
-/// ADRP left in registers.
+/// Returns the address that an instruction puts into a register: ADR, or ADRP and ADD. `pages`
+/// holds the results of ADRP by register.
 fn address_of(address: u64, word: u32, pages: &mut HashMap<u32, u64>) -> Option<u64> {
     let to = word & 0x1f;
     if word & 0x1f00_0000 == 0x1000_0000 {
