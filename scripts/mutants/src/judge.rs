@@ -11,32 +11,32 @@ use serde_json::{Value, json};
 use crate::project::{Project, Tree};
 use crate::suite::{Suite, Test, Verdict, parallel};
 
-/// The fate of a mutant.
+/// The result for a mutant.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Outcome {
-    /// It does not compile.
+    /// The mutant does not compile.
     Unviable,
-    /// No test comes to its place.
+    /// No test reaches the place of the mutant.
     Unreached,
     /// This test failed.
     Caught(String),
-    /// All tests that reach it passed.
+    /// All tests that reach the place passed.
     Survived,
 }
 
-/// Where the fates of mutants are kept, below the products.
+/// The file with the results, below the products.
 const RESULTS: &str = "results.jsonl";
 
-/// Fates of mutants in earlier runs.
+/// The results of earlier runs.
 pub struct History {
     /// The key of each mutant.
     keys: Vec<String>,
-    /// The build in which a key was judged the last time, and how.
+    /// The build in which each key was last judged, and the result.
     last: HashMap<String, (String, Outcome)>,
 }
 
 impl History {
-    /// Reads what earlier runs of the project noted.
+    /// Reads the results of earlier runs on the project.
     pub fn read(project: &Project, tree: &Tree) -> Self {
         let results = fs::read_to_string(project.products.join(RESULTS));
         Self {
@@ -45,7 +45,7 @@ impl History {
         }
     }
 
-    /// Returns the build in which the mutant was judged the last time, and how.
+    /// Returns the build in which the mutant was last judged, and the result.
     pub fn last(&self, mutant: u32) -> Option<&(String, Outcome)> {
         self.last.get(self.key(mutant))
     }
@@ -55,13 +55,13 @@ impl History {
     }
 }
 
-/// Milliseconds of tests in the first process of a mutant; each next one has twice as many, so that
-/// what a fast test catches costs little, and starting processes costs little as well.
+/// Milliseconds of tests in the first process of a mutant; each further process has twice as many.
+/// So a mutant that a fast test catches costs little, and so does starting processes.
 const FIRST: u64 = 20;
 
-/// Judges the mutants with these numbers. What an earlier run found with the same build is taken
-/// from its results. The tests that caught it in another build, or a mutant of the same function,
-/// come first.
+/// Judges the mutants with these numbers. Results of an earlier run with the same build are reused.
+/// Tests that caught the mutant in another build, or another mutant of the same function, run
+/// first.
 pub fn judge(
     project: &Project,
     tree: &Tree,
@@ -106,7 +106,7 @@ pub fn judge(
     outcomes.into_iter().collect()
 }
 
-/// Returns the key of each mutant, made unique by counting equal ones.
+/// Returns the key of each mutant. Equal keys are made different by a count.
 fn unique_keys(tree: &Tree) -> Vec<String> {
     let mut counts = HashMap::new();
     let keys = tree.mutants.iter().map(|mutant| {
@@ -154,11 +154,11 @@ fn note(log: &Mutex<File>, key: &str, build: &str, outcome: &Outcome) -> Result<
     Ok(())
 }
 
-/// Returns what became of each key the last time, and with which build.
+/// Returns the last result for each key, and its build.
 fn read(text: &str) -> HashMap<String, (String, Outcome)> {
     let mut results = HashMap::new();
     for line in text.lines() {
-        // A line may be torn where a run was ended.
+        // A line may be incomplete if a run was interrupted.
         let value: Value = serde_json::from_str(line).unwrap_or_default();
         let text = |index: usize| value[index].as_str().map(String::from);
         let outcome = match (value[2].as_str(), text(3)) {

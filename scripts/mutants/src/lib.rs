@@ -1,12 +1,11 @@
-//! Mutation testing: changes the source in many small ways, and tells which changes no test
-//! notices.
+//! Mutation testing: makes many small changes of the source, and finds those that no test notices.
 //!
-//! Every mutant ([`operators`]) is written into one copy of the workspace ([`schema`],
-//! [`project`]), each behind a question that the environment answers at run time ([`switch`]), so
-//! that all of them are built at once. What does not compile is left out. Each test runs once
-//! without a mutant and notes which it reaches ([`suite`]); a mutant then runs only those tests,
-//! the fastest first, until one fails ([`judge`]). A survivor needs a test or a reason
-//! ([`reasons`]).
+//! All mutants ([`operators`]) are written into one copy of the workspace ([`schema`],
+//! [`project`]), so that they are built at once. At run time, each mutant asks whether it is on,
+//! and the environment answers ([`switch`]). Mutants that do not compile are left out. Each test
+//! runs once without a mutant and records which mutants it reaches ([`suite`]). A mutant then runs
+//! only these tests, the fastest first, until one fails ([`judge`]). A survivor needs a test or a
+//! reason ([`reasons`]).
 
 pub mod judge;
 pub mod operators;

@@ -1,4 +1,4 @@
-//! `cargo xtask mutants`: mutants of the engine, against all tests on the host.
+//! `cargo xtask mutants`: judges mutants of the engine by all tests on the host.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ usage: cargo xtask mutants [PATH...] [--sample N [--seed S]] [--shard K/N] [--ag
   --jobs N    so many processes at once (default: as many as there are processors)
   --list      say which mutants there are, and run none";
 
-/// Where mutants are made unless paths are given.
+/// Folders of the engine that are mutated if no paths are given.
 const FOLDERS: &[&str] = &[
     "boot",
     "dispatch",
@@ -40,10 +40,10 @@ const FOLDERS: &[&str] = &[
 /// The list of reasons.
 const REASONS: &str = "tests/mutants.toml";
 
-/// Survivors without a reason that are accepted, in percent.
+/// The accepted percentage of survivors without a reason.
 const ACCEPTED: f64 = 3.0;
 
-/// Sizes of random tests: small, as each runs for many mutants.
+/// Sizes of random tests. They are small, since each test runs for many mutants.
 const SIZES: &[(&str, &str)] = &[
     ("HOST_MODEL_CASES", "24"),
     ("HOST_INTERLEAVINGS", "4"),
@@ -55,8 +55,8 @@ const SIZES: &[(&str, &str)] = &[
     ("PROPTEST_CASES", "32"),
 ];
 
-/// Tests that take minutes where each place asks which mutant is on. What they alone would notice
-/// counts as not noticed.
+/// Tests that would take minutes, because each place asks which mutant is on. Mutants that only
+/// these tests would notice count as survivors.
 const LEFT_OUT: &[&str] = &["two_pages_and_every_memory_call"];
 
 #[derive(Default)]
@@ -202,7 +202,7 @@ fn run(options: Options) -> Result<ExitCode> {
     })
 }
 
-/// Returns the root of the workspace that the current folder is in.
+/// Returns the root of the workspace that contains the current folder.
 fn root() -> Result<PathBuf> {
     let here = std::env::current_dir()?;
     let is_root = |path: &&Path| path.join("spmc/src/lib.rs").exists();
@@ -212,12 +212,12 @@ fn root() -> Result<PathBuf> {
         .into())
 }
 
-/// Returns `count` of the numbers, evenly spread; `seed` moves where the first one is.
+/// Returns `count` of the numbers, evenly spread. `seed` selects the first one.
 fn sample(numbers: &[u32], count: Option<usize>, seed: u64) -> Vec<u32> {
     let Some(count) = count.filter(|count| *count < numbers.len()) else {
         return numbers.to_vec();
     };
-    // The golden ratio: multiples of it leave remainders that are themselves evenly spread.
+    // Fractional parts of multiples of the golden ratio are evenly spread.
     let offset = (seed as f64 * 0.618_033_988_749_895).fract();
     let step = numbers.len() as f64 / count as f64;
     let at = |index: usize| numbers[((index as f64 + offset) * step) as usize];

@@ -1,7 +1,7 @@
-//! Which mutants a file has.
+//! The mutants of a file.
 //!
-//! Patterns, types, constants, statics, macros and what is only there for tests are left as they
-//! are: no question can be asked there at run time, or nothing would notice.
+//! Patterns, types, constants, statics, macros and code for tests are not changed: either they
+//! cannot ask at run time which mutant is on, or no test would notice.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use syn::{BinOp, Block, Expr, Lit, Pat, ReturnType, Signature, Stmt, Type, UnOp}
 
 use crate::place::{Constant, Form, Found, Place};
 
-/// Methods that are exchanged for each other.
+/// Methods each of which is replaced by its partner.
 const METHODS: &[(&str, &str)] = &[
     ("is_some", "is_none"),
     ("is_ok", "is_err"),
@@ -29,10 +29,10 @@ const METHODS: &[(&str, &str)] = &[
     ("fetch_add", "fetch_sub"),
 ];
 
-/// Methods without which a value is not looked at.
+/// Methods that are left out, so that the value is used unfiltered.
 const FILTERS: &[&str] = &["filter", "skip_while", "take_while"];
 
-/// Returns what can be changed in a file with this text.
+/// Returns the places of a file with this text that can be changed.
 pub fn find(text: &str) -> Result<Found> {
     let file = syn::parse_file(text).context("the file cannot be parsed")?;
     let mut finder = Finder {
@@ -76,7 +76,7 @@ impl Finder<'_> {
         });
     }
 
-    /// Adds an expression that `node` can be instead.
+    /// Adds an expression by which `node` can be replaced.
     fn instead(&mut self, node: &impl Spanned, operator: &'static str, other: impl Into<String>) {
         let range = node.span().byte_range();
         self.add(range, Form::Expression, operator, other.into());
@@ -107,7 +107,7 @@ impl Finder<'_> {
         self.function = outer;
     }
 
-    /// Adds what a condition can be, and looks into it.
+    /// Adds the replacements of a condition, and visits its parts.
     fn condition(&mut self, condition: &Expr) {
         if has_let(condition) {
             let end = condition.span().byte_range().end;
@@ -121,7 +121,7 @@ impl Finder<'_> {
         self.visit_expr(condition);
     }
 
-    /// Looks into a condition with `let` in it: each other member can be left out.
+    /// Visits a condition that contains `let`. Each other operand can be left out.
     fn chain(&mut self, condition: &Expr) {
         match condition {
             Expr::Binary(and) if has_let(condition) => {
@@ -137,7 +137,7 @@ impl Finder<'_> {
     }
 }
 
-/// Returns what a function with that result can return at once.
+/// Returns the values that a function with that result can return at once.
 fn early_returns(output: &ReturnType) -> &'static [&'static str] {
     let ReturnType::Type(_, output) = output else {
         return &[""];
@@ -178,7 +178,7 @@ fn has_let(expression: &Expr) -> bool {
     }
 }
 
-/// Returns whether an arm with that pattern takes whatever comes.
+/// Returns whether the pattern of an arm matches every value.
 fn takes_all(pattern: &Pat) -> bool {
     match pattern {
         Pat::Wild(_) => true,
@@ -190,14 +190,14 @@ fn takes_all(pattern: &Pat) -> bool {
     }
 }
 
-/// Returns whether something is compiled for tests alone, or not always.
+/// Returns whether an item is compiled for tests only, or under another condition.
 fn is_conditional(attributes: &[syn::Attribute]) -> bool {
     attributes
         .iter()
         .any(|attribute| attribute.path().is_ident("cfg"))
 }
 
-/// Returns what an operator can be instead.
+/// Returns the operators by which an operator can be replaced.
 fn operators(operator: &BinOp) -> &'static [&'static str] {
     match operator {
         BinOp::Lt(_) => &["<=", ">="],
@@ -226,7 +226,7 @@ fn operators(operator: &BinOp) -> &'static [&'static str] {
     }
 }
 
-/// Returns whether removing a statement of that kind leaves something to notice.
+/// Returns whether a test could notice that a statement of that kind is gone.
 fn is_removable(expression: &Expr) -> bool {
     match expression {
         Expr::Call(_) | Expr::MethodCall(_) | Expr::Assign(_) => true,
@@ -431,7 +431,7 @@ mod tests {
     use super::*;
     use crate::place;
 
-    /// Returns what the lines of a file can become.
+    /// Returns what the lines of a file can be changed to.
     fn changes(text: &str) -> Vec<String> {
         let found = find(text).unwrap();
         let places = found.places.iter();

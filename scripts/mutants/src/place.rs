@@ -7,21 +7,21 @@ use std::ops::Range;
 pub struct Mutant {
     /// Path of the file from the root of the workspace.
     pub file: String,
-    /// Line of its first character, from 1.
+    /// The line of the first character, counted from 1.
     pub line: usize,
-    /// The function that it is in.
+    /// The function that contains the mutant.
     pub function: String,
     /// The kind of change.
     pub operator: &'static str,
-    /// The lines that it changes, with single spaces between words.
+    /// The lines that the mutant changes, with single spaces between words.
     pub original: String,
-    /// The original lines with the change made.
+    /// The same lines after the change.
     pub mutated: String,
 }
 
 impl Mutant {
-    /// Returns what names the mutant as long as its code stays as it is, wherever the code moves in
-    /// its file. Two places of a function with equal lines have the same key.
+    /// Returns a name that stays the same while the code of the mutant does, even if the code moves
+    /// in its file. Two places of a function with equal lines have the same key.
     pub fn key(&self) -> String {
         format!(
             "{}\t{}\t{}\t{}",
@@ -30,58 +30,58 @@ impl Mutant {
     }
 }
 
-/// How the mutants of a place are written into the source.
+/// The form in which the mutants of a place are written into the source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
     /// An expression that becomes `(if is(1) { other } else { it })`.
     Expression,
     /// A statement that becomes `if is(1) { other } else { it }`.
     Statement,
-    /// Nothing becomes `if is(1) { other }`, at the start of a body.
+    /// An insertion `if is(1) { other }` at the start of a body.
     Entry,
-    /// Nothing becomes `if !is(1)`, behind the pattern of a match arm.
+    /// An insertion `if !is(1)` after the pattern of a match arm.
     Guard,
-    /// Nothing becomes `&& !is(1)`, behind the value of an `if let`.
+    /// An insertion `&& !is(1)` after the value of an `if let`.
     Condition,
 }
 
-/// A place in a file that can be something else.
+/// A place in a file that can be changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// Bytes of the file that are replaced; empty where something is inserted.
+    /// The range of bytes that is replaced. Empty for an insertion.
     pub range: Range<usize>,
-    /// How it is written.
+    /// The form of the change.
     pub form: Form,
-    /// Its replacements, each with the kind of change.
+    /// The replacements, each with the kind of change.
     pub alternatives: Vec<(&'static str, String)>,
-    /// The function that it is in.
+    /// The function that contains the place.
     pub function: String,
 }
 
-/// A `const fn`. It can ask nothing at run time, so it is written without the word `const` unless
-/// something that is computed at build time calls it.
+/// A `const fn`. Constant evaluation cannot ask which mutant is on, so the function is written
+/// without `const`, unless a constant needs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Constant {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Bytes of the word `const` and the space behind it.
+    /// The range of the word `const` and the space after it.
     pub word: Range<usize>,
-    /// Bytes of its body.
+    /// The range of the body.
     pub body: Range<usize>,
 }
 
 /// The places of a file.
 #[derive(Clone, Default, Debug)]
 pub struct Found {
-    /// The places; of two, one contains the other or they do not overlap.
+    /// The places. Two places either nest or do not overlap.
     pub places: Vec<Place>,
-    /// The functions that are `const`.
+    /// The `const` functions.
     pub constants: Vec<Constant>,
-    /// Names of the modules that lie in files of their own.
+    /// The names of modules in files of their own.
     pub modules: Vec<String>,
 }
 
-/// Returns the mutants of `place` in a file with this `path` and `text`.
+/// Returns the mutants of `place` in the file with this `path` and `text`.
 pub fn mutants<'a>(
     path: &'a str,
     text: &'a str,

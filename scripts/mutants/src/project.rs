@@ -1,4 +1,4 @@
-//! The copy of a workspace that the mutants are written into.
+//! The copy of a workspace into which mutants are written.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,48 +14,48 @@ use crate::place::{self, Found, Mutant};
 use crate::schema::{self, Written};
 use crate::switch;
 
-/// Which workspace, and what of it.
+/// A workspace, and the parts of it that are mutated and tested.
 pub struct Project {
-    /// Root of the workspace.
+    /// The root of the workspace.
     pub root: PathBuf,
-    /// Where the copy, its products and the results are.
+    /// The folder for the copy, its products and the results.
     pub products: PathBuf,
-    /// Its members that are copied, as paths from the root: the one that is mutated, then those
-    /// with more tests of it.
+    /// The members that are copied, as paths from the root: the mutated one first, then those with
+    /// further tests of it.
     pub members: Vec<String>,
-    /// Other files and folders that tests read.
+    /// Other files and folders that the tests read.
     pub needed: Vec<String>,
-    /// Mutated are files whose paths begin so.
+    /// Prefixes of the paths of files that are mutated.
     pub chosen: Vec<String>,
-    /// Environment of the tests.
+    /// The environment of the tests.
     pub environment: Vec<(String, String)>,
-    /// Names of tests that do not run.
+    /// The names of tests that are not run.
     pub left_out: Vec<String>,
 }
 
-/// A file of the crate that is mutated.
+/// A file of the mutated crate.
 struct Source {
     path: String,
     text: String,
     found: Found,
-    /// Number of its first mutant.
+    /// The number of the file's first mutant.
     first: u32,
     written: Written,
 }
 
-/// Begins the lines for functions that stay `const` in the list of what does not compile.
+/// The prefix, in the list of what does not compile, of functions that stay `const`.
 const CONST: &str = "const ";
 
-/// A program with tests, and the folder that it runs in.
+/// A test program, and the folder in which it runs.
 pub type Program = (PathBuf, PathBuf);
 
 /// The copy with the mutants in it.
 pub struct Tree {
-    /// All mutants that were written. Mutant `n` is at `n - 1`.
+    /// All mutants that were written. Mutant `n` is at index `n - 1`.
     pub mutants: Vec<Mutant>,
-    /// Numbers of those that do not compile.
+    /// The numbers of mutants that do not compile.
     pub unviable: BTreeSet<u32>,
-    /// Programs with tests.
+    /// The test programs.
     pub programs: Vec<Program>,
 }
 
@@ -64,7 +64,7 @@ impl Project {
         self.products.join("tree")
     }
 
-    /// Writes the copy and builds it until only mutants are left that compile.
+    /// Writes the copy, and builds it until all mutants that do not compile are left out.
     pub fn build(&self) -> Result<Tree> {
         let known = self.known_unviable();
         let mut sources = self.sources()?;
@@ -85,7 +85,7 @@ impl Project {
         let mut is_checked = false;
         let programs = loop {
             self.write(&mut sources, &unviable, &constants)?;
-            // Checking the one crate finds nearly all of them, and is fast.
+            // A check of the mutated crate finds most of them, and is fast.
             let (errors, programs) = self.cargo(!is_checked)?;
             if errors.is_empty() {
                 if is_checked {
@@ -127,14 +127,14 @@ impl Project {
         self.products.join("unviable")
     }
 
-    /// Returns the keys of mutants that did not compile the last time, and behind [`CONST`] the
-    /// names of functions that had to stay so.
+    /// Returns the keys of mutants that did not compile in the last run, and, after [`CONST`], the
+    /// names of functions that had to stay `const`.
     fn known_unviable(&self) -> BTreeSet<String> {
         let text = fs::read_to_string(self.unviable()).unwrap_or_default();
         text.lines().map(String::from).collect()
     }
 
-    /// Copies everything but the sources that mutants are written into.
+    /// Copies everything except the sources that are mutated.
     fn copy_members(&self, sources: &[Source]) -> Result<()> {
         let manifest = fs::read_to_string(self.root.join("Cargo.toml"))?;
         let mut manifest: toml::Table = toml::from_str(&manifest)?;
@@ -163,7 +163,7 @@ impl Project {
         Ok(())
     }
 
-    /// Returns the files of the mutated crate, as its modules name them.
+    /// Returns the files of the mutated crate, which its module declarations name.
     fn sources(&self) -> Result<Vec<Source>> {
         let library = format!("{}/src/lib.rs", self.members[0]);
         let mut sources = Vec::new();
@@ -256,7 +256,7 @@ impl Project {
         Ok(())
     }
 
-    /// Checks the mutated crate, or builds all programs with tests.
+    /// Checks the mutated crate, or builds all test programs.
     fn cargo(&self, only_check: bool) -> Result<(Vec<Fault>, Vec<Program>)> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
@@ -295,9 +295,9 @@ impl Project {
                 programs.push((program.into(), folder.into()));
             }
         }
-        // Cargo tells of them in any order.
+        // Cargo reports them in any order.
         programs.sort();
-        // The summary names no place.
+        // The compiler's summary has no place.
         faults.retain(|fault| !fault.places.is_empty());
         ensure!(
             output.status.success() || !faults.is_empty(),
@@ -309,7 +309,7 @@ impl Project {
     }
 }
 
-/// Notes which mutants an error comes from, or which function must stay `const`.
+/// Finds the mutants to which an error belongs, or the function that must stay `const`.
 fn blame(
     fault: &Fault,
     sources: &[Source],
@@ -343,7 +343,8 @@ fn blame(
             return;
         }
     }
-    // Something is used that a statement before it would have set, or is still borrowed.
+    // The error is about a variable that a removed statement would have set, or about a borrow that
+    // a removed statement would have ended.
     let Some((file, _)) = fault.places.first() else {
         return;
     };
@@ -393,11 +394,11 @@ impl Source {
     }
 }
 
-/// An error of the compiler.
+/// An error from the compiler.
 struct Fault {
     message: String,
     rendered: String,
-    /// File and bytes of what it names, what it is about first.
+    /// The places that the error names, as files and ranges of bytes. The main place is the first.
     places: Vec<(String, Range<usize>)>,
 }
 
@@ -436,7 +437,7 @@ impl Fault {
     }
 }
 
-/// Writes a file unless it is like that already, so that cargo builds only what changed.
+/// Writes a file only if its contents change, so that cargo builds no more than necessary.
 fn update(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|before| before == bytes) {
         return Ok(());
@@ -466,7 +467,7 @@ fn copy(from: &Path, to: &Path, kept: &mut BTreeSet<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Removes files below `folder` that the original has no longer.
+/// Removes files below `folder` that the original does not have any more.
 fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -1,4 +1,4 @@
-//! Why a mutant may survive: the list in the tree.
+//! The list of mutants that may survive, with reasons.
 
 use std::collections::BTreeSet;
 
@@ -6,16 +6,16 @@ use anyhow::{Context, Result, ensure};
 
 use crate::place::{Mutant, single_spaces};
 
-/// The list.
+/// The list of reasons.
 #[derive(Default)]
 pub struct Reasons {
-    /// Keys of mutants.
+    /// The keys of the mutants in the list.
     keys: BTreeSet<String>,
 }
 
 impl Reasons {
-    /// Reads a list: tables `[[survivor]]` with `file`, `function`, `reason`, and `changes`, which
-    /// are pairs of what the lines are and what they become.
+    /// Parses a list: tables `[[survivor]]` with `file`, `function`, `reason` and `changes`, which
+    /// are pairs of the original and the changed lines.
     pub fn read(text: &str) -> Result<Self> {
         let table: toml::Table = toml::from_str(text)?;
         let mut keys = BTreeSet::new();
@@ -43,12 +43,12 @@ impl Reasons {
         Ok(Self { keys })
     }
 
-    /// Returns whether the list says why `mutant` may survive.
+    /// Returns whether the list has a reason why `mutant` may survive.
     pub fn explain(&self, mutant: &Mutant) -> bool {
         self.keys.contains(&mutant.key())
     }
 
-    /// Returns the keys that name none of `mutants`: their code has changed.
+    /// Returns the keys that match none of `mutants`, because their code has changed.
     pub fn stale(&self, mutants: &[Mutant]) -> Vec<&String> {
         let present: BTreeSet<String> = mutants.iter().map(Mutant::key).collect();
         self.keys

@@ -1,4 +1,4 @@
-//! Reports on mutants.
+//! Reports of the results.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use crate::judge::Outcome;
 use crate::place::Mutant;
 use crate::reasons::Reasons;
 
-/// Mutants of a folder, by what became of them.
+/// The numbers of a folder's mutants, by result.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Tally {
-    /// All that were chosen.
+    /// Mutants that were chosen.
     pub generated: usize,
-    /// Those that do not compile.
+    /// Mutants that do not compile.
     pub unviable: usize,
-    /// Those that no test comes to.
+    /// Mutants that no test reaches.
     pub unreached: usize,
-    /// Those that a test catches.
+    /// Mutants that a test catches.
     pub caught: usize,
-    /// Those that all tests let pass.
+    /// Mutants with which all tests pass.
     pub survived: usize,
-    /// Those of the unreached and the survivors that the list explains.
+    /// Unreached and surviving mutants with a reason in the list.
     pub explained: usize,
 }
 
@@ -35,19 +35,19 @@ impl Tally {
         self.explained += usize::from(is_explained);
     }
 
-    /// Returns how many neither a test catches nor a reason explains.
+    /// Returns the number of mutants that are neither caught nor explained by a reason.
     pub fn unexplained(&self) -> usize {
         self.unreached + self.survived - self.explained
     }
 
-    /// Returns that as a share of those that compile, in percent.
+    /// Returns that number as a percentage of the mutants that compile.
     pub fn percent(&self) -> f64 {
         let viable = (self.generated - self.unviable).max(1);
         self.unexplained() as f64 * 100.0 / viable as f64
     }
 }
 
-/// Returns the tallies of the folders and of all together.
+/// Returns the tally of each folder, and that of all folders together.
 pub fn tallies(
     judged: &[(&Mutant, Outcome)],
     reasons: &Reasons,
@@ -95,7 +95,7 @@ pub fn print(folders: &BTreeMap<String, Tally>, all: &Tally) {
     }
 }
 
-/// Prints what needs a test or a reason, as the list of reasons has it.
+/// Prints the mutants that need a test or a reason, in the format of the list.
 pub fn print_unexplained(judged: &[(&Mutant, Outcome)], reasons: &Reasons) {
     for (mutant, outcome) in judged {
         if needs_reason(outcome) && !reasons.explain(mutant) {

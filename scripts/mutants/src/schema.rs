@@ -1,24 +1,24 @@
-//! Writes all mutants of a file into its text, each behind a question to [`crate::switch`].
+//! Writes all mutants of a file into its text, each with a question to [`crate::switch`].
 
 use std::cmp::Reverse;
 use std::ops::Range;
 
 use crate::place::{Form, Found, Place};
 
-/// A file with its mutants in it.
+/// A file with its mutants.
 #[derive(Default)]
 pub struct Written {
     /// The text.
     pub text: String,
-    /// Bytes of the text that only one mutant has, and its number.
+    /// Ranges of the text that belong to one mutant, and its number.
     own: Vec<(Range<usize>, u32)>,
-    /// Bytes of the text of a place with all its mutants, and their numbers.
+    /// Ranges of the text of a place with all its mutants, and their numbers.
     shared: Vec<(Range<usize>, Vec<u32>)>,
 }
 
 impl Written {
-    /// Returns the mutants that an error in these bytes of the text can come from: those of the
-    /// smallest piece around them, else of the pieces within them.
+    /// Returns the mutants that can cause an error in this range of the text: those of the smallest
+    /// piece that contains the range, or else those of the pieces in it.
     pub fn suspects(&self, error: &Range<usize>) -> Vec<u32> {
         let covers = |outer: &Range<usize>| outer.start <= error.start && error.end <= outer.end;
         let own = self.own.iter().filter(|(range, _)| covers(range));
@@ -32,7 +32,7 @@ impl Written {
         self.within(error)
     }
 
-    /// Returns the mutants of places in these bytes of the text.
+    /// Returns the mutants of the places in this range of the text.
     pub fn within(&self, bytes: &Range<usize>) -> Vec<u32> {
         let within = |place: &Range<usize>| bytes.start <= place.start && place.end <= bytes.end;
         let places = self.shared.iter().filter(|(range, _)| within(range));
@@ -40,9 +40,9 @@ impl Written {
     }
 }
 
-/// Returns `text` with the mutants of `found` in it, the first of which has the number `first`.
-/// Those that `skip` names are left out, but keep their numbers. Functions that `is_constant` names
-/// stay `const`, without mutants; all others lose the word.
+/// Returns `text` with the mutants of `found`, the first of which has the number `first`. Mutants
+/// in `skip` are left out, but keep their numbers. Functions for which `is_constant` is true stay
+/// `const`, without mutants; all others lose that word.
 pub fn write(
     text: &str,
     found: &Found,
@@ -73,7 +73,8 @@ pub fn write(
         }
         number += place.alternatives.len() as u32;
     }
-    // What is inserted comes before what starts there, and the outer before the inner.
+    // At the same byte, an insertion comes before a replacement, and an outer place before an inner
+    // one.
     pieces.sort_by_key(|piece| {
         let Range { start, end } = piece.range;
         (start, start != end, Reverse(end))
@@ -88,10 +89,10 @@ pub fn write(
     writer.written
 }
 
-/// Bytes of the source that something else is written for.
+/// A range of the source that is replaced.
 struct Piece<'a> {
     range: Range<usize>,
-    /// The place and the number of its first mutant; without one the bytes are left out.
+    /// The place and the number of its first mutant. `None` means that the range is removed.
     place: Option<(&'a Place, u32)>,
 }
 
@@ -103,7 +104,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Copies bytes of the source, with the pieces of these indices, which lie in them.
+    /// Copies a range of the source with the pieces of these indices, which lie in the range.
     fn copy(&mut self, bytes: Range<usize>, indices: Range<usize>) {
         let (mut at, mut index) = (bytes.start, indices.start);
         while index < indices.end {

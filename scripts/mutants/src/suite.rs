@@ -1,4 +1,4 @@
-//! The tests, and which mutants each of them reaches.
+//! The tests, and the mutants that each of them reaches.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,24 +17,24 @@ use crate::project::{Program, Project, Tree};
 /// A test of a program.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Test {
-    /// The program, as an index into those of the tree.
+    /// The index of the program among those of the tree.
     pub program: usize,
-    /// Its name in it.
+    /// The name in the program.
     pub name: String,
-    /// How long it took without a mutant, in milliseconds.
+    /// The duration without a mutant, in milliseconds.
     pub milliseconds: u64,
-    /// At least half as many places as it passed.
+    /// A lower bound: at least half of the places that the test passed.
     pub steps: u64,
-    /// Mutants that it reaches.
+    /// The mutants that the test reaches.
     pub reached: BTreeSet<u32>,
 }
 
-/// How a run of tests ended.
+/// The result of a run of tests.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Verdict {
     /// All passed.
     Passed,
-    /// This one failed, or the process ended or hung while it ran.
+    /// This test failed, or the process ended or hung while the test ran.
     Failed(String),
 }
 
@@ -42,15 +42,15 @@ pub enum Verdict {
 pub struct Suite {
     /// The tests, fastest first.
     pub tests: Vec<Test>,
-    /// Stands for the programs as they are.
+    /// A value that identifies the build of the programs.
     pub build: String,
     programs: Vec<Program>,
     environment: Vec<(String, String)>,
 }
 
 impl Suite {
-    /// Runs each test by itself and notes what it reaches, unless that is known of this build. A
-    /// test that fails is named and left out: it would catch everything.
+    /// Runs each test by itself and records which mutants it reaches, unless that is known for this
+    /// build. A test that fails is reported and left out, since it would catch every mutant.
     pub fn record(project: &Project, tree: &Tree, jobs: usize) -> Result<Self> {
         let mut suite = Self {
             tests: Vec::new(),
@@ -115,7 +115,7 @@ impl Suite {
         }))
     }
 
-    /// Runs some tests with `mutant`, one after the other, until one fails.
+    /// Runs tests with `mutant`, one after the other, until one fails.
     pub fn judge(&self, mutant: u32, tests: &[&Test]) -> Result<Verdict> {
         for program in 0..self.programs.len() {
             let own: Vec<_> = tests
@@ -164,7 +164,7 @@ impl Suite {
     }
 }
 
-/// Waits for a run of tests, and ends it as soon as one has failed or `limit` is over.
+/// Waits for a run of tests. Ends it as soon as one test has failed or the time `limit` is over.
 fn watch(mut child: Child, first: &str, limit: Duration) -> Result<Verdict> {
     let (lines, received) = mpsc::channel();
     let pipe = child
@@ -194,7 +194,7 @@ fn watch(mut child: Child, first: &str, limit: Duration) -> Result<Verdict> {
             break;
         }
     }
-    // A program that has ended is not hurt by that.
+    // Killing has no effect on a program that has ended.
     if failed || Instant::now() >= end {
         child.kill()?;
     }
@@ -206,7 +206,7 @@ fn watch(mut child: Child, first: &str, limit: Duration) -> Result<Verdict> {
     })
 }
 
-/// Works on all `items` with that many threads, and returns the results in order.
+/// Works on all `items` with that many threads. Returns the results in the order of the items.
 pub fn parallel<T: Sync, R: Send>(
     items: &[T],
     jobs: usize,
@@ -235,7 +235,7 @@ pub fn parallel<T: Sync, R: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Returns what is another after each build.
+/// Returns a value that differs for each build.
 fn build(programs: &[Program]) -> Result<String> {
     let mut build = String::new();
     for (path, _) in programs {

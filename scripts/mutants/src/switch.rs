@@ -1,8 +1,9 @@
-//! Says which mutant is on. The tool puts a copy of this file into the crate that it mutates.
+//! Decides which mutant is on. The tool puts a copy of this file into the crate that it mutates.
 //!
-//! `MUTANT=17` turns mutant 17 on. `MUTANT=record:FILE` turns none on and writes to `FILE` which
-//! mutants are reached, a number on each line, and how many places were passed, as `~N`. A process
-//! that passes more than `MUTANT_STEPS` places is aborted: a mutant made it loop.
+//! `MUTANT=17` turns on mutant 17. `MUTANT=record:FILE` turns on none, and writes to `FILE` the
+//! number of each mutant that is reached, one per line, and the number of places that were passed,
+//! as `~N`. A process that passes more than `MUTANT_STEPS` places is aborted, since a mutant made
+//! it loop.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -12,23 +13,23 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 /// One more than the largest number that a mutant can have.
 pub const LIMIT: usize = 1 << 16;
 
-/// Stands for "none" in [`ACTIVE`]; numbers of mutants start at 1.
+/// The value of [`ACTIVE`] for no mutant. Numbers of mutants start at 1.
 const NONE: u32 = 0;
 
-/// Stands for "none, and write down which are reached" in [`ACTIVE`].
+/// The value of [`ACTIVE`] for no mutant while reached mutants are recorded.
 const RECORD: u32 = u32::MAX;
 
 static ACTIVE: AtomicU32 = AtomicU32::new(NONE);
 
-/// Places passed. PEs that pass one at the same time may be counted as one.
+/// Places that were passed. If two threads pass places at the same time, one may not be counted.
 static STEPS: AtomicU64 = AtomicU64::new(0);
 
-/// At that many steps there is something to do; 0 before the environment was read.
+/// The number of steps at which [`pause`] is called next; 0 until the environment is read.
 static PAUSE: AtomicU64 = AtomicU64::new(0);
 
 static REACHED: [AtomicBool; LIMIT] = [const { AtomicBool::new(false) }; LIMIT];
 
-/// The file that [`RECORD`] writes to.
+/// The file to which reached mutants are recorded.
 static LOG: OnceLock<File> = OnceLock::new();
 
 /// Returns whether `mutant` is on.
@@ -43,7 +44,7 @@ pub fn is(mutant: u32) -> bool {
     active == mutant || (active == RECORD && record(mutant))
 }
 
-/// Reads the environment, or notes in the log that twice as many steps were made, or ends a loop.
+/// Reads the environment, records that the number of steps has doubled, or aborts a loop.
 #[cold]
 fn pause(steps: u64) {
     if PAUSE.load(Ordering::Acquire) == 0 {
@@ -83,7 +84,7 @@ fn record(mutant: u32) -> bool {
     false
 }
 
-/// Writes a line in one go, so that those of other threads do not end up in it.
+/// Writes a line in one piece, so that lines of other threads do not mix with it.
 fn write(line: std::fmt::Arguments<'_>) {
     if let Some(mut log) = LOG.get() {
         let line = std::format!("{line}");

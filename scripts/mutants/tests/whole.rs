@@ -1,4 +1,4 @@
-//! The tool on a crate of a few lines, one test of which does not look closely.
+//! Runs the tool on a crate of a few lines, one test of which does not check its result closely.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -141,7 +141,7 @@ fn a_test_that_does_not_look_closely_lets_a_mutant_survive() {
         with(&|outcome| *outcome == caught)
     };
     assert!(by("room::tests::not_close_enough").contains(&("fits", "length > ROOM")));
-    // It never ends: the number of steps tells.
+    // The loop never ends, which the number of steps shows.
     assert!(by("room::tests::counts").contains(&("halvings", "while n >= 1 {")));
     let sum = [Outcome::Survived, Outcome::Unreached, Outcome::Unviable].map(|wanted| {
         outcomes
@@ -154,7 +154,7 @@ fn a_test_that_does_not_look_closely_lets_a_mutant_survive() {
         "most are caught: {outcomes:?}"
     );
 
-    // What was found is not looked for again, and a reason explains the survivor.
+    // Earlier results are reused, and the reason explains the survivor.
     assert_eq!(judge(), outcomes);
     let history = History::read(&project, &tree);
     let last = numbers.iter().map(|number| history.last(*number));
