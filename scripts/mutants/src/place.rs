@@ -15,7 +15,7 @@ pub struct Mutant {
     pub operator: &'static str,
     /// The lines that the mutant changes, with single spaces between words.
     pub original: String,
-    /// The same lines after the change.
+    /// These lines after the change.
     pub mutated: String,
 }
 

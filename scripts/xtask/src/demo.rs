@@ -56,7 +56,7 @@ enum System {
     UBoot(&'static str),
 }
 
-/// What starts Linux.
+/// The software that starts Linux.
 enum From {
     /// The firmware.
     Firmware,
