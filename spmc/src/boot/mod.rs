@@ -24,7 +24,7 @@ use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, Spm
 use crate::manifest::package::{HEADER_SIZE, NoRoom, Package};
 use crate::manifest::{ManifestError, Report, ids, partition, spmc as spmc_manifest, validate};
 use crate::mm::{PagePool, Quotas};
-use crate::partition::vcpu::{Caller, Event, Model, State};
+use crate::partition::vcpu::{Begin, Caller, Event, State};
 use crate::partition::{Endpoint, Frozen, Link, Partition, Slot};
 
 use crate::spmc::{Pe, Spmc};
@@ -374,7 +374,7 @@ impl<H: Hal> Spmc<H> {
         boot_info: BootInfo,
     ) {
         let member = Member { partition, frozen };
-        let Ok(mut current) = self.claim(pe, member, Event::Start) else {
+        let Ok(mut current) = self.claim(pe, member, Begin::Start) else {
             log::error!(
                 "{}: has no execution context for PE {}",
                 frozen.config.name,
@@ -386,8 +386,6 @@ impl<H: Hal> Spmc<H> {
             .vcpu
             .begin_life(frozen.config.index, current.id.index);
         let vcpu = &mut *current.vcpu;
-        vcpu.model = Model::Init;
-        vcpu.caller = Caller::Outside;
         let level = frozen.config.exception_level;
         self.hal
             .reset(&mut vcpu.context, level, entry, current.id.index);
@@ -449,7 +447,7 @@ impl<H: Hal> Spmc<H> {
             let Some(mut vcpu) = slot.and_then(Slot::claim) else {
                 continue;
             };
-            let (link, state, caller) = (vcpu.link(), vcpu.state(), vcpu.caller);
+            let (link, state, caller) = (vcpu.link(), vcpu.state(), vcpu.caller());
             let _ = vcpu.step(Event::TurnOff);
             drop(vcpu);
             if let State::Blocked(callee) = state {
@@ -469,7 +467,8 @@ impl<H: Hal> Spmc<H> {
         };
         let heir = caller.link().filter(waits);
         if let Some(mut callee) = self.follow(callee, |callee| works_for(callee, link)) {
-            callee.vcpu.caller = heir.map_or(Caller::NOBODY, Caller::Heir);
+            let caller = heir.map_or(Caller::NOBODY, Caller::Heir);
+            callee.vcpu.inherit(caller);
         }
         if let Some(mut heir) = heir.and_then(|heir| self.waiting_for(link, heir)) {
             // It is blocked on the one that went off.

@@ -13,7 +13,7 @@ use crate::error::{FfaError, Result};
 use crate::ffa::Answer;
 use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, VcpuId};
-use crate::partition::vcpu::{Event, State};
+use crate::partition::vcpu::{Begin, State};
 use crate::partition::{Claim, Frozen, Link, Partition, Slot};
 use crate::spmc::{Pe, Spmc};
 
@@ -69,7 +69,7 @@ impl<H: Hal> Spmc<H> {
         if frozen.config.is_up() { 0 } else { pe.index }
     }
 
-    /// Claims the context of a partition on this PE and lets `event` happen to it.
+    /// Claims the context of a partition on this PE and gives it `work`.
     ///
     /// `INVALID_PARAMETERS` if there is no context for this PE, `BUSY` if it runs on another,
     /// otherwise as the state machine says.
@@ -78,7 +78,7 @@ impl<H: Hal> Spmc<H> {
         &self,
         pe: &Pe,
         Member { partition, frozen }: Member<'s, H::Context>,
-        event: Event,
+        work: Begin,
     ) -> Result<Current<'s, H::Context>> {
         let index = Self::index_on(pe, frozen);
         if index >= frozen.config.vcpu_count {
@@ -87,7 +87,7 @@ impl<H: Hal> Spmc<H> {
         let slot = partition.vcpus.get(index as usize);
         let slot = slot.ok_or(FfaError::InvalidParameters)?;
         let mut vcpu = slot.claim().ok_or(FfaError::Busy)?;
-        vcpu.step(event)?;
+        vcpu.begin(work)?;
         let id = VcpuId {
             partition: frozen.config.id,
             index,

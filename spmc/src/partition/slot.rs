@@ -7,10 +7,10 @@
 
 use core::ops::{Deref, DerefMut};
 
-use crate::error::Result;
+use crate::error::{FfaError, Result};
 use crate::hal::Context;
 use crate::partition::link::Link;
-use crate::partition::vcpu::{Event, State, Vcpu, step};
+use crate::partition::vcpu::{Begin, Caller, Event, State, Vcpu, begin, step};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{self, Mutex, MutexGuard};
 
@@ -134,13 +134,55 @@ impl<C: Context> Claim<'_, C> {
         self.slot.link()
     }
 
+    #[inline(always)]
+    fn set(&mut self, state: State) {
+        self.slot.state.store(state.to_word(), Ordering::Relaxed);
+        sync::note_awaited(&self.slot.vcpu, state != State::Running);
+    }
+
+    /// Gives the context `work`; errors as [`begin`].
+    #[inline(always)]
+    pub fn begin(&mut self, work: Begin) -> Result<()> {
+        let state = begin(self.state(), &work)?;
+        self.set(state);
+        self.vcpu.model = work.model();
+        self.vcpu.caller = work.caller();
+        Ok(())
+    }
+
     /// Lets `event` happen; errors as [`step`].
     #[inline(always)]
     pub fn step(&mut self, event: Event) -> Result<()> {
         let state = step(self.state(), event)?;
-        self.slot.state.store(state.to_word(), Ordering::Relaxed);
-        sync::note_awaited(&self.slot.vcpu, state != State::Running);
+        self.set(state);
         Ok(())
+    }
+
+    /// Takes the PE back from the chain that `callee` begins, for interrupts of this context, which
+    /// has to resume that chain later. `DENIED` if its model lets nobody be stopped for it.
+    pub fn unblock_for_interrupts(&mut self, callee: Link) -> Result<()> {
+        let model = self.vcpu.model.stop(callee).ok_or(FfaError::Denied)?;
+        self.step(Event::Unblock(callee))?;
+        self.vcpu.model = model;
+        Ok(())
+    }
+
+    /// Blocks the context on the chain that `callee` begins, and that it resumes. A chain that was
+    /// stopped for its interrupts is one that it need not resume any more.
+    pub fn block_to_resume(&mut self, callee: Link) -> Result<()> {
+        self.step(Event::Block(callee))?;
+        self.forget_stopped();
+        Ok(())
+    }
+
+    /// Relieves the context of the chain that was stopped for its interrupts, if there is one.
+    pub fn forget_stopped(&mut self) {
+        self.vcpu.model = self.vcpu.model.resume();
+    }
+
+    /// Replaces whoever gets the PE when the context is done.
+    pub fn inherit(&mut self, caller: Caller) {
+        self.vcpu.caller = caller;
     }
 
     /// The context of that index of the partition at that index starts anew: links to its former

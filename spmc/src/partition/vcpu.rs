@@ -1,8 +1,10 @@
 //! Execution contexts: their run-time states and the run-time models that say which calls they may
 //! make (FF-A v1.0 sections 2.12 and 4.5, v1.1 section 8).
 //!
-//! Two pure functions hold all rules: [`step`] for states, [`Model::permits`] for calls. Whoever
-//! wants to change a state goes through them.
+//! Three pure functions hold all rules: [`begin`] for the work that a context is given, [`step`]
+//! for what happens to the context after that, [`Model::permits`] for calls. Only
+//! [`Claim`](super::Claim) changes a state, and it does so by the first two. Whatever belongs to a
+//! state is an argument of the event that leads there, so neither can change without the other.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{Version, framework};
@@ -81,15 +83,63 @@ impl State {
     }
 }
 
+/// The work that a context is given together with the PE.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Begin {
+    /// Initialisation, for boot.
+    Start,
+    /// A direct request. Its response goes to that caller.
+    Request(Request, Caller),
+    /// Cycles that the Normal world gives by `FFA_RUN`.
+    Run,
+    /// Secure interrupts that came while the context waited.
+    Interrupt,
+}
+
+impl Begin {
+    /// Returns the run-time model of the work.
+    #[inline(always)]
+    pub(super) const fn model(self) -> Model {
+        match self {
+            Self::Start => Model::Init,
+            Self::Request(request, _) => Model::Request(request),
+            Self::Run => Model::Run,
+            Self::Interrupt => Model::Interrupt,
+        }
+    }
+
+    /// Returns who gets the PE when the work is done.
+    #[inline(always)]
+    pub(super) const fn caller(self) -> Caller {
+        match self {
+            Self::Request(_, caller) => caller,
+            Self::Start | Self::Run | Self::Interrupt => Caller::Outside,
+        }
+    }
+}
+
+/// Returns the state of a context that is given work, or the error that whoever gives it gets; then
+/// nothing changes.
+#[inline(always)]
+pub const fn begin(state: State, begin: &Begin) -> Result<State> {
+    use Begin::*;
+    Err(match (state, begin) {
+        (State::Off, Start) | (State::Waiting, Request(..) | Run | Interrupt) => {
+            return Ok(State::Running);
+        }
+        (State::Aborted, _) => FfaError::Aborted,
+        // A context that is busy with something else takes no request; one that never ran neither.
+        (_, Request(..)) => FfaError::Busy,
+        (State::Off | State::Running, Run | Interrupt) => FfaError::Busy,
+        _ => FfaError::Denied,
+    })
+}
+
 /// Events of an execution context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// First entry, for initialisation.
-    Start,
-    /// A direct request arrives.
-    Request,
-    /// `FFA_RUN` from whoever runs it.
-    Run,
+    /// `FFA_RUN` from whoever may resume its work.
+    Resume,
     /// It gives the PE to that context (a direct request or `FFA_RUN`).
     Block(Link),
     /// The PE comes back from that context.
@@ -125,9 +175,7 @@ pub const fn step(state: State, event: Event) -> Result<State> {
         (State::Aborted, _) => return Err(Aborted),
         (_, Abort) => State::Aborted,
 
-        (State::Off, Start) => State::Running,
-        (State::Waiting, Request | Run) => State::Running,
-        (State::Preempted | State::Yielded(_) | State::Stopped(_), Run) => State::Running,
+        (State::Preempted | State::Yielded(_) | State::Stopped(_), Resume) => State::Running,
         // Only from the one that it waits for, in the life that it called.
         (State::Blocked(Link(callee)), Unblock(Link(from))) if callee == from => State::Running,
         (State::Blocked(Link(callee)), Rewire(Link(from), to)) if callee == from => {
@@ -141,9 +189,7 @@ pub const fn step(state: State, event: Event) -> Result<State> {
         (State::Running, TurnOff) => return Err(Denied),
         (_, TurnOff) => State::Off,
 
-        // A context that is busy with something else takes no request; one that never ran neither.
-        (_, Request) => return Err(Busy),
-        (State::Off | State::Running, Run) => return Err(Busy),
+        (State::Off | State::Running, Resume) => return Err(Busy),
         _ => return Err(Denied),
     })
 }
@@ -305,11 +351,11 @@ impl Caller {
 
 /// State that belongs to whoever has the claim of an execution context. All but console and
 /// registers means something only while it is running, blocked, yielded, stopped or preempted.
+///
+/// Model and caller change together with the state: see [`Claim`](super::Claim).
 pub struct Vcpu<C> {
-    /// Why it runs.
-    pub model: Model,
-    /// While the context is yielded or stopped the caller goes on, and may run it again.
-    pub caller: Caller,
+    pub(super) model: Model,
+    pub(super) caller: Caller,
     /// Non-secure interrupts stay pending while it runs.
     pub masked: bool,
     /// How often its tables had been changed when it last tried an access again.
@@ -330,6 +376,21 @@ impl<C: Context> Vcpu<C> {
         console: Line::EMPTY,
         context: C::NEW,
     };
+}
+
+impl<C> Vcpu<C> {
+    /// Returns why the context runs.
+    #[inline(always)]
+    pub const fn model(&self) -> Model {
+        self.model
+    }
+
+    /// Returns who gets the PE when the context is done. While the context is yielded or stopped
+    /// its caller goes on, and may run it again.
+    #[inline(always)]
+    pub const fn caller(&self) -> Caller {
+        self.caller
+    }
 }
 
 #[cfg(test)]
@@ -354,10 +415,21 @@ mod tests {
         State::Aborted,
     ];
 
-    const EVENTS: [Event; 15] = [
-        Start,
-        Request,
-        Run,
+    const REQUEST: super::Request = super::Request {
+        requester: PartitionId(0x8001),
+        kind: super::Message::First,
+        message: 0,
+    };
+
+    const BEGINS: [Begin; 4] = [
+        Begin::Start,
+        Begin::Request(REQUEST, Caller::Vcpu(OTHER)),
+        Begin::Run,
+        Begin::Interrupt,
+    ];
+
+    const EVENTS: [Event; 13] = [
+        Resume,
         Block(CALLEE),
         Unblock(CALLEE),
         Unblock(FORMER),
@@ -372,7 +444,44 @@ mod tests {
         Reload,
     ];
 
-    // req: GEN-25, MSGD-07, MSGD-08, MSGW-14, MSGW-15, MSGW-16, RUN-19, RUN-24
+    // req: GEN-25, MSGD-07, MSGD-08, MSGW-14, MSGW-15, RUN-24
+    #[test]
+    fn every_state_and_work() {
+        let (d, b, a) = (Err(Denied), Err(Busy), Err(Aborted));
+        let runs = Ok(State::Running);
+        let expected = [
+            // Start, Request, Run, Interrupt
+            (State::Off, [runs, b, b, b]),
+            (State::Waiting, [d, runs, runs, runs]),
+            (State::Running, [d, b, b, b]),
+            (State::Blocked(CALLEE), [d, b, d, d]),
+            (State::Yielded(5), [d, b, d, d]),
+            (State::Stopped(6), [d, b, d, d]),
+            (State::Preempted, [d, b, d, d]),
+            (State::Aborted, [a, a, a, a]),
+        ];
+        assert_eq!(expected.map(|(state, _)| state), STATES);
+        for (state, expected) in expected {
+            assert_eq!(
+                BEGINS.map(|work| begin(state, &work)),
+                expected,
+                "{state:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn work_says_why_and_for_whom() {
+        let expected = [
+            (Model::Init, Caller::Outside),
+            (Model::Request(REQUEST), Caller::Vcpu(OTHER)),
+            (Model::Run, Caller::Outside),
+            (Model::Interrupt, Caller::Outside),
+        ];
+        assert_eq!(BEGINS.map(|work| (work.model(), work.caller())), expected);
+    }
+
+    // req: MSGW-14, MSGW-15, MSGW-16, RUN-19, RUN-24
     #[test]
     fn every_state_and_event() {
         let (d, b, a) = (Err(Denied), Err(Busy), Err(Aborted));
@@ -380,13 +489,11 @@ mod tests {
         let runs = Ok(State::Running);
         let off = Ok(State::Off);
         let expected = [
-            // Start, Request, Run, Block, Unblock, Rewire (each also by another), Wait, Yield,
-            // Stop, Preempt, Abort, TurnOff, Reload
-            [runs, b, b, d, d, d, d, d, d, d, d, d, dead, off, d],
-            [d, runs, runs, d, d, d, d, d, d, d, d, d, dead, off, d],
+            // Resume, Block, Unblock, Rewire (each also by another), Wait, Yield, Stop, Preempt,
+            // Abort, TurnOff, Reload
+            [b, d, d, d, d, d, d, d, d, d, dead, off, d],
+            [d, d, d, d, d, d, d, d, d, d, dead, off, d],
             [
-                d,
-                b,
                 b,
                 Ok(State::Blocked(CALLEE)),
                 d,
@@ -403,8 +510,6 @@ mod tests {
             ],
             [
                 d,
-                b,
-                d,
                 d,
                 runs,
                 d,
@@ -418,10 +523,10 @@ mod tests {
                 off,
                 d,
             ],
-            [d, b, runs, d, d, d, d, d, d, d, d, d, dead, off, d],
-            [d, b, runs, d, d, d, d, d, d, d, d, d, dead, off, d],
-            [d, b, runs, d, d, d, d, d, d, d, d, d, dead, off, d],
-            [a, a, a, a, a, a, a, a, a, a, a, a, dead, dead, off],
+            [runs, d, d, d, d, d, d, d, d, d, dead, off, d],
+            [runs, d, d, d, d, d, d, d, d, d, dead, off, d],
+            [runs, d, d, d, d, d, d, d, d, d, dead, off, d],
+            [a, a, a, a, a, a, a, a, a, a, dead, dead, off],
         ];
         for (state, expected) in STATES.into_iter().zip(expected) {
             assert_eq!(

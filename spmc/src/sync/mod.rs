@@ -42,7 +42,7 @@ pub(crate) fn point<T>(object: &T) {
 #[inline(always)]
 pub(crate) fn runs<C>(vcpu: &Vcpu<C>) {
     #[cfg(feature = "explore")]
-    explore::show(vcpu.model, vcpu.caller, vcpu.masked);
+    explore::show(vcpu.model(), vcpu.caller(), vcpu.masked);
 }
 
 /// Panics if this PE holds what another one may wait for: then it must not wait for a claim.

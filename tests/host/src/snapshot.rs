@@ -64,7 +64,9 @@ impl Snapshot {
                     Some(vcpu) if matches!(vcpu.state(), State::Off | State::Waiting) => {
                         format!("{:?}", vcpu.state())
                     }
-                    Some(vcpu) => format!("{:?} {:?} {:?}", vcpu.state(), vcpu.model, vcpu.caller),
+                    Some(vcpu) => {
+                        format!("{:?} {:?} {:?}", vcpu.state(), vcpu.model(), vcpu.caller())
+                    }
                     None => "claimed".to_string(),
                 });
             }

@@ -257,7 +257,7 @@ fn common_pages(one: &PageRange<Pa>, other: &PageRange<Pa>) -> u64 {
 /// `DENIED` unless the caller is an S-EL0 partition that initialises.
 fn check_caller<C>(current: &Current<'_, C>) -> Result<()> {
     let is_el0 = current.frozen.config.exception_level == ExceptionLevel::SEl0;
-    if is_el0 && current.vcpu.model == Model::Init {
+    if is_el0 && current.vcpu.model() == Model::Init {
         Ok(())
     } else {
         Err(FfaError::Denied)

@@ -62,7 +62,7 @@ impl<H: Hal> Spmc<H> {
         if config.is_up() {
             return Err(FfaError::NotSupported);
         }
-        if current.vcpu.model != Model::Init || self.has_booted() {
+        if current.vcpu.model() != Model::Init || self.has_booted() {
             return Err(FfaError::Denied);
         }
         let memory = config.memory;

@@ -31,14 +31,14 @@ impl<H: Hal> Spmc<H> {
         current: &Current<'_, H::Context>,
         mut wanted: impl FnMut(&mut Current<'s, H::Context>, Caller) -> bool,
     ) -> Option<(Current<'s, H::Context>, Link)> {
-        let (mut callee, mut caller) = (current.vcpu.link(), current.vcpu.caller);
+        let (mut callee, mut caller) = (current.vcpu.link(), current.vcpu.caller());
         loop {
             // Members of a chain are blocked; others only look at them.
             let mut member = self.waiting_for(callee, caller.link()?)?;
             if wanted(&mut member, caller) {
                 return Some((member, callee));
             }
-            (callee, caller) = (member.vcpu.link(), member.vcpu.caller);
+            (callee, caller) = (member.vcpu.link(), member.vcpu.caller());
         }
     }
 
@@ -80,7 +80,7 @@ impl<H: Hal> Spmc<H> {
         pe: &Pe,
         current: Current<'s, H::Context>,
     ) -> Result<Option<Current<'s, H::Context>>> {
-        let model = current.vcpu.model;
+        let model = current.vcpu.model();
         if !matches!(current.vcpu.state(), State::Blocked(_)) && model.stopped().is_none() {
             // It is the only one, and has no chain to resume.
             return Ok(Some(current));
@@ -126,7 +126,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Returns whether `current` has to resume a chain with a member that is pinned to another PE.
     fn is_held_elsewhere(&self, pe: &Pe, current: &Current<'_, H::Context>) -> bool {
-        let mut member = current.vcpu.model.stopped();
+        let mut member = current.vcpu.model().stopped();
         let mut is_elsewhere = false;
         while let Some(link) = member {
             let Some(Place { partition, slot }) = self.place(link) else {
@@ -150,7 +150,7 @@ impl<H: Hal> Spmc<H> {
 
 /// Returns whether `context` does the work of the context `caller`, which waits for it.
 pub(crate) fn works_for<C: Context>(context: &Claim<'_, C>, caller: Link) -> bool {
-    context.caller.link() == Some(caller)
+    context.caller().link() == Some(caller)
         && matches!(
             context.state(),
             State::Running | State::Blocked(_) | State::Stopped(_) | State::Preempted

@@ -6,7 +6,7 @@ use crate::ffa::{Answer, FunctionId, SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, VcpuId};
 use crate::partition::Partition;
-use crate::partition::vcpu::{Call, Caller, Event, Model, State};
+use crate::partition::vcpu::{Begin, Call, Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
 
 use super::Flow;
@@ -34,14 +34,14 @@ impl<H: Hal> Spmc<H> {
         let endpoint = &current.partition.endpoint;
         // Zero below v1.2.
         let retain = current.vcpu.context.gprs()[2] & RETAIN_RX != 0;
-        current.vcpu.model.permits(Call::Wait)?;
+        current.vcpu.model().permits(Call::Wait)?;
         if !retain {
             self.release_rx_on_wait(endpoint);
         }
         current.vcpu.step(Event::Wait)?;
         self.rest(pe, current);
         // A handler works for nobody who would read it.
-        if current.vcpu.model != Model::Interrupt {
+        if current.vcpu.model() != Model::Interrupt {
             frame.answer(Answer::new([function::MSG_WAIT as u64, current.id.to_w1()]));
         }
         Ok(self.give_back(current, frame))
@@ -68,8 +68,8 @@ impl<H: Hal> Spmc<H> {
             *w3 as u32 as u64,
         ]);
         let wish = *w3 << 32 | *w2 as u32 as u64;
-        current.vcpu.model.permits(Call::Yield(version))?;
-        if current.vcpu.model == Model::Interrupt || pe.el3_waits {
+        current.vcpu.model().permits(Call::Yield(version))?;
+        if current.vcpu.model() == Model::Interrupt || pe.el3_waits {
             complete(&mut current.vcpu.context, &Answer::success([]));
             return Ok(Flow::Continue);
         }
@@ -91,7 +91,7 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
         let code = current.vcpu.context.gprs()[2] as u32 as u64;
-        let answer = match current.vcpu.model {
+        let answer = match current.vcpu.model() {
             Model::Init => {
                 log::error!(
                     "{}: initialisation failed with FFA_ERROR {}",
@@ -129,15 +129,12 @@ impl<H: Hal> Spmc<H> {
         let mut current = self.runnable(pe, target)?;
         pe.root = target;
         match current.vcpu.state() {
-            State::Waiting => {
-                current.vcpu.step(Event::Run)?;
-                current.vcpu.model = Model::Run;
-                current.vcpu.caller = Caller::Outside;
+            // Each but the second is an error.
+            State::Off | State::Waiting | State::Running | State::Aborted => {
+                current.vcpu.begin(Begin::Run)?;
                 let run = Answer::new([function::RUN as u64, current.id.to_w1()]);
                 self.enter_with(&mut current, &run, false);
             }
-            // Each is an error.
-            State::Off | State::Running | State::Aborted => current.vcpu.step(Event::Run)?,
             state => {
                 if state != State::Preempted {
                     take_over(self, &mut current, target);
@@ -167,7 +164,7 @@ impl<H: Hal> Spmc<H> {
                 return self.unblock_caller(current, frame);
             }
             State::Yielded(_) => {
-                let _ = current.vcpu.step(Event::Run);
+                let _ = current.vcpu.step(Event::Resume);
                 self.enter_with(current, &Answer::success([]), caller_masked);
                 return Flow::Continue;
             }
@@ -177,7 +174,7 @@ impl<H: Hal> Spmc<H> {
                 complete(&mut current.vcpu.context, &Answer::error(FfaError::Aborted));
             }
             _ => {
-                let _ = current.vcpu.step(Event::Run);
+                let _ = current.vcpu.step(Event::Resume);
             }
         }
         self.re_enter(current);
@@ -249,7 +246,7 @@ impl<H: Hal> Spmc<H> {
     /// Returns what the caller of `root`, which is in the middle of its work, has to do with it
     /// still.
     fn hold_on(&self, root: &Current<'_, H::Context>) -> Hold {
-        let link = root.vcpu.caller.link();
+        let link = root.vcpu.caller().link();
         let place = link.and_then(|link| Some((link, self.place(link)?)));
         match place {
             Some((link, Place { partition, slot })) if slot.link() == link => {
@@ -287,7 +284,7 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
         let asked = VcpuId::from_w1(current.vcpu.context.gprs()[1]);
-        let stopped = current.vcpu.model.stopped();
+        let stopped = current.vcpu.model().stopped();
         // Until it has resumed that one it runs nobody else.
         let stopped_at = stopped.and_then(|link| self.name(link));
         if stopped_at.is_some_and(|id| id.partition != asked.partition) {
@@ -296,19 +293,18 @@ impl<H: Hal> Spmc<H> {
         let (callee, mut end) = match self.resumable(pe, current, asked) {
             Err(error) if stopped.is_some() && error != FfaError::Busy => {
                 // It came to its end without that.
-                current.vcpu.model = current.vcpu.model.resume();
+                current.vcpu.forget_stopped();
                 return Err(FfaError::Aborted);
             }
             found => found?,
         };
-        current.vcpu.model.permits(Call::Run)?;
-        current.vcpu.model = current.vcpu.model.resume();
+        current.vcpu.model().permits(Call::Run)?;
         // What `current` is masked for is, for as long as it waits, a reason for all that work for
         // it.
         let masked = current.vcpu.masked;
         self.mask_chain(&mut end, masked);
         // `current` runs, so it can block.
-        current.vcpu.step(Event::Block(callee))?;
+        current.vcpu.block_to_resume(callee)?;
         self.hal.save(&mut current.vcpu.context);
         *current = end;
         let flow = self.go_on(current, masked, frame);
@@ -336,8 +332,8 @@ enum Hold {
 /// Has the Normal world run the chain from `root` to `end` from now on, and not whoever called it.
 fn take_over<H: Hal>(spmc: &Spmc<H>, end: &mut Current<'_, H::Context>, root: VcpuId) {
     let leave = |member: &mut Current<'_, H::Context>| {
-        if member.id == root && member.vcpu.caller != Caller::Outside {
-            member.vcpu.caller = Caller::NOBODY;
+        if member.id == root && member.vcpu.caller() != Caller::Outside {
+            member.vcpu.inherit(Caller::NOBODY);
         }
         member.id == root
     };

@@ -14,7 +14,7 @@ use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, Uuid};
 use crate::manifest::config::Messaging;
 use crate::partition::Endpoint;
-use crate::partition::vcpu::{self, Call, Caller, Event, Message, Model, step};
+use crate::partition::vcpu::{self, Begin, Call, Caller, Event, Message, Model, State};
 use crate::spmc::{Pe, Spmc};
 
 use super::Flow;
@@ -103,17 +103,18 @@ struct Request {
 }
 
 impl Request {
-    /// The model of whoever processes it.
+    /// Returns the work of whoever processes the request for `caller`.
     #[inline(always)]
-    fn model<K: Kind>(self) -> Model {
-        Model::Request(vcpu::Request {
+    fn work<K: Kind>(self, caller: Caller) -> Begin {
+        let request = vcpu::Request {
             requester: self.source,
             kind: K::MESSAGE,
             message: match self.message {
                 0 => 0,
                 kind => framework::answer_to(kind),
             },
-        })
+        };
+        Begin::Request(request, caller)
     }
 }
 
@@ -210,9 +211,7 @@ impl<H: Hal> Spmc<H> {
         request: Request,
         frame: &mut SmcFrame,
     ) -> Result<()> {
-        let mut callee = self.claim(pe, receiver, Event::Request)?;
-        callee.vcpu.model = request.model::<K>();
-        callee.vcpu.caller = Caller::Outside;
+        let mut callee = self.claim(pe, receiver, request.work::<K>(Caller::Outside))?;
         pe.root = callee.id;
         let registers = callee.vcpu.context.gprs_mut();
         K::pass(request.id, request.message, &frame.x, registers);
@@ -277,20 +276,19 @@ impl<H: Hal> Spmc<H> {
         id: FunctionId,
         current: &mut Current<'s, H::Context>,
     ) -> Result<Flow> {
-        if current.vcpu.model.permits(Call::Request).is_err() {
+        if current.vcpu.model().permits(Call::Request).is_err() {
             return Err(Self::why_not_from_this_model(pe, receiver));
         }
-        let mut callee = match self.claim(pe, receiver, Event::Request) {
-            Ok(callee) => callee,
-            Err(error) => return Err(self.why_refused(current, receiver, error)),
-        };
         let request = Request {
             id,
             source: current.id.partition,
             message: 0,
         };
-        callee.vcpu.model = request.model::<K>();
-        callee.vcpu.caller = Caller::Vcpu(current.vcpu.link());
+        let work = request.work::<K>(Caller::Vcpu(current.vcpu.link()));
+        let mut callee = match self.claim(pe, receiver, work) {
+            Ok(callee) => callee,
+            Err(error) => return Err(self.why_refused(current, receiver, error)),
+        };
         let registers = current.vcpu.context.gprs();
         K::pass(id, 0, registers, callee.vcpu.context.gprs_mut());
 
@@ -308,7 +306,7 @@ impl<H: Hal> Spmc<H> {
     fn why_not_from_this_model(pe: &Pe, receiver: Member<'_, H::Context>) -> FfaError {
         let index = usize::from(Self::index_on(pe, receiver.frozen));
         match receiver.partition.vcpus.get(index) {
-            Some(slot) if step(slot.state(), Event::Request).is_ok() => FfaError::Denied,
+            Some(slot) if slot.state() == State::Waiting => FfaError::Denied,
             _ => FfaError::Busy,
         }
     }
@@ -325,7 +323,7 @@ impl<H: Hal> Spmc<H> {
     ) -> FfaError {
         let own = receiver.frozen.config.id;
         if self.works_for(current, |member| {
-            member.id.partition == own && member.vcpu.model == Model::Run
+            member.id.partition == own && member.vcpu.model() == Model::Run
         }) {
             FfaError::Denied
         } else {
@@ -351,7 +349,7 @@ impl<H: Hal> Spmc<H> {
         let registers = current.vcpu.context.gprs();
         let w2 = registers[2] as u32;
         // The wrong kind of message is well-formed, if it is one at all.
-        if w2 != 0 && w2 != current.vcpu.model.response_message() {
+        if w2 != 0 && w2 != current.vcpu.model().response_message() {
             return Err(FfaError::InvalidParameters);
         }
         self.respond::<First>(pe, id, w2, current, frame)
@@ -385,19 +383,19 @@ impl<H: Hal> Spmc<H> {
         if route.source != current.id.partition {
             return Err(FfaError::InvalidParameters);
         }
-        match current.vcpu.model {
+        match current.vcpu.model() {
             Model::Request(request)
                 if request.requester == route.destination
                     && request.kind == K::MESSAGE
                     && request.message == w2 => {}
             _ => return Err(self.why_no_response(route.destination)),
         }
-        current.vcpu.model.permits(Call::Respond)?;
+        current.vcpu.model().permits(Call::Respond)?;
         current.vcpu.step(Event::Wait)?;
         self.rest(pe, current);
         let registers = current.vcpu.context.gprs();
         let callee = current.vcpu.link();
-        if let Caller::Vcpu(caller) = current.vcpu.caller
+        if let Caller::Vcpu(caller) = current.vcpu.caller()
             && let Some(mut caller) = self.waiting_for(callee, caller)
             && !caller.partition.is_dead()
             && caller.vcpu.step(Event::Unblock(callee)).is_ok()
@@ -409,7 +407,7 @@ impl<H: Hal> Spmc<H> {
             return Ok(Flow::Continue);
         }
         K::pass(id, w2, registers, &mut frame.x);
-        if current.vcpu.caller == Caller::Outside {
+        if current.vcpu.caller() == Caller::Outside {
             self.hal.save(&mut current.vcpu.context);
             return Ok(Flow::Leave);
         }

@@ -15,7 +15,7 @@ use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::manifest::config::{PowerMessages, VmMessages};
 use crate::partition::Frozen;
-use crate::partition::vcpu::{Caller, Event, Message, Model, Request};
+use crate::partition::vcpu::{Begin, Caller, Message, Request};
 use crate::spmc::{Pe, Spmc};
 
 use crate::dispatch::context::{Member, complete};
@@ -106,20 +106,20 @@ impl<H: Hal> Spmc<H> {
         message: &SmcFrame,
     ) -> i32 {
         let name = member.frozen.config.name;
-        let Ok(mut current) = self.claim(pe, member, Event::Request) else {
+        let spmc = self.spmc_id();
+        let work = Request {
+            requester: spmc,
+            kind: Message::First,
+            message: PSCI_RESPONSE,
+        };
+        let work = Begin::Request(work, Caller::Outside);
+        let Ok(mut current) = self.claim(pe, member, work) else {
             log::warn!(
                 "{name}: busy on PE {}, not told of its power management",
                 pe.index
             );
             return psci::SUCCESS;
         };
-        let spmc = self.spmc_id();
-        current.vcpu.model = Model::Request(Request {
-            requester: spmc,
-            kind: Message::First,
-            message: PSCI_RESPONSE,
-        });
-        current.vcpu.caller = Caller::Outside;
         pe.root = current.id;
         let mut request = message.head();
         for register in &mut request.x {

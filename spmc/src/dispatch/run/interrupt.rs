@@ -21,7 +21,7 @@ use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::SriPolicy;
 use crate::notification::Target;
 use crate::partition::Partition;
-use crate::partition::vcpu::{Caller, Event, Model, State};
+use crate::partition::vcpu::{Begin, State};
 use crate::spmc::{Pe, Spmc, Watch};
 use crate::vcpu_set::VcpuSet;
 
@@ -384,9 +384,7 @@ impl<H: Hal> Spmc<H> {
             id = Line::first(calls).and_then(|line| handler.frozen.claims.id(line));
         }
         // It waits.
-        let _ = handler.vcpu.step(Event::Run);
-        handler.vcpu.model = Model::Interrupt;
-        handler.vcpu.caller = Caller::Outside;
+        let _ = handler.vcpu.begin(Begin::Interrupt);
         let id = id.map_or(NO_INTERRUPT, u64::from);
         let message = Answer::new([function::INTERRUPT as u64, 0, id]);
         complete(&mut handler.vcpu.context, &message);

@@ -86,7 +86,7 @@ impl<H: Hal> Spmc<H> {
         let action = match config.abort_action {
             AbortAction::Stop => 0,
             // One that does not get through its initialisation would fail for ever.
-            AbortAction::Restart if current.vcpu.model == Model::Init => 0,
+            AbortAction::Restart if current.vcpu.model() == Model::Init => 0,
             AbortAction::Destroy | AbortAction::Restart => 1_u32.wrapping_shl(config.index as u32),
             AbortAction::Propagate => TELL_EL3,
         };

@@ -44,7 +44,7 @@ impl<H: Hal> Spmc<H> {
     pub(crate) fn enter(&self, current: &mut Current<'_, H::Context>, caller_masked: bool) {
         let vcpu = &mut *current.vcpu;
         vcpu.masked = caller_masked
-            || vcpu.model == Model::Init
+            || vcpu.model() == Model::Init
             || current.frozen.config.ns_interrupts == NsInterruptAction::Queued;
         self.hal
             .load(&mut vcpu.context, &current.frozen.roots, vcpu.masked);
@@ -140,7 +140,7 @@ impl<H: Hal> Spmc<H> {
         answer: &mut SmcFrame,
     ) -> Flow {
         self.hal.save(&mut current.vcpu.context);
-        if current.vcpu.caller == Caller::Outside {
+        if current.vcpu.caller() == Caller::Outside {
             return Flow::Leave;
         }
         self.unblock_caller(current, answer)
@@ -156,7 +156,7 @@ impl<H: Hal> Spmc<H> {
         loop {
             // Otherwise it failed, or is not done yet: whoever is told can run it again.
             let is_done = current.vcpu.state() == State::Waiting;
-            let link = match current.vcpu.caller {
+            let link = match current.vcpu.caller() {
                 Caller::Outside => return Flow::Leave,
                 Caller::Vcpu(link) => link,
                 Caller::Heir(link) => {

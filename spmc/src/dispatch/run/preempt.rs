@@ -7,14 +7,13 @@
 
 use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::{Context, Hal};
-use crate::id::VcpuId;
 use crate::interrupt::Line;
 use crate::manifest::config::NsInterruptAction;
 use crate::partition::vcpu::{Event, Model};
 use crate::spmc::{Pe, Spmc};
 
 use super::Flow;
-use super::stop::can_resume;
+use super::stop::{Reason, can_resume};
 use crate::dispatch::context::Current;
 
 impl<H: Hal> Spmc<H> {
@@ -42,9 +41,7 @@ impl<H: Hal> Spmc<H> {
         match caller {
             Some((mut caller, callee)) if resumes => {
                 ask_for_exit(&mut caller);
-                let whom = self.name(callee).map_or(0, VcpuId::to_w1);
-                let interrupt = Answer::new([function::INTERRUPT as u64, whom]);
-                self.stop_chain(current, caller, callee, &interrupt);
+                self.stop_chain(current, caller, callee, Reason::ManagedExit);
             }
             Some(_) => {
                 // It gets the PE with the answer, and is asked then.
@@ -72,7 +69,7 @@ impl<H: Hal> Spmc<H> {
 /// direct requests only.
 fn exits_managed<C: Context>(context: &Current<'_, C>) -> bool {
     context.frozen.config.ns_interrupts == NsInterruptAction::ManagedExit
-        && matches!(context.vcpu.model, Model::Request(_))
+        && matches!(context.vcpu.model(), Model::Request(_))
         && !context.partition.is_dead()
 }
 

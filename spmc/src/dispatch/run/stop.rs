@@ -17,6 +17,16 @@ use crate::spmc::{Pe, Spmc};
 
 use crate::dispatch::context::{Current, complete};
 
+/// Why a chain is stopped for one whose work it does.
+#[derive(Clone, Copy)]
+pub(super) enum Reason {
+    /// That one has secure interrupts to handle, and is not told whom it has to resume.
+    Interrupts,
+    /// A Non-secure interrupt is pending, and that one has a managed exit. It is told whom it had
+    /// called.
+    ManagedExit,
+}
+
 impl<H: Hal> Spmc<H> {
     /// Ends the call of the nearest context that `current` works for and that has interrupts to
     /// handle, with `FFA_INTERRUPT`. Nobody is called if `current`, or one in between, has
@@ -26,51 +36,56 @@ impl<H: Hal> Spmc<H> {
         let Some((caller, callee)) = self.caller_with_interrupts(current) else {
             return;
         };
-        let interrupt = Answer::new([function::INTERRUPT as u64]);
-        self.stop_chain(current, caller, callee, &interrupt);
+        self.stop_chain(current, caller, callee, Reason::Interrupts);
     }
 
     /// Returns the blocked context that `current` works for, if it is to be called for its
-    /// interrupts, with the model that it has then, and whom it called. One that handles interrupts
-    /// already, or initialises, goes on without a pause.
+    /// interrupts, and whom it called. One that handles interrupts already, or initialises, goes on
+    /// without a pause.
     fn caller_with_interrupts<'s>(
         &'s self,
         current: &Current<'s, H::Context>,
     ) -> Option<(Current<'s, H::Context>, Link)> {
         let mut is_open = !current.frozen.config.queues_other_interrupts;
-        let (mut caller, callee) = self.find_caller(current, |member, known_as| {
+        let (caller, callee) = self.find_caller(current, |member, known_as| {
             let lines = member.partition.lines(member.id.index);
             let is_called = is_open
                 && lines.is_some_and(|(lines, _)| lines.calls() != 0)
-                && member.vcpu.model.stop(Link::NONE).is_some()
+                && member.vcpu.model().stop(Link::NONE).is_some()
                 && can_resume(member, known_as);
             is_open &= !member.frozen.config.queues_other_interrupts;
             is_called
         })?;
-        caller.vcpu.model = caller.vcpu.model.stop(callee)?;
         let (lines, _) = caller.partition.lines(caller.id.index)?;
         lines.answer(lines.calls());
         Some((caller, callee))
     }
 
-    /// Stops `current`. The context `caller`, which it works for, gets the PE, and `answer` as the
-    /// completion of its call of `callee`.
+    /// Stops `current`. The context `caller`, which it works for, gets the PE, and its call of
+    /// `callee` ends with `FFA_INTERRUPT`.
     pub(super) fn stop_chain<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
         mut caller: Current<'s, H::Context>,
         callee: Link,
-        answer: &Answer,
+        reason: Reason,
     ) {
         // One runs, the other waits.
         let until = self.time_of_caller(0);
-        if current.vcpu.step(Event::Stop(until)).is_err()
-            || caller.vcpu.step(Event::Unblock(callee)).is_err()
-        {
+        if current.vcpu.step(Event::Stop(until)).is_err() {
             return;
         }
+        let (unblocked, whom) = match reason {
+            Reason::Interrupts => (caller.vcpu.unblock_for_interrupts(callee), None),
+            Reason::ManagedExit => (caller.vcpu.step(Event::Unblock(callee)), self.name(callee)),
+        };
+        if unblocked.is_err() {
+            return;
+        }
+        let whom = whom.map_or(0, VcpuId::to_w1);
+        let interrupt = Answer::new([function::INTERRUPT as u64, whom]);
         self.hal.save(&mut current.vcpu.context);
-        complete(&mut caller.vcpu.context, answer);
+        complete(&mut caller.vcpu.context, &interrupt);
         self.re_enter(&mut caller);
         *current = caller;
     }
@@ -101,13 +116,13 @@ impl<H: Hal> Spmc<H> {
             let callee = self.context(target)?;
             let link = callee.vcpu.link();
             // `current` runs: one that is blocked, and knows it as its caller, was stopped.
-            let is_left = match (current.vcpu.model.stopped(), callee.vcpu.state()) {
+            let is_left = match (current.vcpu.model().stopped(), callee.vcpu.state()) {
                 (Some(stopped), State::Stopped(_) | State::Blocked(_)) => link == stopped,
                 (None, State::Stopped(_) | State::Blocked(_)) => true,
                 (None, State::Yielded(_)) => asked == target,
                 _ => false,
             };
-            if !is_left || callee.vcpu.caller.link() != Some(current.vcpu.link()) {
+            if !is_left || callee.vcpu.caller().link() != Some(current.vcpu.link()) {
                 let is_dead = callee.partition.is_dead();
                 return Err(if is_dead { FfaError::Aborted } else { refusal });
             }

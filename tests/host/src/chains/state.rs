@@ -162,7 +162,7 @@ impl Chains {
             (Is::Running, Some(_)) => panic!("{index} runs, and nobody has its claim"),
             (_, None) => panic!("{index} is claimed and does not run: {state:?}"),
             (Is::Off | Is::Waiting | Is::Aborted, _) => None,
-            (_, Some(vcpu)) => Some((vcpu.model, vcpu.caller, vcpu.masked)),
+            (_, Some(vcpu)) => Some((vcpu.model(), vcpu.caller(), vcpu.masked)),
         };
         let work =
             shown.map(|(model, caller, masked)| (self.why(model), self.whose(caller), masked));

@@ -5,7 +5,7 @@ use std::thread::{scope, sleep};
 use std::time::Duration;
 
 use host_tests::hal::FakeContext;
-use spmc::partition::vcpu::Event;
+use spmc::partition::vcpu::{Begin, Event};
 use spmc::partition::{Link, Slot};
 
 /// Returns what `claims` says on a PE that begins while another one has the claim of `slot`, which
@@ -33,9 +33,11 @@ fn whoever_only_looks_is_waited_for() {
     let [callee, other] = [1, 2].map(|vcpu| Link::reborn(0, vcpu, Link::NONE));
     let slot = Slot::OFF;
     assert!(waits(&slot, || slot.claim().is_some()));
-    for event in [Event::Start, Event::Block(callee)] {
-        slot.try_claim().unwrap().step(event).unwrap();
-    }
+    slot.try_claim().unwrap().begin(Begin::Start).unwrap();
+    slot.try_claim()
+        .unwrap()
+        .step(Event::Block(callee))
+        .unwrap();
     assert!(waits(&slot, || slot.claim_caller_of(callee).is_some()));
     // Who is not waited for has no reason to wait.
     let looks = slot.try_claim().unwrap();

@@ -10,7 +10,7 @@ use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
 use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, Uuid};
-use crate::partition::vcpu::{Caller, Event};
+use crate::partition::vcpu::Caller;
 use crate::spmc::{Pe, Spmc};
 
 use super::{First, Kind, Request, Route, Second};
@@ -69,15 +69,13 @@ impl<H: Hal> Spmc<H> {
         id: FunctionId,
         frame: &mut SmcFrame,
     ) -> Result<()> {
-        let mut callee = self.claim(pe, receiver, Event::Request)?;
         let source = Route::from_w1(frame.x[1]).source;
         let request = Request {
             id,
             source,
             message: 0,
         };
-        callee.vcpu.model = request.model::<K>();
-        callee.vcpu.caller = Caller::Outside;
+        let mut callee = self.claim(pe, receiver, request.work::<K>(Caller::Outside))?;
         K::pass(id, 0, &frame.x, callee.vcpu.context.gprs_mut());
         self.run_for_el3(pe, callee, frame);
         let is_answer = matches!(
