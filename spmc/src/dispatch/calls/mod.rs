@@ -11,6 +11,7 @@ mod features;
 mod indirect;
 pub(super) mod interrupt_calls;
 mod mem_perm;
+mod memory_calls;
 mod notification;
 pub(super) mod setup;
 

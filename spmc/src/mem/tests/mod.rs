@@ -26,7 +26,7 @@ use super::*;
 use crate::addr::{Pa, World};
 use crate::error::FfaError::{Aborted, Busy, Denied, InvalidParameters, NoMemory};
 use crate::ffa::memory_descriptor::DescriptorBuffer;
-use crate::ffa::{Answer, Version, function};
+use crate::ffa::{Answer, Handle, Version, function};
 use crate::limits::{MAX_BORROWERS, MAX_PARTITIONS, MAX_SHARES, SHARES_PARTITION};
 use crate::manifest::config::Permissions;
 use crate::mm::testing::{FakeHal, Leaves, pages};
