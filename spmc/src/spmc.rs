@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 use spin::Once;
 
 use crate::ffa::memory_descriptor::DescriptorBuffer;
-use crate::ffa::{Answer, Handle, SmcFrame, function};
+use crate::ffa::{Handle, SmcFrame};
 use crate::hal::Hal;
 use crate::id::{PartitionId, VcpuId};
 use crate::interrupt::{Flood, Places};
@@ -198,14 +198,6 @@ impl Pe {
             handler: 0,
             scratch: DescriptorBuffer::new(),
             fragment_asked: None,
-        }
-    }
-
-    /// Remembers what `answer` asks for, if it asks for a fragment.
-    pub(crate) fn note_fragment(&mut self, answer: &Answer) {
-        let [id, low, high, ..] = answer.x;
-        if id == function::MEM_FRAG_RX as u64 {
-            self.fragment_asked = Some(Handle::from_halves([low, high]));
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod framework;
 pub mod function;
 pub mod handle;
 pub mod memory;
+pub mod memory_call;
 pub mod memory_descriptor;
 pub mod message;
 pub mod partition_info;

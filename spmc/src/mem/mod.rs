@@ -35,9 +35,7 @@ mod slices;
 pub use share::SendKind;
 pub use shares::Shares;
 
-use crate::addr::{Ipa, PageRange};
-use crate::error::{FfaError, Result};
-use crate::ffa::{FunctionId, SmcFrame};
+use crate::error::FfaError;
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::mm::ChangeError;
@@ -54,6 +52,9 @@ pub(crate) trait Endpoints {
 
     /// The same, be it dead or alive: where the records of what it sent lie.
     fn estate(&self, id: PartitionId) -> Option<&Endpoint>;
+
+    /// Returns the stream endpoints that `proxy` speaks for, dead or alive.
+    fn streams_of(&self, proxy: PartitionId) -> impl Iterator<Item = &Endpoint>;
 
     /// Returns the index of the partition `id` in the partition table; `None` for the Normal world.
     fn index(&self, id: PartitionId) -> Option<usize>;
@@ -75,43 +76,6 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         let is_proxy = self.endpoints.proxy(id) == Some(Proxy::Partition(caller.id()));
         self.endpoints.endpoint(id).filter(|_| is_proxy)
-    }
-}
-
-/// The registers that all calls with a descriptor have in common.
-struct Call {
-    /// Bytes of the descriptor.
-    total: usize,
-    /// Bytes of it that come with the call.
-    fragment: usize,
-    /// The buffer with the descriptor, if that is not TX.
-    buffer: Option<PageRange<Ipa>>,
-}
-
-impl Call {
-    /// `INVALID_PARAMETERS` for a fragment longer than the whole, and a buffer that is none.
-    fn of(frame: &SmcFrame) -> Result<Self> {
-        let invalid = FfaError::InvalidParameters;
-        let (total, fragment, pages) = (frame.w(1), frame.w(2), frame.w(4));
-        let address = if FunctionId::from_reg(frame.x[0]).is_64() {
-            frame.x[3]
-        } else {
-            frame.w(3) as u64
-        };
-        if fragment > total {
-            return Err(invalid);
-        }
-        let buffer = if address == 0 && pages == 0 {
-            None
-        } else {
-            let buffer = PageRange::new(Ipa::new(address), pages as u64);
-            Some(buffer.filter(|_| address != 0).ok_or(invalid)?)
-        };
-        Ok(Self {
-            total: total as usize,
-            fragment: fragment as usize,
-            buffer,
-        })
     }
 }
 

@@ -6,10 +6,11 @@ use super::channel::Channel;
 use super::share::{Reader, Reading, Share, Stage};
 use super::{Endpoints, Engine};
 use crate::error::{FfaError, Result};
+use crate::ffa::memory_call::FragmentRx;
 use crate::ffa::memory_descriptor::{
     CONSTITUENT, DescriptorBuffer, Layout, Response, write_constituents,
 };
-use crate::ffa::{Answer, Handle, SmcFrame, function};
+use crate::ffa::{Answer, function};
 use crate::hal::Hal;
 use crate::mm::{AddressSpace, Pages};
 use crate::partition::Endpoint;
@@ -58,10 +59,14 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         &self,
         buffer: &mut DescriptorBuffer,
         caller: &Endpoint,
-        frame: &SmcFrame,
+        call: &FragmentRx,
     ) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
-        let (handle, offset) = (Handle::of_call(frame), frame.w(3) as usize);
+        let FragmentRx {
+            handle,
+            offset,
+            endpoint,
+        } = *call;
         let mailbox = Channel::open(caller, None);
         let mut found = self.shares.find_any(handle)?;
         let share = found.share()?;
@@ -69,7 +74,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let reading = *reading;
         let mut channel = mailbox.through(caller, reading.buffer);
         let total = total_size(share, reading.layout);
-        if frame.w(4) != asked_with(caller, share.owner) || offset >= total {
+        if endpoint != asked_with(caller, share.owner) || offset >= total {
             return Err(invalid);
         }
         let space = caller.memory.lock();

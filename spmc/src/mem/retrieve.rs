@@ -11,10 +11,11 @@ use super::intake::Piece;
 use super::regions::Position;
 use super::share::{Asking, Grant, SendKind, Stage};
 use super::shares::Found;
-use super::{Call, Endpoints, Engine, refused};
+use super::{Endpoints, Engine, refused};
 use crate::error::{FfaError, Result};
+use crate::ffa::memory_call::DescriptorCall;
 use crate::ffa::memory_descriptor::{DescriptorBuffer, Transaction};
-use crate::ffa::{Answer, Handle, SmcFrame};
+use crate::ffa::{Answer, Handle};
 use crate::hal::Hal;
 use crate::mm::{Change, Leaf, Pages};
 use crate::partition::Endpoint;
@@ -32,10 +33,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         &self,
         buffer: &mut DescriptorBuffer,
         caller: &Endpoint,
-        frame: &SmcFrame,
+        call: &DescriptorCall,
     ) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
-        let call = Call::of(frame)?;
         let mut channel = Channel::open(caller, call.buffer);
         let bytes = channel.read_first(self.hal, buffer, call.fragment)?;
         let read = bytes.len();

@@ -9,11 +9,12 @@ use super::answers::completion;
 use super::channel::Channel;
 use super::intake::Piece;
 use super::share::{Operation, Pace, SendKind, Share, Stage};
-use super::{Call, Endpoints, Engine, refused};
+use super::{Endpoints, Engine, refused};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory::DataAccess;
+use crate::ffa::memory_call::DescriptorCall;
 use crate::ffa::memory_descriptor::{CONSTITUENT, DescriptorBuffer, Transaction};
-use crate::ffa::{Answer, SmcFrame, Version};
+use crate::ffa::{Answer, Version};
 use crate::hal::Hal;
 use crate::manifest::config::Permissions;
 use crate::mm::{Change, Leaf, Pages, State};
@@ -34,13 +35,13 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         buffer: &mut DescriptorBuffer,
         caller: &Endpoint,
         kind: SendKind,
-        frame: &SmcFrame,
+        call: &DescriptorCall,
     ) -> Result<Answer> {
-        let Call {
+        let DescriptorCall {
             total,
             fragment,
             buffer: through,
-        } = Call::of(frame)?;
+        } = *call;
         let channel = Channel::open(caller, through);
         let bytes = channel.read_first(self.hal, buffer, fragment)?;
         let read = bytes.len();

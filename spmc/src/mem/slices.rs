@@ -10,7 +10,7 @@ use super::share::{Operation, Pace, Share, Stage, Zeroing};
 use super::{Endpoints, Engine};
 use crate::addr::World;
 use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, Handle, SmcFrame, function};
+use crate::ffa::{Answer, Handle, function};
 use crate::hal::{AccessFault, Hal};
 use crate::limits::SLICE_PAGES;
 use crate::mm::{AddressSpace, Change, Leaf, Pages};
@@ -19,14 +19,14 @@ use crate::partition::Endpoint;
 use super::regions::{Position, Regions};
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// `FFA_MEM_OP_RESUME`: goes on with the call of the caller that was paused with the handle in
-    /// w1 and w2. The answer is `FFA_MEM_OP_PAUSE` again, or that of the call.
+    /// `FFA_MEM_OP_RESUME`: goes on with the call of the caller that was paused with
+    /// `handle`. The answer is `FFA_MEM_OP_PAUSE` again, or that of the call.
     ///
     /// `INVALID_PARAMETERS` if no call of the caller is paused with it. `ABORTED` if memory does
     /// not answer, and everything that the call may return: it has ended then, with all as it was
     /// before it.
-    pub(crate) fn resume(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
-        let handle = Handle::of_call(frame);
+    #[inline(never)]
+    pub(crate) fn resume(&self, caller: &Endpoint, handle: Handle) -> Result<Answer> {
         self.go_on(caller, handle, Pace::Caller)
     }
 

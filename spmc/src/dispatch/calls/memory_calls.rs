@@ -2,7 +2,8 @@
 //! `_RECLAIM`, `_FRAG_TX`, `_FRAG_RX` and `_OP_RESUME` (FF-A v1.0 chapters 11 and 12.2).
 
 use crate::error::Result;
-use crate::ffa::{Answer, Handle, SmcFrame};
+use crate::ffa::memory_call::{DescriptorCall, FragmentRx, FragmentTx};
+use crate::ffa::{Answer, Handle, SmcFrame, function};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::mem::{Endpoints, Engine, SendKind};
@@ -27,15 +28,23 @@ impl<H: Hal> Endpoints for Spmc<H> {
         }
     }
 
+    fn streams_of(&self, proxy: PartitionId) -> impl Iterator<Item = &Endpoint> {
+        self.streams
+            .iter()
+            .filter(move |stream| stream.proxy() == Proxy::Partition(proxy))
+            .map(|stream| &stream.endpoint)
+    }
+
     fn index(&self, id: PartitionId) -> Option<usize> {
         id.is_secure().then(|| self.directory.index(id))
     }
 }
 
-/// The calls. None is inlined into the dispatcher: their frames are large, and messages are not to
-/// pay for that.
+/// The calls. Each decodes its registers and enters the engine once. None is inlined into the
+/// dispatcher: their stack frames are large, and messages are not to pay for that.
 impl<H: Hal> Spmc<H> {
-    fn memory_engine(&self) -> Engine<'_, H, Self> {
+    /// Returns the engine of memory transactions.
+    pub(in crate::dispatch) fn memory(&self) -> Engine<'_, H, Self> {
         Engine {
             hal: &self.hal,
             shares: &self.shares,
@@ -45,123 +54,70 @@ impl<H: Hal> Spmc<H> {
 
     /// `FFA_MEM_DONATE`, `FFA_MEM_LEND`, `FFA_MEM_SHARE`: see [`Engine::send`].
     #[inline(never)]
-    pub(in crate::dispatch) fn mem_send(
+    pub(super) fn mem_send(
         &self,
         pe: &mut Pe,
         caller: &Endpoint,
         kind: SendKind,
         frame: &SmcFrame,
     ) -> Result<Answer> {
-        let engine = self.memory_engine();
-        let answer = engine.send(&mut pe.scratch, caller, kind, frame);
-        if let Ok(answer) = &answer {
-            pe.note_fragment(answer);
-        }
-        answer
+        let call = DescriptorCall::decode(frame)?;
+        let answer = self.memory().send(&mut pe.scratch, caller, kind, &call)?;
+        note_fragment(pe, &answer);
+        Ok(answer)
     }
 
     /// `FFA_MEM_RETRIEVE_REQ`: see [`Engine::retrieve`].
     #[inline(never)]
-    pub(in crate::dispatch) fn mem_retrieve(
+    pub(super) fn mem_retrieve(
         &self,
         pe: &mut Pe,
         caller: &Endpoint,
         frame: &SmcFrame,
     ) -> Result<Answer> {
-        self.memory_engine()
-            .retrieve(&mut pe.scratch, caller, frame)
+        let call = DescriptorCall::decode(frame)?;
+        self.memory().retrieve(&mut pe.scratch, caller, &call)
     }
 
     /// `FFA_MEM_FRAG_TX`: see [`Engine::fragment_tx`].
     #[inline(never)]
-    pub(in crate::dispatch) fn mem_fragment_tx(
+    pub(super) fn mem_fragment_tx(
         &self,
         pe: &mut Pe,
         caller: &Endpoint,
         frame: &SmcFrame,
     ) -> Result<Answer> {
-        let engine = self.memory_engine();
-        let answer = engine.fragment_tx(&mut pe.scratch, caller, frame);
-        if let Ok(answer) = &answer {
-            pe.note_fragment(answer);
-        }
-        answer
-    }
-
-    /// The Hypervisor answers `FFA_MEM_FRAG_RX` with `FFA_ERROR`: see [`Engine::sender_aborted`].
-    pub(in crate::dispatch) fn mem_sender_aborted(&self, pe: &mut Pe) {
-        if let Some(handle) = pe.fragment_asked.take() {
-            self.memory_engine().sender_aborted(handle);
-        }
+        let call = FragmentTx::decode(frame);
+        let answer = self.memory().fragment_tx(&mut pe.scratch, caller, &call)?;
+        note_fragment(pe, &answer);
+        Ok(answer)
     }
 
     /// `FFA_MEM_FRAG_RX`: see [`Engine::fragment_rx`].
     #[inline(never)]
-    pub(in crate::dispatch) fn mem_fragment_rx(
+    pub(super) fn mem_fragment_rx(
         &self,
         pe: &mut Pe,
         caller: &Endpoint,
         frame: &SmcFrame,
     ) -> Result<Answer> {
-        self.memory_engine()
-            .fragment_rx(&mut pe.scratch, caller, frame)
+        let call = FragmentRx::decode(frame);
+        self.memory().fragment_rx(&mut pe.scratch, caller, &call)
     }
 
-    /// `FFA_MEM_RELINQUISH`: see [`Engine::relinquish`].
-    #[inline(never)]
-    pub(in crate::dispatch) fn mem_relinquish(&self, caller: &Endpoint) -> Result<Answer> {
-        self.memory_engine().relinquish(caller)
-    }
-
-    /// `FFA_MEM_RECLAIM`: see [`Engine::reclaim`].
-    #[inline(never)]
-    pub(in crate::dispatch) fn mem_reclaim(
-        &self,
-        caller: &Endpoint,
-        frame: &SmcFrame,
-    ) -> Result<Answer> {
-        self.memory_engine().reclaim(caller, frame)
-    }
-
-    /// `FFA_MEM_OP_RESUME`: see [`Engine::resume`].
-    #[inline(never)]
-    pub(in crate::dispatch) fn mem_resume(
-        &self,
-        caller: &Endpoint,
-        frame: &SmcFrame,
-    ) -> Result<Answer> {
-        self.memory_engine().resume(caller, frame)
-    }
-
-    /// Returns the handle if `answer` says that a call is paused whose caller did not ask for that:
-    /// see [`Engine::unfinished`].
-    pub(in crate::dispatch) fn mem_unfinished(&self, answer: &Answer) -> Option<Handle> {
-        self.memory_engine().unfinished(answer)
-    }
-
-    /// Goes on with such a call: see [`Engine::finish`].
-    pub(in crate::dispatch) fn mem_finish(
-        &self,
-        caller: &Endpoint,
-        handle: Handle,
-    ) -> Result<Answer> {
-        self.memory_engine().finish(caller, handle)
-    }
-
-    /// A partition has died: see [`Engine::bury`].
-    pub(in crate::dispatch) fn mem_bury(&self, dead: &Endpoint) -> bool {
-        let engine = self.memory_engine();
-        for stream in &self.streams {
-            if stream.proxy() == Proxy::Partition(dead.id()) {
-                engine.bury(&stream.endpoint);
-            }
+    /// Ends the transaction that the last `FFA_MEM_FRAG_RX` from this PE asked to go on with: the
+    /// Hypervisor answers with `FFA_ERROR`, which names none. See [`Engine::sender_aborted`].
+    pub(in crate::dispatch) fn mem_sender_aborted(&self, pe: &mut Pe) {
+        if let Some(handle) = pe.fragment_asked.take() {
+            self.memory().sender_aborted(handle);
         }
-        // Finds what its stream endpoints left as well.
-        engine.bury(dead)
     }
+}
 
-    /// Zeroes a slice of what the dead had borrowed: see [`Engine::settle`].
-    pub(in crate::dispatch) fn mem_settle(&self) -> bool {
-        self.memory_engine().settle()
+/// Remembers the transaction that `answer` asks to go on with, if it is `FFA_MEM_FRAG_RX`.
+fn note_fragment(pe: &mut Pe, answer: &Answer) {
+    let [id, low, high, ..] = answer.x;
+    if id == function::MEM_FRAG_RX as u64 {
+        pe.fragment_asked = Some(Handle::from_halves([low, high]));
     }
 }

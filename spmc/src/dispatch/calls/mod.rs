@@ -16,7 +16,7 @@ mod notification;
 pub(super) mod setup;
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, FunctionId, SmcFrame, function};
+use crate::ffa::{Answer, FunctionId, Handle, SmcFrame, function};
 use crate::hal::Hal;
 use crate::mem::SendKind;
 use crate::spmc::{Pe, Spmc};
@@ -59,9 +59,14 @@ impl<H: Hal> Spmc<H> {
             }
             function::MEM_FRAG_TX => self.mem_fragment_tx(pe, endpoint, frame),
             function::MEM_FRAG_RX => self.mem_fragment_rx(pe, endpoint, frame),
-            function::MEM_OP_RESUME if endpoint.may_be_paused() => self.mem_resume(endpoint, frame),
-            function::MEM_RELINQUISH => self.mem_relinquish(endpoint),
-            function::MEM_RECLAIM => self.mem_reclaim(endpoint, frame),
+            function::MEM_OP_RESUME if endpoint.may_be_paused() => {
+                self.memory().resume(endpoint, Handle::of_call(frame))
+            }
+            function::MEM_RELINQUISH => self.memory().relinquish(endpoint),
+            function::MEM_RECLAIM => {
+                self.memory()
+                    .reclaim(endpoint, Handle::of_call(frame), frame.w(3))
+            }
             function::NOTIFICATION_BITMAP_CREATE
             | function::NOTIFICATION_BITMAP_DESTROY
             | function::NOTIFICATION_BIND

@@ -78,7 +78,11 @@ impl<H: Hal> Spmc<H> {
         }
         // First: no device writes to what goes back now.
         self.detach_streams(&current.frozen.config);
-        let settle = if self.mem_bury(endpoint) { SETTLE } else { 0 };
+        let settle = if self.memory().bury(endpoint) {
+            SETTLE
+        } else {
+            0
+        };
         self.notifications
             .bury(&self.directory, current.id.partition);
         self.mask_interrupts(current);
@@ -117,7 +121,7 @@ impl<H: Hal> Spmc<H> {
                 break;
             }
             done |= todo;
-            if todo & SETTLE != 0 && self.mem_settle() {
+            if todo & SETTLE != 0 && self.memory().settle() {
                 later |= SETTLE;
             }
             if todo & TELL_EL3 != 0 {

@@ -77,9 +77,9 @@ impl<H: Hal> Spmc<H> {
         mut answer: Answer,
         mut between: impl FnMut(),
     ) -> Result<Answer> {
-        while let Some(handle) = self.mem_unfinished(&answer) {
+        while let Some(handle) = self.memory().unfinished(&answer) {
             between();
-            answer = self.mem_finish(caller, handle)?;
+            answer = self.memory().finish(caller, handle)?;
         }
         Ok(answer)
     }

@@ -17,6 +17,15 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Returns `true` if memory is left that is to be zeroed before anybody gets it:
     /// [`Self::settle`] does.
     pub(crate) fn bury(&self, dead: &Endpoint) -> bool {
+        for stream in self.endpoints.streams_of(dead.id()) {
+            self.bury_one(stream);
+        }
+        // Finds what its stream endpoints left as well.
+        self.bury_one(dead)
+    }
+
+    /// Ends the part of one endpoint: see [`Self::bury`].
+    fn bury_one(&self, dead: &Endpoint) -> bool {
         let mut leaves = false;
         for mut found in self.shares.iter() {
             let Ok(share) = found.share() else { continue };

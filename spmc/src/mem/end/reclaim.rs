@@ -1,7 +1,7 @@
 //! `FFA_MEM_RECLAIM` (FF-A v1.0 section 11.7): an owner takes back what nobody uses any more.
 
 use crate::error::{FfaError, Result};
-use crate::ffa::{Answer, Handle, SmcFrame};
+use crate::ffa::{Answer, Handle};
 use crate::hal::Hal;
 use crate::mem::answers::paused;
 use crate::mem::flags::{FLAG_SLICED, FLAG_ZERO, sliced_flag};
@@ -10,16 +10,15 @@ use crate::mem::{Endpoints, Engine};
 use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// Gives the owner the access that it had before it sent the region named by w1 and w2, and
+    /// Gives the owner the access that it had before it sent the region that `handle` names, and
     /// ends the handle.
     ///
     /// `DENIED` if a borrower still has the region, or the owner wants zeroed what it can only
     /// read; `ABORTED` if memory does not answer; `INVALID_PARAMETERS` for a handle that is not one
     /// of the caller's regions, and unknown flags.
-    pub(crate) fn reclaim(&self, caller: &Endpoint, frame: &SmcFrame) -> Result<Answer> {
+    #[inline(never)]
+    pub(crate) fn reclaim(&self, caller: &Endpoint, handle: Handle, flags: u32) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
-        let handle = Handle::of_call(frame);
-        let flags = frame.w(3);
         if flags & !(FLAG_ZERO | sliced_flag(caller)) != 0 {
             return Err(invalid);
         }

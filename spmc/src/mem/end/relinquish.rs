@@ -25,6 +25,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// `DENIED` if the caller has not retrieved the region, or wants zeroed what it can only read;
     /// `ABORTED` if memory does not answer; `INVALID_PARAMETERS` for everything else that is wrong
     /// with the call.
+    #[inline(never)]
     pub(crate) fn relinquish(&self, caller: &Endpoint) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
         let mut descriptor = Relinquish::new_zeroed();

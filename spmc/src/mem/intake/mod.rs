@@ -22,8 +22,9 @@ use super::share::Stage;
 use super::shares::Arrival;
 use super::{Endpoints, Engine};
 use crate::error::{FfaError, Result};
+use crate::ffa::Answer;
+use crate::ffa::memory_call::FragmentTx;
 use crate::ffa::memory_descriptor::{CONSTITUENT, DescriptorBuffer};
-use crate::ffa::{Answer, Handle, SmcFrame};
 use crate::hal::Hal;
 use crate::mm::Pages;
 use crate::partition::Endpoint;
@@ -41,10 +42,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         &self,
         buffer: &mut DescriptorBuffer,
         caller: &Endpoint,
-        frame: &SmcFrame,
+        call: &FragmentTx,
     ) -> Result<Answer> {
         loop {
-            let crowded = match self.take_fragment(buffer, caller, frame)? {
+            let crowded = match self.take_fragment(buffer, caller, call)? {
                 Taken::Answered(answer) => return Ok(answer),
                 Taken::Crowded(arrival) => arrival,
             };
@@ -65,17 +66,21 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         &self,
         buffer: &mut DescriptorBuffer,
         caller: &Endpoint,
-        frame: &SmcFrame,
+        call: &FragmentTx,
     ) -> Result<Taken> {
         let invalid = FfaError::InvalidParameters;
-        let (handle, length) = (Handle::of_call(frame), frame.w(3) as usize);
+        let FragmentTx {
+            handle,
+            length,
+            endpoint,
+        } = *call;
         if length == 0 || !length.is_multiple_of(CONSTITUENT) {
             return Err(invalid);
         }
         let mailbox = Channel::open(caller, None);
         let mut found = self.shares.find_any(handle)?;
         let share = found.share()?;
-        if frame.w(4) != asked_with(caller, share.owner) {
+        if endpoint != asked_with(caller, share.owner) {
             return Err(invalid);
         }
         let Stage::Arriving {

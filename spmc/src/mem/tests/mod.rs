@@ -23,10 +23,12 @@ use std::vec::Vec;
 use std::{format, vec};
 
 use super::*;
-use crate::addr::{Pa, World};
+use crate::addr::{Ipa, Pa, PageRange, World};
 use crate::error::FfaError::{Aborted, Busy, Denied, InvalidParameters, NoMemory};
+use crate::error::Result;
+use crate::ffa::memory_call::{DescriptorCall, FragmentRx, FragmentTx};
 use crate::ffa::memory_descriptor::DescriptorBuffer;
-use crate::ffa::{Answer, Handle, Version, function};
+use crate::ffa::{Answer, Handle, SmcFrame, Version, function};
 use crate::limits::{MAX_BORROWERS, MAX_PARTITIONS, MAX_SHARES, SHARES_PARTITION};
 use crate::manifest::config::Permissions;
 use crate::mm::testing::{FakeHal, Leaves, pages};
@@ -80,6 +82,10 @@ impl Endpoints for Machine {
 
     fn estate(&self, id: PartitionId) -> Option<&Endpoint> {
         self.endpoint(id)
+    }
+
+    fn streams_of(&self, _: PartitionId) -> impl Iterator<Item = &Endpoint> {
+        core::iter::empty()
     }
 
     fn index(&self, id: PartitionId) -> Option<usize> {
@@ -210,24 +216,27 @@ impl Machine {
     fn first_step(&self, id: u16, frame: SmcFrame) -> Result<Answer> {
         let mut buffer = DescriptorBuffer::new();
         let (engine, caller) = (self.engine(), self.of(id));
+        let mut offer = |kind| {
+            let call = DescriptorCall::decode(&frame)?;
+            engine.send(&mut buffer, caller, kind, &call)
+        };
         match frame.w(0) {
-            function::MEM_DONATE_32 | function::MEM_DONATE_64 => {
-                engine.send(&mut buffer, caller, SendKind::Donate, &frame)
-            }
-            function::MEM_LEND_32 | function::MEM_LEND_64 => {
-                engine.send(&mut buffer, caller, SendKind::Lend, &frame)
-            }
-            function::MEM_SHARE_32 | function::MEM_SHARE_64 => {
-                engine.send(&mut buffer, caller, SendKind::Share, &frame)
-            }
+            function::MEM_DONATE_32 | function::MEM_DONATE_64 => offer(SendKind::Donate),
+            function::MEM_LEND_32 | function::MEM_LEND_64 => offer(SendKind::Lend),
+            function::MEM_SHARE_32 | function::MEM_SHARE_64 => offer(SendKind::Share),
             function::MEM_RETRIEVE_REQ_32 | function::MEM_RETRIEVE_REQ_64 => {
-                engine.retrieve(&mut buffer, caller, &frame)
+                let call = DescriptorCall::decode(&frame)?;
+                engine.retrieve(&mut buffer, caller, &call)
             }
-            function::MEM_FRAG_TX => engine.fragment_tx(&mut buffer, caller, &frame),
-            function::MEM_FRAG_RX => engine.fragment_rx(&mut buffer, caller, &frame),
-            function::MEM_OP_RESUME => engine.resume(caller, &frame),
+            function::MEM_FRAG_TX => {
+                engine.fragment_tx(&mut buffer, caller, &FragmentTx::decode(&frame))
+            }
+            function::MEM_FRAG_RX => {
+                engine.fragment_rx(&mut buffer, caller, &FragmentRx::decode(&frame))
+            }
+            function::MEM_OP_RESUME => engine.resume(caller, Handle::of_call(&frame)),
             function::MEM_RELINQUISH => engine.relinquish(caller),
-            function::MEM_RECLAIM => engine.reclaim(caller, &frame),
+            function::MEM_RECLAIM => engine.reclaim(caller, Handle::of_call(&frame), frame.w(3)),
             _ => unreachable!(),
         }
     }

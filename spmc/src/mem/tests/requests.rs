@@ -111,6 +111,10 @@ impl Endpoints for Without<'_> {
         self.0.estate(id)
     }
 
+    fn streams_of(&self, _: PartitionId) -> impl Iterator<Item = &Endpoint> {
+        core::iter::empty()
+    }
+
     fn index(&self, id: PartitionId) -> Option<usize> {
         self.0.index(id)
     }
@@ -133,14 +137,14 @@ fn who_has_died_meanwhile_gets_and_leaves_nothing() {
     let handle = machine.send(NS, SHARE, &share).unwrap();
     let whole = placed(NS, handle, A, &[]).bytes(Version::V1_2);
     machine.put_tx(A, &whole);
-    let call = first(RETRIEVE, &whole, whole.len());
+    let call = DescriptorCall::decode(&first(RETRIEVE, &whole, whole.len())).unwrap();
     machine.refuses(Denied, || engine.retrieve(&mut buffer, dead, &call));
     // Fragments of its request are missing.
     let before = machine.snapshot();
     let request = placed(NS, handle, A, &ranges).bytes(Version::V1_2);
     let last = machine.begin_request(A, &request);
     machine.put_tx(A, &last);
-    let rest = frame(function::MEM_FRAG_TX, handle, last.len(), 0);
+    let rest = FragmentTx::decode(&frame(function::MEM_FRAG_TX, handle, last.len(), 0));
     let answer = engine.fragment_tx(&mut buffer, dead, &rest);
     assert_eq!(answer.unwrap_err(), Aborted);
     assert_eq!(machine.snapshot(), before);
@@ -148,7 +152,7 @@ fn who_has_died_meanwhile_gets_and_leaves_nothing() {
     let memory = machine.memory();
     let lend = Descriptor::lend(A, B, home(A) + 0x1_0000, 1).bytes(Version::V1_2);
     machine.put_tx(A, &lend);
-    let call = first(LEND, &lend, lend.len());
+    let call = DescriptorCall::decode(&first(LEND, &lend, lend.len())).unwrap();
     let answer = engine.send(&mut buffer, dead, SendKind::Lend, &call);
     assert_eq!(answer.unwrap_err(), Aborted);
     assert_eq!((machine.memory(), machine.shares.live()), (memory, 1));
