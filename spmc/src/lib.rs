@@ -35,4 +35,6 @@ pub mod spmc;
 pub mod sync;
 pub mod vcpu_set;
 
+mod invariant;
+
 pub use spmc::{Pe, Spmc};

@@ -8,6 +8,7 @@ use crate::ffa::{Handle, SmcFrame};
 use crate::hal::Hal;
 use crate::id::{PartitionId, VcpuId};
 use crate::interrupt::{Flood, Places};
+use crate::invariant::Invariant;
 use crate::limits::{MAX_PARTITIONS, MAX_SP_MANIFEST, MAX_STREAM_ENDPOINTS};
 use crate::manifest::config::SpmcManifest;
 use crate::mem::Shares;
@@ -105,7 +106,7 @@ impl<H: Hal> Spmc<H> {
         first: usize,
     ) -> impl Iterator<Item = &Partition<H::Context>> {
         let count = self.count.load(Ordering::Acquire);
-        let all = self.partitions.get(..count).unwrap_or(&[]);
+        let all = Invariant::part(self.partitions.get(..count));
         let (before, after) = all.split_at_checked(first).unwrap_or((all, &[]));
         after.iter().chain(before)
     }

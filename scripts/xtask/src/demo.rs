@@ -75,6 +75,7 @@ const FORBID: &[&str] = &[
     "WARNING: CPU",
     "Call trace:",
     "Unhandled Exception",
+    "invariant broken",
 ];
 
 /// Warnings that Linux prints on this machine even without partitions.

@@ -35,8 +35,9 @@ const BARE_METAL: &[&str] = &[
     "guest",
 ];
 
-/// Texts that no console of any boot may show: a PE came near the end of its stack at EL2.
-const FORBIDDEN: &[&str] = &["bytes of its stack: fewer than"];
+/// Texts that no console of any boot may show: a PE came near the end of its stack at EL2, or the
+/// engine found one of its invariants broken.
+const FORBIDDEN: &[&str] = &["bytes of its stack: fewer than", "invariant broken"];
 
 /// Numbers of PEs for a scenario that names none.
 const SMP: &[u32] = &[4];

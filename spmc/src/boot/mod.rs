@@ -19,6 +19,7 @@ use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::id::PartitionId;
 use crate::interrupt::Claims;
+use crate::invariant::Invariant;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest};
 use crate::manifest::package::{HEADER_SIZE, NoRoom, Package};
@@ -147,7 +148,7 @@ impl<H: Hal> Spmc<H> {
             log::error!("SPMC manifest: {fault}");
         }
         for (index, device) in manifest.stream_devices.iter().enumerate() {
-            let earlier = manifest.stream_devices.get(..index).unwrap_or(&[]);
+            let earlier = Invariant::part(manifest.stream_devices.get(..index));
             let admitted = validate::stream_device(device, earlier, manifest)
                 .map_err(PackageError::from)
                 .and_then(|()| self.admit_device(device));
@@ -330,7 +331,7 @@ impl<H: Hal> Spmc<H> {
                 .iter()
                 .take_while(|earlier| rank(**earlier) <= rank(index))
                 .count();
-            let _ = order.try_insert(at, index);
+            Invariant::Capacity.expect(order.try_insert(at, index).is_ok());
         }
         order
     }
@@ -448,7 +449,7 @@ impl<H: Hal> Spmc<H> {
                 continue;
             };
             let (link, state, caller) = (vcpu.link(), vcpu.state(), vcpu.caller());
-            let _ = vcpu.step(Event::TurnOff);
+            Invariant::Transition.expect(vcpu.step(Event::TurnOff).is_ok());
             drop(vcpu);
             if let State::Blocked(callee) = state {
                 self.take_out_of_chain(link, caller, callee);
@@ -472,7 +473,7 @@ impl<H: Hal> Spmc<H> {
         }
         if let Some(mut heir) = heir.and_then(|heir| self.waiting_for(link, heir)) {
             // It is blocked on the one that went off.
-            let _ = heir.vcpu.step(Event::Rewire(link, callee));
+            Invariant::Transition.expect(heir.vcpu.step(Event::Rewire(link, callee)).is_ok());
         }
     }
 

@@ -12,11 +12,12 @@ use zerocopy::IntoBytes;
 
 use crate::addr::{PAGE_SIZE, Pa, PageRange, World};
 use crate::hal::Hal;
+use crate::invariant::Invariant;
 use crate::limits::SLICE_PAGES;
 use crate::manifest::config::{PartitionConfig, Permissions};
 use crate::manifest::package::NoRoom;
 use crate::mm::{AddressSpace, Attributes, Change, Leaf, State};
-use crate::partition::vcpu::Event;
+use crate::partition::vcpu::{self, Event};
 use crate::partition::{Endpoint, Frozen, Partition, Slot};
 use crate::spmc::{Pe, Spmc};
 
@@ -97,8 +98,10 @@ impl<H: Hal> Spmc<H> {
         self.claim_interrupts(frozen);
         self.introduce(endpoint, config);
         for mut context in partition.vcpus.iter().filter_map(Slot::claim) {
-            // Off already, but for the one that failed.
-            let _ = context.step(Event::Reload);
+            // The others are off already.
+            if context.is(vcpu::State::Aborted) {
+                Invariant::Transition.expect(context.step(Event::Reload).is_ok());
+            }
         }
         partition.revive();
         Ok(boot_info)

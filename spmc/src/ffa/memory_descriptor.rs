@@ -14,6 +14,7 @@ use super::{Handle, Version};
 use crate::addr::{Ipa, PageRange};
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
+use crate::invariant::Invariant;
 use crate::limits::MAX_DESCRIPTOR;
 
 #[cfg(target_endian = "big")]
@@ -360,10 +361,11 @@ pub fn constituents(bytes: &[u8], ipa_bits: u32) -> Constituents<'_> {
     let whole = bytes.len() & !CONSTITUENT.wrapping_sub(1);
     // Aligned as the buffer is, except where a sender of 1.0 aligns to 8 only: a constituent needs
     // no more.
-    let raw = bytes
-        .get(..whole)
-        .and_then(|bytes| <[RawConstituent]>::ref_from_bytes(bytes).ok())
-        .unwrap_or(&[]);
+    let raw = Invariant::part(
+        bytes
+            .get(..whole)
+            .and_then(|bytes| <[RawConstituent]>::ref_from_bytes(bytes).ok()),
+    );
     Constituents {
         raw: raw.iter(),
         limit: 1_u64.wrapping_shl(ipa_bits),

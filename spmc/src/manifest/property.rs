@@ -12,6 +12,7 @@ use fdt::properties::values::PropertyValue;
 use super::config::Name;
 use super::error::{Found, Parsed, Refused, push_lossy};
 use super::tree::Node;
+use crate::invariant::Invariant;
 
 /// A property, with typed access to its value.
 #[derive(Clone, Copy)]
@@ -124,7 +125,7 @@ impl Ignored {
     /// Notes a property. There are fewer such names than places.
     pub fn note(&mut self, property: &'static str) {
         if !self.0.contains(&property) {
-            let _ = self.0.try_push(property);
+            Invariant::Capacity.expect(self.0.try_push(property).is_ok());
         }
     }
 }

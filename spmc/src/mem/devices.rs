@@ -9,6 +9,7 @@ use super::{Endpoints, Engine, refused};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory::DataAccess;
 use crate::hal::Hal;
+use crate::invariant::Invariant;
 use crate::manifest::config::Permissions;
 use crate::mm::{Attributes, Change, Leaf, Pages, State};
 use crate::partition::Endpoint;
@@ -58,7 +59,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if outcome.is_err() {
             self.unmap_for_devices(share)?;
             let undone = self.restore(share, &mut owner.memory.lock());
-            debug_assert!(undone.is_ok());
+            Invariant::Undo.expect(undone.is_ok());
             share.stage = Stage::Void;
         }
         outcome

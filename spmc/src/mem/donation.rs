@@ -9,6 +9,7 @@ use crate::error::{FfaError, Result};
 use crate::ffa::Answer;
 use crate::ffa::memory_descriptor::{DescriptorBuffer, Response};
 use crate::hal::Hal;
+use crate::invariant::Invariant;
 use crate::mm::{AddressSpace, Change, Leaf, Pages};
 use crate::partition::Endpoint;
 use crate::sync::MutexGuard;
@@ -50,14 +51,14 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             Ok(answered) => answered,
             Err(error) => {
                 let undone = space.change(self.hal, share.world, ranges, taken.inverse());
-                debug_assert!(undone.is_ok());
+                Invariant::Undo.expect(undone.is_ok());
                 return Err(error);
             }
         };
         // Last, as it cannot be undone: what the donor could execute is forgotten. It needs no
         // tables but those of the send.
         let gone = donor_space.change_owned(self.hal, share.world, ranges, given);
-        debug_assert!(gone.is_ok());
+        Invariant::Undo.expect(gone.is_ok());
         if reading == Reading::default() {
             share.regions.release(store, donor_space.pool());
             found.vacate();
@@ -103,7 +104,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .map_err(|error| refused(error, FfaError::Denied))?;
         if let Err(error) = donor_space.change(self.hal, share.world, ranges.clone(), back) {
             let undone = space.change(self.hal, share.world, ranges, untaken.inverse());
-            debug_assert!(undone.is_ok());
+            Invariant::Undo.expect(undone.is_ok());
             return Err(refused(error, FfaError::Aborted));
         }
         share.stage = Stage::Sent;

@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{Ipa, PAGE_SIZE, PageRange};
 use crate::error::{FfaError, Result};
+use crate::invariant::Invariant;
 use crate::mm::{ListPage, PagePool, Pages, WORDS, clear};
 
 /// Ranges that need no page.
@@ -208,7 +209,7 @@ impl Regions {
             rest = rest.turn_page();
             let words = rest.words.as_slice();
             let skipped = skip.min(words.len());
-            rest.words = words.get(skipped..).unwrap_or(&[]).iter();
+            rest.words = Invariant::part(words.get(skipped..)).iter();
             skip = skip.wrapping_sub(skipped);
         }
         rest

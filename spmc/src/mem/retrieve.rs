@@ -17,6 +17,7 @@ use crate::ffa::memory_call::DescriptorCall;
 use crate::ffa::memory_descriptor::{DescriptorBuffer, Transaction};
 use crate::ffa::{Answer, Handle};
 use crate::hal::Hal;
+use crate::invariant::Invariant;
 use crate::mm::{Change, Leaf, Pages};
 use crate::partition::Endpoint;
 
@@ -219,7 +220,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             Ok(answered) => answered,
             Err(error) => {
                 let undone = space.change(self.hal, share.world, ranges, change.inverse());
-                debug_assert!(undone.is_ok());
+                Invariant::Undo.expect(undone.is_ok());
                 return Err(error);
             }
         };

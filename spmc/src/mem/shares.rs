@@ -20,6 +20,7 @@ use super::regions::Regions;
 use super::share::{Share, Stage};
 use crate::error::{FfaError, Result};
 use crate::ffa::Handle;
+use crate::invariant::Invariant;
 use crate::limits::{MAX_PARTITIONS, MAX_SHARES, SHARES_NORMAL_WORLD, SHARES_PARTITION};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -272,14 +273,15 @@ impl Vacancy<'_> {
         }
         // Room for borrowers is most of a share, and most have one: only those that there are, are
         // copied. There is room: who vacated the slot left nothing in it.
-        let _ = slot.share.try_push(Share {
+        let pushed = slot.share.try_push(Share {
             regions: mem::replace(&mut share.regions, Regions::EMPTY),
             borrowers: ArrayVec::new_const(),
             ..*share
         });
+        Invariant::Capacity.expect(pushed.is_ok());
         if let Some(filled) = slot.share.first_mut() {
             for borrower in share.borrowers.drain(..) {
-                let _ = filled.borrowers.try_push(borrower);
+                Invariant::Capacity.expect(filled.borrowers.try_push(borrower).is_ok());
             }
         }
         let handle = handle_of(&slot, self.index);

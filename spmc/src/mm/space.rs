@@ -5,6 +5,7 @@ use arrayvec::ArrayVec;
 use crate::addr::{Ipa, PAGE_SHIFT, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
 use crate::hal::{Access, Hal, Stage2Roots};
+use crate::invariant::Invariant;
 use crate::limits::MAX_MEMORY_RANGES;
 use crate::manifest::config::Permissions;
 use crate::partition::mailbox::Buffers;
@@ -346,7 +347,7 @@ impl AddressSpace {
             // The inverse needs no page but those of the tables that went.
             walker.turn_round();
             let undone = walker.replace(prefix(ranges.clone(), done), |_| true);
-            debug_assert!(undone.is_ok());
+            Invariant::Undo.expect(undone.is_ok());
         }
         self.changes = self.changes.wrapping_add(1);
         let mut batch = ArrayVec::<_, TLB_RANGES>::new();
@@ -405,7 +406,7 @@ impl AddressSpace {
             .map_err(failed)?;
         if let Err(error) = self.change(hal, rx_world, [rx].into_iter(), lock_rx) {
             let undone = self.change(hal, tx_world, [tx].into_iter(), lock_tx.inverse());
-            debug_assert!(undone.is_ok());
+            Invariant::Undo.expect(undone.is_ok());
             return Err(failed(error));
         }
         Ok(Buffers {
@@ -430,7 +431,7 @@ impl AddressSpace {
                 };
                 // Its table is there: a mailbox is never a block.
                 let unlocked = self.change(hal, world, [page].into_iter(), unlock);
-                debug_assert!(unlocked.is_ok());
+                Invariant::Undo.expect(unlocked.is_ok());
             }
         }
     }

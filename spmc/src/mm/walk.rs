@@ -15,6 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, PageRange};
 use crate::hal::{Hal, Stage2Roots};
+use crate::invariant::Invariant;
 
 use super::TABLE_BITS;
 use super::entry::{
@@ -111,7 +112,7 @@ fn exchange_run<const OLD_STRIDE: u64, const NEW_STRIDE: u64>(
         old = expect;
         done = done.wrapping_add(GROUP);
     }
-    let rest = words.get(done..).unwrap_or(&[]);
+    let rest = Invariant::part(words.get(done..));
     done.wrapping_add(exchange_rest(rest, (old, OLD_STRIDE), (new, NEW_STRIDE)))
 }
 
@@ -281,10 +282,7 @@ impl<'a, H: Hal> Walker<'a, H> {
         let first = index(ipa, LAST);
         let wanted = (left as usize).min(WORDS.saturating_sub(first));
         let (from, to) = self.codes;
-        let words = last
-            .words
-            .get(first..first.wrapping_add(wanted))
-            .unwrap_or(&[]);
+        let words = Invariant::part(last.words.get(first..first.wrapping_add(wanted)));
         let (old, new) = (from.at(ipa), to.at(ipa));
         // Known strides make the loop half as long.
         let count = match (from.stride() != 0, to.stride() != 0) {
@@ -297,7 +295,7 @@ impl<'a, H: Hal> Walker<'a, H> {
         last.deviating = last.deviating.wrapping_add(last.drift.wrapping_mul(done));
         if count != wanted && self.kept != 0 {
             let behind = ipa.wrapping_add(done.wrapping_shl(PAGE_SHIFT));
-            let words = words.get(count..).unwrap_or(&[]);
+            let words = Invariant::part(words.get(count..));
             let (more, complete) = self.replace_mixed(last, behind, words);
             return (done.wrapping_add(more), complete);
         }

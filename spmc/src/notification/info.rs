@@ -8,6 +8,7 @@ use arrayvec::ArrayVec;
 
 use crate::ffa::{Answer, function};
 use crate::id::PartitionId;
+use crate::invariant::Invariant;
 
 /// Ids that x3 to x7 hold.
 const MAX_IDS: usize = 20;
@@ -52,8 +53,8 @@ impl InfoList {
         if vcpus.len() >= self.room() || vcpus.len() > Self::MAX_VCPUS {
             return false;
         }
-        let _ = self.ids.try_push(receiver.0);
-        let _ = self.ids.try_extend_from_slice(vcpus);
+        let pushed = self.ids.try_push(receiver.0).is_ok();
+        Invariant::Capacity.expect(pushed && self.ids.try_extend_from_slice(vcpus).is_ok());
         // At most ten lists in the 32-bit form, so that all counts lie in the register.
         let shift = self.lists.saturating_mul(2) as u32;
         self.counts |= (vcpus.len() as u64).checked_shl(shift).unwrap_or(0);

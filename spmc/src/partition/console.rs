@@ -5,6 +5,7 @@
 
 use core::str;
 
+use crate::invariant::Invariant;
 use crate::limits::MAX_CONSOLE_LINE;
 
 /// A line that has not been ended yet. All zero when empty.
@@ -41,7 +42,7 @@ impl Line {
 
     /// Ends the line.
     pub fn end(&mut self, print: impl FnOnce(&str)) {
-        let text = self.bytes.get(..self.length).unwrap_or(&[]);
+        let text = Invariant::part(self.bytes.get(..self.length));
         // Only ASCII was put in.
         if let Ok(text) = str::from_utf8(text)
             && !text.is_empty()

@@ -17,6 +17,7 @@ use crate::partition::{Endpoint, Frozen, Mailbox};
 use crate::spmc::{Pe, Spmc};
 
 use crate::dispatch::Instance;
+use crate::invariant::Invariant;
 
 /// w2: the schedule receiver interrupt waits until the sender gives the PE back.
 const DELAY_SRI: u32 = 1 << 1;
@@ -140,7 +141,7 @@ impl<H: Hal> Spmc<H> {
             .is_some_and(|mut receiver| receiver.with(|receiver| receiver.has_unseen_message()));
         if !unseen {
             // It can be, see above.
-            let _ = mailbox.release_rx();
+            Invariant::Transition.expect(mailbox.release_rx().is_ok());
         }
     }
 

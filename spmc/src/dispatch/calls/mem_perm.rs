@@ -17,6 +17,7 @@ use crate::spmc::Spmc;
 
 use super::setup::address;
 use crate::dispatch::context::Current;
+use crate::invariant::Invariant;
 
 /// Bits 1:0 of the permissions: none, read-write, read-only.
 const DATA: u32 = 0b11;
@@ -116,7 +117,7 @@ impl<H: Hal> Spmc<H> {
             && let Err(error) = self.change_run(&mut memory, last)
         {
             let undone = self.change_run(&mut memory, first.inverse());
-            debug_assert!(undone.is_ok());
+            Invariant::Undo.expect(undone.is_ok());
             return Err(error);
         }
         let mut rest = behind(range, first.range);

@@ -5,6 +5,7 @@ use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, FunctionId, SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, VcpuId};
+use crate::invariant::Invariant;
 use crate::partition::Partition;
 use crate::partition::vcpu::{Begin, Call, Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
@@ -159,22 +160,22 @@ impl<H: Hal> Spmc<H> {
         // The state, which the claim keeps as it is, allows each of these events.
         match current.vcpu.state() {
             _ if current.partition.is_dead() => {
-                let _ = current.vcpu.step(Event::Abort);
+                Invariant::Transition.expect(current.vcpu.step(Event::Abort).is_ok());
                 frame.answer(Answer::error(FfaError::Aborted));
                 return self.unblock_caller(current, frame);
             }
             State::Yielded(_) => {
-                let _ = current.vcpu.step(Event::Resume);
+                Invariant::Transition.expect(current.vcpu.step(Event::Resume).is_ok());
                 self.enter_with(current, &Answer::success([]), caller_masked);
                 return Flow::Continue;
             }
             State::Blocked(callee) => {
                 // That one will never answer.
-                let _ = current.vcpu.step(Event::Unblock(callee));
+                Invariant::Transition.expect(current.vcpu.step(Event::Unblock(callee)).is_ok());
                 complete(&mut current.vcpu.context, &Answer::error(FfaError::Aborted));
             }
             _ => {
-                let _ = current.vcpu.step(Event::Resume);
+                Invariant::Transition.expect(current.vcpu.step(Event::Resume).is_ok());
             }
         }
         self.re_enter(current);

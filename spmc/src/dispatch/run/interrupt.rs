@@ -17,6 +17,7 @@ use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::Hal;
 use crate::id::VcpuId;
 use crate::interrupt::{Line, Source};
+use crate::invariant::Invariant;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::SriPolicy;
 use crate::notification::Target;
@@ -384,7 +385,7 @@ impl<H: Hal> Spmc<H> {
             id = Line::first(calls).and_then(|line| handler.frozen.claims.id(line));
         }
         // It waits.
-        let _ = handler.vcpu.begin(Begin::Interrupt);
+        Invariant::Transition.expect(handler.vcpu.begin(Begin::Interrupt).is_ok());
         let id = id.map_or(NO_INTERRUPT, u64::from);
         let message = Answer::new([function::INTERRUPT as u64, 0, id]);
         complete(&mut handler.vcpu.context, &message);

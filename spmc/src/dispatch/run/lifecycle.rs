@@ -18,6 +18,7 @@ use crate::spmc::{Pe, Spmc};
 
 use super::Flow;
 use crate::dispatch::context::{Current, Member};
+use crate::invariant::{self, Invariant};
 
 /// In `Spmc::aftermath`: EL3 is to be told. The lowest bits stand for partitions that start anew or
 /// are destroyed, by index.
@@ -57,12 +58,13 @@ impl<H: Hal> Spmc<H> {
     pub(in crate::dispatch) fn end(&self, current: &mut Current<'_, H::Context>) {
         let todo = if current.partition.kill() {
             log::error!("{} is dead", current.frozen.config.name);
+            invariant::report();
             self.bury(current)
         } else {
             0
         };
         // Every state can be aborted.
-        let _ = current.vcpu.step(Event::Abort);
+        Invariant::Transition.expect(current.vcpu.step(Event::Abort).is_ok());
         // Last: another PE may start the partition anew at once. It waits for the claim of
         // `current`, which it can only begin a life of once that is aborted.
         self.aftermath.fetch_or(todo, Ordering::AcqRel);

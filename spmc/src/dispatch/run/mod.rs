@@ -22,6 +22,7 @@ pub(crate) use chain::works_for;
 use crate::error::FfaError;
 use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::{Exit, Hal};
+use crate::invariant::Invariant;
 use crate::manifest::config::NsInterruptAction;
 use crate::partition::vcpu::{Caller, Event, Model, State};
 use crate::spmc::{Pe, Spmc};
@@ -180,7 +181,7 @@ impl<H: Hal> Spmc<H> {
                 return Flow::Continue;
             }
             // Aborting is allowed in every state.
-            let _ = caller.vcpu.step(Event::Abort);
+            Invariant::Transition.expect(caller.vcpu.step(Event::Abort).is_ok());
             answer.answer(Answer::error(FfaError::Aborted));
             *current = caller;
         }

@@ -16,6 +16,7 @@ use crate::spmc::{Pe, Spmc, Watch};
 
 use super::Flow;
 use crate::dispatch::context::Current;
+use crate::invariant::Invariant;
 
 impl<H: Hal> Spmc<H> {
     fn limit(&self) -> u64 {
@@ -90,7 +91,7 @@ impl<H: Hal> Spmc<H> {
         // Of the one that was stopped nobody inherits anything.
         self.mask_chain(current, false);
         // It runs.
-        let _ = current.vcpu.step(Event::Preempt);
+        Invariant::Transition.expect(current.vcpu.step(Event::Preempt).is_ok());
         self.hal.save(&mut current.vcpu.context);
         Flow::Leave
     }

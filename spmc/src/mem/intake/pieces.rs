@@ -4,6 +4,7 @@
 use crate::error::{FfaError, Result};
 use crate::ffa::memory_descriptor::{CONSTITUENT, Constituents, DescriptorBuffer, constituents};
 use crate::hal::Hal;
+use crate::invariant::Invariant;
 use crate::mem::channel::Channel;
 use crate::mem::regions::Regions;
 use crate::mem::{Endpoints, Engine};
@@ -61,7 +62,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             mut end,
         } = piece;
         loop {
-            let bytes = buffer.get(start..end).unwrap_or(&[]);
+            let bytes = Invariant::part(buffer.get(start..end));
             take(constituents(bytes, H::IPA_BITS))?;
             let rest = bytes.len() % CONSTITUENT;
             if read >= length {

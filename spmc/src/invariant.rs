@@ -1,0 +1,137 @@
+//! What the engine relies on and no type can carry.
+//!
+//! No guest can panic the engine, so code that finds an invariant broken goes on, in the way that
+//! gives nobody more than they had. It says so here, in one way: the first time of each kind is
+//! logged, all are counted, and the counts are logged whenever a partition ends. A build with
+//! debug assertions, which all host tests are, panics at the place instead.
+
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+/// A kind of invariant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Invariant {
+    /// A change that is taken back finds its tables there and the entries as it left them.
+    Undo,
+    /// The state of a claimed context allows the event that the holder of the claim chose for it.
+    Transition,
+    /// An index that was computed from a list lies in it.
+    Bounds,
+    /// A list has the capacity for all that can be put into it.
+    Capacity,
+}
+
+impl Invariant {
+    const ALL: [Self; 4] = [Self::Undo, Self::Transition, Self::Bounds, Self::Capacity];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Undo => "undo",
+            Self::Transition => "transition",
+            Self::Bounds => "bounds",
+            Self::Capacity => "capacity",
+        }
+    }
+
+    /// Notes that the invariant is broken unless `holds`.
+    #[inline(always)]
+    pub(crate) fn expect(self, holds: bool) {
+        if !holds {
+            self.is_broken();
+        }
+    }
+
+    /// Returns the part of a list, or an empty one in place of a part that does not lie in it.
+    #[inline(always)]
+    pub(crate) fn part<T>(part: Option<&[T]>) -> &[T] {
+        part.unwrap_or_else(|| {
+            Self::Bounds.is_broken();
+            &[]
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_broken(self) {
+        debug_assert!(false, "invariant broken: {}", self.name());
+        if BROKEN.note(self) {
+            log::error!("invariant broken: {}", self.name());
+        }
+    }
+}
+
+/// Counts since boot, of the whole image: most places that note something know no object.
+static BROKEN: Counts = Counts::NONE;
+
+/// Logs how often invariants were broken, those that were.
+#[cold]
+pub(crate) fn report() {
+    for (kind, count) in BROKEN.broken() {
+        log::error!("invariant broken {count} times since boot: {}", kind.name());
+    }
+}
+
+/// How often each kind of invariant was broken.
+struct Counts([AtomicU32; Invariant::ALL.len()]);
+
+impl Counts {
+    const NONE: Self = Self([const { AtomicU32::new(0) }; Invariant::ALL.len()]);
+
+    /// Counts one more, up to the largest number. Returns whether it is the first of its kind.
+    fn note(&self, kind: Invariant) -> bool {
+        let more = |count: u32| count.checked_add(1);
+        self.0.get(kind as usize).is_some_and(|count| {
+            count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) == Ok(0)
+        })
+    }
+
+    /// Returns the kinds that were broken, each with its count.
+    fn broken(&self) -> impl Iterator<Item = (Invariant, u32)> {
+        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
+        Invariant::ALL
+            .into_iter()
+            .zip(counts)
+            .filter(|(_, count)| *count != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_each_kind_is_told_from_the_others() {
+        let counts = Counts::NONE;
+        assert_eq!(counts.broken().count(), 0);
+        assert!(counts.note(Invariant::Bounds));
+        assert!(!counts.note(Invariant::Bounds));
+        assert!(counts.note(Invariant::Undo));
+        let broken = [(Invariant::Undo, 1), (Invariant::Bounds, 2)];
+        assert!(counts.broken().eq(broken));
+    }
+
+    #[test]
+    fn a_count_does_not_wrap_and_be_the_first_again() {
+        let counts = Counts::NONE;
+        counts.0[Invariant::Bounds as usize].store(u32::MAX, Ordering::Relaxed);
+        assert!(!counts.note(Invariant::Bounds));
+        assert!(!counts.note(Invariant::Bounds));
+    }
+
+    #[test]
+    fn what_holds_is_not_noted() {
+        Invariant::Undo.expect(true);
+        assert_eq!(Invariant::part([1, 2].get(1..)), [2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "invariant broken: undo")]
+    fn what_does_not_hold_panics_on_the_host() {
+        Invariant::Undo.expect(false);
+    }
+
+    #[test]
+    #[should_panic(expected = "invariant broken: bounds")]
+    fn a_part_that_is_not_there_panics_on_the_host() {
+        let _ = Invariant::part([1, 2].get(3..));
+    }
+}
