@@ -1,4 +1,4 @@
-//! What the engine relies on and no type can carry.
+//! Invariants of the engine that no type can carry.
 //!
 //! No guest can panic the engine, so code that finds an invariant broken goes on, in the way that
 //! gives nobody more than they had. It says so here, in one way: the first time of each kind is
