@@ -5,7 +5,7 @@
 //! logged, all are counted, and the counts are logged whenever a partition ends. A build with
 //! debug assertions, which all host tests are, panics at the place instead.
 
-use crate::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// A kind of invariant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,7 +59,9 @@ impl Invariant {
     }
 }
 
-/// Counts since boot, of the whole image: most places that note something know no object.
+/// Counts since boot, of the whole image: most places that note something know no object. Nothing
+/// depends on their order, so they are no atomics of `sync`, which also keeps this file below all
+/// others.
 static BROKEN: Counts = Counts::NONE;
 
 /// Logs how often invariants were broken, those that were.
