@@ -157,10 +157,6 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The Non-secure SGI that the SPMC gives the Normal world as schedule receiver interrupt (FF-A
-/// v1.1 section 10.7): the lowest that Linux leaves to firmware, and what Hafnium donates.
-pub const SCHEDULE_RECEIVER_INTERRUPT: u32 = 8;
-
 /// When the schedule receiver interrupt is raised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SriTime {
@@ -287,7 +283,7 @@ pub trait Hal: Sync + Sized {
     /// Takes back [`Hal::start_watchdog`].
     fn stop_watchdog(&self);
 
-    /// Makes [`SCHEDULE_RECEIVER_INTERRUPT`] pending on this PE.
+    /// Makes [`SCHEDULE_RECEIVER`](crate::own_interrupts::SCHEDULE_RECEIVER) pending on this PE.
     fn raise_schedule_receiver(&self, time: SriTime);
 
     /// Shows the loaded context a virtual IRQ or FIQ, until the next call or [`Hal::save`].

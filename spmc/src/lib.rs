@@ -30,6 +30,7 @@ pub mod manifest;
 pub mod mem;
 pub mod mm;
 pub mod notification;
+pub mod own_interrupts;
 pub mod partition;
 pub mod spmc;
 pub mod sync;

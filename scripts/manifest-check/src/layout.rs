@@ -15,6 +15,11 @@ use crate::engine::{self, System};
 use crate::source::Source;
 use crate::spmc_manifest;
 
+const _: () = assert!(
+    MAX_PACKAGES <= spmc::limits::MAX_PARTITIONS,
+    "BL2 loads more packages than the engine has places for"
+);
+
 /// The property of a vmN node that states the address of its package.
 const LOAD_ADDRESS: &str = "load_address";
 

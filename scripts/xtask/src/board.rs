@@ -9,6 +9,20 @@ use anyhow::{Context, Result};
 use crate::setup::QEMU;
 use crate::workspace::{root, target};
 
+/// The facts of QEMU's virt machine that the guests have.
+#[allow(dead_code, reason = "only the guests need all of them")]
+mod virt {
+    include!("../../../platform/qemu-virt/guest.rs");
+    include!("../../../tests/guest/places.rs");
+}
+
+/// The facts of QEMU's sbsa-ref machine that the guests have.
+#[allow(dead_code, reason = "only the guests need all of them")]
+mod sbsa {
+    include!("../../../platform/qemu-sbsa/guest.rs");
+    include!("../../../tests/guest/places.rs");
+}
+
 /// A board.
 pub struct Board {
     /// The name of the folder below `platform/`, and of the package in it.
@@ -39,7 +53,7 @@ pub static QEMU_VIRT: Board = Board {
     firmware_platform: "qemu",
     fip_offset: 0x4_0000,
     preloaded_bl33: None,
-    selection_address: 0x7000_0000,
+    selection_address: virt::SELECTION,
     machine: &[
         "-M",
         "virt,secure=on,virtualization=on,gic-version=3,acpi=off,mte=on",
@@ -59,7 +73,6 @@ pub static QEMU_SBSA: Board = Board {
     layouts: "platform/qemu-sbsa/manifests",
     firmware: &[
         "PLAT=qemu_sbsa",
-        "PRELOADED_BL33_BASE=0x10020000000",
         "--eval=BL2_SOURCES = common/uuid.c $(FDT_WRAPPERS_SOURCES)",
         "--eval=BL31_SOURCES = common/uuid.c plat/common/plat_spmd_manifest.c $(LIBFDT_SRCS)",
         "CFLAGS=-DTB_FW_CONFIG_BASE=0x3fcec000 -DTB_FW_CONFIG_LIMIT=0x3fced000 \
@@ -75,8 +88,8 @@ pub static QEMU_SBSA: Board = Board {
     ],
     firmware_platform: "qemu_sbsa",
     fip_offset: 0x1_2000,
-    preloaded_bl33: Some(0x100_2000_0000),
-    selection_address: 0x100_3000_0000,
+    preloaded_bl33: Some(sbsa::BL33),
+    selection_address: sbsa::SELECTION,
     // The display is not needed, and not every installation has its ROM.
     machine: &[
         "-M",

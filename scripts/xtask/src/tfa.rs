@@ -69,7 +69,11 @@ pub struct Firmware {
 
 /// Builds TF-A, with `arguments` after those of the board, unless that was done before.
 pub fn build(board: &Board, arguments: &[String]) -> Result<Firmware> {
+    let bl33 = board
+        .preloaded_bl33
+        .map(|address| format!("PRELOADED_BL33_BASE={address:#x}"));
     let mut flags = [FLAGS, board.firmware].concat();
+    flags.extend(bl33.as_deref());
     flags.extend(arguments.iter().map(String::as_str));
     let mut hasher = DefaultHasher::new();
     (SHA256, &flags).hash(&mut hasher);

@@ -11,13 +11,10 @@ use super::error::{Found, Parsed, Report, limit_text, one_more};
 use super::property::Property;
 use super::validate::device_error;
 use crate::limits::MAX_DEVICE_INTERRUPTS;
+use crate::own_interrupts;
 
 /// Interrupts of one device region.
 pub type Interrupts = ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>;
-
-/// Interrupts that no partition may own because the SPMC does: its SGIs, CNTHVS, by which it
-/// watches the timers of partitions, and CNTHPS, its watchdog.
-const OWN_INTERRUPTS: [u32; 4] = [8, 9, 19, 20];
 
 /// All bits of the attribute cell that have a meaning.
 const ATTRIBUTES: u32 = 0xfff;
@@ -39,7 +36,7 @@ pub fn parse(property: &Property) -> Parsed<Interrupts> {
             target: None,
         };
         let found = Found::Number(id.into());
-        if interrupt.kind().is_none() || OWN_INTERRUPTS.contains(&id) {
+        if interrupt.kind().is_none() || own_interrupts::ALL.contains(&id) {
             let expected = "an SGI, PPI or SPI that the SPMC does not use";
             return Err(property.error(expected, found));
         }

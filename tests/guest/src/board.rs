@@ -6,14 +6,7 @@ include!("../../../platform/qemu-virt/guest.rs");
 #[cfg(feature = "qemu-sbsa")]
 include!("../../../platform/qemu-sbsa/guest.rs");
 
-/// Where the Normal-world test OS is loaded.
-pub const BL33: u64 = RAM + 0x2000_0000;
-/// The word that has the number of the selection that the test OS runs.
-pub const SELECTION: u64 = RAM + 0x3000_0000;
-
-/// Two words for the tests that are selected: the seed of random choices, and how many calls to
-/// make.
-pub const PARAMETERS: u64 = SELECTION + 8;
+include!("../places.rs");
 
 /// Where the package of partition number `slot` is loaded, from 0 on.
 pub const fn package(slot: u64) -> u64 {

@@ -3,9 +3,10 @@
 use crate::error::{FfaError, Result};
 use crate::ffa::call_table;
 use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
-use crate::hal::{Hal, SCHEDULE_RECEIVER_INTERRUPT};
+use crate::hal::Hal;
 use crate::limits::MAX_MAILBOX_PAGES;
 use crate::manifest::config::{ExceptionLevel, PartitionConfig};
+use crate::own_interrupts;
 use crate::spmc::Spmc;
 
 use crate::dispatch::Instance;
@@ -122,7 +123,7 @@ impl<H: Hal> Spmc<H> {
             NOTIFICATION_PENDING if Self::has_notifications(instance) => {
                 Ok(NOTIFICATION_PENDING_INTERRUPT)
             }
-            SCHEDULE_RECEIVER if normal_world => Ok(SCHEDULE_RECEIVER_INTERRUPT),
+            SCHEDULE_RECEIVER if normal_world => Ok(own_interrupts::SCHEDULE_RECEIVER),
             MANAGED_EXIT if Self::has_managed_exit(instance) => Ok(MANAGED_EXIT_INTERRUPT),
             _ => Err(FfaError::NotSupported),
         }

@@ -11,8 +11,8 @@ use arm_gic::gicv3::{
     GicCpuInterface, GicRedistributor, GicRedistributorIterator, Group, SecureIntGroup,
 };
 use arm_gic::{IntId, InterruptGroup};
-use spmc::hal::SCHEDULE_RECEIVER_INTERRUPT;
 use spmc::limits::MAX_PES;
+use spmc::own_interrupts;
 use tock_registers::interfaces::{Readable, Writeable};
 
 pub mod lines;
@@ -32,10 +32,10 @@ use crate::Board;
 const PRIORITY: u8 = 0x40;
 
 /// The schedule receiver interrupt in the type of `arm-gic`.
-const SCHEDULE_RECEIVER: IntId = IntId::sgi(SCHEDULE_RECEIVER_INTERRUPT);
+const SCHEDULE_RECEIVER: IntId = IntId::sgi(own_interrupts::SCHEDULE_RECEIVER);
 
 /// The Secure SGI by which a PE makes others look at their interrupts again.
-const LOOK_AGAIN: IntId = IntId::sgi(9);
+const LOOK_AGAIN: IntId = IntId::sgi(own_interrupts::LOOK_AGAIN);
 
 /// ICC_SGI1R_EL1.IRM: the SGI goes to all PEs except this one.
 const ALL_OTHERS: u64 = 1 << 40;

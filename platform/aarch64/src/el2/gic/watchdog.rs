@@ -3,14 +3,15 @@
 
 use aarch64_cpu::registers::CNTFRQ_EL0;
 use arm_gic::IntId;
+use spmc::own_interrupts;
 use tock_registers::interfaces::{Readable, Writeable};
 
 use crate::Board;
 use crate::el2::gic;
 use crate::el2::registers::{CNTHPS_CTL_EL2, CNTHPS_CVAL_EL2};
 
-/// The timer's interrupt (Base System Architecture): PPI 4, INTID 20.
-pub const INTERRUPT: IntId = IntId::ppi(4);
+/// The interrupt of the Secure EL2 physical timer.
+pub const INTERRUPT: IntId = IntId::ppi(own_interrupts::WATCHDOG - IntId::SGI_COUNT);
 
 const ENABLE: u64 = 1;
 
