@@ -1,5 +1,5 @@
-//! Explores whole systems that are small enough (`cargo xtask explore`): all that close, or those
-//! that are named.
+//! Explores whole systems that are small enough (`cargo xtask explore`): those that are named, or
+//! all whose exploration is known to end.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use host_tests::exhaust::explore;
 use host_tests::model::{Size, Small};
 use host_tests::walk::walk;
 
-/// Those that are not known to close: they are explored only by name.
+/// Systems whose exploration is not known to end. They are explored only by name.
 const LARGE: [&str; 9] = [
     "line-fails",
     "one-interrupt",

@@ -1,6 +1,6 @@
-//! One point of the growth table (`cargo xtask growth`): boots a system, prepares, and makes the
-//! first steps of one transaction. What a step costs is the difference between two runs, so that
-//! everything else cancels out.
+//! One point of the growth table (`cargo xtask growth`): boots a system, prepares it, and makes the
+//! first steps of one transaction. The cost of a step is the difference between two runs, so that
+//! all other costs cancel out.
 //!
 //! Arguments: constituents, live handles, partitions, steps (0 to 4: send, retrieve, relinquish,
 //! reclaim).
@@ -10,7 +10,7 @@ use host_tests::machine::NORMAL_RAM;
 use host_tests::system::{NWD_PAGES, NWD_TX};
 use host_tests::{Nwd, PartitionSpec, Puppet, System};
 
-/// Every other page from here on is a constituent.
+/// The first constituent. Every other page from here on is one.
 const PAGES: u64 = NORMAL_RAM.start + 0x100_0000;
 
 /// Bytes of TX.
@@ -78,7 +78,7 @@ fn main() {
     nwd.reclaim(handle).success();
 }
 
-/// Sends the descriptor, in fragments as long as TX. The handle.
+/// Sends the descriptor in fragments that fill TX. Returns the handle.
 fn send(nwd: Nwd<'_>, descriptor: &[u8], first: usize) -> u64 {
     nwd.write(NWD_TX, &descriptor[..first]);
     let mut answer = nwd.call([MEM_SHARE_64, descriptor.len() as u64, first as u64]);

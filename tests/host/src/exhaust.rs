@@ -1,8 +1,8 @@
-//! Exhaustive exploration in the small: from every state that was reached every move is made, until
-//! no move reaches a new one. States are compared by value.
+//! Exhaustive exploration of small systems: makes every move from every reached state, until no
+//! move leads to a new state. States are compared by value.
 //!
-//! Systems cannot be copied. A state is reached again by the moves that led to it, or by taking
-//! back the last move, where whoever takes it back shows that all is as it was.
+//! A system cannot be copied. To reach a state again, the moves that led to it are made again, or
+//! the last move is undone. An undo must show that the earlier state is back.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A system so small that all its states can be visited, and the moves that it can make.
 pub trait System: Sized {
-    /// The parts that a system is made of.
+    /// The parts of which a system is made.
     type Setup: Sync;
     /// One move.
     type Move: Clone + Debug + Send + Sync;
@@ -18,45 +18,45 @@ pub trait System: Sized {
     /// Boots a system.
     fn boot(setup: &Self::Setup) -> Self;
 
-    /// The moves that are possible now, right ones and wrong ones.
+    /// Returns the moves that are possible now, valid and invalid ones.
     fn moves(&self) -> Vec<Self::Move>;
 
-    /// Makes a move. Returns whether it may have changed anything; panics if it came out wrong.
+    /// Makes a move. Returns whether it may have changed anything. Panics if its result is wrong.
     fn make(&mut self, chosen: &Self::Move) -> bool;
 
-    /// Takes `made` back if that is possible. Returns whether it tried.
+    /// Undoes the move `made` if that is possible. Returns whether it tried.
     fn undo(&mut self, made: &Self::Move) -> bool;
 
-    /// All that decides what can come, as a value.
+    /// Returns everything that determines the further behaviour, as a value.
     fn state(&self) -> String;
 
     /// Panics if something is wrong in this state.
     fn check(&self);
 }
 
-/// How much was explored.
+/// The size of an exploration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Figures {
-    /// Different states.
+    /// The number of different states.
     pub states: usize,
-    /// Moves that were made, each in each state.
+    /// The number of moves, summed over all states.
     pub moves: usize,
-    /// Moves on the shortest way to the state that is farthest away.
+    /// The number of moves on the shortest way to the farthest state.
     pub depth: usize,
 }
 
-/// A state that was reached: by which move, from where.
+/// A state that was reached, with the previous state and the move.
 struct Node<M> {
     from: usize,
     by: Option<M>,
     state: String,
 }
 
-/// The result of all moves in one state: how many there were, and which states they led to.
+/// The result of all moves in one state: the number of moves, and the states to which they led.
 type Expansion<M> = (usize, Vec<(M, String)>);
 
-/// Explores everything that can be reached. Panics as soon as something is wrong, and says by which
-/// moves; or when there are more than `most` states.
+/// Explores everything that can be reached. Panics if something is wrong, with a list of the moves
+/// that led there, and if there are more than `most` states.
 pub fn explore<S: System>(setup: &S::Setup, most: usize) -> Figures {
     let first = S::boot(setup);
     first.check();
@@ -91,7 +91,7 @@ pub fn explore<S: System>(setup: &S::Setup, most: usize) -> Figures {
     figures
 }
 
-/// Expands the nodes of a layer on all processors. The result is in the order of the layer.
+/// Expands the nodes of a layer on all processors. The results are in the order of the layer.
 fn expand_all<S: System>(
     setup: &S::Setup,
     nodes: &[Node<S::Move>],
@@ -157,7 +157,7 @@ fn expand<S: System>(
     (moves.len(), reached)
 }
 
-/// Boots a system and goes a way; the state at its end must be the one that it led to before.
+/// Boots a system and makes the moves of `path`. The state at the end must be `state` again.
 fn reach<S: System>(setup: &S::Setup, path: &[S::Move], state: &str) -> S {
     let mut system = S::boot(setup);
     for step in path {
@@ -178,7 +178,7 @@ fn path_to<M: Clone>(nodes: &[Node<M>], index: usize) -> Vec<M> {
     path
 }
 
-/// Says after a panic which moves led there.
+/// Prints, after a panic, the moves that led to it.
 struct Told<M: Debug>(Vec<M>);
 
 impl<M: Debug> Drop for Told<M> {

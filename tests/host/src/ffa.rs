@@ -1,9 +1,9 @@
-//! FF-A as a caller sees it: function ids, status codes, descriptors. Written from the
-//! specification and independent of the engine.
+//! FF-A from the caller's side: function ids, status codes, descriptors. This is a reading of the
+//! specification that is independent of the engine.
 
 use std::fmt;
 
-/// Defines function ids by their number in the FF-A range.
+/// Defines function ids by their numbers in the range of FF-A.
 macro_rules! functions {
     ($($(#[$doc:meta])* $name:ident = $base:literal + $number:literal;)*) => {
         $($(#[$doc])* pub const $name: u64 = $base + $number;)*
@@ -165,7 +165,7 @@ pub const V1_1: u64 = 0x1_0001;
 /// Version 1.2.
 pub const V1_2: u64 = 0x1_0002;
 
-/// x0 to x17 of a call or its completion.
+/// Registers x0 to x17 of a call or of its completion.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Regs(pub [u64; 18]);
 
@@ -176,19 +176,19 @@ impl fmt::Debug for Regs {
 }
 
 impl Regs {
-    /// A call.
+    /// Makes a call; all further registers are 0.
     pub fn new<const N: usize>(regs: [u64; N]) -> Self {
         let mut all = [0; 18];
         all[..N].copy_from_slice(&regs);
         Self(all)
     }
 
-    /// The function id in x0.
+    /// Returns the function id in x0.
     pub fn function(&self) -> u64 {
         self.0[0]
     }
 
-    /// The status code, if this is `FFA_ERROR`; then everything else must be zero.
+    /// Returns the status code if this is `FFA_ERROR`. All other registers must then be zero.
     #[track_caller]
     pub fn error(&self) -> Option<i32> {
         if self.0[0] != ERROR {
@@ -200,8 +200,8 @@ impl Regs {
         Some(self.0[2] as i32)
     }
 
-    /// x2 to x7 of a 32-bit `FFA_SUCCESS`. Panics if it is something else, or if w1 or an upper
-    /// half is not zero.
+    /// Returns x2 to x7 of a 32-bit `FFA_SUCCESS`. Panics if this is another function, or if w1 or
+    /// the upper half of a register is not zero.
     #[track_caller]
     pub fn success(&self) -> [u64; 6] {
         assert_eq!(self.0[0], SUCCESS_32, "{self:?}");
@@ -210,7 +210,7 @@ impl Regs {
         self.0[2..8].try_into().unwrap()
     }
 
-    /// The handle in w2 and w3 of `FFA_SUCCESS`.
+    /// Returns the handle in w2 and w3 of `FFA_SUCCESS`.
     #[track_caller]
     pub fn handle(&self) -> u64 {
         let results = self.success();
@@ -218,18 +218,18 @@ impl Regs {
         results[0] | results[1] << 32
     }
 
-    /// x3 to x7: the payload of a direct message.
+    /// Returns x3 to x7, the payload of a direct message.
     pub fn payload(&self) -> [u64; 5] {
         self.0[3..8].try_into().unwrap()
     }
 }
 
-/// How many registers, from x0 on, come back with something else from a call of `function` that
-/// ends with `answer`. Those behind them stay the caller's (SMCCC 1.1).
+/// Returns how many registers, from x0 on, a call of `function` may change if it ends with
+/// `answer`. The registers after these are preserved (SMCCC 1.1).
 pub fn registers_returned(function: u64, answer: u64) -> usize {
     match (function & 0xffff_ffff, answer) {
         (_, DIRECT_REQ2 | DIRECT_RESP2) | (PARTITION_INFO_GET_REGS, SUCCESS_64) => 18,
-        // Of EL3, if it was passed on.
+        // The answer of EL3, if the call was passed on.
         (0x8000_0000..0x8400_0060 | 0xc000_0000..0xc400_0060, answer) if answer != u64::MAX => 18,
         _ => 8,
     }
@@ -247,17 +247,17 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// Bytes of the header.
+    /// Returns the bytes of the header.
     pub const fn header(self) -> usize {
         if matches!(self, Self::V1_0) { 32 } else { 48 }
     }
 
-    /// Bytes of an endpoint memory access descriptor.
+    /// Returns the bytes of an endpoint memory access descriptor.
     pub const fn receiver(self) -> usize {
         if matches!(self, Self::V1_2) { 32 } else { 16 }
     }
 
-    /// The layout for callers of that version.
+    /// Returns the layout for callers of that version.
     pub const fn of(version: u64) -> Self {
         match version {
             V1_0 => Self::V1_0,
@@ -275,7 +275,7 @@ pub const RW: u8 = 0b10;
 pub const NX: u8 = 0b01 << 2;
 /// Instruction permission: executable.
 pub const X: u8 = 0b10 << 2;
-/// Normal memory, write-back, inner shareable.
+/// Normal memory, Write-Back, Inner Shareable.
 pub const NORMAL: u16 = 0x2f;
 /// Attribute bit 6 of a response: the region is Non-secure.
 pub const NON_SECURE: u16 = 1 << 6;
@@ -287,16 +287,17 @@ pub struct Receiver {
     pub id: u16,
     /// Data permission in `[1:0]`, instruction permission in `[3:2]`.
     pub permissions: u8,
-    /// Bit 0: listed, but not who retrieves.
+    /// Bit 0: the receiver is listed, but is not the one that retrieves.
     pub flags: u8,
-    /// Offset of the composite descriptor, 0 for none; `None`: where the encoder puts it.
+    /// Offset of the composite descriptor, or 0 for none. `None` means the place where the encoder
+    /// puts the descriptor.
     pub offset: Option<u32>,
-    /// Implementation defined (1.2 only).
+    /// IMPLEMENTATION DEFINED value (1.2 only).
     pub implementation_defined: [u64; 2],
 }
 
 impl Receiver {
-    /// A receiver with those permissions.
+    /// Makes a receiver with those permissions.
     pub const fn new(id: u16, permissions: u8) -> Self {
         Self {
             id,
@@ -311,24 +312,24 @@ impl Receiver {
 /// A memory transaction descriptor.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transaction {
-    /// Who sends, or sent.
+    /// The sender of the region.
     pub sender: u16,
     /// Memory region attributes.
     pub attributes: u16,
     /// Flags.
     pub flags: u32,
-    /// 0 in sends.
+    /// The handle, 0 in a send.
     pub handle: u64,
-    /// Anything.
+    /// The tag, any value.
     pub tag: u64,
     /// Receivers.
     pub receivers: Vec<Receiver>,
-    /// Constituents: address and pages. Empty: no composite descriptor.
+    /// The constituents: address and number of pages. If empty, there is no composite descriptor.
     pub constituents: Vec<(u64, u32)>,
 }
 
 impl Transaction {
-    /// A share of `constituents` with one receiver.
+    /// Makes a share of `constituents` with one receiver.
     pub fn share(sender: u16, receiver: u16, permissions: u8, constituents: &[(u64, u32)]) -> Self {
         Self {
             sender,
@@ -341,7 +342,7 @@ impl Transaction {
         }
     }
 
-    /// A lend of `constituents` to one receiver.
+    /// Makes a lend of `constituents` to one receiver.
     pub fn lend(sender: u16, receiver: u16, permissions: u8, constituents: &[(u64, u32)]) -> Self {
         Self {
             attributes: 0,
@@ -349,12 +350,12 @@ impl Transaction {
         }
     }
 
-    /// A donation of `constituents`.
+    /// Makes a donation of `constituents`.
     pub fn donate(sender: u16, receiver: u16, constituents: &[(u64, u32)]) -> Self {
         Self::lend(sender, receiver, 0, constituents)
     }
 
-    /// The retrieve request by `receiver` for what `sender` sent.
+    /// Makes the retrieve request of `receiver` for a region that `sender` sent.
     pub fn retrieve(sender: u16, receiver: u16, handle: u64, permissions: u8) -> Self {
         Self {
             handle,
@@ -362,12 +363,12 @@ impl Transaction {
         }
     }
 
-    /// Where the composite descriptor is put.
+    /// Returns the offset at which the composite descriptor is encoded.
     pub fn composite_offset(&self, layout: Layout) -> usize {
         layout.header() + self.receivers.len() * layout.receiver()
     }
 
-    /// The bytes.
+    /// Returns the descriptor in its wire format.
     pub fn encode(&self, layout: Layout) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend(self.sender.to_le_bytes());
@@ -418,7 +419,7 @@ impl Transaction {
         out
     }
 
-    /// Reads a descriptor of the SPMC, which must be well formed to the last byte.
+    /// Parses a descriptor from the SPMC, which must be well formed to the last byte.
     #[track_caller]
     pub fn decode(bytes: &[u8], layout: Layout) -> Self {
         let u16_at = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap());
@@ -500,7 +501,7 @@ impl Transaction {
     }
 }
 
-/// The descriptor of `FFA_MEM_RELINQUISH`.
+/// Returns the descriptor of `FFA_MEM_RELINQUISH`.
 pub fn relinquish(handle: u64, flags: u32, endpoints: &[u16]) -> Vec<u8> {
     let mut out = handle.to_le_bytes().to_vec();
     out.extend(flags.to_le_bytes());

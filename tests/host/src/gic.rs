@@ -1,41 +1,41 @@
-//! The interrupt controller: Secure Group 1 interrupts, as far as the engine and the tests use it.
+//! The interrupt controller, as far as the engine and the tests use it: Secure Group 1 interrupts.
 //!
-//! Shared interrupts go to the PE that they are routed to, the first one unless somebody says
-//! otherwise. Private ones are not told apart by PE: tests use them on one PE only.
+//! A shared interrupt goes to the PE to which it is routed, which is the first PE by default.
+//! Private interrupts of different PEs are not distinguished: tests use them on one PE only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use spmc::limits::MAX_PES;
 
-/// Shared interrupts from here on are not there, but for 32 extended ones.
+/// Shared interrupts from this INTID on are not implemented, except 32 extended ones.
 pub const FIRST_MISSING: u32 = 288;
 
 const FIRST_SHARED: u32 = 32;
 
-/// State of the controller.
+/// The state of the controller.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Gic {
     configured: BTreeSet<u32>,
     enabled: BTreeSet<u32>,
     pending: BTreeSet<u32>,
     active: BTreeSet<u32>,
-    /// Sources that stay asserted.
+    /// Level-sensitive sources that are asserted.
     asserted: BTreeSet<u32>,
     targets: BTreeMap<u32, usize>,
-    /// PEs that are to look again.
+    /// PEs that are due to look at their interrupts again.
     look_again: [bool; MAX_PES],
-    /// PEs that are to look again when the Normal world has them.
+    /// PEs that are due to look again when the Normal world gets them back.
     look_again_on_return: [bool; MAX_PES],
     now: u64,
 }
 
 impl Gic {
-    /// An edge.
+    /// Makes an edge-triggered interrupt pending.
     pub fn pulse(&mut self, id: u32) {
         self.pending.insert(id);
     }
 
-    /// A level that stays until it is taken back.
+    /// Asserts or deasserts a level-sensitive interrupt.
     pub fn set_level(&mut self, id: u32, asserted: bool) {
         if asserted {
             self.asserted.insert(id);
@@ -44,17 +44,17 @@ impl Gic {
         }
     }
 
-    /// Sends a shared interrupt to that PE.
+    /// Routes a shared interrupt to that PE.
     pub fn route(&mut self, id: u32, pe: usize) {
         self.targets.insert(id, pe);
     }
 
-    /// Returns whether the interrupt is let through.
+    /// Returns whether the interrupt is enabled.
     pub fn is_enabled(&self, id: u32) -> bool {
         self.enabled.contains(&id)
     }
 
-    /// Returns whether the interrupt was acknowledged and not deactivated.
+    /// Returns whether the interrupt was acknowledged and not deactivated since.
     pub fn is_active(&self, id: u32) -> bool {
         self.active.contains(&id)
     }
@@ -67,7 +67,7 @@ impl Gic {
         .copied()
     }
 
-    /// All but the time.
+    /// Returns the state without the time.
     pub fn without_time(&self) -> Self {
         Self {
             now: 0,
@@ -75,17 +75,17 @@ impl Gic {
         }
     }
 
-    /// Returns true if the interrupt was raised and not acknowledged.
+    /// Returns whether the interrupt was raised and not acknowledged since.
     pub fn is_pending(&self, id: u32) -> bool {
         self.pending.contains(&id)
     }
 
-    /// Returns true if the PE is to look again, now or when the Normal world has it.
+    /// Returns whether the PE is due to look again, now or when the Normal world gets it back.
     pub fn is_to_look(&self, pe: usize) -> bool {
         self.look_again[pe] || self.look_again_on_return[pe]
     }
 
-    /// Returns whether the PE has an interrupt to take.
+    /// Returns whether there is an interrupt for the PE.
     pub fn has_interrupt(&self, pe: usize) -> bool {
         self.look_again[pe] || self.first(pe).is_some()
     }
@@ -120,7 +120,7 @@ impl Gic {
         is_there
     }
 
-    /// The PE that a shared interrupt is sent to.
+    /// Returns the PE to which a shared interrupt is routed.
     pub fn target(&self, id: u32) -> usize {
         self.targets.get(&id).copied().unwrap_or(0)
     }
@@ -162,22 +162,22 @@ impl Gic {
         self.look_again_on_return[pe] = true;
     }
 
-    /// The Normal world gets the PE back.
+    /// Notes that the Normal world gets the PE back.
     pub(crate) fn leave(&mut self, pe: usize) {
         self.look_again[pe] |= std::mem::take(&mut self.look_again_on_return[pe]);
     }
 
-    /// Lets time go on, which stands still otherwise.
+    /// Advances the time, which otherwise stands still.
     pub fn pass(&mut self, time: u64) {
         self.now += time;
     }
 
-    /// The time, in microseconds.
+    /// Returns the time in microseconds.
     pub fn now(&self) -> u64 {
         self.now
     }
 
-    /// For a test that wants an interrupt that nobody claimed.
+    /// Enables an interrupt that no partition has claimed.
     pub fn let_through(&mut self, id: u32) {
         self.enabled.insert(id);
     }

@@ -1,34 +1,34 @@
-//! Firmware at EL3 that parses each message and writes it anew, as RustedFirmware-A does by the
-//! `arm-ffa` crate.
+//! Firmware at EL3 that parses each message and encodes it again, as RustedFirmware-A does with the
+//! crate `arm-ffa`.
 //!
-//! [`check_call`] and [`check_answer`] see each call of the Normal world and each answer to it in
-//! all tests of this crate. What `arm-ffa` makes of them may differ from them only as the tables
-//! here say.
+//! In all tests of this crate, [`check_call`] and [`check_answer`] pass each call of the Normal
+//! world and each answer through `arm-ffa`. The result may differ from the original only as the
+//! tables here state.
 
 use arm_ffa::{Error, FfaError, Interface, Version};
 
 use crate::careless::ignored_from;
 use crate::ffa::*;
 
-/// The version that RustedFirmware-A reads the messages of everybody at.
+/// The version by which RustedFirmware-A parses all messages.
 const AT_EL3: Version = Version(1, 3);
-/// Bit 16 of a function id: the caller has nothing in its SVE registers.
+/// Bit 16 of a function id: the caller has no live state in its SVE registers.
 const SVE_HINT: u64 = 1 << 16;
-/// The id of the firmware itself, whose messages are not the Normal world's.
+/// The id of the firmware itself. Its messages are not those of the Normal world.
 const SPMD: u64 = 0xffff;
-/// All bits of a register that holds a word.
+/// The bits of a register that holds a 32-bit value.
 const WORD: u64 = 0xffff_ffff;
 
-/// Bits of a message that `arm-ffa` drops.
+/// Bits of a message that `arm-ffa` may drop.
 #[derive(Debug)]
 pub struct Loss {
-    /// The messages.
+    /// The functions of the messages.
     pub functions: &'static [u64],
-    /// The register that it is in.
+    /// The register with the bits.
     pub register: usize,
-    /// The bits that it may drop.
+    /// The bits that may be dropped.
     pub bits: u64,
-    /// Value of the other bits when it drops all of them.
+    /// The value of the other bits in a message of which all these bits are dropped.
     pub beside: u64,
 }
 
@@ -43,7 +43,7 @@ impl Loss {
     }
 }
 
-/// Calls that may have their descriptor in a buffer of its own.
+/// Calls whose descriptor may be in a buffer that the caller allocated.
 const WITH_BUFFER: &[u64] = &[
     MEM_DONATE_32,
     MEM_DONATE_64,
@@ -55,19 +55,19 @@ const WITH_BUFFER: &[u64] = &[
     MEM_RETRIEVE_REQ_64,
 ];
 
-/// Bits of calls that are dropped.
+/// Bits of calls that may be dropped.
 pub const LOST_OF_CALLS: &[Loss] = &[
-    // An address without a page count is no buffer, nor is the reverse.
+    // A buffer needs both an address and a page count.
     Loss::of(WITH_BUFFER, 3, u64::MAX),
     Loss::of(WITH_BUFFER, 4, WORD),
-    // Of an id that is no function only the low byte is read, if there is such a feature.
+    // Only the low byte of a feature id is read, if such a feature exists.
     Loss {
         beside: 1,
         ..Loss::of(&[FEATURES], 1, 0xffff_ff00)
     },
-    // Flags of a message that is not the framework's.
+    // Flags of a partition message.
     Loss::of(&[DIRECT_REQ_32, DIRECT_REQ_64], 2, 0x7fff_ffff),
-    // What is beside an id of 16 bits.
+    // The bits beside a 16-bit id.
     Loss::of(&[RX_ACQUIRE, RX_RELEASE], 1, 0xffff_0000),
     Loss::of(&[RXTX_UNMAP, MSG_SEND2], 1, 0xffff),
     Loss::of(&[MEM_FRAG_RX, MEM_FRAG_TX], 4, 0xffff),
@@ -77,7 +77,8 @@ pub const LOST_OF_CALLS: &[Loss] = &[
     Loss::of(&[NOTIFICATION_GET], 2, 0xffff_fff0),
 ];
 
-/// Bits of answers that are dropped: the context that waits or yields, and for how long it yields.
+/// Bits of answers that may be dropped: the context that waits or yields, and the time for which it
+/// yields.
 pub const LOST_OF_ANSWERS: &[Loss] = &[
     Loss::of(&[MSG_WAIT, YIELD], 1, WORD),
     Loss::of(&[YIELD], 2, WORD),
@@ -87,25 +88,25 @@ pub const LOST_OF_ANSWERS: &[Loss] = &[
 /// Answers that `arm-ffa` does not know, so that EL3 refuses them.
 pub const UNKNOWN_ANSWERS: &[u64] = &[ABORT_32];
 
-/// Our answers to calls that `arm-ffa` refuses.
+/// The engine's possible answers to a call that `arm-ffa` refuses.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Instead {
-    /// We refuse it with that code, or as one that is not there at the caller's version.
+    /// The engine refuses the call with that code, or as one that the caller's version lacks.
     Refuse(i32),
-    /// We refuse it with some code.
+    /// The engine refuses the call with any code.
     RefuseOtherwise,
-    /// We take it.
+    /// The engine accepts the call.
     Take,
 }
 
-/// Tells what may become of a call that `arm-ffa` refuses.
+/// Returns the engine's expected answer to a call that `arm-ffa` refuses.
 pub fn instead_of(error: &Error) -> Instead {
     match error {
-        // It takes the hint for a part of the id.
+        // `arm-ffa` takes the hint for a part of the id.
         Error::UnrecognisedFunctionId(id) if u64::from(*id) & SVE_HINT != 0 => Instead::Take,
-        // Only the code differs: RETRY.
+        // The codes differ: that of `arm-ffa` is RETRY.
         Error::InvalidInformationTag(_) => Instead::RefuseOtherwise,
-        // Its conversion of these to a code calls itself for ever.
+        // The conversion of these errors to a code recurses for ever in `arm-ffa`.
         Error::MemoryManagementError(_)
         | Error::NotificationError(_)
         | Error::PartitionInfoError(_) => Instead::RefuseOtherwise,
@@ -113,7 +114,7 @@ pub fn instead_of(error: &Error) -> Instead {
     }
 }
 
-/// Parses a message and writes it anew.
+/// Parses a message and encodes it again.
 pub fn written_anew(message: &[u64; 18]) -> Result<[u64; 18], Error> {
     let parsed = Interface::from_regs(AT_EL3, message)?;
     let mut registers = *message;
@@ -121,7 +122,7 @@ pub fn written_anew(message: &[u64; 18]) -> Result<[u64; 18], Error> {
     Ok(registers)
 }
 
-/// Returns what may be dropped of a register.
+/// Returns the bits of a register that may be dropped.
 fn may_lose(losses: &[Loss], function: u64, register: usize) -> u64 {
     losses
         .iter()
@@ -129,7 +130,7 @@ fn may_lose(losses: &[Loss], function: u64, register: usize) -> u64 {
         .fold(0, |bits, loss| bits | loss.bits)
 }
 
-/// Returns whether EL3 passes that call on from the Normal world.
+/// Returns whether EL3 passes on that call from the Normal world.
 fn is_passed_on(function: u64) -> bool {
     WITH_BUFFER.contains(&function)
         || matches!(
@@ -162,12 +163,11 @@ fn is_passed_on(function: u64) -> bool {
         )
 }
 
-/// Returns the bits of a register from x1 on that mean something in a call, if the caller's version
-/// is 1.1 or later.
+/// Returns the bits of a register from x1 on that have a meaning in a call of version 1.1 or later.
 fn meaningful(call: &[u64; 18], register: usize) -> u64 {
     let function = call[0] & WORD;
     let (end, addresses) = match function {
-        // All messages of the framework have something in w3.
+        // Every framework message uses w3.
         DIRECT_REQ_32 | DIRECT_REQ_64 if call[2] >> 31 & 1 == 1 => (4, 0..0),
         DIRECT_REQ_64 => (18, 3..18),
         DIRECT_REQ2 => (18, 2..18),
@@ -185,11 +185,12 @@ fn meaningful(call: &[u64; 18], register: usize) -> u64 {
     }
 }
 
-/// Checks that EL3 passes all of a call on that means something, or refuses it as we do.
+/// Checks that EL3 passes on every meaningful bit of a call, or that EL3 and the engine both refuse
+/// the call.
 ///
 /// # Panics
 ///
-/// Panics if there is a difference that is in no table.
+/// Panics if there is a difference that no table states.
 #[track_caller]
 pub fn check_call(call: &Regs, answer: &Regs) {
     let function = call.0[0] & WORD;
@@ -199,7 +200,7 @@ pub fn check_call(call: &Regs, answer: &Regs) {
     }
     match written_anew(&call.0) {
         Ok(anew) => {
-            // Without a buffer of its own a 64-bit call becomes the 32-bit one.
+            // A 64-bit call without a buffer of the caller becomes the 32-bit call.
             let width = u64::from(WITH_BUFFER.contains(&function)) << 30;
             assert_eq!(anew[0] | width, function | width, "EL3 changes {call:x?}");
             for (register, (before, after)) in call.0.iter().zip(anew).enumerate().skip(1) {
@@ -226,11 +227,11 @@ pub fn check_call(call: &Regs, answer: &Regs) {
     }
 }
 
-/// Checks that EL3 passes all of an answer on.
+/// Checks that EL3 passes on the whole answer.
 ///
 /// # Panics
 ///
-/// Panics if it does not, and no table says so.
+/// Panics if there is a difference that no table states.
 #[track_caller]
 pub fn check_answer(answer: &Regs) {
     let function = answer.function();

@@ -1,10 +1,10 @@
 //! Scripted partitions. A script is a closure that runs as one execution context of a partition and
-//! reads like code that runs there: it makes calls, touches memory through its stage 2, is
-//! interrupted, faults.
+//! reads like code of that partition: it makes calls, accesses memory through stage 2, is
+//! interrupted and causes faults.
 //!
-//! Each context is a thread (those of a [`Puppet`] are not), but only one side runs at a time: the
+//! Each context is a thread, except those of a [`Puppet`], but only one side runs at a time: the
 //! engine waits in [`spmc::hal::Hal::run`] until the script does something that leaves the
-//! partition, and the script waits until the engine runs it again.
+//! partition, and the script waits until the engine runs the context again.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -26,7 +26,7 @@ use crate::snapshot::Snapshot;
 /// The program of a partition's context.
 pub type Script = Arc<dyn Fn(&mut Sp) + Send + Sync>;
 
-/// The script of a partition and the memory that its entry points lie in.
+/// The script of a partition, and the memory in which its entry points lie.
 pub struct Program {
     pub(crate) id: u16,
     pub(crate) memory: Range<u64>,
@@ -37,7 +37,7 @@ pub struct Program {
     pub(crate) held: Option<Held>,
 }
 
-/// Tells a context what it finds when it runs on.
+/// The event that a context finds when it is resumed.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) enum Pending {
     #[default]
@@ -63,7 +63,7 @@ struct Running {
     thread: Option<JoinHandle<()>>,
 }
 
-/// One incarnation of an execution context: from its reset on.
+/// One incarnation of an execution context, which begins with its reset.
 pub struct Guest {
     number: usize,
     id: u16,
@@ -78,7 +78,7 @@ pub struct Guest {
     running: Mutex<Option<Running>>,
 }
 
-/// Unwinds a script whose system is gone.
+/// Unwinds the thread of a script whose system is gone.
 struct SystemGone;
 
 impl Guest {
@@ -112,7 +112,7 @@ impl Guest {
         }
     }
 
-    /// Runs the script until it leaves the partition. A panic in the script goes on here.
+    /// Runs the script until it leaves the partition. A panic in the script continues here.
     pub(crate) fn run(&self, machine: &Arc<Machine>, resume: Resume) -> Stop {
         if let Some(puppet) = &self.puppet {
             return puppet.run(machine, self.entry, resume);
@@ -175,21 +175,21 @@ impl Guest {
     }
 }
 
-/// The view of a script: one execution context of a partition.
+/// The script's view of its execution context.
 pub struct Sp {
     /// Partition id.
     pub id: u16,
     base: u64,
     /// Index of the context.
     pub vcpu: u16,
-    /// Where it was entered.
+    /// The address at which the context was entered.
     pub entry: u64,
-    /// x0 to x30, at entry or after the last call.
+    /// Registers x0 to x30 at the entry or after the last call.
     pub regs: [u64; 31],
-    /// Layout of its memory transaction descriptors: as its manifest says, unless the script
-    /// negotiates and sets it.
+    /// The layout of memory transaction descriptors: that of the version in the manifest, unless
+    /// the script negotiates another version and sets the layout.
     pub layout: Layout,
-    /// It called `FFA_VERSION`: `layout` may not tell which version it speaks.
+    /// Set once the script has called `FFA_VERSION`: `layout` may then differ from the version.
     negotiated: bool,
     pe: usize,
     masked: bool,
@@ -226,18 +226,18 @@ impl Sp {
             .unwrap_or_else(|| resume_unwind(Box::new(SystemGone)))
     }
 
-    /// The PE that it runs on.
+    /// Returns the PE on which the context runs.
     pub fn pe(&self) -> usize {
         self.pe
     }
 
-    /// A call by SMC: x0 to x7 as given, else 0 or, where the call takes nothing from them,
-    /// garbage; all other registers kept. Returns x0 to x17 after it.
+    /// Makes a call by SMC. Of x0 to x7, those that are not given are 0 or, if the call does not
+    /// use them, garbage; all other registers are kept. Returns x0 to x17 after the call.
     pub fn call<const N: usize>(&mut self, regs: [u64; N]) -> Regs {
         self.call_by(Conduit::Smc, regs)
     }
 
-    /// A call through `conduit`.
+    /// Makes a call by `conduit`.
     pub fn call_by<const N: usize>(&mut self, conduit: Conduit, regs: [u64; N]) -> Regs {
         self.regs[..8].fill(0);
         self.regs[..N].copy_from_slice(&regs);
@@ -263,7 +263,7 @@ impl Sp {
         Regs(result)
     }
 
-    /// A call that must be refused with `code` and change nothing.
+    /// Makes a call that must be refused with `code` and change nothing.
     #[track_caller]
     pub fn refused<const N: usize>(&mut self, regs: [u64; N], code: i32) -> Regs {
         let before = self.snapshot();
@@ -273,17 +273,17 @@ impl Sp {
         answer
     }
 
-    /// The observable state of the engine, as far as it is not the caller's own registers.
+    /// Returns the observable state of the engine, without the caller's own registers.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::take(&self.machine())
     }
 
-    /// `FFA_MSG_WAIT`: the next message.
+    /// Calls `FFA_MSG_WAIT`. Returns the next message.
     pub fn msg_wait(&mut self) -> Regs {
         self.call([ffa::MSG_WAIT])
     }
 
-    /// Answers the direct request `request`; returns the next message.
+    /// Answers the direct request `request`. Returns the next message.
     pub fn respond(&mut self, request: &Regs, payload: [u64; 5]) -> Regs {
         let id = if request.0[0] == ffa::DIRECT_REQ_64 {
             ffa::DIRECT_RESP_64
@@ -295,8 +295,8 @@ impl Sp {
         self.call([id, (self.id as u64) << 16 | requester, 0, a, b, c, d, e])
     }
 
-    /// Waits for direct requests for ever and gives each to `serve`, whose result is the payload of
-    /// the response.
+    /// Waits for direct requests for ever, and passes each of them to `serve`, whose result is the
+    /// payload of the response.
     pub fn serve(&mut self, mut serve: impl FnMut(&mut Self, &Regs) -> [u64; 5]) -> ! {
         let mut message = self.msg_wait();
         loop {
@@ -309,7 +309,7 @@ impl Sp {
         }
     }
 
-    /// Tries an access until it succeeds or is answered with an abort.
+    /// Repeats an access until it succeeds or the partition takes an abort.
     fn access(&mut self, world: World, ipa: u64, access: Access) -> Result<u64, Fault> {
         loop {
             let found = self
@@ -322,7 +322,8 @@ impl Sp {
         }
     }
 
-    /// Meets a fault that hardware reports; `Err` if it takes an abort, otherwise it may try again.
+    /// Takes a fault that hardware reports. Returns `Err` if the partition takes an abort;
+    /// otherwise the access may be tried again.
     pub fn fault(&mut self, fault: Fault) -> Result<(), Fault> {
         let registers = self.regs;
         let pending = self.leave(Exit::Fault(fault));
@@ -334,7 +335,8 @@ impl Sp {
         }
     }
 
-    /// Reads from the Secure or Non-secure IPA space; `Err` if it takes an abort.
+    /// Reads from the Secure or Non-secure IPA space. Returns `Err` if the partition takes an
+    /// abort.
     pub fn read(&mut self, world: World, ipa: u64, to: &mut [u8]) -> Result<(), Fault> {
         let end = ipa + to.len() as u64;
         let mut at = ipa;
@@ -355,7 +357,7 @@ impl Sp {
         Ok(())
     }
 
-    /// Writes to the Secure or Non-secure IPA space; `Err` if it takes an abort.
+    /// Writes to the Secure or Non-secure IPA space. Returns `Err` if the partition takes an abort.
     pub fn write(&mut self, world: World, ipa: u64, from: &[u8]) -> Result<(), Fault> {
         let end = ipa + from.len() as u64;
         let mut at = ipa;
@@ -376,7 +378,7 @@ impl Sp {
         Ok(())
     }
 
-    /// Fetches an instruction; `Err` if it takes an abort.
+    /// Fetches an instruction. Returns `Err` if the partition takes an abort.
     pub fn execute(&mut self, world: World, ipa: u64) -> Result<(), Fault> {
         self.access(world, ipa, Access::Execute).map(|_| ())
     }
@@ -392,18 +394,18 @@ impl Sp {
         })
     }
 
-    /// The first byte of a page that it can read, `None` if it takes an abort.
+    /// Returns the first byte of a page, or `None` if the partition takes an abort.
     pub fn peek(&mut self, world: World, ipa: u64) -> Option<u8> {
         let mut byte = [0];
         self.read(world, ipa, &mut byte).ok().map(|()| byte[0])
     }
 
-    /// Writes one byte; whether that worked.
+    /// Writes one byte. Returns whether that succeeded.
     pub fn poke(&mut self, world: World, ipa: u64, value: u8) -> bool {
         self.write(world, ipa, &[value]).is_ok()
     }
 
-    /// A Non-secure interrupt comes in. Returns once the partition runs (again); whether it was
+    /// Signals a Non-secure interrupt. Returns, once the partition runs again, whether it was
     /// preempted.
     pub fn interrupt(&mut self) -> bool {
         if self.masked {
@@ -416,8 +418,8 @@ impl Sp {
         true
     }
 
-    /// A Non-secure interrupt is signalled although it is masked, as one may be that was on its
-    /// way. It runs on.
+    /// Signals a Non-secure interrupt although it is masked, as can happen to an interrupt on its
+    /// way to the PE. The partition continues.
     pub fn interrupt_although_masked(&mut self) {
         assert!(self.masked);
         let registers = self.regs;
@@ -426,8 +428,7 @@ impl Sp {
         assert_eq!(registers, self.regs, "an interrupt changed registers");
     }
 
-    /// Takes the Secure interrupts that are there, if any: what is done about them happens
-    /// meanwhile.
+    /// Takes pending Secure interrupts, if there are any. Returns when the engine has handled them.
     pub fn poll(&mut self) {
         let machine = self.machine();
         while machine.gic().has_interrupt(self.pe) {
@@ -438,34 +439,35 @@ impl Sp {
         }
     }
 
-    /// Its timer expires, or something is written to it after that.
+    /// Reports that the partition's timer expires, or that it is written to after it expired.
     pub fn set_timer(&mut self, expired: bool) {
         let pending = self.leave(Exit::Timer { expired });
         assert!(matches!(pending, Pending::Nothing));
     }
 
-    /// Returns whether a virtual IRQ, and whether a virtual FIQ is signalled.
+    /// Returns whether a virtual IRQ and whether a virtual FIQ is signalled.
     pub fn signals(&self) -> (bool, bool) {
         self.signals
     }
 
-    /// The interrupt controller, for a script that plays a device.
+    /// Calls `action` with the interrupt controller, so that a script can act as a device.
     pub fn gic<T>(&self, action: impl FnOnce(&mut Gic) -> T) -> T {
         action(&mut self.machine().gic())
     }
 
-    /// Hands `action` the journal of what the engine asked for: for a script that looks on.
+    /// Calls `action` with the journal of what the engine has asked the hardware for.
     pub fn journal<T>(&self, action: impl FnOnce(&mut Journal) -> T) -> T {
         action(&mut self.machine().journal())
     }
 
-    /// Does an instruction that traps; whether it was told by an Undefined Instruction exception.
+    /// Executes an instruction that traps. Returns whether the partition takes an Undefined
+    /// Instruction exception.
     pub fn trap(&mut self, syndrome: u64) -> bool {
         let pc = self.entry;
         matches!(self.leave(Exit::Trap { syndrome, pc }), Pending::Undefined)
     }
 
-    /// Never leaves by itself: only a watchdog helps.
+    /// Runs for ever without leaving the partition, so that only the watchdog ends it.
     pub fn hang(&mut self) -> ! {
         let mut last = None;
         loop {
@@ -481,8 +483,8 @@ impl Sp {
         }
     }
 
-    /// Is busy for that many microseconds, or until the watchdog expires and the PE is taken from
-    /// it.
+    /// Works for that many microseconds, or until the watchdog expires and the partition loses the
+    /// PE.
     pub fn work(&mut self, mut time: u64) {
         loop {
             let end = self.watchdog;
@@ -502,12 +504,12 @@ impl Sp {
         }
     }
 
-    /// Base of its own memory.
+    /// Returns the base of the partition's own memory.
     pub fn base(&self) -> u64 {
         self.base
     }
 
-    /// Where [`Self::map_buffers`] puts TX; RX is the next page.
+    /// Returns the address of TX after [`Self::map_buffers`]. RX is the next page.
     pub fn tx(&self) -> u64 {
         self.base() + 0x1_0000
     }
@@ -519,7 +521,7 @@ impl Sp {
         self.call([ffa::RXTX_MAP_64, tx, tx + 0x1000, 1]).success();
     }
 
-    /// A memory call with `descriptor` in TX.
+    /// Makes a memory call with `descriptor` in TX.
     pub fn memory_call(&mut self, function: u64, descriptor: &[u8]) -> Regs {
         self.write(World::Secure, self.tx(), descriptor)
             .expect("its own TX");
@@ -527,7 +529,7 @@ impl Sp {
         self.call([function, length, length])
     }
 
-    /// A memory call that must be refused with `code` and change nothing.
+    /// Makes a memory call that must be refused with `code` and change nothing.
     #[track_caller]
     pub fn memory_refused(&mut self, function: u64, descriptor: &[u8], code: i32) {
         let before = self.snapshot();
@@ -536,14 +538,14 @@ impl Sp {
         assert_eq!(before, self.snapshot(), "a refused call changed something");
     }
 
-    /// Sends memory; the handle.
+    /// Sends memory. Returns the handle.
     #[track_caller]
     pub fn send(&mut self, function: u64, transaction: &Transaction) -> u64 {
         let descriptor = transaction.encode(self.layout);
         self.memory_call(function, &descriptor).handle()
     }
 
-    /// `FFA_MEM_RETRIEVE_REQ`; the response, after RX was released, or the error.
+    /// Calls `FFA_MEM_RETRIEVE_REQ`. Releases RX and returns the response, or returns the error.
     #[track_caller]
     pub fn retrieve(&mut self, request: &Transaction) -> Result<Transaction, i32> {
         let descriptor = request.encode(self.layout);
@@ -556,7 +558,7 @@ impl Sp {
         Ok(Transaction::decode(&bytes, self.layout))
     }
 
-    /// The descriptor that an `FFA_MEM_RETRIEVE_RESP` announces.
+    /// Returns the descriptor that an `FFA_MEM_RETRIEVE_RESP` announces.
     #[track_caller]
     pub fn read_response(&mut self, answer: &Regs) -> Vec<u8> {
         let length = answer.0[1];
@@ -570,7 +572,7 @@ impl Sp {
         bytes
     }
 
-    /// `FFA_MEM_RELINQUISH` for itself.
+    /// Calls `FFA_MEM_RELINQUISH` for the partition itself.
     pub fn relinquish(&mut self, handle: u64, flags: u32) -> Regs {
         let descriptor = ffa::relinquish(handle, flags, &[self.id]);
         self.write(World::Secure, self.tx(), &descriptor)
@@ -578,7 +580,7 @@ impl Sp {
         self.call([ffa::MEM_RELINQUISH])
     }
 
-    /// `FFA_MEM_RECLAIM`
+    /// Calls `FFA_MEM_RECLAIM`.
     pub fn reclaim(&mut self, handle: u64, flags: u64) -> Regs {
         self.call([ffa::MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, flags])
     }

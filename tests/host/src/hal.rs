@@ -1,4 +1,5 @@
-//! The engine's view of the [`Machine`], and the checks that it keeps to the contract of [`Hal`].
+//! The engine's view of the [`Machine`], which checks that the engine follows the contract of
+//! [`Hal`].
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::guest::{Guest, Pending, Resume};
 use crate::machine::{Loaded, Machine, SPMC_IMAGE, current_pe};
 use crate::schedule;
 
-/// Saved state of a vCPU: its registers, and which [`Guest`] it is.
+/// The saved state of a vCPU: its registers, and the number of its [`Guest`].
 pub struct FakeContext {
     gprs: [u64; 31],
     pc: u64,
@@ -26,11 +27,12 @@ pub struct FakeContext {
     guest: usize,
     level: ExceptionLevel,
     pending: Pending,
-    /// Virtual IRQ and FIQ.
+    /// The signalled virtual interrupts: IRQ and FIQ.
     signals: (bool, bool),
 }
 
-/// Stands for the SPMC's own addresses in the tables of S-EL0 partitions: nothing that can be used.
+/// The descriptor that stands for the SPMC's own addresses in the tables of S-EL0 partitions. No
+/// partition can use it.
 pub const EL2_ENTRY: u64 = 0x0e12_3002;
 
 impl Context for FakeContext {
@@ -64,7 +66,7 @@ impl FakeContext {
     }
 }
 
-/// The hardware for the engine.
+/// The hardware, as the engine uses it.
 #[derive(Clone)]
 pub struct FakeHal(pub Arc<Machine>);
 
@@ -362,8 +364,7 @@ impl Hal for FakeHal {
     }
 }
 
-/// Returns what the SPMD answers to a query for logical partitions with that UUID, or for all of
-/// them.
+/// Returns the SPMD's answer to a query for logical partitions with that UUID, or for all of them.
 fn list(all: &[[u64; 3]], uuid: [u64; 2]) -> [u64; 18] {
     let found = all.iter().filter(|one| uuid == [0, 0] || one[1..] == uuid);
     let found: Vec<u64> = found.flatten().copied().collect();

@@ -1,8 +1,8 @@
-//! PEs that a test holds wherever they run a partition. So it decides step by step which PE goes on
-//! and what the partition there does next, while others are in the middle of their work: every
-//! order of what partitions do, one exit of a partition at a time.
+//! PEs that a test holds wherever they run a partition. The test decides step by step which PE
+//! continues and what the partition on it does next, while other PEs are in the middle of
+//! partitions. This covers every order of what partitions do, in steps of one exit of a partition.
 //!
-//! Each PE is a thread, but only the one that was told to go on does, until it is held again.
+//! Each PE is a thread, but only the PE that was told to continue runs, until it is held again.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -30,32 +30,32 @@ thread_local! {
 /// A context that is about to run.
 #[derive(Clone, Debug)]
 pub struct Entered {
-    /// Number of the guest: another one after each reset.
+    /// The number of the guest, which changes at each reset.
     pub guest: usize,
-    /// Its partition.
+    /// The partition.
     pub id: u16,
-    /// Its index in the partition.
+    /// The index of the context in the partition.
     pub vcpu: u16,
-    /// Its registers.
+    /// The registers.
     pub gprs: [u64; 31],
-    /// Non-secure interrupts stay pending.
+    /// Set if Non-secure interrupts stay pending.
     pub masked: bool,
-    /// The engine's record of it.
+    /// The engine's record of the context.
     pub shown: Shown,
 }
 
-/// Where a PE is held.
+/// The place at which a PE is held.
 #[derive(Clone, Debug)]
 pub enum Report {
-    /// It runs a partition.
+    /// The PE is about to run a partition.
     Enters(Entered),
-    /// The Normal world has it, with that answer.
+    /// The Normal world has the PE, with that answer.
     Returns(Regs),
-    /// It failed.
+    /// The PE panicked.
     Fails,
 }
 
-/// Says so when a PE fails.
+/// Reports it when a PE panics.
 struct Failure(Sender<Report>);
 
 impl Drop for Failure {
@@ -66,10 +66,10 @@ impl Drop for Failure {
     }
 }
 
-/// A call of the Normal world, or of EL3, on a PE.
+/// A command to a PE.
 #[derive(Clone, Copy, Debug)]
 pub enum Command {
-    /// A call.
+    /// The Normal world, or EL3, makes a call.
     Call(Regs),
     /// The PE is turned on.
     TurnOn,
@@ -82,18 +82,18 @@ struct Lane {
     stop: Receiver<Stop>,
 }
 
-/// Holds the partitions of a system, and lets each of their contexts initialise by itself.
+/// Holds the partitions of a system, except while their contexts initialise.
 #[derive(Clone)]
 pub struct Held {
     lanes: Arc<Vec<Mutex<Lane>>>,
-    /// Calls that a context makes before it waits for the first time, by partition.
+    /// The calls that a context makes before it waits for the first time, by partition.
     first: Arc<BTreeMap<u16, Vec<Vec<u64>>>>,
-    /// How many of them each guest has made that is not done yet.
+    /// The number of these calls that each guest has made, while it has not made all of them.
     begun: Arc<Mutex<BTreeMap<usize, usize>>>,
     done: Arc<Mutex<usize>>,
 }
 
-/// The other end: one for each PE.
+/// The test's end of the connection to one PE.
 pub struct Holder {
     report: Receiver<Report>,
     stop: Sender<Stop>,
@@ -102,7 +102,7 @@ pub struct Holder {
 }
 
 impl Held {
-    /// Makes one for so many PEs, and the first calls of some partitions.
+    /// Makes the connections for that many PEs, with the first calls of some partitions.
     pub fn new(pes: usize, first: BTreeMap<u16, Vec<Vec<u64>>>) -> (Self, Vec<Holder>) {
         watch_locks();
         watch(|model, caller, masked| SHOWN.set(Some((model, caller, masked))));
@@ -151,11 +151,11 @@ impl Held {
         let stop = lane.report.send(Report::Enters(entered)).ok();
         let stop = stop.and_then(|()| lane.stop.recv().ok());
         drop(lane);
-        // Nobody holds it any more.
+        // The channel is closed: the test has ended.
         stop.unwrap_or_else(|| resume_unwind(Box::new(())))
     }
 
-    /// Makes the first calls of a guest.
+    /// Makes the next of a guest's first calls.
     fn initialise(&self, guest: usize, id: u16, resume: &Resume) -> Option<Stop> {
         let (mut begun, mut done) = (self.begun.lock().unwrap(), self.done.lock().unwrap());
         if guest < *done {
@@ -169,7 +169,7 @@ impl Held {
             gprs[..call.len()].copy_from_slice(call);
         } else {
             gprs[0] = ffa::MSG_WAIT;
-            // One after the other: guests are numbered in the order in which they begin.
+            // Guests initialise one after the other, in the order of their numbers.
             *done = guest + 1;
         }
         *made += 1;
@@ -181,7 +181,7 @@ impl Held {
 }
 
 impl Holder {
-    /// From now on this is that PE of `system`.
+    /// Connects to that PE of `system`.
     pub fn begin(&mut self, system: &Arc<System>, pe: usize) {
         let (command, commands) = channel();
         let (system, back) = (Arc::clone(system), self.back.clone());
@@ -200,14 +200,15 @@ impl Holder {
         self.command = Some(command);
     }
 
-    /// The Normal world does something; where the PE is held then.
+    /// Makes the Normal world execute a command. Returns the place at which the PE is held then.
     pub fn command(&self, command: Command) -> Report {
         let sender = self.command.as_ref().expect("it has begun");
         sender.send(command).expect("a PE");
         self.wait()
     }
 
-    /// The partition on this PE does something; where the PE is held then.
+    /// Makes the partition on this PE leave with `exit`. Returns the place at which the PE is held
+    /// then.
     pub fn exit(&self, exit: Exit, gprs: [u64; 31]) -> Report {
         self.stop.send((exit, gprs)).expect("a PE");
         self.wait()

@@ -1,13 +1,13 @@
-//! The engine on the host: fake hardware and everything that tests need to drive it.
+//! The engine on the host: fake hardware, and everything that tests need to drive the engine.
 //!
-//! [`machine::Machine`] is the hardware: physical memory, processing elements, translation with
-//! TLBs that keep whatever they may keep. [`hal::FakeHal`] is the engine's view of it and checks
-//! that the engine keeps to the contract of [`spmc::hal::Hal`]. Partitions are [`guest`] scripts:
-//! plain Rust closures that make FF-A calls. [`system::System`] puts it all together and is the
-//! Normal world.
+//! [`machine::Machine`] is the hardware: physical memory, processing elements, and translation with
+//! TLBs that keep whatever the architecture permits. [`hal::FakeHal`] is the engine's view of the
+//! hardware and checks that the engine follows the contract of [`spmc::hal::Hal`]. Partitions are
+//! [`guest`] scripts: plain Rust closures that make FF-A calls. [`system::System`] combines all of
+//! them, and represents the Normal world.
 //!
-//! Nothing here uses the engine's constants or codecs: [`ffa`] is a second, independent reading of
-//! the specification.
+//! Nothing in this crate uses the engine's constants or codecs: [`ffa`] is a second, independent
+//! reading of the specification.
 
 mod careless;
 pub mod chains;

@@ -1,4 +1,4 @@
-//! The hardware that all PEs share, and what each PE has of its own.
+//! The hardware: what all PEs share, and what each PE has for itself.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,24 +22,24 @@ use crate::schedule::{self, Random};
 use crate::smmu::{DmaFault, Smmu};
 use crate::translation::{Tables, Tlb};
 
-/// All memory of the SPMC itself: nobody may touch it through [`spmc::hal::Hal`].
+/// All memory of the SPMC itself, which must not be accessed through [`spmc::hal::Hal`].
 pub const SPMC_IMAGE: Range<u64> = 0x0e10_0000..0x0e30_0000;
-/// Where translation tables lie.
+/// The address of the translation tables.
 pub const TABLES_BASE: u64 = 0x0e18_0000;
-/// Secure memory that partitions may be given.
+/// Secure memory that may be given to partitions.
 pub const SECURE_RAM: Range<u64> = 0x0e30_0000..0x0f00_0000;
 /// Non-secure memory.
 pub const NORMAL_RAM: Range<u64> = 0x4000_0000..0x6100_0000;
 /// Secure device memory.
 pub const SECURE_DEVICE: Range<u64> = 0x0904_0000..0x0904_1000;
-/// A device of the Normal world, in systems that have one.
+/// A device of the Normal world, in those systems that have one.
 pub const NORMAL_DEVICE: Range<u64> = 0x0902_0000..0x0902_2000;
 
 thread_local! {
     static CURRENT_PE: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// Runs `body` as code on that PE.
+/// Runs `body` on that PE.
 pub fn on_pe<T>(pe: usize, body: impl FnOnce() -> T) -> T {
     struct Restore(Option<usize>);
     impl Drop for Restore {
@@ -51,36 +51,36 @@ pub fn on_pe<T>(pe: usize, body: impl FnOnce() -> T) -> T {
     body()
 }
 
-/// The PE that this thread is.
+/// Returns the PE that this thread represents.
 pub fn current_pe() -> usize {
     CURRENT_PE
         .get()
         .expect("hardware is used by PEs only: see machine::on_pe")
 }
 
-/// Holds the state of a PE.
+/// The state of a PE.
 #[derive(Default)]
 pub struct PeState {
-    /// The loaded context, under which translation, and with which interrupt mask.
+    /// The loaded context, with its translation and interrupt mask.
     pub loaded: Option<Loaded>,
-    /// When the watchdog expires, if it is armed.
+    /// The time at which the watchdog expires, if it is armed.
     pub watchdog: Option<u64>,
-    /// The schedule receiver interrupt is raised when the Normal world gets the PE back.
+    /// Set if the schedule receiver interrupt is due when the Normal world gets the PE back.
     pub raises_on_return: bool,
     pub(crate) tlb: Tlb,
-    /// The reads of the engine since the call that it works on came in; none while it boots and
-    /// nobody runs who could write.
+    /// The memory that the engine has read since the current call came in. `None` during boot, when
+    /// nobody else runs who could write.
     reads: Option<Vec<(World, Range<u64>)>>,
 }
 
 impl PeState {
-    /// A call comes in: what was read before it may have changed.
+    /// Notes that a call comes in, before which memory may have changed.
     pub(crate) fn begin_call(&mut self) {
         self.reads.get_or_insert_default().clear();
     }
 
-    /// The engine reads memory that others can write. Panics if it has read any of it before in
-    /// this call: then it may see two values.
+    /// Notes that the engine reads memory to which others can write. Panics if the engine has read
+    /// any of it before in this call, since it could see two different values.
     pub(crate) fn read_once(&mut self, world: World, range: Range<u64>) {
         let Some(reads) = &mut self.reads else {
             return;
@@ -101,37 +101,38 @@ impl PeState {
 pub struct Loaded {
     /// Number of the guest.
     pub guest: usize,
-    /// Its translation.
+    /// The translation of the context.
     pub roots: Stage2Roots,
-    /// Non-secure interrupts stay pending.
+    /// Set if Non-secure interrupts stay pending.
     pub masked: bool,
 }
 
-/// Records what the engine asked for, for tests to look at.
+/// The record of what the engine asked for.
 #[derive(Default)]
 pub struct Journal {
-    /// Ranges cleaned to the point of coherency.
+    /// Ranges that were cleaned to the point of coherency.
     pub cleaned: Vec<(World, Range<u64>)>,
-    /// Ranges zeroed.
+    /// Ranges that were zeroed.
     pub zeroed: Vec<(World, Range<u64>)>,
-    /// TLB invalidations.
+    /// The number of TLB invalidations.
     pub invalidations: usize,
-    /// Contexts put on a PE.
+    /// The number of contexts that were loaded.
     pub loads: usize,
-    /// How often a PE was told to look for interrupts again, or told another one so.
+    /// The number of times that the engine made a PE look at its interrupts again.
     pub looks: usize,
     /// PEs on which the schedule receiver interrupt was raised.
     pub schedule_receiver: Vec<usize>,
-    /// How long each watchdog that was armed would have taken.
+    /// The time that each armed watchdog would have run.
     pub watchdogs: Vec<u64>,
-    /// x0 to x17 of calls of EL3 for partitions, each answered by the complement of every register.
+    /// Registers x0 to x17 of partitions' calls to EL3, each of which is answered by the complement
+    /// of every register.
     pub el3_calls: Vec<[u64; 18]>,
     /// Descriptors of the logical partitions that EL3 has.
     pub logical_partitions: Vec<[u64; 3]>,
 }
 
 impl Journal {
-    /// Forgets what was asked for so far, so that a machine can work for millions of inputs.
+    /// Clears the record, so that a machine can be used for millions of inputs.
     pub fn clear(&mut self) {
         self.cleaned.clear();
         self.zeroed.clear();
@@ -140,7 +141,7 @@ impl Journal {
         self.el3_calls.clear();
     }
 
-    /// Returns how many pages were zeroed since this was asked last.
+    /// Returns how many pages were zeroed since the last call of this function.
     pub fn pages_zeroed(&mut self) -> u64 {
         let zeroed = self.zeroed.drain(..);
         let bytes: u64 = zeroed.map(|(_, range)| range.end - range.start).sum();
@@ -152,15 +153,15 @@ impl Journal {
 pub struct Machine {
     pub(crate) memory: Mutex<Memory>,
     tables: (Box<[Table]>, TablePlaces),
-    /// All tables, where a manifest has given memory for more, and where that is.
+    /// All tables, if a manifest has given memory for more, and the place of that memory.
     more_tables: OnceLock<(Box<[Table]>, TablePlaces)>,
     pub(crate) pes: [Mutex<PeState>; MAX_PES],
     pub(crate) guests: RwLock<Vec<Arc<Guest>>>,
     pub(crate) programs: RwLock<Vec<crate::guest::Program>>,
-    /// Which translation each VMID has: it never changes.
+    /// The translation of each VMID, which never changes.
     pub(crate) roots: Mutex<BTreeMap<u16, Stage2Roots>>,
-    /// Blocks of 2 MiB that partitions have accessed, by VMID: what PEs may translate again without
-    /// being asked to.
+    /// The blocks of 2 MiB that partitions have accessed, by VMID. PEs may translate addresses in
+    /// them again by speculation.
     haunts: Mutex<BTreeMap<u16, BTreeSet<(World, u64)>>>,
     pub(crate) smmu: Mutex<Smmu>,
     pub(crate) spmc: OnceLock<Weak<Spmc<FakeHal>>>,
@@ -169,14 +170,14 @@ pub struct Machine {
     journal: Mutex<Journal>,
     gic: Mutex<Gic>,
     failure: Mutex<Option<Failure>>,
-    /// Partitions at S-EL0 can be confined.
+    /// Set if partitions at S-EL0 can be confined.
     pub confines_s_el0: AtomicBool,
 }
 
-/// An access that fails, of those that the engine makes to Secure memory.
+/// One access of the engine to Secure memory that fails.
 struct Failure {
     range: Range<u64>,
-    /// How many to that range come before it.
+    /// The number of accesses to the range that succeed before.
     others: u64,
 }
 
@@ -185,7 +186,7 @@ fn empty_tables(count: usize) -> Box<[Table]> {
 }
 
 impl Machine {
-    /// A machine with that many translation tables; `seed` decides what TLBs keep.
+    /// Makes a machine with that many translation tables. `seed` determines what TLBs keep.
     pub fn new(this: Weak<Self>, tables: usize, seed: u64) -> Self {
         let mut memory = Memory::default();
         memory.declare(World::Secure, SECURE_RAM);
@@ -217,18 +218,18 @@ impl Machine {
         }
     }
 
-    /// Lets one access fail that the engine makes to Secure memory within `range`, after that many
-    /// others to it.
+    /// Makes one access of the engine to Secure memory within `range` fail, after that many other
+    /// accesses to the range.
     pub fn fail_access(&self, range: Range<u64>, others: u64) {
         *self.failure.lock().unwrap() = Some(Failure { range, others });
     }
 
-    /// Returns whether the access of [`Self::fail_access`] is still to come.
+    /// Returns whether the failure of [`Self::fail_access`] is still to come.
     pub fn is_failure_ahead(&self) -> bool {
         self.failure.lock().unwrap().is_some()
     }
 
-    /// Returns whether memory answers to an access of the engine.
+    /// Returns `Err` if an access of the engine fails.
     pub(crate) fn answers(&self, world: World, from: u64) -> Result<(), AccessFault> {
         let mut failure = self.failure.lock().unwrap();
         let Some(next) = failure
@@ -249,12 +250,12 @@ impl Machine {
         self.this.upgrade().expect("the machine is in use")
     }
 
-    /// Physical memory.
+    /// Returns the physical memory.
     pub fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
         self.memory.lock().unwrap()
     }
 
-    /// The interrupt controller.
+    /// Returns the interrupt controller.
     pub fn gic(&self) -> std::sync::MutexGuard<'_, Gic> {
         self.gic.lock().unwrap()
     }
@@ -264,14 +265,14 @@ impl Machine {
         self.journal.lock().unwrap()
     }
 
-    /// The translation tables as memory.
+    /// Returns the translation tables as memory.
     pub fn tables(&self) -> Tables<'_> {
         let given = self.more_tables.get();
         let (tables, places) = given.unwrap_or(&self.tables);
         Tables { tables, places }
     }
 
-    /// The memory that a manifest has given for tables; empty if there is none.
+    /// Returns the memory that a manifest has given for tables. Empty if there is none.
     pub(crate) fn table_memory(&self) -> Range<u64> {
         let Some((tables, places)) = self.more_tables.get() else {
             return 0..0;
@@ -280,7 +281,7 @@ impl Machine {
         base..base + 4096 * (tables.len() - places.count) as u64
     }
 
-    /// See [`spmc::hal::Hal::add_tables`]. There is no memory but Secure RAM.
+    /// Implements [`spmc::hal::Hal::add_tables`]. Accepts Secure RAM only.
     pub(crate) fn add_tables(&self, range: PageRange<Pa>) -> Result<(), TableMemoryError> {
         if range.base().raw() < SECURE_RAM.start || range.end().raw() > SECURE_RAM.end {
             return Err(TableMemoryError::Unreadable);
@@ -306,8 +307,8 @@ impl Machine {
         self.random.lock().unwrap().below(2) == 0
     }
 
-    /// Lets another PE go first, if there is a schedule. Then every point is also one at which PEs
-    /// may look ahead, and at which no TLB may hold what has become something else.
+    /// Lets another PE run first, if there is a schedule. PEs may speculate at each such point, and
+    /// no TLB may hold a page as a table that is used for something else.
     pub(crate) fn step(&self) {
         if schedule::is_running() {
             self.look_ahead();
@@ -316,8 +317,7 @@ impl Machine {
         schedule::at_hardware();
     }
 
-    /// Lets each PE translate an address under the loaded VMID without being asked, as speculation
-    /// does; or not.
+    /// Lets each PE translate an address under the loaded VMID, or not, as speculation may do.
     fn look_ahead(&self) {
         for pe in 0..MAX_PES {
             let mut state = self.pe(pe);
@@ -337,8 +337,8 @@ impl Machine {
         }
     }
 
-    /// An access of the partition that is loaded on `pe`: the physical address, or the fault as
-    /// hardware would report it.
+    /// Makes an access of the partition that is loaded on `pe`. Returns the physical address, or
+    /// the fault as hardware reports it.
     pub(crate) fn translate(
         &self,
         pe: usize,
@@ -376,7 +376,7 @@ impl Machine {
         Ok(translation.page | ipa & 0xfff)
     }
 
-    /// An access of the device behind `stream`: the physical address.
+    /// Makes an access of the device behind `stream`. Returns the physical address.
     pub fn dma(
         &self,
         stream: Stream,
@@ -389,14 +389,14 @@ impl Machine {
         smmu.translate(tables, stream, (world, ipa), access, &mut || self.coin())
     }
 
-    /// The engine puts a stream behind tables.
+    /// Attaches a stream to tables, for the engine.
     pub(crate) fn attach(&self, stream: Stream, roots: &Stage2Roots) -> Result<(), NoSuchStream> {
         self.smmu.lock().unwrap().attach(stream, roots)?;
         self.learn_roots(roots);
         Ok(())
     }
 
-    /// Panics if a VMID had another translation before.
+    /// Records the translation of a VMID. Panics if the VMID had another translation before.
     pub(crate) fn learn_roots(&self, roots: &Stage2Roots) {
         assert_ne!(roots.vmid, 0, "VMID 0");
         let mut all = self.roots.lock().unwrap();
@@ -413,7 +413,7 @@ impl Machine {
         self.smmu.lock().unwrap().tlb.invalidate(roots.vmid, scope);
     }
 
-    /// Panics if a TLB takes a page for a table that has become something else.
+    /// Panics if a TLB takes a page for a table although the page is used for something else.
     pub fn check_reuse(&self) {
         let roots = self.roots.lock().unwrap();
         for pe in 0..MAX_PES {
@@ -425,8 +425,8 @@ impl Machine {
         assert!(reused.is_none(), "SMMU: {}", reused.unwrap_or_default());
     }
 
-    /// Panics if a TLB holds what the tables do not say any more. Only when no PE is in the middle
-    /// of a change.
+    /// Panics if a TLB holds a translation that the tables do not contain any more. To be called
+    /// only while no PE is in the middle of a change.
     pub fn check_tlbs(&self) {
         let roots = self.roots.lock().unwrap();
         for pe in 0..MAX_PES {

@@ -1,4 +1,4 @@
-//! Builds what TF-A would have loaded: the SPMC manifest and SP packages.
+//! Builds what TF-A loads: the SPMC manifest and SP packages.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use crate::held::Held;
 use crate::machine::{NORMAL_RAM, SECURE_DEVICE, SECURE_RAM};
 use crate::puppet::Puppet;
 
-/// Bytes of memory of each partition.
+/// Bytes of each partition's memory.
 pub const PARTITION_SIZE: u64 = 0x10_0000;
-/// Where the entry point lies in it.
+/// Offset of the entry point in that memory.
 pub const ENTRY: u64 = 0x4000;
-/// Where the package holds the manifest.
+/// Offset of the manifest in a package.
 const MANIFEST: u64 = 0x1000;
 
-/// Base of the memory of the partition at `index`.
+/// Returns the base of the memory of the partition at `index`.
 pub const fn partition_base(index: usize) -> u64 {
     SECURE_RAM.start + index as u64 * PARTITION_SIZE
 }
@@ -27,19 +27,19 @@ pub const fn partition_base(index: usize) -> u64 {
 /// One node of `memory-regions`.
 #[derive(Clone, Debug)]
 pub struct Region {
-    /// Node name; also what `rx_tx-info` refers to.
+    /// The name of the node, to which `rx_tx-info` refers.
     pub name: &'static str,
     /// Base address.
     pub base: u64,
-    /// The base is an offset from the load address.
+    /// Set if the base is an offset from the load address.
     pub relative: bool,
-    /// Pages.
+    /// The number of pages.
     pub pages: u32,
     /// 1 read, 2 write, 4 execute, 8 Non-secure.
     pub attributes: u32,
 }
 
-/// Writes more of a manifest's root node.
+/// A function that writes more of a manifest's root node.
 pub type Extra = Arc<dyn Fn(&mut FdtWriter) + Send + Sync>;
 
 /// A partition: its manifest, package and script.
@@ -53,11 +53,11 @@ pub struct PartitionSpec {
     pub uuids: Vec<[u32; 4]>,
     /// `messaging-method`, for all UUIDs.
     pub messaging: u32,
-    /// `messaging-method` for each UUID, in place of the one for all.
+    /// `messaging-method` for each UUID, instead of one for all.
     pub methods: Vec<u32>,
-    /// More properties of its node in the SPMC manifest.
+    /// Further properties of the partition's node in the SPMC manifest.
     pub vm: Vec<(&'static str, Vec<u32>)>,
-    /// More properties of one cell.
+    /// Further properties of one cell.
     pub properties: Vec<(&'static str, u32)>,
     /// `exception-level`.
     pub exception_level: u32,
@@ -67,7 +67,7 @@ pub struct PartitionSpec {
     pub boot_order: Option<u32>,
     /// `ns-interrupts-action`.
     pub ns_interrupts: u32,
-    /// `gp-register-num`; with it `boot-info` asks for the manifest.
+    /// `gp-register-num`. If set, `boot-info` asks for the manifest.
     pub boot_register: Option<u32>,
     /// `memory-regions`.
     pub regions: Vec<Region>,
@@ -75,27 +75,27 @@ pub struct PartitionSpec {
     pub rx_tx: Option<(&'static str, &'static str)>,
     /// `device-regions` with the Secure device.
     pub device: bool,
-    /// More properties of that device.
+    /// Further properties of that device.
     pub device_properties: Vec<(&'static str, Vec<u32>)>,
-    /// More of the root node: properties.
+    /// Further properties of the root node.
     pub extra: Option<Extra>,
-    /// It has exception vectors.
+    /// Set if the partition has exception vectors.
     pub takes_exceptions: bool,
-    /// The program of its contexts.
+    /// The program of the partition's contexts.
     pub script: Script,
-    /// Replaces the script.
+    /// A puppet that replaces the script.
     pub puppet: Option<Puppet>,
-    /// A test that holds it, in place of a script.
+    /// The test that holds the partition, instead of a script.
     pub held: Option<Held>,
-    /// The id that it has, if it is not that of its place.
+    /// The partition's id, if it is not the one of its place.
     pub id: Option<u16>,
-    /// Replaces the package as a whole.
+    /// A package that replaces the generated one.
     pub package: Option<Vec<u8>>,
 }
 
 impl PartitionSpec {
-    /// A 1.2 partition with one context that sends and receives direct requests and answers each
-    /// with its own payload.
+    /// Makes a partition of version 1.2 with one context. It sends and receives direct requests,
+    /// and answers each request with the request's payload.
     pub fn new(name: &str) -> Self {
         let mut seed = [0; 4];
         for (n, byte) in name.bytes().enumerate() {
@@ -145,7 +145,7 @@ impl PartitionSpec {
         self
     }
 
-    /// Makes it run at S-EL0.
+    /// Makes the partition run at S-EL0.
     pub fn s_el0(mut self) -> Self {
         self.exception_level = 1;
         self
@@ -163,19 +163,19 @@ impl PartitionSpec {
         self
     }
 
-    /// Makes it ask for an id, which is free.
+    /// Makes the partition ask for an id that is free.
     pub fn id(mut self, id: u16) -> Self {
         self.id = Some(id);
         self.property("id", id.into())
     }
 
-    /// Changes anything.
+    /// Applies any other change.
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
     }
 
-    /// The SP manifest as a device tree.
+    /// Returns the SP manifest as a device tree.
     pub fn manifest(&self) -> Vec<u8> {
         let mut fdt = FdtWriter::new().unwrap();
         let root = fdt.begin_node("").unwrap();
@@ -278,7 +278,7 @@ impl PartitionSpec {
         index as u32 + 1
     }
 
-    /// The package, version 2, with an image that holds the name.
+    /// Returns the package, of version 2, with an image that contains the name.
     pub fn package(&self) -> Vec<u8> {
         if let Some(package) = &self.package {
             return package.clone();
@@ -303,12 +303,12 @@ impl PartitionSpec {
     }
 }
 
-/// The SPMC manifest for `partitions` and that many PEs.
+/// Returns the SPMC manifest for `partitions` and that many PEs.
 pub fn spmc_manifest(partitions: &[PartitionSpec], pes: usize) -> Vec<u8> {
     spmc_manifest_with(partitions, pes, &[])
 }
 
-/// Writes the SPMC manifest with independent devices: a SEPID with one stream each.
+/// Returns an SPMC manifest with independent devices, each a SEPID with one stream.
 pub fn spmc_manifest_with(
     partitions: &[PartitionSpec],
     pes: usize,
@@ -317,7 +317,8 @@ pub fn spmc_manifest_with(
     spmc_manifest_of(partitions, pes, devices, &[], &[])
 }
 
-/// Returns an SPMC manifest with more device memory, and more properties of the node `hypervisor`.
+/// Returns an SPMC manifest with further device memory, and further properties of the node
+/// `hypervisor`.
 pub fn spmc_manifest_of(
     partitions: &[PartitionSpec],
     pes: usize,

@@ -1,7 +1,7 @@
-//! Sparse physical memory: a Secure and a Non-secure address space, and what answers in each.
+//! Sparse physical memory: a Secure and a Non-secure address space, each with declared ranges.
 //!
-//! A page that was never written reads as zero. An access outside declared memory, or to a page
-//! that was [protected](Memory::protect), is refused as a whole.
+//! A page that was never written reads as zero. An access that touches undeclared memory, or a page
+//! that was [protected](Memory::protect), fails as a whole.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use spmc::hal::AccessFault;
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
 
-/// Holds the contents of physical memory.
+/// The contents of physical memory.
 #[derive(Default)]
 pub struct Memory {
     pages: BTreeMap<(World, u64), Box<[u8; PAGE as usize]>>,
@@ -26,8 +26,8 @@ impl Memory {
         self.declared.push((world, range));
     }
 
-    /// Makes accesses to `range` fail, as a granule protection check does after the memory was
-    /// taken away.
+    /// Makes accesses to `range` fail, as a granule protection check does after memory was assigned
+    /// to another world.
     pub fn protect(&mut self, world: World, range: Range<u64>) {
         self.protected.push((world, range));
     }

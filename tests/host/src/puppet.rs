@@ -1,9 +1,7 @@
-//! A partition without a thread: a test tells it what to do next, and it does that when the engine
-//! runs it. What a whole system does is then plain function calls, fast enough for millions of
-//! them.
+//! A partition without a thread: a test tells it what to do next, and it does so when the engine
+//! runs it. A whole system then consists of plain function calls, fast enough for millions of them.
 //!
-//! A puppet with nothing to do answers the request that it works on with that request's payload, or
-//! waits.
+//! A puppet with nothing to do answers the current request with the request's payload, or waits.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -17,27 +15,28 @@ use crate::machine::Machine;
 use crate::manifest::{PartitionSpec, partition_base};
 use crate::system::System;
 
-/// One thing that a partition does.
+/// An action of a partition.
 #[derive(Clone, Debug)]
 pub enum Act {
     /// A call; all other registers are kept.
     Call(Vec<u64>),
     /// An access to one byte of a page.
     Touch(World, u64, Access),
-    /// A Non-secure interrupt comes in while it runs.
+    /// A Non-secure interrupt comes in while the partition runs.
     Interrupt,
-    /// An instruction that traps, in a partition that has no exception vectors any more: it fails.
+    /// An instruction that traps in a partition without exception vectors, so that the partition
+    /// fails.
     Crash,
 }
 
-/// How an act ended.
+/// The result of an act.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// The completion of the call.
     Returned(Regs),
-    /// Tells whether the access was made; otherwise the partition took an abort.
+    /// The access was made if true; otherwise the partition took an abort.
     Touched(bool),
-    /// It runs on after an interrupt.
+    /// The partition continued after an interrupt.
     Resumed,
 }
 
@@ -45,24 +44,24 @@ pub enum Outcome {
 struct State {
     todo: VecDeque<Act>,
     outcomes: VecDeque<Outcome>,
-    /// The act that is under way.
+    /// The act that is in progress.
     current: Option<Act>,
-    /// The direct request that it works on.
+    /// The direct request that the partition serves.
     request: Option<[u64; 31]>,
 }
 
-/// The strings of one partition.
+/// The test's handle to a puppet.
 #[derive(Clone)]
 pub struct Puppet {
     /// Partition id.
     pub id: u16,
-    /// Layout of its memory transaction descriptors.
+    /// The layout of the partition's memory transaction descriptors.
     pub layout: Layout,
     state: Arc<Mutex<State>>,
 }
 
 impl Puppet {
-    /// Makes a puppet of `partition`, the one at `index` of its system.
+    /// Makes a puppet of `partition`, which is at `index` in its system.
     pub fn control(partition: PartitionSpec, index: usize) -> (PartitionSpec, Self) {
         let puppet = Self {
             id: 0x8001 + index as u16,
@@ -73,17 +72,18 @@ impl Puppet {
         (partition, puppet)
     }
 
-    /// Lets it do `act` when it runs next.
+    /// Makes the partition do `act` when it runs next.
     pub fn leave(&self, act: Act) {
         self.state.lock().unwrap().todo.push_back(act);
     }
 
-    /// How the oldest act ended of which that was not asked yet.
+    /// Returns the result of the oldest act whose result was not taken yet.
     pub fn outcome(&self) -> Option<Outcome> {
         self.state.lock().unwrap().outcomes.pop_front()
     }
 
-    /// Lets it do `act` inside a direct request of the Normal world; how that ended.
+    /// Makes the partition do `act` inside a direct request of the Normal world. Returns the
+    /// result.
     #[track_caller]
     pub fn act(&self, system: &System, act: Act) -> Outcome {
         self.leave(act);
@@ -91,7 +91,7 @@ impl Puppet {
         self.outcome().expect("it came to an end")
     }
 
-    /// Lets it make a call; the completion.
+    /// Makes the partition make a call. Returns the completion.
     #[track_caller]
     pub fn call<const N: usize>(&self, system: &System, regs: [u64; N]) -> Regs {
         match self.act(system, Act::Call(regs.to_vec())) {
@@ -100,18 +100,18 @@ impl Puppet {
         }
     }
 
-    /// Returns whether it can make the access.
+    /// Returns whether the partition can make the access.
     #[track_caller]
     pub fn touches(&self, system: &System, world: World, ipa: u64, access: Access) -> bool {
         self.act(system, Act::Touch(world, ipa, access)) == Outcome::Touched(true)
     }
 
-    /// Base of its own memory.
+    /// Returns the base of the partition's own memory.
     pub fn base(&self) -> u64 {
         partition_base(usize::from(self.id - 0x8001))
     }
 
-    /// Where [`Self::map_buffers`] puts TX; RX is the next page.
+    /// Returns the address of TX after [`Self::map_buffers`]. RX is the next page.
     pub fn tx(&self) -> u64 {
         self.base() + 0x1_0000
     }
@@ -124,7 +124,7 @@ impl Puppet {
             .success();
     }
 
-    /// Puts `bytes` into its TX.
+    /// Writes `bytes` to the partition's TX.
     pub fn write_tx(&self, system: &System, bytes: &[u8]) {
         system
             .machine
@@ -133,7 +133,7 @@ impl Puppet {
             .expect("its own TX");
     }
 
-    /// A memory call with `descriptor` in TX.
+    /// Makes a memory call with `descriptor` in TX.
     #[track_caller]
     pub fn memory_call(&self, system: &System, function: u64, descriptor: &[u8]) -> Regs {
         self.write_tx(system, descriptor);
@@ -141,14 +141,14 @@ impl Puppet {
         self.call(system, [function, length, length])
     }
 
-    /// `FFA_MEM_RELINQUISH` for itself.
+    /// Calls `FFA_MEM_RELINQUISH` for the partition itself.
     #[track_caller]
     pub fn relinquish(&self, system: &System, handle: u64, flags: u32) -> Regs {
         self.write_tx(system, &ffa::relinquish(handle, flags, &[self.id]));
         self.call(system, [ffa::MEM_RELINQUISH])
     }
 
-    /// The first `length` bytes of its RX.
+    /// Returns the first `length` bytes of the partition's RX.
     pub fn read_rx(&self, system: &System, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         system
@@ -159,25 +159,25 @@ impl Puppet {
         bytes
     }
 
-    /// Returns whether it has no exception vectors any more.
+    /// Returns whether the partition has no exception vectors any more.
     pub(crate) fn is_crashing(&self) -> bool {
         matches!(self.state.lock().unwrap().current, Some(Act::Crash))
     }
 
-    /// Runs one of its contexts until it leaves the partition.
+    /// Runs one of the partition's contexts until it leaves the partition.
     pub(crate) fn run(&self, machine: &Machine, entry: u64, resume: Resume) -> Stop {
         let mut state = self.state.lock().unwrap();
         let mut regs = resume.gprs;
         let outcome = match (state.current.take(), resume.pending) {
             (Some(Act::Call(_)), _) => Some(Outcome::Returned(returned(&regs))),
             (Some(Act::Touch(..)), Pending::Abort(_)) => Some(Outcome::Touched(false)),
-            // The engine wants it to try again.
+            // The engine makes the partition repeat the access.
             (Some(touch @ Act::Touch(..)), _) => {
                 state.todo.push_front(touch);
                 None
             }
             (Some(Act::Interrupt), _) => Some(Outcome::Resumed),
-            // Only another life of it runs again.
+            // The context runs only in its next life.
             (Some(Act::Crash), _) => {
                 state.request = None;
                 None
@@ -227,7 +227,7 @@ impl Puppet {
         }
     }
 
-    /// Returns the call that a puppet makes when it has nothing to do.
+    /// Returns the call that a puppet makes if it has nothing to do.
     fn answer(&self, mut regs: [u64; 31], request: Option<[u64; 31]>) -> [u64; 31] {
         regs[..8].fill(0);
         let Some(request) = request else {

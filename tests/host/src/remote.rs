@@ -1,5 +1,5 @@
-//! A partition at the remote control of the test: a closure is handed over, and runs there inside a
-//! direct request. So a test that moves between worlds can be read from top to bottom.
+//! A partition under remote control: the test passes a closure, which runs in the partition inside
+//! a direct request. A test that moves between worlds can then be read from top to bottom.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -17,8 +17,8 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Gives `partition` a script that registers buffers and then does what the remote control
-    /// says.
+    /// Gives `partition` a script that registers buffers and then runs the tasks of the remote
+    /// control.
     pub fn control(partition: PartitionSpec) -> (PartitionSpec, Self) {
         let remote = Self::default();
         let tasks = Arc::clone(&remote.tasks);
@@ -37,7 +37,7 @@ impl Remote {
         (partition, remote)
     }
 
-    /// Runs `task` in the partition `id`, called by `nwd`.
+    /// Runs `task` in the partition `id`, which `nwd` calls.
     #[track_caller]
     pub fn run<T: Send + 'static>(
         &self,
@@ -56,7 +56,7 @@ impl Remote {
         value.expect("the task has run")
     }
 
-    /// Leaves `task` for the next request to the partition.
+    /// Keeps `task` for the next request to the partition.
     pub fn leave(&self, task: impl FnOnce(&mut Sp) + Send + 'static) {
         self.tasks.lock().unwrap().push_back(Box::new(task));
     }

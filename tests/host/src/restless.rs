@@ -1,6 +1,6 @@
-//! The background of a race: a PE comes and goes, and a partition on it uses up its transactions,
-//! those that all endpoints have in common too, fails in the middle, and starts anew. In the end
-//! everything is as it was, so a race can expect what it expects without.
+//! Background activity for a race: a PE goes off and on, and a partition on it uses up its quota of
+//! transactions and those that all endpoints share, fails in the middle, and starts again. In the
+//! end everything is as before, so that a race can expect the same as without this activity.
 
 use std::cell::Cell;
 
@@ -15,13 +15,13 @@ thread_local! {
     static IS_ON: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The PE: the last one, on which races have no contexts of their own.
+/// The restless PE: the last one, on which races have no contexts.
 const PE: usize = spmc::limits::MAX_PES - 1;
 
-/// More transactions than it has for itself.
+/// More transactions than the partition's quota.
 const SENDS: u64 = 12;
 
-/// Has systems that are booted in `body` live with it.
+/// Adds the background activity to systems that are booted in `body`.
 pub fn with<T>(body: impl FnOnce() -> T) -> T {
     struct Off;
     impl Drop for Off {
@@ -34,7 +34,7 @@ pub fn with<T>(body: impl FnOnce() -> T) -> T {
     body()
 }
 
-/// The partition, if there is to be one.
+/// Returns the restless partition, if there is to be one.
 pub(crate) fn partition() -> Option<PartitionSpec> {
     let restless = PartitionSpec::new("restless")
         .with(|spec| {
@@ -55,7 +55,7 @@ fn fail(sp: &mut Sp) -> [u64; 5] {
     for n in 0..SENDS {
         let page = sp.base() + 0x4_0000 + n * 0x1000;
         let share = Transaction::share(sp.id, 0x8001, RW, &[(page, 1)]);
-        // Whether that is accepted depends on all others.
+        // Whether the share is accepted depends on all other endpoints.
         sp.memory_call(MEM_SHARE_64, &share.encode(sp.layout));
     }
     sp.trap(0);

@@ -1,9 +1,9 @@
-//! Interleavings: PEs are threads, and one at a time holds the baton. At every access to hardware,
-//! and at every operation on a lock or an atomic of the engine ([`spmc::sync`]), the baton may go
-//! to another PE: to a random one, or where a [`Plan`] says so.
+//! Interleavings: each PE is a thread, and one of them at a time holds the baton. At every access
+//! to hardware, and at every operation on a lock or an atomic of the engine ([`spmc::sync`]), the
+//! baton may pass to another PE: to a random one, or as a [`Plan`] says.
 //!
-//! The order depends on the plan alone. A PE that needs a lock which is held passes the baton on
-//! and waits until the lock is free; when all wait, that is a dead lock, and the test fails.
+//! The order depends only on the plan. A PE that needs a lock which is held passes on the baton and
+//! waits until the lock is free. If all PEs wait, that is a deadlock, and the test fails.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,10 +15,11 @@ use spmc::sync::{Point, observe};
 
 use crate::{machine, restless};
 
-/// After so many points in a row a PE is taken to wait for another one in a loop of its own.
+/// The number of consecutive points after which a PE is assumed to wait for another one in a loop.
 const LOOPING: usize = 20_000;
 
-/// No race comes to so many points: PEs keep each other from going on.
+/// The number of points after which a race is assumed never to end: its PEs keep each other from
+/// making progress.
 const ENDLESS: usize = 10_000_000;
 
 /// A small generator of random numbers (xorshift64*).
@@ -26,12 +27,12 @@ const ENDLESS: usize = 10_000_000;
 pub struct Random(u64);
 
 impl Random {
-    /// A generator whose sequence depends on `seed` only.
+    /// Makes a generator whose sequence depends only on `seed`.
     pub const fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     pub fn bits(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -39,70 +40,70 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// A number below `limit`.
+    /// Returns a number below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         (self.bits() >> 16) % limit
     }
 
-    /// One of `choices`.
+    /// Returns one of `choices`.
     pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
 }
 
-/// In which order PEs run.
+/// The order in which PEs run.
 #[derive(Clone, Debug)]
 pub enum Plan {
-    /// At a point a random PE goes on, as the seed says; by the seed at every other point on
-    /// average, or at one in up to 64.
+    /// The baton passes to a random PE at some points, on average at one in 2 to 64, as the seed
+    /// determines.
     Random(u64),
-    /// A PE goes on until it has finished or waits for a lock, except that at the points of those
-    /// numbers the next one does.
+    /// A PE continues until it has finished or waits for a lock; at the points with the given
+    /// numbers the next PE continues.
     Preempt {
-        /// The PE that begins.
+        /// The PE that runs first.
         first: usize,
         /// Numbers of the points, counted for all PEs from 0.
         at: Vec<usize>,
     },
 }
 
-/// Who goes on at a point.
+/// The rule that decides which PE continues at a point.
 enum Choice {
-    /// One in so many points passes the baton.
+    /// The baton passes at one point in that many.
     Random(Random, u64),
     Preempt(Vec<usize>),
 }
 
-/// Records what a PE was about to do at a point.
+/// The operation that a PE was about to do at a point.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Visit {
     /// The PE.
     pub pe: usize,
-    /// Address of the lock or atomic; none for the hardware.
+    /// Address of the lock or atomic, or `None` for the hardware.
     pub object: Option<usize>,
-    /// It may have changed it.
+    /// Set if the operation may change the object.
     pub writes: bool,
 }
 
 struct Baton {
     choice: Choice,
-    /// Points at which another PE could go on, so far.
+    /// The points so far at which another PE could continue.
     visits: Vec<Visit>,
     holder: usize,
-    /// Points since the holder got the baton.
+    /// The number of points since the holder got the baton.
     in_a_row: usize,
     running: BTreeSet<usize>,
-    /// PEs that cannot go on before somebody releases the lock at that address.
+    /// PEs that wait for the lock at that address.
     waiting: BTreeMap<usize, usize>,
-    /// The race is given up; why.
+    /// The reason why the race was given up, if it was.
     given_up: Option<String>,
 }
 
-/// Unwinds the other PEs when a race is given up.
+/// Unwinds the threads of the other PEs when a race is given up.
 struct GivenUp;
 
 impl Baton {
-    /// The holder is at a point where another PE may go on.
+    /// Notes that the holder is at a point where another PE may continue.
     fn pass(&mut self, visit: Visit) {
         let point = self.visits.len();
         self.visits.push(visit);
@@ -128,13 +129,13 @@ impl Baton {
         }
     }
 
-    /// PEs that can go on.
+    /// Returns the PEs that can continue.
     fn able(&self) -> impl Iterator<Item = usize> {
         let waits = |pe: &usize| self.waiting.contains_key(pe);
         self.running.iter().copied().filter(move |pe| !waits(pe))
     }
 
-    /// The holder has finished, is to be preempted, or waits.
+    /// Passes the baton from a holder that has finished, is preempted, or waits.
     fn pass_on(&mut self) {
         let after = self.able().find(|pe| *pe > self.holder);
         let next = after.or_else(|| self.able().next());
@@ -150,16 +151,16 @@ impl Baton {
 /// Passes the baton between PEs.
 pub struct Schedule {
     baton: Mutex<Baton>,
-    /// One for each PE, told when it gets the baton.
+    /// One condition for each PE, signalled when the PE gets the baton.
     passed: Vec<Condvar>,
 }
 
 thread_local! {
-    /// The schedule that this thread is a PE of.
+    /// The schedule in which this thread is a PE.
     static SCHEDULE: RefCell<Option<(Arc<Schedule>, usize)>> = const { RefCell::new(None) };
 }
 
-/// The engine is at a point.
+/// Called by the engine at each point.
 fn at_point(point: Point) {
     SCHEDULE.with_borrow(|schedule| {
         if let Some((schedule, pe)) = schedule {
@@ -174,13 +175,13 @@ fn at_point(point: Point) {
     });
 }
 
-/// Has a PE fail that needs a lock which is held while no schedule lets others go on: it would wait
-/// for ever.
+/// Makes a PE panic if it needs a lock that is held while there is no schedule: it would wait for
+/// ever.
 pub fn watch_locks() {
     observe(at_point);
 }
 
-/// The hardware is about to be used.
+/// Called before the hardware is used.
 pub(crate) fn at_hardware() {
     SCHEDULE.with_borrow(|schedule| {
         if let Some((schedule, pe)) = schedule {
@@ -198,7 +199,7 @@ pub(crate) fn is_running() -> bool {
     SCHEDULE.with_borrow(Option::is_some)
 }
 
-/// Lets the other PEs go first: for a PE that tries something again until another one has gone on.
+/// Lets the other PEs run first, for a PE that repeats an attempt until another PE makes progress.
 pub fn let_others_go() {
     SCHEDULE.with_borrow(|schedule| {
         if let Some((schedule, pe)) = schedule {
@@ -210,7 +211,7 @@ pub fn let_others_go() {
 }
 
 impl Schedule {
-    /// A schedule of `pes` PEs.
+    /// Makes a schedule of `pes` PEs.
     pub fn new(plan: Plan, pes: usize) -> Self {
         let (choice, holder) = match plan {
             Plan::Random(seed) => {
@@ -264,10 +265,10 @@ impl Schedule {
         });
     }
 
-    /// Offers the baton to the other PEs and waits until it comes back.
+    /// Offers the baton to the other PEs, and waits until it comes back.
     fn step(&self, visit: Visit) {
         if std::thread::panicking() {
-            // Whoever unwinds only releases what it holds.
+            // A thread that unwinds only releases locks.
             return;
         }
         let mut baton = self.baton();
@@ -275,7 +276,7 @@ impl Schedule {
         self.wait(baton, visit.pe);
     }
 
-    /// Wakes the holder, and waits until that is `pe`.
+    /// Wakes the holder, and waits until `pe` is the holder.
     fn wait(&self, mut baton: MutexGuard<'_, Baton>, pe: usize) {
         if baton.holder != pe || baton.given_up.is_some() {
             self.wake(&baton);
@@ -289,7 +290,7 @@ impl Schedule {
         }
     }
 
-    /// Wakes the PE that goes on; all if the race is given up.
+    /// Wakes the PE that continues, or all PEs if the race is given up.
     fn wake(&self, baton: &Baton) {
         if baton.given_up.is_some() {
             self.passed.iter().for_each(Condvar::notify_one);
@@ -307,13 +308,13 @@ impl Schedule {
         }
     }
 
-    /// The points at which another PE could go on, in the order in which they came.
+    /// Returns the points at which another PE could continue, in their order.
     pub fn visits(&self) -> Vec<Visit> {
         std::mem::take(&mut self.baton().visits)
     }
 
-    /// Runs each of `bodies` on the PE of its index, interleaved. The first panic of one goes on
-    /// here.
+    /// Runs each of `bodies` on the PE of its index, interleaved. The first panic of a body
+    /// continues here.
     pub fn run<'a>(self: &Arc<Self>, bodies: Vec<Box<dyn FnOnce() + Send + 'a>>) {
         struct Finish<'a>(&'a Schedule, usize);
         impl Drop for Finish<'_> {
@@ -358,21 +359,22 @@ pub fn number(name: &str, default: usize) -> usize {
         .unwrap_or(default)
 }
 
-/// Returns the seeds of random orders: as many as the environment variable `name` says, or
-/// `default`. `HOST_SEED` chooses others: those of each value are a million of their own.
+/// Returns the seeds of random orders. The environment variable `name`, or `default`, is their
+/// number. `HOST_SEED` selects a different range of seeds for each value.
 pub fn seeds(name: &str, default: usize) -> Range<u64> {
     let first = number("HOST_SEED", 0) as u64 * 1_000_000;
     first..first + number(name, default) as u64
 }
 
-/// Runs `race` in random orders, then with one preemption at every point that can make a
-/// difference, then with two at random ones. A PE is stopped only before what another PE was seen
-/// to use in any of the runs, where one of both may change it.
+/// Runs `race` in random orders, then with one preemption at every point where it can make a
+/// difference, then with two preemptions at random points. A PE is preempted only before it uses an
+/// object that another PE was seen to use in any of the runs, where one of the two may change the
+/// object.
 ///
-/// `HOST_INTERLEAVINGS` sets how many random orders are tried, `HOST_RESTLESS` how many with a
-/// partition and a PE that come and go meanwhile ([`restless`]), and `HOST_PAIRS` how many pairs of
-/// preemptions; [`seeds`] says which. A race with more than `HOST_POINTS` points is stopped at so
-/// many of them only.
+/// `HOST_INTERLEAVINGS` is the number of random orders, `HOST_RESTLESS` the number of those with
+/// background activity ([`restless`]), and `HOST_PAIRS` the number of pairs of preemptions;
+/// [`seeds`] selects them. A race with more than `HOST_POINTS` points is preempted at that many of
+/// them only.
 pub fn explore(race: impl Fn(Plan) -> Trace) {
     let mut explorer = Explorer {
         race,
@@ -389,13 +391,13 @@ pub fn explore(race: impl Fn(Plan) -> Trace) {
     explorer.preempt_twice(number("HOST_PAIRS", 200));
 }
 
-/// Which PE begins, and the points at which the next one goes on.
+/// The PE that runs first, and the points at which the next PE continues.
 type Preemptions = (usize, Vec<usize>);
 
 struct Explorer<R> {
     race: R,
     seen: Uses,
-    /// Of runs with at most one preemption.
+    /// The traces of runs with at most one preemption.
     traces: BTreeMap<Preemptions, Trace>,
 }
 
@@ -408,7 +410,7 @@ impl<R: Fn(Plan) -> Trace> Explorer<R> {
         trace
     }
 
-    /// Runs it with more going on; the points of that are not looked for again.
+    /// Runs the race with background activity. The points of such a run are not explored further.
     fn run_restless(&self, plan: &Plan) {
         let told = Told(plan);
         restless::with(|| (self.race)(plan.clone()));
@@ -419,7 +421,8 @@ impl<R: Fn(Plan) -> Trace> Explorer<R> {
         self.run(&Plan::Preempt { first, at })
     }
 
-    /// Points behind the preemptions of a run at which another one can make a difference.
+    /// Returns the points after the preemptions of a run at which another preemption can make a
+    /// difference.
     fn branches(&self, run: &Preemptions) -> Vec<usize> {
         let from = run.1.last().map_or(0, |last| last + 1);
         let visits = self.traces[run].0.iter().enumerate().skip(from);
@@ -432,7 +435,7 @@ impl<R: Fn(Plan) -> Trace> Explorer<R> {
             let trace = self.preempt((first, Vec::new()));
             self.traces.insert((first, Vec::new()), trace);
         }
-        // A run can show uses that make points of earlier runs matter.
+        // A run can show uses that make points of earlier runs relevant.
         let mut before = 0;
         while before < self.seen.0.len() {
             before = self.seen.0.len();
@@ -470,7 +473,7 @@ impl<R: Fn(Plan) -> Trace> Explorer<R> {
     }
 }
 
-/// Says which plan a race failed by.
+/// Prints, after a panic, the plan of the race that failed.
 struct Told<'p>(&'p Plan);
 
 impl Drop for Told<'_> {
@@ -479,13 +482,13 @@ impl Drop for Told<'_> {
     }
 }
 
-/// The points of one run, in the order in which they came.
+/// The points of one run, in their order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Trace(Vec<Visit>);
 
 impl Trace {
-    /// Names each object by what `place` returns for its address, so that it has one name in all
-    /// runs; what has none is taken for the hardware.
+    /// Replaces the address of each object by the result of `place`, so that an object has one name
+    /// in all runs. An object without a name counts as the hardware.
     pub(crate) fn new(mut visits: Vec<Visit>, place: impl Fn(usize) -> Option<usize>) -> Self {
         for visit in &mut visits {
             visit.object = visit.object.and_then(&place);
@@ -494,7 +497,7 @@ impl Trace {
     }
 }
 
-/// Which PE used which object, and whether it may have changed it.
+/// The objects that each PE used, and whether the PE may have changed them.
 #[derive(Default)]
 struct Uses(BTreeSet<(Option<usize>, usize, bool)>);
 
@@ -505,7 +508,8 @@ impl Uses {
             .extend(uses.map(|visit| (visit.object, visit.pe, visit.writes)));
     }
 
-    /// Returns whether another PE used the object of `visit`, and one of both may have changed it.
+    /// Returns whether another PE used the object of `visit`, and one of the two may have changed
+    /// it.
     fn conflicts(&self, visit: &Visit) -> bool {
         let first = (visit.object, 0, false);
         let last = (visit.object, usize::MAX, true);

@@ -1,4 +1,4 @@
-//! An SMMU: streams, the tables that they were attached to, and a TLB of its own.
+//! An SMMU: streams, the tables to which they are attached, and a TLB.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,12 +7,12 @@ use spmc::hal::{Access, FaultKind, NoSuchStream, Stage2Roots, Stream};
 
 use crate::translation::{Tables, Tlb};
 
-/// Why a device does not reach memory.
+/// The reason why an access of a device fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DmaFault {
-    /// Its stream is not attached.
+    /// The stream is not attached.
     Blocked,
-    /// The tables do not allow it.
+    /// The tables do not permit the access.
     Stage2(FaultKind),
 }
 
@@ -25,7 +25,7 @@ pub struct Smmu {
 }
 
 impl Smmu {
-    /// SMMUs that know those streams.
+    /// Makes SMMUs that know those streams.
     pub fn new(streams: &[Stream]) -> Self {
         Self {
             streams: streams.iter().copied().collect(),
@@ -53,7 +53,7 @@ impl Smmu {
         self.attached.remove(&stream);
     }
 
-    /// An access of the device behind `stream`: the physical address.
+    /// Makes an access of the device behind `stream`. Returns the physical address.
     pub(crate) fn translate(
         &mut self,
         tables: Tables<'_>,

@@ -1,4 +1,4 @@
-//! The observable state of the engine, to show that a refused call changed nothing.
+//! The observable state of the engine, by which tests show that a refused call changed nothing.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Weak;
@@ -12,24 +12,24 @@ use spmc::partition::vcpu::State;
 
 use crate::machine::{Machine, NORMAL_RAM};
 
-/// Pages of the Normal world that tests use: what a snapshot looks at.
+/// The number of pages of the Normal world that tests use, and that a snapshot contains.
 pub const WATCHED_PAGES: u64 = 64;
-/// The first of them.
+/// The first of these pages.
 pub const WATCHED: u64 = NORMAL_RAM.start + 0x10_0000;
 
-/// State of one endpoint.
+/// The state of one endpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct EndpointState {
     id: u16,
     version: Version,
     mailbox: Mailbox,
     pool: usize,
-    /// Digest of ownership and access of every page that it has or that tests use.
+    /// A digest of ownership and access of every page that the endpoint has or that tests use.
     memory: u64,
     alive: bool,
 }
 
-/// State of all endpoints, their execution contexts and the live transactions.
+/// The state of all endpoints, of their execution contexts, and of the live transactions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
     endpoints: Vec<EndpointState>,
@@ -42,8 +42,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks at everything. Only while the engine holds no lock but the claims of the contexts that
-    /// run.
+    /// Takes a snapshot. To be called only while the engine holds no lock except the claims of
+    /// running contexts.
     pub fn take(machine: &Machine) -> Self {
         let spmc = machine
             .spmc
@@ -60,7 +60,7 @@ impl Snapshot {
             endpoints.push(endpoint(machine, &partition.endpoint, !partition.is_dead()));
             for vcpu in &partition.vcpus {
                 contexts.push(match vcpu.try_claim() {
-                    // The other fields mean nothing while nobody works.
+                    // The other fields have no meaning while the context does not run.
                     Some(vcpu) if matches!(vcpu.state(), State::Off | State::Waiting) => {
                         format!("{:?}", vcpu.state())
                     }
@@ -93,7 +93,7 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// How often the schedule receiver interrupt was raised.
+    /// Returns how often the schedule receiver interrupt was raised.
     pub fn raised(&self) -> usize {
         self.raised
     }
@@ -127,8 +127,8 @@ fn endpoint(machine: &Machine, endpoint: &Endpoint, alive: bool) -> EndpointStat
     }
 }
 
-/// A digest that is made millions of times: one multiplication a word, so that words which differ
-/// in one place never agree.
+/// A digest that is fast enough to be made millions of times: one multiplication for each word, by
+/// which inputs that differ in one word always have different digests.
 #[derive(Default)]
 struct Digest(u64);
 
@@ -146,17 +146,17 @@ impl Hasher for Digest {
     }
 }
 
-/// Counts what every change of the engine's state changes: less than a [`Snapshot`] and much
-/// faster.
+/// Counters that every change of the engine's state changes. They contain less than a [`Snapshot`]
+/// and are much faster to take.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Counts {
-    /// The mailbox, and pages taken from the pools, of each endpoint.
+    /// The mailbox of each endpoint, and the number of pages that it has taken from the pools.
     endpoints: Vec<(Mailbox, usize)>,
     shares: usize,
 }
 
 impl Counts {
-    /// Looks at them.
+    /// Takes the counters.
     pub fn take(machine: &Machine) -> Self {
         let spmc = machine
             .spmc

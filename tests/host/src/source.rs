@@ -1,21 +1,21 @@
-//! Where choices come from: a seed, or bytes that a fuzzer may change one by one.
+//! The source of random choices: a seed, or bytes that a fuzzer may change one by one.
 
 use crate::schedule::Random;
 
-/// Makes choices.
+/// A source of choices.
 pub trait Source {
-    /// A number below `limit`, which is not 0.
+    /// Returns a number below `limit`, which is not 0.
     fn below(&mut self, limit: u64) -> u64;
 
-    /// Any 64 bits.
+    /// Returns any 64 bits.
     fn bits(&mut self) -> u64;
 
-    /// One of `choices`.
+    /// Returns one of `choices`.
     fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
 
-    /// True once in `chance` times.
+    /// Returns true once in `chance` times.
     fn rarely(&mut self, chance: u64) -> bool {
         self.below(chance) == chance - 1
     }
@@ -31,12 +31,12 @@ impl Source for Random {
     }
 }
 
-/// Choices by the bytes of an input, each as few as it needs; at the end of the input every choice
-/// is 0.
+/// Choices by the bytes of an input. Each choice takes as few bytes as it needs. After the end of
+/// the input, every choice is 0.
 pub struct Bytes<'a>(pub &'a [u8]);
 
 impl Bytes<'_> {
-    /// Returns whether all choices from now on are 0.
+    /// Returns whether all further choices are 0.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! A whole system: machine, booted engine, partitions; and the Normal world's side of it.
+//! A whole system: machine, booted engine, partitions, and the Normal world's side of it.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,14 +22,14 @@ use crate::schedule::{Plan, Schedule, Trace};
 use crate::smmu::Smmu;
 use crate::snapshot::{Snapshot, WATCHED};
 
-/// TX buffer of the Normal world.
+/// The TX buffer of the Normal world.
 pub const NWD_TX: u64 = WATCHED;
-/// RX buffer of the Normal world.
+/// The RX buffer of the Normal world.
 pub const NWD_RX: u64 = WATCHED + 0x1000;
 /// Memory of the Normal world that tests may share, up to [`crate::snapshot::WATCHED_PAGES`].
 pub const NWD_PAGES: u64 = WATCHED + 0x1_0000;
 
-/// Changes of the hardware before boot.
+/// A change of the hardware before boot.
 type Prepare = Box<dyn FnOnce(&Machine)>;
 
 /// Collects the parts of a system.
@@ -47,13 +47,14 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Adds a partition; ids are 0x8001 and on, in order.
+    /// Adds a partition. Partitions have the ids from 0x8001 on, in the order in which they are
+    /// added.
     pub fn sp(mut self, partition: PartitionSpec) -> Self {
         self.partitions.push(partition);
         self
     }
 
-    /// Sets the number of PEs; all but the first stay off until [`System::turn_on`].
+    /// Sets the number of PEs. All but the first stay off until [`System::turn_on`].
     pub fn pes(mut self, pes: usize) -> Self {
         self.pes = pes;
         self
@@ -65,19 +66,19 @@ impl Builder {
         self
     }
 
-    /// Sets what TLBs keep.
+    /// Sets the seed that determines what TLBs keep.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Sets the streams that SMMUs know: none, unless this is called.
+    /// Sets the streams that SMMUs know. The default is none.
     pub fn streams(mut self, streams: &[Stream]) -> Self {
         self.streams = streams.to_vec();
         self
     }
 
-    /// Adds independent devices: a SEPID with one stream each.
+    /// Adds independent devices, each a SEPID with one stream.
     pub fn devices(mut self, devices: &[(u16, Stream)]) -> Self {
         self.devices = devices.to_vec();
         self
@@ -95,8 +96,7 @@ impl Builder {
         self
     }
 
-    /// Gives memory for translation tables in the SPMC manifest: there is none unless this is
-    /// called.
+    /// Gives memory for translation tables in the SPMC manifest. The default is none.
     pub fn table_memory(mut self, range: Range<u64>) -> Self {
         let words = [range.start, range.end - range.start];
         let cells = words.map(|word| [(word >> 32) as u32, word as u32]);
@@ -185,14 +185,14 @@ pub struct System {
     pub machine: Arc<Machine>,
     pes: Vec<Mutex<Box<Pe>>>,
     boot: Mutex<Option<Regs>>,
-    /// The Normal world asked for 1.0, where what is reserved must be zero.
+    /// Set if the Normal world has negotiated 1.0, at which reserved registers must be zero.
     is_careful: AtomicBool,
-    /// The partition of [`crate::restless`], if it is there.
+    /// The partition of [`crate::restless`], if there is one.
     restless: Option<u16>,
 }
 
 impl System {
-    /// An empty system with 4 PEs.
+    /// Returns the builder of a system with 4 PEs and no partitions.
     pub fn builder() -> Builder {
         Builder {
             partitions: Vec::new(),
@@ -208,7 +208,7 @@ impl System {
         }
     }
 
-    /// A system with those partitions.
+    /// Boots a system with those partitions.
     pub fn boot(partitions: impl IntoIterator<Item = PartitionSpec>) -> Self {
         partitions
             .into_iter()
@@ -216,7 +216,7 @@ impl System {
             .boot()
     }
 
-    /// Returns what the engine told the SPMD at the end of its boot.
+    /// Returns the engine's call to the SPMD at the end of its boot.
     pub fn boot_answer(&self) -> Regs {
         self.boot.lock().unwrap().expect("it has booted")
     }
@@ -250,17 +250,17 @@ impl System {
         answer
     }
 
-    /// The Normal world on the first PE.
+    /// Returns the Normal world on the first PE.
     pub fn nwd(&self) -> Nwd<'_> {
         self.pe(0)
     }
 
-    /// The Normal world on that PE.
+    /// Returns the Normal world on that PE.
     pub fn pe(&self, pe: usize) -> Nwd<'_> {
         Nwd { system: self, pe }
     }
 
-    /// Boots a secondary PE; what the engine told the SPMD.
+    /// Boots a secondary PE. Returns the engine's call to the SPMD.
     pub fn turn_on(&self, pe: usize) -> Regs {
         self.enter(
             pe,
@@ -269,18 +269,17 @@ impl System {
         )
     }
 
-    /// The observable state of the engine.
+    /// Returns the observable state of the engine.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::take(&self.machine)
     }
 
-    /// Runs each of `bodies` as the Normal world on the PE of its index, interleaved as `seed`
-    /// says.
+    /// Runs each of `bodies` as the Normal world on the PE of its index, interleaved by `seed`.
     pub fn interleave<'a>(&'a self, seed: u64, bodies: Vec<Box<dyn FnOnce(Nwd<'a>) + Send + 'a>>) {
         self.interleave_by(Plan::Random(seed), bodies);
     }
 
-    /// Does that as `plan` says. Returns the points at which another PE could go on.
+    /// Runs `bodies` interleaved by `plan`. Returns the points at which another PE could continue.
     pub fn interleave_by<'a>(
         &'a self,
         plan: Plan,
@@ -303,7 +302,8 @@ impl System {
         Trace::new(schedule.visits(), |address| self.place(address))
     }
 
-    /// Where something of the engine lies, relative to the engine or behind it to the tables.
+    /// Returns the place of an object of the engine, as an offset in the engine, or after its end
+    /// in the tables.
     fn place(&self, address: usize) -> Option<usize> {
         let spmc = &*self.spmc;
         let engine = (std::ptr::from_ref(spmc).addr(), size_of_val(spmc));
@@ -316,13 +316,13 @@ impl System {
     }
 }
 
-/// The value of those registers of the Normal world that a call does not use.
+/// The value of the Normal world's registers that a call does not use.
 const KEPT: u64 = 0x6b65_7074_6b65_7074;
 
-/// x0 to x2 of `FFA_VERSION` as TF-A passes it on.
+/// Registers x0 to x2 of `FFA_VERSION` as TF-A passes it on.
 const VERSION_REQUEST: [u64; 3] = [ffa::DIRECT_REQ_32, 0xffff_8000, 0x8000_0008];
 
-/// The Normal world on one PE: what the SPMD passes on.
+/// The Normal world on one PE, whose calls the SPMD passes on.
 #[derive(Clone, Copy)]
 pub struct Nwd<'s> {
     system: &'s System,
@@ -330,9 +330,9 @@ pub struct Nwd<'s> {
 }
 
 impl Nwd<'_> {
-    /// A call with x0 and on as given; x0 to x17 after it. What is not given is 0 or, where the
-    /// call takes nothing from it, garbage. Behind x7 the caller keeps something of its own, which
-    /// must come back and is not told, unless the call has something there.
+    /// Makes a call with x0 and further registers as given. Returns x0 to x17. A register that is
+    /// not given is 0 or, if the call does not use it, garbage. The registers after x7 hold a value
+    /// of the caller, which must be preserved and is returned as 0, unless the call uses them.
     pub fn call<const N: usize>(&self, regs: [u64; N]) -> Regs {
         let mut regs = Regs::new(regs);
         if regs.0[..3] == VERSION_REQUEST && regs.0[3] < ffa::V1_1 {
@@ -353,7 +353,7 @@ impl Nwd<'_> {
         answer
     }
 
-    /// A call with all registers given.
+    /// Makes a call with all registers given.
     #[track_caller]
     pub fn call_with(&self, regs: Regs) -> Regs {
         let answer = self
@@ -369,7 +369,7 @@ impl Nwd<'_> {
         answer
     }
 
-    /// A call that must be refused with `code` and change nothing.
+    /// Makes a call that must be refused with `code` and change nothing.
     #[track_caller]
     pub fn refused<const N: usize>(&self, regs: [u64; N], code: i32) {
         let before = self.system.snapshot();
@@ -382,7 +382,7 @@ impl Nwd<'_> {
         );
     }
 
-    /// `FFA_VERSION` as TF-A passes it on: by a framework message. Returns the version or the
+    /// Calls `FFA_VERSION` as TF-A passes it on: by a framework message. Returns the version or the
     /// error.
     pub fn version(&self, version: u64) -> u64 {
         let [function, ids, message] = VERSION_REQUEST;
@@ -394,13 +394,13 @@ impl Nwd<'_> {
         answer.0[3]
     }
 
-    /// A 64-bit direct request from id 0.
+    /// Sends a 64-bit direct request from id 0.
     pub fn request(&self, to: u16, payload: [u64; 5]) -> Regs {
         let [a, b, c, d, e] = payload;
         self.call([ffa::DIRECT_REQ_64, to.into(), 0, a, b, c, d, e])
     }
 
-    /// A direct request that is answered; the payload of the response.
+    /// Sends a direct request that must be answered. Returns the payload of the response.
     #[track_caller]
     pub fn ask(&self, to: u16, payload: [u64; 5]) -> [u64; 5] {
         let answer = self.request(to, payload);
@@ -439,14 +439,14 @@ impl Nwd<'_> {
             .expect("memory");
     }
 
-    /// A memory call with `descriptor` in TX.
+    /// Makes a memory call with `descriptor` in TX.
     pub fn memory_call(&self, function: u64, descriptor: &[u8]) -> Regs {
         self.write(NWD_TX, descriptor);
         let length = descriptor.len() as u64;
         self.call([function, length, length])
     }
 
-    /// A memory call that must be refused with `code` and change nothing.
+    /// Makes a memory call that must be refused with `code` and change nothing.
     #[track_caller]
     pub fn memory_refused(&self, function: u64, descriptor: &[u8], code: i32) {
         let before = self.system.snapshot();
@@ -459,14 +459,14 @@ impl Nwd<'_> {
         );
     }
 
-    /// Sends `transaction` in the layout of 1.2; the handle.
+    /// Sends `transaction` in the layout of 1.2. Returns the handle.
     #[track_caller]
     pub fn send(&self, function: u64, transaction: &Transaction) -> u64 {
         self.memory_call(function, &transaction.encode(Layout::V1_2))
             .handle()
     }
 
-    /// `FFA_MEM_RECLAIM`
+    /// Calls `FFA_MEM_RECLAIM`.
     pub fn reclaim(&self, handle: u64) -> Regs {
         self.call([ffa::MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32])
     }

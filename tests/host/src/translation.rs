@@ -1,14 +1,15 @@
-//! Stage 2, and stage 1 of the EL2&0 regime, as hardware sees them: the walk (Arm ARM D8.3, 4 KiB
-//! granule, 39-bit input) and TLBs.
+//! Stage 2, and stage 1 of the EL2&0 regime, as hardware implements them: the table walk (Arm ARM
+//! D8.3, 4 KiB granule, 39-bit input) and TLBs.
 //!
-//! A TLB keeps translations, and where the tables of levels 2 and 3 lie that it found on the way,
-//! also when the walk ended at nothing: such an entry is for all that the table translates. It
-//! keeps them until it is told to forget them. It may also lose them at any time; which it does is
-//! random, so that an engine that forgets an invalidation is caught sooner or later, and one that
-//! relies on a kept translation too. What it knows of tables it forgets only with everything else
-//! of the VMID: who names ranges may mean leaves alone.
+//! A TLB keeps translations. It also keeps the places of tables of levels 2 and 3 that a walk found
+//! on the way, even if the walk ended at an invalid descriptor; such an entry applies to all
+//! addresses that the table translates. The TLB keeps entries until they are invalidated, and may
+//! lose them at any time. Which entries it loses is random, so that an engine that forgets an
+//! invalidation is caught sooner or later, and so is an engine that relies on a kept translation.
+//! Entries for tables are dropped only when the whole VMID is invalidated: an invalidation by
+//! ranges may apply to leaves only.
 //!
-//! As long as a TLB knows a page as a table, the page must be nothing else: see
+//! As long as a TLB holds a page as a table, the page must not be used for anything else: see
 //! [`Tlb::find_reused`].
 
 use std::collections::BTreeMap;
@@ -21,20 +22,20 @@ use spmc::hal::{Access, FaultKind, Stage2Roots, Table, TablePlaces, TlbScope};
 /// A translation of one page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Translation {
-    /// Physical page, in the address space of the same world.
+    /// The physical page, in the address space of the same world.
     pub page: u64,
-    /// Reads are allowed.
+    /// Set if reads are permitted.
     pub read: bool,
-    /// Writes are allowed.
+    /// Set if writes are permitted.
     pub write: bool,
-    /// Instruction fetches are allowed.
+    /// Set if instruction fetches are permitted.
     pub execute: bool,
-    /// `MemAttr[3:2]` is zero.
+    /// Set if `MemAttr[3:2]` is zero.
     pub device: bool,
 }
 
 impl Translation {
-    /// Returns whether the access may be made.
+    /// Returns whether the access is permitted.
     pub fn permits(&self, access: Access) -> bool {
         match access {
             Access::Read => self.read,
@@ -44,23 +45,23 @@ impl Translation {
     }
 }
 
-/// Translation tables as memory: `tables[0]` lies at `base`.
+/// The translation tables as memory: `tables[0]` lies at `base`.
 #[derive(Clone, Copy)]
 pub struct Tables<'a> {
-    /// All of them.
+    /// All tables.
     pub tables: &'a [Table],
-    /// Where they lie.
+    /// The places of the tables.
     pub places: &'a TablePlaces,
 }
 
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 const ACCESS_FLAG: u64 = 1 << 10;
 
-/// Where a walk begins, and how it reads what it finds.
+/// The beginning of a walk, and the format of its descriptors.
 #[derive(Clone, Copy)]
 struct Root {
     table: u64,
-    /// Stage 1 of the EL2&0 regime: only what leads to this world counts.
+    /// Set for stage 1 of the EL2&0 regime: only descriptors of pages of this world count.
     stage1: Option<World>,
 }
 
@@ -92,10 +93,10 @@ struct Step {
     table: u64,
 }
 
-/// log2 of the bytes that the tables of levels 1, 2 and 3 translate.
+/// log2 of the bytes that one table of level 1, 2 or 3 translates.
 const LEVELS: [u32; 3] = [39, 30, 21];
 
-/// Where a walk ended, and which tables of levels 2 and 3 it came by.
+/// The result of a walk, and the tables of levels 2 and 3 that it used.
 struct Walk {
     result: Result<Translation, FaultKind>,
     steps: Vec<Step>,
@@ -118,8 +119,8 @@ impl Tables<'_> {
         self.table(table).0[index as usize].load(Ordering::Acquire)
     }
 
-    /// The entries of a table that are not zero, with their index. Most are zero, and looked at
-    /// many at a time.
+    /// Returns the entries of a table that are not zero, with their indices. Most entries are zero,
+    /// so many are tested at a time.
     fn entries(&self, table: u64) -> impl Iterator<Item = (u64, u64)> {
         const CHUNK: usize = 32;
         let chunks = (0..).step_by(CHUNK).zip(self.table(table).0.chunks(CHUNK));
@@ -130,7 +131,7 @@ impl Tables<'_> {
             .filter(|(_, raw)| *raw != 0)
     }
 
-    /// Translates the page of `ipa` with the stage-2 tables as they are now.
+    /// Translates the page of `ipa` by the current stage-2 tables.
     pub fn walk(&self, root: u64, ipa: u64) -> Result<Translation, FaultKind> {
         self.walk_from_root(Root::stage2(root), ipa).result
     }
@@ -149,7 +150,7 @@ impl Tables<'_> {
         self.walk_from(first, ipa, root.stage1)
     }
 
-    /// Goes on with a walk that has come to the table of `at`.
+    /// Continues a walk at the table of `at`.
     fn walk_from(&self, mut at: Step, ipa: u64, stage1: Option<World>) -> Walk {
         let mut steps = Vec::new();
         let result = loop {
@@ -170,14 +171,14 @@ impl Tables<'_> {
         Walk { result, steps }
     }
 
-    /// Finds the table that translates the `1 << shift` bytes around `ipa`.
+    /// Returns the table that translates the `1 << shift` bytes around `ipa`.
     fn table_for(&self, root: Root, shift: u32, ipa: u64) -> Option<u64> {
         let walk = self.walk_from_root(root, ipa);
         let step = walk.steps.iter().find(|step| step.shift == shift);
         step.map(|step| step.table)
     }
 
-    /// Tells whether a table below `at` lies at `target`.
+    /// Returns whether a table below `at` lies at `target`.
     fn leads_to(&self, at: Step, target: u64) -> bool {
         let shift = at.shift - 9;
         shift > 12
@@ -187,8 +188,8 @@ impl Tables<'_> {
             })
     }
 
-    /// Adds everything that the tables under `root` say to a digest, software bits and all, but not
-    /// where the tables lie.
+    /// Adds the contents of the tables under `root` to a digest, including software bits, but
+    /// without the places of the tables.
     pub fn digest(&self, root: u64, digest: &mut impl Hasher) {
         self.digest_level(root, 30, digest);
     }
@@ -204,12 +205,12 @@ impl Tables<'_> {
         }
     }
 
-    /// Calls `each` with every page that is mapped by stage 2 under `root`, in order.
+    /// Calls `each` with every page that stage 2 under `root` maps, in order.
     pub fn for_each(&self, root: u64, each: &mut impl FnMut(u64, Translation)) {
         self.visit(Root::stage2(root), 0, 30, each);
     }
 
-    /// Calls `each` with every page of `world` that is mapped for the partition behind `roots`, at
+    /// Calls `each` with every page of `world` that is mapped for the partition with `roots`, at
     /// S-EL1 or S-EL0.
     pub fn for_each_of(
         &self,
@@ -244,7 +245,7 @@ impl Tables<'_> {
     }
 }
 
-/// The translation of the page of `ipa` by the block or page descriptor `raw`.
+/// Returns the translation of the page of `ipa` by the block or page descriptor `raw`.
 fn leaf(raw: u64, ipa: u64, shift: u32, stage1: Option<World>) -> Result<Translation, FaultKind> {
     assert_ne!(
         raw & ACCESS_FLAG,
@@ -266,7 +267,7 @@ fn leaf(raw: u64, ipa: u64, shift: u32, stage1: Option<World>) -> Result<Transla
         page,
         read: raw & 1 << 6 != 0,
         write: raw & 1 << 7 != 0,
-        // XN[1:0]: 00 executable by all, 10 by nobody; the engine uses no others.
+        // XN[1:0]: 00 is executable at EL1 and EL0, 10 at neither; the engine uses no others.
         execute: match raw >> 53 & 3 {
             0b00 => true,
             0b10 => false,
@@ -290,7 +291,7 @@ fn stage1_leaf(raw: u64, page: u64, world: World) -> Result<Translation, FaultKi
         read: access,
         write: access && !read_only,
         execute: !bit(54),
-        // By MAIR_EL2: 0 and 2 are Normal.
+        // By MAIR_EL2, the indices 0 and 2 are Normal memory.
         device: !matches!(raw >> 2 & 7, 0 | 2),
     };
     assert!(
@@ -306,13 +307,13 @@ type Key = (u16, World, u64);
 #[derive(Default)]
 pub struct Tlb {
     pages: BTreeMap<Key, Translation>,
-    /// Tables, by how much they translate and for which addresses.
+    /// Places of tables, by the size and the address of what they translate.
     walks: BTreeMap<(u32, Key), u64>,
 }
 
 impl Tlb {
-    /// Translates, from what is kept or by a walk; `coin` decides whether what is kept is used, and
-    /// whether what is found is kept.
+    /// Translates by a kept entry or by a walk. `coin` decides whether a kept entry is used, and
+    /// whether a new one is kept.
     pub fn translate(
         &mut self,
         tables: Tables<'_>,
@@ -326,7 +327,7 @@ impl Tlb {
             return Ok(kept);
         }
         let root = Root::of(roots, world);
-        // From the table nearest to the page that it knows and cares to remember.
+        // Begin at the kept table that is nearest to the page, if `coin` permits its use.
         let known = [21, 30].into_iter().find_map(|shift| {
             let table = *self.walks.get(&(shift, key(shift))).filter(|_| coin())?;
             Some(Step { shift, table })
@@ -349,7 +350,7 @@ impl Tlb {
         found.result
     }
 
-    /// Forgets what `scope` names.
+    /// Drops the entries that `scope` names.
     pub fn invalidate(&mut self, vmid: u16, scope: &TlbScope<'_>) {
         match scope {
             TlbScope::All => {
@@ -367,7 +368,7 @@ impl Tlb {
         }
     }
 
-    /// The first kept entry that no walk would find now.
+    /// Returns the first kept entry that no walk would find now.
     pub fn find_stale(
         &self,
         tables: Tables<'_>,
@@ -388,9 +389,10 @@ impl Tlb {
         })
     }
 
-    /// Describes a page that this TLB takes for a table though it has become something else. A
-    /// table may have left its place, and the TLB may not have been told of that yet; but no other
-    /// place leads to it, and it says nothing new: its entries map their own addresses, or nothing.
+    /// Describes a page that this TLB holds as a table although the page is used for something
+    /// else. A table may have left the tree, without the TLB being invalidated yet. But then no
+    /// other descriptor may point to it, and its contents must not be new: its entries map their
+    /// own addresses, or nothing.
     pub fn find_reused(
         &self,
         tables: Tables<'_>,

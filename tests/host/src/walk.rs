@@ -1,41 +1,42 @@
-//! Exhaustive exploration by walking. A system that cannot be copied walks from state to state:
-//! where it is, it makes a move that was not made there yet; when there is none left it goes the
-//! shortest known way to a state where there is. So every move is made in every state, until
-//! nothing new is reached.
+//! Exhaustive exploration by walking. A system that cannot be copied walks from state to state. In
+//! each state it makes a move that was not made there yet. If there is none, it goes the shortest
+//! known way to a state that has one. So every move is made in every state, until nothing new is
+//! reached.
 //!
-//! States are compared by value. Known moves are made again and again on the way, and must lead to
-//! the known state each time: so the value has all that decides what comes next.
+//! States are compared by value. Known moves on the way are made again and again, and must lead to
+//! the known state each time, which shows that the value contains everything that determines the
+//! further behaviour.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
 
-/// A system all of whose states can be visited.
+/// A system whose states can all be visited.
 pub trait Walker: Sized {
-    /// The description that it is made from.
+    /// The description from which a system is made.
     type Setup;
     /// One move.
     type Move: Copy + PartialEq + Debug;
-    /// All that decides what can come.
+    /// A value that contains everything that determines the further behaviour.
     type State: Clone + Eq + Hash + Debug;
 
     /// Boots a system.
     fn boot(setup: &Self::Setup) -> Self;
 
-    /// The moves that are possible now, right ones and wrong ones.
+    /// Returns the moves that are possible now, valid and invalid ones.
     fn moves(&self) -> Vec<Self::Move>;
 
-    /// Makes a move; panics if it came out wrong.
+    /// Makes a move. Panics if its result is wrong.
     fn make(&mut self, chosen: Self::Move);
 
-    /// The state, as a value.
+    /// Returns the state as a value.
     fn state(&self) -> Self::State;
 
     /// Panics if something is wrong in this state.
     fn check(&self);
 
-    /// Returns true if the system has come to a limit that is no part of its states, so that
-    /// another one must go on.
+    /// Returns whether the system has reached a limit that is not a part of its state, so that
+    /// another system must continue.
     fn is_worn(&self) -> bool {
         false
     }
@@ -43,53 +44,53 @@ pub trait Walker: Sized {
     /// Ends the system.
     fn end(self) {}
 
-    /// Returns true if a move is one that parties make which mean well.
+    /// Returns whether a cooperative party could make the move.
     fn helps(chosen: Self::Move) -> bool;
 
-    /// Returns true if nobody has anything left to do in this state.
+    /// Returns whether there is no work left in this state.
     fn is_at_rest(state: &Self::State) -> bool;
 }
 
-/// How much was explored.
+/// The size of an exploration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Figures {
-    /// Different states.
+    /// The number of different states.
     pub states: usize,
-    /// Moves, each in each state.
+    /// The number of moves, summed over all states.
     pub moves: usize,
-    /// Moves on the shortest way to the state that is farthest away.
+    /// The number of moves on the shortest way to the farthest state.
     pub depth: usize,
-    /// States in which nobody has anything left to do.
+    /// The number of states without work left.
     pub at_rest: usize,
-    /// Moves that were made in all, those on the way counted each time.
+    /// The number of moves that were made in total, including repeated ones.
     pub steps: usize,
-    /// Systems that were booted.
+    /// The number of systems that were booted.
     pub boots: usize,
 }
 
 struct Node<M> {
-    /// Where each move leads to.
+    /// The state to which each move leads.
     edges: Vec<(M, Option<usize>)>,
-    /// Moves before this one have been made.
+    /// The moves before this index have been made.
     next: usize,
-    /// The states next to this one, with an edge to each.
+    /// The neighbouring states, with an edge to each.
     near: Vec<(usize, usize)>,
-    /// The last search that came here, from which state, and by which edge.
+    /// The last search that reached this state, and from which state and by which edge.
     seen: usize,
     from: (usize, usize),
 }
 
-/// All that is known.
+/// The known part of the state space.
 struct Map<W: Walker> {
     nodes: Vec<Node<W::Move>>,
     states: HashMap<W::State, usize>,
     searches: usize,
-    /// Where moves are left to be made, and where they were.
+    /// States that have, or had, moves left to make.
     open: Vec<usize>,
 }
 
 impl<W: Walker> Map<W> {
-    /// The number of the state that `walker` is in.
+    /// Returns the number of the state that `walker` is in.
     fn place(&mut self, walker: &W) -> usize {
         let state = walker.state();
         if let Some(known) = self.states.get(&state) {
@@ -110,7 +111,7 @@ impl<W: Walker> Map<W> {
         index
     }
 
-    /// The shortest way from one state to the nearest that `wanted` takes.
+    /// Returns the shortest way from one state to the nearest state for which `wanted` is true.
     fn way(
         &mut self,
         from: usize,
@@ -156,8 +157,8 @@ impl<W: Walker> Map<W> {
     }
 }
 
-/// Explores everything that can be reached. Panics as soon as something is wrong, and says by which
-/// moves; when there are more than `most` states; or when parties that mean well cannot bring a
+/// Explores everything that can be reached. Panics if something is wrong, with a list of the moves
+/// that led there; if there are more than `most` states; and if cooperative parties cannot bring a
 /// state to rest.
 pub fn walk<W: Walker>(setup: &W::Setup, most: usize) -> Figures {
     let mut figures = Figures::default();
@@ -248,13 +249,13 @@ pub fn walk<W: Walker>(setup: &W::Setup, most: usize) -> Figures {
 }
 
 impl<W: Walker> Map<W> {
-    /// The state of that number.
+    /// Returns the state of that number.
     fn state(&self, number: usize) -> Option<&W::State> {
         let found = self.states.iter().find(|(_, index)| **index == number);
         found.map(|(state, _)| state)
     }
 
-    /// How far the farthest state is from the first one.
+    /// Returns the distance of the farthest state from the first one.
     fn depth(&self) -> usize {
         let mut far = vec![usize::MAX; self.nodes.len()];
         far[0] = 0;
@@ -273,8 +274,8 @@ impl<W: Walker> Map<W> {
         depth
     }
 
-    /// Panics if there is a state from which no moves of parties that mean well lead to rest.
-    /// Returns how many states are at rest.
+    /// Panics if no moves of cooperative parties lead from some state to one at rest. Returns how
+    /// many states are at rest.
     fn come_to_rest(&mut self) -> usize {
         let mut before = vec![Vec::new(); self.nodes.len()];
         for (from, node) in self.nodes.iter().enumerate() {
@@ -308,11 +309,11 @@ impl<W: Walker> Map<W> {
     }
 }
 
-/// Says after a panic by which moves it came to that.
+/// Prints, after a panic, the moves that led to it.
 struct Told<W: Walker>(Map<W>, usize, Option<W::Move>);
 
 impl<W: Walker> Told<W> {
-    /// Makes that move, which starts in the state `at`. Returns the state that it leads to.
+    /// Makes that move, which starts in the state `at`. Returns the resulting state.
     fn go(&mut self, walker: &mut W, at: usize, edge: usize) -> usize {
         let chosen = self.0.nodes[at].edges[edge].0;
         (self.1, self.2) = (at, Some(chosen));

@@ -1,14 +1,14 @@
-//! Checks of what must be so in every state.
+//! Checks of what must hold in every state.
 
 use super::state::{Context, Is, On, Value, Whose, Why};
 
-/// Lines that make a context run which waits: as the engine has them in its words.
+/// Indices of the engine's words of lines that make a waiting context run.
 const PENDING: usize = 0;
 const ENABLED: usize = 1;
 const ACTIVE: usize = 3;
 
 impl Context {
-    /// Returns true if it is in the middle of the work for whoever called it.
+    /// Returns whether the context is in the middle of work for its caller.
     pub fn works(&self) -> bool {
         matches!(self.is, Is::Running | Is::Blocked(_) | Is::Preempted)
     }
@@ -19,7 +19,8 @@ impl Context {
 }
 
 impl Value {
-    /// Panics if something is wrong. `owners` have the interrupt, `exits` a managed exit.
+    /// Panics if something is wrong. `owners` are the contexts that have the interrupt, `exits`
+    /// those with a managed exit.
     pub fn check(&self, owners: &[usize], exits: &[usize], line: u32, bit: u64) {
         self.check_pes();
         for (index, context) in self.contexts.iter().enumerate() {
@@ -28,7 +29,7 @@ impl Value {
         self.check_interrupt(owners, line, bit);
     }
 
-    /// A context runs on exactly one PE, if it runs.
+    /// Checks that each running context runs on exactly one PE, and that no other context does.
     fn check_pes(&self) {
         let mut on = vec![0; self.contexts.len()];
         for pe in &self.pes {
@@ -42,14 +43,15 @@ impl Value {
         }
     }
 
-    /// Links hold at both ends.
+    /// Checks that links agree at both ends.
     fn check_links(&self, index: usize, context: &Context, exits: &[usize]) {
         if let Is::Blocked(callee) = context.is {
             let (callee, lives) = callee.unwrap_or_else(|| panic!("{index} waits for nobody"));
             let callee = &self.contexts[callee];
             let works = callee.works() || matches!(callee.is, Is::Stopped(_));
             let is_known = works && callee.caller() == Some(index);
-            // It may have failed, or gone off: then the Normal world may run whoever waits.
+            // The callee may have failed or gone off. The Normal world may then run the blocked
+            // caller.
             let is_gone = !lives || matches!(callee.is, Is::Aborted | Is::Off) || callee.dead;
             assert!(
                 is_known || is_gone,
@@ -95,7 +97,7 @@ impl Value {
         self.contexts[caller].is == Is::Blocked(Some((callee, true)))
     }
 
-    /// Returns true if the chain that goes on from `index` is stopped, or has lost its end.
+    /// Returns whether the chain that continues at `index` is stopped or has lost its end.
     fn is_stopped(&self, index: usize) -> bool {
         match self.contexts[index].is {
             Is::Stopped(_) => true,
@@ -107,7 +109,7 @@ impl Value {
         }
     }
 
-    /// Returns whom `index` works for, and itself, from the nearest on.
+    /// Returns `index` and the contexts for which it works, from the nearest on.
     pub fn chain_of(&self, index: usize) -> Vec<usize> {
         let mut chain = vec![index];
         let mut last = index;
@@ -120,8 +122,8 @@ impl Value {
         chain
     }
 
-    /// Returns the first member of the chain that ends with `index`, which works for `caller`, and
-    /// for whom it is stopped.
+    /// Returns the first member of the chain that ends with `index` and works for `caller`, and the
+    /// context for which that member is stopped.
     fn stopped_for(&self, index: usize, caller: usize) -> Option<(usize, usize)> {
         if self.waits_for(caller, index) {
             self.stopped_for(caller, self.contexts[caller].caller()?)
@@ -130,7 +132,7 @@ impl Value {
         }
     }
 
-    /// The interrupt is where somebody will find it.
+    /// Checks that the interrupt is where a PE will find it.
     fn check_interrupt(&self, owners: &[usize], line: u32, bit: u64) {
         let lives = |index: &&usize| !self.contexts[**index].dead;
         let owners: Vec<usize> = owners.iter().filter(lives).copied().collect();
@@ -155,7 +157,7 @@ impl Value {
         }
     }
 
-    /// Returns true if a PE will look for interrupts soon, or handles some.
+    /// Returns whether a PE is due to look for interrupts, or handles some.
     fn somebody_looks(&self) -> bool {
         self.pes.iter().enumerate().any(|(pe, on)| match on {
             On::Off => false,
@@ -172,7 +174,7 @@ impl Value {
         })
     }
 
-    /// Returns true if nobody has anything left to do.
+    /// Returns whether there is no work left.
     pub fn is_at_rest(&self) -> bool {
         let is_off = |on: &On| *on == On::Off;
         let pes = self.pes.iter().all(|on| matches!(on, On::Off | On::Normal));

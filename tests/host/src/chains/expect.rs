@@ -1,4 +1,4 @@
-//! The expected outcome of a move: what each context and the Normal world find when they go on.
+//! The expected results of a move: what each context and the Normal world find when they continue.
 
 use spmc::partition::vcpu::{Message, Model};
 
@@ -8,14 +8,14 @@ use crate::ffa::*;
 use crate::held::{Entered, Report};
 
 impl Chains {
-    /// A context goes on: what it finds must fit what it did.
+    /// Checks that what a context finds when it continues fits what it did.
     pub(super) fn enters(&mut self, index: usize, entered: &Entered) {
         let own = u64::from(self.ids[index].0);
         let word = self.id_word(index);
         let ids = &self.ids;
         let guest = &mut self.guests[index];
         if guest.number != entered.guest {
-            // It has initialised and begun to wait.
+            // The guest has initialised and begun to wait.
             guest.number = entered.guest;
             guest.doing = Doing::Waits;
             guest.sent.fill(0);
@@ -51,7 +51,7 @@ impl Chains {
                 match by {
                     DIRECT_RESP_64 | DIRECT_RESP2 => {
                         assert_eq!(regs.0[1], callee << 16 | own, "{index}");
-                        // To whichever of its contexts.
+                        // The request was sent to any of the partition's contexts.
                         let mut sent = ids.iter().zip(&guest.sent);
                         let is_known =
                             sent.any(|(id, sent)| id.0 == ids[to].0 && *sent == regs.0[4]);
@@ -61,7 +61,8 @@ impl Chains {
                         );
                     }
                     ERROR => {}
-                    // To who handles a secure interrupt it says nothing.
+                    // FFA_INTERRUPT names no context to a partition that handles a Secure
+                    // interrupt.
                     INTERRUPT if matches!(entered.shown.0, Model::Resume { .. }) => {
                         assert_eq!(regs.0[1], 0);
                     }
@@ -77,7 +78,7 @@ impl Chains {
         }
     }
 
-    /// The Normal world has a PE again.
+    /// Checks what the Normal world finds when it gets a PE back.
     pub(super) fn returns(&mut self, pe: usize, regs: &Regs) {
         let by = regs.function();
         match self.called[pe].expect("it called") {
@@ -114,7 +115,7 @@ impl Chains {
         }
     }
 
-    /// Checks what comes of a call of the Normal world, by the state of whom it called.
+    /// Checks the result of a call of the Normal world against the state of the called context.
     pub(super) fn expect(&self, pe: usize, chosen: Move, before: &Context, report: &Report) {
         let (Move::Ask(_, to) | Move::Run(_, to)) = chosen else {
             return;
@@ -144,8 +145,8 @@ impl Chains {
         }
     }
 
-    /// Returns who has to leave for a Non-secure interrupt that stops `index`: the nearest one that
-    /// processes a request and has a managed exit.
+    /// Returns the context that must leave when a Non-secure interrupt stops `index`: the nearest
+    /// one that serves a request and has a managed exit.
     pub(super) fn who_exits(&self, index: usize) -> Option<usize> {
         let (value, exits) = (self.value(), self.exits());
         let asked = |context: &Context| {
@@ -155,7 +156,7 @@ impl Chains {
         chain.find(|member| exits.contains(member) && asked(&value.contexts[*member]))
     }
 
-    /// Checks what comes of a Non-secure interrupt, for which `exits` has to leave.
+    /// Checks the result of a Non-secure interrupt for which `exits` must leave.
     pub(super) fn expect_of_interrupt(&self, exits: Option<usize>, report: &Report) {
         match (exits, report) {
             (None, Report::Returns(regs)) => assert_eq!(regs.function(), INTERRUPT),
@@ -167,8 +168,8 @@ impl Chains {
         }
     }
 
-    /// Returns true if `index` was stopped for `caller`, which runs and may go on with it, whatever
-    /// index it gives.
+    /// Returns whether `index` was stopped for `caller`, which runs and may continue it by any
+    /// index of that partition.
     pub(super) fn is_stopped_for(&self, index: usize, caller: usize) -> bool {
         let (context, runs) = (self.look(index), self.look(caller));
         let may_run = match runs.work {
@@ -180,7 +181,7 @@ impl Chains {
         may_run && is_stopped && !context.dead && context.caller() == Some(caller)
     }
 
-    /// Checks what comes of a request of a partition.
+    /// Checks the result of a partition's request.
     pub(super) fn expect_of_partition(
         &self,
         to: usize,
@@ -191,7 +192,7 @@ impl Chains {
         let wanted: &[Option<i32>] = match before.is {
             _ if before.dead => &[Some(ABORTED)],
             Is::Waiting => &[None],
-            // One that was given its cycles in the caller's own chain is no receiver.
+            // A context that was given cycles in the caller's own chain cannot receive a request.
             _ if matches!(before.work, Some((Why::Run, ..))) => &[Some(BUSY), Some(DENIED)],
             _ => &[Some(BUSY)],
         };

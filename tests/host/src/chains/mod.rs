@@ -1,9 +1,9 @@
-//! Scheduling as a system to walk whole: three contexts and two PEs, every event.
+//! Scheduling, as a system that is explored completely: three contexts, two PEs, every event.
 //!
-//! A move is one call of the Normal world, one exit of a partition that runs, or something that
-//! happens to the hardware. Between any two moves every PE is held, in the Normal world or in the
-//! middle of a partition, so partitions run on both PEs at once in every order. What comes within
-//! one call of the engine is for races.
+//! A move is one call of the Normal world, one exit of a running partition, or one event of the
+//! hardware. Between two moves every PE is held, in the Normal world or in the middle of a
+//! partition, so that partitions run on both PEs at once in every order. Interleavings within one
+//! call of the engine are left to the tests of races.
 
 mod check;
 mod expect;
@@ -34,34 +34,35 @@ use state::{Context, Is, On, Value};
 /// The first partition, which owns [`LINE`].
 const A: u16 = 0x8001;
 const LINE: u32 = 40;
-/// Its bit in the words of lines.
+/// The bit of [`LINE`] in the words of lines.
 const BIT: u64 = 1;
-/// The virtual interrupt that asks for a managed exit.
+/// The virtual interrupt that requests a managed exit.
 const MANAGED_EXIT_ID: u64 = 4;
 
 const ENABLE: u64 = 0xff03;
 const GET: u64 = 0xff04;
 const DEACTIVATE: u64 = 0xff08;
 
-/// A partition may start anew so often at once; then a system is worn.
+/// The number of restarts of a partition within a short time. After that many a system is worn.
 const RESTARTS: usize = 18;
-/// After so many handlers whoever was interrupted goes on for a moment; then a system is worn, too.
+/// The number of handlers after which an interrupted context continues for a moment. After that
+/// many a system is worn, too.
 const HANDLERS: usize = spmc::limits::MAX_PARTITIONS;
 
-/// The work that a context is in the middle of, from its own point of view.
+/// The work that a context is in the middle of, as the context sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Doing {
-    /// It runs.
+    /// The context runs.
     Free,
-    /// It waits for a message.
+    /// The context waits for a message.
     Waits,
     /// A call that completes at once.
     Calls,
-    /// It has sent a request to that partition, or given it cycles.
+    /// The context has sent a request to that partition, or given it cycles.
     Asks(usize),
     Runs(usize),
     Yields,
-    /// It was interrupted.
+    /// The context was interrupted.
     Stands,
 }
 
@@ -72,9 +73,9 @@ struct Guest {
     doing: Doing,
     gprs: [u64; 31],
     shown: Option<Shown>,
-    /// The request that it serves: by whom and its number.
+    /// The request that the context serves: its sender and its number.
     serves: Option<(u16, u64)>,
-    /// Number of the last request to each partition.
+    /// The number of the last request to each partition.
     sent: Vec<u64>,
 }
 
@@ -84,26 +85,26 @@ impl Guest {
     }
 }
 
-/// A system.
+/// A system with three contexts.
 pub struct Chains {
     setup: Setup,
     system: Arc<System>,
     holders: Vec<Holder>,
-    /// All contexts: partition and index.
+    /// All contexts, by partition and index.
     ids: Vec<(u16, u16)>,
     guests: Vec<Guest>,
     pes: Vec<On>,
-    /// Number of the last request of the Normal world to each context.
+    /// The number of the last request of the Normal world to each context.
     sent: Vec<u64>,
-    /// The context that the Normal world called last, on each PE.
+    /// The last call of the Normal world on each PE.
     called: Vec<Option<Move>>,
     requests: u64,
     restarts: Vec<usize>,
-    /// How many handlers of interrupts began on each PE since the Normal world last had it.
+    /// The number of interrupt handlers that began on each PE since the Normal world last had it.
     handlers: Vec<usize>,
 }
 
-/// Requests to the second context are of the second kind.
+/// Returns the function of requests to a context. The second context receives the second kind.
 fn request(to: usize) -> u64 {
     if to == 1 { DIRECT_REQ2 } else { DIRECT_REQ_64 }
 }
@@ -122,7 +123,7 @@ impl Chains {
         u64::from(id) << 16 | u64::from(vcpu)
     }
 
-    /// The context that a call to the partition of `index` is for on that PE.
+    /// Returns the context that a call to the partition of `index` reaches on that PE.
     fn on(&self, index: usize, pe: usize) -> usize {
         if self.ids[index].0 == A && self.setup.first > 1 {
             pe
@@ -144,14 +145,14 @@ impl Chains {
         (0..count).collect()
     }
 
-    /// Contexts with a managed exit.
+    /// Returns the contexts with a managed exit.
     fn exits(&self) -> Vec<usize> {
         let action = |index: &usize| self.setup.actions[usize::from(self.ids[*index].0 - A)];
         let all = 0..self.ids.len();
         all.filter(|index| action(index) == MANAGED_EXIT).collect()
     }
 
-    /// The PE is held somewhere else now.
+    /// Notes that the PE is held at another place now.
     fn arrive(&mut self, pe: usize, report: Report) {
         let stack = match std::mem::replace(&mut self.pes[pe], On::Normal) {
             On::Runs(stack) => stack,
@@ -193,7 +194,7 @@ impl Chains {
         self.system.machine.journal().clear();
     }
 
-    /// Has the Normal world make that move on a PE.
+    /// Makes the Normal world do that move on a PE.
     fn command(&mut self, pe: usize, chosen: Move) {
         self.called[pe] = Some(chosen);
         let command = match chosen {
@@ -229,7 +230,7 @@ impl Chains {
         self.arrive(pe, report);
     }
 
-    /// Has the context that runs on a PE do that.
+    /// Makes the context that runs on a PE do that.
     fn act(&mut self, pe: usize, does: Does) {
         let index = self.running(pe).expect("somebody runs");
         let own = u64::from(self.ids[index].0) << 16;
@@ -240,11 +241,12 @@ impl Chains {
         };
         let error = [ERROR, 0, (-6_i32) as u32 as u64];
         let before = match does {
-            // Whoever failed meanwhile calls nobody.
+            // A partition that has failed meanwhile calls nobody.
             Does::Asks(to) if !self.partition(index).is_dead() => Some(self.look(self.on(to, pe))),
             _ => None,
         };
-        // Whom it runs, if it is the one that it names, and whether that was stopped for it.
+        // The context that the caller runs, if it is the one that the call names, and whether it
+        // was stopped for the caller.
         let runs = match does {
             Does::Runs(to) => {
                 let here = self.on(to, pe);
@@ -314,7 +316,7 @@ impl Chains {
             _ => Exit::Call(Conduit::Smc),
         };
         let exits = match does {
-            // Whoever failed meanwhile ends, whatever stopped it.
+            // A partition that has failed meanwhile ends, whatever stopped it.
             Does::IsPreempted if !self.partition(index).is_dead() => Some(self.who_exits(index)),
             _ => None,
         };
@@ -349,7 +351,7 @@ impl Chains {
                 "{index} does not name {here}, and runs it"
             );
         }
-        // A call that is refused completes at once.
+        // A refused call completes at once.
         if refused.is_some() && !matches!(does, Does::IsPreempted | Does::IsInterrupted) {
             self.guests[index].doing = Doing::Calls;
         }
@@ -379,7 +381,7 @@ impl Chains {
             if self.setup.is_line && id != own + 1 {
                 continue;
             }
-            // Partitions ask each other, not contexts.
+            // Requests are sent to partitions, not to contexts.
             if vcpu == 0 {
                 all.push(Asks(other));
             }
@@ -504,7 +506,7 @@ impl Walker for Chains {
                 }
             }
         }
-        // One at a time: it comes again when its owner is done with it.
+        // The interrupt is raised again only after its owner has deactivated it.
         let gic = self.system.machine.gic();
         if self.setup.interrupt && !gic.is_pending(LINE) && !gic.is_active(LINE) {
             moves.push(Move::Strike);

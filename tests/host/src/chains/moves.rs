@@ -1,13 +1,13 @@
-//! Moves: the things that happen in a system, one at a time.
+//! The moves: events in a system, one at a time.
 
-/// The next thing that the context on a PE does.
+/// The next action of the context on a PE.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Does {
     /// A direct request.
     Asks(usize),
-    /// The response to the one that it serves.
+    /// The response to the request that the context serves.
     Answers,
-    /// A response to nothing.
+    /// A response without a request.
     AnswersWrongly,
     /// `FFA_MSG_WAIT`.
     Waits,
@@ -19,15 +19,15 @@ pub enum Does {
     Refuses,
     /// `FFA_ABORT`.
     Aborts,
-    /// A trap that kills it.
+    /// A trap that makes the partition fail.
     Crashes,
-    /// A Non-secure interrupt comes.
+    /// A Non-secure interrupt comes in.
     IsPreempted,
-    /// It is interrupted by what the GIC has for this PE.
+    /// The context is interrupted by the pending interrupt of this PE.
     IsInterrupted,
-    /// It fetches an interrupt.
+    /// The context fetches an interrupt.
     Fetches,
-    /// It is done with one that it has fetched.
+    /// The context deactivates an interrupt that it has fetched.
     Ends,
 }
 
@@ -36,18 +36,18 @@ pub enum Does {
 pub enum Move {
     /// The Normal world sends a direct request.
     Ask(usize, usize),
-    /// The Normal world gives cycles.
+    /// The Normal world gives cycles (`FFA_RUN`).
     Run(usize, usize),
-    /// The Normal world is interrupted by what the GIC has for this PE.
+    /// The Normal world is interrupted by the pending interrupt of this PE.
     Take(usize),
     /// The PE is turned off.
     TurnOff(usize),
     /// The PE is turned on.
     TurnOn(usize),
-    /// Whoever runs on that PE does something.
+    /// The context that runs on that PE does something.
     Here(usize, Does),
-    /// The interrupt is raised, which is neither pending nor active.
+    /// The interrupt is raised while it is neither pending nor active.
     Strike,
-    /// Time goes on, until nobody has a time of his own left.
+    /// Time passes, until no time limit is running.
     Pass,
 }

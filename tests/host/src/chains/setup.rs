@@ -10,22 +10,23 @@ const SIGNALED: u32 = 2;
 pub struct Setup {
     /// The action of each partition for Non-secure interrupts (`ns-interrupts-action`).
     pub actions: Vec<u32>,
-    /// Number of contexts of the first one. With two they are pinned.
+    /// The number of contexts of the first partition. If there are two, they are pinned.
     pub first: u32,
-    /// The first one has an interrupt.
+    /// Set if the first partition has an interrupt.
     pub interrupt: bool,
-    /// Partitions fail, and start anew.
+    /// Set if partitions fail and start again.
     pub fails: bool,
-    /// PEs go off and on.
+    /// Set if PEs are turned off and on.
     pub off: bool,
-    /// Each partition asks, and runs, only the next one; the Normal world asks only the first.
+    /// Set if each partition asks and runs only the next one, and the Normal world asks only the
+    /// first.
     pub is_line: bool,
     /// Number of PEs.
     pub pes: usize,
 }
 
 impl Setup {
-    /// Each by its name, small ones first.
+    /// Returns all systems by name, small ones first.
     pub fn all() -> Vec<(&'static str, Self)> {
         let of = |actions: &[u32], pes| Self {
             actions: actions.to_vec(),
@@ -97,7 +98,7 @@ impl Setup {
         ]
     }
 
-    /// The one of that name.
+    /// Returns the system of that name.
     pub fn of(name: &str) -> Self {
         let mut all = Self::all().into_iter();
         let found = all.find(|(known, _)| *known == name);

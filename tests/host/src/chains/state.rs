@@ -1,4 +1,4 @@
-//! The state that decides how scheduling goes on, as a value.
+//! The state that determines how scheduling continues, as a value.
 
 use spmc::id::PartitionId;
 use spmc::partition::Link;
@@ -7,59 +7,60 @@ use spmc::partition::vcpu::{Caller, Message, Model, State};
 use super::Chains;
 use crate::gic::Gic;
 
-/// An execution context, by its place in the list of all, and whether in the life that it lives
-/// now. `None` is nobody.
+/// An execution context, by its place in the list of all contexts, and whether its present life is
+/// meant. `None` means no context.
 pub type Named = Option<(usize, bool)>;
 
-/// Run-time state of a context.
+/// The run-time state of a context.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Is {
-    /// Off.
+    /// The context is off.
     Off,
-    /// Waits for a message.
+    /// The context waits for a message.
     Waiting,
-    /// Runs.
+    /// The context runs.
     Running,
-    /// Waits for that one.
+    /// The context waits for that one.
     Blocked(Named),
-    /// Yielded; whether the time of its caller is over.
+    /// The context has yielded; true if the time of its caller is over.
     Yielded(bool),
-    /// Stopped for the interrupts of its caller; whether the time of that one is over.
+    /// The context was stopped for interrupts of its caller; true if the time of the caller is
+    /// over.
     Stopped(bool),
-    /// Preempted.
+    /// The context was preempted.
     Preempted,
-    /// Failed.
+    /// The context has failed.
     Aborted,
 }
 
-/// Why a context runs.
+/// The reason why a context runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Why {
-    /// Initialises.
+    /// The context initialises.
     Init,
-    /// Has cycles.
+    /// The context was given cycles.
     Run,
-    /// Serves a request of that endpoint; whether it is of the second kind.
+    /// The context serves a request of that endpoint; true if the request is of the second kind.
     Request(u16, bool),
-    /// Handles interrupts.
+    /// The context handles interrupts.
     Interrupt,
-    /// Handles interrupts, and has to resume that one.
+    /// The context handles interrupts and must then resume that one.
     Resume(Named, Option<(u16, bool)>),
 }
 
-/// Who gets the PE back.
+/// The party that gets the PE back.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Whose {
     /// The Normal world.
     Outside,
     /// That context.
     Context(Named),
-    /// That context, in place of one that went off.
+    /// That context, which replaces one whose PE was turned off.
     Heir(Named),
 }
 
 impl Whose {
-    /// The context, if it is one that lives.
+    /// Returns the context, if its present life is meant.
     pub fn living(self) -> Option<usize> {
         match self {
             Self::Context(Some((index, true))) | Self::Heir(Some((index, true))) => Some(index),
@@ -71,32 +72,32 @@ impl Whose {
 /// A context.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Context {
-    /// Its state.
+    /// The run-time state.
     pub is: Is,
-    /// Only while it means something.
+    /// The work, while the state gives it a meaning.
     pub work: Option<(Why, Whose, bool)>,
-    /// True if it waits for the answer to a request, and not for what `FFA_RUN` brings.
+    /// Set if the context waits for the answer to a request, and not for the result of `FFA_RUN`.
     pub asks: bool,
-    /// Its partition failed.
+    /// Set if the partition has failed.
     pub dead: bool,
-    /// Its virtual interrupts: pending, enabled, as FIQ, active, woken for.
+    /// The words of virtual interrupts: pending, enabled, as FIQ, active, woken for.
     pub lines: [u64; 5],
-    /// True if its partition looks for interrupts of it.
+    /// Set if the partition looks for interrupts of this context.
     pub may_have_interrupts: bool,
 }
 
 /// A PE.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum On {
-    /// It is off.
+    /// The PE is off.
     Off,
-    /// The Normal world has it.
+    /// The Normal world has the PE.
     Normal,
-    /// These contexts run there, the last one in place of those before it.
+    /// These contexts run on the PE: each handles interrupts in place of the one before it.
     Runs(Vec<usize>),
 }
 
-/// All of it.
+/// The whole state.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Value {
     /// The contexts.
@@ -142,7 +143,7 @@ impl Chains {
         }
     }
 
-    /// One of the contexts.
+    /// Returns the state of one context.
     pub fn look(&self, index: usize) -> Context {
         let slot = self.slot(index);
         let state = slot.state();
@@ -174,13 +175,13 @@ impl Chains {
             work,
             asks: matches!(is, Is::Blocked(_)) && self.guests[index].asks(),
             dead: partition.is_dead(),
-            // Who was woken for what is pending no more makes no difference.
+            // A context that was woken for a line that is no longer pending behaves like any other.
             lines: [pending, enabled, fiq, active, woke & pending],
             may_have_interrupts: partition.interrupted().contains(self.ids[index].1),
         }
     }
 
-    /// Everything.
+    /// Returns the whole state.
     pub fn value(&self) -> Value {
         Value {
             contexts: (0..self.ids.len()).map(|index| self.look(index)).collect(),

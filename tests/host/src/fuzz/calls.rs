@@ -1,14 +1,14 @@
-//! Call scripts: any sequence of calls by anybody, made on the engine and on the model, whose every
-//! choice is made by the input.
+//! Call scripts: sequences of calls by any caller, made on the engine and on the model. The input
+//! determines every choice.
 
 use crate::model::{Depth, Model};
 use crate::schedule::Random;
 use crate::source::Bytes;
 
-/// Calls of one script at most.
+/// The largest number of calls in a script.
 const LONGEST: usize = 40;
 
-/// One script.
+/// Runs one script.
 pub fn run(input: &[u8]) {
     let mut source = Bytes(input);
     let mut model = Model::new(&mut source, Depth::Light);
@@ -21,7 +21,7 @@ pub fn run(input: &[u8]) {
     model.end();
 }
 
-/// Scripts of random bytes.
+/// Returns scripts of random bytes.
 pub fn seeds() -> Vec<Vec<u8>> {
     (0..8)
         .map(|seed| {

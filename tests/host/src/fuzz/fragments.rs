@@ -1,9 +1,9 @@
-//! Constituents in fragments, both ways: the Normal world sends a descriptor cut anywhere, with a
-//! few bytes changed, while a partition sends one of its own; the borrower fetches the response
-//! piece by piece.
+//! Constituents in fragments, in both directions: the Normal world sends a descriptor that is cut
+//! anywhere and in which a few bytes are changed, while a partition sends a descriptor of its own;
+//! the borrower fetches the response piece by piece.
 //!
-//! Where the descriptor is cut must make no difference: what fits one page is sent whole too, and
-//! must end the same.
+//! The places of the cuts must make no difference: a descriptor that fits one page is also sent
+//! whole, with the same result.
 
 use super::reading::{Reading, check_ranges};
 use super::stage::{Before, Kept, Stage, with};
@@ -18,13 +18,13 @@ thread_local! {
     static STAGES: [Kept<Stage>; 3] = const { [const { Kept::new(None) }; 3] };
 }
 
-/// Where the pages lie, every other one.
+/// The address of the pages, of which every other one is used.
 const PAGES: u64 = NORMAL_RAM.start + 0x80_0000;
 
 /// Bytes of TX and RX.
 const BUFFER: usize = 4096;
 
-/// One transmission.
+/// Makes one transmission.
 pub fn run(input: &[u8]) {
     let mut source = Bytes(input);
     let minor = 2 - source.below(3) as usize;
@@ -42,7 +42,7 @@ pub fn run(input: &[u8]) {
     });
 }
 
-/// Sends, retrieves, gives back and takes back. The answer to the last fragment.
+/// Sends, retrieves, relinquishes and reclaims. Returns the answer to the last fragment.
 fn transmit(stage: &Stage, source: &mut Bytes<'_>) -> Regs {
     let (system, nwd) = (&stage.system, stage.system.nwd());
     let count = source.pick(&[2, 5, 17, 260, 300]);
@@ -98,8 +98,8 @@ fn changed_more(source: &mut Bytes<'_>) -> bool {
     source.rarely(4)
 }
 
-/// Sends `bytes` in pieces that the input chooses. The last answer, and whether no piece was cut or
-/// sent wrongly.
+/// Sends `bytes` in pieces that the input chooses. Returns the last answer, and whether all pieces
+/// were sent correctly.
 fn send_in_pieces(
     stage: &Stage,
     source: &mut Bytes<'_>,
@@ -135,7 +135,7 @@ fn send_in_pieces(
         nwd.write(NWD_TX, &bytes[done..done + length]);
         let next = nwd.call([MEM_FRAG_TX, low, high, length as u64, endpoint]);
         if length == 0 || !length.is_multiple_of(16) {
-            // It can be sent again.
+            // The fragment can be sent again.
             assert_eq!(next.error(), Some(INVALID_PARAMETERS));
             continue;
         }
@@ -143,14 +143,14 @@ fn send_in_pieces(
         answer = next;
     }
     if answer.function() == MEM_FRAG_RX {
-        // Too many pieces: what is half there is given up.
+        // There are too many pieces, so the transmission is ended.
         clean = false;
         answer = give_up(stage, &answer);
     }
     (answer, clean)
 }
 
-/// A fragment that no descriptor can go on with ends it.
+/// Ends a transmission by a fragment that cannot continue any descriptor.
 fn give_up(stage: &Stage, asked: &Regs) -> Regs {
     let nwd = stage.system.nwd();
     let [_, low, high, _, endpoint, ..] = asked.0;
@@ -160,7 +160,7 @@ fn give_up(stage: &Stage, asked: &Regs) -> Regs {
     answer
 }
 
-/// A partition sends the first fragment of its own lend. The handle, and what is missing.
+/// Makes a partition send the first fragment of a lend. Returns the handle and the missing bytes.
 fn begin_own(stage: &Stage, sender: &Puppet, receiver: u16) -> (u64, Vec<u8>) {
     let page = sender.base() + 0x4_0000;
     let lend = Transaction::lend(
@@ -187,7 +187,7 @@ fn finish_own(stage: &Stage, sender: &Puppet, handle: u64, rest: &[u8]) {
     sender.call(&stage.system, reclaim).success();
 }
 
-/// The borrower retrieves, fetches its response, and gives the region back.
+/// Makes the borrower retrieve the region, fetch the response, and relinquish the region.
 fn retrieve(
     stage: &Stage,
     source: &mut Bytes<'_>,
@@ -229,7 +229,7 @@ fn retrieve(
                 offset != next && (offset != last || last == 0),
                 "{answer:?}"
             );
-            // RX is free now; the next round expects a response in it.
+            // RX is free now, so the next turn expects a response in it.
             let again = [MEM_FRAG_RX, regs[1], regs[2], next as u64];
             take(&mut response, &mut last, next, system, puppet, again);
         } else {
@@ -256,7 +256,7 @@ fn take(
     keep(response, last, offset, system, puppet, &answer);
 }
 
-/// Puts a fragment where it belongs.
+/// Stores a fragment at its place in the response.
 fn keep(
     response: &mut Vec<u8>,
     last: &mut usize,
@@ -277,7 +277,7 @@ fn keep(
     *last = offset;
 }
 
-/// Inputs of random bytes.
+/// Returns inputs of random bytes.
 pub fn seeds() -> Vec<Vec<u8>> {
     (0..12)
         .map(|seed| {

@@ -1,5 +1,5 @@
-//! Fuzzes what passes through RX and TX besides memory transactions: the endpoint RX/TX descriptor
-//! of a Hypervisor, and indirect messages.
+//! Fuzzes what passes through RX and TX apart from memory transactions: the endpoint RX/TX
+//! descriptor of a Hypervisor, and indirect messages.
 
 use spmc::addr::World;
 
@@ -25,14 +25,14 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
-/// A page of TX that begins with `input`.
+/// Returns a page of TX that begins with `input`.
 fn page(input: &[u8]) -> Vec<u8> {
     let mut page = input.to_vec();
     page.resize(4096, 0);
     page
 }
 
-/// One `FFA_RXTX_MAP` of a Hypervisor at 1.`minor` on behalf of a VM.
+/// Makes one `FFA_RXTX_MAP` of a Hypervisor at 1.`minor` on behalf of a VM.
 pub fn map(minor: usize, input: &[u8]) {
     let stage = || Stage::new(minor as u32, 48, 1);
     STAGES.with(|stages| {
@@ -52,8 +52,8 @@ pub fn map(minor: usize, input: &[u8]) {
     });
 }
 
-/// Panics unless the descriptor is one of a VM with two buffers of the same size in memory of its
-/// own. Returns the VM.
+/// Panics unless the descriptor is that of a VM with two buffers of equal size in the VM's own
+/// memory. Returns the VM.
 fn check_pair(minor: usize, bytes: &[u8]) -> u16 {
     let id = u16_at(bytes, 0);
     assert!(id != 0 && id >> 15 == 0 && u16_at(bytes, 2) == 0);
@@ -88,7 +88,7 @@ fn check_pair(minor: usize, bytes: &[u8]) -> u16 {
     id
 }
 
-/// Pairs of one range each, and of several.
+/// Returns descriptors with buffers of one range each, and of several.
 pub fn map_seeds(minor: usize) -> Vec<Vec<u8>> {
     let range = |page: u64, pages: u64| [NWD_PAGES + page * 0x1000, pages];
     let one = [&range(0, 1)[..], &range(1, 1)];
@@ -123,7 +123,7 @@ pub fn map_seeds(minor: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// One `FFA_MSG_SEND2` of the Normal world at 1.`minor`.
+/// Makes one `FFA_MSG_SEND2` of the Normal world at 1.`minor`.
 pub fn message(minor: usize, input: &[u8]) {
     let stage = || Stage::new(minor as u32, 48, 1);
     STAGES.with(|stages| {
@@ -142,7 +142,7 @@ pub fn message(minor: usize, input: &[u8]) {
     });
 }
 
-/// The receiver has got what was sent, and nothing else.
+/// Checks that the receiver got what was sent, and nothing else.
 fn check_message(stage: &Stage, minor: usize, bytes: &[u8]) {
     let header = if minor == 1 { 20 } else { 40 };
     let (offset, size) = (u32_at(bytes, 8) as usize, u32_at(bytes, 16) as usize);
@@ -166,14 +166,14 @@ fn check_message(stage: &Stage, minor: usize, bytes: &[u8]) {
         "more than was sent"
     );
     puppet.call(&stage.system, [RX_RELEASE]).success();
-    // What was left behind. They have no notifications, so nothing is pending.
+    // Clean up. The partitions have no notifications, so nothing is pending.
     let mut memory = stage.system.machine.memory();
     memory
         .write(World::Secure, puppet.tx() + 0x1000, &[0; 4096])
         .expect("its own RX");
 }
 
-/// Messages to the partitions of 1.1 and 1.2.
+/// Returns messages to the partitions of 1.1 and 1.2.
 pub fn message_seeds(minor: usize) -> Vec<Vec<u8>> {
     let header: u32 = if minor == 1 { 20 } else { 40 };
     [

@@ -1,5 +1,5 @@
-//! Fuzzes what is read before any partition runs, manifests and the headers of packages, and the
-//! boot information that is written.
+//! Fuzzes the inputs that are read before any partition runs, manifests and headers of packages,
+//! and the boot information that is written.
 
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::Version;
@@ -15,8 +15,8 @@ use crate::manifest::{
 use crate::puppet::Puppet;
 use crate::system::System;
 
-/// A partition manifest: reading it says the same twice, and a partition that it lets in gets
-/// nothing of anybody else.
+/// Tests a partition manifest: parsing it twice has the same result, and a partition with an
+/// accepted manifest gets nothing that belongs to others.
 pub fn partition(dtb: &[u8]) {
     let first = check(dtb).map_err(|error| error.to_string());
     assert_eq!(first, check(dtb).map_err(|error| error.to_string()));
@@ -36,7 +36,7 @@ pub fn partition(dtb: &[u8]) {
     }
 }
 
-/// Boots it between two partitions with nothing but their own memory.
+/// Boots the partition between two partitions that have only their own memory.
 fn boot_with(dtb: &[u8]) {
     let specs = ["sp1", "sp2", "sp3"].map(PartitionSpec::new);
     let mut builder = System::builder().pes(1).tables(64);
@@ -80,7 +80,7 @@ fn boot_with(dtb: &[u8]) {
     }
 }
 
-/// Manifests with everything in them.
+/// Returns manifests with all properties.
 pub fn partition_seeds() -> Vec<Vec<u8>> {
     let plain = PartitionSpec::new("sp");
     let full = PartitionSpec::new("sp").vcpus(1).with(|spec| {
@@ -109,7 +109,7 @@ pub fn partition_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// An SPMC manifest: reading it says the same twice.
+/// Tests an SPMC manifest: parsing it twice has the same result.
 pub fn spmc(dtb: &[u8]) {
     let read = || {
         let manifest = spmc::manifest::spmc::parse(dtb);
@@ -124,7 +124,7 @@ pub fn spmc(dtb: &[u8]) {
     }
 }
 
-/// The one of the host tests, with and without partitions.
+/// Returns the SPMC manifest of the host tests, with and without partitions.
 pub fn spmc_seeds() -> Vec<Vec<u8>> {
     let partitions = ["sp1", "sp2"].map(PartitionSpec::new);
     vec![
@@ -133,8 +133,8 @@ pub fn spmc_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// A package header, and the size of the package behind it: what is accepted lies inside, in order,
-/// and overlaps nothing.
+/// Tests a package header and the size of the package: the parts of an accepted package lie in the
+/// package, in order, and do not overlap.
 pub fn package(input: &[u8]) {
     let Some((header, rest)) = input.split_first_chunk::<HEADER_SIZE>() else {
         return;
@@ -170,7 +170,7 @@ pub fn package(input: &[u8]) {
     }
 }
 
-/// Headers of both versions.
+/// Returns headers of both versions.
 pub fn package_seeds() -> Vec<Vec<u8>> {
     [
         [0x474b_5053, 2, 0x1000, 0x800, 0x4000, 0x1000, 0x10_0000, 0],
@@ -182,7 +182,8 @@ pub fn package_seeds() -> Vec<Vec<u8>> {
     .collect()
 }
 
-/// Boot information for any version, address, size and room: it fits or is not written at all.
+/// Tests boot information for any version, address, size and room: it fits or is not written at
+/// all.
 pub fn boot_info(input: &[u8]) {
     let mut bytes = [0; 16];
     let count = input.len().min(16);
@@ -214,7 +215,7 @@ pub fn boot_info(input: &[u8]) {
     }
 }
 
-/// One for each layout.
+/// Returns one input for each layout.
 pub fn boot_info_seeds() -> Vec<Vec<u8>> {
     (0..3)
         .map(|minor| vec![minor, 64, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0x10, 0x30, 0x0e])

@@ -1,9 +1,10 @@
-//! Fuzz targets: what is done with the bytes of one input, and what must hold then. `tests/fuzz`
-//! runs them under a fuzzer, `tests/corpus.rs` runs them over the inputs that once broke something.
+//! Fuzz targets: what is done with the bytes of an input, and what must hold then. `tests/fuzz`
+//! runs them under a fuzzer; `tests/fuzz_corpus.rs` runs them on the inputs that once caused a
+//! failure.
 //!
-//! A target for a layout puts bytes before the engine's front door and judges the outcome by a
-//! reading of its own: what is accepted must be right, what is refused must have changed nothing.
-//! `calls` does the same with whole sequences.
+//! A target for a layout passes bytes to the engine's public calls, and judges the result by an
+//! independent parser: what is accepted must be valid, and a refused call must have changed
+//! nothing. `calls` does so for whole sequences of calls.
 
 mod calls;
 mod fragments;
@@ -14,15 +15,15 @@ mod retrieve;
 mod send;
 pub mod stage;
 
-/// One target.
+/// A fuzz target.
 pub struct Target {
-    /// Its name, and that of its folder in the corpus.
+    /// The name of the target, and of its folder in the corpus.
     pub name: &'static str,
-    /// Longest input that makes sense, bytes.
+    /// The greatest length of an input that makes sense, in bytes.
     pub max_len: usize,
-    /// Does it with one input; panics if something is wrong.
+    /// Tests one input. Panics if something is wrong.
     pub run: fn(&[u8]),
-    /// Inputs to begin with.
+    /// Returns the inputs with which fuzzing begins.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
@@ -132,7 +133,7 @@ pub const TARGETS: &[Target] = &[
     },
 ];
 
-/// The target of that name.
+/// Returns the target of that name.
 pub fn target(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|target| target.name == name)
 }

@@ -1,9 +1,9 @@
-//! A second reading of memory transaction descriptors as they come from a caller (FF-A v1.0 tables
-//! 5.13 to 5.20, 1.1 and 1.2): what must hold of every descriptor that is accepted.
+//! An independent parser for the memory transaction descriptors of callers (FF-A v1.0 tables 5.13
+//! to 5.20, 1.1 and 1.2), by which tests check that every accepted descriptor is valid.
 
 use crate::ffa::Layout;
 
-/// Offsets and sizes as the caller chose them.
+/// Access to a descriptor with the offsets and sizes that the caller chose.
 pub struct Reading<'a> {
     bytes: &'a [u8],
     layout: Layout,
@@ -23,7 +23,7 @@ pub struct Entry {
 }
 
 impl<'a> Reading<'a> {
-    /// Reads `bytes`.
+    /// Makes a reading of `bytes`.
     pub fn new(bytes: &'a [u8], layout: Layout) -> Self {
         Self { bytes, layout }
     }
@@ -36,22 +36,22 @@ impl<'a> Reading<'a> {
             .fold(0, |value, byte| value << 8 | u64::from(*byte))
     }
 
-    /// The sender.
+    /// Returns the sender.
     pub fn sender(&self) -> u16 {
         self.field(0, 2) as u16
     }
 
-    /// Flags.
+    /// Returns the flags.
     pub fn flags(&self) -> u32 {
         self.field(4, 4) as u32
     }
 
-    /// Handle.
+    /// Returns the handle.
     pub fn handle(&self) -> u64 {
         self.field(8, 8)
     }
 
-    /// Tag.
+    /// Returns the tag.
     pub fn tag(&self) -> u64 {
         self.field(16, 8)
     }
@@ -65,7 +65,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The layout of a response to it: from 1.1 on the size of its receivers decides.
+    /// Returns the layout of a response to this request. From 1.1 on, the size of the request's
+    /// receivers determines it.
     pub fn layout_of_response(&self) -> Layout {
         match self.layout {
             Layout::V1_0 => Layout::V1_0,
@@ -74,7 +75,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The receivers; panics if they are not where a descriptor has them.
+    /// Returns the receivers. Panics if they are not at a valid place.
     pub fn receivers(&self) -> Vec<Entry> {
         let count = self.field(28, 4) as usize;
         let (array, size) = if self.layout == Layout::V1_0 {
@@ -97,8 +98,8 @@ impl<'a> Reading<'a> {
             .collect()
     }
 
-    /// Constituents of the composite descriptor at `offset`; panics if it does not fit, is not
-    /// clean or miscounts its pages.
+    /// Returns the constituents of the composite descriptor at `offset`. Panics if the descriptor
+    /// does not fit, if a reserved field is not zero, or if the number of pages is wrong.
     pub fn constituents(&self, offset: usize) -> Vec<(u64, u64)> {
         let count = self.field(offset + 4, 4) as usize;
         assert_eq!(self.field(offset + 8, 8), 0);
@@ -114,7 +115,7 @@ impl<'a> Reading<'a> {
         ranges
     }
 
-    /// The pages of the region in their order; panics as [`Self::constituents`] does.
+    /// Returns the pages of the region in their order. Panics as [`Self::constituents`] does.
     pub fn pages(&self) -> Vec<u64> {
         let receivers = self.receivers();
         self.constituents(receivers[0].composite)
@@ -124,7 +125,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Panics unless `ranges` are pages of `within` that do not overlap each other or `taken`.
+/// Panics unless `ranges` are pages in `within` that overlap neither each other nor `taken`.
 pub fn check_ranges(ranges: &[(u64, u64)], within: &std::ops::Range<u64>, taken: &[u64]) {
     let mut sorted = ranges.to_vec();
     sorted.sort_unstable();

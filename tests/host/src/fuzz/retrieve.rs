@@ -1,8 +1,8 @@
 //! Descriptors of RETRIEVE_REQ, from a partition or the Hypervisor, and of RELINQUISH.
 //!
-//! Input: a byte that chooses who asks for which region (bits `[2:0]`: its handle is put into the
-//! descriptor, unless there is none of that number; bit 3: a 32-bit call; bit 4: the Hypervisor
-//! asks), then the descriptor.
+//! The input is a byte and a descriptor. Bits `[2:0]` of the byte select a region, the handle of
+//! which is put into the descriptor, unless there is no region of that number. Bit 3 selects the
+//! 32-bit call, and bit 4 a request of the Hypervisor.
 
 use super::reading::Reading;
 use super::stage::{Before, Kept, Stage, with};
@@ -10,18 +10,18 @@ use crate::ffa::*;
 use crate::puppet::Puppet;
 use crate::system::NWD_PAGES;
 
-/// A region that waits for its borrowers.
+/// A region that borrowers may retrieve.
 struct Region {
     handle: u64,
     owner: u16,
-    /// Data permission of the partition that the target is about.
+    /// The data permission of the tested partition.
     granted: u8,
     pages: Vec<(u64, u32)>,
-    /// It is not the same any more after it was retrieved once.
+    /// Set if a retrieval changes the state for good.
     once: bool,
 }
 
-/// A stage with regions for its partition of version 1.`minor`.
+/// A stage with regions for the tested partition, whose version is 1.`minor`.
 struct Offers {
     stage: Stage,
     minor: usize,
@@ -33,12 +33,12 @@ thread_local! {
     static HELD: Kept<Offers> = const { Kept::new(None) };
 }
 
-/// Regions that the partition of `relinquish` has: a share and a lend.
+/// The regions that the partition has retrieved for `relinquish`: a share and a lend.
 const HELD_REGIONS: [usize; 2] = [0, 2];
 
 const TAG: u64 = 0x7a6;
 
-/// The transactions that make the regions: function and descriptor.
+/// Returns the transactions that make the regions: function and descriptor.
 fn transactions(id: u16, other: u16) -> Vec<(u64, Transaction)> {
     let page = |n: u64, pages| (NWD_PAGES + n * 0x1000, pages);
     let mut two = Transaction::share(0, id, RO, &[page(1, 1), page(4, 2)]);
@@ -101,7 +101,7 @@ impl Offers {
         &self.stage.puppets[self.minor]
     }
 
-    /// `descriptor` with the handle that `choice` names at `at`.
+    /// Returns `descriptor` with the handle that `choice` selects, at the offset `at`.
     fn with_handle(&self, choice: u8, descriptor: &[u8], at: usize) -> Vec<u8> {
         let mut bytes = descriptor.to_vec();
         if let Some(region) = self.regions.get(usize::from(choice & 7))
@@ -122,7 +122,7 @@ impl Offers {
         puppet.call(system, [RX_RELEASE]).success();
     }
 
-    /// Checks what was accepted, and gives it back. Whether all is as it was before.
+    /// Checks an accepted request and undoes it. Returns whether everything is as before.
     fn check_accepted(&self, descriptor: &[u8], answer: &Regs) -> bool {
         let (system, puppet) = (&self.stage.system, self.puppet());
         let reading = Reading::new(descriptor, puppet.layout);
@@ -171,7 +171,7 @@ impl Offers {
     }
 }
 
-/// One request of the partition of version 1.`minor`, or of the Hypervisor.
+/// Makes one request of the partition of version 1.`minor`, or of the Hypervisor.
 pub fn run(minor: usize, input: &[u8]) {
     let Some((choice, descriptor)) = input.split_first() else {
         return;
@@ -215,8 +215,8 @@ fn retrieve(offers: &Offers, choice: u8, descriptor: &[u8]) -> bool {
     true
 }
 
-/// One RELINQUISH of a partition that has a share and a lend. Bits `[2:0]` of the first byte choose
-/// the handle.
+/// Makes one RELINQUISH of a partition that has a share and a lend. Bits `[2:0]` of the first byte
+/// select the handle.
 pub fn relinquish(input: &[u8]) {
     const MINOR: usize = 2;
     let Some((choice, descriptor)) = input.split_first() else {
@@ -252,7 +252,7 @@ pub fn relinquish(input: &[u8]) {
     });
 }
 
-/// A right request for each region, without its handle.
+/// Returns a valid request for each region, without its handle.
 fn requests(minor: usize) -> Vec<Transaction> {
     let (id, other) = (0x8001 + minor as u16, 0x8001 + (minor as u16 + 1) % 3);
     transactions(id, other)
@@ -269,7 +269,7 @@ fn requests(minor: usize) -> Vec<Transaction> {
         .collect()
 }
 
-/// Requests as real borrowers and a Hypervisor make them.
+/// Returns requests as real borrowers and a Hypervisor make them.
 pub fn seeds(minor: usize) -> Vec<Vec<u8>> {
     let layout = Layout::of(V1_0 | minor as u64);
     let mut seeds: Vec<Vec<u8>> = requests(minor)
@@ -286,7 +286,7 @@ pub fn seeds(minor: usize) -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Right ones, and one for two endpoints.
+/// Returns valid descriptors, and one for two endpoints.
 pub fn relinquish_seeds() -> Vec<Vec<u8>> {
     [
         (0, 0, &[0x8003][..]),

@@ -1,6 +1,6 @@
 //! Descriptors of DONATE, LEND and SHARE, sent by the Normal world.
 //!
-//! Input: a byte that chooses the call, then the descriptor.
+//! The input is a byte that selects the call, and a descriptor.
 
 use super::reading::{Reading, check_ranges};
 use super::stage::{Before, Kept, Stage, with};
@@ -22,7 +22,7 @@ const FUNCTIONS: [u64; 6] = [
     MEM_DONATE_32,
 ];
 
-/// One call of a Normal world at 1.`minor`.
+/// Makes one call of a Normal world at 1.`minor`.
 pub fn run(minor: usize, input: &[u8]) {
     let Some((choice, descriptor)) = input.split_first() else {
         return;
@@ -40,7 +40,7 @@ pub fn run(minor: usize, input: &[u8]) {
     });
 }
 
-/// Sends, and takes back what was accepted. Whether it was.
+/// Sends the descriptor, and reclaims what was accepted. Returns whether it was accepted.
 fn send(stage: &Stage, function: u64, descriptor: &[u8]) -> bool {
     let nwd = stage.system.nwd();
     let before = Before::take(stage, descriptor);
@@ -54,7 +54,7 @@ fn send(stage: &Stage, function: u64, descriptor: &[u8]) -> bool {
     answer.error().is_none()
 }
 
-/// Checks that what was accepted is what the specification asks for.
+/// Checks that an accepted descriptor is one that the specification permits.
 fn check_accepted(stage: &Stage, function: u64, descriptor: &[u8]) {
     let reading = Reading::new(descriptor, stage.layout);
     assert!(reading.header_is_clean());
@@ -82,7 +82,7 @@ fn check_accepted(stage: &Stage, function: u64, descriptor: &[u8]) {
     check_ranges(&ranges, &NORMAL_RAM, &[NWD_TX, NWD_RX]);
 }
 
-/// Descriptors as real callers send them.
+/// Returns descriptors as real callers send them.
 pub fn seeds(minor: u32) -> Vec<Vec<u8>> {
     let layout = Layout::of(V1_0 | u64::from(minor));
     let page = |n: u64, pages| (NWD_PAGES + n * 0x1000, pages);

@@ -1,4 +1,4 @@
-//! A system that is used for many inputs: each leaves it as it found it.
+//! A system that is used for many inputs, each of which leaves it as it was before.
 
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
@@ -14,10 +14,10 @@ use crate::system::System;
 /// The packages and the SPMC manifest.
 type Loaded = ([PartitionSpec; 3], Vec<u8>);
 
-/// Partitions that stop when they fail, made once.
+/// Partitions that stop when they fail.
 static LOADED: LazyLock<Loaded> = LazyLock::new(|| load(false));
 
-/// Partitions that start anew when they fail, made once.
+/// Partitions that start again when they fail.
 static RESTARTING: LazyLock<Loaded> = LazyLock::new(|| load(true));
 
 fn load(restart: bool) -> Loaded {
@@ -39,24 +39,25 @@ fn load(restart: bool) -> Loaded {
     (specs, manifest)
 }
 
-/// The Normal world at some version, and partitions that speak 1.0, 1.1 and 1.2. All have RX and
-/// TX.
+/// The Normal world at some version, and partitions of the versions 1.0, 1.1 and 1.2, all with RX
+/// and TX.
 pub struct Stage {
     /// The system.
     pub system: System,
-    /// Its partitions, by minor version.
+    /// The partitions, by minor version.
     pub puppets: Vec<Puppet>,
-    /// Layout of the Normal world's descriptors.
+    /// The layout of the Normal world's descriptors.
     pub layout: Layout,
 }
 
 impl Stage {
-    /// Boots. `minor` is what the Normal world negotiates, `seed` decides what TLBs keep.
+    /// Boots a stage. `minor` is the version that the Normal world negotiates, and `seed`
+    /// determines what TLBs keep.
     pub fn new(minor: u32, tables: usize, seed: u64) -> Self {
         Self::of(&LOADED, minor, tables, seed)
     }
 
-    /// Boots as [`Self::new`] does, with partitions that start anew when they fail.
+    /// Boots a stage as [`Self::new`] does, with partitions that start again when they fail.
     pub fn restarting(minor: u32, tables: usize, seed: u64) -> Self {
         Self::of(&RESTARTING, minor, tables, seed)
     }
@@ -86,21 +87,21 @@ impl Stage {
         }
     }
 
-    /// Returns numbers of which every change changes one.
+    /// Returns counters, one of which changes with every change of the state.
     pub fn counts(&self) -> Counts {
         Counts::take(&self.system.machine)
     }
 }
 
-/// Holds what must be the same before and after a call that was refused.
+/// The state before a call, which must be the same after the call is refused.
 pub struct Before {
     counts: Counts,
     all: Option<Snapshot>,
 }
 
 impl Before {
-    /// Remembers. Everything is remembered for one input in 1024 only, because that takes as long
-    /// as a thousand calls.
+    /// Records the state. Everything is recorded for one input in 1024 only, since that takes as
+    /// long as a thousand calls.
     pub fn take(stage: &Stage, input: &[u8]) -> Self {
         stage.system.machine.journal().clear();
         let sum = input.iter().fold(0_u32, |sum, byte| {
@@ -112,7 +113,7 @@ impl Before {
         }
     }
 
-    /// Panics if something is different now.
+    /// Panics if the state is different now.
     pub fn check(&self, stage: &Stage, answer: &Regs) {
         assert_eq!(self.counts, stage.counts(), "after {answer:?}");
         if let Some(all) = &self.all {
@@ -122,11 +123,10 @@ impl Before {
     }
 }
 
-/// Where a stage waits for the next input.
+/// The place in which a stage is kept for the next input.
 pub type Kept<T> = RefCell<Option<T>>;
 
-/// Lends the kept stage to `body`; one whose input went wrong is not used again, and one for which
-/// `body` returns false neither.
+/// Passes the kept stage to `body`. The stage is not used again if `body` panics or returns false.
 pub fn with<T>(kept: &Kept<T>, new: impl FnOnce() -> T, body: impl FnOnce(&T) -> bool) {
     let stage = kept.take().unwrap_or_else(new);
     if body(&stage) {

@@ -1,4 +1,4 @@
-//! Checks that engine and table agree.
+//! Checks that the engine and the model agree.
 
 use spmc::addr::{Ipa, PageRange, World};
 use spmc::hal::Access;
@@ -15,7 +15,8 @@ fn roots(stage: &Stage, id: u16) -> [u64; 2] {
     [roots.secure.raw(), roots.non_secure.raw()]
 }
 
-/// Pages mapped for a partition in its Secure and Non-secure IPA space.
+/// Returns the numbers of pages that are mapped for a partition, in its Secure and Non-secure IPA
+/// spaces.
 pub(super) fn count_mapped(stage: &Stage, id: u16) -> [usize; 2] {
     let tables = stage.system.machine.tables();
     let spaces = [SECURE_RAM, NORMAL_RAM];
@@ -34,8 +35,8 @@ pub(super) fn count_mapped(stage: &Stage, id: u16) -> [usize; 2] {
 }
 
 impl Model {
-    /// Panics unless the tables say what the model says, nobody has a page besides, and no TLB
-    /// holds anything stale.
+    /// Panics unless the tables agree with the model, nobody has any other page, and no TLB holds a
+    /// stale entry.
     pub fn check(&self) {
         for id in PARTITIONS {
             if !self.dead.contains(&id) {
@@ -55,8 +56,8 @@ impl Model {
         self.stage.system.machine.check_tlbs();
     }
 
-    /// Checks what hardware lets a partition do with the pages of the model, and that it has no
-    /// others.
+    /// Checks what hardware lets a partition do with the pages of the model, and that the partition
+    /// has no other pages.
     fn check_partition(&self, id: u16) {
         let tables = self.stage.system.machine.tables();
         let roots = roots(&self.stage, id);
@@ -85,8 +86,8 @@ impl Model {
         assert_eq!(found, expected, "{id:#x} has pages that nobody gave it");
     }
 
-    /// Owners and access by the software bits of everybody who lives: one owner, and exclusive
-    /// access is exclusive.
+    /// Checks ownership and access in the software bits of all living endpoints: a page has one
+    /// owner, and exclusive access is exclusive.
     fn check_page(&self, page: u64) {
         let spmc = &self.stage.system.spmc;
         let hal = FakeHal(self.stage.system.machine.clone());

@@ -1,4 +1,5 @@
-//! The model as a system to explore whole: few pages, few transactions, every memory call.
+//! The model as a system that is explored completely: few pages, few transactions, every memory
+//! call.
 
 use super::stale::{Asked, Named};
 use super::{Depth, Kind, Model, NWD, Sent, Size, check};
@@ -8,33 +9,33 @@ use crate::fuzz::stage::Stage;
 use crate::manifest::partition_base;
 use crate::system::NWD_PAGES;
 
-/// The two partitions; they speak 1.1 and 1.2.
+/// The two partitions, of the versions 1.1 and 1.2.
 const P: u16 = 0x8002;
 const Q: u16 = 0x8003;
-/// Everybody.
+/// All callers.
 const CALLERS: [u16; 3] = [NWD, P, Q];
 
-/// Fills pages at first, where contents matter.
+/// The initial contents of pages, in systems in which contents matter.
 const CONTENT: u8 = 0x5a;
 
-/// A system of that size.
+/// A system of a small size.
 pub struct Small {
     model: Model,
     size: Size,
     pages: Vec<u64>,
-    /// The transaction that the last move named, as it was before.
+    /// The transaction that the last move named, as it was before the move.
     before: Option<Sent>,
-    /// The half-sent one that the last move made, by its handle.
+    /// The handle of the half-sent transaction that the last move began.
     begun: Option<u64>,
 }
 
-/// One call, or the end of a partition. Transactions are named by their first page, half-sent ones
-/// by their place in an order of their contents.
+/// One call, or the end of a partition. Transactions are identified by their first page, half-sent
+/// ones by their position in an order by contents.
 #[derive(Clone, Debug)]
 pub enum Move {
     /// SHARE, LEND or DONATE.
     Send {
-        /// The caller, who is also the sender.
+        /// The caller, which is also the sender.
         by: u16,
         /// Which of the three.
         kind: Kind,
@@ -42,14 +43,14 @@ pub enum Move {
         pages: Vec<u64>,
         /// Receivers and their permissions.
         receivers: Vec<(u16, u8)>,
-        /// Zero before.
+        /// Set if the flag asks for zeroing before.
         zero: bool,
-        /// Otherwise the last range is left for another fragment.
+        /// Clear if the last range is left for another fragment.
         whole: bool,
     },
-    /// The last fragment.
+    /// The last fragment of a half-sent transaction.
     Complete(usize),
-    /// A fragment that ends a half-sent one.
+    /// A fragment that ends a half-sent transaction.
     Spoil(usize),
     /// RETRIEVE_REQ by a partition, with permissions, and whether to zero afterwards.
     Retrieve(u64, u16, u8, bool),
@@ -65,21 +66,22 @@ pub enum Move {
     Release(u16),
     /// A write to a page.
     Write(u64, u16),
-    /// The end of a partition, or of a life of it.
+    /// The end of a partition, or of one of its lives.
     Die(u16),
-    /// A call about a transaction that is not there.
+    /// A call about a transaction that does not exist.
     Stale(u16, Asked, Named),
 }
 
 impl Small {
-    /// Place of the live transaction whose first page that is.
+    /// Returns the index of the live transaction with that first page.
     fn sent(&self, first: u64) -> usize {
         let mut sent = self.model.sent.iter();
         let found = sent.position(|sent| sent.live && sent.pages[0] == first);
         found.expect("a transaction that was there")
     }
 
-    /// All sets of receivers but the caller; of those that are wrong anyway one each.
+    /// Returns all sets of receivers without the caller. Of the sets that are wrong in any case,
+    /// returns one of each kind.
     fn receivers(&self, by: u16, kind: Kind) -> Vec<Vec<(u16, u8)>> {
         let others: Vec<u16> = CALLERS.into_iter().filter(|id| *id != by).collect();
         let permissions: &[u8] = match kind {
@@ -117,7 +119,7 @@ impl Small {
         };
         for kind in [Kind::Share, Kind::Lend, Kind::Donate] {
             for receivers in self.receivers(by, kind) {
-                // Two at a time, so of few kinds: systems of one page have them all.
+                // Only a few kinds of pairs: systems of one page have them all.
                 let is_wrong = receivers.iter().any(|(id, _)| *id == NWD);
                 let is_many = kind == Kind::Share || receivers.len() > 1 || is_wrong;
                 for (pages, whole) in &sets {
@@ -139,7 +141,8 @@ impl Small {
         }
     }
 
-    /// Transactions have a canonical order; what is over is forgotten, but for the last one.
+    /// Puts transactions into a canonical order, and forgets those that have ended, except the last
+    /// one.
     fn settle(&mut self) {
         let model = &mut self.model;
         let mut over: Vec<_> = model
@@ -158,7 +161,7 @@ impl Small {
         model.stage.system.machine.journal().clear();
     }
 
-    /// RX is released at once where it makes no state of its own.
+    /// Releases RX at once, in systems in which a full RX is not a part of the state.
     fn release(&mut self, by: u16) {
         if !self.size.buffers && self.model.rx_full.contains_key(&by) {
             self.model.release_by(by);
@@ -350,7 +353,7 @@ impl System for Small {
                 self.model.reclaim_one(index, owner, false);
             }
             (Move::Retrieve(first, by, ..), _) => {
-                // Not a donation: that is not live any more.
+                // A donation cannot be meant, since it is not live any more.
                 let Some(index) = live(*first) else {
                     return false;
                 };
@@ -421,7 +424,7 @@ impl System for Small {
     }
 }
 
-/// The receivers of a transaction and what they may do, as its owner said.
+/// Returns the receivers of a transaction, with the permissions that the owner gave them.
 fn permissions_of(sent: &Sent) -> Vec<(u16, u8)> {
     let permissions = |write| match (sent.kind, write) {
         (Kind::Donate, _) => 0,
@@ -433,7 +436,8 @@ fn permissions_of(sent: &Sent) -> Vec<(u16, u8)> {
 }
 
 impl Model {
-    /// `by` writes `byte` to a page if it can. Returns whether that changed the content.
+    /// Writes `byte` to a page on behalf of `by`, if it has access. Returns whether the contents
+    /// changed.
     fn write_one(&mut self, page: u64, by: u16, byte: u8) -> bool {
         let state = self.page(page).expect("a page");
         let system = &self.stage.system;

@@ -1,4 +1,4 @@
-//! Calls and events after a send: RETRIEVE_REQ, RELINQUISH, RECLAIM; accesses; and the death and
+//! Calls and events after a send: RETRIEVE_REQ, RELINQUISH and RECLAIM; accesses; the end and the
 //! restart of partitions.
 
 use spmc::addr::World;
@@ -11,11 +11,11 @@ use crate::manifest::{PARTITION_SIZE, partition_base};
 use crate::puppet::Act;
 use crate::source::Source;
 
-/// The time by which one restart is paid for, in microseconds.
+/// The time after which a restart does not count any more, in microseconds.
 const RESTART_PRICE: u64 = 10_000_000;
 
 impl Model {
-    /// One of the transactions, mostly a live one.
+    /// Returns one of the transactions, mostly a live one.
     pub(super) fn choose(&self, source: &mut impl Source) -> Option<usize> {
         let live: Vec<usize> = (0..self.sent.len())
             .filter(|index| self.sent[*index].live)
@@ -77,7 +77,7 @@ impl Model {
         }
         let mut bytes = request.encode(self.layout(by));
         if source.rarely(6) {
-            // Not the handle: which region it is must be known.
+            // The handle stays as it is, since the region must be known.
             let at = source.below(bytes.len() as u64) as usize;
             if !(8..16).contains(&at) {
                 bytes[at] = source.pick(&[0, 1, 2, 0x10, 0x2f, 0x80, 0xff]);
@@ -99,7 +99,7 @@ impl Model {
         }
     }
 
-    /// Returns whether `by` may retrieve with those permissions, 0 where it leaves them open.
+    /// Returns whether `by` may retrieve with those permissions. 0 leaves a permission open.
     fn may_retrieve(&self, sent: &Sent, by: u16, permissions: u8, zero_after: bool) -> bool {
         let (data, instruction) = (permissions & 3, permissions & 0xc);
         let borrower = sent.borrowers.iter().position(|borrower| borrower.id == by);
@@ -120,7 +120,7 @@ impl Model {
             && (!zero_after || can_zero)
     }
 
-    /// `by` retrieves with those permissions. RX stays full.
+    /// Makes `by` retrieve with those permissions. RX stays full.
     pub(super) fn retrieve_one(&mut self, index: usize, by: u16, data: u8, zero_after: bool) {
         let sent = &self.sent[index];
         let expect = Expect::of(self.may_retrieve(sent, by, data, zero_after));
@@ -135,7 +135,8 @@ impl Model {
         }
     }
 
-    /// The engine has given `by` the region: the response must say what it may give.
+    /// Notes that the engine has given the region to `by`. The response must state the right
+    /// permissions.
     pub(super) fn note_retrieval(
         &mut self,
         index: usize,
@@ -206,7 +207,7 @@ impl Model {
         self.relinquish_one(index, by, zero);
     }
 
-    /// `by` gives the region back.
+    /// Makes `by` relinquish the region.
     pub(super) fn relinquish_one(&mut self, index: usize, by: u16, zero: bool) {
         if self.dead.contains(&by) {
             return;
@@ -244,7 +245,7 @@ impl Model {
         }
         let zeroes = std::mem::take(&mut sent.zero_after);
         if sent.orphaned {
-            // Nobody is left who could take it back.
+            // No owner is left who could reclaim the region.
             sent.live = false;
         }
         if zeroes {
@@ -267,9 +268,9 @@ impl Model {
         self.reclaim_one(index, by, zero);
     }
 
-    /// `by` takes the region back.
+    /// Makes `by` reclaim the region.
     pub(super) fn reclaim_one(&mut self, index: usize, by: u16, zero: bool) {
-        // The Normal world answers for all its ids.
+        // The Normal world represents all its ids.
         let by = if by >> 15 == 0 { NWD } else { by };
         if self.dead.contains(&by) {
             return;
@@ -295,7 +296,7 @@ impl Model {
         }
     }
 
-    /// An access through the TLBs.
+    /// Makes an access through the TLBs.
     pub(super) fn touch(&mut self, source: &mut impl Source) {
         let all = Self::favourites();
         let page = source.pick(&all);
@@ -319,8 +320,7 @@ impl Model {
         }
     }
 
-    /// A partition fails. What it borrowed is given back, what it owns is nobody's business any
-    /// more.
+    /// Makes a partition fail. What it borrowed is given back, and what it owns is gone for good.
     pub(super) fn die(&mut self, source: &mut impl Source) {
         let living = self.living();
         let id = source.pick(&PARTITIONS);
@@ -344,7 +344,7 @@ impl Model {
             if !sent.live {
                 continue;
             }
-            // Each exit zeroes what the dead had of one region.
+            // Each exit of the SPMC zeroes a region that the dead partition had borrowed.
             self.stage.system.nwd().call([SPM_ID_GET]).success();
             let borrower = sent.borrowers.iter().find(|borrower| borrower.id == id);
             if let Some(held) = borrower.and_then(|borrower| borrower.held) {
@@ -358,10 +358,10 @@ impl Model {
         }
     }
 
-    /// A partition fails that starts anew then. It does if all that it booted with is its own and
-    /// with nobody else; what it was given beside that stays as it is.
+    /// Makes a partition fail that then starts again. It does so if it still owns everything with
+    /// which it booted, and shares nothing of it. Other memory that it was given stays as it is.
     pub(super) fn restart_one(&mut self, id: u16) {
-        // What a restart costs is paid.
+        // Let time pass until an earlier restart does not count any more.
         self.stage.system.machine.gic().pass(RESTART_PRICE);
         self.die_one(id);
         self.rx_full.remove(&id);
@@ -386,7 +386,7 @@ impl Model {
         self.dead.retain(|dead| *dead != id);
         for page in booted_with {
             self.touched.remove(&page);
-            // It is looked at in each state.
+            // Note the page as touched, so that it is checked in each state.
             self.page_mut(page);
         }
         self.unmapped.retain(|unmapped| *unmapped != id);
@@ -394,7 +394,8 @@ impl Model {
         self.map(id);
     }
 
-    /// Everybody gives everything back; if nothing went for good, all is then as it was.
+    /// Makes all endpoints give everything back. If nothing went for good, the state is then the
+    /// initial one.
     pub fn end(mut self) -> Tally {
         for index in 0..self.sent.len() {
             for by in PARTITIONS {
@@ -429,7 +430,7 @@ impl Model {
     }
 }
 
-/// The descriptor by which `by` asks for what was sent.
+/// Returns the descriptor by which `by` requests a region.
 pub(super) fn request_for(sent: &Sent, by: u16, permissions: u8, zero_after: bool) -> Transaction {
     let mut request = Transaction::retrieve(sent.owner, by, sent.handle, permissions);
     request.attributes = 0;

@@ -1,10 +1,10 @@
-//! The model: what every page and every transaction is in, by a table that knows nothing of the
-//! engine's. Any sequence of calls by any endpoint is made on both, and after each call they must
-//! agree.
+//! The model: the state of every page and of every transaction, in a table that is independent of
+//! the engine. Sequences of calls by any endpoints are made on both, and both must agree after each
+//! call.
 //!
-//! What a call may do is predicted where the descriptor was built on purpose, right or wrong. Where
-//! its bytes were changed at random the engine decides, and the table only insists that nothing was
-//! accepted that takes memory from somebody: see [`Expect`].
+//! If a descriptor was built on purpose, valid or invalid, the model predicts the result. If its
+//! bytes were changed at random, the engine decides, and the model only requires that no accepted
+//! call takes memory from somebody: see [`Expect`].
 
 mod check;
 mod exhaust;
@@ -31,17 +31,17 @@ use crate::source::Source;
 pub const NWD: u16 = 0;
 /// The partitions.
 pub const PARTITIONS: [u16; 3] = [0x8001, 0x8002, 0x8003];
-/// Everybody.
+/// All endpoints.
 pub const ENDPOINTS: [u16; 4] = [NWD, 0x8001, 0x8002, 0x8003];
 
-/// Says what must come of a call.
+/// The expected result of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expect {
     /// Success, or `NO_MEMORY` in a system with few tables.
     Accept,
     /// An error.
     Refuse,
-    /// Either; but what is accepted must be safe.
+    /// Either; but an accepted call must be safe.
     Any,
 }
 
@@ -51,58 +51,58 @@ impl Expect {
     }
 }
 
-/// How many calls of each kind were accepted and refused.
+/// The numbers of accepted and refused calls of each kind.
 pub type Tally = BTreeMap<&'static str, [usize; 2]>;
 
-/// How much is looked at after each call.
+/// The amount of state that is compared after each call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Depth {
-    /// The counts that every change changes.
+    /// The counters that every change of the state changes.
     Light,
-    /// All state, all tables.
+    /// The whole state and all tables.
     Full,
 }
 
 thread_local! {
-    /// Systems that a model left as it had found them, and what was mapped in them.
+    /// Systems that a model left as it had found them, with the pages that were mapped in them.
     static KEPT: RefCell<BTreeMap<(u32, usize), (Stage, Mapped)>> =
         const { RefCell::new(BTreeMap::new()) };
 }
 
-/// Pages mapped for each partition, in each IPA space.
+/// The numbers of pages that are mapped for each partition, in each IPA space.
 type Mapped = BTreeMap<u16, [usize; 2]>;
 
-/// A system and the table.
+/// A system and the model's table.
 pub struct Model {
     stage: Stage,
-    /// Version of the Normal world, and number of tables.
+    /// The version of the Normal world and the number of tables.
     key: (u32, usize),
     depth: Depth,
-    /// Partitions may die, and donations be retrieved.
+    /// Set if partitions may die and donations may be retrieved.
     final_steps: bool,
-    /// The state after boot, as much of it as is compared.
+    /// The state after boot, as far as it is compared.
     initial: (Counts, Option<Snapshot>),
-    /// Tables are short: a right call may end with `NO_MEMORY`.
+    /// Set if tables are short, so that a valid call may end with `NO_MEMORY`.
     scarce: bool,
-    /// The memory that is mapped at first.
+    /// The pages that are mapped at first.
     mapped: Mapped,
-    /// Pages that something happened to; all others are as at first.
+    /// The pages that something has happened to. All others are in their initial state.
     touched: BTreeMap<u64, Page>,
     sent: Vec<Sent>,
-    /// Descriptors of which a part was sent.
+    /// Descriptors of which only a part was sent.
     halves: Vec<send::Half>,
     /// Partitions whose RX holds a response.
     rx_full: BTreeMap<u16, bool>,
     dead: Vec<u16>,
-    /// Endpoints that gave up their RX and TX.
+    /// Endpoints that have unmapped their RX and TX.
     unmapped: Vec<u16>,
-    /// Something went for good: a donation or a death.
+    /// Set if something went for good: by a donation or a death.
     moved: bool,
     tally: Tally,
 }
 
 impl Model {
-    /// Boots. The source chooses the version of the Normal world and how many tables there are.
+    /// Boots a system. The source chooses the version of the Normal world and the number of tables.
     pub fn new(source: &mut impl Source, depth: Depth) -> Self {
         let minor = 2 - source.below(3) as u32;
         let tables = match depth {
@@ -120,7 +120,7 @@ impl Model {
         Self::of(stage, mapped, key, depth, final_steps)
     }
 
-    /// A model of a system that has just booted.
+    /// Makes the model of a system that has just booted.
     fn of(
         stage: Stage,
         mapped: Mapped,
@@ -150,7 +150,7 @@ impl Model {
         }
     }
 
-    /// One call, or what happens beside calls.
+    /// Makes one call, or one event beside calls.
     pub fn step(&mut self, source: &mut impl Source) {
         match source.below(32) {
             0..=8 => self.send(source),
@@ -171,7 +171,7 @@ impl Model {
         }
     }
 
-    /// Leaves the system, which is as it was after boot, to another model.
+    /// Keeps the system, which is in its initial state, for another model.
     fn keep(self) -> Tally {
         if self.depth == Depth::Light {
             for (page, state) in &self.touched {
@@ -189,7 +189,7 @@ impl Model {
         (self.stage.counts(), all)
     }
 
-    /// Everybody who lives. At least the Normal world does.
+    /// Returns all living endpoints, among which is at least the Normal world.
     fn living(&self) -> Vec<u16> {
         ENDPOINTS
             .into_iter()
@@ -209,7 +209,7 @@ impl Model {
         &self.stage.puppets[usize::from(id - 0x8001)]
     }
 
-    /// A call by anybody.
+    /// Makes a call by any endpoint.
     fn call<const N: usize>(&self, by: u16, regs: [u64; N]) -> Regs {
         if by == NWD {
             self.stage.system.nwd().call(regs)
@@ -234,8 +234,8 @@ impl Model {
         }
     }
 
-    /// Makes a call and judges its outcome: one that is refused changes nothing. Whether it was
-    /// accepted, and the answer.
+    /// Makes a call and checks its result: a refused call changes nothing. Returns whether the call
+    /// was accepted, and the answer.
     fn judged<const N: usize>(
         &mut self,
         name: &'static str,
@@ -263,7 +263,7 @@ impl Model {
         (accepted, answer)
     }
 
-    /// RX and TX go away and come back.
+    /// Unmaps RX and TX of an endpoint, and maps them again.
     fn remap(&mut self, source: &mut impl Source) {
         let living = self.living();
         let by = source.pick(&living);
@@ -304,7 +304,7 @@ impl Model {
         !self.unmapped.contains(&by)
     }
 
-    /// The owner of RX gives it back.
+    /// Makes an owner of RX release it.
     fn release(&mut self, source: &mut impl Source) {
         let living = self.living();
         let by = source.pick(&living);

@@ -1,4 +1,4 @@
-//! Pages and transactions.
+//! The model's pages and transactions.
 
 use std::ops::Range;
 
@@ -10,26 +10,26 @@ use crate::machine::NORMAL_RAM;
 use crate::manifest::{PARTITION_SIZE, partition_base};
 use crate::system::{NWD_PAGES, NWD_RX, NWD_TX};
 
-/// Everything that happens to one page.
+/// The state of one page.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
-    /// Where it is.
+    /// The address space of the page.
     pub world: World,
-    /// Whose it is.
+    /// The owner.
     pub owner: u16,
-    /// True if the owner may write while it has access; it may always read.
+    /// Set if the owner may write while it has access. It may always read.
     pub write: bool,
-    /// True if the owner may execute while it has access.
+    /// Set if the owner may execute while it has access.
     pub execute: bool,
-    /// The memory type by which the owner has it, in the encoding of descriptors.
+    /// The owner's memory type, in the encoding of descriptors.
     pub memory: u16,
-    /// First byte of the content.
+    /// The first byte of the contents.
     pub byte: u8,
 }
 
 impl Page {
-    /// Returns whether the owner has it as Normal memory. What it took as a device can only be
-    /// lent, as a device.
+    /// Returns whether the owner has the page as Normal memory. A page that it has as Device memory
+    /// can only be lent, as Device memory.
     pub const fn is_normal(&self) -> bool {
         self.memory >> 4 == 2
     }
@@ -40,31 +40,31 @@ impl Page {
 pub enum Kind {
     /// Owner and borrowers have access.
     Share,
-    /// Borrowers alone.
+    /// Only borrowers have access.
     Lend,
     /// The receiver becomes the owner.
     Donate,
 }
 
-/// Describes the access of a borrower.
+/// The access of a borrower.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Held {
-    /// It may write.
+    /// Set if the borrower may write.
     pub write: bool,
-    /// It may execute.
+    /// Set if the borrower may execute.
     pub execute: bool,
-    /// It wants the pages zeroed if it dies with them.
+    /// Set if the borrower wants the pages zeroed if it dies while it has them.
     pub zero_after: bool,
 }
 
-/// Somebody who may retrieve.
+/// An endpoint that may retrieve.
 #[derive(Clone, Debug)]
 pub struct Borrower {
-    /// Who.
+    /// The id.
     pub id: u16,
-    /// Data permission that the owner gave; the owner's own in a donation.
+    /// The data permission that the owner gave. In a donation, that of the owner itself.
     pub write: bool,
-    /// The access that it has now.
+    /// The present access.
     pub held: Option<Held>,
 }
 
@@ -73,57 +73,58 @@ pub struct Borrower {
 pub struct Sent {
     /// Share, lend or donate.
     pub kind: Kind,
-    /// Who sent it.
+    /// The sender.
     pub owner: u16,
-    /// Its handle.
+    /// The handle.
     pub handle: u64,
-    /// Its tag.
+    /// The tag.
     pub tag: u64,
     /// The pages in their order.
     pub pages: Vec<u64>,
     /// The receivers.
     pub borrowers: Vec<Borrower>,
-    /// It was zeroed before it was sent.
+    /// Set if the region was zeroed before it was sent.
     pub zeroed: bool,
-    /// It will be zeroed when the last borrower leaves.
+    /// Set if the region will be zeroed when the last borrower relinquishes it.
     pub zero_after: bool,
-    /// Its descriptor was changed at random, so that it may hold what nobody asks for in the right
-    /// way.
+    /// Set if the descriptor was changed at random, so that it may contain what no valid request
+    /// asks for.
     pub odd: bool,
-    /// The life in which its owner sent it is over: it ends when nobody has it.
+    /// Set if the owner's life in which it sent the region is over. The transaction then ends with
+    /// the last borrower.
     pub orphaned: bool,
-    /// The handle is good.
+    /// Set if the handle is valid.
     pub live: bool,
 }
 
 impl Sent {
-    /// Returns whether anybody has it.
+    /// Returns whether any borrower has the region.
     pub fn is_held(&self) -> bool {
         self.borrowers
             .iter()
             .any(|borrower| borrower.held.is_some())
     }
 
-    /// Returns whether all receivers are bound to what the owner said.
+    /// Returns whether all receivers are bound to the attributes that the owner stated.
     pub fn is_uniform(&self) -> bool {
         self.kind == Kind::Share || self.borrowers.len() > 1
     }
 }
 
 impl Model {
-    /// The page as it is; `None` if transactions know no such page.
+    /// Returns the page, or `None` if no transaction can contain it.
     pub(super) fn page(&self, page: u64) -> Option<Page> {
         self.touched.get(&page).copied().or_else(|| at_first(page))
     }
 
-    /// The page, from now on one that something happened to.
+    /// Returns the page for a change, and notes it as touched.
     pub(super) fn page_mut(&mut self, page: u64) -> &mut Page {
         self.touched
             .entry(page)
             .or_insert_with(|| at_first(page).expect("a page"))
     }
 
-    /// The live transaction that the page is in.
+    /// Returns the live transaction that contains the page.
     pub(super) fn sent_page(&self, page: u64) -> Option<&Sent> {
         self.sent
             .iter()
@@ -146,7 +147,7 @@ impl Model {
         held.map_or([false; 3], |held| [true, held.write, held.execute])
     }
 
-    /// Those pages of live transactions that lie in `range`.
+    /// Returns the pages of live transactions that lie in `range`.
     pub(super) fn live_pages(&self, range: Range<u64>) -> impl Iterator<Item = u64> {
         let live = self.sent.iter().filter(|sent| sent.live);
         let pages = live.flat_map(|sent| &sent.pages).copied();
@@ -160,8 +161,8 @@ impl Model {
         }
     }
 
-    /// Returns whether `by` may send these pages in one transaction: all its own, with access, none
-    /// twice, none a buffer, all alike but for execution.
+    /// Returns whether `by` may send these pages in one transaction: it owns all of them and has
+    /// access, no page occurs twice, none is a buffer, and all are alike except for execution.
     pub(super) fn may_send(&self, by: u16, pages: &[u64]) -> bool {
         let mut distinct = pages.to_vec();
         distinct.sort_unstable();
@@ -187,9 +188,9 @@ impl Model {
         pages.all(|page| self.page(*page).is_some_and(|page| page.execute))
     }
 
-    /// Pages that transactions are mostly made of.
+    /// Returns the pages of which most transactions are made.
     pub(super) fn favourites() -> Vec<u64> {
-        // Some in a row, and some around a border of 2 MiB.
+        // Some consecutive pages, and some on both sides of a multiple of 2 MiB.
         let mut pages: Vec<u64> = (0..4)
             .flat_map(|n| [NWD_PAGES + n * 0x1000, 0x423f_e000 + n * 0x1000])
             .collect();
@@ -200,7 +201,7 @@ impl Model {
     }
 }
 
-/// Returns whether the page is RX or TX of somebody.
+/// Returns whether the page is RX or TX of an endpoint.
 pub fn is_buffer(page: u64) -> bool {
     let of_partition = (0..PARTITIONS.len())
         .map(|index| partition_base(index) + 0x1_0000)
@@ -208,7 +209,7 @@ pub fn is_buffer(page: u64) -> bool {
     of_partition || page == NWD_TX || page == NWD_RX
 }
 
-/// A page after boot.
+/// Returns the state of a page after boot.
 fn at_first(page: u64) -> Option<Page> {
     let page_of = |world, owner, execute| Page {
         world,

@@ -6,18 +6,18 @@ use crate::ffa::*;
 use crate::fuzz::reading::Reading;
 use crate::source::Source;
 
-/// Live transactions and half-sent ones at most, below what the engine can hold.
+/// The largest number of live and half-sent transactions, which is less than the engine can hold.
 const MAX_LIVE: usize = 12;
 
-/// A descriptor of which a part was sent.
+/// A descriptor of which only a part was sent.
 pub struct Half {
-    /// Who sends it.
+    /// The sender.
     pub by: u16,
-    /// The handle that the engine gave, and the id that it asks with.
+    /// The handle that the engine gave, and the id by which it asks for fragments.
     pub(super) handle: u64,
     pub(super) asked_with: u64,
     pub(super) bytes: Vec<u8>,
-    /// Bytes that the engine has.
+    /// The number of bytes that the engine has.
     done: usize,
     pub(super) kind: Kind,
     pub(super) expect: Expect,
@@ -37,7 +37,7 @@ impl Model {
         live + self.halves.len() >= MAX_LIVE
     }
 
-    /// Ranges that start in the pages of `by`, mostly.
+    /// Returns ranges that mostly start in pages of `by`.
     fn choose_ranges(&self, source: &mut impl Source, by: u16) -> Vec<(u64, u32)> {
         let all = Self::favourites();
         let own: Vec<u64> = all
@@ -53,7 +53,7 @@ impl Model {
             .collect()
     }
 
-    /// A descriptor, and what must come of it.
+    /// Returns a descriptor and its expected result.
     fn offer(&self, source: &mut impl Source, by: u16, kind: Kind) -> (Transaction, Expect) {
         let mut receivers = vec![source.pick(&PARTITIONS)];
         while receivers.len() < 3 && source.rarely(3) {
@@ -90,7 +90,7 @@ impl Model {
         (offer, Expect::of(may))
     }
 
-    /// Returns whether `by` may send that, as far as it depends on what is in it on purpose.
+    /// Returns whether `by` may send the offer, as far as that depends on its deliberate contents.
     fn may_offer(&self, by: u16, kind: Kind, offer: &Transaction) -> bool {
         let receivers: Vec<u16> = offer.receivers.iter().map(|r| r.id).collect();
         let uniform = kind == Kind::Share || receivers.len() > 1;
@@ -121,7 +121,7 @@ impl Model {
             && (!wants_write || self.page(pages[0]).is_some_and(|page| page.write))
     }
 
-    /// `by` sends that, whole or without its last range.
+    /// Makes `by` send the offer, whole or without its last range.
     pub(super) fn send_one(&mut self, by: u16, kind: Kind, offer: &Transaction, whole: bool) {
         let expect = Expect::of(self.may_offer(by, kind, offer));
         let bytes = offer.encode(self.layout(by));
@@ -183,11 +183,11 @@ impl Model {
         }
     }
 
-    /// Sends the first fragment. Too short a one is refused, and so may be a descriptor whose
-    /// beginning is wrong.
+    /// Sends the first fragment. The engine refuses one that is too short, and may refuse a
+    /// descriptor whose beginning is wrong.
     fn begin(&mut self, by: u16, kind: Kind, bytes: Vec<u8>, first: usize, expect: Expect) {
         if self.halves.iter().filter(|half| half.by == by).count() >= 3 {
-            // One more, and the engine would give up the oldest.
+            // With one more, the engine would drop the oldest one.
             return;
         }
         let regs = [function(kind), bytes.len() as u64, first as u64];
@@ -210,7 +210,7 @@ impl Model {
         });
     }
 
-    /// Sends another fragment of something, or what the receiver did not ask for.
+    /// Sends another fragment, or a fragment that the engine did not ask for.
     pub(super) fn go_on(&mut self, source: &mut impl Source) {
         if self.halves.is_empty() {
             return;
@@ -251,7 +251,7 @@ impl Model {
             regs[1] != handle & 0xffff_ffff || caller != by || regs[4] != half.asked_with;
         let is_ours = |other: &Half| other.by == caller && other.handle & 0xffff_ffff == regs[1];
         if misdirected && self.halves.iter().any(is_ours) && regs[4] == half.asked_with {
-            // It is right for another one.
+            // The fragment is valid for another transaction.
             return;
         }
         let bytes = half.bytes[done..done + length].to_vec();
@@ -263,7 +263,8 @@ impl Model {
         self.send_rest(index, regs, length == rest);
     }
 
-    /// Sends the fragment that the engine asked for. It lies in TX; the last one makes it whole.
+    /// Sends the fragment that the engine asked for, which is in TX. The last one completes the
+    /// transaction.
     fn send_rest(&mut self, index: usize, regs: [u64; 5], is_last: bool) {
         let (by, length) = (self.halves[index].by, regs[3] as usize);
         let answer = self.call(by, regs);
@@ -293,7 +294,7 @@ impl Model {
         self.accept(by, half.kind, &half.bytes, half.handle, half.expect);
     }
 
-    /// Sends all that is left of a half-sent descriptor.
+    /// Sends the rest of a half-sent descriptor.
     pub(super) fn complete(&mut self, index: usize) {
         let half = &self.halves[index];
         let (by, bytes) = (half.by, half.bytes[half.done..].to_vec());
@@ -307,7 +308,7 @@ impl Model {
         self.send_rest(index, regs, true);
     }
 
-    /// Ends what is half there, by a fragment that no descriptor can go on with.
+    /// Ends all half-sent descriptors, by fragments that cannot continue any descriptor.
     pub(super) fn give_up_halves(&mut self) {
         while !self.halves.is_empty() {
             if self.dead.contains(&self.halves[0].by) {
@@ -318,7 +319,7 @@ impl Model {
         }
     }
 
-    /// Ends a half-sent descriptor by such a fragment, if whoever sends it can send any.
+    /// Ends a half-sent descriptor by such a fragment, if its sender can send any.
     pub(super) fn spoil(&mut self, index: usize) {
         let half = &self.halves[index];
         let by = half.by;
@@ -332,7 +333,8 @@ impl Model {
         }
     }
 
-    /// The engine has accepted `bytes`: reads them, insists that it may, and notes it.
+    /// Parses the descriptor in `bytes`, which the engine has accepted, checks that it is valid,
+    /// and notes it.
     fn accept(&mut self, by: u16, kind: Kind, bytes: &[u8], handle: u64, expect: Expect) {
         assert!(
             self.sent.iter().all(|sent| sent.handle != handle),

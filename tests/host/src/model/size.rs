@@ -1,31 +1,32 @@
-//! Sizes of the small systems whose states of memory are all visited.
+//! The sizes of the small systems whose memory states are all visited.
 
-/// A system, by what it has.
+/// The features of a small system.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// One page or two of the Normal world, but for those below.
+    /// The number of pages, one or two. They belong to the Normal world, except the secure ones.
     pub pages: usize,
-    /// The number of them, from the last on, that are the first partition's.
+    /// The number of pages, counted from the last one, that belong to the first partition.
     pub secure: usize,
-    /// Transactions at a time, half-sent ones among them.
+    /// The largest number of transactions, including half-sent ones.
     pub slots: usize,
-    /// Read-only grants and retrievals, beside those with write access.
+    /// Set if there are read-only grants and retrievals, beside those with write access.
     pub read_only: bool,
-    /// The flags that ask for zeroing, and writes that undo it.
+    /// Set if there are flags for zeroing, and writes that make zeroing visible.
     pub zeroing: bool,
-    /// Descriptors in two fragments: those of all pages. Whole ones name the first page only. With
-    /// two pages, those in fragments lend or donate to one partition.
+    /// Set if descriptors of all pages are sent in two fragments, while whole descriptors contain
+    /// the first page only. With two pages, fragments are used for lends and donations to one
+    /// partition.
     pub fragments: bool,
-    /// RX/TX pairs come and go, and RX stays full until it is released.
+    /// Set if RX/TX pairs are unmapped and mapped, and RX stays full until it is released.
     pub buffers: bool,
-    /// Calls about transactions that are not there, or not there yet.
+    /// Set if there are calls about transactions that do not exist, or not yet.
     pub stale: bool,
-    /// Partitions that fail start anew.
+    /// Set if partitions that fail start again.
     pub restarts: bool,
 }
 
 impl Size {
-    /// Two pages of the Normal world, and none of what else there is.
+    /// Two pages of the Normal world, and no other features.
     pub const PLAIN: Self = Self {
         pages: 2,
         secure: 0,
@@ -38,7 +39,7 @@ impl Size {
         restarts: false,
     };
 
-    /// Each by its name: two pages and one of what else there is, and one page and much of it.
+    /// Returns all sizes by name: two pages and one more feature, or one page and many of them.
     pub const fn all() -> [(&'static str, Self); 11] {
         let plain = Self::PLAIN;
         let secure = Self { secure: 1, ..plain };
@@ -125,7 +126,7 @@ impl Size {
         ]
     }
 
-    /// The one of that name.
+    /// Returns the size of that name.
     pub fn of(name: &str) -> Self {
         let mut all = Self::all().into_iter();
         let found = all.find(|(known, _)| *known == name);

@@ -1,32 +1,32 @@
-//! Calls about transactions that are not there: they ended, they never were, or they are not sent
-//! yet. All are refused.
+//! Calls about transactions that do not exist: they have ended, they never existed, or they are not
+//! complete yet. All these calls are refused.
 
 use super::lifecycle::request_for;
 use super::pages::{Borrower, Kind, Sent};
 use super::{Expect, Model, NWD, PARTITIONS};
 use crate::ffa::*;
 
-/// Bit 0 of the part of a handle that tells those apart which the same slot has had.
+/// Bit 0 of the part of a handle that distinguishes the successive handles of a slot.
 const GENERATION: u64 = 1 << 16;
 
-/// Slots that no engine has.
+/// The number of a slot that no engine has.
 const NO_SLOT: u64 = GENERATION | 0xfffe;
 
-/// A handle that the caller has no use of.
+/// A handle that is of no use to the caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Named {
-    /// The handle that the slot of this live transaction had before. Transactions are named by
+    /// The previous handle of the slot of this live transaction. Transactions are identified by
     /// their first page.
     Before(u64),
     /// The handle that the slot of this live transaction will have next.
     After(u64),
-    /// The handle of the transaction that ended last, be it in a former life of its owner.
+    /// The handle of the transaction that ended last, even if in a former life of its owner.
     Ended,
     /// A handle that no transaction ever has.
     Nobody,
-    /// A half-sent transaction, by its place.
+    /// A half-sent transaction, by its position.
     Half(usize),
-    /// A live transaction, about which nobody asks for fragments.
+    /// A live transaction, none of whose fragments are requested.
     Live(u64),
 }
 
@@ -48,7 +48,7 @@ pub enum Asked {
 use Asked::{Receive, Reclaim, Relinquish, Retrieve, Transmit};
 
 impl Model {
-    /// All such calls that `by` can make.
+    /// Returns all such calls that `by` can make.
     pub(super) fn stale_calls(&self, by: u16) -> Vec<(Asked, Named)> {
         let all = [Retrieve, Relinquish, Reclaim, Transmit, Receive];
         let mut calls = Vec::new();
@@ -64,14 +64,15 @@ impl Model {
         }
         for (place, half) in self.halves.iter().enumerate() {
             let asked = [Retrieve, Relinquish, Reclaim, Receive, Transmit];
-            // Whoever sends it may go on.
+            // The sender may continue the transaction.
             let count = if half.by == by { 4 } else { 5 };
             add(Named::Half(place), &asked[..count]);
         }
         calls
     }
 
-    /// `by` makes such a call, and is refused: for the handle, if no transaction has it.
+    /// Makes `by` make such a call, which is refused because of the handle if no transaction has
+    /// it.
     pub(super) fn stale_one(&mut self, by: u16, asked: Asked, named: Named) {
         let (sent, has_one) = self.named(by, named);
         let handle = sent.handle;
@@ -89,7 +90,7 @@ impl Model {
             }
             Reclaim => [MEM_RECLAIM, low, high, 0, 0],
             Transmit => {
-                // As good as any fragment: one page.
+                // One page is as good as any other fragment.
                 let mut bytes = sent.pages[0].to_le_bytes().to_vec();
                 bytes.extend(1_u64.to_le_bytes());
                 self.write_tx(by, &bytes);
@@ -98,16 +99,16 @@ impl Model {
             Receive => [MEM_FRAG_RX, low, high, 16, 0],
         };
         let (_, answer) = self.judged("stale", by, regs, Expect::Refuse);
-        // Who has no buffers is told that first.
+        // A caller without buffers gets another error first.
         if !has_one && self.has_buffers(by) && !self.rx_full.contains_key(&by) {
             let told = answer.error();
-            // The Normal world has nothing to relinquish, whatever it names.
+            // The Normal world has nothing to relinquish, whatever handle it names.
             let right = told == Some(INVALID_PARAMETERS) || by == NWD && asked == Relinquish;
             assert!(right, "{answer:?} to {asked:?} of {named:?} by {by:#x}");
         }
     }
 
-    /// A transaction as `by` may take it for, and whether there is one of that handle.
+    /// Returns the transaction that `by` may think of, and whether one with that handle exists.
     fn named(&self, by: u16, named: Named) -> (Sent, bool) {
         let live = |first: u64| {
             let mut live = self.sent.iter().filter(|sent| sent.live);
@@ -137,7 +138,7 @@ impl Model {
         }
     }
 
-    /// Returns what somebody else might have sent to `by`.
+    /// Returns a transaction that another endpoint could have sent to `by`.
     fn made_up(&self, by: u16, handle: u64) -> Sent {
         let borrower = Borrower {
             id: by,

@@ -1,11 +1,11 @@
-//! Makes calls that nobody means: registers and descriptors of any content. The engine decides what
-//! they are; the table insists that whoever gets something may have it.
+//! Calls with arbitrary contents of registers and descriptors. The engine decides what they are;
+//! the model only requires that an endpoint which gets something is entitled to it.
 
 use super::{Expect, Model, NWD};
 use crate::ffa::*;
 use crate::source::Source;
 
-/// Bytes without a plan; those that mean something here and there come more often.
+/// Returns random bytes, in which values that have a meaning somewhere are more frequent.
 pub(super) fn bytes(source: &mut impl Source) -> Vec<u8> {
     const LIKELY: &[u8] = &[0, 0, 0, 0, 1, 2, 0x10, 0x20, 0x2f, 0x30, 0x40, 0x80, 0xff];
     let length = 1 + source.below(192) as usize;
@@ -21,7 +21,8 @@ pub(super) fn bytes(source: &mut impl Source) -> Vec<u8> {
 }
 
 impl Model {
-    /// A call that has nothing to do with memory, or none at all: it must not change any.
+    /// Makes a call that does not concern memory, or is no call at all. It must not change any
+    /// memory state.
     pub(super) fn wild_registers(&mut self, source: &mut impl Source) {
         let living = self.living();
         let by = source.pick(&living);
@@ -43,7 +44,7 @@ impl Model {
         self.call(by, regs);
     }
 
-    /// RETRIEVE_REQ or RELINQUISH of bytes without a plan, but for the handle sometimes.
+    /// Makes RETRIEVE_REQ or RELINQUISH with random bytes, sometimes with a valid handle.
     pub(super) fn wild_descriptor(&mut self, source: &mut impl Source) {
         let living = self.living();
         let by = source.pick(&living);
@@ -59,7 +60,7 @@ impl Model {
         let (name, regs) = if retrieves {
             ("wild retrieve", [MEM_RETRIEVE_REQ_64, length, length])
         } else {
-            // No length says where it ends: what was in TX before must not be part of it.
+            // No length says where the descriptor ends, so the rest of TX must not belong to it.
             bytes.resize(256, 0);
             ("wild relinquish", [MEM_RELINQUISH, 0, 0])
         };
@@ -76,7 +77,7 @@ impl Model {
         let index = self.sent.iter().position(known);
         let index = index.expect("a handle that is good");
         if retrieves {
-            // A Hypervisor gets to know what its VMs have sent, and nothing changes.
+            // A Hypervisor learns what its VMs have sent, and nothing changes.
             if by == NWD {
                 assert_eq!(self.sent[index].owner >> 15, 0);
             } else {
