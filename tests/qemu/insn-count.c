@@ -1,15 +1,17 @@
 /*
  * A QEMU TCG plugin that counts executed instructions by address region.
  *
- * Guests mark points in time with `movz xzr, #n`, an instruction that does nothing and that no compiler emits. At each mark,
- * when a region is entered for the first time, and at the end, the plugin writes a line with the counts so far:
+ * Guests mark points in time with `movz xzr, #n`, an instruction that does nothing and that no
+ * compiler emits. At each mark, when a region is entered for the first time, and at the end, the
+ * plugin writes a line with the counts so far:
  *
  *     mark <n> | first <region> | end   <count of region 0> <count of region 1> ...
  *
- * Arguments: out=FILE, and region=START:END (hexadecimal) once for each region, in order. What lies in none is not counted.
- * The counts are those of all PEs together: run it with one.
+ * Arguments: out=FILE, and region=START:END (hexadecimal) once for each region, in order. What lies
+ * in none is not counted. The counts are those of all PEs together: run it with one.
  *
- * Debian packages no header for plugins, so what is used of the interface (version 4, QEMU 9.2 and later) is declared here.
+ * Debian packages no header for plugins, so what is used of the interface (version 4, QEMU 9.2 and
+ * later) is declared here.
  */
 #include <stdbool.h>
 #include <stddef.h>

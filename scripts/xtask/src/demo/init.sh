@@ -1,6 +1,7 @@
 #!/bin/sh
-# The first process of the demos' Linux. The kernel hands over words of its command line as variables: XTEST is the
-# arguments of OP-TEE's test suite, HOTPLUG a number of rounds, SHELL_WANTED leaves a shell in place of the suite.
+# The first process of the demos' Linux. The kernel hands over words of its command line as
+# variables: XTEST is the arguments of OP-TEE's test suite, HOTPLUG a number of rounds, SHELL_WANTED
+# leaves a shell in place of the suite.
 export PATH=/bin HOME=/
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
