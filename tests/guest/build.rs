@@ -1,5 +1,5 @@
-//! Gives each image its link address: the layout of the test partitions is one decision, and it
-//! stands here.
+//! Gives each image its link address. The table below is the only place that says which test
+//! partition lies where.
 
 use std::path::Path;
 
@@ -7,7 +7,8 @@ use std::path::Path;
 #[path = "src/board.rs"]
 mod board;
 
-/// Partition and the number of its place.
+/// Partitions and the numbers of their places. Partitions that no layout has together share a
+/// place.
 const PARTITIONS: &[(&str, u64)] = &[
     ("sp1", 0),
     ("sp2", 1),

@@ -1,10 +1,10 @@
 // Places in memory that follow from the facts of a board (`guest.rs` in its folder). The guests of
 // the tests and `xtask`, which puts things there, include this file.
 
-/// Where the Normal-world test OS is loaded.
+/// Address at which the Normal-world test OS is loaded.
 pub const BL33: u64 = RAM + 0x2000_0000;
-/// The word that has the number of the selection that the test OS runs.
+/// Address of the word with the number of the selection that the test OS runs.
 pub const SELECTION: u64 = RAM + 0x3000_0000;
-/// Two words for the tests that are selected: the seed of random choices, and how many calls to
-/// make.
+/// Address of two words for the tests that are selected: the seed of random choices, and how many
+/// calls to make.
 pub const PARAMETERS: u64 = SELECTION + 8;

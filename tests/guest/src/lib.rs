@@ -1,9 +1,10 @@
-//! Guests for tests on the target: two Secure Partitions, the Normal-world test OS, and partitions
-//! that fail on purpose.
+//! Guests for tests on the target: the Normal-world test OS ([`nwd`]), test partitions ([`sp`]),
+//! and both in the style of other projects ([`foreign`]).
 //!
-//! They are an independent reading of FF-A: nothing here comes from the SPMC under test, so a wrong
-//! constant cannot agree with itself. A test and the code that it needs inside a partition stand in
-//! one file below [`tests`]; linking drops the half that an image does not use.
+//! The guests are an independent reading of FF-A: no code comes from the SPMC under test, so a
+//! wrong constant cannot agree with itself. A test and the code that it needs inside a partition
+//! stand in one file below [`tests`]; what several tests need is in [`support`]. Linking drops the
+//! half that an image does not use.
 
 #![no_std]
 

@@ -1,5 +1,5 @@
-//! Test partition 6: an execution context for each PE, FF-A 1.2. Only in layouts with many
-//! partitions.
+//! The sixth test partition of layouts with many partitions: an execution context for each PE, FF-A
+//! 1.2.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,4 @@
-//! Test partition 7: one execution context, FF-A 1.2. Only in layouts with many partitions.
+//! The seventh test partition of layouts with many partitions: one execution context, FF-A 1.2.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,4 @@
-//! A partition at S-EL0 that tries what it may not, when it is told to.
+//! A partition at S-EL0 that makes accesses that it may not make, when a request tells it to.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,4 @@
-//! A partition that never comes back while it initialises.
+//! A partition whose initialisation never ends.
 
 #![no_std]
 #![no_main]

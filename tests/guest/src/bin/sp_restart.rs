@@ -1,5 +1,5 @@
-//! The third test partition of some layouts: one execution context, FF-A 1.2, calls by SMC, starts
-//! anew when it fails.
+//! A third test partition that starts anew when it fails: one execution context, FF-A 1.2, calls by
+//! SMC.
 
 #![no_std]
 #![no_main]

@@ -1,5 +1,5 @@
-//! Callers that are careless: once they speak FF-A v1.1 or later they leave anything in the
-//! registers that a call takes nothing from (SBZ), as partitions and drivers in the field do.
+//! Careless callers: from FF-A v1.1 on they leave garbage in the registers that a call ignores
+//! (SBZ), as partitions and drivers in the field do.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,15 +10,15 @@ const GARBAGE: u64 = 0x6761_7262_6167_6501;
 
 static CARELESS: AtomicBool = AtomicBool::new(false);
 
-/// Remembers which version an `FFA_VERSION` that asked for `version` led to.
+/// Remembers the version that an `FFA_VERSION` call for `version` led to.
 pub fn negotiated(version: u64, answer: u64) {
     if answer != NOT_SUPPORTED {
         CARELESS.store(version >= V1_1.into(), Ordering::Relaxed);
     }
 }
 
-/// Leaves garbage in those of x1 to x7 that the call takes nothing from, if only the registers
-/// before `given` were chosen.
+/// Puts garbage into the registers up to x7 that the call ignores, where the caller chose only the
+/// registers before `given`.
 #[inline(never)]
 pub fn leave_garbage(call: &mut Regs, given: usize) {
     if CARELESS.load(Ordering::Relaxed) {
@@ -29,8 +29,8 @@ pub fn leave_garbage(call: &mut Regs, given: usize) {
     }
 }
 
-/// The first of the registers up to x7 that a function takes nothing from. Of `FFA_MSG_WAIT` and
-/// `FFA_YIELD` they are left zero, as Hafnium wants it.
+/// Returns the first of the registers up to x7 that a function ignores. `FFA_MSG_WAIT` and
+/// `FFA_YIELD` keep zeros there, as Hafnium wants it.
 fn ignored_from(function: u32) -> usize {
     match function {
         id::ID_GET | id::SPM_ID_GET | id::MEM_RELINQUISH => 1,

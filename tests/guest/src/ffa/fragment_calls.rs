@@ -1,6 +1,6 @@
-//! A descriptor that a sender transmits in fragments (FF-A v1.0 section 12.2.2): the first one with
-//! the send function, the others with `FFA_MEM_FRAG_TX`, each at the start of TX. The relayer asks
-//! for each with `FFA_MEM_FRAG_RX`.
+//! Descriptors that a sender transmits in fragments (FF-A v1.0 section 12.2.2): the first fragment
+//! goes with the send function, the others with `FFA_MEM_FRAG_TX`, each at the start of TX. The
+//! relayer asks for each with `FFA_MEM_FRAG_RX`.
 
 use crate::rt::check::{Check, equal};
 
@@ -8,7 +8,7 @@ use super::memory_calls::{Caller, words};
 use super::memory_descriptor::{CONSTITUENT, Scatter, Transaction, encode_constituent};
 use super::{Answer, call, id};
 
-/// How far a transmission has come.
+/// A transmission under way.
 pub struct Fragments<'a> {
     caller: &'a Caller,
     transaction: &'a Transaction<'a>,
@@ -20,7 +20,7 @@ pub struct Fragments<'a> {
 }
 
 impl<'a> Fragments<'a> {
-    /// Nothing sent yet. The list takes the place of the transaction's ranges.
+    /// Begins a transmission. The list takes the place of the transaction's ranges.
     pub fn new(caller: &'a Caller, transaction: &'a Transaction<'a>, list: &'a Scatter) -> Self {
         Self {
             caller,
@@ -36,7 +36,7 @@ impl<'a> Fragments<'a> {
         self.sent == self.list.count
     }
 
-    /// Bytes sent so far.
+    /// Returns the number of bytes that were sent.
     pub fn offset(&self) -> usize {
         self.offset
     }
@@ -58,7 +58,7 @@ impl<'a> Fragments<'a> {
         call(id::MEM_FRAG_TX, &[low, high, length])
     }
 
-    /// Checks that `answer` asks for the next fragment; the handle.
+    /// Checks that `answer` asks for the next fragment, and returns the handle.
     #[track_caller]
     pub fn wanted(&self, answer: &Answer) -> Check<u64> {
         if answer[0] == id::ERROR as u64 {
@@ -66,15 +66,16 @@ impl<'a> Fragments<'a> {
         }
         equal(answer[0], id::MEM_FRAG_RX)?;
         equal(answer[3], self.offset as u64)?;
-        // The id of the OS kernel, which is 0, at the physical instance; reserved at the virtual
-        // one.
+        // At the physical instance, the id of the OS kernel, which is 0; at the virtual one,
+        // reserved.
         for register in &answer[4..8] {
             equal(*register, 0u64)?;
         }
         Ok(answer[1] | answer[2] << 32)
     }
 
-    /// Writes constituents behind `from` bytes, up to `limit`; the length of the fragment.
+    /// Writes constituents behind `from` bytes, up to `limit`, and returns the length of the
+    /// fragment.
     fn fill(&mut self, from: usize, limit: usize) -> usize {
         let mut end = from;
         while self.sent < self.list.count && end + CONSTITUENT <= limit {

@@ -8,15 +8,15 @@ use super::{Answer, call, id};
 /// Size of the header from 1.2 on.
 pub const HEADER: usize = 40;
 
-/// w6 of `FFA_NOTIFICATION_GET`: RX was filled on behalf of a partition.
+/// w6 of `FFA_NOTIFICATION_GET`: RX was filled for a message of a partition.
 const RX_FULL_OF_PARTITION: u64 = 1;
-/// w7: on behalf of a VM.
+/// w7 of `FFA_NOTIFICATION_GET`: RX was filled for a message of a VM.
 const RX_FULL_OF_VM: u64 = 1;
 
-/// Begins each message.
+/// The header of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
-    /// Where the payload starts, from the start of the buffer.
+    /// Offset of the payload from the start of the buffer.
     pub offset: u32,
     /// The receiver.
     pub receiver: u16,
@@ -27,7 +27,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads it from a buffer.
+    /// Reads the header from a buffer.
     pub fn read(buffer: &Shared<PAGE_SIZE>) -> Self {
         Self {
             offset: buffer.u32(8),
@@ -38,7 +38,7 @@ impl Header {
     }
 }
 
-/// Writes a message of an endpoint at 1.2 for no service in particular, and sends it.
+/// Writes a message of an endpoint at 1.2, for no service in particular, and sends it.
 pub fn send(tx: &Shared<PAGE_SIZE>, me: u16, to: u16, payload: &[u8]) -> Answer {
     let mut header = [0; HEADER];
     header[8..12].copy_from_slice(&(HEADER as u32).to_le_bytes());
@@ -50,7 +50,8 @@ pub fn send(tx: &Shared<PAGE_SIZE>, me: u16, to: u16, payload: &[u8]) -> Answer 
     call(id::MSG_SEND2, &[])
 }
 
-/// Takes the framework notifications in `flags`; whether they say that RX of `me` is full.
+/// Takes the framework notifications in `flags`, and returns whether they say that RX of `me` is
+/// full.
 pub fn is_announced(me: u16, flags: u64) -> bool {
     let pending = call(id::NOTIFICATION_GET, &[me as u64, flags]);
     pending[0] as u32 == id::SUCCESS

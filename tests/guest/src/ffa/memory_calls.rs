@@ -9,12 +9,12 @@ use super::memory_descriptor::{
 };
 use super::{Answer, V1_0, call, done, id, succeeded};
 
-/// Who calls, in which version, with which buffers.
+/// An endpoint that makes memory calls, with its version and its buffers.
 #[derive(Clone, Copy)]
 pub struct Caller {
     /// Endpoint id.
     pub id: u16,
-    /// Version that it negotiated.
+    /// Version that the endpoint negotiated.
     pub version: u32,
     /// The buffer that the caller writes.
     pub tx: &'static Shared<PAGE_SIZE>,
@@ -49,7 +49,7 @@ impl Caller {
         call(function, &[length, length])
     }
 
-    /// A send that must succeed; the handle.
+    /// Makes a send that must succeed, and returns the handle.
     #[track_caller]
     pub fn sent(&self, function: u32, transaction: &Transaction) -> Check<u64> {
         completed(&self.send(function, transaction))
@@ -78,8 +78,8 @@ impl Caller {
         self.retrieved_each(answer, request, |_, _, _| Ok(()))
     }
 
-    /// The same; `each` sees number, address and pages of every constituent. The response may come
-    /// in fragments.
+    /// Like [`Self::retrieved`], but hands number, address and pages of every constituent to
+    /// `each`. The response may come in fragments.
     #[track_caller]
     pub fn retrieved_each(
         &self,
@@ -95,7 +95,7 @@ impl Caller {
             equal(*register, 0u64)?;
         }
         let (total, mut length) = (answer[1] as usize, answer[2] as usize);
-        // What fits comes at once.
+        // A descriptor that fits into RX comes in one piece.
         let fits = total <= PAGE_SIZE;
         holds(length == total || !fits && length < total, length as u64)?;
         holds(length <= PAGE_SIZE, length as u64)?;
@@ -133,13 +133,14 @@ impl Caller {
         Ok(retrieved)
     }
 
-    /// `FFA_MEM_FRAG_RX` of a borrower.
+    /// Makes `FFA_MEM_FRAG_RX` as a borrower.
     pub fn frag_rx(&self, handle: u64, offset: usize) -> Answer {
         let [low, high] = words(handle);
         call(id::MEM_FRAG_RX, &[low, high, offset as u64])
     }
 
-    /// Checks that `answer` is `FFA_MEM_FRAG_TX` for this handle; the length of the fragment in RX.
+    /// Checks that `answer` is `FFA_MEM_FRAG_TX` for this handle, and returns the length of the
+    /// fragment in RX.
     #[track_caller]
     pub fn fragment(&self, answer: &Answer, handle: u64) -> Check<usize> {
         if answer[0] == id::ERROR as u64 {
@@ -157,8 +158,8 @@ impl Caller {
         Ok(length)
     }
 
-    /// Checks every field of the descriptor in RX up to the first constituent; its offset, and what
-    /// stands before it. `total` is the length of the descriptor.
+    /// Checks every field of the descriptor in RX up to the first constituent, and returns the
+    /// offset of that constituent and what the fields say. `total` is the length of the descriptor.
     #[track_caller]
     fn read_head(&self, request: &Transaction, total: usize) -> Check<(usize, Retrieved)> {
         let rx = self.rx;
@@ -186,7 +187,7 @@ impl Caller {
         let count = rx.u32(expected.count);
         holds(count >= 1, count)?;
         let own = array;
-        // The Hypervisor is none of the borrowers.
+        // A request without receivers is the Hypervisor's, which is no borrower.
         if !request.receivers.is_empty() {
             equal(rx.u16(own), self.id)?;
         }
@@ -216,34 +217,34 @@ impl Caller {
         Ok((first, head))
     }
 
-    /// `FFA_MEM_RELINQUISH` by the caller alone.
+    /// Makes `FFA_MEM_RELINQUISH` for the caller alone.
     pub fn relinquish(&self, handle: u64, flags: u32) -> Answer {
         encode_relinquish(self.tx, handle, flags, &[self.id]);
         call(id::MEM_RELINQUISH, &[])
     }
 }
 
-/// Checks that `answer` completes a send; the handle.
+/// Checks that `answer` completes a send, and returns the handle.
 #[track_caller]
 pub fn completed(answer: &Answer) -> Check<u64> {
     succeeded(answer)?;
     for register in &answer[4..8] {
         equal(*register, 0u64)?;
     }
-    // Handles are two words, whatever the width of the call.
+    // A handle is two 32-bit words, whatever the width of the call.
     holds(answer[2] >> 32 == 0 && answer[3] >> 32 == 0, answer[2])?;
     let handle = answer[2] | answer[3] << 32;
-    // Bit 63 is the Hypervisor's, and all ones is no handle.
+    // Bit 63 marks handles of the Hypervisor, and a handle of all ones is invalid.
     equal(handle >> 63, 0u64)?;
     Ok(handle)
 }
 
-/// The two registers of a handle.
+/// Returns the two registers that carry a handle.
 pub const fn words(handle: u64) -> [u64; 2] {
     [handle & 0xffff_ffff, handle >> 32]
 }
 
-/// `FFA_MEM_RECLAIM`
+/// Makes `FFA_MEM_RECLAIM`.
 pub fn reclaim(handle: u64, flags: u64) -> Answer {
     let [low, high] = words(handle);
     call(id::MEM_RECLAIM, &[low, high, flags])

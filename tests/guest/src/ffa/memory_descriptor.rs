@@ -1,5 +1,5 @@
 //! Memory transaction descriptors (FF-A v1.0 section 5.12, v1.1 section 10.11): an encoder for
-//! senders and borrowers, and what a borrower reads back.
+//! senders and borrowers, and the layouts by which a borrower reads responses.
 
 use crate::rt::page::{PAGE_SIZE, Shared};
 
@@ -53,18 +53,18 @@ pub struct Transaction<'a> {
     pub attributes: u16,
     /// Transaction flags.
     pub flags: u32,
-    /// Zero when sending.
+    /// The handle; 0 in a send.
     pub handle: u64,
-    /// Chosen by the sender.
+    /// The tag that the sender chose.
     pub tag: u64,
-    /// Who gets access.
+    /// The receivers.
     pub receivers: &'a [Receiver],
-    /// Address and number of 4 KiB pages; empty in a retrieve request: then there is no composite
-    /// descriptor.
+    /// Address and number of 4 KiB pages of each range. A retrieve request has none, and no
+    /// composite descriptor.
     pub ranges: &'a [(u64, u32)],
 }
 
-/// Where things stand in a descriptor of one version.
+/// Offsets and sizes in a descriptor of one version.
 pub struct Layout {
     /// Offset of the array of receivers.
     pub receivers: usize,
@@ -74,7 +74,7 @@ pub struct Layout {
     pub count: usize,
 }
 
-/// The layout for a caller of this version.
+/// Returns the layout for a caller of this version.
 pub const fn layout(version: u32) -> Layout {
     match version {
         V1_0 => Layout {
@@ -96,7 +96,7 @@ pub const fn layout(version: u32) -> Layout {
 }
 
 impl Layout {
-    /// Offset of the composite descriptor behind `receivers` receivers.
+    /// Returns the offset of the composite descriptor behind `receivers` receivers.
     pub const fn composite(&self, receivers: usize) -> usize {
         self.receivers + receivers * self.receiver_size
     }
@@ -121,8 +121,8 @@ impl Transaction<'_> {
         end
     }
 
-    /// Writes the descriptor up to the first of `count` constituents, which stands at the offset
-    /// returned.
+    /// Writes the descriptor up to the first of `count` constituents, and returns the offset of
+    /// that constituent.
     pub fn encode_head(
         &self,
         version: u32,
@@ -137,8 +137,8 @@ impl Transaction<'_> {
         composite + CONSTITUENTS
     }
 
-    /// Writes header and receivers, all with this offset of the composite descriptor; the offset
-    /// behind them.
+    /// Writes header and receivers, all with this offset of the composite descriptor, and returns
+    /// the offset behind them.
     fn encode_receivers(&self, version: u32, offset: u32, buffer: &Shared<PAGE_SIZE>) -> usize {
         let layout = layout(version);
         buffer.fill(0);
@@ -167,29 +167,28 @@ impl Transaction<'_> {
 /// Size of a constituent.
 pub const CONSTITUENT: usize = 16;
 
-/// Writes one constituent to offset `at`.
+/// Writes one constituent at offset `at`.
 pub fn encode_constituent(buffer: &Shared<PAGE_SIZE>, at: usize, address: u64, pages: u32) {
     buffer.write(at, &address.to_le_bytes());
     buffer.write(at + 8, &pages.to_le_bytes());
     buffer.write(at + 12, &[0; 4]);
 }
 
-/// Constituents of the same size at the same distance: as many as a test wants, without a list of
-/// them.
+/// Constituents of the same size at the same distance: a list of any length that needs no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scatter {
-    /// Address of the first one.
+    /// Address of the first constituent.
     pub first: u64,
     /// Number of constituents.
     pub count: u32,
-    /// Pages of each.
+    /// Pages of each constituent.
     pub pages: u32,
-    /// Pages from the start of one to the start of the next.
+    /// Pages from the start of one constituent to the start of the next.
     pub distance: u32,
 }
 
 impl Scatter {
-    /// One constituent.
+    /// Returns a list of one constituent.
     pub const fn contiguous(first: u64, pages: u32) -> Self {
         Self {
             first,
@@ -199,7 +198,7 @@ impl Scatter {
         }
     }
 
-    /// Every second page: nothing that could be mapped as a block.
+    /// Returns a list of every second page, so that nothing can be mapped as a block.
     pub const fn every_second(first: u64, pages: u32) -> Self {
         Self {
             first,
@@ -209,22 +208,23 @@ impl Scatter {
         }
     }
 
-    /// Address of constituent `n`.
+    /// Returns the address of constituent `n`.
     pub const fn constituent(&self, n: u32) -> u64 {
         self.first + n as u64 * self.distance as u64 * PAGE_SIZE as u64
     }
 
-    /// Number of pages of all constituents.
+    /// Returns the number of pages of all constituents.
     pub const fn total(&self) -> u32 {
         self.count * self.pages
     }
 
-    /// Address of page `n` of all.
+    /// Returns the address of page `n` of all pages.
     pub const fn page(&self, n: u32) -> u64 {
         self.constituent(n / self.pages) + (n % self.pages) as u64 * PAGE_SIZE as u64
     }
 
-    /// Two words for the arguments of a helper; up to 65,535 of each number.
+    /// Packs the list into two words for the arguments of a helper. Each number may be 65,535 at
+    /// most.
     pub const fn pack(&self) -> [u64; 2] {
         let numbers = self.count as u64 | (self.pages as u64) << 16 | (self.distance as u64) << 32;
         [self.first, numbers]

@@ -1,5 +1,5 @@
-//! FF-A as a caller sees it: function ids, error codes, and the calls. Written from the
-//! specification and its clients.
+//! FF-A as a caller sees it, written from the specification and from callers in the field: function
+//! ids, error codes, and the calls.
 
 mod careless;
 pub mod fragment_calls;
@@ -32,7 +32,7 @@ pub const SP6: u16 = 0x8006;
 pub const SP7: u16 = 0x8007;
 /// The eighth partition.
 pub const SP8: u16 = 0x8008;
-/// An id that no layout gives to anybody.
+/// An id that no partition has in any layout.
 pub const NOBODY: u16 = 0x80ee;
 
 /// Version 1.0.
@@ -126,7 +126,7 @@ pub mod error {
     pub const NO_DATA: i32 = -9;
 }
 
-/// `FFA_VERSION` and calls outside FF-A answer so in w0.
+/// w0 in which `FFA_VERSION`, and calls that are not FF-A's, report failure.
 pub const NOT_SUPPORTED: u64 = 0xffff_ffff;
 
 /// The registers with which a call completes.
@@ -134,12 +134,12 @@ pub type Answer = Regs;
 
 static CONDUIT: AtomicU8 = AtomicU8::new(Conduit::Smc as u8);
 
-/// The conduit that [`call`] uses from now on.
+/// Sets the conduit that [`call`] uses from now on.
 pub fn set_conduit(conduit: Conduit) {
     CONDUIT.store(conduit as u8, Ordering::Relaxed);
 }
 
-/// The conduit that [`call`] uses.
+/// Returns the conduit that [`call`] uses.
 pub fn conduit() -> Conduit {
     let conduit = CONDUIT.load(Ordering::Relaxed);
     [Conduit::Smc, Conduit::Hvc, Conduit::Svc]
@@ -148,7 +148,7 @@ pub fn conduit() -> Conduit {
         .unwrap_or(Conduit::Smc)
 }
 
-/// The registers of a call: function id and arguments from x1 on, zero behind them.
+/// Returns the registers of a call: function id, arguments from x1 on, and zeros behind them.
 #[inline(always)]
 pub fn regs(function: u32, arguments: &[u64]) -> Regs {
     let mut regs = [0; 18];
@@ -159,8 +159,8 @@ pub fn regs(function: u32, arguments: &[u64]) -> Regs {
     regs
 }
 
-/// Makes a call with the arguments from x1 on, and behind them zero or, in registers that the call
-/// takes nothing from, garbage.
+/// Makes a call with the arguments from x1 on. The registers behind them are zero, or garbage if
+/// the call ignores them.
 #[inline(always)]
 pub fn call(function: u32, arguments: &[u64]) -> Regs {
     let mut call = regs(function, arguments);
@@ -172,7 +172,7 @@ pub fn call(function: u32, arguments: &[u64]) -> Regs {
     answer
 }
 
-/// w1 of a direct message.
+/// Returns w1 of a direct message.
 pub const fn route(source: u16, destination: u16) -> u64 {
     (source as u64) << 16 | destination as u64
 }
@@ -183,7 +183,7 @@ pub fn done(answer: &Regs) -> Check {
     results(answer, [0; 6])
 }
 
-/// Checks that `answer` is `FFA_SUCCESS` with just these values in w2 to w7.
+/// Checks that `answer` is `FFA_SUCCESS` with exactly these values in w2 to w7.
 #[track_caller]
 pub fn results(answer: &Regs, values: [u64; 6]) -> Check {
     succeeded(answer)?;
@@ -197,7 +197,7 @@ pub fn results(answer: &Regs, values: [u64; 6]) -> Check {
 #[track_caller]
 pub fn succeeded(answer: &Regs) -> Check {
     if answer[0] == id::ERROR as u64 {
-        // The code says more than the id.
+        // A failure that shows the error code tells more than one that shows the function id.
         return equal(answer[2], 0u64);
     }
     equal(answer[0], id::SUCCESS)?;

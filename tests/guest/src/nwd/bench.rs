@@ -1,9 +1,9 @@
 //! Benchmarks: each call is made a number of times between two marks, and the instruction counter
-//! tells who executed how much.
+//! tells how many instructions each component executed in between.
 //!
-//! `BENCH <n> <name> <iterations>` announces the marks 2n and 2n + 1. Benchmark 0 is the loop
-//! alone. What takes several steps, such as shared memory, is gone through a few times; its marks
-//! stand round the step in the last round, wherever that runs.
+//! `BENCH <n> <name> <iterations>` announces the marks 2n and 2n + 1. Benchmark 0 is the empty
+//! loop. A benchmark of several steps, such as a memory transaction, runs a few times; its marks
+//! stand around the step in the last round, in whichever image makes that step.
 
 use core::fmt;
 
@@ -39,17 +39,17 @@ pub const HELPERS: &[Command] = &[
     helper!(own_interrupt),
 ];
 
-/// How often a call is made between two marks.
+/// Number of calls between two marks.
 pub const ITERATIONS: u64 = 100;
 const WARM_UP: u64 = 3;
-/// No benchmark has this number, so nobody looks at its marks.
+/// A number that no benchmark has, so that `xtask` ignores its marks.
 const NOT_MEASURED: u64 = 127;
 
-/// The next benchmark.
+/// The number of the next benchmark.
 struct Series(u64);
 
 impl Series {
-    /// Announces a benchmark; its number.
+    /// Announces a benchmark and returns its number.
     fn announce(&mut self, name: impl fmt::Display, iterations: u64) -> u64 {
         let number = self.0;
         println!("BENCH {number} {name} {iterations}");
@@ -70,7 +70,7 @@ impl Series {
         mark(2 * number + 1);
     }
 
-    /// Measures `body` alone where each time needs something after it: in the last of a few rounds.
+    /// Measures `body` in the last of a few rounds, each of which needs `after` behind it.
     fn measure_once(&mut self, name: &str, mut body: impl FnMut(), mut after: impl FnMut()) {
         let number = self.announce(name, 1);
         for _ in 0..WARM_UP {
@@ -87,7 +87,8 @@ impl Series {
         must(ask_from(NWD, SP1, command, [2 * number, ITERATIONS, 0, 0]).map(drop));
     }
 
-    /// Measures the steps of memory that goes to sp1 and, unless it is donated, comes back.
+    /// Measures the steps of a memory transaction with sp1, which gives the memory back unless it
+    /// is donated.
     fn measure_memory(&mut self, kind: Kind, list: Scatter) {
         let steps = match kind {
             Kind::Donate => &STEPS[..2],
@@ -130,9 +131,9 @@ impl Series {
         }
     }
 
-    /// Measures interrupts: a secure one that stops the Normal world, with all that its owner calls
-    /// for; a Non-secure one that preempts sp1, and `FFA_RUN` after it; and the calls to fetch and
-    /// to deactivate.
+    /// Measures interrupts: a secure one that stops the Normal world, with all calls of its owner;
+    /// a Non-secure one that preempts sp1, with the `FFA_RUN` after it; and the calls that fetch
+    /// and deactivate an interrupt.
     fn measure_interrupts(&mut self) {
         must(ask_from(NWD, SP1, command!(own_interrupt), [0; 4]).map(drop));
         self.measure("secure_interrupt", || Source::Gpio.raise());
@@ -159,7 +160,8 @@ impl Series {
         }
     }
 
-    /// Sends memory to sp1 in as many fragments as it takes, between two marks; the handle.
+    /// Sends memory to sp1 in as many fragments as needed, between two marks, and returns the
+    /// handle.
     fn send(&self, kind: Kind, list: &Scatter, first_mark: u64) -> u64 {
         let caller = super::caller();
         let receivers = [receiver(SP1, kind.granted())];
@@ -204,12 +206,13 @@ impl fmt::Display for Memory {
     }
 }
 
-/// The memory that the benchmarks send: the second GiB, and the distance between donations.
+/// The start of the memory that the benchmarks send, in the second GiB, and the distance between
+/// donations.
 const MEMORY: u64 = NON_SECURE_GIB;
 const DONATION: u64 = 0x20_0000;
 
 #[track_caller]
-/// Panics unless all is well.
+/// Panics if a check failed.
 pub fn must(outcome: Check) {
     if let Err(why) = outcome {
         panic!("{why}");
@@ -226,13 +229,13 @@ pub fn expect(answer: Answer, function: u32) {
     );
 }
 
-/// A direct request that a partition answers at once.
+/// Makes a direct request that a partition answers at once.
 pub fn ask_nothing(function: u32, partition: u16) -> Answer {
     let request = request(function, route(NWD, partition), command!(nothing), [0; 4]);
     call(ffa::conduit(), request)
 }
 
-/// `FFA_MSG_SEND2` of 16 bytes to sp1, as a sender of 1.2 lays it out.
+/// Makes `FFA_MSG_SEND2` with 16 bytes for sp1, as a sender of 1.2 lays the message out.
 fn send_16_bytes() {
     const HEADER: u32 = 40;
     let tx = &super::TX;
@@ -321,7 +324,7 @@ fn nothing(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Marks round `iterations` times `body`.
+/// Puts marks around `iterations` runs of `body`.
 fn marked(first: u64, iterations: u64, mut body: impl FnMut() -> Check) -> Check<[u64; 4]> {
     for _ in 0..WARM_UP {
         body()?;
@@ -334,7 +337,7 @@ fn marked(first: u64, iterations: u64, mut body: impl FnMut() -> Check) -> Check
     Ok([0; 4])
 }
 
-/// sp1: keeps the PE for a while.
+/// Keeps the PE for a while, in sp1.
 fn spin(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     for _ in 0..1_000 {
         core::hint::spin_loop();
@@ -342,8 +345,8 @@ fn spin(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// sp1: lets its interrupt through that the Normal world raises; with marks, handles that of its
-/// device between them.
+/// Enables the GPIO's interrupt of sp1. With marks as arguments, measures the handling of an
+/// interrupt of the UART between them instead.
 fn own_interrupt(_: &Sp, [get, deactivate, ..]: [u64; 4]) -> Check<[u64; 4]> {
     if get == 0 {
         equal(hf(ENABLE, &[GPIO_INTERRUPT, 1, 0]), 0u64)?;
@@ -352,7 +355,7 @@ fn own_interrupt(_: &Sp, [get, deactivate, ..]: [u64; 4]) -> Check<[u64; 4]> {
     measure_handling(get, deactivate)
 }
 
-/// For the benchmarks: fetches and deactivates the interrupt of the UART, with marks round both.
+/// Fetches and deactivates the interrupt of the UART, with marks around both calls.
 fn measure_handling(get: u64, deactivate: u64) -> Check<[u64; 4]> {
     quieten();
     enable()?;
@@ -371,20 +374,20 @@ fn measure_handling(get: u64, deactivate: u64) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// sp1: `FFA_RX_RELEASE`.
+/// Makes `FFA_RX_RELEASE` in sp1.
 fn release(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     ffa::done(&ffa::call(id::RX_RELEASE, &[]))?;
     Ok([0; 4])
 }
 
-/// sp1: `FFA_ID_GET`.
+/// Makes `FFA_ID_GET` in sp1.
 fn own_id(_: &Sp, [first, iterations, ..]: [u64; 4]) -> Check<[u64; 4]> {
     marked(first, iterations, || {
         equal(ffa::call(id::ID_GET, &[])[2], SP1)
     })
 }
 
-/// sp1: a round trip to sp2.
+/// Makes round trips from sp1 to sp2.
 fn ask_sp2(sp: &Sp, [first, iterations, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let request = request(
         id::DIRECT_REQ_64,
@@ -398,7 +401,8 @@ fn ask_sp2(sp: &Sp, [first, iterations, ..]: [u64; 4]) -> Check<[u64; 4]> {
     })
 }
 
-/// sp1: `FFA_MEM_RETRIEVE_REQ` of a handle of the Normal world, and all fragments of the response.
+/// Makes `FFA_MEM_RETRIEVE_REQ` in sp1 for a handle of the Normal world, and takes all fragments of
+/// the response.
 fn retrieve(sp: &Sp, [handle, first, kind, _]: [u64; 4]) -> Check<[u64; 4]> {
     let caller = sp.caller();
     let kind = Kind::from_number(kind);
@@ -420,7 +424,7 @@ fn retrieve(sp: &Sp, [handle, first, kind, _]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// sp1: `FFA_MEM_RELINQUISH`.
+/// Makes `FFA_MEM_RELINQUISH` in sp1.
 fn relinquish(sp: &Sp, [handle, first, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let caller = sp.caller();
     crate::ffa::memory_descriptor::encode_relinquish(caller.tx, handle, 0, &[caller.id]);

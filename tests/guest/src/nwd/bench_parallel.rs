@@ -1,7 +1,7 @@
-//! Benchmark of PEs that work at the same time: PE `n` asks the `n`-th of eight partitions, first
-//! alone, then while others ask theirs.
+//! A benchmark of PEs that make calls at the same time: PE `n` asks the `n`-th of eight partitions,
+//! first alone, then while the others ask theirs.
 //!
-//! Each PE has marks of its own; the counter counts for each PE apart.
+//! Each PE has marks of its own, because the counter counts for each PE separately.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,10 +13,10 @@ use crate::rt::mark::mark;
 use super::bench::{ITERATIONS, ask_nothing, expect, must};
 use super::pe;
 
-/// PEs that are ready to begin.
+/// Number of PEs that are ready to begin.
 static READY: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs it, on as many PEs as there are.
+/// Runs the benchmark on all PEs.
 pub fn run() {
     assert!(ffa::call(id::VERSION, &[V1_2 as u64])[0] == V1_2 as u64);
     let pes = pe::start_all();
@@ -52,7 +52,7 @@ pub fn run() {
     }
 }
 
-/// Waits until all `count` PEs are here, then asks.
+/// Waits until all `count` PEs are ready, then asks.
 fn ask([pe, number, count, _]: [u64; 4]) -> Check<[u64; 4]> {
     let once = || {
         expect(

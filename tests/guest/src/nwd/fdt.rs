@@ -1,4 +1,5 @@
-//! As much of the device tree as tells which PEs there are (Devicetree Specification chapter 5).
+//! A reader of the device tree that finds the PEs, and nothing else (Devicetree Specification
+//! chapter 5).
 
 use crate::board::RAM as FDT;
 

@@ -1,7 +1,7 @@
-//! A Non-secure interrupt at a chosen time: the EL2 physical timer, and as much of the GICv3 as
-//! lets it through.
+//! Non-secure interrupts at a chosen time: the EL2 physical timer, and as much of the GICv3 as
+//! passes the interrupt on.
 //!
-//! Interrupts stay masked in this image: it only wants to know what they do to a partition, and
+//! This image keeps interrupts masked in PSTATE. It wants to know what they do to a partition, and
 //! acknowledges them by polling.
 
 use core::arch::asm;
@@ -38,11 +38,12 @@ fn read32(address: u64) -> u32 {
 /// Names the state of an interrupt in the GIC.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Neither of the others.
+    /// Not pending and not active.
     Inactive,
-    /// Nobody has acknowledged it.
+    /// Pending: nobody has acknowledged the interrupt.
     Pending,
-    /// Somebody has acknowledged it, and not deactivated; it may be pending again.
+    /// Active: somebody has acknowledged the interrupt and not deactivated it. It may be pending as
+    /// well.
     Active,
 }
 
@@ -52,7 +53,8 @@ impl From<State> for u64 {
     }
 }
 
-/// The state of the private interrupt `line` of the PE with this index, which may be another one.
+/// Returns the state of the private interrupt `line` of the PE with this index, which may be
+/// another PE.
 pub fn state_of(pe: usize, line: u32) -> State {
     let redistributor = GICR + pe as u64 * GICR_STRIDE + GICR_SGI;
     let is_in = |register| read32(redistributor + register) >> line & 1 != 0;
@@ -65,8 +67,8 @@ pub fn state_of(pe: usize, line: u32) -> State {
     }
 }
 
-/// Lets the private interrupt `line` of the PE with this index, which is this one, be pending at
-/// its CPU interface.
+/// Enables the private interrupt `line` of this PE, whose index is `pe`, at the redistributor and
+/// the CPU interface.
 pub fn open(pe: usize, line: u32) {
     let redistributor = GICR + pe as u64 * GICR_STRIDE + GICR_SGI;
     write32(GICD, DISTRIBUTOR_ON);
@@ -91,7 +93,7 @@ pub fn open(pe: usize, line: u32) {
     };
 }
 
-/// Lets the private interrupt `line` of the PE with this index through no more.
+/// Disables the private interrupt `line` of the PE with this index.
 pub fn close(pe: usize, line: u32) {
     write32(
         GICR + pe as u64 * GICR_STRIDE + GICR_SGI + ICENABLER0,
@@ -99,8 +101,7 @@ pub fn close(pe: usize, line: u32) {
     );
 }
 
-/// Lets the timer interrupt of the PE with this index be pending at its CPU interface, and starts
-/// the timer.
+/// Enables the timer interrupt of this PE, whose index is `pe`, and starts the timer.
 pub fn start_timer(pe: usize, ms: u64) {
     start_timer_ticks(pe, ms * ticks_per_ms());
 }
@@ -122,8 +123,8 @@ pub fn start_timer_ticks(pe: usize, ticks: u64) {
     };
 }
 
-/// Lets the interrupt through to the PE with this index, this one, with a timer that does not fire:
-/// [`fire`] does.
+/// Enables the timer interrupt of this PE, whose index is `pe`, without starting the timer.
+/// [`fire`] makes the interrupt pending.
 pub fn enable(pe: usize) {
     const NEVER_MS: u64 = 1_000;
     start_timer(pe, NEVER_MS);
@@ -131,7 +132,7 @@ pub fn enable(pe: usize) {
     unsafe { asm!("msr cnthp_ctl_el2, xzr", "isb", options(nostack)) };
 }
 
-/// Makes the interrupt of the PE with this index pending, from any PE.
+/// Makes the timer interrupt of the PE with this index pending, from any PE.
 pub fn fire(pe: usize) {
     write32(
         GICR + pe as u64 * GICR_STRIDE + GICR_SGI + ISPENDR0,
@@ -139,12 +140,12 @@ pub fn fire(pe: usize) {
     );
 }
 
-/// Returns whether the timer interrupt waits to be taken.
+/// Returns whether the timer interrupt is pending.
 pub fn is_pending() -> bool {
     waits(TIMER)
 }
 
-/// Returns whether the interrupt `line` waits to be taken.
+/// Returns whether the interrupt `line` is pending at the CPU interface of this PE.
 pub fn waits(line: u32) -> bool {
     let highest: u64;
     // SAFETY: reads which interrupt is pending.
@@ -152,13 +153,13 @@ pub fn waits(line: u32) -> bool {
     highest == u64::from(line)
 }
 
-/// Takes the timer interrupt, which must come, and turns the timer off.
+/// Acknowledges the timer interrupt, which must come, and turns the timer off.
 pub fn acknowledge(pe: usize) -> Check {
     take(pe, TIMER)
 }
 
-/// Takes the private interrupt `line`, which must come, and lets it through no more. The timer is
-/// off after that.
+/// Acknowledges the private interrupt `line`, which must come, and disables it. Turns the timer off
+/// as well.
 #[track_caller]
 pub fn take(pe: usize, line: u32) -> Check {
     let mut interrupt = SPURIOUS;

@@ -3,7 +3,7 @@
 //!
 //! Line protocol on UART0: `TESTS <n>`, for each test `TEST <name> ok`, `TEST <name> fail: <why>`
 //! or `TEST <name> skip: <why>`, at the end `DONE <passed> passed, <failed> failed`. Lines that
-//! start with `#` tell the story to a human.
+//! start with `#` are for human readers.
 
 pub mod bench;
 pub mod bench_parallel;
@@ -37,7 +37,7 @@ pub struct Nwd {
     pub pes: usize,
 }
 
-/// The version that this image negotiated.
+/// The version that the test OS negotiated.
 static VERSION: AtomicU32 = AtomicU32::new(V1_2);
 
 /// Remembers the version that was negotiated.
@@ -45,7 +45,7 @@ pub fn set_version(version: u32) {
     VERSION.store(version, Ordering::Relaxed);
 }
 
-/// This image as an owner of memory.
+/// Returns the Normal world as an owner of memory.
 pub fn caller() -> Caller {
     Caller {
         id: NWD,
@@ -55,7 +55,7 @@ pub fn caller() -> Caller {
     }
 }
 
-/// Address of a page of RAM that nothing uses: number `n` of them.
+/// Returns the address of page number `n` of the RAM that only tests use.
 pub const fn page(n: u64) -> u64 {
     BL33 + 0x100_0000 + n * PAGE_SIZE as u64
 }
@@ -86,11 +86,11 @@ pub struct Test {
     pub about: &'static str,
     /// Number of PEs that it needs.
     pub pes: usize,
-    /// Runs it.
+    /// The function.
     pub run: fn(&Nwd) -> Check,
 }
 
-/// A [`Test`] from the function of that name.
+/// Makes a [`Test`] of the function of that name.
 #[macro_export]
 macro_rules! test {
     ($name:ident, $about:literal) => {
@@ -109,10 +109,10 @@ macro_rules! test {
 static PASSED: AtomicUsize = AtomicUsize::new(0);
 static FAILED: AtomicUsize = AtomicUsize::new(0);
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);
-/// The running test, for a panic.
+/// The running test, which a panic reports as failed.
 static RUNNING: AtomicPtr<Test> = AtomicPtr::new(null_mut());
 
-/// The life of the boot PE.
+/// Runs the selected tests or benchmark on the boot PE, and ends the machine.
 pub fn main() -> ! {
     crate::rt::stage1::enable_el2();
     match selection() {
@@ -142,8 +142,8 @@ pub fn main() -> ! {
     psci::system_off()
 }
 
-/// Returns what whoever started this image selected. Where nobody wrote the word, memory may hold
-/// anything: every other number stands for all tests.
+/// Returns the selection that stands in memory. Where nobody wrote the word, memory may hold
+/// anything: every number that is no selection stands for all tests.
 fn selection() -> Selection {
     // SAFETY: the word lies in RAM that is mapped and that nothing else uses.
     let number = unsafe { (SELECTION as *const u64).read_volatile() };
@@ -207,7 +207,7 @@ fn finish() {
     );
 }
 
-/// After a panic: the running test fails, and the machine stops.
+/// Reports the running test as failed after a panic, and ends the machine.
 pub fn give_up() -> ! {
     // SAFETY: null, or a reference to a test of the static list.
     if let Some(test) = unsafe { RUNNING.load(Ordering::Acquire).as_ref() } {
@@ -218,7 +218,7 @@ pub fn give_up() -> ! {
     psci::system_off()
 }
 
-/// The entry point of the Normal-world image.
+/// Defines the entry point of the Normal-world image.
 #[macro_export]
 macro_rules! normal_world {
     () => {

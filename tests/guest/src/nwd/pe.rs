@@ -1,8 +1,7 @@
-//! The other PEs: started at first, then each waits for a function to run. One of them may be to
-//! turn itself off.
+//! The other PEs: the boot PE starts them, then each waits for jobs. A job may turn its PE off.
 //!
-//! A test posts a job to a PE and collects the answer later, so that it can look at what happens
-//! meanwhile.
+//! A test posts a job to a PE and collects the answer later, so that the test can look at what
+//! happens meanwhile.
 
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
@@ -15,7 +14,7 @@ use crate::sp::MAX_CONTEXTS;
 
 use super::{fdt, psci};
 
-/// As many PEs as the test partitions can have execution contexts.
+/// The most PEs: as many as the test partitions can have execution contexts.
 pub const MAX: usize = MAX_CONTEXTS;
 const STACK: usize = 0x8000;
 
@@ -115,12 +114,12 @@ fn affinity(index: usize) -> u64 {
     AFFINITIES[index].load(Ordering::Relaxed)
 }
 
-/// Starts all PEs that the device tree names and returns how many run. Their indices are 0 to that
-/// number, in order of affinity.
+/// Starts all PEs that the device tree names and returns how many run. Their indices follow the
+/// order of their affinities.
 pub fn start_all() -> usize {
     let mut pes = 1;
     fdt::for_each_cpu(|mpidr| {
-        // The first node is the PE that runs this.
+        // The first node is the boot PE.
         let index = if mpidr == 0 { 0 } else { pes };
         if index == 0 || index >= MAX {
             return;
@@ -133,12 +132,12 @@ pub fn start_all() -> usize {
     pes
 }
 
-/// Asks for PE `index` to be turned on; whether PSCI took the call.
+/// Asks PSCI to turn PE `index` on, and returns whether PSCI took the call.
 fn turn_on(index: usize) -> bool {
     psci::cpu_on(affinity(index), enter as *const () as u64, index as u64)
 }
 
-/// Waits until PE `index`, which was turned on, waits for jobs.
+/// Waits until PE `index`, which was turned on, is ready for jobs.
 fn is_on(index: usize) -> bool {
     wait_until(PATIENCE_MS, || {
         MAIL[index].state.load(Ordering::Acquire) == IDLE
@@ -195,7 +194,7 @@ pub fn is_done(index: usize) -> bool {
     MAIL[index].state.load(Ordering::Acquire) == DONE
 }
 
-/// The answer of the job that PE `index` runs; waits for it.
+/// Waits for the job of PE `index`, and returns its answer.
 #[track_caller]
 pub fn finish(index: usize) -> Check<[u64; 4]> {
     let mail = &MAIL[index];
@@ -208,7 +207,7 @@ pub fn finish(index: usize) -> Check<[u64; 4]> {
     answer
 }
 
-/// Runs `job` on PE `index`, 0 being this one.
+/// Runs `job` on PE `index` and waits for the answer. Index 0 is the boot PE, which calls this.
 #[track_caller]
 pub fn run_on(index: usize, job: Job, arguments: [u64; 4]) -> Check<[u64; 4]> {
     if index == 0 {

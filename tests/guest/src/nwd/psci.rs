@@ -1,4 +1,4 @@
-//! The few PSCI calls of the test OS.
+//! The PSCI calls of the test OS.
 
 use crate::rt::call::{Conduit, call};
 
@@ -14,8 +14,8 @@ fn psci(function: u64, arguments: [u64; 3]) -> i64 {
     call(Conduit::Smc, regs)[0] as i64
 }
 
-/// Starts the PE `mpidr` at `entry` with `context` in x0; whether PSCI took the call. That is no
-/// promise that the PE exists.
+/// Starts the PE `mpidr` at `entry` with `context` in x0, and returns whether PSCI took the call.
+/// PSCI may take a call for a PE that does not exist.
 pub fn cpu_on(mpidr: u64, entry: u64, context: u64) -> bool {
     psci(CPU_ON, [mpidr, entry, context]) == 0
 }
@@ -32,7 +32,7 @@ pub fn is_off(mpidr: u64) -> bool {
     psci(AFFINITY_INFO, [mpidr, 0, 0]) == OFF
 }
 
-/// Ends the machine.
+/// Powers the machine off.
 pub fn system_off() -> ! {
     psci(SYSTEM_OFF, [0; 3]);
     loop {

@@ -1,5 +1,5 @@
-//! Devices whose interrupts the Normal world can raise, and which belong to partitions that claim
-//! them as edges: each rise is one interrupt, and nothing needs to be cleared by its owner.
+//! Devices whose interrupts the Normal world can raise. The partitions that claim the interrupts
+//! take them as edges: each rise is one interrupt, and the owner need not clear the device.
 
 use crate::board::{CLOCK, GPIO};
 use crate::rt::wait_until;
@@ -7,9 +7,9 @@ use crate::rt::wait_until;
 /// A device.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// The PL061: its pins are low, and it can ask for that.
+    /// The PL061, which raises its interrupt when it is told to sense low pins.
     Gpio,
-    /// The PL031: the time is what it is compared with.
+    /// The PL031, which raises its interrupt when the time equals the match register.
     Clock,
 }
 
@@ -21,7 +21,7 @@ pub const GPIO_INTERRUPT: u64 = 39;
 const GPIO_SENSE: u64 = 0x404;
 const GPIO_EVENT: u64 = 0x40c;
 const GPIO_ENABLE: u64 = 0x410;
-/// A pin that nothing is connected to.
+/// A pin of the PL061 that nothing is connected to.
 const PIN: u32 = 1;
 
 const CLOCK_DATA: u64 = 0x00;
@@ -30,8 +30,9 @@ const CLOCK_MASK: u64 = 0x10;
 const CLOCK_RAW: u64 = 0x14;
 const CLOCK_CLEAR: u64 = 0x1c;
 
-/// The clock ticks between reading the time and setting the match, at worst every time for this
-/// long. An owner that clears it at once is not seen, either, so nobody waits longer.
+/// Milliseconds after which [`Source::raise`] goes on. The clock may tick each time between the
+/// read of the time and the write of the match register, and an owner that clears the interrupt at
+/// once hides the rise.
 const LIMIT_MS: u64 = 100;
 
 fn write(address: u64, value: u32) {
@@ -44,7 +45,7 @@ fn read(address: u64) -> u32 {
     unsafe { (address as *const u32).read_volatile() }
 }
 
-/// Lets the clock raise its interrupt, a level, when its next second begins, and takes back what it
+/// Has the clock raise its interrupt, as a level, when the next second begins, and clears what it
 /// raises now.
 pub fn alarm_next_second() {
     write(CLOCK + CLOCK_MASK, 1);
@@ -52,7 +53,7 @@ pub fn alarm_next_second() {
     loop {
         let next = read(CLOCK + CLOCK_DATA).wrapping_add(1);
         write(CLOCK + CLOCK_MATCH, next);
-        // Whoever lost the PE in between may have missed the second.
+        // A caller that lost the PE in between may have missed the second.
         if read(CLOCK + CLOCK_DATA).wrapping_sub(next) as i32 <= 0 {
             return;
         }
@@ -60,7 +61,7 @@ pub fn alarm_next_second() {
 }
 
 impl Source {
-    /// Its registers, a page.
+    /// Returns the address of the page with the device's registers.
     pub const fn address(self) -> u64 {
         match self {
             Self::Gpio => GPIO,
@@ -68,7 +69,7 @@ impl Source {
         }
     }
 
-    /// Raises its interrupt once.
+    /// Raises the interrupt of the device once.
     pub fn raise(self) {
         match self {
             Self::Gpio => {

@@ -1,19 +1,19 @@
-//! How a test says what it found: a check that fails carries where, what and what else was
-//! expected.
+//! Checks and their failures: a check that fails carries where it stands, what it found, and what
+//! it wanted.
 
 use core::fmt;
 use core::panic::Location;
 
-/// Why a test did not pass.
+/// The reason why a test did not pass.
 #[derive(Clone, Copy, Debug)]
 pub enum Failure {
     /// A check at this place failed.
     Check {
-        /// Where the check stands.
+        /// The place of the check.
         at: &'static Location<'static>,
         /// The value that was found.
         got: u64,
-        /// The value that would have been right.
+        /// The value that the check wanted.
         want: u64,
     },
     /// A check inside a partition failed, in the helper that the test called.
@@ -26,10 +26,10 @@ pub enum Failure {
         line: u64,
         /// The value that was found.
         got: u64,
-        /// The value that would have been right.
+        /// The value that the check wanted.
         want: u64,
     },
-    /// This machine cannot run the test.
+    /// The test cannot run on this machine.
     Skip(&'static str),
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Fails unless both are the same.
+/// Fails unless both values are equal.
 #[track_caller]
 pub fn equal(got: impl Into<u64>, want: impl Into<u64>) -> Check {
     let (got, want) = (got.into(), want.into());
@@ -78,7 +78,7 @@ pub fn equal(got: impl Into<u64>, want: impl Into<u64>) -> Check {
     })
 }
 
-/// Fails unless `condition` holds; `got` is shown.
+/// Fails unless `condition` holds, and shows `got` then.
 #[track_caller]
 pub fn holds(condition: bool, got: impl Into<u64>) -> Check {
     if condition {
@@ -91,7 +91,7 @@ pub fn holds(condition: bool, got: impl Into<u64>) -> Check {
     })
 }
 
-/// Fails at the caller's line.
+/// Fails with the line of the caller.
 #[track_caller]
 pub fn fail<T>(got: impl Into<u64>) -> Check<T> {
     Err(Failure::Check {

@@ -1,5 +1,5 @@
-//! The FP/SIMD registers. The code of the guests never uses them, so what is put in stays there
-//! until somebody else's is left behind.
+//! The FP/SIMD registers. Code of the guests never uses them, so a value stays until somebody
+//! else's registers take its place.
 
 use core::arch::global_asm;
 
@@ -36,7 +36,7 @@ macro_rules! all_vectors {
 all_vectors!("fp_load", "ldp");
 all_vectors!("fp_store", "stp");
 
-/// A different value for each register.
+/// Returns a different value for each register.
 pub fn pattern(seed: u64) -> Vectors {
     core::array::from_fn(|n| {
         let low = seed

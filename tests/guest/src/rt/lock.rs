@@ -1,5 +1,5 @@
-//! A lock for what the PEs of one image share. Nothing preempts who holds it for long: interrupts
-//! are masked in the guests.
+//! A lock for what the PEs of one image share. Guests mask interrupts, so a holder is not preempted
+//! within its own image.
 
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 pub struct Lock(AtomicBool);
 
 impl Lock {
-    /// Free.
+    /// Returns a lock that is free.
     pub const fn new() -> Self {
         Self(AtomicBool::new(false))
     }

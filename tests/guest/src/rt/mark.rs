@@ -1,9 +1,9 @@
-//! Marks for the instruction counter: `movz xzr, #n` does nothing for the machine, and a QEMU
-//! plugin takes the counts where it sees one.
+//! Marks for the instruction counter: `movz xzr, #n` has no effect on the machine, and the QEMU
+//! plugin reads its counters where it sees one.
 
 use core::arch::{asm, global_asm};
 
-/// Marks that there are.
+/// Number of marks.
 const MARKS: u64 = 256;
 
 global_asm!(

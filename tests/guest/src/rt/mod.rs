@@ -1,5 +1,5 @@
-//! Provides what all guests need from the machine: calls, console, memory, exceptions. Nothing here
-//! knows a test.
+//! Run-time support of all guests: calls, console, memory, exceptions. Nothing in this folder knows
+//! a test.
 
 pub mod call;
 pub mod check;
@@ -17,7 +17,7 @@ use core::arch::asm;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// Assembly, the beginning of each image: zeroes what is not in it. Uses x9 and x10.
+/// Zeroes the BSS, in assembly, at the beginning of each image. Uses x9 and x10.
 #[macro_export]
 macro_rules! clear_bss {
     () => {
@@ -33,15 +33,15 @@ macro_rules! clear_bss {
     };
 }
 
-/// This image runs at S-EL0.
+/// Says whether this image runs at S-EL0.
 static AT_EL0: AtomicBool = AtomicBool::new(false);
 
-/// Says that this image runs at S-EL0, which it could not find out itself.
+/// Notes that this image runs at S-EL0, where it cannot read its exception level.
 pub fn set_el0() {
     AT_EL0.store(true, Ordering::Relaxed);
 }
 
-/// The exception level this image runs at: 0 or 1 in a partition, 2 in the Normal-world test OS.
+/// Returns the exception level of this image: 0 or 1 in a partition, 2 in the Normal-world test OS.
 pub fn exception_level() -> u64 {
     if AT_EL0.load(Ordering::Relaxed) {
         return 0;
@@ -52,7 +52,8 @@ pub fn exception_level() -> u64 {
     level >> 2
 }
 
-/// The virtual counter, which every exception level may read; same pace on all PEs.
+/// Returns the virtual counter, which every exception level may read and which has the same pace on
+/// all PEs.
 pub fn counter() -> u64 {
     let count: u64;
     // SAFETY: reads the counter; the barrier keeps it in program order.
@@ -60,7 +61,7 @@ pub fn counter() -> u64 {
     count
 }
 
-/// Counter ticks in a millisecond.
+/// Returns the number of counter ticks in a millisecond.
 pub fn ticks_per_ms() -> u64 {
     let frequency: u64;
     // SAFETY: reads an identification register.
@@ -68,11 +69,11 @@ pub fn ticks_per_ms() -> u64 {
     frequency / 1000
 }
 
-/// Milliseconds in which what must come has come even where the machine is busy with other work:
-/// the counter goes on while the PEs wait for it. `xtask` waits longer for a word from the console.
+/// Milliseconds after which a test gives up waiting. The limit is long because the counter goes on
+/// while a busy machine lets PEs wait. `xtask` waits longer for a line on the console.
 pub const PATIENCE_MS: u64 = 60_000;
 
-/// A line now and then from a test that takes long, so that nobody takes it for stuck.
+/// Writes a line now and then from a test that takes long, so that nobody takes the test for stuck.
 pub struct Life {
     next: u64,
 }
@@ -80,14 +81,14 @@ pub struct Life {
 impl Life {
     const PAUSE_MS: u64 = 10_000;
 
-    /// Begins with a pause.
+    /// Begins with a pause before the first line.
     pub fn new() -> Self {
         Self {
             next: counter() + Self::PAUSE_MS * ticks_per_ms(),
         }
     }
 
-    /// Calls `show`, which writes a line, if the last one is some time ago.
+    /// Calls `show`, which writes a line, if the last line was written some time ago.
     pub fn show(&mut self, show: impl FnOnce()) {
         if counter() >= self.next {
             show();
@@ -102,7 +103,7 @@ impl Default for Life {
     }
 }
 
-/// Waits until `done` says so; false if that takes longer than `ms` milliseconds.
+/// Waits until `done` returns true. Returns false if that takes longer than `ms` milliseconds.
 pub fn wait_until(ms: u64, mut done: impl FnMut() -> bool) -> bool {
     let end = counter() + ms * ticks_per_ms();
     loop {

@@ -1,5 +1,5 @@
-//! Memory that others can write: pages that are only touched by volatile accesses, never through
-//! references.
+//! Memory that others can write: its pages are only accessed by volatile reads and writes, never
+//! through references.
 
 use core::cell::UnsafeCell;
 
@@ -15,13 +15,13 @@ pub struct Shared<const N: usize>(UnsafeCell<[u8; N]>);
 unsafe impl<const N: usize> Sync for Shared<N> {}
 
 impl<const N: usize> Shared<N> {
-    /// A block of zeros.
+    /// Returns a block of zeros.
     pub const fn new() -> Self {
         Self(UnsafeCell::new([0; N]))
     }
 
-    /// Address of the block; the same in all address spaces, since guests map themselves one to
-    /// one.
+    /// Returns the address of the block, which is the same in all address spaces, since guests map
+    /// memory one to one.
     pub fn address(&self) -> u64 {
         self.0.get() as u64
     }
@@ -48,21 +48,21 @@ impl<const N: usize> Shared<N> {
         }
     }
 
-    /// The little-endian word at `offset`.
+    /// Reads the little-endian word at `offset`.
     pub fn u16(&self, offset: usize) -> u16 {
         let mut bytes = [0; 2];
         self.read(offset, &mut bytes);
         u16::from_le_bytes(bytes)
     }
 
-    /// The little-endian word at `offset`.
+    /// Reads the little-endian word at `offset`.
     pub fn u32(&self, offset: usize) -> u32 {
         let mut bytes = [0; 4];
         self.read(offset, &mut bytes);
         u32::from_le_bytes(bytes)
     }
 
-    /// The little-endian word at `offset`.
+    /// Reads the little-endian word at `offset`.
     pub fn u64(&self, offset: usize) -> u64 {
         let mut bytes = [0; 8];
         self.read(offset, &mut bytes);

@@ -1,17 +1,18 @@
-//! Accesses that may fault: the exception is recorded, the access skipped, and the guest goes on.
+//! Accesses that may fault: the exception vectors record the exception and skip the access, and the
+//! guest goes on.
 //!
-//! The probes are a few instructions between two labels. The exception vectors know the labels: a
-//! synchronous exception there, or in code that was called from there, returns the syndrome (ESR)
-//! to the caller of the probe.
+//! Each probe is a few instructions between two labels, which the exception vectors know. A
+//! synchronous exception between the labels, or in code that was called from there, returns the
+//! syndrome (ESR) to the caller of the probe.
 
 use core::arch::global_asm;
 
-/// The probe ended in an exception; its syndrome.
+/// The syndrome of the exception that ended a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault(pub u64);
 
 impl Fault {
-    /// Exception class (Arm ARM, ESR_ELx.EC).
+    /// Returns the exception class (Arm ARM, ESR_ELx.EC).
     pub fn class(self) -> u64 {
         self.0 >> 26
     }
@@ -93,11 +94,12 @@ pub unsafe fn execute(address: u64) -> Result<(), Fault> {
     unsafe { call(address, 0) }.map(drop)
 }
 
-/// Calls the code at `address` with `argument` in x2, and returns what it leaves in x1.
+/// Calls the code at `address` with `argument` in x2, and returns the value that the code leaves in
+/// x1.
 ///
 /// # Safety
 ///
-/// As [`execute`]; x0 must stay 0.
+/// As for [`execute`]. The code must leave x0 at 0.
 pub unsafe fn call(address: u64, argument: u64) -> Result<u64, Fault> {
     // SAFETY: the caller's promise; an exception is caught.
     let outcome = unsafe { probe_exec(address, 0, argument) };

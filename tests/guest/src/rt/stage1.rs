@@ -1,9 +1,9 @@
-//! Stage 1 of the guests (Arm ARM, VMSAv8-64, 4 KiB granule): virtual addresses are physical
+//! Stage 1 of the guests (Arm ARM, VMSAv8-64, 4 KiB granule). Virtual addresses are physical
 //! addresses.
 //!
-//! The Normal world uses a few blocks of 1 GiB. A partition maps pages, because only its own stage
-//! 1 can say whether an address is Secure or Non-secure: the NS bit of a descriptor chooses between
-//! the two address spaces that stage 2 offers.
+//! The Normal world maps a few blocks of 1 GiB. A partition maps pages, because the NS bit of a
+//! stage 1 descriptor chooses between the Secure and the Non-secure address space that stage 2
+//! offers.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -35,14 +35,14 @@ const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 /// Index 0: Device-nGnRnE. Index 1: Normal, write-back.
 const MAIR: u64 = 0xff00;
 
-/// How a partition maps a page.
+/// The way in which a partition maps a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attributes {
     /// Secure memory: code.
     Code,
     /// Secure memory, read and written.
     Data,
-    /// Secure memory, read, written and executed: to find out what stage 2 has to say.
+    /// Secure memory, read, written and executed, so that only stage 2 can forbid an access.
     Anything,
     /// Secure device.
     Device,
@@ -66,7 +66,7 @@ impl Attributes {
     }
 }
 
-/// Maps the page at `address`, or changes how it is mapped.
+/// Maps the page at `address`, or changes its mapping.
 pub fn map(address: u64, attributes: Attributes) {
     set(address, address & ADDRESS | attributes.bits());
 }
@@ -78,19 +78,19 @@ pub fn map_range(address: u64, pages: usize, attributes: Attributes) {
     }
 }
 
-/// The second GiB of RAM: partitions see it as Non-secure from the start, as far as stage 2 lets
-/// them.
+/// The second GiB of RAM. Partitions map it as Non-secure from the start, so that stage 2 alone
+/// decides about accesses.
 pub const NON_SECURE_GIB: u64 = RAM + GIB;
 
 const GIB: u64 = 1 << 30;
 
-/// Maps [`NON_SECURE_GIB`] in one block. For a partition, before its stage 1 is on.
+/// Maps [`NON_SECURE_GIB`] in one block. A partition calls this before its stage 1 is on.
 pub fn map_non_secure_gib() {
     let block = (NON_SECURE_GIB | Attributes::NonSecure.bits()) & !TABLE_OR_PAGE;
     set_gib(NON_SECURE_GIB, block);
 }
 
-/// Takes the page at `address` out of the map.
+/// Unmaps the page at `address`.
 pub fn unmap(address: u64) {
     set(address, 0);
 }
@@ -113,13 +113,13 @@ fn set(address: u64, descriptor: u64) {
     LOCK.store(false, Ordering::Release);
 }
 
-/// Gives the GiB at `address` this descriptor, before stage 1 is on.
+/// Maps the GiB at `address` with this descriptor, before stage 1 is on.
 fn set_gib(address: u64, descriptor: u64) {
     let upper = next(&POOL[0], (address >> 39) as usize);
     upper.0[(address >> 30) as usize & 511].store(descriptor, Ordering::SeqCst);
 }
 
-/// The table that entry `index` of `table` leads to; a new one if there is none.
+/// Returns the table that entry `index` of `table` leads to, or allocates one.
 fn next(table: &'static Table, index: usize) -> &'static Table {
     let entry = &table.0[index];
     let present = entry.load(Ordering::SeqCst);
@@ -142,17 +142,17 @@ fn invalidate(address: u64) {
     };
 }
 
-/// Bits of an address: walks start at level 0.
+/// Number of address bits. With 48 bits a walk starts at level 0.
 const ADDRESS_BITS: u64 = 48;
 /// The fields that TCR_EL1 and TCR_EL2 have in common: the size, tables cacheable and inner
 /// shareable.
 const CONTROL: u64 = (64 - ADDRESS_BITS) | 1 << 8 | 1 << 10 | 3 << 12;
-/// As a size of physical addresses: 48 bits.
+/// The encoding of 48-bit physical addresses (TCR_ELx.IPS, PS).
 const OUTPUT_48: u64 = 0b101;
 
-/// Turns stage 1 of a partition on, on this PE. What runs must have been mapped.
+/// Turns stage 1 of a partition on, on this PE. The running code must have been mapped.
 pub fn enable_el1() {
-    // No TTBR1.
+    // EPD1: no walks from TTBR1.
     let control = CONTROL | OUTPUT_48 << 32 | 1 << 23;
     // SAFETY: the tables map this image one to one, so execution goes on where it is.
     unsafe {

@@ -1,14 +1,14 @@
-//! The SVE registers, at the longest vector length that the PE has. As with [`super::fp`], the code
-//! of the guests never uses them.
+//! The SVE registers, at the longest vector length of the PE. As with [`super::fp`], code of the
+//! guests never uses them.
 
 use core::arch::{asm, global_asm};
 
-/// Bytes of a vector at the longest length of the architecture.
+/// Bytes of a vector at the longest length that the architecture has.
 const LONGEST: usize = 256;
 /// P0 to P15 and FFR.
 const PREDICATES: usize = 17;
 
-/// Z0 to Z31, P0 to P15 and FFR, each behind the one before at the length that the PE has.
+/// Z0 to Z31, P0 to P15 and FFR, packed by the vector length of the PE.
 #[repr(C, align(16))]
 #[derive(PartialEq, Eq)]
 pub struct Scalable {
@@ -64,7 +64,7 @@ pub fn is_there() -> bool {
     features >> 32 & 0xf != 0
 }
 
-/// Lets this image, at EL2, use SVE at the longest length, which is returned in bytes.
+/// Enables SVE at the longest length for this image at EL2, and returns that length in bytes.
 pub fn enable_el2() -> usize {
     const RES1: u64 = 0x32ff;
     // SAFETY: CPTR_EL2 without traps of FP and SVE, then ZCR_EL2.LEN; this image keeps nothing in
@@ -76,14 +76,14 @@ pub fn enable_el2() -> usize {
 }
 
 impl Scalable {
-    /// All zero.
+    /// All registers zero.
     pub const ZERO: Self = Self {
         vectors: [0; 32 * LONGEST],
         predicates: [0; PREDICATES * LONGEST / 8],
     };
 
-    /// Different values for each register of `bytes` bytes. FFR has its low half set: it may only
-    /// be a run of ones from bit 0 on.
+    /// Returns different values for each register of `bytes` bytes. The low half of FFR is set,
+    /// since FFR may only be a run of ones from bit 0 on.
     pub fn pattern(bytes: usize, seed: u8) -> Self {
         let mut this = Self::ZERO;
         let value = |n: usize| (n as u8).wrapping_mul(29).wrapping_add((n >> 8) as u8) ^ seed;
@@ -98,7 +98,7 @@ impl Scalable {
         this
     }
 
-    /// Puts them into the registers.
+    /// Loads the values into the registers.
     pub fn load(&self, bytes: usize) {
         // SAFETY: long enough for the longest registers; the code of this target keeps nothing in
         // them.
@@ -108,7 +108,7 @@ impl Scalable {
         }
     }
 
-    /// Takes them out of the registers.
+    /// Stores the registers.
     pub fn store(&mut self, bytes: usize) {
         // SAFETY: writes into the arrays, which are long enough for the longest registers.
         unsafe {

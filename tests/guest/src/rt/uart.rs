@@ -6,7 +6,7 @@ use core::fmt::{self, Write};
 use crate::board;
 
 const NORMAL_UART: usize = board::NORMAL_UART as usize;
-/// The secure PL011, a device region of the test partitions.
+/// Address of the secure PL011, a device region of the test partitions.
 pub const SECURE_UART: usize = board::SECURE_UART as usize;
 const DATA: usize = 0;
 const FLAGS: usize = 0x18;
@@ -43,7 +43,7 @@ pub fn print(arguments: fmt::Arguments) {
     } else {
         SECURE_UART
     };
-    // The console cannot fail.
+    // `write_str` of the console cannot fail.
     let _ = Console(base).write_fmt(arguments);
 }
 

@@ -1,7 +1,7 @@
-//! Exception vectors of the guests. A synchronous exception inside a probe ends the probe; anything
-//! else is an error of the test.
+//! Exception vectors of the guests. A synchronous exception inside a probe ends the probe; any
+//! other exception is an error of the test.
 //!
-//! Guests run with interrupts masked: what is to be seen of an interrupt is polled.
+//! Guests run with interrupts masked and poll for them.
 
 use core::arch::global_asm;
 

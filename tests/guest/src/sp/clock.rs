@@ -1,10 +1,10 @@
-//! A partition that leaves nobody alone: its interrupts stop whatever runs on any PE, be that Linux
-//! or OP-TEE, and with each of them it asks another partition something.
+//! A partition for demos that interrupts everybody: its interrupts stop whatever runs on any PE,
+//! such as Linux or OP-TEE, and with each interrupt it asks another partition something.
 //!
 //! A clock interrupts the boot PE once a second. Each time the partition raises [`EDGES`]
-//! interrupts of another device, one after the other, each on the next PE: it has one execution
-//! context, which so moves from PE to PE (FF-A v1.1 section 9.3). The console tells when every
-//! interrupt that was raised was handled and every question answered, if only by BUSY.
+//! interrupts of another device one after the other, each on the next PE. The partition has one
+//! execution context, which so moves from PE to PE (FF-A v1.1 section 9.3). The console shows that
+//! every interrupt was handled and that every question was answered, be it by BUSY.
 
 use crate::ffa::{self, SP2, error, id, route};
 use crate::nwd::source::{CLOCK_INTERRUPT, GPIO_INTERRUPT, Source, alarm_next_second};
@@ -19,25 +19,25 @@ use crate::support::virtual_interrupts::{DEACTIVATE, ENABLE, GET, NONE, RECONFIG
 
 /// Interrupts raised in a second, besides that of the clock.
 const EDGES: u64 = 64;
-/// PEs that they go to, by turns: the most that there can be.
+/// Number of PEs that the interrupts go to in turn: the most that the SPMC has room for.
 const PES: u64 = 8;
-/// Seconds until the console tells the counts again.
+/// Seconds between two lines of counts on the console.
 const PERIOD: u64 = 10;
 
 /// x2 of [`RECONFIGURE`]: the PE that an interrupt goes to.
 const TARGET: u64 = 0;
 
-/// Counts what the clock and its console saw.
+/// Counts of interrupts and answers.
 #[derive(Default)]
 struct Counts {
     seconds: u64,
     raised: u64,
     handled: u64,
     answers: u64,
-    /// Questions that met a context of the other partition in the middle of its start, which waits
-    /// for the end of this handler.
+    /// Questions that met a busy context: one that was starting when the interrupt came, and that
+    /// waits until this handler ends.
     busy: u64,
-    /// Seconds when the console told them last.
+    /// The value of `seconds` when the console showed the counts last.
     told: u64,
 }
 
@@ -68,7 +68,7 @@ fn begin() -> Check {
 }
 
 impl Counts {
-    /// Handles what is pending.
+    /// Handles all pending interrupts.
     fn handle(&mut self, identity: &Identity) -> Check {
         loop {
             let interrupt = hf(GET, &[]);
@@ -80,7 +80,7 @@ impl Counts {
                 }
                 GPIO_INTERRUPT => {
                     self.handled += 1;
-                    // Neither lost nor twice.
+                    // No interrupt was lost, and none came twice.
                     equal(self.handled, self.raised)?;
                 }
                 other => return holds(false, other),
@@ -108,14 +108,15 @@ impl Counts {
         Ok(())
     }
 
-    /// Raises the next interrupt when there is none on its way.
+    /// Raises the next interrupt if no other one is under way.
     fn go_on(&mut self, identity: &Identity) -> Check {
         if self.raised != self.handled {
             return Ok(());
         }
         if self.raised < self.seconds * EDGES {
             self.raised += 1;
-            // Refused as long as that PE was never on: then it goes where the last one went.
+            // The SPMC refuses the call while that PE was never on. The interrupt then goes where
+            // the last one went.
             hf(RECONFIGURE, &[GPIO_INTERRUPT, TARGET, self.raised % PES]);
             Source::Gpio.raise();
         } else if self.seconds >= self.told + PERIOD {

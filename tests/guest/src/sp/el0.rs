@@ -1,13 +1,13 @@
-//! Partitions at S-EL0: entered with the MMU on and all of their memory readable and executable, so
-//! the first thing is to ask for memory to write to (FF-A v1.1 section 16.9). What happens then is
-//! as in any partition.
+//! Partitions at S-EL0. They are entered with the MMU on and all of their memory readable and
+//! executable, so they ask for writable memory first (FF-A v1.1 section 16.9). Then they behave
+//! like any partition.
 
 use core::sync::atomic::Ordering;
 
 use super::{ENTRY, Identity, introduce, serve};
 use crate::{ffa, println, rt, tests};
 
-/// The only execution context: initialises the partition, then serves.
+/// Runs the only execution context: initialises the partition, then serves.
 pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     prepare(identity, entry);
     introduce(identity);
@@ -16,7 +16,7 @@ pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     serve(identity, entry)
 }
 
-/// Notes the registers of the entry, without a call.
+/// Stores the registers of the entry. Makes no call.
 pub fn prepare(identity: &Identity, entry: &[u64; 8]) {
     rt::set_el0();
     for (to, from) in ENTRY.iter().zip(entry) {
@@ -25,8 +25,8 @@ pub fn prepare(identity: &Identity, entry: &[u64; 8]) {
     ffa::set_conduit(identity.conduit);
 }
 
-/// The entry point of an S-EL0 partition image, who it is, and what it does from then on if that is
-/// not what others do.
+/// Defines the entry point of an S-EL0 partition: its identity, and its life where that is not
+/// [`boot`].
 #[macro_export]
 macro_rules! s_el0_partition {
     ($identity:expr) => {
@@ -52,8 +52,8 @@ macro_rules! s_el0_partition {
                 "mov x25, x5",
                 "mov x26, x6",
                 "mov x27, x7",
-                // FFA_MEM_PERM_SET: from the end of the code to the end of the image, to be read
-                // and written.
+                // FFA_MEM_PERM_SET: read and write access from the end of the code to the end of
+                // the image.
                 "mov w0, #0x0089",
                 "movk w0, #0xc400, lsl #16",
                 "adrp x1, text_end",
@@ -86,14 +86,14 @@ macro_rules! s_el0_partition {
     };
 }
 
-/// The entry point of a partition that does what requests say: x3 tells what to do with the address
-/// in x4. It is position-independent and needs no stack, so that the same image stands in for
-/// several partitions that are to fail.
+/// Defines the entry point of a partition whose requests tell it what to do: x3 says what, x4 has
+/// the address. The code is position-independent and needs no stack, so that one image can stand in
+/// for several partitions.
 #[macro_export]
 macro_rules! s_el0_victim {
     () => {
         $crate::failing_partition!(
-            // A page behind the code that can be written, with a return instruction in it.
+            // A writable page behind the code, with a return instruction in it.
             "adr x20, .",
             "and x20, x20, #0xfffffffffffff000",
             "add x20, x20, #0x1000",

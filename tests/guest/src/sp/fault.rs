@@ -1,10 +1,11 @@
-//! Partitions that fail: while they initialise, each in its own way, as tiny position-independent
-//! images that stand in for the second test partition; or later, where a test wants it.
+//! Partitions that fail. Some are tiny position-independent images that fail while they initialise,
+//! each in its own way, in place of the second test partition; others fail later, when a test wants
+//! it.
 
 use core::arch::asm;
 
-/// Faults with stage 1 off and nothing at the exception vector: the SPMC cannot make the partition
-/// take the abort.
+/// Faults with stage 1 off and nothing at the exception vector, so that the SPMC cannot inject the
+/// abort.
 pub fn die() {
     // SAFETY: the end of this incarnation of the partition.
     unsafe {
@@ -21,14 +22,14 @@ pub fn die() {
     };
 }
 
-/// The entry point of a partition that fails: one of `Abort`, `Error`, `Spin`, `Unknown`.
+/// Defines the entry point of a partition that fails: by `Abort`, `Error`, `Spin` or `Unknown`.
 #[macro_export]
 macro_rules! failing_partition {
     // Reads memory that no partition has, with no exception vectors to take the abort.
     (Abort) => {
         $crate::failing_partition!("mov x0, #0", "msr vbar_el1, x0", "1: ldr x1, [x0]", "b 1b");
     };
-    // Says that it cannot start: FFA_ERROR with NOT_SUPPORTED.
+    // Reports that it cannot start: FFA_ERROR with NOT_SUPPORTED.
     (Error) => {
         $crate::failing_partition!(
             "1: mov w0, #0x60", "movk w0, #0x8400, lsl #16",
@@ -37,11 +38,11 @@ macro_rules! failing_partition {
             "smc #0", "b 1b"
         );
     };
-    // Never finishes.
+    // Never ends its initialisation.
     (Spin) => {
         $crate::failing_partition!("1: b 1b");
     };
-    // Repeats a call that nobody knows until it works.
+    // Repeats an unknown call until it succeeds.
     (Unknown) => {
         $crate::failing_partition!(
             "1: mov w0, #0x95", "movk w0, #0x8400, lsl #16",

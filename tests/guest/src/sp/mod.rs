@@ -1,8 +1,8 @@
-//! The life of a test partition: it initialises, then runs helpers that direct requests ask for.
+//! The life of a test partition: it initialises, then runs the helpers that direct requests name.
 //!
-//! Entry: EL1, MMU off, boot information where the manifest says, x4 = index of the PE (FF-A v1.1
-//! section 5, and what Hafnium does). The MMU is needed: an SP reaches Non-secure memory only
-//! through a stage-1 descriptor with NS = 1.
+//! A partition is entered at EL1 with the MMU off, boot information where the manifest says, and
+//! the index of the PE in x4 (FF-A v1.1 section 5, and Hafnium). The partition needs the MMU,
+//! because only a stage 1 descriptor with NS = 1 reaches Non-secure memory.
 
 pub mod clock;
 pub mod el0;
@@ -24,34 +24,34 @@ use crate::rt::uart::SECURE_UART;
 use crate::support::{helper_call, interrupt_handler};
 use crate::tests;
 
-/// Which partition this image is.
+/// The identity of the partition that an image is.
 pub struct Identity {
     /// Name on the console.
     pub name: &'static str,
     /// FF-A id.
     pub id: u16,
-    /// FF-A version that it asks for.
+    /// FF-A version that the partition asks for.
     pub version: u32,
-    /// How it calls.
+    /// The conduit of its calls.
     pub conduit: Conduit,
     /// Number of execution contexts.
     pub contexts: usize,
 }
 
-/// Tells a helper where it runs.
+/// The partition, the context and the request that a helper runs for.
 pub struct Sp {
     /// The partition.
     pub identity: &'static Identity,
     /// Index of the execution context.
     pub vcpu: usize,
-    /// The request that is being processed.
+    /// The request.
     pub request: Regs,
-    /// The answer in place of the results, if the helper wants another one.
+    /// A response that the helper wants in place of its results.
     pub response: Cell<Option<Regs>>,
 }
 
 impl Sp {
-    /// The partition as an owner or borrower of memory.
+    /// Returns the partition as an owner or borrower of memory.
     pub fn caller(&self) -> Caller {
         caller(self.identity)
     }
@@ -63,7 +63,7 @@ impl Sp {
     }
 }
 
-/// A partition as an owner or borrower of memory.
+/// Returns a partition as an owner or borrower of memory.
 pub fn caller(identity: &Identity) -> Caller {
     Caller {
         id: identity.id,
@@ -73,8 +73,8 @@ pub fn caller(identity: &Identity) -> Caller {
     }
 }
 
-/// Code inside a partition that a test needs: takes x4 to x7 of the request, and its results are x4
-/// to x7 of the response.
+/// Code that a test runs inside a partition. The arguments are x4 to x7 of the request, the results
+/// x4 to x7 of the response.
 pub type Helper = fn(&Sp, [u64; 4]) -> Check<[u64; 4]>;
 
 /// A helper and the number by which requests name it.
@@ -85,7 +85,7 @@ pub struct Command {
     pub run: Helper,
 }
 
-/// The number of a helper: FNV-1a over its path.
+/// Returns the number of a helper: FNV-1a over its path.
 pub const fn number(path: &str) -> u32 {
     let mut hash = 0x811c_9dc5_u32;
     let mut n = 0;
@@ -96,7 +96,7 @@ pub const fn number(path: &str) -> u32 {
     hash
 }
 
-/// The number by which a request names the helper function of this module.
+/// Evaluates to the number by which a request names the helper function of this module.
 #[macro_export]
 macro_rules! command {
     ($helper:ident) => {{
@@ -105,7 +105,7 @@ macro_rules! command {
     }};
 }
 
-/// A [`Command`] from the helper function of this module.
+/// Makes a [`Command`] of the helper function of this module.
 #[macro_export]
 macro_rules! helper {
     ($helper:ident) => {
@@ -116,7 +116,7 @@ macro_rules! helper {
     };
 }
 
-/// Execution contexts that a partition can have.
+/// The most execution contexts that a partition can have.
 pub const MAX_CONTEXTS: usize = 16;
 /// Bytes of the stack of an execution context.
 pub const STACK: usize = 0x3000;
@@ -126,7 +126,7 @@ pub const STACK: usize = 0x3000;
 pub struct Stacks(UnsafeCell<[[u8; STACK]; MAX_CONTEXTS]>);
 // SAFETY: each execution context touches its own stack only.
 unsafe impl Sync for Stacks {}
-/// The stacks; the first one is that of a context at S-EL0.
+/// The stacks. A context at S-EL0 uses the first one.
 pub static STACKS: Stacks = Stacks(UnsafeCell::new([[0; STACK]; MAX_CONTEXTS]));
 
 /// The buffer in which the partition writes to the SPMC.
@@ -139,7 +139,7 @@ pub static ENTRY: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
 /// x4 at the first entry of each execution context.
 pub static CONTEXT_ENTRY: [AtomicU64; MAX_CONTEXTS] =
     [const { AtomicU64::new(u64::MAX) }; MAX_CONTEXTS];
-/// How often `FFA_RUN` gave each context cycles without a message.
+/// Number of times that `FFA_RUN` gave each context cycles without a message.
 pub static RUNS: [AtomicU64; MAX_CONTEXTS] = [const { AtomicU64::new(0) }; MAX_CONTEXTS];
 
 /// w2 of the next `FFA_MSG_WAIT` after cycles without a message.
@@ -151,18 +151,18 @@ unsafe extern "C" {
     static image_end: u8;
 }
 
-/// Start of the memory of the partition; the image lies 0x4000 into it.
+/// Returns the start of the memory of the partition; the image lies 0x4000 into it.
 pub fn memory_start() -> u64 {
     (&raw const image_start) as u64 - 0x4000
 }
 
-/// First address behind the image: memory of the partition that nothing uses.
+/// Returns the first address behind the image, in memory of the partition that nothing uses.
 pub fn free_memory() -> u64 {
     (&raw const image_end) as u64
 }
 
-/// The entry point of a partition image, who it is, and what it does once it is initialised if that
-/// is not to run helpers.
+/// Defines the entry point of a partition image: its identity, and what it does once it is
+/// initialised, where that is not to run helpers.
 #[macro_export]
 macro_rules! secure_partition {
     ($identity:expr) => {
@@ -197,8 +197,8 @@ macro_rules! secure_partition {
     };
 }
 
-/// First instructions of every execution context: a stack, exception vectors, FP/SIMD; then the
-/// function in x8 with a pointer to x0 to x7 as they were at entry.
+/// Sets up a stack, exception vectors and FP/SIMD as the first instructions of every execution
+/// context; then calls the function in x8 with a pointer to x0 to x7 as they were at entry.
 ///
 /// # Safety
 ///
@@ -233,8 +233,8 @@ pub unsafe extern "C" fn enter() -> ! {
     )
 }
 
-/// Defines the entry of the other execution contexts, as registered with the SPMC: it gets a stack
-/// and goes on in `$main`.
+/// Defines the entry point of the other execution contexts, which gets a stack and goes on in
+/// `$main`.
 macro_rules! secondary_entry {
     ($name:ident, $main:path) => {
         #[unsafe(naked)]
@@ -266,7 +266,7 @@ pub fn vcpu_index() -> usize {
     (mpidr & 0xff) as usize
 }
 
-/// The first execution context: initialises the partition, then runs helpers.
+/// Runs the first execution context: initialises the partition, then runs helpers.
 pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     initialise(identity, entry);
     tests::setup::boot::during_initialisation(identity);
@@ -290,7 +290,7 @@ pub fn initialise(identity: &'static Identity, entry: &[u64; 8]) {
     introduce(identity);
 }
 
-/// Notes the registers of the entry and maps the image in stage 1, without a call.
+/// Stores the registers of the entry and maps the image in stage 1. Makes no call.
 pub fn prepare(identity: &'static Identity, entry: &[u64; 8]) {
     for (to, from) in ENTRY.iter().zip(entry) {
         to.store(*from, Ordering::Relaxed);
@@ -311,7 +311,7 @@ pub fn prepare(identity: &'static Identity, entry: &[u64; 8]) {
     stage1::enable_el1();
 }
 
-/// The calls with which every partition begins.
+/// Makes the calls with which every partition begins.
 fn introduce(identity: &Identity) {
     must(
         identity,
@@ -380,7 +380,7 @@ fn serve(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     }
 }
 
-/// Runs the helper that the request names; the registers of the response.
+/// Runs the helper that the request names, and returns the registers of the response.
 fn process(sp: &Sp) -> Regs {
     let request = &sp.request;
     let command = request[3] as u32;
@@ -414,7 +414,7 @@ fn process(sp: &Sp) -> Regs {
     ffa::regs(function, &[back, 0, p3, p4, p5, p6, p7])
 }
 
-/// After a panic: whoever waits for this partition is told, each time it is asked again.
+/// Answers every request with an error from now on, after a panic.
 pub fn give_up() -> ! {
     if tests::hostile::inside::is_hostile() {
         fault::die();

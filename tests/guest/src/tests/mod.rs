@@ -1,5 +1,6 @@
-//! The tests. Each file holds tests of the Normal world and, beside them, the helpers that run
-//! inside the partitions.
+//! The tests, in folders by subject. Each file holds tests of the Normal world and, beside them,
+//! the helpers that run inside the partitions for these tests. No file uses another one: what
+//! several need is in [`crate::support`].
 //!
 //! A line `// req:` above a test names the requirement rows that it shows.
 
@@ -110,7 +111,7 @@ pub const INTERRUPTS_S_EL0: &[&[Test]] = &[
     interrupts::owners_at_s_el0::TESTS,
 ];
 
-/// The soak of interrupts, for the same partitions.
+/// The soak of interrupts, for the layout of [`INTERRUPTS`] on more PEs.
 pub const INTERRUPT_SOAK: &[&[Test]] = &[
     setup::version::TESTS,
     interrupts::interrupt_soak::SETUP,
@@ -158,7 +159,7 @@ pub const HOLE: &[&[Test]] = &[
     memory::hole::TESTS,
 ];
 
-/// The tests for the layout whose partitions have the style of others.
+/// The tests for the layout with partitions in the style of other projects.
 pub const FOREIGN: &[&[Test]] = &[
     foreign::uefi::TESTS,
     foreign::linux::TESTS,
@@ -189,10 +190,10 @@ pub const TRAPS: &[&[Test]] = &[
 /// The tests for the layout whose partitions serve a disk over virtio-msg.
 pub const VIRTIO_MSG: &[&[Test]] = &[virtio_disk::TESTS];
 
-/// The soak, for a layout with eight partitions.
+/// The soak of messages, for a layout with eight partitions.
 pub const SOAK: &[&[Test]] = &[messages::message_soak::TESTS];
 
-/// Hostile guests.
+/// The hostile guests.
 pub const HOSTILE: &[&[Test]] = &[hostile::TESTS];
 
 /// The tests for the layout with partitions at S-EL0.
@@ -202,7 +203,7 @@ pub const S_EL0: &[&[Test]] = &[
     s_el0::TESTS,
 ];
 
-/// All helpers.
+/// The helpers of all files.
 pub const HELPERS: &[&[Command]] = &[
     support::complement::HELPERS,
     support::virtual_interrupts::HELPERS,

@@ -1,5 +1,5 @@
-//! Partitions at S-EL0 (FF-A v1.0 sections 2.2.1 and 12.1, v1.1 sections 16.8 and 16.9): sp3
-//! serves, sp4 to sp8 are told to try what they may not. Only for the layout that has them.
+//! Partitions at S-EL0 (FF-A v1.0 sections 2.2.1 and 12.1, v1.1 sections 16.8 and 16.9): sp3 serves
+//! requests, sp4 to sp8 try what they may not. Only for the layout `s-el0`.
 
 use core::arch::{asm, naked_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -116,7 +116,7 @@ fn set(address: u64, pages: u64, permissions: u64) -> ffa::Answer {
     ffa::call(id::MEM_PERM_SET_64, &[address, pages, permissions])
 }
 
-/// Called by sp3 before it waits for the first time.
+/// Tries permissions, before sp3 waits for the first time.
 pub fn during_initialisation() {
     if let Err(Failure::Check { at, got, .. }) = try_permissions() {
         FAILED[0].store(at.line() as u64, Ordering::Relaxed);
@@ -124,7 +124,7 @@ pub fn during_initialisation() {
     }
 }
 
-/// The instructions of a function that returns, and the function.
+/// Returns 42. Its instructions are position-independent, so that a copy can run.
 #[unsafe(naked)]
 extern "C" fn forty_two() -> u64 {
     naked_asm!("mov x0, #42", "ret")
@@ -142,7 +142,7 @@ fn try_permissions() -> Check {
     ] {
         ffa::results(&ffa::call(id::FEATURES, &[function as u64]), [0; 6])?;
     }
-    // The image came readable and executable, and its start asked for the data.
+    // The SPMC maps the image readable and executable; the start code made the data writable.
     ffa::results(&get(text, 0), [RX, 0, 0, 0, 0, 0])?;
     ffa::results(&get(sp::memory_start(), 3), [RX, 3, 0, 0, 0, 0])?;
     ffa::results(&get(OWN.address(), 0), [RW, 0, 0, 0, 0, 0])?;
@@ -150,7 +150,7 @@ fn try_permissions() -> Check {
         &ffa::call(id::MEM_PERM_GET_32, &[free]),
         [RX, 0, 0, 0, 0, 0],
     )?;
-    // Regions of the manifest came as that says.
+    // Regions of the manifest have the permissions that the manifest says.
     ffa::results(&get(heap, 99), [RW, 15, 0, 0, 0, 0])?;
     ffa::results(&get(CONSTANTS, 0), [RO, 0, 0, 0, 0, 0])?;
     ffa::results(&get(SECURE_UART as u64, 0), [RW, 0, 0, 0, 0, 0])?;
@@ -173,10 +173,10 @@ fn try_permissions() -> Check {
     }
     ffa::refused(&get(text + 4, 0), INVALID_PARAMETERS)?;
     ffa::refused(&get(SPMC, 0), INVALID_PARAMETERS)?;
-    // Not the partition's alone.
+    // The page is not the partition's alone.
     ffa::refused(&set(CONSTANTS, 1, RW), DENIED)?;
 
-    // Nothing has changed by all that.
+    // The refused calls changed nothing.
     ffa::results(&get(free, 3), [RX, 3, 0, 0, 0, 0])?;
     ffa::done(&ffa::call(id::MEM_PERM_SET_32, &[free, 2, NONE]))?;
     ffa::results(&get(free, 3), [NONE, 1, 0, 0, 0, 0])?;
@@ -187,7 +187,7 @@ fn try_permissions() -> Check {
     // now.
     unsafe { ((free + 0x1000) as *mut u64).write_volatile(7) };
 
-    // Code that the partition writes itself.
+    // The partition writes code, and runs it.
     let from = forty_two as *const () as u64;
     for n in [0, 4] {
         // SAFETY: two instructions of this image.
@@ -273,7 +273,8 @@ fn el0_permissions(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// Fails if a check did while the partition initialised; `got` is its line, `want` its value.
+/// Fails if a check failed during initialisation: `got` is the line of that check, `want` its
+/// value.
 fn initialisation(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let [line, value] = [0, 1].map(|n| FAILED[n].load(Ordering::Relaxed));
     if line == 0 {
@@ -303,7 +304,8 @@ fn el0_permissions_are_over(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// Is denied everything; x4 is what `FFA_FEATURES` says of the calls.
+/// Fails unless every call for permissions is denied. x4 is the answer of `FFA_FEATURES` for these
+/// calls.
 fn ask_for_permissions(_: &Sp, [features, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let free = sp::free_memory();
     ffa::refused(&get(free, 0), DENIED)?;
@@ -317,7 +319,7 @@ fn ask_for_permissions(_: &Sp, [features, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Adds one to a word of memory that the partition has; result: what it was.
+/// Adds one to a word of memory that the partition has. Result: the word before.
 fn increment(_: &Sp, [address, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let word = address as *mut u64;
     // SAFETY: the tests name memory that the partition has borrowed and does not use.
@@ -343,7 +345,7 @@ fn el0_borrows(_: &Nwd) -> Check {
         poke(address, round);
         let [seen, ..] = ask(SP3, command!(increment), [address, 0, 0, 0])?;
         equal(seen, round)?;
-        // What it has borrowed cannot be borrowed again, nor reclaimed.
+        // Borrowed memory cannot be borrowed again, nor reclaimed.
         is_error(Borrow::new(handle).by(SP3)?, DENIED)?;
         ffa::refused(&reclaim(handle, 0), DENIED)?;
         give_back(SP3, handle, 0, 0)?;
@@ -370,8 +372,8 @@ fn lend<'a>(sender: u16, receivers: &'a [Receiver], ranges: &'a [(u64, u32)]) ->
     }
 }
 
-/// Lends a page to another partition, which counts in it; and finds that nothing can be offered
-/// that the page itself does not permit.
+/// Lends a page to another partition, which writes to it; then tries to lend with more access than
+/// a page itself permits.
 fn lend_own(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let other = other as u16;
     let me = sp.identity.id;
@@ -404,7 +406,7 @@ fn lend_own(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     ffa::done(&reclaim(handle, 0))?;
     equal(OWN.u32(0), 0x2222u32)?;
 
-    // Code can be read only, devices and foreign memory are not to be sent.
+    // Code is read-only, and devices and memory of others cannot be sent.
     for address in [
         sp::memory_start() + 0x4000,
         SECURE_UART as u64,
@@ -468,7 +470,7 @@ fn el0_moves(nwd: &Nwd) -> Check {
 
 const ROUNDS: u64 = 300;
 
-/// Asks all three partitions, of which sp1 and sp3 may be busy. Results: how often sp3 answered.
+/// Asks all three partitions, of which sp1 and sp3 may be busy. Result: how often sp3 answered.
 fn ask_all([pe, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let mut answered = 0;
     for round in 0..ROUNDS {
@@ -507,7 +509,7 @@ fn el0_storm(nwd: &Nwd) -> Check {
     holds(answered > 0, answered)
 }
 
-/// Partition, what it tries (see `s_el0_victim`), and where.
+/// Partitions, what each of them tries (see `s_el0_victim`), and where.
 const ATTEMPTS: [(u16, u64, u64); 5] = [
     (SP4, 2, package(3) + 0x4000), // to write to its code
     (SP5, 3, package(4) + 0x5000), // to execute its data
@@ -526,7 +528,7 @@ fn attempt(partition: u16, what: u64, address: u64) -> ffa::Answer {
 // req: GEN-03, MEMO-02, MSGD-07
 fn el0_failures(_: &Nwd) -> Check {
     for (partition, what, address) in ATTEMPTS {
-        // It can do what it may.
+        // The partition can do what it may do.
         for (what, address) in [(0, 0), (1, address & !0xffff | 0x5000)] {
             if what == 1 && partition > SP5 {
                 continue;
@@ -543,7 +545,7 @@ fn el0_failures(_: &Nwd) -> Check {
 
 // req: GEN-01, GEN-03, MEMO-01
 fn el0_reaches_no_partition(_: &Nwd) -> Check {
-    // What it borrowed when it fails comes back to its owner.
+    // Memory that sp3 has borrowed when it fails comes back to its owner.
     let address = page(81);
     let handle = share(SP3, access::RW, &[(address, 1)])?;
     is_fine(Borrow::new(handle).by(SP3)?)?;

@@ -1,5 +1,5 @@
 //! A disk over virtio-msg: the whole life of the bus, by direct and by indirect messages. Only for
-//! the layout whose partitions serve it.
+//! the layout `virtio-msg`.
 
 use virtio_drivers::device::blk::{SECTOR_SIZE, VirtIOBlk};
 use virtio_drivers::transport::{DeviceStatus, Transport};
@@ -97,14 +97,14 @@ fn virtio_disk(_: &Nwd) -> Check {
                 holds(disk.read_blocks(first, &mut data).is_ok(), first as u64)?;
                 holds(data == wanted, first as u64)?;
             }
-            // Beyond its end.
+            // The sector lies beyond the end of the disk.
             holds(disk.read_blocks(SECTORS, &mut data).is_err(), 0u64)
         })
     })
 }
 
-/// Fills `data` with what the test writes, which differs from byte to byte, sector to sector and
-/// partition to partition.
+/// Fills `data` with a pattern that differs from byte to byte, sector to sector and partition to
+/// partition.
 fn pattern(partition: u16, first: usize, data: &mut [u8]) {
     let mut state = u32::from(partition) << 16 | first as u32 | 1;
     for byte in data {
@@ -113,7 +113,7 @@ fn pattern(partition: u16, first: usize, data: &mut [u8]) {
     }
 }
 
-/// Shares the area for as long as `body` runs, and sees all of it come back.
+/// Shares the area while `body` runs, and checks that all of it comes back.
 fn with_area(bus: Bus, body: impl FnOnce() -> Check) -> Check {
     let (handle, result) = bus.share_area(AREA, TAG)?;
     equal(result, 0u16)?;
@@ -130,7 +130,8 @@ fn virtio_area_errors(_: &Nwd) -> Check {
     for_each_bus(|bus| {
         let (handle, result) = bus.share_area(AREA, TAG)?;
         equal(result, 0u16)?;
-        // The number is taken, this handle is nobody's, and the tag must be the one of the share.
+        // The number of the area is taken, the second handle is nobody's, and the tag differs from
+        // that of the share.
         equal(bus.announce_area(AREA, handle, TAG)?, RESULT_ERROR)?;
         equal(bus.announce_area(AREA + 1, handle + 1, TAG)?, RESULT_ERROR)?;
         equal(bus.announce_area(AREA + 1, handle, TAG + 1)?, RESULT_ERROR)?;
@@ -152,7 +153,7 @@ fn virtio_reset(_: &Nwd) -> Check {
         let event = match bus.method {
             Method::Direct => bus.poll()?,
             Method::Indirect => {
-                // The response was in the way of the event: now it is not.
+                // The response occupied RX. Now RX is free for the event.
                 let run = ffa::call(id::RUN, &[u64::from(bus.partition) << 16]);
                 equal(run[0], id::MSG_WAIT)?;
                 Some(bus.wait(|_| true)?)
@@ -170,15 +171,15 @@ fn virtio_reset(_: &Nwd) -> Check {
 fn virtio_poll(_: &Nwd) -> Check {
     for_each_bus(|bus| {
         if bus.method == Method::Indirect {
-            // It sends the events itself.
+            // This partition sends events without being asked.
             return holds(bus.poll()?.is_none(), 0u64);
         }
         with_area(bus, || {
             let Ok(mut disk) = VirtIOBlk::<Area, Device>::new(Device::new(bus, 0)) else {
                 return fail(bus.partition);
             };
-            // The driver of the disk looks into the ring and polls nothing, so the events of
-            // earlier requests are still there.
+            // The driver of the disk watches the ring and does not poll, so the events of earlier
+            // requests are still pending.
             bus.poll()?;
             let mut sector = [0; SECTOR_SIZE];
             holds(disk.read_blocks(0, &mut sector).is_ok(), 0u64)?;
@@ -193,7 +194,7 @@ fn virtio_poll(_: &Nwd) -> Check {
     })
 }
 
-/// Where the parts of a queue of 16 lie in the area that the test writes by hand.
+/// Offsets of the parts of a queue of 16 entries in the area that the test writes by hand.
 const DESCRIPTORS: u64 = 0;
 const DRIVER: u64 = 0x400;
 const DEVICE: u64 = 0x800;
@@ -202,8 +203,8 @@ fn virtio_bad_ring(_: &Nwd) -> Check {
     let end = (PAGES * 4096) as u64;
     let area = u64::from(AREA) << AREA_SHIFT;
     for_each_bus(|bus| {
-        // The table outside, another area, a buffer that runs over the end, a descriptor that leads
-        // nowhere.
+        // The table lies outside, or in another area; a buffer runs over the end; a descriptor
+        // leads nowhere.
         let cases = [
             (area | end, area | end, 16, 0),
             (area + (1 << AREA_SHIFT), area, 16, 0),
@@ -225,7 +226,7 @@ fn virtio_bad_ring(_: &Nwd) -> Check {
                 device.set_status(ready);
                 let base = pages::base();
                 poke(base + DESCRIPTORS, buffer);
-                // Length, then the flag NEXT, then the next index.
+                // The second word of a descriptor: length, the flag NEXT, the next index.
                 poke(base + DESCRIPTORS + 8, length | 1 << 32 | next << 48);
                 poke(base + DRIVER, 1 << 16);
                 poke(base + DEVICE, 0);
@@ -235,7 +236,7 @@ fn virtio_bad_ring(_: &Nwd) -> Check {
                     device.get_status().bits(),
                     (ready | DeviceStatus::DEVICE_NEEDS_RESET).bits(),
                 )?;
-                // Nothing was used.
+                // The device used no buffer.
                 equal(peek(base + DEVICE) >> 16 & 0xffff, 0u64)?;
                 device.set_status(DeviceStatus::empty());
                 equal(device.get_status().bits(), 0u32)
@@ -250,7 +251,7 @@ fn virtio_unknown_messages(_: &Nwd) -> Check {
         for request in [
             Message::bus(0x7f),
             Message::transport(0x3f, 0),
-            // No such device.
+            // The bus has no device with that number.
             Message::transport(transport::GET_DEVICE_STATUS, 5),
         ] {
             let response = bus.transfer(&request)?;

@@ -16,7 +16,7 @@ pub const TESTS: &[Test] = &[test!(
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(write_line)];
 
-/// `FFA_CONSOLE_LOG` with the text in registers of `width` bytes.
+/// Makes `FFA_CONSOLE_LOG` with the text in registers of `width` bytes.
 fn write(function: u32, width: usize, text: &str) -> ffa::Answer {
     let mut arguments = [0; 17];
     arguments[0] = text.len() as u64;

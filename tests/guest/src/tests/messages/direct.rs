@@ -1,5 +1,5 @@
-//! Direct messages that arrive (FF-A v1.0 chapter 10): payload, widths, PEs. What is refused stands
-//! in `direct_errors`.
+//! Direct messages that arrive (FF-A v1.0 chapter 10): payload, widths, PEs. Those that are refused
+//! are in [`super::direct_errors`].
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -117,7 +117,7 @@ fn direct_32_bit(_: &Nwd) -> Check {
         equal(answer[2], 0u64)?;
         equal(answer[3], helper_call::OK)?;
         for (got, sent) in answer[4..8].iter().zip(PATTERN) {
-            // Had the partition seen an upper half, it would have answered its complement.
+            // A partition that saw an upper half would answer its complement.
             equal(*got, !sent & 0xffff_ffff)?;
         }
     }
@@ -140,9 +140,9 @@ fn direct_hides_other_registers(_: &Nwd) -> Check {
             for register in &answer[8..] {
                 equal(*register, OWN)?;
             }
-            // What the partition saw in x8 to x17, or-ed.
+            // The OR of x8 to x17 as the partition saw them.
             equal(answer[4], 0u64)?;
-            // What it saw in x0 to x2.
+            // x0 to x2 as the partition saw them.
             equal(answer[5], function)?;
             equal(answer[6], route(NWD, partition))?;
             equal(answer[7], 0u64)?;
@@ -202,7 +202,7 @@ fn direct_between_partitions(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// Passes three words on to another partition, 64 bits and 32 bits.
+/// Passes three words on to another partition, by requests of 64 bits and of 32 bits.
 fn forward(sp: &Sp, [other, a, b, c]: [u64; 4]) -> Check<[u64; 4]> {
     let (me, other) = (sp.identity.id, other as u16);
     let words = [a, b, c, 0];
@@ -263,7 +263,7 @@ fn direct_from_each_pe(nwd: &Nwd) -> Check {
     Ok(())
 }
 
-/// The execution context that runs, and the PE index that it was first entered with.
+/// Returns the execution context that runs, and the PE index that it was first entered with.
 fn context(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([
         sp.vcpu as u64,
@@ -305,7 +305,7 @@ fn direct_at_the_same_time(_: &Nwd) -> Check {
 
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
 
-/// Does not return before a second execution context is here too.
+/// Waits until a second execution context is here, too.
 fn meet(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     ARRIVED.fetch_add(1, Ordering::Relaxed);
     holds(
@@ -342,7 +342,7 @@ const POLL: u64 = 3;
 static HELD: AtomicU64 = AtomicU64::new(0);
 static POLLS: AtomicU64 = AtomicU64::new(0);
 
-/// Runs in sp1: keeps it busy until the other side tells sp2.
+/// Keeps sp1 busy until the other side tells sp2.
 fn hold(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let mut outcome = Ok([0; 4]);
     holds(
@@ -355,7 +355,7 @@ fn hold(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     outcome
 }
 
-/// Runs in sp2: the flag for which sp1 waits.
+/// Reads or sets the flag in sp2 that sp1 waits for.
 fn hold_control(_: &Sp, [what, ..]: [u64; 4]) -> Check<[u64; 4]> {
     match what {
         HOLD => {

@@ -47,7 +47,8 @@ fn message(function: u32, route: u64, uuid: [u64; 2], words: [u64; 14]) -> Regs 
     regs
 }
 
-/// Answers a request of the second kind, as a partition. Returns its next message.
+/// Answers a request of the second kind as a partition, and returns the next message of that
+/// partition.
 pub fn answer(identity: &Identity, request: &Regs) -> Regs {
     let mut words = [0; 14];
     for (to, from) in words.iter_mut().zip(&request[4..]) {
@@ -113,7 +114,7 @@ fn second_kind_between_partitions(_: &Nwd) -> Check {
 fn send_second_kind(sp: &Sp, [other, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let uuid = if other == SP1 as u64 { UUID_1 } else { UUID_3 };
     exchange(sp.identity.id, other as u16, uuid, seed)?;
-    // sp2 speaks 1.1, the Normal world takes no requests.
+    // sp2 speaks 1.1, and the Normal world takes no requests.
     for (receiver, code) in [(SP2, DENIED), (NWD, INVALID_PARAMETERS)] {
         let request = ffa::call(id::DIRECT_REQ2, &[route(sp.identity.id, receiver)]);
         ffa::refused(&request, code)?;

@@ -78,7 +78,7 @@ fn request_errors(_: &Nwd) -> Check {
         for w2 in [1, 0x80, 1 << 30] {
             ffa::refused(&request(function, NWD, SP1, w2), INVALID_PARAMETERS)?;
         }
-        // The partitions saw nothing of it.
+        // The refused request did not reach the partition.
         equal(request(function, NWD, SP1, 0)[3], 0u64)?;
         equal(request(function, NWD, SP2, 0)[3], 0u64)?;
     }
@@ -111,7 +111,7 @@ fn unknown_calls(_: &Nwd) -> Check {
     ] {
         ffa::refused(&ffa::call(function, &[]), NOT_SUPPORTED)?;
     }
-    // The SPMD says DENIED here.
+    // The SPMD answers DENIED.
     equal(ffa::call(id::NORMAL_WORLD_RESUME, &[])[0], id::ERROR)
 }
 
@@ -164,7 +164,7 @@ fn ask_back(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     )
 }
 
-/// The one in x4 works for somebody already.
+/// Fails unless the partition in x4, which works for somebody already, is busy.
 fn expect_busy(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     for function in [id::DIRECT_REQ_32, id::DIRECT_REQ_64] {
         ffa::refused(&request(function, sp.identity.id, other as u16, 0), BUSY)?;
@@ -176,14 +176,14 @@ fn expect_busy(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
 fn response_errors(_: &Nwd) -> Check {
     for (partition, other) in [(SP1, SP2), (SP2, SP1)] {
         ask(partition, command!(bad_responses), [other as u64, 0, 0, 0])?;
-        // The same while the requester is a partition.
+        // The same responses, in a request of a partition.
         ask(other, command!(bad_responses), [partition as u64, 1, 0, 0])?;
     }
     Ok(())
 }
 
-/// While a 64-bit request is processed. With x5 = 1 the other partition is asked to do it, so that
-/// the requester is a partition.
+/// Tries wrong responses while it processes a 64-bit request. With x5 = 1 it asks the other
+/// partition to do so, so that the requester is a partition.
 fn bad_responses(sp: &Sp, [other, pass_on, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let (me, other) = (sp.identity.id, other as u16);
     if pass_on == 1 {
@@ -200,7 +200,7 @@ fn bad_responses(sp: &Sp, [other, pass_on, ..]: [u64; 4]) -> Check<[u64; 4]> {
         &respond(id::DIRECT_RESP_64, me, requester, 1),
         INVALID_PARAMETERS,
     )?;
-    // Somebody else.
+    // An endpoint that is neither the requester nor this partition.
     let somebody = [NWD, SP1, SP2]
         .into_iter()
         .find(|id| *id != requester && *id != me);
@@ -233,7 +233,8 @@ fn unknown_here(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
         ] {
             ffa::refused(&call(conduit, ffa::regs(function, &[])), NOT_SUPPORTED)?;
         }
-        // PSCI, a vendor's, the Arm Architecture Service: none of them for a partition.
+        // Calls of PSCI, of a vendor, and of the Arm Architecture Service, none of which a
+        // partition has.
         for function in [
             0x8400_0000,
             0x8400_0008,

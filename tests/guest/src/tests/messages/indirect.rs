@@ -1,7 +1,8 @@
 //! Indirect messages and buffers of VMs: `FFA_MSG_SEND2`, `FFA_RX_ACQUIRE`, `FFA_RXTX_MAP` on
 //! behalf of a VM (FF-A v1.1 sections 7 and 15.1).
 //!
-//! sp1 and the Normal world speak 1.2, whose header has 40 bytes, sp2 speaks 1.1 with 20.
+//! sp1 and the Normal world speak 1.2, whose header has 40 bytes; sp2 speaks 1.1, whose header has
+//! 20.
 
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
 use crate::ffa::{self, NOBODY, NWD, SP1, SP2, SPMC, V1_2, id};
@@ -48,12 +49,12 @@ static VM_TX: Shared<PAGE_SIZE> = Shared::new();
 static VM_RX: Shared<PAGE_SIZE> = Shared::new();
 const VM: u16 = 5;
 
-/// Bytes of the header.
+/// Returns the size of the header in bytes.
 const fn header(version: u32) -> usize {
     if version >= V1_2 { 40 } else { 20 }
 }
 
-/// Puts a message of one page at most into `tx`: `size` bytes that count up from `first`.
+/// Writes a message of at most one page into `tx`: `size` bytes that count up from `first`.
 fn compose(tx: &Shared<PAGE_SIZE>, version: u32, (from, to): (u16, u16), first: u8, size: usize) {
     let offset = header(version);
     tx.fill(0xee);
@@ -70,7 +71,7 @@ fn compose(tx: &Shared<PAGE_SIZE>, version: u32, (from, to): (u16, u16), first: 
     }
 }
 
-/// Checks that such a message has arrived in `rx`.
+/// Checks that a message of [`compose`] has arrived in `rx`.
 #[track_caller]
 fn expect(
     rx: &Shared<PAGE_SIZE>,
@@ -115,7 +116,7 @@ fn messages_to_partitions(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// Checks the message in RX: from whom, first byte, size; and that the framework told of it.
+/// Checks sender, first byte and size of the message in RX, and that the framework announced it.
 /// Releases RX.
 fn take_message(sp: &Sp, [from, first, size, _]: [u64; 4]) -> Check<[u64; 4]> {
     let (own, ids) = (sp.identity.id as u64, (from as u16, sp.identity.id));
@@ -126,8 +127,8 @@ fn take_message(sp: &Sp, [from, first, size, _]: [u64; 4]) -> Check<[u64; 4]> {
         first as u8,
         size as usize,
     )?;
-    // The framework has told: in its own name of messages of partitions, in that of the Hypervisor
-    // of those of VMs.
+    // The framework announces messages of partitions in its own name, and messages of VMs in that
+    // of the Hypervisor.
     let told = ffa::call(id::NOTIFICATION_GET, &[own, 1 << 2 | 1 << 3]);
     let by_partition = from >> 15;
     ffa::results(&told, [0, 0, 0, 0, by_partition, 1 - by_partition])?;
@@ -136,7 +137,8 @@ fn take_message(sp: &Sp, [from, first, size, _]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Sends a message to whom asked; first byte, size and flags as asked. The error or 0.
+/// Sends a message to the caller of this helper, with first byte, size and flags as the caller
+/// asks. Result: the error code or 0.
 fn post_message(sp: &Sp, [to, first, size, flags]: [u64; 4]) -> Check<[u64; 4]> {
     let ids = (sp.identity.id, to as u16);
     compose(
@@ -154,7 +156,7 @@ fn post_message(sp: &Sp, [to, first, size, flags]: [u64; 4]) -> Check<[u64; 4]> 
     Ok([0; 4])
 }
 
-/// Lets `from` send to `to`; `result` is the error that it gets, or 0.
+/// Lets `from` send to `to`, and fails unless the call ends with `result`, an error code or 0.
 fn post(from: u16, to: u16, size: u64, flags: u64, result: i32) -> Check {
     let answer = ask(from, command!(post_message), [to as u64, 0x41, size, flags])?;
     equal(answer[0], result as u32)
@@ -167,7 +169,7 @@ fn messages_from_partitions(_: &Nwd) -> Check {
         for (size, flags) in [(44, 0), (112, DELAY_SRI)] {
             post(partition, NWD, size, flags, 0)?;
             post(partition, NWD, size, flags, BUSY)?;
-            // What lies in RX keeps other results out.
+            // A full RX takes no other results.
             ffa::refused(&ffa::call(id::PARTITION_INFO_GET, &[]), BUSY)?;
             expect(&nwd::RX, V1_2, (partition, NWD), 0x41, size as usize)?;
             ffa::done(&release())?;
@@ -226,7 +228,7 @@ fn messages_refused(_: &Nwd) -> Check {
     for partition in [SP1, SP2] {
         ask(partition, command!(refuse_messages), [0; 4])?;
     }
-    // Nothing of that arrived; a message to the service does.
+    // None of the refused messages arrived; a message to the service does.
     for (n, word) in SP1_UUID.iter().enumerate() {
         tx.write(24 + 4 * n, &(*word as u32).to_le_bytes());
     }
@@ -249,7 +251,7 @@ fn refuse_messages(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Puts the descriptor of the VM's buffers into TX.
+/// Writes the descriptor of the VM's buffers into TX.
 fn describe_vm() {
     let tx = &nwd::TX;
     tx.fill(0);
@@ -257,7 +259,7 @@ fn describe_vm() {
     tx.write(4, &16_u32.to_le_bytes());
     tx.write(8, &48_u32.to_le_bytes());
     for (offset, base) in [(16, VM_RX.address()), (48, VM_TX.address())] {
-        // Pages in all, ranges; the range.
+        // Number of pages, number of ranges, then the range.
         tx.write(offset, &1_u32.to_le_bytes());
         tx.write(offset + 4, &1_u32.to_le_bytes());
         tx.write(offset + 16, &base.to_le_bytes());

@@ -1,9 +1,9 @@
 //! All kinds of messages at once, from all PEs to eight partitions, for long: nothing is lost,
 //! duplicated or misrouted, and nothing leaks.
 //!
-//! Every message carries its lane (who sends) and its number in the lane; a receiver takes only the
-//! next number. What the engine has in store is measured before and after: as many shares, of as
-//! many pieces, fit in as before.
+//! Every message carries its lane (the sender) and its number in the lane; a receiver takes only
+//! the next number. The free resources of the engine are measured before and after: as many shares
+//! of as many pieces must fit in.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -49,15 +49,15 @@ const PARTITIONS: usize = 8;
 /// One lane for each PE and one for each partition, by index.
 const LANES: usize = 2 * pe::MAX;
 
-/// Messages that a partition sends to another one in a row.
+/// Number of messages that a partition sends to another one in a row.
 const RELAYED: u64 = 8;
 
-/// Calls that the soak makes at least, over all PEs.
+/// The least number of calls that the soak makes, over all PEs.
 const CALLS: u64 = 1_000_000;
 
-// ---- what both sides count ----
+// ---- counts of both sides ----
 
-/// The number of the last message in each lane, and the receiver's lock over it.
+/// The number of the last message in each lane.
 struct Lanes([AtomicU64; LANES]);
 
 impl Lanes {
@@ -65,12 +65,12 @@ impl Lanes {
         Self([const { AtomicU64::new(0) }; LANES])
     }
 
-    /// The next number of a lane, of which this is the only sender.
+    /// Returns the next number of a lane, of which the caller is the only sender.
     fn next(&self, lane: usize) -> u64 {
         self.0[lane].load(Ordering::Acquire) + 1
     }
 
-    /// A message with that number was sent, or taken: it must follow the last one.
+    /// Counts the message with that number, which must follow the last one of its lane.
     #[track_caller]
     fn advance(&self, lane: usize, number: u64) -> Check {
         let before = self.0[lane].swap(number, Ordering::AcqRel);
@@ -78,12 +78,12 @@ impl Lanes {
     }
 }
 
-/// The index of a partition: 0 to 7.
+/// Returns the index of a partition: 0 to 7.
 fn index_of(partition: u16) -> usize {
     (partition - SP1) as usize % PARTITIONS
 }
 
-/// A request that may meet somebody busy: `None` then.
+/// Makes a request, and returns `None` if the partition was busy.
 #[track_caller]
 fn attempt(
     me: u16,
@@ -116,7 +116,7 @@ static TAKEN: Lanes = Lanes::new();
 static SENT: Lanes = Lanes::new();
 /// How often each notification of the Normal world was seen.
 static SEEN: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
-/// TX and RX belong to one context at a time.
+/// A lock: TX and RX belong to one context at a time.
 static BUFFERS: Lock = Lock::new();
 
 /// Binds a notification of the Normal world for each PE.
@@ -126,7 +126,7 @@ fn bind(sp: &Sp, [map, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// The next message in a lane; results: what only this partition answers to it.
+/// Counts the next message in a lane. Result: a number that only this partition answers.
 fn count(sp: &Sp, [lane, number, ..]: [u64; 4]) -> Check<[u64; 4]> {
     DIRECT.advance(lane as usize, number)?;
     Ok([mix(sp.identity.id, number), 0, 0, 0])
@@ -137,7 +137,7 @@ fn mix(partition: u16, number: u64) -> u64 {
     u64::from((number as u32).wrapping_mul(0x9e37_79b1) ^ u32::from(partition) << 16)
 }
 
-/// Asks another partition, again and again; results: how often it was free.
+/// Asks another partition again and again. Result: how often that partition was free.
 fn relay(sp: &Sp, [target, function, ..]: [u64; 4]) -> Check<[u64; 4]> {
     static NUMBERS: [Lanes; PARTITIONS] = [const { Lanes::new() }; PARTITIONS];
     static LOCK: Lock = Lock::new();
@@ -163,7 +163,7 @@ fn relay(sp: &Sp, [target, function, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([asked, 0, 0, 0])
 }
 
-/// Takes the notifications of the Normal world; results: how often the one asked for was seen.
+/// Takes the notifications of the Normal world. Result: how often the one in x4 was seen.
 fn collect(sp: &Sp, [bit, ..]: [u64; 4]) -> Check<[u64; 4]> {
     const FROM_VMS: u64 = 1 << 1;
     let got = ffa::call(id::NOTIFICATION_GET, &[sp.identity.id.into(), FROM_VMS]);
@@ -176,7 +176,7 @@ fn collect(sp: &Sp, [bit, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([seen.load(Ordering::Acquire), 0, 0, 0])
 }
 
-/// Sends an indirect message; results: whether there was room.
+/// Sends an indirect message. Result: whether there was room.
 fn write(sp: &Sp, [target, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let (me, target) = (sp.identity.id, target as u16);
     let slot = if target == NWD {
@@ -195,7 +195,7 @@ fn write(sp: &Sp, [target, ..]: [u64; 4]) -> Check<[u64; 4]> {
     })
 }
 
-/// Takes an indirect message, if there is one; results: whether there was.
+/// Takes an indirect message, if there is one. Result: whether there was one.
 fn take(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     const FRAMEWORK: u64 = 1 << 2 | 1 << 3;
     let taken = BUFFERS.with(|| unpost(&sp::RX, sp.identity.id, FRAMEWORK, &TAKEN))?;
@@ -204,7 +204,7 @@ fn take(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 
 /// Sets a notification for the Normal world.
 fn raise(sp: &Sp, [bit, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    // The schedule receiver interrupt waits until the partition is done.
+    // The schedule receiver interrupt waits until the partition gives up the PE.
     const DELAY: u64 = 1 << 1;
     let map = 1_u64 << bit;
     let who = route(sp.identity.id, NWD);
@@ -213,7 +213,8 @@ fn raise(sp: &Sp, [bit, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Retrieves a page, checks its word, changes it and relinquishes; results: whether RX was free.
+/// Retrieves a page, checks its word, changes it and relinquishes the page. Result: whether RX was
+/// free.
 fn borrow(sp: &Sp, [handle, word, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let caller = sp.caller();
     let receivers = [receiver(caller.id, access::RW)];
@@ -244,7 +245,7 @@ fn borrow(sp: &Sp, [handle, word, ..]: [u64; 4]) -> Check<[u64; 4]> {
 
 // ---- indirect messages, on both sides ----
 
-/// Sends lane and number; false if there is no room.
+/// Sends lane and number. Returns false if there is no room.
 fn post(
     tx: &crate::rt::page::Shared<PAGE_SIZE>,
     me: u16,
@@ -264,7 +265,7 @@ fn post(
     Ok(true)
 }
 
-/// Takes the message in RX if one was announced; false if none was.
+/// Takes the message in RX. Returns false if none was announced.
 fn unpost(
     rx: &crate::rt::page::Shared<PAGE_SIZE>,
     me: u16,
@@ -300,7 +301,8 @@ fn soak_setup(nwd: &Nwd) -> Check {
     let bitmap = [NWD as u64, nwd.pes as u64];
     ffa::done(&ffa::call(id::NOTIFICATION_BITMAP_CREATE, &bitmap))?;
     for n in 0..PARTITIONS {
-        // A partition may set one notification for each PE, and so may each PE for the partition.
+        // A partition may set one notification of each PE, and each PE may set one of the
+        // partition.
         let map = 0x0101_0101_0101_0101_u64 << n;
         let arguments = [route(partition(n), NWD), 0, map & 0xffff_ffff, map >> 32];
         ffa::done(&ffa::call(id::NOTIFICATION_BIND, &arguments))?;
@@ -313,9 +315,9 @@ fn partition(index: usize) -> u16 {
     SP1 + index as u16
 }
 
-/// Calls made by all PEs.
+/// Number of calls that all PEs made.
 static MADE: AtomicU64 = AtomicU64::new(0);
-/// RX and TX of the Normal world.
+/// A lock for RX and TX of the Normal world.
 static TX_LOCK: Lock = Lock::new();
 static RX_LOCK: Lock = Lock::new();
 /// Indirect messages of partitions that were taken.
@@ -334,7 +336,7 @@ fn soak(nwd: &Nwd) -> Check {
         outcome = outcome.and(pe::finish(pe).map(drop));
     }
     outcome?;
-    // What was sent and not taken yet.
+    // Take the messages that were sent and not taken yet.
     for n in 0..PARTITIONS {
         take_here()?;
         nwd::ask(partition(n), command!(take), [0; 4])?;
@@ -343,7 +345,7 @@ fn soak(nwd: &Nwd) -> Check {
     equal(capacity()?, before)
 }
 
-/// Holds the counts of one PE.
+/// The state of one PE.
 struct Worker {
     pe: usize,
     random: u64,
@@ -385,7 +387,8 @@ impl Worker {
         (self.random >> 32) as usize % below
     }
 
-    /// One thing of some kind, with some partition. The number of calls that succeeded.
+    /// Does one thing of some kind with some partition, and returns the number of calls that
+    /// succeeded.
     fn step(&mut self) -> Check<u64> {
         let n = self.next(PARTITIONS);
         match self.next(18) {
@@ -413,8 +416,8 @@ impl Worker {
         Ok(1)
     }
 
-    /// A request of the second kind, which partitions answer with its complement. sp2 speaks 1.1,
-    /// which does not have them.
+    /// Makes a request of the second kind, which partitions answer with its complement. sp2 speaks
+    /// 1.1, which does not have such requests.
     fn direct2(&mut self, n: usize) -> Check<u64> {
         if partition(n) == SP2 {
             return Ok(0);
@@ -434,7 +437,7 @@ impl Worker {
         Ok(1)
     }
 
-    /// From one partition to another.
+    /// Asks one partition to ask another one.
     fn relay(&mut self, n: usize) -> Check<u64> {
         let other = (n + 1 + self.next(PARTITIONS - 1)) % PARTITIONS;
         let arguments = [partition(other).into(), id::DIRECT_REQ_64.into(), 0, 0];
@@ -446,7 +449,7 @@ impl Worker {
         attempt(NWD, partition(n), id::DIRECT_REQ_64, command, arguments)
     }
 
-    /// An indirect message to a partition, which then takes what there is.
+    /// Sends an indirect message to a partition, which then takes what there is.
     fn post(&mut self, n: usize) -> Check<u64> {
         let number = self.posted[n] + 1;
         let sent = TX_LOCK.with(|| post(&TX, NWD, partition(n), self.pe, number))?;
@@ -457,7 +460,7 @@ impl Worker {
         Ok(sent as u64 + if taken.is_some() { 2 } else { 0 })
     }
 
-    /// An indirect message of a partition, to another one or to the Normal world.
+    /// Asks a partition to send an indirect message, to another one or to the Normal world.
     fn ask_to_write(&mut self, n: usize) -> Check<u64> {
         let other = self.next(PARTITIONS + 1);
         let target = if other == PARTITIONS || other == n {
@@ -472,14 +475,14 @@ impl Worker {
         Ok(answer.map_or(0, |[sent, ..]| 2 + sent))
     }
 
-    /// A notification for a partition, which then looks.
+    /// Sets a notification of a partition, which then fetches it.
     fn notify(&mut self, n: usize) -> Check<u64> {
         let map = 1 << self.pe;
         let set = [route(NWD, partition(n)), 0, map, 0];
         ffa::done(&ffa::call(id::NOTIFICATION_SET, &set))?;
         self.notified[n] += 1;
-        // It must be seen before the next one is set. Another context may have taken it and be
-        // about to count it.
+        // The notification must be seen before the next one is set. Another context may have taken
+        // it and not counted it yet.
         let wanted = self.notified[n];
         let mut seen = 0;
         let counted = wait_until(PATIENCE_MS, || {
@@ -495,7 +498,7 @@ impl Worker {
         Ok(3)
     }
 
-    /// A notification of a partition for the Normal world.
+    /// Asks a partition to set a notification of the Normal world.
     fn ask_to_raise(&mut self, n: usize) -> Check<u64> {
         let bit = self.pe * 8 + n;
         if self
@@ -507,7 +510,7 @@ impl Worker {
         self.raised[n] += 1;
         let wanted = self.raised[n];
         collect_here()?;
-        // Another PE may have taken it and be about to count it.
+        // Another PE may have taken the notification and not counted it yet.
         let seen = || SEEN_HERE[bit].load(Ordering::Acquire);
         holds(wait_until(PATIENCE_MS, || seen() >= wanted), wanted)?;
         equal(seen(), wanted)?;
@@ -533,7 +536,7 @@ impl Worker {
     }
 }
 
-/// Shares `ranges` with partition `n`; how the call completes.
+/// Shares `ranges` with partition `n`, and returns the completion of the call.
 fn send(n: usize, tag: u64, ranges: &[(u64, u32)]) -> Check<ffa::Answer> {
     let receivers: [Receiver; 1] = [receiver(partition(n), access::RW)];
     let transaction = Transaction {
@@ -566,8 +569,8 @@ fn collect_here() -> Check {
     Ok(())
 }
 
-/// How many shares of a hundred scattered pages the engine takes before it runs out of something.
-/// They are reclaimed again.
+/// Returns how many shares of a hundred scattered pages the engine takes before it runs out of
+/// something. Reclaims them.
 fn capacity() -> Check<u64> {
     const MAX: usize = 128;
     const PIECES: usize = 100;

@@ -1,5 +1,5 @@
-//! Notifications in both directions, and the interrupt that calls for their receiver (FF-A v1.1
-//! chapters 10 and 16).
+//! Notifications in both directions, and the schedule receiver interrupt (FF-A v1.1 chapters 10 and
+//! 16).
 
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS, NO_DATA, NOT_SUPPORTED};
 use crate::ffa::{self, NWD, SP1, SP2, id, route};
@@ -46,11 +46,11 @@ pub const HELPERS: &[Command] = &[
 
 /// Feature id of the schedule receiver interrupt.
 const SCHEDULE_RECEIVER: u64 = 2;
-/// w2 of BIND and SET.
+/// w2 of BIND and SET: per-vCPU notifications.
 const PER_VCPU: u64 = 1;
-/// w2 of SET.
+/// w2 of SET: the schedule receiver interrupt is delayed.
 const DELAY: u64 = 2;
-/// w2 of GET.
+/// w2 of GET: notifications of partitions.
 const FROM_SPS: u64 = 1;
 const FROM_VMS: u64 = 2;
 const FROM_SPM: u64 = 4;
@@ -81,7 +81,7 @@ fn info() -> ffa::Answer {
     ffa::call(id::NOTIFICATION_INFO_GET_64, &[])
 }
 
-/// The lists are these words, and that is all.
+/// Fails unless the lists are these words, and no others.
 fn told(answer: &ffa::Answer, lists: u64, counts: u64, ids: u64) -> Check {
     equal(answer[0], id::SUCCESS_64)?;
     equal(answer[2], lists << 7 | counts << 12)?;
@@ -89,7 +89,8 @@ fn told(answer: &ffa::Answer, lists: u64, counts: u64, ids: u64) -> Check {
     ffa::refused(&info(), NO_DATA)
 }
 
-/// The schedule receiver interrupt, as FFA_FEATURES says, let through to this PE.
+/// Enables the schedule receiver interrupt that `FFA_FEATURES` names on this PE, and returns its
+/// INTID.
 fn sri() -> Check<u32> {
     let answer = ffa::call(id::FEATURES, &[SCHEDULE_RECEIVER]);
     ffa::succeeded(&answer)?;
@@ -154,7 +155,8 @@ fn unbind(sp: &Sp, [sender, map, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Fetches what is pending for this vCPU: from partitions, from VMs, and from the framework.
+/// Fetches the pending notifications of this vCPU: those of partitions, of VMs, and of the
+/// framework.
 fn get(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let me = (sp.vcpu as u64) << 16 | sp.identity.id as u64;
     let answer = ffa::call(id::NOTIFICATION_GET, &[me, 0xf]);
@@ -219,7 +221,7 @@ fn notification_of_vcpus(_: &Nwd) -> Check {
         let flags = vcpu << 16 | DELAY | PER_VCPU;
         ask(SP1, command!(set), [NWD as u64, flags, 2, 0])?;
     }
-    // Let through only now, or it would stop the second sender.
+    // Enabled only now: otherwise the interrupt would stop the second sender.
     let line = sri()?;
     gic::take(0, line)?;
     told(&info(), 1, 2, 7 << 32 | 2 << 16 | NWD as u64)?;
@@ -249,6 +251,6 @@ fn notification_to_partition(_: &Nwd) -> Check {
         ask(SP1, command!(unbind), [sender as u64, 1, 0, 0])?;
     }
     ffa::refused(&from_us(), DENIED)?;
-    // Fetched before it was told.
+    // A notification that was fetched is in no list.
     ffa::refused(&info(), NO_DATA)
 }

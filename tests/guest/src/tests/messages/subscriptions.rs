@@ -40,12 +40,12 @@ const CPU_OFF: u64 = 0x8400_0002;
 const PSCI_DENIED: u64 = 0xffff_fffd;
 const ROUNDS: u64 = 3;
 
-/// How often each context was told that its PE goes off.
+/// Number of times that each context was told that its PE goes off.
 static OFF: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
-/// PSCI status that contexts answer.
+/// PSCI status that contexts answer with.
 static STATUS: AtomicU64 = AtomicU64::new(0);
 
-/// Answers a framework message, as a partition. Returns its next message.
+/// Answers a framework message as a partition, and returns the next message of that partition.
 pub fn answer(identity: &Identity, vcpu: usize, message: &Regs) -> Regs {
     let (kind, word) = (message[2], message[3]);
     let (answer, status) = match (kind, word) {
@@ -53,7 +53,7 @@ pub fn answer(identity: &Identity, vcpu: usize, message: &Regs) -> Regs {
             OFF[vcpu].fetch_add(1, Ordering::Relaxed);
             (PSCI_RESPONSE, STATUS.load(Ordering::Relaxed))
         }
-        // The VM's number comes back, as an error code would.
+        // The partition returns the number of the VM as if it were an error code.
         (VM_CREATED | VM_DESTROYED, _) => (kind + 1, message[5]),
         _ => (PSCI_RESPONSE, PSCI_DENIED),
     };
@@ -62,7 +62,7 @@ pub fn answer(identity: &Identity, vcpu: usize, message: &Regs) -> Regs {
     call(ffa::conduit(), response)
 }
 
-/// How often the context of this number was told.
+/// Returns how often the context of this number was told.
 fn announcements(_: &Sp, [vcpu, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([OFF[vcpu as usize].load(Ordering::Relaxed), 0, 0, 0])
 }
@@ -77,7 +77,7 @@ fn told(pe: usize) -> Check<u64> {
     Ok(count)
 }
 
-/// Turns the PE off and on; sp2 must have been told, on that PE alone.
+/// Turns the PE off and on. Fails unless sp2 was told, on that PE alone.
 fn off_and_on(nwd: &Nwd, pe: usize) -> Check {
     let mut expected = [0; 8];
     for (other, count) in expected.iter_mut().enumerate().take(nwd.pes) {

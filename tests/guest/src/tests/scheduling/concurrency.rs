@@ -1,5 +1,5 @@
-//! All PEs at once: nothing dead-locks, nobody gets what is somebody else's, and memory that goes
-//! away goes away everywhere.
+//! All PEs at once: nothing dead-locks, no endpoint gets what is another's, and memory that is
+//! taken away is gone on every PE.
 
 use crate::ffa::error::BUSY;
 use crate::ffa::memory_calls::reclaim;
@@ -49,13 +49,14 @@ pub const HELPERS: &[Command] = &[
 
 const ROUNDS: u64 = 300;
 
-/// Asks the partition in x4; results: error code or 0, and the answer.
+/// Asks the partition in x4. Results: the error code or 0, and the answer.
 fn complement_of_other(sp: &Sp, [other, word, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let (code, answer) = try_complement(sp.identity.id, other as u16, word)?;
     Ok([code, answer, 0, 0])
 }
 
-/// Error code or 0, and the answer; anything but `BUSY` is an error of the test.
+/// Asks `partition` and returns the error code or 0, and the answer. Any error but `BUSY` fails the
+/// test.
 fn try_complement(me: u16, partition: u16, word: u64) -> Check<(u64, u64)> {
     let message = request(
         id::DIRECT_REQ_64,
@@ -85,7 +86,8 @@ fn storm(nwd: &Nwd) -> Check {
     outcome
 }
 
-/// sp2 always answers; sp1, and through sp2 again sp1, may be busy; RX belongs to one at a time.
+/// Makes calls on one PE of a storm. sp2 always answers; sp1 may be busy, also when sp2 asks it; RX
+/// belongs to one PE at a time.
 fn storm_here([pe, ..]: [u64; 4]) -> Check<[u64; 4]> {
     for n in 0..ROUNDS {
         let word = pe << 32 | n;
@@ -130,8 +132,8 @@ fn relinquish_on_all_pes(nwd: &Nwd) -> Check {
 
 const GONE: u64 = u64::MAX;
 
-/// Maps a Non-secure page in stage 1, or takes it out: the translation may stay cached while stage
-/// 2 changes.
+/// Maps a Non-secure page in stage 1, or unmaps it. While it is mapped, the TLB may keep the
+/// translation when stage 2 changes.
 fn open_window(_: &Sp, [address, open, ..]: [u64; 4]) -> Check<[u64; 4]> {
     if open == 1 {
         stage1::map(address, Attributes::NonSecure);
@@ -141,7 +143,8 @@ fn open_window(_: &Sp, [address, open, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Fails unless the word at `address` is `wanted`, or cannot be read if it is to be gone.
+/// Fails unless the word at `address` is `wanted`, or cannot be read where the memory is to be
+/// gone.
 fn look_through_window(_: &Sp, [address, wanted, ..]: [u64; 4]) -> Check<[u64; 4]> {
     equal(probe::read(address).map_or(GONE, u64::from), wanted)?;
     Ok([0; 4])
@@ -167,7 +170,7 @@ fn lend_on_all_pes(nwd: &Nwd) -> Check {
 /// A page of the partition, always mapped in its stage 1.
 static PAGE: Shared<PAGE_SIZE> = Shared::new();
 
-/// Lends the page to sp1; result: the handle.
+/// Lends the page to sp1. Result: the handle.
 fn lend_page(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let receivers = [receiver(SP1, access::RW)];
     let lend = Transaction {

@@ -40,12 +40,12 @@ pub const HELPERS: &[Command] = &[
     helper!(see_fail),
 ];
 
-/// Zero in the image.
+/// A word that is zero in the image.
 static MARK: AtomicU64 = AtomicU64::new(0);
-/// Not zero in the image.
+/// A word that is not zero in the image.
 static CONSTANT: AtomicU64 = AtomicU64::new(0x600d);
 
-/// Is as the image has it, and changes that.
+/// Returns two words as this life found them, and changes them.
 fn live(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let found = [
         MARK.swap(1, Ordering::Relaxed),
@@ -65,12 +65,12 @@ fn fall(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// sp3 has just begun.
+/// Fails unless sp3 has just begun, with its memory as in the image.
 fn is_new() -> Check {
     let [mark, constant, ..] = ask(SP3, command!(live), [0; 4])?;
     equal(mark, 0u64)?;
     equal(constant, 0x600du64)?;
-    // And it remembers.
+    // The second request sees the changes of the first one.
     let [mark, constant, ..] = ask(SP3, command!(live), [0; 4])?;
     equal(mark, 1u64)?;
     equal(constant, 0xbadu64)

@@ -1,4 +1,4 @@
-//! Who runs: `FFA_RUN`, preemption, several PEs at once, PEs that go off, partitions that end.
+//! Scheduling: `FFA_RUN`, preemption, several PEs at once, PEs that go off, partitions that end.
 
 pub mod concurrency;
 pub mod lifecycle;

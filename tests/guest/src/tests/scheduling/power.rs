@@ -1,5 +1,5 @@
-//! PEs go off and come back (PSCI CPU_OFF and CPU_ON, which EL3 passes on: FF-A v1.1 section 18.2):
-//! what is pinned to a PE starts anew with it, everything else goes on.
+//! PEs that go off and come back (PSCI CPU_OFF and CPU_ON, which EL3 passes on: FF-A v1.1 section
+//! 18.2). A context that is pinned to a PE starts anew with the PE; everything else goes on.
 
 use core::arch::asm;
 use core::sync::atomic::Ordering;
@@ -49,7 +49,7 @@ pub const HELPERS: &[Command] = &[helper!(leave_marks), helper!(is_new)];
 
 const ROUNDS: u64 = 3;
 
-/// Leaves something in registers of this PE's context of sp2.
+/// Leaves marks in registers of this PE's context of sp2.
 fn mark_sp2([word, ..]: [u64; 4]) -> Check<[u64; 4]> {
     ask(SP2, command!(leave_marks), [word, 0, 0, 0])
 }
@@ -74,8 +74,8 @@ fn leave_marks(sp: &Sp, [word, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// The context came in by its entry point since the marks were left, and found its registers as at
-/// reset.
+/// Fails unless the context came in by its entry point since the marks were left, and found its
+/// registers as at reset.
 fn is_new(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     equal(
         CONTEXT_ENTRY[sp.vcpu].load(Ordering::Relaxed),
@@ -93,7 +93,7 @@ fn cpu_off_and_on(nwd: &Nwd) -> Check {
     for round in 0..ROUNDS {
         for pe in 1..nwd.pes {
             let word = round << 32 | pe as u64;
-            // The last who ran on the PE is sp1 in one round, sp2 in the other.
+            // The last partition that ran on the PE is sp1 in one round, sp2 in the other.
             pe::run_on(pe, mark_sp2, [word, 0, 0, 0])?;
             if round % 2 == 0 {
                 pe::run_on(pe, both_answer, [word, 0, 0, 0])?;
@@ -127,7 +127,7 @@ fn all_off_and_on(nwd: &Nwd) -> Check {
     Ok(())
 }
 
-/// Gets `partition` preempted on PE 1 while it spins.
+/// Has `partition` preempted on PE 1 while it spins.
 fn preempt_on_1(partition: u16, flag: u64, seed: u64) -> Check {
     let job = |[partition, flag, seed, _]: [u64; 4]| {
         preempt(partition as u16, 1, SPIN, [flag, seed, 0, 0], flag).map(|()| [0; 4])
@@ -154,7 +154,7 @@ fn sp2_ends_with_its_pe(_: &Nwd) -> Check {
         pe::run_on(1, mark_sp2, [12, 0, 0, 0])?;
         preempt_on_1(SP2, flag, 12)?;
         pe::all_off(1..2)?;
-        // Pinned to a PE that is off.
+        // The context is pinned to a PE that is off.
         ffa::refused(&run(SP2, 1), INVALID_PARAMETERS)?;
         both_answer([12, 0, 0, 0])?;
         pe::all_on(1..2)?;
@@ -174,7 +174,7 @@ fn chain_ends_with_its_pe(_: &Nwd) -> Check {
         pe::run_on(1, job, [flag, 0, 0, 0])?;
         pe::all_off(1..2)?;
         is_busy(SP1)?;
-        // What sp1 makes of the error of its call, on this PE: its helper reports a failed check.
+        // sp1 sees its call end with an error, on this PE: its helper reports a failed check.
         let answer = run(SP1, 0);
         equal(answer[0], id::DIRECT_RESP_64)?;
         equal(answer[3], helper_call::FAILED)?;

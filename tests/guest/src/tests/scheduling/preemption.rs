@@ -1,5 +1,5 @@
-//! A Non-secure interrupt takes the PE from a partition; `FFA_RUN` gives it back (FF-A v1.0 section
-//! 4.5.3). And what must survive a switch.
+//! Preemption: a Non-secure interrupt takes the PE from a partition, and `FFA_RUN` gives it back
+//! (FF-A v1.0 section 4.5.3). Vector registers must survive every switch.
 
 use crate::ffa::error::DENIED;
 use crate::ffa::{self, SP1, SP2};
@@ -62,7 +62,7 @@ fn interrupt_preempts(_: &Nwd) -> Check {
         with_flag(partition, |flag| {
             preempt(partition, 0, SPIN, [flag, 1, 0, 0], flag)?;
             is_busy(partition)?;
-            // The other one does not care.
+            // The other partition answers as ever.
             ask(other, LOAD_VECTORS, [2, 0, 0, 0])?;
             resume(partition, 0, flag, 1)
         })?;
@@ -77,7 +77,7 @@ fn interrupt_preempts_chain(_: &Nwd) -> Check {
             preempt(first, 0, PASS_ON, [second as u64, flag, 3, 0], flag)?;
             is_busy(first)?;
             is_busy(second)?;
-            // Not the one that the Normal world runs.
+            // The Normal world runs the first partition of the chain, not the second.
             ffa::refused(&run(second, 0), DENIED)?;
             resume(first, 0, flag, 3)
         })?;
@@ -101,7 +101,7 @@ fn preempted_stays(_: &Nwd) -> Check {
         preempt(SP2, 0, SPIN, [flag, 6, 0, 0], flag)?;
         let [code, ..] = pe::run_on(1, |_| Ok([run(SP2, 0)[2], 0, 0, 0]), [0; 4])?;
         holds(code != 0, code)?;
-        // Its context there is not concerned.
+        // The context of sp2 on PE 1 is free.
         pe::run_on(1, |_| ask(SP2, LOAD_VECTORS, [8, 0, 0, 0]), [0; 4])?;
         resume(SP2, 0, flag, 6)
     })

@@ -55,7 +55,7 @@ fn run(target: u64) -> ffa::Answer {
     ffa::call(id::RUN, &[target])
 }
 
-/// Runs `target`, which waits, on this PE.
+/// Runs a waiting context on this PE.
 fn run_once(partition: u16, index: u16) -> Check {
     let [before, ..] = ask(partition, command!(runs), [0; 4])?;
     let answer = run(vcpu(partition, index));
@@ -94,7 +94,7 @@ fn run_errors(_: &Nwd) -> Check {
     ] {
         ffa::refused(&run(vcpu(partition, index)), INVALID_PARAMETERS)?;
     }
-    // Pinned to another PE.
+    // The context is pinned to another PE.
     ffa::refused(&run(vcpu(SP2, 1)), INVALID_PARAMETERS)?;
     Ok(())
 }
@@ -137,7 +137,7 @@ fn wait_releases_rx(_: &Nwd) -> Check {
     const FULL: u64 = 1;
     for partition in [SP1, SP2] {
         ask(partition, command!(fill_rx), [0; 4])?;
-        // A response does not give it back.
+        // A response does not release RX.
         ask(partition, command!(rx_is), [FULL, 0, 0, 0])?;
         run_once(partition, 0)?;
         ask(partition, command!(rx_is), [EMPTY, 0, 0, 0])?;
@@ -150,17 +150,17 @@ fn wait_releases_rx(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// w2 of `FFA_MSG_WAIT` (1.2).
+/// w2 of `FFA_MSG_WAIT` (1.2): the caller keeps RX.
 const KEEP_RX: u64 = 1;
 
-/// Lets the SPMC fill RX, and leaves it so; w2 of the next `FFA_MSG_WAIT` is in x4.
+/// Has the SPMC fill RX, and leaves RX full. x4 is w2 of the next `FFA_MSG_WAIT`.
 fn fill_rx(_: &Sp, [next_wait, ..]: [u64; 4]) -> Check<[u64; 4]> {
     NEXT_WAIT.store(next_wait, Ordering::Relaxed);
     ffa::succeeded(&ffa::call(id::PARTITION_INFO_GET, &[]))?;
     Ok([0; 4])
 }
 
-/// Fails unless RX is full, or empty.
+/// Fails unless RX is full or empty, as x4 says.
 fn rx_is(_: &Sp, [full, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let answer = ffa::call(id::PARTITION_INFO_GET, &[]);
     if full == 1 {

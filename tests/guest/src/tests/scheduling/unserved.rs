@@ -1,4 +1,4 @@
-//! PEs that the Normal world turns on and the SPMC does not serve: more than its image has room
+//! PEs that the Normal world turns on and the SPMC does not serve: those that its image has no room
 //! for, or all but the first where EL3 did not take their entry point. The Normal world goes on
 //! with them, and partitions go on without them.
 
@@ -14,21 +14,21 @@ use crate::support::complement::both_answer;
 use crate::support::virtual_interrupts::{SEND_IPI, hf};
 use crate::{command, helper, test};
 
-/// Where the boot PE alone is served.
+/// The test for a boot in which the boot PE alone is served.
 pub const ALL_BUT_THE_FIRST: &[Test] = &[test!(
     first_pe_is_served,
     "The boot PE has partitions",
     pes = 2
 )];
 
-/// Where more PEs run than sp2 has contexts.
+/// The test for a boot with more PEs than sp2 has contexts.
 pub const MORE_THAN_FIT: &[Test] = &[test!(
     pes_that_fit_are_served,
     "As many PEs as the SPMC has room for have partitions",
     pes = 9
 )];
 
-/// For both.
+/// The tests for both kinds of boot.
 pub const TESTS: &[Test] = &[
     test!(
         unserved_pes_are_told,
@@ -50,7 +50,7 @@ pub const TESTS: &[Test] = &[
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(mark), helper!(is_marked), helper!(interrupt_next)];
 
-/// PEs that have partitions: the first ones.
+/// Number of PEs that are served: the first ones.
 static SERVED: AtomicUsize = AtomicUsize::new(0);
 
 static MARK: AtomicU64 = AtomicU64::new(0);
@@ -84,7 +84,7 @@ fn pes_that_fit_are_served(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// All calls of this PE are refused.
+/// Fails unless all calls of this PE are refused.
 fn is_refused(_: [u64; 4]) -> Check<[u64; 4]> {
     ffa::refused(&ffa::call(id::PARTITION_INFO_GET, &[]), NOT_SUPPORTED)?;
     ffa::refused(&ffa::call(id::RUN, &[(SP2 as u64) << 16]), NOT_SUPPORTED)?;
@@ -106,7 +106,7 @@ fn unserved_pes_are_told(nwd: &Nwd) -> Check {
 /// Ends [`keep_registers`].
 static STOP: AtomicU32 = AtomicU32::new(0);
 
-/// Has something in the registers that calls return in until it is stopped.
+/// Keeps values in the registers that calls return results in, until it is stopped.
 fn keep_registers(_: [u64; 4]) -> Check<[u64; 4]> {
     let mut x: [u64; 8] = core::array::from_fn(|n| 0x1111_1111_1111_1111 * (n as u64 + 1));
     let before = x;

@@ -111,7 +111,7 @@ fn yield_to_partition(_: &Nwd) -> Check {
 fn run_until_done(sp: &Sp, [other, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let (me, other) = (sp.identity.id, other as u16);
     let target = (other as u64) << 16;
-    // It did not yield yet.
+    // The context has not yielded yet.
     ffa::refused(&ffa::call(id::RUN, &[target]), DENIED)?;
     yielded(&ask_to_yield(me, other, seed), other)?;
     done(me, other, &ffa::call(id::RUN, &[target]), seed)?;

@@ -1,7 +1,7 @@
-//! How a partition comes to life: entry state, boot information, and what it may do before it waits
-//! for messages (FF-A v1.0 section 3.5, v1.1 section 5).
+//! The initialisation of partitions: entry state, boot information, and the calls that a partition
+//! may make before it waits for messages (FF-A v1.0 section 3.5, v1.1 section 5).
 //!
-//! The partitions look at these things while they initialise; the tests ask them later.
+//! Partitions make these checks while they initialise; tests ask for the outcome later.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -49,7 +49,7 @@ static MASKS: AtomicU64 = AtomicU64::new(0);
 /// Line and value of a check that failed while the partition initialised.
 static FAILED: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
-/// Called first of all by the boot context.
+/// Notes the state at entry, as the first act of the boot context.
 pub fn look_at_entry() {
     let (control, masks): (u64, u64);
     // SAFETY: reads registers.
@@ -60,7 +60,8 @@ pub fn look_at_entry() {
     MASKS.store(masks, Ordering::Relaxed);
 }
 
-/// Called by the boot context when it has set everything up and before it waits.
+/// Checks boot information and calls, when the boot context has set everything up and before it
+/// waits.
 pub fn during_initialisation(identity: &Identity) {
     let failure = match try_calls(identity) {
         Ok(()) => return,
@@ -72,7 +73,7 @@ pub fn during_initialisation(identity: &Identity) {
     }
 }
 
-/// FF-A v1.1 section 8: the run-time model of initialisation.
+/// Tries calls against the run-time model of initialisation (FF-A v1.1 section 8).
 fn try_calls(identity: &Identity) -> Check {
     let me = identity.id;
     ffa::refused(&ffa::call(id::DIRECT_RESP_64, &[route(me, NWD)]), DENIED)?;
@@ -125,9 +126,10 @@ fn entry_state(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     const MMU: u64 = 1;
     equal(exception_level(), 1u64)?;
     equal(SYSTEM_CONTROL.load(Ordering::Relaxed) & MMU, 0u64)?;
-    // D, A, I and F masked.
+    // D, A, I and F are masked.
     equal(MASKS.load(Ordering::Relaxed), 0x3c0u64)?;
-    // The boot PE is the first one; nothing else is promised, and nothing else must be told.
+    // The boot PE has index 0 in x4. FF-A promises nothing about the other registers, and the SPMC
+    // must leak nothing in them.
     for register in &ENTRY[1..] {
         equal(register.load(Ordering::Relaxed), 0u64)?;
     }
@@ -148,7 +150,7 @@ fn read_boot_information(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 
     let start = sp::memory_start();
     let base = ENTRY[0].load(Ordering::Relaxed);
-    // In the pages in front of the image, where this partition maps its memory.
+    // The manifest says that boot information is in the pages in front of the image.
     holds(
         base >= start && base < start + 0x4000 && base.is_multiple_of(0x1000),
         base,
@@ -198,7 +200,8 @@ fn boot_calls(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// Fails if a check did while the partition initialised; `got` is its line, `want` its value.
+/// Fails if a check failed during initialisation: `got` is the line of that check, `want` its
+/// value.
 fn initialisation(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let [line, value] = [0, 1].map(|n| FAILED[n].load(Ordering::Relaxed));
     if line == 0 {

@@ -64,7 +64,7 @@ fn rxtx_map_errors(_: &Nwd) -> Check {
     ffa::refused(&ffa::call(id::RXTX_UNMAP, &[]), INVALID_PARAMETERS)
 }
 
-/// Tries buffers that are wrong for every caller; `base` is the start of four pages of the caller.
+/// Tries buffers that are wrong for every caller. `base` is the start of four pages of the caller.
 fn refuse_bad_buffers(base: u64) -> Check {
     let bad = [
         (base, base + PAGE, 0),           // no page
@@ -79,7 +79,7 @@ fn refuse_bad_buffers(base: u64) -> Check {
     for (tx, rx, pages) in bad {
         ffa::refused(&map(tx, rx, pages), INVALID_PARAMETERS)?;
     }
-    // No memory, nobody's, and the end of the address space.
+    // Addresses without memory, without an owner, and at the end of the address space.
     for (tx, rx) in [
         (NOWHERE, base),
         (base, NOWHERE),
@@ -88,7 +88,7 @@ fn refuse_bad_buffers(base: u64) -> Check {
     ] {
         ffa::refused(&map(tx, rx, 1), DENIED)?;
     }
-    // None of these left anything behind.
+    // The tests behind this one see that the refused calls left nothing behind.
     Ok(())
 }
 
@@ -97,7 +97,7 @@ fn refuse_bad_buffers(base: u64) -> Check {
 fn rxtx_map_and_unmap(_: &Nwd) -> Check {
     let (tx, rx) = (nwd::TX.address(), nwd::RX.address());
     let garbage = 0xffff_ffff_0000_0000;
-    // Where the RAM lies above 4 GiB, 32-bit registers cannot name it.
+    // 32-bit registers cannot name RAM above 4 GiB.
     if tx.max(rx) >> 32 == 0 {
         ffa::done(&ffa::call(
             id::RXTX_MAP_32,
@@ -134,7 +134,7 @@ fn rxtx_of_partitions(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// `FFA_RXTX_MAP` while a pair is registered, and with memory that is not this partition's.
+/// Makes `FFA_RXTX_MAP` while a pair is registered, and with memory that is not this partition's.
 fn map_errors(_: &Sp, [other_partition, normal_world, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let (tx, rx) = (sp::TX.address(), sp::RX.address());
     ffa::refused(&map(tx, rx, 1), DENIED)?;

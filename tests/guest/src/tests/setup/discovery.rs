@@ -1,5 +1,5 @@
-//! Who is there: `FFA_PARTITION_INFO_GET`, `FFA_ID_GET`, `FFA_SPM_ID_GET` (FF-A v1.0 sections 8.6
-//! and 8.7, v1.1 section 13).
+//! Discovery: `FFA_PARTITION_INFO_GET`, `FFA_PARTITION_INFO_GET_REGS`, `FFA_ID_GET`,
+//! `FFA_SPM_ID_GET` (FF-A v1.0 sections 8.6 and 8.7, v1.1 section 13).
 
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS, NOT_SUPPORTED, RETRY};
 use crate::ffa::{self, NWD, SP1, SP2, SPMC, V1_2, id};
@@ -118,13 +118,13 @@ fn discovery_counts(_: &Nwd) -> Check {
     ffa::results(&info_get([0; 4], COUNT_ONLY), [2, 0, 0, 0, 0, 0])?;
     ffa::results(&info_get(SP2_UUID, COUNT_ONLY), [1, 0, 0, 0, 0, 0])?;
     ffa::refused(&release(), DENIED)?;
-    // A full RX does not matter.
+    // The count alone does not need RX.
     ffa::results(&info_get([0; 4], 0), [2, 24, 0, 0, 0, 0])?;
     ffa::results(&info_get([0; 4], COUNT_ONLY), [2, 0, 0, 0, 0, 0])?;
     ffa::done(&release())
 }
 
-/// `FFA_PARTITION_INFO_GET_REGS`
+/// Makes `FFA_PARTITION_INFO_GET_REGS`.
 fn info_get_regs([a, b, c, d]: [u64; 4], start: u64, tag: u64) -> ffa::Answer {
     let position = tag << 16 | start;
     ffa::call(
@@ -133,8 +133,8 @@ fn info_get_regs([a, b, c, d]: [u64; 4], start: u64, tag: u64) -> ffa::Answer {
     )
 }
 
-/// Checks that an answer has the descriptors from `start` on of `count`, and nothing behind them;
-/// the tag of the list.
+/// Checks that an answer has the descriptors from `start` on of `count`, and nothing behind them.
+/// Returns the tag of the list.
 fn is_list(answer: &ffa::Answer, start: u64, count: u64, descriptors: &[[u64; 3]]) -> Check<u64> {
     equal(answer[0], id::SUCCESS_64)?;
     equal(answer[1], 0u64)?;
@@ -148,7 +148,7 @@ fn is_list(answer: &ffa::Answer, start: u64, count: u64, descriptors: &[[u64; 3]
     Ok(answer[2] >> 32 & 0xffff)
 }
 
-/// The three registers of a descriptor.
+/// Returns the three registers of a descriptor.
 fn in_registers(
     (partition, contexts, properties): (u16, u16, u32),
     [a, b, c, d]: [u64; 4],
@@ -157,7 +157,7 @@ fn in_registers(
     [head, b << 32 | a, d << 32 | c]
 }
 
-/// Checks what every caller at 1.2 finds, with properties as it sees them.
+/// Checks the lists that every caller at 1.2 gets. `properties` are those that the caller sees.
 fn lists(properties: u32) -> Check {
     let sp1 = in_registers((SP1, 1, properties), SP1_UUID);
     let sp2 = in_registers((SP2, 8, properties), SP2_UUID);

@@ -75,7 +75,7 @@ fn common(version: u32, maps: &[u32]) -> Check {
     for function in maps {
         let answer = features(*function);
         ffa::succeeded(&answer)?;
-        // 4 KiB; the maximum only from 1.2 on.
+        // The minimum size is 4 KiB. Only from 1.2 on there is a maximum.
         equal(answer[2] & 0xffff, 0u64)?;
         if version < V1_2 {
             equal(answer[2], 0u64)?;
@@ -99,7 +99,7 @@ fn common(version: u32, maps: &[u32]) -> Check {
     ] {
         let answer = features(function);
         ffa::succeeded(&answer)?;
-        // Dynamic buffers, told before 1.2.
+        // Dynamic buffers are reported before 1.2.
         equal(answer[2], (version < V1_2) as u64)?;
         equal(answer[3], 0u64)?;
     }
@@ -107,9 +107,9 @@ fn common(version: u32, maps: &[u32]) -> Check {
         let answer = ffa::call(id::FEATURES, &[function as u64, NS_BIT]);
         ffa::succeeded(&answer)?;
         equal(answer[2] & NS_BIT, NS_BIT)?;
-        // Dynamic buffers, no undefined property.
+        // Dynamic buffers are reported, and no undefined property is.
         equal(answer[2] & !(NS_BIT | 1 << 2), 1u64)?;
-        // One retrieval at a time.
+        // A borrower retrieves a region once at a time.
         equal(answer[3], 0u64)?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! A Normal world that speaks FF-A 1.0, as U-Boot does: its calls in its order, with its bytes. In
+//! A Normal world that speaks FF-A 1.0, as U-Boot does: its calls in its order, with its bytes. At
 //! the end comes a client of 1.2, as when Linux starts.
 
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
@@ -53,7 +53,7 @@ fn version_negotiates_1_0(_: &Nwd) -> Check {
 // req: FEAT-03, FEAT-04, FEAT-05, PINFO-17, RXTX-18, VER-13
 fn set_up_at_1_0(_: &Nwd) -> Check {
     ffa::results(&ffa::call(id::ID_GET, &[]), [0; 6])?;
-    // The client compares the whole word.
+    // U-Boot compares the whole register.
     ffa::results(&ffa::call(id::FEATURES, &[id::RXTX_MAP_64 as u64]), [0; 6])?;
     let (tx, rx) = (nwd::TX.address(), nwd::RX.address());
     ffa::done(&ffa::call(id::RXTX_MAP_64, &[tx, rx, 1]))?;
@@ -144,7 +144,7 @@ fn other_layouts_at_1_0(_: &Nwd) -> Check {
         let answer = later.send(id::MEM_SHARE_32, &sent);
         ffa::refused(&answer, INVALID_PARAMETERS)?;
     }
-    // The NS bit has no place in 8 bits of attributes.
+    // The 8 bits of attributes have no place for the NS bit.
     let ns = Transaction {
         attributes: NORMAL_WB | 1 << 6,
         ..sent
@@ -169,7 +169,7 @@ fn next_stage_negotiates_1_2(_: &Nwd) -> Check {
     ffa::done(&ffa::call(id::RXTX_MAP_64, &[tx, rx, 1]))?;
     ffa::results(&info_get([0; 4], 0), [2, 24, 0, 0, 0, 0])?;
     ffa::done(&ffa::call(id::RX_RELEASE, &[]))?;
-    // All 18 registers reach it.
+    // A client of 1.2 gets all 18 registers.
     let answer = ffa::call(id::PARTITION_INFO_GET_REGS, &[]);
     equal(answer[0], id::SUCCESS_64)?;
     equal(answer[6] & 0xffff, SP2)?;

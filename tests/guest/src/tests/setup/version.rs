@@ -12,7 +12,7 @@ use crate::{command, helper, test};
 const OWN: u32 = V1_2;
 const BIT_31: u32 = 1 << 31;
 
-/// Before the first other call of the Normal world.
+/// The tests for the time before the first other call of the Normal world.
 pub const TESTS: &[Test] = &[
     test!(
         version_unknown_is_refused,
@@ -24,7 +24,7 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
-/// After the Normal world has mapped its buffers.
+/// The tests for the time after the Normal world has mapped its buffers.
 pub const LATER: &[Test] = &[
     test!(
         version_is_locked,
