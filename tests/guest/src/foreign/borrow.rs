@@ -1,5 +1,4 @@
-//! Retrieve requests of partitions that borrow: one receiver, memory of the Normal world, and what
-//! is done with it.
+//! Retrieve requests of partitions that borrow memory of the Normal world, each with one receiver.
 
 use crate::ffa::id;
 use crate::rt::call::Regs;
@@ -9,12 +8,12 @@ use crate::sp;
 
 use super::increment;
 
-/// Where a partition and the SPMC write to each other.
+/// The buffers of a partition.
 #[derive(Clone, Copy)]
 pub struct Buffers {
-    /// Written by the partition.
+    /// The buffer that the partition writes.
     pub tx: &'static Shared<PAGE_SIZE>,
-    /// Written by the SPMC.
+    /// The buffer that the SPMC writes.
     pub rx: &'static Shared<PAGE_SIZE>,
 }
 
@@ -24,13 +23,13 @@ pub const IMAGE: Buffers = Buffers {
     rx: &sp::RX,
 };
 
-/// The habits in which borrowers differ.
+/// A retrieve request, with the fields in which borrowers differ.
 pub struct Request {
-    /// Where the request and the response are written.
+    /// The buffers for the request and the response.
     pub buffers: Buffers,
     /// `FFA_MEM_RETRIEVE_REQ`, 32 or 64 bits.
     pub function: u32,
-    /// Who asks.
+    /// The borrower.
     pub me: u16,
     /// The owner.
     pub owner: u16,
@@ -44,7 +43,7 @@ pub struct Request {
     pub tag: u64,
     /// Permissions.
     pub access: u8,
-    /// Bytes of the receiver.
+    /// Size of the receiver in bytes.
     pub receiver_size: u32,
 }
 
@@ -54,12 +53,12 @@ pub struct Response {
     pub attributes: u16,
     /// Transaction flags.
     pub flags: u32,
-    /// Sum of what the first words of the ranges were.
+    /// Sum of the first words of all ranges, before they were incremented.
     pub sum: u64,
 }
 
 impl Request {
-    /// Retrieves by `call`, and adds 1 to the first word of each range. RX is released after each
+    /// Retrieves by `call`, and adds 1 to the first word of each range. Releases RX after each
     /// fragment.
     pub fn make(&self, call: fn(&[u64]) -> Regs) -> Check<Response> {
         let Buffers { tx, rx } = self.buffers;
@@ -116,7 +115,7 @@ impl Request {
     }
 }
 
-/// `FFA_MEM_RELINQUISH`
+/// Makes `FFA_MEM_RELINQUISH`.
 pub fn give_back(buffers: Buffers, call: fn(&[u64]) -> Regs, me: u16, handle: u64) -> Check {
     let tx = buffers.tx;
     tx.fill(0);

@@ -1,11 +1,11 @@
 //! A partition in the style of TF-A's test partitions (Cactus, Ivy).
 //!
-//! It asks who it is before it negotiates, and does so only in the middle of its tests; the call
-//! that registers the entry of its other contexts leaves what the stack held in the registers that
-//! it does not set. It discovers everybody in both ways. Its answers are of 64 bits, whatever the
-//! request was. `FFA_INTERRUPT` and `FFA_RUN` are answered by `FFA_MSG_WAIT`; anything else but a
-//! direct request is its end. Its buffers come from its manifest, it makes managed exits in the
-//! middle of requests, and handles the interrupt of its device.
+//! Cactus asks for its id before it negotiates, and negotiates only in the middle of its tests. The
+//! call that registers the entry point of other contexts leaves stack contents in the registers
+//! that it does not set. Cactus discovers partitions in both ways. Its answers have 64 bits,
+//! whatever the request had. It answers `FFA_INTERRUPT` and `FFA_RUN` by `FFA_MSG_WAIT`, and stops
+//! at any message that is no direct request. Its manifest gives it its buffers. It makes managed
+//! exits in the middle of requests, and handles the interrupt of its device.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,24 +23,25 @@ use crate::sp::{Identity, secondary_entry};
 use crate::support::secure_uart::{UART, enable, let_uart_through, quieten};
 use crate::support::virtual_interrupts::{DEACTIVATE, ENABLE, GET, hf, signals};
 
-/// x3 of requests: answers with the word in x4.
+/// x3 of a request that is answered with the word in x4.
 pub const ECHO: u64 = 0x6563_686f;
-/// Borrows the handle in x4 that was sent by the function in x5, and increments.
+/// x3 of a request to borrow the handle in x4, which was sent by the function in x5, and to
+/// increment.
 pub const MEMORY: u64 = 0x4d45_4d00;
 
-/// Works for x4 milliseconds, or until it has to leave the PE to the Normal world: then the answer
-/// is [`EXITED`].
+/// x3 of a request to work for x4 milliseconds. If the partition has to leave the PE to the Normal
+/// world before, the answer is [`EXITED`].
 pub const SLEEP: u64 = 0x736c_6565;
-/// Goes on after [`EXITED`]; the answer is what [`SLEEP`] asked for.
+/// x3 of a request to go on after [`EXITED`]. The answer is the one to [`SLEEP`].
 pub const RESUME: u64 = 0x7265_7375;
-/// The answer of a managed exit.
+/// x3 of the answer in a managed exit.
 pub const EXITED: u64 = 0x6d65_6974;
-/// Lets the interrupt of its device through.
+/// x3 of a request to let the interrupt of its device through.
 pub const ARM: u64 = 0x6172_6d00;
-/// Answers how often it handled that since it was asked last.
+/// x3 of a request for the number of interrupts that were handled since the last such request.
 pub const HANDLED: u64 = 0x6861_6e64;
 
-/// The buffers of its manifest.
+/// Addresses of the buffers that its manifest gives it.
 const RX: u64 = 0x0ea0_0000;
 const TX: u64 = 0x0ea0_1000;
 
@@ -49,7 +50,7 @@ const MANAGED_EXIT: u64 = 4;
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// Values of registers that it did not set.
+/// The value of registers that a call does not set.
 const STACK: u64 = 0xdead_beef_0bad_cafe;
 
 /// UUID of its manifest.
@@ -81,12 +82,13 @@ fn initialise() -> Check {
     for buffer in [TX, RX] {
         stage1::map(buffer, Attributes::Data);
     }
-    // The manifest has mapped them already.
+    // The manifest has mapped the buffers already.
     let again = send(&[id::RXTX_MAP_64.into(), TX, RX, 1]);
     equal(again[0], id::ERROR)?;
     equal(again[2] as u32, DENIED as u32)?;
     equal(hf(ENABLE, &[MANAGED_EXIT, 1, 1]), 0u64)?;
-    // The interrupts of managed exit and of notifications, and not the Normal world's.
+    // Features: the interrupts of managed exit and of notifications, but not the schedule receiver
+    // interrupt.
     for (feature, there) in [(3, true), (2, false), (1, true), (0xffff, false)] {
         let answer = send(&[id::FEATURES.into(), feature]);
         let wanted = if there { id::SUCCESS } else { id::ERROR };
@@ -106,13 +108,13 @@ fn initialise() -> Check {
     }
     let understands = [id::FEATURES.into(), id::MEM_RETRIEVE_REQ_32.into(), 2];
     equal(send(&understands)[0], id::SUCCESS)?;
-    // After all of that.
+    // Cactus negotiates after these calls.
     equal(send(&[id::VERSION.into(), V1_2.into()])[0], V1_2)?;
     equal(send(&[id::SPM_ID_GET.into()])[2], SPMC)?;
     discover()
 }
 
-/// Finds itself, everybody, and nobody, in memory and in registers.
+/// Discovers itself, everybody, and nobody, by buffer and by registers.
 fn discover() -> Check {
     let [a, b, c, d] = UUID;
     let own = send(&[id::PARTITION_INFO_GET.into(), a, b, c, d]);
@@ -120,7 +122,7 @@ fn discover() -> Check {
     equal(own[2], 1u64)?;
     equal(own[3], 24u64)?;
     equal(buffers().rx.u16(0), CACTUS)?;
-    // Who asks by UUID is not told it.
+    // A caller that asks by UUID gets no UUID.
     equal(buffers().rx.u64(8) | buffers().rx.u64(16), 0u64)?;
     equal(send(&[id::RX_RELEASE.into()])[0], id::SUCCESS)?;
     let all = send(&[id::PARTITION_INFO_GET.into()]);

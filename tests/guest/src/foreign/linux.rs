@@ -1,10 +1,9 @@
 //! A Normal world in the style of Linux' `arm_ffa` driver (6.12 and later), and of what sits on it.
 //!
-//! It speaks 1.2 and falls back where `FFA_FEATURES` says that something is missing. Of each answer
-//! it takes what it needs by the function id, so a response of the other width is an error to it;
-//! it goes on with `FFA_RUN` after `FFA_INTERRUPT` and `FFA_YIELD`, with w1 as it came. Its
-//! descriptors are as large as its buffer and go on in fragments; receivers have 16 bytes up to
-//! 6.17, 32 from then on.
+//! Linux speaks 1.2 and falls back where `FFA_FEATURES` says that something is missing. It judges
+//! an answer by the function id, so an answer of the other width is an error. After `FFA_INTERRUPT`
+//! and `FFA_YIELD` it goes on with `FFA_RUN`, with w1 as it came. Its descriptors are as large as
+//! its buffer and go on in fragments; receivers have 16 bytes up to 6.17 and 32 from then on.
 
 use super::{ODP, odp};
 use crate::ffa::error::{NO_DATA, NOT_SUPPORTED};
@@ -45,7 +44,7 @@ const DIRECT: u64 = 1 << 32;
 const DIRECT2: u64 = 1 << 41;
 const AARCH64: u64 = 1 << 40;
 
-/// Services of all partitions: four have one.
+/// Number of services of all partitions. Four partitions have one each.
 const LISTED: u64 = odp::SERVICES.len() as u64 + 4;
 
 fn feature(id: u32) -> Regs {
@@ -59,7 +58,7 @@ fn linux_probes(nwd: &Nwd) -> Check {
     equal(me[2], NWD)?;
     let map = feature(id::RXTX_MAP_64);
     ffa::succeeded(&map)?;
-    // Buffers of 4 KiB are enough, and up to some number of them possible.
+    // The minimum size of buffers is 4 KiB, and there is a maximum.
     equal(map[2] & 0b11, 0u64)?;
     holds(map[2] >> 16 >= 1, map[2])?;
     let (tx, rx) = (nwd::TX.address(), nwd::RX.address());
@@ -77,7 +76,8 @@ fn linux_probes(nwd: &Nwd) -> Check {
     let vcpus = nwd.pes as u64;
     let create = call(id::NOTIFICATION_BITMAP_CREATE, &[NWD.into(), vcpus]);
     ffa::succeeded(&create)?;
-    // The schedule receiver interrupt is there; that for pending notifications is a partition's.
+    // The Normal world has the schedule receiver interrupt; the notification pending interrupt is a
+    // partition's.
     let interrupt = feature(2);
     ffa::succeeded(&interrupt)?;
     holds((8..16).contains(&interrupt[2]), interrupt[2])?;
@@ -127,8 +127,8 @@ fn linux_lists(_: &Nwd) -> Check {
     ffa::succeeded(&call(id::RX_RELEASE, &[]))
 }
 
-/// Sends a request of the second kind and goes on until something else than a pause comes. Returns
-/// that, and the pauses.
+/// Sends a request of the second kind and resumes the partition until it answers. Returns the
+/// answer, and the number of pauses.
 fn request2(partition: u16, uuid: [u64; 2], words: [u64; 14]) -> (Regs, u64) {
     let mut request = ffa::regs(id::DIRECT_REQ2, &[route(NWD, partition), uuid[0], uuid[1]]);
     request[4..].copy_from_slice(&words);
@@ -141,7 +141,7 @@ fn request2(partition: u16, uuid: [u64; 2], words: [u64; 14]) -> (Regs, u64) {
     (answer, pauses)
 }
 
-/// Asks a service; its result.
+/// Asks a service and returns its result.
 #[track_caller]
 fn ask(uuid: [u64; 2], first: u64, second: u64) -> Check<u64> {
     let mut words = [0; 14];
@@ -212,7 +212,7 @@ fn linux_is_notified(_: &Nwd) -> Check {
     ask(odp::RAISE, 0, 0)?;
     let told = call(id::NOTIFICATION_INFO_GET_64, &[]);
     equal(told[0], id::SUCCESS_64)?;
-    // One list, of one id.
+    // There is one list, with one id.
     equal(told[2], 1u64 << 7)?;
     equal(told[3], NWD)?;
     ffa::refused(&call(id::NOTIFICATION_INFO_GET_64, &[]), NO_DATA)?;

@@ -1,9 +1,10 @@
-//! Partitions and Normal-world clients in the style of others, one file for each style: what they
-//! send, in which order, and what they insist on in the answers, as their sources show. None of it
-//! is their code.
+//! Partitions and Normal-world clients in the style of other projects, one file for each style: the
+//! calls that they make, their order, and what they insist on in the answers, as their sources
+//! show. None of their code is here.
 //!
-//! Our own guests share habits with the SPMC: the same hands wrote both. What is here has the
-//! habits of software that is in the field, so that strictness that would break it shows.
+//! The test partitions share habits with the SPMC, since they have the same authors. The guests of
+//! this folder have the habits of software in the field, so that tests show where the SPMC is too
+//! strict for it.
 
 mod borrow;
 pub mod cactus;
@@ -35,7 +36,8 @@ pub const TRUSTY: u16 = 0x8004;
 /// The partition in the style of EDK2's StandaloneMm.
 pub const STMM: u16 = 0x8005;
 
-/// Entry point of a partition that does everything after the mapping of its image in its own way.
+/// Defines the entry point of a partition that does everything after the mapping of its image in
+/// its own way.
 #[macro_export]
 macro_rules! foreign_partition {
     ($identity:expr, $life:path) => {
@@ -46,7 +48,7 @@ macro_rules! foreign_partition {
     };
 }
 
-/// Makes a call with these registers from x0 on, and zeroes behind them.
+/// Makes a call with these registers from x0 on, and zeros behind them.
 fn send(registers: &[u64]) -> Regs {
     send_by(ffa::conduit(), registers)
 }
@@ -73,7 +75,8 @@ fn log(text: &str, most: usize) -> Check {
     Ok(())
 }
 
-/// Sends a direct request and goes on with `FFA_RUN` while interrupts come, as clients do.
+/// Sends a direct request and resumes the partition with `FFA_RUN` while interrupts come, as
+/// clients do.
 fn request(function: u32, from: u16, partition: u16, words: &[u64]) -> Regs {
     let mut registers = [0; 18];
     [registers[0], registers[1]] = [function.into(), route(from, partition)];
@@ -85,7 +88,8 @@ fn request(function: u32, from: u16, partition: u16, words: &[u64]) -> Regs {
     answer
 }
 
-/// Checks an answer whose x3 is the line of a check that failed in the partition, or 0; x4.
+/// Checks an answer whose x3 is 0 or the line of a check that failed in the partition, and returns
+/// x4.
 #[track_caller]
 fn outcome(answer: &Regs, function: u32, partition: u16, from: u16) -> Check<u64> {
     if answer[0] == u64::from(id::ERROR) {
@@ -111,7 +115,7 @@ fn swapped(w1: u64) -> u64 {
     w1 >> 16 & 0xffff | (w1 & 0xffff) << 16
 }
 
-/// Returns the line of the check that failed, 0 if none did.
+/// Returns the line of the check that failed, or 0 if none did.
 fn line(result: &Check) -> u64 {
     match result {
         Ok(()) => 0,
@@ -126,7 +130,7 @@ fn give_up(identity: &Identity, why: &Failure) -> ! {
     crate::sp::give_up()
 }
 
-/// Adds 1 to the word at `address` of Non-secure memory, and returns what it was.
+/// Adds 1 to the word at `address` of Non-secure memory, and returns the word before.
 fn increment(address: u64) -> Result<u32, Fault> {
     stage1::map(address, Attributes::NonSecure);
     let word = probe::read(address);

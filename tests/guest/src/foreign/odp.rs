@@ -1,11 +1,11 @@
 //! A partition in the style of the Open Device Partnership's secure services (crates `ffa` and
 //! `odp-ffa`, `ec-service-lib`).
 //!
-//! Calls by SMC, all registers that are not used zero. It has several services in one partition,
-//! told apart by the UUID of the request, and builds its answer from the request: the UUID stays in
-//! x2 and x3. `FFA_YIELD` must complete with 32-bit `FFA_SUCCESS`. It asks for memory with 64
-//! bytes, header and one receiver of 16, although it speaks 1.2. Any completion of `FFA_MSG_WAIT`
-//! or of an answer that is neither a direct request nor `FFA_ERROR` is its end.
+//! The partition calls by SMC, with zeros in all registers that it does not use. It has several
+//! services, which the UUID of the request tells apart, and builds its answer from the request: the
+//! UUID stays in x2 and x3. `FFA_YIELD` must complete with 32-bit `FFA_SUCCESS`. A retrieve request
+//! has 64 bytes, the header and one receiver of 16, although the partition speaks 1.2. It stops if
+//! `FFA_MSG_WAIT` or an answer completes with anything but a direct request or `FFA_ERROR`.
 
 use crate::ffa::memory_descriptor::{NORMAL_WB, access, flag};
 use crate::ffa::{self, V1_2, id};
@@ -16,20 +16,21 @@ use crate::sp::{self, Identity};
 use super::borrow::{IMAGE, Request, give_back};
 use super::{give_up, line, log, send, swapped};
 
-/// UUIDs of its services, as registers of a request have them.
+/// UUIDs of the services, as registers of a request have them.
 pub const SERVICES: [[u64; 2]; 6] = [ECHO, YIELD, NOTIFY, RAISE, MEMORY, LOG];
-/// Answers with the complement of all words.
+/// The service that answers with the complement of all words.
 pub const ECHO: [u64; 2] = [0x4e5a_0d11_0f3b_61c1, 0x11a0_9c1d_77e2_5b94];
-/// Yields as often as the first word says, each time for as many nanoseconds as the second says.
+/// The service that yields as often as the first word says, each time for as many nanoseconds as
+/// the second says.
 pub const YIELD: [u64; 2] = [0x4e5a_0d11_0f3b_61c2, 0x11a0_9c1d_77e2_5b94];
-/// Takes a notification: bits 31 to 23 of the first word are its number.
+/// The service that takes the number of a notification, in bits 31 to 23 of the first word.
 pub const NOTIFY: [u64; 2] = [0x4e5a_0d11_0f3b_61c3, 0x11a0_9c1d_77e2_5b94];
-/// Sets that notification for the requester.
+/// The service that sets that notification for the requester.
 pub const RAISE: [u64; 2] = [0x4e5a_0d11_0f3b_61c4, 0x11a0_9c1d_77e2_5b94];
-/// Adds 1 to the first word of each range of the handle in the first word. The second word is the
-/// tag.
+/// The service that adds 1 to the first word of each range of the handle in the first word. The
+/// second word is the tag.
 pub const MEMORY: [u64; 2] = [0x4e5a_0d11_0f3b_61c5, 0x11a0_9c1d_77e2_5b94];
-/// Writes to the console.
+/// The service that writes to the console.
 pub const LOG: [u64; 2] = [0x4e5a_0d11_0f3b_61c6, 0x11a0_9c1d_77e2_5b94];
 
 /// Text for the console.
@@ -111,7 +112,7 @@ impl Services {
     }
 }
 
-/// Gives its caller the PE, and goes on only when the call has succeeded.
+/// Yields the PE to the caller, and fails unless each call succeeds.
 fn yield_for(times: u64, nanoseconds: u64) -> Check {
     for _ in 0..times {
         let (low, high) = (nanoseconds & 0xffff_ffff, nanoseconds >> 32);
@@ -120,7 +121,8 @@ fn yield_for(times: u64, nanoseconds: u64) -> Check {
     Ok(())
 }
 
-/// Borrows and gives back; the sum of what the first words of the ranges were.
+/// Borrows a region, increments and relinquishes it, and returns the sum of the first words of its
+/// ranges.
 fn increment_each(request: &Regs, handle: u64, tag: u64) -> Check<u64> {
     let me = request[1] as u16;
     let borrow = Request {
@@ -140,7 +142,7 @@ fn increment_each(request: &Regs, handle: u64, tag: u64) -> Check<u64> {
     Ok(told.sum)
 }
 
-/// Asks a service, for a client; what the answer carries if no check failed.
+/// Asks a service on behalf of a client, and returns the result if no check failed.
 #[track_caller]
 pub fn outcome(answer: &Regs, partition: u16, me: u16) -> Check<u64> {
     if answer[0] == u64::from(id::ERROR) {

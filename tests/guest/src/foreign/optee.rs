@@ -1,10 +1,10 @@
 //! A partition in the style of OP-TEE.
 //!
-//! Most calls are made by HVC, those that give up the PE by SMC. It answers in the width of the
-//! request, looks the memory of a handle up when it is first used and keeps it until it is told to
-//! let go, and asks for it in the 32-bit form, with receivers of 16 bytes although it speaks 1.2.
-//! Its notifications are set with the wish to delay the schedule receiver interrupt. Messages that
-//! it does not know are answered by `FFA_ERROR`.
+//! OP-TEE makes most calls by HVC, and those that give up the PE by SMC. It answers in the width of
+//! the request. It retrieves a handle when the handle is first used, keeps the memory until it is
+//! told to let go, and makes the 32-bit form of the call, with receivers of 16 bytes although it
+//! speaks 1.2. Its notifications delay the schedule receiver interrupt. It answers unknown messages
+//! by `FFA_ERROR`.
 
 use crate::ffa::error::NOT_SUPPORTED;
 use crate::ffa::memory_descriptor::{NORMAL_WB, access, flag};
@@ -17,25 +17,26 @@ use crate::sp::{self, Identity, secondary_entry};
 use super::borrow::{IMAGE, Request, give_back};
 use super::{OPTEE, give_up, line, log, send, send_by, swapped};
 
-/// w3 of requests: the revision, in w4 of the answer.
+/// w3 of a request for the revision, which is w4 of the answer.
 pub const VERSION: u64 = 1;
-/// Lets go of the handle in w4 and w5.
+/// w3 of a request to let go of the handle in w4 and w5.
 pub const UNREGISTER: u64 = 3;
-/// Looks the handle in w4 and w5 up, adds 1 to the first word of each range, and keeps it.
+/// w3 of a request to retrieve the handle in w4 and w5, to add 1 to the first word of each range,
+/// and to keep the memory.
 pub const USE: u64 = 5;
-/// Does so for memory that was lent.
+/// w3 of such a request for memory that was lent.
 pub const PROTECT: u64 = 6;
-/// Sets the notification in w4 for the requester.
+/// w3 of a request to set the notification in w4 for the requester.
 pub const NOTIFY: u64 = 7;
-/// How many VMs came and went: w4 of the answer.
+/// w3 of a request for the number of VMs that came and went, which is w4 of the answer.
 pub const VMS: u64 = 8;
 
 /// The revision.
 pub const REVISION: u64 = 0x0004_0006;
 
-/// w2 of the framework's messages about VMs.
+/// w2 of the framework message that says that a VM was created.
 pub const VM_CREATED: u64 = 0x8000_0004;
-/// A VM is gone.
+/// w2 of the framework message that says that a VM was destroyed.
 pub const VM_DESTROYED: u64 = 0x8000_0006;
 
 /// Initialises and serves for ever.

@@ -1,7 +1,8 @@
 //! A partition in the style of EDK2's StandaloneMm.
 //!
-//! It runs at S-EL0, takes its image apart page by page as its sections want, and has a buffer of
-//! the Normal world, which the manifest gives it. Its answers say `FFA_SUCCESS` in x3.
+//! StandaloneMm runs at S-EL0, sets the permissions of its image page by page, section by section,
+//! and has a buffer of the Normal world, which its manifest gives it. Its answers have
+//! `FFA_SUCCESS` in x3.
 
 use crate::ffa::{SPMC, V1_2, id};
 use crate::rt::check::{Check, equal, holds};
@@ -10,16 +11,16 @@ use crate::sp::{self, Identity, el0};
 
 use super::{STMM, give_up, send, swapped};
 
-/// The buffer of its manifest. The first word is a request.
+/// Address of the buffer in its manifest. The first word is a request.
 pub const BUFFER: u64 = 0x6800_0000;
 
-/// The protocol that UEFI looks for, as registers have it.
+/// UUID of the protocol that UEFI looks for, as registers have it.
 pub const UUID: [u64; 4] = [0x378d_aedc, 0x8945_4806, 0xd7f8_4084, 0x8b35_5c71];
 
 /// x3 of answers.
 pub const DONE: u64 = id::SUCCESS_64 as u64;
 
-/// Pages that are first written, then constants, then code.
+/// Pages that are writable first, then constants, then code.
 static SECTION: Shared<{ 2 * PAGE_SIZE }> = Shared::new();
 
 /// Permissions of a page in `FFA_MEM_PERM_SET`.
@@ -70,7 +71,7 @@ fn initialise() -> Check {
     equal(send(&[id::RXTX_MAP_64.into(), tx, rx, 1])[0], id::SUCCESS)
 }
 
-/// Answers in the buffer: the complement of the request.
+/// Answers in the buffer with the complement of the request.
 fn handle(buffer: u64) {
     assert_eq!(buffer, BUFFER, "stmm: not its buffer");
     let word = buffer as *mut u64;

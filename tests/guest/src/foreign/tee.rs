@@ -1,8 +1,8 @@
-//! Drivers of a Normal world for trusted execution environments: requests of Linux' driver for
-//! OP-TEE and of that for Trusty.
+//! Normal-world drivers for trusted execution environments: requests of Linux' drivers for OP-TEE
+//! and for Trusty.
 //!
-//! Both share memory by the driver of FF-A, 64 bits and as many ranges as the buffer of an
-//! application has, and ask by direct requests of 32 bits (OP-TEE) or 64 bits.
+//! Both drivers share memory by the FF-A driver, in the 64-bit form and with as many ranges as the
+//! buffer of an application has, and make direct requests of 32 bits (OP-TEE) or 64 bits (Trusty).
 
 use super::{OPTEE, TRUSTY, optee, outcome, request, send, trusty};
 use crate::ffa::memory_calls::{Caller, reclaim, words};
@@ -41,7 +41,7 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
-/// Asks OP-TEE; w4 of its answer.
+/// Asks OP-TEE and returns w4 of its answer.
 #[track_caller]
 fn ask(function: u64, first: u64, second: u64) -> Check<u64> {
     let answer = request(id::DIRECT_REQ_32, NWD, OPTEE, &[function, first, second]);
@@ -71,7 +71,7 @@ fn sent(function: u32, to: u16, tag: u64, ranges: u32, attributes: u16) -> Check
     Ok((handle, list))
 }
 
-/// Checks that each first word of `list` was raised `times`.
+/// Checks that the first word of each range of `list` was incremented `times` times.
 fn raised(list: &Scatter, times: u32) -> Check {
     for n in 0..list.count {
         equal(peek(list.constituent(n)) as u32, n + times)?;
@@ -96,7 +96,7 @@ fn optee_shares(nwd: &Nwd) -> Check {
         let [low, high] = words(handle);
         equal(ask(optee::USE, low, high)?, sum(ranges))?;
         raised(&list, 1)?;
-        // Until it lets go, the driver does not reclaim.
+        // The driver does not reclaim before OP-TEE lets go.
         ask(optee::UNREGISTER, low, high)?;
         ffa::done(&reclaim(handle, 0))?;
     }
@@ -124,8 +124,8 @@ fn optee_notifies(nwd: &Nwd) -> Check {
     ffa::succeeded(&call(id::NOTIFICATION_BITMAP_DESTROY, &[NWD.into()]))
 }
 
-/// The error is no answer to anybody: whoever gave it cycles learns that it waits, and it gets no
-/// error in turn, which would be its end.
+/// Runs OP-TEE, which answers by `FFA_ERROR`. That error is no response: the caller learns that the
+/// context waits, and OP-TEE gets no error in turn, at which it would stop.
 fn optee_is_run(_: &Nwd) -> Check {
     for _ in 0..2 {
         let w1 = u64::from(OPTEE) << 16;

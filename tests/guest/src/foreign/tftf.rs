@@ -1,7 +1,7 @@
 //! A Normal world in the style of TF-A's tests.
 //!
-//! It expects what its tables say of `FFA_FEATURES`, that answers have 64 bits even where requests
-//! had 32, and makes its memory calls in the 32-bit form.
+//! TF-A's tests expect of `FFA_FEATURES` what their tables say, and answers of 64 bits even to
+//! requests of 32. They make memory calls in the 32-bit form.
 
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
 use crate::ffa::memory_calls::reclaim;
@@ -15,9 +15,9 @@ use crate::test;
 
 use super::{CACTUS, TRUSTY, cactus, outcome, request, send, trusty};
 
-/// When the interrupt comes.
+/// Milliseconds until the interrupt comes.
 const TIMER_MS: u64 = 2;
-/// How long a partition works that is interrupted.
+/// Milliseconds for which the partition works that is interrupted.
 const WORK_MS: u64 = 50;
 
 /// The tests of this file, in their order.
@@ -60,7 +60,7 @@ fn tftf_negotiates(_: &Nwd) -> Check {
     equal(call(id::VERSION, &[V1_2.into()])[0], V1_2)?;
     let map = [nwd::TX.address(), nwd::RX.address(), 1];
     ffa::done(&call(id::RXTX_MAP_64, &map))?;
-    // w1 names the endpoint, for those who may name one.
+    // w1 may name a VM, but not a partition.
     let other = call(id::RXTX_UNMAP, &[u64::from(CACTUS) << 16]);
     ffa::refused(&other, INVALID_PARAMETERS)?;
     ffa::done(&call(id::RXTX_UNMAP, &[]))?;
@@ -103,7 +103,7 @@ fn tftf_features(_: &Nwd) -> Check {
     ] {
         let answer = call(id::FEATURES, &[function.into()]);
         if answer[0] != u64::from(id::SUCCESS) {
-            // Names the function.
+            // The error names the function.
             equal(function, 0u32)?;
         }
     }
@@ -115,7 +115,7 @@ fn tftf_features(_: &Nwd) -> Check {
 }
 
 fn tftf_asks(nwd: &Nwd) -> Check {
-    // On each PE, as each has a context of the partition.
+    // Each PE has a context of the partition.
     for pe in 0..nwd.pes {
         pe::run_on(pe, echo, [0; 4])?;
     }
@@ -132,13 +132,13 @@ fn echo(_: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Describes pages that go to the partition.
+/// Returns a transaction of pages that go to the partition.
 fn transaction<'a>(
     function: u32,
     receivers: &'a [Receiver],
     ranges: &'a [(u64, u32)],
 ) -> Transaction<'a> {
-    // One receiver of memory that is lent or donated says itself what it is.
+    // A single receiver of lent or donated memory specifies the attributes itself.
     let attributes = if function == id::MEM_SHARE_32 {
         NORMAL_WB
     } else {
@@ -217,7 +217,7 @@ fn tftf_secure_interrupt(_: &Nwd) -> Check {
     equal(ask(cactus::HANDLED)?, 1u64)
 }
 
-/// Makes a direct request, and leaves to the caller what comes of it.
+/// Makes a direct request, and returns its completion, whatever that is.
 fn direct(partition: u16, words: &[u64]) -> Regs {
     let mut registers = [0; 8];
     [registers[0], registers[1]] = [id::DIRECT_REQ_64.into(), route(NWD, partition)];
@@ -227,7 +227,7 @@ fn direct(partition: u16, words: &[u64]) -> Regs {
 
 fn tftf_is_denied(_: &Nwd) -> Check {
     for function in [id::MEM_SHARE_32, id::MEM_LEND_32, id::MEM_DONATE_32] {
-        // Memory of a partition, and of the SPMC.
+        // Memory of a partition, and memory of the SPMC.
         for address in [0x0e40_0000, 0x0e10_0000] {
             let (receivers, ranges) = (to_cactus(function), [(address, 1)]);
             let transaction = transaction(function, &receivers, &ranges);

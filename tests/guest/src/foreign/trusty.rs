@@ -1,8 +1,8 @@
 //! A partition in the style of Trusty.
 //!
-//! It speaks 1.1, says nothing of attributes, type or permissions when it asks for memory, but
-//! wants to hear of normal, write-back, inner shareable memory that is shared or lent. Its answers
-//! have the width and the flags of the request. A message that it does not know it answers by
+//! Trusty speaks 1.1. Its retrieve requests specify neither attributes nor type nor permissions,
+//! but the responses must describe normal, write-back, inner shareable memory that is shared or
+//! lent. Its answers have the width and the flags of the request. It answers an unknown message by
 //! `FFA_ERROR`, with a code that fills all of x2.
 
 use crate::ffa::error::NOT_SUPPORTED;
@@ -17,13 +17,13 @@ use crate::sp::{self, Identity};
 use super::borrow::{IMAGE, Request, give_back};
 use super::{TRUSTY, give_up, line, send, swapped};
 
-/// x3 of requests: adds 1 to the first word of each range of the handle in x4; x5 is the tag.
+/// x3 of a request to add 1 to the first word of each range of the handle in x4. x5 is the tag.
 pub const MEMORY: u64 = 0x3c00_0001;
-/// Works for x4 milliseconds and writes to the console.
+/// x3 of a request to work for x4 milliseconds and to write to the console.
 pub const WORK: u64 = 0x3c00_0002;
-/// The version of the interface: x4 of the answer.
+/// x3 of a request for the version of the interface, which is x4 of the answer.
 pub const API: u64 = 0x3c00_000b;
-/// A message of a later interface, which it does not know.
+/// x3 of a message of a later interface, which Trusty does not know.
 pub const UNKNOWN: u64 = 0x3c00_00ff;
 
 /// Initialises and serves for ever.

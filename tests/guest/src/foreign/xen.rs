@@ -1,7 +1,7 @@
 //! A Normal world in the style of Xen's mediator.
 //!
-//! It speaks 1.1, tells partitions of its VMs, and passes on what the VMs ask: requests and memory
-//! come from a VM's id, the buffers are the hypervisor's.
+//! Xen speaks 1.1, tells partitions of its VMs, and passes on what the VMs ask: requests and memory
+//! come from the id of a VM, the buffers are the hypervisor's.
 
 use super::{OPTEE, optee, outcome, request, send};
 use crate::ffa::memory_calls::{Caller, reclaim, words};
@@ -24,7 +24,7 @@ pub const TESTS: &[Test] = &[
     test!(xen_forgets, "Xen tells OP-TEE that its VMs are gone"),
 ];
 
-/// Its VM.
+/// Id of its VM.
 const VM: u16 = 1;
 
 fn xen_probes(_: &Nwd) -> Check {
@@ -49,7 +49,7 @@ fn xen_probes(_: &Nwd) -> Check {
     let at = |n: u64| (n * list[3]) as usize;
     let entry = (0..list[2]).find(|n| nwd::RX.u16(at(*n)) == OPTEE);
     let properties = nwd::RX.u32(at(entry.unwrap_or(list[2])) + 4);
-    // It takes direct requests, and is to be told of VMs that come and go.
+    // OP-TEE takes direct requests, and subscribes to messages about VMs.
     equal(properties & 0b1, 1u32)?;
     equal(properties >> 6 & 0b11, 0b11u32)?;
     ffa::done(&call(id::RX_RELEASE, &[]))

@@ -32,7 +32,7 @@ pub struct Borrow {
 }
 
 impl Borrow {
-    /// Memory of the Normal world, to be read and written.
+    /// Returns a request for memory of the Normal world, to be read and written.
     pub const fn new(handle: u64) -> Self {
         Self {
             handle,
@@ -67,13 +67,13 @@ impl Borrow {
         }
     }
 
-    /// Lets `partition` make the request: what it got, or the error code.
+    /// Lets `partition` make the request, and returns the response or the error code.
     #[track_caller]
     pub fn by(&self, partition: u16) -> Check<Result<Retrieved, i32>> {
         nwd::ask(partition, command!(retrieve), self.pack()).map(unpack_retrieved)
     }
 
-    /// Lets `me` ask `partition` to make the request: what that one got, or the error code.
+    /// Lets `me` ask `partition` to make the request, and returns the response or the error code.
     #[track_caller]
     pub fn asked_by(&self, me: &Sp, partition: u16) -> Check<Result<Retrieved, i32>> {
         me.ask(partition, command!(retrieve), self.pack())
@@ -96,8 +96,8 @@ fn unpack_retrieved([code, address, size, how]: [u64; 4]) -> Result<Retrieved, i
     })
 }
 
-/// Retrieves; results: error code or 0, first address, pages and ranges, attributes and permissions
-/// and flags.
+/// Retrieves. Results: the error code or 0; the first address; pages and ranges; attributes,
+/// permissions and flags.
 fn retrieve(sp: &Sp, arguments: [u64; 4]) -> Check<[u64; 4]> {
     let caller = sp.caller();
     let borrow = Borrow::unpack(arguments);
@@ -133,7 +133,7 @@ fn retrieve(sp: &Sp, arguments: [u64; 4]) -> Check<[u64; 4]> {
     ])
 }
 
-/// Lets `partition` relinquish; fails unless the call ends with `code` (0 for success).
+/// Lets `partition` relinquish, and fails unless the call ends with `code`, 0 for success.
 #[track_caller]
 pub fn give_back(partition: u16, handle: u64, flags: u32, code: i32) -> Check {
     let [got, ..] = nwd::ask(
@@ -144,21 +144,22 @@ pub fn give_back(partition: u16, handle: u64, flags: u32, code: i32) -> Check {
     equal(got, code as u32)
 }
 
-/// Lets `partition` relinquish; the endpoint `me` asks it to.
+/// Lets `partition` relinquish, as the endpoint `me` asks it to.
 #[track_caller]
 pub fn asked_to_give_back(me: u16, partition: u16, handle: u64) -> Check {
     let [got, ..] = ask_from(me, partition, command!(relinquish), [handle, 0, 0, 0])?;
     equal(got, 0u64)
 }
 
-/// Lets `partition` relinquish what it may not; any error is fine.
+/// Lets `partition` relinquish a region that it may not relinquish, and fails unless the call ends
+/// with some error.
 #[track_caller]
 pub fn cannot_give_back(partition: u16, handle: u64) -> Check {
     let [got, ..] = nwd::ask(partition, command!(relinquish), [handle, 0, 0, 0])?;
     holds(got != 0, got)
 }
 
-/// Relinquishes; result: error code or 0.
+/// Relinquishes. Result: the error code or 0.
 fn relinquish(sp: &Sp, [handle, flags, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let answer = sp.caller().relinquish(handle, flags as u32);
     if answer[0] == id::ERROR as u64 {
@@ -169,7 +170,7 @@ fn relinquish(sp: &Sp, [handle, flags, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Fails unless `result` is this error.
+/// Fails unless `result` is the error `code`.
 #[track_caller]
 pub fn is_error<T>(result: Result<T, i32>, code: i32) -> Check {
     match result {
@@ -178,7 +179,7 @@ pub fn is_error<T>(result: Result<T, i32>, code: i32) -> Check {
     }
 }
 
-/// Fails unless `result` is no error.
+/// Fails if `result` is an error.
 #[track_caller]
 pub fn is_fine<T>(result: Result<T, i32>) -> Check<T> {
     match result {

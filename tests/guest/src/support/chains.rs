@@ -18,13 +18,13 @@ use crate::{command, helper, println};
 pub const HELPERS: &[Command] = &[helper!(chain), helper!(raise_in_chain)];
 pub(crate) const RAISE_IN_CHAIN: u32 = command!(raise_in_chain);
 
-/// Long enough to see a signal that is there.
+/// Milliseconds that are enough to see a signal that is there.
 pub(crate) const WAIT_MS: u64 = 1;
 
 /// The schedule receiver interrupt: the Non-secure interrupt that a partition can raise.
 pub(crate) const SCHEDULE_RECEIVER: u32 = 8;
 
-/// Raises a Non-secure interrupt on this PE: notifies the Normal world.
+/// Raises a Non-secure interrupt on this PE by notifying the Normal world.
 pub(crate) fn raise_non_secure(sp: &Sp) -> Check {
     let who = route(sp.identity.id, NWD);
     ffa::done(&ffa::call(
@@ -33,12 +33,12 @@ pub(crate) fn raise_non_secure(sp: &Sp) -> Check {
     ))
 }
 
-/// The notification of the Normal world that a partition sets.
+/// Returns the notification of the Normal world that a partition sets.
 fn notification_of(partition: u16) -> u64 {
     1 << (partition & 0xf)
 }
 
-/// Lets all partitions, which are so many, notify the Normal world.
+/// Lets the first partitions, `partitions` of them, notify the Normal world.
 pub(crate) fn bind_all(partitions: u16) -> Check {
     ffa::done(&ffa::call(id::NOTIFICATION_BITMAP_CREATE, &[NWD.into(), 1]))?;
     for partition in SP1..SP1 + partitions {
@@ -52,7 +52,7 @@ pub(crate) fn unbind_all() -> Check {
     ffa::done(&ffa::call(id::NOTIFICATION_BITMAP_DESTROY, &[NWD.into()]))
 }
 
-/// Takes the interrupt and the notification behind it, so that it can be raised again.
+/// Takes the interrupt and the notification behind it, so that they can be raised again.
 pub(crate) fn take(pe: usize) -> Check {
     const FROM_SPS: u64 = 1;
     gic::take(pe, SCHEDULE_RECEIVER)?;
@@ -63,7 +63,7 @@ pub(crate) fn take(pe: usize) -> Check {
     ffa::succeeded(&ffa::call(id::NOTIFICATION_GET, &[NWD.into(), FROM_SPS]))
 }
 
-/// Calls the first member of the rest of a chain, whose last one raises a Non-secure interrupt.
+/// Calls the next member of a chain whose last member raises a Non-secure interrupt.
 pub(crate) fn call_chain(sp: &Sp, path: u64) -> Regs {
     let ids = route(sp.identity.id, 0x8000 | (path & 0xf) as u16);
     let arguments = [path >> 4, 0, 0, 0];
@@ -73,14 +73,14 @@ pub(crate) fn call_chain(sp: &Sp, path: u64) -> Regs {
     )
 }
 
-/// Calls the rest of the chain, whose last member raises the interrupt; then waits until it sees a
-/// signal, or long enough.
+/// Calls the rest of the chain, or raises the interrupt as its last member; then waits until this
+/// member sees a signal, or long enough. Result: the signals that each member saw.
 fn chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let mut seen = 0;
     if path != 0 {
         let next = 0x8000 | (path & 0xf) as u16;
         let answer = match call_chain(sp, path) {
-            // It leaves when it has the answer.
+            // The member makes its managed exit when it has the answer.
             [function, who, ..] if function == u64::from(id::INTERRUPT) => {
                 ffa::call(id::RUN, &[who])
             }
@@ -105,7 +105,7 @@ pub(crate) fn packed(numbers: &[u64]) -> u64 {
     numbers.iter().rev().fold(0, four_bits)
 }
 
-/// Runs a chain on the PE with index `pe`, this one, during which the interrupt comes.
+/// Runs a chain on this PE, whose index is `pe`, and checks what the interrupt does to it.
 pub(crate) fn run_chain(pe: usize, (members, preempts, sees): Case) -> Check {
     let path = packed(members);
     let root = 0x8000 | members[0] as u16;
@@ -127,15 +127,16 @@ pub(crate) fn run_chain(pe: usize, (members, preempts, sees): Case) -> Check {
     }
     let [seen, ..] = helper_call::answer(NWD, root, &answer)?;
     if !preempts {
-        // Nobody took it.
+        // Nobody took the interrupt.
         holds(gic::waits(SCHEDULE_RECEIVER), path)?;
         take(pe)?;
     }
     equal(seen | path << 32, packed(sees) | path << 32)
 }
 
-/// Calls the rest of the chain, whose last member raises the interrupt. Result: for each member,
-/// the first one lowest, whether it has not been handled when that has the PE again.
+/// Calls the rest of the chain, or raises the interrupt as its last member. Result: for each
+/// member, the first one lowest, whether the interrupt was unhandled when that member had the PE
+/// again.
 fn raise_in_chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let mut left = 0;
     if path != 0 {
@@ -148,16 +149,17 @@ fn raise_in_chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([left << 4 | own, 0, 0, 0])
 }
 
-/// Members of a chain, and who of them still sees the interrupt unhandled.
+/// A chain, and for each member whether it still sees the interrupt unhandled.
 pub(crate) type Raised = (&'static [u64], &'static [u64]);
 
-/// Lets a chain raise the interrupt of `owner`, which waits, or is the last member.
+/// Lets a chain raise the interrupt of `owner`, which waits, or is the last member, and checks who
+/// sees it unhandled.
 pub(crate) fn raise_by(owner: u16, (members, left): Raised) -> Check {
     ask(owner, ARM, [0; 4])?;
     let path = packed(members);
     let root = 0x8000 | members[0] as u16;
     let [seen, ..] = ask(root, command!(raise_in_chain), [path >> 4, 0, 0, 0])?;
     equal(seen | path << 32, packed(left) | path << 32)?;
-    // At the latest when the Normal world had the PE.
+    // The interrupt is handled at the latest when the Normal world gets the PE.
     equal(ask(owner, CAME, [0; 4])?[0], 1u64)
 }

@@ -10,7 +10,7 @@ use crate::{command, helper};
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(complement)];
 
-/// Names the helper.
+/// The number of the helper.
 pub const COMPLEMENT: u32 = command!(complement);
 
 fn complement(_: &Sp, arguments: [u64; 4]) -> Check<[u64; 4]> {

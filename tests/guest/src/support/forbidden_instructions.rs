@@ -1,4 +1,4 @@
-//! Instructions that are undefined for partitions, each as a function.
+//! Instructions that must be undefined for partitions, each as a function.
 
 use core::arch::{asm, naked_asm};
 
@@ -7,7 +7,7 @@ use crate::rt::probe;
 macro_rules! forbidden {
     ($($name:ident $instruction:literal,)+) => {
         $(
-            /// The instruction, as a function.
+            /// Executes the instruction.
             #[unsafe(naked)]
             pub(crate) extern "C" fn $name() {
                 naked_asm!($instruction, "mov x0, #0", "ret")
@@ -19,7 +19,7 @@ macro_rules! forbidden {
     };
 }
 
-// By encoding, so that the assembler need not know the extensions.
+// The instructions are written as encodings, so that the assembler need not know the extensions.
 forbidden! {
     rdvl ".inst 0x04bf5029", // x9, #1
     ptrue_p0 ".inst 0x2518e3e0",
@@ -75,8 +75,8 @@ forbidden! {
     invalidate_all_of_el1 "sys #4, c8, c7, #4",
 }
 
-/// Lets `FPEN`, `ZEN` and `SMEN` of the partition forbid nothing: what is left is what the SPMC
-/// forbids.
+/// Clears the traps of the partition itself (`FPEN`, `ZEN`, `SMEN`), so that only the SPMC's are
+/// left, and returns CPACR_EL1 as it was.
 pub(crate) fn open_at_el1() -> u64 {
     const ALL: u64 = 3 << 24 | 3 << 20 | 3 << 16;
     let before: u64;
@@ -87,16 +87,16 @@ pub(crate) fn open_at_el1() -> u64 {
     before
 }
 
-/// Takes back what [`open_at_el1`] did.
+/// Restores CPACR_EL1 after [`open_at_el1`].
 pub(crate) fn close_at_el1(before: u64) {
-    // SAFETY: what it was.
+    // SAFETY: restores the value that this image runs with.
     unsafe { asm!("msr cpacr_el1, {}", "isb", in(reg) before, options(nostack)) };
 }
 
 /// Exception class of an undefined instruction.
 pub(crate) const UNDEFINED: u64 = 0;
 
-/// The class of the exception that an instruction ends in, all bits if in none.
+/// Returns the class of the exception that an instruction ends in, or all ones if there is none.
 pub(crate) fn exception_class(instruction: extern "C" fn()) -> u64 {
     // SAFETY: the function returns, and keeps what the procedure call standard says.
     unsafe { probe::execute(instruction as *const () as u64) }

@@ -1,5 +1,6 @@
-//! How the guests talk to each other: a direct request carries the number of a helper in x3 and its
-//! arguments in x4 to x7; the response carries the outcome in x3 and the results in x4 to x7.
+//! The protocol by which guests call each other's helpers: a direct request carries the number of a
+//! helper in x3 and its arguments in x4 to x7; the response carries the outcome in x3 and the
+//! results in x4 to x7.
 
 use core::panic::Location;
 
@@ -10,12 +11,13 @@ use crate::support::interrupt_handler::on_interrupt;
 
 /// x3 of a response: the helper succeeded.
 pub const OK: u64 = 0;
-/// x3 of a response: a check failed; x4 is its line, x5 what it found, x6 what it wanted.
+/// x3 of a response: a check failed; x4 is its line, x5 the value that it found, x6 the value that
+/// it wanted.
 pub const FAILED: u64 = 1;
 /// x3 of a response: there is no such helper.
 pub const UNKNOWN: u64 = 2;
 
-/// The registers of a request with the function id `function` (32 or 64 bits).
+/// Returns the registers of a request with the function id `function` (32 or 64 bits).
 pub fn request(function: u32, route: u64, command: u32, arguments: [u64; 4]) -> Regs {
     let [a, b, c, d] = arguments;
     ffa::regs(function, &[route, 0, command as u64, a, b, c, d])
@@ -37,8 +39,8 @@ pub fn ask_from(me: u16, partition: u16, command: u32, arguments: [u64; 4]) -> C
     )
 }
 
-/// Returns what `partition` answers to this one in the end: each time that it was stopped for an
-/// interrupt of this one, that is handled, and it is resumed.
+/// Returns the final answer of `partition`, which is resumed each time that it was stopped for an
+/// interrupt of this partition, after this partition has handled the interrupt.
 pub fn resumed(partition: u16, mut answer: Regs) -> Regs {
     while answer[0] == u64::from(id::INTERRUPT) {
         on_interrupt();

@@ -14,17 +14,17 @@ use crate::{command, helper};
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(count_here), helper!(counted)];
 
-/// Names the page in which a partition counts its edges.
+/// The number of the helper that names the page in which a partition counts its edges.
 pub(crate) const COUNT_HERE: u32 = command!(count_here);
 
-/// Asks for the counts.
+/// The number of the helper that returns the counts.
 pub(crate) const COUNTED: u32 = command!(counted);
 
-/// Address of the page with the count of edges that were handled; 0 if nobody asked for it.
+/// Address of the page with the count of edges that were handled, or 0.
 static PAGE: AtomicU64 = AtomicU64::new(0);
 const FIRST_EDGE: u64 = 32;
 
-/// A source inside of the partition: how often it was raised, and how often handled.
+/// The counts of a source inside the partition.
 pub(crate) struct Own {
     raised: AtomicU64,
     handled: AtomicU64,
@@ -38,7 +38,7 @@ impl Own {
         }
     }
 
-    /// Returns whether it may be raised: it is counted as raised then.
+    /// Counts a rise of the source and returns true, unless the last rise was not handled.
     pub(crate) fn begin(&self) -> bool {
         let handled = self.handled.load(Ordering::Acquire);
         let begun =
@@ -48,12 +48,12 @@ impl Own {
     }
 }
 
-/// The secure PL011, raised by whoever writes when sp1 let it through once.
+/// The secure PL011, which is raised by the next character once sp1 has let its interrupt through.
 pub(crate) static LEVEL: Own = Own::new();
-/// The interrupt of other contexts, by context.
+/// The interrupts between contexts, by the context that is interrupted.
 pub(crate) static CALLS: [Own; pe::MAX] = [const { Own::new() }; pe::MAX];
 
-/// An interrupt is being handled.
+/// Counts an interrupt that is being handled.
 pub fn count(interrupt: u64) {
     let own = match interrupt {
         UART => Some(&LEVEL),
@@ -82,7 +82,8 @@ fn count_here(_: &Sp, [page, interrupt, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Sources of this partition: raised and handled, the level first, then all calls of contexts.
+/// Returns the counts of this partition's sources, raised and handled: the level first, then all
+/// interrupts between contexts.
 fn counted(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let mut totals = [0; 4];
     let mut add = |at: usize, own: &Own| {

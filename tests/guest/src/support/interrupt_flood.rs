@@ -1,4 +1,4 @@
-//! Handlers that raise their own interrupt anew each time, and count how often they did.
+//! Handlers that raise their own interrupt anew each time, and count how often.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -14,25 +14,25 @@ use crate::{command, helper};
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(flood), helper!(floods)];
 
-/// Has handlers raise their interrupt anew from now on, or no more.
+/// The number of the helper by which handlers raise their interrupt anew from now on, or no more.
 pub(crate) const RAISE_ANEW: u32 = command!(flood);
 
-/// Asks how often the context raised its interrupt anew.
+/// The number of the helper that returns how often the context raised its interrupt anew.
 pub(crate) const RAISED_ANEW: u32 = command!(floods);
 
-/// Handlers raise their interrupt anew.
+/// Says whether handlers raise their interrupt anew.
 static FLOOD: AtomicBool = AtomicBool::new(false);
-/// How often each context did.
+/// Number of times that each context did so.
 static FLOODS: [AtomicU64; pe::MAX] = [const { AtomicU64::new(0) }; pe::MAX];
 
-/// Handles `interrupt` in place of the usual way; whether this file has a way for it.
+/// Handles `interrupt` and raises it anew, if handlers are to do so. Returns whether it did.
 pub fn handle(interrupt: u64) -> bool {
     if !FLOOD.load(Ordering::Relaxed) {
         return false;
     }
     let vcpu = vcpu_index();
     FLOODS[vcpu].fetch_add(1, Ordering::Relaxed);
-    // Its source is silent, so that this is not one that was never cleared.
+    // Silence the source, so that the SPMC does not take it for one that was never cleared.
     match interrupt {
         UART => quieten(),
         VIRTUAL_TIMER => set_virtual_timer(0, 0),
@@ -62,7 +62,7 @@ fn flood(_: &Sp, [on, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// How often this context raised its interrupt anew; its timer is silent after that.
+/// Returns how often this context raised its interrupt anew, and silences its timer.
 fn floods(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     set_virtual_timer(0, 0);
     Ok([FLOODS[sp.vcpu].load(Ordering::Relaxed), 0, 0, 0])

@@ -1,4 +1,4 @@
-//! How a partition handles interrupts when it waits or is given cycles, and how often it did.
+//! The handling of interrupts in a partition that waits or is given cycles, with a count of them.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,27 +21,27 @@ pub const HELPERS: &[Command] = &[
     helper!(allow_ipi),
 ];
 
-/// Asks how many interrupts the partition has handled.
+/// The number of the helper that returns how many interrupts the partition has handled.
 pub(crate) const COUNT_OF: u32 = command!(count_of);
 
-/// [`arm`] and [`handled`], for other files.
+/// The numbers of the helpers [`arm`] and [`handled`].
 pub(crate) const ARM: u32 = command!(arm);
 pub(crate) const CAME: u32 = command!(handled);
 
-/// Counts the interrupts that contexts of this partition handled.
+/// Number of interrupts that the contexts of this partition handled.
 pub(crate) static HANDLED: AtomicU64 = AtomicU64::new(0);
-/// When they handled the last of it.
+/// Time at which they handled the last one.
 static LAST: AtomicU64 = AtomicU64::new(0);
-/// They do not clear the source.
+/// Not zero if the contexts do not clear the source.
 pub(crate) static CARELESS: AtomicU64 = AtomicU64::new(0);
 
-/// How often sp1 handled the interrupt that it armed at the end of its initialisation, for the
-/// first of those that boot after it. At most, if it armed none.
+/// Number of times that sp1 handled the interrupt that it armed at the end of its initialisation,
+/// up to [`TIMES_AT_BOOT`]. All ones if it armed none.
 static AT_BOOT: AtomicU64 = AtomicU64::new(u64::MAX);
 const TIMES_AT_BOOT: u64 = 2;
 
-/// Called last of all by the boot context: sp1 lets through the interrupts that the next partition
-/// raises when it writes to the console. What it wrote itself is the first one.
+/// Lets the UART's interrupt through in sp1, as the last act of the boot context. The first
+/// interrupt is for sp1's own characters, the next one for those of the partition that boots next.
 pub fn during_initialisation(identity: &Identity) {
     if identity.id == SP1 && enable().is_ok() {
         AT_BOOT.store(0, Ordering::Relaxed);
@@ -51,7 +51,7 @@ pub fn during_initialisation(identity: &Identity) {
 
 /// Handles the interrupt of a context that got `FFA_INTERRUPT`.
 pub fn on_interrupt() {
-    // At S-EL0 there is no other way to find out.
+    // At S-EL0 nothing is signalled, so only a fetch finds out.
     while exception_level() == 0 || is_signalled() {
         let id = hf(GET, &[]);
         if id == NONE {
@@ -76,15 +76,15 @@ pub fn on_interrupt() {
     }
 }
 
-/// Handles the interrupt, if there is one, of a context that got cycles: the scheduler may have
-/// given them for it.
+/// Handles the interrupt, if there is one, of a context that got cycles, since the scheduler may
+/// have given them for it.
 pub fn on_run() {
     if exception_level() == 1 && is_signalled() {
         on_interrupt();
     }
 }
 
-/// Lets the interrupt through that the next character on the console raises.
+/// Lets through the interrupt that the next character on the console raises.
 fn arm(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     quieten();
     enable()?;
@@ -100,7 +100,7 @@ fn handled(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 }
 pub(crate) const ALLOW_IPI: u32 = command!(allow_ipi);
 
-/// Lets an edge through to this partition.
+/// Enables the interrupt in x4, an edge, for this partition.
 fn want(_: &Sp, [interrupt, ..]: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(ENABLE, &[interrupt, 1, 0]), 0u64)?;
     Ok([0; 4])
@@ -115,7 +115,7 @@ pub(crate) fn let_through(partition: u16, interrupt: u64) -> Check {
     ask(partition, command!(want), [interrupt, 0, 0, 0]).map(drop)
 }
 
-/// How many interrupts `partition` has handled.
+/// Returns how many interrupts `partition` has handled.
 pub(crate) fn handled_by(partition: u16) -> Check<u64> {
     ask(partition, command!(count_of), [0; 4]).map(|[count, ..]| count)
 }

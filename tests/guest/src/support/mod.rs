@@ -1,4 +1,4 @@
-//! Helpers that several tests use, with the code that runs inside partitions for them.
+//! Helpers that several files of tests use, with the code that runs inside partitions for them.
 
 pub mod borrowing;
 pub mod chains;

@@ -1,4 +1,4 @@
-//! Accesses that a partition tries for a test: they work, or end in an abort.
+//! Accesses that a partition tries for a test, and that work or end in an abort.
 
 use crate::rt::check::{Check, equal};
 use crate::rt::probe;
@@ -20,12 +20,12 @@ pub enum Try {
     Execute,
 }
 
-/// How the stage 1 of the partition maps the page that it tries to reach.
+/// The address space to which the stage 1 of the partition maps the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Space {
-    /// NS = 0.
+    /// The Secure one: NS = 0.
     Secure = 0,
-    /// NS = 1.
+    /// The Non-secure one: NS = 1.
     NonSecure = 1,
 }
 
@@ -34,15 +34,15 @@ pub const ABORT: Option<u32> = None;
 /// A store or a branch that works.
 pub const DONE: Option<u32> = Some(0);
 
-/// Lets `partition` try to reach `address`; fails unless that gives the value `want`, or an abort
-/// if that is wanted.
+/// Lets `partition` try to reach `address`, and fails unless that gives the value `want`, or an
+/// abort if that is wanted.
 #[track_caller]
 pub fn reaches(partition: u16, address: u64, space: Space, what: Try, want: Option<u32>) -> Check {
     let got = nwd::ask(partition, command!(touch), arguments(address, space, what))?;
     equal(outcome(got), want.map_or(u64::MAX, u64::from))
 }
 
-/// Lets `me` ask `partition` to try to reach `address`; fails like [`reaches`].
+/// Lets `me` ask `partition` to try to reach `address`, and fails like [`reaches`].
 #[track_caller]
 pub fn reaches_from(me: &Sp, partition: u16, address: u64, what: Try, want: Option<u32>) -> Check {
     let got = me.ask(
@@ -68,13 +68,13 @@ fn arguments(address: u64, space: Space, what: Try) -> [u64; 4] {
     [address, space as u64, kind, value as u64]
 }
 
-/// The value, or a number that no value has after an abort.
+/// Returns the value, or after an abort a number that no value has.
 fn outcome([reached, value, ..]: [u64; 4]) -> u64 {
     if reached == 1 { value } else { u64::MAX }
 }
 
-/// Maps a page, reads, writes or executes it, and takes it out of the map; results: 1 and the
-/// value, or 0 after an abort.
+/// Maps a page, reads, writes or executes it, and unmaps it. Results: 1 and the value, or 0 after
+/// an abort.
 fn touch(_: &Sp, [address, space, kind, value]: [u64; 4]) -> Check<[u64; 4]> {
     let page = address & !0xfff;
     stage1::map(

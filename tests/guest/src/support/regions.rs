@@ -15,13 +15,14 @@ use crate::{command, helper, nwd};
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(borrow), helper!(visit), helper!(cannot_visit)];
 
-/// Retrieves a region.
+/// The number of the helper that retrieves a region.
 pub(crate) const BORROW: u32 = command!(borrow);
 
-/// Finds the pattern of a seed on all pages, and leaves that of the next seed.
+/// The number of the helper that finds the pattern of a seed on all pages and leaves that of the
+/// next seed.
 pub(crate) const VISIT: u32 = command!(visit);
 
-/// Finds all pages out of reach.
+/// The number of the helper that finds all pages out of reach.
 pub(crate) const CANNOT_VISIT: u32 = command!(cannot_visit);
 
 /// The type of a transaction.
@@ -38,7 +39,7 @@ pub enum Kind {
 pub(crate) const KINDS: [Kind; 3] = [Kind::Share, Kind::Lend, Kind::Donate];
 
 impl Kind {
-    /// The call that sends.
+    /// Returns the function of the send.
     pub fn function(self) -> u32 {
         match self {
             Self::Share => id::MEM_SHARE_64,
@@ -47,7 +48,7 @@ impl Kind {
         }
     }
 
-    /// The type flag of a retrieve request and its response.
+    /// Returns the type flag of a retrieve request and its response.
     fn flag(self) -> u32 {
         match self {
             Self::Share => flag::SHARE,
@@ -56,12 +57,12 @@ impl Kind {
         }
     }
 
-    /// Attributes that the owner, and here the borrower too, gives.
+    /// Returns the attributes that owner and borrower specify.
     fn attributes(self) -> u16 {
         if self == Self::Share { NORMAL_WB } else { 0 }
     }
 
-    /// Permission that the owner gives.
+    /// Returns the permission that the owner gives.
     pub fn granted(self) -> u8 {
         if self == Self::Donate {
             access::NOT_SPECIFIED
@@ -70,7 +71,8 @@ impl Kind {
         }
     }
 
-    /// Permission that the borrower asks for: in a share nobody says anything about execution.
+    /// Returns the permission that the borrower asks for. In a share nobody says anything about
+    /// execution.
     pub fn wanted(self) -> u8 {
         if self == Self::Share {
             access::RW
@@ -79,26 +81,26 @@ impl Kind {
         }
     }
 
-    /// The kind with this number, as `as u64` gives it.
+    /// Returns the kind with this number, as `as u64` gives it.
     pub fn from_number(number: u64) -> Self {
         KINDS[number as usize]
     }
 }
 
-/// Where memory with holes begins.
+/// Address at which regions with holes begin.
 pub const HOLES: u64 = NON_SECURE_GIB + 0x400_0000;
 
-/// The word that stands at both ends of a page.
+/// Returns the word that stands at both ends of a page.
 fn pattern(address: u64, seed: u32) -> u32 {
     (address >> 12) as u32 ^ seed.wrapping_mul(0x9e37_79b9)
 }
 
-/// Both ends of a page.
+/// Returns the addresses of both ends of a page.
 fn ends(page: u64) -> [u64; 2] {
     [page, page + PAGE_SIZE as u64 - 4]
 }
 
-/// Fills all pages of this image's own memory, or of memory that it has now.
+/// Writes the pattern to all pages, which this image owns or has borrowed.
 #[track_caller]
 pub fn paint(list: &Scatter, seed: u32) -> Check {
     for n in 0..list.total() {
@@ -111,7 +113,7 @@ pub fn paint(list: &Scatter, seed: u32) -> Check {
     Ok(())
 }
 
-/// Checks all pages.
+/// Checks the pattern of all pages.
 #[track_caller]
 pub fn is_painted(list: &Scatter, seed: u32) -> Check {
     for n in 0..list.total() {
@@ -125,7 +127,7 @@ pub fn is_painted(list: &Scatter, seed: u32) -> Check {
     Ok(())
 }
 
-/// A few pages of the list, the first and the last among them.
+/// Returns a few pages of the list, the first and the last among them.
 fn samples(list: &Scatter) -> impl Iterator<Item = u64> + '_ {
     let last = list.total() - 1;
     [0, last / 3, last / 2, last]
@@ -145,7 +147,7 @@ pub(crate) fn out_of_reach(list: &Scatter) -> Check {
     Ok(())
 }
 
-/// Maps Secure memory of somebody else while it is looked at; Non-secure memory is always mapped.
+/// Maps Secure memory while `look` runs. Non-secure memory is always mapped.
 fn with_map(list: &Scatter, look: impl FnOnce() -> Check) -> Check {
     let secure = list.first < NON_SECURE_GIB;
     for n in 0..if secure { list.total() } else { 0 } {
@@ -158,7 +160,7 @@ fn with_map(list: &Scatter, look: impl FnOnce() -> Check) -> Check {
     outcome
 }
 
-/// Owner and kind of a transaction, and the seed of its pattern, in one word.
+/// Packs owner and kind of a transaction, and the seed of its pattern, into one word.
 pub(crate) fn how(owner: u16, kind: Kind, seed: u32) -> u64 {
     owner as u64 | (kind as u64) << 16 | (seed as u64) << 32
 }
@@ -171,7 +173,7 @@ pub(crate) fn from_how(how: u64) -> (u16, Kind, u32) {
     )
 }
 
-/// Retrieves the memory with this handle that the list describes.
+/// Retrieves the region with this handle, and checks that the response describes the list.
 pub(crate) fn take(caller: &Caller, handle: u64, list: &Scatter, owner: u16, kind: Kind) -> Check {
     let own = [receiver(caller.id, kind.wanted())];
     let request = request(owner, kind, handle, &own);
@@ -184,12 +186,12 @@ pub(crate) fn take(caller: &Caller, handle: u64, list: &Scatter, owner: u16, kin
     equal(got.pages, list.total())?;
     equal(got.access, access::RW | access::XN)?;
     equal(got.flags, kind.flag())?;
-    // 1.0 has no place for the NS bit.
+    // The attributes of 1.0 have no NS bit.
     let ns = owner == NWD && caller.version != ffa::V1_0;
     equal(got.attributes, NORMAL_WB | if ns { NS } else { 0 })
 }
 
-/// Lets `borrower` retrieve what the list describes, a share of the Normal world.
+/// Lets `borrower` retrieve the list, a share of the Normal world.
 #[track_caller]
 pub fn borrowed(borrower: u16, handle: u64, list: &Scatter) -> Check {
     let [first, numbers] = list.pack();
@@ -204,14 +206,14 @@ pub fn visited(borrower: u16, list: &Scatter, seed: u32) -> Check {
     nwd::ask(borrower, command!(visit), [first, numbers, seed.into(), 0]).map(drop)
 }
 
-/// Lets `partition` see that it reaches nothing of the list.
+/// Lets `partition` check that it reaches nothing of the list.
 #[track_caller]
 pub fn is_hidden_from(partition: u16, list: &Scatter) -> Check {
     let [first, numbers] = list.pack();
     nwd::ask(partition, command!(cannot_visit), [first, numbers, 0, 0]).map(drop)
 }
 
-/// A partition: retrieves what is described by the arguments.
+/// Retrieves the region that the arguments describe.
 fn borrow(sp: &Sp, [handle, first, numbers, how]: [u64; 4]) -> Check<[u64; 4]> {
     let (owner, kind, _) = from_how(how);
     take(
@@ -224,7 +226,7 @@ fn borrow(sp: &Sp, [handle, first, numbers, how]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// A partition: finds the pattern of the seed on all pages, and leaves that of the next one.
+/// Finds the pattern of the seed on all pages, and leaves that of the next seed.
 fn visit(_: &Sp, [first, numbers, seed, _]: [u64; 4]) -> Check<[u64; 4]> {
     let list = Scatter::unpack([first, numbers]);
     with_map(&list, || {
@@ -234,7 +236,7 @@ fn visit(_: &Sp, [first, numbers, seed, _]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// A partition: reaches nothing of it.
+/// Checks that this partition reaches nothing of the list.
 fn cannot_visit(_: &Sp, [first, numbers, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let list = Scatter::unpack([first, numbers]);
     with_map(&list, || out_of_reach(&list))?;
@@ -257,7 +259,7 @@ pub fn unsent<'a>(owner: &Caller, kind: Kind, receivers: &'a [Receiver]) -> Tran
     }
 }
 
-/// The request of `borrower` for it.
+/// Returns the retrieve request for a transaction of [`unsent`].
 pub fn request<'a>(
     owner: u16,
     kind: Kind,
@@ -275,7 +277,7 @@ pub fn request<'a>(
     }
 }
 
-/// Sends memory of `owner`, in as few fragments as TX allows; the handle.
+/// Sends memory of `owner`, in as few fragments as TX allows, and returns the handle.
 pub fn send(owner: &Caller, kind: Kind, receivers: &[Receiver], list: &Scatter) -> Check<u64> {
     let transaction = unsent(owner, kind, receivers);
     owner.sent_scattered(kind.function(), &transaction, list)

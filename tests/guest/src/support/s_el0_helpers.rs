@@ -1,4 +1,4 @@
-//! Helpers of partitions at S-EL0, which map nothing themselves.
+//! Helpers of partitions at S-EL0, which have no stage 1 of their own.
 
 use crate::ffa::SP3;
 use crate::rt::check::{Check, holds};
@@ -10,7 +10,7 @@ use crate::{command, helper};
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(spin), helper!(read)];
 
-/// [`spin`] and [`read`], for other files.
+/// The numbers of the helpers [`spin`] and [`read`].
 pub(crate) const SPIN: u32 = command!(spin);
 pub(crate) const READ: u32 = command!(read);
 
@@ -29,8 +29,7 @@ fn spin(_: &Sp, [address, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
 }
 
 fn read(_: &Sp, [address, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    // SAFETY: a load has no effect on this image; if it faults, that is the end of it, which the
-    // test wants.
+    // SAFETY: a load has no effect on this image. A fault ends the partition, as the test wants.
     Ok([unsafe { (address as *const u64).read_volatile() }, 0, 0, 0])
 }
 

@@ -12,7 +12,7 @@ use crate::{command, helper, println};
 
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(while_it_runs), helper!(say), helper!(say_and_look)];
-/// [`say`] and [`while_it_runs`], for other files.
+/// The numbers of the helpers [`say`] and [`while_it_runs`].
 pub(crate) const SAY: u32 = command!(say);
 pub(crate) const WHILE_IT_RUNS: u32 = command!(while_it_runs);
 
@@ -22,7 +22,7 @@ pub(crate) const UART: u64 = 40;
 const DATA: usize = 0x00;
 pub(crate) const MASK: usize = 0x38;
 pub(crate) const CLEAR: usize = 0x44;
-/// The transmit interrupt in both.
+/// The bit of the transmit interrupt in both registers.
 pub(crate) const TRANSMIT: u32 = 1 << 5;
 
 pub(crate) fn uart(register: usize, value: u32) {
@@ -30,7 +30,7 @@ pub(crate) fn uart(register: usize, value: u32) {
     unsafe { ((SECURE_UART + register) as *mut u32).write_volatile(value) };
 }
 
-/// Returns what the UART lets through.
+/// Returns the interrupts that the UART lets through.
 pub(crate) fn uart_mask() -> u64 {
     // SAFETY: as above.
     u64::from(unsafe { ((SECURE_UART + MASK) as *const u32).read_volatile() })
@@ -56,7 +56,7 @@ fn while_it_runs(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
         println!("# interrupt {round}");
         holds(wait_until(PATIENCE_MS, is_signalled), round as u64)?;
         equal(hf(GET, &[]), UART)?;
-        // Active: it does not come again, though its source goes on.
+        // An active interrupt does not come again, though its source goes on.
         holds(!is_signalled(), round as u64)?;
         equal(hf(GET, &[]), NONE)?;
         quieten();
@@ -87,10 +87,11 @@ fn say(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([7; 4])
 }
 
-/// Some of them, for other files.
+/// The number of the helper [`say_and_look`].
 pub(crate) const SAY_AND_LOOK: u32 = command!(say_and_look);
 
-/// Raises the interrupt of sp1; whether it has not been handled when this goes on.
+/// Raises the interrupt of sp1. Result: not zero if the interrupt is unhandled when this partition
+/// goes on.
 fn say_and_look(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     println!("# {}: raises an interrupt", sp.identity.name);
     Ok([uart_mask(), 0, 0, 0])

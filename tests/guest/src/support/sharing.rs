@@ -5,7 +5,7 @@ use crate::ffa::{NWD, id};
 use crate::nwd;
 use crate::rt::check::Check;
 
-/// A receiver with these permissions.
+/// Returns a receiver with these permissions.
 pub const fn receiver(id: u16, access: u8) -> Receiver {
     Receiver {
         id,
@@ -14,7 +14,7 @@ pub const fn receiver(id: u16, access: u8) -> Receiver {
     }
 }
 
-/// A share, lend or donate of the Normal world with one receiver.
+/// Returns a share, lend or donate of the Normal world.
 pub fn transaction<'a>(receivers: &'a [Receiver], ranges: &'a [(u64, u32)]) -> Transaction<'a> {
     Transaction {
         sender: NWD,
@@ -27,7 +27,7 @@ pub fn transaction<'a>(receivers: &'a [Receiver], ranges: &'a [(u64, u32)]) -> T
     }
 }
 
-/// Shares `ranges` with `partition`.
+/// Shares `ranges` with `partition`, and returns the handle.
 #[track_caller]
 pub fn share(partition: u16, permission: u8, ranges: &[(u64, u32)]) -> Check<u64> {
     let receivers = [receiver(partition, permission)];

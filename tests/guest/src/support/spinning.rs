@@ -25,21 +25,21 @@ pub const HELPERS: &[Command] = &[
     helper!(nothing),
 ];
 
-/// Loads the vector registers with the pattern of a seed.
+/// The number of the helper that loads the vector registers with the pattern of a seed.
 pub(crate) const LOAD_VECTORS: u32 = command!(load_vectors);
 
-/// Compares the vector registers with the pattern of a seed.
+/// The number of the helper that compares the vector registers with the pattern of a seed.
 pub(crate) const CHECK_VECTORS: u32 = command!(check_vectors);
 
-/// [`spin`], for other files.
+/// The number of the helper [`spin`].
 pub(crate) const SPIN: u32 = command!(spin);
-/// [`pass_on`], for other files.
+/// The number of the helper [`pass_on`].
 pub(crate) const PASS_ON: u32 = command!(pass_on);
 
 const TIMER_MS: u64 = 2;
-/// The word in the shared page: it ends the spinning.
+/// The word in the shared page that ends the spinning.
 pub(crate) const GO: u64 = 1;
-/// The word in the shared page: somebody spins.
+/// The word in the shared page that says that the partition spins.
 pub(crate) const SPINNING: u64 = 2;
 
 #[track_caller]
@@ -84,8 +84,8 @@ fn nothing(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Shares the page through which a spinning partition is told to end, runs `body` with its address,
-/// and takes it back.
+/// Shares the page by which a spinning partition is told to end, runs `body` with the address of
+/// the page, and reclaims the page.
 pub(crate) fn with_flag(partition: u16, body: impl FnOnce(u64) -> Check) -> Check {
     let address = page(70);
     poke(address, 0);
@@ -96,8 +96,8 @@ pub(crate) fn with_flag(partition: u16, body: impl FnOnce(u64) -> Check) -> Chec
     ffa::done(&reclaim(handle, 0))
 }
 
-/// Sends a request during which the timer fires, and checks that it stops `partition` while
-/// somebody spins on `flag`. `pe` is the index of this PE.
+/// Sends a request during which the timer fires, and checks that the interrupt stops `partition`
+/// while a partition spins on `flag`. `pe` is the index of this PE.
 pub(crate) fn preempt(
     partition: u16,
     pe: u16,
@@ -109,7 +109,7 @@ pub(crate) fn preempt(
     let message = request(id::DIRECT_REQ_64, route(NWD, partition), command, arguments);
     let mut next = message;
     while peek(flag) != SPINNING {
-        // The first time, or the interrupt came before the spinning.
+        // The request is new, or the interrupt came before the spinning began.
         fp::load(&fp::pattern(7));
         gic::start_timer(pe as usize, TIMER_MS);
         let stopped = call(ffa::conduit(), next);
@@ -141,7 +141,7 @@ pub(crate) fn resume(partition: u16, index: u16, flag: u64, seed: u64) -> Check 
     equal(answer, !seed)
 }
 
-/// A request to `partition`, which is in the middle of something.
+/// Fails unless `partition` refuses a request with `BUSY`.
 #[track_caller]
 pub(crate) fn is_busy(partition: u16) -> Check {
     let message = request(

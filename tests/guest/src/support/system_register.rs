@@ -11,7 +11,7 @@ use crate::{command, helper, println};
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(read), helper!(write)];
 
-// An accessor of each encoding with op0 = 3: op1 = 0 and 3; 2048 combinations of CRn, CRm and op2.
+// Accessors for each encoding with op0 = 3 and op1 = 0 or 3: 2048 combinations of CRn, CRm and op2.
 global_asm!(
     ".section .text.sweep, \"ax\"",
     ".balign 16",
@@ -53,7 +53,7 @@ impl Register {
         of(0).chain(of(3))
     }
 
-    /// The identification register with this CRm and op2.
+    /// Returns the identification register with this CRm and op2.
     pub(crate) fn identification(crm: u64, op2: u64) -> Self {
         Self {
             op1: 0,
@@ -104,7 +104,7 @@ impl Register {
             (0, 12) => self.crm() <= 1 && self.op2() != 2,
             (0, 14) => self.crm() == 1,
             (3, 2 | 3 | 5 | 10 | 13) => true,
-            // From DIT on; FPCR, FPSR.
+            // CRm 2 from DIT on; FPCR and FPSR.
             (3, 4) => self.crm() == 2 && self.op2() > 4 || self.crm() == 4,
             _ => false,
         }
@@ -113,7 +113,7 @@ impl Register {
     /// Returns whether a partition may write anything there, as long as it restores it.
     pub(crate) fn is_free_at_el1(self) -> bool {
         match (self.op1, self.crn()) {
-            // SCTLR, TTBR0, TTBR1, TCR, MAIR: it runs by them.
+            // All but SCTLR, TTBR0, TTBR1, TCR and MAIR, which the partition runs by.
             (0, 1) => self.crm() != 0 || self.op2() != 0,
             (0, 2) => self.crm() != 0,
             (0, 3 | 5 | 6 | 7 | 9 | 13) => true,
@@ -125,7 +125,7 @@ impl Register {
         }
     }
 
-    /// A value that tells who wrote it.
+    /// Returns a value that differs from register to register.
     pub(crate) fn pattern(self) -> u64 {
         0x5aa5_1234_5678_9aa5 ^ self.rest << 20
     }
@@ -140,13 +140,14 @@ impl Register {
         );
     }
 
-    /// Reads the register in a partition, where that may.
+    /// Reads the register in a partition. Returns `None` if the partition may not.
     pub(crate) fn get_in(self, partition: u16) -> Check<Option<u64>> {
         let [may, value, ..] = ask(partition, command!(read), [self.op1, self.rest, 0, 0])?;
         Ok((may == 1).then_some(value))
     }
 
-    /// Writes the register in a partition, and returns what it then holds, where the partition may.
+    /// Writes the register in a partition, and returns the value that it then holds. Returns `None`
+    /// if the partition may not.
     pub(crate) fn set_in(self, partition: u16, value: u64) -> Check<Option<u64>> {
         let [may, value, ..] = ask(partition, command!(write), [self.op1, self.rest, value, 0])?;
         Ok((may == 1).then_some(value))

@@ -1,5 +1,5 @@
-//! Virtual interrupts as a partition uses them: Hafnium's calls, what is signalled, and helpers
-//! that raise interrupts of a context's own.
+//! Virtual interrupts as a partition uses them: Hafnium's calls, the signals, and helpers that
+//! raise interrupts of a context.
 
 use core::arch::asm;
 
@@ -13,7 +13,7 @@ use crate::{command, ffa, helper};
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(own_timer), helper!(call_context)];
 
-/// The calls of partitions for interrupts.
+/// Function ids of Hafnium's calls for interrupts.
 pub(crate) const ENABLE: u32 = 0xff03;
 pub(crate) const GET: u32 = 0xff04;
 pub(crate) const DEACTIVATE: u32 = 0xff08;
@@ -27,7 +27,8 @@ pub(crate) fn hf(function: u32, arguments: &[u64]) -> u64 {
     call(ffa::conduit(), ffa::regs(function, arguments))[0]
 }
 
-/// Virtual interrupts that are signalled: bit 0 an IRQ, bit 1 an FIQ; at S-EL0, none.
+/// Returns the virtual interrupts that are signalled: bit 0 for an IRQ, bit 1 for an FIQ. At S-EL0
+/// there are none.
 pub(crate) fn signals() -> u64 {
     if exception_level() == 0 {
         return 0;
@@ -38,7 +39,7 @@ pub(crate) fn signals() -> u64 {
     (pending >> 7 & 1) | (pending >> 6 & 1) << 1
 }
 
-/// The virtual IRQ is pending.
+/// Returns whether a virtual IRQ is signalled.
 pub(crate) fn is_signalled() -> bool {
     signals() & 1 != 0
 }
@@ -61,7 +62,7 @@ pub(crate) const OWN_TIMER: u32 = command!(own_timer);
 pub(crate) const CALL_CONTEXT: u32 = command!(call_context);
 
 pub(crate) const MANAGED_EXIT: u64 = 4;
-/// INTIDs of the EL1 virtual timer, the clock and the GPIO.
+/// INTID of the EL1 virtual timer.
 pub(crate) const VIRTUAL_TIMER: u64 = 27;
 
 fn own_timer(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {

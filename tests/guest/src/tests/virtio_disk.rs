@@ -171,7 +171,7 @@ fn virtio_reset(_: &Nwd) -> Check {
 fn virtio_poll(_: &Nwd) -> Check {
     for_each_bus(|bus| {
         if bus.method == Method::Indirect {
-            // This partition sends events without being asked.
+            // A partition of this kind sends its events by itself, so that a poll brings none.
             return holds(bus.poll()?.is_none(), 0u64);
         }
         with_area(bus, || {

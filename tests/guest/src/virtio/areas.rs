@@ -1,8 +1,8 @@
-//! The device's view of shared memory: areas that it has retrieved, and accesses that stay inside
-//! them.
+//! Shared memory as the device sees it: the areas that the device has retrieved, and accesses that
+//! stay inside them.
 //!
-//! Whatever lies there can change at any time and says anything: each address is checked, each
-//! access is volatile.
+//! Shared memory can change at any time and hold anything. Each address is checked, and each access
+//! is volatile.
 
 use crate::ffa::memory_calls::Caller;
 use crate::ffa::memory_descriptor::{NORMAL_WB, Receiver, Transaction, access, flag};
@@ -33,7 +33,7 @@ pub struct Areas {
 }
 
 impl Areas {
-    /// No areas, for the partition `caller`.
+    /// Returns an empty set of areas of the partition `caller`.
     pub const fn new(caller: Caller) -> Self {
         Self {
             caller,
@@ -41,8 +41,8 @@ impl Areas {
         }
     }
 
-    /// Retrieves the memory behind `handle`, which `owner` shares, as area `number`. Whether that
-    /// worked.
+    /// Retrieves the memory behind `handle`, which `owner` shares, as area `number`. Returns
+    /// whether that worked.
     pub fn add(&mut self, owner: u16, number: u16, handle: u64, tag: u64, pages: u32) -> bool {
         let known = self
             .areas
@@ -88,7 +88,7 @@ impl Areas {
         true
     }
 
-    /// Gives the memory of area `number` back. Whether there was one.
+    /// Relinquishes the memory of area `number`. Returns whether there was such an area.
     pub fn remove(&mut self, number: u16) -> bool {
         let mut areas = self.areas.iter_mut();
         let Some(slot) = areas.find(|area| area.is_some_and(|area| area.number == number)) else {
@@ -103,12 +103,12 @@ impl Areas {
         ffa::done(&self.caller.relinquish(area.handle, 0)).is_ok()
     }
 
-    /// The number of one of the areas, if there are any.
+    /// Returns the number of one of the areas, if there are any.
     pub fn any(&self) -> Option<u16> {
         self.areas.iter().flatten().next().map(|area| area.number)
     }
 
-    /// Where `length` bytes at `address` lie.
+    /// Returns the address in memory of `length` bytes at `address`.
     fn translate(&self, address: u64, length: usize) -> Result<u64, Outside> {
         let number = (address >> AREA_SHIFT) as u16;
         let offset = address & ((1 << AREA_SHIFT) - 1);
@@ -121,7 +121,7 @@ impl Areas {
         Ok(area.base + offset)
     }
 
-    /// Copies from `address` on.
+    /// Copies bytes from `address` on.
     pub fn read(&self, address: u64, to: &mut [u8]) -> Result<(), Outside> {
         let from = self.translate(address, to.len())? as *const u8;
         for (n, byte) in to.iter_mut().enumerate() {
@@ -131,7 +131,7 @@ impl Areas {
         Ok(())
     }
 
-    /// Copies to `address`.
+    /// Copies bytes to `address`.
     pub fn write(&self, address: u64, from: &[u8]) -> Result<(), Outside> {
         let to = self.translate(address, from.len())? as *mut u8;
         for (n, byte) in from.iter().enumerate() {
@@ -141,7 +141,7 @@ impl Areas {
         Ok(())
     }
 
-    /// The 16 bits at `address`.
+    /// Reads the 16 bits at `address`.
     pub fn u16(&self, address: u64) -> Result<u16, Outside> {
         let mut bytes = [0; 2];
         self.read(address, &mut bytes)?;

@@ -1,5 +1,5 @@
-//! The partition's end of the bus: answers bus messages and those to its one device, by direct or
-//! by indirect messages.
+//! The partition's end of the bus: it answers messages about the bus and about its one device, by
+//! direct or by indirect messages.
 
 use crate::ffa::indirect_message::{self, Header};
 use crate::ffa::{self, NWD, id, route};
@@ -14,18 +14,18 @@ use super::{BUS_VERSION, RESULT_ERROR, REVISION, UUID};
 
 /// Number of the only device.
 const DEVICE: u16 = 0;
-/// Configuration bytes that fit a message, behind three words.
+/// Configuration bytes that fit into a message, behind three words.
 const CONFIG_MAX: usize = SIZE - 6 - 12;
 
-/// One bus with one disk on it.
+/// A bus with one disk.
 pub struct Bus {
     features: u32,
     areas: Areas,
     disk: Disk,
-    /// The queue was used and the driver has not been told.
+    /// Says whether the queue was used and the driver has not been told.
     used: bool,
-    /// The partition gave areas back of its own, and the driver has not been told: one bit for each
-    /// number below 64.
+    /// Areas that the partition gave back unasked and that the driver has not been told of: one bit
+    /// for each number below 64.
     released: u64,
 }
 
@@ -40,7 +40,7 @@ impl Bus {
         }
     }
 
-    /// Handles a message; the response, if it is one that has a response.
+    /// Handles a message, and returns the response if the message has one.
     fn handle(&mut self, message: &Message) -> Option<Message> {
         if !message.is_whole() || message.is_response() {
             return Some(message.response());
@@ -69,7 +69,7 @@ impl Bus {
                 .with(self.features.to_le_bytes())
                 .with(0xffu16.to_le_bytes()),
             bus::GET_DEVICES => {
-                // One device, number 0.
+                // There is one device, with number 0.
                 let offset = payload.u16();
                 let (count, map) = if offset == 0 { (1u16, 1u16) } else { (0, 0) };
                 response
@@ -105,7 +105,7 @@ impl Bus {
         }
     }
 
-    /// Returns what the driver has not been told yet. It is told once.
+    /// Returns the next event that the driver has not been told. Each event is returned once.
     fn next_event(&mut self) -> Option<Message> {
         if self.used {
             self.used = false;
@@ -203,7 +203,7 @@ fn about_area(response: Message, number: u16, worked: bool) -> Message {
         .with(result.to_le_bytes())
 }
 
-/// The UUID as x2 and x3 carry it.
+/// Returns the UUID as x2 and x3 carry it.
 pub fn uuid_registers() -> [u64; 2] {
     let [a, b, c, d] = UUID.map(u64::from);
     [b << 32 | a, d << 32 | c]
@@ -232,7 +232,7 @@ pub fn serve_direct(identity: &'static Identity) -> ! {
 pub fn serve_indirect(identity: &'static Identity) -> ! {
     let features = super::feature::INDIRECT_RX | super::feature::INDIRECT_TX;
     let mut bus = Bus::new(identity, features);
-    // What waits until the Normal world has room for it.
+    // The response that waits until the Normal world's RX is free.
     let mut response = None;
     loop {
         if response.is_none()
@@ -264,7 +264,7 @@ fn receive(me: u16) -> Option<Message> {
     Some(message)
 }
 
-/// Sends to the Normal world; false if it has no room.
+/// Sends a message to the Normal world. Returns false if its RX is full.
 fn is_sent(me: u16, message: &Message) -> bool {
     ffa::done(&indirect_message::send(&TX, me, NWD, message.bytes())).is_ok()
 }

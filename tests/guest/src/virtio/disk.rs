@@ -1,4 +1,5 @@
-//! The device: a small disk in the partition's own memory (virtio 1.2 section 5.2), with one queue.
+//! The device: a small disk in the memory of the partition (virtio 1.2 section 5.2), with one
+//! queue.
 
 use crate::rt::page::Shared;
 
@@ -15,8 +16,7 @@ pub const FLUSH: u64 = 1 << 9;
 /// Bytes of a sector.
 pub const SECTOR: usize = 512;
 const SECTORS: usize = 64;
-/// The size of the device configuration, which begins with the number of sectors. The rest of it
-/// reads as zero.
+/// Size of the device configuration. The number of sectors comes first; the rest reads as zero.
 pub const CONFIG_SIZE: u32 = 60;
 
 /// Bits of the device status.
@@ -37,7 +37,7 @@ const UNSUPPORTED: u8 = 2;
 
 static SECTOR_DATA: Shared<{ SECTORS * SECTOR }> = Shared::new();
 
-/// State that the driver sets up.
+/// The state of the disk that the driver sets up.
 #[derive(Default)]
 pub struct Disk {
     /// Device status.
@@ -49,8 +49,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Sets the status: zero resets the device, and features that were not offered are not
-    /// accepted.
+    /// Sets the status. Zero resets the device; features that were not offered are not accepted.
     pub fn set_status(&mut self, value: u32) {
         if value == 0 {
             *self = Self::default();
@@ -62,14 +61,14 @@ impl Disk {
         }
     }
 
-    /// One byte of the configuration.
+    /// Returns one byte of the configuration.
     pub fn config(offset: usize) -> u8 {
         let capacity = (SECTORS as u64).to_le_bytes();
         capacity.get(offset).copied().unwrap_or(0)
     }
 
-    /// Processes what the driver offers; whether anything was used. A queue that makes no sense
-    /// stops the device until it is reset.
+    /// Processes all requests that the driver offers, and returns whether any buffer was used. A
+    /// malformed queue stops the device until it is reset.
     pub fn process(&mut self, areas: &Areas) -> bool {
         if self.status & status::DRIVER_OK == 0 || self.status & status::NEEDS_RESET != 0 {
             return false;
@@ -99,7 +98,7 @@ impl Disk {
     }
 }
 
-/// Serves a request: header, data, status byte. The number of bytes written.
+/// Serves a request of header, data and status byte, and returns the number of bytes written.
 fn serve(areas: &Areas, chain: &Chain) -> Result<u32, Broken> {
     let [header, data @ .., last] = chain.segments() else {
         return Err(Broken);

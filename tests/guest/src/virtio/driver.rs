@@ -1,6 +1,6 @@
-//! The Normal world's end of the bus, as the Linux driver behaves: probe by UUID and properties,
-//! direct messages if the partition receives them, else indirect ones; and the transport that a
-//! virtio driver runs over.
+//! The Normal world's end of the bus, as the Linux driver behaves: it probes by UUID and
+//! properties, uses direct messages if the partition receives them and indirect ones otherwise, and
+//! is the transport of a virtio driver.
 
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use virtio_drivers::{Error, PhysAddr, Result};
@@ -23,15 +23,15 @@ use super::{BUS_VERSION, REVISION, UUID, feature};
 const RECEIVES_DIRECT: u32 = 1 << 0;
 const INDIRECT: u32 = 1 << 2;
 
-/// The driver tries again as often if the partition's RX is full.
+/// Number of tries while the partition's RX is full.
 const ATTEMPTS: usize = 10;
-/// How often partitions get cycles until a response must be there.
+/// Number of times that partitions get cycles until a response must be there.
 const ROUNDS: usize = 100;
 
 /// Framework notifications of the SPM, the only ones that the SPMC keeps for the Normal world.
 const FROM_SPM: u64 = 1 << 2;
 
-/// How messages travel.
+/// The kind of messages that carry the frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Method {
     /// `FFA_MSG_SEND_DIRECT_REQ2`.
@@ -43,13 +43,13 @@ pub enum Method {
 /// A partition that serves the bus.
 #[derive(Clone, Copy, Debug)]
 pub struct Bus {
-    /// Its id.
+    /// Id of the partition.
     pub partition: u16,
-    /// How to talk to it.
+    /// The kind of messages that the partition takes.
     pub method: Method,
 }
 
-/// The partitions with the UUID of the service: calls `found` for each.
+/// Calls `found` for each partition with the UUID of the service.
 pub fn for_each_bus(mut found: impl FnMut(Bus) -> Check) -> Check {
     const ENTRY: usize = 24;
     let [a, b, c, d] = UUID.map(u64::from);
@@ -90,10 +90,10 @@ impl Bus {
         Ok(response)
     }
 
-    /// Sends what has no response.
+    /// Sends a message that has no response.
     pub fn send_event(&self, event: &Message) -> Check {
         match self.method {
-            // Its content means nothing.
+            // The response has no meaning.
             Method::Direct => self.send_direct(event).map(drop),
             Method::Indirect => self.send_indirect(event),
         }
@@ -126,8 +126,8 @@ impl Bus {
         fail(self.partition)
     }
 
-    /// Gives cycles to whoever has something pending until a message comes that `wanted` takes.
-    /// Others are dropped, as the driver drops them.
+    /// Gives cycles to partitions that have something pending until a message comes that `wanted`
+    /// takes. Drops other messages, as the driver does.
     pub fn wait(&self, wanted: impl Fn(&Message) -> bool) -> Check<Message> {
         for _ in 0..ROUNDS {
             if !give_cycles()? {
@@ -149,13 +149,14 @@ impl Bus {
         fail(self.partition)
     }
 
-    /// Returns what a partition that sends no messages of its own has to tell.
+    /// Asks a partition that sends no messages of its own for an event.
     pub fn poll(&self) -> Check<Option<Message>> {
         let response = self.transfer(&Message::bus(bus::EVENT_POLL))?;
         Ok(response.payload_message())
     }
 
-    /// VERSION: both ends agree, and the features are those that the properties promise.
+    /// Sends VERSION. Fails unless both ends agree, and the features are those that the properties
+    /// promise.
     pub fn version(&self) -> Check {
         let request = Message::bus(bus::VERSION)
             .with(BUS_VERSION.to_le_bytes())
@@ -176,7 +177,7 @@ impl Bus {
         holds(features & needed != 0, features)
     }
 
-    /// GET_DEVICES: the bitmap of device numbers below 16.
+    /// Sends GET_DEVICES, and returns the bitmap of device numbers below 16.
     pub fn devices(&self) -> Check<u16> {
         let request = Message::bus(bus::GET_DEVICES)
             .with(0u16.to_le_bytes())
@@ -191,8 +192,8 @@ impl Bus {
         Ok(map)
     }
 
-    /// Shares the driver's pages and announces them as area `number`; the handle, and the result in
-    /// the response.
+    /// Shares the driver's pages and announces them as area `number`. Returns the handle, and the
+    /// result in the response.
     pub fn share_area(&self, number: u16, tag: u64) -> Check<(u64, u16)> {
         let receivers = [Receiver {
             id: self.partition,
@@ -212,7 +213,7 @@ impl Bus {
         Ok((handle, self.announce_area(number, handle, tag)?))
     }
 
-    /// AREA_SHARE; the result in the response.
+    /// Sends AREA_SHARE, and returns the result in the response.
     pub fn announce_area(&self, number: u16, handle: u64, tag: u64) -> Check<u16> {
         let request = Message::bus(bus::AREA_SHARE)
             .with(number.to_le_bytes())
@@ -223,7 +224,7 @@ impl Bus {
         self.about_area(&request, number)
     }
 
-    /// AREA_UNSHARE; the result in the response.
+    /// Sends AREA_UNSHARE, and returns the result in the response.
     pub fn unshare_area(&self, number: u16) -> Check<u16> {
         self.about_area(
             &Message::bus(bus::AREA_UNSHARE).with(number.to_le_bytes()),
@@ -238,19 +239,19 @@ impl Bus {
         Ok(payload.u16())
     }
 
-    /// RESET
+    /// Sends RESET.
     pub fn reset(&self) -> Check {
         self.transfer(&Message::bus(bus::RESET)).map(drop)
     }
 }
 
-/// Takes the memory back, which nobody holds any more.
+/// Reclaims memory that nobody holds any more.
 pub fn take_back(handle: u64) -> Check {
     ffa::done(&reclaim(handle, 0))
 }
 
-/// Asks who has something pending and gives partitions cycles, as the notification callback of the
-/// kernel does. Returns whether the Normal world is one of those who have.
+/// Gives cycles to all partitions with something pending, as the notification callback of the
+/// kernel does. Returns whether something is pending for the Normal world.
 fn give_cycles() -> Check<bool> {
     let answer = ffa::call(id::NOTIFICATION_INFO_GET_64, &[]);
     if answer[0] == u64::from(id::ERROR) {
@@ -276,25 +277,25 @@ fn give_cycles() -> Check<bool> {
     Ok(mine)
 }
 
-/// One device on a bus, for a virtio driver. A message that fails is a panic: the interface of
-/// transports has no errors.
+/// A device on a bus, as the transport of a virtio driver. A message that fails causes a panic,
+/// since the interface of transports has no errors.
 pub struct Device {
     bus: Bus,
     number: u16,
 }
 
 impl Device {
-    /// Device `number` of a bus.
+    /// Returns device `number` of a bus.
     pub fn new(bus: Bus, number: u16) -> Self {
         Self { bus, number }
     }
 
-    /// A message to the device.
+    /// Returns a message to the device.
     pub fn request(&self, id: u8) -> Message {
         Message::transport(id, self.number)
     }
 
-    /// Sends it.
+    /// Sends a message to the device, and returns the response.
     pub fn ask(&self, request: Message) -> Message {
         match self.bus.transfer(&request) {
             Ok(response) => response,

@@ -1,11 +1,11 @@
-//! The frame of virtio-msg: type, id, device, size, then the payload; little-endian, packed.
+//! The frame of virtio-msg: type, id, device, size, then the payload, all little-endian and packed.
 
 use crate::rt::call::Regs;
 use crate::rt::page::{PAGE_SIZE, Shared};
 
 /// Bytes that a direct message carries, in x4 to x17.
 pub const CAPACITY: usize = 112;
-/// Bytes that a bus of this revision sends at most.
+/// The most bytes that a bus of this revision sends in a message.
 pub const SIZE: usize = 44;
 
 const HEADER: usize = 6;
@@ -44,7 +44,7 @@ pub mod transport {
     pub const EVENT_USED: u8 = 0x42;
 }
 
-/// One message.
+/// A message.
 #[derive(Clone, Copy)]
 pub struct Message([u8; CAPACITY]);
 
@@ -58,17 +58,17 @@ impl Message {
         message
     }
 
-    /// A message about the bus.
+    /// Returns a message about the bus.
     pub fn bus(id: u8) -> Self {
         Self::new(BUS, id, 0)
     }
 
-    /// A message to or from a device.
+    /// Returns a message to or from a device.
     pub fn transport(id: u8, device: u16) -> Self {
         Self::new(0, id, device)
     }
 
-    /// The response to this one, without payload.
+    /// Returns the response to this message, without payload.
     pub fn response(&self) -> Self {
         Self::new(self.0[0] | RESPONSE, self.id(), self.device())
     }
@@ -79,7 +79,7 @@ impl Message {
         self
     }
 
-    /// Adds another message to the payload, in which it ends.
+    /// Adds another message to the payload, as its end.
     pub fn with_message(mut self, other: &Self) -> Self {
         self.push(other.bytes());
         self
@@ -96,47 +96,47 @@ impl Message {
         self.0[4..6].copy_from_slice(&(size as u16).to_le_bytes());
     }
 
-    /// Header and payload in bytes; what came from outside may say anything.
+    /// Returns the size of header and payload in bytes. A message from outside may have any.
     pub fn size(&self) -> usize {
         u16::from_le_bytes([self.0[4], self.0[5]]) as usize
     }
 
-    /// Returns whether the size is one that a frame may have.
+    /// Returns whether a frame may have this size.
     pub fn is_whole(&self) -> bool {
         (HEADER..=SIZE).contains(&self.size())
     }
 
-    /// Returns what it is, within its kind.
+    /// Returns the id of the message within its kind.
     pub fn id(&self) -> u8 {
         self.0[1]
     }
 
-    /// The device that it is about.
+    /// Returns the device that the message is about.
     pub fn device(&self) -> u16 {
         u16::from_le_bytes([self.0[2], self.0[3]])
     }
 
-    /// About the bus, not about a device.
+    /// Returns whether the message is about the bus, and not about a device.
     pub fn is_bus(&self) -> bool {
         self.0[0] & BUS != 0
     }
 
-    /// Answers a request.
+    /// Returns whether the message is a response.
     pub fn is_response(&self) -> bool {
         self.0[0] & RESPONSE != 0
     }
 
-    /// The message.
+    /// Returns the bytes of the message.
     pub fn bytes(&self) -> &[u8] {
         &self.0[..self.size().clamp(HEADER, SIZE)]
     }
 
-    /// The payload.
+    /// Returns the payload.
     pub fn payload(&self) -> Payload<'_> {
         Payload(&self.bytes()[HEADER..])
     }
 
-    /// The message in the payload, if there is one.
+    /// Returns the message in the payload, if there is one.
     pub fn payload_message(&self) -> Option<Self> {
         let inner = self.payload().rest();
         let mut bytes = [0; CAPACITY];
@@ -144,7 +144,7 @@ impl Message {
         (!inner.is_empty()).then_some(Self(bytes))
     }
 
-    /// From x4 to x17 of a direct message.
+    /// Takes a message from x4 to x17 of a direct message.
     pub fn from_registers(registers: &Regs) -> Self {
         let mut bytes = [0; CAPACITY];
         for (to, from) in bytes.chunks_exact_mut(8).zip(&registers[FIRST_REGISTER..]) {
@@ -153,7 +153,7 @@ impl Message {
         Self(bytes)
     }
 
-    /// Into x4 to x17 of a direct message.
+    /// Puts the message into x4 to x17 of a direct message.
     pub fn to_registers(self, registers: &mut Regs) {
         for (to, from) in registers[FIRST_REGISTER..]
             .iter_mut()
@@ -166,7 +166,7 @@ impl Message {
         }
     }
 
-    /// From `size` bytes at `offset` of a buffer.
+    /// Takes a message from `size` bytes at `offset` of a buffer.
     pub fn from_buffer(buffer: &Shared<PAGE_SIZE>, offset: usize, size: usize) -> Self {
         let mut bytes = [0; CAPACITY];
         buffer.read(offset, &mut bytes[..size.min(SIZE)]);
@@ -174,7 +174,7 @@ impl Message {
     }
 }
 
-/// The payload of a message, read from the front. What is missing reads as zero.
+/// The payload of a message, read from the front. Missing bytes read as zero.
 pub struct Payload<'m>(&'m [u8]);
 
 impl<'m> Payload<'m> {
@@ -186,22 +186,22 @@ impl<'m> Payload<'m> {
         bytes
     }
 
-    /// The next 16 bits.
+    /// Reads the next 16 bits.
     pub fn u16(&mut self) -> u16 {
         u16::from_le_bytes(self.take())
     }
 
-    /// The next 32 bits.
+    /// Reads the next 32 bits.
     pub fn u32(&mut self) -> u32 {
         u32::from_le_bytes(self.take())
     }
 
-    /// The next 64 bits.
+    /// Reads the next 64 bits.
     pub fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.take())
     }
 
-    /// Everything that is left.
+    /// Returns the rest.
     pub fn rest(&self) -> &'m [u8] {
         self.0
     }

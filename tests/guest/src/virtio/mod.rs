@@ -1,9 +1,10 @@
-//! virtio-msg over FF-A (the bus of the Linux series of July 2025): both ends of it. Partitions
-//! serve a disk; the Normal world finds them by their UUID and drives the disk with a virtio driver
+//! virtio-msg over FF-A (the bus of the Linux series of July 2025), both ends of it. Partitions
+//! serve a disk. The Normal world finds them by their UUID and drives the disk with a virtio driver
 //! that knows nothing of FF-A.
 //!
-//! Memory that driver and device share is an *area*: sent with `FFA_MEM_SHARE`, announced by
-//! AREA_SHARE, retrieved before that is answered. Addresses in rings are `area << 56 | offset`.
+//! Memory that driver and device share is an *area*: the driver sends it with `FFA_MEM_SHARE` and
+//! announces it by AREA_SHARE, and the device retrieves it before it answers. Addresses in rings
+//! are `area << 56 | offset`.
 
 pub mod areas;
 pub mod device;
@@ -16,12 +17,12 @@ pub mod ring;
 /// UUID of the service as four little-endian words: c66028b5-2498-4aa1-9de7-77da6122abf0.
 pub const UUID: [u32; 4] = [0xb528_60c6, 0xa14a_9824, 0xda77_e79d, 0xf0ab_2261];
 
-/// Where the number of the area stands in an address.
+/// Position of the number of the area in an address.
 pub const AREA_SHIFT: u32 = 56;
 
-/// Both ends speak this version of the bus...
+/// The version of the bus that both ends speak.
 pub const BUS_VERSION: u32 = 1;
-/// ...and this revision of virtio-msg.
+/// The revision of virtio-msg that both ends speak.
 pub const REVISION: u32 = 1;
 
 /// Features of the bus, as VERSION carries them.
@@ -34,5 +35,5 @@ pub mod feature {
     pub const ALL: u32 = 15;
 }
 
-/// `result` of a response about an area: it failed.
+/// `result` of a response about an area that says that the request failed.
 pub const RESULT_ERROR: u16 = 1;

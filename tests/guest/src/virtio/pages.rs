@@ -1,7 +1,8 @@
-//! The driver's memory: one area of pages that it shares with the device, handed out page by page.
+//! The driver's memory: one area of pages that the driver shares with the device and hands out page
+//! by page.
 //!
-//! What the driver of a device has elsewhere is copied in and out; so the device never reaches
-//! anything else.
+//! Data of the device's driver that lies elsewhere is copied in and out, so that the device reaches
+//! nothing but the area.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use crate::rt::page::{PAGE_SIZE, Shared};
 
 use super::AREA_SHIFT;
 
-/// Pages of the area.
+/// Number of pages of the area.
 pub const PAGES: usize = 16;
 
 static MEMORY: Shared<{ PAGES * PAGE_SIZE }> = Shared::new();
@@ -21,22 +22,22 @@ static USED: AtomicU32 = AtomicU32::new(0);
 /// The number under which the device knows the area.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// Address of the first page.
+/// Returns the address of the first page.
 pub fn base() -> u64 {
     MEMORY.address()
 }
 
-/// From now on addresses are those of area `number`.
+/// Makes addresses those of area `number` from now on.
 pub fn set_area(number: u16) {
     NUMBER.store(number.into(), Ordering::Relaxed);
 }
 
-/// How many pages are handed out.
+/// Returns the number of pages that are handed out.
 pub fn used() -> u32 {
     USED.load(Ordering::Relaxed).count_ones()
 }
 
-/// The offset of `count` pages in a row, or `None` if there are not so many.
+/// Hands out `count` pages in a row and returns their offset, or `None` if there are not so many.
 fn take(count: usize) -> Option<usize> {
     let mask = (1_u32 << count) - 1;
     let used = USED.load(Ordering::Relaxed);
@@ -77,7 +78,7 @@ unsafe impl Hal for Area {
                     NonNull::new(pointer).unwrap_or(NonNull::dangling()),
                 )
             }
-            // Zero says that there is no memory.
+            // Address 0 says that there is no memory.
             None => (0, NonNull::dangling()),
         }
     }

@@ -4,13 +4,13 @@ use core::sync::atomic::{Ordering, fence};
 
 use super::areas::{Areas, Outside};
 
-/// Entries that a queue has at most.
+/// The most entries that a queue can have.
 pub const MAX_SIZE: u32 = 16;
 
 const NEXT: u16 = 1 << 0;
 const WRITE: u16 = 1 << 1;
 
-/// Says that a queue contains something that no driver would write.
+/// The error that a queue contains something that no driver would write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
 
@@ -23,18 +23,18 @@ impl From<Outside> for Broken {
 /// A buffer of a request.
 #[derive(Clone, Copy, Default)]
 pub struct Segment {
-    /// Address, with the area in it.
+    /// Address, with the number of the area in it.
     pub address: u64,
-    /// Bytes.
+    /// Length in bytes.
     pub length: usize,
-    /// The device writes it; otherwise the driver has written it.
+    /// Says whether the device writes the buffer; otherwise the driver has written it.
     pub is_written: bool,
 }
 
 /// The buffers of one request.
 #[derive(Default)]
 pub struct Chain {
-    /// Index of the first descriptor: names the request.
+    /// Index of the first descriptor, which identifies the request.
     head: u16,
     segments: [Segment; Self::MAX],
     count: usize,
@@ -43,7 +43,7 @@ pub struct Chain {
 impl Chain {
     const MAX: usize = 8;
 
-    /// The buffers, in order.
+    /// Returns the buffers in order.
     pub fn segments(&self) -> &[Segment] {
         &self.segments[..self.count]
     }
@@ -52,20 +52,20 @@ impl Chain {
 /// A queue as the driver described it.
 #[derive(Clone, Copy, Default)]
 pub struct Ring {
-    /// Entries; a power of two, 0 while there is no queue.
+    /// Number of entries: a power of two, or 0 while there is no queue.
     pub size: u32,
-    /// Descriptor table.
+    /// Address of the descriptor table.
     pub descriptors: u64,
-    /// The ring in which the driver offers buffers.
+    /// Address of the ring in which the driver offers buffers.
     pub driver: u64,
-    /// The ring in which the device returns used buffers.
+    /// Address of the ring in which the device returns used buffers.
     pub device: u64,
     offered: u16,
     used: u16,
 }
 
 impl Ring {
-    /// A queue that starts anew. `None` for a size that it cannot have.
+    /// Returns a queue that starts anew, or `None` for a size that no queue can have.
     pub fn new(size: u32, descriptors: u64, driver: u64, device: u64) -> Option<Self> {
         (size.is_power_of_two() && size <= MAX_SIZE).then_some(Self {
             size,
@@ -77,7 +77,7 @@ impl Ring {
         })
     }
 
-    /// The next request, if the driver offers one.
+    /// Returns the next request, if the driver offers one.
     pub fn next(&mut self, areas: &Areas) -> Result<Option<Chain>, Broken> {
         if self.size == 0 {
             return Err(Broken);
@@ -86,7 +86,7 @@ impl Ring {
         if offered == self.offered {
             return Ok(None);
         }
-        // The driver wrote the entry before the index.
+        // The driver wrote the entry before the index, so the entry is read behind it.
         fence(Ordering::Acquire);
         let entry = u64::from(self.offered) % u64::from(self.size);
         let head = areas.u16(self.driver.wrapping_add(4 + 2 * entry))?;
@@ -126,13 +126,13 @@ impl Ring {
         }
     }
 
-    /// Gives a request back, with `written` bytes written into its buffers.
+    /// Gives a request back, with `written` bytes in its buffers.
     pub fn give_back(&mut self, areas: &Areas, chain: &Chain, written: u32) -> Result<(), Broken> {
         let entry = u64::from(self.used) % u64::from(self.size);
         let at = self.device.wrapping_add(4 + 8 * entry);
         areas.write(at, &u32::from(chain.head).to_le_bytes())?;
         areas.write(at.wrapping_add(4), &written.to_le_bytes())?;
-        // The entry before the index.
+        // The entry must be visible before the index.
         fence(Ordering::Release);
         self.used = self.used.wrapping_add(1);
         areas.write(self.device.wrapping_add(2), &self.used.to_le_bytes())?;

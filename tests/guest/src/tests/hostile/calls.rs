@@ -1,4 +1,4 @@
-//! Calls at random, with arguments that are right by half: what an attacker of either world does.
+//! Random calls with arguments that are half right, as an attacker in either world makes them.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -12,25 +12,25 @@ use crate::ffa::{self, Answer, NOBODY, NWD, SP1, SP2, SP3, SP4, SPMC, id, route}
 use crate::rt::call::{Regs, call};
 use crate::rt::page::PAGE_SIZE;
 
-/// Handles that this image heard of; any of them may be out of date.
+/// Handles that this image heard of. Any of them may be stale.
 pub static HANDLES: [AtomicU64; 32] = [const { AtomicU64::new(0) }; 32];
-/// Calls of this image.
+/// The calls of this image.
 pub static TALLY: Tally = Tally::new();
 
-/// Everybody, nobody and the SPMC.
+/// Ids of everybody, of nobody and of the SPMC.
 const IDS: [u16; 9] = [NWD, SP1, SP2, SP3, SP4, SPMC, NOBODY, 1, 0xffff];
 
-/// Whoever makes the calls.
+/// An endpoint that makes random calls.
 pub struct Attacker {
-    /// Its id, version and buffers.
+    /// Id, version and buffers of the endpoint.
     pub me: Caller,
-    /// Its choices.
+    /// The source of its choices.
     pub random: Random,
-    /// Pages of its own that it may give away: address of the first, and how many.
+    /// Pages of its own that the endpoint may give away: address of the first, and number.
     pub pages: (u64, u64),
-    /// The image that runs this: without it there would be no attack.
+    /// The memory of the image that runs this code, which the endpoint does not give away.
     pub image: Range<u64>,
-    /// How many it made.
+    /// Number of calls that were made.
     pub calls: u64,
 }
 
@@ -61,7 +61,7 @@ impl Attacker {
         let (first, count) = self.pages;
         let (start, below) = match self.random.below(24) {
             0 => (GIVEN, 512),
-            // What the Normal world gives away itself is not private.
+            // The private pages are no target for the Normal world, which owns them.
             1 if self.me.id != NWD => (PRIVATE, PRIVATE_PAGES),
             2 => (package(self.random.below(4)), 256),
             3 => return self.random.next() & !0xfff,
@@ -83,7 +83,7 @@ impl Attacker {
         }
     }
 
-    /// Returns what an argument may be.
+    /// Returns a word for an argument.
     pub fn word(&mut self) -> u64 {
         match self.random.below(11) {
             0..3 => 0,
@@ -121,7 +121,7 @@ impl Attacker {
             self.me.id
         };
         let mut registers = ffa::regs(function, &[route(from, self.id())]);
-        // Mostly no framework message, and no UUID.
+        // Most requests have no framework flag and no UUID.
         let first = if self.random.once_in(8) { 2 } else { 4 };
         for register in &mut registers[first..8] {
             *register = self.word();
@@ -129,7 +129,7 @@ impl Attacker {
         registers
     }
 
-    /// A call about notifications.
+    /// Makes a call about notifications.
     pub fn notify(&mut self) -> Answer {
         let function = self.random.one_of(&[
             id::NOTIFICATION_BITMAP_CREATE,
@@ -151,7 +151,7 @@ impl Attacker {
             }
             id::NOTIFICATION_GET => [u64::from(me) | self.random.below(4) << 16, 0xf, 0, 0],
             id::NOTIFICATION_INFO_GET_32 | id::NOTIFICATION_INFO_GET_64 => [0; 4],
-            // A receiver binds what others set.
+            // A receiver binds the notifications that others set.
             id::NOTIFICATION_SET => [
                 route(me, other),
                 self.random.one_of(&[0, 0, 1, 2, 0x1_0001]),
@@ -169,7 +169,7 @@ impl Attacker {
     }
 }
 
-/// Remembers a handle and returns the one that is forgotten for it, or 0.
+/// Remembers a handle, and returns the one that was forgotten in exchange, or 0.
 pub fn remember(random: &mut Random, handle: u64) -> u64 {
     let place = random.below(HANDLES.len() as u64) as usize;
     HANDLES[place].swap(handle, Ordering::Relaxed)

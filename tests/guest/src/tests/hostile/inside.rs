@@ -1,4 +1,5 @@
-//! Runs hostile partitions in the time that a request gives them, and those that behave.
+//! Code inside the partitions: the hostile ones, which attack in the time that requests give them,
+//! and those that behave.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,10 +31,10 @@ pub const HELPERS: &[Command] = &[
     helper!(borrow),
 ];
 
-/// Asks a partition to be hostile: the seed of its choices, the number of its calls, a handle that
-/// it may know, and [`MORTAL`] if it may die.
+/// Asks a partition to be hostile. Arguments: the seed of its choices, the number of its calls, a
+/// handle that it may know, and flags such as [`MORTAL`].
 pub const RAMPAGE: u32 = command!(rampage);
-/// Asks for [`mix`] of a number; the partition looks after its secret before it answers.
+/// Asks for [`mix`] of a number. The partition checks its secret before it answers.
 pub const ANSWER: u32 = command!(answer);
 /// Asks a partition to ask another one.
 pub const RELAY: u32 = command!(relay);
@@ -45,32 +46,34 @@ pub const BORROW: u32 = command!(borrow);
 pub const MORTAL: u64 = 1;
 /// The partition must die.
 pub const DIE: u64 = 2;
-/// The partition may give away pages of its own. One that dies while others have these stays dead.
+/// The partition may give away pages of its own. A partition that dies while others have its pages
+/// stays dead.
 pub const GENEROUS: u64 = 4;
 
-// ---- hostile ones ----
+// ---- hostile partitions ----
 
-/// Pages at which what a hostile partition gives away may begin, and how far it may go on behind
-/// the last of them.
+/// Numbers of the pages at which the memory that a hostile partition gives away may begin, and how
+/// far it may go on behind the last of them.
 const FIRST_OF: u64 = 32;
 const REST: u64 = 16;
 
-/// The first of these pages: memory of the partition that nothing else uses.
+/// Returns the first of these pages, in memory of the partition that nothing else uses.
 fn own() -> u64 {
     sp::free_memory().next_multiple_of(PAGE_SIZE as u64)
 }
 
 static PREPARED: AtomicBool = AtomicBool::new(false);
-/// When the partition began to be hostile.
+/// Time at which the partition began to be hostile.
 static BORN: AtomicU64 = AtomicU64::new(0);
 static PREPARING: Lock = Lock::new();
 
-/// Returns whether this partition attacks: it may have given away what it needs itself, and panic.
+/// Returns whether this partition is hostile. A hostile partition may have given away memory that
+/// it needs, and panic.
 pub fn is_hostile() -> bool {
     PREPARED.load(Ordering::Acquire)
 }
 
-/// Maps what it may be given, and what it will try to reach, as if it was there.
+/// Maps the memory that the partition may be given, and the memory that it tries to reach.
 fn prepare() {
     PREPARING.with(|| {
         if !PREPARED.swap(true, Ordering::AcqRel) {
@@ -88,21 +91,22 @@ fn prepare() {
     });
 }
 
-/// A hostile partition and the request that it has.
+/// A hostile partition while it serves a request.
 struct Inside {
     attacker: Attacker,
-    /// A direct request waits for its response.
+    /// The request that waits for its response.
     request: Option<Regs>,
-    /// Whom it called and has to resume: that one was stopped for the interrupts of this partition.
+    /// The callee that was stopped for interrupts of this partition, and that this partition has to
+    /// resume.
     stopped: Option<u16>,
     steps: u64,
     what: u64,
 }
 
-/// Attacks for ever: each request of this kind says for how long. What it calls may answer the
-/// request, or bring the next one.
+/// Attacks for ever. Each request of this kind says for how many calls. A random call may answer
+/// the request, or bring the next one.
 fn rampage(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    // Others are asked, too, by partitions that ask anybody.
+    // Partitions that ask anybody may ask one that behaves to be hostile, too.
     if ![SP1, SP2].contains(&sp.identity.id) {
         return Ok([0; 4]);
     }
@@ -161,11 +165,11 @@ impl Inside {
         let answer = call(ffa::conduit(), registers);
         self.after(&registers, &answer);
         if answer[0] as u32 == id::ERROR {
-            // Nothing else is accepted before that.
+            // The SPMC accepts nothing else before the callee is resumed.
             while let Some(callee) = self.stopped {
                 self.make(ffa::regs(id::RUN, &[u64::from(callee) << 16]));
             }
-            // What it took for a request is none, or the other way round.
+            // The partition was wrong about whether it has a request.
             self.request = match self.request {
                 None => Some(ffa::regs(
                     id::DIRECT_REQ_64,
@@ -189,7 +193,7 @@ impl Inside {
         ffa::regs(function, &words[..used])
     }
 
-    /// Looks at what a call brought.
+    /// Takes note of what a call returned.
     fn after(&mut self, made: &Regs, answer: &Answer) {
         let callee = match made[0] as u32 {
             id::DIRECT_REQ_32 | id::DIRECT_REQ_64 | id::DIRECT_REQ2 => Some(made[1] as u16),
@@ -259,7 +263,7 @@ impl Inside {
         }
     }
 
-    /// Dies, if it can, in one of the ways there are.
+    /// Dies in one of several ways, if it may.
     fn die(&mut self) {
         match self.attacker.random.below(2) {
             0 => drop(call(ffa::conduit(), ffa::regs(id::ABORT_64, &[]))),
@@ -268,7 +272,7 @@ impl Inside {
         fault::die();
     }
 
-    /// Any function; not those after which it could not go on.
+    /// Makes a call of any function but those after which the partition could not go on.
     fn any(&mut self) {
         let registers = self.attacker.any_call();
         if !matches!(registers[0] as u32, id::ABORT_32 | id::ABORT_64) {
@@ -276,7 +280,7 @@ impl Inside {
         }
     }
 
-    /// A direct request, which may be one to be hostile.
+    /// Makes a direct request, which may ask the callee to be hostile.
     fn direct(&mut self) {
         let mut registers = self.attacker.direct();
         if self.attacker.random.once_in(4) && registers[0] as u32 != id::DIRECT_REQ2 {
@@ -287,14 +291,14 @@ impl Inside {
             registers[7] = 0;
         }
         let mut answer = self.make(registers);
-        // Mostly it resumes whom it called.
+        // Mostly the partition resumes its callee.
         while is_interrupt(&answer) && !self.attacker.random.once_in(16) {
             let callee = registers[1] as u16;
             answer = self.make(ffa::regs(id::RUN, &[u64::from(callee) << 16]));
         }
     }
 
-    /// Writes to what it retrieved, and mostly gives RX back.
+    /// Writes to memory that it retrieved, and mostly releases RX.
     fn use_retrieved(&mut self) {
         let rx = self.attacker.me.rx;
         let composite = rx.u32(rx.u32(32) as usize + 4) as usize;
@@ -307,7 +311,7 @@ impl Inside {
         }
     }
 
-    /// Writes to a page that may be its own.
+    /// Writes to a page that may belong to the partition.
     fn write(&mut self, address: u64) {
         let garbage = self.attacker.random.next() as u32;
         let (start, length) = (sp::memory_start(), WINDOW);
@@ -324,7 +328,8 @@ impl Inside {
         }
     }
 
-    /// Says that memory was reached that nobody gave; the scenario forbids the word.
+    /// Reports that the partition reached memory that nobody gave it. The scenario forbids the word
+    /// in the line.
     fn violated(&self, address: u64) {
         println!(
             "# VIOLATION: {:#x} reaches {address:#x}",
@@ -332,7 +337,7 @@ impl Inside {
         );
     }
 
-    /// Reaches for memory of others.
+    /// Tries to reach memory of others.
     fn touch(&mut self) {
         let random = &mut self.attacker.random;
         let offset = random.below(64) * 4096 + random.below(1024) * 4;
@@ -349,7 +354,7 @@ impl Inside {
         }
     }
 
-    /// Maps its buffers anew, in all ways.
+    /// Maps its buffers anew, in right and wrong ways.
     fn buffers(&mut self) {
         let attacker = &mut self.attacker;
         attacker.call(id::RXTX_UNMAP, &[0]);
@@ -360,7 +365,7 @@ impl Inside {
         attacker.call(id::RXTX_MAP_64, &[tx, rx, 1]);
     }
 
-    /// Calls of the paravirtual interrupt controller.
+    /// Makes calls of the paravirtual interrupt controller.
     fn interrupts(&mut self) {
         let random = &mut self.attacker.random;
         let function = 0xff01 + random.below(12) as u32;
@@ -375,7 +380,7 @@ impl Inside {
         self.attacker.calls += 1;
     }
 
-    /// Lets its timer fire soon, or never.
+    /// Sets its timer, to fire soon or never.
     fn timer(&mut self) {
         let control = self.attacker.random.below(4);
         let ticks = self.attacker.random.below(100_000);
@@ -391,7 +396,7 @@ impl Inside {
         self.make(ffa::regs(id::RUN, &[who]));
     }
 
-    /// Characters for the console, without an end now and then.
+    /// Writes characters to the console, now and then without an end of line.
     fn log(&mut self) {
         let random = &mut self.attacker.random;
         let letters = u64::from_le_bytes(*b"hostile ");
@@ -407,7 +412,7 @@ impl Inside {
         ));
     }
 
-    /// An indirect message.
+    /// Sends an indirect message.
     fn message(&mut self) {
         let (me, to) = (self.attacker.me, self.attacker.id());
         let answer = ffa::indirect_message::send(me.tx, me.id, to, &[0x5a; 32]);
@@ -420,25 +425,25 @@ fn is_interrupt(answer: &Answer) -> bool {
     answer[0] as u32 == id::INTERRUPT
 }
 
-/// Returns whether it lies in what this partition gives away.
+/// Returns whether the address lies in memory that this partition gives away.
 fn is_own(address: u64) -> bool {
     let end = own() + (FIRST_OF + REST) * PAGE_SIZE as u64;
     (own()..end).contains(&address)
 }
 
-// ---- those that behave ----
+// ---- partitions that behave ----
 
 /// A page that nobody else may read or write.
 static SECRET: Shared<PAGE_SIZE> = Shared::new();
 static KEEPING: Lock = Lock::new();
 static WRITTEN: AtomicBool = AtomicBool::new(false);
 
-/// The word at `offset` of the secret of a partition.
+/// Returns the word at `offset` of the secret of a partition.
 fn secret(partition: u16, offset: usize) -> u64 {
     mix(u64::from(partition) << 32 | offset as u64)
 }
 
-/// Checks that the secret is as it was.
+/// Checks that the secret has not changed.
 fn keep_secret(sp: &Sp) -> Check {
     KEEPING.with(|| {
         let first = !WRITTEN.swap(true, Ordering::AcqRel);
@@ -458,7 +463,7 @@ fn answer(sp: &Sp, [number, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([mix(number ^ u64::from(sp.identity.id)), 0, 0, 0])
 }
 
-/// Asks another partition that behaves; results: whether it was free.
+/// Asks another partition that behaves. Result: whether that partition was free.
 fn relay(sp: &Sp, [other, number, ..]: [u64; 4]) -> Check<[u64; 4]> {
     keep_secret(sp)?;
     let (me, other) = (sp.identity.id, other as u16);
@@ -477,9 +482,9 @@ fn relay(sp: &Sp, [other, number, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([1, 0, 0, 0])
 }
 
-/// TX and RX belong to one context at a time.
+/// A lock: TX and RX belong to one context at a time.
 static BUFFERS: Lock = Lock::new();
-/// How often it tries when somebody fills its RX buffer all the time.
+/// Number of tries while somebody fills its RX buffer all the time.
 const TRIES: usize = 1_000;
 
 /// Retrieves a page, checks its word, changes it and relinquishes it.
@@ -501,7 +506,7 @@ fn borrow(sp: &Sp, [handle, word, ..]: [u64; 4]) -> Check<[u64; 4]> {
             if !is_busy(&answer) {
                 break;
             }
-            // An indirect message of somebody.
+            // Somebody's indirect message is in RX.
             ffa::call(id::RX_RELEASE, &[]);
             answer = caller.send(id::MEM_RETRIEVE_REQ_64, &transaction);
         }

@@ -1,11 +1,10 @@
-//! Hostile guests: a Normal world and two partitions that call at random with arguments that are
-//! right by half, on all PEs at once, while interrupts come, one of the partitions dies and starts
-//! anew, and PEs go off and on. Two partitions that behave must get every answer in time, and keep
-//! what is theirs.
+//! Hostile guests: a Normal world and two partitions make random calls with half-right arguments,
+//! on all PEs at once, while interrupts come, one of the partitions dies and starts anew, and PEs
+//! go off and on. Two partitions that behave must get every answer in time, and keep what is
+//! theirs.
 //!
-//! Everything that is chosen at random follows from the seed, the PE and the number of the step,
-//! and is chosen in the same way whatever was answered before. What the answers are depends on who
-//! came first.
+//! The seed, the PE and the number of the step decide every random choice, whatever the answers
+//! were. The answers themselves depend on the order in which PEs make their calls.
 
 pub mod calls;
 pub mod inside;
@@ -20,15 +19,15 @@ use crate::rt::page::PAGE_SIZE;
 pub use inside::HELPERS;
 pub use outside::TESTS;
 
-/// Bytes that one table of stage 1 maps.
+/// Number of bytes that one table of stage 1 maps.
 const WINDOW: u64 = 512 * PAGE_SIZE as u64;
-/// Pages that the Normal world gives and takes at random.
+/// Address of the pages that the Normal world gives and takes at random.
 const GIVEN: u64 = page(0x3000);
-/// Pages that the Normal world gives to nobody: far from the others, so that a change of one field
-/// of a descriptor does not lead there.
+/// Address of the pages that the Normal world gives to nobody. They lie far from the others, so
+/// that one changed field of a descriptor does not lead there.
 const PRIVATE: u64 = crate::board::RAM + 0x3b55_0000;
 const PRIVATE_PAGES: u64 = 256;
-/// Pages that the Normal world shares with those that behave, one for each PE.
+/// Address of the pages that the Normal world shares with partitions that behave, one for each PE.
 const LENT: u64 = page(0x3400);
 
 /// Returns whether the Normal world never gave that address to anybody.

@@ -1,4 +1,4 @@
-//! The hostile Normal world, and what it checks meanwhile.
+//! The hostile Normal world, and the checks that it makes meanwhile.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -35,49 +35,50 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
-/// Calls that are made at least, where nobody asks for more.
+/// The least number of calls, unless the parameters ask for another one.
 const CALLS: u64 = 1_000_000;
-/// Transactions of the Normal world that may be there in part.
+/// Number of transactions of the Normal world that may be left half sent.
 const HALF_SENT: u64 = 8;
-/// Steps of a PE before it may go off.
+/// Number of steps that a PE takes before it may go off.
 const CHUNK: u64 = 200;
 
 /// The memory that this image and its tests use.
 const IMAGE: Range<u64> = BL33..BL33 + 0x200_0000;
 
-/// RX and TX of the Normal world.
+/// A lock for RX and TX of the Normal world.
 static BUFFERS: Lock = Lock::new();
-/// The handle of the page that each PE shares with a partition that behaves; nobody attacks it.
+/// The handle of the page that each PE shares with a partition that behaves. No attack uses it.
 static BEHAVING: [AtomicU64; pe::MAX] = [const { AtomicU64::new(0) }; pe::MAX];
-/// Handles that this image would have forgotten while others had the memory.
+/// Handles that were not forgotten because others still had the memory.
 static HELD: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
-/// Shares that fit in at first.
+/// Number of shares that fit in at the beginning.
 static CAPACITY: AtomicU64 = AtomicU64::new(0);
 static SEED: AtomicU64 = AtomicU64::new(0);
-/// The step from which on it is late.
+/// The step from which on it is late: then what nobody recovers from may happen.
 static LATE: AtomicU64 = AtomicU64::new(0);
 
 static COUNTS: [AtomicU64; 10] = [const { AtomicU64::new(0) }; 10];
-/// Calls of partitions.
+/// Index of the calls of partitions.
 const MADE: usize = 0;
-/// Requests to partitions that behave, and answers.
+/// Index of the requests to partitions that behave; the answers are behind it.
 const ASKED: usize = 1;
 const ANSWERED: usize = 2;
-/// Calls that ended because a partition died or was dead.
+/// Index of the calls that ended because a partition died or was dead.
 const ABORTED: usize = 3;
-/// A PE went off.
+/// Index of the PEs that went off.
 const OFF: usize = 4;
-/// Non-secure interrupts taken, and Secure ones raised.
+/// Index of the Non-secure interrupts that were taken; the Secure ones that were raised are behind
+/// it.
 const TAKEN: usize = 5;
 const RAISED: usize = 6;
-/// Tries that met somebody busy.
+/// Index of the requests that met a busy partition.
 const BUSY: usize = 7;
-/// Shares for which there was no room.
+/// Index of the shares for which there was no room.
 const NO_ROOM: usize = 8;
-/// Lives of sp1.
+/// Index of the lives of sp1.
 const LIVES: usize = 9;
-/// When the last of them began.
+/// Time at which the last life of sp1 began.
 static BORN: AtomicU64 = AtomicU64::new(0);
 
 fn note(what: usize, times: u64) {
@@ -88,12 +89,12 @@ fn total(what: usize) -> u64 {
     COUNTS[what].load(Ordering::Relaxed)
 }
 
-/// Calls of everybody.
+/// Returns the number of calls of everybody.
 fn made() -> u64 {
     TALLY.total() + total(MADE)
 }
 
-/// The word at an address that nobody was given.
+/// Returns the word that stands at an address that nobody was given.
 fn pattern(address: u64) -> u64 {
     mix(address)
 }
@@ -121,7 +122,7 @@ fn map_buffers() -> Check {
     ffa::done(&ffa::call(id::RXTX_MAP_64, &buffers))
 }
 
-/// How many shares of a page fit in.
+/// Returns the number of one-page shares that fit in.
 fn capacity() -> Check<u64> {
     const MAX: usize = 256;
     let mut handles = [0; MAX];
@@ -139,7 +140,7 @@ fn capacity() -> Check<u64> {
     Ok(count as u64)
 }
 
-/// Shares a page; `None` if there is no room.
+/// Shares a page. Returns `None` if there is no room.
 fn share_page(partition: u16, address: u64) -> Check<Option<u64>> {
     BUFFERS.with(|| {
         let share = Transaction {
@@ -167,7 +168,7 @@ fn hostile(nwd: &Nwd) -> Check {
     let calls = if calls == 0 { CALLS } else { calls };
     println!("# seed {seed}, {calls} calls at least");
     SEED.store(seed, Ordering::Relaxed);
-    // A step takes some 30 calls, on four PEs.
+    // A step makes some 30 calls, on each of four PEs.
     LATE.store(calls / 160, Ordering::Relaxed);
 
     let pes = nwd.pes;
@@ -185,7 +186,7 @@ fn hostile(nwd: &Nwd) -> Check {
     while made() < calls {
         attack([0, first, 0, 0])?;
         first += CHUNK;
-        // One after the other goes off and comes back.
+        // The PEs go off and come back one after the other.
         let pe = 1 + (first / CHUNK) as usize % (pes - 1);
         pe::finish(pe)?;
         pe::all_off(pe..pe + 1)?;
@@ -239,11 +240,11 @@ struct Outside {
     attacker: Attacker,
     pe: usize,
     armed: bool,
-    /// Most of the time is over: what nobody recovers from may happen.
+    /// Says whether most of the time is over, so that what nobody recovers from may happen.
     is_late: bool,
 }
 
-/// A number of steps on one PE.
+/// Takes a number of steps on one PE.
 fn attack([pe, first, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let mut outside = Outside {
         attacker: Attacker {
@@ -288,8 +289,8 @@ impl Outside {
         Ok(())
     }
 
-    /// Sends memory, and takes back what is forgotten for it: sooner or later, as others may have
-    /// it.
+    /// Sends memory, and reclaims the handle that is forgotten in exchange: at once or later, as
+    /// others may have the memory.
     fn send(&mut self) {
         let forgotten = BUFFERS.with(|| self.attacker.send());
         let Some(handle) = forgotten.filter(|handle| *handle != 0) else {
@@ -302,7 +303,8 @@ impl Outside {
         }
     }
 
-    /// Any function, but those that would take from this image what it needs for its checks.
+    /// Makes a call of any function but those that would take from this image what it needs for its
+    /// checks.
     fn any(&mut self) {
         let mut registers = self.attacker.any_call();
         match registers[0] as u32 | 0x4000_0000 {
@@ -340,7 +342,7 @@ impl Outside {
         }
     }
 
-    /// Nothing that a kernel may do.
+    /// Makes calls of borrowers, which a kernel may not make.
     fn retrieve(&mut self) {
         BUFFERS.with(|| {
             self.attacker.retrieve();
@@ -375,7 +377,7 @@ impl Outside {
         note(RAISED, 1);
     }
 
-    /// A request of any kind to anybody.
+    /// Makes a request of any kind to anybody.
     fn direct(&mut self) -> Check {
         let registers = self.attacker.direct();
         let answer = self.attacker.make(registers);
@@ -418,7 +420,7 @@ impl Outside {
             && answer[3] == helper_call::OK
             && answer[1] as u16 == NWD
         {
-            // It may say anything: no more than it can have made.
+            // A hostile partition may answer anything. Count no more calls than it can have made.
             note(MADE, answer[4].min(1000));
             let born = answer[5];
             let is_new = partition == SP1 && function == id::DIRECT_REQ_64 && born < counter();
@@ -429,8 +431,8 @@ impl Outside {
         Ok(())
     }
 
-    /// Goes on with whoever was stopped or has yielded, until it answers; how the last call
-    /// completes.
+    /// Resumes the partition that was stopped or has yielded until it answers, and returns how the
+    /// last call completed.
     fn follow(&mut self, mut answer: Answer) -> Check<Answer> {
         const TRIES: usize = 10_000;
         let mut whom = 0;
@@ -450,7 +452,7 @@ impl Outside {
         Ok(answer)
     }
 
-    /// Asks somebody that behaves until there is an answer, which must be right.
+    /// Asks a partition that behaves until it answers, and checks the answer.
     fn ask(&mut self, partition: u16, command: u32, arguments: [u64; 4]) -> Check<[u64; 4]> {
         let message: Regs = request(id::DIRECT_REQ_64, route(NWD, partition), command, arguments);
         note(ASKED, 1);
@@ -469,7 +471,7 @@ impl Outside {
         }
     }
 
-    /// Asks partitions that behave for something, as a Normal world that needs them.
+    /// Asks partitions that behave for something, as their clients do.
     fn behave(&mut self) -> Check {
         let number = self.attacker.random.next();
         let (one, other) = self.attacker.random.one_of(&[(SP3, SP4), (SP4, SP3)]);
@@ -502,7 +504,7 @@ impl Outside {
         equal(peek(address), !word)
     }
 
-    /// Looks at a page that nobody was given.
+    /// Checks a page that nobody was given.
     fn look(&mut self) -> Check {
         let page = PRIVATE + self.attacker.random.below(PRIVATE_PAGES) * 4096;
         (page..page + 4096)
@@ -529,7 +531,7 @@ fn after_the_attack(nwd: &Nwd) -> Check {
     for address in private_words() {
         equal(peek(address), pattern(address))?;
     }
-    // The hostile ones die, and what they had is given back.
+    // The hostile partitions die, and the memory that they had is given back.
     let mut last = Outside {
         attacker: Attacker {
             me: nwd::caller(),
@@ -560,7 +562,7 @@ fn after_the_attack(nwd: &Nwd) -> Check {
     let before = CAPACITY.load(Ordering::Relaxed);
     let capacity = capacity()?;
     println!("# {reclaimed} handles reclaimed; room for {capacity} shares, at first for {before}",);
-    // What the Normal world sent in part stays until it sends more.
+    // Transactions that the Normal world left half sent stay until it sends more.
     holds(capacity + HALF_SENT >= before, capacity)?;
     for pe in 0..nwd.pes {
         let check = |[pe, ..]: [u64; 4]| -> Check<[u64; 4]> {

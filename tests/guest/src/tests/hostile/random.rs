@@ -1,6 +1,6 @@
 //! Random choices that a seed, a PE and the number of a step decide, whatever was answered before.
 
-/// SplitMix64.
+/// A generator of random numbers: SplitMix64.
 pub struct Random(u64);
 
 impl Random {
@@ -25,7 +25,7 @@ impl Random {
         self.below(times) == 0
     }
 
-    /// Returns one of them.
+    /// Returns one of the choices.
     pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }

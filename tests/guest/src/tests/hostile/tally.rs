@@ -1,13 +1,14 @@
-//! How often each function completed in which way.
+//! Counts of completions: how often each function completed in which way.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::ffa::{Answer, id};
 use crate::println;
 
-/// Functions by the low byte of their id, from 0x60 on, then all others together.
+/// Number of rows: functions by the low byte of their id, from 0x60 on, then all others together.
 const FUNCTIONS: usize = 0x40;
-/// Success or a response, a message, then the error codes from -1 on, then everything else.
+/// Number of columns: success or a response, a message, then the error codes from -1 on, then
+/// everything else.
 const RESULTS: usize = 12;
 const SUCCESS: usize = 0;
 const MESSAGE: usize = 1;
@@ -33,7 +34,7 @@ const NAMES: [&str; RESULTS] = [
 pub struct Tally([[AtomicU32; RESULTS]; FUNCTIONS]);
 
 impl Tally {
-    /// Nothing counted.
+    /// Returns a table without counts.
     pub const fn new() -> Self {
         Self([const { [const { AtomicU32::new(0) }; RESULTS] }; FUNCTIONS])
     }

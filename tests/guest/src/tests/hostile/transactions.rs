@@ -1,5 +1,4 @@
-//! Memory transactions at random: right, wrong in one field, or bytes without a plan; whole or in
-//! fragments.
+//! Random memory transactions: right, wrong in one field, or random bytes; whole or in fragments.
 
 use super::calls::{Attacker, remember};
 use crate::ffa::memory_calls::words;
@@ -11,8 +10,8 @@ use crate::rt::page::PAGE_SIZE;
 use crate::support::sharing::receiver;
 
 impl Attacker {
-    /// Shares, lends or donates pages. Returns a handle that was forgotten for that of what was
-    /// accepted.
+    /// Shares, lends or donates pages. If the send is accepted, returns the handle that was
+    /// forgotten for the new one.
     pub fn send(&mut self) -> Option<u64> {
         let function = self.random.one_of(&[
             id::MEM_SHARE_32,
@@ -22,7 +21,7 @@ impl Attacker {
             id::MEM_LEND_64,
             id::MEM_DONATE_64,
         ]);
-        // Memory that is donated does not come back.
+        // Donations are rare, since donated memory does not come back.
         let function = match function {
             id::MEM_DONATE_64 if !self.random.once_in(16) => id::MEM_SHARE_64,
             function => function,
@@ -36,7 +35,7 @@ impl Attacker {
             )
         });
         let several = if self.random.once_in(4) { 3 } else { 1 };
-        // Mostly every second page from one on.
+        // Mostly the list has every second page.
         let page = self.page();
         let ranges: [_; 6] = core::array::from_fn(|n| {
             let there = page + 2 * 4096 * n as u64;
@@ -103,11 +102,11 @@ impl Attacker {
         })
     }
 
-    /// Sends the next fragment, or something else, or nothing.
+    /// Sends the next fragment, or another call, or nothing.
     fn fragment(&mut self, answer: &Answer, sent: &mut usize, total: usize) -> Answer {
         let mut rest = [0; 16];
         let length = rest.len().min(total - *sent);
-        // What was overwritten by then is what a sender that changes its mind sends.
+        // TX may have been overwritten, as by a sender that changes its mind.
         self.me.tx.read(*sent, &mut rest[..length]);
         self.me.tx.write(0, &rest);
         *sent += length;
@@ -122,7 +121,7 @@ impl Attacker {
         self.call(id::MEM_FRAG_TX, &[low, high, length as u64])
     }
 
-    /// Returns a borrower: mostly an attacker, as the others know of no such handle.
+    /// Returns a borrower, mostly a hostile one, since the others do not know the handle.
     fn borrower(&mut self) -> u16 {
         match self.random.below(8) {
             0 => self.id(),
@@ -131,7 +130,7 @@ impl Attacker {
         }
     }
 
-    /// Leaves the descriptor in TX, of `length` bytes, as it is, changes one field, or all.
+    /// Leaves the descriptor of `length` bytes in TX as it is, or changes one field or all of it.
     fn spoil(&mut self, length: usize) {
         match self.random.below(24) {
             0 => {
@@ -150,7 +149,7 @@ impl Attacker {
         }
     }
 
-    /// Retrieves a region; true if it was given.
+    /// Retrieves a region. Returns whether the call succeeded.
     pub fn retrieve(&mut self) -> bool {
         let handle = self.handle();
         let receivers = [receiver(self.me.id, self.random.one_of(&[2, 2, 2, 1, 0]))];
@@ -174,7 +173,7 @@ impl Attacker {
         answer[0] as u32 == id::MEM_RETRIEVE_RESP
     }
 
-    /// Gives a region back.
+    /// Relinquishes a region.
     pub fn relinquish(&mut self) -> Answer {
         let handle = self.handle();
         let flags = self.random.one_of(&[0, 0, flag::ZERO]);
@@ -187,7 +186,7 @@ impl Attacker {
         self.call(id::MEM_RELINQUISH, &[])
     }
 
-    /// Takes a region back.
+    /// Reclaims a region.
     pub fn reclaim(&mut self, handle: u64) -> Answer {
         let [low, high] = words(handle);
         let flags = self.random.one_of(&[0, 0, 0, 1, 2, 4]);

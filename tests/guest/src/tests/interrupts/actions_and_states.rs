@@ -1,6 +1,6 @@
 //! Interrupts by state, action and configuration: chains of partitions with all actions for
-//! Non-secure interrupts, owners of secure interrupts in every state, interrupts of a PE's own, and
-//! what comes at a bad time. Only for the layout that says which partition has what:
+//! Non-secure interrupts, owners of secure interrupts in every state, interrupts of each PE, and
+//! interrupts at a bad time. Only for the layout `interrupts`, which says:
 //!
 //! | | contexts | Non-secure interrupts | secure interrupts of others | owns |
 //! |---|---|---|---|---|
@@ -52,7 +52,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         chains_by_action_elsewhere,
-        "The same on another PE",
+        "A Non-secure interrupt in such chains on another PE",
         pes = 2
     ),
     test!(
@@ -93,7 +93,7 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
-/// The last one: sp8 is no more after it.
+/// The test behind all others, since sp8 is dead after it.
 pub const LAST: &[Test] = &[test!(
     interrupt_of_a_dead_partition,
     "sp8 dies; its interrupt does not come, the others go on"
@@ -126,7 +126,7 @@ fn chains_by_action(_: &Nwd) -> Check {
 // req: ME-02, ME-03, ME-04, ME-09, INT-01, INT-02, INT-10
 fn chains_by_action_elsewhere(_: &Nwd) -> Check {
     bind_all(8)?;
-    // One chain a job: a PE is given up after a while.
+    // One job runs one chain, because the boot PE waits for a job for a limited time.
     for n in 0..CHAINS.len() {
         let body = |[n, ..]: [u64; 4]| run_chain(1, CHAINS[n as usize]).map(|()| [0; 4]);
         pe::run_on(1, body, [n as u64, 0, 0, 0])?;
@@ -148,7 +148,7 @@ fn secure_interrupt_by_what_runs(_: &Nwd) -> Check {
         ask(SP1, ARM, [0; 4])?;
         let [mask, ..] = ask(partition, SAY_AND_LOOK, [0; 4])?;
         equal(mask, u64::from(left))?;
-        // At the latest when the Normal world had the PE.
+        // The interrupt is handled at the latest when the Normal world gets the PE.
         equal(ask(SP1, CAME, [0; 4])?[0], 1u64)?;
     }
     Ok(())
@@ -191,7 +191,7 @@ fn queued_behind_secure_interrupts(_: &Nwd) -> Check {
         holds(gic::waits(SCHEDULE_RECEIVER), 0u64)?;
         take(0)?;
     }
-    // Others are preempted afterwards as ever.
+    // Other partitions are preempted afterwards as ever.
     run_chain(0, (&[1], true, &[NOTHING]))?;
     unbind_all()
 }
@@ -203,7 +203,7 @@ fn preempted_owner(_: &Nwd) -> Check {
         preempt(SP1, 0, SPIN, [flag, 9, 0, 0], flag)?;
         let [mask, ..] = ask(SP2, SAY_AND_LOOK, [0; 4])?;
         equal(mask, u64::from(TRANSMIT))?;
-        // It answers without a look at it, and is run for it then.
+        // sp1 answers without handling the interrupt, and is run for it then.
         resume(SP1, 0, flag, 9)
     })?;
     equal(ask(SP1, CAME, [0; 4])?[0], 1u64)
@@ -217,7 +217,7 @@ fn interrupt_of_each_pe(nwd: &Nwd) -> Check {
     Ok(())
 }
 
-/// When the timer of each context was set to expire.
+/// The time that the timer of each context was set to.
 static EXPIRES: [AtomicU64; pe::MAX] = [const { AtomicU64::new(0) }; pe::MAX];
 const TIMER: u64 = 3;
 
@@ -235,7 +235,7 @@ fn set_timer_to(compare: u64, control: u64) {
     };
 }
 
-/// Sets the timer of this context.
+/// Sets the timer of this context to expire in x4 milliseconds.
 fn start_long_timer(sp: &Sp, [ms, ..]: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(ENABLE, &[TIMER, 1, 0]), 0u64)?;
     let at = counter() + ms * ticks_per_ms();
@@ -245,7 +245,8 @@ fn start_long_timer(sp: &Sp, [ms, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// The timer of this context expires when it was set to, and not before; nobody was woken for it.
+/// Checks that the timer of this context expires when it was set to, and not before, and that its
+/// expiry woke nobody.
 fn timer_is_mine(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let at = EXPIRES[sp.vcpu].load(Ordering::Relaxed);
     holds(signals() == NOTHING || counter() >= at, at)?;
@@ -258,7 +259,7 @@ fn timer_is_mine(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-// Timers of partitions: id 3.
+// Timers of partitions have id 3.
 fn timers_of_contexts(nwd: &Nwd) -> Check {
     // sp1 moves to the next PE while its timer runs; each context of sp8 has its own.
     ask(SP1, command!(start_long_timer), [5, 0, 0, 0])?;
@@ -314,7 +315,7 @@ fn owner_that_moved(_: &Nwd) -> Check {
     Ok(())
 }
 
-// FF-A v1.1 section 9.3, sri-interrupts-policy.
+// sri-interrupts-policy (FF-A v1.1 section 9.3).
 fn scheduler_runs_owner(_: &Nwd) -> Check {
     let prepare = |_: [u64; 4]| {
         gic::open(1, SCHEDULE_RECEIVER);
@@ -324,7 +325,7 @@ fn scheduler_runs_owner(_: &Nwd) -> Check {
         gic::take(1, SCHEDULE_RECEIVER)?;
         let list = ffa::call(id::NOTIFICATION_INFO_GET_64, &[]);
         equal(list[0], id::SUCCESS_64)?;
-        // One list, with one context.
+        // There is one list, with one context.
         equal(list[2], 1u64 << 7 | 1 << 12)?;
         equal(list[3], u64::from(SP4) | 1 << 16)?;
         let answer = run(SP4, 1);

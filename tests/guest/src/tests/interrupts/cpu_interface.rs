@@ -1,6 +1,6 @@
-//! A partition that plays with the GIC's CPU interface. Where it has a virtual one it harms itself
-//! alone; on QEMU it reaches the physical one, and all others go on as before once it gives the PE
-//! back.
+//! A partition that writes to the GIC's CPU interface. A virtual interface would harm the partition
+//! alone; on QEMU the partition reaches the physical one, and all others must go on as before once
+//! it gives the PE back.
 
 use core::arch::naked_asm;
 
@@ -28,13 +28,13 @@ const UNDEFINED: u64 = 0;
 macro_rules! plays {
     ($($name:ident $instructions:literal,)+) => {
         $(
-            /// The instructions, as a function.
+            /// Executes the instructions.
             #[unsafe(naked)]
             extern "C" fn $name() {
                 naked_asm!($instructions, "isb", "mov x0, #0", "ret")
             }
         )+
-        /// The uses of the CPU interface that a partition may come upon.
+        /// The uses of the CPU interface that the partition tries.
         static PLAYS: [(&str, extern "C" fn()); [$(stringify!($name)),+].len()] =
             [$((stringify!($name), $name)),+];
     };
@@ -73,7 +73,7 @@ fn cpu_interface_survives(_: &Nwd) -> Check {
             "# {name}: {}",
             if undefined == 1 { "undefined" } else { "done" }
         );
-        // Nobody but the SPMC interrupts other PEs.
+        // Only the SPMC may interrupt other PEs.
         holds(undefined == 1 || !name.contains("sgi_to_all"), n as u64)?;
         let before = handled_by(SP7)?;
         Source::Clock.raise();
@@ -86,7 +86,7 @@ fn cpu_interface_survives(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// Does one of [`PLAYS`]. Result: whether it is an undefined instruction.
+/// Executes one of [`PLAYS`]. Result: whether it is an undefined instruction.
 fn play(_: &Sp, [n, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let (_, instruction) = PLAYS[n as usize];
     // SAFETY: the function returns, and keeps what the procedure call standard says.

@@ -1,14 +1,14 @@
-//! Interrupts of all kinds against messages of all kinds, at random, on all PEs, for long: each
-//! secure interrupt is counted where it is raised and where it is handled, each Non-secure one
+//! Random interrupts of all kinds against random messages of all kinds, on all PEs, for minutes.
+//! Each secure interrupt is counted where it is raised and where it is handled, each Non-secure one
 //! where it is asked for and where it is taken.
 //!
-//! Secure ones are the edges of the clock (an owner that moves) and of the GPIO (an owner with a
-//! context for each PE), the level of the secure PL011, and interrupts between contexts. A source
-//! is raised anew only when the last time was counted by its owner: two rises before the first is
-//! acknowledged would be one interrupt. Edges are counted in a page that the owner shares with the
-//! Normal world, the others inside the partition.
+//! Secure interrupts are the edges of the clock (whose owner moves) and of the GPIO (whose owner
+//! has a context for each PE), the level of the secure PL011, and interrupts between contexts. A
+//! source is raised anew only when its owner has counted the last rise, because two rises before
+//! the first acknowledgement would be one interrupt. Edges are counted in a page that the owner
+//! shares with the Normal world, the others inside the partition.
 //!
-//! It ends by the clock, but no time decides its outcome: only the counts do.
+//! The soak ends after a fixed time, but only the counts decide its outcome.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,7 +30,7 @@ use crate::support::spinning::{run, vcpu};
 use crate::support::virtual_interrupts::{ENABLE, IPI, SEND_IPI, hf};
 use crate::{command, helper, println, test};
 
-/// The tests that come before everything else.
+/// The test that maps the buffers, before all others.
 pub const SETUP: &[Test] = &[test!(interrupt_setup, "A kernel with buffers")];
 
 /// The soak.
@@ -44,10 +44,10 @@ pub const TESTS: &[Test] = &[test!(
 pub const HELPERS: &[Command] = &[helper!(work)];
 
 const DURATION_MS: u64 = 5 * 60 * 1000;
-/// Contexts that have it enabled.
+/// The contexts that have the interrupt of other contexts enabled, one bit each.
 static CALLABLE: AtomicU64 = AtomicU64::new(0);
 
-/// Interrupts another context of this partition, if that lets it.
+/// Interrupts another context of this partition, if that context is ready for it.
 fn call_context(sp: &Sp, to: usize) -> Check {
     equal(hf(ENABLE, &[IPI, 1, 0]), 0u64)?;
     let callable = CALLABLE.fetch_or(1 << sp.vcpu, Ordering::AcqRel);
@@ -57,11 +57,12 @@ fn call_context(sp: &Sp, to: usize) -> Check {
     Ok(())
 }
 
-/// Contexts of these interrupt each other; sp4 would have to be run by the scheduler.
+/// Partitions whose contexts interrupt each other. sp4 is not among them, since the scheduler would
+/// have to run it.
 const CALLERS: [u16; 3] = [SP2, SP6, SP8];
 
-/// Does something: nothing, takes time, looks for interrupts, raises the interrupt of another
-/// context, or that of sp1, or lets another partition do one of these.
+/// Does work of one kind: nothing; takes time; handles interrupts; raises the interrupt of another
+/// context, or that of sp1; or lets another partition do one of these.
 fn work(sp: &Sp, [kind, ticks, other, next]: [u64; 4]) -> Check<[u64; 4]> {
     match kind {
         1 => {
@@ -93,12 +94,12 @@ fn work(sp: &Sp, [kind, ticks, other, next]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// The last kind of work, which is not asked for in turn.
+/// The last kind of work: to ask another partition, which is not asked to ask in turn.
 const ASK: u64 = 5;
 
 // ---- the Normal world ----
 
-/// A source, its owner and interrupt, and how often it was raised.
+/// A source of edges with its owner and its interrupt, and the number of times that it was raised.
 struct Edge {
     source: Source,
     owner: u16,
@@ -140,7 +141,7 @@ impl Edge {
         peek(self.page) == self.raised.load(Ordering::Acquire)
     }
 
-    /// Raises it if the last time was handled.
+    /// Raises the interrupt if the last rise was handled.
     fn raise(&self) {
         self.lock.with(|| {
             if self.is_handled() {
@@ -151,8 +152,8 @@ impl Edge {
     }
 }
 
-/// Requests answered, requests that met somebody busy, Non-secure interrupts asked for and taken,
-/// and those of them that preempted.
+/// Counts of requests that were answered or met somebody busy, of Non-secure interrupts that were
+/// asked for and taken, and of those that preempted.
 static COUNTS: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
 const ANSWERED: usize = 0;
 const BUSY: usize = 1;
@@ -195,7 +196,7 @@ fn interrupt_soak(nwd: &Nwd) -> Check {
         );
         outcome = outcome.and_then(|()| holds(handled && raised > 0, counted));
     }
-    // What sp1 let through last may wait for somebody who writes.
+    // sp1's interrupt may wait until somebody writes a character.
     outcome = outcome.and_then(|()| ask(SP2, command!(work), [4, 0, 0, 0]).map(drop));
     for (partition, what, at) in [(SP1, UART, 0), (SP2, IPI, 2), (SP6, IPI, 2), (SP8, IPI, 2)] {
         outcome = outcome.and_then(|()| all_handled(partition, what, at));
@@ -210,7 +211,7 @@ fn interrupt_soak(nwd: &Nwd) -> Check {
     );
     outcome?;
     equal(total(FIRED), total(TAKEN))?;
-    // Nothing is left over.
+    // No interrupt is left over.
     for partition in SP1..SP1 + 8 {
         ask(partition, command!(work), [0; 4])?;
     }
@@ -220,7 +221,7 @@ fn interrupt_soak(nwd: &Nwd) -> Check {
     Ok(())
 }
 
-/// Checks that what `partition` raised itself was handled as often.
+/// Checks that each interrupt that `partition` raised itself was handled.
 fn all_handled(partition: u16, what: u64, at: usize) -> Check {
     let mut totals = [0; 4];
     let handled = wait_until(PATIENCE_MS, || {
@@ -232,11 +233,11 @@ fn all_handled(partition: u16, what: u64, at: usize) -> Check {
     holds(handled, counted)
 }
 
-/// Holds the counts of one PE.
+/// The state of one PE.
 struct Worker {
     pe: usize,
     random: u64,
-    /// The timer of this PE runs, or its interrupt was not taken yet.
+    /// Says whether the timer of this PE runs, or its interrupt has not been taken.
     armed: bool,
 }
 
@@ -290,7 +291,7 @@ impl Worker {
         Ok(())
     }
 
-    /// A request to anybody, with all that comes in between.
+    /// Makes a request to any partition, and takes what comes in between.
     fn request(&mut self) -> Check {
         let partition = SP1 + self.next(8) as u16;
         let index = if partition.is_multiple_of(2) {

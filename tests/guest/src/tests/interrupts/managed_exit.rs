@@ -1,5 +1,5 @@
-//! Tests what the GIC shows of the Non-secure interrupt while a partition makes its managed exit
-//! (FF-A v1.0 section 4.5.4). Only for the layout in which sp3 has that action.
+//! The state of the Non-secure interrupt in the GIC while a partition makes its managed exit (FF-A
+//! v1.0 section 4.5.4). Only for the layout `interrupts`, in which sp3 has that action.
 
 use crate::ffa::{self, NWD, SP3, id, route};
 use crate::nwd::gic::{self, State, TIMER};
@@ -26,7 +26,7 @@ pub const HELPERS: &[Command] = &[helper!(exit_slowly)];
 
 const TIMER_MS: u64 = 2;
 
-/// Waits for a managed exit; then, in the middle of it, until the Normal world has looked.
+/// Waits for a managed exit and then, in the middle of it, until the Normal world has looked.
 fn exit_slowly(_: &Sp, [flag, ..]: [u64; 4]) -> Check<[u64; 4]> {
     stage1::map(flag, Attributes::NonSecure);
     let came = wait_until(PATIENCE_MS, || signals() != 0);
@@ -54,7 +54,7 @@ fn interrupt_stays_pending(_: &Nwd) -> Check {
                 [flag, 0, 0, 0],
             );
             helper_call::answer(NWD, SP3, &call(ffa::conduit(), request))?;
-            // Nobody has taken it.
+            // Nobody has acknowledged the interrupt.
             equal(gic::state_of(1, TIMER), State::Pending)?;
             gic::acknowledge(1)?;
             equal(gic::state_of(1, TIMER), State::Inactive)?;

@@ -1,6 +1,6 @@
-//! Interrupts where partitions at S-EL0 take part (FF-A v1.1 chapter 9): nothing is signalled to
-//! them, so that what they own comes as `FFA_INTERRUPT` when they wait; whom they stop, and who
-//! stops them, is as with the others. Only for the layout that says:
+//! Interrupts with partitions at S-EL0 (FF-A v1.1 chapter 9). Nothing is signalled to such a
+//! partition: its interrupts come as `FFA_INTERRUPT` when it waits. Which partitions an interrupt
+//! stops is as with the others. Only for the layout `interrupts/s-el0`, which says:
 //!
 //! | | runs at | Non-secure interrupts | secure interrupts of others | owns |
 //! |---|---|---|---|---|
@@ -115,12 +115,12 @@ fn el0_chains(nwd: &Nwd) -> Check {
 
 // ---- secure interrupts ----
 
-/// Members of a chain, and who of them still sees the interrupt unhandled.
+/// Chains, and the members that still see the interrupt unhandled.
 const RAISED: &[Raised] = &[
     (&[1], &[0]),
     (&[2], &[1]),
     (&[4], &[1]),
-    // Who has it queued answers to one that has not, or calls it.
+    // A member that has the interrupt queued answers to one that has not, or calls it.
     (&[1, 2], &[0, 1]),
     (&[1, 4], &[0, 1]),
     (&[2, 1], &[0, 0]),
@@ -139,8 +139,8 @@ fn el0_owner_by_what_runs(_: &Nwd) -> Check {
     RAISED.iter().try_for_each(|case| raise_by(SP3, *case))
 }
 
-/// sp3 has handled the interrupt that it let through; at the latest, when the Normal world had the
-/// PE.
+/// Fails unless sp3 has handled the interrupt that it let through, at the latest when the Normal
+/// world got the PE.
 fn is_handled_once() -> Check {
     equal(ask(SP3, CAME, [0; 4])?[0], 1u64)
 }
@@ -149,7 +149,7 @@ fn is_handled_once() -> Check {
 fn el0_owner_stops_the_normal_world(_: &Nwd) -> Check {
     for partition in [SP1, SP2, SP4] {
         ask(SP3, ARM, [0; 4])?;
-        // This PE, to which the interrupt goes, waits.
+        // This PE, which the interrupt goes to, waits.
         let say = |[partition, ..]: [u64; 4]| ask(partition as u16, SAY_AND_LOOK, [0; 4]);
         pe::run_on(1, say, [partition.into(), 0, 0, 0])?;
         is_handled_once()?;
@@ -157,7 +157,7 @@ fn el0_owner_stops_the_normal_world(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// Raises the own interrupt and takes no notice of it.
+/// Raises the interrupt of this partition, and does not handle it.
 fn raise_own(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     println!("# {}: raises its own interrupt", sp.identity.name);
     equal(uart_mask(), u64::from(TRANSMIT))?;
@@ -169,13 +169,13 @@ fn el0_owner_runs(_: &Nwd) -> Check {
     ask(SP3, ARM, [0; 4])?;
     ask(SP3, command!(raise_own), [0; 4])?;
     is_handled_once()?;
-    // In a chain it waits again before its caller goes on, and is run in place of that, unless it
-    // has that queued.
+    // In a chain, sp3 waits again before its caller goes on, and is run in place of the caller,
+    // unless the caller has the interrupt queued.
     const RAISED: &[Raised] = &[(&[1, 3], &[0, 1]), (&[2, 3], &[1, 1]), (&[4, 3], &[1, 1])];
     RAISED.iter().try_for_each(|case| raise_by(SP3, *case))
 }
 
-/// Raises the own interrupt and looks whether it came.
+/// Raises the interrupt of this partition, and fetches it.
 fn raise_and_fetch(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(GET, &[]), NONE)?;
     println!("# {}: raises its own interrupt", sp.identity.name);
@@ -195,7 +195,7 @@ fn raise_and_fetch(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 fn el0_owner_fetches(_: &Nwd) -> Check {
     ask(SP3, ARM, [0; 4])?;
     ask(SP3, command!(raise_and_fetch), [0; 4])?;
-    // Nothing is left to run it for.
+    // No interrupt is left that sp3 would be run for.
     equal(ask(SP3, CAME, [0; 4])?[0], 0u64)
 }
 
@@ -220,7 +220,7 @@ fn el0_owner_runs_elsewhere(_: &Nwd) -> Check {
 fn raised_by(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let [mask, ..] = sp.ask(other as u16, SAY_AND_LOOK, [0; 4])?;
     equal(mask, u64::from(TRANSMIT))?;
-    // It runs again, and still is not told.
+    // This partition runs again, and still is not told.
     equal(uart_mask(), u64::from(TRANSMIT))?;
     Ok([0; 4])
 }

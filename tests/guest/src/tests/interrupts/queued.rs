@@ -1,5 +1,5 @@
-//! Partitions whose manifests want Non-secure interrupts queued (FF-A v1.1 section 8.3): sp1 has
-//! them queued, sp2 signaled. Only for the layout that says so.
+//! Non-secure interrupts that a manifest wants queued (FF-A v1.1 section 8.3): sp1 has them queued,
+//! sp2 signaled. Only for the layout `queued`.
 //!
 //! Another PE makes the interrupt pending while a partition spins, and only then lets the partition
 //! go on.
@@ -34,7 +34,8 @@ pub const TESTS: &[Test] = &[
 
 const SEED: u64 = 21;
 
-/// On another PE: makes the interrupt pending while somebody spins, then lets it go on.
+/// Makes the interrupt pending while a partition spins, then lets the partition go on. Runs on
+/// another PE.
 fn fire([flag, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let spins = wait_until(PATIENCE_MS, || peek(flag) == SPINNING);
     gic::fire(0);
@@ -94,7 +95,7 @@ fn queued_callee_delays(_: &Nwd) -> Check {
         equal(stopped[0], id::INTERRUPT)?;
         equal(stopped[1], vcpu(SP2, 0))?;
         holds(pending, 0u64)?;
-        // sp1 is done with it: it takes requests again.
+        // sp1 is done with the request, and takes requests again.
         let free = request(id::DIRECT_REQ_64, route(NWD, SP1), 0, [0; 4]);
         equal(call(ffa::conduit(), free)[0], id::DIRECT_RESP_64)?;
         is_done(SP2, &run(SP2, 0))

@@ -1,6 +1,6 @@
 //! Secure interrupts of a partition (FF-A v1.1 chapter 9): sp1 owns that of the secure PL011, which
-//! anybody raises who writes to the console while sp1 lets it through. And interrupts between
-//! contexts of sp2.
+//! anybody raises who writes to the console while sp1 lets it through. Also timers of a partition,
+//! and interrupts between contexts of sp2.
 
 use core::arch::asm;
 use core::sync::atomic::Ordering;
@@ -47,7 +47,7 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
-/// Where nobody claims the virtual timer.
+/// The test for layouts in which nobody claims the virtual timer.
 pub const VIRTUAL_TIMER: &[Test] = &[test!(
     virtual_timer_of_a_partition,
     "The virtual timer of sp1 does not preempt it, but is seen by it"
@@ -80,7 +80,7 @@ fn interrupt_stops_other_partition(_: &Nwd) -> Check {
 // req: INT-05, INT-06, INT-14
 fn interrupt_stops_normal_world(_: &Nwd) -> Check {
     ask(SP1, ARM, [0; 4])?;
-    // This PE, to which the interrupt goes, waits.
+    // This PE, which the interrupt goes to, waits.
     pe::run_on(1, |_| ask(SP2, SAY, [0; 4]), [0; 4])?;
     equal(ask(SP1, CAME, [0; 4])?[0], 1u64)
 }
@@ -101,11 +101,11 @@ fn stuck_interrupt_is_masked(_: &Nwd) -> Check {
     let many = ask(SP1, CAME, [0; 4])?[0];
     ask(SP1, command!(careless), [0; 4])?;
     holds(many > 10, many)?;
-    // Its owner can have it again.
+    // The owner can enable the interrupt again.
     interrupt_of_running_partition(&Nwd { pes: 1 })
 }
 
-/// CNTP_CTL_EL0: the timer is on; it expired.
+/// Bits of CNTP_CTL_EL0: the timer is on; the timer has expired.
 const ON: u64 = 1;
 const EXPIRED: u64 = 1 << 2;
 
@@ -131,19 +131,19 @@ fn timer_control() -> u64 {
     control
 }
 
-// Timers of partitions: id 3.
+// Timers of partitions have id 3.
 // req: SINT-25
 fn timer_of_a_partition(_: &Nwd) -> Check {
     ask(SP1, command!(timer_while_it_runs), [0; 4])?;
     ask(SP1, command!(start_timer), [0; 4])?;
-    // Nobody is woken.
+    // The expiry wakes nobody.
     let waited = wait_until(5, || false);
     holds(!waited, 0u64)?;
     ask(SP1, command!(timer_has_expired), [0; 4])?;
     Ok(())
 }
 
-// The EL1 virtual timer: id 3, too, as far as the Normal world lets its interrupt through.
+// The EL1 virtual timer has id 3, too, if the Normal world lets its interrupt through.
 fn virtual_timer_of_a_partition(_: &Nwd) -> Check {
     const VIRTUAL_TIMER: u32 = 27;
     gic::open(0, VIRTUAL_TIMER);
@@ -162,7 +162,8 @@ fn timer_while_it_runs(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// The EL1 virtual timer does not stop its partition, but is seen by it.
+/// Checks that the EL1 virtual timer does not stop its partition, and that the partition sees its
+/// interrupt.
 fn virtual_timer_while_it_runs(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(ENABLE, &[TIMER, 1, 0]), 0u64)?;
     for round in 0..3 {
@@ -212,7 +213,7 @@ fn send_ipi(_: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-// Paravirtual interface, id 9.
+// Interrupts between contexts have id 9 in the paravirtual interface.
 // req: SINT-24
 fn interrupt_between_contexts(_: &Nwd) -> Check {
     pe::run_on(1, |_| ask(SP2, command!(enable_ipi), [0; 4]), [0; 4])?;

@@ -1,5 +1,6 @@
-//! Chains that are stopped and go on: for secure interrupts of sp1, which is blocked above them,
-//! and for managed exits of sp3. For the layout of [`super::actions_and_states`].
+//! Chains that are stopped and go on: for secure interrupts of sp1, which is blocked above the
+//! chain, and for managed exits of sp3. Only for the layout `interrupts` (see
+//! [`super::actions_and_states`]).
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,7 +44,8 @@ pub const HELPERS: &[Command] = &[
 ];
 
 /// Lets another partition raise the interrupt of this one, which is blocked meanwhile. Results:
-/// whether it was unhandled when the other went on, and how often it is handled by now.
+/// whether the interrupt was unhandled when the other partition went on, and how often it is
+/// handled by now.
 fn say_by(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let [mask, ..] = sp.ask(other as u16, SAY_AND_LOOK, [0; 4])?;
     let called = HANDLED.load(Ordering::Relaxed);
@@ -63,7 +65,7 @@ fn blocked_owner(_: &Nwd) -> Check {
         equal(called, 1u64)?;
         equal(ask(SP1, CAME, [0; 4])?[0], 1u64)?;
     }
-    // Nobody stops this one.
+    // sp6 has interrupts of others queued, so nothing stops it.
     ask(SP1, ARM, [0; 4])?;
     let [mask, called, ..] = ask(SP1, command!(say_by), [SP6.into(), 0, 0, 0])?;
     equal(mask, u64::from(TRANSMIT))?;
@@ -72,8 +74,8 @@ fn blocked_owner(_: &Nwd) -> Check {
 }
 
 /// Has a chain raise the interrupt of this partition, which is blocked meanwhile. Results: for each
-/// member whether it was unhandled when that went on, and how often it was handled before the chain
-/// had answered.
+/// member, whether the interrupt was unhandled when the member went on; and how often it was
+/// handled before the chain had answered.
 fn ask_chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let first = 0x8000 | (path & 0xf) as u16;
     let [left, ..] = sp.ask(first, RAISE_IN_CHAIN, [path >> 4, 0, 0, 0])?;
@@ -91,7 +93,7 @@ const CHAINS: &[(&[u64], bool)] = &[
     (&[5, 4], true),
     (&[2, 7, 8], true),
     (&[8, 5, 3, 2], true),
-    // One has interrupts of others queued, be it the last or not.
+    // sp6, be it the last or not, has interrupts of others queued.
     (&[2, 6], false),
     (&[6, 2], false),
     (&[3, 6, 8], false),
@@ -117,7 +119,7 @@ fn owner_above_a_chain(_: &Nwd) -> Check {
 /// The chain that sp3 left: w1 of `FFA_RUN`.
 static LEFT: AtomicU64 = AtomicU64::new(0);
 
-/// Calls a chain that raises a Non-secure interrupt, and leaves for that.
+/// Calls a chain that raises a Non-secure interrupt, and makes a managed exit for it.
 fn leave(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let answer = call_chain(sp, path);
     equal(answer[0], id::INTERRUPT)?;
@@ -129,7 +131,7 @@ fn leave(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Goes on with the chain that it left. Result: what its members saw.
+/// Goes on with the chain that this partition left. Result: what the members saw.
 fn go_on(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let left = LEFT.load(Ordering::Relaxed);
     let answer = ffa::call(id::RUN, &[left]);
@@ -144,7 +146,7 @@ fn exit_above_a_chain(_: &Nwd) -> Check {
         let path = packed(members);
         gic::open(0, SCHEDULE_RECEIVER);
         ask(SP3, command!(leave), [path, 0, 0, 0])?;
-        // Nobody took it, and the chain is not over.
+        // Nobody took the interrupt, and the chain is not over.
         holds(gic::waits(SCHEDULE_RECEIVER), path)?;
         for member in *members {
             let ids = route(NWD, 0x8000 | *member as u16);

@@ -1,8 +1,8 @@
-//! Sources that do not stop: each leaves its PE to the Normal world after a while, and can be had
-//! again by its owner.
+//! Sources of interrupts that do not stop. The SPMC masks each after a while, so that its PE goes
+//! back to the Normal world, and the owner can enable it again.
 //!
-//! No test here depends on how fast a PE is: a source is raised anew by its own handler, or for as
-//! long as the Normal world gets nothing done.
+//! No test depends on the speed of a PE: a source is raised anew by its own handler, or as long as
+//! the Normal world gets nothing done.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,7 +26,11 @@ pub const TESTS: &[Test] = &[
         handler_that_raises_its_own,
         "The handler of sp1 raises its interrupt anew each time, and that of sp2 lets its timer expire"
     ),
-    test!(handlers_on_all_pes, "The same on all PEs at once", pes = 2),
+    test!(
+        handlers_on_all_pes,
+        "Handlers raise their interrupts anew on all PEs at once",
+        pes = 2
+    ),
     test!(
         contexts_that_call_each_other,
         "Two contexts of sp2 interrupt each other for ever",
@@ -42,7 +46,8 @@ pub const TESTS: &[Test] = &[
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(expire)];
 
-/// Lets the virtual timer of this PE expire; it is not handled before this context waits.
+/// Lets the virtual timer of this PE expire. The interrupt is not handled before this context
+/// waits.
 fn expire(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(ENABLE, &[VIRTUAL_TIMER, 1, 0]), 0u64)?;
     set_virtual_timer(1, 0);
@@ -52,8 +57,8 @@ fn expire(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 
 // ---- the Normal world ----
 
-/// An interrupt is masked if it is the 257th that leaves no time to others; it was handled about
-/// that often.
+/// Fails unless an interrupt was masked in time: the SPMC masks the 257th in a row that leaves
+/// others no time.
 fn is_bounded(count: u64) -> Check {
     holds((250..300).contains(&count), count)
 }
@@ -74,7 +79,7 @@ fn handler_that_raises_its_own(_: &Nwd) -> Check {
     ask(SP2, OWN_TIMER, [0; 4]).map(drop)
 }
 
-/// sp1 can have its interrupt again.
+/// Fails unless sp1 can enable its interrupt again.
 fn is_had_again() -> Check {
     ask(SP1, WHILE_IT_RUNS, [0; 4])?;
     ask(SP1, ARM, [0; 4])?;
@@ -84,7 +89,7 @@ fn is_had_again() -> Check {
 
 fn expire_here(_: [u64; 4]) -> Check<[u64; 4]> {
     ask(SP2, command!(expire), [0; 4])?;
-    // Its handler ran before the Normal world had the PE for long.
+    // The handler ran before the Normal world had the PE for long.
     let [count, ..] = ask(SP2, RAISED_ANEW, [0; 4])?;
     is_bounded(count)?;
     Ok([0; 4])
@@ -99,7 +104,7 @@ fn handlers_on_all_pes(nwd: &Nwd) -> Check {
     for pe in 1..nwd.pes {
         pe::start(pe, expire_here, [0; 4])?;
     }
-    // That of sp1 comes to this PE.
+    // The interrupt of sp1 comes to this PE.
     let mut outcome = ask(SP2, SAY, [0; 4]).map(drop);
     for pe in 1..nwd.pes {
         outcome = outcome.and(pe::finish(pe).map(drop));
@@ -116,10 +121,10 @@ fn handlers_on_all_pes(nwd: &Nwd) -> Check {
     is_had_again()
 }
 
-/// Requests of the Normal world that must get through.
+/// Number of requests of the Normal world that must get through.
 const REQUESTS: u64 = 200;
 
-// Paravirtual interface, id 9.
+// Interrupts between contexts have id 9 in the paravirtual interface.
 // req: INT-09
 fn contexts_that_call_each_other(_: &Nwd) -> Check {
     ask(SP2, RAISE_ANEW, [1, 0, 0, 0])?;
@@ -148,7 +153,7 @@ fn contexts_that_call_each_other(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// The other PEs go on.
+/// Tells the other PEs to go on.
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
 // req: INT-09
@@ -180,7 +185,7 @@ fn edges_without_end(nwd: &Nwd) -> Check {
         (SP8, Source::Gpio, GPIO_INTERRUPT),
     ] {
         let_through(partition, interrupt)?;
-        // The last one may be on its way.
+        // The last interrupt may still be on its way.
         let mut before = handled_by(partition)?;
         let settled = wait_until(PATIENCE_MS, || {
             let now = handled_by(partition).unwrap_or(u64::MAX);

@@ -1,5 +1,5 @@
-//! Memory between the partitions: the owner is a partition, so stage 2 takes its access away while
-//! it lends.
+//! Memory that one partition sends to another: stage 2 takes the owner's access away while the
+//! memory is lent.
 
 use crate::board::{SECURE_UART, SPMC, package};
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
@@ -50,7 +50,7 @@ pub const HELPERS: &[Command] = &[
     helper!(send_on),
 ];
 
-/// Memory of the partition that runs.
+/// Two pages of the partition that runs this.
 static OWN: Shared<{ 2 * PAGE_SIZE }> = Shared::new();
 
 fn transaction<'a>(
@@ -121,7 +121,7 @@ fn share_own(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     };
     let got = is_fine(borrow.asked_by(sp, other)?)?;
     equal(got.first, own_page())?;
-    // Secure memory: no NS bit.
+    // Secure memory has no NS bit.
     equal(got.attributes, NORMAL_WB)?;
     equal(got.access, access::RW | access::XN)?;
     reaches_from(sp, other, own_page(), Try::Read, Some(0x1111))?;
@@ -149,7 +149,7 @@ fn lend_own(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let ranges = [(own_page(), 1)];
     let sent = transaction(sp, 0, &receivers, &ranges);
 
-    // Taken back at once.
+    // A region that nobody retrieved can be reclaimed at once.
     let handle = sp.caller().sent(id::MEM_LEND_64, &sent)?;
     owner_faults()?;
     ffa::done(&reclaim(handle, 0))?;
@@ -169,11 +169,11 @@ fn lend_own(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     reaches_from(sp, other, own_page(), Try::Read, Some(0x3333))?;
     reaches_from(sp, other, own_page(), Try::Write(0x4444), DONE)?;
     asked_to_give_back(sp.identity.id, other, handle)?;
-    // Not before it is reclaimed.
+    // The owner has no access before the reclaim.
     owner_faults()?;
     ffa::done(&reclaim(handle, 0))?;
     owner_reads(0x4444)?;
-    // Read, write and execute as before.
+    // The owner can read, write and execute as before.
     // SAFETY: the page holds nothing that this image uses.
     holds(unsafe { probe::write(own_page(), 0x5555) }.is_ok(), 0u64)?;
     owner_reads(0x5555)?;
@@ -222,7 +222,7 @@ fn donate_own(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Donates the page in x4 to the partition in x5; result: the handle.
+/// Donates the page in x4 to the partition in x5. Result: the handle.
 fn donate_back(sp: &Sp, [address, to, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let receivers = [receiver(to as u16, access::NOT_SPECIFIED)];
     let ranges = [(address, 1)];
@@ -247,8 +247,8 @@ fn bad_sends(sp: &Sp, [other, other_memory, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let own = [(own_page(), 1)];
     let share = |sent: Transaction| caller.send(id::MEM_SHARE_64, &sent);
 
-    // Not its own: the other partition's, the SPMC's, a device, buffers that the SPMC uses, the
-    // Normal world's.
+    // Memory that is not this partition's own: that of the other partition, of the SPMC, a device,
+    // buffers that the SPMC uses, and memory of the Normal world.
     for address in [
         other_memory,
         SPMC,

@@ -1,5 +1,5 @@
-//! A partition dies while it owns, lends and borrows memory (FF-A v1.0 section 5, v1.3 partition
-//! life cycle): whoever dealt with it goes on.
+//! The death of a partition that owns, lends and borrows memory (FF-A v1.0 section 5, v1.3
+//! partition life cycle): those that it shared memory with go on.
 
 use crate::ffa::error::ABORTED;
 use crate::ffa::fragment_calls::Fragments;
@@ -19,7 +19,7 @@ use crate::support::regions::{HOLES, Kind, borrowed, send, unsent};
 use crate::support::sharing::receiver;
 use crate::{command, helper, test};
 
-/// The tests of this file, after which there is no sp2.
+/// The test of this file, after which sp2 is dead.
 pub const TESTS: &[Test] = &[test!(
     death_of_a_partition,
     "sp2 dies: what it borrowed comes back, what it lent stays until it is given back, and nothing new begins"
@@ -28,10 +28,10 @@ pub const TESTS: &[Test] = &[test!(
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(offer), helper!(take_back), helper!(die)];
 
-/// A page of the partition that runs.
+/// A page of the partition that runs this.
 static OWN: Shared<PAGE_SIZE> = Shared::new();
 
-/// Shares or lends the partition's page to another one; results: handle and address.
+/// Shares or lends the partition's page to another one. Results: handle and address.
 fn offer(sp: &Sp, [to, lend, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let caller = sp.caller();
     OWN.write(0, &0x0ff3_u32.to_le_bytes());
@@ -67,8 +67,7 @@ fn die(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Fails unless the partition is told so or simply cannot have it: which code is not for FF-A 1.0
-/// to say.
+/// Fails unless the retrieve request is refused, with whatever code: FF-A 1.0 names none.
 #[track_caller]
 fn is_refused(answer: &ffa::Answer) -> Check {
     equal(answer[0], id::ERROR)
@@ -78,8 +77,8 @@ fn is_refused(answer: &ffa::Answer) -> Check {
 fn death_of_a_partition(_: &Nwd) -> Check {
     let owner = nwd::caller();
     let to_sp2 = [receiver(SP2, access::RW)];
-    // sp2 borrows of the Normal world: a long list, a page to be cleared, a page that it has not
-    // retrieved, a descriptor of which the half is there.
+    // The Normal world has shared a long list and a page that is to be cleared, which sp2 has
+    // retrieved; a page that sp2 has not retrieved; and half of a descriptor for sp2.
     let list = Scatter::every_second(HOLES, 300);
     let long = send(&owner, Kind::Share, &to_sp2, &list)?;
     borrowed(SP2, long, &list)?;
@@ -106,7 +105,7 @@ fn death_of_a_partition(_: &Nwd) -> Check {
     let mut half = Fragments::new(&owner, &sent, &other);
     let answer = half.first(id::MEM_SHARE_64, PAGE_SIZE);
     let half_handle = half.wanted(&answer)?;
-    // Of sp1 too, and sp1 of it.
+    // sp2 borrows from sp1, too, and sp1 from sp2.
     let [of_sp1, address, ..] = ask(SP1, command!(offer), [SP2 as u64, 1, 0, 0])?;
     let borrow = |handle, owner| Borrow {
         owner,
@@ -124,14 +123,14 @@ fn death_of_a_partition(_: &Nwd) -> Check {
     let last = request(id::DIRECT_REQ_64, route(NWD, SP2), command!(die), [0; 4]);
     ffa::refused(&call(ffa::conduit(), last), ABORTED)?;
 
-    // What the Normal world and sp1 own they have again.
+    // The Normal world and sp1 can reclaim their memory.
     for handle in [long, cleared, unused] {
         ffa::done(&reclaim(handle, 0))?;
     }
     equal(peek(page(90)), 0u64)?;
     equal(peek(page(91)), 0x5ec7u64)?;
     ask(SP1, command!(take_back), [of_sp1, 0xd1ed, 0, 0])?;
-    // What sp1 has of sp2 it keeps until it gives it back, and cannot have again.
+    // sp1 keeps the page of sp2 until it relinquishes it, and cannot retrieve it again.
     reaches(SP1, address, Space::Secure, Try::Read, Some(0x0ff3))?;
     asked_to_give_back(NWD, SP1, of_sp2)?;
     reaches(SP1, address, Space::Secure, Try::Read, ABORT)?;
@@ -146,7 +145,7 @@ fn death_of_a_partition(_: &Nwd) -> Check {
         ..unsent(&owner, Kind::Share, &to_sp2)
     };
     is_refused(&owner.send(id::MEM_SHARE_64, &sent))?;
-    // All pages are free for others.
+    // All pages can be sent to others.
     let to_sp1 = [receiver(SP1, access::RW)];
     for list in [list, other, Scatter::contiguous(page(90), 3)] {
         let handle = send(&owner, Kind::Share, &to_sp1, &list)?;

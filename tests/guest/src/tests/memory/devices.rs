@@ -1,4 +1,4 @@
-//! Device memory: sp1 has a device for itself and lends it to sp2.
+//! Device memory: sp1 has a device of its own, and lends it to sp2.
 
 use crate::board::{CLOCK, SPARE_DEVICE as DEVICE, SPARE_PART, SPARE_REGISTER};
 use crate::ffa::error::DENIED;
@@ -28,7 +28,7 @@ pub const TESTS: &[Test] = &[
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(send_device), helper!(take_back_device)];
 
-/// A register of the device that holds a byte.
+/// Address of a register of the device that holds a byte.
 const REGISTER: u64 = DEVICE + SPARE_REGISTER;
 /// PeriphID0 of a PrimeCell: the low byte of its part number.
 const PART: u64 = 0xfe0;
@@ -40,7 +40,8 @@ fn secure(partition: u16, address: u64, what: Try, want: Option<u32>) -> Check {
     reaches(partition, address, Space::Secure, what, want)
 }
 
-/// Fails unless everything but a lend without zeroing is refused; lends. Result: the handle.
+/// Lends the device, and fails unless everything but a lend without zeroing is refused. Result: the
+/// handle.
 fn send_device(sp: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let caller = sp.caller();
     let receivers = [receiver(to as u16, access::RW)];
@@ -90,7 +91,7 @@ fn send_device(sp: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([caller.sent(id::MEM_LEND_64, &lend)?, 0, 0, 0])
 }
 
-/// Reclaims with these flags; result: the error code or 0.
+/// Reclaims the device with these flags. Result: the error code or 0.
 fn take_back_device(_: &Sp, [handle, flags, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let answer = reclaim(handle, flags);
     if answer[0] == id::ERROR as u64 {
@@ -155,7 +156,7 @@ fn lend_a_device(_: &Nwd) -> Check {
     secure(SP2, DEVICE + PART, Try::Read, ABORT)?;
     taken_back(handle, flag::ZERO, DENIED)?;
     taken_back(handle, 0, 0)?;
-    // Nobody has zeroed it.
+    // Nobody has zeroed the device.
     secure(SP1, REGISTER, Try::Read, Some(0x5a))?;
     secure(SP1, REGISTER, Try::Write(0), DONE)
 }

@@ -1,5 +1,5 @@
-//! Tests what an owner in the Normal world may not send: each test takes a transaction that is
-//! fine, makes one thing wrong, and in the end sends it as it was.
+//! Sends that the SPMC must refuse an owner in the Normal world. Each test takes a right
+//! transaction, makes one thing wrong, and at the end sends the right one.
 
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
 use crate::ffa::memory_calls::reclaim;
@@ -43,7 +43,7 @@ fn refuse(function: u32, wrong: &Transaction, code: i32) -> Check {
     ffa::refused(&nwd::caller().send(function, wrong), code)
 }
 
-/// A transaction that `function` accepts.
+/// Returns a transaction that `function` accepts.
 fn good<'a>(function: u32, receivers: &'a [Receiver], ranges: &'a [(u64, u32)]) -> Transaction<'a> {
     let attributes = if function == id::MEM_SHARE_64 {
         NORMAL_WB
@@ -56,7 +56,7 @@ fn good<'a>(function: u32, receivers: &'a [Receiver], ranges: &'a [(u64, u32)]) 
     }
 }
 
-/// The receiver that `function` accepts.
+/// Returns a receiver that `function` accepts.
 fn sp1(function: u32) -> Receiver {
     let permission = if function == id::MEM_DONATE_64 {
         access::NOT_SPECIFIED
@@ -66,7 +66,7 @@ fn sp1(function: u32) -> Receiver {
     receiver(SP1, permission)
 }
 
-/// Checks that nothing of the failed calls stuck: the page can still be sent.
+/// Checks that the failed calls changed nothing: the page can still be sent.
 #[track_caller]
 fn still_works() -> Check {
     for function in FUNCTIONS {
@@ -185,7 +185,7 @@ fn send_permissions(_: &Nwd) -> Check {
         },
         INVALID_PARAMETERS,
     )?;
-    // Reserved cacheabilities and shareability of Normal memory, reserved bits of Device memory.
+    // Reserved cacheability and shareability of Normal memory, and reserved bits of Device memory.
     for attributes in [0x23, 0x2b, 0x2d, 0x11] {
         refuse(
             share,
@@ -280,7 +280,8 @@ fn send_ranges(_: &Nwd) -> Check {
                 nwd::caller().send(function, &good(function, &receivers, &[(address, pages)]));
             equal(wrong[0], id::ERROR)?;
         }
-        // The SPMC, both partitions, EL3, the secure and the normal UART, no memory at all.
+        // Memory of the SPMC, of both partitions and of EL3, the secure and the normal UART, and no
+        // memory at all.
         for address in [
             board::SPMC,
             board::package(0),
@@ -297,7 +298,7 @@ fn send_ranges(_: &Nwd) -> Check {
                 holds(code == DENIED || code == INVALID_PARAMETERS, wrong[2])?;
             }
         }
-        // The buffers are lent to the SPMC already.
+        // The SPMC uses the buffers.
         for address in [nwd::TX.address(), nwd::RX.address()] {
             refuse(
                 function,

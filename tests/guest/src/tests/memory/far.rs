@@ -1,6 +1,6 @@
-//! Memory as Linux's user buffers have it: 512 pages, each in another 2 MiB, so that each takes a
-//! table of its owner and one of each borrower. For a layout whose SPMC manifest gives memory for
-//! tables: enough for one borrower at a time.
+//! Memory as user buffers of Linux have it: 512 pages, each in another 2 MiB, so that each takes a
+//! table of its owner and one of each borrower. Only for the layout `table-memory`, whose SPMC
+//! manifest gives memory for tables: enough for one borrower at a time.
 
 use crate::ffa::error::{DENIED, NO_MEMORY};
 use crate::ffa::memory_calls::reclaim;
@@ -24,7 +24,7 @@ pub const TESTS: &[Test] = &[test!(
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(borrow_lent)];
 
-/// All of the second GiB, a page of each 2 MiB.
+/// A page of each 2 MiB of the second GiB.
 const FAR_APART: Scatter = Scatter {
     first: NON_SECURE_GIB + 0x5000,
     count: 512,
@@ -32,7 +32,7 @@ const FAR_APART: Scatter = Scatter {
     distance: 512,
 };
 
-/// A partition: retrieves what is lent to two; the error code, or 0.
+/// Retrieves memory that is lent to two partitions. Result: the error code or 0.
 fn borrow_lent(sp: &Sp, [handle, first, numbers, _]: [u64; 4]) -> Check<[u64; 4]> {
     let list = Scatter::unpack([first, numbers]);
     let own = [receiver(sp.caller().id, access::RW)];
@@ -58,7 +58,8 @@ fn borrow_lent(sp: &Sp, [handle, first, numbers, _]: [u64; 4]) -> Check<[u64; 4]
     Ok([0; 4])
 }
 
-/// Lets `partition` retrieve it, which must end with that error code, or with 0.
+/// Lets `partition` retrieve the region, and fails unless the call ends with that error code, or
+/// with 0.
 #[track_caller]
 fn borrows(partition: u16, handle: u64, code: i32) -> Check {
     let [first, numbers] = FAR_APART.pack();
@@ -70,8 +71,8 @@ fn borrows(partition: u16, handle: u64, code: i32) -> Check {
     equal(got, code as u32)
 }
 
-/// Sixteen tables' worth of pages go to `partition` and come back: its quota is its own, whatever
-/// others have.
+/// Fails unless `partition` can borrow sixteen tables' worth of pages and give them back: nobody
+/// else can use up its quota.
 #[track_caller]
 fn has_its_quota(partition: u16) -> Check {
     let list = Scatter {
@@ -89,7 +90,6 @@ fn has_its_quota(partition: u16) -> Check {
     is_painted(&list, 8)
 }
 
-// M5.
 // req: MEMX-11, MEMRQ-09, MEMO-27, MEMRC-06
 fn pages_far_apart(_: &Nwd) -> Check {
     paint(&FAR_APART, 1)?;
@@ -103,7 +103,7 @@ fn pages_far_apart(_: &Nwd) -> Check {
     for ((partition, other), seed) in others.into_iter().zip(1..) {
         borrows(partition, handle, 0)?;
         visited(partition, &FAR_APART, seed)?;
-        // There is not so much for the other one as well; it keeps what it had.
+        // The pool has not enough tables for the other borrower as well, which keeps what it had.
         borrows(other, handle, NO_MEMORY)?;
         is_hidden_from(other, &FAR_APART)?;
         has_its_quota(other)?;

@@ -1,4 +1,4 @@
-//! Descriptors in fragments (FF-A v1.0 section 12.2.2), wrong, out of order, at the same time, and
+//! Descriptors in fragments (FF-A v1.0 section 12.2.2): wrong, out of order, several at a time, and
 //! given up.
 
 use crate::board::package;
@@ -70,22 +70,22 @@ pub const HELPERS: &[Command] = &[
     helper!(send_in_fragments),
 ];
 
-/// A list that takes several fragments both ways.
+/// A list whose descriptor takes several fragments in both directions.
 const LONG: Scatter = Scatter::every_second(HOLES, 600);
-/// Another one, elsewhere.
+/// Another such list, of other pages.
 const OTHER: Scatter = Scatter::every_second(HOLES + 0x200_0000, 300);
 
 /// The receiver of most of these transactions.
 const TO_SP1: [Receiver; 1] = [receiver(SP1, access::RW)];
 
-/// Fragments from [`Fragments::first`] on up to `limit` bytes each; the handle.
+/// Sends all fragments, of at most `limit` bytes each, and returns the handle.
 #[track_caller]
 fn sent_by(fragments: &mut Fragments, function: u32, head: usize, limit: usize) -> Check<u64> {
     let mut answer = fragments.first(function, head);
     let mut handle = None;
     while !fragments.is_complete() {
         let wanted = fragments.wanted(&answer)?;
-        // It is the same for the whole transaction.
+        // The handle is the same for the whole transaction.
         equal(wanted, handle.unwrap_or(wanted))?;
         handle = Some(wanted);
         answer = fragments.next(wanted, limit);
@@ -95,13 +95,13 @@ fn sent_by(fragments: &mut Fragments, function: u32, head: usize, limit: usize) 
     Ok(done)
 }
 
-/// `FFA_MEM_FRAG_TX` with these words.
+/// Makes `FFA_MEM_FRAG_TX` with these words.
 fn frag_tx(handle: u64, length: u64) -> Answer {
     let [low, high] = words(handle);
     ffa::call(id::MEM_FRAG_TX, &[low, high, length])
 }
 
-/// Bytes in front of the first constituent, with one receiver.
+/// Returns the number of bytes in front of the first constituent, with one receiver.
 fn head() -> usize {
     layout(nwd::caller().version).composite(1) + 16
 }
@@ -152,7 +152,7 @@ fn fragments_side_by_side(_: &Nwd) -> Check {
                 equal(a.wanted(&answer)?, handle_a)?;
             }
         }
-        // Something else in between, with the same buffers.
+        // Another transaction in between, with the same buffers.
         let small = share(SP2, access::RW, &[(page(45), 1)])?;
         is_fine(Borrow::new(small).by(SP2)?)?;
         give_back(SP2, small, 0, 0)?;
@@ -160,7 +160,7 @@ fn fragments_side_by_side(_: &Nwd) -> Check {
         ffa::succeeded(&ffa::call(id::PARTITION_INFO_GET, &[]))?;
         ffa::done(&ffa::call(id::RX_RELEASE, &[]))?;
         if end_b.is_none() {
-            // Half of it is there: not yet a region.
+            // A transaction of which half is there is no region yet.
             ffa::refused(&reclaim(handle_b, 0), INVALID_PARAMETERS)?;
             is_error(Borrow::new(handle_b).by(SP2)?, INVALID_PARAMETERS)?;
             let answer = b.next(handle_b, 1024);
@@ -185,8 +185,8 @@ fn fragments_side_by_side(_: &Nwd) -> Check {
 fn wrong_fragments(_: &Nwd) -> Check {
     let owner = nwd::caller();
     let sent = unsent(&owner, Kind::Lend, &TO_SP1);
-    // First fragments: too long for TX, longer than the whole, without the composite descriptor,
-    // not at the end of a constituent.
+    // First fragments that are too long for TX, longer than the whole, without the composite
+    // descriptor, or that do not end with a constituent.
     let total = (head() + 16 * LONG.count as usize) as u64;
     let first = head() as u64;
     for (total, length) in [
@@ -234,7 +234,7 @@ fn wrong_fragments(_: &Nwd) -> Check {
         let answer = ffa::call(id::MEM_FRAG_TX, &[low, high, 16, w4]);
         ffa::refused(&answer, INVALID_PARAMETERS)?;
     }
-    // Nor is it for the sender to fetch, or for others to go on.
+    // The sender cannot fetch its own descriptor, and others cannot go on with it.
     let answer = owner.frag_rx(handle, fragments.offset());
     ffa::refused(&answer, INVALID_PARAMETERS)?;
     for partition in [SP1, SP2] {
@@ -252,7 +252,7 @@ fn wrong_fragments(_: &Nwd) -> Check {
     ffa::refused(&frag_tx(handle, 16), INVALID_PARAMETERS)
 }
 
-/// A partition: a fragment of a transaction that is not its own.
+/// Sends a fragment of a transaction that is not its own, as a partition.
 fn foreign_fragment(_: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
     ffa::refused(&frag_tx(handle, 16), INVALID_PARAMETERS)?;
     Ok([0; 4])
@@ -266,7 +266,7 @@ fn fragments_that_end_it(_: &Nwd) -> Check {
     for (address, pages, reserved, code) in [
         // Overlaps the first fragment.
         (good.constituent(0), 1, 0, INVALID_PARAMETERS),
-        // Not aligned; more and fewer pages than announced; reserved.
+        // An address that is not aligned; more and fewer pages than announced; a reserved field.
         (last + 0x800, 1, 0, INVALID_PARAMETERS),
         (last, 2, 0, INVALID_PARAMETERS),
         (last, 0, 0, INVALID_PARAMETERS),
@@ -306,7 +306,7 @@ fn fragments_that_end_it(_: &Nwd) -> Check {
             ffa::refused(&reclaim(handle, 0), INVALID_PARAMETERS)?;
         }
     }
-    // All of it can still be sent.
+    // All of the memory can still be sent.
     let handle = send(&owner, Kind::Lend, &TO_SP1, &good)?;
     ffa::done(&reclaim(handle, 0))
 }
@@ -336,7 +336,7 @@ fn aborted_fragments(_: &Nwd) -> Check {
     let mut fragments = Fragments::new(&owner, &sent, &LONG);
     let answer = fragments.first(id::MEM_LEND_64, PAGE_SIZE);
     let handle = fragments.wanted(&answer)?;
-    // There is nothing that this call returns.
+    // The call has no results.
     ffa::call(id::ERROR, &[0, ABORTED as u32 as u64]);
     let answer = fragments.next(handle, PAGE_SIZE);
     ffa::refused(&answer, INVALID_PARAMETERS)?;
@@ -358,8 +358,7 @@ fn fetched_fragments(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// A partition: fetches the response about [`LONG`] and does everything wrong that can be done
-/// wrong.
+/// Fetches the response about [`LONG`] as a partition, with every wrong call in between.
 fn fetch(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let caller = sp.caller();
     let own = [receiver(caller.id, access::RW)];
@@ -393,7 +392,7 @@ fn fetch(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
         let [low, high] = words(handle);
         let answer = ffa::call(id::MEM_FRAG_RX, &[low, high, offset as u64, 1 << 16]);
         ffa::refused(&answer, INVALID_PARAMETERS)?;
-        // The fragment before once more.
+        // A borrower may fetch the fragment before once more.
         if let Some(again) = last {
             let length = caller.fragment(&caller.frag_rx(handle, again), handle)?;
             equal(length as u64, (offset - again) as u64)?;
@@ -432,7 +431,7 @@ fn retrieval_given_up(_: &Nwd) -> Check {
         let handle = send(&nwd::caller(), Kind::Share, &receivers, &LONG)?;
         ask(partition, command!(give_up_retrieval), [handle, 0, 0, 0])?;
         is_hidden_from(partition, &LONG)?;
-        // Afterwards it may retrieve all of it.
+        // Afterwards the partition may retrieve all of it.
         borrowed(partition, handle, &LONG)?;
         asked_to_give_back(NWD, partition, handle)?;
         ffa::done(&reclaim(handle, 0))?;
@@ -440,7 +439,7 @@ fn retrieval_given_up(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// A partition: reads a part of the response about [`LONG`], and relinquishes.
+/// Reads a part of the response about [`LONG`] as a partition, and relinquishes.
 fn give_up_retrieval(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let caller = sp.caller();
     let own = [receiver(caller.id, access::RW)];
@@ -469,7 +468,7 @@ fn fragments_of_partitions(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// A partition: lends memory of its own in fragments of two constituents.
+/// Lends memory of its own in fragments of two constituents, as a partition.
 fn send_in_fragments(sp: &Sp, [other, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let (caller, other) = (sp.caller(), other as u16);
     let list = Scatter::every_second(sp::free_memory(), 16);
@@ -517,7 +516,7 @@ fn hypervisor_asks(_: &Nwd) -> Check {
         LONG,
     ] {
         let handle = owner.sent_scattered(id::MEM_SHARE_64, &sent, &list)?;
-        // As often as it likes, and whoever has it: nothing changes.
+        // The Hypervisor may ask again and again, whoever has the memory: nothing changes.
         for borrowed in [false, true] {
             let (answer, question) = ask_where(handle);
             let got = owner.retrieved_each(&answer, &question, |n, address, pages| {

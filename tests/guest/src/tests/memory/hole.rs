@@ -1,5 +1,5 @@
-//! Memory that the SPMC manifest names and where nothing answers: a machine with less than it says.
-//! What the SPMC has to read or write there ends with `ABORTED`, nothing has changed, and
+//! Memory that the SPMC manifest names and that does not answer, on a machine with less RAM. A call
+//! in which the SPMC has to read or write there ends with `ABORTED` and changes nothing, and
 //! everything goes on.
 
 use crate::ffa::error::{ABORTED, DENIED};
@@ -25,18 +25,18 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
-/// Non-secure memory by the manifest, behind the end of RAM.
+/// Address of memory that is Non-secure in the manifest, and lies behind the end of RAM.
 const HOLE: u64 = NON_SECURE_GIB + 0x1000_0000;
 
 // req: MEMX-03, MEMX-21
 fn buffers_in_a_hole(_: &Nwd) -> Check {
     ffa::done(&ffa::call(id::RXTX_UNMAP, &[]))?;
     ffa::done(&ffa::call(id::RXTX_MAP_64, &[HOLE, HOLE + 0x1000, 1]))?;
-    // The SPMC writes to RX...
+    // The SPMC cannot write to RX.
     ffa::refused(&ffa::call(id::PARTITION_INFO_GET, &[]), ABORTED)?;
-    // ...which stays the SPMC's,
+    // RX stays the SPMC's.
     ffa::refused(&ffa::call(id::RX_RELEASE, &[]), DENIED)?;
-    // and reads TX.
+    // The SPMC cannot read TX.
     ffa::refused(&ffa::call(id::MEM_SHARE_64, &[112, 112]), ABORTED)?;
     ffa::refused(&ffa::call(id::MSG_SEND2, &[]), ABORTED)?;
     both_answer([1, 0, 0, 0])?;
@@ -63,7 +63,7 @@ fn memory_in_a_hole(_: &Nwd) -> Check {
     let handle = caller.sent(id::MEM_LEND_64, &lend)?;
     ffa::refused(&reclaim(handle, flag::ZERO.into()), ABORTED)?;
     ffa::done(&reclaim(handle, 0))?;
-    // It is the Normal world's, whole, and can be lent again.
+    // All of the memory is the Normal world's again, and can be lent again.
     let handle = caller.sent(id::MEM_LEND_64, &lend)?;
     ffa::done(&reclaim(handle, 0))?;
     both_answer([1, 0, 0, 0]).map(drop)

@@ -1,5 +1,5 @@
-//! Attempts to reach what belongs to others. Each ends in an abort of whoever tries, and everything
-//! goes on.
+//! Attempts to reach memory of others. Each ends in an abort in the image that tries, and
+//! everything goes on.
 
 use crate::board::{
     BL33, CLOCK, EL3, GICD, GICR, IMAGE_OFFSET, NORMAL_UART, RAM, SELECTION, SPMC, package,

@@ -1,4 +1,5 @@
-//! Calls that zero a large region: handlers of Secure interrupts do not wait for their end.
+//! Calls that zero a large region: handlers of Secure interrupts do not wait for the end of such a
+//! call.
 
 use crate::ffa::memory_calls::reclaim;
 use crate::ffa::memory_descriptor::{Scatter, access, flag};
@@ -21,20 +22,21 @@ pub const TESTS: &[Test] = &[test!(
     pes = 2
 )];
 
-/// Pages of the region, which ends before what a manifest of layout `drop-in` gives to sp1.
+/// Number of pages of the region, which ends below the memory that a manifest of the layout
+/// `drop-in` gives to sp1.
 const PAGES: u32 = 0x3000;
 
-/// Memory that nothing else uses between tests.
+/// The region: memory that nothing else uses between tests.
 const REGION: Scatter = Scatter::contiguous(NON_SECURE_GIB, PAGES);
 
-/// How often it is tried: the other PE may be late.
+/// Number of tries, as the other PE may be late.
 const ATTEMPTS: u64 = 50;
 
-/// The last page of it.
+/// The last page of the region.
 const LAST: u64 = NON_SECURE_GIB + (PAGES as u64 - 1) * PAGE_SIZE as u64;
 
-/// Lets sp2 raise the interrupt when the region is being zeroed, on another PE than the call.
-/// Returns the last time at which there was something left to be zeroed after that.
+/// Lets sp2 raise the interrupt on another PE while the region is being zeroed. Returns the last
+/// time at which something was left to be zeroed after that.
 fn raise_meanwhile(_: [u64; 4]) -> Check<[u64; 4]> {
     holds(wait_until(PATIENCE_MS, || peek(REGION.first) == 0), 0u64)?;
     ask(SP2, SAY, [0; 4])?;

@@ -1,4 +1,4 @@
-//! Transactions on all PEs at the same time: their steps meet in the SPMC, but what each moves is
+//! Transactions on all PEs at the same time: their steps meet in the SPMC, but each moves pages of
 //! its own.
 
 use crate::ffa::error::DENIED;
@@ -31,7 +31,7 @@ pub const HELPERS: &[Command] = &[helper!(take), helper!(give)];
 
 const ROUNDS: u64 = 100;
 
-/// TX and RX of this image.
+/// A lock for TX and RX of this image.
 static BUFFERS: Lock = Lock::new();
 
 fn on_all(nwd: &Nwd, job: pe::Job) -> Check {
@@ -86,7 +86,7 @@ fn transactions_on_all_pes(nwd: &Nwd) -> Check {
     })
 }
 
-/// sp2: retrieves a page, finds a word there and adds one to it.
+/// Retrieves a page in sp2, finds a word there and adds one to it.
 fn take(sp: &Sp, [handle, lend, address, word]: [u64; 4]) -> Check<[u64; 4]> {
     use crate::rt::stage1::{self, Attributes};
     let caller = sp.caller();
@@ -111,7 +111,7 @@ fn take(sp: &Sp, [handle, lend, address, word]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// sp2: gives it back.
+/// Relinquishes the page in sp2.
 fn give(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let answer = BUFFERS.with(|| sp.caller().relinquish(handle, 0));
     ffa::done(&answer)?;

@@ -1,5 +1,5 @@
-//! Tests what a borrower may not do: retrieve requests and relinquishes with one thing wrong, made
-//! inside the partition.
+//! Retrieve requests and relinquishes that the SPMC must refuse. Each has one thing wrong, and is
+//! made inside the partition.
 
 use crate::ffa::error::{BUSY, DENIED, INVALID_PARAMETERS};
 use crate::ffa::memory_calls::reclaim;
@@ -50,7 +50,7 @@ pub const HELPERS: &[Command] = &[
 const TAG: u64 = 0x1234_5678_9abc;
 const PAGE: u64 = page(40);
 
-/// The request that is right for a share of the Normal world with the tag of this file.
+/// Returns the right request for a share of the Normal world with the tag of this file.
 fn request<'a>(handle: u64, receivers: &'a [Receiver]) -> Transaction<'a> {
     Transaction {
         sender: NWD,
@@ -136,7 +136,7 @@ fn wrong_retrieves(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
     for attributes in [NORMAL_WB | NS, NORMAL_WB | 1 << 7, 0x3f] {
         invalid(Transaction { attributes, ..fine })?;
     }
-    // Outer shareable is more than inner shareable.
+    // Outer shareable is more than the owner's inner shareable.
     refuse(
         Transaction {
             attributes: 0x2e,
@@ -179,7 +179,7 @@ fn wrong_retrieves(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
         ..fine
     })?;
 
-    // Addresses that are not the owner's, a buffer that is not the caller's, lengths.
+    // Addresses that the owner did not send, a buffer that is not the caller's, wrong lengths.
     let elsewhere: [&[_]; 3] = [&[(PAGE + 0x1000, 1)], &[(PAGE, 2)], &[(PAGE, 1), (PAGE, 1)]];
     for ranges in elsewhere {
         invalid(Transaction { ranges, ..fine })?;
@@ -206,7 +206,7 @@ fn wrong_retrieves(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
         ffa::refused(&answer, INVALID_PARAMETERS)?;
     }
 
-    // And right.
+    // The right request succeeds.
     let answer = caller.send(id::MEM_RETRIEVE_REQ_64, &fine);
     caller.retrieved(&answer, &fine)?;
     ffa::done(&caller.relinquish(handle, 0))?;

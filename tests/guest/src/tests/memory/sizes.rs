@@ -1,5 +1,5 @@
-//! Every transaction type with 1, 16, 512 and 4,096 pages, in one piece and with every second page:
-//! what one side writes the other side reads, through all pages, and what lies between stays out of
+//! Every type of transaction with 1, 16, 512 and 4,096 pages, in one piece and with every second
+//! page. What one side writes to any page the other side reads, and pages in between stay out of
 //! reach. Long lists travel in fragments.
 
 use crate::ffa::memory_calls::{Caller, reclaim};
@@ -39,13 +39,13 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
-/// Where sp2 has memory enough.
+/// The test for the layout in which sp2 has enough memory.
 pub const OF_PARTITIONS: &[Test] = &[test!(
     large_memory_of_a_partition,
     "Up to 1,024 pages of sp2 are shared, lent and donated to sp1"
 )];
 
-/// Tests that leave many pages with partitions, or take nearly all tables: last.
+/// Tests that leave many pages with partitions, or take nearly all tables, and therefore come last.
 pub const LARGE: &[Test] = &[
     test!(
         longest_list,
@@ -60,13 +60,14 @@ pub const LARGE: &[Test] = &[
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(own_life), helper!(pass_on)];
 
-/// Memory in the second GiB, all of it mapped by the partitions: what comes back.
+/// Address of memory that comes back, in the second GiB, which partitions map.
 const PIECE: u64 = NON_SECURE_GIB;
-/// Memory that is donated and does not come back, and the distance between two donations.
+/// Address of memory that is donated and does not come back, and the distance between two
+/// donations.
 const DONATED: u64 = NON_SECURE_GIB + 0x1000_0000;
 const DONATION: u64 = 0x100_0000;
 
-/// The pages that the list leaves out, from behind its first constituent on.
+/// Returns the pages between the constituents of a list.
 fn gaps(list: &Scatter) -> Option<Scatter> {
     let free = list.distance - list.pages;
     (free > 0).then(|| Scatter {
@@ -89,7 +90,7 @@ impl Life {
         ask_from(self.owner.id, self.borrower, command, arguments)
     }
 
-    /// The borrower reaches nothing of `list`.
+    /// Checks that the borrower reaches nothing of `list`.
     #[track_caller]
     fn is_hidden(&self, list: &Scatter) -> Check {
         let [first, numbers] = list.pack();
@@ -97,8 +98,8 @@ impl Life {
         Ok(())
     }
 
-    /// Checks what the owner itself reaches while somebody else has exclusive access: stage 2 hides
-    /// the memory from partitions; nothing hides it from the Normal world.
+    /// Checks that the owner, if it is a partition, reaches nothing while somebody else has
+    /// exclusive access. Nothing hides memory from the Normal world.
     #[track_caller]
     fn is_hidden_from_owner(&self) -> Check {
         if self.kind == Kind::Share || self.owner.id == NWD {
@@ -112,7 +113,7 @@ impl Life {
         send(&self.owner, self.kind, &receivers, &self.list)
     }
 
-    /// Sends, lets the borrower use all of it, and takes it back; a donation stays.
+    /// Sends the memory, lets the borrower use all of it, and takes it back unless it is donated.
     fn run(&self, seed: u32) -> Check {
         let [first, numbers] = self.list.pack();
         paint(&self.list, seed)?;
@@ -139,13 +140,13 @@ impl Life {
     }
 }
 
-/// The Normal world goes through the life of each kind of transaction with both partitions.
-/// Donations lie at `donated` and move it on.
+/// Runs the life of each kind of transaction of the Normal world with both partitions. Donations
+/// begin at `donated`, which moves on.
 fn lives(list: Scatter, donated: &mut u64) -> Check {
     lives_at(list, donated, DONATION)
 }
 
-/// The same, with this distance between two donations.
+/// Like [`lives`], with this distance between two donations.
 fn lives_at(list: Scatter, donated: &mut u64, distance: u64) -> Check {
     for (n, kind) in KINDS.into_iter().enumerate() {
         for borrower in [SP1, SP2] {
@@ -221,7 +222,7 @@ fn longest_list(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// Memory of a partition behind its image, from this page on.
+/// Returns the address of page number `page` behind the image of the partition.
 fn own_memory(page: u64) -> u64 {
     sp::free_memory() + page * PAGE_SIZE as u64
 }
@@ -246,8 +247,8 @@ fn pieces_between_partitions(_: &Nwd) -> Check {
                 live(kind, list, 0)?;
             }
         }
-        // What was donated back cannot be executed any more. It is below UNTOUCHED, so that the
-        // large regions are of one kind.
+        // Pages that were donated and came back are not executable any more. They lie below
+        // UNTOUCHED, so that the pages of the large regions are of one kind.
         live(Kind::Donate, Scatter::contiguous(0, 1), 60)?;
         live(Kind::Donate, Scatter::contiguous(0, 8), 61)?;
         live(Kind::Donate, Scatter::every_second(0, 8), 69)?;
@@ -279,8 +280,8 @@ fn large_memory_of_a_partition(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// A partition: goes through the life of a transaction with memory of its own. What it donates is
-/// donated back.
+/// Runs the life of a transaction with memory of the partition that runs this. The borrower donates
+/// donated memory back.
 fn own_life(sp: &Sp, [numbers, how_, page, _]: [u64; 4]) -> Check<[u64; 4]> {
     let (borrower, kind, seed) = from_how(how_);
     let list = Scatter::unpack([own_memory(page), numbers]);
@@ -306,7 +307,7 @@ fn own_life(sp: &Sp, [numbers, how_, page, _]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// A partition: sends memory that was donated to it; result: the handle.
+/// Sends memory that was donated to this partition. Result: the handle.
 fn pass_on(sp: &Sp, [first, numbers, how, _]: [u64; 4]) -> Check<[u64; 4]> {
     let (to, kind, _) = from_how(how);
     let receivers = [receiver(to, kind.granted())];

@@ -1,5 +1,5 @@
-//! The Normal world shares, lends and donates; partitions retrieve, use and relinquish; the Normal
-//! world reclaims.
+//! Memory of the Normal world: it shares, lends and donates; partitions retrieve, use and
+//! relinquish; the Normal world reclaims.
 
 use crate::board::BL33;
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
@@ -56,7 +56,7 @@ fn lend(partition: u16, address: u64, flags: u32) -> Check<u64> {
     nwd::caller().sent(id::MEM_LEND_64, &lend)
 }
 
-/// Checks that a response is of one page of the Normal world.
+/// Checks that a response describes one page of the Normal world.
 #[track_caller]
 fn is_page(got: Retrieved, address: u64, permissions: u8, flags: u32) -> Check {
     equal(got.first, address)?;
@@ -111,7 +111,7 @@ fn share_one_page(_: &Nwd) -> Check {
             peek(address)
         );
         equal(peek(address), 0x5566_7788u64)?;
-        // Never as Secure memory, and never as code.
+        // The page is not Secure memory, and not code.
         reaches(partition, address, Space::Secure, Try::Read, ABORT)?;
         reaches(partition, address, Space::NonSecure, Try::Execute, ABORT)?;
 
@@ -132,7 +132,7 @@ fn share_read_only(_: &Nwd) -> Check {
         poke(address, 0x77);
         let handle = share(partition, access::RO, &[(address, 1)])?;
         is_error(Borrow::new(handle).by(partition)?, DENIED)?;
-        // Not specified: what the lender gave.
+        // A borrower that specifies nothing gets what the lender gave.
         for wanted in [access::RO, access::NOT_SPECIFIED] {
             let got = is_fine(
                 Borrow {
@@ -179,7 +179,7 @@ fn share_again(_: &Nwd) -> Check {
         for partition in [SP1, SP2] {
             refuse(id::MEM_SHARE_64, &[(first, 1)], partition)?;
             refuse(id::MEM_LEND_64, &[(first, 1)], partition)?;
-            // A range of which only a part is lent.
+            // A range of which a part is lent.
             refuse(id::MEM_SHARE_64, &both, partition)?;
             refuse(
                 id::MEM_SHARE_64,
@@ -187,7 +187,7 @@ fn share_again(_: &Nwd) -> Check {
                 partition,
             )?;
         }
-        // The other page was not touched by that.
+        // The refused call did not touch the other page.
         let other = share(SP2, access::RW, &[(first + 0x1000, 1)])?;
         ffa::done(&reclaim(other, 0))?;
         ffa::done(&reclaim(handle, 0))?;
@@ -204,7 +204,7 @@ fn reclaim_needs_relinquish(_: &Nwd) -> Check {
     give_back(SP1, handle, 0, DENIED)?;
     for _ in 0..2 {
         is_fine(Borrow::new(handle).by(SP1)?)?;
-        // One retrieval at a time, as FFA_FEATURES says.
+        // A borrower can retrieve once at a time, as FFA_FEATURES says.
         is_error(Borrow::new(handle).by(SP1)?, DENIED)?;
         ffa::refused(&reclaim(handle, 0), DENIED)?;
         poke(address, 0x99);
@@ -259,7 +259,8 @@ fn lend_and_zero(_: &Nwd) -> Check {
     };
     let write = || reaches(SP1, address, Space::NonSecure, Try::Write(0x33), DONE);
 
-    // Not cleared by anybody; the borrower may leave the instruction permission open or say XN.
+    // Nobody asks for the page to be cleared. The borrower may leave the instruction permission
+    // open or say XN.
     for wanted in [access::RW, access::RW | access::XN] {
         poke(address, 0x1234);
         let handle = lend(SP1, address, 0)?;
@@ -288,7 +289,7 @@ fn lend_and_zero(_: &Nwd) -> Check {
         equal(peek(address), 0x33u64)?;
     }
 
-    // Cleared before the borrower gets it.
+    // The SPMC clears the page before the borrower gets it.
     poke(address, 0x1234);
     let handle = lend(SP1, address, flag::ZERO)?;
     equal(peek(address), 0u64)?;
@@ -305,12 +306,13 @@ fn lend_and_zero(_: &Nwd) -> Check {
     )?;
     reads(SP1, address, Some(0))?;
     write()?;
-    // Cleared when the borrower gives it back.
+    // The SPMC clears the page when the borrower relinquishes it.
     give_back(SP1, handle, flag::ZERO, 0)?;
     equal(peek(address), 0u64)?;
     ffa::done(&reclaim(handle, 0))?;
 
-    // The borrower said so when it took it, and takes that back.
+    // The borrower asks for the clearing in its retrieve request, and withdraws that in its
+    // relinquish.
     let handle = lend(SP1, address, 0)?;
     let promise = Borrow {
         handle,
@@ -323,7 +325,7 @@ fn lend_and_zero(_: &Nwd) -> Check {
     equal(peek(address), 0x33u64)?;
     ffa::done(&reclaim(handle, 0))?;
 
-    // Cleared when the lender takes it back.
+    // The SPMC clears the page when the lender reclaims it.
     let handle = lend(SP1, address, 0)?;
     is_fine(Borrow { handle, ..lent }.by(SP1)?)?;
     write()?;
@@ -336,7 +338,7 @@ fn lend_and_zero(_: &Nwd) -> Check {
 // req: MEMO-05, MEMO-11, MEMO-25, MEMO-26, MEMO-31, MEMDN-01, MEMDN-04, MEMDN-06, MEMDN-07
 // req: MEMDN-08, MEMD-35, MEMD-56, MEMRL-16, MEMRQ-11
 fn donate(_: &Nwd) -> Check {
-    // This page is gone for good.
+    // A donated page does not come back.
     let address = page(8);
     let receivers = [receiver(SP1, access::NOT_SPECIFIED)];
     let ranges = [(address, 1)];
@@ -379,8 +381,8 @@ fn share_with_both(_: &Nwd) -> Check {
     let sent = transaction(&receivers, &ranges);
     for function in [id::MEM_SHARE_64, id::MEM_LEND_64] {
         let handle = nwd::caller().sent(function, &sent)?;
-        // Alone it is not the set of borrowers that the owner named, unless the borrower asks not
-        // to compare.
+        // A borrower that names itself alone names another set of borrowers than the owner, unless
+        // it asks the SPMC not to compare.
         is_error(Borrow::new(handle).by(SP1)?, INVALID_PARAMETERS)?;
         is_fine(
             Borrow {
@@ -410,7 +412,7 @@ fn share_with_both(_: &Nwd) -> Check {
 
 // req: MEMD-01, MEMD-02, MEMD-03, MEMD-05, MEMD-08, MEMRQ-07, MEMO-06
 fn share_ranges(_: &Nwd) -> Check {
-    // Not in the order of addresses, and one longer than a page.
+    // The ranges are not in the order of addresses, and one is longer than a page.
     let ranges = [(page(14), 1), (page(10), 2), (page(13), 1)];
     for (n, (address, _)) in ranges.iter().enumerate() {
         poke(*address, n as u64 + 1);
@@ -433,7 +435,7 @@ fn share_ranges(_: &Nwd) -> Check {
 
 // req: MEMD-01, MEMD-06, MEMRQ-07, MEMX-20
 fn share_many_pages(_: &Nwd) -> Check {
-    // Aligned to a block, and across the ends of blocks.
+    // Regions that are aligned to a block, and that cross the ends of blocks.
     for (offset, pages) in [(0x220_0000, 512), (0x22f_f000, 1026), (0x240_0000, 4096)] {
         let address = BL33 + offset;
         let last = address + (pages as u64 - 1) * 0x1000;
@@ -463,7 +465,7 @@ fn handles(_: &Nwd) -> Check {
         seen[n] = handle;
         ffa::done(&reclaim(handle, 0))?;
     }
-    // Several at a time.
+    // Several regions are shared at a time.
     let mut live = [0; 4];
     for n in 0..live.len() {
         let handle = share(SP1, access::RW, &[(page(16 + n as u64), 1)])?;

@@ -1,8 +1,8 @@
 //! `FFA_MEM_SHARE` and `FFA_MEM_RECLAIM` as U-Boot's FF-A bus makes them, byte by byte and register
-//! by register. It speaks 1.0 and knows one constituent.
+//! by register. The bus speaks 1.0 and sends one constituent.
 //!
-//! Both versions of its patch for `FFA_MEM_SHARE` fill TX and the registers in the same way; they
-//! differ in what the bus asks of its own clients.
+//! Both versions of U-Boot's patch for `FFA_MEM_SHARE` fill TX and the registers in the same way;
+//! they differ in what the bus asks of its own clients.
 
 use crate::board::package;
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS};
@@ -30,7 +30,7 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
-/// `struct ffa_mem_ops_args`: what a client of the bus says.
+/// `struct ffa_mem_ops_args`: the arguments of a client of the bus.
 struct Arguments<'a> {
     /// Receiver and permissions of each borrower.
     attrs: &'a [(u16, u8)],
@@ -47,8 +47,8 @@ const RO: u8 = 1 << 0;
 /// Normal memory, write-back, inner shareable.
 const ATTRIBUTES: u8 = 1 << 5 | 3 << 2 | 3;
 
-/// Fills TX and calls. U-Boot does not clear the buffer before, so what it does not write is
-/// arbitrary.
+/// Fills TX and makes the call. U-Boot does not clear the buffer before, so the bytes that it does
+/// not write are arbitrary.
 fn memory_share(arguments: &Arguments) -> Regs {
     let tx = &nwd::TX;
     tx.fill(0xa5);
@@ -87,7 +87,8 @@ fn memory_share(arguments: &Arguments) -> Regs {
     call(Conduit::Smc, regs)
 }
 
-/// The handle as U-Boot puts it together; it compares the whole of x0 with the 32-bit id.
+/// Returns the handle as U-Boot puts it together. U-Boot compares the whole of x0 with the 32-bit
+/// id.
 #[track_caller]
 fn handle(answer: &Regs) -> Check<u64> {
     equal(answer[0], 0x8400_0061u64)?;
@@ -114,7 +115,7 @@ fn u_boot_shares_and_reclaims(_: &Nwd) -> Check {
             address: page(20),
             pages,
         };
-        // Nobody retrieved it.
+        // Nobody retrieved the memory.
         let unused = handle(&memory_share(&arguments))?;
         ffa::done(&memory_reclaim(unused, 0))?;
 
@@ -164,7 +165,7 @@ fn u_boot_shares_with_two(_: &Nwd) -> Check {
         ffa::refused(&memory_reclaim(shared, 0), DENIED)?;
         asked_to_give_back(ffa::NWD, partition, shared)?;
     }
-    // With the flag that clears the memory.
+    // The flag asks for the memory to be cleared.
     ffa::done(&memory_reclaim(shared, 1))?;
     equal(peek(page(21)), 0u64)
 }
@@ -187,7 +188,7 @@ fn u_boot_sees_errors(_: &Nwd) -> Check {
             },
             INVALID_PARAMETERS,
         ),
-        // Who may execute is not for a share to say.
+        // A share says nothing about execution.
         (
             Arguments {
                 attrs: &[(SP1, RW | 1 << 2)],

@@ -355,7 +355,7 @@ fn hold(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     outcome
 }
 
-/// Reads or sets the flag in sp2 that sp1 waits for.
+/// Sets or reads the flag in sp2 that sp1 polls, and counts the polls, as x4 says.
 fn hold_control(_: &Sp, [what, ..]: [u64; 4]) -> Check<[u64; 4]> {
     match what {
         HOLD => {

@@ -78,7 +78,7 @@ fn request_errors(_: &Nwd) -> Check {
         for w2 in [1, 0x80, 1 << 30] {
             ffa::refused(&request(function, NWD, SP1, w2), INVALID_PARAMETERS)?;
         }
-        // The refused request did not reach the partition.
+        // None of the refused requests reached a partition.
         equal(request(function, NWD, SP1, 0)[3], 0u64)?;
         equal(request(function, NWD, SP2, 0)[3], 0u64)?;
     }

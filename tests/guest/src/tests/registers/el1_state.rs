@@ -1,5 +1,5 @@
-//! Tests what must survive a switch between the worlds and between partitions: the registers of
-//! EL1, which the SPMC keeps for everybody.
+//! The registers of EL1, which the SPMC keeps for everybody and which must survive a switch between
+//! the worlds and between partitions.
 
 use core::arch::asm;
 
@@ -63,7 +63,7 @@ mod plain {
         "cntp_cval_el0"
     );
 
-    /// Bits of each that exist.
+    /// The bits of each register that exist.
     pub const MASKS: [u64; 8] = [
         u64::MAX,
         u64::MAX,
@@ -83,7 +83,7 @@ mod plain {
     }
 }
 
-/// Registers that only the Normal world may play with: it runs at EL2, and they rule EL1.
+/// Registers that control EL1. Only the Normal world changes them here, because it runs at EL2.
 mod ruling {
     use super::asm;
     registers!(
@@ -146,7 +146,7 @@ fn el1_survives_messages(_: &Nwd) -> Check {
         0x3,
         0x2,
     ]);
-    // What the PE made of it.
+    // Some bits read as the PE defines.
     let ruling = ruling::get();
     for round in 0..3 {
         for partition in [SP1, SP2] {

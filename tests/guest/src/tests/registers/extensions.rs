@@ -1,6 +1,6 @@
-//! Tests that the state of optional extensions survives: the Normal world's SVE registers, which
-//! partitions cannot use but do lie on the FP registers that they use, and everybody's pointer
-//! authentication keys.
+//! The state of optional extensions must survive: the Normal world's SVE registers, which
+//! partitions cannot use but whose low parts are the FP registers that partitions use, and
+//! everybody's pointer authentication keys.
 
 use core::arch::asm;
 
@@ -58,8 +58,8 @@ fn sve_survives_here([pe, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
-/// Checks that what the last request of this kind left is still there, and nothing of the Normal
-/// world.
+/// Checks that the values of the last request of this kind are still there, and nothing of the
+/// Normal world.
 fn use_vectors(sp: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     static LEFT: [core::sync::atomic::AtomicU64; MAX_CONTEXTS] =
         [const { core::sync::atomic::AtomicU64::new(0) }; MAX_CONTEXTS];
@@ -79,7 +79,7 @@ fn has_keys() -> bool {
     features & 0xff0 != 0
 }
 
-/// APIAKey, APDBKey and APGAKey, by halves.
+/// Returns APIAKey, APDBKey and APGAKey, by halves.
 fn keys() -> [u64; 6] {
     let [a, b, c, d, e, f];
     // SAFETY: reading has no effect.

@@ -1,5 +1,5 @@
-//! Identification registers as partitions at S-EL1 read them: they show what a partition can use,
-//! and nothing else.
+//! Identification registers as partitions at S-EL1 read them: they show the features that a
+//! partition can use, and no others.
 
 use core::arch::{asm, naked_asm};
 
@@ -50,7 +50,7 @@ const MMFR2: Number = (7, 2);
 /// OS Double Lock, in which 0xf is less than 0.
 const DOUBLE_LOCK: (Number, u32) = (DFR0, 36);
 
-/// Sizes, which are true: PARange, ASIDBits, TGran16, TGran64, TGran4; VARange, CCIDX.
+/// Sizes, which are shown as they are: PARange, ASIDBits, TGran16, TGran64, TGran4; VARange, CCIDX.
 const SIZES: [(Number, u64); 2] = [(MMFR0, 0xfff0_00ff), (MMFR2, 0x00ff_0000)];
 
 fn identification((crm, op2): Number) -> Check<u64> {
@@ -90,7 +90,7 @@ fn read(_: &Sp, [crm, op2, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([identification((crm, op2))?, 0, 0, 0])
 }
 
-/// The value goes to the register that the instruction names, and nowhere else.
+/// Checks that a read changes the register that the instruction names, and no other.
 fn read_to_registers(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let want = identification(PFR0)?;
     let (first, last, other): (u64, u64, u64);
@@ -116,7 +116,7 @@ fn read_to_registers(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 macro_rules! uses {
     ($($name:ident $instruction:literal,)+) => {
         $(
-            /// The instruction, as a function.
+            /// Executes the instruction.
             #[unsafe(naked)]
             extern "C" fn $name() {
                 naked_asm!($instruction, "mov x0, #0", "ret")
@@ -125,7 +125,7 @@ macro_rules! uses {
     };
 }
 
-// By encoding, so that the assembler need not know the extensions.
+// The instructions are written as encodings, so that the assembler need not know the extensions.
 uses! {
     fp ".inst 0x9e6703e0", // FMOV D0, XZR
     half_precision ".inst 0x0e401400", // FADD V0.4H, V0.4H, V0.4H
@@ -170,8 +170,8 @@ uses! {
     read_sctlr_el12 "mrs x9, s3_5_c1_c0_0",
 }
 
-/// Features that may be there: register, field, the least value that says so, and an instruction of
-/// it. A field of 0xf says that it is not there.
+/// Features that the PE may have: register, field, the least value that shows the feature, and an
+/// instruction of it. A field of 0xf shows that the feature is not there.
 const USES: &[(Number, u32, u64, extern "C" fn())] = &[
     (PFR0, 16, 0, fp),
     (PFR0, 16, 1, half_precision),
@@ -240,7 +240,7 @@ fn features_can_be_used(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// Result: how many features are there.
+/// Tries an instruction of each feature. Result: how many features are there.
 fn use_features(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let before = open_at_el1();
     let outcome = compare(sp);

@@ -1,6 +1,6 @@
-//! Instructions that a partition may not use: each is an Undefined Instruction exception for
-//! whoever tries, and everything goes on. And calls by SMC or HVC that are not FF-A: the SPMC
-//! answers them, and nobody behind it hears of them.
+//! Instructions that a partition may not use: each causes an Undefined Instruction exception in
+//! that partition, and everything goes on. Also calls by SMC or HVC that are not FF-A's: the SPMC
+//! answers them, and EL3 does not see them.
 
 use crate::ffa::{NOT_SUPPORTED, SP1, SP2};
 use crate::nwd::{Nwd, Test, ask};
@@ -50,7 +50,7 @@ fn forbidden_instructions(_: &Nwd) -> Check {
     Ok(())
 }
 
-/// Result: how many instructions are undefined.
+/// Tries all instructions. Result: how many are undefined.
 fn try_forbidden(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let before = open_at_el1();
     let mut outcome = Ok([FORBIDDEN.len() as u64, 0, 0, 0]);
@@ -93,7 +93,6 @@ const ARCH_FEATURES: u64 = 0x8000_0001;
 /// SMCCC_VERSION.
 const SMCCC_VERSION: u64 = 0x8000_0000;
 
-// C11.
 // req: GEN-06, GEN-11
 fn listed_calls(_: &Nwd) -> Check {
     ask(SP1, command!(ask_el3), [0, 0, 0, 0])?;
@@ -107,7 +106,7 @@ fn ask_el3(_: &Sp, [wanted, ..]: [u64; 4]) -> Check<[u64; 4]> {
     regs[1] = SMCCC_VERSION;
     let answer = call(Conduit::Smc, regs);
     equal(answer[0] & 0xffff_ffff, wanted)?;
-    // Neither EL3 nor the SPMC returns anything else, or anything of its own.
+    // The other registers come back as they were.
     for (got, kept) in answer[4..].iter().zip(&regs[4..]) {
         equal(*got, *kept)?;
     }

@@ -1,4 +1,4 @@
-//! System registers and instructions: what partitions see, and what nobody sees of others.
+//! System registers and instructions: what partitions can see and use, and what survives a switch.
 
 pub mod el1_state;
 pub mod extensions;

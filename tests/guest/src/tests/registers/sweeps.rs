@@ -1,6 +1,6 @@
-//! Sweeps of system registers: what one world or partition writes, no other one sees or changes.
-//! Not by a list of registers that somebody thought of, but by their encodings (findings P7, P8 and
-//! P9).
+//! Sweeps of all system registers: no world or partition sees or changes what another one wrote. A
+//! sweep goes over encodings instead of a list of registers, so that it finds registers that nobody
+//! thought of.
 
 use core::arch::asm;
 
@@ -23,7 +23,7 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
-/// For the layout with partitions at S-EL0.
+/// The test for the layout with partitions at S-EL0.
 pub const EL0_TESTS: &[Test] = &[test!(
     el0_has_its_own_key,
     "PACGA at S-EL0 uses a key of the partition, whoever was there before"
@@ -84,7 +84,7 @@ fn registers_of_partitions(_: &Nwd) -> Check {
     equal(faults, 0u64)
 }
 
-/// PACGA of two words.
+/// Returns PACGA of two words.
 fn pacga() -> u64 {
     let code: u64;
     // SAFETY: computes a number.
@@ -108,7 +108,7 @@ fn generic_code(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([pacga(), 0, 0, 0])
 }
 
-/// The codes of sp1 with a key, and of sp3, which it asks.
+/// Returns the codes of sp1 with a key, and of sp3, which sp1 asks.
 fn generic_codes(sp: &Sp, [key, ..]: [u64; 4]) -> Check<[u64; 4]> {
     set_key(key);
     let own = pacga();

@@ -128,8 +128,8 @@ fn entry_state(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     equal(SYSTEM_CONTROL.load(Ordering::Relaxed) & MMU, 0u64)?;
     // D, A, I and F are masked.
     equal(MASKS.load(Ordering::Relaxed), 0x3c0u64)?;
-    // The boot PE has index 0 in x4. FF-A promises nothing about the other registers, and the SPMC
-    // must leak nothing in them.
+    // x4 is the index of the boot PE, which is 0. FF-A promises nothing about the other registers,
+    // and the SPMC must leak nothing in them.
     for register in &ENTRY[1..] {
         equal(register.load(Ordering::Relaxed), 0u64)?;
     }

@@ -88,7 +88,6 @@ fn refuse_bad_buffers(base: u64) -> Check {
     ] {
         ffa::refused(&map(tx, rx, 1), DENIED)?;
     }
-    // The tests behind this one see that the refused calls left nothing behind.
     Ok(())
 }
 
