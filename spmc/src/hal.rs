@@ -31,25 +31,97 @@ impl Table {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AccessFault;
 
-/// The translation that a partition runs under: two stage-2 tables and the VMID that tags their TLB
-/// entries; for an S-EL0 partition the one table of the EL2&0 regime and the ASID.
+/// The translation that a partition runs under.
+///
+/// VMIDs and ASIDs tag TLB entries. No two partitions have the same number, as either of them; it
+/// is never 0, and below 256.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stage2Roots {
-    /// Tags TLB entries, as VMID or ASID; unique per partition, never 0, below 256.
-    pub vmid: u16,
-    /// Root of the Secure IPA space (VSTTBR_EL2): one table, or as many one behind the other as
-    /// [`Hal::IPA_BITS`] asks for, aligned to all of them. The one table of an S-EL0 partition
-    /// (TTBR0_EL2).
-    pub secure: Pa,
-    /// Root of the Non-secure IPA space (VTTBR_EL2), likewise; 0 for an S-EL0 partition.
-    pub non_secure: Pa,
+pub enum Regime {
+    /// Stage 2 of an S-EL1 partition. A root is one table, or as many one behind the other as
+    /// [`Hal::IPA_BITS`] asks for, aligned to all of them.
+    Stage2 {
+        /// VMID.
+        vmid: u16,
+        /// Root of the Secure IPA space (VSTTBR_EL2).
+        secure: Pa,
+        /// Root of the Non-secure IPA space (VTTBR_EL2), which is not 0.
+        non_secure: Pa,
+    },
+    /// Stage 1 of the EL2&0 regime, for an S-EL0 partition. Pages of both worlds are in its tables.
+    Stage1 {
+        /// ASID.
+        asid: u16,
+        /// The one root table (TTBR0_EL2).
+        root: Pa,
+    },
 }
 
-impl Stage2Roots {
+/// A [`Regime`] without a discriminant: it is loaded for each message, and all zero where there is
+/// no partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Roots {
+    tag: u16,
+    first: Pa,
+    /// 0 for stage 1.
+    second: Pa,
+}
+
+impl Roots {
+    /// Stands for the translation of nobody.
+    pub const NONE: Self = Self {
+        tag: 0,
+        first: Pa::new(0),
+        second: Pa::new(0),
+    };
+
+    /// Packs a regime.
+    pub const fn new(regime: Regime) -> Self {
+        let (tag, first, second) = match regime {
+            Regime::Stage2 {
+                vmid,
+                secure,
+                non_secure,
+            } => (vmid, secure, non_secure),
+            Regime::Stage1 { asid, root } => (asid, root, Pa::new(0)),
+        };
+        Self { tag, first, second }
+    }
+
+    /// Returns the regime that was packed.
+    #[inline(always)]
+    pub const fn regime(&self) -> Regime {
+        if self.is_stage1() {
+            Regime::Stage1 {
+                asid: self.tag,
+                root: self.first,
+            }
+        } else {
+            Regime::Stage2 {
+                vmid: self.tag,
+                secure: self.first,
+                non_secure: self.second,
+            }
+        }
+    }
+
     /// Returns whether this is the translation of an S-EL0 partition.
     #[inline(always)]
-    pub const fn is_el0(&self) -> bool {
-        self.non_secure.raw() == 0
+    pub const fn is_stage1(&self) -> bool {
+        self.second.raw() == 0
+    }
+
+    /// Returns the VMID or the ASID.
+    pub const fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    /// Returns the root of the tables that pages of `world` are in.
+    pub const fn of(&self, world: World) -> Pa {
+        match (self.regime(), world) {
+            (Regime::Stage2 { secure, .. }, World::Secure) => secure,
+            (Regime::Stage2 { non_secure, .. }, World::NonSecure) => non_secure,
+            (Regime::Stage1 { root, .. }, _) => root,
+        }
     }
 }
 
@@ -253,7 +325,7 @@ pub trait Hal: Sync + Sized {
 
     /// Puts a context on this PE, displacing (and keeping) the Normal world's EL1 state if that is
     /// still there. With `mask_non_secure`, Non-secure interrupts stay pending until [`Hal::save`].
-    fn load(&self, context: &mut Self::Context, roots: &Stage2Roots, mask_non_secure: bool);
+    fn load(&self, context: &mut Self::Context, roots: &Roots, mask_non_secure: bool);
 
     /// Runs the loaded context until it stops. The same context may be run again without loading it
     /// anew.
@@ -360,7 +432,7 @@ pub trait Hal: Sync + Sized {
 
     /// Makes table updates visible to translation walks (DSB) and forgets stale translations on all
     /// PEs; returns when no PE can use them any more.
-    fn invalidate_stage2(&self, roots: &Stage2Roots, scope: TlbScope<'_>);
+    fn invalidate_stage2(&self, roots: &Roots, scope: TlbScope<'_>);
 
     /// Makes table updates that only turn invalid descriptors into valid ones visible to
     /// translation walks (DSB).
@@ -369,7 +441,7 @@ pub trait Hal: Sync + Sized {
     /// Sends all transactions of `stream` through the tables under `roots` from now on, and lets
     /// [`Hal::invalidate_stage2`] of these roots reach what the SMMU keeps. A stream that is not
     /// attached is blocked: its transactions abort, they do not pass untranslated.
-    fn attach_stream(&self, stream: Stream, roots: &Stage2Roots) -> Result<(), NoSuchStream>;
+    fn attach_stream(&self, stream: Stream, roots: &Roots) -> Result<(), NoSuchStream>;
 
     /// Takes back [`Hal::attach_stream`]: the stream is blocked again. When it returns, no
     /// transaction of the stream that was under way can reach memory any more. Nothing happens if

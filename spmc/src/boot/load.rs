@@ -5,7 +5,7 @@ use zerocopy::IntoBytes;
 
 use crate::addr::{PAGE_SIZE, Pa, World};
 use crate::error::{FfaError, Result as FfaResult};
-use crate::hal::{Hal, Stage2Roots, Stream};
+use crate::hal::{Hal, Roots, Stream};
 use crate::id::PartitionId;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::boot_info;
@@ -79,7 +79,7 @@ impl<H: Hal> Spmc<H> {
     pub(super) fn attach_streams(
         &self,
         config: &PartitionConfig,
-        own: &Stage2Roots,
+        own: &Roots,
     ) -> Result<(), PackageError> {
         for device in &config.device_regions {
             let Some(streams) = &device.streams else {
@@ -124,7 +124,7 @@ impl<H: Hal> Spmc<H> {
         attached
     }
 
-    fn attach(&self, streams: &Streams, roots: &Stage2Roots) -> Result<(), PackageError> {
+    fn attach(&self, streams: &Streams, roots: &Roots) -> Result<(), PackageError> {
         for stream in each_stream(streams) {
             self.hal
                 .attach_stream(stream, roots)
@@ -137,7 +137,7 @@ impl<H: Hal> Spmc<H> {
     /// what it maps, it takes from the reserve.
     #[cold]
     #[inline(never)]
-    fn stream_endpoint(&self, id: PartitionId, proxy: Proxy) -> Result<Stage2Roots, PackageError> {
+    fn stream_endpoint(&self, id: PartitionId, proxy: Proxy) -> Result<Roots, PackageError> {
         if let Some(stream) = self.any_stream(id) {
             return Ok(stream.endpoint.memory.lock().roots());
         }

@@ -6,7 +6,7 @@
 //! makes a [`Forgotten`], which is what the pool takes back.
 
 use crate::addr::{Ipa, PageRange, World};
-use crate::hal::{Hal, Stage2Roots, TlbScope};
+use crate::hal::{Hal, Roots, TlbScope};
 
 use super::pool::{PageIndex, PagePool, Pages, clear};
 
@@ -37,7 +37,7 @@ pub(super) struct Retired<'a, H> {
     hal: &'a H,
     pages: Pages<'a>,
     /// Where hardware begins its walks; `None` if it never sees the tables.
-    roots: Option<&'a Stage2Roots>,
+    roots: Option<&'a Roots>,
     top: PageIndex,
     /// Some of them may still be known to a PE.
     known: bool,
@@ -45,7 +45,7 @@ pub(super) struct Retired<'a, H> {
 
 impl<'a, H: Hal> Retired<'a, H> {
     /// No tables yet, of the tree under `roots`.
-    pub(super) fn new(hal: &'a H, roots: Option<&'a Stage2Roots>) -> Self {
+    pub(super) fn new(hal: &'a H, roots: Option<&'a Roots>) -> Self {
         Self {
             hal,
             pages: Pages::of(hal),

@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 
 use crate::addr::{Ipa, PAGE_SHIFT, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
-use crate::hal::{Access, Hal, Stage2Roots};
+use crate::hal::{Access, Hal, Regime, Roots};
 use crate::invariant::Invariant;
 use crate::limits::MAX_MEMORY_RANGES;
 use crate::manifest::config::Permissions;
@@ -57,6 +57,52 @@ impl Change {
     }
 }
 
+/// Who uses the tables of a space. The variant of a space that is [`EMPTY`](AddressSpace::EMPTY) has
+/// the tag 0.
+#[derive(Debug)]
+#[repr(u8)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one for each endpoint, and no heap"
+)]
+enum User {
+    /// The hardware, for a partition.
+    Hardware(Roots) = 0,
+    /// The SPMC alone: the shadow of the Normal world. These ranges are what the Normal world may
+    /// own, as far as stage 2 could translate it.
+    Shadow(ArrayVec<PageRange<Pa>, MAX_MEMORY_RANGES>) = 1,
+}
+
+impl User {
+    /// Returns the ranges that the Normal world may own. A partition has none.
+    fn owned(&self) -> &[PageRange<Pa>] {
+        match self {
+            Self::Hardware(_) => &[],
+            Self::Shadow(owned) => owned,
+        }
+    }
+
+    /// Returns the first address that cannot be translated. An S-EL0 partition's root is one table
+    /// on every board, and its last entry is EL2's.
+    fn limit<H: Hal>(&self) -> u64 {
+        const TABLE: u64 = 1 << TABLE_BITS;
+        const WITHOUT_EL2: u64 = TABLE - TABLE / WORDS as u64;
+        match self {
+            Self::Hardware(roots) if roots.is_stage1() => WITHOUT_EL2,
+            Self::Hardware(_) | Self::Shadow(_) => 1 << H::IPA_BITS,
+        }
+    }
+
+    /// Returns which addresses the space can know.
+    fn reach<H: Hal>(&self) -> Reach<'_> {
+        let end = match self {
+            Self::Hardware(_) => self.limit::<H>(),
+            Self::Shadow(_) => 0,
+        };
+        Reach::new(end, self.owned())
+    }
+}
+
 /// The pages that an endpoint knows: stage-2 tables for both IPA spaces of a partition, the stage-1
 /// table of an S-EL0 partition, or the shadow of the Normal world.
 ///
@@ -69,12 +115,7 @@ pub struct AddressSpace {
     /// twice for an S-EL0 partition.
     secure: PageIndex,
     non_secure: PageIndex,
-    roots: Stage2Roots,
-    /// Normal world only: what it may own, as far as stage 2 could translate it. Empty for
-    /// partitions.
-    owned: ArrayVec<PageRange<Pa>, MAX_MEMORY_RANGES>,
-    shadow: bool,
-    el0: bool,
+    user: User,
     changes: u32,
 }
 
@@ -84,14 +125,7 @@ impl AddressSpace {
         pool: PagePool::EMPTY,
         secure: PageIndex::NONE,
         non_secure: PageIndex::NONE,
-        roots: Stage2Roots {
-            vmid: 0,
-            secure: Pa::new(0),
-            non_secure: Pa::new(0),
-        },
-        owned: ArrayVec::new_const(),
-        shadow: false,
-        el0: false,
+        user: User::Hardware(Roots::NONE),
         changes: 0,
     };
 
@@ -99,7 +133,7 @@ impl AddressSpace {
     pub fn init<H: Hal>(&mut self, hal: &H, vmid: u16, mut pool: PagePool) -> Result<()> {
         let pages = Pages::of(hal);
         let (secure, non_secure) = (pool.take_root::<H>(pages)?, pool.take_root::<H>(pages)?);
-        let roots = Stage2Roots {
+        let regime = Regime::Stage2 {
             vmid,
             secure: physical(pages, secure),
             non_secure: physical(pages, non_secure),
@@ -108,7 +142,7 @@ impl AddressSpace {
             pool,
             secure,
             non_secure,
-            roots,
+            user: User::Hardware(Roots::new(regime)),
             ..Self::EMPTY
         };
         Ok(())
@@ -120,17 +154,15 @@ impl AddressSpace {
         let pages = Pages::of(hal);
         let root = pool.take_table(pages)?;
         pages.store(root, WORDS.saturating_sub(1), hal.el2_entry());
-        let roots = Stage2Roots {
-            vmid: asid,
-            secure: physical(pages, root),
-            non_secure: Pa::new(0),
+        let regime = Regime::Stage1 {
+            asid,
+            root: physical(pages, root),
         };
         *self = Self {
             pool,
             secure: root,
             non_secure: root,
-            roots,
-            el0: true,
+            user: User::Hardware(Roots::new(regime)),
             ..Self::EMPTY
         };
         Ok(())
@@ -158,16 +190,18 @@ impl AddressSpace {
         *self = Self {
             pool,
             non_secure,
-            owned,
-            shadow: true,
+            user: User::Shadow(owned),
             ..Self::EMPTY
         };
         Ok(())
     }
 
-    /// The translation to run under.
-    pub fn roots(&self) -> Stage2Roots {
-        self.roots
+    /// Returns the translation to run under; that of nobody for the Normal world.
+    pub fn roots(&self) -> Roots {
+        match self.user {
+            User::Hardware(roots) => roots,
+            User::Shadow(_) => Roots::NONE,
+        }
     }
 
     /// Counts changes, so that who met the tables in the middle of one can tell whether there was
@@ -219,7 +253,10 @@ impl AddressSpace {
     /// Returns whether hardware may make the access right now. For a fault that came while a table
     /// was being exchanged: then the partition can just try again.
     pub fn permits<H: Hal>(&self, hal: &H, world: World, ipa: Ipa, access: Access) -> bool {
-        let Some(root) = self.root(world).filter(|_| ipa.raw() < self.limit::<H>()) else {
+        let Some(root) = self
+            .root(world)
+            .filter(|_| ipa.raw() < self.user.limit::<H>())
+        else {
             return false;
         };
         let (leaf, _, _) = look_up::<H>(Pages::of(hal), self.format(world), root, ipa.raw());
@@ -243,7 +280,7 @@ impl AddressSpace {
         [World::Secure, World::NonSecure]
             .into_iter()
             .find_map(|world| {
-                let root = self.root(world).filter(|_| ipa < self.limit::<H>())?;
+                let root = self.root(world).filter(|_| ipa < self.user.limit::<H>())?;
                 let (leaf, _, _) = look_up::<H>(pages, self.format(world), root, ipa);
                 leaf.state().map(|_| (world, root, leaf))
             })
@@ -279,7 +316,7 @@ impl AddressSpace {
         let first = ranges.clone().next()?.base().raw();
         let (world, root, leaf) = self.find::<H>(pages, first)?;
         let mut inspector = Inspector::<H>::new(pages, self.format(world), root, leaf, ignored);
-        let mut reach = self.reach::<H>();
+        let mut reach = self.user.reach::<H>();
         ranges
             .all(|range| reach.covers(&range) && inspector.holds(range))
             .then_some((world, leaf))
@@ -330,9 +367,12 @@ impl AddressSpace {
         kept: u64,
     ) -> core::result::Result<bool, ChangeError> {
         let root = self.root(world).ok_or(ChangeError::Mismatch)?;
-        let (format, roots) = (self.format(world), self.roots);
-        let walked = (!self.shadow).then_some(&roots);
-        let mut reach = Reach::new(self.reach_end::<H>(), &self.owned);
+        let format = self.format(world);
+        let walked = match &self.user {
+            User::Hardware(roots) => Some(roots),
+            User::Shadow(_) => None,
+        };
+        let mut reach = self.user.reach::<H>();
         let leaves = (change.from, change.to);
         let mut walker = Walker::new(hal, &mut self.pool, format, walked, root, leaves, kept);
         let replaced = walker.replace(ranges.clone(), |range| reach.covers(range));
@@ -369,10 +409,9 @@ impl AddressSpace {
 
     /// Returns what becomes of a page with `leaf` when its owner has given it away for good.
     pub fn given_away(&self, leaf: Leaf) -> Leaf {
-        if self.shadow {
-            leaf.with_state(State::Ceded)
-        } else {
-            Leaf::NONE
+        match self.user {
+            User::Hardware(_) => Leaf::NONE,
+            User::Shadow(_) => leaf.with_state(State::Ceded),
         }
     }
 
@@ -455,12 +494,13 @@ impl AddressSpace {
     /// The root tables that there are, with the first address that each is for.
     #[cfg(test)]
     pub(crate) fn root_tables<H: Hal>(&self, hal: &H) -> ArrayVec<(Pa, u64), 32> {
-        let second = (!self.el0).then_some(self.non_secure);
+        let is_stage1 = matches!(&self.user, User::Hardware(roots) if roots.is_stage1());
+        let second = (!is_stage1).then_some(self.non_secure);
         let roots = [Some(self.secure), second]
             .into_iter()
             .flatten()
             .filter(|root| !root.is_none());
-        let count = if self.el0 {
+        let count = if is_stage1 {
             1
         } else {
             super::root_tables::<H>() as u64
@@ -480,34 +520,13 @@ impl AddressSpace {
         (!root.is_none()).then_some(root)
     }
 
-    /// The first address that cannot be translated. An S-EL0 partition's root is one table on every
-    /// board, and its last entry is EL2's.
-    fn limit<H: Hal>(&self) -> u64 {
-        const TABLE: u64 = 1 << TABLE_BITS;
-        const WITHOUT_EL2: u64 = TABLE - TABLE / WORDS as u64;
-        if self.el0 {
-            WITHOUT_EL2
-        } else {
-            1 << H::IPA_BITS
-        }
-    }
-
     fn format(&self, world: World) -> &'static Format {
-        match world {
-            _ if self.shadow => &const { Format::shadow(NORMAL_WORLD_DEFAULT) },
-            _ if !self.el0 => &Format::HARDWARE,
-            World::Secure => &const { Format::stage1(World::Secure) },
-            World::NonSecure => &const { Format::stage1(World::NonSecure) },
+        match (&self.user, world) {
+            (User::Shadow(_), _) => &const { Format::shadow(NORMAL_WORLD_DEFAULT) },
+            (User::Hardware(roots), _) if !roots.is_stage1() => &Format::HARDWARE,
+            (_, World::Secure) => &const { Format::stage1(World::Secure) },
+            (_, World::NonSecure) => &const { Format::stage1(World::NonSecure) },
         }
-    }
-
-    fn reach<H: Hal>(&self) -> Reach<'_> {
-        Reach::new(self.reach_end::<H>(), &self.owned)
-    }
-
-    /// Where the addresses end that it can know without looking into `owned`.
-    fn reach_end<H: Hal>(&self) -> u64 {
-        if self.shadow { 0 } else { self.limit::<H>() }
     }
 }
 

@@ -13,7 +13,7 @@ use super::TABLE_BITS;
 use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, PageRange, World};
 use crate::ffa::SmcFrame;
 use crate::hal::{
-    AccessFault, Context, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table,
+    AccessFault, Context, Exit, Fault, Hal, NoSuchStream, Roots, SriTime, Stream, Table,
     TableMemoryError, TablePlaces, TlbScope,
 };
 use crate::manifest::config::{DeviceInterrupt, ExceptionLevel};
@@ -237,7 +237,7 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
 
     fn reset(&self, _: &mut NoContext, _: ExceptionLevel, _: u64, _: u16) {}
 
-    fn load(&self, _: &mut NoContext, _: &Stage2Roots, _: bool) {}
+    fn load(&self, _: &mut NoContext, _: &Roots, _: bool) {}
 
     fn run(&self, _: &mut NoContext) -> Exit {
         Exit::Watchdog
@@ -335,7 +335,7 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
         EL2_ENTRY
     }
 
-    fn invalidate_stage2(&self, _: &Stage2Roots, scope: TlbScope<'_>) {
+    fn invalidate_stage2(&self, _: &Roots, scope: TlbScope<'_>) {
         self.invalidations.fetch_add(1, Ordering::Relaxed);
         let all = usize::from(matches!(scope, TlbScope::All));
         self.invalidations_of_all.fetch_add(all, Ordering::Relaxed);
@@ -354,7 +354,7 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
         self.publications.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn attach_stream(&self, _: Stream, _: &Stage2Roots) -> Result<(), NoSuchStream> {
+    fn attach_stream(&self, _: Stream, _: &Roots) -> Result<(), NoSuchStream> {
         Err(NoSuchStream)
     }
 

@@ -14,7 +14,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, PageRange};
-use crate::hal::{Hal, Stage2Roots};
+use crate::hal::{Hal, Roots};
 use crate::invariant::Invariant;
 
 use super::TABLE_BITS;
@@ -151,7 +151,7 @@ impl<'a, H: Hal> Walker<'a, H> {
         hal: &'a H,
         pool: &'a mut PagePool,
         format: &'static Format,
-        roots: Option<&'a Stage2Roots>,
+        roots: Option<&'a Roots>,
         root: PageIndex,
         (from, to): (Leaf, Leaf),
         kept: u64,

@@ -25,7 +25,7 @@ pub use vm::VmMailboxes;
 use spin::Once;
 
 use crate::addr::Ipa;
-use crate::hal::{Context, Stage2Roots};
+use crate::hal::{Context, Roots};
 use crate::interrupt::{Claims, Left, Line, Lines};
 use crate::limits::MAX_VCPUS;
 use crate::manifest::config::{Messaging, PartitionConfig};
@@ -38,7 +38,7 @@ pub struct Frozen {
     /// From its manifest.
     pub config: PartitionConfig,
     /// Its translation.
-    pub roots: Stage2Roots,
+    pub roots: Roots,
     /// Union over the services, kept here because every direct message asks for it.
     pub messaging: Messaging,
     /// Its physical interrupts, by line.

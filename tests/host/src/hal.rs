@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::SmcFrame;
 use spmc::hal::{
-    AccessFault, Context, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table,
+    AccessFault, Context, Exit, Fault, Hal, NoSuchStream, Roots, SriTime, Stream, Table,
     TableMemoryError, TablePlaces, TlbScope,
 };
 use spmc::limits::MAX_PES;
@@ -116,7 +116,7 @@ impl Hal for FakeHal {
         };
     }
 
-    fn load(&self, context: &mut FakeContext, roots: &Stage2Roots, mask_non_secure: bool) {
+    fn load(&self, context: &mut FakeContext, roots: &Roots, mask_non_secure: bool) {
         self.0.step();
         let (this, guest) = (current_pe(), context.guest());
         for pe in 0..self.0.pes.len() {
@@ -127,7 +127,7 @@ impl Hal for FakeHal {
                 .is_some_and(|loaded| loaded.guest == guest);
             assert!(!elsewhere, "load of a context that is loaded on PE {pe}");
         }
-        assert_eq!(roots.is_el0(), context.level == ExceptionLevel::SEl0);
+        assert_eq!(roots.is_stage1(), context.level == ExceptionLevel::SEl0);
         self.0.learn_roots(roots);
         self.0.journal().loads += 1;
         let mut state = self.0.pe(this);
@@ -175,7 +175,7 @@ impl Hal for FakeHal {
     fn inject_abort(&self, context: &mut FakeContext, fault: &Fault) -> bool {
         let loaded = self.loaded(context);
         assert!(
-            !loaded.roots.is_el0(),
+            !loaded.roots.is_stage1(),
             "an abort for a partition without EL1"
         );
         let takes = self.0.guests.read().unwrap()[loaded.guest].takes_exceptions();
@@ -188,7 +188,7 @@ impl Hal for FakeHal {
     fn inject_undefined(&self, context: &mut FakeContext) -> bool {
         let loaded = self.loaded(context);
         assert!(
-            !loaded.roots.is_el0(),
+            !loaded.roots.is_stage1(),
             "an exception for a partition without EL1"
         );
         let takes = self.0.guests.read().unwrap()[loaded.guest].takes_exceptions();
@@ -341,7 +341,7 @@ impl Hal for FakeHal {
         EL2_ENTRY
     }
 
-    fn invalidate_stage2(&self, roots: &Stage2Roots, scope: TlbScope<'_>) {
+    fn invalidate_stage2(&self, roots: &Roots, scope: TlbScope<'_>) {
         self.0.step();
         self.0.invalidate(roots, &scope);
     }
@@ -350,7 +350,7 @@ impl Hal for FakeHal {
         self.0.step();
     }
 
-    fn attach_stream(&self, stream: Stream, roots: &Stage2Roots) -> Result<(), NoSuchStream> {
+    fn attach_stream(&self, stream: Stream, roots: &Roots) -> Result<(), NoSuchStream> {
         self.0.attach(stream, roots)
     }
 

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 use spmc::Spmc;
 use spmc::addr::{Ipa, PAGE_SIZE, Pa, PageRange, World};
 use spmc::hal::{
-    Access, AccessFault, Fault, FaultKind, NoSuchStream, Stage2Roots, Stream, Table,
-    TableMemoryError, TablePlaces, TlbScope,
+    Access, AccessFault, Fault, FaultKind, NoSuchStream, Roots, Stream, Table, TableMemoryError,
+    TablePlaces, TlbScope,
 };
 use spmc::limits::MAX_PES;
 
@@ -102,7 +102,7 @@ pub struct Loaded {
     /// Number of the guest.
     pub guest: usize,
     /// The translation of the context.
-    pub roots: Stage2Roots,
+    pub roots: Roots,
     /// Set if Non-secure interrupts stay pending.
     pub masked: bool,
 }
@@ -159,7 +159,7 @@ pub struct Machine {
     pub(crate) guests: RwLock<Vec<Arc<Guest>>>,
     pub(crate) programs: RwLock<Vec<crate::guest::Program>>,
     /// The translation of each VMID, which never changes.
-    pub(crate) roots: Mutex<BTreeMap<u16, Stage2Roots>>,
+    pub(crate) roots: Mutex<BTreeMap<u16, Roots>>,
     /// The blocks of 2 MiB that partitions have accessed, by VMID. PEs may translate addresses in
     /// them again by speculation.
     haunts: Mutex<BTreeMap<u16, BTreeSet<(World, u64)>>>,
@@ -325,7 +325,7 @@ impl Machine {
                 continue;
             };
             let haunts = self.haunts.lock().unwrap();
-            let Some(places) = haunts.get(&roots.vmid).filter(|_| self.coin()) else {
+            let Some(places) = haunts.get(&roots.tag()).filter(|_| self.coin()) else {
                 continue;
             };
             let chosen = self.random.lock().unwrap().below(places.len() as u64);
@@ -354,7 +354,7 @@ impl Machine {
             .roots;
         let mut haunts = self.haunts.lock().unwrap();
         haunts
-            .entry(roots.vmid)
+            .entry(roots.tag())
             .or_default()
             .insert((world, ipa >> 21));
         drop(haunts);
@@ -390,27 +390,27 @@ impl Machine {
     }
 
     /// Attaches a stream to tables, for the engine.
-    pub(crate) fn attach(&self, stream: Stream, roots: &Stage2Roots) -> Result<(), NoSuchStream> {
+    pub(crate) fn attach(&self, stream: Stream, roots: &Roots) -> Result<(), NoSuchStream> {
         self.smmu.lock().unwrap().attach(stream, roots)?;
         self.learn_roots(roots);
         Ok(())
     }
 
     /// Records the translation of a VMID. Panics if the VMID had another translation before.
-    pub(crate) fn learn_roots(&self, roots: &Stage2Roots) {
-        assert_ne!(roots.vmid, 0, "VMID 0");
+    pub(crate) fn learn_roots(&self, roots: &Roots) {
+        assert_ne!(roots.tag(), 0, "VMID 0");
         let mut all = self.roots.lock().unwrap();
-        let known = *all.entry(roots.vmid).or_insert(*roots);
+        let known = *all.entry(roots.tag()).or_insert(*roots);
         assert_eq!(known, *roots, "the translation of a VMID changed");
     }
 
-    pub(crate) fn invalidate(&self, roots: &Stage2Roots, scope: &TlbScope<'_>) {
+    pub(crate) fn invalidate(&self, roots: &Roots, scope: &TlbScope<'_>) {
         self.journal().invalidations += 1;
         self.check_reuse();
         for pe in 0..MAX_PES {
-            self.pe(pe).tlb.invalidate(roots.vmid, scope);
+            self.pe(pe).tlb.invalidate(roots.tag(), scope);
         }
-        self.smmu.lock().unwrap().tlb.invalidate(roots.vmid, scope);
+        self.smmu.lock().unwrap().tlb.invalidate(roots.tag(), scope);
     }
 
     /// Panics if a TLB takes a page for a table although the page is used for something else.

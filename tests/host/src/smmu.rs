@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use spmc::addr::World;
-use spmc::hal::{Access, FaultKind, NoSuchStream, Stage2Roots, Stream};
+use spmc::hal::{Access, FaultKind, NoSuchStream, Roots, Stream};
 
 use crate::translation::{Tables, Tlb};
 
@@ -20,7 +20,7 @@ pub enum DmaFault {
 #[derive(Default)]
 pub struct Smmu {
     streams: BTreeSet<Stream>,
-    attached: BTreeMap<Stream, Stage2Roots>,
+    attached: BTreeMap<Stream, Roots>,
     pub(crate) tlb: Tlb,
 }
 
@@ -33,11 +33,7 @@ impl Smmu {
         }
     }
 
-    pub(crate) fn attach(
-        &mut self,
-        stream: Stream,
-        roots: &Stage2Roots,
-    ) -> Result<(), NoSuchStream> {
+    pub(crate) fn attach(&mut self, stream: Stream, roots: &Roots) -> Result<(), NoSuchStream> {
         if !self.streams.contains(&stream) {
             return Err(NoSuchStream);
         }

@@ -104,9 +104,10 @@ fn endpoint(machine: &Machine, endpoint: &Endpoint, alive: bool) -> EndpointStat
     let mut digest = Digest::default();
     let mut memory = endpoint.memory.lock();
     let roots = memory.roots();
-    if roots.vmid != 0 {
-        let all = [("secure", roots.secure), ("non-secure", roots.non_secure)];
-        for (name, root) in all.into_iter().filter(|(_, root)| root.raw() != 0) {
+    if roots.tag() != 0 {
+        let [secure, non_secure] = [World::Secure, World::NonSecure].map(|world| roots.of(world));
+        let second = (!roots.is_stage1()).then_some(("non-secure", non_secure));
+        for (name, root) in [Some(("secure", secure)), second].into_iter().flatten() {
             name.hash(&mut digest);
             machine.tables().digest(root.raw(), &mut digest);
         }

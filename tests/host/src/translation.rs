@@ -17,7 +17,7 @@ use std::hash::Hasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use spmc::addr::{Ipa, World};
-use spmc::hal::{Access, FaultKind, Stage2Roots, Table, TablePlaces, TlbScope};
+use spmc::hal::{Access, FaultKind, Roots, Table, TablePlaces, TlbScope};
 
 /// A translation of one page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,15 +66,10 @@ struct Root {
 }
 
 impl Root {
-    fn of(roots: &Stage2Roots, world: World) -> Self {
-        let stage1 = roots.is_el0().then_some(world);
-        let table = match world {
-            World::NonSecure if stage1.is_none() => roots.non_secure,
-            _ => roots.secure,
-        };
+    fn of(roots: &Roots, world: World) -> Self {
         Self {
-            table: table.raw(),
-            stage1,
+            table: roots.of(world).raw(),
+            stage1: roots.is_stage1().then_some(world),
         }
     }
 
@@ -214,7 +209,7 @@ impl Tables<'_> {
     /// S-EL1 or S-EL0.
     pub fn for_each_of(
         &self,
-        roots: &Stage2Roots,
+        roots: &Roots,
         world: World,
         each: &mut impl FnMut(u64, Translation),
     ) {
@@ -317,12 +312,12 @@ impl Tlb {
     pub fn translate(
         &mut self,
         tables: Tables<'_>,
-        roots: &Stage2Roots,
+        roots: &Roots,
         world: World,
         ipa: u64,
         coin: &mut impl FnMut() -> bool,
     ) -> Result<Translation, FaultKind> {
-        let key = |shift: u32| (roots.vmid, world, ipa >> shift);
+        let key = |shift: u32| (roots.tag(), world, ipa >> shift);
         if let Some(kept) = self.pages.get(&key(12)).copied() {
             return Ok(kept);
         }
@@ -372,7 +367,7 @@ impl Tlb {
     pub fn find_stale(
         &self,
         tables: Tables<'_>,
-        roots: impl Fn(u16) -> Stage2Roots,
+        roots: impl Fn(u16) -> Roots,
     ) -> Option<(u16, World, Ipa)> {
         let of = |(vmid, world, _): &Key| Root::of(&roots(*vmid), *world);
         let page = self
@@ -393,11 +388,7 @@ impl Tlb {
     /// else. A table may have left the tree, without the TLB being invalidated yet. But then no
     /// other descriptor may point to it, and its contents must not be new: its entries map their
     /// own addresses, or nothing.
-    pub fn find_reused(
-        &self,
-        tables: Tables<'_>,
-        roots: &BTreeMap<u16, Stage2Roots>,
-    ) -> Option<String> {
+    pub fn find_reused(&self, tables: Tables<'_>, roots: &BTreeMap<u16, Roots>) -> Option<String> {
         self.walks.iter().find_map(|((shift, key), table)| {
             let (vmid, world, block) = *key;
             let base = block << shift;
@@ -406,9 +397,9 @@ impl Tlb {
                 return None;
             }
             let elsewhere = roots.values().find(|roots| {
-                [roots.secure.raw(), roots.non_secure.raw()]
+                [World::Secure, World::NonSecure]
                     .into_iter()
-                    .filter(|root| *root != 0)
+                    .map(|world| roots.of(world).raw())
                     .any(|table_of_root| {
                         let first = Step {
                             shift: LEVELS[0],
@@ -421,7 +412,7 @@ impl Tlb {
                 raw & ADDRESS != base + (index << (shift - 9))
             });
             let what = match (elsewhere, other) {
-                (Some(roots), _) => format!("a table of VMID {}", roots.vmid),
+                (Some(roots), _) => format!("a table of VMID {}", roots.tag()),
                 (None, Some((index, raw))) => format!("something with {raw:#x} in word {index}"),
                 (None, None) => return None,
             };

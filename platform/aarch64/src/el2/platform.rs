@@ -4,7 +4,7 @@ use aarch64_cpu::registers::CNTPCT_EL0;
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::SmcFrame;
 use spmc::hal::{
-    AccessFault, Exit, Fault, Hal, NoSuchStream, SriTime, Stage2Roots, Stream, Table,
+    AccessFault, Exit, Fault, Hal, NoSuchStream, Regime, Roots, SriTime, Stream, Table,
     TableMemoryError, TablePlaces, TlbScope,
 };
 use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
@@ -30,7 +30,7 @@ impl Hal for Platform {
     }
 
     #[inline(always)]
-    fn load(&self, context: &mut GuestContext, roots: &Stage2Roots, mask_non_secure: bool) {
+    fn load(&self, context: &mut GuestContext, roots: &Roots, mask_non_secure: bool) {
         Cpu::current().load(context, roots, mask_non_secure);
     }
 
@@ -159,17 +159,18 @@ impl Hal for Platform {
         stage1::private_entry()
     }
 
-    fn invalidate_stage2(&self, roots: &Stage2Roots, scope: TlbScope<'_>) {
-        if roots.is_el0() {
-            el0::invalidate(roots, scope);
-        } else {
-            stage2::invalidate(roots, scope);
+    fn invalidate_stage2(&self, roots: &Roots, scope: TlbScope<'_>) {
+        match roots.regime() {
+            Regime::Stage1 { asid, .. } => el0::invalidate(asid, scope),
+            Regime::Stage2 {
+                vmid, non_secure, ..
+            } => stage2::invalidate(vmid, non_secure, scope),
         }
     }
 
     /// Refuses every stream: no supported board has an SMMU with a Secure programming interface, so
     /// no device can be confined.
-    fn attach_stream(&self, _: Stream, _: &Stage2Roots) -> Result<(), NoSuchStream> {
+    fn attach_stream(&self, _: Stream, _: &Roots) -> Result<(), NoSuchStream> {
         Err(NoSuchStream)
     }
 

@@ -303,12 +303,7 @@ impl Machine {
     /// Returns what hardware lets a partition do at `address`: (write, execute), `None` if nothing.
     fn access(&self, id: u16, world: World, address: u64) -> Option<(bool, bool)> {
         let roots = self.of(id).memory.lock().roots();
-        let root = if world == World::Secure {
-            roots.secure
-        } else {
-            roots.non_secure
-        };
-        let (descriptor, output) = self.hal.translate(root, address)?;
+        let (descriptor, output) = self.hal.translate(roots.of(world), address)?;
         assert_eq!(output, address);
         assert_eq!(descriptor >> 6 & 1, 1, "readable");
         Some((descriptor >> 7 & 1 == 1, descriptor >> 54 & 1 == 0))

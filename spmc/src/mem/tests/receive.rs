@@ -108,7 +108,7 @@ fn requests_for_what_was_not_granted() {
         .retrieve(A, &lend.clone().with(|d| d.attributes = 0x24))
         .unwrap();
     assert_eq!(response[2], 0x64);
-    let root = machine.of(A).memory.lock().roots().non_secure;
+    let root = machine.of(A).memory.lock().roots().of(World::NonSecure);
     let (descriptor, _) = machine.hal.translate(root, page + 0x1000).unwrap();
     assert_eq!((descriptor >> 2 & 0xf, descriptor >> 8 & 3), (0b0101, 0));
 }

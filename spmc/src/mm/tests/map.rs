@@ -141,7 +141,7 @@ fn walker_agrees_with_a_map<const IPA_BITS: u32>(
         }
         for page in (0..PAGES).step_by(1 + random.below(3) as usize) {
             let leaf = leaf_of(&model, page);
-            let seen = hal.translate(space.roots().secure, base + page * 4096);
+            let seen = hal.translate(space.roots().of(World::Secure), base + page * 4096);
             assert_eq!(seen.is_some(), leaf.is_valid());
             if let Some((descriptor, address)) = seen {
                 assert_eq!((descriptor & !2, address), (leaf.0, base + page * 4096));

@@ -106,12 +106,15 @@ fn large_ranges_are_mapped_by_blocks_in_the_right_ipa_space() {
     assert_eq!(space.pool().available(), before - 1, "one level 2 table");
     let roots = space.roots();
     let (descriptor, address) = hal
-        .translate(roots.non_secure, RAM + 5 * BLOCK + 0x3000)
+        .translate(roots.of(World::NonSecure), RAM + 5 * BLOCK + 0x3000)
         .unwrap();
     assert_eq!(address, RAM + 5 * BLOCK + 0x3000);
     assert_eq!(descriptor, owned().0);
-    assert_eq!(hal.translate(roots.secure, RAM), None);
-    assert_eq!(hal.translate(roots.non_secure, RAM + 8 * BLOCK), None);
+    assert_eq!(hal.translate(roots.of(World::Secure), RAM), None);
+    assert_eq!(
+        hal.translate(roots.of(World::NonSecure), RAM + 8 * BLOCK),
+        None
+    );
     assert!(space.permits(&hal, World::NonSecure, Ipa::new(RAM), Access::Write));
     assert!(!space.permits(&hal, World::NonSecure, Ipa::new(RAM), Access::Execute));
     assert!(!space.permits(&hal, World::Secure, Ipa::new(RAM), Access::Read));
@@ -149,7 +152,7 @@ fn a_block_is_split_and_mended() {
     assert_eq!(left, 16 - 3, "a block of 1 GiB needs no table");
     let page = pages(RAM + 7 * BLOCK + 0x5000, 1);
     change(&hal, &mut space, page, lend()).unwrap();
-    let root = space.roots().secure;
+    let root = space.roots().of(World::Secure);
     assert_eq!(hal.translate(root, page.base().raw()), None);
     for neighbour in [
         page.base().raw() - 0x1000,

@@ -84,7 +84,7 @@ fn the_last_entry_of_an_s_el0_partition_is_el2s() {
     let hal = FakeHal::new(16);
     let mut space = AddressSpace::EMPTY;
     space.init_el0(&hal, 1, PagePool::all(&hal)).unwrap();
-    let root = space.roots().secure;
+    let root = space.roots().of(World::Secure);
     assert_eq!(hal.translate(root, EL2), Some((EL2_ENTRY & 0xfff, 1 << 30)));
     assert_eq!(hal.translate(root, EL2 - 0x1000), None);
     let before = snapshot(&hal, &mut space);

@@ -87,7 +87,7 @@ fn a_block_and_its_table_replace_each_other_by_way_of_nothing() {
     let hal = FakeHal::new(16);
     let mut space = partition(&hal);
     own(&hal, &mut space, pages(RAM, 512));
-    let secure = space.roots().secure;
+    let secure = space.roots().of(World::Secure);
     *hal.watched.lock().unwrap() = Some((secure, RAM + 0x5000));
     let all = || hal.invalidations_of_all.load(Ordering::Relaxed);
     let before = all();

@@ -210,7 +210,7 @@ fn pages_that_lie_far_apart_have_tables_of_their_own() {
         change_all(&hal, &mut space, &ranges, unmap().inverse()).unwrap();
         for range in ranges {
             let ipa = range.base().raw();
-            let found = hal.translate(space.roots().secure, ipa);
+            let found = hal.translate(space.roots().of(World::Secure), ipa);
             assert_eq!(found, Some((owned().0 | 2, ipa)));
         }
         change_all(&hal, &mut space, &ranges, unmap()).unwrap();

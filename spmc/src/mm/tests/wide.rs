@@ -30,8 +30,8 @@ fn wide_ipas_are_mapped_and_unmapped_behind_the_first_table_of_a_root() {
     let roots = space.roots();
     for (range, world) in regions {
         let (root, other) = match world {
-            World::Secure => (roots.secure, roots.non_secure),
-            World::NonSecure => (roots.non_secure, roots.secure),
+            World::Secure => (roots.of(World::Secure), roots.of(World::NonSecure)),
+            World::NonSecure => (roots.of(World::NonSecure), roots.of(World::Secure)),
         };
         for address in [range.base().raw(), range.end().raw() - 0x1000] {
             let seen = hal.translate(root, address).map(|(_, page)| page);
@@ -74,7 +74,7 @@ fn one_change_reaches_all_tables_of_a_root_in_any_order() {
     make(&mut space, map).unwrap();
     for range in ranges {
         let ipa = range.base().raw();
-        let found = hal.translate(space.roots().secure, ipa);
+        let found = hal.translate(space.roots().of(World::Secure), ipa);
         assert_eq!(found, Some((owned().0 | 2, ipa)));
     }
     make(&mut space, map.inverse()).unwrap();

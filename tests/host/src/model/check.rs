@@ -12,7 +12,7 @@ use crate::machine::{NORMAL_RAM, SECURE_RAM};
 fn roots(stage: &Stage, id: u16) -> [u64; 2] {
     let partition = &stage.system.spmc.partitions[usize::from(id - 0x8001)];
     let roots = partition.frozen().expect("it boots").roots;
-    [roots.secure.raw(), roots.non_secure.raw()]
+    [World::Secure, World::NonSecure].map(|world| roots.of(world).raw())
 }
 
 /// Returns the numbers of pages that are mapped for a partition, in its Secure and Non-secure IPA

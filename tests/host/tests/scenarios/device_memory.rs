@@ -76,11 +76,8 @@ fn stage() -> Stage {
 fn is_device(stage: &Stage, id: u16, world: World, at: u64) -> bool {
     let partition = &stage.system.spmc.partitions[usize::from(id - SP1)];
     let roots = partition.frozen().unwrap().roots;
-    let root = match world {
-        Secure => roots.secure,
-        NonSecure => roots.non_secure,
-    };
-    let found = stage.system.machine.tables().walk(root.raw(), at);
+    let root = roots.of(world).raw();
+    let found = stage.system.machine.tables().walk(root, at);
     found.unwrap().device
 }
 

@@ -110,7 +110,7 @@ fn is_device(stage: &Stage, id: u16, at: u64) -> bool {
     let stream = streams.iter().find(|stream| stream.endpoint.id().0 == id);
     let roots = stream.unwrap().endpoint.memory.lock().roots();
     let tables = stage.system.machine.tables();
-    tables.walk(roots.non_secure.raw(), at).unwrap().device
+    tables.walk(roots.of(NonSecure).raw(), at).unwrap().device
 }
 
 // req: STRM-12, MEMD-32, MEMD-43, MEMD-55

@@ -14,8 +14,8 @@
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 
-use spmc::addr::PAGE_SHIFT;
-use spmc::hal::{Stage2Roots, TlbScope};
+use spmc::addr::{PAGE_SHIFT, World};
+use spmc::hal::{Roots, TlbScope};
 
 use super::context::GuestContext;
 use super::vectors::{begin_frame, kind, load_guest_registers};
@@ -31,8 +31,8 @@ const TGE: u64 = 1 << 27;
 const ASID_SHIFT: u32 = 48;
 
 /// Returns the value of TTBR0_EL2 for a partition.
-pub fn translation_base(roots: &Stage2Roots) -> u64 {
-    u64::from(roots.vmid) << ASID_SHIFT | roots.secure.raw()
+pub fn translation_base(roots: &Roots) -> u64 {
+    u64::from(roots.tag()) << ASID_SHIFT | roots.of(World::Secure).raw()
 }
 
 global_asm!(
@@ -155,10 +155,10 @@ pub unsafe fn enter(context: &mut GuestContext, translation_base: u64) -> u64 {
     unsafe { enter_el0(context, translation_base) }
 }
 
-/// Invalidates translations of the partition with these `roots` on all PEs, after making updates of
+/// Invalidates translations of the partition with this `asid` on all PEs, after making updates of
 /// its tables visible. Returns when no PE can use them any more.
-pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
-    let asid = u64::from(roots.vmid) << ASID_SHIFT;
+pub fn invalidate(asid: u16, scope: TlbScope<'_>) {
+    let asid = u64::from(asid) << ASID_SHIFT;
     stage2::publish();
     match scope {
         TlbScope::Ranges(ranges) if stage2::pages(ranges) <= stage2::MAX_PAGES_BY_ADDRESS => {

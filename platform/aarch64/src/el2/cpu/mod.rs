@@ -11,7 +11,7 @@ use core::cell::UnsafeCell;
 
 use aarch64_cpu::registers::{CPTR_EL2, HCR_EL2, TPIDR_EL2, VTTBR_EL2};
 use bitflags::bitflags;
-use spmc::hal::{Exit, Stage2Roots};
+use spmc::hal::{Exit, Regime, Roots};
 use spmc::limits::MAX_PES;
 use tock_registers::interfaces::{Readable, Writeable};
 
@@ -158,7 +158,7 @@ impl Cpu {
 
     /// Puts `context` on this PE.
     #[inline(always)]
-    pub fn load(&mut self, context: &mut GuestContext, roots: &Stage2Roots, mask_non_secure: bool) {
+    pub fn load(&mut self, context: &mut GuestContext, roots: &Roots, mask_non_secure: bool) {
         if !self.el1_displaced {
             self.normal_world.el1.save();
             self.normal_world.priority_mask = ICC_PMR_EL1.get();
@@ -176,12 +176,17 @@ impl Cpu {
         if !context.attention.is_empty() {
             self.attend(context);
         }
-        if roots.is_el0() {
-            self.load_el0(context, roots);
-            return;
+        match roots.regime() {
+            Regime::Stage1 { .. } => self.load_el0(context, roots),
+            Regime::Stage2 {
+                vmid,
+                secure,
+                non_secure,
+            } => {
+                VTTBR_EL2.set(u64::from(vmid) << 48 | non_secure.raw());
+                VSTTBR_EL2.set(secure.raw());
+            }
         }
-        VTTBR_EL2.set(u64::from(roots.vmid) << 48 | roots.non_secure.raw());
-        VSTTBR_EL2.set(roots.secure.raw());
     }
 
     /// Makes the hardware watch the timer of the loaded `context`, if the timer is armed.
@@ -215,7 +220,7 @@ impl Cpu {
     /// context, since TGE = 1 disables stage 2. Nothing traps the use of pointer authentication
     /// keys at S-EL0, so the context's own keys are loaded at once.
     #[cold]
-    fn load_el0(&mut self, context: &GuestContext, roots: &Stage2Roots) {
+    fn load_el0(&mut self, context: &GuestContext, roots: &Roots) {
         if features::has_pointer_keys() {
             self.open(context, Lazy::POINTER_KEYS);
         }

@@ -8,8 +8,8 @@
 use core::arch::asm;
 
 use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, VTCR_EL2, VTTBR_EL2};
-use spmc::addr::{Ipa, PAGE_SHIFT, PageRange, World};
-use spmc::hal::{Stage2Roots, TlbScope};
+use spmc::addr::{Ipa, PAGE_SHIFT, Pa, PageRange, World};
+use spmc::hal::TlbScope;
 use tock_registers::interfaces::{Readable, Writeable};
 
 use crate::el2::registers::VSTCR_EL2;
@@ -53,13 +53,14 @@ pub fn publish() {
     unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
 }
 
-/// Invalidates translations of the partition with these `roots` on all PEs, after making updates of
-/// its tables visible. Returns when no PE can use them any more.
-pub fn invalidate(roots: &Stage2Roots, scope: TlbScope<'_>) {
+/// Invalidates translations of the partition with this `vmid` on all PEs, after making updates of
+/// its tables visible. Returns when no PE can use them any more. `non_secure` is the root of its
+/// Non-secure IPA space.
+pub fn invalidate(vmid: u16, non_secure: Pa, scope: TlbScope<'_>) {
     // TLB maintenance applies to the VMID in VTTBR_EL2. No partition runs on this PE until the old
     // value is back.
     let loaded = VTTBR_EL2.get();
-    VTTBR_EL2.set(u64::from(roots.vmid) << 48 | roots.non_secure.raw());
+    VTTBR_EL2.set(u64::from(vmid) << 48 | non_secure.raw());
     // SAFETY: barriers change no state. DSB completes the table updates; ISB makes the new VMID
     // effective for the TLBIs.
     unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
