@@ -19,6 +19,29 @@ use crate::sync::MutexGuard;
 use super::setup;
 use crate::dispatch::Instance;
 
+/// The arguments of `FFA_RXTX_MAP`.
+struct RxTxMap {
+    tx: u64,
+    rx: u64,
+    pages: u32,
+}
+
+impl RxTxMap {
+    /// Decodes x1, x2 and w3. `INVALID_PARAMETERS` for more pages than a buffer can have.
+    fn decode(id: FunctionId, frame: &SmcFrame) -> Result<Self> {
+        let [_, tx, rx, ..] = frame.x;
+        let pages = frame.w(3);
+        if pages > MAX_MAILBOX_PAGES {
+            return Err(FfaError::InvalidParameters);
+        }
+        Ok(Self {
+            tx: setup::address(id, tx),
+            rx: setup::address(id, rx),
+            pages,
+        })
+    }
+}
+
 impl<H: Hal> Spmc<H> {
     /// `FFA_RXTX_MAP`: registers the caller's buffers, which must be its own and nobody else's.
     ///
@@ -33,12 +56,7 @@ impl<H: Hal> Spmc<H> {
         frame: &SmcFrame,
     ) -> Result<Answer> {
         let endpoint = instance.endpoint();
-        let pages = frame.w(3);
-        if pages > MAX_MAILBOX_PAGES {
-            return Err(FfaError::InvalidParameters);
-        }
-        let [_, tx, rx, ..] = frame.x;
-        let (tx, rx) = (setup::address(id, tx), setup::address(id, rx));
+        let RxTxMap { tx, rx, pages } = RxTxMap::decode(id, frame)?;
         if let Instance::NormalWorld(_) = instance
             && (tx, rx, pages) == (0, 0, 0)
         {

@@ -22,6 +22,44 @@ const COUNT_ONLY: u32 = 1;
 const REGISTERS: usize = MAX_DESCRIPTOR / size_of::<u64>();
 const FIRST_REGISTER: usize = 3;
 
+/// The arguments of `FFA_PARTITION_INFO_GET`.
+struct InfoGet {
+    uuid: Uuid,
+    flags: u32,
+}
+
+impl InfoGet {
+    /// Decodes w1 to w5.
+    fn decode(frame: &SmcFrame) -> Self {
+        Self {
+            uuid: Uuid::from_words([frame.w(1), frame.w(2), frame.w(3), frame.w(4)]),
+            flags: frame.w(5),
+        }
+    }
+}
+
+/// The arguments of `FFA_PARTITION_INFO_GET_REGS`.
+struct InfoGetRegs {
+    /// The two halves of the UUID.
+    uuid: [u64; 2],
+    /// The index of the first descriptor to return.
+    start: usize,
+    /// What the list was like when the caller began with it.
+    tag: u16,
+}
+
+impl InfoGetRegs {
+    /// Decodes x1 to x3.
+    fn decode(frame: &SmcFrame) -> Self {
+        let [_, low, high, position, ..] = frame.x;
+        Self {
+            uuid: [low, high],
+            start: position as u16 as usize,
+            tag: (position >> 16) as u16,
+        }
+    }
+}
+
 /// A query for partitions, and the layout of the answer.
 struct Query {
     uuid: Uuid,
@@ -94,14 +132,14 @@ impl<H: Hal> Spmc<H> {
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
     ) -> Result<Answer> {
-        let uuid = Uuid::from_words([frame.w(1), frame.w(2), frame.w(3), frame.w(4)]);
+        let InfoGet { uuid, flags } = InfoGet::decode(frame);
         let query = Query::new(instance, uuid);
-        let flags = if query.version >= Version::V1_1 {
+        let known_flags = if query.version >= Version::V1_1 {
             COUNT_ONLY
         } else {
             0
         };
-        if frame.w(5) & !flags != 0 {
+        if flags & !known_flags != 0 {
             return Err(FfaError::InvalidParameters);
         }
         let size = descriptor_size(query.version);
@@ -116,7 +154,7 @@ impl<H: Hal> Spmc<H> {
         if count == 0 {
             return Err(FfaError::InvalidParameters);
         }
-        if frame.w(5) & COUNT_ONLY != 0 {
+        if flags & COUNT_ONLY != 0 {
             return Ok(Answer::success([count]));
         }
         let length = size.saturating_mul(count as usize);
@@ -143,14 +181,14 @@ impl<H: Hal> Spmc<H> {
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
     ) -> Result<SmcFrame> {
-        let [_, low, high, position, ..] = frame.x;
-        let query = Query::new(instance, Uuid::from_registers([low, high]));
-        let (start, tag) = (position as u16 as usize, (position >> 16) as u16);
+        let InfoGetRegs { uuid, start, tag } = InfoGetRegs::decode(frame);
+        let query = Query::new(instance, Uuid::from_registers(uuid));
         if start == 0 && tag != 0 {
             return Err(FfaError::InvalidParameters);
         }
         let mut el3 = SmcFrame::ZERO;
         if let Instance::Partition(_) = instance {
+            let [low, high] = uuid;
             el3.x[..3].copy_from_slice(&[function::PARTITION_INFO_GET_REGS.into(), low, high]);
             self.hal.call_el3(&mut el3);
         }

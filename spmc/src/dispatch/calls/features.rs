@@ -42,9 +42,9 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<Answer> {
         let version = instance.endpoint().version();
         let normal_world = matches!(instance, Instance::NormalWorld(_));
-        let id = FunctionId(frame.w(1));
+        let (id, input) = (FunctionId(frame.w(1)), frame.w(2));
         if !id.is_fast() {
-            let interrupt = Self::interrupt(instance, id.0, frame.w(2));
+            let interrupt = Self::interrupt(instance, id.0, input);
             return Ok(Answer::success([interrupt?, 0]));
         }
         if !call_table::find(id).is_told(instance.origin(), version) {
@@ -79,12 +79,12 @@ impl<H: Hal> Spmc<H> {
             }
             // Whoever retrieves must understand the NS bit, which is there from 1.1 on.
             function::MEM_RETRIEVE_REQ_32 | function::MEM_RETRIEVE_REQ_64
-                if !normal_world && version >= Version::V1_1 && frame.w(2) & NS_BIT == 0 =>
+                if !normal_world && version >= Version::V1_1 && input & NS_BIT == 0 =>
             {
                 return Err(FfaError::NotSupported);
             }
             function::MEM_RETRIEVE_REQ_32 | function::MEM_RETRIEVE_REQ_64 => {
-                if frame.w(2) & NS_BIT != 0 {
+                if input & NS_BIT != 0 {
                     instance.endpoint().ask_for_security_state();
                 }
                 let ns_bit = instance.endpoint().is_told_security_state();

@@ -22,6 +22,23 @@ use crate::invariant::Invariant;
 /// w2: the schedule receiver interrupt waits until the sender gives the PE back.
 const DELAY_SRI: u32 = 1 << 1;
 
+/// The arguments of `FFA_MSG_SEND2`.
+struct Send2 {
+    /// The VM that a Hypervisor speaks for.
+    vm: PartitionId,
+    flags: u32,
+}
+
+impl Send2 {
+    /// Decodes w1 and w2.
+    fn decode(frame: &SmcFrame) -> Self {
+        Self {
+            vm: PartitionId((frame.w(1) >> 16) as u16),
+            flags: frame.w(2),
+        }
+    }
+}
+
 impl<H: Hal> Spmc<H> {
     /// `FFA_MSG_SEND2`: sends the message in TX of the caller, or of the VM that a Hypervisor names
     /// in w1.
@@ -37,13 +54,13 @@ impl<H: Hal> Spmc<H> {
         frame: &SmcFrame,
     ) -> Result<Answer> {
         let caller = instance.endpoint();
-        let vm = PartitionId((frame.w(1) >> 16) as u16);
-        let (sender, flags) = match instance {
+        let Send2 { vm, flags } = Send2::decode(frame);
+        let (sender, known_flags) = match instance {
             Instance::NormalWorld(_) if !vm.is_secure() => (vm, 0),
             Instance::Partition(_) if vm.0 == 0 => (caller.id(), DELAY_SRI),
             _ => return Err(FfaError::InvalidParameters),
         };
-        if frame.w(2) & !flags != 0 {
+        if flags & !known_flags != 0 {
             return Err(FfaError::InvalidParameters);
         }
         let mut bytes = [0; MAX_HEADER];
@@ -64,7 +81,7 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::Denied);
         }
         let version = self.receiver_of_indirect(&header)?;
-        self.pass_on(pe, &header, version, frame.w(2) & DELAY_SRI != 0)?;
+        self.pass_on(pe, &header, version, flags & DELAY_SRI != 0)?;
         Ok(Answer::success([]))
     }
 

@@ -58,6 +58,41 @@ fn encode(permissions: Permissions) -> u32 {
     data | if never { EXECUTE_NEVER } else { 0 }
 }
 
+/// The arguments of `FFA_MEM_PERM_GET`.
+struct Query {
+    base: u64,
+    /// How many pages to look at, from 1 to [`MAX_PAGES`].
+    pages: u64,
+}
+
+impl Query {
+    /// Decodes x1 and w2.
+    fn decode(id: FunctionId, frame: &SmcFrame) -> Self {
+        Self {
+            base: address(id, frame.x[1]),
+            pages: u64::from(frame.w(2)).saturating_add(1).min(MAX_PAGES),
+        }
+    }
+}
+
+/// The arguments of `FFA_MEM_PERM_SET`.
+struct Request {
+    range: PageRange<Ipa>,
+    permissions: Permissions,
+}
+
+impl Request {
+    /// Decodes x1, w2 and w3. `INVALID_PARAMETERS` for a range or permissions that are not any.
+    fn decode(id: FunctionId, frame: &SmcFrame) -> Result<Self> {
+        let base = Ipa::new(address(id, frame.x[1]));
+        let range = PageRange::new(base, frame.w(2).into());
+        Ok(Self {
+            range: range.ok_or(FfaError::InvalidParameters)?,
+            permissions: decode(frame.w(3)).ok_or(FfaError::InvalidParameters)?,
+        })
+    }
+}
+
 impl<H: Hal> Spmc<H> {
     /// `FFA_MEM_PERM_GET`: the permissions of the page at x1 and, in w3, how many pages behind it
     /// have the same: at most w2.
@@ -71,8 +106,7 @@ impl<H: Hal> Spmc<H> {
         frame: &SmcFrame,
     ) -> Result<Answer> {
         check_caller(current)?;
-        let base = address(id, frame.x[1]);
-        let wanted = u64::from(frame.w(2)).saturating_add(1).min(MAX_PAGES);
+        let Query { base, pages } = Query::decode(id, frame);
         let memory = current.partition.endpoint.memory.lock();
         let permissions = |index: u64| {
             let at = base.checked_add(index.checked_mul(PAGE_SIZE)?)?;
@@ -81,7 +115,7 @@ impl<H: Hal> Spmc<H> {
             leaf.is_valid().then(|| leaf.attributes().permissions)
         };
         let first = permissions(0).ok_or(FfaError::InvalidParameters)?;
-        let more = (1..wanted).take_while(|index| permissions(*index) == Some(first));
+        let more = (1..pages).take_while(|index| permissions(*index) == Some(first));
         Ok(Answer::success([encode(first), more.count() as u32]))
     }
 
@@ -99,9 +133,7 @@ impl<H: Hal> Spmc<H> {
         frame: &SmcFrame,
     ) -> Result<Answer> {
         check_caller(current)?;
-        let permissions = decode(frame.w(3)).ok_or(FfaError::InvalidParameters)?;
-        let base = Ipa::new(address(id, frame.x[1]));
-        let range = PageRange::new(base, frame.w(2).into()).ok_or(FfaError::InvalidParameters)?;
+        let Request { range, permissions } = Request::decode(id, frame)?;
         let config = &current.frozen.config;
         let mut memory = current.partition.endpoint.memory.lock();
         let first = self.judge_run(&memory, config, range, permissions)?;

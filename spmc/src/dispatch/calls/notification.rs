@@ -22,16 +22,79 @@ const PER_VCPU: u32 = 1 << 0;
 /// w2 of SET: the interrupt waits until the sender gives the PE back.
 const DELAY_SRI: u32 = 1 << 1;
 
-/// w1 of BIND, UNBIND and SET, and of GET with a vCPU in place of the sender.
+/// Splits w1 of BIND, UNBIND and SET into sender and receiver, and w1 of GET into vCPU and receiver.
 fn halves(w1: u32) -> (u16, PartitionId) {
     ((w1 >> 16) as u16, PartitionId(w1 as u16))
 }
 
-/// w3 and w4. `INVALID_PARAMETERS` for an empty map.
+/// Returns the map of notifications in w3 and w4. `INVALID_PARAMETERS` for an empty one.
 fn map(frame: &SmcFrame) -> Result<u64> {
     match u64::from(frame.w(4)) << 32 | u64::from(frame.w(3)) {
         0 => Err(FfaError::InvalidParameters),
         map => Ok(map),
+    }
+}
+
+/// The arguments of `FFA_NOTIFICATION_BIND` and `FFA_NOTIFICATION_UNBIND`.
+struct Binding {
+    sender: PartitionId,
+    receiver: PartitionId,
+    flags: u32,
+    map: u64,
+}
+
+impl Binding {
+    /// Decodes w1 to w4. `INVALID_PARAMETERS` for an empty map.
+    fn decode(frame: &SmcFrame) -> Result<Self> {
+        let (sender, receiver) = halves(frame.w(1));
+        Ok(Self {
+            sender: PartitionId(sender),
+            receiver,
+            flags: frame.w(2),
+            map: map(frame)?,
+        })
+    }
+}
+
+/// The arguments of `FFA_NOTIFICATION_SET`.
+struct Set {
+    sender: PartitionId,
+    receiver: PartitionId,
+    flags: u32,
+    vcpu: u16,
+    map: u64,
+}
+
+impl Set {
+    /// Decodes w1 to w4. `INVALID_PARAMETERS` for an empty map.
+    fn decode(frame: &SmcFrame) -> Result<Self> {
+        let (sender, receiver) = halves(frame.w(1));
+        Ok(Self {
+            sender: PartitionId(sender),
+            receiver,
+            flags: frame.w(2) & 0xffff,
+            vcpu: (frame.w(2) >> 16) as u16,
+            map: map(frame)?,
+        })
+    }
+}
+
+/// The arguments of `FFA_NOTIFICATION_GET`.
+struct Get {
+    receiver: PartitionId,
+    vcpu: u16,
+    flags: u32,
+}
+
+impl Get {
+    /// Decodes w1 and w2.
+    fn decode(frame: &SmcFrame) -> Self {
+        let (vcpu, receiver) = halves(frame.w(1));
+        Self {
+            receiver,
+            vcpu,
+            flags: frame.w(2),
+        }
     }
 }
 
@@ -89,21 +152,23 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Sender and receiver in w1, of which the caller is the receiver.
-    fn parties_of_binding(
+    /// Decodes the arguments of a call that changes bindings. `INVALID_PARAMETERS` for an empty
+    /// map, flags other than `flags`, or ids that do not fit: the caller must be the receiver.
+    fn binding(
         &self,
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
-    ) -> Result<(PartitionId, PartitionId)> {
-        let (sender, receiver) = halves(frame.w(1));
-        let sender = PartitionId(sender);
-        let valid = sender != receiver
-            && Self::speaks_for(instance, receiver)
-            && self.can_face(instance, sender);
+        flags: u32,
+    ) -> Result<Binding> {
+        let binding = Binding::decode(frame)?;
+        let valid = binding.sender != binding.receiver
+            && Self::speaks_for(instance, binding.receiver)
+            && self.can_face(instance, binding.sender)
+            && binding.flags & !flags == 0;
         if !valid {
             return Err(FfaError::InvalidParameters);
         }
-        Ok((sender, receiver))
+        Ok(binding)
     }
 
     /// `FFA_NOTIFICATION_BIND`: lets the sender in w1 notify the receiver, who is the caller, of
@@ -116,11 +181,12 @@ impl<H: Hal> Spmc<H> {
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
     ) -> Result<()> {
-        let (sender, receiver) = self.parties_of_binding(instance, frame)?;
-        let (flags, map) = (frame.w(2), map(frame)?);
-        if flags & !PER_VCPU != 0 {
-            return Err(FfaError::InvalidParameters);
-        }
+        let Binding {
+            sender,
+            receiver,
+            flags,
+            map,
+        } = self.binding(instance, frame, PER_VCPU)?;
         let mut receiver = self.notified(receiver).ok_or(FfaError::NotSupported)?;
         receiver.with(|receiver| receiver.bind(sender, map, flags & PER_VCPU != 0))
     }
@@ -132,11 +198,12 @@ impl<H: Hal> Spmc<H> {
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
     ) -> Result<()> {
-        let (sender, receiver) = self.parties_of_binding(instance, frame)?;
-        let map = map(frame)?;
-        if frame.w(2) != 0 {
-            return Err(FfaError::InvalidParameters);
-        }
+        let Binding {
+            sender,
+            receiver,
+            map,
+            ..
+        } = self.binding(instance, frame, 0)?;
         let mut receiver = self.notified(receiver).ok_or(FfaError::NotSupported)?;
         receiver.with(|receiver| receiver.unbind(sender, map))
     }
@@ -153,10 +220,13 @@ impl<H: Hal> Spmc<H> {
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
     ) -> Result<()> {
-        let (sender, receiver) = halves(frame.w(1));
-        let sender = PartitionId(sender);
-        let (flags, map) = (frame.w(2) & 0xffff, map(frame)?);
-        let vcpu = (frame.w(2) >> 16) as u16;
+        let Set {
+            sender,
+            receiver,
+            flags,
+            vcpu,
+            map,
+        } = Set::decode(frame)?;
         let (target, delays) = match instance {
             Instance::NormalWorld(_) => (flags, 0),
             Instance::Partition(_) => (flags & !DELAY_SRI, flags & DELAY_SRI),
@@ -197,8 +267,11 @@ impl<H: Hal> Spmc<H> {
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
     ) -> Result<Answer> {
-        let (vcpu, receiver) = halves(frame.w(1));
-        let flags = frame.w(2);
+        let Get {
+            receiver,
+            vcpu,
+            flags,
+        } = Get::decode(frame);
         let (maps, missing) = match instance {
             Instance::NormalWorld(_) => (
                 Pending::PARTITIONS | Pending::SPM,

@@ -38,12 +38,14 @@ impl<H: Hal> Spmc<H> {
     #[cold]
     pub(super) fn framework_message(&self, pe: &mut Pe, frame: &mut SmcFrame) -> Result<()> {
         let spmc = self.spmc_id();
-        if frame.w(1) as u16 != spmc.0 || frame.w(2) & FRAMEWORK == 0 {
+        let destination = PartitionId(frame.w(1) as u16);
+        let (message, argument) = (frame.w(2), frame.w(3));
+        if destination != spmc || message & FRAMEWORK == 0 {
             return Err(FfaError::InvalidParameters);
         }
-        let (kind, status) = match frame.w(2) {
+        let (kind, status) = match message {
             VERSION_REQUEST => {
-                let version = self.normal_world.negotiate(frame.w(3));
+                let version = self.normal_world.negotiate(argument);
                 (
                     VERSION_RESPONSE,
                     version.map_or_else(|e| e.to_reg() as u32, |v| v.to_word()),
@@ -65,8 +67,8 @@ impl<H: Hal> Spmc<H> {
     /// boot first, until one refuses. Returns the PSCI status.
     #[cold]
     fn power_message(&self, pe: &mut Pe, frame: &SmcFrame) -> i32 {
-        let psci_function = frame.w(3) & !psci::SMC64;
-        let wanted = match (frame.w(2), psci_function) {
+        let (message, psci_function) = (frame.w(2), frame.w(3) & !psci::SMC64);
+        let wanted = match (message, psci_function) {
             (WARM_BOOT, _) => PowerMessages::RESUME,
             (_, psci::CPU_OFF) => PowerMessages::CPU_OFF,
             (_, psci::CPU_SUSPEND | psci::CPU_DEFAULT_SUSPEND | psci::SYSTEM_SUSPEND) => {

@@ -39,7 +39,12 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::InvalidParameters);
         }
         let receiver = self.receiver(route.destination)?;
-        self.call_for_logical_partition::<First>(pe, receiver, id, frame)
+        let request = Request {
+            id,
+            source: route.source,
+            message: 0,
+        };
+        self.call_for_logical_partition::<First>(pe, receiver, request, frame)
     }
 
     /// `FFA_MSG_SEND_DIRECT_REQ2` from a Secure id. Errors as for the first kind, and for the UUID
@@ -56,27 +61,24 @@ impl<H: Hal> Spmc<H> {
         }
         let uuid = Uuid::from_registers([frame.x[2], frame.x[3]]);
         let receiver = self.receiver2(route.destination, &uuid, &self.normal_world)?;
-        let id = FunctionId(function::MSG_SEND_DIRECT_REQ2);
-        self.call_for_logical_partition::<Second>(pe, receiver, id, frame)
+        let request = Request {
+            id: FunctionId(function::MSG_SEND_DIRECT_REQ2),
+            source: route.source,
+            message: 0,
+        };
+        self.call_for_logical_partition::<Second>(pe, receiver, request, frame)
     }
 
-    /// Runs the context of `receiver` on this PE with the request in `frame`, until that is
-    /// answered.
+    /// Runs the context of `receiver` on this PE with `request`, until that is answered.
     fn call_for_logical_partition<K: Kind>(
         &self,
         pe: &mut Pe,
         receiver: Member<'_, H::Context>,
-        id: FunctionId,
+        request: Request,
         frame: &mut SmcFrame,
     ) -> Result<()> {
-        let source = Route::from_w1(frame.x[1]).source;
-        let request = Request {
-            id,
-            source,
-            message: 0,
-        };
         let mut callee = self.claim(pe, receiver, request.work::<K>(Caller::Outside))?;
-        K::pass(id, 0, &frame.x, callee.vcpu.context.gprs_mut());
+        K::pass(request.id, 0, &frame.x, callee.vcpu.context.gprs_mut());
         self.run_for_el3(pe, callee, frame);
         let is_answer = matches!(
             frame.function().0,
