@@ -1,6 +1,6 @@
-//! Call scripts of random registers: the engine never panics, the Normal world always gets an
-//! answer, and what should still work works. `HOST_CORPUS_CALLS` sets how many calls the Normal
-//! world makes.
+//! Call scripts with random registers: the engine never panics, the Normal world always gets an
+//! answer, and what should still work does work. `HOST_CORPUS_CALLS` is the number of calls that
+//! the Normal world makes.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use host_tests::system::{NWD_PAGES, NWD_RX, NWD_TX};
 use host_tests::{PartitionSpec, Regs, Sp, System};
 use spmc::addr::World::Secure;
 
-/// The functions that may come back to the Normal world.
+/// The functions with which a call may return to the Normal world.
 const ANSWERS: [u64; 9] = [
     ERROR,
     SUCCESS_32,
@@ -25,7 +25,7 @@ const ANSWERS: [u64; 9] = [
     SUCCESS_64,
 ];
 
-/// A register of a wild call: something that means something somewhere, or anything.
+/// Returns a register of a wild call: a value with a meaning somewhere, or any value.
 fn register(random: &mut Random, handles: &[u64]) -> u64 {
     match random.below(12) {
         0..=3 => 0,
@@ -57,13 +57,13 @@ fn register(random: &mut Random, handles: &[u64]) -> u64 {
     }
 }
 
-/// Registers of a call, and what to put into TX before it.
+/// The registers of a call, and the contents of TX before it.
 struct Call {
     regs: [u64; 8],
     tx: Option<Vec<u8>>,
 }
 
-/// A call of `sender`, whose buffers are at `tx`: half of the time one that may well succeed.
+/// Returns a call of `sender`, whose buffers are at `tx`. Half of the calls are likely to succeed.
 fn call(random: &mut Random, sender: u16, tx: u64, page: u64, handles: &[u64]) -> Call {
     let plain = |regs: &[u64]| {
         let mut all = [0; 8];
@@ -122,7 +122,7 @@ fn call(random: &mut Random, sender: u16, tx: u64, page: u64, handles: &[u64]) -
     }
 }
 
-/// A memory call and its descriptor, which is right except for a few bytes now and then.
+/// Returns a memory call and its descriptor, which is valid except for a few bytes now and then.
 fn descriptor(random: &mut Random, sender: u16, page: u64, handles: &[u64]) -> (u64, Vec<u8>) {
     let receiver = random.pick(&[0x8001, 0x8002, 0x8003]);
     let ranges = [(page + random.below(8) * 0x1000, 1 + random.below(3) as u32)];
@@ -132,7 +132,7 @@ fn descriptor(random: &mut Random, sender: u16, page: u64, handles: &[u64]) -> (
     } else {
         random.pick(handles)
     };
-    // The first partition speaks 1.2, the second 1.1.
+    // The first partition has version 1.2, the second 1.1.
     let layout = if sender == 0x8002 {
         Layout::V1_1
     } else {
@@ -170,14 +170,14 @@ fn descriptor(random: &mut Random, sender: u16, page: u64, handles: &[u64]) -> (
     (function, bytes)
 }
 
-/// Handles as the engine numbers them, which a partition can only guess.
+/// Returns handles as the engine numbers them, which a partition can only guess.
 fn guesses() -> Vec<u64> {
     (1..4)
         .flat_map(|generation| (0..6).map(move |slot| generation << 16 | slot))
         .collect()
 }
 
-/// A partition that does anything, but answers in the end.
+/// Runs a partition that makes arbitrary calls, but answers each request in the end.
 fn wild(sp: &mut Sp) {
     let mut random = Random::new(u64::from(sp.id) * 77 + u64::from(sp.vcpu));
     let page = sp.base() + 0x4_0000;
@@ -196,13 +196,13 @@ fn wild(sp: &mut Sp) {
                 sp.peek(Secure, SECURE_RAM.start + random.below(0x800) * 0x1000);
             }
             let Call { regs, tx } = call(&mut random, sp.id, sp.tx(), page, &handles);
-            // These would end what it works on, and it has to answer.
+            // These functions would end the request, which must be answered first.
             let function = regs[0] & 0xffff_ffff & !(1 << 16);
             if matches!(function, ERROR | MSG_WAIT | DIRECT_RESP_32 | DIRECT_RESP_64) {
                 continue;
             }
             if let Some(bytes) = tx {
-                // TX may be given away by now.
+                // TX may belong to somebody else by now.
                 let _ = sp.write(Secure, sp.tx(), &bytes);
             }
             let answer = sp.call(regs);
@@ -216,7 +216,7 @@ fn wild(sp: &mut Sp) {
             sp.msg_wait()
         };
         if message.error().is_some() {
-            // The answer was refused: then nothing is under way.
+            // A refused answer means that no request is in progress.
             message = sp.msg_wait();
         }
     }
@@ -224,7 +224,7 @@ fn wild(sp: &mut Sp) {
 
 fn check(answer: &Regs, regs: &[u64; 8]) {
     let function = answer.function();
-    // FFA_VERSION and calls outside of the framework answer in w0 itself.
+    // FFA_VERSION and calls outside of FF-A have their results in w0.
     let is_plain = function >> 16 == 1 || function == 0xffff_ffff || function == u64::MAX;
     assert!(
         ANSWERS.contains(&function) || is_plain,
@@ -278,7 +278,7 @@ fn random_calls_never_break_anything() {
             *outcomes.entry(answer.function()).or_insert(0_u64) += 1;
         }
         system.machine.check_tlbs();
-        // The tame one is as it was.
+        // The tame partition is not affected.
         assert_eq!(nwd.ask(0x8003, [5; 5]), [5; 5]);
     }
     for answer in [

@@ -1,5 +1,5 @@
-//! Every state of systems that are small enough (`host_tests::exhaust`, `host_tests::walk`).
-//! `cargo xtask explore` visits larger ones.
+//! Visits every state of systems that are small enough (`host_tests::exhaust`, `host_tests::walk`).
+//! `cargo xtask explore` visits larger systems.
 
 use host_tests::chains::{Chains, Setup};
 use host_tests::exhaust::explore;
@@ -14,7 +14,7 @@ fn two_pages_and_every_memory_call() {
     assert!(figures.states > 1_000 && figures.depth > 6, "{figures:?}");
 }
 
-// A partition's pages come back from new owners one by one, and are sent together (C26).
+// A partition's pages come back from new owners one by one, and are then sent together.
 // req: MEMO-02, MEMDN-06, MEMX-18, MEMRC-10
 #[test]
 fn two_pages_of_which_one_is_executed() {

@@ -1,6 +1,6 @@
-//! The fuzz targets without a fuzzer: over the inputs to begin with, over those that once broke
-//! something (`corpus/fuzz/TARGET/*`), and over random changes of both. `HOST_FUZZ_RUNS` sets how
-//! many.
+//! The fuzz targets without a fuzzer: on the inputs with which fuzzing begins, on those that once
+//! caused a failure (`corpus/fuzz/TARGET/*`), and on random changes of both. `HOST_FUZZ_RUNS` is
+//! the number of changes.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 use host_tests::fuzz::{TARGETS, Target};
 use host_tests::schedule::Random;
 
-/// Inputs of `target` that are kept in the tree.
+/// Returns the inputs of `target` that are kept in the tree.
 fn kept(target: &Target) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("corpus/fuzz")
@@ -22,7 +22,7 @@ fn kept(target: &Target) -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// A few bytes changed, cut off or added.
+/// Returns the input with a few bytes changed, removed or added.
 fn change(input: &[u8], random: &mut Random) -> Vec<u8> {
     let mut input = input.to_vec();
     for _ in 0..1 + random.below(3) {

@@ -1,6 +1,6 @@
-//! Interleavings: the Normal world calls on several PEs at once, and every access to hardware may
-//! let another PE go first. Each scenario runs with many seeds. `HOST_INTERLEAVINGS` sets how many,
-//! `HOST_SEED` which. Races of memory calls are in `races.rs`.
+//! Interleavings: the Normal world calls on several PEs at once, and at every access to hardware
+//! another PE may run first. Each scenario runs with many seeds: `HOST_INTERLEAVINGS` is their
+//! number, `HOST_SEED` selects them. Races of memory calls are in `races.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use host_tests::system::NWD_RX;
 use host_tests::{Nwd, PartitionSpec, Regs, Sp, System, restless};
 use spmc::addr::World::{NonSecure, Secure};
 
-/// Runs a race in random orders, and in some of them with more going on ([`restless`]).
+/// Runs a race in random orders, some of them with background activity ([`restless`]).
 fn orders(mut race: impl FnMut(u64)) {
     for seed in seeds("HOST_INTERLEAVINGS", 60) {
         race(seed);
@@ -27,7 +27,7 @@ fn echo(sp: &mut Sp) {
     sp.serve(|_, request| request.payload());
 }
 
-/// Returns what a partition does that was preempted: it is run until it answers.
+/// Runs a preempted partition until it answers. Returns the answer.
 fn finish(nwd: Nwd<'_>, mut answer: Regs) -> Regs {
     for _ in 0..1000 {
         if answer.function() != INTERRUPT {
@@ -100,7 +100,7 @@ fn a_request_and_a_run_of_the_same_partition() {
                 if request.error() != Some(BUSY) {
                     requests.fetch_add(1, Ordering::Relaxed);
                 }
-                // Whoever comes by may resume a context that is not pinned.
+                // Any PE may resume a context that is not pinned.
                 for answer in [request, nwd.call([RUN, 0x8001_0000])] {
                     match answer.function() {
                         DIRECT_RESP_64 => {
@@ -114,7 +114,7 @@ fn a_request_and_a_run_of_the_same_partition() {
             }
         };
         system.interleave(seed, vec![Box::new(body), Box::new(body)]);
-        // What is still under way is brought to its end.
+        // Complete what is still in progress.
         let rest = system.nwd().call([RUN, 0x8001_0000]);
         let rest = finish(system.nwd(), rest);
         if rest.function() == DIRECT_RESP_64 {
@@ -189,14 +189,15 @@ fn discovery_against_unmap() {
                 let answer = nwd.call([PARTITION_INFO_GET]);
                 match answer.error() {
                     Some(code) => assert_eq!(code, BUSY),
-                    // One that failed is not listed: that of the background does now and then.
+                    // A failed partition is not listed. The background partition fails now and
+                    // then.
                     None => assert!((1..=partitions).contains(&answer.success()[0])),
                 }
             }
         });
         let unmap: Body = Box::new(|nwd| {
             nwd.call([RXTX_UNMAP]).success();
-            // From here on it is ordinary memory: nobody else writes there.
+            // The page is ordinary memory from here on, and nobody else writes there.
             nwd.write(NWD_RX, &[0x5a; 64]);
             assert_eq!(nwd.call([RX_RELEASE]).error(), Some(DENIED));
             assert_eq!(nwd.read(NWD_RX, 64), [0x5a; 64]);
@@ -212,7 +213,7 @@ fn discovery_against_unmap() {
 #[test]
 fn tables_change_under_a_running_partition() {
     orders(|seed| {
-        // One context lends and takes back a page, the other uses the pages around it all the time.
+        // One context lends and reclaims a page; the other uses the pages around it all the time.
         let system = System::boot([
             PartitionSpec::new("mp").vcpus(2).script(|sp| {
                 let page = sp.base() + 0x4_0000;
@@ -256,8 +257,8 @@ fn tables_change_under_a_running_partition() {
 fn blocks_are_split_under_a_running_partition() {
     const BLOCK: u64 = 0x4200_0000;
     orders(|seed| {
-        // It owns a whole block. One context lends a page of it, which splits the block, and takes
-        // it back, which joins it.
+        // The partition owns a whole block. One context lends a page of the block, which splits it,
+        // and reclaims the page, which joins the block again.
         let system = System::builder()
             .seed(seed)
             .sp(PartitionSpec::new("mp").vcpus(2).script(|sp| {
@@ -351,7 +352,7 @@ fn a_partition_that_fails_on_one_pe_is_gone_on_all() {
     });
 }
 
-// Finding D16. What one PE agrees on does not take back that another one ended negotiation.
+// A version that one PE negotiates does not reopen a negotiation that another PE has ended.
 // req: VER-13
 #[test]
 fn negotiation_ends_while_another_pe_negotiates() {
@@ -364,7 +365,7 @@ fn negotiation_ends_while_another_pe_negotiates() {
             nwd.call([ID_GET]).success();
         });
         let points = system.interleave_by(plan, vec![negotiate, end]);
-        // Neither the version that was in force nor the one that was asked for.
+        // The version is neither the earlier one nor the requested one.
         let answer = system.nwd().call([VERSION, 0x1_0001]);
         assert_eq!(answer.0[0] as u32 as i32, NOT_SUPPORTED);
         points

@@ -1,6 +1,6 @@
-//! Races of secure interrupts with whatever else happens to their owner. Every interrupt is handled
-//! exactly once, on whichever PE. Each race is run with every point at which one PE can be stopped
-//! for another, see `schedule::explore`.
+//! Races of Secure interrupts with events of their owner. Every interrupt is handled exactly once,
+//! on any PE. Each race runs with a preemption at every point at which one PE can be stopped for
+//! another, see `schedule::explore`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -34,7 +34,8 @@ fn handle(sp: &mut Sp, count: &AtomicU64) {
     }
 }
 
-/// A UP partition that owns [`LINES`]. In a request it looks at its interrupts only if `looks`.
+/// Returns a UP partition that owns [`LINES`]. In a request it looks for interrupts only if
+/// `looks`.
 fn owner(count: &Arc<AtomicU64>, looks: bool) -> PartitionSpec {
     let count = Arc::clone(count);
     PartitionSpec::new("owner")
@@ -88,7 +89,7 @@ fn boot(spec: PartitionSpec, pes: usize) -> System {
     system
 }
 
-/// Whatever is left is handled, and the partition still works.
+/// Checks that what is left gets handled, and that the partition still works.
 fn settle(system: &System, pes: usize) {
     for _ in 0..2 {
         for pe in 0..pes {
@@ -99,13 +100,13 @@ fn settle(system: &System, pes: usize) {
     assert!(LINES.iter().all(|line| !gic.is_active(*line)));
 }
 
-/// `lines` come to PE 0 while the other PEs make requests; each interrupt is handled once.
+/// Raises `lines` on PE 0 while the other PEs make requests. Each interrupt is handled once.
 fn interrupts_against_requests(lines: &'static [u32], callers: usize) {
     for looks in [false, true] {
         explore(|plan| {
             let count = Arc::<AtomicU64>::default();
             let system = boot(owner(&count, looks), callers + 1);
-            // It ran on another PE.
+            // The owner has run on another PE.
             system.pe(1).ask(SP1, [0; 5]);
             let interrupted: Body<'_> = Box::new(|_| {
                 for line in lines {
@@ -170,7 +171,7 @@ fn interrupts_on_two_pes_for_one_owner() {
         };
         let points = system.interleave_by(plan, vec![body(0), body(1)]);
         settle(&system, 2);
-        // What came again before it was acknowledged is one interrupt.
+        // An interrupt that is raised again before it is acknowledged is one interrupt.
         let handled = count.load(SeqCst);
         assert!((2..=4).contains(&handled), "{handled}");
         points
@@ -214,7 +215,7 @@ fn contexts_interrupt_each_other_on_two_pes() {
     });
 }
 
-/// In each request it asks sp2, and resumes that if the interrupt stopped it.
+/// Returns a partition that asks sp2 in each request, and resumes sp2 if an interrupt stopped it.
 fn blocked_owner(count: &Arc<AtomicU64>) -> PartitionSpec {
     let count = Arc::clone(count);
     owner(&Arc::default(), false).script(move |sp| {
@@ -242,7 +243,7 @@ fn blocked_owner(count: &Arc<AtomicU64>) -> PartitionSpec {
     })
 }
 
-/// Looks for interrupts in each request.
+/// Returns a partition that looks for interrupts in each request.
 fn looks(name: &str) -> PartitionSpec {
     PartitionSpec::new(name).script(|sp| {
         sp.serve(|sp, request| {
@@ -275,7 +276,7 @@ fn two_interrupts_while_their_owner_is_blocked_above_a_chain_on_another_pe() {
     two_interrupts_while_their_owner_is_blocked(&[middle, looks("last")]);
 }
 
-/// `others` are the chain below the owner.
+/// Runs a race of two interrupts. `others` are the chain below the owner.
 fn two_interrupts_while_their_owner_is_blocked(others: &[PartitionSpec]) {
     explore(|plan| {
         let count = Arc::<AtomicU64>::default();
@@ -336,8 +337,8 @@ fn an_interrupt_while_its_owner_dies() {
     });
 }
 
-/// A UP partition that has interrupts of others queued. In a request it gets `line` and leaves it
-/// to be handled later.
+/// Returns a UP partition that has interrupts of others queued. In a request it gets `line`, and
+/// leaves it to be handled later.
 fn queues(name: &str, line: u32, count: &Arc<AtomicU64>) -> PartitionSpec {
     let count = Arc::clone(count);
     PartitionSpec::new(name)
@@ -365,8 +366,8 @@ fn queues(name: &str, line: u32, count: &Arc<AtomicU64>) -> PartitionSpec {
         })
 }
 
-// Each context begins to wait with interrupts to handle while its PE looks for handlers: neither PE
-// waits for what the other one has.
+// Each context begins to wait with interrupts to handle, while its PE looks for handlers. Neither
+// PE waits for a context that the other one has claimed.
 // req: INT-05, INT-07
 #[test]
 fn two_that_leave_their_interrupts_begin_to_wait_on_two_pes() {
@@ -378,7 +379,7 @@ fn two_that_leave_their_interrupts_begin_to_wait_on_two_pes() {
         ]);
         system.turn_on(1);
         system.machine.gic().route(LINES[1], 1);
-        // Each PE looks at the partition of the other one first.
+        // Each PE looks at the other PE's partition first.
         system.machine.gic().pulse(LINES[1]);
         take(&system, 1);
         let body = |pe: usize, to: u16| -> Body<'_> {

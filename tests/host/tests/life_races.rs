@@ -1,5 +1,5 @@
-//! Races in which a partition or a context ends or begins while another PE is at work with it.
-//! Orders of calls as in `races.rs`.
+//! Races in which a partition or a context ends or begins while another PE is working with it. The
+//! orders of calls are those of `races.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -21,7 +21,7 @@ const DEACTIVATE: u64 = 0xff08;
 /// `PSCI_CPU_OFF` in a message of the SPMD.
 const CPU_OFF: u64 = 0x8400_0002;
 
-/// Asks in x3 of a request for the end of the partition; anything else is echoed.
+/// The value of x3 in a request that makes the partition fail. Other requests are echoed.
 const DIE: u64 = 1;
 const CALL: u64 = 2;
 
@@ -30,7 +30,7 @@ fn die(sp: &mut Sp) -> ! {
     unreachable!("it is dead");
 }
 
-/// A partition that is started anew when it fails.
+/// Returns a partition that starts again when it fails.
 fn restarting(name: &str) -> PartitionSpec {
     PartitionSpec::new(name)
         .with(|sp| {
@@ -48,7 +48,7 @@ fn restarting(name: &str) -> PartitionSpec {
         })
 }
 
-/// Asks again while somebody else is with the partition.
+/// Repeats a request while another PE has the partition.
 fn insist(nwd: Nwd<'_>, to: u16, payload: [u64; 5]) -> Regs {
     for _ in 0..1000 {
         let answer = nwd.request(to, payload);
@@ -60,7 +60,7 @@ fn insist(nwd: Nwd<'_>, to: u16, payload: [u64; 5]) -> Regs {
     panic!("{to:#x} is busy for ever");
 }
 
-/// Asks each of `victims` to die, and goes on for a while after that.
+/// Returns a partition that asks each of `victims` to die, and then works for a while.
 fn killer(victims: &'static [u16]) -> PartitionSpec {
     PartitionSpec::new("killer").script(move |sp| {
         sp.serve(move |sp, _| {
@@ -95,7 +95,7 @@ fn a_partition_fails_again_while_others_are_restarted() {
             assert_eq!(insist(nwd, 0x8004, [0; 5]).error(), None);
         });
         let points = system.interleave_by(plan, vec![both, again]);
-        // What came again is restarted at the next opportunity.
+        // A partition that is to start again does so at the next opportunity.
         system.nwd().call([ID_GET]).success();
         for partition in [SP1, SP2] {
             assert_eq!(system.nwd().ask(partition, [7; 5]), [7; 5], "it runs again");
@@ -104,8 +104,8 @@ fn a_partition_fails_again_while_others_are_restarted() {
     });
 }
 
-// The other PE starts it anew, as soon as the one that it failed on can be done with it, and not
-// before.
+// The other PE starts the partition again as soon as the PE on which it failed can be done with it,
+// and not before.
 // req: MSGD-08, MSGW-16
 #[test]
 fn a_partition_is_restarted_by_another_pe_than_it_failed_on() {
@@ -126,8 +126,8 @@ fn a_partition_is_restarted_by_another_pe_than_it_failed_on() {
     });
 }
 
-/// A partition with two contexts, of which the second dies when it is called. The first is stopped
-/// in its work by an interrupt of whoever owns [`LINE`].
+/// Returns a partition with two contexts. The second fails when it is called. The first is stopped
+/// in its work by an interrupt of the owner of [`LINE`].
 fn stopped_and_dead() -> PartitionSpec {
     PartitionSpec::new("callee")
         .vcpus(2)
@@ -144,7 +144,7 @@ fn stopped_and_dead() -> PartitionSpec {
         })
 }
 
-/// Asks `callee`, again while somebody else is with it.
+/// Asks `callee`, and repeats the request while another PE has it.
 fn ask(sp: &mut Sp, callee: u64) -> Regs {
     loop {
         let answer = sp.call([DIRECT_REQ_64, u64::from(sp.id) << 16 | callee]);
@@ -155,7 +155,7 @@ fn ask(sp: &mut Sp, callee: u64) -> Regs {
     }
 }
 
-/// A partition that owns [`LINE`]. When it is asked to, it calls the next one and resumes that.
+/// Returns a partition that owns [`LINE`]. On request it calls the next one and resumes it.
 fn calling_owner() -> PartitionSpec {
     PartitionSpec::new("owner")
         .with(|sp| {
@@ -210,7 +210,7 @@ fn a_callee_dies_while_it_is_stopped_for_its_caller() {
     });
 }
 
-/// Passes each request on to sp3.
+/// Returns a partition that passes each request on to sp3.
 fn passes_on() -> PartitionSpec {
     PartitionSpec::new("middle").script(|sp| {
         sp.serve(|sp, _| {
@@ -246,7 +246,7 @@ fn the_last_one_dies_while_its_chain_is_stopped_for_its_owner() {
     });
 }
 
-// The Normal world comes for it when its owner had its time.
+// The Normal world may run the stopped context when its owner's time is over.
 // req: MSGW-15, INT-08
 #[test]
 fn a_chain_is_taken_over_while_its_owner_resumes_it() {
@@ -290,7 +290,7 @@ fn a_chain_is_taken_over_while_its_owner_resumes_it() {
     });
 }
 
-/// A partition that can be notified by the Normal world.
+/// Returns a partition that the Normal world can notify.
 fn notified(vcpus: u32) -> PartitionSpec {
     PartitionSpec::new("notified")
         .vcpus(vcpus)
@@ -334,8 +334,7 @@ fn a_partition_that_waits_is_not_busy_because_it_is_notified() {
     }
 }
 
-// Finding D10: a context that another PE looks at is told of its PE's power management all the
-// same.
+// A context gets its PE's power management message even if another PE is looking at the context.
 // req: FWK-04
 #[test]
 fn a_power_message_comes_while_its_partition_is_notified() {
@@ -381,8 +380,8 @@ fn a_context_starts_while_its_partition_is_notified() {
     });
 }
 
-/// `FFA_PARTITION_INFO_GET_REGS` of all partitions, from the one with the number `start` on: the
-/// number of the last one, the tag, and what was told.
+/// Lists all partitions by `FFA_PARTITION_INFO_GET_REGS`, from number `start` on. Returns the
+/// number of the last partition, the tag, and the descriptors.
 fn list(nwd: Nwd<'_>, start: u64, tag: u64) -> Result<(u64, u64, Vec<u64>), Option<i32>> {
     let answer = nwd.call([PARTITION_INFO_GET_REGS, 0, 0, tag << 16 | start]);
     if answer.function() != SUCCESS_64 {
@@ -421,7 +420,7 @@ fn a_list_of_partitions_does_not_change_between_its_parts() {
     });
 }
 
-// Finding D16: what restarts cost adds up, whichever PEs made them.
+// The cost of restarts adds up, on whichever PEs they happen.
 // req: MSGW-16
 #[test]
 fn restarts_on_two_pes_are_both_paid_for() {
@@ -447,7 +446,7 @@ fn restarts_on_two_pes_are_both_paid_for() {
     });
 }
 
-/// A partition with two contexts that owns [`LINE`], which the first enables. Both handle it.
+/// Returns a partition with two contexts that owns [`LINE`]. The first enables it, both handle it.
 fn two_handlers(handled: &Arc<AtomicUsize>) -> PartitionSpec {
     let handled = Arc::clone(handled);
     PartitionSpec::new("mp")
@@ -471,7 +470,8 @@ fn two_handlers(handled: &Arc<AtomicUsize>) -> PartitionSpec {
         })
 }
 
-// Finding D6: what one PE hands over another one has, also if its context is only about to start.
+// A context inherits an interrupt that one PE hands over, even if the context is only about to
+// start.
 // req: INT-04
 #[test]
 fn a_pe_goes_off_while_the_one_that_inherits_from_it_comes() {
@@ -485,7 +485,7 @@ fn a_pe_goes_off_while_the_one_that_inherits_from_it_comes() {
         let on: Body = Box::new(|_| assert_eq!(system.turn_on(1).error(), None));
         let points = system.interleave_by(plan, vec![off, on]);
         let gic = || system.machine.gic();
-        // Otherwise nobody was there yet to inherit it.
+        // In other orders no context existed yet that could inherit the interrupt.
         if gic().target(LINE) == 1 {
             gic().pulse(LINE);
             while gic().has_interrupt(1) {

@@ -1,4 +1,4 @@
-//! Tests what happens on another PE between two looks at the same thing: a share that is let go and
+//! Tests events on another PE between two looks at the same object: a share that is released and
 //! found again, and an endpoint that dies in the middle of its own call. See `schedule::explore`.
 
 use std::sync::Mutex;
@@ -12,8 +12,8 @@ use spmc::limits::SLICE_PAGES;
 
 type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
 
-/// Begins a share of `page` and the page behind it through the buffer at `buffer`, where the last
-/// range lies afterwards. The handle.
+/// Begins a share of `page` and of the page behind it through the buffer at `buffer`, where the
+/// last range lies afterwards. Returns the handle.
 fn begin_through(nwd: Nwd<'_>, buffer: u64, page: u64) -> u64 {
     let ranges = [(page, 1), (page + 0x1000, 1)];
     let bytes = Transaction::share(0, 0x8001, RW, &ranges).encode(Layout::V1_2);
@@ -49,7 +49,7 @@ fn a_transaction_that_has_just_become_whole_is_kept() {
             *completed.lock().unwrap() = Some(last_fragment(nwd, oldest));
         });
         let points = system.interleave_by(plan, vec![begin, complete]);
-        // Either it made room, or it is there: as the answer says.
+        // The share has made room, or it still exists, as the answer says.
         let answer = completed.into_inner().unwrap().unwrap();
         match answer.error() {
             Some(code) => assert_eq!(code, INVALID_PARAMETERS),
@@ -89,8 +89,8 @@ fn pes_that_begin_at_once_count_each_others_transactions() {
     });
 }
 
-/// A partition with two contexts and no buffers, whose second one dies when it is called. What the
-/// first one does is `work`.
+/// Returns a partition with two contexts and no buffers. The second context fails when it is
+/// called; the first one does `work`.
 fn mortal(work: impl Fn(&mut Sp, &Regs) -> [u64; 5] + Send + Sync + 'static) -> PartitionSpec {
     PartitionSpec::new("mortal")
         .vcpus(2)
@@ -105,8 +105,8 @@ fn mortal(work: impl Fn(&mut Sp, &Regs) -> [u64; 5] + Send + Sync + 'static) -> 
         })
 }
 
-/// A memory call whose descriptor lies in memory of the partition's own: nothing that its end would
-/// wait for is locked while it is read.
+/// Makes a memory call whose descriptor is in memory of the partition itself, so that no lock that
+/// the partition's end would wait for is held while the descriptor is read.
 fn call_through(sp: &mut Sp, function: u64, transaction: &Transaction) -> Regs {
     let buffer = sp.base() + 0x3_0000;
     let bytes = transaction.encode(sp.layout);
@@ -115,10 +115,10 @@ fn call_through(sp: &mut Sp, function: u64, transaction: &Transaction) -> Regs {
     sp.call([function, length, length, buffer, 1])
 }
 
-/// Lets the mortal partition 0x8001 work on PE 0 and die on PE 1.
+/// Lets the mortal partition 0x8001 work on PE 0 and fail on PE 1.
 fn dies_meanwhile(system: &System, plan: Plan, payload: [u64; 5]) -> Trace {
     let work: Body = Box::new(move |nwd| {
-        // It may die before, meanwhile, or after it has answered.
+        // The partition may die before, during, or after the request.
         let answer = nwd.request(0x8001, payload);
         let served = answer.function() == DIRECT_RESP_64;
         assert!(served || answer.error() == Some(ABORTED), "{answer:?}");
@@ -132,7 +132,7 @@ fn dies_meanwhile(system: &System, plan: Plan, payload: [u64; 5]) -> Trace {
     points
 }
 
-// The check of `send` that its owner lives.
+// Tests the check of `send` that the owner lives.
 // req: MEMX-20, MEMO-12
 #[test]
 fn an_owner_dies_while_it_sends() {
@@ -151,7 +151,7 @@ fn an_owner_dies_while_it_sends() {
     });
 }
 
-// The check of `retrieve` that its caller lives.
+// Tests the check of `retrieve` that the caller lives.
 // req: MEMO-12, MEMRC-06, MEMX-20
 #[test]
 fn a_borrower_dies_while_it_retrieves() {
@@ -171,13 +171,13 @@ fn a_borrower_dies_while_it_retrieves() {
         let lend = Transaction::lend(0, 0x8001, RW, &[(NWD_PAGES, 1)]);
         let handle = nwd.send(MEM_LEND_64, &lend);
         let points = dies_meanwhile(&system, plan, [handle, 0, 0, 0, 0]);
-        // The dead have nothing.
+        // A dead partition has no memory.
         nwd.reclaim(handle).success();
         points
     });
 }
 
-// M12, a sibling: what is let go between slices is judged again.
+// A transaction that is released between slices is checked again.
 // req: MEMO-12, MEMRL-11, TIME-07
 #[test]
 fn a_borrower_dies_while_what_it_gives_back_is_zeroed() {
@@ -187,7 +187,7 @@ fn a_borrower_dies_while_what_it_gives_back_is_zeroed() {
         let work = |sp: &mut Sp, request: &Regs| {
             let [handle, gives_back, ..] = request.payload();
             if gives_back != 0 {
-                // Both ends of the call are the same to it.
+                // The call may end in either way.
                 sp.relinquish(handle, 1);
             } else {
                 sp.map_buffers();
@@ -207,7 +207,7 @@ fn a_borrower_dies_while_what_it_gives_back_is_zeroed() {
         let handle = nwd.send(MEM_LEND_64, &lend);
         nwd.ask(0x8001, [handle, 0, 0, 0, 0]);
         let points = dies_meanwhile(&system, plan, [handle, 1, 0, 0, 0]);
-        // The dead have nothing, and what they began to have zeroed is zeroed to its end.
+        // The dead partition has no memory, and the zeroing that it began is completed.
         let zeroed: u64 = {
             let journal = system.machine.journal();
             let zeroed = journal
@@ -223,7 +223,8 @@ fn a_borrower_dies_while_what_it_gives_back_is_zeroed() {
     });
 }
 
-// The lock of `Channel::read`, from the look at a buffer to the end of the copy.
+// Tests the lock of `Channel::read`, which is held from the lookup of a buffer to the end of the
+// copy.
 // req: FRAG-03, FRAG-04, MEMO-27, MEMX-19
 #[test]
 fn a_buffer_is_read_by_who_owns_it_or_not_at_all() {
@@ -232,7 +233,7 @@ fn a_buffer_is_read_by_who_owns_it_or_not_at_all() {
     const OTHER: u64 = NWD_PAGES + 0x8000;
     let share = |page| Transaction::share(0, 0x8002, RW, &[(page, 1)]).encode(Layout::V1_2);
     explore(|plan| {
-        // Writes a descriptor of its own to a page that was lent to it.
+        // Writes a descriptor to a page that was lent to the borrower.
         let borrower = move |sp: &mut Sp| {
             sp.map_buffers();
             sp.serve(move |sp, request| {
@@ -282,7 +283,7 @@ fn a_buffer_is_read_by_who_owns_it_or_not_at_all() {
     });
 }
 
-/// Sends an empty indirect message to `to` in each request; the error or 0.
+/// Sends an empty indirect message to `to` in each request. Answers with the error or 0.
 fn sends_to(to: u16) -> impl Fn(&mut Sp) {
     move |sp| {
         sp.map_buffers();
@@ -298,7 +299,7 @@ fn sends_to(to: u16) -> impl Fn(&mut Sp) {
     }
 }
 
-// Each locks a TX and an RX, of the same two pairs.
+// Each PE locks a TX and an RX, out of the same two pairs.
 // req: RXTX-16
 #[test]
 fn messages_that_cross_do_not_dead_lock() {

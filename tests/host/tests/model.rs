@@ -1,5 +1,6 @@
-//! The model ([`host_tests::model`]): random sequences of calls by everybody. A failure is shrunk
-//! to few calls. `HOST_MODEL_CASES` sets how many sequences are tried, `HOST_MODEL_SEED` which.
+//! Runs the model ([`host_tests::model`]) on random sequences of calls by all endpoints. A failing
+//! sequence is reduced to few calls. `HOST_MODEL_CASES` is the number of sequences, and
+//! `HOST_MODEL_SEED` selects them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -49,7 +50,7 @@ fn every_page_is_in_one_state_and_tables_say_which() {
     if let Err(failure) = outcome {
         panic!("{failure}");
     }
-    // A model whose calls are all refused, or all accepted, shows nothing.
+    // A model whose calls are all refused, or all accepted, would show nothing.
     for name in ["send", "fragment", "retrieve", "relinquish", "reclaim"] {
         let [accepted, refused] = tally.borrow()[name];
         assert!(accepted > 10 && refused > 10, "{:?}", tally.borrow());

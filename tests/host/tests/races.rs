@@ -1,5 +1,5 @@
-//! Races of memory calls. Each is run with every point at which one PE can be stopped for another,
-//! so that what one preemption can break is found for certain, and with random orders. See
+//! Races of memory calls. Each runs with a preemption at every point at which one PE can be stopped
+//! for another, so that any fault that one preemption can cause is found, and in random orders. See
 //! `schedule::explore`.
 
 use std::sync::Mutex;
@@ -12,8 +12,8 @@ use spmc::addr::World::{NonSecure, Secure};
 
 type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
 
-/// A partition that retrieves, and relinquishes unless it is told to keep; its first result is the
-/// error.
+/// Runs a partition that retrieves, and relinquishes unless it is told to keep the region. The
+/// first result is the error.
 fn borrower(sp: &mut Sp) {
     sp.map_buffers();
     sp.serve(|sp, request| {
@@ -73,7 +73,7 @@ fn two_sends_of_the_same_pages() {
     });
 }
 
-/// Begins a share of `ranges`, of which only the last is left for another fragment. The handle.
+/// Begins a share of `ranges`, the last of which is left for another fragment. Returns the handle.
 fn begin(nwd: Nwd<'_>, ranges: &[(u64, u32)]) -> u64 {
     let bytes = Transaction::share(0, 0x8001, RW, ranges).encode(Layout::V1_2);
     let first = bytes.len() - 16;
@@ -214,8 +214,8 @@ fn relinquish_against_reclaim() {
 // req: MEMRL-08, MEMRL-13, MEMRQ-11
 #[test]
 fn relinquish_of_one_borrower_against_retrieve_of_another() {
-    // Both ask for zeroing: the page is zeroed when nobody has it, and never under somebody who
-    // has.
+    // Both borrowers ask for zeroing: the page is zeroed when nobody has it, and never while a
+    // borrower has it.
     let script = |sp: &mut Sp| {
         sp.map_buffers();
         sp.serve(|sp, request| {
@@ -360,7 +360,7 @@ fn a_sender_dies_while_it_sends() {
         ]);
         system.turn_on(1);
         let send: Body = Box::new(|nwd| {
-            // The partition may die before, meanwhile, or after it has answered.
+            // The partition may die before, during, or after the request.
             let answer = nwd.request(0x8001, [0; 5]);
             let served = answer.function() == DIRECT_RESP_64;
             assert!(served || answer.error() == Some(ABORTED), "{answer:?}");

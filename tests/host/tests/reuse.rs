@@ -1,6 +1,6 @@
-//! Pages of the table pool that go from one use to another while PEs still walk them as what they
-//! were. The machine looks for that at every point of every schedule: see `Tlb::find_reused`.
-//! Orders of calls as in `races.rs`.
+//! Pages of the table pool that are put to another use while PEs may still walk them as tables. The
+//! machine looks for such pages at every point of every schedule: see `Tlb::find_reused`. The
+//! orders of calls are those of `races.rs`.
 
 use host_tests::ffa::*;
 use host_tests::manifest::partition_base;
@@ -11,33 +11,33 @@ use spmc::addr::World::{self, NonSecure, Secure};
 
 type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
 
-/// Regions of 2 MiB of the Normal world.
+/// Returns the address of a region of 2 MiB of the Normal world.
 fn region(n: u64) -> u64 {
     0x4400_0000 + n * 0x20_0000
 }
 
-/// Offset of a page in a region that is not its first.
+/// The offset of a page in a region, other than the first page.
 const SPOT: u64 = 5 * 0x1000;
 
-/// Leaves so few tables that the roots of a partition are its whole quota: all other tables are the
-/// reserve's, which hands out first what came back last.
+/// The number of tables. There are so few that the roots of a partition take its whole quota. All
+/// further tables come from the reserve, which hands out first what was returned last.
 const TABLES: usize = 64;
 
-/// Retrieves the share with the handle that is given, of the owner that is given.
+/// Request: retrieve the share with the given handle of the given owner.
 const RETRIEVE: u64 = 1;
-/// Relinquishes it.
+/// Request: relinquish that share.
 const RELINQUISH: u64 = 2;
-/// Writes a byte to an address.
+/// Request: write a byte to an address.
 const POKE: u64 = 3;
-/// Reads a byte.
+/// Request: read a byte.
 const PEEK: u64 = 4;
-/// Lends a page to a partition.
+/// Request: lend a page to a partition.
 const LEND: u64 = 5;
 
-/// The answer to [`PEEK`] where nothing is mapped.
+/// The answer to [`PEEK`] if nothing is mapped.
 const NOTHING: u64 = 0xdead;
 
-/// Serves those requests, on memory of `world`.
+/// Returns a script that serves these requests, with memory of `world`.
 fn script(world: World) -> impl Fn(&mut Sp) + Send + Sync + 'static {
     move |sp| {
         if sp.vcpu == 0 {
@@ -78,7 +78,7 @@ fn lend(nwd: Nwd<'_>, id: u16, page: u64) -> u64 {
     nwd.send(MEM_LEND_64, &Transaction::lend(0, id, RW, &[(page, 1)]))
 }
 
-/// Three PEs; the attacker can run on each of them.
+/// Boots a system with three PEs. The attacker can run on each of them.
 fn boot(world: World) -> System {
     let partition = |name| PartitionSpec::new(name).script(script(world));
     let system = System::builder()
@@ -94,7 +94,7 @@ fn boot(world: World) -> System {
     system
 }
 
-/// Looks again and again for what the attacker was never given.
+/// Repeatedly looks for memory that the attacker was never given.
 fn looks_for<'a>(spot: u64) -> Body<'a> {
     Box::new(move |nwd| {
         for _ in 0..3 {
@@ -110,8 +110,8 @@ fn a_table_becomes_a_table_of_another_partition() {
     explore(|plan| {
         let system = boot(NonSecure);
         let nwd = system.nwd();
-        // The attacker has a table for a region of which it has one page, and knows it on another
-        // PE.
+        // The attacker has a table for a region of which it has one page, and another PE's TLB
+        // knows the table.
         let mine = lend(nwd, 0x8001, region(0));
         assert_eq!(ask(nwd, 0x8001, RETRIEVE, mine, 0), 0);
         assert_eq!(ask(system.pe(1), 0x8001, POKE, region(0), 1), 0);
@@ -137,7 +137,7 @@ fn a_table_becomes_a_table_of_another_partition() {
     });
 }
 
-/// Begins a share of `ranges` and one more. Whether the SPMC waits for that one.
+/// Begins a share of `ranges` and of one more range. Returns whether the SPMC waits for that range.
 fn begin(nwd: Nwd<'_>, ranges: &[(u64, u32)]) -> bool {
     let mut all = ranges.to_vec();
     all.push((region(2), 1));
@@ -155,7 +155,7 @@ fn a_table_becomes_a_list_that_the_normal_world_writes() {
     explore(|plan| {
         let system = boot(Secure);
         let nwd = system.nwd();
-        // The Normal world uses up its quota, so that its lists come from the reserve too.
+        // The Normal world uses up its quota, so that its lists come from the reserve, too.
         let quota = spmc::mm::Quotas::of::<host_tests::hal::FakeHal>(TABLES).normal_world;
         for n in 0..quota as u64 {
             lend(nwd, 0x8002, region(10 + n));

@@ -1,5 +1,5 @@
-//! Ids that manifests ask for: they are the partitions' in every call, and places in tables stay
-//! apart from them.
+//! Ids that manifests ask for: partitions have them in every call, and the places in tables do not
+//! depend on them.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use host_tests::{PartitionSpec, Sp, System};
 
 use crate::notification::{both, caller, done, info, via};
 
-/// Asked for by the first and the third partition. With places as indices it lies behind every
-/// table.
+/// The id for which the first and the third partition ask. As an index of a place it would be
+/// behind every table.
 const FIRST: u16 = 0x8041;
 const SECOND: u16 = 0x9105;
 const THIRD: u16 = 0x8003;
@@ -33,8 +33,8 @@ fn a_free_id_is_the_partitions() {
         let [code, own, ..] = nwd.ask(id, [ID_GET, 0, 0, 0, 0]);
         assert_eq!((code, own), (0, id.into()));
     }
-    // The ids of places that are given up are nobody's, and so are those with the low bytes of ids
-    // that are there.
+    // The ids of unused places belong to nobody, and so do ids whose low bytes are those of
+    // existing partitions.
     for nobody in [0x8001, 0x8002, 0x8004, 0x8141, 0x9141, 0x8105, 0x8005] {
         let refused = nwd.request(nobody, [0; 5]);
         assert_eq!(refused.error(), Some(INVALID_PARAMETERS), "{nobody:#x}");
@@ -100,7 +100,7 @@ fn memory_is_lent_to_the_id_that_a_partition_has() {
             RW,
             &[(partition_base(1) + 0x4_0000, 1)],
         );
-        // All of its own slots and more.
+        // More than the partition's own slots.
         let handles: Vec<u64> = (0..8)
             .map(|page| {
                 let mut own = own.clone();

@@ -89,7 +89,7 @@ fn boot_information() {
         let manifest = spec.manifest();
         let system = System::boot([spec.script(move |sp| {
             if sp.vcpu != 0 {
-                // For the first context only.
+                // Only the first context gets boot information.
                 assert_eq!(sp.regs[register as usize], 0);
                 sp.msg_wait();
                 return;
@@ -184,7 +184,7 @@ fn what_a_partition_may_call_while_it_initialises() {
                 sp.call([RXTX_UNMAP]).success();
                 sp.refused([DIRECT_RESP_64, 0x8001_0000], DENIED);
                 sp.refused([RUN, 0x8002_0000], DENIED);
-                // Not initialised yet.
+                // sp2 is not initialised yet.
                 sp.refused([DIRECT_REQ_64, 0x8001_8002], BUSY);
                 sp.serve(|_, request| request.payload())
             }),
@@ -193,7 +193,7 @@ fn what_a_partition_may_call_while_it_initialises() {
             .script(|sp| {
                 let answer = sp.call([DIRECT_REQ_64, 0x8002_8001, 0, 6]);
                 assert_eq!((answer.function(), answer.0[3]), (DIRECT_RESP_64, 6));
-                // Interrupts wait until all are up.
+                // Interrupts wait until all partitions are initialised.
                 assert!(!sp.interrupt());
                 sp.serve(|_, _| [3; 5])
             }),
@@ -201,7 +201,7 @@ fn what_a_partition_may_call_while_it_initialises() {
     assert_eq!(system.nwd().ask(0x8002, [0; 5]), [3; 5]);
 }
 
-// C22: what is in x0 would be taken for boot information.
+// The value in x0 would be taken for boot information.
 // req: BOOT-03, SEC-06
 #[test]
 fn registers_are_zero_at_entry_but_for_the_pe() {
@@ -234,7 +234,7 @@ fn secondary_contexts_start_where_the_partition_said() {
         PartitionSpec::new("registers").vcpus(3).script(|sp| {
             let base = partition_base(1);
             if sp.vcpu == 0 {
-                // Outside of its memory, misaligned, in front of the image.
+                // Outside of the partition's memory, misaligned, or before the image.
                 for bad in [0, base - 4, base + PARTITION_SIZE, base + 2, 1 << 40, !3] {
                     sp.refused([SECONDARY_EP_REGISTER_64, bad], INVALID_PARAMETERS);
                 }
@@ -245,7 +245,7 @@ fn secondary_contexts_start_where_the_partition_said() {
                 sp.call([SECONDARY_EP_REGISTER_64, base + 0x6000]).success();
             } else {
                 assert_eq!(sp.entry, base + 0x6000);
-                // It initialises, too, but not in the boot of the system.
+                // The second context initialises, too, but not during the boot of the system.
                 sp.refused([SECONDARY_EP_REGISTER_64, base + 0x7000], DENIED);
             }
             sp.serve(|sp, _| {
@@ -270,7 +270,7 @@ fn secondary_contexts_start_where_the_partition_said() {
     }
 }
 
-// It has initialised, though others have not.
+// The partition has initialised, although others have not.
 // req: BOOT-09, SEC-04
 #[test]
 fn entry_points_are_for_contexts_that_initialise() {
@@ -294,7 +294,7 @@ fn entry_points_are_for_contexts_that_initialise() {
     assert_eq!(system.nwd().ask(0x8002, [1; 5]), [1; 5]);
 }
 
-/// PSCI_CPU_OFF from the SPMD.
+/// Sends PSCI_CPU_OFF from the SPMD.
 fn power_off(pe: Nwd<'_>) {
     let answer = pe.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, 0x8400_0002]);
     assert_eq!(answer.0[..4], [DIRECT_RESP_32, 0x8000_ffff, 0x8000_0002, 0]);
@@ -314,7 +314,7 @@ fn contexts_start_anew_when_their_pe_was_off() {
     assert_eq!(pe.ask(0x8001, [0; 5])[0], 1);
 }
 
-/// Counts its requests.
+/// Counts the requests to a partition.
 fn counts(sp: &mut Sp) {
     let mut served = 0;
     sp.serve(move |_, _| {
@@ -338,7 +338,7 @@ fn a_up_partition_outlives_every_pe_but_one() {
         assert_eq!(system.pe(pe).ask(0x8002, [0; 5])[0], 1);
     }
     assert_eq!(system.nwd().ask(0x8001, [0; 5])[0], 1);
-    // The PE that booted, too.
+    // The boot PE, too.
     for pe in 0..3 {
         power_off(system.pe(pe));
     }
@@ -352,8 +352,8 @@ fn a_up_partition_outlives_every_pe_but_one() {
     }
 }
 
-/// The SPMC manifest of a system with one partition, where all that the Normal world has is
-/// `range`.
+/// Returns the SPMC manifest of a system with one partition, in which `range` is all memory of the
+/// Normal world.
 fn manifest_with_ns_memory(range: Range<u64>) -> Vec<u8> {
     let bytes = |range: Range<u64>| {
         let size = range.end - range.start;
@@ -371,9 +371,9 @@ fn manifest_with_ns_memory(range: Range<u64>) -> Vec<u8> {
 #[test]
 fn an_unusable_manifest_is_told_to_the_spmd() {
     for dtb in [
-        // The SPMC's own memory is the Normal world's, too.
+        // Memory of the SPMC that is also the Normal world's.
         manifest_with_ns_memory(SPMC_IMAGE.end - 0x1000..SPMC_IMAGE.end),
-        // So is memory of partitions.
+        // Memory of partitions that is also the Normal world's.
         manifest_with_ns_memory(SECURE_RAM.end - 0x1000..SECURE_RAM.end),
         Vec::new(),
         vec![0; 64],
@@ -450,7 +450,8 @@ fn regions_of_the_manifest() {
                     },
                 ];
                 sp.device = true;
-                // It lies where the SPMC manifest says, whatever it says itself.
+                // The package lies where the SPMC manifest says, whatever the partition's own
+                // manifest says.
                 sp.extra = Some(Arc::new(|fdt| {
                     fdt.property_u64("load-address", 0x0e80_0000).unwrap();
                 }));
@@ -474,7 +475,7 @@ fn regions_of_the_manifest() {
                     assert_eq!(sp.peek(NonSecure, 0x0e80_0000), None);
                     assert_eq!(sp.peek(Secure, 0x0e81_2000), None);
                     assert!(sp.execute(Secure, 0x0904_0000).is_err());
-                    // Neither devices nor Non-secure regions can be handed on.
+                    // Neither devices nor Non-secure regions can be sent on.
                     let buffers = partition_base(0) + 0x1_0000;
                     sp.call([RXTX_MAP_64, buffers, buffers + 0x1000, 1])
                         .success();

@@ -1,5 +1,5 @@
-//! BOOT: packages for which the system has too little, and memory that does not answer: what is
-//! missing costs that partition alone.
+//! BOOT: packages for which the system has too few resources, and memory that does not answer. The
+//! consequences are limited to that partition.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn serve(sp: &mut Sp) {
     })
 }
 
-/// Starts anew when it fails.
+/// Returns a partition that starts again when it fails.
 fn restarts(name: &str) -> PartitionSpec {
     PartitionSpec::new(name)
         .with(|sp| {
@@ -43,7 +43,7 @@ fn restarts(name: &str) -> PartitionSpec {
         .script(serve)
 }
 
-/// The package in its first version, in which the manifest lies right behind the header.
+/// Replaces the package by one of version 1, in which the manifest follows the header directly.
 fn first_version(mut spec: PartitionSpec) -> PartitionSpec {
     const HEADER: usize = 24;
     let manifest = spec.manifest();
@@ -56,7 +56,7 @@ fn first_version(mut spec: PartitionSpec) -> PartitionSpec {
     spec
 }
 
-/// Returns whether a partition is there; then it can be told by all means, otherwise by none.
+/// Returns whether a partition exists. If so, all calls agree on that; otherwise none knows of it.
 #[track_caller]
 fn is_there(system: &System, id: u16) -> bool {
     let nwd = system.nwd();
@@ -110,7 +110,7 @@ fn boot_information_of_1_0_is_name_value_and_size() {
     assert!(is_there(&system, SP1));
 }
 
-// A register without the node that says for what.
+// A register without the node that says for what it is used.
 // req: BOOT-03, PMAN-16
 #[test]
 fn boot_information_is_for_those_who_ask_for_it() {
@@ -159,7 +159,7 @@ fn a_partition_is_not_restarted_if_its_memory_does_not_answer() {
         assert!(is_there(&system, SP2));
         restarts
     };
-    // 251 pages are zeroed; then it is loaded as at boot.
+    // 251 pages are zeroed. Then the partition is loaded as at boot.
     assert!([0, 100, 250].into_iter().all(|others| !restarts(others)));
     assert!((251..).take_while(|others| !restarts(*others)).count() > 10);
 }
@@ -207,8 +207,8 @@ fn all_partitions_and_stream_endpoints_have_translations_of_their_own() {
 const STREAM: Stream = Stream { smmu: 1, id: 7 };
 const DEVICE: u64 = SECURE_DEVICE.start;
 
-/// Memory of the partition at `index` where tables are scarce: pages that it shares with the Normal
-/// world and one of its own, each of which needs a table.
+/// Returns memory of the partition at `index`, for a system with few tables: pages that it shares
+/// with the Normal world and one of its own, each of which needs a table.
 fn scattered(index: u64) -> [Region; 4] {
     let region = |name, base, attributes| Region {
         name,
@@ -225,7 +225,7 @@ fn scattered(index: u64) -> [Region; 4] {
     ]
 }
 
-/// A partition that touches all that it has before it serves; the first one has a device.
+/// Returns a partition that accesses all its memory before it serves. The first one has a device.
 fn wide(index: u64, endpoint: Option<u16>) -> PartitionSpec {
     let spec = PartitionSpec::new(&format!("sp{}", index + 1));
     let spec = match index {
@@ -271,7 +271,7 @@ fn a_partition_has_all_that_its_manifest_names_or_is_not_there() {
         }
         seen.insert(there);
     }
-    // The first ones take what there is.
+    // The first partitions take what there is.
     let expected = [0, 1, 2, 3].map(|count| [0, 1, 2].map(|index| index < count));
     assert_eq!(seen, BTreeSet::from(expected));
 }

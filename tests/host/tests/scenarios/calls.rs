@@ -1,5 +1,5 @@
-//! COMP, FEAT and GEN: the table of calls, held against what the SPMC does with each function id,
-//! and against docs/support.md.
+//! COMP, FEAT and GEN: compares the table of calls with the SPMC's treatment of each function id,
+//! and with docs/support.md.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,13 +11,13 @@ use spmc::ffa::{FunctionId, Version, function};
 
 const NONSENSE: u64 = 0x10;
 
-/// Functions that cannot be tried in a row: they end the script, or let it wait.
+/// Functions that cannot be tried one after the other, since they end the script or make it wait.
 const LEAVES: [u64; 4] = [ERROR, MSG_WAIT, ABORT_32, ABORT_64];
-/// By them EL3 tells the SPMC something: they are no calls of the Normal world.
+/// Functions by which EL3 reports something to the SPMC. They are no calls of the Normal world.
 const OF_EL3: [u64; 2] = [ERROR, INTERRUPT];
 /// Functions whose answer is about another function or version.
 const QUESTIONS: [u64; 2] = [VERSION, FEATURES];
-/// Refused with DENIED where there is no such function.
+/// Functions that are refused with DENIED at S-EL1.
 const DENIED_AT_S_EL1: [u64; 4] = [
     MEM_PERM_GET_32,
     MEM_PERM_GET_64,
@@ -25,11 +25,11 @@ const DENIED_AT_S_EL1: [u64; 4] = [
     MEM_PERM_SET_64,
 ];
 
-/// Functions that `FFA_FEATURES` keeps from the Normal world, which has 64-bit addresses and whose
-/// calls are never paused.
+/// Functions that `FFA_FEATURES` does not report to the Normal world, which has 64-bit addresses
+/// and whose calls are never paused.
 const NOT_TOLD: [u64; 2] = [RXTX_MAP_32, MEM_OP_PAUSE];
 
-/// Returns every id that the framework may have.
+/// Returns every id that FF-A may use.
 fn ids() -> impl Iterator<Item = u64> {
     (0x8400_0060..=0x8400_0097).flat_map(|id| [id, id | 1 << 30])
 }
@@ -38,9 +38,9 @@ fn is_there(answer: Regs) -> bool {
     answer.error() != Some(NOT_SUPPORTED)
 }
 
-/// Tries one function id on `call`: it is there exactly if the table says so, and each register
-/// that the table reserves is refused when there is nonsense in it. `FFA_FEATURES` tells of no
-/// function that is not there, and hides none.
+/// Tries one function id by `call`. The function exists exactly if the table says so, and a wrong
+/// value in a register that the table reserves is refused. `FFA_FEATURES` reports the existing
+/// functions, and no others.
 fn try_function(id: u64, origin: Origin, version: Version, mut call: impl FnMut([u64; 8]) -> Regs) {
     let row = call_table::find(FunctionId(id as u32));
     let told = is_there(call([FEATURES, id, 2, 0, 0, 0, 0, 0]));
@@ -101,7 +101,7 @@ fn partitions_have_what_the_table_says() {
             }
             sp.serve(|_, _| [0x600d, 0, 0, 0, 0]);
         };
-        // Only who has more than one context can have secondary ones.
+        // Only a partition with more than one context can have secondary contexts.
         let system = System::boot([PartitionSpec::new("mp")
             .vcpus(4)
             .version(minor)
@@ -110,8 +110,8 @@ fn partitions_have_what_the_table_says() {
     }
 }
 
-/// A function as docs/support.md describes it: which forms it has, and since when the Normal world
-/// and partitions have it.
+/// A function as docs/support.md describes it: its forms, and the versions since which the Normal
+/// world and partitions have it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Documented {
     forms: Vec<&'static str>,
@@ -119,7 +119,7 @@ struct Documented {
     partition: &'static str,
 }
 
-/// Returns the functions that somebody has, by name, as the table of calls knows them.
+/// Returns the functions that any caller has, by name, from the table of calls.
 fn functions() -> BTreeMap<String, Documented> {
     let source = include_str!("../../../../spmc/src/ffa/function.rs");
     let mut functions = BTreeMap::<_, Documented>::new();

@@ -1,5 +1,4 @@
-//! Call chains: cycles, depth, and what becomes of a chain when a PE is turned off (v1.1 section
-//! 8.3).
+//! Call chains: cycles, depth, and the fate of a chain when a PE is turned off (v1.1 section 8.3).
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -9,7 +8,7 @@ use host_tests::{Nwd, PartitionSpec, Sp, System};
 
 use super::meeting::Meeting;
 
-/// Asks the next partition up to `last`; the answer counts those that were passed.
+/// Passes a request on to the next partition, up to `last`. The answer counts the partitions.
 fn pass_on(last: u16) -> impl Fn(&mut Sp) {
     move |sp| {
         sp.serve(|sp, request| {
@@ -62,7 +61,7 @@ fn a_cycle_to_one_that_was_run_is_denied_by_its_model() {
             .script(|sp| sp.serve(|sp, _| sp.call([DIRECT_REQ_64, 0x8002_8003]).payload())),
         PartitionSpec::new("sp3").script(|sp| {
             sp.msg_wait();
-            // sp1 has cycles by FFA_RUN, sp2 processes a request.
+            // sp1 has cycles by FFA_RUN, sp2 serves a request.
             sp.refused([DIRECT_REQ_64, 0x8003_8001], DENIED);
             sp.refused([DIRECT_REQ_64, 0x8003_8002], BUSY);
             sp.call([DIRECT_RESP_64, 0x8003_8002]);
@@ -108,11 +107,11 @@ fn the_rest_of_a_chain_outlives_a_member_whose_pe_goes_off() {
         }
         let nwd = system.nwd();
         nwd.refused([DIRECT_REQ_64, 0x8003], BUSY);
-        // up2 comes to the end of its work, and up is told that mp never will.
+        // up2 completes its work, and up is told that mp will never answer.
         let answer = nwd.call([RUN, 0x8001_0000]);
         assert_eq!(answer.function(), DIRECT_RESP_64);
         assert_eq!(answer.payload()[..2], [u64::MAX, ABORTED as u64]);
-        // All take requests again.
+        // All partitions accept requests again.
         system.turn_on(1);
         for pe in [0, 1] {
             assert_eq!(system.pe(pe).request(0x8001, [0; 5]).function(), INTERRUPT);
@@ -137,7 +136,7 @@ fn a_chain_whose_root_goes_off_is_seen_to_its_end() {
     power_off(system.pe(1));
     let nwd = system.nwd();
     nwd.refused([DIRECT_REQ_64, 0x8003], BUSY);
-    // Nobody waits for its response: the Normal world sees that it is done.
+    // Nobody waits for the response of sp3. The Normal world sees that it is done.
     let answer = nwd.call([RUN, 0x8003_0000]);
     assert_eq!(answer.0[..8], [MSG_WAIT, 0x8003_0000, 0, 0, 0, 0, 0, 0]);
     assert_eq!(nwd.request(0x8003, [0; 5]).function(), INTERRUPT);
@@ -202,7 +201,8 @@ fn one_that_yielded_to_a_pe_that_goes_off_is_seen_to_its_end() {
     assert_eq!(system.nwd().call([RUN, 0x8002_0000]).payload(), [5; 5]);
 }
 
-// The rest of a chain may give the PE back before it is done: to whoever waits for it now.
+// The rest of a chain may give the PE back before it is done. The PE goes to whoever waits for the
+// rest now.
 // req: MSGW-15, MSGW-16, RUN-23
 #[test]
 fn the_rest_of_a_chain_may_yield_to_the_heir_of_who_called_it() {
@@ -227,13 +227,13 @@ fn the_rest_of_a_chain_may_yield_to_the_heir_of_who_called_it() {
     system.turn_on(1);
     assert_eq!(system.pe(1).request(0x8001, [0; 5]).function(), INTERRUPT);
     power_off(system.pe(1));
-    // Only when it is done the request of mp, which is no more, has come to nothing.
+    // The request of mp, whose context is gone, is aborted only when the rest is done.
     let answer = system.nwd().call([RUN, 0x8001_0000]);
     assert_eq!(answer.payload()[0], ABORTED as u64);
 }
 
-/// A chain of one that moves and a partition that works for it on PE 1, and the meeting that this
-/// one comes to: in its work if it is asked to, and whenever it begins anew.
+/// Boots a chain of a partition that moves and a partition that works for it on PE 1. Returns the
+/// meeting that the second one attends: in a request if it is told to, and in each new life.
 fn meets() -> (System, Meeting) {
     let meeting = Meeting::new();
     let (there, lives) = (meeting.clone(), AtomicU64::new(0));
@@ -274,7 +274,7 @@ fn a_chain_that_runs_is_busy() {
     });
 }
 
-// It works for nobody in its new life, so that nobody has to wait for it.
+// The context works for nobody in its new life, so nobody has to wait for it.
 // req: MSGW-15, RUN-21
 #[test]
 fn a_chain_goes_on_while_its_end_begins_anew() {

@@ -7,7 +7,7 @@ use spmc::addr::World;
 
 use super::log_lines::{self, capture};
 
-/// The lines of partitions whose names start with `prefix`: tests run at the same time.
+/// Returns the lines of partitions whose names start with `prefix`, since tests run in parallel.
 fn lines(prefix: &str) -> Vec<String> {
     let lines = log_lines::lines(prefix).into_iter();
     lines.filter(|line| line.contains(" vcpu ")).collect()
@@ -108,7 +108,7 @@ fn as_many_characters_as_the_registers_of_that_version_hold() {
     ]);
 }
 
-/// Each line waits for a UART, and a flood of one partition would keep it from all others.
+/// Each line takes time on the UART, so a flood of one partition would keep the UART from others.
 #[test]
 fn a_flood_of_lines_leaves_the_console_to_others() {
     let say = |sp: &mut Sp| {
@@ -129,7 +129,7 @@ fn a_flood_of_lines_leaves_the_console_to_others() {
     nwd.ask(0x8002, [3, 0, 0, 0, 0]);
     assert_eq!(lines("modest").len(), 3);
 
-    // Time earns it new lines, and the first of them tells what is missing.
+    // Time earns the partition new lines. The first of them states how many are missing.
     system.machine.gic().pass(8 * 2);
     nwd.ask(0x8001, [10, 0, 0, 0, 0]);
     assert_eq!(lines("flooder").len(), 66);
@@ -137,7 +137,7 @@ fn a_flood_of_lines_leaves_the_console_to_others() {
     assert_eq!(log_lines::lines(told), [told]);
 }
 
-/// A partition that faults and takes it, for ever, is the same flood.
+/// A partition that faults again and again, and takes each abort, is a flood, too.
 #[test]
 fn a_flood_of_faults_leaves_the_console_to_others() {
     let system = boot([PartitionSpec::new("faulty").script(|sp| {
@@ -162,7 +162,7 @@ fn the_normal_world_has_its_own_console() {
     }
 }
 
-// Only levels that leave other tests their lines.
+// Only levels at which other tests keep their lines.
 #[test]
 fn the_spmc_manifest_says_how_much_is_logged() {
     capture();

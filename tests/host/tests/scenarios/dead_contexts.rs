@@ -1,4 +1,4 @@
-//! Tests what becomes of the other contexts of a partition when one of them fails, and of those
+//! Tests what happens to the other contexts of a partition when one of them fails, and to contexts
 //! that fail before they are ready.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use host_tests::{PartitionSpec, Sp, System};
 const SP1: u16 = 0x8001;
 const SP2: u16 = 0x8002;
 
-/// How far a script has come, and how far a test lets it go.
+/// The progress of a script, and the limit that a test sets.
 #[derive(Default)]
 struct Gate {
     reached: AtomicU64,
@@ -19,7 +19,7 @@ struct Gate {
 }
 
 impl Gate {
-    /// Comes to the point `n` and waits until it may go on.
+    /// Reaches the point `n`, and waits until the test lets the script continue.
     fn pass(&self, n: u64) {
         self.reached.store(n, SeqCst);
         while self.opened.load(SeqCst) < n {
@@ -39,7 +39,7 @@ fn fails(sp: &mut Sp) -> ! {
     unreachable!("it is dead")
 }
 
-/// Two contexts: the second one fails in its first request.
+/// Returns a partition with two contexts, the second of which fails in its first request.
 fn mortal(script: impl Fn(&mut Sp) + Send + Sync + 'static) -> PartitionSpec {
     PartitionSpec::new("mortal")
         .vcpus(2)
@@ -121,7 +121,7 @@ fn a_response_does_not_bring_a_caller_back_that_failed_meanwhile() {
         gate.opened.store(1, SeqCst);
         assert_eq!(first.join().unwrap(), Some(ABORTED));
     });
-    // It answered, and waits for others.
+    // The context has answered and waits for requests.
     assert_eq!(system.nwd().ask(SP2, [7; 5]), [7; 5]);
 }
 
@@ -147,7 +147,7 @@ fn a_pe_that_comes_on_starts_nothing_of_a_partition_that_failed() {
     assert_eq!(system.pe(2).ask(SP2, [7; 5]), [7; 5]);
 }
 
-// A partition that does not get through its initialisation would be loaded again for ever.
+// A partition that does not complete its initialisation would be loaded again for ever.
 #[test]
 fn one_that_fails_while_it_starts_anew_is_not_started_again() {
     let lives = Arc::<AtomicU64>::default();
@@ -176,7 +176,7 @@ fn one_that_fails_while_it_starts_anew_is_not_started_again() {
     }
 }
 
-// What it was called for before that is over, too.
+// The work for which the context was called before is over, too.
 // req: MSGD-08, INT-09
 #[test]
 fn a_context_is_not_called_for_interrupts_once_its_partition_failed() {
@@ -207,7 +207,7 @@ fn a_context_is_not_called_for_interrupts_once_its_partition_failed() {
     assert_eq!(count.load(SeqCst), 0);
 }
 
-// It fails once, however many of its contexts come to their end because of that.
+// The partition fails once, however many of its contexts end because of that.
 // req: MSGD-08
 #[test]
 fn the_end_of_one_more_context_starts_nobody_anew() {

@@ -1,5 +1,5 @@
-//! C2: from 1.1 on the size of the receivers in a descriptor is what its header says, 16 or 32
-//! bytes, whatever the version.
+//! From 1.1 on, the header of a descriptor states the size of the receivers, 16 or 32 bytes, at any
+//! version.
 
 use host_tests::ffa::*;
 use host_tests::system::NWD_PAGES;
@@ -8,8 +8,8 @@ use host_tests::{PartitionSpec, Sp, System};
 const LAYOUTS: [Layout; 2] = [Layout::V1_1, Layout::V1_2];
 const WORDS: [u64; 2] = [0x1122_3344_5566_7788, 0x99aa_bbcc_ddee_ff00];
 
-/// Retrieves the handle in x3 as laid out by x4: 16 or 32, and tells the implementation defined
-/// value that it got and how many constituents it read.
+/// Retrieves the handle in x3 in the layout that x4 selects, 16 or 32. Answers with the
+/// IMPLEMENTATION DEFINED value and the number of constituents that it read.
 fn borrower(name: &str, minor: u32) -> PartitionSpec {
     PartitionSpec::new(name).version(minor).script(|sp| {
         sp.map_buffers();
@@ -30,7 +30,7 @@ fn borrower(name: &str, minor: u32) -> PartitionSpec {
     })
 }
 
-/// Retrieves with as many fragments as it takes.
+/// Retrieves with as many fragments as are needed.
 fn read(sp: &mut Sp, request: &Transaction) -> Transaction {
     let answer = sp.memory_call(MEM_RETRIEVE_REQ_64, &request.encode(sp.layout));
     assert_eq!(answer.function(), MEM_RETRIEVE_RESP, "{answer:?}");
@@ -89,7 +89,7 @@ fn the_implementation_defined_value_goes_where_there_is_a_place_for_it() {
     assert_eq!(told[..3], [1, first, second]);
     assert_eq!(nwd.ask(0x8001, [handle, 16, 0, 0, 0])[..3], [1, 0, 0]);
     nwd.reclaim(handle).success();
-    // A sender without a place for it has given zero.
+    // A sender whose layout has no place for the value has given zero.
     let handle = nwd
         .memory_call(MEM_SHARE_64, &share.encode(Layout::V1_1))
         .handle();

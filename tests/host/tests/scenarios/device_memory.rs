@@ -1,5 +1,5 @@
-//! Device memory: an owner by its manifest can lend a device to one partition, and do nothing else
-//! with it.
+//! Device memory: a partition that owns a device by its manifest can lend the device to one
+//! partition, and can do nothing else with it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const NGNRE: u16 = 0x14;
 const GRE: u16 = 0x1c;
 const ZERO: u32 = 1;
 const ZERO_AFTER: u32 = 4;
-/// A stream endpoint that nobody is proxy for.
+/// A stream endpoint without a proxy.
 const SEPID: u16 = 0x9000;
 const STREAM: Stream = Stream { smmu: 0, id: 0 };
 
@@ -46,7 +46,7 @@ fn with_device(spec: PartitionSpec, base: u64, attributes: u32, exclusive: bool)
     })
 }
 
-/// `change` is made to SP1, which has the device for itself.
+/// Boots a stage. `change` is applied to SP1, which has exclusive access to the device.
 fn stage_with(change: impl Fn(PartitionSpec) -> PartitionSpec) -> Stage {
     let stage = Stage::of(
         |builder| {
@@ -60,7 +60,7 @@ fn stage_with(change: impl Fn(PartitionSpec) -> PartitionSpec) -> Stage {
             _ => spec.with(|spec| spec.takes_exceptions = true),
         },
     );
-    // Something must answer there.
+    // Declare memory there, so that accesses succeed.
     let mut memory = stage.system.machine.memory();
     memory.declare(Secure, SECURE_DEVICE);
     memory.declare(NonSecure, NORMAL_DEVICE);
@@ -72,7 +72,7 @@ fn stage() -> Stage {
     stage_with(|spec| spec)
 }
 
-/// Returns whether hardware treats the page as a device, for a partition that has it.
+/// Returns whether hardware treats the page as Device memory for a partition that has it.
 fn is_device(stage: &Stage, id: u16, world: World, at: u64) -> bool {
     let partition = &stage.system.spmc.partitions[usize::from(id - SP1)];
     let roots = partition.frozen().unwrap().roots;
@@ -144,7 +144,7 @@ fn a_partition_lends_its_device_to_another_one() {
         assert_eq!(stage.access(SP2, Secure, DEVICE), NONE);
         reclaimed(&stage, handle);
     }
-    // Nobody asked for that.
+    // Nobody asked for zeroing.
     assert!(
         !stage
             .system
@@ -198,7 +198,7 @@ fn a_device_is_not_sent_in_any_other_way() {
             Transaction::lend(SP1, SP2, RW, &[(DEVICE, 1), (own, 1)]),
             DENIED,
         ),
-        // Zeroed.
+        // With zeroing.
         (
             MEM_LEND_64,
             Transaction {
@@ -207,10 +207,10 @@ fn a_device_is_not_sent_in_any_other_way() {
             },
             DENIED,
         ),
-        // Of a lend to one, the borrower says the type.
+        // In a lend to one borrower, the borrower states the memory type.
         (MEM_LEND_64, with(NGNRNE, lend(RW)), INVALID_PARAMETERS),
         (MEM_LEND_64, with(NORMAL, lend(RW)), INVALID_PARAMETERS),
-        // To a device, which would reach registers of another.
+        // To a device, which could reach registers of another device.
         (
             MEM_LEND_64,
             Transaction::lend(SP1, SEPID, RW, &ranges),
@@ -224,7 +224,7 @@ fn a_device_is_not_sent_in_any_other_way() {
         });
     }
     assert_eq!(stage.access(SP1, Secure, DEVICE), READ_WRITE);
-    // Nor is it a buffer.
+    // Device memory cannot be a buffer, either.
     stage.run(SP1, |sp| {
         sp.call([RXTX_UNMAP]).success();
         let other = sp.tx();
@@ -252,7 +252,7 @@ fn a_device_is_not_retrieved_as_something_else() {
     }
     stage.retrieve(SP2, request(SP1, handle, RO)).unwrap();
     assert_eq!(stage.access(SP2, Secure, DEVICE), READ);
-    // A borrower cannot hand it on, nor use it as a buffer.
+    // A borrower cannot send the device on, nor use it as a buffer.
     stage.run(SP2, |sp| {
         for (function, transaction) in [
             (
@@ -301,7 +301,7 @@ fn a_device_is_zeroed_at_no_point() {
 // req: GEN-24, MAN-31
 #[test]
 fn what_the_manifest_does_not_give_cannot_be_lent() {
-    // A device that can only be read is only lent to be read.
+    // A device that its owner can only read can only be lent read-only.
     let stage = stage_with(|spec| with_device(spec, DEVICE, 1, true));
     stage.run(SP1, |sp| {
         let layout = sp.layout;
@@ -327,7 +327,7 @@ fn a_device_comes_back_from_a_borrower_that_dies() {
     stage.retrieve(SP2, request(SP1, handle, RW)).unwrap();
     assert_eq!(stage.kill(SP2).error(), Some(ABORTED));
     reclaimed(&stage, handle);
-    // It can be lent again.
+    // The device can be lent again.
     let again = stage.run(SP1, |sp| {
         sp.send(
             MEM_LEND_64,
@@ -351,12 +351,12 @@ fn an_owner_that_dies_has_its_device_when_it_starts_anew() {
         })
         .property("abort-action", 2)
     });
-    // Not retrieved: it goes back at once.
+    // A region that was not retrieved goes back at once.
     let handle = lent(&stage, RW);
     assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
     assert!(stage.run(SP1, |sp| sp.poke(Secure, DEVICE, 0)));
     stage.retrieve_refused(SP2, request(SP1, handle, RW), INVALID_PARAMETERS);
-    // Retrieved: the borrower keeps it, and until it gives it back the owner stays down.
+    // A borrower keeps a retrieved region, and the owner does not start again until it is returned.
     let handle = lent(&stage, RW);
     stage.retrieve(SP2, request(SP1, handle, RW)).unwrap();
     assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
@@ -406,7 +406,7 @@ fn a_partition_lends_a_device_of_the_normal_world() {
     }
 }
 
-// C27: whether it asks for exclusive access, or nobody else has it.
+// The partition asks for exclusive access, or nobody else has the device.
 // req: GEN-23, DSC-11
 #[test]
 fn a_device_that_only_one_manifest_has_can_be_lent() {
@@ -434,7 +434,7 @@ fn a_device_that_only_one_manifest_has_can_be_lent() {
     }
 }
 
-// C7: as a TPM's interface lies in DRAM.
+// For example, the interface of a TPM in DRAM.
 // req: MAN-28, MEMO-07
 #[test]
 fn a_device_inside_of_the_normal_worlds_memory_is_in_no_transaction() {
@@ -453,7 +453,7 @@ fn a_device_inside_of_the_normal_worlds_memory_is_in_no_transaction() {
         for id in [SP1, SP2] {
             assert_eq!(stage.access(id, world, TPM), READ_WRITE);
             assert!(is_device(&stage, id, world, TPM));
-            // The address of the other world stays closed to them.
+            // The partitions have no access to the same address in the other world.
             let other = if world == Secure { NonSecure } else { Secure };
             assert_eq!(stage.access(id, other, TPM), NONE);
         }

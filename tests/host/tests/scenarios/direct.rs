@@ -10,8 +10,8 @@ fn echo(sp: &mut Sp) {
     sp.serve(|_, request| request.payload());
 }
 
-/// Passes requests on to 0x8002 and the answer back; x3 tells how its request ended if that was not
-/// a response.
+/// Passes requests on to 0x8002 and passes the answer back. x3 of the answer shows how the request
+/// ended if there was no response.
 fn relay(sp: &mut Sp) {
     sp.serve(|sp, request| {
         let [a, b, c, d, e] = request.payload();
@@ -109,7 +109,7 @@ fn bad_requests_of_the_normal_world() {
         for flags in [1, 0x100, 0x7fff_ffff] {
             nwd.refused([id, 0x8001, flags], INVALID_PARAMETERS);
         }
-        // A framework message to a partition from one who may not send any.
+        // A framework message to a partition from a sender that may not send any.
         nwd.refused([id, 0x8001, 1 << 31], INVALID_PARAMETERS);
     }
     assert_eq!(nwd.ask(0x8001, PAYLOAD), PAYLOAD);
@@ -245,10 +245,10 @@ fn bad_responses() {
                 sp.refused([DIRECT_RESP_64, 0x8002_0000], INVALID_PARAMETERS);
                 sp.refused([DIRECT_RESP_64, 0x0000_0000], INVALID_PARAMETERS);
                 sp.refused([DIRECT_RESP_64, 0x8001_8005], INVALID_PARAMETERS);
-                // Endpoints, but not the one that asked.
+                // These endpoints exist, but did not send the request.
                 sp.refused([DIRECT_RESP_64, 0x8001_8002], DENIED);
                 sp.refused([DIRECT_RESP_64, 0x8001_0001], DENIED);
-                // The other kind.
+                // The response of the other kind.
                 sp.refused([DIRECT_RESP2, 0x8001_0000], DENIED);
                 request = sp.respond(&request, [4; 5]);
             }
@@ -309,7 +309,7 @@ fn requests_to_a_partition_that_fails_are_aborted() {
             }),
     ]);
     let nwd = system.nwd();
-    // The one in between goes on and tells.
+    // The partition in between continues and reports the error.
     assert_eq!(nwd.ask(0x8001, [0; 5])[..2], [ERROR, ABORTED as u64]);
     nwd.refused([DIRECT_REQ_32, 0x8002], ABORTED);
     nwd.refused([RUN, 0x8002_0000], ABORTED);

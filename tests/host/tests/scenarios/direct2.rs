@@ -7,7 +7,7 @@ use host_tests::{PartitionSpec, Regs, Sp, System};
 /// `messaging-method`: both kinds, in both directions.
 const ALL: u32 = 0x603;
 
-/// x0, ids, UUID and payload x4 to x17.
+/// Returns x0, ids, UUID and the payload x4 to x17.
 fn message(id: u64, ids: u64, uuid: [u64; 2], first: u64) -> [u64; 18] {
     let mut regs = [0; 18];
     regs[..4].copy_from_slice(&[id, ids, uuid[0], uuid[1]]);
@@ -22,7 +22,7 @@ fn registers(uuid: [u32; 4]) -> [u64; 2] {
     [a | b << 32, c | d << 32]
 }
 
-/// Answers requests of both kinds; x4 of the second kind plus one.
+/// Answers requests of both kinds. For the second kind, x4 is incremented.
 fn serve(sp: &mut Sp) {
     let mut next = sp.msg_wait();
     loop {
@@ -54,8 +54,8 @@ fn fourteen_registers_go_both_ways() {
             let request = sp.msg_wait();
             assert_eq!(request.0, message(DIRECT_REQ2, 0x8001, uuid, 7));
             let answer = message(DIRECT_RESP2, 0x8001_0000, [0; 2], u64::MAX);
-            // The next request completes it, of the first kind: the other registers are as they
-            // were.
+            // The next request, of the first kind, completes the call. The other registers are
+            // unchanged.
             let request = sp.call(answer);
             assert_eq!(request.0[..4], [DIRECT_REQ_64, 0x8001, 0, 3]);
             assert_eq!(sp.regs[4..8], [0; 4]);
@@ -170,7 +170,7 @@ fn who_may_send_what() {
     assert_eq!(nwd.call(message(DIRECT_REQ2, 0x8001, uuid, 1)).0[4], 2);
 }
 
-// One service takes the second kind, the other the first.
+// One service accepts the second kind, the other one the first.
 // req: DIR2-03, DIR2-08
 #[test]
 fn each_service_has_its_own_methods() {
@@ -200,7 +200,7 @@ fn the_second_kind_needs_1_2_on_both_sides() {
         both("sp2").script(|sp| {
             sp.call([VERSION, V1_1]);
             sp.serve(|sp, _| {
-                // It does not exist, as FFA_FEATURES says (D15).
+                // The function does not exist, as FFA_FEATURES says.
                 for id in [DIRECT_REQ2, DIRECT_RESP2] {
                     sp.refused([FEATURES, id], NOT_SUPPORTED);
                     sp.refused([id, 0x8002_8001], NOT_SUPPORTED);
@@ -239,7 +239,7 @@ fn bad_responses_of_the_second_kind() {
     assert_eq!(answer.0, message(DIRECT_RESP2, 0x8001_0000, [0; 2], 9));
 }
 
-// Case b17: the same partition is asked again, and answers again.
+// The same partition is asked again, and answers again.
 // req: MSGD-11, DIR2-13
 #[test]
 fn an_error_ends_a_request_of_either_kind() {
@@ -259,7 +259,7 @@ fn an_error_ends_a_request_of_either_kind() {
     }
 }
 
-// C3: services that are built from the request leave its UUID in the response.
+// Services that build the response from the request leave the UUID in it.
 // req: MSGD-14, DIR2-02
 #[test]
 fn what_a_response_of_the_second_kind_repeats_of_the_uuid_is_ignored() {

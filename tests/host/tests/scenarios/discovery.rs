@@ -11,7 +11,7 @@ const UUID_B: [u32; 4] = [1, 2, 3, 4];
 const UUID_C: [u32; 4] = [5, 6, 7, 8];
 const NIL: [u32; 4] = [0; 4];
 
-/// Three partitions: sp1 and sp2 share a UUID, sp2 has another one of its own, sp3 cannot be sent
+/// Returns three partitions: sp1 and sp2 share a UUID, sp2 has a second UUID, and sp3 receives no
 /// requests.
 fn partitions() -> [PartitionSpec; 3] {
     [
@@ -31,7 +31,7 @@ fn query(uuid: [u32; 4], flags: u64) -> [u64; 6] {
     [PARTITION_INFO_GET, a, b, c, d, flags]
 }
 
-/// A 24-byte descriptor: id, contexts, properties, UUID.
+/// Returns a descriptor of 24 bytes: id, contexts, properties, UUID.
 fn descriptor(id: u16, contexts: u16, properties: u32, uuid: [u32; 4]) -> Vec<u8> {
     let mut bytes = id.to_le_bytes().to_vec();
     bytes.extend(contexts.to_le_bytes());
@@ -51,7 +51,7 @@ fn a_nil_query_lists_every_service() {
     nwd.version(V1_2);
     nwd.map_buffers();
     assert_eq!(nwd.call(query(NIL, 0)).success(), [4, 24, 0, 0, 0, 0]);
-    // Towards the Normal world no partition sends requests.
+    // To the Normal world, no partition is shown as a sender of requests.
     let expected = [
         descriptor(0x8001, 1, 1 | AARCH64, UUID_A),
         descriptor(0x8002, 4, 1 | AARCH64, UUID_B),
@@ -103,7 +103,7 @@ fn a_query_by_uuid_lists_all_that_have_it_without_repeating_it() {
         nwd.map_buffers();
         let reported = if version == V1_0 { 0 } else { size as u64 };
         let listed = |uuid, count: usize| {
-            // What was there before does not shine through.
+            // The earlier contents of RX do not show.
             nwd.write(NWD_RX, &[0xaa; 72]);
             let answer = nwd.call(query(uuid, 0)).success();
             assert_eq!(answer, [count as u64, reported, 0, 0, 0, 0]);
@@ -257,7 +257,7 @@ fn partitions_can_look_while_they_initialise() {
     assert_eq!(system.nwd().ask(0x8001, [0; 5])[0], 2);
 }
 
-/// `FFA_PARTITION_INFO_GET_REGS` of the Normal world.
+/// Returns the `FFA_PARTITION_INFO_GET_REGS` call of the Normal world.
 fn by_registers(uuid: [u32; 4], start: u64, tag: u64) -> [u64; 4] {
     let [a, b, c, d] = uuid.map(u64::from);
     [
@@ -268,8 +268,8 @@ fn by_registers(uuid: [u32; 4], start: u64, tag: u64) -> [u64; 4] {
     ]
 }
 
-/// Index of the last descriptor that there is, of the last one in the registers, tag and bytes of
-/// each; and the bytes.
+/// Returns the index of the last descriptor, the index of the last one in the registers, the tag
+/// and the size of each descriptor; and the bytes of the descriptors.
 #[track_caller]
 fn told(answer: &Regs) -> ([u64; 4], Vec<u8>) {
     assert_eq!(answer.0[..2], [SUCCESS_64, 0], "{answer:?}");
@@ -308,7 +308,7 @@ fn more_descriptors_than_registers() {
         System::boot((0..6).map(|n| {
             PartitionSpec::new("sp").with(|sp| sp.uuids = vec![[n, 1, 1, 1], [n, 2, 2, 2]])
         }));
-    // As Linux does it: from the next on, until the last.
+    // As Linux does: continue at the next one until the last.
     let nwd = system.nwd();
     let ([last, mut current, tag, _], mut all) = told(&nwd.call(by_registers(NIL, 0, 0)));
     assert_eq!((last, current), (11, 4));
@@ -348,7 +348,7 @@ fn a_list_by_registers_is_of_one_moment() {
     assert_eq!(bytes[24..26], 0x8003_u16.to_le_bytes());
 }
 
-// D16: a list that is as it was, but whose members failed and came back meanwhile, is another one.
+// A list counts as changed if it looks the same, but members have failed and come back meanwhile.
 // req: PINFO-12, PREG-08
 #[test]
 fn a_list_is_another_one_after_a_restart() {
@@ -422,7 +422,7 @@ fn what_a_version_does_not_know_does_not_show() {
     }
 }
 
-// D5: without these bits a Hypervisor does not send the messages.
+// Without these bits a Hypervisor does not send the messages.
 // req: PINFO-06, PINFO-14, PINFO-15, PROP-07, PROP-09
 #[test]
 fn a_hypervisor_sees_who_wants_to_be_told_of_vms() {
@@ -435,7 +435,7 @@ fn a_hypervisor_sees_who_wants_to_be_told_of_vms() {
             wants(1).script(|sp| {
                 sp.serve(|sp, _| {
                     let (_, bytes) = told(&sp.call(by_registers(NIL, 0, 0)));
-                    // VMs are none of a partition's business.
+                    // Partitions are not told about messages to VMs.
                     assert_eq!(bytes[76..80], (3 | AARCH64).to_le_bytes());
                     [0; 5]
                 })
@@ -495,7 +495,7 @@ fn ids() {
     );
 }
 
-// C13, C18: nobody is told of messages that a partition does not know at its version.
+// No caller is told of messages that a partition does not know at its version.
 // req: PINFO-06, PROP-05, PROP-06, PROP-08, PROP-10
 #[test]
 fn properties_are_those_that_the_partitions_own_version_has() {
@@ -520,7 +520,7 @@ fn properties_are_those_that_the_partitions_own_version_has() {
         .collect();
     let later = indirect | notified;
     assert_eq!(told, [0, later, later | direct2]);
-    // And so it is.
+    // A request is refused accordingly.
     assert_eq!(nwd.call([DIRECT_REQ2, 0x8002]).error(), Some(DENIED));
     let set = nwd.call([NOTIFICATION_SET, 0x8001, 0, 1, 0]);
     assert_eq!(set.error(), Some(DENIED));

@@ -1,5 +1,4 @@
-//! C11: calls of partitions to EL3, which `smc_whitelist` and `smc_whitelist_permissive` let
-//! through.
+//! Calls of partitions to EL3 that `smc_whitelist` and `smc_whitelist_permissive` permit.
 
 use host_tests::ffa::{ID_GET, Regs};
 use host_tests::{PartitionSpec, Sp, System};
@@ -12,7 +11,7 @@ const TRNG_RND64: u64 = 0xc400_0053;
 const SIP: u64 = 0x8200_0010;
 const UNKNOWN: u64 = u64::MAX;
 
-/// Calls that no list lets through: of PSCI, of FF-A, ones that yield, and the SPMC's own
+/// Calls that no list permits: PSCI, FF-A, yielding calls, and ids in the range of the SPMC's own
 /// hypercalls that do not exist.
 const NEVER: [u64; 10] = [
     0x8400_0000,
@@ -32,8 +31,8 @@ fn listed(ids: &[u64]) -> Vec<(&'static str, Vec<u32>)> {
     vec![("smc_whitelist", ids)]
 }
 
-/// Lets partition 1, whose node in the SPMC manifest has `vm` too, do `script` in the course of a
-/// request.
+/// Makes partition 1 do `script` in a request. Its node in the SPMC manifest has the properties
+/// `vm`.
 fn run(name: &str, vm: Vec<(&'static str, Vec<u32>)>, script: fn(&mut Sp)) -> System {
     let spec = PartitionSpec::new(name).with(|spec| spec.vm = vm);
     let system = System::boot([spec.script(move |sp| {
@@ -50,7 +49,8 @@ fn calls(system: &System) -> Vec<[u64; 18]> {
     system.machine.journal().el3_calls.clone()
 }
 
-/// Makes a call with something in each register. Returns what was in x0 to x17.
+/// Makes a call with a value in each register. Returns the earlier values of x0 to x17 and the
+/// answer.
 fn full(sp: &mut Sp, conduit: Conduit, id: u64) -> ([u64; 18], Regs) {
     for (n, register) in sp.regs.iter_mut().enumerate() {
         *register = 0x1111_1111_1111_1111 * (n as u64 % 16);
@@ -70,7 +70,7 @@ fn what_is_listed_goes_to_el3_with_all_registers() {
             let (made, answer) = full(sp, Conduit::Smc, id);
             assert_eq!(answer.0, made.map(|x| !x));
         }
-        // x0 holds more than w0, and the hint of SMCCC 1.3.
+        // x0 holds more than w0, and the SVE hint of SMCCC 1.3.
         let (_, answer) = full(sp, Conduit::Hvc, 0xdead_0000_0000_0000 | SIP | 1 << 16);
         assert_eq!(answer.0[0], !(SIP | 1 << 16));
         let (made, answer) = full(sp, Conduit::Smc, SMCCC_VERSION);
@@ -120,7 +120,7 @@ fn calls_of_psci_and_the_framework_never_go_to_el3() {
     assert_eq!(calls(&system).len(), 1);
 }
 
-// Its call is an SVC.
+// A partition at S-EL0 makes the call by SVC.
 // req: PMAN-25
 #[test]
 fn a_partition_at_s_el0_has_a_list_too() {

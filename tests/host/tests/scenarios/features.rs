@@ -1,9 +1,9 @@
-//! FEAT and COMP: `FFA_FEATURES` and which functions exist for whom.
+//! FEAT and COMP: `FFA_FEATURES`, and which functions exist for which caller.
 
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Regs, System};
 
-/// Exists for both kinds of callers, and has no properties.
+/// Functions that exist for both kinds of callers and have no properties.
 const EVERYWHERE: [u64; 19] = [
     ERROR,
     SUCCESS_32,
@@ -26,7 +26,7 @@ const EVERYWHERE: [u64; 19] = [
     PARTITION_INFO_GET_REGS,
 ];
 
-/// Exists for nobody: not at these instances, or not yet.
+/// Functions that exist for no caller: not at these instances, or not at these versions.
 const NOWHERE: [u64; 12] = [
     MSG_POLL,
     MSG_SEND,
@@ -42,7 +42,7 @@ const NOWHERE: [u64; 12] = [
     0xffff_ffff,
 ];
 
-/// FFA_YIELD, FFA_MSG_WAIT and FFA_RUN.
+/// Returns whether FFA_YIELD, FFA_MSG_WAIT or FFA_RUN was refused.
 fn refused(answer: Regs) -> bool {
     answer.error() == Some(NOT_SUPPORTED)
 }
@@ -66,7 +66,7 @@ fn what_the_normal_world_can_call() {
     }
 }
 
-// C13. A client that knows which calls need bit 1 of w2 (RETRIEVE_REQ) sets it for all.
+// A client that knows that RETRIEVE_REQ needs bit 1 of w2 sets the bit for all functions.
 // req: FEAT-01, FEAT-08
 #[test]
 fn a_query_with_a_property_is_answered_as_without() {
@@ -124,7 +124,7 @@ fn what_a_partition_can_call() {
         for id in NOWHERE.into_iter().chain([RX_ACQUIRE]) {
             sp.refused([FEATURES, id], NOT_SUPPORTED);
         }
-        // Only who has more than one context can have secondary ones.
+        // Only a partition with more than one context can have secondary contexts.
         let secondary = sp.call([FEATURES, SECONDARY_EP_REGISTER_64]);
         let is_refused = refused(secondary);
         assert!(is_refused || secondary.success() == [0; 6]);
@@ -175,7 +175,7 @@ fn what_the_normal_world_has_of_each_version() {
             let answer = nwd.call([FEATURES, id]);
             assert!(refused(answer) || answer.success() == [0; 6]);
             assert_eq!(refused(answer), !has_1_1, "{id:#x} {version:#x}");
-            // What is there, is called; with these registers in vain.
+            // A function that exists can be called, although these registers make the call fail.
             let is_there = nwd.call([id, 0x8001_8001]).error() != Some(NOT_SUPPORTED);
             assert_eq!(is_there, has_1_1, "{id:#x} {version:#x}");
         }
@@ -201,7 +201,7 @@ fn buffer_size_and_alignment() {
             [maximum << 16, 0, 0, 0, 0, 0]
         );
         assert!(refused(nwd.call([FEATURES, RXTX_MAP_32])), "C13");
-        // The promise is kept.
+        // The SPMC keeps to the maximum that it states.
         if maximum != 0 {
             let pages = maximum;
             nwd.refused(
@@ -229,13 +229,12 @@ fn properties_of_memory_calls() {
                     MEM_LEND_32,
                     MEM_SHARE_32,
                 ] {
-                    // Dynamically allocated buffers, and nothing else; from 1.2 on nothing at all
-                    // (C13).
+                    // Dynamically allocated buffers, and nothing else; from 1.2 on, nothing at all.
                     let buffer = u64::from(version != V1_2);
                     assert_eq!(sp.call([FEATURES, id]).success(), [buffer, 0, 0, 0, 0, 0]);
                 }
                 let ns_bit = 1 << 1;
-                // Who does not understand the NS bit cannot retrieve from 1.1 on (C13).
+                // From 1.1 on, a caller that does not understand the NS bit cannot retrieve.
                 let unasked = sp.call([FEATURES, MEM_RETRIEVE_REQ_32]);
                 if version == V1_0 {
                     assert_eq!(unasked.success()[0], 1);
@@ -251,7 +250,7 @@ fn properties_of_memory_calls() {
                 }
                 sp.msg_wait();
             })]);
-        // A Hypervisor may retrieve: bit 2, whether it understands the NS bit or not.
+        // A Hypervisor may retrieve: bit 2, even if it does not understand the NS bit.
         let nwd = system.nwd();
         nwd.version(version);
         let unasked = nwd.call([FEATURES, MEM_RETRIEVE_REQ_64]).success();
@@ -283,24 +282,24 @@ fn support_of_fragments_and_time_slices_is_told_by_their_functions() {
 #[test]
 fn feature_ids_that_are_not_supported() {
     let system = System::boot([PartitionSpec::new("sp1").script(|sp| {
-        // Managed exit whatever the manifest says (C13); no schedule receiver interrupt for
-        // partitions; unknown ids.
+        // The managed exit interrupt is reported whatever the manifest says. Partitions have no
+        // schedule receiver interrupt. Other ids are unknown.
         assert_eq!(sp.call([FEATURES, 3]).success(), [4, 0, 0, 0, 0, 0]);
         // A feature id takes no input properties.
         sp.refused([FEATURES, 3, 1], NOT_SUPPORTED);
-        // It has none of the interrupt for notifications, which it gets none of.
+        // The partition gets no notifications, so it has no interrupt for them.
         for id in [0, 1, 2, 4, 5, 0xff, 0x100, 0x7fff_ffff] {
             sp.refused([FEATURES, id], NOT_SUPPORTED);
         }
         sp.msg_wait();
     })]);
-    // Those of partitions are not for the Normal world.
+    // The interrupts of partitions are not reported to the Normal world.
     for id in [0, 1, 3, 4, 5, 0xff, 0x102, 0x7fff_ffff] {
         assert!(refused(system.nwd().call([FEATURES, id])), "{id:#x}");
     }
 }
 
-// Clients leave behind w1 what was there; only RETRIEVE_REQ has input properties (case b07).
+// Clients leave old values in the registers after w1. Only RETRIEVE_REQ has input properties.
 // req: FEAT-14
 #[test]
 fn what_a_function_does_not_take_as_input_is_ignored() {

@@ -1,5 +1,5 @@
-//! Memory transactions and partitions that are loaded anew: what was under way ends with the life
-//! that it belongs to.
+//! Memory transactions and partitions that are loaded again: what is in progress ends with the life
+//! in which it began.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::stage::{SP1, SP2, Stage};
 
 const PAGES: u64 = 0x4200_0000;
 
-/// SP1 dies of any fault, and is loaded anew then.
+/// Boots a stage on which SP1 fails at any fault and is then loaded again.
 fn stage() -> Stage {
     Stage::with(|spec| {
         let restarts = spec.name == "sp1";
@@ -32,14 +32,13 @@ fn scattered(count: u64) -> Vec<(u64, u32)> {
     (0..count).map(|n| (PAGES + n * 0x2000, 1)).collect()
 }
 
-/// A donation of all `ranges`, through a buffer of two pages at `buffer`: the arguments of the
-/// call.
+/// Returns the arguments of a donation of all `ranges` through a buffer of two pages at `buffer`.
 fn donation(bytes: &[u8], buffer: u64) -> [u64; 5] {
     let length = bytes.len() as u64;
     [MEM_DONATE_64, length, length, buffer, 2]
 }
 
-/// Donates so much to SP1 that it is told in fragments where that lies.
+/// Donates so many ranges to SP1 that the response needs fragments. Returns the handle.
 fn donated(stage: &Stage) -> u64 {
     let nwd = stage.nwd();
     let bytes = Transaction::donate(0, SP1, &scattered(300)).encode(Layout::V1_2);
@@ -47,7 +46,7 @@ fn donated(stage: &Stage) -> u64 {
     nwd.call(donation(&bytes, 0x4400_0000)).handle()
 }
 
-/// Retrieves what `donor` gave, and reads the first fragment.
+/// Retrieves the donation of `donor` and reads the first fragment.
 fn accept(sp: &mut Sp, donor: u16, handle: u64) {
     let request = Transaction {
         attributes: 0,
@@ -59,7 +58,7 @@ fn accept(sp: &mut Sp, donor: u16, handle: u64) {
     sp.call([RX_RELEASE]).success();
 }
 
-/// Reads the other one.
+/// Reads the other fragment.
 fn read_on(sp: &mut Sp, handle: u64) {
     let (low, high) = (handle & 0xffff_ffff, handle >> 32);
     let answer = sp.call([MEM_FRAG_RX, low, high, 4096]);
@@ -103,7 +102,7 @@ fn nobody_goes_on_with_the_request_of_a_former_life() {
 #[test]
 fn a_donation_of_a_former_life_does_not_come_back() {
     let stage = stage();
-    // What a partition has beside its own memory does not keep it from starting anew.
+    // Memory beside its own does not keep a partition from starting again.
     let first = donated(&stage);
     let second = stage.run(SP1, move |sp| {
         accept(sp, 0, first);
@@ -115,7 +114,7 @@ fn a_donation_of_a_former_life_does_not_come_back() {
     });
     stage.run(SP2, move |sp| accept(sp, SP1, second));
     assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
-    // It runs again, and is not who gave.
+    // The partition runs again, but is not the former donor.
     stage.run(SP1, |_| ());
     stage.run(SP2, move |sp| {
         assert_eq!(sp.relinquish(second, 0).error(), Some(DENIED));
@@ -133,7 +132,7 @@ fn a_new_owner_that_dies_before_it_has_read_all_leaves_no_record() {
     assert_eq!(stage.system.spmc.shares.live(), 1);
     assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
     assert_eq!(stage.system.spmc.shares.live(), 0);
-    // It runs again, and has nothing to read.
+    // The partition runs again, but has nothing to read.
     stage.run(SP1, move |sp| {
         let (low, high) = (handle & 0xffff_ffff, handle >> 32);
         sp.refused([MEM_FRAG_RX, low, high, 4096], INVALID_PARAMETERS);

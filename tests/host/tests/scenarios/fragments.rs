@@ -1,5 +1,5 @@
-//! Fragments against the whole engine: partitions that die in the middle, a Hypervisor that gives
-//! up.
+//! Fragments against the whole engine: partitions that die in the middle, and a Hypervisor that
+//! gives up.
 
 use host_tests::ffa::*;
 use host_tests::manifest::partition_base;
@@ -15,7 +15,7 @@ fn scattered(count: u64) -> Vec<(u64, u32)> {
     (0..count).map(|n| (NWD_PAGES + n * 0x2000, 1)).collect()
 }
 
-/// Sends all but the last constituent from the Normal world; the handle.
+/// Sends all but the last constituent from the Normal world. Returns the handle.
 #[track_caller]
 fn begin(stage: &Stage, bytes: &[u8]) -> u64 {
     let (total, first) = (bytes.len() as u64, bytes.len() as u64 - 16);
@@ -39,7 +39,7 @@ fn a_first_fragment_with_more_than_was_announced() {
     let stage = Stage::new();
     let nwd = stage.nwd();
     let before = stage.system.snapshot();
-    // So few that no page was reserved, and so many that they would fill several.
+    // So few ranges that no page was reserved, and so many that they would fill several pages.
     for (announced, sent) in [(1, 2), (4, 5), (4, 12), (5, 200)] {
         let bytes = Transaction::share(0, SP1, RW, &scattered(sent)).encode(V12);
         let total = bytes.len() as u64 - 16 * (sent - announced);
@@ -63,7 +63,7 @@ fn a_hypervisor_gives_up() {
     let stage = Stage::new();
     let bytes = Transaction::share(0, SP1, RW, &scattered(3)).encode(V12);
     let handle = begin(&stage, &bytes);
-    // An error of another kind, which the SPMD may report, is not about this.
+    // An error of another kind, which the SPMD may report, does not concern the transaction.
     stage.nwd().call([ERROR, 0, DENIED as u32 as u64]);
     assert_eq!(finish(&stage, &bytes, handle).handle(), handle);
     stage.nwd().reclaim(handle).success();
@@ -71,7 +71,7 @@ fn a_hypervisor_gives_up() {
     stage.nwd().call([ERROR, 0, ABORTED as u32 as u64]);
     let late = finish(&stage, &bytes, handle);
     assert_eq!(late.error(), Some(INVALID_PARAMETERS));
-    // Whole again.
+    // The transaction can be sent again as a whole.
     let handle = begin(&stage, &bytes);
     assert_eq!(finish(&stage, &bytes, handle).handle(), handle);
     stage.nwd().call([ERROR, 0, ABORTED as u32 as u64]);
@@ -131,7 +131,7 @@ fn a_receiver_dies_while_fragments_are_missing() {
     assert_eq!(finish(&stage, &bytes, handle).error(), Some(ABORTED));
     let late = finish(&stage, &bytes, handle);
     assert_eq!(late.error(), Some(INVALID_PARAMETERS));
-    // The memory is the sender's as before.
+    // The memory still belongs to the sender.
     let share = Transaction::share(0, SP1, RW, &scattered(3));
     let handle = stage.nwd().send(MEM_SHARE_64, &share);
     stage.nwd().reclaim(handle).success();
@@ -183,7 +183,7 @@ fn a_response_belongs_to_its_reader() {
     let handle = nwd
         .call([MEM_DONATE_64, length, length, 0x4400_0000, 3])
         .handle();
-    // The Hypervisor begins to read where the region lies, and then the new owner does.
+    // Both the Hypervisor and then the new owner begin to read where the region lies.
     let by_handle = Transaction {
         receivers: Vec::new(),
         attributes: 0,
@@ -206,7 +206,7 @@ fn a_response_belongs_to_its_reader() {
         assert_eq!(answer.0[..3], [MEM_RETRIEVE_RESP, total, 4096]);
         sp.call([RX_RELEASE]).success();
     });
-    // The Hypervisor comes to its end first. That is nobody else's end.
+    // The Hypervisor reads its response to the end first. The other response is not affected.
     read_on(&mut |regs| nwd.call(regs), handle, 4096, total);
     stage.run(SP1, move |sp| {
         read_on(&mut |regs| sp.call(regs), handle, 4096, total);
@@ -216,7 +216,7 @@ fn a_response_belongs_to_its_reader() {
     assert_eq!(stage.system.spmc.shares.live(), 0);
 }
 
-// The owner dies between two fragments of a request. Another borrower keeps what it has; nobody
+// The owner dies between two fragments of a request. Another borrower keeps its access, and nobody
 // gets more.
 // req: FRAG-17, MEMO-12, MEMD-75
 #[test]
@@ -268,7 +268,7 @@ fn an_owner_dies_while_fragments_of_a_request_are_missing() {
     assert!(stage.run(SP3, move |sp| sp.peek(Secure, first)).is_some());
 }
 
-// What came whole has a new owner, who reads where it lies.
+// A region that was sent whole has a new owner, who reads where the region lies.
 // req: FRAG-19, FRAG-15
 #[test]
 fn a_hypervisor_that_gives_up_too_late_ends_nothing() {

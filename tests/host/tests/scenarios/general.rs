@@ -95,7 +95,7 @@ fn upper_halves_and_unused_registers_are_ignored() {
             sp.call([high | VERSION, high | V1_2]).0[..8],
             [V1_2, 0, 0, 0, 0, 0, 0, 0]
         );
-        // 32-bit messages carry 32 bits, whatever is above.
+        // 32-bit messages carry 32 bits, whatever is in the upper halves.
         let request = sp.call([MSG_WAIT, high, high, high]);
         assert_eq!(request.0[..8], [DIRECT_REQ_32, 0x8001, 0, 1, 2, 3, 4, 5]);
         sp.call([
@@ -184,7 +184,7 @@ fn a_partition_reaches_only_its_own_memory() {
         }),
         PartitionSpec::new("sp2"),
     ]);
-    // Each attempt was reflected, and everything goes on.
+    // Each attempt was reflected to the partition, and everything continues.
     system.nwd().ask(0x8001, [0; 5]);
     assert_eq!(system.nwd().ask(0x8002, [3; 5]), [3; 5]);
 }
@@ -230,7 +230,7 @@ fn an_mp_partition_serves_each_pe_with_the_context_pinned_there() {
         .vcpus(3)
         .script(|sp| sp.serve(|sp, _| [sp.pe() as u64, sp.vcpu.into(), 0, 0, 0]))]);
     for pe in 1..3 {
-        // Nothing to run there yet.
+        // No context can run there yet.
         system.pe(pe).refused([DIRECT_REQ_32, 0x8001], BUSY);
     }
     for pe in 1..4 {
@@ -242,7 +242,7 @@ fn an_mp_partition_serves_each_pe_with_the_context_pinned_there() {
             [pe as u64, pe as u64, 0, 0, 0]
         );
     }
-    // It has no context for the fourth PE, and never will.
+    // The partition will never have a context for the fourth PE.
     system
         .pe(3)
         .refused([DIRECT_REQ_32, 0x8001], INVALID_PARAMETERS);
@@ -254,7 +254,7 @@ fn interrupts_to_and_from_the_spmd() {
     let system = System::boot([PartitionSpec::new("sp1")
         .script(|sp| sp.serve(|sp, _| [sp.interrupt().into(), 0, 0, 0, 0]))]);
     let nwd = system.nwd();
-    // A secure interrupt that is nobody's.
+    // A Secure interrupt that no partition owns.
     assert_eq!(
         nwd.call([INTERRUPT]).0[..8],
         [NORMAL_WORLD_RESUME, 0, 0, 0, 0, 0, 0, 0]

@@ -1,6 +1,6 @@
-//! RustedFirmware-A at EL3: what `arm-ffa` cannot carry of calls and answers. Each row of the
-//! tables in [`host_tests::go_between`] is seen here, so a row that is not needed any more is
-//! found; all other tests find what no row knows.
+//! RustedFirmware-A at EL3: the parts of calls and answers that `arm-ffa` cannot carry. Each row of
+//! the tables in [`host_tests::go_between`] is needed here, so that a superfluous row is found. All
+//! other tests find differences that no row covers.
 
 use std::panic::catch_unwind;
 
@@ -13,7 +13,7 @@ use host_tests::{Nwd, PartitionSpec, System};
 const SPMD: u16 = 0xffff;
 const SPMC: u16 = 0x8000;
 
-/// A message with `value` in `register` and nothing else.
+/// Returns a message with `value` in `register` and no other parameter.
 fn message(function: u64, register: usize, value: u64) -> [u64; 18] {
     let mut message = [0; 18];
     message[0] = function;
@@ -74,12 +74,12 @@ fn what_is_in_no_table_is_found() {
 #[test]
 fn calls_that_the_firmware_refuses() {
     let otherwise = [
-        // The tag of a list before there is one.
+        // The tag of a list, although no list has begun.
         (
             [PARTITION_INFO_GET_REGS, 0, 0, 1 << 16, 0, 0],
             INVALID_PARAMETERS,
         ),
-        // Of these `arm-ffa` never gets to a code.
+        // `arm-ffa` has no error code for these calls.
         ([MEM_RECLAIM, 0, 0, 4, 0, 0], INVALID_PARAMETERS),
         ([NOTIFICATION_SET, 0x8001, 4, 1, 0, 0], INVALID_PARAMETERS),
         ([PARTITION_INFO_GET, 0, 0, 0, 0, 2], INVALID_PARAMETERS),
@@ -87,7 +87,7 @@ fn calls_that_the_firmware_refuses() {
     let system = System::boot([PartitionSpec::new("sp1")]);
     let nwd = system.nwd();
     let instead = |call| instead_of(&written_anew(&Regs::new(call).0).unwrap_err());
-    // It takes the hint that nothing is in SVE registers for a part of the function id.
+    // `arm-ffa` takes the hint about SVE registers for a part of the function id.
     let call = [FEATURES | 1 << 16, RUN, 0, 0, 0, 0];
     assert_eq!(instead(call), Instead::Take);
     nwd.call(call).success();

@@ -1,4 +1,4 @@
-//! STRM: independent devices, which have what is sent to them from the send to the reclaim.
+//! STRM: independent devices, which have access to a region from the send to the reclaim.
 
 use host_tests::ffa::*;
 use host_tests::smmu::DmaFault;
@@ -56,7 +56,7 @@ fn an_independent_device_has_what_is_sent_to_it_until_it_is_reclaimed() {
         assert!(!reads(&stage, other, NWD_PAGES));
         let write = dma(&stage, stream, NonSecure, NWD_PAGES, Access::Write);
         assert_eq!(write, Err(DmaFault::Stage2(FaultKind::Permission)));
-        // Nobody speaks for it.
+        // An independent device has no proxy.
         let request = Transaction {
             attributes: 0,
             ..Transaction::retrieve(0, DEVICE, handle, RO)
@@ -104,7 +104,7 @@ fn an_independent_device_borrows_together_with_others() {
     );
 }
 
-/// Returns whether hardware treats the page as a device for what an independent device sends.
+/// Returns whether an independent device accesses the page as Device memory.
 fn is_device(stage: &Stage, id: u16, at: u64) -> bool {
     let streams = &stage.system.spmc.streams;
     let stream = streams.iter().find(|stream| stream.endpoint.id().0 == id);
@@ -169,8 +169,8 @@ fn what_cannot_be_sent_to_an_independent_device_changes_nothing() {
     let unsaid = unsaid.encode(Layout::of(0x1_0002));
     nwd.memory_refused(MEM_LEND_64, &unsaid, INVALID_PARAMETERS);
 
-    // More tables than there are: the second device gets none, so the first loses what it has and
-    // the owner keeps all.
+    // More tables than there are: the second device gets none, so the first one loses its access,
+    // and the owner keeps everything.
     let scattered: Vec<(u64, u32)> = (0..85).map(|n| (0x4020_0000 + n * 0x20_0000, 1)).collect();
     let mut share = Transaction::share(0, DEVICE, RO, &scattered);
     share.receivers.push(Receiver::new(DEVICE2, RO));
@@ -203,10 +203,10 @@ fn an_independent_device_without_a_place_is_not_there() {
     let all = known();
     let system = boot(&all, &DEVICES, PartitionSpec::new("sp1"));
     assert!(there(&system, DEVICE));
-    // No SMMU confines it.
+    // No SMMU knows the stream of the device.
     let system = boot(&all[1..], &DEVICES, PartitionSpec::new("sp1"));
     assert!(!there(&system, DEVICE));
-    // Its id is another's, or its stream is.
+    // Another endpoint has the device's id, or its stream.
     for device in [
         (0x8001, all[1]),
         (DEVICE, all[1]),
@@ -220,7 +220,7 @@ fn an_independent_device_without_a_place_is_not_there() {
             1
         );
     }
-    // A partition is not started that wants what a device has.
+    // A partition is not started if it asks for the memory of a device.
     for first in [
         device(PartitionSpec::new("sp1"), 3, &[0], None),
         device(PartitionSpec::new("sp1"), 3, &[1], Some(DEVICE)),
@@ -231,7 +231,7 @@ fn an_independent_device_without_a_place_is_not_there() {
     }
 }
 
-// A device has no access before all is zeroed, however long that takes.
+// A device has no access before the whole region is zeroed, however long that takes.
 // req: STRM-11, STRM-13, TIME-03
 #[test]
 fn an_independent_device_waits_until_a_paused_lend_is_zeroed() {
@@ -270,8 +270,8 @@ fn an_independent_device_waits_until_a_paused_lend_is_zeroed() {
     assert!(!reads(&stage, stream, 0x4200_0000));
 }
 
-// What a partition wanted zeroed, while a device had it, the reclaim zeroes: in slices like every
-// other (finding M12).
+// If a partition asked for zeroing while a device had the region, the reclaim zeroes it, in slices
+// like every other zeroing.
 // req: MEMRL-12, STRM-11, TIME-02
 #[test]
 fn a_reclaim_zeroes_in_slices_what_was_left_with_a_device() {
@@ -308,7 +308,7 @@ fn a_reclaim_zeroes_in_slices_what_was_left_with_a_device() {
     assert_eq!(stage.system.spmc.shares.live(), 0);
 }
 
-// When all is zeroed it shows that a device has no tables: the owner has its memory again.
+// When everything is zeroed, there are no tables for the device: the owner has its memory again.
 // req: STRM-13, MEMX-11, MEMX-18
 #[test]
 fn a_device_without_tables_ends_a_lend_that_was_paused() {
@@ -332,7 +332,7 @@ fn a_device_without_tables_ends_a_lend_that_was_paused() {
     nwd.reclaim(nwd.send(MEM_LEND_64, &lend)).success();
 }
 
-// In fragments, too: what the last one cannot complete is over.
+// In fragments, too: a transaction that the last fragment cannot complete is over.
 // req: STRM-13, FRAG-14, MEMX-11
 #[test]
 fn a_device_without_tables_ends_a_transaction_in_fragments() {

@@ -10,7 +10,7 @@ use spmc::addr::World::Secure;
 const SERVICE: [u32; 4] = [0xb528_60c6, 0xa14a_9824, 0xda77_e79d, 0xf0ab_2261];
 pub const DELAY_SRI: u64 = 2;
 
-/// A message: header in the layout of a version, and payload where the header says.
+/// A message: a header in the layout of a version, and the payload at the header's offset.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
     pub flags: u32,
@@ -54,7 +54,7 @@ impl Message {
         bytes
     }
 
-    /// Reads what the SPMC put into RX of somebody who speaks `version`.
+    /// Parses the message that the SPMC wrote to RX of an endpoint with `version`.
     pub fn decode(read: impl Fn(u64, usize) -> Vec<u8>, version: u64) -> Self {
         let bytes = read(0, 40);
         let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
@@ -83,7 +83,7 @@ const fn header(version: u64) -> usize {
     if version >= V1_2 { 40 } else { 20 }
 }
 
-/// `FFA_MSG_SEND2` of the Normal world.
+/// Calls `FFA_MSG_SEND2` for the Normal world.
 pub fn send(nwd: &Nwd<'_>, version: u64, message: &Message) -> Option<i32> {
     nwd.write(NWD_TX, &message.encode(version));
     nwd.call([MSG_SEND2]).error()
@@ -110,7 +110,7 @@ fn sp_received(sp: &mut Sp, version: u64) -> Message {
     )
 }
 
-/// A partition with indirect messages that answers direct requests by what `serve` makes of them.
+/// Returns a partition with indirect messages that answers direct requests by `serve`.
 pub fn partition(name: &str, serve: fn(&mut Sp, [u64; 5]) -> [u64; 5]) -> PartitionSpec {
     PartitionSpec::new(name)
         .with(|sp| sp.messaging = 7)
@@ -120,7 +120,8 @@ pub fn partition(name: &str, serve: fn(&mut Sp, [u64; 5]) -> [u64; 5]) -> Partit
         })
 }
 
-/// Tells what is in RX: id of the sender, size and first byte of the payload; releases it.
+/// Answers with the contents of RX (id of the sender, size, first byte of the payload) and releases
+/// RX.
 pub fn tell(sp: &mut Sp, _: [u64; 5]) -> [u64; 5] {
     let message = sp_received(sp, V1_2);
     assert_eq!(message.receiver, sp.id);
@@ -135,7 +136,8 @@ pub fn tell(sp: &mut Sp, _: [u64; 5]) -> [u64; 5] {
     ]
 }
 
-/// Sends as many bytes 0xa5 as asked to whom asked, with flags; the error or 0.
+/// Sends a message of bytes 0xa5 with the requested receiver, size and flags. Answers with the
+/// error or 0.
 pub fn send_to(sp: &mut Sp, [to, size, flags, ..]: [u64; 5]) -> [u64; 5] {
     let message = Message::new(V1_2, sp.id, to as u16, &vec![0xa5; size as usize]);
     let error = sp_send(sp, V1_2, &message, flags);
@@ -220,7 +222,7 @@ fn the_header_is_that_of_each_side() {
         nwd.map_buffers();
         let message = Message::new(ours, 0, 0x8001, b"payload");
         assert_eq!(send(&nwd, ours, &message), SENT);
-        // A payload moves only to make room for a longer header.
+        // The payload only moves to make room for a longer header.
         let offset = header(ours).max(header(theirs)) as u32;
         assert_eq!(nwd.ask(0x8001, [0; 5])[..2], [offset.into(), 0]);
         let answer = received(&nwd, ours);
@@ -258,7 +260,7 @@ fn a_payload_stays_where_its_sender_put_it() {
     }
 }
 
-// Case b35. What is behind a message was put there by its receiver, or by an earlier message to it.
+// The bytes behind a message are those of its receiver, or of an earlier message.
 // req: RXTX-13, IND-16
 #[test]
 fn nothing_is_written_behind_a_message() {
@@ -299,7 +301,7 @@ fn services_are_those_with_indirect_messages() {
     let mut message = Message::new(V1_2, 0, 0x8001, &[9]);
     message.uuid = [1, 2, 3, 5];
     assert_eq!(send(&nwd, V1_2, &message), Some(INVALID_PARAMETERS));
-    // Only the other one has them.
+    // Only the other partition has these messages.
     message.uuid = [1, 2, 3, 4];
     assert_eq!(send(&nwd, V1_2, &message), Some(INVALID_PARAMETERS));
     message.uuid = SERVICE;
@@ -354,15 +356,15 @@ fn messages_of_sixteen_pages_arrive_whole() {
     assert_eq!(nwd.ask(0x8001, [0; 5])[0], 1);
 }
 
-/// `FFA_NOTIFICATION_GET` of the maps of the framework by vCPU 0 of `id`: those of the SPM and of
-/// the Hypervisor.
+/// Returns the framework notifications in an answer to vCPU 0: those of the SPM and of the
+/// Hypervisor.
 fn framework_notifications(answer: &host_tests::Regs) -> [u64; 2] {
     let [none @ .., spm, hypervisor] = answer.success();
     assert_eq!(none, [0; 4]);
     [spm, hypervisor]
 }
 
-// FF-A v1.1 section 10.8: the framework tells that RX is full.
+// FF-A v1.1 section 10.8: the framework notifies that RX is full.
 // req: RXTX-13, NTF-22, NTF-23, NTF-39, NTF-40
 #[test]
 fn a_receiver_is_notified_of_a_full_rx() {
@@ -390,7 +392,8 @@ fn a_receiver_is_notified_of_a_full_rx() {
     let nwd = system.nwd();
     nwd.map_buffers();
     nwd.call([NOTIFICATION_BITMAP_CREATE, 0, 1]).success();
-    // From the Normal world to a partition. Who asks for the SPM's has the Hypervisor's, too (C23).
+    // From the Normal world to a partition. A call that asks for the SPM's map gets the
+    // Hypervisor's, too.
     for maps in [SPM | HYPERVISOR, SPM, HYPERVISOR] {
         assert_eq!(send(&nwd, V1_2, &Message::new(V1_2, 0, 0x8001, &[1])), SENT);
         let told = nwd.call([NOTIFICATION_INFO_GET_64]);
@@ -400,7 +403,7 @@ fn a_receiver_is_notified_of_a_full_rx() {
     // Between partitions.
     assert_eq!(nwd.ask(0x8001, [0x8002, 8, 0, 0, 0])[0], 0);
     assert_eq!(nwd.ask(0x8002, [0, 0, 0, SPM, 1])[..2], [1, 0]);
-    // To the Normal world; one that is refused tells nobody.
+    // To the Normal world. A refused message notifies nobody.
     assert_eq!(nwd.ask(0x8002, [0, 8, 2, 0, 0])[0], 0);
     let get = [NOTIFICATION_GET, 0, 5];
     assert_eq!(framework_notifications(&nwd.call(get)), [1, 0]);
@@ -416,7 +419,7 @@ fn a_message_that_the_receiver_does_not_know_of_outlasts_its_wait() {
             sp.map_buffers();
             let mut message = sp.msg_wait();
             loop {
-                // Works on something else while the message comes in, and then waits.
+                // The partition works on something else while the message comes in, and then waits.
                 message = if message.function() == RUN {
                     sp.interrupt();
                     sp.msg_wait()
@@ -445,7 +448,7 @@ fn a_message_that_the_receiver_does_not_know_of_outlasts_its_wait() {
     }
 }
 
-// The interrupt comes at once unless its delay is asked for.
+// The interrupt comes at once, unless the sender asked for a delay.
 // req: NTF-33, NTF-34
 #[test]
 fn the_scheduler_is_told_at_once_unless_the_sender_wants_to_give_the_pe_back_first() {

@@ -1,4 +1,4 @@
-//! Indirect messages that are refused, and what is left of them: nothing.
+//! Indirect messages that are refused, without any effect.
 
 use host_tests::ffa::*;
 use host_tests::manifest::partition_base;
@@ -31,7 +31,7 @@ fn headers_that_do_not_hold() {
         |m| m.offset = u32::MAX,
         |m| m.size = u32::MAX,
         |m| m.offset = 39,
-        // Sums that end behind TX, or that would, but for the width of a word.
+        // Ends behind TX, also if the sum overflows 32 bits.
         |m| (m.offset, m.size) = (4096, 1),
         |m| (m.offset, m.size) = (4097, 0),
         |m| (m.offset, m.size) = (u32::MAX - 3, 8),
@@ -55,7 +55,7 @@ fn headers_that_do_not_hold() {
         nwd.refused(registers, INVALID_PARAMETERS);
     }
     assert_eq!(send(&nwd, V1_2, &good), SENT);
-    // As far as TX goes.
+    // A message that ends with TX.
     let mut last = Message::new(V1_2, 0, 0x8002, &[]);
     last.offset = 4096;
     assert_eq!(send(&nwd, V1_2, &last), SENT);
@@ -95,7 +95,7 @@ fn a_partition_speaks_for_itself_only() {
     ]);
 }
 
-// The message lies in TX of a partition still.
+// The message is still in TX of a partition.
 // req: IND-05
 #[test]
 fn the_normal_world_speaks_for_no_partition() {
@@ -112,7 +112,7 @@ fn both_sides_need_indirect_messages() {
     let system = System::boot([
         partition("sp1", send_to),
         partition("sp2", send_to).with(|sp| sp.messaging = 3),
-        // Speaks 1.0, which has no such messages between partitions.
+        // At 1.0 there are no such messages between partitions.
         partition("old", |_, _| [0; 5]).version(0),
         partition("sp4", |_, _| [0; 5]).with(|sp| sp.messaging = 3),
     ]);
@@ -168,7 +168,7 @@ fn a_buffer_that_is_taken_away_leaves_rx_empty() {
     assert_eq!(nwd.ask(0x8001, [0, 4, 0, 0, 0])[0], 0);
 }
 
-// Header and payload are read, and written, one after the other.
+// Header and payload are read and written one after the other.
 // req: IND-20
 #[test]
 fn a_message_of_which_one_access_fails_is_not_sent() {
@@ -228,7 +228,7 @@ fn callers_below_1_1_have_no_indirect_messages() {
     assert_eq!(nwd.ask(0x8001, [0; 5]), [refused, refused, refused, 0, 0]);
 }
 
-// D14: it would find a message in its RX, of which it knows nothing, where it expects nothing.
+// A receiver that does not know indirect messages would find one in RX, where it expects nothing.
 // req: RXTX-14, IND-18
 #[test]
 fn receivers_below_1_1_have_no_indirect_messages() {
@@ -241,7 +241,7 @@ fn receivers_below_1_1_have_no_indirect_messages() {
         assert_eq!(nwd.ask(0x8001, [receiver, 4, 0, 0, 0])[0], code(DENIED));
     }
     assert_eq!(before, system.snapshot());
-    // RX is as free as it was.
+    // RX is still free.
     nwd.call([PARTITION_INFO_GET]).success();
 }
 
@@ -259,7 +259,7 @@ fn a_failed_receiver() {
     assert_eq!(send(&nwd, V1_2, &message), Some(ABORTED));
 }
 
-// What is copied in several pieces is looked at as a whole first.
+// A message that is copied in several pieces is checked as a whole first.
 // req: RXTX-13, RXTX-18, IND-07
 #[test]
 fn a_message_that_ends_behind_tx_writes_nothing() {

@@ -1,5 +1,5 @@
-//! INT: secure interrupts of an owner that is blocked. Whom it called is stopped, its call ends
-//! with `FFA_INTERRUPT`, and it resumes the other one with `FFA_RUN` when it has handled them.
+//! INT: Secure interrupts of an owner that is blocked. Its callee is stopped, its call ends with
+//! `FFA_INTERRUPT`, and it resumes the callee with `FFA_RUN` when it has handled the interrupts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -36,8 +36,8 @@ fn handle(sp: &mut Sp, count: &AtomicU64) {
     count.fetch_add(1, SeqCst);
 }
 
-/// The owner of [`LINE`]: asks sp2 in each request, does `stopped` each time it is called for the
-/// interrupt, and passes the answer on.
+/// Returns the owner of [`LINE`]. In each request it asks sp2, does `stopped` each time that it is
+/// called for the interrupt, and passes the answer on.
 fn owner(
     count: &Arc<AtomicU64>,
     stopped: impl Fn(&mut Sp) + Send + Sync + 'static,
@@ -62,14 +62,15 @@ fn owner(
     })
 }
 
-/// Raises the interrupt. No other PE has anything to do for an owner that is blocked on this one.
+/// Raises the interrupt. The owner is blocked on this PE, so no other PE is made to look.
 fn raise(sp: &mut Sp) {
     sp.gic(|gic| gic.pulse(LINE));
     sp.poll();
     assert!(!sp.gic(|gic| gic.has_interrupt(1)), "another PE is told");
 }
 
-/// Raises the interrupt twice in each request, and goes on when it is handled.
+/// Returns a partition that raises the interrupt twice in each request, and continues when it is
+/// handled.
 fn raises(name: &str) -> PartitionSpec {
     PartitionSpec::new(name).script(|sp: &mut Sp| {
         sp.serve(|sp, request| {
@@ -83,7 +84,8 @@ fn raises(name: &str) -> PartitionSpec {
     })
 }
 
-/// Raises the interrupt once in each request, and goes on before it is handled.
+/// Returns a partition that raises the interrupt once in each request, and continues before it is
+/// handled.
 fn raises_unnoticed(name: &str) -> PartitionSpec {
     PartitionSpec::new(name).script(|sp: &mut Sp| {
         sp.serve(|sp, request| {
@@ -99,7 +101,7 @@ fn raises_unnoticed(name: &str) -> PartitionSpec {
 fn its_call_ends_and_it_resumes_the_other() {
     let count = Arc::<AtomicU64>::default();
     let stopped = |sp: &mut Sp| {
-        // It cannot leave the other one behind.
+        // The owner cannot leave its callee behind.
         let requester = route(sp.id, 0);
         for call in [
             [DIRECT_RESP_64, requester],
@@ -111,11 +113,11 @@ fn its_call_ends_and_it_resumes_the_other() {
             sp.refused(call, DENIED);
         }
         assert_eq!(ask(sp, SP2, 0).error(), Some(BUSY));
-        // But it may ask others.
+        // The owner may ask other partitions.
         assert_eq!(ask(sp, SP3, 8).payload()[0], 8);
     };
     let owner = owner(&count, stopped);
-    // `FFA_RUN` by partitions is of 1.1.
+    // Partitions have `FFA_RUN` since 1.1.
     let calls = (1..3).map(|minor| (minor, owner.clone().version(minor)));
     for (minor, owner) in calls {
         count.store(0, SeqCst);
@@ -128,7 +130,7 @@ fn its_call_ends_and_it_resumes_the_other() {
     }
 }
 
-/// Owns line `LINE + 1`, and counts what it handles.
+/// Returns an owner of line `LINE + 1` that counts what it handles.
 fn third(count: &Arc<AtomicU64>) -> PartitionSpec {
     const THIRD: u64 = LINE as u64 + 1;
     let count = Arc::clone(count);
@@ -143,7 +145,7 @@ fn third(count: &Arc<AtomicU64>) -> PartitionSpec {
     })
 }
 
-// Nobody is called for the same interrupt again, be there others in between.
+// No context is called again for the same interrupt, even if others come in between.
 // req: INT-08, INT-09
 #[test]
 fn one_that_takes_no_notice_is_called_once() {
@@ -201,13 +203,13 @@ fn nobody_is_stopped_for_a_caller_that_is_dead() {
     system.turn_on(1);
     let nwd = system.nwd();
     assert_eq!(nwd.request(SP1, [0; 5]).function(), INTERRUPT);
-    // It has an interrupt when it dies.
+    // The owner has an interrupt when it dies.
     system.machine.gic().pulse(LINE);
     nwd.call([INTERRUPT]);
     assert_eq!(system.pe(1).request(SP1, [0; 5]).error(), Some(ABORTED));
     assert_eq!(nwd.call([RUN, u64::from(SP1) << 16]).error(), Some(ABORTED));
     assert_eq!(count.load(SeqCst), 1);
-    // Whoever worked for it has come to its end.
+    // The contexts that worked for the owner can complete their work.
     assert_eq!(nwd.request(SP2, [0; 5]).function(), INTERRUPT);
 }
 
@@ -221,7 +223,7 @@ fn a_non_secure_interrupt_while_it_handles_them() {
     let mut answer = nwd.request(SP1, [5; 5]);
     for _ in 0..2 {
         assert_eq!(answer.0[..2], [INTERRUPT, u64::from(SP1) << 16]);
-        // The other one goes on when the owner says so, and takes no request meanwhile.
+        // The callee continues when the owner says so, and accepts no request meanwhile.
         nwd.refused([RUN, SP2_CONTEXT], DENIED);
         assert_eq!(nwd.request(SP2, [0; 5]).error(), Some(BUSY));
         answer = nwd.call([RUN, u64::from(SP1) << 16]);
@@ -242,7 +244,7 @@ fn whom_it_has_to_resume_keeps_it_on_its_pe() {
     let mut answer = system.nwd().request(SP1, [5; 5]);
     for _ in 0..2 {
         assert_eq!(answer.function(), INTERRUPT);
-        // The other one is pinned to the PE where it was stopped.
+        // The callee is pinned to the PE on which it was stopped.
         system.pe(1).refused(run, DENIED);
         answer = system.nwd().call(run);
     }
@@ -250,7 +252,7 @@ fn whom_it_has_to_resume_keeps_it_on_its_pe() {
     assert_eq!(count.load(SeqCst), 2);
 }
 
-// Once its PE was off, it is another one, whoever stops that.
+// After its PE was off the callee is in another life, whoever stops that.
 // req: INT-08, INT-14, RUN-13
 #[test]
 fn whom_it_had_to_resume_keeps_it_nowhere_after_its_end() {
@@ -301,7 +303,7 @@ fn who_has_stopped_one_is_not_called_again_before_it_resumes_that_one() {
     let stopped = move |sp: &mut Sp| {
         let answer = ask(sp, SP3, 8);
         assert_eq!((answer.function(), answer.0[3]), (DIRECT_RESP_64, 8));
-        // It sees the second one now.
+        // The owner sees the second interrupt now.
         handle(sp, &seen);
     };
     let raises_once = PartitionSpec::new("other").script(|sp: &mut Sp| {
@@ -335,7 +337,7 @@ fn who_initialises_is_not_called() {
     assert_eq!(system.nwd().ask(SP1, [3; 5]), [3; 5]);
 }
 
-// It was not called while it initialised, so it is when it waits.
+// The owner was not called while it initialised, so it is called when it waits.
 // req: INT-05, INT-08, SINT-20
 #[test]
 fn who_initialises_and_takes_no_notice_is_run_after_that() {
@@ -358,7 +360,7 @@ fn who_initialises_and_takes_no_notice_is_run_after_that() {
     assert_eq!(count.load(SeqCst), 1);
 }
 
-// One at S-EL0 sees them when it waits.
+// An owner at S-EL0 sees its interrupts when it waits.
 // req: INT-08, SEL0-06, SINT-06
 #[test]
 fn who_runs_at_s_el0_is_not_called() {
@@ -387,7 +389,8 @@ fn who_runs_at_s_el0_is_not_called() {
     assert!(!system.machine.gic().is_active(LINE));
 }
 
-/// As [`owner`], but it does not expect to be called, and sees the interrupt after the answer.
+/// Returns a variant of [`owner`] that does not expect to be called, and sees the interrupt after
+/// the answer.
 fn not_called(count: &Arc<AtomicU64>) -> PartitionSpec {
     let count = Arc::clone(count);
     with_device(PartitionSpec::new("owner"), &[LINE], &[]).script(move |sp| {
@@ -449,7 +452,7 @@ fn an_owner_that_dies_leaves_the_other_to_the_normal_world() {
         let nwd = system.nwd();
         assert_eq!(nwd.request(SP1, [1; 5]).error(), Some(ABORTED));
         assert_eq!(nwd.request(SP2, [2; 5]).error(), Some(BUSY));
-        // Nobody waits for its answer.
+        // Nobody waits for the callee's answer.
         assert_eq!(
             nwd.call([RUN, SP2_CONTEXT]).0[..2],
             [MSG_WAIT, SP2_CONTEXT],
@@ -462,7 +465,7 @@ fn an_owner_that_dies_leaves_the_other_to_the_normal_world() {
 // req: INT-08
 #[test]
 fn one_that_dies_meanwhile_cannot_be_resumed() {
-    // The Normal world is told so, too, although for a while the caller alone could run it.
+    // The Normal world is told so, too, although for a while only the caller could run the callee.
     for is_run_before in [false, true] {
         dies_meanwhile(is_run_before);
     }
@@ -481,7 +484,7 @@ fn dies_meanwhile(is_run_before: bool) {
             // Meanwhile another context of sp2 fails.
             assert!(sp.interrupt());
             assert_eq!(sp.call([RUN, SP2_CONTEXT]).error(), Some(ABORTED));
-            // That was the end of it: it may answer.
+            // The request may be answered.
             request.payload()
         })
     });
@@ -517,7 +520,7 @@ fn the_interrupt_comes_to_another_pe() {
     let count = Arc::<AtomicU64>::default();
     let other = PartitionSpec::new("other").script(|sp: &mut Sp| {
         sp.serve(|sp, request| {
-            // This PE is told to look, and the Normal world of the other one goes on.
+            // This PE is told to look, and the Normal world of the other PE continues.
             sp.gic(|gic| gic.route(LINE, 1));
             sp.gic(|gic| gic.pulse(LINE));
             assert!(sp.interrupt());
@@ -526,8 +529,8 @@ fn the_interrupt_comes_to_another_pe() {
             request.payload()
         })
     });
-    // One with a context for each PE is resumed by the id of the partition: its caller moves, and
-    // does not know where it is.
+    // A partition with a context for each PE is resumed by the partition's id alone: its caller
+    // moves between PEs and does not know the index.
     let system = System::boot([owner(&count, |_| {}), other.vcpus(4)]);
     system.turn_on(1);
     let nwd = system.nwd();

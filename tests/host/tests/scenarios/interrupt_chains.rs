@@ -1,5 +1,5 @@
-//! ME and INT: a Non-secure interrupt in chains of partitions, by the actions that their manifests
-//! want. The least permissive one in the chain wins as long as whoever has it is in the chain.
+//! ME and INT: a Non-secure interrupt in chains of partitions, by the actions in their manifests.
+//! The least permissive action applies as long as the partition that has it is in the chain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -17,7 +17,7 @@ const GET: u64 = 0xff04;
 const DEACTIVATE: u64 = 0xff08;
 const MANAGED_EXIT: u64 = 4;
 
-/// Selects what a partition does about the interrupt.
+/// What a partition does about the interrupt.
 #[derive(Clone, Copy, Debug)]
 enum Action {
     Queued,
@@ -27,11 +27,11 @@ enum Action {
 }
 use Action::*;
 
-/// Of the partitions by number, from 1 on.
+/// The actions of the partitions, in their order.
 const ACTIONS: [Action; 6] = [Signaled, Signaled, ByFiq, ByIrq, Queued, Queued];
 
-/// Calls the rest of the chain, of which the last member gets the interrupt; it stays pending for
-/// the others until the Normal world takes it.
+/// Calls the rest of the chain, the last member of which gets the interrupt. For the other members
+/// it stays pending until the Normal world takes it.
 fn member(sp: &mut Sp, request: &Regs, pending: &AtomicBool) -> [u64; 5] {
     let [path, ..] = request.payload();
     let mut seen = 0;
@@ -42,7 +42,7 @@ fn member(sp: &mut Sp, request: &Regs, pending: &AtomicBool) -> [u64; 5] {
         let next = 0x8000 | path & 0xf;
         let mut answer = sp.call([DIRECT_REQ_64, id << 16 | next, 0, path >> 4]);
         if answer.0[0] == INTERRUPT {
-            // It leaves when it has the answer.
+            // The partition leaves after it has the answer.
             assert_eq!(answer.0[1] >> 16, next);
             answer = sp.call([RUN, answer.0[1]]);
         }

@@ -1,5 +1,5 @@
-//! INT: no PE is interrupted, and no context is put on one, for what nobody handles there; but each
-//! PE that has to look is told.
+//! INT: no PE is interrupted, and no context is loaded, for an interrupt that nobody handles there.
+//! Each PE that must look is told.
 
 use std::sync::Arc;
 use std::thread;
@@ -19,25 +19,25 @@ const RUN_SP1: [u64; 2] = [RUN, (SP1 as u64) << 16];
 const SEND_IPI: u64 = 0xff0a;
 const IPI: u64 = 9;
 
-/// Returns how often a PE was told to look for interrupts since `before` of them.
+/// Returns how often a PE was told to look for interrupts since there were `before` times.
 fn looks(system: &System, before: usize) -> usize {
     system.machine.journal().looks - before
 }
 
-/// Fetches [`LINE`], which is signalled, and is done with it.
+/// Fetches [`LINE`], which is signalled, and deactivates it.
 fn handle(sp: &mut Sp) {
     assert_eq!(sp.signals(), (true, false));
     assert_eq!(sp.call([GET]).0[0], LINE.into());
     assert_eq!(sp.call([DEACTIVATE, LINE.into(), LINE.into()]).0[0], 0);
 }
 
-/// Makes the partition queue interrupts of others.
+/// Makes the partition have interrupts of others queued.
 fn queueing(spec: PartitionSpec) -> PartitionSpec {
     spec.with(|spec| spec.ns_interrupts = 0)
         .property("other-s-interrupts-action", 0)
 }
 
-/// An owner of [`LINE`] that does `serve` in each request.
+/// Returns an owner of [`LINE`] that does `serve` in each request.
 fn owner(serve: impl Fn(&mut Sp) + Send + Sync + 'static) -> PartitionSpec {
     let serve = Arc::new(serve);
     with_device(PartitionSpec::new("owner"), &[LINE], &[]).script(move |sp| {
@@ -73,7 +73,7 @@ fn who_runs_sees_its_own_interrupt_and_nothing_else_happens() {
     }
 }
 
-// It comes to one PE while its owner, which moves, runs on another one.
+// The interrupt comes to one PE while its owner, which moves, runs on another PE.
 // req: INT-04, INT-14
 #[test]
 fn the_pe_that_runs_the_owner_is_told() {
@@ -109,7 +109,7 @@ fn the_pe_that_runs_the_owner_is_told() {
     }
 }
 
-// Its context can run nowhere else, and sees the interrupt when its chain goes on.
+// The context can run nowhere else, and sees the interrupt when its chain continues.
 // req: INT-08
 #[test]
 fn no_other_pe_is_told_of_an_interrupt_of_a_pinned_context() {
@@ -166,7 +166,7 @@ fn no_pe_is_interrupted_for_a_notification_of_who_is_blocked() {
     assert_eq!(nwd.call([RUN, u64::from(SP1) << 16]).payload()[0], 7);
 }
 
-// Its calls cost more as long as something is noted.
+// The partition's calls cost more as long as an interrupt is noted for it.
 // req: INT-07
 #[test]
 fn nothing_stays_noted_of_what_was_handled_in_a_request() {
@@ -183,7 +183,7 @@ fn nothing_stays_noted_of_what_was_handled_in_a_request() {
     assert_eq!(nwd.call(RUN_SP1).payload(), [6; 5]);
 }
 
-/// Binds a notification, which it never fetches, and answers requests.
+/// Returns a partition that binds a notification, never fetches it, and answers requests.
 fn notified(name: &str) -> PartitionSpec {
     caller(name).script(|sp| {
         let id = u64::from(sp.id);
@@ -192,8 +192,8 @@ fn notified(name: &str) -> PartitionSpec {
     })
 }
 
-/// Asks a partition that queues interrupts of others, and has something of its own pending that it
-/// never fetches, beside `other`, once `prepare` is done.
+/// After `prepare`, asks a partition that queues interrupts of others and that has something of its
+/// own pending that it never fetches. The system also has the partition `other`.
 #[track_caller]
 fn asks_in_vain(other: PartitionSpec, prepare: impl FnOnce(&System)) {
     let system = System::boot([queueing(notified("queues")), other]);
@@ -212,12 +212,12 @@ fn asks_in_vain(other: PartitionSpec, prepare: impl FnOnce(&System)) {
 #[test]
 fn nobody_is_interrupted_for_what_nobody_handles() {
     asks_in_vain(PartitionSpec::new("other"), |_| {});
-    // It waits, for cycles of the Normal world.
+    // The partition waits for cycles of the Normal world.
     asks_in_vain(notified("notified"), |system| {
         let nwd = system.nwd();
         nwd.call([NOTIFICATION_SET, SP2.into(), 0, 1]).success();
     });
-    // It does not wait.
+    // The partition does not wait.
     let preempted = owner(|sp| {
         sp.interrupt();
     });
@@ -228,7 +228,7 @@ fn nobody_is_interrupted_for_what_nobody_handles() {
         nwd.call([INTERRUPT]);
         assert!(system.machine.gic().is_active(LINE));
     });
-    // It waits, and is dead.
+    // The partition waits, and is dead.
     let dies = PartitionSpec::new("dies").vcpus(2).script(|sp| {
         assert_eq!(sp.call([ENABLE, IPI, 1, 0]).0[0], 0);
         sp.serve(|sp, _| {
@@ -243,7 +243,7 @@ fn nobody_is_interrupted_for_what_nobody_handles() {
     });
 }
 
-// One that leaves its interrupts to the scheduler is not interrupted for them either.
+// A partition that leaves its interrupts to the scheduler is not interrupted for them, either.
 // req: INT-05, INT-07
 #[test]
 fn what_is_left_to_the_scheduler_is_no_reason_to_look() {

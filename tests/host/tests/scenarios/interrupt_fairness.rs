@@ -1,5 +1,5 @@
-//! INT: nobody has its interrupts masked, or waits for its turn for ever, for what another
-//! partition does. And no interrupt in vain.
+//! INT: no partition has its interrupts masked, or waits for ever, because of another partition. No
+//! PE is interrupted in vain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -22,8 +22,8 @@ const SEND_IPI: u64 = 0xff0a;
 const NONE: u64 = 0xffff_ffff;
 const IPI: u64 = 9;
 
-/// A partition with these lines, all edges, whose handler does `handle` for each that it fetches,
-/// and then waits. Requests are echoed.
+/// Returns a partition with these lines, all edges. Its handler does `handle` for each interrupt
+/// that it fetches, and then waits. Requests are echoed.
 fn owner(
     name: &str,
     lines: &'static [u32],
@@ -63,7 +63,7 @@ fn owner(
         })
 }
 
-/// One that handles its interrupt in a short time, and counts.
+/// Returns a partition that handles its interrupt in a short time, and counts.
 fn victim(count: &Arc<AtomicU64>) -> PartitionSpec {
     let count = Arc::clone(count);
     owner("victim", &[VICTIM], move |sp, _| {
@@ -72,8 +72,8 @@ fn victim(count: &Arc<AtomicU64>) -> PartitionSpec {
     })
 }
 
-/// Interrupts the Normal world as long as there is something, at most so many times; how often it
-/// was.
+/// Interrupts the Normal world while an interrupt is pending, at most `most` times. Returns how
+/// often.
 fn settle(system: &System, most: usize) -> usize {
     for n in 0..most {
         if !system.machine.gic().has_interrupt(0) {
@@ -84,7 +84,7 @@ fn settle(system: &System, most: usize) -> usize {
     most
 }
 
-// D8: the attacker arranges that the interrupt which is one too many is the victim's.
+// The attacker arranges that the interrupt which exceeds the limit is the victim's.
 // req: INT-09
 #[test]
 fn a_flood_masks_its_own_source() {
@@ -112,8 +112,8 @@ fn a_flood_masks_its_own_source() {
     }
 }
 
-// D8: which source of its partition is masked, and that others are left alone, be they more in
-// number.
+// The source of the partition that floods is masked; other sources are left alone, even if they are
+// more in number.
 // req: INT-09
 #[test]
 fn the_source_that_comes_most_often_of_who_takes_most_time_is_masked() {
@@ -140,7 +140,7 @@ fn the_source_that_comes_most_often_of_who_takes_most_time_is_masked() {
     panic!("nothing is masked");
 }
 
-// D9: by whatever order of ids, who is called for again has its turn after all others.
+// In any order of ids, a partition that is called again has its turn after all others.
 // req: INT-04, INT-07
 #[test]
 fn handlers_take_turns() {
@@ -171,13 +171,13 @@ fn handlers_take_turns() {
             assert!(before.load(SeqCst) <= 1, "round {n}: it was not next");
             rounds.store(1000, SeqCst);
             settle(&system, 1000);
-            // Masked, as time stands still, or not.
+            // The source is masked, since time stands still, or is not masked.
             system.nwd().ask(id, [0; 5]);
         }
     }
 }
 
-// D9: all that call for themselves without end have the PE equally often.
+// Partitions that call for themselves without end have the PE equally often.
 // req: INT-04
 #[test]
 fn turns_are_even() {
@@ -201,8 +201,8 @@ fn turns_are_even() {
     }
 }
 
-// D16: a device that has more each time, as long as others have the PE in between or it comes to an
-// end.
+// A device that has another interrupt each time is not masked, as long as others have the PE in
+// between or the device comes to an end.
 // req: INT-04, INT-09
 #[test]
 fn a_level_that_makes_progress_is_not_masked() {
@@ -234,8 +234,8 @@ fn a_level_that_makes_progress_is_not_masked() {
     }
 }
 
-// D8: a level that its owner never clears while it runs. It has its own time for that: neighbours
-// have their interrupts, the Normal world has its own, and nothing is masked.
+// A level that its owner never clears takes the owner's own time: neighbours have their interrupts,
+// the Normal world has its own, and nothing is masked.
 // req: INT-04, INT-07, INT-09
 #[test]
 fn a_level_that_its_owner_never_clears_while_it_runs_starves_nobody() {
@@ -275,8 +275,8 @@ fn a_level_that_its_owner_never_clears_while_it_runs_starves_nobody() {
     assert!(gic.is_enabled(FLOOD) && gic.is_enabled(VICTIM));
 }
 
-/// With other-s-interrupts-action 0: raises the interrupt of another one, and may yield before it
-/// answers.
+/// Returns a partition with other-s-interrupts-action 0. It raises the interrupt of another
+/// partition, and may yield before it answers.
 fn queues_others() -> PartitionSpec {
     PartitionSpec::new("queues")
         .with(|spec| spec.ns_interrupts = 0)
@@ -293,7 +293,7 @@ fn queues_others() -> PartitionSpec {
         })
 }
 
-// What it had queued is due when the Normal world has the PE, however it got it.
+// An interrupt that the partition had queued is due when the Normal world gets the PE in any way.
 // req: INT-07
 #[test]
 fn queued_interrupts_of_others_are_due_when_the_normal_world_has_the_pe() {
@@ -327,8 +327,8 @@ fn non_secure_interrupts_wait_for_a_handler() {
     assert_eq!(count.load(SeqCst), 1);
 }
 
-// An interrupt that was on its way when its owner failed, or a private one of another PE, which
-// only that PE can mask.
+// An interrupt that was on its way when its owner failed, or a private interrupt of another PE,
+// which only that PE can mask.
 // req: INT-09
 #[test]
 fn interrupts_of_a_dead_partition_do_not_stay_active() {
@@ -350,7 +350,7 @@ fn interrupts_of_a_dead_partition_do_not_stay_active() {
     nwd.ask(SP2, [1; 5]);
 }
 
-/// Returns how often a PE was told to look for interrupts since `before` of them.
+/// Returns how often a PE was told to look for interrupts since there were `before` times.
 fn looks(system: &System, before: usize) -> usize {
     system.machine.journal().looks - before
 }
@@ -375,8 +375,7 @@ fn as_many_as_there_can_be_have_their_turn_in_one_go() {
     assert_eq!(looks(&system, before), 0);
 }
 
-// Handlers follow each other anyway: an interrupt that says that there is another one would be in
-// vain.
+// Handlers follow each other in any case, so an SGI for the next interrupt would be in vain.
 // req: INT-04, INT-11
 #[test]
 fn no_interrupt_is_made_for_what_comes_between_handlers() {
@@ -434,7 +433,7 @@ fn interrupted(system: &System) -> VcpuSet {
     system.spmc.partitions[0].interrupted()
 }
 
-// Each of its calls would cost more as long as something is noted.
+// Each call of the partition would cost more as long as an interrupt is noted.
 // req: INT-07
 #[test]
 fn nothing_stays_noted_of_interrupts_that_are_dealt_with() {
@@ -458,7 +457,7 @@ fn nothing_stays_noted_of_interrupts_that_are_dealt_with() {
     assert_eq!(interrupted(&system), VcpuSet::EMPTY);
 }
 
-// A line of its own that comes while it handles another one is signalled at once.
+// A line that becomes pending while the partition handles another one is signalled at once.
 // req: INT-04, INT-11
 #[test]
 fn a_handler_sees_what_comes_for_itself() {

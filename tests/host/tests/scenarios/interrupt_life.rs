@@ -1,4 +1,4 @@
-//! Interrupts over the lives of their owners: PEs that go off and on, partitions that start anew.
+//! Interrupts over the lives of their owners: PEs go off and on, partitions start again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -13,7 +13,7 @@ use super::notification::both;
 const SP1: u16 = 0x8001;
 const LINE: u32 = 40;
 const OTHER: u32 = 41;
-/// A private one.
+/// A private interrupt.
 const PRIVATE: u32 = 27;
 
 const ENABLE: u64 = 0xff03;
@@ -25,7 +25,7 @@ const IPI: u64 = 9;
 const NOTIFICATION: u64 = 5;
 const NONE: u64 = 0xffff_ffff;
 
-/// Adds a device with these interrupts to what the manifest has.
+/// Adds a device with these interrupts to the manifest.
 fn with_device(spec: PartitionSpec, lines: &'static [u32]) -> PartitionSpec {
     spec.with(|spec| {
         let before: Option<Extra> = spec.extra.take();
@@ -58,13 +58,13 @@ fn with_null(spec: PartitionSpec, name: &'static str) -> PartitionSpec {
     })
 }
 
-/// The call in x3 to x6 of a request; x0 of its completion.
+/// Makes the call in x3 to x6 of a request. Returns x0 of its completion.
 fn call(sp: &mut Sp, request: &Regs) -> [u64; 5] {
     let [a, b, c, d, _] = request.payload();
     [sp.call([a, b, c, d]).0[0], 0, 0, 0, 0]
 }
 
-/// Handles what is pending, and counts it for the context.
+/// Handles pending interrupts, and counts them for the context.
 fn handle(sp: &mut Sp, handled: &[AtomicU64; 8]) {
     loop {
         let id = sp.call([GET]).0[0];
@@ -76,8 +76,8 @@ fn handle(sp: &mut Sp, handled: &[AtomicU64; 8]) {
     }
 }
 
-/// A partition that makes the calls that it is asked to make, and counts for each context what it
-/// handles while it waits.
+/// Returns a partition that makes the calls that it is asked to make, and counts for each context
+/// the interrupts that it handles while it waits.
 fn told(name: &str, handled: &Arc<[AtomicU64; 8]>) -> PartitionSpec {
     let handled = Arc::clone(handled);
     PartitionSpec::new(name).script(move |sp| {
@@ -117,7 +117,7 @@ fn ask(system: &System, pe: usize, call: [u64; 4]) -> u64 {
     system.pe(pe).ask(SP1, [a, b, c, d, 0])[0]
 }
 
-/// Lets every PE of these take the interrupts that it has.
+/// Lets each of these PEs take its interrupts.
 fn settle(system: &System, pes: std::ops::Range<usize>) {
     for pe in pes.clone().chain(pes) {
         for _ in 0..20 {
@@ -133,8 +133,8 @@ fn counts(handled: &[AtomicU64; 8]) -> [u64; 4] {
     [0, 1, 2, 3].map(|pe: usize| handled[pe].load(SeqCst))
 }
 
-// D6: contexts of the boot PE begin anew when that is turned on again; interrupts of the others'
-// are none of their business.
+// Contexts of the boot PE begin a new life when that PE is turned on again. Interrupts of other
+// contexts do not concern them.
 // req: INT-04, INT-13
 #[test]
 fn interrupts_of_other_pes_stay_as_they_are_when_one_goes_off_and_on() {
@@ -146,7 +146,7 @@ fn interrupts_of_other_pes_stay_as_they_are_when_one_goes_off_and_on() {
             assert_eq!(ask(&system, 1, [ENABLE, line.into(), 1, 0]), 0);
             system.machine.gic().route(line, 1);
         }
-        // One is in the middle of being handled there.
+        // An interrupt is being handled there.
         system.machine.gic().pulse(OTHER);
         system.pe(1).call([INTERRUPT]);
         off(&system, pe);
@@ -161,7 +161,7 @@ fn interrupts_of_other_pes_stay_as_they_are_when_one_goes_off_and_on() {
     }
 }
 
-// D7, and D16: what is fetched and not deactivated, what waits to be fetched, and what comes later.
+// Interrupts that are fetched and not deactivated, that wait to be fetched, and that come later.
 // req: INT-04, INT-08
 #[test]
 fn a_pe_that_goes_off_hands_its_interrupts_over() {
@@ -181,7 +181,7 @@ fn a_pe_that_goes_off_hands_its_interrupts_over() {
                     assert_eq!(sp.call([GET]).0[0], LINE.into());
                     sp.gic(|gic| gic.pulse(OTHER));
                     sp.poll();
-                    // Preempted in the middle of its handler.
+                    // The context is preempted in the middle of its handler.
                     sp.interrupt();
                     unreachable!()
                 }
@@ -199,7 +199,7 @@ fn a_pe_that_goes_off_hands_its_interrupts_over() {
     }
     assert_eq!(system.pe(1).request(SP1, [0; 5]).function(), INTERRUPT);
     off(&system, 1);
-    // Its other context had not enabled them.
+    // The other context had not enabled them.
     settle(&system, 0..1);
     assert_eq!(counts(&handled)[..2], [2, 0]);
     assert!(
@@ -218,7 +218,7 @@ fn a_pe_that_goes_off_hands_its_interrupts_over() {
     assert_eq!(counts(&handled)[..2], [6, 0]);
 }
 
-// D7: where the partition has no other context, its interrupts wait for the one that comes back.
+// If the partition has no other context, its interrupts wait for the context that comes back.
 // req: INT-04
 #[test]
 fn interrupts_wait_for_a_pe_that_comes_back() {
@@ -241,7 +241,7 @@ fn interrupts_wait_for_a_pe_that_comes_back() {
                 sp.interrupt();
                 unreachable!()
             }
-            // The private one was of its former life.
+            // The private interrupt belonged to the former life.
             assert_eq!(sp.signals(), (true, false));
             assert_eq!(
                 sp.call([DEACTIVATE, LINE.into(), LINE.into()]).0[0],
@@ -261,7 +261,7 @@ fn interrupts_wait_for_a_pe_that_comes_back() {
     assert!(!gic.is_active(LINE) && !gic.is_active(PRIVATE) && !gic.has_interrupt(0));
 }
 
-// D16: the interrupt of a partition whose context moves must come to a PE that is on.
+// The interrupt of a partition whose context moves must come to a PE that is on.
 // req: INT-14
 #[test]
 fn interrupts_of_a_context_that_moves_leave_a_pe_that_goes_off() {
@@ -276,7 +276,7 @@ fn interrupts_of_a_context_that_moves_leave_a_pe_that_goes_off() {
         settle(&system, pe + 1..pe + 2);
     }
     assert_eq!(counts(&handled), [2, 0, 0, 0]);
-    // The last one has nobody to hand over to.
+    // The last PE cannot hand over to another one.
     off(&system, 2);
     assert_eq!(system.machine.gic().target(LINE), 2);
     assert!(system.machine.gic().is_enabled(LINE));
@@ -300,8 +300,8 @@ fn a_pe_that_comes_late_has_the_interrupts_of_the_manifest() {
     assert_eq!(system.machine.gic().target(LINE), 1);
 }
 
-// What became pending while a context was off is for its next life, as are notifications that it
-// was told of and did not fetch.
+// Interrupts that became pending while a context was off are for its next life, and so are
+// notifications that the context was told of and did not fetch.
 #[test]
 fn what_comes_while_a_pe_is_off_is_not_lost() {
     let handled: Arc<[AtomicU64; 8]> = Arc::default();
@@ -318,7 +318,7 @@ fn what_comes_while_a_pe_is_off_is_not_lost() {
         if lives[1].fetch_add(1, SeqCst) == 0 {
             assert_eq!(pending, [NONE; 2]);
             sp.serve(|sp, request| {
-                // It knows of the notification, and nothing more.
+                // The context knows of the notification, and of nothing else.
                 assert_eq!(sp.call([GET]).0[0], NOTIFICATION);
                 request.payload()
             })
@@ -345,8 +345,7 @@ fn mortal(name: &str) -> PartitionSpec {
         .property("abort-action", 2)
 }
 
-// D15 (s26): a partition that starts anew has no interrupts, and no wish for cycles, of its former
-// life.
+// A partition that starts again has no interrupts, and no wish for cycles, of its former life.
 // req: INT-04
 #[test]
 fn a_restarted_partition_has_no_interrupts_of_its_former_life() {
@@ -360,7 +359,8 @@ fn a_restarted_partition_has_no_interrupts_of_its_former_life() {
             let pending = sp.call([GET]).0[0];
             sp.serve(move |sp, request| {
                 match request.0[3] {
-                    // It comes, and is fetched only later: the scheduler is asked for cycles.
+                    // The interrupt comes and is fetched only later: the scheduler is asked for
+                    // cycles.
                     1 => {
                         sp.gic(|gic| gic.pulse(LINE));
                         sp.poll();
@@ -385,13 +385,13 @@ fn a_restarted_partition_has_no_interrupts_of_its_former_life() {
     assert_eq!(nwd.ask(SP1, [0; 5]), fresh);
     assert_eq!(nwd.call([NOTIFICATION_INFO_GET_64]).error(), Some(NO_DATA));
     assert!(!system.machine.gic().has_interrupt(0));
-    // The new life has its own.
+    // The new life has interrupts of its own.
     nwd.ask(SP1, [1; 5]);
     assert_eq!(nwd.call([NOTIFICATION_INFO_GET_64]).0[3], SP1.into());
 }
 
-// D6: a partition that starts anew leaves the interrupts of others alone, and has its own where it
-// is.
+// A partition that starts again leaves the interrupts of others alone. Its own interrupts stay
+// where they are routed.
 // req: INT-13, INT-14
 #[test]
 fn a_restart_sets_up_interrupts_of_that_partition_only() {
@@ -418,7 +418,7 @@ fn a_restart_sets_up_interrupts_of_that_partition_only() {
     turn_on(&system, 1..3);
     ask(&system, 0, [ENABLE, OTHER.into(), 1, 0]);
     system.machine.gic().route(OTHER, 2);
-    // They come to the PE that its manifest names, if that is on.
+    // The interrupts come to the PE that the manifest names, if that PE is on.
     for (n, target) in [0, 1, 0].into_iter().enumerate() {
         match n {
             1 => off(&system, 0),
@@ -432,7 +432,7 @@ fn a_restart_sets_up_interrupts_of_that_partition_only() {
     }
 }
 
-// It comes to the heir from then on, who may not have enabled it.
+// From then on the interrupt comes to the heir, which may not have enabled it.
 // req: INT-04
 #[test]
 fn what_was_enabled_on_a_pe_that_goes_off_is_enabled_where_it_comes_then() {
@@ -456,7 +456,7 @@ fn an_heir_is_called_for_what_was_enabled_and_comes_to_it_and_nothing_else() {
         let handled = Arc::default();
         let system = System::boot([with_device(told("mp", &handled), &[LINE]).vcpus(4)]);
         turn_on(&system, 1..3);
-        // The GIC lets it through, whoever wants it.
+        // The GIC forwards the interrupt, whichever context has enabled it.
         assert_eq!(ask(&system, 2, [RECONFIGURE, LINE.into(), 2, 1]), 0);
         let pulse = |pe| {
             system.machine.gic().route(LINE, pe);
@@ -477,7 +477,7 @@ fn an_heir_is_called_for_what_was_enabled_and_comes_to_it_and_nothing_else() {
         settle(&system, 0..1);
         let finished = u64::from(is_enabled && is_unfinished);
         assert_eq!(counts(&handled), [finished, 0, 0, 0], "case {case}");
-        // The next one comes to the heir.
+        // The next interrupt comes to the heir.
         pulse(0);
         settle(&system, 0..1);
         let next = u64::from(is_enabled && (is_routed || is_unfinished));
@@ -496,7 +496,7 @@ fn a_pe_without_a_context_is_no_heir() {
     assert_eq!(system.machine.gic().target(LINE), 0);
 }
 
-// Its context may run on any other PE when that goes off, or went off untold.
+// The context may run on any other PE when its PE goes off, or went off without a message.
 // req: INT-14
 #[test]
 fn a_context_that_moves_has_its_interrupts_after_the_only_pe_was_off() {

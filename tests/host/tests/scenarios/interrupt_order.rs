@@ -1,5 +1,5 @@
-//! INT: secure interrupts that come at a bad time: in a row, in the middle of something, before
-//! their owner can handle them, after it died. And who runs an owner that left them unhandled.
+//! INT: Secure interrupts at inconvenient times: in a row, in the middle of work, before their
+//! owner can handle them, after it died. Also: who runs an owner that left interrupts unhandled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -36,7 +36,7 @@ fn deactivate(sp: &mut Sp, line: u32) {
     assert_eq!(sp.call([DEACTIVATE, line, line]).0[0], 0);
 }
 
-/// Handles all that there is; its sources are edges.
+/// Handles all pending interrupts, which are edges.
 fn handle_all(sp: &mut Sp, count: &AtomicU64) {
     loop {
         match get(sp) {
@@ -47,8 +47,8 @@ fn handle_all(sp: &mut Sp, count: &AtomicU64) {
     }
 }
 
-/// Owns [`LINE`] and [`OTHER`]; counts what it handles when it gets `FFA_INTERRUPT`, and answers
-/// requests without a look at anything.
+/// Returns an owner of [`LINE`] and [`OTHER`]. It counts what it handles when it gets
+/// `FFA_INTERRUPT`, and answers requests without looking for interrupts.
 fn owner(count: &Arc<AtomicU64>, more: &'static [&str]) -> PartitionSpec {
     let count = Arc::clone(count);
     with_device(PartitionSpec::new("owner"), &[LINE, OTHER], more).script(move |sp| {
@@ -71,7 +71,7 @@ fn owner(count: &Arc<AtomicU64>, more: &'static [&str]) -> PartitionSpec {
     })
 }
 
-/// A partition that raises interrupts of others in each request.
+/// Returns a partition that raises interrupts of others in each request.
 fn raises(name: &str, lines: &'static [u32]) -> PartitionSpec {
     PartitionSpec::new(name).script(move |sp: &mut Sp| {
         sp.serve(move |sp, request| {
@@ -109,8 +109,8 @@ fn two_in_a_row_before_the_first_is_done_with() {
                 assert_eq!(get(sp), OTHER.into());
                 assert_eq!(get(sp), NONE);
                 sp.gic(|gic| gic.pulse(OTHER));
-                // The first is done with, its source goes on all the time; the second came again,
-                // but is still active.
+                // The first interrupt is deactivated, and its source is asserted all the time. The
+                // second one was raised again, but is still active.
                 deactivate(sp, LINE);
                 sp.poll();
                 assert_eq!(get(sp), LINE.into());
@@ -186,7 +186,7 @@ fn before_its_owner_wants_it() {
             match message.0[0] {
                 DIRECT_REQ_64 => {
                     match message.payload()[0] {
-                        // The GIC lets it through, and this context does not.
+                        // The GIC forwards the interrupt, but this context has not enabled it.
                         1 => assert_eq!(sp.call([RECONFIGURE, LINE.into(), 2, 1]).0[0], 0),
                         _ => enable(sp, LINE),
                     }
@@ -231,7 +231,7 @@ fn an_owner_that_dies_in_the_middle_of_it() {
             });
         let system = System::boot([dies, raises("other", &[LINE])]);
         let nwd = system.nwd();
-        // The other one goes on.
+        // The other partition continues.
         assert_eq!(nwd.ask(SP2, [3; 5]), [3; 5]);
         assert_eq!(nwd.request(SP1, [0; 5]).error(), Some(ABORTED));
         system.machine.gic().set_level(LINE, true);
@@ -256,14 +256,14 @@ fn what_its_owner_leaves_behind_makes_it_run_at_once() {
     });
     let system = System::boot([owner(&count, &[]), asks]);
     let nwd = system.nwd();
-    // In a request, its interrupt comes; it answers without a look at it.
+    // The interrupt comes in a request, which the owner answers without looking for it.
     system.machine.gic().pulse(LINE);
     assert_eq!(nwd.ask(SP1, [1; 5]), [1; 5]);
     assert_eq!(count.load(SeqCst), 0);
     assert!(system.machine.gic().has_interrupt(0));
     interrupted(&system);
     assert_eq!(count.load(SeqCst), 1);
-    // The same while another partition waits for the answer, which goes on after that.
+    // Now another partition waits for the answer, and continues after that.
     system.machine.gic().pulse(OTHER);
     assert_eq!(nwd.ask(SP2, [2; 5]), [2; 5]);
     assert_eq!(count.load(SeqCst), 2);
@@ -303,7 +303,7 @@ fn the_normal_world_gets_through_between_handlers() {
         loop {
             sp.msg_wait();
             handle_all(sp, &seen);
-            // Too late to be one that its owner did not clear.
+            // Too late to be an interrupt that the owner did not clear.
             sp.gic(|gic| gic.pulse(LINE));
             sp.poll();
         }
@@ -335,7 +335,7 @@ fn the_scheduler_runs_it_if_its_manifest_says_so() {
             let answer = nwd.call([NOTIFICATION_INFO_GET_64]);
             (answer.0[2], answer.0[3])
         };
-        // While it waits.
+        // While the owner waits.
         system.machine.gic().pulse(LINE);
         interrupted(&system);
         if policy & 1 == 0 {
@@ -347,14 +347,14 @@ fn the_scheduler_runs_it_if_its_manifest_says_so() {
             assert_eq!(nwd.call([NOTIFICATION_INFO_GET_64]).error(), Some(NO_DATA));
             assert_eq!(nwd.call([RUN, u64::from(SP1) << 16]).0[0], MSG_WAIT);
             assert_eq!(count.load(SeqCst), 1);
-            // In place of another partition neither.
+            // Nor in place of another partition.
             assert_eq!(nwd.ask(SP2, [2; 5]), [2; 5]);
             assert_eq!((count.load(SeqCst), raised()), (1, 1));
             list();
             nwd.call([RUN, u64::from(SP1) << 16]);
             assert_eq!(count.load(SeqCst), 2);
         }
-        // It begins to wait.
+        // The owner begins to wait.
         let before = count.load(SeqCst);
         system.machine.gic().pulse(OTHER);
         nwd.ask(SP1, [3; 5]);
@@ -374,7 +374,8 @@ fn the_scheduler_runs_it_if_its_manifest_says_so() {
     }
 }
 
-/// Handles its edges, each of which takes some time; the next one comes when `pause` is over.
+/// Returns a partition that takes `handling` for each of its edges. The next edge comes after a
+/// pause.
 fn flooded(handling: u64) -> PartitionSpec {
     with_device(PartitionSpec::new("flooded"), &[LINE, OTHER], &[]).script(move |sp| {
         enable(sp, LINE);
@@ -405,7 +406,7 @@ fn a_flood_of_edges_is_masked_and_nothing_else() {
         }
         assert_eq!(came < 1000, is_flood, "pause {pause}: {came}");
         assert!(came > 200);
-        // The other one, on another PE, is not concerned, and the partition neither.
+        // An interrupt on another PE is not affected, and neither is the partition.
         system.machine.gic().pulse(OTHER);
         system.pe(1).call([INTERRUPT]);
         let gic = system.machine.gic();
@@ -444,8 +445,8 @@ fn a_flood_inside_of_a_handler_is_masked() {
         enable(sp, LINE);
         loop {
             sp.msg_wait();
-            // Each time after it was deactivated, so that it does not look like one that was never
-            // cleared.
+            // Each time after the interrupt was deactivated, so that it does not look like one that
+            // was never cleared.
             let mut times = 0;
             while get(sp) == u64::from(LINE) {
                 deactivate(sp, LINE);
@@ -472,7 +473,7 @@ fn extended_shared_interrupts_as_far_as_there_are_any() {
     let spec =
         with_device(PartitionSpec::new("owner"), &[EXTENDED, MISSING], &[]).script(move |sp| {
             enable(sp, EXTENDED);
-            // It never comes, that is all.
+            // The interrupt never comes; nothing else happens.
             enable(sp, MISSING);
             loop {
                 sp.msg_wait();
@@ -485,7 +486,7 @@ fn extended_shared_interrupts_as_far_as_there_are_any() {
     assert_eq!(count.load(SeqCst), 1);
 }
 
-// Timers of partitions, id 3, and notifications, id 5: nobody is woken.
+// Timers of partitions (id 3) and notifications (id 5) wake no waiting context.
 // req: SINT-25
 #[test]
 fn a_timer_that_expired_waits_for_its_context() {
@@ -510,7 +511,7 @@ fn a_timer_that_expired_waits_for_its_context() {
     let nwd = system.nwd();
     nwd.ask(SP1, [1; 5]);
     assert!(!system.machine.gic().has_interrupt(0));
-    // Preempted, it moves; the timer moves with it.
+    // The preempted partition moves to another PE, and its timer moves with it.
     assert_eq!(nwd.request(SP1, [2; 5]).0[0], INTERRUPT);
     let resumed = system.pe(1).call([RUN, u64::from(SP1) << 16]);
     assert_eq!(resumed.0[0], DIRECT_RESP_64);

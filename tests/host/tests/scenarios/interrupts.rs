@@ -1,5 +1,5 @@
-//! INT and ME: interrupts of partitions, by the state of their owner; Non-secure interrupts by the
-//! action that manifests want.
+//! INT and ME: interrupts of partitions, by the state of their owner; Non-secure interrupts, by the
+//! actions in manifests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -11,7 +11,7 @@ use host_tests::{PartitionSpec, Sp, System};
 const SP1: u16 = 0x8001;
 const SP2: u16 = 0x8002;
 
-/// The calls of partitions, as Hafnium numbers them.
+/// Hafnium's calls for virtual interrupts.
 pub const ENABLE: u64 = 0xff03;
 pub const GET: u64 = 0xff04;
 pub const DEACTIVATE: u64 = 0xff08;
@@ -29,7 +29,7 @@ const TIMER: u64 = 3;
 pub const LINE: u32 = 40;
 const OTHER: u32 = 41;
 
-/// `interrupts`: SPI, level, secure.
+/// Adds a device to the manifest, with `interrupts`: SPI, level, Secure.
 pub fn with_device(
     spec: PartitionSpec,
     lines: &'static [u32],
@@ -60,7 +60,7 @@ fn enable(sp: &mut Sp, id: u64) {
     assert_eq!(sp.call([ENABLE, id, 1, 0]).0[0], 0);
 }
 
-/// Handles an interrupt: takes the device's request back and deactivates the interrupt.
+/// Handles an interrupt: makes the device deassert it, and deactivates it.
 fn handle(sp: &mut Sp, count: &AtomicU64) {
     assert_eq!(sp.signals(), (true, false));
     let id = sp.call([GET]).0[0];
@@ -71,7 +71,7 @@ fn handle(sp: &mut Sp, count: &AtomicU64) {
     count.fetch_add(1, SeqCst);
 }
 
-/// A partition that owns [`LINE`] and counts what it handles while it waits.
+/// Returns a partition that owns [`LINE`] and counts what it handles while it waits.
 fn owner(name: &str, count: &Arc<AtomicU64>) -> PartitionSpec {
     let count = Arc::clone(count);
     with_device(PartitionSpec::new(name), &[LINE], &[]).script(move |sp| {
@@ -82,7 +82,7 @@ fn owner(name: &str, count: &Arc<AtomicU64>) -> PartitionSpec {
                 INTERRUPT => {
                     assert_eq!(message.0[1..8], [0, LINE.into(), 0, 0, 0, 0, 0]);
                     handle(sp, &count);
-                    // Not a request: there is nobody to answer.
+                    // The message is no request, so there is nobody to answer.
                     let id = u64::from(sp.id);
                     sp.refused([DIRECT_RESP_64, id << 16], DENIED);
                     sp.msg_wait()
@@ -127,7 +127,7 @@ fn a_up_owner_is_run_on_whatever_pe() {
     let count = counter();
     let system = System::boot([owner("owner", &count)]);
     system.turn_on(1);
-    // It ran on PE 1 and waits; the interrupt comes to PE 0.
+    // The owner ran on PE 1 and waits; the interrupt comes to PE 0.
     system.pe(1).ask(SP1, [0; 5]);
     system.machine.gic().set_level(LINE, true);
     system.nwd().call([INTERRUPT]);
@@ -143,7 +143,7 @@ fn a_running_owner_sees_the_line() {
         enable(sp, LINE.into());
         let seen = Arc::clone(&seen);
         sp.serve(move |sp, request| {
-            // Again and again in one request, and again before the first is done with.
+            // Several times in one request, and again before the first one is deactivated.
             for _ in 0..3 {
                 sp.gic(|gic| gic.set_level(LINE, true));
                 sp.poll();
@@ -186,7 +186,7 @@ fn another_partition_is_interrupted() {
     assert_eq!(count.load(SeqCst), 1);
 }
 
-/// A partition that has interrupts of others queued, and sees one come in each request.
+/// Returns a partition that has interrupts of others queued, and sees one come in each request.
 fn queues(name: &str) -> PartitionSpec {
     PartitionSpec::new(name)
         .with(|spec| spec.ns_interrupts = 0)
@@ -210,7 +210,7 @@ fn another_partition_may_have_them_queued() {
     let nwd = system.nwd();
     assert_eq!(nwd.ask(SP2, [7; 5]), [7; 5]);
     assert_eq!(count.load(SeqCst), 0);
-    // The Normal world is stopped as soon as it has the PE.
+    // The Normal world is stopped as soon as it gets the PE.
     assert!(system.machine.gic().has_interrupt(0));
     assert_eq!(nwd.call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
     assert_eq!(count.load(SeqCst), 1);
@@ -363,12 +363,12 @@ fn calls_for_interrupts() {
         );
         assert_eq!(sp.call([RECONFIGURE, 40, 0, 2]).0[0], 0);
         assert_eq!(sp.call([RECONFIGURE, 40, 0, 99]).0[0], FAILED);
-        // It is Secure, and stays that.
+        // The interrupt is Secure and stays Secure.
         assert_eq!(sp.call([RECONFIGURE, 40, 1, 1]).0[0], 0);
         assert_eq!(sp.call([RECONFIGURE, 40, 1, 0]).0[0], FAILED);
         assert_eq!(sp.call([SEND_IPI, 1]).0[0], FAILED);
         assert_eq!(sp.call([SEND_IPI, u64::MAX]).0[0], FAILED);
-        // C17: to itself it may.
+        // A partition may send an IPI to itself.
         assert_eq!(sp.call([SEND_IPI, 0]).0[0], 0);
         assert_eq!(sp.signals(), (true, false));
         assert_eq!(sp.call([GET]).0[0], 9);
@@ -384,7 +384,7 @@ fn calls_for_interrupts() {
         assert_eq!(sp.call([GET]).0[0], 40);
         assert_eq!(sp.call([DEACTIVATE, 40, 41]).0[0], FAILED);
         assert_eq!(sp.call([DEACTIVATE, 40, 40]).0[0], 0);
-        // No such call.
+        // There is no such call.
         for function in [0xff02, 0xff05, 0xff07, 0xff0b] {
             assert_eq!(sp.call([function]).0[0], FAILED);
         }
@@ -454,12 +454,12 @@ fn the_notification_pending_interrupt() {
     for how in [0, 1] {
         nwd.call([NOTIFICATION_SET, u64::from(SP1), 0, 1]).success();
         nwd.call([INTERRUPT]);
-        // Cycles come from the Normal world only.
+        // Cycles come only from the Normal world.
         assert_eq!(nwd.ask(SP1, [how; 5]), [how; 5]);
     }
 }
 
-/// Counts how often it left by itself in one request after the other, in `x3`.
+/// Returns a partition that counts in `x3` how often it left by itself in successive requests.
 fn polite(name: &str, virq: bool) -> PartitionSpec {
     let more: &[&str] = if virq { &["managed-exit-virq"] } else { &[] };
     with_device(PartitionSpec::new(name), &[OTHER], more)
@@ -492,7 +492,7 @@ fn managed_exit() {
     }
 }
 
-// Managed exit is for requests only.
+// A managed exit is for requests only.
 // req: ME-02, ME-07, SINT-15
 #[test]
 fn who_has_cycles_of_run_is_preempted() {
