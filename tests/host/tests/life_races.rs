@@ -75,8 +75,6 @@ fn killer(victims: &'static [u16]) -> PartitionSpec {
         })
     })
 }
-
-// Finding D11.
 // req: MSGD-08, MSGW-16
 #[test]
 fn a_partition_fails_again_while_others_are_restarted() {
@@ -185,8 +183,6 @@ fn calling_owner() -> PartitionSpec {
             })
         })
 }
-
-// Finding D1.
 // req: MSGD-08, INT-08
 #[test]
 fn a_callee_dies_while_it_is_stopped_for_its_caller() {
@@ -315,8 +311,6 @@ fn notify(nwd: Nwd<'_>) {
             .success();
     }
 }
-
-// Finding D10.
 // req: MSGD-07, MSGD-24
 #[test]
 fn a_partition_that_waits_is_not_busy_because_it_is_notified() {
@@ -366,8 +360,6 @@ fn a_power_message_comes_while_its_partition_is_notified() {
         points
     });
 }
-
-// Finding D10.
 // req: BOOT-17
 #[test]
 fn a_context_starts_while_its_partition_is_notified() {
@@ -395,8 +387,6 @@ fn list(nwd: Nwd<'_>, start: u64, tag: u64) -> Result<(u64, u64, Vec<u64>), Opti
         answer.0[3..3 + told].to_vec(),
     ))
 }
-
-// Finding D16.
 // req: PINFO-12
 #[test]
 fn a_list_of_partitions_does_not_change_between_its_parts() {

@@ -28,8 +28,6 @@ fn begin_through(nwd: Nwd<'_>, buffer: u64, page: u64) -> u64 {
 fn last_fragment(nwd: Nwd<'_>, handle: u64) -> Regs {
     nwd.call([MEM_FRAG_TX, handle & 0xffff_ffff, handle >> 32, 16])
 }
-
-// M2.
 // req: FRAG-20, FRAG-14, MEMX-19, MEMX-11
 #[test]
 fn a_transaction_that_has_just_become_whole_is_kept() {
@@ -67,8 +65,6 @@ fn a_transaction_that_has_just_become_whole_is_kept() {
         points
     });
 }
-
-// M2, a sibling.
 // req: FRAG-20, MEMX-11
 #[test]
 fn pes_that_begin_at_once_count_each_others_transactions() {

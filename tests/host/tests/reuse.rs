@@ -102,8 +102,6 @@ fn looks_for<'a>(spot: u64) -> Body<'a> {
         }
     })
 }
-
-// Finding M1.
 // req: MEMX-18, MEMX-20
 #[test]
 fn a_table_becomes_a_table_of_another_partition() {
@@ -147,8 +145,6 @@ fn begin(nwd: Nwd<'_>, ranges: &[(u64, u32)]) -> bool {
     let answer = nwd.call([MEM_SHARE_64, bytes.len() as u64, first as u64]);
     answer.function() == MEM_FRAG_RX
 }
-
-// Finding M1.
 // req: MEMX-18, MEMX-20, FRAG-07
 #[test]
 fn a_table_becomes_a_list_that_the_normal_world_writes() {

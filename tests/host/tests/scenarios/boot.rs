@@ -22,8 +22,6 @@ fn partitions_are_entered_at_their_entry_point_and_then_wait() {
     assert_eq!(system.boot_answer().0[..8], [MSG_WAIT, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(system.nwd().ask(0x8001, [0; 5]), [1; 5]);
 }
-
-// Finding D3.
 #[test]
 fn pes_that_there_is_no_room_for_cost_no_partition() {
     let count = MAX_PES as u32 + 8;
@@ -322,8 +320,6 @@ fn counts(sp: &mut Sp) {
         [served, 0, 0, 0, 0]
     })
 }
-
-// Case b16.
 // req: GEN-19, BOOT-17
 #[test]
 fn a_up_partition_outlives_every_pe_but_one() {
@@ -365,8 +361,6 @@ fn manifest_with_ns_memory(range: Range<u64>) -> Vec<u8> {
     dtb[at..at + 16].copy_from_slice(&bytes(range));
     dtb
 }
-
-// Finding M13.
 // req: BOOT-16
 #[test]
 fn an_unusable_manifest_is_told_to_the_spmd() {

@@ -258,8 +258,6 @@ fn bad_responses() {
     assert_eq!(system.nwd().ask(0x8001, [0; 5]), [4; 5]);
     assert_eq!(system.nwd().ask(0x8001, [0; 5]), [4; 5]);
 }
-
-// C1.
 // req: MSGD-14, MSGD-19
 #[test]
 fn a_response_is_of_either_width() {

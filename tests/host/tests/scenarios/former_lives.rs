@@ -65,8 +65,6 @@ fn read_on(sp: &mut Sp, handle: u64) {
     assert_eq!(answer.function(), MEM_FRAG_TX);
     sp.call([RX_RELEASE]).success();
 }
-
-// M2, a sibling.
 // req: MEMO-12, MEMD-75, FRAG-22
 #[test]
 fn nobody_goes_on_with_the_request_of_a_former_life() {
@@ -96,8 +94,6 @@ fn nobody_goes_on_with_the_request_of_a_former_life() {
     });
     nwd.reclaim(handle).success();
 }
-
-// M2, a sibling.
 // req: MEMO-12, FRAG-18
 #[test]
 fn a_donation_of_a_former_life_does_not_come_back() {

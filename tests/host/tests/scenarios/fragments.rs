@@ -31,8 +31,6 @@ fn finish(stage: &Stage, bytes: &[u8], handle: u64) -> Regs {
     let (low, high) = (handle & 0xffff_ffff, handle >> 32);
     stage.nwd().call([MEM_FRAG_TX, low, high, 16, 0])
 }
-
-// Finding M10.
 // req: FRAG-07
 #[test]
 fn a_first_fragment_with_more_than_was_announced() {
@@ -169,8 +167,6 @@ fn read_on(call: &mut impl FnMut([u64; 5]) -> Regs, handle: u64, mut offset: u64
         call([RX_RELEASE, 0, 0, 0, 0]).success();
     }
 }
-
-// M7.
 // req: FRAG-15, FRAG-16, MEMRQ-20, MEMDN-06
 #[test]
 fn a_response_belongs_to_its_reader() {

@@ -17,7 +17,7 @@ const GET: u64 = 0xff04;
 const DEACTIVATE: u64 = 0xff08;
 const MANAGED_EXIT: u64 = 4;
 
-/// What a partition does about the interrupt.
+/// The reaction of a partition to the interrupt.
 #[derive(Clone, Copy, Debug)]
 enum Action {
     Queued,

@@ -206,8 +206,6 @@ fn asks_in_vain(other: PartitionSpec, prepare: impl FnOnce(&System)) {
         nwd.ask(SP1, [0; 5]);
     }
 }
-
-// D15 (s28).
 // req: INT-07
 #[test]
 fn nobody_is_interrupted_for_what_nobody_handles() {

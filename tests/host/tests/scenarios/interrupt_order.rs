@@ -374,8 +374,7 @@ fn the_scheduler_runs_it_if_its_manifest_says_so() {
     }
 }
 
-/// Returns a partition that takes `handling` for each of its edges. The next edge comes after a
-/// pause.
+/// Returns a partition that takes the time `handling` for its interrupts, which are edges.
 fn flooded(handling: u64) -> PartitionSpec {
     with_device(PartitionSpec::new("flooded"), &[LINE, OTHER], &[]).script(move |sp| {
         enable(sp, LINE);

@@ -1,4 +1,4 @@
-//! Tests what becomes of a partition that fails: `abort-action`, `FFA_ABORT`.
+//! Tests what happens when a partition fails: `abort-action`, `FFA_ABORT`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ const DESTROY: u32 = 1;
 const RESTART: u32 = 2;
 const PROPAGATE: u32 = 3;
 
-/// A partition that cannot take exceptions.
+/// Returns a partition that cannot take exceptions.
 fn mortal(name: &str, action: u32) -> PartitionSpec {
     PartitionSpec::new(name)
         .with(|sp| {
@@ -30,7 +30,7 @@ fn mortal(name: &str, action: u32) -> PartitionSpec {
         .property("abort-action", action)
 }
 
-/// Dies when a request says so (x3 = 1 by a fault, 2 by `FFA_ABORT`), and echoes otherwise.
+/// Fails on request (x3 = 1 by a fault, 2 by `FFA_ABORT`), and echoes other requests.
 fn serve(sp: &mut Sp) -> ! {
     sp.serve(|sp, request| {
         match request.0[3] {
@@ -78,7 +78,7 @@ fn a_partition_says_that_it_cannot_go_on() {
             nwd.refused([DIRECT_REQ_64, partition], ABORTED);
         }
         assert_eq!(nwd.ask(0x8004, [3; 5]), [3; 5]);
-        // It is no call of the Normal world.
+        // The function is no call of the Normal world.
         nwd.refused([id], NOT_SUPPORTED);
         nwd.refused([FEATURES, id], NOT_SUPPORTED);
     }
@@ -127,8 +127,6 @@ fn a_stopped_partition_keeps_its_memory_and_a_destroyed_one_does_not() {
         nwd.refused([RUN, 0x8001_0000], ABORTED);
     }
 }
-
-// M12.
 // req: MSGD-08
 #[test]
 fn the_end_of_a_partition_costs_few_invalidations() {
@@ -147,10 +145,10 @@ fn the_end_of_a_partition_costs_few_invalidations() {
         invalidations() - before
     };
     let stopped = count(STOP, |_| ());
-    // All of its 256 pages together, be there a block or a table.
+    // All of the partition's 256 pages together, whether they are mapped by a block or by a table.
     let together = count(DESTROY, |_| ()) - stopped;
     assert!(together <= 2, "{together}");
-    // Holes keep pages apart: 64 of them cost 4 batches, each with a block that is split.
+    // Holes separate pages: 64 of them cost 4 batches, each with a block that is split.
     let apart = count(DESTROY, |sp| {
         let page = |n: u64| (sp.base() + 0x4_0000 + n * 0x2000, 1);
         let holes: Vec<_> = (0..64).map(page).collect();
@@ -159,7 +157,7 @@ fn the_end_of_a_partition_costs_few_invalidations() {
     assert!(apart - stopped <= 16, "{apart} - {stopped}");
 }
 
-// What others have stays theirs, with what is in it.
+// Memory that others have stays theirs, with its contents.
 // req: MSGD-08, MEMO-12
 #[test]
 fn all_memory_of_a_destroyed_partition_is_zeroed_but_what_others_have() {
@@ -171,7 +169,7 @@ fn all_memory_of_a_destroyed_partition_is_zeroed_but_what_others_have() {
         pages: 1,
         attributes: 1,
     };
-    // Holes that keep more pages apart than go in one batch.
+    // Holes that separate more pages than a batch has.
     let lent: Vec<u64> = (0..20).map(|n| 0x4_0000 + n * 0x3000).collect();
     let (shared, unclaimed) = (0x3_0000, 0x3_5000);
     let theirs = lent.clone();
@@ -226,7 +224,7 @@ fn all_memory_of_a_destroyed_partition_is_zeroed_but_what_others_have() {
         let found = byte(&system, partition_base(0) + offset);
         assert_eq!(found, expected, "{offset:#x}");
     }
-    // It has no more than it would get back from who has them.
+    // The partition has no more than what borrowers would give back to it.
     let memory = system.spmc.partitions[0].endpoint.memory.lock();
     let hal = FakeHal(Arc::clone(&system.machine));
     for offset in (0..PAGES).map(|page| page * 0x1000) {
@@ -236,7 +234,7 @@ fn all_memory_of_a_destroyed_partition_is_zeroed_but_what_others_have() {
     }
 }
 
-/// Counts incarnations of the script that follows.
+/// Returns a script that counts its incarnations, and passes the number of each to `script`.
 fn counted(
     lives: &Arc<AtomicU64>,
     script: impl Fn(&mut Sp, u64) + Send + Sync + 'static,
@@ -272,7 +270,7 @@ fn a_restarted_partition_is_what_it_was() {
                 ];
             })
             .script(counted(&lives, |sp, life| {
-                // All of its memory but the copy of the package.
+                // All of the partition's memory except the copy of the package.
                 assert!(
                     sp.peek(Secure, sp.base() + PARTITION_SIZE - 0x6000)
                         .is_some()
@@ -284,7 +282,7 @@ fn a_restarted_partition_is_what_it_was() {
                 assert_eq!(sp.peek(Secure, sp.base() + 0x3_0000), Some(0));
                 assert_eq!(sp.peek(Secure, OWN), Some(0));
                 assert!(!sp.poke(Secure, sp.base() + 0x2_0000, 1));
-                // Negotiation is open again.
+                // The version can be negotiated again.
                 for version in [V1_1, V1_2] {
                     assert_eq!(sp.call([VERSION, version]).0[0], V1_2, "{life}");
                 }
@@ -298,7 +296,7 @@ fn a_restarted_partition_is_what_it_was() {
         PartitionSpec::new("sp2").script(|sp| {
             sp.serve(|sp, request| {
                 let answer = sp.call([DIRECT_REQ_64, 0x8002_8001, 0, request.0[3]]);
-                // The PE is this one's: the other one starts anew afterwards.
+                // This partition has the PE: the other one starts again afterwards.
                 sp.refused([DIRECT_REQ_64, 0x8002_8001], ABORTED);
                 [answer.error().map_or(0, |code| code as u64), 0, 0, 0, 0]
             })
@@ -313,7 +311,7 @@ fn a_restarted_partition_is_what_it_was() {
         assert_eq!(nwd.ask(0x8001, [9; 5]), [9; 5]);
         assert_eq!(before, system.snapshot(), "{life}");
     }
-    // Called by a partition, it dies in the middle of a chain.
+    // Called by another partition, the partition dies in the middle of a chain.
     assert_eq!(nwd.ask(0x8002, die(2))[0], ABORTED as u64);
     assert_eq!(nwd.ask(0x8001, [9; 5]), [9; 5]);
     assert_eq!(lives.load(Ordering::Relaxed), 5);
@@ -342,7 +340,7 @@ fn partitions_that_bring_each_other_down_end() {
     let life = |other: u64| {
         counted(&lives, move |sp, life| {
             if life > 1 {
-                // Answered or not.
+                // Whether the request is answered or not.
                 let own = u64::from(sp.id);
                 sp.call([DIRECT_REQ_64, own << 16 | other, 0, 1]);
             }
@@ -384,7 +382,7 @@ fn a_partition_whose_memory_others_have_is_not_restarted() {
     ]);
     let nwd = system.nwd();
     let before = system.snapshot();
-    // What nobody retrieved is no obstacle.
+    // A region that nobody retrieved is no obstacle.
     nwd.ask(0x8001, [0; 5]);
     assert_eq!(nwd.request(0x8001, die(1)).error(), Some(ABORTED));
     assert_eq!(before, system.snapshot());
@@ -394,7 +392,7 @@ fn a_partition_whose_memory_others_have_is_not_restarted() {
     nwd.refused([DIRECT_REQ_64, 0x8001], ABORTED);
 }
 
-/// Its package with that many pages of image.
+/// Returns the partition's package with that many pages of image.
 fn with_image_of(spec: &PartitionSpec, pages: u32) -> Vec<u8> {
     let mut package = spec.package();
     package[20..24].copy_from_slice(&(pages * 0x1000).to_le_bytes());
@@ -412,7 +410,7 @@ fn a_restart_needs_room_for_a_copy() {
         attributes: 3,
     };
     let systems = [
-        // A region in the copy's place, one before it.
+        // A region in the place of the copy, and one before it.
         (
             mortal("sp1", RESTART).with(|sp| sp.regions = vec![region(PARTITION_SIZE - 0x1000)]),
             false,
@@ -424,7 +422,7 @@ fn a_restart_needs_room_for_a_copy() {
         // Contexts on other PEs cannot be stopped.
         (mortal("sp1", RESTART).vcpus(2), false),
         (mortal("sp1", STOP).vcpus(2), true),
-        // Half of its memory.
+        // Half of the partition's memory.
         (
             mortal("sp1", RESTART).with(|sp| sp.package = Some(with_image_of(sp, 0x7c))),
             true,
@@ -457,7 +455,8 @@ fn a_failure_is_propagated_to_el3() {
     assert_eq!(nwd.ask(0x8001, [5; 5]), [5; 5]);
     let told = nwd.request(0x8002, [0; 5]);
     assert_eq!(told.0[..8], [ABORT_32, 0, 0, 0, 0, 0, 0, 0]);
-    // An EL3 that does not know it answers with an error; then things go on as they can.
+    // An EL3 that does not know the call answers with an error; the partition then goes on as it
+    // can.
     let answer = nwd.call([ERROR, 0, 0xffff_ffff]);
     assert_eq!(
         answer.0[..4],
@@ -491,7 +490,7 @@ fn memory_of_a_vm_that_is_destroyed_is_its_hypervisors() {
     });
     let told = nwd.call([DIRECT_REQ_32, SP3.into(), DESTROYED, 0, 0, VM.into()]);
     assert_eq!(told.0[2], DESTROYED + 1, "{told:?}");
-    // The borrower keeps what it has until it is done with it; the Hypervisor reclaims.
+    // The borrower keeps its access until it relinquishes; the Hypervisor reclaims.
     assert_eq!(stage.access(SP1, NonSecure, NWD_PAGES), READ_WRITE);
     nwd.refused(
         [MEM_RECLAIM, retrieved & 0xffff_ffff, retrieved >> 32],
@@ -502,7 +501,7 @@ fn memory_of_a_vm_that_is_destroyed_is_its_hypervisors() {
         nwd.reclaim(handle).success();
     }
     assert_eq!(before, stage.system.snapshot());
-    // It is nobody's but the Hypervisor's, who can give it to another VM.
+    // Only the Hypervisor has the memory now, and can give it to another VM.
     let share = Transaction::share(VM + 1, SP1, RO, &[(NWD_PAGES, 2)]);
     let handle = nwd.send(MEM_SHARE_64, &share);
     nwd.reclaim(handle).success();

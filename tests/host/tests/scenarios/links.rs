@@ -1,6 +1,6 @@
-//! Links between execution contexts: who gave the PE to whom. A context that began anew, or that
-//! has gone on, is not reached by what is left of its former work, and nobody is stuck because
-//! somebody else does not go on.
+//! Links between execution contexts: who gave the PE to whom. Links that are left of former work do
+//! not reach a context that has begun a new life or has continued otherwise, and no context is
+//! stuck because another one does not continue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -24,10 +24,10 @@ const RUN_A: [u64; 2] = [RUN, (A as u64) << 16];
 const RUN_B: [u64; 2] = [RUN, (B as u64) << 16];
 const RUN_C: [u64; 2] = [RUN, (C as u64) << 16];
 
-/// How long a caller alone may run again who gave the PE back to it, in microseconds.
+/// How long only the caller may resume a context that gave the PE back to it, in microseconds.
 const CALLERS_TIME: u64 = 1_000_000;
 
-/// A partition that fails when it traps, and starts anew then.
+/// Returns a partition that fails when it traps, and then starts again.
 fn restarts(name: &str) -> PartitionSpec {
     with_device(PartitionSpec::new(name), &[LINE], &["lifecycle-support"])
         .with(|sp| sp.takes_exceptions = false)
@@ -39,14 +39,14 @@ fn ask(sp: &mut Sp, to: u16, payload: u64) -> Regs {
     sp.call([DIRECT_REQ_64, ids, 0, payload])
 }
 
-/// Asks B, which raises an interrupt for the one who asks and is stopped for it.
+/// Asks B, which raises an interrupt for the caller and is stopped for it.
 fn stop_b(sp: &mut Sp) {
     assert_eq!(ask(sp, B, 0).function(), INTERRUPT);
     assert_eq!(sp.call([GET]).0[0], LINE.into());
     assert_eq!(sp.call([DEACTIVATE, LINE.into(), LINE.into()]).0[0], 0);
 }
 
-/// B: raises an interrupt in each request. On PE 1 it fails.
+/// Returns B, which raises an interrupt in each request. On PE 1 it fails.
 fn raises() -> PartitionSpec {
     PartitionSpec::new("b")
         .vcpus(2)
@@ -76,15 +76,14 @@ fn power_off(nwd: Nwd<'_>) {
     assert_eq!(answer.0[..4], [DIRECT_RESP_32, 0x8000_ffff, 0x8000_0002, 0]);
 }
 
-/// The Normal world sees one to its end whose caller is no more: then it takes requests again.
+/// Lets the Normal world run a context whose caller is gone. The context then accepts requests
+/// again.
 #[track_caller]
 fn is_seen_to_its_end(nwd: Nwd<'_>) {
     assert_eq!(nwd.request(B, [0; 5]).error(), Some(BUSY));
     assert_eq!(nwd.call(RUN_B).0[..2], [MSG_WAIT, RUN_B[1]]);
     assert_ne!(nwd.request(B, [0; 5]).error(), Some(BUSY));
 }
-
-// D4.
 // req: MSGW-15, MSGW-16
 #[test]
 fn one_that_yielded_to_a_partition_that_began_anew() {
@@ -103,8 +102,6 @@ fn one_that_yielded_to_a_partition_that_began_anew() {
     assert_eq!(nwd.ask(A, [7; 5]), [7; 5]);
     is_seen_to_its_end(nwd);
 }
-
-// D4.
 // req: MSGW-15
 #[test]
 fn one_that_yielded_to_a_context_that_began_anew() {
@@ -126,11 +123,11 @@ fn one_that_yielded_to_a_context_that_began_anew() {
     is_seen_to_its_end(system.nwd());
 }
 
-// The kind of D13: the caller lives on and never runs it again.
+// The caller lives on, but never runs its callee again.
 // req: MSGW-15
 #[test]
 fn one_that_yielded_to_a_caller_that_does_not_go_on() {
-    // In w2 and w3: more than 32 bits, and whole milliseconds.
+    // The timeout in w2 and w3 has more than 32 bits, and is a multiple of a millisecond.
     const WISH: u64 = 4_300_000_000;
     let a = PartitionSpec::new("a").script(|sp| {
         sp.serve(|sp, _| [ask(sp, B, 0).function(), 0, 0, 0, 0]);
@@ -145,8 +142,8 @@ fn one_that_yielded_to_a_caller_that_does_not_go_on() {
     let nwd = system.nwd();
     assert_eq!(nwd.ask(A, [0; 5])[0], YIELD);
     nwd.refused(RUN_B, DENIED);
-    // It wished to wait for some seconds; its caller has another one for itself. Milliseconds are
-    // counted.
+    // The context asked for a timeout of some seconds, and its caller has another limit.
+    // Milliseconds are counted.
     let wish = WISH / 1_000_000 * 1000;
     system.machine.gic().pass(CALLERS_TIME + wish - 1);
     nwd.refused(RUN_B, DENIED);
@@ -154,7 +151,7 @@ fn one_that_yielded_to_a_caller_that_does_not_go_on() {
     is_seen_to_its_end(nwd);
 }
 
-// Nobody's place is that of the first context: it waited for its own claim, for ever.
+// A link to nobody could be taken for one to the first context, which would wait for its own claim.
 // req: MSGW-15
 #[test]
 fn the_first_context_gives_the_pe_back_to_nobody() {
@@ -178,21 +175,19 @@ fn the_first_context_gives_the_pe_back_to_nobody() {
     assert_eq!(nwd.request(A, [0; 5]).function(), YIELD);
 }
 
-/// Stops B for its interrupt; from then on it only gives the PE up.
+/// Returns a partition that stops B for its interrupt and then only gives up the PE.
 fn never_resumes() -> PartitionSpec {
     with_device(PartitionSpec::new("a"), &[LINE], &[]).script(|sp| {
         sp.call([ENABLE, LINE.into(), 1, 0]);
         sp.serve(|sp, _| {
             stop_b(sp);
             while sp.interrupt() {}
-            // That one came to its end without this one.
+            // B came to its end without this partition.
             assert_eq!(sp.call(RUN_B).error(), Some(ABORTED));
             [1; 5]
         })
     })
 }
-
-// D13.
 // req: INT-08, MSGW-15
 #[test]
 fn one_that_was_stopped_for_a_caller_that_does_not_go_on() {
@@ -211,7 +206,7 @@ fn one_that_was_stopped_for_a_caller_that_does_not_go_on() {
     assert_eq!(nwd.call(RUN_A).function(), INTERRUPT);
 }
 
-// D13: Non-secure interrupts were masked for the sake of the caller.
+// Non-secure interrupts were masked for the sake of the caller.
 // req: INT-08, INT-10
 #[test]
 fn one_that_is_taken_over_inherits_nothing() {
@@ -244,7 +239,7 @@ fn one_that_is_taken_over_inherits_nothing() {
     assert_eq!(nwd.call(RUN_B).0[..2], [MSG_WAIT, RUN_B[1]]);
 }
 
-// D13, with nothing but an IPI, from another PE.
+// The interrupt is only an IPI from another PE.
 // req: INT-08
 #[test]
 fn one_that_was_stopped_for_an_ipi_of_its_caller() {
@@ -294,7 +289,7 @@ fn one_that_was_stopped_for_an_ipi_of_its_caller() {
     is_seen_to_its_end(nwd);
 }
 
-/// Returns what A does in a request with that number in x3; others it echoes.
+/// Serves requests: does `first` if x3 is 1, does `second` if x3 is 2, and echoes other requests.
 fn on_request(
     sp: &mut Sp,
     first: impl Fn(&mut Sp) -> [u64; 5],
@@ -308,7 +303,7 @@ fn on_request(
     })
 }
 
-/// A asks B and fails while B is stopped for it. Then B fails, on another PE.
+/// Makes A ask B and fail while B is stopped for it. Then B fails on another PE.
 fn both_failed(system: &System) {
     system.turn_on(1);
     assert_eq!(system.nwd().request(A, [1; 5]).error(), Some(ABORTED));
@@ -319,8 +314,6 @@ fn dies_of_b(sp: &mut Sp) -> [u64; 5] {
     sp.trap(0);
     unreachable!("it is dead");
 }
-
-// D1.
 // req: MSGW-15, MSGW-16
 #[test]
 fn a_partition_that_began_anew_is_not_the_caller_of_one_that_failed() {
@@ -334,8 +327,6 @@ fn a_partition_that_began_anew_is_not_the_caller_of_one_that_failed() {
     assert_eq!(nwd.ask(A, [7; 5]), [7; 5]);
     assert_eq!(nwd.call(RUN_A).function(), MSG_WAIT);
 }
-
-// D1.
 // req: MSGW-15, MSGW-16
 #[test]
 fn a_partition_that_began_anew_and_works_is_not_the_caller_of_one_that_failed() {
@@ -352,13 +343,13 @@ fn a_partition_that_began_anew_and_works_is_not_the_caller_of_one_that_failed() 
     assert_eq!(nwd.request(A, [2, 0, 0, 0, 0]).function(), INTERRUPT);
     assert_eq!(system.pe(1).request(B, [0; 5]).error(), Some(ABORTED));
     assert_eq!(nwd.call(RUN_B).error(), Some(ABORTED));
-    // Its own call comes to its own end.
+    // A's own call ends normally.
     assert_eq!(nwd.call(RUN_A).payload()[0], 5);
     assert_eq!(nwd.ask(A, [7; 5]), [7; 5]);
     assert_eq!(nwd.request(C, [7; 5]).function(), INTERRUPT);
 }
 
-/// A asks B, which is stopped and fails meanwhile; then A goes on as `next` says.
+/// Makes A ask B, which is stopped and then fails. A continues with `next`.
 fn went_on(next: impl Fn(&mut Sp) -> [u64; 5] + Send + Sync + 'static) -> PartitionSpec {
     with_device(PartitionSpec::new("a"), &[LINE], &[]).script(move |sp| {
         let first = |sp: &mut Sp| {
@@ -378,8 +369,6 @@ fn fails_meanwhile(system: &System) -> Regs {
     assert_eq!(system.pe(1).request(B, [0; 5]).error(), Some(ABORTED));
     nwd.call(RUN_A)
 }
-
-// D1.
 // req: MSGW-15, MSGW-18, MSGD-24
 #[test]
 fn a_call_to_another_is_not_ended_by_one_that_failed() {
@@ -406,8 +395,6 @@ fn a_call_to_another_is_not_ended_by_one_that_failed() {
     assert_eq!(nwd.call(RUN_A).payload()[0], 5);
     assert_eq!(done.load(SeqCst), 1);
 }
-
-// D1.
 // req: MSGW-15, MSGW-16
 #[test]
 fn a_partition_that_waits_is_not_the_caller_of_one_that_failed() {
@@ -426,8 +413,6 @@ fn a_partition_that_waits_is_not_the_caller_of_one_that_failed() {
         "one is listed"
     );
 }
-
-// D15.
 // req: MSGD-04
 #[test]
 fn a_pe_without_a_context() {
@@ -450,17 +435,15 @@ fn a_pe_without_a_context() {
     assert_eq!(system.pe(3).ask(B, [0; 5]), [1; 5]);
 }
 
-/// Fills x8 to x30 of every context here.
+/// The contents of x8 to x30 of every context in this test.
 const SECRET: u64 = 0xdead_beef_cafe_f00d;
 
-/// Registers that show something of [`SECRET`].
+/// Returns the registers that contain [`SECRET`] or a part of it.
 fn leaks(registers: &[u64]) -> Vec<usize> {
     let registers = registers.iter().enumerate();
     let leaked = registers.filter(|(_, register)| **register >> 32 == SECRET >> 32);
     leaked.map(|(n, _)| n).collect()
 }
-
-// D15, C21.
 // req: GEN-31, MSGD-25
 #[test]
 fn registers_that_a_call_does_not_return_stay_the_callers() {
@@ -545,11 +528,11 @@ fn no_message_shows_registers_of_others() {
     }
 }
 
-// Only what has ended is told to have ended.
+// Only a call that has ended is reported as ended.
 // req: INT-08, MSGW-16
 #[test]
 fn one_that_was_stopped_and_runs_elsewhere_is_busy() {
-    // B may be run by the Normal world; it runs on PE 1; its caller has asked for it.
+    // Three events: the Normal world may run B; B runs on PE 1; B's caller has asked for it.
     let steps: Arc<[AtomicU64; 3]> = Arc::default();
     let wait = |step: &AtomicU64| {
         while step.load(SeqCst) == 0 {

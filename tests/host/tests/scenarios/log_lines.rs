@@ -1,4 +1,4 @@
-//! Lines that the engine logs: collected for all tests at once, which run side by side.
+//! Lines that the engine logs. They are collected for all tests together, which run in parallel.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, Once};
@@ -12,7 +12,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 static LINES: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// Each line of this thread takes that time on that machine.
+    /// The time that each line of this thread takes, and the machine whose clock advances.
     static COST: RefCell<Option<(Arc<Machine>, u64)>> = const { RefCell::new(None) };
 }
 
@@ -36,7 +36,7 @@ impl Log for Capture {
     fn flush(&self) {}
 }
 
-/// Collects lines from now on.
+/// Starts to collect lines.
 pub fn capture() {
     static CAPTURE: Once = Once::new();
     CAPTURE.call_once(|| {
@@ -45,7 +45,7 @@ pub fn capture() {
     });
 }
 
-/// Returns the lines that begin with `prefix`, by whatever test.
+/// Returns the lines that begin with `prefix`, from any test.
 pub fn lines(prefix: &str) -> Vec<String> {
     let lines = LINES.lock().unwrap();
     let lines = lines.iter().map(|(_, line)| line);
@@ -55,7 +55,7 @@ pub fn lines(prefix: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns what this thread logs in `action`.
+/// Returns the lines that this thread logs in `action`.
 pub fn logged(action: impl FnOnce()) -> Vec<String> {
     capture();
     let before = LINES.lock().unwrap().len();
@@ -67,7 +67,8 @@ pub fn logged(action: impl FnOnce()) -> Vec<String> {
     own.map(|(_, line)| line.clone()).collect()
 }
 
-/// Has the partition do as many instructions that trap as requests say in x3, and takes them.
+/// Returns a partition that executes as many trapping instructions as x3 of a request says, and
+/// takes the exceptions.
 fn traps() -> PartitionSpec {
     PartitionSpec::new("traps").script(|sp| {
         sp.serve(|sp, request| {
@@ -84,7 +85,7 @@ fn trapped(n: u64) -> String {
     format!("traps vcpu 0: instruction not available, syndrome {n:#x}, pc {pc:#x}")
 }
 
-// The UART is shared, so that lines are counted by the time that they take.
+// The UART is shared, so lines are limited by the time that they take.
 #[test]
 fn lines_of_a_partition_are_a_burst_and_then_a_part_of_the_time() {
     const TIME: u64 = 100;
@@ -97,17 +98,17 @@ fn lines_of_a_partition_are_a_burst_and_then_a_part_of_the_time() {
         })
     };
     assert_eq!(asks(1), [trapped(0)]);
-    // They are written, for 100 microseconds each, until the burst is used up.
+    // Lines are written, for 100 microseconds each, until the burst is used up.
     let expected: Vec<_> = (0..63).map(trapped).collect();
     assert_eq!(asks(64), expected);
-    // The next may come after eight times that.
+    // The next line may come after eight times that time.
     system.machine.gic().pass(8 * TIME - 1);
     assert_eq!(asks(1), [""; 0]);
     system.machine.gic().pass(1);
     let left_out = |n| format!("traps: {n} lines were left out here");
     assert_eq!(asks(1), [left_out(2), trapped(0)]);
     assert_eq!(asks(1), [""; 0]);
-    // Two lines were written for that one.
+    // Two lines were written for the last trap that was logged.
     system.machine.gic().pass(2 * 8 * 2 * TIME);
     assert_eq!(asks(2), [left_out(1), trapped(0), trapped(1)]);
 }

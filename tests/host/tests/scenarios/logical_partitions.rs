@@ -1,5 +1,5 @@
 //! Logical partitions of the SPMD (ids 0xffc0 to 0xfffe), which send direct requests from EL3.
-//! Until one has the answer EL3 takes no other call that leaves the PE. (C12)
+//! Until such a request is answered, EL3 accepts no other call that leaves the PE.
 
 use std::sync::Arc;
 
@@ -26,12 +26,12 @@ fn route(from: u16, to: u16) -> u64 {
     u64::from(from) << 16 | u64::from(to)
 }
 
-/// A request of the first logical partition; what EL3 gets.
+/// Sends a request of the first logical partition. Returns what EL3 gets.
 fn request(nwd: Nwd<'_>, to: u16, x3: u64) -> Regs {
     nwd.call([DIRECT_REQ_32, route(FIRST, to), 0, x3, 4, 0, 0, 0])
 }
 
-/// A request of the first logical partition that is answered in the 32-bit form; w3.
+/// Sends a request of the first logical partition that is answered in the 32-bit form. Returns w3.
 #[track_caller]
 fn ask(nwd: Nwd<'_>, to: u16, x3: u64) -> u64 {
     let answer = request(nwd, to, x3);
@@ -40,7 +40,7 @@ fn ask(nwd: Nwd<'_>, to: u16, x3: u64) -> u64 {
     answer.0[3]
 }
 
-/// Serves by `serve`, with `ns-interrupts-action` as given.
+/// Returns a partition that serves by `serve`, with the given `ns-interrupts-action`.
 fn serves(
     name: &str,
     action: u32,
@@ -58,8 +58,7 @@ fn echo(name: &str) -> PartitionSpec {
     serves(name, 2, |_, x3| x3)
 }
 
-/// Passes what it is asked on to `to`, and its answer back; 0 if the call did not end with a
-/// response.
+/// Passes a request on to `to`. Returns the answer, or 0 if the call did not end with a response.
 fn pass_on(sp: &mut Sp, to: u16, x3: u64) -> u64 {
     let answer = sp.call([DIRECT_REQ_64, route(sp.id, to), 0, x3]);
     match answer.function() {
@@ -68,7 +67,7 @@ fn pass_on(sp: &mut Sp, to: u16, x3: u64) -> u64 {
     }
 }
 
-/// A Non-secure interrupt changes nothing: nobody is preempted, and asked for a managed exit.
+/// Checks that a Non-secure interrupt neither preempts the partition nor requests a managed exit.
 fn stays(sp: &mut Sp) {
     assert!(!sp.interrupt());
     sp.interrupt_although_masked();
@@ -89,7 +88,7 @@ fn a_request_carries_its_registers_there_and_back() {
             };
             assert_eq!(next.0[..3], [id, route(lp, SP1), 0]);
             assert_eq!(next.payload(), PAYLOAD.map(|x| x & mask));
-            // Nobody else gets the answer.
+            // The answer cannot be sent to anybody else.
             sp.refused([DIRECT_RESP_64, SP1_CONTEXT], DENIED);
             sp.refused([DIRECT_RESP_64, route(SP1, FIRST + 1)], DENIED);
             sp.refused([DIRECT_RESP2, route(SP1, lp)], DENIED);
@@ -150,7 +149,7 @@ fn a_request_of_the_second_kind_is_checked_as_that_of_the_normal_world() {
     }
     nwd.version(V1_1);
     nwd.refused(second(uuid, SP1), NOT_SUPPORTED);
-    // None of this was a call of the Normal world.
+    // No call here was a call of the Normal world.
     assert_eq!(nwd.version(V1_2), V1_2);
     nwd.call(second(uuid, SP1));
     assert_eq!(ask(nwd, SP2, 5), 5);
@@ -171,7 +170,8 @@ fn bad_requests() {
         for source in [0x8000, SP1, SP2, SP3, FIRST - 1] {
             nwd.refused([id, route(source, SP1)], INVALID_PARAMETERS);
         }
-        // Framework messages: none are for it, not to a partition, and not to the SPMC.
+        // No framework message may come from a logical partition, neither to a partition nor to the
+        // SPMC.
         for kind in [1, 1 << 31, 0x8000_0004, 0x8000_0008, 0x8000_000c] {
             for to in [SP1, 0x8000] {
                 nwd.refused([id, route(FIRST, to), kind], INVALID_PARAMETERS);
@@ -259,7 +259,7 @@ fn no_non_secure_interrupt_takes_the_pe_from_whom_it_asks() {
 // req: STAT-04
 #[test]
 fn who_worked_for_it_is_preempted_afterwards_as_before() {
-    // x3: whether it is preempted.
+    // x3 selects whether the partition is preempted.
     let sp2 = serves("sp2", 2, |sp, x3| {
         assert_eq!(sp.interrupt(), x3 != 0);
         x3
@@ -292,7 +292,7 @@ fn yielding_does_nothing() {
     let nwd = system.nwd();
     assert_eq!(ask(nwd, SP1, 1), 4);
     assert_eq!(ask(nwd, SP2, 1), 2);
-    // For everybody else it does what it did.
+    // For all other callers the partition behaves as before.
     assert_eq!(nwd.request(SP2, [1; 5]).0[..2], [YIELD, SP2_CONTEXT]);
     let answer = nwd.call([RUN, SP2_CONTEXT]);
     assert_eq!(answer.0[..4], [DIRECT_RESP_64, SP2_CONTEXT, 0, 2]);
@@ -332,7 +332,7 @@ fn whoever_is_at_work_is_busy_and_others_are_not() {
         sp.interrupt();
         x3
     });
-    // Its own chain, and from another PE.
+    // Contexts of the partition's own chain, and requests from another PE.
     let sp3 = serves("sp3", 2, |sp, x3| {
         sp.refused([DIRECT_REQ_64, route(SP3, SP1)], BUSY);
         x3
@@ -355,7 +355,7 @@ fn whoever_is_at_work_is_busy_and_others_are_not() {
     assert_eq!(ask(nwd, SP1, 6), 6);
 }
 
-/// Fails as x3 says, or echoes it.
+/// Returns a partition that fails as x3 says, or echoes it.
 fn frail(name: &str, action: u32) -> PartitionSpec {
     serves(name, 2, |sp, x3| match x3 {
         1 => {
@@ -380,7 +380,7 @@ fn frail(name: &str, action: u32) -> PartitionSpec {
 #[test]
 fn who_fails_is_aborted_and_who_refuses_says_so() {
     for fault in 1..4 {
-        // Stopped, or started anew before the answer; on its own and in a chain.
+        // Stopped, or started again before the answer; alone and in a chain.
         for action in [0, 2] {
             let sp2 = serves("sp2", 2, |sp, x3| {
                 let answer = sp.call([DIRECT_REQ_64, route(SP2, SP1), 0, x3]);
@@ -395,7 +395,7 @@ fn who_fails_is_aborted_and_who_refuses_says_so() {
                 continue;
             }
             assert_eq!(ask(nwd, SP1, 9), 9);
-            // The time of a chain is that of its receiver.
+            // The time limit of a chain is that of its receiver.
             if fault != 3 {
                 assert_eq!(ask(nwd, SP2, fault), u64::from(ABORTED as u32));
                 assert_eq!(ask(nwd, SP1, 9), 9);
@@ -425,7 +425,7 @@ fn whom_its_receiver_called_works_too_long() {
             if x3 == 1 {
                 stays(sp);
                 sp.work(time);
-                // Nobody waits for the answer who could not be interrupted.
+                // No caller waits for the answer that could not be interrupted.
                 assert_eq!(sp.interrupt(), left);
             }
             x3
@@ -447,8 +447,8 @@ fn whom_its_receiver_called_works_too_long() {
     }
 }
 
-/// Owns [`LINE`], handles it, and answers how often. Where x3 is 1 it asks sp2 to raise it, where
-/// x3 is 2 it does so itself.
+/// Returns an owner of [`LINE`] that handles it and answers how often. If x3 is 1, it asks sp2 to
+/// raise the interrupt; if x3 is 2, it raises the interrupt itself.
 fn owner() -> PartitionSpec {
     with_device(PartitionSpec::new("owner"), &[LINE], &[]).script(|sp| {
         let line = u64::from(LINE);
@@ -502,7 +502,8 @@ fn secure_interrupts_are_handled_meanwhile() {
     let system = System::boot([owner(), sp2]);
     let nwd = system.nwd();
     assert_eq!(ask(nwd, SP1, 0), 0);
-    // In place of whom it asked, for the caller of that one, and by that one itself.
+    // In place of the partition that it asked, for the caller of that partition, and in the
+    // partition itself.
     assert_eq!(ask(nwd, SP2, 8), 8);
     assert_eq!(ask(nwd, SP1, 0), 1);
     assert_eq!(ask(nwd, SP1, 1), 2);
@@ -533,13 +534,13 @@ fn partitions_find_them_in_registers_behind_all_others() {
         let [id, position, found @ ..] = nwd.ask(SP1, [uuid[0], uuid[1], position, register, 0]);
         (id, position & 0xffff_ffff, position >> 32 & 0xffff, found)
     };
-    // EL3 has none.
+    // EL3 has no logical partitions.
     let (id, position, ..) = query([0, 0], 0, 9);
     assert_eq!((id, position), (SUCCESS_64, 1 << 16 | 1));
     let unknown = query([5, 6], 0, 3);
     assert_eq!((unknown.0, unknown.1), (ERROR, 0xffff_fffe));
     let [first, second] = [FIRST, LAST].map(|id| [HEAD | u64::from(id), 5, 6]);
-    // Whatever EL3 says of ids that are not its own, it lists nobody else.
+    // Ids in EL3's answer that are not in its range are not listed.
     let foreign = [HEAD | u64::from(SP2), 7, 8];
     system.machine.journal().logical_partitions = vec![first, foreign, second];
     let (id, position, tag, found) = query([0, 0], 0, 9);
@@ -549,6 +550,6 @@ fn partitions_find_them_in_registers_behind_all_others() {
     // By a UUID that no partition has.
     let (id, position, _, found) = query([5, 6], 0, 6);
     assert_eq!((id, position, found), (SUCCESS_64, 1 << 16 | 1, second));
-    // The Normal world cannot be asked by them.
+    // The Normal world cannot be sent requests by logical partitions.
     assert_eq!(nwd.call([PARTITION_INFO_GET_REGS, 0, 0, 0]), before);
 }

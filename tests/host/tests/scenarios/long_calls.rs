@@ -1,5 +1,5 @@
-//! Work that zeroes a large region and that nobody resumes, calls and what the end of a partition
-//! leaves to be done: Secure interrupts are handled between slices (finding M12).
+//! Zeroing of a large region that no caller resumes, in calls and after the end of a partition.
+//! Secure interrupts are handled between slices.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,10 +15,10 @@ const BORROWER: u16 = 0x8002;
 const LAND: u64 = 0x4200_0000;
 const PAGES: u64 = 3 * SLICE_PAGES - 1;
 
-/// How many pages had been zeroed since the last look when the device's interrupt was handled.
+/// How many pages had been zeroed when the device's interrupt was handled, for each interrupt.
 type Seen = Arc<Mutex<Vec<u64>>>;
 
-/// A partition with a device, and what it saw.
+/// Returns a partition with a device, and the record of what it saw.
 fn owner() -> (PartitionSpec, Seen) {
     let seen = Seen::default();
     let notes = Arc::clone(&seen);
@@ -37,7 +37,8 @@ fn owner() -> (PartitionSpec, Seen) {
     (spec, seen)
 }
 
-/// Retrieves the handle in x3 of a request, or gives it back, zeroed, if there is something in x4.
+/// Returns a partition that retrieves the handle in x3 of a request, or relinquishes it with
+/// zeroing if x4 is not 0.
 fn borrower(at_el0: bool) -> PartitionSpec {
     let spec = PartitionSpec::new("borrower");
     let spec = if at_el0 { spec.s_el0() } else { spec };
@@ -79,8 +80,8 @@ fn retrieved(nwd: Nwd<'_>) -> u64 {
     handle
 }
 
-/// The device asserts its interrupt before `call`. The handler has run when the first slice was
-/// zeroed.
+/// Asserts the device's interrupt before `call`. Checks that the handler has run when the first
+/// slice was zeroed.
 #[track_caller]
 fn is_handled_after_a_slice<T>(system: &System, seen: &Seen, call: impl FnOnce() -> T) -> T {
     system.machine.journal().clear();
@@ -126,9 +127,9 @@ fn a_handler_does_not_wait_for_what_a_partition_has_zeroed() {
     }
 }
 
-/// A partition with [`PAGES`] pages beside its image, which fails on each request but one without a
-/// payload: it retrieves what that names, if anything. An interrupt that the device asserts
-/// meanwhile waits until it is off the PE.
+/// Returns a partition with [`PAGES`] pages beside its image. In a request it retrieves the handle
+/// in x3 or, if x4 is not 0, makes the device assert its interrupt and fails. The interrupt waits
+/// until the partition is off the PE.
 fn mortal(abort_action: u32) -> PartitionSpec {
     let spec = PartitionSpec::new("borrower")
         .with(|sp| {
@@ -210,7 +211,8 @@ fn each_exit_zeroes_a_slice_of_what_a_partition_that_failed_had_borrowed() {
     );
 }
 
-// It came while nobody looked: whoever works for its owner is stopped when it goes on.
+// The interrupt came while no PE looked. The context that works for the owner is stopped when it
+// continues.
 // req: INT-08, INT-11
 #[test]
 fn an_interrupt_of_the_caller_is_found_when_the_call_is_over() {
@@ -255,7 +257,7 @@ fn an_interrupt_of_the_caller_is_found_when_the_call_is_over() {
     nwd.reclaim(handle).success();
 }
 
-// Handlers come one after the other.
+// Handlers run one after the other.
 // req: INT-07
 #[test]
 fn a_handler_that_zeroes_much_is_not_interrupted_by_another_one() {

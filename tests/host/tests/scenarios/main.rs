@@ -1,5 +1,5 @@
-//! Scenarios: the Normal world and scripted partitions against the whole engine, area by area as
-//! the requirements are.
+//! Scenarios: the Normal world and scripted partitions against the whole engine, divided by areas
+//! like the requirements.
 
 mod asked_ids;
 mod boot;

@@ -1,6 +1,6 @@
-//! ME: a managed exit above partitions that have Non-secure interrupts signaled (C25). Whom it
-//! called is stopped with the chain below it, its call ends with `FFA_INTERRUPT`, and it leaves by
-//! itself; it may go on with the chain at once or in a later request.
+//! ME: a managed exit above partitions that have Non-secure interrupts signaled. The partition's
+//! callee is stopped with the chain below it, the call ends with `FFA_INTERRUPT`, and the partition
+//! leaves by itself. It may resume the chain at once or in a later request.
 
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Sp, System};
@@ -15,13 +15,13 @@ const RUN_B: [u64; 2] = [RUN, (B as u64) << 16];
 const RUN_C: [u64; 2] = [RUN, (C as u64) << 16];
 const MANAGED_EXIT: u64 = 4;
 
-/// The work that A is asked for in x3: to call B, to go on with it by the index in x4, or to say
-/// whether Non-secure interrupts wait.
+/// The work in x3 of a request to A: to call B, to resume B by the index in x4, or to answer
+/// whether Non-secure interrupts are pending.
 const CALL: u64 = 1;
 const GO_ON: u64 = 2;
 const LOOK: u64 = 3;
 
-/// How long a caller alone may resume whom it called, in microseconds.
+/// How long only the caller may resume its callee, in microseconds.
 const CALLERS_TIME: u64 = 1_000_000;
 
 fn ask(sp: &mut Sp, to: u16) -> Regs {
@@ -37,13 +37,13 @@ fn take_exit(sp: &mut Sp) {
     assert_eq!(sp.signals(), (false, false));
 }
 
-/// The answer of A to what B answered: the id of the function, and the error if it is one.
+/// Returns A's answer about B's answer: the function id, and the error if it is one.
 fn outcome(answer: &Regs) -> [u64; 5] {
     let error = answer.error().unwrap_or(0) as u64;
     [answer.function(), error, 0, 0, 0]
 }
 
-/// A, which leaves for a Non-secure interrupt as soon as it can.
+/// Returns A, which leaves for a Non-secure interrupt as soon as it can.
 fn leaves(name: &str) -> PartitionSpec {
     PartitionSpec::new(name)
         .with(|sp| sp.ns_interrupts = 1)
@@ -52,7 +52,7 @@ fn leaves(name: &str) -> PartitionSpec {
                 CALL => {
                     let answer = ask(sp, B);
                     if answer.function() == INTERRUPT {
-                        // It says whom to run, and nothing else.
+                        // FFA_INTERRUPT names the partition to run, and nothing else.
                         assert_eq!(answer.0[1] >> 16, u64::from(B));
                         assert!(answer.0[2..].iter().all(|x| *x == 0), "{answer:?}");
                         assert!(!sp.interrupt(), "it was told");
@@ -68,7 +68,7 @@ fn leaves(name: &str) -> PartitionSpec {
         })
 }
 
-/// Passes the request on, and knows of no interrupt.
+/// Returns a partition that passes the request on and does not know about interrupts.
 fn passes_on() -> PartitionSpec {
     PartitionSpec::new("b").script(|sp| {
         sp.serve(|sp, request| {
@@ -82,7 +82,7 @@ fn passes_on() -> PartitionSpec {
     })
 }
 
-/// Is interrupted in each request with 1 in x3.
+/// Returns a partition that is interrupted in each request with 1 in x3.
 fn interrupted(name: &str) -> PartitionSpec {
     PartitionSpec::new(name)
         .with(|sp| sp.takes_exceptions = false)
@@ -102,7 +102,7 @@ fn interrupted(name: &str) -> PartitionSpec {
         })
 }
 
-/// A with one or two below it.
+/// Returns A with one partition or two below it.
 fn chains() -> [Vec<PartitionSpec>; 2] {
     [
         vec![leaves("a"), interrupted("b")],
@@ -122,7 +122,7 @@ fn the_caller_leaves_and_goes_on_in_a_later_request() {
         let nwd = system.nwd();
         for _ in 0..2 {
             assert_eq!(nwd.ask(A, call(CALL)), [MANAGED_EXIT; 5]);
-            // It waits, and has the chain to itself.
+            // A waits, and only A can resume the chain.
             assert_eq!(nwd.request(B, [0; 5]).error(), Some(BUSY));
             nwd.refused(RUN_B, DENIED);
             assert_eq!(nwd.ask(A, [7; 5]), [7; 5]);
@@ -158,7 +158,7 @@ fn go_on(index: u64) -> [u64; 5] {
     [GO_ON, index, 0, 0, 0]
 }
 
-// A context that is pinned to another PE could not go on here: so the index says nothing.
+// A context that is pinned to another PE could not continue here, so the index is ignored.
 // req: ME-05, RUN-13, SINT-16
 #[test]
 fn any_index_goes_on_with_a_pinned_one() {
@@ -170,7 +170,7 @@ fn any_index_goes_on_with_a_pinned_one() {
             let pe = system.pe(2);
             assert_eq!(pe.ask(A, call(CALL)), [MANAGED_EXIT; 5]);
             assert_eq!(pe.ask(A, go_on(index))[0], DIRECT_RESP_64);
-            // There is nothing more to go on with.
+            // No chain is left to resume.
             let error = if index == 2 {
                 DENIED
             } else {
@@ -181,7 +181,7 @@ fn any_index_goes_on_with_a_pinned_one() {
     }
 }
 
-// It need not leave. Until it has answered, nobody that works for it is interrupted once more.
+// A need not leave. Until it has answered, no context that works for it is interrupted again.
 // req: ME-02, ME-04, INT-10, SINT-16
 #[test]
 fn one_that_goes_on_at_once_has_interrupts_masked_for_all() {
@@ -215,7 +215,7 @@ fn one_that_goes_on_at_once_has_interrupts_masked_for_all() {
     }
 }
 
-// In the next request nobody has them masked.
+// In the next request, Non-secure interrupts are not masked any more.
 // req: ME-04, INT-10, SINT-16
 #[test]
 fn a_chain_that_goes_on_later_is_interrupted_again() {
@@ -257,7 +257,7 @@ fn one_that_comes_too_late_finds_the_chain_gone() {
     assert_eq!(nwd.ask(A, call(GO_ON))[..2], [ERROR, DENIED as u64]);
 }
 
-// The chain is the Normal world's from then on, also where that is stopped once more.
+// The Normal world may run the chain from then on, also where the chain is stopped once more.
 // req: MSGW-15
 #[test]
 fn one_that_comes_too_late_does_not_go_on_with_what_the_normal_world_runs() {
@@ -291,7 +291,7 @@ fn whom_it_called_fails_meanwhile() {
     assert_eq!(nwd.ask(A, [7; 5]), [7; 5]);
 }
 
-// Nobody runs a chain that was stopped for another one.
+// Nobody runs a chain that was stopped for another context.
 // req: RUN-24
 #[test]
 fn others_do_not_go_on_with_its_chain() {
@@ -308,7 +308,7 @@ fn others_do_not_go_on_with_its_chain() {
     assert_eq!(nwd.ask(A, call(GO_ON))[0], DIRECT_RESP_64);
 }
 
-/// A 1.0 partition with a managed exit that asks B and has its answer first.
+/// Returns a 1.0 partition with a managed exit that asks B and gets B's answer first.
 fn waits_for_the_answer() -> PartitionSpec {
     PartitionSpec::new("a")
         .with(|sp| {
@@ -325,7 +325,7 @@ fn waits_for_the_answer() -> PartitionSpec {
         })
 }
 
-// FFA_RUN by partitions is of 1.1: one that cannot go on with whom it called waits for the answer.
+// Partitions have FFA_RUN since 1.1. One that cannot resume its callee waits for the answer.
 // req: INT-10, SINT-22
 #[test]
 fn what_works_for_one_that_cannot_resume_finishes_first() {
@@ -341,7 +341,7 @@ fn what_works_for_one_that_cannot_resume_finishes_first() {
     assert_eq!(system.nwd().ask(A, [2; 5]), [2; 5]);
 }
 
-// Of a partition that failed nobody waits for the exit: the chain is preempted.
+// Nobody waits for the exit of a partition that failed: the chain is preempted.
 // req: ME-02, INT-02
 #[test]
 fn one_that_failed_makes_no_exit() {
@@ -362,7 +362,7 @@ fn one_that_failed_makes_no_exit() {
             request.payload()
         })
     });
-    // C handles an interrupt in place of B, in which A fails on the other PE.
+    // C handles an interrupt in place of B, during which A fails on the other PE.
     let system = std::sync::Arc::new(std::sync::OnceLock::<System>::new());
     let inside = std::sync::Arc::clone(&system);
     let c = with_device(PartitionSpec::new("c"), &[LINE], &[]).script(move |sp| {
@@ -384,8 +384,7 @@ fn one_that_failed_makes_no_exit() {
     assert_eq!(nwd.call(RUN_A).error(), Some(ABORTED));
 }
 
-// One with a managed exit is asked for in the middle of an interrupt that its callee handles for
-// itself.
+// A managed exit is requested in the middle of an interrupt that the callee handles for itself.
 // req: ME-02, INT-08, INT-10
 #[test]
 fn a_callee_is_stopped_while_it_handles_its_own_interrupt() {
@@ -413,6 +412,6 @@ fn a_callee_is_stopped_while_it_handles_its_own_interrupt() {
     let nwd = system.nwd();
     assert_eq!(nwd.ask(A, call(CALL)), [MANAGED_EXIT; 5]);
     assert_eq!(nwd.ask(A, call(GO_ON))[0], DIRECT_RESP_64);
-    // It is as it was.
+    // A is as it was before.
     assert_eq!(nwd.ask(A, call(LOOK))[0], 1);
 }

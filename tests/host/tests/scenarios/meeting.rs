@@ -1,12 +1,12 @@
-//! A script that waits for its test, in the middle of what it does on another PE.
+//! A script that waits for its test in the middle of its work on another PE.
 
 use std::sync::{Arc, Barrier};
 
-/// Where script and test meet.
+/// The point at which script and test meet.
 #[derive(Clone)]
 pub struct Meeting(Arc<Barrier>);
 
-/// Lets the script go on, whatever becomes of the test.
+/// Lets the script continue, even if the test panics.
 struct End<'a>(&'a Barrier);
 
 impl Drop for End<'_> {
@@ -16,18 +16,18 @@ impl Drop for End<'_> {
 }
 
 impl Meeting {
-    /// Returns a meeting that nobody has come to yet.
+    /// Returns a meeting that neither side has reached.
     pub fn new() -> Self {
         Self(Arc::new(Barrier::new(2)))
     }
 
-    /// The script comes, and stays until the test is done.
+    /// Called by the script: waits until the test is done.
     pub fn attend(&self) {
         self.0.wait();
         self.0.wait();
     }
 
-    /// The test waits for the script, and does `action` as long as that waits.
+    /// Called by the test: waits for the script, and does `action` while the script waits.
     pub fn hold<T>(&self, action: impl FnOnce() -> T) -> T {
         self.0.wait();
         let _end = End(&self.0);

@@ -91,7 +91,7 @@ fn a_partition_shares_its_memory() {
                 page,
             )
         });
-        // The owner keeps what it had.
+        // The owner keeps its access.
         assert_eq!(stage.access(SP1, Secure, page), ALL);
         let response = stage
             .retrieve(SP2, Transaction::retrieve(SP1, SP2, handle, asked))
@@ -126,7 +126,7 @@ fn a_partition_lends_its_memory() {
             page,
         )
     };
-    // Taken back before anybody came for it.
+    // Reclaimed before anybody retrieved it.
     let (handle, page) = stage.run(SP1, lend);
     assert_eq!(stage.access(SP1, Secure, page), NONE);
     stage.run(SP1, move |sp| sp.reclaim(handle, 0)).success();
@@ -151,7 +151,7 @@ fn a_partition_lends_its_memory() {
         );
         stage.relinquish(SP2, handle);
         assert_eq!(stage.access(SP2, Secure, page), NONE);
-        // The owner gets it back by reclaiming only.
+        // The owner gets access back only by reclaiming.
         assert_eq!(stage.access(SP1, Secure, page), NONE);
     }
     stage.run(SP1, move |sp| sp.reclaim(handle, 0)).success();
@@ -174,7 +174,7 @@ fn who_borrows_alone_may_choose_execution_of_secure_memory() {
         attributes: 0,
         ..Transaction::retrieve(SP1, SP2, handle, permissions)
     };
-    // Write and execute never come together.
+    // Write and execute permission are never given together.
     stage.retrieve_refused(SP2, retrieve(RW | X), DENIED);
     stage.retrieve_refused(SP2, retrieve(X), DENIED);
     let response = stage.retrieve(SP2, retrieve(RO | X)).unwrap();
@@ -225,14 +225,14 @@ fn a_partition_donates_its_memory() {
     let response = stage.retrieve(SP2, request.clone()).unwrap();
     assert_eq!(response.flags, TYPE_DONATE);
     assert_eq!(stage.access(SP2, Secure, page), READ_WRITE);
-    // The handle is spent.
+    // The handle is not valid any more.
     stage.retrieve_refused(SP2, request, INVALID_PARAMETERS);
     stage.run(SP1, move |sp| {
         sp.refused(
             [MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32],
             INVALID_PARAMETERS,
         );
-        // It has nothing to do with the page any more.
+        // The donor has no rights to the page any more.
         let share = Transaction::share(SP1, SP3, RW, &[(page, 1)]).encode(sp.layout);
         sp.memory_refused(MEM_SHARE_64, &share, DENIED);
         assert_eq!(sp.peek(Secure, page), None);
@@ -241,7 +241,7 @@ fn a_partition_donates_its_memory() {
         stage.run(SP2, move |sp| sp.relinquish(handle, 0)).error(),
         Some(INVALID_PARAMETERS)
     );
-    // The new owner may do with it what owners do, even give it back.
+    // The new owner may do with the page what owners may do, even donate it back.
     let handle = stage.run(SP2, move |sp| {
         let handle = sp.send(
             MEM_SHARE_64,
@@ -275,7 +275,7 @@ fn the_normal_world_donates_memory() {
     assert_eq!(response.receivers[0].permissions, RW | NX);
     assert_eq!(stage.access(SP1, NonSecure, NWD_PAGES + 0x1000), READ_WRITE);
     assert_eq!(stage.access(SP1, Secure, NWD_PAGES), NONE);
-    // It is not the Normal world's any more.
+    // The page does not belong to the Normal world any more.
     for function in [MEM_SHARE_64, MEM_LEND_64, MEM_DONATE_64] {
         let again = match function {
             MEM_SHARE_64 => Transaction::share(0, SP2, RO, &[(NWD_PAGES, 1)]),
@@ -289,7 +289,7 @@ fn the_normal_world_donates_memory() {
         INVALID_PARAMETERS,
     );
     nwd.refused([RXTX_MAP_64, NWD_PAGES, NWD_PAGES + 0x1000, 1], DENIED);
-    // The partition passes it on.
+    // The partition sends the page on.
     let handle = stage.run(SP1, |sp| {
         sp.send(
             MEM_LEND_64,
@@ -332,7 +332,7 @@ fn nothing_is_sent_twice_and_borrowers_send_nothing() {
                 };
                 stage.retrieve(SP2, request).unwrap();
             }
-            // Neither to the same receiver nor to another, nor a part of it.
+            // Neither to the same receiver nor to another one, nor a part of the region.
             for to in [SP2, SP3] {
                 for (again, transaction) in sends(SP1, to, page) {
                     stage.run(SP1, move |sp| {
@@ -346,7 +346,7 @@ fn nothing_is_sent_twice_and_borrowers_send_nothing() {
                 let layout = sp.layout;
                 sp.memory_refused(MEM_SHARE_64, &larger.encode(layout), DENIED);
             });
-            // Who borrows does not own.
+            // A borrower is not the owner.
             for (again, transaction) in sends(SP2, SP3, page) {
                 stage.run(SP2, move |sp| {
                     let layout = sp.layout;
@@ -406,7 +406,7 @@ fn each_side_has_its_own_layout() {
             assert_eq!(response.constituents, [(page, 1), (page + 0x2000, 3)]);
             assert_eq!(response.attributes, NORMAL);
             stage.relinquish(SP2, handle);
-            // The security state is a matter of 1.1 and later.
+            // The security state is reported from 1.1 on.
             let nwd = stage.nwd();
             let handle = nwd.send(
                 MEM_SHARE_64,
@@ -449,7 +449,7 @@ fn the_normal_world_sends_in_its_layout() {
         nwd.map_buffers();
         let share = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
         for layout in [Layout::V1_0, Layout::V1_1, Layout::V1_2] {
-            // 1.1 and 1.2 differ in a size that the descriptor states (C2).
+            // 1.1 and 1.2 differ in a size that the descriptor states.
             let fits = (layout == Layout::V1_0) == (version == V1_0);
             if fits {
                 let handle = nwd
@@ -485,25 +485,25 @@ fn several_borrowers() {
             }
             request
         };
-        // Not more than granted, to whomever.
+        // No permission beyond what was granted, to any receiver.
         stage.retrieve_refused(SP3, request(SP3, [RW, RW]), DENIED);
         stage.retrieve_refused(SP2, request(SP2, [RW, RW]), DENIED);
-        // What is said of others, less than was granted or nothing, changes nothing.
+        // Permissions of other receivers, less than granted or not specified, make no difference.
         for others in [RO, 0] {
             stage.retrieve(SP3, request(SP3, [others, RO])).unwrap();
             assert_eq!(stage.access(SP3, Secure, page), READ);
             stage.relinquish(SP3, handle);
         }
-        // Nobody executes.
+        // No receiver executes.
         stage.retrieve_refused(SP3, request(SP3, [RW, RO | X]), INVALID_PARAMETERS);
         stage.retrieve_refused(SP3, request(SP3, [RW, RO | NX]), INVALID_PARAMETERS);
-        // All are listed, in the right role.
+        // All receivers are listed, in the right roles.
         stage.retrieve_refused(SP3, request(SP2, [RW, RO]), INVALID_PARAMETERS);
         let mut alone = Transaction::retrieve(SP1, SP3, handle, RO);
         stage.retrieve_refused(SP3, alone.clone(), INVALID_PARAMETERS);
 
         stage.retrieve(SP2, request(SP2, [RW, RO])).unwrap();
-        // 1.1: who does not know the others may say so.
+        // 1.1: a receiver that does not know the others may say so.
         alone.flags = 1 << 10;
         stage.retrieve(SP3, alone).unwrap();
         assert_eq!(stage.access(SP2, Secure, page), READ_WRITE);

@@ -38,7 +38,7 @@ fn zeroing() {
         );
         nwd.read(NWD_PAGES, 0x2000).iter().all(|byte| *byte == 0)
     };
-    // By the sender; the receiver can insist on it and is told.
+    // By the sender. The receiver can insist on the zeroing and is told of it.
     dirty();
     let share = Transaction {
         flags: 1,
@@ -56,11 +56,11 @@ fn zeroing() {
         TYPE_LEND | 1
     );
     stage.relinquish(SP1, handle);
-    // Zeroed it was for the first retrieval only.
+    // The region was zeroed for the first retrieval only.
     stage.retrieve_refused(SP1, request(handle, RW, 1), INVALID_PARAMETERS);
 
-    // By the receiver: what it announces at retrieval counts if it dies, what it says at the end
-    // overrides that (C14).
+    // By the receiver. The flag of the retrieval counts if the receiver dies; the flag of the
+    // relinquishment overrides it.
     dirty();
     stage.retrieve_refused(SP1, request(handle, RO, 4), DENIED);
     for (announced, said) in [(0, 0), (0, 1), (4, 0), (4, 1)] {
@@ -85,14 +85,12 @@ fn zeroing() {
     stage.run(SP1, move |sp| sp.relinquish(handle, 1)).success();
     assert!(is_zero());
 
-    // By the owner at the end.
+    // By the owner, at the reclaim.
     dirty();
     nwd.call([MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, 1])
         .success();
     assert!(is_zero());
 }
-
-// Case b10.
 // req: MEMD-82, MEMRL-11, MEMRC-09
 #[test]
 fn zeroing_reaches_every_range_and_nothing_in_between() {
@@ -129,7 +127,7 @@ fn zeroing_reaches_every_range_and_nothing_in_between() {
     is_zeroed();
 }
 
-// A borrower that announced it and died cannot override it.
+// A borrower that set the flag at the retrieval and died cannot override it.
 // req: MEMD-88
 #[test]
 fn what_a_dead_borrower_announced_is_zeroed() {
@@ -152,8 +150,6 @@ fn what_a_dead_borrower_announced_is_zeroed() {
         assert_eq!(nwd.read(NWD_PAGES, 64), [left; 64]);
     }
 }
-
-// C14.
 // req: MEMD-85, MEMD-86, MEMRQ-25
 #[test]
 fn checks_of_a_retrieval_that_clients_know_the_order_of() {
@@ -168,13 +164,13 @@ fn checks_of_a_retrieval_that_clients_know_the_order_of() {
         attributes: 0,
         ..Transaction::retrieve(0, SP1, handle, RO)
     };
-    // Of a reader only, nothing can have been zeroed.
+    // A region that its borrower can only read cannot be zeroed.
     let read_only = Transaction {
         flags: 1,
         ..good.clone()
     };
     stage.retrieve_refused(SP1, read_only, DENIED);
-    // The length is wrong, and so is the sender.
+    // A wrong length, and a wrong sender.
     let mut sender = good.clone();
     sender.sender = SP2;
     stage.retrieve_refused(SP1, sender.clone(), DENIED);
@@ -183,7 +179,7 @@ fn checks_of_a_retrieval_that_clients_know_the_order_of() {
     stage.run(SP1, move |sp| {
         sp.memory_refused(MEM_RETRIEVE_REQ_64, &longer, INVALID_PARAMETERS)
     });
-    // More permissions than lent, and a memory type that is none.
+    // More permissions than were lent, and an invalid memory type.
     let handle = nwd.send(
         MEM_LEND_64,
         &Transaction::lend(0, SP1, RO, &[(NWD_PAGES + 0x1000, 1)]),
@@ -194,8 +190,6 @@ fn checks_of_a_retrieval_that_clients_know_the_order_of() {
     both.receivers[0].permissions = RO;
     stage.retrieve_refused(SP1, both, INVALID_PARAMETERS);
 }
-
-// C14.
 // req: MEMD-25, MEMD-27
 #[test]
 fn other_borrowers_need_not_be_marked_as_such() {
@@ -368,7 +362,7 @@ fn memory_that_is_taken_away_ends_a_call_in_aborted() {
     stage.retrieve(SP1, request).unwrap();
     protect(NWD_PAGES);
     stage.run(SP1, move |sp| {
-        // An external abort of its own access is its own business.
+        // An external abort of the partition's own access is handled by the partition.
         assert_eq!(sp.peek(NonSecure, NWD_PAGES), None);
         let before = sp.snapshot();
         assert_eq!(sp.relinquish(handle, 1).error(), Some(ABORTED));
@@ -390,7 +384,7 @@ fn memory_that_is_taken_away_ends_a_call_in_aborted() {
     nwd.reclaim(handle).success();
 }
 
-// Receiver and donor have what they had before a retrieval whose response cannot be written.
+// Receiver and donor keep what they had before a retrieval whose response cannot be written.
 // req: MEMX-21, MEMX-18, MEMRQ-09
 #[test]
 fn a_response_that_cannot_be_written_undoes_the_retrieval() {
@@ -429,7 +423,7 @@ fn what_a_dead_partition_borrowed_can_be_reclaimed() {
     nwd.write(NWD_PAGES, &[0xaa; 16]);
     let lend = Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 1)]);
     let handle = nwd.send(MEM_LEND_64, &lend);
-    // To be zeroed when it is relinquished, which its end does.
+    // With zeroing at the relinquishment, which the partition's death implies.
     let request = Transaction {
         attributes: 0,
         flags: 4,
@@ -440,9 +434,9 @@ fn what_a_dead_partition_borrowed_can_be_reclaimed() {
     assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
     nwd.reclaim(handle).success();
     assert_eq!(nwd.read(NWD_PAGES, 16), [0; 16]);
-    // Nobody can be named who is dead.
+    // A dead partition cannot be a receiver.
     nwd.memory_refused(MEM_LEND_64, &lend.encode(V12), INVALID_PARAMETERS);
-    // The others are unharmed.
+    // Other partitions are not affected.
     let share = Transaction::share(0, SP2, RW, &[(NWD_PAGES, 1)]);
     let handle = nwd.send(MEM_SHARE_64, &share);
     stage
@@ -471,7 +465,7 @@ fn what_a_dead_partition_lent_goes_to_nobody_else() {
     };
     stage.retrieve(SP2, request(held)).unwrap();
     assert_eq!(stage.kill(SP1).error(), Some(ABORTED));
-    // Who has it keeps it until it lets go.
+    // A borrower keeps its access until it relinquishes.
     assert!(stage.run(SP2, move |sp| sp.poke(Secure, page, 1)));
     assert!(stage.retrieve(SP2, request(waits)).is_err());
     stage.relinquish(SP2, held);
@@ -533,7 +527,8 @@ fn both_forms_of_a_lend_take_one_or_more_borrowers() {
                         flags: TYPE_LEND | if borrowers.len() > 1 { 1 << 10 } else { 0 },
                         ..Transaction::retrieve(owner, *borrower, handle, RW)
                     };
-                    // A second time while it is there, nothing is described; afterwards the same.
+                    // A second retrieval while the region is retrieved describes nothing; a later
+                    // one describes it again.
                     let first = stage.retrieve(*borrower, request.clone()).unwrap();
                     stage.retrieve_refused(*borrower, request.clone(), DENIED);
                     stage.relinquish(*borrower, handle);

@@ -1,4 +1,4 @@
-//! Tests that others do not lack what one endpoint takes: slots for transactions, and pages for
+//! Tests that one endpoint cannot use up what others need: slots for transactions, and pages for
 //! their lists and tables.
 
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use crate::stage::{OWN_PAGES, SP1, SP2, SP3, Stage};
 
 const V12: Layout = Layout::V1_2;
 
-/// Lets a partition share single pages with SP2 or SP3 until that is refused; how many it shared.
+/// Makes a partition share single pages with SP2 or SP3 until a share is refused. Returns their
+/// number.
 fn share_all(stage: &Stage, id: u16) -> usize {
     stage.run(id, move |sp| {
         let to = if id == SP2 { SP3 } else { SP2 };
@@ -29,8 +30,6 @@ fn share_all(stage: &Stage, id: u16) -> usize {
         unreachable!()
     })
 }
-
-// M3.
 // req: MEMX-11, MEMX-18
 #[test]
 fn nobody_takes_the_transactions_of_others() {
@@ -38,7 +37,7 @@ fn nobody_takes_the_transactions_of_others() {
     let nwd = stage.nwd();
     let common = MAX_SHARES - SHARES_NORMAL_WORLD - MAX_PARTITIONS * SHARES_PARTITION;
     assert_eq!(share_all(&stage, SP1), common + SHARES_PARTITION);
-    // Everybody else has its own quota, whole.
+    // Each other endpoint has its whole quota.
     let share = |n: u64| Transaction::share(0, SP2, RW, &[(NWD_PAGES + n * 0x1000, 1)]);
     let mut handles = Vec::new();
     for n in 0..SHARES_NORMAL_WORLD as u64 {
@@ -49,7 +48,7 @@ fn nobody_takes_the_transactions_of_others() {
     for id in [SP2, SP3] {
         assert_eq!(share_all(&stage, id), SHARES_PARTITION);
     }
-    // A VM that begins transactions and leaves them takes its Hypervisor's quota and nobody else's.
+    // Transactions that a VM begins and leaves use up the quota of its Hypervisor only.
     nwd.reclaim(handles[5]).success();
     assert_eq!(share_all(&stage, SP3), 0);
     nwd.send(MEM_SHARE_64, &share(5));
@@ -73,8 +72,6 @@ fn retrieves(stage: &Stage, id: u16, count: u64) -> bool {
     nwd.reclaim(handle).success();
     outcome.is_ok()
 }
-
-// M4.
 // req: MEMX-11, FRAG-20
 #[test]
 fn what_is_announced_takes_no_pages() {
@@ -86,7 +83,7 @@ fn what_is_announced_takes_no_pages() {
         memory.pool().held()
     };
     let before = held(SP1);
-    // One call, of memory that it has not, with one range of 66,000.
+    // One call, with one range of 66,000 pages that the partition does not own.
     stage.run(SP1, |sp| {
         let mut bytes = Transaction::share(SP1, SP2, RW, &[(0x1000, 1)]).encode(sp.layout);
         let head = bytes.len() - 16;
@@ -112,7 +109,7 @@ fn a_destroyed_partition_is_zeroed_although_there_is_no_table() {
         pages,
         attributes,
     };
-    // It has many tables already, for what it shares with the Normal world.
+    // The partition has many tables already, for what it shares with the Normal world.
     let shared = ["a", "b", "c", "d", "e", "f", "g"].into_iter().zip(0..);
     let mut regions: Vec<_> = shared
         .map(|(name, n)| region(name, 0x4800_0000 + n * 0x20_0000, 1, 8 | 3))
@@ -154,8 +151,9 @@ fn a_destroyed_partition_is_zeroed_although_there_is_no_table() {
     }
 }
 
-/// Lets a partition begin a share of a million ranges and send `pages` list pages of them. `Err` if
-/// it cannot have so many: how many it had before all were taken back.
+/// Makes a partition begin a share of a million ranges and send `pages` list pages of them. Returns
+/// `Err` with the number of list pages that the partition got, if that is less; it has lost them
+/// then.
 fn begin_endless(stage: &Stage, id: u16, to: u16, pages: usize) -> Result<(), usize> {
     stage.run(id, move |sp| {
         let buffer = sp.base() + OWN_PAGES;
@@ -180,19 +178,17 @@ fn begin_endless(stage: &Stage, id: u16, to: u16, pages: usize) -> Result<(), us
         Ok(())
     })
 }
-
-// M4.
 // req: MEMX-11, MEMX-18, FRAG-20
 #[test]
 fn nobody_takes_all_pages_of_the_reserve() {
     let stage = Stage::new();
-    // One page more than it may have ends the transaction, and gives all pages back.
+    // One page more than the limit ends the transaction and returns all its pages.
     let most = begin_endless(&stage, SP1, SP2, 200).unwrap_err();
     assert!((50..150).contains(&most), "{most}");
     assert_eq!(begin_endless(&stage, SP1, SP2, most + 1), Err(most));
     assert!(retrieves(&stage, SP2, 100));
     assert_eq!(begin_endless(&stage, SP1, SP2, most), Ok(()));
-    // With all that SP1 can have out of reach, the others have what they need.
+    // While SP1 has used up all that it can, the others have what they need.
     assert!(retrieves(&stage, SP2, 20));
 }
 

@@ -16,7 +16,7 @@ fn request(sender: u16, receiver: u16, handle: u64, permissions: u8) -> Transact
     }
 }
 
-/// `from` donates `count` pages to `to`, which takes them with read and write access.
+/// Makes `from` donate `count` pages to `to`, which retrieves them with read and write access.
 fn donate(stage: &Stage, from: u16, to: u16, page: u64, count: u32) {
     let handle = stage.run(from, move |sp| {
         let donation = Transaction::donate(from, to, &[(page, count)]);
@@ -25,8 +25,6 @@ fn donate(stage: &Stage, from: u16, to: u16, page: u64, count: u32) {
     let response = stage.retrieve(to, request(from, to, handle, RW)).unwrap();
     assert_eq!(response.flags, TYPE_DONATE);
 }
-
-// C26.
 // req: MEMDN-06, MEMO-02, MEMD-46, MEMRC-10
 #[test]
 fn a_page_that_came_back_is_sent_with_its_neighbour() {
@@ -56,8 +54,8 @@ fn a_page_that_came_back_is_sent_with_its_neighbour() {
         stage.run(SP1, move |sp| sp.reclaim(handle, 0)).success();
         owned();
 
-        // Zeroed or not, to one or to several, and nobody executes what the owner cannot all
-        // execute.
+        // With or without zeroing, to one or to several borrowers: nobody executes what the owner
+        // cannot execute as a whole.
         for zero in [0, 1] {
             let region = order.clone();
             let handle = stage.run(SP1, move |sp| {
@@ -93,8 +91,6 @@ fn a_page_that_came_back_is_sent_with_its_neighbour() {
         assert_eq!(stage.access(SP1, Secure, at), READ_WRITE);
     }
 }
-
-// C26.
 // req: SEL0-08, MEMO-02, MEMRC-10, SEL0-07
 #[test]
 fn a_partition_at_s_el0_lends_pages_that_differ_in_execution_alone() {
@@ -110,7 +106,7 @@ fn a_partition_at_s_el0_lends_pages_that_differ_in_execution_alone() {
         set(sp, tx, READ_WRITE);
         set(sp, tx + 0x1000, READ_WRITE);
         sp.map_buffers();
-        // While it initialises it can choose permissions.
+        // While it initialises, a partition can choose permissions.
         let mixed = [READ_ONLY, READ_EXECUTE, READ_ONLY];
         for (n, permissions) in (0..).zip(mixed) {
             set(sp, page + n * 0x1000, permissions);
@@ -127,7 +123,7 @@ fn a_partition_at_s_el0_lends_pages_that_differ_in_execution_alone() {
             let found = get(sp, page + n * 0x1000).success();
             assert_eq!(found[0], permissions, "{n}");
         }
-        // What it may write makes a difference.
+        // The write permission makes a difference.
         set(sp, page + 0x2000, READ_WRITE);
         let lend = lend.encode(sp.layout);
         sp.memory_refused(MEM_LEND_64, &lend, DENIED);

@@ -21,7 +21,7 @@ const FROM_VMS: u64 = 2;
 const FROM_SPM: u64 = 4;
 const ALL: u64 = 0xf;
 
-/// Returns what a script is asked to do: the call with these registers.
+/// Returns a partition that makes the call with the registers in the request.
 pub fn caller(name: &str) -> PartitionSpec {
     PartitionSpec::new(name)
         .with(|spec| {
@@ -47,7 +47,7 @@ pub fn both(sender: u16, receiver: u16) -> u64 {
     u64::from(sender) << 16 | u64::from(receiver)
 }
 
-/// Lets a partition make a call: 0 or the error, and w2, w4, w6, w7.
+/// Makes a partition make a call. Returns 0 or the error, and w2, w4, w6, w7.
 #[track_caller]
 pub fn via(nwd: &Nwd, sp: u16, regs: [u64; 4]) -> (i32, [u64; 4]) {
     let [call, w1, w2, w3] = regs;
@@ -100,7 +100,7 @@ fn bitmaps_of_vms() {
     nwd.refused([NOTIFICATION_BITMAP_CREATE, 8, 4], NO_MEMORY);
     nwd.call([NOTIFICATION_BITMAP_DESTROY, 3]).success();
     nwd.call([NOTIFICATION_BITMAP_CREATE, 8, 4]).success();
-    // What only the Normal world does.
+    // Calls that only the Normal world may make.
     for call in [
         NOTIFICATION_BITMAP_CREATE,
         NOTIFICATION_BITMAP_DESTROY,
@@ -121,7 +121,7 @@ fn a_partition_notifies_a_vm() {
     let bind = [NOTIFICATION_BIND, both(SP1, 0), 0, 0b11];
     nwd.refused(bind, NOT_SUPPORTED);
     nwd.refused([NOTIFICATION_UNBIND, both(SP1, 0), 0, 1], NOT_SUPPORTED);
-    // Nothing came; of other VMs nobody knows (C23).
+    // No notification came. Other VMs are not known.
     let nothing = nwd.call([NOTIFICATION_GET, 0, FROM_SPS]);
     assert_eq!(nothing.success(), [0; 6]);
     nwd.refused([NOTIFICATION_GET, 5, FROM_SPS], INVALID_PARAMETERS);
@@ -139,7 +139,8 @@ fn a_partition_notifies_a_vm() {
     assert_eq!(raised(&system), 1);
     nwd.refused([NOTIFICATION_UNBIND, both(SP1, 0), 0, 0b10], DENIED);
     nwd.refused([NOTIFICATION_BITMAP_DESTROY, 0], DENIED);
-    // As often as something is set until it was asked what for: see `schedule_receiver`.
+    // A notification is reported each time that it is set, until it was asked for: see
+    // `schedule_receiver`.
     done(&nwd, SP1, [NOTIFICATION_SET, both(SP1, 0), 0, 0b01]);
     assert_eq!(raised(&system), 2);
     let told = info(&nwd);
@@ -199,13 +200,13 @@ fn per_vcpu_notifications() {
     let set = |vcpu: u64| [NOTIFICATION_SET, both(SP1, 0), vcpu << 16 | PER_VCPU, 0b10];
     denied(&nwd, SP1, set(3), INVALID_PARAMETERS);
     denied(&nwd, SP1, [NOTIFICATION_SET, both(SP1, 0), 0, 0b10], DENIED);
-    // The other way round, too.
+    // In the other direction, too.
     nwd.call([NOTIFICATION_BIND, both(SP1, 0), 0, 1]).success();
     let as_per_vcpu = [NOTIFICATION_SET, both(SP1, 0), 2 << 16 | PER_VCPU, 1];
     denied(&nwd, SP1, as_per_vcpu, DENIED);
     done(&nwd, SP1, set(2));
     done(&nwd, SP1, set(1));
-    // One list of a receiver and two vCPUs.
+    // One list: a receiver and two of its vCPUs.
     let ids = 2 << 32 | 1 << 16;
     assert_eq!(info(&nwd).0[..4], [SUCCESS_64, 0, 2 << 12 | 1 << 7, ids]);
     nwd.refused([NOTIFICATION_INFO_GET_64], NO_DATA);
@@ -226,7 +227,7 @@ fn per_vcpu_notifications() {
         via(&nwd, SP2, [NOTIFICATION_GET, SP2.into(), FROM_VMS, 0]).1,
         [0, 1, 0, 0]
     );
-    // Any of them fetches what another one has.
+    // Each context fetches a notification that another one has.
     nwd.call([NOTIFICATION_SET, both(VM1, SP2), 3 << 16 | PER_VCPU, 1])
         .success();
     let get = |vcpu: u64| [NOTIFICATION_GET, vcpu << 16 | u64::from(SP2), FROM_VMS, 0];
@@ -235,7 +236,7 @@ fn per_vcpu_notifications() {
     denied(&nwd, SP2, get(4), INVALID_PARAMETERS);
 }
 
-// Each context is interrupted for its own, until they are fetched.
+// Each context is interrupted for its own notifications until it fetches them.
 // req: NTF-37
 #[test]
 fn the_notification_pending_interrupt_of_each_context() {
@@ -265,7 +266,7 @@ fn the_notification_pending_interrupt_of_each_context() {
     assert_eq!([ask(0, 0), ask(1, 1)], [0, 0]);
 }
 
-// FF-A v1.1 section 16.7: more to tell than the registers hold.
+// FF-A v1.1 section 16.7: more to report than the registers hold.
 // req: NTF-32
 #[test]
 fn long_information_comes_in_parts() {
@@ -361,7 +362,7 @@ fn parameters() {
     denied(&nwd, SP1, [NOTIFICATION_GET, both(1, SP1), ALL, 0], invalid);
 }
 
-// FF-A v1.1 section 10.7: the interrupt can wait for the sender to give the PE back.
+// FF-A v1.1 section 10.7: the interrupt can be delayed until the sender gives up the PE.
 // req: NTF-33, NTF-34
 #[test]
 fn a_delayed_interrupt() {
@@ -388,7 +389,7 @@ fn a_delayed_interrupt() {
     assert_eq!(raised(&system), 3);
 }
 
-// FF-A v1.1 section 10.1: who gets notifications says so.
+// FF-A v1.1 section 10.1: a partition that gets notifications states so.
 // req: NTF-09, NTF-42, PROP-06
 #[test]
 fn who_does_not_take_part() {
@@ -423,7 +424,7 @@ fn feature_ids() {
     let nwd = system.nwd();
     assert_eq!(nwd.call([FEATURES, 2]).success()[0], 8);
     denied(&nwd, SP1, [FEATURES, 2, 0, 0], NOT_SUPPORTED);
-    // That of notifications is a partition's, and takes no input properties.
+    // The notification pending interrupt belongs to partitions, and takes no input properties.
     done(&nwd, SP1, [FEATURES, 1, 0, 0]);
     denied(&nwd, SP1, [FEATURES, 1, 1, 0], NOT_SUPPORTED);
     for id in [1, 3, 4] {
@@ -438,7 +439,7 @@ fn feature_ids() {
         .refused([NOTIFICATION_BITMAP_CREATE, 0, 1], NOT_SUPPORTED);
 }
 
-// FF-A v1.1 section 10.1: a partition that failed is told nothing, and nobody is told of it.
+// FF-A v1.1 section 10.1: a failed partition is not notified, and is not reported as a receiver.
 // req: NTF-41
 #[test]
 fn a_partition_that_failed() {
@@ -498,7 +499,7 @@ fn all_bits_of_the_maps_arrive() {
     assert_eq!(nwd.ask(SP1, [1; 5]), [0; 5]);
 }
 
-// FF-A v1.1 section 10.6: a context that runs on another PE sees the interrupt there.
+// FF-A v1.1 section 10.6: a context that runs on another PE is signalled the interrupt there.
 // req: NTF-38
 #[test]
 fn a_context_that_runs_on_another_pe_is_told_at_once() {
@@ -534,7 +535,7 @@ fn a_context_that_runs_on_another_pe_is_told_at_once() {
     });
 }
 
-// FF-A v1.1 section 16.6: only what is asked for is taken.
+// FF-A v1.1 section 16.6: only the requested notifications are fetched.
 // req: NTF-22, NTF-39
 #[test]
 fn who_asks_for_one_map_leaves_the_others() {

@@ -1,5 +1,6 @@
-//! The `arm-ffa` crate as a client: what it packs the engine understands, what the engine writes it
-//! unpacks. It knows no 1.0 layouts and no 32-byte receivers, so partitions speak 1.1 here.
+//! The crate `arm-ffa` as a client: the engine understands what it packs, and it unpacks what the
+//! engine writes. The crate supports neither layouts of 1.0 nor 32-byte receivers, so partitions
+//! have version 1.1 here.
 
 use arm_ffa::memory_management::{
     Cacheability, ConstituentMemRegion, DataAccessPerm, Handle, InstuctionAccessPerm,
@@ -82,7 +83,7 @@ fn a_share_by_the_crate() {
             flags: MemTransactionFlags(MemTransactionFlags::TYPE_SHARE),
             ..share
         };
-        // It always writes a composite descriptor; a request has none.
+        // `arm-ffa` always writes a composite descriptor, which a request does not have.
         let mut bytes = pack(
             &request,
             &[],

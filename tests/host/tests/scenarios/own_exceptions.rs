@@ -1,5 +1,5 @@
-//! Tests what a partition at S-EL1 deals with itself: instructions that are not there, and
-//! interrupts of its own, during which the Normal world has to wait.
+//! Tests what a partition at S-EL1 handles itself: undefined instructions, and its own interrupts,
+//! during which the Normal world has to wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -54,8 +54,8 @@ fn non_secure_interrupts_wait_while_a_handler_runs() {
     }
 }
 
-// While another PE changes a table, hardware may find nothing in it. A partition never sees that:
-// it tries again, once for each change, if the access is allowed.
+// While another PE changes a table, hardware may find an invalid descriptor. A partition never sees
+// the fault: it repeats the access, once for each change, if the access is permitted.
 #[test]
 fn an_access_that_met_a_change_of_tables_is_tried_again() {
     const READ_ONLY: u64 = partition_base(4);
@@ -79,7 +79,7 @@ fn an_access_that_met_a_change_of_tables_is_tried_again() {
             false,
             false,
         ),
-        // A walk reads the partition's own tables, whatever it is for.
+        // A stage-1 walk reads the partition's own tables, whatever the access is.
         (READ_ONLY, Access::Write, FaultKind::Translation, true, true),
         (NOTHING, Access::Read, FaultKind::Translation, false, false),
     ];
@@ -100,7 +100,7 @@ fn an_access_that_met_a_change_of_tables_is_tried_again() {
                     on_walk,
                     pc: sp.entry,
                 };
-                // Each of the two changes its tables.
+                // Each of the two calls changes the partition's tables.
                 let tx = sp.tx();
                 sp.call([RXTX_MAP_64, tx, tx + 0x1000, 1]).success();
                 sp.call([RXTX_UNMAP]).success();

@@ -1,11 +1,11 @@
-//! Where a package may lie: what the SPMC manifest says is not believed.
+//! The places of packages, which the SPMC checks: the SPMC manifest is not trusted.
 
 use host_tests::ffa::*;
 use host_tests::machine::SPMC_IMAGE;
 use host_tests::manifest::{PARTITION_SIZE, partition_base, spmc_manifest};
 use host_tests::{PartitionSpec, System};
 
-/// Boots two partitions of which the second is said to lie at `base`.
+/// Boots two partitions, the second of which lies at `base` by the SPMC manifest.
 fn second_at(base: u64) -> System {
     let specs = || [PartitionSpec::new("first"), PartitionSpec::new("second")];
     let mut dtb = spmc_manifest(&specs(), 4);

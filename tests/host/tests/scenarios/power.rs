@@ -16,7 +16,7 @@ const PSCI_DENIED: u64 = 0xffff_fffd;
 
 type Log = Arc<Mutex<Vec<(u16, u16, [u64; 3])>>>;
 
-/// Returns what the SPMD gets for a message of `kind` with that w3.
+/// Returns the SPMD's answer to a message of `kind` with that w3.
 fn spmd(nwd: Nwd<'_>, kind: u64, w3: u64) -> u64 {
     let answer = nwd.call([DIRECT_REQ_32, 0xffff_8000, kind, w3, 4, 5]);
     assert_eq!(answer.0[..3], [DIRECT_RESP_32, 0x8000_ffff, PSCI_RESPONSE]);
@@ -24,7 +24,7 @@ fn spmd(nwd: Nwd<'_>, kind: u64, w3: u64) -> u64 {
     answer.0[3]
 }
 
-/// Answers power management with `status` and notes it, serves other requests.
+/// Returns a partition that answers power management with `status`, logs it, and serves requests.
 fn subscriber(name: &str, order: u32, messages: u32, log: &Log, status: u64) -> PartitionSpec {
     let log = Arc::clone(log);
     PartitionSpec::new(name)
@@ -86,9 +86,9 @@ fn subscribers_are_told_of_power_management_on_its_pe() {
                 (0x8001, 1, [WARM_BOOT, 1, 0]),
             ]
         );
-        // Suspended contexts go on.
+        // Suspended contexts continue.
         assert_eq!(pe.ask(0x8001, [round; 5]), [round; 5]);
-        // The last to boot is the first to be told.
+        // The last partition to boot is the first to be told.
         assert_eq!(spmd(pe, PSCI, CPU_OFF), 0);
         assert_eq!(
             taken(&log),
@@ -97,12 +97,12 @@ fn subscribers_are_told_of_power_management_on_its_pe() {
                 (0x8001, 1, [PSCI, CPU_OFF, 0])
             ]
         );
-        // Not on the other PEs.
+        // Contexts on other PEs are not affected.
         assert_eq!(system.nwd().ask(0x8001, [9; 5]), [9; 5]);
     }
 }
 
-// Whoever it worked for before gets nothing of it.
+// The former caller of the partition gets no result of the message.
 // req: FWK-07
 #[test]
 fn the_answer_of_one_that_worked_for_a_partition_reaches_the_spmd() {
@@ -145,17 +145,17 @@ fn a_refusal_keeps_the_pe_on() {
         assert_eq!(spmd(pe, PSCI, CPU_SUSPEND), expected);
         // Leaving a low-power state cannot be refused.
         assert_eq!(spmd(pe, WARM_BOOT, 0), 0);
-        // All contexts are where they were.
+        // All contexts are in the same state as before.
         for partition in [0x8001, 0x8002] {
             assert_eq!(pe.ask(partition, [3; 5]), [3; 5]);
         }
-        // EL3 may turn it off all the same.
+        // EL3 may turn off the PE all the same.
         system.turn_on(1);
         assert_eq!(pe.ask(0x8002, [4; 5]), [4; 5]);
     }
 }
 
-/// A subscriber that does `act` when it is told of power management.
+/// Returns a subscriber that does `act` when it is told of power management.
 fn odd(act: impl Fn(&mut Sp) + Send + Sync + 'static) -> PartitionSpec {
     PartitionSpec::new("odd")
         .vcpus(2)
@@ -174,13 +174,13 @@ fn odd(act: impl Fn(&mut Sp) + Send + Sync + 'static) -> PartitionSpec {
 // req: MSGD-19, FWK-09, FWK-10, FWK-11
 #[test]
 fn partitions_that_answer_something_else() {
-    // With an error: it did not do what it was asked for.
+    // With an error: the partition has not done what it was asked for.
     let system = System::boot([odd(|sp| {
         sp.call([ERROR, 0, 0xffff_ffff]);
     })]);
     system.turn_on(1);
     assert_eq!(spmd(system.pe(1), PSCI, CPU_OFF), PSCI_DENIED);
-    // With what is no answer to the message: it can still give one.
+    // With something that does not answer the message. The partition can still answer.
     let system = System::boot([odd(|sp| {
         sp.refused([DIRECT_RESP_32, 0x8001_8000], DENIED);
         sp.refused(
@@ -194,13 +194,13 @@ fn partitions_that_answer_something_else() {
     })]);
     system.turn_on(1);
     assert_eq!(spmd(system.pe(1), PSCI, CPU_OFF), 0);
-    // Of either width, as to any request (C1).
+    // In either width, like any response.
     let system = System::boot([odd(|sp| {
         sp.call([DIRECT_RESP_64, 0x8001_8000, PSCI_RESPONSE]);
     })]);
     system.turn_on(1);
     assert_eq!(spmd(system.pe(1), PSCI, CPU_OFF), 0);
-    // By failing, or not at all: it has no say any more.
+    // By failing, or by no answer: the partition has no influence any more.
     for hangs in [false, true] {
         let system = System::boot([odd(move |sp| {
             if hangs {
@@ -215,7 +215,7 @@ fn partitions_that_answer_something_else() {
     }
 }
 
-// Contexts of its other PEs wait still.
+// Contexts on the partition's other PEs still wait.
 // req: FWK-11
 #[test]
 fn who_failed_on_another_pe_is_not_asked() {
@@ -263,7 +263,7 @@ fn a_hypervisor_tells_subscribers_of_vms() {
                     assert_eq!(next.0[..8], [DIRECT_REQ_32, 0x8001, kind, 1, 2, 5, 0, 0]);
                     sp.refused([DIRECT_RESP_32, 0x8001_0000], DENIED);
                     sp.refused([DIRECT_RESP_32, 0x8001_0000, kind], INVALID_PARAMETERS);
-                    // Other than power management, it leaves time for others.
+                    // Unlike power management, this message leaves time for others.
                     sp.call([DIRECT_REQ_64, 0x8001_8003]);
                     next = sp.call([DIRECT_RESP_32, 0x8001_0000, kind + 1, 0xffff_fff9]);
                 }
@@ -296,7 +296,7 @@ fn a_hypervisor_tells_subscribers_of_vms() {
         nwd.refused([DIRECT_REQ_32, 0x8003, kind], DENIED);
         nwd.refused([DIRECT_REQ_32, 0x8009, kind], INVALID_PARAMETERS);
         nwd.refused([DIRECT_REQ_64, 0x8001, kind], INVALID_PARAMETERS);
-        // A VM does not speak for the Hypervisor.
+        // A VM cannot speak for the Hypervisor.
         nwd.refused([DIRECT_REQ_32, 0x0001_8001, kind], INVALID_PARAMETERS);
     }
     nwd.refused([DIRECT_REQ_32, 0x8002, DESTROYED], DENIED);
@@ -312,13 +312,13 @@ fn a_hypervisor_tells_subscribers_of_vms() {
     ] {
         nwd.refused([DIRECT_REQ_32, 0x8001, kind], INVALID_PARAMETERS);
     }
-    // What is left of the message does not turn up elsewhere.
+    // No remains of the message appear elsewhere.
     let mut call = Regs::new([DIRECT_REQ_32, 0x8001, CREATED, 1, 2, 5]);
     call.0[8..].fill(7);
     assert_eq!(nwd.call_with(call).0[8..], [7; 10]);
 }
 
-// The form of a message is its sender's business.
+// The sender chooses the width of a message.
 // req: FWK-15
 #[test]
 fn a_message_in_the_64_bit_form_is_passed_on_in_the_32_bit_form() {
@@ -338,7 +338,7 @@ fn a_message_in_the_64_bit_form_is_passed_on_in_the_32_bit_form() {
     assert_eq!(taken(&log), [(0x8001, 0, [PSCI, CPU_SUSPEND, 0])]);
 }
 
-// What a partition may not do in this state comes after what the receiver cannot do.
+// The SPMC reports what the receiver cannot do before what the caller may not do in this state.
 // req: MSGD-07, RUN-17
 #[test]
 fn a_busy_receiver_shows_before_the_model_of_the_sender() {

@@ -1,6 +1,6 @@
-//! Registers that a call takes nothing from: they must be zero at 1.0 (MBZ) and are ignored from
-//! 1.1 on (SBZ). All scenarios leave garbage in those that are ignored (`host_tests::careless`);
-//! here each of them is tried by itself, at each version.
+//! Registers that a call does not use: they must be zero at 1.0 (MBZ) and are ignored from 1.1 on
+//! (SBZ). All scenarios leave garbage in those that are ignored (`host_tests::careless`). Here each
+//! such register is tried by itself, at each version.
 
 use std::ops::RangeInclusive;
 
@@ -39,10 +39,10 @@ impl Caller for Sp {
     }
 }
 
-/// Puts garbage into each of `reserved` by turns, each time into the call that `prepare` makes
-/// possible. At 1.0 that is refused, and the call without it succeeds; later it succeeds at once.
-/// `prepare` gets the answer before (none at first), and undoes what that call did; the last one is
-/// returned.
+/// Puts garbage into each of `reserved` in turn, each time in the call that `prepare` makes
+/// possible. At 1.0 that call is refused, and succeeds without the garbage; later it succeeds at
+/// once. `prepare` gets the last answer (none at first) and undoes what that call did. Returns the
+/// last answer.
 #[track_caller]
 fn each<C: Caller>(
     caller: &mut C,
@@ -75,8 +75,8 @@ fn of(function: u64, handle: u64) -> [u64; 8] {
     padded([function, handle & 0xffff_ffff, handle >> 32])
 }
 
-/// Buffers, discovery, and what an owner of memory calls. The pages at `page` and 8 KiB behind it
-/// are the caller's.
+/// Tries calls for buffers and discovery, and the calls of an owner of memory. The pages at `page`
+/// and 8 KiB behind it belong to the caller.
 fn try_calls_of_owners<C: Caller>(
     caller: &mut C,
     version: u64,
@@ -88,7 +88,7 @@ fn try_calls_of_owners<C: Caller>(
         caller.make(padded([RXTX_UNMAP])).success();
         padded([RXTX_MAP_64, tx, rx, 1])
     });
-    // Of w1 the lower half.
+    // Only the lower half of w1 is reserved.
     let unmap = padded([RXTX_UNMAP, 1]);
     if version == V1_0 {
         assert_eq!(caller.make(unmap).error(), Some(INVALID_PARAMETERS));
@@ -134,7 +134,7 @@ fn try_calls_of_owners<C: Caller>(
     });
 }
 
-/// Tries what a borrower calls for a region with that handle.
+/// Tries the calls of a borrower of the region with that handle.
 fn try_calls_of_borrowers(sp: &mut Sp, version: u64, handle: u64) {
     let layout = Layout::of(version);
     let request = Transaction::retrieve(0, SP1, handle, RW).encode(layout);
@@ -161,7 +161,7 @@ fn try_calls_of_borrowers(sp: &mut Sp, version: u64, handle: u64) {
     });
 }
 
-/// Returns a stage on which everybody speaks 1.`minor`.
+/// Returns a stage on which all endpoints have version 1.`minor`.
 fn all_speak(minor: u32, version: u64) -> Stage {
     let stage = Stage::with(|spec| spec.version(minor));
     stage.nwd().call([RXTX_UNMAP]).success();
@@ -215,7 +215,7 @@ fn reserved_registers_of_fragments() {
     }
 }
 
-// From 1.2 on a partition may yield while it serves another one, which runs it.
+// From 1.2 on, a partition may yield while it serves another partition, which then runs it.
 // req: MSGW-11, MSGW-12
 #[test]
 fn reserved_registers_of_run_from_a_partition() {

@@ -1,4 +1,4 @@
-//! `abort-action` restart, again and again: none gets lost, and none keeps PEs busy.
+//! `abort-action` restart, many times: no restart is lost, and none keeps PEs busy.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -33,12 +33,10 @@ fn serve(sp: &mut Sp) {
         request.payload()
     })
 }
-
-// D11.
 // req: MSGD-08
 #[test]
 fn one_that_fails_again_while_another_pe_restarts_others_is_restarted() {
-    // B starts for the second time; C was told that A failed; C may go on.
+    // Three events: B starts for the second time; C was told that A failed; C may continue.
     let steps: Arc<[AtomicU64; 3]> = Arc::default();
     let lives = Arc::<AtomicU64>::default();
     let (b, c) = (Arc::clone(&steps), Arc::clone(&steps));
@@ -83,10 +81,8 @@ fn one_that_fails_again_while_another_pe_restarts_others_is_restarted() {
     }
 }
 
-/// How long a restart has to be paid for, in microseconds.
+/// The time that one restart is worth, in microseconds.
 const PRICE: u64 = 10_000_000;
-
-// M12.
 // req: MSGD-08
 #[test]
 fn one_that_fails_again_and_again_has_to_wait() {
@@ -115,12 +111,10 @@ fn one_that_fails_again_and_again_has_to_wait() {
         system.machine.gic().pass(PRICE - 1);
         nwd.refused([DIRECT_REQ_64, 0x8001], ABORTED);
         system.machine.gic().pass(1);
-        // The next call of whichever kind.
+        // The next call, of any kind.
         assert_eq!(nwd.ask(0x8002, [2; 5]), [2; 5]);
     }
 }
-
-// M12.
 // req: MSGD-08
 #[test]
 fn one_that_takes_long_to_start_has_to_wait_longer() {
@@ -133,7 +127,7 @@ fn one_that_takes_long_to_start_has_to_wait_longer() {
     for _ in 0..2 {
         assert_eq!(nwd.request(0x8001, [1; 5]).error(), Some(ABORTED));
     }
-    // It owes 10 s and 8 times 25 s, and may owe 190 s.
+    // The partition owes 10 s and 8 times 25 s, and may owe 190 s.
     nwd.refused([DIRECT_REQ_64, 0x8001], ABORTED);
     system
         .machine
@@ -145,7 +139,7 @@ fn one_that_takes_long_to_start_has_to_wait_longer() {
     assert_eq!(nwd.ask(0x8001, [7; 5]), [7; 5]);
 }
 
-// As if it had called FFA_RXTX_MAP before it first ran.
+// As if the partition had called FFA_RXTX_MAP before it first ran.
 // req: MSGD-08, RXTX-05
 #[test]
 fn buffers_that_the_manifest_names_are_there_in_each_life() {

@@ -1,5 +1,5 @@
-//! Retrieving, relinquishing and reclaiming that must be refused, one fault at a time, and what is
-//! left of it: nothing.
+//! Retrieve, relinquish and reclaim calls that must be refused without any effect, one fault at a
+//! time.
 
 use host_tests::System;
 use host_tests::ffa::*;
@@ -75,7 +75,7 @@ fn requests_with_one_fault() {
             assert_eq!(before, sp.snapshot(), "{what}");
         });
     }
-    // Bytes in front of and behind the end.
+    // Bytes missing at the end, and additional ones.
     let bytes = request.encode(V12);
     stage.run(SP1, move |sp| {
         sp.memory_refused(MEM_RETRIEVE_REQ_64, &bytes[..79], INVALID_PARAMETERS);
@@ -85,7 +85,7 @@ fn requests_with_one_fault() {
             INVALID_PARAMETERS,
         );
     });
-    // Who was not named gets nothing, in nobody's name.
+    // An endpoint that was not named gets nothing, in any other name either.
     for id in [SP1, SP2] {
         let mut foreign = request.clone();
         foreign.receivers[0].id = id;
@@ -113,10 +113,10 @@ fn borrowers_do_not_exceed_what_was_granted() {
     };
     stage.retrieve_refused(SP1, request(RW, 0x27, 0), DENIED);
     stage.retrieve_refused(SP1, request(RO, NORMAL, 0), DENIED);
-    // An alignment that the addresses have, and one that they have not.
+    // An alignment that the addresses have, and one that they do not have.
     let aligned = |log2: u32| 1 << 9 | log2 << 5;
     stage.retrieve_refused(SP1, request(RO, 0x27, aligned(15)), DENIED);
-    // One range of two has it.
+    // One range of the two has the alignment.
     let uneven = [(NWD_PAGES + 0x4000, 1), (NWD_PAGES + 0x7000, 1)];
     let other = nwd.send(MEM_SHARE_64, &Transaction::share(0, SP1, RO, &uneven));
     let both = Transaction {
@@ -135,12 +135,13 @@ fn borrowers_do_not_exceed_what_was_granted() {
         [true, false, false]
     );
     stage.relinquish(SP1, handle);
-    // Less is always possible: device memory.
+    // A weaker memory type is always possible: Device memory.
     let response = stage.retrieve(SP1, request(RO, 0x10, 0)).unwrap();
     assert_eq!(response.attributes, 0x10 | NON_SECURE);
 }
 
 /// Shares a page with partitions at 1.`minor`. Returns the first one's request with the bypass
+/// flag.
 /// flag.
 fn with_bypass_flag(minor: u32) -> (Stage, Transaction) {
     let stage = Stage::with(|spec| spec.version(minor));
@@ -187,7 +188,7 @@ fn who_has_a_region_is_not_asked_for_the_rest_of_another_request() {
         let first = [MEM_RETRIEVE_REQ_64, total, total - 16];
         sp.write(Secure, sp.tx(), &bytes).unwrap();
         assert_eq!(sp.call(first).function(), MEM_FRAG_RX);
-        // It begins anew, with all of it at once.
+        // The request begins again, in one piece.
         let whole = sp.call([MEM_RETRIEVE_REQ_64, total, total]);
         assert_eq!(whole.function(), MEM_RETRIEVE_RESP);
         sp.call([RX_RELEASE]).success();
@@ -222,7 +223,7 @@ fn relinquishing_with_one_fault() {
         .retrieve(SP1, Transaction::retrieve(0, SP1, handle, RW))
         .unwrap();
     for flags in [1, 4, 1 << 31] {
-        // A share is not zeroed.
+        // A shared region is not zeroed.
         refused(SP1, relinquish(handle, flags, &[SP1]), INVALID_PARAMETERS);
     }
     let endpoints: [&[u16]; 6] = [&[], &[SP2], &[0], &[SP1, SP2], &[SP1, SP1], &[SP2, SP1]];
@@ -267,7 +268,7 @@ fn reclaiming_with_one_fault() {
         });
     }
     nwd.reclaim(handle).success();
-    // Handles do not come back.
+    // Handles are not reused.
     for _ in 0..200 {
         let next = nwd.send(
             MEM_LEND_64,
@@ -299,7 +300,7 @@ fn a_hypervisor_retrieves_by_handle_alone() {
     let memory = |system: &System| system.snapshot();
     let before = memory(&stage.system);
     let mut bytes = request.encode(V12);
-    // With no receivers their size and place mean nothing.
+    // Without receivers, their size and place have no meaning.
     bytes[24..36].fill(0);
     let answer = nwd.memory_call(MEM_RETRIEVE_REQ_64, &bytes);
     assert_eq!(answer.function(), MEM_RETRIEVE_RESP);
@@ -328,7 +329,7 @@ fn a_hypervisor_retrieves_by_handle_alone() {
     }
     let longer = [&request.encode(V12)[..], &[0; 16]].concat();
     nwd.memory_refused(MEM_RETRIEVE_REQ_64, &longer, INVALID_PARAMETERS);
-    // Of several borrowers the first is described.
+    // Of several borrowers, the first is described.
     let page = NWD_PAGES + 0x8000;
     let mut share = Transaction::share(5, SP2, RO, &[(page, 1)]);
     share.receivers.push(Receiver::new(SP1, RW));
@@ -342,7 +343,7 @@ fn a_hypervisor_retrieves_by_handle_alone() {
     assert_eq!(receivers.len(), 1);
     assert_eq!((receivers[0].id, receivers[0].permissions), (SP2, RO));
     nwd.call([RX_RELEASE]).success();
-    // What partitions share among themselves is none of its business.
+    // The Hypervisor is not told about memory that partitions share with each other.
     let secret = stage.run(SP1, |sp| {
         let page = sp.base() + OWN_PAGES;
         sp.send(

@@ -40,7 +40,7 @@ fn bad_arguments_of_run() {
         nwd.refused([RUN, target], INVALID_PARAMETERS);
     }
     system.pe(1).refused([RUN, 0x8002_0000], INVALID_PARAMETERS);
-    // Its PE is off.
+    // The PE of the context is off.
     system.pe(1).refused([RUN, 0x8002_0001], BUSY);
 }
 
@@ -57,7 +57,7 @@ fn bad_arguments_of_msg_wait() {
                     sp.refused(call, INVALID_PARAMETERS);
                 }
             }
-            // From 1.2 on w2 has a flag; what else is in it is ignored.
+            // From 1.2 on w2 has a flag; the other bits are ignored.
             if version >= V1_2 {
                 let request = sp.call([MSG_WAIT, 0, 0xffff_fffe]);
                 sp.respond(&request, [1; 5]);
@@ -112,11 +112,11 @@ fn an_interrupt_stops_the_whole_chain_and_run_resumes_it_at_its_end() {
     let nwd = system.nwd();
     let mut answer = nwd.request(0x8001, [20, 0, 0, 0, 0]);
     for _ in 0..2 {
-        // The Normal world is told of the partition that it called.
+        // FFA_INTERRUPT names the partition that the Normal world called.
         assert_eq!(answer.0[..8], [INTERRUPT, 0x8001_0000, 0, 0, 0, 0, 0, 0]);
         nwd.refused([DIRECT_REQ_64, 0x8001], BUSY);
         nwd.refused([DIRECT_REQ_64, 0x8002], BUSY);
-        // The one that was interrupted is not the Normal world's to run.
+        // The Normal world cannot run the partition that was interrupted.
         nwd.refused([RUN, 0x8002_0000], DENIED);
         answer = nwd.call([RUN, answer.0[1]]);
     }
@@ -174,7 +174,7 @@ fn queued_interrupts_wait_for_the_whole_chain() {
     ]);
     let nwd = system.nwd();
     assert_eq!(nwd.ask(0x8001, [0; 5])[0], 0);
-    // By itself it is preempted.
+    // Called directly, the partition is preempted.
     assert_eq!(nwd.request(0x8002, [0; 5]).function(), INTERRUPT);
     assert_eq!(nwd.call([RUN, 0x8002_0000]).0[3], 1);
 }
@@ -250,7 +250,7 @@ fn the_chain_of_an_interrupted_partition_that_failed_can_go_on() {
 // req: MSGW-16, MSGD-08, RUN-22
 #[test]
 fn a_partition_outlives_an_interrupted_chain_whose_other_members_failed() {
-    // Whoever calls: the Normal world, or sp1 on its behalf.
+    // The caller is the Normal world, or sp1 on its behalf.
     for direct in [true, false] {
         let system = System::boot([
             PartitionSpec::new("sp1").script(|sp| {
@@ -293,7 +293,7 @@ fn a_partition_outlives_an_interrupted_chain_whose_other_members_failed() {
                 (DIRECT_RESP_64, ABORTED as u64)
             );
         }
-        // sp3 came to the end of its work meanwhile and takes another request.
+        // sp3 has completed its work meanwhile and accepts another request.
         assert_eq!(nwd.request(0x8003, [0; 5]).function(), INTERRUPT);
         assert_eq!(nwd.call([RUN, 0x8003_0000]).payload()[0], 1);
         nwd.refused([RUN, 0x8002_0000], ABORTED);
@@ -319,11 +319,11 @@ fn the_chain_of_an_interrupted_partition_whose_pe_was_turned_off_can_go_on() {
     ]);
     system.turn_on(1);
     let pe = system.pe(1);
-    // sp1 goes on there, when the PE is on again, or meanwhile on another one.
+    // sp1 continues there when the PE is on again, or meanwhile on another PE.
     for goes_on in [1, 0] {
         assert_eq!(pe.request(0x8001, [0; 5]).function(), INTERRUPT);
-        // PSCI_CPU_OFF from the SPMD: the context of sp2 starts anew when the PE comes back, the
-        // work of sp1 is lost.
+        // PSCI_CPU_OFF from the SPMD: the context of sp2 starts again when the PE comes back, and
+        // its work for sp1 is lost.
         pe.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, 0x8400_0002]);
         if goes_on == 1 {
             system.turn_on(1);
@@ -338,7 +338,7 @@ fn the_chain_of_an_interrupted_partition_whose_pe_was_turned_off_can_go_on() {
     assert_eq!(pe.request(0x8002, [0; 5]).function(), INTERRUPT);
 }
 
-// It ends its work with an error, and has not seen its interrupt.
+// The partition ends its work with an error, and has not seen its interrupt.
 // req: INT-05
 #[test]
 fn who_ends_with_an_error_is_run_for_its_interrupts() {
@@ -373,7 +373,7 @@ fn a_pe_beyond_the_contexts_of_a_partition_runs_none() {
     }
 }
 
-// A reserved register shows before the run-time model.
+// A reserved register is checked before the run-time model.
 // req: MSGD-15, MSGD-16
 #[test]
 fn a_response_to_nothing_with_a_reserved_register() {

@@ -1,4 +1,4 @@
-//! RXTX: registration of buffers and who owns RX.
+//! RXTX: registration of buffers, and the owner of RX.
 
 use host_tests::ffa::*;
 use host_tests::machine::NORMAL_RAM;
@@ -41,7 +41,7 @@ fn a_partition_registers_a_pair_and_gives_it_back() {
     })]);
 }
 
-/// Returns what is no pair, given two pages of the caller's own.
+/// Returns invalid pairs, given two pages of the caller's own.
 fn bad_pairs(tx: u64, rx: u64) -> Vec<[u64; 4]> {
     let map = RXTX_MAP_64;
     vec![
@@ -58,7 +58,7 @@ fn bad_pairs(tx: u64, rx: u64) -> Vec<[u64; 4]> {
     ]
 }
 
-/// Returns pairs that are not memory of the caller, but for two pages of which it has.
+/// Returns pairs of pages that do not belong to the caller, except for two pages that do.
 fn foreign_pairs(tx: u64, rx: u64) -> Vec<[u64; 4]> {
     let map = RXTX_MAP_64;
     vec![
@@ -88,7 +88,7 @@ fn bad_pairs_of_the_normal_world() {
         nwd.refused(call, DENIED);
     }
     nwd.refused([RXTX_MAP_64, NORMAL_RAM.end - 0x1000, NWD_RX, 2], DENIED);
-    // A Hypervisor that forwards a VM's call: no VM has buffers of its own here.
+    // A Hypervisor forwards a VM's call, but no VM has buffers of its own here.
     nwd.refused([RXTX_MAP_64], INVALID_PARAMETERS);
     nwd.map_buffers();
 }
@@ -140,7 +140,7 @@ fn one_pair_at_a_time() {
     nwd.refused([RXTX_MAP_64, NWD_PAGES, NWD_PAGES + 0x1000, 1], DENIED);
 }
 
-/// A pair in memory regions of the manifest.
+/// Adds a pair to the memory regions of the manifest.
 fn with_manifest_pair(spec: PartitionSpec, tx_attributes: u32) -> PartitionSpec {
     let region = |name, base, attributes| Region {
         name,
@@ -189,7 +189,7 @@ fn registered_buffers_take_part_in_no_transaction() {
                 let length = share.len() as u64;
                 sp.refused([MEM_SHARE_64, length, length], DENIED);
             }
-            // With another pair in use the pages are ordinary again.
+            // While another pair is in use, the pages are ordinary memory again.
             sp.call(UNMAP).success();
             sp.call([RXTX_MAP_64, TX + 0x4000, RX + 0x4000, 1])
                 .success();
@@ -197,7 +197,7 @@ fn registered_buffers_take_part_in_no_transaction() {
             sp.write(Secure, TX + 0x4000, &share).unwrap();
             let length = share.len() as u64;
             sp.call([MEM_SHARE_64, length, length]).handle();
-            // And what is shared cannot become a buffer.
+            // A shared page cannot become a buffer.
             sp.call(UNMAP).success();
             sp.refused([RXTX_MAP_64, TX, RX, 1], DENIED);
             sp.msg_wait();
@@ -253,7 +253,7 @@ fn calls_that_need_a_buffer_fail_without() {
     nwd.call(UNMAP).success();
     nwd.refused(QUERY, BUSY);
     nwd.refused([RX_RELEASE], DENIED);
-    // A new pair starts empty.
+    // RX of a new pair is empty.
     nwd.map_buffers();
     nwd.call(QUERY).success();
 }
@@ -275,7 +275,7 @@ fn rx_is_released_once() {
     nwd.refused([RX_RELEASE], DENIED);
     nwd.map_buffers();
     nwd.call(QUERY).success();
-    // There are no VMs with buffers of their own, and who is no VM releases by itself.
+    // No VM has buffers of its own, and an endpoint that is no VM releases its own RX.
     for id in [3, 0x8000, 0x8001, 0xffff] {
         nwd.refused([RX_RELEASE, id], INVALID_PARAMETERS);
     }
@@ -324,7 +324,7 @@ fn tx_comes_back_with_every_answer() {
 // req: RXTX-22
 #[test]
 fn no_memory_to_record_a_pair() {
-    // With so few tables the pools run out once blocks of the Normal world must be split.
+    // With so few tables, the pools run out when blocks of the Normal world must be split.
     let system = System::builder().tables(8).boot();
     let nwd = system.nwd();
     let mut outcomes = Vec::new();

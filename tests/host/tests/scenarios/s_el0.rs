@@ -1,4 +1,4 @@
-//! SEL0: partitions in the EL2&0 regime, and the permissions that they ask for.
+//! SEL0: partitions in the EL2&0 regime, and the permissions for which they ask.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use spmc::hal::Conduit;
 
 use crate::interrupts::{LINE, with_device};
 
-/// Permissions of the calls.
+/// Permissions in `FFA_MEM_PERM_GET` and `FFA_MEM_PERM_SET`.
 pub const READ_WRITE: u64 = 0b101;
 pub const READ_ONLY: u64 = 0b111;
 pub const READ_EXECUTE: u64 = 0b011;
 pub const NO_ACCESS: u64 = 0b100;
 
-/// The last page of what EL2 leaves to S-EL0 partitions, and the first of its own.
+/// The last page that EL2 leaves to S-EL0 partitions. EL2's own addresses follow.
 pub const LAST: u64 = (1 << 39) - (1 << 30) - 0x1000;
 
-/// A partition at S-EL0 with that script.
+/// Returns a partition at S-EL0 with that script.
 pub fn el0(name: &str, script: impl Fn(&mut Sp) + Send + Sync + 'static) -> PartitionSpec {
     PartitionSpec::new(name).s_el0().script(script)
 }
 
-/// A system with one partition, which is at S-EL0.
+/// Boots a system with one partition, which is at S-EL0.
 pub fn alone(script: impl Fn(&mut Sp) + Send + Sync + 'static) -> System {
     System::boot([el0("sp1", script)])
 }
@@ -35,7 +35,7 @@ pub fn set(sp: &mut Sp, address: u64, pages: u64, permissions: u64) {
     assert_eq!(answer.success(), [0; 6]);
 }
 
-/// Returns what `FFA_MEM_PERM_GET` says of the page at `address`, and of how many behind it.
+/// Returns the answer of `FFA_MEM_PERM_GET` for the page at `address`, and for the pages behind it.
 pub fn get(sp: &mut Sp, address: u64, more: u64) -> (u64, u64) {
     let answer = sp.call_by(Conduit::Svc, [MEM_PERM_GET_64, address, more]);
     let [permissions, count, rest @ ..] = answer.success();
@@ -47,14 +47,14 @@ pub fn serve(sp: &mut Sp) -> ! {
     sp.serve(|_, request| request.payload())
 }
 
-/// Lets the partition write to its buffers and map them.
+/// Makes the partition's buffers writable and maps them.
 pub fn map_buffers(sp: &mut Sp) {
     let tx = sp.tx();
     set(sp, tx, 2, READ_WRITE);
     sp.map_buffers();
 }
 
-/// Runs `script` in a partition that initialises, which must then be dead.
+/// Runs `script` in a partition that initialises, which must be dead afterwards.
 #[track_caller]
 pub fn dies(script: impl Fn(&mut Sp) + Send + Sync + 'static) {
     let system = alone(move |sp| {
@@ -334,7 +334,8 @@ fn its_interrupts_come_when_it_waits() {
     system.machine.gic().set_level(LINE, true);
     assert_eq!(nwd.call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
     assert_eq!(nwd.ask(0x8001, [0; 5])[0], 1);
-    // While it runs, it does not see it; when the Normal world has the PE, that is stopped for it.
+    // While the partition runs, it does not see the interrupt. When the Normal world gets the PE,
+    // it is stopped for the interrupt.
     assert_eq!(nwd.ask(0x8001, [1; 5])[0], 1);
     assert!(system.machine.gic().has_interrupt(0));
     assert_eq!(nwd.call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
@@ -371,7 +372,7 @@ fn no_interrupt_tells_it_of_notifications() {
     }
 }
 
-/// Does an instruction that traps when it is asked something.
+/// Returns a partition that executes a trapping instruction in each request.
 fn traps(name: &str, syndrome: u64) -> PartitionSpec {
     el0(name, move |sp| {
         sp.msg_wait();

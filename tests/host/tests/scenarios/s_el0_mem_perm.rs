@@ -1,4 +1,4 @@
-//! SEL0: what `FFA_MEM_PERM_GET` and `FFA_MEM_PERM_SET` do, for whom, and when they are refused.
+//! SEL0: the effects of `FFA_MEM_PERM_GET` and `FFA_MEM_PERM_SET`, and when the calls are refused.
 
 use host_tests::ffa::*;
 use host_tests::manifest::Region;
@@ -29,8 +29,6 @@ fn the_calls_have_no_properties() {
     });
     assert_eq!(system.nwd().ask(0x8001, [1; 5]), [1; 5]);
 }
-
-// Finding M9.
 // req: SEL0-08, RXTX-20, RXTX-28
 #[test]
 fn buffers_come_back_whatever_permissions_their_pages_have() {
@@ -50,7 +48,7 @@ fn buffers_come_back_whatever_permissions_their_pages_have() {
             assert_eq!(get(sp, page, 0), (permissions, 0));
             set(sp, page, 1, READ_WRITE);
         }
-        // What is a buffer no more can be sent, all of it.
+        // Memory that is not a buffer any more can be sent, all of it.
         map_buffers(sp);
         let lend = Transaction::lend(sp.id, 0x8002, RW, &[(tx, 4)]);
         sp.send(MEM_LEND_64, &lend);
@@ -69,14 +67,14 @@ fn a_partition_gives_its_pages_permissions() {
         assert_eq!(get(sp, page, 9), (READ_WRITE, 1));
         assert_eq!(get(sp, page - 0x1000, 9), (READ_EXECUTE, 0));
         assert!(sp.poke(Secure, page + 0x1fff, 7));
-        // What was written is kept, whatever the permissions are meanwhile.
+        // The contents are kept, whatever the permissions are meanwhile.
         for permissions in [READ_ONLY, NO_ACCESS, READ_EXECUTE] {
             set(sp, page, 2, permissions);
             assert_eq!(get(sp, page, 1), (permissions, 1));
         }
         assert!(sp.execute(Secure, page).is_ok());
         assert_eq!(sp.peek(Secure, page + 0x1fff), Some(7));
-        // The 32-bit forms are the same.
+        // The 32-bit forms do the same.
         let answer = sp.call([MEM_PERM_SET_32, page | 1 << 32, 1, READ_ONLY]);
         assert_eq!(answer.success(), [0; 6]);
         let answer = sp.call([MEM_PERM_GET_32, page]);
@@ -149,7 +147,7 @@ fn permissions_that_cannot_be_given_are_refused() {
         ] {
             sp.refused([MEM_PERM_GET_64, address], INVALID_PARAMETERS);
         }
-        // What is not the partition's alone keeps at most the permissions of the manifest.
+        // Memory that is not the partition's alone keeps at most the permissions of the manifest.
         sp.refused([MEM_PERM_SET_64, WATCHED, 1, READ_WRITE], DENIED);
         sp.refused([MEM_PERM_SET_64, WATCHED, 1, READ_EXECUTE], DENIED);
         assert_eq!(get(sp, WATCHED, 9), (READ_ONLY, 1));
@@ -157,7 +155,7 @@ fn permissions_that_cannot_be_given_are_refused() {
         sp.refused([MEM_PERM_SET_64, WATCHED, 1, READ_ONLY], DENIED);
         assert_eq!(get(sp, device, 0), (READ_WRITE, 0));
         set(sp, device, 1, READ_ONLY);
-        // Nor does anything change in a transaction; buffers may.
+        // Nor do permissions of memory in a transaction change. Those of buffers may.
         map_buffers(sp);
         let (own, id) = (sp.base() + 0x3_0000, sp.id);
         set(sp, own, 1, READ_WRITE);
@@ -181,8 +179,8 @@ fn permissions_that_cannot_be_given_are_refused() {
 fn without_a_table_nothing_changes() {
     let script = |sp: &mut Sp| {
         let page = sp.base() + 0x2_0000;
-        // Every second page of 2 MiB and more cannot be said by blocks, but here one table is
-        // enough.
+        // Alternating pages in 2 MiB and more cannot be mapped by blocks, but one table is enough
+        // here.
         for n in (0..8).step_by(2) {
             set(sp, page + n * 0x1000, 1, READ_WRITE);
         }

@@ -1,4 +1,4 @@
-//! SEL0: how much `FFA_MEM_PERM_SET` can give: no more than the manifest or a donor gave.
+//! SEL0: the limits of `FFA_MEM_PERM_SET`: no more permissions than the manifest or a donor gave.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ const READ_WRITE: u64 = 0b101;
 const READ_ONLY: u64 = 0b111;
 const READ_EXECUTE: u64 = 0b011;
 
-/// Where the partition 0x8001 has a page that it can only read.
+/// The offset of a page that the partition 0x8001 can only read.
 const ROM: u64 = 0x2_0000;
 
 fn set(sp: &mut Sp, address: u64, permissions: u64) -> Option<i32> {
@@ -33,7 +33,7 @@ fn rom() -> Region {
     }
 }
 
-/// Retrieves a donation; whether that worked.
+/// Retrieves a donation. Returns whether that succeeded.
 fn accept(sp: &mut Sp, donor: u16, handle: u64, permissions: u8) -> bool {
     let request = Transaction {
         attributes: 0,
@@ -42,7 +42,7 @@ fn accept(sp: &mut Sp, donor: u16, handle: u64, permissions: u8) -> bool {
     sp.retrieve(&request).is_ok()
 }
 
-/// Asks for its buffers as any partition at S-EL0 must.
+/// Asks for write access to the buffers, as any partition at S-EL0 must.
 fn begin(sp: &mut Sp) {
     let tx = sp.tx();
     sp.call_by(Conduit::Svc, [MEM_PERM_SET_64, tx, 2, READ_WRITE])
@@ -55,8 +55,8 @@ fn permissions(sp: &mut Sp, address: u64) -> u64 {
     answer.success()[0]
 }
 
-/// Of a page that was given with `given`, the partition can take away and never get more, nor what
-/// it took away.
+/// Checks that the partition can remove permissions of a page that was given with `given`, but
+/// never gets more, nor the removed ones back.
 fn can_only_lose(sp: &mut Sp, page: u64, given: u64) {
     for more in [READ_WRITE, READ_EXECUTE] {
         if more != given {
@@ -68,8 +68,6 @@ fn can_only_lose(sp: &mut Sp, page: u64, given: u64) {
     assert_eq!(set(sp, page, NO_ACCESS), None);
     assert_eq!(set(sp, page, READ_ONLY), Some(DENIED));
 }
-
-// M8.
 // req: SEL0-08, MEMO-02, MEMO-08, PERM-13
 #[test]
 fn what_was_donated_never_gets_more_access() {
@@ -103,8 +101,6 @@ fn what_was_donated_never_gets_more_access() {
     let system = System::boot([donor, receiver]);
     system.nwd().ask(0x8002, [0; 5]);
 }
-
-// C17.
 // req: SEL0-08, PERM-09, PERM-11
 #[test]
 fn pages_of_different_permissions_are_set_in_one_call() {
@@ -125,7 +121,7 @@ fn pages_of_different_permissions_are_set_in_one_call() {
             }
             assert_eq!(range(sp, first, 4, READ_ONLY), None);
             assert_eq!(each(sp), [READ_ONLY; 4]);
-            // All or nothing: the last cannot have it, or is not there.
+            // All or nothing: the last page cannot have the permission, or does not exist.
             assert_eq!(set(sp, last, READ_EXECUTE), None);
             let before = each(sp);
             assert_eq!(range(sp, first, 5, READ_WRITE), Some(DENIED));
@@ -135,7 +131,7 @@ fn pages_of_different_permissions_are_set_in_one_call() {
                 Some(INVALID_PARAMETERS)
             );
             assert_eq!(each(sp), before);
-            // Buffers among them stay buffers.
+            // Buffers in the range stay buffers.
             let tx = sp.tx();
             assert_eq!(range(sp, tx - 0x1000, 2, READ_WRITE), None);
             assert_eq!(sp.call([RXTX_UNMAP]).success(), [0; 6]);
@@ -145,7 +141,7 @@ fn pages_of_different_permissions_are_set_in_one_call() {
     System::boot([partition]).nwd().ask(0x8001, [0; 5]);
 }
 
-// What one page has says nothing of those behind it.
+// The permissions of one page say nothing about the pages behind it.
 // req: SEL0-08, PERM-11
 #[test]
 fn pages_that_are_alike_are_set_together() {
@@ -168,7 +164,7 @@ fn pages_that_are_alike_are_set_together() {
     System::boot([partition]).nwd().ask(0x8001, [0; 5]);
 }
 
-/// A region that lies beside the image.
+/// Returns a region beside the image.
 fn heap(pages: u32) -> Region {
     Region {
         name: "heap",
@@ -235,12 +231,12 @@ fn permissions_are_set_on_all_pages_or_on_none() {
         System::builder().sp(partition).tables(tables).boot();
         outcomes.insert(*outcome.lock().unwrap());
     }
-    // It may not even be there.
+    // The partition may not even exist.
     let expected = [None, Some(None), Some(Some(NO_MEMORY))];
     assert_eq!(outcomes, BTreeSet::from(expected));
 }
 
-// M8, a sibling: a region of the manifest.
+// A region of the manifest.
 // req: SEL0-08, MAN-26, PERM-09, PERM-12
 #[test]
 fn a_region_gets_no_more_than_its_manifest_says() {
@@ -252,11 +248,11 @@ fn a_region_gets_no_more_than_its_manifest_says() {
             for more in [READ_WRITE, READ_EXECUTE] {
                 assert_eq!(set(sp, rom, more), Some(DENIED));
             }
-            // What the manifest gave comes back.
+            // Permissions that the manifest gave can be restored.
             for less in [NO_ACCESS, READ_ONLY] {
                 assert_eq!(set(sp, rom, less), None);
             }
-            // Its image has what it wants, up to the region.
+            // The image has the permissions that the partition asks for, up to the region.
             for page in [rom - 0x1000, rom + 0x1000] {
                 for any in [READ_WRITE, READ_EXECUTE, READ_ONLY] {
                     assert_eq!(set(sp, page, any), None);
@@ -270,8 +266,6 @@ fn a_region_gets_no_more_than_its_manifest_says() {
     let system = System::boot([partition]);
     system.nwd().ask(0x8001, [0; 5]);
 }
-
-// M8.
 // req: SEL0-08, PERM-14, MEMD-45
 #[test]
 fn non_secure_memory_never_executes() {
@@ -293,7 +287,7 @@ fn non_secure_memory_never_executes() {
             }
             sp.serve(|sp, request| {
                 if request.0[3] == 1 {
-                    // Its end, and it initialises again.
+                    // The partition dies, and initialises again.
                     sp.peek(NonSecure, NWD_PAGES);
                 }
                 request.payload()
@@ -314,7 +308,7 @@ fn non_secure_memory_never_executes() {
     assert_eq!(system.spmc.shares.live(), 0);
 }
 
-// What a partition took away from itself, it has again.
+// A permission that the partition removed is given to it again.
 // req: SEL0-08, MSGD-08
 #[test]
 fn a_restart_brings_back_the_permissions_of_the_manifest() {
@@ -336,7 +330,7 @@ fn a_restart_brings_back_the_permissions_of_the_manifest() {
             }));
         })
         .script(move |sp| {
-            // No two of them lie side by side, and no two that follow each other are alike.
+            // No two pages are adjacent, and no two consecutive ones are alike.
             let page = |n: u64| partition_base(0) + 0x4_0000 + n * 0x2000;
             for n in 0..PAGES {
                 assert_eq!(permissions(sp, page(n)), READ_WRITE, "{n}");

@@ -1,5 +1,5 @@
-//! The schedule receiver interrupt (FF-A v1.1 section 10.7): raised as long as there is something
-//! that its handler was not told.
+//! The schedule receiver interrupt (FF-A v1.1 section 10.7): it is raised as long as there is
+//! something that its handler was not told.
 
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, System};
@@ -10,19 +10,18 @@ use super::notification::{both, caller, done, info};
 
 const SP1: u16 = 0x8001;
 
-/// x0 of a call that partitions make of the SPMC itself, and an interrupt that they send each
-/// other.
+/// Hafnium's call by which partitions send an IPI, and an interrupt that they send each other.
 const SEND_IPI: u64 = 0xff0a;
 const IPI: u64 = 9;
 const NOTIFICATION: u64 = 5;
 const NONE: u64 = 0xffff_ffff;
 
-/// On which PEs it was raised since this was asked last.
+/// Returns the PEs on which the interrupt was raised since the last call of this function.
 fn raised(system: &System) -> Vec<usize> {
     std::mem::take(&mut system.machine.journal().schedule_receiver)
 }
 
-// D12: an SGI goes with its PE, and Linux does not look for it when a PE goes off.
+// An SGI is lost with its PE: Linux does not look for it when a PE goes off.
 // req: NTF-35
 #[test]
 fn one_that_is_lost_is_followed_by_another() {
@@ -41,14 +40,14 @@ fn one_that_is_lost_is_followed_by_another() {
     };
     set(1, 0b01);
     assert_eq!(raised(&system), [1]);
-    // PE 1 is turned off before it takes it. The next is raised wherever it is set, be it the same
-    // notification.
+    // PE 1 is turned off before it takes the interrupt. The next interrupt is raised on the PE
+    // where a notification is set, even if it is the same notification.
     set(0, 0b10);
     assert_eq!(raised(&system), [0]);
     set(0, 0b10);
     assert_eq!(raised(&system), [0]);
     assert_eq!(info(&nwd).0[..4], [SUCCESS_64, 0, 1 << 7, 0]);
-    // Its scheduler knows all there is: nothing is raised for nothing.
+    // The scheduler knows everything, so no interrupt is raised in vain.
     set(0, 0b10);
     assert_eq!(raised(&system), []);
     assert_eq!(info(&nwd).error(), Some(NO_DATA));
@@ -57,7 +56,7 @@ fn one_that_is_lost_is_followed_by_another() {
     assert_eq!(raised(&system), [0]);
 }
 
-// D12, its sibling: a receiver that polls RX does not ask for the notification of each message.
+// A receiver that polls RX does not ask for the notification of each message.
 // req: NTF-29, NTF-35
 #[test]
 fn each_message_is_news() {
@@ -82,7 +81,7 @@ fn each_message_is_news() {
     }
 }
 
-// More contexts want cycles for their interrupts than one list has room for.
+// More contexts want cycles for their interrupts than a list has room for.
 // req: NTF-32, SINT-17, SINT-19
 #[test]
 fn contexts_that_are_not_told_now_are_told_next() {
@@ -115,8 +114,7 @@ fn contexts_that_are_not_told_now_are_told_next() {
     assert_eq!(info(&nwd).error(), Some(NO_DATA));
 }
 
-/// A partition that leaves an interrupt unhandled when it is asked something, and wants cycles for
-/// it.
+/// Returns a partition that leaves an interrupt unhandled in a request, and wants cycles for it.
 fn wants_cycles(name: &str) -> PartitionSpec {
     PartitionSpec::new(name)
         .property("sri-interrupts-policy", 3)
@@ -143,7 +141,7 @@ fn who_wants_cycles_is_told_when_there_is_room() {
             caller("two"),
         ]);
         let nwd = system.nwd();
-        // As many receivers of something global: VMs, and two partitions.
+        // As many receivers of a global notification: VMs, and two partitions.
         for vm in 0..filled.min(8) {
             nwd.call([NOTIFICATION_BITMAP_CREATE, vm, 1]).success();
             let ids = both(SP1, vm as u16);
@@ -160,14 +158,14 @@ fn who_wants_cycles_is_told_when_there_is_room() {
         if filled > 0 {
             assert_eq!(info().success()[0], 1 | filled << 7);
         }
-        // A context of an MP partition is named, the first one, too.
+        // A context of an MP partition is named, even the first one.
         let expected = [vcpus << 12 | 1 << 7, id.into(), 0, 0, 0, 0];
         assert_eq!(info().success(), expected);
         assert_eq!(info().error(), Some(NO_DATA));
     }
 }
 
-/// Releases RX, and tells which interrupts are pending.
+/// Returns a partition that releases RX and answers which interrupts are pending.
 fn tells(spec: PartitionSpec) -> PartitionSpec {
     spec.with(|spec| spec.messaging = 7).script(|sp| {
         sp.map_buffers();
@@ -197,7 +195,7 @@ fn a_message_interrupts_a_receiver_that_gets_notifications_and_no_other() {
     }
 }
 
-// FF-A v1.1 section 10.6: the interrupt is for what becomes pending.
+// FF-A v1.1 section 10.6: the interrupt is raised for what becomes pending.
 // req: NTF-37
 #[test]
 fn a_receiver_is_not_interrupted_for_what_it_knows() {

@@ -1,4 +1,4 @@
-//! Sends that must be refused, one fault at a time, and what is left of them: nothing.
+//! Sends that must be refused without any effect, one fault at a time.
 
 use host_tests::Sp;
 use host_tests::ffa::*;
@@ -11,10 +11,10 @@ use crate::stage::{OWN_PAGES, READ_WRITE, SP1, SP2, SP3, Stage};
 
 const V12: Layout = Layout::V1_2;
 
-/// A fault for the Normal world only.
+/// The name of a fault that only the Normal world can make.
 const SLICING: &str = "flags: time slicing";
 
-/// A fault in the bytes of a send: what it is, how it is made, and what it is answered with.
+/// A fault in the bytes of a send: its name, the change, and the error.
 type Fault = (&'static str, fn(&mut Vec<u8>), i32);
 
 fn set(bytes: &mut [u8], at: usize, value: &[u8]) {
@@ -105,7 +105,7 @@ const FAULTS: &[Fault] = &[
     ("the end of memory", |b| set(b, CONSTITUENT, &NORMAL_RAM.end.to_le_bytes()), DENIED),
 ];
 
-/// The three sends of two pages.
+/// Returns the three sends of two pages.
 fn sends(sender: u16, page: u64) -> [(u64, Transaction); 3] {
     let pages = [(page, 1), (page + 0x2000, 1)];
     [
@@ -135,7 +135,7 @@ fn sends_of_the_normal_world_with_one_fault() {
             assert_eq!(answer.error(), Some(*code), "{function:#x}: {what}");
             assert_eq!(before, stage.system.snapshot(), "{function:#x}: {what}");
         }
-        // Without a fault it works.
+        // Without a fault the call succeeds.
         let handle = nwd.memory_call(function, &transaction.encode(V12)).handle();
         nwd.reclaim(handle).success();
     }
@@ -150,7 +150,7 @@ fn sends_of_a_partition_with_one_fault() {
     let stage = Stage::with(|spec| spec.with(|sp| sp.device = sp.name == "sp1"));
     stage.run(SP1, |sp| {
         for (function, transaction) in sends(SP1, sp.base() + OWN_PAGES) {
-            // A partition, unlike the Normal world, may be paused.
+            // A partition's call, unlike one of the Normal world, may be paused.
             let faults = FAULTS.iter().filter(|(what, ..)| *what != SLICING);
             for (what, fault, code) in faults {
                 let mut bytes = transaction.encode(V12);
@@ -205,7 +205,7 @@ fn registers_of_sends_and_retrieves() {
         [0, 0, 0, 0],
         [4097, 4097, 0, 0],
         [0xffff_ffff, 0xffff_ffff, 0, 0],
-        // No buffer but TX.
+        // A buffer other than TX.
         [length, length, NWD_PAGES, 1],
         [length, length, NWD_PAGES, 0],
         [length, length, 0, 1],
@@ -250,7 +250,7 @@ fn senders_and_receivers_that_may_not_be() {
         _ => Transaction::donate(sender, receiver, &[(page, 1)]),
     };
     for function in [MEM_SHARE_64, MEM_LEND_64, MEM_DONATE_64] {
-        // In the name of somebody else.
+        // In the name of another endpoint.
         for sender in [SP1, SP2, 0x8000, 0xffff] {
             let bytes = build(function, sender, SP3, NWD_PAGES).encode(V12);
             nwd.memory_refused(function, &bytes, DENIED);
@@ -264,7 +264,7 @@ fn senders_and_receivers_that_may_not_be() {
                 let bytes = build(function, sender, SP3, page).encode(V12);
                 sp.memory_refused(function, &bytes, DENIED);
             }
-            // To the Normal world, to itself.
+            // To the Normal world, or to itself.
             for receiver in [0, 1, 0x7fff] {
                 let bytes = build(function, SP1, receiver, page).encode(V12);
                 sp.memory_refused(function, &bytes, DENIED);
@@ -272,7 +272,7 @@ fn senders_and_receivers_that_may_not_be() {
             let bytes = build(function, SP1, SP1, page).encode(V12);
             sp.memory_refused(function, &bytes, INVALID_PARAMETERS);
         });
-        // A VM is as good as the Hypervisor.
+        // A VM may send like the Hypervisor.
         let handle = nwd.send(function, &build(function, 0x7ffe, SP3, NWD_PAGES));
         nwd.reclaim(handle).success();
     }
@@ -329,7 +329,7 @@ fn what_the_sender_must_and_must_not_say() {
         donate.receivers[0].permissions = permissions;
         refused(MEM_DONATE_64, donate, INVALID_PARAMETERS);
     }
-    // Attributes are the receiver's to choose where there is one.
+    // If there is one receiver, it chooses the attributes.
     let with = |attributes, transaction| Transaction {
         attributes,
         ..transaction
@@ -344,7 +344,7 @@ fn what_the_sender_must_and_must_not_say() {
         with(NORMAL, Transaction::donate(0, SP1, &pages)),
         INVALID_PARAMETERS,
     );
-    // Not less than the sender has itself.
+    // Not a weaker memory type than the sender has itself.
     refused(
         MEM_SHARE_64,
         with(0x2e, Transaction::share(0, SP1, RW, &pages)),
@@ -437,14 +437,14 @@ fn nobody_gives_more_than_it_has() {
             &Transaction::share(SP1, SP2, RO, &[(read_only, 5)]),
             DENIED,
         );
-        // Those of which the owner may execute one alone are of one kind (C26).
+        // Pages of which the owner may execute only one are of one kind.
         for region in [[(own, 1), (data, 1)], [(data, 1), (own, 1)]] {
             let share = Transaction::share(SP1, SP2, RW, &region);
             let handle = sp.send(MEM_SHARE_64, &share);
             sp.reclaim(handle, 0).success();
         }
     });
-    // Donated read-only memory stays so, and lent data memory is not executed.
+    // Donated read-only memory stays read-only, and lent data memory is not executable.
     let handle = stage.run(SP1, move |sp| {
         sp.send(
             MEM_DONATE_64,
@@ -466,7 +466,7 @@ fn nobody_gives_more_than_it_has() {
     stage.retrieve_refused(SP2, request(handle, RO | X), DENIED);
     stage.run(SP1, move |sp| sp.reclaim(handle, 0)).success();
     assert_eq!(stage.access(SP1, Secure, data), READ_WRITE);
-    // Read-only memory comes back read-only.
+    // Read-only memory comes back as read-only.
     let handle = stage.run(SP1, move |sp| {
         sp.send(
             MEM_LEND_64,
@@ -531,7 +531,7 @@ fn ranges_of_one_region_do_not_overlap() {
             nwd.memory_refused(function, &share.encode(V12), INVALID_PARAMETERS);
         }
     }
-    // Neighbours are apart, in whatever order.
+    // Adjacent ranges do not overlap, in any order.
     let neighbours = [
         (NWD_PAGES + 0x1000, 1),
         (NWD_PAGES, 1),

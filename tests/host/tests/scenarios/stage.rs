@@ -1,4 +1,4 @@
-//! A Normal world and three partitions under remote control: the stage of all memory scenarios.
+//! A Normal world and three partitions under remote control: the stage for all memory scenarios.
 
 use host_tests::ffa::*;
 use host_tests::system::Builder;
@@ -6,7 +6,7 @@ use host_tests::{Nwd, PartitionSpec, Regs, Remote, Sp, System};
 use spmc::addr::World;
 use spmc::addr::World::Secure;
 
-/// Memory of partitions that tests may share: pages of their own image behind the buffers.
+/// Offset of memory of partitions that tests may share: pages of the image behind the buffers.
 pub const OWN_PAGES: u64 = 0x4_0000;
 
 pub const SP1: u16 = 0x8001;
@@ -24,7 +24,7 @@ impl Stage {
         Self::with(|spec| spec)
     }
 
-    /// With each partition changed.
+    /// Boots a stage, with `change` applied to each partition.
     pub fn with(change: impl Fn(PartitionSpec) -> PartitionSpec) -> Self {
         Self::of(|builder| builder, change)
     }
@@ -59,18 +59,19 @@ impl Stage {
         self.remotes[usize::from(id - SP1)].run(self.nwd(), id, task)
     }
 
-    /// Leaves `task` for the next request to a partition.
+    /// Keeps `task` for the next request to a partition.
     pub fn leave(&self, id: u16, task: impl FnOnce(&mut Sp) + Send + 'static) {
         self.remotes[usize::from(id - SP1)].leave(task);
     }
 
-    /// Lets `receiver` retrieve.
+    /// Makes `receiver` retrieve.
     #[track_caller]
     pub fn retrieve(&self, receiver: u16, request: Transaction) -> Result<Transaction, i32> {
         self.run(receiver, move |sp| sp.retrieve(&request))
     }
 
-    /// Lets `receiver` retrieve what must be refused with `code` and change nothing.
+    /// Makes `receiver` send a retrieve request that must be refused with `code` and change
+    /// nothing.
     #[track_caller]
     pub fn retrieve_refused(&self, receiver: u16, request: Transaction, code: i32) {
         self.run(receiver, move |sp| {
@@ -85,8 +86,8 @@ impl Stage {
             .success();
     }
 
-    /// Lets a partition that has no exception vectors fault; how the request ended that it was
-    /// processing.
+    /// Makes a partition without exception vectors fault. Returns how the request ended that the
+    /// partition was serving.
     pub fn kill(&self, id: u16) -> Regs {
         self.leave(id, |sp| {
             sp.peek(Secure, 0);

@@ -1,6 +1,6 @@
-//! INT: secure interrupts of a context that is blocked further up its chain (C24). Its call ends
-//! with `FFA_INTERRUPT`; the chain below it is stopped as a whole, and goes on where it was when
-//! `FFA_RUN` on its first member says so.
+//! INT: Secure interrupts of a context that is blocked further up in its chain. The context's call
+//! ends with `FFA_INTERRUPT`. The chain below it is stopped as a whole, and continues where it was
+//! when `FFA_RUN` names its first member.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -22,10 +22,10 @@ const CPU_OFF: [u64; 4] = [DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, 0x8400_0002]
 /// The interrupt of B, or of D.
 const OTHER: u32 = LINE + 1;
 
-/// How long a caller alone may resume whom it called, in microseconds.
+/// How long only the caller may resume its callee, in microseconds.
 const CALLERS_TIME: u64 = 1_000_000;
 
-/// The behaviour of a partition when it is called for an interrupt, or in the middle of a request.
+/// An action of a partition when it is called for an interrupt, or in the middle of a request.
 type Act = Arc<dyn Fn(&mut Sp) + Send + Sync>;
 
 fn act(does: impl Fn(&mut Sp) + Send + Sync + 'static) -> Act {
@@ -37,7 +37,7 @@ fn ask(sp: &mut Sp, to: u16, payload: u64) -> Regs {
     sp.call([DIRECT_REQ_64, ids, 0, payload])
 }
 
-/// Handles `line`, which is an edge and the only interrupt that it has.
+/// Handles `line`, which is an edge and the partition's only interrupt.
 fn handle(sp: &mut Sp, line: u32) {
     assert_eq!(sp.signals(), (true, false));
     assert_eq!(sp.call([GET]).0[0], line.into());
@@ -45,8 +45,8 @@ fn handle(sp: &mut Sp, line: u32) {
     assert_eq!(sp.signals(), (false, false));
 }
 
-/// Asks `to`. Each time that it is called for `line`, handles that, does `act`, and resumes.
-/// Returns the answer and how often it was called.
+/// Asks `to`. Each time that it is called for `line`, handles the interrupt, does `act`, and
+/// resumes the chain. Returns the answer and how often it was called.
 fn ask_and_resume(sp: &mut Sp, to: u16, line: u32, act: &Act) -> (Regs, u64) {
     let mut answer = ask(sp, to, 1);
     let mut count = 0;
@@ -60,8 +60,8 @@ fn ask_and_resume(sp: &mut Sp, to: u16, line: u32, act: &Act) -> (Regs, u64) {
     (answer, count)
 }
 
-/// An owner of `line`: in each request it asks the next partition, and answers how often it was
-/// called for its interrupt, and with which error the call ended, if it did.
+/// Returns an owner of `line`. In each request it asks the next partition, and answers how often it
+/// was called for its interrupt, and with which error the call ended, if it did.
 fn owner(name: &str, lines: &'static [u32], when_called: Act) -> PartitionSpec {
     let line = lines[0];
     with_device(PartitionSpec::new(name), lines, &["lifecycle-support"])
@@ -82,8 +82,8 @@ fn owner(name: &str, lines: &'static [u32], when_called: Act) -> PartitionSpec {
         })
 }
 
-/// One that asks the next one, and does not know that anything came in between. Answers with which
-/// error the call ended, if it did.
+/// Returns a partition that asks the next one and does not know about interrupts. It answers with
+/// the error of the call, if there was one.
 fn middle(name: &str) -> PartitionSpec {
     PartitionSpec::new(name)
         .with(|sp| sp.takes_exceptions = false)
@@ -98,7 +98,7 @@ fn middle(name: &str) -> PartitionSpec {
         })
 }
 
-/// The last one: in a request with 1 in x3 it does `work`, others it echoes.
+/// Returns the last partition: in a request with 1 in x3 it does `work`, others it echoes.
 fn last(name: &str, work: Act) -> PartitionSpec {
     PartitionSpec::new(name)
         .with(|sp| sp.takes_exceptions = false)
@@ -113,7 +113,7 @@ fn last(name: &str, work: Act) -> PartitionSpec {
         })
 }
 
-/// Raises the lines, and goes on when all are handled.
+/// Raises the lines, and continues when all are handled.
 fn raise(sp: &mut Sp, lines: &[u32]) {
     let registers = sp.regs;
     for line in lines {
@@ -135,7 +135,7 @@ fn nothing() -> Act {
 #[test]
 fn the_chain_stops_for_whoever_is_further_up() {
     let called = act(|sp| {
-        // It cannot leave the chain behind, nor go into it.
+        // The owner can neither leave the chain behind nor enter it.
         let requester = u64::from(sp.id) << 16;
         for call in [
             [DIRECT_RESP_64, requester],
@@ -150,7 +150,7 @@ fn the_chain_stops_for_whoever_is_further_up() {
         for member in [B, C] {
             assert_eq!(ask(sp, member, 0).error(), Some(BUSY));
         }
-        // But it may ask others.
+        // The owner may ask other partitions.
         assert_eq!(ask(sp, D, 8).payload()[0], 8);
     });
     for contexts in [1, 4] {
@@ -185,7 +185,7 @@ fn the_normal_world_runs_nobody_of_a_stopped_chain() {
     assert_eq!(nwd.call(RUN_A).payload()[..2], [1, 0]);
 }
 
-// A, B and D have interrupts in a chain of four. The nearest is called first, then the next one is.
+// A, B and D have interrupts in a chain of four. The nearest owner is called first, then the next.
 // req: INT-08, INT-11
 #[test]
 fn each_owner_in_the_chain_has_its_turn() {
@@ -234,7 +234,7 @@ fn one_in_between_is_called_when_the_chain_goes_on() {
     assert_eq!(seen.load(SeqCst), 1);
 }
 
-// B, which A asked, handles its own interrupt when A's comes: it is stopped in the middle of that.
+// B, which A has asked, handles its own interrupt when A's comes, and is stopped in the middle.
 // req: INT-08, INT-11
 #[test]
 fn who_handles_an_interrupt_is_stopped_for_whoever_is_above() {
@@ -249,7 +249,7 @@ fn who_handles_an_interrupt_is_stopped_for_whoever_is_above() {
     assert_eq!(system.nwd().ask(A, [1; 5])[..2], [1, 0]);
 }
 
-/// An owner that is not called, but sees its interrupt after the answer.
+/// Returns an owner that is not called, but sees its interrupt after the answer.
 fn not_called() -> PartitionSpec {
     with_device(PartitionSpec::new("a"), &[LINE], &[]).script(|sp| {
         assert_eq!(sp.call([ENABLE, LINE.into(), 1, 0]).0[0], 0);
@@ -261,7 +261,7 @@ fn not_called() -> PartitionSpec {
     })
 }
 
-// The least permissive action wins, be it of the last one or of one in between.
+// The least permissive action applies, whether the last member has it or one in between.
 // req: INT-08, INT-07, INT-10
 #[test]
 fn nobody_is_stopped_below_one_that_has_interrupts_of_others_queued() {
@@ -284,7 +284,7 @@ fn nobody_is_stopped_below_one_that_has_interrupts_of_others_queued() {
     }
 }
 
-// Nor is an owner that cannot resume: the next one up is.
+// An owner that cannot resume is not called, either: the next one up is.
 // req: INT-08, SEL0-06
 #[test]
 fn who_cannot_resume_is_in_nobodys_way() {
@@ -317,7 +317,7 @@ fn who_cannot_resume_is_in_nobodys_way() {
     }
 }
 
-/// Dies on PE 1, and does `work` on PE 0.
+/// Returns a partition that fails on PE 1 and does `work` on PE 0.
 fn mortal_last(work: Act) -> PartitionSpec {
     last(
         "c",
@@ -332,7 +332,7 @@ fn mortal_last(work: Act) -> PartitionSpec {
     .vcpus(2)
 }
 
-// Its caller goes on, with `ABORTED`; the owner knows nothing of that.
+// Its caller continues with `ABORTED`; the owner is not told.
 // req: INT-08, MSGD-24
 #[test]
 fn the_last_one_fails_while_its_chain_is_stopped() {
@@ -346,7 +346,7 @@ fn the_last_one_fails_while_its_chain_is_stopped() {
     assert_eq!(nwd.call(RUN_A).payload()[..2], [1, 0]);
 }
 
-// The one that it had called comes to its end first.
+// The partition that it had called completes its work first.
 // req: INT-08, MSGD-24
 #[test]
 fn one_in_between_fails_while_its_chain_is_stopped() {
@@ -379,7 +379,7 @@ fn one_in_between_fails_while_its_chain_is_stopped() {
     assert_eq!(nwd.ask(C, [3; 5]), [3; 5]);
 }
 
-/// A dies, or begins anew, when it is called.
+/// Returns A, which dies or starts again when it is called.
 fn dies(action: u32) -> PartitionSpec {
     let trap = act(|sp| {
         sp.trap(0);
@@ -393,7 +393,7 @@ fn an_owner_that_fails_leaves_the_chain_to_the_normal_world() {
     const STOP: u32 = 0;
     const RESTART: u32 = 2;
     for action in [STOP, RESTART] {
-        // Masked for A alone, or for B as well.
+        // Interrupts are masked for A only, or for B as well.
         for queued_in_b in [false, true] {
             let works = act(move |sp| {
                 raise(sp, &[LINE]);
@@ -404,7 +404,7 @@ fn an_owner_that_fails_leaves_the_chain_to_the_normal_world() {
             let system = System::boot([a, b, last("c", works)]);
             let nwd = system.nwd();
             assert_eq!(nwd.request(A, [1; 5]).error(), Some(ABORTED));
-            // The chain goes on as a whole.
+            // The chain continues as a whole.
             nwd.refused(RUN_C, DENIED);
             let mut answer = nwd.call(RUN_B);
             if !queued_in_b {
@@ -431,14 +431,14 @@ fn an_owner_that_does_not_go_on_loses_the_chain() {
     system.machine.gic().pass(CALLERS_TIME - 1);
     nwd.refused(RUN_B, DENIED);
     system.machine.gic().pass(1);
-    // Of the chain only the first member is run.
+    // Only the first member of the chain can be run.
     nwd.refused(RUN_C, DENIED);
     assert_eq!(nwd.call(RUN_B).0[..2], [MSG_WAIT, RUN_B[1]]);
     assert_eq!(nwd.ask(C, [2; 5]), [2; 5]);
     assert_eq!(nwd.call(RUN_A).function(), INTERRUPT);
 }
 
-/// Resumes, and finds that the chain came to its end without it.
+/// Returns an owner that resumes, and finds that the chain came to its end without it.
 fn finds_it_gone() -> PartitionSpec {
     let called = act(|sp| {
         assert!(sp.interrupt());
@@ -498,7 +498,7 @@ fn the_pe_of_one_in_between_goes_off() {
     let nwd = system.nwd();
     assert_eq!(nwd.request(A, [1; 5]).function(), INTERRUPT);
     nwd.call(CPU_OFF);
-    // Its call is over, and so is the work for it.
+    // The call of A is over, and so is the work for it.
     let aborted = ABORTED as u64;
     let elsewhere = system.pe(1);
     assert_eq!(elsewhere.call(RUN_A).payload()[..2], [1, aborted]);
@@ -515,6 +515,6 @@ fn the_pe_of_the_last_one_goes_off() {
     let nwd = system.nwd();
     assert_eq!(nwd.request(A, [1; 5]).function(), INTERRUPT);
     nwd.call(CPU_OFF);
-    // B goes on, with an error.
+    // B continues with an error.
     assert_eq!(system.pe(1).call(RUN_A).payload()[..2], [1, 0]);
 }

@@ -1,5 +1,5 @@
-//! STRM: DMA of partitions' devices, and stream endpoints that partitions are proxy for.
-//! Independent devices: see `independent`.
+//! STRM: DMA of partitions' devices, and stream endpoints with partitions as proxies. Independent
+//! devices are in `independent`.
 
 use host_tests::ffa::*;
 use host_tests::manifest::partition_base;
@@ -59,10 +59,10 @@ fn stage_with(change: impl Fn(PartitionSpec) -> PartitionSpec) -> Stage {
     )
 }
 
-/// Flag of a retrieval: the region is zeroed when its borrower dies with it.
+/// Flag of a retrieval: the region is zeroed when its borrower dies while it has the region.
 const ZERO_AFTER: u32 = 1 << 2;
 
-/// Accesses twice, so that what the SMMU keeps shows.
+/// Accesses twice, so that a stale TLB entry of the SMMU shows.
 #[track_caller]
 pub fn dma(
     stage: &Stage,
@@ -152,7 +152,7 @@ fn a_proxy_retrieves_for_its_stream_endpoint() {
         !reads(&stage, FIRST, NWD_PAGES),
         "not before its proxy wants it"
     );
-    // Others are not its proxy, and the proxy is not the receiver.
+    // Other partitions are not its proxy, and the proxy is not the receiver.
     stage.retrieve_refused(SP2, retrieve(handle, RW), INVALID_PARAMETERS);
     let own = Transaction {
         attributes: 0,
@@ -246,7 +246,7 @@ fn access_of_a_stream_endpoint_is_its_senders_to_choose() {
     assert!(reads(&stage, FIRST, NWD_PAGES));
     let write = dma(&stage, FIRST, NonSecure, NWD_PAGES, Access::Write);
     assert_eq!(write, Err(DmaFault::Stage2(FaultKind::Permission)));
-    // It is the stream endpoint's for good.
+    // The stream endpoint owns the region for good.
     let again = Transaction::share(0, SP2, RO, &[(NWD_PAGES, 1)]);
     nwd.memory_refused(MEM_SHARE_64, &again.encode(Layout::of(0x1_0002)), DENIED);
 }
@@ -266,7 +266,7 @@ fn a_partition_lends_to_a_stream_endpoint() {
         sender: SP3,
         ..retrieve(handle, RW)
     };
-    // Execution of Secure memory is for partitions that borrow it, not for their devices.
+    // Partitions that borrow Secure memory may execute it; their devices may not.
     let execute = Transaction {
         sender: SP3,
         ..retrieve(handle, RO | X)
@@ -338,7 +338,7 @@ fn devices_of_a_partition_that_fails_are_blocked() {
                 assert_eq!(blocked, Err(DmaFault::Blocked), "action {action}");
             }
         }
-        // Those of others are not.
+        // Memory of other partitions is not accessible.
         let other = dma(&stage, FIRST, Secure, own, Access::Read);
         assert_eq!(other, NO_ACCESS);
         stage.system.machine.check_tlbs();
@@ -432,7 +432,7 @@ fn a_stream_belongs_to_one_endpoint() {
     assert_eq!(boots(&ALL, first(), second), [true, false]);
     let second = device(sp("sp2"), 2, &[7], Some(SEPID));
     assert_eq!(boots(&ALL, first(), second), [true, true]);
-    // The manifest must say that it is proxy for the stream endpoint of its device.
+    // The manifest must state that the partition is the proxy of its device's stream endpoint.
     let unlisted = device(sp("sp1"), 1, &[7], Some(SEPID)).with(|sp| {
         sp.properties
             .retain(|(name, _)| *name != "stream-endpoint-ids");
@@ -466,8 +466,6 @@ fn a_device_that_no_smmu_confines_keeps_its_partition_from_starting() {
         assert_eq!(boots(&[FIRST], first, sp("sp2")), [false, true]);
     }
 }
-
-// M6.
 // req: TIME-07, MEMRL-12, TIME-05, MEMRL-09
 #[test]
 fn a_proxy_resumes_what_it_relinquishes_for_its_stream_endpoint() {
@@ -485,14 +483,14 @@ fn a_proxy_resumes_what_it_relinquishes_for_its_stream_endpoint() {
         let paused = sp.call([MEM_RELINQUISH]);
         assert_eq!(paused.0[..3], [MEM_OP_PAUSE, low, high]);
     });
-    // The region is nobody's meanwhile, and nobody else goes on.
+    // Nobody has the region meanwhile, and no other call continues the work.
     assert!(!reads(&stage, FIRST, base));
     assert_eq!(nwd.reclaim(handle).error(), Some(BUSY));
     stage.run(SP2, move |sp| {
         sp.refused([MEM_OP_RESUME, low, high], INVALID_PARAMETERS);
     });
-    // Memory that does not answer undoes the call: the stream endpoint, not its proxy, has the
-    // region again.
+    // If the memory does not answer, the call is undone: the stream endpoint, not its proxy, has
+    // the region again.
     let machine = &stage.system.machine;
     let later = base + 400 * 0x1000;
     machine.memory().protect(NonSecure, later..later + 0x1000);
@@ -519,8 +517,6 @@ fn a_proxy_resumes_what_it_relinquishes_for_its_stream_endpoint() {
     nwd.reclaim(handle).success();
     assert_eq!(nwd.read(base, 16), [0; 16]);
 }
-
-// M7, a sibling.
 // req: FRAG-15, STRM-09
 #[test]
 fn a_proxy_reads_a_response_for_each_of_its_endpoints() {

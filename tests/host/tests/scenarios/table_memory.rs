@@ -1,5 +1,5 @@
 //! Memory that the SPMC manifest gives for translation tables: how much more fits, and that nobody
-//! else has it.
+//! else can use that memory.
 
 use host_tests::ffa::*;
 use host_tests::manifest::{Region, partition_base};
@@ -12,13 +12,13 @@ const V12: Layout = Layout::V1_2;
 /// Secure memory behind all partitions, 4 MiB.
 const TABLE_MEMORY: std::ops::Range<u64> = 0x0e80_0000..0x0ec0_0000;
 
-/// `count` pages, each in its own 2 MiB.
+/// Returns `count` pages, each in a block of 2 MiB of its own.
 fn scattered(count: u64) -> Vec<(u64, u32)> {
     let page = |n| 0x4020_0000 + n * 0x20_1000;
     (0..count).map(|n| (page(n), 1)).collect()
 }
 
-/// Shares such pages with SP1 and SP2, through a buffer of the Normal world.
+/// Shares such pages with SP1 and SP2, through a buffer of the Normal world. Returns the handle.
 fn share(stage: &Stage, count: u64) -> u64 {
     let mut share = Transaction::share(0, SP1, RW, &scattered(count));
     share.receivers.push(Receiver::new(SP2, RW));
@@ -38,8 +38,6 @@ fn retrieve(stage: &Stage, id: u16, handle: u64) -> Option<i32> {
     };
     stage.retrieve(id, request).err()
 }
-
-// M5.
 // req: MEMX-11, MEMRQ-09
 #[test]
 fn what_is_scattered_fits_with_more_memory_for_tables() {
@@ -52,7 +50,7 @@ fn what_is_scattered_fits_with_more_memory_for_tables() {
         let before = stage.system.snapshot();
         let handle = share(&stage, count);
         for id in [SP1, SP2] {
-            // Without it only one of them has room.
+            // Without the additional memory, only one of them has room.
             let answer = retrieve(&stage, id, handle);
             if fits && (given || id == SP1) {
                 assert_eq!(answer, None, "{count} by {id:#x}");
@@ -60,7 +58,7 @@ fn what_is_scattered_fits_with_more_memory_for_tables() {
                 assert_eq!(answer, Some(NO_MEMORY), "{count} by {id:#x}");
             }
         }
-        // Whatever they have, others have their own.
+        // Whatever these two have, others have their own quota.
         let small = Transaction::share(0, SP3, RW, &[(0x4100_0000, 1), (0x4100_2000, 1)]);
         let own = stage.nwd().send(MEM_SHARE_64, &small);
         stage
@@ -78,8 +76,6 @@ fn what_is_scattered_fits_with_more_memory_for_tables() {
         assert_eq!(before, stage.system.snapshot(), "every table came back");
     }
 }
-
-// M5.
 // req: MAN-28
 #[test]
 fn nobody_is_given_the_memory_of_tables() {
@@ -107,8 +103,6 @@ fn nobody_is_given_the_memory_of_tables() {
     assert!(!answers(TABLE_MEMORY.start - 0x1000));
     assert!(!answers(TABLE_MEMORY.end - 0x1000));
 }
-
-// M5.
 // req: MAN-28
 #[test]
 fn a_package_in_the_memory_of_tables_is_no_system() {

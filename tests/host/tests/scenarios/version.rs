@@ -14,7 +14,7 @@ fn a_partition_gets_the_version_in_w0_and_nothing_else() {
         let answer = sp.call([VERSION, 0x8000_0000 | V1_1]);
         assert_eq!(answer.0[..8], [REFUSED, 0, 0, 0, 0, 0, 0, 0]);
         let request = sp.msg_wait();
-        // Also while a request is processed.
+        // Also while a request is served.
         let answer = sp.call([VERSION, V1_2]);
         sp.respond(&request, [answer.0[0], 0, 0, 0, 0]);
     });
@@ -37,7 +37,7 @@ fn compatible_newer_older_and_malformed_versions() {
 // req: VER-09
 #[test]
 fn each_endpoint_has_its_own_version() {
-    // What tells versions apart: the maximum buffer size, only for callers from 1.2 on.
+    // The maximum buffer size distinguishes the versions: it is reported from 1.2 on.
     let speaks = |version: u64| {
         move |sp: &mut host_tests::Sp| {
             sp.call([VERSION, version]);
@@ -55,7 +55,7 @@ fn each_endpoint_has_its_own_version() {
     let system = System::boot([
         PartitionSpec::new("old").script(speaks(V1_0)),
         PartitionSpec::new("new").script(speaks(V1_2)),
-        // Speaks before it negotiates: the version of its manifest is in force.
+        // Makes other calls before it negotiates: the version of its manifest applies.
         PartitionSpec::new("silent").version(1).script(|sp| {
             sp.serve(|sp, _| {
                 [
@@ -173,13 +173,13 @@ fn giving_up_the_buffers_lets_the_next_boot_stage_negotiate() {
     );
 }
 
-// What U-Boot does at 1.0, and then Linux at 1.2, in one boot and with one id.
+// The calls of U-Boot at 1.0, and then of Linux at 1.2, in one boot and with one id.
 // req: VER-09, VER-16, PINFO-05, PINFO-14, RXTX-26
 #[test]
 fn a_boot_loader_at_1_0_hands_over_to_a_kernel_at_1_2() {
     let system = System::boot([PartitionSpec::new("sp1").with(|sp| sp.messaging = 0x607)]);
     let nwd = system.nwd();
-    // The boot loader: twice the version, id, features, buffers, partitions, a message.
+    // The boot loader: the version twice, id, features, buffers, partitions, a message.
     for _ in 0..2 {
         assert_eq!(nwd.version(V1_0), V1_2);
     }
@@ -210,7 +210,7 @@ fn a_boot_loader_at_1_0_hands_over_to_a_kernel_at_1_2() {
     assert_eq!(list.0[0], ffa::SUCCESS_64);
     assert_eq!(nwd.call([ffa::PARTITION_INFO_GET]).success()[..2], [1, 24]);
     nwd.call([ffa::RX_RELEASE]).success();
-    // It restarts by itself: kexec.
+    // The kernel restarts by itself: kexec.
     nwd.call([ffa::RXTX_UNMAP]).success();
     assert_eq!(nwd.version(V1_2), V1_2);
     nwd.map_buffers();
@@ -227,7 +227,7 @@ fn only_the_normal_worlds_own_buffers_open_negotiation() {
     })]);
     let nwd = system.nwd();
     assert_eq!(nwd.version(V1_1), V1_2);
-    // There is nothing to give up.
+    // There are no buffers to unmap.
     nwd.refused([ffa::RXTX_UNMAP], ffa::INVALID_PARAMETERS);
     assert_eq!(nwd.version(V1_2), REFUSED);
 }
@@ -252,7 +252,7 @@ fn any_call_of_a_partition_fixes_its_version() {
         PartitionSpec::new("sp").script(move |sp| {
             assert_eq!(sp.call([VERSION, V1_1]).0[0], V1_2);
             assert_eq!(sp.call([VERSION, V1_2]).0[0], V1_2);
-            // Whatever comes of it.
+            // The result does not matter.
             sp.call([call]);
             assert_eq!(sp.call([VERSION, V1_1]).0[0], REFUSED, "{call:#x}");
             sp.serve(|_, request| request.payload())
@@ -294,7 +294,7 @@ fn any_call_of_the_normal_world_fixes_its_version() {
         let nwd = system.nwd();
         assert_eq!(nwd.version(V1_1), V1_2);
         assert_eq!(nwd.version(V1_2), V1_2);
-        // Whatever comes of it.
+        // The result does not matter.
         nwd.call([call]);
         assert_eq!(nwd.version(V1_1), REFUSED, "{call:#x}");
     }

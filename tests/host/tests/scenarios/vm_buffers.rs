@@ -1,4 +1,4 @@
-//! RX/TX pairs that a Hypervisor registers for its VMs, and who owns them (FF-A v1.0 tables 8.17 to
+//! RX/TX pairs that a Hypervisor registers for its VMs, and their owners (FF-A v1.0 tables 8.17 to
 //! 8.19, v1.1).
 
 use host_tests::ffa::*;
@@ -8,12 +8,12 @@ use host_tests::{Nwd, PartitionSpec, Sp, System};
 
 use super::indirect::{Message, code, partition, send_to, tell};
 
-/// One page as a range.
+/// Returns one page as a range.
 fn range(base: u64) -> Vec<u8> {
     [base, 1].map(u64::to_le_bytes).concat()
 }
 
-/// The descriptor by which a Hypervisor registers buffers of a VM, one page each.
+/// Returns the descriptor by which a Hypervisor registers buffers of a VM, one page each.
 fn vm_buffers(version: u64, id: u16, rx: u64, tx: u64) -> Vec<u8> {
     let mut bytes = u32::from(id).to_le_bytes().to_vec();
     if version == V1_0 {
@@ -30,7 +30,7 @@ fn vm_buffers(version: u64, id: u16, rx: u64, tx: u64) -> Vec<u8> {
     bytes
 }
 
-/// One page as a list of ranges.
+/// Returns one page as a list of ranges.
 fn list(base: u64) -> Vec<u8> {
     [
         &1_u32.to_le_bytes()[..],
@@ -62,7 +62,7 @@ fn a_hypervisor_registers_buffers_of_its_vms() {
         nwd.write(NWD_TX, &vm_buffers(version, 3, VM_RX, VM_TX));
         assert_eq!(nwd.call([RXTX_MAP_32]).success(), [0; 6]);
         nwd.refused([RXTX_MAP_64], DENIED);
-        // The pages are buffers now, of nobody else and in no transaction.
+        // The pages are buffers now, and can be neither other buffers nor in a transaction.
         nwd.write(NWD_TX, &vm_buffers(version, 4, VM_RX, VM_TX));
         nwd.refused([RXTX_MAP_64], DENIED);
         let share = Transaction::share(0, 0x8001, RW, &[(VM_RX, 1)]);
@@ -86,13 +86,13 @@ fn buffers_that_no_vm_can_have() {
     let nwd = system.nwd();
     nwd.map_buffers();
     let cases = [
-        // Ids that are no VM's.
+        // Ids that are not those of VMs.
         vm_buffers(V1_2, 0, VM_RX, VM_TX),
         vm_buffers(V1_2, 0x8001, VM_RX, VM_TX),
-        // The same page; one that is none.
+        // The same page twice, and an address that is no page.
         vm_buffers(V1_2, 3, VM_RX, VM_RX),
         vm_buffers(V1_2, 3, VM_RX + 8, VM_TX),
-        // Another layout.
+        // The layout of another version.
         vm_buffers(V1_0, 3, VM_RX, VM_TX),
     ];
     for descriptor in cases {
@@ -123,7 +123,7 @@ fn buffers_that_no_vm_can_have() {
     nwd.refused([RXTX_MAP_64], NO_MEMORY);
 }
 
-// Xen's first driver put its lists where its header of 12 bytes ended.
+// Xen's first driver put the lists directly behind its header of 12 bytes.
 // req: RXTX-19, RXTX-23, VMB-02
 #[test]
 fn lists_of_ranges_are_aligned() {
@@ -172,23 +172,23 @@ fn messages_of_vms_and_who_owns_their_rx() {
     assert_eq!(got, Message::new(V1_2, 0x8001, 3, &[0xa5; 4]));
     nwd.refused([RX_ACQUIRE, 3], DENIED);
     nwd.call([RX_RELEASE, 3]).success();
-    // While the Hypervisor has RX nobody else gets it.
+    // While the Hypervisor owns RX, nobody else gets it.
     assert_eq!(nwd.call([RX_ACQUIRE, 3]).success(), [0; 6]);
     nwd.refused([RX_ACQUIRE, 3], DENIED);
     assert_eq!(nwd.ask(0x8001, [3, 4, 0, 0, 0])[0], code(BUSY));
     nwd.call([RX_RELEASE, 3]).success();
     assert_eq!(nwd.ask(0x8001, [3, 4, 0, 0, 0])[0], 0);
-    // From the VM, out of its own TX.
+    // From the VM, by its own TX.
     let message = Message::new(V1_2, 3, 0x8001, &[0x77; 9]);
     nwd.write(VM_TX, &message.encode(V1_2));
     nwd.call([MSG_SEND2, 3 << 16]).success();
     assert_eq!(nwd.ask(0x8001, [0, 0, 0, 0, 1]), [3, 9, 0x77, 0, 0]);
-    // VMs talk to each other through their Hypervisor.
+    // VMs exchange messages through their Hypervisor.
     nwd.write(VM_TX, &Message::new(V1_2, 3, 0, &[1]).encode(V1_2));
     nwd.refused([MSG_SEND2, 3 << 16], INVALID_PARAMETERS);
 }
 
-// What reopens negotiation is that the Normal world leaves the framework, not that one of its VMs
+// Negotiation is reopened when the Normal world unmaps its own buffers, not when one of its VMs
 // does.
 // req: VER-13, VER-16
 #[test]

@@ -1,5 +1,6 @@
-//! Whose time the watchdog measures: that of whoever initialises or answers a power management
-//! message, and not that of those who serve him, or who handle interrupts in between.
+//! The time that the watchdog measures: that of a partition that initialises or answers a power
+//! management message, and not that of partitions that it calls, or that handle interrupts in
+//! between.
 
 use host_tests::ffa::*;
 use host_tests::{Nwd, PartitionSpec, Sp, System};
@@ -18,7 +19,7 @@ const RUN_VICTIM: [u64; 2] = [RUN, (VICTIM as u64) << 16];
 /// `init-timeout-ms`, in microseconds.
 const LIMIT: u64 = 30_000_000;
 
-/// Works for as long as its requests say in x3.
+/// Returns a partition that works for the time in x3 of its requests.
 fn victim() -> PartitionSpec {
     PartitionSpec::new("victim").script(|sp| {
         sp.serve(|sp, request| {
@@ -28,7 +29,8 @@ fn victim() -> PartitionSpec {
     })
 }
 
-/// Its second context comes to the end of its time while the victim works for it, for `time`.
+/// Returns a partition whose second context exceeds its time while the victim works for it, for
+/// `time`.
 fn slow(time: u64) -> PartitionSpec {
     PartitionSpec::new("slow").vcpus(4).script(move |sp| {
         if sp.vcpu == 1 {
@@ -40,13 +42,11 @@ fn slow(time: u64) -> PartitionSpec {
     })
 }
 
-/// CPU_SUSPEND; the status.
+/// Sends CPU_SUSPEND. Returns the status.
 fn suspend(nwd: Nwd<'_>) -> u64 {
     nwd.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0000, 0x8400_0001])
         .0[3]
 }
-
-// D2.
 #[test]
 fn who_serves_one_that_initialises_is_not_stopped() {
     let system = System::boot([victim(), slow(20)]);
@@ -57,8 +57,6 @@ fn who_serves_one_that_initialises_is_not_stopped() {
     assert_eq!(nwd.ask(VICTIM, [3; 5]), [3; 5]);
     nwd.refused([DIRECT_REQ_64, SLOW.into()], ABORTED);
 }
-
-// D2.
 // req: MSGW-15
 #[test]
 fn who_serves_it_for_too_long_is_seen_to_its_end_by_the_normal_world() {
@@ -72,8 +70,6 @@ fn who_serves_it_for_too_long_is_seen_to_its_end_by_the_normal_world() {
     assert_eq!(nwd.ask(VICTIM, [3; 5]), [3; 5]);
     nwd.refused([DIRECT_REQ_64, SLOW.into()], ABORTED);
 }
-
-// D2.
 // req: INT-10
 #[test]
 fn what_is_left_of_a_chain_inherits_nothing() {
@@ -96,7 +92,8 @@ fn what_is_left_of_a_chain_inherits_nothing() {
 // req: INT-10
 #[test]
 fn others_in_what_is_left_of_a_chain_inherit_of_each_other_alone() {
-    // Which of three has Non-secure interrupts queued: those that it calls inherit that.
+    // One of three partitions has Non-secure interrupts queued, which the partitions that it calls
+    // inherit.
     for queued in 0..4 {
         let member = |index: u16| {
             PartitionSpec::new(&format!("sp{index}"))
@@ -132,7 +129,7 @@ fn others_in_what_is_left_of_a_chain_inherit_of_each_other_alone() {
     }
 }
 
-/// Handles [`LINE`] for as long as `time` says.
+/// Returns a partition that takes `time` to handle [`LINE`].
 fn handler(time: u64) -> PartitionSpec {
     with_device(PartitionSpec::new("victim"), &[LINE], &[]).script(move |sp| {
         sp.call([ENABLE, LINE.into(), 1, 0]);
@@ -151,8 +148,8 @@ fn handler(time: u64) -> PartitionSpec {
     })
 }
 
-/// Has an interrupt of somebody else ten microseconds before its time for a power management
-/// message is over, and works for `rest` after it.
+/// Returns a partition that has an interrupt of another one ten microseconds before its time for a
+/// power management message is over, and works for `rest` after it.
 fn interrupted(name: &str, rest: u64) -> PartitionSpec {
     PartitionSpec::new(name)
         .vcpus(4)
@@ -173,8 +170,6 @@ fn interrupted(name: &str, rest: u64) -> PartitionSpec {
             }
         })
 }
-
-// D2.
 // req: INT-05
 #[test]
 fn a_handler_has_a_time_of_its_own() {
@@ -184,13 +179,12 @@ fn a_handler_has_a_time_of_its_own() {
         assert_eq!(suspend(nwd), 0);
         let victim = nwd.request(VICTIM, [3; 5]).error();
         assert_eq!(victim, fails.then_some(ABORTED), "{time}");
-        // Neither does it cost the other one any.
+        // The other partition loses no time, either.
         assert_eq!(nwd.ask(SLOW, [3; 5]), [3; 5]);
     }
 }
 
-// The time of whoever is interrupted stands still, and goes on after that.
-// D2.
+// The time of an interrupted partition stops, and continues after that.
 // req: INT-05
 #[test]
 fn a_handler_leaves_the_other_one_the_time_that_it_had() {
@@ -203,8 +197,6 @@ fn a_handler_leaves_the_other_one_the_time_that_it_had() {
         assert_eq!(error, fails.then_some(ABORTED), "{rest}");
     }
 }
-
-// D2.
 // req: INT-05, MSGW-15
 #[test]
 fn so_does_the_time_of_who_serves_one_that_was_stopped() {
@@ -226,7 +218,7 @@ fn so_does_the_time_of_who_serves_one_that_was_stopped() {
     assert_eq!(system.nwd().call(RUN_VICTIM).function(), MSG_WAIT);
 }
 
-// The rest of the chain has actions for Non-secure interrupts of its own.
+// The other members of the chain have actions for Non-secure interrupts of their own.
 // req: INT-10
 #[test]
 fn what_is_left_of_a_chain_keeps_its_own_masks() {

@@ -6,7 +6,7 @@ use host_tests::{PartitionSpec, Sp, System};
 
 use super::interrupts::{DEACTIVATE, ENABLE, GET, LINE, with_device};
 
-/// Yields once, then answers with its payload plus one. FFA_YIELD ends with FFA_SUCCESS (C4).
+/// Yields once, then answers with the payload plus one. FFA_YIELD ends with FFA_SUCCESS.
 fn yield_once(sp: &mut Sp) {
     sp.serve(|sp, request| {
         sp.regs[8..].fill(77);
@@ -28,7 +28,7 @@ fn the_normal_world_gets_the_pe_back_and_runs_the_partition_again() {
             answer.0[..8],
             [YIELD, 0x8001_0000, time[0], time[1], 0, 0, 0, 0]
         );
-        // It is still at work.
+        // The partition is still busy.
         system.pe(first).refused([DIRECT_REQ_64, 0x8001], BUSY);
         let answer = system.pe(second).call([RUN, answer.0[1]]);
         assert_eq!(answer.0[..3], [DIRECT_RESP_64, 0x8001_0000, 0]);
@@ -43,7 +43,7 @@ fn a_partition_yields_the_cycles_of_run() {
         sp.msg_wait();
         loop {
             sp.call([YIELD]).success();
-            // Preempted in between, it is as it was.
+            // A preemption in between changes nothing.
             assert!(sp.interrupt());
             sp.call([YIELD]).success();
             sp.msg_wait();
@@ -55,8 +55,6 @@ fn a_partition_yields_the_cycles_of_run() {
     }
     assert_eq!(nwd.call([RUN, 0x8001_0000]).function(), YIELD);
 }
-
-// C17.
 // req: MODEL-19
 #[test]
 fn yielding_in_a_handler_of_interrupts_changes_nothing() {
@@ -85,8 +83,6 @@ fn yielding_in_a_handler_of_interrupts_changes_nothing() {
         assert_eq!(nwd.ask(0x8001, [0; 5])[0], round);
     }
 }
-
-// Case b32.
 // req: MSGW-10, INT-08
 #[test]
 fn an_interrupt_is_there_when_who_yielded_goes_on() {
@@ -126,14 +122,14 @@ fn when_yielding_is_refused() {
             sp.refused([YIELD], DENIED);
             sp.call([FEATURES, YIELD]).success();
             sp.msg_wait();
-            // With cycles only, it may.
+            // With cycles of FFA_RUN only, the partition may yield.
             sp.call([YIELD]);
             let request = sp.msg_wait();
             sp.refused([YIELD], DENIED);
             sp.respond(&request, [1; 5]);
         }),
         PartitionSpec::new("1.2").script(|sp| {
-            // Nobody is there to yield to.
+            // There is nobody to whom the partition could yield.
             sp.refused([YIELD], DENIED);
             sp.serve(|sp, _| {
                 for n in 4..8 {
@@ -150,7 +146,7 @@ fn when_yielding_is_refused() {
     assert_eq!(nwd.call([RUN, 0x8002_0000]).function(), MSG_WAIT);
     assert_eq!(nwd.ask(0x8002, [0; 5]), [1; 5]);
     assert_eq!(nwd.ask(0x8003, [0; 5]), [2; 5]);
-    // The Normal world has nobody to yield to.
+    // The Normal world has nobody to whom it could yield.
     nwd.refused([YIELD], NOT_SUPPORTED);
     nwd.refused([FEATURES, YIELD], NOT_SUPPORTED);
 }
@@ -167,7 +163,7 @@ fn a_partition_runs_whom_it_asked_and_who_yielded() {
                     [YIELD, 0x8002_0000, 0x1234_5678, 9, 0, 0, 0, 0]
                 );
                 sp.refused([DIRECT_REQ_64, 0x8001_8002], BUSY);
-                // Waiting contexts are for messages.
+                // Waiting contexts are for messages, not for FFA_RUN.
                 sp.refused([RUN, 0x8003_0000], DENIED);
                 sp.refused([RUN, 0x8002_0001], INVALID_PARAMETERS);
                 let answer = sp.call([RUN, 0x8002_0000]);
@@ -178,7 +174,7 @@ fn a_partition_runs_whom_it_asked_and_who_yielded() {
         PartitionSpec::new("sp2").script(yield_once),
         PartitionSpec::new("sp3").script(|sp| {
             sp.serve(|sp, _| {
-                // It is not this one's.
+                // This partition may not run it.
                 sp.refused([RUN, 0x8002_0000], DENIED);
                 [0; 5]
             })
@@ -188,7 +184,7 @@ fn a_partition_runs_whom_it_asked_and_who_yielded() {
     assert_eq!(system.pe(2).ask(0x8001, [9, 0, 0, 0, 0])[0], 10);
 }
 
-// Whom it worked for before has no say in that.
+// The former caller of a partition has no influence on that.
 // req: MSGW-10, MSGW-15, RUN-19, MODEL-09
 #[test]
 fn who_has_cycles_of_the_normal_world_yields_to_that() {
@@ -197,7 +193,7 @@ fn who_has_cycles_of_the_normal_world_yields_to_that() {
             sp.serve(|sp, request| {
                 let answer = sp.call([DIRECT_REQ_64, 0x8001_8002]);
                 assert_eq!(answer.function(), DIRECT_RESP_64);
-                // It waits, and is not this one's to run any more.
+                // The partition waits, and this one may not run it any more.
                 sp.refused([RUN, 0x8002_0000], DENIED);
                 request.payload()
             })
@@ -242,7 +238,7 @@ fn only_the_one_who_was_yielded_to_goes_on() {
     assert_eq!(nwd.ask(0x8001, [0; 5])[0], YIELD);
     nwd.refused([RUN, 0x8002_0000], DENIED);
     assert_eq!(nwd.ask(0x8003, [0; 5]), [3; 5]);
-    // sp1 runs it from another PE, in the course of another request.
+    // sp1 runs sp2 from another PE, in another request.
     assert_eq!(system.pe(1).ask(0x8001, [1; 5])[1..], [1; 4]);
     assert_eq!(nwd.call([RUN, 0x8002_0000]).function(), MSG_WAIT);
 }
@@ -307,14 +303,14 @@ fn nobody_waits_for_ever_for_one_that_failed() {
     ]);
     let nwd = system.nwd();
     assert_eq!(nwd.request(0x8001, [0; 5]).error(), Some(ABORTED));
-    // sp2 yielded to one that is no more: the Normal world sees it to its end.
+    // sp2 yielded to a partition that is gone: the Normal world runs it to its end.
     nwd.refused([DIRECT_REQ_64, 0x8002], BUSY);
     assert_eq!(
         nwd.call([RUN, 0x8002_0000]).0[..8],
         [MSG_WAIT, 0x8002_0000, 0, 0, 0, 0, 0, 0]
     );
     assert_eq!(nwd.request(0x8002, [0; 5]).function(), YIELD);
-    // One that fails after it yielded, and was run.
+    // A partition that fails after it yielded and was run.
     assert_eq!(nwd.ask(0x8003, [0; 5]), [4; 5]);
 }
 
@@ -328,7 +324,7 @@ fn who_initialises_cannot_run_one_that_yielded_to_it() {
             assert_eq!(answer.function(), YIELD, "{answer:?}");
             sp.refused([RUN, 0x8002_0000], DENIED);
             sp.serve(|sp, _| {
-                // Now it can.
+                // Now this partition may run it.
                 assert_eq!(sp.call([RUN, 0x8002_0000]).function(), DIRECT_RESP_64);
                 [7; 5]
             })
