@@ -5,10 +5,13 @@
  * compiler emits. At each mark, when a region is entered for the first time, and at the end, the
  * plugin writes a line with the counts so far:
  *
- *     mark <n> | first <region> | end   <count of region 0> <count of region 1> ...
+ *     mark <n> | first <region> | end   <count of region 0> <count of region 1> ... <kinds>
  *
- * Arguments: out=FILE, and region=START:END (hexadecimal) once for each region, in order. What lies
- * in none is not counted. The counts are those of all PEs together: run it with one.
+ * <kinds> are six counts of system instructions in one region: MSR, MRS, ISB, DSB, TLBI and ERET.
+ *
+ * Arguments: out=FILE, region=START:END (hexadecimal) once for each region, in order, and
+ * kinds=N, the number of the region whose system instructions are counted. What lies in no region
+ * is not counted. The counts are those of all PEs together: run it with one.
  *
  * Debian packages no header for plugins, so what is used of the interface (version 4, QEMU 9.2 and
  * later) is declared here.
@@ -49,12 +52,36 @@ static struct region {
 	uint64_t count[MAX_VCPUS];
 } regions[MAX_REGIONS];
 static size_t region_count;
+static struct region *counted_by_kind;
 static FILE *out;
+
+/* Encodings of system instructions (Arm ARM C4.1.95): the bits of the mask have that value. */
+#define MAX_ENCODINGS 3
+static struct kind {
+	struct { uint32_t mask, value; } encodings[MAX_ENCODINGS];
+	uint64_t count[MAX_VCPUS];
+} kinds[] = {
+	/* MSR of a register, and of an immediate value */
+	{ .encodings = { { 0xfff00000, 0xd5100000 }, { 0xfff8f01f, 0xd500401f } } },
+	/* MRS */
+	{ .encodings = { { 0xfff00000, 0xd5300000 } } },
+	/* ISB */
+	{ .encodings = { { 0xfffff0ff, 0xd50330df } } },
+	/* DSB, and DSB nXS */
+	{ .encodings = { { 0xfffff0ff, 0xd503309f }, { 0xfffff3ff, 0xd503323f } } },
+	/* TLBI, and TLBI nXS: SYS with CRn 8 and 9 */
+	{ .encodings = { { 0xfff8f000, 0xd5088000 }, { 0xfff8f000, 0xd5089000 } } },
+	/* ERET, ERETAA, ERETAB */
+	{ .encodings = { { 0xffffffff, 0xd69f03e0 }, { 0xfffffbff, 0xd69f0bff } } },
+};
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 static void write_counts(unsigned int vcpu)
 {
 	for (size_t i = 0; i < region_count; i++)
 		fprintf(out, " %llu", (unsigned long long)regions[i].count[vcpu]);
+	for (size_t i = 0; i < KINDS; i++)
+		fprintf(out, " %llu", (unsigned long long)kinds[i].count[vcpu]);
 	fputc('\n', out);
 }
 
@@ -69,6 +96,14 @@ static void on_instruction(unsigned int vcpu, void *data)
 		write_counts(vcpu);
 	}
 	region->count[vcpu]++;
+}
+
+static void on_kind(unsigned int vcpu, void *data)
+{
+	struct kind *kind = data;
+
+	if (vcpu < MAX_VCPUS)
+		kind->count[vcpu]++;
 }
 
 static void on_mark(unsigned int vcpu, void *data)
@@ -94,6 +129,18 @@ static struct region *find(uint64_t address)
 	return NULL;
 }
 
+static struct kind *kind_of(uint32_t code)
+{
+	for (size_t i = 0; i < KINDS; i++)
+		for (size_t j = 0; j < MAX_ENCODINGS; j++) {
+			uint32_t mask = kinds[i].encodings[j].mask;
+
+			if (mask != 0 && (code & mask) == kinds[i].encodings[j].value)
+				return &kinds[i];
+		}
+	return NULL;
+}
+
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
 {
 	size_t count = qemu_plugin_tb_n_insns(block);
@@ -109,6 +156,9 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
 		if ((code & 0xffe0001f) == 0xd280001f)
 			qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_mark, CB_NO_REGS,
 							       (void *)(uintptr_t)((code >> 5) & 0xffff));
+		if (region == counted_by_kind && kind_of(code) != NULL)
+			qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_kind, CB_NO_REGS,
+							       kind_of(code));
 		qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_instruction, CB_NO_REGS, region);
 	}
 }
@@ -118,6 +168,7 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int
 	for (int i = 0; i < argc; i++) {
 		struct region *region = &regions[region_count];
 		unsigned long long start, end;
+		unsigned int number;
 
 		if (strncmp(argv[i], "out=", 4) == 0) {
 			out = fopen(argv[i] + 4, "w");
@@ -125,6 +176,8 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int
 			region->start = start;
 			region->end = end;
 			region_count++;
+		} else if (sscanf(argv[i], "kinds=%u", &number) == 1 && number < MAX_REGIONS) {
+			counted_by_kind = &regions[number];
 		} else {
 			fprintf(stderr, "insn-count: bad argument %s\n", argv[i]);
 			return -1;

@@ -32,6 +32,15 @@ const REGIONS: [(&str, u64, u64); 5] = [
 const NWD: usize = 0;
 const SPMC: usize = 2;
 
+/// The kinds of system instructions of the SPMC that are counted beside, in the plugin's order.
+const KINDS: [&str; 6] = ["msr", "mrs", "isb", "dsb", "tlbi", "eret"];
+const MSR: usize = REGIONS.len();
+const MRS: usize = MSR + 1;
+const ISB: usize = MSR + 2;
+
+/// All columns of the table.
+const COLUMNS: usize = REGIONS.len() + KINDS.len();
+
 /// Limits the cost of a call while other PEs make calls, in percent of its cost alone.
 const PARALLEL: (&str, u64) = ("direct_in_parallel_percent", 105);
 
@@ -101,8 +110,22 @@ const LIMITS: &[(&str, u64)] = &[
     ("memory_bytes", 1_920 * 1024),
 ];
 
-/// Instructions of each region.
-type Counts = [u64; REGIONS.len()];
+/// Limits system instructions of the SPMC in a call, for which a core pays more than for others:
+/// the name of the limit, the call, the columns that count together, and the limit.
+const SYSTEM_LIMITS: &[(&str, &str, &[usize], u64)] = &[
+    ("direct_nwd_sp_registers", "direct_nwd_sp", &[MSR, MRS], 126),
+    ("direct_nwd_sp_isb", "direct_nwd_sp", &[ISB], 0),
+    ("direct_sp_sp_registers", "direct_sp_sp", &[MSR, MRS], 140),
+    ("direct_sp_sp_isb", "direct_sp_sp", &[ISB], 0),
+];
+
+/// Instructions of each region, then of each kind in the SPMC.
+type Counts = [u64; COLUMNS];
+
+/// Returns the names of the columns.
+fn columns() -> impl Iterator<Item = &'static str> {
+    REGIONS.into_iter().map(|(region, ..)| region).chain(KINDS)
+}
 
 /// A measured call: instructions per iteration.
 #[derive(Clone, Debug, PartialEq)]
@@ -215,6 +238,7 @@ impl Bench {
         for (_, start, end) in REGIONS {
             argument += &format!(",region={start:x}:{end:x}");
         }
+        argument += &format!(",kinds={SPMC}");
         let arguments = ["-icount", "shift=0,sleep=off", "-plugin", &argument];
         let machine = Machine {
             smp: part.smp,
@@ -287,7 +311,7 @@ fn evaluate(announced: &[(u64, String, u64)], marks: &str) -> Result<(u64, Vec<R
                     number.parse()?,
                     counts
                         .ok()
-                        .context("a mark with another number of regions")?,
+                        .context("a mark with another number of counts")?,
                 );
             }
             "first" if number.parse() == Ok(NWD) => {
@@ -300,7 +324,7 @@ fn evaluate(announced: &[(u64, String, u64)], marks: &str) -> Result<(u64, Vec<R
     let boot = boot.context("the Normal world never started")?;
 
     let mut rows = Vec::new();
-    let mut empty = [0; REGIONS.len()];
+    let mut empty = [0; COLUMNS];
     ensure!(!announced.is_empty(), "the test OS announced no benchmark");
     for (number, name, iterations) in announced {
         let mark = |mark| {
@@ -357,6 +381,11 @@ impl Report {
         self.parallel.iter().filter_map(percent).max()
     }
 
+    /// Returns the costs of a call.
+    fn row(&self, call: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.name == call)
+    }
+
     /// Returns every limit with its measured value.
     pub fn limits(&self) -> Vec<Limit> {
         let measured = |name: &str| match name {
@@ -364,17 +393,26 @@ impl Report {
             "image_bytes" => Some(self.image_bytes),
             "memory_bytes" => Some(self.memory_bytes),
             name if name == PARALLEL.0 => self.parallel_percent(),
-            call => {
-                let row = self.rows.iter().find(|row| row.name == call)?;
-                Some(row.counts[SPMC])
-            }
+            call => Some(self.row(call)?.counts[SPMC]),
         };
         let limit = |&(name, limit): &(&'static str, u64)| Limit {
             name,
             limit,
             measured: measured(name),
         };
-        LIMITS.iter().chain([&PARALLEL]).map(limit).collect()
+        let system = |&(name, call, columns, limit): &(&'static str, &str, &[usize], u64)| Limit {
+            name,
+            limit,
+            measured: self
+                .row(call)
+                .map(|row| columns.iter().map(|column| row.counts[*column]).sum()),
+        };
+        LIMITS
+            .iter()
+            .chain([&PARALLEL])
+            .map(limit)
+            .chain(SYSTEM_LIMITS.iter().map(system))
+            .collect()
     }
 
     fn json(&self) -> Value {
@@ -382,9 +420,9 @@ impl Report {
             .rows
             .iter()
             .map(|row| {
-                let counts = REGIONS.iter().zip(row.counts);
+                let counts = columns().zip(row.counts);
                 let counts: Map<String, Value> = counts
-                    .map(|((region, ..), count)| (region.to_string(), count.into()))
+                    .map(|(column, count)| (column.to_string(), count.into()))
                     .collect();
                 (row.name.clone(), counts.into())
             })
@@ -409,15 +447,16 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<36}", "instructions per call")?;
-        for (region, ..) in REGIONS {
-            write!(f, "{region:>10}")?;
+        writeln!(f, "instructions per call; from msr on those of the SPMC")?;
+        write!(f, "{:<26}", "")?;
+        for column in columns() {
+            write!(f, "{column:>8}")?;
         }
         writeln!(f)?;
         for row in &self.rows {
-            write!(f, "{:<36}", row.name)?;
+            write!(f, "{:<26}", row.name)?;
             for count in row.counts {
-                write!(f, "{count:>10}")?;
+                write!(f, "{count:>8}")?;
             }
             writeln!(f)?;
         }
@@ -442,8 +481,15 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
-    const MARKS: &str = "first 1 0 0 0 0 0\nfirst 2 0 9 0 0 0\nfirst 0 0 9 500 0 0\nmark 0 10 9 500 0 0\n\
-                         mark 1 30 9 500 0 0\nmark 2 40 9 500 0 0\nmark 3 140 209 8500 100 0\nend 150 300 9000 100 0\n";
+    const MARKS: &str = "\
+        first 1 0 0 0 0 0 0 0 0 0 0 0\n\
+        first 2 0 9 0 0 0 0 0 0 0 0 0\n\
+        first 0 0 9 500 0 0 9 9 9 9 9 9\n\
+        mark 0 10 9 500 0 0 9 9 9 9 9 9\n\
+        mark 1 30 9 500 0 0 9 9 9 9 9 9\n\
+        mark 2 40 9 500 0 0 9 9 9 9 9 9\n\
+        mark 3 140 209 8500 100 0 19 29 9 39 49 59\n\
+        end 150 300 9000 100 0 20 30 9 40 50 60\n";
 
     #[test]
     fn costs_are_per_iteration_and_without_the_loop() {
@@ -452,7 +498,7 @@ mod tests {
         assert_eq!(boot, 500);
         let call = Row {
             name: "call".into(),
-            counts: [8, 20, 800, 10, 0],
+            counts: [8, 20, 800, 10, 0, 1, 2, 0, 3, 4, 5],
         };
         assert_eq!(rows, [call]);
     }
