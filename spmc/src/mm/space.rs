@@ -57,8 +57,8 @@ impl Change {
     }
 }
 
-/// Who uses the tables of a space. The variant of a space that is [`EMPTY`](AddressSpace::EMPTY) has
-/// the tag 0.
+/// The user of the tables of a space. The variant of a space that is
+/// [`EMPTY`](AddressSpace::EMPTY) has the tag 0.
 #[derive(Debug)]
 #[repr(u8)]
 #[allow(

@@ -44,7 +44,7 @@ struct InfoGetRegs {
     uuid: [u64; 2],
     /// The index of the first descriptor to return.
     start: usize,
-    /// What the list was like when the caller began with it.
+    /// The tag of the list when the caller began with it.
     tag: u16,
 }
 

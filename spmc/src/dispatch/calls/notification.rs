@@ -22,7 +22,8 @@ const PER_VCPU: u32 = 1 << 0;
 /// w2 of SET: the interrupt waits until the sender gives the PE back.
 const DELAY_SRI: u32 = 1 << 1;
 
-/// Splits w1 of BIND, UNBIND and SET into sender and receiver, and w1 of GET into vCPU and receiver.
+/// Splits w1 of BIND, UNBIND and SET into sender and receiver, and w1 of GET into vCPU and
+/// receiver.
 fn halves(w1: u32) -> (u16, PartitionId) {
     ((w1 >> 16) as u16, PartitionId(w1 as u16))
 }
