@@ -40,11 +40,11 @@ selections! {
     InterruptsSEl0 = "interrupts-s-el0",
     /// Random interrupts against random requests.
     InterruptSoak = "interrupt-soak",
-    /// Chains of contexts, and subscriptions to framework messages.
+    /// `FFA_YIELD`, direct messages of the second kind, subscriptions, partitions that start anew.
     Scheduling = "scheduling",
     /// PEs other than the first have no entry point in the SPMC.
     FirstPeOnly = "first-pe-only",
-    /// There are more PEs than the SPMC has room for.
+    /// More PEs than the SPMC has room for.
     ManyPes = "many-pes",
     /// Every PE makes calls.
     EachPe = "each-pe",
@@ -52,7 +52,7 @@ selections! {
     Hole = "hole",
     /// Partitions and drivers in the style of other projects.
     Foreign = "foreign",
-    /// Who has access to which system register, whatever EL3 permits EL2.
+    /// Access to system registers, whatever EL3 permits EL2.
     Registers = "registers",
     /// As `registers`, where EL3 permits EL2 every trap.
     Traps = "traps",
@@ -62,7 +62,7 @@ selections! {
     VirtioMsg = "virtio-msg",
     /// Random calls that are permitted, with eight partitions.
     Soak = "soak",
-    /// Random calls that are not.
+    /// Random calls that are not permitted.
     Hostile = "hostile",
 }
 

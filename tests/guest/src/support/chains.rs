@@ -16,6 +16,8 @@ use crate::{command, helper, println};
 
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(chain), helper!(raise_in_chain)];
+
+/// The number of the helper [`raise_in_chain`].
 pub(crate) const RAISE_IN_CHAIN: u32 = command!(raise_in_chain);
 
 /// Milliseconds that are enough to see a signal that is there.
@@ -48,6 +50,7 @@ pub(crate) fn bind_all(partitions: u16) -> Check {
     Ok(())
 }
 
+/// Destroys the bitmap of the Normal world's notifications.
 pub(crate) fn unbind_all() -> Check {
     ffa::done(&ffa::call(id::NOTIFICATION_BITMAP_DESTROY, &[NWD.into()]))
 }
@@ -100,6 +103,7 @@ fn chain(sp: &Sp, [path, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([seen << 4 | own, 0, 0, 0])
 }
 
+/// Packs numbers of four bits each into a word, the first one lowest.
 pub(crate) fn packed(numbers: &[u64]) -> u64 {
     let four_bits = |rest: u64, number: &u64| rest << 4 | number;
     numbers.iter().rev().fold(0, four_bits)

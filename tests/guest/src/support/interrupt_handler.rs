@@ -27,6 +27,8 @@ pub(crate) const COUNT_OF: u32 = command!(count_of);
 /// The numbers of the helpers [`arm`] and [`handled`].
 pub(crate) const ARM: u32 = command!(arm);
 pub(crate) const CAME: u32 = command!(handled);
+/// The number of the helper [`allow_ipi`].
+pub(crate) const ALLOW_IPI: u32 = command!(allow_ipi);
 
 /// Number of interrupts that the contexts of this partition handled.
 pub(crate) static HANDLED: AtomicU64 = AtomicU64::new(0);
@@ -93,12 +95,12 @@ fn arm(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
+/// Results: the number of interrupts handled, that at boot, and the time of the last one.
 fn handled(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let at_boot = AT_BOOT.load(Ordering::Relaxed);
     let last = LAST.load(Ordering::Relaxed);
     Ok([HANDLED.load(Ordering::Relaxed), at_boot, last, 0])
 }
-pub(crate) const ALLOW_IPI: u32 = command!(allow_ipi);
 
 /// Enables the interrupt in x4, an edge, for this partition.
 fn want(_: &Sp, [interrupt, ..]: [u64; 4]) -> Check<[u64; 4]> {
@@ -106,6 +108,7 @@ fn want(_: &Sp, [interrupt, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
+/// Result: the number of interrupts handled.
 fn count_of(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([HANDLED.load(Ordering::Relaxed), 0, 0, 0])
 }
@@ -130,6 +133,7 @@ pub(crate) fn comes_to(partition: u16, count: u64) -> Check {
     holds(came, seen)
 }
 
+/// Enables interrupts between contexts, and sets the count of handled interrupts to 0.
 fn allow_ipi(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(ENABLE, &[IPI, 1, 0]), 0u64)?;
     HANDLED.store(0, Ordering::Relaxed);

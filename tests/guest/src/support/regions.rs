@@ -36,6 +36,7 @@ pub enum Kind {
     Donate,
 }
 
+/// All types of transactions.
 pub(crate) const KINDS: [Kind; 3] = [Kind::Share, Kind::Lend, Kind::Donate];
 
 impl Kind {
@@ -165,6 +166,7 @@ pub(crate) fn how(owner: u16, kind: Kind, seed: u32) -> u64 {
     owner as u64 | (kind as u64) << 16 | (seed as u64) << 32
 }
 
+/// Unpacks a word that [`how`] packed.
 pub(crate) fn from_how(how: u64) -> (u16, Kind, u32) {
     (
         how as u16,

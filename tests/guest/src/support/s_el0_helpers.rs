@@ -28,11 +28,13 @@ fn spin(_: &Sp, [address, seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     Ok([!seed, 0, 0, 0])
 }
 
+/// Reads the word at the address in x4.
 fn read(_: &Sp, [address, ..]: [u64; 4]) -> Check<[u64; 4]> {
     // SAFETY: a load has no effect on this image. A fault ends the partition, as the test wants.
     Ok([unsafe { (address as *const u64).read_volatile() }, 0, 0, 0])
 }
 
+/// Runs `body` as [`crate::support::spinning::with_flag`] does, for sp3.
 pub(crate) fn with_flag(body: impl FnOnce(u64) -> Check) -> Check {
     crate::support::spinning::with_flag(SP3, body)
 }

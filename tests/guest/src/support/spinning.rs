@@ -36,12 +36,14 @@ pub(crate) const SPIN: u32 = command!(spin);
 /// The number of the helper [`pass_on`].
 pub(crate) const PASS_ON: u32 = command!(pass_on);
 
+/// Milliseconds until the timer fires.
 const TIMER_MS: u64 = 2;
 /// The word in the shared page that ends the spinning.
 pub(crate) const GO: u64 = 1;
 /// The word in the shared page that says that the partition spins.
 pub(crate) const SPINNING: u64 = 2;
 
+/// Fails unless both sets of vector registers are equal.
 #[track_caller]
 pub(crate) fn same(got: &fp::Vectors, want: &fp::Vectors) -> Check {
     for (got, want) in got.iter().zip(want) {
@@ -51,12 +53,12 @@ pub(crate) fn same(got: &fp::Vectors, want: &fp::Vectors) -> Check {
     Ok(())
 }
 
-pub(crate) fn load_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
+fn load_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     fp::load(&fp::pattern(seed));
     Ok([0; 4])
 }
 
-pub(crate) fn check_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
+fn check_vectors(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
     same(&fp::store(), &fp::pattern(seed))?;
     Ok([0; 4])
 }
@@ -125,10 +127,12 @@ pub(crate) fn preempt(
     Ok(())
 }
 
+/// Returns w1 of `FFA_RUN` for this context.
 pub(crate) const fn vcpu(partition: u16, index: u16) -> u64 {
     (partition as u64) << 16 | index as u64
 }
 
+/// Makes `FFA_RUN` for this context.
 pub(crate) fn run(partition: u16, index: u16) -> Regs {
     ffa::call(id::RUN, &[vcpu(partition, index)])
 }

@@ -48,6 +48,7 @@ pub(crate) struct Register {
 }
 
 impl Register {
+    /// Returns all registers with op0 = 3 and op1 = 0 or 3.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         let of = |op1| (0..2048).map(move |rest| Self { op1, rest });
         of(0).chain(of(3))
@@ -130,6 +131,7 @@ impl Register {
         0x5aa5_1234_5678_9aa5 ^ self.rest << 20
     }
 
+    /// Writes a line about the register to the console.
     pub(crate) fn says(self, what: &str) {
         println!(
             "# S3_{}_C{}_C{}_{} {what}",

@@ -13,16 +13,33 @@ use crate::{command, ffa, helper};
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(own_timer), helper!(call_context)];
 
-/// Function ids of Hafnium's calls for interrupts.
-pub(crate) const ENABLE: u32 = 0xff03;
-pub(crate) const GET: u32 = 0xff04;
-pub(crate) const DEACTIVATE: u32 = 0xff08;
-pub(crate) const RECONFIGURE: u32 = 0xff09;
-pub(crate) const SEND_IPI: u32 = 0xff0a;
-pub(crate) const NONE: u64 = 0xffff_ffff;
-pub(crate) const IPI: u64 = 9;
-pub(crate) const TIMER: u64 = 3;
+/// The number of the helper [`own_timer`].
+pub(crate) const OWN_TIMER: u32 = command!(own_timer);
+/// The number of the helper [`call_context`].
+pub(crate) const CALL_CONTEXT: u32 = command!(call_context);
 
+/// Hafnium's call that enables a virtual interrupt.
+pub(crate) const ENABLE: u32 = 0xff03;
+/// Hafnium's call that fetches a pending virtual interrupt, or [`NONE`].
+pub(crate) const GET: u32 = 0xff04;
+/// Hafnium's call that deactivates a virtual interrupt.
+pub(crate) const DEACTIVATE: u32 = 0xff08;
+/// Hafnium's call that changes the target, the security state or the enable of an interrupt.
+pub(crate) const RECONFIGURE: u32 = 0xff09;
+/// The call that interrupts another context of the partition.
+pub(crate) const SEND_IPI: u32 = 0xff0a;
+/// The id with which [`GET`] says that no interrupt is pending.
+pub(crate) const NONE: u64 = 0xffff_ffff;
+/// Virtual INTID that asks for a managed exit.
+pub(crate) const MANAGED_EXIT: u64 = 4;
+/// Virtual INTID of interrupts between contexts.
+pub(crate) const IPI: u64 = 9;
+/// Virtual INTID of the timers of a partition.
+pub(crate) const TIMER: u64 = 3;
+/// INTID of the EL1 virtual timer.
+pub(crate) const VIRTUAL_TIMER: u64 = 27;
+
+/// Makes one of Hafnium's calls for interrupts, and returns w0.
 pub(crate) fn hf(function: u32, arguments: &[u64]) -> u64 {
     call(ffa::conduit(), ffa::regs(function, arguments))[0]
 }
@@ -44,6 +61,7 @@ pub(crate) fn is_signalled() -> bool {
     signals() & 1 != 0
 }
 
+/// Sets CNTV_CTL_EL0, and the EL1 virtual timer to expire in `ms` milliseconds.
 pub(crate) fn set_virtual_timer(control: u64, ms: u64) {
     let ticks = ms * ticks_per_ms();
     // SAFETY: the timer of this partition, whose interrupt is masked in PSTATE.
@@ -58,13 +76,8 @@ pub(crate) fn set_virtual_timer(control: u64, ms: u64) {
         )
     };
 }
-pub(crate) const OWN_TIMER: u32 = command!(own_timer);
-pub(crate) const CALL_CONTEXT: u32 = command!(call_context);
 
-pub(crate) const MANAGED_EXIT: u64 = 4;
-/// INTID of the EL1 virtual timer.
-pub(crate) const VIRTUAL_TIMER: u64 = 27;
-
+/// Lets the virtual timer of this PE expire twice, and handles its interrupt each time.
 fn own_timer(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(ENABLE, &[VIRTUAL_TIMER, 1, 1]), 0u64)?;
     for round in 0..2_u64 {
@@ -79,6 +92,7 @@ fn own_timer(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
+/// Interrupts the context of this partition with the index in x4.
 fn call_context(_: &Sp, [to, ..]: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(SEND_IPI, &[to]), 0u64)?;
     Ok([0; 4])

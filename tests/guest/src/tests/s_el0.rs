@@ -21,7 +21,7 @@ use crate::support::complement::{COMPLEMENT, answers};
 use crate::support::helper_call::{self, request};
 use crate::support::s_el0_helpers::{READ, SPIN, with_flag};
 use crate::support::sharing::{receiver, share};
-use crate::support::spinning::{check_vectors, is_busy, load_vectors, preempt, resume, same};
+use crate::support::spinning::{CHECK_VECTORS, LOAD_VECTORS, is_busy, preempt, resume, same};
 use crate::{command, helper, test};
 
 /// The tests of this file.
@@ -84,8 +84,6 @@ pub const HELPERS: &[Command] = &[
     helper!(ask_for_permissions),
     helper!(increment),
     helper!(lend_own),
-    helper!(load_vectors),
-    helper!(check_vectors),
 ];
 
 /// Permissions of `FFA_MEM_PERM_SET`.
@@ -428,19 +426,11 @@ fn el0_vectors(_: &Nwd) -> Check {
     let own = fp::pattern(0);
     for partition in [SP3, SP1, SP3] {
         fp::load(&own);
-        ask(
-            partition,
-            command!(load_vectors),
-            [partition as u64, 0, 0, 0],
-        )?;
+        ask(partition, LOAD_VECTORS, [partition as u64, 0, 0, 0])?;
         same(&fp::store(), &own)?;
     }
     for partition in [SP3, SP1] {
-        ask(
-            partition,
-            command!(check_vectors),
-            [partition as u64, 0, 0, 0],
-        )?;
+        ask(partition, CHECK_VECTORS, [partition as u64, 0, 0, 0])?;
     }
     Ok(())
 }
