@@ -1,10 +1,11 @@
-//! Layouts: which Secure Partitions go into an image, and where.
+//! Layouts: the Secure Partitions of an image, and their places.
 //!
-//! A layout is a folder with files in the formats that TF-A and Hafnium use, so that they can be
-//! taken over unchanged: `sp_layout.json` (the partitions, as for TF-A's `SP_LAYOUT_FILE`), the
-//! manifests that it names, `spmc.dts` (TOS_FW_CONFIG; without one that of the folder above or of
-//! the default layout) and, where it should not be generated, `tb_fw_config.dts`. A `scenario.json`
-//! beside them is ours: what to break and what must then be seen.
+//! A layout is a folder with files in the formats of TF-A and Hafnium, so that existing files can
+//! be used unchanged: `sp_layout.json` (the partitions, as for TF-A's `SP_LAYOUT_FILE`); the
+//! manifests that it names; `spmc.dts` (TOS_FW_CONFIG, by default that of the folder above or of
+//! the default layout); and `tb_fw_config.dts`, which is generated if it is missing. A
+//! `scenario.json` is an extension of this project: it states what to break and what the boot must
+//! then show.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,17 +20,17 @@ use crate::workspace::root;
 
 /// A layout as its files describe it.
 pub struct Layout {
-    /// Path of the folder below `manifests/`, or its name if it lies elsewhere.
+    /// Path of the folder below `manifests/`, or its name if it is elsewhere.
     pub name: String,
-    /// The folder itself.
+    /// Path of the folder.
     pub dir: PathBuf,
     /// The SPMC manifest.
     pub spmc_manifest: PathBuf,
-    /// Where BL2 finds packages; generated when absent.
+    /// The file that tells BL2 where packages are. It is generated if there is none.
     pub tb_fw_config: Option<PathBuf>,
-    /// In the order of their names.
+    /// The partitions, in the order of their names.
     pub partitions: Vec<Partition>,
-    /// Describes what the layout breaks, and what its boot must show.
+    /// The scenario: what the layout breaks, and what its boot must show.
     pub scenario: Scenario,
 }
 
@@ -37,13 +38,13 @@ pub struct Layout {
 pub struct Partition {
     pub name: String,
     pub package: Package,
-    /// `uuid`: names the package in the FIP. Without it the manifest's first UUID is taken.
+    /// `uuid`, which names the package in the FIP. The default is the manifest's first UUID.
     pub uuid: Option<String>,
-    /// `physical-load-address`. Without it the manifest's `load-address` is taken.
+    /// `physical-load-address`. The default is the manifest's `load-address`.
     pub load_address: Option<u64>,
 }
 
-/// Where a package comes from.
+/// The source of a package.
 pub enum Package {
     /// `image` and `pm`, to be packed.
     Parts {
@@ -51,39 +52,39 @@ pub enum Package {
         manifest: PathBuf,
         offsets: Offsets,
     },
-    /// `package-file` (ours): packed before, taken unchanged.
+    /// `package-file`, an extension of this project: a package that is used unchanged.
     File(PathBuf),
 }
 
-/// `scenario.json`.
+/// The contents of a `scenario.json`.
 #[derive(Clone, Default)]
 pub struct Scenario {
-    /// One sentence.
+    /// A description in one sentence.
     pub about: String,
     /// Requirement rows that the scenario shows.
     pub requirements: Vec<String>,
-    /// PE counts to boot with.
+    /// Numbers of PEs, each of which is booted.
     pub smp: Vec<u32>,
-    /// Names the tests that the test OS runs; all if absent.
+    /// The tests that the test OS runs. Without a selection it runs all.
     pub tests: Option<Selection>,
-    /// Seeds of random choices, each a boot of its own.
+    /// Seeds of random choices, each of which is booted.
     pub seeds: Vec<u64>,
-    /// It takes minutes: booted first, so that others can be booted beside it.
+    /// Set if a boot takes minutes. It is started first, so that others can run beside it.
     pub long: bool,
-    /// Environment of the build of an SPMC of its own, in which capacities of the image are chosen
+    /// Environment for the build of a separate SPMC, which selects the capacities of the image
     /// (`spmc/src/limits.rs`).
     pub build: Vec<(String, String)>,
-    /// MiB of RAM, if not what boards have.
+    /// MiB of RAM, if not the number that boards have.
     pub memory: Option<u64>,
-    /// Arguments for TF-A's make behind those of the board, of which the last one counts.
+    /// Arguments for TF-A's make. They follow those of the board, and the last one counts.
     pub firmware: Vec<String>,
-    /// Registers of EL2 are left in disorder before the SPMC is entered (`untidy.rs`).
+    /// Set if registers of EL2 hold unusual values when the SPMC is entered (`untidy.rs`).
     pub untidy: bool,
-    /// Version of the packages, 1 or 2; 2 if absent.
+    /// Version of the packages, 1 or 2. The default is 2.
     pub package_version: Option<u64>,
-    /// Bytes that remain of a partition's package.
+    /// Bytes to which the package of a partition is truncated.
     pub truncate: Vec<(String, usize)>,
-    /// Texts that must appear on the console, each in a line of its own.
+    /// Texts that must appear on the console, each on a separate line.
     pub expect: Vec<String>,
     /// Texts that must not appear.
     pub forbid: Vec<String>,
@@ -102,8 +103,8 @@ impl Layout {
         Self::read(board, &file).with_context(|| format!("layout {}", file.display()))
     }
 
-    /// Every layout of a board in the repository that has a `scenario.json`, in the order of their
-    /// names.
+    /// Returns every layout of a board in the repository that has a `scenario.json`, in the order
+    /// of their names.
     pub fn scenarios(board: &Board) -> Result<Vec<Self>> {
         let folders = scenario_folders(&board.layouts())?;
         let find = |name: &String| Self::find_for(board, name);
@@ -142,8 +143,8 @@ impl Layout {
 }
 
 impl Scenario {
-    /// The scenario of every layout of the repository that has one, with the layout's name. Needs
-    /// nothing that is built.
+    /// Returns the scenario of every layout of the repository that has one, with the layout's name.
+    /// Works without anything being built.
     pub fn all() -> Result<Vec<(String, Self)>> {
         let manifests = root().join("manifests");
         let read = |name: String| {
@@ -203,8 +204,8 @@ impl Scenario {
     }
 }
 
-/// The images that a layout names, or all layouts of the board that have a `scenario.json`. Needs
-/// nothing that is built.
+/// Returns the images that a layout names, or all layouts of the board that have a `scenario.json`.
+/// Works without anything being built.
 pub fn images(board: &Board, layout: Option<&str>) -> Result<Vec<String>> {
     let names = match layout {
         Some(name) => vec![name.to_string()],
@@ -221,7 +222,7 @@ pub fn images(board: &Board, layout: Option<&str>) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The `sp_layout.json` of a layout, see [`Layout::find`].
+/// Returns the path of a layout's `sp_layout.json`, see [`Layout::find`].
 fn layout_file(board: &Board, name: &str) -> Result<PathBuf> {
     let named = board.layouts().join(name);
     let path = if named.is_dir() {
@@ -244,7 +245,8 @@ fn layout_file(board: &Board, name: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// The folders below `manifests` that hold a `scenario.json`, in the order of their names.
+/// Returns the folders below `manifests` that contain a `scenario.json`, in the order of their
+/// names.
 fn scenario_folders(manifests: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut left = vec![manifests.to_path_buf()];
@@ -263,7 +265,7 @@ fn scenario_folders(manifests: &Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The entries of an `sp_layout.json`. The first fault in it is an error.
+/// Returns the entries of an `sp_layout.json`. The first fault in it is an error.
 fn entries(file: &Path) -> Result<Vec<sp_layout::Entry>> {
     let text = fs::read_to_string(file)?;
     let (entries, faults) = sp_layout::parse(&text);
@@ -291,7 +293,7 @@ fn partition(board: &Board, dir: &Path, entry: sp_layout::Entry) -> Result<Parti
     })
 }
 
-/// Files are looked for beside the layout, then among the guests that `build` leaves.
+/// Returns the path of a file, which is beside the layout or among the guests that `build` makes.
 fn find(board: &Board, dir: &Path, file: &str) -> Result<PathBuf> {
     sp_layout::find(file, dir, &[board.guests()]).with_context(|| {
         format!(
@@ -325,7 +327,8 @@ fn selection(name: &str) -> Result<Selection> {
     })
 }
 
-/// A number, or a string with one in decimal or, after `0x`, in hexadecimal.
+/// Returns the value of a number, or of a string with a decimal number or, after `0x`, a
+/// hexadecimal one.
 fn number(value: &Value) -> Result<u64> {
     if let Some(number) = value.as_u64() {
         return Ok(number);
