@@ -12,7 +12,7 @@ use tock_registers::interfaces::Readable;
 
 use super::cpu::context::GuestContext;
 use super::cpu::{Cpu, el0, features, inject};
-use super::gic::lines::Line;
+use super::gic::interrupt::Interrupt;
 use super::gic::{self, watchdog};
 use super::memory::{stage1, stage2, tables};
 use super::{BOARD, affinity, smc};
@@ -80,29 +80,29 @@ impl Hal for Platform {
     }
 
     fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool {
-        Line::new(&BOARD, interrupt.id).is_some_and(|line| line.configure(interrupt))
+        Interrupt::new(&BOARD, interrupt.id).is_some_and(|own| own.configure(interrupt))
     }
 
     fn enable_interrupt(&self, id: u32, enable: bool) {
-        if let Some(line) = Line::new(&BOARD, id) {
-            line.enable(enable);
+        if let Some(interrupt) = Interrupt::new(&BOARD, id) {
+            interrupt.enable(enable);
         }
     }
 
     fn route_interrupt(&self, id: u32, affinity: u64) -> bool {
-        let line = Line::new(&BOARD, id).filter(|_| affinity::is_known(affinity));
-        if let Some(line) = &line {
-            line.route(affinity);
+        let interrupt = Interrupt::new(&BOARD, id).filter(|_| affinity::is_known(affinity));
+        if let Some(interrupt) = &interrupt {
+            interrupt.route(affinity);
         }
-        line.is_some()
+        interrupt.is_some()
     }
 
     fn move_interrupt(&self, id: u32, from: u64, to: u64) -> bool {
-        let line = Line::new(&BOARD, id).filter(|line| line.is_routed_to(from));
-        if let Some(line) = &line {
-            line.route(to);
+        let interrupt = Interrupt::new(&BOARD, id).filter(|one| one.is_routed_to(from));
+        if let Some(interrupt) = &interrupt {
+            interrupt.route(to);
         }
-        line.is_some()
+        interrupt.is_some()
     }
 
     fn now(&self) -> u64 {

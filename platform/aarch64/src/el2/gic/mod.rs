@@ -15,11 +15,11 @@ use spmc::limits::MAX_PES;
 use spmc::own_interrupts;
 use tock_registers::interfaces::{Readable, Writeable};
 
-pub mod lines;
+pub mod interrupt;
 pub mod timer;
 pub mod watchdog;
 
-use self::lines::Line;
+use self::interrupt::Interrupt;
 use super::registers::{
     ICC_AP0R0_EL1, ICC_AP1R0_EL1, ICC_ASGI1R_EL1, ICC_CTLR_EL1, ICC_IGRPEN0_EL1, ICC_IGRPEN1_EL1,
     ICC_SGI1R_EL1,
@@ -179,8 +179,8 @@ fn take() -> Option<IntId> {
 /// Deactivates an acknowledged interrupt, by GICD_ICACTIVER or GICR_ICACTIVER0: QEMU ignores writes
 /// of ICC_DIR_EL1 at S-EL2.
 pub fn deactivate(interrupt: u32) {
-    if let Some(line) = Line::new(&BOARD, interrupt) {
-        line.deactivate();
+    if let Some(interrupt) = Interrupt::new(&BOARD, interrupt) {
+        interrupt.deactivate();
     }
 }
 

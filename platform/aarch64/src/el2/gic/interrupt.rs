@@ -48,13 +48,13 @@ const FIRST_EXTENDED: u32 = 4096;
 const BEHIND_EXTENDED: u32 = 5120;
 
 /// One interrupt. A private one is that of this PE.
-pub struct Line {
+pub struct Interrupt {
     /// Address of the frame with its registers.
     frame: u64,
     id: u32,
 }
 
-impl Line {
+impl Interrupt {
     /// Returns the interrupt with that INTID. Returns `None` if no GIC has such an interrupt, or if
     /// there is no redistributor of this PE where the board data says.
     #[inline(always)]
