@@ -24,18 +24,29 @@ use crate::spmc::{Pe, Spmc};
 use super::load::image;
 use super::{BootInfo, PackageError};
 
+/// Pages of Secure memory that are copied.
+struct Copying {
+    from: Pa,
+    to: Pa,
+    pages: u64,
+}
+
 impl<H: Hal> Spmc<H> {
     /// Copies the package away, before anything of it was changed.
     #[cold]
     #[inline(never)]
     pub(super) fn keep_copy(&self, config: &PartitionConfig) -> Result<(), PackageError> {
         match config.copy {
-            Some(copy) => self.copy_pages(config.memory.base(), copy.base(), copy.pages()),
+            Some(copy) => self.copy_pages(Copying {
+                from: config.memory.base(),
+                to: copy.base(),
+                pages: copy.pages(),
+            }),
             None => Ok(()),
         }
     }
 
-    fn copy_pages(&self, from: Pa, to: Pa, pages: u64) -> Result<(), PackageError> {
+    fn copy_pages(&self, Copying { from, to, pages }: Copying) -> Result<(), PackageError> {
         let mut buffer = self.boot_buffer.lock();
         let Some(page) = buffer
             .as_mut_bytes()
@@ -85,7 +96,11 @@ impl<H: Hal> Spmc<H> {
             }
             self.interrupts_between(pe);
         }
-        self.copy_pages(copy.base(), config.memory.base(), copy.pages())?;
+        self.copy_pages(Copying {
+            from: copy.base(),
+            to: config.memory.base(),
+            pages: copy.pages(),
+        })?;
         // Of stream endpoints, which have nothing of the partition's: see the check of manifests.
         self.attach_streams(config, &frozen.roots)?;
         let boot_info = self.write_boot_info(config)?;

@@ -32,7 +32,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .endpoints
             .endpoint(share.owner)
             .ok_or(FfaError::Denied)?;
-        let (mut donor_space, mut space) = lock_both(donor, receiver);
+        let Sides {
+            donor: mut donor_space,
+            receiver: mut space,
+        } = Sides::lock(donor, receiver);
         channel.room(self.hal, &space)?;
         let ranges = share.regions.iter(store);
         let taken = Change {
@@ -89,7 +92,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .endpoint(share.owner)
             .filter(|_| !share.orphaned)
             .ok_or(FfaError::Denied)?;
-        let (mut donor_space, mut space) = lock_both(donor, receiver);
+        let Sides {
+            donor: mut donor_space,
+            receiver: mut space,
+        } = Sides::lock(donor, receiver);
         let ranges = share.regions.iter(Pages::of(self.hal));
         let untaken = Change {
             from: leaf,
@@ -115,16 +121,27 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 }
 
-/// The spaces of donor and receiver, locked in ascending order.
-fn lock_both<'e>(
-    donor: &'e Endpoint,
-    receiver: &'e Endpoint,
-) -> (MutexGuard<'e, AddressSpace>, MutexGuard<'e, AddressSpace>) {
-    if donor.id() < receiver.id() {
-        let first = donor.memory.lock();
-        (first, receiver.memory.lock())
-    } else {
-        let first = receiver.memory.lock();
-        (donor.memory.lock(), first)
+/// The memory of both sides of a donation, locked.
+struct Sides<'e> {
+    donor: MutexGuard<'e, AddressSpace>,
+    receiver: MutexGuard<'e, AddressSpace>,
+}
+
+impl<'e> Sides<'e> {
+    /// Locks both in ascending order of their ids.
+    fn lock(donor: &'e Endpoint, receiver: &'e Endpoint) -> Self {
+        if donor.id() < receiver.id() {
+            let donor = donor.memory.lock();
+            Self {
+                donor,
+                receiver: receiver.memory.lock(),
+            }
+        } else {
+            let receiver = receiver.memory.lock();
+            Self {
+                donor: donor.memory.lock(),
+                receiver,
+            }
+        }
     }
 }

@@ -21,6 +21,16 @@ use crate::invariant::Invariant;
 use crate::mm::{Change, Leaf, Pages};
 use crate::partition::Endpoint;
 
+/// The endpoints that take part in a retrieval.
+#[derive(Clone, Copy)]
+struct Parties<'e> {
+    /// The endpoint that makes the call, and reads the response.
+    caller: &'e Endpoint,
+    /// The endpoint that gets the region: the caller, or a stream endpoint that the caller speaks
+    /// for.
+    receiver: &'e Endpoint,
+}
+
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Validates the request in the caller's TX or buffer against the share that it names, maps the
     /// region for the caller, and describes it in the caller's RX or that buffer. The answer is
@@ -69,7 +79,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .ok_or(invalid)?;
         let (grant, composite_offset) =
             judge(share, &request, caller, receiver.id(), Pages::of(self.hal))?;
-        let parties = (caller, receiver);
+        let parties = Parties { caller, receiver };
         if !grant.placed {
             return if bare {
                 self.map(found, handle, &grant, buffer, parties, channel)
@@ -143,7 +153,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             handle,
             asking,
             buffer,
-            (caller, receiver),
+            Parties { caller, receiver },
             channel,
             Piece::NOTHING,
             length,
@@ -162,7 +172,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         handle: Handle,
         mut asking: Asking,
         buffer: &mut DescriptorBuffer,
-        parties: (&Endpoint, &Endpoint),
+        parties: Parties<'_>,
         channel: Channel<'_>,
         piece: Piece,
         length: usize,
@@ -182,7 +192,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 Err(invalid)
             };
         }
-        let (caller, receiver) = parties;
+        let Parties { caller, receiver } = parties;
         let answer = Self::ask_for_more(caller, share.owner, handle, asking.received);
         if let Some(borrower) = share.borrower(receiver.id()) {
             borrower.asking = Some(asking);
@@ -197,7 +207,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         handle: Handle,
         grant: &Grant,
         buffer: &mut DescriptorBuffer,
-        (caller, receiver): (&Endpoint, &Endpoint),
+        Parties { caller, receiver }: Parties<'_>,
         mut channel: Channel<'_>,
     ) -> Result<Answer> {
         let share = found.share()?;

@@ -213,21 +213,28 @@ impl Shares {
     }
 
     fn free(&self, index: usize) {
-        mark(&self.arriving, index, false);
-        mark(&self.used, index, false);
+        clear(&self.arriving, index);
+        clear(&self.used, index);
     }
 }
 
-/// Sets or clears the bit with that index.
-fn mark(bits: &[AtomicU64], index: usize, on: bool) {
+/// Sets the bit with that index.
+fn set(bits: &[AtomicU64], index: usize) {
     if let Some(word) = bits.get(index / WORD) {
-        let bit = 1_u64.wrapping_shl((index % WORD) as u32);
-        if on {
-            word.fetch_or(bit, Ordering::Release);
-        } else {
-            word.fetch_and(!bit, Ordering::Release);
-        }
+        word.fetch_or(bit(index), Ordering::Release);
     }
+}
+
+/// Clears the bit with that index.
+fn clear(bits: &[AtomicU64], index: usize) {
+    if let Some(word) = bits.get(index / WORD) {
+        word.fetch_and(!bit(index), Ordering::Release);
+    }
+}
+
+/// Returns the bit with that index, in its word.
+const fn bit(index: usize) -> u64 {
+    1_u64.wrapping_shl((index % WORD) as u32)
 }
 
 impl Default for Shares {
@@ -269,7 +276,7 @@ impl Vacancy<'_> {
     pub(super) fn fill(self, share: &mut Share) -> Handle {
         let mut slot = self.slot.lock();
         if let Stage::Arriving { .. } = share.stage {
-            mark(&self.shares.arriving, self.index, true);
+            set(&self.shares.arriving, self.index);
         }
         // Room for borrowers is most of a share, and most have one: only those that there are, are
         // copied. There is room: who vacated the slot left nothing in it.
@@ -330,7 +337,7 @@ impl Found<'_> {
 
     /// Notes that no fragment of it is missing any more.
     pub(super) fn has_arrived(&self) {
-        mark(&self.shares.arriving, self.index, false);
+        clear(&self.shares.arriving, self.index);
     }
 
     /// Ends the share and its handle.

@@ -15,6 +15,15 @@ use crate::mem::{Endpoints, Engine};
 use crate::mm::Leaf;
 use crate::partition::Endpoint;
 
+/// The fate of the contents of a region when its last borrower relinquishes it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// They stay, unless another borrower asked for zeros.
+    Keep,
+    /// They are zeroed.
+    Zero,
+}
+
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Unmaps the region that the descriptor in the caller's TX names, and zeroes it when nobody
     /// has it any more if any borrower asked for that in this call. What a borrower asked for when
@@ -63,8 +72,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if zero && !(writes && share.owner_can_zero()) {
             return Err(FfaError::Denied);
         }
+        let after = if zero { After::Zero } else { After::Keep };
         let pace = Pace::of(descriptor.flags & FLAG_SLICED != 0);
-        self.take_back(share, borrower, leaf, zero, pace)?;
+        self.take_back(share, borrower, leaf, after, pace)?;
         if let Stage::Paused(_) = share.stage {
             return Ok(paused(descriptor.handle));
         }
@@ -73,12 +83,12 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
 
     /// Unmaps the region that `borrower` has mapped with `leaf`. If nobody has it then and anybody
     /// asked for it, it is zeroed.
-    pub(in crate::mem) fn take_back(
+    fn take_back(
         &self,
         share: &mut Share,
         borrower: &Endpoint,
         leaf: Leaf,
-        zero: bool,
+        after: After,
         pace: Pace,
     ) -> Result<()> {
         let others = share
@@ -87,7 +97,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .filter(|other| other.mapped.is_some())
             .count()
             > 1;
-        let zero_after = share.zero_after || zero;
+        let zero_after = share.zero_after || after == After::Zero;
         let mut space = borrower.memory.lock();
         self.unmap(share, &mut space, leaf)?;
         if zero_after && !others {

@@ -13,6 +13,25 @@ use crate::mem::shares::Arrival;
 use crate::mem::{Endpoints, Engine};
 use crate::partition::Endpoint;
 
+/// The transactions that make room for each other.
+#[derive(Clone, Copy)]
+pub(in crate::mem) enum Crowd {
+    /// Those that one id sends.
+    Sender(PartitionId),
+    /// Those of the endpoint with that id. All ids of the Normal world are one endpoint.
+    Endpoint(PartitionId),
+}
+
+impl Crowd {
+    /// Returns whether what `owner` sends belongs here.
+    fn has(self, owner: PartitionId) -> bool {
+        match self {
+            Self::Sender(sender) => owner == sender,
+            Self::Endpoint(id) => owner == id || !owner.is_secure() && !id.is_secure(),
+        }
+    }
+}
+
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Tries again as long as something of which fragments are missing can make room for it.
     pub(in crate::mem) fn with_room<T>(
@@ -22,7 +41,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ) -> Result<T> {
         loop {
             match attempt() {
-                Err(FfaError::NoMemory) if self.drop_oldest(None, caller.id(), 0, None) => {}
+                Err(FfaError::NoMemory)
+                    if self.drop_oldest(Crowd::Endpoint(caller.id()), 0, None) => {}
                 result => return result,
             }
         }
@@ -32,18 +52,16 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// that. It has begun another one before, so that PEs that do the same at the same time count
     /// each other's.
     pub(in crate::mem) fn limit_arriving(&self, sender: PartitionId) {
-        while self.drop_oldest(Some(sender), sender, MAX_ARRIVING_PER_SENDER, None) {}
-        while self.drop_oldest(None, sender, MAX_ARRIVING, None) {}
+        while self.drop_oldest(Crowd::Sender(sender), MAX_ARRIVING_PER_SENDER, None) {}
+        while self.drop_oldest(Crowd::Endpoint(sender), MAX_ARRIVING, None) {}
     }
 
-    /// Ends the oldest of the transactions of `owner`'s endpoint of which fragments are missing, or
-    /// only of those of `sender`, if there are more than `keep` beside `spared`. Returns whether
-    /// there were: if the oldest has become whole or has ended meanwhile on another PE, it is left
-    /// alone, and the caller looks again.
+    /// Ends the oldest transaction of `crowd` of which fragments are missing, if there are more
+    /// than `keep` of them beside `spared`. Returns whether there were: if the oldest has become
+    /// whole or has ended meanwhile on another PE, it is left alone, and the caller looks again.
     pub(in crate::mem) fn drop_oldest(
         &self,
-        sender: Option<PartitionId>,
-        owner: PartitionId,
+        crowd: Crowd,
         keep: usize,
         spared: Option<Arrival>,
     ) -> bool {
@@ -53,9 +71,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 continue;
             };
             let Ok(share) = found.share() else { continue };
-            let same_endpoint =
-                share.owner == owner || !share.owner.is_secure() && !owner.is_secure();
-            if same_endpoint && sender.is_none_or(|sender| share.owner == sender) {
+            if crowd.has(share.owner) {
                 count = count.saturating_add(1);
                 if oldest.is_none_or(|oldest| arrival.is_older_than(&oldest)) {
                     oldest = Some(arrival);

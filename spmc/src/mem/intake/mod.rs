@@ -16,6 +16,8 @@ mod pieces;
 
 pub(super) use pieces::Piece;
 
+use admission::Crowd;
+
 use super::answers::{asked_with, completion};
 use super::channel::Channel;
 use super::share::Stage;
@@ -51,7 +53,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             };
             // Others that are half there make room, which need not be locked for that one after the
             // other; then all is judged anew.
-            if !self.drop_oldest(None, caller.id(), 0, Some(crowded)) {
+            if !self.drop_oldest(Crowd::Endpoint(caller.id()), 0, Some(crowded)) {
                 if let Some(found) = self.shares.find_arriving(crowded) {
                     self.discard(found);
                 }
