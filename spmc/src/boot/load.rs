@@ -13,7 +13,7 @@ use crate::manifest::config::{
     DeviceRegion, ExceptionLevel, MemoryRegion, PartitionConfig, Permissions, StreamDevice, Streams,
 };
 use crate::manifest::package::Package;
-use crate::mm::{AddressSpace, Attributes, Change, Leaf, PagePool, State};
+use crate::mm::{AddressSpace, Attributes, BufferPages, Change, Leaf, PagePool, State};
 use crate::partition::{Frozen, Partition, Proxy};
 use crate::spmc::Spmc;
 
@@ -302,7 +302,7 @@ impl<H: Hal> Spmc<H> {
             .endpoint
             .memory
             .lock()
-            .lock_mailbox(&self.hal, tx, rx)?;
+            .lock_mailbox(&self.hal, BufferPages { tx, rx })?;
         mailbox.map(buffers)
     }
 }

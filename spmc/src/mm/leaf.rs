@@ -208,6 +208,33 @@ fn decode_memory(bits: u64) -> MemoryType {
     }
 }
 
+/// A replacement of one leaf by another on every page of a region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// The leaf that every page must have.
+    pub from: Leaf,
+    /// The leaf that every page gets.
+    pub to: Leaf,
+}
+
+impl Change {
+    /// Returns the change that undoes this one.
+    pub const fn inverse(self) -> Self {
+        Self {
+            from: self.to,
+            to: self.from,
+        }
+    }
+
+    /// Returns the same change of pages that the endpoint must not execute.
+    pub(super) const fn execute_never(self) -> Self {
+        Self {
+            from: self.from.execute_never(),
+            to: self.to.execute_never(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,9 +19,9 @@ mod walk;
 use crate::hal::Hal;
 
 pub use error::ChangeError;
-pub use leaf::{Attributes, Leaf, State};
+pub use leaf::{Attributes, Change, Leaf, State};
 pub use pool::{PagePool, Quotas};
-pub use space::{AddressSpace, Change};
+pub use space::{AddressSpace, BufferPages};
 pub use stage1::MAIR;
 
 pub(crate) use pool::{ListPage, Pages, WORDS, clear};

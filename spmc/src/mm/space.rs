@@ -14,7 +14,7 @@ use super::TABLE_BITS;
 use super::entry::Format;
 use super::error::ChangeError;
 use super::inspect::Inspector;
-use super::leaf::{Attributes, EXECUTE_NEVER, Leaf, State};
+use super::leaf::{Attributes, Change, EXECUTE_NEVER, Leaf, State};
 use super::pool::{PageIndex, PagePool, Pages, WORDS, physical};
 use super::retired::Stale;
 use super::walk::{Walker, look_up};
@@ -30,31 +30,13 @@ const NORMAL_WORLD_DEFAULT: Leaf = Leaf::new(
 )
 .shadow();
 
-/// A replacement of one leaf by another on every page of a region.
+/// The two buffers of a mailbox, as their owner names them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Change {
-    /// The leaf that every page must have.
-    pub from: Leaf,
-    /// The leaf that every page gets.
-    pub to: Leaf,
-}
-
-impl Change {
-    /// Returns the change that undoes this one.
-    pub const fn inverse(self) -> Self {
-        Self {
-            from: self.to,
-            to: self.from,
-        }
-    }
-
-    /// Returns the same change of pages that the endpoint must not execute.
-    const fn execute_never(self) -> Self {
-        Self {
-            from: self.from.execute_never(),
-            to: self.to.execute_never(),
-        }
-    }
+pub struct BufferPages {
+    /// The buffer that the owner sends from.
+    pub tx: PageRange<Ipa>,
+    /// The buffer that the owner receives in.
+    pub rx: PageRange<Ipa>,
 }
 
 /// The user of the tables of a space. The variant of a space that is
@@ -373,8 +355,7 @@ impl AddressSpace {
             User::Shadow(_) => None,
         };
         let mut reach = self.user.reach::<H>();
-        let leaves = (change.from, change.to);
-        let mut walker = Walker::new(hal, &mut self.pool, format, walked, root, leaves, kept);
+        let mut walker = Walker::new(hal, &mut self.pool, format, walked, root, change, kept);
         let replaced = walker.replace(ranges.clone(), |range| reach.covers(range));
         let outcome = match replaced {
             Ok(()) => Ok(walker.is_mixed()),
@@ -424,8 +405,7 @@ impl AddressSpace {
     pub fn lock_mailbox<H: Hal>(
         &mut self,
         hal: &H,
-        tx: PageRange<Ipa>,
-        rx: PageRange<Ipa>,
+        BufferPages { tx, rx }: BufferPages,
     ) -> Result<Buffers> {
         if tx.overlaps(&rx) {
             return Err(FfaError::InvalidParameters);

@@ -22,7 +22,7 @@ use super::entry::{
     Code, Format, LAST, ROOT, base, entry_pages, index, inside, is_table, same_table, shift,
 };
 use super::error::ChangeError;
-use super::leaf::{Leaf, TABLE, VALID};
+use super::leaf::{Change, Leaf, TABLE, VALID};
 use super::pool::{Entries, PageIndex, PagePool, Pages, WORDS};
 use super::retired::{Retired, Stale};
 
@@ -74,13 +74,26 @@ pub(super) struct Walker<'a, H: Hal> {
     /// Pages did differ in them.
     mixed: bool,
     /// How the two are written at the last level.
-    codes: (Code, Code),
+    codes: Codes,
     /// Tables from the root's for `at` to where the walker stands, by level.
     path: [PageIndex; 3],
     level: usize,
     at: u64,
     /// The table that it stands in, if that is of the last level.
     last: Option<Last<'a>>,
+}
+
+/// How the leaves of a change are written in the tables of one level.
+#[derive(Clone, Copy)]
+struct Codes {
+    from: Code,
+    to: Code,
+}
+
+/// Values of entries in a row: the first, and the difference from one to the next.
+struct Run {
+    first: u64,
+    stride: u64,
 }
 
 /// Entries that are compared together and then written together.
@@ -113,22 +126,28 @@ fn exchange_run<const OLD_STRIDE: u64, const NEW_STRIDE: u64>(
         done = done.wrapping_add(GROUP);
     }
     let rest = Invariant::part(words.get(done..));
-    done.wrapping_add(exchange_rest(rest, (old, OLD_STRIDE), (new, NEW_STRIDE)))
+    done.wrapping_add(exchange_rest(
+        rest,
+        Run {
+            first: old,
+            stride: OLD_STRIDE,
+        },
+        Run {
+            first: new,
+            stride: NEW_STRIDE,
+        },
+    ))
 }
 
 /// Exchanges less than a group, or a group that holds something else: small rather than fast.
 #[inline(never)]
-fn exchange_rest(
-    words: &[AtomicU64],
-    (mut old, old_stride): (u64, u64),
-    (mut new, new_stride): (u64, u64),
-) -> usize {
+fn exchange_rest(words: &[AtomicU64], mut old: Run, mut new: Run) -> usize {
     let other = words.iter().position(|word| {
-        let is_other = word.load(Ordering::Relaxed) != old;
+        let is_other = word.load(Ordering::Relaxed) != old.first;
         if !is_other {
-            word.store(new, Ordering::Relaxed);
-            old = old.wrapping_add(old_stride);
-            new = new.wrapping_add(new_stride);
+            word.store(new.first, Ordering::Relaxed);
+            old.first = old.first.wrapping_add(old.stride);
+            new.first = new.first.wrapping_add(new.stride);
         }
         is_other
     });
@@ -153,7 +172,7 @@ impl<'a, H: Hal> Walker<'a, H> {
         format: &'static Format,
         roots: Option<&'a Roots>,
         root: PageIndex,
-        (from, to): (Leaf, Leaf),
+        Change { from, to }: Change,
         kept: u64,
     ) -> Self {
         Self {
@@ -166,7 +185,10 @@ impl<'a, H: Hal> Walker<'a, H> {
             to,
             kept,
             mixed: false,
-            codes: (format.code(from, LAST), format.code(to, LAST)),
+            codes: Codes {
+                from: format.code(from, LAST),
+                to: format.code(to, LAST),
+            },
             path: [root, PageIndex::NONE, PageIndex::NONE],
             level: ROOT,
             at: 0,
@@ -183,11 +205,14 @@ impl<'a, H: Hal> Walker<'a, H> {
     pub(super) fn turn_round(&mut self) {
         self.undoes = true;
         (self.from, self.to) = (self.to, self.from);
-        self.codes = (self.codes.1, self.codes.0);
+        self.codes = Codes {
+            from: self.codes.to,
+            to: self.codes.from,
+        };
         if self.mixed && self.from == Leaf::NONE {
             // Nothing tells which of the pages were executed.
             self.to = self.to.execute_never();
-            self.codes.1 = self.format.code(self.to, LAST);
+            self.codes.to = self.format.code(self.to, LAST);
         }
         let drift = self.drift();
         if let Some(last) = &mut self.last {
@@ -232,7 +257,7 @@ impl<'a, H: Hal> Walker<'a, H> {
         let Some(last) = &mut self.last else {
             return (0, ranges.next());
         };
-        let (at, words, (from, to)) = (self.at, last.words, self.codes);
+        let (at, words, Codes { from, to }) = (self.at, last.words, self.codes);
         let mut done = 0_u64;
         let other = ranges.find(|range| {
             let ipa = range.base().raw();
@@ -281,7 +306,7 @@ impl<'a, H: Hal> Walker<'a, H> {
         }
         let first = index(ipa, LAST);
         let wanted = (left as usize).min(WORDS.saturating_sub(first));
-        let (from, to) = self.codes;
+        let Codes { from, to } = self.codes;
         let words = Invariant::part(last.words.get(first..first.wrapping_add(wanted)));
         let (old, new) = (from.at(ipa), to.at(ipa));
         // Known strides make the loop half as long.
@@ -334,7 +359,7 @@ impl<'a, H: Hal> Walker<'a, H> {
 
     /// Returns what becomes of the entry `old` for `ipa`; `None` if that has not the leaf to be
     /// replaced.
-    fn replacement(&mut self, old: u64, (from, to): (Code, Code), ipa: u64) -> Option<u64> {
+    fn replacement(&mut self, old: u64, Codes { from, to }: Codes, ipa: u64) -> Option<u64> {
         let differing = old ^ from.at(ipa);
         if differing & !self.kept != 0 {
             return None;
@@ -348,7 +373,7 @@ impl<'a, H: Hal> Walker<'a, H> {
     /// Like [`Self::replace_pages`] of one page, without what it takes to be quick with many.
     #[inline]
     fn replace_page(&mut self, mut last: Last<'a>, ipa: u64) -> (u64, bool) {
-        let (from, to) = self.codes;
+        let Codes { from, to } = self.codes;
         let Some(word) = last.words.get(index(ipa, LAST)) else {
             return (0, false);
         };
@@ -370,7 +395,10 @@ impl<'a, H: Hal> Walker<'a, H> {
     fn replace_block(&mut self, ipa: u64) -> (u64, bool) {
         let entry = index(ipa, self.level);
         let code = |leaf| self.format.code(leaf, self.level);
-        let codes = (code(self.from), code(self.to));
+        let codes = Codes {
+            from: code(self.from),
+            to: code(self.to),
+        };
         let old = self.pages.load(self.table(), entry);
         let Some(new) = self.replacement(old, codes, ipa) else {
             return (0, false);
@@ -460,7 +488,7 @@ impl<'a, H: Hal> Walker<'a, H> {
             .format
             .implied(self.pages.origin(self.table()), 0, LAST);
         let differs = |code: Code| (code.at(first) != implied) as u64;
-        differs(self.codes.1).wrapping_sub(differs(self.codes.0))
+        differs(self.codes.to).wrapping_sub(differs(self.codes.from))
     }
 
     /// Puts a table in place of the leaf `raw`, meaning the same.

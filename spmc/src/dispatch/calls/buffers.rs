@@ -12,6 +12,7 @@ use crate::ffa::{Answer, FunctionId, SmcFrame, Version};
 use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::limits::MAX_MAILBOX_PAGES;
+use crate::mm::BufferPages;
 use crate::partition::Mailbox;
 use crate::spmc::{Pe, Spmc};
 use crate::sync::MutexGuard;
@@ -73,7 +74,10 @@ impl<H: Hal> Spmc<H> {
         if mailbox.buffers().is_some() {
             return Err(FfaError::Denied);
         }
-        let buffers = endpoint.memory.lock().lock_mailbox(&self.hal, tx, rx)?;
+        let buffers = endpoint
+            .memory
+            .lock()
+            .lock_mailbox(&self.hal, BufferPages { tx, rx })?;
         mailbox.map(buffers)?;
         Ok(Answer::success([]))
     }
@@ -101,7 +105,10 @@ impl<H: Hal> Spmc<H> {
         }
         self.vms.map(descriptor.id, || {
             let (tx, rx) = (descriptor.tx, descriptor.rx);
-            hypervisor.memory.lock().lock_mailbox(&self.hal, tx, rx)
+            hypervisor
+                .memory
+                .lock()
+                .lock_mailbox(&self.hal, BufferPages { tx, rx })
         })?;
         Ok(Answer::success([]))
     }

@@ -32,7 +32,7 @@ use crate::ffa::{Answer, Handle, SmcFrame, Version, function};
 use crate::limits::{MAX_BORROWERS, MAX_PARTITIONS, MAX_SHARES, SHARES_PARTITION};
 use crate::manifest::config::Permissions;
 use crate::mm::testing::{FakeHal, Leaves, pages};
-use crate::mm::{AddressSpace, Attributes, PagePool, State};
+use crate::mm::{AddressSpace, Attributes, BufferPages, PagePool, State};
 
 const RAM: u64 = 0x4000_0000;
 const NS: u16 = 0;
@@ -135,7 +135,13 @@ impl Machine {
                 home(id)
             };
             let buffers = space
-                .lock_mailbox(&hal, pages(base, 1), pages(base + 0x1000, 1))
+                .lock_mailbox(
+                    &hal,
+                    BufferPages {
+                        tx: pages(base, 1),
+                        rx: pages(base + 0x1000, 1),
+                    },
+                )
                 .unwrap();
             drop(space);
             endpoint.mailbox.lock().map(buffers).unwrap();

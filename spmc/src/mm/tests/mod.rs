@@ -346,7 +346,13 @@ fn mailboxes_take_own_memory_and_give_it_back() {
     let before = snapshot(&hal, &mut space);
     let denied = Err(FfaError::Denied);
     assert_eq!(
-        space.lock_mailbox(&hal, pages(0x10_0000, 1), pages(0x10_0000, 1)),
+        space.lock_mailbox(
+            &hal,
+            BufferPages {
+                tx: pages(0x10_0000, 1),
+                rx: pages(0x10_0000, 1)
+            }
+        ),
         Err(FfaError::InvalidParameters)
     );
     for (tx, rx) in [
@@ -357,18 +363,36 @@ fn mailboxes_take_own_memory_and_give_it_back() {
         (0x20_0000, 0x10_0000),
     ] {
         assert_eq!(
-            space.lock_mailbox(&hal, pages(tx, 1), pages(rx, 1)),
+            space.lock_mailbox(
+                &hal,
+                BufferPages {
+                    tx: pages(tx, 1),
+                    rx: pages(rx, 1)
+                }
+            ),
             denied,
             "{tx:#x} {rx:#x}"
         );
         assert_eq!(snapshot(&hal, &mut space), before);
     }
     let buffers = space
-        .lock_mailbox(&hal, pages(0x10_0000, 2), pages(0x10_2000, 2))
+        .lock_mailbox(
+            &hal,
+            BufferPages {
+                tx: pages(0x10_0000, 2),
+                rx: pages(0x10_2000, 2),
+            },
+        )
         .unwrap();
     assert_eq!(buffers.world, World::Secure);
     assert_eq!(
-        space.lock_mailbox(&hal, pages(0x10_4000, 2), pages(0x10_1000, 2)),
+        space.lock_mailbox(
+            &hal,
+            BufferPages {
+                tx: pages(0x10_4000, 2),
+                rx: pages(0x10_1000, 2)
+            }
+        ),
         denied
     );
     assert_eq!(
@@ -378,24 +402,48 @@ fn mailboxes_take_own_memory_and_give_it_back() {
     space.unlock_mailbox(&hal, &buffers);
     assert_eq!(snapshot(&hal, &mut space), before);
     space
-        .lock_mailbox(&hal, pages(0x10_0000, 1), pages(0x10_8000, 1))
+        .lock_mailbox(
+            &hal,
+            BufferPages {
+                tx: pages(0x10_0000, 1),
+                rx: pages(0x10_8000, 1),
+            },
+        )
         .unwrap();
 
     let hal = FakeHal::new(16);
     let mut world = normal_world(&hal);
     let buffers = world
-        .lock_mailbox(&hal, pages(RAM, 1), pages(RAM + 0x1000, 1))
+        .lock_mailbox(
+            &hal,
+            BufferPages {
+                tx: pages(RAM, 1),
+                rx: pages(RAM + 0x1000, 1),
+            },
+        )
         .unwrap();
     assert_eq!(
         (buffers.world, buffers.tx.base().raw()),
         (World::NonSecure, RAM)
     );
     assert_eq!(
-        world.lock_mailbox(&hal, pages(RAM, 1), pages(RAM + 0x2000, 1)),
+        world.lock_mailbox(
+            &hal,
+            BufferPages {
+                tx: pages(RAM, 1),
+                rx: pages(RAM + 0x2000, 1)
+            }
+        ),
         denied
     );
     assert_eq!(
-        world.lock_mailbox(&hal, pages(0x10_0000, 1), pages(RAM + 0x2000, 1)),
+        world.lock_mailbox(
+            &hal,
+            BufferPages {
+                tx: pages(0x10_0000, 1),
+                rx: pages(RAM + 0x2000, 1)
+            }
+        ),
         denied
     );
     world.unlock_mailbox(&hal, &buffers);
@@ -413,7 +461,7 @@ fn a_mailbox_that_needs_a_table_too_many_is_not_set_up_at_all() {
     assert_eq!(before.1, 0);
     let (in_block, in_table) = (pages(RAM, 1), pages(RAM + BLOCK, 1));
     for (tx, rx) in [(in_block, in_table), (in_table, in_block)] {
-        let refused = space.lock_mailbox(&hal, tx, rx);
+        let refused = space.lock_mailbox(&hal, BufferPages { tx, rx });
         assert_eq!(refused, Err(FfaError::NoMemory));
         assert_eq!(snapshot(&hal, &mut space), before);
     }
@@ -427,7 +475,13 @@ fn a_page_that_is_no_mailbox_is_not_given_back_as_one() {
     own(&hal, &mut space, pages(RAM, 8));
     let before = snapshot(&hal, &mut space);
     let buffers = space
-        .lock_mailbox(&hal, pages(RAM, 2), pages(RAM + 0x2000, 1))
+        .lock_mailbox(
+            &hal,
+            BufferPages {
+                tx: pages(RAM, 2),
+                rx: pages(RAM + 0x2000, 1),
+            },
+        )
         .unwrap();
     let lend_buffer = Change {
         from: owned().with_state(State::Mailbox),
