@@ -37,7 +37,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             receiver: mut space,
         } = Sides::lock(donor, receiver);
         channel.room(self.hal, &space)?;
-        let ranges = share.regions.iter(store);
+        let ranges = share.ranges.iter(store);
         let taken = Change {
             from: Leaf::NONE,
             to: grant.leaf,
@@ -63,7 +63,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let gone = donor_space.change_owned(self.hal, share.world, ranges, given);
         Invariant::Undo.expect(gone.is_ok());
         if reading == Reading::default() {
-            share.regions.release(store, donor_space.pool());
+            share.ranges.release(store, donor_space.pool());
             found.vacate();
             return Ok(answer);
         }
@@ -96,7 +96,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             donor: mut donor_space,
             receiver: mut space,
         } = Sides::lock(donor, receiver);
-        let ranges = share.regions.iter(Pages::of(self.hal));
+        let ranges = share.ranges.iter(Pages::of(self.hal));
         let untaken = Change {
             from: leaf,
             to: Leaf::NONE,

@@ -245,7 +245,7 @@ fn judge_flags(
     if flags & ALIGNMENT_VALID != 0 {
         // Addresses are those of the owner, so they are aligned as wanted or cannot be.
         let alignment = PAGE_SIZE.wrapping_shl((flags & ALIGNMENT) >> ALIGNMENT_SHIFT);
-        let mut ranges = share.regions.iter(store);
+        let mut ranges = share.ranges.iter(store);
         if ranges.any(|range| !range.base().raw().is_multiple_of(alignment)) {
             return Err(FfaError::Denied);
         }
@@ -287,11 +287,11 @@ pub(super) fn describe(
             composite_offset: 0,
             implementation_defined: borrower.implementation_defined,
         },
-        pages: share.regions.pages(),
+        pages: share.ranges.pages(),
         constituents: if grant.placed {
             0
         } else {
-            share.regions.count()
+            share.ranges.count()
         },
     })
 }

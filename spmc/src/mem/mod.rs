@@ -9,7 +9,7 @@
 //! made leaves everything as it was. A caller's buffer is copied once and only the copy is read.
 //!
 //! What is sent to an independent device is mapped for it with the send, and unmapped with the
-//! reclaim ([`devices`]).
+//! reclaim ([`independent`]).
 //!
 //! Lock order: mailbox of the caller, then slot, then address spaces in ascending order of
 //! partition id (the Normal world is 0). A call that needs no answer in RX lets the mailbox go
@@ -17,14 +17,14 @@
 
 mod answers;
 mod channel;
-mod devices;
 mod donation;
 mod end;
 mod flags;
 mod grant;
+mod independent;
 mod intake;
 mod offer;
-mod regions;
+mod range_list;
 mod response;
 mod retrieve;
 mod send;

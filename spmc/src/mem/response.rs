@@ -127,7 +127,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ) -> Result<usize> {
         let head_size = Response::head_size(layout);
         let first = offset.saturating_sub(head_size) / CONSTITUENT;
-        let mut ranges = share.regions.iter_from(Pages::of(self.hal), first);
+        let mut ranges = share.ranges.iter_from(Pages::of(self.hal), first);
         let total = head.map_or_else(|| total_size(share, layout), Response::size);
         let room = channel.room(self.hal, space)?;
         let length = total.saturating_sub(offset).min(room);
@@ -152,5 +152,5 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
 
 /// Bytes of a response in that layout.
 fn total_size(share: &Share, layout: Layout) -> usize {
-    Response::head_size(layout).saturating_add(share.regions.count().saturating_mul(CONSTITUENT))
+    Response::head_size(layout).saturating_add(share.ranges.count().saturating_mul(CONSTITUENT))
 }

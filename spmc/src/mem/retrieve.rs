@@ -8,7 +8,7 @@
 use super::channel::Channel;
 use super::grant::{describe, describe_to_hypervisor, is_unplaced, judge, retrieving};
 use super::intake::Piece;
-use super::regions::Position;
+use super::range_list::Position;
 use super::share::{Asking, Grant, SendKind, Stage};
 use super::shares::Found;
 use super::{Endpoints, Engine, refused};
@@ -88,7 +88,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             };
         }
         let composite = request.composite(composite_offset, call.total)?;
-        if composite.pages != share.regions.pages() {
+        if composite.pages != share.ranges.pages() {
             return Err(invalid);
         }
         let asking = Asking {
@@ -179,14 +179,14 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ) -> Result<Answer> {
         let invalid = FfaError::InvalidParameters;
         let share = found.share()?;
-        let mut is_next = asking.compared.compare(&share.regions, Pages::of(self.hal));
+        let mut is_next = asking.compared.compare(&share.ranges, Pages::of(self.hal));
         self.each_piece(&channel, buffer, piece, length, |mut ranges| {
             ranges.try_for_each(|range| is_next(range?).then_some(()).ok_or(invalid))
         })?;
         drop(is_next);
         asking.received = asking.received.saturating_add(length);
         if asking.received == asking.total {
-            return if asking.compared.is_end(&share.regions) {
+            return if asking.compared.is_end(&share.ranges) {
                 self.map(found, handle, &asking.grant, buffer, parties, channel)
             } else {
                 Err(invalid)
@@ -221,7 +221,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             from: Leaf::NONE,
             to: grant.leaf,
         };
-        let ranges = share.regions.iter(Pages::of(self.hal));
+        let ranges = share.ranges.iter(Pages::of(self.hal));
         space
             .change(self.hal, share.world, ranges.clone(), change)
             .map_err(|error| refused(error, FfaError::Denied))?;

@@ -57,7 +57,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let here = fragment.saturating_sub(composite.start) / CONSTITUENT;
         let reserved = self.with_room(caller, || {
             let mut space = caller.memory.lock();
-            share.regions.reserve(store, space.pool(), here)
+            share.ranges.reserve(store, space.pool(), here)
         });
         let piece = Piece {
             read,
@@ -65,7 +65,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             end: read,
         };
         let recorded = reserved
-            .and_then(|()| self.record(&channel, buffer, &mut share.regions, piece, fragment));
+            .and_then(|()| self.record(&channel, buffer, &mut share.ranges, piece, fragment));
         drop(channel);
         let whole = fragment == total;
         let sent = recorded.and_then(|()| {
@@ -83,7 +83,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             }
         });
         if let Err(error) = sent {
-            share.regions.release(store, caller.memory.lock().pool());
+            share.ranges.release(store, caller.memory.lock().pool());
             return Err(error);
         }
 
@@ -106,7 +106,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
 
     /// All constituents are there: sends the share.
     pub(super) fn complete(&self, caller: &Endpoint, share: &mut Share, pages: u64) -> Result<()> {
-        if share.regions.pages() != pages {
+        if share.ranges.pages() != pages {
             return Err(FfaError::InvalidParameters);
         }
         self.take_access(caller, share)?;
@@ -120,7 +120,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Checks the owner's pages and takes away the access that it gives up, zeroing them if asked.
     fn take_access(&self, caller: &Endpoint, share: &mut Share) -> Result<()> {
         let mut space = caller.memory.lock();
-        let ranges = share.regions.iter(Pages::of(self.hal));
+        let ranges = share.ranges.iter(Pages::of(self.hal));
         let (world, owned) = ranges
             .clone()
             .next()

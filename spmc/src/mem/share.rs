@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::regions::{Position, Regions};
+use super::range_list::{Position, RangeList};
 use crate::addr::{Ipa, PageRange, World};
 use crate::ffa::memory::{AccessPermissions, MemoryType};
 use crate::ffa::memory_descriptor::Layout;
@@ -218,7 +218,7 @@ pub(super) struct Share {
     /// Execute-never if any of them is: a borrower gets what the owner has of all.
     pub(super) owned: Leaf,
     pub(super) sent: Leaf,
-    pub(super) regions: Regions,
+    pub(super) ranges: RangeList,
     /// The response that the Hypervisor reads.
     pub(super) hypervisor: Reading,
     pub(super) borrowers: ArrayVec<Borrower, MAX_BORROWERS>,
@@ -240,7 +240,7 @@ impl Share {
             world: World::Secure,
             owned: Leaf::NONE,
             sent: Leaf::NONE,
-            regions: Regions::EMPTY,
+            ranges: RangeList::EMPTY,
             hypervisor: Reading::default(),
             borrowers: ArrayVec::new(),
         }

@@ -16,7 +16,7 @@ use core::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use super::regions::Regions;
+use super::range_list::RangeList;
 use super::share::{Share, Stage};
 use crate::error::{FfaError, Result};
 use crate::ffa::Handle;
@@ -281,7 +281,7 @@ impl Vacancy<'_> {
         // Room for borrowers is most of a share, and most have one: only those that there are, are
         // copied. There is room: who vacated the slot left nothing in it.
         let pushed = slot.share.try_push(Share {
-            regions: mem::replace(&mut share.regions, Regions::EMPTY),
+            ranges: mem::replace(&mut share.ranges, RangeList::EMPTY),
             borrowers: ArrayVec::new_const(),
             ..*share
         });

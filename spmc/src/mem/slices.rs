@@ -16,7 +16,7 @@ use crate::limits::SLICE_PAGES;
 use crate::mm::{AddressSpace, Change, Leaf, Pages};
 use crate::partition::Endpoint;
 
-use super::regions::{Position, Regions};
+use super::range_list::{Position, RangeList};
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// `FFA_MEM_OP_RESUME`: goes on with the call of the caller that was paused with
@@ -128,13 +128,13 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Ok(());
         };
         if self
-            .zero(share.world, &share.regions, &mut zeroing.done)
+            .zero(share.world, &share.ranges, &mut zeroing.done)
             .is_err()
         {
             self.undo(share, space, zeroing.operation);
             return Err(FfaError::Aborted);
         }
-        if !zeroing.done.is_end(&share.regions) {
+        if !zeroing.done.is_end(&share.ranges) {
             share.stage = Stage::Paused(zeroing);
             return Ok(());
         }
@@ -161,7 +161,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                     from: Leaf::NONE,
                     to: leaf,
                 };
-                let ranges = share.regions.iter(Pages::of(self.hal));
+                let ranges = share.ranges.iter(Pages::of(self.hal));
                 space.change(self.hal, share.world, ranges, change)
             }
             Operation::Reclaim | Operation::Estate => {
@@ -183,10 +183,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     fn zero(
         &self,
         world: World,
-        regions: &Regions,
+        list: &RangeList,
         done: &mut Position,
     ) -> core::result::Result<(), AccessFault> {
-        let mut rest = done.rest(regions, Pages::of(self.hal));
+        let mut rest = done.rest(list, Pages::of(self.hal));
         let mut left = SLICE_PAGES;
         while let Some(range) = done.take(&mut rest, left) {
             self.hal.zero(world, range.identity())?;

@@ -27,7 +27,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let mut space = caller.memory.lock();
         self.restore(share, &mut space)
             .map_err(|error| refused(error, FfaError::Aborted))?;
-        share.regions.release(Pages::of(self.hal), space.pool());
+        share.ranges.release(Pages::of(self.hal), space.pool());
         found.vacate();
         Ok(Answer::success([]))
     }
@@ -43,7 +43,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             from: share.sent,
             to: share.owned,
         };
-        let ranges = share.regions.iter(Pages::of(self.hal));
+        let ranges = share.ranges.iter(Pages::of(self.hal));
         space
             .change_owned(self.hal, share.world, ranges, change)
             .map(drop)
@@ -67,7 +67,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         space: &mut AddressSpace,
         leaf: Leaf,
     ) -> Result<()> {
-        let ranges = share.regions.iter(Pages::of(self.hal));
+        let ranges = share.ranges.iter(Pages::of(self.hal));
         let change = Change {
             from: leaf,
             to: Leaf::NONE,
@@ -87,7 +87,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         if let Some(owner) = self.endpoints.estate(share.owner) {
             let mut space = owner.memory.lock();
-            share.regions.release(Pages::of(self.hal), space.pool());
+            share.ranges.release(Pages::of(self.hal), space.pool());
         }
         found.vacate();
     }
@@ -101,7 +101,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             if self.restore(share, &mut space).is_err() {
                 log::error!("memory that {} sent stays out of use", owner.id());
             }
-            share.regions.release(Pages::of(self.hal), space.pool());
+            share.ranges.release(Pages::of(self.hal), space.pool());
         }
         found.vacate();
     }

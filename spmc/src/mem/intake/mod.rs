@@ -103,7 +103,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Err(invalid);
         }
 
-        let room = share.regions.reserve(
+        let room = share.ranges.reserve(
             Pages::of(self.hal),
             caller.memory.lock().pool(),
             length / CONSTITUENT,
@@ -112,7 +112,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return found.arrival().map(Taken::Crowded).ok_or(invalid);
         }
         let received = received.saturating_add(length);
-        let recorded = self.record(&channel, buffer, &mut share.regions, Piece::NOTHING, length);
+        let recorded = self.record(&channel, buffer, &mut share.ranges, Piece::NOTHING, length);
         drop(channel);
         let outcome = recorded.and_then(|()| {
             if received != total {

@@ -6,7 +6,7 @@ use crate::ffa::memory_descriptor::{CONSTITUENT, Constituents, DescriptorBuffer,
 use crate::hal::Hal;
 use crate::invariant::Invariant;
 use crate::mem::channel::Channel;
-use crate::mem::regions::Regions;
+use crate::mem::range_list::RangeList;
 use crate::mem::{Endpoints, Engine};
 use crate::mm::Pages;
 
@@ -34,13 +34,13 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         &self,
         channel: &Channel<'_>,
         buffer: &mut DescriptorBuffer,
-        regions: &mut Regions,
+        list: &mut RangeList,
         piece: Piece,
         length: usize,
     ) -> Result<()> {
         let store = Pages::of(self.hal);
         self.each_piece(channel, buffer, piece, length, |ranges| {
-            regions.append(store, ranges)
+            list.append(store, ranges)
         })
     }
 

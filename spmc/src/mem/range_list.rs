@@ -62,7 +62,7 @@ fn range_in(store: Pages<'_>, page: Option<ListPage>, index: usize) -> Option<&A
 
 /// The list. Must be [released](Self::release) to the pool that its pages came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Regions {
+pub(super) struct RangeList {
     inline: [u64; INLINE],
     head: Option<ListPage>,
     /// The page that the next range goes to, and its place there.
@@ -75,7 +75,7 @@ pub(super) struct Regions {
     pages: u64,
 }
 
-impl Regions {
+impl RangeList {
     /// No ranges. All zero.
     pub(super) const EMPTY: Self = Self {
         inline: [0; INLINE],
@@ -248,9 +248,9 @@ impl Position {
         pages: 0,
     };
 
-    /// Returns whether nothing is left of `regions`.
-    pub(super) fn is_end(&self, regions: &Regions) -> bool {
-        self.ranges == regions.count()
+    /// Returns whether nothing is left of `list`.
+    pub(super) fn is_end(&self, list: &RangeList) -> bool {
+        self.ranges == list.count()
     }
 
     /// Goes on by that many pages of `range`, the one that it is in.
@@ -272,10 +272,10 @@ impl Position {
     /// called with must be the next of them.
     pub(super) fn compare<'c>(
         &'c mut self,
-        regions: &'c Regions,
+        list: &'c RangeList,
         store: Pages<'c>,
     ) -> impl FnMut(PageRange<Ipa>) -> bool + 'c {
-        let mut rest = regions.iter_from(store, self.ranges);
+        let mut rest = list.iter_from(store, self.ranges);
         let mut own = rest.next();
         move |range| {
             let mut left = range.pages();
@@ -296,7 +296,7 @@ impl Position {
         }
     }
 
-    /// The next pages of `regions`, at most `most` of them; `None` at the end, or if `most` is 0.
+    /// The next pages of `list`, at most `most` of them; `None` at the end, or if `most` is 0.
     pub(super) fn take(&mut self, rest: &mut Iter<'_>, most: u64) -> Option<PageRange<Ipa>> {
         let range = rest.clone().next()?;
         let pages = most.min(range.pages().saturating_sub(self.pages));
@@ -309,12 +309,12 @@ impl Position {
     }
 
     /// The ranges from this one on.
-    pub(super) fn rest<'p>(&self, regions: &'p Regions, store: Pages<'p>) -> Iter<'p> {
-        regions.iter_from(store, self.ranges)
+    pub(super) fn rest<'p>(&self, list: &'p RangeList, store: Pages<'p>) -> Iter<'p> {
+        list.iter_from(store, self.ranges)
     }
 }
 
-/// See [`Regions::iter`].
+/// See [`RangeList::iter`].
 #[derive(Clone)]
 pub(super) struct Iter<'p> {
     /// Ranges of the page behind which `page` comes.
@@ -388,48 +388,48 @@ mod tests {
             let ranges: Vec<_> = (0..count as u64)
                 .map(|n| pages(((n * 7919) % 0x7000) << 12, 1 + n * 4099))
                 .collect();
-            let mut regions = Regions::EMPTY;
-            regions.reserve(store, &mut pool, count).unwrap();
+            let mut list = RangeList::EMPTY;
+            list.reserve(store, &mut pool, count).unwrap();
             for range in &ranges {
-                regions.push(store, *range).unwrap();
+                list.push(store, *range).unwrap();
             }
-            assert_eq!(regions.iter(store).collect::<Vec<_>>(), ranges);
+            assert_eq!(list.iter(store).collect::<Vec<_>>(), ranges);
             for first in [1, INLINE, INLINE + 1, PER_PAGE, INLINE + PER_PAGE, count] {
-                let rest: Vec<_> = regions.iter_from(store, first).collect();
+                let rest: Vec<_> = list.iter_from(store, first).collect();
                 assert_eq!(rest, ranges.get(first..).unwrap_or(&[]), "from {first}");
                 // In two fragments.
-                regions.release(store, &mut pool);
+                list.release(store, &mut pool);
                 let (some, others) = ranges.split_at(first.min(count));
                 for part in [some, others] {
-                    regions.reserve(store, &mut pool, part.len()).unwrap();
-                    regions.append(store, part.iter().copied().map(Ok)).unwrap();
+                    list.reserve(store, &mut pool, part.len()).unwrap();
+                    list.append(store, part.iter().copied().map(Ok)).unwrap();
                 }
-                assert_eq!(regions.iter(store).collect::<Vec<_>>(), ranges);
+                assert_eq!(list.iter(store).collect::<Vec<_>>(), ranges);
             }
-            assert_eq!(regions.count(), count);
-            assert_eq!(regions.pages(), ranges.iter().map(PageRange::pages).sum());
+            assert_eq!(list.count(), count);
+            assert_eq!(list.pages(), ranges.iter().map(PageRange::pages).sum());
             assert_eq!(
                 pool.available(),
                 4 - count.saturating_sub(INLINE).div_ceil(PER_PAGE)
             );
             if pool.available() == 0 {
-                let mut more = Regions::EMPTY;
+                let mut more = RangeList::EMPTY;
                 assert_eq!(
                     more.reserve(store, &mut pool, INLINE + 1),
                     Err(FfaError::NoMemory)
                 );
                 more.reserve(store, &mut pool, INLINE).unwrap();
-                assert_eq!(more, Regions::EMPTY);
+                assert_eq!(more, RangeList::EMPTY);
             }
-            regions.release(store, &mut pool);
-            assert_eq!((&regions, pool.available()), (&Regions::EMPTY, 4));
+            list.release(store, &mut pool);
+            assert_eq!((&list, pool.available()), (&RangeList::EMPTY, 4));
             // Given up half way.
-            regions.reserve(store, &mut pool, count).unwrap();
+            list.reserve(store, &mut pool, count).unwrap();
             for range in ranges.iter().take(count / 2) {
-                regions.push(store, *range).unwrap();
+                list.push(store, *range).unwrap();
             }
-            regions.release(store, &mut pool);
-            assert_eq!((&regions, pool.available()), (&Regions::EMPTY, 4));
+            list.release(store, &mut pool);
+            assert_eq!((&list, pool.available()), (&RangeList::EMPTY, 4));
             assert_eq!(hal.leaves(&[]), Leaves::default());
         }
     }
@@ -440,15 +440,15 @@ mod tests {
         let store = Pages::of(&hal);
         let mut pool = PagePool::all(&hal);
         for count in [0, 1, INLINE, INLINE + 1, INLINE + PER_PAGE] {
-            let mut regions = Regions::EMPTY;
-            regions.reserve(store, &mut pool, count + 1).unwrap();
+            let mut list = RangeList::EMPTY;
+            list.reserve(store, &mut pool, count + 1).unwrap();
             let good = (0..count as u64).map(|n| Ok(pages(n << 13, 1)));
             let bad = [Err(FfaError::Denied), Ok(pages(0, 1))];
-            let appended = regions.append(store, good.clone().chain(bad));
+            let appended = list.append(store, good.clone().chain(bad));
             assert_eq!(appended, Err(FfaError::Denied));
-            assert!(regions.iter(store).map(Ok).eq(good));
-            assert_eq!((regions.count(), regions.pages()), (count, count as u64));
-            regions.release(store, &mut pool);
+            assert!(list.iter(store).map(Ok).eq(good));
+            assert_eq!((list.count(), list.pages()), (count, count as u64));
+            list.release(store, &mut pool);
         }
     }
 
@@ -467,32 +467,32 @@ mod tests {
             (INLINE + 1, INLINE + PER_PAGE),
             (INLINE + PER_PAGE + 1, INLINE + 2 * PER_PAGE),
         ] {
-            let mut regions = Regions::EMPTY;
-            regions.reserve(store, &mut pool, reserved).unwrap();
+            let mut list = RangeList::EMPTY;
+            list.reserve(store, &mut pool, reserved).unwrap();
             for _ in 0..room {
-                regions.push(store, range).unwrap();
+                list.push(store, range).unwrap();
             }
-            let full = (hal.words(), regions.clone());
+            let full = (hal.words(), list.clone());
             for attempt in 0..3 {
                 let refused = match attempt {
-                    0 => regions.push(store, range),
-                    _ => regions.append(store, [Ok(range), Ok(range)].into_iter()),
+                    0 => list.push(store, range),
+                    _ => list.append(store, [Ok(range), Ok(range)].into_iter()),
                 };
                 assert_eq!(refused, Err(FfaError::InvalidParameters));
-                assert_eq!((hal.words(), regions.clone()), full);
+                assert_eq!((hal.words(), list.clone()), full);
             }
-            assert_eq!(regions.iter(store).count(), room);
-            regions.release(store, &mut pool);
+            assert_eq!(list.iter(store).count(), room);
+            list.release(store, &mut pool);
             assert!(hal.words().iter().all(|(page, _, _)| *page < 2));
             assert_eq!(pool.held(), 0);
         }
         // A link that leads to notes leads nowhere.
         for page in 0..3 {
-            let mut regions = Regions::EMPTY;
-            regions.count = INLINE;
-            regions.tail = ListPage::from_word(store, page);
+            let mut list = RangeList::EMPTY;
+            list.count = INLINE;
+            list.tail = ListPage::from_word(store, page);
             let before = hal.words();
-            let pushed = regions.push(store, range);
+            let pushed = list.push(store, range);
             assert_eq!(pushed.is_ok(), page == 2, "page {page}");
             assert_eq!(hal.words() == before, page != 2);
         }

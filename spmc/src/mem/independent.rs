@@ -25,7 +25,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             State::BorrowedShared
         };
         let memory = share.memory();
-        let ranges = share.regions.iter(Pages::of(self.hal));
+        let ranges = share.ranges.iter(Pages::of(self.hal));
         let mut outcome = Ok(());
         for borrower in &mut share.borrowers {
             if !borrower.is_independent() {
