@@ -48,7 +48,7 @@ pub fn partition(
     diagnostics: &mut Diagnostics,
 ) -> PartitionConfig {
     hear(source, None, diagnostics, |report| {
-        let mut config = manifest::partition::read(&source.dtb, entry, report);
+        let mut config = manifest::partition_manifest::read(&source.dtb, entry, report);
         let System {
             manifest, image, ..
         } = system;

@@ -12,7 +12,7 @@ use crate::source::Source;
 pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s> {
     let image = image(source);
     let manifest = hear(source, None, diagnostics, |report| {
-        let manifest = manifest::spmc::read(&source.dtb, report);
+        let manifest = manifest::spmc_manifest::read(&source.dtb, report);
         validate::judge_spmc(&manifest, &image, report);
         for (index, device) in manifest.stream_devices.iter().enumerate() {
             let earlier = manifest.stream_devices.get(..index).unwrap_or(&[]);

@@ -23,7 +23,7 @@ use crate::invariant::Invariant;
 use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest};
 use crate::manifest::package::{HEADER_SIZE, NoRoom, Package};
-use crate::manifest::{ManifestError, Report, ids, partition, spmc as spmc_manifest, validate};
+use crate::manifest::{ManifestError, Report, ids, partition_manifest, spmc_manifest, validate};
 use crate::mm::{PagePool, Quotas};
 use crate::partition::vcpu::{Begin, Caller, Event, State};
 use crate::partition::{Endpoint, Frozen, Link, Partition, Slot};
@@ -266,7 +266,7 @@ impl<H: Hal> Spmc<H> {
         let package = self.read_package(entry.memory)?;
         let dtb = self.read_manifest(entry.memory, &package, buffer.as_mut_bytes())?;
         let report = Report::new();
-        let mut config = partition::read(dtb, entry, &report);
+        let mut config = partition_manifest::read(dtb, entry, &report);
         report.verdict()?;
         let frozen = self.live_partitions().filter_map(Partition::frozen);
         let earlier = frozen.map(|frozen| &frozen.config);

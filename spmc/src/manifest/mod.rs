@@ -3,10 +3,11 @@
 //!
 //! The order of use at boot:
 //!
-//! 1. [`spmc::parse`] reads the SPMC manifest; faults of single partitions are listed in it.
-//! 2. For each package, [`package::Package::parse`] checks the header, [`partition::read`] reads
-//!    the manifest that it points to, and [`validate::partition`] decides whether the partition may
-//!    have what it asks for.
+//! 1. [`spmc_manifest::parse`] reads the SPMC manifest, and lists the faults of single partitions
+//!    in it.
+//! 2. For each package, [`package::Package::parse`] checks the header,
+//!    [`partition_manifest::read`] reads the manifest that the header points to, and
+//!    [`validate::partition`] decides whether the partition may have what it asks for.
 //! 3. [`boot_info::write`] tells a partition where its own manifest is.
 //!
 //! `cargo xtask manifest check` calls [`check`], which does as much of this as one file alone
@@ -15,16 +16,16 @@
 
 pub mod boot_info;
 pub mod config;
-mod devices;
 mod error;
 pub mod ids;
 mod interrupts;
 pub mod package;
-pub mod partition;
+pub mod partition_manifest;
 mod property;
 mod regions;
 mod services;
-pub mod spmc;
+pub mod spmc_manifest;
+mod stream_devices;
 mod structure;
 mod tree;
 pub mod validate;
@@ -55,8 +56,8 @@ pub enum Kind {
 /// partition's memory is taken to be what `load-address` and `mem-size` say, or all memory where
 /// they are absent.
 ///
-/// Errors: those of [`spmc::parse`] together with the first of its faults, or those of
-/// [`partition::read`] and [`validate::supported`]; a `compatible` that is none of theirs.
+/// Errors: those of [`spmc_manifest::parse`] together with the first of its faults, or those of
+/// [`partition_manifest::read`] and [`validate::supported`]; a `compatible` that is none of theirs.
 pub fn check(dtb: &[u8]) -> Result<Kind, ManifestError> {
     let report = Report::new();
     let kind = judge(dtb, &report);
@@ -71,7 +72,7 @@ pub fn judge<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> Option<Kind> {
     let (kind, package) = read(dtb, report).ok()?;
     match kind {
         Kind::Spmc => {
-            let mut faults = spmc::read(dtb, report).faults;
+            let mut faults = spmc_manifest::read(dtb, report).faults;
             if report.is_good()
                 && let Some(fault) = faults.pop_at(0)
             {
@@ -79,7 +80,7 @@ pub fn judge<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> Option<Kind> {
             }
         }
         Kind::Partition => {
-            let config = partition::read(dtb, &package, report);
+            let config = partition_manifest::read(dtb, &package, report);
             validate::judge_supported(&config, report);
         }
     }
@@ -128,10 +129,10 @@ fn cells(property: &Property) -> Option<u64> {
 }
 
 fn kind_of(property: &Property) -> Parsed<Kind> {
-    if property.has_string(spmc::COMPATIBLE) {
+    if property.has_string(spmc_manifest::COMPATIBLE) {
         Ok(Kind::Spmc)
-    } else if property.has_string(partition::COMPATIBLE_1_0)
-        || property.has_string(partition::COMPATIBLE_1_1)
+    } else if property.has_string(partition_manifest::COMPATIBLE_1_0)
+        || property.has_string(partition_manifest::COMPATIBLE_1_1)
     {
         Ok(Kind::Partition)
     } else {

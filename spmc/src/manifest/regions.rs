@@ -8,10 +8,10 @@ use arrayvec::ArrayVec;
 use super::config::{
     DeviceInterrupt, DeviceRegion, MemoryRegion, PartitionConfig, Permissions, Streams,
 };
-use super::devices::STREAM_IDS;
 use super::error::{Found, Parsed, go_on, limit_text, one_more};
 use super::interrupts;
 use super::property::{Ignored, Property};
+use super::stream_devices::STREAM_IDS;
 use super::tree::Node;
 use crate::addr::{Pa, PageRange, World};
 use crate::id::PartitionId;

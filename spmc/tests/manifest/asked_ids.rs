@@ -2,7 +2,7 @@
 
 use spmc::id::PartitionId;
 use spmc::manifest::config::PartitionConfig;
-use spmc::manifest::{ids, spmc as spmc_format, validate};
+use spmc::manifest::{ids, spmc_manifest, validate};
 
 use crate::log_capture::capture;
 use crate::tree::{Node, manifest, parse_partition, range, spmc_manifest};
@@ -31,7 +31,7 @@ impl Case<'_> {
     fn settle(&self) -> (u16, Vec<String>) {
         let mut spmc = spmc_manifest();
         (self.change_spmc)(&mut spmc);
-        let spmc = spmc_format::parse(&spmc.to_dtb()).unwrap();
+        let spmc = spmc_manifest::parse(&spmc.to_dtb()).unwrap();
         let mut tree = manifest();
         tree.put("", "id", &[self.asks]);
         (self.change)(&mut tree);
@@ -54,7 +54,7 @@ impl Case<'_> {
 
 /// A partition in the place of the second one, after a change.
 fn second(change: impl FnOnce(&mut Node)) -> PartitionConfig {
-    let spmc = spmc_format::parse(&spmc_manifest().to_dtb()).unwrap();
+    let spmc = spmc_manifest::parse(&spmc_manifest().to_dtb()).unwrap();
     let mut tree = manifest();
     change(&mut tree);
     let tree = tree.to_dtb();
@@ -160,7 +160,7 @@ fn nothing_else_has_an_id_that_was_granted() {
         tree.remove("", "boot-order");
     });
     first.id = PartitionId(0x8041);
-    let spmc = spmc_format::parse(&spmc_manifest().to_dtb()).unwrap();
+    let spmc = spmc_manifest::parse(&spmc_manifest().to_dtb()).unwrap();
     let mut tree = manifest();
     tree.put("", "auxiliary-id", &[0x8041]);
     let auxiliary = parse_partition(&tree.to_dtb(), &spmc.partitions[0]).unwrap();

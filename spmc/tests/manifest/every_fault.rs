@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use spmc::manifest::{Kind, Report, judge, partition, spmc as spmc_format, validate};
+use spmc::manifest::{Kind, Report, judge, partition_manifest, spmc_manifest, validate};
 
 use crate::log_capture::capture;
 use crate::tree::{Node, manifest, parse_partition, range, region, spmc_manifest};
@@ -122,7 +122,7 @@ fn faults_of_partitions_do_not_count_for_the_system() {
     tree.remove("hypervisor/vm1", "mem_size");
     let dtb = tree.to_dtb();
     let (heard, verdict) = heard(|report| {
-        let manifest = spmc_format::read(&dtb, report);
+        let manifest = spmc_manifest::read(&dtb, report);
         assert_eq!(manifest.faults.len(), 1);
         assert_eq!(manifest.partitions.len(), 1);
     });
@@ -133,7 +133,7 @@ fn faults_of_partitions_do_not_count_for_the_system() {
 // req: MAN-27, MAN-28
 #[test]
 fn faults_that_both_manifests_show() {
-    let spmc = spmc_format::parse(&spmc_manifest().to_dtb()).unwrap();
+    let spmc = spmc_manifest::parse(&spmc_manifest().to_dtb()).unwrap();
     let mut tree = manifest();
     tree.put("", "auxiliary-id", &[0x8002]);
     tree.put("memory-regions/rx", "base-address", &[0x0900_0000]);
@@ -166,7 +166,7 @@ fn a_damaged_tree_is_refused_for_its_damage() {
     let size = u32::from_be_bytes(dtb[36..40].try_into().unwrap());
     damaged[36..40].copy_from_slice(&(size - 4).to_be_bytes());
     let (heard, verdict) = heard(|report| {
-        partition::read(&damaged, &crate::tree::entry(), report);
+        partition_manifest::read(&damaged, &crate::tree::entry(), report);
     });
     assert_eq!(heard, ["device tree: structure block"]);
     let expected = "more of the structure block, found something else 0 bytes before its end";

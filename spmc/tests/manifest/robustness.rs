@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use spmc::manifest::{check, spmc as spmc_format, validate};
+use spmc::manifest::{check, spmc_manifest, validate};
 
 use crate::log_capture::capture;
 use crate::tree::{entry, manifest, parse_partition, range, spmc_manifest};
@@ -15,8 +15,8 @@ const END: u32 = 9;
 fn parse_all(dtb: &[u8]) {
     capture(|| {
         let _ = check(dtb);
-        let _ = spmc_format::parse(dtb);
-        let spmc = spmc_format::parse(&spmc_manifest().to_dtb()).unwrap();
+        let _ = spmc_manifest::parse(dtb);
+        let spmc = spmc_manifest::parse(&spmc_manifest().to_dtb()).unwrap();
         if let Ok(config) = parse_partition(dtb, &entry()) {
             let _ = validate::partition(&config, [].into_iter(), &spmc, &range(0x0610_0000, 0x80));
         }

@@ -4,7 +4,7 @@ use spmc::ffa::Version;
 use spmc::id::PartitionId;
 use spmc::limits::{MAX_PES, MAX_TABLE_MEMORY_PAGES};
 use spmc::manifest::config::SpmcManifest;
-use spmc::manifest::{Kind, check, spmc as spmc_format};
+use spmc::manifest::{Kind, check, spmc_manifest};
 
 use crate::log_capture::capture;
 use crate::tree::{Node, range, spmc_manifest};
@@ -12,7 +12,7 @@ use crate::tree::{Node, range, spmc_manifest};
 fn changed(change: impl FnOnce(&mut Node)) -> SpmcManifest {
     let mut tree = spmc_manifest();
     change(&mut tree);
-    spmc_format::parse(&tree.to_dtb()).unwrap()
+    spmc_manifest::parse(&tree.to_dtb()).unwrap()
 }
 
 #[track_caller]
@@ -20,7 +20,9 @@ fn refused(change: impl FnOnce(&mut Node), line: &str) {
     let mut tree = spmc_manifest();
     change(&mut tree);
     assert_eq!(
-        spmc_format::parse(&tree.to_dtb()).unwrap_err().to_string(),
+        spmc_manifest::parse(&tree.to_dtb())
+            .unwrap_err()
+            .to_string(),
         line
     );
 }

@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use spmc::addr::{Pa, PageRange};
 
 use spmc::manifest::config::{Name, PackageEntry, PartitionConfig};
-use spmc::manifest::{ManifestError, Report, partition};
+use spmc::manifest::{ManifestError, Report, partition_manifest};
 use vm_fdt::FdtWriter;
 
 /// A node with everything below it.
@@ -131,7 +131,7 @@ pub fn entry() -> PackageEntry {
 /// Reads the manifest of a partition as boot does.
 pub fn parse_partition(dtb: &[u8], entry: &PackageEntry) -> Result<PartitionConfig, ManifestError> {
     let report = Report::new();
-    let config = partition::read(dtb, entry, &report);
+    let config = partition_manifest::read(dtb, entry, &report);
     report.verdict().map(|()| config)
 }
 

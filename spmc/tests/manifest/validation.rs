@@ -1,7 +1,7 @@
 //! Checks of a partition against the rest of the system.
 
 use spmc::manifest::config::{PackageEntry, PartitionConfig};
-use spmc::manifest::{ManifestError, check, spmc as spmc_format, validate};
+use spmc::manifest::{ManifestError, check, spmc_manifest, validate};
 
 use crate::log_capture::capture;
 use crate::tree::{Node, entry, manifest, parse_partition, range, spmc_manifest};
@@ -17,7 +17,7 @@ fn validate(
     change(&mut tree);
     let mut spmc = spmc_manifest();
     change_spmc(&mut spmc);
-    let spmc = spmc_format::parse(&spmc.to_dtb()).unwrap();
+    let spmc = spmc_manifest::parse(&spmc.to_dtb()).unwrap();
     let (config, _) = capture(|| parse_partition(&tree.to_dtb(), &spmc.partitions[0]));
     validate::partition(
         &config?,
@@ -36,7 +36,7 @@ fn refused(change: impl FnOnce(&mut Node), line: &str) {
 // req: MAN-41
 #[test]
 fn the_normal_world_does_not_own_the_spmc() {
-    let spmc = spmc_format::parse(&spmc_manifest().to_dtb()).unwrap();
+    let spmc = spmc_manifest::parse(&spmc_manifest().to_dtb()).unwrap();
     for (base, pages) in [(0x3fff_f000, 1), (0x5000_0000, 0x80), (0x0610_0000, 0x80)] {
         validate::spmc(&spmc, &range(base, pages)).unwrap();
     }

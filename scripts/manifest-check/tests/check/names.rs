@@ -28,7 +28,13 @@ fn every_word_that_the_spmc_reads_is_known() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let known = fs::read_to_string(root.join("src/names.rs")).unwrap();
     let mut seen = 0;
-    for file in ["devices", "partition", "regions", "services", "spmc"] {
+    for file in [
+        "partition_manifest",
+        "regions",
+        "services",
+        "spmc_manifest",
+        "stream_devices",
+    ] {
         let path = root.join(format!("../../spmc/src/manifest/{file}.rs"));
         let source = fs::read_to_string(path).unwrap();
         for word in words(&source) {

@@ -21,7 +21,7 @@ use zerocopy::IntoBytes;
 use super::*;
 use crate::addr::{Pa, PageRange};
 use crate::manifest::config::PackageEntry;
-use crate::manifest::partition;
+use crate::manifest::partition_manifest;
 
 /// Header words that damage is likely to make something of: offsets and sizes.
 const HEADER_WORDS: [usize; 7] = [1, 2, 3, 4, 5, 8, 9];
@@ -201,7 +201,7 @@ fn no_region_is_lost(dtb: &[u8]) -> bool {
         smc_whitelist_permissive: false,
     };
     let report = Report::new();
-    let config = partition::read(dtb, &entry, &report);
+    let config = partition_manifest::read(dtb, &entry, &report);
     if report.verdict().is_err() {
         return false;
     }

@@ -6,7 +6,7 @@ use spmc::ffa::Version;
 use spmc::hal::Stream;
 use spmc::manifest::config::PackageEntry;
 use spmc::manifest::package::{HEADER_SIZE, Package};
-use spmc::manifest::{Kind, Report, boot_info as written, check, partition as partition_manifest};
+use spmc::manifest::{Kind, Report, boot_info as written, check, partition_manifest};
 
 use crate::machine::{NORMAL_RAM, SECURE_DEVICE, SECURE_RAM, SPMC_IMAGE};
 use crate::manifest::{
@@ -112,7 +112,7 @@ pub fn partition_seeds() -> Vec<Vec<u8>> {
 /// Tests an SPMC manifest: parsing it twice has the same result.
 pub fn spmc(dtb: &[u8]) {
     let read = || {
-        let manifest = spmc::manifest::spmc::parse(dtb);
+        let manifest = spmc::manifest::spmc_manifest::parse(dtb);
         manifest
             .map(|manifest| format!("{manifest:?}"))
             .map_err(|error| error.to_string())

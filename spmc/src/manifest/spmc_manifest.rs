@@ -10,9 +10,9 @@ use core::fmt::Write;
 use arrayvec::{ArrayString, ArrayVec};
 
 use super::config::{Name, PackageEntry, SpmcManifest};
-use super::devices;
 use super::error::{Found, ManifestError, Parsed, Report, go_on, limit_text};
 use super::property::Property;
+use super::stream_devices;
 use super::tree::Node;
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::ffa::Version;
@@ -124,7 +124,7 @@ fn walk<'a>(dtb: &'a [u8], report: &'a Report<'a>, manifest: &mut SpmcManifest) 
                 hypervisor = true;
             }
             "cpus" => parse_cpus(&node, &mut manifest.cpus),
-            "stream-endpoints" => devices::parse(&node, &mut manifest.stream_devices),
+            "stream-endpoints" => stream_devices::parse(&node, &mut manifest.stream_devices),
             _ => parse_memory(&node, cells, manifest),
         }
     }
