@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 use super::config::{DeviceInterrupt, PartitionConfig, SpmcManifest};
 use super::error::{Found, Parsed, Report, limit_text, one_more};
 use super::property::Property;
-use super::validate::device_error;
+use super::refusal::device_error;
 use crate::limits::MAX_DEVICE_INTERRUPTS;
 use crate::own_interrupts;
 

@@ -22,6 +22,7 @@ mod interrupts;
 pub mod package;
 pub mod partition_manifest;
 mod property;
+mod refusal;
 mod regions;
 mod services;
 pub mod spmc_manifest;

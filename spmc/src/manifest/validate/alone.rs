@@ -1,0 +1,146 @@
+//! Checks what one manifest alone must not ask for.
+
+use crate::addr::World;
+use crate::limits::MAX_MAILBOX_PAGES;
+use crate::manifest::config::{
+    AbortAction, ExceptionLevel, NsInterruptAction, PartitionConfig, Permissions,
+};
+use crate::manifest::error::{Found, ManifestError, Parsed, Report, go_on, limit_text};
+use crate::manifest::refusal::{device_error, first, memory_error};
+
+const NO_STREAMS: &str = "none: streams belong to devices, and see what the endpoint does";
+
+/// Checks what concerns the manifest alone: it asks for nothing that this SPMC cannot isolate, and
+/// its RX/TX buffers fit together.
+///
+/// Errors: what an S-EL0 partition cannot have; stream ids of memory; unfit buffers.
+pub fn supported(config: &PartitionConfig) -> Result<(), ManifestError> {
+    let report = Report::new();
+    judge_supported(config, &report);
+    report.verdict()
+}
+
+/// Checks what [`supported`] does, and leaves all that is wrong in `report`.
+pub fn judge_supported(config: &PartitionConfig, report: &Report) {
+    if config.exception_level == ExceptionLevel::SEl0 {
+        check_s_el0(config, report);
+    }
+    for region in &config.memory_regions {
+        if let Some(streams) = &region.streams {
+            memory_error(region, "stream-ids", NO_STREAMS, first(streams), report);
+        }
+    }
+    go_on(check_buffers(config, report));
+}
+
+/// An S-EL0 partition has no stage 1 of its own that could keep writing and executing apart, and no
+/// vectors that a virtual interrupt could come to.
+pub(super) fn check_s_el0(config: &PartitionConfig, report: &Report) {
+    if config.ns_interrupts == NsInterruptAction::ManagedExit {
+        report.refuse(
+            "/",
+            "ns-interrupts-action",
+            "0 or 2, as exception-level is 1 (S-EL0)",
+            Found::Count(1),
+        );
+    }
+    let write_execute = Permissions::WRITE | Permissions::EXECUTE;
+    for region in &config.memory_regions {
+        if region.permissions.contains(write_execute) {
+            memory_error(
+                region,
+                "attributes",
+                "not writable and executable, as exception-level is 1 (S-EL0)",
+                Found::Number(region.permissions.bits().into()),
+                report,
+            );
+        }
+    }
+    // What the partition runs under is no stage 2, so no SMMU could use it.
+    for region in &config.device_regions {
+        if let Some(streams) = &region.streams {
+            let expected = "none, as exception-level is 1 (S-EL0)";
+            device_error(region, "stream-ids", expected, first(streams), report);
+        }
+    }
+}
+
+/// RX and TX are two Secure regions of equal size that the partition can use but not execute.
+pub(super) fn check_buffers(config: &PartitionConfig, report: &Report) -> Parsed<()> {
+    let Some((rx, tx)) = config.rx_tx else {
+        return Ok(());
+    };
+    let refuse =
+        |property, expected, found| Err(report.refuse("/rx_tx-info", property, expected, found));
+    let region = |index: usize| config.memory_regions.get(index);
+    let (Some(rx_region), Some(tx_region)) = (region(rx), region(tx)) else {
+        return Ok(());
+    };
+    if rx == tx {
+        return refuse(
+            "tx-buffer",
+            "another region than rx-buffer",
+            Found::Range(tx_region.range),
+        );
+    }
+    if rx_region.range.pages() != tx_region.range.pages() {
+        return refuse(
+            "tx-buffer",
+            "as many pages as rx-buffer",
+            Found::Count(tx_region.range.pages()),
+        );
+    }
+    if rx_region.range.pages() > MAX_MAILBOX_PAGES.into() {
+        return refuse(
+            "rx-buffer",
+            limit_text!("at most ", MAX_MAILBOX_PAGES as usize, " pages"),
+            Found::Count(rx_region.range.pages()),
+        );
+    }
+    for (property, region) in [("rx-buffer", rx_region), ("tx-buffer", tx_region)] {
+        if region.world != World::Secure {
+            return refuse(property, "a Secure region", Found::Range(region.range));
+        }
+        if region.permissions.contains(Permissions::EXECUTE) {
+            return refuse(
+                property,
+                "a region without execute permission",
+                Found::Range(region.range),
+            );
+        }
+    }
+    if !tx_region.permissions.contains(Permissions::WRITE) {
+        return refuse(
+            "tx-buffer",
+            "a writable region",
+            Found::Range(tx_region.range),
+        );
+    }
+    Ok(())
+}
+
+/// Nothing stops a device while its partition is loaded anew, so it could change what was just
+/// checked.
+pub(super) fn check_restart(config: &PartitionConfig, report: &Report) -> Parsed<()> {
+    if config.abort_action != AbortAction::Restart {
+        return Ok(());
+    }
+    let mut devices = config.device_regions.iter();
+    let own = devices.find_map(|region| {
+        let streams = region.streams.as_ref();
+        Some((
+            region,
+            streams.filter(|_| region.stream_endpoint.is_none())?,
+        ))
+    });
+    match own {
+        Some((region, streams)) => Err(device_error(
+            region,
+            "stream-ids",
+            "none that see a partition with abort-action 2 (restart)",
+            first(streams),
+            report,
+        )),
+        None => Ok(()),
+    }
+}

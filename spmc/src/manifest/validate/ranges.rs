@@ -1,0 +1,203 @@
+//! Checks where packages, memory regions and device regions lie: inside the nodes of the SPMC
+//! manifest, and over nothing that somebody else has.
+
+use crate::addr::{Pa, PageRange, World};
+use crate::manifest::config::{PackageEntry, PartitionConfig, SpmcManifest};
+use crate::manifest::error::{Found, ManifestError, Report};
+use crate::manifest::refusal::{device_error, refuse_memory};
+
+/// Checks the SPMC manifest against `image`, all memory of the SPMC itself, which the Normal world
+/// must not be said to own.
+///
+/// Errors: `ns-memory` or `table-memory` that overlaps it.
+#[inline(never)]
+pub fn spmc(spmc: &SpmcManifest, image: &PageRange<Pa>) -> Result<(), ManifestError> {
+    let report = Report::new();
+    judge_spmc(spmc, image, &report);
+    report.verdict()
+}
+
+/// Checks the SPMC manifest as [`spmc`] does, and leaves all that is wrong in `report`.
+#[inline(never)]
+pub fn judge_spmc(spmc: &SpmcManifest, image: &PageRange<Pa>, report: &Report) {
+    let normal = spmc.ns_memory.iter().map(|range| ("ns-memory", range));
+    let tables = spmc.table_memory.iter();
+    let ranges = normal.chain(tables.map(|range| ("table-memory", range)));
+    for (property, range) in ranges.filter(|(_, range)| range.overlaps(image)) {
+        let found = Found::Overlap(*range, image.base());
+        report.refuse("/", property, "ranges outside the SPMC", found);
+    }
+}
+
+/// Checks where a package lies, before anything is read there: in Secure memory, and over neither
+/// the SPMC nor another package.
+///
+/// Errors: an address outside the SPMC manifest's Secure memory nodes, or one that something else
+/// has.
+#[inline(never)]
+pub fn package(
+    entry: &PackageEntry,
+    spmc: &SpmcManifest,
+    image: &PageRange<Pa>,
+) -> Result<(), ManifestError> {
+    let report = Report::new();
+    judge_package(entry.index, &entry.memory, spmc, image, &report);
+    report.verdict()
+}
+
+/// Checks where a package lies as [`package`] does, and leaves all that is wrong in `report`.
+#[inline(never)]
+pub fn judge_package(
+    index: usize,
+    package: &PageRange<Pa>,
+    spmc: &SpmcManifest,
+    image: &PageRange<Pa>,
+    report: &Report,
+) {
+    let refuse = |expected, found| {
+        report.refuse("package", "load_address", expected, found);
+    };
+    if !inside(package, &spmc.memory) {
+        let expected = "a range inside a memory node of the SPMC manifest";
+        refuse(expected, Found::Range(*package));
+    } else if is_spmcs(package, spmc, image) {
+        refuse("a range outside the SPMC", Found::Range(*package));
+    }
+    for other in spmc.partitions.iter().filter(|other| other.index != index) {
+        if package.overlaps(&other.memory) {
+            let expected = "a range that no other package has";
+            refuse(expected, Found::Taken(*package, other.id()));
+        }
+    }
+}
+
+/// Memory regions lie in memory of their security state and overlap nothing but the partition's own
+/// package. There too they must be meant: only a relative region may cover the load address.
+pub(super) fn check_memory_regions(
+    config: &PartitionConfig,
+    spmc: &SpmcManifest,
+    image: &PageRange<Pa>,
+    report: &Report,
+) {
+    for (index, region) in config.memory_regions.iter().enumerate() {
+        let range = &region.range;
+        let refuse = |expected, found| {
+            refuse_memory(region, expected, found, report);
+        };
+        let nodes: &[_] = match region.world {
+            World::Secure => &spmc.memory,
+            World::NonSecure => &spmc.ns_memory,
+        };
+        if !inside(range, nodes) || (region.in_package && region.world != World::Secure) {
+            let expected = "a range inside a memory node of its security state";
+            refuse(expected, Found::Range(*range));
+        } else if is_spmcs(range, spmc, image) {
+            refuse("a range outside the SPMC", Found::Range(*range));
+        }
+        if region.in_package && !region.relative && range.base() == config.memory.base() {
+            refuse("a range behind the load address", Found::Range(*range));
+        }
+        for package in &spmc.partitions {
+            let is_own = region.in_package && package.index == config.index;
+            if !is_own && range.overlaps(&package.memory) {
+                let expected = "a range that no package has";
+                refuse(expected, Found::Taken(*range, package.id()));
+            }
+        }
+        let mut others = config.memory_regions.iter().take(index);
+        if others.any(|other| range.overlaps(&other.range)) {
+            refuse("a range that no other region has", Found::Range(*range));
+        }
+    }
+}
+
+/// Device regions lie in devices of their security state, by the nodes of the SPMC manifest, and
+/// never in Secure memory.
+pub(super) fn check_device_regions(
+    config: &PartitionConfig,
+    spmc: &SpmcManifest,
+    image: &PageRange<Pa>,
+    report: &Report,
+) {
+    for (index, region) in config.device_regions.iter().enumerate() {
+        let range = &region.range;
+        let refuse = |expected| {
+            let found = Found::Range(*range);
+            device_error(region, "base-address", expected, found, report);
+        };
+        let nodes: &[_] = match region.world {
+            World::Secure => &spmc.device_memory,
+            World::NonSecure => &spmc.ns_device_memory,
+        };
+        // It may lie in what the Normal world's memory is said to be, which it is taken out of
+        // then.
+        let mut normal = spmc.ns_memory.iter();
+        let is_carved_out = inside(range, &spmc.ns_memory);
+        let mut own = config.memory_regions.iter();
+        if !inside(range, nodes) {
+            refuse("a range inside a device memory node of its security state");
+        } else if is_spmcs(range, spmc, image)
+            || spmc.memory.iter().any(|memory| range.overlaps(memory))
+            || !is_carved_out && normal.any(|memory| range.overlaps(memory))
+            || range.overlaps(&config.memory)
+            || own.any(|memory| range.overlaps(&memory.range))
+        {
+            refuse("a range without memory");
+        }
+        let mut others = config.device_regions.iter().take(index);
+        if others.any(|other| range.overlaps(&other.range)) {
+            refuse("a range that no other region has");
+        }
+    }
+}
+
+/// No memory region overlaps a region of `other`, and no device one that either wants for itself.
+pub(super) fn check_regions(config: &PartitionConfig, other: &PartitionConfig, report: &Report) {
+    for region in &config.memory_regions {
+        let mut taken = other.memory_regions.iter();
+        let mut devices = other.device_regions.iter();
+        if taken.any(|taken| region.range.overlaps(&taken.range))
+            || devices.any(|taken| region.range.overlaps(&taken.range))
+        {
+            let found = Found::Taken(region.range, other.id);
+            let expected = "a range that no other partition has";
+            refuse_memory(region, expected, found, report);
+        }
+    }
+    for region in &config.device_regions {
+        let mut taken = other
+            .device_regions
+            .iter()
+            .filter(|taken| region.range.overlaps(&taken.range));
+        let mut memory = other.memory_regions.iter();
+        if taken.any(|taken| region.exclusive || taken.exclusive)
+            || memory.any(|taken| region.range.overlaps(&taken.range))
+        {
+            let found = Found::Taken(region.range, other.id);
+            let expected = "a device that no other partition has";
+            device_error(region, "base-address", expected, found, report);
+        }
+    }
+}
+
+/// Returns whether the SPMC has memory of `range` for itself: its image, or what the manifest gives
+/// for tables.
+pub(super) fn is_spmcs(range: &PageRange<Pa>, spmc: &SpmcManifest, image: &PageRange<Pa>) -> bool {
+    let mut own = spmc.table_memory.iter().chain([image]);
+    own.any(|own| range.overlaps(own))
+}
+
+/// Returns whether nodes cover the whole range, one alone or several that adjoin.
+pub(super) fn inside(range: &PageRange<Pa>, nodes: &[PageRange<Pa>]) -> bool {
+    let mut at = range.base();
+    while at < range.end() {
+        match nodes
+            .iter()
+            .find(|node| node.base() <= at && at < node.end())
+        {
+            Some(node) => at = node.end(),
+            None => return false,
+        }
+    }
+    true
+}
