@@ -8,7 +8,7 @@ use crate::hal::Hal;
 use crate::id::PartitionId;
 use crate::partition::Endpoint;
 
-/// Returns the answer to a send that has come to that stage.
+/// Returns the answer to a send that has reached `stage`.
 pub(super) fn completion(stage: Stage, handle: Handle) -> Answer {
     match stage {
         Stage::Paused(_) => paused(handle),
@@ -16,12 +16,12 @@ pub(super) fn completion(stage: Stage, handle: Handle) -> Answer {
     }
 }
 
-/// The end of a send.
+/// Returns the completion of a send.
 pub(super) fn success(handle: Handle) -> Answer {
     Answer::success(handle.halves().map(|half| half as u32))
 }
 
-/// Builds FFA_MEM_OP_PAUSE, which tells the caller that its call goes on when it resumes it.
+/// Builds `FFA_MEM_OP_PAUSE`, after which the caller is to resume the call.
 pub(super) fn paused(handle: Handle) -> Answer {
     let [low, high] = handle.halves();
     Answer::new([function::MEM_OP_PAUSE as u64, low, high])
@@ -46,7 +46,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 }
 
-/// w4 of the calls about a transaction of `owner`: whose it is, where one caller speaks for many.
+/// Returns w4 of the calls about a transaction of `owner`. The Hypervisor speaks for many VMs, so
+/// w4 says for which one; partitions leave it zero.
 pub(super) fn asked_with(caller: &Endpoint, owner: PartitionId) -> u32 {
     if caller.id().is_secure() {
         0

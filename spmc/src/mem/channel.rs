@@ -1,9 +1,9 @@
 //! Carries descriptors: in the RX/TX pair of the caller, or in a buffer that it allocated for this
 //! one (FF-A v1.0 section 12.2.1).
 //!
-//! A buffer must be Normal memory that is the caller's alone, which is looked at anew with every
-//! piece that is copied: nothing is kept of a buffer but where it lies, so it needs no unmapping
-//! and cannot be left mapped.
+//! A buffer must be Normal memory that the caller owns exclusively. That is checked again for every
+//! piece that is copied: the SPMC remembers no more than the address of a buffer, so no buffer
+//! stays mapped.
 
 use crate::addr::{Ipa, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
@@ -16,14 +16,15 @@ use crate::sync::MutexGuard;
 
 /// The way to and from one caller, open for one call.
 pub(super) enum Channel<'e> {
-    /// TX there, RX back. Locked: nothing may be mapped that RX has no room to describe.
+    /// TX for what the caller sends, RX for the answer. The mailbox stays locked, because a region
+    /// must not be mapped if RX has no room for its description.
     Mailbox(MutexGuard<'e, Mailbox>),
-    /// There and back.
+    /// One buffer for both directions.
     Buffer(&'e Endpoint, PageRange<Ipa>),
 }
 
 impl<'e> Channel<'e> {
-    /// That of `caller`, through `buffer` if it names one.
+    /// Opens the channel of `caller`, through `buffer` if there is one.
     pub(super) fn open(caller: &'e Endpoint, buffer: Option<PageRange<Ipa>>) -> Self {
         match buffer {
             None => Self::Mailbox(caller.mailbox.lock()),
@@ -31,8 +32,9 @@ impl<'e> Channel<'e> {
         }
     }
 
-    /// Returns the channel through `buffer`, if there is one, in place of the mailbox: for who must
-    /// find the transaction first, which comes after the mailbox.
+    /// Returns the channel through `buffer`, if there is one, in place of the mailbox. The buffer
+    /// of a fragment is known only once its transaction is locked, and the mailbox is locked before
+    /// that.
     pub(super) fn through(self, caller: &'e Endpoint, buffer: Option<PageRange<Ipa>>) -> Self {
         match buffer {
             None => self,
@@ -40,7 +42,7 @@ impl<'e> Channel<'e> {
         }
     }
 
-    /// The buffer, if it is one.
+    /// Returns the buffer, if the channel goes through one.
     pub(super) fn buffer(&self) -> Option<PageRange<Ipa>> {
         match self {
             Self::Mailbox(_) => None,
@@ -48,8 +50,8 @@ impl<'e> Channel<'e> {
         }
     }
 
-    /// Returns whether a fragment of so many bytes fits: `INVALID_PARAMETERS` if not, or if there
-    /// is no TX.
+    /// Checks that a fragment of `length` bytes fits. `INVALID_PARAMETERS` if it does not, or if
+    /// there is no TX.
     pub(super) fn check_length(&self, length: usize) -> Result<()> {
         let size = match self {
             Self::Mailbox(mailbox) => mailbox.buffers().map_or(0, |buffers| buffers.tx.size()),
@@ -76,13 +78,14 @@ impl<'e> Channel<'e> {
         Ok(copy)
     }
 
-    /// Copies bytes from `offset` on. `INVALID_PARAMETERS` if there are not so many or the buffer
-    /// is not the caller's to read; `ABORTED` if the memory system refuses the access.
+    /// Copies bytes from `offset` on. `INVALID_PARAMETERS` if the channel is shorter or the caller
+    /// may not read the buffer; `ABORTED` if the memory system refuses the access.
     pub(super) fn read<H: Hal>(&self, hal: &H, offset: usize, to: &mut [u8]) -> Result<()> {
         match self {
             Self::Mailbox(mailbox) => mailbox.read_tx_at(hal, offset, to),
             Self::Buffer(caller, buffer) => {
-                // Locked until all is read: nobody gives the buffer away meanwhile.
+                // The space is locked until all is read, so that the buffer cannot be sent to
+                // others meanwhile.
                 let space = caller.memory.lock();
                 let world = world_of(hal, &space, *buffer, Permissions::READ)?;
                 let from = at(*buffer, offset, to.len())?;
@@ -91,8 +94,8 @@ impl<'e> Channel<'e> {
         }
     }
 
-    /// How many bytes an answer can have at once. `BUSY` if RX is full or there is none,
-    /// `INVALID_PARAMETERS` if the buffer is not the caller's to write.
+    /// Returns how many bytes of an answer fit. `BUSY` if RX is full or there is none,
+    /// `INVALID_PARAMETERS` if the caller may not write the buffer.
     pub(super) fn room<H: Hal>(&self, hal: &H, space: &AddressSpace) -> Result<usize> {
         match self {
             Self::Mailbox(mailbox) => {
@@ -135,7 +138,8 @@ impl<'e> Channel<'e> {
     }
 }
 
-/// Where `buffer` lies, if it is what a buffer must be.
+/// Returns the security state of `buffer`, if it is Normal memory that the caller owns exclusively,
+/// with the permission `needed`.
 fn world_of<H: Hal>(
     hal: &H,
     space: &AddressSpace,

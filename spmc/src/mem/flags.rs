@@ -2,13 +2,13 @@
 
 use crate::partition::Endpoint;
 
-/// Flag of every call: the memory is to be zeroed.
+/// Zero the memory.
 pub(super) const FLAG_ZERO: u32 = 1 << 0;
-/// Flag of every call: it may be paused.
+/// The call may be paused: its operation may be time sliced.
 pub(super) const FLAG_SLICED: u32 = 1 << 1;
 
-/// The flags that every call of `caller` may have in common. The SPMD relays no pauses, so the
-/// Normal world cannot be paused, and a partition at S-EL0 is not to be.
+/// Returns [`FLAG_SLICED`] if calls of `caller` may set it. The SPMD relays no pauses, so calls of
+/// the Normal world are never paused, and neither are those of partitions at S-EL0.
 pub(super) fn sliced_flag(caller: &Endpoint) -> u32 {
     if caller.may_be_paused() {
         FLAG_SLICED

@@ -15,19 +15,19 @@ use crate::manifest::config::Permissions;
 use crate::mm::{Attributes, Leaf, Pages, State};
 use crate::partition::Endpoint;
 
-/// Zero the memory when it is relinquished.
+/// Flag: zero the memory when it is relinquished.
 const FLAG_ZERO_AFTER: u32 = 1 << 2;
-/// Type of the transaction, 0 if the receiver does not say.
+/// Flags: type of the transaction, 0 if the receiver leaves it open.
 const TYPE_SHIFT: u32 = 3;
 const TYPE: u32 = 0b11 << TYPE_SHIFT;
-/// log2 of the alignment in pages that the receiver wants, valid with the bit above.
+/// Flags: log2 of the alignment in pages that the receiver wants, with a bit that makes it valid.
 const ALIGNMENT_SHIFT: u32 = 5;
 const ALIGNMENT: u32 = 0b1111 << ALIGNMENT_SHIFT;
 const ALIGNMENT_VALID: u32 = 1 << 9;
-/// 1.1: the other borrowers are not listed.
+/// Flag from version 1.1 on: the request does not list the other borrowers.
 const FLAG_BYPASS: u32 = 1 << 10;
 
-/// The entry is of a borrower that does not retrieve now.
+/// Flag of an entry: its borrower does not retrieve the region now.
 const RECEIVER_OTHER: u8 = 1 << 0;
 
 const fn type_flags(kind: SendKind) -> u32 {
@@ -39,7 +39,8 @@ const fn type_flags(kind: SendKind) -> u32 {
     number << TYPE_SHIFT
 }
 
-/// The receivers that a request may be made for: those that it does not list as other borrowers.
+/// Returns the receivers that the request may be made for: those that it does not list as other
+/// borrowers.
 #[inline]
 pub(super) fn retrieving(request: &Transaction<'_>) -> impl Iterator<Item = PartitionId> {
     let receivers = request.receivers().filter_map(Result::ok);
@@ -47,15 +48,16 @@ pub(super) fn retrieving(request: &Transaction<'_>) -> impl Iterator<Item = Part
     receivers.map(|receiver| receiver.id)
 }
 
-/// Returns whether the request says nowhere at which addresses the region is to lie.
+/// Returns whether the request names no addresses for the region.
 #[inline]
 pub(super) fn is_unplaced(request: &Transaction<'_>) -> bool {
     let mut receivers = request.receivers().filter_map(Result::ok);
     receivers.all(|receiver| receiver.composite_offset == 0)
 }
 
-/// Returns what `receiver`, which the caller speaks for, gets if it asks for no more than it may,
-/// and where in the request it says at which addresses, if it does.
+/// Returns the access that `receiver`, which the caller speaks for, is granted, and the offset of
+/// the addresses in the request, 0 if it names none. It is an error to ask for more than the owner
+/// gave.
 #[inline]
 pub(super) fn judge(
     share: &Share,
@@ -124,8 +126,8 @@ pub(super) fn judge(
     Ok((grant, own.composite_offset))
 }
 
-/// The receivers must be those that the owner named, or `own` alone where the caller asks not to be
-/// checked. Returns its entry.
+/// Checks that the receivers are those that the owner named, or `own` alone if the caller asks for
+/// no check of the others. Returns the entry of `own`.
 #[inline]
 fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -> Result<Receiver> {
     let invalid = FfaError::InvalidParameters;
@@ -144,7 +146,7 @@ fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -
             .position(|b| b.id == receiver.id)
             .ok_or(invalid)?;
         let bit = 1_u32.wrapping_shl(index as u32);
-        // Nobody can say where the others have the region.
+        // The request names no addresses for the other borrowers.
         let is_own = receiver.id == own;
         if named & bit != 0 || !is_own && receiver.composite_offset != 0 {
             return Err(invalid);
@@ -160,8 +162,8 @@ fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -
             if receiver.flags & !RECEIVER_OTHER != 0 || permissions.instruction.is_some() {
                 return Err(invalid);
             }
-            // Only its own entry changes what a borrower gets: of the others it may know less than
-            // the owner said.
+            // Only its own entry changes what a borrower gets. For the others it may name less
+            // access than the owner gave.
             if share
                 .borrowers
                 .get(index)
@@ -174,12 +176,12 @@ fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -
     entry.ok_or(invalid)
 }
 
-/// The permissions that the caller gets, both specified.
+/// Returns the permissions that the receiver gets, both of them specified.
 #[inline]
 fn judge_permissions(share: &Share, borrower: &Borrower, asked: u8) -> Result<AccessPermissions> {
     let asked = AccessPermissions::decode(asked)?;
     let owner = share.owned.attributes().permissions;
-    // A donor says nothing: its own access is the limit.
+    // A donor names no permissions: its own access is the limit.
     let most = borrower
         .permissions
         .data
@@ -243,7 +245,7 @@ fn judge_flags(
         return Err(FfaError::Denied);
     }
     if flags & ALIGNMENT_VALID != 0 {
-        // Addresses are those of the owner, so they are aligned as wanted or cannot be.
+        // Addresses are those of the owner, so the SPMC cannot choose aligned ones.
         let alignment = PAGE_SIZE.wrapping_shl((flags & ALIGNMENT) >> ALIGNMENT_SHIFT);
         let mut ranges = share.ranges.iter(store);
         if ranges.any(|range| !range.base().raw().is_multiple_of(alignment)) {
@@ -253,7 +255,7 @@ fn judge_flags(
     Ok(())
 }
 
-/// Returns what `caller` is told of what `receiver` gets.
+/// Returns the response for `caller`, which describes the access that `receiver` gets.
 #[inline]
 pub(super) fn describe(
     share: &Share,
@@ -296,8 +298,8 @@ pub(super) fn describe(
     })
 }
 
-/// The Hypervisor asks by handle alone where the region of one of its VMs lies (section 11.4.3).
-/// Nothing is mapped.
+/// Returns the response for the Hypervisor, which asks by the handle alone where the region of one
+/// of its VMs lies (section 11.4.3). Nothing is mapped.
 pub(super) fn describe_to_hypervisor(
     share: &Share,
     request: &Transaction<'_>,
@@ -322,7 +324,7 @@ pub(super) fn describe_to_hypervisor(
         layout: request.layout,
     };
     let response = describe(share, &grant, request.handle, caller, first.id)?;
-    // The type is the receivers' business.
+    // The memory type is not described to the Hypervisor.
     Ok(Response {
         attributes: response.attributes & ATTRIBUTE_NON_SECURE,
         ..response

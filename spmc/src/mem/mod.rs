@@ -1,18 +1,19 @@
 //! The memory-transaction engine (FF-A v1.0 chapters 5 and 11): who may use whose memory, by
 //! handle.
 //!
-//! A send puts a share into a slot; its handle names slot and generation. Retrieve, relinquish and
-//! reclaim find it there. What pages are in is kept in the address spaces alone ([`crate::mm`]): a
-//! share remembers the one leaf that all its pages had, and goes from leaf to leaf.
+//! A send puts a share into a slot, and the handle of the share names slot and generation.
+//! Retrieve, relinquish and reclaim find the share there. Page state is kept in the address spaces
+//! alone ([`crate::mm`]); a share remembers the one leaf that all its pages had before the send,
+//! and the one that they have now.
 //!
-//! Every call first validates all that it was given, then makes its change; a change that cannot be
-//! made leaves everything as it was. A caller's buffer is copied once and only the copy is read.
+//! Every call first validates its arguments and then makes its change. A change that fails leaves
+//! everything as it was. A caller's buffer is copied once, and only the copy is read.
 //!
 //! What is sent to an independent device is mapped for it with the send, and unmapped with the
 //! reclaim ([`independent`]).
 //!
 //! Lock order: mailbox of the caller, then slot, then address spaces in ascending order of
-//! partition id (the Normal world is 0). A call that needs no answer in RX lets the mailbox go
+//! partition id (the Normal world is 0). A call whose answer does not go to RX unlocks the mailbox
 //! before it takes the next lock.
 
 mod answers;
@@ -41,16 +42,17 @@ use crate::id::PartitionId;
 use crate::mm::ChangeError;
 use crate::partition::{Endpoint, Proxy};
 
-/// Tells the engine about endpoints.
+/// The endpoints of the system, as far as the engine needs them.
 pub(crate) trait Endpoints {
-    /// The endpoint that `id` stands for, if it is there and alive; every Non-secure id stands for
-    /// the Normal world.
+    /// Returns the endpoint that `id` stands for, if it exists and is alive. Every Non-secure id
+    /// stands for the Normal world.
     fn endpoint(&self, id: PartitionId) -> Option<&Endpoint>;
 
-    /// Who speaks for the endpoint `id`, if that is a stream endpoint.
+    /// Returns who speaks for the endpoint `id`, if that is a stream endpoint.
     fn proxy(&self, id: PartitionId) -> Option<Proxy>;
 
-    /// The same, be it dead or alive: where the records of what it sent lie.
+    /// Returns the endpoint that `id` stands for, dead or alive. Its quota holds the records of
+    /// what it sent.
     fn estate(&self, id: PartitionId) -> Option<&Endpoint>;
 
     /// Returns the stream endpoints that `proxy` speaks for, dead or alive.
@@ -60,7 +62,7 @@ pub(crate) trait Endpoints {
     fn index(&self, id: PartitionId) -> Option<usize>;
 }
 
-/// The engine at work for one call.
+/// The engine, for the time of one call.
 pub(crate) struct Engine<'s, H, E> {
     pub(crate) hal: &'s H,
     pub(crate) shares: &'s Shares,
@@ -68,8 +70,8 @@ pub(crate) struct Engine<'s, H, E> {
 }
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// The endpoint with that id, if `caller` may speak for it: it is itself or a stream endpoint
-    /// that it is proxy for (section 5.2.1).
+    /// Returns the endpoint with that id, if `caller` may speak for it: for itself, and for the
+    /// stream endpoints whose proxy it is (section 5.2.1).
     fn spoken_for<'e>(&'e self, id: PartitionId, caller: &'e Endpoint) -> Option<&'e Endpoint> {
         if id == caller.id() {
             return Some(caller);
@@ -79,7 +81,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 }
 
-/// The error for a change that failed, where a page that is not as it should be means `mismatch`.
+/// Returns the status code for a change that failed: `mismatch` if a page did not have the leaf
+/// that the change expects.
 fn refused(error: ChangeError, mismatch: FfaError) -> FfaError {
     match error {
         ChangeError::Mismatch => mismatch,

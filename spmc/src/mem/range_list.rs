@@ -1,9 +1,9 @@
 //! The address ranges of one share, in the order in which the owner gave them.
 //!
-//! A range is one word. The first few lie in the share itself, more of them in pages of the owner's
-//! quota, each of which ends with the index of the next; so a share of any size can be recorded,
-//! and costs its owner and nobody else. Pages are taken for ranges that are there, fragment by
-//! fragment, and never for those that are only announced.
+//! A range is one word. The first few lie in the share itself, the others in pages of the owner's
+//! quota, each of which ends with the index of the next page. So a share of any size can be
+//! recorded, at the expense of its owner alone. Pages are taken for ranges that have arrived,
+//! fragment by fragment, and never for those that are only announced.
 
 use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -13,15 +13,15 @@ use crate::error::{FfaError, Result};
 use crate::invariant::Invariant;
 use crate::mm::{ListPage, PagePool, Pages, WORDS, clear};
 
-/// Ranges that need no page.
+/// Ranges that lie in the share itself.
 const INLINE: usize = 4;
 
 /// Ranges per page; the last word is the index of the next page.
 const PER_PAGE: usize = WORDS - 1;
 
-/// Where the number of pages behind the first stands in a word: in the low 12 bits, which are zero
-/// in an address, and in the bits above those of any address. So every word is a range, and that of
-/// a single page is its address.
+/// The bits of a word that are zero in any address hold the number of pages behind the first one:
+/// the low 12 bits, and those from `ADDRESS_BITS` up. So every word is a range, and the word of a
+/// single page is the address of that page.
 const LOW: u64 = PAGE_SIZE - 1;
 const ADDRESS_BITS: u32 = 44;
 
@@ -32,7 +32,8 @@ fn pack(range: PageRange<Ipa>) -> u64 {
     (more >> 12 << ADDRESS_BITS) | range.base().raw() | more & LOW
 }
 
-/// Never `None`: the compiler sees that, and leaves the check out.
+/// Returns the range in `word`. It is never `None`: the compiler sees that, and leaves out the
+/// check.
 #[inline]
 fn unpack(word: u64) -> Option<PageRange<Ipa>> {
     let more = (word >> ADDRESS_BITS << 12) | word & LOW;
@@ -40,35 +41,35 @@ fn unpack(word: u64) -> Option<PageRange<Ipa>> {
     PageRange::new(base, more.wrapping_add(1))
 }
 
-/// The ranges of a page, and the link to the next page.
+/// Returns the ranges of a page, and the link to the next page.
 #[inline]
 fn split(store: Pages<'_>, page: Option<ListPage>) -> Option<(&[AtomicU64], &AtomicU64)> {
     let (link, ranges) = page?.words(store).split_last()?;
     Some((ranges, link))
 }
 
-/// The page behind `page`.
+/// Returns the page behind `page`.
 #[inline]
 fn following(store: Pages<'_>, page: Option<ListPage>) -> Option<ListPage> {
     let (_, link) = split(store, page)?;
     ListPage::from_word(store, link.load(Ordering::Relaxed))
 }
 
-/// Word `index` of the ranges of a page.
+/// Returns word `index` of the ranges of a page.
 #[inline]
 fn range_in(store: Pages<'_>, page: Option<ListPage>, index: usize) -> Option<&AtomicU64> {
     split(store, page)?.0.get(index)
 }
 
-/// The list. Must be [released](Self::release) to the pool that its pages came from.
+/// A list of ranges. It must be [released](Self::release) to the pool that its pages came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RangeList {
     inline: [u64; INLINE],
     head: Option<ListPage>,
-    /// The page that the next range goes to, and its place there.
+    /// The page that the next range goes to, and the place of that range in the page.
     tail: Option<ListPage>,
     next: usize,
-    /// The last page, and how many there are.
+    /// The last page, and the number of pages.
     last: Option<ListPage>,
     taken: usize,
     count: usize,
@@ -76,7 +77,7 @@ pub(super) struct RangeList {
 }
 
 impl RangeList {
-    /// No ranges. All zero.
+    /// An empty list, which is all zero.
     pub(super) const EMPTY: Self = Self {
         inline: [0; INLINE],
         head: None,
@@ -88,18 +89,18 @@ impl RangeList {
         pages: 0,
     };
 
-    /// How many ranges there are.
+    /// Returns the number of ranges.
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    /// How many pages all ranges have.
+    /// Returns the number of pages in all ranges.
     pub(super) fn pages(&self) -> u64 {
         self.pages
     }
 
-    /// Makes room for `more` ranges. `NO_MEMORY` if `pool` has not the pages; what it had is taken
-    /// then, and can be added to.
+    /// Makes room for `more` ranges. `NO_MEMORY` if `pool` has too few pages; those that it had are
+    /// taken then, and another attempt goes on from there.
     #[inline]
     pub(super) fn reserve(
         &mut self,
@@ -129,7 +130,7 @@ impl RangeList {
     ) -> Result<()> {
         while let Some(range) = ranges.next() {
             self.push(store, range?)?;
-            // Then all that go to the same page, with nothing to look up for each.
+            // Fill the rest of the page without a look-up for each range.
             let (mut count, mut pages) = (0_usize, 0_u64);
             let mut outcome = Ok(());
             for (place, range) in self.room(store).iter().zip(ranges.by_ref()) {
@@ -153,7 +154,8 @@ impl RangeList {
         Ok(())
     }
 
-    /// The words left of the page that the next range goes to; none while ranges need no page.
+    /// Returns the free words of the page that the next range goes to; none while ranges go to the
+    /// share itself.
     fn room<'p>(&self, store: Pages<'p>) -> &'p [AtomicU64] {
         let words = split(store, self.tail).filter(|_| self.count >= INLINE);
         words
@@ -161,7 +163,7 @@ impl RangeList {
             .unwrap_or(&[])
     }
 
-    /// Appends a range. `INVALID_PARAMETERS` if there is no room that was reserved for it.
+    /// Appends a range. `INVALID_PARAMETERS` if no room was reserved for it.
     #[inline]
     pub(super) fn push(&mut self, store: Pages<'_>, range: PageRange<Ipa>) -> Result<()> {
         if let Some(slot) = self.inline.get_mut(self.count) {
@@ -175,12 +177,12 @@ impl RangeList {
             self.next = self.next.wrapping_add(1);
         }
         self.count = self.count.wrapping_add(1);
-        // Less than 2^28 pages in each of less than 2^32 ranges.
+        // At most 2^31 pages in each of less than 2^32 ranges: no overflow.
         self.pages = self.pages.wrapping_add(range.pages());
         Ok(())
     }
 
-    /// Goes on to the next page that was reserved; returns its first word.
+    /// Goes on to the next page that was reserved, and returns its first word.
     #[cold]
     fn turn_page<'p>(&mut self, store: Pages<'p>) -> Result<&'p AtomicU64> {
         let next = following(store, self.tail);
@@ -189,12 +191,12 @@ impl RangeList {
         Ok(first)
     }
 
-    /// The ranges in order.
+    /// Returns the ranges in order.
     pub(super) fn iter<'p>(&'p self, store: Pages<'p>) -> Iter<'p> {
         self.iter_from(store, 0)
     }
 
-    /// The ranges in order from that with index `first` on.
+    /// Returns the ranges in order, from the one with index `first` on.
     pub(super) fn iter_from<'p>(&'p self, store: Pages<'p>, first: usize) -> Iter<'p> {
         let inline = self.inline.get(first..self.count.min(INLINE));
         let mut rest = Iter {
@@ -233,27 +235,27 @@ impl RangeList {
     }
 }
 
-/// A page of a list: what comes before it is done.
+/// A position in a list, before which all pages are done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Position {
-    /// Whole ranges, and pages of the next.
+    /// Whole ranges that are done, and pages of the next range.
     ranges: usize,
     pages: u64,
 }
 
 impl Position {
-    /// Nothing is done yet.
+    /// The start, where nothing is done yet.
     pub(super) const START: Self = Self {
         ranges: 0,
         pages: 0,
     };
 
-    /// Returns whether nothing is left of `list`.
+    /// Returns whether all of `list` is done.
     pub(super) fn is_end(&self, list: &RangeList) -> bool {
         self.ranges == list.count()
     }
 
-    /// Goes on by that many pages of `range`, the one that it is in.
+    /// Goes on by that many pages of `range`, in which the position lies.
     fn advance(&mut self, range: &PageRange<Ipa>, pages: u64) {
         self.pages = self.pages.saturating_add(pages);
         if self.pages >= range.pages() {
@@ -262,14 +264,15 @@ impl Position {
         }
     }
 
-    /// Where it is in `range`.
+    /// Returns the address of the position in `range`.
     fn address(&self, range: &PageRange<Ipa>) -> u64 {
         let offset = self.pages.wrapping_mul(PAGE_SIZE);
         range.base().raw().wrapping_add(offset)
     }
 
-    /// Compares with another list that must name the same pages in the same order: what it is
-    /// called with must be the next of them.
+    /// Compares `list` with another one, which must name the same pages in the same order. The
+    /// result is called with one range of the other list after the other, and returns whether that
+    /// range is next.
     pub(super) fn compare<'c>(
         &'c mut self,
         list: &'c RangeList,
@@ -296,7 +299,7 @@ impl Position {
         }
     }
 
-    /// The next pages of `list`, at most `most` of them; `None` at the end, or if `most` is 0.
+    /// Takes the next pages, at most `most` of them; `None` at the end, or if `most` is 0.
     pub(super) fn take(&mut self, rest: &mut Iter<'_>, most: u64) -> Option<PageRange<Ipa>> {
         let range = rest.clone().next()?;
         let pages = most.min(range.pages().saturating_sub(self.pages));
@@ -308,7 +311,7 @@ impl Position {
         Some(taken)
     }
 
-    /// The ranges from this one on.
+    /// Returns the ranges from the position on.
     pub(super) fn rest<'p>(&self, list: &'p RangeList, store: Pages<'p>) -> Iter<'p> {
         list.iter_from(store, self.ranges)
     }
@@ -319,16 +322,17 @@ impl Position {
 pub(super) struct Iter<'p> {
     /// Ranges of the page behind which `page` comes.
     words: slice::Iter<'p, AtomicU64>,
-    /// Those that need no page, which come first.
+    /// Ranges in the share itself, which come first.
     inline: slice::Iter<'p, u64>,
     store: Pages<'p>,
-    /// The next page, and how many ranges come there and behind it.
+    /// The next page, and the number of ranges in that page and those behind it.
     page: Option<ListPage>,
     left: usize,
 }
 
 impl Iter<'_> {
-    /// Goes on to the next page. By value: an iterator that a loop keeps in registers stays there.
+    /// Goes on to the next page. It takes the iterator by value, so that a loop can keep it in
+    /// registers.
     #[cold]
     fn turn_page(mut self) -> Self {
         let words = split(self.store, self.page).map_or(&[][..], |(words, _)| words);

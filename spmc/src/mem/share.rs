@@ -1,4 +1,4 @@
-//! A share: a region that was sent and not reclaimed, its receivers, and how far it has come.
+//! A share: a region that was sent and not reclaimed, with its receivers and its stage.
 
 use arrayvec::ArrayVec;
 
@@ -15,11 +15,11 @@ use crate::partition::Proxy;
 /// The three ways to send memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendKind {
-    /// Ownership goes with it.
+    /// The receiver becomes the owner.
     Donate,
-    /// The owner has no access meanwhile.
+    /// The owner has no access until it reclaims the region.
     Lend,
-    /// Owner and borrowers have access.
+    /// Owner and borrowers have access at the same time.
     Share,
 }
 
@@ -27,25 +27,25 @@ pub enum SendKind {
 #[derive(Clone, Debug)]
 pub(super) struct Borrower {
     pub(super) id: PartitionId,
-    /// Who speaks for it, if it is a stream endpoint.
+    /// The proxy, if the receiver is a stream endpoint.
     pub(super) proxy: Option<Proxy>,
-    /// As the owner gave them.
+    /// Access permissions that the owner gave.
     pub(super) permissions: AccessPermissions,
     pub(super) implementation_defined: [u64; 2],
-    /// The leaf of its pages while it has retrieved them.
+    /// The leaf of the receiver's pages while it has retrieved them.
     pub(super) mapped: Option<Leaf>,
-    /// It has retrieved the region at least once.
+    /// The receiver has retrieved the region at least once.
     pub(super) has_retrieved: bool,
-    /// It wants the region zeroed when it dies with it.
+    /// The receiver wants the region zeroed if it dies before it relinquishes the region.
     pub(super) zero_after: bool,
-    /// The request that it is sending.
+    /// The retrieve request of which fragments are missing.
     pub(super) asking: Option<Asking>,
-    /// The response that it reads, or has read last.
+    /// The response that the receiver reads, or read last.
     pub(super) reading: Reading,
 }
 
 impl Borrower {
-    /// Returns whether `id` speaks for it: its own, or that of its proxy.
+    /// Returns whether `id` speaks for the receiver: it is the receiver's own id, or its proxy's.
     pub(super) fn is_spoken_for_by(&self, id: PartitionId) -> bool {
         match self.proxy {
             None => self.id == id,
@@ -53,48 +53,48 @@ impl Borrower {
         }
     }
 
-    /// Returns whether it is an independent device, for which nobody can speak.
+    /// Returns whether the receiver is an independent device, for which nobody can speak.
     pub(super) fn is_independent(&self) -> bool {
         self.proxy == Some(Proxy::None)
     }
 }
 
-/// Everything that a receiver is given.
+/// The access that a receiver is granted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grant {
     pub(super) permissions: AccessPermissions,
     pub(super) memory: MemoryType,
     pub(super) leaf: Leaf,
     pub(super) zero_after: bool,
-    /// The receiver has said where the region is to lie, and need not be told.
+    /// The request lists the addresses, so the response need not list them.
     pub(super) placed: bool,
-    /// How the request was laid out, and the response is.
+    /// The layout of the request, which the response has, too.
     pub(super) layout: Layout,
 }
 
-/// A retrieve request of which fragments are missing. It is granted if the rest of the addresses
-/// are the right ones.
+/// A retrieve request of which fragments are missing. The request is granted if the rest of its
+/// addresses are those of the region.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asking {
     pub(super) grant: Grant,
-    /// Bytes of the request that are there, and of all of it.
+    /// Bytes of the request that have arrived, and bytes of the whole.
     pub(super) received: usize,
     pub(super) total: usize,
-    /// The buffer that its fragments come in, if that is not TX.
+    /// The buffer that the fragments come in, if that is not TX.
     pub(super) buffer: Option<PageRange<Ipa>>,
     pub(super) compared: Position,
 }
 
-/// A descriptor that the SPMC sends in fragments: offsets as its reader counts.
+/// A response that the SPMC sends in fragments, with offsets from its start.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Reading {
-    /// Where the last fragment started.
+    /// Offset at which the last fragment started.
     pub(super) last: usize,
-    /// Where the next one starts; 0: nothing is being sent.
+    /// Offset at which the next fragment starts; 0 if nothing is left to be sent.
     pub(super) next: usize,
-    /// The buffer that they go in, if that is not RX.
+    /// The buffer that the fragments go to, if that is not RX.
     pub(super) buffer: Option<PageRange<Ipa>>,
-    /// How it is laid out.
+    /// The layout of the response.
     pub(super) layout: Layout,
 }
 
@@ -104,14 +104,14 @@ impl Reading {
         self.next != 0 && offset == self.next
     }
 
-    /// Returns whether the last fragment, other than that which came with the response, started at
-    /// `offset`.
+    /// Returns whether the last fragment started at `offset`. The first one, which came with
+    /// `FFA_MEM_RETRIEVE_RESP`, is not repeated.
     fn repeats(&self, offset: usize) -> bool {
         offset != 0 && offset == self.last
     }
 }
 
-/// Who reads a response.
+/// The reader of a response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reader {
     /// The Hypervisor, for whom nothing is mapped.
@@ -129,7 +129,7 @@ pub(super) struct Zeroing {
 }
 
 impl Zeroing {
-    /// Nothing is zeroed yet of what a dead borrower had.
+    /// The region of a dead borrower, of which nothing is zeroed yet.
     pub(super) const ESTATE: Self = Self {
         operation: Operation::Estate,
         pace: Pace::Spmc,
@@ -137,60 +137,61 @@ impl Zeroing {
     };
 }
 
-/// The party that goes on after a slice, and when.
+/// Who goes on with a call after a slice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Pace {
     /// The call is paused until its caller resumes it.
     Caller,
-    /// The SPMC goes on by itself when it has seen to its interrupts.
+    /// The SPMC goes on by itself after it has handled Secure interrupts.
     Spmc,
 }
 
 impl Pace {
-    /// Returns the pace of a call whose caller agrees to be paused, or does not.
+    /// Returns `Caller` if the caller `agrees` to be paused, `Spmc` otherwise.
     pub(super) fn of(agrees: bool) -> Self {
         if agrees { Self::Caller } else { Self::Spmc }
     }
 }
 
-/// The reason for zeroing. Nobody has access meanwhile.
+/// The operation that zeroes a region. Nobody has access to the region meanwhile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Operation {
-    /// It is being sent.
+    /// The owner sends the region.
     Send,
-    /// The last borrower, which had it with that leaf, gives it back.
+    /// The last borrower, which had mapped the region with that leaf, relinquishes it.
     Relinquish(PartitionId, Leaf),
-    /// Its owner takes it back.
+    /// The owner reclaims the region.
     Reclaim,
-    /// Its last borrower died with it, so this is nobody's call: the SPMC goes on when a PE is
-    /// free, and the owner as soon as it reclaims the region.
+    /// The last borrower died before it relinquished the region, so no call is under way. The SPMC
+    /// zeroes a slice whenever a PE is free; if the owner reclaims the region, that call zeroes the
+    /// rest.
     Estate,
 }
 
-/// How far a share has come.
+/// The stages of a share.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stage {
-    /// Fragments of its descriptor are missing. Its owner's pages are as they were.
+    /// Fragments of the descriptor are missing. The owner's pages are unchanged.
     Arriving {
-        /// Bytes of the descriptor that are there, and of all of it.
+        /// Bytes of the descriptor that have arrived, and bytes of the whole.
         received: usize,
         total: usize,
-        /// Pages that the descriptor claims to have.
+        /// Total page count of the descriptor.
         pages: u64,
-        /// The buffer that its fragments come in, if that is not TX.
+        /// The buffer that the fragments come in, if that is not TX.
         buffer: Option<PageRange<Ipa>>,
-        /// The younger of two has the higher number.
+        /// Age: of two transactions, the younger has the higher number.
         age: u64,
     },
-    /// It can be retrieved, or was.
+    /// The region is sent: borrowers can retrieve it, or have.
     Sent,
-    /// A call about it was paused in the middle of zeroing, and must be resumed before anything
-    /// else happens to it.
+    /// A call was paused while it zeroed the region. No other call can name the share until that
+    /// one is complete.
     Paused(Zeroing),
-    /// It was donated and retrieved. Nothing is left of it but the response, which the new owner
-    /// still reads.
+    /// The region was donated and retrieved. Only the response is left, which the new owner still
+    /// reads.
     Given,
-    /// Sending it failed. Its owner's pages are as they were.
+    /// The send failed. The owner's pages are unchanged.
     Void,
 }
 
@@ -204,18 +205,20 @@ pub(super) struct Share {
     pub(super) stage: Stage,
     /// The type that a borrower may ask for at most, if the owner has said so.
     pub(super) memory: Option<MemoryType>,
-    /// Zeroed when it was sent.
+    /// The region was zeroed when it was sent.
     pub(super) zeroed: bool,
-    /// Its sender agrees to be paused.
+    /// The sender agrees to be paused.
     pub(super) sliced: bool,
-    /// To be zeroed when nobody has it any more, before anybody gets it.
+    /// The region must be zeroed when the last borrower is gone, before anybody else gets it.
     pub(super) zero_after: bool,
-    /// Its owner is dead: nobody can retrieve it any more, and it ends with the last relinquish.
+    /// The owner is dead: nobody can retrieve the region any more, and the share ends with the last
+    /// relinquish.
     pub(super) orphaned: bool,
-    /// Where its pages lie, once it is sent.
+    /// The IPA space of the pages, once they are sent.
     pub(super) world: World,
-    /// The owner's pages before they were sent, and now; no leaves while fragments are missing.
-    /// Execute-never if any of them is: a borrower gets what the owner has of all.
+    /// The leaf of the owner's pages before the send, and after it; none while fragments are
+    /// missing. If one of the pages is execute-never, so are both leaves: a borrower gets only what
+    /// the owner may do with every page.
     pub(super) owned: Leaf,
     pub(super) sent: Leaf,
     pub(super) ranges: RangeList,
@@ -225,7 +228,7 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// Nothing yet that `owner` sends.
+    /// Makes the share of a region that `owner` is about to send, without ranges and borrowers.
     pub(super) fn new(kind: SendKind, owner: PartitionId) -> Self {
         Self {
             kind,
@@ -251,13 +254,13 @@ impl Share {
         self.memory.unwrap_or(self.owned.attributes().memory)
     }
 
-    /// Returns whether its pages are memory that the owner can write, and not a device.
+    /// Returns whether the pages are Normal memory that the owner can write.
     pub(super) fn owner_can_zero(&self) -> bool {
         let own = self.owned.attributes();
         own.memory.is_normal() && own.permissions.contains(Permissions::WRITE)
     }
 
-    /// Returns whether it is `caller` that sent it. The Normal world answers for all its ids, a
+    /// Returns whether `caller` sent the share. The Normal world answers for all Non-secure ids, a
     /// partition for its own.
     pub(super) fn is_sent_by(&self, caller: PartitionId) -> bool {
         if caller.is_secure() {
@@ -267,13 +270,12 @@ impl Share {
         }
     }
 
-    /// Returns whether nobody has it and it is still to be zeroed, after the death of its last
-    /// borrower.
+    /// Returns whether the region is still to be zeroed after the death of its last borrower.
     pub(super) fn is_estate(&self) -> bool {
         matches!(self.stage, Stage::Paused(zeroing) if zeroing.operation == Operation::Estate)
     }
 
-    /// Returns whether a borrower that can relinquish it has the region mapped.
+    /// Returns whether a borrower has the region mapped that can relinquish it.
     pub(super) fn must_be_relinquished(&self) -> bool {
         let mut borrowers = self.borrowers.iter();
         borrowers.any(|borrower| borrower.mapped.is_some() && !borrower.is_independent())
@@ -292,15 +294,16 @@ impl Share {
             .any(|borrower| borrower.mapped.is_some())
     }
 
-    /// Returns whether more than one receiver can have it, so that the attributes that its owner
-    /// gave bind all.
+    /// Returns whether several receivers may have the region, so that the owner's attributes bind
+    /// all.
     pub(super) fn is_uniform(&self) -> bool {
         self.kind == SendKind::Share || self.borrowers.len() > 1
     }
 
     /// Returns the response whose fragment at `offset` the endpoint `reader` may fetch: the
-    /// Hypervisor's, or that of a borrower that has the region and that `reader` speaks for. Where
-    /// a proxy reads several, one that goes on there comes before one that is repeated.
+    /// Hypervisor's, or that of a borrower that has the region and that `reader` speaks for. If a
+    /// proxy reads several responses, one whose next fragment starts at `offset` comes before one
+    /// whose last fragment did.
     pub(super) fn reading(
         &mut self,
         reader: PartitionId,
@@ -322,7 +325,7 @@ impl Share {
         Some((Reader::Borrower, &mut borrower.reading))
     }
 
-    /// The receiver with that id.
+    /// Returns the receiver with that id.
     pub(super) fn borrower(&mut self, id: PartitionId) -> Option<&mut Borrower> {
         self.borrowers.iter_mut().find(|borrower| borrower.id == id)
     }

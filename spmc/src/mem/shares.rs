@@ -1,9 +1,9 @@
-//! The table of shares ([`super::share`]): a fixed number of slots, one lock each, and a bitmap of
-//! those in use.
+//! The table of shares ([`super::share`]): a fixed number of slots with one lock each, and a bitmap
+//! of the slots in use.
 //!
-//! Slots are divided by their index: each endpoint that can send has some that nobody else gets,
-//! and the others are for whoever has used up its own. So a slot that becomes vacant goes back to
-//! where it came from, without a count that could go wrong.
+//! Slots are divided by their index: each endpoint that can send has some of its own, and the
+//! others are for endpoints whose own slots are all in use. So a slot that becomes vacant goes back
+//! to where it came from, without a count that could go wrong.
 //!
 //! A handle is `generation << 16 | slot`. The generation moves on when the slot is vacated, so a
 //! handle never names anything but the share that it was made for; it starts at 1 and stays below
@@ -30,20 +30,20 @@ use crate::sync::{Mutex, MutexGuard};
 struct Slot {
     /// Generation of the current handle less one: all zero at boot.
     past: u32,
-    /// One or none. Unlike an `Option`, none is written as zeros: the table takes no room in the
-    /// image.
+    /// One share or none. Unlike `None`, an empty array is all zero, so the table takes no room in
+    /// the image.
     share: ArrayVec<Share, 1>,
 }
 
 const WORD: usize = u64::BITS as usize;
 const SLOT_BITS: u32 = 16;
 
-/// The first slot that is for all.
+/// The first of the slots that all endpoints may use.
 const COMMON: usize = SHARES_NORMAL_WORLD + MAX_PARTITIONS * SHARES_PARTITION;
 
 const _: () = assert!(COMMON <= MAX_SHARES && MAX_SHARES <= 1 << SLOT_BITS);
 
-/// The slots that only the partition at that index gets, or the Normal world.
+/// Returns the slots that only the partition at that index may use, or for `None` the Normal world.
 fn own_slots(partition: Option<usize>) -> Range<usize> {
     let Some(index) = partition else {
         return 0..SHARES_NORMAL_WORLD;
@@ -53,7 +53,7 @@ fn own_slots(partition: Option<usize>) -> Range<usize> {
     start..start.saturating_add(SHARES_PARTITION).min(COMMON)
 }
 
-/// The bits of `slots` in the word whose first bit is slot `first`.
+/// Returns the bits of `slots` in the word whose first bit is slot `first`.
 fn bits_of(slots: &Range<usize>, first: usize) -> u64 {
     let below = |end: usize| {
         let count = end.saturating_sub(first).min(WORD);
@@ -69,8 +69,8 @@ fn bits_of(slots: &Range<usize>, first: usize) -> u64 {
 #[derive(Debug)]
 pub struct Shares {
     used: [AtomicU64; MAX_SHARES.div_ceil(WORD)],
-    /// Slots of shares of which fragments are missing. Written with the slot locked; a bit may stay
-    /// a moment longer than that is so.
+    /// Slots of shares of which fragments are missing. Written with the slot locked. A bit is a
+    /// hint: it may stay set for a moment after the last fragment has arrived.
     arriving: [AtomicU64; MAX_SHARES.div_ceil(WORD)],
     clock: AtomicU64,
     slots: [Mutex<Slot>; MAX_SHARES],
@@ -92,7 +92,7 @@ impl Shares {
         }
     }
 
-    /// How many shares there are.
+    /// Returns the number of shares.
     pub fn live(&self) -> usize {
         self.used
             .iter()
@@ -100,8 +100,8 @@ impl Shares {
             .sum()
     }
 
-    /// Takes a vacant slot for what the partition at that index, or the Normal world, sends: one of
-    /// its own, or of those that are for all. `NO_MEMORY` if there is none.
+    /// Takes a vacant slot for a send of the partition at that index, or for `None` of the Normal
+    /// world: one of its own slots, or else one that all may use. `NO_MEMORY` if there is none.
     pub(super) fn claim(&self, partition: Option<usize>) -> Result<Vacancy<'_>> {
         let index = self
             .take(own_slots(partition))
@@ -115,7 +115,7 @@ impl Shares {
         })
     }
 
-    /// Takes one of `slots`, if one is vacant; its index.
+    /// Takes one of `slots`, if one is vacant, and returns its index.
     fn take(&self, slots: Range<usize>) -> Option<usize> {
         let begin = slots.start / WORD;
         let words = self.used.get(begin..slots.end.div_ceil(WORD))?;
@@ -139,7 +139,7 @@ impl Shares {
         }
     }
 
-    /// All shares there are, one after the other. Each is locked until the next is asked for.
+    /// Iterates over all shares. Each one is locked until the next is asked for.
     pub(super) fn iter(&self) -> impl Iterator<Item = Found<'_>> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {
             let slot = slot.lock();
@@ -152,8 +152,8 @@ impl Shares {
         })
     }
 
-    /// The share that `handle` names, if it is sent. `INVALID_PARAMETERS` if there is none, `BUSY`
-    /// if a call about it is paused.
+    /// Finds the share that `handle` names, if it is sent. `INVALID_PARAMETERS` if there is none,
+    /// `BUSY` if a call about it is paused.
     pub(super) fn find(&self, handle: Handle) -> Result<Found<'_>> {
         let mut found = self.find_any(handle)?;
         match found.share()?.stage {
@@ -163,8 +163,7 @@ impl Shares {
         }
     }
 
-    /// The share that `handle` names, however far it has come. `INVALID_PARAMETERS` if there is
-    /// none.
+    /// Finds the share that `handle` names, in any stage. `INVALID_PARAMETERS` if there is none.
     pub(super) fn find_any(&self, handle: Handle) -> Result<Found<'_>> {
         let index = (handle.bits() & ((1 << SLOT_BITS) - 1)) as usize;
         let invalid = FfaError::InvalidParameters;
@@ -179,19 +178,19 @@ impl Shares {
         })
     }
 
-    /// The next age.
+    /// Returns the next age.
     pub(super) fn age(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Finds again what was arriving; `None` if it is not arriving any more.
+    /// Finds the share of an arrival again; `None` if it is not arriving any more.
     pub(super) fn find_arriving(&self, arrival: Arrival) -> Option<Found<'_>> {
         let mut found = self.find_any(arrival.handle).ok()?;
         (found.arrival() == Some(arrival)).then_some(found)
     }
 
-    /// All shares of which fragments are missing, one after the other. Each is locked until the
-    /// next is asked for.
+    /// Iterates over all shares of which fragments are missing. Each one is locked until the next
+    /// is asked for.
     pub(super) fn arriving(&self) -> impl Iterator<Item = Found<'_>> {
         let words = self.arriving.iter().zip((0..MAX_SHARES).step_by(WORD));
         let marked = words.flat_map(|(word, first)| {
@@ -263,7 +262,7 @@ impl Arrival {
     }
 }
 
-/// A slot taken and not filled yet; vacant again when dropped.
+/// A slot that is taken and not filled yet. It becomes vacant again when this is dropped.
 pub(super) struct Vacancy<'s> {
     shares: &'s Shares,
     slot: &'s Mutex<Slot>,
@@ -271,15 +270,15 @@ pub(super) struct Vacancy<'s> {
 }
 
 impl Vacancy<'_> {
-    /// Fills the slot with `share`, of which nothing is left, and returns the handle.
+    /// Moves the contents of `share` to the slot, and returns the handle.
     #[inline]
     pub(super) fn fill(self, share: &mut Share) -> Handle {
         let mut slot = self.slot.lock();
         if let Stage::Arriving { .. } = share.stage {
             set(&self.shares.arriving, self.index);
         }
-        // Room for borrowers is most of a share, and most have one: only those that there are, are
-        // copied. There is room: who vacated the slot left nothing in it.
+        // Room for borrowers is most of a share, and most shares have one borrower: copy no more
+        // than those that exist. The slot is empty, because it was vacated.
         let pushed = slot.share.try_push(Share {
             ranges: mem::replace(&mut share.ranges, RangeList::EMPTY),
             borrowers: ArrayVec::new_const(),
@@ -312,7 +311,7 @@ pub(super) struct Found<'s> {
 }
 
 impl Found<'_> {
-    /// The share. `INVALID_PARAMETERS` cannot be: a slot is found only while it has one.
+    /// The share. The error cannot happen: a slot is found only while it has a share.
     pub(super) fn share(&mut self) -> Result<&mut Share> {
         self.slot
             .share
@@ -320,13 +319,12 @@ impl Found<'_> {
             .ok_or(FfaError::InvalidParameters)
     }
 
-    /// Its handle.
+    /// Returns the handle of the share.
     pub(super) fn handle(&self) -> Handle {
         handle_of(&self.slot, self.index)
     }
 
-    /// Returns what leads back to the share when it has been let go, if fragments of it are
-    /// missing.
+    /// Returns how to find the share again after it was unlocked, if fragments of it are missing.
     pub(super) fn arrival(&mut self) -> Option<Arrival> {
         let handle = self.handle();
         match self.share().ok()?.stage {
@@ -335,7 +333,7 @@ impl Found<'_> {
         }
     }
 
-    /// Notes that no fragment of it is missing any more.
+    /// Notes that the last fragment has arrived.
     pub(super) fn has_arrived(&self) {
         clear(&self.shares.arriving, self.index);
     }
