@@ -15,8 +15,8 @@ use crate::partition::Endpoint;
 use crate::sync::MutexGuard;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// Ends a donation: the receiver that the caller speaks for owns the region, the donor does not
-    /// know it any more, the handle is spent.
+    /// Ends a donation: the receiver owns the region, the donor has lost it, and the handle is
+    /// invalid.
     pub(super) fn give(
         &self,
         mut found: Found<'_>,
@@ -58,8 +58,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 return Err(error);
             }
         };
-        // Last, as it cannot be undone: what the donor could execute is forgotten. It needs no
-        // tables but those of the send.
+        // This change comes last, because it cannot be undone: it forgets which pages the donor
+        // could execute. It needs no tables but those of the send.
         let gone = donor_space.change_owned(self.hal, share.world, ranges, given);
         Invariant::Undo.expect(gone.is_ok());
         if reading == Reading::default() {
@@ -75,12 +75,12 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Ok(answer)
     }
 
-    /// The new owner does not want what it has begun to read the description of (section 12.2.2.3,
-    /// 8): it is the donor's again, as before it was retrieved. If the donor could execute some of
+    /// Undoes the retrieval of a donation whose response the new owner does not read to its end
+    /// (section 12.2.2.3, 8): the donor owns the region again. If the donor could execute some of
     /// its pages and not others, it can execute none of them now.
     ///
-    /// `DENIED` if the receiver has used its ownership already, or the donor is dead or was loaded
-    /// anew; `NO_MEMORY` if the donor cannot record it.
+    /// `DENIED` if the receiver has used its ownership already, or the donor is dead or was
+    /// restarted; `NO_MEMORY` if there are no tables for the donor.
     pub(super) fn give_back(
         &self,
         share: &mut Share,

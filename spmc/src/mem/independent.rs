@@ -2,7 +2,7 @@
 //! 11.7.1.2, step 3).
 //!
 //! Nobody speaks for such a device: it neither retrieves nor relinquishes. It has the region from
-//! the send on, and loses it by the reclaim.
+//! the send to the reclaim.
 
 use super::share::{SendKind, Share, Stage};
 use super::{Endpoints, Engine, refused};
@@ -16,8 +16,8 @@ use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Maps the region, which `owner` has just sent, for all independent devices among its
-    /// borrowers. If that fails nobody has it, and it is the owner's again: `NO_MEMORY` if there
-    /// are no tables, `DENIED` if a device knows the pages already.
+    /// borrowers. If that fails, nobody has the region but its owner, as before the send:
+    /// `NO_MEMORY` if there are no tables, `DENIED` if a device has the pages already.
     pub(super) fn map_for_devices(&self, owner: &Endpoint, share: &mut Share) -> Result<()> {
         let state = if share.kind == SendKind::Lend && !share.is_uniform() {
             State::BorrowedExclusive
@@ -65,8 +65,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         outcome
     }
 
-    /// Unmaps the region for all independent devices that have it. `ABORTED` if one is not there
-    /// any more, or has the region no longer.
+    /// Unmaps the region for all independent devices that have it. `ABORTED` if a device is gone,
+    /// or has lost the region.
     pub(super) fn unmap_for_devices(&self, share: &mut Share) -> Result<()> {
         loop {
             let mut having = share.borrowers.iter().filter(|b| b.is_independent());

@@ -1,5 +1,5 @@
 //! Judges what an owner offers (FF-A v1.0 sections 5.11, 5.12 and 11.1 to 11.3): the header of its
-//! descriptor and the receivers. Pages are not looked at here.
+//! descriptor and the receivers. Pages are not checked here.
 
 use super::flags::{FLAG_SLICED, FLAG_ZERO, sliced_flag};
 use super::share::{Borrower, Reading, SendKind, Share};
@@ -13,7 +13,7 @@ use crate::id::PartitionId;
 use crate::partition::{Endpoint, Proxy};
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// Judges header and receivers, and notes in the new share what they say.
+    /// Judges the header and the receivers, and records them in the new share.
     pub(super) fn judge(
         &self,
         transaction: &Transaction<'_>,
@@ -60,12 +60,12 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 .try_push(borrower)
                 .map_err(|_| FfaError::NoMemory)?;
         }
-        // Who alone receives may choose memory type and execution at retrieval, so the owner must
-        // leave that open.
+        // A single receiver may choose memory type and execution when it retrieves the region, so
+        // the owner must leave both open.
         let memory = MemoryType::decode(transaction.attributes)?;
         let for_device = borrowers.iter().any(Borrower::is_independent);
         if for_device && kind == SendKind::Donate {
-            // It could neither say that it has it nor ever part with it.
+            // A device can neither retrieve the region nor give it away again.
             return Err(FfaError::Denied);
         }
         let owner_decides = kind == SendKind::Share || count > 1;
@@ -91,8 +91,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ) -> Result<Borrower> {
         let invalid = FfaError::InvalidParameters;
         if !receiver.id.is_secure() {
-            // No borrower in the Normal world: a partition must not, and the Normal world's own
-            // business is its Hypervisor's.
+            // No borrower is in the Normal world: partitions must not send there, and the
+            // Hypervisor handles transactions between VMs.
             return Err(if sender.is_secure() {
                 FfaError::Denied
             } else {
@@ -104,8 +104,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         let permissions = AccessPermissions::decode(receiver.permissions)?;
         let proxy = self.endpoints.proxy(receiver.id);
-        // A stream endpoint never executes, and has nobody who could choose its access (sections
-        // 5.11.2 and 5.11.3).
+        // A stream endpoint never executes and cannot choose its access (sections 5.11.2 and
+        // 5.11.3).
         let must_say_data = kind != SendKind::Donate || proxy.is_some();
         let may_say_instruction =
             proxy.is_some() && permissions.instruction == Some(InstructionAccess::ExecuteNever);

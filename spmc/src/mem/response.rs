@@ -1,5 +1,5 @@
-//! Responses to retrieve requests, and `FFA_MEM_FRAG_RX` (FF-A v1.0 section 12.2.2): what does not
-//! fit into the caller's buffer at once is fetched from there.
+//! Responses to retrieve requests, and `FFA_MEM_FRAG_RX` (FF-A v1.0 section 12.2.2): the reader of
+//! a long response fetches it in fragments.
 
 use super::answers::asked_with;
 use super::channel::Channel;
@@ -17,7 +17,7 @@ use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Writes the response, or as much of it as fits, to the caller's RX or buffer. Returns the
-    /// completion of the call, and what is left to be read.
+    /// completion of the call, and what remains to be read.
     pub(super) fn answer(
         &self,
         channel: &mut Channel<'_>,
@@ -52,9 +52,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ///
     /// `INVALID_PARAMETERS` if the handle is not of a region that the caller has retrieved and not
     /// relinquished, the offset is neither where the next fragment starts nor where the last one
-    /// did, all has been sent, w4 is not what it must be, or registers are not zero that must be;
-    /// `BUSY` if RX is not free; `ABORTED` if it does not answer. The same call can be made again
-    /// then.
+    /// did, all has been sent, or w4 does not name the owner; `BUSY` if RX is not free; `ABORTED`
+    /// if RX does not answer. After an error the call can be repeated.
     pub(crate) fn fragment_rx(
         &self,
         buffer: &mut DescriptorBuffer,
@@ -98,8 +97,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             asked_with(caller, share.owner) as u64,
         ]);
         if share.stage == Stage::Given && reader == Reader::Borrower && next == total {
-            // The new owner has read all that was kept for it. The Hypervisor, who may read too,
-            // ends nothing.
+            // The new owner has read its response to the end. A response that the Hypervisor reads
+            // does not end the share.
             self.discard(found);
         } else if let Some((_, reading)) = share.reading(caller.id(), offset) {
             reading.last = offset;
@@ -108,9 +107,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Ok(answer)
     }
 
-    /// Puts that part of a response into the caller's RX or buffer that starts at `offset` and
-    /// fits, and passes it. Returns its length. At offset 0, and only there, `head` is the
-    /// response.
+    /// Puts as much of a response as fits, from `offset` on, into the caller's RX or buffer, and
+    /// passes it to the caller. Returns the length of that part. `head` is the response if `offset`
+    /// is 0, and `None` otherwise.
     #[allow(
         clippy::too_many_arguments,
         reason = "all that a caller has at hand: its way, its memory, its copy"
@@ -150,7 +149,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 }
 
-/// Bytes of a response in that layout.
+/// Returns the length of a response in that layout.
 fn total_size(share: &Share, layout: Layout) -> usize {
     Response::head_size(layout).saturating_add(share.ranges.count().saturating_mul(CONSTITUENT))
 }

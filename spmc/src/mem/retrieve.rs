@@ -1,9 +1,8 @@
-//! `FFA_MEM_RETRIEVE_REQ` (FF-A v1.0 section 11.4): a receiver asks for access to what was sent to
-//! it, and gets it mapped and described.
+//! `FFA_MEM_RETRIEVE_REQ` (FF-A v1.0 section 11.4): a receiver asks for access to a region that was
+//! sent to it. The region is mapped for the receiver and described in the response.
 //!
-//! What it may ask for is judged in [`super::grant`]. A receiver that says where the region is to
-//! lie can only say where it lies already; its list is compared as it arrives, in fragments if it
-//! is long.
+//! [`super::grant`] judges the request. A receiver that names addresses for the region can only
+//! name those that the region has; its list is compared as it arrives, in fragments if it is long.
 
 use super::channel::Channel;
 use super::grant::{describe, describe_to_hypervisor, is_unplaced, judge, retrieving};
@@ -55,10 +54,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let mut found = self.shares.find(handle)?;
         let share = found.share()?;
         if self.endpoints.endpoint(caller.id()).is_none() {
-            // Died meanwhile on another PE; what it retrieved now would never come back.
+            // The caller died meanwhile on another PE: it would never relinquish the region.
             return Err(FfaError::Denied);
         }
-        // Then all of it is there.
+        // A request without addresses has arrived in full.
         let bare = request.receivers_end() == call.total;
         if !caller.id().is_secure() {
             if !bare {
@@ -115,7 +114,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         )
     }
 
-    /// The next `length` bytes of a request: see [`Self::fragment_tx`].
+    /// Takes the next `length` bytes of a request: see [`Self::fragment_tx`].
     pub(super) fn retrieve_more(
         &self,
         mut found: Found<'_>,
@@ -142,7 +141,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if length > asking.total.saturating_sub(asking.received) {
             return Err(invalid);
         }
-        // It goes on only if nothing is wrong.
+        // The request ends here, unless the fragment is in order.
         borrower.asking = None;
         if share.orphaned || self.endpoints.endpoint(caller.id()).is_none() {
             return Err(FfaError::Aborted);
@@ -161,7 +160,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 
     /// Compares the constituents of one fragment with those of the share, and grants the request if
-    /// that was all.
+    /// it was the last one.
     #[allow(
         clippy::too_many_arguments,
         reason = "a request, where it comes from, and how far it is"
@@ -200,7 +199,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Ok(answer)
     }
 
-    /// Maps the region for the receiver that the caller speaks for, and describes it.
+    /// Maps the region for the receiver, and describes it to the caller.
     fn map(
         &self,
         mut found: Found<'_>,

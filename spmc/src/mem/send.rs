@@ -1,9 +1,9 @@
 //! `FFA_MEM_DONATE`, `FFA_MEM_LEND`, `FFA_MEM_SHARE` (FF-A v1.0 sections 11.1 to 11.3): an owner
 //! offers memory to others.
 //!
-//! Constituents are recorded as they arrive, be it with the call or in fragments behind it
-//! ([`super::intake`]). Only when the last one is there is the memory itself looked at and taken
-//! from the owner.
+//! Constituents are recorded as they arrive, with the call itself or in fragments behind it
+//! ([`super::intake`]). The pages themselves are checked, and taken from the owner, once the last
+//! constituent has arrived.
 
 use super::answers::completion;
 use super::channel::Channel;
@@ -46,14 +46,14 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let bytes = channel.read_first(self.hal, buffer, fragment)?;
         let read = bytes.len();
         let transaction = Transaction::parse(bytes, caller.version())?;
-        // Built where it is: it is large, and copied only into its slot.
+        // A share is large: build it in place, and copy it once, into its slot.
         let mut share = Share::new(kind, transaction.sender);
         let composite = self.judge(&transaction, caller, &mut share, total)?;
 
         let store = Pages::of(self.hal);
         let partition = self.endpoints.index(caller.id());
         let vacancy = self.with_room(caller, || self.shares.claim(partition))?;
-        // Room for what is there. More is announced perhaps, but nothing shows that it will come.
+        // Reserve room for what has arrived. What is only announced may never come.
         let here = fragment.saturating_sub(composite.start) / CONSTITUENT;
         let reserved = self.with_room(caller, || {
             let mut space = caller.memory.lock();
@@ -93,8 +93,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             self.limit_arriving(owner);
         }
         if self.endpoints.endpoint(caller.id()).is_none() {
-            // It died meanwhile on another PE, which may have looked for its shares before this one
-            // was there.
+            // The caller died meanwhile, and the PE that looked for its shares may have missed this
+            // one.
             self.bury(caller);
             return Err(FfaError::Aborted);
         }
@@ -104,20 +104,21 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         })
     }
 
-    /// All constituents are there: sends the share.
+    /// Sends the share, all constituents of which have arrived.
     pub(super) fn complete(&self, caller: &Endpoint, share: &mut Share, pages: u64) -> Result<()> {
         if share.ranges.pages() != pages {
             return Err(FfaError::InvalidParameters);
         }
         self.take_access(caller, share)?;
         if share.stage == Stage::Sent && share.has_devices() {
-            // Else when all is zeroed.
+            // A paused send maps the region when all is zeroed.
             self.map_for_devices(caller, share)?;
         }
         Ok(())
     }
 
-    /// Checks the owner's pages and takes away the access that it gives up, zeroing them if asked.
+    /// Checks the owner's pages, takes away the access that the owner gives up, and zeroes the
+    /// pages if the owner asked for that.
     fn take_access(&self, caller: &Endpoint, share: &mut Share) -> Result<()> {
         let mut space = caller.memory.lock();
         let ranges = share.ranges.iter(Pages::of(self.hal));
@@ -137,13 +138,13 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             from: owned,
             to: owned.with_state(state),
         };
-        // Whether all pages are like the first shows when they are changed, and what is wrong is
-        // only of interest then.
+        // The change itself finds pages that differ from the first one. Only then is it worth
+        // asking what is wrong.
         let made = match space.change_owned(self.hal, world, ranges.clone(), change) {
             Ok(made) => made,
             Err(error) => {
                 return Err(if space.are_alike(self.hal, ranges) {
-                    // One of them is in the region twice.
+                    // A page is in the region twice.
                     refused(error, FfaError::InvalidParameters)
                 } else {
                     FfaError::Denied
@@ -162,9 +163,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 }
 
-/// Returns whether an owner of pages with that leaf may offer them so. A device can only be lent,
-/// to one partition, and is never zeroed; FF-A v1.0 knows no transactions of devices (section
-/// 2.10).
+/// Returns whether the owner of pages with the leaf `owned` may offer them as `share` says. A
+/// device can only be lent, to one partition, and is never zeroed; FF-A v1.0 knows no transactions
+/// of devices (section 2.10).
 fn may_offer(owner: &Endpoint, owned: Leaf, share: &Share) -> bool {
     let own = owned.attributes();
     let to_one_partition = share.kind == SendKind::Lend

@@ -1,9 +1,9 @@
 //! `FFA_MEM_OP_PAUSE`, `FFA_MEM_OP_RESUME` (FF-A v1.0 section 12.2.3): calls in slices.
 //!
 //! Zeroing a large region is the slow part of a call; it is done `SLICE_PAGES` pages at a time.
-//! Whether access is taken, or given, is never left half done. While a call is paused nobody has
-//! access to its region and no other call can name it. A caller that asked for pauses resumes its
-//! call, on any PE; for others the SPMC does ([`Engine::unfinished`]).
+//! Changes of access are never left half done. While a call is paused, nobody has access to its
+//! region, and no other call can name it. A caller that agreed to pauses resumes its call, on any
+//! PE; the SPMC goes on with the calls of others ([`Engine::unfinished`]).
 
 use super::answers::{paused, success};
 use super::share::{Operation, Pace, Share, Stage, Zeroing};
@@ -22,16 +22,16 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// `FFA_MEM_OP_RESUME`: goes on with the call of the caller that was paused with
     /// `handle`. The answer is `FFA_MEM_OP_PAUSE` again, or that of the call.
     ///
-    /// `INVALID_PARAMETERS` if no call of the caller is paused with it. `ABORTED` if memory does
-    /// not answer, and everything that the call may return: it has ended then, with all as it was
-    /// before it.
+    /// `INVALID_PARAMETERS` if no call of the caller is paused with `handle`. `ABORTED` if memory
+    /// does not answer, and the errors of the call itself: the call has ended then, and everything
+    /// is as before.
     #[inline(never)]
     pub(crate) fn resume(&self, caller: &Endpoint, handle: Handle) -> Result<Answer> {
         self.go_on(caller, handle, Pace::Caller)
     }
 
-    /// Returns the handle of the call that `answer` says is paused, if its caller did not ask for
-    /// that: then [`Self::finish`] goes on with it. No lock is held until then.
+    /// Returns the handle if `answer` says that a call is paused whose caller did not agree to
+    /// that. [`Self::finish`] goes on with such a call. No lock is held in between.
     pub(crate) fn unfinished(&self, answer: &Answer) -> Option<Handle> {
         let [function, low, high, ..] = answer.x;
         if function != function::MEM_OP_PAUSE.into() {
@@ -65,8 +65,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if pace != expected {
             return Err(invalid);
         }
-        // The endpoint whose access the operation changes: the caller, or whom the caller speaks
-        // for.
+        // The endpoint whose access the operation changes: the caller, or an endpoint that the
+        // caller speaks for.
         let party = match operation {
             Operation::Send | Operation::Reclaim => {
                 Some(caller).filter(|caller| share.is_sent_by(caller.id()))
@@ -122,7 +122,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 
     /// Zeroes the next slice of a paused share. `space` is that of the endpoint whose access the
-    /// operation changes, locked so that nothing that an undoing needs is taken away meanwhile.
+    /// operation changes, locked so that the tables that undoing the operation needs stay.
     pub(super) fn zero_on(&self, share: &mut Share, space: &mut AddressSpace) -> Result<()> {
         let Stage::Paused(mut zeroing) = share.stage else {
             return Ok(());
@@ -148,7 +148,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Ok(())
     }
 
-    /// Makes access again what it was before the operation.
+    /// Undoes the operation: access is again what it was before.
     fn undo(&self, share: &mut Share, space: &mut AddressSpace, operation: Operation) {
         share.stage = Stage::Sent;
         let undone = match operation {
@@ -165,7 +165,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 space.change(self.hal, share.world, ranges, change)
             }
             Operation::Reclaim | Operation::Estate => {
-                // It does not come back as a borrower left it.
+                // The region must still be zeroed before the owner gets it back.
                 if share.zero_after {
                     share.stage = Stage::Paused(Zeroing::ESTATE);
                 }
@@ -173,7 +173,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             }
         };
         if undone.is_err() {
-            // Only after a pause, if the tables that it took are gone.
+            // This can happen only after a pause, if the tables that the operation took are gone.
             log::error!("memory of {} stays out of use", share.owner);
         }
     }

@@ -1,5 +1,5 @@
 //! The death of an endpoint (FF-A v1.0 section 5.4.1, rule 8): what it borrowed is taken from it,
-//! and zeroed before anybody gets it if anybody asked for that.
+//! and zeroed if anybody asked for that.
 
 use crate::hal::Hal;
 use crate::id::PartitionId;
@@ -10,17 +10,17 @@ use crate::partition::Endpoint;
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Ends the part of a dead partition in all shares (FF-A v1.0 section 5.4.1, rule 8): what it
     /// borrowed is taken from it, so that the owners can reclaim; what it owned stays with the
-    /// borrowers that have it, goes to nobody else, and is the SPMC's in the end. Must come after
-    /// the partition was marked dead: a retrieval that is under way elsewhere sees one or the
-    /// other.
+    /// borrowers that have it, goes to nobody else, and is the SPMC's in the end. The partition
+    /// must be marked dead before: a retrieval that is under way on another PE then sees either the
+    /// mark or the change.
     ///
-    /// Returns `true` if memory is left that is to be zeroed before anybody gets it:
+    /// Returns `true` if memory is left that must be zeroed before anybody gets it, which
     /// [`Self::settle`] does.
     pub(crate) fn bury(&self, dead: &Endpoint) -> bool {
         for stream in self.endpoints.streams_of(dead.id()) {
             self.bury_one(stream);
         }
-        // Finds what its stream endpoints left as well.
+        // This also finds estates that the stream endpoints left.
         self.bury_one(dead)
     }
 
@@ -32,13 +32,13 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             let from = share.owner == dead.id();
             let to = match share.borrower(dead.id()) {
                 Some(borrower) => {
-                    // Nobody goes on with it who is loaded anew under that id.
+                    // A restarted partition must not go on with the request of its former life.
                     borrower.asking = None;
                     true
                 }
                 None => false,
             };
-            // Nor does what it sent come back to that one.
+            // Nor may it get back what its former life sent.
             share.orphaned |= from;
             match share.stage {
                 Stage::Arriving { .. } if from => {
@@ -46,7 +46,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                     continue;
                 }
                 Stage::Given if to => {
-                    // It is its own memory, and its end nobody's business.
+                    // The dead partition owns this memory already: only the response is dropped.
                     self.discard(found);
                     continue;
                 }
@@ -58,15 +58,15 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             if share.is_estate() {
                 leaves = true;
             } else if share.orphaned && !share.is_retrieved() {
-                // Nobody has it: it is its owner's again, who may start anew.
+                // Nobody has the region: return it to its owner, which may be restarted.
                 self.end(found);
             }
         }
         leaves
     }
 
-    /// Unmaps the region for `dead`, if that has it. If nobody has it then and anybody asked for
-    /// it, it is to be zeroed.
+    /// Unmaps the region for `dead`, if that has it. If it was the last borrower and anybody asked
+    /// for zeroing, the region becomes an estate.
     fn take_from_dead(&self, share: &mut Share, dead: &Endpoint) {
         let Some(borrower) = share.borrower(dead.id()) else {
             return;
@@ -86,8 +86,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
     }
 
-    /// A call was paused: if it is the dead partition's, it ends here. A relinquish is carried out,
-    /// anything else of the owner is void.
+    /// Ends a paused call, if it is one of the dead partition: a relinquish is carried out, a send
+    /// or a reclaim is dropped.
     fn bury_paused(share: &mut Share, dead: PartitionId, zeroing: Zeroing) {
         match zeroing.operation {
             Operation::Send | Operation::Reclaim if share.owner == dead => {
@@ -111,15 +111,15 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
     }
 
-    /// Zeroes the next slice of what the dead had borrowed, so that no exit to the Normal world
-    /// takes longer than that. Returns `true` if there may be more to do.
+    /// Zeroes the next slice of the estates. One slice bounds the time that an exit to the Normal
+    /// world takes. Returns `true` if there may be more to do.
     pub(crate) fn settle(&self) -> bool {
         for mut found in self.shares.iter() {
             let Ok(share) = found.share() else { continue };
             if !share.is_estate() {
                 continue;
             }
-            // Of the endpoint that may get it next.
+            // Lock the space of the endpoint that may get the region next.
             let Some(owner) = self.endpoints.estate(share.owner) else {
                 continue;
             };

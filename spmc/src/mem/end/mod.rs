@@ -1,5 +1,5 @@
-//! The steps by which a share ends: its owner has its access again, the pages of its list are
-//! free, and its handle names nothing any more.
+//! The steps by which a share ends: the owner gets its access back, the pages of the range list
+//! become free, and the handle becomes invalid.
 //!
 //! The calls that lead here, and the death of an endpoint, are in files of their own.
 
@@ -32,8 +32,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Ok(Answer::success([]))
     }
 
-    /// Makes the pages of the owner, whose memory `space` is, again what they were before they were
-    /// sent, each with the execution that it had.
+    /// Gives the pages in `space`, which is the owner's, the state that they had before the send.
+    /// Each page can be executed if it could before.
     pub(in crate::mem) fn restore(
         &self,
         share: &Share,
@@ -49,7 +49,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .map(drop)
     }
 
-    /// The end of a relinquish, which may be that of the share.
+    /// Completes a relinquish, which also ends the share if its owner is dead and nobody else has
+    /// the region.
     pub(in crate::mem) fn relinquished(&self, mut found: Found<'_>) -> Answer {
         if found
             .share()
@@ -60,7 +61,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Answer::success([])
     }
 
-    /// Takes the region from the owner of `space`, who has it mapped with `leaf`.
+    /// Unmaps the region in `space`, where it is mapped with `leaf`.
     pub(in crate::mem) fn unmap(
         &self,
         share: &Share,
@@ -77,8 +78,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .map_err(|error| refused(error, FfaError::Aborted))
     }
 
-    /// Ends a transaction of which fragments are missing, that could not be sent, or of which only
-    /// the response was left. One that is sent stays, whoever says that it should end.
+    /// Ends a transaction of which fragments are missing, which could not be sent, or of which only
+    /// the response is left. A share that is sent is left alone.
     pub(in crate::mem) fn discard(&self, mut found: Found<'_>) {
         let Ok(share) = found.share() else { return };
         match share.stage {
@@ -92,8 +93,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         found.vacate();
     }
 
-    /// Ends a share whose owner is dead, or was when it was to be sent, and that nobody has: the
-    /// owner's pages are as before it, and nobody's.
+    /// Ends a share that nobody has and whose owner is dead, or died during the send. The owner's
+    /// pages get back the state that they had before the send.
     pub(in crate::mem) fn end(&self, mut found: Found<'_>) {
         let Ok(share) = found.share() else { return };
         if let Some(owner) = self.endpoints.estate(share.owner) {

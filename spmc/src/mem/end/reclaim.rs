@@ -1,4 +1,5 @@
-//! `FFA_MEM_RECLAIM` (FF-A v1.0 section 11.7): an owner takes back what nobody uses any more.
+//! `FFA_MEM_RECLAIM` (FF-A v1.0 section 11.7): an owner takes back a region that no borrower has
+//! any more.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, Handle};
@@ -11,7 +12,7 @@ use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Gives the owner the access that it had before it sent the region that `handle` names, and
-    /// ends the handle.
+    /// invalidates the handle.
     ///
     /// `DENIED` if a borrower still has the region, or the owner wants zeroed what it can only
     /// read; `ABORTED` if memory does not answer; `INVALID_PARAMETERS` for a handle that is not one
@@ -24,7 +25,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         let mut found = self.shares.find_any(handle)?;
         let share = found.share()?;
-        // Who takes back what a dead borrower left zeroes the rest of it.
+        // A reclaim of an estate zeroes the rest of the region.
         let estate = share.is_estate();
         match share.stage {
             Stage::Sent => {}

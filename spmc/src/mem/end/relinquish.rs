@@ -18,18 +18,18 @@ use crate::partition::Endpoint;
 /// The fate of the contents of a region when its last borrower relinquishes it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum After {
-    /// They stay, unless another borrower asked for zeros.
+    /// The contents stay, unless another borrower asked for zeroing.
     Keep,
-    /// They are zeroed.
+    /// The contents are zeroed.
     Zero,
 }
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// Unmaps the region that the descriptor in the caller's TX names, and zeroes it when nobody
-    /// has it any more if any borrower asked for that in this call. What a borrower asked for when
-    /// it retrieved the region counts only if it dies. A caller relinquishes for itself or for a
-    /// stream endpoint whose proxy it is. A donation whose response is still being read becomes the
-    /// donor's again, as it was.
+    /// Unmaps the region that the descriptor in the caller's TX names, and zeroes the region when
+    /// the last borrower is gone, if any borrower asked for that when it relinquished. A wish that
+    /// a borrower stated when it retrieved the region counts only if it dies. A caller relinquishes
+    /// for itself or for a stream endpoint whose proxy it is. A donation whose response is still
+    /// being read becomes the donor's again, as it was.
     ///
     /// `DENIED` if the caller has not retrieved the region, or wants zeroed what it can only read;
     /// `ABORTED` if memory does not answer; `INVALID_PARAMETERS` for everything else that is wrong
@@ -81,8 +81,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         Ok(self.relinquished(found))
     }
 
-    /// Unmaps the region that `borrower` has mapped with `leaf`. If nobody has it then and anybody
-    /// asked for it, it is zeroed.
+    /// Unmaps the region that `borrower` has mapped with `leaf`. If that was the last borrower and
+    /// anybody asked for zeroing, the region is zeroed.
     fn take_back(
         &self,
         share: &mut Share,

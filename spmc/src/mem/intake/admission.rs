@@ -2,7 +2,7 @@
 //!
 //! Nothing obliges a sender to send the rest. So at most
 //! [`MAX_ARRIVING`](crate::limits::MAX_ARRIVING) transactions of an endpoint can be half there. The
-//! oldest is given up for one too many, or for one that would otherwise find no room.
+//! oldest one is given up if there is one more, or if another send finds no room.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::Handle;
@@ -13,17 +13,17 @@ use crate::mem::shares::Arrival;
 use crate::mem::{Endpoints, Engine};
 use crate::partition::Endpoint;
 
-/// The transactions that make room for each other.
+/// A set of transactions in which the oldest one makes room for another.
 #[derive(Clone, Copy)]
 pub(in crate::mem) enum Crowd {
-    /// Those that one id sends.
+    /// The transactions of one sender id.
     Sender(PartitionId),
-    /// Those of the endpoint with that id. All ids of the Normal world are one endpoint.
+    /// The transactions of the endpoint with that id. All ids of the Normal world are one endpoint.
     Endpoint(PartitionId),
 }
 
 impl Crowd {
-    /// Returns whether what `owner` sends belongs here.
+    /// Returns whether the transactions of `owner` belong to the set.
     fn has(self, owner: PartitionId) -> bool {
         match self {
             Self::Sender(sender) => owner == sender,
@@ -33,7 +33,8 @@ impl Crowd {
 }
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// Tries again as long as something of which fragments are missing can make room for it.
+    /// Makes `attempt`, and repeats it for lack of memory as long as a transaction of which
+    /// fragments are missing can make room.
     pub(in crate::mem) fn with_room<T>(
         &self,
         caller: &Endpoint,
@@ -48,9 +49,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
     }
 
-    /// Ends what `sender` and its endpoint left unfinished longest ago, where they have too much of
-    /// that. It has begun another one before, so that PEs that do the same at the same time count
-    /// each other's.
+    /// Ends the oldest unfinished transactions of `sender` and of its endpoint, if there are too
+    /// many. The caller has begun its own transaction before, so that PEs that begin at the same
+    /// time count each other's.
     pub(in crate::mem) fn limit_arriving(&self, sender: PartitionId) {
         while self.drop_oldest(Crowd::Sender(sender), MAX_ARRIVING_PER_SENDER, None) {}
         while self.drop_oldest(Crowd::Endpoint(sender), MAX_ARRIVING, None) {}
@@ -87,7 +88,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         true
     }
 
-    /// The Hypervisor does not send the rest of what it began with `handle` (section 12.2.2.3, 9).
+    /// Ends the transaction `handle`, of which the Hypervisor does not send the rest (section
+    /// 12.2.2.3, 9).
     pub(crate) fn sender_aborted(&self, handle: Handle) {
         let Ok(mut found) = self.shares.find_any(handle) else {
             return;

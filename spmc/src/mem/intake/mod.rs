@@ -1,15 +1,15 @@
-//! `FFA_MEM_FRAG_TX` (FF-A v1.0 section 12.2.2): the rest of a descriptor that is longer than the
-//! buffer that it comes in.
+//! `FFA_MEM_FRAG_TX` (FF-A v1.0 section 12.2.2): the rest of a descriptor that is longer than its
+//! buffer.
 //!
-//! A fragment names its transaction by the handle. All that is needed to go on with the transaction
-//! is in its share, so any number of them can be under way, on any PE.
+//! A fragment names its transaction by the handle. The share holds all that the next fragment
+//! needs, so any number of transactions can be under way, on any PE.
 //!
-//! A register that is wrong costs nothing: the fragment can be sent again. What is wrong with the
-//! descriptor, or with the memory that it names, is the answer to the call that the first fragment
-//! came with, and ends it: everything is as before that call.
+//! A wrong register does no harm: the fragment can be sent again. An error in the descriptor, or in
+//! the memory that it names, is the answer to the call of the first fragment and ends the
+//! transaction: everything is as before that call.
 //!
-//! The list of ranges is kept in pages of the sender, taken for what has arrived and not for what
-//! is announced.
+//! The list of ranges is kept in pages of the sender's quota. They are taken for ranges that have
+//! arrived, not for those that are announced.
 
 mod admission;
 mod pieces;
@@ -32,14 +32,13 @@ use crate::mm::Pages;
 use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// `FFA_MEM_FRAG_TX`: takes the next fragment of a descriptor from where the first one was. The
-    /// answer asks for more, or is that of the call that the first fragment came with.
+    /// `FFA_MEM_FRAG_TX`: takes the next fragment of a descriptor, from the same buffer as the
+    /// first one. The answer asks for more, or is the answer to the call of the first fragment.
     ///
     /// `INVALID_PARAMETERS` if the handle is not of a transaction that the caller has begun, the
-    /// length is 0, more than is missing or than TX holds, or splits a constituent, w4 is not the
-    /// id that was asked with, or registers are not zero that must be; the fragment can be sent
-    /// again then. `ABORTED` if TX does not answer or a receiver has died, and whatever a send or a
-    /// retrieval may return: the transaction has ended.
+    /// length is 0, more than is missing or than TX holds, or splits a constituent, or w4 does not
+    /// name the owner; the fragment can be sent again then. `ABORTED` if TX does not answer or a
+    /// receiver has died, and whatever a send or a retrieval may return: the transaction has ended.
     pub(crate) fn fragment_tx(
         &self,
         buffer: &mut DescriptorBuffer,
@@ -51,8 +50,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 Taken::Answered(answer) => return Ok(answer),
                 Taken::Crowded(arrival) => arrival,
             };
-            // Others that are half there make room, which need not be locked for that one after the
-            // other; then all is judged anew.
+            // Let the oldest of the other arriving transactions make room. The slot of this one is
+            // unlocked for that, so everything is judged again.
             if !self.drop_oldest(Crowd::Endpoint(caller.id()), 0, Some(crowded)) {
                 if let Some(found) = self.shares.find_arriving(crowded) {
                     self.discard(found);
@@ -150,10 +149,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 }
 
-/// The fate of a fragment.
+/// The fate of a fragment: taken, or not.
 enum Taken {
-    /// Its call is answered.
+    /// The fragment was taken, or refused: this is the answer.
     Answered(Answer),
-    /// Nothing was taken: there is no room for the ranges of this one.
+    /// The fragment was not taken: there is no room for its ranges.
     Crowded(Arrival),
 }

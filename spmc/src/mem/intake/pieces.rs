@@ -1,5 +1,5 @@
-//! Takes the constituents of one fragment, piece by piece: a fragment can be longer than the copy
-//! that each PE has room for.
+//! Takes the constituents of one fragment, piece by piece: a fragment can be longer than the
+//! scratch buffer of a PE.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::memory_descriptor::{CONSTITUENT, Constituents, DescriptorBuffer, constituents};
@@ -12,9 +12,9 @@ use crate::mm::Pages;
 
 /// Part of a fragment that is already copied.
 pub(in crate::mem) struct Piece {
-    /// Bytes of the fragment that are in the copy, or were.
+    /// Bytes of the fragment that have been copied so far.
     pub(in crate::mem) read: usize,
-    /// Where in the copy the next constituent starts, and where the copied bytes end.
+    /// Offsets in the copy: of the next constituent, and of the end of the copied bytes.
     pub(in crate::mem) start: usize,
     pub(in crate::mem) end: usize,
 }
@@ -46,8 +46,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
 
     /// Hands on the constituents of one fragment of `length` bytes: those that are copied already,
     /// and then the rest of what the caller sends, piece by piece. `INVALID_PARAMETERS` if one is
-    /// not whole, the errors of [`Channel::read`], and what `take` says of those that are
-    /// malformed.
+    /// not whole, the errors of [`Channel::read`], and the errors of `take`.
     pub(in crate::mem) fn each_piece(
         &self,
         channel: &Channel<'_>,
