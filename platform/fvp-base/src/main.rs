@@ -1,5 +1,5 @@
-//! Arm's FVP Base model (`FVP_Base_RevC-2xAEMvA`): the facts that no manifest carries. It was
-//! built, never run.
+//! Arm's FVP Base model (`FVP_Base_RevC-2xAEMvA`): the facts that no manifest carries. This package
+//! is built, but it was never run.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 

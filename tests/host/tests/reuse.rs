@@ -164,7 +164,7 @@ fn a_table_becomes_a_list_that_the_normal_world_writes() {
         let spot = (lent & !0x1f_ffff) + SPOT;
         assert_eq!(ask(system.pe(1), 0x8001, POKE, lent, 1), 0);
         assert_eq!(ask(system.pe(1), 0x8001, PEEK, spot, 0), NOTHING);
-        // Its words look like pages that can be read and written.
+        // The words of the list look like descriptors of pages that can be read and written.
         let own: Vec<_> = (0..24)
             .map(|n| (0x5000_0000 + n * 0x80_0000, 0x7ff))
             .collect();

@@ -201,8 +201,8 @@ fn one_that_yielded_to_a_pe_that_goes_off_is_seen_to_its_end() {
     assert_eq!(system.nwd().call([RUN, 0x8002_0000]).payload(), [5; 5]);
 }
 
-// The rest of a chain may give the PE back before it is done. The PE goes to whoever waits for the
-// rest now.
+// The rest of a chain may give the PE back before it is done. The PE then goes to the context that
+// waits for the rest now.
 // req: MSGW-15, MSGW-16, RUN-23
 #[test]
 fn the_rest_of_a_chain_may_yield_to_the_heir_of_who_called_it() {

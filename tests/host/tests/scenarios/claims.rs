@@ -1,4 +1,5 @@
-//! Claims of contexts: whoever only looks at one is waited for, whoever runs it is not.
+//! Claims of contexts: a PE waits for another one that only looks at a context, and does not wait
+//! for one that runs the context.
 
 use std::sync::Barrier;
 use std::thread::{scope, sleep};
@@ -8,8 +9,8 @@ use host_tests::hal::FakeContext;
 use spmc::partition::vcpu::{Begin, Event};
 use spmc::partition::{Link, Slot};
 
-/// Returns what `claims` says on a PE that begins while another one has the claim of `slot`, which
-/// that gives up for it.
+/// Returns the result of `claims` on a PE that starts while another PE has the claim of `slot`. The
+/// other PE releases the claim meanwhile.
 fn waits(slot: &Slot<FakeContext>, claims: impl FnOnce() -> bool + Send) -> bool {
     let begins = Barrier::new(2);
     scope(|scope| {
@@ -20,7 +21,7 @@ fn waits(slot: &Slot<FakeContext>, claims: impl FnOnce() -> bool + Send) -> bool
             claims()
         });
         begins.wait();
-        // Long enough for it to find the claim taken.
+        // Long enough for the PE to find the claim taken.
         sleep(Duration::from_millis(20));
         drop(claim);
         waiting.join().unwrap()
@@ -39,7 +40,7 @@ fn whoever_only_looks_is_waited_for() {
         .step(Event::Block(callee))
         .unwrap();
     assert!(waits(&slot, || slot.claim_caller_of(callee).is_some()));
-    // Who is not waited for has no reason to wait.
+    // The context is not blocked on `other`, so there is no reason to wait for the claim.
     let looks = slot.try_claim().unwrap();
     assert!(slot.claim_caller_of(other).is_none());
     drop(looks);
@@ -48,8 +49,8 @@ fn whoever_only_looks_is_waited_for() {
     assert!(slot.claim().is_none());
 }
 
-// Others may wait for what it has: two of that kind would wait for ever. Tests are told of it,
-// whether anybody waits or not.
+// Others may wait for what a PE that looks at a context has: two such PEs would wait for each other
+// for ever. Tests are told of such a claim, whether or not a PE waits.
 #[test]
 #[should_panic(expected = "waits for a claim")]
 fn whoever_looks_waits_for_no_other_claim() {

@@ -252,7 +252,7 @@ fn whom_it_has_to_resume_keeps_it_on_its_pe() {
     assert_eq!(count.load(SeqCst), 2);
 }
 
-// After its PE was off the callee is in another life, whoever stops that.
+// After its PE was off, the callee is in another life, whichever interrupt stops it.
 // req: INT-08, INT-14, RUN-13
 #[test]
 fn whom_it_had_to_resume_keeps_it_nowhere_after_its_end() {

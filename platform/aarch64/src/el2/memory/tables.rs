@@ -1,9 +1,10 @@
 //! The translation tables that the engine hands out: those of the image, followed by those in
 //! memory that the SPMC manifest gives.
 //!
-//! That memory can lie anywhere, but for the engine its tables must follow those of the image. If
-//! there is such memory, both are mapped once more, as one piece, in a GiB of virtual addresses
-//! that nothing else uses. The last tables of the image become the stage-1 tables for this map.
+//! The memory from the manifest can lie anywhere, but for the engine its tables must follow those
+//! of the image. If there is such memory, both are mapped once more, as one piece, in a GiB of
+//! virtual addresses that nothing else uses. The last tables of the image become the stage-1 tables
+//! for this map.
 
 use core::cell::UnsafeCell;
 use core::ptr::{null, slice_from_raw_parts};
