@@ -9,12 +9,12 @@ use crate::invariant::Invariant;
 use crate::limits::MAX_CONSOLE_LINE;
 
 /// A line that has not been ended yet. All zero when empty.
-pub struct Line {
+pub struct ConsoleLine {
     length: usize,
     bytes: [u8; MAX_CONSOLE_LINE],
 }
 
-impl Line {
+impl ConsoleLine {
     /// Nothing written yet.
     pub const EMPTY: Self = Self {
         length: 0,
@@ -61,7 +61,7 @@ mod tests {
     use std::vec::Vec;
 
     fn lines(text: &[u8]) -> Vec<String> {
-        let (mut line, mut lines) = (Line::EMPTY, Vec::new());
+        let (mut line, mut lines) = (ConsoleLine::EMPTY, Vec::new());
         for character in text {
             line.put(*character, |text| lines.push(text.to_string()));
         }

@@ -2,7 +2,7 @@
 //!
 //! TX belongs to the endpoint except while the SPMC copies from it, which happens under the mailbox
 //! lock and within one call; so only RX has a recorded owner. Its state changes through one pure
-//! function, [`step`].
+//! function, [`rx_step`].
 
 use crate::addr::{Pa, PageRange, World};
 use crate::error::{FfaError, Result};
@@ -34,7 +34,7 @@ pub enum Rx {
 
 /// Events of RX.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event {
+pub enum RxEvent {
     /// A pair is registered.
     Map,
     /// The pair is given back.
@@ -48,16 +48,16 @@ pub enum Event {
 }
 
 /// The state after `event`, or the error that whoever caused the event gets; then nothing changes.
-pub const fn step(rx: Rx, event: Event) -> Result<Rx> {
+pub const fn rx_step(rx: Rx, event: RxEvent) -> Result<Rx> {
     use FfaError::{Busy, Denied, InvalidParameters};
     Ok(match (rx, event) {
-        (Rx::Unmapped, Event::Map) => Rx::Empty,
-        (Rx::Unmapped, Event::Unmap | Event::Acquire) => return Err(InvalidParameters),
-        (_, Event::Unmap) => Rx::Unmapped,
-        (Rx::Empty, Event::Fill) => Rx::Full,
-        (_, Event::Fill) => return Err(Busy),
-        (Rx::Full | Rx::Acquired, Event::Release) => Rx::Empty,
-        (Rx::Empty, Event::Acquire) => Rx::Acquired,
+        (Rx::Unmapped, RxEvent::Map) => Rx::Empty,
+        (Rx::Unmapped, RxEvent::Unmap | RxEvent::Acquire) => return Err(InvalidParameters),
+        (_, RxEvent::Unmap) => Rx::Unmapped,
+        (Rx::Empty, RxEvent::Fill) => Rx::Full,
+        (_, RxEvent::Fill) => return Err(Busy),
+        (Rx::Full | Rx::Acquired, RxEvent::Release) => Rx::Empty,
+        (Rx::Empty, RxEvent::Acquire) => Rx::Acquired,
         _ => return Err(Denied),
     })
 }
@@ -109,7 +109,7 @@ impl Mailbox {
     /// Registers a pair of equal sizes; RX starts empty. `DENIED` if there is one already.
     pub fn map(&mut self, buffers: Buffers) -> Result<()> {
         *self = Self {
-            state: step(self.state, Event::Map)?,
+            state: rx_step(self.state, RxEvent::Map)?,
             tx: buffers.tx.base().raw(),
             rx: buffers.rx.base().raw(),
             pages: buffers.tx.pages().min(buffers.rx.pages()),
@@ -120,7 +120,7 @@ impl Mailbox {
 
     /// Gives the pair back. `INVALID_PARAMETERS` if there is none.
     pub fn unmap(&mut self) -> Result<Buffers> {
-        step(self.state, Event::Unmap)?;
+        rx_step(self.state, RxEvent::Unmap)?;
         let buffers = self.buffers().ok_or(FfaError::InvalidParameters)?;
         *self = Self::new();
         Ok(buffers)
@@ -142,7 +142,7 @@ impl Mailbox {
     /// Returns whether `bytes` can be put into RX now: `BUSY` if RX is not the SPMC's or there is
     /// none, `NO_MEMORY` if it is too short.
     pub fn check_rx(&self, bytes: usize) -> Result<()> {
-        step(self.state, Event::Fill)?;
+        rx_step(self.state, RxEvent::Fill)?;
         let buffers = self.buffers().ok_or(FfaError::Busy)?;
         if bytes as u64 > buffers.rx.size() {
             return Err(FfaError::NoMemory);
@@ -160,7 +160,7 @@ impl Mailbox {
 
     /// Writes `from` to RX, which stays the SPMC's. Errors as [`Self::fill_rx`].
     pub fn write_rx_at<H: Hal>(&self, hal: &H, offset: usize, from: &[u8]) -> Result<()> {
-        step(self.state, Event::Fill)?;
+        rx_step(self.state, RxEvent::Fill)?;
         let buffers = self.buffers().ok_or(FfaError::Busy)?;
         let to = part(buffers.rx, offset, from.len()).ok_or(FfaError::NoMemory)?;
         hal.write(buffers.world, to, from)
@@ -169,27 +169,27 @@ impl Mailbox {
 
     /// Passes RX, written before, to the endpoint. `BUSY` if it was not the SPMC's.
     pub fn pass_rx(&mut self) -> Result<()> {
-        self.happens(Event::Fill)
+        self.happens(RxEvent::Fill)
     }
 
     /// Passes RX back to the SPMC (`FFA_RX_RELEASE`). `DENIED` if nobody else owns it.
     pub fn release_rx(&mut self) -> Result<()> {
-        self.happens(Event::Release)
+        self.happens(RxEvent::Release)
     }
 
     /// Returns whether RX is somebody else's than the SPMC's, who could give it back.
     pub fn can_release_rx(&self) -> bool {
-        step(self.state, Event::Release).is_ok()
+        rx_step(self.state, RxEvent::Release).is_ok()
     }
 
     /// Passes RX of a VM to the Hypervisor (`FFA_RX_ACQUIRE`). `INVALID_PARAMETERS` without a pair,
     /// `DENIED` if RX is not the SPMC's.
     pub fn acquire_rx(&mut self) -> Result<()> {
-        self.happens(Event::Acquire)
+        self.happens(RxEvent::Acquire)
     }
 
-    fn happens(&mut self, event: Event) -> Result<()> {
-        self.state = step(self.state, event)?;
+    fn happens(&mut self, event: RxEvent) -> Result<()> {
+        self.state = rx_step(self.state, event)?;
         Ok(())
     }
 }
@@ -250,13 +250,13 @@ mod tests {
         ];
         for (rx, row) in expected {
             let events = [
-                Event::Map,
-                Event::Unmap,
-                Event::Fill,
-                Event::Release,
-                Event::Acquire,
+                RxEvent::Map,
+                RxEvent::Unmap,
+                RxEvent::Fill,
+                RxEvent::Release,
+                RxEvent::Acquire,
             ];
-            assert_eq!(events.map(|event| step(rx, event)), row, "{rx:?}");
+            assert_eq!(events.map(|event| rx_step(rx, event)), row, "{rx:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use crate::error::{FfaError, Result};
 use crate::ffa::{Version, framework};
 use crate::hal::Context;
 use crate::id::PartitionId;
-use crate::partition::console::Line;
+use crate::partition::console::ConsoleLine;
 use crate::partition::link::Link;
 
 /// Run-time state of an execution context, with what is so in that state only.
@@ -196,7 +196,7 @@ pub const fn step(state: State, event: Event) -> Result<State> {
 
 /// The calls by which a context gives up its PE.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Call {
+pub enum Leave {
     /// A direct request.
     Request,
     /// The response to one.
@@ -238,9 +238,9 @@ pub enum Model {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Message {
     /// `FFA_MSG_SEND_DIRECT_REQ` and `FFA_MSG_SEND_DIRECT_RESP`.
-    First,
+    DirectReq,
     /// `FFA_MSG_SEND_DIRECT_REQ2` and `FFA_MSG_SEND_DIRECT_RESP2`.
-    Second,
+    DirectReq2,
 }
 
 /// A direct request that is processed.
@@ -298,7 +298,7 @@ impl Model {
 
     /// The table of permitted calls: `DENIED` if a context of that model may not make the `call`.
     #[inline(always)]
-    pub fn permits(self, call: Call) -> Result<()> {
+    pub fn permits(self, call: Leave) -> Result<()> {
         let is_power = matches!(
             self,
             Self::Request(Request {
@@ -308,14 +308,14 @@ impl Model {
         );
         match (self, call) {
             // A PE that goes to sleep has no time for others.
-            (_, Call::Request | Call::Run | Call::Yield(_)) if is_power => Err(FfaError::Denied),
-            (_, Call::Request) => Ok(()),
-            (Self::Run | Self::Request(_) | Self::Resume { .. }, Call::Run) => Ok(()),
+            (_, Leave::Request | Leave::Run | Leave::Yield(_)) if is_power => Err(FfaError::Denied),
+            (_, Leave::Request) => Ok(()),
+            (Self::Run | Self::Request(_) | Self::Resume { .. }, Leave::Run) => Ok(()),
             // A handler has nobody to yield to, and goes on.
-            (Self::Run | Self::Interrupt, Call::Yield(_)) => Ok(()),
-            (Self::Request(_), Call::Yield(version)) if version >= Version::V1_2 => Ok(()),
-            (Self::Request(_), Call::Respond) => Ok(()),
-            (Self::Init | Self::Run | Self::Interrupt, Call::Wait) => Ok(()),
+            (Self::Run | Self::Interrupt, Leave::Yield(_)) => Ok(()),
+            (Self::Request(_), Leave::Yield(version)) if version >= Version::V1_2 => Ok(()),
+            (Self::Request(_), Leave::Respond) => Ok(()),
+            (Self::Init | Self::Run | Self::Interrupt, Leave::Wait) => Ok(()),
             _ => Err(FfaError::Denied),
         }
     }
@@ -361,7 +361,7 @@ pub struct Vcpu<C> {
     /// How often its tables had been changed when it last tried an access again.
     pub changes_seen: u32,
     /// The line that it is writing to the console.
-    pub console: Line,
+    pub console: ConsoleLine,
     /// Registers.
     pub context: C,
 }
@@ -373,7 +373,7 @@ impl<C: Context> Vcpu<C> {
         caller: Caller::Outside,
         masked: false,
         changes_seen: 0,
-        console: Line::EMPTY,
+        console: ConsoleLine::EMPTY,
         context: C::NEW,
     };
 }
@@ -417,7 +417,7 @@ mod tests {
 
     const REQUEST: super::Request = super::Request {
         requester: PartitionId(0x8001),
-        kind: super::Message::First,
+        kind: super::Message::DirectReq,
         message: 0,
     };
 
@@ -556,7 +556,7 @@ mod tests {
     const fn request(message: u32) -> Model {
         Model::Request(super::Request {
             requester: PartitionId(0x8001),
-            kind: super::Message::First,
+            kind: super::Message::DirectReq,
             message,
         })
     }
@@ -568,12 +568,12 @@ mod tests {
     fn every_model_and_call() {
         const N: Result<()> = Err(Denied);
         const Y: Result<()> = Ok(());
-        const CALLS: [super::Call; 5] = [
-            super::Call::Request,
-            super::Call::Run,
-            super::Call::Respond,
-            super::Call::Wait,
-            super::Call::Yield(Version::V1_2),
+        const CALLS: [super::Leave; 5] = [
+            super::Leave::Request,
+            super::Leave::Run,
+            super::Leave::Respond,
+            super::Leave::Wait,
+            super::Leave::Yield(Version::V1_2),
         ];
         let stopped = |model: Model| model.stop(CALLEE).unwrap();
         let expected = [
@@ -594,7 +594,7 @@ mod tests {
                 "{model:?}"
             );
             assert_eq!(
-                model.permits(super::Call::Yield(Version::V1_1)),
+                model.permits(super::Leave::Yield(Version::V1_1)),
                 yield_1_1,
                 "{model:?}"
             );

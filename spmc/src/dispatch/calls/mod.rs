@@ -9,10 +9,10 @@ mod discovery;
 mod el3_calls;
 mod features;
 mod indirect;
-pub(super) mod interrupt_calls;
 mod mem_perm;
 mod memory_calls;
 mod notification;
+pub(super) mod paravirtual;
 pub(super) mod setup;
 
 use crate::error::{FfaError, Result};

@@ -15,7 +15,7 @@ use crate::dispatch::context::{Current, Place};
 
 impl<H: Hal> Spmc<H> {
     /// Returns whether `wanted` takes somebody that `current` works for.
-    pub(in crate::dispatch) fn works_for(
+    pub(in crate::dispatch) fn any_caller(
         &self,
         current: &Current<'_, H::Context>,
         mut wanted: impl FnMut(&mut Current<'_, H::Context>) -> bool,
@@ -55,7 +55,7 @@ impl<H: Hal> Spmc<H> {
             u32::from(queues(current))
         };
         let mut count = 1_u32;
-        self.works_for(current, |member| {
+        self.any_caller(current, |member| {
             count = count.saturating_add(1);
             if queues(member) {
                 masked = masked.max(count);
@@ -64,7 +64,7 @@ impl<H: Hal> Spmc<H> {
         });
         current.vcpu.masked = masked != 0;
         count = 1;
-        self.works_for(current, |member| {
+        self.any_caller(current, |member| {
             count = count.saturating_add(1);
             member.vcpu.masked = count <= masked;
             false

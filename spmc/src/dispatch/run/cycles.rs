@@ -7,7 +7,7 @@ use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, VcpuId};
 use crate::invariant::Invariant;
 use crate::partition::Partition;
-use crate::partition::vcpu::{Begin, Call, Caller, Event, Model, State};
+use crate::partition::vcpu::{Begin, Caller, Event, Leave, Model, State};
 use crate::spmc::{Pe, Spmc};
 
 use super::Flow;
@@ -35,17 +35,17 @@ impl<H: Hal> Spmc<H> {
         let endpoint = &current.partition.endpoint;
         // Zero below v1.2.
         let retain = current.vcpu.context.gprs()[2] & RETAIN_RX != 0;
-        current.vcpu.model().permits(Call::Wait)?;
+        current.vcpu.model().permits(Leave::Wait)?;
         if !retain {
             self.release_rx_on_wait(endpoint);
         }
         current.vcpu.step(Event::Wait)?;
-        self.rest(pe, current);
+        self.end_work(pe, current);
         // A handler works for nobody who would read it.
         if current.vcpu.model() != Model::Interrupt {
             frame.answer(Answer::new([function::MSG_WAIT as u64, current.id.to_w1()]));
         }
-        Ok(self.give_back(current, frame))
+        Ok(self.return_pe(current, frame))
     }
 
     /// `FFA_YIELD` from a partition: whoever lent it the PE gets it back, with the time in w2 and
@@ -69,14 +69,14 @@ impl<H: Hal> Spmc<H> {
             *w3 as u32 as u64,
         ]);
         let wish = *w3 << 32 | *w2 as u32 as u64;
-        current.vcpu.model().permits(Call::Yield(version))?;
+        current.vcpu.model().permits(Leave::Yield(version))?;
         if current.vcpu.model() == Model::Interrupt || pe.el3_waits {
             complete(&mut current.vcpu.context, &Answer::success([]));
             return Ok(Flow::Continue);
         }
         current.vcpu.step(Event::Yield(self.time_of_caller(wish)))?;
         frame.answer(answer);
-        Ok(self.give_back(current, frame))
+        Ok(self.return_pe(current, frame))
     }
 
     /// `FFA_ERROR` from a partition: its initialisation failed, or so did what it was asked to do.
@@ -109,8 +109,8 @@ impl<H: Hal> Spmc<H> {
         };
         frame.answer(answer);
         current.vcpu.step(Event::Wait)?;
-        self.rest(pe, current);
-        Ok(self.give_back(current, frame))
+        self.end_work(pe, current);
+        Ok(self.return_pe(current, frame))
     }
 
     /// `FFA_RUN` from the Normal world: gives cycles to a waiting context or to one that yielded,
@@ -299,7 +299,7 @@ impl<H: Hal> Spmc<H> {
             }
             found => found?,
         };
-        current.vcpu.model().permits(Call::Run)?;
+        current.vcpu.model().permits(Leave::Run)?;
         // What `current` is masked for is, for as long as it waits, a reason for all that work for
         // it.
         let masked = current.vcpu.masked;
@@ -339,6 +339,6 @@ fn take_over<H: Hal>(spmc: &Spmc<H>, end: &mut Current<'_, H::Context>, root: Vc
         member.id == root
     };
     if !leave(end) {
-        spmc.works_for(end, leave);
+        spmc.any_caller(end, leave);
     }
 }

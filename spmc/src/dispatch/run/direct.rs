@@ -14,7 +14,7 @@ use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, Uuid};
 use crate::manifest::config::Messaging;
 use crate::partition::Endpoint;
-use crate::partition::vcpu::{self, Begin, Call, Caller, Event, Message, Model, State};
+use crate::partition::vcpu::{self, Begin, Caller, Event, Leave, Message, Model, State};
 use crate::spmc::{Pe, Spmc};
 
 use super::Flow;
@@ -51,13 +51,13 @@ trait Kind {
 }
 
 /// `FFA_MSG_SEND_DIRECT_REQ` and its response: x0 to x7, without upper halves in the 32-bit form.
-struct First;
+struct DirectReq;
 
 /// `FFA_MSG_SEND_DIRECT_REQ2` and its response: x0 to x17.
-struct Second;
+struct DirectReq2;
 
-impl Kind for First {
-    const MESSAGE: Message = Message::First;
+impl Kind for DirectReq {
+    const MESSAGE: Message = Message::DirectReq;
 
     #[inline(always)]
     fn pass(id: FunctionId, w2: u32, from: &[u64], to: &mut [u64]) {
@@ -77,8 +77,8 @@ impl Kind for First {
     }
 }
 
-impl Kind for Second {
-    const MESSAGE: Message = Message::Second;
+impl Kind for DirectReq2 {
+    const MESSAGE: Message = Message::DirectReq2;
 
     fn pass(id: FunctionId, _: u32, from: &[u64], to: &mut [u64]) {
         if let (Some(from), Some(to)) = (from.first_chunk::<18>(), to.first_chunk_mut::<18>()) {
@@ -147,7 +147,7 @@ impl<H: Hal> Spmc<H> {
             source,
             message: 0,
         };
-        self.call_for_normal_world::<First>(pe, receiver, request, frame)
+        self.call_for_normal_world::<DirectReq>(pe, receiver, request, frame)
     }
 
     /// A framework message of a Hypervisor to a partition. `INVALID_PARAMETERS` if it is none,
@@ -170,7 +170,7 @@ impl<H: Hal> Spmc<H> {
             source,
             message,
         };
-        self.call_for_normal_world::<First>(pe, receiver, request, frame)
+        self.call_for_normal_world::<DirectReq>(pe, receiver, request, frame)
     }
 
     /// `FFA_MSG_SEND_DIRECT_REQ2` from the Normal world. Errors as for the first kind,
@@ -198,7 +198,7 @@ impl<H: Hal> Spmc<H> {
             source,
             message: 0,
         };
-        self.call_for_normal_world::<Second>(pe, receiver, request, frame)
+        self.call_for_normal_world::<DirectReq2>(pe, receiver, request, frame)
     }
 
     /// Runs the context of `receiver` on this PE with `request`, until the Normal world gets the PE
@@ -242,7 +242,7 @@ impl<H: Hal> Spmc<H> {
         if !current.frozen.messaging.contains(Messaging::SEND_DIRECT) {
             return Err(FfaError::Denied);
         }
-        self.call_for_partition::<First>(pe, receiver, id, current)
+        self.call_for_partition::<DirectReq>(pe, receiver, id, current)
     }
 
     /// `FFA_MSG_SEND_DIRECT_REQ2` from a partition. Errors as for the first kind, and for the UUID
@@ -264,7 +264,7 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::Denied);
         }
         let id = FunctionId(function::MSG_SEND_DIRECT_REQ2);
-        self.call_for_partition::<Second>(pe, receiver, id, current)
+        self.call_for_partition::<DirectReq2>(pe, receiver, id, current)
     }
 
     /// Puts the context of `receiver` on this PE with the request that `current` makes.
@@ -276,7 +276,7 @@ impl<H: Hal> Spmc<H> {
         id: FunctionId,
         current: &mut Current<'s, H::Context>,
     ) -> Result<Flow> {
-        if current.vcpu.model().permits(Call::Request).is_err() {
+        if current.vcpu.model().permits(Leave::Request).is_err() {
             return Err(Self::why_not_from_this_model(pe, receiver));
         }
         let request = Request {
@@ -322,7 +322,7 @@ impl<H: Hal> Spmc<H> {
         error: FfaError,
     ) -> FfaError {
         let own = receiver.frozen.config.id;
-        if self.works_for(current, |member| {
+        if self.any_caller(current, |member| {
             member.id.partition == own && member.vcpu.model() == Model::Run
         }) {
             FfaError::Denied
@@ -352,7 +352,7 @@ impl<H: Hal> Spmc<H> {
         if w2 != 0 && w2 != current.vcpu.model().response_message() {
             return Err(FfaError::InvalidParameters);
         }
-        self.respond::<First>(pe, id, w2, current, frame)
+        self.respond::<DirectReq>(pe, id, w2, current, frame)
     }
 
     /// `FFA_MSG_SEND_DIRECT_RESP2` from a partition. Errors as for the first kind, but that x2 and
@@ -365,7 +365,7 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
         let id = FunctionId(function::MSG_SEND_DIRECT_RESP2);
-        self.respond::<Second>(pe, id, 0, current, frame)
+        self.respond::<DirectReq2>(pe, id, 0, current, frame)
     }
 
     /// Ends the work of `current` with the response in its registers.
@@ -390,9 +390,9 @@ impl<H: Hal> Spmc<H> {
                     && request.message == w2 => {}
             _ => return Err(self.why_no_response(route.destination)),
         }
-        current.vcpu.model().permits(Call::Respond)?;
+        current.vcpu.model().permits(Leave::Respond)?;
         current.vcpu.step(Event::Wait)?;
-        self.rest(pe, current);
+        self.end_work(pe, current);
         let registers = current.vcpu.context.gprs();
         let callee = current.vcpu.link();
         if let Caller::Vcpu(caller) = current.vcpu.caller()
@@ -411,7 +411,7 @@ impl<H: Hal> Spmc<H> {
             self.hal.save(&mut current.vcpu.context);
             return Ok(Flow::Leave);
         }
-        Ok(self.give_back(current, frame))
+        Ok(self.return_pe(current, frame))
     }
 
     /// The error of a response to `destination` that answers nothing.

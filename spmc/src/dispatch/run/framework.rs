@@ -111,7 +111,7 @@ impl<H: Hal> Spmc<H> {
         let spmc = self.spmc_id();
         let work = Request {
             requester: spmc,
-            kind: Message::First,
+            kind: Message::DirectReq,
             message: PSCI_RESPONSE,
         };
         let work = Begin::Request(work, Caller::Outside);

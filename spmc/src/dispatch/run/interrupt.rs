@@ -1,5 +1,5 @@
 //! Interrupts of partitions (FF-A v1.1 chapter 9): taken at S-EL2, handed to the context that owns
-//! them, which fetches them by its calls ([`crate::dispatch::calls::interrupt_calls`]).
+//! them, which fetches them by its calls ([`crate::dispatch::calls::paravirtual`]).
 //!
 //! A physical interrupt is acknowledged, its line becomes pending, and it stays active in the GIC
 //! until its owner deactivates it, so that it does not come again before. Then, by the state of the
@@ -27,7 +27,7 @@ use crate::spmc::{Pe, Spmc, Watch};
 use crate::vcpu_set::VcpuSet;
 
 use super::Flow;
-use crate::dispatch::calls::interrupt_calls::NO_INTERRUPT;
+use crate::dispatch::calls::paravirtual::NO_INTERRUPT;
 use crate::dispatch::context::{Current, Member, complete};
 
 /// Interrupts that are acknowledged in one go. More of them have to come again.
@@ -53,7 +53,7 @@ impl<H: Hal> Spmc<H> {
         } else if current.frozen.config.queues_other_interrupts {
             self.signal(current);
             if self.next_handler(pe).is_some() {
-                // When it answers or waits, see `rest`, or when the Normal world has the PE.
+                // When it answers or waits, see `end_work`, or when the Normal world has the PE.
                 current.partition.pend(current.id.index, Line::QUEUED);
                 self.hal.look_again_on_return();
             }
@@ -72,15 +72,15 @@ impl<H: Hal> Spmc<H> {
     /// `current` begins to wait. What it has not fetched by then, because it could not see it or
     /// would not, is reason to run it at once.
     #[inline(always)]
-    pub(crate) fn rest(&self, pe: &Pe, current: &Current<'_, H::Context>) {
+    pub(crate) fn end_work(&self, pe: &Pe, current: &Current<'_, H::Context>) {
         if current.partition.may_have_interrupts() {
-            self.rest_with_interrupts(pe, current);
+            self.end_work_with_interrupts(pe, current);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn rest_with_interrupts(&self, pe: &Pe, current: &Current<'_, H::Context>) {
+    fn end_work_with_interrupts(&self, pe: &Pe, current: &Current<'_, H::Context>) {
         let Some((lines, _)) = current.partition.lines(current.id.index) else {
             return;
         };
@@ -423,6 +423,6 @@ impl<H: Hal> Spmc<H> {
 
     /// Returns whether `context` is `current`, or one that it works for.
     fn is_in_chain(&self, current: &Current<'_, H::Context>, context: VcpuId) -> bool {
-        current.id == context || self.works_for(current, |member| member.id == context)
+        current.id == context || self.any_caller(current, |member| member.id == context)
     }
 }

@@ -51,7 +51,7 @@ impl<H: Hal> Spmc<H> {
     ) -> Flow {
         self.end(current);
         frame.answer(Answer::error(FfaError::Aborted));
-        self.give_back(current, frame)
+        self.return_pe(current, frame)
     }
 
     /// Stops the partition of `current`, if that is still to be done, and `current` with it.

@@ -135,7 +135,7 @@ impl<H: Hal> Spmc<H> {
     ///
     /// A caller that failed meanwhile is passed over; whoever waits for it gets `ABORTED`.
     #[inline(never)]
-    pub(crate) fn give_back<'s>(
+    pub(crate) fn return_pe<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
         answer: &mut SmcFrame,
@@ -148,7 +148,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Goes on with whoever waits for `current`, which is off the PE: the second half of
-    /// [`Self::give_back`].
+    /// [`Self::return_pe`].
     pub(crate) fn unblock_caller<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,

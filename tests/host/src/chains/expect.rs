@@ -39,7 +39,7 @@ impl Chains {
                     let Model::Request(model) = entered.shown.0 else {
                         panic!("{index} serves what the engine knows nothing of");
                     };
-                    let kind = model.kind == Message::Second;
+                    let kind = model.kind == Message::DirectReq2;
                     assert_eq!((model.requester.0, kind), (from, by == DIRECT_REQ2));
                 }
                 RUN => assert_eq!(regs.0[1], word),

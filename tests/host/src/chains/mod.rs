@@ -272,7 +272,7 @@ impl Chains {
             Does::Answers | Does::AnswersWrongly => {
                 let (to, number) = guest.serves.unwrap_or((0, 0));
                 let kind = match guest.shown {
-                    Some((Model::Request(request), ..)) if request.kind == Message::Second => {
+                    Some((Model::Request(request), ..)) if request.kind == Message::DirectReq2 => {
                         DIRECT_RESP2
                     }
                     _ => DIRECT_RESP_64,

@@ -122,7 +122,7 @@ impl Chains {
 
     fn why(&self, model: Model) -> Why {
         let request =
-            |r: spmc::partition::vcpu::Request| (r.requester.0, r.kind == Message::Second);
+            |r: spmc::partition::vcpu::Request| (r.requester.0, r.kind == Message::DirectReq2);
         match model {
             Model::Init => Why::Init,
             Model::Run => Why::Run,

@@ -13,7 +13,7 @@ use crate::id::{PartitionId, Uuid};
 use crate::partition::vcpu::Caller;
 use crate::spmc::{Pe, Spmc};
 
-use super::{First, Kind, Request, Route, Second};
+use super::{DirectReq, DirectReq2, Kind, Request, Route};
 use crate::dispatch::context::Member;
 
 impl<H: Hal> Spmc<H> {
@@ -44,7 +44,7 @@ impl<H: Hal> Spmc<H> {
             source: route.source,
             message: 0,
         };
-        self.call_for_logical_partition::<First>(pe, receiver, request, frame)
+        self.call_for_logical_partition::<DirectReq>(pe, receiver, request, frame)
     }
 
     /// `FFA_MSG_SEND_DIRECT_REQ2` from a Secure id. Errors as for the first kind, and for the UUID
@@ -66,7 +66,7 @@ impl<H: Hal> Spmc<H> {
             source: route.source,
             message: 0,
         };
-        self.call_for_logical_partition::<Second>(pe, receiver, request, frame)
+        self.call_for_logical_partition::<DirectReq2>(pe, receiver, request, frame)
     }
 
     /// Runs the context of `receiver` on this PE with `request`, until that is answered.
