@@ -1,13 +1,14 @@
 //! The contexts of partitions: finding them, claiming them, following links to them.
 //!
-//! The claim of a context is held as long as it runs; failing to claim is `BUSY`. A context that is
-//! blocked or preempted is not claimed by anybody: its state says that nobody but the right one may
-//! enter it. Others claim it for a moment, to look.
+//! The PE that runs a context holds its claim; a caller that cannot get the claim is told `BUSY`.
+//! Nobody holds the claim of a context that is blocked or preempted: its state says who may enter
+//! it. Other PEs take the claim for a moment, to look.
 //!
-//! A PE holds the claim of the context that runs on it, and for the moment of a switch another one.
-//! Whoever has the claim of a context that does not run, or a lock, waits for no claim
-//! ([`Slot::claim`] checks that on the host), with one exception: who ends its work waits for the
-//! claim of its caller ([`Slot::claim_caller_of`]), as long as that is blocked on it.
+//! A PE holds the claim of the context that runs on it, and of a second one while it switches. A PE
+//! that holds a lock, or the claim of a context that does not run, must not wait for a claim
+//! ([`Slot::claim`] checks this on the host). There is one exception: a context that ends its work
+//! waits for the claim of its caller ([`Slot::claim_caller_of`]), as long as the caller is blocked
+//! on that context.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::Answer;
@@ -17,7 +18,7 @@ use crate::partition::vcpu::{Begin, State};
 use crate::partition::{Claim, Frozen, Link, Partition, Slot};
 use crate::spmc::{Pe, Spmc};
 
-/// A partition that takes part in a call, dead or alive.
+/// Names a partition that takes part in a call, dead or alive.
 pub(crate) struct Member<'s, C> {
     pub(crate) partition: &'s Partition<C>,
     pub(crate) frozen: &'s Frozen,
@@ -40,21 +41,21 @@ pub(crate) struct Current<'s, C> {
     pub(crate) vcpu: Claim<'s, C>,
 }
 
-/// Where a context lives, in whichever life.
+/// The slot of a context, whichever life the context is in.
 pub(crate) struct Place<'s, C> {
     pub(crate) partition: &'s Partition<C>,
     pub(crate) slot: &'s Slot<C>,
 }
 
 impl<H: Hal> Spmc<H> {
-    /// The partition with that id, dead or alive.
+    /// Returns the partition with that id, dead or alive.
     #[inline(always)]
     pub(crate) fn member(&self, id: PartitionId) -> Option<Member<'_, H::Context>> {
         let member = self.member_at(self.directory.index(id))?;
         (member.frozen.config.id == id).then_some(member)
     }
 
-    /// The partition at that index of the partition table, dead or alive.
+    /// Returns the partition at that index of the partition table, dead or alive.
     #[inline(always)]
     pub(crate) fn member_at(&self, index: usize) -> Option<Member<'_, H::Context>> {
         let partition = self.partitions.get(index)?;
@@ -62,8 +63,8 @@ impl<H: Hal> Spmc<H> {
         Some(Member { partition, frozen })
     }
 
-    /// The context that serves a call to `partition` on this PE: the only one, or the one pinned
-    /// here.
+    /// Returns the index of the context that serves calls to the partition on this PE: the only
+    /// one, or the one that is pinned here.
     #[inline(always)]
     pub(crate) fn index_on(pe: &Pe, frozen: &Frozen) -> u16 {
         if frozen.config.is_up() { 0 } else { pe.index }
@@ -71,8 +72,8 @@ impl<H: Hal> Spmc<H> {
 
     /// Claims the context of a partition on this PE and gives it `work`.
     ///
-    /// `INVALID_PARAMETERS` if there is no context for this PE, `BUSY` if it runs on another,
-    /// otherwise as the state machine says.
+    /// `INVALID_PARAMETERS` if there is no context for this PE, `BUSY` if the context runs on
+    /// another PE, otherwise the error of [`begin`](crate::partition::vcpu::begin).
     #[inline(always)]
     pub(crate) fn claim<'s>(
         &self,
@@ -100,8 +101,9 @@ impl<H: Hal> Spmc<H> {
         })
     }
 
-    /// Claims the context `id`, of a partition dead or alive, pinned here or elsewhere, without
-    /// changing its state. `INVALID_PARAMETERS` if there is none, `BUSY` if it runs.
+    /// Claims the context `id` and leaves its state as it is. The partition may be dead, and the
+    /// context pinned to another PE. `INVALID_PARAMETERS` if there is no such context, `BUSY` if it
+    /// runs.
     pub(crate) fn context(&self, id: VcpuId) -> Result<Current<'_, H::Context>> {
         let Member { partition, frozen } = self
             .member(id.partition)
@@ -118,7 +120,7 @@ impl<H: Hal> Spmc<H> {
         })
     }
 
-    /// The place that `link` leads to, whoever lives there now.
+    /// Returns the slot that `link` leads to, whichever life is in it now.
     #[inline(always)]
     pub(crate) fn place(&self, link: Link) -> Option<Place<'_, H::Context>> {
         let (index, vcpu) = link.indices();
@@ -127,7 +129,7 @@ impl<H: Hal> Spmc<H> {
         Some(Place { partition, slot })
     }
 
-    /// Returns the id of the context that lives where `link` leads to.
+    /// Returns the id of the context whose slot `link` leads to.
     pub(super) fn name(&self, link: Link) -> Option<VcpuId> {
         let frozen = self.place(link)?.partition.frozen()?;
         Some(VcpuId {
@@ -136,8 +138,9 @@ impl<H: Hal> Spmc<H> {
         })
     }
 
-    /// The context that `link` names, claimed: if it lives that life, and `leads_back` says that a
-    /// link of its own leads back. There is no other way to follow a link.
+    /// Claims the context that `link` names. Returns `None` if the context is in another life, or
+    /// if `leads_back` finds that no link of the context leads back. No other function follows a
+    /// link.
     #[inline(always)]
     pub(crate) fn follow<'s>(
         &'s self,
@@ -145,8 +148,7 @@ impl<H: Hal> Spmc<H> {
         leads_back: impl FnOnce(&Claim<'s, H::Context>) -> bool,
     ) -> Option<Current<'s, H::Context>> {
         let Place { partition, slot } = self.place(link)?;
-        // Nobody waits for the claim of another life, or of nobody: it may be the one that this PE
-        // has.
+        // A link that leads nowhere is not waited for: this PE may hold that claim itself.
         if slot.link() != link {
             return None;
         }
@@ -176,8 +178,8 @@ impl<H: Hal> Spmc<H> {
         })
     }
 
-    /// The context `caller`, which waits for `callee`, claimed. It may be asked for by whoever has
-    /// the claim of `callee`, even if that does not run any more.
+    /// Claims the context `caller`, if it waits for `callee`. The PE that holds the claim of
+    /// `callee` may call this even when `callee` does not run any more.
     #[inline(always)]
     pub(crate) fn waiting_for(
         &self,
@@ -192,8 +194,8 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Completes a call, or delivers a message: in x0 to x7. The other registers stay those of whoever
-/// gets it.
+/// Writes `answer` to x0 to x7 of a context, as the completion of its call or as a message. Its
+/// other registers keep their values.
 #[inline(always)]
 pub(crate) fn complete<C: Context>(context: &mut C, answer: &Answer) {
     if let Some(to) = context.gprs_mut().first_chunk_mut() {

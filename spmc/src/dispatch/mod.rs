@@ -43,7 +43,7 @@ impl<'s, C> Instance<'s, C> {
         }
     }
 
-    /// Begins a call: whoever makes one negotiates its version no more, unless it is `FFA_VERSION`.
+    /// Begins a call. Any call but `FFA_VERSION` ends the negotiation of the caller's version.
     /// `registers` are those from x0 on. Errors as [`Row::judge`].
     #[inline(always)]
     pub(crate) fn begin(&self, id: FunctionId, registers: &[u64]) -> Result<()> {

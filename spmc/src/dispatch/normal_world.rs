@@ -1,8 +1,8 @@
 //! The door of the Normal world: whatever the SPMD passes on.
 //!
-//! A call is handled to its end on the PE that it came in on: [`Spmc::handle`] runs partitions as
-//! needed and returns when the Normal world gets the PE back. Nothing here waits for another PE,
-//! except for the few instructions of a lock.
+//! A call is handled to its end on the PE that made it: [`Spmc::handle`] runs partitions as needed,
+//! and returns when the Normal world gets the PE back. Nothing here waits for another PE, except
+//! for a lock that is held for a few instructions.
 
 use crate::error::FfaError;
 use crate::ffa::{Answer, SmcFrame, function};
@@ -28,9 +28,9 @@ impl<H: Hal> Spmc<H> {
                 if frame.w(2) as i32 == FfaError::Aborted as i32 {
                     self.mem_sender_aborted(pe);
                 }
-                // The SPMD refused what we sent last: FFA_ABORT, in place of an answer, or
+                // The SPMD refused what the SPMC sent last: FFA_ABORT in place of an answer, or
                 // FFA_NORMAL_WORLD_RESUME while the Normal world was not interrupted. There is
-                // nothing to undo; we wait for its next call.
+                // nothing to undo: the SPMC waits for the next call.
                 match pe.held.take() {
                     Some(held) => *frame = held,
                     None => frame.answer(Answer::new([function::MSG_WAIT as u64])),

@@ -13,7 +13,7 @@ use crate::dispatch::run::Flow;
 
 const RESP2: u32 = function::MSG_SEND_DIRECT_RESP2;
 
-/// SMCCC: the function does not exist.
+/// The result of SMCCC for a function that does not exist.
 const SMCCC_UNKNOWN: u64 = -1_i64 as u64;
 
 impl<H: Hal> Spmc<H> {
@@ -55,7 +55,7 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Calls that may pass the PE on, but direct messages of the first kind.
+    /// Handles the calls that may pass the PE on, except FFA_MSG_SEND_DIRECT_REQ and its response.
     #[inline(never)]
     fn leaving_call<'s>(
         &'s self,
@@ -66,7 +66,7 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<Flow> {
         let instance = Instance::Partition(current.partition);
         let registers = current.vcpu.context.gprs();
-        // Of what must be fast the compiler knows the row.
+        // Fast calls name their row, so that the compiler can evaluate its checks.
         match id.0 {
             function::MSG_WAIT => instance.begin_by(&call_table::MSG_WAIT, registers),
             RESP2 => instance.begin(FunctionId(RESP2), registers),
@@ -83,7 +83,7 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// A call that is completed without leaving the partition.
+    /// Handles a call that is completed without leaving the partition.
     fn local_call(
         &self,
         pe: &mut Pe,
@@ -100,7 +100,7 @@ impl<H: Hal> Spmc<H> {
         }
         let context = &mut current.vcpu.context;
         if id.0 == function::ID_GET {
-            // Has no arguments: not worth a copy of them.
+            // FFA_ID_GET has no arguments, so the registers need not be copied.
             current.partition.endpoint.end_negotiation();
             complete(context, &Self::id_get(&current.partition.endpoint));
             return Ok(());
@@ -135,7 +135,7 @@ impl<H: Hal> Spmc<H> {
         }?;
         let answer = self.finish_for_partition(pe, current, answer)?;
         if current.partition.may_have_interrupts() {
-            // What was fetched is signalled no more.
+            // The call may have fetched an interrupt, which must not be signalled any more.
             self.signal(current);
         }
         complete(&mut current.vcpu.context, &answer);

@@ -1,8 +1,8 @@
-//! Chains of contexts, by the links between them: up to those that a context works for, down to the
-//! one that works for all.
+//! Walks along the links of a chain of contexts: up to the callers of a context, or down to the
+//! last callee.
 //!
-//! Members of a chain are blocked, but for the last one. Whoever has the claim of one looks at the
-//! others one after the other.
+//! All members of a chain but the last one are blocked. The PE that holds the claim of a member
+//! claims the others one after the other.
 
 use crate::error::{FfaError, Result};
 use crate::hal::{Context, Hal};
@@ -14,7 +14,7 @@ use crate::spmc::{Pe, Spmc};
 use crate::dispatch::context::{Current, Place};
 
 impl<H: Hal> Spmc<H> {
-    /// Returns whether `wanted` takes somebody that `current` works for.
+    /// Returns whether `wanted` accepts a context that `current` works for.
     pub(in crate::dispatch) fn any_caller(
         &self,
         current: &Current<'_, H::Context>,
@@ -24,8 +24,9 @@ impl<H: Hal> Spmc<H> {
             .is_some()
     }
 
-    /// Returns the nearest context that `current` works for and `wanted` takes, claimed, and whom
-    /// it called. `wanted` is also told as what that one knows it.
+    /// Claims the nearest context that `current` works for and that `wanted` accepts. Returns it
+    /// with the link of the context that it called. `wanted` also gets the `Caller` by which the
+    /// callee knows the context.
     pub(super) fn find_caller<'s>(
         &'s self,
         current: &Current<'_, H::Context>,
@@ -33,7 +34,7 @@ impl<H: Hal> Spmc<H> {
     ) -> Option<(Current<'s, H::Context>, Link)> {
         let (mut callee, mut caller) = (current.vcpu.link(), current.vcpu.caller());
         loop {
-            // Members of a chain are blocked; others only look at them.
+            // Members of a chain are blocked, so another PE holds their claims only to look.
             let mut member = self.waiting_for(callee, caller.link()?)?;
             if wanted(&mut member, caller) {
                 return Some((member, callee));
@@ -42,13 +43,15 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Has the members of the chain of `current` mask Non-secure interrupts: all of them if `all`,
-    /// otherwise each that has them queued, or works for one that has.
+    /// Decides for each member of the chain of `current` whether Non-secure interrupts are masked:
+    /// for all of them if `all`, otherwise for each that has them queued, or that works for one
+    /// that has.
     pub(super) fn mask_chain(&self, current: &mut Current<'_, H::Context>, all: bool) {
         let queues = |member: &Current<'_, H::Context>| {
             member.frozen.config.ns_interrupts == NsInterruptAction::Queued
         };
-        // Counted from `current` on; those up to the last that has them queued work for that one.
+        // Members are counted from `current` on. Those before the last one with queued interrupts
+        // work for that one.
         let mut masked = if all {
             u32::MAX
         } else {
@@ -71,9 +74,9 @@ impl<H: Hal> Spmc<H> {
         });
     }
 
-    /// Returns the last context of the chain that goes on from `current`; `None` if another PE
-    /// looked at a member. With the claim of `current` nobody may wait for that, and without it the
-    /// chain may be another one.
+    /// Returns the last context of the chain below `current`. Returns `None` if another PE was
+    /// looking at a member: a PE with the claim of `current` must not wait for that member, and
+    /// once the claim is released the chain may change, so the caller starts again.
     #[inline(always)]
     pub(super) fn end_of_chain<'s>(
         &'s self,
@@ -82,13 +85,13 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<Option<Current<'s, H::Context>>> {
         let model = current.vcpu.model();
         if !matches!(current.vcpu.state(), State::Blocked(_)) && model.stopped().is_none() {
-            // It is the only one, and has no chain to resume.
+            // `current` is the only member, and has no stopped chain to resume.
             return Ok(Some(current));
         }
         self.walk_down(pe, current)
     }
 
-    /// Does what [`Self::end_of_chain`] says, for a chain of any length.
+    /// Implements [`Self::end_of_chain`] for a chain of any length.
     fn walk_down<'s>(
         &'s self,
         pe: &Pe,
@@ -124,7 +127,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Returns whether `current` has to resume a chain with a member that is pinned to another PE.
+    /// Returns whether `current` has to resume a stopped chain with a member that is pinned to
+    /// another PE.
     fn is_held_elsewhere(&self, pe: &Pe, current: &Current<'_, H::Context>) -> bool {
         let mut member = current.vcpu.model().stopped();
         let mut is_elsewhere = false;
@@ -148,7 +152,7 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Returns whether `context` does the work of the context `caller`, which waits for it.
+/// Returns whether `context` works for the context `caller`, which waits for it.
 pub(crate) fn works_for<C: Context>(context: &Claim<'_, C>, caller: Link) -> bool {
     context.caller().link() == Some(caller)
         && matches!(

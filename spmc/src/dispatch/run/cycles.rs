@@ -17,13 +17,13 @@ use crate::dispatch::context::{Current, Place, complete};
 /// `FFA_MSG_WAIT` w2 bit 0 (1.2): the caller keeps its RX buffer.
 const RETAIN_RX: u64 = 1;
 
-/// How long whoever got the PE back from one that it had called may take to run that one again;
-/// then the Normal world may, too. Callers that mean well take microseconds, and the Normal world
-/// runs by itself only what it was told of.
+/// The time, in milliseconds, in which only the caller may resume a callee that yielded or was
+/// stopped. After that the Normal world may resume the callee, too. A well-behaved caller needs
+/// microseconds, and the Normal world resumes only contexts that it was told of.
 const CALLER_MS: u32 = 1000;
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_MSG_WAIT` from a partition: its context waits, and RX goes back to the SPMC.
+    /// Handles `FFA_MSG_WAIT` from a partition: its context waits, and RX goes back to the SPMC.
     ///
     /// `DENIED` while a direct request is processed.
     pub(in crate::dispatch) fn msg_wait<'s>(
@@ -33,7 +33,7 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
         let endpoint = &current.partition.endpoint;
-        // Zero below v1.2.
+        // The table of calls makes sure that w2 is zero below v1.2.
         let retain = current.vcpu.context.gprs()[2] & RETAIN_RX != 0;
         current.vcpu.model().permits(Leave::Wait)?;
         if !retain {
@@ -41,19 +41,19 @@ impl<H: Hal> Spmc<H> {
         }
         current.vcpu.step(Event::Wait)?;
         self.end_work(pe, current);
-        // A handler works for nobody who would read it.
+        // The answer of a handler of interrupts is read by nobody.
         if current.vcpu.model() != Model::Interrupt {
             frame.answer(Answer::new([function::MSG_WAIT as u64, current.id.to_w1()]));
         }
         Ok(self.return_pe(current, frame))
     }
 
-    /// `FFA_YIELD` from a partition: whoever lent it the PE gets it back, with the time in w2 and
-    /// w3 (in nanoseconds) after which the partition wants to go on. It goes on, with
-    /// `FFA_SUCCESS`, when `FFA_RUN` says so. A handler of secure interrupts has nobody to yield
-    /// to, and EL3 waits for an answer: then it goes on at once.
+    /// Handles `FFA_YIELD` from a partition: its caller gets the PE back, with the time in w2 and
+    /// w3 (in nanoseconds) after which the partition wants to go on. `FFA_RUN` resumes the
+    /// partition, with `FFA_SUCCESS`. The partition goes on at once if it handles secure
+    /// interrupts, as there is nobody to yield to, or if EL3 waits for an answer.
     ///
-    /// `DENIED` by the run-time model.
+    /// `DENIED` if the run-time model does not permit the call.
     pub(in crate::dispatch) fn partition_yield<'s>(
         &'s self,
         pe: &Pe,
@@ -79,12 +79,12 @@ impl<H: Hal> Spmc<H> {
         Ok(self.return_pe(current, frame))
     }
 
-    /// `FFA_ERROR` from a partition: its initialisation failed, or so did what it was asked to do.
+    /// Handles `FFA_ERROR` from a partition: its initialisation or its work failed.
     ///
-    /// A requester gets the code. One that was merely given cycles by `FFA_RUN` had nothing to do:
-    /// that reads as `FFA_MSG_WAIT`.
+    /// A requester gets the code. A context that was given cycles by `FFA_RUN` had no request to
+    /// fail: its caller reads `FFA_MSG_WAIT`.
     ///
-    /// `DENIED` to one that has to resume another first.
+    /// `DENIED` for a context that has a stopped chain to resume.
     pub(in crate::dispatch) fn partition_error<'s>(
         &'s self,
         pe: &Pe,
@@ -113,12 +113,12 @@ impl<H: Hal> Spmc<H> {
         Ok(self.return_pe(current, frame))
     }
 
-    /// `FFA_RUN` from the Normal world: gives cycles to a waiting context or to one that yielded,
-    /// or resumes the chain that was preempted under it.
+    /// Handles `FFA_RUN` from the Normal world: gives cycles to a context that waits, or resumes
+    /// the chain that begins at a context that yielded, was stopped, or was preempted.
     ///
-    /// `INVALID_PARAMETERS` for a reserved register, an unknown partition or context, or one pinned
-    /// to another PE; `BUSY` if it runs on another PE; `DENIED` if the Normal world is not the one
-    /// who runs it; `ABORTED` if it failed.
+    /// `INVALID_PARAMETERS` for a reserved register, an unknown partition or context, or a context
+    /// that is pinned to another PE; `BUSY` if the context runs on another PE; `DENIED` if it is
+    /// another caller's to resume; `ABORTED` if its partition failed.
     pub(in crate::dispatch) fn normal_world_run(
         &self,
         pe: &mut Pe,
@@ -130,7 +130,7 @@ impl<H: Hal> Spmc<H> {
         let mut current = self.runnable(pe, target)?;
         pe.root = target;
         match current.vcpu.state() {
-            // Each but the second is an error.
+            // All of these but `Waiting` are errors.
             State::Off | State::Waiting | State::Running | State::Aborted => {
                 current.vcpu.begin(Begin::Run)?;
                 let run = Answer::new([function::RUN as u64, current.id.to_w1()]);
@@ -150,14 +150,14 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Goes on with `current`, the end of a chain that was left in the middle of its work.
+    /// Resumes `current`, the last member of a chain that lost the PE in the middle of its work.
     fn go_on<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
         caller_masked: bool,
         frame: &mut SmcFrame,
     ) -> Flow {
-        // The state, which the claim keeps as it is, allows each of these events.
+        // The claim keeps the state as it is, so each of these events is allowed.
         match current.vcpu.state() {
             _ if current.partition.is_dead() => {
                 Invariant::Transition.expect(current.vcpu.step(Event::Abort).is_ok());
@@ -170,7 +170,7 @@ impl<H: Hal> Spmc<H> {
                 return Flow::Continue;
             }
             State::Blocked(callee) => {
-                // That one will never answer.
+                // The callee has failed or gone off, and will never answer.
                 Invariant::Transition.expect(current.vcpu.step(Event::Unblock(callee)).is_ok());
                 complete(&mut current.vcpu.context, &Answer::error(FfaError::Aborted));
             }
@@ -182,8 +182,7 @@ impl<H: Hal> Spmc<H> {
         Flow::Continue
     }
 
-    /// Puts a context on the PE, with `answer` as the completion of the call by which it had left
-    /// that.
+    /// Puts a context on the PE. `answer` completes the call by which the context had left the PE.
     #[inline(never)]
     fn enter_with(
         &self,
@@ -195,19 +194,19 @@ impl<H: Hal> Spmc<H> {
         self.enter(current, caller_masked);
     }
 
-    /// Until when a caller alone may run again who gave the PE back to it, `wish` nanoseconds from
-    /// now at the earliest.
+    /// Returns the time until which only the caller may resume a callee that wants to go on in
+    /// `wish` nanoseconds.
     pub(super) fn time_of_caller(&self, wish: u64) -> u64 {
         let wish = u32::try_from(wish / 1_000_000).unwrap_or(u32::MAX);
         let time = self.hal.ticks(wish.saturating_add(CALLER_MS));
         self.hal.now().saturating_add(time)
     }
 
-    /// Returns the context that `FFA_RUN` on `id` enters: that one, or the end of the chain that
-    /// starts at it.
+    /// Claims the context that `FFA_RUN` on `id` enters: the last member of the chain that begins
+    /// at `id`.
     ///
-    /// A chain leads through partitions that failed meanwhile, so that those that they called come
-    /// to an end.
+    /// Members whose partitions failed stay in the chain, so that the contexts that they called can
+    /// finish.
     fn runnable(&self, pe: &Pe, id: VcpuId) -> Result<Current<'_, H::Context>> {
         if self.id_on(pe, id.partition)? != id {
             return Err(FfaError::InvalidParameters);
@@ -230,7 +229,7 @@ impl<H: Hal> Spmc<H> {
             if let Some(end) = self.end_of_chain(pe, root)? {
                 let is_held = match end.vcpu.state() {
                     State::Yielded(until) | State::Stopped(until) => {
-                        // One that failed nobody can run, but to be told so.
+                        // If the last member failed, anybody may run the chain, to be told so.
                         hold == Hold::MayRun && !end.partition.is_dead() && self.hal.now() < until
                     }
                     _ => false,
@@ -244,8 +243,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Returns what the caller of `root`, which is in the middle of its work, has to do with it
-    /// still.
+    /// Returns the hold that the caller of `root`, which is in the middle of its work, still has on
+    /// it.
     fn hold_on(&self, root: &Current<'_, H::Context>) -> Hold {
         let link = root.vcpu.caller().link();
         let place = link.and_then(|link| Some((link, self.place(link)?)));
@@ -263,7 +262,7 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Returns the id of the only context of `partition`, dead or alive, that can run on this PE.
+    /// Returns the id of the context of `partition`, dead or alive, that serves calls on this PE.
     /// `INVALID_PARAMETERS` if there is no such partition.
     pub(super) fn id_on(&self, pe: &Pe, partition: PartitionId) -> Result<VcpuId> {
         let frozen = self.partition(partition).and_then(Partition::frozen);
@@ -271,13 +270,16 @@ impl<H: Hal> Spmc<H> {
         Ok(VcpuId { partition, index })
     }
 
-    /// `FFA_RUN` from a partition: resumes a context that yielded to it, or a chain that was
-    /// stopped for it. `current` blocks meanwhile, and is answered by what that context does next.
+    /// Handles `FFA_RUN` from a partition: resumes a context that yielded to `current`, or a chain
+    /// that was stopped for it. `current` blocks, and its call completes with what that context
+    /// does next.
     ///
-    /// `INVALID_PARAMETERS` for an id that is not one of a context on this PE, but for a chain that
-    /// was stopped; `BUSY` if another PE has it, `ABORTED` if it failed, `DENIED` if it is no such
-    /// context or by the run-time model. What a Non-secure interrupt preempted is nobody's to
-    /// resume: that stops the whole chain, and the Normal world resumes it as a whole.
+    /// `INVALID_PARAMETERS` for an id that does not name a context on this PE, except that any
+    /// context of the partition names a stopped chain; `BUSY` if another PE runs the context;
+    /// `ABORTED` if its partition failed; `DENIED` if the context is not one that `current` may
+    /// resume, or if the run-time model does not permit the call. A partition never resumes what a
+    /// Non-secure interrupt preempted: the interrupt preempts the whole chain, and the Normal world
+    /// resumes the whole chain.
     pub(in crate::dispatch) fn partition_run<'s>(
         &'s self,
         pe: &Pe,
@@ -286,25 +288,24 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<Flow> {
         let asked = VcpuId::from_w1(current.vcpu.context.gprs()[1]);
         let stopped = current.vcpu.model().stopped();
-        // Until it has resumed that one it runs nobody else.
+        // `current` may run nobody else before it has resumed the stopped chain.
         let stopped_at = stopped.and_then(|link| self.name(link));
         if stopped_at.is_some_and(|id| id.partition != asked.partition) {
             return Err(FfaError::Denied);
         }
         let (callee, mut end) = match self.resumable(pe, current, asked) {
             Err(error) if stopped.is_some() && error != FfaError::Busy => {
-                // It came to its end without that.
+                // The stopped chain has ended without `current`.
                 current.vcpu.forget_stopped();
                 return Err(FfaError::Aborted);
             }
             found => found?,
         };
         current.vcpu.model().permits(Leave::Run)?;
-        // What `current` is masked for is, for as long as it waits, a reason for all that work for
-        // it.
+        // Whatever masks interrupts for `current` masks them for all contexts that work for it.
         let masked = current.vcpu.masked;
         self.mask_chain(&mut end, masked);
-        // `current` runs, so it can block.
+        // `current` runs, so the event is allowed.
         current.vcpu.block_to_resume(callee)?;
         self.hal.save(&mut current.vcpu.context);
         *current = end;
@@ -312,25 +313,25 @@ impl<H: Hal> Spmc<H> {
         if let Flow::Continue = flow
             && !pe.handles_interrupts
         {
-            // Others that wait in the chain may have got interrupts meanwhile.
+            // Blocked members of the chain may have got interrupts meanwhile.
             self.stop_for_caller(current);
         }
         Ok(flow)
     }
 }
 
-/// The hold that a caller has on a context that it called.
+/// Tells which hold a caller has on a context that it called.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hold {
-    /// Nothing any more: it is no more, or the Normal world called.
+    /// None: the caller has ended, or is the Normal world.
     Ended,
-    /// It goes on, and may run that one again.
+    /// The caller goes on, and may resume the context.
     MayRun,
-    /// It waits for it.
+    /// The caller is blocked on the context.
     Waits,
 }
 
-/// Has the Normal world run the chain from `root` to `end` from now on, and not whoever called it.
+/// Makes the chain from `root` to `end` the Normal world's to run, in place of the former caller's.
 fn take_over<H: Hal>(spmc: &Spmc<H>, end: &mut Current<'_, H::Context>, root: VcpuId) {
     let leave = |member: &mut Current<'_, H::Context>| {
         if member.id == root && member.vcpu.caller() != Caller::Outside {

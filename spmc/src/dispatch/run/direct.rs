@@ -2,9 +2,9 @@
 //! path.
 //!
 //! Requests come from the Normal world, from EL3 or from a partition, responses from the partition
-//! that processes the request. The payload, x3 to x7 or x4 to x17, is passed on and never looked
-//! at. Checks go in this order: reserved registers, ids, UUID, who may send what, availability,
-//! run-time model.
+//! that processes the request. The payload, x3 to x7 or x4 to x17, is copied and never interpreted.
+//! The order of checks is: reserved registers, ids, UUID, permission to send and receive,
+//! availability, run-time model.
 
 mod el3;
 
@@ -35,18 +35,18 @@ impl Route {
         }
     }
 
-    /// Returns whether it begins at `sender` and ends elsewhere.
+    /// Returns whether the message goes from `sender` to another endpoint.
     fn leads_away_from(&self, sender: PartitionId) -> bool {
         self.source == sender && self.destination != sender
     }
 }
 
-/// Which of the two kinds a direct message is of.
+/// Tells the two kinds of direct messages apart.
 trait Kind {
-    /// Which kind it is.
+    /// The kind as a value.
     const MESSAGE: Message;
 
-    /// Passes a message on. Registers that it does not use stay those of the receiver.
+    /// Copies a message. Registers that the kind does not use keep the receiver's values.
     fn pass(id: FunctionId, w2: u32, from: &[u64], to: &mut [u64]);
 }
 
@@ -69,8 +69,8 @@ impl Kind for DirectReq {
         if let (Some(from), Some(to)) = (from.first_chunk::<8>(), to.first_chunk_mut::<8>()) {
             let [_, route, _, payload @ ..] = from;
             let [x3, x4, x5, x6, x7] = payload.map(|register| register & mask);
-            // Ids travel in w1 in both forms; w2 was checked. Written out, so that it becomes four
-            // stores.
+            // Ids are in w1 in both forms, and w2 was checked. All registers are written in one
+            // assignment, so that the compiler makes four stores of it.
             let (id, route, w2) = (id.0 as u64, route & u32::MAX as u64, w2 as u64);
             *to = [id, route, w2, x3, x4, x5, x6, x7];
         }
@@ -121,9 +121,9 @@ impl Request {
 impl<H: Hal> Spmc<H> {
     /// `FFA_MSG_SEND_DIRECT_REQ` from the Normal world.
     ///
-    /// `INVALID_PARAMETERS` for a reserved register or an id that is not one, `DENIED` if the
-    /// receiver does not take requests, `BUSY` if it has no idle context on this PE, `ABORTED` if
-    /// it failed. Requests of EL3 come in this way too.
+    /// `INVALID_PARAMETERS` for a reserved register or an id that names nobody, `DENIED` if the
+    /// receiver does not take requests, `BUSY` if its context on this PE does not wait, `ABORTED`
+    /// if it failed. Requests of EL3 come in the same way.
     pub(in crate::dispatch) fn normal_world_request(
         &self,
         pe: &mut Pe,
@@ -150,8 +150,9 @@ impl<H: Hal> Spmc<H> {
         self.call_for_normal_world::<DirectReq>(pe, receiver, request, frame)
     }
 
-    /// A framework message of a Hypervisor to a partition. `INVALID_PARAMETERS` if it is none,
-    /// `DENIED` if the partition did not ask for such messages; otherwise as for requests.
+    /// Handles a framework message of a Hypervisor to a partition. `INVALID_PARAMETERS` if w2 names
+    /// none, `DENIED` if the partition did not subscribe to such messages; otherwise as for
+    /// requests.
     #[cold]
     #[inline(never)]
     fn vm_message(&self, pe: &mut Pe, id: FunctionId, frame: &mut SmcFrame) -> Result<()> {
@@ -301,7 +302,8 @@ impl<H: Hal> Spmc<H> {
         Ok(Flow::Continue)
     }
 
-    /// The error of a request from a run-time model that forbids it: a busy receiver shows first.
+    /// Returns the error of a request that the run-time model of the sender forbids: `BUSY` if the
+    /// receiver is busy as well, otherwise `DENIED`.
     #[cold]
     fn why_not_from_this_model(pe: &Pe, receiver: Member<'_, H::Context>) -> FfaError {
         let index = usize::from(Self::index_on(pe, receiver.frozen));
@@ -311,8 +313,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// The error of a request to `receiver` that ended with `error`. A member of the caller's own
-    /// chain that was given its cycles by `FFA_RUN` is no receiver by its run-time model: `DENIED`
+    /// Returns the error of a request to `receiver` that failed with `error`. A receiver in the
+    /// caller's own chain that has cycles from `FFA_RUN` is not permitted as a receiver: `DENIED`
     /// in place of `BUSY`.
     #[cold]
     fn why_refused(
@@ -331,8 +333,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// `FFA_MSG_SEND_DIRECT_RESP` from a partition: it waits for the next message, the requester
-    /// gets the PE.
+    /// Handles `FFA_MSG_SEND_DIRECT_RESP` from a partition: its context waits for the next message,
+    /// and the requester gets the PE.
     ///
     /// `INVALID_PARAMETERS` for a reserved register, a source that is not the caller, or a
     /// destination that does not exist; `DENIED` if no request is being processed, or if kind or
@@ -348,7 +350,7 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<Flow> {
         let registers = current.vcpu.context.gprs();
         let w2 = registers[2] as u32;
-        // The wrong kind of message is well-formed, if it is one at all.
+        // A w2 that does not fit this request is refused later, if it is one of a message at all.
         if w2 != 0 && w2 != current.vcpu.model().response_message() {
             return Err(FfaError::InvalidParameters);
         }
@@ -414,7 +416,7 @@ impl<H: Hal> Spmc<H> {
         Ok(self.return_pe(current, frame))
     }
 
-    /// The error of a response to `destination` that answers nothing.
+    /// Returns the error of a response to `destination` that answers no request.
     #[cold]
     fn why_no_response(&self, destination: PartitionId) -> FfaError {
         if destination == self.spmc_id()
@@ -427,8 +429,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// The partition that a request names. `INVALID_PARAMETERS` if there is none, `ABORTED` if it
-    /// failed, `DENIED` if it does not take direct requests.
+    /// Returns the partition that a request names. `INVALID_PARAMETERS` if there is none, `ABORTED`
+    /// if it failed, `DENIED` if it does not take direct requests.
     #[inline(always)]
     fn receiver(&self, id: PartitionId) -> Result<Member<'_, H::Context>> {
         let receiver = self.live_member(id)?;
@@ -439,9 +441,9 @@ impl<H: Hal> Spmc<H> {
         Ok(receiver)
     }
 
-    /// The partition that a request of the second kind names. Errors as for [`Self::receiver`],
-    /// `INVALID_PARAMETERS` if none of its services has the UUID, `DENIED` if that one does not
-    /// take such requests, or one side speaks a version that has none.
+    /// Returns the partition that a request with a UUID names. Errors as for [`Self::receiver`],
+    /// `INVALID_PARAMETERS` if none of its services has the UUID, `DENIED` if the service does not
+    /// take such requests, or one side speaks a version without them.
     fn receiver2(
         &self,
         id: PartitionId,
@@ -463,7 +465,8 @@ impl<H: Hal> Spmc<H> {
         Ok(receiver)
     }
 
-    /// The partition with that id. `INVALID_PARAMETERS` if there is none, `ABORTED` if it failed.
+    /// Returns the partition with that id. `INVALID_PARAMETERS` if there is none, `ABORTED` if it
+    /// failed.
     #[inline(always)]
     fn live_member(&self, id: PartitionId) -> Result<Member<'_, H::Context>> {
         let member = self.member(id).ok_or(FfaError::InvalidParameters)?;

@@ -1,5 +1,5 @@
-//! Contains faults of partitions: the SPMC names the fault in the log, tells the partition of it if
-//! that one can take it, and stops the partition if it cannot. Everything else goes on.
+//! Contains faults of partitions. The SPMC logs the fault and injects it into the partition if the
+//! partition can take an exception; otherwise it stops the partition. Everything else goes on.
 
 use crate::addr::World;
 use crate::ffa::SmcFrame;
@@ -12,8 +12,8 @@ use super::Flow;
 use crate::dispatch::context::Current;
 
 impl<H: Hal> Spmc<H> {
-    /// A fault or external abort: reflected into the partition as an abort, as if its own hardware
-    /// had raised it. An S-EL0 partition has nobody to take it.
+    /// Handles a fault or external abort: injects it into the partition as an abort. An S-EL0
+    /// partition has no exception vectors, so it is stopped.
     pub(super) fn fault<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
@@ -39,9 +39,9 @@ impl<H: Hal> Spmc<H> {
         self.abort(current, frame)
     }
 
-    /// Returns whether the fault came of tables in the middle of a change that another PE made, so
-    /// that the access can be tried again: it is allowed now. Each change is a reason only once;
-    /// the fault may be one of the other IPA space, which would come back for ever.
+    /// Returns whether another PE was changing the table, so that a retry is safe: the access is
+    /// permitted now. Each change allows one retry, since the fault may belong to the other IPA
+    /// space and would recur for ever.
     fn met_a_change(&self, current: &mut Current<'_, H::Context>, fault: &Fault) -> bool {
         let Some(ipa) = fault.ipa.filter(|_| fault.kind == FaultKind::Translation) else {
             return false;
@@ -51,7 +51,7 @@ impl<H: Hal> Spmc<H> {
         } else {
             fault.access
         };
-        // Whoever changes the tables holds the lock.
+        // A PE that changes the tables holds the lock.
         let memory = current.partition.endpoint.memory.lock();
         let is_news = current.vcpu.changes_seen != memory.changes();
         current.vcpu.changes_seen = memory.changes();
@@ -61,7 +61,8 @@ impl<H: Hal> Spmc<H> {
                 .any(|world| memory.permits(&self.hal, world, ipa, access))
     }
 
-    /// An instruction that the partition may not use: undefined, as far as it can tell.
+    /// Handles an instruction that the partition may not use: injects an Undefined Instruction
+    /// exception.
     pub(super) fn trap<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
@@ -83,8 +84,8 @@ impl<H: Hal> Spmc<H> {
         self.abort(current, frame)
     }
 
-    /// Writes a line that a partition caused, by `write`, unless it caused more than its share of
-    /// them. The next one that is written tells how many were left out.
+    /// Calls `write` to log a line that a partition caused, unless the partition has used up its
+    /// quota. The next line that is written tells how many were left out.
     pub(in crate::dispatch) fn log_of(
         &self,
         partition: &Partition<H::Context>,

@@ -1,9 +1,9 @@
 //! Framework messages: version of the Normal world and power management from the SPMD, availability
 //! of VMs from a Hypervisor (FF-A v1.1 sections 18.2 and 18.3).
 //!
-//! Those of the SPMD come as direct requests from id 0xffff with bit 31 of w2 set, and must not
-//! count as calls of the Normal world. Power management is passed on to the partitions that asked
-//! for it, one after the other, on the PE that it is about.
+//! Messages of the SPMD come as direct requests from id 0xffff with bit 31 of w2 set, and do not
+//! count as calls of the Normal world. Messages of power management are passed on to the partitions
+//! that subscribed to them, one after the other, on the PE that they are about.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::framework::{
@@ -63,8 +63,8 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Power management of this PE: passes the message on to those who asked for it, the last to
-    /// boot first, until one refuses. Returns the PSCI status.
+    /// Passes a message of power management of this PE on to the partitions that subscribed to it,
+    /// the last to boot first, until one refuses. Returns the PSCI status.
     #[cold]
     fn power_message(&self, pe: &mut Pe, frame: &SmcFrame) -> i32 {
         let (message, psci_function) = (frame.w(2), frame.w(3) & !psci::SMC64);
@@ -99,8 +99,8 @@ impl<H: Hal> Spmc<H> {
     /// Passes a power management message on to the context of `partition` on this PE; returns its
     /// PSCI status.
     ///
-    /// Whoever answers with an error refuses. A context that waits for nothing cannot be asked, and
-    /// one that fails has no say.
+    /// An answer with an error is a refusal. A context that does not wait cannot be asked, and a
+    /// partition that fails does not refuse.
     fn ask_for_power(
         &self,
         pe: &mut Pe,
@@ -146,11 +146,11 @@ impl<H: Hal> Spmc<H> {
             "{name}: refuses power management of PE {}: {status}",
             pe.index
         );
-        // A positive status is none of PSCI.
+        // PSCI has no positive status.
         if status < 0 { status } else { psci::DENIED }
     }
 
-    /// Returns whether a framework message of the Normal world is one that a Hypervisor sends:
+    /// Checks that a framework message of the Normal world is one that a Hypervisor sends:
     /// `INVALID_PARAMETERS` for all others.
     #[cold]
     pub(super) fn check_framework_message(
@@ -166,7 +166,7 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Returns whether a partition asked for framework messages of that kind.
+    /// Returns whether a partition subscribed to framework messages of that kind.
     #[cold]
     pub(super) fn subscribes(frozen: &Frozen, message: u32) -> bool {
         let wanted = if message == VM_CREATED {

@@ -1,15 +1,15 @@
 //! Interrupts of partitions (FF-A v1.1 chapter 9): taken at S-EL2, handed to the context that owns
 //! them, which fetches them by its calls ([`crate::dispatch::calls::paravirtual`]).
 //!
-//! A physical interrupt is acknowledged, its line becomes pending, and it stays active in the GIC
-//! until its owner deactivates it, so that it does not come again before. Then, by the state of the
-//! owner's context on this PE: one that runs sees the line at once, one that waits is run with
-//! `FFA_INTERRUPT`, in place of whoever was interrupted, and gives the PE back by `FFA_MSG_WAIT`;
-//! any other sees it when it runs again. One that runs on another PE is found by an interrupt to
-//! the other PEs, which look again.
+//! A physical interrupt is acknowledged and its line becomes pending. The interrupt stays active in
+//! the GIC until its owner deactivates it, so that it is not signalled again before. What follows
+//! depends on the state of the owner's context on this PE. A context that runs sees the line at
+//! once. A context that waits is run with `FFA_INTERRUPT` in place of the interrupted context, and
+//! gives the PE back by `FFA_MSG_WAIT`. A context in another state sees the line when it runs
+//! again. If the context runs on another PE, an IPI makes the other PEs look again.
 //!
-//! Handlers are run one after the other, never inside of each other, with Non-secure interrupts
-//! masked. What comes meanwhile waits for its turn.
+//! Handlers run one after the other, never nested, with Non-secure interrupts masked. An interrupt
+//! that comes meanwhile waits for its turn.
 
 use core::sync::atomic::{Ordering, fence};
 
@@ -30,11 +30,11 @@ use super::Flow;
 use crate::dispatch::calls::paravirtual::NO_INTERRUPT;
 use crate::dispatch::context::{Current, Member, complete};
 
-/// Interrupts that are acknowledged in one go. More of them have to come again.
+/// The number of interrupts that are acknowledged in one go. The GIC signals the others again.
 const BATCH: usize = 32;
 
 impl<H: Hal> Spmc<H> {
-    /// A secure interrupt, or another PE's wish to look again, stopped `current`.
+    /// Handles a secure interrupt, or an IPI to look again, that stopped `current`.
     #[cold]
     #[inline(never)]
     pub(super) fn secure_interrupt<'s>(
@@ -48,12 +48,13 @@ impl<H: Hal> Spmc<H> {
         }
         self.accept_interrupts(pe, Some(current));
         if pe.handles_interrupts {
-            // Between two handlers the next one is found anyway.
+            // The loop over handlers finds the next one.
             self.signal(current);
         } else if current.frozen.config.queues_other_interrupts {
             self.signal(current);
             if self.next_handler(pe).is_some() {
-                // When it answers or waits, see `end_work`, or when the Normal world has the PE.
+                // They run when `current` answers or waits (`end_work`), or when the Normal world
+                // has the PE.
                 current.partition.pend(current.id.index, Line::QUEUED);
                 self.hal.look_again_on_return();
             }
@@ -69,8 +70,8 @@ impl<H: Hal> Spmc<H> {
         Flow::Continue
     }
 
-    /// `current` begins to wait. What it has not fetched by then, because it could not see it or
-    /// would not, is reason to run it at once.
+    /// Looks at the interrupts of `current`, which begins to wait. If it has not fetched all of
+    /// them, it is to run again at once.
     #[inline(always)]
     pub(crate) fn end_work(&self, pe: &Pe, current: &Current<'_, H::Context>) {
         if current.partition.may_have_interrupts() {
@@ -107,8 +108,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Asks the scheduler of the Normal world, not the SPMC, to run a context for its interrupts
-    /// (`sri-interrupts-policy`).
+    /// Asks the scheduler of the Normal world to run a context for its interrupts
+    /// (`sri-interrupts-policy`). The SPMC does not run it then.
     fn ask_for_cycles(&self, context: &Current<'_, H::Context>) {
         if let Some((lines, _)) = context.partition.lines(context.id.index) {
             lines.answer(lines.calls());
@@ -118,7 +119,7 @@ impl<H: Hal> Spmc<H> {
         self.raise_schedule_receiver(false);
     }
 
-    /// The timer of `current` expired, or does no longer say so.
+    /// Handles a change of the timer of `current`: it expired, or its expiry was taken back.
     #[cold]
     #[inline(never)]
     pub(super) fn timer_changed(
@@ -135,7 +136,7 @@ impl<H: Hal> Spmc<H> {
         Flow::Continue
     }
 
-    /// `FFA_INTERRUPT` from the SPMD: a secure interrupt stopped the Normal world.
+    /// Handles `FFA_INTERRUPT` from the SPMD: a secure interrupt stopped the Normal world.
     #[cold]
     #[inline(never)]
     pub(in crate::dispatch) fn normal_world_interrupted(&self, pe: &mut Pe, frame: &mut SmcFrame) {
@@ -145,7 +146,8 @@ impl<H: Hal> Spmc<H> {
         frame.answer(Answer::new([function::NORMAL_WORLD_RESUME as u64]));
     }
 
-    /// Takes what the GIC has for us and makes it pending at its owners.
+    /// Acknowledges the secure interrupts that are pending on this PE and makes them pending at
+    /// their owners.
     fn accept_interrupts(&self, pe: &mut Pe, current: Option<&Current<'_, H::Context>>) {
         for _ in 0..BATCH {
             let Some(id) = self.hal.acknowledge_interrupt() else {
@@ -156,7 +158,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Makes the physical interrupt `id`, which was acknowledged, pending at its owner.
-    // Not inlined: a batch is mostly of one interrupt or none, and what this sets up is long.
+    // Not inlined: most batches have one interrupt or none, and this function has a long prologue.
     #[inline(never)]
     fn accept(&self, pe: &mut Pe, id: u32, current: Option<&Current<'_, H::Context>>) {
         let Some(source) = self.pend_physical(pe, id, current) else {
@@ -185,8 +187,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Makes the physical interrupt `id` pending at its owner, if there is one. Returns that and
-    /// the line.
+    /// Makes the physical interrupt `id` pending at its owner, if there is one. Returns the owner
+    /// and the line.
     fn pend_physical(
         &self,
         pe: &Pe,
@@ -208,8 +210,8 @@ impl<H: Hal> Spmc<H> {
                 partition: frozen.config.id,
                 index,
             };
-            // An owner that is on this PE, or blocked by what is, is looked at here; no other PE
-            // has anything to do for it.
+            // An owner in the chain on this PE is looked at here; no other PE has anything to do
+            // for it.
             if current.is_some_and(|current| self.is_in_chain(current, owner)) {
                 partition.pend(index, line);
             } else {
@@ -220,21 +222,21 @@ impl<H: Hal> Spmc<H> {
         None
     }
 
-    /// Makes `line` pending at a context. If another PE runs that, it looks again. This one must
-    /// look for handlers, or at the line, after that.
+    /// Makes `line` pending at a context, and makes other PEs look again if one of them may run it.
+    /// The caller must look for handlers, or at the line, after that.
     fn pend(&self, pe: &Pe, member: Member<'_, H::Context>, index: u16, line: Line) {
         let partition = member.partition;
         let Some((_, slot)) = partition.lines(index) else {
             return;
         };
         partition.pend(index, line);
-        // On this PE lines are looked at before anything goes on. Whoever has the claim of a
-        // context that moves may be another PE.
+        // This PE looks at lines before anything goes on. The claim of a context that migrates may
+        // be held by another PE.
         let is_pinned_here = !member.frozen.config.is_up() && index == pe.index;
         if is_pinned_here {
             return;
         }
-        // So may be the PE whose context works for this one.
+        // A blocked owner's callee may run on another PE.
         let must_look = slot.claim().is_none_or(|context| {
             matches!(context.state(), State::Blocked(_)) && line.bit() & Line::WAKING != 0
         });
@@ -243,7 +245,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// A notification of the partition became pending: its context, or each of them, is told so.
+    /// Makes the notification pending interrupt pending at the context that `target` names, or at
+    /// each context.
     pub(in crate::dispatch) fn pend_notification(
         &self,
         pe: &Pe,
@@ -265,8 +268,8 @@ impl<H: Hal> Spmc<H> {
     /// Returns whether a context of this PE other than `current` waits and has interrupts to
     /// handle.
     ///
-    /// It claims nothing: `current`, which begins to wait, is claimed still, so waiting for another
-    /// claim could wait for ever.
+    /// No context is claimed: this PE still holds the claim of `current`, which begins to wait, so
+    /// waiting for another claim could deadlock.
     fn handler_waits(&self, pe: &Pe, current: VcpuId) -> bool {
         // As in `next_handler`.
         fence(Ordering::SeqCst);
@@ -284,10 +287,10 @@ impl<H: Hal> Spmc<H> {
             })
     }
 
-    /// Returns a context of this PE that waits and has interrupts to handle, claimed. Partitions
-    /// take turns: the first to be looked at is the one after whoever had the last.
+    /// Claims a context of this PE that waits and has interrupts to handle. Partitions take turns:
+    /// the search begins behind the partition whose handler ran last.
     fn next_handler(&self, pe: &Pe) -> Option<Current<'_, H::Context>> {
-        // Either this sees that a claim is free, or whoever has it sees the line.
+        // Either this PE sees that the claim is free, or the PE that holds it sees the line.
         fence(Ordering::SeqCst);
         for partition in self.partitions_from(pe.handler.wrapping_add(1)) {
             if partition.may_have_interrupts()
@@ -299,8 +302,7 @@ impl<H: Hal> Spmc<H> {
         None
     }
 
-    /// Returns the context of the partition on this PE, claimed, if it waits and has interrupts to
-    /// handle.
+    /// Claims the context of the partition on this PE, if it waits and has interrupts to handle.
     #[inline(never)]
     fn handler_of<'s>(
         &self,
@@ -333,10 +335,10 @@ impl<H: Hal> Spmc<H> {
         Some(handler)
     }
 
-    /// Runs contexts of this PE that wait and have interrupts to handle, each until it waits again,
-    /// in place of `current` or of the Normal world. One that is called for again meanwhile runs
-    /// again; but after as many as there can be partitions, whoever was interrupted goes on for a
-    /// moment. Nobody reads what they leave in `frame`.
+    /// Runs the contexts of this PE that wait and have interrupts to handle, each until it waits
+    /// again, in place of `current` or of the Normal world. A handler with new interrupts runs
+    /// again; but after `MAX_PARTITIONS` turns the interrupted context goes on for a moment. Nobody
+    /// reads what handlers leave in `frame`.
     fn run_handlers(
         &self,
         pe: &mut Pe,
@@ -344,7 +346,7 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) {
         pe.handles_interrupts = true;
-        // The time of whoever was interrupted stands still.
+        // The watchdog of the interrupted context stands still.
         let watch = pe.watch;
         let since = match watch {
             Watch::Off => 0,
@@ -366,7 +368,7 @@ impl<H: Hal> Spmc<H> {
             }
             self.run(pe, handler, frame);
             pe.flood.end(pe.handler, self.hal.now());
-            // What came meanwhile has its turn, too, before the same comes again.
+            // Interrupts that came meanwhile have their turn before the same handler runs again.
             self.accept_interrupts(pe, current);
         }
         pe.handles_interrupts = false;
@@ -375,8 +377,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Puts a context on the PE that waits, to handle its interrupts: the first of them is named to
-    /// it by `FFA_INTERRUPT`.
+    /// Puts a waiting context on the PE to handle its interrupts. `FFA_INTERRUPT` names the first
+    /// of them.
     fn start_handler(&self, handler: &mut Current<'_, H::Context>) {
         let mut id = None;
         if let Some((lines, _)) = handler.partition.lines(handler.id.index) {
@@ -392,7 +394,7 @@ impl<H: Hal> Spmc<H> {
         self.enter(handler, true);
     }
 
-    /// Signals what is due to `current`, which is on this PE.
+    /// Signals to `current`, which is on this PE, its pending interrupts.
     #[cold]
     #[inline(never)]
     pub(crate) fn signal(&self, current: &mut Current<'_, H::Context>) {
@@ -410,8 +412,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Drops a managed exit that the last work of the context did not take, and shows it its
-    /// signals: it begins with something new.
+    /// Drops a managed-exit request that was not consumed, and signals pending interrupts to a
+    /// context that begins new work.
     #[cold]
     #[inline(never)]
     pub(crate) fn signal_anew(&self, current: &mut Current<'_, H::Context>) {
@@ -421,7 +423,7 @@ impl<H: Hal> Spmc<H> {
         self.show(current);
     }
 
-    /// Returns whether `context` is `current`, or one that it works for.
+    /// Returns whether `context` is `current`, or a context that `current` works for.
     fn is_in_chain(&self, current: &Current<'_, H::Context>, context: VcpuId) -> bool {
         current.id == context || self.any_caller(current, |member| member.id == context)
     }

@@ -1,9 +1,9 @@
 //! Interrupts over the lives of their owners: set up when a partition starts, handed over when a
 //! PE goes off, masked when their owner fails.
 //!
-//! What a life began ends with it. A context that goes off leaves nothing pending or active; of a
-//! shared interrupt, whose device goes on, another context takes over. Whatever becomes pending
-//! after that waits for the next life.
+//! Interrupts that a context has not finished end with its life: nothing stays pending or active in
+//! its lines. The device of a shared interrupt goes on, so another context takes that interrupt
+//! over. Interrupts that become pending after that wait for the next life.
 
 use crate::hal::Hal;
 use crate::id::VcpuId;
@@ -23,7 +23,7 @@ impl<H: Hal> Spmc<H> {
         if !places.arrive(pe.index, self.hal.affinity()) {
             return;
         }
-        // EL3 turned it off although a partition refused.
+        // The PE is on already: EL3 turned it off although a partition refused.
         for partition in self.live_partitions() {
             if let Some(frozen) = partition.frozen().filter(|frozen| !frozen.config.is_up()) {
                 Self::keep(pe, Member { partition, frozen });
@@ -31,7 +31,7 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Notes that this PE goes off, and hands over what comes to it to PEs that stay.
+    /// Notes that this PE goes off, and hands its interrupts over to PEs that stay on.
     #[cold]
     pub(crate) fn leave(&self, pe: &Pe) {
         let mut places = self.places.lock();
@@ -45,7 +45,7 @@ impl<H: Hal> Spmc<H> {
             let is_up = frozen.config.is_up();
             let contexts = frozen.config.vcpu_count.into();
             match places.first(if is_up { MAX_PES } else { contexts }) {
-                // Its context is wherever it runs next.
+                // The context of a UP partition migrates, so only routing changes.
                 Some((_, there)) if is_up => {
                     for (_, claim) in frozen.claims.shared() {
                         self.hal.move_interrupt(claim.id, here, there);
@@ -53,15 +53,15 @@ impl<H: Hal> Spmc<H> {
                 }
                 Some((heir, there)) => self.hand_over(pe, member, here, (heir, there)),
                 None if is_up => {}
-                // They wait until the PE is on again.
+                // No PE can take them over: they wait until this one is on again.
                 None => Self::keep(pe, member),
             }
         }
         self.hal.look_again_elsewhere();
     }
 
-    /// Ends a life of the context pinned to this PE. Shared interrupts that it did not finish are
-    /// pending again, for its next life.
+    /// Ends a life of the context pinned to this PE. Shared interrupts that it did not finish
+    /// become pending again, for its next life.
     fn keep(pe: &Pe, Member { partition, frozen }: Member<'_, H::Context>) {
         let Some(left) = partition.end_life(pe.index) else {
             return;
@@ -101,9 +101,9 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Sets up the shared interrupts of a partition that is about to start, or to start anew: as
-    /// its manifest says, disabled. One that names no PE, or after boot one that is off, gets this
-    /// one.
+    /// Configures the shared interrupts of a partition that is about to start, or to start again,
+    /// as its manifest says; they are disabled. An interrupt is routed to this PE if the manifest
+    /// names no PE or, after boot, one that is off.
     #[cold]
     pub(crate) fn claim_interrupts(&self, frozen: &Frozen) {
         let places = self.places.lock();
@@ -122,10 +122,11 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Prepares the lines of a context for its first entry, and the private interrupts of this PE.
+    /// Prepares the lines of a context for its first entry, and configures its private interrupts
+    /// on this PE.
     #[cold]
     pub(crate) fn prepare_interrupts(&self, current: &Current<'_, H::Context>) {
-        // Where the manifest asks for none of them, they never become pending.
+        // If the manifest does not ask for these interrupts, they never become pending.
         let enabled = Line::NOTIFICATION.bit() | Line::MANAGED_EXIT.bit();
         let fiq = if current.frozen.config.managed_exit_virq {
             0
@@ -136,7 +137,7 @@ impl<H: Hal> Spmc<H> {
             lines.begin(enabled, fiq);
         }
         if self.is_notified(current.id) {
-            // A former life was told, but did not fetch them.
+            // A former life of the context was interrupted for them, but did not fetch them.
             current.partition.pend(current.id.index, Line::NOTIFICATION);
         }
         let claims = current.frozen.claims.iter();
@@ -151,7 +152,7 @@ impl<H: Hal> Spmc<H> {
         receiver.is_some_and(|receiver| receiver.pending_on().contains(id.index))
     }
 
-    /// The partition failed: its interrupts come no more.
+    /// Masks the interrupts of the partition of `current`, which failed.
     #[cold]
     pub(super) fn mask_interrupts(&self, current: &Current<'_, H::Context>) {
         for claim in current.frozen.claims.iter() {

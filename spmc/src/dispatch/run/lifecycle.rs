@@ -1,9 +1,9 @@
 //! The end of a partition, and what comes after it (`abort-action`, FF-A v1.3 lifecycle as far as
 //! it is known; `FFA_ABORT`).
 //!
-//! A partition that fails is stopped at once, whoever waits for it gets `ABORTED`, and what it held
-//! of others goes back. What takes time, or the PE, comes when the work that was under way has left
-//! the PE: starting it anew, telling EL3.
+//! A partition that fails is stopped at once, its callers get `ABORTED`, and memory that it
+//! borrowed goes back. Restarting the partition and telling EL3 need time or the PE, so they wait
+//! until the work under way has left the PE.
 
 use core::sync::atomic::Ordering;
 
@@ -20,16 +20,16 @@ use super::Flow;
 use crate::dispatch::context::{Current, Member};
 use crate::invariant::{self, Invariant};
 
-/// In `Spmc::aftermath`: EL3 is to be told. The lowest bits stand for partitions that start anew or
-/// are destroyed, by index.
+/// The bit of `Spmc::aftermath` by which EL3 is to be told. The lowest bits stand for partitions to
+/// restart or to destroy, by index.
 const TELL_EL3: u32 = 1 << 31;
-/// In `Spmc::aftermath`: memory that the dead had borrowed is to be zeroed.
+/// The bit of `Spmc::aftermath` by which memory that dead partitions had borrowed is to be zeroed.
 const SETTLE: u32 = 1 << 30;
 
 const _: () = assert!(MAX_PARTITIONS < 30);
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_ABORT` from a partition: it says itself that it cannot go on.
+    /// Handles `FFA_ABORT` from a partition, which cannot go on.
     pub(in crate::dispatch) fn partition_abort<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
@@ -43,7 +43,7 @@ impl<H: Hal> Spmc<H> {
         Ok(self.abort(current, frame))
     }
 
-    /// Stops the partition of `current`. Whoever waits for it gets `ABORTED`.
+    /// Stops the partition of `current`. The context that waits for `current` gets `ABORTED`.
     pub(super) fn abort<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
@@ -54,7 +54,7 @@ impl<H: Hal> Spmc<H> {
         self.return_pe(current, frame)
     }
 
-    /// Stops the partition of `current`, if that is still to be done, and `current` with it.
+    /// Stops `current`, and its partition if that was alive.
     pub(in crate::dispatch) fn end(&self, current: &mut Current<'_, H::Context>) {
         let todo = if current.partition.kill() {
             log::error!("{} is dead", current.frozen.config.name);
@@ -65,20 +65,20 @@ impl<H: Hal> Spmc<H> {
         };
         // Every state can be aborted.
         Invariant::Transition.expect(current.vcpu.step(Event::Abort).is_ok());
-        // Last: another PE may start the partition anew at once. It waits for the claim of
-        // `current`, which it can only begin a life of once that is aborted.
+        // This comes last: another PE may restart the partition at once. That PE waits for the
+        // claim of `current`, which must be aborted before it can begin another life.
         self.aftermath.fetch_or(todo, Ordering::AcqRel);
     }
 
-    /// Gives back what a partition held that has just died. Returns what its manifest wants to
-    /// happen then, as in `Spmc::aftermath`.
+    /// Gives back what the partition of `current`, which has just died, held of others. Returns
+    /// what its manifest asks for next, as bits of `Spmc::aftermath`.
     fn bury(&self, current: &Current<'_, H::Context>) -> u32 {
         let endpoint = &current.partition.endpoint;
         let mailbox = core::mem::take(&mut *endpoint.mailbox.lock());
         if let Some(buffers) = mailbox.buffers() {
             endpoint.memory.lock().unlock_mailbox(&self.hal, &buffers);
         }
-        // First: no device writes to what goes back now.
+        // Streams are detached first, so that no device writes to memory that goes back.
         self.detach_streams(&current.frozen.config);
         let settle = if self.memory().bury(endpoint) {
             SETTLE
@@ -91,7 +91,7 @@ impl<H: Hal> Spmc<H> {
         let config = &current.frozen.config;
         let action = match config.abort_action {
             AbortAction::Stop => 0,
-            // One that does not get through its initialisation would fail for ever.
+            // A partition that fails in its initialisation would fail again and again.
             AbortAction::Restart if current.vcpu.model() == Model::Init => 0,
             AbortAction::Destroy | AbortAction::Restart => 1_u32.wrapping_shl(config.index as u32),
             AbortAction::Propagate => TELL_EL3,
@@ -99,8 +99,8 @@ impl<H: Hal> Spmc<H> {
         settle | action
     }
 
-    /// Does what partitions that failed left to be done, now that the PE is free; `frame` is what
-    /// the Normal world is about to get.
+    /// Does the work that failed partitions left, now that the PE is free. `frame` is what the
+    /// Normal world is about to get.
     #[inline(always)]
     pub(in crate::dispatch) fn clean_up(&self, pe: &mut Pe, frame: &mut SmcFrame) {
         if self.aftermath.load(Ordering::Relaxed) != 0 {
@@ -115,8 +115,8 @@ impl<H: Hal> Spmc<H> {
         let mut later = 0;
         loop {
             let found = self.aftermath.swap(0, Ordering::AcqRel);
-            // Whoever starts anew may bring others down; nobody gets more than one chance in one
-            // go. What comes again waits for the next call, on whichever PE.
+            // A partition that restarts may bring others down, so each is dealt with once in this
+            // loop. What comes again waits for the next call, on whichever PE.
             later |= found & done;
             let todo = found & !done;
             if todo == 0 {
@@ -143,7 +143,7 @@ impl<H: Hal> Spmc<H> {
         self.aftermath.fetch_or(later, Ordering::AcqRel);
     }
 
-    /// Does what the manifest of a dead partition wants. Returns `false` if that has to wait.
+    /// Does what the manifest of a dead partition asks for. Returns `false` if that has to wait.
     fn act(&self, pe: &mut Pe, member: Member<'_, H::Context>) -> bool {
         if member.frozen.config.abort_action == AbortAction::Restart {
             return self.restart(pe, member);
@@ -152,8 +152,8 @@ impl<H: Hal> Spmc<H> {
         true
     }
 
-    /// Loads a partition anew and lets it initialise. Returns `false` if it did so too often, and
-    /// has to wait.
+    /// Loads a partition again and lets it initialise. Returns `false` if it was restarted too
+    /// often, and has to wait.
     fn restart(&self, pe: &mut Pe, member: Member<'_, H::Context>) -> bool {
         let Member { partition, frozen } = member;
         let name = frozen.config.name;

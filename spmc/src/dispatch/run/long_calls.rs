@@ -1,10 +1,11 @@
 //! Memory calls that zero more than a slice for a caller that does not resume them: the Normal
-//! world, to which the SPMD relays no pauses, S-EL0, and whoever did not ask for pauses.
+//! world, to which the SPMD relays no pauses, partitions at S-EL0, and partitions that did not ask
+//! for pauses.
 //!
-//! The engine stops after each slice all the same, with all its locks free. The SPMC goes on by
-//! itself, and sees to Secure interrupts in between: their handlers wait for a slice at most, and
-//! not for whatever region somebody else has zeroed. Non-secure interrupts wait for the call: FF-A
-//! has no answer to it by which the Normal world could be given the PE back.
+//! The engine pauses after each slice all the same, with all its locks free. The SPMC resumes the
+//! call itself, and takes Secure interrupts in between: their handlers wait for one slice at most.
+//! Non-secure interrupts wait for the end of the call: FF-A has no answer that would give the PE
+//! back to the Normal world.
 
 use crate::error::Result;
 use crate::ffa::{Answer, SmcFrame, function};
@@ -15,8 +16,8 @@ use crate::spmc::{Pe, Spmc};
 use crate::dispatch::context::Current;
 
 impl<H: Hal> Spmc<H> {
-    /// Brings a call of the Normal world that has come to `answer` to its end. Errors are those of
-    /// the call.
+    /// Completes a call of the Normal world that has come to `answer`. Errors are those of the
+    /// call.
     #[inline(always)]
     pub(in crate::dispatch) fn finish_for_normal_world(
         &self,
@@ -30,7 +31,7 @@ impl<H: Hal> Spmc<H> {
         self.finish(&self.normal_world, answer, between)
     }
 
-    /// Brings a call of `current` that has come to `answer` to its end, or to where `current` is to
+    /// Completes a call of `current` that has come to `answer`, or stops where `current` is to
     /// resume it. Errors are those of the call.
     #[inline(always)]
     pub(in crate::dispatch) fn finish_for_partition(
@@ -48,8 +49,8 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Takes secure interrupts in the middle of a call of `current`, and runs their handlers in its
-    /// place, unless it is not to be interrupted by others. What is due to `current` itself, and to
-    /// whom it works for, is found when it goes on.
+    /// place, unless `current` has interrupts of others queued. Interrupts of `current` itself, and
+    /// of contexts that it works for, are found when it goes on.
     fn interrupts_within(&self, pe: &mut Pe, current: &mut Current<'_, H::Context>) {
         if pe.handles_interrupts || current.frozen.config.queues_other_interrupts {
             return;
@@ -63,11 +64,11 @@ impl<H: Hal> Spmc<H> {
     /// Takes secure interrupts in the middle of long work, and runs their handlers. No partition
     /// may be on the PE, and no lock be held.
     pub(crate) fn interrupts_between(&self, pe: &mut Pe) {
-        // The PE is as free as it is when the Normal world was interrupted.
+        // The PE is free, as it is when an interrupt stops the Normal world.
         self.normal_world_interrupted(pe, &mut SmcFrame { ..SmcFrame::ZERO });
     }
 
-    /// Goes on with a call of `caller`, with `between` after each slice, until it is over or
+    /// Continues a call of `caller`, with `between` after each slice, until it is complete or
     /// `caller` is to resume it.
     #[cold]
     #[inline(never)]

@@ -1,8 +1,8 @@
 //! The calls and events that pass the PE on, and the loop that runs a context until the PE goes
 //! back.
 //!
-//! Whoever enters this room holds the claim of the context that runs ([`super::context`]). Nothing
-//! in [`super::calls`] can reach what is `pub(super)` here.
+//! Every function here is called by the PE that holds the claim of the running context
+//! ([`super::context`]). What is `pub(super)` here is out of reach for [`super::calls`].
 
 mod chain;
 mod cycles;
@@ -30,17 +30,17 @@ use crate::sync;
 
 use super::context::{Current, complete};
 
-/// The way on after an exit was handled.
+/// Tells how the loop of [`Spmc::run`] goes on after an exit.
 pub(crate) enum Flow {
-    /// The current context, which may have become another one, runs on.
+    /// The current context runs on. It may be another one than before.
     Continue,
-    /// The PE goes back to whoever called from outside.
+    /// The PE goes back to the Normal world, EL3 or boot, whichever entered the SPMC.
     Leave,
 }
 
 impl<H: Hal> Spmc<H> {
-    /// Puts the context on the PE, with Non-secure interrupts masked if it or anyone it works for
-    /// has them queued.
+    /// Puts the context on the PE for new work. Non-secure interrupts are masked if the context, or
+    /// a context that it works for, has them queued.
     #[inline(always)]
     pub(crate) fn enter(&self, current: &mut Current<'_, H::Context>, caller_masked: bool) {
         let vcpu = &mut *current.vcpu;
@@ -65,8 +65,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Runs `current`, and whatever it calls, until the PE goes back to whoever called from
-    /// outside; `frame` is then the answer.
+    /// Runs `current`, and the contexts that it calls, until the PE goes back to whoever entered
+    /// the SPMC. `frame` then holds the answer.
     pub(crate) fn run<'s>(
         &'s self,
         pe: &mut Pe,
@@ -87,8 +87,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Runs `callee`, which was given a request that EL3 waits for the answer of: nothing of the
-    /// Normal world may come in between, so the time is limited.
+    /// Runs `callee` with a request that EL3 waits for. The Normal world cannot have the PE before
+    /// the answer, so the watchdog limits the time.
     #[cold]
     pub(super) fn run_for_el3(
         &self,
@@ -115,7 +115,7 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Flow {
         if current.partition.is_dead() {
-            // Another of its contexts failed while this one ran on.
+            // Another context of the partition failed while this one was running.
             return self.abort(current, frame);
         }
         match *exit {
@@ -129,11 +129,12 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Ends the work of `current`, whose state has been changed already: its caller gets the PE,
-    /// with `answer` as the completion of its call. If that is the Normal world, the answer stays
-    /// where it is.
+    /// Returns the PE to the caller of `current`, whose state has been changed already. `answer`
+    /// completes the call of the caller; if that is the Normal world, the answer stays in the
+    /// frame.
     ///
-    /// A caller that failed meanwhile is passed over; whoever waits for it gets `ABORTED`.
+    /// A caller that failed meanwhile is skipped, and the context that waits for that caller gets
+    /// `ABORTED`.
     #[inline(never)]
     pub(crate) fn return_pe<'s>(
         &'s self,
@@ -147,7 +148,7 @@ impl<H: Hal> Spmc<H> {
         self.unblock_caller(current, answer)
     }
 
-    /// Goes on with whoever waits for `current`, which is off the PE: the second half of
+    /// Runs the context that waits for `current`, which has left the PE: the second half of
     /// [`Self::return_pe`].
     pub(crate) fn unblock_caller<'s>(
         &'s self,
@@ -155,7 +156,7 @@ impl<H: Hal> Spmc<H> {
         answer: &mut SmcFrame,
     ) -> Flow {
         loop {
-            // Otherwise it failed, or is not done yet: whoever is told can run it again.
+            // A context in another state failed, or is not done: the Normal world can run it again.
             let is_done = current.vcpu.state() == State::Waiting;
             let link = match current.vcpu.caller() {
                 Caller::Outside => return Flow::Leave,

@@ -1,9 +1,10 @@
-//! Non-secure interrupts (FF-A v1.1 section 8.3): the chain that runs is preempted as a whole,
-//! unless a member of it has a managed exit. That one leaves by itself: it gets virtual interrupt 4
-//! and the PE, with the chain below it stopped, and may go on with that chain later.
+//! Non-secure interrupts (FF-A v1.1 section 8.3). They preempt the running chain as a whole, unless
+//! a member of it uses managed exit. Then the nearest such member gets the PE with virtual
+//! interrupt 4 pending, and the chain below it is stopped; that member leaves by itself, and may
+//! resume the chain later.
 //!
-//! Nothing comes here from a chain with a member that has them queued: its other members run with
-//! Non-secure interrupts masked.
+//! A chain with a member that has Non-secure interrupts queued never gets here: the members that
+//! work for it run with those interrupts masked.
 
 use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::{Context, Hal};
@@ -17,8 +18,8 @@ use super::stop::{Reason, can_resume};
 use crate::dispatch::context::Current;
 
 impl<H: Hal> Spmc<H> {
-    /// Gives the PE up for a Non-secure interrupt, and tells the Normal world whom to run again; or
-    /// lets the nearest member of the chain with a managed exit do so.
+    /// Gives the PE up for a Non-secure interrupt and tells the Normal world which context to
+    /// resume; or asks the nearest member of the chain that uses managed exit to leave.
     pub(super) fn preempt<'s>(
         &'s self,
         pe: &Pe,
@@ -44,7 +45,7 @@ impl<H: Hal> Spmc<H> {
                 self.stop_chain(current, caller, callee, Reason::ManagedExit);
             }
             Some(_) => {
-                // It gets the PE with the answer, and is asked then.
+                // That member gets the PE when its callee answers, and is asked then.
                 current.vcpu.masked = true;
                 self.load_anew(current);
             }
@@ -58,22 +59,23 @@ impl<H: Hal> Spmc<H> {
         Flow::Continue
     }
 
-    /// Has `current`, which is on the PE, run on as its record says by now.
+    /// Puts `current`, which is on the PE, there once more, so that changes of its record take
+    /// effect.
     fn load_anew(&self, current: &mut Current<'_, H::Context>) {
         self.hal.save(&mut current.vcpu.context);
         self.re_enter(current);
     }
 }
 
-/// Returns whether `context` leaves by itself for a Non-secure interrupt. Managed exit is for
-/// direct requests only.
+/// Returns whether `context` uses managed exit now. Managed exit is for direct requests only.
 fn exits_managed<C: Context>(context: &Current<'_, C>) -> bool {
     context.frozen.config.ns_interrupts == NsInterruptAction::ManagedExit
         && matches!(context.vcpu.model(), Model::Request(_))
         && !context.partition.is_dead()
 }
 
-/// Asks `context` to leave; until it has answered, Non-secure interrupts stay pending.
+/// Asks `context` to leave, by virtual interrupt 4. Non-secure interrupts stay pending until it has
+/// answered.
 fn ask_for_exit<C: Context>(context: &mut Current<'_, C>) {
     context.partition.pend(context.id.index, Line::MANAGED_EXIT);
     context.vcpu.masked = true;

@@ -1,10 +1,10 @@
-//! Chains that are stopped for one whose work they do. Its call ends with `FFA_INTERRUPT`, and the
-//! context that runs on its behalf is taken off the PE. Later it resumes that with `FFA_RUN` on
-//! whom it had called, and waits for the answer as before. Those in between stay blocked, and know
-//! nothing of it.
+//! Stops the chain below a blocked context. The call of that context ends with `FFA_INTERRUPT`, and
+//! the running member of the chain is taken off the PE. Later the context resumes the chain by
+//! `FFA_RUN` on its callee, and waits for the answer as before. The members in between stay blocked
+//! and see nothing of this.
 //!
-//! So it goes for secure interrupts of a context that is blocked (FF-A v1.1 section 8.4 and chapter
-//! 9), and for managed exits ([`super::preempt`]).
+//! Chains are stopped for secure interrupts of a blocked context (FF-A v1.1 section 8.4 and chapter
+//! 9) and for managed exits ([`super::preempt`]).
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, Version, function};
@@ -17,19 +17,20 @@ use crate::spmc::{Pe, Spmc};
 
 use crate::dispatch::context::{Current, complete};
 
-/// Why a chain is stopped for one whose work it does.
+/// Why the chain below a blocked context is stopped.
 #[derive(Clone, Copy)]
 pub(super) enum Reason {
-    /// That one has secure interrupts to handle, and is not told whom it has to resume.
+    /// The blocked context has secure interrupts to handle. `FFA_INTERRUPT` does not name its
+    /// callee.
     Interrupts,
-    /// A Non-secure interrupt is pending, and that one has a managed exit. It is told whom it had
-    /// called.
+    /// A Non-secure interrupt is pending, and the blocked context has a managed exit.
+    /// `FFA_INTERRUPT` names its callee.
     ManagedExit,
 }
 
 impl<H: Hal> Spmc<H> {
-    /// Ends the call of the nearest context that `current` works for and that has interrupts to
-    /// handle, with `FFA_INTERRUPT`. Nobody is called if `current`, or one in between, has
+    /// Ends, with `FFA_INTERRUPT`, the call of the nearest context that `current` works for and
+    /// that has interrupts to handle. Nothing happens if `current`, or a context in between, has
     /// interrupts of others queued.
     #[cold]
     pub(super) fn stop_for_caller<'s>(&'s self, current: &mut Current<'s, H::Context>) {
@@ -39,9 +40,9 @@ impl<H: Hal> Spmc<H> {
         self.stop_chain(current, caller, callee, Reason::Interrupts);
     }
 
-    /// Returns the blocked context that `current` works for, if it is to be called for its
-    /// interrupts, and whom it called. One that handles interrupts already, or initialises, goes on
-    /// without a pause.
+    /// Claims the nearest context that `current` works for and that is to run for its interrupts.
+    /// Returns it with the link of its callee. A context that handles interrupts already, or
+    /// initialises, is not interrupted.
     fn caller_with_interrupts<'s>(
         &'s self,
         current: &Current<'s, H::Context>,
@@ -61,8 +62,8 @@ impl<H: Hal> Spmc<H> {
         Some((caller, callee))
     }
 
-    /// Stops `current`. The context `caller`, which it works for, gets the PE, and its call of
-    /// `callee` ends with `FFA_INTERRUPT`.
+    /// Stops `current`. The context `caller`, for which `current` works, gets the PE, and its call
+    /// of `callee` ends with `FFA_INTERRUPT`.
     pub(super) fn stop_chain<'s>(
         &'s self,
         current: &mut Current<'s, H::Context>,
@@ -70,7 +71,7 @@ impl<H: Hal> Spmc<H> {
         callee: Link,
         reason: Reason,
     ) {
-        // One runs, the other waits.
+        // `current` runs and `caller` is blocked, so both events are allowed.
         let until = self.time_of_caller(0);
         if current.vcpu.step(Event::Stop(until)).is_err() {
             return;
@@ -90,13 +91,13 @@ impl<H: Hal> Spmc<H> {
         *current = caller;
     }
 
-    /// Claims the end of the chain that `asked` begins, which yielded to `current` or was stopped
-    /// for it, be it for an interrupt that it had to handle or for a managed exit. Returns also the
-    /// link of its first member.
+    /// Claims the last member of the chain that begins at `asked` and that yielded to `current`, or
+    /// was stopped for interrupts or a managed exit of `current`. Returns it with the link of the
+    /// first member.
     ///
-    /// Of a chain that was stopped the id of the partition says all: a caller that moves cannot
-    /// know the index of the context that serves it, and one that is pinned to another PE could not
-    /// go on here.
+    /// For a stopped chain only the partition in `asked` counts: a caller that migrates cannot know
+    /// the index of the context that serves it, and a context that is pinned to another PE could
+    /// not go on here.
     pub(super) fn resumable<'s>(
         &'s self,
         pe: &Pe,
@@ -115,7 +116,8 @@ impl<H: Hal> Spmc<H> {
         loop {
             let callee = self.context(target)?;
             let link = callee.vcpu.link();
-            // `current` runs: one that is blocked, and knows it as its caller, was stopped.
+            // `current` runs, so a blocked context that has it as caller belongs to a stopped
+            // chain.
             let is_left = match (current.vcpu.model().stopped(), callee.vcpu.state()) {
                 (Some(stopped), State::Stopped(_) | State::Blocked(_)) => link == stopped,
                 (None, State::Stopped(_) | State::Blocked(_)) => true,
@@ -133,8 +135,9 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Returns whether `context` can resume whom it called, if its call ends before that is done. It
-/// needs FF-A 1.1 and S-EL1 for that, and must know the one that is `known_as` working for it.
+/// Returns whether `context` can resume its callee after its call has ended early. It needs FF-A
+/// 1.1 and S-EL1 for that, and must have called that callee itself: `known_as` is what the callee
+/// has as its caller.
 pub(super) fn can_resume<C: Context>(context: &Current<'_, C>, known_as: Caller) -> bool {
     matches!(known_as, Caller::Vcpu(_))
         && !context.partition.is_dead()

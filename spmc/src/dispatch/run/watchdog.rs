@@ -1,10 +1,9 @@
-//! The watchdog: how long a context may take to initialise, or to answer a request that EL3 waits
-//! for the answer of.
+//! The watchdog: limits the time in which a context initialises, or answers a request of EL3.
 //!
-//! Time is charged to the one who was given it. Whoever serves that one when the time is over is
-//! not to blame: it goes on, for as long again. If that is not enough either, the Normal world sees
-//! it to its end. Handlers of interrupts that come in between have a time of their own, and the
-//! watch stands still meanwhile.
+//! Time is charged to the context that was given it. A context that works for that one when the
+//! time is over is not to blame: it gets the same time once more. If that is not enough either, the
+//! Normal world is left to run it. Handlers of interrupts have a time of their own, and the
+//! watchdog of the interrupted context stands still meanwhile.
 
 use core::sync::atomic::Ordering;
 
@@ -24,7 +23,7 @@ impl<H: Hal> Spmc<H> {
         self.hal.now().saturating_add(self.hal.ticks(limit))
     }
 
-    /// From now on the time of the context `of` runs.
+    /// Starts the time of the context `of`.
     #[cold]
     pub(crate) fn start_watch(&self, pe: &mut Pe, of: Link) {
         let end = self.limit();
@@ -32,14 +31,14 @@ impl<H: Hal> Spmc<H> {
         self.hal.start_watchdog(end);
     }
 
-    /// It has come to an end.
+    /// Ends the time that [`Self::start_watch`] began.
     #[cold]
     pub(crate) fn stop_watch(&self, pe: &mut Pe) {
         pe.watch = Watch::Off;
         self.hal.stop_watchdog();
     }
 
-    /// Goes on with a watch that stood still since `since`.
+    /// Continues a watch that stood still since `since`.
     #[cold]
     pub(super) fn go_on_with_watch(&self, pe: &mut Pe, watch: Watch, since: u64) {
         let pause = self.hal.now().saturating_sub(since);
@@ -54,7 +53,7 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// The time is over.
+    /// Handles the end of the time: stops the context that it was given to.
     pub(super) fn watchdog<'s>(
         &'s self,
         pe: &mut Pe,
@@ -81,16 +80,16 @@ impl<H: Hal> Spmc<H> {
         Flow::Continue
     }
 
-    /// Takes the PE from the rest of a chain whose root was stopped; the Normal world can run it.
-    /// Nobody would read an answer: the one that was stopped initialised, or handled interrupts.
+    /// Takes the PE from a chain whose root was stopped; the Normal world can run the chain. Nobody
+    /// would read an answer, since the root was initialising or handling interrupts.
     fn leave_to_normal_world(&self, current: &mut Current<'_, H::Context>) -> Flow {
         log::warn!(
             "{}: works too long for one that was stopped; left to the Normal world",
             current.frozen.config.name
         );
-        // Of the one that was stopped nobody inherits anything.
+        // Members do not inherit the mask of the root any more.
         self.mask_chain(current, false);
-        // It runs.
+        // `current` runs, so the event is allowed.
         Invariant::Transition.expect(current.vcpu.step(Event::Preempt).is_ok());
         self.hal.save(&mut current.vcpu.context);
         Flow::Leave

@@ -2,9 +2,9 @@
 //! partitions.
 //!
 //! A logical partition lives in EL3, has an id from 0xffc0 to 0xfffe, and calls when EL3 was
-//! entered from the Normal world. Until it has the response, or `FFA_ERROR`, the SPMD takes no
-//! other call by which we would leave the PE. So nothing takes the PE from the chain that works for
-//! it but secure interrupts, whose handlers come back.
+//! entered from the Normal world. Until it has the response, or `FFA_ERROR`, the SPMD accepts no
+//! other call by which the SPMC would leave the PE. So only secure interrupts take the PE from the
+//! chain that works for it, and their handlers return.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
@@ -20,7 +20,7 @@ impl<H: Hal> Spmc<H> {
     /// `FFA_MSG_SEND_DIRECT_REQ` from a Secure id: a message of the SPMD, or a request of a logical
     /// partition.
     ///
-    /// No call of the Normal world, so it may negotiate its version after that.
+    /// This is no call of the Normal world, so it does not end the negotiation of its version.
     /// `INVALID_PARAMETERS` for any other id, and for framework messages of a logical partition;
     /// otherwise as for requests of the Normal world.
     #[cold]
@@ -88,7 +88,7 @@ impl<H: Hal> Spmc<H> {
                 | function::ERROR
         );
         if !is_answer {
-            // The watchdog stopped the receiver, and whom it had called came to an end without it.
+            // The watchdog stopped the receiver, and its callee ended without it.
             frame.answer(Answer::error(FfaError::Aborted));
         }
         Ok(())
