@@ -1,9 +1,9 @@
 //! RX/TX buffers: `FFA_RXTX_MAP`, `FFA_RXTX_UNMAP`, `FFA_RX_RELEASE`, `FFA_RX_ACQUIRE` (FF-A v1.0
 //! sections 4.2.2 and 8.3 to 8.5, v1.1 section 13).
 //!
-//! The Normal world has a pair of its own, and its Hypervisor registers one for each VM that asks
-//! for it; those of partitions are their own memory. Reserved registers are checked only where the
-//! function has a status code for that.
+//! The Normal world has a pair of its own, and its Hypervisor registers a pair for each VM that
+//! asks for one. The buffers of partitions are in their own memory. Reserved registers are checked
+//! only where the function has a status code for that.
 
 use crate::addr::{Ipa, PAGE_SIZE, PageRange};
 use crate::error::{FfaError, Result};
@@ -44,7 +44,7 @@ impl RxTxMap {
 }
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_RXTX_MAP`: registers the caller's buffers, which must be its own and nobody else's.
+    /// Handles `FFA_RXTX_MAP`: registers the caller's buffers, which it must own exclusively.
     ///
     /// `INVALID_PARAMETERS` for a bad count or address, or overlapping buffers; `DENIED` if a pair
     /// is registered, or for memory that is not exclusively the caller's; `NO_MEMORY` if the pages
@@ -82,8 +82,8 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// `FFA_RXTX_MAP` of a Hypervisor on behalf of the VM that the descriptor in the Hypervisor's
-    /// TX names.
+    /// Handles `FFA_RXTX_MAP` of a Hypervisor on behalf of the VM that the descriptor in the
+    /// Hypervisor's TX names.
     ///
     /// `INVALID_PARAMETERS` without such a TX, or for what the descriptor must not say; `DENIED` if
     /// the VM has a pair, or for memory that is not exclusively the Normal world's; `NO_MEMORY` for
@@ -92,7 +92,7 @@ impl<H: Hal> Spmc<H> {
         let hypervisor = &self.normal_world;
         let descriptor = {
             let mailbox = hypervisor.mailbox.lock();
-            // Longer than any descriptor that makes sense, and no longer than any TX.
+            // One page is longer than any valid descriptor, and not longer than any TX.
             let page = pe
                 .scratch
                 .first_chunk_mut::<{ PAGE_SIZE as usize }>()
@@ -113,12 +113,12 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// `FFA_RXTX_UNMAP`: gives the buffers back of the caller, or of the VM that a Hypervisor names
-    /// in w1.
+    /// Handles `FFA_RXTX_UNMAP`: gives back the buffers of the caller, or of the VM that a
+    /// Hypervisor names in w1.
     ///
     /// `INVALID_PARAMETERS` if there are none, or if w1 names anybody else or has reserved bits.
-    /// When the Normal world gives up its own, it may negotiate its version anew: the next stage of
-    /// its boot is another client.
+    /// When the Normal world gives up its own pair, it may negotiate its version again: the next
+    /// stage of its boot is another client.
     pub(super) fn rxtx_unmap(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -140,8 +140,9 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// `FFA_RX_RELEASE`: RX of the caller is empty again, or that of the VM that a Hypervisor names
-    /// in w1. `DENIED` if neither owns it, `INVALID_PARAMETERS` for a VM without buffers.
+    /// Handles `FFA_RX_RELEASE`: passes RX of the caller, or of the VM that a Hypervisor names in
+    /// w1, back to the SPMC. `DENIED` if neither of them owns it, `INVALID_PARAMETERS` for a VM
+    /// without buffers.
     pub(super) fn rx_release(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -155,10 +156,11 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// `FFA_RX_ACQUIRE` (v1.1): the Hypervisor is about to write to RX of the VM in w1, so nobody
-    /// else may.
+    /// Handles `FFA_RX_ACQUIRE` (v1.1): gives RX of the VM in w1 to the Hypervisor, which is about
+    /// to write to it.
     ///
-    /// `INVALID_PARAMETERS` for what is no VM with buffers, `DENIED` if its RX is not empty.
+    /// `INVALID_PARAMETERS` for an id that is not of a VM with buffers, `DENIED` if its RX is not
+    /// empty.
     pub(super) fn rx_acquire(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -172,8 +174,9 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// The mailbox that a caller names by `id`: its own by zero or its id, and a Hypervisor those
-    /// of its VMs. `INVALID_PARAMETERS` for any other id, and for a VM without buffers.
+    /// Locks the mailbox that a caller names by `id`: its own by zero or by its id, or, for a
+    /// Hypervisor, that of a VM. `INVALID_PARAMETERS` for any other id, and for a VM without
+    /// buffers.
     fn mailbox_named<'s>(
         &'s self,
         instance: &Instance<'s, H::Context>,

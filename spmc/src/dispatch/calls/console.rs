@@ -9,7 +9,7 @@ use crate::spmc::Spmc;
 use crate::dispatch::context::Current;
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_CONSOLE_LOG`: as many characters as w1 says, from w2 or x2 on, the first in the lowest
+    /// Handles `FFA_CONSOLE_LOG`: takes w1 characters from w2 or x2 on, the first in the lowest
     /// bits.
     ///
     /// `INVALID_PARAMETERS` for none, or more than the registers hold: 24, or with 64-bit registers

@@ -1,9 +1,9 @@
 //! Partition discovery: `FFA_PARTITION_INFO_GET` through RX and `FFA_PARTITION_INFO_GET_REGS`
 //! through registers (FF-A v1.0 section 8.6, v1.1 section 13.8, v1.2).
 //!
-//! Both list the same descriptors in the same order: partitions by place, and from 1.2 on each
-//! service of theirs. Logical partitions of the SPMD are behind them in registers alone, and for
-//! partitions alone, as with Hafnium.
+//! Both list the same descriptors in the same order: partitions by place, and from 1.2 on each of
+//! their services. Logical partitions of the SPMD follow in registers only, and for partitions
+//! only, as with Hafnium.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::partition_info::{Descriptor, MAX_DESCRIPTOR, Properties, descriptor_size};
@@ -121,8 +121,8 @@ impl Query {
 }
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_PARTITION_INFO_GET`: descriptors of the partitions with the UUID in w1 to w4, or of
-    /// all, into the caller's RX.
+    /// Handles `FFA_PARTITION_INFO_GET`: writes descriptors of the partitions with the UUID in w1
+    /// to w4, or of all, to the caller's RX.
     ///
     /// `INVALID_PARAMETERS` for an unknown UUID or reserved bits, `BUSY` if RX is full or missing,
     /// `NO_MEMORY` if it is too short. Partitions that failed are not listed.
@@ -170,12 +170,12 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([count, reported]))
     }
 
-    /// `FFA_PARTITION_INFO_GET_REGS` (1.2): as many descriptors as fit into x3 to x17, from the
-    /// index in x3 on, of the partitions with the UUID in x1 and x2, or of all. To a partition
-    /// logical partitions of the SPMD are listed, too, behind all others: EL3 tells which it has.
+    /// Handles `FFA_PARTITION_INFO_GET_REGS` (1.2): returns as many descriptors as fit into x3 to
+    /// x17, from the index in x3 on, of the partitions with the UUID in x1 and x2, or of all. For a
+    /// partition the logical partitions of the SPMD, which EL3 tells, follow all others.
     ///
     /// `INVALID_PARAMETERS` for an unknown UUID, an index behind the list, or a tag with index 0;
-    /// `RETRY` if the list is not the one any more that the tag is of.
+    /// `RETRY` if the list has changed since the tag was given.
     pub(in crate::dispatch) fn partition_info_get_regs(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -208,7 +208,7 @@ impl<H: Hal> Spmc<H> {
             count = count.saturating_add(1);
         }
         if start != 0 && self.list_tag() != tag {
-            // It changed since it was begun, or while it was looked at.
+            // The list changed since the caller began with it, or during this call.
             return Err(FfaError::Retry);
         }
         let last = count
@@ -221,14 +221,14 @@ impl<H: Hal> Spmc<H> {
         Ok(answer)
     }
 
-    /// Returns what changes when a partition leaves the list, or comes back.
+    /// Returns the tag of the list, which changes when a partition leaves the list or comes back.
     fn list_tag(&self) -> u16 {
         self.all_partitions()
             .map(Partition::turns)
             .fold(1, u16::wrapping_add)
     }
 
-    /// Returns what the query finds.
+    /// Returns the descriptors that the query finds.
     fn matching<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = Descriptor> + 'a {
         self.live_partitions()
             .filter_map(|partition| Some((partition, partition.frozen()?)))
@@ -236,8 +236,8 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Returns the descriptors of logical partitions in an answer of the SPMD, which has no more of
-/// them than fit into one.
+/// Returns the descriptors of logical partitions in an answer of the SPMD. All of them fit into one
+/// answer.
 fn logical_partitions(answer: &SmcFrame) -> impl Iterator<Item = [u64; REGISTERS]> {
     let (head, registers) = answer.x.split_at(FIRST_REGISTER);
     let is_list = matches!(*head, [id, _, position] if id == function::SUCCESS_64.into()
@@ -248,8 +248,8 @@ fn logical_partitions(answer: &SmcFrame) -> impl Iterator<Item = [u64; REGISTERS
     descriptors.filter(move |[first, ..]| is_list && PartitionId(*first as u16).is_logical())
 }
 
-/// Returns what a partition that speaks `version` can have: nobody can rely on a message that it
-/// does not know.
+/// Returns the properties that a partition that speaks `version` can have: it cannot use messages
+/// that its version lacks.
 fn properties_of(version: Version) -> Properties {
     let mut properties = Properties::RECEIVE_DIRECT
         | Properties::SEND_DIRECT
@@ -265,8 +265,8 @@ fn properties_of(version: Version) -> Properties {
     properties
 }
 
-/// Returns what a caller may learn: the properties that its version knows, without what the two
-/// cannot exchange.
+/// Returns the properties that a caller may learn: those that its version knows, without messages
+/// that the two cannot exchange.
 fn visible_properties<C>(instance: &Instance<'_, C>, version: Version) -> Properties {
     let mut visible = properties_of(version);
     visible.remove(Properties::VM_CREATED | Properties::VM_DESTROYED);

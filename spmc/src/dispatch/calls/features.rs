@@ -29,11 +29,11 @@ const NS_BIT: u32 = 1 << 1;
 const HYPERVISOR_RETRIEVE: u32 = 1 << 2;
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_FEATURES`: properties of the function in w1, or `NOT_SUPPORTED` if the caller cannot
-    /// use it.
+    /// Handles `FFA_FEATURES`: returns the properties of the function in w1, or `NOT_SUPPORTED` if
+    /// the caller cannot use it.
     ///
     /// The table of calls says who is told of a function, in its 32- or 64-bit form; the Normal
-    /// world is not told of 32-bit `FFA_RXTX_MAP`. Of the feature ids (bit 31 clear) each names an
+    /// world is not told of 32-bit `FFA_RXTX_MAP`. Each feature id (bit 31 clear) names an
     /// interrupt, which only its users are told.
     pub(super) fn features(
         &self,
@@ -66,7 +66,7 @@ impl<H: Hal> Spmc<H> {
             {
                 return Err(FfaError::NotSupported);
             }
-            // From 1.2 on nothing is said of sends.
+            // From 1.2 on sends have no properties.
             function::MEM_DONATE_32
             | function::MEM_DONATE_64
             | function::MEM_LEND_32
@@ -113,8 +113,8 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([properties, 0]))
     }
 
-    /// Returns the interrupt that a feature id names. `NOT_SUPPORTED` to those who do not get it,
-    /// and if `input` is not zero.
+    /// Returns the interrupt that a feature id names. `NOT_SUPPORTED` for callers that do not get
+    /// it, and if `input` is not zero.
     fn interrupt(instance: &Instance<'_, H::Context>, feature: u32, input: u32) -> Result<u32> {
         let normal_world = matches!(instance, Instance::NormalWorld(_));
         let is_new = instance.endpoint().version() >= Version::V1_1;
@@ -129,8 +129,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Returns whether the caller is a partition that is told of notifications by an interrupt; one
-    /// at S-EL0 has to ask.
+    /// Returns whether the caller is a partition with the notification pending interrupt; a
+    /// partition at S-EL0 has to poll.
     fn has_notifications(instance: &Instance<'_, H::Context>) -> bool {
         Self::is_partition(instance, |config| {
             config.notifications && config.exception_level == ExceptionLevel::SEl1

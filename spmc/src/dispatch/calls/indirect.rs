@@ -1,8 +1,8 @@
 //! Indirect messages: `FFA_MSG_SEND2` (FF-A v1.1 chapter 7 and section 15.1).
 //!
-//! The message goes from TX of the sender to RX of the receiver, who is told by a notification of
-//! the framework. Nobody runs for it. The header is copied once, judged, and written anew as the
-//! receiver's version has it; the payload is passed on and never looked at.
+//! The message is copied from TX of the sender to RX of the receiver, and a framework notification
+//! tells the receiver. No context runs for it. The header is copied once, checked, and written in
+//! the layout of the receiver's version; the payload is never interpreted.
 //!
 //! Both mailboxes are locked while the payload is copied, in ascending order of id, so that neither
 //! buffer can be taken away meanwhile.
@@ -40,13 +40,12 @@ impl Send2 {
 }
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_MSG_SEND2`: sends the message in TX of the caller, or of the VM that a Hypervisor names
-    /// in w1.
+    /// Handles `FFA_MSG_SEND2`: sends the message in TX of the caller, or of the VM that a
+    /// Hypervisor names in w1.
     ///
-    /// `INVALID_PARAMETERS` for flags, ids or a header that do not hold, a service that the
-    /// receiver does not have, or without TX; `DENIED` if either side has no indirect messages,
-    /// `ABORTED` if the receiver failed, `BUSY` if its RX is not empty or missing, `NO_MEMORY` if
-    /// it is too short.
+    /// `INVALID_PARAMETERS` for wrong flags, ids or header, a service that the receiver does not
+    /// have, or without TX; `DENIED` if either side has no indirect messages, `ABORTED` if the
+    /// receiver failed, `BUSY` if its RX is not empty or missing, `NO_MEMORY` if it is too short.
     pub(super) fn msg_send2(
         &self,
         pe: &mut Pe,
@@ -85,7 +84,8 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// Checks that the receiver in the header can get the message; the version that it speaks.
+    /// Checks that the receiver in the header can get the message. Returns the version that it
+    /// speaks.
     fn receiver_of_indirect(&self, header: &Header) -> Result<Version> {
         let receiver = header.receiver;
         if receiver == header.sender {
@@ -116,7 +116,8 @@ impl<H: Hal> Spmc<H> {
         Ok(version)
     }
 
-    /// Copies the message, passes RX to the receiver, who speaks `version`, and notifies it.
+    /// Copies the message, passes RX to the receiver, which speaks `version`, and notifies the
+    /// receiver.
     fn pass_on(&self, pe: &mut Pe, header: &Header, version: Version, delay: bool) -> Result<()> {
         let (sender, receiver) = (header.sender, header.receiver);
         let lock = |id: PartitionId, missing| self.mailbox(id).ok_or(missing);
@@ -136,7 +137,7 @@ impl<H: Hal> Spmc<H> {
         self.copy(pe, (&tx, header.offset), (&rx, offset), header.size)?;
         rx.write_rx_at(&self.hal, 0, bytes.get(..length).unwrap_or(&bytes))?;
         rx.pass_rx()?;
-        // With RX still locked: whoever finds it full finds the notification, too.
+        // RX is still locked: a receiver that finds it full finds the notification, too.
         let is_notified = self.pend_rx_full(sender, receiver);
         drop((tx, rx));
         if is_notified {
@@ -145,8 +146,8 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Passes RX of a partition that waits back, unless a message came meanwhile that it has not
-    /// been told of.
+    /// Passes RX of a partition that begins to wait back to the SPMC, unless it holds a message
+    /// that the partition has not been told of.
     pub(in crate::dispatch) fn release_rx_on_wait(&self, endpoint: &Endpoint) {
         let mut mailbox = endpoint.mailbox.lock();
         if !mailbox.can_release_rx() {
@@ -183,7 +184,7 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Returns whether the payload lies in TX, and header and payload fit into RX, which is free.
+/// Checks that the payload lies in TX, that header and payload fit into RX, and that RX is free.
 fn check(tx: &Mailbox, header: &Header, rx: &Mailbox, offset: u32) -> Result<()> {
     let end = |start: u32| u64::from(start).saturating_add(header.size.into());
     let buffers = tx.buffers().ok_or(FfaError::InvalidParameters)?;

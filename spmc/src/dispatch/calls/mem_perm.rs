@@ -2,9 +2,10 @@
 //! 1.3): an S-EL0 partition, which has no stage 1 of its own, gives its pages their permissions
 //! while it initialises.
 //!
-//! Nothing here makes a page writable and executable, or gives access that the partition had not
-//! been given: of its image it may have what it wants, of a region what the manifest says, of
-//! everything else (devices, what others have too, what was donated to it) what it has now.
+//! Nothing here makes a page writable and executable, or gives more access than the partition was
+//! given. A page of its image may get any other permissions, a page of a region those in the
+//! manifest, and any other page (of a device, shared with others, or donated) at most those that it
+//! has now.
 
 use crate::addr::{Ipa, PAGE_SIZE, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
@@ -29,8 +30,8 @@ const EXECUTE_NEVER: u32 = 1 << 2;
 /// How many pages one `FFA_MEM_PERM_GET` looks at.
 const MAX_PAGES: u64 = 512;
 
-/// `None` for permissions that nobody can have: reserved values, writable and executable,
-/// executable but not readable.
+/// Decodes permissions. Returns `None` for reserved values, and for pages that are writable and
+/// executable, or executable but not readable.
 fn decode(word: u32) -> Option<Permissions> {
     let mut permissions = match word & DATA {
         0 => Permissions::empty(),
@@ -94,8 +95,8 @@ impl Request {
 }
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_MEM_PERM_GET`: the permissions of the page at x1 and, in w3, how many pages behind it
-    /// have the same: at most w2.
+    /// Handles `FFA_MEM_PERM_GET`: returns the permissions of the page at x1 and, in w3, how many
+    /// of the w2 pages behind it have the same.
     ///
     /// `DENIED` as [`check_caller`]; `INVALID_PARAMETERS` for an address that is not of a page that
     /// the partition has.
@@ -119,13 +120,13 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([encode(first), more.count() as u32]))
     }
 
-    /// `FFA_MEM_PERM_SET`: gives the w2 pages from x1 the permissions in w3, whichever they had.
+    /// Handles `FFA_MEM_PERM_SET`: gives the w2 pages from x1 on the permissions in w3, whichever
+    /// they had.
     ///
-    /// `DENIED` as [`check_caller`], for pages in a memory transaction, and for more than the
-    /// partition was given: by its manifest, or for what is not of its manifest by who donated it,
-    /// as far as the partition has kept that; `INVALID_PARAMETERS` for a range or permissions that
-    /// are not any, and executable devices; `NO_MEMORY` without a page for a table. Nothing changes
-    /// then.
+    /// `DENIED` as [`check_caller`], for pages in a memory transaction, and for more access than
+    /// the partition was given, by its manifest or by the donor; `INVALID_PARAMETERS` for a
+    /// malformed range, malformed permissions, and executable devices; `NO_MEMORY` without a page
+    /// for a table. Nothing changes then.
     pub(in crate::dispatch) fn mem_perm_set(
         &self,
         current: &Current<'_, H::Context>,
@@ -142,8 +143,8 @@ impl<H: Hal> Spmc<H> {
             last = self.judge_run(&memory, config, unjudged, permissions)?;
             rest = behind(unjudged, last.range);
         }
-        // Tables are split at the ends of the range only: wherever leaves differ in between, there
-        // is one already. So once both ends are done nothing can fail any more.
+        // Blocks are split at the ends of the range only: wherever leaves differ in between, there
+        // is a table already. So once both ends are changed, nothing can fail.
         self.change_run(&mut memory, first)?;
         if last.range != first.range
             && let Err(error) = self.change_run(&mut memory, last)

@@ -1,7 +1,7 @@
 //! The calls that are answered at once: set-up, discovery, notifications and memory management.
 //!
-//! Nothing here changes which context has the PE. A call takes the instance that made it, or the
-//! context where it is about that, and returns its answer.
+//! Nothing here changes which context has the PE. A handler takes the instance that made the call,
+//! or the context if the call is about that, and returns the answer.
 
 mod buffers;
 mod console;

@@ -1,10 +1,9 @@
-//! Notification calls (FF-A v1.1 chapters 10 and 16): who may make them, and how their registers
-//! read.
+//! Notification calls (FF-A v1.1 chapters 10 and 16): their arguments, and which endpoints may make
+//! them.
 //!
-//! Checks go in this order: instance and version, ids, flags and maps, and then the state of the
-//! receiver, which `notification` knows. Registers that a call does not use are ignored, as v1.1
-//! says. A receiver whose map changed is told by its scheduler, which the schedule receiver
-//! interrupt calls for.
+//! The order of checks is: instance and version, ids, flags and maps, and then the state of the
+//! receiver, which `notification` keeps. Registers that a call does not use are ignored, as v1.1
+//! says. The schedule receiver interrupt makes the scheduler run a receiver whose map changed.
 
 use arrayvec::ArrayVec;
 
@@ -134,8 +133,7 @@ impl<H: Hal> Spmc<H> {
         Ok(id)
     }
 
-    /// Returns whether the caller is the endpoint `id`, or speaks for it: all VMs speak through the
-    /// Hypervisor.
+    /// Returns whether the caller is the endpoint `id`, or the Hypervisor of the VM `id`.
     fn speaks_for(instance: &Instance<'_, H::Context>, id: PartitionId) -> bool {
         match instance {
             Instance::NormalWorld(_) => !id.is_secure(),
@@ -143,8 +141,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Returns whether `id` can be the peer of the caller's notifications: a partition, or for a
-    /// partition also a VM, which only its Hypervisor knows.
+    /// Returns whether `id` can be the other side of the caller's notifications: a partition, or,
+    /// if the caller is a partition, also a VM. Only the Hypervisor knows which VMs exist.
     fn can_face(&self, instance: &Instance<'_, H::Context>, id: PartitionId) -> bool {
         if id.is_secure() {
             self.partition(id).is_some()
@@ -172,8 +170,8 @@ impl<H: Hal> Spmc<H> {
         Ok(binding)
     }
 
-    /// `FFA_NOTIFICATION_BIND`: lets the sender in w1 notify the receiver, who is the caller, of
-    /// the notifications in w3 and w4.
+    /// Handles `FFA_NOTIFICATION_BIND`: binds the notifications in w3 and w4 of the receiver, which
+    /// is the caller, to the sender in w1.
     ///
     /// `INVALID_PARAMETERS` for ids, flags or an empty map, `NOT_SUPPORTED` if the receiver gets no
     /// notifications, `DENIED` if any is bound.
@@ -192,8 +190,8 @@ impl<H: Hal> Spmc<H> {
         receiver.with(|receiver| receiver.bind(sender, map, flags & PER_VCPU != 0))
     }
 
-    /// `FFA_NOTIFICATION_UNBIND`: takes that back. Errors likewise; `DENIED` if any is not bound to
-    /// the sender, or is pending.
+    /// Handles `FFA_NOTIFICATION_UNBIND`. Errors as for [`Self::notification_bind`]; `DENIED` if
+    /// any of the notifications is not bound to the sender, or is pending.
     fn notification_unbind(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -209,8 +207,8 @@ impl<H: Hal> Spmc<H> {
         receiver.with(|receiver| receiver.unbind(sender, map))
     }
 
-    /// `FFA_NOTIFICATION_SET`: notifies the receiver in w1 on behalf of the sender, who is the
-    /// caller.
+    /// Handles `FFA_NOTIFICATION_SET`: makes the notifications in w3 and w4 pending for the
+    /// receiver in w1. The caller is the sender.
     ///
     /// `INVALID_PARAMETERS` for ids, an empty map, flags, a delay from the Normal world or a vCPU
     /// that is not there; `DENIED` if the receiver gets no notifications or any is not bound to the
@@ -256,13 +254,13 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// `FFA_NOTIFICATION_GET`: takes what is pending for the receiver in w1, who is the caller, and
-    /// its vCPU.
+    /// Handles `FFA_NOTIFICATION_GET`: takes the pending notifications of the receiver in w1, which
+    /// is the caller, and of its vCPU.
     ///
     /// `INVALID_PARAMETERS` for ids, a vCPU that is not there, and flags, among them those for maps
-    /// that the Hypervisor keeps; `NOT_SUPPORTED` if the partition gets no notifications. The
-    /// Normal world without a bitmap for id 0 gets empty maps. Who asks for what the SPM notifies
-    /// of gets what the Hypervisor notifies of, too.
+    /// that the Hypervisor keeps; `NOT_SUPPORTED` if the partition gets no notifications. A Normal
+    /// world without a bitmap for id 0 gets empty maps. A partition that asks for notifications of
+    /// the SPM gets those of the Hypervisor, too.
     fn notification_get(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -293,13 +291,14 @@ impl<H: Hal> Spmc<H> {
         };
         let mut locked = match self.notified(receiver) {
             Some(locked) => locked,
-            // A scheduler that has no bitmap of its own yet looks whether anything came.
+            // A scheduler may poll before it has created a bitmap of its own.
             None if receiver == PartitionId::NORMAL_WORLD => return Ok(Answer::success([])),
             None => return Err(missing),
         };
         let pending = locked.with(|receiver| receiver.take(vcpu, flags))?;
         if let Instance::Partition(partition) = instance {
-            // With the lock held: whoever sets another one after this pends the interrupt anew.
+            // The lock is still held: a notification that is set after this pends the interrupt
+            // again.
             partition.keep_notification_interrupts(locked.pending_on());
         }
         drop(locked);
@@ -314,8 +313,8 @@ impl<H: Hal> Spmc<H> {
         ]))
     }
 
-    /// `FFA_NOTIFICATION_INFO_GET`: which receivers the scheduler should run. `NO_DATA` if it has
-    /// been told of all.
+    /// Handles `FFA_NOTIFICATION_INFO_GET`: lists the receivers that the scheduler should run.
+    /// `NO_DATA` if it has been told of all.
     fn notification_info_get(&self, id: FunctionId) -> Result<Answer> {
         let mut list = InfoList::new(id.is_64());
         let more = self.notifications.report(&mut list) || self.report_interrupted(&mut list);
@@ -325,8 +324,8 @@ impl<H: Hal> Spmc<H> {
         Ok(list.answer(more))
     }
 
-    /// Adds the contexts that want cycles for their interrupts to `list`, as far as there is room;
-    /// whether more are left.
+    /// Adds the contexts that want cycles for their interrupts to `list`, as far as there is room.
+    /// Returns whether more are left.
     fn report_interrupted(&self, list: &mut InfoList) -> bool {
         for partition in self.live_partitions() {
             let wants = partition.take_wants();
@@ -355,7 +354,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Pends the framework's notification that a message of `sender` is in the RX buffer of
-    /// `receiver`, and takes no lock but the receiver's. Returns `false` if that gets no
+    /// `receiver`, and takes no lock but the receiver's. Returns `false` if the receiver gets no
     /// notifications; otherwise [`Self::tell_of_message`] must follow.
     pub(super) fn pend_rx_full(&self, sender: PartitionId, receiver: PartitionId) -> bool {
         let which = if sender.is_secure() {
@@ -380,9 +379,9 @@ impl<H: Hal> Spmc<H> {
         self.raise_schedule_receiver(delay);
     }
 
-    /// Returns the receiver with that id, locked, if it gets notifications. One that failed gets
-    /// none, since it is emptied when it is buried; one that speaks 1.0 binds none, and gets no
-    /// indirect messages either.
+    /// Locks the receiver with that id, if it gets notifications. A partition that failed gets
+    /// none, since its record is emptied; one that speaks 1.0 binds none, and gets no indirect
+    /// messages either.
     fn notified(&self, id: PartitionId) -> Option<Locked<'_>> {
         self.notifications.receiver(&self.directory, id)
     }

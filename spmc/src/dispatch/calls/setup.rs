@@ -10,7 +10,7 @@ use crate::partition::Endpoint;
 use crate::partition::vcpu::Model;
 use crate::spmc::Spmc;
 
-/// An address argument: 32-bit functions use the low half of the register.
+/// Returns an address argument: 32-bit functions use the low half of the register.
 pub(in crate::dispatch) fn address(id: FunctionId, register: u64) -> u64 {
     if id.is_64() {
         register
@@ -20,7 +20,7 @@ pub(in crate::dispatch) fn address(id: FunctionId, register: u64) -> u64 {
 }
 
 impl<H: Hal> Spmc<H> {
-    /// `FFA_VERSION`: the result stands in w0 itself.
+    /// Handles `FFA_VERSION`, whose result is in w0.
     pub(in crate::dispatch) fn version(endpoint: &Endpoint, frame: &SmcFrame) -> Answer {
         let word = match endpoint.negotiate(frame.w(1)) {
             Ok(version) => version.to_word() as u64,
@@ -40,15 +40,15 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([self.spmc_id().0 as u32]))
     }
 
-    /// The id that the SPMC manifest gives us.
+    /// Returns the id that the manifest gives the SPMC.
     pub(crate) fn spmc_id(&self) -> PartitionId {
         self.manifest
             .get()
             .map_or(PartitionId::SPMC, |manifest| manifest.spmc_id)
     }
 
-    /// `FFA_SECONDARY_EP_REGISTER` (FF-A v1.1 section 18.2.1): where the other contexts of an MP
-    /// partition start. The last call wins.
+    /// Handles `FFA_SECONDARY_EP_REGISTER` (FF-A v1.1 section 18.2.1), which sets the entry point
+    /// of the secondary contexts of an MP partition. The last call wins.
     ///
     /// `NOT_SUPPORTED` for a UP partition, `DENIED` after the boot context's initialisation,
     /// `INVALID_PARAMETERS` if the address is not an instruction address in the partition's own
