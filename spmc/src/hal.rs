@@ -1,9 +1,9 @@
 //! The only boundary between the engine and hardware.
 //!
-//! The engine asks; the platform does. Everything here is safe to call with any argument that its
-//! contract allows: the engine holds no `unsafe`, so an implementation must uphold memory safety by
-//! itself (it is told physical addresses only of memory that belongs to partitions or to the Normal
-//! world, never of the SPMC's own image).
+//! The engine decides; the platform acts. Every function is safe to call with any argument that its
+//! contract allows. The engine has no `unsafe`, so an implementation must uphold memory safety by
+//! itself. The engine passes only physical addresses of memory that belongs to partitions or to the
+//! Normal world, never of the SPMC's own image.
 
 use core::fmt;
 use core::sync::atomic::AtomicU64;
@@ -334,10 +334,10 @@ pub trait Hal: Sync + Sized {
     /// Takes the loaded context off this PE; afterwards it may be loaded on any PE.
     fn save(&self, context: &mut Self::Context);
 
-    /// A time that goes on, in whatever unit.
+    /// Returns a monotonic timestamp; the unit is the platform's.
     fn now(&self) -> u64;
 
-    /// How many of these units make up that many milliseconds.
+    /// Converts milliseconds to the unit of [`Hal::now`].
     fn ticks(&self, milliseconds: u32) -> u64;
 
     /// Makes the loaded context, of S-EL1, take `fault` as an abort at its own exception vector.
@@ -352,7 +352,7 @@ pub trait Hal: Sync + Sized {
     /// `end`.
     fn start_watchdog(&self, end: u64);
 
-    /// Takes back [`Hal::start_watchdog`].
+    /// Undoes [`Hal::start_watchdog`].
     fn stop_watchdog(&self);
 
     /// Makes [`SCHEDULE_RECEIVER`](crate::own_interrupts::SCHEDULE_RECEIVER) pending on this PE.
@@ -372,24 +372,24 @@ pub trait Hal: Sync + Sized {
 
     /// Makes a partition's interrupt a Secure Group 1 interrupt with the priority, trigger and
     /// target that its manifest says, disabled, neither active nor, if it is an edge, pending. On
-    /// this PE if it is private or names no target. Whether there is such an interrupt.
+    /// this PE if it is private or names no target. Returns whether there is such an interrupt.
     fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool;
 
     /// Enables or disables an interrupt, on this PE if it is private.
     fn enable_interrupt(&self, id: u32, enable: bool);
 
-    /// Routes a shared interrupt to the PE with that affinity; whether that can be done.
+    /// Routes a shared interrupt to the PE with that affinity. Returns whether that can be done.
     fn route_interrupt(&self, id: u32, affinity: u64) -> bool;
 
     /// Routes a shared interrupt that is routed to the PE with the affinity `from` to the one with
-    /// the affinity `to`; whether it was.
+    /// the affinity `to`. Returns whether it was routed to `from`.
     fn move_interrupt(&self, id: u32, from: u64, to: u64) -> bool;
 
     /// Stops all other PEs, partitions with [`Exit::SecureInterrupt`] and the Normal world with
     /// `FFA_INTERRUPT`.
     fn look_again_elsewhere(&self);
 
-    /// Stops whoever gets this PE next, a partition or the Normal world, in the same way.
+    /// Stops the next user of this PE, a partition or the Normal world, in the same way.
     fn look_again_here(&self);
 
     /// Stops the Normal world on this PE with `FFA_INTERRUPT` as soon as it has the PE back.
@@ -430,8 +430,8 @@ pub trait Hal: Sync + Sized {
     /// itself when an S-EL0 partition stops.
     fn el2_entry(&self) -> u64;
 
-    /// Makes table updates visible to translation walks (DSB) and forgets stale translations on all
-    /// PEs; returns when no PE can use them any more.
+    /// Makes table updates visible to translation walks (DSB) and invalidates stale translations on
+    /// all PEs. Returns when no PE can use them any more.
     fn invalidate_stage2(&self, roots: &Roots, scope: TlbScope<'_>);
 
     /// Makes table updates that only turn invalid descriptors into valid ones visible to
@@ -443,9 +443,9 @@ pub trait Hal: Sync + Sized {
     /// attached is blocked: its transactions abort, they do not pass untranslated.
     fn attach_stream(&self, stream: Stream, roots: &Roots) -> Result<(), NoSuchStream>;
 
-    /// Takes back [`Hal::attach_stream`]: the stream is blocked again. When it returns, no
-    /// transaction of the stream that was under way can reach memory any more. Nothing happens if
-    /// it was never attached.
+    /// Undoes [`Hal::attach_stream`]: the stream is blocked again. When it returns, no transaction
+    /// of the stream that was under way can reach memory any more. Nothing happens if it was never
+    /// attached.
     fn detach_stream(&self, stream: Stream);
 
     /// MPIDR affinity of the PE that this runs on: Aff3:Aff2:Aff1:Aff0 as in a device tree `reg`.

@@ -71,8 +71,7 @@ impl VcpuId {
         index: 0,
     };
 
-    /// The encoding of w1 in `FFA_RUN` and `FFA_INTERRUPT`: partition in `[31:16]`, vCPU in
-    /// `[15:0]`.
+    /// Encodes w1 of `FFA_RUN` and `FFA_INTERRUPT`: partition in `[31:16]`, vCPU in `[15:0]`.
     pub const fn to_w1(self) -> u64 {
         ((self.partition.0 as u64) << 16) | self.index as u64
     }

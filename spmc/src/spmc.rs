@@ -19,14 +19,14 @@ use crate::partition::{
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
-/// Everything that the SPMC knows. One per system, shared by all PEs, frozen after boot except for
-/// what is behind locks.
+/// The whole state of the SPMC. There is one per system, shared by all PEs; after boot only what is
+/// behind locks changes.
 pub struct Spmc<H: Hal> {
     /// The hardware.
     pub hal: H,
     /// Partitions by their places in the SPMC manifest.
     pub partitions: [Partition<H::Context>; MAX_PARTITIONS],
-    /// Where each partition is among these.
+    /// Finds the index of a partition among these.
     pub(crate) directory: Directory,
     /// The Hypervisor or OS kernel, and on its behalf all VMs.
     pub normal_world: Endpoint,
@@ -77,24 +77,24 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// The partition with that id, dead or alive.
+    /// Returns the partition with that id, dead or alive.
     #[inline(never)]
     pub fn partition(&self, id: PartitionId) -> Option<&Partition<H::Context>> {
         self.member(id).map(|member| member.partition)
     }
 
-    /// The partition with that id if it has not failed.
+    /// Returns the partition with that id if it has not failed.
     pub fn live_partition(&self, id: PartitionId) -> Option<&Partition<H::Context>> {
         self.partition(id).filter(|partition| !partition.is_dead())
     }
 
-    /// All partitions that have not failed, by place.
+    /// Returns all partitions that have not failed, by place.
     pub fn live_partitions(&self) -> impl Iterator<Item = &Partition<H::Context>> + Clone {
         self.all_partitions()
             .filter(|partition| partition.frozen().is_some() && !partition.is_dead())
     }
 
-    /// All partitions by place, dead or alive, and whatever is not one yet.
+    /// Returns all slots of partitions by place: alive, dead, and those that are still empty.
     pub fn all_partitions(&self) -> impl Iterator<Item = &Partition<H::Context>> + Clone {
         let count = self.count.load(Ordering::Acquire);
         self.partitions.iter().take(count)
@@ -142,25 +142,25 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Returns the stream endpoint with that id, whatever became of its proxy.
+    /// Returns the stream endpoint with that id, whether or not its proxy has failed.
     pub(crate) fn any_stream(&self, id: PartitionId) -> Option<&StreamEndpoint> {
         let mut streams = self.streams.iter().filter(|stream| stream.is_there());
         streams.find(|stream| stream.endpoint.id() == id)
     }
 }
 
-/// The work that the watchdog of a PE measures.
+/// The work whose time the watchdog of a PE limits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Watch {
     /// Nothing.
     Off,
     /// The time of a context, which is over then.
     Of(Link, u64),
-    /// The rest of the work for one whose time was over, until then.
+    /// The work that goes on for a context whose time was over; it ends at that time.
     Rest(u64),
 }
 
-/// State of one PE. Reached by no other PE, so it has no lock.
+/// The state of one PE. No other PE can reach it, so it has no lock.
 pub struct Pe {
     /// Linear index of the PE; also the index of the contexts pinned to it.
     pub index: u16,
@@ -173,7 +173,7 @@ pub struct Pe {
     pub handles_interrupts: bool,
     /// EL3 waits for an answer, and takes no other call by which the PE would be left.
     pub(crate) el3_waits: bool,
-    /// Whose time runs.
+    /// The watchdog of this PE.
     pub(crate) watch: Watch,
     /// Notes whether they leave the PE to others.
     pub(crate) flood: Flood,

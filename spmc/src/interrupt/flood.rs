@@ -1,10 +1,10 @@
 //! Finds the source of secure interrupts that floods a PE, so that its handlers cannot keep the PE
 //! from others for ever.
 //!
-//! Interrupts are counted as long as handlers hardly let go of the PE. When they are too many the
-//! partition whose handlers took most of that time has to do without the source that came most
-//! often. Others do not suffer for it, however often theirs came. Time is compared with time only,
-//! so the unit does not matter.
+//! Interrupts are counted as long as handlers hardly leave the PE to others. When there are too
+//! many, the source that came most often is masked, of the partition whose handlers took most of
+//! the time. Sources of other partitions are not masked, however often they came. Time is compared
+//! with time only, so the unit does not matter.
 
 use crate::limits::MAX_PARTITIONS;
 
@@ -117,7 +117,8 @@ impl Flood {
         self.is_cut_off = true;
     }
 
-    /// Another interrupt came; whether that is one too many. Then [`Self::culprit`] must be called.
+    /// Counts an interrupt. Returns whether the limit is exceeded; then [`Self::culprit`] must be
+    /// called.
     pub fn take(&mut self, (partition, line): Source) -> bool {
         self.is_crowded |= self.taken != 0;
         if self.is_crowded

@@ -1,8 +1,9 @@
 //! The virtual interrupt lines of one execution context.
 //!
-//! Words of atomic bits rather than a lock: an interrupt is pended by the PE that takes it, while
-//! the context may run on another. Each bit stands for itself, so that the order between words does
-//! not matter; whoever pends a line of a context that runs elsewhere makes that PE look again.
+//! Lines are words of atomic bits rather than behind a lock: the PE that takes an interrupt pends
+//! it while the context may run on another PE. Each bit stands for itself, so the order between
+//! words does not matter. A PE that pends a line of a context that runs elsewhere makes that PE
+//! look again.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -76,12 +77,12 @@ impl Lines {
     /// Makes `line` pending.
     pub fn pend(&self, line: Line) {
         self.pending.fetch_or(line.bit(), Ordering::AcqRel);
-        // In this order: otherwise who wakes the context in between would do so for what was
-        // pending before.
+        // The order matters: a PE that wakes the context in between must do so for the new
+        // interrupt.
         self.woke.fetch_and(!line.bit(), Ordering::AcqRel);
     }
 
-    /// Takes that back.
+    /// Undoes [`Self::pend`].
     pub fn clear(&self, line: Line) {
         self.pending.fetch_and(!line.bit(), Ordering::AcqRel);
     }
@@ -111,7 +112,7 @@ impl Lines {
         self.due() & Line::WAKING & !self.woke.load(Ordering::Acquire)
     }
 
-    /// The context runs, or is going to, for these `calls`.
+    /// Notes that the context runs, or is about to run, for these `calls`.
     pub fn answer(&self, calls: u64) {
         self.woke.fetch_or(calls, Ordering::AcqRel);
     }
@@ -151,7 +152,7 @@ impl Lines {
         words.map(|word| word.load(Ordering::Acquire))
     }
 
-    /// Ends what [`Self::take`] began; whether it had.
+    /// Ends what [`Self::take`] began. Returns whether the line was active.
     pub fn deactivate(&self, line: Line) -> bool {
         self.active.fetch_and(!line.bit(), Ordering::AcqRel) & line.bit() != 0
     }

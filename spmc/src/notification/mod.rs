@@ -1,14 +1,14 @@
-//! Notifications (FF-A v1.1 chapter 10): who can be notified of what, what is pending, and what its
-//! scheduler has been told of it.
+//! Notifications (FF-A v1.1 chapter 10): which receivers there are, what is pending for them, and
+//! what their scheduler has been told.
 //!
 //! Each receiver, a partition or a VM, has a slot with a lock of its own; no lock covers two of
 //! them. A slot's lock is the last in the order of locks: nothing else is taken while it is held.
 //! The word that all slots share is atomic: which slots have something that
 //! `FFA_NOTIFICATION_INFO_GET` has not told yet.
 //!
-//! Nobody remembers that the schedule receiver interrupt was raised: it is raised whenever
-//! something becomes pending, or is set again, that has not been told yet. One that got lost with
-//! its PE is thus followed by another.
+//! No state records that the schedule receiver interrupt was raised. The interrupt is raised
+//! whenever a notification becomes pending, or is set again, that the scheduler has not been told
+//! of. So an interrupt that is lost with its PE is followed by another one.
 //!
 //! Nothing here knows registers or states of execution contexts, and nothing here runs a partition.
 
@@ -103,7 +103,8 @@ impl Notifications {
         }
     }
 
-    /// Forgets a partition that failed: nobody notifies it, nobody is told of what is pending.
+    /// Forgets a partition that failed: it gets no notifications, and the scheduler is not told of
+    /// those that are pending.
     pub fn bury(&self, directory: &Directory, id: PartitionId) {
         if let Some(mut locked) = self.receiver(directory, id) {
             self.empty(&mut locked);

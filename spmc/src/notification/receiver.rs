@@ -1,7 +1,8 @@
 //! Keeps the notifications of one receiver, bound and pending (FF-A v1.1 sections 10.3 to 10.5).
 //!
-//! Two maps of 64 notifications, by the world of the sender, each notification bound to one sender;
-//! and the framework's own. Pure state: an operation that is refused changes nothing.
+//! There are two maps of 64 notifications, by the world of the sender, each notification bound to
+//! one sender; and notifications of the framework. This is pure state: a refused operation changes
+//! nothing.
 
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
@@ -211,8 +212,8 @@ impl Receiver {
         Ok(is_new)
     }
 
-    /// Pends a notification of the framework. Each message is news, be it that the receiver
-    /// took the last one without asking for the notification of it.
+    /// Pends a notification of the framework. Each message is news, even if the receiver took the
+    /// last message without fetching its notification.
     pub fn set_framework(&mut self, which: Framework) {
         match which {
             Framework::RxFullSpm => self.spm = 1,

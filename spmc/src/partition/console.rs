@@ -1,7 +1,7 @@
 //! The line that an execution context is writing to the console (`FFA_CONSOLE_LOG`).
 //!
-//! Characters come in small pieces and from many contexts; they go out in whole lines. What would
-//! control a terminal does not go out.
+//! Characters come in small pieces and from many contexts, and are printed in whole lines.
+//! Characters that control a terminal are not printed.
 
 use core::str;
 
@@ -43,7 +43,7 @@ impl ConsoleLine {
     /// Ends the line.
     pub fn end(&mut self, print: impl FnOnce(&str)) {
         let text = Invariant::part(self.bytes.get(..self.length));
-        // Only ASCII was put in.
+        // The buffer holds ASCII only.
         if let Ok(text) = str::from_utf8(text)
             && !text.is_empty()
         {

@@ -1,4 +1,4 @@
-//! Which partition has which id.
+//! Finds partitions by their ids.
 
 use crate::id::PartitionId;
 use crate::sync::atomic::{AtomicU8, Ordering};
@@ -13,8 +13,8 @@ impl Directory {
         Self([const { AtomicU8::new(0) }; 256])
     }
 
-    /// Returns the index of the only partition that may have this id; whether it has, its own id
-    /// says.
+    /// Returns the index of the only partition that may have this id. The caller must compare its
+    /// id.
     #[inline(always)]
     pub fn index(&self, id: PartitionId) -> usize {
         let [_, low] = id.0.to_be_bytes();

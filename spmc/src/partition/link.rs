@@ -1,8 +1,8 @@
-//! Links: the names by which execution contexts remember each other.
+//! Links: the names by which execution contexts refer to each other.
 //!
-//! A context that starts anew, because its PE was off or its partition was loaded again, is another
-//! one: whoever called the former, or was called by it, has nothing to do with the new one. So a
-//! link says which life it means, and one word says it all: following a link is comparing words.
+//! A context that starts again, because its PE was off or its partition was loaded again, begins
+//! another life. Callers and callees of its former life have nothing to do with the new one, so a
+//! link names the life. A link is one word: following it means comparing words.
 
 /// An execution context in one of its lives.
 ///
@@ -21,12 +21,12 @@ const _: () = assert!(
 );
 
 impl Link {
-    /// No context in any life: leads nowhere.
+    /// The link that names no context, and leads nowhere.
     pub const NONE: Self = Self(0);
 
-    /// The context `vcpu` of the partition at the index `partition`, whose last link was `before`,
-    /// begins another life. At one a microsecond lives would last for half a year; then they begin
-    /// with 1 again.
+    /// Returns the link for the next life of the context `vcpu` of the partition at the index
+    /// `partition`, whose last link was `before`. With one life each microsecond the count wraps
+    /// around after half a year.
     pub fn reborn(partition: usize, vcpu: u16, before: Self) -> Self {
         let indices = (partition as u64 & 0xff) << PARTITION | (u64::from(vcpu) & 0xff) << VCPU;
         let life = (before.0 >> LIFE).wrapping_add(1) << LIFE;
@@ -34,7 +34,7 @@ impl Link {
         Self(if life == 0 { first } else { life } | indices)
     }
 
-    /// The partition, and the index of the context in it.
+    /// Returns the index of the partition, and of the context in it.
     #[inline(always)]
     pub const fn indices(self) -> (usize, usize) {
         let partition = self.0 >> PARTITION & 0xff;
@@ -42,7 +42,7 @@ impl Link {
         (partition as usize, vcpu as usize)
     }
 
-    /// The index of the context in its partition.
+    /// Returns the index of the context in its partition.
     #[inline(always)]
     pub const fn vcpu(self) -> u16 {
         self.indices().1 as u16

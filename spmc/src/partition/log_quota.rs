@@ -1,6 +1,6 @@
-//! How many lines a partition may cause in the log: a burst, then no more than leaves the console
-//! to others for most of the time. Whatever a partition does on purpose to be logged, it waits for
-//! a UART that all share, with interrupts masked.
+//! Limits the lines that a partition may cause in the log: a burst, then so few that the console is
+//! free for others most of the time. A line costs time on a UART that all share, with interrupts
+//! masked, so a partition must not be able to cause many of them.
 //!
 //! Time is compared with time only, so the unit does not matter.
 
@@ -10,7 +10,7 @@ const BURST: u32 = 64;
 /// A pause of this many times what the last line took allows one more.
 const PAUSE: u64 = 8;
 
-/// The use that one partition made. All zero: nothing was logged yet.
+/// The record of one partition. All zero: nothing was logged yet.
 #[derive(Debug)]
 pub struct LogQuota {
     /// Lines that no pause has made up for.

@@ -1,8 +1,8 @@
 //! The RX/TX pair of one endpoint and who owns RX (FF-A v1.0 section 4.2.2).
 //!
-//! TX belongs to the endpoint except while the SPMC copies from it, which happens under the mailbox
-//! lock and within one call; so only RX has a recorded owner. Its state changes through one pure
-//! function, [`rx_step`].
+//! TX belongs to the endpoint except while the SPMC copies from it, with the mailbox locked and
+//! within one call. So only RX has a recorded owner, which changes through one pure function,
+//! [`rx_step`].
 
 use crate::addr::{Pa, PageRange, World};
 use crate::error::{FfaError, Result};
@@ -15,7 +15,7 @@ pub struct Buffers {
     pub tx: PageRange<Pa>,
     /// The SPMC writes, the endpoint reads.
     pub rx: PageRange<Pa>,
-    /// Where both lie.
+    /// The IPA space that both lie in.
     pub world: World,
 }
 
@@ -47,7 +47,7 @@ pub enum RxEvent {
     Acquire,
 }
 
-/// The state after `event`, or the error that whoever caused the event gets; then nothing changes.
+/// Returns the state after `event`, or the error for the cause of the event; then nothing changes.
 pub const fn rx_step(rx: Rx, event: RxEvent) -> Result<Rx> {
     use FfaError::{Busy, Denied, InvalidParameters};
     Ok(match (rx, event) {
@@ -118,7 +118,7 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Gives the pair back. `INVALID_PARAMETERS` if there is none.
+    /// Removes the pair and returns it. `INVALID_PARAMETERS` if there is none.
     pub fn unmap(&mut self) -> Result<Buffers> {
         rx_step(self.state, RxEvent::Unmap)?;
         let buffers = self.buffers().ok_or(FfaError::InvalidParameters)?;
@@ -139,8 +139,8 @@ impl Mailbox {
             .map_err(|_| FfaError::Aborted)
     }
 
-    /// Returns whether `bytes` can be put into RX now: `BUSY` if RX is not the SPMC's or there is
-    /// none, `NO_MEMORY` if it is too short.
+    /// Checks that `bytes` can be put into RX now: `BUSY` if RX is not the SPMC's or there is none,
+    /// `NO_MEMORY` if it is too short.
     pub fn check_rx(&self, bytes: usize) -> Result<()> {
         rx_step(self.state, RxEvent::Fill)?;
         let buffers = self.buffers().ok_or(FfaError::Busy)?;
@@ -177,7 +177,7 @@ impl Mailbox {
         self.happens(RxEvent::Release)
     }
 
-    /// Returns whether RX is somebody else's than the SPMC's, who could give it back.
+    /// Returns whether RX belongs to the endpoint or the Hypervisor, which could pass it back.
     pub fn can_release_rx(&self) -> bool {
         rx_step(self.state, RxEvent::Release).is_ok()
     }
@@ -194,7 +194,8 @@ impl Mailbox {
     }
 }
 
-/// Where the `bytes` bytes at `offset` of `buffer` start; `None` unless they all lie in it.
+/// Returns the address of the `bytes` bytes at `offset` of `buffer`; `None` unless they all lie in
+/// it.
 fn part(buffer: PageRange<Pa>, offset: usize, bytes: usize) -> Option<Pa> {
     let end = offset.checked_add(bytes)?;
     (end as u64 <= buffer.size()).then(|| Pa::new(buffer.base().raw().wrapping_add(offset as u64)))

@@ -53,18 +53,18 @@ pub struct Partition<C> {
     /// Its execution contexts.
     pub vcpus: [Slot<C>; MAX_VCPUS],
     secondary_entry: AtomicU64,
-    /// How often it failed or was loaded anew: odd while it is dead. Both in one word, so that
-    /// whoever compares two looks at a list of partitions cannot miss a change between them.
+    /// The number of times that it failed or was loaded again: odd while it is dead. Both are in
+    /// one word, so that a change between two looks at the list of partitions is never missed.
     turns: AtomicU16,
-    /// How often it may start anew.
+    /// Limits its restarts.
     pub restarts: Restarts,
     /// The lines that the partition may still have logged; the lock is held for nothing else, so it
     /// may be taken under any other.
     pub log_quota: Mutex<LogQuota>,
     /// How many of its calls were passed on to EL3.
     el3_calls: AtomicU64,
-    /// Virtual interrupts of each context; not behind its claim, since whoever takes an interrupt
-    /// pends it.
+    /// Virtual interrupts of each context. They are not behind its claim, since any PE that takes
+    /// an interrupt pends it.
     lines: [Lines; MAX_VCPUS],
     /// Contexts for which something may be pending in `lines`.
     interrupted: AtomicVcpuSet,
@@ -113,7 +113,7 @@ impl<C: Context> Partition<C> {
         self.turns.fetch_or(1, Ordering::AcqRel) & 1 == 0
     }
 
-    /// Takes back [`Self::kill`]: the partition, which is dead, was loaded anew.
+    /// Undoes [`Self::kill`]: the partition, which is dead, was loaded again.
     pub fn revive(&self) {
         self.turns.fetch_add(1, Ordering::Release);
     }
@@ -162,9 +162,9 @@ impl<C: Context> Partition<C> {
         }
     }
 
-    /// Returns whether an interrupt may be pending for any of its contexts, enabled or not. It is
-    /// so for each for which one is pending, except that whoever has the claim of a context may not
-    /// see so of that one for a moment; then it looks again itself.
+    /// Returns whether an interrupt may be pending for any of its contexts, enabled or not. This
+    /// never misses a pending interrupt, with one exception: the PE with the claim of a context may
+    /// miss one of that context for a moment, and then looks again itself.
     #[inline(always)]
     pub fn may_have_interrupts(&self) -> bool {
         !self.interrupted.is_empty()
@@ -176,11 +176,12 @@ impl<C: Context> Partition<C> {
         self.interrupted.get()
     }
 
-    /// Notes that none is pending any more for the context with that index, if that is so. For
-    /// whoever has its claim.
+    /// Notes that no interrupt is pending any more for the context with that index, if that is so.
+    /// Only the PE with the claim may call this.
     pub fn forget_interrupts(&self, index: u16) {
         let context = VcpuSet::of(index);
-        // One that became pending meanwhile is seen here, or noted after this: the pair of `pend`.
+        // An interrupt that became pending meanwhile is seen here, or noted after this: this pairs
+        // with `pend`.
         self.interrupted.remove(context);
         let lines = self.lines.get(usize::from(index));
         if lines.is_some_and(Lines::is_pending) {
@@ -188,12 +189,13 @@ impl<C: Context> Partition<C> {
         }
     }
 
-    /// The scheduler is to run these contexts for their interrupts (`sri-interrupts-policy`).
+    /// Records that the scheduler is to run these contexts for their interrupts
+    /// (`sri-interrupts-policy`).
     pub fn want_cycles(&self, contexts: VcpuSet) {
         self.wants_cycles.add(contexts);
     }
 
-    /// Takes the contexts of which [`Self::want_cycles`] said so.
+    /// Takes the contexts that [`Self::want_cycles`] recorded.
     pub fn take_wants(&self) -> VcpuSet {
         self.wants_cycles.take()
     }

@@ -1,18 +1,18 @@
-//! How often a partition may start anew.
+//! Limits how often a partition may be restarted.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// Limits the restarts that may come at once.
+/// The number of restarts that may come at once.
 const BURST: u64 = 20;
 /// The price of a restart beside [`SHARE`] times the time that it took, in milliseconds.
 pub const PRICE_MS: u32 = 10_000;
 /// Restarts take at most one part in `SHARE + 1` of the time of a PE.
 const SHARE: u64 = 8;
 
-/// Restarts are paid for by time: each has a price, and a partition may be in debt for as many as
-/// may come at once.
+/// The debt of one partition. Each restart has a price in time, and a partition may owe the price
+/// of as many restarts as may come at once.
 pub struct Restarts {
-    /// When all will be paid.
+    /// The time when the debt will be paid.
     paid: AtomicU64,
 }
 

@@ -1,9 +1,9 @@
-//! The place of one execution context: what everybody may see of it, and the rest, which belongs to
-//! whoever has the claim.
+//! The slot of one execution context: state and link, which everybody may read, and the record,
+//! which belongs to the PE with the claim.
 //!
-//! A claim is held as long as the context runs, or for the few instructions of a look. Which of the
-//! two it is, the state says, and that can be read without a claim: so nobody is told that a
-//! context is busy because somebody looks at it.
+//! A claim is held as long as the context runs, or for the few instructions of a look. The state,
+//! which can be read without a claim, tells the two apart, so a caller is never told that a context
+//! is busy because another PE looks at it.
 
 use core::ops::{Deref, DerefMut};
 
@@ -16,7 +16,7 @@ use crate::sync::{self, Mutex, MutexGuard};
 
 /// An execution context.
 ///
-/// State and link are written by whoever has the claim. Others read them as they were a moment ago.
+/// Only the PE with the claim writes state and link. Other PEs read them as they were a moment ago.
 pub struct Slot<C> {
     state: AtomicU64,
     link: AtomicU64,
@@ -41,16 +41,17 @@ impl<C: Context> Slot<C> {
         State::from_word(self.state.load(Ordering::Relaxed))
     }
 
-    /// The name of the context in the life that it lives, or lived last.
+    /// Returns the link that names the context in its present life, or its last one.
     #[inline(always)]
     pub fn link(&self) -> Link {
         Link(self.link.load(Ordering::Relaxed))
     }
 
-    /// Claims the context; `None` if it runs. Whoever only looks at it is waited for.
+    /// Claims the context; `None` if it runs. Waits for a PE that only looks at it.
     ///
-    /// So the caller must hold no lock, and no claim but of contexts that run: nobody waits for
-    /// those. With the feature `explore` a caller that does panics, whether it had to wait or not.
+    /// So the caller must hold no lock, and no claim but those of contexts that run, which nobody
+    /// waits for. With the feature `explore` a caller that holds others panics, whether or not it
+    /// had to wait.
     #[inline(always)]
     pub fn claim(&self) -> Option<Claim<'_, C>> {
         sync::assert_may_wait();
@@ -66,10 +67,10 @@ impl<C: Context> Slot<C> {
         self.claim_while(|state| state != State::Running)
     }
 
-    /// Claims the context that waits for `callee`, for the one who has the claim of that and ends
-    /// its work; maybe `None` if the context does not wait for it.
+    /// Claims the context for the PE that has the claim of `callee` and ends its work. May return
+    /// `None` if the context does not wait for `callee`.
     ///
-    /// The claim of `callee` may be held meanwhile: whoever has the claim of a blocked context only
+    /// The claim of `callee` may be held meanwhile: a PE with the claim of a blocked context only
     /// looks at it, and waits for no claim.
     #[inline(always)]
     pub fn claim_caller_of(&self, callee: Link) -> Option<Claim<'_, C>> {
@@ -85,11 +86,12 @@ impl<C: Context> Slot<C> {
         self.claim_while(|state| state == State::Blocked(callee))
     }
 
-    /// Claims the context once nobody else has a claim; `None` if its state is another one before
-    /// that.
+    /// Claims the context once no other PE has the claim. Returns `None` as soon as `is_worth_it`
+    /// refuses the state.
     fn claim_while(&self, is_worth_it: impl Fn(State) -> bool) -> Option<Claim<'_, C>> {
         loop {
-            // Whoever has the claim now has seen what was written before he took it.
+            // Pairs with the claim of the other PE: it has seen what was written before it took the
+            // claim.
             fence(Ordering::Acquire);
             if !is_worth_it(self.state()) {
                 return None;
@@ -101,7 +103,7 @@ impl<C: Context> Slot<C> {
         }
     }
 
-    /// Claims the context, if nobody else has a claim at this moment, to run it or to look.
+    /// Claims the context, to run it or to look, if no other PE has the claim at this moment.
     #[inline(always)]
     pub fn try_claim(&self) -> Option<Claim<'_, C>> {
         let vcpu = self.vcpu.try_lock()?;
@@ -122,13 +124,13 @@ impl<C: Context> Claim<'_, C> {
         self.slot.state()
     }
 
-    /// Returns whether that is `state`: a word compare.
+    /// Returns whether the state is `state`, by comparing words.
     #[inline(always)]
     pub fn is(&self, state: State) -> bool {
         self.slot.state.load(Ordering::Relaxed) == state.to_word()
     }
 
-    /// The name of the context in this life.
+    /// Returns the link that names the context in this life.
     #[inline(always)]
     pub fn link(&self) -> Link {
         self.slot.link()
@@ -185,8 +187,8 @@ impl<C: Context> Claim<'_, C> {
         self.vcpu.caller = caller;
     }
 
-    /// The context of that index of the partition at that index starts anew: links to its former
-    /// life lead nowhere from now on.
+    /// Begins another life of the context `vcpu` of the partition at the index `partition`: links
+    /// to its former life lead nowhere from now on.
     pub fn begin_life(&mut self, partition: usize, vcpu: u16) {
         let link = Link::reborn(partition, vcpu, self.link());
         self.slot.link.store(link.0, Ordering::Relaxed);

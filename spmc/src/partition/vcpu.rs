@@ -22,22 +22,22 @@ pub enum State {
     Waiting,
     /// Runs on a PE.
     Running,
-    /// Waits for that context, which it gave the PE to.
+    /// Gave the PE to that context, and waits for it.
     Blocked(Link),
     /// Gave the PE back in the middle of its work (`FFA_YIELD`); the specification calls this
-    /// blocked, too. Its caller alone may run it until then, in the unit of
+    /// blocked, too. Only its caller may resume it until that time, in the unit of
     /// [`Hal::now`](crate::hal::Hal::now).
     Yielded(u64),
-    /// Lost the PE to one that it works for, which has interrupts to handle, or a managed exit to
-    /// make. That one alone may run the chain until then.
+    /// Lost the PE to a context that it works for, which has interrupts to handle or a managed exit
+    /// to make. Only that context may resume the chain until that time.
     Stopped(u64),
-    /// Was interrupted with its chain; `FFA_RUN` resumes that.
+    /// Was preempted with its chain by a Non-secure interrupt; `FFA_RUN` resumes the chain.
     Preempted,
-    /// Its partition failed; it never runs again, unless the partition is loaded anew.
+    /// Its partition failed; it never runs again, unless the partition is loaded again.
     Aborted,
 }
 
-/// Bits of a word that tell the kind of state. Above them is what belongs to it.
+/// Bits of a word that tell the kind of state. The bits above them hold its data.
 const KIND: u64 = 0xf;
 
 mod kind {
@@ -52,7 +52,7 @@ mod kind {
 }
 
 impl State {
-    /// The state in one word. A time is cut to 60 bits.
+    /// Packs the state into one word. A time is cut to 60 bits.
     #[inline(always)]
     pub(super) const fn to_word(self) -> u64 {
         match self {
@@ -67,7 +67,7 @@ impl State {
         }
     }
 
-    /// The state that [`Self::to_word`] made a word of.
+    /// Unpacks a word of [`Self::to_word`].
     #[inline(always)]
     pub(super) const fn from_word(word: u64) -> Self {
         match word & KIND {
@@ -118,8 +118,8 @@ impl Begin {
     }
 }
 
-/// Returns the state of a context that is given work, or the error that whoever gives it gets; then
-/// nothing changes.
+/// Returns the state of a context that is given work, or the error for the giver; then nothing
+/// changes.
 #[inline(always)]
 pub const fn begin(state: State, begin: &Begin) -> Result<State> {
     use Begin::*;
@@ -128,7 +128,7 @@ pub const fn begin(state: State, begin: &Begin) -> Result<State> {
             return Ok(State::Running);
         }
         (State::Aborted, _) => FfaError::Aborted,
-        // A context that is busy with something else takes no request; one that never ran neither.
+        // A context takes no request while it is busy, or before it has initialised.
         (_, Request(..)) => FfaError::Busy,
         (State::Off | State::Running, Run | Interrupt) => FfaError::Busy,
         _ => FfaError::Denied,
@@ -140,19 +140,19 @@ pub const fn begin(state: State, begin: &Begin) -> Result<State> {
 pub enum Event {
     /// `FFA_RUN` from whoever may resume its work.
     Resume,
-    /// It gives the PE to that context (a direct request or `FFA_RUN`).
+    /// The context gives the PE to that one (a direct request or `FFA_RUN`).
     Block(Link),
-    /// The PE comes back from that context.
+    /// The PE comes back from that callee.
     Unblock(Link),
-    /// The first context, which it waits for, is no more: it waits for the second, which that one
-    /// called.
+    /// The first context, its callee, went off: it now waits for the second one, which its callee
+    /// had called.
     Rewire(Link, Link),
-    /// It waits for the next message (`FFA_MSG_WAIT` or a response).
+    /// The context waits for the next message (`FFA_MSG_WAIT` or a response).
     Wait,
-    /// `FFA_YIELD`; its caller alone may run it until then.
+    /// `FFA_YIELD`; only the caller may resume the context until that time.
     Yield(u64),
-    /// One that it works for takes the PE to handle interrupts, or for a managed exit; that one
-    /// alone may run the chain until then.
+    /// A context that it works for takes the PE to handle interrupts, or for a managed exit. Only
+    /// that one may resume the chain until that time.
     Stop(u64),
     /// A Non-secure interrupt takes the PE from its chain.
     Preempt,
@@ -160,11 +160,11 @@ pub enum Event {
     Abort,
     /// Its PE is turned off.
     TurnOff,
-    /// Its partition, which failed, was loaded anew.
+    /// Its partition, which failed, was loaded again.
     Reload,
 }
 
-/// The state after `event`, or the error that whoever caused the event gets; then nothing changes.
+/// Returns the state after `event`, or the error for the cause of the event; then nothing changes.
 #[inline(always)]
 pub const fn step(state: State, event: Event) -> Result<State> {
     use Event::*;
@@ -176,7 +176,7 @@ pub const fn step(state: State, event: Event) -> Result<State> {
         (_, Abort) => State::Aborted,
 
         (State::Preempted | State::Yielded(_) | State::Stopped(_), Resume) => State::Running,
-        // Only from the one that it waits for, in the life that it called.
+        // Only the callee that it waits for unblocks it, in the life that was called.
         (State::Blocked(Link(callee)), Unblock(Link(from))) if callee == from => State::Running,
         (State::Blocked(Link(callee)), Rewire(Link(from), to)) if callee == from => {
             State::Blocked(to)
@@ -211,12 +211,12 @@ pub enum Leave {
 
 /// Why the context runs: the run-time model.
 ///
-/// With a tag of its own, as the first model is zero then, and the table of partitions takes no
-/// room in the image.
+/// The representation makes the first model zero, so that the table of partitions takes no room in
+/// the image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Model {
-    /// Initialises; nobody waits for it but boot.
+    /// Initialises; only boot waits for it.
     Init,
     /// Has cycles from `FFA_RUN`.
     Run,
@@ -226,15 +226,15 @@ pub enum Model {
     Interrupt,
     /// Handles secure interrupts that came while it was blocked.
     Resume {
-        /// The first member of the chain that they stopped. `FFA_RUN` on it ends the model.
+        /// The first member of the chain that was stopped for them. `FFA_RUN` on it ends the model.
         stopped: Link,
-        /// The request that it processes besides; without one it has cycles from `FFA_RUN`.
+        /// The request that the context also processes; without one it has cycles from `FFA_RUN`.
         request: Option<Request>,
     },
 }
 
-/// The kinds of direct messages. A response is of the kind of its request; of which width is up to
-/// the responder.
+/// The kinds of direct messages. A response has the kind of its request; its width is the
+/// responder's choice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Message {
     /// `FFA_MSG_SEND_DIRECT_REQ` and `FFA_MSG_SEND_DIRECT_RESP`.
@@ -255,7 +255,8 @@ pub struct Request {
 }
 
 impl Model {
-    /// w2 of the response that it ends with: 0 unless it processes a framework message.
+    /// Returns w2 of the response that ends the work: 0 unless the context processes a framework
+    /// message.
     #[inline(always)]
     pub const fn response_message(self) -> u32 {
         match self {
@@ -264,7 +265,7 @@ impl Model {
         }
     }
 
-    /// The context that it has to resume, if it has to.
+    /// Returns the first member of the stopped chain, if there is one to resume.
     #[inline(always)]
     pub const fn stopped(self) -> Option<Link> {
         match self {
@@ -273,8 +274,8 @@ impl Model {
         }
     }
 
-    /// Returns what the model becomes when its interrupts stop the chain that `stopped` begins;
-    /// `None` for one that goes on without a pause.
+    /// Returns the model after the chain that begins at `stopped` was stopped for interrupts;
+    /// `None` for a model in which no chain is stopped for them.
     pub const fn stop(self, stopped: Link) -> Option<Self> {
         let request = match self {
             Self::Request(request) => Some(request),
@@ -284,7 +285,7 @@ impl Model {
         Some(Self::Resume { stopped, request })
     }
 
-    /// Returns what it becomes again when that one is resumed.
+    /// Returns the model after the stopped chain was resumed.
     pub const fn resume(self) -> Self {
         match self {
             Self::Resume {
@@ -296,7 +297,8 @@ impl Model {
         }
     }
 
-    /// The table of permitted calls: `DENIED` if a context of that model may not make the `call`.
+    /// Checks the table of permitted calls: `DENIED` if a context of this model may not make the
+    /// `call`.
     #[inline(always)]
     pub fn permits(self, call: Leave) -> Result<()> {
         let is_power = matches!(
@@ -307,11 +309,11 @@ impl Model {
             })
         );
         match (self, call) {
-            // A PE that goes to sleep has no time for others.
+            // A context that processes a power message must not leave the PE to others.
             (_, Leave::Request | Leave::Run | Leave::Yield(_)) if is_power => Err(FfaError::Denied),
             (_, Leave::Request) => Ok(()),
             (Self::Run | Self::Request(_) | Self::Resume { .. }, Leave::Run) => Ok(()),
-            // A handler has nobody to yield to, and goes on.
+            // A handler of interrupts has nobody to yield to, and goes on.
             (Self::Run | Self::Interrupt, Leave::Yield(_)) => Ok(()),
             (Self::Request(_), Leave::Yield(version)) if version >= Version::V1_2 => Ok(()),
             (Self::Request(_), Leave::Respond) => Ok(()),
@@ -321,8 +323,8 @@ impl Model {
     }
 }
 
-/// Who gets the PE back when the context is done. A link that leads nowhere means: the Normal
-/// world, which ran it last.
+/// Says who gets the PE back when the context is done. A link that leads nowhere means the Normal
+/// world, which ran the context last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Caller {
@@ -330,16 +332,16 @@ pub enum Caller {
     Outside,
     /// A context that is blocked meanwhile.
     Vcpu(Link),
-    /// The PE of the one that called was turned off. What that one was called for comes to nothing:
-    /// its own caller gets the PE.
+    /// The PE of the caller was turned off. The caller's own caller gets the PE, and an error in
+    /// place of the caller's answer.
     Heir(Link),
 }
 
 impl Caller {
-    /// Nobody waits for it any more.
+    /// Nobody waits for the context any more.
     pub const NOBODY: Self = Self::Vcpu(Link::NONE);
 
-    /// The context that gets the PE, if it is one.
+    /// Returns the link of the context that gets the PE, if it is one.
     #[inline(always)]
     pub const fn link(self) -> Option<Link> {
         match self {
@@ -358,7 +360,7 @@ pub struct Vcpu<C> {
     pub(super) caller: Caller,
     /// Non-secure interrupts stay pending while it runs.
     pub masked: bool,
-    /// How often its tables had been changed when it last tried an access again.
+    /// The number of changes of its tables when it last retried an access.
     pub changes_seen: u32,
     /// The line that it is writing to the console.
     pub console: ConsoleLine,
