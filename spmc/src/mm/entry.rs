@@ -1,4 +1,4 @@
-//! Entries of translation tables: which one is for an address, and how a leaf is written in it.
+//! Entries of translation tables: which one translates an address, and how a leaf is written in it.
 //! Nothing here reads or changes a table.
 
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, World};
@@ -11,7 +11,7 @@ use super::stage1;
 pub(super) const ROOT: usize = 1;
 pub(super) const LAST: usize = 3;
 
-/// log2 of the bytes that an entry at `level` covers.
+/// Returns log2 of the bytes that an entry at `level` covers.
 pub(super) const fn shift(level: usize) -> u32 {
     match level {
         ROOT => 30,
@@ -24,22 +24,22 @@ pub(super) fn index(ipa: u64, level: usize) -> usize {
     (ipa.wrapping_shr(shift(level)) as usize) % WORDS
 }
 
-/// Pages that an entry at `level` covers.
+/// Returns the pages that an entry at `level` covers.
 pub(super) fn entry_pages(level: usize) -> u64 {
     1_u64.wrapping_shl(shift(level).wrapping_sub(PAGE_SHIFT))
 }
 
-/// How many pages `ipa` lies behind the first of the entry at `level` that covers it.
+/// Returns how many pages `ipa` lies behind the first of the entry at `level` that covers it.
 pub(super) fn inside(ipa: u64, level: usize) -> u64 {
     ipa.wrapping_shr(PAGE_SHIFT) & entry_pages(level).wrapping_sub(1)
 }
 
-/// The first address of the entry at `level` that covers `ipa`.
+/// Returns the first address of the entry at `level` that covers `ipa`.
 pub(super) fn base(ipa: u64, level: usize) -> u64 {
     ipa.wrapping_sub(inside(ipa, level).wrapping_shl(PAGE_SHIFT))
 }
 
-/// Returns whether one level 3 table is for both addresses.
+/// Returns whether one level 3 table translates both addresses.
 pub(super) fn same_table(ipa: u64, other: u64) -> bool {
     (ipa ^ other) >> shift(2) == 0
 }
@@ -51,12 +51,13 @@ pub(super) fn is_table(level: usize, raw: u64) -> bool {
 /// How a space writes leaves into its tables.
 #[derive(Clone, Copy)]
 pub(super) struct Format {
-    /// The meaning of an entry of zero. Nothing in a space that hardware walks; "exclusive owner"
-    /// in the Normal world's.
+    /// The meaning of a zero entry: no leaf in a space that hardware walks, "exclusive owner" in
+    /// the Normal world's.
     default: Leaf,
-    /// Which of address and page bit are stored: all, or none where hardware never looks.
+    /// The bits of address and page descriptor that entries store: all, or none where hardware
+    /// never looks.
     place: u64,
-    /// Set for stage 1 of an S-EL0 partition: the world that leaves are of.
+    /// For stage 1 of an S-EL0 partition, the security state of the leaves.
     stage1: Option<World>,
 }
 
@@ -82,7 +83,7 @@ impl Format {
         }
     }
 
-    /// How entries at `level` with `leaf` are written.
+    /// Returns how entries at `level` with `leaf` are written.
     pub(super) fn code(&self, leaf: Leaf, level: usize) -> Code {
         if leaf == Leaf::NONE {
             return Code {
@@ -109,7 +110,7 @@ impl Format {
         }
     }
 
-    /// Returns what entry `index` of a table at `level` is if the table says nothing but `origin`.
+    /// Returns the entry `index` that `origin` implies for a table at `level`.
     pub(super) fn implied(&self, origin: u64, index: usize, level: usize) -> u64 {
         if origin == 0 {
             return 0;
@@ -118,7 +119,7 @@ impl Format {
         origin | ((index as u64).wrapping_shl(shift(level)) | page) & self.place
     }
 
-    /// By how much consecutive entries at `level` differ that stand for a leaf.
+    /// Returns the difference of consecutive entries at `level` with the same leaf.
     pub(super) fn stride(&self, level: usize) -> u64 {
         entry_pages(level).wrapping_shl(PAGE_SHIFT) & self.place
     }
@@ -138,7 +139,7 @@ impl Code {
         self.bits | ipa & self.address
     }
 
-    /// By how much the entries of two pages in a row differ.
+    /// Returns the difference of the entries of two pages in a row.
     #[inline]
     pub(super) fn stride(self) -> u64 {
         PAGE_SIZE & self.address

@@ -1,9 +1,9 @@
-//! Names the reasons why tables stay as they are.
+//! The reasons for which a change fails.
 
-/// The reason why a change was not made; nothing has changed then.
+/// The reason why a change failed, which has changed nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChangeError {
-    /// A page has not the leaf that the change starts from, or the region names a page twice.
+    /// A page does not have the leaf that the change expects, or the region names a page twice.
     Mismatch,
     /// The pool has no page for a table.
     NoMemory,

@@ -11,7 +11,7 @@ use super::leaf::Leaf;
 use super::pool::{PageIndex, Pages, WORDS};
 use super::walk::start;
 
-/// Reads: whether every page of the ranges given has one and the same leaf.
+/// The inspector, which checks that every page of the ranges given has the same leaf.
 pub(super) struct Inspector<'a, H> {
     pages: Pages<'a>,
     format: &'static Format,
@@ -20,10 +20,10 @@ pub(super) struct Inspector<'a, H> {
     /// Bits in which a page may differ from the leaf.
     ignored: u64,
     code: Code,
-    /// The last level 3 table and the 2 MiB that it is for.
+    /// The last level 3 table, and the 2 MiB that it translates.
     words: &'a [AtomicU64],
     at: u64,
-    /// The addresses that the last leaf above it stands for.
+    /// The addresses of the last block.
     block: (u64, u64),
     hal: PhantomData<H>,
 }
@@ -50,7 +50,7 @@ impl<'a, H: Hal> Inspector<'a, H> {
         }
     }
 
-    /// Returns whether the leaf stands for every page of `range`.
+    /// Returns whether every page of `range` has the leaf.
     #[inline]
     pub(super) fn holds(&mut self, range: PageRange<Ipa>) -> bool {
         let mut ipa = range.base().raw();
@@ -69,8 +69,8 @@ impl<'a, H: Hal> Inspector<'a, H> {
         true
     }
 
-    /// Pages from `ipa` that one table answered for, or 0 if a block did; `None` if one has another
-    /// leaf.
+    /// Returns how many pages from `ipa` on one table has checked, or 0 if a block covers them;
+    /// `None` if one has another leaf.
     #[inline]
     fn step(&mut self, ipa: u64, left: u64) -> Option<u64> {
         if self.words.is_empty() || !same_table(ipa, self.at) {
@@ -98,7 +98,7 @@ impl<'a, H: Hal> Inspector<'a, H> {
         Some(count as u64)
     }
 
-    /// Goes to the level 3 table for `ipa`, or returns the leaf above it and its level.
+    /// Goes to the level 3 table for `ipa`, or returns the block that covers `ipa`, with its level.
     fn descend(&mut self, ipa: u64) -> Option<(usize, u64)> {
         self.words = &[];
         let mut table = start::<H>(self.root, 0, ipa);

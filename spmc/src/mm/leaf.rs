@@ -1,33 +1,31 @@
 //! Leaf descriptors (Arm ARM D8.3, stage 2, 4 KiB granule) and what the engine keeps in them.
 //!
 //! Bits 58:55 are for software and hold the [`State`]. Bit 0 says whether hardware may use the
-//! leaf; an owner that has lent its page keeps the whole leaf with bit 0 clear, and gets exactly
-//! that back.
+//! leaf; an owner that has lent its page keeps the whole leaf with bit 0 clear, and gets the same
+//! leaf back.
 
 use crate::ffa::memory::{Cacheability, DeviceKind, MemoryType, Shareability};
 use crate::manifest::config::Permissions;
 
-/// An endpoint's relation to one page (FF-A v1.0 tables 5.1 to 5.3), as far as the endpoint knows
-/// the page at all.
+/// The ownership and access of an endpoint for one page (FF-A v1.0 tables 5.1 to 5.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum State {
-    /// Owner-EA: the only one with access.
+    /// Owner-EA: the owner has exclusive access.
     OwnerExclusive = 1,
-    /// Owner-SA: shared with borrowers.
+    /// Owner-SA: the owner shares access with borrowers.
     OwnerShared = 2,
-    /// Owner-NA: lent, or donated and not retrieved yet; not mapped.
+    /// Owner-NA: the page is lent, or donated and not retrieved yet; it is not mapped.
     OwnerNoAccess = 3,
-    /// !Owner-EA: borrowed from an owner without access, by nobody else.
+    /// !Owner-EA: the only borrower, of an owner without access.
     BorrowedExclusive = 4,
-    /// !Owner-SA: borrowed together with others, or shared by its owner.
+    /// !Owner-SA: a borrower beside others, or beside an owner with access.
     BorrowedShared = 5,
-    /// Owner-EA in use as RX or TX buffer: no transaction may move it.
+    /// Owner-EA, in use as RX or TX buffer: no transaction may name the page.
     Mailbox = 6,
-    /// Accessible by manifest together with others, or by the SPMC's grace and never the subject of
-    /// a transaction.
+    /// Accessible because a manifest or the SPMC says so: no transaction may name the page.
     Fixed = 7,
-    /// Normal world only: donated away for good.
+    /// Normal world only: the page was donated and retrieved.
     Ceded = 8,
 }
 
@@ -48,7 +46,7 @@ impl State {
     }
 }
 
-/// The access of an endpoint to a page, and how it is cached.
+/// The access of an endpoint to a page, and the memory type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attributes {
     /// Read, write, execute.
@@ -92,15 +90,15 @@ pub(super) const EXECUTE_NEVER: u64 = 1 << 54;
 const STATE_SHIFT: u32 = 55;
 const STATE: u64 = 0b1111 << STATE_SHIFT;
 
-/// A leaf descriptor without the address: what all pages of a region have in common.
+/// A leaf descriptor without its address, so that all pages of a region have the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Leaf(pub(super) u64);
 
 impl Leaf {
-    /// No leaf: the endpoint does not know the page.
+    /// No leaf: the endpoint neither owns nor borrows the page.
     pub const NONE: Self = Self(0);
 
-    /// A leaf that hardware may use if `state` has access.
+    /// Makes a leaf, which hardware may use if `state` has access.
     pub const fn new(attributes: Attributes, state: State) -> Self {
         let permissions = attributes.permissions;
         let mut bits =
@@ -125,8 +123,8 @@ impl Leaf {
         Self(self.0 & !VALID)
     }
 
-    /// The leaf in another state. Access can only be lost by this; it comes back by restoring the
-    /// leaf from before.
+    /// Returns the leaf in another state. This can only take access away; only restoring the former
+    /// leaf gives access back.
     pub const fn with_state(self, state: State) -> Self {
         let bits = self.0 & !STATE | ((state as u64) << STATE_SHIFT);
         Self(if state.has_access() {
@@ -144,7 +142,7 @@ impl Leaf {
         }
     }
 
-    /// The state; `None` for [`Self::NONE`].
+    /// Returns the state; `None` for [`Self::NONE`].
     pub fn state(self) -> Option<State> {
         let raw = (self.0 & STATE) >> STATE_SHIFT;
         State::ALL.into_iter().find(|state| *state as u64 == raw)
@@ -162,13 +160,13 @@ impl Leaf {
         }
     }
 
-    /// Returns whether hardware may use it.
+    /// Returns whether hardware may use the leaf.
     pub const fn is_valid(self) -> bool {
         self.0 & VALID != 0
     }
 
-    /// Returns whether replacing this leaf by `other` leaves nothing behind that hardware may have
-    /// cached wrongly.
+    /// Returns whether hardware treats this leaf and `other` alike, so that no cached translation
+    /// becomes wrong when one replaces the other.
     pub(super) const fn same_for_hardware(self, other: Self) -> bool {
         (self.0 ^ other.0) & !STATE == 0
     }
@@ -226,7 +224,7 @@ impl Change {
         }
     }
 
-    /// Returns the same change of pages that the endpoint must not execute.
+    /// Returns the same change for pages that the endpoint must not execute.
     pub(super) const fn execute_never(self) -> Self {
         Self {
             from: self.from.execute_never(),

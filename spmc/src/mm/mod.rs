@@ -1,10 +1,9 @@
 //! Memory of endpoints: page pools, stage-2 tables, ownership and access of every page.
 //!
-//! One structure serves all: the stage-2 tables of a partition (of an S-EL0 partition its stage 1),
-//! which hardware walks, and the shadow of the Normal world, which it never sees. A leaf says where
-//! a page lies, what its endpoint may do there and in which state of the FF-A ownership model (FF-A
-//! v1.0 section 5.4) the endpoint is, so that state and access change in one store. Nothing here
-//! knows of handles or messages.
+//! All endpoints have the same kind of tables: stage 2 of a partition, stage 1 of an S-EL0
+//! partition, and the shadow of the Normal world, which hardware never walks. A leaf holds the
+//! address of a page, the access of its endpoint, and the state of ownership (FF-A v1.0 section
+//! 5.4), so that state and access change in one store. Nothing here knows of handles or messages.
 
 mod entry;
 mod error;
@@ -26,14 +25,14 @@ pub use stage1::MAIR;
 
 pub(crate) use pool::{ListPage, Pages, WORDS, clear};
 
-/// log2 of what one table of level 1, where walks start, translates.
+/// log2 of the bytes that one table of level 1, where walks start, translates.
 pub const TABLE_BITS: u32 = 39;
 
 /// log2 of how many tables make a root: stage 2 may concatenate up to 16 at the level where it
 /// starts (Arm ARM D8.2.2).
 const MAX_ROOT_BITS: u32 = 4;
 
-/// Tables that make the root of a stage 2, or of the Normal world's shadow.
+/// Returns how many tables make the root of a stage 2, or of the Normal world's shadow.
 const fn root_tables<H: Hal>() -> usize {
     const {
         let bits = H::IPA_BITS.saturating_sub(TABLE_BITS);

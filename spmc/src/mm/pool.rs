@@ -2,14 +2,14 @@
 //! pool per endpoint and a reserve.
 //!
 //! A table comes back only as [`Forgotten`]: hardware may walk a page long after the last entry
-//! that led to it has gone. A [`ListPage`] was never in a tree, so it comes back at once; the type
-//! keeps the two apart.
+//! that led to it has gone. A [`ListPage`] was never in a tree, so it comes back at once. The types
+//! keep the two apart.
 //!
 //! A pool is a run of pages never used yet and a stack of pages given back: its endpoint's quota,
-//! which nobody else can use up. When it is empty, the reserve lends to all, so that one large
-//! transaction needs no large quota for everybody; what was lent goes back there first. All pages
-//! that are not handed out are zero. What the walker must remember of a table (two words) lies in
-//! the first pages of the supply, so that tables hold nothing but descriptors.
+//! which nobody else can use up. When the pool is empty, the reserve lends pages, so that one large
+//! transaction needs no large quota for everybody; pages that were lent go back to the reserve
+//! first. All pages that are not handed out are zero. The two words that the walker notes of each
+//! table lie in the first pages of the supply, so that tables hold nothing but descriptors.
 
 use core::num::NonZeroU16;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -49,12 +49,12 @@ impl PageIndex {
         self == Self::NONE
     }
 
-    /// The page that lies `count` pages behind this one.
+    /// Returns the page that lies `count` pages behind this one.
     pub(super) fn behind(self, count: u64) -> Self {
         Self(self.0.wrapping_add(count as u16))
     }
 
-    /// For storage in a word of another page.
+    /// Returns the index as a word, to be stored in another page.
     pub(super) fn to_word(self) -> u64 {
         self.0 as u64
     }
@@ -64,8 +64,8 @@ impl PageIndex {
     }
 }
 
-/// A page for a list: words that hardware never walks, and no notes, which is looked at once, when
-/// it is named. All zero when it is taken and when it is given back.
+/// A page for a list, which hardware never walks and which holds no notes; the latter is checked
+/// once, when the page is named. All its words are zero when it is taken and when it is given back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ListPage(NonZeroU16);
 
@@ -79,17 +79,17 @@ impl ListPage {
         PageIndex(self.0.get())
     }
 
-    /// For storage in a word of another page of the list.
+    /// Returns the page as a word, to be stored in another page of the list.
     pub(crate) fn to_word(self) -> u64 {
         self.0.get().into()
     }
 
-    /// The page that a word names; `None` if that is no page, or one with notes.
+    /// Returns the page that a word names; `None` if there is no such page, or if it holds notes.
     pub(crate) fn from_word(pages: Pages<'_>, word: u64) -> Option<Self> {
         Self::new(pages, PageIndex::from_word(word))
     }
 
-    /// Its words; none if there is no such page.
+    /// Returns the words of the page; none if there is no such page.
     #[inline]
     pub(crate) fn words(self, pages: Pages<'_>) -> &[AtomicU64] {
         pages.words(self.page())
@@ -123,7 +123,7 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// All words of a page; `None` if there is no such page, or if it has notes.
+    /// Returns all words of a page; `None` if there is no such page, or if it has notes.
     #[inline]
     pub(super) fn entries(self, page: PageIndex) -> Option<&'a Entries> {
         let index = usize::from(page.0);
@@ -133,7 +133,7 @@ impl<'a> Pages<'a> {
         self.tables.get(index).map(|Table(words)| words)
     }
 
-    /// All words of a page; none if there is no such page, or if it has notes.
+    /// Returns all words of a page; none if there is no such page, or if it has notes.
     #[inline]
     pub(super) fn words(self, page: PageIndex) -> &'a [AtomicU64] {
         self.entries(page).map_or(&[], |entries| entries)
@@ -150,7 +150,7 @@ impl<'a> Pages<'a> {
             .map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
-    /// Release: a walker that sees this store sees everything stored before it.
+    /// Stores with release: a walker that sees this store sees everything stored before it.
     #[inline]
     pub(super) fn store(self, page: PageIndex, index: usize, value: u64) {
         if let Some(word) = self.word(page, index) {
@@ -168,7 +168,7 @@ impl<'a> Pages<'a> {
         base.raw().wrapping_add((behind as u64) << PAGE_SHIFT)
     }
 
-    /// The page that a table descriptor points to.
+    /// Returns the page that a table descriptor points to.
     #[inline]
     pub(super) fn pointed_to(self, descriptor: u64) -> PageIndex {
         let (address, places) = (descriptor & ADDRESS, self.places);
@@ -180,7 +180,7 @@ impl<'a> Pages<'a> {
         PageIndex(places.count.wrapping_add(behind as usize) as u16)
     }
 
-    /// One of the two notes of `page`.
+    /// Returns one of the two notes of `page`.
     #[inline]
     fn note(self, page: PageIndex, which: usize) -> Option<&'a AtomicU64> {
         let index = page.0 as usize;
@@ -227,19 +227,19 @@ impl<'a> Pages<'a> {
 
 /// The pages that no quota holds: a stack that all pools share, without a lock of its own.
 ///
-/// Nobody can have all of it: a pool gets another page only while it has less than
+/// No pool can have all of the reserve: a pool gets another page only while it has less than
 /// [`SHARE_OF_RESERVE`] times what is left.
 ///
-/// Its top lies in the first note of page 0, which is never handed out, below the number of its
-/// pages and a count of changes: so who was overtaken between reading the top and replacing it
-/// notices, even if the same page is on top again.
+/// The top lies in the first note of page 0, which is never handed out, together with the number of
+/// pages and a count of changes. By that count a PE notices that it was overtaken between reading
+/// the top and replacing it, even if the same page is on top again.
 struct Reserve<'a> {
     pages: Pages<'a>,
     top: &'a AtomicU64,
 }
 
-/// How many times what is left of the reserve a pool may have of it: five sixths of all if it is
-/// the only one.
+/// The share of the reserve that a pool may have, as a multiple of what is left: five sixths of all
+/// if it is the only one.
 const SHARE_OF_RESERVE: u64 = 5;
 
 /// One page and one change of the stack, in the word of its top.
@@ -252,7 +252,7 @@ impl<'a> Reserve<'a> {
         Some(Self { pages, top })
     }
 
-    /// The word after a change that leaves `left` pages.
+    /// Returns the word after a change that leaves `left` pages.
     fn next(word: u64, top: PageIndex, left: u64) -> u64 {
         let changes = (word & !(RESERVE_CHANGE - 1)).wrapping_add(RESERVE_CHANGE);
         changes | left.wrapping_mul(RESERVE_PAGE) | top.to_word()
@@ -280,7 +280,7 @@ impl<'a> Reserve<'a> {
         taken.ok().map(PageIndex::from_word)
     }
 
-    /// Puts a page of zeros on top.
+    /// Puts a zeroed page on top.
     #[cold]
     fn push(&self, page: PageIndex) {
         point(self.top);
@@ -295,17 +295,18 @@ impl<'a> Reserve<'a> {
     }
 }
 
-/// How many pages each endpoint has for itself; the rest of the supply is the reserve.
+/// The number of pages that each endpoint has for itself. The rest of the supply is the reserve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quotas {
-    /// The Normal world's: it owns most of what is sent, and pays for the lists as well.
+    /// Pages of the Normal world, which owns most of what is sent, and whose quota holds the lists
+    /// for that.
     pub normal_world: usize,
-    /// Each partition's.
+    /// Pages of each partition.
     pub partition: usize,
 }
 
 impl Quotas {
-    /// The split of a supply of that many pages. What roots need beyond one table each comes first.
+    /// Splits a supply of that many pages. Pages that roots need beyond one table each come first.
     pub const fn of<H: Hal>(pages: usize) -> Self {
         let root = super::root_tables::<H>().saturating_sub(1);
         let roots = root.saturating_mul(2 * MAX_PARTITIONS + 1);
@@ -320,13 +321,13 @@ impl Quotas {
 /// A quota of pages, and what its endpoint has of the reserve.
 #[derive(Debug)]
 pub struct PagePool {
-    /// Never used: from here up to `end`.
+    /// Pages from here up to `end` were never used.
     fresh: u16,
     end: u16,
     /// Top of the stack of pages given back.
     free: PageIndex,
     quota: u16,
-    /// Pages handed out. Those beyond the quota are counted as the reserve's.
+    /// Pages handed out. Those beyond the quota count as pages of the reserve.
     held: u16,
 }
 
@@ -340,7 +341,7 @@ impl PagePool {
         held: 0,
     };
 
-    /// The whole supply, at boot and once. At most 65535 pages are used.
+    /// Returns the whole supply, at boot and once. At most 65535 pages are used.
     pub fn all<H: Hal>(hal: &H) -> Self {
         let pages = hal.tables().len().min(u16::MAX as usize);
         let notes = notes(hal.tables().len());
@@ -352,8 +353,8 @@ impl PagePool {
         }
     }
 
-    /// Splits `pages` pages off, or what is left if that is less. For the supply only, before
-    /// anything was taken from it.
+    /// Splits `pages` pages off the supply, or what is left if that is less. Nothing may have been
+    /// taken from the supply before.
     pub fn carve(&mut self, pages: usize) -> Self {
         let count =
             (self.end.saturating_sub(self.fresh)).min(u16::try_from(pages).unwrap_or(u16::MAX));
@@ -368,7 +369,8 @@ impl PagePool {
         }
     }
 
-    /// Makes the reserve, of `pages` pages or what is left if that is less. As [`Self::carve`].
+    /// Makes the reserve of `pages` pages, or of what is left if that is less, as [`Self::carve`]
+    /// does.
     pub fn carve_reserve<H: Hal>(&mut self, hal: &H, pages: usize) {
         let store = Pages::of(hal);
         let part = self.carve(pages);
@@ -379,24 +381,24 @@ impl PagePool {
         }
     }
 
-    /// Pages of the quota that can be taken.
+    /// Returns how many pages of the quota can be taken.
     pub fn available(&self) -> usize {
         self.quota.saturating_sub(self.held) as usize
     }
 
-    /// Pages taken and not given back, the reserve's among them.
+    /// Returns how many pages are taken and not given back, those of the reserve included.
     pub fn held(&self) -> usize {
         self.held as usize
     }
 
-    /// Takes a page of zeros for a table; its first note is what it was as a free page. `NO_MEMORY`
-    /// if the quota and what it may have of the reserve are used up.
+    /// Takes a zeroed page for a table, whose first note is still that of a free page. `NO_MEMORY`
+    /// if the quota and the share of the reserve are used up.
     #[inline]
     pub(super) fn take_table(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
         self.take(pages)
     }
 
-    /// Takes a page of zeros for a list. `NO_MEMORY` as [`Self::take_table`].
+    /// Takes a zeroed page for a list. `NO_MEMORY` as [`Self::take_table`].
     #[inline]
     pub(crate) fn take_list(&mut self, pages: Pages<'_>) -> Result<ListPage> {
         let page = self.take(pages)?;
@@ -422,9 +424,9 @@ impl PagePool {
         Ok(page)
     }
 
-    /// Takes a root: one page, or as many of the quota as [`Hal::IPA_BITS`] asks for, one behind
-    /// the other and aligned to all of them. Before anything else is taken. `NO_MEMORY` if there
-    /// are no such pages.
+    /// Takes a root: one page, or as many contiguous ones of the quota as [`Hal::IPA_BITS`]
+    /// requires, aligned to their size. Nothing else may have been taken before. `NO_MEMORY` if
+    /// there are no such pages.
     pub(super) fn take_root<H: Hal>(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
         let count = super::root_tables::<H>() as u16;
         if count == 1 {
@@ -458,13 +460,13 @@ impl PagePool {
         Ok(root)
     }
 
-    /// Gives a table back that no PE can walk any more.
+    /// Gives back a table that no PE can walk any more.
     #[inline]
     pub(super) fn give_back_table(&mut self, pages: Pages<'_>, table: Forgotten) {
         self.give_back(pages, table.page());
     }
 
-    /// Gives a page back, whose words the caller has set to zero.
+    /// Gives back a page whose words the caller has set to zero.
     #[inline]
     pub(crate) fn give_back_list(&mut self, pages: Pages<'_>, page: ListPage) {
         self.give_back(pages, page.page());
@@ -484,7 +486,7 @@ impl PagePool {
     }
 }
 
-/// Physical address of a page, for the translation base registers.
+/// Returns the physical address of a page, for the translation base registers.
 pub(super) fn physical(pages: Pages<'_>, page: PageIndex) -> Pa {
     Pa::new(pages.address(page))
 }

@@ -1,9 +1,9 @@
 //! Tables that a change has taken out of the tree.
 //!
-//! A PE that has walked through such a page may keep where it lies, and go on reading it as a table
-//! of that place, until it is told to forget that. So the page belongs to the change, as it is,
-//! until an invalidation that covers whatever it translated is complete on all PEs. Nothing else
-//! makes a [`Forgotten`], which is what the pool takes back.
+//! A PE that has walked through such a table may keep its address in the TLB, and read the page as
+//! a table until an invalidation. So the page belongs to the change, unmodified, until an
+//! invalidation of all that it translated is complete on all PEs. Only then it becomes a
+//! [`Forgotten`], which the pool takes back.
 
 use crate::addr::{Ipa, PageRange, World};
 use crate::hal::{Hal, Roots, TlbScope};
@@ -22,11 +22,11 @@ impl Forgotten {
 
 /// Leaves that hardware must forget when a change is complete.
 pub(super) enum Stale<'a> {
-    /// None: entries were invalid, or mean the same to hardware.
+    /// No leaves: entries were invalid, or mean the same to hardware.
     Nothing,
-    /// Those of the ranges.
+    /// The leaves of these ranges.
     Ranges(&'a [(World, PageRange<Ipa>)]),
-    /// There are so many ranges that it is quicker to forget everything.
+    /// All leaves: there are so many ranges that it is quicker to forget everything.
     Everything,
 }
 
@@ -36,15 +36,15 @@ pub(super) enum Stale<'a> {
 pub(super) struct Retired<'a, H> {
     hal: &'a H,
     pages: Pages<'a>,
-    /// Where hardware begins its walks; `None` if it never sees the tables.
+    /// The roots that hardware uses; `None` if it never walks the tables.
     roots: Option<&'a Roots>,
     top: PageIndex,
-    /// Some of them may still be known to a PE.
+    /// A PE may still know some of the tables.
     known: bool,
 }
 
 impl<'a, H: Hal> Retired<'a, H> {
-    /// No tables yet, of the tree under `roots`.
+    /// Makes an empty list, for the tree under `roots`.
     pub(super) fn new(hal: &'a H, roots: Option<&'a Roots>) -> Self {
         Self {
             hal,
@@ -56,7 +56,7 @@ impl<'a, H: Hal> Retired<'a, H> {
     }
 
     /// Adds a table. The entry that leads to it must be gone, or go before anything else happens to
-    /// the tree. `used`: it has words that are not zero.
+    /// the tree. `used` says whether the table has words that are not zero.
     pub(super) fn push(&mut self, table: PageIndex, used: bool) {
         self.pages.set_origin(table, self.top.to_word());
         self.pages.set_deviating(table, used.into());
@@ -64,7 +64,8 @@ impl<'a, H: Hal> Retired<'a, H> {
         self.known = true;
     }
 
-    /// Waits until no PE knows a table of these, nor anything else that is not in the tree now.
+    /// Waits until no PE uses one of these tables, or any other translation that is not in the tree
+    /// now.
     pub(super) fn forget(&mut self) {
         if let Some(roots) = self.roots {
             self.hal.invalidate_stage2(roots, TlbScope::All);
@@ -72,7 +73,7 @@ impl<'a, H: Hal> Retired<'a, H> {
         self.known = false;
     }
 
-    /// Takes one of them, to be used anew.
+    /// Takes one of the tables, to be used again.
     pub(super) fn reuse(&mut self) -> Option<PageIndex> {
         if self.known {
             self.forget();
@@ -80,8 +81,8 @@ impl<'a, H: Hal> Retired<'a, H> {
         self.pop().map(|table| table.page())
     }
 
-    /// Completes the change: hardware sees what it wrote, has forgotten the `stale` leaves and all
-    /// of these tables, and the tables are the pool's.
+    /// Completes the change: hardware sees the new entries and has forgotten the `stale` leaves and
+    /// all of these tables, and the tables go back to the pool.
     pub(super) fn complete(&mut self, pool: &mut PagePool, stale: Stale<'_>) {
         match (self.roots, stale) {
             (None, _) => self.known = false,

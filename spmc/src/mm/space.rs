@@ -22,8 +22,8 @@ use super::walk::{Walker, look_up};
 /// Ranges that one TLB invalidation names; a transaction with more of them invalidates everything.
 const TLB_RANGES: usize = 16;
 
-/// The meaning of an entry of zero for the Normal world: memory that nobody else has, mapped by the
-/// Normal world itself as it likes.
+/// The meaning of a zero entry in the shadow of the Normal world: memory that the Normal world owns
+/// exclusively, and maps itself.
 const NORMAL_WORLD_DEFAULT: Leaf = Leaf::new(
     Attributes::normal(Permissions::READ.union(Permissions::WRITE)),
     State::OwnerExclusive,
@@ -102,7 +102,7 @@ pub struct AddressSpace {
 }
 
 impl AddressSpace {
-    /// Knows nothing and can be given nothing. All zero.
+    /// A space without tables, which is all zero.
     pub const EMPTY: Self = Self {
         pool: PagePool::EMPTY,
         secure: PageIndex::NONE,
@@ -159,7 +159,7 @@ impl AddressSpace {
         ranges: &[PageRange<Pa>],
     ) -> Result<()> {
         let non_secure = pool.take_root::<H>(Pages::of(hal))?;
-        // Nobody could be given what lies above.
+        // Pages above the IPA range cannot be mapped for anybody.
         let below = |range: &PageRange<Pa>| {
             let room = (1_u64 << H::IPA_BITS).saturating_sub(range.base().raw());
             PageRange::new(range.base(), range.pages().min(room >> PAGE_SHIFT))
@@ -186,19 +186,19 @@ impl AddressSpace {
         }
     }
 
-    /// Counts changes, so that who met the tables in the middle of one can tell whether there was
-    /// another since.
+    /// Returns the number of changes so far, by which a PE that faulted can tell whether another PE
+    /// was changing the tables.
     pub fn changes(&self) -> u32 {
         self.changes
     }
 
-    /// The pages left of the quota.
+    /// Returns the pool of the space.
     pub fn pool(&mut self) -> &mut PagePool {
         &mut self.pool
     }
 
-    /// Maps `range` to itself. `DENIED` if the endpoint knows a page of it, `NO_MEMORY` if the pool
-    /// is empty; nothing is mapped then.
+    /// Maps `range` to itself. `DENIED` if the endpoint has a page of it already, `NO_MEMORY` if
+    /// the pool is empty; nothing is mapped then.
     pub fn map<H: Hal>(
         &mut self,
         hal: &H,
@@ -218,7 +218,7 @@ impl AddressSpace {
             })
     }
 
-    /// Normal world only: takes `range` out of what transactions can move, because boot gave it to
+    /// Takes `range` out of what transactions of the Normal world can name, because boot gave it to
     /// a partition as well. Errors as [`Self::map`].
     pub fn fix<H: Hal>(&mut self, hal: &H, range: PageRange<Ipa>) -> Result<()> {
         let change = Change {
@@ -232,8 +232,8 @@ impl AddressSpace {
             })
     }
 
-    /// Returns whether hardware may make the access right now. For a fault that came while a table
-    /// was being exchanged: then the partition can just try again.
+    /// Returns whether the tables permit the access now. If so, the fault came while a table was
+    /// being exchanged, and the partition can try again.
     pub fn permits<H: Hal>(&self, hal: &H, world: World, ipa: Ipa, access: Access) -> bool {
         let Some(root) = self
             .root(world)
@@ -250,14 +250,14 @@ impl AddressSpace {
         leaf.is_valid() && leaf.attributes().permissions.contains(needed)
     }
 
-    /// The leaf of the first page of `range`, and the IPA space that it lies in. `None` if the
-    /// endpoint does not know the page.
+    /// Returns the leaf of the first page of `range`, and the IPA space of that page. `None` if the
+    /// endpoint does not have the page.
     pub fn first_leaf<H: Hal>(&self, hal: &H, range: PageRange<Ipa>) -> Option<(World, Leaf)> {
         self.find::<H>(Pages::of(hal), range.base().raw())
             .map(|(world, _, leaf)| (world, leaf))
     }
 
-    /// IPA space, its root and the leaf of the page at `ipa`.
+    /// Finds the page at `ipa`: its IPA space, the root of that, and the leaf.
     fn find<H: Hal>(&self, pages: Pages<'_>, ipa: u64) -> Option<(World, PageIndex, Leaf)> {
         [World::Secure, World::NonSecure]
             .into_iter()
@@ -268,8 +268,8 @@ impl AddressSpace {
             })
     }
 
-    /// The one leaf that all pages of all ranges have, and in which IPA space they lie. `None` if
-    /// pages differ, one is unknown to the endpoint, or there are none.
+    /// Returns the leaf that all pages of the ranges have in common, and their IPA space. `None` if
+    /// pages differ, the endpoint does not have one of them, or there are none.
     pub fn inspect<H: Hal>(
         &self,
         hal: &H,
@@ -278,7 +278,8 @@ impl AddressSpace {
         self.compare(hal, ranges, 0)
     }
 
-    /// Returns whether [`Self::change_owned`] can take all pages of all ranges for alike.
+    /// Returns whether all pages of the ranges have the same leaf, but for the bits that
+    /// [`Self::change_owned`] keeps.
     pub fn are_alike<H: Hal>(
         &self,
         hal: &H,
@@ -287,7 +288,7 @@ impl AddressSpace {
         self.compare(hal, ranges, EXECUTE_NEVER).is_some()
     }
 
-    /// Inspects, but for the bits that are ignored.
+    /// Compares as [`Self::inspect`] does, without the bits in `ignored`.
     fn compare<H: Hal>(
         &self,
         hal: &H,
@@ -305,7 +306,7 @@ impl AddressSpace {
     }
 
     /// Makes `change` on every page of the ranges, in the IPA space of `world`, or nothing at all.
-    /// When it returns, no PE uses a translation from before.
+    /// When this returns, no PE uses an old translation.
     #[inline]
     pub fn change<H: Hal>(
         &mut self,
@@ -317,10 +318,10 @@ impl AddressSpace {
         self.exchange(hal, world, ranges, change, 0).map(drop)
     }
 
-    /// Changes the state of pages that the endpoint owns, as [`Self::change`]. The endpoint may
-    /// execute some of them and not others: each keeps that. Where no leaf is left, nothing keeps
-    /// it: such a change, if it fails, leaves none of them executable. Returns the change that was
-    /// made of those that have least.
+    /// Changes the state of pages that the endpoint owns, as [`Self::change`] does. If the endpoint
+    /// may execute some of them and not others, each page keeps that. A change to no leaf cannot
+    /// keep it: if such a change fails, none of the pages is executable. Returns the change that
+    /// was made on the pages with the least access.
     #[inline]
     pub fn change_owned<H: Hal>(
         &mut self,
@@ -337,8 +338,8 @@ impl AddressSpace {
         })
     }
 
-    /// Makes a change on pages that may differ from `change.from` in the bits that they keep.
-    /// Returns whether any did.
+    /// Makes a change on pages that may differ from `change.from` in the bits `kept`, which stay as
+    /// they are. Returns whether any page differed.
     #[inline(never)]
     fn exchange<H: Hal>(
         &mut self,
@@ -365,7 +366,7 @@ impl AddressSpace {
         let mut new = change.to;
         if let Err((_, done)) = replaced {
             (old, new) = (new, old);
-            // The inverse needs no page but those of the tables that went.
+            // The inverse needs no pages but those of the tables that the change took out.
             walker.turn_round();
             let undone = walker.replace(prefix(ranges.clone(), done), |_| true);
             Invariant::Undo.expect(undone.is_ok());
@@ -388,7 +389,8 @@ impl AddressSpace {
         outcome
     }
 
-    /// Returns what becomes of a page with `leaf` when its owner has given it away for good.
+    /// Returns the leaf that replaces `leaf` when the owner has donated the page and it was
+    /// retrieved.
     pub fn given_away(&self, leaf: Leaf) -> Leaf {
         match self.user {
             User::Hardware(_) => Leaf::NONE,
@@ -396,7 +398,7 @@ impl AddressSpace {
         }
     }
 
-    /// Checks the pages of an RX/TX pair and takes them out of what transactions can move (FF-A
+    /// Checks the pages of an RX/TX pair and takes them out of what transactions can name (FF-A
     /// v1.0 section 8.4).
     ///
     /// `INVALID_PARAMETERS` if the buffers overlap. `DENIED` if they are not both exclusively the
@@ -448,7 +450,7 @@ impl AddressSpace {
                     from: leaf,
                     to: leaf.with_state(State::OwnerExclusive),
                 };
-                // Its table is there: a mailbox is never a block.
+                // The table exists: a mailbox is never part of a block.
                 let unlocked = self.change(hal, world, [page].into_iter(), unlock);
                 Invariant::Undo.expect(unlocked.is_ok());
             }
@@ -471,7 +473,7 @@ impl AddressSpace {
             .ok_or(FfaError::Denied)
     }
 
-    /// The root tables that there are, with the first address that each is for.
+    /// Returns the root tables, with the first address that each translates.
     #[cfg(test)]
     pub(crate) fn root_tables<H: Hal>(&self, hal: &H) -> ArrayVec<(Pa, u64), 32> {
         let is_stage1 = matches!(&self.user, User::Hardware(roots) if roots.is_stage1());
@@ -510,11 +512,11 @@ impl AddressSpace {
     }
 }
 
-/// Which addresses a space can know: all that can be translated, or in the Normal world all memory
-/// that it may own.
+/// The addresses that a space can have: all that can be translated, or for the Normal world all
+/// memory that it may own.
 struct Reach<'a> {
     owned: &'a [PageRange<Pa>],
-    /// The run of addresses that answered last.
+    /// The run of addresses that was found last.
     start: u64,
     end: u64,
 }
@@ -554,7 +556,7 @@ impl<'a> Reach<'a> {
     }
 }
 
-/// The first `pages` pages of the ranges.
+/// Returns the first `pages` pages of the ranges.
 fn prefix(
     ranges: impl Iterator<Item = PageRange<Ipa>>,
     pages: u64,

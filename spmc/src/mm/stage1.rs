@@ -1,16 +1,17 @@
 //! Leaf descriptors of the EL2&0 regime (Arm ARM D8.3, stage 1, 4 KiB granule), for S-EL0
 //! partitions.
 //!
-//! The engine knows leaves in one form, that of stage 2 ([`Leaf`]). Valid bit, shareability, access
+//! The engine uses leaves in one form, that of stage 2 ([`Leaf`]). Valid bit, shareability, access
 //! flag, XN (here UXN) and software bits stand in the same places in both; memory type and data
-//! permissions are translated, one to one. All is non-global (it is the partition's ASID's) and
-//! never executable for EL2 (PXN). One table leads to both worlds: the NS bit says to which.
+//! permissions are translated, one to one. All leaves are non-global, as they belong to the ASID of
+//! the partition, and never executable for EL2 (PXN). One table maps memory of both security
+//! states, which the NS bit tells apart.
 
 use super::leaf::{Leaf, READ, WRITE};
 use crate::addr::World;
 
-/// MAIR_EL2 as the memory types below count on it. The first two are also EL2's own: write-back,
-/// Device-nGnRE.
+/// The value of MAIR_EL2 that the memory types below rely on. The first two are also EL2's own:
+/// write-back, Device-nGnRE.
 pub const MAIR: u64 = 0x0c08_0044_04ff;
 
 /// MemAttr of stage 2 by index into [`MAIR`]: write-back, Device-nGnRE, non-cacheable,
@@ -31,10 +32,10 @@ const EL2_EXECUTE_NEVER: u64 = 1 << 53;
 /// Fields that only one of the two forms has.
 const TRANSLATED: u64 = MEM_ATTR | READ | WRITE | NOT_GLOBAL | EL2_EXECUTE_NEVER;
 
-/// The descriptor for `leaf` in memory of `world`.
+/// Returns the descriptor for `leaf` in memory of `world`.
 pub(super) fn encode(leaf: Leaf, world: World) -> u64 {
     let memory = (leaf.0 & MEM_ATTR) >> MEM_ATTR_SHIFT;
-    // Every leaf has a type of the list.
+    // The type of every leaf is in the list.
     let index = MEMORY_TYPES.iter().take_while(|it| **it != memory).count() as u64;
     let mut bits = leaf.0 & !TRANSLATED | index << MEM_ATTR_SHIFT | NOT_GLOBAL | EL2_EXECUTE_NEVER;
     if world == World::NonSecure {
@@ -49,8 +50,8 @@ pub(super) fn encode(leaf: Leaf, world: World) -> u64 {
     bits
 }
 
-/// The leaf that [`encode`] made `bits` from; [`Leaf::NONE`] for an entry of zero or of the other
-/// world.
+/// Returns the leaf that [`encode`] made `bits` from; [`Leaf::NONE`] for a zero entry, or one of
+/// the other world.
 pub(super) fn decode(bits: u64, world: World) -> Leaf {
     if bits == 0 || (bits & NON_SECURE != 0) != (world == World::NonSecure) {
         return Leaf::NONE;

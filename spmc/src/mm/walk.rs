@@ -1,15 +1,15 @@
 //! The walker: replaces one leaf by another over ranges of pages, by the block where it can.
 //!
-//! A table exists only while it says more than one descriptor can: it disappears when its entries
-//! are again what the descriptor in whose place it came (its *origin*: a block, or nothing) said of
-//! them, or when all are empty. So a change followed by its inverse leaves the tree as it was, and
-//! an endpoint cannot use up its pool by fragmenting and mending. A table that has disappeared is
-//! the change's until no PE can walk it any more (see [`Retired`]).
+//! A table replaces one descriptor, its *origin*: a block, or nothing. The table is removed once
+//! its entries equal what the origin implies, or are all empty. So a change followed by its inverse
+//! leaves the tree as it was, and an endpoint cannot use up its pool by splitting and mending
+//! blocks. A table that was removed belongs to the change until no PE can walk it any more (see
+//! [`Retired`]).
 //!
-//! A descriptor that hardware may be using is replaced by a table, or a table by it, only through
+//! A descriptor that hardware may be using, and a table, replace each other only through
 //! break-before-make (Arm ARM D8.17.1); FEAT_BBM is not assumed. A partition that runs on another
-//! PE may fault on the broken entry: whoever handles stage-2 faults asks
-//! [`super::AddressSpace::permits`] first and lets it try again.
+//! PE may fault on the broken entry: the handler of stage-2 faults asks
+//! [`super::AddressSpace::permits`] first, and lets the partition try again.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,7 +29,7 @@ use super::retired::{Retired, Stale};
 /// Entries of a table.
 const ALL: u64 = WORDS as u64;
 
-/// The table of a root that is for `ipa`, when `table` is the one for `at`.
+/// Returns the table of the root that translates `ipa`, where `table` translates `at`.
 #[inline(always)]
 pub(super) fn start<H: Hal>(table: PageIndex, at: u64, ipa: u64) -> PageIndex {
     if H::IPA_BITS == TABLE_BITS {
@@ -39,7 +39,7 @@ pub(super) fn start<H: Hal>(table: PageIndex, at: u64, ipa: u64) -> PageIndex {
     }
 }
 
-/// Reads: the leaf for `ipa`, the raw entry, and at which level it stands.
+/// Looks up `ipa`: returns the leaf, the raw entry, and its level.
 pub(super) fn look_up<H: Hal>(
     pages: Pages<'_>,
     format: &'static Format,
@@ -58,28 +58,28 @@ pub(super) fn look_up<H: Hal>(
     }
 }
 
-/// Writes: replaces one leaf by another. Stands in one table and moves from there; [`Self::finish`]
-/// must be called in the end.
+/// The walker, which replaces one leaf by another. It stands in one table and moves from there to
+/// the next; [`Self::finish`] must be called in the end.
 pub(super) struct Walker<'a, H: Hal> {
     pages: Pages<'a>,
     pool: &'a mut PagePool,
-    /// The tables that it took out.
+    /// Tables that the walker took out.
     retired: Retired<'a, H>,
     undoes: bool,
     format: &'static Format,
     from: Leaf,
     to: Leaf,
-    /// Bits in which a page may differ from the leaf to be replaced; it keeps them.
+    /// Bits in which a page may differ from the leaf to be replaced, and which it keeps.
     kept: u64,
-    /// Pages did differ in them.
+    /// Pages differed in those bits.
     mixed: bool,
-    /// How the two are written at the last level.
+    /// How the two leaves are written at the last level.
     codes: Codes,
     /// Tables from the root's for `at` to where the walker stands, by level.
     path: [PageIndex; 3],
     level: usize,
     at: u64,
-    /// The table that it stands in, if that is of the last level.
+    /// The table that the walker stands in, if that is of the last level.
     last: Option<Last<'a>>,
 }
 
@@ -99,8 +99,9 @@ struct Run {
 /// Entries that are compared together and then written together.
 const GROUP: usize = 8;
 
-/// Exchanges entries from the first on while they are what is expected; values are given as the
-/// first, the difference from one to the next by the type. Returns how many.
+/// Exchanges entries, from the first on, as long as they have the expected values. Arguments give
+/// the first value of each run, type parameters the difference from one to the next. Returns how
+/// many entries were exchanged.
 #[inline]
 fn exchange_run<const OLD_STRIDE: u64, const NEW_STRIDE: u64>(
     words: &[AtomicU64],
@@ -139,7 +140,8 @@ fn exchange_run<const OLD_STRIDE: u64, const NEW_STRIDE: u64>(
     ))
 }
 
-/// Exchanges less than a group, or a group that holds something else: small rather than fast.
+/// Exchanges less than a group, or a group with an unexpected entry. The code is small rather than
+/// fast.
 #[inline(never)]
 fn exchange_rest(words: &[AtomicU64], mut old: Run, mut new: Run) -> usize {
     let other = words.iter().position(|word| {
@@ -154,7 +156,8 @@ fn exchange_rest(words: &[AtomicU64], mut old: Run, mut new: Run) -> usize {
     other.unwrap_or(words.len())
 }
 
-/// A level 3 table being worked on; its notes are written back when the walker leaves it.
+/// A level 3 table that the walker works on. Its notes are written back when the walker leaves the
+/// table.
 #[derive(Clone, Copy)]
 struct Last<'a> {
     words: &'a Entries,
@@ -165,7 +168,8 @@ struct Last<'a> {
 }
 
 impl<'a, H: Hal> Walker<'a, H> {
-    /// Stands at `root`. `roots` are those that hardware has, if it walks these tables.
+    /// Makes a walker that stands at `root`. `roots` are those that hardware uses, if it walks
+    /// these tables.
     pub(super) fn new(
         hal: &'a H,
         pool: &'a mut PagePool,
@@ -196,12 +200,12 @@ impl<'a, H: Hal> Walker<'a, H> {
         }
     }
 
-    /// Returns whether it met pages that differ from the leaf to be replaced in what they keep.
+    /// Returns whether any page differed from the leaf to be replaced in the bits that pages keep.
     pub(super) fn is_mixed(&self) -> bool {
         self.mixed
     }
 
-    /// From now on replaces in the other direction: undoes what it did.
+    /// Reverses the direction: from now on the walker undoes what it did.
     pub(super) fn turn_round(&mut self) {
         self.undoes = true;
         (self.from, self.to) = (self.to, self.from);
@@ -210,7 +214,7 @@ impl<'a, H: Hal> Walker<'a, H> {
             to: self.codes.from,
         };
         if self.mixed && self.from == Leaf::NONE {
-            // Nothing tells which of the pages were executed.
+            // Nothing records which of the pages were executable.
             self.to = self.to.execute_never();
             self.codes.to = self.format.code(self.to, LAST);
         }
@@ -221,7 +225,7 @@ impl<'a, H: Hal> Walker<'a, H> {
     }
 
     /// Replaces the leaf on the pages of `ranges`, in order; one that `covers` refuses is a
-    /// mismatch. On failure says how many pages were done before it.
+    /// mismatch. An error comes with the number of pages that were done before.
     pub(super) fn replace(
         &mut self,
         mut ranges: impl Iterator<Item = PageRange<Ipa>>,
@@ -247,7 +251,7 @@ impl<'a, H: Hal> Walker<'a, H> {
 
     /// Replaces the leaf on ranges of one page each as long as they lie in the table of the last
     /// level that the walker stands in, and have the leaf to be replaced: nearly all of a scattered
-    /// region. Returns how many, and the first range that is another matter.
+    /// region. Returns how many pages were replaced, and the first range that needs another way.
     #[inline]
     fn replace_single(
         &mut self,
@@ -297,8 +301,8 @@ impl<'a, H: Hal> Walker<'a, H> {
         Ok(())
     }
 
-    /// Replaces what the level 3 table has of `left` pages from `ipa`. Returns how many, and
-    /// whether all had the leaf to be replaced.
+    /// Replaces those of `left` pages from `ipa` on that the level 3 table holds. Returns how many,
+    /// and whether all had the leaf to be replaced.
     #[inline]
     fn replace_pages(&mut self, mut last: Last<'a>, ipa: u64, left: u64) -> (u64, bool) {
         if left == 1 {
@@ -329,8 +333,8 @@ impl<'a, H: Hal> Walker<'a, H> {
     }
 
     /// Replaces the leaf in `words` of a table, the first of which is for `ipa`, one by one: each
-    /// keeps what pages may differ in. Returns how many, and whether all had the leaf to be
-    /// replaced.
+    /// keeps the bits that pages may differ in. Returns how many, and whether all had the leaf to
+    /// be replaced.
     #[cold]
     #[inline(never)]
     fn replace_mixed(
@@ -357,20 +361,20 @@ impl<'a, H: Hal> Walker<'a, H> {
         (done as u64, done == words.len())
     }
 
-    /// Returns what becomes of the entry `old` for `ipa`; `None` if that has not the leaf to be
-    /// replaced.
+    /// Returns the entry that replaces `old` for `ipa`; `None` if `old` does not hold the leaf to
+    /// be replaced.
     fn replacement(&mut self, old: u64, Codes { from, to }: Codes, ipa: u64) -> Option<u64> {
         let differing = old ^ from.at(ipa);
         if differing & !self.kept != 0 {
             return None;
         }
         self.mixed |= differing != 0;
-        // No leaf keeps nothing.
+        // Without a leaf there are no bits to keep.
         let kept = if self.to == Leaf::NONE { 0 } else { differing };
         Some(to.at(ipa) ^ kept)
     }
 
-    /// Like [`Self::replace_pages`] of one page, without what it takes to be quick with many.
+    /// Replaces one page, as [`Self::replace_pages`] does, with less work than for many.
     #[inline]
     fn replace_page(&mut self, mut last: Last<'a>, ipa: u64) -> (u64, bool) {
         let Codes { from, to } = self.codes;
@@ -390,8 +394,8 @@ impl<'a, H: Hal> Walker<'a, H> {
         (1, true)
     }
 
-    /// Replaces the block at `ipa` in the table above the last level. Returns its pages, or none if
-    /// it has not the leaf to be replaced.
+    /// Replaces the block at `ipa` in the table above the last level. Returns the pages of the
+    /// block, or 0 if it does not hold the leaf to be replaced.
     fn replace_block(&mut self, ipa: u64) -> (u64, bool) {
         let entry = index(ipa, self.level);
         let code = |leaf| self.format.code(leaf, self.level);
@@ -415,8 +419,8 @@ impl<'a, H: Hal> Walker<'a, H> {
             .unwrap_or(PageIndex::NONE)
     }
 
-    /// Keeps the count of deviating entries of the table that it stands in, above the last level:
-    /// `entry` changed from `old` to `new`.
+    /// Updates the count of deviating entries, in a table above the last level, after `entry`
+    /// changed from `old` to `new`.
     fn account(&self, entry: usize, old: u64, new: u64) {
         if self.level == ROOT {
             return;
@@ -432,8 +436,8 @@ impl<'a, H: Hal> Walker<'a, H> {
     }
 
     /// Moves to the table in which the next entry for `ipa` is to be changed, when `left` pages are
-    /// to be changed from there. What is not to be replaced is not split, so that a table always
-    /// stands for what its entries go back to.
+    /// to be changed from there. A block that is not to be replaced is not split, so that the
+    /// origin of a table always is what its entries go back to.
     fn seek(&mut self, ipa: u64, left: u64) -> Result<(), ChangeError> {
         while self.level > ROOT
             && (ipa ^ self.at).wrapping_shr(shift(self.level.wrapping_sub(1))) != 0
@@ -479,9 +483,9 @@ impl<'a, H: Hal> Walker<'a, H> {
         }
     }
 
-    /// How much it adds to the entries that deviate in the table that it stands in, one of the last
-    /// level, to replace the leaf of a page. All pages that have just that leaf differ from what
-    /// the table stands for, or none does; the first entry can say that for all.
+    /// Returns by how much replacing the leaf of one page changes the count of deviating entries,
+    /// in a table of the last level. Either all pages with that leaf deviate from the origin, or
+    /// none does, so the first entry tells it for all.
     fn drift(&self) -> u64 {
         let first = base(self.at, LAST.wrapping_sub(1));
         let implied = self
@@ -491,7 +495,7 @@ impl<'a, H: Hal> Walker<'a, H> {
         differs(self.codes.to).wrapping_sub(differs(self.codes.from))
     }
 
-    /// Puts a table in place of the leaf `raw`, meaning the same.
+    /// Replaces the leaf `raw` by a table that means the same.
     fn split(&mut self, entry: usize, raw: u64) -> Result<PageIndex, ChangeError> {
         let child = self.take()?;
         let child_level = self.level.wrapping_add(1);
@@ -508,8 +512,8 @@ impl<'a, H: Hal> Walker<'a, H> {
         Ok(child)
     }
 
-    /// Takes a page for a table. What was taken out on the way there is enough for the way back,
-    /// which must not fail; so it is not used before.
+    /// Takes a page for a table. Tables that the change took out are kept for undoing it, which
+    /// must not fail, so they are not reused before that.
     fn take(&mut self) -> Result<PageIndex, ChangeError> {
         if self.undoes
             && let Some(table) = self.retired.reuse()
@@ -520,8 +524,8 @@ impl<'a, H: Hal> Walker<'a, H> {
         taken.map_err(|_| ChangeError::NoMemory)
     }
 
-    /// Goes up one level; takes the table that it leaves out if that says no more than its origin,
-    /// or nothing.
+    /// Goes up one level; removes the table that it leaves if its entries equal what the origin
+    /// implies, or are all empty.
     #[inline(never)]
     fn leave(&mut self) {
         let child = self.table();
@@ -543,7 +547,7 @@ impl<'a, H: Hal> Walker<'a, H> {
         );
     }
 
-    /// Exchanges a leaf and a table that mean the same.
+    /// Replaces a leaf by a table that means the same, or a table by a leaf.
     fn exchange(&mut self, entry: usize, old: u64, new: u64) {
         let table = self.table();
         if old & new & VALID != 0 {
