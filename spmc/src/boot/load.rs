@@ -19,9 +19,9 @@ use crate::spmc::Spmc;
 
 use super::{BootInfo, FIRST_VMID, PackageError};
 
-/// An S-EL1 partition manages its own stage 1, so stage 2 leaves its image everything (and nothing
-/// else ever gets write and execute together). An S-EL0 partition reads and executes, and asks for
-/// more by `FFA_MEM_PERM_SET`.
+/// Returns the leaf of a partition's image. An S-EL1 partition manages its own stage 1, so stage 2
+/// permits everything; no other memory is both writable and executable. An S-EL0 partition may read
+/// and execute its image, and asks for more by `FFA_MEM_PERM_SET`.
 pub(super) fn image(config: &PartitionConfig) -> Leaf {
     let permissions = match config.exception_level {
         ExceptionLevel::SEl1 => Permissions::all(),
@@ -37,9 +37,9 @@ fn each_stream(streams: &Streams) -> impl Iterator<Item = Stream> {
 }
 
 impl<H: Hal> Spmc<H> {
-    /// Returns what `owner`, in whose manifest `device` is, may do with it. A partition owns a
-    /// device that no other manifest has, whether or not it asks for exclusive access, and can lend
-    /// it; others are the SPMC's (FF-A v1.0 section 2.10).
+    /// Returns the state of `device`, which is in the manifest of `owner`. A partition owns, and
+    /// can lend, a device that no other manifest names, whether or not it asks for exclusive
+    /// access. The SPMC owns all other devices (FF-A v1.0 section 2.10).
     pub(super) fn device_state(&self, owner: PartitionId, device: &DeviceRegion) -> State {
         let others = self.partitions.iter().filter_map(Partition::frozen);
         let is_shared = others
@@ -53,8 +53,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Builds the partition's tables and its boot information; returns the register and the address
-    /// that announce it.
+    /// Builds the partition's tables and its boot information. Returns the register and the address
+    /// by which the partition finds the latter.
     #[cold]
     #[inline(never)]
     pub(super) fn load(
@@ -72,7 +72,7 @@ impl<H: Hal> Spmc<H> {
         Ok(boot_info)
     }
 
-    /// Puts the streams of all devices behind the tables of their endpoints, which are empty yet
+    /// Attaches the streams of all devices to the tables of their endpoints, which are still empty
     /// (FF-A v1.0 section 5.2.1).
     #[cold]
     #[inline(never)]
@@ -94,7 +94,7 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Blocks the streams of all devices of a partition that does not run any more.
+    /// Detaches the streams of all devices of a partition that does not run any more.
     #[cold]
     #[inline(never)]
     pub(crate) fn detach_streams(&self, config: &PartitionConfig) {
@@ -133,8 +133,8 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// The tables of the stream endpoint `id`, which is made if there is none. It has no quota:
-    /// what it maps, it takes from the reserve.
+    /// Returns the roots of the stream endpoint `id`, which is made if there is none. A stream
+    /// endpoint has no quota: all its tables come from the reserve.
     #[cold]
     #[inline(never)]
     fn stream_endpoint(&self, id: PartitionId, proxy: Proxy) -> Result<Roots, PackageError> {
@@ -154,8 +154,8 @@ impl<H: Hal> Spmc<H> {
         Ok(memory.roots())
     }
 
-    /// The package's memory, then the regions of the manifest; validation has shown that they do
-    /// not overlap.
+    /// Maps the package's memory, then the regions of the manifest. Validation has shown that they
+    /// do not overlap.
     #[cold]
     #[inline(never)]
     fn map_regions(&self, space: &mut AddressSpace, config: &PartitionConfig) -> FfaResult<()> {
@@ -183,8 +183,8 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Takes a device that lies in the Normal world's memory, whichever world reaches it there, out
-    /// of what transactions can move, if no partition before it did.
+    /// Takes a device that lies in the Normal world's memory, be it Secure or Non-secure, out of
+    /// what transactions can name, unless that was done for an earlier partition.
     #[cold]
     #[inline(never)]
     fn take_out_device(&self, device: &DeviceRegion) -> FfaResult<()> {
@@ -209,7 +209,7 @@ impl<H: Hal> Spmc<H> {
         let range = region.range.identity();
         let attributes = Attributes::normal(region.permissions);
         match region.world {
-            // Part of the image, for which the manifest says the permissions.
+            // The region is a part of the image, and the manifest narrows its permissions.
             World::Secure if region.in_package => {
                 let to = Leaf::new(attributes, State::OwnerExclusive);
                 let change = Change { from: image, to };
@@ -224,7 +224,8 @@ impl<H: Hal> Spmc<H> {
                 attributes,
                 State::OwnerExclusive,
             ),
-            // The Normal world owns it and keeps its access; neither may hand it on.
+            // The Normal world owns the region and keeps its access. Neither side may send it to
+            // others.
             World::NonSecure => {
                 self.normal_world.memory.lock().fix(&self.hal, range)?;
                 space.map(&self.hal, range, World::NonSecure, attributes, State::Fixed)
@@ -232,9 +233,9 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Writes the boot information that the manifest asks for, over the package header which nobody
-    /// needs any more, and makes the package visible to a partition that starts without caches. A
-    /// manifest that lies directly behind the header moves up.
+    /// Writes the boot information that the manifest asks for, over the package header, which is
+    /// not needed any more, and makes the package visible to a partition that starts without
+    /// caches. A manifest that lies directly behind the header moves up.
     #[cold]
     #[inline(never)]
     pub(super) fn write_boot_info(
@@ -261,8 +262,8 @@ impl<H: Hal> Spmc<H> {
         Ok(announced)
     }
 
-    /// The offset of a package's manifest, moved if need be so that the boot information fits in
-    /// front of it.
+    /// Returns the offset of a package's manifest, which is moved if the boot information would not
+    /// fit in front of it.
     #[cold]
     #[inline(never)]
     fn make_room(&self, config: &PartitionConfig, package: &Package) -> Result<u64, PackageError> {

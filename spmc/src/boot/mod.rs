@@ -1,9 +1,9 @@
 //! Boot: from the SPMC manifest to partitions that wait for messages (FF-A v1.0 sections 3.5 and 8;
 //! TF-A's SPMD).
 //!
-//! All manifests are read and validated before any partition is loaded, so that a partition's
-//! resources are known to be its own before anything of it runs. A partition that fails is left
-//! out; boot goes on without it.
+//! All manifests are read and validated before any partition is loaded, so that the resources of
+//! each partition are known to be its own before it runs. A partition that fails is left out, and
+//! boot goes on without it.
 
 mod load;
 mod reload;
@@ -30,20 +30,21 @@ use crate::partition::{Endpoint, Frozen, Link, Partition, Slot};
 
 use crate::spmc::{Pe, Spmc};
 
-/// How long a partition may take to initialise, where the SPMC manifest does not say.
+/// The time that a partition may take to initialise, if the SPMC manifest does not say.
 const DEFAULT_INIT_TIMEOUT_MS: u32 = 30_000;
 
-/// VMID, or ASID, of the first partition; the others follow. 0 stays unused.
+/// VMID or ASID of the first partition. The others follow, and 0 stays unused.
 const FIRST_VMID: u16 = 1;
 
-/// `log-level` of the SPMC manifest: 0 nothing, 1 errors, up to 5 everything.
+/// Returns the filter for a `log-level` of the SPMC manifest, from 0 (nothing) and 1 (errors) to 5
+/// (everything).
 fn level_filter(level: u32) -> log::LevelFilter {
     log::LevelFilter::iter()
         .nth(level as usize)
         .unwrap_or(log::LevelFilter::Trace)
 }
 
-/// Why a package is not started.
+/// The reasons why a package is not started.
 pub(crate) enum PackageError {
     Manifest(ManifestError),
     Unreadable,
@@ -87,8 +88,8 @@ impl core::fmt::Display for PackageError {
 }
 
 impl<H: Hal> Spmc<H> {
-    /// Cold boot on the first PE: brings up what `manifest` (the TOS_FW_CONFIG device tree)
-    /// describes, and leaves in `frame` what goes to the SPMD: `FFA_MSG_WAIT`, or `FFA_ERROR` if
+    /// Boots the system on the first PE: brings up what `manifest` (the TOS_FW_CONFIG device tree)
+    /// describes, and leaves in `frame` the answer to the SPMD: `FFA_MSG_WAIT`, or `FFA_ERROR` if
     /// the manifest is unusable. `image` is all memory of the SPMC itself.
     #[cold]
     #[inline(never)]
@@ -108,8 +109,8 @@ impl<H: Hal> Spmc<H> {
         });
     }
 
-    /// Parses the SPMC manifest into its place. On its own, so that its large stack frame is gone
-    /// when partitions boot.
+    /// Parses the SPMC manifest into its place. This is a function of its own, so that its large
+    /// stack frame is gone when partitions boot.
     #[cold]
     #[inline(never)]
     fn read_spmc_manifest(&self, dtb: &[u8]) -> Result<&SpmcManifest, ManifestError> {
@@ -171,8 +172,8 @@ impl<H: Hal> Spmc<H> {
         self.booted.store(true, Ordering::Release);
     }
 
-    /// Gives the memory that the manifest has for tables to the pools. Without it the system boots
-    /// all the same.
+    /// Gives the memory for tables that the manifest names to the pools. If that fails, boot goes
+    /// on without it.
     #[cold]
     #[inline(never)]
     fn add_table_memory(&self, manifest: &SpmcManifest) {
@@ -191,8 +192,8 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Reads and validates the manifest of one package and gives it a slot; nothing of the
-    /// partition runs yet.
+    /// Reads and validates the manifest of one package and gives the partition a slot. Nothing of
+    /// the partition runs yet.
     #[cold]
     #[inline(never)]
     fn admit(
@@ -240,7 +241,7 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Makes an endpoint known as it is before the partition first runs.
+    /// Gives an endpoint the properties that it has before its partition first runs.
     fn introduce(&self, endpoint: &Endpoint, config: &PartitionConfig) {
         endpoint.init(config.id, config.ffa_version);
         if config.exception_level == ExceptionLevel::SEl1 {
@@ -276,7 +277,7 @@ impl<H: Hal> Spmc<H> {
         Ok(config)
     }
 
-    /// The header of the package in `memory`.
+    /// Reads the header of the package in `memory`.
     #[cold]
     #[inline(never)]
     fn read_package(&self, memory: PageRange<Pa>) -> Result<Package, PackageError> {
@@ -312,8 +313,8 @@ impl<H: Hal> Spmc<H> {
         Ok(to)
     }
 
-    /// Indices of the admitted partitions: by boot order where given, then in the order of their
-    /// places.
+    /// Returns the indices of the admitted partitions in the order in which they boot: by
+    /// `boot-order` where it is given, then by place.
     fn sort_by_boot_order(&self) -> ArrayVec<usize, MAX_PARTITIONS> {
         let rank = |index: usize| {
             let frozen = self.partitions.get(index).and_then(Partition::frozen);
@@ -324,8 +325,8 @@ impl<H: Hal> Spmc<H> {
         let mut order = ArrayVec::<usize, MAX_PARTITIONS>::new();
         let live = self.live_partitions().filter_map(Partition::frozen);
         for frozen in live {
-            // A handful of entries: inserting is smaller than a sort, and keeps equals in the order
-            // of their places.
+            // There are few entries: insertion takes less code than a sort, and keeps equal ones in
+            // the order of their places.
             let index = frozen.config.index;
             let at = order
                 .iter()
@@ -363,7 +364,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Runs the context of `partition` for this PE from `entry` until it waits or fails.
-    /// `boot_info` is the register and the address that it finds there.
+    /// `boot_info` names the register and the address that the context finds there.
     #[cold]
     #[inline(never)]
     pub(crate) fn initialise(
@@ -391,8 +392,8 @@ impl<H: Hal> Spmc<H> {
         self.hal
             .reset(&mut vcpu.context, level, entry, current.id.index);
         let registers = vcpu.context.gprs_mut();
-        // The linear id of the PE, as Hafnium leaves it. All others are zero: what is in x0 would
-        // be taken for boot information.
+        // The linear id of the PE, as Hafnium leaves it. All other registers are zero: a partition
+        // would take the contents of x0 for boot information.
         registers[4] = pe.index as u64;
         if let Some((register, address)) = boot_info
             && let Some(slot) = registers.get_mut(register as usize)
@@ -407,11 +408,11 @@ impl<H: Hal> Spmc<H> {
         self.stop_watch(pe);
     }
 
-    /// Boot of a PE that the Normal world turned on: initialises the contexts pinned to it, and
+    /// Boots a PE that the Normal world turned on: initialises the contexts pinned to that PE, and
     /// leaves `FFA_MSG_WAIT` for the SPMD in `frame`.
     pub fn boot_secondary(&self, pe: &mut Pe, frame: &mut SmcFrame) {
         self.join(pe);
-        // EL3 may have turned it off although a partition refused.
+        // EL3 may have turned the PE off although a partition refused.
         self.turn_off(pe);
         for index in self.boot_order.get().into_iter().flatten() {
             let Some(partition) = self.partitions.get(*index) else {
@@ -432,10 +433,10 @@ impl<H: Hal> Spmc<H> {
         frame.answer(Answer::new([function::MSG_WAIT as u64]));
     }
 
-    /// The PE is being turned off: contexts pinned to it start from the beginning when it comes
-    /// back. What they called on the way is left to whoever called them.
+    /// Resets the contexts pinned to a PE that is being turned off: they start from the beginning
+    /// when the PE is on again. Contexts that they had called go to the callers of the reset ones.
     pub(crate) fn turn_off(&self, pe: &Pe) {
-        // Those of partitions that failed, too: they may stand in a chain.
+        // This includes partitions that failed, whose contexts may be part of a chain.
         for partition in &self.partitions {
             let Some(frozen) = partition.frozen() else {
                 continue;
@@ -443,7 +444,7 @@ impl<H: Hal> Spmc<H> {
             if frozen.config.is_up() {
                 continue;
             }
-            // Nothing runs on this PE but us, so others only look.
+            // No partition runs on this PE, so other PEs only read these contexts.
             let slot = partition.vcpus.get(pe.index as usize);
             let Some(mut vcpu) = slot.and_then(Slot::claim) else {
                 continue;
@@ -457,11 +458,11 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Connects the two neighbours in its chain of a blocked context that went off, so that the
-    /// rest of the chain can come to its end. One after the other: who sees the first change alone
-    /// sees a chain whose end was lost.
+    /// Connects the caller and the callee of a blocked context whose PE went off, so that the rest
+    /// of the chain can end. The two changes are not one: a PE that sees only the first one sees a
+    /// chain whose end is gone.
     fn take_out_of_chain(&self, link: Link, caller: Caller, callee: Link) {
-        // Whoever goes on, and may only run it again, gets nothing of what comes of that.
+        // The new caller only runs the callee again, and gets no answer from it.
         let waits = |heir: &Link| {
             self.place(*heir)
                 .is_some_and(|place| place.slot.state() == State::Blocked(link))
@@ -472,7 +473,7 @@ impl<H: Hal> Spmc<H> {
             callee.vcpu.inherit(caller);
         }
         if let Some(mut heir) = heir.and_then(|heir| self.waiting_for(link, heir)) {
-            // It is blocked on the one that went off.
+            // The heir is blocked on the context that went off.
             Invariant::Transition.expect(heir.vcpu.step(Event::Rewire(link, callee)).is_ok());
         }
     }

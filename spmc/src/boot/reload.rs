@@ -1,11 +1,11 @@
 //! Loading a partition a second time (`abort-action` restart).
 //!
-//! What runs in the partition can change all of its memory, its code included, so nothing there can
-//! be trusted afterwards. The package is therefore copied, before the partition first runs, to the
-//! end of its memory, which then is not mapped for it: the partition gets that much less, and its
-//! manifest is refused if that leaves no room. Starting anew is copying back, zeroing everything
-//! else that the partition owns, and loading as at boot. It is refused while any of that memory is
-//! still with somebody else.
+//! A partition can change all of its memory, its code included, so nothing there can be trusted
+//! after it ran. Before the partition first runs, the package is therefore copied to the end of its
+//! memory. The copy is not mapped for the partition, which has that much less memory; its manifest
+//! is refused if no room is left. A restart copies the package back, zeroes everything else that
+//! the partition owns, and loads the partition as at boot. A restart is refused while somebody else
+//! has any of that memory.
 
 use arrayvec::ArrayVec;
 use zerocopy::IntoBytes;
@@ -32,7 +32,7 @@ struct Copying {
 }
 
 impl<H: Hal> Spmc<H> {
-    /// Copies the package away, before anything of it was changed.
+    /// Copies the package, before anything in it was changed.
     #[cold]
     #[inline(never)]
     pub(super) fn keep_copy(&self, config: &PartitionConfig) -> Result<(), PackageError> {
@@ -64,8 +64,8 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Makes a partition that failed what it was before it first ran; it can be initialised then.
-    /// Handlers of secure interrupts run after each slice of what is zeroed.
+    /// Brings a partition that failed back to what it was before it first ran, so that it can be
+    /// initialised. Handlers of Secure interrupts run after each slice that is zeroed.
     #[cold]
     #[inline(never)]
     pub(crate) fn reload(
@@ -123,7 +123,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Gives pages of a partition the leaf that they had at boot. `InUse` if somebody else has one
-    /// of what it owns.
+    /// of those pages.
     fn reset_pages(
         &self,
         memory: &mut AddressSpace,
@@ -139,7 +139,8 @@ impl<H: Hal> Spmc<H> {
             if from == to {
                 continue;
             }
-            // What is as it was but for the permissions, the partition has changed itself.
+            // The partition itself has changed the permissions of pages that are otherwise as at
+            // boot.
             if from.state() != to.state() {
                 return Err(PackageError::InUse);
             }
@@ -163,8 +164,8 @@ impl<H: Hal> Spmc<H> {
             .map_err(|_| PackageError::OutOfTables)
     }
 
-    /// Takes a dead partition's memory from it and zeroes it, as far as nobody else has it.
-    /// Handlers of secure interrupts run after each slice.
+    /// Unmaps and zeroes a dead partition's memory, as far as nobody else has it. Handlers of
+    /// Secure interrupts run after each slice.
     #[cold]
     #[inline(never)]
     pub(crate) fn scrub(&self, pe: &mut Pe, endpoint: &Endpoint, config: &PartitionConfig) {
@@ -201,8 +202,8 @@ impl<H: Hal> Spmc<H> {
     }
 
     fn scrub_batch(&self, memory: &mut AddressSpace, config: &PartitionConfig, batch: &Batch) {
-        // Part of a block stays mapped if there is no page for a table. Its contents go all the
-        // same.
+        // A part of a block stays mapped if there is no page for a table. The contents are zeroed
+        // anyway.
         let _ = self.make(memory, batch);
         for range in &batch.ranges {
             if self.hal.zero(World::Secure, *range).is_err() {
@@ -212,13 +213,13 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Pages that are zeroed before secure interrupts are taken.
+/// The number of pages that are zeroed before Secure interrupts are taken.
 const SLICE: usize = SLICE_PAGES as usize;
 
 /// Ranges of a [`Batch`].
 const BATCH: usize = 16;
 
-/// Pages that lose one leaf for another together, at the cost of one invalidation.
+/// Pages whose leaves are changed together, at the cost of one invalidation.
 struct Batch {
     world: World,
     change: Change,
@@ -246,8 +247,8 @@ impl Batch {
         batch
     }
 
-    /// Adds a page that lies behind all others. Returns whether there was room and the others are
-    /// changed in the same way.
+    /// Adds a page behind all others. Returns whether there was room, and the change is that of the
+    /// others.
     fn add(&mut self, page: PageRange<Pa>, change: Change) -> bool {
         if self.ranges.is_empty() {
             self.change = change;
@@ -268,7 +269,8 @@ impl Batch {
     }
 }
 
-/// The Secure memory that a partition owns from boot on, with the leaf that its pages have then.
+/// Returns the Secure memory that a partition owns from boot on, with the leaf that the pages have
+/// then.
 fn owned(config: &PartitionConfig) -> impl Iterator<Item = (PageRange<Pa>, Leaf)> {
     let in_package = |page: &PageRange<Pa>| {
         let mut regions = config.memory_regions.iter();
@@ -283,7 +285,7 @@ fn owned(config: &PartitionConfig) -> impl Iterator<Item = (PageRange<Pa>, Leaf)
     image.chain(regions.map(|region| (region.range, own_leaf(region.permissions))))
 }
 
-/// The pages of that memory.
+/// Returns the pages of that memory.
 fn owned_pages(config: &PartitionConfig) -> impl Iterator<Item = PageRange<Pa>> {
     owned(config).flat_map(|(range, _)| pages(range))
 }
@@ -292,7 +294,7 @@ fn own_leaf(permissions: Permissions) -> Leaf {
     Leaf::new(Attributes::normal(permissions), State::OwnerExclusive)
 }
 
-/// The pages of a range.
+/// Returns the pages of a range.
 fn pages(range: PageRange<Pa>) -> impl Iterator<Item = PageRange<Pa>> {
     (0..range.pages()).filter_map(move |page| {
         let offset = page.saturating_mul(PAGE_SIZE);
