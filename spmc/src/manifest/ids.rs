@@ -1,19 +1,19 @@
-//! Ids that partitions ask for.
+//! Grants the ids that partitions ask for.
 //!
 //! Places in the SPMC manifest decide ids, as with Hafnium, which reads no `id`. A manifest that
-//! asks for a free one gets it. Small numbers, as most public manifests have them, are no ids of
-//! partitions: they count places, and often those of another system.
+//! asks for a free id gets that id. Small numbers, which most public manifests have, are not ids of
+//! partitions: they count places, often those of another system.
 
 use super::config::{PartitionConfig, SpmcManifest};
 use crate::id::PartitionId;
 
-/// Gives a partition the id that its manifest asks for, if that is free; else a line in the log
-/// says so.
+/// Gives a partition the id that its manifest asks for, if that id is free. Otherwise a line in the
+/// log says so.
 ///
-/// Free is a Secure id that stands for nothing else, and whose low byte no other partition's id
-/// has: by that byte [`Directory`](crate::partition::Directory) finds partitions. The places of all
-/// partitions count as taken, whatever they ask for themselves; among those that ask for the same
-/// id the `earlier` one has it.
+/// An id is free if it is Secure, stands for nothing else, and differs in its low byte from the ids
+/// of all other partitions: [`Directory`](crate::partition::Directory) finds partitions by that
+/// byte. The ids that belong to places count as taken, whatever their partitions ask for. If
+/// several partitions ask for the same id, the first one gets it.
 #[inline(never)]
 pub fn settle<'a>(
     config: &mut PartitionConfig,
@@ -24,7 +24,7 @@ pub fn settle<'a>(
         return;
     };
     let by_place = config.id;
-    // A small number that counts its own place asks for nothing else.
+    // A small number that is the partition's own place asks for no other id.
     if PartitionId(asked.0 | PartitionId::SPMC.0) == by_place {
         return;
     }

@@ -10,8 +10,8 @@ use crate::manifest::refusal::{device_error, first, memory_error};
 
 const NO_STREAMS: &str = "none: streams belong to devices, and see what the endpoint does";
 
-/// Checks what concerns the manifest alone: it asks for nothing that this SPMC cannot isolate, and
-/// its RX/TX buffers fit together.
+/// Checks a manifest by itself: it asks for nothing that this SPMC cannot isolate, and its RX/TX
+/// buffers fit together.
 ///
 /// Errors: what an S-EL0 partition cannot have; stream ids of memory; unfit buffers.
 pub fn supported(config: &PartitionConfig) -> Result<(), ManifestError> {
@@ -33,8 +33,8 @@ pub fn judge_supported(config: &PartitionConfig, report: &Report) {
     go_on(check_buffers(config, report));
 }
 
-/// An S-EL0 partition has no stage 1 of its own that could keep writing and executing apart, and no
-/// vectors that a virtual interrupt could come to.
+/// Checks an S-EL0 partition, which has no stage 1 of its own to separate writable from executable
+/// memory, and no vectors for virtual interrupts.
 pub(super) fn check_s_el0(config: &PartitionConfig, report: &Report) {
     if config.ns_interrupts == NsInterruptAction::ManagedExit {
         report.refuse(
@@ -56,7 +56,7 @@ pub(super) fn check_s_el0(config: &PartitionConfig, report: &Report) {
             );
         }
     }
-    // What the partition runs under is no stage 2, so no SMMU could use it.
+    // The partition runs under a stage 1, which no SMMU could use as stage 2.
     for region in &config.device_regions {
         if let Some(streams) = &region.streams {
             let expected = "none, as exception-level is 1 (S-EL0)";
@@ -65,7 +65,8 @@ pub(super) fn check_s_el0(config: &PartitionConfig, report: &Report) {
     }
 }
 
-/// RX and TX are two Secure regions of equal size that the partition can use but not execute.
+/// Checks that RX and TX are two Secure regions of equal size, with the permissions that each needs
+/// and without execution.
 pub(super) fn check_buffers(config: &PartitionConfig, report: &Report) -> Parsed<()> {
     let Some((rx, tx)) = config.rx_tx else {
         return Ok(());
@@ -119,8 +120,8 @@ pub(super) fn check_buffers(config: &PartitionConfig, report: &Report) -> Parsed
     Ok(())
 }
 
-/// Nothing stops a device while its partition is loaded anew, so it could change what was just
-/// checked.
+/// Refuses streams in a partition that is restarted: nothing stops a device while its partition is
+/// loaded again, so the device could change what was just checked.
 pub(super) fn check_restart(config: &PartitionConfig, report: &Report) -> Parsed<()> {
     if config.abort_action != AbortAction::Restart {
         return Ok(());

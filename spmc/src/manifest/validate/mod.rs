@@ -82,7 +82,7 @@ fn judge_together(config: &PartitionConfig, other: &PartitionConfig, report: &Re
     check_regions(config, other, report);
 }
 
-/// An auxiliary id is nobody's partition id.
+/// Checks that an auxiliary id is not the id of a partition.
 fn check_auxiliary_id(
     config: &PartitionConfig,
     spmc: &SpmcManifest,

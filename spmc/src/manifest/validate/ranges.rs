@@ -9,7 +9,7 @@ use crate::manifest::refusal::{device_error, refuse_memory};
 /// Checks the SPMC manifest against `image`, all memory of the SPMC itself, which the Normal world
 /// must not be said to own.
 ///
-/// Errors: `ns-memory` or `table-memory` that overlaps it.
+/// Errors: `ns-memory` or `table-memory` that overlaps the image.
 #[inline(never)]
 pub fn spmc(spmc: &SpmcManifest, image: &PageRange<Pa>) -> Result<(), ManifestError> {
     let report = Report::new();
@@ -71,8 +71,8 @@ pub fn judge_package(
     }
 }
 
-/// Memory regions lie in memory of their security state and overlap nothing but the partition's own
-/// package. There too they must be meant: only a relative region may cover the load address.
+/// Checks that memory regions lie in memory of their security state and overlap nothing but the
+/// partition's own package. Only a relative region may cover the load address.
 pub(super) fn check_memory_regions(
     config: &PartitionConfig,
     spmc: &SpmcManifest,
@@ -111,7 +111,7 @@ pub(super) fn check_memory_regions(
     }
 }
 
-/// Device regions lie in devices of their security state, by the nodes of the SPMC manifest, and
+/// Checks that device regions lie in device nodes of their security state in the SPMC manifest, and
 /// never in Secure memory.
 pub(super) fn check_device_regions(
     config: &PartitionConfig,
@@ -129,8 +129,8 @@ pub(super) fn check_device_regions(
             World::Secure => &spmc.device_memory,
             World::NonSecure => &spmc.ns_device_memory,
         };
-        // It may lie in what the Normal world's memory is said to be, which it is taken out of
-        // then.
+        // A device may lie in a node of the Normal world's memory: boot takes the device out of
+        // that.
         let mut normal = spmc.ns_memory.iter();
         let is_carved_out = inside(range, &spmc.ns_memory);
         let mut own = config.memory_regions.iter();
@@ -151,7 +151,8 @@ pub(super) fn check_device_regions(
     }
 }
 
-/// No memory region overlaps a region of `other`, and no device one that either wants for itself.
+/// Checks that no memory region overlaps a region of `other`, and that neither partition has a
+/// device that the other wants for itself.
 pub(super) fn check_regions(config: &PartitionConfig, other: &PartitionConfig, report: &Report) {
     for region in &config.memory_regions {
         let mut taken = other.memory_regions.iter();
@@ -180,7 +181,7 @@ pub(super) fn check_regions(config: &PartitionConfig, other: &PartitionConfig, r
     }
 }
 
-/// Returns whether the SPMC has memory of `range` for itself: its image, or what the manifest gives
+/// Returns whether `range` overlaps the SPMC's own memory: its image, or what the manifest gives
 /// for tables.
 pub(super) fn is_spmcs(range: &PageRange<Pa>, spmc: &SpmcManifest, image: &PageRange<Pa>) -> bool {
     let mut own = spmc.table_memory.iter().chain([image]);

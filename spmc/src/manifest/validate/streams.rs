@@ -6,8 +6,8 @@ use crate::manifest::config::{DeviceRegion, PartitionConfig, SpmcManifest, Strea
 use crate::manifest::error::{Found, ManifestError, Parsed, Report};
 use crate::manifest::refusal::{child, device_error};
 
-/// Checks whether an independent device may have its id and its streams: nothing else has that id,
-/// nor one of the `earlier` devices the streams.
+/// Checks whether an independent device may have its id and its streams: nothing else has the id,
+/// and none of the `earlier` devices has one of the streams.
 pub fn stream_device(
     device: &StreamDevice,
     earlier: &[StreamDevice],
@@ -48,7 +48,7 @@ pub fn judge_stream_device(
     }
 }
 
-/// A stream endpoint has an id of the Secure world that stands for nothing else.
+/// Checks that the ids of stream endpoints are Secure and stand for nothing else.
 pub(super) fn check_stream_endpoints(
     config: &PartitionConfig,
     spmc: &SpmcManifest,
@@ -76,7 +76,7 @@ pub(super) fn may_be_stream_endpoint(id: PartitionId, spmc: &SpmcManifest) -> bo
     id.is_secure() && !id.is_el3() && !reserved.contains(&id) && !id.is_of_place()
 }
 
-/// No independent device has a stream of the partition.
+/// Checks that no independent device has a stream of the partition.
 pub(super) fn check_independent_streams(
     config: &PartitionConfig,
     spmc: &SpmcManifest,
@@ -95,8 +95,8 @@ pub(super) fn check_independent_streams(
     Ok(())
 }
 
-/// A stream belongs to one endpoint, and a stream endpoint to one partition. `other` may be the
-/// partition itself.
+/// Checks that each stream belongs to one endpoint, and each stream endpoint to one partition.
+/// `other` may be the partition itself.
 pub(super) fn check_streams(
     config: &PartitionConfig,
     other: &PartitionConfig,
@@ -141,7 +141,7 @@ pub(super) fn check_streams(
     Ok(())
 }
 
-/// A stream that both name.
+/// Returns a stream that both name.
 pub(super) fn common(streams: &Streams, others: &Streams) -> Option<u32> {
     let mut ids = streams.ids.iter().copied();
     ids.find(|id| streams.smmu == others.smmu && others.ids.contains(id))
