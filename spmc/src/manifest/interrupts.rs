@@ -1,8 +1,8 @@
 //! `interrupts` and `interrupts-target` of a device region (FF-A v1.0 table 3.3 in TF-A's binding):
 //! which physical interrupts belong to a partition.
 //!
-//! What a manifest says of an interrupt must be true of it, and nobody else may have it: otherwise
-//! the GIC would be set up so that it is lost, or goes to the wrong world.
+//! The attributes of an interrupt must be right, and nobody else may have it. Otherwise the GIC
+//! would lose the interrupt or signal it to the wrong world.
 
 use arrayvec::ArrayVec;
 
@@ -24,7 +24,7 @@ const LOWEST_PRIORITY: u32 = 0x7f;
 
 /// Reads `interrupts`: pairs of INTID and attributes.
 ///
-/// Refused: special INTIDs and those of messages, what the SPMC uses itself, one that is there
+/// Refused: special INTIDs and LPIs, INTIDs that the SPMC uses itself, an INTID that is there
 /// twice, attributes that contradict the INTID, Non-secure interrupts, and priorities of the
 /// Non-secure half.
 pub fn parse(property: &Property) -> Parsed<Interrupts> {
@@ -54,7 +54,7 @@ pub fn parse(property: &Property) -> Parsed<Interrupts> {
     Ok(interrupts)
 }
 
-/// Returns what the attributes should be, if they cannot be those of the interrupt.
+/// Returns what is expected of the attributes, if they do not fit the interrupt.
 fn contradiction(interrupt: &DeviceInterrupt) -> Option<&'static str> {
     const SECURE: u32 = 1 << 8;
     let attributes = interrupt.attributes;
@@ -76,8 +76,8 @@ fn contradiction(interrupt: &DeviceInterrupt) -> Option<&'static str> {
     None
 }
 
-/// The interrupts with the PEs that `interrupts-target` names: triples of INTID and MPIDR in two
-/// cells.
+/// Adds the PEs that `interrupts-target` names to the interrupts. The property has triples of INTID
+/// and MPIDR in two cells.
 pub fn targeted(mut interrupts: Interrupts, targets: Option<Property>) -> Parsed<Interrupts> {
     let Some(targets) = targets else {
         return Ok(interrupts);
@@ -95,7 +95,7 @@ pub fn targeted(mut interrupts: Interrupts, targets: Option<Property>) -> Parsed
     Ok(interrupts)
 }
 
-/// Each target is a PE of the system.
+/// Checks that each target is a PE of the system.
 pub(super) fn check_targets(config: &PartitionConfig, spmc: &SpmcManifest, report: &Report) {
     for region in &config.device_regions {
         let targets = region.interrupts.iter().filter_map(|one| one.target);
@@ -109,7 +109,7 @@ pub(super) fn check_targets(config: &PartitionConfig, spmc: &SpmcManifest, repor
     }
 }
 
-/// No interrupt belongs to both.
+/// Checks that no interrupt belongs to both partitions.
 pub(super) fn check_owners(config: &PartitionConfig, other: &PartitionConfig, report: &Report) {
     for region in &config.device_regions {
         for interrupt in &region.interrupts {

@@ -1,8 +1,7 @@
-//! Typed values of properties: cells, strings and lists, none of which may be longer or shorter
-//! than the binding has it.
+//! Typed values of properties: cells, strings and lists, each exactly as long as the binding says.
 //!
-//! The `fdt` crate reads numbers of one or two cells. Strings and lists it does not: it takes
-//! strings without an end, and any count of cells.
+//! The `fdt` crate reads numbers of one or two cells. It is not used for strings and lists, because
+//! it accepts strings without an end and any count of cells.
 
 use core::str;
 
@@ -17,30 +16,30 @@ use crate::invariant::Invariant;
 /// A property, with typed access to its value.
 #[derive(Clone, Copy)]
 pub struct Property<'n, 'a> {
-    /// Its name.
+    /// The name.
     pub name: &'a str,
-    /// Its value as it stands in the tree.
+    /// The value, as bytes of the tree.
     pub value: &'a [u8],
-    /// The node that it belongs to.
+    /// The node of the property.
     pub node: &'n Node<'a>,
 }
 
 impl<'a> Property<'_, 'a> {
-    /// An error at this property.
+    /// Notes an error at this property.
     #[cold]
     #[inline(never)]
     pub fn error(&self, expected: &'static str, found: Found) -> Refused {
         self.node.error(self.name, expected, found)
     }
 
-    /// A 32-bit value, in one cell or, as some write it, in the second of two.
+    /// Returns a 32-bit value in one cell, or in the second of two, as some manifests have it.
     #[inline(never)]
     pub fn u32(&self) -> Parsed<u32> {
         let value = self.u64()?;
         u32::try_from(value).map_err(|_| self.error("a 32-bit value", Found::Number(value)))
     }
 
-    /// One cell with a value of at most `max`; `expected` says so.
+    /// Returns the value of one cell, which is at most `max`; `expected` says so.
     #[inline(never)]
     pub fn u32_up_to(&self, max: u32, expected: &'static str) -> Parsed<u32> {
         let value = self.u32()?;
@@ -50,7 +49,8 @@ impl<'a> Property<'_, 'a> {
         Ok(value)
     }
 
-    /// A 64-bit value in one cell or in two; some write a small one in half a cell (`/bits/ 16`).
+    /// Returns a 64-bit value in one cell or in two. Some manifests have a small value in half a
+    /// cell (`/bits/ 16`).
     #[inline(never)]
     pub fn u64(&self) -> Parsed<u64> {
         if let Some(half) = self.value.as_array() {
@@ -60,7 +60,7 @@ impl<'a> Property<'_, 'a> {
             .map_err(|_| self.error("one or two 32-bit cells", Found::Bytes(self.value.len())))
     }
 
-    /// A list of groups of `N` cells, at least one group.
+    /// Returns a list of groups of `N` cells, at least one group.
     pub fn cells<const N: usize>(
         &self,
         expected: &'static str,
@@ -73,7 +73,8 @@ impl<'a> Property<'_, 'a> {
         Ok(groups.iter().map(|group| group.map(u32::from_be_bytes)))
     }
 
-    /// A list of cells, at least one and at most as many as the list takes; `expected` says so.
+    /// Returns a list of cells, at least one and at most as many as the list has room for;
+    /// `expected` says so.
     pub fn list<const CAP: usize>(&self, expected: &'static str) -> Parsed<ArrayVec<u32, CAP>> {
         let cells = self.cells::<1>(expected)?;
         if cells.len() > CAP {
@@ -82,7 +83,7 @@ impl<'a> Property<'_, 'a> {
         Ok(cells.map(|[cell]| cell).collect())
     }
 
-    /// Presence: a property without a value.
+    /// Checks that the property has no value, so that only its presence counts.
     #[inline(never)]
     pub fn flag(&self) -> Parsed<bool> {
         if !self.value.is_empty() {
@@ -91,7 +92,7 @@ impl<'a> Property<'_, 'a> {
         Ok(true)
     }
 
-    /// One string.
+    /// Returns the value as one string.
     #[inline(never)]
     pub fn str(&self) -> Parsed<&'a str> {
         let text = match self.value.split_last() {
@@ -101,7 +102,7 @@ impl<'a> Property<'_, 'a> {
         text.ok_or_else(|| self.error("a string", Found::Bytes(self.value.len())))
     }
 
-    /// The beginning of one string, as a name for messages.
+    /// Returns the beginning of one string, as a name for messages.
     pub fn short_name(&self) -> Parsed<Name> {
         let mut name = Name::new();
         push_lossy(&mut name, self.str()?.as_bytes());

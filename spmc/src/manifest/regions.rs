@@ -1,7 +1,7 @@
 //! `memory-regions` and `device-regions` of a partition's manifest (FF-A v1.0 tables 3.2 and 3.3).
 //!
-//! Here a region is checked on its own and against what else the manifest says of it; whether the
-//! partition may have the memory is for [`super::validate`].
+//! A region is checked by itself and against the rest of its manifest. [`super::validate`] decides
+//! whether the partition may have the memory.
 
 use arrayvec::ArrayVec;
 
@@ -26,8 +26,8 @@ const ATTRIBUTE_NON_SECURE: u32 = 1 << 3;
 /// All bits of `attributes` that have a meaning.
 const ATTRIBUTE_MASK: u32 = 0xf;
 
-/// Phandle of each memory region of one manifest, 0 where it has none, with the region's index,
-/// which it does not have where it is refused.
+/// The phandle of each memory region of one manifest, 0 if it has none, with the index of the
+/// region, or none if the region is refused.
 #[derive(Default)]
 pub(super) struct Phandles(ArrayVec<(u32, Option<u8>), MAX_MEMORY_REGIONS>);
 
@@ -189,12 +189,13 @@ impl<'n, 'a> Draft<'n, 'a> {
         })
     }
 
-    /// Where a memory region begins, and the property that says so.
+    /// Returns the base of a memory region, and the property that says it.
     fn memory_base(&self, package: PageRange<Pa>) -> Parsed<(&'static str, u64)> {
         let relative = "load-address-relative-offset";
         match (self.base, self.relative_offset) {
             (Some(base), None) => Ok(("base-address", base)),
-            // Beyond the address space is beyond the package too: saturating keeps it there.
+            // An address beyond the address space is beyond the package, too, and saturation keeps
+            // it there.
             (None, Some(offset)) => Ok((relative, package.base().raw().saturating_add(offset))),
             (Some(_), Some(offset)) => {
                 let expected = "no base-address together with it";
@@ -234,7 +235,7 @@ impl<'n, 'a> Draft<'n, 'a> {
         })
     }
 
-    /// The pages from a base on, which goes with the property that says it.
+    /// Returns the pages from a base on, which comes with the property that says it.
     fn range(&self, base: Parsed<(&'static str, u64)>) -> Parsed<PageRange<Pa>> {
         let base = base.and_then(|(property, base)| {
             if Pa::new(base).is_page_aligned() {
@@ -260,7 +261,7 @@ impl<'n, 'a> Draft<'n, 'a> {
         })
     }
 
-    /// Permissions, which are among those `allowed`, and security state.
+    /// Returns the permissions, which are among those `allowed`, and the security state.
     fn attributes(
         &self,
         allowed: &[Permissions],

@@ -1,4 +1,4 @@
-//! The services of a partition: UUIDs and how each can be reached.
+//! The services of a partition: their UUIDs and messaging methods.
 //!
 //! `arm,ffa-manifest-1.0` has them in the root's `uuid` and `messaging-method`, `-1.1` in a
 //! `services` node. Both become the same list.
@@ -16,10 +16,10 @@ use crate::limits::MAX_SERVICES;
 /// Says in errors how many UUIDs there may be.
 const UUIDS: &str = limit_text!("at most ", MAX_SERVICES, " UUIDs");
 
-/// Where in a UUID's text form the dashes stand.
+/// Offsets of the dashes in the text form of a UUID.
 const DASHES: [usize; 4] = [8, 13, 18, 23];
 
-/// Where the services of a partition are described.
+/// The place in a manifest that describes the services.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     /// In `uuid` and `messaging-method`.
@@ -28,7 +28,7 @@ pub(super) enum Format {
     V1_1,
 }
 
-/// Collects what the manifest says of services.
+/// The parts of a manifest that are about services, while they are read.
 #[derive(Default)]
 pub(super) struct Services {
     /// All UUIDs, of the root or of the `services` node.
@@ -40,7 +40,7 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// `uuid` of the root.
+    /// Reads `uuid` of the root.
     pub fn set_uuids(&mut self, property: &Property) -> Parsed<()> {
         for words in property.cells("UUIDs of four cells each")? {
             self.add_uuid(Uuid::from_words(words), property)?;
@@ -48,7 +48,7 @@ impl Services {
         Ok(())
     }
 
-    /// `messaging-method` of the root.
+    /// Reads `messaging-method` of the root.
     pub fn set_methods(&mut self, property: &Property) -> Parsed<()> {
         let methods: ArrayVec<u32, MAX_SERVICES> =
             property.list(limit_text!("1 to ", MAX_SERVICES, " values"))?;
@@ -92,7 +92,7 @@ impl Services {
         })
     }
 
-    /// `uuid` of a service: a text, or four cells as in the root. No text has 16 bytes.
+    /// Reads `uuid` of a service: text, or four cells as in the root. Text never has 16 bytes.
     fn service_uuid(&mut self, property: &Property) -> Parsed<Uuid> {
         let expected = "a UUID like 01234567-89ab-cdef-0123-456789abcdef";
         let uuid = if property.value.len() == 16 {
@@ -117,7 +117,7 @@ impl Services {
             .map_err(|_| property.error(UUIDS, one_more(MAX_SERVICES)))
     }
 
-    /// The services of a manifest of that format.
+    /// Returns the services of a manifest of that format.
     pub fn finish(
         &self,
         root: &Node,
@@ -145,7 +145,7 @@ impl Services {
         Ok(services)
     }
 
-    /// UUIDs of the root with their messaging methods.
+    /// Returns the UUIDs of the root with their messaging methods.
     fn pair(&self, root: &Node) -> Parsed<ArrayVec<Service, MAX_SERVICES>> {
         if self.uuids.is_empty() {
             return Err(root.missing("uuid", "four cells"));
@@ -176,7 +176,7 @@ fn messaging(property: &Property, bits: u32) -> Parsed<Messaging> {
         .ok_or_else(|| property.error("bits 0, 1, 2, 9 and 10 only", Found::Number(bits.into())))
 }
 
-/// The text form: hexadecimal digits in groups of 8, 4, 4, 4 and 12.
+/// Parses the text form of a UUID: hexadecimal digits in groups of 8, 4, 4, 4 and 12.
 fn parse_uuid(text: &[u8]) -> Option<Uuid> {
     let dashed = DASHES.iter().all(|at| text.get(*at) == Some(&b'-'));
     if text.len() != 36 || !dashed {

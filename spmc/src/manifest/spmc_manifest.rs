@@ -1,9 +1,9 @@
 //! The SPMC manifest (TOS_FW_CONFIG, `arm,ffa-core-manifest-1.0`) as TF-A's SPMD and Hafnium define
 //! it.
 //!
-//! What concerns the whole system is an error of [`parse`]; what concerns one `vmN` node alone is
-//! reported in [`SpmcManifest::faults`] and costs only that partition. Unknown nodes and properties
-//! are passed over: other components read the same tree.
+//! A fault that concerns the whole system is an error of [`parse`]. A fault of a single `vmN` node
+//! is listed in [`SpmcManifest::faults`], and only that partition is left out. Unknown nodes and
+//! properties are ignored, because other components read the same tree.
 
 use core::fmt::Write;
 
@@ -25,9 +25,9 @@ pub const COMPATIBLE: &[u8] = b"arm,ffa-core-manifest-1.0";
 /// The `hypervisor` node while it is read.
 #[derive(Default)]
 struct Hypervisor<'a> {
-    /// By N - 1.
+    /// The partitions, by N - 1.
     vms: [Option<Result<PackageEntry, ManifestError>>; MAX_PARTITIONS],
-    /// The first node of a partition beyond the last that we can hold, with its N.
+    /// The first node of a partition beyond the capacity, with its N.
     excess: Option<(Node<'a>, u16)>,
 }
 
@@ -60,21 +60,21 @@ struct CellCounts {
 pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
     let report = Report::new();
     let mut manifest = initial();
-    // A tree that is damaged is in the report.
+    // The report has the fault of a damaged tree.
     let _ = walk(dtb, &report, &mut manifest);
     report.verdict().map(|()| manifest)
 }
 
-/// Reads a manifest as [`parse`] does, and leaves all that is wrong with it in `report`. Where that
-/// is something, the result is what the rest says. Faults of partitions go to both, but do not
-/// count for the verdict.
+/// Reads a manifest as [`parse`] does, and leaves all that is wrong with it in `report`. If there
+/// are errors, the result has what could be read. Faults of partitions go to both, but do not count
+/// for the verdict.
 pub fn read<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> SpmcManifest {
     let mut manifest = initial();
     let _ = walk(dtb, report, &mut manifest);
     manifest
 }
 
-/// Returns the values that hold where a manifest says nothing.
+/// Returns the values of a manifest that says nothing.
 #[inline]
 fn initial() -> SpmcManifest {
     SpmcManifest {
@@ -155,8 +155,8 @@ fn walk<'a>(dtb: &'a [u8], report: &'a Report<'a>, manifest: &mut SpmcManifest) 
     Ok(())
 }
 
-/// Nobody but the SPMC may have the memory of its tables: it lies in Secure memory, in no package
-/// and no device.
+/// Checks that memory for tables lies in Secure memory, and in no package and no device: nobody but
+/// the SPMC may have it.
 fn check_table_memory(root: &Node, manifest: &SpmcManifest) -> Parsed<()> {
     let Some(range) = manifest.table_memory else {
         return Ok(());
@@ -251,7 +251,7 @@ impl Attribute {
     }
 }
 
-/// A Secure id that is not one of EL3 nor one that a partition can get.
+/// Reads an id that is Secure, and neither one of EL3 nor one that a partition can get.
 fn spmc_id(property: &Property) -> Parsed<PartitionId> {
     let word = property.u32()?;
     u16::try_from(word)
@@ -293,7 +293,7 @@ fn parse_hypervisor(node: &Node, report: &Report, manifest: &mut SpmcManifest) {
     hypervisor.store(report, manifest);
 }
 
-/// One range, of two cells for its address and two for its size.
+/// Returns one range, of two cells for its address and two for its size.
 fn table_memory(property: &Property) -> Parsed<PageRange<Pa>> {
     let expected = "one range: two cells of address and two of size";
     let mut ranges = property.cells::<4>(expected)?;
@@ -314,7 +314,7 @@ fn table_memory(property: &Property) -> Parsed<PageRange<Pa>> {
     Ok(range)
 }
 
-/// N of `vmN`, written as Hafnium writes it: no leading zeros.
+/// Returns N of `vmN`, which has no leading zeros, as with Hafnium.
 fn vm_number(name: &str) -> Option<u16> {
     let digits = name.strip_prefix("vm")?;
     let canonical = digits == "0" || digits.starts_with(|first| matches!(first, '1'..='9'));
@@ -322,7 +322,7 @@ fn vm_number(name: &str) -> Option<u16> {
 }
 
 impl<'a> Hypervisor<'a> {
-    /// Reads `vmN`. What is wrong with its properties concerns this partition alone.
+    /// Reads `vmN`. Faults of its properties concern this partition alone.
     #[inline(never)]
     fn parse_vm(&mut self, node: &Node<'a>, report: &Report, number: u16) {
         let index = number.saturating_sub(1) as usize;
@@ -341,7 +341,7 @@ impl<'a> Hypervisor<'a> {
         *slot = fault.or(found).map(Err).or(entry.map(Ok));
     }
 
-    /// Counts from vm1 to the first gap, as Hafnium does.
+    /// Counts the partitions from vm1 to the first gap, as Hafnium does.
     #[inline(never)]
     fn store(self, report: &Report, manifest: &mut SpmcManifest) {
         if let Some((node, number)) = self.excess

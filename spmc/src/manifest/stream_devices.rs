@@ -1,8 +1,9 @@
 //! `stream-endpoints` of the SPMC manifest: independent devices (FF-A v1.0 section 3.4, tables 3.5
 //! and 3.7), one child each.
 //!
-//! The node is our own: bindings of others have none, and nothing loads a manifest for a device. A
-//! device gets memory by transactions only, so no memory regions may be given.
+//! The node belongs to this project's binding: other bindings have none, and no package carries a
+//! manifest for a device. A device gets memory by transactions alone, so it may have no memory
+//! regions.
 
 use arrayvec::ArrayVec;
 

@@ -1,18 +1,18 @@
 //! The structural check in front of the `fdt` crate, which reads trees that pass it (Devicetree
 //! Specification v0.4 chapter 5).
 //!
-//! The crate is made for trees that firmware has vouched for. Each item names damage, what the
-//! crate (0.2.0-alpha3) does about it, even where it returns `Result`, and in bold the rule here
-//! that refuses such a tree:
+//! The crate is made for trees that firmware vouches for. Each item names damage, what the crate
+//! (0.2.0-alpha3) does about it, even where it returns `Result`, and in bold the rule here that
+//! refuses such a tree:
 //!
 //! - A header that is cut off, of another format, or of a version without sizes of blocks (5.1,
-//!   5.2): the crate takes words for sizes that are none. **header**
+//!   5.2): the crate takes other words for sizes. **header**
 //! - Offset and size of a block that overflow together (5.2): it panics, or slices wrapped offsets
 //!   and panics then. **bounds**
-//! - Blocks behind the total size (5.2): it reads what is not of the tree. **bounds**
+//! - Blocks behind the total size (5.2): it reads bytes that are not part of the tree. **bounds**
 //! - An address or offset that is not aligned (5.6): it reads tokens at any offset. **alignment**
 //! - A structure block of one word (5.4): it panics on `len - 4`. **tokens**
-//! - Tokens that are none, or in the wrong place (5.4.1): its iterators return the same error for
+//! - Unknown tokens, or tokens in the wrong place (5.4.1): its iterators return the same error for
 //!   ever. **tokens**
 //! - A property behind a child node (5.4.2): the property and all further children are an error, or
 //!   are not seen. **tokens**
@@ -23,11 +23,11 @@
 //! - A name of a property that lies outside the strings block or has no end (5.5): it returns an
 //!   error in place of the property, time and again. **names**
 //!
-//! One error of the crate is left to it: a name that is not UTF-8, which [`unread`] notes, so that
-//! the tree is refused as well.
+//! The crate itself reports one kind of damage: a name that is not UTF-8. [`unread`] notes that
+//! error, so that the tree is refused as well.
 //!
-//! It recurses nowhere, and neither does the crate in what is used of it: nesting of any depth
-//! costs no stack. The memory reservation block is not looked at, as nobody reads it.
+//! Neither the check nor the functions of the crate that are used recurse: nesting of any depth
+//! costs no stack. The memory reservation block is not checked, because nobody reads it.
 
 use fdt::Fdt;
 use fdt::helpers::UnalignedFallibleNode;
@@ -38,8 +38,8 @@ use super::error::{Found, Parsed, Refused, Report};
 
 const HEADER_SIZE: usize = 40;
 const MAGIC: u32 = 0xd00d_feed;
-/// The version that has the size of the structure block in its header, and what it is compatible
-/// with: all that dtc writes.
+/// The version whose header has the size of the structure block, and the version that it is
+/// compatible with. dtc writes no other.
 const VERSION: u32 = 17;
 const LAST_COMPATIBLE_VERSION: u32 = 16;
 
@@ -49,7 +49,7 @@ const PROP: u32 = 3;
 const NOP: u32 = 4;
 const END: u32 = 9;
 
-/// The message expects this where a block is cut off.
+/// The expectation that messages name where a block is cut off.
 const TRUNCATED: &str = "more of the structure block";
 
 /// Rules for header and blocks.
@@ -68,7 +68,7 @@ enum Rule {
 }
 
 impl Rule {
-    /// Returns what a message calls that part of the tree, and what is expected of it.
+    /// Returns the name of that part of the tree in messages, and what is expected of it.
     fn text(self) -> (&'static str, &'static str) {
         match self {
             Self::Address => ("address modulo 8", "0x0"),
@@ -165,8 +165,8 @@ impl<'a> CheckedTree<'a> {
     }
 }
 
-/// Notes the one error of the crate that the check leaves to it: a name of a node or property that
-/// is not UTF-8.
+/// Notes the one error that the check leaves to the crate: a name of a node or property that is not
+/// UTF-8.
 #[cold]
 #[inline(never)]
 pub fn unread(report: &Report) -> Refused {
@@ -217,7 +217,7 @@ fn name(rest: &mut &[u32], is_root: bool) -> Result<(), &'static str> {
     if (part >> 24 == 0) != is_root {
         return Err("a name, which the root alone has not");
     }
-    // A byte that is 0, and no other, sets its bit 7 as 1 is taken away.
+    // Subtracting 1 sets bit 7 of a byte that is 0, and of no other byte without that bit.
     while part.wrapping_sub(ONES) & !part & HIGH == 0 {
         part = word(rest)?;
     }

@@ -1,7 +1,7 @@
 //! Nodes and properties of a device tree, with the places that messages name.
 //!
 //! The `fdt` crate reads them, behind the check of [`super::structure`]. An error of the crate
-//! refuses the whole tree: nothing is taken for absent that is not.
+//! refuses the whole tree, so that nothing unreadable is taken for absent.
 
 #[cfg(test)]
 mod damage;
@@ -17,7 +17,7 @@ use super::error::{Found, Parsed, Refused, Report, push_lossy};
 use super::property::Property;
 use super::structure::{CheckedTree, unread};
 
-/// The name that the crate has for the root.
+/// The name that the crate gives to the root.
 const ROOT: &str = "/";
 
 /// The path of a node.
@@ -39,8 +39,8 @@ impl<'a> Node<'a> {
         Ok(Self { node, report })
     }
 
-    /// Returns the name of a node without unit address, and nothing for others: all that are looked
-    /// for by name have none.
+    /// Returns the name of a node without unit address, and an empty name for others: no node that
+    /// is looked up by name has a unit address.
     #[inline(never)]
     pub fn name(&self) -> &'a str {
         match self.node.name() {
@@ -93,7 +93,7 @@ impl<'a> Node<'a> {
     #[inline(never)]
     pub fn error(&self, property: &str, expected: &'static str, found: Found) -> Refused {
         let mut path = Path::new();
-        // All that is read is the root, a child of it or a child of that.
+        // Only the root, its children, and their children are read.
         if let Some(parent) = self.node.parent() {
             push_name(&mut path, &parent);
         }
@@ -112,7 +112,7 @@ impl<'a> Node<'a> {
     /// Checks that the node has the `compatible` that goes with its name, given in quotation marks
     /// as messages have it.
     ///
-    /// Errors: it has another or none.
+    /// Errors: the node has another `compatible`, or none.
     pub fn require(&self, compatible: &'static str) -> Parsed<()> {
         let is_compatible = |property: Property| {
             property.name == "compatible"
@@ -125,8 +125,8 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Appends the name of a node behind a slash; nothing for the root, which has none. Returns `None`
-/// where the name is no text.
+/// Appends a slash and the name of a node, or nothing for the root. Returns `None` if the name is
+/// not text.
 #[inline(never)]
 fn push_name(to: &mut Path, node: &UnalignedFallibleNode) -> Option<()> {
     let name = node.name().ok()?;
