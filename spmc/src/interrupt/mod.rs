@@ -1,9 +1,9 @@
-//! Interrupts of partitions as state: the virtual lines of each execution context, and which
-//! physical interrupt is whose (FF-A v1.1 chapter 9).
+//! Interrupts of partitions as state: the virtual lines of each execution context, and the owners
+//! of physical interrupts (FF-A v1.1 chapter 9).
 //!
-//! A partition knows interrupts by id; here they are *lines*, bits of a word: first the physical
-//! interrupts of its manifest, in their order, and at the upper end those that the SPMC makes up.
-//! The ids of the latter, and the calls that partitions use, are Hafnium's.
+//! A partition knows interrupts by id. Here they are *lines*, bits of a word: the lowest are the
+//! physical interrupts of its manifest, in their order, and the highest those that the SPMC makes
+//! up. The ids of the latter, and the calls that partitions use, are Hafnium's.
 //!
 //! Nothing here runs a partition or knows hardware; see `dispatch::run::interrupt`.
 
@@ -22,7 +22,7 @@ use crate::manifest::config::{DeviceInterrupt, PartitionConfig};
 
 const _: () = assert!(MAX_PARTITION_INTERRUPTS <= Line::PHYSICAL.count_ones() as usize);
 
-/// A line: number of a bit.
+/// A line, by the number of its bit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Line(u8);
 
@@ -38,12 +38,12 @@ impl Line {
     /// Another context of the partition calls, id 9.
     pub const IPI: Self = Self(60);
 
-    /// Interrupts of other partitions wait until the context gives the PE up. Never enabled, so no
-    /// partition sees it.
+    /// Interrupts of other partitions wait until the context gives the PE up. This line is never
+    /// enabled, so no partition sees it.
     pub const QUEUED: Self = Self(59);
 
-    /// Lines that make a waiting context run: what it must handle itself. Notifications wait for
-    /// the Normal world to give it cycles.
+    /// Lines that make a waiting context run: interrupts that it must handle itself. Notifications
+    /// wait for the Normal world to give it cycles.
     pub const WAKING: u64 = Self::PHYSICAL | Self::IPI.bit();
     const PHYSICAL: u64 = u32::MAX as u64;
 
@@ -59,7 +59,7 @@ impl Line {
         1 << (self.0 & 63)
     }
 
-    /// The first line of a map.
+    /// Returns the first line of a map.
     pub const fn first(map: u64) -> Option<Self> {
         if map == 0 {
             None
@@ -68,12 +68,12 @@ impl Line {
         }
     }
 
-    /// Returns whether a device is behind it.
+    /// Returns whether the line is a physical interrupt.
     pub const fn is_physical(self) -> bool {
         self.bit() & Self::PHYSICAL != 0
     }
 
-    /// Number among the physical interrupts of the partition.
+    /// Returns the number of the line among the physical interrupts of the partition.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -107,14 +107,13 @@ impl Claims {
         claims.filter(|(_, claim)| !claim.is_private())
     }
 
-    /// The line of the physical interrupt `id`, if the partition has it.
+    /// Returns the line of the physical interrupt `id`, if the partition owns it.
     pub fn physical(&self, id: u32) -> Option<Line> {
         let index = self.0.iter().position(|claim| claim.id == id)?;
         Some(Line(index as u8))
     }
 
-    /// The line that the partition knows by `id`: its physical interrupts and those that the SPMC
-    /// makes up.
+    /// Returns the line that the partition knows by `id`, physical or made up by the SPMC.
     pub fn line(&self, id: u32) -> Option<Line> {
         let [.., (_, last)] = Line::VIRTUAL;
         if id > last {
@@ -124,7 +123,7 @@ impl Claims {
         made_up.map(|(line, _)| *line).or_else(|| self.physical(id))
     }
 
-    /// The id by which the partition knows `line`.
+    /// Returns the id by which the partition knows `line`.
     pub fn id(&self, line: Line) -> Option<u32> {
         let claim = self.0.get(line.index()).map(|claim| claim.id);
         let made_up = || Line::VIRTUAL.iter().find(|(other, _)| *other == line);

@@ -4,8 +4,8 @@ use crate::limits::MAX_PES;
 
 /// The affinity of each PE that is on, with [`ON`]; 0 for one that is off.
 ///
-/// Behind a lock that a PE holds while it goes off, so that two of them do not hand over to each
-/// other.
+/// A PE holds the lock of the places while it goes off, so that two PEs do not hand interrupts over
+/// to each other.
 pub struct Places([u64; MAX_PES]);
 
 const ON: u64 = 1 << 63;

@@ -13,7 +13,7 @@ use crate::invariant::Invariant;
 /// Ids that x3 to x7 hold.
 const MAX_IDS: usize = 20;
 
-/// The lists, as long as they are being made.
+/// The lists while they are being made.
 pub struct InfoList {
     is_64: bool,
     ids: ArrayVec<u16, MAX_IDS>,
@@ -26,7 +26,7 @@ impl InfoList {
     /// vCPUs in one list.
     pub const MAX_VCPUS: usize = 3;
 
-    /// No lists, for the 32- or the 64-bit form of the call.
+    /// Begins with no lists, for the 32- or the 64-bit form of the call.
     pub fn new(is_64: bool) -> Self {
         Self {
             is_64,
@@ -36,13 +36,13 @@ impl InfoList {
         }
     }
 
-    /// How many ids there is room for: 16 bits each in five registers.
+    /// Returns how many ids there is room for: 16 bits each in five registers.
     fn room(&self) -> usize {
         let capacity = if self.is_64 { MAX_IDS } else { MAX_IDS / 2 };
         capacity.saturating_sub(self.ids.len())
     }
 
-    /// How many vCPUs the next list can have.
+    /// Returns how many vCPUs the next list can have.
     pub fn room_for_vcpus(&self) -> usize {
         self.room().saturating_sub(1).min(Self::MAX_VCPUS)
     }
@@ -62,12 +62,12 @@ impl InfoList {
         true
     }
 
-    /// Returns whether there is nothing to tell.
+    /// Returns whether there are no lists.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// The registers of `FFA_SUCCESS`.
+    /// Returns the registers of `FFA_SUCCESS`.
     pub fn answer(&self, more: bool) -> Answer {
         let mut frame = Answer::new([]);
         let (success, per_register) = if self.is_64 {

@@ -16,9 +16,9 @@ pub struct Endpoint {
     id: AtomicU16,
     /// Bit 31: negotiation has ended. Low bits: the version as the endpoint gave it.
     version: AtomicU32,
-    /// A 1.0 endpoint asked whether responses tell the security state, so they do.
+    /// Set once a 1.0 endpoint has asked whether responses tell the security state; then they do.
     asked_for_security_state: AtomicBool,
-    /// Its calls may be paused.
+    /// Set if its calls may be paused.
     may_be_paused: AtomicBool,
     /// RX and TX.
     pub mailbox: Mutex<Mailbox>,
@@ -30,7 +30,7 @@ pub struct Endpoint {
 const NEGOTIATED: u32 = 1 << 31;
 
 impl Endpoint {
-    /// The Normal world, or a slot that is still empty.
+    /// The initial value: the Normal world, or a slot that is still empty.
     pub const fn new() -> Self {
         Self {
             id: AtomicU16::new(0),
@@ -48,12 +48,13 @@ impl Endpoint {
         self.version.store(version.to_word(), Ordering::Relaxed);
     }
 
-    /// Its partition id; for the Normal world the one of the Hypervisor or OS kernel.
+    /// Returns its partition id; for the Normal world that of the Hypervisor or OS kernel.
     pub fn id(&self) -> PartitionId {
         PartitionId(self.id.load(Ordering::Relaxed))
     }
 
-    /// The version in force: everything that goes to and comes from the endpoint is laid out by it.
+    /// Returns the version in force, which decides the layout of all messages to and from the
+    /// endpoint.
     pub fn version(&self) -> Version {
         let given = self.version.load(Ordering::Relaxed) & !NEGOTIATED;
         Version::from_word(given)
@@ -61,8 +62,8 @@ impl Endpoint {
             .min(Version::OWN)
     }
 
-    /// The endpoint said in `FFA_FEATURES` that it understands the NS attribute (FF-A v1.1 section
-    /// 10.10.4).
+    /// Notes that the endpoint said in `FFA_FEATURES` that it understands the NS attribute (FF-A
+    /// v1.1 section 10.10.4).
     pub fn ask_for_security_state(&self) {
         self.asked_for_security_state.store(true, Ordering::Relaxed);
     }
@@ -73,7 +74,8 @@ impl Endpoint {
         self.version() >= Version::V1_1 || self.asked_for_security_state.load(Ordering::Relaxed)
     }
 
-    /// Lets calls be paused: of partitions at S-EL1 (FF-A v1.0 section 12.2.3.3). At boot.
+    /// Lets calls of the endpoint be paused (FF-A v1.0 section 12.2.3.3). Boot calls this for
+    /// partitions at S-EL1.
     pub fn allow_pauses(&self) {
         self.may_be_paused.store(true, Ordering::Relaxed);
     }
@@ -83,11 +85,11 @@ impl Endpoint {
         self.may_be_paused.load(Ordering::Relaxed)
     }
 
-    /// `FFA_VERSION` with `word` in w1 (FF-A v1.0 section 8.1): returns what goes into w0.
+    /// Handles `FFA_VERSION` with `word` in w1 (FF-A v1.0 section 8.1). Returns the value for w0.
     ///
-    /// The own version if the caller's is compatible or newer; the version in force becomes the
-    /// lower of the two. `NOT_SUPPORTED` if the word is malformed, older than 1.0, or differs from
-    /// the one given before while negotiation has ended.
+    /// That is the SPMC's version if the caller's is compatible or newer; the version in force
+    /// becomes the lower of the two. `NOT_SUPPORTED` if the word is malformed, older than 1.0, or
+    /// differs from the one given before while negotiation has ended.
     pub fn negotiate(&self, word: u32) -> Result<Version> {
         let asked = Version::from_word(word).ok_or(FfaError::NotSupported)?;
         if asked < Version::V1_0 {
@@ -115,9 +117,9 @@ impl Endpoint {
         }
     }
 
-    /// Lets the endpoint negotiate anew. For the Normal world when it gives up its RX/TX pair: that
-    /// is how a boot loader leaves the framework to an operating system that speaks a newer
-    /// version.
+    /// Lets the endpoint negotiate again. The Normal world may do so when it gives up its RX/TX
+    /// pair: in this way a boot loader leaves the framework to an operating system that speaks a
+    /// newer version.
     pub fn reopen_negotiation(&self) {
         self.version.fetch_and(!NEGOTIATED, Ordering::Relaxed);
     }

@@ -9,7 +9,7 @@ use crate::sync::atomic::{AtomicU16, Ordering};
 
 use super::Endpoint;
 
-/// Who acts for a stream endpoint.
+/// Says who acts for a stream endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Proxy {
     /// Nobody: the device is independent, and what is sent to it is mapped at once.
@@ -20,7 +20,7 @@ pub enum Proxy {
 
 /// One slot of the table. All zero until boot fills it.
 pub struct StreamEndpoint {
-    /// Id of the partition that speaks for it, or 0.
+    /// The id of the partition that acts for it, or 0.
     proxy: AtomicU16,
     /// Id and memory. The id of an empty slot is 0.
     pub endpoint: Endpoint,
@@ -37,7 +37,7 @@ impl StreamEndpoint {
         endpoint: Endpoint::new(),
     };
 
-    /// Fills the slot. At boot, before anybody looks for it.
+    /// Fills the slot. Boot does so before any call can look for it.
     pub fn init(&self, id: PartitionId, proxy: Proxy) {
         self.endpoint.init(id, Version::OWN);
         if let Proxy::Partition(partition) = proxy {
@@ -55,7 +55,7 @@ impl StreamEndpoint {
         self.endpoint.id().is_secure()
     }
 
-    /// Who speaks for it.
+    /// Returns who acts for it.
     pub fn proxy(&self) -> Proxy {
         match PartitionId(self.proxy.load(Ordering::Relaxed)) {
             PartitionId::NORMAL_WORLD => Proxy::None,

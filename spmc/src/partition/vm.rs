@@ -1,7 +1,6 @@
 //! RX/TX pairs of VMs, which their Hypervisor registers for them (FF-A v1.0 section 4.2.2.2).
 //!
-//! A VM is nothing here but an id with a mailbox: its memory, version and identity are the
-//! Hypervisor's.
+//! To the SPMC a VM is an id with a mailbox: its memory, version and identity are the Hypervisor's.
 
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
@@ -11,7 +10,7 @@ use crate::partition::mailbox::Buffers;
 use crate::sync::atomic::{AtomicU16, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
-/// A VM with buffers, or a free slot: then the mailbox has none.
+/// A VM with buffers, or a free slot, whose mailbox has no buffers.
 struct Slot {
     /// Read and written with the mailbox locked.
     id: AtomicU16,
@@ -21,7 +20,7 @@ struct Slot {
 /// All VMs with buffers. All zero at boot.
 pub struct VmMailboxes {
     slots: [Slot; MAX_VM_MAILBOXES],
-    /// Held while a VM gets a slot, so that none gets two.
+    /// Held while a VM gets a slot, so that no VM gets two.
     registry: Mutex<()>,
 }
 
@@ -39,7 +38,7 @@ impl VmMailboxes {
         }
     }
 
-    /// The mailbox of the VM with that id, locked; `None` if it has no buffers.
+    /// Locks the mailbox of the VM with that id; `None` if it has no buffers.
     pub fn find(&self, id: PartitionId) -> Option<MutexGuard<'_, Mailbox>> {
         self.slots.iter().find_map(|slot| {
             let mailbox = slot.mailbox.lock();

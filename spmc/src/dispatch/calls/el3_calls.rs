@@ -1,4 +1,4 @@
-//! Calls of partitions to EL3 that are none of the framework: what `smc_whitelist` and
+//! Calls of partitions to EL3 that are not calls of FF-A: those that `smc_whitelist` and
 //! `smc_whitelist_permissive` of the SPMC manifest let through.
 
 use crate::ffa::{FunctionId, SmcFrame};
@@ -9,8 +9,8 @@ use crate::spmc::Spmc;
 use crate::dispatch::context::Current;
 
 impl<H: Hal> Spmc<H> {
-    /// Passes the call of `current` on to EL3, which answers in x0 to x17. Returns false, and does
-    /// nothing, if the partition may not make it.
+    /// Passes the call of `current` on to EL3, which answers in x0 to x17. Returns `false`, and
+    /// does nothing, if the partition may not make the call.
     #[inline(never)]
     pub(in crate::dispatch) fn el3_call(
         &self,

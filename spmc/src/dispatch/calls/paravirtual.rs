@@ -1,6 +1,6 @@
 //! The calls by which partitions control and fetch their interrupts. They are Hafnium's, and not
-//! part of FF-A: `HVC`, `SMC` or `SVC` with the function in x0, which comes back as 0, or as -1 if
-//! the arguments are wrong; GET returns an id.
+//! part of FF-A. A partition uses `HVC`, `SMC` or `SVC` with the function in x0, and gets 0 there,
+//! or -1 if the arguments are wrong; GET returns an id.
 
 use crate::error::{FfaError, Result};
 use crate::hal::{Context, Hal};
@@ -23,9 +23,9 @@ mod call {
     pub const SEND_IPI: u32 = 0xff0a;
 }
 
-/// The id that GET returns, and a handler is told, if nothing is pending.
+/// The id that GET returns, and that a handler is started with, if nothing is pending.
 pub(in crate::dispatch) const NO_INTERRUPT: u64 = 0xffff_ffff;
-/// Returned by the others.
+/// The result of the other calls.
 const OK: u64 = 0;
 const FAILED: u64 = -1_i64 as u64;
 
@@ -40,8 +40,8 @@ mod what {
 const SECURE: u64 = 1;
 
 impl<H: Hal> Spmc<H> {
-    /// A call that is not one of FF-A: `None` if it is none of those here, otherwise what goes into
-    /// x0.
+    /// Handles a call that is not one of FF-A. Returns the value for x0, or `None` if the function
+    /// is not one of this file.
     #[inline(never)]
     pub(in crate::dispatch) fn paravirtual_call(
         &self,
