@@ -1,9 +1,8 @@
-//! The table of calls: who has a function from which version on, and what its parameter registers
-//! are.
+//! The table of calls: who has a function, from which version on, and which registers it takes.
 //!
 //! Both doors of the dispatcher, `FFA_FEATURES`, the checks of reserved registers and
-//! `docs/support.md` (by a test) go by this table. What depends on more than the caller's world and
-//! version, such as its exception level, is in the handlers.
+//! `docs/support.md` (by a test) go by this table. Rules that depend on more than the caller's
+//! world and version, such as its exception level, are in the handlers.
 
 use crate::error::{FfaError, Result};
 
@@ -28,14 +27,14 @@ pub enum Since {
     V1_1 = 1,
     /// From 1.2 on.
     V1_2 = 2,
-    /// Not there in any version.
+    /// In no version.
     Never = u16::MAX,
 }
 
 const _: () = assert!(Version::OWN.minor() == 2, "rows know three versions");
 
 impl Since {
-    /// Returns true if `version` has it.
+    /// Returns whether `version` is late enough.
     pub const fn includes(self, version: Version) -> bool {
         self as u16 <= version.minor()
     }
@@ -46,14 +45,14 @@ impl Since {
 pub struct Row {
     normal_world: Since,
     partition: Since,
-    /// From when on `FFA_FEATURES` tells everybody of it, although it is an answer or the other
-    /// world's.
+    /// The version from which on `FFA_FEATURES` reports the function to everybody, although the
+    /// function is an answer, or only the other world has it.
     told_to_all: Since,
-    /// First of the registers up to w7 that no version takes anything from; 8 if there is none.
+    /// The first of the registers up to w7 that no version reads; 8 if there is none.
     first_ignored: u8,
-    /// For each minor version, bits for w0 to w7: reserved, and looked at. v1.0 says of reserved
-    /// registers that they must be zero (MBZ). From v1.1 on they should be (SBZ), and only those
-    /// are looked at that Hafnium looks at.
+    /// For each minor version, bits for the reserved registers among w0 to w7 that are checked.
+    /// Reserved registers must be zero (MBZ) in v1.0. From v1.1 on they should be zero (SBZ), and
+    /// only those are checked that Hafnium checks.
     zero: [u8; 3],
 }
 
@@ -67,7 +66,7 @@ impl Row {
         zero: [0; 3],
     };
 
-    /// Returns the row of a function at build time; [`find`] does so later.
+    /// Returns the row of a function at build time; [`find`] does so at run time.
     #[expect(
         clippy::indexing_slicing,
         clippy::arithmetic_side_effects,
@@ -89,7 +88,7 @@ impl Row {
         Self::NONE
     }
 
-    /// Describes a function of the Normal world and of partitions that takes what is in w1 to
+    /// Describes a function of the Normal world and of partitions that reads w1 to
     /// w(`first_ignored` - 1).
     const fn of_both(normal_world: Since, partition: Since, first_ignored: u8) -> Self {
         Self {
@@ -100,7 +99,7 @@ impl Row {
         }
     }
 
-    /// Describes a function of everybody.
+    /// Describes a function of both worlds.
     const fn of_all(since: Since, first_ignored: u8) -> Self {
         Self::of_both(since, since, first_ignored)
     }
@@ -127,7 +126,7 @@ impl Row {
         Self { zero, ..self }
     }
 
-    /// Returns true if somebody who calls from there and speaks `version` has the function.
+    /// Returns whether a caller at that instance, which speaks `version`, has the function.
     pub const fn is_for(&self, origin: Origin, version: Version) -> bool {
         match origin {
             Origin::NormalWorld => self.normal_world.includes(version),
@@ -135,19 +134,17 @@ impl Row {
         }
     }
 
-    /// Returns true if `FFA_FEATURES` tells such a caller of the function.
+    /// Returns whether `FFA_FEATURES` reports the function to such a caller.
     pub const fn is_told(&self, origin: Origin, version: Version) -> bool {
         self.is_for(origin, version) || self.told_to_all.includes(version)
     }
 
-    /// Returns the first of the registers up to w7 that no version takes anything from; 8 if there
-    /// is none.
+    /// Returns the first of the registers up to w7 that no version reads; 8 if there is none.
     pub const fn first_ignored(&self) -> usize {
         self.first_ignored as usize
     }
 
-    /// Returns a bit for each of w0 to w7 that must be zero when somebody calls who speaks
-    /// `version`.
+    /// Returns a bit for each of w0 to w7 that must be zero in a call at `version`.
     pub const fn reserved(&self, version: Version) -> u8 {
         let [at_1_0, at_1_1, at_1_2] = self.zero;
         match version.minor() {
@@ -157,11 +154,11 @@ impl Row {
         }
     }
 
-    /// Judges a call before its handler sees it: by somebody who calls from `origin` and speaks
-    /// `version`. `registers` are those from x0 on.
+    /// Judges a call from `origin` at `version`, before its handler sees it. `registers` are those
+    /// from x0 on.
     ///
     /// `NOT_SUPPORTED` if that caller does not have the function; `INVALID_PARAMETERS` if the lower
-    /// half of a register is not zero that must be.
+    /// half of a register is not zero but must be.
     #[inline(always)]
     pub fn judge(&self, origin: Origin, version: Version, registers: &[u64]) -> Result<()> {
         if !self.is_for(origin, version) {
@@ -173,7 +170,7 @@ impl Row {
         Ok(())
     }
 
-    /// Returns a bit for each origin and version of whose calls there is nothing to judge.
+    /// Returns a bit for each origin and version whose calls need no check.
     const fn plain(&self) -> u8 {
         let versions = [Version::V1_0, Version::V1_1, Version::V1_2];
         let mut plain = 0;
@@ -209,7 +206,7 @@ const fn at_1_0(first: u32) -> [u8; 3] {
     [from(first), 0, 0]
 }
 
-/// The table, by function. Whatever is not in it, nobody has.
+/// The table, by function. Nobody has a function that is not in it.
 const ROWS: &[(&[u32], Row)] = {
     use Since::{V1_0, V1_1, V1_2};
     use function::*;
@@ -229,7 +226,7 @@ const ROWS: &[(&[u32], Row)] = {
         (&[RXTX_UNMAP], Row::of_all(V1_0, 2)),
         (&[PARTITION_INFO_GET], Row::of_all(V1_0, 6).zero(at_1_0(6))),
         (&[ID_GET], Row::of_all(V1_0, 1)),
-        // Hafnium looks at reserved registers at every version, but for the flags that 1.2 has in
+        // Hafnium checks reserved registers at every version, except for the flags that 1.2 has in
         // w2.
         (
             &[MSG_WAIT],
@@ -324,7 +321,7 @@ const ROWS: &[(&[u32], Row)] = {
     ]
 };
 
-/// Row of `FFA_MSG_WAIT`, whose registers are looked at whenever a handler of interrupts ends.
+/// Row of `FFA_MSG_WAIT`, whose registers are checked whenever a handler of interrupts ends.
 pub const MSG_WAIT: Row = Row::of(function::MSG_WAIT);
 
 /// Forms of a function: the 32-bit and the 64-bit one.
@@ -347,8 +344,8 @@ static TABLE: [Row; PLACES] = {
     table
 };
 
-/// [`Row::plain`] by the place of a function id. `FFA_VERSION` is not among them: it alone does not
-/// end the negotiation of its caller's version.
+/// [`Row::plain`] by the place of a function id. `FFA_VERSION` is not plain: it is the only call
+/// that does not end the negotiation of its caller's version.
 #[expect(clippy::indexing_slicing, reason = "evaluated at build time")]
 static PLAIN: [u8; PLACES] = {
     let mut plain = [0; PLACES];
@@ -372,7 +369,8 @@ const fn at(place: usize) -> u32 {
     function::FIRST.wrapping_add((place / FORMS) as u32) | form
 }
 
-/// Returns the place of a function id; one behind the last if it is none of the framework.
+/// Returns the place of a function id; one behind the last place if the id is not one of the
+/// framework.
 #[inline(always)]
 const fn place(id: FunctionId) -> usize {
     if !id.is_ffa() {
@@ -382,13 +380,13 @@ const fn place(id: FunctionId) -> usize {
     number.wrapping_mul(FORMS).wrapping_add(id.is_64() as usize)
 }
 
-/// Returns the row of a function; one that nobody has if there is none.
+/// Returns the row of a function; that of a function that nobody has if there is none.
 pub fn find(id: FunctionId) -> &'static Row {
     TABLE.get(place(id)).unwrap_or(&Row::NONE)
 }
 
-/// Returns true if somebody who calls from `origin` and speaks `version` has the function, and none
-/// of its registers has to be looked at: most calls are so, and need no more judging.
+/// Returns whether a caller from `origin` that speaks `version` has the function, and no register
+/// of it has to be checked. Most calls are of that kind, and are not judged further.
 #[inline(always)]
 pub fn is_plain(id: FunctionId, origin: Origin, version: Version) -> bool {
     PLAIN
@@ -396,8 +394,8 @@ pub fn is_plain(id: FunctionId, origin: Origin, version: Version) -> bool {
         .is_some_and(|plain| plain >> bit(origin, version) & 1 != 0)
 }
 
-/// Returns a bit for each of w0 to w7 that is not zero. Without a branch: each end of a handler
-/// comes by here.
+/// Returns a bit for each of w0 to w7 that is not zero. The code has no branch, because it runs at
+/// each end of a handler.
 #[inline(always)]
 fn not_zero(registers: &[u64]) -> u8 {
     let Some(registers) = registers.first_chunk::<8>() else {

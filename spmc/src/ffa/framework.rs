@@ -1,15 +1,15 @@
 //! Framework messages in direct messages: bit 31 of w2 is set, `[7:0]` is the type (FF-A v1.1
 //! section 18.2 and 18.3).
 //!
-//! Only the numbers; who may send which to whom is `dispatch`'s.
+//! This file holds the numbers only. `dispatch` decides who may send which message to whom.
 
 /// Bit 31 of w2.
 pub const FRAMEWORK: u32 = 1 << 31;
-/// PSCI request: w3 is the PSCI function id, w4 and on its arguments.
+/// PSCI request: w3 holds the PSCI function id, w4 and the registers behind it the arguments.
 pub const PSCI_REQUEST: u32 = FRAMEWORK;
 /// The PE left a low-power state.
 pub const WARM_BOOT: u32 = FRAMEWORK | 1;
-/// Answer to both, with a PSCI status in w3.
+/// Answer to both messages above, with a PSCI status in w3.
 pub const PSCI_RESPONSE: u32 = FRAMEWORK | 2;
 /// A VM was created.
 pub const VM_CREATED: u32 = FRAMEWORK | 4;
@@ -19,12 +19,12 @@ pub const VM_CREATED_RESPONSE: u32 = FRAMEWORK | 5;
 pub const VM_DESTROYED: u32 = FRAMEWORK | 6;
 /// Answer to it.
 pub const VM_DESTROYED_RESPONSE: u32 = FRAMEWORK | 7;
-/// FFA_VERSION of the Normal world, in w3.
+/// `FFA_VERSION` of the Normal world, with its version in w3.
 pub const VERSION_REQUEST: u32 = FRAMEWORK | 8;
 /// Answer to it.
 pub const VERSION_RESPONSE: u32 = FRAMEWORK | 9;
 
-/// The kind of the message that answers one of `kind`.
+/// Returns the kind of the message that answers one of `kind`.
 pub const fn answer_to(kind: u32) -> u32 {
     match kind {
         PSCI_REQUEST | WARM_BOOT => PSCI_RESPONSE,

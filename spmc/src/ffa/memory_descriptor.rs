@@ -1,9 +1,9 @@
-//! Memory transaction descriptors (FF-A v1.0 tables 5.13 to 5.19; 1.1 and 1.2 layouts) and how
-//! calls find their way through them.
+//! Memory transaction descriptors (FF-A v1.0 tables 5.13 to 5.19; 1.1 and 1.2 layouts) and access
+//! to their parts.
 //!
-//! The header is that of the version that its reader or writer negotiated; how long a receiver is,
-//! a header from 1.1 on says. Decoding checks what can be checked without knowing the transaction:
-//! sizes, offsets, reserved fields. What the fields ask for is not judged here.
+//! The header has the layout of the version that the caller negotiated; from 1.1 on it holds the
+//! size of a receiver. Decoding checks sizes, offsets and reserved fields, which needs no knowledge
+//! of the transaction. The meaning of the fields is not judged here.
 
 use core::ops::{Deref, DerefMut};
 use core::slice;
@@ -126,15 +126,15 @@ pub const CONSTITUENT: usize = size_of::<RawConstituent>();
 /// Bytes of a receiver from 1.2 on.
 const RECEIVER_12: usize = size_of::<Receiver10>().saturating_add(size_of::<Receiver12Tail>());
 
-/// How header and receivers are laid out.
+/// The layout of header and receivers.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Layout {
-    /// That of 1.0.
+    /// The layout of 1.0.
     #[default]
     V1_0,
-    /// That of 1.1, which callers of 1.2 may use, too: receivers have 16 bytes.
+    /// The layout of 1.1, which callers of 1.2 may use, too: receivers have 16 bytes.
     V1_1,
-    /// That of 1.2: receivers have 32 bytes.
+    /// The layout of 1.2: receivers have 32 bytes.
     V1_2,
 }
 
@@ -165,24 +165,23 @@ impl Layout {
     }
 }
 
-/// One endpoint memory access descriptor, as any version would have it.
+/// One endpoint memory access descriptor, independent of the version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Receiver {
     /// The receiver.
     pub id: PartitionId,
     /// Data access in `[1:0]`, instruction access in `[3:2]`.
     pub permissions: u8,
-    /// Bit 0: listed, but not the one that retrieves.
+    /// Flags; bit 0: the receiver is listed, but does not retrieve the region now.
     pub flags: u8,
-    /// Where the composite descriptor starts, from the start of the transaction descriptor; 0:
-    /// there is none.
+    /// Offset of the composite descriptor in the transaction descriptor; 0 if there is none.
     pub composite_offset: u32,
     /// Implementation defined value; zero in an entry of 16 bytes, which has no place for it.
     pub implementation_defined: [u64; 2],
 }
 
-/// A transaction descriptor without the composite descriptor: the header, and where its receivers
-/// are.
+/// A transaction descriptor without the composite descriptor: the header, and the place of its
+/// receivers.
 #[derive(Clone, Copy, Debug)]
 pub struct Transaction<'b> {
     /// The sender, which is the owner of the region.
@@ -195,7 +194,7 @@ pub struct Transaction<'b> {
     pub handle: Handle,
     /// Tag.
     pub tag: u64,
-    /// How it is laid out.
+    /// The layout.
     pub layout: Layout,
     bytes: &'b [u8],
     receivers: &'b [u8],
@@ -256,7 +255,7 @@ impl<'b> Transaction<'b> {
                 handle: header.handle,
                 tag: header.tag,
                 layout: match size {
-                    // Nothing is said of receivers that are not there.
+                    // Size and offset of receivers have no meaning without receivers.
                     _ if count == 0 => layout,
                     ..RECEIVER_12 => Layout::V1_1,
                     _ => Layout::V1_2,
@@ -277,7 +276,7 @@ impl<'b> Transaction<'b> {
         Ok(transaction)
     }
 
-    /// The number of receivers.
+    /// Returns the number of receivers.
     pub fn receiver_count(&self) -> usize {
         self.receivers
             .len()
@@ -285,15 +284,16 @@ impl<'b> Transaction<'b> {
             .unwrap_or(0)
     }
 
-    /// Offset of the first byte behind header and receivers.
+    /// Returns the offset of the first byte behind header and receivers.
     pub fn receivers_end(&self) -> usize {
         self.receivers_end
     }
 
-    /// The receivers. `INVALID_PARAMETERS` in place of one with a reserved field that is not zero.
+    /// Returns the receivers, with `INVALID_PARAMETERS` in place of one with a reserved field that
+    /// is not zero.
     #[inline]
     pub fn receivers(&self) -> impl Iterator<Item = Result<Receiver>> + use<'b> {
-        // A chunk size of 0 has no chunks to go with: there are no receivers then.
+        // The size is 0 only if there are no receivers.
         self.receivers
             .chunks_exact(self.receiver_size.max(1))
             .map(|bytes| {
@@ -314,9 +314,10 @@ impl<'b> Transaction<'b> {
             })
     }
 
-    /// The composite descriptor at `offset` of a descriptor that has `total` bytes and must end
-    /// where that does. `INVALID_PARAMETERS` if it does not, is misplaced or misaligned, is empty,
-    /// has a reserved field that is not zero, or its header is not there yet.
+    /// Returns the composite descriptor at `offset` of a descriptor of `total` bytes, both of which
+    /// must end at the same place. `INVALID_PARAMETERS` if they do not, or if the composite
+    /// descriptor is misplaced, misaligned or empty, has a reserved field that is not zero, or its
+    /// header has not arrived.
     #[inline]
     pub fn composite(&self, offset: u32, total: usize) -> Result<Composite> {
         let invalid = FfaError::InvalidParameters;
@@ -345,22 +346,22 @@ impl<'b> Transaction<'b> {
 /// A composite memory region descriptor, without its constituents.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Composite {
-    /// How many pages it says that it has; the sum over its constituents must be the same.
+    /// Total page count, which must be the sum over the constituents.
     pub pages: u64,
-    /// How many constituents it has.
+    /// Number of constituents.
     pub constituents: usize,
     /// Offset of the first constituent in the transaction descriptor.
     pub start: usize,
 }
 
-/// The constituents in `bytes`, in order; what is left over behind the last whole one is ignored.
-/// `INVALID_PARAMETERS` in place of one that is empty, not page aligned, beyond addresses of
+/// Returns the constituents in `bytes` in order, and ignores bytes behind the last whole one.
+/// `INVALID_PARAMETERS` stands in place of one that is empty, not page aligned, beyond addresses of
 /// `ipa_bits` bits, or has a reserved field that is not zero.
 #[inline]
 pub fn constituents(bytes: &[u8], ipa_bits: u32) -> Constituents<'_> {
     let whole = bytes.len() & !CONSTITUENT.wrapping_sub(1);
-    // Aligned as the buffer is, except where a sender of 1.0 aligns to 8 only: a constituent needs
-    // no more.
+    // Constituents are aligned as the buffer is, or to 8 bytes if a sender of 1.0 aligns no better,
+    // which is enough.
     let raw = Invariant::part(
         bytes
             .get(..whole)

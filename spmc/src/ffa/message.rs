@@ -1,17 +1,17 @@
 //! The header of indirect messages in TX and RX buffers (FF-A v1.1 section 7.2; with a service UUID
 //! from v1.2 on).
 //!
-//! What lies behind the header belongs to the endpoints and is never looked at.
+//! The payload behind the header belongs to the endpoints and is never read.
 
 use crate::ffa::Version;
 use crate::id::{PartitionId, Uuid};
 
-/// Bytes of the header from 1.2 on, the longest there is.
+/// Bytes of the longest header, that of 1.2.
 pub const MAX_HEADER: usize = 40;
 
-/// Bytes of the header of an endpoint that speaks `version`: flags, a reserved word, offset of the
-/// payload, receiver, sender, size of the payload; from 1.2 on another reserved word and the UUID
-/// of the service.
+/// Returns the bytes of the header of an endpoint that speaks `version`: flags, a reserved word,
+/// offset of the payload, receiver, sender, size of the payload; from 1.2 on another reserved word
+/// and the UUID of the service.
 pub const fn header_size(version: Version) -> usize {
     if version.is_at_least(Version::V1_2) {
         MAX_HEADER
@@ -25,15 +25,15 @@ pub const fn header_size(version: Version) -> usize {
 pub struct Header {
     /// Must be zero.
     pub flags: u32,
-    /// Where the payload starts, from the start of the buffer.
+    /// Offset of the payload in the buffer.
     pub offset: u32,
-    /// Who gets the message.
+    /// The receiver.
     pub receiver: PartitionId,
-    /// Who sends it.
+    /// The sender.
     pub sender: PartitionId,
     /// Bytes of the payload.
     pub size: u32,
-    /// The service that it is for; nil for any, and below 1.2.
+    /// The service that the message is for; nil for any service, and below 1.2.
     pub uuid: Uuid,
 }
 
@@ -57,7 +57,7 @@ impl Header {
         }
     }
 
-    /// The bytes in the longer form, of which the shorter one is the start.
+    /// Returns the bytes in the longer form, which begins with the shorter one.
     pub fn encode(&self) -> [u8; MAX_HEADER] {
         let ids = u64::from(self.sender.0) << 16 | u64::from(self.receiver.0);
         let [uuid_low, uuid_high] = self.uuid.registers();

@@ -33,7 +33,7 @@ impl SmcFrame {
     /// All registers zero.
     pub const ZERO: Self = Self { x: [0; 18] };
 
-    /// A call of ours with the first registers given and the others zero.
+    /// Makes a call of the SPMC with the first registers given and the others zero.
     pub fn new<const N: usize>(regs: [u64; N]) -> Self {
         let mut frame = Self::ZERO;
         for (to, from) in frame.x.iter_mut().zip(regs) {
@@ -58,21 +58,22 @@ impl SmcFrame {
         }
     }
 
-    /// The function that w0 names.
+    /// Returns the function that w0 names.
     pub fn function(&self) -> FunctionId {
         FunctionId::from_reg(self.x[0])
     }
 
-    /// The low half of register `n`; the upper half of a 32-bit argument is ignored (SMCCC).
+    /// Returns the low half of register `n`; the upper half of a 32-bit argument is ignored
+    /// (SMCCC).
     pub fn w(&self, n: usize) -> u32 {
         self.x.get(n).copied().unwrap_or(0) as u32
     }
 }
 
-/// The completion of a call, or a message: x0 to x7. Whoever gets it keeps the registers behind
-/// them (SMCCC).
+/// The completion of a call, or a message: x0 to x7. The caller's other registers are preserved
+/// (SMCCC).
 ///
-/// More is returned by `FFA_MSG_SEND_DIRECT_RESP2` and `FFA_PARTITION_INFO_GET_REGS` alone.
+/// Only `FFA_MSG_SEND_DIRECT_RESP2` and `FFA_PARTITION_INFO_GET_REGS` return more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Answer {
     /// x0 to x7.
@@ -80,7 +81,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A completion with the first registers given and the others zero.
+    /// Makes a completion with the first registers given and the others zero.
     pub fn new<const N: usize>(regs: [u64; N]) -> Self {
         let mut frame = Self { x: [0; 8] };
         for (to, from) in frame.x.iter_mut().zip(regs) {
@@ -89,12 +90,12 @@ impl Answer {
         frame
     }
 
-    /// `FFA_ERROR` with `error` in w2.
+    /// Makes an `FFA_ERROR` with `error` in w2.
     pub fn error(error: FfaError) -> Self {
         Self::new([function::ERROR as u64, 0, error.to_reg()])
     }
 
-    /// `FFA_SUCCESS` (32-bit) with results from w2 on.
+    /// Makes an `FFA_SUCCESS` (32-bit) with results from w2 on.
     pub fn success<const N: usize>(results: [u32; N]) -> Self {
         let mut frame = Self { x: [0; 8] };
         frame.x[0] = function::SUCCESS_32 as u64;

@@ -18,9 +18,9 @@ bitflags! {
         const INDIRECT = 1 << 2;
         /// Receives notifications (1.1).
         const NOTIFICATIONS = 1 << 3;
-        /// Wants to be told of each VM that is created (1.1).
+        /// Subscribed to messages about VMs that are created (1.1).
         const VM_CREATED = 1 << 6;
-        /// Wants to be told of each VM that is destroyed (1.1).
+        /// Subscribed to messages about VMs that are destroyed (1.1).
         const VM_DESTROYED = 1 << 7;
         /// Runs in AArch64 (1.1).
         const AARCH64 = 1 << 8;
@@ -38,7 +38,7 @@ impl From<Messaging> for Properties {
     }
 }
 
-/// Bytes of one descriptor for a caller of that version.
+/// Returns the bytes of one descriptor for a caller of that version.
 pub const fn descriptor_size(version: Version) -> usize {
     if version.is_at_least(Version::V1_1) {
         MAX_DESCRIPTOR
@@ -52,11 +52,11 @@ pub const fn descriptor_size(version: Version) -> usize {
 pub struct Descriptor {
     /// Partition id.
     pub id: PartitionId,
-    /// Execution contexts.
+    /// Number of execution contexts.
     pub contexts: u16,
     /// Properties as the caller may see them.
     pub properties: Properties,
-    /// Nil where the query named one.
+    /// UUID of the service; nil if the query named one.
     pub uuid: Uuid,
 }
 
@@ -64,7 +64,7 @@ pub struct Descriptor {
 pub const MAX_DESCRIPTOR: usize = 24;
 
 impl Descriptor {
-    /// The descriptor as three registers: head, UUID.
+    /// Returns the descriptor as three registers: head and UUID.
     pub fn words(&self) -> [u64; 3] {
         let [low, high] = self.uuid.registers();
         let head = u64::from(self.properties.bits()) << 32
@@ -73,7 +73,7 @@ impl Descriptor {
         [head, low, high]
     }
 
-    /// The descriptor as bytes, of which the first 8 are the layout of 1.0.
+    /// Returns the descriptor as bytes, the first 8 of which are the layout of 1.0.
     pub fn bytes(&self) -> [u8; MAX_DESCRIPTOR] {
         let mut bytes = [0; MAX_DESCRIPTOR];
         let (chunks, _) = bytes.as_chunks_mut();

@@ -1,7 +1,7 @@
-//! The endpoint RX/TX descriptor (FF-A v1.0 table 8.19; with offsets from v1.1 on): how a
-//! Hypervisor names the buffers of one of its VMs.
+//! The endpoint RX/TX descriptor (FF-A v1.0 table 8.19; with offsets from v1.1 on): a Hypervisor
+//! names the buffers of one of its VMs with it.
 //!
-//! Each buffer may be listed in several ranges; here it must come out as one run of pages.
+//! Each buffer may be listed in several ranges, which must form one run of pages.
 
 use crate::addr::{Ipa, PageRange};
 use crate::error::{FfaError, Result};
@@ -15,24 +15,23 @@ const RANGE: usize = 16;
 /// words.
 const COMPOSITE: usize = 16;
 
-/// Whose buffers lie where.
+/// The buffers of an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RxTxDescriptor {
     /// The endpoint.
     pub id: PartitionId,
-    /// Its RX buffer.
+    /// The RX buffer.
     pub rx: PageRange<Ipa>,
-    /// Its TX buffer, of the same size.
+    /// The TX buffer, of the same size.
     pub tx: PageRange<Ipa>,
 }
 
 impl RxTxDescriptor {
-    /// Decodes a descriptor as a Hypervisor of that version writes it; what lies behind it is
-    /// ignored.
+    /// Decodes a descriptor as a Hypervisor of that version writes it; bytes behind it are ignored.
     ///
-    /// `INVALID_PARAMETERS` for reserved fields, offsets and counts that do not hold, ranges that
-    /// are none, and buffers of different or unsupported sizes; `NO_MEMORY` for a buffer that is
-    /// not contiguous, as there is no way to map it.
+    /// `INVALID_PARAMETERS` for reserved fields, wrong offsets, counts and ranges, and buffers of
+    /// different or unsupported sizes; `NO_MEMORY` for a buffer that is not contiguous, as there is
+    /// no way to map it.
     pub fn decode(bytes: &[u8], version: Version) -> Result<Self> {
         let id = PartitionId(u16_at(bytes, 0)?);
         if u16_at(bytes, 2)? != 0 {
@@ -54,7 +53,7 @@ impl RxTxDescriptor {
     }
 }
 
-/// The composite descriptor at `at`, behind the 16 bytes of the header and 8-byte aligned.
+/// Reads the composite descriptor at `at`, behind the 16 bytes of the header and 8-byte aligned.
 fn composite(bytes: &[u8], at: usize) -> Result<PageRange<Ipa>> {
     if at < 16 || !at.is_multiple_of(8) {
         return Err(FfaError::InvalidParameters);
@@ -68,9 +67,9 @@ fn composite(bytes: &[u8], at: usize) -> Result<PageRange<Ipa>> {
     Ok(buffer)
 }
 
-/// The `count` ranges at `at` as one.
+/// Returns the `count` ranges at `at` as one.
 fn join(bytes: &[u8], at: usize, count: u32) -> Result<PageRange<Ipa>> {
-    // A range has a page at least.
+    // A range has at least one page.
     if count == 0 || count > MAX_MAILBOX_PAGES {
         return Err(FfaError::InvalidParameters);
     }

@@ -16,7 +16,7 @@ impl Version {
     /// The version that this SPMC implements.
     pub const OWN: Self = Self::V1_2;
 
-    /// `major`.`minor`
+    /// Makes `major`.`minor`.
     pub const fn new(major: u16, minor: u16) -> Self {
         Self(((major as u32 & 0x7fff) << 16) | minor as u32)
     }
@@ -30,28 +30,28 @@ impl Version {
         }
     }
 
-    /// The register word.
+    /// Returns the register word.
     pub const fn to_word(self) -> u32 {
         self.0
     }
 
-    /// Bits `[30:16]`.
+    /// Returns the major version, bits `[30:16]`.
     pub const fn major(self) -> u16 {
         (self.0 >> 16) as u16
     }
 
-    /// Bits `[15:0]`.
+    /// Returns the minor version, bits `[15:0]`.
     pub const fn minor(self) -> u16 {
         self.0 as u16
     }
 
-    /// Returns whether it is `other` or newer; the comparison operators are not `const`.
+    /// Returns whether the version is `other` or newer. The comparison operators are not `const`.
     pub const fn is_at_least(self, other: Self) -> bool {
         self.0 >= other.0
     }
 
-    /// Returns whether this SPMC can serve a caller of that version: same major, minor not above
-    /// ours.
+    /// Returns whether this SPMC can serve a caller of that version: the major versions are equal,
+    /// and the minor version is not above that of the SPMC.
     pub const fn is_compatible(self) -> bool {
         self.major() == Self::OWN.major() && self.minor() <= Self::OWN.minor()
     }
