@@ -13,7 +13,7 @@ pub const PAGE_SHIFT: u32 = 12;
 /// First address beyond the supported 48-bit address space.
 pub const ADDRESS_LIMIT: u64 = 1 << 48;
 
-/// Which physical (or intermediate physical) address space an address belongs to.
+/// The security state of an address: its physical, or intermediate physical, address space.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
 pub enum World {
     /// The Secure address space.
@@ -26,7 +26,7 @@ pub enum World {
 pub trait Address: Copy + Ord + fmt::Debug {
     /// Wraps a raw address.
     fn new(raw: u64) -> Self;
-    /// The raw address.
+    /// Returns the raw address.
     fn raw(self) -> u64;
 }
 
@@ -42,7 +42,7 @@ macro_rules! address {
                 Self(raw)
             }
 
-            /// The raw address.
+            /// Returns the raw address.
             pub const fn raw(self) -> u64 {
                 self.0
             }
@@ -82,7 +82,7 @@ address! {
     Pa
 }
 address! {
-    /// An intermediate physical address: what an S-EL1 partition calls physical.
+    /// An intermediate physical address, which an S-EL1 partition takes for a physical one.
     Ipa
 }
 
@@ -94,8 +94,8 @@ pub struct PageRange<A> {
 }
 
 impl<A: Address> PageRange<A> {
-    /// A range of `pages` pages from `base`; `None` if it is empty, not page aligned, wraps or
-    /// leaves the address space.
+    /// Makes a range of `pages` pages from `base`; `None` if the range is empty, not page aligned,
+    /// wraps or leaves the address space.
     #[inline]
     pub fn new(base: A, pages: u64) -> Option<Self> {
         if pages == 0 || !base.raw().is_multiple_of(PAGE_SIZE) {
@@ -105,33 +105,33 @@ impl<A: Address> PageRange<A> {
         (end <= ADDRESS_LIMIT).then_some(Self { base, pages })
     }
 
-    /// A range given in bytes; `None` as for [`Self::new`], and if `size` is not a multiple of a
-    /// page.
+    /// Makes a range from a size in bytes; `None` as for [`Self::new`], and if `size` is not a
+    /// multiple of a page.
     pub fn from_bytes(base: A, size: u64) -> Option<Self> {
         size.is_multiple_of(PAGE_SIZE)
             .then(|| Self::new(base, size / PAGE_SIZE))?
     }
 
-    /// The first address.
+    /// Returns the first address.
     #[inline]
     pub fn base(&self) -> A {
         self.base
     }
 
-    /// The number of pages, at least 1.
+    /// Returns the number of pages, at least 1.
     #[inline]
     pub fn pages(&self) -> u64 {
         self.pages
     }
 
-    /// The size in bytes.
+    /// Returns the size in bytes.
     #[inline]
     pub fn size(&self) -> u64 {
-        // Checked by the constructor: the end is at most ADDRESS_LIMIT.
+        // The constructor has checked that the end is at most `ADDRESS_LIMIT`.
         self.pages.wrapping_mul(PAGE_SIZE)
     }
 
-    /// The first address behind the range.
+    /// Returns the first address behind the range.
     #[inline]
     pub fn end(&self) -> A {
         A::new(self.base.raw().wrapping_add(self.size()))
@@ -147,7 +147,7 @@ impl<A: Address> PageRange<A> {
         self.base <= other.base && other.end() <= self.end()
     }
 
-    /// Its pages, one after the other.
+    /// Iterates over the pages.
     pub fn each_page(self) -> impl Iterator<Item = Self> {
         let page = move |n: u64| self.base.raw().wrapping_add(n << PAGE_SHIFT);
         (0..self.pages).filter_map(move |n| Self::new(A::new(page(n)), 1))

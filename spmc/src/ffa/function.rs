@@ -17,8 +17,7 @@ impl FunctionId {
         base >= FIRST && base <= LAST
     }
 
-    /// Returns whether the call is a fast one, which ends before the caller goes on (SMCCC, bit
-    /// 31).
+    /// Returns whether the call is a fast call (SMCCC, bit 31).
     pub const fn is_fast(self) -> bool {
         self.0 & (1 << 31) != 0
     }
@@ -186,7 +185,7 @@ mod tests {
         for reserved in [0x8400_0000, 0xc400_001f, 0x8400_0060, 0xc400_00ef] {
             assert!(FunctionId(reserved).is_reserved(), "{reserved:#x}");
         }
-        // TRNG, SDEI, SiP and the neighbours.
+        // TRNG, SDEI, SiP, and ids just outside of the ranges.
         for other in [
             0x8400_0050,
             0xc400_0020,

@@ -49,7 +49,7 @@ impl MemoryType {
     /// Normal, write-back, inner shareable.
     pub const NORMAL: Self = Self::Normal(Cacheability::WriteBack, Shareability::Inner);
 
-    /// Returns whether it is Normal memory.
+    /// Returns whether the type is Normal memory.
     pub const fn is_normal(self) -> bool {
         matches!(self, Self::Normal(..))
     }
@@ -71,9 +71,9 @@ impl MemoryType {
 pub const ATTRIBUTE_NON_SECURE: u16 = 1 << 6;
 
 impl MemoryType {
-    /// Decodes bits `[5:0]` of the attributes of a sender or of a retrieve request. `None`: not
-    /// specified, whatever the low bits say. `INVALID_PARAMETERS` for reserved values and for any
-    /// bit above, the security state included.
+    /// Decodes bits `[5:0]` of the attributes of a sender or of a retrieve request. `None` means
+    /// that no type is specified; the low bits are ignored then. `INVALID_PARAMETERS` for reserved
+    /// values and if any higher bit is set, the security state included.
     pub const fn decode(attributes: u16) -> Result<Option<Self>> {
         if attributes >> 6 != 0 {
             return Err(FfaError::InvalidParameters);
@@ -102,7 +102,7 @@ impl MemoryType {
         }
     }
 
-    /// Bits `[5:0]` of the attributes.
+    /// Returns bits `[5:0]` of the attributes.
     pub const fn encode(self) -> u16 {
         match self {
             Self::Device(kind) => 0b01 << 4 | (kind as u16) << 2,
@@ -140,12 +140,12 @@ pub enum InstructionAccess {
     Execute,
 }
 
-/// The permissions of one receiver; `None`: not specified.
+/// The permissions of one receiver; `None` stands for "not specified".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AccessPermissions {
-    /// Data.
+    /// Data access.
     pub data: Option<DataAccess>,
-    /// Instruction.
+    /// Instruction access.
     pub instruction: Option<InstructionAccess>,
 }
 
@@ -170,7 +170,7 @@ impl AccessPermissions {
         Ok(Self { data, instruction })
     }
 
-    /// The byte.
+    /// Returns the byte.
     pub const fn encode(self) -> u8 {
         let data = match self.data {
             None => 0b00,

@@ -2,8 +2,8 @@
 //! that version).
 //!
 //! The layout follows the partition's own version: a v1.0 partition knows only the name-value pairs
-//! of that version. Either holds one entry, the partition's manifest, because the strictest clients
-//! panic on any other number.
+//! of that version. Both layouts hold one entry, the partition's manifest, because the strictest
+//! clients panic on any other number.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes};

@@ -1,4 +1,4 @@
-//! Defines what manifests say, as types: the result of parsing and the input of the boot.
+//! The configuration that manifests are parsed into, and that boot uses.
 
 use arrayvec::{ArrayString, ArrayVec};
 use bitflags::bitflags;
@@ -21,7 +21,7 @@ pub type Name = ArrayString<32>;
 pub struct SpmcManifest {
     /// `attribute/spmc_id`.
     pub spmc_id: PartitionId,
-    /// `attribute/maj_ver` and `min_ver`: what the SPMD was told that we speak.
+    /// `attribute/maj_ver` and `min_ver`: the version that the SPMD takes the SPMC to have.
     pub version: Version,
     /// `attribute/load_address`, where it is given.
     pub load_address: Option<u64>,
@@ -91,21 +91,21 @@ bitflags! {
     }
 }
 
-/// `abort-action`: what becomes of a partition that failed.
+/// `abort-action`: the fate of a partition that failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AbortAction {
-    /// It is stopped; its memory stays as it is.
+    /// The partition is stopped; its memory stays as it is.
     Stop,
-    /// It is stopped, and its memory is zeroed.
+    /// The partition is stopped, and its memory is zeroed.
     Destroy,
-    /// It starts anew.
+    /// The partition is restarted.
     Restart,
-    /// It is stopped, and EL3 is told that the SPMC cannot go on.
+    /// The partition is stopped, and EL3 is told that the SPMC cannot go on.
     Propagate,
 }
 
 bitflags! {
-    /// `power-management-messages`: what a partition wants to be told of.
+    /// `power-management-messages`: the messages that a partition subscribes to.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct PowerMessages: u32 {
         /// PSCI CPU_OFF.
@@ -118,7 +118,7 @@ bitflags! {
 }
 
 bitflags! {
-    /// `vm-availability-messages`: what a partition wants to be told of.
+    /// `vm-availability-messages`: the messages that a partition subscribes to.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct VmMessages: u32 {
         /// A VM was created.
@@ -133,7 +133,7 @@ bitflags! {
 pub struct Service {
     /// Never nil.
     pub uuid: Uuid,
-    /// How it can be reached.
+    /// The messages that the service receives and sends.
     pub messaging: Messaging,
 }
 
@@ -151,7 +151,7 @@ pub enum ExceptionLevel {
 pub enum NsInterruptAction {
     /// Non-secure interrupts wait until the partition gives up the PE.
     Queued,
-    /// The partition is asked to leave by itself.
+    /// The partition is asked for a managed exit.
     ManagedExit,
     /// The partition is preempted.
     Signaled,
@@ -208,7 +208,7 @@ pub struct DeviceRegion {
     /// `smmu-id` and `stream-ids`.
     pub streams: Option<Streams>,
     /// `stream-endpoint-id`: the stream endpoint that the streams belong to, with the partition as
-    /// its proxy. Without one they see what the partition sees.
+    /// its proxy. Without one the streams see the memory of the partition.
     pub stream_endpoint: Option<PartitionId>,
 }
 
@@ -233,8 +233,8 @@ pub struct Streams {
 }
 
 bitflags! {
-    /// `sri-interrupts-policy`: when the schedule receiver interrupt stands in for the SPMC, which
-    /// otherwise runs whoever has interrupts to handle.
+    /// `sri-interrupts-policy`: when the SPMC signals the schedule receiver interrupt, in place of
+    /// running the context that has interrupts to handle.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct SriPolicy: u8 {
         /// An interrupt comes while the context waits.
@@ -258,7 +258,7 @@ pub struct DeviceInterrupt {
 
 impl DeviceInterrupt {
     /// Returns the type of the interrupt by its INTID, as the attribute cell has it: 0 SGI, 1 PPI,
-    /// 2 SPI, extended or not. `None` if there are no such interrupts, or they are messages.
+    /// 2 SPI, extended or not. `None` for INTIDs that do not exist, and for LPIs.
     pub const fn kind(&self) -> Option<u32> {
         match self.id {
             0..16 => Some(0),
@@ -308,7 +308,7 @@ pub struct PartitionConfig {
     pub memory: PageRange<Pa>,
     /// `ffa-version`.
     pub ffa_version: Version,
-    /// UUIDs and what each can be sent; at least one.
+    /// The services, at least one.
     pub services: ArrayVec<Service, MAX_SERVICES>,
     /// `execution-ctx-count`.
     pub vcpu_count: u16,
@@ -326,7 +326,7 @@ pub struct PartitionConfig {
     pub boot_info: Option<BootInfo>,
     /// `ns-interrupts-action` (or the old `managed-exit`).
     pub ns_interrupts: NsInterruptAction,
-    /// `other-s-interrupts-action` 0: interrupts of other partitions wait while it runs.
+    /// `other-s-interrupts-action` 0: interrupts of other partitions wait while the partition runs.
     pub queues_other_interrupts: bool,
     /// `sri-interrupts-policy`.
     pub sri_policy: SriPolicy,
@@ -347,7 +347,7 @@ pub struct PartitionConfig {
     pub auxiliary_id: Option<u16>,
     /// `memory-regions`.
     pub memory_regions: ArrayVec<MemoryRegion, MAX_MEMORY_REGIONS>,
-    /// `stream-endpoint-ids`: the stream endpoints that it is proxy for.
+    /// `stream-endpoint-ids`: the stream endpoints whose proxy the partition is.
     pub stream_endpoints: ArrayVec<PartitionId, MAX_STREAM_ENDPOINTS>,
     /// `device-regions`.
     pub device_regions: ArrayVec<DeviceRegion, MAX_DEVICE_REGIONS>,
@@ -365,7 +365,7 @@ impl PartitionConfig {
             .fold(Messaging::empty(), |all, service| all | service.messaging)
     }
 
-    /// The address that the first context starts at.
+    /// Returns the address that the first context starts at.
     pub fn entry_point(&self) -> u64 {
         let base = self.memory.base().raw();
         base.saturating_add(self.entrypoint_offset)

@@ -1,16 +1,17 @@
-//! Why a manifest or a package is refused, in one line: where, what was expected, what was found.
+//! The reason why a manifest or a package is refused, in one line: the place, what was expected
+//! there, and what was found.
 //!
 //! Errors are built on the cold path only, so they may copy names; they never refer to the device
-//! tree, which is gone when they are printed.
+//! tree, which no longer exists when they are printed.
 //!
-//! What was expected is a fixed text. Where it names a capacity, [`limit_text`] puts it together at
-//! build time.
+//! The expectation is a fixed text. If the text names a capacity, [`limit_text`] makes it at build
+//! time.
 //!
-//! Parsers and checks go on behind a fault, to the end of their input, and write all that they find
-//! into a [`Report`]. It keeps the first, for which boot refuses the input, and tells a listener of
-//! each: `cargo xtask manifest check` shows them all. So both judge by the same steps. What `?`
-//! hands on is an empty [`Refused`]: an error is large, and the paths that could return it are
-//! many.
+//! Parsers and checks go on after a fault, to the end of their input, and write all faults into a
+//! [`Report`]. The report keeps the first one, for which boot refuses the input, and passes each to
+//! a listener: `cargo xtask manifest check` shows them all. So both judge by the same steps. The
+//! operator `?` hands on an empty [`Refused`], because an error is large, and many paths could
+//! return it.
 
 use core::cell::Cell;
 use core::fmt::{self, Write};
@@ -24,26 +25,26 @@ use crate::id::PartitionId;
 /// KiB aligned address, found 0x1234`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ManifestError {
-    /// Node path and property; cut off where it is longer than that.
+    /// Node path and property, cut off if they are too long.
     place: ArrayString<68>,
     expected: &'static str,
     found: Found,
 }
 
-/// Holds what was found in place of the expected.
+/// The value that was found in place of the expected one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
     /// Nothing: the property or node is missing.
     Nothing,
     /// A value of that many bytes.
     Bytes(usize),
-    /// Something else, that many bytes before the end of the block that is read.
+    /// An unexpected token, that many bytes before the end of the block that is read.
     BeforeEnd(usize),
     /// An address or a word, printed in hexadecimal.
     Number(u64),
     /// A count, printed in decimal.
     Count(u64),
-    /// A text, cut off where it is longer than that.
+    /// A text, cut off if it is too long.
     Text(ArrayString<16>),
     /// A range of memory.
     Range(PageRange<Pa>),
@@ -56,7 +57,7 @@ pub enum Found {
 }
 
 impl Found {
-    /// The beginning of a string property.
+    /// Returns the beginning of a string property.
     pub fn text(value: &[u8]) -> Self {
         let mut text = ArrayString::new();
         push_lossy(&mut text, value);
@@ -64,19 +65,19 @@ impl Found {
     }
 }
 
-/// How many there are, at least, where a list of `capacity` is full.
+/// Returns how many there are at least, if a list of `capacity` is full.
 pub(super) fn one_more(capacity: usize) -> Found {
     Found::Count(capacity.saturating_add(1) as u64)
 }
 
 impl ManifestError {
-    /// An error at a node path (`/device-regions/uart`) and property, or at another part of the
-    /// input such as `package header`.
+    /// Makes an error at a node path (`/device-regions/uart`) and property, or at another part of
+    /// the input such as `package header`.
     #[cold]
     #[inline(never)]
     pub fn new(node: &str, property: &str, expected: &'static str, found: Found) -> Self {
         let mut place = ArrayString::new();
-        // Both writes may be cut off: a name too long for the line is still found by its beginning.
+        // Both writes may be cut off: the beginning of a long name is enough to find it.
         push_lossy(&mut place, node.as_bytes());
         if !property.is_empty() {
             push_lossy(&mut place, b": ");
@@ -130,7 +131,7 @@ impl LimitText {
         }
     }
 
-    /// The text.
+    /// Returns the text.
     pub const fn as_str(&self) -> &str {
         match str::from_utf8(self.bytes.split_at(self.length).0) {
             Ok(text) => text,
@@ -139,7 +140,7 @@ impl LimitText {
     }
 }
 
-/// A `&'static str` of a text, a capacity and another text.
+/// Makes a `&'static str` of a text, a capacity and another text.
 macro_rules! limit_text {
     ($before:literal, $number:expr, $after:literal) => {{
         const TEXT: &$crate::manifest::error::LimitText =
@@ -152,10 +153,10 @@ pub(super) use limit_text;
 /// The result of a parser.
 pub(super) type Parsed<T> = Result<T, Refused>;
 
-/// A value or the tree itself is refused, for a reason that is in the [`Report`].
+/// The refusal of a value, or of the tree itself. The [`Report`] has the reason.
 pub(super) struct Refused(());
 
-/// Goes on behind a fault, which the [`Report`] has.
+/// Goes on after a fault, which the [`Report`] has.
 pub(super) fn go_on(parsed: Parsed<()>) {
     let (Ok(()) | Err(Refused(()))) = parsed;
 }
@@ -174,7 +175,7 @@ pub struct Fault<'a> {
     pub found: Found,
 }
 
-/// Where parsers and checks write down the faults of their input.
+/// The report that parsers and checks write the faults of their input to.
 pub struct Report<'l> {
     first: Cell<Option<ManifestError>>,
     listener: Option<&'l dyn Fn(&Fault)>,
@@ -195,7 +196,7 @@ impl<'l> Report<'l> {
         }
     }
 
-    /// Returns a report without faults that keeps the first and tells `listener` of every one.
+    /// Returns a report without faults that keeps the first and passes each one to `listener`.
     pub const fn telling(listener: &'l dyn Fn(&Fault)) -> Self {
         Self {
             first: Cell::new(None),
@@ -203,7 +204,7 @@ impl<'l> Report<'l> {
         }
     }
 
-    /// Returns whether nothing is noted.
+    /// Returns whether no fault is noted.
     pub fn is_good(&self) -> bool {
         let first = self.first.take();
         let good = first.is_none();
@@ -218,7 +219,7 @@ impl<'l> Report<'l> {
         self.first.take().map_or(Ok(()), Err)
     }
 
-    /// Notes a fault that was told already.
+    /// Notes a fault that the listener knows already.
     pub(super) fn put(&self, fault: ManifestError) {
         self.first.set(Some(fault));
     }

@@ -1,7 +1,7 @@
 //! The header of an SP package (SPKG version 1 and 2, as TF-A's `sptool` writes them).
 //!
-//! Packages come from a signed but still foreign file: no size or offset is used before it is
-//! checked against the memory that the package was given.
+//! Packages come from a file that is signed but not trusted: each size and offset is checked
+//! against the memory of the package before it is used.
 
 use core::fmt;
 
@@ -36,12 +36,12 @@ struct Piece {
     size: u32,
 }
 
-/// A package that has no room for what its manifest asks for.
+/// The lack of room in a package for what its manifest asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoRoom {
     /// `boot-info`: header and image leave too little between them.
     ForBootInfo,
-    /// `abort-action` 2: the package's memory does not hold it twice.
+    /// `abort-action` 2: the package's memory has no room for a second copy of the package.
     ForCopy,
 }
 
@@ -151,34 +151,34 @@ impl Package {
         Ok(package)
     }
 
-    /// Where the manifest starts, from the start of the package.
+    /// Returns the offset of the manifest in the package.
     pub fn manifest_offset(&self) -> u64 {
         self.manifest.offset.into()
     }
 
-    /// Bytes of the manifest, 1 to [`MAX_SP_MANIFEST`].
+    /// Returns the bytes of the manifest, 1 to [`MAX_SP_MANIFEST`].
     pub fn manifest_size(&self) -> usize {
         self.manifest.size as usize
     }
 
-    /// Where the image starts, from the start of the package.
+    /// Returns the offset of the image in the package.
     pub fn image_offset(&self) -> u64 {
         self.image.offset.into()
     }
 
-    /// Bytes of the image, at least 1.
+    /// Returns the bytes of the image, at least 1.
     pub fn image_size(&self) -> u64 {
         self.image.size.into()
     }
 
-    /// 1 or 2.
+    /// Returns the version, 1 or 2.
     pub fn version(&self) -> u32 {
         self.version
     }
 
-    /// Returns where the manifest is once there is room for boot information in front of it, which
-    /// is written over the header: packages of version 2 always have that room, others have their
-    /// manifest moved.
+    /// Returns the offset of the manifest that leaves room for boot information in front of it.
+    /// Boot information is written over the header: packages of version 2 always have room for
+    /// that, others have their manifest moved.
     ///
     /// Errors: the manifest would reach the image.
     pub fn offset_behind_boot_info(&self) -> Result<u64, NoRoom> {
@@ -193,9 +193,9 @@ impl Package {
     }
 
     /// Takes pages at the end of the partition's memory for a copy of the package, if the partition
-    /// is one that is restarted.
+    /// is to be restarted when it fails.
     ///
-    /// Errors: what the package has been loaded to, a region or the entry point lies there.
+    /// Errors: the package itself, a region, or the entry point lies there.
     pub fn reserve_copy(&self, config: &mut PartitionConfig) -> Result<(), NoRoom> {
         if config.abort_action != AbortAction::Restart {
             return Ok(());

@@ -1,12 +1,12 @@
 //! The manifest of one partition (`arm,ffa-manifest-1.0` and `-1.1`; FF-A v1.0 section 3.2 in
 //! TF-A's device tree binding).
 //!
-//! Each property is typed and checked on its own here, and against the others of the same manifest;
-//! [`super::validate`] compares with the rest of the system. Unknown properties are passed over:
-//! the binding grows.
+//! Each property is typed and checked here, by itself and against the others of the same manifest;
+//! [`super::validate`] compares it with the rest of the system. Unknown properties are ignored,
+//! because the binding grows.
 //!
-//! A property that asks for a feature which this SPMC does not have yet is noted and costs one
-//! warning, unless isolation would be weaker than the manifest says: then the partition is refused.
+//! A property that asks for a feature that this SPMC does not have is noted in a warning. If
+//! isolation would be weaker than the manifest says, the partition is refused.
 
 use arrayvec::ArrayVec;
 
@@ -35,8 +35,8 @@ const BOOT_ORDER_LAST: u32 = 0xffff;
 /// Says in errors what `stream-endpoint-ids` may hold.
 const STREAM_ENDPOINTS: &str = limit_text!("1 to ", MAX_STREAM_ENDPOINTS, " ids");
 
-/// Collects what the root node and its children say. What needs no further check is in `config`
-/// already.
+/// The contents of the root node and its children, while they are read. `config` has the values
+/// that need no further check.
 struct Draft<'a, 'c> {
     config: &'c mut PartitionConfig,
     format: Option<Format>,
@@ -66,8 +66,8 @@ struct Lifecycle {
 }
 
 /// Reads the manifest in `dtb` of the package that `entry` describes, leaves all that is wrong with
-/// it in `report`, and logs a warning for each property without effect. Where something is wrong,
-/// the configuration is what the rest says.
+/// it in `report`, and logs a warning for each property without effect. If there are errors, the
+/// configuration has what could be read.
 ///
 /// Wrong are: a device tree of another kind; a mandatory property missing; a value that the binding
 /// does not allow, that contradicts another or that asks for what this SPMC cannot isolate; more
@@ -75,12 +75,12 @@ struct Lifecycle {
 #[inline(never)]
 pub fn read<'a>(dtb: &'a [u8], entry: &PackageEntry, report: &'a Report<'a>) -> PartitionConfig {
     let mut config = initial(entry);
-    // A tree that is damaged is in the report.
+    // The report has the fault of a damaged tree.
     let _ = walk(dtb, entry, report, &mut config);
     config
 }
 
-/// Returns the values that hold where a manifest says nothing.
+/// Returns the values of a manifest that says nothing.
 #[inline]
 fn initial(entry: &PackageEntry) -> PartitionConfig {
     PartitionConfig {
@@ -159,7 +159,7 @@ impl<'a, 'c> Draft<'a, 'c> {
         }
     }
 
-    /// One child of the root node.
+    /// Reads one child of the root node.
     #[inline(never)]
     fn parse_node(&mut self, node: &Node<'a>) {
         let ignored = &mut self.ignored;
@@ -176,7 +176,7 @@ impl<'a, 'c> Draft<'a, 'c> {
         }
     }
 
-    /// One property of the root node.
+    /// Reads one property of the root node.
     fn set(&mut self, property: &Property) -> Parsed<()> {
         match property.name {
             "compatible" => self.format = Some(format(property)?),
@@ -242,7 +242,7 @@ impl<'a, 'c> Draft<'a, 'c> {
         Ok(())
     }
 
-    /// Properties that only add to the warnings.
+    /// Reads properties that have no effect but warnings.
     fn set_rare(&mut self, property: &Property) -> Parsed<()> {
         match property.name {
             "sri-interrupts-policy" => {
@@ -351,7 +351,8 @@ impl<'a, 'c> Draft<'a, 'c> {
                 root.missing(name, cell);
             }
         }
-        // What is missing is noted: anything that contradicts nothing may stand in its place.
+        // A missing value is noted as a fault. Any value that contradicts no other may stand in its
+        // place.
         let ffa_version = self.ffa_version.unwrap_or(Version::OWN);
         let vcpu_count = self.contexts.unwrap_or(1);
         let exception_level = self.exception_level.unwrap_or(ExceptionLevel::SEl1);
@@ -379,7 +380,7 @@ impl<'a, 'c> Draft<'a, 'c> {
         self.set_ns_interrupts(root);
         self.check_lifecycle(root, vcpu_count);
         if vcpu_count == 1 {
-            // A migratable context is never told of a PE that comes or goes.
+            // A migratable context gets no messages about PEs that go on or off.
             self.config.power_messages = PowerMessages::empty();
         }
         if let Some((node, rx, tx)) = self.rx_tx {
@@ -391,13 +392,13 @@ impl<'a, 'c> Draft<'a, 'c> {
         }
         self.check_stream_endpoints(root);
         self.config.ffa_version = ffa_version;
-        // Those on PEs that there is no room for never run.
+        // Contexts of PEs beyond the capacity never run.
         self.config.vcpu_count = vcpu_count.min(MAX_VCPUS as u16);
         self.config.exception_level = exception_level;
     }
 
-    /// Devices name stream endpoints that the partition is proxy for. What no device names has no
-    /// effect, whatever it is.
+    /// Checks that devices name stream endpoints whose proxy the partition is. An endpoint that no
+    /// device names has no effect.
     fn check_stream_endpoints(&mut self, root: &Node) {
         let config = &mut *self.config;
         let named = config
@@ -459,7 +460,7 @@ impl<'a, 'c> Draft<'a, 'c> {
             root.missing("lifecycle-support", "it together with abort-action");
         }
         if self.config.abort_action == AbortAction::Restart && vcpu_count != 1 {
-            // Contexts on other PEs cannot be stopped.
+            // The SPMC cannot stop contexts on other PEs.
             root.error(
                 "execution-ctx-count",
                 "1, as abort-action is 2 (restart)",
@@ -490,7 +491,7 @@ impl<'a, 'c> Draft<'a, 'c> {
         }
     }
 
-    /// One line for each thing that the manifest says without effect.
+    /// Logs one line for each property without effect.
     #[inline(never)]
     fn warn(&self, entry: &PackageEntry) {
         let name = &entry.name;
@@ -548,7 +549,7 @@ fn version(property: &Property) -> Parsed<Version> {
         .ok_or_else(|| property.error("a version from 1.0 to 1.2", Found::Number(word.into())))
 }
 
-/// The id that a partition asks for.
+/// Reads the id that a partition asks for.
 fn requested_id(property: &Property) -> Parsed<PartitionId> {
     let word = property.u32()?;
     let id = PartitionId(word as u16);
