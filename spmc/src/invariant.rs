@@ -62,7 +62,7 @@ impl Invariant {
 /// Counts since boot, of the whole image: most places that note something know no object. Nothing
 /// depends on their order, so they are no atomics of `sync`, which also keeps this file below all
 /// others.
-static BROKEN: Counts = Counts::NONE;
+static BROKEN: Counts = Counts::none();
 
 /// Logs how often invariants were broken, those that were.
 #[cold]
@@ -76,7 +76,9 @@ pub(crate) fn report() {
 struct Counts([AtomicU32; Invariant::ALL.len()]);
 
 impl Counts {
-    const NONE: Self = Self([const { AtomicU32::new(0) }; Invariant::ALL.len()]);
+    const fn none() -> Self {
+        Self([const { AtomicU32::new(0) }; Invariant::ALL.len()])
+    }
 
     /// Counts one more, up to the largest number. Returns whether it is the first of its kind.
     fn note(&self, kind: Invariant) -> bool {
@@ -102,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_first_of_each_kind_is_told_from_the_others() {
-        let counts = Counts::NONE;
+        let counts = Counts::none();
         assert_eq!(counts.broken().count(), 0);
         assert!(counts.note(Invariant::Bounds));
         assert!(!counts.note(Invariant::Bounds));
@@ -113,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_count_does_not_wrap_and_be_the_first_again() {
-        let counts = Counts::NONE;
+        let counts = Counts::none();
         counts.0[Invariant::Bounds as usize].store(u32::MAX, Ordering::Relaxed);
         assert!(!counts.note(Invariant::Bounds));
         assert!(!counts.note(Invariant::Bounds));
