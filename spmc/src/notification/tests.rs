@@ -247,8 +247,9 @@ fn vms_come_and_go() {
     let all = Notifications::new();
     let directory = &Directory::new();
     assert_eq!(all.create(VM1, 0), Err(FfaError::InvalidParameters));
-    assert_eq!(all.create(VM1, 33), Err(FfaError::NoMemory));
-    all.create(VM1, 32).unwrap();
+    let most = MAX_NOTIFIED_VCPUS as u32;
+    assert_eq!(all.create(VM1, most + 1), Err(FfaError::NoMemory));
+    all.create(VM1, most).unwrap();
     all.destroy(VM1).unwrap();
     assert_eq!(all.destroy(VM1), Err(FfaError::Denied));
     for id in 0..MAX_NOTIFIED_VMS as u16 {

@@ -131,8 +131,6 @@ functions! {
     DIRECT_REQ2 = 0xc400_0000 + 0x8d;
     /// `FFA_MSG_SEND_DIRECT_RESP2`
     DIRECT_RESP2 = 0xc400_0000 + 0x8e;
-    /// `FFA_NS_RES_INFO_GET`
-    NS_RES_INFO_GET = 0xc400_0000 + 0x8f;
     /// `FFA_ABORT` (32-bit)
     ABORT_32 = 0x8400_0000 + 0x90;
     /// `FFA_ABORT` (64-bit)

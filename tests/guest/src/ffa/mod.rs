@@ -105,7 +105,6 @@ pub mod id {
     pub const EL3_INTR_HANDLE: u32 = 0x8400_008c;
     pub const DIRECT_REQ2: u32 = 0xc400_008d;
     pub const DIRECT_RESP2: u32 = 0xc400_008e;
-    pub const NS_RES_INFO_GET: u32 = 0xc400_008f;
     pub const ABORT_32: u32 = 0x8400_0090;
     pub const ABORT_64: u32 = 0xc400_0090;
     /// An id of the FF-A range that no version defines.

@@ -64,7 +64,8 @@ fn try_function(id: u64, origin: Origin, version: Version, mut call: impl FnMut(
     assert_eq!(
         is_there(answer),
         row.is_for(origin, version),
-        "{id:#x} from {origin:?} at {version}"
+        "{id:#x} from {origin:?} at {version}: left is what the SPMC serves (an arm in \
+         spmc/src/dispatch), right what its row in call_table.rs says"
     );
     let is_denied = DENIED_AT_S_EL1.contains(&id) && answer.error() == Some(DENIED);
     let is_kept = NOT_TOLD.contains(&id) && origin == Origin::NormalWorld;
@@ -177,7 +178,11 @@ fn the_document_says_what_the_table_says() {
     }
     let functions = functions();
     for (name, row) in &functions {
-        assert_eq!(documented.get(name), Some(row), "{name}");
+        assert_eq!(
+            documented.get(name),
+            Some(row),
+            "{name}: left is its row in docs/support.md, right what call_table.rs says"
+        );
     }
     for name in documented.keys() {
         assert!(
