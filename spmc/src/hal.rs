@@ -13,8 +13,8 @@ use crate::ffa::SmcFrame;
 use crate::manifest::config::{DeviceInterrupt, ExceptionLevel};
 use crate::mm;
 
-/// One translation table: 512 descriptors, one page. Atomic because the walker of another PE reads
-/// while we write.
+/// One translation table: 512 descriptors in one page. The descriptors are atomic because the table
+/// walker of another PE may read while this PE writes.
 #[repr(C, align(4096))]
 pub struct Table(pub [AtomicU64; 512]);
 
@@ -27,18 +27,18 @@ impl Table {
     pub const EMPTY: Self = Self([const { AtomicU64::new(0) }; 512]);
 }
 
-/// A physical access that the memory system refused (a granule protection fault, no memory there).
+/// The memory system refused a physical access: a granule protection fault, or no memory there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AccessFault;
 
 /// The translation that a partition runs under.
 ///
-/// VMIDs and ASIDs tag TLB entries. No two partitions have the same number, as either of them; it
-/// is never 0, and below 256.
+/// VMIDs and ASIDs tag TLB entries. Each partition has one number, used as its VMID or its ASID,
+/// that no other partition has. The number is never 0, and below 256.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Regime {
-    /// Stage 2 of an S-EL1 partition. A root is one table, or as many one behind the other as
-    /// [`Hal::IPA_BITS`] asks for, aligned to all of them.
+    /// Stage 2 of an S-EL1 partition. A root consists of one table, or of as many consecutive
+    /// tables as [`Hal::IPA_BITS`] requires, and is aligned to its whole size.
     Stage2 {
         /// VMID.
         vmid: u16,
@@ -47,7 +47,7 @@ pub enum Regime {
         /// Root of the Non-secure IPA space (VTTBR_EL2), which is not 0.
         non_secure: Pa,
     },
-    /// Stage 1 of the EL2&0 regime, for an S-EL0 partition. Pages of both worlds are in its tables.
+    /// Stage 1 of the EL2&0 regime, for an S-EL0 partition. Its tables map pages of both worlds.
     Stage1 {
         /// ASID.
         asid: u16,
@@ -56,18 +56,18 @@ pub enum Regime {
     },
 }
 
-/// A [`Regime`] without a discriminant: it is loaded for each message, and all zero where there is
-/// no partition.
+/// A [`Regime`] without a discriminant, because it is loaded for each message. All fields are zero
+/// where there is no partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Roots {
     tag: u16,
     first: Pa,
-    /// 0 for stage 1.
+    /// The Non-secure root, or 0 for stage 1.
     second: Pa,
 }
 
 impl Roots {
-    /// Stands for the translation of nobody.
+    /// Roots that belong to no partition.
     pub const NONE: Self = Self {
         tag: 0,
         first: Pa::new(0),
@@ -115,7 +115,7 @@ impl Roots {
         self.tag
     }
 
-    /// Returns the root of the tables that pages of `world` are in.
+    /// Returns the root of the tables that map pages of `world`.
     pub const fn of(&self, world: World) -> Pa {
         match (self.regime(), world) {
             (Regime::Stage2 { secure, .. }, World::Secure) => secure,
@@ -125,31 +125,31 @@ impl Roots {
     }
 }
 
-/// A stream of DMA transactions, as one SMMU tells it from others.
+/// A stream of DMA transactions, as an SMMU identifies it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Stream {
-    /// The SMMU, by the number that manifests give it.
+    /// The number of the SMMU in manifests.
     pub smmu: u32,
-    /// Stream id.
+    /// The stream id.
     pub id: u32,
 }
 
-/// There is no such SMMU, it does not know the stream, or it cannot translate it.
+/// There is no such SMMU, or it does not know the stream or cannot translate it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoSuchStream;
 
 /// Selects the translations of a partition that all PEs must forget.
 #[derive(Clone, Copy, Debug)]
 pub enum TlbScope<'a> {
-    /// Everything under the VMID, both IPA spaces: translations, those that combine two stages, and
-    /// where tables of any level lie.
+    /// Everything that is tagged with the VMID, for both IPA spaces: translations, combined
+    /// translations of both stages, and the addresses of tables of any level.
     All,
-    /// The translations of these ranges of the named IPA space. What is known of tables may stay:
-    /// none has been taken out.
+    /// The translations of these ranges of the named IPA space. Cached addresses of tables may
+    /// stay, because no table was taken out.
     Ranges(&'a [(World, PageRange<Ipa>)]),
 }
 
-/// How a call of a partition came in.
+/// The instruction by which a partition made a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Conduit {
     /// `HVC` from S-EL1.
@@ -160,7 +160,7 @@ pub enum Conduit {
     Svc,
 }
 
-/// Classifies a faulting access.
+/// The kind of a faulting access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// Data read.
@@ -171,36 +171,36 @@ pub enum Access {
     Execute,
 }
 
-/// Why the access faulted.
+/// The reason why an access faulted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FaultKind {
-    /// No valid descriptor.
+    /// There is no valid descriptor.
     Translation,
-    /// The descriptor does not permit it.
+    /// The descriptor does not permit the access.
     Permission,
     /// The address is beyond the input size.
     AddressSize,
-    /// The memory system refused it.
+    /// The memory system refused the access.
     External,
     /// Any other fault status code.
     Other(u8),
 }
 
-/// A fault that the SPMC's tables caused (stage 2; stage 1 of an S-EL0 partition) or an external
-/// abort, decoded from ESR, FAR and HPFAR.
+/// A fault that the SPMC's tables caused (stage 2, or stage 1 of an S-EL0 partition), or an
+/// external abort, decoded from ESR, FAR and HPFAR.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// The access that was attempted.
     pub access: Access,
-    /// Why it failed.
+    /// The reason why the access failed.
     pub kind: FaultKind,
     /// The address that the partition used.
     pub va: u64,
-    /// The faulting page's IPA where the architecture reports one.
+    /// The IPA of the faulting page, where the architecture reports it.
     pub ipa: Option<Ipa>,
-    /// The fault arose on the partition's own stage-1 table walk.
+    /// Set if the partition's own stage 1 table walk faulted.
     pub on_walk: bool,
-    /// The instruction.
+    /// The address of the instruction.
     pub pc: u64,
 }
 
@@ -229,74 +229,76 @@ impl fmt::Display for Fault {
     }
 }
 
-/// When the schedule receiver interrupt is raised.
+/// The time at which the schedule receiver interrupt is raised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SriTime {
-    /// At once; it may preempt the partition that runs.
+    /// At once: the interrupt may preempt the partition that runs.
     Now,
-    /// When this PE goes back to the Normal world.
+    /// When this PE returns to the Normal world.
     OnReturn,
 }
 
-/// Why a vCPU stopped running.
+/// The reason why a vCPU stopped running.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
-    /// A call; its registers are in the context, which already points behind the call instruction.
+    /// A call. Its registers are in the context, whose PC already points behind the call
+    /// instruction.
     Call(Conduit),
     /// A fault that the partition's own stage 1 did not cause.
     Fault(Fault),
-    /// An instruction that a partition may not use here (system register, SVE, ...); the raw
-    /// syndrome and its address.
+    /// An instruction that a partition may not use here (system register, SVE, ...).
     Trap {
-        /// ESR_EL2.
+        /// The raw syndrome (ESR_EL2).
         syndrome: u64,
-        /// The instruction.
+        /// The address of the instruction.
         pc: u64,
     },
-    /// A Non-secure interrupt is pending and the partition's policy lets it preempt.
+    /// A Non-secure interrupt is pending, and the partition's policy lets the interrupt preempt it.
     NonSecureInterrupt,
-    /// A Secure interrupt is pending, or another PE wants this one to look again
+    /// A Secure interrupt is pending, or another PE asked this PE to check for work
     /// ([`Hal::look_again_elsewhere`]).
     SecureInterrupt,
-    /// The EL1 physical timer of the loaded context.
+    /// The EL1 physical timer of the loaded context changed its state.
     Timer {
-        /// It expired. Said once until the context writes to it; that takes the expiry back.
+        /// Set if the timer expired, which is reported once until the context writes to the timer.
+        /// Clear if the context wrote to an expired timer, which withdraws the expiry.
         expired: bool,
     },
-    /// The watchdog armed by [`Hal::start_watchdog`] expired.
+    /// The watchdog that [`Hal::start_watchdog`] armed expired.
     Watchdog,
 }
 
 /// The saved execution state of one vCPU.
 pub trait Context: Send {
-    /// A context that has never run; all zero so that it costs nothing in the image.
+    /// A context that has never run. Every byte is zero, so that it takes no space in the image.
     const NEW: Self;
-    /// x0 to x30.
+    /// Returns x0 to x30.
     fn gprs(&self) -> &[u64; 31];
-    /// x0 to x30.
+    /// Returns x0 to x30 for writing.
     fn gprs_mut(&mut self) -> &mut [u64; 31];
-    /// The address of the next instruction.
+    /// Returns the address of the next instruction.
     fn pc(&self) -> u64;
 }
 
-/// Where translation tables lie in physical memory: two pieces at most, as a manifest can add one.
+/// The places of translation tables in physical memory: at most two pieces, as a manifest can add
+/// one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TablePlaces {
     /// The first table.
     pub first: Pa,
-    /// Tables that lie one behind the other from `first` on.
+    /// The number of consecutive tables from `first` on.
     pub count: usize,
     /// The table with the index `count`; the others follow it.
     pub more: Pa,
 }
 
-/// Why [`Hal::add_tables`] adds nothing.
+/// The reason why [`Hal::add_tables`] adds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TableMemoryError {
     /// No memory answers there.
     Unreadable,
-    /// The tables that are there already have no room for those by which EL2 itself reaches so
-    /// much.
+    /// The tables that exist already have no room for those through which EL2 itself would reach so
+    /// much memory.
     TooMuch,
 }
 
@@ -314,24 +316,24 @@ pub trait Hal: Sync + Sized {
     /// Saved execution state of a vCPU.
     type Context: Context;
 
-    /// log2 of the IPA space that stage 2 translates, 39 to 43: no partition is given, lent or
-    /// shared what lies above. A root has a page for each 512 GiB.
+    /// The width of the IPA space that stage 2 translates, 39 to 43 bits. No partition can own or
+    /// borrow memory above it. A root has one table for each 512 GiB.
     const IPA_BITS: u32 = mm::TABLE_BITS;
 
-    /// Prepares a context for its first entry at `pc`: EL1h, interrupts masked, MMU off, all
-    /// general-purpose and system registers at their reset values, VMPIDR = `vcpu_index`; or EL0t,
-    /// with the MMU on, SP and all other registers 0.
+    /// Prepares a context for its first entry at `pc`. S-EL1 starts at EL1h with interrupts masked,
+    /// the MMU off, all general-purpose and system registers at their reset values, and VMPIDR =
+    /// `vcpu_index`. S-EL0 starts at EL0t with the MMU on, and with SP and all other registers 0.
     fn reset(&self, context: &mut Self::Context, level: ExceptionLevel, pc: u64, vcpu_index: u16);
 
-    /// Puts a context on this PE, displacing (and keeping) the Normal world's EL1 state if that is
-    /// still there. With `mask_non_secure`, Non-secure interrupts stay pending until [`Hal::save`].
+    /// Loads a context on this PE. If the Normal world's EL1 state is still loaded, it is saved
+    /// first. With `mask_non_secure`, Non-secure interrupts stay pending until [`Hal::save`].
     fn load(&self, context: &mut Self::Context, roots: &Roots, mask_non_secure: bool);
 
-    /// Runs the loaded context until it stops. The same context may be run again without loading it
-    /// anew.
+    /// Runs the loaded context until it stops. The context may be run again without being loaded
+    /// again.
     fn run(&self, context: &mut Self::Context) -> Exit;
 
-    /// Takes the loaded context off this PE; afterwards it may be loaded on any PE.
+    /// Saves the loaded context, after which it may be loaded on any PE.
     fn save(&self, context: &mut Self::Context);
 
     /// Returns a monotonic timestamp; the unit is the platform's.
@@ -340,16 +342,15 @@ pub trait Hal: Sync + Sized {
     /// Converts milliseconds to the unit of [`Hal::now`].
     fn ticks(&self, milliseconds: u32) -> u64;
 
-    /// Makes the loaded context, of S-EL1, take `fault` as an abort at its own exception vector.
-    /// Returns `false`, with nothing changed, if it cannot: it faulted on that very vector.
+    /// Makes the loaded S-EL1 context take `fault` as an abort at its own exception vector. Returns
+    /// `false`, with nothing changed, if the context cannot: it faulted on that very vector.
     fn inject_abort(&self, context: &mut Self::Context, fault: &Fault) -> bool;
 
-    /// Makes the loaded context, of S-EL1, take an Undefined Instruction exception. Returns
-    /// `false`, with nothing changed, if it cannot.
+    /// Makes the loaded S-EL1 context take an Undefined Instruction exception. Returns `false`,
+    /// with nothing changed, if the context cannot.
     fn inject_undefined(&self, context: &mut Self::Context) -> bool;
 
-    /// Interrupts [`Hal::run`] on this PE with [`Exit::Watchdog`] once [`Hal::now`] has come to
-    /// `end`.
+    /// Makes [`Hal::run`] on this PE stop with [`Exit::Watchdog`] once [`Hal::now`] reaches `end`.
     fn start_watchdog(&self, end: u64);
 
     /// Undoes [`Hal::start_watchdog`].
@@ -358,41 +359,42 @@ pub trait Hal: Sync + Sized {
     /// Makes [`SCHEDULE_RECEIVER`](crate::own_interrupts::SCHEDULE_RECEIVER) pending on this PE.
     fn raise_schedule_receiver(&self, time: SriTime);
 
-    /// Shows the loaded context a virtual IRQ or FIQ, until the next call or [`Hal::save`].
+    /// Presents a virtual IRQ or FIQ to the loaded context, until the next call or [`Hal::save`].
     fn signal(&self, context: &mut Self::Context, irq: bool, fiq: bool);
 
-    /// Acknowledges the Secure Group 1 interrupt of highest priority that is pending on this PE and
-    /// drops its priority. It stays active. Never returns the platform's own; `None` if there is no
-    /// other.
+    /// Acknowledges the Secure Group 1 interrupt of the highest priority that is pending on this
+    /// PE, and drops its priority. The interrupt stays active. The platform's own interrupts are
+    /// never returned; `None` if no other is pending.
     fn acknowledge_interrupt(&self) -> Option<u32>;
 
-    /// Lets an acknowledged interrupt come again, of this PE if it is private. Nothing happens if
-    /// it is not active.
+    /// Deactivates an acknowledged interrupt, on this PE if the interrupt is private. An interrupt
+    /// that is not active is left alone.
     fn deactivate_interrupt(&self, id: u32);
 
-    /// Makes a partition's interrupt a Secure Group 1 interrupt with the priority, trigger and
-    /// target that its manifest says, disabled, neither active nor, if it is an edge, pending. On
-    /// this PE if it is private or names no target. Returns whether there is such an interrupt.
+    /// Configures a partition's interrupt as a Secure Group 1 interrupt with the priority, trigger
+    /// and target of its manifest. The interrupt is left disabled and inactive; an edge-triggered
+    /// one is not pending either. It is configured on this PE if it is private or names no target.
+    /// Returns whether the interrupt exists.
     fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool;
 
-    /// Enables or disables an interrupt, on this PE if it is private.
+    /// Enables or disables an interrupt, on this PE if the interrupt is private.
     fn enable_interrupt(&self, id: u32, enable: bool);
 
-    /// Routes a shared interrupt to the PE with that affinity. Returns whether that can be done.
+    /// Routes a shared interrupt to the PE with that affinity. Returns whether that is possible.
     fn route_interrupt(&self, id: u32, affinity: u64) -> bool;
 
-    /// Routes a shared interrupt that is routed to the PE with the affinity `from` to the one with
-    /// the affinity `to`. Returns whether it was routed to `from`.
+    /// Routes a shared interrupt from the PE with the affinity `from` to the PE with the affinity
+    /// `to`. Returns whether the interrupt was routed to `from`.
     fn move_interrupt(&self, id: u32, from: u64, to: u64) -> bool;
 
-    /// Stops all other PEs, partitions with [`Exit::SecureInterrupt`] and the Normal world with
+    /// Stops all other PEs: partitions by [`Exit::SecureInterrupt`], and the Normal world by
     /// `FFA_INTERRUPT`.
     fn look_again_elsewhere(&self);
 
-    /// Stops the next user of this PE, a partition or the Normal world, in the same way.
+    /// Stops whatever runs next on this PE, a partition or the Normal world, in the same way.
     fn look_again_here(&self);
 
-    /// Stops the Normal world on this PE with `FFA_INTERRUPT` as soon as it has the PE back.
+    /// Stops the Normal world on this PE by `FFA_INTERRUPT` as soon as it gets the PE back.
     fn look_again_on_return(&self);
 
     /// Copies from physical memory into `to`. The range may start anywhere and cross pages.
@@ -401,57 +403,58 @@ pub trait Hal: Sync + Sized {
     /// Copies `from` to physical memory.
     fn write(&self, world: World, to: Pa, from: &[u8]) -> Result<(), AccessFault>;
 
-    /// Fills pages with zeros and makes that visible to every observer (clean to the point of
+    /// Fills pages with zeros and makes the zeros visible to every observer (clean to the point of
     /// coherency).
     fn zero(&self, world: World, range: PageRange<Pa>) -> Result<(), AccessFault>;
 
-    /// Makes `range` visible to observers without caches and to instruction fetch: clean to the
-    /// point of coherency, and drop stale instructions.
+    /// Makes `range` visible to observers without caches and to instruction fetch: cleans it to the
+    /// point of coherency, and drops stale instructions.
     fn clean(&self, world: World, from: Pa, bytes: u64);
 
-    /// Returns whether a partition at S-EL0 can be kept from what it must not do on this system. If
-    /// not, none is started.
+    /// Returns whether this system can confine partitions at S-EL0. If not, no such partition is
+    /// started.
     fn confines_s_el0(&self) -> bool {
         true
     }
 
-    /// Storage of all translation tables that the engine hands out; all zero at boot.
+    /// Returns all translation tables that the engine hands out. Every byte is zero at boot.
     fn tables(&self) -> &[Table];
 
-    /// Returns where [`Hal::tables`] lie in physical memory.
+    /// Returns the places of [`Hal::tables`] in physical memory.
     fn table_places(&self) -> &TablePlaces;
 
-    /// Puts the pages of `range`, zeroed, behind those of [`Hal::tables`]. It is Secure memory that
-    /// nobody uses. Called once at most, before anything asks for the tables. On an error nothing
-    /// has changed.
+    /// Appends the pages of `range`, zeroed, to [`Hal::tables`]. The range is Secure memory that
+    /// nobody uses. Called at most once, before the tables are used. On an error nothing has
+    /// changed.
     fn add_tables(&self, range: PageRange<Pa>) -> Result<(), TableMemoryError>;
 
-    /// Returns the last entry that each root table of the EL2&0 regime must have: by it EL2 finds
-    /// itself when an S-EL0 partition stops.
+    /// Returns the last entry that each root table of the EL2&0 regime must have. EL2 needs the
+    /// entry to reach its own memory when an S-EL0 partition stops.
     fn el2_entry(&self) -> u64;
 
     /// Makes table updates visible to translation walks (DSB) and invalidates stale translations on
-    /// all PEs. Returns when no PE can use them any more.
+    /// all PEs. On return, no PE can use them any more.
     fn invalidate_stage2(&self, roots: &Roots, scope: TlbScope<'_>);
 
     /// Makes table updates that only turn invalid descriptors into valid ones visible to
     /// translation walks (DSB).
     fn publish_tables(&self);
 
-    /// Sends all transactions of `stream` through the tables under `roots` from now on, and lets
-    /// [`Hal::invalidate_stage2`] of these roots reach what the SMMU keeps. A stream that is not
-    /// attached is blocked: its transactions abort, they do not pass untranslated.
+    /// Translates all transactions of `stream` through the tables under `roots` from now on.
+    /// [`Hal::invalidate_stage2`] of these roots then also invalidates what the SMMU has cached. A
+    /// stream that is not attached is blocked: its transactions abort instead of passing
+    /// untranslated.
     fn attach_stream(&self, stream: Stream, roots: &Roots) -> Result<(), NoSuchStream>;
 
-    /// Undoes [`Hal::attach_stream`]: the stream is blocked again. When it returns, no transaction
-    /// of the stream that was under way can reach memory any more. Nothing happens if it was never
-    /// attached.
+    /// Undoes [`Hal::attach_stream`]: the stream is blocked again. On return, no transaction of the
+    /// stream that was under way can reach memory any more. A stream that was never attached is
+    /// left alone.
     fn detach_stream(&self, stream: Stream);
 
-    /// MPIDR affinity of the PE that this runs on: Aff3:Aff2:Aff1:Aff0 as in a device tree `reg`.
+    /// Returns the MPIDR affinity of this PE: Aff3:Aff2:Aff1:Aff0, as in `reg` of a device tree.
     fn affinity(&self) -> u64;
 
-    /// Makes a fast call of EL3 for the loaded context, with x0 to x17 in `call`, where EL3 leaves
-    /// its answer (SMCCC 1.2).
+    /// Makes a fast call to EL3 for the loaded context. `call` has x0 to x17, and receives the
+    /// answer of EL3 (SMCCC 1.2).
     fn call_el3(&self, call: &mut SmcFrame);
 }

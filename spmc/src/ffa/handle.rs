@@ -4,8 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::SmcFrame;
 
-/// A 64-bit handle of a memory region, as descriptors carry it. Registers carry its halves, the low
-/// one first.
+/// A 64-bit handle of a memory region. Descriptors carry it as one number, and registers as two
+/// halves, the low one first.
 #[derive(
     FromBytes, IntoBytes, KnownLayout, Immutable, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug,
 )]
@@ -13,10 +13,10 @@ use super::SmcFrame;
 pub struct Handle(u64);
 
 impl Handle {
-    /// Zero, which names no region: a sender leaves the handle to the SPMC.
+    /// Zero, which names no region. A sender puts it where the SPMC is to choose the handle.
     pub const NONE: Self = Self(0);
 
-    /// Makes a handle of all its bits.
+    /// Makes a handle from all its bits.
     pub const fn new(bits: u64) -> Self {
         Self(bits)
     }
@@ -31,12 +31,12 @@ impl Handle {
         Self::from_halves([frame.w(1) as u64, frame.w(2) as u64])
     }
 
-    /// Puts a handle together from its low and its high half, each below 2^32.
+    /// Joins the low half and the high half, each below 2^32.
     pub const fn from_halves([low, high]: [u64; 2]) -> Self {
         Self(high << 32 | low)
     }
 
-    /// Returns the low and the high half.
+    /// Returns the low half and the high half.
     pub const fn halves(self) -> [u64; 2] {
         [self.0 & 0xffff_ffff, self.0 >> 32]
     }

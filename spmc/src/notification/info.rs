@@ -1,8 +1,8 @@
 //! The result of `FFA_NOTIFICATION_INFO_GET` (FF-A v1.1 section 16.7): lists of 16-bit ids, packed
 //! into registers.
 //!
-//! A list is the id of a receiver, followed by the ids of those of its vCPUs that have
-//! notifications of their own.
+//! A list is the id of a receiver, followed by the ids of its vCPUs that have notifications of
+//! their own.
 
 use arrayvec::ArrayVec;
 
@@ -10,23 +10,23 @@ use crate::ffa::{Answer, function};
 use crate::id::PartitionId;
 use crate::invariant::Invariant;
 
-/// Ids that x3 to x7 hold.
+/// The number of ids that x3 to x7 hold.
 const MAX_IDS: usize = 20;
 
-/// The lists while they are being made.
+/// The lists while they are being built.
 pub struct InfoList {
     is_64: bool,
     ids: ArrayVec<u16, MAX_IDS>,
     lists: u64,
-    /// Two bits for each list.
+    /// The number of vCPUs in each list, in two bits for each.
     counts: u64,
 }
 
 impl InfoList {
-    /// vCPUs in one list.
+    /// The largest number of vCPUs in one list.
     pub const MAX_VCPUS: usize = 3;
 
-    /// Begins with no lists, for the 32- or the 64-bit form of the call.
+    /// Begins without lists, for the 32-bit or the 64-bit form of the call.
     pub fn new(is_64: bool) -> Self {
         Self {
             is_64,
@@ -36,7 +36,7 @@ impl InfoList {
         }
     }
 
-    /// Returns how many ids there is room for: 16 bits each in five registers.
+    /// Returns how many more ids fit: each takes 16 bits, and there are five registers.
     fn room(&self) -> usize {
         let capacity = if self.is_64 { MAX_IDS } else { MAX_IDS / 2 };
         capacity.saturating_sub(self.ids.len())
@@ -47,15 +47,15 @@ impl InfoList {
         self.room().saturating_sub(1).min(Self::MAX_VCPUS)
     }
 
-    /// Adds the list of `receiver` with those vCPUs, at most [`Self::MAX_VCPUS`]; `false` if there
-    /// is no room for it.
+    /// Adds the list of `receiver` with these vCPUs, at most [`Self::MAX_VCPUS`]. Returns `false`
+    /// if the list does not fit.
     pub fn push(&mut self, receiver: PartitionId, vcpus: &[u16]) -> bool {
         if vcpus.len() >= self.room() || vcpus.len() > Self::MAX_VCPUS {
             return false;
         }
         let pushed = self.ids.try_push(receiver.0).is_ok();
         Invariant::Capacity.expect(pushed && self.ids.try_extend_from_slice(vcpus).is_ok());
-        // At most ten lists in the 32-bit form, so that all counts lie in the register.
+        // The 32-bit form has at most ten lists, so the counts of all lists fit into w2.
         let shift = self.lists.saturating_mul(2) as u32;
         self.counts |= (vcpus.len() as u64).checked_shl(shift).unwrap_or(0);
         self.lists = self.lists.saturating_add(1);

@@ -1,16 +1,16 @@
-//! Notifications (FF-A v1.1 chapter 10): which receivers there are, what is pending for them, and
-//! what their scheduler has been told.
+//! Notifications (FF-A v1.1 chapter 10): which receivers there are, which notifications are pending
+//! for them, and which of these have been reported to the scheduler.
 //!
-//! Each receiver, a partition or a VM, has a slot with a lock of its own; no lock covers two of
-//! them. A slot's lock is the last in the order of locks: nothing else is taken while it is held.
-//! The word that all slots share is atomic: which slots have something that
-//! `FFA_NOTIFICATION_INFO_GET` has not told yet.
+//! Each receiver, a partition or a VM, has a slot with a lock of its own; no lock covers two slots.
+//! A slot's lock is the last in the order of locks: no other lock is taken while it is held. All
+//! slots share one atomic word. It says which slots have news, that is, notifications that
+//! `FFA_NOTIFICATION_INFO_GET` has not reported yet.
 //!
 //! No state records that the schedule receiver interrupt was raised. The interrupt is raised
-//! whenever a notification becomes pending, or is set again, that the scheduler has not been told
-//! of. So an interrupt that is lost with its PE is followed by another one.
+//! whenever a notification becomes pending, or is set again, and has not been reported to the
+//! scheduler. So if an interrupt is lost with its PE, another one follows.
 //!
-//! Nothing here knows registers or states of execution contexts, and nothing here runs a partition.
+//! This module knows neither registers nor states of execution contexts, and runs no partition.
 
 mod info;
 mod receiver;
@@ -31,7 +31,7 @@ use crate::vcpu_set::VcpuSet;
 const SLOTS: usize = MAX_PARTITIONS + MAX_NOTIFIED_VMS;
 const _: () = assert!(SLOTS <= u32::BITS as usize);
 
-/// Set in the key of a slot that is in use, together with the id.
+/// Marks the key of a slot that is in use; the other bits are the id.
 const USED: u32 = 1 << 16;
 
 struct Slot {
@@ -40,17 +40,17 @@ struct Slot {
     receiver: Mutex<Receiver>,
 }
 
-/// All receivers. All zero at boot.
+/// All receivers. Every byte is zero at boot.
 pub struct Notifications {
-    /// Partitions by index, then VMs in any order.
+    /// Slots of partitions, by index, then slots of VMs in any order.
     slots: [Slot; SLOTS],
-    /// Held while a VM gets or loses its slot, so that none gets two.
+    /// Held while a VM gets or loses its slot, so that no VM gets two slots.
     registry: Mutex<()>,
-    /// A bit for each slot that has news. Set and cleared with the slot's lock held.
+    /// One bit for each slot, set if the slot has news. Written with the slot's lock held.
     news: AtomicU32,
 }
 
-/// A receiver, locked.
+/// A receiver whose lock is held.
 pub struct Locked<'n> {
     receiver: MutexGuard<'n, Receiver>,
     news: &'n AtomicU32,
@@ -58,7 +58,7 @@ pub struct Locked<'n> {
 }
 
 impl Locked<'_> {
-    /// Does something to the receiver, and notes whether that leaves news.
+    /// Applies `action` to the receiver, and records whether the receiver has news afterwards.
     pub fn with<T>(&mut self, action: impl FnOnce(&mut Receiver) -> T) -> T {
         let result = action(&mut self.receiver);
         let bit = 1_u32 << self.slot;
@@ -70,19 +70,19 @@ impl Locked<'_> {
         result
     }
 
-    /// Returns whether `FFA_NOTIFICATION_INFO_GET` has something to tell of the receiver.
+    /// Returns whether `FFA_NOTIFICATION_INFO_GET` has something to report for the receiver.
     pub fn has_news(&self) -> bool {
         self.receiver.has_news()
     }
 
-    /// Returns the vCPUs that would get something by `FFA_NOTIFICATION_GET`.
+    /// Returns the vCPUs for which `FFA_NOTIFICATION_GET` would return notifications.
     pub fn pending_on(&self) -> VcpuSet {
         self.receiver.pending_on()
     }
 }
 
 impl Notifications {
-    /// Nobody can be notified.
+    /// Creates the table without receivers.
     pub const fn new() -> Self {
         Self {
             slots: [const {
@@ -96,25 +96,26 @@ impl Notifications {
         }
     }
 
-    /// Lets the partition at `index` receive notifications, in that many execution contexts.
+    /// Lets the partition at `index` receive notifications in `vcpus` execution contexts.
     pub fn enable_partition(&self, index: usize, id: PartitionId, vcpus: u16) {
         if let Some(slot) = self.slots.get(index) {
             slot.fill(id, vcpus);
         }
     }
 
-    /// Forgets a partition that failed: it gets no notifications, and the scheduler is not told of
-    /// those that are pending.
+    /// Removes a partition that failed: it gets no more notifications, and those that are pending
+    /// for it are no longer reported to the scheduler.
     pub fn bury(&self, directory: &Directory, id: PartitionId) {
         if let Some(mut locked) = self.receiver(directory, id) {
             self.empty(&mut locked);
         }
     }
 
-    /// `FFA_NOTIFICATION_BITMAP_CREATE`: lets the VM `id` receive notifications in `vcpus` vCPUs.
+    /// Handles `FFA_NOTIFICATION_BITMAP_CREATE`: lets the VM `id` receive notifications in `vcpus`
+    /// vCPUs.
     ///
-    /// `INVALID_PARAMETERS` without vCPUs, `DENIED` if it can already, `NO_MEMORY` for more vCPUs
-    /// or VMs than there is room for.
+    /// `INVALID_PARAMETERS` for no vCPUs, `DENIED` if the VM has a bitmap already, `NO_MEMORY` for
+    /// more vCPUs or VMs than there is room for.
     pub fn create(&self, id: PartitionId, vcpus: u32) -> Result<()> {
         if vcpus == 0 {
             return Err(FfaError::InvalidParameters);
@@ -136,8 +137,8 @@ impl Notifications {
         Ok(())
     }
 
-    /// `FFA_NOTIFICATION_BITMAP_DESTROY`. `DENIED` if the VM has no bitmap, or something is pending
-    /// for it.
+    /// Handles `FFA_NOTIFICATION_BITMAP_DESTROY`. `DENIED` if the VM has no bitmap, or if a
+    /// notification is pending for the VM.
     pub fn destroy(&self, id: PartitionId) -> Result<()> {
         let _registry = self.registry.lock();
         let vm = self.find_vm(id).and_then(|found| self.lock(found, id));
@@ -149,7 +150,7 @@ impl Notifications {
         Ok(())
     }
 
-    /// The receiver with that id, locked; `None` if it cannot be notified.
+    /// Locks and returns the receiver with that id; `None` if it cannot be notified.
     pub fn receiver(&self, directory: &Directory, id: PartitionId) -> Option<Locked<'_>> {
         let found = if id.is_secure() {
             let index = directory.index(id);
@@ -160,10 +161,10 @@ impl Notifications {
         self.lock(found, id)
     }
 
-    /// Locks a slot; `None` if `id` does not have it.
+    /// Locks a slot; `None` if the slot does not belong to `id`.
     fn lock<'n>(&'n self, (index, slot): (usize, &'n Slot), id: PartitionId) -> Option<Locked<'n>> {
         let receiver = slot.receiver.lock();
-        // A VM may have lost the slot before we had the lock.
+        // The VM may have lost the slot before the lock was taken.
         (slot.key.load(Ordering::Relaxed) == key(id)).then_some(Locked {
             receiver,
             news: &self.news,
@@ -171,8 +172,8 @@ impl Notifications {
         })
     }
 
-    /// `FFA_NOTIFICATION_INFO_GET`: moves what has not been told yet into `list`, as far as there
-    /// is room; whether more is left.
+    /// Handles `FFA_NOTIFICATION_INFO_GET`: moves notifications that have not been reported yet
+    /// into `list`, as far as there is room. Returns whether any are left.
     pub fn report(&self, list: &mut InfoList) -> bool {
         for (index, slot) in self.slots.iter().enumerate() {
             if self.news.load(Ordering::Acquire) & 1 << index == 0 {
@@ -205,7 +206,7 @@ impl Notifications {
         }
     }
 
-    /// All receivers, for tests to look at.
+    /// Calls `look` with each receiver, for tests.
     pub fn for_each(&self, mut look: impl FnMut(PartitionId, &Receiver)) {
         for slot in &self.slots {
             let receiver = slot.receiver.lock();

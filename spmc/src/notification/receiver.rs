@@ -1,8 +1,8 @@
-//! Keeps the notifications of one receiver, bound and pending (FF-A v1.1 sections 10.3 to 10.5).
+//! The notifications of one receiver, bound and pending (FF-A v1.1 sections 10.3 to 10.5).
 //!
-//! There are two maps of 64 notifications, by the world of the sender, each notification bound to
-//! one sender; and notifications of the framework. This is pure state: a refused operation changes
-//! nothing.
+//! There is a map of 64 notifications for the senders of each world, where each notification is
+//! bound to one sender. The notifications of the framework come in addition. This module is pure
+//! state: a refused operation changes nothing.
 
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
@@ -11,60 +11,60 @@ use crate::vcpu_set::VcpuSet;
 
 use super::InfoList;
 
-/// Whom a notification is for.
+/// The addressee of a notification.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
-    /// The receiver; any of its vCPUs.
+    /// The receiver: any of its vCPUs may take the notification.
     Global,
-    /// That vCPU of the receiver.
+    /// One vCPU of the receiver.
     Vcpu(u16),
 }
 
-/// Notifications of the framework itself. Nobody binds them.
+/// Notifications of the framework itself, which no sender binds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Framework {
-    /// A partition put a message into RX: bit 0 of the map of the SPM.
+    /// A partition put a message into RX: bit 0 of the SPM's map.
     RxFullSpm,
-    /// A VM put a message into RX: bit 0 of the map of the Hypervisor.
+    /// A VM put a message into RX: bit 0 of the Hypervisor's map.
     RxFullHypervisor,
 }
 
-/// Holds the notifications that `FFA_NOTIFICATION_GET` takes.
+/// The notifications that one `FFA_NOTIFICATION_GET` returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Pending {
-    /// From partitions.
+    /// Notifications from partitions.
     pub partitions: u64,
-    /// From VMs.
+    /// Notifications from VMs.
     pub vms: u64,
-    /// From the SPM.
+    /// Notifications from the SPM.
     pub spm: u32,
-    /// From the Hypervisor.
+    /// Notifications from the Hypervisor.
     pub hypervisor: u32,
 }
 
 impl Pending {
-    /// The flags of `FFA_NOTIFICATION_GET` w2.
+    /// Flag in w2 of `FFA_NOTIFICATION_GET`: notifications from partitions.
     pub const PARTITIONS: u32 = 1 << 0;
-    /// From VMs.
+    /// Flag: notifications from VMs.
     pub const VMS: u32 = 1 << 1;
-    /// From the SPM.
+    /// Flag: notifications from the SPM.
     pub const SPM: u32 = 1 << 2;
-    /// From the Hypervisor.
+    /// Flag: notifications from the Hypervisor.
     pub const HYPERVISOR: u32 = 1 << 3;
 }
 
-/// The notifications that senders of one world have.
+/// The notifications from senders of one world.
 #[derive(Clone, Debug)]
 struct Source {
-    /// Those that are bound; for the others everything else is zero.
+    /// Notifications that are bound. All others are neither per vCPU nor pending.
     bound: u64,
-    /// Those of them that are per vCPU.
+    /// Bound notifications that are per vCPU.
     per_vcpu: u64,
-    /// The sender that each is bound to.
+    /// The sender that each notification is bound to.
     senders: [u16; 64],
-    /// Global ones that are pending.
+    /// Pending global notifications.
     global: u64,
-    /// Those that are pending for each vCPU.
+    /// Pending notifications of each vCPU.
     vcpus: [u64; MAX_NOTIFIED_VCPUS],
 }
 
@@ -77,7 +77,7 @@ impl Source {
         vcpus: [0; MAX_NOTIFIED_VCPUS],
     };
 
-    /// All of `map` are bound to `sender`.
+    /// Returns whether all notifications in `map` are bound to `sender`.
     fn is_bound(&self, sender: PartitionId, map: u64) -> bool {
         let is_senders = |(bit, bound): (usize, &u16)| map & 1 << bit == 0 || *bound == sender.0;
         map & !self.bound == 0 && self.senders.iter().enumerate().all(is_senders)
@@ -116,7 +116,7 @@ impl Source {
         }
     }
 
-    /// The pending notifications of that kind; `None` if there is no such vCPU.
+    /// Returns the pending notifications for `target`; `None` if there is no such vCPU.
     fn map_mut(&mut self, target: Target) -> Option<&mut u64> {
         match target {
             Target::Global => Some(&mut self.global),
@@ -145,14 +145,14 @@ pub struct Receiver {
     from_vms: Source,
     spm: u32,
     hypervisor: u32,
-    /// Something global is pending that its scheduler has not been told of.
+    /// Set if a global notification is pending that has not been reported to the scheduler.
     global_news: bool,
-    /// The vCPUs of which `FFA_NOTIFICATION_INFO_GET` has not told yet.
+    /// The vCPUs that `FFA_NOTIFICATION_INFO_GET` has not reported yet.
     vcpu_news: VcpuSet,
 }
 
 impl Receiver {
-    /// Nothing is bound or pending. All zero.
+    /// A receiver for which nothing is bound or pending. Every byte is zero.
     pub const NEW: Self = Self {
         vcpus: 0,
         from_partitions: Source::NEW,
@@ -163,7 +163,7 @@ impl Receiver {
         vcpu_news: VcpuSet::EMPTY,
     };
 
-    /// A receiver with that many vCPUs, at most [`MAX_NOTIFIED_VCPUS`].
+    /// Creates a receiver with that many vCPUs, at most [`MAX_NOTIFIED_VCPUS`].
     pub const fn with_vcpus(vcpus: u16) -> Self {
         Self { vcpus, ..Self::NEW }
     }
@@ -176,19 +176,21 @@ impl Receiver {
         }
     }
 
-    /// `FFA_NOTIFICATION_BIND`. `DENIED` if any of `map` is bound, to whomever.
+    /// Handles `FFA_NOTIFICATION_BIND`. `DENIED` if any notification in `map` is bound already.
     pub fn bind(&mut self, sender: PartitionId, map: u64, per_vcpu: bool) -> Result<()> {
         self.source_of(sender).bind(sender, map, per_vcpu)
     }
 
-    /// `FFA_NOTIFICATION_UNBIND`. `DENIED` if any of `map` is not bound to `sender`, or is pending.
+    /// Handles `FFA_NOTIFICATION_UNBIND`. `DENIED` if any notification in `map` is not bound to
+    /// `sender`, or is pending.
     pub fn unbind(&mut self, sender: PartitionId, map: u64) -> Result<()> {
         self.source_of(sender).unbind(sender, map)
     }
 
-    /// `FFA_NOTIFICATION_SET`: whether any of `map` was not pending yet.
+    /// Handles `FFA_NOTIFICATION_SET`. Returns whether any notification in `map` was not pending
+    /// yet.
     ///
-    /// `DENIED` if any is not bound to `sender` or not of the kind of `target`,
+    /// `DENIED` if any notification is not bound to `sender`, or is not of the kind of `target`;
     /// `INVALID_PARAMETERS` if there is no such vCPU.
     pub fn set(&mut self, sender: PartitionId, map: u64, target: Target) -> Result<bool> {
         let vcpus = self.vcpus;
@@ -212,8 +214,8 @@ impl Receiver {
         Ok(is_new)
     }
 
-    /// Pends a notification of the framework. Each message is news, even if the receiver took the
-    /// last message without fetching its notification.
+    /// Makes a notification of the framework pending. Each message is news, even if the receiver
+    /// took the last message without fetching its notification.
     pub fn set_framework(&mut self, which: Framework) {
         match which {
             Framework::RxFullSpm => self.spm = 1,
@@ -222,8 +224,8 @@ impl Receiver {
         self.note(Target::Global);
     }
 
-    /// `FFA_NOTIFICATION_GET`: takes what is pending for `vcpu`, of the kinds in `flags`.
-    /// `INVALID_PARAMETERS` if there is no such vCPU.
+    /// Handles `FFA_NOTIFICATION_GET`: takes the notifications that are pending for `vcpu`, of the
+    /// kinds in `flags`. `INVALID_PARAMETERS` if there is no such vCPU.
     pub fn take(&mut self, vcpu: u16, flags: u32) -> Result<Pending> {
         if vcpu >= self.vcpus {
             return Err(FfaError::InvalidParameters);
@@ -241,7 +243,7 @@ impl Receiver {
         if flags & Pending::HYPERVISOR != 0 {
             pending.hypervisor = core::mem::take(&mut self.hypervisor);
         }
-        // What was fetched needs no telling any more.
+        // Notifications that were fetched need not be reported any more.
         self.global_news &= self.is_pending_globally();
         if !self.is_pending_for_vcpu(vcpu) {
             self.vcpu_news = self.vcpu_news.without(VcpuSet::of(vcpu));
@@ -249,8 +251,8 @@ impl Receiver {
         Ok(pending)
     }
 
-    /// Moves news into `list` as [`InfoList::push`] wants them; `false` if there was no room for
-    /// all.
+    /// Moves news into `list`, in the form that [`InfoList::push`] expects. Returns `false` if some
+    /// did not fit.
     pub fn report(&mut self, id: PartitionId, list: &mut InfoList) -> bool {
         if self.global_news {
             if !list.push(id, &[]) {
@@ -276,7 +278,7 @@ impl Receiver {
         true
     }
 
-    /// Returns whether a message lies in RX that the receiver has not been told of.
+    /// Returns whether RX holds a message whose notification the receiver has not fetched.
     pub fn has_unseen_message(&self) -> bool {
         self.spm | self.hypervisor != 0
     }
@@ -286,7 +288,7 @@ impl Receiver {
         self.is_pending_globally() || self.from_partitions.pending() | self.from_vms.pending() != 0
     }
 
-    /// The vCPUs that would get something by `FFA_NOTIFICATION_GET`.
+    /// Returns the vCPUs for which `FFA_NOTIFICATION_GET` would return notifications.
     pub fn pending_on(&self) -> VcpuSet {
         if self.is_pending_globally() {
             return VcpuSet::ALL;
@@ -297,7 +299,7 @@ impl Receiver {
             .collect()
     }
 
-    /// Returns whether `FFA_NOTIFICATION_INFO_GET` has something to tell.
+    /// Returns whether `FFA_NOTIFICATION_INFO_GET` has something to report.
     pub fn has_news(&self) -> bool {
         self.global_news || !self.vcpu_news.is_empty()
     }

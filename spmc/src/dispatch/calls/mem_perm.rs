@@ -120,13 +120,12 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([encode(first), more.count() as u32]))
     }
 
-    /// Handles `FFA_MEM_PERM_SET`: gives the w2 pages from x1 on the permissions in w3, whichever
-    /// they had.
+    /// Handles `FFA_MEM_PERM_SET`: sets the permissions of the w2 pages from x1 on to those in w3.
     ///
     /// `DENIED` as [`check_caller`], for pages in a memory transaction, and for more access than
     /// the partition was given, by its manifest or by the donor; `INVALID_PARAMETERS` for a
-    /// malformed range, malformed permissions, and executable devices; `NO_MEMORY` without a page
-    /// for a table. Nothing changes then.
+    /// malformed range, malformed permissions, and executable devices; `NO_MEMORY` if no page is
+    /// left for a table. A call that fails changes nothing.
     pub(in crate::dispatch) fn mem_perm_set(
         &self,
         current: &Current<'_, H::Context>,
@@ -143,8 +142,8 @@ impl<H: Hal> Spmc<H> {
             last = self.judge_run(&memory, config, unjudged, permissions)?;
             rest = behind(unjudged, last.range);
         }
-        // Blocks are split at the ends of the range only: wherever leaves differ in between, there
-        // is a table already. So once both ends are changed, nothing can fail.
+        // Only blocks at the two ends of the range can need to be split: where leaves differ within
+        // the range, there is a table already. So nothing can fail once both ends are changed.
         self.change_run(&mut memory, first)?;
         if last.range != first.range
             && let Err(error) = self.change_run(&mut memory, last)
@@ -162,8 +161,8 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([]))
     }
 
-    /// Returns how the pages at the start of `range` that have one leaf in common get those
-    /// permissions. Errors as [`Self::mem_perm_set`].
+    /// Returns the change that gives `permissions` to the pages at the start of `range` that have
+    /// one leaf in common. Errors as [`Self::mem_perm_set`].
     fn judge_run(
         &self,
         memory: &AddressSpace,
@@ -205,8 +204,8 @@ impl<H: Hal> Spmc<H> {
         })
     }
 
-    /// Returns the pages at the start of `range` that have one leaf in common, and where. `None` if
-    /// the first is unknown.
+    /// Returns the pages at the start of `range` that have one leaf in common, with their world and
+    /// that leaf. `None` if the first page has no leaf.
     fn first_run(
         &self,
         memory: &AddressSpace,
@@ -235,7 +234,7 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// A change of pages that follow each other and have one leaf in common.
+/// A change of consecutive pages that have one leaf in common.
 #[derive(Clone, Copy)]
 struct Run {
     range: PageRange<Ipa>,
@@ -244,7 +243,7 @@ struct Run {
 }
 
 impl Run {
-    /// Returns what undoes it.
+    /// Returns the run that undoes this one.
     fn inverse(self) -> Self {
         Self {
             change: self.change.inverse(),
@@ -253,14 +252,15 @@ impl Run {
     }
 }
 
-/// Returns the pages of `range` behind `run`, which lies in it; `None` if there are none.
+/// Returns the pages of `range` that follow `run`, a part of it; `None` if there are none.
 fn behind(range: PageRange<Ipa>, run: PageRange<Ipa>) -> Option<PageRange<Ipa>> {
     let left = range.end().raw().saturating_sub(run.end().raw());
     PageRange::new(run.end(), left / PAGE_SIZE)
 }
 
-/// Returns the most that the manifest gives a partition of all those pages: anything of its image,
-/// but for the regions in it. `None` if it does not give them all.
+/// Returns the most access that the manifest gives a partition to all pages of `range`: any access
+/// to pages of its image, and that of the region to pages in a region. `None` if the manifest does
+/// not give the partition all of these pages.
 fn given_by_manifest(
     config: &PartitionConfig,
     world: World,
@@ -288,7 +288,7 @@ fn common_pages(one: &PageRange<Pa>, other: &PageRange<Pa>) -> u64 {
     end.saturating_sub(start) / PAGE_SIZE
 }
 
-/// `DENIED` unless the caller is an S-EL0 partition that initialises.
+/// Checks that the caller is an S-EL0 partition that initialises. `DENIED` otherwise.
 fn check_caller<C>(current: &Current<'_, C>) -> Result<()> {
     let is_el0 = current.frozen.config.exception_level == ExceptionLevel::SEl0;
     if is_el0 && current.vcpu.model() == Model::Init {
