@@ -456,7 +456,6 @@ mod tests {
         }
     }
 
-    // Finding M10.
     // req: FRAG-07
     #[test]
     fn only_pages_that_were_reserved_are_written() {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Registers of a call with a descriptor of `length` bytes in a buffer.
+/// Returns the registers of a call whose descriptor is in a buffer.
 fn frame(function: u32, total: usize, fragment: usize, buffer: u64, pages: u64) -> SmcFrame {
     SmcFrame::new([
         function as u64,
@@ -29,7 +29,7 @@ impl Machine {
 #[test]
 fn a_buffer_serves_for_one_transaction() {
     let machine = Machine::with(&VERSIONS[1..], 40, 3);
-    // Nobody needs an RX/TX pair for it.
+    // A call with a buffer works without an RX/TX pair.
     let of_a = machine.of(A).mailbox.lock().unmap().unwrap();
     let ns = RAM + 0x8000;
     let own = home(A) + 0x10_000;
@@ -38,7 +38,7 @@ fn a_buffer_serves_for_one_transaction() {
         .collect();
     let offer = Descriptor::offer(NS, WB, &[(A, RW)], &ranges).bytes(Version::V1_1);
     machine.put(World::NonSecure, ns, &offer);
-    // As a whole, though it is longer than TX.
+    // The descriptor is sent as a whole, though it is longer than TX.
     let sent = machine
         .call(NS, frame(SHARE, offer.len(), offer.len(), ns, 3))
         .unwrap();
@@ -46,7 +46,7 @@ fn a_buffer_serves_for_one_transaction() {
     let request = Descriptor::request(NS, handle, A, RW).bytes(Version::V1_2);
     let retrieve = function::MEM_RETRIEVE_REQ_64;
     machine.put(World::Secure, own, &request);
-    // A response that fits the buffer, and one that does not.
+    // The first response fits the buffer; the second does not.
     let total = 48 + 32 + 16 + 600 * 16;
     for pages in [3, 1] {
         let rest = own + request.len() as u64;
@@ -79,7 +79,7 @@ fn a_buffer_serves_for_one_transaction() {
         machine.relinquish_through(A, handle, of_a);
         machine.put(World::Secure, own, &request);
     }
-    // In fragments, each at its start.
+    // The descriptor is sent in fragments, each at the start of the buffer.
     machine.reclaim(NS, handle, 0).unwrap();
     machine.put(World::NonSecure, ns, &offer[..4096]);
     let asked = machine
@@ -103,7 +103,7 @@ fn a_buffer_serves_for_one_transaction() {
     machine.reclaim(NS, handle, 0).unwrap();
 }
 
-// The copy of the SPMC ends in the middle of a constituent, once and again.
+// The SPMC copies the descriptor in pieces that end in the middle of a constituent.
 // req: FRAG-01, FRAG-05, MEMD-02
 #[test]
 fn constituents_of_1_0_may_lie_at_multiples_of_8() {
@@ -126,7 +126,8 @@ fn constituents_of_1_0_may_lie_at_multiples_of_8() {
 }
 
 impl Machine {
-    /// Relinquishes with a pair that is there for this only: relinquish knows no other way.
+    /// Relinquishes through an RX/TX pair that is mapped for this call only, because
+    /// `FFA_MEM_RELINQUISH` takes no buffer.
     fn relinquish_through(
         &self,
         id: u16,
@@ -154,7 +155,8 @@ fn buffers_that_are_not_their_users() {
         (RAM + 0x8000, 0),
         (0, 1),
         (RAM + 0x8008, 1),
-        // TX, what was lent, what is not memory, what is somebody else's.
+        // The next four addresses: TX, memory that was lent, no memory, and memory of another
+        // owner.
         (RAM, 1),
         (lent, 1),
         (RAM - 0x1000, 1),
@@ -170,20 +172,20 @@ fn buffers_that_are_not_their_users() {
     machine.refuses(InvalidParameters, || {
         machine.call(NS, frame(SHARE, 8192, 4112, RAM + 0x8000, 1))
     });
-    // Address 0 is none, not even for who has a page there.
+    // Address 0 stands for "no buffer", even for a partition that has a page there.
     machine.give(A, 0, 1, Permissions::all());
     let from_a = Descriptor::share(A, B, home(A) + 0x9_0000, 1).bytes(Version::V1_2);
     machine.put(World::Secure, 0, &from_a);
     machine.refuses(InvalidParameters, || {
         machine.call(A, frame(SHARE, from_a.len(), from_a.len(), 0, 1))
     });
-    // 32-bit calls have 32-bit addresses.
+    // 32-bit calls have 32-bit addresses: the upper half of the register does not count.
     let narrow = frame(function::MEM_SHARE_32, length, length, 1 << 32, 0);
     machine.put_tx(NS, &offer);
     let sent = machine.call(NS, narrow).unwrap();
     machine.reclaim(NS, sent.x[3] << 32 | sent.x[2], 0).unwrap();
-    // A partition: borrowed memory is no buffer, nor is what it can only read when something is to
-    // be written.
+    // A partition's buffer cannot be borrowed memory. Nor can it be read-only memory if the SPMC
+    // must write to it.
     let request = Descriptor::request(NS, handle, A, RW).bytes(Version::V1_2);
     machine
         .retrieve(A, &Descriptor::request(NS, handle, A, RW))

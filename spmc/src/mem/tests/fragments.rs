@@ -1,12 +1,12 @@
-//! Descriptors in fragments, both ways.
+//! Descriptors and responses in fragments.
 
 use super::*;
 use crate::limits::{MAX_ARRIVING, MAX_ARRIVING_PER_SENDER};
 
 pub(super) const VM: u16 = 7;
 
-/// Registers of `FFA_MEM_FRAG_TX` or `FFA_MEM_FRAG_RX`; the fifth is the id that the Normal world
-/// puts into w4.
+/// Returns the registers of `FFA_MEM_FRAG_TX` or `FFA_MEM_FRAG_RX`. `id` is the id that the Normal
+/// world puts into the upper half of w4.
 pub(super) fn frame(function: u32, handle: u64, w3: usize, id: u16) -> SmcFrame {
     SmcFrame::new([
         function as u64,
@@ -17,7 +17,7 @@ pub(super) fn frame(function: u32, handle: u64, w3: usize, id: u16) -> SmcFrame 
     ])
 }
 
-/// Ranges with a page between any two of them.
+/// Returns single pages with a gap of one page between any two.
 pub(super) fn scattered(base: u64, count: u64) -> Vec<(u64, u32)> {
     (0..count).map(|n| (base + n * 0x2000, 1)).collect()
 }
@@ -49,12 +49,13 @@ impl Machine {
         offset: usize,
     ) -> Result<SmcFrame> {
         let mut call = frame(function::MEM_FRAG_RX, handle, offset, owner);
-        // No parameters.
+        // Registers from x8 on are not parameters, so their values must not matter.
         call.x[8..].fill(u64::MAX);
         self.call(id, call)
     }
 
-    /// The first `first` bytes of a descriptor; the handle that the rest is asked for with.
+    /// Sends the first `first` bytes of a descriptor. Returns the handle under which the SPMC asks
+    /// for the rest.
     #[track_caller]
     pub(super) fn begin(
         &self,
@@ -75,7 +76,8 @@ impl Machine {
         handle
     }
 
-    /// The rest of it from `first` on, in fragments of `step` bytes; the answer to the last.
+    /// Sends the rest of a descriptor from `first` on, in fragments of `step` bytes. Returns the
+    /// answer to the last fragment.
     #[track_caller]
     pub(super) fn go_on(
         &self,
@@ -99,7 +101,8 @@ impl Machine {
         }
     }
 
-    /// A response, fragment by fragment; (whole descriptor, number of fragments).
+    /// Reads a response fragment by fragment. Returns the whole response and the number of
+    /// fragments.
     #[track_caller]
     fn read_all(&self, id: u16, owner: u16, handle: u64, request: &[u8]) -> (Vec<u8>, usize) {
         let answer = self
@@ -124,7 +127,8 @@ impl Machine {
         }
     }
 
-    /// Returns what must be as before when all is over: everything but the generations of slots.
+    /// Returns the state that must be as before once everything is over: all but the generations of
+    /// slots.
     pub(super) fn memory(&self) -> (Leaves, Vec<usize>) {
         let snapshot = self.snapshot();
         (snapshot.leaves, snapshot.pools)
@@ -162,7 +166,7 @@ fn descriptors_arrive_and_leave_in_fragments_of_any_size() {
             assert_eq!(response.len(), whole.len());
             let behind_head = whole.len() - 601 * 16;
             assert_eq!(response[behind_head..], whole[behind_head..]);
-            // The Hypervisor asks where it lies, and is told as well.
+            // A request by the Hypervisor gets the addresses of the region, too.
             let request = Descriptor::offer(0, 0, &[], &[]).with(|d| d.handle = handle);
             let (told, _) = machine.read_all(NS, VM, handle, &request.bytes(versions[0]));
             assert_eq!(told[head - 16..], offer[head - 16..]);
@@ -196,17 +200,17 @@ fn a_fragment_that_is_refused_can_be_sent_again() {
     let mut wrong = frame(function::MEM_FRAG_TX, handle, rest.len(), VM);
     wrong.x[4] |= 1;
     machine.refuses(InvalidParameters, || machine.call(NS, wrong));
-    // Somebody else's.
+    // Another endpoint must not send fragments for this handle.
     machine.refuses(InvalidParameters, || machine.frag_tx(A, 0, handle, rest));
     machine.refuses(InvalidParameters, || machine.frag_tx(A, VM, handle, rest));
-    // Nothing can be done with it before it is whole.
+    // No call can use the region before its descriptor is complete.
     machine.refuses(InvalidParameters, || {
         machine.retrieve(A, &Descriptor::request(VM, handle, A, RW))
     });
     machine.refuses(InvalidParameters, || machine.relinquish(A, handle));
     machine.refuses(InvalidParameters, || machine.reclaim(NS, handle, 0));
     machine.refuses(InvalidParameters, || machine.frag_rx(NS, VM, handle, 96));
-    // TX that went away.
+    // A fragment is refused while the sender has no TX.
     let buffers = machine.of(NS).mailbox.lock().unmap().unwrap();
     machine.refuses(InvalidParameters, || {
         machine.call(NS, frame(function::MEM_FRAG_TX, handle, rest.len(), VM))
@@ -252,7 +256,8 @@ fn what_is_wrong_in_any_fragment_ends_the_call() {
             });
         }
     }
-    // The sum is wrong; a reserved field of the last constituent is not zero.
+    // First case: the sum of the pages is wrong. Second case: a reserved field of the last
+    // constituent is not zero.
     let machine = big(&VERSIONS[1..]);
     let before = machine.memory();
     let offer = Descriptor::offer(NS, WB, &[(A, RW)], &scattered(base, 20));
@@ -268,7 +273,7 @@ fn what_is_wrong_in_any_fragment_ends_the_call() {
         assert_eq!(outcome.unwrap_err(), InvalidParameters);
         assert_eq!(machine.memory(), before);
     }
-    // TX does not answer.
+    // TX cannot be read.
     let bytes = offer.bytes(Version::V1_1);
     let handle = machine.begin(NS, NS, SHARE, &bytes, 80);
     machine.put_tx(NS, &bytes[80..]);
@@ -328,13 +333,12 @@ fn senders_do_not_wait_for_each_other() {
     assert_eq!(machine.memory(), before);
 }
 
-// M4.
 // req: FRAG-20, MEMX-11
 #[test]
 fn forgotten_transactions_make_room() {
     let machine = big(&VERSIONS[1..]);
     let before = machine.memory();
-    // With so many bytes a list has a page.
+    // A list with this many ranges needs a page of its own.
     const FIRST: usize = 80 + 10 * 16;
     let offer = |sender| {
         Descriptor::offer(sender, WB, &[(A, RW)], &scattered(RAM + 0x10_0000, 600))
@@ -343,7 +347,7 @@ fn forgotten_transactions_make_room() {
     let begin = |sender| machine.begin(NS, sender, SHARE, &offer(sender), FIRST);
     let available = || machine.of(NS).memory.lock().pool().available();
     let all = available();
-    // One sender: its own oldest goes.
+    // A sender that begins too many transactions loses its own oldest one.
     let mut handles: Vec<_> = (0..=MAX_ARRIVING_PER_SENDER).map(|_| begin(VM)).collect();
     assert_eq!(machine.shares.live(), MAX_ARRIVING_PER_SENDER);
     let next = &offer(VM)[FIRST..FIRST + 16];
@@ -351,7 +355,7 @@ fn forgotten_transactions_make_room() {
         machine.frag_tx(NS, VM, handles[0], next)
     });
     machine.frag_tx(NS, VM, handles[1], next).unwrap();
-    // Many senders: the oldest of all goes.
+    // If many senders together begin too many, the oldest of all is lost.
     handles.extend((1..).take(MAX_ARRIVING).map(|n| begin(VM + n)));
     assert_eq!(machine.shares.live(), MAX_ARRIVING);
     assert_eq!(
@@ -364,13 +368,13 @@ fn forgotten_transactions_make_room() {
     machine
         .frag_tx(NS, VM + 1, kept[0], &first[FIRST..FIRST + 16])
         .unwrap();
-    // A partition has its own quota.
+    // The quota of a partition does not depend on that of the Normal world.
     let page = home(B) + 0x1_0000;
     let own = Descriptor::offer(B, WB, &[(A, RO)], &scattered(page, 5)).bytes(Version::V1_2);
     let own = machine.begin(B, 0, SHARE, &own, own.len() - 16);
     assert_eq!(machine.shares.live(), MAX_ARRIVING + 1);
-    // A list that would not fit otherwise: three pages more than there are, of which its beginning
-    // frees one.
+    // The next list needs three pages more than are free. Its beginning ends an older transaction,
+    // which frees one page; the other two come from two more that end.
     let ranges = scattered(RAM + 0x100_0000, (available() as u64 + 3) * 511 + 5);
     let huge = Descriptor::offer(NS, WB, &[(A, RW)], &ranges).bytes(Version::V1_1);
     let handle = machine.begin(NS, NS, SHARE, &huge, 80);
@@ -395,7 +399,6 @@ fn forgotten_transactions_make_room() {
     assert_eq!((machine.memory(), machine.shares.live()), (before, 0));
 }
 
-// M4.
 // req: FRAG-17, MEMX-11, MEMX-18
 #[test]
 fn a_list_for_which_there_is_no_room_ends_when_it_comes_to_that() {
@@ -427,7 +430,7 @@ fn a_receiver_that_says_where_the_region_is_to_lie() {
             d.constituents = ranges.to_vec();
         })
     };
-    // Cut otherwise, and in fragments.
+    // The request cuts the region into other ranges than the owner did, and arrives in fragments.
     let mut pages: Vec<_> = (0..300).map(|n| (base + n * 0x1000, 1)).collect();
     pages.extend([
         (base + 0x20_0000, 1),
@@ -458,7 +461,7 @@ fn a_receiver_that_says_where_the_region_is_to_lie() {
             machine.call_with(A, function::MEM_RETRIEVE_REQ_32, &wrong)
         });
     }
-    // Where the other one has it is not for this one to say.
+    // A borrower cannot choose the addresses of another borrower.
     let others = Descriptor::offer(NS, 0, &[(A, RW), (B, RO)], &ranges).with(|d| {
         d.handle = handle;
         d.entries[1].flags = 1;
@@ -486,7 +489,7 @@ fn a_receiver_that_says_where_the_region_is_to_lie() {
                 machine.refuses(InvalidParameters, || machine.frag_tx(A, 0, handle, wrong));
             }
         }
-        // More than TX has.
+        // The fragment is longer than TX.
         let longer = frame(function::MEM_FRAG_TX, handle, 4112, 0);
         machine.refuses(InvalidParameters, || machine.call(A, longer));
         machine.refuses(InvalidParameters, || {
@@ -513,7 +516,7 @@ fn a_receiver_that_says_where_the_region_is_to_lie() {
         });
         machine.relinquish(A, handle).unwrap();
     }
-    // What is wrong in a later fragment ends the request.
+    // An error in a later fragment ends the request.
     let before = machine.snapshot();
     let mut wrong = all.clone();
     *wrong.last_mut().unwrap() = 1;
@@ -533,7 +536,6 @@ fn a_receiver_that_says_where_the_region_is_to_lie() {
     });
 }
 
-// M2.
 // req: FRAG-20, FRAG-14, MEMX-18
 #[test]
 fn what_has_become_whole_since_it_was_found_is_not_given_up() {
@@ -549,14 +551,14 @@ fn what_has_become_whole_since_it_was_found_is_not_given_up() {
     let last = &bytes[bytes.len() - 16..];
     machine.frag_tx(NS, NS, handle, last).unwrap();
     assert!(machine.shares.find_arriving(arrival).is_none());
-    // Nor can anybody discard it who has it by its handle.
+    // A reference that was found by the handle cannot discard the share either.
     let sent = machine.memory();
     machine
         .engine()
         .discard(machine.shares.find_any(Handle::new(handle)).unwrap());
     assert_eq!((machine.memory(), machine.shares.live()), (sent, 1));
     machine.reclaim(NS, handle, 0).unwrap();
-    // Its slot is used again, for another one that arrives.
+    // The slot is used again for another transaction, which is still arriving.
     let again = machine.begin(NS, NS, SHARE, &bytes, bytes.len() - 16);
     assert_eq!((handle ^ again) & 0xffff, 0);
     assert!(machine.shares.find_arriving(arrival).is_none());

@@ -3,7 +3,7 @@
 use super::fragments::{big, frame, scattered};
 use super::*;
 
-/// The first generation whose handles need more than 32 bits, and more.
+/// A generation whose handles need more than 32 bits.
 const GENERATION: u32 = 0x89ab_cdef;
 const HIGH: u64 = GENERATION as u64 >> 16;
 const TAG: u64 = 0x0123_4567_89ab_cdef;
@@ -19,7 +19,7 @@ fn all_bits_of_handle_and_tag_count() {
     machine.shares.begin_at(GENERATION);
     let before = machine.snapshot().leaves;
     let offer = Descriptor::share(A, B, home(A) + 0x1_0000, 1).with(|d| d.tag = TAG);
-    // All at once, and in two fragments.
+    // The descriptor is sent first in one piece, and then in two fragments.
     for first in [0, 16] {
         let bytes = offer.bytes(Version::V1_2);
         let (total, begin) = (bytes.len() as u64, bytes.len() - first);
@@ -91,7 +91,7 @@ fn all_bits_of_the_handle_of_a_paused_call_count() {
         [function::SUCCESS_32 as u64, 0, paused.x[1], HIGH]
     );
     machine.reclaim(A, done.x[3] << 32 | done.x[2], 0).unwrap();
-    // The SPMC itself goes on with it, too.
+    // The handle is also right when the SPMC goes on by itself after a slice.
     machine.shares.begin_at(GENERATION);
     let handle = machine.send(A, LEND, &lend.with(|d| d.flags = 1)).unwrap();
     assert_eq!(handle >> 32, HIGH);
@@ -119,7 +119,7 @@ fn all_bits_of_the_handle_of_a_response_count() {
     assert_eq!(answer.x, frame(function::MEM_FRAG_TX, handle, rest, 0).x);
 }
 
-// A handle is neither 0 nor that of the share before, even after 2^32 - 1 shares.
+// A handle is never 0, and never that of the share before, even after 2^32 - 1 shares.
 // req: MEMD-13, MEMD-14, MEMRC-13
 #[test]
 fn handles_of_a_slot_begin_anew_with_1() {

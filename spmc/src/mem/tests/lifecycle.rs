@@ -1,4 +1,4 @@
-//! Regions from send to reclaim: states, mappings, answers.
+//! Regions from send to reclaim: states, mappings and answers.
 
 use super::*;
 
@@ -242,14 +242,14 @@ fn several_borrowers() {
         refuses(InvalidParameters, &|d| d.entries[0].permissions |= XN);
         refuses(Denied, &|d| d.entries[1].permissions = RW);
         refuses(InvalidParameters, &|d| d.flags |= 1 << 10);
-        // It may know less of the other, and leave open what it does not know.
+        // A borrower may leave open what it does not know of the other borrower.
         all.entries[1].permissions = 0;
         let response = machine.retrieve(B, &all).unwrap();
         let mut expected = Descriptor::offer(A, WB, &[(B, RW | XN)], &[(page, 2)]);
         (expected.flags, expected.handle) = (flags, handle);
         expected.entries[0].implementation_defined = [1, 2];
         assert_eq!(response, expected.bytes(Version::V1_2));
-        // The other one alone, without telling who else there is.
+        // C retrieves alone, and does not list the other borrower.
         machine
             .retrieve(
                 C,
@@ -265,7 +265,7 @@ fn several_borrowers() {
         machine.reclaim(A, handle, 0).unwrap();
         assert_eq!(machine.access(A, World::Secure, page), Some((true, true)));
     }
-    // A borrower of an older version has no place for the value and need not repeat it.
+    // A borrower of an older version has no field for the value, and need not repeat it.
     let machine = Machine::with(&[Version::V1_2, Version::V1_1], 7, 1);
     let mut offer = Descriptor::share(NS, A, RAM + 0x5000, 1);
     offer.entries[0].implementation_defined = [1, 2];
@@ -304,7 +304,7 @@ fn zeroing_when_it_was_asked_for_and_only_then() {
             .unwrap()
     };
     let request = |handle, flags| Descriptor::request(A, handle, B, RW).with(|d| d.flags = flags);
-    // On sending; the receiver is told.
+    // The owner asks for zeroing when it sends, and the borrower is told.
     fill();
     let handle = lend(1);
     assert!(is_zero());
@@ -318,7 +318,7 @@ fn zeroing_when_it_was_asked_for_and_only_then() {
     });
     machine.reclaim(A, handle, 0).unwrap();
     assert!(!is_zero());
-    // Announced at retrieval.
+    // The borrower announces at retrieval that it will ask for zeroing.
     let handle = lend(0);
     machine.refuses(Denied, || machine.retrieve(B, &request(handle, 1)));
     machine.retrieve(B, &request(handle, 4)).unwrap();
@@ -328,7 +328,7 @@ fn zeroing_when_it_was_asked_for_and_only_then() {
     machine.retrieve(B, &request(handle, 4)).unwrap();
     machine.relinquish(B, handle).unwrap();
     assert!(!is_zero(), "taken back");
-    // With the relinquish; not if the borrower could not have written it.
+    // The borrower asks for zeroing when it relinquishes. That is denied if it could not write.
     fill();
     machine
         .retrieve(B, &Descriptor::request(A, handle, B, RO))
@@ -339,11 +339,11 @@ fn zeroing_when_it_was_asked_for_and_only_then() {
     machine.retrieve(B, &request(handle, 0)).unwrap();
     machine.relinquish_with(B, handle, 1, &[B]).unwrap();
     assert!(is_zero());
-    // With the reclaim.
+    // The owner asks for zeroing when it reclaims.
     fill();
     machine.reclaim(A, handle, 1).unwrap();
     assert!(is_zero());
-    // Not before the last borrower is gone.
+    // The region is not zeroed before the last borrower has relinquished it.
     let both = Descriptor::offer(A, WB, &[(B, RW), (C, RW)], &[(page, 1)]);
     let handle = machine.send(A, LEND, &both).unwrap();
     let other = |id| Descriptor::request(A, handle, id, RW).with(|d| d.flags = 1 << 10);

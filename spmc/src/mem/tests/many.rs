@@ -1,4 +1,5 @@
-//! Many endpoints: transactions that do not meet, and one with as many borrowers as there can be.
+//! Many endpoints: transactions that do not share an endpoint, and one with the most borrowers that
+//! are possible.
 
 use super::*;
 
@@ -13,8 +14,8 @@ fn calls_on_different_handles_do_not_wait_for_each_other() {
     machine
         .retrieve(B, &Descriptor::request(A, first, B, RW))
         .unwrap();
-    // Another PE is in the middle of a call on the first handle: it holds all that such a call can
-    // hold.
+    // Another PE is in the middle of a call on the first handle, and holds every lock that such a
+    // call can hold.
     let mailboxes = [A, B].map(|id| machine.of(id).mailbox.lock());
     let held = machine.shares.find_any(Handle::new(first)).unwrap();
     let spaces = [A, B].map(|id| machine.of(id).memory.lock());
@@ -45,7 +46,7 @@ fn calls_on_different_handles_do_not_wait_for_each_other() {
 fn as_many_borrowers_as_there_can_be_at_all_versions() {
     let ids: Vec<u16> = (0..MAX_BORROWERS as u16).map(|n| A + n).collect();
     for sender in VERSIONS {
-        // Versions in turn.
+        // Each borrower has the next version in turn.
         let versions: Vec<Version> = (0..=ids.len())
             .map(|n| if n == 0 { sender } else { VERSIONS[n % 3] })
             .collect();

@@ -1,11 +1,12 @@
-//! Regions of which the owner may execute some pages and not others, as after one of them was
-//! donated and came back (C26).
+//! Regions of which the owner may execute some pages and not others. Such a region results, for
+//! example, when one of its pages was donated and came back.
 
 use super::fragments::big;
 use super::*;
 use crate::mm::{Change, Leaf, Pages};
 
-/// Pages of A: it may execute each second one, and those behind [`COUNT`].
+/// Address of A's pages. A may execute every second one of the first [`COUNT`] pages, and all that
+/// follow.
 const LAND: u64 = 0x2000_0000;
 const COUNT: u64 = 300;
 
@@ -17,7 +18,7 @@ fn executed(n: u64) -> bool {
     n.is_multiple_of(2) || n >= COUNT
 }
 
-/// A has the pages and a block that it may not execute, which ends in front of them.
+/// Returns a machine where A has these pages and, just below them, a block that it may not execute.
 fn machine() -> Machine {
     let machine = big(&VERSIONS[2..]);
     let rw = Permissions::READ | Permissions::WRITE;
@@ -72,7 +73,7 @@ fn each_page_comes_back_with_the_execution_that_it_had() {
                 let expected = access.filter(|_| shared || !sent);
                 assert_eq!(machine.access(A, World::Secure, page(n)), expected, "{n}");
             }
-            // Nobody gets what the owner has of some pages only.
+            // No borrower gets a permission that the owner has for some of the pages only.
             let execute = Descriptor::request(A, handle, B, RO | X);
             let error = if call == SHARE {
                 InvalidParameters
@@ -122,7 +123,7 @@ fn what_else_is_wrong_with_a_mixed_region() {
     refuses(Denied, &[(page(0), 3), (code, 1)]);
     refuses(Denied, &[(code, 1), (page(1), 1)]);
     refuses(Denied, &[(page(0), 3), (home(A), 1)]);
-    // Memory that does not answer while it is zeroed.
+    // The memory cannot be written while it is zeroed.
     machine.put_tx(A, &lend(1, &[(page(0), 9)]).bytes(Version::V1_2));
     let length = lend(1, &[(page(0), 9)]).bytes(Version::V1_2).len() as u64;
     let before = machine.memory();
@@ -143,7 +144,7 @@ fn a_mixed_region_for_which_there_are_no_tables() {
         taken.push(page);
     }
     drop(space);
-    // The block is to be split, behind pages that differ.
+    // The block must be split, after the differing pages were changed.
     let region = [(page(0), 3), (LAND - 0x1000, 1)];
     machine.refuses(NoMemory, || machine.send(A, LEND, &lend(0, &region)));
 }
@@ -185,14 +186,15 @@ fn a_mixed_donation() {
     let length = request.len() as u64;
     let retrieve = SmcFrame::new([function::MEM_RETRIEVE_REQ_32 as u64, length, length]);
     machine.put_tx(B, &request);
-    // RX does not answer: nothing has happened.
+    // RX cannot be written, so nothing has happened.
     machine.hal.read_only.store(true, Ordering::Relaxed);
     machine.refuses(Aborted, || machine.call(B, retrieve));
     machine.hal.read_only.store(false, Ordering::Relaxed);
     machine.reclaim(A, handle, 0).unwrap();
     assert_eq!(machine.memory(), before);
 
-    // A new owner that gives it back while it reads: nothing tells any more what A could execute.
+    // The new owner gives the region back after the first fragment of the response. The record of
+    // the pages that A could execute is gone then.
     let handle = send();
     let request = Descriptor::request(A, handle, B, RW).bytes(Version::V1_2);
     machine

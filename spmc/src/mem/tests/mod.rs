@@ -1,5 +1,5 @@
-//! Transactions over the fake hardware, call by call. Descriptors are built here byte by byte, from
-//! the tables of the specification and not with the codec under test. Every refused call is
+//! Memory transactions on fake hardware, call by call. The tests build descriptors byte by byte
+//! from the tables of the specification, not with the codec under test. Every refused call is
 //! compared before and after.
 
 extern crate std;
@@ -44,15 +44,16 @@ const RO: u8 = 0b01;
 const RW: u8 = 0b10;
 const XN: u8 = 0b0100;
 const X: u8 = 0b1000;
-/// Normal, write-back, inner shareable.
+/// Attributes of Normal, write-back, inner shareable memory.
 const WB: u16 = 0x2f;
 
-/// Where a partition's own memory starts: 256 pages, of which TX and RX are the first two.
+/// Returns the address of a partition's own memory: 256 pages, of which TX and RX are the first
+/// two.
 fn home(id: u16) -> u64 {
     0x0e30_0000 + (id as u64 - 0x8001) * 0x10_0000
 }
 
-/// Maps memory that is its partition's alone.
+/// Maps memory that belongs to one partition alone.
 fn own(space: &mut AddressSpace, hal: &FakeHal, range: PageRange<Ipa>, permissions: Permissions) {
     let attributes = Attributes::normal(permissions);
     space
@@ -93,7 +94,7 @@ impl Endpoints for Machine {
     }
 }
 
-/// Everything that a refused call must leave alone.
+/// The state that a refused call must leave alone.
 #[derive(PartialEq, Eq, Debug)]
 struct Snapshot {
     leaves: Leaves,
@@ -107,8 +108,9 @@ impl Machine {
         Self::with(&VERSIONS[1..], 7, 3)
     }
 
-    /// The Normal world and `partitions` partitions, with the versions given in that order (the
-    /// last one for all others) and a quota of tables each.
+    /// Creates a machine with the Normal world and `partitions` partitions. `versions` has the
+    /// version of each in that order; the last one is for all others. Each gets `quota` table
+    /// pages.
     fn with(versions: &[Version], quota: usize, partitions: u16) -> Self {
         let hal = FakeHal::new(1 + quota * (1 + partitions as usize));
         let mut supply = PagePool::all(&hal);
@@ -207,7 +209,7 @@ impl Machine {
         bytes
     }
 
-    /// A call to its end, or to where its caller resumes it.
+    /// Makes a call and goes on with it until it ends, or until its caller must resume it.
     fn call(&self, id: u16, frame: SmcFrame) -> Result<SmcFrame> {
         let (engine, caller) = (self.engine(), self.of(id));
         let mut answer = self.first_step(id, frame);
@@ -247,14 +249,14 @@ impl Machine {
         }
     }
 
-    /// A call with a descriptor in TX.
+    /// Makes a call with a descriptor in TX.
     fn call_with(&self, id: u16, function: u32, bytes: &[u8]) -> Result<SmcFrame> {
         self.put_tx(id, bytes);
         let length = bytes.len() as u64;
         self.call(id, SmcFrame::new([function as u64, length, length]))
     }
 
-    /// Sends and returns the handle.
+    /// Sends a descriptor and returns the handle.
     fn send(&self, id: u16, function: u32, descriptor: &Descriptor) -> Result<u64> {
         let answer = self.call_with(id, function, &descriptor.bytes(self.of(id).version()))?;
         assert_eq!((answer.w(0), answer.w(1)), (function::SUCCESS_32, 0));
@@ -281,7 +283,7 @@ impl Machine {
         ids.iter().for_each(|id| bytes.extend(id.to_le_bytes()));
         self.put_tx(id, &bytes);
         let mut call = SmcFrame::new([function::MEM_RELINQUISH as u64]);
-        // No parameters.
+        // Registers from x8 on are not parameters, so their values must not matter.
         call.x[8..].fill(u64::MAX);
         self.call(id, call)
     }
@@ -306,7 +308,8 @@ impl Machine {
         assert_eq!(self.snapshot(), before);
     }
 
-    /// Returns what hardware lets a partition do at `address`: (write, execute), `None` if nothing.
+    /// Returns the access that hardware gives a partition at `address`, as (write, execute); `None`
+    /// if there is none.
     fn access(&self, id: u16, world: World, address: u64) -> Option<(bool, bool)> {
         let roots = self.of(id).memory.lock().roots();
         let (descriptor, output) = self.hal.translate(roots.of(world), address)?;
@@ -328,7 +331,7 @@ struct Entry {
     id: u16,
     permissions: u8,
     flags: u8,
-    /// `None`: where the composite descriptor is, if there is one.
+    /// The offset of the composite descriptor; `None` for its true offset, if there is one.
     offset: Option<u32>,
     implementation_defined: [u64; 2],
 }
@@ -343,7 +346,7 @@ struct Descriptor {
     tag: u64,
     entries: Vec<Entry>,
     constituents: Vec<(u64, u32)>,
-    /// The number of pages that the composite descriptor claims; `None`: the truth.
+    /// The number of pages that the composite descriptor claims; `None` for the true number.
     pages: Option<u32>,
 }
 
@@ -465,7 +468,7 @@ const DONATE: u32 = function::MEM_DONATE_64;
 const LEND: u32 = function::MEM_LEND_32;
 const SHARE: u32 = function::MEM_SHARE_64;
 
-/// The registers after a call that began with zeroes behind x7.
+/// Returns the registers after a call that had zeros behind x7.
 fn told(answer: Answer) -> SmcFrame {
     let mut frame = SmcFrame::ZERO;
     frame.answer(answer);

@@ -1,4 +1,5 @@
-//! Retrieve, relinquish and reclaim that are refused, and running out of what they need.
+//! Calls to retrieve, relinquish and reclaim that are refused, and calls that run out of a
+//! resource.
 
 use super::*;
 
@@ -53,16 +54,17 @@ fn requests_for_what_was_not_granted() {
         refuses(InvalidParameters, &|d| d.entries.push(entry(B, RO)));
         refuses(InvalidParameters, &|d| d.entries.push(d.entries[0].clone()));
         refuses(InvalidParameters, &|d| d.entries[0].id = B);
-        // Receiver-chosen addresses that are not the owner's.
+        // The receiver asks for addresses that are not the owner's.
         refuses(InvalidParameters, &|d| {
             d.constituents = vec![(page + 0x4000, 1)]
         });
         refuses(InvalidParameters, &|d| d.flags |= 0x18);
-        // Bypass with one borrower, hint bits without the hint, reserved.
+        // These bits are the bypass flag with only one borrower, the alignment hint without its
+        // valid flag, and reserved bits.
         for bit in [5, 6, 7, 8, 10, 11, 12, 31] {
             refuses(InvalidParameters, &|d| d.flags |= 1 << bit);
         }
-        // 0x4000_5000 is aligned to one page and to no more.
+        // The address is aligned to one page only, but the hint asks for more.
         refuses(Denied, &|d| d.flags |= 1 << 9 | 3 << 5);
         machine.refuses(InvalidParameters, || machine.retrieve(B, good));
     }
@@ -85,7 +87,7 @@ fn requests_for_what_was_not_granted() {
         machine.retrieve(A, &lend.clone().with(|d| d.entries[0].permissions |= X))
     });
     machine.refuses(InvalidParameters, || machine.retrieve(NS, &share));
-    // What is left open is filled in.
+    // The SPMC fills in fields that the request leaves open.
     let response = machine
         .retrieve(
             A,
@@ -103,7 +105,7 @@ fn requests_for_what_was_not_granted() {
         Some((false, false))
     );
     machine.refuses(Denied, || machine.retrieve(A, &share));
-    // Less permissive memory is mapped as asked: Normal non-cacheable, non-shareable.
+    // A request for less permissive memory is granted: Normal non-cacheable, non-shareable.
     let response = machine
         .retrieve(A, &lend.clone().with(|d| d.attributes = 0x24))
         .unwrap();
@@ -245,7 +247,7 @@ fn relinquish_and_reclaim_by_who_has_no_right_to() {
     }
     machine.relinquish(B, handle).unwrap();
     machine.reclaim(A, handle, 0).unwrap();
-    // The slot is used again, the handle is not.
+    // The slot is used again, but the handle is not.
     let next = machine
         .send(A, LEND, &Descriptor::lend(A, B, page, 1))
         .unwrap();
@@ -291,8 +293,8 @@ fn running_out_of_slots_and_of_pages_changes_nothing() {
         machine.reclaim(NS, handle, 0).unwrap();
     }
     assert_eq!(machine.shares.live(), 0);
-    // The sender's tables: ranges that need one each; its quota has three left beside the root and
-    // those for its mailbox.
+    // The sender runs out of tables. Each range needs one, and the sender's quota has three left
+    // beside the root and the tables for its mailbox.
     let spread = |count: u64| {
         let ranges: Vec<_> = (1..=count).map(|n| (RAM + n * 0x20_0000, 1)).collect();
         Descriptor::offer(NS, WB, &[(A, RW)], &ranges)
@@ -306,13 +308,13 @@ fn running_out_of_slots_and_of_pages_changes_nothing() {
             &spread(1).with(|d| d.constituents[0].0 += 0x1000_0000),
         )
     });
-    // The receiver's: two left beside two roots and those for its own memory, and it needs one more
-    // for the level above.
+    // The receiver runs out of tables. It has two left beside two roots and the tables for its own
+    // memory, and needs one more for the level above.
     machine.refuses(NoMemory, || {
         machine.retrieve(A, &Descriptor::request(NS, handle, A, RW))
     });
     machine.reclaim(NS, handle, 0).unwrap();
-    // The record of the ranges.
+    // The sender has no page for the list of ranges.
     let many: Vec<_> = (0..6)
         .map(|n| (RAM + 0x20_0000 * (1 + n / 2) + n * 0x1000, 1))
         .collect();
@@ -321,7 +323,7 @@ fn running_out_of_slots_and_of_pages_changes_nothing() {
     });
 }
 
-// What is mapped, be it for a moment, could be used by another PE of the receiver.
+// Another PE of the receiver could use a page even if it is mapped only for a moment.
 // req: MEMRQ-03, MEMRQ-10, RXTX-15
 #[test]
 fn nothing_is_mapped_for_who_has_no_room_in_rx() {
@@ -341,7 +343,7 @@ fn nothing_is_mapped_for_who_has_no_room_in_rx() {
         machine.refuses(Busy, || machine.retrieve(A, &request));
         assert_eq!(invalidations(), before, "something was mapped");
     }
-    // The same with a buffer of its own that it can only read.
+    // The response goes to a buffer of A's own that A can only read.
     let code = 0x2000_0000;
     machine.give(A, code, 1, Permissions::READ | Permissions::EXECUTE);
     let before = invalidations();
@@ -391,7 +393,7 @@ fn each_borrower_is_named_once() {
     }
     let itself = request(&[0, 1]).with(|d| d.entries.push(d.entries[0].clone()));
     machine.refuses(InvalidParameters, || machine.retrieve(A, &itself));
-    // Flags that are nobody's.
+    // These values of the flags have no meaning.
     for flags in [2, 3, 0x81] {
         let unknown = request(&[0, 1, 2]).with(|d| d.entries[2].flags = flags);
         machine.refuses(InvalidParameters, || machine.retrieve(A, &unknown));

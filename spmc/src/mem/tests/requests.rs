@@ -1,4 +1,4 @@
-//! Requests that say where the region is to lie, and callers that die in the middle of one.
+//! Requests that name the addresses of the region, and callers that die in the middle of a request.
 
 use super::fragments::{big, frame};
 use super::*;
@@ -6,21 +6,21 @@ use crate::limits::SLICE_PAGES;
 
 const BASE: u64 = RAM + 0x10_0000;
 const RETRIEVE: u32 = function::MEM_RETRIEVE_REQ_64;
-/// The other borrowers are not listed.
+/// The flag by which a request does not list the other borrowers.
 const BYPASS: u32 = 1 << 10;
 
-/// A request of `id` that names these ranges.
+/// Returns a request of `id` that names these ranges.
 fn placed(owner: u16, handle: u64, id: u16, ranges: &[(u64, u32)]) -> Descriptor {
     Descriptor::request(owner, handle, id, RW).with(|d| d.constituents = ranges.to_vec())
 }
 
-/// A call with the first `first` bytes of a descriptor.
+/// Returns a call with the first `first` bytes of a descriptor.
 fn first(function: u32, bytes: &[u8], first: usize) -> SmcFrame {
     SmcFrame::new([function as u64, bytes.len() as u64, first as u64])
 }
 
 impl Machine {
-    /// Begins a request, all but its last range; the last range.
+    /// Begins a request with all but its last range. Returns the last range.
     #[track_caller]
     fn begin_request(&self, id: u16, bytes: &[u8]) -> Vec<u8> {
         let (head, last) = bytes.split_at(bytes.len() - 16);
@@ -36,7 +36,8 @@ impl Machine {
 fn ranges_may_be_cut_otherwise_than_their_owner_cut_them() {
     let machine = big(&VERSIONS[2..]);
     let end = (BASE + 0x8000, 1);
-    // Two neighbours: a range may reach from one into the other.
+    // The owner's first two ranges are adjacent, so a range of the request may reach from one into
+    // the other.
     let owners = [(BASE, 2), (BASE + 0x2000, 3), end];
     let share = Descriptor::offer(NS, WB, &[(A, RW)], &owners);
     let handle = machine.send(NS, SHARE, &share).unwrap();
@@ -57,7 +58,7 @@ fn a_range_that_is_not_the_owners_is_not_skipped() {
     let machine = big(&VERSIONS[2..]);
     let share = Descriptor::offer(NS, WB, &[(A, RW)], &[(BASE, 2), (BASE + 0x4000, 1)]);
     let handle = machine.send(NS, SHARE, &share).unwrap();
-    // All that follow are right, and so is the number of pages.
+    // All ranges that follow are right, and so is the number of pages.
     let wrong = (BASE + 0x10_0000, 1);
     let request = placed(NS, handle, A, &[wrong, (BASE, 2), (BASE + 0x4000, 1)]);
     let bytes = request.with(|d| d.pages = Some(3)).bytes(Version::V1_2);
@@ -69,7 +70,7 @@ fn a_range_that_is_not_the_owners_is_not_skipped() {
     }
 }
 
-// Else C would have what is being zeroed.
+// Otherwise C would have access to memory that is being zeroed.
 // req: TIME-04, FRAG-22, MEMRL-12
 #[test]
 fn the_rest_of_a_request_does_not_come_in_a_pause() {
@@ -139,7 +140,7 @@ fn who_has_died_meanwhile_gets_and_leaves_nothing() {
     machine.put_tx(A, &whole);
     let call = DescriptorCall::decode(&first(RETRIEVE, &whole, whole.len())).unwrap();
     machine.refuses(Denied, || engine.retrieve(&mut buffer, dead, &call));
-    // Fragments of its request are missing.
+    // The caller dies while fragments of its request are missing.
     let before = machine.snapshot();
     let request = placed(NS, handle, A, &ranges).bytes(Version::V1_2);
     let last = machine.begin_request(A, &request);
@@ -148,7 +149,7 @@ fn who_has_died_meanwhile_gets_and_leaves_nothing() {
     let answer = engine.fragment_tx(&mut buffer, dead, &rest);
     assert_eq!(answer.unwrap_err(), Aborted);
     assert_eq!(machine.snapshot(), before);
-    // What it sends ends at once, and it has its memory again.
+    // What the dead caller sends ends at once, and the caller has its memory again.
     let memory = machine.memory();
     let lend = Descriptor::lend(A, B, home(A) + 0x1_0000, 1).bytes(Version::V1_2);
     machine.put_tx(A, &lend);

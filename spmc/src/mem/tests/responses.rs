@@ -12,7 +12,7 @@ fn a_response_is_read_at_the_pace_of_its_reader() {
     let bytes = offer.bytes(Version::V1_1);
     let handle = machine.begin(NS, VM, SHARE, &bytes, 4096);
     machine.go_on(NS, VM, handle, &bytes, 4096, 4096).unwrap();
-    // Nothing to be read yet.
+    // There is no response yet.
     machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, 0));
     machine.refuses(InvalidParameters, || machine.frag_rx(NS, VM, handle, 4096));
     let request = Descriptor::request(VM, handle, A, RW).with(|d| d.flags = 1 << 10);
@@ -43,7 +43,7 @@ fn a_response_is_read_at_the_pace_of_its_reader() {
     machine.hal.faulty.store(true, Ordering::Relaxed);
     machine.refuses(Aborted, || machine.frag_rx(A, 0, handle, 4096));
     machine.hal.faulty.store(false, Ordering::Relaxed);
-    // Each fragment, and each once more.
+    // Each fragment is read twice.
     let mut at = 4096;
     while at < total {
         let fragment = |offset| {
@@ -57,11 +57,11 @@ fn a_response_is_read_at_the_pace_of_its_reader() {
         at += once.len();
     }
     machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, total));
-    // The last one can be repeated, and no other.
+    // Only the last fragment can be repeated.
     machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, 4096));
     machine.relinquish(A, handle).unwrap();
     machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, 8192));
-    // The Hypervisor can repeat as well.
+    // The Hypervisor can repeat a fragment as well.
     let request = Descriptor::offer(0, 0, &[], &[]).with(|d| d.handle = handle);
     machine
         .call_with(
@@ -126,7 +126,7 @@ fn a_response_that_is_not_wanted_any_more() {
                 machine.relinquish_with(A, handle, 1, &[A])
             });
             machine.refuses(InvalidParameters, || machine.relinquish(B, handle));
-            // What was given on cannot be given back.
+            // Memory that the borrower has shared on cannot be relinquished.
             let page = RAM + 0x10_0000;
             let on = machine
                 .send(A, SHARE, &Descriptor::share(A, B, page, 1))
@@ -141,7 +141,7 @@ fn a_response_that_is_not_wanted_any_more() {
         machine.frag_rx(A, 0, handle, 4096).unwrap();
         machine.of(A).mailbox.lock().release_rx().unwrap();
         if function == DONATE {
-            // It is over with the last fragment.
+            // The donation ends with its last fragment.
             assert_eq!(machine.shares.live(), 0);
             machine.refuses(InvalidParameters, || machine.relinquish(A, handle));
             machine.refuses(InvalidParameters, || machine.frag_rx(A, 0, handle, 4096));

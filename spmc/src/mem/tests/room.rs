@@ -1,15 +1,15 @@
-//! Room for transactions: slots, and pages for their lists.
+//! Room for transactions: slots, and pages for their lists of ranges.
 
 use super::fragments::{VM, big, scattered};
 use super::*;
 use crate::limits::MAX_ARRIVING_PER_SENDER;
 use crate::mm::Pages;
 
-/// Ranges enough for a page.
+/// As many ranges as need a page.
 const MANY: u64 = 10;
 
 impl Machine {
-    /// How many pages are left for what that endpoint sends.
+    /// Returns the number of pages that are left for what that endpoint sends.
     fn available(&self, id: u16) -> usize {
         self.of(id).memory.lock().pool().available()
     }
@@ -27,7 +27,7 @@ fn pages_of_a_list_come_back_however_it_ends() {
     let request = Descriptor::request(A, handle, B, RW);
     machine.retrieve(B, &request).unwrap();
     assert_eq!(machine.available(A), before);
-    // Its owner dies with it.
+    // The share ends with the death of its owner.
     let ranges = scattered(home(A) + 0x8_0000, MANY);
     let share = Descriptor::offer(A, WB, &[(B, RW)], &ranges);
     machine.send(A, SHARE, &share).unwrap();
@@ -51,7 +51,7 @@ fn a_transaction_that_is_half_there_makes_room_for_a_whole_one() {
     }
     assert_eq!(machine.shares.live(), most);
     machine.refuses(InvalidParameters, || machine.frag_tx(NS, NS, half, last));
-    // What is whole stays.
+    // A complete share does not make room for another one.
     let next = share(most as u64);
     machine.refuses(NoMemory, || machine.send(NS, SHARE, &next));
 }
@@ -67,7 +67,7 @@ fn a_transaction_that_is_half_there_makes_room_for_another() {
     let small = offer(VM, RAM + 0x10_0000, MANY + 1);
     let first = machine.begin(NS, VM, SHARE, &small, small.len() - 16);
     assert_eq!(machine.available(NS), all - 1);
-    // It needs every page.
+    // The large list needs every page.
     let large = offer(NS, RAM + 0x100_0000, 4 + all as u64 * 511);
     let second = machine.begin(NS, NS, SHARE, &large, 4096);
     for fragment in large[4096..large.len() - 16].chunks(4096) {
@@ -104,8 +104,8 @@ fn a_donor_without_tables_cannot_have_a_donation_back() {
     let machine = big(&VERSIONS[2..]);
     let land = 0x1000_0000;
     machine.give(A, land, PAGES, Permissions::all());
-    // So many ranges that the response has two fragments; all together a block, for which the donor
-    // has no table afterwards.
+    // The response to so many ranges takes two fragments. Together the ranges are one block, so
+    // that the donor has no table for these addresses after the donation.
     let ranges: Vec<_> = (0..PAGES / 2).map(|n| (land + n * 0x2000, 2)).collect();
     let donate = Descriptor::offer(A, 0, &[(B, 0)], &ranges).bytes(Version::V1_2);
     let handle = machine.begin(A, 0, DONATE, &donate, 4096);

@@ -1,4 +1,4 @@
-//! Offers that are refused, and what must be refused.
+//! Descriptors to send memory that are refused.
 
 use super::*;
 
@@ -72,7 +72,7 @@ fn buffers_that_are_not_there() {
     machine.refuses(InvalidParameters, || {
         machine.call(A, SmcFrame::new([function::MEM_RELINQUISH as u64]))
     });
-    // A TX of several pages, and a descriptor that needs them.
+    // TX has several pages, and the descriptor needs them all.
     let long = PageRange::new(buffers.tx.base(), 4).unwrap();
     let mailbox = &machine.of(A).mailbox;
     mailbox
@@ -91,7 +91,7 @@ fn buffers_that_are_not_there() {
     });
 }
 
-/// Two ranges that the Normal world shares with two partitions.
+/// Returns an offer of the Normal world that shares two ranges with two partitions.
 fn offer_to_two() -> Descriptor {
     let ranges = [(RAM + 0x5000, 2), (RAM + 0x9000, 1)];
     Descriptor::offer(NS, WB, &[(A, RW), (B, RO)], &ranges)
@@ -111,7 +111,7 @@ fn descriptors_that_are_malformed() {
             (48, if version < Version::V1_2 { 16 } else { 32 })
         };
         let composite = header + 2 * size;
-        // Any bit that must be zero.
+        // Bytes that must be zero.
         let mut zeros = vec![
             composite + 8,
             composite + 15,
@@ -135,7 +135,7 @@ fn descriptors_that_are_malformed() {
             wrong[at] = 1;
             machine.refuses(InvalidParameters, || machine.call_with(NS, SHARE, &wrong));
         }
-        // Sizes, counts and offsets one off, and at the ends of their ranges.
+        // Sizes, counts and offsets are off by one, or at the ends of their ranges.
         let mut fields = vec![28, composite, composite + 4, header + 4];
         if header == 48 {
             fields.extend([24, 32]);
@@ -153,7 +153,7 @@ fn descriptors_that_are_malformed() {
                 u32::MAX - 15,
             ] {
                 if (at, value) == (28, 1) {
-                    // One receiver, and a gap behind it.
+                    // This is valid: one receiver, and a gap behind its entry.
                     continue;
                 }
                 let mut wrong = bytes.clone();
@@ -161,7 +161,7 @@ fn descriptors_that_are_malformed() {
                 machine.refuses(InvalidParameters, || machine.call_with(NS, SHARE, &wrong));
             }
         }
-        // Every other length.
+        // Every length but the right one.
         for length in (0..bytes.len()).chain([bytes.len() + 1, bytes.len() + 16]) {
             let mut wrong = bytes.clone();
             wrong.resize(length, 0);
@@ -187,7 +187,7 @@ fn descriptors_that_are_malformed() {
             let wrong = good.clone().with(|d| d.pages = Some(claimed));
             machine.refuses(InvalidParameters, || machine.send(NS, SHARE, &wrong));
         }
-        // 2^32 pages and one are not one page.
+        // The sum of the pages is 2^32 + 1, which must not count as 1.
         let wrong = Descriptor::offer(NS, WB, &[(A, RW)], &[(0, u32::MAX), (RAM, 2)])
             .with(|d| d.pages = Some(1));
         machine.refuses(InvalidParameters, || machine.send(NS, SHARE, &wrong));
@@ -239,7 +239,8 @@ fn offers_that_ask_for_what_is_not_allowed() {
             });
         }
         refuses(InvalidParameters, &|d| d.entries[0].permissions = 0b11);
-        // Nobody, the SPMC, the SPMD, the Hypervisor, a VM, and the receiver twice.
+        // Ids of no partition, of the SPMC, of the SPMD, of the Hypervisor and of a VM; then the
+        // same receiver twice.
         for id in [0x800a, 0x8000, 0xffff, 0, 7] {
             refuses(InvalidParameters, &|d| d.entries[0].id = id);
         }
@@ -281,8 +282,8 @@ fn offers_that_ask_for_what_is_not_allowed() {
         DONATE,
         donate.1.clone().with(|d| d.entries.push(entry(B, 0))),
     );
-    // Where the owner decides it must do so, and not beyond what it has: outer shareable is more
-    // than inner.
+    // The owner must give the attributes where it decides on them, and not more permissive ones
+    // than it has: outer shareable is more permissive than inner shareable.
     for attributes in [0, 0x2e] {
         refuses(
             Denied,
@@ -315,7 +316,7 @@ fn offers_that_ask_for_what_is_not_allowed() {
         )
         .unwrap();
     machine.reclaim(NS, handle, 0).unwrap();
-    // Partitions: not on another's behalf, not to itself, not to the Normal world.
+    // A partition cannot send for another one, to itself, or to the Normal world.
     let own = home(A) + 0x5000;
     for (sender, receiver, error) in [
         (B, C, Denied),
@@ -428,7 +429,7 @@ fn memory_that_is_not_its_senders_alone() {
             });
         }
     }
-    // Read-only memory can be shared read-only, and only so; it cannot be zeroed.
+    // Read-only memory can be shared only as read-only, and cannot be zeroed.
     machine.refuses(Denied, || {
         machine.send(A, SHARE, &Descriptor::share(A, B, ro, 1))
     });
@@ -446,7 +447,7 @@ fn memory_that_is_not_its_senders_alone() {
             &Descriptor::donate(A, B, ro, 1).with(|d| d.flags = 1),
         )
     });
-    // One region, one kind of memory.
+    // All pages of a region must have the same attributes.
     machine.refuses(Denied, || {
         machine.send(
             A,
@@ -465,7 +466,8 @@ fn memory_that_is_not_its_senders_alone() {
         )
     });
     machine.reclaim(A, handle, 0).unwrap();
-    // The Normal world: its buffers, what it has shared, Secure memory, what is no memory.
+    // The Normal world cannot send its buffers, memory that it has shared, Secure memory, or
+    // addresses without memory.
     machine
         .send(NS, SHARE, &Descriptor::share(NS, A, RAM + 0x40_0000, 600))
         .unwrap();

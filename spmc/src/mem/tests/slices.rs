@@ -1,4 +1,4 @@
-//! Calls that are paused.
+//! Calls that are paused between slices.
 
 use super::*;
 use crate::limits::SLICE_PAGES;
@@ -7,7 +7,7 @@ const SLICED: u32 = 1 << 1;
 const PAGES: u32 = 3 * SLICE_PAGES as u32 - 1;
 const LAND: u64 = 0x1000_0000;
 
-/// A with a large memory of its own.
+/// Returns a machine where A has a large memory of its own.
 fn machine() -> Machine {
     let machine = Machine::with(&VERSIONS[2..], 40, 3);
     machine.give(A, LAND, 4 * SLICE_PAGES, Permissions::all());
@@ -15,7 +15,7 @@ fn machine() -> Machine {
 }
 
 fn lend(flags: u32) -> Vec<u8> {
-    // In odd pieces.
+    // The region has two ranges of odd lengths, in descending order.
     let half = PAGES / 2 + 7;
     let end = LAND + half as u64 * 0x1000;
     Descriptor::offer(A, 0, &[(B, RW)], &[(end, PAGES - half), (LAND, half)])
@@ -30,7 +30,7 @@ fn regs(function: u32, handle: u64) -> SmcFrame {
 impl Machine {
     fn resume(&self, id: u16, handle: u64) -> Result<SmcFrame> {
         let mut call = regs(function::MEM_OP_RESUME, handle);
-        // No parameters.
+        // Registers from x8 on are not parameters, so their values must not matter.
         call.x[8..].fill(u64::MAX);
         self.call(id, call)
     }
@@ -52,7 +52,7 @@ impl Machine {
         (0..PAGES as u64).filter(is_zero).count()
     }
 
-    /// Resumes until the call is over; how often that took.
+    /// Resumes until the call is over. Returns the answer and the number of resumes.
     #[track_caller]
     fn resume_all(&self, id: u16, handle: u64) -> (SmcFrame, usize) {
         let mut times = 0;
@@ -77,7 +77,7 @@ fn calls_are_paused_between_slices_and_nobody_else_comes_near() {
     let before = machine.snapshot();
     machine.dirty();
     let call = |flags| machine.call_with(A, LEND, &lend(flags)).unwrap();
-    // Only who asks for it is paused, and only if it takes long.
+    // A call is paused only if its caller asks for that, and only if the call takes long.
     let done = call(1);
     assert_eq!(
         (done.w(0), machine.zeroed()),
@@ -115,7 +115,7 @@ fn calls_are_paused_between_slices_and_nobody_else_comes_near() {
     assert_eq!(answer.x, success.x);
     machine.refuses(InvalidParameters, || machine.resume(A, handle));
 
-    // A retrieval may be paused, but never takes long.
+    // A retrieval may ask for pauses, but never takes long enough for one.
     machine.retrieve(B, &request(SLICED)).unwrap();
     machine.dirty();
     let answer = machine
@@ -151,7 +151,7 @@ fn the_normal_world_cannot_be_paused() {
             machine.reclaim(NS, handle, flags as u64)
         });
     }
-    // Other bits are nobody's.
+    // The other bits of the flags are reserved.
     for flags in [4, 1 << 31] {
         let offer = Descriptor::lend(A, B, LAND, 1).with(|d| d.flags = flags);
         machine.refuses(InvalidParameters, || machine.send(A, LEND, &offer));
@@ -161,7 +161,7 @@ fn the_normal_world_cannot_be_paused() {
     }
 }
 
-// Finding M12: no lock is held, and nothing but the next slice can happen to the region.
+// Between two slices no lock is held, and only the next slice can change the region.
 // req: TIME-02, TIME-05, TIME-07, TIME-09
 #[test]
 fn a_call_that_its_caller_does_not_resume_stops_after_each_slice() {
@@ -183,7 +183,7 @@ fn a_call_that_its_caller_does_not_resume_stops_after_each_slice() {
     machine.refuses(Denied, || {
         machine.send(A, SHARE, &Descriptor::share(A, C, LAND, 1))
     });
-    // Another of its contexts, say.
+    // Nobody can resume the call, not even another context of its caller.
     for other in [NS, A, B, C] {
         machine.refuses(InvalidParameters, || machine.resume(other, handle));
     }
@@ -192,7 +192,7 @@ fn a_call_that_its_caller_does_not_resume_stops_after_each_slice() {
         machine.engine().unfinished(&paused),
         Some(Handle::new(handle))
     );
-    // Only a pause can be unfinished, whatever stands in the registers of another answer.
+    // Only a pause can be unfinished, whatever the registers of another answer hold.
     let [_, low, high, ..] = paused.x;
     let other = Answer::new([function::MEM_RETRIEVE_RESP as u64, low, high]);
     assert_eq!(machine.engine().unfinished(&other), None);
@@ -202,7 +202,7 @@ fn a_call_that_its_caller_does_not_resume_stops_after_each_slice() {
     assert_eq!((answer, machine.zeroed()), (success, PAGES as usize));
     machine.reclaim(A, handle, 0).unwrap();
 
-    // A pause that the caller asked for is not the SPMC's to end.
+    // The SPMC does not end a pause that the caller asked for.
     machine.dirty();
     let agreed = machine.call_with(A, LEND, &lend(SLICED | 1)).unwrap();
     let handle = agreed.x[2] << 32 | agreed.x[1];
@@ -212,7 +212,7 @@ fn a_call_that_its_caller_does_not_resume_stops_after_each_slice() {
     machine.resume_all(A, handle);
     machine.reclaim(A, handle, 0).unwrap();
 
-    // Memory that does not answer any more, and the death of the caller.
+    // The memory cannot be accessed any more; after that, the caller dies.
     let handle = begin();
     machine.hal.faulty.store(true, Ordering::Relaxed);
     assert_eq!(finish(handle).unwrap_err(), Aborted);
@@ -295,7 +295,7 @@ fn who_dies_in_a_pause_holds_nobody_up() {
         let done = machine.call_with(A, LEND, &lend(0)).unwrap();
         done.x[3] << 32 | done.x[2]
     };
-    // The sender.
+    // The sender dies.
     let machine = machine();
     let before = machine.snapshot().leaves;
     machine.call_with(A, LEND, &lend(3)).unwrap();
@@ -304,7 +304,7 @@ fn who_dies_in_a_pause_holds_nobody_up() {
         (machine.shares.live(), machine.snapshot().leaves),
         (0, before)
     );
-    // The borrower: its memory is zeroed to the end.
+    // The borrower dies: its memory is zeroed to the end.
     let handle = begin(&machine);
     machine
         .retrieve(B, &Descriptor::request(A, handle, B, RW))
@@ -314,12 +314,12 @@ fn who_dies_in_a_pause_holds_nobody_up() {
     assert_eq!(machine.zeroed(), SLICE_PAGES as usize);
     machine.refuses(InvalidParameters, || machine.resume(B, handle));
     machine.settle(SLICE_PAGES as usize);
-    // The owner that takes it back.
+    // The owner dies while it takes the region back.
     machine.reclaim(A, handle, 3).unwrap();
     assert!(!machine.engine().bury(machine.of(A)));
     assert_eq!(machine.shares.live(), 0);
     assert_eq!(machine.state(A, LAND), Some(State::OwnerExclusive));
-    // The owner, while its borrower gives it back.
+    // The owner dies while its borrower gives the region back.
     let handle = begin(&machine);
     machine
         .retrieve(B, &Descriptor::request(A, handle, B, RW))
@@ -330,7 +330,8 @@ fn who_dies_in_a_pause_holds_nobody_up() {
     assert_eq!(machine.shares.live(), 0);
 }
 
-// What is paused is not zeroed yet: the end of somebody else does not give it to anybody.
+// Paused memory is not zeroed yet, so the death of another partition must not give the memory to
+// anybody.
 // req: MEMO-12, TIME-04, TIME-07
 #[test]
 fn a_borrower_that_dies_does_not_end_a_pause_of_the_owner() {
@@ -376,7 +377,8 @@ fn memory_that_was_to_be_zeroed_does_not_come_back_as_it_is() {
     assert_eq!(machine.zeroed(), PAGES as usize);
 }
 
-/// A machine where A has lent to B and C what is to be zeroed after them, and B died with it.
+/// Returns a machine where A has lent a region to B and C, and B retrieved it with `flags` and then
+/// died.
 fn legacy(flags: u32) -> (Machine, u64) {
     let machine = machine();
     machine.dirty();
@@ -388,7 +390,7 @@ fn legacy(flags: u32) -> (Machine, u64) {
     (machine, handle)
 }
 
-/// The request of `id` for that region.
+/// Returns the request of `id` for that region.
 fn ask(handle: u64, id: u16, flags: u32) -> Descriptor {
     Descriptor::request(A, handle, id, RW).with(|d| {
         (d.attributes, d.flags) = (WB, flags | 1 << 10);
@@ -396,7 +398,7 @@ fn ask(handle: u64, id: u16, flags: u32) -> Descriptor {
 }
 
 impl Machine {
-    /// Zeroes what a dead borrower left, of which `done` pages are zeroed, slice by slice.
+    /// Zeroes, slice by slice, what a dead borrower left. `done` pages are zeroed already.
     #[track_caller]
     fn settle(&self, mut done: usize) {
         while done < PAGES as usize {
@@ -408,13 +410,13 @@ impl Machine {
     }
 }
 
-// Finding M12: the end of a partition takes no longer for what others lent to it.
+// The death of a partition takes no longer if other partitions have lent it memory.
 // req: MEMO-12, MEMD-88
 #[test]
 fn what_a_dead_borrower_leaves_is_zeroed_in_slices_before_anybody_gets_it() {
     let (machine, handle) = legacy(4);
     assert_eq!(machine.zeroed(), 0);
-    // Nor as long as the memory does not answer.
+    // Nobody gets the memory while it cannot be zeroed.
     machine.hal.faulty.store(true, Ordering::Relaxed);
     assert!(!machine.engine().settle());
     assert_eq!(machine.reclaim(A, handle, 0).unwrap_err(), Aborted);
@@ -444,14 +446,14 @@ fn the_owner_of_what_a_dead_borrower_leaves_need_not_wait() {
     let answer = machine.reclaim(A, handle, SLICED.into()).unwrap();
     assert_eq!(answer.x, regs(function::MEM_OP_PAUSE, handle).x);
     assert_eq!(machine.zeroed(), 2 * SLICE_PAGES as usize);
-    // It is the owner's call now.
+    // The zeroing is part of the owner's call now.
     assert!(!machine.engine().settle());
     let answer = machine.resume(A, handle).unwrap();
     assert_eq!(answer.x, told(Answer::success([])).x);
     assert_eq!(machine.zeroed(), PAGES as usize);
     assert_eq!(machine.state(A, LAND), Some(State::OwnerExclusive));
 
-    // An owner that dies in that pause, or before, leaves it to the SPMC again.
+    // If the owner dies in that pause, or before, the SPMC goes on with the zeroing.
     for reclaims in [false, true] {
         let (machine, handle) = legacy(4);
         if reclaims {
