@@ -1,5 +1,5 @@
 //! The smallest hardware that the tests of `mm` and `mem` need: sparse memory, tables, a record of
-//! TLB maintenance, and a walker of its own that reads tables as the architecture does.
+//! TLB maintenance, and a walker of its own that reads the tables as the architecture defines.
 
 extern crate std;
 
@@ -18,16 +18,16 @@ use crate::hal::{
 };
 use crate::manifest::config::{DeviceInterrupt, ExceptionLevel};
 
-/// Physical address of the fake tables.
+/// Physical address of the first half of the fake tables.
 pub(crate) const TABLES: u64 = 0x0e20_0000;
 
-/// Physical address of the second half of them, below the first.
+/// Physical address of the second half, which lies below the first.
 const MORE: u64 = 0x0d00_0000;
 
 /// Entry that maps EL2 itself in the root of an S-EL0 partition: the block of 1 GiB at 1 GiB.
 pub(crate) const EL2_ENTRY: u64 = 1 << 30 | 1;
 
-/// A context without content.
+/// A context that only has general-purpose registers.
 pub(crate) struct NoContext([u64; 31]);
 
 impl Context for NoContext {
@@ -49,26 +49,26 @@ impl Context for NoContext {
 /// Pages that were written, by world and page number.
 type Memory = BTreeMap<(World, u64), Box<[u8; 4096]>>;
 
-/// The fake.
+/// The fake hardware.
 pub(crate) struct FakeHal<const IPA_BITS: u32 = TABLE_BITS> {
     tables: Vec<Table>,
     places: TablePlaces,
     memory: Mutex<Memory>,
-    /// Calls of `invalidate_stage2`.
+    /// Number of calls of `invalidate_stage2`.
     pub(crate) invalidations: AtomicUsize,
-    /// Those that named everything.
+    /// Number of these calls that named everything.
     pub(crate) invalidations_of_all: AtomicUsize,
-    /// The ranges that the last of them named.
+    /// Ranges that the last call named.
     pub(crate) invalidated: Mutex<Vec<(World, PageRange<Ipa>)>>,
-    /// Calls of `publish_tables`.
+    /// Number of calls of `publish_tables`.
     pub(crate) publications: AtomicUsize,
-    /// All accesses to memory fault.
+    /// Set if all accesses to memory fault.
     pub(crate) faulty: AtomicBool,
-    /// Writes to memory fault.
+    /// Set if writes to memory fault.
     pub(crate) read_only: AtomicBool,
-    /// An address that is looked at, under that root, when everything is invalidated.
+    /// A root, and an address that is looked up under it whenever everything is invalidated.
     pub(crate) watched: Mutex<Option<(Pa, u64)>>,
-    /// How often it was mapped then.
+    /// How often that address was mapped then.
     pub(crate) mapped_meanwhile: AtomicUsize,
 }
 
@@ -79,7 +79,7 @@ impl FakeHal {
 }
 
 impl FakeHal<41> {
-    /// One that translates IPAs of 41 bits.
+    /// Creates hardware that translates IPAs of 41 bits.
     pub(crate) fn wide(tables: usize) -> Self {
         Self::with_tables(tables)
     }
@@ -106,8 +106,8 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
         }
     }
 
-    /// Returns what the tables say, wherever they lie: every leaf that is not zero with its level
-    /// and the first address it is for; and every word that is not zero in a page that no root
+    /// Returns the contents of the tables, wherever the tables lie: every leaf that is not zero,
+    /// with its level and its first address; and every word that is not zero in a page that no root
     /// leads to.
     pub(crate) fn leaves(&self, roots: &[(Pa, u64)]) -> Leaves {
         let mut leaves = Vec::new();
@@ -130,7 +130,7 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
         Leaves(leaves)
     }
 
-    /// All words of all pages, those with notes too, that are not zero: page, index, word.
+    /// Returns all words that are not zero, including the notes, as (page, index, word).
     pub(crate) fn words(&self) -> Vec<(usize, usize, u64)> {
         let pages = self.tables.iter().enumerate();
         let words = pages.flat_map(|(page, table)| {
@@ -140,7 +140,7 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
         words.filter(|(_, _, word)| *word != 0).collect()
     }
 
-    /// The table at a physical address.
+    /// Returns the index of the table at a physical address.
     fn index(&self, address: u64) -> usize {
         let (base, first) = match address {
             TABLES.. => (TABLES, 0),
@@ -178,11 +178,11 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
         }
     }
 
-    /// Walks as hardware does, and returns what it finds for `ipa` under `root`: the descriptor,
-    /// with the output address of the page itself.
+    /// Walks the tables as hardware does. Returns the descriptor for `ipa` under `root`, and the
+    /// output address of the page.
     pub(crate) fn translate(&self, root: Pa, ipa: u64) -> Option<(u64, u64)> {
         assert!(ipa < 1 << IPA_BITS);
-        // Concatenated tables: the index at the start level has more than 9 bits.
+        // Tables at the start level are concatenated, so the first index has more than 9 bits.
         assert_eq!(root.raw() % (1 << (IPA_BITS - TABLE_BITS) << PAGE_SHIFT), 0);
         let mut table = root.raw() + (ipa >> TABLE_BITS << PAGE_SHIFT);
         for (level, shift) in [(1, 30), (2, 21), (3, 12)] {
@@ -367,7 +367,7 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
     fn call_el3(&self, _: &mut SmcFrame) {}
 }
 
-/// See [`FakeHal::leaves`]. Not printed when a test fails: it is long.
+/// The result of [`FakeHal::leaves`]. It is long, so a test that fails does not print it.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(crate) struct Leaves(Vec<(u32, u64, u64)>);
 
@@ -377,7 +377,7 @@ impl core::fmt::Debug for Leaves {
     }
 }
 
-/// Pages of identity-mapped IPA space.
+/// Returns a range of pages in the identity-mapped IPA space.
 pub(crate) fn pages(base: u64, count: u64) -> PageRange<Ipa> {
     PageRange::new(Ipa::new(base), count).unwrap()
 }

@@ -1,10 +1,10 @@
-//! Random changes against a map of pages; tables as hardware reads them must agree.
+//! Random changes, compared with a map of pages, and with the tables as hardware reads them.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
-/// xorshift64*: the same sequence on every run.
+/// xorshift64*, which gives the same sequence on every run.
 struct Random(u64);
 
 impl Random {
@@ -16,14 +16,14 @@ impl Random {
     }
 }
 
-/// Random changes over 8 MiB that straddle a boundary of 1 GiB, against a map of pages; tables as
-/// hardware reads them must agree.
+/// Random changes over 8 MiB around a boundary of 1 GiB.
 #[test]
 fn the_walker_agrees_with_a_map() {
     walker_agrees_with_a_map(&FakeHal::new(12), RAM - 2 * BLOCK, 1500);
 }
 
-/// Random changes over boundaries of 512 GiB, where one table of the root ends and the next begins.
+/// Random changes around boundaries of 512 GiB, where one table of the root ends and the next
+/// begins.
 #[test]
 fn the_walker_agrees_with_a_map_across_the_tables_of_a_root() {
     for boundary in 1..4 {
@@ -61,7 +61,8 @@ fn walker_agrees_with_a_map<const IPA_BITS: u32>(
     let mut made = 0;
     let mut mixed_and_made = 0;
     for _ in 0..rounds {
-        // Some changes are of an owner's pages, whatever of them may be executed.
+        // Some changes concern an owner's pages and keep, for each page, whether the owner may
+        // execute it.
         let keeps = random.below(3) == 0;
         let fits = |leaf: Leaf, from: Leaf| {
             leaf == from || keeps && leaf.execute_never() == from.execute_never()
@@ -88,7 +89,7 @@ fn walker_agrees_with_a_map<const IPA_BITS: u32>(
             ));
         }
         let from = leaf_of(&model, ranges[0].0);
-        // What is left without a leaf keeps nothing.
+        // A page without a leaf has no permission to keep, so such a change does not unmap.
         let first = usize::from(keeps);
         let to = leaves[first + random.below((leaves.len() - first) as u64) as usize];
         let before = snapshot(hal, &mut space);

@@ -1,5 +1,5 @@
-//! Tests what the rest of the engine relies on: changes are whole, blocks are split and mended, and
-//! the Normal world needs few tables.
+//! Tests what the rest of the engine relies on: a change is made as a whole or not at all, blocks
+//! are split and merged again, and the Normal world needs few tables.
 
 extern crate std;
 
@@ -61,7 +61,7 @@ fn normal_world(hal: &FakeHal) -> AddressSpace {
     space
 }
 
-/// All that a refused change must leave as it was.
+/// Returns the state that a refused change must leave as it was.
 fn snapshot<const IPA_BITS: u32>(
     hal: &FakeHal<IPA_BITS>,
     space: &mut AddressSpace,
@@ -72,7 +72,7 @@ fn snapshot<const IPA_BITS: u32>(
     )
 }
 
-/// Gives the partition secure memory, as the boot does.
+/// Gives the partition Secure memory, as boot does.
 fn own(hal: &FakeHal, space: &mut AddressSpace, range: PageRange<Ipa>) {
     space
         .map(hal, range, World::Secure, rw(), State::OwnerExclusive)
@@ -119,7 +119,8 @@ fn large_ranges_are_mapped_by_blocks_in_the_right_ipa_space() {
     assert!(!space.permits(&hal, World::NonSecure, Ipa::new(RAM), Access::Execute));
     assert!(!space.permits(&hal, World::Secure, Ipa::new(RAM), Access::Read));
     assert!(!space.permits(&hal, World::Secure, Ipa::new(1 << 40), Access::Read));
-    // Above what can be translated the tables say nothing, be they those of what lies below.
+    // Addresses beyond what stage 2 translates are never permitted, even if the same address
+    // without the upper bits is mapped.
     let above = Ipa::new(RAM | 1 << 39);
     assert!(!space.permits(&hal, World::NonSecure, above, Access::Read));
 }
@@ -136,7 +137,7 @@ fn what_was_lent_is_not_permitted_whatever_the_owner_may_do_with_it() {
         let permits = space.permits(&hal, World::Secure, ipa, Access::Write);
         assert_eq!(permits, access, "{page}");
     }
-    // Hardware never walks what says who owns Normal memory.
+    // Hardware never walks the tables that say who owns Normal memory.
     let hal = FakeHal::new(16);
     let space = normal_world(&hal);
     assert!(!space.permits(&hal, World::NonSecure, Ipa::new(RAM), Access::Read));
@@ -218,8 +219,8 @@ fn a_change_that_fails_leaves_everything() {
         );
         assert_eq!(snapshot(&hal, space), (tables.clone(), left));
     };
-    // Into a page that is shared, twice over the same page, beyond what is mapped, beyond what can
-    // be mapped.
+    // In turn: a range with a page that is shared, the same page twice (in two ways), pages beyond
+    // what is mapped, and pages beyond what can be mapped.
     refused(
         &mut space,
         &[pages(0x40_1000, 1023)],
@@ -250,7 +251,7 @@ fn a_change_that_fails_leaves_everything() {
         share(),
         ChangeError::Mismatch,
     );
-    // Four more tables are there; eleven ranges of 2 MiB need more.
+    // There are four more tables; eleven ranges in 2 MiB regions of their own need more.
     let many: Vec<_> = (0..11).map(|n| pages(0x8000_0000 + n * BLOCK, 1)).collect();
     let map = Change {
         from: Leaf::NONE,
@@ -452,7 +453,8 @@ fn mailboxes_take_own_memory_and_give_it_back() {
 // req: RXTX-20, RXTX-28
 #[test]
 fn a_mailbox_that_needs_a_table_too_many_is_not_set_up_at_all() {
-    // Notes, two roots, a table of level 2, one of level 3: none is left to split the block with.
+    // The five pages are the notes, two roots, a table of level 2 and one of level 3. None is left
+    // to split the block with.
     let hal = FakeHal::new(5);
     let mut space = partition(&hal);
     own(&hal, &mut space, pages(RAM, 512));
@@ -510,7 +512,7 @@ fn every_change_can_be_told_from_the_one_before() {
             .unwrap();
         seen.push(space.changes());
     }
-    // Tables were changed by one that failed, and changed back.
+    // A change that fails has changed tables, too, and changed them back.
     let refused = change(&hal, &mut space, pages(RAM + 0x1000, 8), lend());
     assert_eq!(refused, Err(ChangeError::Mismatch));
     seen.push(space.changes());

@@ -1,4 +1,4 @@
-//! Pools of table pages: quotas, the reserve, roots of several tables.
+//! Pools of table pages: quotas, the reserve, and roots of several tables.
 
 use super::*;
 
@@ -27,7 +27,6 @@ fn pools_split_the_supply_and_take_pages_back() {
     assert_eq!(first.available(), 0);
 }
 
-// M4.
 // req: MEMX-18
 #[test]
 fn nobody_uses_up_the_quota_of_another_nor_the_reserve() {
@@ -43,7 +42,7 @@ fn nobody_uses_up_the_quota_of_another_nor_the_reserve() {
     assert_eq!(mine.len(), 3 + 1);
     assert!(!mine.iter().any(|page| taken.contains(page)));
 
-    // What it gives back is the reserve's first.
+    // A page that the partition gives back goes to the reserve first.
     greedy.give_back_list(at, taken.pop().unwrap());
     let lent = other.take_list(at).unwrap();
     assert_eq!(greedy.take_list(at), Err(FfaError::NoMemory));
@@ -101,7 +100,7 @@ fn the_default_pools_carry_16384_scattered_pages() {
     owner
         .init_normal_world(&hal, supply.carve(quotas.normal_world), &ram)
         .unwrap();
-    // Every partition that there can be; the last one borrows.
+    // There are as many partitions as possible; the last one is the borrower.
     let mut borrower = AddressSpace::EMPTY;
     for vmid in 1..=crate::limits::MAX_PARTITIONS as u16 {
         borrower
@@ -120,7 +119,7 @@ fn the_default_pools_carry_16384_scattered_pages() {
     }
     let (owned, known) = (owner.pool().held(), borrower.pool().held());
 
-    // The list: 511 ranges a page.
+    // The list of ranges has 511 ranges a page.
     let list: Vec<_> = (0..COUNT.div_ceil(511))
         .map(|_| owner.pool().take_list(at).unwrap())
         .collect();
@@ -157,7 +156,6 @@ fn the_default_pools_carry_16384_scattered_pages() {
     );
 }
 
-// Finding M10.
 #[test]
 fn notes_are_no_pages() {
     let hal = FakeHal::new(300);
@@ -204,7 +202,7 @@ fn roots_of_several_tables_are_aligned_and_waste_nothing() {
 
 #[test]
 fn roots_of_several_tables_are_the_first_that_fit_into_one_piece_of_the_supply() {
-    // In halves of 8, 9, 10 and 11 pages, the second of which is aligned like the first.
+    // The tables lie in two halves of 8 to 12 pages, both of which begin at an aligned address.
     for (tables, used, root) in [
         (16, 1, 4),
         (16, 4, 4),
@@ -218,7 +216,7 @@ fn roots_of_several_tables_are_the_first_that_fit_into_one_piece_of_the_supply()
         let at = Pages::of(&hal);
         let mut supply = PagePool::all(&hal);
         supply.carve(used - 1);
-        // It may take all that is left.
+        // The pool ends with the last table of the root.
         let mut pool = supply.carve(root + 4 - used);
         let taken = pool.take_root::<FakeHal<41>>(at);
         assert_eq!(taken, Ok(PageIndex::from_word(root as u64)), "{tables}");
@@ -249,7 +247,7 @@ fn quotas_have_room_for_roots_of_several_tables() {
     );
     assert_eq!((one.normal_world, one.partition), (102, 10));
     assert_eq!(Quotas::of::<FakeHal>(24 * 25).partition, 25);
-    // What is left is split in the same way.
+    // The rest of the supply is divided in the same proportion.
     assert_eq!(four.partition, 6 + (supply - 17 * 3) / 24);
     assert_eq!(four.normal_world, 3 + (supply - 17 * 3) * 2 / 5);
     let all = four.normal_world + crate::limits::MAX_PARTITIONS * four.partition;

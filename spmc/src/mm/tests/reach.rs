@@ -1,8 +1,9 @@
-//! Which addresses an endpoint can know, up to the last page before an edge.
+//! The addresses that an endpoint can know, up to the last page before each limit.
 
 use super::*;
 
-/// Two runs of memory with a hole between them. The second is in two pieces, and comes first.
+/// Creates two runs of memory with a hole between them. The second run consists of two pieces and
+/// is listed first.
 fn in_pieces(hal: &FakeHal) -> AddressSpace {
     let piece = |base, count| PageRange::new(Pa::new(base), count).unwrap();
     let ranges = [
@@ -76,7 +77,7 @@ fn the_first_page_is_not_seen_again_behind_the_last() {
     }
 }
 
-// The SPMC runs under the tables of an S-EL0 partition, too.
+// The SPMC itself also runs under the tables of an S-EL0 partition.
 // req: MEMO-03, MEMX-17
 #[test]
 fn the_last_entry_of_an_s_el0_partition_is_el2s() {

@@ -1,4 +1,4 @@
-//! Tables that a change takes out, and the way back of one that fails.
+//! Tables that a change takes out, and the undoing of a change that fails.
 
 use super::*;
 
@@ -6,7 +6,8 @@ fn read_only() -> Leaf {
     Leaf::new(Attributes::normal(Permissions::READ), State::OwnerExclusive)
 }
 
-/// Three blocks: of the first only the last page is read-only, the second is, the third is not.
+/// Creates three blocks. In the first, only the last page is read-only. All of the second is
+/// read-only, and nothing of the third.
 fn mixed(tables: usize) -> (FakeHal, AddressSpace) {
     let hal = FakeHal::new(tables);
     let mut space = partition(&hal);
@@ -24,9 +25,9 @@ fn mixed(tables: usize) -> (FakeHal, AddressSpace) {
 // req: MEMX-18, MEMX-11
 #[test]
 fn the_way_back_needs_no_page_that_others_could_take() {
-    // Notes, two roots, a table of level 2, one of level 3; then some that are free. The change
-    // mends the first block, splits the second and fails at the third, so it has to split the first
-    // again.
+    // Five pages are the notes, two roots, a table of level 2 and one of level 3; `free` more are
+    // free. The change merges the first block, splits the second and fails at the third, so that
+    // the first must be split again.
     for (free, error) in [(0, ChangeError::NoMemory), (1, ChangeError::Mismatch)] {
         let (hal, mut space) = mixed(5 + free);
         let before = snapshot(&hal, &mut space);
@@ -48,12 +49,13 @@ fn everything_is_forgotten_with_a_table() {
     let hal = FakeHal::new(16);
     let mut space = partition(&hal);
     let all = || hal.invalidations_of_all.load(Ordering::Relaxed);
-    // A page in the midst of others: its table stays, so its own leaf is all that hardware must
-    // forget.
+    // The table of these pages stays because other pages are in it, so hardware has to forget only
+    // their own leaves.
     own(&hal, &mut space, pages(RAM, 8));
     change(&hal, &mut space, pages(RAM, 4), lend()).unwrap();
     assert_eq!((hal.invalidations.load(Ordering::Relaxed), all()), (1, 0));
-    // The tables go with their last pages, of which hardware knows no leaf.
+    // Hardware has no leaf of the pages that were lent, so nothing is invalidated when these are
+    // unmapped. The tables go with the last pages of all.
     let gone = Change {
         from: lend().to,
         to: Leaf::NONE,
@@ -68,7 +70,7 @@ fn everything_is_forgotten_with_a_table() {
     };
     change(&hal, &mut space, pages(RAM + 0x4000, 4), taken).unwrap();
     assert_eq!((hal.invalidations.load(Ordering::Relaxed), all()), (2, 1));
-    // A table that came and went in a change that failed was there for a moment.
+    // A table that a failed change added and removed existed for a moment.
     let map = Change {
         from: Leaf::NONE,
         to: owned(),
@@ -79,8 +81,8 @@ fn everything_is_forgotten_with_a_table() {
     assert_eq!(all(), 2);
 }
 
-// Arm ARM D8.17.1: a block and a table must not be seen in each other's place without an invalid
-// entry and an invalidation in between.
+// Arm ARM D8.17.1: between a block and the table that replaces it, or the other way round, the
+// entry must be invalid and the TLB invalidated.
 // req: MEMX-18, MEMX-20
 #[test]
 fn a_block_and_its_table_replace_each_other_by_way_of_nothing() {
@@ -99,7 +101,7 @@ fn a_block_and_its_table_replace_each_other_by_way_of_nothing() {
     assert!(hal.translate(secure, RAM + 0x5000).is_some());
 }
 
-// The tables that a change takes out and takes again on its way back are forgotten together.
+// The tables that a change takes out, and takes back when it is undone, share one invalidation.
 // req: MEMX-18, TIME-04
 #[test]
 fn one_invalidation_is_enough_for_all_that_is_used_anew() {
@@ -118,7 +120,8 @@ fn one_invalidation_is_enough_for_all_that_is_used_anew() {
     let refused = space.change(&hal, World::Secure, ranges, lend().inverse());
     assert_eq!(refused, Err(ChangeError::Mismatch));
     assert_eq!(snapshot(&hal, &mut space), before);
-    // Each block needs one when its table goes, and one when a table comes back in its place.
+    // Each block needs one invalidation when its table goes, and one when a table replaces the
+    // block again.
     let exchanges = 2 * BLOCKS as usize;
     assert!(all() - start <= exchanges + 1, "{}", all() - start);
 }
@@ -126,7 +129,8 @@ fn one_invalidation_is_enough_for_all_that_is_used_anew() {
 // req: MEMX-18, MEMX-20
 #[test]
 fn a_table_of_nothing_that_comes_back_is_forgotten_first() {
-    // Notes, two roots, a table of level 2, one of level 3: the way back has no page but that one.
+    // The five pages are the notes, two roots, a table of level 2 and one of level 3. To undo the
+    // change, only the table that it took out is available.
     let hal = FakeHal::new(5);
     let mut space = partition(&hal);
     own(&hal, &mut space, pages(RAM, 1));
@@ -169,7 +173,7 @@ fn leaves_of_all_ranges_are_forgotten() {
     }
 }
 
-// A PE may have used what was mapped for a moment.
+// A PE may have used a page that was mapped only for a moment.
 // req: MEMX-18, MEMX-20
 #[test]
 fn what_a_change_that_failed_had_mapped_is_forgotten() {

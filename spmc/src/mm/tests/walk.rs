@@ -1,4 +1,4 @@
-//! The walker and the inspector at the edges of tables, blocks and groups of entries.
+//! The walker and the inspector at the limits of tables, blocks and groups of entries.
 
 use super::*;
 
@@ -76,8 +76,8 @@ fn one_other_page_stops_a_change_wherever_it_is() {
     }
 }
 
-/// Two blocks and some pages that their owner may execute, and of these a block and every page of
-/// `scattered` that it may not.
+/// Creates two blocks and some pages that their owner may execute, except for one of the blocks and
+/// for the pages in `scattered`.
 fn executed_here_and_there(hal: &FakeHal, scattered: &[PageRange<Ipa>]) -> AddressSpace {
     let mut space = partition(hal);
     let all = Attributes::normal(Permissions::all());
@@ -127,7 +127,7 @@ fn an_owner_gets_back_what_it_may_execute_and_what_not() {
             assert_eq!(snapshot(&hal, &mut space), before);
             assert!(space.are_alike(&hal, ranges()));
             assert_eq!(space.inspect(&hal, ranges()), None);
-            // A page that is there twice is not in the state that is expected.
+            // When the same page comes a second time, it is no longer in the expected state.
             let twice = ranges().chain([region[0]]);
             let refused = space.change_owned(&hal, World::Secure, twice, change);
             assert_eq!(refused, Err(ChangeError::Mismatch));
@@ -151,7 +151,7 @@ fn an_owner_gets_back_what_it_may_execute_and_what_not() {
 fn nothing_is_left_of_pages_that_an_owner_gives_away() {
     let hal = FakeHal::new(16);
     let mut space = executed_here_and_there(&hal, &[pages(RAM + 0x3000, 1)]);
-    // Writable or not makes a difference.
+    // Pages of which some are read-only are not alike.
     let read_only = Attributes::normal(Permissions::READ | Permissions::EXECUTE);
     let other = pages(RAM + 4 * BLOCK, 1);
     space
@@ -174,7 +174,8 @@ fn nothing_is_left_of_pages_that_an_owner_gives_away() {
     assert!(!space.are_alike(&hal, differing.into_iter()));
     assert_eq!(give(&mut space, &differing), Err(ChangeError::Mismatch));
     assert_eq!(snapshot(&hal, &mut space), before);
-    // Half done and undone, it leaves no more than is certain.
+    // The change fails half-way. Undoing it restores only what is certain: the pages that it had
+    // changed may not be executed.
     let single = [0, 3, 1, 1].map(|page| pages(RAM + page * 0x1000, 1));
     assert_eq!(give(&mut space, &single), Err(ChangeError::Mismatch));
     let again = Change {
@@ -198,7 +199,7 @@ fn nothing_is_left_of_pages_that_an_owner_gives_away() {
     assert_eq!(space.first_leaf(&hal, pages(RAM + 0x3000, 1)), None);
 }
 
-// A table of level 2 is for 1 GiB: the same entries of another are for other addresses.
+// A table of level 2 covers 1 GiB: equal indexes in different tables belong to different addresses.
 // req: MEMO-03, MEMX-18
 #[test]
 fn pages_that_lie_far_apart_have_tables_of_their_own() {
@@ -242,7 +243,7 @@ fn a_table_stays_for_scattered_pages_until_the_last_is_as_it_was() {
 fn a_table_goes_when_all_of_its_block_is_unmapped_and_not_before() {
     let hal = FakeHal::new(16);
     let mut space = partition(&hal);
-    // A page of the same GiB: the table of level 2 stays.
+    // Because of a page in the same GiB, the table of level 2 stays.
     own(&hal, &mut space, pages(RAM + 8 * BLOCK, 1));
     let before = snapshot(&hal, &mut space);
     let halves = [pages(RAM, 256), pages(RAM + BLOCK / 2, 256)];
@@ -251,7 +252,7 @@ fn a_table_goes_when_all_of_its_block_is_unmapped_and_not_before() {
         change(&hal, &mut space, half, unmap()).unwrap();
     }
     assert_eq!(snapshot(&hal, &mut space), before);
-    // No page of the block is as it was, but one half is lent.
+    // No page of the block is as it was, but one half is lent, so the table stays.
     own(&hal, &mut space, pages(RAM, 512));
     change(&hal, &mut space, halves[0], lend()).unwrap();
     change(&hal, &mut space, halves[1], unmap()).unwrap();

@@ -37,7 +37,7 @@ fn wide_ipas_are_mapped_and_unmapped_behind_the_first_table_of_a_root() {
             let seen = hal.translate(root, address).map(|(_, page)| page);
             assert_eq!(seen, Some(address));
             assert_eq!(hal.translate(other, address), None);
-            // What has the same index in another table of the root is another address.
+            // An equal index in another table of the root belongs to another address.
             assert_eq!(hal.translate(root, address ^ 1 << TABLE_BITS), None);
         }
         let ipa = range.base();
@@ -98,7 +98,7 @@ fn what_lies_above_wide_ipas_is_refused() {
     }
     assert_eq!(snapshot(&hal, &mut space), empty);
 
-    // An S-EL0 partition has one table as root on every board.
+    // An S-EL0 partition has a root of one table on every board.
     let mut el0 = AddressSpace::EMPTY;
     let hal = FakeHal::wide(16);
     el0.init_el0(&hal, 1, PagePool::all(&hal)).unwrap();
@@ -116,7 +116,7 @@ fn what_lies_above_wide_ipas_is_refused() {
 #[test]
 fn the_normal_world_owns_memory_at_1_tib() {
     let hal = FakeHal::wide(16);
-    // It ends where translation ends, whatever the manifest says.
+    // The memory ends where translation ends, whatever the manifest says.
     let ranges = [PageRange::new(Pa::new(HIGH), 1 << 29).unwrap()];
     let mut space = AddressSpace::EMPTY;
     space
@@ -163,7 +163,7 @@ fn addresses_that_cannot_be_translated_have_no_leaf() {
     for bit in TABLE_BITS..48 {
         assert_eq!(leaf(RAM | 1 << bit), None);
     }
-    // Behind the one table that an S-EL0 partition has as root lie tables of others, and its own.
+    // An S-EL0 partition has only one table as root. The tables behind it have other uses.
     let hal = FakeHal::wide(16);
     let mut el0 = AddressSpace::EMPTY;
     el0.init_el0(&hal, 1, PagePool::all(&hal)).unwrap();
