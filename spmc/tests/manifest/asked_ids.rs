@@ -1,4 +1,4 @@
-//! Ids that manifests ask for: which of them a partition gets, and who hears of it.
+//! Ids that manifests ask for: which of them a partition gets, and what is logged about it.
 
 use spmc::id::PartitionId;
 use spmc::manifest::config::PartitionConfig;
@@ -7,7 +7,7 @@ use spmc::manifest::{ids, spmc_manifest, validate};
 use crate::log_capture::capture;
 use crate::tree::{Node, manifest, parse_partition, range, spmc_manifest};
 
-/// The first partition of the SPMC manifest, and whoever comes before it.
+/// The first partition of the SPMC manifest, and the partitions that are settled before it.
 struct Case<'c> {
     asks: u32,
     earlier: &'c [&'c PartitionConfig],
@@ -52,7 +52,7 @@ impl Case<'_> {
     }
 }
 
-/// A partition in the place of the second one, after a change.
+/// Returns the second partition of the SPMC manifest, after a change to its own manifest.
 fn second(change: impl FnOnce(&mut Node)) -> PartitionConfig {
     let spmc = spmc_manifest::parse(&spmc_manifest().to_dtb()).unwrap();
     let mut tree = manifest();
@@ -65,7 +65,8 @@ fn second(change: impl FnOnce(&mut Node)) -> PartitionConfig {
 // req: MAN-05, GEN-16, PMAN-19
 #[test]
 fn a_free_id_is_granted() {
-    // The first has the low byte of its own place, the second that of a place without a partition.
+    // The first id has the low byte of the partition's own place, and the second that of a place
+    // without a partition.
     for asks in [0x9001, 0x8003, 0x8041, 0xffbf, 0xff00] {
         let case = Case {
             asks,
@@ -87,7 +88,7 @@ fn a_free_id_is_granted() {
 // req: MAN-05, GEN-16, GEN-17, PMAN-19
 #[test]
 fn an_id_that_stands_for_something_else_is_not() {
-    // Numbers of places, ids of EL3, of another place, and with the low byte of that.
+    // Numbers of places, ids of EL3, the id of another place, and an id with the low byte of that.
     for asks in [2, 7, 0x7ffe, 0xffc0, 0xfffe, 0x8002, 0x9002] {
         Case {
             asks,

@@ -44,8 +44,8 @@ fn descriptor() {
     let blob = blob(Version::V1_1);
     let descriptor = &blob[32..];
     assert_eq!(&descriptor[..16], b"ffa_manifest\0\0\0\0");
-    // Standard type, flattened device tree; reserved byte; name is a string, contents are an
-    // address.
+    // Standard type, flattened device tree; reserved byte; the name is a string and the contents
+    // are an address.
     assert_eq!(&descriptor[16..20], [0, 0, 0, 0]);
     assert_eq!(u32_at(descriptor, 20), 0x5f3);
     assert_eq!(u64_at(descriptor, 24), 0x0630_1000);

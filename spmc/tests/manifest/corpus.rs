@@ -1,8 +1,8 @@
-//! The corpus of `tests/host/corpus/manifests`: manifests in the shapes that are found in the
-//! field, as sources.
+//! The corpus of `tests/host/corpus/manifests`: sources of manifests in the forms that are found in
+//! the field.
 //!
-//! The first line of each says what must come of it: `// ok`, with one more line `// warns: ...`
-//! for each expected warning, or `// refused: ` and the exact error.
+//! The first line of each says what the result must be: `// ok`, followed by one line
+//! `// warns: ...` for each expected warning, or `// refused: ` and the exact error.
 
 use std::fs;
 use std::path::{Path, PathBuf};

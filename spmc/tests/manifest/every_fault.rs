@@ -1,5 +1,5 @@
-//! A report hears of every fault of a manifest, in the order of the tree, and its verdict is the
-//! first.
+//! A report receives every fault of a manifest, in the order of the tree, and its verdict is the
+//! first fault.
 
 use std::cell::RefCell;
 
@@ -8,8 +8,8 @@ use spmc::manifest::{Kind, Report, judge, partition_manifest, spmc_manifest, val
 use crate::log_capture::capture;
 use crate::tree::{Node, manifest, parse_partition, range, region, spmc_manifest};
 
-/// Runs `work` with a report and returns the place of each fault that it hears of, and the line of
-/// the verdict.
+/// Runs `work` with a report. Returns the place of each fault that the report receives, and the
+/// line of the verdict.
 fn heard(work: impl FnOnce(&Report)) -> (Vec<String>, String) {
     let places = RefCell::new(Vec::new());
     let listener = |fault: &spmc::manifest::Fault| {
@@ -53,8 +53,8 @@ fn faults_of_one_partition() {
     tree.put("", "exception-level", &[7]);
     tree.remove("", "uuid");
     tree.put("", "entrypoint-offset", &[2]);
-    // Two in one region, one in the next; what points to a region that is refused is not refused
-    // for that.
+    // Two faults are in one region, and one is in the next. Properties that point to a region that
+    // is refused are not faults of their own.
     tree.put("memory-regions/rx", "base-address", &[0x0640_0100]);
     tree.put("memory-regions/rx", "attributes", &[0]);
     tree.remove("memory-regions/tx", "pages-count");
@@ -71,7 +71,7 @@ fn faults_of_one_partition() {
             "/memory-regions/tx: pages-count",
             "/memory-regions/shared: pages-count",
             "/device-regions/uart: attributes",
-            // A value that was refused is missing in the end.
+            // A value that was refused also counts as missing at the end.
             "/: ffa-version",
             "/: exception-level",
             "/: uuid",
@@ -162,7 +162,7 @@ fn a_damaged_tree_is_refused_for_its_damage() {
     tree.put("", "ffa-version", &[0x2_0000]);
     let dtb = tree.child(region("late", 0, 0, 0)).to_dtb();
     let mut damaged = dtb.clone();
-    // The end of the tree, and with it the end of the root node.
+    // The end of the tree is cut off, and with it the end of the root node.
     let size = u32::from_be_bytes(dtb[36..40].try_into().unwrap());
     damaged[36..40].copy_from_slice(&(size - 4).to_be_bytes());
     let (heard, verdict) = heard(|report| {

@@ -1,4 +1,4 @@
-//! Collects what a test logs, per thread, so that tests can run side by side.
+//! Collects what a test logs, by thread, so that tests can run in parallel.
 
 use std::cell::RefCell;
 use std::sync::Once;

@@ -1,4 +1,4 @@
-//! Manifests and packages: what is accepted, and the exact line with which everything else is
+//! Manifests and packages: which are accepted, and the exact line with which all others are
 //! refused.
 
 mod asked_ids;

@@ -15,7 +15,8 @@ fn header(words: [u32; 6]) -> [u8; HEADER_SIZE] {
 
 const SPKG: u32 = u32::from_le_bytes(*b"SPKG");
 
-/// The usual package of version 2 with one word of its header changed.
+/// Checks that the usual package of version 2 is refused with `line` after one word of its header
+/// changed.
 #[track_caller]
 fn refused(index: usize, value: u32, line: &str) {
     let mut words = [SPKG, 2, 0x1000, 0x600, 0x4000, 0x1_0000];
@@ -53,7 +54,7 @@ fn version_1() {
     assert_eq!(package.version(), 1);
     let moved = package.offset_behind_boot_info().unwrap();
     assert_eq!(moved, boot_info::MAX_SIZE as u64);
-    // A manifest that fills all up to the image cannot be moved.
+    // A manifest that fills all the space up to the image cannot be moved.
     let full = [SPKG, 1, 24, 0x1000 - 24, 0x1000, 0x1_0000];
     let package = Package::parse(&header(full), MEM_SIZE).unwrap();
     assert_eq!(package.offset_behind_boot_info(), Err(NoRoom::ForBootInfo));

@@ -1,4 +1,4 @@
-//! Partition manifests that are accepted: what they mean, and which of their properties cost a
+//! Partition manifests that are accepted: their meaning, and which of their properties cause a
 //! warning.
 
 use spmc::addr::World;
@@ -18,7 +18,8 @@ fn parse(tree: &Node) -> Result<PartitionConfig, ManifestError> {
     parse_partition(&tree.to_dtb(), &entry())
 }
 
-/// Parses the usual manifest after a change; it must be accepted. Returns what was logged too.
+/// Parses the usual manifest after a change, which must be accepted. Returns the lines of the log,
+/// too.
 fn changed(change: impl FnOnce(&mut Node)) -> (PartitionConfig, Vec<String>) {
     let mut tree = manifest();
     change(&mut tree);
@@ -230,7 +231,7 @@ fn services_of_the_1_1_format() {
             "486178E0-E7F8-11E3-BC5E-0002A5D5C51C",
         );
         tree.put("services/second", "messaging-method", &[2]);
-        // In the form of the root.
+        // The UUID has four cells, as in the root node.
         tree.put("services/third", "uuid", &[5, 6, 7, 8]);
         tree.put("services/third", "messaging-method", &[3]);
     });
@@ -261,7 +262,7 @@ fn addresses_may_be_one_cell_or_two() {
     assert_eq!(format!("{one:?}"), format!("{two:?}"));
 }
 
-/// A property without effect yet: where it stands, its name and its cells.
+/// A property that has no effect yet: its place, its name and its cells.
 const WITHOUT_EFFECT: [(&str, &str, &[u32]); 9] = [
     ("", "auxiliary-id", &[0x9000]),
     ("", "time-slice-mem", &[]),
@@ -341,7 +342,6 @@ fn contradictions_to_the_spmc_manifest_cost_a_warning() {
     );
 }
 
-// Finding D3.
 // req: MAN-08
 #[test]
 fn contexts_on_pes_that_there_is_no_room_for_do_not_exist() {
@@ -366,7 +366,7 @@ fn power_messages_are_for_partitions_with_a_context_on_each_pe() {
     assert_eq!((power(1), power(2)), (0, 1));
 }
 
-// As manifests for OP-TEE have it.
+// Manifests for OP-TEE use such a number.
 // req: MAN-15, PMAN-15
 #[test]
 fn a_number_of_16_bits() {

@@ -1,11 +1,11 @@
-//! Faulty partition manifests, each with the one line that explains the refusal; regions are in
+//! Faulty partition manifests, each with the one line that explains the refusal. Regions are in
 //! `regions_refused`.
 
 use spmc::manifest::validate;
 
 use crate::tree::{Node, entry, manifest, parse_partition};
 
-/// The usual manifest after `change` is refused with `line`.
+/// Checks that the usual manifest is refused with `line` after `change`.
 #[track_caller]
 pub fn refused(change: impl FnOnce(&mut Node), line: &str) {
     let mut tree = manifest();

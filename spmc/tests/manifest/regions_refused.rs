@@ -299,8 +299,8 @@ fn child_nodes_of_another_kind() {
 // req: MAN-37, MAN-38, MAN-39
 #[test]
 fn the_manifest_of_an_independent_device() {
-    // Such a device would be an endpoint without code. There is no binding for it, so nothing that
-    // describes one is taken for a partition.
+    // Such a device would be an endpoint without code. No binding describes one, so its manifest is
+    // read as that of a partition, and refused.
     refused(
         |tree| {
             for name in [

@@ -1,4 +1,4 @@
-//! Damaged device trees: any answer will do, as long as one comes.
+//! Damaged device trees: any answer is right, as long as one comes.
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -11,7 +11,7 @@ const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
 const END: u32 = 9;
 
-/// Runs everything that boot runs on foreign bytes.
+/// Runs everything that boot runs on bytes from outside.
 fn parse_all(dtb: &[u8]) {
     capture(|| {
         let _ = check(dtb);
@@ -105,7 +105,7 @@ fn deep_nesting_ends() {
     );
 }
 
-/// The line with which a damaged header is refused.
+/// Returns the line with which a damaged header is refused.
 fn damaged_header(word: usize, value: u32) -> String {
     let mut dtb = manifest().to_dtb();
     dtb[4 * word..4 * word + 4].copy_from_slice(&value.to_be_bytes());

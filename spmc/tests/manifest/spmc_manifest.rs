@@ -27,7 +27,7 @@ fn refused(change: impl FnOnce(&mut Node), line: &str) {
     );
 }
 
-/// The fault of vm1 after `change`; vm2 must still be there.
+/// Checks that vm1 is refused with `line` after `change`, and that vm2 is still there.
 #[track_caller]
 fn faulty_vm1(change: impl FnOnce(&mut Node), line: &str) {
     let manifest = changed(change);
@@ -322,13 +322,12 @@ fn faulty_cpus_and_memory() {
     );
 }
 
-// Finding D3.
 // req: MAN-41
 #[test]
 fn the_lowest_cpus_are_kept_where_there_are_too_many() {
     let count = MAX_PES as u32 + 4;
     let (manifest, lines) = capture(|| {
-        // Hafnium's order: the boot CPU, then the others downwards.
+        // Hafnium lists the boot CPU first, and then the others in descending order.
         changed(|tree| {
             tree.put("cpus/cpu@100", "reg", &[count - 1]);
             for n in (1..count - 1).rev() {
@@ -346,7 +345,6 @@ fn the_lowest_cpus_are_kept_where_there_are_too_many() {
     assert_eq!(lines, [expected]);
 }
 
-// Finding M13.
 // req: MAN-41
 #[test]
 fn memory_is_of_one_world() {
@@ -370,7 +368,6 @@ fn memory_is_of_one_world() {
     }
 }
 
-// M5.
 // req: MAN-41
 #[test]
 fn memory_for_tables_is_secure_and_nobody_elses() {
@@ -382,7 +379,7 @@ fn memory_for_tables_is_secure_and_nobody_elses() {
     assert_eq!(changed(|_| {}).table_memory, None);
     let manifest = changed(tables(&[0, 0x0670_0000, 0, 0x40_0000]));
     assert_eq!(manifest.table_memory, Some(range(0x0670_0000, 0x400)));
-    // Up to the next package, and to the end of the node.
+    // The range reaches up to the next package, or to the end of the memory node.
     changed(tables(&[0, 0x0640_0000, 0, 0x10_0000]));
     changed(tables(&[0, 0x07ff_f000, 0, 0x1000]));
 

@@ -1,5 +1,4 @@
-//! Device trees that tests write, change and turn into blobs, and the manifests that most tests
-//! start from.
+//! Device trees that tests build, change and compile, and the manifests that most tests start from.
 
 use arrayvec::ArrayVec;
 use spmc::addr::{Pa, PageRange};
@@ -8,7 +7,7 @@ use spmc::manifest::config::{Name, PackageEntry, PartitionConfig};
 use spmc::manifest::{ManifestError, Report, partition_manifest};
 use vm_fdt::FdtWriter;
 
-/// A node with everything below it.
+/// A node with its properties and children.
 #[derive(Clone, Default)]
 pub struct Node {
     name: String,
@@ -17,7 +16,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node without properties; the root has an empty name.
+    /// Creates a node without properties. The root has an empty name.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.into(),
@@ -48,7 +47,7 @@ impl Node {
         self
     }
 
-    /// Sets a property of the node at `path` ("" is this node, nodes are made as needed).
+    /// Sets a property of the node at `path`, where "" is this node. Nodes are created as needed.
     pub fn put(&mut self, path: &str, name: &str, cells: &[u32]) {
         self.put_bytes(
             path,
@@ -69,7 +68,7 @@ impl Node {
         node.properties.push((name.into(), value));
     }
 
-    /// Takes a property away; it must be there.
+    /// Removes a property, which must exist.
     pub fn remove(&mut self, path: &str, name: &str) {
         let node = self.at(path);
         let before = node.properties.len();
@@ -77,7 +76,7 @@ impl Node {
         assert_ne!(node.properties.len(), before, "{path} has no {name}");
     }
 
-    /// Takes a child away; it must be there.
+    /// Removes a child, which must exist.
     pub fn remove_node(&mut self, name: &str) {
         let before = self.children.len();
         self.children.retain(|child| child.name != name);
@@ -97,7 +96,7 @@ impl Node {
         node
     }
 
-    /// The flattened tree.
+    /// Returns the flattened tree.
     pub fn to_dtb(&self) -> Vec<u8> {
         let mut writer = FdtWriter::new().unwrap();
         self.write(&mut writer);
@@ -116,7 +115,7 @@ impl Node {
     }
 }
 
-/// Returns what the SPMC manifest says of the package that [`manifest`] is for.
+/// Returns what the SPMC manifest says about the package of [`manifest`].
 pub fn entry() -> PackageEntry {
     PackageEntry {
         index: 0,
@@ -135,12 +134,12 @@ pub fn parse_partition(dtb: &[u8], entry: &PackageEntry) -> Result<PartitionConf
     report.verdict().map(|()| config)
 }
 
-/// A range of pages.
+/// Returns a range of pages.
 pub fn range(base: u64, pages: u64) -> PageRange<Pa> {
     PageRange::new(Pa::new(base), pages).unwrap()
 }
 
-/// A memory or device region node.
+/// Returns the node of a memory or device region.
 pub fn region(name: &str, base: u32, pages: u32, attributes: u32) -> Node {
     Node::new(name)
         .cells("base-address", &[0, base])
@@ -148,7 +147,7 @@ pub fn region(name: &str, base: u32, pages: u32, attributes: u32) -> Node {
         .cells("attributes", &[attributes])
 }
 
-/// A manifest that has everything except what costs a warning.
+/// Returns a manifest that has everything except what causes a warning.
 pub fn manifest() -> Node {
     Node::new("")
         .string("compatible", "arm,ffa-manifest-1.0")
@@ -202,7 +201,7 @@ pub fn manifest() -> Node {
         )
 }
 
-/// An SPMC manifest into which [`manifest`] fits.
+/// Returns an SPMC manifest that fits [`manifest`].
 pub fn spmc_manifest() -> Node {
     let vm = |name: &str, base: u32| {
         Node::new(name)

@@ -6,8 +6,8 @@ use spmc::manifest::{ManifestError, check, spmc_manifest, validate};
 use crate::log_capture::capture;
 use crate::tree::{Node, entry, manifest, parse_partition, range, spmc_manifest};
 
-/// Validates the usual manifest after changes to it and to the SPMC manifest, behind `earlier`
-/// partitions.
+/// Validates the usual manifest against the SPMC manifest and `earlier` partitions, after changes
+/// to both manifests.
 fn validate(
     earlier: &[&PartitionConfig],
     change: impl FnOnce(&mut Node),
@@ -32,7 +32,6 @@ fn refused(change: impl FnOnce(&mut Node), line: &str) {
     assert_eq!(validate(&[], change, |_| {}).unwrap_err().to_string(), line);
 }
 
-// Finding M13.
 // req: MAN-41
 #[test]
 fn the_normal_world_does_not_own_the_spmc() {
@@ -50,7 +49,7 @@ fn the_normal_world_does_not_own_the_spmc() {
     }
 }
 
-/// The partition of vm2, which asks for little.
+/// Returns the partition of vm2, which asks for little.
 fn second(change: impl FnOnce(&mut Node)) -> PartitionConfig {
     let mut tree = manifest();
     tree.put("", "id", &[2]);
@@ -92,7 +91,7 @@ fn refused_behind(earlier: PartitionConfig, change: impl FnOnce(&mut Node), line
 // req: MAN-01, MAN-04, MAN-15, MAN-27, MAN-28
 #[test]
 fn partitions_that_want_different_things_are_accepted() {
-    // Both have the same UUID, which is allowed.
+    // Both partitions have the same UUID, which is allowed.
     assert_eq!(validate(&[&second(|_| {})], |_| {}, |_| {}), Ok(()));
     let last = |tree: &mut Node| tree.put("", "boot-order", &[0xffff]);
     assert_eq!(validate(&[&second(last)], last, |_| {}), Ok(()));
@@ -101,7 +100,7 @@ fn partitions_that_want_different_things_are_accepted() {
 // req: MAN-23, MAN-27, PMAN-14
 #[test]
 fn where_a_region_may_lie() {
-    // Behind the package although it is relative, in the package although it is not.
+    // A relative region may lie behind the package, and an absolute one inside of it.
     let behind = |tree: &mut Node| {
         tree.put(
             "memory-regions/heap",
@@ -262,7 +261,7 @@ fn a_device_is_what_a_node_says_and_never_memory() {
     }
 }
 
-// C7: a device that the Normal world's memory is said to cover.
+// A device may lie where the SPMC manifest says that the Normal world has memory.
 // req: MAN-28
 #[test]
 fn a_device_inside_of_the_normal_worlds_memory() {
@@ -280,7 +279,7 @@ fn a_device_inside_of_the_normal_worlds_memory() {
             }
         };
         assert_eq!(validate(&[], at(0x4800_0000, 2), everything), Ok(()));
-        // Half of it.
+        // Only half of the device lies in the memory of the Normal world.
         let error = validate(&[], at(0x4fff_f000, 2), everything).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -288,7 +287,8 @@ fn a_device_inside_of_the_normal_worlds_memory() {
                 "/{path}: base-address: expected a range without memory, found 0x4ffff000..0x50001000"
             )
         );
-        // Memory that a manifest has is no device, neither in the same manifest nor in two.
+        // A range that a manifest describes as memory cannot be a device, neither in the same
+        // manifest nor in another one.
         let shared = |tree: &mut Node| {
             tree.put("memory-regions/m", "base-address", &[0x4800_0000]);
             tree.put("memory-regions/m", "pages-count", &[4]);
@@ -360,7 +360,8 @@ fn devices_that_another_partition_owns() {
     );
 }
 
-// A copied manifest asks for the id of the first: Hafnium reads no ids, and places decide here.
+// A copied manifest asks for the id of the first partition. Hafnium reads no ids, and here each
+// partition gets the id of its place.
 // req: MAN-05, GEN-16, GEN-17
 #[test]
 fn an_id_twice() {
@@ -377,7 +378,7 @@ fn an_auxiliary_id_that_is_taken() {
             &format!("/: auxiliary-id: expected an id that no partition has, found {id:#x}"),
         );
     }
-    // Several may have the same (C5).
+    // Several partitions may have the same auxiliary id.
     let auxiliary = |tree: &mut Node| tree.put("", "auxiliary-id", &[0xae00]);
     assert_eq!(validate(&[&second(auxiliary)], auxiliary, |_| {}), Ok(()));
 }

@@ -1,6 +1,6 @@
-//! Each rule by itself: a tree that breaks it and no other is refused with the words of that rule.
-//! (Many of these trees the crate refuses, too; the comparison with `dtoolkit` in `tree/damage.rs`
-//! shows that nothing else gets through.)
+//! Each rule by itself: a tree that breaks one rule is refused with the words of that rule. The
+//! `fdt` crate would refuse many of these trees, too. The comparison with `dtoolkit` in
+//! `tree/damage.rs` shows that nothing else gets through.
 
 extern crate std;
 
@@ -18,8 +18,8 @@ const STRUCTURE: [u32; 12] = [
 const LETTER: u32 = 0x6100_0000;
 const STRINGS: [u8; 8] = *b"id\0more\0";
 
-/// A blob of a header with these words, and behind it structure and strings; at an address that is
-/// a multiple of 8.
+/// A blob at an address that is a multiple of 8: a header of these words, then the structure block
+/// and the strings block.
 struct Blob {
     header: [u32; HEADER_SIZE / 4],
     structure: Vec<u32>,
@@ -50,7 +50,7 @@ impl Blob {
         }
     }
 
-    /// Returns why the blob is refused from byte `from` to `end`, or nothing.
+    /// Returns the reason why the blob is refused from byte `from` to `end`, or an empty string.
     fn refusal_of(&self, from: usize, end: usize) -> String {
         let mut words = vec![0_u64; 32];
         let mut bytes = Vec::new();
@@ -84,11 +84,12 @@ fn with_header(word: usize, value: u32) -> String {
 #[test]
 fn a_tree_that_breaks_no_rule_is_read() {
     assert_eq!(Blob::new().refusal(), "");
-    // A later version, no need for an earlier one, a strings block that ends early.
+    // In turn: a later version, one that needs no earlier version, and a strings block that ends
+    // early.
     for (word, value) in [(5, 18), (6, 17), (8, 3)] {
         assert_eq!(with_header(word, value), "", "word {word}");
     }
-    // What was read goes on behind the tree.
+    // The buffer continues behind the end of the tree.
     let mut blob = Blob::new();
     blob.header[8] = 3;
     blob.header[1] -= 5;
@@ -148,25 +149,25 @@ fn each_rule_for_tokens_nesting_and_truncation() {
     const TOKEN: &str = "a token that may stand there";
     const NAME: &str = "a name, which the root alone has not";
     let cases: &[(&[u32], &str)] = &[
-        // Nothing, or nothing that is a node.
+        // Nothing, or a token that begins no node.
         (&[], TRUNCATED),
         (&[END], TOKEN),
         (&[PROP, 0, 0, END], TOKEN),
         (&[END_NODE, END], TOKEN),
         (&[7, END], TOKEN),
-        // A second root, and something behind the end.
+        // A second root, and a token behind the end.
         (
             &[BEGIN_NODE, 0, END_NODE, BEGIN_NODE, 0, END_NODE, END],
             TOKEN,
         ),
         (&[BEGIN_NODE, 0, END_NODE, END, NOP], TOKEN),
         (&[BEGIN_NODE, 0, END_NODE, END, END], TOKEN),
-        // Ends that are missing or early.
+        // Ends that are missing or too early.
         (&[BEGIN_NODE, 0, END], TOKEN),
         (&[BEGIN_NODE, 0, BEGIN_NODE, LETTER, END_NODE, END], TOKEN),
         (&[BEGIN_NODE, 0, END_NODE], TRUNCATED),
         (&[BEGIN_NODE, 0, END_NODE, END_NODE, END], TOKEN),
-        // Properties behind a child, and outside of nodes.
+        // A property behind a child, and one outside of all nodes.
         (
             &[
                 BEGIN_NODE, 0, BEGIN_NODE, LETTER, END_NODE, PROP, 0, 0, END_NODE, END,
@@ -174,7 +175,7 @@ fn each_rule_for_tokens_nesting_and_truncation() {
             TOKEN,
         ),
         (&[BEGIN_NODE, 0, END_NODE, PROP, 0, 0, END], TOKEN),
-        // Values and names that reach too far.
+        // Values and names that reach beyond the block.
         (&[BEGIN_NODE, 0, PROP, 17, 0, 0, END_NODE, END], TRUNCATED),
         (
             &[BEGIN_NODE, 0, PROP, u32::MAX, 0, END_NODE, END],
@@ -191,7 +192,7 @@ fn each_rule_for_tokens_nesting_and_truncation() {
             &[BEGIN_NODE, 0, PROP, 0, 8, END_NODE, END],
             "a property with a name",
         ),
-        // Names of the root and of children.
+        // A root with a name, and a child without one.
         (&[BEGIN_NODE, LETTER, END_NODE, END], NAME),
         (
             &[BEGIN_NODE, 0, BEGIN_NODE, 0, END_NODE, END_NODE, END],

@@ -1,7 +1,7 @@
-//! Damaged trees: what the check lets through, the `fdt` crate reads without a panic, without an
-//! error and as `dtoolkit` does.
+//! Damaged trees: the `fdt` crate reads every tree that passes the check without a panic and
+//! without an error, and reads the same as `dtoolkit`.
 //!
-//! `DAMAGED_TREES` says how many trees are made at random, beside those that are made in order.
+//! `DAMAGED_TREES` is the number of random trees; others are made in order.
 
 extern crate std;
 
@@ -23,13 +23,13 @@ use crate::addr::{Pa, PageRange};
 use crate::manifest::config::PackageEntry;
 use crate::manifest::partition_manifest;
 
-/// Header words that damage is likely to make something of: offsets and sizes.
+/// Header words that are likely to matter when damaged: offsets and sizes.
 const HEADER_WORDS: [usize; 7] = [1, 2, 3, 4, 5, 8, 9];
 
-/// Words that mean something: tokens, and the ends of the range.
+/// Words with a meaning: tokens, and the limits of the range.
 const WORDS: [u32; 9] = [0, 1, 2, 3, 4, 9, 0x7fff_ffff, 0xffff_fffc, u32::MAX];
 
-/// A tree at an address that is a multiple of 8, and behind it what is not of the tree.
+/// A tree at an address that is a multiple of 8, followed by bytes that are not part of it.
 struct Blob {
     words: Vec<u64>,
     size: usize,
@@ -50,7 +50,7 @@ impl Blob {
     }
 }
 
-/// Manifests as dtc makes them.
+/// Returns manifests as dtc compiles them.
 fn originals() -> Vec<Vec<u8>> {
     let sources = [
         "tests/host/corpus/manifests/dma.dts",
@@ -70,14 +70,14 @@ fn originals() -> Vec<Vec<u8>> {
     sources.map(compile).to_vec()
 }
 
-/// The contents of a tree, as both readers give them: each node and property with its path, and the
+/// The contents of a tree as a reader gives them: each node and property by its path, with the
 /// value.
 type Lines = Vec<(String, Vec<u8>)>;
 
-/// Reads all of a tree behind the check; an error is the line of the report.
+/// Reads a whole tree after the check. An error is the line of the report.
 fn ours(dtb: &[u8]) -> Result<Lines, String> {
     fn read(node: &Node, at: &str, lines: &mut Lines) {
-        // A name that is no text is refused where it is looked at.
+        // A name that is not text is refused when it is read.
         node.short_name();
         let at = match node.node.name() {
             Ok(name) if name.name == ROOT => String::new(),
@@ -103,7 +103,7 @@ fn ours(dtb: &[u8]) -> Result<Lines, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Reads all of a tree with `dtoolkit`.
+/// Reads a whole tree with `dtoolkit`.
 fn theirs(dtb: &[u8]) -> Result<Lines, FdtErrorKind> {
     fn read(node: &FdtNode, at: &str, lines: &mut Lines) {
         let name = node.name();
@@ -132,7 +132,8 @@ fn theirs(dtb: &[u8]) -> Result<Lines, FdtErrorKind> {
     Ok(lines)
 }
 
-/// The bytes that the header counts, as far as they are there: `dtoolkit` wants no others.
+/// Returns the bytes that the header counts, as far as they exist, because `dtoolkit` accepts no
+/// others.
 fn whole(dtb: &[u8]) -> &[u8] {
     let total = dtb.get(4..8).map_or(0, |total| {
         u32::from_be_bytes(total.try_into().unwrap()) as usize
@@ -140,8 +141,8 @@ fn whole(dtb: &[u8]) -> &[u8] {
     dtb.get(..total).unwrap_or(dtb)
 }
 
-/// Why `dtoolkit` refuses a tree that the check lets through: each is a rule that no reader of
-/// manifests depends on.
+/// Returns the rule by which `dtoolkit` refuses a tree that the check accepts. No reader of
+/// manifests depends on such a rule.
 fn leniency(refused: &FdtErrorKind) -> Option<&'static str> {
     match refused {
         FdtErrorKind::InvalidHeader(text) if text.contains("memrsvmap") => {
@@ -161,7 +162,8 @@ fn leniency(refused: &FdtErrorKind) -> Option<&'static str> {
     }
 }
 
-/// The regions that a tree has by `dtoolkit`: count of pages, and address if it is given so.
+/// Returns the regions of a tree according to `dtoolkit`: number of pages, and the address if there
+/// is one.
 fn regions(dtb: &[u8]) -> Vec<(u64, Option<u64>)> {
     fn number(node: &FdtNode, name: &str) -> Option<u64> {
         let last = node
@@ -190,7 +192,8 @@ fn regions(dtb: &[u8]) -> Vec<(u64, Option<u64>)> {
         .collect()
 }
 
-/// Reads a tree as the manifest of a partition: nothing that it says of memory is lost.
+/// Reads a tree as the manifest of a partition, and checks that the result has every region of the
+/// tree. Returns `false` if the manifest is refused.
 fn no_region_is_lost(dtb: &[u8]) -> bool {
     let entry = PackageEntry {
         index: 0,
@@ -221,10 +224,10 @@ fn no_region_is_lost(dtb: &[u8]) -> bool {
     true
 }
 
-/// How many trees ended how.
+/// The number of trees by outcome.
 type Tally = BTreeMap<String, u64>;
 
-/// Reads one tree with both, and compares.
+/// Reads one tree with both readers, and compares.
 fn compare(dtb: &[u8], tally: &mut Tally) {
     let blob = Blob::new(dtb);
     let dtb = blob.bytes();
@@ -251,7 +254,7 @@ fn compare(dtb: &[u8], tally: &mut Tally) {
     *tally.entry(outcome).or_default() += 1;
 }
 
-/// Prints the tally and checks that every outcome that the rows name was met.
+/// Prints the tally, and checks that every outcome in `wanted` occurred.
 fn conclude(tally: &Tally, wanted: &[&str]) {
     for (outcome, count) in tally {
         std::println!("{count:>9} {outcome}");
@@ -275,9 +278,9 @@ fn get(dtb: &[u8], word: usize) -> u32 {
     bytes.map_or(0, |bytes| u32::from_be_bytes(bytes.try_into().unwrap()))
 }
 
-/// Truncates at each length, with and without a header that says so; flips one bit of each byte and
-/// all; puts each word that means something to each place; leaves out and doubles each word of the
-/// structure block, with sizes that say so.
+/// Damages each manifest in order: truncates it at each length, with and without a matching header;
+/// flips one bit, and all bits, of each byte; puts each word with a meaning in each place; and
+/// drops and doubles each word of the structure block, with matching sizes.
 // req: MAN-01, MAN-02
 #[test]
 fn each_damage_alone() {
@@ -319,8 +322,8 @@ fn each_damage_alone() {
     conclude(&tally, &["read, a good manifest", "read"]);
 }
 
-/// Takes `gone` bytes out at `at` (or none, if they stay) and puts others in, with a header that
-/// says so.
+/// Returns the tree with `gone` bytes at `at` replaced by `new`, or with `new` put before them if
+/// they stay. The header is adjusted.
 fn spliced(dtb: &[u8], at: usize, gone: usize, new: &[u8], stay: bool) -> Vec<u8> {
     let mut dtb = dtb.to_vec();
     let gone = if stay {
@@ -341,7 +344,7 @@ fn spliced(dtb: &[u8], at: usize, gone: usize, new: &[u8], stay: bool) -> Vec<u8
     dtb
 }
 
-/// Numbers that repeat.
+/// A random number generator with a fixed sequence.
 struct Random(u64);
 
 impl Random {
@@ -354,7 +357,7 @@ impl Random {
     }
 }
 
-/// Damages a tree at random once.
+/// Damages a tree once at random.
 fn damage(dtb: &mut Vec<u8>, random: &mut Random) {
     let size = dtb.len();
     if size < 44 {
