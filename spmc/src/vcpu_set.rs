@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    // P1: `1 << (index & 0x1f)` and its like let one context stand for another.
+    // A shift such as `1 << (index & 0x1f)` would let one context stand for another.
     #[test]
     fn no_index_stands_for_another() {
         for index in 0..200_u16 {

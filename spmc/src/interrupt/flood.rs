@@ -166,8 +166,9 @@ mod tests {
     const A: Line = Line(3);
     const B: Line = Line(4);
 
-    /// Goes through interrupts of these sources in turn, whose handlers take the given times, with
-    /// pauses between them: how many came before it was one too many, and what is to be masked.
+    /// Plays interrupts of these sources in turn, whose handlers take the given times, with pauses
+    /// between them. Returns how many came before the limit was exceeded, and which source is to be
+    /// masked.
     fn masked(pause: u64, sources: &[(Source, u64)]) -> Option<(u16, Option<Source>)> {
         let mut flood = Flood::new();
         let mut now = 0;
@@ -192,14 +193,14 @@ mod tests {
         assert_eq!(masked(0, &[(source, 80)]), Some((LIMIT, Some(source))));
     }
 
-    // D8: whose interrupt is the one too many does not matter.
+    // The owner of the interrupt that exceeds the limit does not matter.
     #[test]
     fn the_partition_that_took_most_of_the_time_is_to_blame() {
         for position in 0..4 {
             let mut sources = [((0, A), 80); 4];
             sources[position] = ((1, A), 80);
             assert_eq!(masked(0, &sources), Some((LIMIT, Some((0, A)))));
-            // Some long ones are more than many short ones.
+            // Few long handlers take more time than many short ones.
             sources[position].1 = 1000;
             assert_eq!(masked(0, &sources), Some((LIMIT, Some((1, A)))));
         }
@@ -220,14 +221,15 @@ mod tests {
                 assert_eq!(flood.culprit(None, now), None);
                 return;
             }
-            // Interrupts between its contexts keep the other partition going.
+            // The other partition keeps its handlers busy with interrupts between its own contexts,
+            // which do not count.
             flood.end(0, now + 9);
             flood.end(1, now + 10);
         }
         panic!("it came often enough");
     }
 
-    // It raises interrupts of another one, by which it would never be the one to blame.
+    // Otherwise a handler that raises interrupts of another partition would never be to blame.
     #[test]
     fn the_time_of_a_handler_under_way_counts() {
         let mut flood = Flood::new();
@@ -259,7 +261,7 @@ mod tests {
         assert_eq!(comes((1, B), LIMIT + 1, 100), Some((1, B)));
     }
 
-    // It costs no look at each partition either.
+    // A single interrupt is cheap, too: the records of the partitions need not be searched.
     #[test]
     fn one_at_a_time_leaves_nothing_noted() {
         let mut flood = Flood::new();
@@ -273,7 +275,7 @@ mod tests {
             flood.end(0, now + 1000);
             assert!(is_clean(&flood), "{n}");
         }
-        // What is a flood after that is one by itself.
+        // A flood that comes afterwards is counted from its own beginning.
         let mut now = 1_000_000_000;
         for _ in 0..LIMIT {
             flood.begin(now);
@@ -287,7 +289,7 @@ mod tests {
         assert!(is_clean(&flood));
     }
 
-    // Handlers may run again for something else than interrupts of devices.
+    // Handlers may also run again for other reasons than interrupts of devices.
     #[test]
     fn the_time_of_handlers_counts_from_the_first_that_follows_without_a_pause() {
         let mut flood = Flood::new();
@@ -340,7 +342,7 @@ mod tests {
         }
     }
 
-    // A source that is never cleared, where handlers take less time than it takes to let others go
+    // The source is never cleared, and its handlers take less time than it takes to let others go
     // on in between.
     #[test]
     fn a_moment_for_others_is_no_pause() {
@@ -364,7 +366,7 @@ mod tests {
         for line in [A, B] {
             assert!((0..LIMIT).all(|_| !flood.take((0, line))));
             assert!(flood.take((0, line)));
-            // What comes next does not suffer for it.
+            // Once a line is masked, the count begins anew.
             assert_eq!(flood.culprit(None, 5), Some((0, line)));
         }
         flood.end(0, 6);

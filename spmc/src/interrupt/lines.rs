@@ -190,7 +190,7 @@ mod tests {
         lines.disable(A);
         assert_eq!(lines.due(), B.bit());
         assert!(lines.is_pending());
-        // As which of the two, it can be told anew.
+        // A pending line can be enabled again as the other type of interrupt.
         lines.enable(B, false);
         let Signals { irq, fiq } = lines.signals();
         assert!(irq && !fiq);

@@ -25,9 +25,9 @@ fn a_notification_has_one_sender_until_it_is_unbound() {
     assert_eq!(receiver.unbind(SP1, 0b101), Err(FfaError::Denied));
     receiver.unbind(SP1, 0b01).unwrap();
     receiver.bind(SP2, 0b101, true).unwrap();
-    // The other half is still the first sender's.
+    // SP1 still has the other notification.
     assert_eq!(receiver.set(SP1, 0b10, Target::Global), Ok(true));
-    // Of whichever bit.
+    // The set fails if any of its bits is bound to another sender; here bit 1 is.
     assert_eq!(
         receiver.set(SP2, 0b10, Target::Global),
         Err(FfaError::Denied)
@@ -45,7 +45,7 @@ fn what_is_bound_anew_is_of_the_new_kind() {
     assert_eq!(receiver.set(SP1, 0b10, Target::Vcpu(0)), Ok(true));
 }
 
-// FF-A v1.1 section 16.2: a bitmap is not destroyed while anything is pending.
+// FF-A v1.1 section 16.2: a bitmap is not destroyed while any notification is pending.
 // req: NTF-06
 #[test]
 fn what_is_pending_for_one_vcpu_is_pending() {
@@ -159,7 +159,7 @@ fn news_are_told_once() {
     receiver.bind(SP1, 0b10, true).unwrap();
     receiver.set(SP1, 0b01, Target::Global).unwrap();
     receiver.set(SP1, 0b10, Target::Vcpu(3)).unwrap();
-    // Two lists: one without vCPUs, one with one.
+    // There are two lists: one without vCPUs, and one with one vCPU.
     let header = 2 << 7 | 1 << 14;
     let success = function::SUCCESS_64.into();
     assert_eq!(
@@ -167,13 +167,13 @@ fn news_are_told_once() {
         ([success, 0, header, 0x0003_8001_8001, 0, 0, 0, 0], true)
     );
     assert!(!receiver.has_news() && receiver.is_pending());
-    // Pending already, told already.
+    // The notification is pending already, and has been reported.
     assert_eq!(receiver.set(SP1, 0b01, Target::Global), Ok(false));
     assert!(!receiver.has_news());
     receiver.take(0, ALL).unwrap();
     assert_eq!(receiver.set(SP1, 0b01, Target::Global), Ok(true));
     assert!(receiver.has_news());
-    // What was fetched is not told.
+    // A notification that was fetched is not reported.
     receiver.take(0, ALL).unwrap();
     assert!(!receiver.has_news());
 }
@@ -186,7 +186,7 @@ fn long_lists_are_split() {
     for vcpu in 0..32 {
         receiver.set(SP1, 1, Target::Vcpu(vcpu)).unwrap();
     }
-    // 32 bits: 10 ids are lists of 3, 3 and 1 vCPUs with their receivers.
+    // The 32-bit form has 10 ids: lists of 3, 3 and 1 vCPUs, each with the id of the receiver.
     let (regs, done) = told(&mut receiver, false);
     assert_eq!(
         regs,
@@ -202,7 +202,7 @@ fn long_lists_are_split() {
         ]
     );
     assert!(!done);
-    // 64 bits: 20 ids are five lists of 3.
+    // The 64-bit form has 20 ids: five lists of 3 vCPUs.
     let (regs, done) = told(&mut receiver, true);
     assert_eq!(regs[2], 1 | 5 << 7 | 0x3ff << 12);
     assert_eq!(regs[3], 0x0009_0008_0007_8001);
@@ -214,7 +214,7 @@ fn long_lists_are_split() {
     assert!(done && !receiver.has_news());
 }
 
-// FF-A v1.1 section 16.7: what there is no room for is told the next time.
+// FF-A v1.1 section 16.7: notifications that do not fit are reported by the next call.
 // req: NTF-32
 #[test]
 fn a_list_that_is_full_loses_no_news() {
@@ -272,7 +272,7 @@ fn vms_come_and_go() {
     all.destroy(VM1).unwrap();
     assert!(all.receiver(directory, VM1).is_none());
     all.create(PartitionId(100), 1).unwrap();
-    // The new one has nothing of the old one.
+    // The new VM has no bindings of the VM that had the slot before.
     let bound = all
         .receiver(directory, PartitionId(100))
         .unwrap()
@@ -299,7 +299,8 @@ fn a_partition_that_failed_is_forgotten() {
     assert!(ids.is_empty());
 }
 
-// FF-A v1.1 section 10.4: what VMs set is pending, and news, as what partitions set is.
+// FF-A v1.1 section 10.4: notifications that VMs set become pending, and are news, like those that
+// partitions set.
 // req: NTF-22, NTF-26
 #[test]
 fn notifications_of_vms_count_like_those_of_partitions() {
@@ -312,7 +313,8 @@ fn notifications_of_vms_count_like_those_of_partitions() {
         receiver.take(0, ALL).unwrap();
         receiver.set(sender, 0b10, Target::Vcpu(2)).unwrap();
         assert_eq!(receiver.pending_on(), VcpuSet::of(2));
-        // Neither another vCPU nor a look at the other map takes it away.
+        // The notification stays if another vCPU takes its own, or if the vCPU takes only those of
+        // the other world.
         receiver.take(1, ALL).unwrap();
         receiver.take(2, of_others).unwrap();
         assert_eq!(receiver.pending_on(), VcpuSet::of(2));
@@ -329,7 +331,7 @@ fn notifications_of_vms_count_like_those_of_partitions() {
     }
 }
 
-// FF-A v1.1 section 16.7: a register for each two, or each four ids.
+// FF-A v1.1 section 16.7: a register holds two ids in the 32-bit form, and four in the 64-bit form.
 // req: NTF-31
 #[test]
 fn a_list_takes_as_many_ids_as_registers_hold() {

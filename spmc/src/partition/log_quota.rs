@@ -72,7 +72,8 @@ impl Default for LogQuota {
 mod tests {
     use super::*;
 
-    /// Writes lines that take `cost`, as fast as they are let, until `end`; how many.
+    /// Writes lines that take `cost` each, as fast as the quota allows, until `end`. Returns the
+    /// number of lines.
     fn flood(quota: &mut LogQuota, mut now: u64, end: u64, cost: u64) -> u32 {
         let mut written = 0;
         while now < end {

@@ -225,7 +225,7 @@ mod tests {
             Ok(Rx::Acquired),
         );
         let expected = [
-            // Map, Unmap, Fill, Release, Acquire
+            // The columns are Map, Unmap, Fill, Release and Acquire.
             (
                 Rx::Unmapped,
                 [

@@ -68,7 +68,7 @@ mod tests {
             assert!(restarts.may_begin(next, PRICE));
             restarts.made(next, next, PRICE);
         }
-        // Whoever ran long enough owes nothing.
+        // A partition that ran long enough owes nothing.
         assert!(restarts.may_begin(100 * PRICE, PRICE));
     }
 

@@ -402,7 +402,7 @@ mod tests {
     use FfaError::*;
 
     const CALLEE: Link = Link(0x12_3450);
-    /// Of the same context, in another life.
+    /// The context of [`CALLEE`] in another life.
     const FORMER: Link = Link(0x02_3450);
     const OTHER: Link = Link(0x12_4560);
 
@@ -452,7 +452,7 @@ mod tests {
         let (d, b, a) = (Err(Denied), Err(Busy), Err(Aborted));
         let runs = Ok(State::Running);
         let expected = [
-            // Start, Request, Run, Interrupt
+            // The columns are the entries of `BEGINS`.
             (State::Off, [runs, b, b, b]),
             (State::Waiting, [d, runs, runs, runs]),
             (State::Running, [d, b, b, b]),
@@ -491,8 +491,7 @@ mod tests {
         let runs = Ok(State::Running);
         let off = Ok(State::Off);
         let expected = [
-            // Resume, Block, Unblock, Rewire (each also by another), Wait, Yield, Stop, Preempt,
-            // Abort, TurnOff, Reload
+            // The columns are the entries of `EVENTS`.
             [b, d, d, d, d, d, d, d, d, d, dead, off, d],
             [d, d, d, d, d, d, d, d, d, d, dead, off, d],
             [
@@ -563,7 +562,7 @@ mod tests {
         })
     }
 
-    // Run-time models of v1.1 section 8.2 to 8.5, and v1.2 for FFA_YIELD.
+    // Run-time models of FF-A v1.1 sections 8.2 to 8.5, and of v1.2 for `FFA_YIELD`.
     // req: RUN-17, RUN-18, MSGW-06, MSGD-09, BOOT-18, MODEL-01, MODEL-03, MODEL-04, MODEL-05
     // req: MODEL-06, MODEL-07, MODEL-08
     #[test]
@@ -579,7 +578,7 @@ mod tests {
         ];
         let stopped = |model: Model| model.stop(CALLEE).unwrap();
         let expected = [
-            // Request, Run, Respond, Wait, Yield; Yield in 1.1
+            // The columns are the entries of `CALLS`, and then Yield of FF-A 1.1.
             (Model::Init, [Y, N, N, Y, N], N),
             (Model::Run, [Y, Y, N, Y, Y], Y),
             (request(0), [Y, Y, Y, N, Y], N),
