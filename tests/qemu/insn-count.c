@@ -1,20 +1,21 @@
 /*
  * A QEMU TCG plugin that counts executed instructions by address region.
  *
- * Guests mark points in time with `movz xzr, #n`, an instruction that does nothing and that no
- * compiler emits. At each mark, when a region is entered for the first time, and at the end, the
- * plugin writes a line with the counts so far:
+ * A guest marks a point in its execution by `movz xzr, #n`, an instruction that has no effect and
+ * that no compiler emits. At each mark, at the first instruction in each region, and when QEMU
+ * exits, the plugin writes a line with the counts so far:
  *
  *     mark <n> | first <region> | end   <count of region 0> <count of region 1> ... <kinds>
  *
  * <kinds> are six counts of system instructions in one region: MSR, MRS, ISB, DSB, TLBI and ERET.
  *
  * Arguments: out=FILE, region=START:END (hexadecimal) once for each region, in order, and
- * kinds=N, the number of the region whose system instructions are counted. What lies in no region
- * is not counted. The counts are those of all PEs together: run it with one.
+ * kinds=N, the number of the region whose system instructions are counted. Instructions outside of
+ * all regions are not counted. Each vCPU has counts of its own: a mark shows those of the vCPU
+ * that executed it, and the other lines show those of vCPU 0.
  *
- * Debian packages no header for plugins, so what is used of the interface (version 4, QEMU 9.2 and
- * later) is declared here.
+ * Debian has no package with the header for plugins. This file therefore declares the functions
+ * that it uses (version 4 of the interface, QEMU 9.2 and later).
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -48,28 +49,28 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t, const qemu_info_t *, int, char 
 #define MAX_VCPUS 16
 static struct region {
 	uint64_t start, end;
-	/* One count for each vCPU: no other touches it. */
+	/* One count for each vCPU, which only that vCPU changes. */
 	uint64_t count[MAX_VCPUS];
 } regions[MAX_REGIONS];
 static size_t region_count;
 static struct region *counted_by_kind;
 static FILE *out;
 
-/* Encodings of system instructions (Arm ARM C4.1.95): the bits of the mask have that value. */
+/* Encodings of system instructions (Arm ARM C4.1.95): the bits in `mask` are equal to `value`. */
 #define MAX_ENCODINGS 3
 static struct kind {
 	struct { uint32_t mask, value; } encodings[MAX_ENCODINGS];
 	uint64_t count[MAX_VCPUS];
 } kinds[] = {
-	/* MSR of a register, and of an immediate value */
+	/* MSR (register), MSR (immediate) */
 	{ .encodings = { { 0xfff00000, 0xd5100000 }, { 0xfff8f01f, 0xd500401f } } },
 	/* MRS */
 	{ .encodings = { { 0xfff00000, 0xd5300000 } } },
 	/* ISB */
 	{ .encodings = { { 0xfffff0ff, 0xd50330df } } },
-	/* DSB, and DSB nXS */
+	/* DSB, DSB nXS */
 	{ .encodings = { { 0xfffff0ff, 0xd503309f }, { 0xfffff3ff, 0xd503323f } } },
-	/* TLBI, and TLBI nXS: SYS with CRn 8 and 9 */
+	/* TLBI, TLBI nXS: SYS with CRn 8 and 9 */
 	{ .encodings = { { 0xfff8f000, 0xd5088000 }, { 0xfff8f000, 0xd5089000 } } },
 	/* ERET, ERETAA, ERETAB */
 	{ .encodings = { { 0xffffffff, 0xd69f03e0 }, { 0xfffffbff, 0xd69f0bff } } },

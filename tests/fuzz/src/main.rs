@@ -1,8 +1,8 @@
-//! The fuzz targets under libFuzzer. `FUZZ_TARGET` names the target (or is `list`), `FUZZ_SEEDS` a
-//! folder for the inputs to begin with.
+//! Runs the fuzz targets under libFuzzer. `FUZZ_TARGET` names the target, or is `list`.
+//! `FUZZ_SEEDS` names a folder, into which the inputs to begin with are written.
 //!
-//! Nothing is decided here: what a target does with an input is in `host_tests::fuzz`.
-//! Instrumentation comes from compiler flags, see `scripts/xtask/src/fuzz.rs`.
+//! `host_tests::fuzz` defines what a target does with an input. The compiler flags in
+//! `scripts/xtask/src/fuzz.rs` add the instrumentation.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ use libfuzzer_sys::fuzz_target;
 
 static TARGET: OnceLock<&'static Target> = OnceLock::new();
 
-/// Finds the target and writes its seeds.
+/// Finds the target by its name, and writes its seeds.
 fn prepare() {
     let name = std::env::var("FUZZ_TARGET").expect("FUZZ_TARGET names the target");
     if name == "list" {
