@@ -1,6 +1,6 @@
-//! Call scripts with random registers: the engine never panics, the Normal world always gets an
-//! answer, and what should still work does work. `HOST_CORPUS_CALLS` is the number of calls that
-//! the Normal world makes.
+//! Runs call scripts with random registers. The engine never panics, the Normal world always gets
+//! an answer, and a partition that none of the calls concern keeps working. `HOST_CORPUS_CALLS` is
+//! the number of calls that the Normal world makes.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ const ANSWERS: [u64; 9] = [
     SUCCESS_64,
 ];
 
-/// Returns a register of a wild call: a value with a meaning somewhere, or any value.
+/// Returns a register of a wild call: a value that has a meaning in some call, or any value.
 fn register(random: &mut Random, handles: &[u64]) -> u64 {
     match random.below(12) {
         0..=3 => 0,
@@ -170,7 +170,7 @@ fn descriptor(random: &mut Random, sender: u16, page: u64, handles: &[u64]) -> (
     (function, bytes)
 }
 
-/// Returns handles as the engine numbers them, which a partition can only guess.
+/// Returns handles in the engine's numbering, which a partition can only guess.
 fn guesses() -> Vec<u64> {
     (1..4)
         .flat_map(|generation| (0..6).map(move |slot| generation << 16 | slot))
@@ -196,13 +196,13 @@ fn wild(sp: &mut Sp) {
                 sp.peek(Secure, SECURE_RAM.start + random.below(0x800) * 0x1000);
             }
             let Call { regs, tx } = call(&mut random, sp.id, sp.tx(), page, &handles);
-            // These functions would end the request, which must be answered first.
+            // A request must be answered before its end, and these functions would end it.
             let function = regs[0] & 0xffff_ffff & !(1 << 16);
             if matches!(function, ERROR | MSG_WAIT | DIRECT_RESP_32 | DIRECT_RESP_64) {
                 continue;
             }
             if let Some(bytes) = tx {
-                // TX may belong to somebody else by now.
+                // TX may belong to another endpoint by now.
                 let _ = sp.write(Secure, sp.tx(), &bytes);
             }
             let answer = sp.call(regs);

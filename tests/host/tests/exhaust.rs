@@ -14,7 +14,7 @@ fn two_pages_and_every_memory_call() {
     assert!(figures.states > 1_000 && figures.depth > 6, "{figures:?}");
 }
 
-// A partition's pages come back from new owners one by one, and are then sent together.
+// A partition gets its pages back one by one from new owners, and then sends them together.
 // req: MEMO-02, MEMDN-06, MEMX-18, MEMRC-10
 #[test]
 fn two_pages_of_which_one_is_executed() {

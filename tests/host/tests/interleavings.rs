@@ -1,6 +1,6 @@
-//! Interleavings: the Normal world calls on several PEs at once, and at every access to hardware
-//! another PE may run first. Each scenario runs with many seeds: `HOST_INTERLEAVINGS` is their
-//! number, `HOST_SEED` selects them. Races of memory calls are in `races.rs`.
+//! Interleavings: the Normal world makes calls on several PEs at once, and at each access to the
+//! hardware another PE may run first. Each scenario runs with many seeds: `HOST_INTERLEAVINGS` is
+//! the number of seeds, and `HOST_SEED` selects them. Races of memory calls are in `races.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -197,7 +197,7 @@ fn discovery_against_unmap() {
         });
         let unmap: Body = Box::new(|nwd| {
             nwd.call([RXTX_UNMAP]).success();
-            // The page is ordinary memory from here on, and nobody else writes there.
+            // From here on the page is ordinary memory, to which only this test writes.
             nwd.write(NWD_RX, &[0x5a; 64]);
             assert_eq!(nwd.call([RX_RELEASE]).error(), Some(DENIED));
             assert_eq!(nwd.read(NWD_RX, 64), [0x5a; 64]);
@@ -352,7 +352,7 @@ fn a_partition_that_fails_on_one_pe_is_gone_on_all() {
     });
 }
 
-// A version that one PE negotiates does not reopen a negotiation that another PE has ended.
+// A version that one PE negotiates does not reopen the negotiation that another PE has ended.
 // req: VER-13
 #[test]
 fn negotiation_ends_while_another_pe_negotiates() {

@@ -1,6 +1,6 @@
-//! Races of Secure interrupts with events of their owner. Every interrupt is handled exactly once,
-//! on any PE. Each race runs with a preemption at every point at which one PE can be stopped for
-//! another, see `schedule::explore`.
+//! Races of Secure interrupts with events of the partition that owns them. Each interrupt is
+//! handled exactly once, on whichever PE. Each race runs with a preemption at every point at which
+//! one PE can be stopped for another, see `schedule::explore`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -34,8 +34,8 @@ fn handle(sp: &mut Sp, count: &AtomicU64) {
     }
 }
 
-/// Returns a UP partition that owns [`LINES`]. In a request it looks for interrupts only if
-/// `looks`.
+/// Returns a UP partition that owns [`LINES`]. While it processes a request, it looks for
+/// interrupts only if `looks` is set.
 fn owner(count: &Arc<AtomicU64>, looks: bool) -> PartitionSpec {
     let count = Arc::clone(count);
     PartitionSpec::new("owner")
@@ -69,7 +69,7 @@ fn owner(count: &Arc<AtomicU64>, looks: bool) -> PartitionSpec {
         })
 }
 
-/// Takes the interrupts of that PE, on which the Normal world runs.
+/// Takes the pending interrupts of `pe`, on which the Normal world runs.
 fn take(system: &System, pe: usize) {
     for _ in 0..20 {
         if !system.machine.gic().has_interrupt(pe) {
@@ -89,7 +89,7 @@ fn boot(spec: PartitionSpec, pes: usize) -> System {
     system
 }
 
-/// Checks that what is left gets handled, and that the partition still works.
+/// Checks that the remaining interrupts get handled, and that the partition still works.
 fn settle(system: &System, pes: usize) {
     for _ in 0..2 {
         for pe in 0..pes {
@@ -337,8 +337,8 @@ fn an_interrupt_while_its_owner_dies() {
     });
 }
 
-/// Returns a UP partition that has interrupts of others queued. In a request it gets `line`, and
-/// leaves it to be handled later.
+/// Returns a UP partition that queues interrupts of others. While it processes a request, its
+/// interrupt `line` becomes pending; it handles `line` only after the response.
 fn queues(name: &str, line: u32, count: &Arc<AtomicU64>) -> PartitionSpec {
     let count = Arc::clone(count);
     PartitionSpec::new(name)
@@ -366,8 +366,8 @@ fn queues(name: &str, line: u32, count: &Arc<AtomicU64>) -> PartitionSpec {
         })
 }
 
-// Each context begins to wait with interrupts to handle, while its PE looks for handlers. Neither
-// PE waits for a context that the other one has claimed.
+// Each of two contexts begins to wait with pending interrupts, while its PE looks for contexts that
+// can handle interrupts. Neither PE waits for a context that the other one has claimed.
 // req: INT-05, INT-07
 #[test]
 fn two_that_leave_their_interrupts_begin_to_wait_on_two_pes() {

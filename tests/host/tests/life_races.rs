@@ -1,5 +1,5 @@
-//! Races in which a partition or a context ends or begins while another PE is working with it. The
-//! orders of calls are those of `races.rs`.
+//! Races in which a partition or a context stops or starts while another PE works with it. The
+//! schedules are those of `races.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -30,7 +30,7 @@ fn die(sp: &mut Sp) -> ! {
     unreachable!("it is dead");
 }
 
-/// Returns a partition that starts again when it fails.
+/// Returns a partition that is restarted when it fails.
 fn restarting(name: &str) -> PartitionSpec {
     PartitionSpec::new(name)
         .with(|sp| {
@@ -93,7 +93,7 @@ fn a_partition_fails_again_while_others_are_restarted() {
             assert_eq!(insist(nwd, 0x8004, [0; 5]).error(), None);
         });
         let points = system.interleave_by(plan, vec![both, again]);
-        // A partition that is to start again does so at the next opportunity.
+        // A partition that is to be restarted is restarted during the next call.
         system.nwd().call([ID_GET]).success();
         for partition in [SP1, SP2] {
             assert_eq!(system.nwd().ask(partition, [7; 5]), [7; 5], "it runs again");
@@ -102,8 +102,8 @@ fn a_partition_fails_again_while_others_are_restarted() {
     });
 }
 
-// The other PE starts the partition again as soon as the PE on which it failed can be done with it,
-// and not before.
+// The other PE restarts the partition as soon as the PE on which the partition failed no longer
+// uses it, and not before.
 // req: MSGD-08, MSGW-16
 #[test]
 fn a_partition_is_restarted_by_another_pe_than_it_failed_on() {
@@ -153,7 +153,7 @@ fn ask(sp: &mut Sp, callee: u64) -> Regs {
     }
 }
 
-/// Returns a partition that owns [`LINE`]. On request it calls the next one and resumes it.
+/// Returns a partition that owns [`LINE`]. In a request it calls the next partition and resumes it.
 fn calling_owner() -> PartitionSpec {
     PartitionSpec::new("owner")
         .with(|sp| {
@@ -242,7 +242,7 @@ fn the_last_one_dies_while_its_chain_is_stopped_for_its_owner() {
     });
 }
 
-// The Normal world may run the stopped context when its owner's time is over.
+// The Normal world may run the stopped context once the time of the interrupt's owner is over.
 // req: MSGW-15, INT-08
 #[test]
 fn a_chain_is_taken_over_while_its_owner_resumes_it() {
@@ -410,7 +410,7 @@ fn a_list_of_partitions_does_not_change_between_its_parts() {
     });
 }
 
-// The cost of restarts adds up, on whichever PEs they happen.
+// The cost of restarts adds up, whichever PEs make them.
 // req: MSGW-16
 #[test]
 fn restarts_on_two_pes_are_both_paid_for() {
@@ -475,7 +475,7 @@ fn a_pe_goes_off_while_the_one_that_inherits_from_it_comes() {
         let on: Body = Box::new(|_| assert_eq!(system.turn_on(1).error(), None));
         let points = system.interleave_by(plan, vec![off, on]);
         let gic = || system.machine.gic();
-        // In other orders no context existed yet that could inherit the interrupt.
+        // In all other orders there was no context yet that could inherit the interrupt.
         if gic().target(LINE) == 1 {
             gic().pulse(LINE);
             while gic().has_interrupt(1) {

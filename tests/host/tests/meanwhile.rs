@@ -1,5 +1,5 @@
-//! Tests events on another PE between two looks at the same object: a share that is released and
-//! found again, and an endpoint that dies in the middle of its own call. See `schedule::explore`.
+//! Tests what another PE does between two looks of a call at the same object: a share that the call
+//! unlocks and finds again, and an endpoint that dies during its own call. See `schedule::explore`.
 
 use std::sync::Mutex;
 
@@ -12,8 +12,8 @@ use spmc::limits::SLICE_PAGES;
 
 type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
 
-/// Begins a share of `page` and of the page behind it through the buffer at `buffer`, where the
-/// last range lies afterwards. Returns the handle.
+/// Begins a share of `page` and of the page behind it through the buffer at `buffer`, and leaves
+/// the last range, which is not sent yet, in that buffer. Returns the handle.
 fn begin_through(nwd: Nwd<'_>, buffer: u64, page: u64) -> u64 {
     let ranges = [(page, 1), (page + 0x1000, 1)];
     let bytes = Transaction::share(0, 0x8001, RW, &ranges).encode(Layout::V1_2);
@@ -47,7 +47,7 @@ fn a_transaction_that_has_just_become_whole_is_kept() {
             *completed.lock().unwrap() = Some(last_fragment(nwd, oldest));
         });
         let points = system.interleave_by(plan, vec![begin, complete]);
-        // The share has made room, or it still exists, as the answer says.
+        // The answer says whether the share is complete, or was dropped to make room.
         let answer = completed.into_inner().unwrap().unwrap();
         match answer.error() {
             Some(code) => assert_eq!(code, INVALID_PARAMETERS),
@@ -101,8 +101,8 @@ fn mortal(work: impl Fn(&mut Sp, &Regs) -> [u64; 5] + Send + Sync + 'static) -> 
         })
 }
 
-/// Makes a memory call whose descriptor is in memory of the partition itself, so that no lock that
-/// the partition's end would wait for is held while the descriptor is read.
+/// Makes a memory call with a descriptor in memory of the partition itself. While the SPMC reads
+/// the descriptor, it holds no lock that the end of the partition would wait for.
 fn call_through(sp: &mut Sp, function: u64, transaction: &Transaction) -> Regs {
     let buffer = sp.base() + 0x3_0000;
     let bytes = transaction.encode(sp.layout);
@@ -128,7 +128,7 @@ fn dies_meanwhile(system: &System, plan: Plan, payload: [u64; 5]) -> Trace {
     points
 }
 
-// Tests the check of `send` that the owner lives.
+// Tests the check in `send` that the owner is alive.
 // req: MEMX-20, MEMO-12
 #[test]
 fn an_owner_dies_while_it_sends() {
@@ -147,7 +147,7 @@ fn an_owner_dies_while_it_sends() {
     });
 }
 
-// Tests the check of `retrieve` that the caller lives.
+// Tests the check in `retrieve` that the caller is alive.
 // req: MEMO-12, MEMRC-06, MEMX-20
 #[test]
 fn a_borrower_dies_while_it_retrieves() {
@@ -173,7 +173,7 @@ fn a_borrower_dies_while_it_retrieves() {
     });
 }
 
-// A transaction that is released between slices is checked again.
+// A transaction that is unlocked between two slices is checked again.
 // req: MEMO-12, MEMRL-11, TIME-07
 #[test]
 fn a_borrower_dies_while_what_it_gives_back_is_zeroed() {

@@ -50,7 +50,7 @@ fn every_page_is_in_one_state_and_tables_say_which() {
     if let Err(failure) = outcome {
         panic!("{failure}");
     }
-    // A model whose calls are all refused, or all accepted, would show nothing.
+    // Sequences whose calls are all refused, or all accepted, would show nothing.
     for name in ["send", "fragment", "retrieve", "relinquish", "reclaim"] {
         let [accepted, refused] = tally.borrow()[name];
         assert!(accepted > 10 && refused > 10, "{:?}", tally.borrow());

@@ -1,6 +1,6 @@
-//! Races of memory calls. Each runs with a preemption at every point at which one PE can be stopped
-//! for another, so that any fault that one preemption can cause is found, and in random orders. See
-//! `schedule::explore`.
+//! Races of memory calls. Each race runs with a preemption at every point at which one PE can be
+//! stopped for another, which finds every fault that one preemption can cause. It also runs in
+//! random orders. See `schedule::explore`.
 
 use std::sync::Mutex;
 
@@ -214,8 +214,8 @@ fn relinquish_against_reclaim() {
 // req: MEMRL-08, MEMRL-13, MEMRQ-11
 #[test]
 fn relinquish_of_one_borrower_against_retrieve_of_another() {
-    // Both borrowers ask for zeroing: the page is zeroed when nobody has it, and never while a
-    // borrower has it.
+    // Both borrowers ask for zeroing: the page is zeroed once no borrower has it, and never while
+    // one has it.
     let script = |sp: &mut Sp| {
         sp.map_buffers();
         sp.serve(|sp, request| {

@@ -1,6 +1,6 @@
-//! Pages of the table pool that are put to another use while PEs may still walk them as tables. The
+//! Pages of the table pool that get another use while PEs may still walk them as tables. The fake
 //! machine looks for such pages at every point of every schedule: see `Tlb::find_reused`. The
-//! orders of calls are those of `races.rs`.
+//! schedules are those of `races.rs`.
 
 use host_tests::ffa::*;
 use host_tests::manifest::partition_base;
@@ -19,8 +19,8 @@ fn region(n: u64) -> u64 {
 /// The offset of a page in a region, other than the first page.
 const SPOT: u64 = 5 * 0x1000;
 
-/// The number of tables. There are so few that the roots of a partition take its whole quota. All
-/// further tables come from the reserve, which hands out first what was returned last.
+/// The number of tables, which is so small that the roots of a partition take its whole quota. All
+/// other tables come from the reserve, which hands out the page first that was returned last.
 const TABLES: usize = 64;
 
 /// Request: retrieve the share with the given handle of the given owner.

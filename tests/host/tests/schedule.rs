@@ -1,5 +1,5 @@
-//! The harness for races itself: an order depends on its plan alone, and PEs that wait for each
-//! other are found.
+//! Tests the harness for races: an order depends only on its plan, and a deadlock of two PEs is
+//! found.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -75,7 +75,7 @@ fn a_restless_partition_uses_up_what_it_has_and_leaves_nothing() {
     assert!(most.into_inner() > SHARES_PARTITION);
 }
 
-/// Two PEs that take `locks` in the order of each.
+/// Runs two PEs, each of which takes two locks in its order of `orders`.
 fn take(plan: Plan, orders: [[usize; 2]; 2]) {
     let locks = [Mutex::new(0), Mutex::new(0)];
     let bodies = orders.map(|order| -> Body<'_> {

@@ -25,7 +25,7 @@ fn the_normal_world_shares_a_page() {
     share.tag = 0x1234_5678_9abc_def0;
     let handle = nwd.send(MEM_SHARE_64, &share);
     assert_eq!(handle >> 63, 0);
-    // Nothing is mapped before it is retrieved, and nothing else ever.
+    // The page is mapped by the retrieval only, and no other page is ever mapped.
     assert_eq!(stage.access(SP1, NonSecure, NWD_PAGES), NONE);
     let mut request = Transaction::retrieve(0, SP1, handle, RW);
     request.tag = share.tag;
@@ -126,7 +126,7 @@ fn a_partition_lends_its_memory() {
             page,
         )
     };
-    // Reclaimed before anybody retrieved it.
+    // The owner reclaims the region before anybody retrieved it.
     let (handle, page) = stage.run(SP1, lend);
     assert_eq!(stage.access(SP1, Secure, page), NONE);
     stage.run(SP1, move |sp| sp.reclaim(handle, 0)).success();
@@ -181,13 +181,13 @@ fn who_borrows_alone_may_choose_execution_of_secure_memory() {
     assert_eq!(response.receivers[0].permissions, RO | X);
     assert_eq!(stage.access(SP2, Secure, page), READ_EXECUTE);
     stage.relinquish(SP2, handle);
-    // Not specified means not executable.
+    // Unspecified instruction access means not executable.
     assert_eq!(
         stage.retrieve(SP2, retrieve(RO)).unwrap().receivers[0].permissions,
         RO | NX
     );
     assert_eq!(stage.access(SP2, Secure, page), READ);
-    // Memory of the Normal world is never executed.
+    // No partition executes memory of the Normal world.
     let handle = stage.nwd().send(
         MEM_LEND_64,
         &Transaction::lend(0, SP2, RO, &[(NWD_PAGES, 1)]),
@@ -232,7 +232,7 @@ fn a_partition_donates_its_memory() {
             [MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32],
             INVALID_PARAMETERS,
         );
-        // The donor has no rights to the page any more.
+        // The donor has no more rights to the page.
         let share = Transaction::share(SP1, SP3, RW, &[(page, 1)]).encode(sp.layout);
         sp.memory_refused(MEM_SHARE_64, &share, DENIED);
         assert_eq!(sp.peek(Secure, page), None);
@@ -241,7 +241,7 @@ fn a_partition_donates_its_memory() {
         stage.run(SP2, move |sp| sp.relinquish(handle, 0)).error(),
         Some(INVALID_PARAMETERS)
     );
-    // The new owner may do with the page what owners may do, even donate it back.
+    // The new owner has all the rights of an owner, and may even donate the page back.
     let handle = stage.run(SP2, move |sp| {
         let handle = sp.send(
             MEM_SHARE_64,
@@ -289,7 +289,7 @@ fn the_normal_world_donates_memory() {
         INVALID_PARAMETERS,
     );
     nwd.refused([RXTX_MAP_64, NWD_PAGES, NWD_PAGES + 0x1000, 1], DENIED);
-    // The partition sends the page on.
+    // The partition lends the pages on.
     let handle = stage.run(SP1, |sp| {
         sp.send(
             MEM_LEND_64,

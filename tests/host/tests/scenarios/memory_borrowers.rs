@@ -1,4 +1,4 @@
-//! Who may send and retrieve a region that somebody has already.
+//! Sends and retrievals of a region that another endpoint already has.
 
 use host_tests::ffa::*;
 use host_tests::system::NWD_PAGES;
@@ -32,7 +32,8 @@ fn nothing_is_sent_twice_and_borrowers_send_nothing() {
                 };
                 stage.retrieve(SP2, request).unwrap();
             }
-            // Neither to the same receiver nor to another one, nor a part of the region.
+            // The owner can send the region neither to the same receiver nor to another one, and
+            // cannot send a part of it.
             for to in [SP2, SP3] {
                 for (again, transaction) in sends(SP1, to, page) {
                     stage.run(SP1, move |sp| {
@@ -103,25 +104,25 @@ fn several_borrowers() {
             }
             request
         };
-        // No permission beyond what was granted, to any receiver.
+        // No receiver gets a permission that the owner did not give.
         stage.retrieve_refused(SP3, request(SP3, [RW, RW]), DENIED);
         stage.retrieve_refused(SP2, request(SP2, [RW, RW]), DENIED);
-        // Permissions of other receivers, less than granted or not specified, make no difference.
+        // Smaller or unspecified permissions of other receivers make no difference.
         for others in [RO, 0] {
             stage.retrieve(SP3, request(SP3, [others, RO])).unwrap();
             assert_eq!(stage.access(SP3, Secure, page), READ);
             stage.relinquish(SP3, handle);
         }
-        // No receiver executes.
+        // No receiver may specify instruction access.
         stage.retrieve_refused(SP3, request(SP3, [RW, RO | X]), INVALID_PARAMETERS);
         stage.retrieve_refused(SP3, request(SP3, [RW, RO | NX]), INVALID_PARAMETERS);
-        // All receivers are listed, in the right roles.
+        // A request lists all receivers, and marks those that do not retrieve.
         stage.retrieve_refused(SP3, request(SP2, [RW, RO]), INVALID_PARAMETERS);
         let mut alone = Transaction::retrieve(SP1, SP3, handle, RO);
         stage.retrieve_refused(SP3, alone.clone(), INVALID_PARAMETERS);
 
         stage.retrieve(SP2, request(SP2, [RW, RO])).unwrap();
-        // 1.1: a receiver that does not know the others may say so.
+        // From 1.1 on, a receiver that does not know the others can say so by a flag.
         alone.flags = 1 << 10;
         stage.retrieve(SP3, alone).unwrap();
         assert_eq!(stage.access(SP2, Secure, page), READ_WRITE);

@@ -1,4 +1,4 @@
-//! Descriptors in the layout of the version that each side speaks.
+//! Transaction descriptors in the layout of the FF-A version of each side.
 
 use host_tests::ffa::*;
 use host_tests::system::NWD_PAGES;
@@ -30,7 +30,7 @@ fn each_side_has_its_own_layout() {
             assert_eq!(response.constituents, [(page, 1), (page + 0x2000, 3)]);
             assert_eq!(response.attributes, NORMAL);
             stage.relinquish(SP2, handle);
-            // The security state is reported from 1.1 on.
+            // The security state of the memory is reported from 1.1 on.
             let nwd = stage.nwd();
             let handle = nwd.send(
                 MEM_SHARE_64,
@@ -73,7 +73,7 @@ fn the_normal_world_sends_in_its_layout() {
         nwd.map_buffers();
         let share = Transaction::share(0, SP1, RW, &[(NWD_PAGES, 1)]);
         for layout in [Layout::V1_0, Layout::V1_1, Layout::V1_2] {
-            // 1.1 and 1.2 differ in a size that the descriptor states.
+            // The layouts of 1.1 and 1.2 differ only in a size that the descriptor states.
             let fits = (layout == Layout::V1_0) == (version == V1_0);
             if fits {
                 let handle = nwd

@@ -1,5 +1,5 @@
-//! Memory transactions at their limits: zeroing, exhaustion, memory that is taken away, partitions
-//! that die.
+//! Memory transactions at their limits: zeroing, exhausted resources, memory that disappears, and
+//! partitions that die.
 
 use host_tests::Sp;
 use host_tests::ffa::*;
@@ -38,7 +38,7 @@ fn zeroing() {
         );
         nwd.read(NWD_PAGES, 0x2000).iter().all(|byte| *byte == 0)
     };
-    // By the sender. The receiver can insist on the zeroing and is told of it.
+    // Zeroing by a flag of the sender. The receiver can insist on it, and the response reports it.
     dirty();
     let share = Transaction {
         flags: 1,
@@ -59,8 +59,8 @@ fn zeroing() {
     // The region was zeroed for the first retrieval only.
     stage.retrieve_refused(SP1, request(handle, RW, 1), INVALID_PARAMETERS);
 
-    // By the receiver. The flag of the retrieval counts if the receiver dies; the flag of the
-    // relinquishment overrides it.
+    // Zeroing by a flag of the receiver. The flag of the retrieval counts if the receiver dies; the
+    // flag of the relinquishment overrides it.
     dirty();
     stage.retrieve_refused(SP1, request(handle, RO, 4), DENIED);
     for (announced, said) in [(0, 0), (0, 1), (4, 0), (4, 1)] {
@@ -85,7 +85,7 @@ fn zeroing() {
     stage.run(SP1, move |sp| sp.relinquish(handle, 1)).success();
     assert!(is_zero());
 
-    // By the owner, at the reclaim.
+    // Zeroing by a flag of the owner, when it reclaims the region.
     dirty();
     nwd.call([MEM_RECLAIM, handle & 0xffff_ffff, handle >> 32, 1])
         .success();
@@ -127,7 +127,7 @@ fn zeroing_reaches_every_range_and_nothing_in_between() {
     is_zeroed();
 }
 
-// A borrower that set the flag at the retrieval and died cannot override it.
+// A borrower that set the flag for zeroing in its retrieval and died cannot override the flag.
 // req: MEMD-88
 #[test]
 fn what_a_dead_borrower_announced_is_zeroed() {
@@ -164,13 +164,13 @@ fn checks_of_a_retrieval_that_clients_know_the_order_of() {
         attributes: 0,
         ..Transaction::retrieve(0, SP1, handle, RO)
     };
-    // A region that its borrower can only read cannot be zeroed.
+    // A borrower with read-only access cannot ask for zeroing.
     let read_only = Transaction {
         flags: 1,
         ..good.clone()
     };
     stage.retrieve_refused(SP1, read_only, DENIED);
-    // A wrong length, and a wrong sender.
+    // The length is wrong as well as the sender: the error is that for the length.
     let mut sender = good.clone();
     sender.sender = SP2;
     stage.retrieve_refused(SP1, sender.clone(), DENIED);
@@ -179,7 +179,7 @@ fn checks_of_a_retrieval_that_clients_know_the_order_of() {
     stage.run(SP1, move |sp| {
         sp.memory_refused(MEM_RETRIEVE_REQ_64, &longer, INVALID_PARAMETERS)
     });
-    // More permissions than were lent, and an invalid memory type.
+    // There are too many permissions and an invalid memory type: the error is that for permissions.
     let handle = nwd.send(
         MEM_LEND_64,
         &Transaction::lend(0, SP1, RO, &[(NWD_PAGES + 0x1000, 1)]),
@@ -423,7 +423,7 @@ fn what_a_dead_partition_borrowed_can_be_reclaimed() {
     nwd.write(NWD_PAGES, &[0xaa; 16]);
     let lend = Transaction::lend(0, SP1, RW, &[(NWD_PAGES, 1)]);
     let handle = nwd.send(MEM_LEND_64, &lend);
-    // With zeroing at the relinquishment, which the partition's death implies.
+    // The flag asks for zeroing at the relinquishment, which the death of the partition implies.
     let request = Transaction {
         attributes: 0,
         flags: 4,

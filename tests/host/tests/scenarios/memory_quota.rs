@@ -48,7 +48,7 @@ fn nobody_takes_the_transactions_of_others() {
     for id in [SP2, SP3] {
         assert_eq!(share_all(&stage, id), SHARES_PARTITION);
     }
-    // Transactions that a VM begins and leaves use up the quota of its Hypervisor only.
+    // Transactions that a VM begins and abandons use up only the quota of its Hypervisor.
     nwd.reclaim(handles[5]).success();
     assert_eq!(share_all(&stage, SP3), 0);
     nwd.send(MEM_SHARE_64, &share(5));
@@ -109,7 +109,7 @@ fn a_destroyed_partition_is_zeroed_although_there_is_no_table() {
         pages,
         attributes,
     };
-    // The partition has many tables already, for what it shares with the Normal world.
+    // The partition already has many tables, for the memory that it shares with the Normal world.
     let shared = ["a", "b", "c", "d", "e", "f", "g"].into_iter().zip(0..);
     let mut regions: Vec<_> = shared
         .map(|(name, n)| region(name, 0x4800_0000 + n * 0x20_0000, 1, 8 | 3))
@@ -152,8 +152,8 @@ fn a_destroyed_partition_is_zeroed_although_there_is_no_table() {
 }
 
 /// Makes a partition begin a share of a million ranges and send `pages` list pages of them. Returns
-/// `Err` with the number of list pages that the partition got, if that is less; it has lost them
-/// then.
+/// `Err` with the number of list pages that the partition got, if that number is smaller; the
+/// transaction has then ended, and the pages are free again.
 fn begin_endless(stage: &Stage, id: u16, to: u16, pages: usize) -> Result<(), usize> {
     stage.run(id, move |sp| {
         let buffer = sp.base() + OWN_PAGES;
@@ -188,7 +188,7 @@ fn nobody_takes_all_pages_of_the_reserve() {
     assert_eq!(begin_endless(&stage, SP1, SP2, most + 1), Err(most));
     assert!(retrieves(&stage, SP2, 100));
     assert_eq!(begin_endless(&stage, SP1, SP2, most), Ok(()));
-    // While SP1 has used up all that it can, the others have what they need.
+    // SP1 has used up all that it can, and the other partitions still get what they need.
     assert!(retrieves(&stage, SP2, 20));
 }
 

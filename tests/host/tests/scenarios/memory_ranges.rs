@@ -1,4 +1,4 @@
-//! Regions of many ranges, and of large ones.
+//! Regions of many ranges, and of large ranges.
 
 use host_tests::ffa::*;
 use spmc::addr::World::NonSecure;
@@ -11,7 +11,7 @@ fn many_constituents_keep_their_order() {
     let stage = Stage::new();
     let before = stage.system.snapshot();
     let nwd = stage.nwd();
-    // As many as fit one page.
+    // As many ranges as fit into one page.
     let ranges: Vec<(u64, u32)> = (0..248)
         .map(|n| (0x4200_0000 + (n * 97 % 248) * 0x4000, 1 + (n % 3) as u32))
         .collect();
