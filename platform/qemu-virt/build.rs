@@ -1,7 +1,7 @@
 //! Tells the linker how to lay out the image. Only the bare-metal target has a layout: on a host
 //! the package is an ordinary program.
 
-#[allow(dead_code, reason = "two of them size the image")]
+#[allow(dead_code, reason = "the linker needs only two limits")]
 #[path = "../../spmc/src/limits.rs"]
 mod limits;
 #[path = "../aarch64/src/sizes.rs"]

@@ -22,7 +22,7 @@ impl Table {
     /// A table of invalid descriptors.
     #[allow(
         clippy::declare_interior_mutable_const,
-        reason = "initial value of static tables"
+        reason = "only initialises static tables"
     )]
     pub const EMPTY: Self = Self([const { AtomicU64::new(0) }; 512]);
 }

@@ -73,7 +73,7 @@ pub struct AtomicVcpuSet(AtomicU64);
 
 impl AtomicVcpuSet {
     /// An empty one. All zero.
-    #[allow(clippy::new_without_default, reason = "statics are made of it")]
+    #[allow(clippy::new_without_default, reason = "`Default` is not const")]
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-#[allow(dead_code, reason = "some of it places the images")]
+#[allow(dead_code, reason = "the build script needs only addresses of images")]
 #[path = "src/board.rs"]
 mod board;
 

@@ -1,7 +1,7 @@
 //! Sizes that the code and the linker script share. The build script of each board includes this
 //! file and passes the sizes to the linker; `xtask` includes it to check that the sizes suffice.
 
-#![allow(dead_code, reason = "nobody needs all of them")]
+#![allow(dead_code, reason = "each user needs some of them")]
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;

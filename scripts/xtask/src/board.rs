@@ -10,14 +10,14 @@ use crate::setup::QEMU;
 use crate::workspace::{root, target};
 
 /// The facts of QEMU's virt machine that the guests have.
-#[allow(dead_code, reason = "only the guests need all of them")]
+#[allow(dead_code, reason = "only the guests use all of them")]
 mod virt {
     include!("../../../platform/qemu-virt/guest.rs");
     include!("../../../tests/guest/places.rs");
 }
 
 /// The facts of QEMU's sbsa-ref machine that the guests have.
-#[allow(dead_code, reason = "only the guests need all of them")]
+#[allow(dead_code, reason = "only the guests use all of them")]
 mod sbsa {
     include!("../../../platform/qemu-sbsa/guest.rs");
     include!("../../../tests/guest/places.rs");

@@ -28,7 +28,7 @@ mod patience;
 mod process;
 mod qemu;
 mod rows;
-#[allow(dead_code, reason = "the guests use the rest")]
+#[allow(dead_code, reason = "the guests use the other items")]
 #[path = "../../../tests/guest/src/selection.rs"]
 mod selection;
 mod setup;

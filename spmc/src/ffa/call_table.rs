@@ -70,7 +70,7 @@ impl Row {
     #[expect(
         clippy::indexing_slicing,
         clippy::arithmetic_side_effects,
-        reason = "evaluated at build time"
+        reason = "evaluated only at build time"
     )]
     const fn of(function: u32) -> Self {
         let mut row = 0;
@@ -333,7 +333,7 @@ const NUMBERS: usize = (function::LAST - function::FIRST + 1) as usize;
 const PLACES: usize = NUMBERS * FORMS;
 
 /// Rows by the place of a function id.
-#[expect(clippy::indexing_slicing, reason = "evaluated at build time")]
+#[expect(clippy::indexing_slicing, reason = "evaluated only at build time")]
 static TABLE: [Row; PLACES] = {
     let mut table = [Row::NONE; PLACES];
     let mut place = 0;
@@ -346,7 +346,7 @@ static TABLE: [Row; PLACES] = {
 
 /// [`Row::plain`] by the place of a function id. `FFA_VERSION` is not plain: it is the only call
 /// that does not end the negotiation of its caller's version.
-#[expect(clippy::indexing_slicing, reason = "evaluated at build time")]
+#[expect(clippy::indexing_slicing, reason = "evaluated only at build time")]
 static PLAIN: [u8; PLACES] = {
     let mut plain = [0; PLACES];
     let mut place = 0;

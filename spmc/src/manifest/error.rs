@@ -100,7 +100,7 @@ pub(super) struct LimitText {
 #[allow(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    reason = "runs at build time: what goes wrong there stops the build"
+    reason = "evaluated only at build time, where a panic stops the build"
 )]
 impl LimitText {
     /// Joins three texts, the second of which is a number.

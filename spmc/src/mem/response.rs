@@ -112,7 +112,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// is 0, and `None` otherwise.
     #[allow(
         clippy::too_many_arguments,
-        reason = "all that a caller has at hand: its way, its memory, its copy"
+        reason = "the caller's buffers, memory and copy of the response"
     )]
     fn put_fragment(
         &self,

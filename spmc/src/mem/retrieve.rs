@@ -163,7 +163,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// it was the last one.
     #[allow(
         clippy::too_many_arguments,
-        reason = "a request, where it comes from, and how far it is"
+        reason = "the request, its source and its progress"
     )]
     fn compare(
         &self,

@@ -45,7 +45,7 @@ pub struct BufferPages {
 #[repr(u8)]
 #[allow(
     clippy::large_enum_variant,
-    reason = "there is one for each endpoint, and no heap"
+    reason = "there is no heap to which a large variant could move"
 )]
 enum User {
     /// The hardware, for a partition.

@@ -76,7 +76,7 @@ impl<C: Context> Partition<C> {
     /// An empty slot.
     #[allow(
         clippy::declare_interior_mutable_const,
-        reason = "initial value of the partition table"
+        reason = "only initialises the partition table"
     )]
     pub const EMPTY: Self = Self {
         frozen: Once::new(),

@@ -27,7 +27,7 @@ impl<C: Context> Slot<C> {
     /// One that has never run. All zero.
     #[allow(
         clippy::declare_interior_mutable_const,
-        reason = "initial value of the partition table"
+        reason = "only initialises the partition table"
     )]
     pub const OFF: Self = Self {
         state: AtomicU64::new(State::Off.to_word()),

@@ -30,7 +30,7 @@ impl StreamEndpoint {
     /// An empty slot.
     #[allow(
         clippy::declare_interior_mutable_const,
-        reason = "initial value of the table"
+        reason = "only initialises the table of stream endpoints"
     )]
     pub const EMPTY: Self = Self {
         proxy: AtomicU16::new(0),

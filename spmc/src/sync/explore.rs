@@ -151,7 +151,7 @@ pub mod atomic {
             #[derive(Debug)]
             pub struct $name(core::sync::atomic::$name);
 
-            #[allow(missing_docs, reason = "they are documented in core::sync::atomic")]
+            #[allow(missing_docs, reason = "`core::sync::atomic` documents them")]
             impl $name {
                 pub const fn new(value: $value) -> Self {
                     Self(core::sync::atomic::$name::new(value))
@@ -219,7 +219,7 @@ pub mod atomic {
         ($name:ident, $value:ty) => {
             atomic!($name, $value);
 
-            #[allow(missing_docs, reason = "they are documented in core::sync::atomic")]
+            #[allow(missing_docs, reason = "`core::sync::atomic` documents them")]
             impl $name {
                 pub fn fetch_add(&self, value: $value, order: Ordering) -> $value {
                     self.change().fetch_add(value, order)

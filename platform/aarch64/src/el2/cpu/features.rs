@@ -116,7 +116,7 @@ macro_rules! strays {
         pub struct Strays { $($name: u64,)* }
 
         /// Bit numbers of the registers in [`STRAYS`].
-        #[allow(non_camel_case_types, reason = "named as the fields")]
+        #[allow(non_camel_case_types, reason = "variants are named like the fields")]
         #[derive(Clone, Copy)]
         enum Number { $($name,)* }
 
