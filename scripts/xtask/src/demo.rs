@@ -137,7 +137,7 @@ pub const DEMOS: &[Demo] = &[
     },
     Demo {
         name: "optee-and-partitions",
-        about: "OP-TEE beside the test partitions, and some of its tests while interrupts and messages go on everywhere",
+        about: "OP-TEE beside the test partitions, and some of its tests while interrupts and messages keep every PE busy",
         system: System::Linux {
             command_line: "XTEST=\"-l 0 -t regression _1004 _1013\"",
             optee: true,
@@ -178,7 +178,7 @@ pub const DEMOS: &[Demo] = &[
     },
     Demo {
         name: "xen",
-        about: "the same with Xen and its mediator, and Linux as the first domain",
+        about: "Linux and OP-TEE with Xen, whose mediator relays each call, and Linux as the first domain",
         system: System::Linux {
             command_line: "XTEST=\"-l 0 -t regression 1004\"",
             optee: true,
