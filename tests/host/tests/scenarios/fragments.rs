@@ -97,6 +97,22 @@ fn a_hypervisor_gives_up_what_it_was_asked_for_last() {
 
 // req: FRAG-19
 #[test]
+fn a_hypervisor_gives_up_after_a_call_that_asked_for_nothing() {
+    let stage = Stage::new();
+    let bytes = Transaction::share(0, SP1, RW, &scattered(3)).encode(V12);
+    let given_up = begin(&stage, &bytes);
+    let whole = [(NWD_PAGES + 0x8000, 1)];
+    let kept = stage
+        .nwd()
+        .send(MEM_SHARE_64, &Transaction::share(0, SP1, RW, &whole));
+    stage.nwd().call([ERROR, 0, ABORTED as u32 as u64]);
+    let late = finish(&stage, &bytes, given_up);
+    assert_eq!(late.error(), Some(INVALID_PARAMETERS));
+    stage.nwd().reclaim(kept).success();
+}
+
+// req: FRAG-19
+#[test]
 fn a_hypervisor_gives_up_nothing_of_a_partition() {
     let stage = Stage::new();
     let page = partition_base(0) + OWN_PAGES;
