@@ -1,8 +1,8 @@
 //! Admits transactions of which fragments are missing, and gives up the oldest ones.
 //!
-//! Nothing obliges a sender to send the rest. So at most
-//! [`MAX_ARRIVING`] transactions of an endpoint can be half there. The
-//! oldest one is given up if there is one more, or if another send finds no room.
+//! Nothing obliges a sender to send the rest. So at most [`MAX_ARRIVING`] transactions of an
+//! endpoint can be half there. The oldest one is given up if there is one more, or if another send
+//! finds no room.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::Handle;

@@ -335,6 +335,36 @@ fn senders_do_not_wait_for_each_other() {
 
 // req: FRAG-20, MEMX-11
 #[test]
+fn a_forgotten_transaction_of_a_partition_makes_room_for_its_others() {
+    let machine = big(&VERSIONS[1..]);
+    let page = |n: u64| home(B) + 0x1_0000 + n * 0x1000;
+    let fill = || {
+        (0..)
+            .map_while(|n| {
+                machine
+                    .send(B, SHARE, &Descriptor::share(B, A, page(n), 1))
+                    .ok()
+            })
+            .collect::<Vec<_>>()
+    };
+    let all = fill();
+    for handle in &all {
+        machine.reclaim(B, *handle, 0).unwrap();
+    }
+    let forgotten = Descriptor::offer(B, WB, &[(A, RO)], &scattered(page(100), 5));
+    let forgotten = forgotten.bytes(Version::V1_2);
+    let (first, rest) = forgotten.split_at(forgotten.len() - 16);
+    let handle = machine.begin(B, 0, SHARE, &forgotten, first.len());
+    assert_eq!(
+        fill().len(),
+        all.len(),
+        "the forgotten one gives its place up"
+    );
+    machine.refuses(InvalidParameters, || machine.frag_tx(B, 0, handle, rest));
+}
+
+// req: FRAG-20, MEMX-11
+#[test]
 fn forgotten_transactions_make_room() {
     let machine = big(&VERSIONS[1..]);
     let before = machine.memory();
