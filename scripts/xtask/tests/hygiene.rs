@@ -93,12 +93,16 @@ fn no_unsafe_code_outside_platform_and_guests() {
     }
 }
 
-/// Returns the text of a doc comment that begins on `line`. Returns `None` if it began before,
-/// which `before`, the previous line, shows.
+/// Returns the text of a paragraph of a doc comment that begins on `line`. Returns `None` if it
+/// began before, which `before`, the previous line, shows.
 fn doc_beginning<'a>(before: &str, line: &'a str) -> Option<&'a str> {
     ["///", "//!"].into_iter().find_map(|mark| {
         let text = line.trim_start().strip_prefix(mark)?;
-        (!before.trim_start().starts_with(mark)).then_some(text.trim_start())
+        let goes_on = before
+            .trim_start()
+            .strip_prefix(mark)
+            .is_some_and(|text| !text.trim().is_empty());
+        (!goes_on).then_some(text.trim_start())
     })
 }
 
@@ -107,6 +111,7 @@ fn doc_comments_begin_where_they_begin() {
     assert_eq!(doc_beginning("", "    /// Returns"), Some("Returns"));
     assert_eq!(doc_beginning("//! One", "/// Two"), Some("Two"));
     assert_eq!(doc_beginning("/// One", "/// two"), None);
+    assert_eq!(doc_beginning("    ///", "    /// Two"), Some("Two"));
     assert_eq!(doc_beginning("", "// A comment"), None);
 }
 
@@ -116,7 +121,7 @@ fn doc_comments_begin_with_what_they_document() {
         let mut before = "";
         for (number, line) in text.lines().enumerate() {
             let beginning = doc_beginning(before, line).unwrap_or_default();
-            for vague in ["Whether ", "What ", "The same ", "If "] {
+            for vague in ["Whether ", "What ", "The same ", "If it "] {
                 assert!(
                     !beginning.starts_with(vague),
                     "{name}:{}: begin with a verb or a noun: {line}",

@@ -9,8 +9,8 @@
 //! Every call first validates its arguments and then makes its change. A change that fails leaves
 //! everything as it was. A caller's buffer is copied once, and only the copy is read.
 //!
-//! What is sent to an independent device is mapped for it with the send, and unmapped with the
-//! reclaim ([`independent`]).
+//! Memory that is sent to an independent device is mapped for the device with the send, and
+//! unmapped with the reclaim ([`independent`]).
 //!
 //! Lock order: mailbox of the caller, then slot, then address spaces in ascending order of
 //! partition id (the Normal world is 0). A call whose answer does not go to RX unlocks the mailbox
