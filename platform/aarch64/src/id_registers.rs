@@ -1,7 +1,7 @@
 //! Identification registers as partitions at S-EL1 read them. The reads trap (HCR_EL2.TID3).
 //!
 //! A field that the table does not name reads as zero, and so does each field that a later version
-//! of the architecture adds. The table names a feature if no trap that `el2/traps.rs` and
+//! of the architecture adds. The table names a feature if no trap that `traps.rs` and
 //! `el2/cpu/features.rs` configure denies it to partitions, and if a context holds all state that
 //! the feature adds. The registers of SVE, SME and FP8 have no row, nor have registers that
 //! describe only EL2, EL3 or AArch32 at EL1.

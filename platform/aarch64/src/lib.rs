@@ -4,7 +4,6 @@
 //! `BOARD` (see [`Board`]) and links this library; entry code, memory layout and everything else
 //! are the same for all boards. On a host this crate consists of [`Board`] and of the modules that
 //! have unit tests.
-//! have unit tests.
 
 #![cfg_attr(target_os = "none", no_std)]
 
@@ -15,5 +14,7 @@ mod el2;
 mod id_registers;
 #[cfg(target_os = "none")]
 mod sizes;
+#[cfg(target_os = "none")]
+mod traps;
 
 pub use board::Board;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
+use crate::hardware::hardware;
 use crate::layout::Scenario;
 use crate::rows::{Chapter, Row};
 use crate::workspace::root;
@@ -49,8 +50,9 @@ struct Citation {
 /// The tests of each row, by file.
 type Tests<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Vec<&'a str>>>;
 
-/// Writes the document, or with `check` compares it with the one in the tree.
+/// Writes the document and [`hardware`]'s, or with `check` compares them with those in the tree.
 pub fn conformance(check: bool) -> Result<()> {
+    hardware(check)?;
     let document = document(&Chapter::all()?, &citations()?)?;
     let path = root().join(DOCUMENT);
     if !check {

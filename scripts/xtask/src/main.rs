@@ -18,6 +18,7 @@ mod figures;
 mod fip;
 mod fuzz;
 mod growth;
+mod hardware;
 mod image;
 mod layout;
 mod links;
@@ -36,7 +37,12 @@ mod setup;
 mod sizes;
 mod stack;
 mod suite;
+#[path = "../../../platform/aarch64/src/system_registers.rs"]
+mod system_registers;
 mod tfa;
+#[allow(dead_code, reason = "the document lists fields, not values")]
+#[path = "../../../platform/aarch64/src/traps.rs"]
+mod traps;
 mod untidy;
 mod workspace;
 
@@ -70,7 +76,7 @@ usage: cargo xtask <command>
                               status 1 if there are faults, 2 if the command is wrong (--help says more)
   book [--check]              draw the figures of the documents, or check that they are up to date; make a book of all
                               documents, and check its links
-  conformance [--check]       write docs/requirements.md or check that it is up to date
+  conformance [--check]       write docs/requirements.md and docs/hardware.md, or check that they are up to date
   fuzz [TARGET] [--runs N] [--seed N] [--fresh] [--fast]
                               run fuzz targets, each for N executions; --fresh leaves out what earlier runs found,
                               --fast follows edges alone, for long runs

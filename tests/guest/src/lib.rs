@@ -4,7 +4,8 @@
 //! The guests are an independent reading of FF-A: no code comes from the SPMC under test, so a
 //! wrong constant cannot agree with itself. A test and the code that it needs inside a partition
 //! stand in one file below [`tests`]; what several tests need is in [`support`]. Linking drops the
-//! half that an image does not use.
+//! half that an image does not use. The table of system registers is the platform's: the test that
+//! uses it compares the table with what a partition reaches.
 
 #![no_std]
 
@@ -16,5 +17,7 @@ pub mod rt;
 pub mod selection;
 pub mod sp;
 pub mod support;
+#[path = "../../../platform/aarch64/src/system_registers.rs"]
+pub mod system_registers;
 pub mod tests;
 pub mod virtio;

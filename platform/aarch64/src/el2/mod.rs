@@ -13,7 +13,6 @@ mod panic;
 mod platform;
 mod registers;
 mod smc;
-mod traps;
 
 unsafe extern "Rust" {
     /// Facts of the board, defined by the board's package.

@@ -58,6 +58,10 @@ system_register! {
     CNTV_CTL_EL02, CntvCtlEl02, "S3_5_C14_C3_1"
 }
 system_register! {
+    /// Performance Monitors Control Register.
+    PMCR_EL0, PmcrEl0, "S3_3_C9_C12_0"
+}
+system_register! {
     /// SCTLR_EL1 as EL2 names it with E2H = 1.
     SCTLR_EL12, SctlrEl12, "S3_5_C1_C0_0"
 }
@@ -156,6 +160,10 @@ system_register! {
 system_register! {
     /// Second thread pointer of EL0, which software for SME uses.
     TPIDR2_EL0, Tpidr2El0, "S3_3_C13_C0_5"
+}
+system_register! {
+    /// Priority of the streaming mode of SME.
+    SMPRI_EL1, SmpriEl1, "S3_0_C1_C2_4"
 }
 system_register! {
     /// TCR2_EL1 as EL2 names it with E2H = 1.

@@ -1,47 +1,56 @@
 //! System registers by their encoding, in this image or in a partition.
 
-use core::arch::global_asm;
+use core::arch::asm;
 
 use crate::nwd::ask;
 use crate::rt::check::Check;
-use crate::rt::probe;
+use crate::rt::lock::Lock;
+use crate::rt::page::{PAGE_SIZE, Shared};
+use crate::rt::{exception_level, probe, stage1};
 use crate::sp::{Command, Sp};
+use crate::system_registers::{ROWS, Row};
 use crate::{command, helper, println};
 
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(read), helper!(write)];
 
-// Accessors for each encoding with op0 = 3 and op1 = 0 or 3: 2048 combinations of CRn, CRm and op2.
-global_asm!(
-    ".section .text.sweep, \"ax\"",
-    ".balign 16",
-    ".macro sweep name, instruction",
-    ".global \\name",
-    "\\name:",
-    ".set n, 0",
-    ".rept 2048",
-    ".inst \\instruction + (n << 5)",
-    "ret",
-    ".set n, n + 1",
-    ".endr",
-    ".endm",
-    "sweep read_el1, 0xd5380001",  // mrs x1, s3_0_...
-    "sweep write_el1, 0xd5180002", // msr s3_0_..., x2
-    "sweep read_el0, 0xd53b0001",
-    "sweep write_el0, 0xd51b0002",
-    ".previous",
-);
+/// `MRS x1, S2_0_C0_C0_0`. The fields of the register begin at bit 5.
+const READ: u32 = 0xd530_0001;
+/// `MSR S2_0_C0_C0_0, x2`.
+const WRITE: u32 = 0xd510_0002;
+const RETURN: u32 = 0xd65f_03c0;
 
-unsafe extern "C" {
-    static read_el1: u8;
-    static write_el1: u8;
-    static read_el0: u8;
-    static write_el0: u8;
+/// The memory for an accessor: its instruction is written there before each access.
+static ACCESSOR: Shared<PAGE_SIZE> = Shared::new();
+static LOCK: Lock = Lock::new();
+
+/// Executes `instruction`, which reads x1 or writes x2.
+///
+/// # Safety
+///
+/// The instruction changes nothing that this image relies on.
+unsafe fn execute(instruction: u32, argument: u64) -> Result<u64, probe::Fault> {
+    LOCK.with(|| {
+        let address = ACCESSOR.address();
+        if exception_level() == 1 {
+            stage1::map(address, stage1::Attributes::Anything);
+        }
+        for (n, word) in [instruction, RETURN].into_iter().enumerate() {
+            ACCESSOR.write(4 * n, &word.to_le_bytes());
+        }
+        // SAFETY: makes the two words, which are in one cache line, visible to instruction fetch.
+        unsafe {
+            asm!("dc cvau, {0}", "dsb ish", "ic ivau, {0}", "dsb ish", "isb", in(reg) address, options(nostack));
+        }
+        // SAFETY: the code that was just written: the instruction and a return.
+        unsafe { probe::call(address, argument) }
+    })
 }
 
-/// A system register with op0 = 3 and op1 = 0 or 3.
+/// A system register that EL1 or EL0 can name.
 #[derive(Clone, Copy)]
 pub(crate) struct Register {
+    op0: u64,
     op1: u64,
     /// CRn, CRm and op2.
     rest: u64,
@@ -50,13 +59,30 @@ pub(crate) struct Register {
 impl Register {
     /// Returns all registers with op0 = 3 and op1 = 0 or 3.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        let of = |op1| (0..2048).map(move |rest| Self { op1, rest });
-        of(0).chain(of(3))
+        Self::of(3, 0).chain(Self::of(3, 3))
+    }
+
+    /// Returns all registers with op0 = 2 or 3 and op1 up to 3.
+    pub(crate) fn every() -> impl Iterator<Item = Self> {
+        let groups = [(2, 0), (2, 1), (2, 3), (3, 0), (3, 1), (3, 2), (3, 3)];
+        groups.into_iter().flat_map(|(op0, op1)| Self::of(op0, op1))
+    }
+
+    fn of(op0: u64, op1: u64) -> impl Iterator<Item = Self> {
+        (0..2048).map(move |rest| Self { op0, op1, rest })
+    }
+
+    /// Returns the row of the register in the table of the platform.
+    pub(crate) fn row(self) -> Option<&'static Row> {
+        let group = (self.op0, self.op1, self.crn());
+        ROWS.iter()
+            .find(|row| row.has(group, self.crm(), self.op2()))
     }
 
     /// Returns the identification register with this CRm and op2.
     pub(crate) fn identification(crm: u64, op2: u64) -> Self {
         Self {
+            op0: 3,
             op1: 0,
             rest: crm << 3 | op2,
         }
@@ -74,14 +100,16 @@ impl Register {
         self.rest & 7
     }
 
+    /// Returns `instruction` for this register.
+    fn instruction(self, instruction: u32) -> u32 {
+        let fields = (self.op0 - 2) << 14 | self.op1 << 11 | self.rest;
+        instruction | (fields as u32) << 5
+    }
+
     /// Reads the register.
     pub(crate) fn get(self) -> Result<u64, probe::Fault> {
-        let table = match self.op1 {
-            0 => &raw const read_el1,
-            _ => &raw const read_el0,
-        };
-        // SAFETY: an accessor of the table, which reads a register.
-        unsafe { probe::call(table as u64 + 8 * self.rest, 0) }
+        // SAFETY: reads a register.
+        unsafe { execute(self.instruction(READ), 0) }
     }
 
     /// Writes the register.
@@ -90,12 +118,8 @@ impl Register {
     ///
     /// The value changes nothing that this image relies on.
     pub(crate) unsafe fn set(self, value: u64) -> Result<u64, probe::Fault> {
-        let table = match self.op1 {
-            0 => &raw const write_el1,
-            _ => &raw const write_el0,
-        };
-        // SAFETY: an accessor of the table, and the caller's promise.
-        unsafe { probe::call(table as u64 + 8 * self.rest, value) }
+        // SAFETY: the caller's promise.
+        unsafe { execute(self.instruction(WRITE), value) }
     }
 
     /// Returns whether EL2 of the Normal world may write anything there.
@@ -134,7 +158,8 @@ impl Register {
     /// Writes a line about the register to the console.
     pub(crate) fn says(self, what: &str) {
         println!(
-            "# S3_{}_C{}_C{}_{} {what}",
+            "# S{}_{}_C{}_C{}_{} {what}",
+            self.op0,
             self.op1,
             self.crn(),
             self.crm(),
@@ -144,27 +169,35 @@ impl Register {
 
     /// Reads the register in a partition. Returns `None` if the partition may not.
     pub(crate) fn get_in(self, partition: u16) -> Check<Option<u64>> {
-        let [may, value, ..] = ask(partition, command!(read), [self.op1, self.rest, 0, 0])?;
+        let [may, value, ..] = ask(
+            partition,
+            command!(read),
+            [self.op0, self.op1, self.rest, 0],
+        )?;
         Ok((may == 1).then_some(value))
     }
 
     /// Writes the register in a partition, and returns the value that it then holds. Returns `None`
     /// if the partition may not.
     pub(crate) fn set_in(self, partition: u16, value: u64) -> Check<Option<u64>> {
-        let [may, value, ..] = ask(partition, command!(write), [self.op1, self.rest, value, 0])?;
+        let [may, value, ..] = ask(
+            partition,
+            command!(write),
+            [self.op0, self.op1, self.rest, value],
+        )?;
         Ok((may == 1).then_some(value))
     }
 }
 
-fn read(_: &Sp, [op1, rest, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    Ok(match (Register { op1, rest }).get() {
+fn read(_: &Sp, [op0, op1, rest, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    Ok(match (Register { op0, op1, rest }).get() {
         Ok(value) => [1, value, 0, 0],
         Err(_) => [0; 4],
     })
 }
 
-fn write(_: &Sp, [op1, rest, value, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    let register = Register { op1, rest };
+fn write(_: &Sp, [op0, op1, rest, value]: [u64; 4]) -> Check<[u64; 4]> {
+    let register = Register { op0, op1, rest };
     // SAFETY: the test asks for registers that are free, and restores them.
     Ok(match unsafe { register.set(value) } {
         Ok(_) => [1, register.get().unwrap_or(!value), 0, 0],

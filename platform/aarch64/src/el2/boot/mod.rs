@@ -18,7 +18,8 @@ use super::cpu::{self, Cpu, features, vector_state, vectors};
 use super::memory::{carve, layout, stacks, stage1, stage2, tables};
 use super::platform::Platform;
 use super::registers::{HSTR_EL2, VPIDR_EL2};
-use super::{BOARD, affinity, console, gic, smc, traps};
+use super::{BOARD, affinity, console, gic, smc};
+use crate::traps;
 
 mod entry;
 
@@ -204,13 +205,13 @@ fn register_secondary_entry() {
 /// worlds.
 fn init_pe() {
     HCR_EL2.set(traps::HCR);
-    CPTR_EL2.set(vector_state::CPTR_CLOSED);
-    MDCR_EL2.set(MDCR_EL2.get() & traps::MDCR_HPMN | traps::MDCR);
+    CPTR_EL2.set(traps::CPTR);
+    MDCR_EL2.set(traps::MDCR | features::event_counters() & traps::MDCR_HPMN);
     HSTR_EL2.set(0);
     VPIDR_EL2.set(MIDR_EL1.get());
     CNTHCTL_EL2.set(traps::CNTHCTL);
     CNTVOFF_EL2.set(0);
-    ICH_HCR_EL2.set(0);
+    ICH_HCR_EL2.set(traps::ICH_HCR);
     Cpu::current().check_vector_area();
     features::init_pe();
     stage2::init_pe();

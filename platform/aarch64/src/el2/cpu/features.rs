@@ -12,14 +12,15 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
-use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1};
+use aarch64_cpu::registers::{ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1};
 use tock_registers::interfaces::{Readable, Writeable};
 
 use crate::el2::memory::bulk;
 use crate::el2::registers::{
     GCSCR_EL12, GCSCRE0_EL1, GCSPR_EL0, GCSPR_EL12, HCRX_EL2, HDFGRTR_EL2, HDFGRTR2_EL2,
     HDFGWTR_EL2, HDFGWTR2_EL2, HFGITR_EL2, HFGITR2_EL2, HFGRTR_EL2, HFGRTR2_EL2, HFGWTR_EL2,
-    HFGWTR2_EL2, PIR_EL12, PIRE0_EL12, POR_EL0, POR_EL12, TCR2_EL12, TPIDR2_EL0,
+    HFGWTR2_EL2, PIR_EL12, PIRE0_EL12, PMCR_EL0, POR_EL0, POR_EL12, SMPRI_EL1, TCR2_EL12,
+    TPIDR2_EL0,
 };
 use crate::id_registers;
 
@@ -80,6 +81,18 @@ pub fn init_pe() {
         HFGITR_EL2.set(0);
         HDFGRTR_EL2.set(0);
         HDFGWTR_EL2.set(0);
+    }
+}
+
+/// Returns the number of event counters, which is the value for MDCR_EL2.HPMN. Other values are
+/// reserved without FEAT_HPMN0, and the value with which EL3 enters the Secure world is one of them
+/// (Arm ARM D24, MDCR_EL2). Returns 0 if there are no performance monitors, or if EL3 keeps them.
+pub fn event_counters() -> u64 {
+    const PMU_VERSION: u32 = 8;
+    match ID_AA64DFR0_EL1.get() >> PMU_VERSION & 0xf {
+        0 | 0xf => 0,
+        _ if bulk::has_event_counters() => PMCR_EL0.get() >> 11,
+        _ => 0,
     }
 }
 
@@ -148,6 +161,7 @@ macro_rules! strays {
 
 strays! {
     thread: TPIDR2_EL0, has_tpidr2;
+    streaming_priority: SMPRI_EL1, has_smpri;
     translation_control: TCR2_EL12, has_tcr2;
     permissions: PIR_EL12, has_pir;
     el0_permissions: PIRE0_EL12, has_pire0;

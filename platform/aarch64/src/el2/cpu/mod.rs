@@ -28,11 +28,12 @@ use self::context::{Attention, El1State, GuestContext, PointerKeys};
 use self::features::Strays;
 use self::header::Header;
 use self::vector_state::VectorArea;
+use super::affinity;
 use super::gic::{self, timer};
 use super::memory::bulk;
 use super::memory::window::Window;
 use super::registers::{ICC_PMR_EL1, ISR_EL1, VDISR_EL2, VSTTBR_EL2};
-use super::{affinity, traps};
+use crate::traps;
 
 /// Flag beside the interrupt priority mask, in a bit that the register does not have: the next
 /// entry of the loaded context is not a plain one ([`Cpu::enter_special`]).
@@ -326,7 +327,7 @@ impl Cpu {
     fn close(&mut self, context: &mut GuestContext) {
         if self.opened.contains(Lazy::VECTOR) {
             vector_state::save_fp(&mut context.fp);
-            CPTR_EL2.set(vector_state::CPTR_CLOSED);
+            CPTR_EL2.set(traps::CPTR);
         }
         if self.opened.contains(Lazy::POINTER_KEYS) {
             context.keys.save();

@@ -14,19 +14,15 @@ use tock_registers::interfaces::{Readable, Writeable};
 use super::context::FpState;
 use crate::el2::memory::carve;
 use crate::el2::registers::{ID_AA64SMFR0_EL1, SMCR_EL2, SVCR, ZCR_EL2};
+use crate::traps;
 
 // CPTR_EL2 with E2H = 1. The xEN fields enable access for EL2 and for lower Exception levels alike.
 const CPTR_ZEN: u64 = 0b11 << 16; // SVE; RES0 without SVE
 const CPTR_FPEN: u64 = 0b11 << 20; // FP, Advanced SIMD and everything that depends on them
 const CPTR_SMEN: u64 = 0b11 << 24; // SME; RES0 without SME
-const CPTR_TTA: u64 = 1 << 28; // traps accesses to trace registers
-const CPTR_TAM: u64 = 1 << 30; // traps accesses to activity monitors
-
-/// CPTR_EL2 for a partition that has not used FP in this stay.
-pub const CPTR_CLOSED: u64 = CPTR_TTA | CPTR_TAM;
 
 /// CPTR_EL2 for a partition whose FP registers are loaded.
-pub const CPTR_FP_OPEN: u64 = CPTR_CLOSED | CPTR_FPEN;
+pub const CPTR_FP_OPEN: u64 = traps::CPTR | CPTR_FPEN;
 
 /// PSTATE.SM in SVCR.
 const SVCR_SM: u64 = 1 << 0;
@@ -223,7 +219,7 @@ pub fn register_file_bytes() -> usize {
         length = length.max(unsafe { z_streaming_bytes() });
         SMCR_EL2.set(limit);
     }
-    CPTR_EL2.set(CPTR_CLOSED);
+    CPTR_EL2.set(traps::CPTR);
     synchronize();
     32 * length
 }
@@ -326,6 +322,6 @@ impl VectorArea {
             }
         }
         set_status(self.fpsr, self.fpcr);
-        CPTR_EL2.set(CPTR_CLOSED);
+        CPTR_EL2.set(traps::CPTR);
     }
 }

@@ -147,7 +147,9 @@ probe_\name:
     probe   has_hypervisor_configuration, s3_4_c1_c2_2
     probe   has_more_fine_grained_traps, s3_4_c3_c1_2
     probe   has_pointer_keys, s3_0_c2_c1_0
+    probe   has_event_counters, s3_3_c9_c12_0
     probe   has_tpidr2, s3_3_c13_c0_5
+    probe   has_smpri, s3_0_c1_c2_4
     probe   has_tcr2, s3_5_c2_c0_3
     probe   has_pir, s3_5_c10_c2_3
     probe   has_pire0, s3_5_c10_c2_2
@@ -229,7 +231,9 @@ probes! {
     has_hypervisor_configuration: probe_has_hypervisor_configuration;
     has_more_fine_grained_traps: probe_has_more_fine_grained_traps;
     has_pointer_keys: probe_has_pointer_keys;
+    has_event_counters: probe_has_event_counters;
     has_tpidr2: probe_has_tpidr2;
+    has_smpri: probe_has_smpri;
     has_tcr2: probe_has_tcr2;
     has_pir: probe_has_pir;
     has_pire0: probe_has_pire0;

@@ -20,9 +20,8 @@ use spmc::hal::Table;
 use spmc::limits::MAX_PES;
 
 use super::{carve, layout};
-use crate::Board;
-use crate::el2::traps;
 use crate::sizes::{BOOT_STACK_SIZE, PAGE, STACK_SIZE};
+use crate::{Board, traps};
 
 /// log2 of the size of the address space.
 const VA_BITS: u32 = 39;
@@ -281,20 +280,7 @@ const SCTLR: u64 = {
     const IESB: u64 = 1 << 21; // exception entry and return wait for errors of earlier accesses
     const WXN: u64 = 1 << 19; // writable pages are never executable, whatever their descriptors say
     const AARCH32: u64 = 1 << 29 | 1 << 28 | 1 << 5; // the values for a PE without AArch32
-    M | C | SA | EOS | EIS | I | IESB | WXN | AARCH32 | EL0
-};
-
-/// The bits of SCTLR_EL2 for S-EL0 partitions: the alignment of SP is checked; reads of CTR_EL0,
-/// cleaning by address and DC ZVA are permitted; WFI (nTWI = 0) and SCXTNUM_EL0 trap; pointer
-/// authentication is off.
-const EL0: u64 = {
-    const SA0: u64 = 1 << 4;
-    const DZE: u64 = 1 << 14;
-    const UCT: u64 = 1 << 15;
-    const NTWE: u64 = 1 << 18;
-    const TSCXT: u64 = 1 << 20;
-    const UCI: u64 = 1 << 26;
-    SA0 | DZE | UCT | NTWE | TSCXT | UCI
+    M | C | SA | EOS | EIS | I | IESB | WXN | AARCH32 | traps::SCTLR_S_EL0
 };
 
 global_asm!(

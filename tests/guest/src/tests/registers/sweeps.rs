@@ -9,6 +9,7 @@ use crate::nwd::{Nwd, Test, ask};
 use crate::rt::check::{Check, equal, holds};
 use crate::sp::{Command, Sp};
 use crate::support::system_register::Register;
+use crate::system_registers::Treatment;
 use crate::{command, helper, test};
 
 /// The tests of this file.
@@ -20,6 +21,10 @@ pub const TESTS: &[Test] = &[
     test!(
         registers_of_partitions,
         "No partition sees a system register of another one"
+    ),
+    test!(
+        registers_are_as_documented,
+        "A partition reaches the system registers that docs/hardware.md lists, and no others"
     ),
 ];
 
@@ -80,6 +85,30 @@ fn registers_of_partitions(_: &Nwd) -> Check {
             faults += 1;
         }
         register.set_in(SP1, before)?;
+    }
+    equal(faults, 0u64)
+}
+
+// req: GEN-20
+fn registers_are_as_documented(_: &Nwd) -> Check {
+    let mut faults = 0_u64;
+    for register in Register::every() {
+        let treatment = register.row().map(|row| row.treatment);
+        // Reading some registers of the GIC acknowledges interrupts.
+        if treatment == Some(Treatment::Interface) {
+            continue;
+        }
+        let seen = register.get_in(SP1)?;
+        let fault = match (treatment, seen) {
+            (None, Some(_)) => Some("is reached by sp1 and not documented"),
+            (Some(Treatment::Trapped), Some(_)) => Some("does not trap for sp1"),
+            (Some(Treatment::Stray), Some(1..)) => Some("neither traps nor is zero for sp1"),
+            _ => None,
+        };
+        if let Some(fault) = fault {
+            register.says(fault);
+            faults += 1;
+        }
     }
     equal(faults, 0u64)
 }
