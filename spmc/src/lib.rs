@@ -17,6 +17,8 @@
     )
 )]
 
+extern crate alloc;
+
 pub mod addr;
 pub mod boot;
 pub mod dispatch;

@@ -1,22 +1,20 @@
 //! The SPMC as one object, and the state of one PE.
 
-use arrayvec::ArrayVec;
-use spin::Once;
+use alloc::boxed::Box;
 
 use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::ffa::{Handle, SmcFrame};
 use crate::hal::Hal;
 use crate::id::{PartitionId, VcpuId};
 use crate::interrupt::{Flood, Places};
-use crate::invariant::Invariant;
-use crate::limits::{MAX_PARTITIONS, MAX_SP_MANIFEST, MAX_STREAM_ENDPOINTS};
+use crate::manifest::ManifestError;
 use crate::manifest::config::SpmcManifest;
 use crate::mem::Shares;
 use crate::notification::Notifications;
 use crate::partition::{
     Directory, Endpoint, Link, Mailbox, Partition, Proxy, StreamEndpoint, VmMailboxes,
 };
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32};
 use crate::sync::{Mutex, MutexGuard};
 
 /// The whole state of the SPMC. There is one per system, shared by all PEs; after boot only what is
@@ -24,8 +22,8 @@ use crate::sync::{Mutex, MutexGuard};
 pub struct Spmc<H: Hal> {
     /// The hardware.
     pub hal: H,
-    /// Partitions by their places in the SPMC manifest.
-    pub partitions: [Partition<H::Context>; MAX_PARTITIONS],
+    /// The partitions that boot admitted, in the order of their places in the SPMC manifest.
+    pub partitions: Box<[Partition<H::Context>]>,
     /// Finds the index of a partition among these.
     pub(crate) directory: Directory,
     /// The Hypervisor or OS kernel, and on its behalf all VMs.
@@ -33,14 +31,14 @@ pub struct Spmc<H: Hal> {
     /// RX/TX pairs of VMs.
     pub vms: VmMailboxes,
     /// Stream endpoints of the partitions' devices.
-    pub streams: [StreamEndpoint; MAX_STREAM_ENDPOINTS],
+    pub streams: Box<[StreamEndpoint]>,
     /// Live memory transactions.
     pub shares: Shares,
     /// Notifications of all receivers.
     pub notifications: Notifications,
-    pub(crate) manifest: Once<SpmcManifest>,
-    pub(crate) count: AtomicUsize,
-    pub(crate) init_timeout_ms: AtomicU32,
+    pub(crate) manifest: Box<SpmcManifest>,
+    /// The reason why there is no manifest: then `manifest` is one that says nothing.
+    pub(crate) fault: Option<ManifestError>,
     pub(crate) booted: AtomicBool,
     /// Which PEs are on.
     pub(crate) places: Mutex<Places>,
@@ -48,35 +46,13 @@ pub struct Spmc<H: Hal> {
     /// `dispatch::run::lifecycle`.
     pub(crate) aftermath: AtomicU32,
     /// Indices of the partitions in the order in which they boot.
-    pub(crate) boot_order: Once<ArrayVec<usize, MAX_PARTITIONS>>,
-    /// Private copy of the SP manifest that is being read, in words because a device tree is
-    /// aligned to 8 bytes.
-    pub(crate) boot_buffer: Mutex<[u64; MAX_SP_MANIFEST / 8]>,
+    pub(crate) boot_order: Box<[usize]>,
+    /// Private copy of a manifest or of a page while a partition is loaded, in words because a
+    /// device tree is aligned to 8 bytes.
+    pub(crate) boot_buffer: Mutex<Box<[u64]>>,
 }
 
 impl<H: Hal> Spmc<H> {
-    /// An SPMC that has not booted yet.
-    pub const fn new(hal: H) -> Self {
-        Self {
-            hal,
-            partitions: [const { Partition::EMPTY }; MAX_PARTITIONS],
-            directory: Directory::new(),
-            normal_world: Endpoint::new(),
-            vms: VmMailboxes::new(),
-            streams: [const { StreamEndpoint::EMPTY }; MAX_STREAM_ENDPOINTS],
-            shares: Shares::new(),
-            notifications: Notifications::new(),
-            manifest: Once::new(),
-            count: AtomicUsize::new(0),
-            init_timeout_ms: AtomicU32::new(0),
-            booted: AtomicBool::new(false),
-            places: Mutex::new(Places::NONE),
-            aftermath: AtomicU32::new(0),
-            boot_order: Once::new(),
-            boot_buffer: Mutex::new([0; MAX_SP_MANIFEST / 8]),
-        }
-    }
-
     /// Returns the partition with that id, dead or alive.
     #[inline(never)]
     pub fn partition(&self, id: PartitionId) -> Option<&Partition<H::Context>> {
@@ -90,14 +66,9 @@ impl<H: Hal> Spmc<H> {
 
     /// Returns all partitions that have not failed, by place.
     pub fn live_partitions(&self) -> impl Iterator<Item = &Partition<H::Context>> + Clone {
-        self.all_partitions()
-            .filter(|partition| partition.frozen().is_some() && !partition.is_dead())
-    }
-
-    /// Returns all slots of partitions by place: alive, dead, and those that are still empty.
-    pub fn all_partitions(&self) -> impl Iterator<Item = &Partition<H::Context>> + Clone {
-        let count = self.count.load(Ordering::Acquire);
-        self.partitions.iter().take(count)
+        self.partitions
+            .iter()
+            .filter(|partition| !partition.is_dead())
     }
 
     /// Returns all partitions from the index `first` on, and then those before it.
@@ -105,8 +76,7 @@ impl<H: Hal> Spmc<H> {
         &self,
         first: usize,
     ) -> impl Iterator<Item = &Partition<H::Context>> {
-        let count = self.count.load(Ordering::Acquire);
-        let all = Invariant::part(self.partitions.get(..count));
+        let all = &*self.partitions;
         let (before, after) = all.split_at_checked(first).unwrap_or((all, &[]));
         after.iter().chain(before)
     }

@@ -23,6 +23,9 @@ pub const SMC_FRAME_SIZE: u64 = 144;
 /// Bytes of Z0 to Z31 at the largest vector length of the architecture, 2048 bits.
 const VECTOR_REGISTERS: u64 = 2 * PAGE;
 
+/// Bytes for what the engine allocates by what the manifests say.
+const HEAP: u64 = 112 * PAGE;
+
 /// Returns how many bytes are carved before the boot stack is free: for the tables of EL2's own
 /// stage 1, for the vector registers of the boot PE, and for those vector registers of other PEs
 /// that do not fit in the boot stack. `tables` is the number of pages for stage 2.
@@ -31,5 +34,5 @@ pub const fn carve_size(pes: u64, tables: u64) -> u64 {
     // which a PE has 256 KiB at most, or of the image, which grows with the tables and the PEs.
     let stage1 = 8 + (pes - 1) / 8 + (tables + 16 * pes) / 512;
     let others = ((pes - 1) * VECTOR_REGISTERS).saturating_sub(BOOT_STACK_SIZE);
-    stage1 * PAGE + VECTOR_REGISTERS + others
+    stage1 * PAGE + VECTOR_REGISTERS + others + HEAP
 }

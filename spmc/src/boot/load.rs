@@ -7,7 +7,6 @@ use crate::addr::{PAGE_SIZE, Pa, World};
 use crate::error::{FfaError, Result as FfaResult};
 use crate::hal::{Hal, Roots, Stream};
 use crate::id::PartitionId;
-use crate::limits::MAX_PARTITIONS;
 use crate::manifest::boot_info;
 use crate::manifest::config::{
     DeviceRegion, ExceptionLevel, MemoryRegion, PartitionConfig, Permissions, StreamDevice, Streams,
@@ -17,6 +16,7 @@ use crate::mm::{AddressSpace, Attributes, BufferPages, Change, Leaf, PagePool, S
 use crate::partition::{Frozen, Partition, Proxy};
 use crate::spmc::Spmc;
 
+use super::package::{read_manifest, read_package};
 use super::{BootInfo, FIRST_VMID, PackageError};
 
 /// Returns the leaf of a partition's image. An S-EL1 partition manages its own stage 1, so stage 2
@@ -41,7 +41,7 @@ impl<H: Hal> Spmc<H> {
     /// can lend, a device that no other manifest names, whether or not it asks for exclusive
     /// access. The SPMC owns all other devices (FF-A v1.0 section 2.10).
     pub(super) fn device_state(&self, owner: PartitionId, device: &DeviceRegion) -> State {
-        let others = self.partitions.iter().filter_map(Partition::frozen);
+        let others = self.partitions.iter().map(|partition| &partition.frozen);
         let is_shared = others
             .filter(|frozen| frozen.config.id != owner)
             .flat_map(|frozen| &frozen.config.device_regions)
@@ -145,7 +145,7 @@ impl<H: Hal> Spmc<H> {
         let (slot, stream) = slots
             .find(|(_, stream)| !stream.is_there())
             .ok_or(PackageError::OutOfStreamEndpoints)?;
-        let vmid = FIRST_VMID.saturating_add(MAX_PARTITIONS.saturating_add(slot) as u16);
+        let vmid = FIRST_VMID.saturating_add(self.partitions.len().saturating_add(slot) as u16);
         let mut memory = stream.endpoint.memory.lock();
         memory
             .init(&self.hal, vmid, PagePool::EMPTY)
@@ -242,7 +242,7 @@ impl<H: Hal> Spmc<H> {
         &self,
         config: &PartitionConfig,
     ) -> Result<BootInfo, PackageError> {
-        let package = self.read_package(config.memory)?;
+        let package = read_package(&self.hal, config.memory)?;
         let base = config.memory.base();
         let wanted = config.boot_info.is_some_and(|request| request.ffa_manifest);
         let announced = match config.boot_register.filter(|_| wanted) {
@@ -270,7 +270,7 @@ impl<H: Hal> Spmc<H> {
         let offset = package.offset_behind_boot_info()?;
         if offset != package.manifest_offset() {
             let mut buffer = self.boot_buffer.lock();
-            let dtb = self.read_manifest(config.memory, package, buffer.as_mut_bytes())?;
+            let dtb = read_manifest(&self.hal, config.memory, package, buffer.as_mut_bytes())?;
             self.write_at(config.memory.base(), offset, dtb)?;
         }
         Ok(offset)

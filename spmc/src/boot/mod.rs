@@ -5,44 +5,31 @@
 //! each partition are known to be its own before it runs. A partition that fails is left out, and
 //! boot goes on without it.
 
+mod admit;
 mod load;
+mod package;
 mod reload;
 
-use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
-use zerocopy::IntoBytes;
 
-use crate::addr::{Pa, PageRange, World};
 use crate::dispatch::{Member, works_for};
 use crate::error::FfaError;
 use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::{Context, Hal};
-use crate::id::PartitionId;
-use crate::interrupt::Claims;
 use crate::invariant::Invariant;
-use crate::limits::MAX_PARTITIONS;
-use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest};
-use crate::manifest::package::{HEADER_SIZE, NoRoom, Package};
-use crate::manifest::{ManifestError, Report, ids, partition_manifest, spmc_manifest, validate};
-use crate::mm::{PagePool, Quotas};
+use crate::manifest::config::{ExceptionLevel, PartitionConfig};
+use crate::manifest::package::NoRoom;
+use crate::manifest::{ManifestError, validate};
+use crate::notification::Notifications;
 use crate::partition::vcpu::{Begin, Caller, Event, State};
 use crate::partition::{Endpoint, Frozen, Link, Partition, Slot};
-
 use crate::spmc::{Pe, Spmc};
 
 /// The time that a partition may take to initialise, if the SPMC manifest does not say.
-const DEFAULT_INIT_TIMEOUT_MS: u32 = 30_000;
+pub(crate) const DEFAULT_INIT_TIMEOUT_MS: u32 = 30_000;
 
 /// VMID or ASID of the first partition. The others follow, and 0 stays unused.
 const FIRST_VMID: u16 = 1;
-
-/// Returns the filter for a `log-level` of the SPMC manifest, from 0 (nothing) and 1 (errors) to 5
-/// (everything).
-fn level_filter(level: u32) -> log::LevelFilter {
-    log::LevelFilter::iter()
-        .nth(level as usize)
-        .unwrap_or(log::LevelFilter::Trace)
-}
 
 /// The reasons why a package is not started.
 pub(crate) enum PackageError {
@@ -87,260 +74,69 @@ impl core::fmt::Display for PackageError {
     }
 }
 
+/// Gives an endpoint the properties that it has before its partition first runs.
+fn introduce(
+    endpoint: &Endpoint,
+    notifications: &Notifications,
+    index: usize,
+    config: &PartitionConfig,
+) {
+    endpoint.init(config.id, config.ffa_version);
+    if config.exception_level == ExceptionLevel::SEl1 {
+        endpoint.allow_pauses();
+    }
+    if config.notifications {
+        notifications.enable_partition(index, config.id, config.vcpu_count);
+    }
+}
+
 impl<H: Hal> Spmc<H> {
-    /// Boots the system on the first PE: brings up what `manifest` (the TOS_FW_CONFIG device tree)
-    /// describes, and leaves in `frame` the answer to the SPMD: `FFA_MSG_WAIT`, or `FFA_ERROR` if
-    /// the manifest is unusable. `image` is all memory of the SPMC itself.
+    /// Boots the system on the first PE: starts the partitions, and leaves in `frame` the answer to
+    /// the SPMD: `FFA_MSG_WAIT`, or `FFA_ERROR` if the SPMC manifest is unusable.
     #[cold]
     #[inline(never)]
-    pub fn boot(&self, pe: &mut Pe, manifest: &[u8], image: PageRange<Pa>, frame: &mut SmcFrame) {
-        let usable = self
-            .read_spmc_manifest(manifest)
-            .and_then(|manifest| validate::spmc(manifest, &image).map(|()| manifest));
-        frame.answer(match usable {
-            Ok(manifest) => {
-                self.boot_partitions(pe, manifest, image);
+    pub fn boot(&self, pe: &mut Pe, frame: &mut SmcFrame) {
+        frame.answer(match &self.fault {
+            None => {
+                self.boot_partitions(pe);
                 Answer::new([function::MSG_WAIT as u64])
             }
-            Err(error) => {
+            Some(error) => {
                 log::error!("SPMC manifest: {error}");
                 Answer::error(FfaError::InvalidParameters)
             }
         });
     }
 
-    /// Parses the SPMC manifest into its place. This is a function of its own, so that its large
-    /// stack frame is gone when partitions boot.
     #[cold]
     #[inline(never)]
-    fn read_spmc_manifest(&self, dtb: &[u8]) -> Result<&SpmcManifest, ManifestError> {
-        self.manifest.try_call_once(|| spmc_manifest::parse(dtb))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn boot_partitions(&self, pe: &mut Pe, manifest: &SpmcManifest, image: PageRange<Pa>) {
-        if let Some(level) = manifest.log_level {
-            log::set_max_level(level_filter(level));
-        }
-        let timeout = manifest.init_timeout_ms.unwrap_or(DEFAULT_INIT_TIMEOUT_MS);
-        self.init_timeout_ms.store(timeout, Ordering::Relaxed);
+    fn boot_partitions(&self, pe: &mut Pe) {
         self.join(pe);
-        self.normal_world
-            .init(PartitionId::NORMAL_WORLD, crate::ffa::Version::OWN);
-
-        self.add_table_memory(manifest);
-        let mut supply = PagePool::all(&self.hal);
-        let quotas = Quotas::of::<H>(supply.available());
-        let pool = supply.carve(quotas.normal_world);
-        let promised = quotas.partition.saturating_mul(manifest.partitions.len());
-        let rest = supply.available().saturating_sub(promised);
-        supply.carve_reserve(&self.hal, rest);
-        let mut shadow = self.normal_world.memory.lock();
-        if shadow
-            .init_normal_world(&self.hal, pool, &manifest.ns_memory)
-            .is_err()
-        {
-            log::error!("no translation tables for the Normal world's memory");
-        }
-        drop(shadow);
-
-        for fault in &manifest.faults {
-            log::error!("SPMC manifest: {fault}");
-        }
-        for (index, device) in manifest.stream_devices.iter().enumerate() {
-            let earlier = Invariant::part(manifest.stream_devices.get(..index));
-            let admitted = validate::stream_device(device, earlier, manifest)
+        let devices = &self.manifest.stream_devices;
+        for (index, device) in devices.iter().enumerate() {
+            let earlier = Invariant::part(devices.get(..index));
+            let admitted = validate::stream_device(device, earlier, &self.manifest)
                 .map_err(PackageError::from)
                 .and_then(|()| self.admit_device(device));
             if let Err(error) = admitted {
                 log::error!("{}: not there: {error}", device.name);
             }
         }
-        for entry in &manifest.partitions {
-            let pool = supply.carve(quotas.partition);
-            if let Err(error) = self.admit(entry, manifest, &image, pool) {
-                log::error!("{}: not started: {error}", entry.name);
-            }
-        }
-        let order = self.boot_order.call_once(|| self.sort_by_boot_order());
-        for partition in order.iter().filter_map(|index| self.partitions.get(*index)) {
-            if let Some(frozen) = partition.frozen() {
-                self.start(pe, partition, frozen);
-            }
+        for partition in self
+            .boot_order
+            .iter()
+            .filter_map(|index| self.partitions.get(*index))
+        {
+            self.start(pe, partition);
         }
         self.booted.store(true, Ordering::Release);
-    }
-
-    /// Gives the memory for tables that the manifest names to the pools. If that fails, boot goes
-    /// on without it.
-    #[cold]
-    #[inline(never)]
-    fn add_table_memory(&self, manifest: &SpmcManifest) {
-        let Some(range) = manifest.table_memory else {
-            return;
-        };
-        let before = self.hal.tables().len();
-        match self.hal.add_tables(range) {
-            Ok(()) => log::info!(
-                "table-memory: {} pages at {}; with those of the image there are {}, of {before}",
-                range.pages(),
-                range.base(),
-                self.hal.tables().len()
-            ),
-            Err(error) => log::error!("table-memory: not used: {error}"),
-        }
-    }
-
-    /// Reads and validates the manifest of one package and gives the partition a slot. Nothing of
-    /// the partition runs yet.
-    #[cold]
-    #[inline(never)]
-    fn admit(
-        &self,
-        entry: &PackageEntry,
-        manifest: &SpmcManifest,
-        image: &PageRange<Pa>,
-        pool: PagePool,
-    ) -> Result<(), PackageError> {
-        validate::package(entry, manifest, image)?;
-        let index = entry.index;
-        let partition = self
-            .partitions
-            .get(index)
-            .ok_or(PackageError::OutOfTables)?;
-        let endpoint = &partition.endpoint;
-        let frozen = partition.freeze(|| {
-            let config = self.read_config(entry, manifest, image)?;
-            if config.exception_level == ExceptionLevel::SEl0 && !self.hal.confines_s_el0() {
-                return Err(PackageError::NotConfined);
-            }
-            self.keep_copy(&config)?;
-            let mut memory = endpoint.memory.lock();
-            let tag = FIRST_VMID.saturating_add(index as u16);
-            match config.exception_level {
-                ExceptionLevel::SEl1 => memory.init(&self.hal, tag, pool),
-                ExceptionLevel::SEl0 => memory.init_el0(&self.hal, tag, pool),
-            }
-            .map_err(|_| PackageError::OutOfTables)?;
-            let roots = memory.roots();
-            drop(memory);
-            let messaging = config.messaging();
-            let claims = Claims::of(&config);
-            Ok::<_, PackageError>(Frozen {
-                config,
-                roots,
-                messaging,
-                claims,
-            })
-        })?;
-        self.directory.enter(frozen.config.id, index);
-        self.introduce(endpoint, &frozen.config);
-        self.count
-            .fetch_max(index.saturating_add(1), Ordering::AcqRel);
-        Ok(())
-    }
-
-    /// Gives an endpoint the properties that it has before its partition first runs.
-    fn introduce(&self, endpoint: &Endpoint, config: &PartitionConfig) {
-        endpoint.init(config.id, config.ffa_version);
-        if config.exception_level == ExceptionLevel::SEl1 {
-            endpoint.allow_pauses();
-        }
-        if config.notifications {
-            self.notifications
-                .enable_partition(config.index, config.id, config.vcpu_count);
-        }
-    }
-
-    /// Copies header and manifest of a package out of the partition's memory, parses the copy and
-    /// checks it against what was admitted before.
-    #[cold]
-    #[inline(never)]
-    fn read_config(
-        &self,
-        entry: &PackageEntry,
-        manifest: &SpmcManifest,
-        image: &PageRange<Pa>,
-    ) -> Result<PartitionConfig, PackageError> {
-        let mut buffer = self.boot_buffer.lock();
-        let package = self.read_package(entry.memory)?;
-        let dtb = self.read_manifest(entry.memory, &package, buffer.as_mut_bytes())?;
-        let report = Report::new();
-        let mut config = partition_manifest::read(dtb, entry, &report);
-        report.verdict()?;
-        let frozen = self.live_partitions().filter_map(Partition::frozen);
-        let earlier = frozen.map(|frozen| &frozen.config);
-        ids::settle(&mut config, earlier.clone(), manifest);
-        validate::partition(&config, earlier, manifest, image)?;
-        package.reserve_copy(&mut config)?;
-        Ok(config)
-    }
-
-    /// Reads the header of the package in `memory`.
-    #[cold]
-    #[inline(never)]
-    fn read_package(&self, memory: PageRange<Pa>) -> Result<Package, PackageError> {
-        let mut header = [0; HEADER_SIZE];
-        self.hal
-            .read(World::Secure, memory.base(), &mut header)
-            .map_err(|_| PackageError::Unreadable)?;
-        Ok(Package::parse(&header, memory.size())?)
-    }
-
-    /// Copies the manifest of a package into `buffer`. The parser of the header has checked offset
-    /// and size.
-    #[cold]
-    #[inline(never)]
-    fn read_manifest<'b>(
-        &self,
-        memory: PageRange<Pa>,
-        package: &Package,
-        buffer: &'b mut [u8],
-    ) -> Result<&'b [u8], PackageError> {
-        let from = Pa::new(
-            memory
-                .base()
-                .raw()
-                .saturating_add(package.manifest_offset()),
-        );
-        let to = buffer
-            .get_mut(..package.manifest_size())
-            .ok_or(PackageError::Unreadable)?;
-        self.hal
-            .read(World::Secure, from, to)
-            .map_err(|_| PackageError::Unreadable)?;
-        Ok(to)
-    }
-
-    /// Returns the indices of the admitted partitions in the order in which they boot: by
-    /// `boot-order` where it is given, then by place.
-    fn sort_by_boot_order(&self) -> ArrayVec<usize, MAX_PARTITIONS> {
-        let rank = |index: usize| {
-            let frozen = self.partitions.get(index).and_then(Partition::frozen);
-            frozen
-                .and_then(|frozen| frozen.config.boot_order)
-                .map_or(u32::MAX, u32::from)
-        };
-        let mut order = ArrayVec::<usize, MAX_PARTITIONS>::new();
-        let live = self.live_partitions().filter_map(Partition::frozen);
-        for frozen in live {
-            // There are few entries: insertion takes less code than a sort, and keeps equal ones in
-            // the order of their places.
-            let index = frozen.config.index;
-            let at = order
-                .iter()
-                .take_while(|earlier| rank(**earlier) <= rank(index))
-                .count();
-            Invariant::Capacity.expect(order.try_insert(at, index).is_ok());
-        }
-        order
     }
 
     /// Loads one partition and runs its boot context until it waits.
     #[cold]
     #[inline(never)]
-    fn start(&self, pe: &mut Pe, partition: &Partition<H::Context>, frozen: &Frozen) {
+    fn start(&self, pe: &mut Pe, partition: &Partition<H::Context>) {
+        let frozen = &partition.frozen;
         let config = &frozen.config;
         let boot_info = match self.load(partition, frozen) {
             Ok(boot_info) => boot_info,
@@ -384,9 +180,7 @@ impl<H: Hal> Spmc<H> {
             );
             return;
         };
-        current
-            .vcpu
-            .begin_life(frozen.config.index, current.id.index);
+        current.vcpu.begin_life(frozen.index, current.id.index);
         let vcpu = &mut *current.vcpu;
         let level = frozen.config.exception_level;
         self.hal
@@ -414,13 +208,11 @@ impl<H: Hal> Spmc<H> {
         self.join(pe);
         // EL3 may have turned the PE off although a partition refused.
         self.turn_off(pe);
-        for index in self.boot_order.get().into_iter().flatten() {
+        for index in &self.boot_order {
             let Some(partition) = self.partitions.get(*index) else {
                 continue;
             };
-            let Some(frozen) = partition.frozen() else {
-                continue;
-            };
+            let frozen = &partition.frozen;
             let config = &frozen.config;
             if partition.is_dead() || config.is_up() || pe.index >= config.vcpu_count {
                 continue;
@@ -438,10 +230,7 @@ impl<H: Hal> Spmc<H> {
     pub(crate) fn turn_off(&self, pe: &Pe) {
         // This includes partitions that failed, whose contexts may be part of a chain.
         for partition in &self.partitions {
-            let Some(frozen) = partition.frozen() else {
-                continue;
-            };
-            if frozen.config.is_up() {
+            if partition.frozen.config.is_up() {
                 continue;
             }
             // No partition runs on this PE, so other PEs only read these contexts.

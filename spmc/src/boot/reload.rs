@@ -22,48 +22,10 @@ use crate::partition::{Endpoint, Frozen, Partition, Slot};
 use crate::spmc::{Pe, Spmc};
 
 use super::load::image;
-use super::{BootInfo, PackageError};
-
-/// Pages of Secure memory that are copied.
-struct Copying {
-    from: Pa,
-    to: Pa,
-    pages: u64,
-}
+use super::package::{Copying, copy_pages};
+use super::{BootInfo, PackageError, introduce};
 
 impl<H: Hal> Spmc<H> {
-    /// Copies the package, before anything in it was changed.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn keep_copy(&self, config: &PartitionConfig) -> Result<(), PackageError> {
-        match config.copy {
-            Some(copy) => self.copy_pages(Copying {
-                from: config.memory.base(),
-                to: copy.base(),
-                pages: copy.pages(),
-            }),
-            None => Ok(()),
-        }
-    }
-
-    fn copy_pages(&self, Copying { from, to, pages }: Copying) -> Result<(), PackageError> {
-        let mut buffer = self.boot_buffer.lock();
-        let Some(page) = buffer
-            .as_mut_bytes()
-            .first_chunk_mut::<{ PAGE_SIZE as usize }>()
-        else {
-            return Err(PackageError::Unreadable);
-        };
-        for offset in (0..pages).map(|page| page.saturating_mul(PAGE_SIZE)) {
-            let at = |base: Pa| Pa::new(base.raw().saturating_add(offset));
-            self.hal
-                .read(World::Secure, at(from), page)
-                .and_then(|()| self.hal.write(World::Secure, at(to), page))
-                .map_err(|_| PackageError::Unreadable)?;
-        }
-        Ok(())
-    }
-
     /// Brings a partition that failed back to what it was before it first ran, so that it can be
     /// initialised. Handlers of Secure interrupts run after each slice that is zeroed.
     #[cold]
@@ -96,11 +58,12 @@ impl<H: Hal> Spmc<H> {
             }
             self.interrupts_between(pe);
         }
-        self.copy_pages(Copying {
+        let copying = Copying {
             from: copy.base(),
             to: config.memory.base(),
             pages: copy.pages(),
-        })?;
+        };
+        copy_pages(&self.hal, copying, self.boot_buffer.lock().as_mut_bytes())?;
         // Of stream endpoints, which have nothing of the partition's: see the check of manifests.
         self.attach_streams(config, &frozen.roots)?;
         let boot_info = self.write_boot_info(config)?;
@@ -111,7 +74,7 @@ impl<H: Hal> Spmc<H> {
             partition.end_life(index);
         }
         self.claim_interrupts(frozen);
-        self.introduce(endpoint, config);
+        introduce(endpoint, &self.notifications, frozen.index, config);
         for mut context in partition.vcpus.iter().filter_map(Slot::claim) {
             // The others are off already.
             if context.is(vcpu::State::Aborted) {

@@ -59,7 +59,7 @@ impl<H: Hal> Spmc<H> {
     #[inline(always)]
     pub(crate) fn member_at(&self, index: usize) -> Option<Member<'_, H::Context>> {
         let partition = self.partitions.get(index)?;
-        let frozen = partition.frozen()?;
+        let frozen = &partition.frozen;
         Some(Member { partition, frozen })
     }
 
@@ -131,7 +131,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Returns the id of the context whose slot `link` leads to.
     pub(super) fn name(&self, link: Link) -> Option<VcpuId> {
-        let frozen = self.place(link)?.partition.frozen()?;
+        let frozen = &self.place(link)?.partition.frozen;
         Some(VcpuId {
             partition: frozen.config.id,
             index: link.vcpu(),
@@ -163,7 +163,7 @@ impl<H: Hal> Spmc<H> {
         vcpu: Claim<'s, H::Context>,
         leads_back: impl FnOnce(&Claim<'s, H::Context>) -> bool,
     ) -> Option<Current<'s, H::Context>> {
-        let frozen = partition.frozen()?;
+        let frozen = &partition.frozen;
         if vcpu.link() != link || !leads_back(&vcpu) {
             return None;
         }

@@ -50,6 +50,28 @@ pub struct SpmcManifest {
     pub init_timeout_ms: Option<u32>,
 }
 
+impl Default for SpmcManifest {
+    /// Returns what a manifest means that says nothing.
+    fn default() -> Self {
+        Self {
+            spmc_id: PartitionId::SPMC,
+            version: Version::OWN,
+            load_address: None,
+            stream_devices: ArrayVec::new(),
+            partitions: ArrayVec::new(),
+            faults: ArrayVec::new(),
+            cpus: ArrayVec::new(),
+            memory: ArrayVec::new(),
+            ns_memory: ArrayVec::new(),
+            device_memory: ArrayVec::new(),
+            ns_device_memory: ArrayVec::new(),
+            table_memory: None,
+            log_level: None,
+            init_timeout_ms: None,
+        }
+    }
+}
+
 /// One `hypervisor/vmN` node: where BL2 loaded a package and what it may use.
 #[derive(Clone, Debug)]
 pub struct PackageEntry {

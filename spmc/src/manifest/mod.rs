@@ -34,8 +34,9 @@ pub mod validate;
 pub use error::{Fault, Found, ManifestError, Report};
 
 use crate::addr::{ADDRESS_LIMIT, Pa, PageRange};
+use alloc::boxed::Box;
 use arrayvec::ArrayVec;
-use config::{Name, PackageEntry};
+use config::{Name, PackageEntry, SpmcManifest};
 use error::Parsed;
 use fdt::properties::values::PropertyValue;
 use property::Property;
@@ -51,6 +52,17 @@ pub enum Kind {
     Spmc,
     /// The manifest of one partition.
     Partition,
+}
+
+/// Reads and checks the SPMC manifest of a system whose SPMC has all memory of `image`.
+///
+/// Errors: those of [`spmc_manifest::parse`] and [`validate::spmc`].
+#[cold]
+#[inline(never)]
+pub fn system(dtb: &[u8], image: &PageRange<Pa>) -> Result<Box<SpmcManifest>, ManifestError> {
+    let manifest = spmc_manifest::parse(dtb)?;
+    validate::spmc(&manifest, image)?;
+    Ok(Box::new(manifest))
 }
 
 /// Checks one manifest by itself, as far as that is possible without the system that it is for. A

@@ -59,7 +59,7 @@ struct CellCounts {
 #[inline(never)]
 pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
     let report = Report::new();
-    let mut manifest = initial();
+    let mut manifest = SpmcManifest::default();
     // The report has the fault of a damaged tree.
     let _ = walk(dtb, &report, &mut manifest);
     report.verdict().map(|()| manifest)
@@ -69,30 +69,9 @@ pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
 /// are errors, the result has what could be read. Faults of partitions go to both, but do not count
 /// for the verdict.
 pub fn read<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> SpmcManifest {
-    let mut manifest = initial();
+    let mut manifest = SpmcManifest::default();
     let _ = walk(dtb, report, &mut manifest);
     manifest
-}
-
-/// Returns the values of a manifest that says nothing.
-#[inline]
-fn initial() -> SpmcManifest {
-    SpmcManifest {
-        spmc_id: PartitionId::SPMC,
-        version: Version::OWN,
-        load_address: None,
-        stream_devices: ArrayVec::new(),
-        partitions: ArrayVec::new(),
-        faults: ArrayVec::new(),
-        cpus: ArrayVec::new(),
-        memory: ArrayVec::new(),
-        ns_memory: ArrayVec::new(),
-        device_memory: ArrayVec::new(),
-        ns_device_memory: ArrayVec::new(),
-        table_memory: None,
-        log_level: None,
-        init_timeout_ms: None,
-    }
 }
 
 #[inline(never)]

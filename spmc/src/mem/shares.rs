@@ -10,6 +10,7 @@
 //! 2^32, so no handle is 0 or all-ones, and bit 63 is 0 as FF-A wants of handles that the SPM
 //! allocates (v1.0 section 5.10.2).
 
+use alloc::boxed::Box;
 use core::mem;
 use core::num::NonZeroU32;
 use core::ops::Range;
@@ -28,10 +29,9 @@ use crate::sync::{Mutex, MutexGuard};
 /// The contents of a slot, behind its lock.
 #[derive(Debug)]
 struct Slot {
-    /// Generation of the current handle less one: all zero at boot.
+    /// Generation of the current handle less one.
     past: u32,
-    /// One share or none. Unlike `None`, an empty array is all zero, so the table takes no room in
-    /// the image.
+    /// One share or none.
     share: ArrayVec<Share, 1>,
 }
 
@@ -68,27 +68,29 @@ fn bits_of(slots: &Range<usize>, first: usize) -> u64 {
 /// slots at once.
 #[derive(Debug)]
 pub struct Shares {
-    used: [AtomicU64; MAX_SHARES.div_ceil(WORD)],
+    used: Box<[AtomicU64]>,
     /// Slots of shares of which fragments are missing. Written with the slot locked. A bit is a
     /// hint: it may stay set for a moment after the last fragment has arrived.
-    arriving: [AtomicU64; MAX_SHARES.div_ceil(WORD)],
+    arriving: Box<[AtomicU64]>,
     clock: AtomicU64,
-    slots: [Mutex<Slot>; MAX_SHARES],
+    slots: Box<[Mutex<Slot>]>,
 }
 
 impl Shares {
     /// No shares.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
+        let words = 0..MAX_SHARES.div_ceil(WORD);
+        let vacant = || {
+            Mutex::new(Slot {
+                past: 0,
+                share: ArrayVec::new_const(),
+            })
+        };
         Self {
-            used: [const { AtomicU64::new(0) }; MAX_SHARES.div_ceil(WORD)],
-            arriving: [const { AtomicU64::new(0) }; MAX_SHARES.div_ceil(WORD)],
+            used: words.clone().map(|_| AtomicU64::new(0)).collect(),
+            arriving: words.map(|_| AtomicU64::new(0)).collect(),
             clock: AtomicU64::new(0),
-            slots: [const {
-                Mutex::new(Slot {
-                    past: 0,
-                    share: ArrayVec::new_const(),
-                })
-            }; MAX_SHARES],
+            slots: (0..MAX_SHARES).map(|_| vacant()).collect(),
         }
     }
 

@@ -20,6 +20,8 @@ mod tests;
 pub use info::InfoList;
 pub use receiver::{Framework, Pending, Receiver, Target};
 
+use alloc::boxed::Box;
+
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
 use crate::limits::{MAX_NOTIFIED_VCPUS, MAX_NOTIFIED_VMS, MAX_PARTITIONS};
@@ -40,10 +42,10 @@ struct Slot {
     receiver: Mutex<Receiver>,
 }
 
-/// All receivers. Every byte is zero at boot.
+/// All receivers.
 pub struct Notifications {
     /// Slots of partitions, by index, then slots of VMs in any order.
-    slots: [Slot; SLOTS],
+    slots: Box<[Slot]>,
     /// Held while a VM gets or loses its slot, so that no VM gets two slots.
     registry: Mutex<()>,
     /// One bit for each slot, set if the slot has news. Written with the slot's lock held.
@@ -83,14 +85,13 @@ impl Locked<'_> {
 
 impl Notifications {
     /// Creates the table without receivers.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
+        let vacant = || Slot {
+            key: AtomicU32::new(0),
+            receiver: Mutex::new(Receiver::NEW),
+        };
         Self {
-            slots: [const {
-                Slot {
-                    key: AtomicU32::new(0),
-                    receiver: Mutex::new(Receiver::NEW),
-                }
-            }; SLOTS],
+            slots: (0..SLOTS).map(|_| vacant()).collect(),
             registry: Mutex::new(()),
             news: AtomicU32::new(0),
         }

@@ -22,12 +22,11 @@ pub use slot::{Claim, Slot};
 pub use stream::{Proxy, StreamEndpoint};
 pub use vm::VmMailboxes;
 
-use spin::Once;
+use alloc::boxed::Box;
 
 use crate::addr::Ipa;
 use crate::hal::{Context, Roots};
 use crate::interrupt::{Claims, Left, Line, Lines};
-use crate::limits::MAX_VCPUS;
 use crate::manifest::config::{Messaging, PartitionConfig};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -35,6 +34,8 @@ use crate::vcpu_set::{AtomicVcpuSet, VcpuSet};
 
 /// Holds what boot decided about a partition; nothing changes it afterwards.
 pub struct Frozen {
+    /// Its index among the partitions that were admitted.
+    pub index: usize,
     /// From its manifest.
     pub config: PartitionConfig,
     /// Its translation.
@@ -45,13 +46,14 @@ pub struct Frozen {
     pub claims: Claims,
 }
 
-/// One slot of the partition table. All zero until boot fills it.
+/// A partition that boot admitted.
 pub struct Partition<C> {
-    frozen: Once<Frozen>,
+    /// Holds what boot decided.
+    pub frozen: Frozen,
     /// Id, mailbox, memory and version: what it shares with the Normal world as an FF-A endpoint.
     pub endpoint: Endpoint,
     /// Its execution contexts.
-    pub vcpus: [Slot<C>; MAX_VCPUS],
+    pub vcpus: Box<[Slot<C>]>,
     secondary_entry: AtomicU64,
     /// The number of times that it failed or was loaded again: odd while it is dead. Both are in
     /// one word, so that a change between two looks at the list of partitions is never missed.
@@ -65,7 +67,7 @@ pub struct Partition<C> {
     el3_calls: AtomicU64,
     /// Virtual interrupts of each context. They are not behind its claim, since any PE that takes
     /// an interrupt pends it.
-    lines: [Lines; MAX_VCPUS],
+    lines: Box<[Lines]>,
     /// Contexts for which something may be pending in `lines`.
     interrupted: AtomicVcpuSet,
     /// Contexts that the scheduler is to be told of because of their interrupts.
@@ -73,33 +75,22 @@ pub struct Partition<C> {
 }
 
 impl<C: Context> Partition<C> {
-    /// An empty slot.
-    #[allow(
-        clippy::declare_interior_mutable_const,
-        reason = "only initialises the partition table"
-    )]
-    pub const EMPTY: Self = Self {
-        frozen: Once::new(),
-        endpoint: Endpoint::new(),
-        vcpus: [const { Slot::OFF }; MAX_VCPUS],
-        secondary_entry: AtomicU64::new(0),
-        turns: AtomicU16::new(0),
-        restarts: Restarts::new(),
-        log_quota: Mutex::new(LogQuota::new()),
-        el3_calls: AtomicU64::new(0),
-        lines: [const { Lines::new() }; MAX_VCPUS],
-        interrupted: AtomicVcpuSet::new(),
-        wants_cycles: AtomicVcpuSet::new(),
-    };
-
-    /// Fills the slot with what `make` returns, in place; the slot stays empty if it fails.
-    pub fn freeze<E>(&self, make: impl FnOnce() -> Result<Frozen, E>) -> Result<&Frozen, E> {
-        self.frozen.try_call_once(make)
-    }
-
-    /// Returns what boot decided; `None` while the slot is empty.
-    pub fn frozen(&self) -> Option<&Frozen> {
-        self.frozen.get()
+    /// Makes the partition, whose contexts have never run.
+    pub fn new(frozen: Frozen, endpoint: Endpoint) -> Self {
+        let contexts = 0..frozen.config.vcpu_count;
+        Self {
+            endpoint,
+            vcpus: contexts.clone().map(|_| Slot::OFF).collect(),
+            secondary_entry: AtomicU64::new(0),
+            turns: AtomicU16::new(0),
+            restarts: Restarts::new(),
+            log_quota: Mutex::new(LogQuota::new()),
+            el3_calls: AtomicU64::new(0),
+            lines: contexts.map(|_| Lines::new()).collect(),
+            interrupted: AtomicVcpuSet::new(),
+            wants_cycles: AtomicVcpuSet::new(),
+            frozen,
+        }
     }
 
     /// Returns whether the partition failed and must not run.
@@ -155,7 +146,7 @@ impl<C: Context> Partition<C> {
 
     /// Takes the notification pending interrupt back from all contexts but those in `pending`.
     pub fn keep_notification_interrupts(&self, pending: VcpuSet) {
-        for (index, lines) in (0..).zip(&self.lines) {
+        for (index, lines) in (0..).zip(self.lines.iter()) {
             if !pending.contains(index) {
                 lines.clear(Line::NOTIFICATION);
             }

@@ -2,6 +2,8 @@
 //!
 //! To the SPMC a VM is an id with a mailbox: its memory, version and identity are the Hypervisor's.
 
+use alloc::boxed::Box;
+
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
 use crate::limits::MAX_VM_MAILBOXES;
@@ -17,23 +19,22 @@ struct Slot {
     mailbox: Mutex<Mailbox>,
 }
 
-/// All VMs with buffers. All zero at boot.
+/// All VMs with buffers.
 pub struct VmMailboxes {
-    slots: [Slot; MAX_VM_MAILBOXES],
+    slots: Box<[Slot]>,
     /// Held while a VM gets a slot, so that no VM gets two.
     registry: Mutex<()>,
 }
 
 impl VmMailboxes {
     /// None.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
+        let free = || Slot {
+            id: AtomicU16::new(0),
+            mailbox: Mutex::new(Mailbox::new()),
+        };
         Self {
-            slots: [const {
-                Slot {
-                    id: AtomicU16::new(0),
-                    mailbox: Mutex::new(Mailbox::new()),
-                }
-            }; MAX_VM_MAILBOXES],
+            slots: (0..MAX_VM_MAILBOXES).map(|_| free()).collect(),
             registry: Mutex::new(()),
         }
     }

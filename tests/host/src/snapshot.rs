@@ -52,11 +52,7 @@ impl Snapshot {
             .expect("a booted system");
         let mut endpoints = vec![endpoint(machine, &spmc.normal_world, true)];
         let mut contexts = Vec::new();
-        for partition in spmc
-            .partitions
-            .iter()
-            .filter(|partition| partition.frozen().is_some())
-        {
+        for partition in &spmc.partitions {
             endpoints.push(endpoint(machine, &partition.endpoint, !partition.is_dead()));
             for vcpu in &partition.vcpus {
                 contexts.push(match vcpu.try_claim() {
@@ -164,11 +160,7 @@ impl Counts {
             .get()
             .and_then(Weak::upgrade)
             .expect("a booted system");
-        let partitions = spmc
-            .partitions
-            .iter()
-            .filter(|partition| partition.frozen().is_some())
-            .map(|partition| &partition.endpoint);
+        let partitions = spmc.partitions.iter().map(|partition| &partition.endpoint);
         let endpoints = std::iter::once(&spmc.normal_world)
             .chain(partitions)
             .map(|endpoint| {

@@ -144,18 +144,6 @@ impl Builder {
         if let Some(prepare) = self.prepare {
             prepare(&machine);
         }
-        let spmc = Arc::new(Spmc::new(FakeHal(Arc::clone(&machine))));
-        assert!(machine.spmc.set(Arc::downgrade(&spmc)).is_ok());
-        let system = System {
-            spmc,
-            machine,
-            pes: (0..MAX_PES as u16)
-                .map(|index| Mutex::new(Box::new(Pe::new(index))))
-                .collect(),
-            boot: Mutex::new(None),
-            is_careful: AtomicBool::new(false),
-            restless,
-        };
         let dtb = self.spmc_manifest.unwrap_or_else(|| {
             manifest::spmc_manifest_of(
                 &self.partitions,
@@ -167,11 +155,21 @@ impl Builder {
         });
         let image_pages = (SPMC_IMAGE.end - SPMC_IMAGE.start) / 4096;
         let image = PageRange::new(Pa::new(SPMC_IMAGE.start), image_pages).expect("the image");
-        let answer = system.enter(
-            0,
-            |spmc, pe, frame| spmc.boot(pe, &dtb, image, frame),
-            [0; 18],
-        );
+        let manifest = spmc::manifest::system(&dtb, &image);
+        let hal = FakeHal(Arc::clone(&machine));
+        let spmc = Arc::new(on_pe(0, || Spmc::new(hal, manifest, image)));
+        assert!(machine.spmc.set(Arc::downgrade(&spmc)).is_ok());
+        let system = System {
+            spmc,
+            machine,
+            pes: (0..MAX_PES as u16)
+                .map(|index| Mutex::new(Box::new(Pe::new(index))))
+                .collect(),
+            boot: Mutex::new(None),
+            is_careful: AtomicBool::new(false),
+            restless,
+        };
+        let answer = system.enter(0, |spmc, pe, frame| spmc.boot(pe, frame), [0; 18]);
         *system.boot.lock().unwrap() = Some(answer);
         system
     }

@@ -241,7 +241,7 @@ fn boot(trees: &[Tree; 4]) -> Booted {
     let system = builder.boot();
     let started = |index: usize| {
         let partition = &system.spmc.partitions[index];
-        partition.frozen().is_some() && !partition.is_dead()
+        !partition.is_dead()
     };
     Booted {
         all: (0..3).all(started),

@@ -223,7 +223,8 @@ impl<H: Hal> Spmc<H> {
 
     /// Returns the tag of the list, which changes when a partition leaves the list or comes back.
     fn list_tag(&self) -> u16 {
-        self.all_partitions()
+        self.partitions
+            .iter()
             .map(Partition::turns)
             .fold(1, u16::wrapping_add)
     }
@@ -231,8 +232,7 @@ impl<H: Hal> Spmc<H> {
     /// Returns the descriptors that the query finds.
     fn matching<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = Descriptor> + 'a {
         self.live_partitions()
-            .filter_map(|partition| Some((partition, partition.frozen()?)))
-            .flat_map(|(partition, frozen)| query.descriptors(partition, frozen))
+            .flat_map(|partition| query.descriptors(partition, &partition.frozen))
     }
 }
 

@@ -152,9 +152,7 @@ impl<H: Hal> Spmc<H> {
     ) -> bool {
         match instance {
             Instance::NormalWorld(_) => false,
-            Instance::Partition(partition) => partition
-                .frozen()
-                .is_some_and(|frozen| property(&frozen.config)),
+            Instance::Partition(partition) => property(&partition.frozen.config),
         }
     }
 }

@@ -75,7 +75,7 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::InvalidParameters);
         }
         if let Instance::Partition(partition) = instance
-            && !partition.frozen().is_some_and(is_indirect)
+            && !is_indirect(&partition.frozen)
         {
             return Err(FfaError::Denied);
         }
@@ -102,7 +102,7 @@ impl<H: Hal> Spmc<H> {
         let partition = self
             .partition(receiver)
             .ok_or(FfaError::InvalidParameters)?;
-        let frozen = partition.frozen().ok_or(FfaError::InvalidParameters)?;
+        let frozen = &partition.frozen;
         let version = partition.endpoint.version();
         if !is_indirect(frozen) || version < Version::V1_1 {
             return Err(FfaError::Denied);

@@ -329,9 +329,10 @@ impl<H: Hal> Spmc<H> {
     fn report_interrupted(&self, list: &mut InfoList) -> bool {
         for partition in self.live_partitions() {
             let wants = partition.take_wants();
-            let Some(frozen) = partition.frozen().filter(|_| !wants.is_empty()) else {
+            if wants.is_empty() {
                 continue;
-            };
+            }
+            let frozen = &partition.frozen;
             let mut indices = ArrayVec::<u16, { InfoList::MAX_VCPUS }>::new();
             if !frozen.config.is_up() {
                 let all = 0..frozen.config.vcpu_count;

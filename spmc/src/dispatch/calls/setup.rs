@@ -42,9 +42,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Returns the id that the manifest gives the SPMC.
     pub(crate) fn spmc_id(&self) -> PartitionId {
-        self.manifest
-            .get()
-            .map_or(PartitionId::SPMC, |manifest| manifest.spmc_id)
+        self.manifest.spmc_id
     }
 
     /// Handles `FFA_SECONDARY_EP_REGISTER` (FF-A v1.1 section 18.2.1), which sets the entry point

@@ -139,9 +139,7 @@ impl<H: Hal> Spmc<H> {
             if slot.link() != link {
                 return false;
             }
-            is_elsewhere |= partition
-                .frozen()
-                .is_some_and(|frozen| link.vcpu() != Self::index_on(pe, frozen));
+            is_elsewhere |= link.vcpu() != Self::index_on(pe, &partition.frozen);
             member = match slot.state() {
                 State::Blocked(callee) => Some(callee),
                 State::Stopped(_) => return is_elsewhere,

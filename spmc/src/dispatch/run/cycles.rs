@@ -6,7 +6,6 @@ use crate::ffa::{Answer, FunctionId, SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, VcpuId};
 use crate::invariant::Invariant;
-use crate::partition::Partition;
 use crate::partition::vcpu::{Begin, Caller, Event, Leave, Model, State};
 use crate::spmc::{Pe, Spmc};
 
@@ -265,7 +264,7 @@ impl<H: Hal> Spmc<H> {
     /// Returns the id of the context of `partition`, dead or alive, that serves calls on this PE.
     /// `INVALID_PARAMETERS` if there is no such partition.
     pub(super) fn id_on(&self, pe: &Pe, partition: PartitionId) -> Result<VcpuId> {
-        let frozen = self.partition(partition).and_then(Partition::frozen);
+        let frozen = self.partition(partition).map(|partition| &partition.frozen);
         let index = Self::index_on(pe, frozen.ok_or(FfaError::InvalidParameters)?);
         Ok(VcpuId { partition, index })
     }

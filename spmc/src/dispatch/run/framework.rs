@@ -76,7 +76,7 @@ impl<H: Hal> Spmc<H> {
             }
             _ => PowerMessages::empty(),
         };
-        for index in self.boot_order.get().into_iter().flatten().rev() {
+        for index in self.boot_order.iter().rev() {
             let Some(member) = self.member_at(*index) else {
                 continue;
             };

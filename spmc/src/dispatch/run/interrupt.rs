@@ -18,7 +18,6 @@ use crate::hal::Hal;
 use crate::id::VcpuId;
 use crate::interrupt::{Line, Source};
 use crate::invariant::Invariant;
-use crate::limits::MAX_PARTITIONS;
 use crate::manifest::config::SriPolicy;
 use crate::notification::Target;
 use crate::partition::Partition;
@@ -32,6 +31,9 @@ use crate::dispatch::context::{Current, Member, complete};
 
 /// The number of interrupts that are acknowledged in one go. The GIC signals the others again.
 const BATCH: usize = 32;
+
+/// Handlers that run before the interrupted context goes on for a moment.
+const TURNS: usize = 8;
 
 impl<H: Hal> Spmc<H> {
     /// Handles a secure interrupt, or an IPI to look again, that stopped `current`.
@@ -195,10 +197,8 @@ impl<H: Hal> Spmc<H> {
         id: u32,
         current: Option<&Current<'_, H::Context>>,
     ) -> Option<Source> {
-        for (number, partition) in self.all_partitions().enumerate() {
-            let Some(frozen) = partition.frozen() else {
-                continue;
-            };
+        for (number, partition) in self.partitions.iter().enumerate() {
+            let frozen = &partition.frozen;
             let Some(line) = frozen.claims.physical(id) else {
                 continue;
             };
@@ -277,7 +277,7 @@ impl<H: Hal> Spmc<H> {
             .filter(|partition| partition.may_have_interrupts() && !partition.is_dead())
             .any(|partition| {
                 let waits = || {
-                    let frozen = partition.frozen()?;
+                    let frozen = &partition.frozen;
                     let index = Self::index_on(pe, frozen);
                     let (lines, slot) = partition.lines(index)?;
                     let is_other = frozen.config.id != current.partition;
@@ -309,7 +309,7 @@ impl<H: Hal> Spmc<H> {
         pe: &Pe,
         partition: &'s Partition<H::Context>,
     ) -> Option<Current<'s, H::Context>> {
-        let frozen = partition.frozen()?;
+        let frozen = &partition.frozen;
         let index = Self::index_on(pe, frozen);
         let (lines, slot) = partition.lines(index)?;
         if lines.calls() == 0 || partition.is_dead() {
@@ -337,7 +337,8 @@ impl<H: Hal> Spmc<H> {
 
     /// Runs the contexts of this PE that wait and have interrupts to handle, each until it waits
     /// again, in place of `current` or of the Normal world. A handler with new interrupts runs
-    /// again; but after `MAX_PARTITIONS` turns the interrupted context goes on for a moment. Nobody
+    /// again; but after
+    /// [`TURNS`] turns the interrupted context goes on for a moment. Nobody
     /// reads what handlers leave in `frame`.
     fn run_handlers(
         &self,
@@ -356,12 +357,12 @@ impl<H: Hal> Spmc<H> {
             let Some(mut handler) = self.next_handler(pe) else {
                 break;
             };
-            if turn == MAX_PARTITIONS {
+            if turn == TURNS {
                 pe.flood.cut_off();
                 self.hal.look_again_here();
                 break;
             }
-            pe.handler = handler.frozen.config.index;
+            pe.handler = handler.frozen.index;
             self.start_handler(&mut handler);
             if watch != Watch::Off {
                 self.start_watch(pe, handler.vcpu.link());

@@ -25,7 +25,8 @@ impl<H: Hal> Spmc<H> {
         }
         // The PE is on already: EL3 turned it off although a partition refused.
         for partition in self.live_partitions() {
-            if let Some(frozen) = partition.frozen().filter(|frozen| !frozen.config.is_up()) {
+            let frozen = &partition.frozen;
+            if !frozen.config.is_up() {
                 Self::keep(pe, Member { partition, frozen });
             }
         }
@@ -38,9 +39,7 @@ impl<H: Hal> Spmc<H> {
         places.leave(pe.index);
         let here = self.hal.affinity();
         for partition in self.live_partitions() {
-            let Some(frozen) = partition.frozen() else {
-                continue;
-            };
+            let frozen = &partition.frozen;
             let member = Member { partition, frozen };
             let is_up = frozen.config.is_up();
             let contexts = frozen.config.vcpu_count.into();

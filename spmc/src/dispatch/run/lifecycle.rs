@@ -93,7 +93,9 @@ impl<H: Hal> Spmc<H> {
             AbortAction::Stop => 0,
             // A partition that fails in its initialisation would fail again and again.
             AbortAction::Restart if current.vcpu.model() == Model::Init => 0,
-            AbortAction::Destroy | AbortAction::Restart => 1_u32.wrapping_shl(config.index as u32),
+            AbortAction::Destroy | AbortAction::Restart => {
+                1_u32.wrapping_shl(current.frozen.index as u32)
+            }
             AbortAction::Propagate => TELL_EL3,
         };
         settle | action
@@ -130,7 +132,7 @@ impl<H: Hal> Spmc<H> {
                 pe.held = Some(*frame);
                 frame.answer(Answer::new([function::ABORT_32 as u64]));
             }
-            for index in 0..MAX_PARTITIONS {
+            for index in 0..self.partitions.len() {
                 let bit = 1_u32.wrapping_shl(index as u32);
                 if todo & bit != 0
                     && let Some(member) = self.member_at(index)

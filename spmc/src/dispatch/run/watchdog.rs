@@ -5,8 +5,6 @@
 //! Normal world is left to run it. Handlers of interrupts have a time of their own, and the
 //! watchdog of the interrupted context stands still meanwhile.
 
-use core::sync::atomic::Ordering;
-
 use crate::ffa::SmcFrame;
 use crate::hal::Hal;
 use crate::partition::Link;
@@ -14,12 +12,16 @@ use crate::partition::vcpu::{Event, State};
 use crate::spmc::{Pe, Spmc, Watch};
 
 use super::Flow;
+use crate::boot::DEFAULT_INIT_TIMEOUT_MS;
 use crate::dispatch::context::Current;
 use crate::invariant::Invariant;
 
 impl<H: Hal> Spmc<H> {
     fn limit(&self) -> u64 {
-        let limit = self.init_timeout_ms.load(Ordering::Relaxed);
+        let limit = self
+            .manifest
+            .init_timeout_ms
+            .unwrap_or(DEFAULT_INIT_TIMEOUT_MS);
         self.hal.now().saturating_add(self.hal.ticks(limit))
     }
 

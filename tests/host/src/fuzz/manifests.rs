@@ -55,11 +55,16 @@ fn boot_with(dtb: &[u8]) {
     }
     let pages = |index: usize| {
         let mut pages = [Vec::new(), Vec::new()];
-        if let Some(frozen) = system.spmc.partitions[index].frozen() {
+        // The partition in question may be missing, and then the others move up.
+        let mut partitions = system.spmc.partitions.iter();
+        if let Some(partition) = partitions.find(|partition| partition.frozen.config.index == index)
+        {
             let worlds = [World::Secure, World::NonSecure];
             for (pages, world) in pages.iter_mut().zip(worlds) {
                 let tables = system.machine.tables();
-                tables.for_each_of(&frozen.roots, world, &mut |ipa, _| pages.push(ipa));
+                tables.for_each_of(&partition.frozen.roots, world, &mut |ipa, _| {
+                    pages.push(ipa)
+                });
             }
         }
         pages

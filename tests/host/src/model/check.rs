@@ -11,7 +11,7 @@ use crate::machine::{NORMAL_RAM, SECURE_RAM};
 
 fn roots(stage: &Stage, id: u16) -> [u64; 2] {
     let partition = &stage.system.spmc.partitions[usize::from(id - 0x8001)];
-    let roots = partition.frozen().expect("it boots").roots;
+    let roots = partition.frozen.roots;
     [World::Secure, World::NonSecure].map(|world| roots.of(world).raw())
 }
 

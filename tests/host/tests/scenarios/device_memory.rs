@@ -75,7 +75,7 @@ fn stage() -> Stage {
 /// Returns whether hardware treats the page as Device memory for a partition that has it.
 fn is_device(stage: &Stage, id: u16, world: World, at: u64) -> bool {
     let partition = &stage.system.spmc.partitions[usize::from(id - SP1)];
-    let roots = partition.frozen().unwrap().roots;
+    let roots = partition.frozen.roots;
     let root = roots.of(world).raw();
     let found = stage.system.machine.tables().walk(root, at);
     found.unwrap().device

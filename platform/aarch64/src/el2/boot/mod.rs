@@ -8,6 +8,7 @@ use core::slice;
 use aarch64_cpu::registers::{
     CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, ICH_HCR_EL2, MDCR_EL2, MIDR_EL1,
 };
+use spin::Once;
 use spmc::addr::{Pa, PageRange};
 use spmc::ffa::{SmcFrame, function};
 use spmc::limits::MAX_PES;
@@ -23,7 +24,8 @@ use crate::traps;
 
 mod entry;
 
-static SPMC: Spmc<Platform> = Spmc::new(Platform);
+/// The SPMC, once the boot PE has read the manifest.
+static SPMC: Once<Spmc<Platform>> = Once::new();
 
 struct PerPe(UnsafeCell<Pe>);
 
@@ -101,7 +103,10 @@ pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFra
     };
     *frame = SmcFrame::ZERO;
     // SAFETY: this is the PE with that index, and the only reference to its state.
-    SPMC.boot(unsafe { pe(index) }, manifest, image, frame);
+    let pe = unsafe { pe(index) };
+    let manifest = spmc::manifest::system(manifest, &image);
+    SPMC.call_once(|| Spmc::new(Platform, manifest, image))
+        .boot(pe, frame);
 }
 
 /// Continues on the boot PE's own stack: lets the other PEs in, and serves the SPMD.
@@ -119,6 +124,7 @@ pub unsafe extern "C" fn settle(index: usize, frame: &mut SmcFrame) -> ! {
             cpu::carve_vector_area(other);
         }
     }
+    carve::seal();
     if frame.w(0) == function::MSG_WAIT {
         register_secondary_entry();
     }
@@ -147,7 +153,7 @@ pub unsafe extern "C" fn secondary(index: usize, frame: &mut SmcFrame) -> ! {
     *frame = SmcFrame::ZERO;
     // SAFETY: this is the PE with that index, and the only reference to its state.
     let pe = unsafe { pe(index) };
-    SPMC.boot_secondary(pe, frame);
+    spmc().boot_secondary(pe, frame);
     serve(pe, frame)
 }
 
@@ -160,12 +166,18 @@ pub extern "C" fn refuse(index: usize) {
     );
 }
 
+/// Returns the SPMC.
+fn spmc() -> &'static Spmc<Platform> {
+    SPMC.wait()
+}
+
 /// Passes frames to the SPMD and answers what comes back, for ever.
 fn serve(pe: &mut Pe, frame: &mut SmcFrame) -> ! {
+    let spmc = spmc();
     loop {
         Cpu::current().restore_normal_world();
         smc::smc(frame);
-        SPMC.handle(pe, frame);
+        spmc.handle(pe, frame);
     }
 }
 

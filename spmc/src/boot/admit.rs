@@ -1,0 +1,248 @@
+//! Making the SPMC from its manifest: tables for what the manifests name, and the partitions that
+//! may have what they ask for. Nothing of a partition runs yet.
+//!
+//! This is the only place of the engine that allocates. What is allocated is never freed.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use zerocopy::IntoBytes;
+
+use super::package::{Copying, copy_pages, read_manifest, read_package};
+use super::{FIRST_VMID, PackageError, introduce};
+use crate::addr::{PAGE_SIZE, Pa, PageRange};
+use crate::hal::Hal;
+use crate::id::PartitionId;
+use crate::interrupt::{Claims, Places};
+use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest};
+use crate::manifest::{ManifestError, Report, ids, partition_manifest, validate};
+use crate::mem::Shares;
+use crate::mm::{PagePool, Quotas};
+use crate::notification::Notifications;
+use crate::partition::{Directory, Endpoint, Frozen, Partition, StreamEndpoint, VmMailboxes};
+use crate::spmc::Spmc;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU32};
+
+/// Returns the filter for a `log-level` of the SPMC manifest, from 0 (nothing) and 1 (errors) to 5
+/// (everything).
+fn level_filter(level: u32) -> log::LevelFilter {
+    log::LevelFilter::iter()
+        .nth(level as usize)
+        .unwrap_or(log::LevelFilter::Trace)
+}
+
+impl<H: Hal> Spmc<H> {
+    /// Makes the SPMC that `manifest` describes, with the partitions that may have what they ask
+    /// for. `image` is all memory of the SPMC itself. If there is no usable manifest, there are no
+    /// partitions either, and [`Spmc::boot`] tells EL3 so.
+    #[cold]
+    #[inline(never)]
+    pub fn new(
+        hal: H,
+        manifest: Result<Box<SpmcManifest>, ManifestError>,
+        image: PageRange<Pa>,
+    ) -> Self {
+        let (manifest, fault) = match manifest {
+            Ok(manifest) => (manifest, None),
+            Err(fault) => (Box::default(), Some(fault)),
+        };
+        if let Some(level) = manifest.log_level {
+            log::set_max_level(level_filter(level));
+        }
+        add_table_memory(&hal, &manifest);
+        let mut supply = PagePool::all(&hal);
+        let quotas = Quotas::of::<H>(supply.available());
+        let pool = supply.carve(quotas.normal_world);
+        let promised = quotas.partition.saturating_mul(manifest.partitions.len());
+        let rest = supply.available().saturating_sub(promised);
+        supply.carve_reserve(&hal, rest);
+        let normal_world = normal_world(&hal, &manifest, pool);
+        for fault in &manifest.faults {
+            log::error!("SPMC manifest: {fault}");
+        }
+        let mut admission = Admission {
+            hal: &hal,
+            manifest: &manifest,
+            image: &image,
+            buffer: vec![0; PAGE_WORDS],
+            partitions: Vec::with_capacity(manifest.partitions.len()),
+        };
+        for entry in &manifest.partitions {
+            let pool = supply.carve(quotas.partition);
+            if let Err(error) = admission.admit(entry, pool) {
+                log::error!("{}: not started: {error}", entry.name);
+            }
+        }
+        let Admission {
+            buffer, partitions, ..
+        } = admission;
+        let directory = Directory::new();
+        let notifications = Notifications::new();
+        for Partition {
+            endpoint, frozen, ..
+        } in &partitions
+        {
+            directory.enter(frozen.config.id, frozen.index);
+            introduce(endpoint, &notifications, frozen.index, &frozen.config);
+        }
+        let streams = stream_endpoints(&manifest, &partitions);
+        Self {
+            boot_order: boot_order(&partitions),
+            partitions: partitions.into(),
+            directory,
+            normal_world,
+            vms: VmMailboxes::new(),
+            streams: (0..streams).map(|_| StreamEndpoint::EMPTY).collect(),
+            shares: Shares::new(),
+            notifications,
+            fault,
+            booted: AtomicBool::new(false),
+            places: Mutex::new(Places::NONE),
+            aftermath: AtomicU32::new(0),
+            boot_buffer: Mutex::new(buffer.into()),
+            manifest,
+            hal,
+        }
+    }
+}
+
+/// Gives the memory for tables that the manifest names to the pools. If that fails, boot goes on
+/// without it.
+#[cold]
+#[inline(never)]
+fn add_table_memory<H: Hal>(hal: &H, manifest: &SpmcManifest) {
+    let Some(range) = manifest.table_memory else {
+        return;
+    };
+    let before = hal.tables().len();
+    match hal.add_tables(range) {
+        Ok(()) => log::info!(
+            "table-memory: {} pages at {}; with those of the image there are {}, of {before}",
+            range.pages(),
+            range.base(),
+            hal.tables().len()
+        ),
+        Err(error) => log::error!("table-memory: not used: {error}"),
+    }
+}
+
+/// Makes the endpoint of the Normal world, with the memory that it may share.
+fn normal_world<H: Hal>(hal: &H, manifest: &SpmcManifest, pool: PagePool) -> Endpoint {
+    let endpoint = Endpoint::new();
+    endpoint.init(PartitionId::NORMAL_WORLD, crate::ffa::Version::OWN);
+    let mut shadow = endpoint.memory.lock();
+    let made = shadow.init_normal_world(hal, pool, &manifest.ns_memory);
+    if made.is_err() {
+        log::error!("no translation tables for the Normal world's memory");
+    }
+    drop(shadow);
+    endpoint
+}
+
+/// Returns how many stream endpoints the manifests name, at most.
+fn stream_endpoints<C>(manifest: &SpmcManifest, partitions: &[Partition<C>]) -> usize {
+    let devices = partitions
+        .iter()
+        .flat_map(|partition| &partition.frozen.config.device_regions);
+    let named = devices.filter(|device| device.stream_endpoint.is_some());
+    named.count().saturating_add(manifest.stream_devices.len())
+}
+
+/// Returns the indices of the partitions in the order in which they boot: by `boot-order` where it
+/// is given, then by place.
+fn boot_order<C>(partitions: &[Partition<C>]) -> Box<[usize]> {
+    let rank = |index: usize| {
+        let partition = partitions.get(index);
+        let order = partition.and_then(|partition| partition.frozen.config.boot_order);
+        order.map_or(u32::MAX, u32::from)
+    };
+    let mut order = Vec::with_capacity(partitions.len());
+    for index in 0..partitions.len() {
+        // There are few entries: insertion takes less code than a sort, and keeps equal ones in the
+        // order of their places.
+        let before = |earlier: &&usize| rank(**earlier) <= rank(index);
+        let at = order.iter().take_while(before).count();
+        order.insert(at, index);
+    }
+    order.into()
+}
+
+/// Words of a page.
+const PAGE_WORDS: usize = PAGE_SIZE as usize / size_of::<u64>();
+
+/// Partitions while they are admitted.
+struct Admission<'a, H: Hal> {
+    hal: &'a H,
+    manifest: &'a SpmcManifest,
+    image: &'a PageRange<Pa>,
+    /// Private copy of the manifest that is being read, in words because a device tree is aligned
+    /// to 8 bytes. At least a page.
+    buffer: Vec<u64>,
+    partitions: Vec<Partition<H::Context>>,
+}
+
+impl<H: Hal> Admission<'_, H> {
+    /// Reads and validates the manifest of one package, and makes the partition.
+    #[cold]
+    #[inline(never)]
+    fn admit(&mut self, entry: &PackageEntry, pool: PagePool) -> Result<(), PackageError> {
+        validate::package(entry, self.manifest, self.image)?;
+        let config = self.read_config(entry)?;
+        if config.exception_level == ExceptionLevel::SEl0 && !self.hal.confines_s_el0() {
+            return Err(PackageError::NotConfined);
+        }
+        if let Some(copy) = config.copy {
+            let buffer = self.buffer.as_mut_bytes();
+            let copying = Copying {
+                from: config.memory.base(),
+                to: copy.base(),
+                pages: copy.pages(),
+            };
+            copy_pages(self.hal, copying, buffer)?;
+        }
+        let index = self.partitions.len();
+        let tag = FIRST_VMID.saturating_add(index as u16);
+        let endpoint = Endpoint::new();
+        let mut memory = endpoint.memory.lock();
+        match config.exception_level {
+            ExceptionLevel::SEl1 => memory.init(self.hal, tag, pool),
+            ExceptionLevel::SEl0 => memory.init_el0(self.hal, tag, pool),
+        }
+        .map_err(|_| PackageError::OutOfTables)?;
+        let frozen = Frozen {
+            index,
+            roots: memory.roots(),
+            messaging: config.messaging(),
+            claims: Claims::of(&config),
+            config,
+        };
+        drop(memory);
+        self.partitions.push(Partition::new(frozen, endpoint));
+        Ok(())
+    }
+
+    /// Copies header and manifest of a package out of the partition's memory, parses the copy and
+    /// checks it against what was admitted before.
+    #[cold]
+    #[inline(never)]
+    fn read_config(&mut self, entry: &PackageEntry) -> Result<PartitionConfig, PackageError> {
+        let package = read_package(self.hal, entry.memory)?;
+        let words = package.manifest_size().div_ceil(size_of::<u64>());
+        if self.buffer.len() < words {
+            self.buffer.resize(words, 0);
+        }
+        let buffer = self.buffer.as_mut_bytes();
+        let dtb = read_manifest(self.hal, entry.memory, &package, buffer)?;
+        let report = Report::new();
+        let mut config = partition_manifest::read(dtb, entry, &report);
+        report.verdict()?;
+        let partitions = self.partitions.iter();
+        let earlier = partitions.map(|partition| &partition.frozen.config);
+        ids::settle(&mut config, earlier.clone(), self.manifest);
+        validate::partition(&config, earlier, self.manifest, self.image)?;
+        package.reserve_copy(&mut config)?;
+        Ok(config)
+    }
+}

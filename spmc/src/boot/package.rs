@@ -1,0 +1,66 @@
+//! Packages in the memory of their partitions: reading and copying them.
+
+use super::PackageError;
+use crate::addr::{PAGE_SIZE, Pa, PageRange, World};
+use crate::hal::Hal;
+use crate::manifest::package::{HEADER_SIZE, Package};
+
+/// Reads the header of the package in `memory`.
+#[cold]
+#[inline(never)]
+pub(super) fn read_package<H: Hal>(
+    hal: &H,
+    memory: PageRange<Pa>,
+) -> Result<Package, PackageError> {
+    let mut header = [0; HEADER_SIZE];
+    hal.read(World::Secure, memory.base(), &mut header)
+        .map_err(|_| PackageError::Unreadable)?;
+    Ok(Package::parse(&header, memory.size())?)
+}
+
+/// Copies the manifest of a package into `buffer`. The parser of the header has checked offset and
+/// size.
+#[cold]
+#[inline(never)]
+pub(super) fn read_manifest<'b, H: Hal>(
+    hal: &H,
+    memory: PageRange<Pa>,
+    package: &Package,
+    buffer: &'b mut [u8],
+) -> Result<&'b [u8], PackageError> {
+    let from = memory.base().raw();
+    let from = Pa::new(from.saturating_add(package.manifest_offset()));
+    let to = buffer
+        .get_mut(..package.manifest_size())
+        .ok_or(PackageError::Unreadable)?;
+    hal.read(World::Secure, from, to)
+        .map_err(|_| PackageError::Unreadable)?;
+    Ok(to)
+}
+
+/// Pages of Secure memory that are copied.
+pub(super) struct Copying {
+    pub(super) from: Pa,
+    pub(super) to: Pa,
+    pub(super) pages: u64,
+}
+
+/// Copies pages by way of `buffer`, which has room for one.
+#[cold]
+#[inline(never)]
+pub(super) fn copy_pages<H: Hal>(
+    hal: &H,
+    Copying { from, to, pages }: Copying,
+    buffer: &mut [u8],
+) -> Result<(), PackageError> {
+    let Some(page) = buffer.first_chunk_mut::<{ PAGE_SIZE as usize }>() else {
+        return Err(PackageError::Unreadable);
+    };
+    for offset in (0..pages).map(|page| page.saturating_mul(PAGE_SIZE)) {
+        let at = |base: Pa| Pa::new(base.raw().saturating_add(offset));
+        hal.read(World::Secure, at(from), page)
+            .and_then(|()| hal.write(World::Secure, at(to), page))
+            .map_err(|_| PackageError::Unreadable)?;
+    }
+    Ok(())
+}
