@@ -82,14 +82,21 @@ const KEPT: &[(&str, &str, &str)] = &[
         "with ENABLE_FEAT_VHE",
         "TCR_EL2.EPD1 = 1: nothing walks TTBR1; nothing uses CONTEXTIDR",
     ),
-    ("VSTTBR", "never", "written with each context"),
-    ("VSTCR", "never", "written at boot"),
+    (
+        "VSTTBR, VSTCR",
+        "never",
+        "written with each context, and when the first one is entered",
+    ),
     (
         "CNTHPS_*, CNTHVS_* (Secure EL2 timers)",
         "never",
-        "written when a partition is limited or its timer runs",
+        "written when a partition is limited or its timer runs; an interrupt of CNTHVS that nobody waits for turns the timer off",
     ),
-    ("ICC_CTLR_EL1.EOImode", "never", "written at boot"),
+    (
+        "ICC_CTLR_EL1.EOImode",
+        "never",
+        "written whenever an interrupt is acknowledged",
+    ),
     (
         "ICC_IGRPEN1_EL1 (Secure), ICC_BPR1_EL1",
         "TF-A enables Secure Group 1 when the PE wakes (`gicv3_cpuif_enable`)",

@@ -102,12 +102,15 @@ pub fn assemble_with(
         }
     };
     let special;
-    let firmware = match layout.scenario.firmware.as_slice() {
-        [] => &components.firmware,
-        arguments => {
-            special = tfa::build(board, arguments)?;
-            &special
-        }
+    let mut arguments = layout.scenario.firmware.clone();
+    if layout.scenario.forgetful {
+        arguments.extend(tfa::forgetful());
+    }
+    let firmware = if arguments.is_empty() {
+        &components.firmware
+    } else {
+        special = tfa::build(board, &arguments)?;
+        &special
     };
     let dir = board.products().join("images").join(&layout.name);
     fs::create_dir_all(&dir)?;

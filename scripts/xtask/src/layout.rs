@@ -80,6 +80,8 @@ pub struct Scenario {
     pub firmware: Vec<String>,
     /// Set if registers of EL2 hold unusual values when the SPMC is entered (`untidy.rs`).
     pub untidy: bool,
+    /// Set if EL3 forgets registers of the Secure world (`tests/firmware/forgetful.c`).
+    pub forgetful: bool,
     /// Version of the packages, 1 or 2. The default is 2.
     pub package_version: Option<u64>,
     /// Bytes to which the package of a partition is truncated.
@@ -187,6 +189,9 @@ impl Scenario {
                 "firmware" => scenario.firmware = texts(&value)?,
                 "untidy" => {
                     scenario.untidy = value.as_bool().context("true or false is wanted")?;
+                }
+                "forgetful" => {
+                    scenario.forgetful = value.as_bool().context("true or false is wanted")?;
                 }
                 "package_version" => scenario.package_version = Some(number(&value)?),
                 "truncate" => {

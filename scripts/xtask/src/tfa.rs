@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::apt::Apt;
 use crate::board::Board;
 use crate::process::{logged, output, run, step};
-use crate::workspace::target;
+use crate::workspace::{root, target};
 
 /// The version in trixie. Other versions need other flags.
 const FOLDER: &str = "arm-trusted-firmware-2.12.1";
@@ -95,6 +95,19 @@ pub fn build(board: &Board, arguments: &[String]) -> Result<Firmware> {
         || compile(&source, board.firmware_platform, &flags, &products),
     )?;
     Ok(firmware)
+}
+
+/// Returns the arguments for a BL31 that forgets registers, see `tests/firmware/forgetful.c`.
+pub fn forgetful() -> [String; 3] {
+    let file = root().join("tests/firmware/forgetful.c");
+    let mut hasher = DefaultHasher::new();
+    include_bytes!("../../../tests/firmware/forgetful.c").hash(&mut hasher);
+    [
+        format!("--eval=BL31_SOURCES = {}", file.display()),
+        "--eval=BL31_LDFLAGS = -Wl,--wrap=cm_el2_sysregs_context_restore".to_string(),
+        // Has no effect but to tell versions of the file apart.
+        format!("FORGETFUL={:016x}", hasher.finish()),
+    ]
 }
 
 fn compile(source: &Path, platform: &str, flags: &[&str], products: &Path) -> Result<()> {

@@ -72,7 +72,7 @@ impl Hal for Platform {
     }
 
     fn acknowledge_interrupt(&self) -> Option<u32> {
-        gic::acknowledge()
+        gic::acknowledge(|| Cpu::current().watches_timer())
     }
 
     fn deactivate_interrupt(&self, id: u32) {

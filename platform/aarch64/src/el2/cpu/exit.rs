@@ -48,7 +48,7 @@ pub fn decode(cpu: &mut Cpu, context: &mut GuestContext, kind: u64) -> Option<Ex
             _ => synchronous(cpu, context, syndrome),
         }
     } else {
-        asynchronous(context, kind)
+        asynchronous(cpu, context, kind)
     }
 }
 
@@ -286,7 +286,7 @@ fn translate(va: u64) -> Option<Ipa> {
 
 #[cold]
 #[inline(never)]
-fn asynchronous(context: &mut GuestContext, kind: u64) -> Option<Exit> {
+fn asynchronous(cpu: &Cpu, context: &mut GuestContext, kind: u64) -> Option<Exit> {
     match kind {
         kind::FIQ => match gic::pending_group0() {
             None if timer::silence_virtual() => Some(Exit::Timer { expired: true }),
@@ -303,6 +303,9 @@ fn asynchronous(context: &mut GuestContext, kind: u64) -> Option<Exit> {
                 watchdog::stop(&BOARD);
                 gic::complete_own();
                 Some(Exit::Watchdog)
+            } else if interrupt == timer::INTERRUPT && !cpu.watches_timer() {
+                gic::complete_stray_timer();
+                None
             } else if interrupt == timer::INTERRUPT {
                 context.timer.expire();
                 context.attention.remove(Attention::TIMER);

@@ -30,9 +30,9 @@ use self::header::Header;
 use self::vector_state::VectorArea;
 use super::affinity;
 use super::gic::{self, timer};
-use super::memory::bulk;
 use super::memory::window::Window;
-use super::registers::{ICC_PMR_EL1, ISR_EL1, VDISR_EL2, VSTTBR_EL2};
+use super::memory::{bulk, stage2};
+use super::registers::{ICC_PMR_EL1, ISR_EL1, VDISR_EL2, VSTCR_EL2, VSTTBR_EL2};
 use crate::traps;
 
 /// Flag beside the interrupt priority mask, in a bit that the register does not have: the next
@@ -163,6 +163,9 @@ impl Cpu {
         if !self.el1_displaced {
             self.normal_world.el1.save();
             self.normal_world.priority_mask = ICC_PMR_EL1.get();
+            // The Normal world may have suspended the PE with loss of power since the last stay. No
+            // call tells, and EL3 does not keep this register (docs/hardware.md).
+            VSTCR_EL2.set(stage2::SECURE_CONTROL);
             self.el1_displaced = true;
         }
         context.el1.load();
@@ -188,6 +191,11 @@ impl Cpu {
                 VSTTBR_EL2.set(secure.raw());
             }
         }
+    }
+
+    /// Returns whether the hardware may watch the timer of the loaded context.
+    pub fn watches_timer(&self) -> bool {
+        self.opened.contains(Lazy::TIMER)
     }
 
     /// Makes the hardware watch the timer of the loaded `context`, if the timer is armed.

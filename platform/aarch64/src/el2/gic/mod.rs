@@ -50,7 +50,7 @@ const EOI_MODE: u64 = 1 << 1;
 /// The priority mask is not changed: both worlds share that register.
 pub fn init_pe(board: &Board) {
     GicCpuInterface::enable_system_register_el2(true);
-    ICC_CTLR_EL1.set(ICC_CTLR_EL1.get() | EOI_MODE);
+    separate_deactivation();
     GicCpuInterface::enable_group1(true);
     with_redistributor(board, |redistributor| {
         // TF-A leaves private interrupts that it does not know in Non-secure Group 1.
@@ -143,11 +143,14 @@ fn real(interrupt: Option<IntId>) -> Option<IntId> {
 
 /// Acknowledges the next pending interrupt of a partition and drops its priority. Completes the
 /// SPMC's SGI on the way. Leaves timer interrupts pending until the next entry of a partition, and
-/// then returns `None`.
-pub fn acknowledge() -> Option<u32> {
+/// then returns `None`. `watches_timer` tells whether the timer may be that of the loaded context.
+pub fn acknowledge(watches_timer: impl Fn() -> bool) -> Option<u32> {
     loop {
         let next = pending()?;
         if next == watchdog::INTERRUPT || next == timer::INTERRUPT {
+            if next == timer::INTERRUPT && !watches_timer() {
+                complete_stray_timer();
+            }
             return None;
         }
         let interrupt = take()?;
@@ -165,8 +168,35 @@ pub fn complete_own() {
     }
 }
 
+/// Turns off the timer, which nobody waits for, and completes its interrupt. CNTHVS_CTL_EL2.ENABLE
+/// is UNKNOWN after a suspend with loss of power (Arm ARM D24).
+#[cold]
+#[inline(never)]
+pub fn complete_stray_timer() {
+    timer::stop();
+    complete_own();
+}
+
+/// Makes the end of an interrupt drop its priority only. ICC_CTLR_EL1.EOImode is UNKNOWN after a
+/// suspend with loss of power (GICv3 12), and TF-A leaves it as it is.
+#[inline(always)]
+fn separate_deactivation() {
+    let control = ICC_CTLR_EL1.get();
+    if control & EOI_MODE == 0 {
+        set_control(control | EOI_MODE);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn set_control(control: u64) {
+    ICC_CTLR_EL1.set(control);
+    barrier::isb(barrier::SY);
+}
+
 /// Acknowledges the next pending interrupt and drops its priority.
 fn take() -> Option<IntId> {
+    separate_deactivation();
     let interrupt = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1);
     // The barrier waits until the GIC has made the interrupt active. Deactivation is a store to
     // another interface, which could otherwise arrive first and be lost.

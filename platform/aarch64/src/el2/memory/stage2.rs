@@ -12,8 +12,6 @@ use spmc::addr::{Ipa, PAGE_SHIFT, Pa, PageRange, World};
 use spmc::hal::TlbScope;
 use tock_registers::interfaces::{Readable, Writeable};
 
-use crate::el2::registers::VSTCR_EL2;
-
 /// Bits of an IPA.
 pub const IPA_BITS: u32 = if cfg!(feature = "wide-ipa") { 41 } else { 39 };
 
@@ -30,11 +28,14 @@ const WALKS: u64 = 0b11 << 12 | 0b01 << 10 | 0b01 << 8;
 /// memory.
 const NSA: u64 = 1 << 30;
 
+/// VSTCR_EL2.
+pub const SECURE_CONTROL: u64 = GEOMETRY;
+
 /// The largest number of pages that are invalidated by address. For more, it is cheaper to
 /// invalidate all translations of the partition.
 pub const MAX_PAGES_BY_ADDRESS: u64 = 64;
 
-/// Programs the geometry on this PE.
+/// Programs the geometry on this PE. VSTCR_EL2 is written in each stay ([`SECURE_CONTROL`]).
 pub fn init_pe() {
     // PS is the size that the PE implements, limited to the 48 bits that descriptors hold.
     let pa_size = (ID_AA64MMFR0_EL1.get() & 0xf).min(5);
@@ -44,7 +45,6 @@ pub fn init_pe() {
         "physical addresses are narrower than {IPA_BITS} bits"
     );
     VTCR_EL2.set(GEOMETRY | WALKS | NSA | pa_size << 16);
-    VSTCR_EL2.set(GEOMETRY);
 }
 
 /// Makes new descriptors visible to table walks.
