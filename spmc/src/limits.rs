@@ -46,6 +46,9 @@ pub const MAX_MEMORY_RANGES: usize = 20;
 /// Ranges of each device memory kind in the SPMC manifest.
 pub const MAX_DEVICE_RANGES: usize = 10;
 
+/// Regions of GIC redistributors of a board.
+pub const MAX_REDISTRIBUTOR_REGIONS: usize = 8;
+
 /// SMC function ids that one SP may be allowed to call (`smc_whitelist`).
 pub const MAX_SMC_WHITELIST: usize = 32;
 

@@ -109,7 +109,32 @@ const ATTRIBUTE: Words = leaf(&[
     "binary_size",
 ]);
 
-const HYPERVISOR: Words = leaf(&["compatible", "log-level", "init-timeout-ms", "table-memory"]);
+const HYPERVISOR: Words = leaf(&[
+    "compatible",
+    "log-level",
+    "init-timeout-ms",
+    "table-memory",
+    "lends-cpu-interface",
+]);
+
+const UART: Words = leaf(&[
+    "compatible",
+    "reg",
+    "status",
+    "secure-status",
+    "clock-frequency",
+    "current-speed",
+    "reg-shift",
+    "reg-io-width",
+    "reg-offset",
+]);
+
+const GIC: Words = leaf(&[
+    "compatible",
+    "reg",
+    "#redistributor-regions",
+    "redistributor-stride",
+]);
 
 const VM: Words = leaf(&[
     "is_ffa_partition",
@@ -158,6 +183,8 @@ fn words(is_spmc: bool, node: &Node) -> Option<&'static Words> {
         (true, "/cpus", _) => &CPU,
         (true, "/stream-endpoints", _) => &STREAM_ENDPOINT,
         (true, "/", path) if path.starts_with("/memory@") => &MEMORY,
+        (true, "/", path) if path.starts_with("/serial@") => &UART,
+        (true, "/", path) if path.starts_with("/interrupt-controller@") => &GIC,
         _ => return None,
     })
 }

@@ -14,6 +14,7 @@
 //! allows. Every error is one [`ManifestError`], printed as one line. The input is never trusted:
 //! no bytes make these functions panic or loop.
 
+pub mod board;
 pub mod boot_info;
 pub mod config;
 mod error;

@@ -9,6 +9,7 @@ use core::fmt::Write;
 
 use arrayvec::{ArrayString, ArrayVec};
 
+use super::board::{self, Board, CellCounts, Tree};
 use super::config::{Name, PackageEntry, SpmcManifest};
 use super::error::{Found, ManifestError, Parsed, Report, go_on, limit_text};
 use super::property::Property;
@@ -43,25 +44,24 @@ struct Vm {
     smc_whitelist_permissive: bool,
 }
 
-/// `#address-cells` and `#size-cells`, with the defaults of the Devicetree Specification.
-#[derive(Clone, Copy)]
-struct CellCounts {
-    address: usize,
-    size: usize,
-}
-
 /// Parses the SPMC manifest.
 ///
 /// Errors: not a device tree of that kind; `attribute`, `hypervisor` or all memory nodes missing; a
-/// wrong value in `attribute`, `cpus` or a memory node; memory that is both Secure and Non-secure;
-/// memory for tables that is not Secure memory alone; `vm0`, or more partitions or ranges than
-/// [`crate::limits`] allows.
-#[inline(never)]
+/// wrong value in `attribute`, `cpus`, a memory node or a node of the board; memory that is both
+/// Secure and Non-secure; memory in which the GIC or the console is; memory for tables that is not
+/// Secure memory alone; `vm0`, or more partitions or ranges than [`crate::limits`] allows.
 pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
+    parse_with(dtb, &mut Board::default())
+}
+
+/// Parses the SPMC manifest as [`parse`] does. The board's facts are in `board` even if there is an
+/// error, which may be logged then.
+#[inline(never)]
+pub fn parse_with(dtb: &[u8], board: &mut Board) -> Result<SpmcManifest, ManifestError> {
     let report = Report::new();
     let mut manifest = SpmcManifest::default();
     // The report has the fault of a damaged tree.
-    let _ = walk(dtb, &report, &mut manifest);
+    let _ = walk(dtb, &report, &mut manifest, board);
     report.verdict().map(|()| manifest)
 }
 
@@ -70,17 +70,19 @@ pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
 /// for the verdict.
 pub fn read<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> SpmcManifest {
     let mut manifest = SpmcManifest::default();
-    let _ = walk(dtb, report, &mut manifest);
+    let _ = walk(dtb, report, &mut manifest, &mut Board::default());
     manifest
 }
 
 #[inline(never)]
-fn walk<'a>(dtb: &'a [u8], report: &'a Report<'a>, manifest: &mut SpmcManifest) -> Parsed<()> {
+fn walk<'a>(
+    dtb: &'a [u8],
+    report: &'a Report<'a>,
+    manifest: &mut SpmcManifest,
+    board: &mut Board,
+) -> Parsed<()> {
     let root = Node::root(dtb, report)?;
-    let mut cells = CellCounts {
-        address: 2,
-        size: 1,
-    };
+    let mut cells = CellCounts::DEFAULT;
     let mut compatible = false;
     for property in root.properties() {
         match property.name {
@@ -99,12 +101,13 @@ fn walk<'a>(dtb: &'a [u8], report: &'a Report<'a>, manifest: &mut SpmcManifest) 
                 attribute = true;
             }
             "hypervisor" => {
-                parse_hypervisor(&node, report, manifest);
+                parse_hypervisor(&node, report, manifest, board);
                 hypervisor = true;
             }
             "cpus" => parse_cpus(&node, &mut manifest.cpus),
             "stream-endpoints" => stream_devices::parse(&node, &mut manifest.stream_devices),
-            _ => parse_memory(&node, cells, manifest),
+            _ if parse_memory(&node, cells, manifest) => {}
+            _ => board::read(&node, cells, Tree::Manifest, board),
         }
     }
 
@@ -131,7 +134,19 @@ fn walk<'a>(dtb: &'a [u8], report: &'a Report<'a>, manifest: &mut SpmcManifest) 
         }
     }
     go_on(check_table_memory(&root, manifest));
+    check_board(&root, manifest, board);
     Ok(())
+}
+
+/// Checks that the GIC and the console are in no memory that partitions can have.
+fn check_board(root: &Node, manifest: &SpmcManifest, board: &Board) {
+    for (name, device) in board.ranges() {
+        let mut memory = manifest.memory.iter().chain(&manifest.ns_memory);
+        if let Some(memory) = memory.find(|memory| memory.overlaps(&device)) {
+            let found = Found::Overlap(device, memory.base());
+            root.error(name, "registers outside of memory", found);
+        }
+    }
 }
 
 /// Checks that memory for tables lies in Secure memory, and in no package and no device: nobody but
@@ -247,7 +262,7 @@ fn spmc_id(property: &Property) -> Parsed<PartitionId> {
 
 /// Reads `hypervisor` and lists the partitions.
 #[inline(never)]
-fn parse_hypervisor(node: &Node, report: &Report, manifest: &mut SpmcManifest) {
+fn parse_hypervisor(node: &Node, report: &Report, manifest: &mut SpmcManifest, board: &mut Board) {
     for property in node.properties() {
         match property.name {
             "log-level" => {
@@ -255,6 +270,9 @@ fn parse_hypervisor(node: &Node, report: &Report, manifest: &mut SpmcManifest) {
             }
             "table-memory" => manifest.table_memory = table_memory(&property).ok(),
             "init-timeout-ms" => manifest.init_timeout_ms = property.u32().ok(),
+            "lends-cpu-interface" => {
+                board.lends_cpu_interface = property.flag().unwrap_or_default();
+            }
             _ => {}
         }
     }
@@ -473,9 +491,10 @@ fn parse_cpus(node: &Node, cpus: &mut ArrayVec<u64, MAX_PES>) {
     }
 }
 
-/// Reads a child of the root that may be a memory node; its `device_type` decides.
+/// Reads a child of the root that may be a memory node; its `device_type` decides. Returns whether
+/// it is one.
 #[inline(never)]
-fn parse_memory(node: &Node, cells: CellCounts, manifest: &mut SpmcManifest) {
+fn parse_memory(node: &Node, cells: CellCounts, manifest: &mut SpmcManifest) -> bool {
     let mut kind = "";
     let mut reg = None;
     for property in node.properties() {
@@ -488,14 +507,15 @@ fn parse_memory(node: &Node, cells: CellCounts, manifest: &mut SpmcManifest) {
             _ => {}
         }
     }
-    let Some(reg) = reg else { return };
+    let Some(reg) = reg else { return false };
     go_on(match kind {
         "memory" => parse_ranges(&reg, cells, &mut manifest.memory),
         "ns-memory" => parse_ranges(&reg, cells, &mut manifest.ns_memory),
         "device-memory" => parse_ranges(&reg, cells, &mut manifest.device_memory),
         "ns-device-memory" => parse_ranges(&reg, cells, &mut manifest.ns_device_memory),
-        _ => Ok(()),
+        _ => return false,
     });
+    true
 }
 
 fn parse_ranges<const CAP: usize>(

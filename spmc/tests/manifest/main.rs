@@ -2,6 +2,7 @@
 //! refused.
 
 mod asked_ids;
+mod board;
 mod boot_info;
 mod corpus;
 mod every_fault;

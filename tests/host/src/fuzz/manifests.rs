@@ -4,9 +4,11 @@
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::Version;
 use spmc::hal::Stream;
+use spmc::manifest::board::{self, Board};
 use spmc::manifest::config::PackageEntry;
 use spmc::manifest::package::{HEADER_SIZE, Package};
 use spmc::manifest::{Kind, Report, boot_info as written, check, partition_manifest};
+use vm_fdt::FdtWriter;
 
 use crate::machine::{NORMAL_RAM, SECURE_DEVICE, SECURE_RAM, SPMC_IMAGE};
 use crate::manifest::{
@@ -127,6 +129,18 @@ pub fn spmc(dtb: &[u8]) {
     if first.is_ok() {
         assert_ne!(check(dtb).ok(), Some(Kind::Partition));
     }
+    // The same bytes as a hardware configuration: what is accepted has a GIC in places of its own.
+    let mut board = Board::default();
+    if board::complete(&mut board, dtb).is_ok() {
+        let gic: Vec<_> = board
+            .ranges()
+            .filter(|(name, _)| *name != "console")
+            .collect();
+        assert!(gic.len() >= 2);
+        for (n, (_, range)) in gic.iter().enumerate() {
+            assert!(!gic[..n].iter().any(|(_, other)| other.overlaps(range)));
+        }
+    }
 }
 
 /// Returns the SPMC manifest of the host tests, with and without partitions.
@@ -135,7 +149,47 @@ pub fn spmc_seeds() -> Vec<Vec<u8>> {
     vec![
         spmc_manifest_with(&partitions, 4, &[(0x8100, Stream { smmu: 0, id: 1 })]),
         spmc_manifest(&[], 1),
+        board_nodes(),
     ]
+}
+
+/// Returns a tree with a UART below a bus, and a GIC.
+fn board_nodes() -> Vec<u8> {
+    let write = || {
+        let mut tree = FdtWriter::new()?;
+        let root = tree.begin_node("")?;
+        tree.property_u32("#address-cells", 1)?;
+        tree.property_u32("#size-cells", 1)?;
+        let bus = tree.begin_node("soc")?;
+        tree.property_null("ranges")?;
+        let uart = tree.begin_node("serial@9040000")?;
+        tree.property_string("compatible", "ns16550a")?;
+        tree.property_array_u32("reg", &[0, 0x0904_0000, 0x100])?;
+        tree.property_u32("reg-shift", 2)?;
+        tree.property_u32("reg-io-width", 4)?;
+        tree.property_u32("clock-frequency", 24_000_000)?;
+        tree.property_string("status", "disabled")?;
+        tree.property_string("secure-status", "okay")?;
+        tree.end_node(uart)?;
+        tree.end_node(bus)?;
+        let gic = tree.begin_node("interrupt-controller@8000000")?;
+        tree.property_string("compatible", "arm,gic-v3")?;
+        let reg = [
+            0x0800_0000,
+            0x1_0000,
+            0x0810_0000,
+            0x10_0000,
+            0x0900_0000,
+            0x2_0000,
+        ];
+        tree.property_array_u32("reg", &reg)?;
+        tree.property_u32("#redistributor-regions", 2)?;
+        tree.property_u32("redistributor-stride", 0x2_0000)?;
+        tree.end_node(gic)?;
+        tree.end_node(root)?;
+        tree.finish()
+    };
+    write().unwrap_or_else(|error: vm_fdt::Error| panic!("{error}"))
 }
 
 /// Tests a package header and the size of the package: the parts of an accepted package lie in the
