@@ -15,7 +15,7 @@ pub const STACK_SIZE: u64 = 3 * PAGE;
 pub const BOOT_STACK_SIZE: u64 = 14 * PAGE;
 
 /// Bytes of the stack for reporting an exception of EL2 itself.
-pub const EMERGENCY_STACK_SIZE: u64 = 2048;
+pub const EMERGENCY_STACK_SIZE: u64 = 2048 + 64;
 
 /// Bytes of the frame that the entry code has on a PE's stack for the registers of the SPMD.
 pub const SMC_FRAME_SIZE: u64 = 144;

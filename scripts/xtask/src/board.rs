@@ -122,6 +122,12 @@ impl Board {
         root().join(self.layouts)
     }
 
+    /// Returns the device tree source of the board's console and GIC, which goes into each SPMC
+    /// manifest.
+    pub fn description(&self) -> PathBuf {
+        root().join("platform").join(self.name).join("board.dtsi")
+    }
+
     /// Returns the folder for what is built for the board.
     pub fn products(&self) -> PathBuf {
         if self.is_default() {

@@ -41,6 +41,9 @@ pub fn log_level(name: &str) -> Result<u32> {
     }
 }
 
+/// The `compatible` of the GIC that the SPMC looks for.
+const GIC: &str = "arm,gic-v3";
+
 /// The components that images of all layouts share.
 pub struct Components {
     /// The board.
@@ -140,6 +143,10 @@ pub fn assemble_with(
         ),
     };
     let mut spmc_manifest = source(&layout.spmc_manifest)?;
+    // A manifest that describes the GIC itself describes the board.
+    if !spmc_manifest.contains(GIC) {
+        spmc_manifest += &fs::read_to_string(board.description())?;
+    }
     if let Some(level) = log_level {
         spmc_manifest += &format!("\n/ {{ hypervisor {{ log-level = <{level}>; }}; }};\n");
     }

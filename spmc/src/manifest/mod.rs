@@ -37,6 +37,7 @@ pub use error::{Fault, Found, ManifestError, Report};
 use crate::addr::{ADDRESS_LIMIT, Pa, PageRange};
 use alloc::boxed::Box;
 use arrayvec::ArrayVec;
+use board::Board;
 use config::{Name, PackageEntry, SpmcManifest};
 use error::Parsed;
 use fdt::properties::values::PropertyValue;
@@ -55,13 +56,18 @@ pub enum Kind {
     Partition,
 }
 
-/// Reads and checks the SPMC manifest of a system whose SPMC has all memory of `image`.
+/// Reads and checks the SPMC manifest of a system whose SPMC has all memory of `image`. The facts
+/// about the board in it go to `board`, also those of a manifest that is refused.
 ///
 /// Errors: those of [`spmc_manifest::parse`] and [`validate::spmc`].
 #[cold]
 #[inline(never)]
-pub fn system(dtb: &[u8], image: &PageRange<Pa>) -> Result<Box<SpmcManifest>, ManifestError> {
-    let manifest = spmc_manifest::parse(dtb)?;
+pub fn system(
+    dtb: &[u8],
+    image: &PageRange<Pa>,
+    board: &mut Board,
+) -> Result<Box<SpmcManifest>, ManifestError> {
+    let manifest = spmc_manifest::parse_with(dtb, board)?;
     validate::spmc(&manifest, image)?;
     Ok(Box::new(manifest))
 }

@@ -8,6 +8,7 @@ use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::SmcFrame;
 use spmc::hal::Stream;
 use spmc::limits::MAX_PES;
+use spmc::manifest::board::Board;
 use spmc::{Pe, Spmc};
 
 use crate::careless::leave_garbage;
@@ -155,7 +156,7 @@ impl Builder {
         });
         let image_pages = (SPMC_IMAGE.end - SPMC_IMAGE.start) / 4096;
         let image = PageRange::new(Pa::new(SPMC_IMAGE.start), image_pages).expect("the image");
-        let manifest = spmc::manifest::system(&dtb, &image);
+        let manifest = spmc::manifest::system(&dtb, &image, &mut Board::default());
         let hal = FakeHal(Arc::clone(&machine));
         let spmc = Arc::new(on_pe(0, || Spmc::new(hal, manifest, image)));
         assert!(machine.spmc.set(Arc::downgrade(&spmc)).is_ok());

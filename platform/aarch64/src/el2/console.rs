@@ -1,86 +1,135 @@
-//! Log lines on the PL011 of the Secure world.
+//! Log lines on the UART of the board.
+//!
+//! Lines from before the board is known are kept, and written as soon as there is a UART. A UART
+//! that takes no characters is given up after a bounded time; lines that are lost by that are
+//! counted, and the count is logged when the UART takes characters again.
 
 use core::fmt::{self, Write};
-use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
 
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use spin::Mutex;
+use spin::{Mutex, Once};
+use spmc::manifest::board::{self, ConsoleKind};
+use tock_registers::interfaces::Readable;
 
-use crate::Board;
+use crate::uart::{Registers, Uart, patience};
 
-/// Offsets of PL011 registers in bytes (Arm DDI 0183).
-mod register {
-    pub const DATA: usize = 0x00;
-    pub const FLAGS: usize = 0x18;
-    pub const INTEGER_BAUD: usize = 0x24;
-    pub const FRACTIONAL_BAUD: usize = 0x28;
-    pub const LINE_CONTROL: usize = 0x2c;
-    pub const CONTROL: usize = 0x30;
-    pub const INTERRUPT_MASK: usize = 0x38;
+/// The registers of the UART, which stage 1 maps as Device memory: bytes or words.
+struct Mmio {
+    base: u64,
+    words: bool,
 }
 
-const BAUD: u32 = 115_200;
-const TRANSMIT_FULL: u32 = 1 << 5;
-const EIGHT_BITS_FIFO: u32 = 0b11 << 5 | 1 << 4;
-const ENABLE_TRANSMIT: u32 = 1 | 1 << 8;
-
-/// A PL011, by the address of its registers, or null before `init`. Its registers are accessed
-/// under the lock [`LINE`], or by a PE that panics.
-struct Uart(AtomicPtr<u8>);
-
-impl Uart {
-    fn write_register(&self, offset: usize, value: u32) {
-        let base = self.0.load(Ordering::Relaxed);
-        if !base.is_null() {
-            // SAFETY: `init` stores the address of the board's PL011, whose page stage 1 maps as
-            // Device memory; `offset` is that of a register.
-            unsafe { base.add(offset).cast::<u32>().write_volatile(value) };
+impl Registers for Mmio {
+    #[inline(always)]
+    fn read(&self, offset: usize) -> u32 {
+        let register = self.base + offset as u64;
+        // SAFETY: `init` maps the page of the UART's registers, and the drivers' offsets are those
+        // of registers; reading the registers that they read has no side effect.
+        unsafe {
+            if self.words {
+                (register as *const u32).read_volatile()
+            } else {
+                (register as *const u8).read_volatile().into()
+            }
         }
     }
 
-    fn is_full(&self) -> bool {
-        let base = self.0.load(Ordering::Relaxed);
-        // SAFETY: as in `write_register`; reading the flag register has no side effect.
-        !base.is_null()
-            && unsafe { base.add(register::FLAGS).cast::<u32>().read_volatile() } & TRANSMIT_FULL
-                != 0
+    #[inline(always)]
+    fn write(&self, offset: usize, value: u32) {
+        let register = self.base + offset as u64;
+        // SAFETY: as in `read`. The registers are written under the lock `LINES`, or by a PE that
+        // panics.
+        unsafe {
+            if self.words {
+                (register as *mut u32).write_volatile(value);
+            } else {
+                (register as *mut u8).write_volatile(value as u8);
+            }
+        }
     }
 }
 
-impl Write for &Uart {
+/// The UART of the board.
+struct Console {
+    uart: Uart<Mmio>,
+    patience: u64,
+}
+
+impl Console {
+    #[inline(never)]
+    fn write(&self, text: &str) -> fmt::Result {
+        self.uart.write(text, || CNTPCT_EL0.get(), self.patience)
+    }
+}
+
+static CONSOLE: Once<Console> = Once::new();
+
+/// The state of the log. The lock keeps the characters of different lines apart.
+static LINES: Mutex<Lines> = Mutex::new(Lines {
+    early: [0; EARLY],
+    length: 0,
+    lost: 0,
+});
+
+/// Bytes for lines from before there is a UART. A line that does not fit is lost.
+const EARLY: usize = 1024;
+
+struct Lines {
+    early: [u8; EARLY],
+    length: usize,
+    /// Lines that were lost, wholly or in part, and of which no line tells yet.
+    lost: u32,
+}
+
+/// The destination of a line: the UART, or else the early lines. A PE that panics may have to do
+/// without the latter.
+struct Sink<'l>(Option<&'l mut Lines>);
+
+impl Write for Sink<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            while self.is_full() {
-                core::hint::spin_loop();
-            }
-            self.write_register(register::DATA, byte.into());
+        match (CONSOLE.get(), &mut self.0) {
+            (Some(console), _) => console.write(text),
+            (None, Some(lines)) => lines.keep(text),
+            (None, None) => Err(fmt::Error),
+        }
+    }
+}
+
+impl Lines {
+    fn keep(&mut self, text: &str) -> fmt::Result {
+        let places = self.early.iter_mut().skip(self.length);
+        let pairs = places.zip(text.bytes());
+        let kept = pairs.map(|(place, byte)| *place = byte).count();
+        self.length += kept;
+        if kept < text.len() {
+            return Err(fmt::Error);
         }
         Ok(())
     }
+
+    /// Writes a line, and before it how many were lost. A UART that did not take characters before
+    /// is not waited for again.
+    fn write_line(&mut self, level: Level, text: &fmt::Arguments<'_>) {
+        if self.lost > 0 {
+            let stuck = CONSOLE.get().is_none_or(|console| !console.uart.has_room());
+            let count = self.lost;
+            let lost = format_args!("{count} lines were lost or cut here");
+            if stuck || line(Sink(Some(self)), Level::Warn, &lost).is_err() {
+                self.lost = self.lost.saturating_add(1);
+                return;
+            }
+            self.lost = 0;
+        }
+        if line(Sink(Some(self)), level, text).is_err() {
+            self.lost = 1;
+        }
+    }
 }
 
-static UART: Uart = Uart(AtomicPtr::new(ptr::null_mut()));
-
-/// Keeps the characters of different lines apart.
-static LINE: Mutex<()> = Mutex::new(());
-
-struct Console;
-
-impl Log for Console {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let _line = LINE.lock();
-        write_line(record.level(), record.args());
-    }
-
-    fn flush(&self) {}
-}
-
-fn write_line(level: Level, text: &fmt::Arguments<'_>) {
+/// Writes one line.
+#[inline(never)]
+fn line(mut to: Sink<'_>, level: Level, text: &fmt::Arguments<'_>) -> fmt::Result {
     let letter = match level {
         Level::Error => 'E',
         Level::Warn => 'W',
@@ -88,26 +137,58 @@ fn write_line(level: Level, text: &fmt::Arguments<'_>) {
         Level::Debug => 'D',
         Level::Trace => 'T',
     };
-    // Writing to the UART cannot fail.
-    let _ = writeln!(&UART, "[{letter}] spmc: {text}");
+    writeln!(to, "[{letter}] spmc: {text}")
 }
 
-/// Sets up the UART, whose state at entry is unknown, and makes it the destination of the log. The
-/// level is `Info` until the engine has read the manifest.
-pub fn init(board: &Board) {
-    // The divisor has six fractional bits: clock / (16 * baud) * 64.
-    let divisor = board.uart_clock_hz * 4 / BAUD;
-    UART.0.store(board.uart as *mut u8, Ordering::Relaxed);
-    UART.write_register(register::CONTROL, 0);
-    UART.write_register(register::INTERRUPT_MASK, 0);
-    UART.write_register(register::INTEGER_BAUD, divisor >> 6);
-    UART.write_register(register::FRACTIONAL_BAUD, divisor & 0x3f);
-    UART.write_register(register::LINE_CONTROL, EIGHT_BITS_FIFO);
-    UART.write_register(register::CONTROL, ENABLE_TRANSMIT);
+struct Logger;
 
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        LINES.lock().write_line(record.level(), record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Begins to keep lines. The level is `Info` until the engine has read the manifest.
+pub fn begin() {
     // `set_logger` fails only if a logger is set already, and this is the only call.
-    let _ = log::set_logger(&Console);
+    let _ = log::set_logger(&Logger);
     log::set_max_level(LevelFilter::Info);
+}
+
+/// Makes a UART the destination of the log, and writes what was kept.
+///
+/// # Safety
+///
+/// Stage 1 maps the page of the UART's registers as Device memory, and nothing else uses the UART.
+pub unsafe fn init(board: &board::Console) {
+    let (words, shift) = match board.kind {
+        ConsoleKind::Pl011 => (true, None),
+        ConsoleKind::Ns16550 { shift, words } => (words, Some(shift)),
+    };
+    let base = board.base.raw();
+    let registers = Mmio { base, words };
+    let uart = match shift {
+        None => Uart::Pl011(registers),
+        Some(shift) => Uart::Ns16550(registers, shift),
+    };
+    if let Some(clock_hz) = board.clock_hz {
+        uart.init(clock_hz, board.baud);
+    }
+    let patience = patience(CNTFRQ_EL0.get(), board.baud);
+    let console = CONSOLE.call_once(|| Console { uart, patience });
+    let mut lines = LINES.lock();
+    let kept = lines.early.get(..lines.length).unwrap_or_default();
+    let kept = core::str::from_utf8(kept).unwrap_or_default();
+    if console.write(kept).is_err() {
+        lines.lost = lines.lost.saturating_add(1);
+    }
+    lines.length = 0;
 }
 
 /// Logs the last line of a PE that is about to stop. The lock may be held by this PE itself, or by
@@ -115,13 +196,12 @@ pub fn init(board: &Board) {
 /// then writes without it.
 pub fn last_words(text: &fmt::Arguments<'_>) {
     const PATIENCE: u32 = 1_000_000;
-    let mut line = LINE.try_lock();
     for _ in 0..PATIENCE {
-        if line.is_some() {
-            break;
+        if let Some(mut lines) = LINES.try_lock() {
+            return lines.write_line(Level::Error, text);
         }
         core::hint::spin_loop();
-        line = LINE.try_lock();
     }
-    write_line(Level::Error, text);
+    // Nothing is left to be done about an error.
+    let _ = line(Sink(None), Level::Error, text);
 }

@@ -13,8 +13,3 @@ mod panic;
 mod platform;
 mod registers;
 mod smc;
-
-unsafe extern "Rust" {
-    /// Facts of the board, defined by the board's package.
-    safe static BOARD: crate::Board;
-}

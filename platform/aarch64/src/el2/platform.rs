@@ -15,7 +15,7 @@ use super::cpu::{Cpu, el0, features, inject};
 use super::gic::interrupt::Interrupt;
 use super::gic::{self, watchdog};
 use super::memory::{stage1, stage2, tables};
-use super::{BOARD, affinity, smc};
+use super::{affinity, smc};
 
 /// The hardware as the engine sees it.
 pub struct Platform;
@@ -53,11 +53,11 @@ impl Hal for Platform {
     }
 
     fn start_watchdog(&self, end: u64) {
-        watchdog::start(&BOARD, end);
+        watchdog::start(end);
     }
 
     fn stop_watchdog(&self) {
-        watchdog::stop(&BOARD);
+        watchdog::stop();
     }
 
     fn raise_schedule_receiver(&self, time: SriTime) {
@@ -80,17 +80,17 @@ impl Hal for Platform {
     }
 
     fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool {
-        Interrupt::new(&BOARD, interrupt.id).is_some_and(|own| own.configure(interrupt))
+        Interrupt::find(interrupt.id).is_some_and(|own| own.configure(interrupt))
     }
 
     fn enable_interrupt(&self, id: u32, enable: bool) {
-        if let Some(interrupt) = Interrupt::new(&BOARD, id) {
+        if let Some(interrupt) = Interrupt::find(id) {
             interrupt.enable(enable);
         }
     }
 
     fn route_interrupt(&self, id: u32, affinity: u64) -> bool {
-        let interrupt = Interrupt::new(&BOARD, id).filter(|_| affinity::is_known(affinity));
+        let interrupt = Interrupt::find(id).filter(|_| affinity::is_known(affinity));
         if let Some(interrupt) = &interrupt {
             interrupt.route(affinity);
         }
@@ -98,7 +98,7 @@ impl Hal for Platform {
     }
 
     fn move_interrupt(&self, id: u32, from: u64, to: u64) -> bool {
-        let interrupt = Interrupt::new(&BOARD, id).filter(|one| one.is_routed_to(from));
+        let interrupt = Interrupt::find(id).filter(|one| one.is_routed_to(from));
         if let Some(interrupt) = &interrupt {
             interrupt.route(to);
         }

@@ -118,6 +118,22 @@ system_register! {
     ICC_CTLR_EL1, IccCtlrEl1, "S3_0_C12_C12_4"
 }
 system_register! {
+    /// The pending Group 0 interrupt of highest priority.
+    ICC_HPPIR0_EL1, IccHppir0El1, "S3_0_C12_C8_2"
+}
+system_register! {
+    /// The pending Group 1 interrupt of highest priority.
+    ICC_HPPIR1_EL1, IccHppir1El1, "S3_0_C12_C12_2"
+}
+system_register! {
+    /// A read acknowledges the pending Group 1 interrupt of highest priority.
+    ICC_IAR1_EL1, IccIar1El1, "S3_0_C12_C12_0"
+}
+system_register! {
+    /// A write drops the priority of a Group 1 interrupt.
+    ICC_EOIR1_EL1, IccEoir1El1, "S3_0_C12_C12_1"
+}
+system_register! {
     /// Enables the signalling of Group 0 interrupts to the PE.
     ICC_IGRPEN0_EL1, IccIgrpen0El1, "S3_0_C12_C12_6"
 }

@@ -2,11 +2,12 @@
 //! memory and the MMU on.
 //!
 //! The boot PE enters at the first byte of the image with x0 = physical address of the SPMC
-//! manifest and x4 = linear index of the PE. The other PEs enter at `secondary_start`, which the
-//! boot PE registers with `FFA_SECONDARY_EP_REGISTER`: with an entry point each, no PE has to read
-//! memory with caches off to find out which kind it is. EL3 hands over with all exceptions masked
-//! and with MMU and caches off, except on a PE that was turned off and on again: such a PE finds
-//! the registers of EL2 as they were when it was turned off.
+//! manifest, x1 = that of the hardware configuration or 0, and x4 = linear index of the PE. The
+//! other PEs enter at `secondary_start`, which the boot PE registers with
+//! `FFA_SECONDARY_EP_REGISTER`: with an entry point each, no PE has to read memory with caches off
+//! to find out which kind it is. EL3 hands over with all exceptions masked and with MMU and caches
+//! off, except on a PE that was turned off and on again: such a PE finds the registers of EL2 as
+//! they were when it was turned off.
 //!
 //! An EL3 that refused `secondary_start` sends the other PEs to the first byte, too. The code there
 //! must not run twice, so a PE that comes after the boot PE is turned away before it writes
@@ -37,6 +38,7 @@ _start:
     msr     spsel, #1
     mov     x20, x0
     mov     x21, x4
+    mov     x23, x1
 
     // Earlier boot stages ran with caches on. Clean and invalidate all lines of the image's
     // writable memory: a later write-back of such a line would overwrite what this code stores with
@@ -110,6 +112,7 @@ _start:
     mov     x0, x20
     mov     x1, x21
     mov     x2, x22
+    mov     x3, x23
     bl      {primary}
     mov     sp, x22
     mov     x0, x21

@@ -12,6 +12,7 @@ use spin::Once;
 use spmc::addr::{Pa, PageRange};
 use spmc::ffa::{SmcFrame, function};
 use spmc::limits::MAX_PES;
+use spmc::manifest::board::{Board, missing_gic};
 use spmc::{Pe, Spmc};
 use tock_registers::interfaces::{Readable, Writeable};
 
@@ -19,9 +20,10 @@ use super::cpu::{self, Cpu, features, vector_state, vectors};
 use super::memory::{carve, layout, stacks, stage1, stage2, tables};
 use super::platform::Platform;
 use super::registers::{HSTR_EL2, VPIDR_EL2};
-use super::{BOARD, affinity, console, gic, smc};
+use super::{affinity, console, gic, smc};
 use crate::traps;
 
+mod board;
 mod entry;
 
 /// The SPMC, once the boot PE has read the manifest.
@@ -42,18 +44,14 @@ const MAX_MANIFEST: u64 = 64 * 1024;
 /// Returns the addresses of the device tree at `address`, with the size that its header states, or
 /// an empty range if there is no device tree.
 fn manifest_range(address: u64) -> Range<u64> {
-    const MAGIC: u32 = 0xd00d_feed;
     if address == 0 || !address.is_multiple_of(8) {
         return 0..0;
     }
     let header = address as *const [u32; 2];
     // SAFETY: EL3 passes the address of the manifest in memory that the PE can read, and that
     // nobody writes any more; the address is not null and aligned (checks above).
-    let [magic, size] = unsafe { header.read_volatile() }.map(u32::from_be);
-    if magic != MAGIC || u64::from(size) > MAX_MANIFEST {
-        return 0..0;
-    }
-    address..address + u64::from(size)
+    let header = unsafe { header.read_volatile() };
+    board::tree_range(address, header, MAX_MANIFEST)
 }
 
 /// Runs the part of the boot that needs the MMU off: builds the map of EL2.
@@ -66,28 +64,22 @@ pub unsafe extern "C" fn prepare(manifest: u64) {
     // carve (contract above).
     unsafe {
         carve::add(layout::carve());
-        stage1::build(&BOARD, manifest_range(manifest), vectors::page());
+        stage1::build(manifest_range(manifest), vectors::page());
     }
 }
 
-/// Boots the SPMC on the boot PE, with the MMU on and on the boot stack. Leaves the first call to
-/// the SPMD in `frame`.
+/// Boots the SPMC on the boot PE, with the MMU on and on the boot stack. `hardware` is the address
+/// of the hardware configuration, or 0. Leaves the first call to the SPMD in `frame`.
 ///
 /// # Safety
 ///
 /// The entry code calls this once, after [`prepare`] and with the same manifest.
-pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFrame) {
+pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFrame, hardware: u64) {
     entry::close_first_entry();
     // SAFETY: this is the PE with that index, and the first use of its state.
     unsafe { Cpu::install(index) };
     vectors::install();
-    console::init(&BOARD);
-    tables::init();
-    features::probe();
-    vector_state::announce();
-    // SAFETY: on the boot PE, before any other PE is let in, and once for this PE.
-    unsafe { cpu::carve_vector_area(index) };
-    init_pe();
+    console::begin();
 
     let range = manifest_range(manifest);
     let manifest = match NonNull::new(range.start as *mut u8) {
@@ -101,10 +93,25 @@ pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFra
     let Some(image) = PageRange::from_bytes(Pa::new(image.start), image.end - image.start) else {
         panic!("the image is not a range of pages");
     };
+    let mut board = Board::default();
+    let manifest = spmc::manifest::system(manifest, &image, &mut board);
+    let cpus = manifest.as_ref().map_or(&[][..], |manifest| &manifest.cpus);
+    // SAFETY: on the boot PE, once, before any other PE is let in.
+    let has_gic = unsafe { board::bring_up(&mut board, hardware, cpus) };
+    let manifest = manifest.and_then(|manifest| match has_gic {
+        true => Ok(manifest),
+        false => Err(missing_gic()),
+    });
+    tables::init();
+    features::probe();
+    vector_state::announce();
+    // SAFETY: on the boot PE, before any other PE is let in, and once for this PE.
+    unsafe { cpu::carve_vector_area(index) };
+    init_pe(has_gic);
+
     *frame = SmcFrame::ZERO;
     // SAFETY: this is the PE with that index, and the only reference to its state.
     let pe = unsafe { pe(index) };
-    let manifest = spmc::manifest::system(manifest, &image);
     SPMC.call_once(|| Spmc::new(Platform, manifest, image))
         .boot(pe, frame);
 }
@@ -149,7 +156,7 @@ pub unsafe extern "C" fn secondary(index: usize, frame: &mut SmcFrame) -> ! {
     // is in use any more.
     unsafe { Cpu::install(index) };
     vectors::install();
-    init_pe();
+    init_pe(true);
     *frame = SmcFrame::ZERO;
     // SAFETY: this is the PE with that index, and the only reference to its state.
     let pe = unsafe { pe(index) };
@@ -214,8 +221,8 @@ fn register_secondary_entry() {
 }
 
 /// Sets the registers that keep their values from now on. EL3 switches EL2's registers between the
-/// worlds.
-fn init_pe() {
+/// worlds. Without a GIC the boot is about to fail.
+fn init_pe(has_gic: bool) {
     HCR_EL2.set(traps::HCR);
     CPTR_EL2.set(traps::CPTR);
     MDCR_EL2.set(traps::MDCR | features::event_counters() & traps::MDCR_HPMN);
@@ -227,5 +234,8 @@ fn init_pe() {
     Cpu::current().check_vector_area();
     features::init_pe();
     stage2::init_pe();
-    gic::init_pe(&BOARD);
+    if has_gic {
+        Cpu::current().lends_cpu_interface = gic::frames::lends_cpu_interface();
+        gic::init_pe();
+    }
 }

@@ -13,7 +13,7 @@ use super::context::{Attention, GuestContext};
 use super::vectors::kind;
 use super::{Cpu, Lazy, features};
 use crate::el2::gic::{self, timer, watchdog};
-use crate::el2::{BOARD, smc};
+use crate::el2::smc;
 use crate::id_registers;
 
 /// Exception classes, ESR_EL2.EC (Arm ARM D24.2.37).
@@ -300,7 +300,7 @@ fn asynchronous(cpu: &Cpu, context: &mut GuestContext, kind: u64) -> Option<Exit
         kind::IRQ => {
             let interrupt = gic::pending()?;
             if interrupt == watchdog::INTERRUPT {
-                watchdog::stop(&BOARD);
+                watchdog::stop();
                 gic::complete_own();
                 Some(Exit::Watchdog)
             } else if interrupt == timer::INTERRUPT && !cpu.watches_timer() {

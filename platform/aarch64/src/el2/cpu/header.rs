@@ -1,5 +1,5 @@
-//! The head of the state of each PE: what the report of a failure needs. It is valid even if the
-//! rest of the state is not.
+//! The head of the state of each PE: what the report of a failure needs, and what code needs that
+//! must not make a reference to the rest. It is valid even if the rest of the state is not.
 
 use core::mem::offset_of;
 
@@ -12,6 +12,20 @@ use crate::sizes::EMERGENCY_STACK_SIZE;
 #[repr(C, align(16))]
 struct EmergencyStack([u64; EMERGENCY_STACK_SIZE as usize / 8]);
 
+/// The registers of the private interrupts of one PE.
+#[derive(Clone, Copy)]
+pub struct PrivateFrame {
+    /// The address of the frame, or 0 before it is known.
+    pub base: u64,
+    /// The number of private interrupts, extended PPIs included.
+    pub count: u32,
+}
+
+impl PrivateFrame {
+    /// The frame of a PE that has not looked it up.
+    pub const UNKNOWN: Self = Self { base: 0, count: 0 };
+}
+
 /// The head of the state of a PE. TPIDR_EL2 points to it.
 #[repr(C)]
 pub struct Header {
@@ -20,6 +34,8 @@ pub struct Header {
     pub index: usize,
     /// Set by the first report of an exception of EL2, so that a second exception is not reported.
     failed: bool,
+    /// The registers of the PE's private interrupts.
+    private_frame: PrivateFrame,
 }
 
 impl Header {
@@ -28,6 +44,7 @@ impl Header {
         emergency_stack: EmergencyStack([0; EMERGENCY_STACK_SIZE as usize / 8]),
         index: 0,
         failed: false,
+        private_frame: PrivateFrame::UNKNOWN,
     };
 
     /// Offset of the end of the emergency stack.
@@ -49,4 +66,17 @@ pub fn fail() -> bool {
 pub fn current_index() -> usize {
     // SAFETY: TPIDR_EL2 as in `fail`; only `Cpu::install` writes the field.
     unsafe { (&raw const (*(TPIDR_EL2.get() as *const Header)).index).read() }
+}
+
+/// Returns the registers of this PE's private interrupts.
+#[inline(always)]
+pub fn private_frame() -> PrivateFrame {
+    // SAFETY: TPIDR_EL2 as in `fail`; only `set_private_frame` writes the field.
+    unsafe { (&raw const (*(TPIDR_EL2.get() as *const Header)).private_frame).read() }
+}
+
+/// Records the registers of this PE's private interrupts.
+pub fn set_private_frame(frame: PrivateFrame) {
+    // SAFETY: TPIDR_EL2 as in `fail`; nothing refers to the field.
+    unsafe { (&raw mut (*(TPIDR_EL2.get() as *mut Header)).private_frame).write(frame) }
 }

@@ -95,6 +95,8 @@ pub struct Cpu {
     displaced: Lazy,
     /// The groups of the loaded context that are on the PE.
     opened: Lazy,
+    /// Partitions at S-EL1 access the physical CPU interface of the GIC.
+    pub lends_cpu_interface: bool,
     /// ICC_PMR_EL1 for the loaded context, with the flags [`SPECIAL`] and [`EL0`].
     priority_mask: u64,
     /// TTBR0_EL2 for the loaded context, if it is one of S-EL0.
@@ -117,6 +119,7 @@ impl Cpu {
         el1_displaced: false,
         displaced: Lazy::empty(),
         opened: Lazy::empty(),
+        lends_cpu_interface: false,
         priority_mask: 0,
         translation_base: 0,
         normal_world: NormalWorld {
@@ -247,7 +250,9 @@ impl Cpu {
     pub fn save(&mut self, context: &mut GuestContext) {
         context.el1.save();
         self.take_errors(context);
-        gic::reclaim_cpu_interface();
+        if self.lends_cpu_interface {
+            gic::reclaim_cpu_interface();
+        }
         if !self.opened.is_empty() {
             self.close(context);
         }

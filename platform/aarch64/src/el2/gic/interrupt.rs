@@ -1,17 +1,18 @@
-//! Registers of single interrupts in the GICv3, for the interrupts of partitions. Shared interrupts
+//! Registers of single interrupts in the GICv3 (Arm IHI 0069, 12.9 and 12.11). Shared interrupts
 //! have theirs in the distributor. Private interrupts have theirs in the SGI frame of each PE's
 //! redistributor, with the same layout. Extended SPIs, where the GIC implements them, have further
-//! blocks of registers of the same kind in the distributor.
+//! blocks of registers of the same kind in the distributor. Extended PPIs follow the other private
+//! interrupts: GICR_IGROUPR<n>E is the word behind GICR_IGROUPR0, and so on.
 //!
 //! No lock is needed. The boot PE, or the PE to which the frame belongs, sets an interrupt up by
 //! reading, changing and writing registers. All other accesses write registers in which each bit
 //! stands for one interrupt and zeros have no effect.
 
-use spmc::limits::MAX_PES;
 use spmc::manifest::config::DeviceInterrupt;
 
-use crate::Board;
+use super::frames;
 use crate::el2::affinity;
+use crate::el2::cpu::header;
 
 /// Offsets of two blocks of registers: for INTIDs below 1020, and for extended SPIs.
 type Block = (u64, u64);
@@ -33,50 +34,90 @@ const IROUTER: Block = (0x6000, 0x8000);
 const DISTRIBUTOR_TYPER: u64 = 4;
 const HAS_EXTENDED: u32 = 1 << 8;
 
-/// Bytes of the two frames of one PE, RD and SGI, of 64 KiB each.
-const FRAMES: u64 = 0x2_0000;
-const SGI_FRAME: u64 = 0x1_0000;
-/// GICR_TYPER, in the RD frame.
-const TYPER: u64 = 8;
-
 /// The first INTID of shared interrupts.
 const FIRST_SHARED: u32 = 32;
 /// The first INTID after those of the shared interrupts: 1020 to 1023 are special.
 const FIRST_SPECIAL: u32 = 1020;
+/// INTIDs of extended PPIs.
+const FIRST_EXTENDED_PPI: u32 = 1056;
+const BEHIND_EXTENDED_PPIS: u32 = 1120;
 /// The first INTID of extended SPIs.
 const FIRST_EXTENDED: u32 = 4096;
 const BEHIND_EXTENDED: u32 = 5120;
+
+/// The group of an interrupt, which is that of the world that it belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Secure Group 1.
+    Secure,
+    /// Non-secure Group 1.
+    NonSecure,
+}
 
 /// One interrupt. A private one is that of this PE.
 pub struct Interrupt {
     /// Address of the frame with its registers.
     frame: u64,
-    id: u32,
+    /// Its number in each block of registers.
+    number: u32,
+    kind: Kind,
+}
+
+/// The place and the layout of an interrupt's registers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Private,
+    Shared,
+    ExtendedShared,
 }
 
 impl Interrupt {
-    /// Returns the interrupt with that INTID. Returns `None` if no GIC has such an interrupt, or if
-    /// there is no redistributor of this PE where the board data says.
+    /// Returns the shared interrupt with that INTID, if it is one that is not extended.
     #[inline(always)]
-    pub fn new(board: &Board, id: u32) -> Option<Self> {
-        let frame = match id {
-            0..FIRST_SHARED => own_frame(board)?,
-            FIRST_SHARED..FIRST_SPECIAL | FIRST_EXTENDED..BEHIND_EXTENDED => board.distributor,
+    pub fn shared(id: u32) -> Option<Self> {
+        (FIRST_SHARED..FIRST_SPECIAL).contains(&id).then(|| Self {
+            frame: frames::distributor(),
+            number: id,
+            kind: Kind::Shared,
+        })
+    }
+
+    /// Returns the interrupt with that INTID. Returns `None` if no GIC has such an interrupt, or if
+    /// there is no redistributor of this PE.
+    #[inline(never)]
+    pub fn find(id: u32) -> Option<Self> {
+        let (frame, number, kind) = match id {
+            FIRST_SHARED..FIRST_SPECIAL => return Self::shared(id),
+            0..FIRST_SHARED => (header::private_frame().base, id, Kind::Private),
+            // Their registers follow those of the other private interrupts.
+            FIRST_EXTENDED_PPI..BEHIND_EXTENDED_PPIS => {
+                let number = FIRST_SHARED + (id - FIRST_EXTENDED_PPI);
+                (header::private_frame().base, number, Kind::Private)
+            }
+            FIRST_EXTENDED..BEHIND_EXTENDED => {
+                let number = id - FIRST_EXTENDED;
+                (frames::distributor(), number, Kind::ExtendedShared)
+            }
             _ => return None,
         };
-        Some(Self { frame, id })
+        (frame != 0).then_some(Self {
+            frame,
+            number,
+            kind,
+        })
     }
 
     /// Returns whether this GIC implements the interrupt.
     fn is_implemented(&self) -> bool {
-        if self.id < FIRST_SHARED {
-            return true;
+        if self.kind == Kind::Private {
+            return self.number < header::private_frame().count;
         }
         // SAFETY: a register of the distributor, which stage 1 maps as device memory.
         let typer = unsafe { ((self.frame + DISTRIBUTOR_TYPER) as *const u32).read_volatile() };
-        match self.id.checked_sub(FIRST_EXTENDED) {
-            None => self.id < 32 * ((typer & 0x1f) + 1),
-            Some(number) => typer & HAS_EXTENDED != 0 && number < 32 * ((typer >> 27) + 1),
+        if self.kind == Kind::Shared {
+            self.number < 32 * ((typer & 0x1f) + 1)
+        } else {
+            typer & HAS_EXTENDED != 0 && self.number < 32 * ((typer >> 27) + 1)
         }
     }
 
@@ -91,22 +132,36 @@ impl Interrupt {
         self.deactivate();
         // The GIC ignores this for a level-sensitive interrupt whose signal is asserted.
         self.write_bit(ICPENDR);
-        self.change(IGROUPR, 1, 0);
-        self.change(IGRPMODR, 1, 1);
-        if self.id >= 16 {
+        self.set_group(Group::Secure);
+        if self.kind != Kind::Private || self.number >= 16 {
             // A field has two bits, of which the upper one means edge-triggered.
             self.change(ICFGR, 2, if interrupt.is_level() { 0 } else { 2 });
         }
-        let (block, number) = self.place(IPRIORITYR);
-        // SAFETY: a byte register of this interrupt in a frame that stage 1 maps as device memory.
-        unsafe { ((block + number) as *mut u8).write_volatile(interrupt.priority()) };
+        self.set_priority(interrupt.priority());
         self.route(interrupt.target.unwrap_or(affinity::own()));
         true
     }
 
+    /// Puts the interrupt into a group (Arm IHI 0069, 12.9.7: GICD_IGRPMODR).
+    pub fn set_group(&self, group: Group) {
+        let (group, modifier) = match group {
+            Group::Secure => (0, 1),
+            Group::NonSecure => (1, 0),
+        };
+        self.change(IGROUPR, 1, group);
+        self.change(IGRPMODR, 1, modifier);
+    }
+
+    /// Sets the priority.
+    pub fn set_priority(&self, priority: u8) {
+        let (block, number) = self.place(IPRIORITYR);
+        // SAFETY: a byte register of this interrupt in a frame that stage 1 maps as device memory.
+        unsafe { ((block + number) as *mut u8).write_volatile(priority) };
+    }
+
     /// Routes a shared interrupt to the PE with that affinity. Does nothing for a private one.
     pub fn route(&self, affinity: u64) {
-        if self.id >= FIRST_SHARED {
+        if self.kind != Kind::Private {
             let (block, number) = self.place(IROUTER);
             // SAFETY: GICD_IROUTER of this interrupt, in a frame that stage 1 maps as Device
             // memory.
@@ -116,7 +171,7 @@ impl Interrupt {
 
     /// Returns whether this is a shared interrupt that is routed to the PE with that affinity.
     pub fn is_routed_to(&self, affinity: u64) -> bool {
-        if self.id < FIRST_SHARED {
+        if self.kind == Kind::Private {
             return false;
         }
         let (block, number) = self.place(IROUTER);
@@ -145,11 +200,13 @@ impl Interrupt {
 
     /// Returns the address of the block for this kind of interrupt, and the number of this
     /// interrupt in the block.
+    #[inline(always)]
     fn place(&self, (block, extended): Block) -> (u64, u64) {
-        match self.id.checked_sub(FIRST_EXTENDED) {
-            Some(number) => (self.frame + extended, number.into()),
-            None => (self.frame + block, self.id.into()),
-        }
+        let block = match self.kind {
+            Kind::ExtendedShared => extended,
+            Kind::Private | Kind::Shared => block,
+        };
+        (self.frame + block, self.number.into())
     }
 
     fn write_bit(&self, block: Block) {
@@ -166,17 +223,4 @@ impl Interrupt {
         // the PE to which the frame belongs, gets here, so that no change of another PE is lost.
         unsafe { register.write_volatile(register.read_volatile() & !mask | value << bit) };
     }
-}
-
-/// Returns the address of the SGI frame of this PE.
-#[inline(never)]
-fn own_frame(board: &Board) -> Option<u64> {
-    let affinity = affinity::own();
-    // GICR_TYPER holds Aff3 next to the other fields.
-    let compact = affinity >> 32 << 24 | affinity & 0xff_ffff;
-    (0..MAX_PES as u64)
-        .map(|n| board.redistributors + n * FRAMES)
-        // SAFETY: stage 1 maps the frames of MAX_PES PEs as Device memory.
-        .find(|frame| unsafe { ((frame + TYPER) as *const u64).read_volatile() } >> 32 == compact)
-        .map(|frame| frame + SGI_FRAME)
 }

@@ -6,14 +6,13 @@
 //! interrupt comes when the context runs again.
 
 use aarch64_cpu::registers::CNTPCT_EL0;
-use arm_gic::IntId;
 use spmc::own_interrupts;
 use tock_registers::interfaces::{Readable, Writeable};
 
 use crate::el2::registers::{CNTHVS_CTL_EL2, CNTHVS_CVAL_EL2, CNTV_CTL_EL02};
 
 /// The interrupt of the Secure EL2 virtual timer.
-pub const INTERRUPT: IntId = IntId::ppi(own_interrupts::PARTITION_TIMER - IntId::SGI_COUNT);
+pub const INTERRUPT: u32 = own_interrupts::PARTITION_TIMER;
 
 /// Bits of CNTP_CTL_EL0.
 const ENABLE: u64 = 1 << 0;

@@ -2,16 +2,14 @@
 //! limit, for example while it initialises.
 
 use aarch64_cpu::registers::CNTFRQ_EL0;
-use arm_gic::IntId;
 use spmc::own_interrupts;
 use tock_registers::interfaces::{Readable, Writeable};
 
-use crate::Board;
 use crate::el2::gic;
 use crate::el2::registers::{CNTHPS_CTL_EL2, CNTHPS_CVAL_EL2};
 
 /// The interrupt of the Secure EL2 physical timer.
-pub const INTERRUPT: IntId = IntId::ppi(own_interrupts::WATCHDOG - IntId::SGI_COUNT);
+pub const INTERRUPT: u32 = own_interrupts::WATCHDOG;
 
 const ENABLE: u64 = 1;
 
@@ -21,14 +19,14 @@ pub fn ticks(milliseconds: u32) -> u64 {
 }
 
 /// Makes the timer expire on this PE when the counter reaches `end`.
-pub fn start(board: &Board, end: u64) {
+pub fn start(end: u64) {
     CNTHPS_CVAL_EL2.set(end);
     CNTHPS_CTL_EL2.set(ENABLE);
-    gic::enable_watchdog(board, true);
+    gic::enable_watchdog(true);
 }
 
 /// Stops the watchdog of this PE.
-pub fn stop(board: &Board) {
+pub fn stop() {
     CNTHPS_CTL_EL2.set(0);
-    gic::enable_watchdog(board, false);
+    gic::enable_watchdog(false);
 }

@@ -8,8 +8,9 @@
 //! other mappings are the SPMC's only (ASID 0).
 //!
 //! No page is both writable and executable, and no page is mapped without need. The boot PE builds
-//! the map once, with the MMU off; afterwards only the windows change. Virtual addresses have 39
-//! bits, so that walks start at level 1.
+//! the map of the image and of the SPMC manifest with the MMU off, and adds devices when it knows
+//! them; after boot only the windows change. Virtual addresses have 39 bits, so that walks start at
+//! level 1.
 
 use core::arch::{asm, global_asm};
 use core::ops::Range;
@@ -21,7 +22,7 @@ use spmc::limits::MAX_PES;
 
 use super::{carve, layout};
 use crate::sizes::{BOOT_STACK_SIZE, PAGE, STACK_SIZE};
-use crate::{Board, traps};
+use crate::traps;
 
 /// log2 of the size of the address space.
 const VA_BITS: u32 = 39;
@@ -76,12 +77,6 @@ pub const fn window_descriptor(page: u64, non_secure: bool) -> u64 {
     page & ADDRESS | READ_WRITE | if non_secure { NON_SECURE } else { 0 }
 }
 
-/// Bytes of the registers of the GICv3 distributor.
-const DISTRIBUTOR_SIZE: u64 = 0x1_0000;
-
-/// Bytes of the redistributor frames of one PE: two of 64 KiB.
-const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
-
 /// The level-1 table for TTBR0_EL2. It is in the image, so that a PE finds it without reading
 /// memory.
 #[unsafe(no_mangle)]
@@ -102,22 +97,12 @@ pub fn window(index: usize) -> (u64, &'static AtomicU64) {
 ///
 /// Called on the boot PE, once, with the MMU off: this code uses no atomic operations except plain
 /// loads and stores, and does not log.
-pub unsafe fn build(board: &Board, manifest: Range<u64>, vectors: u64) {
+pub unsafe fn build(manifest: Range<u64>, vectors: u64) {
     map(layout::text(), READ_EXECUTE);
     map(layout::rodata(), READ);
     map(layout::data(), READ_WRITE);
     map(layout::boot_stack(), READ_WRITE);
     map(manifest, READ);
-    map(board.uart..board.uart + PAGE, REGISTERS);
-    map(
-        board.distributor..board.distributor + DISTRIBUTOR_SIZE,
-        REGISTERS,
-    );
-    let redistributors = REDISTRIBUTOR_SIZE * MAX_PES as u64;
-    map(
-        board.redistributors..board.redistributors + redistributors,
-        REGISTERS,
-    );
 
     let level2 = next(&STAGE1_ROOT, index(PRIVATE_BASE, 1));
     let private = &raw const PRIVATE as u64 | TABLE_OR_PAGE;
@@ -167,8 +152,59 @@ pub fn map_tables(pieces: &[(u64, usize)], own: &'static [Table]) -> Option<u64>
 /// Undoes [`map_tables`], which was called with `own`. Nothing refers to the unmapped addresses.
 pub fn unmap_tables(own: &'static [Table]) {
     STAGE1_ROOT.0[index(TABLES_BASE, 1)].store(0, Ordering::Relaxed);
-    // SAFETY: no address under the entry is in use. Invalidating EL2's other translations only
-    // makes the PE walk the tables again.
+    // No address under the entry is in use.
+    invalidate();
+    for entry in own.iter().flat_map(|table| &table.0) {
+        entry.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Maps each page that `range` touches to itself, as registers of a device. Returns false if EL2's
+/// addresses do not reach there, or if the image is there.
+///
+/// # Safety
+///
+/// Called on the boot PE, before any other PE is let in. There is no memory in the range.
+pub unsafe fn map_registers(range: Range<u64>) -> bool {
+    map_more(range, REGISTERS)
+}
+
+/// Maps each page that `range` touches to itself, for reading, as [`map_registers`] does.
+///
+/// # Safety
+///
+/// Called on the boot PE, before any other PE is let in. There is memory in the range.
+pub unsafe fn map_readable(range: Range<u64>) -> bool {
+    map_more(range, READ)
+}
+
+/// Unmaps what [`map_readable`] mapped.
+pub fn unmap(range: Range<u64>) {
+    map(range, 0);
+    invalidate();
+}
+
+#[inline(never)]
+fn map_more(range: Range<u64>, attributes: u64) -> bool {
+    let image = layout::image();
+    if range.end > TABLES_BASE || range.start < image.end && image.start < range.end {
+        return false;
+    }
+    map(range, attributes);
+    publish();
+    true
+}
+
+/// Makes descriptors that replaced invalid ones visible to table walks (DSB) and to the
+/// instructions that follow (ISB).
+fn publish() {
+    // SAFETY: barriers change no state.
+    unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
+}
+
+/// Invalidates EL2's translations, after descriptors were made invalid.
+fn invalidate() {
+    // SAFETY: the PEs only walk the tables again.
     unsafe {
         asm!(
             "dsb ishst",
@@ -178,16 +214,6 @@ pub fn unmap_tables(own: &'static [Table]) {
             options(nostack, preserves_flags)
         )
     };
-    for entry in own.iter().flat_map(|table| &table.0) {
-        entry.store(0, Ordering::Relaxed);
-    }
-}
-
-/// Makes descriptors that replaced invalid ones visible to table walks (DSB) and to the
-/// instructions that follow (ISB).
-fn publish() {
-    // SAFETY: barriers change no state.
-    unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
 }
 
 /// Number of descriptors in a table.
@@ -207,7 +233,8 @@ fn map_private(stack: Range<u64>, end: u64) {
     }
 }
 
-/// Maps each page that `range` touches to itself.
+/// Maps each page that `range` touches to itself. The descriptors are invalid if `attributes` is 0.
+#[inline(never)]
 fn map(range: Range<u64>, attributes: u64) {
     let mut page = range.start & !(PAGE - 1);
     while page < range.end {
