@@ -1,17 +1,21 @@
-//! The end of a PE after a defect of the SPMC itself: the PE reports where it failed, and stops.
-//! The other PEs and the data of the Normal world stay as they are.
+//! The end of a PE after a defect of the SPMC itself: the PE reports where it failed, tells EL3
+//! (FFA_ABORT, FF-A 1.3), and stops. The PE may hold locks, so that others may wait for ever: an
+//! EL3 that knows the call can end the system. If EL3 does not, the other PEs and the data of the
+//! Normal world stay as they are.
 
 use core::arch::asm;
 use core::panic::PanicInfo;
 
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, SPSR_EL2};
+use spmc::ffa::{SmcFrame, function};
 use tock_registers::interfaces::Readable;
 
-use super::console;
 use super::cpu::header;
+use super::{console, smc};
 
 /// Stops this PE for good.
 fn halt() -> ! {
+    smc::smc(&mut SmcFrame::new([function::ABORT_32 as u64]));
     loop {
         // SAFETY: WFI changes no memory and no register. Interrupts stay masked at EL2, so that a
         // wake-up event only leads to the next WFI.

@@ -104,7 +104,7 @@ pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFra
     });
     tables::init();
     features::probe();
-    vector_state::announce();
+    vector_state::probe();
     // SAFETY: on the boot PE, before any other PE is let in, and once for this PE.
     unsafe { cpu::carve_vector_area(index) };
     init_pe(has_gic);
@@ -232,6 +232,7 @@ fn init_pe(has_gic: bool) {
     CNTVOFF_EL2.set(0);
     ICH_HCR_EL2.set(traps::ICH_HCR);
     Cpu::current().check_vector_area();
+    Cpu::current().look_for_records();
     features::init_pe();
     stage2::init_pe();
     if has_gic {

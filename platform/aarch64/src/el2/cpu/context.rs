@@ -178,7 +178,7 @@ impl GuestContext {
         *self = Self::NEW;
         self.pc = pc;
         self.attention
-            .set(Attention::STRAYS, features::has_strays());
+            .set(Attention::STRAYS, features::has_strays(level));
         if level == ExceptionLevel::SEl0 {
             // A partition at S-EL0 cannot set the key of PACGA itself. Each context gets a
             // different key, which is no secret from anybody who knows when the context started.

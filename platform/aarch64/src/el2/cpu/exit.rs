@@ -11,7 +11,7 @@ use tock_registers::interfaces::{Readable, Writeable};
 
 use super::context::{Attention, GuestContext};
 use super::vectors::kind;
-use super::{Cpu, Lazy, features};
+use super::{Cpu, Lazy, features, vector_state};
 use crate::el2::gic::{self, timer, watchdog};
 use crate::el2::smc;
 use crate::id_registers;
@@ -88,11 +88,7 @@ fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Opti
     };
     match lazy {
         // VECTOR is the only group that an S-EL0 partition opens: its keys are loaded with it.
-        Some(Lazy::POINTER_KEYS) if !features::has_pointer_keys() => Some(Exit::Trap {
-            syndrome,
-            pc: context.pc,
-        }),
-        Some(group) if group == Lazy::VECTOR || !cpu.is_el0() => {
+        Some(group) if is_permitted(cpu, group) => {
             cpu.open(context, group);
             None
         }
@@ -100,6 +96,15 @@ fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Opti
             syndrome,
             pc: context.pc,
         }),
+    }
+}
+
+/// Returns whether the loaded context may use the registers of `group`.
+fn is_permitted(cpu: &Cpu, group: Lazy) -> bool {
+    if group == Lazy::VECTOR {
+        vector_state::is_available()
+    } else {
+        features::has_pointer_keys() && !cpu.is_el0()
     }
 }
 
@@ -133,7 +138,12 @@ fn identify(context: &mut GuestContext, syndrome: u64) -> bool {
         (3, 0, 0, crm @ 1..=7, op2) if is_read(syndrome) => id_registers::number(crm, op2),
         _ => return false,
     };
-    let value = id_registers::read(number);
+    /// FP and AdvSIMD of ID_AA64PFR0_EL1, for a PE without either.
+    const NO_FP: u64 = 0xff << 16;
+    let mut value = id_registers::read(number);
+    if number == id_registers::ID_AA64PFR0_EL1 && !vector_state::is_available() {
+        value |= NO_FP;
+    }
     let shown = id_registers::shown(number, value, features::has_pointer_keys());
     context.pc = context.pc.wrapping_add(INSTRUCTION);
     set_transfer_register(context, syndrome, shown);

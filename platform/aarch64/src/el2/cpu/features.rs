@@ -13,6 +13,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use aarch64_cpu::registers::{ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1};
+use spmc::manifest::config::ExceptionLevel;
 use tock_registers::interfaces::{Readable, Writeable};
 
 use crate::el2::memory::bulk;
@@ -56,9 +57,11 @@ pub fn probe() {
             );
         }
     }
-    if !FINE_GRAINED_TRAPS.load(Ordering::Relaxed) {
-        STRAYS.store(Strays::probe(), Ordering::Relaxed);
+    let mut strays = Strays::probe();
+    if FINE_GRAINED_TRAPS.load(Ordering::Relaxed) {
+        strays &= AT_S_EL0;
     }
+    STRAYS.store(strays, Ordering::Relaxed);
 }
 
 /// Sets the fine-grained traps of this PE, in which EL3 may have left any value. With 0, each
@@ -118,9 +121,23 @@ pub fn confines_s_el0() -> bool {
     has_pointer_keys() || !has_pointer_authentication()
 }
 
-/// Returns whether there are strays on this system.
-pub fn has_strays() -> bool {
-    STRAYS.load(Ordering::Relaxed) != 0
+/// The strays that fine-grained traps do not deny S-EL0 partitions, since these traps have no
+/// effect while TGE = 1 (Arm ARM D24, HFGRTR_EL2): with the Normal world's value of GCSCRE0_EL1, a
+/// partition would push return addresses to the Normal world's stack.
+const AT_S_EL0: u16 =
+    1 << Number::el0_control_stack as u16 | 1 << Number::el0_control_stack_pointer as u16;
+
+/// Returns whether there are strays for a context at that level.
+pub fn has_strays(level: ExceptionLevel) -> bool {
+    let found = STRAYS.load(Ordering::Relaxed);
+    found & !AT_S_EL0 != 0 || level == ExceptionLevel::SEl0 && found != 0
+}
+
+/// Returns whether this PE has statistical profiling or a trace buffer, which write to memory.
+pub fn has_records() -> bool {
+    const PROFILING: u64 = 0xf << 32;
+    const TRACE_BUFFER: u64 = 0xf << 44;
+    ID_AA64DFR0_EL1.get() & (PROFILING | TRACE_BUFFER) != 0
 }
 
 macro_rules! strays {

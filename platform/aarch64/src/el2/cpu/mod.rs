@@ -7,6 +7,7 @@
 //! [`Cpu::restore_normal_world`] puts back what was displaced. A stay in which no partition runs
 //! switches nothing.
 
+use core::arch::asm;
 use core::cell::UnsafeCell;
 
 use aarch64_cpu::registers::{CPTR_EL2, HCR_EL2, TPIDR_EL2, VTTBR_EL2};
@@ -91,6 +92,8 @@ pub struct Cpu {
     header: Header,
     /// Set while the Normal world's EL1 registers are in `normal_world`.
     el1_displaced: bool,
+    /// Set if the PE may write samples or trace by the Normal world's EL1 registers, see [`drain`].
+    records: bool,
     /// The groups of the Normal world that are in `normal_world`.
     displaced: Lazy,
     /// The groups of the loaded context that are on the PE.
@@ -117,6 +120,7 @@ impl Cpu {
     const NEW: Self = Self {
         header: Header::NEW,
         el1_displaced: false,
+        records: false,
         displaced: Lazy::empty(),
         opened: Lazy::empty(),
         lends_cpu_interface: false,
@@ -164,6 +168,9 @@ impl Cpu {
     #[inline(always)]
     pub fn load(&mut self, context: &mut GuestContext, roots: &Roots, mask_non_secure: bool) {
         if !self.el1_displaced {
+            if self.records {
+                drain();
+            }
             self.normal_world.el1.save();
             self.normal_world.priority_mask = ICC_PMR_EL1.get();
             // The Normal world may have suspended the PE with loss of power since the last stay. No
@@ -358,6 +365,11 @@ impl Cpu {
         self.opened = Lazy::empty();
     }
 
+    /// Finds out whether this PE profiles or traces into memory.
+    pub fn look_for_records(&mut self) {
+        self.records = features::has_records();
+    }
+
     /// Checks that this PE's vector registers are not longer than those of the boot PE, which sized
     /// the memory for all PEs.
     pub fn check_vector_area(&self) {
@@ -421,6 +433,22 @@ impl Cpu {
         }
         self.displaced = Lazy::empty();
     }
+}
+
+/// Waits until profiling and trace data of the Normal world are in memory. The buffers of SPE and
+/// TRBE are written through the translation of the world that owns them, so the registers of EL1
+/// may change only then (Arm ARM, PSB CSYNC and TSB CSYNC, each with a DSB).
+#[cold]
+fn drain() {
+    // SAFETY: the hints and the barrier change no state. They are PSB CSYNC and TSB CSYNC.
+    unsafe {
+        asm!(
+            "hint #17",
+            "hint #18",
+            "dsb nsh",
+            options(nostack, preserves_flags)
+        )
+    };
 }
 
 /// Notes for `context` that the memory system refused one of its stores.

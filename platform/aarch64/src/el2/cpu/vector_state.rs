@@ -7,13 +7,16 @@
 
 use core::arch::{asm, global_asm};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use aarch64_cpu::registers::{CPTR_EL2, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1};
+use spmc::ffa::SmcFrame;
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::context::FpState;
 use crate::el2::memory::carve;
 use crate::el2::registers::{ID_AA64SMFR0_EL1, SMCR_EL2, SVCR, ZCR_EL2};
+use crate::el2::smc;
 use crate::traps;
 
 // CPTR_EL2 with E2H = 1. The xEN fields enable access for EL2 and for lower Exception levels alike.
@@ -136,14 +139,51 @@ fn has_sme() -> bool {
     ID_AA64PFR1_EL1.get() >> 24 & 0xf != 0
 }
 
-/// Logs the likely cause if the boot ends here: EL3 stops the PE at the first use of SVE or SME if
-/// it does not enable them for the Secure world, and no register shows that beforehand.
-pub fn announce() {
-    if has_sve() || has_sme() {
-        log::info!(
-            "SVE or SME: if this is the last line, ENABLE_SVE_FOR_SWD or ENABLE_SME_FOR_SWD is off"
+/// Set if the Secure world may use FP, Advanced SIMD, and SVE and SME as far as the PE has them.
+static AVAILABLE: AtomicBool = AtomicBool::new(false);
+
+/// Finds out whether EL3 lets the Secure world use the vector registers. If EL3 enables SVE or SME
+/// for the Normal world only, nobody can save the Normal world's registers, so partitions have no
+/// FP then. CPTR_EL3 decides about that; EL2 can only ask (SMCCC_ARCH_FEATURE_AVAILABILITY, DEN0028
+/// 1.6). An EL3 that does not know the question may stop the PE at the first use of a vector
+/// register, so the likely cause is logged before.
+pub fn probe() {
+    let sve = if has_sve() { CPTR_EL3_EZ } else { 0 };
+    let sme = if has_sme() { CPTR_EL3_ESM } else { 0 };
+    let wanted = sve | sme;
+    let mut call = SmcFrame::new([FEATURE_AVAILABILITY, CPTR_EL3]);
+    if wanted != 0 {
+        smc::smc(&mut call);
+    }
+    let available = match call.x {
+        _ if wanted == 0 => true,
+        [0, enabled, ..] => enabled & wanted == wanted,
+        _ => {
+            log::info!(
+                "SVE or SME: if this is the last line, ENABLE_SVE_FOR_SWD or ENABLE_SME_FOR_SWD is off"
+            );
+            true
+        }
+    };
+    if !available {
+        log::error!(
+            "EL3 keeps SVE or SME from the Secure world (ENABLE_SVE_FOR_SWD, ENABLE_SME_FOR_SWD): partitions have no FP"
         );
     }
+    AVAILABLE.store(available, Ordering::Relaxed);
+}
+
+/// SMCCC_ARCH_FEATURE_AVAILABILITY, and what selects CPTR_EL3 in it: the fields of its encoding.
+const FEATURE_AVAILABILITY: u64 = 0xc000_0003;
+const CPTR_EL3: u64 = 0x1e_1140;
+
+/// CPTR_EL3.EZ and ESM: SVE and SME are enabled.
+const CPTR_EL3_EZ: u64 = 1 << 8;
+const CPTR_EL3_ESM: u64 = 1 << 12;
+
+/// Returns whether partitions have FP and Advanced SIMD.
+pub fn is_available() -> bool {
+    AVAILABLE.load(Ordering::Relaxed)
 }
 
 fn synchronize() {
@@ -202,6 +242,9 @@ pub fn save_fp(fp: &mut FpState) {
 /// mode.
 pub fn register_file_bytes() -> usize {
     let mut length = size_of::<u128>();
+    if !is_available() {
+        return 32 * length;
+    }
     open_all();
     if has_sve() {
         let limit = ZCR_EL2.get();

@@ -22,7 +22,7 @@ const DISTRIBUTOR_SIZE: u64 = 0x1_0000;
 const TYPER: u64 = 8;
 
 /// Offset of the second frame, SGI_base, which has the registers of private interrupts.
-const SGI_FRAME: u64 = 0x1_0000;
+pub const SGI_FRAME: u64 = 0x1_0000;
 
 /// The address of the distributor.
 static DISTRIBUTOR: AtomicU64 = AtomicU64::new(0);

@@ -128,7 +128,7 @@ impl Interrupt {
         if !self.is_implemented() {
             return false;
         }
-        self.write_bit(ICENABLER);
+        self.enable(false);
         self.deactivate();
         // The GIC ignores this for a level-sensitive interrupt whose signal is asserted.
         self.write_bit(ICPENDR);
@@ -179,9 +179,33 @@ impl Interrupt {
         unsafe { ((block + 8 * number) as *const u64).read_volatile() == affinity }
     }
 
-    /// Enables or disables the interrupt.
+    /// Enables or disables the interrupt. Once it is disabled, no PE is interrupted by it any more.
     pub fn enable(&self, enable: bool) {
-        self.write_bit(if enable { ISENABLER } else { ICENABLER });
+        if enable {
+            self.write_bit(ISENABLER);
+        } else {
+            self.write_bit(ICENABLER);
+            self.wait();
+        }
+    }
+
+    /// Waits until the GIC has carried out the last write of ICENABLER (GICv3 12, GICD_CTLR.RWP and
+    /// GICR_CTLR.RWP). To change the group, priority or trigger earlier is UNPREDICTABLE. The bound
+    /// is for a GIC that never says so.
+    fn wait(&self) {
+        const PATIENCE: u32 = 1_000_000;
+        let (control, pending) = match self.kind {
+            // In the frame before this one, which is mapped, too.
+            Kind::Private => (self.frame - frames::SGI_FRAME, 1 << 3),
+            Kind::Shared | Kind::ExtendedShared => (self.frame, 1 << 31),
+        };
+        for _ in 0..PATIENCE {
+            // SAFETY: GICR_CTLR or GICD_CTLR, in a frame that stage 1 maps as Device memory; a read
+            // has no side effect.
+            if unsafe { (control as *const u32).read_volatile() } & pending == 0 {
+                break;
+            }
+        }
     }
 
     /// Makes the interrupt inactive.

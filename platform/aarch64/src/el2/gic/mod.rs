@@ -208,8 +208,13 @@ fn take() -> Option<u32> {
 
 /// Deactivates an acknowledged interrupt, by GICD_ICACTIVER or GICR_ICACTIVER0: QEMU ignores writes
 /// of ICC_DIR_EL1 at S-EL2.
+///
+/// The handler has cleared the interrupt by a store to the device before. Stores to different
+/// peripherals are not ordered (Arm ARM B2, Device memory), and if the device's came second, the
+/// interrupt would be pending again.
 #[inline(always)]
 pub fn deactivate(interrupt: u32) {
+    barrier::dsb(barrier::SY);
     match Interrupt::shared(interrupt) {
         Some(interrupt) => interrupt.deactivate(),
         None => deactivate_other(interrupt),

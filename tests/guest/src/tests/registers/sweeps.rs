@@ -6,7 +6,7 @@ use core::arch::asm;
 
 use crate::ffa::{SP1, SP2, SP3};
 use crate::nwd::{Nwd, Test, ask};
-use crate::rt::check::{Check, equal, holds};
+use crate::rt::check::{Check, Failure, equal, holds};
 use crate::sp::{Command, Sp};
 use crate::support::system_register::Register;
 use crate::system_registers::Treatment;
@@ -29,10 +29,16 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// The test for the layout with partitions at S-EL0.
-pub const EL0_TESTS: &[Test] = &[test!(
-    el0_has_its_own_key,
-    "PACGA at S-EL0 uses a key of the partition, whoever was there before"
-)];
+pub const EL0_TESTS: &[Test] = &[
+    test!(
+        el0_has_its_own_key,
+        "PACGA at S-EL0 uses a key of the partition, whoever was there before"
+    ),
+    test!(
+        el0_has_no_control_stack,
+        "A partition at S-EL0 calls functions while the Normal world has a control stack for EL0"
+    ),
+];
 
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[helper!(generic_code), helper!(generic_codes)];
@@ -144,6 +150,44 @@ fn generic_codes(sp: &Sp, [key, ..]: [u64; 4]) -> Check<[u64; 4]> {
     let [other, ..] = sp.ask(SP3, command!(generic_code), [0; 4])?;
     equal(pacga(), own)?;
     Ok([own, other, 0, 0])
+}
+
+// req: GEN-20
+fn el0_has_no_control_stack(_: &Nwd) -> Check {
+    let features: u64;
+    // SAFETY: reads an identification register.
+    unsafe { asm!("mrs {}, id_aa64pfr1_el1", out(reg) features, options(nomem, nostack)) };
+    if features >> 44 & 0xf == 0 {
+        return Err(Failure::Skip("needs FEAT_GCS"));
+    }
+    let read = || {
+        let [control, pointer];
+        // SAFETY: reads GCSCRE0_EL1 and GCSPR_EL0.
+        unsafe {
+            asm!("mrs {}, s3_0_c2_c5_2", "mrs {}, s3_3_c2_c5_1", out(reg) control, out(reg) pointer,
+                options(nostack));
+        }
+        [control, pointer]
+    };
+    let write = |[control, pointer]: [u64; 2]| {
+        // SAFETY: nothing of this image runs at EL0.
+        unsafe {
+            asm!("msr s3_0_c2_c5_2, {}", "msr s3_3_c2_c5_1, {}", "isb", in(reg) control, in(reg) pointer,
+                options(nostack));
+        }
+    };
+    let before = read();
+    // PCRSEL: calls push return addresses there, where nothing is mapped.
+    write([1, 0x5a5a_5000]);
+    let own = read();
+    let answer = ask(SP3, command!(generic_code), [0; 4]);
+    let after = read();
+    write(before);
+    answer?;
+    for (after, own) in after.into_iter().zip(own) {
+        equal(after, own)?;
+    }
+    Ok(())
 }
 
 // req: GEN-20
