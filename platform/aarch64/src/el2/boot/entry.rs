@@ -40,20 +40,14 @@ _start:
     mov     x21, x4
     mov     x23, x1
 
-    // Earlier boot stages ran with caches on. Clean and invalidate all lines of the image's
-    // writable memory: a later write-back of such a line would overwrite what this code stores with
+    // Earlier boot stages ran with caches on. A later write-back of one of their lines would
+    // overwrite what this code stores with caches off. The header of the SPMC manifest is read with
     // caches off.
-    adrp    x0, __data_start
-    adrp    x1, __tables_start
-    mrs     x2, ctr_el0
-    ubfx    x2, x2, #16, #4
-    mov     x3, #4
-    lsl     x2, x3, x2
-1:  dc      civac, x0
-    add     x0, x0, x2
-    cmp     x0, x1
-    b.lo    1b
+    bl      clean_writable
+    cbz     x20, 1f
+    dc      civac, x20
     dsb     sy
+1:
 
     // Relocate. The linker script checks that there are relative relocations only. They are packed
     // as RELR: an even word is the address of a word to relocate; an odd word is a bitmap of the 63
@@ -105,6 +99,8 @@ _start:
     add     sp, x9, :lo12:__boot_stack_end
     mov     x0, x20
     bl      {prepare}
+    // A line that was fetched by speculation since the first time holds old data.
+    bl      clean_writable
     bl      stage1_enable
     ldr     x9, ={boot_stack_end}
     mov     sp, x9
@@ -119,6 +115,34 @@ _start:
     mov     x1, x22
     bl      {settle}
     brk     #0
+
+// Cleans and invalidates, to the point of coherency, all lines of what the code stores to while the
+// MMU is off: data, constants that are relocated, the boot stack, and memory to carve, from which
+// come the tables of EL2. Accesses with the MMU off go around the caches, so they and later
+// cacheable accesses to the same memory have mismatched attributes: software must do this before
+// and after (Arm ARM B2, mismatched memory attributes; D7, caches while the MMU is off). Clobbers
+// x0 to x3.
+.macro clean_lines from, to
+    adrp    x0, \from
+    adrp    x1, \to
+    // Both are at page boundaries.
+15: .rept 8
+    dc      civac, x0
+    add     x0, x0, x2
+    .endr
+    cmp     x0, x1
+    b.lo    15b
+.endm
+clean_writable:
+    mrs     x2, ctr_el0
+    ubfx    x2, x2, #16, #4
+    mov     x3, #4
+    lsl     x2, x3, x2
+    dsb     sy
+    clean_lines __data_start, __tables_start
+    clean_lines __carve_start, __boot_stack_end
+    dsb     sy
+    ret
 
 // The linker script asserts that this number is the one that it was given.
 .global spmc_pes
@@ -234,7 +258,8 @@ too_many_pes:
     movk    w0, #0x8400, lsl #16
     b       8b
 
-.section .rodata.link_address, "a"
+// The word is relocated itself, so it is not among the constants of .rodata.
+.section .data.rel.ro.link_address, "aw"
 .balign 8
 link_address:
     .quad   _start
