@@ -9,6 +9,8 @@
 #[cfg(target_os = "none")]
 mod el2;
 #[cfg(any(target_os = "none", test))]
+mod errata;
+#[cfg(any(target_os = "none", test))]
 mod id_registers;
 #[cfg(any(target_os = "none", test))]
 mod redistributor;

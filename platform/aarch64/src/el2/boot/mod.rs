@@ -232,7 +232,7 @@ fn init_pe(has_gic: bool) {
     CNTVOFF_EL2.set(0);
     ICH_HCR_EL2.set(traps::ICH_HCR);
     Cpu::current().check_vector_area();
-    Cpu::current().look_for_records();
+    Cpu::current().look_at_pe();
     features::init_pe();
     stage2::init_pe();
     if has_gic {

@@ -72,6 +72,13 @@ arrive_at_el0:
     .balign 0x80
 // x1 = kind of exception. On the stack are the partition's x0 and x1, then the frame.
 leave_el0:
+    // Before the indirect branch below, see `clear_branch_history`.
+    ldr     x0, [sp, #16 + 144]
+    cbz     x0, 2f
+1:  b       . + 4
+    subs    x0, x0, #1
+    b.ne    1b
+2:  hint    #22
     ldr     x0, [sp, #16 + 112]
     msr     ttbr0_el2, x0
     ldr     x0, [sp, #16 + 120]
@@ -100,13 +107,15 @@ leave_el0:
     .balign 0x80
 
 .section .text.switch, "ax"
-// u64 enter_el0(context, ttbr0): like enter_guest. At the end of the same frame it stores the
-// SPMC's TTBR0_EL2, HCR_EL2 and VBAR_EL2, and the address at which the exit goes on.
+// u64 enter_el0(context, ttbr0, branches): like enter_guest. At the end of the same frame it stores
+// the SPMC's TTBR0_EL2, HCR_EL2 and VBAR_EL2, the address at which the exit goes on, and
+// `branches`.
 .global enter_el0
 enter_el0:
 "#,
     begin_frame!(),
     r#"
+    str     x2, [sp, #144]
     mrs     x2, ttbr0_el2
     mrs     x3, hcr_el2
     stp     x2, x3, [sp, #112]
@@ -141,18 +150,19 @@ enter_el0:
 );
 
 unsafe extern "C" {
-    fn enter_el0(context: &mut GuestContext, translation_base: u64) -> u64;
+    fn enter_el0(context: &mut GuestContext, translation_base: u64, branches: u64) -> u64;
 }
 
-/// Enters an S-EL0 partition. Returns the [`kind`] of exception that ended its run.
+/// Enters an S-EL0 partition. Returns the [`kind`] of exception that ended its run, after that many
+/// `branches` that clear the branch history.
 ///
 /// # Safety
 ///
 /// `translation_base` is that of the partition to which `context` belongs. EL2 runs on a stack that
 /// is mapped at private addresses.
-pub unsafe fn enter(context: &mut GuestContext, translation_base: u64) -> u64 {
+pub unsafe fn enter(context: &mut GuestContext, translation_base: u64, branches: u64) -> u64 {
     // SAFETY: contract above; `enter_el0` follows the procedure call standard.
-    unsafe { enter_el0(context, translation_base) }
+    unsafe { enter_el0(context, translation_base, branches) }
 }
 
 /// Invalidates translations of the partition with this `asid` on all PEs, after making updates of

@@ -12,7 +12,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
-use aarch64_cpu::registers::{ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1};
+use aarch64_cpu::registers::{ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, MIDR_EL1};
 use spmc::manifest::config::ExceptionLevel;
 use tock_registers::interfaces::{Readable, Writeable};
 
@@ -23,6 +23,7 @@ use crate::el2::registers::{
     HFGWTR2_EL2, PIR_EL12, PIRE0_EL12, PMCR_EL0, POR_EL0, POR_EL12, SMPRI_EL1, TCR2_EL12,
     TPIDR2_EL0,
 };
+use crate::errata::Identity;
 use crate::id_registers;
 
 static FINE_GRAINED_TRAPS: AtomicBool = AtomicBool::new(false);
@@ -131,6 +132,16 @@ const AT_S_EL0: u16 =
 pub fn has_strays(level: ExceptionLevel) -> bool {
     let found = STRAYS.load(Ordering::Relaxed);
     found & !AT_S_EL0 != 0 || level == ExceptionLevel::SEl0 && found != 0
+}
+
+/// Returns what this PE says that it is.
+pub fn identity() -> Identity {
+    Identity {
+        midr: MIDR_EL1.get(),
+        pfr0: id_registers::read(id_registers::ID_AA64PFR0_EL1),
+        mmfr1: ID_AA64MMFR1_EL1.get(),
+        isar2: id_registers::read(id_registers::ID_AA64ISAR2_EL1),
+    }
 }
 
 /// Returns whether this PE has statistical profiling or a trace buffer, which write to memory.

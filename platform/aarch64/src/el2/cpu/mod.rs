@@ -34,6 +34,7 @@ use super::gic::{self, timer};
 use super::memory::window::Window;
 use super::memory::{bulk, stage2};
 use super::registers::{ICC_PMR_EL1, ISR_EL1, VDISR_EL2, VSTCR_EL2, VSTTBR_EL2};
+use crate::errata::{self, BranchHistory};
 use crate::traps;
 
 /// Flag beside the interrupt priority mask, in a bit that the register does not have: the next
@@ -92,6 +93,9 @@ pub struct Cpu {
     header: Header,
     /// Set while the Normal world's EL1 registers are in `normal_world`.
     el1_displaced: bool,
+    /// The branches that clear the branch history, or [`BY_INSTRUCTION`], or 0 if nothing needs to
+    /// be cleared.
+    branch_history: u8,
     /// Set if the PE may write samples or trace by the Normal world's EL1 registers, see [`drain`].
     records: bool,
     /// The groups of the Normal world that are in `normal_world`.
@@ -120,6 +124,7 @@ impl Cpu {
     const NEW: Self = Self {
         header: Header::NEW,
         el1_displaced: false,
+        branch_history: 0,
         records: false,
         displaced: Lazy::empty(),
         opened: Lazy::empty(),
@@ -293,6 +298,9 @@ impl Cpu {
                     self.enter_special(context)
                 }
             };
+            if self.branch_history != 0 {
+                clear_branch_history(self.branch_history);
+            }
             if let Some(exit) = exit::decode(self, context, kind) {
                 return exit;
             }
@@ -314,9 +322,14 @@ impl Cpu {
             }
             return vectors::kind::SERROR;
         }
+        let branches = match self.branch_history {
+            // The way from S-EL0 executes it anyhow.
+            BY_INSTRUCTION => 0,
+            branches => branches.into(),
+        };
         // SAFETY: without a late error, only a context of S-EL0 gets here; the rest is the contract
         // above.
-        unsafe { el0::enter(context, self.translation_base) }
+        unsafe { el0::enter(context, self.translation_base, branches) }
     }
 
     /// Loads a group of registers of the loaded `context` on its first use, and displaces the
@@ -365,9 +378,15 @@ impl Cpu {
         self.opened = Lazy::empty();
     }
 
-    /// Finds out whether this PE profiles or traces into memory.
-    pub fn look_for_records(&mut self) {
+    /// Finds out what this PE needs when a partition is entered and when it stops: whether the PE
+    /// profiles or traces into memory, and what clears its branch history.
+    pub fn look_at_pe(&mut self) {
         self.records = features::has_records();
+        self.branch_history = match errata::branch_history(&features::identity()) {
+            BranchHistory::Confined => 0,
+            BranchHistory::Instruction => BY_INSTRUCTION,
+            BranchHistory::Branches(number) => number,
+        };
     }
 
     /// Checks that this PE's vector registers are not longer than those of the boot PE, which sized
@@ -432,6 +451,35 @@ impl Cpu {
             gic::raise_schedule_receiver();
         }
         self.displaced = Lazy::empty();
+    }
+}
+
+/// The value of [`Cpu::branch_history`] for CLRBHB.
+const BY_INSTRUCTION: u8 = u8::MAX;
+
+/// Keeps the branches that a partition took from steering indirect branches of EL2 (Arm,
+/// "Spectre-BHB"). No indirect branch of EL2 comes before this, except one on the way from S-EL0,
+/// which does the same before.
+#[cold]
+#[inline(never)]
+fn clear_branch_history(branches: u8) {
+    if branches == BY_INSTRUCTION {
+        // SAFETY: CLRBHB changes no state that programs see.
+        unsafe { asm!("hint #22", "isb", options(nostack, preserves_flags)) };
+        return;
+    }
+    // SAFETY: the branches go to the instructions that follow them; the barriers keep what comes
+    // behind them from being executed by speculation.
+    unsafe {
+        asm!(
+            "2: b . + 4",
+            "subs {0}, {0}, #1",
+            "b.ne 2b",
+            "dsb nsh",
+            "isb",
+            inout(reg) u64::from(branches) => _,
+            options(nostack)
+        );
     }
 }
 

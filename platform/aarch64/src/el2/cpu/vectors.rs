@@ -28,12 +28,12 @@ pub mod kind {
 }
 
 /// Assembly: makes the frame below which a partition runs. The frame holds the context's address
-/// (x0) at its lowest address, then the callee-saved registers, then 32 bytes that `enter_el0`
+/// (x0) at its lowest address, then the callee-saved registers, then 48 bytes that `enter_el0`
 /// uses.
 macro_rules! begin_frame {
     () => {
         r#"
-    sub     sp, sp, #144
+    sub     sp, sp, #160
     str     x0, [sp]
     stp     x19, x20, [sp, #16]
     stp     x21, x22, [sp, #32]
@@ -174,7 +174,7 @@ exit_guest:
     ldp     x25, x26, [sp, #64]
     ldp     x27, x28, [sp, #80]
     ldp     x29, x30, [sp, #96]
-    add     sp, sp, #144
+    add     sp, sp, #160
     ret
 
 // The stack may be the cause, so the report uses another one.

@@ -1,0 +1,91 @@
+//! Vulnerabilities of CPUs for which EL2 has to do something at run time, by identification
+//! registers. The functions are pure, so that a host can test them.
+
+/// The way in which EL2 clears the branch history after an exception from a partition, so that the
+/// partition does not steer EL2's indirect branches (Spectre-BHB, CVE-2022-23960).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BranchHistory {
+    /// Nothing needs to be cleared.
+    Confined,
+    /// The instruction CLRBHB.
+    Instruction,
+    /// That many taken branches.
+    Branches(u8),
+}
+
+/// Identification registers of a PE.
+#[derive(Clone, Copy)]
+pub struct Identity {
+    /// MIDR_EL1.
+    pub midr: u64,
+    /// ID_AA64PFR0_EL1.
+    pub pfr0: u64,
+    /// ID_AA64MMFR1_EL1.
+    pub mmfr1: u64,
+    /// ID_AA64ISAR2_EL1.
+    pub isar2: u64,
+}
+
+/// Arm's CPUs, by the part number in MIDR_EL1, that need a loop, with its number of branches (Arm,
+/// "Spectre-BHB", 2022 and 2025). CPUs without S-EL2 are left out.
+const LOOPS: &[(u64, u8)] = &[
+    (0xd40, 32),  // Neoverse V1
+    (0xd47, 32),  // Cortex-A710
+    (0xd48, 32),  // Cortex-X2
+    (0xd49, 32),  // Neoverse N2
+    (0xd4d, 38),  // Cortex-A715
+    (0xd4e, 132), // Cortex-X3
+    (0xd4f, 132), // Neoverse V2
+    (0xd81, 38),  // Cortex-A720
+];
+
+/// Returns what clears the branch history of a PE.
+pub fn branch_history(identity: &Identity) -> BranchHistory {
+    const ARM: u64 = 0x41;
+    let field = |register: u64, low: u32| register >> low & 0xf;
+    // FEAT_CSV2_3 and FEAT_ECBHB confine the history (Arm ARM D24, CSV2 and ECBHB).
+    if field(identity.pfr0, 56) >= 3 || field(identity.mmfr1, 60) >= 1 {
+        return BranchHistory::Confined;
+    }
+    // FEAT_CLRBHB.
+    if field(identity.isar2, 28) >= 1 {
+        return BranchHistory::Instruction;
+    }
+    let part = identity.midr >> 4 & 0xfff;
+    match LOOPS.iter().find(|(with_loop, _)| *with_loop == part) {
+        Some((_, branches)) if identity.midr >> 24 & 0xff == ARM => {
+            BranchHistory::Branches(*branches)
+        }
+        _ => BranchHistory::Confined,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEOVERSE_N2: Identity = Identity {
+        midr: 0x410f_d493,
+        pfr0: 0x1201_1111_2011_1112,
+        mmfr1: 0x0000_0001_1021_2122,
+        isar2: 0,
+    };
+
+    #[test]
+    fn the_cpu_decides_how_the_branch_history_is_cleared() {
+        use BranchHistory::{Branches, Confined, Instruction};
+        let of = |change: fn(&mut Identity)| {
+            let mut identity = NEOVERSE_N2;
+            change(&mut identity);
+            branch_history(&identity)
+        };
+        assert_eq!(of(|_| ()), Branches(32));
+        assert_eq!(of(|cpu| cpu.midr = 0x411f_d4f1), Branches(132));
+        // Neoverse N1, and another implementer's CPU with the same part number.
+        assert_eq!(of(|cpu| cpu.midr = 0x413f_d0c1), Confined);
+        assert_eq!(of(|cpu| cpu.midr = 0x510f_d493), Confined);
+        assert_eq!(of(|cpu| cpu.isar2 |= 1 << 28), Instruction);
+        assert_eq!(of(|cpu| cpu.mmfr1 |= 1 << 60), Confined);
+        assert_eq!(of(|cpu| cpu.pfr0 |= 3 << 56), Confined);
+    }
+}
