@@ -25,10 +25,8 @@ mod sbsa {
 
 /// A board.
 pub struct Board {
-    /// The name of the folder below `platform/`, and of the package in it.
+    /// The name of the folder below `platform/`.
     pub name: &'static str,
-    /// The program of that package.
-    pub spmc: &'static str,
     /// The folder of the repository's layouts for the board, from the root.
     layouts: &'static str,
     /// Arguments for TF-A's make that come after those of all boards, and may override them.
@@ -47,7 +45,6 @@ pub struct Board {
 /// QEMU's virt machine.
 pub static QEMU_VIRT: Board = Board {
     name: "qemu-virt",
-    spmc: "spmc",
     layouts: "manifests",
     firmware: &[],
     firmware_platform: "qemu",
@@ -69,7 +66,6 @@ pub static QEMU_VIRT: Board = Board {
 /// only if it does not keep the registers of features that this CPU lacks.
 pub static QEMU_SBSA: Board = Board {
     name: "qemu-sbsa",
-    spmc: "spmc-qemu-sbsa",
     layouts: "platform/qemu-sbsa/manifests",
     firmware: &[
         "PLAT=qemu_sbsa",
@@ -128,7 +124,7 @@ impl Board {
         root().join("platform").join(self.name).join("board.dtsi")
     }
 
-    /// Returns the folder for what is built for the board.
+    /// Returns the folder for what is built for the board alone.
     pub fn products(&self) -> PathBuf {
         if self.is_default() {
             target()

@@ -16,6 +16,10 @@ use crate::workspace::{root, target};
 /// The bare-metal target.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
 
+/// The package with the SPMC's program, and the program, which is the same for all boards.
+const SPMC_PACKAGE: &str = "platform-aarch64";
+const SPMC: &str = "spmc";
+
 /// The profiles of the SPMC and of the guests. Their product folders have the same names.
 const SPMC_PROFILE: &str = "release";
 const GUEST_PROFILE: &str = "guest";
@@ -28,14 +32,14 @@ pub struct Spmc {
     pub executable: Executable,
 }
 
-/// Builds what runs on the target: the SPMC of a board, and the guests that the layout needs, or
-/// all layouts of the board.
+/// Builds what runs on the target: the SPMC, which is the same for all boards, and the guests that
+/// the layout needs, or all layouts of the board.
 pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
     let guests = guests(board, layout)?;
     step(
         &format!("building the SPMC and the guests for {}", board.name),
         || {
-            run(&mut spmc_command(board.name, &target()))?;
+            run(&mut spmc_command(&target()))?;
             let mut command = build_command("guest", GUEST_PROFILE, &target());
             for name in &guests {
                 command.args(["--bin", name]);
@@ -52,21 +56,21 @@ pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
         fs::write(board.guests().join(format!("{name}.bin")), executable.image)?;
     }
 
-    spmc(&artefact(board.spmc, SPMC_PROFILE), &board.products())
+    spmc(&artefact(SPMC, SPMC_PROFILE), &target())
 }
 
 /// Builds an SPMC whose capacities the environment selects, in a folder of its own.
-pub fn build_sized(board: &Board, environment: &[(String, String)]) -> Result<Spmc> {
+pub fn build_sized(environment: &[(String, String)]) -> Result<Spmc> {
     let name: Vec<_> = environment
         .iter()
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
-    let folder = board.products().join("sized").join(name.join(","));
+    let folder = target().join("sized").join(name.join(","));
     step(
-        &format!("building the SPMC for {}, {}", board.name, name.join(" ")),
-        || run(spmc_command(board.name, &folder).envs(environment.iter().cloned())),
+        &format!("building the SPMC with {}", name.join(" ")),
+        || run(spmc_command(&folder).envs(environment.iter().cloned())),
     )?;
-    let elf = folder.join(TARGET).join(SPMC_PROFILE).join(board.spmc);
+    let elf = folder.join(TARGET).join(SPMC_PROFILE).join(SPMC);
     spmc(&elf, &folder)
 }
 
@@ -113,16 +117,11 @@ fn guests(board: &Board, layout: Option<&str>) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Links the images of boards that cannot be run here.
-pub fn build_other_boards() -> Result<()> {
-    run(&mut spmc_command("fvp-base", &target()))
-}
-
 /// Checks the code that depends on the number of PEs, with the largest possible number.
 pub fn check_most_pes() -> Result<()> {
     run(cargo_command_in(&target().join("sized/check"), "check")
         .env("SPMC_PES", "64")
-        .args(["--quiet", "--target", TARGET, "--package", "qemu-virt"]))
+        .args(["--quiet", "--target", TARGET, "--package", SPMC_PACKAGE]))
 }
 
 /// Returns the target triple of this machine. With an explicit target, flags for programs do not
@@ -150,8 +149,8 @@ fn cargo_command_in(target: &Path, subcommand: &str) -> Command {
     command
 }
 
-fn spmc_command(package: &str, target: &Path) -> Command {
-    let mut command = build_command(package, SPMC_PROFILE, target);
+fn spmc_command(target: &Path) -> Command {
+    let mut command = build_command(SPMC_PACKAGE, SPMC_PROFILE, target);
     command.arg("--bins");
     command
 }

@@ -100,7 +100,7 @@ pub fn assemble_with(
     let spmc = match layout.scenario.build.as_slice() {
         [] => &components.spmc.bin,
         environment => {
-            sized = build::build_sized(board, environment)?;
+            sized = build::build_sized(environment)?;
             &sized.bin
         }
     };

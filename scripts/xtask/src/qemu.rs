@@ -214,7 +214,7 @@ pub fn run(options: &ImageOptions, mut machine: Machine) -> Result<ExitCode> {
     if machine.gdb {
         eprintln!(
             "QEMU waits for a debugger:\n  gdb-multiarch {} -ex 'target remote :1234'",
-            machine.board.products().join("spmc.elf").display()
+            target().join("spmc.elf").display()
         );
     }
     let boot = step(&format!("booting on QEMU, {} PEs", machine.smp), || {

@@ -1,4 +1,4 @@
-//! The SPMC for QEMU's SBSA reference machine. Device trees describe the board.
+//! The SPMC image, one for all boards: a device tree tells it on which one it runs.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 

@@ -4,7 +4,7 @@
 #[allow(dead_code, reason = "the linker needs only two limits")]
 #[path = "../../spmc/src/limits.rs"]
 mod limits;
-#[path = "../aarch64/src/sizes.rs"]
+#[path = "src/sizes.rs"]
 mod sizes;
 
 fn main() {
