@@ -105,6 +105,12 @@ impl<A: Address> PageRange<A> {
         (end <= ADDRESS_LIMIT).then_some(Self { base, pages })
     }
 
+    /// Makes a range again from the parts of one: what [`Self::new`] checks is true of them.
+    #[inline]
+    pub(crate) const fn again(base: A, pages: u64) -> Self {
+        Self { base, pages }
+    }
+
     /// Makes a range from a size in bytes; `None` as for [`Self::new`], and if `size` is not a
     /// multiple of a page.
     pub fn from_bytes(base: A, size: u64) -> Option<Self> {

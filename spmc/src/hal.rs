@@ -10,8 +10,8 @@ use core::sync::atomic::AtomicU64;
 
 use crate::addr::{Ipa, Pa, PageRange, World};
 use crate::ffa::SmcFrame;
+use crate::geometry::Geometry;
 use crate::manifest::config::{DeviceInterrupt, ExceptionLevel};
-use crate::mm;
 
 /// One translation table: 512 descriptors in one page. The descriptors are atomic because the table
 /// walker of another PE may read while this PE writes.
@@ -37,8 +37,8 @@ pub struct AccessFault;
 /// that no other partition has. The number is never 0, and below 256.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Regime {
-    /// Stage 2 of an S-EL1 partition. A root consists of one table, or of as many consecutive
-    /// tables as [`Hal::IPA_BITS`] requires, and is aligned to its whole size.
+    /// Stage 2 of an S-EL1 partition. A root consists of as many consecutive tables as
+    /// [`Hal::geometry`] says, and is aligned to its whole size.
     Stage2 {
         /// VMID.
         vmid: u16,
@@ -316,10 +316,6 @@ pub trait Hal: Sync + Sized {
     /// Saved execution state of a vCPU.
     type Context: Context;
 
-    /// The width of the IPA space that stage 2 translates, 39 to 43 bits. No partition can own or
-    /// borrow memory above it. A root has one table for each 512 GiB.
-    const IPA_BITS: u32 = mm::TABLE_BITS;
-
     /// Prepares a context for its first entry at `pc`. S-EL1 starts at EL1h with interrupts masked,
     /// the MMU off, all general-purpose and system registers at their reset values, and VMPIDR =
     /// `vcpu_index`. S-EL0 starts at EL0t with the MMU on, and with SP and all other registers 0.
@@ -417,6 +413,13 @@ pub trait Hal: Sync + Sized {
         true
     }
 
+    /// Sets the geometry of all tables under [`Roots`]: stage 2 has this one, and stage 1 of S-EL0
+    /// partitions has [`Geometry::stage1`]. Called at boot, before there is any such table.
+    fn set_geometry(&self, geometry: Geometry);
+
+    /// Returns the geometry that was set.
+    fn geometry(&self) -> Geometry;
+
     /// Returns all translation tables that the engine hands out. Every byte is zero at boot.
     fn tables(&self) -> &[Table];
 
@@ -428,8 +431,8 @@ pub trait Hal: Sync + Sized {
     /// changed.
     fn add_tables(&self, range: PageRange<Pa>) -> Result<(), TableMemoryError>;
 
-    /// Returns the last entry that each root table of the EL2&0 regime must have. EL2 needs the
-    /// entry to reach its own memory when an S-EL0 partition stops.
+    /// Returns the last entry that the first table of level 1 must have in each map of the EL2&0
+    /// regime. EL2 needs the entry to reach its own memory when an S-EL0 partition stops.
     fn el2_entry(&self) -> u64;
 
     /// Makes table updates visible to translation walks (DSB) and invalidates stale translations on

@@ -24,6 +24,7 @@ pub mod boot;
 pub mod dispatch;
 pub mod error;
 pub mod ffa;
+pub mod geometry;
 pub mod hal;
 pub mod id;
 pub mod interrupt;

@@ -30,9 +30,9 @@ const HEAP: u64 = 112 * PAGE;
 /// stage 1, for the vector registers of the boot PE, and for those vector registers of other PEs
 /// that do not fit in the boot stack. `tables` is the number of pages for stage 2.
 pub const fn carve_size(pes: u64, tables: u64) -> u64 {
-    // Eight tables serve what every board has. Each further table maps 2 MiB: of redistributors, of
+    // Nine tables serve what every board has. Each further table maps 2 MiB: of redistributors, of
     // which a PE has 256 KiB at most, or of the image, which grows with the tables and the PEs.
-    let stage1 = 8 + (pes - 1) / 8 + (tables + 16 * pes) / 512;
+    let stage1 = 9 + (pes - 1) / 8 + (tables + 16 * pes) / 512;
     let others = ((pes - 1) * VECTOR_REGISTERS).saturating_sub(BOOT_STACK_SIZE);
     stage1 * PAGE + VECTOR_REGISTERS + others + HEAP
 }

@@ -51,9 +51,10 @@ impl<H: Hal> Spmc<H> {
         if let Some(level) = manifest.log_level {
             log::set_max_level(level_filter(level));
         }
+        hal.set_geometry(manifest.geometry);
         add_table_memory(&hal, &manifest);
         let mut supply = PagePool::all(&hal);
-        let quotas = Quotas::of::<H>(supply.available());
+        let quotas = Quotas::of(manifest.geometry, supply.available());
         let pool = supply.carve(quotas.normal_world);
         let promised = quotas.partition.saturating_mul(manifest.partitions.len());
         let rest = supply.available().saturating_sub(promised);

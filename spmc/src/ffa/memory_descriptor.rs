@@ -11,7 +11,7 @@ use core::slice;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{Handle, Version};
-use crate::addr::{Ipa, PageRange};
+use crate::addr::{ADDRESS_LIMIT, Ipa, PageRange};
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
 use crate::invariant::Invariant;
@@ -117,6 +117,9 @@ struct RawConstituent {
     pages: u32,
     reserved: u32,
 }
+
+/// The most pages that one constituent may have: 1 TiB. Number and address fit into a word.
+pub const MAX_PAGES: u64 = 1 << 28;
 
 /// Bytes of a composite header.
 const COMPOSITE_HEADER: usize = size_of::<CompositeHeader>();
@@ -355,10 +358,10 @@ pub struct Composite {
 }
 
 /// Returns the constituents in `bytes` in order, and ignores bytes behind the last whole one.
-/// `INVALID_PARAMETERS` stands in place of one that is empty, not page aligned, beyond addresses of
-/// `ipa_bits` bits, or has a reserved field that is not zero.
+/// `INVALID_PARAMETERS` stands in place of one that is empty, longer than [`MAX_PAGES`], not page
+/// aligned, beyond addresses of 48 bits, or has a reserved field that is not zero.
 #[inline]
-pub fn constituents(bytes: &[u8], ipa_bits: u32) -> Constituents<'_> {
+pub fn constituents(bytes: &[u8]) -> Constituents<'_> {
     let whole = bytes.len() & !CONSTITUENT.wrapping_sub(1);
     // Constituents are aligned as the buffer is, or to 8 bytes if a sender of 1.0 aligns no better,
     // which is enough.
@@ -367,29 +370,24 @@ pub fn constituents(bytes: &[u8], ipa_bits: u32) -> Constituents<'_> {
             .get(..whole)
             .and_then(|bytes| <[RawConstituent]>::ref_from_bytes(bytes).ok()),
     );
-    Constituents {
-        raw: raw.iter(),
-        limit: 1_u64.wrapping_shl(ipa_bits),
-    }
+    Constituents(raw.iter())
 }
 
 /// See [`constituents`].
-pub struct Constituents<'b> {
-    raw: slice::Iter<'b, RawConstituent>,
-    limit: u64,
-}
+pub struct Constituents<'b>(slice::Iter<'b, RawConstituent>);
 
 impl Iterator for Constituents<'_> {
     type Item = Result<PageRange<Ipa>>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let raw = self.raw.next()?;
-        // The first condition spares the range its own: it can neither wrap nor be out of reach.
+        let raw = self.0.next()?;
+        // Two fields are one word, so that one comparison is enough.
+        let pages = u64::from(raw.reserved) << 32 | u64::from(raw.pages);
+        // The first condition spares the range its own: it can neither be empty nor wrap.
         let range = Some(Ipa::new(raw.address))
-            .filter(|base| base.raw() < self.limit && raw.reserved == 0)
-            .and_then(|base| PageRange::new(base, raw.pages.into()))
-            .filter(|range| range.end().raw() <= self.limit);
+            .filter(|base| base.raw() < ADDRESS_LIMIT && pages.wrapping_sub(1) < MAX_PAGES)
+            .and_then(|base| PageRange::new(base, pages));
         Some(range.ok_or(FfaError::InvalidParameters))
     }
 }

@@ -6,6 +6,7 @@ use bitflags::bitflags;
 use super::error::ManifestError;
 use crate::addr::{Pa, PageRange, World};
 use crate::ffa::Version;
+use crate::geometry::Geometry;
 use crate::id::{PartitionId, Uuid};
 use crate::limits::{
     MAX_DEVICE_INTERRUPTS, MAX_DEVICE_RANGES, MAX_DEVICE_REGIONS, MAX_DEVICE_STREAMS,
@@ -44,6 +45,8 @@ pub struct SpmcManifest {
     /// `hypervisor/table-memory` (ours): Secure memory for translation tables and lists of memory
     /// transactions.
     pub table_memory: Option<PageRange<Pa>>,
+    /// The smallest geometry that has all these addresses, see [`system`](super::system).
+    pub geometry: Geometry,
     /// `hypervisor/log-level` (ours): 1 error to 5 trace.
     pub log_level: Option<u32>,
     /// `hypervisor/init-timeout-ms` (ours): how long a partition may take to initialise.
@@ -66,6 +69,7 @@ impl Default for SpmcManifest {
             device_memory: ArrayVec::new(),
             ns_device_memory: ArrayVec::new(),
             table_memory: None,
+            geometry: Geometry::SMALL,
             log_level: None,
             init_timeout_ms: None,
         }

@@ -56,19 +56,22 @@ pub enum Kind {
     Partition,
 }
 
-/// Reads and checks the SPMC manifest of a system whose SPMC has all memory of `image`. The facts
-/// about the board in it go to `board`, also those of a manifest that is refused.
+/// Reads and checks the SPMC manifest of a system whose SPMC has all memory of `image`, and whose
+/// PEs have physical addresses of `bits` bits. The facts about the board in it go to `board`, also
+/// those of a manifest that is refused.
 ///
-/// Errors: those of [`spmc_manifest::parse`] and [`validate::spmc`].
+/// Errors: those of [`spmc_manifest::parse`], [`validate::spmc`] and [`validate::geometry`].
 #[cold]
 #[inline(never)]
 pub fn system(
     dtb: &[u8],
     image: &PageRange<Pa>,
+    bits: u32,
     board: &mut Board,
 ) -> Result<Box<SpmcManifest>, ManifestError> {
-    let manifest = spmc_manifest::parse_with(dtb, board)?;
+    let mut manifest = spmc_manifest::parse_with(dtb, board)?;
     validate::spmc(&manifest, image)?;
+    manifest.geometry = validate::geometry(&manifest, bits)?;
     Ok(Box::new(manifest))
 }
 

@@ -8,8 +8,9 @@
 use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::addr::{Ipa, PAGE_SIZE, PageRange};
+use crate::addr::{ADDRESS_LIMIT, Ipa, PAGE_SIZE, PageRange};
 use crate::error::{FfaError, Result};
+use crate::ffa::memory_descriptor::MAX_PAGES;
 use crate::invariant::Invariant;
 use crate::mm::{ListPage, PagePool, Pages, WORDS, clear};
 
@@ -20,25 +21,25 @@ const INLINE: usize = 4;
 const PER_PAGE: usize = WORDS - 1;
 
 /// The bits of a word that are zero in any address hold the number of pages behind the first one:
-/// the low 12 bits, and those from `ADDRESS_BITS` up. So every word is a range, and the word of a
-/// single page is the address of that page.
+/// those from `ADDRESS_BITS` up hold the low bits of the number, and the low 12 bits hold the rest.
+/// So every word is a range, and the word of a single page is the address of that page.
 const LOW: u64 = PAGE_SIZE - 1;
-const ADDRESS_BITS: u32 = 44;
+const ADDRESS_BITS: u32 = ADDRESS_LIMIT.trailing_zeros();
+const HIGH_BITS: u32 = u64::BITS - ADDRESS_BITS;
+const _: () = assert!(MAX_PAGES == PAGE_SIZE << HIGH_BITS);
 
 #[inline]
 fn pack(range: PageRange<Ipa>) -> u64 {
-    // Addresses of at most 43 bits (`Hal::IPA_BITS`), so at most 2^31 pages.
     let more = range.pages().wrapping_sub(1);
-    (more >> 12 << ADDRESS_BITS) | range.base().raw() | more & LOW
+    more << ADDRESS_BITS | range.base().raw() | more >> HIGH_BITS
 }
 
-/// Returns the range in `word`. It is never `None`: the compiler sees that, and leaves out the
-/// check.
+/// Returns the range in `word`.
 #[inline]
-fn unpack(word: u64) -> Option<PageRange<Ipa>> {
-    let more = (word >> ADDRESS_BITS << 12) | word & LOW;
-    let base = Ipa::new(word & !LOW & ((1 << ADDRESS_BITS) - 1));
-    PageRange::new(base, more.wrapping_add(1))
+fn unpack(word: u64) -> PageRange<Ipa> {
+    let more = word >> ADDRESS_BITS | (word & LOW) << HIGH_BITS;
+    let base = Ipa::new(word & !LOW & (ADDRESS_LIMIT - 1));
+    PageRange::again(base, more.wrapping_add(1))
 }
 
 /// Returns the ranges of a page, and the link to the next page.
@@ -177,7 +178,7 @@ impl RangeList {
             self.next = self.next.wrapping_add(1);
         }
         self.count = self.count.wrapping_add(1);
-        // At most 2^31 pages in each of less than 2^32 ranges: no overflow.
+        // At most `MAX_PAGES` in each of less than 2^32 ranges: no overflow.
         self.pages = self.pages.wrapping_add(range.pages());
         Ok(())
     }
@@ -351,10 +352,10 @@ impl Iterator for Iter<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(word) = self.words.next() {
-                return unpack(word.load(Ordering::Relaxed));
+                return Some(unpack(word.load(Ordering::Relaxed)));
             }
             if let Some(word) = self.inline.next() {
-                return unpack(*word);
+                return Some(unpack(*word));
             }
             if self.left == 0 || self.page.is_none() {
                 return None;
@@ -503,11 +504,15 @@ mod tests {
 
     #[test]
     fn the_largest_range_fits_a_word() {
-        for ipa_bits in [39, 41, 43] {
-            let size = 1 << (ipa_bits - PAGE_SHIFT);
-            let last = (1 << ipa_bits) - PAGE_SIZE;
-            for range in [pages(0, size), pages(0x1000, size - 1), pages(last, 1)] {
-                assert_eq!(unpack(pack(range)), Some(range));
+        let size = MAX_PAGES << PAGE_SHIFT;
+        for limit in [1 << 39, 1 << 41, 1 << 43, 1 << 44, ADDRESS_LIMIT] {
+            for range in [
+                pages(0, MAX_PAGES.min(limit >> PAGE_SHIFT)),
+                pages(0x1000, MAX_PAGES >> 4),
+                pages(limit - size.min(limit), MAX_PAGES.min(limit >> PAGE_SHIFT)),
+                pages(limit - PAGE_SIZE, 1),
+            ] {
+                assert_eq!(unpack(pack(range)), range);
             }
         }
     }

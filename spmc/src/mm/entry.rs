@@ -7,17 +7,17 @@ use super::leaf::{ADDRESS, Leaf, PAGE, TABLE};
 use super::pool::WORDS;
 use super::stage1;
 
-/// Levels of table: 1 (entries of 1 GiB) to 3 (pages).
-pub(super) const ROOT: usize = 1;
+/// Levels of table: 0 (entries of 512 GiB, never blocks), 1 (entries of 1 GiB) to 3 (pages).
+pub(super) const LARGEST_BLOCK: usize = 1;
 pub(super) const LAST: usize = 3;
+/// Bits of the index into a table.
+const INDEX_BITS: u32 = WORDS.trailing_zeros();
+/// Number of levels.
+pub(super) const LEVELS: usize = LAST + 1;
 
 /// Returns log2 of the bytes that an entry at `level` covers.
 pub(super) const fn shift(level: usize) -> u32 {
-    match level {
-        ROOT => 30,
-        2 => 21,
-        _ => PAGE_SHIFT,
-    }
+    PAGE_SHIFT.wrapping_add((LAST.wrapping_sub(level) as u32).wrapping_mul(INDEX_BITS))
 }
 
 pub(super) fn index(ipa: u64, level: usize) -> usize {

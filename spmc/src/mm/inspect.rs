@@ -6,15 +6,17 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::addr::{Ipa, PAGE_SHIFT, PageRange};
 use crate::hal::Hal;
 
-use super::entry::{Code, Format, LAST, ROOT, base, entry_pages, index, is_table, same_table};
+use super::entry::{Code, Format, LAST, base, entry_pages, index, is_table, same_table};
 use super::leaf::Leaf;
 use super::pool::{PageIndex, Pages, WORDS};
 use super::walk::start;
+use crate::geometry::Geometry;
 
 /// The inspector, which checks that every page of the ranges given has the same leaf.
 pub(super) struct Inspector<'a, H> {
     pages: Pages<'a>,
     format: &'static Format,
+    geometry: Geometry,
     root: PageIndex,
     leaf: Leaf,
     /// Bits in which a page may differ from the leaf.
@@ -32,6 +34,7 @@ impl<'a, H: Hal> Inspector<'a, H> {
     pub(super) fn new(
         pages: Pages<'a>,
         format: &'static Format,
+        geometry: Geometry,
         root: PageIndex,
         leaf: Leaf,
         ignored: u64,
@@ -39,6 +42,7 @@ impl<'a, H: Hal> Inspector<'a, H> {
         Self {
             pages,
             format,
+            geometry,
             root,
             leaf,
             ignored,
@@ -101,8 +105,8 @@ impl<'a, H: Hal> Inspector<'a, H> {
     /// Goes to the level 3 table for `ipa`, or returns the block that covers `ipa`, with its level.
     fn descend(&mut self, ipa: u64) -> Option<(usize, u64)> {
         self.words = &[];
-        let mut table = start::<H>(self.root, 0, ipa);
-        for level in ROOT..LAST {
+        let mut table = start(self.geometry, self.root, 0, ipa);
+        for level in self.geometry.level()..LAST {
             let raw = self.pages.load(table, index(ipa, level));
             if !is_table(level, raw) {
                 return Some((level, raw));

@@ -15,8 +15,6 @@ mod space;
 mod stage1;
 mod walk;
 
-use crate::hal::Hal;
-
 pub use error::ChangeError;
 pub use leaf::{Attributes, Change, Leaf, State};
 pub use pool::{PagePool, Quotas};
@@ -24,22 +22,6 @@ pub use space::{AddressSpace, BufferPages};
 pub use stage1::MAIR;
 
 pub(crate) use pool::{ListPage, Pages, WORDS, clear};
-
-/// log2 of the bytes that one table of level 1, where walks start, translates.
-pub const TABLE_BITS: u32 = 39;
-
-/// log2 of how many tables make a root: stage 2 may concatenate up to 16 at the level where it
-/// starts (Arm ARM D8.2.2).
-const MAX_ROOT_BITS: u32 = 4;
-
-/// Returns how many tables make the root of a stage 2, or of the Normal world's shadow.
-const fn root_tables<H: Hal>() -> usize {
-    const {
-        let bits = H::IPA_BITS.saturating_sub(TABLE_BITS);
-        assert!(H::IPA_BITS >= TABLE_BITS && bits <= MAX_ROOT_BITS);
-        1 << bits
-    }
-}
 
 #[cfg(test)]
 pub(crate) mod testing;

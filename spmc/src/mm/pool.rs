@@ -22,6 +22,7 @@ use crate::sync::point;
 
 use super::leaf::ADDRESS;
 use super::retired::Forgotten;
+use crate::geometry::Geometry;
 
 /// Words of a page.
 pub(crate) const WORDS: usize = 512;
@@ -307,8 +308,8 @@ pub struct Quotas {
 
 impl Quotas {
     /// Splits a supply of that many pages. Pages that roots need beyond one table each come first.
-    pub const fn of<H: Hal>(pages: usize) -> Self {
-        let root = super::root_tables::<H>().saturating_sub(1);
+    pub const fn of(geometry: Geometry, pages: usize) -> Self {
+        let root = geometry.more_tables();
         let roots = root.saturating_mul(2 * MAX_PARTITIONS + 1);
         let pages = pages.saturating_sub(roots);
         Self {
@@ -424,11 +425,10 @@ impl PagePool {
         Ok(page)
     }
 
-    /// Takes a root: one page, or as many contiguous ones of the quota as [`Hal::IPA_BITS`]
-    /// requires, aligned to their size. Nothing else may have been taken before. `NO_MEMORY` if
-    /// there are no such pages.
-    pub(super) fn take_root<H: Hal>(&mut self, pages: Pages<'_>) -> Result<PageIndex> {
-        let count = super::root_tables::<H>() as u16;
+    /// Takes a root: one page, or `count` contiguous ones of the quota, aligned to their size.
+    /// Nothing but roots may have been taken before. `NO_MEMORY` if there are no such pages.
+    pub(super) fn take_root(&mut self, pages: Pages<'_>, count: usize) -> Result<PageIndex> {
+        let count = count as u16;
         if count == 1 {
             return self.take(pages);
         }

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::addr::{Ipa, PAGE_SHIFT, Pa, PageRange, World};
+use crate::addr::{ADDRESS_LIMIT, Ipa, PAGE_SHIFT, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
 use crate::hal::{Access, Hal, Regime, Roots};
 use crate::invariant::Invariant;
@@ -10,14 +10,14 @@ use crate::limits::MAX_MEMORY_RANGES;
 use crate::manifest::config::Permissions;
 use crate::partition::mailbox::Buffers;
 
-use super::TABLE_BITS;
 use super::entry::Format;
 use super::error::ChangeError;
 use super::inspect::Inspector;
-use super::leaf::{Attributes, Change, EXECUTE_NEVER, Leaf, State};
+use super::leaf::{Attributes, Change, EXECUTE_NEVER, Leaf, State, TABLE};
 use super::pool::{PageIndex, PagePool, Pages, WORDS, physical};
 use super::retired::Stale;
-use super::walk::{Walker, look_up};
+use super::walk::{Tree, Walker, look_up};
+use crate::geometry::{Geometry, TABLE_BITS};
 
 /// Ranges that one TLB invalidation names; a transaction with more of them invalidates everything.
 const TLB_RANGES: usize = 16;
@@ -55,33 +55,24 @@ enum User {
     Shadow(ArrayVec<PageRange<Pa>, MAX_MEMORY_RANGES>) = 1,
 }
 
+/// The first address of EL2 in the map of an S-EL0 partition: the last entry of the first table of
+/// level 1.
+const EL2: u64 = (1 << TABLE_BITS) - (1 << TABLE_BITS) / WORDS as u64;
+
+/// The addresses that an S-EL0 partition can have where walks start at level 0.
+const AROUND_EL2: [PageRange<Pa>; 2] = [
+    PageRange::again(Pa::new(0), EL2 >> PAGE_SHIFT),
+    PageRange::again(
+        Pa::new(1 << TABLE_BITS),
+        (ADDRESS_LIMIT - (1 << TABLE_BITS)) >> PAGE_SHIFT,
+    ),
+];
+
 impl User {
-    /// Returns the ranges that the Normal world may own. A partition has none.
-    fn owned(&self) -> &[PageRange<Pa>] {
-        match self {
-            Self::Hardware(_) => &[],
-            Self::Shadow(owned) => owned,
-        }
-    }
-
-    /// Returns the first address that cannot be translated. An S-EL0 partition's root is one table
-    /// on every board, and its last entry is EL2's.
-    fn limit<H: Hal>(&self) -> u64 {
-        const TABLE: u64 = 1 << TABLE_BITS;
-        const WITHOUT_EL2: u64 = TABLE - TABLE / WORDS as u64;
-        match self {
-            Self::Hardware(roots) if roots.is_stage1() => WITHOUT_EL2,
-            Self::Hardware(_) | Self::Shadow(_) => 1 << H::IPA_BITS,
-        }
-    }
-
-    /// Returns which addresses the space can know.
-    fn reach<H: Hal>(&self) -> Reach<'_> {
-        let end = match self {
-            Self::Hardware(_) => self.limit::<H>(),
-            Self::Shadow(_) => 0,
-        };
-        Reach::new(end, self.owned())
+    /// Returns whether hardware uses the tables for an S-EL0 partition.
+    #[inline(always)]
+    fn is_stage1(&self) -> bool {
+        matches!(self, Self::Hardware(roots) if roots.is_stage1())
     }
 }
 
@@ -98,6 +89,7 @@ pub struct AddressSpace {
     secure: PageIndex,
     non_secure: PageIndex,
     user: User,
+    geometry: Geometry,
     changes: u32,
 }
 
@@ -108,13 +100,15 @@ impl AddressSpace {
         secure: PageIndex::NONE,
         non_secure: PageIndex::NONE,
         user: User::Hardware(Roots::NONE),
+        geometry: Geometry::NONE,
         changes: 0,
     };
 
     /// Makes the empty space of a partition. `NO_MEMORY` if the pool has no pages for two roots.
     pub fn init<H: Hal>(&mut self, hal: &H, vmid: u16, mut pool: PagePool) -> Result<()> {
-        let pages = Pages::of(hal);
-        let (secure, non_secure) = (pool.take_root::<H>(pages)?, pool.take_root::<H>(pages)?);
+        let (pages, geometry) = (Pages::of(hal), hal.geometry());
+        let mut root = || pool.take_root(pages, geometry.root_tables());
+        let (secure, non_secure) = (root()?, root()?);
         let regime = Regime::Stage2 {
             vmid,
             secure: physical(pages, secure),
@@ -125,17 +119,17 @@ impl AddressSpace {
             secure,
             non_secure,
             user: User::Hardware(Roots::new(regime)),
+            geometry,
             ..Self::EMPTY
         };
         Ok(())
     }
 
-    /// Makes the empty space of an S-EL0 partition. `NO_MEMORY` if the pool has no page for the
-    /// root.
+    /// Makes the empty space of an S-EL0 partition. `NO_MEMORY` if the pool has no pages for the
+    /// root and the table of level 1 that leads to EL2.
     pub fn init_el0<H: Hal>(&mut self, hal: &H, asid: u16, mut pool: PagePool) -> Result<()> {
-        let pages = Pages::of(hal);
-        let root = pool.take_table(pages)?;
-        pages.store(root, WORDS.saturating_sub(1), hal.el2_entry());
+        let (pages, geometry) = (Pages::of(hal), hal.geometry().stage1());
+        let root = with_el2(pages, geometry, &mut pool, hal.el2_entry())?;
         let regime = Regime::Stage1 {
             asid,
             root: physical(pages, root),
@@ -145,6 +139,7 @@ impl AddressSpace {
             secure: root,
             non_secure: root,
             user: User::Hardware(Roots::new(regime)),
+            geometry,
             ..Self::EMPTY
         };
         Ok(())
@@ -158,10 +153,11 @@ impl AddressSpace {
         mut pool: PagePool,
         ranges: &[PageRange<Pa>],
     ) -> Result<()> {
-        let non_secure = pool.take_root::<H>(Pages::of(hal))?;
-        // Pages above the IPA range cannot be mapped for anybody.
+        let geometry = hal.geometry();
+        let non_secure = pool.take_root(Pages::of(hal), geometry.root_tables())?;
+        // Pages above the limit cannot be mapped for anybody.
         let below = |range: &PageRange<Pa>| {
-            let room = (1_u64 << H::IPA_BITS).saturating_sub(range.base().raw());
+            let room = geometry.limit().saturating_sub(range.base().raw());
             PageRange::new(range.base(), range.pages().min(room >> PAGE_SHIFT))
         };
         let owned = ranges
@@ -173,6 +169,7 @@ impl AddressSpace {
             pool,
             non_secure,
             user: User::Shadow(owned),
+            geometry,
             ..Self::EMPTY
         };
         Ok(())
@@ -235,13 +232,11 @@ impl AddressSpace {
     /// Returns whether the tables permit the access now. If so, the fault came while a table was
     /// being exchanged, and the partition can try again.
     pub fn permits<H: Hal>(&self, hal: &H, world: World, ipa: Ipa, access: Access) -> bool {
-        let Some(root) = self
-            .root(world)
-            .filter(|_| ipa.raw() < self.user.limit::<H>())
-        else {
+        let Some(root) = self.root_for(world, ipa.raw()) else {
             return false;
         };
-        let (leaf, _, _) = look_up::<H>(Pages::of(hal), self.format(world), root, ipa.raw());
+        let (format, geometry) = (self.format(world), self.geometry);
+        let (leaf, _, _) = look_up::<H>(Pages::of(hal), format, geometry, root, ipa.raw());
         let needed = match access {
             Access::Read => Permissions::READ,
             Access::Write => Permissions::WRITE,
@@ -262,8 +257,9 @@ impl AddressSpace {
         [World::Secure, World::NonSecure]
             .into_iter()
             .find_map(|world| {
-                let root = self.root(world).filter(|_| ipa < self.user.limit::<H>())?;
-                let (leaf, _, _) = look_up::<H>(pages, self.format(world), root, ipa);
+                let root = self.root_for(world, ipa)?;
+                let (leaf, _, _) =
+                    look_up::<H>(pages, self.format(world), self.geometry, root, ipa);
                 leaf.state().map(|_| (world, root, leaf))
             })
     }
@@ -298,8 +294,9 @@ impl AddressSpace {
         let pages = Pages::of(hal);
         let first = ranges.clone().next()?.base().raw();
         let (world, root, leaf) = self.find::<H>(pages, first)?;
-        let mut inspector = Inspector::<H>::new(pages, self.format(world), root, leaf, ignored);
-        let mut reach = self.user.reach::<H>();
+        let (format, geometry) = (self.format(world), self.geometry);
+        let mut inspector = Inspector::<H>::new(pages, format, geometry, root, leaf, ignored);
+        let mut reach = self.reach();
         ranges
             .all(|range| reach.covers(&range) && inspector.holds(range))
             .then_some((world, leaf))
@@ -355,8 +352,13 @@ impl AddressSpace {
             User::Hardware(roots) => Some(roots),
             User::Shadow(_) => None,
         };
-        let mut reach = self.user.reach::<H>();
-        let mut walker = Walker::new(hal, &mut self.pool, format, walked, root, change, kept);
+        let mut reach = Reach::of(&self.user, self.geometry);
+        let tree = Tree {
+            format,
+            geometry: self.geometry,
+            root,
+        };
+        let mut walker = Walker::new(hal, &mut self.pool, tree, walked, change, kept);
         let replaced = walker.replace(ranges.clone(), |range| reach.covers(range));
         let outcome = match replaced {
             Ok(()) => Ok(walker.is_mixed()),
@@ -473,25 +475,41 @@ impl AddressSpace {
             .ok_or(FfaError::Denied)
     }
 
-    /// Returns the root tables, with the first address that each translates.
+    /// Returns the root tables, with the first address that each translates, and the level.
     #[cfg(test)]
-    pub(crate) fn root_tables<H: Hal>(&self, hal: &H) -> ArrayVec<(Pa, u64), 32> {
-        let is_stage1 = matches!(&self.user, User::Hardware(roots) if roots.is_stage1());
-        let second = (!is_stage1).then_some(self.non_secure);
+    pub(crate) fn root_tables<H: Hal>(&self, hal: &H) -> ArrayVec<(Pa, u64, usize), 16> {
+        let second = (self.secure != self.non_secure).then_some(self.non_secure);
         let roots = [Some(self.secure), second]
             .into_iter()
             .flatten()
             .filter(|root| !root.is_none());
-        let count = if is_stage1 {
-            1
-        } else {
-            super::root_tables::<H>() as u64
+        let count = self.geometry.root_tables() as u64;
+        let table = |root: PageIndex, n| {
+            let place = physical(Pages::of(hal), root.behind(n));
+            (place, n << TABLE_BITS, self.geometry.level())
         };
-        let table =
-            |root: PageIndex, n| (physical(Pages::of(hal), root.behind(n)), n << TABLE_BITS);
         roots
             .flat_map(|root| (0..count).map(move |n| table(root, n)))
             .collect()
+    }
+
+    /// Returns the root for `ipa`; `None` if the address cannot be translated.
+    #[inline(always)]
+    fn root_for(&self, world: World, ipa: u64) -> Option<PageIndex> {
+        self.root(world)
+            .filter(|_| ipa < self.geometry.limit() && !self.is_el2(ipa))
+    }
+
+    /// Returns which addresses the space can know.
+    #[inline(always)]
+    fn reach(&self) -> Reach<'_> {
+        Reach::of(&self.user, self.geometry)
+    }
+
+    /// Returns whether the address is EL2's in the map of an S-EL0 partition.
+    #[inline(always)]
+    fn is_el2(&self, ipa: u64) -> bool {
+        ipa & EL2 == EL2 && ipa < 1 << TABLE_BITS && self.user.is_stage1()
     }
 
     fn root(&self, world: World) -> Option<PageIndex> {
@@ -512,19 +530,49 @@ impl AddressSpace {
     }
 }
 
+/// Makes the tables of an S-EL0 partition down to level 1, which maps nothing but EL2. Returns the
+/// root.
+#[inline(never)]
+fn with_el2(
+    pages: Pages<'_>,
+    geometry: Geometry,
+    pool: &mut PagePool,
+    el2: u64,
+) -> Result<PageIndex> {
+    let first = pool.take_table(pages)?;
+    pages.store(first, WORDS.saturating_sub(1), el2);
+    if geometry.level() != 0 {
+        return Ok(first);
+    }
+    // The entry for EL2 deviates, so this table never goes away.
+    pages.set_origin(first, 0);
+    pages.set_deviating(first, 1);
+    let root = pool.take_table(pages)?;
+    pages.store(root, 0, pages.address(first) | TABLE);
+    Ok(root)
+}
+
 /// The addresses that a space can have: all that can be translated, or for the Normal world all
 /// memory that it may own.
 struct Reach<'a> {
-    owned: &'a [PageRange<Pa>],
+    runs: &'a [PageRange<Pa>],
     /// The run of addresses that was found last.
     start: u64,
     end: u64,
 }
 
 impl<'a> Reach<'a> {
-    fn new(end: u64, owned: &'a [PageRange<Pa>]) -> Self {
+    /// Makes the reach of a space of that user and geometry.
+    #[inline(always)]
+    fn of(user: &'a User, geometry: Geometry) -> Self {
+        let (runs, end): (&[_], _) = match user {
+            User::Hardware(roots) if roots.is_stage1() && geometry.level() == 0 => (&AROUND_EL2, 0),
+            User::Hardware(roots) if roots.is_stage1() => (&[], EL2),
+            User::Hardware(_) => (&[], geometry.limit()),
+            User::Shadow(owned) => (owned, 0),
+        };
         Self {
-            owned,
+            runs,
             start: 0,
             end,
         }
@@ -542,13 +590,13 @@ impl<'a> Reach<'a> {
     /// Turns to the run of memory that `first` lies in, over all ranges that continue each other.
     fn find(&mut self, first: u64) {
         let holds = |at: u64| {
-            self.owned
+            self.runs
                 .iter()
-                .find(|owned| owned.base().raw() <= at && at < owned.end().raw())
+                .find(|run| run.base().raw() <= at && at < run.end().raw())
         };
-        if let Some(owned) = holds(first) {
-            self.start = owned.base().raw();
-            self.end = owned.end().raw();
+        if let Some(run) = holds(first) {
+            self.start = run.base().raw();
+            self.end = run.end().raw();
             while let Some(next) = holds(self.end) {
                 self.end = next.end().raw();
             }

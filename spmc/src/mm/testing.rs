@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::vec::Vec;
 
-use super::TABLE_BITS;
 use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, PageRange, World};
 use crate::ffa::SmcFrame;
+use crate::geometry::Geometry;
+use crate::geometry::TABLE_BITS;
 use crate::hal::{
     AccessFault, Context, Exit, Fault, Hal, NoSuchStream, Roots, SriTime, Stream, Table,
     TableMemoryError, TablePlaces, TlbScope,
@@ -50,7 +51,8 @@ impl Context for NoContext {
 type Memory = BTreeMap<(World, u64), Box<[u8; 4096]>>;
 
 /// The fake hardware.
-pub(crate) struct FakeHal<const IPA_BITS: u32 = TABLE_BITS> {
+pub(crate) struct FakeHal {
+    geometry: Geometry,
     tables: Vec<Table>,
     places: TablePlaces,
     memory: Mutex<Memory>,
@@ -73,21 +75,20 @@ pub(crate) struct FakeHal<const IPA_BITS: u32 = TABLE_BITS> {
 }
 
 impl FakeHal {
+    /// Creates hardware that translates addresses of 39 bits.
     pub(crate) fn new(tables: usize) -> Self {
-        Self::with_tables(tables)
+        Self::of_bits(TABLE_BITS, TABLE_BITS, tables)
     }
-}
 
-impl FakeHal<41> {
-    /// Creates hardware that translates IPAs of 41 bits.
+    /// Creates hardware that translates addresses of 41 bits.
     pub(crate) fn wide(tables: usize) -> Self {
-        Self::with_tables(tables)
+        Self::of_bits(41, 42, tables)
     }
-}
 
-impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
-    fn with_tables(tables: usize) -> Self {
+    /// Creates hardware whose physical addresses have `physical` bits, of which `needed` are used.
+    pub(crate) fn of_bits(needed: u32, physical: u32, tables: usize) -> Self {
         Self {
+            geometry: Geometry::choose(needed, physical).unwrap(),
             tables: (0..tables).map(|_| Table::EMPTY).collect(),
             places: TablePlaces {
                 first: Pa::new(TABLES),
@@ -109,11 +110,17 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
     /// Returns the contents of the tables, wherever the tables lie: every leaf that is not zero,
     /// with its level and its first address; and every word that is not zero in a page that no root
     /// leads to.
-    pub(crate) fn leaves(&self, roots: &[(Pa, u64)]) -> Leaves {
+    pub(crate) fn leaves(&self, roots: &[(Pa, u64, usize)]) -> Leaves {
         let mut leaves = Vec::new();
         let mut reached = Vec::new();
-        for (root, base) in roots {
-            self.collect(self.index(root.raw()), 1, *base, &mut leaves, &mut reached);
+        for (root, base, level) in roots {
+            self.collect(
+                self.index(root.raw()),
+                *level as u32,
+                *base,
+                &mut leaves,
+                &mut reached,
+            );
         }
         for (page, table) in self.tables.iter().enumerate().skip(1) {
             if !reached.contains(&page) {
@@ -178,18 +185,32 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
         }
     }
 
-    /// Walks the tables as hardware does. Returns the descriptor for `ipa` under `root`, and the
-    /// output address of the page.
+    /// Walks the tables of a stage 2 as hardware does. Returns the descriptor for `ipa` under
+    /// `root`, and the output address of the page.
     pub(crate) fn translate(&self, root: Pa, ipa: u64) -> Option<(u64, u64)> {
-        assert!(ipa < 1 << IPA_BITS);
-        // Tables at the start level are concatenated, so the first index has more than 9 bits.
-        assert_eq!(root.raw() % (1 << (IPA_BITS - TABLE_BITS) << PAGE_SHIFT), 0);
-        let mut table = root.raw() + (ipa >> TABLE_BITS << PAGE_SHIFT);
-        for (level, shift) in [(1, 30), (2, 21), (3, 12)] {
+        self.translate_by(self.geometry, root, ipa)
+    }
+
+    /// Walks the tables of an S-EL0 partition, as [`Self::translate`] does.
+    pub(crate) fn translate_el0(&self, root: Pa, ipa: u64) -> Option<(u64, u64)> {
+        self.translate_by(self.geometry.stage1(), root, ipa)
+    }
+
+    fn translate_by(&self, geometry: Geometry, root: Pa, ipa: u64) -> Option<(u64, u64)> {
+        assert!(ipa < geometry.limit());
+        let mut table = root.raw();
+        if geometry.level() == 1 {
+            // Tables at the start level are concatenated, so the first index has more than 9 bits.
+            let tables = 1 << geometry.bits().saturating_sub(TABLE_BITS);
+            assert_eq!(root.raw() % (tables << PAGE_SHIFT), 0);
+            table += ipa >> TABLE_BITS << PAGE_SHIFT;
+        }
+        let steps = [(0, 39), (1, 30), (2, 21), (3, 12)];
+        for (level, shift) in steps.into_iter().skip(geometry.level()) {
             let entries = &self.tables[self.index(table)].0;
             let raw = entries[(ipa >> shift) as usize & 511].load(Ordering::Relaxed);
             match (raw & 3, level) {
-                (3, 1 | 2) => table = raw & 0x0000_ffff_ffff_f000,
+                (3, 0..=2) => table = raw & 0x0000_ffff_ffff_f000,
                 (1, 1 | 2) | (3, 3) => {
                     let offset = (1 << shift) - 1;
                     let base = raw & 0x0000_ffff_ffff_f000;
@@ -230,10 +251,8 @@ impl<const IPA_BITS: u32> FakeHal<IPA_BITS> {
     }
 }
 
-impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
+impl Hal for FakeHal {
     type Context = NoContext;
-
-    const IPA_BITS: u32 = IPA_BITS;
 
     fn reset(&self, _: &mut NoContext, _: ExceptionLevel, _: u64, _: u16) {}
 
@@ -318,6 +337,12 @@ impl<const IPA_BITS: u32> Hal for FakeHal<IPA_BITS> {
     }
 
     fn clean(&self, _: World, _: Pa, _: u64) {}
+
+    fn set_geometry(&self, _: Geometry) {}
+
+    fn geometry(&self) -> Geometry {
+        self.geometry
+    }
 
     fn tables(&self) -> &[Table] {
         &self.tables

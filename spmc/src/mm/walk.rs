@@ -17,22 +17,23 @@ use crate::addr::{Ipa, PAGE_SHIFT, PAGE_SIZE, PageRange};
 use crate::hal::{Hal, Roots};
 use crate::invariant::Invariant;
 
-use super::TABLE_BITS;
 use super::entry::{
-    Code, Format, LAST, ROOT, base, entry_pages, index, inside, is_table, same_table, shift,
+    Code, Format, LARGEST_BLOCK, LAST, LEVELS, base, entry_pages, index, inside, is_table,
+    same_table, shift,
 };
 use super::error::ChangeError;
 use super::leaf::{Change, Leaf, TABLE, VALID};
 use super::pool::{Entries, PageIndex, PagePool, Pages, WORDS};
 use super::retired::{Retired, Stale};
+use crate::geometry::{Geometry, TABLE_BITS};
 
 /// Entries of a table.
 const ALL: u64 = WORDS as u64;
 
 /// Returns the table of the root that translates `ipa`, where `table` translates `at`.
 #[inline(always)]
-pub(super) fn start<H: Hal>(table: PageIndex, at: u64, ipa: u64) -> PageIndex {
-    if H::IPA_BITS == TABLE_BITS {
+pub(super) fn start(geometry: Geometry, table: PageIndex, at: u64, ipa: u64) -> PageIndex {
+    if geometry.level() == 0 {
         table
     } else {
         table.behind((ipa >> TABLE_BITS).wrapping_sub(at >> TABLE_BITS))
@@ -40,14 +41,19 @@ pub(super) fn start<H: Hal>(table: PageIndex, at: u64, ipa: u64) -> PageIndex {
 }
 
 /// Looks up `ipa`: returns the leaf, the raw entry, and its level.
+#[allow(
+    clippy::extra_unused_type_parameters,
+    reason = "only generic code is compiled for speed, see the profile in Cargo.toml"
+)]
 pub(super) fn look_up<H: Hal>(
     pages: Pages<'_>,
     format: &'static Format,
+    geometry: Geometry,
     root: PageIndex,
     ipa: u64,
 ) -> (Leaf, u64, usize) {
-    let mut table = start::<H>(root, 0, ipa);
-    let mut level = ROOT;
+    let mut table = start(geometry, root, 0, ipa);
+    let mut level = geometry.level();
     loop {
         let raw = pages.load(table, index(ipa, level));
         if !is_table(level, raw) {
@@ -67,6 +73,7 @@ pub(super) struct Walker<'a, H: Hal> {
     retired: Retired<'a, H>,
     undoes: bool,
     format: &'static Format,
+    geometry: Geometry,
     from: Leaf,
     to: Leaf,
     /// Bits in which a page may differ from the leaf to be replaced, and which it keeps.
@@ -76,11 +83,21 @@ pub(super) struct Walker<'a, H: Hal> {
     /// How the two leaves are written at the last level.
     codes: Codes,
     /// Tables from the root's for `at` to where the walker stands, by level.
-    path: [PageIndex; 3],
+    path: [PageIndex; LEVELS],
     level: usize,
     at: u64,
     /// The table that the walker stands in, if that is of the last level.
     last: Option<Last<'a>>,
+}
+
+/// The tables that a walker changes.
+pub(super) struct Tree {
+    /// How leaves are written.
+    pub(super) format: &'static Format,
+    /// Where walks start.
+    pub(super) geometry: Geometry,
+    /// The first table of the root.
+    pub(super) root: PageIndex,
 }
 
 /// How the leaves of a change are written in the tables of one level.
@@ -168,23 +185,31 @@ struct Last<'a> {
 }
 
 impl<'a, H: Hal> Walker<'a, H> {
-    /// Makes a walker that stands at `root`. `roots` are those that hardware uses, if it walks
-    /// these tables.
+    /// Makes a walker that stands at the root of a tree. `roots` are those that hardware uses, if
+    /// it walks these tables.
     pub(super) fn new(
         hal: &'a H,
         pool: &'a mut PagePool,
-        format: &'static Format,
+        Tree {
+            format,
+            geometry,
+            root,
+        }: Tree,
         roots: Option<&'a Roots>,
-        root: PageIndex,
         Change { from, to }: Change,
         kept: u64,
     ) -> Self {
+        let mut path = [PageIndex::NONE; LEVELS];
+        if let Some(slot) = path.get_mut(geometry.level()) {
+            *slot = root;
+        }
         Self {
             pages: Pages::of(hal),
             pool,
             retired: Retired::new(hal, roots),
             undoes: false,
             format,
+            geometry,
             from,
             to,
             kept,
@@ -193,8 +218,8 @@ impl<'a, H: Hal> Walker<'a, H> {
                 from: format.code(from, LAST),
                 to: format.code(to, LAST),
             },
-            path: [root, PageIndex::NONE, PageIndex::NONE],
-            level: ROOT,
+            path,
+            level: geometry.level(),
             at: 0,
             last: None,
         }
@@ -414,7 +439,7 @@ impl<'a, H: Hal> Walker<'a, H> {
 
     fn table(&self) -> PageIndex {
         self.path
-            .get(self.level.wrapping_sub(1))
+            .get(self.level % LEVELS)
             .copied()
             .unwrap_or(PageIndex::NONE)
     }
@@ -422,7 +447,7 @@ impl<'a, H: Hal> Walker<'a, H> {
     /// Updates the count of deviating entries, in a table above the last level, after `entry`
     /// changed from `old` to `new`.
     fn account(&self, entry: usize, old: u64, new: u64) {
-        if self.level == ROOT {
+        if self.level == self.geometry.level() {
             return;
         }
         let table = self.table();
@@ -439,12 +464,18 @@ impl<'a, H: Hal> Walker<'a, H> {
     /// to be changed from there. A block that is not to be replaced is not split, so that the
     /// origin of a table always is what its entries go back to.
     fn seek(&mut self, ipa: u64, left: u64) -> Result<(), ChangeError> {
-        while self.level > ROOT
-            && (ipa ^ self.at).wrapping_shr(shift(self.level.wrapping_sub(1))) != 0
-        {
+        loop {
+            if self.level == self.geometry.level() {
+                if let Some(root) = self.path.get_mut(self.level % LEVELS) {
+                    *root = start(self.geometry, *root, self.at, ipa);
+                }
+                break;
+            }
+            if (ipa ^ self.at).wrapping_shr(shift(self.level.wrapping_sub(1))) == 0 {
+                break;
+            }
             self.leave();
         }
-        self.path[0] = start::<H>(self.path[0], self.at, ipa);
         self.at = ipa;
         while self.level < LAST {
             let entry = index(ipa, self.level);
@@ -452,7 +483,10 @@ impl<'a, H: Hal> Walker<'a, H> {
             let child = if is_table(self.level, raw) {
                 self.pages.pointed_to(raw)
             } else {
-                if inside(ipa, self.level) == 0 && left >= entry_pages(self.level) {
+                if self.level >= LARGEST_BLOCK
+                    && inside(ipa, self.level) == 0
+                    && left >= entry_pages(self.level)
+                {
                     return Ok(());
                 }
                 let expect = self
@@ -471,7 +505,7 @@ impl<'a, H: Hal> Walker<'a, H> {
 
     fn enter(&mut self, child: PageIndex) {
         self.level = self.level.wrapping_add(1);
-        if let Some(slot) = self.path.get_mut(self.level.wrapping_sub(1)) {
+        if let Some(slot) = self.path.get_mut(self.level % LEVELS) {
             *slot = child;
         }
         if self.level == LAST {
@@ -561,7 +595,7 @@ impl<'a, H: Hal> Walker<'a, H> {
     /// Goes back to the root, so that no needless table stays, and completes the change: see
     /// [`Retired::complete`].
     pub(super) fn finish(&mut self, stale: Stale<'_>) {
-        while self.level > ROOT {
+        while self.level > self.geometry.level() {
             self.leave();
         }
         self.retired.complete(self.pool, stale);

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::SmcFrame;
+use spmc::geometry::Geometry;
 use spmc::hal::{
     AccessFault, Context, Exit, Fault, Hal, NoSuchStream, Roots, SriTime, Stream, Table,
     TableMemoryError, TablePlaces, TlbScope,
@@ -323,6 +324,14 @@ impl Hal for FakeHal {
 
     fn confines_s_el0(&self) -> bool {
         self.0.confines_s_el0.load(Relaxed)
+    }
+
+    fn set_geometry(&self, geometry: Geometry) {
+        self.0.set_geometry(geometry);
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.0.geometry()
     }
 
     fn tables(&self) -> &[Table] {

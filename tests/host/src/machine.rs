@@ -3,11 +3,13 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 use spmc::Spmc;
 use spmc::addr::{Ipa, PAGE_SIZE, Pa, PageRange, World};
+use spmc::geometry::Geometry;
 use spmc::hal::{
     Access, AccessFault, Fault, FaultKind, NoSuchStream, Roots, Stream, Table, TableMemoryError,
     TablePlaces, TlbScope,
@@ -155,6 +157,9 @@ pub struct Machine {
     tables: (Box<[Table]>, TablePlaces),
     /// All tables, if a manifest has given memory for more, and the place of that memory.
     more_tables: OnceLock<(Box<[Table]>, TablePlaces)>,
+    geometry: OnceLock<Geometry>,
+    /// The number of bits of a physical address.
+    pub address_bits: AtomicU32,
     pub(crate) pes: [Mutex<PeState>; MAX_PES],
     pub(crate) guests: RwLock<Vec<Arc<Guest>>>,
     pub(crate) programs: RwLock<Vec<crate::guest::Program>>,
@@ -202,6 +207,8 @@ impl Machine {
                 },
             ),
             more_tables: OnceLock::new(),
+            geometry: OnceLock::new(),
+            address_bits: AtomicU32::new(48),
             pes: Default::default(),
             guests: RwLock::default(),
             programs: RwLock::default(),
@@ -269,7 +276,25 @@ impl Machine {
     pub fn tables(&self) -> Tables<'_> {
         let given = self.more_tables.get();
         let (tables, places) = given.unwrap_or(&self.tables);
-        Tables { tables, places }
+        Tables {
+            tables,
+            places,
+            geometry: self.geometry(),
+        }
+    }
+
+    /// Returns the geometry of all tables.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry.get().copied().unwrap_or(Geometry::SMALL)
+    }
+
+    /// Implements [`spmc::hal::Hal::set_geometry`].
+    pub(crate) fn set_geometry(&self, geometry: Geometry) {
+        assert!(geometry.bits() <= self.address_bits.load(Relaxed));
+        assert!(
+            self.roots.lock().unwrap().is_empty() && self.geometry.set(geometry).is_ok(),
+            "the geometry is set too late, or twice"
+        );
     }
 
     /// Returns the memory that a manifest has given for tables. Empty if there is none.

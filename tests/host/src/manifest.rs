@@ -314,7 +314,7 @@ pub fn spmc_manifest_with(
     pes: usize,
     devices: &[(u16, Stream)],
 ) -> Vec<u8> {
-    spmc_manifest_of(partitions, pes, devices, &[], &[])
+    spmc_manifest_of(partitions, pes, devices, &[], &[], &[])
 }
 
 /// Returns an SPMC manifest with further device memory, and further properties of the node
@@ -324,6 +324,7 @@ pub fn spmc_manifest_of(
     pes: usize,
     devices: &[(u16, Stream)],
     device_memory: &[(World, Range<u64>)],
+    normal_memory: &[Range<u64>],
     settings: &[(&str, Vec<u32>)],
 ) -> Vec<u8> {
     let mut fdt = FdtWriter::new().unwrap();
@@ -397,7 +398,8 @@ pub fn spmc_manifest_of(
         World::Secure => ("device-memory", range),
         World::NonSecure => ("ns-device-memory", range),
     });
-    for (kind, range) in ranges.into_iter().chain(device_memory) {
+    let normal_memory = normal_memory.iter().map(|range| ("ns-memory", range));
+    for (kind, range) in ranges.into_iter().chain(device_memory).chain(normal_memory) {
         let node = fdt
             .begin_node(&format!("memory@{:x}", range.start))
             .unwrap();

@@ -101,11 +101,11 @@ fn endpoint(machine: &Machine, endpoint: &Endpoint, alive: bool) -> EndpointStat
     let mut memory = endpoint.memory.lock();
     let roots = memory.roots();
     if roots.tag() != 0 {
-        let [secure, non_secure] = [World::Secure, World::NonSecure].map(|world| roots.of(world));
-        let second = (!roots.is_stage1()).then_some(("non-secure", non_secure));
-        for (name, root) in [Some(("secure", secure)), second].into_iter().flatten() {
+        let second = (!roots.is_stage1()).then_some(("non-secure", World::NonSecure));
+        let first = ("secure", World::Secure);
+        for (name, world) in [Some(first), second].into_iter().flatten() {
             name.hash(&mut digest);
-            machine.tables().digest(root.raw(), &mut digest);
+            machine.tables().digest(&roots, world, &mut digest);
         }
     }
     for page in 0..WATCHED_PAGES {

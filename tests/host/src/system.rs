@@ -43,6 +43,7 @@ pub struct Builder {
     streams: Vec<Stream>,
     devices: Vec<(u16, Stream)>,
     device_memory: Vec<(World, Range<u64>)>,
+    normal_memory: Vec<Range<u64>>,
     settings: Vec<(&'static str, Vec<u32>)>,
     prepare: Option<Prepare>,
 }
@@ -88,6 +89,12 @@ impl Builder {
     /// Adds device memory of either world to the SPMC manifest.
     pub fn device_memory(mut self, ranges: &[(World, Range<u64>)]) -> Self {
         self.device_memory = ranges.to_vec();
+        self
+    }
+
+    /// Adds memory of the Normal world, in the SPMC manifest and in the machine.
+    pub fn normal_memory(mut self, ranges: &[Range<u64>]) -> Self {
+        self.normal_memory = ranges.to_vec();
         self
     }
 
@@ -142,6 +149,10 @@ impl Builder {
                 held: partition.held.clone(),
             });
         }
+        for range in &self.normal_memory {
+            let range = range.clone();
+            machine.memory().declare(World::NonSecure, range);
+        }
         if let Some(prepare) = self.prepare {
             prepare(&machine);
         }
@@ -151,12 +162,14 @@ impl Builder {
                 self.pes,
                 &self.devices,
                 &self.device_memory,
+                &self.normal_memory,
                 &self.settings,
             )
         });
         let image_pages = (SPMC_IMAGE.end - SPMC_IMAGE.start) / 4096;
         let image = PageRange::new(Pa::new(SPMC_IMAGE.start), image_pages).expect("the image");
-        let manifest = spmc::manifest::system(&dtb, &image, &mut Board::default());
+        let bits = machine.address_bits.load(Ordering::Relaxed);
+        let manifest = spmc::manifest::system(&dtb, &image, bits, &mut Board::default());
         let hal = FakeHal(Arc::clone(&machine));
         let spmc = Arc::new(on_pe(0, || Spmc::new(hal, manifest, image)));
         assert!(machine.spmc.set(Arc::downgrade(&spmc)).is_ok());
@@ -202,6 +215,7 @@ impl System {
             streams: Vec::new(),
             devices: Vec::new(),
             device_memory: Vec::new(),
+            normal_memory: Vec::new(),
             settings: Vec::new(),
             prepare: None,
         }

@@ -1,7 +1,7 @@
 //! Stage 2, and stage 1 of the EL2&0 regime, as hardware implements them: the table walk (Arm ARM
-//! D8.3, 4 KiB granule, 39-bit input) and TLBs.
+//! D8.3, 4 KiB granule, in the geometry that the engine has chosen) and TLBs.
 //!
-//! A TLB keeps translations. It also keeps the places of tables of levels 2 and 3 that a walk found
+//! A TLB keeps translations. It also keeps the places of tables of levels 1 to 3 that a walk found
 //! on the way, even if the walk ended at an invalid descriptor; such an entry applies to all
 //! addresses that the table translates. The TLB keeps entries until they are invalidated, and may
 //! lose them at any time. Which entries it loses is random, so that an engine that forgets an
@@ -17,6 +17,7 @@ use std::hash::Hasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use spmc::addr::{Ipa, World};
+use spmc::geometry::Geometry;
 use spmc::hal::{Access, FaultKind, Roots, Table, TablePlaces, TlbScope};
 
 /// A translation of one page.
@@ -52,6 +53,8 @@ pub struct Tables<'a> {
     pub tables: &'a [Table],
     /// The places of the tables.
     pub places: &'a TablePlaces,
+    /// The geometry of stage 2.
+    pub geometry: Geometry,
 }
 
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
@@ -88,10 +91,12 @@ struct Step {
     table: u64,
 }
 
-/// log2 of the bytes that one table of level 1, 2 or 3 translates.
-const LEVELS: [u32; 3] = [39, 30, 21];
+/// Returns log2 of the bytes that one table of `level` translates.
+const fn size_of_table(level: usize) -> u32 {
+    48 - 9 * level as u32
+}
 
-/// The result of a walk, and the tables of levels 2 and 3 that it used.
+/// The result of a walk, and the tables below the root that it used.
 struct Walk {
     result: Result<Translation, FaultKind>,
     steps: Vec<Step>,
@@ -132,17 +137,34 @@ impl Tables<'_> {
     }
 
     fn walk_from_root(&self, root: Root, ipa: u64) -> Walk {
-        if ipa >> LEVELS[0] != 0 {
+        if ipa >> self.geometry_of(root).bits() != 0 {
             return Walk {
                 result: Err(FaultKind::AddressSize),
                 steps: Vec::new(),
             };
         }
-        let first = Step {
-            shift: LEVELS[0],
-            table: root.table,
-        };
+        let tables = self.tables_of(root);
+        let first = tables[(ipa >> tables[0].shift) as usize];
         self.walk_from(first, ipa, root.stage1)
+    }
+
+    fn geometry_of(&self, root: Root) -> Geometry {
+        match root.stage1 {
+            Some(_) => self.geometry.stage1(),
+            None => self.geometry,
+        }
+    }
+
+    /// Returns the tables of which a root consists, in order.
+    fn tables_of(&self, root: Root) -> Vec<Step> {
+        let geometry = self.geometry_of(root);
+        let shift = size_of_table(geometry.level());
+        let count = 1 << geometry.bits().saturating_sub(shift);
+        assert_eq!(root.table % (count << 12), 0, "a misaligned root");
+        (0..count)
+            .map(|n| root.table + (n << 12))
+            .map(|table| Step { shift, table })
+            .collect()
     }
 
     /// Continues a walk at the table of `at`.
@@ -152,7 +174,7 @@ impl Tables<'_> {
             let shift = at.shift - 9;
             let raw = self.load(at.table, ipa >> shift & 511);
             match (raw & 3, shift) {
-                (3, 30 | 21) => {
+                (3, 39 | 30 | 21) => {
                     at = Step {
                         shift,
                         table: raw & ADDRESS,
@@ -183,10 +205,12 @@ impl Tables<'_> {
             })
     }
 
-    /// Adds the contents of the tables under `root` to a digest, including software bits, but
-    /// without the places of the tables.
-    pub fn digest(&self, root: u64, digest: &mut impl Hasher) {
-        self.digest_level(root, 30, digest);
+    /// Adds the contents of the tables of `world` under `roots` to a digest, including software
+    /// bits, but without the places of the tables.
+    pub fn digest(&self, roots: &Roots, world: World, digest: &mut impl Hasher) {
+        for Step { shift, table } in self.tables_of(Root::of(roots, world)) {
+            self.digest_level(table, shift - 9, digest);
+        }
     }
 
     fn digest_level(&self, table: u64, shift: u32, digest: &mut impl Hasher) {
@@ -202,7 +226,7 @@ impl Tables<'_> {
 
     /// Calls `each` with every page that stage 2 under `root` maps, in order.
     pub fn for_each(&self, root: u64, each: &mut impl FnMut(u64, Translation)) {
-        self.visit(Root::stage2(root), 0, 30, each);
+        self.visit_all(Root::stage2(root), each);
     }
 
     /// Calls `each` with every page of `world` that is mapped for the partition with `roots`, at
@@ -213,7 +237,14 @@ impl Tables<'_> {
         world: World,
         each: &mut impl FnMut(u64, Translation),
     ) {
-        self.visit(Root::of(roots, world), 0, 30, each);
+        self.visit_all(Root::of(roots, world), each);
+    }
+
+    fn visit_all(&self, root: Root, each: &mut impl FnMut(u64, Translation)) {
+        for (index, Step { shift, table }) in (0..).zip(self.tables_of(root)) {
+            let root = Root { table, ..root };
+            self.visit(root, index << shift, shift - 9, each);
+        }
     }
 
     fn visit(&self, root: Root, base: u64, shift: u32, each: &mut impl FnMut(u64, Translation)) {
@@ -221,7 +252,7 @@ impl Tables<'_> {
         for (index, raw) in self.entries(table) {
             let at = base + (index << shift);
             match (raw & 3, shift) {
-                (3, 30 | 21) => {
+                (3, 39 | 30 | 21) => {
                     let table = raw & ADDRESS;
                     self.visit(Root { table, stage1 }, at, shift - 9, each);
                 }
@@ -323,7 +354,7 @@ impl Tlb {
         }
         let root = Root::of(roots, world);
         // Begin at the kept table that is nearest to the page, if `coin` permits its use.
-        let known = [21, 30].into_iter().find_map(|shift| {
+        let known = [21, 30, 39].into_iter().find_map(|shift| {
             let table = *self.walks.get(&(shift, key(shift))).filter(|_| coin())?;
             Some(Step { shift, table })
         });
@@ -399,14 +430,8 @@ impl Tlb {
             let elsewhere = roots.values().find(|roots| {
                 [World::Secure, World::NonSecure]
                     .into_iter()
-                    .map(|world| roots.of(world).raw())
-                    .any(|table_of_root| {
-                        let first = Step {
-                            shift: LEVELS[0],
-                            table: table_of_root,
-                        };
-                        tables.leads_to(first, *table)
-                    })
+                    .flat_map(|world| tables.tables_of(Root::of(roots, world)))
+                    .any(|first| tables.leads_to(first, *table))
             });
             let other = tables.entries(*table).find(|(index, raw)| {
                 raw & ADDRESS != base + (index << (shift - 9))

@@ -3,6 +3,7 @@
 use aarch64_cpu::registers::CNTPCT_EL0;
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::SmcFrame;
+use spmc::geometry::Geometry;
 use spmc::hal::{
     AccessFault, Exit, Fault, Hal, NoSuchStream, Regime, Roots, SriTime, Stream, Table,
     TableMemoryError, TablePlaces, TlbScope,
@@ -22,8 +23,6 @@ pub struct Platform;
 
 impl Hal for Platform {
     type Context = GuestContext;
-
-    const IPA_BITS: u32 = stage2::IPA_BITS;
 
     fn reset(&self, context: &mut GuestContext, level: ExceptionLevel, pc: u64, vcpu_index: u16) {
         context.reset(level, pc, vcpu_index);
@@ -139,6 +138,14 @@ impl Hal for Platform {
 
     fn clean(&self, world: World, from: Pa, bytes: u64) {
         Cpu::current().window.clean(world, from, bytes);
+    }
+
+    fn set_geometry(&self, geometry: Geometry) {
+        stage2::set_geometry(geometry);
+    }
+
+    fn geometry(&self) -> Geometry {
+        stage2::geometry()
     }
 
     #[inline(always)]

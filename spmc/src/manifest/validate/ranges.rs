@@ -2,6 +2,7 @@
 //! manifest, and over nothing that somebody else has.
 
 use crate::addr::{Pa, PageRange, World};
+use crate::geometry::Geometry;
 use crate::manifest::config::{PackageEntry, PartitionConfig, SpmcManifest};
 use crate::manifest::error::{Found, ManifestError, Report};
 use crate::manifest::refusal::{device_error, refuse_memory};
@@ -27,6 +28,37 @@ pub fn judge_spmc(spmc: &SpmcManifest, image: &PageRange<Pa>, report: &Report) {
         let found = Found::Overlap(*range, image.base());
         report.refuse("/", property, "ranges outside the SPMC", found);
     }
+}
+
+/// Returns the smallest geometry in which all ranges of the SPMC manifest have an address, on PEs
+/// whose physical addresses have `bits` bits.
+///
+/// Errors: a range that such PEs do not reach.
+#[inline(never)]
+pub fn geometry(spmc: &SpmcManifest, bits: u32) -> Result<Geometry, ManifestError> {
+    let kinds: [(_, &[PageRange<Pa>]); 4] = [
+        ("memory", &spmc.memory),
+        ("ns-memory", &spmc.ns_memory),
+        ("device-memory", &spmc.device_memory),
+        ("ns-device-memory", &spmc.ns_device_memory),
+    ];
+    let mut highest = None::<(_, &PageRange<Pa>)>;
+    for (kind, ranges) in kinds {
+        for range in ranges {
+            if highest.is_none_or(|(_, other)| other.end() < range.end()) {
+                highest = Some((kind, range));
+            }
+        }
+    }
+    let Some((kind, range)) = highest else {
+        return Ok(Geometry::SMALL);
+    };
+    let last = range.end().raw().saturating_sub(1);
+    let needed = u64::BITS.saturating_sub(last.leading_zeros());
+    Geometry::choose(needed, bits).ok_or_else(|| {
+        let expected = "addresses that the PEs have";
+        ManifestError::new("/", kind, expected, Found::Range(*range))
+    })
 }
 
 /// Checks where a package lies, before anything is read there: in Secure memory, and over neither

@@ -62,7 +62,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         } = piece;
         loop {
             let bytes = Invariant::part(buffer.get(start..end));
-            take(constituents(bytes, H::IPA_BITS))?;
+            take(constituents(bytes))?;
             let rest = bytes.len() % CONSTITUENT;
             if read >= length {
                 // A fragment ends where a constituent ends.

@@ -230,10 +230,11 @@ fn what_is_wrong_in_any_fragment_ends_the_call() {
     let page = home(A) + 0x8000;
     let twice = |ranges: &mut Vec<(u64, u32)>| ranges[19] = ranges[0];
     type Spoil<'a> = &'a dyn Fn(&mut Vec<(u64, u32)>);
-    let spoils: [(Spoil<'_>, FfaError); 6] = [
+    let spoils: [(Spoil<'_>, FfaError); 7] = [
         (&|ranges| ranges[19].0 += 1, InvalidParameters),
         (&|ranges| ranges[5].1 = 0, InvalidParameters),
-        (&|ranges| ranges[19].0 = 1 << 40, InvalidParameters),
+        (&|ranges| ranges[19].0 = 1 << 48, InvalidParameters),
+        (&|ranges| ranges[19].0 = 1 << 40, Denied),
         (&twice, InvalidParameters),
         (&|ranges| ranges[19].0 = page, Denied),
         (&|ranges| ranges[0].0 = RAM, Denied),

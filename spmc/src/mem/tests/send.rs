@@ -167,21 +167,28 @@ fn descriptors_that_are_malformed() {
             wrong.resize(length, 0);
             machine.refuses(InvalidParameters, || machine.call_with(NS, SHARE, &wrong));
         }
-        let ranges: [&[(u64, u32)]; 10] = [
+        let ranges: [&[(u64, u32)]; 12] = [
             &[(RAM + 0x5001, 1)],
             &[(RAM + 0x5800, 1)],
             &[(RAM + 0x5000, 0)],
             &[(RAM + 0x5000, 0), (RAM + 0x6000, 1)],
             &[(u64::MAX - 0xfff, 1)],
             &[(u64::MAX - 0xfff, 2)],
-            &[(1 << 39, 1)],
-            &[((1 << 39) - 0x1000, 2)],
+            &[(1 << 48, 1)],
+            &[((1 << 48) - 0x1000, 2)],
+            &[(RAM + 0x5000, (1 << 28) + 1)],
+            &[(RAM + 0x5000, u32::MAX)],
             &[(RAM + 0x5000, 3), (RAM + 0x6000, 1)],
             &[(RAM + 0x6000, 1), (RAM + 0x9000, 1), (RAM + 0x5000, 2)],
         ];
         for ranges in ranges {
             let wrong = Descriptor::offer(NS, WB, &[(A, RW)], ranges);
             machine.refuses(InvalidParameters, || machine.send(NS, SHARE, &wrong));
+        }
+        // Addresses that nobody has.
+        for range in [(1 << 39, 1), ((1 << 39) - 0x1000, 2), (RAM, 1 << 28)] {
+            let wrong = Descriptor::offer(NS, WB, &[(A, RW)], &[range]);
+            machine.refuses(Denied, || machine.send(NS, SHARE, &wrong));
         }
         for claimed in [0, 1, 2, 4, u32::MAX] {
             let wrong = good.clone().with(|d| d.pages = Some(claimed));

@@ -32,11 +32,16 @@ fn the_walker_agrees_with_a_map_across_the_tables_of_a_root() {
     }
 }
 
-fn walker_agrees_with_a_map<const IPA_BITS: u32>(
-    hal: &FakeHal<IPA_BITS>,
-    base: u64,
-    rounds: usize,
-) {
+/// Random changes around boundaries of tables of level 1, in walks of four levels.
+#[test]
+fn the_walker_agrees_with_a_map_in_four_levels() {
+    for boundary in [1, 16, 273] {
+        let first = (boundary << TABLE_BITS) - 2 * BLOCK;
+        walker_agrees_with_a_map(&FakeHal::of_bits(48, 48, 21), first, 150);
+    }
+}
+
+fn walker_agrees_with_a_map(hal: &FakeHal, base: u64, rounds: usize) {
     const PAGES: u64 = 4 * 512;
     let executed = Leaf::new(
         Attributes::normal(Permissions::all()),

@@ -18,6 +18,7 @@ use super::testing::{EL2_ENTRY, FakeHal, Leaves, pages};
 use super::*;
 use crate::addr::{Ipa, Pa, PageRange, World};
 use crate::error::FfaError;
+use crate::geometry::TABLE_BITS;
 use crate::hal::{Access, Hal};
 use crate::manifest::config::Permissions;
 
@@ -62,10 +63,7 @@ fn normal_world(hal: &FakeHal) -> AddressSpace {
 }
 
 /// Returns the state that a refused change must leave as it was.
-fn snapshot<const IPA_BITS: u32>(
-    hal: &FakeHal<IPA_BITS>,
-    space: &mut AddressSpace,
-) -> (Leaves, usize) {
+fn snapshot(hal: &FakeHal, space: &mut AddressSpace) -> (Leaves, usize) {
     (
         hal.leaves(&space.root_tables(hal)),
         space.pool().available(),

@@ -1,6 +1,7 @@
 //! Pools of table pages: quotas, the reserve, and roots of several tables.
 
 use super::*;
+use crate::geometry::Geometry;
 
 #[test]
 fn pools_split_the_supply_and_take_pages_back() {
@@ -94,7 +95,7 @@ fn the_default_pools_carry_16384_scattered_pages() {
     let hal = FakeHal::new(crate::limits::TABLES);
     let at = Pages::of(&hal);
     let mut supply = PagePool::all(&hal);
-    let quotas = Quotas::of::<FakeHal>(supply.available());
+    let quotas = Quotas::of(Geometry::SMALL, supply.available());
     let ram = [PageRange::new(Pa::new(RAM), 0x10_0000).unwrap()];
     let mut owner = AddressSpace::EMPTY;
     owner
@@ -186,7 +187,7 @@ fn roots_of_several_tables_are_aligned_and_waste_nothing() {
         let mut pool = PagePool::all(&hal);
         pool.carve(skipped);
         let available = pool.available();
-        let root = pool.take_root::<FakeHal<41>>(at).unwrap();
+        let root = pool.take_root(at, 4).unwrap();
         assert_eq!(at.address(root) % (4 << 12), 0);
         assert_eq!(pool.available(), available - 4);
         let others: Vec<_> = core::iter::from_fn(|| pool.take_table(at).ok()).collect();
@@ -195,7 +196,7 @@ fn roots_of_several_tables_are_aligned_and_waste_nothing() {
     }
     for pages in 0..4 {
         let mut pool = PagePool::all(&hal).carve(pages);
-        let refused = pool.take_root::<FakeHal<41>>(at);
+        let refused = pool.take_root(at, 4);
         assert_eq!(refused, Err(FfaError::NoMemory));
     }
 }
@@ -218,7 +219,7 @@ fn roots_of_several_tables_are_the_first_that_fit_into_one_piece_of_the_supply()
         supply.carve(used - 1);
         // The pool ends with the last table of the root.
         let mut pool = supply.carve(root + 4 - used);
-        let taken = pool.take_root::<FakeHal<41>>(at);
+        let taken = pool.take_root(at, 4);
         assert_eq!(taken, Ok(PageIndex::from_word(root as u64)), "{tables}");
         assert_eq!(pool.available(), root - used);
     }
@@ -231,7 +232,7 @@ fn a_search_for_a_root_stays_in_its_pool() {
     let mut supply = PagePool::all(&hal);
     supply.carve(4);
     let mut pool = supply.carve(2);
-    let refused = pool.take_root::<FakeHal<41>>(at);
+    let refused = pool.take_root(at, 4);
     assert_eq!(refused, Err(FfaError::NoMemory));
     let mut own: Vec<_> = core::iter::from_fn(|| pool.take_table(at).ok()).collect();
     own.sort_by_key(|page| page.to_word());
@@ -242,11 +243,11 @@ fn a_search_for_a_root_stays_in_its_pool() {
 fn quotas_have_room_for_roots_of_several_tables() {
     let supply = crate::limits::TABLES - 1;
     let (one, four) = (
-        Quotas::of::<FakeHal>(supply),
-        Quotas::of::<FakeHal<41>>(supply),
+        Quotas::of(Geometry::SMALL, supply),
+        Quotas::of(FakeHal::wide(2).geometry(), supply),
     );
     assert_eq!((one.normal_world, one.partition), (102, 10));
-    assert_eq!(Quotas::of::<FakeHal>(24 * 25).partition, 25);
+    assert_eq!(Quotas::of(Geometry::SMALL, 24 * 25).partition, 25);
     // The rest of the supply is divided in the same proportion.
     assert_eq!(four.partition, 6 + (supply - 17 * 3) / 24);
     assert_eq!(four.normal_world, 3 + (supply - 17 * 3) * 2 / 5);

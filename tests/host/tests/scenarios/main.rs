@@ -66,4 +66,5 @@ mod table_memory;
 mod version;
 mod vm_buffers;
 mod watchdog;
+mod wide_addresses;
 mod yielding;

@@ -94,7 +94,7 @@ pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFra
         panic!("the image is not a range of pages");
     };
     let mut board = Board::default();
-    let manifest = spmc::manifest::system(manifest, &image, &mut board);
+    let manifest = spmc::manifest::system(manifest, &image, stage2::address_bits(), &mut board);
     let cpus = manifest.as_ref().map_or(&[][..], |manifest| &manifest.cpus);
     // SAFETY: on the boot PE, once, before any other PE is let in.
     let has_gic = unsafe { board::bring_up(&mut board, hardware, cpus) };

@@ -3,10 +3,10 @@
 //!
 //! HCR_EL2.E2H is always 1. While an S-EL0 partition runs, TGE is 1, too, so that there is no EL1
 //! and all exceptions are taken to EL2. TTBR0_EL2 then holds the partition's table, in which
-//! nothing of the SPMC is mapped except by the last entry of the root: EL2's private addresses,
-//! with stacks, windows and the page of vectors. An exception is taken to the vectors at their
-//! private address. The code there puts back the SPMC's table and branches to the SPMC's own
-//! addresses. ASIDs keep the translations of both apart in TLBs: the SPMC has ASID 0.
+//! nothing of the SPMC is mapped except by the last entry of the first table of level 1: EL2's
+//! private addresses, with stacks, windows and the page of vectors. An exception is taken to the
+//! vectors at their private address. The code there puts back the SPMC's table and branches to the
+//! SPMC's own addresses. ASIDs keep the translations of both apart in TLBs: the SPMC has ASID 0.
 //!
 //! None of this costs time for S-EL1 partitions: they have vectors of their own, and the SPMC's
 //! table stays in TTBR0_EL2 while they run.

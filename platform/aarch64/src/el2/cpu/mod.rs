@@ -180,7 +180,7 @@ impl Cpu {
             self.normal_world.priority_mask = ICC_PMR_EL1.get();
             // The Normal world may have suspended the PE with loss of power since the last stay. No
             // call tells, and EL3 does not keep this register (docs/hardware.md).
-            VSTCR_EL2.set(stage2::SECURE_CONTROL);
+            VSTCR_EL2.set(stage2::secure_control());
             self.el1_displaced = true;
         }
         context.el1.load();

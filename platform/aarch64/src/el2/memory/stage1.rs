@@ -9,25 +9,33 @@
 //!
 //! No page is both writable and executable, and no page is mapped without need. The boot PE builds
 //! the map of the image and of the SPMC manifest with the MMU off, and adds devices when it knows
-//! them; after boot only the windows change. Virtual addresses have 39 bits, so that walks start at
-//! level 1.
+//! them; after boot only the windows change.
+//!
+//! Virtual addresses have 39 bits, so that walks start at level 1, unless something is to be mapped
+//! that lies higher, or S-EL0 partitions need more, since TCR_EL2 applies to their maps, too. Then
+//! addresses have 48 bits ([`widen`]). The private addresses are the same in both cases.
 
 use core::arch::{asm, global_asm};
 use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use aarch64_cpu::registers::SCTLR_EL2;
 use spmc::hal::Table;
 use spmc::limits::MAX_PES;
+use tock_registers::interfaces::Readable;
 
 use super::{carve, layout};
 use crate::sizes::{BOOT_STACK_SIZE, PAGE, STACK_SIZE};
 use crate::traps;
 
-/// log2 of the size of the address space.
+/// log2 of the size of the address space where walks start at level 1, and where they start at
+/// level 0.
 const VA_BITS: u32 = 39;
+const WIDE_VA_BITS: u32 = 48;
 
-/// The base of the private addresses: the last 2 MiB of the address space, one last-level table.
+/// The base of the private addresses: the last 2 MiB of the smaller address space, one last-level
+/// table.
 const PRIVATE_BASE: u64 = (1 << VA_BITS) - (1 << 21);
 
 /// Bytes of the private addresses of one PE: the window in the first page, a gap, the stack, a gap.
@@ -77,10 +85,22 @@ pub const fn window_descriptor(page: u64, non_secure: bool) -> u64 {
     page & ADDRESS | READ_WRITE | if non_secure { NON_SECURE } else { 0 }
 }
 
-/// The level-1 table for TTBR0_EL2. It is in the image, so that a PE finds it without reading
-/// memory.
+/// The level-1 table for the first 512 GiB.
 #[unsafe(no_mangle)]
 static STAGE1_ROOT: Table = Table::EMPTY;
+
+/// The values of TTBR0_EL2 and, but for IPS, of TCR_EL2. PEs read them from memory, with the MMU
+/// off.
+#[repr(C, align(16))]
+struct Translation {
+    root: AtomicU64,
+    control: AtomicU64,
+}
+
+static TRANSLATION: Translation = Translation {
+    root: AtomicU64::new(0),
+    control: AtomicU64::new(tcr(VA_BITS)),
+};
 
 /// The last-level table for [`PRIVATE_BASE`].
 static PRIVATE: Table = Table::EMPTY;
@@ -98,6 +118,8 @@ pub fn window(index: usize) -> (u64, &'static AtomicU64) {
 /// Called on the boot PE, once, with the MMU off: this code uses no atomic operations except plain
 /// loads and stores, and does not log.
 pub unsafe fn build(manifest: Range<u64>, vectors: u64) {
+    let first = &raw const STAGE1_ROOT as u64;
+    TRANSLATION.root.store(first, Ordering::Relaxed);
     map(layout::text(), READ_EXECUTE);
     map(layout::rodata(), READ);
     map(layout::data(), READ_WRITE);
@@ -187,7 +209,9 @@ pub fn unmap(range: Range<u64>) {
 #[inline(never)]
 fn map_more(range: Range<u64>, attributes: u64) -> bool {
     let image = layout::image();
-    if range.end > TABLES_BASE || range.start < image.end && image.start < range.end {
+    let taken = [image, TABLES_BASE..1 << VA_BITS];
+    let overlaps = |own: &Range<u64>| range.start < own.end && own.start < range.end;
+    if range.end > 1 << WIDE_VA_BITS || taken.iter().any(overlaps) {
         return false;
     }
     map(range, attributes);
@@ -238,7 +262,7 @@ fn map_private(stack: Range<u64>, end: u64) {
 fn map(range: Range<u64>, attributes: u64) {
     let mut page = range.start & !(PAGE - 1);
     while page < range.end {
-        let level2 = next(&STAGE1_ROOT, index(page, 1));
+        let level2 = next(level1(page), index(page, 1));
         let level3 = next(level2, index(page, 2));
         // One last-level table covers 2 MiB: find it once, not for each page.
         loop {
@@ -249,6 +273,39 @@ fn map(range: Range<u64>, attributes: u64) {
             }
         }
     }
+}
+
+/// Returns the level-1 table for an address.
+fn level1(va: u64) -> &'static Table {
+    if va >> VA_BITS == 0 {
+        &STAGE1_ROOT
+    } else {
+        next(widen(), index(va, 0))
+    }
+}
+
+/// Gives EL2 and S-EL0 partitions addresses of 48 bits from now on, if they have not got them yet.
+/// Everything keeps its address. Returns the level-0 table.
+///
+/// The boot PE calls this before any other PE is let in and before any S-EL0 partition has tables,
+/// with the MMU on or off.
+pub fn widen() -> &'static Table {
+    let Translation { root, control } = &TRANSLATION;
+    if control.load(Ordering::Relaxed) == tcr(WIDE_VA_BITS) {
+        // SAFETY: the level-0 table, which was stored below and is never freed.
+        return unsafe { &*(root.load(Ordering::Relaxed) as *const Table) };
+    }
+    let level0 = new_table();
+    let first = &raw const STAGE1_ROOT as u64 | TABLE_OR_PAGE;
+    level0.0[0].store(first, Ordering::Relaxed);
+    root.store(level0 as *const Table as u64, Ordering::Relaxed);
+    control.store(tcr(WIDE_VA_BITS), Ordering::Relaxed);
+    if SCTLR_EL2.get() & SCTLR_M != 0 {
+        // SAFETY: the tables that both roots lead to are the same, so every address keeps its
+        // meaning. No other PE runs.
+        unsafe { stage1_switch(&TRANSLATION) };
+    }
+    level0
 }
 
 /// Returns the index of the entry for an address in a table of `level`.
@@ -283,22 +340,25 @@ fn new_table() -> &'static Table {
     }
 }
 
-/// TCR_EL2 without IPS: 39-bit addresses, 4 KiB granule, walks Write-Back cacheable and Inner
-/// Shareable, like all memory of the SPMC; TBI = 0, so that the top byte of a pointer counts. EPD1
-/// disables the upper half: an EL3 without FEAT_VHE does not switch TTBR1_EL2, so that it may hold
-/// the Normal world's value.
-const TCR: u64 = {
-    const T0SZ: u64 = 64 - VA_BITS as u64;
-    const T1SZ: u64 = T0SZ << 16;
+/// Returns TCR_EL2 without IPS: 4 KiB granule, walks Write-Back cacheable and Inner Shareable, like
+/// all memory of the SPMC; TBI = 0, so that the top byte of a pointer counts. EPD1 disables the
+/// upper half: an EL3 without FEAT_VHE does not switch TTBR1_EL2, so that it may hold the Normal
+/// world's value.
+const fn tcr(va_bits: u32) -> u64 {
+    const T1SZ: u64 = 64 - VA_BITS as u64;
     const EPD1: u64 = 1 << 23;
     const TG1_4K: u64 = 0b10 << 30;
-    0b11 << 12 | 0b01 << 10 | 0b01 << 8 | T0SZ | T1SZ | EPD1 | TG1_4K
-};
+    let t0sz = 64 - va_bits as u64;
+    0b11 << 12 | 0b01 << 10 | 0b01 << 8 | t0sz | T1SZ << 16 | EPD1 | TG1_4K
+}
+
+/// SCTLR_EL2.M.
+const SCTLR_M: u64 = 1 << 0;
 
 /// SCTLR_EL2. A = 0, since copies from and to buffers of any alignment profit from unaligned
 /// accesses, which Normal memory permits.
 const SCTLR: u64 = {
-    const M: u64 = 1 << 0;
+    const M: u64 = SCTLR_M;
     const C: u64 = 1 << 2;
     const SA: u64 = 1 << 3;
     const EOS: u64 = 1 << 11; // exception entry and return are context synchronization events
@@ -310,10 +370,16 @@ const SCTLR: u64 = {
     M | C | SA | EOS | EIS | I | IESB | WXN | AARCH32 | traps::SCTLR_S_EL0
 };
 
+unsafe extern "C" {
+    /// Changes to the translation, which must map everything that the present one maps.
+    unsafe fn stage1_switch(translation: &Translation);
+}
+
 global_asm!(
     r#"
-// Turns on the MMU; used by all PEs. Reads no memory, since caches are off until the last
-// instruction. Clobbers x0, x9 to x11 and x14 to x17.
+// Turns on the MMU; used by all PEs. Caches are off until the last instruction, so the only memory
+// that this code reads is what the boot PE wrote with caches off, or cleaned. Clobbers x0, x9 to
+// x12 and x14 to x17.
 .section .text.stage1, "ax"
 .global stage1_enable
 stage1_enable:
@@ -333,8 +399,9 @@ stage1_enable:
     b.eq    2f
     bl      clear_sctlr2
 2:
-    adrp    x9, {root}
-    add     x9, x9, :lo12:{root}
+    adrp    x9, {translation}
+    add     x9, x9, :lo12:{translation}
+    ldp     x9, x12, [x9]
     msr     ttbr0_el2, x9
     ldr     x10, ={mair}
     msr     mair_el2, x10
@@ -344,8 +411,7 @@ stage1_enable:
     mov     x9, #5
     cmp     x11, x9
     csel    x11, x11, x9, lo
-    ldr     x10, ={tcr}
-    orr     x10, x10, x11, lsl #32
+    orr     x10, x12, x11, lsl #32
     msr     tcr_el2, x10
     dsb     sy
     isb
@@ -358,11 +424,35 @@ stage1_enable:
     msr     sctlr_el2, x10
     isb
     ret     x15
+
+// void stage1_switch(translation): puts new values in TTBR0_EL2 and TCR_EL2, which cannot be done
+// at once, so the MMU is off in between. This code is mapped to its own address, and accesses no
+// memory meanwhile. First it cleans the new values, which other PEs read with caches off.
+.global stage1_switch
+stage1_switch:
+    ldp     x9, x10, [x0]
+    dc      cvac, x0
+    mrs     x11, tcr_el2
+    and     x11, x11, #(7 << 32)
+    orr     x10, x10, x11
+    mrs     x12, sctlr_el2
+    bic     x13, x12, #1
+    dsb     sy
+    msr     sctlr_el2, x13
+    isb
+    msr     ttbr0_el2, x9
+    msr     tcr_el2, x10
+    isb
+    tlbi    alle2
+    dsb     nsh
+    isb
+    msr     sctlr_el2, x12
+    isb
+    ret
 .ltorg
 "#,
     hcr = const traps::HCR,
-    root = sym STAGE1_ROOT,
+    translation = sym TRANSLATION,
     mair = const spmc::mm::MAIR,
-    tcr = const TCR,
     sctlr = const SCTLR,
 );

@@ -1,23 +1,36 @@
 //! The hardware side of partitions' translation: the geometry of the tables that `spmc::mm` builds,
 //! and TLB maintenance.
 //!
-//! There is one root for each IPA space. The granule is 4 KiB, and walks start at level 1. IPAs
-//! have 39 bits: the root is one table, and every CPU with S-EL2 has a PA size of at least that.
-//! With the feature `wide-ipa`, IPAs have 41 bits, and the root is four concatenated tables.
+//! There is one root for each IPA space, and the granule is 4 KiB. The engine chooses the rest of
+//! the [`Geometry`] on the boot PE, before there are any tables: how many bits an IPA has, and at
+//! which level walks start.
 
 use core::arch::asm;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, VTCR_EL2, VTTBR_EL2};
 use spmc::addr::{Ipa, PAGE_SHIFT, Pa, PageRange, World};
+use spmc::geometry::Geometry;
 use spmc::hal::TlbScope;
 use tock_registers::interfaces::{Readable, Writeable};
 
-/// Bits of an IPA.
-pub const IPA_BITS: u32 = if cfg!(feature = "wide-ipa") { 41 } else { 39 };
+use super::stage1;
 
-/// T0SZ, SL0 (walks start at level 1) and TG0 (4 KiB): the same fields in VTCR_EL2 and VSTCR_EL2.
-/// Bit 31 is RES1.
-const GEOMETRY: u64 = 1 << 31 | 0b01 << 6 | (64 - IPA_BITS as u64);
+struct Chosen(UnsafeCell<Geometry>);
+
+// SAFETY: only the boot PE writes, in `set_geometry`, before any other PE is let in. All other
+// accesses are reads that come later.
+unsafe impl Sync for Chosen {}
+
+static GEOMETRY: Chosen = Chosen(UnsafeCell::new(Geometry::SMALL));
+
+/// Returns T0SZ, SL0 (the level at which walks start) and TG0 (4 KiB): the same fields in VTCR_EL2
+/// and VSTCR_EL2. Bit 31 is RES1.
+const fn fields(geometry: Geometry) -> u64 {
+    let sl0 = if geometry.level() == 0 { 0b10 } else { 0b01 };
+    1 << 31 | sl0 << 6 | (64 - geometry.bits() as u64)
+}
 
 /// Fields of VTCR_EL2 that apply to walks of both spaces: Write-Back cacheable, Inner Shareable;
 /// VMIDs have 8 bits (VS = 0).
@@ -28,23 +41,61 @@ const WALKS: u64 = 0b11 << 12 | 0b01 << 10 | 0b01 << 8;
 /// memory.
 const NSA: u64 = 1 << 30;
 
-/// VSTCR_EL2.
-pub const SECURE_CONTROL: u64 = GEOMETRY;
+static SECURE_CONTROL: AtomicU64 = AtomicU64::new(fields(Geometry::SMALL));
+
+/// Returns the value of VSTCR_EL2.
+#[inline(always)]
+pub fn secure_control() -> u64 {
+    SECURE_CONTROL.load(Ordering::Relaxed)
+}
 
 /// The largest number of pages that are invalidated by address. For more, it is cheaper to
 /// invalidate all translations of the partition.
 pub const MAX_PAGES_BY_ADDRESS: u64 = 64;
 
-/// Programs the geometry on this PE. VSTCR_EL2 is written in each stay ([`SECURE_CONTROL`]).
+/// The encoding of 48 bits in ID_AA64MMFR0_EL1.PARange and in VTCR_EL2.PS.
+const PS_48_BITS: u64 = 5;
+
+/// Returns the size of physical addresses that this PE implements, as encoded in PARange, limited
+/// to the 48 bits that descriptors hold.
+fn pa_size() -> u64 {
+    (ID_AA64MMFR0_EL1.get() & 0xf).min(PS_48_BITS)
+}
+
+/// Returns how many bits the physical addresses of this PE have, up to 48.
+#[inline(never)]
+pub fn address_bits() -> u32 {
+    const BITS: [u8; 6] = [32, 36, 40, 42, 44, 48];
+    BITS[pa_size() as usize].into()
+}
+
+/// See [`spmc::hal::Hal::set_geometry`].
+pub fn set_geometry(geometry: Geometry) {
+    // SAFETY: called on the boot PE, before any other PE is let in (contract of `Hal`), while no
+    // reference to the geometry exists.
+    unsafe { *GEOMETRY.0.get() = geometry };
+    SECURE_CONTROL.store(fields(geometry), Ordering::Relaxed);
+    init_pe();
+    if geometry.stage1().level() == 0 {
+        stage1::widen();
+    }
+}
+
+/// See [`spmc::hal::Hal::geometry`].
+pub fn geometry() -> Geometry {
+    // SAFETY: nothing writes at the same time (see `Chosen`).
+    unsafe { *GEOMETRY.0.get() }
+}
+
+/// Programs the geometry on this PE. VSTCR_EL2 is written in each stay ([`secure_control`]).
+#[inline(never)]
 pub fn init_pe() {
-    // PS is the size that the PE implements, limited to the 48 bits that descriptors hold.
-    let pa_size = (ID_AA64MMFR0_EL1.get() & 0xf).min(5);
-    // The encoding 2 is 40 bits; the next larger size is 42 bits.
+    let geometry = geometry();
     assert!(
-        IPA_BITS <= 40 || pa_size > 2,
-        "physical addresses are narrower than {IPA_BITS} bits"
+        geometry.bits() <= address_bits(),
+        "too few bits of physical addresses"
     );
-    VTCR_EL2.set(GEOMETRY | WALKS | NSA | pa_size << 16);
+    VTCR_EL2.set(fields(geometry) | WALKS | NSA | pa_size() << 16);
 }
 
 /// Makes new descriptors visible to table walks.
