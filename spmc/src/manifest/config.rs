@@ -284,11 +284,12 @@ pub struct DeviceInterrupt {
 
 impl DeviceInterrupt {
     /// Returns the type of the interrupt by its INTID, as the attribute cell has it: 0 SGI, 1 PPI,
-    /// 2 SPI, extended or not. `None` for INTIDs that do not exist, and for LPIs.
+    /// 2 SPI, extended or not (Arm IHI 0069, 2.2). `None` for INTIDs that do not exist, and for
+    /// LPIs.
     pub const fn kind(&self) -> Option<u32> {
         match self.id {
             0..16 => Some(0),
-            16..32 => Some(1),
+            16..32 | 1056..1120 => Some(1),
             32..1020 | 4096..5120 => Some(2),
             _ => None,
         }
@@ -296,7 +297,7 @@ impl DeviceInterrupt {
 
     /// SGIs and PPIs: each PE has its own.
     pub const fn is_private(&self) -> bool {
-        self.id < 32
+        matches!(self.id, 0..32 | 1056..1120)
     }
 
     /// Level-sensitive, otherwise edge-triggered.

@@ -119,7 +119,7 @@ fn faulty_interrupts() {
         &[40],
         "/device-regions/uart: interrupts: expected pairs of interrupt id and attributes, found 4 bytes",
     );
-    for id in [8, 9, 19, 20, 1020, 1056, 4095, 5120, 8192] {
+    for id in [8, 9, 19, 20, 1020, 1055, 1120, 4095, 5120, 8192] {
         interrupts(
             &[id, 0x900],
             &format!(

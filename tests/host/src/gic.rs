@@ -7,10 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use spmc::limits::MAX_PES;
 
-/// Shared interrupts from this INTID on are not implemented, except 32 extended ones.
+/// Shared interrupts from this INTID on are not implemented, except 32 extended ones. There are 32
+/// extended private interrupts, too.
 pub const FIRST_MISSING: u32 = 288;
 
 const FIRST_SHARED: u32 = 32;
+
+/// The first INTID of extended private interrupts.
+const EXTENDED_PRIVATE: u32 = 1056;
 
 /// The state of the controller.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -107,13 +111,13 @@ impl Gic {
     }
 
     pub(crate) fn configure(&mut self, id: u32, target: usize) -> bool {
-        let is_there = id < FIRST_MISSING || (4096..4128).contains(&id);
+        let is_there = matches!(id, 0..FIRST_MISSING | 4096..4128 | EXTENDED_PRIVATE..1088);
         if is_there {
             self.configured.insert(id);
             self.enabled.remove(&id);
             self.active.remove(&id);
             self.pending.remove(&id);
-            if id >= FIRST_SHARED {
+            if id >= FIRST_SHARED && !(EXTENDED_PRIVATE..1120).contains(&id) {
                 self.route(id, target);
             }
         }

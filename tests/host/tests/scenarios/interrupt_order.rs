@@ -464,25 +464,33 @@ fn a_flood_inside_of_a_handler_is_masked() {
 
 // req: INT-04, INT-13
 #[test]
-fn extended_shared_interrupts_as_far_as_there_are_any() {
-    const EXTENDED: u32 = 4096;
+fn extended_interrupts_as_far_as_there_are_any() {
+    const SHARED: u32 = 4096;
+    const PRIVATE: u32 = 1056;
     const MISSING: u32 = 5000;
     let count = counter();
     let seen = Arc::clone(&count);
-    let spec =
-        with_device(PartitionSpec::new("owner"), &[EXTENDED, MISSING], &[]).script(move |sp| {
-            enable(sp, EXTENDED);
-            // The interrupt never comes; nothing else happens.
-            enable(sp, MISSING);
-            loop {
-                sp.msg_wait();
-                handle_all(sp, &seen);
-            }
-        });
+    let shared = with_device(
+        PartitionSpec::new("owner"),
+        &[SHARED, PRIVATE, MISSING],
+        &[],
+    );
+    let spec = shared.script(move |sp| {
+        enable(sp, SHARED);
+        enable(sp, PRIVATE);
+        // The interrupt never comes; nothing else happens.
+        enable(sp, MISSING);
+        loop {
+            sp.msg_wait();
+            handle_all(sp, &seen);
+        }
+    });
     let system = System::boot([spec]);
-    system.machine.gic().pulse(EXTENDED);
-    interrupted(&system);
-    assert_eq!(count.load(SeqCst), 1);
+    for (n, interrupt) in [SHARED, PRIVATE].into_iter().enumerate() {
+        system.machine.gic().pulse(interrupt);
+        interrupted(&system);
+        assert_eq!(count.load(SeqCst), n as u64 + 1);
+    }
 }
 
 // Timers of partitions (id 3) and notifications (id 5) wake no waiting context.

@@ -48,7 +48,12 @@ pub fn with_device(
             fdt.property_u64("base-address", base).unwrap();
             fdt.property_u32("pages-count", 1).unwrap();
             fdt.property_u32("attributes", 3).unwrap();
-            let cells: Vec<u32> = lines.iter().flat_map(|line| [*line, 0xb10]).collect();
+            let attributes = |line: u32| match line {
+                1056..1120 => 0x710,
+                _ => 0xb10,
+            };
+            let cells = lines.iter().flat_map(|line| [*line, attributes(*line)]);
+            let cells: Vec<u32> = cells.collect();
             fdt.property_array_u32("interrupts", &cells).unwrap();
             fdt.end_node(device).unwrap();
             fdt.end_node(node).unwrap();
