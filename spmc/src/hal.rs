@@ -11,7 +11,7 @@ use core::sync::atomic::AtomicU64;
 use crate::addr::{Ipa, Pa, PageRange, World};
 use crate::ffa::SmcFrame;
 use crate::geometry::Geometry;
-use crate::manifest::config::{DeviceInterrupt, ExceptionLevel};
+use crate::manifest::config::{DeviceInterrupt, ExceptionLevel, SpmcManifest};
 
 /// One translation table: 512 descriptors in one page. The descriptors are atomic because the table
 /// walker of another PE may read while this PE writes.
@@ -306,7 +306,7 @@ impl fmt::Display for TableMemoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unreadable => "no memory answers there",
-            Self::TooMuch => "the image has too few tables (SPMC_TABLES) to reach so much memory",
+            Self::TooMuch => "the SPMC's own memory has too few tables to reach so much",
         })
     }
 }
@@ -419,6 +419,12 @@ pub trait Hal: Sync + Sized {
 
     /// Returns the geometry that was set.
     fn geometry(&self) -> Geometry;
+
+    /// Makes what memory is left the translation tables that the engine hands out. The engine calls
+    /// this once at boot, before [`Hal::tables`], when it has allocated everything else.
+    fn make_tables(&self, manifest: &SpmcManifest) {
+        let _ = manifest;
+    }
 
     /// Returns all translation tables that the engine hands out. Every byte is zero at boot.
     fn tables(&self) -> &[Table];

@@ -98,19 +98,12 @@ pub const MAX_DESCRIPTOR: usize = 4096;
 /// Largest SP manifest (DTB) that is accepted, bytes.
 pub const MAX_SP_MANIFEST: usize = 16 * 1024;
 
-/// Pages of the pools that translation tables and the lists of memory transactions come from: the
-/// variable `SPMC_TABLES` at build time, or 256 (1 MiB). That carries a transaction of 16,384 pages
-/// that lie on every second page of 128 MiB, with one borrower.
-pub const TABLES: usize = from_environment(option_env!("SPMC_TABLES"), 256);
+/// Pages of the pools that translation tables and the lists of memory transactions come from: pages
+/// have numbers of 16 bits.
+pub const MAX_TABLES: u64 = u16::MAX as u64;
 
-const _: () = assert!(
-    24 <= TABLES && TABLES <= u16::MAX as usize,
-    "SPMC_TABLES is not a number from 24 to 65535"
-);
-
-/// Pages that the SPMC manifest can add to these (`table-memory`): pages of the pools have numbers
-/// of 16 bits.
-pub const MAX_TABLE_MEMORY_PAGES: u64 = (u16::MAX as usize - TABLES) as u64;
+/// Pages that the SPMC manifest can add to those of the SPMC's own memory (`table-memory`).
+pub const MAX_TABLE_MEMORY_PAGES: u64 = MAX_TABLES - 256;
 
 /// The number that a variable says at build time: `default` where it is not set, 0 where it is
 /// none.

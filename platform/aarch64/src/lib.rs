@@ -7,6 +7,9 @@
 #![cfg_attr(target_os = "none", no_std)]
 
 #[cfg(target_os = "none")]
+extern crate alloc;
+
+#[cfg(target_os = "none")]
 mod el2;
 #[cfg(any(target_os = "none", test))]
 mod errata;

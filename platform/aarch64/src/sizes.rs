@@ -1,17 +1,21 @@
-//! Sizes that the code and the linker script share. The build script of each board includes this
-//! file and passes the sizes to the linker; `xtask` includes it to check that the sizes suffice.
+//! Sizes that the code and the linker script share. The build script includes this file and passes
+//! the sizes to the linker; `xtask` includes it to check that the sizes suffice, and
+//! `manifest-check` to judge a manifest by the memory that boot will want.
 
 #![allow(dead_code, reason = "each user needs some of them")]
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
 
+/// PEs that the SPMC can have: its private addresses have room for so many.
+pub const MAX_PES: u64 = 512;
+
 /// Bytes of the stack of a PE. `cargo xtask build` checks that the deepest path fits
 /// (`docs/architecture.md`, "Stacks").
 pub const STACK_SIZE: u64 = 3 * PAGE;
 
 /// Bytes of the stack on which the boot PE runs until it serves calls. Parsing manifests needs a
-/// deep stack, but only once; afterwards this memory holds the vector registers of other PEs.
+/// deep stack, but only once; afterwards this memory has the stacks of other PEs.
 pub const BOOT_STACK_SIZE: u64 = 14 * PAGE;
 
 /// Bytes of the stack for reporting an exception of EL2 itself.
@@ -23,16 +27,41 @@ pub const SMC_FRAME_SIZE: u64 = 144;
 /// Bytes of Z0 to Z31 at the largest vector length of the architecture, 2048 bits.
 const VECTOR_REGISTERS: u64 = 2 * PAGE;
 
-/// Bytes for what the engine allocates by what the manifests say.
-const HEAP: u64 = 112 * PAGE;
+/// The most bytes that the file, zero-initialised data and the boot stack have together. The linker
+/// script checks it.
+pub const IMAGE_SIZE: u64 = 88 * PAGE;
 
-/// Returns how many bytes are carved before the boot stack is free: for the tables of EL2's own
-/// stage 1, for the vector registers of the boot PE, and for those vector registers of other PEs
-/// that do not fit in the boot stack. `tables` is the number of pages for stage 2.
-pub const fn carve_size(pes: u64, tables: u64) -> u64 {
-    // Nine tables serve what every board has. Each further table maps 2 MiB: of redistributors, of
-    // which a PE has 256 KiB at most, or of the image, which grows with the tables and the PEs.
-    let stage1 = 9 + (pes - 1) / 8 + (tables + 16 * pes) / 512;
-    let others = ((pes - 1) * VECTOR_REGISTERS).saturating_sub(BOOT_STACK_SIZE);
-    stage1 * PAGE + VECTOR_REGISTERS + others + HEAP
+/// Bytes of the first memory of the boot allocator, behind the image: for those tables of EL2's own
+/// stage 1 that are made before the SPMC manifest is read, and for reading the manifest.
+pub const FIRST_HEAP_SIZE: u64 = 16 * PAGE;
+
+/// The most bytes that the platform and the engine have as the state of a PE.
+pub const PE_STATE_SIZE: u64 = 8 * 1024;
+
+/// The most bytes that the engine allocates for a partition.
+const PARTITION_SIZE: u64 = 32 * 1024;
+
+/// The most bytes that the engine allocates beside: for memory transactions, notifications, and
+/// while it reads manifests.
+const ENGINE_SIZE: u64 = 192 * 1024;
+
+/// The least number of translation tables with which the SPMC boots: what two partitions need for
+/// themselves and for transactions of thousands of scattered pages.
+const LEAST_TABLES: u64 = 112;
+
+/// The number of bytes up to which the SPMC takes memory that the SPMC manifest gives to nobody.
+pub const WANTED: u64 = 2 << 20;
+
+/// Returns the number of bytes that the SPMC needs.
+pub const fn needed(pes: u64, partitions: u64) -> u64 {
+    // Twelve tables serve what every board has. Others are for private addresses, and for the
+    // redistributors of the GIC: a table maps 2 MiB, and a PE has 256 KiB of redistributors at
+    // most.
+    let stage1 = 12 + pes.div_ceil(64) + pes.div_ceil(8);
+    // The boot stack becomes the stacks of the first PEs beside the boot PE.
+    let reused = BOOT_STACK_SIZE / STACK_SIZE;
+    let stacks = pes - if pes - 1 < reused { pes - 1 } else { reused };
+    let states = pes * (PE_STATE_SIZE + VECTOR_REGISTERS) + stacks * STACK_SIZE;
+    let engine = ENGINE_SIZE + partitions * PARTITION_SIZE;
+    IMAGE_SIZE + states + engine + (stage1 + LEAST_TABLES) * PAGE
 }

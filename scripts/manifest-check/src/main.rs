@@ -12,6 +12,8 @@ mod diagnostic;
 mod engine;
 mod layout;
 mod names;
+#[path = "../../../platform/aarch64/src/sizes.rs"]
+mod sizes;
 mod source;
 mod spmc_manifest;
 mod tree;

@@ -2,17 +2,27 @@
 
 use sp_layout::MAX_CONFIG;
 use spmc::addr::{ADDRESS_LIMIT, PAGE_SIZE, Pa, PageRange};
+use spmc::manifest::own_memory::{Wants, own_memory};
 use spmc::manifest::{self, validate};
 
 use crate::diagnostic::{By, Diagnostics, Place};
 use crate::engine::{System, hear};
+use crate::sizes;
 use crate::source::Source;
 
 /// Judges the SPMC manifest and the addresses that it gives to packages.
 pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s> {
-    let image = image(source);
+    let mut image = image(source);
     let manifest = hear(source, None, diagnostics, |report| {
         let manifest = manifest::spmc_manifest::read(&source.dtb, report);
+        if let Some(start) = manifest.load_address {
+            let pes = manifest.cpus.len().max(1) as u64;
+            let wants = Wants {
+                least: sizes::needed(pes, manifest.partitions.len() as u64),
+                most: sizes::WANTED,
+            };
+            image = own_memory(&manifest, Pa::new(start), &wants, report).unwrap_or(image);
+        }
         validate::judge_spmc(&manifest, &image, report);
         for (index, device) in manifest.stream_devices.iter().enumerate() {
             let earlier = manifest.stream_devices.get(..index).unwrap_or(&[]);
@@ -44,7 +54,7 @@ pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s
     }
 }
 
-/// Returns the range of the image that the manifest states, or the last page of all addresses if it
+/// Returns the range that the manifest states for the SPMC, or the last page of all addresses if it
 /// states none.
 fn image(source: &Source) -> PageRange<Pa> {
     let number = |name| source.tree.number("/attribute", name);

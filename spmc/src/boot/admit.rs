@@ -12,7 +12,7 @@ use zerocopy::IntoBytes;
 use super::package::{Copying, copy_pages, read_manifest, read_package};
 use super::{FIRST_VMID, PackageError, introduce};
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
-use crate::hal::Hal;
+use crate::hal::{Hal, Roots};
 use crate::id::PartitionId;
 use crate::interrupt::{Claims, Places};
 use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest};
@@ -37,6 +37,8 @@ impl<H: Hal> Spmc<H> {
     /// Makes the SPMC that `manifest` describes, with the partitions that may have what they ask
     /// for. `image` is all memory of the SPMC itself. If there is no usable manifest, there are no
     /// partitions either, and [`Spmc::boot`] tells EL3 so.
+    ///
+    /// Errors that make a manifest unusable: those of [`validate::spmc`].
     #[cold]
     #[inline(never)]
     pub fn new(
@@ -44,7 +46,9 @@ impl<H: Hal> Spmc<H> {
         manifest: Result<Box<SpmcManifest>, ManifestError>,
         image: PageRange<Pa>,
     ) -> Self {
-        let (manifest, fault) = match manifest {
+        let usable =
+            manifest.and_then(|manifest| validate::spmc(&manifest, &image).map(|()| manifest));
+        let (manifest, fault) = match usable {
             Ok(manifest) => (manifest, None),
             Err(fault) => (Box::default(), Some(fault)),
         };
@@ -52,14 +56,6 @@ impl<H: Hal> Spmc<H> {
             log::set_max_level(level_filter(level));
         }
         hal.set_geometry(manifest.geometry);
-        add_table_memory(&hal, &manifest);
-        let mut supply = PagePool::all(&hal);
-        let quotas = Quotas::of(manifest.geometry, supply.available());
-        let pool = supply.carve(quotas.normal_world);
-        let promised = quotas.partition.saturating_mul(manifest.partitions.len());
-        let rest = supply.available().saturating_sub(promised);
-        supply.carve_reserve(&hal, rest);
-        let normal_world = normal_world(&hal, &manifest, pool);
         for fault in &manifest.faults {
             log::error!("SPMC manifest: {fault}");
         }
@@ -71,14 +67,14 @@ impl<H: Hal> Spmc<H> {
             partitions: Vec::with_capacity(manifest.partitions.len()),
         };
         for entry in &manifest.partitions {
-            let pool = supply.carve(quotas.partition);
-            if let Err(error) = admission.admit(entry, pool) {
+            if let Err(error) = admission.admit(entry) {
                 log::error!("{}: not started: {error}", entry.name);
             }
         }
         let Admission {
             buffer, partitions, ..
         } = admission;
+        let mut partitions = partitions.into_boxed_slice();
         let directory = Directory::new();
         let notifications = Notifications::new();
         for Partition {
@@ -89,20 +85,28 @@ impl<H: Hal> Spmc<H> {
             introduce(endpoint, &notifications, frozen.index, &frozen.config);
         }
         let streams = stream_endpoints(&manifest, &partitions);
+        let streams = (0..streams).map(|_| StreamEndpoint::EMPTY).collect();
+        let shares = Shares::new();
+        let boot_order = boot_order(&partitions);
+        let boot_buffer = Mutex::new(buffer.into());
+        // Nothing is allocated from here on.
+        hal.make_tables(&manifest);
+        add_table_memory(&hal, &manifest);
+        let normal_world = give_tables(&hal, &manifest, &mut partitions);
         Self {
-            boot_order: boot_order(&partitions),
-            partitions: partitions.into(),
+            boot_order,
+            partitions,
             directory,
             normal_world,
             vms: VmMailboxes::new(),
-            streams: (0..streams).map(|_| StreamEndpoint::EMPTY).collect(),
-            shares: Shares::new(),
+            streams,
+            shares,
             notifications,
             fault,
             booted: AtomicBool::new(false),
             places: Mutex::new(Places::NONE),
             aftermath: AtomicU32::new(0),
-            boot_buffer: Mutex::new(buffer.into()),
+            boot_buffer,
             manifest,
             hal,
         }
@@ -127,6 +131,45 @@ fn add_table_memory<H: Hal>(hal: &H, manifest: &SpmcManifest) {
         ),
         Err(error) => log::error!("table-memory: not used: {error}"),
     }
+}
+
+/// Splits the translation tables among all endpoints, and makes their roots. Returns the endpoint
+/// of the Normal world. A partition for which there are too few tables is dead.
+#[cold]
+#[inline(never)]
+fn give_tables<H: Hal>(
+    hal: &H,
+    manifest: &SpmcManifest,
+    partitions: &mut [Partition<H::Context>],
+) -> Endpoint {
+    let mut supply = PagePool::all(hal);
+    let quotas = Quotas::of(manifest.geometry, supply.available());
+    let pool = supply.carve(quotas.normal_world);
+    let promised = quotas.partition.saturating_mul(manifest.partitions.len());
+    let rest = supply.available().saturating_sub(promised);
+    supply.carve_reserve(hal, rest);
+    let normal_world = normal_world(hal, manifest, pool);
+    for partition in partitions {
+        let pool = supply.carve(quotas.partition);
+        let tag = FIRST_VMID.saturating_add(partition.frozen.index as u16);
+        let mut memory = partition.endpoint.memory.lock();
+        let made = match partition.frozen.config.exception_level {
+            ExceptionLevel::SEl1 => memory.init(hal, tag, pool),
+            ExceptionLevel::SEl0 => memory.init_el0(hal, tag, pool),
+        };
+        partition.frozen.roots = memory.roots();
+        drop(memory);
+        if made.is_err() {
+            let config = &partition.frozen.config;
+            log::error!(
+                "{}: not started: {}",
+                config.name,
+                PackageError::OutOfTables
+            );
+            partition.kill();
+        }
+    }
+    normal_world
 }
 
 /// Makes the endpoint of the Normal world, with the memory that it may share.
@@ -185,10 +228,11 @@ struct Admission<'a, H: Hal> {
 }
 
 impl<H: Hal> Admission<'_, H> {
-    /// Reads and validates the manifest of one package, and makes the partition.
+    /// Reads and validates the manifest of one package, and makes the partition, which has no
+    /// tables yet.
     #[cold]
     #[inline(never)]
-    fn admit(&mut self, entry: &PackageEntry, pool: PagePool) -> Result<(), PackageError> {
+    fn admit(&mut self, entry: &PackageEntry) -> Result<(), PackageError> {
         validate::package(entry, self.manifest, self.image)?;
         let config = self.read_config(entry)?;
         if config.exception_level == ExceptionLevel::SEl0 && !self.hal.confines_s_el0() {
@@ -203,24 +247,15 @@ impl<H: Hal> Admission<'_, H> {
             };
             copy_pages(self.hal, copying, buffer)?;
         }
-        let index = self.partitions.len();
-        let tag = FIRST_VMID.saturating_add(index as u16);
-        let endpoint = Endpoint::new();
-        let mut memory = endpoint.memory.lock();
-        match config.exception_level {
-            ExceptionLevel::SEl1 => memory.init(self.hal, tag, pool),
-            ExceptionLevel::SEl0 => memory.init_el0(self.hal, tag, pool),
-        }
-        .map_err(|_| PackageError::OutOfTables)?;
         let frozen = Frozen {
-            index,
-            roots: memory.roots(),
+            index: self.partitions.len(),
+            roots: Roots::NONE,
             messaging: config.messaging(),
             claims: Claims::of(&config),
             config,
         };
-        drop(memory);
-        self.partitions.push(Partition::new(frozen, endpoint));
+        self.partitions
+            .push(Partition::new(frozen, Endpoint::new()));
         Ok(())
     }
 

@@ -126,6 +126,7 @@ impl<H: Hal> Spmc<H> {
             .boot_order
             .iter()
             .filter_map(|index| self.partitions.get(*index))
+            .filter(|partition| !partition.is_dead())
         {
             self.start(pe, partition);
         }

@@ -26,6 +26,8 @@ pub struct SpmcManifest {
     pub version: Version,
     /// `attribute/load_address`, where it is given.
     pub load_address: Option<u64>,
+    /// `attribute/binary_size`, where it is given: bytes from `load_address` on that the SPMC has.
+    pub binary_size: Option<u64>,
     /// `stream-endpoints` (ours): independent devices.
     pub stream_devices: ArrayVec<StreamDevice, MAX_STREAM_ENDPOINTS>,
     /// `hypervisor/vmN`, in the order of N.
@@ -60,6 +62,7 @@ impl Default for SpmcManifest {
             spmc_id: PartitionId::SPMC,
             version: Version::OWN,
             load_address: None,
+            binary_size: None,
             stream_devices: ArrayVec::new(),
             partitions: ArrayVec::new(),
             faults: ArrayVec::new(),

@@ -4,7 +4,7 @@
 //! The order of use at boot:
 //!
 //! 1. [`spmc_manifest::parse`] reads the SPMC manifest, and lists the faults of single partitions
-//!    in it.
+//!    in it. [`own_memory::own_memory`] says which memory is the SPMC's.
 //! 2. For each package, [`package::Package::parse`] checks the header,
 //!    [`partition_manifest::read`] reads the manifest that the header points to, and
 //!    [`validate::partition`] decides whether the partition may have what it asks for.
@@ -20,6 +20,7 @@ pub mod config;
 mod error;
 pub mod ids;
 mod interrupts;
+pub mod own_memory;
 pub mod package;
 pub mod partition_manifest;
 mod property;
@@ -56,21 +57,19 @@ pub enum Kind {
     Partition,
 }
 
-/// Reads and checks the SPMC manifest of a system whose SPMC has all memory of `image`, and whose
-/// PEs have physical addresses of `bits` bits. The facts about the board in it go to `board`, also
-/// those of a manifest that is refused.
+/// Reads the SPMC manifest of a system whose PEs have physical addresses of `bits` bits. The facts
+/// about the board in it go to `board`, also those of a manifest that is refused. This is a
+/// function of its own, so that its large stack frame is gone when partitions boot.
 ///
-/// Errors: those of [`spmc_manifest::parse`], [`validate::spmc`] and [`validate::geometry`].
+/// Errors: those of [`spmc_manifest::parse`] and [`validate::geometry`].
 #[cold]
 #[inline(never)]
 pub fn system(
     dtb: &[u8],
-    image: &PageRange<Pa>,
     bits: u32,
     board: &mut Board,
 ) -> Result<Box<SpmcManifest>, ManifestError> {
     let mut manifest = spmc_manifest::parse_with(dtb, board)?;
-    validate::spmc(&manifest, image)?;
     manifest.geometry = validate::geometry(&manifest, bits)?;
     Ok(Box::new(manifest))
 }

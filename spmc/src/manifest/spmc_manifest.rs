@@ -199,6 +199,7 @@ fn parse_attribute(node: &Node, manifest: &mut SpmcManifest) {
         }
     }
     manifest.load_address = attribute.load_address;
+    manifest.binary_size = attribute.binary_size;
     if let Some(id) = attribute.id {
         manifest.spmc_id = id;
     }
@@ -215,6 +216,7 @@ struct Attribute {
     minor: Option<u16>,
     exec_state: Option<u32>,
     load_address: Option<u64>,
+    binary_size: Option<u64>,
 }
 
 impl Attribute {
@@ -239,6 +241,7 @@ impl Attribute {
                 }
                 self.load_address = Some(address);
             }
+            "binary_size" => self.binary_size = Some(property.u64()?),
             _ => {}
         }
         Ok(())

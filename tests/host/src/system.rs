@@ -169,7 +169,7 @@ impl Builder {
         let image_pages = (SPMC_IMAGE.end - SPMC_IMAGE.start) / 4096;
         let image = PageRange::new(Pa::new(SPMC_IMAGE.start), image_pages).expect("the image");
         let bits = machine.address_bits.load(Ordering::Relaxed);
-        let manifest = spmc::manifest::system(&dtb, &image, bits, &mut Board::default());
+        let manifest = spmc::manifest::system(&dtb, bits, &mut Board::default());
         let hal = FakeHal(Arc::clone(&machine));
         let spmc = Arc::new(on_pe(0, || Spmc::new(hal, manifest, image)));
         assert!(machine.spmc.set(Arc::downgrade(&spmc)).is_ok());

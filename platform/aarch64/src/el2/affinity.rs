@@ -1,17 +1,24 @@
 //! The affinities of the PEs that have run.
 
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use aarch64_cpu::registers::MPIDR_EL1;
-use spmc::limits::MAX_PES;
 use tock_registers::interfaces::Readable;
+
+use super::per_pe::PerPe;
 
 /// The affinity fields of MPIDR_EL1.
 const FIELDS: u64 = 0xff_00ff_ffff;
 
 /// MPIDR_EL1 of each PE that has run, by index, and 0 for all other PEs: no PE has the value 0,
 /// because bit 31 is RES1. Each PE writes its own element; the entry code reads all of them.
-pub static OF_PES: [AtomicU64; MAX_PES] = [const { AtomicU64::new(0) }; MAX_PES];
+pub static OF_PES: PerPe<AtomicU64> = PerPe::new();
+
+/// Makes room for that many PEs, as [`PerPe::fill`] does.
+pub fn make_room(count: usize) {
+    OF_PES.fill((0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
+}
 
 /// Returns the affinity of this PE: Aff3:Aff2:Aff1:Aff0.
 pub fn own() -> u64 {
@@ -20,17 +27,20 @@ pub fn own() -> u64 {
 
 /// Records the affinity of this PE under `index`.
 pub fn introduce(index: usize) {
-    OF_PES[index].store(MPIDR_EL1.get(), Ordering::Relaxed);
+    if let Some(own) = OF_PES.all().get(index) {
+        own.store(MPIDR_EL1.get(), Ordering::Relaxed);
+    }
 }
 
 /// Returns whether the PE with that index has run.
 pub fn has_run(index: usize) -> bool {
-    OF_PES[index].load(Ordering::Relaxed) != 0
+    let pe = OF_PES.all().get(index);
+    pe.is_some_and(|pe| pe.load(Ordering::Relaxed) != 0)
 }
 
 /// Returns whether a PE with that affinity has run.
 pub fn is_known(affinity: u64) -> bool {
-    OF_PES.iter().any(|pe| {
+    OF_PES.all().iter().any(|pe| {
         let mpidr = pe.load(Ordering::Relaxed);
         mpidr != 0 && mpidr & FIELDS == affinity
     })

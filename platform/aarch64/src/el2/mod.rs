@@ -10,6 +10,7 @@ mod cpu;
 mod gic;
 mod memory;
 mod panic;
+mod per_pe;
 mod platform;
 mod registers;
 mod smc;

@@ -8,7 +8,7 @@ use spmc::hal::{
     AccessFault, Exit, Fault, Hal, NoSuchStream, Regime, Roots, SriTime, Stream, Table,
     TableMemoryError, TablePlaces, TlbScope,
 };
-use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
+use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel, SpmcManifest};
 use tock_registers::interfaces::Readable;
 
 use super::cpu::context::GuestContext;
@@ -146,6 +146,10 @@ impl Hal for Platform {
 
     fn geometry(&self) -> Geometry {
         stage2::geometry()
+    }
+
+    fn make_tables(&self, manifest: &SpmcManifest) {
+        tables::make(manifest.table_memory.map_or(0, |range| range.pages()));
     }
 
     #[inline(always)]

@@ -3,6 +3,9 @@
 use super::*;
 use crate::geometry::Geometry;
 
+/// Pages of a supply as boards have it.
+const TABLES: usize = 256;
+
 #[test]
 fn pools_split_the_supply_and_take_pages_back() {
     let hal = FakeHal::new(8);
@@ -92,7 +95,7 @@ fn the_reserve_serves_several_at_once() {
 #[test]
 fn the_default_pools_carry_16384_scattered_pages() {
     const COUNT: u64 = 16_384;
-    let hal = FakeHal::new(crate::limits::TABLES);
+    let hal = FakeHal::new(TABLES);
     let at = Pages::of(&hal);
     let mut supply = PagePool::all(&hal);
     let quotas = Quotas::of(Geometry::SMALL, supply.available());
@@ -241,7 +244,7 @@ fn a_search_for_a_root_stays_in_its_pool() {
 
 #[test]
 fn quotas_have_room_for_roots_of_several_tables() {
-    let supply = crate::limits::TABLES - 1;
+    let supply = TABLES - 1;
     let (one, four) = (
         Quotas::of(Geometry::SMALL, supply),
         Quotas::of(FakeHal::wide(2).geometry(), supply),

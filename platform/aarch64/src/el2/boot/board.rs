@@ -29,6 +29,21 @@ pub unsafe fn bring_up(board: &mut Board, hardware: u64, cpus: &[u64]) -> bool {
         // SAFETY: on the boot PE, alone (contract above).
         unsafe { complete(board, hardware) };
     }
+    // SAFETY: as this function.
+    unsafe { bring_up_console(board) };
+    match &board.gic {
+        // SAFETY: on the boot PE, alone, and once (contract above).
+        Some(gic) => unsafe { gic::frames::map(board, gic, cpus) },
+        None => false,
+    }
+}
+
+/// Maps the console and begins to write the log.
+///
+/// # Safety
+///
+/// As [`bring_up`].
+pub unsafe fn bring_up_console(board: &Board) {
     if let Some(uart) = &board.console {
         let page = uart.base.raw() & !(PAGE - 1);
         // SAFETY: on the boot PE, alone; the device tree says that there is a UART (contract
@@ -38,11 +53,6 @@ pub unsafe fn bring_up(board: &mut Board, hardware: u64, cpus: &[u64]) -> bool {
                 console::init(uart);
             }
         }
-    }
-    match &board.gic {
-        // SAFETY: on the boot PE, alone, and once (contract above).
-        Some(gic) => unsafe { gic::frames::map(board, gic, cpus) },
-        None => false,
     }
 }
 

@@ -17,11 +17,10 @@ use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use spmc::ffa::SmcFrame;
-use spmc::limits::MAX_PES;
 
 use crate::el2::memory::stage1;
 use crate::el2::{affinity, boot};
-use crate::sizes::SMC_FRAME_SIZE;
+use crate::sizes::{MAX_PES, SMC_FRAME_SIZE};
 
 const _: () = assert!(SMC_FRAME_SIZE == size_of::<SmcFrame>() as u64);
 
@@ -33,7 +32,7 @@ _start:
     adrp    x9, {cold}
     ldr     x9, [x9, :lo12:{cold}]
     cbz     x9, late
-    cmp     x4, #{pes}
+    cmp     x4, #{most_pes}
     b.hs    too_many_pes
     msr     spsel, #1
     mov     x20, x0
@@ -110,6 +109,7 @@ _start:
     mov     x2, x22
     mov     x3, x23
     bl      {primary}
+    cbz     w0, too_many_pes
     mov     sp, x22
     mov     x0, x21
     mov     x1, x22
@@ -117,11 +117,11 @@ _start:
     brk     #0
 
 // Cleans and invalidates, to the point of coherency, all lines of what the code stores to while the
-// MMU is off: data, constants that are relocated, the boot stack, and memory to carve, from which
-// come the tables of EL2. Accesses with the MMU off go around the caches, so they and later
-// cacheable accesses to the same memory have mismatched attributes: software must do this before
-// and after (Arm ARM B2, mismatched memory attributes; D7, caches while the MMU is off). Clobbers
-// x0 to x3.
+// MMU is off: data, constants that are relocated, the boot stack, and the first memory of the boot
+// allocator, from which come the tables of EL2. Accesses with the MMU off go around the caches, so
+// they and later cacheable accesses to the same memory have mismatched attributes: software must do
+// this before and after (Arm ARM B2, mismatched memory attributes; D7, caches while the MMU is
+// off). Clobbers x0 to x3.
 .macro clean_lines from, to
     adrp    x0, \from
     adrp    x1, \to
@@ -139,14 +139,9 @@ clean_writable:
     mov     x3, #4
     lsl     x2, x3, x2
     dsb     sy
-    clean_lines __data_start, __tables_start
-    clean_lines __carve_start, __boot_stack_end
+    clean_lines __data_start, __image_end
     dsb     sy
     ret
-
-// The linker script asserts that this number is the one that it was given.
-.global spmc_pes
-.set spmc_pes, {pes}
 
 .global secondary_start
 secondary_start:
@@ -175,18 +170,21 @@ enter_running:
 
     // x4 is the index when a PE is turned on for the first time. When it is turned on again, its
     // general-purpose registers are those with which it was turned off, so the index is looked up
-    // by the affinity.
+    // by the affinity. The boot PE wrote the table and its length with caches on, and so this PE
+    // reads them: the MMU is on.
     mrs     x9, mpidr_el1
     adrp    x10, {affinities}
     add     x10, x10, :lo12:{affinities}
+    ldp     x10, x13, [x10]
+    cbz     x13, too_many_pes
     mov     x11, #0
 9:  ldr     x12, [x10, x11, lsl #3]
     cmp     x12, x9
     csel    x21, x11, x21, eq
     add     x11, x11, #1
-    cmp     x11, #{pes}
+    cmp     x11, x13
     b.lo    9b
-    cmp     x21, #{pes}
+    cmp     x21, x13
     b.hs    too_many_pes
     bl      own_stack
     mov     sp, x22
@@ -197,18 +195,19 @@ enter_running:
 own_stack:
     ldr     x22, ={stack_end}
     mov     x9, #{private_size}
-    madd    x22, x9, x21, x22
+    msub    x22, x9, x21, x22
     sub     x22, x22, #{frame_size}
     ret
 .ltorg
 
-// Serves a PE that has no stack, or that entered at the entry point of the boot PE. The Normal
+// Serves a PE that has no stack, or that entered at the entry point of the boot PE, or the boot PE
+// if the SPMC has too little memory. The Normal
 // world may use such a PE, partitions may not. Each call from the SPMD is answered by FFA_ERROR,
 // NOT_SUPPORTED, with two exceptions. Framework messages from the SPMD need responses of their own
 // kind: version negotiation fails, power management succeeds. FFA_INTERRUPT is for a Secure
 // interrupt, namely the SGI that other PEs send to all PEs; the interrupt is completed here, since
-// the SPMD would put an FFA_ERROR into the registers of the Normal world. x4 = number of PEs is an
-// index without a stack, by which the PE gets here again when it is turned on again.
+// the SPMD would put an FFA_ERROR into the registers of the Normal world. x4 = -1 is an index without
+// a stack, by which the PE gets here again when it is turned on again.
 too_many_pes:
     mov     w0, #0x0060
     movk    w0, #0x8400, lsl #16
@@ -244,7 +243,7 @@ too_many_pes:
     csel    w2, w2, w9, eq
     orr     w2, w2, #0x80000000
     csetm   w3, ne
-    mov     x4, #{pes}
+    mov     x4, #-1
     b       8b
     // Read ICC_IAR1_EL1 and write ICC_EOIR1_EL1 until no interrupt is pending (INTIDs 1020 to
     // 1023); then FFA_NORMAL_WORLD_RESUME.
@@ -266,7 +265,7 @@ link_address:
 "#,
     cold = sym COLD,
     affinities = sym affinity::OF_PES,
-    pes = const MAX_PES,
+    most_pes = const MAX_PES,
     boot_stack_end = const stage1::BOOT_STACK_END,
     stack_end = const stage1::STACK_END,
     private_size = const stage1::PRIVATE_SIZE,

@@ -1,6 +1,6 @@
 //! The way from the entry code to the loop that answers the SPMD, on every PE.
 
-use core::cell::UnsafeCell;
+use alloc::boxed::Box;
 use core::ops::Range;
 use core::ptr::NonNull;
 use core::slice;
@@ -11,16 +11,21 @@ use aarch64_cpu::registers::{
 use spin::Once;
 use spmc::addr::{Pa, PageRange};
 use spmc::ffa::{SmcFrame, function};
-use spmc::limits::MAX_PES;
 use spmc::manifest::board::{Board, missing_gic};
+use spmc::manifest::config::SpmcManifest;
+use spmc::manifest::own_memory::{Wants, own_memory};
+use spmc::manifest::{self, Report};
 use spmc::{Pe, Spmc};
 use tock_registers::interfaces::{Readable, Writeable};
 
+use super::cpu::header::Header;
 use super::cpu::{self, Cpu, features, vector_state, vectors};
 use super::memory::{carve, layout, stacks, stage1, stage2, tables};
+use super::per_pe::PerPe;
 use super::platform::Platform;
 use super::registers::{HSTR_EL2, VPIDR_EL2};
 use super::{affinity, console, gic, smc};
+use crate::sizes::{self, PAGE, STACK_SIZE};
 use crate::traps;
 
 mod board;
@@ -29,14 +34,10 @@ mod entry;
 /// The SPMC, once the boot PE has read the manifest.
 static SPMC: Once<Spmc<Platform>> = Once::new();
 
-struct PerPe(UnsafeCell<Pe>);
+/// The engine's state of each PE. PE n alone accesses element n, see [`pe`].
+static PES: PerPe<Pe> = PerPe::new();
 
-// SAFETY: PE n alone accesses element n, see `pe`.
-unsafe impl Sync for PerPe {}
-
-/// The engine's state of each PE. All elements are zero, so that they take no room in the file;
-/// [`pe`] sets the index.
-static PES: [PerPe; MAX_PES] = [const { PerPe(UnsafeCell::new(Pe::new(0))) }; MAX_PES];
+const _: () = assert!(size_of::<Pe>() + size_of::<Cpu>() <= sizes::PE_STATE_SIZE as usize);
 
 /// Largest SPMC manifest that is accepted. TF-A limits TOS_FW_CONFIG to a page.
 const MAX_MANIFEST: u64 = 64 * 1024;
@@ -60,60 +61,162 @@ fn manifest_range(address: u64) -> Range<u64> {
 ///
 /// The entry code calls this once, on the boot PE.
 pub unsafe extern "C" fn prepare(manifest: u64) {
-    // SAFETY: the boot PE gets here first, with the MMU off, before any other use of the memory to
-    // carve (contract above).
+    // SAFETY: the boot PE gets here first, with the MMU off, before any other use of the memory of
+    // the allocator (contract above).
     unsafe {
-        carve::add(layout::carve());
+        carve::init(layout::heap());
         stage1::build(manifest_range(manifest), vectors::page());
     }
 }
 
 /// Boots the SPMC on the boot PE, with the MMU on and on the boot stack. `hardware` is the address
-/// of the hardware configuration, or 0. Leaves the first call to the SPMD in `frame`.
+/// of the hardware configuration, or 0. Leaves the first call to the SPMD in `frame`, on the PE's
+/// own stack. Returns `false` if the SPMC cannot run, for a reason that was logged.
 ///
 /// # Safety
 ///
-/// The entry code calls this once, after [`prepare`] and with the same manifest.
-pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFrame, hardware: u64) {
+/// The entry code calls this once, after [`prepare`] and with the same manifest. `frame` is the
+/// place of the frame on the stack of the PE with that index, which need not be mapped yet.
+pub unsafe extern "C" fn primary(
+    manifest: u64,
+    index: usize,
+    frame: *mut SmcFrame,
+    hardware: u64,
+) -> bool {
     entry::close_first_entry();
-    // SAFETY: this is the PE with that index, and the first use of its state.
-    unsafe { Cpu::install(index) };
+    let mut header = Header::NEW;
+    // SAFETY: the header lives on the stack of this function until `make_room` installs the state
+    // of this PE.
+    unsafe { header.install(index) };
     vectors::install();
     console::begin();
 
     let range = manifest_range(manifest);
-    let manifest = match NonNull::new(range.start as *mut u8) {
+    let dtb = match NonNull::new(range.start as *mut u8) {
         // SAFETY: `prepare` read the same header and mapped this range; nobody writes it any more.
         Some(start) => unsafe {
             slice::from_raw_parts(start.as_ptr(), (range.end - range.start) as usize)
         },
         None => &[],
     };
-    let image = layout::image();
-    let Some(image) = PageRange::from_bytes(Pa::new(image.start), image.end - image.start) else {
-        panic!("the image is not a range of pages");
-    };
     let mut board = Board::default();
-    let manifest = spmc::manifest::system(manifest, &image, stage2::address_bits(), &mut board);
-    let cpus = manifest.as_ref().map_or(&[][..], |manifest| &manifest.cpus);
+    // SAFETY: on the boot PE, which has this index, before any other PE is let in.
+    let taken = unsafe { take_memory(dtb, &mut board, index) };
+    let Some((manifest, own, needed)) = taken else {
+        // SAFETY: as above, and once, since `bring_up` is not called.
+        unsafe { board::bring_up_console(&board) };
+        return false;
+    };
     // SAFETY: on the boot PE, once, before any other PE is let in.
-    let has_gic = unsafe { board::bring_up(&mut board, hardware, cpus) };
-    let manifest = manifest.and_then(|manifest| match has_gic {
-        true => Ok(manifest),
-        false => Err(missing_gic()),
-    });
-    tables::init();
+    if !unsafe { board::bring_up(&mut board, hardware, &manifest.cpus) } {
+        log::error!("SPMC manifest: {}", missing_gic());
+        return false;
+    }
     features::probe();
     vector_state::probe();
-    // SAFETY: on the boot PE, before any other PE is let in, and once for this PE.
-    unsafe { cpu::carve_vector_area(index) };
-    init_pe(has_gic);
+    // SAFETY: on the boot PE, before any other PE is let in.
+    unsafe { cpu::carve_vector_areas() };
+    init_pe();
 
-    *frame = SmcFrame::ZERO;
+    // SAFETY: the stack of this PE is mapped now, and nothing else refers to the frame, which needs
+    // no initial value.
+    let frame = unsafe {
+        frame.write(SmcFrame::ZERO);
+        &mut *frame
+    };
     // SAFETY: this is the PE with that index, and the only reference to its state.
     let pe = unsafe { pe(index) };
-    SPMC.call_once(|| Spmc::new(Platform, manifest, image))
-        .boot(pe, frame);
+    let spmc = SPMC.call_once(|| Spmc::new(Platform, Ok(manifest), own));
+    let [total, free] = [own.size(), tables::own_bytes()].map(|bytes| bytes / 1024);
+    log::info!(
+        "memory: {} KiB needed, {} used, {free} free for tables, {total} in all at {}",
+        needed / 1024,
+        total - free,
+        own.base(),
+    );
+    spmc.boot(pe, frame);
+    true
+}
+
+/// Reads the manifest `dtb`, takes the memory that the SPMC has by it, and gives each PE what it
+/// needs. Returns the manifest, all memory of the SPMC, and how many bytes of it are needed, or
+/// `None` if that cannot be, for a reason that was logged.
+///
+/// # Safety
+///
+/// The boot PE, which has the index `boot_pe`, calls this once, with the MMU on, before any other
+/// PE is let in.
+#[inline(never)]
+unsafe fn take_memory(
+    dtb: &[u8],
+    board: &mut Board,
+    boot_pe: usize,
+) -> Option<(Box<SpmcManifest>, PageRange<Pa>, u64)> {
+    let refuse = |error| log::error!("SPMC manifest: {error}");
+    let bits = stage2::address_bits();
+    let manifest = manifest::system(dtb, bits, board).map_err(refuse).ok()?;
+    let pes = manifest.cpus.len().max(boot_pe + 1);
+    let image = layout::image();
+    let wants = Wants {
+        least: sizes::needed(pes as u64, manifest.partitions.len() as u64),
+        most: sizes::WANTED,
+    };
+    let report = Report::new();
+    let own = own_memory(&manifest, Pa::new(image.start), &wants, &report);
+    let Some(own) = own else {
+        let _ = report.verdict().map_err(refuse);
+        let needed = wants.least / 1024;
+        log::error!("the SPMC needs {needed} KiB of memory for {pes} PEs");
+        return None;
+    };
+    let end = own.end().raw();
+    let tree = dtb.as_ptr_range();
+    if (tree.start as u64) < end && image.end < tree.end as u64 {
+        log::error!("the SPMC manifest lies in the SPMC's own memory, {own}");
+        return None;
+    }
+    stage1::map_tail(image.end..end);
+    // SAFETY: on the boot PE, before any other PE is let in (contract above). The memory is mapped
+    // now, and the SPMC's.
+    unsafe {
+        carve::extend(end);
+        make_room(pes, boot_pe);
+    }
+    Some((manifest, own, wants.least))
+}
+
+/// Gives `pes` PEs the memory that each has for itself. The boot PE, which has the index `boot_pe`,
+/// uses its own from now on.
+///
+/// # Safety
+///
+/// The boot PE calls this once, with the MMU on, before any other PE is let in.
+#[inline(never)]
+unsafe fn make_room(pes: usize, boot_pe: usize) {
+    affinity::make_room(pes);
+    cpu::make_room(pes);
+    PES.fill((0..pes).map(|index| Pe::new(index as u16)).collect());
+    stage1::map_pes(stacks(pes, boot_pe));
+    // SAFETY: this is the PE with that index, and the first use of its state.
+    unsafe { Cpu::install(boot_pe) };
+}
+
+/// Returns the address of the memory for the stack of each PE. The boot PE has memory of its own;
+/// other PEs have that of the boot stack as far as it goes: they are let in when control has left
+/// the boot stack for ever.
+fn stacks(pes: usize, boot_pe: usize) -> impl Iterator<Item = u64> {
+    let boot_stack = layout::boot_stack();
+    let mut pieces = (boot_stack.start..)
+        .step_by(STACK_SIZE as usize)
+        .take(((boot_stack.end - boot_stack.start) / STACK_SIZE) as usize);
+    (0..pes).map(move |index| {
+        let is_other = index != boot_pe;
+        if is_other && let Some(piece) = pieces.next() {
+            return piece;
+        }
+        // SAFETY: the boot PE consumes the iterator before any other PE is let in.
+        unsafe { carve::carve(STACK_SIZE as usize, PAGE as usize) }.as_ptr() as u64
+    })
 }
 
 /// Continues on the boot PE's own stack: lets the other PEs in, and serves the SPMD.
@@ -122,15 +225,8 @@ pub unsafe extern "C" fn primary(manifest: u64, index: usize, frame: &mut SmcFra
 ///
 /// The entry code calls this once, after [`primary`].
 pub unsafe extern "C" fn settle(index: usize, frame: &mut SmcFrame) -> ! {
-    // SAFETY: this runs on the boot PE, on its own stack, before any other PE is let in. The boot
-    // stack is free, since control never returns to it.
-    unsafe {
-        stacks::paint(index);
-        carve::add(layout::boot_stack());
-        for other in (0..MAX_PES).filter(|other| *other != index) {
-            cpu::carve_vector_area(other);
-        }
-    }
+    // SAFETY: this PE is on its own stack (contract above).
+    unsafe { stacks::paint(index) };
     carve::seal();
     if frame.w(0) == function::MSG_WAIT {
         register_secondary_entry();
@@ -156,7 +252,7 @@ pub unsafe extern "C" fn secondary(index: usize, frame: &mut SmcFrame) -> ! {
     // is in use any more.
     unsafe { Cpu::install(index) };
     vectors::install();
-    init_pe(true);
+    init_pe();
     *frame = SmcFrame::ZERO;
     // SAFETY: this is the PE with that index, and the only reference to its state.
     let pe = unsafe { pe(index) };
@@ -196,9 +292,7 @@ fn serve(pe: &mut Pe, frame: &mut SmcFrame) -> ! {
 unsafe fn pe(index: usize) -> &'static mut Pe {
     // SAFETY: only this PE uses the element, and no other reference to it is in use (contract
     // above).
-    let pe = unsafe { &mut *PES[index].0.get() };
-    pe.index = index as u16;
-    pe
+    unsafe { &mut *PES.of(index) }
 }
 
 /// Registers the entry point of the PEs that are turned on later. An SPMD that refuses it sends
@@ -221,8 +315,8 @@ fn register_secondary_entry() {
 }
 
 /// Sets the registers that keep their values from now on. EL3 switches EL2's registers between the
-/// worlds. Without a GIC the boot is about to fail.
-fn init_pe(has_gic: bool) {
+/// worlds.
+fn init_pe() {
     HCR_EL2.set(traps::HCR);
     CPTR_EL2.set(traps::CPTR);
     MDCR_EL2.set(traps::MDCR | features::event_counters() & traps::MDCR_HPMN);
@@ -235,8 +329,6 @@ fn init_pe(has_gic: bool) {
     Cpu::current().look_at_pe();
     features::init_pe();
     stage2::init_pe();
-    if has_gic {
-        Cpu::current().lends_cpu_interface = gic::frames::lends_cpu_interface();
-        gic::init_pe();
-    }
+    Cpu::current().lends_cpu_interface = gic::frames::lends_cpu_interface();
+    gic::init_pe();
 }

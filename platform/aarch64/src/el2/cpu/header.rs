@@ -4,7 +4,7 @@
 use core::mem::offset_of;
 
 use aarch64_cpu::registers::TPIDR_EL2;
-use tock_registers::interfaces::Readable;
+use tock_registers::interfaces::{Readable, Writeable};
 
 use crate::sizes::EMERGENCY_STACK_SIZE;
 
@@ -47,6 +47,17 @@ impl Header {
         private_frame: PrivateFrame::UNKNOWN,
     };
 
+    /// Makes this the head of the state of PE `index`, which has no other state yet.
+    ///
+    /// # Safety
+    ///
+    /// The header stays where it is, and nothing else uses it, until the state of the PE takes its
+    /// place (`Cpu::install`).
+    pub unsafe fn install(&mut self, index: usize) {
+        self.index = index;
+        TPIDR_EL2.set(&raw mut *self as u64);
+    }
+
     /// Offset of the end of the emergency stack.
     pub const EMERGENCY_TOP: usize =
         offset_of!(Self, emergency_stack) + size_of::<EmergencyStack>();
@@ -54,8 +65,8 @@ impl Header {
 
 /// Records that this PE took an exception from EL2. Returns whether it is the first one.
 pub fn fail() -> bool {
-    // SAFETY: `Cpu::install`, which runs before anything else, makes TPIDR_EL2 point to the header
-    // of this PE. Only this function uses the field.
+    // SAFETY: `Header::install` or `Cpu::install`, one of which runs before anything else, makes
+    // TPIDR_EL2 point to the header of this PE. Only this function uses the field.
     unsafe {
         let failed = &raw mut (*(TPIDR_EL2.get() as *mut Header)).failed;
         !failed.replace(true)
@@ -64,7 +75,7 @@ pub fn fail() -> bool {
 
 /// Returns the index of this PE, without making a reference to the state of the PE.
 pub fn current_index() -> usize {
-    // SAFETY: TPIDR_EL2 as in `fail`; only `Cpu::install` writes the field.
+    // SAFETY: TPIDR_EL2 as in `fail`; only the two functions `install` write the field.
     unsafe { (&raw const (*(TPIDR_EL2.get() as *const Header)).index).read() }
 }
 

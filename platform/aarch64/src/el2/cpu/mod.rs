@@ -7,13 +7,12 @@
 //! [`Cpu::restore_normal_world`] puts back what was displaced. A stay in which no partition runs
 //! switches nothing.
 
+use alloc::vec::Vec;
 use core::arch::asm;
-use core::cell::UnsafeCell;
 
 use aarch64_cpu::registers::{CPTR_EL2, HCR_EL2, TPIDR_EL2, VTTBR_EL2};
 use bitflags::bitflags;
 use spmc::hal::{Exit, Regime, Roots};
-use spmc::limits::MAX_PES;
 use tock_registers::interfaces::{Readable, Writeable};
 
 pub mod context;
@@ -33,6 +32,7 @@ use super::affinity;
 use super::gic::{self, timer};
 use super::memory::window::Window;
 use super::memory::{bulk, stage2};
+use super::per_pe::PerPe;
 use super::registers::{ICC_PMR_EL1, ISR_EL1, VDISR_EL2, VSTCR_EL2, VSTTBR_EL2};
 use crate::errata::{self, BranchHistory};
 use crate::traps;
@@ -113,12 +113,13 @@ pub struct Cpu {
     pub window: Window,
 }
 
-struct PerCpu(UnsafeCell<Cpu>);
+/// The state of each PE. PE n alone accesses element n, see [`Cpu::current`].
+static CPUS: PerPe<Cpu> = PerPe::new();
 
-// SAFETY: PE n alone accesses element n, see `Cpu::current`.
-unsafe impl Sync for PerCpu {}
-
-static CPUS: [PerCpu; MAX_PES] = [const { PerCpu(UnsafeCell::new(Cpu::NEW)) }; MAX_PES];
+/// Makes room for that many PEs, as [`PerPe::fill`] does.
+pub fn make_room(count: usize) {
+    CPUS.fill((0..count).map(|_| Cpu::NEW).collect::<Vec<_>>());
+}
 
 impl Cpu {
     const NEW: Self = Self {
@@ -147,7 +148,7 @@ impl Cpu {
     ///
     /// Called on the PE with that index, while no reference from [`Self::current`] is in use there.
     pub unsafe fn install(index: usize) {
-        let cpu = CPUS[index].0.get();
+        let cpu = CPUS.of(index);
         TPIDR_EL2.set(cpu as u64);
         affinity::introduce(index);
         // SAFETY: the element belongs to this PE and is not in use (contract above).
@@ -506,20 +507,19 @@ fn note_late_error(context: &mut GuestContext) {
     context.attention |= Attention::LATE_ERROR;
 }
 
-/// Gives PE `index` memory for the Normal world's vector registers, at the greatest length that
-/// this PE supports.
+/// Gives each PE memory for the Normal world's vector registers, at the greatest length that this
+/// PE supports.
 ///
 /// # Safety
 ///
-/// Called on the boot PE, before any other PE is let in, and once for each PE.
-pub unsafe fn carve_vector_area(index: usize) {
-    // SAFETY: PE `index` does not run yet, or is this PE, which holds no reference to its state now
-    // (contract above).
-    let cpu = unsafe { &mut *CPUS[index].0.get() };
-    // SAFETY: on the boot PE, before any other PE is let in (contract above).
-    unsafe {
-        cpu.normal_world
-            .vector
-            .carve(vector_state::register_file_bytes())
-    };
+/// Called on the boot PE, once, before any other PE is let in.
+pub unsafe fn carve_vector_areas() {
+    let bytes = vector_state::register_file_bytes();
+    for index in 0..CPUS.count() {
+        // SAFETY: the other PEs do not run yet, and this PE holds no reference to its state now
+        // (contract above).
+        let cpu = unsafe { &mut *CPUS.of(index) };
+        // SAFETY: contract above.
+        unsafe { cpu.normal_world.vector.carve(bytes) };
+    }
 }

@@ -300,7 +300,7 @@ impl VectorArea {
     /// As for [`carve::carve`].
     pub unsafe fn carve(&mut self, bytes: usize) {
         // SAFETY: contract above.
-        self.registers = Some(unsafe { carve::carve(bytes) });
+        self.registers = Some(unsafe { carve::carve(bytes, align_of::<u128>()) });
         self.bytes = bytes;
     }
 

@@ -3,15 +3,16 @@
 //! The boot PE walks over the redistributors once and maps those of the PEs of the manifest. Each
 //! PE looks its own up once, when it starts.
 
+use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use spmc::limits::MAX_PES;
 use spmc::manifest::board::{Board, Gic};
 
 use crate::el2::affinity;
 use crate::el2::cpu::header::PrivateFrame;
 use crate::el2::memory::stage1;
+use crate::el2::per_pe::PerPe;
 use crate::redistributor::{Typer, redistributors};
 use crate::sizes::PAGE;
 
@@ -30,19 +31,14 @@ static DISTRIBUTOR: AtomicU64 = AtomicU64::new(0);
 /// See [`Board::lends_cpu_interface`].
 static LENDS_CPU_INTERFACE: AtomicBool = AtomicBool::new(false);
 
-/// A redistributor: its address, and its GICR_TYPER. All zero: there is none.
+/// A redistributor: its address, and its GICR_TYPER.
 struct Redistributor {
-    base: AtomicU64,
-    typer: AtomicU64,
+    base: u64,
+    typer: Typer,
 }
 
-/// The redistributors of the PEs of the manifest, in no order. The boot PE writes them.
-static REDISTRIBUTORS: [Redistributor; MAX_PES] = [const {
-    Redistributor {
-        base: AtomicU64::new(0),
-        typer: AtomicU64::new(0),
-    }
-}; MAX_PES];
+/// The redistributors of the PEs of the manifest, in no order.
+static REDISTRIBUTORS: PerPe<Redistributor> = PerPe::new();
 
 /// Returns the address of the distributor.
 #[inline(always)]
@@ -58,13 +54,11 @@ pub fn lends_cpu_interface() -> bool {
 /// Returns where the registers of this PE's private interrupts are.
 pub fn own() -> Option<PrivateFrame> {
     let affinity = affinity::own();
-    REDISTRIBUTORS.iter().find_map(|one| {
-        let base = one.base.load(Ordering::Relaxed);
-        let typer = Typer(one.typer.load(Ordering::Relaxed));
-        (base != 0 && typer.affinity() == affinity).then(|| PrivateFrame {
-            base: base + SGI_FRAME,
-            count: typer.private_interrupts(),
-        })
+    let mut all = REDISTRIBUTORS.all().iter();
+    let own = all.find(|one| one.typer.affinity() == affinity)?;
+    Some(PrivateFrame {
+        base: own.base + SGI_FRAME,
+        count: own.typer.private_interrupts(),
     })
 }
 
@@ -91,27 +85,23 @@ pub unsafe fn map(board: &Board, gic: &Gic, cpus: &[u64]) -> bool {
     // SAFETY: the page was mapped just now, and GICR_TYPER has no side effect.
     let typer = |base| Typer(unsafe { ((base + TYPER) as *const u64).read_volatile() });
     let own = affinity::own();
-    let mut left = cpus.iter().filter(|cpu| **cpu != own).count() + 1;
-    let mut places = REDISTRIBUTORS.iter();
+    let wanted = cpus.iter().filter(|cpu| **cpu != own).count() + 1;
+    let mut found = Vec::with_capacity(wanted);
     for region in &gic.redistributors {
         let range = region.base().raw()..region.end().raw();
         let read = |base| map_page(base).then(|| typer(base));
         for (base, typer) in redistributors(range, gic.stride, read) {
             let affinity = typer.affinity();
             let is_wanted = affinity == own || cpus.contains(&affinity);
-            if is_wanted
-                && map_page(base + SGI_FRAME)
-                && let Some(place) = places.next()
-            {
-                place.base.store(base, Ordering::Relaxed);
-                place.typer.store(typer.0, Ordering::Relaxed);
-                left -= 1;
+            if is_wanted && found.len() < wanted && map_page(base + SGI_FRAME) {
+                found.push(Redistributor { base, typer });
             }
-            if left == 0 {
-                return true;
+            if found.len() == wanted {
+                break;
             }
         }
     }
+    REDISTRIBUTORS.fill(found);
     true
 }
 

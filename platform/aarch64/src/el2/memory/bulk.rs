@@ -104,9 +104,15 @@ window_copy:
     ret
 
 // window_zero(from, to): zeroes whole pages by DC ZVA and cleans them to the point of coherency.
+// window_zero_cached(from, to) does not clean them.
+.global window_zero_cached
+window_zero_cached:
+    mov     x2, #0
+    b       2f
 .global window_zero
 window_zero:
-    mrs     x3, dczid_el0
+    mov     x2, #1
+2:  mrs     x3, dczid_el0
     and     x3, x3, #0xf
     mov     x4, #4
     lsl     x4, x4, x3
@@ -118,6 +124,7 @@ window_zero:
     add     x5, x5, x4
     cmp     x5, x1
     b.lo    1b
+    cbz     x2, 3f
 // window_clean(from, to): cleans to the point of coherency.
 .global window_clean
 window_clean:
@@ -132,7 +139,7 @@ window_clean:
     cmp     x0, x1
     b.lo    1b
     dsb     sy
-    mov     x0, #0
+3:  mov     x0, #0
     ret
 
 // Reads a system register, access to which EL3 may trap.
@@ -205,6 +212,8 @@ unsafe extern "C" {
     /// Zeroes whole pages and cleans them to the point of coherency. Returns 1 if an access
     /// faulted.
     pub fn window_zero(from: u64, to: u64) -> u64;
+    /// Zeroes whole pages that only observers with caches read. Returns 1 if an access faulted.
+    pub fn window_zero_cached(from: u64, to: u64) -> u64;
     /// Cleans to the point of coherency. Returns 1 if an access faulted.
     pub fn window_clean(from: u64, to: u64) -> u64;
     /// Waits for all stores. Returns 1 if the memory system refused one of them.

@@ -16,7 +16,7 @@ const RESERVE: u64 = 512;
 
 /// Returns the private address at which the stack of PE `index` begins.
 fn base(index: usize) -> *mut u64 {
-    (stage1::STACK_END - STACK_SIZE + index as u64 * stage1::PRIVATE_SIZE) as *mut u64
+    (stage1::stack_end(index) - STACK_SIZE) as *mut u64
 }
 
 /// Logs how much of its stack PE `index` has used since the stack was painted.

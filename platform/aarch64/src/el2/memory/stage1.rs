@@ -22,11 +22,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use aarch64_cpu::registers::SCTLR_EL2;
 use spmc::hal::Table;
-use spmc::limits::MAX_PES;
 use tock_registers::interfaces::Readable;
 
 use super::{carve, layout};
-use crate::sizes::{BOOT_STACK_SIZE, PAGE, STACK_SIZE};
+use crate::sizes::{BOOT_STACK_SIZE, MAX_PES, PAGE, STACK_SIZE};
 use crate::traps;
 
 /// log2 of the size of the address space where walks start at level 1, and where they start at
@@ -34,34 +33,38 @@ use crate::traps;
 const VA_BITS: u32 = 39;
 const WIDE_VA_BITS: u32 = 48;
 
-/// The base of the private addresses: the last 2 MiB of the smaller address space, one last-level
-/// table.
-const PRIVATE_BASE: u64 = (1 << VA_BITS) - (1 << 21);
-
-/// Bytes of the private addresses of one PE: the window in the first page, a gap, the stack, a gap.
-pub const PRIVATE_SIZE: u64 = STACK_TOP + PAGE;
-
-/// The end of the stack, as an offset in the private addresses of a PE.
-const STACK_TOP: u64 = 2 * PAGE + STACK_SIZE;
-
-/// The end of the boot stack, which lies behind the private addresses of the last PE and their gap.
-pub const BOOT_STACK_END: u64 = PRIVATE_BASE + PRIVATE_SIZE * MAX_PES as u64 + BOOT_STACK_SIZE;
+/// The end of the private addresses: the end of the smaller address space.
+const PRIVATE_END: u64 = 1 << VA_BITS;
 
 /// The second address of the page of vectors: the last page.
-pub const VECTORS: u64 = PRIVATE_BASE + (1 << 21) - PAGE;
+pub const VECTORS: u64 = PRIVATE_END - PAGE;
+
+/// The end of the boot stack. The pages on both sides of the stack are not mapped.
+pub const BOOT_STACK_END: u64 = VECTORS - PAGE;
+
+/// The end of the private addresses of PE 0. Those of each further PE lie below those of the PE
+/// before it.
+const PES_END: u64 = BOOT_STACK_END - BOOT_STACK_SIZE;
+
+/// Bytes of the private addresses of one PE: a gap, the window in one page, a gap, the stack.
+pub const PRIVATE_SIZE: u64 = 3 * PAGE + STACK_SIZE;
+
+/// The address of the window, as an offset in the private addresses of a PE.
+const WINDOW: u64 = PAGE;
+
+/// The end of PE 0's stack. The stacks of other PEs end at multiples of [`PRIVATE_SIZE`] before it.
+pub const STACK_END: u64 = PES_END - PAGE;
 
 const _: () = assert!(
-    BOOT_STACK_END < VECTORS,
-    "too many PEs for one table of private addresses"
+    MAX_PES * PRIVATE_SIZE + (PRIVATE_END - STACK_END) <= 1 << 30,
+    "the private addresses do not fit under one entry of the root table"
 );
-
-/// The end of PE 0's stack. The stacks of other PEs end at multiples of [`PRIVATE_SIZE`] after it.
-pub const STACK_END: u64 = PRIVATE_BASE + STACK_TOP;
 
 // MAIR_EL2 is `spmc::mm::MAIR`; NORMAL and DEVICE are its indices. The descriptors are those of
 // VMSAv8-64 stage 1 (Arm ARM D8.3) for a regime with two privilege levels: AP[1] = 0 denies EL0
 // access.
 const TABLE_OR_PAGE: u64 = 0b11;
+const VALID_BLOCK: u64 = 0b01;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 const NORMAL: u64 = 0 << 2;
 const DEVICE: u64 = 1 << 2;
@@ -85,6 +88,9 @@ pub const fn window_descriptor(page: u64, non_secure: bool) -> u64 {
     page & ADDRESS | READ_WRITE | if non_secure { NON_SECURE } else { 0 }
 }
 
+/// Bytes that an entry at level 2 maps.
+const BLOCK: u64 = 2 << 20;
+
 /// The level-1 table for the first 512 GiB.
 #[unsafe(no_mangle)]
 static STAGE1_ROOT: Table = Table::EMPTY;
@@ -102,13 +108,15 @@ static TRANSLATION: Translation = Translation {
     control: AtomicU64::new(tcr(VA_BITS)),
 };
 
-/// The last-level table for [`PRIVATE_BASE`].
-static PRIVATE: Table = Table::EMPTY;
+/// Returns the address of the end of the stack of PE `index`.
+pub const fn stack_end(index: usize) -> u64 {
+    STACK_END - index as u64 * PRIVATE_SIZE
+}
 
 /// Returns the address of the window of PE `index`, and the descriptor of that page.
 pub fn window(index: usize) -> (u64, &'static AtomicU64) {
-    let address = PRIVATE_BASE + index as u64 * PRIVATE_SIZE;
-    (address, &PRIVATE.0[self::index(address, 3)])
+    let address = stack_end(index) - PRIVATE_SIZE + WINDOW;
+    (address, entry(address))
 }
 
 /// Builds the map. The page at `vectors` is mapped a second time, among the private addresses.
@@ -123,22 +131,26 @@ pub unsafe fn build(manifest: Range<u64>, vectors: u64) {
     map(layout::text(), READ_EXECUTE);
     map(layout::rodata(), READ);
     map(layout::data(), READ_WRITE);
-    map(layout::boot_stack(), READ_WRITE);
     map(manifest, READ);
-
-    let level2 = next(&STAGE1_ROOT, index(PRIVATE_BASE, 1));
-    let private = &raw const PRIVATE as u64 | TABLE_OR_PAGE;
-    level2.0[index(PRIVATE_BASE, 2)].store(private, Ordering::Relaxed);
-    for pe in 0..MAX_PES {
-        map_private(layout::stack(pe), STACK_END + pe as u64 * PRIVATE_SIZE);
-    }
     map_private(layout::boot_stack(), BOOT_STACK_END);
-    PRIVATE.0[index(VECTORS, 3)].store(vectors | READ_EXECUTE, Ordering::Relaxed);
+    entry(VECTORS).store(vectors | READ_EXECUTE, Ordering::Relaxed);
+}
+
+/// Maps the stack of each PE, by index, at the private addresses of the PE. Makes the tables for
+/// the windows, too.
+///
+/// The boot PE calls this once, with the MMU on, before any other PE is let in.
+pub fn map_pes(stacks: impl Iterator<Item = u64>) {
+    for (index, stack) in stacks.enumerate() {
+        map_private(stack..stack + STACK_SIZE, stack_end(index));
+        let _ = window(index);
+    }
+    publish();
 }
 
 /// The virtual address of the engine's tables if the SPMC manifest gives memory for more of them:
 /// the last GiB before the one of the private addresses.
-const TABLES_BASE: u64 = (1 << VA_BITS) - (2 << 30);
+const TABLES_BASE: u64 = PRIVATE_END - (2 << 30);
 
 /// Maps `pieces`, each an address and a number of pages, one behind the other, and returns the
 /// virtual address of the first. `own` are the tables for this map: all zero, one for level 2 and
@@ -181,8 +193,20 @@ pub fn unmap_tables(own: &'static [Table]) {
     }
 }
 
+/// The end of the SPMC's own memory.
+static OWN_END: AtomicU64 = AtomicU64::new(0);
+
+/// Maps memory of the SPMC that follows the image.
+///
+/// The boot PE calls this once, with the MMU on, before any other PE is let in.
+pub fn map_tail(tail: Range<u64>) {
+    OWN_END.store(tail.end, Ordering::Relaxed);
+    map(tail, READ_WRITE);
+    publish();
+}
+
 /// Maps each page that `range` touches to itself, as registers of a device. Returns false if EL2's
-/// addresses do not reach there, or if the image is there.
+/// addresses do not reach there, or if the SPMC's own memory is there.
 ///
 /// # Safety
 ///
@@ -209,7 +233,8 @@ pub fn unmap(range: Range<u64>) {
 #[inline(never)]
 fn map_more(range: Range<u64>, attributes: u64) -> bool {
     let image = layout::image();
-    let taken = [image, TABLES_BASE..1 << VA_BITS];
+    let own = image.start..OWN_END.load(Ordering::Relaxed).max(image.end);
+    let taken = [own, TABLES_BASE..PRIVATE_END];
     let overlaps = |own: &Range<u64>| range.start < own.end && own.start < range.end;
     if range.end > 1 << WIDE_VA_BITS || taken.iter().any(overlaps) {
         return false;
@@ -245,7 +270,7 @@ const ENTRIES: usize = 512;
 
 /// Returns the entry of the root table that leads to all private addresses.
 pub fn private_entry() -> u64 {
-    STAGE1_ROOT.0[index(PRIVATE_BASE, 1)].load(Ordering::Relaxed)
+    STAGE1_ROOT.0[index(PRIVATE_END - 1, 1)].load(Ordering::Relaxed)
 }
 
 /// Maps a stack so that it ends at the private address `end`.
@@ -253,8 +278,15 @@ fn map_private(stack: Range<u64>, end: u64) {
     let start = end - (stack.end - stack.start);
     for (n, page) in stack.step_by(PAGE as usize).enumerate() {
         let address = start + n as u64 * PAGE;
-        PRIVATE.0[index(address, 3)].store(page | READ_WRITE, Ordering::Relaxed);
+        entry(address).store(page | READ_WRITE, Ordering::Relaxed);
     }
+}
+
+/// Returns the last-level entry for `address`. Makes the tables that lead to it if there are none.
+fn entry(address: u64) -> &'static AtomicU64 {
+    let level2 = next(&STAGE1_ROOT, index(address, 1));
+    let level3 = next(level2, index(address, 2));
+    &level3.0[index(address, 3)]
 }
 
 /// Maps each page that `range` touches to itself. The descriptors are invalid if `attributes` is 0.
@@ -263,6 +295,17 @@ fn map(range: Range<u64>, attributes: u64) {
     let mut page = range.start & !(PAGE - 1);
     while page < range.end {
         let level2 = next(level1(page), index(page, 1));
+        let block = &level2.0[index(page, 2)];
+        if page.is_multiple_of(BLOCK)
+            && range.end - page >= BLOCK
+            && attributes & VALID_BLOCK != 0
+            && block.load(Ordering::Relaxed) == 0
+        {
+            let attributes = attributes & !TABLE_OR_PAGE | VALID_BLOCK;
+            block.store(page | attributes | NOT_GLOBAL, Ordering::Relaxed);
+            page += BLOCK;
+            continue;
+        }
         let level3 = next(level2, index(page, 2));
         // One last-level table covers 2 MiB: find it once, not for each page.
         loop {
@@ -323,18 +366,19 @@ fn next(table: &Table, index: usize) -> &'static Table {
         return unsafe { &*((descriptor & ADDRESS) as *const Table) };
     }
     let new = new_table();
+    // A table walk that sees the entry sees the zeros in the table.
     entry.store(
         new as *const Table as u64 | TABLE_OR_PAGE,
-        Ordering::Relaxed,
+        Ordering::Release,
     );
     new
 }
 
 fn new_table() -> &'static Table {
-    // SAFETY: `build` runs on the boot PE before any other PE is let in. The block has the size and
-    // alignment of a table, and nothing else refers to it.
+    // SAFETY: tables are made on the boot PE before any other PE is let in. The block has the size
+    // and alignment of a table, and nothing else refers to it.
     unsafe {
-        let table: NonNull<Table> = carve::carve(size_of::<Table>()).cast();
+        let table: NonNull<Table> = carve::carve(size_of::<Table>(), size_of::<Table>()).cast();
         table.write_bytes(0, 1);
         table.as_ref()
     }

@@ -1,21 +1,22 @@
-//! The translation tables that the engine hands out: those of the image, followed by those in
-//! memory that the SPMC manifest gives.
+//! The translation tables that the engine hands out: what boot left of the SPMC's memory, followed
+//! by memory that the SPMC manifest gives as `table-memory`.
 //!
-//! The memory from the manifest can lie anywhere, but for the engine its tables must follow those
-//! of the image. If there is such memory, both are mapped once more, as one piece, in a GiB of
-//! virtual addresses that nothing else uses. The last tables of the image become the stage-1 tables
-//! for this map.
+//! The latter can lie anywhere, but for the engine its tables must follow the others. If there is
+//! such memory, both are mapped once more, as one piece, in a GiB of virtual addresses that nothing
+//! else uses. The last tables of the SPMC's memory become the stage-1 tables for this map.
 
 use core::cell::UnsafeCell;
 use core::ptr::{null, slice_from_raw_parts};
+use core::slice;
 
 use spmc::addr::{PAGE_SIZE, Pa, PageRange};
 use spmc::hal::{Table, TableMemoryError, TablePlaces};
+use spmc::limits::MAX_TABLES;
 
-use super::bulk::{window_settle, window_zero};
-use super::{layout, stage1};
+use super::bulk::{window_settle, window_zero_cached};
+use super::{carve, stage1};
 
-/// The least number of the image's tables that the engine keeps.
+/// The least number of tables of the SPMC's memory that the engine keeps.
 const LEAST: usize = 16;
 
 /// The tables of the engine, and where they lie in physical memory.
@@ -26,7 +27,7 @@ struct Tables {
 
 struct Shared(UnsafeCell<Tables>);
 
-// SAFETY: only the boot PE writes, in `init` and `add`, before any other PE is let in and before
+// SAFETY: only the boot PE writes, in `make` and `add`, before any other PE is let in and before
 // anything holds a reference. All other accesses are reads that come later.
 unsafe impl Sync for Shared {}
 
@@ -58,20 +59,30 @@ impl Shared {
     }
 }
 
-/// Gives the image's tables to the engine. The boot PE calls this once, before any other function
-/// of this module.
-pub fn init() {
-    let image = layout::tables();
+/// See [`spmc::hal::Hal::make_tables`]. `more` is the number of pages that [`add`] may add.
+pub fn make(more: u64) {
+    // SAFETY: the boot PE calls this, before any other PE is let in (contract of `Hal`).
+    let memory = unsafe { carve::take_pages(MAX_TABLES.saturating_sub(more)) };
+    let mut count = ((memory.end - memory.start) / PAGE_SIZE) as usize;
+    // SAFETY: whole pages that belong to the SPMC and that nothing uses.
+    if !unsafe { zero(memory.start, count) } {
+        log::error!("no memory answers at the end of the SPMC's own: is binary_size too large?");
+        count = 0;
+    }
     let places = TablePlaces {
-        // Stage 1 maps the image to its own addresses.
-        first: Pa::new(image.as_ptr() as u64),
-        count: image.len(),
+        // Stage 1 maps the SPMC's memory to its own addresses.
+        first: Pa::new(memory.start),
+        count,
         more: Pa::new(0),
     };
+    let all = slice_from_raw_parts(memory.start as *const Table, count);
     // SAFETY: nothing has asked for the tables yet, and no other PE runs.
-    unsafe { TABLES.set(image, places) };
-    // SAFETY: whole pages of the image's own memory, which nothing uses yet.
-    unsafe { zero(image.as_ptr() as u64, image.len()) };
+    unsafe { TABLES.set(all, places) };
+}
+
+/// Returns the number of bytes of the tables in the SPMC's own memory.
+pub fn own_bytes() -> u64 {
+    places().count as u64 * PAGE_SIZE
 }
 
 /// Zeroes tables. Returns whether the memory system accepted the stores.
@@ -81,14 +92,15 @@ pub fn init() {
 /// `first` is the virtual address of `count` tables that belong to the SPMC and that nothing uses.
 unsafe fn zero(first: u64, count: usize) -> bool {
     let end = first + count as u64 * PAGE_SIZE;
+    // Table walks are cacheable, so the zeros may stay in caches.
     // SAFETY: contract above; a fault is reported, not fatal.
-    unsafe { window_zero(first, end) == 0 && window_settle() == 0 }
+    unsafe { window_zero_cached(first, end) == 0 && window_settle() == 0 }
 }
 
 /// See [`spmc::hal::Hal::tables`].
 #[inline(always)]
 pub fn all() -> &'static [Table] {
-    // SAFETY: `init` has run. The tables stay mapped for ever, and consist of atomics, for which
+    // SAFETY: `make` has run. The tables stay mapped for ever, and consist of atomics, for which
     // any bits are valid.
     unsafe { &*TABLES.get().all }
 }
@@ -101,7 +113,8 @@ pub fn places() -> &'static TablePlaces {
 
 /// See [`spmc::hal::Hal::add_tables`].
 pub fn add(range: PageRange<Pa>) -> Result<(), TableMemoryError> {
-    let image = layout::tables();
+    // SAFETY: `make` set the slice, and nothing has asked for the tables since (contract of `Hal`).
+    let image = unsafe { slice::from_raw_parts(all().as_ptr(), all().len()) };
     let more = range.pages() as usize;
     // One level-3 table for each 2 MiB, and one level-2 table above them.
     let own = 1 + (image.len() + more).div_ceil(image[0].0.len());

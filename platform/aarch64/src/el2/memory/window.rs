@@ -7,7 +7,7 @@
 //! that the call fails that caused the store, and not whatever runs next.
 
 use core::arch::asm;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use spmc::addr::{PAGE_SIZE, Pa, PageRange, World};
 use spmc::hal::AccessFault;
@@ -17,8 +17,10 @@ use super::stage1;
 
 /// The window of one PE.
 pub struct Window {
-    /// Index of the PE.
-    index: usize,
+    /// The virtual address.
+    va: u64,
+    /// The last-level entry for that address; `None` before [`Self::reset`].
+    entry: Option<&'static AtomicU64>,
     /// The descriptor that maps the window now, or 0.
     descriptor: u64,
 }
@@ -26,17 +28,20 @@ pub struct Window {
 impl Window {
     /// A window that belongs to no PE yet.
     pub const NEW: Self = Self {
-        index: 0,
+        va: 0,
+        entry: None,
         descriptor: 0,
     };
 
     /// Makes this the window of PE `index`, with nothing mapped.
     pub fn reset(&mut self, index: usize) {
+        let (va, entry) = stage1::window(index);
+        entry.store(0, Ordering::Relaxed);
         *self = Self {
-            index,
+            va,
+            entry: Some(entry),
             descriptor: 0,
         };
-        stage1::window(index).1.store(0, Ordering::Relaxed);
     }
 
     /// Copies from foreign memory.
@@ -112,9 +117,11 @@ impl Window {
 
     /// Maps the physical page `page` into the window and returns its virtual address.
     fn point(&mut self, world: World, page: u64) -> u64 {
-        let (va, entry) = stage1::window(self.index);
+        let va = self.va;
         let descriptor = stage1::window_descriptor(page, world == World::NonSecure);
-        if descriptor != self.descriptor {
+        if descriptor != self.descriptor
+            && let Some(entry) = self.entry
+        {
             // Break-before-make. Only this PE uses the address, so invalidating its own TLB
             // suffices.
             entry.store(0, Ordering::Relaxed);
