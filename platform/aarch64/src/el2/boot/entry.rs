@@ -201,13 +201,12 @@ own_stack:
 .ltorg
 
 // Serves a PE that has no stack, or that entered at the entry point of the boot PE, or the boot PE
-// if the SPMC has too little memory. The Normal
-// world may use such a PE, partitions may not. Each call from the SPMD is answered by FFA_ERROR,
-// NOT_SUPPORTED, with two exceptions. Framework messages from the SPMD need responses of their own
-// kind: version negotiation fails, power management succeeds. FFA_INTERRUPT is for a Secure
-// interrupt, namely the SGI that other PEs send to all PEs; the interrupt is completed here, since
-// the SPMD would put an FFA_ERROR into the registers of the Normal world. x4 = -1 is an index without
-// a stack, by which the PE gets here again when it is turned on again.
+// if the SPMC cannot run at all. The Normal world may use such a PE, partitions may not. Each call
+// from the SPMD is answered by FFA_ERROR, NOT_SUPPORTED, with two exceptions. Framework messages
+// from the SPMD need responses of their own kind: version negotiation fails, power management
+// succeeds. FFA_INTERRUPT is for a Secure interrupt, namely the SGI that other PEs send to all PEs;
+// the interrupt is completed here, since the SPMD would put an FFA_ERROR into the registers of the
+// Normal world. x4 = -1 is an index without a stack, by which the PE gets here again when it is turned on again.
 too_many_pes:
     mov     w0, #0x0060
     movk    w0, #0x8400, lsl #16
