@@ -3,6 +3,7 @@
 //! The SPMC works in 4 KiB pages and 48-bit addresses throughout.
 
 use core::fmt;
+use core::num::NonZeroU64;
 
 /// Bytes of a page, the granule of every translation table that the SPMC builds.
 pub const PAGE_SIZE: u64 = 4096;
@@ -90,7 +91,7 @@ address! {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PageRange<A> {
     base: A,
-    pages: u64,
+    pages: NonZeroU64,
 }
 
 impl<A: Address> PageRange<A> {
@@ -98,16 +99,21 @@ impl<A: Address> PageRange<A> {
     /// wraps or leaves the address space.
     #[inline]
     pub fn new(base: A, pages: u64) -> Option<Self> {
-        if pages == 0 || !base.raw().is_multiple_of(PAGE_SIZE) {
+        if !base.raw().is_multiple_of(PAGE_SIZE) {
             return None;
         }
         let end = pages.checked_mul(PAGE_SIZE)?.checked_add(base.raw())?;
+        let pages = NonZeroU64::new(pages)?;
         (end <= ADDRESS_LIMIT).then_some(Self { base, pages })
     }
 
     /// Makes a range again from the parts of one: what [`Self::new`] checks is true of them.
     #[inline]
     pub(crate) const fn again(base: A, pages: u64) -> Self {
+        let pages = match NonZeroU64::new(pages) {
+            Some(pages) => pages,
+            None => NonZeroU64::MIN,
+        };
         Self { base, pages }
     }
 
@@ -127,14 +133,14 @@ impl<A: Address> PageRange<A> {
     /// Returns the number of pages, at least 1.
     #[inline]
     pub fn pages(&self) -> u64 {
-        self.pages
+        self.pages.get()
     }
 
     /// Returns the size in bytes.
     #[inline]
     pub fn size(&self) -> u64 {
         // The constructor has checked that the end is at most `ADDRESS_LIMIT`.
-        self.pages.wrapping_mul(PAGE_SIZE)
+        self.pages().wrapping_mul(PAGE_SIZE)
     }
 
     /// Returns the first address behind the range.
@@ -156,7 +162,7 @@ impl<A: Address> PageRange<A> {
     /// Iterates over the pages.
     pub fn each_page(self) -> impl Iterator<Item = Self> {
         let page = move |n: u64| self.base.raw().wrapping_add(n << PAGE_SHIFT);
-        (0..self.pages).filter_map(move |n| Self::new(A::new(page(n)), 1))
+        (0..self.pages()).filter_map(move |n| Self::new(A::new(page(n)), 1))
     }
 
     /// Returns the range with the same numbers as addresses of another kind, for identity mappings.

@@ -14,7 +14,7 @@ use crate::notification::Notifications;
 use crate::partition::{
     Directory, Endpoint, Link, Mailbox, Partition, Proxy, StreamEndpoint, VmMailboxes,
 };
-use crate::sync::atomic::{AtomicBool, AtomicU32};
+use crate::sync::atomic::{AtomicBool, AtomicU64};
 use crate::sync::{Mutex, MutexGuard};
 
 /// The whole state of the SPMC. There is one per system, shared by all PEs; after boot only what is
@@ -44,7 +44,7 @@ pub struct Spmc<H: Hal> {
     pub(crate) places: Mutex<Places>,
     /// Work that partitions that failed leave to be done when a PE is free: see
     /// `dispatch::run::lifecycle`.
-    pub(crate) aftermath: AtomicU32,
+    pub(crate) aftermath: AtomicU64,
     /// Indices of the partitions in the order in which they boot.
     pub(crate) boot_order: Box<[usize]>,
     /// Private copy of a manifest or of a page while a partition is loaded, in words because a
@@ -156,8 +156,8 @@ pub struct Pe {
 }
 
 impl Pe {
-    /// State of the PE with that linear index.
-    pub const fn new(index: u16) -> Self {
+    /// State of the PE with that linear index, in a system with that many partitions.
+    pub fn new(index: u16, partitions: usize) -> Self {
         Self {
             index,
             root: VcpuId::NONE,
@@ -165,7 +165,7 @@ impl Pe {
             handles_interrupts: false,
             el3_waits: false,
             watch: Watch::Off,
-            flood: Flood::new(),
+            flood: Flood::new(partitions),
             handler: 0,
             scratch: DescriptorBuffer::new(),
             fragment_asked: None,

@@ -1,108 +1,153 @@
-//! Sets of execution contexts, or of vCPUs, of one endpoint.
+//! Sets of execution contexts, or of vCPUs, of one endpoint, of as many words as these need.
 
-use crate::limits::{MAX_NOTIFIED_VCPUS, MAX_VCPUS};
+use alloc::boxed::Box;
+
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// A set of indices of one endpoint's contexts or vCPUs: a bit of one word for each.
-///
-/// An index beyond the last one is in no set, whatever was put in: it never stands for another.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct VcpuSet(u64);
+const WORD: usize = u64::BITS as usize;
 
-const _: () = assert!(MAX_VCPUS <= VcpuSet::CAPACITY && MAX_NOTIFIED_VCPUS <= VcpuSet::CAPACITY);
+/// Returns the word and the bit in it that stand for `index`.
+const fn place(index: u16) -> (usize, u64) {
+    let index = index as usize;
+    (index / WORD, 1_u64.wrapping_shl((index % WORD) as u32))
+}
+
+/// Takes the lowest index out of a word whose first bit stands for `first`, and returns it.
+fn take_first(word: &mut u64, first: u16) -> Option<u16> {
+    if *word == 0 {
+        return None;
+    }
+    let bit = word.trailing_zeros() as u16;
+    *word &= word.wrapping_sub(1);
+    Some(first.saturating_add(bit))
+}
+
+/// Returns the words of a set, each with the index that its first bit stands for.
+fn numbered<T>(words: &[T]) -> impl Iterator<Item = (u16, &T)> {
+    (0..).step_by(WORD).zip(words)
+}
+
+/// A set of indices of one endpoint's vCPUs. It is as large as the number of vCPUs that it was made
+/// for; an index beyond the last one is in no set, whatever was put in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VcpuSet(Box<[u64]>);
 
 impl VcpuSet {
-    /// Indices that there is a bit for: those below.
-    pub const CAPACITY: usize = u64::BITS as usize;
-
-    /// The set without members.
-    pub const EMPTY: Self = Self(0);
-
-    /// The set of all indices.
-    pub const ALL: Self = Self(u64::MAX);
-
-    /// Returns the set of that index alone; the empty one if there is no bit for it.
-    pub const fn of(index: u16) -> Self {
-        match 1_u64.checked_shl(index as u32) {
-            Some(bit) => Self(bit),
-            None => Self::EMPTY,
-        }
+    /// Makes an empty set with room for the indices below `count`.
+    pub fn new(count: u16) -> Self {
+        Self((0..usize::from(count).div_ceil(WORD)).map(|_| 0).collect())
     }
 
     /// Returns whether the set has no members.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
     }
 
-    /// Returns whether `index` is a member.
-    pub const fn contains(self, index: u16) -> bool {
-        self.0 & Self::of(index).0 != 0
-    }
-
-    /// Returns the members of both sets.
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Returns the members that `other` does not have.
-    pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// Takes the lowest index out and returns it.
-    pub const fn take_first(&mut self) -> Option<u16> {
-        if self.0 == 0 {
-            return None;
+    /// Puts `index` in.
+    pub fn insert(&mut self, index: u16) {
+        let (word, bit) = place(index);
+        if let Some(word) = self.0.get_mut(word) {
+            *word |= bit;
         }
-        let first = self.0.trailing_zeros() as u16;
-        self.0 &= self.0.wrapping_sub(1);
-        Some(first)
+    }
+
+    /// Takes `index` out.
+    pub fn remove(&mut self, index: u16) {
+        let (word, bit) = place(index);
+        if let Some(word) = self.0.get_mut(word) {
+            *word &= !bit;
+        }
+    }
+
+    /// Takes all indices out.
+    pub fn clear(&mut self) {
+        self.0.fill(0);
+    }
+
+    /// Returns the members, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u16> {
+        numbered(&self.0).flat_map(|(first, word)| {
+            let mut word = *word;
+            core::iter::from_fn(move || take_first(&mut word, first))
+        })
     }
 }
 
-impl FromIterator<u16> for VcpuSet {
-    fn from_iter<I: IntoIterator<Item = u16>>(indices: I) -> Self {
-        let add = |set: Self, index| set.union(Self::of(index));
-        indices.into_iter().fold(Self::EMPTY, add)
-    }
-}
-
-/// A [`VcpuSet`] that several PEs change.
+/// A set of one endpoint's contexts that several PEs change, as large as the number of contexts.
 #[derive(Debug)]
-pub struct AtomicVcpuSet(AtomicU64);
+pub struct AtomicVcpuSet(Box<[AtomicU64]>);
 
 impl AtomicVcpuSet {
-    /// An empty one. All zero.
+    /// Makes an empty set with room for the indices below `count`.
+    pub fn new(count: u16) -> Self {
+        let words = 0..usize::from(count).div_ceil(WORD);
+        Self(words.map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Puts `index` in; acquires and releases.
+    pub fn insert(&self, index: u16) {
+        let (word, bit) = place(index);
+        if let Some(word) = self.0.get(word) {
+            word.fetch_or(bit, Ordering::AcqRel);
+        }
+    }
+
+    /// Takes `index` out, and returns whether it was in; acquires and releases.
+    pub fn remove(&self, index: u16) -> bool {
+        let (word, bit) = place(index);
+        let word = self.0.get(word);
+        word.is_some_and(|word| word.fetch_and(!bit, Ordering::AcqRel) & bit != 0)
+    }
+
+    /// Returns the members, in order, as they are when their word is looked at; acquires.
+    pub fn iter(&self) -> impl Iterator<Item = u16> {
+        numbered(&self.0).flat_map(|(first, word)| {
+            let mut word = word.load(Ordering::Acquire);
+            core::iter::from_fn(move || take_first(&mut word, first))
+        })
+    }
+}
+
+/// One word for all contexts of a partition, by which a PE that finds no mark is spared a look at
+/// each. Contexts whose indices differ by a multiple of 64 share a mark.
+#[derive(Debug)]
+pub struct Marks(AtomicU64);
+
+impl Marks {
+    /// No marks.
     #[allow(clippy::new_without_default, reason = "`Default` is not const")]
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// Returns whether it has no members, without ordering anything.
+    /// Returns whether there are none, without ordering anything.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
     }
 
-    /// Returns the members; acquires.
+    /// Returns whether the context `index`, or one that shares its mark, is marked; acquires.
     #[cfg(feature = "explore")]
-    pub fn get(&self) -> VcpuSet {
-        VcpuSet(self.0.load(Ordering::Acquire))
+    pub fn has(&self, index: u16) -> bool {
+        self.0.load(Ordering::Acquire) & place(index).1 != 0
     }
 
-    /// Adds members; acquires and releases.
-    pub fn add(&self, members: VcpuSet) {
-        self.0.fetch_or(members.0, Ordering::AcqRel);
+    /// Marks the context `index`; acquires and releases.
+    pub fn set(&self, index: u16) {
+        self.0.fetch_or(place(index).1, Ordering::AcqRel);
     }
 
-    /// Takes members out; acquires and releases.
-    pub fn remove(&self, members: VcpuSet) {
-        self.0.fetch_and(!members.0, Ordering::AcqRel);
+    /// Takes the mark of the context `index` away; acquires and releases. The caller must set it
+    /// again if it finds that one of [`Self::sharers`] needs it.
+    pub fn clear(&self, index: u16) {
+        self.0.fetch_and(!place(index).1, Ordering::AcqRel);
     }
 
-    /// Takes all members out and returns them; acquires and releases.
-    pub fn take(&self) -> VcpuSet {
-        VcpuSet(self.0.swap(0, Ordering::AcqRel))
+    /// Returns the indices below `count` that share the mark of the context `index`, which is one
+    /// of them.
+    pub fn sharers(index: u16, count: u16) -> impl Iterator<Item = u16> {
+        let (_, bit) = place(index);
+        (bit.trailing_zeros() as u16..count).step_by(WORD)
     }
 }
 
@@ -116,30 +161,46 @@ mod tests {
     #[test]
     fn no_index_stands_for_another() {
         for index in 0..200_u16 {
-            let set = VcpuSet::of(index);
-            let members: Vec<u16> = (0..200).filter(|other| set.contains(*other)).collect();
-            let is_one = usize::from(index) < VcpuSet::CAPACITY;
-            assert_eq!(members, if is_one { [index].to_vec() } else { Vec::new() });
-            assert_eq!(set.is_empty(), !is_one);
+            let mut set = VcpuSet::new(130);
+            let shared = AtomicVcpuSet::new(130);
+            set.insert(index);
+            shared.insert(index);
+            // There is room up to the end of the last word.
+            let members = if index < 192 {
+                [index].to_vec()
+            } else {
+                Vec::new()
+            };
+            assert_eq!(set.iter().collect::<Vec<_>>(), members);
+            assert_eq!(shared.iter().collect::<Vec<_>>(), members);
+            assert_eq!(set.is_empty(), members.is_empty());
+            assert!(!shared.remove(index ^ 64) && shared.remove(index) == (index < 192));
+            set.remove(index);
+            assert!(set.is_empty() && shared.iter().next().is_none());
         }
     }
 
     #[test]
     fn members_come_in_order_and_go() {
-        let mut set: VcpuSet = [63, 3, 31, 32, 64].into_iter().collect();
-        set = set.without(VcpuSet::of(31));
-        let members: Vec<u16> = core::iter::from_fn(|| set.take_first()).collect();
-        assert_eq!(members, [3, 32, 63]);
-        assert_eq!(set, VcpuSet::EMPTY);
+        let mut set = VcpuSet::new(512);
+        let indices = [3, 31, 63, 64, 300, 511];
+        indices.iter().rev().for_each(|index| set.insert(*index));
+        assert_eq!(set.iter().collect::<Vec<_>>(), indices);
+        set.clear();
+        assert!(set.is_empty() && VcpuSet::new(0).is_empty());
     }
 
     #[test]
-    fn what_is_taken_is_gone() {
-        let shared = AtomicVcpuSet::new();
-        shared.add(VcpuSet::of(40).union(VcpuSet::of(8)));
-        shared.remove(VcpuSet::of(8));
-        assert!(!shared.is_empty());
-        assert_eq!(shared.take(), VcpuSet::of(40));
-        assert!(shared.is_empty());
+    fn a_mark_stands_for_all_that_share_it() {
+        let marks = Marks::new();
+        marks.set(70);
+        assert!(!marks.is_empty());
+        assert_eq!(
+            Marks::sharers(70, 200).collect::<Vec<_>>(),
+            [6, 70, 134, 198]
+        );
+        assert_eq!(Marks::sharers(6, 4).count(), 0);
+        marks.clear(6);
+        assert!(marks.is_empty());
     }
 }

@@ -16,7 +16,7 @@ pub const STACK_SIZE: u64 = 3 * PAGE;
 
 /// Bytes of the stack on which the boot PE runs until it serves calls. Parsing manifests needs a
 /// deep stack, but only once; afterwards this memory has the stacks of other PEs.
-pub const BOOT_STACK_SIZE: u64 = 14 * PAGE;
+pub const BOOT_STACK_SIZE: u64 = 6 * PAGE;
 
 /// Bytes of the stack for reporting an exception of EL2 itself.
 pub const EMERGENCY_STACK_SIZE: u64 = 2048 + 64;
@@ -41,19 +41,23 @@ pub const PE_STATE_SIZE: u64 = 8 * 1024;
 /// The most bytes that the engine allocates for a partition.
 const PARTITION_SIZE: u64 = 32 * 1024;
 
-/// The most bytes that the engine allocates beside: for memory transactions, notifications, and
-/// while it reads manifests.
-const ENGINE_SIZE: u64 = 192 * 1024;
+/// The most bytes that the engine allocates for a memory transaction.
+const TRANSACTION_SIZE: u64 = 420;
+
+/// The most bytes that the engine allocates beside: for notifications, borrowers, and while it
+/// reads manifests.
+const ENGINE_SIZE: u64 = 112 * 1024;
 
 /// The least number of translation tables with which the SPMC boots: what two partitions need for
 /// themselves and for transactions of thousands of scattered pages.
-const LEAST_TABLES: u64 = 112;
+const LEAST_TABLES: u64 = 48;
 
 /// The number of bytes up to which the SPMC takes memory that the SPMC manifest gives to nobody.
 pub const WANTED: u64 = 2 << 20;
 
-/// Returns the number of bytes that the SPMC needs.
-pub const fn needed(pes: u64, partitions: u64) -> u64 {
+/// Returns the number of bytes that the SPMC needs for so many PEs, partitions and live memory
+/// transactions.
+pub const fn needed(pes: u64, partitions: u64, transactions: u64) -> u64 {
     // Twelve tables serve what every board has. Others are for private addresses, and for the
     // redistributors of the GIC: a table maps 2 MiB, and a PE has 256 KiB of redistributors at
     // most.
@@ -62,6 +66,6 @@ pub const fn needed(pes: u64, partitions: u64) -> u64 {
     let reused = BOOT_STACK_SIZE / STACK_SIZE;
     let stacks = pes - if pes - 1 < reused { pes - 1 } else { reused };
     let states = pes * (PE_STATE_SIZE + VECTOR_REGISTERS) + stacks * STACK_SIZE;
-    let engine = ENGINE_SIZE + partitions * PARTITION_SIZE;
+    let engine = ENGINE_SIZE + partitions * PARTITION_SIZE + transactions * TRANSACTION_SIZE;
     IMAGE_SIZE + states + engine + (stage1 + LEAST_TABLES) * PAGE
 }

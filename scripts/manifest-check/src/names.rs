@@ -113,6 +113,7 @@ const HYPERVISOR: Words = leaf(&[
     "compatible",
     "log-level",
     "init-timeout-ms",
+    "memory-transactions",
     "table-memory",
     "lends-cpu-interface",
 ]);

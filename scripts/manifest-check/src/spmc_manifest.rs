@@ -18,7 +18,11 @@ pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s
         if let Some(start) = manifest.load_address {
             let pes = manifest.cpus.len().max(1) as u64;
             let wants = Wants {
-                least: sizes::needed(pes, manifest.partitions.len() as u64),
+                least: sizes::needed(
+                    pes,
+                    manifest.partitions.len() as u64,
+                    manifest.transactions.into(),
+                ),
                 most: sizes::WANTED,
             };
             image = own_memory(&manifest, Pa::new(start), &wants, report).unwrap_or(image);

@@ -59,21 +59,6 @@ pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
     spmc(&artefact(SPMC, SPMC_PROFILE), &target())
 }
 
-/// Builds an SPMC whose capacities the environment selects, in a folder of its own.
-pub fn build_sized(environment: &[(String, String)]) -> Result<Spmc> {
-    let name: Vec<_> = environment
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    let folder = target().join("sized").join(name.join(","));
-    step(
-        &format!("building the SPMC with {}", name.join(" ")),
-        || run(spmc_command(&folder).envs(environment.iter().cloned())),
-    )?;
-    let elf = folder.join(TARGET).join(SPMC_PROFILE).join(SPMC);
-    spmc(&elf, &folder)
-}
-
 /// Checks the SPMC that was linked as `linked`, and copies it to `products`.
 fn spmc(linked: &Path, products: &Path) -> Result<Spmc> {
     check_stacks(linked)?;
@@ -115,13 +100,6 @@ fn guests(board: &Board, layout: Option<&str>) -> Result<Vec<String>> {
         names.retain(|name| name == "nwd" || used.contains(&format!("{name}.bin")));
     }
     Ok(names)
-}
-
-/// Checks the code that depends on the number of PEs, with the largest possible number.
-pub fn check_most_pes() -> Result<()> {
-    run(cargo_command_in(&target().join("sized/check"), "check")
-        .env("SPMC_PES", "64")
-        .args(["--quiet", "--target", TARGET, "--package", SPMC_PACKAGE]))
 }
 
 /// Returns the target triple of this machine. With an explicit target, flags for programs do not

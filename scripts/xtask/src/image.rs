@@ -96,14 +96,7 @@ pub fn assemble_with(
     bl33: Vec<u8>,
 ) -> Result<PathBuf> {
     let board = components.board;
-    let sized;
-    let spmc = match layout.scenario.build.as_slice() {
-        [] => &components.spmc.bin,
-        environment => {
-            sized = build::build_sized(environment)?;
-            &sized.bin
-        }
-    };
+    let spmc = &components.spmc.bin;
     let special;
     let mut arguments = layout.scenario.firmware.clone();
     if layout.scenario.forgetful {

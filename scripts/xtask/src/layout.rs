@@ -71,9 +71,6 @@ pub struct Scenario {
     pub seeds: Vec<u64>,
     /// Set if a boot takes minutes. It is started first, so that others can run beside it.
     pub long: bool,
-    /// Environment for the build of a separate SPMC, which selects the capacities of the image
-    /// (`spmc/src/limits.rs`).
-    pub build: Vec<(String, String)>,
     /// MiB of RAM, if not the number that boards have.
     pub memory: Option<u64>,
     /// Arguments for TF-A's make. They follow those of the board, and the last one counts.
@@ -178,13 +175,6 @@ impl Scenario {
                     }
                 }
                 "long" => scenario.long = value.as_bool().context("true or false is wanted")?,
-                "build" => {
-                    for (name, value) in value.as_object().context("an object is wanted")? {
-                        scenario
-                            .build
-                            .push((name.clone(), number(value)?.to_string()));
-                    }
-                }
                 "memory" => scenario.memory = Some(number(&value)?),
                 "firmware" => scenario.firmware = texts(&value)?,
                 "untidy" => {

@@ -15,6 +15,7 @@ use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::hal::{Hal, Roots};
 use crate::id::PartitionId;
 use crate::interrupt::{Claims, Places};
+use crate::limits::MIN_NOTIFIED_VCPUS;
 use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest};
 use crate::manifest::{ManifestError, Report, ids, partition_manifest, validate};
 use crate::mem::Shares;
@@ -23,7 +24,7 @@ use crate::notification::Notifications;
 use crate::partition::{Directory, Endpoint, Frozen, Partition, StreamEndpoint, VmMailboxes};
 use crate::spmc::Spmc;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicU32};
+use crate::sync::atomic::{AtomicBool, AtomicU64};
 
 /// Returns the filter for a `log-level` of the SPMC manifest, from 0 (nothing) and 1 (errors) to 5
 /// (everything).
@@ -76,7 +77,16 @@ impl<H: Hal> Spmc<H> {
         } = admission;
         let mut partitions = partitions.into_boxed_slice();
         let directory = Directory::new();
-        let notifications = Notifications::new();
+        let pes = manifest.cpus.len().max(1);
+        let contexts = partitions.iter().map(|partition| &partition.frozen.config);
+        let notified = contexts.map(|config| {
+            if config.notifications {
+                config.vcpu_count
+            } else {
+                0
+            }
+        });
+        let notifications = Notifications::new(notified, MIN_NOTIFIED_VCPUS.max(pes as u16));
         for Partition {
             endpoint, frozen, ..
         } in &partitions
@@ -86,26 +96,29 @@ impl<H: Hal> Spmc<H> {
         }
         let streams = stream_endpoints(&manifest, &partitions);
         let streams = (0..streams).map(|_| StreamEndpoint::EMPTY).collect();
-        let shares = Shares::new();
+        let shares = Shares::new(partitions.len(), manifest.transactions);
+        let vms = VmMailboxes::new();
+        let places = Mutex::new(Places::new(pes));
         let boot_order = boot_order(&partitions);
         let boot_buffer = Mutex::new(buffer.into());
+        let ns_memory = manifest.ns_memory.clone();
         // Nothing is allocated from here on.
         hal.make_tables(&manifest);
         add_table_memory(&hal, &manifest);
-        let normal_world = give_tables(&hal, &manifest, &mut partitions);
+        let normal_world = give_tables(&hal, ns_memory, &mut partitions);
         Self {
             boot_order,
             partitions,
             directory,
             normal_world,
-            vms: VmMailboxes::new(),
+            vms,
             streams,
             shares,
             notifications,
             fault,
             booted: AtomicBool::new(false),
-            places: Mutex::new(Places::NONE),
-            aftermath: AtomicU32::new(0),
+            places,
+            aftermath: AtomicU64::new(0),
             boot_buffer,
             manifest,
             hal,
@@ -139,16 +152,16 @@ fn add_table_memory<H: Hal>(hal: &H, manifest: &SpmcManifest) {
 #[inline(never)]
 fn give_tables<H: Hal>(
     hal: &H,
-    manifest: &SpmcManifest,
+    ns_memory: Vec<PageRange<Pa>>,
     partitions: &mut [Partition<H::Context>],
 ) -> Endpoint {
     let mut supply = PagePool::all(hal);
-    let quotas = Quotas::of(manifest.geometry, supply.available());
+    let quotas = Quotas::of(hal.geometry(), supply.available(), partitions.len());
     let pool = supply.carve(quotas.normal_world);
-    let promised = quotas.partition.saturating_mul(manifest.partitions.len());
+    let promised = quotas.partition.saturating_mul(partitions.len());
     let rest = supply.available().saturating_sub(promised);
     supply.carve_reserve(hal, rest);
-    let normal_world = normal_world(hal, manifest, pool);
+    let normal_world = normal_world(hal, ns_memory, pool);
     for partition in partitions {
         let pool = supply.carve(quotas.partition);
         let tag = FIRST_VMID.saturating_add(partition.frozen.index as u16);
@@ -173,11 +186,11 @@ fn give_tables<H: Hal>(
 }
 
 /// Makes the endpoint of the Normal world, with the memory that it may share.
-fn normal_world<H: Hal>(hal: &H, manifest: &SpmcManifest, pool: PagePool) -> Endpoint {
+fn normal_world<H: Hal>(hal: &H, ns_memory: Vec<PageRange<Pa>>, pool: PagePool) -> Endpoint {
     let endpoint = Endpoint::new();
     endpoint.init(PartitionId::NORMAL_WORLD, crate::ffa::Version::OWN);
     let mut shadow = endpoint.memory.lock();
-    let made = shadow.init_normal_world(hal, pool, &manifest.ns_memory);
+    let made = shadow.init_normal_world(hal, pool, ns_memory);
     if made.is_err() {
         log::error!("no translation tables for the Normal world's memory");
     }

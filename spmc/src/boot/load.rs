@@ -145,7 +145,10 @@ impl<H: Hal> Spmc<H> {
         let (slot, stream) = slots
             .find(|(_, stream)| !stream.is_there())
             .ok_or(PackageError::OutOfStreamEndpoints)?;
-        let vmid = FIRST_VMID.saturating_add(self.partitions.len().saturating_add(slot) as u16);
+        // All numbers of translations are below 256.
+        let index = self.partitions.len().saturating_add(slot);
+        let vmid = u8::try_from(index.saturating_add(FIRST_VMID.into()));
+        let vmid = vmid.map_err(|_| PackageError::OutOfStreamEndpoints)?.into();
         let mut memory = stream.endpoint.memory.lock();
         memory
             .init(&self.hal, vmid, PagePool::EMPTY)

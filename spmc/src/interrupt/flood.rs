@@ -6,7 +6,7 @@
 //! the time. Sources of other partitions are not masked, however often they came. Time is compared
 //! with time only, so the unit does not matter.
 
-use crate::limits::MAX_PARTITIONS;
+use alloc::boxed::Box;
 
 use super::Line;
 
@@ -56,14 +56,14 @@ impl Share {
     }
 }
 
-/// The memory of one PE. All zero: nothing was handled yet.
+/// The memory of one PE.
 #[derive(Debug)]
 pub struct Flood {
     taken: u16,
     began: u64,
     ended: u64,
-    /// By index of the partition. All zero unless `is_crowded`.
-    shares: [Share; MAX_PARTITIONS],
+    /// By index of the partition. None has a share unless `is_crowded`.
+    shares: Box<[Share]>,
     /// More than one interrupt came without a pause, or handlers ran again without one.
     is_crowded: bool,
     /// Handlers ended because others had to go on for a moment, not because there were no more:
@@ -72,13 +72,13 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// Nothing was handled yet.
-    pub const fn new() -> Self {
+    /// Nothing was handled yet, of that many partitions.
+    pub fn new(partitions: usize) -> Self {
         Self {
             taken: 0,
             began: 0,
             ended: 0,
-            shares: [Share::NONE; MAX_PARTITIONS],
+            shares: (0..partitions).map(|_| Share::NONE).collect(),
             is_crowded: false,
             is_cut_off: false,
         }
@@ -148,14 +148,8 @@ impl Flood {
     #[cold]
     #[inline(never)]
     fn forget(&mut self) {
-        self.shares = [Share::NONE; MAX_PARTITIONS];
+        self.shares.fill(Share::NONE);
         self.is_crowded = false;
-    }
-}
-
-impl Default for Flood {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -170,7 +164,7 @@ mod tests {
     /// between them. Returns how many came before the limit was exceeded, and which source is to be
     /// masked.
     fn masked(pause: u64, sources: &[(Source, u64)]) -> Option<(u16, Option<Source>)> {
-        let mut flood = Flood::new();
+        let mut flood = Flood::new(8);
         let mut now = 0;
         let all = sources.iter().cycle().take(10_000);
         for (n, (source, time)) in (0..).zip(all) {
@@ -214,7 +208,7 @@ mod tests {
 
     #[test]
     fn who_has_no_interrupts_cannot_be_masked_and_nobody_is_in_its_place() {
-        let mut flood = Flood::new();
+        let mut flood = Flood::new(8);
         for now in (0..3000).step_by(10) {
             flood.begin(now);
             if flood.take((1, A)) {
@@ -232,7 +226,7 @@ mod tests {
     // Otherwise a handler that raises interrupts of another partition would never be to blame.
     #[test]
     fn the_time_of_a_handler_under_way_counts() {
-        let mut flood = Flood::new();
+        let mut flood = Flood::new(8);
         flood.begin(0);
         for n in 0..LIMIT {
             assert!(!flood.take(if n == 1 { (0, B) } else { (1, A) }));
@@ -243,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_was_before_a_pause_is_forgotten() {
-        let mut flood = Flood::new();
+        let mut flood = Flood::new(8);
         let mut now = 0;
         let mut comes = |source: Source, count: u16, time: u64| {
             for _ in 0..count {
@@ -264,7 +258,7 @@ mod tests {
     // A single interrupt is cheap, too: the records of the partitions need not be searched.
     #[test]
     fn one_at_a_time_leaves_nothing_noted() {
-        let mut flood = Flood::new();
+        let mut flood = Flood::new(8);
         let is_clean = |flood: &Flood| {
             !flood.is_crowded && flood.shares.iter().all(|share| share.blame() == (0, 0))
         };
@@ -292,7 +286,7 @@ mod tests {
     // Handlers may also run again for other reasons than interrupts of devices.
     #[test]
     fn the_time_of_handlers_counts_from_the_first_that_follows_without_a_pause() {
-        let mut flood = Flood::new();
+        let mut flood = Flood::new(8);
         let mut now = 0;
         let mut handles = |partition, time, comes: Option<Line>| {
             flood.begin(now);
@@ -316,7 +310,7 @@ mod tests {
 
     #[test]
     fn the_time_of_one_flood_is_nobody_s_fault_in_the_next() {
-        let mut flood = Flood::new();
+        let mut flood = Flood::new(8);
         let mut now = 0;
         for (source, time) in [((0, A), 1000), ((1, B), 10)] {
             for _ in 0..LIMIT {
@@ -333,7 +327,7 @@ mod tests {
 
     #[test]
     fn interrupts_without_handlers_do_not_add_up() {
-        let mut flood = Flood::new();
+        let mut flood = Flood::new(8);
         flood.begin(5);
         flood.end(0, 90);
         for now in 100..10_000 {
@@ -346,7 +340,7 @@ mod tests {
     // on in between.
     #[test]
     fn a_moment_for_others_is_no_pause() {
-        let mut flood = Flood::new();
+        let mut flood = Flood::new(8);
         for n in 0..LIMIT {
             let now = u64::from(n) * 100;
             flood.begin(now);
@@ -361,7 +355,7 @@ mod tests {
 
     #[test]
     fn one_go_has_its_limit() {
-        let mut flood = Flood::new();
+        let mut flood = Flood::new(8);
         flood.begin(5);
         for line in [A, B] {
             assert!((0..LIMIT).all(|_| !flood.take((0, line))));

@@ -15,7 +15,7 @@ pub use flood::{Flood, Source};
 pub use lines::{Left, Lines, Signals};
 pub use places::Places;
 
-use arrayvec::ArrayVec;
+use alloc::boxed::Box;
 
 use crate::limits::MAX_PARTITION_INTERRUPTS;
 use crate::manifest::config::{DeviceInterrupt, PartitionConfig};
@@ -81,7 +81,7 @@ impl Line {
 
 /// The physical interrupts of one partition, by line.
 #[derive(Clone, Debug, Default)]
-pub struct Claims(ArrayVec<DeviceInterrupt, MAX_PARTITION_INTERRUPTS>);
+pub struct Claims(Box<[DeviceInterrupt]>);
 
 impl Claims {
     /// Returns what the manifest claims.

@@ -1,18 +1,20 @@
 //! Tracks which PEs are on, and where each of them is.
 
-use crate::limits::MAX_PES;
+use alloc::boxed::Box;
 
 /// The affinity of each PE that is on, with [`ON`]; 0 for one that is off.
 ///
 /// A PE holds the lock of the places while it goes off, so that two PEs do not hand interrupts over
 /// to each other.
-pub struct Places([u64; MAX_PES]);
+pub struct Places(Box<[u64]>);
 
 const ON: u64 = 1 << 63;
 
 impl Places {
-    /// No PE is on.
-    pub const NONE: Self = Self([0; MAX_PES]);
+    /// No PE is on, of so many.
+    pub fn new(pes: usize) -> Self {
+        Self((0..pes).map(|_| 0).collect())
+    }
 
     /// Notes that the PE with index `pe` and that affinity is on. Returns whether it was on
     /// already.

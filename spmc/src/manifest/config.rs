@@ -1,6 +1,8 @@
 //! The configuration that manifests are parsed into, and that boot uses.
 
-use arrayvec::{ArrayString, ArrayVec};
+use alloc::vec::Vec;
+
+use arrayvec::ArrayString;
 use bitflags::bitflags;
 
 use super::error::ManifestError;
@@ -8,11 +10,7 @@ use crate::addr::{Pa, PageRange, World};
 use crate::ffa::Version;
 use crate::geometry::Geometry;
 use crate::id::{PartitionId, Uuid};
-use crate::limits::{
-    MAX_DEVICE_INTERRUPTS, MAX_DEVICE_RANGES, MAX_DEVICE_REGIONS, MAX_DEVICE_STREAMS,
-    MAX_MEMORY_RANGES, MAX_MEMORY_REGIONS, MAX_PARTITIONS, MAX_PES, MAX_SERVICES,
-    MAX_SMC_WHITELIST, MAX_STREAM_ENDPOINTS,
-};
+use crate::limits::DEFAULT_SHARES;
 
 /// A name for the log.
 pub type Name = ArrayString<32>;
@@ -29,26 +27,28 @@ pub struct SpmcManifest {
     /// `attribute/binary_size`, where it is given: bytes from `load_address` on that the SPMC has.
     pub binary_size: Option<u64>,
     /// `stream-endpoints` (ours): independent devices.
-    pub stream_devices: ArrayVec<StreamDevice, MAX_STREAM_ENDPOINTS>,
+    pub stream_devices: Vec<StreamDevice>,
     /// `hypervisor/vmN`, in the order of N.
-    pub partitions: ArrayVec<PackageEntry, MAX_PARTITIONS>,
+    pub partitions: Vec<PackageEntry>,
     /// The faults of `vmN` nodes that are therefore not in `partitions`.
-    pub faults: ArrayVec<ManifestError, MAX_PARTITIONS>,
+    pub faults: Vec<ManifestError>,
     /// MPIDR affinity of each PE under `cpus`.
-    pub cpus: ArrayVec<u64, MAX_PES>,
+    pub cpus: Vec<u64>,
     /// Secure memory that partitions may be given.
-    pub memory: ArrayVec<PageRange<Pa>, MAX_MEMORY_RANGES>,
+    pub memory: Vec<PageRange<Pa>>,
     /// Non-secure memory that partitions may be given and that the Normal world may share.
-    pub ns_memory: ArrayVec<PageRange<Pa>, MAX_MEMORY_RANGES>,
+    pub ns_memory: Vec<PageRange<Pa>>,
     /// Secure devices.
-    pub device_memory: ArrayVec<PageRange<Pa>, MAX_DEVICE_RANGES>,
+    pub device_memory: Vec<PageRange<Pa>>,
     /// Non-secure devices.
-    pub ns_device_memory: ArrayVec<PageRange<Pa>, MAX_DEVICE_RANGES>,
+    pub ns_device_memory: Vec<PageRange<Pa>>,
     /// `hypervisor/table-memory` (ours): Secure memory for translation tables and lists of memory
     /// transactions.
     pub table_memory: Option<PageRange<Pa>>,
     /// The smallest geometry that has all these addresses, see [`system`](super::system).
     pub geometry: Geometry,
+    /// `hypervisor/memory-transactions` (ours): how many can be live at the same time.
+    pub transactions: u16,
     /// `hypervisor/log-level` (ours): 1 error to 5 trace.
     pub log_level: Option<u32>,
     /// `hypervisor/init-timeout-ms` (ours): how long a partition may take to initialise.
@@ -63,16 +63,17 @@ impl Default for SpmcManifest {
             version: Version::OWN,
             load_address: None,
             binary_size: None,
-            stream_devices: ArrayVec::new(),
-            partitions: ArrayVec::new(),
-            faults: ArrayVec::new(),
-            cpus: ArrayVec::new(),
-            memory: ArrayVec::new(),
-            ns_memory: ArrayVec::new(),
-            device_memory: ArrayVec::new(),
-            ns_device_memory: ArrayVec::new(),
+            stream_devices: Vec::new(),
+            partitions: Vec::new(),
+            faults: Vec::new(),
+            cpus: Vec::new(),
+            memory: Vec::new(),
+            ns_memory: Vec::new(),
+            device_memory: Vec::new(),
+            ns_device_memory: Vec::new(),
             table_memory: None,
             geometry: Geometry::SMALL,
+            transactions: DEFAULT_SHARES,
             log_level: None,
             init_timeout_ms: None,
         }
@@ -91,7 +92,7 @@ pub struct PackageEntry {
     /// `vcpu_count`.
     pub vcpu_count: u16,
     /// `smc_whitelist`: ids of SMCs that are not FF-A and that the partition may pass on.
-    pub smc_whitelist: ArrayVec<u32, MAX_SMC_WHITELIST>,
+    pub smc_whitelist: Vec<u32>,
     /// `smc_whitelist_permissive`.
     pub smc_whitelist_permissive: bool,
 }
@@ -233,7 +234,7 @@ pub struct DeviceRegion {
     /// `exclusive-access`.
     pub exclusive: bool,
     /// `interrupts`.
-    pub interrupts: ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>,
+    pub interrupts: Vec<DeviceInterrupt>,
     /// `smmu-id` and `stream-ids`.
     pub streams: Option<Streams>,
     /// `stream-endpoint-id`: the stream endpoint that the streams belong to, with the partition as
@@ -258,7 +259,7 @@ pub struct Streams {
     /// `smmu-id`.
     pub smmu: u32,
     /// `stream-ids`.
-    pub ids: ArrayVec<u32, MAX_DEVICE_STREAMS>,
+    pub ids: Vec<u32>,
 }
 
 bitflags! {
@@ -339,7 +340,7 @@ pub struct PartitionConfig {
     /// `ffa-version`.
     pub ffa_version: Version,
     /// The services, at least one.
-    pub services: ArrayVec<Service, MAX_SERVICES>,
+    pub services: Vec<Service>,
     /// `execution-ctx-count`.
     pub vcpu_count: u16,
     /// `exception-level`.
@@ -376,13 +377,13 @@ pub struct PartitionConfig {
     /// `auxiliary-id`.
     pub auxiliary_id: Option<u16>,
     /// `memory-regions`.
-    pub memory_regions: ArrayVec<MemoryRegion, MAX_MEMORY_REGIONS>,
+    pub memory_regions: Vec<MemoryRegion>,
     /// `stream-endpoint-ids`: the stream endpoints whose proxy the partition is.
-    pub stream_endpoints: ArrayVec<PartitionId, MAX_STREAM_ENDPOINTS>,
+    pub stream_endpoints: Vec<PartitionId>,
     /// `device-regions`.
-    pub device_regions: ArrayVec<DeviceRegion, MAX_DEVICE_REGIONS>,
+    pub device_regions: Vec<DeviceRegion>,
     /// From the [`PackageEntry`].
-    pub smc_whitelist: ArrayVec<u32, MAX_SMC_WHITELIST>,
+    pub smc_whitelist: Vec<u32>,
     /// From the [`PackageEntry`].
     pub smc_whitelist_permissive: bool,
 }

@@ -4,17 +4,16 @@
 //! The attributes of an interrupt must be right, and nobody else may have it. Otherwise the GIC
 //! would lose the interrupt or signal it to the wrong world.
 
-use arrayvec::ArrayVec;
+use alloc::vec::Vec;
 
 use super::config::{DeviceInterrupt, PartitionConfig, SpmcManifest};
-use super::error::{Found, Parsed, Report, limit_text, one_more};
+use super::error::{Found, Parsed, Report};
 use super::property::Property;
 use super::refusal::device_error;
-use crate::limits::MAX_DEVICE_INTERRUPTS;
 use crate::own_interrupts;
 
 /// Interrupts of one device region.
-pub type Interrupts = ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>;
+pub type Interrupts = Vec<DeviceInterrupt>;
 
 /// All bits of the attribute cell that have a meaning.
 const ATTRIBUTES: u32 = 0xfff;
@@ -46,10 +45,7 @@ pub fn parse(property: &Property) -> Parsed<Interrupts> {
         if let Some(expected) = contradiction(&interrupt) {
             return Err(property.error(expected, Found::Number(attributes.into())));
         }
-        interrupts.try_push(interrupt).map_err(|_| {
-            let expected = limit_text!("at most ", MAX_DEVICE_INTERRUPTS, " interrupts");
-            property.error(expected, one_more(MAX_DEVICE_INTERRUPTS))
-        })?;
+        interrupts.push(interrupt);
     }
     Ok(interrupts)
 }

@@ -37,7 +37,7 @@ pub use error::{Fault, Found, ManifestError, Report};
 
 use crate::addr::{ADDRESS_LIMIT, Pa, PageRange};
 use alloc::boxed::Box;
-use arrayvec::ArrayVec;
+use alloc::vec::Vec;
 use board::Board;
 use config::{Name, PackageEntry, SpmcManifest};
 use error::Parsed;
@@ -94,9 +94,9 @@ pub fn judge<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> Option<Kind> {
     let (kind, package) = read(dtb, report).ok()?;
     match kind {
         Kind::Spmc => {
-            let mut faults = spmc_manifest::read(dtb, report).faults;
+            let faults = spmc_manifest::read(dtb, report).faults;
             if report.is_good()
-                && let Some(fault) = faults.pop_at(0)
+                && let Some(fault) = faults.into_iter().next()
             {
                 report.put(fault);
             }
@@ -139,7 +139,7 @@ fn read<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> Parsed<(Kind, PackageEntry
         name: Name::from("partition").unwrap_or_default(),
         memory,
         vcpu_count,
-        smc_whitelist: ArrayVec::new(),
+        smc_whitelist: Vec::new(),
         smc_whitelist_permissive: false,
     };
     Ok((kind, package))

@@ -8,13 +8,13 @@
 //! A property that asks for a feature that this SPMC does not have is noted in a warning. If
 //! isolation would be weaker than the manifest says, the partition is refused.
 
-use arrayvec::ArrayVec;
+use alloc::vec::Vec;
 
 use super::config::{
     AbortAction, BootInfo, ExceptionLevel, NsInterruptAction, PackageEntry, PartitionConfig,
     PowerMessages, SriPolicy, VmMessages,
 };
-use super::error::{Found, Parsed, Report, go_on, limit_text};
+use super::error::{Found, Parsed, Report, go_on};
 use super::property::{Ignored, Property};
 use super::regions::{self, Phandles};
 use super::services::{Format, Services};
@@ -22,7 +22,7 @@ use super::tree::Node;
 use crate::addr::Pa;
 use crate::ffa::Version;
 use crate::id::PartitionId;
-use crate::limits::{MAX_STREAM_ENDPOINTS, MAX_VCPUS};
+use crate::limits::MAX_PES;
 
 /// `compatible` of a manifest with `uuid` and `messaging-method`.
 pub const COMPATIBLE_1_0: &[u8] = b"arm,ffa-manifest-1.0";
@@ -33,7 +33,7 @@ pub const COMPATIBLE_1_1: &[u8] = b"arm,ffa-manifest-1.1";
 const BOOT_ORDER_LAST: u32 = 0xffff;
 
 /// Says in errors what `stream-endpoint-ids` may hold.
-const STREAM_ENDPOINTS: &str = limit_text!("1 to ", MAX_STREAM_ENDPOINTS, " ids");
+const STREAM_ENDPOINTS: &str = "a list of ids";
 
 /// The contents of the root node and its children, while they are read. `config` has the values
 /// that need no further check.
@@ -90,7 +90,7 @@ fn initial(entry: &PackageEntry) -> PartitionConfig {
         name: entry.name,
         memory: entry.memory,
         ffa_version: Version::OWN,
-        services: ArrayVec::new(),
+        services: Vec::new(),
         vcpu_count: 1,
         exception_level: ExceptionLevel::SEl1,
         entrypoint_offset: 0,
@@ -108,9 +108,9 @@ fn initial(entry: &PackageEntry) -> PartitionConfig {
         abort_action: AbortAction::Stop,
         copy: None,
         auxiliary_id: None,
-        memory_regions: ArrayVec::new(),
-        stream_endpoints: ArrayVec::new(),
-        device_regions: ArrayVec::new(),
+        memory_regions: Vec::new(),
+        stream_endpoints: Vec::new(),
+        device_regions: Vec::new(),
         smc_whitelist: entry.smc_whitelist.clone(),
         smc_whitelist_permissive: entry.smc_whitelist_permissive,
     }
@@ -258,7 +258,7 @@ impl<'a, 'c> Draft<'a, 'c> {
                 self.ignored.note("run-time-model");
             }
             "stream-endpoint-ids" => {
-                for id in property.list::<MAX_STREAM_ENDPOINTS>(STREAM_ENDPOINTS)? {
+                for id in property.list(STREAM_ENDPOINTS)? {
                     let sepid = u16::try_from(id).map(PartitionId).ok();
                     let listed = &mut self.config.stream_endpoints;
                     match sepid.filter(|id| !listed.contains(id)) {
@@ -393,7 +393,7 @@ impl<'a, 'c> Draft<'a, 'c> {
         self.check_stream_endpoints(root);
         self.config.ffa_version = ffa_version;
         // Contexts of PEs beyond the capacity never run.
-        self.config.vcpu_count = vcpu_count.min(MAX_VCPUS as u16);
+        self.config.vcpu_count = vcpu_count.min(MAX_PES as u16);
         self.config.exception_level = exception_level;
     }
 
@@ -517,7 +517,7 @@ impl<'a, 'c> Draft<'a, 'c> {
         }
         if vcpu_count != self.config.vcpu_count {
             log::warn!(
-                "{name}: execution-ctx-count: {vcpu_count} contexts, but this image has room for {MAX_VCPUS}"
+                "{name}: execution-ctx-count: {vcpu_count} contexts, but at most {MAX_PES} PEs run partitions"
             );
         }
         if vcpu_count != entry.vcpu_count {

@@ -3,6 +3,7 @@
 //! The `fdt` crate reads numbers of one or two cells. It is not used for strings and lists, because
 //! it accepts strings without an end and any count of cells.
 
+use alloc::vec::Vec;
 use core::str;
 
 use arrayvec::ArrayVec;
@@ -73,13 +74,9 @@ impl<'a> Property<'_, 'a> {
         Ok(groups.iter().map(|group| group.map(u32::from_be_bytes)))
     }
 
-    /// Returns a list of cells, at least one and at most as many as the list has room for;
-    /// `expected` says so.
-    pub fn list<const CAP: usize>(&self, expected: &'static str) -> Parsed<ArrayVec<u32, CAP>> {
+    /// Returns a list of cells, at least one; `expected` says so.
+    pub fn list(&self, expected: &'static str) -> Parsed<Vec<u32>> {
         let cells = self.cells::<1>(expected)?;
-        if cells.len() > CAP {
-            return Err(self.error(expected, Found::Count(cells.len() as u64)));
-        }
         Ok(cells.map(|[cell]| cell).collect())
     }
 

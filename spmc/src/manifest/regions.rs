@@ -3,7 +3,7 @@
 //! A region is checked by itself and against the rest of its manifest. [`super::validate`] decides
 //! whether the partition may have the memory.
 
-use arrayvec::ArrayVec;
+use alloc::vec::Vec;
 
 use super::config::{
     DeviceInterrupt, DeviceRegion, MemoryRegion, PartitionConfig, Permissions, Streams,
@@ -15,10 +15,7 @@ use super::stream_devices::STREAM_IDS;
 use super::tree::Node;
 use crate::addr::{Pa, PageRange, World};
 use crate::id::PartitionId;
-use crate::limits::{
-    MAX_DEVICE_INTERRUPTS, MAX_DEVICE_REGIONS, MAX_DEVICE_STREAMS, MAX_MEMORY_REGIONS,
-    MAX_PARTITION_INTERRUPTS,
-};
+use crate::limits::MAX_PARTITION_INTERRUPTS;
 
 /// Bit 3 of `attributes`: the region is Non-secure.
 const ATTRIBUTE_NON_SECURE: u32 = 1 << 3;
@@ -29,7 +26,7 @@ const ATTRIBUTE_MASK: u32 = 0xf;
 /// The phandle of each memory region of one manifest, 0 if it has none, with the index of the
 /// region, or none if the region is refused.
 #[derive(Default)]
-pub(super) struct Phandles(ArrayVec<(u32, Option<u8>), MAX_MEMORY_REGIONS>);
+pub(super) struct Phandles(Vec<(u32, Option<usize>)>);
 
 /// The properties of one region node while they are read.
 struct Draft<'n, 'a> {
@@ -40,10 +37,10 @@ struct Draft<'n, 'a> {
     attributes: Option<u32>,
     phandle: u32,
     smmu: Option<u32>,
-    stream_ids: Option<ArrayVec<u32, MAX_DEVICE_STREAMS>>,
-    stream_permissions: Option<ArrayVec<u32, MAX_DEVICE_STREAMS>>,
+    stream_ids: Option<Vec<u32>>,
+    stream_permissions: Option<Vec<u32>>,
     stream_endpoint: Option<u32>,
-    interrupts: ArrayVec<DeviceInterrupt, MAX_DEVICE_INTERRUPTS>,
+    interrupts: Vec<DeviceInterrupt>,
     interrupt_targets: Option<Property<'n, 'a>>,
     exclusive: bool,
 }
@@ -55,7 +52,7 @@ impl Phandles {
         self.0
             .iter()
             .find(|(known, _)| *known == phandle && phandle != 0)
-            .map(|(_, index)| index.map(usize::from))
+            .map(|(_, index)| *index)
             .ok_or_else(|| {
                 let expected = "a phandle of a memory region";
                 node.error(property, expected, Found::Number(phandle.into()))
@@ -71,15 +68,11 @@ pub(super) fn parse_memory(
     ignored: &mut Ignored,
 ) {
     parse_children(node, &mut |draft| {
-        let full = || {
-            let expected = limit_text!("at most ", MAX_MEMORY_REGIONS, " regions");
-            draft.node.error("", expected, one_more(MAX_MEMORY_REGIONS))
-        };
         let region = draft.memory(config.memory, ignored);
-        let index = region.is_ok().then_some(config.memory_regions.len() as u8);
-        let known = phandles.0.try_push((draft.phandle, index));
-        known.map_err(|_| full())?;
-        config.memory_regions.try_push(region?).map_err(|_| full())
+        let index = region.is_ok().then_some(config.memory_regions.len());
+        phandles.0.push((draft.phandle, index));
+        config.memory_regions.push(region?);
+        Ok(())
     });
     go_on(node.require("\"arm,ffa-manifest-memory-regions\""));
 }
@@ -101,10 +94,8 @@ pub(super) fn parse_devices(node: &Node, config: &mut PartitionConfig, ignored: 
             let found = one_more(MAX_PARTITION_INTERRUPTS);
             return Err(draft.node.error("interrupts", expected, found));
         }
-        config.device_regions.try_push(region).map_err(|_| {
-            let expected = limit_text!("at most ", MAX_DEVICE_REGIONS, " regions");
-            draft.node.error("", expected, one_more(MAX_DEVICE_REGIONS))
-        })
+        config.device_regions.push(region);
+        Ok(())
     });
     go_on(node.require("\"arm,ffa-manifest-device-regions\""));
 }
@@ -133,7 +124,7 @@ impl<'n, 'a> Draft<'n, 'a> {
             stream_ids: None,
             stream_permissions: None,
             stream_endpoint: None,
-            interrupts: ArrayVec::new(),
+            interrupts: Vec::new(),
             interrupt_targets: None,
             exclusive: false,
         }

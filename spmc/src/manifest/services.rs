@@ -3,18 +3,14 @@
 //! `arm,ffa-manifest-1.0` has them in the root's `uuid` and `messaging-method`, `-1.1` in a
 //! `services` node. Both become the same list.
 
-use arrayvec::ArrayVec;
+use alloc::vec::Vec;
 
 use super::config::{Messaging, Service};
-use super::error::{Found, Parsed, go_on, limit_text, one_more};
+use super::error::{Found, Parsed, go_on};
 use super::property::Property;
 use super::tree::Node;
 use crate::ffa::Version;
 use crate::id::Uuid;
-use crate::limits::MAX_SERVICES;
-
-/// Says in errors how many UUIDs there may be.
-const UUIDS: &str = limit_text!("at most ", MAX_SERVICES, " UUIDs");
 
 /// Offsets of the dashes in the text form of a UUID.
 const DASHES: [usize; 4] = [8, 13, 18, 23];
@@ -32,11 +28,11 @@ pub(super) enum Format {
 #[derive(Default)]
 pub(super) struct Services {
     /// All UUIDs, of the root or of the `services` node.
-    uuids: ArrayVec<Uuid, MAX_SERVICES>,
+    uuids: Vec<Uuid>,
     /// `messaging-method` of the root: one for all UUIDs, or one for each.
-    methods: ArrayVec<Messaging, MAX_SERVICES>,
+    methods: Vec<Messaging>,
     /// Children of the `services` node.
-    nodes: ArrayVec<Service, MAX_SERVICES>,
+    nodes: Vec<Service>,
 }
 
 impl Services {
@@ -50,11 +46,9 @@ impl Services {
 
     /// Reads `messaging-method` of the root.
     pub fn set_methods(&mut self, property: &Property) -> Parsed<()> {
-        let methods: ArrayVec<u32, MAX_SERVICES> =
-            property.list(limit_text!("1 to ", MAX_SERVICES, " values"))?;
+        let methods = property.cells("one value, or one for each UUID")?;
         self.methods = methods
-            .iter()
-            .map(|bits| messaging(property, *bits))
+            .map(|[bits]| messaging(property, bits))
             .collect::<Result<_, _>>()?;
         Ok(())
     }
@@ -63,9 +57,7 @@ impl Services {
     pub fn parse(&mut self, node: &Node) {
         for child in node.children() {
             if let Ok(service) = self.parse_service(&child) {
-                let expected = limit_text!("at most ", MAX_SERVICES, " services");
-                let full = |_| child.error("", expected, one_more(MAX_SERVICES));
-                go_on(self.nodes.try_push(service).map_err(full));
+                self.nodes.push(service);
             }
         }
         go_on(node.require("\"arm,ffa-manifest-services\""));
@@ -112,9 +104,8 @@ impl Services {
         if self.uuids.contains(&uuid) {
             return Err(property.error("each UUID once", Found::text(b"one twice")));
         }
-        self.uuids
-            .try_push(uuid)
-            .map_err(|_| property.error(UUIDS, one_more(MAX_SERVICES)))
+        self.uuids.push(uuid);
+        Ok(())
     }
 
     /// Returns the services of a manifest of that format.
@@ -123,7 +114,7 @@ impl Services {
         root: &Node,
         format: Format,
         ffa_version: Version,
-    ) -> Parsed<ArrayVec<Service, MAX_SERVICES>> {
+    ) -> Parsed<Vec<Service>> {
         let services = match format {
             Format::V1_0 => self.pair(root)?,
             Format::V1_1 if self.nodes.is_empty() => {
@@ -146,7 +137,7 @@ impl Services {
     }
 
     /// Returns the UUIDs of the root with their messaging methods.
-    fn pair(&self, root: &Node) -> Parsed<ArrayVec<Service, MAX_SERVICES>> {
+    fn pair(&self, root: &Node) -> Parsed<Vec<Service>> {
         if self.uuids.is_empty() {
             return Err(root.missing("uuid", "four cells"));
         }

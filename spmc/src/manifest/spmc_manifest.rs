@@ -5,9 +5,10 @@
 //! is listed in [`SpmcManifest::faults`], and only that partition is left out. Unknown nodes and
 //! properties are ignored, because other components read the same tree.
 
+use alloc::vec::Vec;
 use core::fmt::Write;
 
-use arrayvec::{ArrayString, ArrayVec};
+use arrayvec::ArrayString;
 
 use super::board::{self, Board, CellCounts, Tree};
 use super::config::{Name, PackageEntry, SpmcManifest};
@@ -18,7 +19,7 @@ use super::tree::Node;
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::ffa::Version;
 use crate::id::PartitionId;
-use crate::limits::{MAX_PARTITIONS, MAX_PES, MAX_SMC_WHITELIST, MAX_TABLE_MEMORY_PAGES};
+use crate::limits::{MAX_PARTITIONS, MAX_PES, MAX_TABLE_MEMORY_PAGES};
 
 /// `compatible` of the root.
 pub const COMPATIBLE: &[u8] = b"arm,ffa-core-manifest-1.0";
@@ -27,7 +28,7 @@ pub const COMPATIBLE: &[u8] = b"arm,ffa-core-manifest-1.0";
 #[derive(Default)]
 struct Hypervisor<'a> {
     /// The partitions, by N - 1.
-    vms: [Option<Result<PackageEntry, ManifestError>>; MAX_PARTITIONS],
+    vms: Vec<Option<Result<PackageEntry, ManifestError>>>,
     /// The first node of a partition beyond the capacity, with its N.
     excess: Option<(Node<'a>, u16)>,
 }
@@ -40,7 +41,7 @@ struct Vm {
     load_address: Option<u64>,
     mem_size: Option<u64>,
     vcpu_count: Option<u16>,
-    smc_whitelist: ArrayVec<u32, MAX_SMC_WHITELIST>,
+    smc_whitelist: Vec<u32>,
     smc_whitelist_permissive: bool,
 }
 
@@ -271,6 +272,11 @@ fn parse_hypervisor(node: &Node, report: &Report, manifest: &mut SpmcManifest, b
             "log-level" => {
                 manifest.log_level = property.u32_up_to(5, "1 (error) to 5 (trace)").ok();
             }
+            "memory-transactions" => {
+                if let Ok(count) = property.u32_up_to(0xffff, "at most 0xffff") {
+                    manifest.transactions = count as u16;
+                }
+            }
             "table-memory" => manifest.table_memory = table_memory(&property).ok(),
             "init-timeout-ms" => manifest.init_timeout_ms = property.u32().ok(),
             "lends-cpu-interface" => {
@@ -332,19 +338,26 @@ impl<'a> Hypervisor<'a> {
             let found = report.apart(|| go_on(vm.set(&property)));
             fault = fault.or(found);
         }
-        let Some(slot) = self.vms.get_mut(index) else {
+        if index >= MAX_PARTITIONS {
             self.excess.get_or_insert((*node, number));
             return;
-        };
+        }
+        if index >= self.vms.len() {
+            self.vms.resize_with(index.saturating_add(1), || None);
+        }
         let mut entry = None;
         let found = report.apart(|| entry = vm.finish(node, index).ok());
-        *slot = fault.or(found).map(Err).or(entry.map(Ok));
+        let slot = self.vms.get_mut(index);
+        if let Some(slot) = slot {
+            *slot = fault.or(found).map(Err).or(entry.map(Ok));
+        }
     }
 
     /// Counts the partitions from vm1 to the first gap, as Hafnium does.
     #[inline(never)]
     fn store(self, report: &Report, manifest: &mut SpmcManifest) {
         if let Some((node, number)) = self.excess
+            && self.vms.len() == MAX_PARTITIONS
             && self.vms.iter().all(Option::is_some)
         {
             let expected = limit_text!("at most ", MAX_PARTITIONS, " partitions");
@@ -393,21 +406,11 @@ impl Vm {
             "vcpu_count" => {
                 self.vcpu_count = Some(property.u32_up_to(0xffff, "at most 0xffff")? as u16)
             }
-            "smc_whitelist" => self.set_smc_whitelist(property)?,
+            "smc_whitelist" => self.smc_whitelist = property.list("a list of function ids")?,
             "smc_whitelist_permissive" => self.smc_whitelist_permissive = property.flag()?,
             // `hyp_loaded`, `fdt_filename` and others say nothing that a loaded package needs.
             _ => {}
         }
-        Ok(())
-    }
-
-    /// Calls beyond what the list can hold stay blocked.
-    fn set_smc_whitelist(&mut self, property: &Property) -> Parsed<()> {
-        let ids = property.cells("a list of function ids")?;
-        if ids.len() > MAX_SMC_WHITELIST {
-            log::warn!("SPMC manifest: smc_whitelist: only {MAX_SMC_WHITELIST} ids are used");
-        }
-        self.smc_whitelist = ids.map(|[id]| id).take(MAX_SMC_WHITELIST).collect();
         Ok(())
     }
 
@@ -457,10 +460,10 @@ impl Vm {
     }
 }
 
-/// Reads `cpus`: the MPIDR affinity of each `cpu` node. Where there are more than the SPMC has room
-/// for, it keeps the lowest, which come first when EL3 counts PEs, too.
+/// Reads `cpus`: the MPIDR affinity of each `cpu` node. Where there are more than [`MAX_PES`], it
+/// keeps the lowest, which come first when EL3 counts PEs, too.
 #[inline(never)]
-fn parse_cpus(node: &Node, cpus: &mut ArrayVec<u64, MAX_PES>) {
+fn parse_cpus(node: &Node, cpus: &mut Vec<u64>) {
     let mut count = 0_usize;
     for node in node.children() {
         let mut affinity = None;
@@ -481,15 +484,15 @@ fn parse_cpus(node: &Node, cpus: &mut ArrayVec<u64, MAX_PES>) {
             continue;
         }
         count = count.saturating_add(1);
-        if cpus.try_push(affinity).is_err()
-            && let Some(highest) = cpus.iter_mut().max()
-        {
+        if cpus.len() < MAX_PES {
+            cpus.push(affinity);
+        } else if let Some(highest) = cpus.iter_mut().max() {
             *highest = affinity.min(*highest);
         }
     }
     if count > cpus.len() {
         log::warn!(
-            "SPMC manifest: {count} CPUs, but this image has room for {MAX_PES}: the Normal world has the others to itself"
+            "SPMC manifest: {count} CPUs, but at most {MAX_PES} run partitions: the Normal world has the others to itself"
         );
     }
 }
@@ -521,11 +524,7 @@ fn parse_memory(node: &Node, cells: CellCounts, manifest: &mut SpmcManifest) -> 
     true
 }
 
-fn parse_ranges<const CAP: usize>(
-    reg: &Property,
-    cells: CellCounts,
-    ranges: &mut ArrayVec<PageRange<Pa>, CAP>,
-) -> Parsed<()> {
+fn parse_ranges(reg: &Property, cells: CellCounts, ranges: &mut Vec<PageRange<Pa>>) -> Parsed<()> {
     let (words, rest) = reg.value.as_chunks::<4>();
     let entry = cells.address.saturating_add(cells.size);
     if cells.address == 0
@@ -546,12 +545,7 @@ fn parse_ranges<const CAP: usize>(
                 Found::Number(address),
             )
         })?;
-        ranges.try_push(range).map_err(|_| {
-            reg.error(
-                "fewer ranges of this kind",
-                Found::Count(CAP.saturating_add(1) as u64),
-            )
-        })?;
+        ranges.push(range);
     }
     Ok(())
 }

@@ -5,27 +5,23 @@
 //! manifest for a device. A device gets memory by transactions alone, so it may have no memory
 //! regions.
 
-use arrayvec::ArrayVec;
+use alloc::vec::Vec;
 
 use super::config::{StreamDevice, Streams};
-use super::error::{Found, Parsed, go_on, limit_text};
+use super::error::{Found, Parsed, go_on};
 use super::property::Property;
 use super::tree::Node;
 use crate::id::PartitionId;
-use crate::limits::{MAX_DEVICE_STREAMS, MAX_STREAM_ENDPOINTS};
 
 /// Says in errors which stream ids a device may have.
-pub(super) const STREAM_IDS: &str = limit_text!("1 to ", MAX_DEVICE_STREAMS, " stream ids");
+pub(super) const STREAM_IDS: &str = "a list of stream ids";
 
 /// Reads the node.
 #[inline(never)]
-pub(super) fn parse(node: &Node, devices: &mut ArrayVec<StreamDevice, MAX_STREAM_ENDPOINTS>) {
+pub(super) fn parse(node: &Node, devices: &mut Vec<StreamDevice>) {
     for node in node.children() {
         if let Ok(device) = parse_device(&node) {
-            go_on(devices.try_push(device).map_err(|_| {
-                let expected = limit_text!("at most ", MAX_STREAM_ENDPOINTS, " stream endpoints");
-                node.error("", expected, Found::Nothing)
-            }));
+            devices.push(device);
         }
     }
 }
@@ -35,7 +31,7 @@ pub(super) fn parse(node: &Node, devices: &mut ArrayVec<StreamDevice, MAX_STREAM
 struct Draft {
     id: Option<u32>,
     smmu: Option<u32>,
-    stream_ids: ArrayVec<u32, MAX_DEVICE_STREAMS>,
+    stream_ids: Vec<u32>,
 }
 
 fn parse_device(node: &Node) -> Parsed<StreamDevice> {

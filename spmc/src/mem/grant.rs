@@ -140,10 +140,11 @@ fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -
     let mut named = 0_u32;
     for receiver in request.receivers() {
         let receiver = receiver?;
-        let index = share
+        let (index, borrower) = share
             .borrowers
             .iter()
-            .position(|b| b.id == receiver.id)
+            .enumerate()
+            .find(|(_, borrower)| borrower.id == receiver.id)
             .ok_or(invalid)?;
         let bit = 1_u32.wrapping_shl(index as u32);
         // The request names no addresses for the other borrowers.
@@ -164,11 +165,7 @@ fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -
             }
             // Only its own entry changes what a borrower gets. For the others it may name less
             // access than the owner gave.
-            if share
-                .borrowers
-                .get(index)
-                .is_some_and(|b| b.permissions.data < permissions.data)
-            {
+            if borrower.permissions.data < permissions.data {
                 return Err(FfaError::Denied);
             }
         }

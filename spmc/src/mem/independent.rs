@@ -27,7 +27,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let memory = share.memory();
         let ranges = share.ranges.iter(Pages::of(self.hal));
         let mut outcome = Ok(());
-        for borrower in &mut share.borrowers {
+        for borrower in share.borrowers.iter_mut() {
             if !borrower.is_independent() {
                 continue;
             }

@@ -17,6 +17,7 @@
 //! before it takes the next lock.
 
 mod answers;
+mod borrowers;
 mod channel;
 mod donation;
 mod end;

@@ -46,6 +46,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Err(invalid);
         }
 
+        let owner = self.endpoints.index(caller.id());
         let borrowers = &mut share.borrowers;
         let mut offset = None;
         for receiver in transaction.receivers() {
@@ -56,9 +57,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 return Err(invalid);
             }
             let borrower = self.judge_receiver(&receiver, sender, kind)?;
-            borrowers
-                .try_push(borrower)
-                .map_err(|_| FfaError::NoMemory)?;
+            self.shares.crowds.add(owner, borrowers, borrower)?;
         }
         // A single receiver may choose memory type and execution when it retrieves the region, so
         // the owner must leave both open.

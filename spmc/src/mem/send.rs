@@ -48,11 +48,15 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let transaction = Transaction::parse(bytes, caller.version())?;
         // A share is large: build it in place, and copy it once, into its slot.
         let mut share = Share::new(kind, transaction.sender);
-        let composite = self.judge(&transaction, caller, &mut share, total)?;
+        let composite = self
+            .judge(&transaction, caller, &mut share, total)
+            .inspect_err(|_| self.shares.crowds.dismiss(&mut share.borrowers))?;
 
         let store = Pages::of(self.hal);
         let partition = self.endpoints.index(caller.id());
-        let vacancy = self.with_room(caller, || self.shares.claim(partition))?;
+        let vacancy = self
+            .with_room(caller, || self.shares.claim(partition))
+            .inspect_err(|_| self.shares.crowds.dismiss(&mut share.borrowers))?;
         // Reserve room for what has arrived. What is only announced may never come.
         let here = fragment.saturating_sub(composite.start) / CONSTITUENT;
         let reserved = self.with_room(caller, || {
@@ -84,6 +88,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         });
         if let Err(error) = sent {
             share.ranges.release(store, caller.memory.lock().pool());
+            self.shares.crowds.dismiss(&mut share.borrowers);
             return Err(error);
         }
 

@@ -1,13 +1,11 @@
 //! A share: a region that was sent and not reclaimed, with its receivers and its stage.
 
-use arrayvec::ArrayVec;
-
+use super::borrowers::Borrowers;
 use super::range_list::{Position, RangeList};
 use crate::addr::{Ipa, PageRange, World};
 use crate::ffa::memory::{AccessPermissions, MemoryType};
 use crate::ffa::memory_descriptor::Layout;
 use crate::id::PartitionId;
-use crate::limits::MAX_BORROWERS;
 use crate::manifest::config::Permissions;
 use crate::mm::Leaf;
 use crate::partition::Proxy;
@@ -224,7 +222,7 @@ pub(super) struct Share {
     pub(super) ranges: RangeList,
     /// The response that the Hypervisor reads.
     pub(super) hypervisor: Reading,
-    pub(super) borrowers: ArrayVec<Borrower, MAX_BORROWERS>,
+    pub(super) borrowers: Borrowers,
 }
 
 impl Share {
@@ -245,7 +243,7 @@ impl Share {
             sent: Leaf::NONE,
             ranges: RangeList::EMPTY,
             hypervisor: Reading::default(),
-            borrowers: ArrayVec::new(),
+            borrowers: Borrowers::default(),
         }
     }
 
@@ -316,13 +314,13 @@ impl Share {
         }
         let heard =
             |borrower: &Borrower| borrower.mapped.is_some() && borrower.is_spoken_for_by(reader);
-        let mut having = self.borrowers.iter().enumerate().filter(|(_, b)| heard(b));
+        let mut having = self.borrowers.iter().filter(|borrower| heard(borrower));
         let next = having
             .clone()
-            .find(|(_, borrower)| borrower.reading.continues_at(offset));
-        let (index, _) = next.or_else(|| having.find(|(_, b)| b.reading.repeats(offset)))?;
-        let borrower = self.borrowers.get_mut(index)?;
-        Some((Reader::Borrower, &mut borrower.reading))
+            .find(|borrower| borrower.reading.continues_at(offset));
+        let found = next.or_else(|| having.find(|b| b.reading.repeats(offset)))?;
+        let id = found.id;
+        Some((Reader::Borrower, &mut self.borrower(id)?.reading))
     }
 
     /// Returns the receiver with that id.

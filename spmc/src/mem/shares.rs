@@ -17,12 +17,13 @@ use core::ops::Range;
 
 use arrayvec::ArrayVec;
 
+use super::borrowers::Crowds;
 use super::range_list::RangeList;
 use super::share::{Share, Stage};
 use crate::error::{FfaError, Result};
 use crate::ffa::Handle;
 use crate::invariant::Invariant;
-use crate::limits::{MAX_PARTITIONS, MAX_SHARES, SHARES_NORMAL_WORLD, SHARES_PARTITION};
+use crate::limits::{MAX_PARTITIONS, SHARES_COMMON, SHARES_NORMAL_WORLD, SHARES_PARTITION};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -38,19 +39,20 @@ struct Slot {
 const WORD: usize = u64::BITS as usize;
 const SLOT_BITS: u32 = 16;
 
-/// The first of the slots that all endpoints may use.
-const COMMON: usize = SHARES_NORMAL_WORLD + MAX_PARTITIONS * SHARES_PARTITION;
+const _: () = assert!(first_slot(MAX_PARTITIONS) + SHARES_COMMON <= 1 << SLOT_BITS);
 
-const _: () = assert!(COMMON <= MAX_SHARES && MAX_SHARES <= 1 << SLOT_BITS);
+/// Returns the first slot of the partition at that index, behind those of the Normal world and of
+/// the partitions before it.
+const fn first_slot(index: usize) -> usize {
+    SHARES_NORMAL_WORLD.saturating_add(index.saturating_mul(SHARES_PARTITION))
+}
 
 /// Returns the slots that only the partition at that index may use, or for `None` the Normal world.
 fn own_slots(partition: Option<usize>) -> Range<usize> {
-    let Some(index) = partition else {
-        return 0..SHARES_NORMAL_WORLD;
-    };
-    let before = index.min(MAX_PARTITIONS);
-    let start = SHARES_NORMAL_WORLD.saturating_add(before.saturating_mul(SHARES_PARTITION));
-    start..start.saturating_add(SHARES_PARTITION).min(COMMON)
+    match partition {
+        None => 0..SHARES_NORMAL_WORLD,
+        Some(index) => first_slot(index)..first_slot(index.saturating_add(1)),
+    }
 }
 
 /// Returns the bits of `slots` in the word whose first bit is slot `first`.
@@ -74,12 +76,18 @@ pub struct Shares {
     arriving: Box<[AtomicU64]>,
     clock: AtomicU64,
     slots: Box<[Mutex<Slot>]>,
+    pub(super) crowds: Crowds,
+    /// The slots that all endpoints may use.
+    common: Range<usize>,
 }
 
 impl Shares {
-    /// No shares.
-    pub fn new() -> Self {
-        let words = 0..MAX_SHARES.div_ceil(WORD);
+    /// No shares, in a system with that many partitions, at most [`MAX_PARTITIONS`]. There is room
+    /// for `least` shares, and more if quotas need more.
+    pub fn new(partitions: usize, least: u16) -> Self {
+        let common = first_slot(partitions);
+        let count = common.saturating_add(SHARES_COMMON).max(least.into());
+        let words = 0..count.div_ceil(WORD);
         let vacant = || {
             Mutex::new(Slot {
                 past: 0,
@@ -90,7 +98,9 @@ impl Shares {
             used: words.clone().map(|_| AtomicU64::new(0)).collect(),
             arriving: words.map(|_| AtomicU64::new(0)).collect(),
             clock: AtomicU64::new(0),
-            slots: (0..MAX_SHARES).map(|_| vacant()).collect(),
+            slots: (0..count).map(|_| vacant()).collect(),
+            common: common..count,
+            crowds: Crowds::new(partitions),
         }
     }
 
@@ -107,7 +117,7 @@ impl Shares {
     pub(super) fn claim(&self, partition: Option<usize>) -> Result<Vacancy<'_>> {
         let index = self
             .take(own_slots(partition))
-            .or_else(|| self.take(COMMON..MAX_SHARES))
+            .or_else(|| self.take(self.common.clone()))
             .ok_or(FfaError::NoMemory)?;
         let slot = self.slots.get(index).ok_or(FfaError::NoMemory)?;
         Ok(Vacancy {
@@ -194,7 +204,7 @@ impl Shares {
     /// Iterates over all shares of which fragments are missing. Each one is locked until the next
     /// is asked for.
     pub(super) fn arriving(&self) -> impl Iterator<Item = Found<'_>> {
-        let words = self.arriving.iter().zip((0..MAX_SHARES).step_by(WORD));
+        let words = self.arriving.iter().zip((0_usize..).step_by(WORD));
         let marked = words.flat_map(|(word, first)| {
             let mut bits = word.load(Ordering::Acquire);
             core::iter::from_fn(move || {
@@ -238,12 +248,6 @@ const fn bit(index: usize) -> u64 {
     1_u64.wrapping_shl((index % WORD) as u32)
 }
 
-impl Default for Shares {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 fn handle_of(slot: &Slot, index: usize) -> Handle {
     let generation = NonZeroU32::MIN.saturating_add(slot.past).get();
     Handle::new((generation as u64) << SLOT_BITS | index as u64)
@@ -279,19 +283,13 @@ impl Vacancy<'_> {
         if let Stage::Arriving { .. } = share.stage {
             set(&self.shares.arriving, self.index);
         }
-        // Room for borrowers is most of a share, and most shares have one borrower: copy no more
-        // than those that exist. The slot is empty, because it was vacated.
+        // The slot is empty, because it was vacated.
         let pushed = slot.share.try_push(Share {
             ranges: mem::replace(&mut share.ranges, RangeList::EMPTY),
-            borrowers: ArrayVec::new_const(),
+            borrowers: mem::take(&mut share.borrowers),
             ..*share
         });
         Invariant::Capacity.expect(pushed.is_ok());
-        if let Some(filled) = slot.share.first_mut() {
-            for borrower in share.borrowers.drain(..) {
-                Invariant::Capacity.expect(filled.borrowers.try_push(borrower).is_ok());
-            }
-        }
         let handle = handle_of(&slot, self.index);
         drop(slot);
         core::mem::forget(self);
@@ -342,6 +340,9 @@ impl Found<'_> {
 
     /// Ends the share and its handle.
     pub(super) fn vacate(mut self) {
+        if let Some(share) = self.slot.share.first_mut() {
+            self.shares.crowds.dismiss(&mut share.borrowers);
+        }
         self.slot.share.clear();
         // After 2^32 - 1 shares in one slot its handles begin anew.
         self.slot.past = self

@@ -17,7 +17,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::addr::{PAGE_SHIFT, Pa};
 use crate::error::{FfaError, Result};
 use crate::hal::{Hal, Table, TablePlaces};
-use crate::limits::MAX_PARTITIONS;
 use crate::sync::point;
 
 use super::leaf::ADDRESS;
@@ -307,14 +306,21 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// Splits a supply of that many pages. Pages that roots need beyond one table each come first.
-    pub const fn of(geometry: Geometry, pages: usize) -> Self {
+    /// Splits a supply of that many pages among the Normal world and `partitions`. Pages that roots
+    /// need beyond one table each come first.
+    pub const fn of(geometry: Geometry, pages: usize, partitions: usize) -> Self {
         let root = geometry.more_tables();
-        let roots = root.saturating_mul(2 * MAX_PARTITIONS + 1);
+        let roots = root.saturating_mul(partitions.saturating_mul(2).saturating_add(1));
         let pages = pages.saturating_sub(roots);
+        // Partitions have a third together, and a 24th each at most.
+        let partitions = if partitions > 8 { partitions } else { 8 };
+        let partition = match pages.checked_div(partitions.saturating_mul(3)) {
+            Some(partition) => partition,
+            None => 0,
+        };
         Self {
             normal_world: (pages.saturating_mul(2) / 5).saturating_add(root),
-            partition: (pages / 24).saturating_add(root.saturating_mul(2)),
+            partition: partition.saturating_add(root.saturating_mul(2)),
         }
     }
 }

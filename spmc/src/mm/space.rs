@@ -1,12 +1,13 @@
 //! The memory of one endpoint, page by page.
 
+use alloc::vec::Vec;
+
 use arrayvec::ArrayVec;
 
 use crate::addr::{ADDRESS_LIMIT, Ipa, PAGE_SHIFT, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
 use crate::hal::{Access, Hal, Regime, Roots};
 use crate::invariant::Invariant;
-use crate::limits::MAX_MEMORY_RANGES;
 use crate::manifest::config::Permissions;
 use crate::partition::mailbox::Buffers;
 
@@ -43,16 +44,12 @@ pub struct BufferPages {
 /// [`EMPTY`](AddressSpace::EMPTY) has the tag 0.
 #[derive(Debug)]
 #[repr(u8)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there is no heap to which a large variant could move"
-)]
 enum User {
     /// The hardware, for a partition.
     Hardware(Roots) = 0,
     /// The SPMC alone: the shadow of the Normal world. These ranges are what the Normal world may
     /// own, as far as stage 2 could translate it.
-    Shadow(ArrayVec<PageRange<Pa>, MAX_MEMORY_RANGES>) = 1,
+    Shadow(Vec<PageRange<Pa>>) = 1,
 }
 
 /// The first address of EL2 in the map of an S-EL0 partition: the last entry of the first table of
@@ -145,13 +142,13 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Makes the space of the Normal world, which owns `ranges` exclusively. `NO_MEMORY` if the
-    /// pool has no pages for the root.
+    /// Makes the space of the Normal world, which has the ranges `owned` exclusively. `NO_MEMORY`
+    /// if the pool has no pages for the root.
     pub fn init_normal_world<H: Hal>(
         &mut self,
         hal: &H,
         mut pool: PagePool,
-        ranges: &[PageRange<Pa>],
+        mut owned: Vec<PageRange<Pa>>,
     ) -> Result<()> {
         let geometry = hal.geometry();
         let non_secure = pool.take_root(Pages::of(hal), geometry.root_tables())?;
@@ -160,11 +157,11 @@ impl AddressSpace {
             let room = geometry.limit().saturating_sub(range.base().raw());
             PageRange::new(range.base(), range.pages().min(room >> PAGE_SHIFT))
         };
-        let owned = ranges
-            .iter()
-            .filter_map(below)
-            .take(MAX_MEMORY_RANGES)
-            .collect();
+        owned.retain_mut(|range| {
+            let below = below(range);
+            *range = below.unwrap_or(*range);
+            below.is_some()
+        });
         *self = Self {
             pool,
             non_secure,

@@ -2,8 +2,8 @@
 //! for them, and which of these have been reported to the scheduler.
 //!
 //! Each receiver, a partition or a VM, has a slot with a lock of its own; no lock covers two slots.
-//! A slot's lock is the last in the order of locks: no other lock is taken while it is held. All
-//! slots share one atomic word. It says which slots have news, that is, notifications that
+//! A slot's lock is the last in the order of locks: no other lock is taken while it is held. A
+//! bit for each slot, in atomic words, says whether the slot has news, that is, notifications that
 //! `FFA_NOTIFICATION_INFO_GET` has not reported yet.
 //!
 //! No state records that the schedule receiver interrupt was raised. The interrupt is raised
@@ -21,20 +21,25 @@ pub use info::InfoList;
 pub use receiver::{Framework, Pending, Receiver, Target};
 
 use alloc::boxed::Box;
+use core::iter;
 
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
-use crate::limits::{MAX_NOTIFIED_VCPUS, MAX_NOTIFIED_VMS, MAX_PARTITIONS};
+use crate::invariant::Invariant;
+use crate::limits::MAX_NOTIFIED_VMS;
 use crate::partition::Directory;
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
-use crate::vcpu_set::VcpuSet;
-
-const SLOTS: usize = MAX_PARTITIONS + MAX_NOTIFIED_VMS;
-const _: () = assert!(SLOTS <= u32::BITS as usize);
 
 /// Marks the key of a slot that is in use; the other bits are the id.
 const USED: u32 = 1 << 16;
+
+const WORD: usize = u64::BITS as usize;
+
+/// Returns the word and the bit in it that stand for a slot.
+const fn place(slot: usize) -> (usize, u64) {
+    (slot / WORD, 1_u64.wrapping_shl((slot % WORD) as u32))
+}
 
 struct Slot {
     /// Zero, or [`USED`] and the receiver's id. Written with the lock held.
@@ -46,16 +51,18 @@ struct Slot {
 pub struct Notifications {
     /// Slots of partitions, by index, then slots of VMs in any order.
     slots: Box<[Slot]>,
+    /// The number of slots of partitions.
+    partitions: usize,
     /// Held while a VM gets or loses its slot, so that no VM gets two slots.
     registry: Mutex<()>,
     /// One bit for each slot, set if the slot has news. Written with the slot's lock held.
-    news: AtomicU32,
+    news: Box<[AtomicU64]>,
 }
 
 /// A receiver whose lock is held.
 pub struct Locked<'n> {
     receiver: MutexGuard<'n, Receiver>,
-    news: &'n AtomicU32,
+    news: &'n [AtomicU64],
     slot: usize,
 }
 
@@ -63,11 +70,13 @@ impl Locked<'_> {
     /// Applies `action` to the receiver, and records whether the receiver has news afterwards.
     pub fn with<T>(&mut self, action: impl FnOnce(&mut Receiver) -> T) -> T {
         let result = action(&mut self.receiver);
-        let bit = 1_u32 << self.slot;
-        if self.receiver.has_news() {
-            self.news.fetch_or(bit, Ordering::AcqRel);
-        } else {
-            self.news.fetch_and(!bit, Ordering::AcqRel);
+        let (word, bit) = place(self.slot);
+        if let Some(word) = self.news.get(word) {
+            if self.receiver.has_news() {
+                word.fetch_or(bit, Ordering::AcqRel);
+            } else {
+                word.fetch_and(!bit, Ordering::AcqRel);
+            }
         }
         result
     }
@@ -77,31 +86,35 @@ impl Locked<'_> {
         self.receiver.has_news()
     }
 
-    /// Returns the vCPUs for which `FFA_NOTIFICATION_GET` would return notifications.
-    pub fn pending_on(&self) -> VcpuSet {
-        self.receiver.pending_on()
+    /// Returns whether `FFA_NOTIFICATION_GET` would return notifications for `vcpu`.
+    pub fn is_pending_on(&self, vcpu: u16) -> bool {
+        self.receiver.is_pending_on(vcpu)
     }
 }
 
 impl Notifications {
-    /// Creates the table without receivers.
-    pub fn new() -> Self {
-        let vacant = || Slot {
+    /// Creates the table without receivers, for partitions that have so many contexts each, and
+    /// for [`MAX_NOTIFIED_VMS`] VMs with up to `vcpus` vCPUs.
+    pub fn new(contexts: impl Iterator<Item = u16> + Clone, vcpus: u16) -> Self {
+        let vacant = |room| Slot {
             key: AtomicU32::new(0),
-            receiver: Mutex::new(Receiver::NEW),
+            receiver: Mutex::new(Receiver::new(room)),
         };
+        let vms = iter::repeat_n(vcpus, MAX_NOTIFIED_VMS);
+        let slots: Box<[Slot]> = contexts.clone().chain(vms).map(vacant).collect();
+        let words = 0..slots.len().div_ceil(WORD);
         Self {
-            slots: (0..SLOTS).map(|_| vacant()).collect(),
+            slots,
+            partitions: contexts.count(),
             registry: Mutex::new(()),
-            news: AtomicU32::new(0),
+            news: words.map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
     /// Lets the partition at `index` receive notifications in `vcpus` execution contexts.
     pub fn enable_partition(&self, index: usize, id: PartitionId, vcpus: u16) {
-        if let Some(slot) = self.slots.get(index) {
-            slot.fill(id, vcpus);
-        }
+        let filled = self.slots.get(index).map(|slot| slot.fill(id, vcpus));
+        Invariant::Bounds.expect(filled == Some(Ok(())));
     }
 
     /// Removes a partition that failed: it gets no more notifications, and those that are pending
@@ -125,17 +138,11 @@ impl Notifications {
         if self.find_vm(id).is_some() {
             return Err(FfaError::Denied);
         }
-        if vcpus as usize > MAX_NOTIFIED_VCPUS {
-            return Err(FfaError::NoMemory);
-        }
-        let free = self
-            .slots
-            .iter()
-            .skip(MAX_PARTITIONS)
-            .find(|slot| slot.key.load(Ordering::Acquire) == 0)
-            .ok_or(FfaError::NoMemory)?;
-        free.fill(id, vcpus as u16);
-        Ok(())
+        let vcpus = u16::try_from(vcpus).map_err(|_| FfaError::NoMemory)?;
+        let mut of_vms = self.slots.iter().skip(self.partitions);
+        let is_free = |slot: &&Slot| slot.key.load(Ordering::Acquire) == 0;
+        let free = of_vms.find(is_free).ok_or(FfaError::NoMemory)?;
+        free.fill(id, vcpus)
     }
 
     /// Handles `FFA_NOTIFICATION_BITMAP_DESTROY`. `DENIED` if the VM has no bitmap, or if a
@@ -177,7 +184,7 @@ impl Notifications {
     /// into `list`, as far as there is room. Returns whether any are left.
     pub fn report(&self, list: &mut InfoList) -> bool {
         for (index, slot) in self.slots.iter().enumerate() {
-            if self.news.load(Ordering::Acquire) & 1 << index == 0 {
+            if !self.has_news(index) {
                 continue;
             }
             let receiver = slot.receiver.lock();
@@ -191,17 +198,26 @@ impl Notifications {
                 return true;
             }
         }
-        self.news.load(Ordering::Acquire) != 0
+        self.news
+            .iter()
+            .any(|word| word.load(Ordering::Acquire) != 0)
+    }
+
+    /// Returns whether the slot with that index may have news.
+    fn has_news(&self, index: usize) -> bool {
+        let (word, bit) = place(index);
+        let word = self.news.get(word);
+        word.is_some_and(|word| word.load(Ordering::Acquire) & bit != 0)
     }
 
     fn find_vm(&self, id: PartitionId) -> Option<(usize, &Slot)> {
-        let slots = self.slots.iter().enumerate().skip(MAX_PARTITIONS);
+        let slots = self.slots.iter().enumerate().skip(self.partitions);
         let mut of_vms = slots.filter(|(_, slot)| slot.key.load(Ordering::Acquire) == key(id));
         of_vms.next()
     }
 
     fn empty(&self, locked: &mut Locked<'_>) {
-        locked.with(|receiver| *receiver = Receiver::NEW);
+        locked.with(|receiver| receiver.begin(0));
         if let Some(slot) = self.slots.get(locked.slot) {
             slot.key.store(0, Ordering::Release);
         }
@@ -219,17 +235,15 @@ impl Notifications {
     }
 }
 
-impl Default for Notifications {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Slot {
-    fn fill(&self, id: PartitionId, vcpus: u16) {
+    /// Makes it the slot of `id`. `NO_MEMORY` if it has no room for so many vCPUs.
+    fn fill(&self, id: PartitionId, vcpus: u16) -> Result<()> {
         let mut receiver = self.receiver.lock();
-        *receiver = Receiver::with_vcpus(vcpus);
+        if !receiver.begin(vcpus) {
+            return Err(FfaError::NoMemory);
+        }
         self.key.store(key(id), Ordering::Release);
+        Ok(())
     }
 }
 

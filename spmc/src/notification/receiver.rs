@@ -4,9 +4,12 @@
 //! bound to one sender. The notifications of the framework come in addition. This module is pure
 //! state: a refused operation changes nothing.
 
+use alloc::boxed::Box;
+
+use arrayvec::ArrayVec;
+
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
-use crate::limits::MAX_NOTIFIED_VCPUS;
 use crate::vcpu_set::VcpuSet;
 
 use super::InfoList;
@@ -65,17 +68,28 @@ struct Source {
     /// Pending global notifications.
     global: u64,
     /// Pending notifications of each vCPU.
-    vcpus: [u64; MAX_NOTIFIED_VCPUS],
+    vcpus: Box<[u64]>,
 }
 
 impl Source {
-    const NEW: Self = Self {
-        bound: 0,
-        per_vcpu: 0,
-        senders: [0; 64],
-        global: 0,
-        vcpus: [0; MAX_NOTIFIED_VCPUS],
-    };
+    /// No notifications, of at most `room` vCPUs.
+    fn new(room: u16) -> Self {
+        Self {
+            bound: 0,
+            per_vcpu: 0,
+            senders: [0; 64],
+            global: 0,
+            vcpus: (0..room).map(|_| 0).collect(),
+        }
+    }
+
+    /// Forgets everything.
+    fn clear(&mut self) {
+        self.bound = 0;
+        self.per_vcpu = 0;
+        self.global = 0;
+        self.vcpus.fill(0);
+    }
 
     /// Returns whether all notifications in `map` are bound to `sender`.
     fn is_bound(&self, sender: PartitionId, map: u64) -> bool {
@@ -152,20 +166,34 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// A receiver for which nothing is bound or pending. Every byte is zero.
-    pub const NEW: Self = Self {
-        vcpus: 0,
-        from_partitions: Source::NEW,
-        from_vms: Source::NEW,
-        spm: 0,
-        hypervisor: 0,
-        global_news: false,
-        vcpu_news: VcpuSet::EMPTY,
-    };
+    /// Makes a receiver without vCPUs, for which nothing is bound or pending. It has room for
+    /// `room` of them.
+    pub fn new(room: u16) -> Self {
+        Self {
+            vcpus: 0,
+            from_partitions: Source::new(room),
+            from_vms: Source::new(room),
+            spm: 0,
+            hypervisor: 0,
+            global_news: false,
+            vcpu_news: VcpuSet::new(room),
+        }
+    }
 
-    /// Creates a receiver with that many vCPUs, at most [`MAX_NOTIFIED_VCPUS`].
-    pub const fn with_vcpus(vcpus: u16) -> Self {
-        Self { vcpus, ..Self::NEW }
+    /// Begins anew, with `vcpus` vCPUs, and with nothing bound or pending. Returns whether there is
+    /// room for them; otherwise nothing changes.
+    pub fn begin(&mut self, vcpus: u16) -> bool {
+        if usize::from(vcpus) > self.from_vms.vcpus.len() {
+            return false;
+        }
+        self.vcpus = vcpus;
+        self.from_partitions.clear();
+        self.from_vms.clear();
+        self.spm = 0;
+        self.hypervisor = 0;
+        self.global_news = false;
+        self.vcpu_news.clear();
+        true
     }
 
     fn source_of(&mut self, sender: PartitionId) -> &mut Source {
@@ -246,7 +274,7 @@ impl Receiver {
         // Notifications that were fetched need not be reported any more.
         self.global_news &= self.is_pending_globally();
         if !self.is_pending_for_vcpu(vcpu) {
-            self.vcpu_news = self.vcpu_news.without(VcpuSet::of(vcpu));
+            self.vcpu_news.remove(vcpu);
         }
         Ok(pending)
     }
@@ -261,19 +289,12 @@ impl Receiver {
             self.global_news = false;
         }
         while !self.vcpu_news.is_empty() {
-            let mut vcpus = [0; InfoList::MAX_VCPUS];
-            let mut count: usize = 0;
-            let mut left = self.vcpu_news;
-            for vcpu in vcpus.iter_mut().take(list.room_for_vcpus()) {
-                if let Some(first) = left.take_first() {
-                    *vcpu = first;
-                    count = count.saturating_add(1);
-                }
+            let news = self.vcpu_news.iter().take(list.room_for_vcpus());
+            let vcpus: ArrayVec<u16, { InfoList::MAX_VCPUS }> = news.collect();
+            if vcpus.is_empty() || !list.push(id, &vcpus) {
+                return false;
             }
-            match vcpus.get(..count) {
-                Some(vcpus) if count > 0 && list.push(id, vcpus) => self.vcpu_news = left,
-                _ => return false,
-            }
+            vcpus.iter().for_each(|vcpu| self.vcpu_news.remove(*vcpu));
         }
         true
     }
@@ -288,15 +309,9 @@ impl Receiver {
         self.is_pending_globally() || self.from_partitions.pending() | self.from_vms.pending() != 0
     }
 
-    /// Returns the vCPUs for which `FFA_NOTIFICATION_GET` would return notifications.
-    pub fn pending_on(&self) -> VcpuSet {
-        if self.is_pending_globally() {
-            return VcpuSet::ALL;
-        }
-        let vcpus = 0..self.vcpus;
-        vcpus
-            .filter(|vcpu| self.is_pending_for_vcpu(*vcpu))
-            .collect()
+    /// Returns whether `FFA_NOTIFICATION_GET` would return notifications for `vcpu`.
+    pub fn is_pending_on(&self, vcpu: u16) -> bool {
+        self.is_pending_globally() || self.is_pending_for_vcpu(vcpu)
     }
 
     /// Returns whether `FFA_NOTIFICATION_INFO_GET` has something to report.
@@ -319,9 +334,7 @@ impl Receiver {
     fn note(&mut self, target: Target) {
         match target {
             Target::Global => self.global_news = true,
-            Target::Vcpu(vcpu) => {
-                self.vcpu_news = self.vcpu_news.union(VcpuSet::of(vcpu));
-            }
+            Target::Vcpu(vcpu) => self.vcpu_news.insert(vcpu),
         }
     }
 }

@@ -4,20 +4,22 @@
 //! another life. Callers and callees of its former life have nothing to do with the new one, so a
 //! link names the life. A link is one word: following it means comparing words.
 
+use crate::limits::{MAX_PARTITIONS, MAX_PES};
+
 /// An execution context in one of its lives.
 ///
-/// Bits `[63:20]` are the life, counted from 1; `[19:12]` and `[11:4]` the indices of the partition
+/// Bits `[63:20]` are the life, counted from 1; `[19:13]` and `[12:4]` the indices of the partition
 /// and of the context; `[3:0]` are zero, and have the kind of a state where a link is part of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Link(pub(super) u64);
 
-const PARTITION: u32 = 12;
+const PARTITION: u32 = 13;
 const VCPU: u32 = 4;
 const LIFE: u32 = 20;
 
 const _: () = assert!(
-    crate::limits::MAX_PARTITIONS <= 256 && crate::limits::MAX_VCPUS <= 256,
-    "a link has eight bits for each index"
+    MAX_PARTITIONS <= 0x80 && MAX_PES <= 0x200,
+    "a link has seven and nine bits for the indices"
 );
 
 impl Link {
@@ -28,7 +30,7 @@ impl Link {
     /// `partition`, whose last link was `before`. With one life each microsecond the count wraps
     /// around after half a year.
     pub fn reborn(partition: usize, vcpu: u16, before: Self) -> Self {
-        let indices = (partition as u64 & 0xff) << PARTITION | (u64::from(vcpu) & 0xff) << VCPU;
+        let indices = (partition as u64 & 0x7f) << PARTITION | (u64::from(vcpu) & 0x1ff) << VCPU;
         let life = (before.0 >> LIFE).wrapping_add(1) << LIFE;
         let first = 1 << LIFE;
         Self(if life == 0 { first } else { life } | indices)
@@ -37,8 +39,8 @@ impl Link {
     /// Returns the index of the partition, and of the context in it.
     #[inline(always)]
     pub const fn indices(self) -> (usize, usize) {
-        let partition = self.0 >> PARTITION & 0xff;
-        let vcpu = self.0 >> VCPU & 0xff;
+        let partition = self.0 >> PARTITION & 0x7f;
+        let vcpu = self.0 >> VCPU & 0x1ff;
         (partition as usize, vcpu as usize)
     }
 
@@ -60,6 +62,8 @@ mod tests {
         assert_eq!((first.indices(), second.indices()), ((2, 7), (2, 7)));
         assert_eq!(first.vcpu(), 7);
         assert!(first != second && first != Link::NONE);
+        let most = Link::reborn(MAX_PARTITIONS - 1, MAX_PES as u16 - 1, first);
+        assert_eq!(most.indices(), (MAX_PARTITIONS - 1, MAX_PES - 1));
         let last = Link(u64::MAX << LIFE | first.0 & 0xf_ffff);
         assert_eq!(Link::reborn(2, 7, last), first);
         assert_ne!(Link::reborn(0, 0, Link::NONE), Link::NONE);

@@ -30,7 +30,7 @@ use crate::interrupt::{Claims, Left, Line, Lines};
 use crate::manifest::config::{Messaging, PartitionConfig};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use crate::vcpu_set::{AtomicVcpuSet, VcpuSet};
+use crate::vcpu_set::{AtomicVcpuSet, Marks};
 
 /// Holds what boot decided about a partition; nothing changes it afterwards.
 pub struct Frozen {
@@ -69,7 +69,7 @@ pub struct Partition<C> {
     /// an interrupt pends it.
     lines: Box<[Lines]>,
     /// Contexts for which something may be pending in `lines`.
-    interrupted: AtomicVcpuSet,
+    interrupted: Marks,
     /// Contexts that the scheduler is to be told of because of their interrupts.
     wants_cycles: AtomicVcpuSet,
 }
@@ -87,8 +87,8 @@ impl<C: Context> Partition<C> {
             log_quota: Mutex::new(LogQuota::new()),
             el3_calls: AtomicU64::new(0),
             lines: contexts.map(|_| Lines::new()).collect(),
-            interrupted: AtomicVcpuSet::new(),
-            wants_cycles: AtomicVcpuSet::new(),
+            interrupted: Marks::new(),
+            wants_cycles: AtomicVcpuSet::new(frozen.config.vcpu_count),
             frozen,
         }
     }
@@ -132,7 +132,7 @@ impl<C: Context> Partition<C> {
     pub fn pend(&self, index: u16, line: Line) {
         if let Some((lines, _)) = self.lines(index) {
             lines.pend(line);
-            self.interrupted.add(VcpuSet::of(index));
+            self.interrupted.set(index);
         }
     }
 
@@ -140,14 +140,15 @@ impl<C: Context> Partition<C> {
     /// cycles for them. Returns what it left; `None` if there is no such context.
     pub fn end_life(&self, index: u16) -> Option<Left> {
         let (lines, _) = self.lines(index)?;
-        self.wants_cycles.remove(VcpuSet::of(index));
+        self.wants_cycles.remove(index);
         Some(lines.end())
     }
 
-    /// Takes the notification pending interrupt back from all contexts but those in `pending`.
-    pub fn keep_notification_interrupts(&self, pending: VcpuSet) {
+    /// Takes the notification pending interrupt back from all contexts for which nothing
+    /// `is_pending`.
+    pub fn keep_notification_interrupts(&self, is_pending: impl Fn(u16) -> bool) {
         for (index, lines) in (0..).zip(self.lines.iter()) {
-            if !pending.contains(index) {
+            if !is_pending(index) {
                 lines.clear(Line::NOTIFICATION);
             }
         }
@@ -161,34 +162,31 @@ impl<C: Context> Partition<C> {
         !self.interrupted.is_empty()
     }
 
-    /// Returns the contexts for which an interrupt may be pending.
+    /// Returns whether an interrupt may be pending for the context with that index.
     #[cfg(feature = "explore")]
-    pub fn interrupted(&self) -> VcpuSet {
-        self.interrupted.get()
+    pub fn may_be_interrupted(&self, index: u16) -> bool {
+        self.interrupted.has(index)
     }
 
     /// Notes that no interrupt is pending any more for the context with that index, if that is so.
     /// Only the PE with the claim may call this.
     pub fn forget_interrupts(&self, index: u16) {
-        let context = VcpuSet::of(index);
         // An interrupt that became pending meanwhile is seen here, or noted after this: this pairs
         // with `pend`.
-        self.interrupted.remove(context);
-        let lines = self.lines.get(usize::from(index));
-        if lines.is_some_and(Lines::is_pending) {
-            self.interrupted.add(context);
+        self.interrupted.clear(index);
+        let is_pending = |index: u16| {
+            let lines = self.lines.get(usize::from(index));
+            lines.is_some_and(Lines::is_pending)
+        };
+        if Marks::sharers(index, self.frozen.config.vcpu_count).any(is_pending) {
+            self.interrupted.set(index);
         }
     }
 
-    /// Records that the scheduler is to run these contexts for their interrupts
+    /// Returns the contexts that the scheduler is to run for their interrupts
     /// (`sri-interrupts-policy`).
-    pub fn want_cycles(&self, contexts: VcpuSet) {
-        self.wants_cycles.add(contexts);
-    }
-
-    /// Takes the contexts that [`Self::want_cycles`] recorded.
-    pub fn take_wants(&self) -> VcpuSet {
-        self.wants_cycles.take()
+    pub fn wants_cycles(&self) -> &AtomicVcpuSet {
+        &self.wants_cycles
     }
 
     /// The entry point of secondary contexts, where one was registered

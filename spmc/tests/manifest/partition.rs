@@ -4,7 +4,7 @@
 use spmc::addr::World;
 use spmc::ffa::Version;
 use spmc::id::{PartitionId, Uuid};
-use spmc::limits::MAX_VCPUS;
+use spmc::limits::MAX_PES;
 use spmc::manifest::ManifestError;
 use spmc::manifest::config::{
     BootInfo, ExceptionLevel, Messaging, NsInterruptAction, PackageEntry, PartitionConfig,
@@ -344,11 +344,11 @@ fn contradictions_to_the_spmc_manifest_cost_a_warning() {
 
 // req: MAN-08
 #[test]
-fn contexts_on_pes_that_there_is_no_room_for_do_not_exist() {
-    let (config, lines) = changed(|tree| tree.put("", "execution-ctx-count", &[64 + 1]));
-    assert_eq!(config.vcpu_count as usize, MAX_VCPUS);
+fn contexts_beyond_the_last_pe_do_not_exist() {
+    let (config, lines) = changed(|tree| tree.put("", "execution-ctx-count", &[512 + 1]));
+    assert_eq!(config.vcpu_count as usize, MAX_PES);
     let expected = format!(
-        "WARN sp1: execution-ctx-count: 65 contexts, but this image has room for {MAX_VCPUS}"
+        "WARN sp1: execution-ctx-count: 513 contexts, but at most {MAX_PES} PEs run partitions"
     );
     assert!(lines.contains(&expected), "{lines:?}");
 }

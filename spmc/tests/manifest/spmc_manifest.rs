@@ -119,7 +119,7 @@ fn counting_stops_at_the_first_gap() {
     let (manifest, lines) = capture(|| {
         changed(|tree| {
             tree.put("hypervisor/vm4", "is_ffa_partition", &[]);
-            tree.put("hypervisor/vm9", "is_ffa_partition", &[]);
+            tree.put("hypervisor/vm63", "is_ffa_partition", &[]);
             tree.put("hypervisor/vm02", "is_ffa_partition", &[]);
         })
     });
@@ -172,11 +172,8 @@ fn what_hafnium_rounds_is_rounded() {
         })
     });
     assert_eq!(manifest.partitions[0].memory.pages(), 0x100);
-    assert_eq!(manifest.partitions[0].smc_whitelist.last(), Some(&32));
-    assert_eq!(
-        lines,
-        ["WARN SPMC manifest: smc_whitelist: only 32 ids are used"]
-    );
+    assert_eq!(manifest.partitions[0].smc_whitelist.last(), Some(&33));
+    assert!(lines.is_empty(), "{lines:?}");
 }
 
 // req: GEN-17, PMAN-22
@@ -190,12 +187,12 @@ fn vm0_is_an_error() {
 
 // req: GEN-17, PMAN-22
 #[test]
-fn a_ninth_partition_is_an_error() {
+fn too_many_partitions_are_an_error() {
     refused(
         |tree| {
-            (3..=9).for_each(|n| tree.put(&format!("hypervisor/vm{n}"), "is_ffa_partition", &[]))
+            (3..=63).for_each(|n| tree.put(&format!("hypervisor/vm{n}"), "is_ffa_partition", &[]))
         },
-        "/hypervisor/vm9: expected at most 8 partitions, found 9",
+        "/hypervisor/vm63: expected at most 62 partitions, found 63",
     );
 }
 
@@ -313,13 +310,6 @@ fn faulty_cpus_and_memory() {
         |tree| tree.put("memory@6000000", "reg", &[0, 0x0600_0010, 0, 0x1000]),
         "/memory@6000000: reg: expected 4 KiB aligned ranges within the 48-bit address space, found 0x6000010",
     );
-    refused(
-        |tree| {
-            let reg: Vec<u32> = (0..21).flat_map(|n| [0, n * 0x1000, 0, 0x1000]).collect();
-            tree.put("memory@6000000", "reg", &reg);
-        },
-        "/memory@6000000: reg: expected fewer ranges of this kind, found 21",
-    );
 }
 
 // req: MAN-41
@@ -331,7 +321,7 @@ fn the_lowest_cpus_are_kept_where_there_are_too_many() {
         changed(|tree| {
             tree.put("cpus/cpu@100", "reg", &[count - 1]);
             for n in (1..count - 1).rev() {
-                tree.put(&format!("cpus/cpu@{n}"), "reg", &[n]);
+                tree.put(&format!("cpus/cpu@n{n}"), "reg", &[n]);
             }
         })
     });
@@ -339,7 +329,7 @@ fn the_lowest_cpus_are_kept_where_there_are_too_many() {
     cpus.sort();
     assert_eq!(cpus, (0..MAX_PES as u64).collect::<Vec<_>>());
     let expected = format!(
-        "WARN SPMC manifest: {count} CPUs, but this image has room for {MAX_PES}: \
+        "WARN SPMC manifest: {count} CPUs, but at most {MAX_PES} run partitions: \
          the Normal world has the others to itself"
     );
     assert_eq!(lines, [expected]);

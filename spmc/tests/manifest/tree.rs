@@ -1,6 +1,5 @@
 //! Device trees that tests build, change and compile, and the manifests that most tests start from.
 
-use arrayvec::ArrayVec;
 use spmc::addr::{Pa, PageRange};
 
 use spmc::manifest::config::{Name, PackageEntry, PartitionConfig};
@@ -122,7 +121,7 @@ pub fn entry() -> PackageEntry {
         name: Name::from("sp1").unwrap(),
         memory: range(0x0630_0000, 0x100),
         vcpu_count: 1,
-        smc_whitelist: ArrayVec::from_iter([0xc200_0001]),
+        smc_whitelist: vec![0xc200_0001],
         smc_whitelist_permissive: false,
     }
 }

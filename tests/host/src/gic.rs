@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use spmc::limits::MAX_PES;
+use crate::machine::MAX_PES;
 
 /// Shared interrupts from this INTID on are not implemented, except 32 extended ones. There are 32
 /// extended private interrupts, too.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::machine::MAX_PES;
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::SmcFrame;
 use spmc::geometry::Geometry;
@@ -12,7 +13,6 @@ use spmc::hal::{
     AccessFault, Context, Exit, Fault, Hal, NoSuchStream, Roots, SriTime, Stream, Table,
     TableMemoryError, TablePlaces, TlbScope,
 };
-use spmc::limits::MAX_PES;
 use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
 
 use crate::ffa::{ERROR, NOT_SUPPORTED, PARTITION_INFO_GET_REGS, SUCCESS_64};

@@ -14,7 +14,6 @@ use spmc::hal::{
     Access, AccessFault, Fault, FaultKind, NoSuchStream, Roots, Stream, Table, TableMemoryError,
     TablePlaces, TlbScope,
 };
-use spmc::limits::MAX_PES;
 
 use crate::gic::Gic;
 use crate::guest::Guest;
@@ -23,6 +22,9 @@ use crate::memory::Memory;
 use crate::schedule::{self, Random};
 use crate::smmu::{DmaFault, Smmu};
 use crate::translation::{Tables, Tlb};
+
+/// PEs of the machine.
+pub const MAX_PES: usize = 8;
 
 /// All memory of the SPMC itself, which must not be accessed through [`spmc::hal::Hal`].
 pub const SPMC_IMAGE: Range<u64> = 0x0e10_0000..0x0e30_0000;

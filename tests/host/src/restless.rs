@@ -16,7 +16,7 @@ thread_local! {
 }
 
 /// The restless PE: the last one, on which races have no contexts.
-const PE: usize = spmc::limits::MAX_PES - 1;
+const PE: usize = crate::machine::MAX_PES - 1;
 
 /// More transactions than the partition's quota.
 const SENDS: u64 = 12;

@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::machine::MAX_PES;
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::SmcFrame;
 use spmc::hal::Stream;
-use spmc::limits::MAX_PES;
 use spmc::manifest::board::Board;
 use spmc::{Pe, Spmc};
 
@@ -173,11 +173,13 @@ impl Builder {
         let hal = FakeHal(Arc::clone(&machine));
         let spmc = Arc::new(on_pe(0, || Spmc::new(hal, manifest, image)));
         assert!(machine.spmc.set(Arc::downgrade(&spmc)).is_ok());
+        let pes = 0..MAX_PES as u16;
+        let partitions = spmc.partitions.len();
         let system = System {
             spmc,
             machine,
-            pes: (0..MAX_PES as u16)
-                .map(|index| Mutex::new(Box::new(Pe::new(index))))
+            pes: pes
+                .map(|index| Mutex::new(Box::new(Pe::new(index, partitions))))
                 .collect(),
             boot: Mutex::new(None),
             is_careful: AtomicBool::new(false),

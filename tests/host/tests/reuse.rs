@@ -152,7 +152,7 @@ fn a_table_becomes_a_list_that_the_normal_world_writes() {
         let system = boot(Secure);
         let nwd = system.nwd();
         // The Normal world uses up its quota, so that its lists come from the reserve, too.
-        let quota = spmc::mm::Quotas::of(spmc::geometry::Geometry::SMALL, TABLES).normal_world;
+        let quota = spmc::mm::Quotas::of(spmc::geometry::Geometry::SMALL, TABLES, 8).normal_world;
         for n in 0..quota as u64 {
             lend(nwd, 0x8002, region(10 + n));
         }

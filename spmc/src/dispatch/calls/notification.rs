@@ -299,7 +299,7 @@ impl<H: Hal> Spmc<H> {
         if let Instance::Partition(partition) = instance {
             // The lock is still held: a notification that is set after this pends the interrupt
             // again.
-            partition.keep_notification_interrupts(locked.pending_on());
+            partition.keep_notification_interrupts(|vcpu| locked.is_pending_on(vcpu));
         }
         drop(locked);
         let (partitions, vms) = (pending.partitions, pending.vms);
@@ -328,26 +328,28 @@ impl<H: Hal> Spmc<H> {
     /// Returns whether more are left.
     fn report_interrupted(&self, list: &mut InfoList) -> bool {
         for partition in self.live_partitions() {
-            let wants = partition.take_wants();
-            if wants.is_empty() {
+            let config = &partition.frozen.config;
+            let wants = partition.wants_cycles();
+            let room = if config.is_up() {
+                1
+            } else {
+                list.room_for_vcpus()
+            };
+            let mut wanted = wants.iter().peekable();
+            if wanted.peek().is_none() {
                 continue;
             }
-            let frozen = &partition.frozen;
-            let mut indices = ArrayVec::<u16, { InfoList::MAX_VCPUS }>::new();
-            if !frozen.config.is_up() {
-                let all = 0..frozen.config.vcpu_count;
-                let wanted = all.filter(|index| wants.contains(*index));
-                indices.extend(wanted.take(list.room_for_vcpus()));
+            // Taken out first: what a context wants from here on is news again.
+            let taken = wanted.by_ref().take(room);
+            let taken = taken.filter(|index| wants.remove(*index));
+            let indices: ArrayVec<u16, { InfoList::MAX_VCPUS }> = taken.collect();
+            // A receiver with one context is told as a whole.
+            let told: &[u16] = if config.is_up() { &[] } else { &indices };
+            let is_told = !indices.is_empty() && list.push(config.id, told);
+            if !is_told {
+                indices.iter().for_each(|index| wants.insert(*index));
             }
-            let told = if frozen.config.is_up() {
-                wants
-            } else {
-                indices.iter().copied().collect()
-            };
-            let is_told = !told.is_empty() && list.push(frozen.config.id, &indices);
-            let rest = if is_told { wants.without(told) } else { wants };
-            if !rest.is_empty() {
-                partition.want_cycles(rest);
+            if !is_told || wanted.next().is_some() {
                 return true;
             }
         }

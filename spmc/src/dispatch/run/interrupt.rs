@@ -23,7 +23,6 @@ use crate::notification::Target;
 use crate::partition::Partition;
 use crate::partition::vcpu::{Begin, State};
 use crate::spmc::{Pe, Spmc, Watch};
-use crate::vcpu_set::VcpuSet;
 
 use super::Flow;
 use crate::dispatch::calls::paravirtual::NO_INTERRUPT;
@@ -116,8 +115,7 @@ impl<H: Hal> Spmc<H> {
         if let Some((lines, _)) = context.partition.lines(context.id.index) {
             lines.answer(lines.calls());
         }
-        let own = VcpuSet::of(context.id.index);
-        context.partition.want_cycles(own);
+        context.partition.wants_cycles().insert(context.id.index);
         self.raise_schedule_receiver(false);
     }
 

@@ -8,7 +8,6 @@
 use crate::hal::Hal;
 use crate::id::VcpuId;
 use crate::interrupt::Line;
-use crate::limits::MAX_PES;
 use crate::manifest::config::DeviceInterrupt;
 use crate::partition::Frozen;
 use crate::spmc::{Pe, Spmc};
@@ -43,7 +42,7 @@ impl<H: Hal> Spmc<H> {
             let member = Member { partition, frozen };
             let is_up = frozen.config.is_up();
             let contexts = frozen.config.vcpu_count.into();
-            match places.first(if is_up { MAX_PES } else { contexts }) {
+            match places.first(if is_up { usize::MAX } else { contexts }) {
                 // The context of a UP partition migrates, so only routing changes.
                 Some((_, there)) if is_up => {
                     for (_, claim) in frozen.claims.shared() {
@@ -148,7 +147,7 @@ impl<H: Hal> Spmc<H> {
     /// Returns whether notifications are pending for a context.
     fn is_notified(&self, id: VcpuId) -> bool {
         let receiver = self.notifications.receiver(&self.directory, id.partition);
-        receiver.is_some_and(|receiver| receiver.pending_on().contains(id.index))
+        receiver.is_some_and(|receiver| receiver.is_pending_on(id.index))
     }
 
     /// Masks the interrupts of the partition of `current`, which failed.

@@ -22,11 +22,11 @@ use crate::invariant::{self, Invariant};
 
 /// The bit of `Spmc::aftermath` by which EL3 is to be told. The lowest bits stand for partitions to
 /// restart or to destroy, by index.
-const TELL_EL3: u32 = 1 << 31;
+const TELL_EL3: u64 = 1 << 63;
 /// The bit of `Spmc::aftermath` by which memory that dead partitions had borrowed is to be zeroed.
-const SETTLE: u32 = 1 << 30;
+const SETTLE: u64 = 1 << 62;
 
-const _: () = assert!(MAX_PARTITIONS < 30);
+const _: () = assert!(MAX_PARTITIONS <= 62);
 
 impl<H: Hal> Spmc<H> {
     /// Handles `FFA_ABORT` from a partition, which cannot go on.
@@ -72,7 +72,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Gives back what the partition of `current`, which has just died, held of others. Returns
     /// what its manifest asks for next, as bits of `Spmc::aftermath`.
-    fn bury(&self, current: &Current<'_, H::Context>) -> u32 {
+    fn bury(&self, current: &Current<'_, H::Context>) -> u64 {
         let endpoint = &current.partition.endpoint;
         let mailbox = core::mem::take(&mut *endpoint.mailbox.lock());
         if let Some(buffers) = mailbox.buffers() {
@@ -94,7 +94,7 @@ impl<H: Hal> Spmc<H> {
             // A partition that fails in its initialisation would fail again and again.
             AbortAction::Restart if current.vcpu.model() == Model::Init => 0,
             AbortAction::Destroy | AbortAction::Restart => {
-                1_u32.wrapping_shl(current.frozen.index as u32)
+                1_u64.wrapping_shl(current.frozen.index as u32)
             }
             AbortAction::Propagate => TELL_EL3,
         };
@@ -133,7 +133,7 @@ impl<H: Hal> Spmc<H> {
                 frame.answer(Answer::new([function::ABORT_32 as u64]));
             }
             for index in 0..self.partitions.len() {
-                let bit = 1_u32.wrapping_shl(index as u32);
+                let bit = 1_u64.wrapping_shl(index as u32);
                 if todo & bit != 0
                     && let Some(member) = self.member_at(index)
                     && !self.act(pe, member)

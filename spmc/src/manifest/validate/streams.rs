@@ -73,7 +73,8 @@ pub(super) fn check_stream_endpoints(
 /// Returns whether the id is Secure, and neither reserved nor a partition's.
 pub(super) fn may_be_stream_endpoint(id: PartitionId, spmc: &SpmcManifest) -> bool {
     let reserved = [PartitionId::SPMC, spmc.spmc_id];
-    id.is_secure() && !id.is_el3() && !reserved.contains(&id) && !id.is_of_place()
+    let is_of_place = || spmc.partitions.iter().any(|entry| entry.id() == id);
+    id.is_secure() && !id.is_el3() && !reserved.contains(&id) && !is_of_place()
 }
 
 /// Checks that no independent device has a stream of the partition.

@@ -29,10 +29,16 @@ use crate::error::Result;
 use crate::ffa::memory_call::{DescriptorCall, FragmentRx, FragmentTx};
 use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::ffa::{Answer, Handle, SmcFrame, Version, function};
-use crate::limits::{MAX_BORROWERS, MAX_PARTITIONS, MAX_SHARES, SHARES_PARTITION};
+use crate::limits::{MAX_BORROWERS, SHARES_PARTITION};
 use crate::manifest::config::Permissions;
 use crate::mm::testing::{FakeHal, Leaves, pages};
 use crate::mm::{AddressSpace, Attributes, BufferPages, PagePool, State};
+
+/// Partitions that have transactions of their own.
+const PARTITIONS: usize = 8;
+
+/// Transactions that there can be.
+const SHARES: u16 = 96;
 
 const RAM: u64 = 0x4000_0000;
 const NS: u16 = 0;
@@ -129,7 +135,7 @@ impl Machine {
             let pool = supply.carve(quota);
             let base = if id == NS {
                 let ram = PageRange::new(Pa::new(RAM), 0x4_0000).unwrap();
-                space.init_normal_world(&hal, pool, &[ram]).unwrap();
+                space.init_normal_world(&hal, pool, vec![ram]).unwrap();
                 RAM
             } else {
                 space.init(&hal, n, pool).unwrap();
@@ -151,7 +157,7 @@ impl Machine {
         }
         Self {
             hal,
-            shares: Shares::new(),
+            shares: Shares::new(PARTITIONS, SHARES),
             endpoints,
         }
     }

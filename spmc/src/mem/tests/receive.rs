@@ -259,7 +259,7 @@ fn relinquish_and_reclaim_by_who_has_no_right_to() {
 #[test]
 fn running_out_of_slots_and_of_pages_changes_nothing() {
     let machine = Machine::with(&[Version::V1_1], 6, 2);
-    let most = MAX_SHARES - MAX_PARTITIONS * SHARES_PARTITION;
+    let most = usize::from(SHARES) - PARTITIONS * SHARES_PARTITION;
     let handles: Vec<_> = (0..most as u64)
         .map(|n| {
             machine

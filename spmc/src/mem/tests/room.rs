@@ -40,7 +40,7 @@ fn pages_of_a_list_come_back_however_it_ends() {
 #[test]
 fn a_transaction_that_is_half_there_makes_room_for_a_whole_one() {
     let machine = Machine::with(&[Version::V1_1], 6, 2);
-    let most = MAX_SHARES - MAX_PARTITIONS * SHARES_PARTITION;
+    let most = usize::from(SHARES) - PARTITIONS * SHARES_PARTITION;
     let share = |n: u64| Descriptor::share(NS, A, RAM + 0x2000 + n * 0x1000, 1);
     let bytes =
         Descriptor::offer(NS, WB, &[(A, RW)], &scattered(RAM + 0x20_0000, 2)).bytes(Version::V1_1);

@@ -209,7 +209,7 @@ fn descriptors_that_are_malformed() {
 // req: MEMDN-01, MEMDN-04, MEML-05, MEML-06, MEMS-06, TIME-01, MEMD-20
 #[test]
 fn offers_that_ask_for_what_is_not_allowed() {
-    let machine = Machine::with(&[Version::V1_1], 7, 9);
+    let machine = Machine::with(&[Version::V1_1], 7, 17);
     let page = RAM + 0x5000;
     let refuses = |error, function, wrong: Descriptor| {
         machine.refuses(error, || {
@@ -248,7 +248,7 @@ fn offers_that_ask_for_what_is_not_allowed() {
         refuses(InvalidParameters, &|d| d.entries[0].permissions = 0b11);
         // Ids of no partition, of the SPMC, of the SPMD, of the Hypervisor and of a VM; then the
         // same receiver twice.
-        for id in [0x800a, 0x8000, 0xffff, 0, 7] {
+        for id in [0x8012, 0x8000, 0xffff, 0, 7] {
             refuses(InvalidParameters, &|d| d.entries[0].id = id);
         }
         refuses(InvalidParameters, &|d| d.entries.push(d.entries[0].clone()));
@@ -308,7 +308,7 @@ fn offers_that_ask_for_what_is_not_allowed() {
         SHARE,
         both.clone().with(|d| d.entries[1].offset = Some(96)),
     );
-    let many: Vec<_> = (0..9).map(|n| (A + n, RO)).collect();
+    let many: Vec<_> = (0..17).map(|n| (A + n, RO)).collect();
     assert!(many.len() > MAX_BORROWERS);
     refuses(
         NoMemory,

@@ -57,7 +57,7 @@ fn normal_world(hal: &FakeHal) -> AddressSpace {
     let ranges = [PageRange::new(Pa::new(RAM), 0x10_0000).unwrap()];
     let mut space = AddressSpace::EMPTY;
     space
-        .init_normal_world(hal, PagePool::all(hal), &ranges)
+        .init_normal_world(hal, PagePool::all(hal), ranges.to_vec())
         .unwrap();
     space
 }

@@ -13,7 +13,7 @@ fn in_pieces(hal: &FakeHal) -> AddressSpace {
     ];
     let mut space = AddressSpace::EMPTY;
     space
-        .init_normal_world(hal, PagePool::all(hal), &ranges)
+        .init_normal_world(hal, PagePool::all(hal), ranges.to_vec())
         .unwrap();
     space
 }

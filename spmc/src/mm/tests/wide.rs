@@ -190,7 +190,7 @@ fn the_normal_world_owns_memory_up_to_the_limit() {
         let ranges = [PageRange::new(Pa::new(start - 0x1000), count).unwrap()];
         let mut space = AddressSpace::EMPTY;
         space
-            .init_normal_world(&hal, PagePool::all(&hal), &ranges)
+            .init_normal_world(&hal, PagePool::all(&hal), ranges.to_vec())
             .unwrap();
         let before = snapshot(&hal, &mut space);
         let range = pages(start + 0x5000, 3);

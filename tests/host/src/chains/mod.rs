@@ -47,7 +47,7 @@ const DEACTIVATE: u64 = 0xff08;
 const RESTARTS: usize = 18;
 /// The number of handlers after which an interrupted context continues for a moment. After that
 /// many a system is worn, too.
-const HANDLERS: usize = spmc::limits::MAX_PARTITIONS;
+const HANDLERS: usize = 8;
 
 /// The work that a context is in the middle of, as the context sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -177,7 +177,7 @@ impl Chains {
             dead: partition.is_dead(),
             // A context that was woken for a line that is no longer pending behaves like any other.
             lines: [pending, enabled, fiq, active, woke & pending],
-            may_have_interrupts: partition.interrupted().contains(self.ids[index].1),
+            may_have_interrupts: partition.may_be_interrupted(self.ids[index].1),
         }
     }
 

@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use host_tests::ffa::*;
+use host_tests::machine::MAX_PES;
 use host_tests::machine::{NORMAL_RAM, SECURE_RAM, SPMC_IMAGE};
 use host_tests::manifest::{ENTRY, PARTITION_SIZE, Region, partition_base, spmc_manifest};
 use host_tests::{Nwd, PartitionSpec, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
-use spmc::limits::MAX_PES;
 
 // req: BOOT-01, BOOT-03, BOOT-10, BOOT-16
 #[test]

@@ -7,11 +7,13 @@ use host_tests::ffa::*;
 use host_tests::manifest::Region;
 use host_tests::system::NWD_PAGES;
 use spmc::addr::World::Secure;
-use spmc::limits::{MAX_PARTITIONS, MAX_SHARES, SHARES_NORMAL_WORLD, SHARES_PARTITION};
+use spmc::limits::{SHARES_NORMAL_WORLD, SHARES_PARTITION};
 
 use crate::stage::{OWN_PAGES, SP1, SP2, SP3, Stage};
 
 const V12: Layout = Layout::V1_2;
+
+const TRANSACTIONS: u32 = 96;
 
 /// Makes a partition share single pages with SP2 or SP3 until a share is refused. Returns their
 /// number.
@@ -33,9 +35,13 @@ fn share_all(stage: &Stage, id: u16) -> usize {
 // req: MEMX-11, MEMX-18
 #[test]
 fn nobody_takes_the_transactions_of_others() {
-    let stage = Stage::new();
+    let stage = Stage::of(
+        |system| system.setting("memory-transactions", TRANSACTIONS),
+        |spec| spec,
+    );
     let nwd = stage.nwd();
-    let common = MAX_SHARES - SHARES_NORMAL_WORLD - MAX_PARTITIONS * SHARES_PARTITION;
+    let partitions = stage.system.spmc.partitions.len();
+    let common = TRANSACTIONS as usize - SHARES_NORMAL_WORLD - partitions * SHARES_PARTITION;
     assert_eq!(share_all(&stage, SP1), common + SHARES_PARTITION);
     // Each other endpoint has its whole quota.
     let share = |n: u64| Transaction::share(0, SP2, RW, &[(NWD_PAGES + n * 0x1000, 1)]);

@@ -6,7 +6,7 @@ use std::thread::{scope, yield_now};
 
 use host_tests::ffa::*;
 use host_tests::{Nwd, PartitionSpec, Regs, Sp, System};
-use spmc::limits::MAX_NOTIFIED_VCPUS;
+use spmc::limits::MIN_NOTIFIED_VCPUS;
 
 const SP1: u16 = 0x8001;
 const SP2: u16 = 0x8002;
@@ -91,7 +91,7 @@ fn bitmaps_of_vms() {
     for (id, count) in [(0x8001, 1), (0x8000, 1), (0x1_0001, 1), (1, 0)] {
         nwd.refused([NOTIFICATION_BITMAP_CREATE, id, count], INVALID_PARAMETERS);
     }
-    let one_too_many = MAX_NOTIFIED_VCPUS as u64 + 1;
+    let one_too_many = u64::from(MIN_NOTIFIED_VCPUS) + 1;
     nwd.refused([NOTIFICATION_BITMAP_CREATE, 0, one_too_many], NO_MEMORY);
     nwd.refused([NOTIFICATION_BITMAP_DESTROY, 0], DENIED);
     nwd.refused([NOTIFICATION_BITMAP_DESTROY, 0x8001], INVALID_PARAMETERS);

@@ -409,7 +409,7 @@ fn sp(name: &str) -> PartitionSpec {
 // req: STRM-03, STRM-08, STRM-10
 #[test]
 fn ids_of_stream_endpoints_are_nobody_elses() {
-    for id in [0, 5, 0x8000, 0x8001, 0x8002, 0x8008, 0xffc0, 0xfffe, 0xffff] {
+    for id in [0, 5, 0x8000, 0x8001, 0x8002, 0xffc0, 0xfffe, 0xffff] {
         let first = device(sp("sp1"), 1, &[7], Some(id));
         assert_eq!(boots(&ALL, first, sp("sp2")), [false, true], "{id:#x}");
     }

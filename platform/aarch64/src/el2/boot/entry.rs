@@ -206,7 +206,8 @@ own_stack:
 // from the SPMD need responses of their own kind: version negotiation fails, power management
 // succeeds. FFA_INTERRUPT is for a Secure interrupt, namely the SGI that other PEs send to all PEs;
 // the interrupt is completed here, since the SPMD would put an FFA_ERROR into the registers of the
-// Normal world. x4 = -1 is an index without a stack, by which the PE gets here again when it is turned on again.
+// Normal world. x4 = -1 is an index without a stack, by which the PE gets here again when it is
+// turned on again.
 too_many_pes:
     mov     w0, #0x0060
     movk    w0, #0x8400, lsl #16

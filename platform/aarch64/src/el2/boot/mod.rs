@@ -158,7 +158,11 @@ unsafe fn take_memory(
     let pes = manifest.cpus.len().max(boot_pe + 1);
     let image = layout::image();
     let wants = Wants {
-        least: sizes::needed(pes as u64, manifest.partitions.len() as u64),
+        least: sizes::needed(
+            pes as u64,
+            manifest.partitions.len() as u64,
+            manifest.transactions.into(),
+        ),
         most: sizes::WANTED,
     };
     let report = Report::new();
@@ -180,7 +184,7 @@ unsafe fn take_memory(
     // now, and the SPMC's.
     unsafe {
         carve::extend(end);
-        make_room(pes, boot_pe);
+        make_room(pes, boot_pe, manifest.partitions.len());
     }
     Some((manifest, own, wants.least))
 }
@@ -192,10 +196,11 @@ unsafe fn take_memory(
 ///
 /// The boot PE calls this once, with the MMU on, before any other PE is let in.
 #[inline(never)]
-unsafe fn make_room(pes: usize, boot_pe: usize) {
+unsafe fn make_room(pes: usize, boot_pe: usize, partitions: usize) {
     affinity::make_room(pes);
     cpu::make_room(pes);
-    PES.fill((0..pes).map(|index| Pe::new(index as u16)).collect());
+    let state = |index| Pe::new(index, partitions);
+    PES.fill((0..pes as u16).map(state).collect());
     stage1::map_pes(stacks(pes, boot_pe));
     // SAFETY: this is the PE with that index, and the first use of its state.
     unsafe { Cpu::install(boot_pe) };
