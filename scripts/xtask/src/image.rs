@@ -12,6 +12,7 @@ use sp_layout::{MAX_CONFIG, MAX_PACKAGES};
 use crate::board::{Board, QEMU_VIRT};
 use crate::build::{self, Spmc};
 use crate::fip::{Uuid, fip};
+use crate::hw_config;
 use crate::layout::{Layout, Package, Partition};
 use crate::process::{feed, output};
 use crate::setup;
@@ -137,7 +138,7 @@ pub fn assemble_with(
     };
     let mut spmc_manifest = source(&layout.spmc_manifest)?;
     // A manifest that describes the GIC itself describes the board.
-    if !spmc_manifest.contains(GIC) {
+    if !spmc_manifest.contains(GIC) && !layout.scenario.hardware_configuration {
         spmc_manifest += &fs::read_to_string(board.description())?;
     }
     if let Some(level) = log_level {
@@ -145,6 +146,9 @@ pub fn assemble_with(
     }
 
     let mut bl32 = fs::read(spmc)?;
+    if layout.scenario.hardware_configuration {
+        bl32 = hw_config::precede(&bl32, board, &dir)?;
+    }
     if layout.scenario.untidy {
         bl32 = untidy::precede(&bl32);
     }

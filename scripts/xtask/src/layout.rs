@@ -75,6 +75,8 @@ pub struct Scenario {
     pub memory: Option<u64>,
     /// Arguments for TF-A's make. They follow those of the board, and the last one counts.
     pub firmware: Vec<String>,
+    /// Set if the console and the GIC are in the hardware configuration only (`hw_config.rs`).
+    pub hardware_configuration: bool,
     /// Set if registers of EL2 hold unusual values when the SPMC is entered (`untidy.rs`).
     pub untidy: bool,
     /// Set if EL3 forgets registers of the Secure world (`tests/firmware/forgetful.c`).
@@ -177,6 +179,10 @@ impl Scenario {
                 "long" => scenario.long = value.as_bool().context("true or false is wanted")?,
                 "memory" => scenario.memory = Some(number(&value)?),
                 "firmware" => scenario.firmware = texts(&value)?,
+                "hardware_configuration" => {
+                    let value = value.as_bool().context("true or false is wanted")?;
+                    scenario.hardware_configuration = value;
+                }
                 "untidy" => {
                     scenario.untidy = value.as_bool().context("true or false is wanted")?;
                 }

@@ -19,6 +19,7 @@ mod fip;
 mod fuzz;
 mod growth;
 mod hardware;
+mod hw_config;
 mod image;
 mod layout;
 mod links;
