@@ -39,9 +39,42 @@ const LOOPS: &[(u64, u8)] = &[
     (0xd81, 38),  // Cortex-A720
 ];
 
+/// CPUs, by implementer and part number in MIDR_EL1, on which a broadcast TLBI and the DSB behind
+/// it may complete before everybody observes the stores that were translated by the invalidated
+/// entries (CVE-2025-10263). CPUs without S-EL2 are left out.
+const EARLY_COMPLETIONS: &[(u64, u64)] = &[
+    (ARM, 0xd40),  // Neoverse V1
+    (ARM, 0xd47),  // Cortex-A710
+    (ARM, 0xd48),  // Cortex-X2
+    (ARM, 0xd49),  // Neoverse N2
+    (ARM, 0xd4e),  // Cortex-X3
+    (ARM, 0xd4f),  // Neoverse V2
+    (ARM, 0xd82),  // Cortex-X4
+    (ARM, 0xd83),  // Neoverse V3AE
+    (ARM, 0xd84),  // Neoverse V3
+    (ARM, 0xd85),  // Cortex-X925
+    (ARM, 0xd8c),  // C1-Ultra
+    (ARM, 0xd90),  // C1-Premium
+    (0x4e, 0x010), // NVIDIA Olympus
+    (0x6d, 0xd49), // Microsoft Azure Cobalt 100
+];
+
+/// The implementer of Arm's own CPUs.
+const ARM: u64 = 0x41;
+
+/// Returns implementer and part number of a CPU.
+fn model(midr: u64) -> (u64, u64) {
+    (midr >> 24 & 0xff, midr >> 4 & 0xfff)
+}
+
+/// Returns whether broadcast TLBIs must be followed by one more TLBI and DSB as long as a PE with
+/// this MIDR_EL1 runs.
+pub fn completes_tlbis_early(midr: u64) -> bool {
+    EARLY_COMPLETIONS.contains(&model(midr))
+}
+
 /// Returns what clears the branch history of a PE.
 pub fn branch_history(identity: &Identity) -> BranchHistory {
-    const ARM: u64 = 0x41;
     let field = |register: u64, low: u32| register >> low & 0xf;
     // FEAT_CSV2_3 and FEAT_ECBHB confine the history (Arm ARM D24, CSV2 and ECBHB).
     if field(identity.pfr0, 56) >= 3 || field(identity.mmfr1, 60) >= 1 {
@@ -51,11 +84,9 @@ pub fn branch_history(identity: &Identity) -> BranchHistory {
     if field(identity.isar2, 28) >= 1 {
         return BranchHistory::Instruction;
     }
-    let part = identity.midr >> 4 & 0xfff;
+    let (implementer, part) = model(identity.midr);
     match LOOPS.iter().find(|(with_loop, _)| *with_loop == part) {
-        Some((_, branches)) if identity.midr >> 24 & 0xff == ARM => {
-            BranchHistory::Branches(*branches)
-        }
+        Some((_, branches)) if implementer == ARM => BranchHistory::Branches(*branches),
         _ => BranchHistory::Confined,
     }
 }
@@ -70,6 +101,17 @@ mod tests {
         mmfr1: 0x0000_0001_1021_2122,
         isar2: 0,
     };
+
+    #[test]
+    fn the_cpu_decides_whether_a_tlbi_is_followed_by_another() {
+        for midr in [0x410f_d493, 0x411f_d4f1, 0x6d0f_d490, 0x4e0f_0100] {
+            assert!(completes_tlbis_early(midr), "{midr:#x}");
+        }
+        // QEMU's `max`, Cortex-A720, and another implementer's CPU with the number of Neoverse N2.
+        for midr in [0x000f_0510, 0x410f_d810, 0x510f_d493] {
+            assert!(!completes_tlbis_early(midr), "{midr:#x}");
+        }
+    }
 
     #[test]
     fn the_cpu_decides_how_the_branch_history_is_cleared() {

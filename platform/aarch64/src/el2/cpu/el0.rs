@@ -188,6 +188,7 @@ pub fn invalidate(asid: u16, scope: TlbScope<'_>) {
         // SAFETY: TLB maintenance only drops cached translations.
         _ => unsafe { asm!("tlbi alle2is", options(nostack, preserves_flags)) },
     }
-    // SAFETY: barriers change no state. They wait until the TLBIs are complete on all PEs.
-    unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
+    stage2::complete();
+    // SAFETY: a barrier changes no state.
+    unsafe { asm!("isb", options(nostack, preserves_flags)) };
 }

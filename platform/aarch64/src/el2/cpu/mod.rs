@@ -380,9 +380,13 @@ impl Cpu {
     }
 
     /// Finds out what this PE needs when a partition is entered and when it stops: whether the PE
-    /// profiles or traces into memory, and what clears its branch history.
+    /// profiles or traces into memory, and what clears its branch history. Finds out what all PEs
+    /// need when they invalidate translations of this one.
     pub fn look_at_pe(&mut self) {
         self.records = features::has_records();
+        if errata::completes_tlbis_early(features::identity().midr) {
+            stage2::repeat_tlbis();
+        }
         self.branch_history = match errata::branch_history(&features::identity()) {
             BranchHistory::Confined => 0,
             BranchHistory::Instruction => BY_INSTRUCTION,

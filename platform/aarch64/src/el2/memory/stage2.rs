@@ -7,7 +7,7 @@
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, VTCR_EL2, VTTBR_EL2};
 use spmc::addr::{Ipa, PAGE_SHIFT, Pa, PageRange, World};
@@ -104,6 +104,35 @@ pub fn publish() {
     unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
 }
 
+/// Set if a PE may complete TLBIs early, see [`errata`](crate::errata).
+static REPEATS: AtomicBool = AtomicBool::new(false);
+
+/// Makes each [`complete`] from now on, on any PE, take two steps.
+pub fn repeat_tlbis() {
+    REPEATS.store(true, Ordering::Relaxed);
+    // SAFETY: a barrier changes no state. Every PE that invalidates what this PE translates from
+    // now on sees the flag.
+    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+}
+
+/// Waits until TLBIs that this PE has broadcast are complete on all PEs, and with them everything
+/// that was translated by what they invalidated.
+#[inline(always)]
+pub fn complete() {
+    // SAFETY: a barrier changes no state.
+    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+    if REPEATS.load(Ordering::Relaxed) {
+        // SAFETY: TLB maintenance only drops cached translations. Any broadcast TLBI does.
+        unsafe {
+            asm!(
+                "tlbi vale2is, xzr",
+                "dsb ish",
+                options(nostack, preserves_flags)
+            )
+        };
+    }
+}
+
 /// Invalidates translations of the partition with this `vmid` on all PEs, after making updates of
 /// its tables visible. Returns when no PE can use them any more. `non_secure` is the root of its
 /// Non-secure IPA space.
@@ -136,8 +165,7 @@ pub fn invalidate(vmid: u16, non_secure: Pa, scope: TlbScope<'_>) {
         // SAFETY: TLB maintenance only drops cached translations.
         _ => unsafe { asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) },
     }
-    // SAFETY: a barrier changes no state. It waits until the TLBIs are complete on all PEs.
-    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+    complete();
     VTTBR_EL2.set(loaded);
     // SAFETY: a barrier changes no state.
     unsafe { asm!("isb", options(nostack, preserves_flags)) };

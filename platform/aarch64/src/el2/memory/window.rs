@@ -123,7 +123,7 @@ impl Window {
             && let Some(entry) = self.entry
         {
             // Break-before-make. Only this PE uses the address, so invalidating its own TLB
-            // suffices.
+            // suffices; a TLBI that is not broadcast is never followed by another.
             entry.store(0, Ordering::Relaxed);
             // SAFETY: no reference points into the window, so that nothing uses the address now.
             unsafe {
