@@ -396,7 +396,8 @@ pub trait Hal: Sync + Sized {
     /// Copies from physical memory into `to`. The range may start anywhere and cross pages.
     fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault>;
 
-    /// Copies `from` to physical memory.
+    /// Copies `from` to physical memory. The stores may stay in caches: observers that go around
+    /// the caches see them after [`Hal::clean`].
     fn write(&self, world: World, to: Pa, from: &[u8]) -> Result<(), AccessFault>;
 
     /// Fills pages with zeros and makes the zeros visible to every observer (clean to the point of

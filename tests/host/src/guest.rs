@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::{JoinHandle, spawn};
 
 use spmc::addr::World;
-use spmc::hal::{Access, Conduit, Exit, Fault, FaultKind};
+use spmc::hal::{Access, Conduit, Exit, Fault, FaultKind, Roots};
 
 use crate::careless::leave_garbage;
 use crate::ffa::{self, Layout, Regs, Transaction};
@@ -76,6 +76,8 @@ pub struct Guest {
     puppet: Option<Puppet>,
     held: Option<Held>,
     running: Mutex<Option<Running>>,
+    /// The memory that the context reads with its MMU off when it starts, until it has started.
+    unread: Mutex<Option<Range<u64>>>,
 }
 
 /// Unwinds the thread of a script whose system is gone.
@@ -102,7 +104,28 @@ impl Guest {
             puppet: program.puppet.clone(),
             held: program.held.clone(),
             running: Mutex::new(None),
+            // Other contexts start when buffers are in use, which are cached.
+            unread: Mutex::new((vcpu == 0).then(|| program.memory.clone())),
         }
+    }
+
+    /// Panics if the context starts now and would read old contents of its memory, because the SPMC
+    /// has not cleaned what it wrote there.
+    pub(crate) fn check_memory_at_start(&self, machine: &Machine, roots: &Roots) {
+        let Some(memory) = self.unread.lock().unwrap().take() else {
+            return;
+        };
+        let root = roots.of(World::Secure).raw();
+        let is_mapped = |address: u64| machine.tables().walk(root, address).is_ok();
+        let stale = machine
+            .memory()
+            .stale(World::Secure, memory)
+            .find(|line| is_mapped(*line));
+        assert!(
+            stale.is_none(),
+            "{:#x} starts with its MMU off and does not see what was written to {stale:x?}",
+            self.id
+        );
     }
 
     pub(crate) fn takes_exceptions(&self) -> bool {

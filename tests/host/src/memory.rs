@@ -2,8 +2,13 @@
 //!
 //! A page that was never written reads as zero. An access that touches undeclared memory, or a page
 //! that was [protected](Memory::protect), fails as a whole.
+//!
+//! The memory has caches. What the SPMC stores stays in them until it is cleaned: cacheable
+//! accesses see it, and an observer that goes around the caches sees what was there before. This
+//! is the worst case: hardware may write a line back at any time, but need not. Such an observer is
+//! a partition at S-EL1 that starts, since its MMU is off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use spmc::addr::World;
@@ -18,6 +23,16 @@ pub struct Memory {
     pages: BTreeMap<(World, u64), Box<[u8; PAGE as usize]>>,
     declared: Vec<(World, Range<u64>)>,
     protected: Vec<(World, Range<u64>)>,
+    /// Cache lines that the SPMC wrote and that memory does not have yet, by number.
+    dirty: BTreeSet<(World, u64)>,
+}
+
+/// Bytes of a cache line.
+const LINE: u64 = 64;
+
+/// Returns the numbers of the lines that a range touches.
+fn lines(range: &Range<u64>) -> Range<u64> {
+    range.start / LINE..range.end.div_ceil(LINE)
 }
 
 impl Memory {
@@ -93,6 +108,34 @@ impl Memory {
         Ok(())
     }
 
+    /// Copies to memory by stores that stay in a cache.
+    pub fn write_to_cache(
+        &mut self,
+        world: World,
+        to: u64,
+        from: &[u8],
+    ) -> Result<(), AccessFault> {
+        self.write(world, to, from)?;
+        let written = lines(&(to..to + from.len() as u64));
+        self.dirty.extend(written.map(|line| (world, line)));
+        Ok(())
+    }
+
+    /// Writes the lines of a range back, as a clean to the point of coherency does.
+    pub fn clean(&mut self, world: World, range: Range<u64>) {
+        let cleaned = lines(&range);
+        self.dirty
+            .retain(|(of, line)| *of != world || !cleaned.contains(line));
+    }
+
+    /// Returns the lines of a range of which an observer without caches sees old contents, by
+    /// address.
+    pub fn stale(&self, world: World, range: Range<u64>) -> impl Iterator<Item = u64> + '_ {
+        let seen = lines(&range);
+        let dirty = self.dirty.range((world, seen.start)..(world, seen.end));
+        dirty.map(|(_, line)| line * LINE)
+    }
+
     /// Fills whole pages with zeros.
     pub fn zero(&mut self, world: World, from: u64, bytes: u64) -> Result<(), AccessFault> {
         self.check(world, from, bytes)?;
@@ -106,6 +149,23 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_is_stale_for_others_until_it_is_cleaned() {
+        let mut memory = Memory::default();
+        memory.declare(World::Secure, 0x1000..0x4000);
+        let stale = |memory: &Memory| memory.stale(World::Secure, 0x1000..0x2000).next();
+        memory
+            .write_to_cache(World::Secure, 0x1070, &[1; 32])
+            .unwrap();
+        assert_eq!(stale(&memory), Some(0x1040));
+        memory.clean(World::Secure, 0x1000..0x1080);
+        assert_eq!(stale(&memory), Some(0x1080));
+        memory.clean(World::NonSecure, 0x1080..0x10c0);
+        assert_eq!(stale(&memory), Some(0x1080));
+        memory.clean(World::Secure, 0x108f..0x1090);
+        assert_eq!(stale(&memory), None);
+    }
 
     #[test]
     fn accesses_cross_pages_and_stay_inside_what_is_declared() {
