@@ -192,6 +192,7 @@ impl Interrupt {
     /// Waits until the GIC has carried out the last write of ICENABLER (GICv3 12, GICD_CTLR.RWP and
     /// GICR_CTLR.RWP). To change the group, priority or trigger earlier is UNPREDICTABLE. The bound
     /// is for a GIC that never says so.
+    #[inline(never)]
     fn wait(&self) {
         const PATIENCE: u32 = 1_000_000;
         let (control, pending) = match self.kind {

@@ -161,6 +161,7 @@ pub fn acknowledge(watches_timer: impl Fn() -> bool) -> Option<u32> {
 }
 
 /// Acknowledges and deactivates the pending interrupt, which is one of the SPMC's own.
+#[inline(never)]
 pub fn complete_own() {
     if let Some(interrupt) = take() {
         deactivate(interrupt);
