@@ -33,6 +33,8 @@ pub struct Board {
     pub firmware: &'static [&'static str],
     /// The board's name in TF-A.
     pub firmware_platform: &'static str,
+    /// The largest number of PEs: `PLATFORM_CORE_COUNT` of TF-A's port for the board.
+    pub most_pes: u32,
     /// Offset in the boot flash at which BL1 looks for the FIP.
     pub fip_offset: usize,
     /// Address at which BL33 must be in memory, if BL2 does not load it from the FIP.
@@ -48,6 +50,7 @@ pub static QEMU_VIRT: Board = Board {
     layouts: "manifests",
     firmware: &[],
     firmware_platform: "qemu",
+    most_pes: 32,
     fip_offset: 0x4_0000,
     preloaded_bl33: None,
     selection_address: virt::SELECTION,
@@ -83,6 +86,7 @@ pub static QEMU_SBSA: Board = Board {
         "ENABLE_FEAT_GCS=0",
     ],
     firmware_platform: "qemu_sbsa",
+    most_pes: 512,
     fip_offset: 0x1_2000,
     preloaded_bl33: Some(sbsa::BL33),
     selection_address: sbsa::SELECTION,

@@ -131,7 +131,12 @@ fn dispatch(arguments: &mut Arguments) -> Result<ExitCode> {
         Some("run") => {
             let options = image_options(arguments)?;
             let smp = arguments.number("--smp")?.unwrap_or(4);
-            ensure!((1..=64).contains(&smp), "--smp {smp}: 1 to 64 PEs");
+            let most = options.board.most_pes;
+            ensure!(
+                (1..=most).contains(&smp),
+                "--smp {smp}: TF-A's port for {} has 1 to {most} PEs",
+                options.board.name
+            );
             let machine = Machine {
                 board: options.board,
                 smp,

@@ -44,7 +44,7 @@ pub fn own_memory(
     let least = behind(wants.least);
     let mut end = stated.max(least).max(behind(wants.most));
     if stated < end {
-        end = end.min(next_of_others(manifest, stated));
+        end = end.min(next_of_others(manifest, start, stated));
     }
     let upto = |end: u64| PageRange::from_bytes(start, end.saturating_sub(start.raw()));
     if end < least {
@@ -58,18 +58,111 @@ pub fn own_memory(
     upto(end)
 }
 
-/// Returns the first address from `from` on that the manifest gives to somebody.
-fn next_of_others(manifest: &SpmcManifest, from: u64) -> u64 {
-    let packages = manifest.partitions.iter().map(|package| &package.memory);
-    let taken = packages
-        .chain(&manifest.table_memory)
-        .chain(&manifest.ns_memory)
-        .chain(&manifest.device_memory)
-        .chain(&manifest.ns_device_memory)
-        .filter(|range| range.end().raw() > from)
-        .map(|range| range.base().raw().max(from));
-    // A node of Secure memory may begin before the SPMC: then the SPMC is in it.
+/// Returns the first address from `from` on that the manifest gives to somebody other than the
+/// SPMC, which begins at `start`.
+fn next_of_others(manifest: &SpmcManifest, start: Pa, from: u64) -> u64 {
+    let mut next = ADDRESS_LIMIT;
+    let mut leave = |range: &PageRange<Pa>| {
+        if range.end().raw() > from {
+            next = next.min(range.base().raw().max(from));
+        }
+    };
+    for package in &manifest.partitions {
+        leave(&package.memory);
+    }
+    for ranges in [
+        manifest.table_memory.as_slice(),
+        &manifest.ns_memory,
+        &manifest.device_memory,
+        &manifest.ns_device_memory,
+    ] {
+        ranges.iter().for_each(&mut leave);
+    }
+    // The SPMC may be in a node of Secure memory.
     let nodes = manifest.memory.iter().map(|range| range.base().raw());
-    let nodes = nodes.filter(|base| *base >= from);
-    taken.chain(nodes).min().unwrap_or(ADDRESS_LIMIT)
+    let nodes = nodes.filter(|base| *base > start.raw() && *base >= from);
+    nodes.fold(next, u64::min)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::string::{String, ToString};
+
+    use super::*;
+
+    const START: u64 = 0x600_0000;
+    const WANTS: Wants = Wants {
+        least: 0x10_0000,
+        most: 0x20_0000,
+    };
+
+    /// Returns the end of the SPMC's memory, or the reason why there is too little.
+    fn end(size: Option<u64>, change: impl FnOnce(&mut SpmcManifest)) -> Result<u64, String> {
+        let mut manifest = SpmcManifest {
+            load_address: Some(START),
+            binary_size: size,
+            ..SpmcManifest::default()
+        };
+        manifest.memory.push(range(START..START + 0x200_0000));
+        change(&mut manifest);
+        let report = Report::new();
+        let own = own_memory(&manifest, Pa::new(START), &WANTS, &report);
+        match report.verdict() {
+            Ok(()) => Ok(own.unwrap().end().raw()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn range(range: core::ops::Range<u64>) -> PageRange<Pa> {
+        PageRange::from_bytes(Pa::new(range.start), range.end - range.start).unwrap()
+    }
+
+    #[test]
+    fn memory_ends_where_the_manifest_says() {
+        for size in [0x20_0000, 0x20_1000, 0x4000_0000] {
+            assert_eq!(end(Some(size), |_| ()), Ok(START + size));
+        }
+        // An incomplete page belongs to nobody.
+        assert_eq!(end(Some(0x20_1fff), |_| ()), Ok(START + 0x20_1000));
+    }
+
+    #[test]
+    fn a_small_size_is_stretched_as_far_as_memory_is_free() {
+        for size in [None, Some(0), Some(0x8_0000), Some(0x1f_f000)] {
+            assert_eq!(end(size, |_| ()), Ok(START + WANTS.most));
+        }
+        let stretched = |size, other: u64| {
+            let other = range(START + other..START + other + 0x1000);
+            let lists: [fn(&mut SpmcManifest, PageRange<Pa>); 5] = [
+                |manifest, range| manifest.table_memory = Some(range),
+                |manifest, range| manifest.ns_memory.push(range),
+                |manifest, range| manifest.device_memory.push(range),
+                |manifest, range| manifest.ns_device_memory.push(range),
+                |manifest, range| manifest.memory.push(range),
+            ];
+            let ends = lists.map(|list| end(Some(size), |manifest| list(manifest, other)));
+            assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}");
+            ends.into_iter().next().unwrap()
+        };
+        assert_eq!(stretched(0x8_0000, 0x18_0000), Ok(START + 0x18_0000));
+        assert_eq!(stretched(0x8_0000, 0x20_0000), Ok(START + 0x20_0000));
+        assert_eq!(stretched(0x8_0000, 0x10_0000), Ok(START + 0x10_0000));
+        // Enough was given: what lies behind does not matter, nor what lies in front.
+        assert_eq!(stretched(0x18_0000, 0x18_0000), Ok(START + 0x18_0000));
+    }
+
+    #[test]
+    fn too_little_memory_is_refused_with_what_is_needed() {
+        let other = range(START + 0x9_0000..START + 0xa_0000);
+        let refused = end(Some(0x8_0000), |manifest| {
+            manifest.device_memory.push(other);
+        });
+        assert_eq!(
+            refused.unwrap_err(),
+            "/attribute: binary_size: expected memory for the SPMC that nothing else has, \
+             found 0x6000000..0x6100000, which overlaps the one at 0x6090000"
+        );
+    }
 }

@@ -23,6 +23,7 @@ use crate::el2::{affinity, boot};
 use crate::sizes::{MAX_PES, SMC_FRAME_SIZE};
 
 const _: () = assert!(SMC_FRAME_SIZE == size_of::<SmcFrame>() as u64);
+const _: () = assert!(MAX_PES == spmc::limits::MAX_PES as u64);
 
 global_asm!(
     r#"

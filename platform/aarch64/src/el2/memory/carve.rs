@@ -65,6 +65,7 @@ impl Memory {
     }
 
     /// Keeps memory that nothing uses for later requests.
+    #[inline(never)]
     fn keep(&mut self, piece: Range<usize>) {
         if piece.end == self.rest.start {
             self.rest.start = piece.start;
