@@ -145,11 +145,16 @@ pub fn spmc(dtb: &[u8]) {
 
 /// Returns the SPMC manifest of the host tests, with and without partitions.
 pub fn spmc_seeds() -> Vec<Vec<u8>> {
+    let mut seeds = spmc_manifests();
+    seeds.push(board_nodes());
+    seeds
+}
+
+fn spmc_manifests() -> Vec<Vec<u8>> {
     let partitions = ["sp1", "sp2"].map(PartitionSpec::new);
     vec![
         spmc_manifest_with(&partitions, 4, &[(0x8100, Stream { smmu: 0, id: 1 })]),
         spmc_manifest(&[], 1),
-        board_nodes(),
     ]
 }
 
@@ -290,7 +295,7 @@ mod tests {
         for seed in partition_seeds() {
             assert_eq!(check(&seed).ok(), Some(Kind::Partition));
         }
-        for seed in spmc_seeds() {
+        for seed in spmc_manifests() {
             assert_eq!(check(&seed).ok(), Some(Kind::Spmc));
         }
     }
