@@ -8,6 +8,10 @@
 /// beyond that to itself.
 pub const MAX_PES: usize = 512;
 
+/// Execution contexts that a partition can have on a system with fewer PEs; on others it is the
+/// number of PEs. Contexts of PEs that do not exist never run, but callers can name them.
+pub const MIN_CONTEXTS: u16 = 8;
+
 /// Secure Partitions, by the width of a word with a bit for each. TF-A's BL2 loads at most 8
 /// packages.
 pub const MAX_PARTITIONS: usize = 62;

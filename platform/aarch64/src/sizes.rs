@@ -38,11 +38,17 @@ pub const FIRST_HEAP_SIZE: u64 = 16 * PAGE;
 /// The most bytes that the platform and the engine have as the state of a PE.
 pub const PE_STATE_SIZE: u64 = 8 * 1024;
 
-/// The most bytes that the engine allocates for a partition.
-const PARTITION_SIZE: u64 = 32 * 1024;
+/// The most bytes that the engine allocates for a partition, beside its contexts.
+const PARTITION_SIZE: u64 = 16 * 1024;
+
+/// The most bytes that the platform and the engine have as the state of a context.
+pub const CONTEXT_SIZE: u64 = 2 * 1024;
+
+/// Contexts that each partition can have where there are fewer PEs (`spmc::limits`).
+pub const MIN_CONTEXTS: u64 = 8;
 
 /// The most bytes that the engine allocates for a memory transaction.
-const TRANSACTION_SIZE: u64 = 420;
+pub const TRANSACTION_SIZE: u64 = 420;
 
 /// The most bytes that the engine allocates beside: for notifications, borrowers, and while it
 /// reads manifests.
@@ -66,6 +72,12 @@ pub const fn needed(pes: u64, partitions: u64, transactions: u64) -> u64 {
     let reused = BOOT_STACK_SIZE / STACK_SIZE;
     let stacks = pes - if pes - 1 < reused { pes - 1 } else { reused };
     let states = pes * (PE_STATE_SIZE + VECTOR_REGISTERS) + stacks * STACK_SIZE;
-    let engine = ENGINE_SIZE + partitions * PARTITION_SIZE + transactions * TRANSACTION_SIZE;
+    let contexts = if pes < MIN_CONTEXTS {
+        MIN_CONTEXTS
+    } else {
+        pes
+    };
+    let partition = PARTITION_SIZE + contexts * CONTEXT_SIZE;
+    let engine = ENGINE_SIZE + partitions * partition + transactions * TRANSACTION_SIZE;
     IMAGE_SIZE + states + engine + (stage1 + LEAST_TABLES) * PAGE
 }

@@ -15,7 +15,7 @@ use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::hal::{Hal, Roots};
 use crate::id::PartitionId;
 use crate::interrupt::{Claims, Places};
-use crate::limits::MIN_NOTIFIED_VCPUS;
+use crate::limits::{MIN_CONTEXTS, MIN_NOTIFIED_VCPUS};
 use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest};
 use crate::manifest::{ManifestError, Report, ids, partition_manifest, validate};
 use crate::mem::Shares;
@@ -247,7 +247,17 @@ impl<H: Hal> Admission<'_, H> {
     #[inline(never)]
     fn admit(&mut self, entry: &PackageEntry) -> Result<(), PackageError> {
         validate::package(entry, self.manifest, self.image)?;
-        let config = self.read_config(entry)?;
+        let mut config = self.read_config(entry)?;
+        let most = MIN_CONTEXTS.max(self.manifest.cpus.len() as u16);
+        if config.vcpu_count > most {
+            log::warn!(
+                "{}: execution-ctx-count: {} contexts, but there are {} PEs",
+                config.name,
+                config.vcpu_count,
+                self.manifest.cpus.len()
+            );
+            config.vcpu_count = most;
+        }
         if config.exception_level == ExceptionLevel::SEl0 && !self.hal.confines_s_el0() {
             return Err(PackageError::NotConfined);
         }

@@ -82,6 +82,9 @@ pub struct Shares {
 }
 
 impl Shares {
+    /// Bytes that are allocated for each share.
+    pub const SLOT_SIZE: usize = size_of::<Mutex<Slot>>();
+
     /// No shares, in a system with that many partitions, at most [`MAX_PARTITIONS`]. There is room
     /// for `least` shares, and more if quotas need more.
     pub fn new(partitions: usize, least: u16) -> Self {

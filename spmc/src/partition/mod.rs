@@ -75,6 +75,11 @@ pub struct Partition<C> {
 }
 
 impl<C: Context> Partition<C> {
+    /// Bytes that are allocated for each context: the context itself, its lines, and what is
+    /// pending for it from senders of both worlds.
+    pub const CONTEXT_SIZE: usize =
+        size_of::<Slot<C>>() + size_of::<Lines>() + 2 * size_of::<u64>();
+
     /// Makes the partition, whose contexts have never run.
     pub fn new(frozen: Frozen, endpoint: Endpoint) -> Self {
         let contexts = 0..frozen.config.vcpu_count;

@@ -41,6 +41,19 @@ fn pes_that_there_is_no_room_for_cost_no_partition() {
     }
 }
 
+// Contexts take memory, and a partition may have as many as its manifest says only if as many PEs
+// can run them.
+// req: MAN-08
+#[test]
+fn contexts_of_pes_that_do_not_exist_take_no_memory() {
+    for (pes, contexts) in [(4, 8), (8, 8), (12, 12)] {
+        let spec = PartitionSpec::new("mp").vcpus(500);
+        let system = System::builder().sp(spec).pes(pes).boot();
+        assert_eq!(system.spmc.partitions[0].vcpus.len(), contexts);
+        assert_eq!(system.nwd().ask(0x8001, [7; 5]), [7; 5]);
+    }
+}
+
 // req: BOOT-02
 #[test]
 fn the_image_is_clean_before_it_runs() {

@@ -11,13 +11,17 @@ use aarch64_cpu::registers::{
 use spin::Once;
 use spmc::addr::{Pa, PageRange};
 use spmc::ffa::{SmcFrame, function};
+use spmc::limits;
 use spmc::manifest::board::{Board, missing_gic};
 use spmc::manifest::config::SpmcManifest;
 use spmc::manifest::own_memory::{Wants, own_memory};
 use spmc::manifest::{self, Report};
+use spmc::mem::Shares;
+use spmc::partition::Partition;
 use spmc::{Pe, Spmc};
 use tock_registers::interfaces::{Readable, Writeable};
 
+use super::cpu::context::GuestContext;
 use super::cpu::header::Header;
 use super::cpu::{self, Cpu, features, vector_state, vectors};
 use super::memory::{carve, layout, stacks, stage1, stage2, tables};
@@ -37,7 +41,11 @@ static SPMC: Once<Spmc<Platform>> = Once::new();
 /// The engine's state of each PE. PE n alone accesses element n, see [`pe`].
 static PES: PerPe<Pe> = PerPe::new();
 
+// `sizes` cannot see these types, but says how much memory there must be for them.
 const _: () = assert!(size_of::<Pe>() + size_of::<Cpu>() <= sizes::PE_STATE_SIZE as usize);
+const _: () = assert!(Partition::<GuestContext>::CONTEXT_SIZE <= sizes::CONTEXT_SIZE as usize);
+const _: () = assert!(Shares::SLOT_SIZE <= sizes::TRANSACTION_SIZE as usize);
+const _: () = assert!(limits::MIN_CONTEXTS as u64 == sizes::MIN_CONTEXTS);
 
 /// Largest SPMC manifest that is accepted. TF-A limits TOS_FW_CONFIG to a page.
 const MAX_MANIFEST: u64 = 64 * 1024;

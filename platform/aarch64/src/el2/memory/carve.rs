@@ -70,8 +70,13 @@ impl Memory {
         if piece.end == self.rest.start {
             self.rest.start = piece.start;
         } else {
-            // SAFETY: nothing uses the piece, and no other piece has a part of it.
-            unsafe { self.pieces.add_to_heap(piece.start, piece.end) };
+            // The heap takes whole words only, and panics on a piece without one.
+            let start = piece.start.next_multiple_of(size_of::<usize>());
+            let end = piece.end & !(size_of::<usize>() - 1);
+            if start < end {
+                // SAFETY: nothing uses the piece, and no other piece has a part of it.
+                unsafe { self.pieces.add_to_heap(start, end) };
+            }
         }
     }
 }
