@@ -504,7 +504,7 @@ const ATTEMPTS: [(u16, u64, u64); 5] = [
     (SP4, 2, package(3) + 0x4000), // to write to its code
     (SP5, 3, package(4) + 0x5000), // to execute its data
     (SP6, 1, SPMC),                // to read the SPMC
-    (SP7, 1, 0x7f_ffe0_2000),      // to read a stack of the SPMC
+    (SP7, 1, 0x7f_ffff_6000),      // to read a stack of the SPMC
     (SP8, 4, 0),                   // to read an identification register
 ];
 

@@ -2,7 +2,7 @@
 //! have theirs in the distributor. Private interrupts have theirs in the SGI frame of each PE's
 //! redistributor, with the same layout. Extended SPIs, where the GIC implements them, have further
 //! blocks of registers of the same kind in the distributor. Extended PPIs follow the other private
-//! interrupts: GICR_IGROUPR<n>E is the word behind GICR_IGROUPR0, and so on.
+//! interrupts: `GICR_IGROUPR<n>E` is the word behind GICR_IGROUPR0, and so on.
 //!
 //! No lock is needed. The boot PE, or the PE to which the frame belongs, sets an interrupt up by
 //! reading, changing and writing registers. All other accesses write registers in which each bit
