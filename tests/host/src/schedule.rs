@@ -376,12 +376,18 @@ pub fn seeds(name: &str, default: usize) -> Range<u64> {
 /// [`seeds`] selects them. A race with more than `HOST_POINTS` points is preempted at that many of
 /// them only.
 pub fn explore(race: impl Fn(Plan) -> Trace) {
+    explore_in(20, race);
+}
+
+/// Explores a race as [`explore`] does, in that many random orders: for a race that few orders
+/// show.
+pub fn explore_in(orders: usize, race: impl Fn(Plan) -> Trace) {
     let mut explorer = Explorer {
         race,
         seen: Uses::default(),
         traces: BTreeMap::new(),
     };
-    for seed in seeds("HOST_INTERLEAVINGS", 20) {
+    for seed in seeds("HOST_INTERLEAVINGS", orders) {
         explorer.run(&Plan::Random(seed));
     }
     for seed in seeds("HOST_RESTLESS", 10) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use host_tests::ffa::*;
-use host_tests::schedule::{explore, let_others_go};
+use host_tests::schedule::{explore, explore_in, let_others_go};
 use host_tests::{Nwd, PartitionSpec, Regs, Sp, System};
 
 type Body<'a> = Box<dyn FnOnce(Nwd<'a>) + Send + 'a>;
@@ -390,7 +390,7 @@ fn list(nwd: Nwd<'_>, start: u64, tag: u64) -> Result<(u64, u64, Vec<u64>), Opti
 // req: PINFO-12
 #[test]
 fn a_list_of_partitions_does_not_change_between_its_parts() {
-    explore(|plan| {
+    explore_in(1000, |plan| {
         let mortal = PartitionSpec::new("mortal")
             .with(|sp| sp.takes_exceptions = false)
             .script(|sp| sp.serve(|sp, _| die(sp)));
