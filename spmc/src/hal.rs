@@ -270,7 +270,7 @@ pub enum Exit {
 
 /// The saved execution state of one vCPU.
 pub trait Context: Send {
-    /// A context that has never run. Every byte is zero, so that it takes no space in the image.
+    /// A context that has never run.
     const NEW: Self;
     /// Returns x0 to x30.
     fn gprs(&self) -> &[u64; 31];

@@ -1,8 +1,8 @@
 //! Every capacity of the SPMC in one place.
 //!
-//! Tables are sized at build time so that nothing is allocated after boot. A manifest that needs
-//! more is refused with a message that names the limit; a call that needs more gets `NO_MEMORY` and
-//! changes nothing.
+//! Other tables are sized at boot by what the manifests say; nothing is allocated later. A manifest
+//! that needs more is refused with a message that names the limit; a call that needs more gets
+//! `NO_MEMORY` and changes nothing.
 
 /// Processing elements (PEs) that run partitions, by the width of a link. The Normal world has PEs
 /// beyond that to itself.

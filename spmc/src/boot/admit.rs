@@ -1,7 +1,7 @@
 //! Making the SPMC from its manifest: tables for what the manifests name, and the partitions that
 //! may have what they ask for. Nothing of a partition runs yet.
 //!
-//! This is the only place of the engine that allocates. What is allocated is never freed.
+//! All memory of calls is allocated here and in what is called from here. Nothing allocates later.
 
 use alloc::boxed::Box;
 use alloc::vec;

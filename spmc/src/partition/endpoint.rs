@@ -10,8 +10,8 @@ use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
 /// An endpoint: id, negotiated version, mailbox and memory.
 ///
-/// Everything is zero until boot sets it, so that the table of endpoints takes no room in the
-/// image.
+/// Boot sets id and version before the partition first runs, and again when the partition is loaded
+/// again.
 pub struct Endpoint {
     id: AtomicU16,
     /// Bit 31: negotiation has ended. Low bits: the version as the endpoint gave it.

@@ -79,7 +79,7 @@ impl Default for Mailbox {
 }
 
 impl Mailbox {
-    /// No buffers. All zero, so that the endpoint table takes no room in the image.
+    /// No buffers.
     pub const fn new() -> Self {
         Self {
             tx: 0,

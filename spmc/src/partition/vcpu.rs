@@ -211,8 +211,8 @@ pub enum Leave {
 
 /// Why the context runs: the run-time model.
 ///
-/// The representation makes the first model zero, so that the table of partitions takes no room in
-/// the image.
+/// A context that has never run has the first model, and nothing depends on the numbers of the
+/// others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Model {

@@ -335,9 +335,9 @@ impl<H: Hal> Spmc<H> {
 
     /// Runs the contexts of this PE that wait and have interrupts to handle, each until it waits
     /// again, in place of `current` or of the Normal world. A handler with new interrupts runs
-    /// again; but after
-    /// [`TURNS`] turns the interrupted context goes on for a moment. Nobody
-    /// reads what handlers leave in `frame`.
+    /// again; but after [`TURNS`] turns the interrupted context goes on for a moment.
+    ///
+    /// Nobody reads what handlers leave in `frame`.
     fn run_handlers(
         &self,
         pe: &mut Pe,
