@@ -155,15 +155,29 @@ impl Shares {
     }
 
     /// Iterates over all shares. Each one is locked until the next is asked for.
+    ///
+    /// A PE that has marked an endpoint dead and then looks at all shares, and a PE that fills a
+    /// slot and then asks whether that endpoint is dead, cannot miss each other. Both PEs change
+    /// the word of `used`, because this function reads the word by an exchange, and every change of
+    /// such a word is an exchange:
+    /// - If the slot was taken before this exchange, the bit is seen, and the slot is locked here.
+    ///   Either the share is in it, or the other PE takes the lock later, and so sees the mark.
+    /// - If the slot was taken after this exchange, the other PE acquired in [`Self::take`] what
+    ///   this one released here, the mark included.
+    ///
+    /// A plain load in place of the exchange could be made before the mark is seen by others.
     pub(super) fn iter(&self) -> impl Iterator<Item = Found<'_>> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            let slot = slot.lock();
-            let found = Found {
-                shares: self,
-                slot,
-                index,
-            };
-            (!found.slot.share.is_empty()).then_some(found)
+        let used = members(&self.used, |word| word.fetch_or(0, Ordering::AcqRel));
+        used.filter_map(|index| self.lock(index))
+            .filter(|found| !found.slot.share.is_empty())
+    }
+
+    /// Locks the slot with that index.
+    fn lock(&self, index: usize) -> Option<Found<'_>> {
+        Some(Found {
+            shares: self,
+            slot: self.slots.get(index)?.lock(),
+            index,
         })
     }
 
@@ -181,16 +195,9 @@ impl Shares {
     /// Finds the share that `handle` names, in any stage. `INVALID_PARAMETERS` if there is none.
     pub(super) fn find_any(&self, handle: Handle) -> Result<Found<'_>> {
         let index = (handle.bits() & ((1 << SLOT_BITS) - 1)) as usize;
-        let invalid = FfaError::InvalidParameters;
-        let slot = self.slots.get(index).ok_or(invalid)?.lock();
-        if slot.share.is_empty() || handle_of(&slot, index) != handle {
-            return Err(invalid);
-        }
-        Ok(Found {
-            shares: self,
-            slot,
-            index,
-        })
+        self.lock(index)
+            .filter(|found| !found.slot.share.is_empty() && found.handle() == handle)
+            .ok_or(FfaError::InvalidParameters)
     }
 
     /// Returns the next age.
@@ -207,21 +214,9 @@ impl Shares {
     /// Iterates over all shares of which fragments are missing. Each one is locked until the next
     /// is asked for.
     pub(super) fn arriving(&self) -> impl Iterator<Item = Found<'_>> {
-        let words = self.arriving.iter().zip((0_usize..).step_by(WORD));
-        let marked = words.flat_map(|(word, first)| {
-            let mut bits = word.load(Ordering::Acquire);
-            core::iter::from_fn(move || {
-                let bit = bits.trailing_zeros();
-                bits &= bits.wrapping_sub(1);
-                (bit < u64::BITS).then(|| first.wrapping_add(bit as usize))
-            })
-        });
+        let marked = members(&self.arriving, |word| word.load(Ordering::Acquire));
         marked.filter_map(|index| {
-            let mut found = Found {
-                shares: self,
-                slot: self.slots.get(index)?.lock(),
-                index,
-            };
+            let mut found = self.lock(index)?;
             found.arrival().is_some().then_some(found)
         })
     }
@@ -230,6 +225,20 @@ impl Shares {
         clear(&self.arriving, index);
         clear(&self.used, index);
     }
+}
+
+/// Returns the indices of the bits that are set, in order. Each word is read once, by `read`, when
+/// its first bit is asked for.
+fn members(words: &[AtomicU64], read: impl Fn(&AtomicU64) -> u64) -> impl Iterator<Item = usize> {
+    let numbered = words.iter().zip((0_usize..).step_by(WORD));
+    numbered.flat_map(move |(word, first)| {
+        let mut bits = read(word);
+        core::iter::from_fn(move || {
+            let bit = bits.trailing_zeros();
+            bits &= bits.wrapping_sub(1);
+            (bit < u64::BITS).then(|| first.wrapping_add(bit as usize))
+        })
+    })
 }
 
 /// Sets the bit with that index.
