@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders below which unsafe code is permitted.
-const UNSAFE_BELOW: &[&str] = &["platform", "tests/guest"];
+/// Folders below which unsafe code is permitted, and the allocator of the host tests.
+const UNSAFE_BELOW: &[&str] = &["platform/", "tests/guest/", "tests/host/src/allocations.rs"];
 
 /// The keyword, in halves, so that this file does not contain it.
 const KEYWORD: &str = concat!("un", "safe");
@@ -81,10 +81,7 @@ fn the_keyword_is_found_in_code_only() {
 #[test]
 fn no_unsafe_code_outside_platform_and_guests() {
     for (name, text) in sources() {
-        if UNSAFE_BELOW
-            .iter()
-            .any(|folder| name.starts_with(&format!("{folder}/")))
-        {
+        if UNSAFE_BELOW.iter().any(|folder| name.starts_with(folder)) {
             continue;
         }
         for (number, line) in text.lines().enumerate() {

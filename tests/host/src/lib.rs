@@ -9,6 +9,7 @@
 //! Nothing in this crate uses the engine's constants or codecs: [`ffa`] is a second, independent
 //! reading of the specification.
 
+mod allocations;
 mod careless;
 pub mod chains;
 pub mod exhaust;

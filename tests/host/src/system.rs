@@ -11,6 +11,7 @@ use spmc::hal::Stream;
 use spmc::manifest::board::Board;
 use spmc::{Pe, Spmc};
 
+use crate::allocations::Allocations;
 use crate::careless::leave_garbage;
 use crate::ffa::{self, Layout, Regs, Transaction};
 use crate::go_between;
@@ -171,7 +172,8 @@ impl Builder {
         let bits = machine.address_bits.load(Ordering::Relaxed);
         let manifest = spmc::manifest::system(&dtb, bits, &mut Board::default());
         let hal = FakeHal(Arc::clone(&machine));
-        let spmc = Arc::new(on_pe(0, || Spmc::new(hal, manifest, image)));
+        let (spmc, allocations) =
+            Allocations::of(|| on_pe(0, || Arc::new(Spmc::new(hal, manifest, image))));
         assert!(machine.spmc.set(Arc::downgrade(&spmc)).is_ok());
         let pes = 0..MAX_PES as u16;
         let partitions = spmc.partitions.len();
@@ -181,6 +183,7 @@ impl Builder {
             pes: pes
                 .map(|index| Mutex::new(Box::new(Pe::new(index, partitions))))
                 .collect(),
+            allocations,
             boot: Mutex::new(None),
             is_careful: AtomicBool::new(false),
             restless,
@@ -198,6 +201,8 @@ pub struct System {
     /// The hardware.
     pub machine: Arc<Machine>,
     pes: Vec<Mutex<Box<Pe>>>,
+    /// The memory of the engine.
+    allocations: Allocations,
     boot: Mutex<Option<Regs>>,
     /// Set if the Normal world has negotiated 1.0, at which reserved registers must be zero.
     is_careful: AtomicBool,
@@ -317,17 +322,14 @@ impl System {
         Trace::new(schedule.visits(), |address| self.place(address))
     }
 
-    /// Returns the place of an object of the engine, as an offset in the engine, or after its end
-    /// in the tables.
+    /// Returns a name for an object of the engine that is the same in all runs: its place in the
+    /// memory of the engine, or in the tables, which count from the last address down.
     fn place(&self, address: usize) -> Option<usize> {
-        let spmc = &*self.spmc;
-        let engine = (std::ptr::from_ref(spmc).addr(), size_of_val(spmc));
-        let tables = self.machine.tables();
-        let tables = (tables.tables.as_ptr().addr(), size_of_val(tables.tables));
-        let within = |(base, size): (usize, usize)| {
-            address.checked_sub(base).filter(|offset| *offset < size)
-        };
-        within(engine).or_else(|| Some(engine.1 + within(tables)?))
+        self.allocations.name(address).or_else(|| {
+            let tables = self.machine.tables().tables;
+            let offset = address.checked_sub(tables.as_ptr().addr())?;
+            (offset < size_of_val(tables)).then_some(usize::MAX - offset)
+        })
     }
 }
 
