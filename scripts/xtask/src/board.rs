@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::ending::dies_with_its_starter;
 use crate::setup::QEMU;
 use crate::workspace::{root, target};
 
@@ -23,6 +24,8 @@ mod sbsa {
     include!("../../../tests/guest/places.rs");
 }
 
+pub use virt::PATTERN_LENGTH;
+
 /// A board.
 pub struct Board {
     /// The name of the folder below `platform/`.
@@ -39,7 +42,8 @@ pub struct Board {
     pub fip_offset: usize,
     /// Address at which BL33 must be in memory, if BL2 does not load it from the FIP.
     pub preloaded_bl33: Option<u64>,
-    /// Address at which the test OS looks for the number of its selection.
+    /// Address at which the test OS looks for the number of its selection, its parameters, and which
+    /// tests are wanted, in this order.
     pub selection_address: u64,
     machine: &'static [&'static str],
 }
@@ -144,7 +148,7 @@ impl Board {
 
     /// Returns a QEMU command that emulates this board.
     pub fn machine(&self) -> Command {
-        let mut command = Command::new(QEMU);
+        let mut command = dies_with_its_starter(QEMU);
         command.args(self.machine);
         command
     }

@@ -20,6 +20,9 @@ pub const TARGET: &str = "aarch64-unknown-none-softfloat";
 const SPMC_PACKAGE: &str = "platform-aarch64";
 const SPMC: &str = "spmc";
 
+/// The feature that the guests' programs need.
+pub const BARE_METAL: &str = "guest/bare-metal";
+
 /// The profiles of the SPMC and of the guests. Their product folders have the same names.
 const SPMC_PROFILE: &str = "release";
 const GUEST_PROFILE: &str = "guest";
@@ -41,11 +44,12 @@ pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
         || {
             run(&mut spmc_command(&target()))?;
             let mut command = build_command("guest", GUEST_PROFILE, &target());
+            command.args(["--features", BARE_METAL]);
             for name in &guests {
                 command.args(["--bin", name]);
             }
             if !board.is_default() {
-                command.args(["--features", board.name]);
+                command.args(["--features", &format!("guest/{}", board.name)]);
             }
             run(&mut command)
         },
@@ -77,7 +81,7 @@ fn check_stacks(elf: &Path) -> Result<()> {
         let depth = stack
             .check(&program)
             .with_context(|| elf.display().to_string())?;
-        println!(
+        eprintln!(
             "    {} stack: {} of {} bytes",
             stack.name, depth.bytes, stack.size
         );

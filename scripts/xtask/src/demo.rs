@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use self::linux::Linux;
 use crate::image::{Components, assemble_with};
@@ -32,7 +32,7 @@ const PATIENCE: Patience = Patience::of_silence(Duration::from_secs(600));
 /// A system, and the conditions of its success.
 pub struct Demo {
     pub name: &'static str,
-    about: &'static str,
+    pub about: &'static str,
     system: System,
     /// A folder below `manifests/`.
     layout: &'static str,
@@ -225,14 +225,9 @@ const XTEST_PASSES: &[&str] = &[
 ];
 
 /// Runs a demo and checks it, or starts it with the console on the terminal.
-pub fn demo(name: Option<&str>, interactive: bool) -> Result<ExitCode> {
-    let Some(demo) = DEMOS.iter().find(|demo| Some(demo.name) == name) else {
-        let list: Vec<String> = DEMOS
-            .iter()
-            .map(|demo| format!("  {:<20} {}", demo.name, demo.about))
-            .collect();
-        bail!("which demo?\n\n{}", list.join("\n"));
-    };
+pub fn demo(name: &str, interactive: bool) -> Result<ExitCode> {
+    let demo = DEMOS.iter().find(|demo| demo.name == name);
+    let demo = demo.with_context(|| format!("there is no demo `{name}`"))?;
     if interactive {
         demo.attach()?;
     } else {

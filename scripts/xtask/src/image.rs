@@ -30,16 +30,14 @@ pub struct ImageOptions {
     pub log_level: Option<u32>,
 }
 
+/// The names of log levels.
+pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
 /// Returns the number of a log level, as in `hypervisor/log-level` of the SPMC manifest.
 pub fn log_level(name: &str) -> Result<u32> {
-    let levels = ["error", "warn", "info", "debug", "trace"];
-    match levels.iter().position(|level| *level == name) {
-        Some(position) => Ok(position as u32 + 1),
-        None => bail!(
-            "`{name}` is not a log level; there are {}",
-            levels.join(", ")
-        ),
-    }
+    let position = LOG_LEVELS.iter().position(|level| *level == name);
+    let position = position.with_context(|| format!("`{name}` is not a log level"))?;
+    Ok(position as u32 + 1)
 }
 
 /// The `compatible` of the GIC that the SPMC looks for.
@@ -101,7 +99,7 @@ pub fn assemble_with(
     let special;
     let mut arguments = layout.scenario.firmware.clone();
     if layout.scenario.forgetful {
-        arguments.extend(tfa::forgetful());
+        arguments.extend(tfa::forgetful()?);
     }
     let firmware = if arguments.is_empty() {
         &components.firmware

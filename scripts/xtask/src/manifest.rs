@@ -16,15 +16,8 @@ use crate::workspace::target;
 /// Exit status if the command line is wrong, the same as that of the program.
 const USAGE: u8 = 2;
 
-/// Builds the program and runs it on the words after `manifest`.
-pub fn manifest(words: &[String]) -> Result<ExitCode> {
-    let Some(("check", words)) = words
-        .split_first()
-        .map(|(verb, rest)| (verb.as_str(), rest))
-    else {
-        eprintln!("xtask: `manifest check [OPTION]... LAYOUT|FILE...`");
-        return Ok(ExitCode::from(USAGE));
-    };
+/// Builds the program and runs it on `words`.
+pub fn check(words: &[String]) -> Result<ExitCode> {
     let mut words = words.to_vec();
     let board = match board(&mut words) {
         Ok(board) => board,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::board::{Board, QEMU_VIRT};
+use crate::board::{Board, PATTERN_LENGTH, QEMU_VIRT};
 use crate::image::{ImageOptions, bl33_of, image};
 use crate::layout::Scenario;
 use crate::patience::{GivenUp, Patience, Watch};
@@ -39,6 +39,8 @@ pub struct Machine {
     pub selection: Selection,
     /// Two parameters of these tests: the seed of random choices, and the number of calls.
     pub parameters: [u64; 2],
+    /// Which of them are wanted, and what for.
+    pub purpose: Purpose,
     /// More arguments for QEMU.
     pub arguments: Vec<String>,
     /// Shows the consoles while the boot runs.
@@ -55,10 +57,44 @@ impl Default for Machine {
             patience: Patience::USUAL,
             selection: Selection::All,
             parameters: [0; 2],
+            purpose: Purpose::Tests(String::new()),
             arguments: Vec::new(),
             live: true,
         }
     }
+}
+
+/// What the test OS does with the tests of its selection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// It runs those whose names contain this text.
+    Tests(String),
+    /// It lists all of them.
+    List,
+}
+
+impl Purpose {
+    /// Returns the words in memory that say so: whether to list, then the text.
+    fn words(&self) -> Vec<u64> {
+        match self {
+            Self::List => vec![1],
+            Self::Tests(pattern) => {
+                let mut bytes = pattern.as_bytes().to_vec();
+                bytes.resize(PATTERN_LENGTH, 0);
+                let text = bytes.as_chunks().0.iter().copied().map(u64::from_le_bytes);
+                [0].into_iter().chain(text).collect()
+            }
+        }
+    }
+}
+
+/// Parses a text in the names of tests.
+pub fn pattern(text: &str) -> Result<String> {
+    ensure!(
+        text.len() <= PATTERN_LENGTH,
+        "no more than {PATTERN_LENGTH} bytes"
+    );
+    Ok(text.to_string())
 }
 
 /// The consoles and the result of a boot.
@@ -217,11 +253,21 @@ pub fn run(options: &ImageOptions, mut machine: Machine) -> Result<ExitCode> {
             target().join("spmc.elf").display()
         );
     }
+    machine.live = machine.purpose != Purpose::List;
     let boot = step(&format!("booting on QEMU, {} PEs", machine.smp), || {
         machine.boot(&flash, "run")
     })?;
-    boot.check()?;
-    println!("Everything passed.");
+    if machine.purpose == Purpose::List {
+        boot.ended()?;
+        for line in &boot.log {
+            if let Some(test) = line.text.strip_prefix("LIST ") {
+                println!("{test}");
+            }
+        }
+    } else {
+        boot.check()?;
+        println!("Everything passed.");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -363,11 +409,9 @@ impl Machine {
     fn booted(&self, flash: &Path) -> Command {
         let mut command = self.machine();
         command.arg("-bios").arg(flash).args(&self.arguments);
-        let words = [
-            self.selection.number(),
-            self.parameters[0],
-            self.parameters[1],
-        ];
+        let mut words = vec![self.selection.number()];
+        words.extend(self.parameters);
+        words.extend(self.purpose.words());
         for (word, address) in words
             .iter()
             .zip((self.board.selection_address..).step_by(8))

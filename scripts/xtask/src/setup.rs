@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::apt::Apt;
+use crate::ending::SETPRIV;
 use crate::process::{output, step, which};
 
 /// A program, and the Debian package that contains it.
@@ -21,6 +22,11 @@ const TOOLS: &[Tool] = &[
         program: QEMU,
         package: "qemu-system-arm",
         why: "the board",
+    },
+    Tool {
+        program: SETPRIV,
+        package: "util-linux",
+        why: "ending QEMU together with this program",
     },
     Tool {
         program: "dtc",

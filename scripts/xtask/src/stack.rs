@@ -8,7 +8,7 @@ mod graph;
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -143,8 +143,8 @@ impl Stack {
 }
 
 /// Prints the deepest path on each stack of an ELF file, or of the default board's SPMC.
-pub fn print(file: Option<&str>) -> Result<()> {
-    let path = file.map_or_else(|| target().join("spmc.elf"), PathBuf::from);
+pub fn print(file: Option<&Path>) -> Result<()> {
+    let path = file.map_or_else(|| target().join("spmc.elf"), Path::to_path_buf);
     let elf = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let program = elf::program(&elf)?;
     for stack in STACKS {

@@ -7,21 +7,22 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 
 use crate::bench::{Bench, Report};
 use crate::board::{BOARDS, Board};
 use crate::book::book;
-use crate::build::{TARGET, cargo_command};
+use crate::build::{BARE_METAL, TARGET, cargo_command};
 use crate::conformance::conformance;
 use crate::demo;
 use crate::fuzz;
 use crate::image::{Components, assemble};
+use crate::junit::{self, Case};
 use crate::layout::{Layout, Scenario};
 use crate::parallel;
 use crate::process::{run, step};
@@ -29,7 +30,7 @@ use crate::qemu::{self, Boot, Machine, Verdict};
 use crate::workspace::target;
 
 /// Packages that can be built for the target only.
-const BARE_METAL: &[&str] = &["platform-aarch64", "guest"];
+const ON_TARGET: &[&str] = &["platform-aarch64", "guest"];
 
 /// Texts that no console of any boot may show: a PE came near the end of its stack at EL2, or the
 /// engine found one of its invariants broken.
@@ -38,16 +39,18 @@ const FORBIDDEN: &[&str] = &["bytes of its stack: fewer than", "invariant broken
 /// Numbers of PEs for a scenario that names none.
 const SMP: &[u32] = &[4];
 
-/// The number of tests with each result.
+/// The number of tests with each result, and each of them.
 #[derive(Default)]
 struct Tally {
     passed: usize,
     failed: usize,
     ignored: usize,
+    cases: Vec<Case>,
 }
 
-/// Runs the checks. Without `fast` runs those on QEMU, too; with `systems` runs each demo, too.
-pub fn test(fast: bool, systems: bool) -> Result<ExitCode> {
+/// Runs the checks. Without `fast` runs those on QEMU, too; with `systems` runs each demo, too. The
+/// result of each is written to the file `junit`, if there is one.
+pub fn test(fast: bool, systems: bool, junit: Option<&Path>) -> Result<ExitCode> {
     let start = Instant::now();
     let mut tally = Tally::default();
     tally.check("formatting", || run(cargo_fmt().args(["--all", "--check"])));
@@ -82,6 +85,10 @@ pub fn test(fast: bool, systems: bool) -> Result<ExitCode> {
         }
     }
 
+    if let Some(file) = junit {
+        let report = junit::report(&tally.cases, start.elapsed());
+        fs::write(file, report).with_context(|| format!("cannot write {}", file.display()))?;
+    }
     let verdict = if tally.failed == 0 { "ok" } else { "FAILED" };
     println!(
         "\ntest result: {verdict}. {} passed; {} failed; {} ignored; 0 measured; 0 filtered out; finished in {:.2}s",
@@ -100,20 +107,26 @@ pub fn test(fast: bool, systems: bool) -> Result<ExitCode> {
 impl Tally {
     /// Runs a check that counts as one test.
     fn check(&mut self, what: &str, work: impl FnOnce() -> Result<()>) {
+        let start = Instant::now();
+        let mut case = Case::new("checks", what);
         match step(what, work) {
             Ok(()) => self.passed += 1,
             Err(error) => {
                 println!("{what}: {error:#}");
                 self.failed += 1;
+                case.verdict = Verdict::Failed(format!("{error:#}"));
             }
         }
+        case.time = start.elapsed();
+        self.cases.push(case);
     }
 
-    /// Runs `cargo test` and counts its result lines while they are printed.
+    /// Runs `cargo test` and counts its result lines while it prints. Lines about tests that passed
+    /// are not shown.
     fn host_tests(&mut self) -> Result<()> {
         eprintln!("==> host tests");
         let mut child = cargo_command("test")
-            .args(["--quiet", "--no-fail-fast"])
+            .args(["--no-fail-fast"])
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start cargo")?;
@@ -121,7 +134,11 @@ impl Tally {
         if let Some(pipe) = child.stdout.take() {
             for line in BufReader::new(pipe).lines() {
                 let line = line?;
-                println!("{line}");
+                let case = Case::of_libtest(&line);
+                if !matches!(&case, Some(case) if case.verdict == Verdict::Ok) {
+                    println!("{line}");
+                }
+                self.cases.extend(case);
                 self.add(&line);
             }
         }
@@ -166,30 +183,30 @@ impl Tally {
             Ok(parallel::for_each(&jobs, at_a_time, |job| job.run(&bench)))
         })?;
 
-        let mut trials = Vec::new();
+        let mut cases = Vec::new();
         let mut reports = Vec::new();
         for outcome in outcomes {
             match outcome? {
                 Outcome::Boot(plan, boot) => {
-                    trials.extend(board_trials(&plan.name, &plan.scenario, &boot));
+                    cases.extend(board_cases(&plan.name, &plan.scenario, &boot));
                 }
                 Outcome::Bench(report) => reports.push(report),
             }
         }
-        trials.extend(bench_trials(&reports));
+        cases.extend(bench_cases(&reports));
         let same = the_same_image_boots_everywhere(&plans);
-        trials.push(Trial::test("one_image_boots_on_every_board", || {
-            same.map_err(failed)
-        }));
+        cases.push(Case::of("", "one_image_boots_on_every_board", same));
 
         let arguments = Arguments {
             test_threads: Some(1),
             ..Arguments::default()
         };
+        let trials = cases.iter().map(Case::trial).collect();
         let conclusion = libtest_mimic::run(&arguments, trials);
         self.passed += conclusion.num_passed as usize;
         self.failed += conclusion.num_failed as usize;
         self.ignored += conclusion.num_ignored as usize;
+        self.cases.append(&mut cases);
         Ok(())
     }
 }
@@ -297,8 +314,8 @@ impl<'a> Job<'a> {
 /// Returns a cargo command for all packages that run on the target.
 fn bare_metal(subcommand: &str) -> Command {
     let mut command = cargo_command(subcommand);
-    command.args(["--quiet", "--target", TARGET]);
-    for package in BARE_METAL {
+    command.args(["--quiet", "--target", TARGET, "--features", BARE_METAL]);
+    for package in ON_TARGET {
         command.args(["--package", package]);
     }
     command
@@ -343,30 +360,39 @@ fn the_same_image_boots_everywhere(plans: &[Plan]) -> Result<()> {
 
 /// Turns a boot into tests: each test that the test OS reported, the end of the boot, and each
 /// expected text.
-fn board_trials(name: &str, scenario: &Scenario, boot: &Boot) -> Vec<Trial> {
-    let trial = |test: &str, outcome: Result<()>| {
+fn board_cases(name: &str, scenario: &Scenario, boot: &Boot) -> Vec<Case> {
+    let case = |test: &str, outcome: Result<()>| {
         let outcome = outcome.with_context(|| boot.path.display().to_string());
-        Trial::test(format!("{name}::{test}"), || outcome.map_err(failed))
+        Case::of(name, test, outcome)
     };
     let shown = |text: &str| boot.log.iter().any(|line| line.text.contains(text));
 
-    let mut trials = Vec::new();
+    let mut cases = Vec::new();
     for report in boot.reports() {
-        if let qemu::Report::Test { name, verdict } = report {
-            trials.push(match verdict {
-                Verdict::Ok => trial(&name, Ok(())),
-                Verdict::Failed(why) => trial(&name, Err(anyhow!(why))),
-                Verdict::Skipped(_) => trial(&name, Ok(())).with_ignored_flag(true),
+        if let qemu::Report::Test {
+            name: test,
+            verdict,
+        } = report
+        {
+            cases.push(match verdict {
+                Verdict::Failed(why) => case(&test, Err(anyhow!(why))),
+                verdict => Case {
+                    verdict,
+                    ..Case::new(name, &test)
+                },
             });
         }
     }
-    trials.push(trial("comes_to_its_end", boot.check()));
+    cases.push(Case {
+        time: boot.time,
+        ..case("comes_to_its_end", boot.check())
+    });
     for text in &scenario.expect {
         let check = || {
             ensure!(shown(text), "no console shows it");
             Ok(())
         };
-        trials.push(trial(&format!("shows `{text}`"), check()));
+        cases.push(case(&format!("shows `{text}`"), check()));
     }
     let forbidden = scenario.forbid.iter().map(String::as_str);
     for text in forbidden.chain(FORBIDDEN.iter().copied()) {
@@ -374,40 +400,31 @@ fn board_trials(name: &str, scenario: &Scenario, boot: &Boot) -> Vec<Trial> {
             ensure!(!shown(text), "a console shows it");
             Ok(())
         };
-        trials.push(trial(&format!("never shows `{text}`"), check()));
+        cases.push(case(&format!("never shows `{text}`"), check()));
     }
-    trials
+    cases
 }
 
 /// Turns the measurements into tests: the limits hold, and every run measures the same.
-fn bench_trials(reports: &[Result<Report>]) -> Vec<Trial> {
+fn bench_cases(reports: &[Result<Report>]) -> Vec<Case> {
     let mut measured = Vec::new();
     for report in reports {
         match report {
             Ok(report) => measured.push(report),
-            Err(error) => {
-                let error = format!("{error:#}");
-                return vec![Trial::test("bench", || Err(error.into()))];
-            }
+            Err(error) => return vec![Case::of("", "bench", Err(anyhow!("{error:#}")))],
         }
     }
-    let mut trials: Vec<Trial> = measured
+    let limits = measured
         .first()
         .into_iter()
-        .flat_map(|report| report.limits())
-        .map(|limit| {
-            let name = format!("bench::{}", limit.name);
-            Trial::test(name, move || limit.check().map_err(failed))
-        })
+        .flat_map(|first| first.limits());
+    let mut cases: Vec<Case> = limits
+        .map(|limit| Case::of("bench", limit.name, limit.check()))
         .collect();
     let repeats = measured.windows(2).all(|runs| runs[0] == runs[1]);
-    trials.push(Trial::test("bench::repeats_exactly", move || {
-        let difference = || "two runs measured different counts".into();
-        repeats.then_some(()).ok_or_else(difference)
-    }));
-    trials
-}
-
-fn failed(error: anyhow::Error) -> Failed {
-    format!("{error:#}").into()
+    let repeats = repeats
+        .then_some(())
+        .context("two runs measured different counts");
+    cases.push(Case::of("bench", "repeats_exactly", repeats));
+    cases
 }

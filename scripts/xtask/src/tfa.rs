@@ -3,6 +3,7 @@
 //! Only BL1, BL2 and BL31 are built here. [`crate::fip`] packs the FIP, so that a new payload needs
 //! no build of TF-A. The name of the product folder contains a hash of all inputs.
 
+use std::env;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -98,20 +99,24 @@ pub fn build(board: &Board, arguments: &[String]) -> Result<Firmware> {
 }
 
 /// Returns the arguments for a BL31 that forgets registers, see `tests/firmware/forgetful.c`.
-pub fn forgetful() -> [String; 3] {
-    let file = root().join("tests/firmware/forgetful.c");
+pub fn forgetful() -> Result<[String; 3]> {
+    let text = fs::read(root().join("tests/firmware/forgetful.c"))?;
     let mut hasher = DefaultHasher::new();
-    include_bytes!("../../../tests/firmware/forgetful.c").hash(&mut hasher);
-    [
+    text.hash(&mut hasher);
+    fs::create_dir_all(workshop())?;
+    let file = workshop().join("forgetful.c");
+    fs::write(&file, text)?;
+    Ok([
         format!("--eval=BL31_SOURCES = {}", file.display()),
         "--eval=BL31_LDFLAGS = -Wl,--wrap=cm_el2_sysregs_context_restore".to_string(),
         // Has no effect but to tell versions of the file apart.
         format!("FORGETFUL={:016x}", hasher.finish()),
-    ]
+    ])
 }
 
 fn compile(source: &Path, platform: &str, flags: &[&str], products: &Path) -> Result<()> {
-    let work = products.with_extension("work");
+    let name = products.file_name().context("a folder of products")?;
+    let work = workshop().join(name).with_extension("work");
     if work.exists() {
         fs::remove_dir_all(&work)?;
     }
@@ -139,15 +144,29 @@ fn compile(source: &Path, platform: &str, flags: &[&str], products: &Path) -> Re
     Ok(())
 }
 
+/// Returns the folder in which TF-A is unpacked and compiled. Its makefiles cannot cope with spaces
+/// in paths, so this folder is elsewhere if the products are below such a path.
+fn workshop() -> PathBuf {
+    let dir = target().join("tfa");
+    if !dir.to_string_lossy().contains(char::is_whitespace) {
+        return dir;
+    }
+    let mut hasher = DefaultHasher::new();
+    dir.hash(&mut hasher);
+    env::temp_dir().join(format!("spmc-tfa-{:016x}", hasher.finish()))
+}
+
 /// Returns the folder of the unpacked source.
 fn source() -> Result<PathBuf> {
-    let dir = target().join("tfa");
+    let dir = workshop();
     let source = dir.join(FOLDER);
     if source.exists() {
         return Ok(source);
     }
     fs::create_dir_all(&dir)?;
-    let tarball = dir.join(TARBALL);
+    let kept = target().join("tfa");
+    fs::create_dir_all(&kept)?;
+    let tarball = kept.join(TARBALL);
     if !tarball.exists() {
         step(&format!("fetching {TARBALL}"), || fetch(&tarball))?;
     }

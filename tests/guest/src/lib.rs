@@ -7,6 +7,7 @@
 //! half that an image does not use. The table of system registers is the platform's: the test that
 //! uses it compares the table with what a partition reaches.
 
+#![cfg(target_os = "none")]
 #![no_std]
 
 pub mod board;

@@ -2,8 +2,9 @@
 //! them, then powers off.
 //!
 //! Line protocol on UART0: `TESTS <n>`, for each test `TEST <name> ok`, `TEST <name> fail: <why>`
-//! or `TEST <name> skip: <why>`, at the end `DONE <passed> passed, <failed> failed`. Lines that
-//! start with `#` are for human readers.
+//! or `TEST <name> skip: <why>`, at the end `DONE <passed> passed, <failed> failed`. If the tests
+//! are to be listed, `LIST <name>: <about>` for each of them, and nothing else. Lines that start
+//! with `#` are for human readers.
 
 pub mod bench;
 pub mod bench_parallel;
@@ -12,6 +13,7 @@ pub mod gic;
 pub mod pe;
 pub mod psci;
 pub mod source;
+pub mod wanted;
 
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
@@ -25,6 +27,7 @@ use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::selection::Selection;
 use crate::support::helper_call;
 use crate::tests;
+use wanted::Wanted;
 
 /// The buffer in which the Normal world writes to the SPMC.
 pub static TX: Shared<PAGE_SIZE> = Shared::new();
@@ -151,7 +154,17 @@ fn selection() -> Selection {
 }
 
 fn run(groups: &'static [&'static [Test]]) {
-    let all = || groups.iter().flat_map(|group| group.iter());
+    let wanted = Wanted::read();
+    let all = || {
+        let tests = groups.iter().flat_map(|group| group.iter());
+        tests.filter(|test| wanted.has(test.name))
+    };
+    if wanted.only_list {
+        for test in all() {
+            println!("LIST {}: {}", test.name, test.about);
+        }
+        return;
+    }
     println!("# Normal-world test OS at NS-EL2");
     println!("TESTS {}", all().count());
     let nwd = Nwd {

@@ -1,0 +1,266 @@
+//! The command line of `cargo xtask`, from which clap also makes the help and the completions.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::board::{BOARDS, Board};
+use crate::demo::DEMOS;
+use crate::image::LOG_LEVELS;
+use crate::patience::Patience;
+
+/// The one tool of the project: set up, build, boot on QEMU, test and measure.
+///
+/// Every command does first what it needs of the others. The exit status is 0 if all is well, 1 if
+/// a command or a test failed, 2 if the command line is wrong, and 141 if nobody reads the output.
+#[derive(Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask", version)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Install what is missing, build TF-A and mdBook
+    Setup,
+    /// Build the SPMC and the guests: target/spmc.elf, target/spmc.bin
+    Build(OfBoard),
+    /// Build the flash image: TF-A, the SPMC and the partitions of a layout
+    Image(Image),
+    /// Boot it on QEMU; succeeds when the test OS says that every test passed
+    Run(Run),
+    /// Run every check and test
+    Test {
+        /// Leave out the checks on QEMU
+        #[arg(long)]
+        fast: bool,
+        /// Add every demo
+        #[arg(long)]
+        systems: bool,
+        /// Write the result of each test to this file, in the format of JUnit
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+    },
+    /// Boot a real system over the SPMC and check that it works
+    Demo {
+        #[arg(value_parser = demos())]
+        system: String,
+        /// Leave a shell on the terminal in place of the checks
+        #[arg(long)]
+        interactive: bool,
+    },
+    /// Count instructions per call; writes target/bench.json, fails when a limit is exceeded
+    Bench,
+    /// Judge manifests
+    #[command(subcommand)]
+    Manifest(Manifest),
+    /// Draw the figures of the documents, make a book of all documents, and check its links
+    Book {
+        /// Check that the figures are up to date, and draw none
+        #[arg(long)]
+        check: bool,
+    },
+    /// Write docs/requirements.md and docs/hardware.md
+    Conformance {
+        /// Check that the documents are up to date, and write none
+        #[arg(long)]
+        check: bool,
+    },
+    /// Run fuzz targets on the host
+    Fuzz {
+        /// One target (default: all)
+        target: Option<String>,
+        /// Executions of each target
+        #[arg(long, default_value_t = 100_000)]
+        runs: u64,
+        /// Seed of the mutations
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Leave out what earlier runs found
+        #[arg(long)]
+        fresh: bool,
+        /// Follow edges alone, for long runs
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Change the engine in small ways and tell which changes no test on the host notices
+    #[command(disable_help_flag = true)]
+    Mutants {
+        /// Arguments of the program; --help lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Visit every state of systems that are small enough, and print how many there are
+    Explore {
+        /// Names of systems (default: all)
+        systems: Vec<String>,
+    },
+    /// Take fixes out of a copy of the tree, and demand that a test fails
+    Faults {
+        /// Names of files in tests/host/faults (default: all)
+        faults: Vec<String>,
+    },
+    /// Print the deepest path of calls on each stack of the SPMC
+    Stack {
+        /// The program (default: target/spmc.elf)
+        elf: Option<PathBuf>,
+    },
+    /// Count how the cost of a memory transaction grows
+    Growth,
+    /// Run what runs on every change: `test`
+    Ci,
+    /// Print a script that lets a shell complete the words of this command line
+    ///
+    /// The script is for a command `xtask`. In bash: alias xtask='cargo xtask'; eval "$(cargo xtask
+    /// completions bash)"
+    Completions { shell: Shell },
+}
+
+/// The judges of manifests.
+#[derive(Subcommand)]
+pub enum Manifest {
+    /// Judge layouts, or manifests as .dts or .dtb, as the boot would: all faults with their places
+    #[command(disable_help_flag = true)]
+    Check {
+        /// Arguments of the program; --help lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+}
+
+/// The choice of a board.
+#[derive(Args)]
+pub struct OfBoard {
+    /// The board; products of other boards than the default are in target/BOARD
+    #[arg(long, value_name = "BOARD", default_value = BOARDS[0].name, value_parser = boards())]
+    pub board: &'static Board,
+}
+
+/// What an image is made of.
+#[derive(Args)]
+pub struct Image {
+    #[command(flatten)]
+    pub of: OfBoard,
+    /// A folder below manifests/ (for other boards: platform/BOARD/manifests/), or the path of a
+    /// folder or of an sp_layout.json
+    #[arg(long, value_name = "LAYOUT", default_value = "default")]
+    pub partitions: String,
+    /// The SPMC's log level
+    #[arg(long, value_name = "LEVEL", value_parser = log_levels())]
+    pub log: Option<u32>,
+}
+
+/// A boot.
+#[derive(Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub image: Image,
+    /// Number of PEs
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub smp: u32,
+    /// Wait for a debugger on port 1234
+    #[arg(long)]
+    pub gdb: bool,
+    /// Give up when the consoles say nothing for so long
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = patience)]
+    pub silence: Patience,
+    /// Only the tests whose names contain this
+    #[arg(long, value_name = "PATTERN", value_parser = crate::qemu::pattern)]
+    pub tests: Option<String>,
+    /// List the tests of the layout, and run none
+    #[arg(long)]
+    pub list: bool,
+    /// Seed for layouts that choose at random
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Number of calls for layouts that choose at random
+    #[arg(long, value_name = "N")]
+    pub calls: Option<u64>,
+}
+
+fn boards() -> impl TypedValueParser<Value = &'static Board> {
+    PossibleValuesParser::new(BOARDS.map(|board| board.name)).try_map(|name| Board::find(&name))
+}
+
+fn log_levels() -> impl TypedValueParser<Value = u32> {
+    PossibleValuesParser::new(LOG_LEVELS).try_map(|name| crate::image::log_level(&name))
+}
+
+fn demos() -> PossibleValuesParser {
+    let value = |demo: &crate::demo::Demo| PossibleValue::new(demo.name).help(demo.about);
+    PossibleValuesParser::new(DEMOS.iter().map(value))
+}
+
+/// Parses the number of seconds for which the consoles may say nothing.
+fn patience(seconds: &str) -> Result<Patience, std::num::ParseIntError> {
+    Ok(Patience::of_silence(Duration::from_secs(seconds.parse()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &str) -> Result<CommandLine, clap::Error> {
+        CommandLine::try_parse_from(["xtask"].into_iter().chain(words.split_whitespace()))
+    }
+
+    #[test]
+    fn the_command_line_is_whole() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_first_board_and_layout() {
+        let Ok(Command::Run(run)) = parse("run").map(|line| line.command) else {
+            panic!("`run` is a command");
+        };
+        assert_eq!(run.image.of.board.name, BOARDS[0].name);
+        assert_eq!(run.image.partitions, "default");
+        assert_eq!(run.silence, Patience::USUAL);
+        assert_eq!((run.smp, run.seed, run.image.log), (4, None, None));
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_told_with_status_2() {
+        for wrong in [
+            "",
+            "runn",
+            "run --board qemu",
+            "run --smp many",
+            "run --log loud",
+            "run extra",
+            "demo",
+            "demo windows",
+            "test --junit",
+        ] {
+            assert_eq!(
+                parse(wrong).err().map(|error| error.exit_code()),
+                Some(2),
+                "{wrong}"
+            );
+        }
+        for asked in ["--help", "run --help", "--version", "help manifest"] {
+            assert_eq!(
+                parse(asked).err().map(|error| error.exit_code()),
+                Some(0),
+                "{asked}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_programs_get_their_words_unchanged() {
+        let words = ["--json", "-I", "dir", "--help", "default"];
+        let line = parse("manifest check --json -I dir --help default").unwrap();
+        let Command::Manifest(Manifest::Check { words: passed }) = line.command else {
+            panic!("`manifest check` is a command");
+        };
+        assert_eq!(passed, words);
+    }
+}
