@@ -12,6 +12,7 @@ use zerocopy::IntoBytes;
 use super::package::{Copying, copy_pages, read_manifest, read_package};
 use super::{FIRST_VMID, PackageError, introduce};
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
+use crate::ffa::{SmcFrame, Version, function};
 use crate::hal::{Hal, Roots};
 use crate::id::PartitionId;
 use crate::interrupt::{Claims, Places};
@@ -106,6 +107,7 @@ impl<H: Hal> Spmc<H> {
         hal.make_tables(&manifest);
         add_table_memory(&hal, &manifest);
         let normal_world = give_tables(&hal, ns_memory, &mut partitions);
+        normal_world.offer(offered_by_el3(&hal, manifest.version));
         Self {
             boot_order,
             partitions,
@@ -124,6 +126,17 @@ impl<H: Hal> Spmc<H> {
             hal,
         }
     }
+}
+
+/// Returns the newest version that the Normal world can be offered: 1.3 if the SPMC manifest, by
+/// which the SPMD treats its calls, and the SPMD itself speak it. Otherwise the SPMD does not pass
+/// on all that 1.3 has.
+#[cold]
+fn offered_by_el3<H: Hal>(hal: &H, declared: Version) -> Version {
+    let mut call = SmcFrame::new([function::VERSION.into(), Version::OWN.to_word().into()]);
+    hal.call_el3(&mut call);
+    let spmd = Version::from_word(call.w(0)).unwrap_or(Version::V1_2);
+    declared.min(spmd).clamp(Version::V1_2, Version::OWN)
 }
 
 /// Gives the memory for tables that the manifest names to the pools. If that fails, boot goes on
@@ -188,7 +201,8 @@ fn give_tables<H: Hal>(
 /// Makes the endpoint of the Normal world, with the memory that it may share.
 fn normal_world<H: Hal>(hal: &H, ns_memory: Vec<PageRange<Pa>>, pool: PagePool) -> Endpoint {
     let endpoint = Endpoint::new();
-    endpoint.init(PartitionId::NORMAL_WORLD, crate::ffa::Version::OWN);
+    // Until it negotiates: a kernel that does not may know nothing of 1.3.
+    endpoint.init(PartitionId::NORMAL_WORLD, Version::V1_2);
     let mut shadow = endpoint.memory.lock();
     let made = shadow.init_normal_world(hal, pool, ns_memory);
     if made.is_err() {

@@ -27,24 +27,29 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Flow {
         let id = FunctionId::from_reg(current.vcpu.context.gprs()[0]);
-        let result = match id.0 {
-            function::MSG_SEND_DIRECT_RESP_32 | function::MSG_SEND_DIRECT_RESP_64 => {
-                current.partition.endpoint.end_negotiation();
-                self.direct_response(pe, id, current, frame)
+        // Both forms of the direct messages come first: they are what is called most.
+        let form = id.0 & !function::IS_64;
+        let result = if form == function::MSG_SEND_DIRECT_RESP_32 {
+            current.partition.endpoint.end_negotiation();
+            self.direct_response(pe, id, current, frame)
+        } else if form == function::MSG_SEND_DIRECT_REQ_32 {
+            self.partition_request(pe, id, current)
+        } else {
+            match id.0 {
+                RESP2
+                | function::MSG_SEND_DIRECT_REQ2
+                | function::MSG_WAIT
+                | function::RUN
+                | function::YIELD
+                | function::ERROR
+                | function::MSG_WAIT_64
+                | function::RUN_64
+                | function::YIELD_64
+                | function::ERROR_64
+                | function::ABORT_32
+                | function::ABORT_64 => self.leaving_call(pe, id, current, frame),
+                _ => self.local_call(pe, id, current).map(|()| Flow::Continue),
             }
-            function::MSG_SEND_DIRECT_REQ_32 | function::MSG_SEND_DIRECT_REQ_64 => {
-                current.partition.endpoint.end_negotiation();
-                self.partition_request(pe, id, current)
-            }
-            function::MSG_SEND_DIRECT_RESP2
-            | function::MSG_SEND_DIRECT_REQ2
-            | function::MSG_WAIT
-            | function::RUN
-            | function::YIELD
-            | function::ERROR
-            | function::ABORT_32
-            | function::ABORT_64 => self.leaving_call(pe, id, current, frame),
-            _ => self.local_call(pe, id, current).map(|()| Flow::Continue),
         };
         match result {
             Ok(flow) => flow,
@@ -76,9 +81,10 @@ impl<H: Hal> Spmc<H> {
             RESP2 => self.direct_response2(pe, current, frame),
             function::MSG_SEND_DIRECT_REQ2 => self.partition_request2(pe, current),
             function::MSG_WAIT => self.msg_wait(pe, current, frame),
-            function::RUN => self.partition_run(pe, current, frame),
-            function::YIELD => self.partition_yield(pe, current, frame),
-            function::ERROR => self.partition_error(pe, current, frame),
+            function::MSG_WAIT_64 => self.msg_wait(pe, current, frame),
+            function::RUN | function::RUN_64 => self.partition_run(pe, current, frame),
+            function::YIELD | function::YIELD_64 => self.partition_yield(pe, current, frame),
+            function::ERROR | function::ERROR_64 => self.partition_error(pe, current, frame),
             _ => self.partition_abort(current, frame),
         }
     }

@@ -27,11 +27,13 @@ pub enum Since {
     V1_1 = 1,
     /// From 1.2 on.
     V1_2 = 2,
+    /// From 1.3 on.
+    V1_3 = 3,
     /// In no version.
     Never = u16::MAX,
 }
 
-const _: () = assert!(Version::OWN.minor() == 2, "rows know three versions");
+const _: () = assert!(Version::OWN.minor() == 3, "rows know four versions");
 
 impl Since {
     /// Returns whether `version` is late enough.
@@ -50,7 +52,7 @@ pub struct Row {
     told_to_all: Since,
     /// The first of the registers up to w7 that no version reads; 8 if there is none.
     first_ignored: u8,
-    /// For each minor version, bits for the reserved registers among w0 to w7 that are checked.
+    /// For each minor version up to 1.2, whose bits also count for 1.3, bits for the reserved registers among w0 to w7 that are checked.
     /// Reserved registers must be zero (MBZ) in v1.0. From v1.1 on they should be zero (SBZ), and
     /// only those are checked that Hafnium checks.
     zero: [u8; 3],
@@ -121,7 +123,7 @@ impl Row {
         }
     }
 
-    /// Demands zero in these registers, at 1.0, 1.1 and 1.2.
+    /// Demands zero in these registers, at 1.0, at 1.1, and from 1.2 on.
     const fn zero(self, zero: [u8; 3]) -> Self {
         Self { zero, ..self }
     }
@@ -146,11 +148,11 @@ impl Row {
 
     /// Returns a bit for each of w0 to w7 that must be zero in a call at `version`.
     pub const fn reserved(&self, version: Version) -> u8 {
-        let [at_1_0, at_1_1, at_1_2] = self.zero;
+        let [at_1_0, at_1_1, later] = self.zero;
         match version.minor() {
             0 => at_1_0,
             1 => at_1_1,
-            _ => at_1_2,
+            _ => later,
         }
     }
 
@@ -172,7 +174,7 @@ impl Row {
 
     /// Returns a bit for each origin and version whose calls need no check.
     const fn plain(&self) -> u8 {
-        let versions = [Version::V1_0, Version::V1_1, Version::V1_2];
+        let versions = [Version::V1_0, Version::V1_1, Version::V1_2, Version::V1_3];
         let mut plain = 0;
         let mut rest: &[Version] = &versions;
         while let [version, behind @ ..] = rest {
@@ -208,7 +210,7 @@ const fn at_1_0(first: u32) -> [u8; 3] {
 
 /// The table, by function. Nobody has a function that is not in it.
 const ROWS: &[(&[u32], Row)] = {
-    use Since::{V1_0, V1_1, V1_2};
+    use Since::{V1_0, V1_1, V1_2, V1_3};
     use function::*;
     &[
         (&[ERROR], Row::of_partitions(V1_0, 8).told_to_all(V1_0)),
@@ -216,7 +218,7 @@ const ROWS: &[(&[u32], Row)] = {
             &[SUCCESS_32, SUCCESS_64, INTERRUPT, MEM_RETRIEVE_RESP],
             Row::NONE.told_to_all(V1_0),
         ),
-        (&[VERSION], Row::of_all(V1_0, 2)),
+        (&[VERSION], Row::of_all(V1_0, 3)),
         (&[FEATURES], Row::of_all(V1_0, 3)),
         (&[RX_RELEASE], Row::of_all(V1_0, 2)),
         (
@@ -237,10 +239,20 @@ const ROWS: &[(&[u32], Row)] = {
             ]),
         ),
         (
+            &[MSG_WAIT_64],
+            Row::of_partitions(V1_3, 8).zero([0, 0, from(3) | 1 << 1]),
+        ),
+        (
             &[YIELD],
             Row::of_partitions(V1_1, 8).zero([0, from(4), from(4)]),
         ),
+        (
+            &[YIELD_64],
+            Row::of_partitions(V1_3, 8).zero([0, 0, from(4)]),
+        ),
         (&[RUN], Row::of_both(V1_0, V1_1, 2).zero(at_1_0(2))),
+        (&[RUN_64], Row::of_partitions(V1_3, 2)),
+        (&[ERROR_64], Row::of_partitions(V1_3, 8)),
         (
             &[MSG_SEND_DIRECT_REQ_32, MSG_SEND_DIRECT_REQ_64],
             Row::of_all(V1_0, 8),
@@ -317,7 +329,11 @@ const ROWS: &[(&[u32], Row)] = {
             &[MSG_SEND_DIRECT_RESP2],
             Row::of_partitions(V1_2, 8).told_to_all(V1_2),
         ),
-        (&[ABORT_32, ABORT_64], Row::of_partitions(V1_2, 8)),
+        // w2 is for the reason, which nobody defines.
+        (
+            &[ABORT_32, ABORT_64],
+            Row::of_partitions(V1_2, 8).zero([0, 0, from(3) | 1 << 1]),
+        ),
     ]
 };
 
@@ -409,7 +425,7 @@ fn not_zero(registers: &[u64]) -> u8 {
 mod tests {
     use super::*;
 
-    const VERSIONS: [Version; 3] = [Version::V1_0, Version::V1_1, Version::V1_2];
+    const VERSIONS: [Version; 4] = [Version::V1_0, Version::V1_1, Version::V1_2, Version::V1_3];
 
     // req: GEN-28, RXTX-18, PINFO-01, MSGW-11, MEMX-01, MEMRL-01
     #[test]
@@ -432,6 +448,11 @@ mod tests {
             (function::MSG_WAIT, 0, 0b1111_1110),
             (function::MSG_WAIT, 1, 0b1111_1110),
             (function::MSG_WAIT, 2, 0b1111_1010),
+            (function::MSG_WAIT, 3, 0b1111_1010),
+            (function::RUN, 3, 0),
+            (function::MSG_WAIT_64, 3, 0b1111_1010),
+            (function::YIELD_64, 3, 0b1111_0000),
+            (function::ABORT_64, 3, 0b1111_1010),
         ] {
             let origin = if function == function::RUN {
                 Origin::NormalWorld

@@ -44,6 +44,8 @@ pub const LAST: u32 = 0x8400_0097;
 
 /// `FFA_ERROR`
 pub const ERROR: u32 = 0x8400_0060;
+/// `FFA_ERROR`, 64-bit (1.3)
+pub const ERROR_64: u32 = 0xc400_0060;
 /// `FFA_SUCCESS`, 32-bit
 pub const SUCCESS_32: u32 = 0x8400_0061;
 /// `FFA_SUCCESS`, 64-bit
@@ -70,10 +72,16 @@ pub const ID_GET: u32 = 0x8400_0069;
 pub const MSG_POLL: u32 = 0x8400_006a;
 /// `FFA_MSG_WAIT`
 pub const MSG_WAIT: u32 = 0x8400_006b;
+/// `FFA_MSG_WAIT`, 64-bit (1.3)
+pub const MSG_WAIT_64: u32 = 0xc400_006b;
 /// `FFA_YIELD`
 pub const YIELD: u32 = 0x8400_006c;
+/// `FFA_YIELD`, 64-bit (1.3)
+pub const YIELD_64: u32 = 0xc400_006c;
 /// `FFA_RUN`
 pub const RUN: u32 = 0x8400_006d;
+/// `FFA_RUN`, 64-bit (1.3)
+pub const RUN_64: u32 = 0xc400_006d;
 /// `FFA_MSG_SEND`
 pub const MSG_SEND: u32 = 0x8400_006e;
 /// `FFA_MSG_SEND_DIRECT_REQ`, 32-bit

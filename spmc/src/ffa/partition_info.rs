@@ -1,4 +1,5 @@
-//! Partition information descriptors (FF-A v1.0 table 8.25; 24 bytes from v1.1 on).
+//! Partition information descriptors (FF-A v1.0 table 8.25; 24 bytes from v1.1 on, 48 from v1.3
+//! on). Each layout begins with the older ones.
 
 use bitflags::bitflags;
 
@@ -40,8 +41,10 @@ impl From<Messaging> for Properties {
 
 /// Returns the bytes of one descriptor for a caller of that version.
 pub const fn descriptor_size(version: Version) -> usize {
-    if version.is_at_least(Version::V1_1) {
+    if version.is_at_least(Version::V1_3) {
         MAX_DESCRIPTOR
+    } else if version.is_at_least(Version::V1_1) {
+        DESCRIPTOR_1_1
     } else {
         8
     }
@@ -58,22 +61,32 @@ pub struct Descriptor {
     pub properties: Properties,
     /// UUID of the service; nil if the query named one.
     pub uuid: Uuid,
+    /// UUID of the image (1.3); nil if it has none, or the query named it.
+    pub image: Uuid,
+    /// The version that the partition speaks (1.3).
+    pub version: Version,
 }
 
+/// Bytes of a descriptor at 1.1 and 1.2.
+pub const DESCRIPTOR_1_1: usize = 24;
 /// Bytes of the longest descriptor.
-pub const MAX_DESCRIPTOR: usize = 24;
+pub const MAX_DESCRIPTOR: usize = 48;
+/// Registers of the longest descriptor.
+pub const WORDS: usize = MAX_DESCRIPTOR / size_of::<u64>();
 
 impl Descriptor {
-    /// Returns the descriptor as three registers: head and UUID.
-    pub fn words(&self) -> [u64; 3] {
+    /// Returns the longest form as registers: head, UUID, UUID of the image, and version.
+    pub fn words(&self) -> [u64; WORDS] {
         let [low, high] = self.uuid.registers();
+        let [image_low, image_high] = self.image.registers();
         let head = u64::from(self.properties.bits()) << 32
             | u64::from(self.contexts) << 16
             | u64::from(self.id.0);
-        [head, low, high]
+        let version = self.version.to_word().into();
+        [head, low, high, image_low, image_high, version]
     }
 
-    /// Returns the descriptor as bytes, the first 8 of which are the layout of 1.0.
+    /// Returns the longest form as bytes, which begins with the older ones.
     pub fn bytes(&self) -> [u8; MAX_DESCRIPTOR] {
         let mut bytes = [0; MAX_DESCRIPTOR];
         let (chunks, _) = bytes.as_chunks_mut();
@@ -93,17 +106,24 @@ mod tests {
         contexts: 8,
         properties: Properties::RECEIVE_DIRECT.union(Properties::AARCH64),
         uuid: Uuid([7; 16]),
+        image: Uuid([9; 16]),
+        version: Version::V1_3,
     };
 
-    // req: PINFO-05, PINFO-14
+    // req: PINFO-05, PINFO-14, PINFO-20
     #[test]
     fn layouts() {
         let bytes = DESCRIPTOR.bytes();
         assert_eq!(bytes[..8], [0x02, 0x80, 8, 0, 1, 1, 0, 0]);
-        assert_eq!(bytes[8..], [7; 16]);
-        let uuid = 0x0707_0707_0707_0707;
-        assert_eq!(DESCRIPTOR.words(), [0x101_0008_8002, uuid, uuid]);
-        assert_eq!(descriptor_size(Version::V1_0), 8);
-        assert_eq!(descriptor_size(Version::V1_1), bytes.len());
+        assert_eq!(bytes[8..24], [7; 16]);
+        assert_eq!(bytes[24..40], [9; 16]);
+        assert_eq!(bytes[40..], [3, 0, 1, 0, 0, 0, 0, 0]);
+        let (uuid, image) = (0x0707_0707_0707_0707, 0x0909_0909_0909_0909);
+        assert_eq!(
+            DESCRIPTOR.words(),
+            [0x101_0008_8002, uuid, uuid, image, image, 0x1_0003]
+        );
+        let versions = [Version::V1_0, Version::V1_1, Version::V1_2, Version::V1_3];
+        assert_eq!(versions.map(descriptor_size), [8, 24, 24, 48]);
     }
 }

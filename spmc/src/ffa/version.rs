@@ -13,8 +13,10 @@ impl Version {
     pub const V1_1: Self = Self::new(1, 1);
     /// 1.2
     pub const V1_2: Self = Self::new(1, 2);
+    /// 1.3
+    pub const V1_3: Self = Self::new(1, 3);
     /// The version that this SPMC implements.
-    pub const OWN: Self = Self::V1_2;
+    pub const OWN: Self = Self::V1_3;
 
     /// Makes `major`.`minor`.
     pub const fn new(major: u16, minor: u16) -> Self {
@@ -84,8 +86,8 @@ mod tests {
     // req: VER-04, VER-05, VER-06, VER-08
     #[test]
     fn compatibility_and_order() {
-        assert!(Version::V1_0.is_compatible() && Version::V1_2.is_compatible());
-        assert!(!Version::new(1, 3).is_compatible());
+        assert!(Version::V1_0.is_compatible() && Version::V1_3.is_compatible());
+        assert!(!Version::new(1, 4).is_compatible());
         assert!(!Version::new(0, 9).is_compatible());
         assert!(!Version::new(2, 0).is_compatible());
         assert!(Version::new(0, 9) < Version::V1_0 && Version::V1_2 < Version::new(2, 0));

@@ -371,6 +371,8 @@ pub struct PartitionConfig {
     pub vm_messages: VmMessages,
     /// `abort-action`.
     pub abort_action: AbortAction,
+    /// `image-uuid`; nil if there is none.
+    pub image_uuid: Uuid,
     /// With [`AbortAction::Restart`]: the end of the package's memory, which the SPMC keeps for a
     /// copy of the package. `memory` ends before it.
     pub copy: Option<PageRange<Pa>>,

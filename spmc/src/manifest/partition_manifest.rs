@@ -17,11 +17,11 @@ use super::config::{
 use super::error::{Found, Parsed, Report, go_on};
 use super::property::{Ignored, Property};
 use super::regions::{self, Phandles};
-use super::services::{Format, Services};
+use super::services::{self, Format, Services};
 use super::tree::Node;
 use crate::addr::Pa;
 use crate::ffa::Version;
-use crate::id::PartitionId;
+use crate::id::{PartitionId, Uuid};
 use crate::limits::MAX_PES;
 
 /// `compatible` of a manifest with `uuid` and `messaging-method`.
@@ -106,6 +106,7 @@ fn initial(entry: &PackageEntry) -> PartitionConfig {
         power_messages: PowerMessages::empty(),
         vm_messages: VmMessages::empty(),
         abort_action: AbortAction::Stop,
+        image_uuid: Uuid::NIL,
         copy: None,
         auxiliary_id: None,
         memory_regions: Vec::new(),
@@ -294,7 +295,7 @@ impl<'a, 'c> Draft<'a, 'c> {
                 self.lifecycle.live_activation_register = Some(register);
                 self.ignored.note("live-activation-register");
             }
-            "image-uuid" => self.ignored.note("image-uuid"),
+            "image-uuid" => self.config.image_uuid = services::uuid(property)?,
             _ => {}
         }
         Ok(())
@@ -368,6 +369,16 @@ impl<'a, 'c> Draft<'a, 'c> {
             && let Ok(services) = self.services.finish(root, format, ffa_version)
         {
             self.config.services = services;
+        }
+        let image = self.config.image_uuid;
+        if self
+            .config
+            .services
+            .iter()
+            .any(|service| service.uuid == image)
+        {
+            let found = Found::text(b"the UUID of a service");
+            root.error("image-uuid", "a UUID of its own", found);
         }
         let entry_point = self.config.entrypoint_offset;
         if entry_point >= self.config.memory.size() || !entry_point.is_multiple_of(4) {
@@ -546,7 +557,7 @@ fn version(property: &Property) -> Parsed<Version> {
     let word = property.u32()?;
     Version::from_word(word)
         .filter(|version| version.is_compatible())
-        .ok_or_else(|| property.error("a version from 1.0 to 1.2", Found::Number(word.into())))
+        .ok_or_else(|| property.error("a version from 1.0 to 1.3", Found::Number(word.into())))
 }
 
 /// Reads the id that a partition asks for.

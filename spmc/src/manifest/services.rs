@@ -84,23 +84,14 @@ impl Services {
         })
     }
 
-    /// Reads `uuid` of a service: text, or four cells as in the root. Text never has 16 bytes.
     fn service_uuid(&mut self, property: &Property) -> Parsed<Uuid> {
-        let expected = "a UUID like 01234567-89ab-cdef-0123-456789abcdef";
-        let uuid = if property.value.len() == 16 {
-            property.cells(expected)?.next().map(Uuid::from_words)
-        } else {
-            parse_uuid(property.str()?.as_bytes())
-        };
-        let uuid = uuid.ok_or_else(|| property.error(expected, Found::text(property.value)))?;
+        let uuid = uuid(property)?;
         self.add_uuid(uuid, property)?;
         Ok(uuid)
     }
 
     fn add_uuid(&mut self, uuid: Uuid, property: &Property) -> Parsed<()> {
-        if uuid.is_nil() {
-            return Err(property.error("a UUID other than nil", Found::text(b"nil")));
-        }
+        not_nil(uuid, property)?;
         if self.uuids.contains(&uuid) {
             return Err(property.error("each UUID once", Found::text(b"one twice")));
         }
@@ -160,6 +151,26 @@ impl Services {
             })
             .collect())
     }
+}
+
+/// Reads one UUID: text, or four cells. Text never has 16 bytes.
+pub(super) fn uuid(property: &Property) -> Parsed<Uuid> {
+    let expected = "a UUID like 01234567-89ab-cdef-0123-456789abcdef";
+    let uuid = if property.value.len() == 16 {
+        property.cells(expected)?.next().map(Uuid::from_words)
+    } else {
+        parse_uuid(property.str()?.as_bytes())
+    };
+    let uuid = uuid.ok_or_else(|| property.error(expected, Found::text(property.value)))?;
+    not_nil(uuid, property)?;
+    Ok(uuid)
+}
+
+fn not_nil(uuid: Uuid, property: &Property) -> Parsed<()> {
+    if uuid.is_nil() {
+        return Err(property.error("a UUID other than nil", Found::text(b"nil")));
+    }
+    Ok(())
 }
 
 fn messaging(property: &Property, bits: u32) -> Parsed<Messaging> {

@@ -7,6 +7,7 @@
 
 use crate::addr::{Ipa, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
+use crate::ffa::Version;
 use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::hal::Hal;
 use crate::manifest::config::Permissions;
@@ -16,9 +17,9 @@ use crate::sync::MutexGuard;
 
 /// The way to and from one caller, open for one call.
 pub(super) enum Channel<'e> {
-    /// TX for what the caller sends, RX for the answer. The mailbox stays locked, because a region
-    /// must not be mapped if RX has no room for its description.
-    Mailbox(MutexGuard<'e, Mailbox>),
+    /// TX for what the caller, which speaks that version, sends, and RX for the answer. The mailbox
+    /// stays locked, because a region must not be mapped if RX has no room for its description.
+    Mailbox(MutexGuard<'e, Mailbox>, Version),
     /// One buffer for both directions.
     Buffer(&'e Endpoint, PageRange<Ipa>),
 }
@@ -27,7 +28,7 @@ impl<'e> Channel<'e> {
     /// Opens the channel of `caller`, through `buffer` if there is one.
     pub(super) fn open(caller: &'e Endpoint, buffer: Option<PageRange<Ipa>>) -> Self {
         match buffer {
-            None => Self::Mailbox(caller.mailbox.lock()),
+            None => Self::Mailbox(caller.mailbox.lock(), caller.version()),
             Some(buffer) => Self::Buffer(caller, buffer),
         }
     }
@@ -45,7 +46,7 @@ impl<'e> Channel<'e> {
     /// Returns the buffer, if the channel goes through one.
     pub(super) fn buffer(&self) -> Option<PageRange<Ipa>> {
         match self {
-            Self::Mailbox(_) => None,
+            Self::Mailbox(..) => None,
             Self::Buffer(_, buffer) => Some(*buffer),
         }
     }
@@ -54,7 +55,7 @@ impl<'e> Channel<'e> {
     /// there is no TX.
     pub(super) fn check_length(&self, length: usize) -> Result<()> {
         let size = match self {
-            Self::Mailbox(mailbox) => mailbox.buffers().map_or(0, |buffers| buffers.tx.size()),
+            Self::Mailbox(mailbox, _) => mailbox.buffers().map_or(0, |buffers| buffers.tx.size()),
             Self::Buffer(_, buffer) => buffer.size(),
         };
         if length as u64 > size {
@@ -82,7 +83,7 @@ impl<'e> Channel<'e> {
     /// may not read the buffer; `ABORTED` if the memory system refuses the access.
     pub(super) fn read<H: Hal>(&self, hal: &H, offset: usize, to: &mut [u8]) -> Result<()> {
         match self {
-            Self::Mailbox(mailbox) => mailbox.read_tx_at(hal, offset, to),
+            Self::Mailbox(mailbox, _) => mailbox.read_tx_at(hal, offset, to),
             Self::Buffer(caller, buffer) => {
                 // The space is locked until all is read, so that the buffer cannot be sent to
                 // others meanwhile.
@@ -98,7 +99,7 @@ impl<'e> Channel<'e> {
     /// `INVALID_PARAMETERS` if the caller may not write the buffer.
     pub(super) fn room<H: Hal>(&self, hal: &H, space: &AddressSpace) -> Result<usize> {
         match self {
-            Self::Mailbox(mailbox) => {
+            Self::Mailbox(mailbox, _) => {
                 mailbox.check_rx(0)?;
                 let buffers = mailbox.buffers().ok_or(FfaError::Busy)?;
                 Ok(buffers.rx.size() as usize)
@@ -120,7 +121,7 @@ impl<'e> Channel<'e> {
         from: &[u8],
     ) -> Result<()> {
         match self {
-            Self::Mailbox(mailbox) => mailbox.write_rx_at(hal, offset, from),
+            Self::Mailbox(mailbox, _) => mailbox.write_rx_at(hal, offset, from),
             Self::Buffer(_, buffer) => {
                 let world = world_of(hal, space, *buffer, Permissions::WRITE)?;
                 let to = at(*buffer, offset, from.len())?;
@@ -129,10 +130,10 @@ impl<'e> Channel<'e> {
         }
     }
 
-    /// Passes what was written to the caller. Errors as [`Mailbox::pass_rx`].
-    pub(super) fn pass(&mut self) -> Result<()> {
+    /// Passes the `written` bytes that were written to the caller. Errors as [`Mailbox::pass_rx`].
+    pub(super) fn pass<H: Hal>(&mut self, hal: &H, written: usize) -> Result<()> {
         match self {
-            Self::Mailbox(mailbox) => mailbox.pass_rx(),
+            Self::Mailbox(mailbox, version) => mailbox.pass_rx(hal, written, *version),
             Self::Buffer(..) => Ok(()),
         }
     }

@@ -144,7 +144,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             done = done.saturating_add(size);
             start = 0;
         }
-        channel.pass()?;
+        channel.pass(self.hal, length)?;
         Ok(length)
     }
 }

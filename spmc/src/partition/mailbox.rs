@@ -6,6 +6,7 @@
 
 use crate::addr::{Pa, PageRange, World};
 use crate::error::{FfaError, Result};
+use crate::ffa::Version;
 use crate::hal::Hal;
 
 /// The registered buffers.
@@ -150,12 +151,12 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Writes `from` to the start of RX and passes RX to the endpoint. Errors as
-    /// [`Self::check_rx`], and `ABORTED` if the memory system refuses the access; RX stays empty
-    /// then.
-    pub fn fill_rx<H: Hal>(&mut self, hal: &H, from: &[u8]) -> Result<()> {
+    /// Writes `from` to the start of RX and passes RX to the endpoint, which speaks `version`.
+    /// Errors as [`Self::check_rx`], and `ABORTED` if the memory system refuses the access; RX
+    /// stays empty then.
+    pub fn fill_rx<H: Hal>(&mut self, hal: &H, from: &[u8], version: Version) -> Result<()> {
         self.write_rx_at(hal, 0, from)?;
-        self.pass_rx()
+        self.pass_rx(hal, from.len(), version)
     }
 
     /// Writes `from` to RX, which stays the SPMC's. Errors as [`Self::fill_rx`].
@@ -167,9 +168,28 @@ impl Mailbox {
             .map_err(|_| FfaError::Aborted)
     }
 
-    /// Passes RX, written before, to the endpoint. `BUSY` if it was not the SPMC's.
-    pub fn pass_rx(&mut self) -> Result<()> {
+    /// Passes RX, whose first `written` bytes were written before, to the endpoint, which speaks
+    /// `version`. From 1.3 on the rest of RX is zeroed first. `BUSY` if RX was not the SPMC's,
+    /// `ABORTED` if the memory system refuses the access.
+    pub fn pass_rx<H: Hal>(&mut self, hal: &H, written: usize, version: Version) -> Result<()> {
+        if version >= Version::V1_3 {
+            self.zero_tail(hal, written)?;
+        }
         self.happens(RxEvent::Fill)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn zero_tail<H: Hal>(&self, hal: &H, written: usize) -> Result<()> {
+        let buffers = self.buffers().ok_or(FfaError::Busy)?;
+        let size = buffers.rx.size() as usize;
+        let mut done = written;
+        while done < size {
+            let piece = size.saturating_sub(done).min(ZEROES.len());
+            self.write_rx_at(hal, done, ZEROES.get(..piece).unwrap_or(&ZEROES))?;
+            done = done.saturating_add(piece);
+        }
+        Ok(())
     }
 
     /// Passes RX back to the SPMC (`FFA_RX_RELEASE`). `DENIED` if nobody else owns it.
@@ -193,6 +213,9 @@ impl Mailbox {
         Ok(())
     }
 }
+
+/// Written to RX behind what the SPMC has to say.
+static ZEROES: [u8; 256] = [0; 256];
 
 /// Returns the address of the `bytes` bytes at `offset` of `buffer`; `None` unless they all lie in
 /// it.
@@ -281,7 +304,7 @@ mod tests {
         mailbox.map(buffers()).unwrap();
         assert_eq!(mailbox.check_rx(4097), Err(FfaError::NoMemory));
         assert_eq!(mailbox.check_rx(4096), Ok(()));
-        mailbox.pass_rx().unwrap();
+        mailbox.happens(RxEvent::Fill).unwrap();
         assert_eq!(mailbox.check_rx(8), Err(Busy));
         mailbox.release_rx().unwrap();
         assert_eq!(mailbox.check_rx(8), Ok(()));

@@ -10,7 +10,7 @@ use core::ops::{Deref, DerefMut};
 use crate::error::{FfaError, Result};
 use crate::hal::Context;
 use crate::partition::link::Link;
-use crate::partition::vcpu::{Begin, Caller, Event, State, Vcpu, begin, step};
+use crate::partition::vcpu::{Begin, Caller, Event, Message, Model, State, Vcpu, begin, step};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{self, Mutex, MutexGuard};
 
@@ -180,6 +180,13 @@ impl<C: Context> Claim<'_, C> {
     /// Relieves the context of the chain that was stopped for its interrupts, if there is one.
     pub fn forget_stopped(&mut self) {
         self.vcpu.model = self.vcpu.model.resume();
+    }
+
+    /// Notes that the request which is processed has a payload in x8 to x17.
+    pub fn widen(&mut self) {
+        if let Model::Request(request) = &mut self.vcpu.model {
+            request.kind = Message::WideDirectReq;
+        }
     }
 
     /// Replaces whoever gets the PE when the context is done.

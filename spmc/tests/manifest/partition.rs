@@ -263,14 +263,13 @@ fn addresses_may_be_one_cell_or_two() {
 }
 
 /// A property that has no effect yet: its place, its name and its cells.
-const WITHOUT_EFFECT: [(&str, &str, &[u32]); 9] = [
+const WITHOUT_EFFECT: [(&str, &str, &[u32]); 8] = [
     ("", "auxiliary-id", &[0x9000]),
     ("", "time-slice-mem", &[]),
     ("", "run-time-model", &[1]),
     ("", "stream-endpoint-ids", &[1, 2]),
     ("", "live-activation-support", &[]),
     ("", "live-activation-register", &[5]),
-    ("", "image-uuid", &[1, 2, 3, 4]),
     ("", "live-state-buffer-info", &[1]),
     ("boot-info", "hob_list", &[]),
 ];

@@ -46,12 +46,32 @@ fn a_mandatory_property_missing() {
 // req: MAN-03
 #[test]
 fn a_version_that_the_spmc_does_not_speak() {
-    for word in [0x2_0000, 0x1_0003, 0x0_0009, 0x8001_0000] {
+    for word in [0x2_0000, 0x1_0004, 0x0_0009, 0x8001_0000] {
         refused(
             |tree| tree.put("", "ffa-version", &[word]),
-            &format!("/: ffa-version: expected a version from 1.0 to 1.2, found {word:#x}"),
+            &format!("/: ffa-version: expected a version from 1.0 to 1.3, found {word:#x}"),
         );
     }
+}
+
+// req: PMAN-26
+#[test]
+fn uuids_of_images() {
+    refused(
+        |tree| tree.put("", "image-uuid", &[0; 4]),
+        "/: image-uuid: expected a UUID other than nil, found \"nil\"",
+    );
+    refused(
+        |tree| tree.put("", "image-uuid", &[1, 2, 3, 4, 5, 6, 7, 8]),
+        "/: image-uuid: expected a string, found 32 bytes",
+    );
+    refused(
+        |tree| {
+            tree.put("", "uuid", &[1, 2, 3, 4]);
+            tree.put("", "image-uuid", &[1, 2, 3, 4]);
+        },
+        "/: image-uuid: expected a UUID of its own, found \"the UUID of a service\"",
+    );
 }
 
 // req: MAN-04, PMAN-05

@@ -383,6 +383,17 @@ fn an_auxiliary_id_that_is_taken() {
     assert_eq!(validate(&[&second(auxiliary)], auxiliary, |_| {}), Ok(()));
 }
 
+// req: PMAN-26
+#[test]
+fn a_uuid_of_an_image_twice() {
+    let with_image = |tree: &mut Node| tree.put("", "image-uuid", &[1, 2, 3, 4]);
+    refused_behind(
+        second(with_image),
+        with_image,
+        "/: image-uuid: expected a UUID that no other image has, found \"that of another\"",
+    );
+}
+
 // req: MAN-15
 #[test]
 fn a_boot_order_twice() {

@@ -39,6 +39,14 @@ functions! {
     MSG_POLL = 0x8400_0000 + 0x6a;
     /// `FFA_MSG_WAIT`
     MSG_WAIT = 0x8400_0000 + 0x6b;
+    /// `FFA_MSG_WAIT` (64-bit)
+    MSG_WAIT_64 = 0xc400_0000 + 0x6b;
+    /// `FFA_YIELD` (64-bit)
+    YIELD_64 = 0xc400_0000 + 0x6c;
+    /// `FFA_RUN` (64-bit)
+    RUN_64 = 0xc400_0000 + 0x6d;
+    /// `FFA_ERROR` (64-bit)
+    ERROR_64 = 0xc400_0000 + 0x60;
     /// `FFA_YIELD`
     YIELD = 0x8400_0000 + 0x6c;
     /// `FFA_RUN`
@@ -162,6 +170,8 @@ pub const V1_0: u64 = 0x1_0000;
 pub const V1_1: u64 = 0x1_0001;
 /// Version 1.2.
 pub const V1_2: u64 = 0x1_0002;
+/// Version 1.3.
+pub const V1_3: u64 = 0x1_0003;
 
 /// Registers x0 to x17 of a call or of its completion.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -223,9 +233,11 @@ impl Regs {
 }
 
 /// Returns how many registers, from x0 on, a call of `function` may change if it ends with
-/// `answer`. The registers after these are preserved (SMCCC 1.1).
-pub fn registers_returned(function: u64, answer: u64) -> usize {
+/// `answer`. The registers after these are preserved (SMCCC 1.1). `wide`: direct messages of 1.3
+/// may be among the answers.
+pub fn registers_returned(function: u64, answer: u64, wide: bool) -> usize {
     match (function & 0xffff_ffff, answer) {
+        (_, DIRECT_REQ_64 | DIRECT_RESP_64) if wide => 18,
         (_, DIRECT_REQ2 | DIRECT_RESP2) | (PARTITION_INFO_GET_REGS, SUCCESS_64) => 18,
         // The answer of EL3, if the call was passed on.
         (0x8000_0000..0x8400_0060 | 0xc000_0000..0xc400_0060, answer) if answer != u64::MAX => 18,

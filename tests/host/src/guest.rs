@@ -171,6 +171,7 @@ impl Guest {
             regs: [0; 31],
             layout: self.layout,
             negotiated: false,
+            wide: false,
             pe: 0,
             masked: false,
             watchdog: None,
@@ -214,6 +215,8 @@ pub struct Sp {
     pub layout: Layout,
     /// Set once the script has called `FFA_VERSION`: `layout` may then differ from the version.
     negotiated: bool,
+    /// Set by a script that exchanges direct messages of 1.3, in x3 to x17.
+    pub wide: bool,
     pe: usize,
     masked: bool,
     watchdog: Option<u64>,
@@ -260,6 +263,13 @@ impl Sp {
         self.call_by(Conduit::Smc, regs)
     }
 
+    /// Makes a call by SMC with all registers given. Returns x0 to x17 after the call.
+    pub fn call_with(&mut self, regs: Regs) -> Regs {
+        self.regs[8..18].copy_from_slice(&regs.0[8..]);
+        let [x0, x1, x2, x3, x4, x5, x6, x7, ..] = regs.0;
+        self.call([x0, x1, x2, x3, x4, x5, x6, x7])
+    }
+
     /// Makes a call by `conduit`.
     pub fn call_by<const N: usize>(&mut self, conduit: Conduit, regs: [u64; N]) -> Regs {
         self.regs[..8].fill(0);
@@ -274,7 +284,7 @@ impl Sp {
             matches!(pending, Pending::Nothing),
             "a call ended with an exception: {pending:?}"
         );
-        let returned = ffa::registers_returned(own[0], self.regs[0]);
+        let returned = ffa::registers_returned(own[0], self.regs[0], self.wide);
         assert_eq!(
             self.regs[returned..],
             own[returned..],

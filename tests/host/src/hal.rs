@@ -15,7 +15,7 @@ use spmc::hal::{
 };
 use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
 
-use crate::ffa::{ERROR, NOT_SUPPORTED, PARTITION_INFO_GET_REGS, SUCCESS_64};
+use crate::ffa::{ERROR, NOT_SUPPORTED, PARTITION_INFO_GET_REGS, SUCCESS_64, VERSION};
 use crate::guest::{Guest, Pending, Resume};
 use crate::machine::{Loaded, Machine, SPMC_IMAGE, current_pe};
 use crate::schedule;
@@ -259,6 +259,11 @@ impl Hal for FakeHal {
         let mut journal = self.0.journal();
         if call.x[0] == PARTITION_INFO_GET_REGS {
             call.x = list(&journal.logical_partitions, [call.x[1], call.x[2]]);
+            return;
+        }
+        if call.x[0] == VERSION {
+            // The SPMD has one version, whatever it is asked for.
+            call.x[0] = self.0.spmd_version.load(Relaxed);
             return;
         }
         journal.el3_calls.push(call.x);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 use spmc::Spmc;
@@ -15,6 +15,7 @@ use spmc::hal::{
     TablePlaces, TlbScope,
 };
 
+use crate::ffa::V1_2;
 use crate::gic::Gic;
 use crate::guest::Guest;
 use crate::hal::FakeHal;
@@ -162,6 +163,8 @@ pub struct Machine {
     geometry: OnceLock<Geometry>,
     /// The number of bits of a physical address.
     pub address_bits: AtomicU32,
+    /// The answer of the SPMD to `FFA_VERSION`.
+    pub spmd_version: AtomicU64,
     pub(crate) pes: [Mutex<PeState>; MAX_PES],
     pub(crate) guests: RwLock<Vec<Arc<Guest>>>,
     pub(crate) programs: RwLock<Vec<crate::guest::Program>>,
@@ -211,6 +214,7 @@ impl Machine {
             more_tables: OnceLock::new(),
             geometry: OnceLock::new(),
             address_bits: AtomicU32::new(48),
+            spmd_version: AtomicU64::new(V1_2),
             pes: Default::default(),
             guests: RwLock::default(),
             programs: RwLock::default(),

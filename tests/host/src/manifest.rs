@@ -318,7 +318,7 @@ pub fn spmc_manifest_with(
 }
 
 /// Returns an SPMC manifest with further device memory, and further properties of the node
-/// `hypervisor`.
+/// `hypervisor`; `min_ver` is one of the node `attribute`.
 pub fn spmc_manifest_of(
     partitions: &[PartitionSpec],
     pes: usize,
@@ -337,7 +337,9 @@ pub fn spmc_manifest_of(
     let attribute = fdt.begin_node("attribute").unwrap();
     fdt.property_u32("spmc_id", 0x8000).unwrap();
     fdt.property_u32("maj_ver", 1).unwrap();
-    fdt.property_u32("min_ver", 2).unwrap();
+    let minor = settings.iter().find(|(name, _)| *name == "min_ver");
+    let minor = minor.map_or(2, |(_, cells)| cells[0]);
+    fdt.property_u32("min_ver", minor).unwrap();
     fdt.property_u32("exec_state", 0).unwrap();
     fdt.property_u64("load_address", 0x0e10_0000).unwrap();
     fdt.property_u64("entrypoint", 0x0e10_0000).unwrap();
@@ -354,7 +356,7 @@ pub fn spmc_manifest_of(
         // Systems are booted by the thousand: one with few slots takes less time for that.
         fdt.property_u32("memory-transactions", 96).unwrap();
     }
-    for (name, cells) in settings {
+    for (name, cells) in settings.iter().filter(|(name, _)| *name != "min_ver") {
         fdt.property_array_u32(name, cells).unwrap();
     }
     for (index, partition) in partitions.iter().enumerate() {

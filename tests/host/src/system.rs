@@ -13,7 +13,7 @@ use spmc::{Pe, Spmc};
 
 use crate::allocations::Allocations;
 use crate::careless::leave_garbage;
-use crate::ffa::{self, Layout, Regs, Transaction};
+use crate::ffa::{self, Layout, Regs, Transaction, V1_0, V1_2};
 use crate::go_between;
 use crate::guest::Program;
 use crate::hal::FakeHal;
@@ -46,6 +46,7 @@ pub struct Builder {
     device_memory: Vec<(World, Range<u64>)>,
     normal_memory: Vec<Range<u64>>,
     settings: Vec<(&'static str, Vec<u32>)>,
+    spmd: u64,
     prepare: Option<Prepare>,
 }
 
@@ -105,6 +106,13 @@ impl Builder {
         self
     }
 
+    /// Lets EL3 speak 1.`spmd`, and the SPMC manifest say 1.`declared`. The default is 1.2, as with
+    /// TF-A 2.12.
+    pub fn el3(mut self, spmd: u64, declared: u32) -> Self {
+        self.spmd = V1_0 | spmd;
+        self.setting("min_ver", declared)
+    }
+
     /// Gives memory for translation tables in the SPMC manifest. The default is none.
     pub fn table_memory(mut self, range: Range<u64>) -> Self {
         let words = [range.start, range.end - range.start];
@@ -134,6 +142,7 @@ impl Builder {
         });
         let machine = Arc::new_cyclic(|this| Machine::new(this.clone(), self.tables, self.seed));
         *machine.smmu.lock().unwrap() = Smmu::new(&self.streams);
+        machine.spmd_version.store(self.spmd, Ordering::Relaxed);
         for (index, partition) in self.partitions.iter().enumerate() {
             let base = partition_base(index);
             machine
@@ -186,6 +195,7 @@ impl Builder {
             allocations,
             boot: Mutex::new(None),
             is_careful: AtomicBool::new(false),
+            is_wide: AtomicBool::new(false),
             restless,
         };
         let answer = system.enter(0, |spmc, pe, frame| spmc.boot(pe, frame), [0; 18]);
@@ -206,6 +216,8 @@ pub struct System {
     boot: Mutex<Option<Regs>>,
     /// Set if the Normal world has negotiated 1.0, at which reserved registers must be zero.
     is_careful: AtomicBool,
+    /// Set by a test whose Normal world exchanges direct messages of 1.3, in x3 to x17.
+    pub is_wide: AtomicBool,
     /// The partition of [`crate::restless`], if there is one.
     restless: Option<u16>,
 }
@@ -224,6 +236,7 @@ impl System {
             device_memory: Vec::new(),
             normal_memory: Vec::new(),
             settings: Vec::new(),
+            spmd: V1_2,
             prepare: None,
         }
     }
@@ -377,7 +390,8 @@ impl Nwd<'_> {
             .system
             .enter(self.pe, |spmc, pe, frame| spmc.handle(pe, frame), regs.0);
         go_between::check_call(&regs, &answer);
-        let returned = ffa::registers_returned(regs.0[0], answer.0[0]);
+        let wide = self.system.is_wide.load(Ordering::Relaxed);
+        let returned = ffa::registers_returned(regs.0[0], answer.0[0], wide);
         assert_eq!(
             answer.0[returned..],
             regs.0[returned..],

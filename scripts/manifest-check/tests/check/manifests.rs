@@ -269,7 +269,7 @@ fn all_faults_and_not_the_first_alone() {
             "spmc",
             "one.dts",
             "ffa-version",
-            "/: ffa-version: expected a version from 1.0 to 1.2, found 0x20000",
+            "/: ffa-version: expected a version from 1.0 to 1.3, found 0x20000",
         ),
         (
             "spmc",

@@ -1,12 +1,14 @@
 //! Partition discovery: `FFA_PARTITION_INFO_GET` through RX and `FFA_PARTITION_INFO_GET_REGS`
-//! through registers (FF-A v1.0 section 8.6, v1.1 section 13.8, v1.2).
+//! through registers (FF-A v1.0 section 8.6, v1.1 section 13.8, v1.2, v1.3).
 //!
 //! Both list the same descriptors in the same order: partitions by place, and from 1.2 on each of
 //! their services. Logical partitions of the SPMD follow in registers only, and for partitions
 //! only, as with Hafnium.
 
 use crate::error::{FfaError, Result};
-use crate::ffa::partition_info::{Descriptor, MAX_DESCRIPTOR, Properties, descriptor_size};
+use crate::ffa::partition_info::{
+    DESCRIPTOR_1_1, Descriptor, MAX_DESCRIPTOR, Properties, WORDS, descriptor_size,
+};
 use crate::ffa::{Answer, SmcFrame, Version, function};
 use crate::hal::Hal;
 use crate::id::{PartitionId, Uuid};
@@ -18,9 +20,10 @@ use crate::dispatch::Instance;
 
 /// w5 bit 0 (1.1): return only the count.
 const COUNT_ONLY: u32 = 1;
-/// Registers of a descriptor, and how many fit into x3 to x17.
-const REGISTERS: usize = MAX_DESCRIPTOR / size_of::<u64>();
+/// The first of the registers that hold descriptors, up to x17.
 const FIRST_REGISTER: usize = 3;
+/// Registers of a descriptor at 1.1 and 1.2.
+const WORDS_1_1: usize = DESCRIPTOR_1_1 / size_of::<u64>();
 
 /// The arguments of `FFA_PARTITION_INFO_GET`.
 struct InfoGet {
@@ -66,6 +69,8 @@ struct Query {
     version: Version,
     /// The properties that the caller may learn.
     visible: Properties,
+    /// The UUID may be that of an image.
+    names_images: bool,
 }
 
 impl Query {
@@ -75,18 +80,27 @@ impl Query {
             uuid,
             version,
             visible: visible_properties(instance, version),
+            names_images: version >= Version::V1_3,
         }
     }
 
+    /// Returns whether the query names the image of a partition.
+    fn names_image_of(&self, frozen: &Frozen) -> bool {
+        self.names_images && !self.uuid.is_nil() && frozen.config.image_uuid == self.uuid
+    }
+
     /// The descriptors of one partition. A nil query lists it once, or from 1.2 on once per
-    /// service; a non-nil one lists it once, with no UUID.
+    /// service, and so does one that names its image; any other lists it once, with no UUID of a
+    /// service. The UUID that the query names is not repeated.
     fn descriptors<'a, C>(
         &'a self,
         partition: &Partition<C>,
         frozen: &'a Frozen,
     ) -> impl Iterator<Item = Descriptor> + 'a {
-        let any = self.uuid.is_nil();
-        let visible = self.visible & properties_of(partition.endpoint.version());
+        let by_image = self.names_image_of(frozen);
+        let any = by_image || self.uuid.is_nil();
+        let version = partition.endpoint.version();
+        let visible = self.visible & properties_of(version);
         let each = self.version >= Version::V1_2;
         let mut constant = Properties::AARCH64;
         constant.set(Properties::NOTIFICATIONS, frozen.config.notifications);
@@ -115,6 +129,12 @@ impl Query {
                     contexts: frozen.config.vcpu_count,
                     properties,
                     uuid: if any { service.uuid } else { Uuid::NIL },
+                    image: if by_image {
+                        Uuid::NIL
+                    } else {
+                        frozen.config.image_uuid
+                    },
+                    version,
                 }
             })
     }
@@ -160,7 +180,7 @@ impl<H: Hal> Spmc<H> {
         let length = size.saturating_mul(count as usize);
         let bytes = pe.scratch.get(..length).ok_or(FfaError::NoMemory)?;
         let mut mailbox = instance.endpoint().mailbox.lock();
-        mailbox.fill_rx(&self.hal, bytes)?;
+        mailbox.fill_rx(&self.hal, bytes, query.version)?;
         // A 1.0 caller knows the size and expects zero.
         let reported = if query.version >= Version::V1_1 {
             size as u32
@@ -174,6 +194,9 @@ impl<H: Hal> Spmc<H> {
     /// x17, from the index in x3 on, of the partitions with the UUID in x1 and x2, or of all. For a
     /// partition the logical partitions of the SPMD, which EL3 tells, follow all others.
     ///
+    /// A logical partition asks for an image whatever the Normal world speaks, and its call looks
+    /// like one of the Normal world. So such a query always gets the layout of 1.3.
+    ///
     /// `INVALID_PARAMETERS` for an unknown UUID, an index behind the list, or a tag with index 0;
     /// `RETRY` if the list has changed since the tag was given.
     pub(in crate::dispatch) fn partition_info_get_regs(
@@ -182,7 +205,15 @@ impl<H: Hal> Spmc<H> {
         frame: &SmcFrame,
     ) -> Result<SmcFrame> {
         let InfoGetRegs { uuid, start, tag } = InfoGetRegs::decode(frame);
-        let query = Query::new(instance, Uuid::from_registers(uuid));
+        let mut query = Query::new(instance, Uuid::from_registers(uuid));
+        let mut size = descriptor_size(query.version);
+        if let Instance::NormalWorld(_) = instance {
+            query.names_images = true;
+            let mut partitions = self.live_partitions();
+            if partitions.any(|partition| query.names_image_of(&partition.frozen)) {
+                size = MAX_DESCRIPTOR;
+            }
+        }
         if start == 0 && tag != 0 {
             return Err(FfaError::InvalidParameters);
         }
@@ -195,14 +226,16 @@ impl<H: Hal> Spmc<H> {
         let current_tag = self.list_tag();
         let mut answer = SmcFrame::ZERO;
         let (_, registers) = answer.x.split_at_mut(FIRST_REGISTER);
-        let mut room = registers.chunks_exact_mut(REGISTERS);
+        let mut room = registers.chunks_exact_mut(size / size_of::<u64>());
         let (mut count, mut told) = (0_usize, 0_usize);
         let own = self.matching(&query).map(|descriptor| descriptor.words());
         for descriptor in own.chain(logical_partitions(&el3)) {
             if count >= start
                 && let Some(to) = room.next()
             {
-                to.copy_from_slice(&descriptor);
+                to.iter_mut()
+                    .zip(descriptor)
+                    .for_each(|(to, word)| *to = word);
                 told = count;
             }
             count = count.saturating_add(1);
@@ -215,7 +248,7 @@ impl<H: Hal> Spmc<H> {
             .checked_sub(1)
             .filter(|last| start <= *last)
             .ok_or(FfaError::InvalidParameters)?;
-        let size = MAX_DESCRIPTOR as u64;
+        let size = size as u64;
         answer.x[0] = function::SUCCESS_64.into();
         answer.x[2] = size << 48 | u64::from(current_tag) << 32 | (told as u64) << 16 | last as u64;
         Ok(answer)
@@ -236,14 +269,30 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Returns the descriptors of logical partitions in an answer of the SPMD. All of them fit into one
-/// answer.
-fn logical_partitions(answer: &SmcFrame) -> impl Iterator<Item = [u64; REGISTERS]> {
+/// Returns the descriptors of logical partitions in an answer of the SPMD, in the layout of its
+/// version: 1.3, or one before, which says neither image nor version. The SPMC asks for no further
+/// answer: five descriptors of the shorter layout fit into one, and two of the longer.
+fn logical_partitions(answer: &SmcFrame) -> impl Iterator<Item = [u64; WORDS]> {
     let (head, registers) = answer.x.split_at(FIRST_REGISTER);
-    let is_list = matches!(*head, [id, _, position] if id == function::SUCCESS_64.into()
-        && position >> 48 == MAX_DESCRIPTOR as u64);
-    let (descriptors, _) = registers.as_chunks::<REGISTERS>();
-    let descriptors = descriptors.iter().copied();
+    let size = match *head {
+        [id, _, position] if id == function::SUCCESS_64.into() => position >> 48,
+        _ => 0,
+    };
+    let words = if size == MAX_DESCRIPTOR as u64 {
+        WORDS
+    } else {
+        WORDS_1_1
+    };
+    let is_list = words == WORDS || size == DESCRIPTOR_1_1 as u64;
+    let descriptors = registers.chunks_exact(words).map(|descriptor| {
+        let mut words = [0; WORDS];
+        words[WORDS - 1] = Version::V1_2.to_word().into();
+        words
+            .iter_mut()
+            .zip(descriptor)
+            .for_each(|(to, word)| *to = *word);
+        words
+    });
     // Registers behind the last descriptor are zero.
     descriptors.filter(move |[first, ..]| is_list && PartitionId(*first as u16).is_logical())
 }

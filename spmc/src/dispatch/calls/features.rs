@@ -19,6 +19,10 @@ const MANAGED_EXIT: u32 = 3;
 const MANAGED_EXIT_INTERRUPT: u32 = 4;
 /// Feature id: the interrupt that asks the Normal world to run receivers of notifications.
 const SCHEDULE_RECEIVER: u32 = 2;
+/// Feature id (1.3): how many notifications there are, and of which kinds. Zero stands for 64 from
+/// each world, which may be per vCPU.
+const NOTIFICATIONS: u32 = 4;
+const ALL_NOTIFICATIONS: u32 = 0;
 /// FFA_RXTX_MAP: buffers are multiples of 4 KiB, and aligned so.
 const GRANULE_4K: u32 = 0;
 /// Calls with a descriptor: it may come in a buffer that the caller allocated.
@@ -33,8 +37,8 @@ impl<H: Hal> Spmc<H> {
     /// the caller cannot use it.
     ///
     /// The table of calls says who is told of a function, in its 32- or 64-bit form; the Normal
-    /// world is not told of 32-bit `FFA_RXTX_MAP`. Each feature id (bit 31 clear) names an
-    /// interrupt, which only its users are told.
+    /// world is not told of 32-bit `FFA_RXTX_MAP`. A feature id (bit 31 clear) names an
+    /// interrupt, which only its users are told, or the notifications that there are.
     pub(super) fn features(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -44,8 +48,8 @@ impl<H: Hal> Spmc<H> {
         let normal_world = matches!(instance, Instance::NormalWorld(_));
         let (id, input) = (FunctionId(frame.w(1)), frame.w(2));
         if !id.is_fast() {
-            let interrupt = Self::interrupt(instance, id.0, input);
-            return Ok(Answer::success([interrupt?, 0]));
+            let feature = Self::feature(instance, id.0, input);
+            return Ok(Answer::success([feature?, 0]));
         }
         if !call_table::find(id).is_told(instance.origin(), version) {
             return Err(FfaError::NotSupported);
@@ -113,9 +117,9 @@ impl<H: Hal> Spmc<H> {
         Ok(Answer::success([properties, 0]))
     }
 
-    /// Returns the interrupt that a feature id names. `NOT_SUPPORTED` for callers that do not get
-    /// it, and if `input` is not zero.
-    fn interrupt(instance: &Instance<'_, H::Context>, feature: u32, input: u32) -> Result<u32> {
+    /// Returns what a feature id stands for. `NOT_SUPPORTED` for callers that are not told, and if
+    /// `input` is not zero.
+    fn feature(instance: &Instance<'_, H::Context>, feature: u32, input: u32) -> Result<u32> {
         let normal_world = matches!(instance, Instance::NormalWorld(_));
         let is_new = instance.endpoint().version() >= Version::V1_1;
         match feature {
@@ -124,6 +128,9 @@ impl<H: Hal> Spmc<H> {
                 Ok(NOTIFICATION_PENDING_INTERRUPT)
             }
             SCHEDULE_RECEIVER if normal_world => Ok(own_interrupts::SCHEDULE_RECEIVER),
+            NOTIFICATIONS if instance.endpoint().version() >= Version::V1_3 => {
+                Ok(ALL_NOTIFICATIONS)
+            }
             MANAGED_EXIT if Self::has_managed_exit(instance) => Ok(MANAGED_EXIT_INTERRUPT),
             _ => Err(FfaError::NotSupported),
         }

@@ -136,7 +136,8 @@ impl<H: Hal> Spmc<H> {
         check(&tx, header, &rx, offset)?;
         self.copy(pe, (&tx, header.offset), (&rx, offset), header.size)?;
         rx.write_rx_at(&self.hal, 0, bytes.get(..length).unwrap_or(&bytes))?;
-        rx.pass_rx()?;
+        let end = (offset as usize).saturating_add(header.size as usize);
+        rx.pass_rx(&self.hal, end.max(length), version)?;
         // RX is still locked: a receiver that finds it full finds the notification, too.
         let is_notified = self.pend_rx_full(sender, receiver);
         drop((tx, rx));

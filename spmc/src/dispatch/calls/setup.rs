@@ -22,11 +22,7 @@ pub(in crate::dispatch) fn address(id: FunctionId, register: u64) -> u64 {
 impl<H: Hal> Spmc<H> {
     /// Handles `FFA_VERSION`, whose result is in w0.
     pub(in crate::dispatch) fn version(endpoint: &Endpoint, frame: &SmcFrame) -> Answer {
-        let word = match endpoint.negotiate(frame.w(1)) {
-            Ok(version) => version.to_word() as u64,
-            Err(error) => error.to_reg(),
-        };
-        Answer::new([word])
+        Answer::new([endpoint.negotiate(frame.w(1), frame.w(2)).into()])
     }
 
     /// `FFA_ID_GET`

@@ -216,6 +216,9 @@ impl<H: Hal> Spmc<H> {
         pe.root = callee.id;
         let registers = callee.vcpu.context.gprs_mut();
         K::pass(request.id, request.message, &frame.x, registers);
+        if K::MESSAGE == Message::DirectReq && self.normal_world.is_at_1_3() {
+            widen(&mut callee, request.id, &frame.x);
+        }
         self.enter(&mut callee, false);
         self.run(pe, callee, frame);
         Ok(())
@@ -234,6 +237,7 @@ impl<H: Hal> Spmc<H> {
         id: FunctionId,
         current: &mut Current<'s, H::Context>,
     ) -> Result<Flow> {
+        current.partition.endpoint.end_negotiation();
         let registers = current.vcpu.context.gprs();
         let route = Route::from_w1(registers[1]);
         if registers[2] as u32 != 0 || !route.leads_away_from(current.id.partition) {
@@ -292,6 +296,9 @@ impl<H: Hal> Spmc<H> {
         };
         let registers = current.vcpu.context.gprs();
         K::pass(id, 0, registers, callee.vcpu.context.gprs_mut());
+        if K::MESSAGE == Message::DirectReq && current.partition.endpoint.is_at_1_3() {
+            widen(&mut callee, id, registers);
+        }
 
         // `current` runs, so it can block.
         current.vcpu.step(Event::Block(callee.vcpu.link()))?;
@@ -390,6 +397,8 @@ impl<H: Hal> Spmc<H> {
                 if request.requester == route.destination
                     && request.kind == K::MESSAGE
                     && request.message == w2 => {}
+            _ if K::MESSAGE == Message::DirectReq
+                && self.is_wide_response(id, &route, w2, current, frame) => {}
             _ => return Err(self.why_no_response(route.destination)),
         }
         current.vcpu.model().permits(Leave::Respond)?;
@@ -414,6 +423,38 @@ impl<H: Hal> Spmc<H> {
             return Ok(Flow::Leave);
         }
         Ok(self.return_pe(current, frame))
+    }
+
+    /// Returns whether a response of the first kind answers a request with x8 to x17. Then it gives
+    /// the requester these registers, too, if it has the 64-bit form; the rest is passed as in all
+    /// responses.
+    #[cold]
+    #[inline(never)]
+    fn is_wide_response(
+        &self,
+        id: FunctionId,
+        route: &Route,
+        w2: u32,
+        current: &mut Current<'_, H::Context>,
+        frame: &mut SmcFrame,
+    ) -> bool {
+        let fits = matches!(current.vcpu.model(), Model::Request(request)
+            if request.kind == Message::WideDirectReq
+                && request.requester == route.destination
+                && request.message == w2);
+        if fits && id.is_64() {
+            let registers = current.vcpu.context.gprs();
+            match current.vcpu.caller() {
+                Caller::Outside => pass_wide(registers, &mut frame.x),
+                Caller::Vcpu(caller) => {
+                    if let Some(mut caller) = self.waiting_for(current.vcpu.link(), caller) {
+                        pass_wide(registers, caller.vcpu.context.gprs_mut());
+                    }
+                }
+                Caller::Heir(_) => {}
+            }
+        }
+        fits
     }
 
     /// Returns the error of a response to `destination` that answers no request.
@@ -474,5 +515,23 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::Aborted);
         }
         Ok(member)
+    }
+}
+
+/// Adds x8 to x17 to a request from an endpoint at 1.3, if it has the 64-bit form and the receiver
+/// is at 1.3, too: an older endpoint neither sends nor sees these registers.
+#[cold]
+#[inline(never)]
+fn widen<C: Context>(callee: &mut Current<'_, C>, id: FunctionId, from: &[u64]) {
+    if id.is_64() && callee.partition.endpoint.is_at_1_3() {
+        callee.vcpu.widen();
+        pass_wide(from, callee.vcpu.context.gprs_mut());
+    }
+}
+
+/// Copies x8 to x17.
+fn pass_wide(from: &[u64], to: &mut [u64]) {
+    if let (Some(from), Some(to)) = (from.get(8..18), to.get_mut(8..18)) {
+        to.copy_from_slice(from);
     }
 }

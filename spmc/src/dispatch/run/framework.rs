@@ -45,11 +45,9 @@ impl<H: Hal> Spmc<H> {
         }
         let (kind, status) = match message {
             VERSION_REQUEST => {
-                let version = self.normal_world.negotiate(argument);
-                (
-                    VERSION_RESPONSE,
-                    version.map_or_else(|e| e.to_reg() as u32, |v| v.to_word()),
-                )
+                // An SPMD that knows no flags leaves zero in w4.
+                let version = self.normal_world.negotiate(argument, frame.w(4));
+                (VERSION_RESPONSE, version)
             }
             PSCI_REQUEST | WARM_BOOT => (PSCI_RESPONSE, self.power_message(pe, frame) as u32),
             _ => return Err(FfaError::NotSupported),

@@ -99,7 +99,7 @@ fn check_auxiliary_id(
     Ok(())
 }
 
-/// Refuses a boot order that another partition has. The ids that manifests ask for may be the same,
+/// Refuses a boot order or an image UUID that another partition has. The ids that manifests ask for may be the same,
 /// see [`ids`](super::ids).
 fn check_numbers(config: &PartitionConfig, other: &PartitionConfig, report: &Report) {
     if let Some(order) = config.boot_order
@@ -112,5 +112,9 @@ fn check_numbers(config: &PartitionConfig, other: &PartitionConfig, report: &Rep
             expected,
             Found::Used(order.into(), other.id),
         );
+    }
+    if !config.image_uuid.is_nil() && config.image_uuid == other.image_uuid {
+        let expected = "a UUID that no other image has";
+        report.refuse("/", "image-uuid", expected, Found::text(b"that of another"));
     }
 }

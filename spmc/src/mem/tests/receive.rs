@@ -127,7 +127,7 @@ fn a_response_needs_room_in_rx() {
         .of(A)
         .mailbox
         .lock()
-        .fill_rx(&machine.hal, &[1])
+        .fill_rx(&machine.hal, &[1], Version::V1_2)
         .unwrap();
     machine.refuses(Busy, || machine.retrieve(A, &request));
     machine.of(A).mailbox.lock().release_rx().unwrap();
@@ -335,7 +335,10 @@ fn nothing_is_mapped_for_who_has_no_room_in_rx() {
         .send(NS, DONATE, &Descriptor::donate(NS, A, RAM + 0x6000, 1))
         .unwrap();
     let mailbox = &machine.of(A).mailbox;
-    mailbox.lock().fill_rx(&machine.hal, &[1]).unwrap();
+    mailbox
+        .lock()
+        .fill_rx(&machine.hal, &[1], Version::V1_2)
+        .unwrap();
     let invalidations = || machine.hal.invalidations.load(Ordering::Relaxed);
     let before = invalidations();
     for handle in [lent, donated] {

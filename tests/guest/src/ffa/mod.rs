@@ -41,6 +41,8 @@ pub const V1_0: u32 = 0x1_0000;
 pub const V1_1: u32 = 0x1_0001;
 /// Version 1.2.
 pub const V1_2: u32 = 0x1_0002;
+/// Version 1.3.
+pub const V1_3: u32 = 0x1_0003;
 
 /// Function ids.
 #[allow(missing_docs)]

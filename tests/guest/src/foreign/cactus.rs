@@ -13,7 +13,7 @@ use super::borrow::{Buffers, Request, give_back};
 use super::{CACTUS, ODP, give_up, line, odp, send, swapped};
 use crate::ffa::error::{DENIED, INVALID_PARAMETERS, NOT_SUPPORTED};
 use crate::ffa::memory_descriptor::{NORMAL_WB, access, flag};
-use crate::ffa::{SPMC, V1_2, id};
+use crate::ffa::{SPMC, V1_2, V1_3, id};
 use crate::rt::call::Regs;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::page::{PAGE_SIZE, Shared};
@@ -109,7 +109,7 @@ fn initialise() -> Check {
     let understands = [id::FEATURES.into(), id::MEM_RETRIEVE_REQ_32.into(), 2];
     equal(send(&understands)[0], id::SUCCESS)?;
     // Cactus negotiates after these calls.
-    equal(send(&[id::VERSION.into(), V1_2.into()])[0], V1_2)?;
+    equal(send(&[id::VERSION.into(), V1_2.into()])[0], V1_3)?;
     equal(send(&[id::SPM_ID_GET.into()])[2], SPMC)?;
     discover()
 }

@@ -8,7 +8,7 @@
 //! `FFA_MSG_WAIT` or an answer completes with anything but a direct request or `FFA_ERROR`.
 
 use crate::ffa::memory_descriptor::{NORMAL_WB, access, flag};
-use crate::ffa::{self, V1_2, id};
+use crate::ffa::{self, V1_2, V1_3, id};
 use crate::rt::call::Regs;
 use crate::rt::check::{Check, Failure, equal, fail};
 use crate::sp::{self, Identity};
@@ -52,7 +52,7 @@ pub fn main(identity: &'static Identity) -> ! {
 }
 
 fn initialise() -> Check<Regs> {
-    equal(send(&[id::VERSION.into(), V1_2.into()])[0], V1_2)?;
+    equal(send(&[id::VERSION.into(), V1_2.into()])[0], V1_3)?;
     log(TEXT, 128)?;
     let map = send(&[
         id::RXTX_MAP_64.into(),

@@ -8,7 +8,7 @@
 
 use crate::ffa::error::NOT_SUPPORTED;
 use crate::ffa::memory_descriptor::{NORMAL_WB, access, flag};
-use crate::ffa::{SPMC, V1_2, id};
+use crate::ffa::{SPMC, V1_2, V1_3, id};
 use crate::rt::call::{Conduit, Regs};
 use crate::rt::check::{Check, equal};
 use crate::rt::stage1;
@@ -59,7 +59,7 @@ fn yielding(registers: &[u64]) -> Regs {
 }
 
 fn initialise() -> Check {
-    equal(send(&[id::VERSION.into(), V1_2.into()])[0], V1_2)?;
+    equal(send(&[id::VERSION.into(), V1_2.into()])[0], V1_3)?;
     for function in [id::CONSOLE_LOG_64, id::NOTIFICATION_SET] {
         equal(
             send(&[id::FEATURES.into(), function.into()])[0],

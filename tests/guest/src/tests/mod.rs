@@ -121,6 +121,7 @@ pub const INTERRUPT_SOAK: &[&[Test]] = &[
 /// The tests for the layout with a third partition and with subscribers to framework messages.
 pub const SCHEDULING: &[&[Test]] = &[
     setup::version::TESTS,
+    setup::version_1_3::TESTS,
     messages::direct_by_uuid::TESTS,
     scheduling::yielding::TESTS,
     messages::subscriptions::TESTS,
@@ -219,6 +220,7 @@ pub const HELPERS: &[&[Command]] = &[
     support::system_register::HELPERS,
     support::s_el0_helpers::HELPERS,
     setup::version::HELPERS,
+    setup::version_1_3::HELPERS,
     setup::buffers::HELPERS,
     setup::discovery::HELPERS,
     setup::features::HELPERS,

@@ -12,7 +12,7 @@ use spmc::ffa::{FunctionId, Version, function};
 const NONSENSE: u64 = 0x10;
 
 /// Functions that cannot be tried one after the other, since they end the script or make it wait.
-const LEAVES: [u64; 4] = [ERROR, MSG_WAIT, ABORT_32, ABORT_64];
+const LEAVES: [u64; 6] = [ERROR, ERROR_64, MSG_WAIT, MSG_WAIT_64, ABORT_32, ABORT_64];
 /// Functions by which EL3 reports something to the SPMC. They are no calls of the Normal world.
 const OF_EL3: [u64; 2] = [ERROR, INTERRUPT];
 /// Functions whose answer is about another function or version.
@@ -76,14 +76,20 @@ fn try_function(id: u64, origin: Origin, version: Version, mut call: impl FnMut(
     );
 }
 
-const VERSIONS: [(u32, Version); 3] = [(0, Version::V1_0), (1, Version::V1_1), (2, Version::V1_2)];
+const VERSIONS: [(u32, Version); 4] = [
+    (0, Version::V1_0),
+    (1, Version::V1_1),
+    (2, Version::V1_2),
+    (3, Version::V1_3),
+];
 
 // req: COMP-01, COMP-05, COMP-07, COMP-14, COMP-18, COMP-20, COMP-21, FEAT-01, FEAT-02, FEAT-08
 // req: GEN-28
 #[test]
 fn the_normal_world_has_what_the_table_says() {
     for (minor, version) in VERSIONS {
-        let system = System::boot([PartitionSpec::new("sp1")]);
+        let system = System::builder().el3(3, 3).sp(PartitionSpec::new("sp1"));
+        let system = system.boot();
         let nwd = system.nwd();
         nwd.version(V1_0 | u64::from(minor));
         for id in ids().filter(|id| !QUESTIONS.contains(id) && !OF_EL3.contains(id)) {
@@ -137,8 +143,9 @@ fn functions() -> BTreeMap<String, Documented> {
             let has = |version| row.is_for(origin, version);
             match VERSIONS.map(|(_, version)| has(version)) {
                 [true, ..] => "1.0",
-                [false, true, _] => "1.1",
-                [false, false, true] => "1.2",
+                [_, true, ..] => "1.1",
+                [_, _, true, _] => "1.2",
+                [_, _, _, true] => "1.3",
                 _ => "",
             }
         };
@@ -147,7 +154,13 @@ fn functions() -> BTreeMap<String, Documented> {
             continue;
         }
         let name = name.trim_end_matches("_32").trim_end_matches("_64");
-        let function = functions.entry(format!("FFA_{name}")).or_default();
+        let mut name = format!("FFA_{name}");
+        let here = (normal_world, partition);
+        let is_other = |other: &Documented| (other.normal_world, other.partition) != here;
+        if functions.get(&name).is_some_and(is_other) {
+            name.push_str(" (64-bit)");
+        }
+        let function = functions.entry(name).or_default();
         function.forms.push(if id.is_64() { "64" } else { "32" });
         function.normal_world = normal_world;
         function.partition = partition;
@@ -195,11 +208,17 @@ fn the_document_says_what_the_table_says() {
 // req: COMP-20
 #[test]
 fn what_a_version_has_its_successors_have() {
-    for since in [Since::V1_0, Since::V1_1, Since::V1_2, Since::Never] {
+    for since in [
+        Since::V1_0,
+        Since::V1_1,
+        Since::V1_2,
+        Since::V1_3,
+        Since::Never,
+    ] {
         let has = VERSIONS.map(|(_, version)| since.includes(version));
         assert!(has.is_sorted(), "{since:?}");
     }
-    assert!(Since::V1_2.includes(Version::OWN));
+    assert!(Since::V1_3.includes(Version::OWN));
     assert!(!Since::Never.includes(Version::OWN));
     assert!(
         call_table::find(FunctionId(function::VERSION)).is_for(Origin::Partition, Version::V1_0)

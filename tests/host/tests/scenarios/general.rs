@@ -93,7 +93,7 @@ fn upper_halves_and_unused_registers_are_ignored() {
         sp.call([high | FEATURES, high | VERSION]).success();
         assert_eq!(
             sp.call([high | VERSION, high | V1_2]).0[..8],
-            [V1_2, 0, 0, 0, 0, 0, 0, 0]
+            [V1_3, 0, 0, 0, 0, 0, 0, 0]
         );
         // 32-bit messages carry 32 bits, whatever is in the upper halves.
         let request = sp.call([MSG_WAIT, high, high, high]);

@@ -284,7 +284,7 @@ fn a_restarted_partition_is_what_it_was() {
                 assert!(!sp.poke(Secure, sp.base() + 0x2_0000, 1));
                 // The version can be negotiated again.
                 for version in [V1_1, V1_2] {
-                    assert_eq!(sp.call([VERSION, version]).0[0], V1_2, "{life}");
+                    assert_eq!(sp.call([VERSION, version]).0[0], V1_3, "{life}");
                 }
                 sp.map_buffers();
                 for page in [sp.base(), sp.base() + 0x4000, sp.base() + 0x3_0000, OWN] {

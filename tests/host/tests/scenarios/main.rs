@@ -64,6 +64,7 @@ mod stopped_chains;
 mod streams;
 mod table_memory;
 mod version;
+mod version_1_3;
 mod vm_buffers;
 mod watchdog;
 mod wide_addresses;

@@ -1,6 +1,6 @@
 //! VER: `FFA_VERSION`.
 
-use host_tests::ffa::{self, FEATURES, ID_GET, V1_0, V1_1, V1_2, VERSION};
+use host_tests::ffa::{self, FEATURES, ID_GET, V1_0, V1_1, V1_2, V1_3, VERSION};
 use host_tests::{PartitionSpec, System};
 
 const REFUSED: u64 = 0xffff_ffff;
@@ -10,7 +10,7 @@ const REFUSED: u64 = 0xffff_ffff;
 fn a_partition_gets_the_version_in_w0_and_nothing_else() {
     let sp = PartitionSpec::new("sp1").script(|sp| {
         let answer = sp.call([VERSION, V1_2]);
-        assert_eq!(answer.0[..8], [V1_2, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(answer.0[..8], [V1_3, 0, 0, 0, 0, 0, 0, 0]);
         let answer = sp.call([VERSION, 0x8000_0000 | V1_1]);
         assert_eq!(answer.0[..8], [REFUSED, 0, 0, 0, 0, 0, 0, 0]);
         let request = sp.msg_wait();
@@ -18,7 +18,7 @@ fn a_partition_gets_the_version_in_w0_and_nothing_else() {
         let answer = sp.call([VERSION, V1_2]);
         sp.respond(&request, [answer.0[0], 0, 0, 0, 0]);
     });
-    assert_eq!(System::boot([sp]).nwd().ask(0x8001, [0; 5])[0], V1_2);
+    assert_eq!(System::boot([sp]).nwd().ask(0x8001, [0; 5])[0], V1_3);
 }
 
 // req: VER-04, VER-05, VER-06, VER-07, VER-08
@@ -26,7 +26,7 @@ fn a_partition_gets_the_version_in_w0_and_nothing_else() {
 fn compatible_newer_older_and_malformed_versions() {
     let system = System::boot([]);
     let nwd = system.nwd();
-    for asked in [V1_0, V1_1, V1_2, 0x1_0003, 0x1_ffff, 0x2_0000, 0x7fff_0000] {
+    for asked in [V1_0, V1_1, V1_2, V1_3, 0x1_ffff, 0x2_0000, 0x7fff_0000] {
         assert_eq!(nwd.version(asked), V1_2, "{asked:#x}");
     }
     for asked in [0, 9, 0xffff, 0x8001_0000, 0x8001_0002, 0xffff_ffff] {
@@ -80,11 +80,11 @@ fn each_endpoint_has_its_own_version() {
 #[test]
 fn the_version_is_fixed_by_the_first_other_call() {
     let sp = PartitionSpec::new("sp1").script(|sp| {
-        assert_eq!(sp.call([VERSION, V1_1]).0[0], V1_2);
-        assert_eq!(sp.call([VERSION, V1_2]).0[0], V1_2);
-        assert_eq!(sp.call([VERSION, V1_1]).0[0], V1_2);
+        assert_eq!(sp.call([VERSION, V1_1]).0[0], V1_3);
+        assert_eq!(sp.call([VERSION, V1_2]).0[0], V1_3);
+        assert_eq!(sp.call([VERSION, V1_1]).0[0], V1_3);
         sp.call([ID_GET]);
-        assert_eq!(sp.call([VERSION, V1_1]).0[0], V1_2);
+        assert_eq!(sp.call([VERSION, V1_1]).0[0], V1_3);
         assert_eq!(sp.call([VERSION, V1_2]).0[0], REFUSED);
         assert_eq!(sp.call([VERSION, V1_0]).0[0], REFUSED);
         sp.msg_wait();
@@ -250,8 +250,8 @@ fn any_call_of_a_partition_fixes_its_version() {
     ];
     let fixes = |call: u64| {
         PartitionSpec::new("sp").script(move |sp| {
-            assert_eq!(sp.call([VERSION, V1_1]).0[0], V1_2);
-            assert_eq!(sp.call([VERSION, V1_2]).0[0], V1_2);
+            assert_eq!(sp.call([VERSION, V1_1]).0[0], V1_3);
+            assert_eq!(sp.call([VERSION, V1_2]).0[0], V1_3);
             // The result does not matter.
             sp.call([call]);
             assert_eq!(sp.call([VERSION, V1_1]).0[0], REFUSED, "{call:#x}");

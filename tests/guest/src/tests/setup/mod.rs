@@ -6,3 +6,4 @@ pub mod discovery;
 pub mod features;
 pub mod normal_world_1_0;
 pub mod version;
+pub mod version_1_3;

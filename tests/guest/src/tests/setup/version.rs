@@ -1,15 +1,17 @@
 //! `FFA_VERSION` (FF-A v1.0 section 8.1). These tests run first: any other call ends the
 //! negotiation.
 
-use crate::ffa::{self, NOT_SUPPORTED, SP1, SP2, V1_0, V1_1, V1_2, id};
+use crate::ffa::{self, NOT_SUPPORTED, SP1, SP2, V1_0, V1_1, V1_2, V1_3, id};
 use crate::nwd::{Nwd, Test, ask};
 use crate::rt::call::Regs;
 use crate::rt::check::{Check, equal, holds};
 use crate::sp::{Command, Sp};
 use crate::{command, helper, test};
 
-/// The version that the SPMC implements.
+/// The version that the Normal world is offered: that of TF-A 2.12.
 const OWN: u32 = V1_2;
+/// The version that partitions are offered.
+const OF_PARTITIONS: u32 = V1_3;
 const BIT_31: u32 = 1 << 31;
 
 /// The tests for the time before the first other call of the Normal world.
@@ -96,9 +98,9 @@ fn version_of_partitions(_: &Nwd) -> Check {
 
 /// Repeats the version that is in force, then tries another one, while it processes a request.
 fn ask_versions(_: &Sp, [in_force, other, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    answers(&version(in_force as u32), OWN as u64)?;
+    answers(&version(in_force as u32), OF_PARTITIONS as u64)?;
     answers(&version(other as u32), NOT_SUPPORTED)?;
     answers(&version(BIT_31), NOT_SUPPORTED)?;
-    answers(&version(in_force as u32), OWN as u64)?;
+    answers(&version(in_force as u32), OF_PARTITIONS as u64)?;
     Ok([0; 4])
 }
