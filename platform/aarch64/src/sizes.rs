@@ -48,7 +48,7 @@ pub const CONTEXT_SIZE: u64 = 2 * 1024;
 pub const MIN_CONTEXTS: u64 = 8;
 
 /// The most bytes that the engine allocates for a memory transaction.
-pub const TRANSACTION_SIZE: u64 = 420;
+pub const TRANSACTION_SIZE: u64 = 276;
 
 /// The most bytes that the engine allocates beside: for notifications, borrowers, and while it
 /// reads manifests.

@@ -107,7 +107,7 @@ const LIMITS: &[(&str, u64)] = &[
     // Hafnium takes 214 KiB.
     ("image_bytes", 282 * 1024),
     // What the SPMC needs for 4 PEs and two partitions. Hafnium takes 1,216 KiB.
-    ("memory_bytes", 1_320 * 1024),
+    ("memory_bytes", 1_180 * 1024),
 ];
 
 /// Limits system instructions of the SPMC in a call, for which a core pays more than for others:

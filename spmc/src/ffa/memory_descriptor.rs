@@ -339,7 +339,7 @@ impl<'b> Transaction<'b> {
             return Err(invalid);
         }
         Ok(Composite {
-            pages: header.pages as u64,
+            pages: header.pages,
             constituents,
             start,
         })
@@ -350,7 +350,7 @@ impl<'b> Transaction<'b> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Composite {
     /// Total page count, which must be the sum over the constituents.
-    pub pages: u64,
+    pub pages: u32,
     /// Number of constituents.
     pub constituents: usize,
     /// Offset of the first constituent in the transaction descriptor.

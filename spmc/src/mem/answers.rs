@@ -9,6 +9,7 @@ use crate::id::PartitionId;
 use crate::partition::Endpoint;
 
 /// Returns the answer to a send that has reached `stage`.
+#[inline]
 pub(super) fn completion(stage: Stage, handle: Handle) -> Answer {
     match stage {
         Stage::Paused(_) => paused(handle),
@@ -17,6 +18,7 @@ pub(super) fn completion(stage: Stage, handle: Handle) -> Answer {
 }
 
 /// Returns the completion of a send.
+#[inline]
 pub(super) fn success(handle: Handle) -> Answer {
     Answer::success(handle.halves().map(|half| half as u32))
 }

@@ -5,7 +5,9 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::iter::{self, Chain};
-use core::{mem, option, slice};
+use core::{option, slice};
+
+use arrayvec::ArrayVec;
 
 use super::share::Borrower;
 use crate::error::{FfaError, Result};
@@ -17,16 +19,27 @@ use crate::sync::Mutex;
 #[derive(Debug, Default)]
 pub(super) struct Borrowers {
     first: Option<Borrower>,
-    /// The others. Without a list there is no room for any.
-    others: Vec<Borrower>,
-    /// Where the list comes from.
+    /// The others, if there are any.
+    crowd: Option<Box<Crowd>>,
+}
+
+/// A list for all borrowers of a share but the first.
+#[derive(Debug)]
+struct Crowd {
+    list: ArrayVec<Borrower, { MAX_BORROWERS - 1 }>,
+    /// Where the list comes from: an index of [`Crowds::vacant`].
     home: usize,
 }
 
 impl Borrowers {
     /// Returns how many there are.
     pub(super) fn len(&self) -> usize {
-        usize::from(self.first.is_some()).saturating_add(self.others.len())
+        usize::from(self.first.is_some()).saturating_add(self.others().len())
+    }
+
+    #[inline]
+    fn others(&self) -> &[Borrower] {
+        self.crowd.as_ref().map_or(&[], |crowd| &crowd.list)
     }
 
     /// Returns the one that was named first.
@@ -37,7 +50,7 @@ impl Borrowers {
     /// Iterates over them.
     #[inline]
     pub(super) fn iter(&self) -> Chain<option::Iter<'_, Borrower>, slice::Iter<'_, Borrower>> {
-        self.first.iter().chain(&self.others)
+        self.first.iter().chain(self.others())
     }
 
     /// Iterates over them, for changes.
@@ -45,7 +58,11 @@ impl Borrowers {
     pub(super) fn iter_mut(
         &mut self,
     ) -> Chain<option::IterMut<'_, Borrower>, slice::IterMut<'_, Borrower>> {
-        self.first.iter_mut().chain(&mut self.others)
+        let others: &mut [Borrower] = match &mut self.crowd {
+            Some(crowd) => &mut crowd.list,
+            None => &mut [],
+        };
+        self.first.iter_mut().chain(others)
     }
 }
 
@@ -53,7 +70,11 @@ impl Borrowers {
 #[derive(Debug)]
 pub(super) struct Crowds {
     /// Those of the Normal world, those of each partition by its index, and those for all.
-    vacant: Box<[Mutex<Vec<Vec<Borrower>>>]>,
+    #[allow(
+        clippy::vec_box,
+        reason = "lists stay where they are, and change hands"
+    )]
+    vacant: Box<[Mutex<Vec<Box<Crowd>>>]>,
 }
 
 impl Crowds {
@@ -64,16 +85,22 @@ impl Crowds {
             .into_iter()
             .chain(own)
             .chain([CROWDS_COMMON]);
-        let list = || Vec::with_capacity(MAX_BORROWERS.saturating_sub(1));
+        let crowd = |home| {
+            Box::new(Crowd {
+                list: ArrayVec::new(),
+                home,
+            })
+        };
+        let crowds =
+            |(home, count)| Mutex::new(iter::repeat_with(|| crowd(home)).take(count).collect());
         Self {
-            vacant: counts
-                .map(|count| Mutex::new((0..count).map(|_| list()).collect()))
-                .collect(),
+            vacant: counts.enumerate().map(crowds).collect(),
         }
     }
 
     /// Adds a borrower to a share of the partition at the index `owner`, or for `None` of the
     /// Normal world. `NO_MEMORY` if there are [`MAX_BORROWERS`] already, or no list is left.
+    #[inline]
     pub(super) fn add(
         &self,
         owner: Option<usize>,
@@ -84,41 +111,50 @@ impl Crowds {
             borrowers.first = Some(borrower);
             return Ok(());
         }
-        if borrowers.others.capacity() == 0 {
-            let own = owner.map_or(0, |index| index.saturating_add(1));
-            let common = self.vacant.len().saturating_sub(1);
-            let (home, list) = [own, common]
-                .into_iter()
-                .find_map(|home| Some((home, self.vacant.get(home)?.lock().pop()?)))
-                .ok_or(FfaError::NoMemory)?;
-            borrowers.others = list;
-            borrowers.home = home;
-        }
-        // Nothing is allocated after boot.
-        if borrowers.others.len() == borrowers.others.capacity() {
-            return Err(FfaError::NoMemory);
-        }
-        borrowers.others.push(borrower);
-        Ok(())
+        self.add_other(owner, borrowers, borrower)
+    }
+
+    /// Adds a borrower that is not the first: see [`Self::add`].
+    #[cold]
+    #[inline(never)]
+    fn add_other(
+        &self,
+        owner: Option<usize>,
+        borrowers: &mut Borrowers,
+        borrower: Borrower,
+    ) -> Result<()> {
+        let crowd = match &mut borrowers.crowd {
+            Some(crowd) => crowd,
+            none => none.insert(self.take(owner).ok_or(FfaError::NoMemory)?),
+        };
+        let pushed = crowd.list.try_push(borrower);
+        pushed.map_err(|_| FfaError::NoMemory)
+    }
+
+    /// Takes a vacant list for a share of that owner.
+    fn take(&self, owner: Option<usize>) -> Option<Box<Crowd>> {
+        let own = owner.map_or(0, |index| index.saturating_add(1));
+        let common = self.vacant.len().saturating_sub(1);
+        let mut homes = [own, common].into_iter();
+        homes.find_map(|home| self.vacant.get(home)?.lock().pop())
     }
 
     /// Takes all borrowers of a share away.
     #[inline]
     pub(super) fn dismiss(&self, borrowers: &mut Borrowers) {
-        if borrowers.others.capacity() != 0 {
-            self.take_back(borrowers);
+        if let Some(crowd) = borrowers.crowd.take() {
+            self.take_back(crowd);
         }
         borrowers.first = None;
     }
 
     #[cold]
     #[inline(never)]
-    fn take_back(&self, borrowers: &mut Borrowers) {
-        let mut list = mem::take(&mut borrowers.others);
-        list.clear();
-        if let Some(home) = self.vacant.get(borrowers.home) {
-            // The list that it comes from has room for it.
-            home.lock().push(list);
+    fn take_back(&self, mut crowd: Box<Crowd>) {
+        crowd.list.clear();
+        if let Some(home) = self.vacant.get(crowd.home) {
+            // The vector that it comes from has room for it: nothing is allocated.
+            home.lock().push(crowd);
         }
     }
 }

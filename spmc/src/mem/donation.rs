@@ -2,7 +2,7 @@
 //! retrieves the region, and can give it back while it still reads the response.
 
 use super::channel::Channel;
-use super::share::{Grant, Reading, Share, Stage};
+use super::share::{Access, Grant, Reading, Share, Stage};
 use super::shares::Found;
 use super::{Endpoints, Engine, refused};
 use crate::error::{FfaError, Result};
@@ -69,8 +69,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         share.stage = Stage::Given;
         if let Some(borrower) = share.borrower(receiver.id()) {
-            borrower.mapped = Some(grant.leaf);
-            borrower.reading = reading;
+            borrower.access = Access::Mapped {
+                leaf: grant.leaf,
+                reading,
+            };
         }
         Ok(answer)
     }
@@ -115,7 +117,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         share.stage = Stage::Sent;
         if let Some(borrower) = share.borrower(receiver.id()) {
-            borrower.mapped = None;
+            borrower.access = Access::None;
         }
         Ok(())
     }

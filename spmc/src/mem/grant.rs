@@ -92,7 +92,7 @@ pub(super) fn judge(
     if placed && request.flags & ALIGNMENT_VALID != 0 {
         return Err(invalid);
     }
-    if !share.memory().allows(memory) || borrower.mapped.is_some() || share.orphaned {
+    if !share.memory().allows(memory) || borrower.mapped().is_some() || share.orphaned {
         return Err(FfaError::Denied);
     }
     let mut access = Permissions::READ;

@@ -4,7 +4,7 @@
 //! Nobody speaks for such a device: it neither retrieves nor relinquishes. It has the region from
 //! the send to the reclaim.
 
-use super::share::{SendKind, Share, Stage};
+use super::share::{Access, SendKind, Share, Stage};
 use super::{Endpoints, Engine, refused};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory::DataAccess;
@@ -54,7 +54,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             if outcome.is_err() {
                 break;
             }
-            borrower.mapped = Some(change.to);
+            borrower.access = Access::mapped(change.to);
         }
         if outcome.is_err() {
             self.unmap_for_devices(share)?;
@@ -70,13 +70,13 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     pub(super) fn unmap_for_devices(&self, share: &mut Share) -> Result<()> {
         loop {
             let mut having = share.borrowers.iter().filter(|b| b.is_independent());
-            let Some((id, leaf)) = having.find_map(|b| Some((b.id, b.mapped?))) else {
+            let Some((id, leaf)) = having.find_map(|b| Some((b.id, b.mapped()?))) else {
                 return Ok(());
             };
             let device = self.endpoints.endpoint(id).ok_or(FfaError::Aborted)?;
             self.unmap(share, &mut device.memory.lock(), leaf)?;
             if let Some(borrower) = share.borrower(id) {
-                borrower.mapped = None;
+                borrower.access = Access::None;
             }
         }
     }

@@ -2,7 +2,7 @@
 //! descriptor and the receivers. Pages are not checked here.
 
 use super::flags::{FLAG_SLICED, FLAG_ZERO, sliced_flag};
-use super::share::{Borrower, Reading, SendKind, Share};
+use super::share::{Access, Borrower, SendKind, Share};
 use super::{Endpoints, Engine};
 use crate::error::{FfaError, Result};
 use crate::ffa::Handle;
@@ -123,11 +123,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             proxy,
             permissions,
             implementation_defined: receiver.implementation_defined,
-            mapped: None,
+            access: Access::None,
             has_retrieved: false,
             zero_after: false,
-            asking: None,
-            reading: Reading::default(),
         })
     }
 }

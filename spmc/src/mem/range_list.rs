@@ -10,8 +10,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{ADDRESS_LIMIT, Ipa, PAGE_SIZE, PageRange};
 use crate::error::{FfaError, Result};
-use crate::ffa::memory_descriptor::MAX_PAGES;
+use crate::ffa::memory_descriptor::{CONSTITUENT, MAX_PAGES};
 use crate::invariant::Invariant;
+use crate::limits::MAX_TABLES;
 use crate::mm::{ListPage, PagePool, Pages, WORDS, clear};
 
 /// Ranges that lie in the share itself.
@@ -19,6 +20,14 @@ const INLINE: usize = 4;
 
 /// Ranges per page; the last word is the index of the next page.
 const PER_PAGE: usize = WORDS - 1;
+
+/// The longest list, for which all pages of all pools are taken, has so few ranges that their
+/// number, and the length of their description with any header, fit into 32 bits.
+const _: () = {
+    let ranges = INLINE as u64 + MAX_TABLES * PER_PAGE as u64;
+    assert!((ranges + 256) * (CONSTITUENT as u64) < u32::MAX as u64);
+    assert!(MAX_TABLES <= u16::MAX as u64 && PER_PAGE <= u16::MAX as usize);
+};
 
 /// The bits of a word that are zero in any address hold the number of pages behind the first one:
 /// those from `ADDRESS_BITS` up hold the low bits of the number, and the low 12 bits hold the rest.
@@ -66,33 +75,34 @@ fn range_in(store: Pages<'_>, page: Option<ListPage>, index: usize) -> Option<&A
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RangeList {
     inline: [u64; INLINE],
+    /// The number of pages of memory in all ranges.
+    pages: u64,
+    count: u32,
     head: Option<ListPage>,
     /// The page that the next range goes to, and the place of that range in the page.
     tail: Option<ListPage>,
-    next: usize,
+    next: u16,
     /// The last page, and the number of pages.
     last: Option<ListPage>,
-    taken: usize,
-    count: usize,
-    pages: u64,
+    taken: u16,
 }
 
 impl RangeList {
     /// An empty list, which is all zero.
     pub(super) const EMPTY: Self = Self {
         inline: [0; INLINE],
+        pages: 0,
+        count: 0,
         head: None,
         tail: None,
         next: 0,
         last: None,
         taken: 0,
-        count: 0,
-        pages: 0,
     };
 
     /// Returns the number of ranges.
     pub(super) fn count(&self) -> usize {
-        self.count
+        self.count as usize
     }
 
     /// Returns the number of pages in all ranges.
@@ -109,8 +119,8 @@ impl RangeList {
         pool: &mut PagePool,
         more: usize,
     ) -> Result<()> {
-        let count = self.count.saturating_add(more).saturating_sub(INLINE);
-        while self.taken < count.div_ceil(PER_PAGE) {
+        let count = self.count().saturating_add(more).saturating_sub(INLINE);
+        while usize::from(self.taken) < count.div_ceil(PER_PAGE) {
             let page = pool.take_list(store)?;
             match split(store, self.last) {
                 Some((_, link)) => link.store(page.to_word(), Ordering::Relaxed),
@@ -147,8 +157,9 @@ impl RangeList {
                     }
                 }
             }
-            self.next = self.next.wrapping_add(count);
-            self.count = self.count.wrapping_add(count);
+            // At most as many as a page has.
+            self.next = self.next.wrapping_add(count as u16);
+            self.count = self.count.wrapping_add(count as u32);
             self.pages = self.pages.wrapping_add(pages);
             outcome?;
         }
@@ -158,19 +169,19 @@ impl RangeList {
     /// Returns the free words of the page that the next range goes to; none while ranges go to the
     /// share itself.
     fn room<'p>(&self, store: Pages<'p>) -> &'p [AtomicU64] {
-        let words = split(store, self.tail).filter(|_| self.count >= INLINE);
+        let words = split(store, self.tail).filter(|_| self.count() >= INLINE);
         words
-            .and_then(|(words, _)| words.get(self.next..))
+            .and_then(|(words, _)| words.get(self.next.into()..))
             .unwrap_or(&[])
     }
 
     /// Appends a range. `INVALID_PARAMETERS` if no room was reserved for it.
     #[inline]
     pub(super) fn push(&mut self, store: Pages<'_>, range: PageRange<Ipa>) -> Result<()> {
-        if let Some(slot) = self.inline.get_mut(self.count) {
+        if let Some(slot) = self.inline.get_mut(self.count as usize) {
             *slot = pack(range);
         } else {
-            let place = match range_in(store, self.tail, self.next) {
+            let place = match range_in(store, self.tail, self.next.into()) {
                 Some(place) => place,
                 None => self.turn_page(store)?,
             };
@@ -199,13 +210,13 @@ impl RangeList {
 
     /// Returns the ranges in order, from the one with index `first` on.
     pub(super) fn iter_from<'p>(&'p self, store: Pages<'p>, first: usize) -> Iter<'p> {
-        let inline = self.inline.get(first..self.count.min(INLINE));
+        let inline = self.inline.get(first..self.count().min(INLINE));
         let mut rest = Iter {
             words: [].iter(),
             inline: inline.unwrap_or(&[]).iter(),
             store,
             page: self.head,
-            left: self.count.saturating_sub(INLINE),
+            left: self.count().saturating_sub(INLINE),
         };
         let mut skip = first.saturating_sub(INLINE);
         while skip > 0 && rest.page.is_some() {
@@ -221,7 +232,7 @@ impl RangeList {
     /// Gives the pages back and forgets all ranges.
     #[inline]
     pub(super) fn release(&mut self, store: Pages<'_>, pool: &mut PagePool) {
-        let mut left = self.count.saturating_sub(INLINE);
+        let mut left = self.count().saturating_sub(INLINE);
         while let Some(page) = self.head {
             self.head = following(store, self.head);
             let used = left.min(PER_PAGE);
@@ -240,8 +251,9 @@ impl RangeList {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Position {
     /// Whole ranges that are done, and pages of the next range.
-    ranges: usize,
-    pages: u64,
+    ranges: u32,
+    /// Fewer than [`MAX_PAGES`].
+    pages: u32,
 }
 
 impl Position {
@@ -253,21 +265,28 @@ impl Position {
 
     /// Returns whether all of `list` is done.
     pub(super) fn is_end(&self, list: &RangeList) -> bool {
-        self.ranges == list.count()
+        self.ranges == list.count
+    }
+
+    /// Returns the number of pages of the next range that are done.
+    fn pages(&self) -> u64 {
+        self.pages.into()
     }
 
     /// Goes on by that many pages of `range`, in which the position lies.
     fn advance(&mut self, range: &PageRange<Ipa>, pages: u64) {
-        self.pages = self.pages.saturating_add(pages);
-        if self.pages >= range.pages() {
+        let done = self.pages().saturating_add(pages);
+        if done >= range.pages() {
             self.ranges = self.ranges.wrapping_add(1);
             self.pages = 0;
+        } else {
+            self.pages = done as u32;
         }
     }
 
     /// Returns the address of the position in `range`.
     fn address(&self, range: &PageRange<Ipa>) -> u64 {
-        let offset = self.pages.wrapping_mul(PAGE_SIZE);
+        let offset = self.pages().wrapping_mul(PAGE_SIZE);
         range.base().raw().wrapping_add(offset)
     }
 
@@ -279,7 +298,7 @@ impl Position {
         list: &'c RangeList,
         store: Pages<'c>,
     ) -> impl FnMut(PageRange<Ipa>) -> bool + 'c {
-        let mut rest = list.iter_from(store, self.ranges);
+        let mut rest = list.iter_from(store, self.ranges as usize);
         let mut own = rest.next();
         move |range| {
             let mut left = range.pages();
@@ -288,7 +307,7 @@ impl Position {
                 let Some(current) = own.filter(|current| self.address(current) == next) else {
                     return false;
                 };
-                let pages = left.min(current.pages().saturating_sub(self.pages));
+                let pages = left.min(current.pages().saturating_sub(self.pages()));
                 left = left.saturating_sub(pages);
                 next = next.wrapping_add(pages.wrapping_mul(PAGE_SIZE));
                 self.advance(&current, pages);
@@ -303,7 +322,7 @@ impl Position {
     /// Takes the next pages, at most `most` of them; `None` at the end, or if `most` is 0.
     pub(super) fn take(&mut self, rest: &mut Iter<'_>, most: u64) -> Option<PageRange<Ipa>> {
         let range = rest.clone().next()?;
-        let pages = most.min(range.pages().saturating_sub(self.pages));
+        let pages = most.min(range.pages().saturating_sub(self.pages()));
         let taken = PageRange::new(Ipa::new(self.address(&range)), pages)?;
         self.advance(&range, pages);
         if self.pages == 0 {
@@ -314,7 +333,7 @@ impl Position {
 
     /// Returns the ranges from the position on.
     pub(super) fn rest<'p>(&self, list: &'p RangeList, store: Pages<'p>) -> Iter<'p> {
-        list.iter_from(store, self.ranges)
+        list.iter_from(store, self.ranges as usize)
     }
 }
 
@@ -493,7 +512,7 @@ mod tests {
         // A link that leads to notes leads nowhere.
         for page in 0..3 {
             let mut list = RangeList::EMPTY;
-            list.count = INLINE;
+            list.count = INLINE as u32;
             list.tail = ListPage::from_word(store, page);
             let before = hal.words();
             let pushed = list.push(store, range);

@@ -30,12 +30,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let layout = response.layout;
         let length = self.put_fragment(channel, space, buffer, layout, share, Some(response), 0)?;
         let reading = if length < total {
-            Reading {
-                last: 0,
-                next: length,
-                buffer: channel.buffer(),
-                layout,
-            }
+            Reading::begin(length, channel.buffer(), layout)
         } else {
             Reading::default()
         };
@@ -101,8 +96,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             // does not end the share.
             self.discard(found);
         } else if let Some((_, reading)) = share.reading(caller.id(), offset) {
-            reading.last = offset;
-            reading.next = next;
+            reading.go_on(offset, next);
         }
         Ok(answer)
     }

@@ -8,7 +8,7 @@ use super::channel::Channel;
 use super::grant::{describe, describe_to_hypervisor, is_unplaced, judge, retrieving};
 use super::intake::Piece;
 use super::range_list::Position;
-use super::share::{Asking, Grant, SendKind, Stage};
+use super::share::{Access, Asking, Grant, Progress, SendKind, Stage};
 use super::shares::Found;
 use super::{Endpoints, Engine, refused};
 use crate::error::{FfaError, Result};
@@ -87,13 +87,12 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             };
         }
         let composite = request.composite(composite_offset, call.total)?;
-        if composite.pages != share.ranges.pages() {
+        if u64::from(composite.pages) != share.ranges.pages() {
             return Err(invalid);
         }
         let asking = Asking {
             grant,
-            received: 0,
-            total: call.total,
+            progress: Progress::new(0, call.total),
             buffer: call.buffer,
             compared: Position::START,
         };
@@ -132,17 +131,17 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .iter_mut()
             .filter(|borrower| is_sent && borrower.is_spoken_for_by(caller.id()));
         let borrower = spoken_for
-            .find(|borrower| borrower.asking.is_some())
+            .find(|borrower| matches!(borrower.access, Access::Asking(_)))
             .ok_or(invalid)?;
-        let asking = borrower.asking.ok_or(invalid)?;
+        let Access::Asking(asking) = borrower.access else {
+            return Err(invalid);
+        };
         let receiver = borrower.id;
         let channel = mailbox.through(caller, asking.buffer);
         channel.check_length(length)?;
-        if length > asking.total.saturating_sub(asking.received) {
-            return Err(invalid);
-        }
+        asking.progress.after(length).ok_or(invalid)?;
         // The request ends here, unless the fragment is in order.
-        borrower.asking = None;
+        borrower.access = Access::None;
         if share.orphaned || self.endpoints.endpoint(caller.id()).is_none() {
             return Err(FfaError::Aborted);
         }
@@ -183,8 +182,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             ranges.try_for_each(|range| is_next(range?).then_some(()).ok_or(invalid))
         })?;
         drop(is_next);
-        asking.received = asking.received.saturating_add(length);
-        if asking.received == asking.total {
+        asking.progress = asking.progress.after(length).ok_or(invalid)?;
+        if asking.progress.is_whole() {
             return if asking.compared.is_end(&share.ranges) {
                 self.map(found, handle, &asking.grant, buffer, parties, channel)
             } else {
@@ -192,9 +191,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             };
         }
         let Parties { caller, receiver } = parties;
-        let answer = Self::ask_for_more(caller, share.owner, handle, asking.received);
+        let answer = Self::ask_for_more(caller, share.owner, handle, asking.progress.received());
         if let Some(borrower) = share.borrower(receiver.id()) {
-            borrower.asking = Some(asking);
+            borrower.access = Access::Asking(asking);
         }
         Ok(answer)
     }
@@ -234,11 +233,12 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             }
         };
         if let Some(borrower) = share.borrower(receiver.id()) {
-            borrower.mapped = Some(grant.leaf);
+            borrower.access = Access::Mapped {
+                leaf: grant.leaf,
+                reading,
+            };
             borrower.has_retrieved = true;
             borrower.zero_after = grant.zero_after;
-            borrower.asking = None;
-            borrower.reading = reading;
         }
         Ok(answer)
     }

@@ -8,7 +8,7 @@
 use super::answers::completion;
 use super::channel::Channel;
 use super::intake::Piece;
-use super::share::{Operation, Pace, SendKind, Share, Stage};
+use super::share::{Operation, Pace, Progress, SendKind, Share, Stage};
 use super::{Endpoints, Engine, refused};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory::DataAccess;
@@ -77,8 +77,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 self.complete(caller, &mut share, composite.pages)
             } else {
                 share.stage = Stage::Arriving {
-                    received: fragment,
-                    total,
+                    progress: Progress::new(fragment, total),
                     pages: composite.pages,
                     buffer: through,
                     age: self.shares.age(),
@@ -93,7 +92,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
 
         let (owner, stage) = (share.owner, share.stage);
-        let handle = vacancy.fill(&mut share);
+        let handle = vacancy.fill(share);
         if !whole {
             self.limit_arriving(owner);
         }
@@ -110,8 +109,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 
     /// Sends the share, all constituents of which have arrived.
-    pub(super) fn complete(&self, caller: &Endpoint, share: &mut Share, pages: u64) -> Result<()> {
-        if share.ranges.pages() != pages {
+    pub(super) fn complete(&self, caller: &Endpoint, share: &mut Share, pages: u32) -> Result<()> {
+        if share.ranges.pages() != u64::from(pages) {
             return Err(FfaError::InvalidParameters);
         }
         self.take_access(caller, share)?;

@@ -30,19 +30,66 @@ pub(super) struct Borrower {
     /// Access permissions that the owner gave.
     pub(super) permissions: AccessPermissions,
     pub(super) implementation_defined: [u64; 2],
-    /// The leaf of the receiver's pages while it has retrieved them.
-    pub(super) mapped: Option<Leaf>,
+    pub(super) access: Access,
     /// The receiver has retrieved the region at least once.
     pub(super) has_retrieved: bool,
     /// The receiver wants the region zeroed if it dies before it relinquishes the region.
     pub(super) zero_after: bool,
-    /// The retrieve request of which fragments are missing.
-    pub(super) asking: Option<Asking>,
-    /// The response that the receiver reads, or read last.
-    pub(super) reading: Reading,
+}
+
+/// The access that a receiver has to the region.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Access {
+    /// The receiver has none, and asks for none.
+    None,
+    /// Fragments of the receiver's retrieve request are missing.
+    Asking(Asking),
+    /// The receiver has retrieved the region.
+    Mapped {
+        /// The leaf of the receiver's pages.
+        leaf: Leaf,
+        /// The response that the receiver reads, or read last.
+        reading: Reading,
+    },
+}
+
+impl Access {
+    /// Makes the access of a receiver whose pages have the leaf `leaf`, and that reads nothing.
+    pub(super) fn mapped(leaf: Leaf) -> Self {
+        Self::Mapped {
+            leaf,
+            reading: Reading::default(),
+        }
+    }
 }
 
 impl Borrower {
+    /// Returns the leaf of the receiver's pages while it has retrieved them.
+    #[inline]
+    pub(super) fn mapped(&self) -> Option<Leaf> {
+        match self.access {
+            Access::Mapped { leaf, .. } => Some(leaf),
+            Access::None | Access::Asking(_) => None,
+        }
+    }
+
+    /// Returns the response that the receiver reads, if it has retrieved the region.
+    fn reading(&self) -> Option<&Reading> {
+        match &self.access {
+            Access::Mapped { reading, .. } => Some(reading),
+            Access::None | Access::Asking(_) => None,
+        }
+    }
+
+    /// Drops the retrieve request of which fragments are missing, if there is one, and returns it.
+    pub(super) fn drop_request(&mut self) -> Option<Asking> {
+        let Access::Asking(asking) = self.access else {
+            return None;
+        };
+        self.access = Access::None;
+        Some(asking)
+    }
+
     /// Returns whether `id` speaks for the receiver: it is the receiver's own id, or its proxy's.
     pub(super) fn is_spoken_for_by(&self, id: PartitionId) -> bool {
         match self.proxy {
@@ -75,21 +122,56 @@ pub(super) struct Grant {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asking {
     pub(super) grant: Grant,
-    /// Bytes of the request that have arrived, and bytes of the whole.
-    pub(super) received: usize,
-    pub(super) total: usize,
+    pub(super) progress: Progress,
     /// The buffer that the fragments come in, if that is not TX.
     pub(super) buffer: Option<PageRange<Ipa>>,
     pub(super) compared: Position,
+}
+
+/// How much of a descriptor has arrived, in bytes. Registers of 32 bits say so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Progress {
+    received: u32,
+    total: u32,
+}
+
+impl Progress {
+    /// The progress of a descriptor of `total` bytes after the first `received`.
+    pub(super) fn new(received: usize, total: usize) -> Self {
+        Self {
+            received: received as u32,
+            total: total as u32,
+        }
+    }
+
+    /// Returns how many bytes have arrived.
+    pub(super) fn received(self) -> usize {
+        self.received as usize
+    }
+
+    /// Returns the progress after `length` more bytes; `None` if so many are not missing.
+    pub(super) fn after(self, length: usize) -> Option<Self> {
+        let missing = self.total.saturating_sub(self.received);
+        let length = u32::try_from(length).ok().filter(|it| *it <= missing)?;
+        Some(Self {
+            received: self.received.saturating_add(length),
+            ..self
+        })
+    }
+
+    /// Returns whether all has arrived.
+    pub(super) fn is_whole(self) -> bool {
+        self.received == self.total
+    }
 }
 
 /// A response that the SPMC sends in fragments, with offsets from its start.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Reading {
     /// Offset at which the last fragment started.
-    pub(super) last: usize,
+    last: u32,
     /// Offset at which the next fragment starts; 0 if nothing is left to be sent.
-    pub(super) next: usize,
+    next: u32,
     /// The buffer that the fragments go to, if that is not RX.
     pub(super) buffer: Option<PageRange<Ipa>>,
     /// The layout of the response.
@@ -97,15 +179,34 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// A response in that layout whose first fragment went to `buffer`, or to RX, and ended at
+    /// `next`.
+    pub(super) fn begin(next: usize, buffer: Option<PageRange<Ipa>>, layout: Layout) -> Self {
+        let mut reading = Self {
+            last: 0,
+            next: 0,
+            buffer,
+            layout,
+        };
+        reading.go_on(0, next);
+        reading
+    }
+
+    /// Notes that the last fragment started at `last` and ended at `next`.
+    pub(super) fn go_on(&mut self, last: usize, next: usize) {
+        // The longest response is shorter than 2^32 bytes, see `range_list`.
+        (self.last, self.next) = (last as u32, next as u32);
+    }
+
     /// Returns whether the next fragment starts at `offset`.
     fn continues_at(&self, offset: usize) -> bool {
-        self.next != 0 && offset == self.next
+        self.next != 0 && offset == self.next as usize
     }
 
     /// Returns whether the last fragment started at `offset`. The first one, which came with
     /// `FFA_MEM_RETRIEVE_RESP`, is not repeated.
     fn repeats(&self, offset: usize) -> bool {
-        offset != 0 && offset == self.last
+        offset != 0 && offset == self.last as usize
     }
 }
 
@@ -171,11 +272,9 @@ pub(super) enum Operation {
 pub(super) enum Stage {
     /// Fragments of the descriptor are missing. The owner's pages are unchanged.
     Arriving {
-        /// Bytes of the descriptor that have arrived, and bytes of the whole.
-        received: usize,
-        total: usize,
+        progress: Progress,
         /// Total page count of the descriptor.
-        pages: u64,
+        pages: u32,
         /// The buffer that the fragments come in, if that is not TX.
         buffer: Option<PageRange<Ipa>>,
         /// Age: of two transactions, the younger has the higher number.
@@ -274,9 +373,10 @@ impl Share {
     }
 
     /// Returns whether a borrower has the region mapped that can relinquish it.
+    #[inline]
     pub(super) fn must_be_relinquished(&self) -> bool {
         let mut borrowers = self.borrowers.iter();
-        borrowers.any(|borrower| borrower.mapped.is_some() && !borrower.is_independent())
+        borrowers.any(|borrower| borrower.mapped().is_some() && !borrower.is_independent())
     }
 
     /// Returns whether independent devices are among the receivers.
@@ -286,10 +386,11 @@ impl Share {
     }
 
     /// Returns whether any borrower has the region mapped.
+    #[inline]
     pub(super) fn is_retrieved(&self) -> bool {
         self.borrowers
             .iter()
-            .any(|borrower| borrower.mapped.is_some())
+            .any(|borrower| borrower.mapped().is_some())
     }
 
     /// Returns whether several receivers may have the region, so that the owner's attributes bind
@@ -312,18 +413,21 @@ impl Share {
             let may = reading.continues_at(offset) || reading.repeats(offset);
             return may.then_some((Reader::Hypervisor, reading));
         }
-        let heard =
-            |borrower: &Borrower| borrower.mapped.is_some() && borrower.is_spoken_for_by(reader);
-        let mut having = self.borrowers.iter().filter(|borrower| heard(borrower));
+        let spoken_for = self.borrowers.iter().filter(|b| b.is_spoken_for_by(reader));
+        let mut having = spoken_for.filter_map(|b| Some((b.id, b.reading()?)));
         let next = having
             .clone()
-            .find(|borrower| borrower.reading.continues_at(offset));
-        let found = next.or_else(|| having.find(|b| b.reading.repeats(offset)))?;
-        let id = found.id;
-        Some((Reader::Borrower, &mut self.borrower(id)?.reading))
+            .find(|(_, reading)| reading.continues_at(offset));
+        let found = next.or_else(|| having.find(|(_, reading)| reading.repeats(offset)));
+        let (id, _) = found?;
+        match &mut self.borrower(id)?.access {
+            Access::Mapped { reading, .. } => Some((Reader::Borrower, reading)),
+            Access::None | Access::Asking(_) => None,
+        }
     }
 
     /// Returns the receiver with that id.
+    #[inline]
     pub(super) fn borrower(&mut self, id: PartitionId) -> Option<&mut Borrower> {
         self.borrowers.iter_mut().find(|borrower| borrower.id == id)
     }

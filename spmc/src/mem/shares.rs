@@ -11,14 +11,10 @@
 //! allocates (v1.0 section 5.10.2).
 
 use alloc::boxed::Box;
-use core::mem;
 use core::num::NonZeroU32;
 use core::ops::Range;
 
-use arrayvec::ArrayVec;
-
 use super::borrowers::Crowds;
-use super::range_list::RangeList;
 use super::share::{Share, Stage};
 use crate::error::{FfaError, Result};
 use crate::ffa::Handle;
@@ -32,8 +28,7 @@ use crate::sync::{Mutex, MutexGuard};
 struct Slot {
     /// Generation of the current handle less one.
     past: u32,
-    /// One share or none.
-    share: ArrayVec<Share, 1>,
+    share: Option<Share>,
 }
 
 const WORD: usize = u64::BITS as usize;
@@ -48,6 +43,7 @@ const fn first_slot(index: usize) -> usize {
 }
 
 /// Returns the slots that only the partition at that index may use, or for `None` the Normal world.
+#[inline]
 fn own_slots(partition: Option<usize>) -> Range<usize> {
     match partition {
         None => 0..SHARES_NORMAL_WORLD,
@@ -56,6 +52,7 @@ fn own_slots(partition: Option<usize>) -> Range<usize> {
 }
 
 /// Returns the bits of `slots` in the word whose first bit is slot `first`.
+#[inline]
 fn bits_of(slots: &Range<usize>, first: usize) -> u64 {
     let below = |end: usize| {
         let count = end.saturating_sub(first).min(WORD);
@@ -94,7 +91,7 @@ impl Shares {
         let vacant = || {
             Mutex::new(Slot {
                 past: 0,
-                share: ArrayVec::new_const(),
+                share: None,
             })
         };
         Self {
@@ -117,6 +114,7 @@ impl Shares {
 
     /// Takes a vacant slot for a send of the partition at that index, or for `None` of the Normal
     /// world: one of its own slots, or else one that all may use. `NO_MEMORY` if there is none.
+    #[inline]
     pub(super) fn claim(&self, partition: Option<usize>) -> Result<Vacancy<'_>> {
         let index = self
             .take(own_slots(partition))
@@ -131,6 +129,7 @@ impl Shares {
     }
 
     /// Takes one of `slots`, if one is vacant, and returns its index.
+    #[inline]
     fn take(&self, slots: Range<usize>) -> Option<usize> {
         let begin = slots.start / WORD;
         let words = self.used.get(begin..slots.end.div_ceil(WORD))?;
@@ -169,7 +168,7 @@ impl Shares {
     pub(super) fn iter(&self) -> impl Iterator<Item = Found<'_>> {
         let used = members(&self.used, |word| word.fetch_or(0, Ordering::AcqRel));
         used.filter_map(|index| self.lock(index))
-            .filter(|found| !found.slot.share.is_empty())
+            .filter(|found| found.slot.share.is_some())
     }
 
     /// Locks the slot with that index.
@@ -183,6 +182,7 @@ impl Shares {
 
     /// Finds the share that `handle` names, if it is sent. `INVALID_PARAMETERS` if there is none,
     /// `BUSY` if a call about it is paused.
+    #[inline]
     pub(super) fn find(&self, handle: Handle) -> Result<Found<'_>> {
         let mut found = self.find_any(handle)?;
         match found.share()?.stage {
@@ -193,10 +193,11 @@ impl Shares {
     }
 
     /// Finds the share that `handle` names, in any stage. `INVALID_PARAMETERS` if there is none.
+    #[inline]
     pub(super) fn find_any(&self, handle: Handle) -> Result<Found<'_>> {
         let index = (handle.bits() & ((1 << SLOT_BITS) - 1)) as usize;
         self.lock(index)
-            .filter(|found| !found.slot.share.is_empty() && found.handle() == handle)
+            .filter(|found| found.slot.share.is_some() && found.handle() == handle)
             .ok_or(FfaError::InvalidParameters)
     }
 
@@ -221,6 +222,7 @@ impl Shares {
         })
     }
 
+    #[inline]
     fn free(&self, index: usize) {
         clear(&self.arriving, index);
         clear(&self.used, index);
@@ -242,6 +244,7 @@ fn members(words: &[AtomicU64], read: impl Fn(&AtomicU64) -> u64) -> impl Iterat
 }
 
 /// Sets the bit with that index.
+#[inline]
 fn set(bits: &[AtomicU64], index: usize) {
     if let Some(word) = bits.get(index / WORD) {
         word.fetch_or(bit(index), Ordering::Release);
@@ -249,6 +252,7 @@ fn set(bits: &[AtomicU64], index: usize) {
 }
 
 /// Clears the bit with that index.
+#[inline]
 fn clear(bits: &[AtomicU64], index: usize) {
     if let Some(word) = bits.get(index / WORD) {
         word.fetch_and(!bit(index), Ordering::Release);
@@ -260,6 +264,7 @@ const fn bit(index: usize) -> u64 {
     1_u64.wrapping_shl((index % WORD) as u32)
 }
 
+#[inline]
 fn handle_of(slot: &Slot, index: usize) -> Handle {
     let generation = NonZeroU32::MIN.saturating_add(slot.past).get();
     Handle::new((generation as u64) << SLOT_BITS | index as u64)
@@ -288,20 +293,16 @@ pub(super) struct Vacancy<'s> {
 }
 
 impl Vacancy<'_> {
-    /// Moves the contents of `share` to the slot, and returns the handle.
+    /// Moves `share` to the slot, and returns the handle.
     #[inline]
-    pub(super) fn fill(self, share: &mut Share) -> Handle {
+    pub(super) fn fill(self, share: Share) -> Handle {
         let mut slot = self.slot.lock();
         if let Stage::Arriving { .. } = share.stage {
             set(&self.shares.arriving, self.index);
         }
         // The slot is empty, because it was vacated.
-        let pushed = slot.share.try_push(Share {
-            ranges: mem::replace(&mut share.ranges, RangeList::EMPTY),
-            borrowers: mem::take(&mut share.borrowers),
-            ..*share
-        });
-        Invariant::Capacity.expect(pushed.is_ok());
+        Invariant::Capacity.expect(slot.share.is_none());
+        slot.share = Some(share);
         let handle = handle_of(&slot, self.index);
         drop(slot);
         core::mem::forget(self);
@@ -325,10 +326,7 @@ pub(super) struct Found<'s> {
 impl Found<'_> {
     /// The share. The error cannot happen: a slot is found only while it has a share.
     pub(super) fn share(&mut self) -> Result<&mut Share> {
-        self.slot
-            .share
-            .first_mut()
-            .ok_or(FfaError::InvalidParameters)
+        self.slot.share.as_mut().ok_or(FfaError::InvalidParameters)
     }
 
     /// Returns the handle of the share.
@@ -351,11 +349,12 @@ impl Found<'_> {
     }
 
     /// Ends the share and its handle.
+    #[inline]
     pub(super) fn vacate(mut self) {
-        if let Some(share) = self.slot.share.first_mut() {
+        if let Some(share) = &mut self.slot.share {
             self.shares.crowds.dismiss(&mut share.borrowers);
         }
-        self.slot.share.clear();
+        self.slot.share = None;
         // After 2^32 - 1 shares in one slot its handles begin anew.
         self.slot.past = self
             .slot

@@ -6,7 +6,7 @@
 //! PE; the SPMC goes on with the calls of others ([`Engine::unfinished`]).
 
 use super::answers::{paused, success};
-use super::share::{Operation, Pace, Share, Stage, Zeroing};
+use super::share::{Access, Operation, Pace, Share, Stage, Zeroing};
 use super::{Endpoints, Engine};
 use crate::addr::World;
 use crate::error::{FfaError, Result};
@@ -143,7 +143,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if let Operation::Relinquish(id, _) = zeroing.operation
             && let Some(borrower) = share.borrower(id)
         {
-            borrower.mapped = None;
+            borrower.access = Access::None;
         }
         Ok(())
     }

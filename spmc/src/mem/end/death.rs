@@ -3,7 +3,7 @@
 
 use crate::hal::Hal;
 use crate::id::PartitionId;
-use crate::mem::share::{Operation, Share, Stage, Zeroing};
+use crate::mem::share::{Access, Operation, Share, Stage, Zeroing};
 use crate::mem::{Endpoints, Engine};
 use crate::partition::Endpoint;
 
@@ -33,7 +33,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             let to = match share.borrower(dead.id()) {
                 Some(borrower) => {
                     // A restarted partition must not go on with the request of its former life.
-                    borrower.asking = None;
+                    borrower.drop_request();
                     true
                 }
                 None => false,
@@ -71,14 +71,16 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let Some(borrower) = share.borrower(dead.id()) else {
             return;
         };
-        let Some(leaf) = borrower.mapped else { return };
+        let Some(leaf) = borrower.mapped() else {
+            return;
+        };
         let zero = borrower.zero_after;
         if self.unmap(share, &mut dead.memory.lock(), leaf).is_err() {
             log::error!("memory that {} borrowed stays out of use", dead.id());
             return;
         }
         if let Some(borrower) = share.borrower(dead.id()) {
-            borrower.mapped = None;
+            borrower.access = Access::None;
         }
         share.zero_after |= zero;
         if share.zero_after && !share.is_retrieved() {
@@ -104,7 +106,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                     ..Zeroing::ESTATE
                 });
                 if let Some(borrower) = share.borrower(borrower) {
-                    borrower.mapped = None;
+                    borrower.access = Access::None;
                 }
             }
             _ => {}

@@ -10,7 +10,7 @@ use crate::id::PartitionId;
 use crate::manifest::config::Permissions;
 use crate::mem::answers::paused;
 use crate::mem::flags::{FLAG_SLICED, FLAG_ZERO, sliced_flag};
-use crate::mem::share::{Operation, Pace, SendKind, Share, Stage};
+use crate::mem::share::{Access, Operation, Pace, SendKind, Share, Stage};
 use crate::mem::{Endpoints, Engine};
 use crate::mm::Leaf;
 use crate::partition::Endpoint;
@@ -54,7 +54,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let mut found = self.shares.find_any(descriptor.handle)?;
         let share = found.share()?;
         if share.stage == Stage::Given && !zero {
-            let leaf = share.borrower(id).and_then(|borrower| borrower.mapped);
+            let leaf = share.borrower(id).and_then(|borrower| borrower.mapped());
             self.give_back(share, borrower, leaf.ok_or(invalid)?)?;
             return Ok(Answer::success([]));
         }
@@ -66,7 +66,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if zero && share.kind == SendKind::Share {
             return Err(invalid);
         }
-        let mapped = share.borrower(id).ok_or(invalid)?.mapped;
+        let mapped = share.borrower(id).ok_or(invalid)?.mapped();
         let leaf = mapped.ok_or(FfaError::Denied)?;
         let writes = leaf.attributes().permissions.contains(Permissions::WRITE);
         if zero && !(writes && share.owner_can_zero()) {
@@ -94,7 +94,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let others = share
             .borrowers
             .iter()
-            .filter(|other| other.mapped.is_some())
+            .filter(|other| other.mapped().is_some())
             .count()
             > 1;
         let zero_after = share.zero_after || after == After::Zero;
@@ -106,7 +106,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         share.zero_after = zero_after;
         if let Some(borrower) = share.borrower(borrower.id()) {
-            borrower.mapped = None;
+            borrower.access = Access::None;
         }
         Ok(())
     }

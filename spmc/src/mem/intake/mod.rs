@@ -85,8 +85,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             return Err(invalid);
         }
         let Stage::Arriving {
-            received,
-            total,
+            progress,
             pages,
             buffer: through,
             age,
@@ -98,7 +97,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         };
         let channel = mailbox.through(caller, through);
         channel.check_length(length)?;
-        if !share.is_sent_by(caller.id()) || length > total.saturating_sub(received) {
+        let progress = progress.after(length).ok_or(invalid)?;
+        if !share.is_sent_by(caller.id()) {
             return Err(invalid);
         }
 
@@ -110,14 +110,12 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if room.is_err() {
             return found.arrival().map(Taken::Crowded).ok_or(invalid);
         }
-        let received = received.saturating_add(length);
         let recorded = self.record(&channel, buffer, &mut share.ranges, Piece::NOTHING, length);
         drop(channel);
         let outcome = recorded.and_then(|()| {
-            if received != total {
+            if !progress.is_whole() {
                 share.stage = Stage::Arriving {
-                    received,
-                    total,
+                    progress,
                     pages,
                     buffer: through,
                     age,
@@ -138,6 +136,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 Ok(Taken::Answered(answer))
             }
             Ok(false) => {
+                let received = progress.received();
                 let answer = Self::ask_for_more(caller, share.owner, handle, received);
                 Ok(Taken::Answered(answer))
             }
