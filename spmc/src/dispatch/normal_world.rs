@@ -50,11 +50,18 @@ impl<H: Hal> Spmc<H> {
             }
             _ => {
                 let instance = Instance::NormalWorld(&self.normal_world);
-                instance
-                    .begin(id, &frame.x)
-                    .and_then(|()| self.call(pe, &instance, id, frame))
-                    .and_then(|answer| self.finish_for_normal_world(pe, answer))
-                    .map(|answer| frame.answer(answer))
+                let begun = instance.begin(id, &frame.x);
+                begun.and_then(|()| {
+                    // An answer is long: leave it where it is, and copy it once.
+                    match &mut self.call(pe, &instance, id, frame) {
+                        Ok(answer) => {
+                            self.finish_for_normal_world(pe, answer)?;
+                            frame.answer(*answer);
+                            Ok(())
+                        }
+                        Err(error) => Err(*error),
+                    }
+                })
             }
         };
         if let Err(error) = result {

@@ -117,7 +117,8 @@ impl<H: Hal> Spmc<H> {
         }
         let instance = Instance::Partition(current.partition);
         instance.begin(id, &call.x)?;
-        let answer = match id.0 {
+        // An answer is long: leave it where it is, and copy it once.
+        let mut result = match id.0 {
             function::SECONDARY_EP_REGISTER_32 | function::SECONDARY_EP_REGISTER_64 => {
                 self.secondary_ep_register(current, setup::address(id, call.x[1]))
             }
@@ -138,13 +139,14 @@ impl<H: Hal> Spmc<H> {
                 return Ok(());
             }
             _ => self.call(pe, &instance, id, &call),
-        }?;
-        let answer = self.finish_for_partition(pe, current, answer)?;
+        };
+        let answer = result.as_mut().map_err(|error| *error)?;
+        self.finish_for_partition(pe, current, answer)?;
         if current.partition.may_have_interrupts() {
             // The call may have fetched an interrupt, which must not be signalled any more.
             self.signal(current);
         }
-        complete(&mut current.vcpu.context, &answer);
+        complete(&mut current.vcpu.context, answer);
         Ok(())
     }
 }

@@ -74,6 +74,7 @@ impl MemoryType {
     /// Decodes bits `[5:0]` of the attributes of a sender or of a retrieve request. `None` means
     /// that no type is specified; the low bits are ignored then. `INVALID_PARAMETERS` for reserved
     /// values and if any higher bit is set, the security state included.
+    #[inline]
     pub const fn decode(attributes: u16) -> Result<Option<Self>> {
         if attributes >> 6 != 0 {
             return Err(FfaError::InvalidParameters);
@@ -151,6 +152,7 @@ pub struct AccessPermissions {
 
 impl AccessPermissions {
     /// Decodes the byte. `INVALID_PARAMETERS` for reserved values and bits.
+    #[inline]
     pub const fn decode(byte: u8) -> Result<Self> {
         if byte >> 4 != 0 {
             return Err(FfaError::InvalidParameters);

@@ -82,12 +82,13 @@ pub struct Answer {
 
 impl Answer {
     /// Makes a completion with the first registers given and the others zero.
+    #[inline]
     pub fn new<const N: usize>(regs: [u64; N]) -> Self {
-        let mut frame = Self { x: [0; 8] };
-        for (to, from) in frame.x.iter_mut().zip(regs) {
-            *to = from;
+        let mut x = [0; 8];
+        for (to, from) in x.iter_mut().zip(&regs) {
+            *to = *from;
         }
-        frame
+        Self { x }
     }
 
     /// Makes an `FFA_ERROR` with `error` in w2.
@@ -96,12 +97,14 @@ impl Answer {
     }
 
     /// Makes an `FFA_SUCCESS` (32-bit) with results from w2 on.
+    #[inline]
     pub fn success<const N: usize>(results: [u32; N]) -> Self {
-        let mut frame = Self { x: [0; 8] };
-        frame.x[0] = function::SUCCESS_32 as u64;
-        for (to, from) in frame.x.iter_mut().skip(2).zip(results) {
-            *to = from as u64;
+        let mut x = [0; 8];
+        let [function, _, rest @ ..] = &mut x;
+        *function = function::SUCCESS_32 as u64;
+        for (to, from) in rest.iter_mut().zip(&results) {
+            *to = *from as u64;
         }
-        frame
+        Self { x }
     }
 }

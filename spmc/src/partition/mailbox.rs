@@ -49,6 +49,7 @@ pub enum RxEvent {
 }
 
 /// Returns the state after `event`, or the error for the cause of the event; then nothing changes.
+#[inline]
 pub const fn rx_step(rx: Rx, event: RxEvent) -> Result<Rx> {
     use FfaError::{Busy, Denied, InvalidParameters};
     Ok(match (rx, event) {
@@ -92,13 +93,14 @@ impl Mailbox {
     }
 
     /// The registered pair.
+    #[inline]
     pub fn buffers(&self) -> Option<Buffers> {
         if self.state == Rx::Unmapped {
             return None;
         }
         Some(Buffers {
-            tx: PageRange::new(Pa::new(self.tx), self.pages)?,
-            rx: PageRange::new(Pa::new(self.rx), self.pages)?,
+            tx: PageRange::again(Pa::new(self.tx), self.pages),
+            rx: PageRange::again(Pa::new(self.rx), self.pages),
             world: if self.secure {
                 World::Secure
             } else {
@@ -142,6 +144,7 @@ impl Mailbox {
 
     /// Checks that `bytes` can be put into RX now: `BUSY` if RX is not the SPMC's or there is none,
     /// `NO_MEMORY` if it is too short.
+    #[inline]
     pub fn check_rx(&self, bytes: usize) -> Result<()> {
         rx_step(self.state, RxEvent::Fill)?;
         let buffers = self.buffers().ok_or(FfaError::Busy)?;
@@ -171,6 +174,7 @@ impl Mailbox {
     /// Passes RX, whose first `written` bytes were written before, to the endpoint, which speaks
     /// `version`. From 1.3 on the rest of RX is zeroed first. `BUSY` if RX was not the SPMC's,
     /// `ABORTED` if the memory system refuses the access.
+    #[inline]
     pub fn pass_rx<H: Hal>(&mut self, hal: &H, written: usize, version: Version) -> Result<()> {
         if version >= Version::V1_3 {
             self.zero_tail(hal, written)?;

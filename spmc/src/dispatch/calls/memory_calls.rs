@@ -62,9 +62,9 @@ impl<H: Hal> Spmc<H> {
         frame: &SmcFrame,
     ) -> Result<Answer> {
         let call = DescriptorCall::decode(frame)?;
-        let answer = self.memory().send(&mut pe.scratch, caller, kind, &call)?;
-        note_fragment(pe, &answer);
-        Ok(answer)
+        let result = self.memory().send(&mut pe.scratch, caller, kind, &call);
+        note_fragment(pe, &result);
+        result
     }
 
     /// `FFA_MEM_RETRIEVE_REQ`: see [`Engine::retrieve`].
@@ -88,9 +88,9 @@ impl<H: Hal> Spmc<H> {
         frame: &SmcFrame,
     ) -> Result<Answer> {
         let call = FragmentTx::decode(frame);
-        let answer = self.memory().fragment_tx(&mut pe.scratch, caller, &call)?;
-        note_fragment(pe, &answer);
-        Ok(answer)
+        let result = self.memory().fragment_tx(&mut pe.scratch, caller, &call);
+        note_fragment(pe, &result);
+        result
     }
 
     /// `FFA_MEM_FRAG_RX`: see [`Engine::fragment_rx`].
@@ -114,10 +114,12 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
-/// Remembers the transaction that `answer` asks to go on with, if it is `FFA_MEM_FRAG_RX`.
-fn note_fragment(pe: &mut Pe, answer: &Answer) {
-    let [id, low, high, ..] = answer.x;
-    if id == function::MEM_FRAG_RX as u64 {
+/// Remembers the transaction that the answer asks to go on with, if it is `FFA_MEM_FRAG_RX`.
+fn note_fragment(pe: &mut Pe, result: &Result<Answer>) {
+    if let Ok(answer) = result
+        && let [id, low, high, ..] = answer.x
+        && id == function::MEM_FRAG_RX as u64
+    {
         pe.fragment_asked = Some(Handle::from_halves([low, high]));
     }
 }

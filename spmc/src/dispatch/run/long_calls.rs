@@ -16,32 +16,32 @@ use crate::spmc::{Pe, Spmc};
 use crate::dispatch::context::Current;
 
 impl<H: Hal> Spmc<H> {
-    /// Completes a call of the Normal world that has come to `answer`. Errors are those of the
-    /// call.
+    /// Completes a call of the Normal world that has come to `answer`, which becomes that of the
+    /// whole call. Errors are those of the call.
     #[inline(always)]
     pub(in crate::dispatch) fn finish_for_normal_world(
         &self,
         pe: &mut Pe,
-        answer: Answer,
-    ) -> Result<Answer> {
+        answer: &mut Answer,
+    ) -> Result<()> {
         if answer.x[0] != function::MEM_OP_PAUSE.into() {
-            return Ok(answer);
+            return Ok(());
         }
         let between = || self.interrupts_between(pe);
         self.finish(&self.normal_world, answer, between)
     }
 
     /// Completes a call of `current` that has come to `answer`, or stops where `current` is to
-    /// resume it. Errors are those of the call.
+    /// resume it. `answer` becomes the last one. Errors are those of the call.
     #[inline(always)]
     pub(in crate::dispatch) fn finish_for_partition(
         &self,
         pe: &mut Pe,
         current: &mut Current<'_, H::Context>,
-        answer: Answer,
-    ) -> Result<Answer> {
+        answer: &mut Answer,
+    ) -> Result<()> {
         if answer.x[0] != function::MEM_OP_PAUSE.into() {
-            return Ok(answer);
+            return Ok(());
         }
         let endpoint = &current.partition.endpoint;
         let between = || self.interrupts_within(pe, current);
@@ -75,13 +75,13 @@ impl<H: Hal> Spmc<H> {
     fn finish(
         &self,
         caller: &Endpoint,
-        mut answer: Answer,
+        answer: &mut Answer,
         mut between: impl FnMut(),
-    ) -> Result<Answer> {
-        while let Some(handle) = self.memory().unfinished(&answer) {
+    ) -> Result<()> {
+        while let Some(handle) = self.memory().unfinished(answer) {
             between();
-            answer = self.memory().finish(caller, handle)?;
+            *answer = self.memory().finish(caller, handle)?;
         }
-        Ok(answer)
+        Ok(())
     }
 }
