@@ -12,6 +12,7 @@ use crate::addr::{Ipa, Pa, PageRange, World};
 use crate::ffa::SmcFrame;
 use crate::geometry::Geometry;
 use crate::manifest::config::{DeviceInterrupt, ExceptionLevel, SpmcManifest};
+use crate::vector_length::VectorLength;
 
 /// One translation table: 512 descriptors in one page. The descriptors are atomic because the table
 /// walker of another PE may read while this PE writes.
@@ -412,6 +413,19 @@ pub trait Hal: Sync + Sized {
     /// started.
     fn confines_s_el0(&self) -> bool {
         true
+    }
+
+    /// Returns the greatest vector length of SVE that partitions can have, or `None` if they cannot
+    /// have SVE. All shorter ones exist, too.
+    fn longest_vectors(&self) -> Option<VectorLength> {
+        None
+    }
+
+    /// Gives a context registers of SVE with vectors of that length, which
+    /// [`Hal::longest_vectors`] permits. Called at boot, once at most for each context. The context
+    /// has these registers from then on; [`Hal::reset`] makes them zero.
+    fn give_vectors(&self, context: &mut Self::Context, length: VectorLength) {
+        let _ = (context, length);
     }
 
     /// Sets the geometry of all tables under [`Roots`]: stage 2 has this one, and stage 1 of S-EL0

@@ -38,6 +38,7 @@ pub mod partition;
 pub mod spmc;
 pub mod sync;
 pub mod vcpu_set;
+pub mod vector_length;
 
 mod invariant;
 

@@ -3,8 +3,9 @@
 //! A field that the table does not name reads as zero, and so does each field that a later version
 //! of the architecture adds. The table names a feature if no trap that `traps.rs` and
 //! `el2/cpu/features.rs` configure denies it to partitions, and if a context holds all state that
-//! the feature adds. The registers of SVE, SME and FP8 have no row, nor have registers that
-//! describe only EL2, EL3 or AArch32 at EL1.
+//! the feature adds. Some features are there for partitions that were granted them only
+//! ([`Granted`]). The registers of SME and FP8 have no row, nor have registers that describe only
+//! EL2, EL3 or AArch32 at EL1.
 
 /// Number of an identification register (op0 = 3, op1 = 0, CRn = 0).
 pub type Number = usize;
@@ -70,6 +71,7 @@ id_registers! {
         EL3[12]: 1, // there is SMC
         FP[16]: ANY,
         ADV_SIMD[20]: ANY,
+        SVE[32]: ANY,
         SEL2[36]: ANY,
         DIT[48]: ANY,
         CSV2[56]: 1, // above is SCXTNUM_EL0 (HCR_EL2.EnSCXT)
@@ -79,6 +81,19 @@ id_registers! {
         BT[0]: ANY,
         SSBS[4]: ANY,
         CSV2_FRAC[32]: 1, // as CSV2
+    }
+    ID_AA64ZFR0_EL1 = (4, 4) {
+        SVE_VER[0]: ANY,
+        AES[4]: ANY,
+        ELT_PERM[12]: ANY,
+        BIT_PERM[16]: ANY,
+        BF16[20]: ANY,
+        B16B16[24]: ANY,
+        SHA3[32]: ANY,
+        SM4[40]: ANY,
+        I8MM[44]: ANY,
+        F32MM[52]: ANY,
+        F64MM[56]: ANY,
     }
     // No debug, performance monitors, profiling or trace (MDCR_EL2).
     ID_AA64DFR0_EL1 = (5, 0) {}
@@ -210,13 +225,34 @@ pub fn pointer_authentication(number: Number) -> u64 {
     }
 }
 
+/// Features that are there for some partitions, or on some systems.
+#[derive(Clone, Copy)]
+pub struct Granted {
+    /// EL2 can switch the keys of pointer authentication.
+    pub pointer_authentication: bool,
+    /// The partition has SVE.
+    pub sve: bool,
+}
+
+/// Returns the mask of a register's fields for SVE.
+fn sve(number: Number) -> u64 {
+    match number {
+        ID_AA64PFR0_EL1 => 0xf << 32,
+        ID_AA64ZFR0_EL1 => u64::MAX,
+        _ => 0,
+    }
+}
+
 /// Returns what a partition reads from a register that has `value` on this PE.
-pub fn shown(number: Number, value: u64, has_pointer_keys: bool) -> u64 {
+pub fn shown(number: Number, value: u64, granted: Granted) -> u64 {
     /// ID_AA64DFR0_EL1.DoubleLock is a signed field.
     const NO_DOUBLE_LOCK: u64 = 0xf << 36;
     let mut limits = LIMITS.get(number).copied().unwrap_or(0);
-    if !has_pointer_keys {
+    if !granted.pointer_authentication {
         limits &= !pointer_authentication(number);
+    }
+    if !granted.sve {
+        limits &= !sve(number);
     }
     let field = |of: u64, low: u32| of & 0xf << low;
     let absent = match number {
@@ -232,12 +268,21 @@ pub fn shown(number: Number, value: u64, has_pointer_keys: bool) -> u64 {
 mod tests {
     use super::*;
 
+    const ALL_GRANTED: Granted = Granted {
+        pointer_authentication: true,
+        sve: true,
+    };
+
+    const WITHOUT_SVE: Granted = Granted {
+        sve: false,
+        ..ALL_GRANTED
+    };
+
     /// Features that the SPMC hides from partitions, with the register and the lowest bit of the
     /// field.
     const KEPT_FROM_PARTITIONS: &[(&str, Number, u32)] = &[
         ("GIC", ID_AA64PFR0_EL1, 24),
         ("RAS", ID_AA64PFR0_EL1, 28),
-        ("SVE", ID_AA64PFR0_EL1, 32),
         ("MPAM", ID_AA64PFR0_EL1, 40),
         ("AMU", ID_AA64PFR0_EL1, 44),
         ("RME", ID_AA64PFR0_EL1, 52),
@@ -285,13 +330,12 @@ mod tests {
         ("RAS_frac of AArch32", ID_PFR2_EL1, 8),
     ];
 
-    /// CRm and op2 of registers that read as zero: ID_AA64PFR2_EL1, ID_AA64ZFR0_EL1,
+    /// CRm and op2 of registers that read as zero: ID_AA64PFR2_EL1,
     /// ID_AA64SMFR0_EL1, ID_AA64FPFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, ID_AA64AFR0_EL1,
     /// ID_AA64AFR1_EL1, ID_AA64MMFR3_EL1, ID_AA64MMFR4_EL1, ID_DFR0_EL1, ID_DFR1_EL1; then reserved
     /// ones.
     const NOTHING_FOR_PARTITIONS: &[(u64, u64)] = &[
         (4, 2),
-        (4, 4),
         (4, 5),
         (4, 7),
         (5, 1),
@@ -367,11 +411,11 @@ mod tests {
     fn what_partitions_cannot_use_is_not_there() {
         for (name, number, low) in KEPT_FROM_PARTITIONS {
             for value in [u64::MAX, 0x1111_1111_1111_1111] {
-                assert_eq!(field(shown(*number, value, true), *low), 0, "{name}");
+                assert_eq!(field(shown(*number, value, ALL_GRANTED), *low), 0, "{name}");
             }
         }
         for (crm, op2) in NOTHING_FOR_PARTITIONS {
-            let shown = shown(number(*crm, *op2), u64::MAX, true);
+            let shown = shown(number(*crm, *op2), u64::MAX, ALL_GRANTED);
             assert_eq!(shown, 0, "CRm {crm}, op2 {op2}");
         }
     }
@@ -379,7 +423,7 @@ mod tests {
     #[test]
     fn what_partitions_can_use_is_as_it_is() {
         for (number, value, want) in TYPICAL {
-            let got = shown(*number, *value, true);
+            let got = shown(*number, *value, WITHOUT_SVE);
             assert_eq!(got, *want, "{number:#o}: {got:#018x}, not {want:#018x}");
         }
     }
@@ -387,7 +431,7 @@ mod tests {
     #[test]
     fn signed_fields_say_what_is_not_there() {
         for value in [0, u64::MAX] {
-            assert_eq!(field(shown(ID_AA64DFR0_EL1, value, true), 36), 0xf);
+            assert_eq!(field(shown(ID_AA64DFR0_EL1, value, ALL_GRANTED), 36), 0xf);
         }
         // FP and AdvSIMD, TGran64 and TGran4.
         for (number, low) in [
@@ -397,7 +441,7 @@ mod tests {
             (ID_AA64MMFR0_EL1, 28),
         ] {
             for value in [0, 1, 0xf] {
-                assert_eq!(field(shown(number, value << low, true), low), value);
+                assert_eq!(field(shown(number, value << low, ALL_GRANTED), low), value);
             }
         }
     }
@@ -412,7 +456,7 @@ mod tests {
             ("HAFDBS", ID_AA64MMFR1_EL1, 0, 2),
         ] {
             for value in 0..=4 {
-                let got = field(shown(number, value << low, true), low);
+                let got = field(shown(number, value << low, ALL_GRANTED), low);
                 assert_eq!(got, value.min(most), "{name}");
             }
         }
@@ -429,8 +473,22 @@ mod tests {
             (ID_AA64ISAR2_EL1, 12),
             (ID_AA64ISAR2_EL1, 24),
         ] {
-            assert_eq!(shown(number, 5 << low, true), 5 << low);
-            assert_eq!(shown(number, 5 << low, false), 0);
+            let without = Granted {
+                pointer_authentication: false,
+                ..ALL_GRANTED
+            };
+            assert_eq!(shown(number, 5 << low, ALL_GRANTED), 5 << low);
+            assert_eq!(shown(number, 5 << low, without), 0);
+        }
+    }
+
+    #[test]
+    fn sve_is_there_for_partitions_that_have_it() {
+        // QEMU's `-cpu max` has SVE 2.1.
+        let features = 0x0110_1101_0121_0022;
+        for (number, value) in [(ID_AA64PFR0_EL1, 1 << 32), (ID_AA64ZFR0_EL1, features)] {
+            assert_eq!(shown(number, value, ALL_GRANTED), value);
+            assert_eq!(shown(number, value, WITHOUT_SVE), 0);
         }
     }
 }

@@ -274,7 +274,12 @@ const CNTHCTL_FIELDS: &[Field] = &[
 pub const CNTHCTL: u64 = value(CNTHCTL_FIELDS);
 
 const CPTR_FIELDS: &[Field] = &[
-    field("ZEN", 16, 0, "SVE traps"),
+    field(
+        "ZEN",
+        16,
+        0,
+        "SVE traps; 0b11 from the first use of vectors in a stay on, if the manifest gives SVE",
+    ),
     field(
         "FPEN",
         20,

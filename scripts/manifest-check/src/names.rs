@@ -48,6 +48,8 @@ const PARTITION: Words = Words {
         "live-activation-support",
         "live-activation-register",
         "image-uuid",
+        "sve-vector-length",
+        "sme-vector-length",
         "phandle",
     ],
     nodes: &[

@@ -14,7 +14,7 @@ use crate::source::Source;
 pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s> {
     let mut image = image(source);
     let manifest = hear(source, None, diagnostics, |report| {
-        let manifest = manifest::spmc_manifest::read(&source.dtb, report);
+        let mut manifest = manifest::spmc_manifest::read(&source.dtb, report);
         if let Some(start) = manifest.load_address {
             let pes = manifest.cpus.len().max(1) as u64;
             let wants = Wants {
@@ -25,7 +25,7 @@ pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s
                 ),
                 most: sizes::WANTED,
             };
-            image = own_memory(&manifest, Pa::new(start), &wants, report).unwrap_or(image);
+            image = own_memory(&mut manifest, Pa::new(start), &wants, report).unwrap_or(image);
         }
         validate::judge_spmc(&manifest, &image, report);
         for (index, device) in manifest.stream_devices.iter().enumerate() {

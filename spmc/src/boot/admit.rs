@@ -16,13 +16,13 @@ use crate::ffa::{SmcFrame, Version, function};
 use crate::hal::{Hal, Roots};
 use crate::id::PartitionId;
 use crate::interrupt::{Claims, Places};
-use crate::limits::{MIN_CONTEXTS, MIN_NOTIFIED_VCPUS};
+use crate::limits::MIN_NOTIFIED_VCPUS;
 use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest};
 use crate::manifest::{ManifestError, Report, ids, partition_manifest, validate};
 use crate::mem::Shares;
 use crate::mm::{PagePool, Quotas};
 use crate::notification::Notifications;
-use crate::partition::{Directory, Endpoint, Frozen, Partition, StreamEndpoint, VmMailboxes};
+use crate::partition::{Directory, Endpoint, Frozen, Partition, Slot, StreamEndpoint, VmMailboxes};
 use crate::spmc::Spmc;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64};
@@ -262,7 +262,7 @@ impl<H: Hal> Admission<'_, H> {
     fn admit(&mut self, entry: &PackageEntry) -> Result<(), PackageError> {
         validate::package(entry, self.manifest, self.image)?;
         let mut config = self.read_config(entry)?;
-        let most = MIN_CONTEXTS.max(self.manifest.cpus.len() as u16);
+        let most = self.manifest.most_contexts();
         if config.vcpu_count > most {
             log::warn!(
                 "{}: execution-ctx-count: {} contexts, but there are {} PEs",
@@ -274,6 +274,12 @@ impl<H: Hal> Admission<'_, H> {
         }
         if config.exception_level == ExceptionLevel::SEl0 && !self.hal.confines_s_el0() {
             return Err(PackageError::NotConfined);
+        }
+        if let Some(wanted) = config.vectors {
+            let longest = self.hal.longest_vectors();
+            if longest.is_none_or(|longest| longest < wanted) {
+                return Err(PackageError::VectorsTooLong { wanted, longest });
+            }
         }
         if let Some(copy) = config.copy {
             let buffer = self.buffer.as_mut_bytes();
@@ -291,8 +297,13 @@ impl<H: Hal> Admission<'_, H> {
             claims: Claims::of(&config),
             config,
         };
-        self.partitions
-            .push(Partition::new(frozen, Endpoint::new()));
+        let partition = Partition::new(frozen, Endpoint::new());
+        if let Some(length) = partition.frozen.config.vectors {
+            for mut context in partition.vcpus.iter().filter_map(Slot::claim) {
+                self.hal.give_vectors(&mut context.context, length);
+            }
+        }
+        self.partitions.push(partition);
         Ok(())
     }
 

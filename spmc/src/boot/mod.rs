@@ -24,6 +24,7 @@ use crate::notification::Notifications;
 use crate::partition::vcpu::{Begin, Caller, Event, State};
 use crate::partition::{Endpoint, Frozen, Link, Partition, Slot};
 use crate::spmc::{Pe, Spmc};
+use crate::vector_length::VectorLength;
 
 /// The time that a partition may take to initialise, if the SPMC manifest does not say.
 pub(crate) const DEFAULT_INIT_TIMEOUT_MS: u32 = 30_000;
@@ -41,6 +42,10 @@ pub(crate) enum PackageError {
     OutOfStreamEndpoints,
     NoSuchStream,
     NotConfined,
+    VectorsTooLong {
+        wanted: VectorLength,
+        longest: Option<VectorLength>,
+    },
 }
 
 /// The register and the address by which a partition finds its boot information, if it asked for
@@ -68,6 +73,13 @@ impl core::fmt::Display for PackageError {
             Self::OutOfStreamEndpoints => f.write_str("too many stream endpoints"),
             Self::NoSuchStream => f.write_str("no SMMU confines the streams of its devices"),
             Self::NotConfined => f.write_str("this system cannot confine partitions at S-EL0"),
+            Self::VectorsTooLong { wanted, longest } => {
+                write!(f, "sve-vector-length: {} bits, but ", wanted.bits())?;
+                match longest {
+                    Some(longest) => write!(f, "this CPU has {} at most", longest.bits()),
+                    None => f.write_str("this system has no SVE for partitions"),
+                }
+            }
             Self::NoRoom(error) => error.fmt(f),
             Self::InUse => f.write_str("others have memory of it"),
         }

@@ -10,7 +10,8 @@ use crate::addr::{Pa, PageRange, World};
 use crate::ffa::Version;
 use crate::geometry::Geometry;
 use crate::id::{PartitionId, Uuid};
-use crate::limits::DEFAULT_SHARES;
+use crate::limits::{DEFAULT_SHARES, MIN_CONTEXTS};
+use crate::vector_length::VectorLength;
 
 /// A name for the log.
 pub type Name = ArrayString<32>;
@@ -45,6 +46,9 @@ pub struct SpmcManifest {
     /// `hypervisor/table-memory` (ours): Secure memory for translation tables and lists of memory
     /// transactions.
     pub table_memory: Option<PageRange<Pa>>,
+    /// Bytes of the SPMC's own memory that nothing else needs, for the SVE registers of partitions,
+    /// see [`own_memory`](super::own_memory::own_memory).
+    pub vector_memory: u64,
     /// The smallest geometry that has all these addresses, see [`system`](super::system).
     pub geometry: Geometry,
     /// `hypervisor/memory-transactions` (ours): how many can be live at the same time.
@@ -72,11 +76,19 @@ impl Default for SpmcManifest {
             device_memory: Vec::new(),
             ns_device_memory: Vec::new(),
             table_memory: None,
+            vector_memory: 0,
             geometry: Geometry::SMALL,
             transactions: DEFAULT_SHARES,
             log_level: None,
             init_timeout_ms: None,
         }
+    }
+}
+
+impl SpmcManifest {
+    /// Returns the most execution contexts that a partition can have.
+    pub fn most_contexts(&self) -> u16 {
+        MIN_CONTEXTS.max(self.cpus.len() as u16)
     }
 }
 
@@ -345,6 +357,8 @@ pub struct PartitionConfig {
     pub vcpu_count: u16,
     /// `exception-level`.
     pub exception_level: ExceptionLevel,
+    /// `sve-vector-length` (ours): the length of the vectors of SVE, if the partition has SVE.
+    pub vectors: Option<VectorLength>,
     /// `entrypoint-offset`: from the package's load address.
     pub entrypoint_offset: u64,
     /// `boot-order`; partitions without one boot last, in order of N.

@@ -23,6 +23,7 @@ mod interrupts;
 pub mod own_memory;
 pub mod package;
 pub mod partition_manifest;
+mod processor;
 mod property;
 mod refusal;
 mod regions;

@@ -18,7 +18,8 @@ pub struct Wants {
 }
 
 /// Returns the memory of an SPMC whose image begins at `start`, or `None` if that is not enough,
-/// with the reason in `report`.
+/// with the reason in `report`. Leaves in the manifest how much of it is for SVE registers: what
+/// the SPMC does not need.
 ///
 /// The memory ends at `load_address` + `binary_size`. TF-A's manifests for Hafnium state a
 /// `binary_size` that is smaller than the memory of Hafnium, since EL3 only checks by it where
@@ -27,7 +28,7 @@ pub struct Wants {
 #[cold]
 #[inline(never)]
 pub fn own_memory(
-    manifest: &SpmcManifest,
+    manifest: &mut SpmcManifest,
     start: Pa,
     wants: &Wants,
     report: &Report,
@@ -55,6 +56,7 @@ pub fn own_memory(
         report.refuse("/attribute", "binary_size", expected, found);
         return None;
     }
+    manifest.vector_memory = end.saturating_sub(least);
     upto(end)
 }
 
@@ -108,9 +110,13 @@ mod tests {
         manifest.memory.push(range(START..START + 0x200_0000));
         change(&mut manifest);
         let report = Report::new();
-        let own = own_memory(&manifest, Pa::new(START), &WANTS, &report);
+        let own = own_memory(&mut manifest, Pa::new(START), &WANTS, &report);
         match report.verdict() {
-            Ok(()) => Ok(own.unwrap().end().raw()),
+            Ok(()) => {
+                let end = own.unwrap().end().raw();
+                assert_eq!(manifest.vector_memory, end - START - WANTS.least);
+                Ok(end)
+            }
             Err(error) => Err(error.to_string()),
         }
     }

@@ -15,6 +15,7 @@ use super::config::{
     PowerMessages, SriPolicy, VmMessages,
 };
 use super::error::{Found, Parsed, Report, go_on};
+use super::processor;
 use super::property::{Ignored, Property};
 use super::regions::{self, Phandles};
 use super::services::{self, Format, Services};
@@ -93,6 +94,7 @@ fn initial(entry: &PackageEntry) -> PartitionConfig {
         services: Vec::new(),
         vcpu_count: 1,
         exception_level: ExceptionLevel::SEl1,
+        vectors: None,
         entrypoint_offset: 0,
         boot_order: None,
         rx_tx: None,
@@ -243,7 +245,7 @@ impl<'a, 'c> Draft<'a, 'c> {
         Ok(())
     }
 
-    /// Reads properties that have no effect but warnings.
+    /// Reads properties that few manifests have.
     fn set_rare(&mut self, property: &Property) -> Parsed<()> {
         match property.name {
             "sri-interrupts-policy" => {
@@ -296,7 +298,7 @@ impl<'a, 'c> Draft<'a, 'c> {
                 self.ignored.note("live-activation-register");
             }
             "image-uuid" => self.config.image_uuid = services::uuid(property)?,
-            _ => {}
+            _ => processor::set(self.config, property)?,
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use spmc::manifest::config::{
     BootInfo, ExceptionLevel, Messaging, NsInterruptAction, PackageEntry, PartitionConfig,
     Permissions,
 };
+use spmc::vector_length::VectorLength;
 
 use crate::log_capture::capture;
 use crate::tree::{Node, entry, manifest, parse_partition, range, region};
@@ -386,6 +387,22 @@ fn unknown_properties_and_nodes_are_passed_over() {
     });
     assert_eq!(lines, [""; 0]);
     assert_eq!((config.memory_regions.len(), config.boot_order), (4, None));
+}
+
+#[test]
+fn vectors_have_the_length_that_the_manifest_says() {
+    let vectors = |bits| {
+        changed(|tree| tree.put("", "sve-vector-length", &[bits]))
+            .0
+            .vectors
+    };
+    for bits in [128, 256, 512, 1024, 2048] {
+        assert_eq!(vectors(bits).map(VectorLength::bits), Some(bits as u16));
+    }
+    assert_eq!(vectors(0), None);
+    assert_eq!(changed(|_| {}).0.vectors, None);
+    let (_, lines) = changed(|tree| tree.put("", "sme-vector-length", &[0]));
+    assert_eq!(lines, [""; 0]);
 }
 
 // req: MAN-10

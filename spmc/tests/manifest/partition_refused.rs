@@ -74,6 +74,25 @@ fn uuids_of_images() {
     );
 }
 
+#[test]
+fn vectors_of_a_length_that_sve_does_not_have() {
+    for bits in [1, 64, 129, 192, 384, 4096, 0x100_0080] {
+        let expected = "0 (no SVE), 128, 256, 512, 1024 or 2048 bits";
+        refused(
+            |tree| tree.put("", "sve-vector-length", &[bits]),
+            &format!("/: sve-vector-length: expected {expected}, found {bits}"),
+        );
+    }
+}
+
+#[test]
+fn sme() {
+    refused(
+        |tree| tree.put("", "sme-vector-length", &[256]),
+        "/: sme-vector-length: expected 0: partitions have no SME, found 0x100",
+    );
+}
+
 // req: MAN-04, PMAN-05
 #[test]
 fn uuids_that_name_no_service() {

@@ -505,3 +505,38 @@ fn check_finds_the_same_without_a_system() {
         "/: compatible: expected \"arm,ffa-core-manifest-1.0\" or \"arm,ffa-manifest-1.0\" or \"-1.1\", found \"linux,dummy\""
     );
 }
+
+#[test]
+fn all_partitions_together_have_memory_for_their_vectors() {
+    let mut spmc = spmc_manifest::parse(&spmc_manifest().to_dtb()).unwrap();
+    let image = range(0x0610_0000, 0x80);
+    let first = second(|tree| tree.put("", "sve-vector-length", &[128]));
+    let mut tree = manifest();
+    tree.put("", "sve-vector-length", &[256]);
+    let (config, _) = capture(|| parse_partition(&tree.to_dtb(), &spmc.partitions[0]));
+    let config = config.unwrap();
+    let contexts = u64::from(first.vcpu_count);
+    let [short, long] = [&first, &config].map(|c| c.vectors.unwrap().state_bytes());
+    let enough = long + contexts * short;
+    spmc.vector_memory = enough;
+    assert_eq!(
+        validate::partition(&config, [&first].into_iter(), &spmc, &image),
+        Ok(())
+    );
+    spmc.vector_memory = enough - 1;
+    assert_eq!(
+        validate::partition(&config, [].into_iter(), &spmc, &image),
+        Ok(())
+    );
+    let error = validate::partition(&config, [&first].into_iter(), &spmc, &image).unwrap_err();
+    let line = format!(
+        "/: sve-vector-length: expected SVE registers for which the SPMC has memory, with those of others, \
+         found {enough:#x}"
+    );
+    assert_eq!(error.to_string(), line);
+    // A partition without SVE needs none.
+    spmc.vector_memory = 0;
+    let plain = second(|_| {});
+    let refused = validate::partition(&plain, [&config].into_iter(), &spmc, &image);
+    assert_eq!(refused, Ok(()));
+}

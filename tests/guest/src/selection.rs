@@ -58,6 +58,8 @@ selections! {
     Traps = "traps",
     /// Partitions at S-EL0.
     SEl0 = "s-el0",
+    /// Partitions with SVE.
+    Sve = "sve",
     /// A disk over virtio-msg.
     VirtioMsg = "virtio-msg",
     /// Random calls that are permitted, with eight partitions.

@@ -14,6 +14,7 @@ use spmc::hal::{
     TableMemoryError, TablePlaces, TlbScope,
 };
 use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
+use spmc::vector_length::VectorLength;
 
 use crate::ffa::{ERROR, NOT_SUPPORTED, PARTITION_INFO_GET_REGS, SUCCESS_64, VERSION};
 use crate::guest::{Guest, Pending, Resume};
@@ -30,6 +31,8 @@ pub struct FakeContext {
     pending: Pending,
     /// The signalled virtual interrupts: IRQ and FIQ.
     signals: (bool, bool),
+    /// The length of its vectors, if it has SVE.
+    pub vectors: Option<VectorLength>,
 }
 
 /// The descriptor that stands for the SPMC's own addresses in the tables of S-EL0 partitions. No
@@ -44,6 +47,7 @@ impl Context for FakeContext {
         level: ExceptionLevel::SEl1,
         pending: Pending::Nothing,
         signals: (false, false),
+        vectors: None,
     };
 
     fn gprs(&self) -> &[u64; 31] {
@@ -113,6 +117,7 @@ impl Hal for FakeHal {
             pc,
             guest: guest + 1,
             level,
+            vectors: context.vectors,
             ..FakeContext::NEW
         };
     }
@@ -331,6 +336,18 @@ impl Hal for FakeHal {
         self.check_address(world, from, bytes);
         self.0.memory().clean(world, from..from + bytes);
         self.0.journal().cleaned.push((world, from..from + bytes));
+    }
+
+    fn longest_vectors(&self) -> Option<VectorLength> {
+        VectorLength::from_bits(self.0.vector_bits.load(Relaxed))
+    }
+
+    fn give_vectors(&self, context: &mut FakeContext, length: VectorLength) {
+        assert!(
+            self.longest_vectors()
+                .is_some_and(|longest| length <= longest)
+        );
+        assert_eq!(context.vectors.replace(length), None);
     }
 
     fn confines_s_el0(&self) -> bool {

@@ -29,6 +29,8 @@ pub const MAX_PES: usize = 8;
 
 /// All memory of the SPMC itself, which must not be accessed through [`spmc::hal::Hal`].
 pub const SPMC_IMAGE: Range<u64> = 0x0e10_0000..0x0e30_0000;
+/// Bytes of it for the SVE registers of partitions: those of four contexts with 512 bits.
+pub const VECTOR_MEMORY: u64 = 4 * 2192;
 /// The address of the translation tables.
 pub const TABLES_BASE: u64 = 0x0e18_0000;
 /// Secure memory that may be given to partitions.
@@ -182,6 +184,8 @@ pub struct Machine {
     failure: Mutex<Option<Failure>>,
     /// Set if partitions at S-EL0 can be confined.
     pub confines_s_el0: AtomicBool,
+    /// Bits of the longest vectors that partitions can have, or 0 without SVE.
+    pub vector_bits: AtomicU32,
 }
 
 /// One access of the engine to Secure memory that fails.
@@ -228,6 +232,7 @@ impl Machine {
             gic: Mutex::default(),
             failure: Mutex::default(),
             confines_s_el0: AtomicBool::new(true),
+            vector_bits: AtomicU32::new(0),
         }
     }
 

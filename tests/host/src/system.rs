@@ -17,7 +17,7 @@ use crate::ffa::{self, Layout, Regs, Transaction, V1_0, V1_2};
 use crate::go_between;
 use crate::guest::Program;
 use crate::hal::FakeHal;
-use crate::machine::{Machine, SPMC_IMAGE, on_pe};
+use crate::machine::{Machine, SPMC_IMAGE, VECTOR_MEMORY, on_pe};
 use crate::manifest::{self, PARTITION_SIZE, PartitionSpec, partition_base};
 use crate::restless;
 use crate::schedule::{Plan, Schedule, Trace};
@@ -179,7 +179,10 @@ impl Builder {
         let image_pages = (SPMC_IMAGE.end - SPMC_IMAGE.start) / 4096;
         let image = PageRange::new(Pa::new(SPMC_IMAGE.start), image_pages).expect("the image");
         let bits = machine.address_bits.load(Ordering::Relaxed);
-        let manifest = spmc::manifest::system(&dtb, bits, &mut Board::default());
+        let mut manifest = spmc::manifest::system(&dtb, bits, &mut Board::default());
+        if let Ok(manifest) = &mut manifest {
+            manifest.vector_memory = VECTOR_MEMORY;
+        }
         let hal = FakeHal(Arc::clone(&machine));
         let (spmc, allocations) =
             Allocations::of(|| on_pe(0, || Arc::new(Spmc::new(hal, manifest, image))));

@@ -9,9 +9,11 @@ use spmc::hal::{
     TableMemoryError, TablePlaces, TlbScope,
 };
 use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel, SpmcManifest};
+use spmc::vector_length::VectorLength;
 use tock_registers::interfaces::Readable;
 
 use super::cpu::context::GuestContext;
+use super::cpu::vector_state::{self, ScalableState};
 use super::cpu::{Cpu, el0, features, inject};
 use super::gic::interrupt::Interrupt;
 use super::gic::{self, watchdog};
@@ -193,6 +195,14 @@ impl Hal for Platform {
 
     fn confines_s_el0(&self) -> bool {
         features::confines_s_el0()
+    }
+
+    fn longest_vectors(&self) -> Option<VectorLength> {
+        vector_state::longest()
+    }
+
+    fn give_vectors(&self, context: &mut GuestContext, length: VectorLength) {
+        context.scalable = Some(ScalableState::new(length));
     }
 
     fn affinity(&self) -> u64 {

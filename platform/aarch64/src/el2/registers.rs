@@ -166,6 +166,10 @@ system_register! {
     ZCR_EL2, ZcrEl2, "S3_4_C1_C2_0"
 }
 system_register! {
+    /// ZCR_EL1, the limit of a partition for itself, as EL2 names it with E2H = 1.
+    ZCR_EL12, ZcrEl12, "S3_5_C1_C2_0"
+}
+system_register! {
     /// Vector length limit of SME in streaming mode for EL2 and below.
     SMCR_EL2, SmcrEl2, "S3_4_C1_C2_6"
 }

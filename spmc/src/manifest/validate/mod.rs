@@ -17,6 +17,7 @@ use super::config::{PartitionConfig, SpmcManifest};
 use super::error::{Found, ManifestError, Parsed, Report, go_on};
 use super::interrupts;
 use crate::addr::{Pa, PageRange};
+use crate::vector_length::VectorLength;
 use alone::check_restart;
 use ranges::{check_device_regions, check_memory_regions, check_regions};
 use streams::{check_independent_streams, check_stream_endpoints, check_streams};
@@ -27,7 +28,8 @@ use streams::{check_independent_streams, check_stream_endpoints, check_streams};
 /// Errors: what [`supported`] refuses; memory outside the SPMC manifest's nodes of its security
 /// state, or that something else has (own regions, other packages and partitions, the SPMC); a
 /// device that is not one or that another partition owns; an id, boot order or interrupt that an
-/// earlier partition has; RX/TX buffers that do not fit together.
+/// earlier partition has; more SVE registers than there is memory for; RX/TX buffers that do not fit
+/// together.
 pub fn partition<'a>(
     config: &PartitionConfig,
     earlier: impl Iterator<Item = &'a PartitionConfig>,
@@ -48,9 +50,23 @@ pub fn judge<'a>(
     report: &Report,
 ) {
     judge_alone(config, spmc, image, report);
+    let mut vector_bytes = vector_bytes(config, spmc);
     for other in earlier {
         judge_together(config, other, report);
+        vector_bytes = vector_bytes.saturating_add(self::vector_bytes(other, spmc));
     }
+    if config.vectors.is_some() && vector_bytes > spmc.vector_memory {
+        let expected = "SVE registers for which the SPMC has memory, with those of others";
+        let found = Found::Number(vector_bytes);
+        report.refuse("/", "sve-vector-length", expected, found);
+    }
+}
+
+/// Returns the number of bytes for the SVE registers of all contexts of a partition.
+fn vector_bytes(config: &PartitionConfig, spmc: &SpmcManifest) -> u64 {
+    let contexts = config.vcpu_count.min(spmc.most_contexts());
+    let bytes = config.vectors.map_or(0, VectorLength::state_bytes);
+    bytes.saturating_mul(contexts.into())
 }
 
 /// Checks what does not depend on other partitions' manifests.

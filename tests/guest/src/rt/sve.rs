@@ -1,20 +1,18 @@
-//! The SVE registers, at the longest vector length of the PE. As with [`super::fp`], code of the
-//! guests never uses them.
+//! The SVE registers. As with [`super::fp`], code of the guests never uses them.
 
 use core::arch::{asm, global_asm};
 
-/// Bytes of a vector at the longest length that the architecture has.
-const LONGEST: usize = 256;
-/// P0 to P15 and FFR.
-const PREDICATES: usize = 17;
+/// Bytes of Z0 to Z31, P0 to P15 and FFR with vectors of 128 bits.
+const QUADWORD: usize = 546;
 
-/// Z0 to Z31, P0 to P15 and FFR, packed by the vector length of the PE.
+/// Z0 to Z31, P0 to P15 and FFR, packed by the vector length of whoever stores or loads them, which
+/// is at most `N` times 128 bits.
 #[repr(C, align(16))]
 #[derive(PartialEq, Eq)]
-pub struct Scalable {
-    vectors: [u8; 32 * LONGEST],
-    predicates: [u8; PREDICATES * LONGEST / 8],
-}
+pub struct Scalable<const N: usize>([[u8; QUADWORD]; N]);
+
+/// The registers at the longest length that the architecture has.
+pub type Longest = Scalable<16>;
 
 global_asm!(
     ".section .text.sve, \"ax\"",
@@ -33,9 +31,10 @@ global_asm!(
     "scalable sve_store, str",
     "scalable sve_load, ldr",
     ".global sve_store_ffr, sve_load_ffr, sve_bytes",
-    "sve_store_ffr:", // uses P0
+    "sve_store_ffr:", // by P0, whose value is at x1
     "rdffr p0.b",
     "str p0, [x0]",
+    "ldr p0, [x1]",
     "ret",
     "sve_load_ffr:", // uses P0
     "ldr p0, [x0]",
@@ -51,7 +50,7 @@ global_asm!(
 unsafe extern "C" {
     fn sve_store(vectors: *mut u8, predicates: *mut u8);
     fn sve_load(vectors: *const u8, predicates: *const u8);
-    fn sve_store_ffr(to: *mut u8);
+    fn sve_store_ffr(to: *mut u8, p0: *const u8);
     fn sve_load_ffr(from: *const u8);
     fn sve_bytes() -> usize;
 }
@@ -64,56 +63,85 @@ pub fn is_there() -> bool {
     features >> 32 & 0xf != 0
 }
 
-/// Enables SVE at the longest length for this image at EL2, and returns that length in bytes.
-pub fn enable_el2() -> usize {
+/// Enables SVE for this image at EL2, with vectors of `quadwords` times 128 bits at most, and
+/// returns their length in bytes.
+pub fn enable_el2(quadwords: u64) -> usize {
     const RES1: u64 = 0x32ff;
     // SAFETY: CPTR_EL2 without traps of FP and SVE, then ZCR_EL2.LEN; this image keeps nothing in
     // these registers.
     unsafe {
-        asm!("msr cptr_el2, {}", "isb", "msr s3_4_c1_c2_0, {}", "isb", in(reg) RES1, in(reg) 0xfu64, options(nostack));
-        sve_bytes()
+        asm!("msr cptr_el2, {}", "isb", "msr s3_4_c1_c2_0, {}", "isb", in(reg) RES1, in(reg) quadwords - 1, options(nostack));
     }
+    bytes()
 }
 
-impl Scalable {
+/// Enables SVE for this image at EL1.
+pub fn enable_el1() {
+    const ZEN_FPEN: u64 = 3 << 20 | 3 << 16;
+    // SAFETY: this image keeps nothing in the registers that become available.
+    unsafe { asm!("msr cpacr_el1, {}", "isb", in(reg) ZEN_FPEN, options(nostack)) };
+}
+
+/// Sets ZCR_EL1, which limits the vectors to `limit` + 1 times 128 bits at EL1.
+pub fn set_limit(limit: u64) {
+    // SAFETY: this image keeps nothing in the registers.
+    unsafe { asm!("msr s3_0_c1_c2_0, {}", "isb", in(reg) limit, options(nostack)) };
+}
+
+/// Returns ZCR_EL1.
+pub fn limit() -> u64 {
+    let limit;
+    // SAFETY: reading has no effect.
+    unsafe { asm!("mrs {}, s3_0_c1_c2_0", out(reg) limit, options(nomem, nostack)) };
+    limit
+}
+
+/// Returns the length of a vector in bytes.
+pub fn bytes() -> usize {
+    // SAFETY: reads the vector length; SVE is enabled.
+    unsafe { sve_bytes() }
+}
+
+impl<const N: usize> Scalable<N> {
     /// All registers zero.
-    pub const ZERO: Self = Self {
-        vectors: [0; 32 * LONGEST],
-        predicates: [0; PREDICATES * LONGEST / 8],
-    };
+    pub const ZERO: Self = Self([[0; QUADWORD]; N]);
 
     /// Returns different values for each register of `bytes` bytes. The low half of FFR is set,
     /// since FFR may only be a run of ones from bit 0 on.
     pub fn pattern(bytes: usize, seed: u8) -> Self {
         let mut this = Self::ZERO;
         let value = |n: usize| (n as u8).wrapping_mul(29).wrapping_add((n >> 8) as u8) ^ seed;
-        for (n, byte) in this.vectors[..32 * bytes].iter_mut().enumerate() {
+        let (registers, ffr) = this.0.as_flattened_mut().split_at_mut(34 * bytes);
+        for (n, byte) in registers.iter_mut().enumerate() {
             *byte = value(n);
         }
-        let predicate = bytes / 8;
-        for (n, byte) in this.predicates[..16 * predicate].iter_mut().enumerate() {
-            *byte = !value(n);
-        }
-        this.predicates[16 * predicate..][..predicate / 2].fill(0xff);
+        ffr[..bytes / 16].fill(0xff);
         this
     }
 
-    /// Loads the values into the registers.
+    /// Loads the values into the registers, which have `bytes` bytes each.
     pub fn load(&self, bytes: usize) {
-        // SAFETY: long enough for the longest registers; the code of this target keeps nothing in
-        // them.
+        let registers = self.0.as_flattened();
+        // SAFETY: long enough for registers of that length; the code of this target keeps nothing
+        // in them.
         unsafe {
-            sve_load_ffr(self.predicates[2 * bytes..].as_ptr());
-            sve_load(self.vectors.as_ptr(), self.predicates.as_ptr());
+            sve_load_ffr(registers[34 * bytes..].as_ptr());
+            sve_load(registers.as_ptr(), registers[32 * bytes..].as_ptr());
         }
     }
 
-    /// Stores the registers.
-    pub fn store(&mut self, bytes: usize) {
-        // SAFETY: writes into the arrays, which are long enough for the longest registers.
+    /// Returns the registers, which have `bytes` bytes each.
+    pub fn store(bytes: usize) -> Self {
+        let mut this = Self::ZERO;
+        let registers = this.0.as_flattened_mut();
+        let (vectors, predicates) = registers.split_at_mut(32 * bytes);
+        let (predicates, ffr) = predicates.split_at_mut(2 * bytes);
+        assert!(ffr.len() >= bytes / 8);
+        // SAFETY: writes into the array, which is long enough for registers of that length.
         unsafe {
-            sve_store(self.vectors.as_mut_ptr(), self.predicates.as_mut_ptr());
-            sve_store_ffr(self.predicates[2 * bytes..].as_mut_ptr());
+            sve_store(vectors.as_mut_ptr(), predicates.as_mut_ptr());
+            sve_store_ffr(ffr.as_mut_ptr(), predicates.as_ptr());
         }
+        this
     }
 }

@@ -204,6 +204,13 @@ pub const S_EL0: &[&[Test]] = &[
     s_el0::TESTS,
 ];
 
+/// The tests for the layout whose partitions have SVE.
+pub const SVE: &[&[Test]] = &[
+    setup::version::TESTS,
+    interrupts::interrupt_soak::SETUP,
+    registers::scalable::TESTS,
+];
+
 /// The helpers of all files.
 pub const HELPERS: &[&[Command]] = &[
     support::complement::HELPERS,
@@ -242,6 +249,7 @@ pub const HELPERS: &[&[Command]] = &[
     s_el0::HELPERS,
     registers::el1_state::HELPERS,
     registers::extensions::HELPERS,
+    registers::scalable::HELPERS,
     registers::sweeps::HELPERS,
     scheduling::concurrency::HELPERS,
     scheduling::power::HELPERS,

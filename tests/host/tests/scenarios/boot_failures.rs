@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use host_tests::ffa::*;
+use host_tests::hal::FakeContext;
 use host_tests::machine::SECURE_DEVICE;
 use host_tests::manifest::{ENTRY, Region, partition_base};
 use host_tests::smmu::DmaFault;
@@ -13,6 +14,8 @@ use host_tests::system::Builder;
 use host_tests::{PartitionSpec, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
 use spmc::hal::{Access, Stream};
+use spmc::partition::Partition;
+use spmc::vector_length::VectorLength;
 
 use super::streams::device;
 
@@ -173,6 +176,56 @@ fn a_system_that_cannot_confine_s_el0_has_no_partition_there() {
         .prepare(|machine| machine.confines_s_el0.store(false, Relaxed))
         .boot();
     assert!(!is_there(&system, SP1) && is_there(&system, SP2));
+}
+
+/// Boots a machine with vectors of that many bits, sp1 with `wanted` for each of two contexts, and
+/// sp2. Returns whether sp1 is there.
+fn has_vectors(bits: u32, wanted: u32) -> bool {
+    let spec = PartitionSpec::new("sp1").vcpus(2);
+    let builder = System::builder()
+        .sp(spec.property("sve-vector-length", wanted))
+        .sp(PartitionSpec::new("sp2"));
+    let system = builder
+        .prepare(move |machine| machine.vector_bits.store(bits, Relaxed))
+        .boot();
+    assert!(is_there(&system, SP2));
+    let length = |partition: &Partition<FakeContext>| {
+        let lengths = partition
+            .vcpus
+            .iter()
+            .map(|slot| slot.claim().unwrap().context.vectors);
+        lengths.collect::<Vec<_>>()
+    };
+    let lengths: Vec<_> = system.spmc.partitions.iter().map(length).collect();
+    let [others @ .., last] = &lengths[..] else {
+        panic!("sp2 is there");
+    };
+    assert_eq!(last, &[None]);
+    assert!(
+        others
+            .iter()
+            .all(|own| *own == [VectorLength::from_bits(wanted); 2])
+    );
+    is_there(&system, SP1)
+}
+
+// req: BOOT-11
+#[test]
+fn a_partition_has_the_vectors_that_it_asks_for_or_does_not_start() {
+    for (bits, wanted, is_there) in [
+        (0, 0, true),
+        (256, 0, true),
+        (256, 128, true),
+        (256, 256, true),
+        (256, 512, false),
+        (0, 128, false),
+        (2048, 512, true),
+        // There is no memory for so many registers.
+        (2048, 2048, false),
+        (2048, 192, false),
+    ] {
+        assert_eq!(has_vectors(bits, wanted), is_there, "{wanted} of {bits}");
+    }
 }
 
 // The machine checks that no two endpoints have one VMID.

@@ -162,7 +162,7 @@ unsafe fn take_memory(
 ) -> Option<(Box<SpmcManifest>, PageRange<Pa>, u64)> {
     let refuse = |error| log::error!("SPMC manifest: {error}");
     let bits = stage2::address_bits();
-    let manifest = manifest::system(dtb, bits, board).map_err(refuse).ok()?;
+    let mut manifest = manifest::system(dtb, bits, board).map_err(refuse).ok()?;
     let pes = manifest.cpus.len().max(boot_pe + 1);
     let image = layout::image();
     let wants = Wants {
@@ -174,7 +174,7 @@ unsafe fn take_memory(
         most: sizes::WANTED,
     };
     let report = Report::new();
-    let own = own_memory(&manifest, Pa::new(image.start), &wants, &report);
+    let own = own_memory(&mut manifest, Pa::new(image.start), &wants, &report);
     let Some(own) = own else {
         let _ = report.verdict().map_err(refuse);
         let needed = wants.least / 1024;

@@ -9,6 +9,7 @@ use spmc::manifest::config::ExceptionLevel;
 use tock_registers::interfaces::Readable;
 
 use super::features;
+use super::vector_state::ScalableState;
 use crate::el2::gic::timer::Timer;
 
 /// Declares a block of system registers that are saved and restored together, in the order of
@@ -154,6 +155,8 @@ pub struct GuestContext {
     pub timer: Timer,
     pub keys: PointerKeys,
     pub fp: FpState,
+    /// The vector registers of a context whose partition has SVE, in place of those in `fp`.
+    pub scalable: Option<ScalableState>,
     /// Work for the next load of the context, beyond registers.
     pub attention: Attention,
 }
@@ -175,7 +178,12 @@ impl GuestContext {
         /// The RES1 bit of MPIDR_EL1.
         const MPIDR_RES1: u64 = 1 << 31;
 
+        let mut scalable = self.scalable.take();
+        if let Some(scalable) = &mut scalable {
+            scalable.reset();
+        }
         *self = Self::NEW;
+        self.scalable = scalable;
         self.pc = pc;
         self.attention
             .set(Attention::STRAYS, features::has_strays(level));
@@ -201,6 +209,7 @@ impl Context for GuestContext {
         timer: Timer::OFF,
         keys: PointerKeys::ZERO,
         fp: FpState::ZERO,
+        scalable: None,
         attention: Attention::empty(),
     };
 

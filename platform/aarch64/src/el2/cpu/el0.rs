@@ -149,6 +149,10 @@ enter_el0:
     serror = const kind::SERROR,
 );
 
+#[allow(
+    improper_ctypes,
+    reason = "the assembly uses the fields of a context up to `spsr`"
+)]
 unsafe extern "C" {
     fn enter_el0(context: &mut GuestContext, translation_base: u64, branches: u64) -> u64;
 }

@@ -14,7 +14,7 @@ use super::vectors::kind;
 use super::{Cpu, Lazy, features, vector_state};
 use crate::el2::gic::{self, timer, watchdog};
 use crate::el2::smc;
-use crate::id_registers;
+use crate::id_registers::{self, Granted};
 
 /// Exception classes, ESR_EL2.EC (Arm ARM D24.2.37).
 mod class {
@@ -25,6 +25,7 @@ mod class {
     pub const HVC: u64 = 0x16;
     pub const SMC: u64 = 0x17;
     pub const SYSTEM_REGISTER: u64 = 0x18;
+    pub const SVE: u64 = 0x19;
     pub const INSTRUCTION_ABORT: u64 = 0x20;
     pub const DATA_ABORT: u64 = 0x24;
 }
@@ -73,6 +74,7 @@ fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Opti
             return None;
         }
         class::FP => Some(Lazy::VECTOR),
+        class::SVE if context.scalable.is_some() => Some(Lazy::VECTOR),
         class::POINTER_AUTHENTICATION => Some(Lazy::POINTER_KEYS),
         class::SYSTEM_REGISTER => {
             if let Some(register) = timer_register(syndrome) {
@@ -144,7 +146,11 @@ fn identify(context: &mut GuestContext, syndrome: u64) -> bool {
     if number == id_registers::ID_AA64PFR0_EL1 && !vector_state::is_available() {
         value |= NO_FP;
     }
-    let shown = id_registers::shown(number, value, features::has_pointer_keys());
+    let granted = Granted {
+        pointer_authentication: features::has_pointer_keys(),
+        sve: context.scalable.is_some(),
+    };
+    let shown = id_registers::shown(number, value, granted);
     context.pc = context.pc.wrapping_add(INSTRUCTION);
     set_transfer_register(context, syndrome, shown);
     true

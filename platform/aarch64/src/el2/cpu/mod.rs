@@ -57,7 +57,8 @@ bitflags! {
     /// usual case needs a single test.
     #[derive(Clone, Copy, PartialEq, Eq)]
     pub struct Lazy: u8 {
-        /// FP and Advanced SIMD; in the Normal world also SVE and the streaming mode of SME.
+        /// FP and Advanced SIMD, and SVE if the context has it; in the Normal world also the
+        /// streaming mode of SME.
         const VECTOR = 1 << 0;
         /// Pointer authentication keys.
         const POINTER_KEYS = 1 << 1;
@@ -245,7 +246,7 @@ impl Cpu {
     /// context, since TGE = 1 disables stage 2. Nothing traps the use of pointer authentication
     /// keys at S-EL0, so the context's own keys are loaded at once.
     #[cold]
-    fn load_el0(&mut self, context: &GuestContext, roots: &Roots) {
+    fn load_el0(&mut self, context: &mut GuestContext, roots: &Roots) {
         if features::has_pointer_keys() {
             self.open(context, Lazy::POINTER_KEYS);
         }
@@ -336,7 +337,7 @@ impl Cpu {
     /// Loads a group of registers of the loaded `context` on its first use, and displaces the
     /// Normal world's.
     #[cold]
-    pub fn open(&mut self, context: &GuestContext, group: Lazy) {
+    pub fn open(&mut self, context: &mut GuestContext, group: Lazy) {
         let displace = !self.displaced.contains(group);
         self.displaced |= group;
         self.opened |= group;
@@ -345,8 +346,14 @@ impl Cpu {
             if displace {
                 normal_world.vector.save();
             }
-            CPTR_EL2.set(vector_state::CPTR_FP_OPEN);
-            vector_state::load_fp(&context.fp);
+            match &mut context.scalable {
+                None => vector_state::load_fp(&context.fp),
+                Some(scalable) => {
+                    vector_state::open_scalable();
+                    normal_world.vector.save_limits();
+                    scalable.load(&context.fp);
+                }
+            }
         } else {
             if displace {
                 normal_world.keys.save();
@@ -360,7 +367,10 @@ impl Cpu {
     #[cold]
     fn close(&mut self, context: &mut GuestContext) {
         if self.opened.contains(Lazy::VECTOR) {
-            vector_state::save_fp(&mut context.fp);
+            match &mut context.scalable {
+                None => vector_state::save_fp(&mut context.fp),
+                Some(scalable) => scalable.save(&mut context.fp),
+            }
             CPTR_EL2.set(traps::CPTR);
         }
         if self.opened.contains(Lazy::POINTER_KEYS) {
@@ -395,13 +405,17 @@ impl Cpu {
     }
 
     /// Checks that this PE's vector registers are not longer than those of the boot PE, which sized
-    /// the memory for all PEs.
+    /// the memory for all PEs, and not shorter than those that partitions were promised.
     pub fn check_vector_area(&self) {
         assert!(
             self.normal_world
                 .vector
                 .holds(vector_state::register_file_bytes()),
             "no memory for this PE's vector registers"
+        );
+        assert!(
+            vector_state::has_promised_vectors(),
+            "this PE's vector registers are shorter than those of partitions"
         );
     }
 

@@ -1,21 +1,28 @@
 //! FP, Advanced SIMD and SVE registers of partitions and of the Normal world.
 //!
-//! Partitions have FP and Advanced SIMD; SVE and SME trap. The Normal world may use all of them
-//! when it calls: Z, P and FFR are saved at the vector length that it uses, in or out of streaming
-//! mode. ZA and ZT0 need not be saved, since no instruction that a partition may execute accesses
+//! Partitions have FP and Advanced SIMD, and SVE if their manifests ask for it; SME traps. The
+//! Normal world may use all of them when it calls: Z, P and FFR are saved at the vector length that
+//! it uses, in or out of streaming mode. ZA and ZT0 need not be saved, since no instruction that a partition may execute accesses
 //! them, and PSTATE.ZA does not change.
+//!
+//! A partition with SVE has the vector length of its manifest, to which ZCR_EL2 limits it. Its whole
+//! state is loaded on the first use of any vector register in a stay, so that it never sees what
+//! others left: bits beyond an earlier vector length are not zeroed by the PE (Arm ARM B1.2.2).
+//! Other partitions access the low 128 bits of each vector only. EL3 does not switch ZCR_EL2.
 
+use alloc::vec;
 use core::arch::{asm, global_asm};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use aarch64_cpu::registers::{CPTR_EL2, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1};
 use spmc::ffa::SmcFrame;
+use spmc::vector_length::VectorLength;
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::context::FpState;
 use crate::el2::memory::carve;
-use crate::el2::registers::{ID_AA64SMFR0_EL1, SMCR_EL2, SVCR, ZCR_EL2};
+use crate::el2::registers::{ID_AA64SMFR0_EL1, SMCR_EL2, SVCR, ZCR_EL2, ZCR_EL12};
 use crate::el2::smc;
 use crate::traps;
 
@@ -26,6 +33,9 @@ const CPTR_SMEN: u64 = 0b11 << 24; // SME; RES0 without SME
 
 /// CPTR_EL2 for a partition whose FP registers are loaded.
 pub const CPTR_FP_OPEN: u64 = traps::CPTR | CPTR_FPEN;
+
+/// CPTR_EL2 for a partition whose SVE registers are loaded.
+const CPTR_SVE_OPEN: u64 = CPTR_FP_OPEN | CPTR_ZEN;
 
 /// PSTATE.SM in SVCR.
 const SVCR_SM: u64 = 1 << 0;
@@ -238,6 +248,101 @@ pub fn save_fp(fp: &mut FpState) {
     (fp.fpsr, fp.fpcr) = status();
 }
 
+/// The SVE registers of a context whose partition has SVE.
+pub struct ScalableState {
+    /// Z0 to Z31, P0 to P15 and FFR, without gaps.
+    registers: &'static mut [u128],
+    length: VectorLength,
+    /// ZCR_EL1, by which the partition chooses a shorter length.
+    limit: u64,
+}
+
+impl ScalableState {
+    /// Allocates registers with vectors of that length, all zero.
+    pub fn new(length: VectorLength) -> Self {
+        MOST_PROMISED.fetch_max(length.bits(), Ordering::Relaxed);
+        Self {
+            registers: vec![0; length.state_quadwords()].leak(),
+            length,
+            limit: 0,
+        }
+    }
+
+    /// Makes all registers zero.
+    pub fn reset(&mut self) {
+        self.registers.fill(0);
+        self.limit = 0;
+    }
+
+    /// Returns the addresses of Z0 and of P0.
+    fn places(&mut self) -> (*mut u8, *mut u8) {
+        let registers = self.registers.as_mut_ptr();
+        let predicates = registers.wrapping_add(32 * self.length.quadwords());
+        (registers.cast(), predicates.cast())
+    }
+
+    /// Loads the registers and leaves access to them enabled.
+    pub fn load(&mut self, fp: &FpState) {
+        ZCR_EL2.set(self.length.quadwords() as u64 - 1);
+        ZCR_EL12.set(self.limit);
+        synchronize();
+        let (registers, predicates) = self.places();
+        // SAFETY: the memory has the size of all registers at the length that ZCR_EL2 selects, and
+        // `open_scalable` has enabled them. FFR exists, since `VectorArea::save` left streaming
+        // mode.
+        unsafe { z_load(registers, predicates, 1) };
+        set_status(fp.fpsr, fp.fpcr);
+    }
+
+    /// Stores the registers, which [`Self::load`] loaded.
+    pub fn save(&mut self, fp: &mut FpState) {
+        let (registers, predicates) = self.places();
+        // SAFETY: as in `load`. ZCR_EL2 has not changed since.
+        unsafe { z_store(registers, predicates, 1) };
+        self.limit = ZCR_EL12.get();
+        (fp.fpsr, fp.fpcr) = status();
+    }
+}
+
+/// Enables SVE for the context that is about to be loaded.
+pub fn open_scalable() {
+    CPTR_EL2.set(CPTR_SVE_OPEN);
+    synchronize();
+}
+
+/// The bits of the longest vectors that a partition was promised.
+static MOST_PROMISED: AtomicU16 = AtomicU16::new(0);
+
+/// Returns whether this PE has the vectors that partitions were promised.
+pub fn has_promised_vectors() -> bool {
+    let promised = MOST_PROMISED.load(Ordering::Relaxed);
+    promised == 0 || longest().is_some_and(|longest| promised <= longest.bits())
+}
+
+/// Returns the greatest vector length of this PE that partitions can have.
+pub fn longest() -> Option<VectorLength> {
+    if !is_available() || !has_sve() {
+        return None;
+    }
+    open_all();
+    let bits = longest_bytes() as u32 * 8;
+    CPTR_EL2.set(traps::CPTR);
+    synchronize();
+    // There may be lengths that are no powers of two, but only beside all powers of two below.
+    VectorLength::from_bits(1 << bits.ilog2())
+}
+
+/// Returns the bytes of a vector of SVE at the greatest length of this PE. SVE is enabled.
+fn longest_bytes() -> usize {
+    let limit = ZCR_EL2.get();
+    ZCR_EL2.set(LONGEST);
+    synchronize();
+    // SAFETY: SVE is implemented and enabled (contract above).
+    let bytes = unsafe { z_bytes() };
+    ZCR_EL2.set(limit);
+    bytes
+}
+
 /// Returns the bytes of Z0 to Z31 at the greatest vector length of this PE, in or out of streaming
 /// mode.
 pub fn register_file_bytes() -> usize {
@@ -247,12 +352,7 @@ pub fn register_file_bytes() -> usize {
     }
     open_all();
     if has_sve() {
-        let limit = ZCR_EL2.get();
-        ZCR_EL2.set(LONGEST);
-        synchronize();
-        // SAFETY: SVE is implemented, and `open_all` has enabled it.
-        length = length.max(unsafe { z_bytes() });
-        ZCR_EL2.set(limit);
+        length = length.max(longest_bytes());
     }
     if has_sme() {
         let limit = SMCR_EL2.get();
@@ -280,6 +380,8 @@ pub struct VectorArea {
     svcr: u64,
     fpsr: u64,
     fpcr: u64,
+    /// ZCR_EL2 and ZCR_EL1, while a partition with SVE has others.
+    limits: Option<(u64, u64)>,
 }
 
 impl VectorArea {
@@ -291,6 +393,7 @@ impl VectorArea {
         svcr: 0,
         fpsr: 0,
         fpcr: 0,
+        limits: None,
     };
 
     /// Gives the area memory for `bytes` of vector registers.
@@ -346,10 +449,21 @@ impl VectorArea {
         }
     }
 
+    /// Saves the limits of the vector length, unless they are saved already. SVE is enabled.
+    pub fn save_limits(&mut self) {
+        self.limits
+            .get_or_insert_with(|| (ZCR_EL2.get(), ZCR_EL12.get()));
+    }
+
     /// Restores the registers in the mode in which they were saved, and disables access to them.
-    pub fn restore(&self) {
+    pub fn restore(&mut self) {
         let registers = self.registers();
         open_all();
+        if let Some((el2, el1)) = self.limits.take() {
+            ZCR_EL2.set(el2);
+            ZCR_EL12.set(el1);
+            synchronize();
+        }
         if self.svcr & SVCR_SM != 0 {
             // A change of PSTATE.SM clears the vector registers and FPSR, so it comes first.
             SVCR.set(self.svcr);

@@ -195,6 +195,10 @@ fatal:
     report = sym panic::unexpected_exception,
 );
 
+#[allow(
+    improper_ctypes,
+    reason = "the assembly uses the fields of a context up to `spsr`"
+)]
 unsafe extern "C" {
     /// The start of the page of vectors.
     safe static el2_vectors: u8;

@@ -8,7 +8,7 @@ use crate::ffa::{SP1, SP2};
 use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::check::{Check, Failure, equal, holds};
 use crate::rt::fp;
-use crate::rt::sve::{self, Scalable};
+use crate::rt::sve::{self, Longest};
 use crate::sp::{Command, MAX_CONTEXTS, Sp};
 use crate::{command, helper, test};
 
@@ -43,16 +43,14 @@ fn sve_survives_messages(nwd: &Nwd) -> Check {
 }
 
 fn sve_survives_here([pe, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    let bytes = sve::enable_el2();
-    let mut got = Scalable::ZERO;
+    let bytes = sve::enable_el2(16);
     for round in 0..2 {
         for partition in [SP1, SP2] {
-            let own = Scalable::pattern(bytes, (pe << 4 | round << 1) as u8 | 1);
+            let own = Longest::pattern(bytes, (pe << 4 | round << 1) as u8 | 1);
             own.load(bytes);
             let seed = pe << 32 | round << 16 | partition as u64;
             ask(partition, command!(use_vectors), [seed, 0, 0, 0])?;
-            got.store(bytes);
-            holds(got == own, bytes as u64)?;
+            holds(Longest::store(bytes) == own, bytes as u64)?;
         }
     }
     Ok([0; 4])

@@ -4,4 +4,5 @@ pub mod el1_state;
 pub mod extensions;
 pub mod identification;
 pub mod instructions;
+pub mod scalable;
 pub mod sweeps;
