@@ -64,7 +64,7 @@ impl Default for Machine {
     }
 }
 
-/// What the test OS does with the tests of its selection.
+/// The use that the test OS makes of the tests of its selection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Purpose {
     /// It runs those whose names contain this text.

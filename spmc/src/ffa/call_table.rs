@@ -52,9 +52,9 @@ pub struct Row {
     told_to_all: Since,
     /// The first of the registers up to w7 that no version reads; 8 if there is none.
     first_ignored: u8,
-    /// For each minor version up to 1.2, whose bits also count for 1.3, bits for the reserved registers among w0 to w7 that are checked.
-    /// Reserved registers must be zero (MBZ) in v1.0. From v1.1 on they should be zero (SBZ), and
-    /// only those are checked that Hafnium checks.
+    /// For each minor version up to 1.2, whose bits also count for 1.3, bits for the reserved
+    /// registers among w0 to w7 that are checked. Reserved registers must be zero (MBZ) in v1.0.
+    /// From v1.1 on they should be zero (SBZ), and only those are checked that Hafnium checks.
     zero: [u8; 3],
 }
 

@@ -379,7 +379,7 @@ impl<'a, 'c> Draft<'a, 'c> {
             .iter()
             .any(|service| service.uuid == image)
         {
-            let found = Found::text(b"the UUID of a service");
+            let found = Found::text(b"a service's UUID");
             root.error("image-uuid", "a UUID of its own", found);
         }
         let entry_point = self.config.entrypoint_offset;

@@ -239,7 +239,7 @@ pub enum Model {
 pub enum Message {
     /// `FFA_MSG_SEND_DIRECT_REQ` and `FFA_MSG_SEND_DIRECT_RESP`.
     DirectReq,
-    /// The same between two endpoints at 1.3, which use x8 to x17 in the 64-bit form.
+    /// Those of two endpoints at 1.3, which use x8 to x17 in the 64-bit form.
     WideDirectReq,
     /// `FFA_MSG_SEND_DIRECT_REQ2` and `FFA_MSG_SEND_DIRECT_RESP2`.
     DirectReq2,

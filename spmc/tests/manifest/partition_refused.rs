@@ -70,7 +70,7 @@ fn uuids_of_images() {
             tree.put("", "uuid", &[1, 2, 3, 4]);
             tree.put("", "image-uuid", &[1, 2, 3, 4]);
         },
-        "/: image-uuid: expected a UUID of its own, found \"the UUID of a service\"",
+        "/: image-uuid: expected a UUID of its own, found \"a service's UUID\"",
     );
 }
 

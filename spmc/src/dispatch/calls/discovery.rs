@@ -22,8 +22,11 @@ use crate::dispatch::Instance;
 const COUNT_ONLY: u32 = 1;
 /// The first of the registers that hold descriptors, up to x17.
 const FIRST_REGISTER: usize = 3;
+
+/// Bytes of a register.
+const REGISTER_SIZE: usize = size_of::<u64>();
 /// Registers of a descriptor at 1.1 and 1.2.
-const WORDS_1_1: usize = DESCRIPTOR_1_1 / size_of::<u64>();
+const WORDS_1_1: usize = DESCRIPTOR_1_1 / REGISTER_SIZE;
 
 /// The arguments of `FFA_PARTITION_INFO_GET`.
 struct InfoGet {
@@ -226,7 +229,7 @@ impl<H: Hal> Spmc<H> {
         let current_tag = self.list_tag();
         let mut answer = SmcFrame::ZERO;
         let (_, registers) = answer.x.split_at_mut(FIRST_REGISTER);
-        let mut room = registers.chunks_exact_mut(size / size_of::<u64>());
+        let mut room = registers.chunks_exact_mut(size / REGISTER_SIZE);
         let (mut count, mut told) = (0_usize, 0_usize);
         let own = self.matching(&query).map(|descriptor| descriptor.words());
         for descriptor in own.chain(logical_partitions(&el3)) {

@@ -28,8 +28,8 @@ use streams::{check_independent_streams, check_stream_endpoints, check_streams};
 /// Errors: what [`supported`] refuses; memory outside the SPMC manifest's nodes of its security
 /// state, or that something else has (own regions, other packages and partitions, the SPMC); a
 /// device that is not one or that another partition owns; an id, boot order or interrupt that an
-/// earlier partition has; more SVE registers than there is memory for; RX/TX buffers that do not fit
-/// together.
+/// earlier partition has; more SVE registers than there is memory for; RX/TX buffers that do not
+/// fit together.
 pub fn partition<'a>(
     config: &PartitionConfig,
     earlier: impl Iterator<Item = &'a PartitionConfig>,
@@ -115,8 +115,8 @@ fn check_auxiliary_id(
     Ok(())
 }
 
-/// Refuses a boot order or an image UUID that another partition has. The ids that manifests ask for may be the same,
-/// see [`ids`](super::ids).
+/// Refuses a boot order or an image UUID that another partition has. The ids that manifests ask for
+/// may be the same, see [`ids`](super::ids).
 fn check_numbers(config: &PartitionConfig, other: &PartitionConfig, report: &Report) {
     if let Some(order) = config.boot_order
         && config.boot_order == other.boot_order
