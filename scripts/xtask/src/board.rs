@@ -42,8 +42,8 @@ pub struct Board {
     pub fip_offset: usize,
     /// Address at which BL33 must be in memory, if BL2 does not load it from the FIP.
     pub preloaded_bl33: Option<u64>,
-    /// Address at which the test OS looks for the number of its selection, its parameters, and which
-    /// tests are wanted, in this order.
+    /// Address at which the test OS looks for the number of its selection, its parameters, and
+    /// which tests are wanted, in this order.
     pub selection_address: u64,
     machine: &'static [&'static str],
 }

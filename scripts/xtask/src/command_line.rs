@@ -140,7 +140,7 @@ pub struct OfBoard {
     pub board: &'static Board,
 }
 
-/// What an image is made of.
+/// The choices that make an image.
 #[derive(Args)]
 pub struct Image {
     #[command(flatten)]

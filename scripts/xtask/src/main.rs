@@ -1,8 +1,8 @@
 //! `cargo xtask`: the one tool of the project.
 //!
 //! Each subcommand is a module; [`command_line`] says what there is, and this file passes on. Every
-//! command calls the commands whose results it needs (`run` -> `image` -> `build` -> `setup`), and each of them is
-//! fast if there is nothing to do.
+//! command calls the commands whose results it needs (`run` -> `image` -> `build` -> `setup`), and
+//! each of them is fast if there is nothing to do.
 
 mod apt;
 mod bench;

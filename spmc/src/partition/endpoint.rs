@@ -98,8 +98,8 @@ impl Endpoint {
         self.may_be_paused.load(Ordering::Relaxed)
     }
 
-    /// Handles `FFA_VERSION` with `word` in w1 and `flags` in w2 (FF-A v1.0 section 8.1, v1.3 13.2).
-    /// Returns the value for w0.
+    /// Handles `FFA_VERSION` with `word` in w1 and `flags` in w2 (FF-A v1.0 section 8.1, v1.3
+    /// 13.2). Returns the value for w0.
     ///
     /// That is the newest version that the endpoint is offered, if its own is compatible or newer;
     /// the version in force becomes the lower of the two. `NOT_SUPPORTED` if the word is malformed,

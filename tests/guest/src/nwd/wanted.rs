@@ -2,8 +2,8 @@
 
 use crate::board::{LISTING, PATTERN, PATTERN_LENGTH};
 
-/// Tests that leave behind what others rely on: the version, and the RX/TX pair of the Normal world.
-/// They run in any case.
+/// Tests that leave behind what others rely on: the version, and the RX/TX pair of the Normal
+/// world. They run in any case.
 const FOUNDATIONS: [&str; 2] = ["version_negotiates_1_2", "rxtx_map_and_unmap"];
 
 /// Says which tests are wanted, and what for.

@@ -2,13 +2,14 @@
 //!
 //! Partitions have FP and Advanced SIMD, and SVE if their manifests ask for it; SME traps. The
 //! Normal world may use all of them when it calls: Z, P and FFR are saved at the vector length that
-//! it uses, in or out of streaming mode. ZA and ZT0 need not be saved, since no instruction that a partition may execute accesses
-//! them, and PSTATE.ZA does not change.
+//! it uses, in or out of streaming mode. ZA and ZT0 need not be saved, since no instruction that a
+//! partition may execute accesses them, and PSTATE.ZA does not change.
 //!
-//! A partition with SVE has the vector length of its manifest, to which ZCR_EL2 limits it. Its whole
-//! state is loaded on the first use of any vector register in a stay, so that it never sees what
-//! others left: bits beyond an earlier vector length are not zeroed by the PE (Arm ARM B1.2.2).
-//! Other partitions access the low 128 bits of each vector only. EL3 does not switch ZCR_EL2.
+//! A partition with SVE has the vector length of its manifest, to which ZCR_EL2 limits it. Its
+//! whole state is loaded on the first use of any vector register in a stay, so that it never sees
+//! what others left: bits beyond an earlier vector length are not zeroed by the PE (Arm ARM
+//! B1.2.2). Other partitions access the low 128 bits of each vector only. EL3 does not switch
+//! ZCR_EL2.
 
 use alloc::vec;
 use core::arch::{asm, global_asm};

@@ -1,6 +1,6 @@
 //! SVE of partitions: each has vectors as long as its manifest says, and nobody sees or changes
-//! those of another. Only for the layout `sve`: sp1 (one context) and sp4 (S-EL0) have 256 bits, sp2
-//! (a context for each PE) 128, sp3 (restarted when it fails) 512, and sp5 has no SVE.
+//! those of another. Only for the layout `sve`: sp1 (one context) and sp4 (S-EL0) have 256 bits,
+//! sp2 (a context for each PE) 128, sp3 (restarted when it fails) 512, and sp5 has no SVE.
 
 use core::arch::asm;
 
