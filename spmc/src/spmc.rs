@@ -156,6 +156,9 @@ pub struct Pe {
 }
 
 impl Pe {
+    /// Bytes that are allocated for each partition, beside the state itself.
+    pub const PARTITION_SIZE: usize = Flood::PARTITION_SIZE;
+
     /// State of the PE with that linear index, in a system with that many partitions.
     pub fn new(index: u16, partitions: usize) -> Self {
         Self {

@@ -38,6 +38,9 @@ pub const FIRST_HEAP_SIZE: u64 = 16 * PAGE;
 /// The most bytes that the platform and the engine have as the state of a PE.
 pub const PE_STATE_SIZE: u64 = 8 * 1024;
 
+/// The most bytes that the engine allocates on each PE for a partition.
+pub const PE_PARTITION_SIZE: u64 = 16;
+
 /// The most bytes that the engine allocates for a partition, beside its contexts.
 const PARTITION_SIZE: u64 = 16 * 1024;
 
@@ -56,10 +59,22 @@ const ENGINE_SIZE: u64 = 112 * 1024;
 
 /// The least number of translation tables with which the SPMC boots: what two partitions need for
 /// themselves and for transactions of thousands of scattered pages.
-const LEAST_TABLES: u64 = 48;
+pub const LEAST_TABLES: u64 = 48;
 
 /// The number of bytes up to which the SPMC takes memory that the SPMC manifest gives to nobody.
 pub const WANTED: u64 = 2 << 20;
+
+/// Returns the number of bytes that the engine allocates at most for so many PEs, partitions and
+/// live memory transactions, beside the state of the PEs.
+pub const fn engine(pes: u64, partitions: u64, transactions: u64) -> u64 {
+    let contexts = if pes < MIN_CONTEXTS {
+        MIN_CONTEXTS
+    } else {
+        pes
+    };
+    let partition = PARTITION_SIZE + contexts * CONTEXT_SIZE;
+    ENGINE_SIZE + partitions * partition + transactions * TRANSACTION_SIZE
+}
 
 /// Returns the number of bytes that the SPMC needs for so many PEs, partitions and live memory
 /// transactions.
@@ -71,13 +86,8 @@ pub const fn needed(pes: u64, partitions: u64, transactions: u64) -> u64 {
     // The boot stack becomes the stacks of the first PEs beside the boot PE.
     let reused = BOOT_STACK_SIZE / STACK_SIZE;
     let stacks = pes - if pes - 1 < reused { pes - 1 } else { reused };
-    let states = pes * (PE_STATE_SIZE + VECTOR_REGISTERS) + stacks * STACK_SIZE;
-    let contexts = if pes < MIN_CONTEXTS {
-        MIN_CONTEXTS
-    } else {
-        pes
-    };
-    let partition = PARTITION_SIZE + contexts * CONTEXT_SIZE;
-    let engine = ENGINE_SIZE + partitions * partition + transactions * TRANSACTION_SIZE;
+    let state = PE_STATE_SIZE + VECTOR_REGISTERS + partitions * PE_PARTITION_SIZE;
+    let states = pes * state + stacks * STACK_SIZE;
+    let engine = engine(pes, partitions, transactions);
     IMAGE_SIZE + states + engine + (stage1 + LEAST_TABLES) * PAGE
 }

@@ -4,6 +4,7 @@ use sp_layout::MAX_CONFIG;
 use spmc::addr::{ADDRESS_LIMIT, PAGE_SIZE, Pa, PageRange};
 use spmc::manifest::own_memory::{Wants, own_memory};
 use spmc::manifest::{self, validate};
+use spmc::mem::Shares;
 
 use crate::diagnostic::{By, Diagnostics, Place};
 use crate::engine::{System, hear};
@@ -17,11 +18,12 @@ pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s
         let mut manifest = manifest::spmc_manifest::read(&source.dtb, report);
         if let Some(start) = manifest.load_address {
             let pes = manifest.cpus.len().max(1) as u64;
+            let partitions = manifest.partitions.len();
             let wants = Wants {
                 least: sizes::needed(
                     pes,
-                    manifest.partitions.len() as u64,
-                    manifest.transactions.into(),
+                    partitions as u64,
+                    Shares::count(partitions, manifest.transactions) as u64,
                 ),
                 most: sizes::WANTED,
             };

@@ -27,6 +27,7 @@ use crate::layout::{Layout, Scenario};
 use crate::parallel;
 use crate::process::{run, step};
 use crate::qemu::{self, Boot, Machine, Verdict};
+use crate::sizes;
 use crate::workspace::target;
 
 /// Packages that can be built for the target only.
@@ -402,7 +403,27 @@ fn board_cases(name: &str, scenario: &Scenario, boot: &Boot) -> Vec<Case> {
         };
         cases.push(case(&format!("never shows `{text}`"), check()));
     }
+    let lines = boot.log.iter().map(|line| line.text.as_str());
+    if let Some([needed, used]) = lines.filter_map(memory).next() {
+        let check = || {
+            let least = sizes::LEAST_TABLES * sizes::PAGE / 1024;
+            ensure!(
+                used + least <= needed,
+                "{needed} KiB needed, but {used} used, and {least} for tables"
+            );
+            Ok(())
+        };
+        cases.push(case("takes no more memory than it says", check()));
+    }
     cases
+}
+
+/// Returns how many KiB of memory are needed and used by the SPMC's line about that.
+fn memory(line: &str) -> Option<[u64; 2]> {
+    let (_, numbers) = line.split_once("memory: ")?;
+    let (needed, rest) = numbers.split_once(" KiB needed, ")?;
+    let (used, _) = rest.split_once(" used, ")?;
+    Some([needed.parse().ok()?, used.parse().ok()?])
 }
 
 /// Turns the measurements into tests: the limits hold, and every run measures the same.

@@ -72,6 +72,9 @@ pub struct Flood {
 }
 
 impl Flood {
+    /// Bytes that are allocated for each partition.
+    pub const PARTITION_SIZE: usize = size_of::<Share>();
+
     /// Nothing was handled yet, of that many partitions.
     pub fn new(partitions: usize) -> Self {
         Self {

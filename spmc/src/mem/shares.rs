@@ -82,11 +82,18 @@ impl Shares {
     /// Bytes that are allocated for each share.
     pub const SLOT_SIZE: usize = size_of::<Mutex<Slot>>();
 
-    /// No shares, in a system with that many partitions, at most [`MAX_PARTITIONS`]. There is room
-    /// for `least` shares, and more if quotas need more.
+    /// Returns how many shares there is room for in a system with that many partitions: `least`, or
+    /// more if quotas need more.
+    pub fn count(partitions: usize, least: u16) -> usize {
+        let quotas = first_slot(partitions).saturating_add(SHARES_COMMON);
+        quotas.max(least.into())
+    }
+
+    /// No shares, in a system with that many partitions, at most [`MAX_PARTITIONS`], and with room
+    /// for [`Self::count`] of them.
     pub fn new(partitions: usize, least: u16) -> Self {
         let common = first_slot(partitions);
-        let count = common.saturating_add(SHARES_COMMON).max(least.into());
+        let count = Self::count(partitions, least);
         let words = 0..count.div_ceil(WORD);
         let vacant = || {
             Mutex::new(Slot {

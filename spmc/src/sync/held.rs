@@ -8,7 +8,8 @@ extern crate std;
 
 use core::cell::RefCell;
 use std::thread_local;
-use std::vec::Vec;
+
+use arrayvec::ArrayVec;
 
 /// A lock that this PE holds.
 struct Held {
@@ -19,7 +20,9 @@ struct Held {
 }
 
 thread_local! {
-    static HELD: RefCell<Vec<Held>> = const { RefCell::new(Vec::new()) };
+    /// The locks, in the order in which they were taken. Nothing here allocates, because the engine
+    /// may not.
+    static HELD: RefCell<ArrayVec<Held, 16>> = const { RefCell::new(ArrayVec::new_const()) };
 }
 
 pub(super) fn took(lock: usize) {

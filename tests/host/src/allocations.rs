@@ -8,6 +8,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use crate::after_boot;
+
 /// Notes the allocations of a thread while it makes an engine, and else only passes them on.
 struct Noting;
 
@@ -23,6 +25,7 @@ thread_local! {
 }
 
 fn note(address: *mut u8, size: usize) {
+    after_boot::note(size);
     // While the notes are taken out, allocations are those of the vector itself.
     let _ = NOTES.try_with(|notes| {
         if let Some(mut all) = notes.take() {
@@ -64,7 +67,12 @@ unsafe impl GlobalAlloc for Noting {
 }
 
 /// The allocations of an engine.
-pub(crate) struct Allocations(BTreeMap<usize, Allocation>);
+pub struct Allocations {
+    all: BTreeMap<usize, Allocation>,
+    /// The bytes of memory that an allocator takes that hands out one block behind the other, each
+    /// at a multiple of 16, and uses freed memory again only if it is the last block.
+    pub taken: usize,
+}
 
 struct Allocation {
     size: usize,
@@ -75,25 +83,35 @@ struct Allocation {
 impl Allocations {
     /// Calls `make`, and returns what that returns and what it has allocated on this thread and
     /// not freed.
-    pub(crate) fn of<T>(make: impl FnOnce() -> T) -> (T, Self) {
+    pub fn of<T>(make: impl FnOnce() -> T) -> (T, Self) {
         NOTES.set(Some(Vec::new()));
         let made = make();
         let notes = NOTES.take().unwrap_or_default();
         let mut allocations = BTreeMap::new();
-        let mut first = 0;
+        let (mut first, mut taken, mut most) = (0, 0, 0);
+        let mut blocks = BTreeMap::new();
         for (address, size) in notes {
             allocations.remove(&address);
+            if let Some(block) = blocks.remove(&address)
+                && blocks.values().all(|other| *other <= block)
+            {
+                taken = block;
+            }
             if size != 0 {
                 allocations.insert(address, Allocation { size, first });
                 first += size;
+                blocks.insert(address, taken);
+                taken += size.next_multiple_of(16);
+                most = most.max(taken);
             }
         }
-        (made, Self(allocations))
+        let all = allocations;
+        (made, Self { all, taken: most })
     }
 
     /// Returns the name of the object at that address, if it is in one of the allocations.
     pub(crate) fn name(&self, address: usize) -> Option<usize> {
-        let (base, found) = self.0.range(..=address).next_back()?;
+        let (base, found) = self.all.range(..=address).next_back()?;
         let offset = address - base;
         (offset < found.size).then_some(found.first + offset)
     }

@@ -16,6 +16,7 @@ use spmc::hal::{
 use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
 use spmc::vector_length::VectorLength;
 
+use crate::after_boot::pause;
 use crate::ffa::{ERROR, NOT_SUPPORTED, PARTITION_INFO_GET_REGS, SUCCESS_64, VERSION};
 use crate::guest::{Guest, Pending, Resume};
 use crate::machine::{Loaded, Machine, SPMC_IMAGE, current_pe};
@@ -102,6 +103,7 @@ impl Hal for FakeHal {
     type Context = FakeContext;
 
     fn reset(&self, context: &mut FakeContext, level: ExceptionLevel, pc: u64, vcpu_index: u16) {
+        let _pause = pause();
         self.0.step();
         let mut guests = self.0.guests.write().unwrap();
         for pe in &self.0.pes {
@@ -123,6 +125,7 @@ impl Hal for FakeHal {
     }
 
     fn load(&self, context: &mut FakeContext, roots: &Roots, mask_non_secure: bool) {
+        let _pause = pause();
         self.0.step();
         let (this, guest) = (current_pe(), context.guest());
         for pe in 0..self.0.pes.len() {
@@ -146,6 +149,7 @@ impl Hal for FakeHal {
     }
 
     fn run(&self, context: &mut FakeContext) -> Exit {
+        let _pause = pause();
         self.0.step();
         let loaded = self.loaded(context);
         if !schedule::is_running() {
@@ -175,6 +179,7 @@ impl Hal for FakeHal {
     }
 
     fn save(&self, context: &mut FakeContext) {
+        let _pause = pause();
         self.loaded(context);
         context.signals = (false, false);
         self.0.pe(current_pe()).loaded = None;
@@ -182,6 +187,7 @@ impl Hal for FakeHal {
     }
 
     fn inject_abort(&self, context: &mut FakeContext, fault: &Fault) -> bool {
+        let _pause = pause();
         let loaded = self.loaded(context);
         assert!(
             !loaded.roots.is_stage1(),
@@ -195,6 +201,7 @@ impl Hal for FakeHal {
     }
 
     fn inject_undefined(&self, context: &mut FakeContext) -> bool {
+        let _pause = pause();
         let loaded = self.loaded(context);
         assert!(
             !loaded.roots.is_stage1(),
@@ -208,31 +215,37 @@ impl Hal for FakeHal {
     }
 
     fn signal(&self, context: &mut FakeContext, irq: bool, fiq: bool) {
+        let _pause = pause();
         self.loaded(context);
         context.signals = (irq, fiq);
     }
 
     fn acknowledge_interrupt(&self) -> Option<u32> {
+        let _pause = pause();
         self.0.step();
         self.0.gic().acknowledge(current_pe())
     }
 
     fn deactivate_interrupt(&self, id: u32) {
+        let _pause = pause();
         self.0.step();
         self.0.gic().deactivate(id);
     }
 
     fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool {
+        let _pause = pause();
         let target = interrupt.target.unwrap_or(self.affinity());
         self.0.gic().configure(interrupt.id, target as usize)
     }
 
     fn enable_interrupt(&self, id: u32, enable: bool) {
+        let _pause = pause();
         self.0.step();
         self.0.gic().enable(id, enable);
     }
 
     fn route_interrupt(&self, id: u32, affinity: u64) -> bool {
+        let _pause = pause();
         let known = affinity < MAX_PES as u64;
         if known {
             self.0.gic().route(id, affinity as usize);
@@ -241,11 +254,13 @@ impl Hal for FakeHal {
     }
 
     fn move_interrupt(&self, id: u32, from: u64, to: u64) -> bool {
+        let _pause = pause();
         self.0.step();
         self.0.gic().move_from(id, from as usize, to as usize)
     }
 
     fn now(&self) -> u64 {
+        let _pause = pause();
         self.0.gic().now()
     }
 
@@ -254,12 +269,14 @@ impl Hal for FakeHal {
     }
 
     fn look_again_elsewhere(&self) {
+        let _pause = pause();
         self.0.step();
         self.0.journal().looks += 1;
         self.0.gic().look_again_elsewhere(current_pe());
     }
 
     fn call_el3(&self, call: &mut SmcFrame) {
+        let _pause = pause();
         self.0.step();
         let mut journal = self.0.journal();
         if call.x[0] == PARTITION_INFO_GET_REGS {
@@ -276,26 +293,31 @@ impl Hal for FakeHal {
     }
 
     fn look_again_here(&self) {
+        let _pause = pause();
         self.0.journal().looks += 1;
         self.0.gic().look_again_here(current_pe());
     }
 
     fn look_again_on_return(&self) {
+        let _pause = pause();
         self.0.journal().looks += 1;
         self.0.gic().look_again_on_return(current_pe());
     }
 
     fn start_watchdog(&self, end: u64) {
+        let _pause = pause();
         let time = end - self.now();
         self.0.journal().watchdogs.push(time);
         self.0.pe(current_pe()).watchdog = Some(end);
     }
 
     fn stop_watchdog(&self) {
+        let _pause = pause();
         self.0.pe(current_pe()).watchdog = None;
     }
 
     fn raise_schedule_receiver(&self, time: SriTime) {
+        let _pause = pause();
         let pe = current_pe();
         match time {
             SriTime::Now => self.0.journal().schedule_receiver.push(pe),
@@ -304,6 +326,7 @@ impl Hal for FakeHal {
     }
 
     fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault> {
+        let _pause = pause();
         self.0.step();
         let range = from.raw()..from.raw().saturating_add(to.len() as u64);
         self.check_address(world, range.start, to.len() as u64);
@@ -313,6 +336,7 @@ impl Hal for FakeHal {
     }
 
     fn write(&self, world: World, to: Pa, from: &[u8]) -> Result<(), AccessFault> {
+        let _pause = pause();
         self.0.step();
         self.check_address(world, to.raw(), from.len() as u64);
         self.0.answers(world, to.raw())?;
@@ -320,6 +344,7 @@ impl Hal for FakeHal {
     }
 
     fn zero(&self, world: World, range: PageRange<Pa>) -> Result<(), AccessFault> {
+        let _pause = pause();
         self.0.step();
         let (from, bytes) = (range.base().raw(), range.size());
         self.check_address(world, from, bytes);
@@ -331,6 +356,7 @@ impl Hal for FakeHal {
     }
 
     fn clean(&self, world: World, from: Pa, bytes: u64) {
+        let _pause = pause();
         self.0.step();
         let from = from.raw();
         self.check_address(world, from, bytes);
@@ -355,6 +381,7 @@ impl Hal for FakeHal {
     }
 
     fn set_geometry(&self, geometry: Geometry) {
+        let _pause = pause();
         self.0.set_geometry(geometry);
     }
 
@@ -371,6 +398,7 @@ impl Hal for FakeHal {
     }
 
     fn add_tables(&self, range: PageRange<Pa>) -> Result<(), TableMemoryError> {
+        let _pause = pause();
         self.0.add_tables(range)
     }
 
@@ -379,19 +407,23 @@ impl Hal for FakeHal {
     }
 
     fn invalidate_stage2(&self, roots: &Roots, scope: TlbScope<'_>) {
+        let _pause = pause();
         self.0.step();
         self.0.invalidate(roots, &scope);
     }
 
     fn publish_tables(&self) {
+        let _pause = pause();
         self.0.step();
     }
 
     fn attach_stream(&self, stream: Stream, roots: &Roots) -> Result<(), NoSuchStream> {
+        let _pause = pause();
         self.0.attach(stream, roots)
     }
 
     fn detach_stream(&self, stream: Stream) {
+        let _pause = pause();
         self.0.step();
         self.0.smmu.lock().unwrap().detach(stream);
     }

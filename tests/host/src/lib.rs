@@ -9,7 +9,8 @@
 //! Nothing in this crate uses the engine's constants or codecs: [`ffa`] is a second, independent
 //! reading of the specification.
 
-mod allocations;
+pub mod after_boot;
+pub mod allocations;
 mod careless;
 pub mod chains;
 pub mod exhaust;

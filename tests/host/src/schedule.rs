@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use spmc::sync::{Point, observe};
 
+use crate::after_boot::pause;
 use crate::{machine, restless};
 
 /// The number of consecutive points after which a PE is assumed to wait for another one in a loop.
@@ -162,6 +163,7 @@ thread_local! {
 
 /// Called by the engine at each point.
 fn at_point(point: Point) {
+    let _pause = pause();
     SCHEDULE.with_borrow(|schedule| {
         if let Some((schedule, pe)) = schedule {
             schedule.come_to(*pe, point);

@@ -11,6 +11,7 @@ use spmc::hal::Stream;
 use spmc::manifest::board::Board;
 use spmc::{Pe, Spmc};
 
+use crate::after_boot::forbid;
 use crate::allocations::Allocations;
 use crate::careless::leave_garbage;
 use crate::ffa::{self, Layout, Regs, Transaction, V1_0, V1_2};
@@ -265,10 +266,14 @@ impl System {
     ) -> Regs {
         let mut frame = SmcFrame { x: regs };
         let mut state = self.pes[pe].lock().unwrap();
-        if self.boot.lock().unwrap().is_some() {
+        let has_booted = self.boot.lock().unwrap().is_some();
+        let work = || body(&self.spmc, &mut state, &mut frame);
+        if has_booted {
             self.machine.pe(pe).begin_call();
+            on_pe(pe, || forbid(work));
+        } else {
+            on_pe(pe, work);
         }
-        on_pe(pe, || body(&self.spmc, &mut state, &mut frame));
         assert!(
             self.machine.pe(pe).loaded.is_none(),
             "a partition stays loaded in the Normal world"

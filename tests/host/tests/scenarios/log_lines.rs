@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::{Arc, Mutex, Once};
 use std::thread::{ThreadId, current};
 
+use host_tests::after_boot::pause;
 use host_tests::ffa::*;
 use host_tests::machine::Machine;
 use host_tests::{PartitionSpec, System};
@@ -24,6 +25,7 @@ impl Log for Capture {
     }
 
     fn log(&self, record: &Record) {
+        let _pause = pause();
         let line = (current().id(), record.args().to_string());
         LINES.lock().unwrap().push(line);
         COST.with_borrow(|cost| {

@@ -43,6 +43,7 @@ static PES: PerPe<Pe> = PerPe::new();
 
 // `sizes` cannot see these types, but says how much memory there must be for them.
 const _: () = assert!(size_of::<Pe>() + size_of::<Cpu>() <= sizes::PE_STATE_SIZE as usize);
+const _: () = assert!(Pe::PARTITION_SIZE <= sizes::PE_PARTITION_SIZE as usize);
 const _: () = assert!(Partition::<GuestContext>::CONTEXT_SIZE <= sizes::CONTEXT_SIZE as usize);
 const _: () = assert!(Shares::SLOT_SIZE <= sizes::TRANSACTION_SIZE as usize);
 const _: () = assert!(limits::MIN_CONTEXTS as u64 == sizes::MIN_CONTEXTS);
@@ -164,12 +165,13 @@ unsafe fn take_memory(
     let bits = stage2::address_bits();
     let mut manifest = manifest::system(dtb, bits, board).map_err(refuse).ok()?;
     let pes = manifest.cpus.len().max(boot_pe + 1);
+    let partitions = manifest.partitions.len();
     let image = layout::image();
     let wants = Wants {
         least: sizes::needed(
             pes as u64,
-            manifest.partitions.len() as u64,
-            manifest.transactions.into(),
+            partitions as u64,
+            Shares::count(partitions, manifest.transactions) as u64,
         ),
         most: sizes::WANTED,
     };
