@@ -37,15 +37,19 @@ pub struct Board {
 impl Board {
     /// Returns where registers are, and the names of the devices.
     pub fn ranges(&self) -> impl Iterator<Item = (&'static str, PageRange<Pa>)> {
-        let gic = self.gic.iter().flat_map(|gic| {
+        let console = self.console.and_then(|console| console.page());
+        let gic = self.gic().map(|range| ("arm,gic-v3", range));
+        gic.chain(console.map(|page| ("console", page)))
+    }
+
+    /// Returns where the registers of the GIC are.
+    pub fn gic(&self) -> impl Iterator<Item = PageRange<Pa>> {
+        self.gic.iter().flat_map(|gic| {
             let distributor = PageRange::from_bytes(gic.distributor, FRAME);
             distributor
                 .into_iter()
                 .chain(gic.redistributors.iter().copied())
-        });
-        let console = self.console.and_then(|console| console.page());
-        let gic = gic.map(|range| ("arm,gic-v3", range));
-        gic.chain(console.map(|page| ("console", page)))
+        })
     }
 }
 

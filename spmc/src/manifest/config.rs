@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use arrayvec::ArrayString;
 use bitflags::bitflags;
 
+use super::board::Board;
 use super::error::ManifestError;
 use crate::addr::{Pa, PageRange, World};
 use crate::ffa::Version;
@@ -43,6 +44,8 @@ pub struct SpmcManifest {
     pub device_memory: Vec<PageRange<Pa>>,
     /// Non-secure devices.
     pub ns_device_memory: Vec<PageRange<Pa>>,
+    /// The console and the GIC. The platform completes them from the hardware configuration.
+    pub board: Board,
     /// `hypervisor/table-memory` (ours): Secure memory for translation tables and lists of memory
     /// transactions.
     pub table_memory: Option<PageRange<Pa>>,
@@ -75,6 +78,7 @@ impl Default for SpmcManifest {
             ns_memory: Vec::new(),
             device_memory: Vec::new(),
             ns_device_memory: Vec::new(),
+            board: Board::default(),
             table_memory: None,
             vector_memory: 0,
             geometry: Geometry::SMALL,

@@ -80,6 +80,9 @@ fn next_of_others(manifest: &SpmcManifest, start: Pa, from: u64) -> u64 {
     ] {
         ranges.iter().for_each(&mut leave);
     }
+    for (_, registers) in manifest.board.ranges() {
+        leave(&registers);
+    }
     // The SPMC may be in a node of Secure memory.
     let nodes = manifest.memory.iter().map(|range| range.base().raw());
     let nodes = nodes.filter(|base| *base > start.raw() && *base >= from);

@@ -49,8 +49,8 @@ struct Vm {
 ///
 /// Errors: not a device tree of that kind; `attribute`, `hypervisor` or all memory nodes missing; a
 /// wrong value in `attribute`, `cpus`, a memory node or a node of the board; memory that is both
-/// Secure and Non-secure; memory in which the GIC or the console is; memory for tables that is not
-/// Secure memory alone; `vm0`, or more partitions or ranges than [`crate::limits`] allows.
+/// Secure and Non-secure; memory for tables that is not Secure memory alone; `vm0`, or more
+/// partitions or ranges than [`crate::limits`] allows.
 pub fn parse(dtb: &[u8]) -> Result<SpmcManifest, ManifestError> {
     parse_with(dtb, &mut Board::default())
 }
@@ -63,6 +63,7 @@ pub fn parse_with(dtb: &[u8], board: &mut Board) -> Result<SpmcManifest, Manifes
     let mut manifest = SpmcManifest::default();
     // The report has the fault of a damaged tree.
     let _ = walk(dtb, &report, &mut manifest, board);
+    manifest.board = board.clone();
     report.verdict().map(|()| manifest)
 }
 
@@ -71,7 +72,9 @@ pub fn parse_with(dtb: &[u8], board: &mut Board) -> Result<SpmcManifest, Manifes
 /// for the verdict.
 pub fn read<'a>(dtb: &'a [u8], report: &'a Report<'a>) -> SpmcManifest {
     let mut manifest = SpmcManifest::default();
-    let _ = walk(dtb, report, &mut manifest, &mut Board::default());
+    let mut board = Board::default();
+    let _ = walk(dtb, report, &mut manifest, &mut board);
+    manifest.board = board;
     manifest
 }
 
@@ -135,19 +138,7 @@ fn walk<'a>(
         }
     }
     go_on(check_table_memory(&root, manifest));
-    check_board(&root, manifest, board);
     Ok(())
-}
-
-/// Checks that the GIC and the console are in no memory that partitions can have.
-fn check_board(root: &Node, manifest: &SpmcManifest, board: &Board) {
-    for (name, device) in board.ranges() {
-        let mut memory = manifest.memory.iter().chain(&manifest.ns_memory);
-        if let Some(memory) = memory.find(|memory| memory.overlaps(&device)) {
-            let found = Found::Overlap(device, memory.base());
-            root.error(name, "registers outside of memory", found);
-        }
-    }
 }
 
 /// Checks that memory for tables lies in Secure memory, and in no package and no device: nobody but

@@ -3,7 +3,7 @@
 use spmc::addr::Pa;
 use spmc::limits::MAX_REDISTRIBUTOR_REGIONS;
 use spmc::manifest::board::{self, Board, Console, ConsoleKind};
-use spmc::manifest::spmc_manifest;
+use spmc::manifest::{spmc_manifest, validate};
 
 use crate::tree::{Node, range, spmc_manifest};
 
@@ -275,12 +275,30 @@ fn a_gic_without_redistributors_is_for_other_readers() {
 
 #[test]
 fn registers_are_in_no_memory() {
-    let board = refused(
-        |tree| tree.put(UART, "reg", &[0, 0x4000_0000, 0, 0x1000]),
-        "/: console: expected registers outside of memory, found 0x40000000..0x40001000, \
-         which overlaps the one at 0x40000000",
-    );
-    assert!(board.gic.is_some());
+    for (node, reg, line) in [
+        (
+            UART,
+            &[0, 0x4000_0000, 0, 0x1000][..],
+            "/: console: expected registers outside of memory, found 0x40000000..0x40001000, \
+             which overlaps the one at 0x40000000",
+        ),
+        (
+            GIC,
+            &[0, 0x0800_0000, 0, 0x1_0000, 0, 0x3ff0_0000, 0, 0x20_0000],
+            "/: arm,gic-v3: expected registers outside of memory, \
+             found 0x3ff00000..0x40100000, which overlaps the one at 0x40000000",
+        ),
+    ] {
+        let dtb = with_board(|tree| tree.put(node, "reg", reg)).to_dtb();
+        let manifest = spmc_manifest::parse(&dtb).unwrap();
+        let image = range(0x0610_0000, 0x80);
+        for refused in [
+            validate::board(&manifest),
+            validate::spmc(&manifest, &image),
+        ] {
+            assert_eq!(refused.unwrap_err().to_string(), line);
+        }
+    }
 }
 
 #[test]

@@ -261,6 +261,58 @@ fn a_device_is_what_a_node_says_and_never_memory() {
     }
 }
 
+// The console is one of the devices that partitions commonly share. The GIC is the SPMC's.
+// req: MAN-28
+#[test]
+fn no_partition_gets_registers_of_the_gic() {
+    let board = |spmc: &mut Node| {
+        spmc.put("memory@9040000", "reg", &[0, 0, 0, 0x4000_0000]);
+        spmc.put_string("serial@9040000", "compatible", "arm,pl011");
+        spmc.put("serial@9040000", "reg", &[0, 0x0904_0000, 0, 0x1000]);
+        spmc.put_string("gic", "compatible", "arm,gic-v3");
+        spmc.put("gic", "#redistributor-regions", &[2]);
+        let ranges = [
+            [0x1000_0000, 0x1_0000],
+            [0x100a_0000, 0x4_0000],
+            [0x2000_0000, 0x2_0000],
+        ];
+        let reg = ranges.map(|[base, size]| [0, base, 0, size]);
+        spmc.put("gic", "reg", reg.as_flattened());
+    };
+    let at = |base: u32, pages: u32| {
+        move |tree: &mut Node| {
+            tree.put("device-regions/uart", "base-address", &[base]);
+            tree.put("device-regions/uart", "pages-count", &[pages]);
+        }
+    };
+    for (base, pages) in [
+        (0x0904_0000, 1),
+        (0x0fff_f000, 1),
+        (0x1001_0000, 0x90),
+        (0x100e_0000, 1),
+        (0x2002_0000, 1),
+    ] {
+        assert_eq!(validate(&[], at(base, pages), board), Ok(()), "{base:#x}");
+    }
+    for (base, pages) in [
+        (0x1000_0000, 0x10),
+        (0x0fff_f000, 2),
+        (0x1000_f000, 1),
+        (0x1001_0000, 0x91),
+        (0x100d_f000, 1),
+        (0x2001_f000, 2),
+        (0x0f00_0000, 0x2000),
+    ] {
+        let error = validate(&[], at(base, pages), board).unwrap_err();
+        let end = base + pages * 0x1000;
+        let line = format!(
+            "/device-regions/uart: base-address: expected a range outside the GIC, \
+             found {base:#x}..{end:#x}"
+        );
+        assert_eq!(error.to_string(), line);
+    }
+}
+
 // A device may lie where the SPMC manifest says that the Normal world has memory.
 // req: MAN-28
 #[test]

@@ -58,6 +58,31 @@ fn the_device_type_of_a_cpu_that_is_misspelt() {
 }
 
 #[test]
+fn a_device_that_is_the_gic() {
+    let gic = "interrupt-controller@8000000 {
+\t\tcompatible = \"arm,gic-v3\";
+\t\treg = <0x0 0x8000000 0x0 0x10000 0x0 0x80a0000 0x0 0x40000>;
+\t};
+
+\tmemory@9040000";
+    let case = Case::new("gic")
+        .change("spmc.dts", "memory@9040000", gic)
+        .change(
+            "spmc.dts",
+            "0x9040000 0x0 0x1000",
+            "0x8000000 0x0 0x2000000",
+        )
+        .change("one.dts", "<0x0 0x9040000>", "<0x0 0x80d0000>");
+    case.has(&[(
+        "spmc",
+        "one.dts",
+        "base-address = <0x0 0x80d0000>",
+        "/device-regions/serial: base-address: expected a range outside the GIC, \
+         found 0x80d0000..0x80d1000",
+    )]);
+}
+
+#[test]
 fn packages_that_overlap() {
     let case = Case::new("overlap").change(
         "spmc.dts",

@@ -10,7 +10,7 @@ mod ranges;
 mod streams;
 
 pub use alone::{judge_supported, supported};
-pub use ranges::{geometry, judge_package, judge_spmc, package, spmc};
+pub use ranges::{board, geometry, judge_package, judge_spmc, package, spmc};
 pub use streams::{judge_stream_device, stream_device};
 
 use super::config::{PartitionConfig, SpmcManifest};
@@ -27,9 +27,9 @@ use streams::{check_independent_streams, check_stream_endpoints, check_streams};
 ///
 /// Errors: what [`supported`] refuses; memory outside the SPMC manifest's nodes of its security
 /// state, or that something else has (own regions, other packages and partitions, the SPMC); a
-/// device that is not one or that another partition owns; an id, boot order or interrupt that an
-/// earlier partition has; more SVE registers than there is memory for; RX/TX buffers that do not
-/// fit together.
+/// device that is not one, is the GIC, or that another partition owns; an id, boot order or
+/// interrupt that an earlier partition has; more SVE registers than there is memory for; RX/TX
+/// buffers that do not fit together.
 pub fn partition<'a>(
     config: &PartitionConfig,
     earlier: impl Iterator<Item = &'a PartitionConfig>,

@@ -8,9 +8,10 @@ use crate::manifest::error::{Found, ManifestError, Report};
 use crate::manifest::refusal::{device_error, refuse_memory};
 
 /// Checks the SPMC manifest against `image`, all memory of the SPMC itself, which the Normal world
-/// must not be said to own.
+/// must not be said to own, and against the registers of the board.
 ///
-/// Errors: `ns-memory` or `table-memory` that overlaps the image.
+/// Errors: `ns-memory` or `table-memory` that overlaps the image; memory in which the GIC or the
+/// console is.
 #[inline(never)]
 pub fn spmc(spmc: &SpmcManifest, image: &PageRange<Pa>) -> Result<(), ManifestError> {
     let report = Report::new();
@@ -27,6 +28,27 @@ pub fn judge_spmc(spmc: &SpmcManifest, image: &PageRange<Pa>, report: &Report) {
     for (property, range) in ranges.filter(|(_, range)| range.overlaps(image)) {
         let found = Found::Overlap(*range, image.base());
         report.refuse("/", property, "ranges outside the SPMC", found);
+    }
+    judge_board(spmc, report);
+}
+
+/// Checks that the GIC and the console are in no memory that partitions can have.
+///
+/// Errors: registers in memory.
+#[inline(never)]
+pub fn board(spmc: &SpmcManifest) -> Result<(), ManifestError> {
+    let report = Report::new();
+    judge_board(spmc, &report);
+    report.verdict()
+}
+
+fn judge_board(spmc: &SpmcManifest, report: &Report) {
+    for (name, device) in spmc.board.ranges() {
+        let mut memory = spmc.memory.iter().chain(&spmc.ns_memory);
+        if let Some(memory) = memory.find(|memory| memory.overlaps(&device)) {
+            let found = Found::Overlap(device, memory.base());
+            report.refuse("/", name, "registers outside of memory", found);
+        }
     }
 }
 
@@ -144,7 +166,7 @@ pub(super) fn check_memory_regions(
 }
 
 /// Checks that device regions lie in device nodes of their security state in the SPMC manifest, and
-/// never in Secure memory.
+/// never in Secure memory or in the GIC. A partition may have the console, which all writers share.
 pub(super) fn check_device_regions(
     config: &PartitionConfig,
     spmc: &SpmcManifest,
@@ -175,6 +197,9 @@ pub(super) fn check_device_regions(
             || own.any(|memory| range.overlaps(&memory.range))
         {
             refuse("a range without memory");
+        }
+        if spmc.board.gic().any(|frames| range.overlaps(&frames)) {
+            refuse("a range outside the GIC");
         }
         let mut others = config.device_regions.iter().take(index);
         if others.any(|other| range.overlaps(&other.range)) {

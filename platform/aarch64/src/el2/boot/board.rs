@@ -8,7 +8,9 @@ use core::ops::Range;
 use core::slice;
 
 use spmc::addr::{Pa, World};
-use spmc::manifest::board::{self, Board};
+use spmc::manifest::board::{self, Board, missing_gic};
+use spmc::manifest::config::SpmcManifest;
+use spmc::manifest::{ManifestError, validate};
 
 use crate::el2::cpu::Cpu;
 use crate::el2::memory::stage1;
@@ -18,23 +20,29 @@ use crate::sizes::PAGE;
 /// Largest hardware configuration that is accepted.
 const MAX_HARDWARE: u64 = 1 << 20;
 
-/// Maps the console and the GIC, of which the redistributors are those of the PEs with the
-/// affinities `cpus`, and begins to write the log. Returns whether there is a GIC.
+/// Maps the console and the GIC, of which the redistributors are those of the manifest's PEs, and
+/// begins to write the log.
+///
+/// Errors: those of [`validate::board`]; no GIC.
 ///
 /// # Safety
 ///
 /// Called on the boot PE, once, before any other PE is let in. The device trees are right.
-pub unsafe fn bring_up(board: &mut Board, hardware: u64, cpus: &[u64]) -> bool {
-    if board.gic.is_none() {
+pub unsafe fn bring_up(manifest: &mut SpmcManifest, hardware: u64) -> Result<(), ManifestError> {
+    if manifest.board.gic.is_none() {
         // SAFETY: on the boot PE, alone (contract above).
-        unsafe { complete(board, hardware) };
+        unsafe { complete(&mut manifest.board, hardware) };
     }
+    let board = &manifest.board;
     // SAFETY: as this function.
     unsafe { bring_up_console(board) };
-    match &board.gic {
-        // SAFETY: on the boot PE, alone, and once (contract above).
-        Some(gic) => unsafe { gic::frames::map(board, gic, cpus) },
-        None => false,
+    validate::board(manifest)?;
+    let gic = board.gic.as_ref().ok_or_else(missing_gic)?;
+    // SAFETY: on the boot PE, alone, and once (contract above).
+    if unsafe { gic::frames::map(board, gic, &manifest.cpus) } {
+        Ok(())
+    } else {
+        Err(missing_gic())
     }
 }
 

@@ -12,7 +12,7 @@ use spin::Once;
 use spmc::addr::{Pa, PageRange};
 use spmc::ffa::{SmcFrame, function};
 use spmc::limits;
-use spmc::manifest::board::{Board, missing_gic};
+use spmc::manifest::board::Board;
 use spmc::manifest::config::SpmcManifest;
 use spmc::manifest::own_memory::{Wants, own_memory};
 use spmc::manifest::{self, Report};
@@ -111,14 +111,14 @@ pub unsafe extern "C" fn primary(
     let mut board = Board::default();
     // SAFETY: on the boot PE, which has this index, before any other PE is let in.
     let taken = unsafe { take_memory(dtb, &mut board, index) };
-    let Some((manifest, own, needed)) = taken else {
+    let Some((mut manifest, own, needed)) = taken else {
         // SAFETY: as above, and once, since `bring_up` is not called.
         unsafe { board::bring_up_console(&board) };
         return false;
     };
     // SAFETY: on the boot PE, once, before any other PE is let in.
-    if !unsafe { board::bring_up(&mut board, hardware, &manifest.cpus) } {
-        log::error!("SPMC manifest: {}", missing_gic());
+    if let Err(error) = unsafe { board::bring_up(&mut manifest, hardware) } {
+        log::error!("SPMC manifest: {error}");
         return false;
     }
     features::probe();
