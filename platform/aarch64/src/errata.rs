@@ -26,17 +26,22 @@ pub struct Identity {
     pub isar2: u64,
 }
 
-/// Arm's CPUs, by the part number in MIDR_EL1, that need a loop, with its number of branches (Arm,
-/// "Spectre-BHB", 2022 and 2025). CPUs without S-EL2 are left out.
-const LOOPS: &[(u64, u8)] = &[
-    (0xd40, 32),  // Neoverse V1
-    (0xd47, 32),  // Cortex-A710
-    (0xd48, 32),  // Cortex-X2
-    (0xd49, 32),  // Neoverse N2
-    (0xd4d, 38),  // Cortex-A715
-    (0xd4e, 132), // Cortex-X3
-    (0xd4f, 132), // Neoverse V2
-    (0xd81, 38),  // Cortex-A720
+/// CPUs, by implementer and part number in MIDR_EL1, that need a loop, with its number of branches.
+/// The numbers are those of Arm ("Spectre-BHB", 2022 and 2025) and of other vendors, as Linux has
+/// them in `spectre_bhb_loop_affected`. CPUs without S-EL2 are left out.
+const LOOPS: &[((u64, u64), u8)] = &[
+    ((ARM, 0xd40), 32),  // Neoverse V1
+    ((ARM, 0xd47), 32),  // Cortex-A710
+    ((ARM, 0xd48), 32),  // Cortex-X2
+    ((ARM, 0xd49), 32),  // Neoverse N2
+    ((ARM, 0xd4d), 38),  // Cortex-A715
+    ((ARM, 0xd4e), 132), // Cortex-X3
+    ((ARM, 0xd4f), 132), // Neoverse V2
+    ((ARM, 0xd81), 38),  // Cortex-A720
+    ((ARM, 0xd89), 38),  // Cortex-A720AE
+    ((0x48, 0xd02), 24), // HiSilicon HIP09
+    ((0x6d, 0xd49), 32), // Microsoft Azure Cobalt 100, a Neoverse N2
+    ((0xc0, 0xac3), 11), // AmpereOne
 ];
 
 /// CPUs, by implementer and part number in MIDR_EL1, on which a broadcast TLBI and the DSB behind
@@ -84,10 +89,10 @@ pub fn branch_history(identity: &Identity) -> BranchHistory {
     if field(identity.isar2, 28) >= 1 {
         return BranchHistory::Instruction;
     }
-    let (implementer, part) = model(identity.midr);
-    match LOOPS.iter().find(|(with_loop, _)| *with_loop == part) {
-        Some((_, branches)) if implementer == ARM => BranchHistory::Branches(*branches),
-        _ => BranchHistory::Confined,
+    let model = model(identity.midr);
+    match LOOPS.iter().find(|(with_loop, _)| *with_loop == model) {
+        Some((_, branches)) => BranchHistory::Branches(*branches),
+        None => BranchHistory::Confined,
     }
 }
 
@@ -123,6 +128,7 @@ mod tests {
         };
         assert_eq!(of(|_| ()), Branches(32));
         assert_eq!(of(|cpu| cpu.midr = 0x411f_d4f1), Branches(132));
+        assert_eq!(of(|cpu| cpu.midr = 0xc00f_ac30), Branches(11));
         // Neoverse N1, and another implementer's CPU with the same part number.
         assert_eq!(of(|cpu| cpu.midr = 0x413f_d0c1), Confined);
         assert_eq!(of(|cpu| cpu.midr = 0x510f_d493), Confined);
