@@ -9,6 +9,8 @@
 #[cfg(target_os = "none")]
 extern crate alloc;
 
+#[cfg(any(target_os = "none", test))]
+mod boot_allocator;
 #[cfg(target_os = "none")]
 mod el2;
 #[cfg(any(target_os = "none", test))]
@@ -17,7 +19,7 @@ mod errata;
 mod id_registers;
 #[cfg(any(target_os = "none", test))]
 mod redistributor;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", test))]
 mod sizes;
 #[cfg(target_os = "none")]
 mod traps;

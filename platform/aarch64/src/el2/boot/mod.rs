@@ -24,11 +24,12 @@ use tock_registers::interfaces::{Readable, Writeable};
 use super::cpu::context::GuestContext;
 use super::cpu::header::Header;
 use super::cpu::{self, Cpu, features, vector_state, vectors};
-use super::memory::{carve, layout, stacks, stage1, stage2, tables};
+use super::memory::{BOOT, layout, stacks, stage1, stage2, tables};
 use super::per_pe::PerPe;
 use super::platform::Platform;
 use super::registers::{HSTR_EL2, VPIDR_EL2};
 use super::{affinity, console, gic, smc};
+use crate::boot_allocator::Sealed;
 use crate::sizes::{self, PAGE, STACK_SIZE};
 use crate::traps;
 
@@ -73,7 +74,7 @@ pub unsafe extern "C" fn prepare(manifest: u64) {
     // SAFETY: the boot PE gets here first, with the MMU off, before any other use of the memory of
     // the allocator (contract above).
     unsafe {
-        carve::init(layout::heap());
+        BOOT.init(layout::heap());
         stage1::build(manifest_range(manifest), vectors::page());
     }
 }
@@ -193,7 +194,7 @@ unsafe fn take_memory(
     // SAFETY: on the boot PE, before any other PE is let in (contract above). The memory is mapped
     // now, and the SPMC's.
     unsafe {
-        carve::extend(end);
+        BOOT.extend(end);
         make_room(pes, boot_pe, manifest.partitions.len());
     }
     Some((manifest, own, wants.least))
@@ -230,7 +231,7 @@ fn stacks(pes: usize, boot_pe: usize) -> impl Iterator<Item = u64> {
             return piece;
         }
         // SAFETY: the boot PE consumes the iterator before any other PE is let in.
-        unsafe { carve::carve(STACK_SIZE as usize, PAGE as usize) }.as_ptr() as u64
+        unsafe { BOOT.carve(STACK_SIZE as usize, PAGE as usize) }.as_ptr() as u64
     })
 }
 
@@ -242,9 +243,9 @@ fn stacks(pes: usize, boot_pe: usize) -> impl Iterator<Item = u64> {
 pub unsafe extern "C" fn settle(index: usize, frame: &mut SmcFrame) -> ! {
     // SAFETY: this PE is on its own stack (contract above).
     unsafe { stacks::paint(index) };
-    carve::seal();
+    let sealed = BOOT.seal();
     if frame.w(0) == function::MSG_WAIT {
-        register_secondary_entry();
+        register_secondary_entry(sealed);
     }
     // SAFETY: this is the PE with that index. The reference that `primary` had is gone: the boot is
     // over.
@@ -313,7 +314,7 @@ unsafe fn pe(index: usize) -> &'static mut Pe {
 /// Registers the entry point of the PEs that are turned on later. An SPMD that refuses it sends
 /// these PEs to `_start`, where they are turned away: the system goes on, but partitions run on the
 /// boot PE only.
-fn register_secondary_entry() {
+fn register_secondary_entry(_: Sealed) {
     let mut frame = SmcFrame::new([
         function::SECONDARY_EP_REGISTER_64 as u64,
         entry::secondary_entry(),

@@ -22,7 +22,7 @@ use spmc::vector_length::VectorLength;
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::context::FpState;
-use crate::el2::memory::carve;
+use crate::el2::memory::BOOT;
 use crate::el2::registers::{ID_AA64SMFR0_EL1, SMCR_EL2, SVCR, ZCR_EL2, ZCR_EL12};
 use crate::el2::smc;
 use crate::traps;
@@ -401,10 +401,10 @@ impl VectorArea {
     ///
     /// # Safety
     ///
-    /// As for [`carve::carve`].
+    /// As for `BootAllocator::carve`.
     pub unsafe fn carve(&mut self, bytes: usize) {
         // SAFETY: contract above.
-        self.registers = Some(unsafe { carve::carve(bytes, align_of::<u128>()) });
+        self.registers = Some(unsafe { BOOT.carve(bytes, align_of::<u128>()) });
         self.bytes = bytes;
     }
 

@@ -24,7 +24,7 @@ use aarch64_cpu::registers::SCTLR_EL2;
 use spmc::hal::Table;
 use tock_registers::interfaces::Readable;
 
-use super::{carve, layout};
+use super::{BOOT, layout};
 use crate::sizes::{BOOT_STACK_SIZE, MAX_PES, PAGE, STACK_SIZE};
 use crate::traps;
 
@@ -378,7 +378,7 @@ fn new_table() -> &'static Table {
     // SAFETY: tables are made on the boot PE before any other PE is let in. The block has the size
     // and alignment of a table, and nothing else refers to it.
     unsafe {
-        let table: NonNull<Table> = carve::carve(size_of::<Table>(), size_of::<Table>()).cast();
+        let table: NonNull<Table> = BOOT.carve(size_of::<Table>(), size_of::<Table>()).cast();
         table.write_bytes(0, 1);
         table.as_ref()
     }

@@ -14,7 +14,7 @@ use spmc::hal::{Table, TableMemoryError, TablePlaces};
 use spmc::limits::MAX_TABLES;
 
 use super::bulk::{window_settle, window_zero_cached};
-use super::{carve, stage1};
+use super::{BOOT, stage1};
 
 /// The least number of tables of the SPMC's memory that the engine keeps.
 const LEAST: usize = 16;
@@ -62,7 +62,7 @@ impl Shared {
 /// See [`spmc::hal::Hal::make_tables`]. `more` is the number of pages that [`add`] may add.
 pub fn make(more: u64) {
     // SAFETY: the boot PE calls this, before any other PE is let in (contract of `Hal`).
-    let memory = unsafe { carve::take_pages(MAX_TABLES.saturating_sub(more)) };
+    let memory = unsafe { BOOT.take_pages(MAX_TABLES.saturating_sub(more)) };
     let mut count = ((memory.end - memory.start) / PAGE_SIZE) as usize;
     // SAFETY: whole pages that belong to the SPMC and that nothing uses.
     if !unsafe { zero(memory.start, count) } {
