@@ -350,6 +350,14 @@ impl Layout<'_> {
             let Some(address) = package.address else {
                 continue;
             };
+            if address > u64::from(u32::MAX) {
+                let message = format!(
+                    "`{}`: load-address: expected an address below 4 GiB, since BL2 reads one \
+                     cell, found {address:#x}",
+                    package.entry.name.value
+                );
+                diagnostics.error(By::Firmware, package.says_so.clone(), message);
+            }
             if !vms.iter().any(|(_, vm)| *vm == address) {
                 let message = format!(
                     "`{}` is loaded at {address:#x}, where no vmN of the SPMC manifest is",

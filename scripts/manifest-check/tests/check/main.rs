@@ -8,4 +8,5 @@ mod manifests;
 mod names;
 mod packages;
 mod program;
+mod stranger;
 mod support;

@@ -3,6 +3,23 @@
 
 use crate::support::Case;
 
+// BL2 of TF-A reads `load-address` of a package by `fdt_read_uint32`.
+#[test]
+fn a_package_above_4_gib() {
+    let case = Case::new("above")
+        .change("sp_layout.json", "0x6300000", "0x106300000")
+        .change("one.dts", "<0x6300000>", "<0x1 0x6300000>")
+        .change("spmc.dts", "<0x6300000>", "<0x1 0x6300000>");
+    let (_, faults) = case.judge(&["."]);
+    let mut faults = faults.iter();
+    let fault = faults.find(|fault| fault.by == "firmware").unwrap();
+    assert_eq!(
+        fault.message,
+        "`one`: load-address: expected an address below 4 GiB, since BL2 reads one cell, \
+         found 0x106300000"
+    );
+}
+
 #[test]
 fn offsets_are_places_in_the_package() {
     let case = Case::new("offsets").change("sp_layout.json", "\"0x4000\"", "\"0x8000\"");
