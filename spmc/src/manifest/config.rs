@@ -2,20 +2,17 @@
 
 use alloc::vec::Vec;
 
-use arrayvec::ArrayString;
 use bitflags::bitflags;
 
 use super::board::Board;
 use super::error::ManifestError;
+use super::tree::Name;
 use crate::addr::{Pa, PageRange, World};
 use crate::ffa::Version;
 use crate::geometry::Geometry;
 use crate::id::{PartitionId, Uuid};
 use crate::limits::{DEFAULT_SHARES, MIN_CONTEXTS};
 use crate::vector_length::VectorLength;
-
-/// A name for the log.
-pub type Name = ArrayString<32>;
 
 /// The SPMC manifest (TOS_FW_CONFIG, `arm,ffa-core-manifest-1.0`).
 #[derive(Clone, Debug)]

@@ -35,12 +35,13 @@ mod tree;
 pub mod validate;
 
 pub use error::{Fault, Found, ManifestError, Report};
+pub use tree::Name;
 
 use crate::addr::{ADDRESS_LIMIT, Pa, PageRange};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use board::Board;
-use config::{Name, PackageEntry, SpmcManifest};
+use config::{PackageEntry, SpmcManifest};
 use error::Parsed;
 use fdt::properties::values::PropertyValue;
 use property::Property;

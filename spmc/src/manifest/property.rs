@@ -9,9 +9,8 @@ use core::str;
 use arrayvec::ArrayVec;
 use fdt::properties::values::PropertyValue;
 
-use super::config::Name;
 use super::error::{Found, Parsed, Refused, push_lossy};
-use super::tree::Node;
+use super::tree::{Name, Node};
 use crate::invariant::Invariant;
 
 /// A property, with typed access to its value.

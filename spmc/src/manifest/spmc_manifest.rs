@@ -11,11 +11,11 @@ use core::fmt::Write;
 use arrayvec::ArrayString;
 
 use super::board::{self, Board, CellCounts, Tree};
-use super::config::{Name, PackageEntry, SpmcManifest};
+use super::config::{PackageEntry, SpmcManifest};
 use super::error::{Found, ManifestError, Parsed, Report, go_on, limit_text};
 use super::property::Property;
 use super::stream_devices;
-use super::tree::Node;
+use super::tree::{Name, Node};
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::ffa::Version;
 use crate::id::PartitionId;

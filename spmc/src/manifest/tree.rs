@@ -12,10 +12,12 @@ use fdt::nodes::{NodeChildrenIter, NodeName, NodePropertiesIter};
 use fdt::parsing::NoPanic;
 use fdt::parsing::unaligned::UnalignedParser;
 
-use super::config::Name;
 use super::error::{Found, Parsed, Refused, Report, push_lossy};
 use super::property::Property;
 use super::structure::{CheckedTree, unread};
+
+/// A name for the log.
+pub type Name = ArrayString<32>;
 
 /// The name that the crate gives to the root.
 const ROOT: &str = "/";

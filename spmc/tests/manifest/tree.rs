@@ -2,8 +2,8 @@
 
 use spmc::addr::{Pa, PageRange};
 
-use spmc::manifest::config::{Name, PackageEntry, PartitionConfig};
-use spmc::manifest::{ManifestError, Report, partition_manifest};
+use spmc::manifest::config::{PackageEntry, PartitionConfig};
+use spmc::manifest::{ManifestError, Name, Report, partition_manifest};
 use vm_fdt::FdtWriter;
 
 /// A node with its properties and children.

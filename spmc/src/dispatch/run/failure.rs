@@ -4,7 +4,8 @@
 use crate::addr::World;
 use crate::ffa::SmcFrame;
 use crate::hal::{Access, Fault, FaultKind, Hal};
-use crate::manifest::config::{ExceptionLevel, Name};
+use crate::manifest::Name;
+use crate::manifest::config::ExceptionLevel;
 use crate::partition::Partition;
 use crate::spmc::Spmc;
 
