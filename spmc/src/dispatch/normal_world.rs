@@ -41,11 +41,11 @@ impl<H: Hal> Spmc<H> {
                 self.normal_world_interrupted(pe, frame);
                 Ok(())
             }
-            function::PARTITION_INFO_GET_REGS => {
+            function::PARTITION_INFO_GET_REGS | function::NOTIFICATION_GET2 => {
                 let instance = Instance::NormalWorld(&self.normal_world);
                 instance
                     .begin(id, &frame.x)
-                    .and_then(|()| self.partition_info_get_regs(&instance, frame))
+                    .and_then(|()| self.wide_call(&instance, id, frame))
                     .map(|answer| *frame = answer)
             }
             _ => {

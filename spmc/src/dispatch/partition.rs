@@ -131,11 +131,15 @@ impl<H: Hal> Spmc<H> {
             function::MEM_PERM_SET_32 | function::MEM_PERM_SET_64 => {
                 self.mem_perm_set(current, id, &call)
             }
-            function::PARTITION_INFO_GET_REGS => {
-                let answer = self.partition_info_get_regs(&instance, &call)?;
+            function::PARTITION_INFO_GET_REGS | function::NOTIFICATION_GET2 => {
+                let answer = self.wide_call(&instance, id, &call)?;
                 // The results go on up to x17.
                 let registers = current.vcpu.context.gprs_mut().iter_mut();
                 registers.zip(answer.x).for_each(|(to, from)| *to = from);
+                if current.partition.may_have_interrupts() {
+                    // As below.
+                    self.signal(current);
+                }
                 return Ok(());
             }
             _ => self.call(pe, &instance, id, &call),

@@ -301,6 +301,15 @@ const ROWS: &[(&[u32], Row)] = {
         ),
         (&[NOTIFICATION_GET], Row::of_all(V1_1, 3)),
         (
+            &[
+                NOTIFICATION_BIND2,
+                NOTIFICATION_UNBIND2,
+                NOTIFICATION_SET2,
+                NOTIFICATION_GET2,
+            ],
+            Row::of_all(V1_3, 8),
+        ),
+        (
             &[NOTIFICATION_INFO_GET_32, NOTIFICATION_INFO_GET_64],
             Row::of_the_normal_world(V1_1, 1).told_to_all(V1_1),
         ),

@@ -174,6 +174,14 @@ pub const MSG_SEND_DIRECT_RESP2: u32 = 0xc400_008e;
 pub const ABORT_32: u32 = 0x8400_0090;
 /// `FFA_ABORT`, 64-bit
 pub const ABORT_64: u32 = 0xc400_0090;
+/// `FFA_NOTIFICATION_BIND2` (64-bit only)
+pub const NOTIFICATION_BIND2: u32 = 0xc400_0094;
+/// `FFA_NOTIFICATION_UNBIND2` (64-bit only)
+pub const NOTIFICATION_UNBIND2: u32 = 0xc400_0095;
+/// `FFA_NOTIFICATION_SET2` (64-bit only)
+pub const NOTIFICATION_SET2: u32 = 0xc400_0096;
+/// `FFA_NOTIFICATION_GET2` (64-bit only)
+pub const NOTIFICATION_GET2: u32 = 0xc400_0097;
 
 #[cfg(test)]
 mod tests {

@@ -138,9 +138,11 @@ impl Source {
         }
     }
 
-    fn take(&mut self, vcpu: u16) -> u64 {
-        let own = self.map_mut(Target::Vcpu(vcpu)).map_or(0, core::mem::take);
-        core::mem::take(&mut self.global) | own
+    /// Takes all pending notifications of `vcpu` but those in `kept`.
+    fn take(&mut self, vcpu: u16, kept: u64) -> u64 {
+        let own = self.map_mut(Target::Vcpu(vcpu));
+        let own = own.map_or(0, |map| take_from(map, kept));
+        take_from(&mut self.global, kept) | own
     }
 
     fn is_pending_for(&self, target: Target) -> bool {
@@ -149,6 +151,13 @@ impl Source {
             Target::Vcpu(vcpu) => self.vcpus.get(vcpu as usize).is_some_and(|map| *map != 0),
         }
     }
+}
+
+/// Takes the bits of `map` that are not in `kept`.
+fn take_from(map: &mut u64, kept: u64) -> u64 {
+    let taken = *map & !kept;
+    *map &= kept;
+    taken
 }
 
 /// One receiver.
@@ -253,23 +262,25 @@ impl Receiver {
     }
 
     /// Handles `FFA_NOTIFICATION_GET`: takes the notifications that are pending for `vcpu`, of the
-    /// kinds in `flags`. `INVALID_PARAMETERS` if there is no such vCPU.
-    pub fn take(&mut self, vcpu: u16, flags: u32) -> Result<Pending> {
+    /// kinds in `flags`, but those in `kept`. `INVALID_PARAMETERS` if there is no such vCPU.
+    pub fn take(&mut self, vcpu: u16, flags: u32, kept: &Pending) -> Result<Pending> {
         if vcpu >= self.vcpus {
             return Err(FfaError::InvalidParameters);
         }
         let mut pending = Pending::default();
         if flags & Pending::PARTITIONS != 0 {
-            pending.partitions = self.from_partitions.take(vcpu);
+            pending.partitions = self.from_partitions.take(vcpu, kept.partitions);
         }
         if flags & Pending::VMS != 0 {
-            pending.vms = self.from_vms.take(vcpu);
+            pending.vms = self.from_vms.take(vcpu, kept.vms);
         }
         if flags & Pending::SPM != 0 {
-            pending.spm = core::mem::take(&mut self.spm);
+            pending.spm = self.spm & !kept.spm;
+            self.spm &= kept.spm;
         }
         if flags & Pending::HYPERVISOR != 0 {
-            pending.hypervisor = core::mem::take(&mut self.hypervisor);
+            pending.hypervisor = self.hypervisor & !kept.hypervisor;
+            self.hypervisor &= kept.hypervisor;
         }
         // Notifications that were fetched need not be reported any more.
         self.global_news &= self.is_pending_globally();

@@ -8,6 +8,13 @@ use crate::ffa::function;
 const SP1: PartitionId = PartitionId(0x8001);
 const SP2: PartitionId = PartitionId(0x8002);
 const VM1: PartitionId = PartitionId(1);
+/// No notifications: all are taken.
+const NONE: Pending = Pending {
+    partitions: 0,
+    vms: 0,
+    spm: 0,
+    hypervisor: 0,
+};
 const ALL: u32 = 0xf;
 
 /// vCPUs of VMs.
@@ -68,9 +75,9 @@ fn what_is_pending_for_one_vcpu_is_pending() {
         receiver.bind(sender, 1, true).unwrap();
         receiver.set(sender, 1, Target::Vcpu(3)).unwrap();
         assert!(receiver.is_pending());
-        receiver.take(0, ALL).unwrap();
+        receiver.take(0, ALL, &NONE).unwrap();
         assert!(receiver.is_pending());
-        receiver.take(3, ALL).unwrap();
+        receiver.take(3, ALL, &NONE).unwrap();
         assert!(!receiver.is_pending());
     }
 }
@@ -82,7 +89,7 @@ fn the_worlds_have_maps_of_their_own() {
     receiver.bind(SP1, 1 << 63, false).unwrap();
     receiver.bind(VM1, 1 << 63, false).unwrap();
     receiver.set(VM1, 1 << 63, Target::Global).unwrap();
-    let pending = receiver.take(0, ALL).unwrap();
+    let pending = receiver.take(0, ALL, &NONE).unwrap();
     assert_eq!((pending.partitions, pending.vms), (0, 1 << 63));
 }
 
@@ -113,12 +120,18 @@ fn reading_clears_what_was_read() {
     receiver.set(SP1, 0b01, Target::Global).unwrap();
     receiver.set(SP1, 0b10, Target::Vcpu(1)).unwrap();
     receiver.set(SP1, 0b10, Target::Vcpu(2)).unwrap();
-    assert_eq!(receiver.take(4, ALL), Err(FfaError::InvalidParameters));
-    assert_eq!(receiver.take(1, Pending::VMS).unwrap(), Pending::default());
-    assert_eq!(receiver.take(1, ALL).unwrap().partitions, 0b11);
-    assert_eq!(receiver.take(1, ALL).unwrap().partitions, 0);
+    assert_eq!(
+        receiver.take(4, ALL, &NONE),
+        Err(FfaError::InvalidParameters)
+    );
+    assert_eq!(
+        receiver.take(1, Pending::VMS, &NONE).unwrap(),
+        Pending::default()
+    );
+    assert_eq!(receiver.take(1, ALL, &NONE).unwrap().partitions, 0b11);
+    assert_eq!(receiver.take(1, ALL, &NONE).unwrap().partitions, 0);
     assert_eq!(receiver.unbind(SP1, 0b10), Err(FfaError::Denied));
-    assert_eq!(receiver.take(2, ALL).unwrap().partitions, 0b10);
+    assert_eq!(receiver.take(2, ALL, &NONE).unwrap().partitions, 0b10);
     receiver.unbind(SP1, 0b11).unwrap();
 }
 
@@ -129,11 +142,11 @@ fn the_framework_needs_no_binding() {
     receiver.set_framework(Framework::RxFullSpm);
     receiver.set_framework(Framework::RxFullSpm);
     receiver.set_framework(Framework::RxFullHypervisor);
-    let pending = receiver.take(3, Pending::HYPERVISOR).unwrap();
+    let pending = receiver.take(3, Pending::HYPERVISOR, &NONE).unwrap();
     assert_eq!((pending.spm, pending.hypervisor), (0, 1));
     receiver.set_framework(Framework::RxFullHypervisor);
-    assert_eq!(receiver.take(3, Pending::SPM).unwrap().spm, 1);
-    let rest = receiver.take(3, ALL).unwrap();
+    assert_eq!(receiver.take(3, Pending::SPM, &NONE).unwrap().spm, 1);
+    let rest = receiver.take(3, ALL, &NONE).unwrap();
     assert_eq!((rest.spm, rest.hypervisor), (0, 1));
 }
 
@@ -147,11 +160,11 @@ fn a_message_is_pending_until_its_notification_is_taken() {
         let mut receiver = receiver();
         assert!(!receiver.has_unseen_message() && !receiver.is_pending());
         receiver.set_framework(which);
-        receiver.take(0, of_others).unwrap();
+        receiver.take(0, of_others, &NONE).unwrap();
         assert!(receiver.has_unseen_message() && receiver.is_pending());
         assert!(receiver.has_news());
         assert_eq!(pending_on(&receiver), [0, 1, 2, 3]);
-        receiver.take(0, ALL).unwrap();
+        receiver.take(0, ALL, &NONE).unwrap();
         assert!(!receiver.has_unseen_message() && !receiver.is_pending());
         assert!(pending_on(&receiver).is_empty());
     }
@@ -184,11 +197,11 @@ fn news_are_told_once() {
     // The notification is pending already, and has been reported.
     assert_eq!(receiver.set(SP1, 0b01, Target::Global), Ok(false));
     assert!(!receiver.has_news());
-    receiver.take(0, ALL).unwrap();
+    receiver.take(0, ALL, &NONE).unwrap();
     assert_eq!(receiver.set(SP1, 0b01, Target::Global), Ok(true));
     assert!(receiver.has_news());
     // A notification that was fetched is not reported.
-    receiver.take(0, ALL).unwrap();
+    receiver.take(0, ALL, &NONE).unwrap();
     assert!(!receiver.has_news());
 }
 
@@ -281,7 +294,7 @@ fn vms_come_and_go() {
     assert_eq!(list.answer(false).x[3], 1);
     all.receiver(directory, VM1)
         .unwrap()
-        .with(|receiver| receiver.take(0, ALL))
+        .with(|receiver| receiver.take(0, ALL, &NONE))
         .unwrap();
     all.destroy(VM1).unwrap();
     assert!(all.receiver(directory, VM1).is_none());
@@ -324,23 +337,23 @@ fn notifications_of_vms_count_like_those_of_partitions() {
         receiver.bind(sender, 0b10, true).unwrap();
         receiver.set(sender, 0b10, Target::Vcpu(0)).unwrap();
         assert_eq!(pending_on(&receiver), [0]);
-        receiver.take(0, ALL).unwrap();
+        receiver.take(0, ALL, &NONE).unwrap();
         receiver.set(sender, 0b10, Target::Vcpu(2)).unwrap();
         assert_eq!(pending_on(&receiver), [2]);
         // The notification stays if another vCPU takes its own, or if the vCPU takes only those of
         // the other world.
-        receiver.take(1, ALL).unwrap();
-        receiver.take(2, of_others).unwrap();
+        receiver.take(1, ALL, &NONE).unwrap();
+        receiver.take(2, of_others, &NONE).unwrap();
         assert_eq!(pending_on(&receiver), [2]);
         assert!(receiver.has_news());
-        receiver.take(2, ALL).unwrap();
+        receiver.take(2, ALL, &NONE).unwrap();
         assert!(pending_on(&receiver).is_empty() && !receiver.has_news());
 
         receiver.set(sender, 0b01, Target::Global).unwrap();
         assert_eq!(pending_on(&receiver), [0, 1, 2, 3]);
-        receiver.take(1, of_others).unwrap();
+        receiver.take(1, of_others, &NONE).unwrap();
         assert!(receiver.has_news());
-        receiver.take(1, ALL).unwrap();
+        receiver.take(1, ALL, &NONE).unwrap();
         assert!(!receiver.is_pending() && !receiver.has_news());
     }
 }
@@ -360,4 +373,33 @@ fn a_list_takes_as_many_ids_as_registers_hold() {
         assert!(!list.push(SP2, &[]));
         assert_eq!(list.answer(false).x[2] >> 7 & 0x1f, ids);
     }
+}
+
+// req: NTF-45
+#[test]
+fn notifications_in_the_mask_stay_pending() {
+    let mut receiver = Receiver::new(2);
+    receiver.begin(2);
+    for sender in [SP1, PartitionId(1)] {
+        receiver.bind(sender, 0b111, false).unwrap();
+        receiver.bind(sender, 0b11000, true).unwrap();
+        receiver.set(sender, 0b111, Target::Global).unwrap();
+        receiver.set(sender, 0b11000, Target::Vcpu(1)).unwrap();
+    }
+    receiver.set_framework(Framework::RxFullSpm);
+    receiver.set_framework(Framework::RxFullHypervisor);
+    let kept = Pending {
+        partitions: 0b10010,
+        vms: u64::MAX,
+        spm: 1,
+        hypervisor: 0,
+    };
+    let taken = receiver.take(1, ALL, &kept).unwrap();
+    assert_eq!((taken.partitions, taken.vms), (0b01101, 0));
+    assert_eq!((taken.spm, taken.hypervisor), (0, 1));
+    assert!(receiver.is_pending_on(1));
+    let rest = receiver.take(1, ALL, &NONE).unwrap();
+    assert_eq!((rest.partitions, rest.vms), (0b10010, 0b11111));
+    assert_eq!((rest.spm, rest.hypervisor), (1, 0));
+    assert!(!receiver.is_pending());
 }

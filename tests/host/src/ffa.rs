@@ -139,6 +139,14 @@ functions! {
     DIRECT_REQ2 = 0xc400_0000 + 0x8d;
     /// `FFA_MSG_SEND_DIRECT_RESP2`
     DIRECT_RESP2 = 0xc400_0000 + 0x8e;
+    /// `FFA_NOTIFICATION_BIND2`
+    NOTIFICATION_BIND2 = 0xc400_0000 + 0x94;
+    /// `FFA_NOTIFICATION_UNBIND2`
+    NOTIFICATION_UNBIND2 = 0xc400_0000 + 0x95;
+    /// `FFA_NOTIFICATION_SET2`
+    NOTIFICATION_SET2 = 0xc400_0000 + 0x96;
+    /// `FFA_NOTIFICATION_GET2`
+    NOTIFICATION_GET2 = 0xc400_0000 + 0x97;
     /// `FFA_ABORT` (32-bit)
     ABORT_32 = 0x8400_0000 + 0x90;
     /// `FFA_ABORT` (64-bit)
@@ -238,7 +246,8 @@ impl Regs {
 pub fn registers_returned(function: u64, answer: u64, wide: bool) -> usize {
     match (function & 0xffff_ffff, answer) {
         (_, DIRECT_REQ_64 | DIRECT_RESP_64) if wide => 18,
-        (_, DIRECT_REQ2 | DIRECT_RESP2) | (PARTITION_INFO_GET_REGS, SUCCESS_64) => 18,
+        (_, DIRECT_REQ2 | DIRECT_RESP2)
+        | (PARTITION_INFO_GET_REGS | NOTIFICATION_GET2, SUCCESS_64) => 18,
         // The answer of EL3, if the call was passed on.
         (0x8000_0000..0x8400_0060 | 0xc000_0000..0xc400_0060, answer) if answer != u64::MAX => 18,
         _ => 8,

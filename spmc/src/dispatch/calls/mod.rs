@@ -24,6 +24,20 @@ use crate::spmc::{Pe, Spmc};
 use super::Instance;
 
 impl<H: Hal> Spmc<H> {
+    /// Handles the calls that return x0 to x17, once they have begun.
+    #[inline(never)]
+    pub(super) fn wide_call(
+        &self,
+        instance: &Instance<'_, H::Context>,
+        id: FunctionId,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        if id.0 == function::NOTIFICATION_GET2 {
+            return self.notification_get2(instance, frame);
+        }
+        self.partition_info_get_regs(instance, frame)
+    }
+
     /// Handles the calls that never leave the SPMC, once they have begun: set-up, discovery and
     /// memory management, for every caller.
     pub(super) fn call(
@@ -73,6 +87,9 @@ impl<H: Hal> Spmc<H> {
             | function::NOTIFICATION_UNBIND
             | function::NOTIFICATION_SET
             | function::NOTIFICATION_GET
+            | function::NOTIFICATION_BIND2
+            | function::NOTIFICATION_UNBIND2
+            | function::NOTIFICATION_SET2
             | function::NOTIFICATION_INFO_GET_32
             | function::NOTIFICATION_INFO_GET_64 => self.notification_call(pe, instance, id, frame),
             _ => Err(FfaError::NotSupported),

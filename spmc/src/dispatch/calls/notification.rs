@@ -3,7 +3,8 @@
 //!
 //! The order of checks is: instance and version, ids, flags and maps, and then the state of the
 //! receiver, which `notification` keeps. Registers that a call does not use are ignored, as v1.1
-//! says. The schedule receiver interrupt makes the scheduler run a receiver whose map changed.
+//! says. The calls of v1.3, whose names end in 2, have room for 384 notifications from each world;
+//! there are 64 here, and a call that names another one is refused. The schedule receiver interrupt makes the scheduler run a receiver whose map changed.
 
 use arrayvec::ArrayVec;
 
@@ -35,23 +36,42 @@ fn map(frame: &SmcFrame) -> Result<u64> {
     }
 }
 
+/// Returns the map of notifications in x3 to x8, of which the first word holds all that there are.
+/// `INVALID_PARAMETERS` for an empty one, and for notifications that do not exist.
+fn wide_map(frame: &SmcFrame) -> Result<u64> {
+    match frame.x {
+        [_, _, _, map, 0, 0, 0, 0, 0, ..] if map != 0 => Ok(map),
+        _ => Err(FfaError::InvalidParameters),
+    }
+}
+
+/// Returns x2 and the map of a call of v1.3, or w2 and the map of an older one.
+fn flags_and_map(id: FunctionId, frame: &SmcFrame) -> Result<(u64, u64)> {
+    if id.is_64() {
+        Ok((frame.x[2], wide_map(frame)?))
+    } else {
+        Ok((frame.w(2).into(), map(frame)?))
+    }
+}
+
 /// The arguments of `FFA_NOTIFICATION_BIND` and `FFA_NOTIFICATION_UNBIND`.
 struct Binding {
     sender: PartitionId,
     receiver: PartitionId,
-    flags: u32,
+    flags: u64,
     map: u64,
 }
 
 impl Binding {
-    /// Decodes w1 to w4. `INVALID_PARAMETERS` for an empty map.
-    fn decode(frame: &SmcFrame) -> Result<Self> {
+    /// Decodes w1 to w4, or x1 to x8. Errors as [`flags_and_map`].
+    fn decode(id: FunctionId, frame: &SmcFrame) -> Result<Self> {
         let (sender, receiver) = halves(frame.w(1));
+        let (flags, map) = flags_and_map(id, frame)?;
         Ok(Self {
             sender: PartitionId(sender),
             receiver,
-            flags: frame.w(2),
-            map: map(frame)?,
+            flags,
+            map,
         })
     }
 }
@@ -66,15 +86,17 @@ struct Set {
 }
 
 impl Set {
-    /// Decodes w1 to w4. `INVALID_PARAMETERS` for an empty map.
-    fn decode(frame: &SmcFrame) -> Result<Self> {
+    /// Decodes w1 to w4, or x1 to x8. Errors as [`flags_and_map`], and `INVALID_PARAMETERS` for a
+    /// vCPU that no endpoint can have.
+    fn decode(id: FunctionId, frame: &SmcFrame) -> Result<Self> {
         let (sender, receiver) = halves(frame.w(1));
+        let (flags, map) = flags_and_map(id, frame)?;
         Ok(Self {
             sender: PartitionId(sender),
             receiver,
-            flags: frame.w(2) & 0xffff,
-            vcpu: (frame.w(2) >> 16) as u16,
-            map: map(frame)?,
+            flags: flags as u32 & 0xffff,
+            vcpu: u16::try_from(flags >> 16).map_err(|_| FfaError::InvalidParameters)?,
+            map,
         })
     }
 }
@@ -84,6 +106,8 @@ struct Get {
     receiver: PartitionId,
     vcpu: u16,
     flags: u32,
+    /// The notifications that stay pending.
+    kept: Pending,
 }
 
 impl Get {
@@ -94,7 +118,23 @@ impl Get {
             receiver,
             vcpu,
             flags: frame.w(2),
+            kept: Pending::default(),
         }
+    }
+
+    /// Decodes x1 to x16 of a call of v1.3. `INVALID_PARAMETERS` for flags behind w2.
+    fn decode_wide(frame: &SmcFrame) -> Result<Self> {
+        let [_, _, flags, partitions, _, _, _, _, _, vms, ..] = frame.x;
+        Ok(Self {
+            flags: u32::try_from(flags).map_err(|_| FfaError::InvalidParameters)?,
+            kept: Pending {
+                partitions,
+                vms,
+                spm: frame.w(15),
+                hypervisor: frame.w(16),
+            },
+            ..Self::decode(frame)
+        })
     }
 }
 
@@ -115,9 +155,15 @@ impl<H: Hal> Spmc<H> {
             function::NOTIFICATION_BITMAP_DESTROY => {
                 self.notifications.destroy(Self::vm(frame)?)?;
             }
-            function::NOTIFICATION_BIND => self.notification_bind(instance, frame)?,
-            function::NOTIFICATION_UNBIND => self.notification_unbind(instance, frame)?,
-            function::NOTIFICATION_SET => self.notification_set(pe, instance, frame)?,
+            function::NOTIFICATION_BIND | function::NOTIFICATION_BIND2 => {
+                self.notification_bind(instance, id, frame)?;
+            }
+            function::NOTIFICATION_UNBIND | function::NOTIFICATION_UNBIND2 => {
+                self.notification_unbind(instance, id, frame)?;
+            }
+            function::NOTIFICATION_SET | function::NOTIFICATION_SET2 => {
+                self.notification_set(pe, instance, id, frame)?;
+            }
             function::NOTIFICATION_GET => return self.notification_get(instance, frame),
             _ => return self.notification_info_get(id),
         }
@@ -156,14 +202,15 @@ impl<H: Hal> Spmc<H> {
     fn binding(
         &self,
         instance: &Instance<'_, H::Context>,
+        id: FunctionId,
         frame: &SmcFrame,
         flags: u32,
     ) -> Result<Binding> {
-        let binding = Binding::decode(frame)?;
+        let binding = Binding::decode(id, frame)?;
         let valid = binding.sender != binding.receiver
             && Self::speaks_for(instance, binding.receiver)
             && self.can_face(instance, binding.sender)
-            && binding.flags & !flags == 0;
+            && binding.flags & !u64::from(flags) == 0;
         if !valid {
             return Err(FfaError::InvalidParameters);
         }
@@ -178,6 +225,7 @@ impl<H: Hal> Spmc<H> {
     fn notification_bind(
         &self,
         instance: &Instance<'_, H::Context>,
+        id: FunctionId,
         frame: &SmcFrame,
     ) -> Result<()> {
         let Binding {
@@ -185,9 +233,10 @@ impl<H: Hal> Spmc<H> {
             receiver,
             flags,
             map,
-        } = self.binding(instance, frame, PER_VCPU)?;
+        } = self.binding(instance, id, frame, PER_VCPU)?;
         let mut receiver = self.notified(receiver).ok_or(FfaError::NotSupported)?;
-        receiver.with(|receiver| receiver.bind(sender, map, flags & PER_VCPU != 0))
+        let per_vcpu = flags as u32 & PER_VCPU != 0;
+        receiver.with(|receiver| receiver.bind(sender, map, per_vcpu))
     }
 
     /// Handles `FFA_NOTIFICATION_UNBIND`. Errors as for [`Self::notification_bind`]; `DENIED` if
@@ -195,6 +244,7 @@ impl<H: Hal> Spmc<H> {
     fn notification_unbind(
         &self,
         instance: &Instance<'_, H::Context>,
+        id: FunctionId,
         frame: &SmcFrame,
     ) -> Result<()> {
         let Binding {
@@ -202,7 +252,7 @@ impl<H: Hal> Spmc<H> {
             receiver,
             map,
             ..
-        } = self.binding(instance, frame, 0)?;
+        } = self.binding(instance, id, frame, 0)?;
         let mut receiver = self.notified(receiver).ok_or(FfaError::NotSupported)?;
         receiver.with(|receiver| receiver.unbind(sender, map))
     }
@@ -217,6 +267,7 @@ impl<H: Hal> Spmc<H> {
         &self,
         pe: &Pe,
         instance: &Instance<'_, H::Context>,
+        id: FunctionId,
         frame: &SmcFrame,
     ) -> Result<()> {
         let Set {
@@ -225,7 +276,7 @@ impl<H: Hal> Spmc<H> {
             flags,
             vcpu,
             map,
-        } = Set::decode(frame)?;
+        } = Set::decode(id, frame)?;
         let (target, delays) = match instance {
             Instance::NormalWorld(_) => (flags, 0),
             Instance::Partition(_) => (flags & !DELAY_SRI, flags & DELAY_SRI),
@@ -254,23 +305,65 @@ impl<H: Hal> Spmc<H> {
         Ok(())
     }
 
-    /// Handles `FFA_NOTIFICATION_GET`: takes the pending notifications of the receiver in w1, which
-    /// is the caller, and of its vCPU.
-    ///
-    /// `INVALID_PARAMETERS` for ids, a vCPU that is not there, and flags, among them those for maps
-    /// that the Hypervisor keeps; `NOT_SUPPORTED` if the partition gets no notifications. A Normal
-    /// world without a bitmap for id 0 gets empty maps. A partition that asks for notifications of
-    /// the SPM gets those of the Hypervisor, too.
+    /// Handles `FFA_NOTIFICATION_GET`. Errors as for [`Self::take_notifications`]. A partition that
+    /// asks for notifications of the SPM gets those of the Hypervisor, too.
     fn notification_get(
         &self,
         instance: &Instance<'_, H::Context>,
         frame: &SmcFrame,
     ) -> Result<Answer> {
+        let get = Get::decode(frame);
+        // The framework's notifications of both managers are one map to Hafnium's clients.
+        let wanted = match instance {
+            Instance::Partition(_) if get.flags & Pending::SPM != 0 => Pending::HYPERVISOR,
+            _ => 0,
+        };
+        let pending = self.take_notifications(instance, &get, wanted)?;
+        let (partitions, vms) = (pending.partitions, pending.vms);
+        Ok(Answer::success([
+            partitions as u32,
+            (partitions >> 32) as u32,
+            vms as u32,
+            (vms >> 32) as u32,
+            pending.spm,
+            pending.hypervisor,
+        ]))
+    }
+
+    /// Handles `FFA_NOTIFICATION_GET2` (1.3), which leaves the notifications in its masks pending.
+    /// The results are where the masks were. Errors as for [`Self::take_notifications`].
+    pub(super) fn notification_get2(
+        &self,
+        instance: &Instance<'_, H::Context>,
+        frame: &SmcFrame,
+    ) -> Result<SmcFrame> {
+        let pending = self.take_notifications(instance, &Get::decode_wide(frame)?, 0)?;
+        let mut answer = SmcFrame::new([function::SUCCESS_64.into(), 0, 0, pending.partitions]);
+        answer.x[9] = pending.vms;
+        answer.x[15] = pending.spm.into();
+        answer.x[16] = pending.hypervisor.into();
+        Ok(answer)
+    }
+
+    /// Takes the pending notifications of the receiver, which is the caller, and of its vCPU: those
+    /// of the kinds that the call names, and of the kinds in `also`.
+    ///
+    /// `INVALID_PARAMETERS` for ids, a vCPU that is not there, and flags, among them those for maps
+    /// that the Hypervisor keeps; `NOT_SUPPORTED` if the partition gets no notifications. A Normal
+    /// world without a bitmap for id 0 gets empty maps.
+    fn take_notifications(
+        &self,
+        instance: &Instance<'_, H::Context>,
+        get: &Get,
+        also: u32,
+    ) -> Result<Pending> {
         let Get {
             receiver,
             vcpu,
             flags,
-        } = Get::decode(frame);
+            kept,
+        } = get;
+        let (receiver, flags) = (*receiver, *flags);
         let (maps, missing) = match instance {
             Instance::NormalWorld(_) => (
                 Pending::PARTITIONS | Pending::SPM,
@@ -284,33 +377,19 @@ impl<H: Hal> Spmc<H> {
         if !Self::speaks_for(instance, receiver) || flags & !maps != 0 {
             return Err(FfaError::InvalidParameters);
         }
-        // The framework's notifications of both managers are one map to Hafnium's clients.
-        let flags = match instance {
-            Instance::Partition(_) if flags & Pending::SPM != 0 => flags | Pending::HYPERVISOR,
-            _ => flags,
-        };
         let mut locked = match self.notified(receiver) {
             Some(locked) => locked,
             // A scheduler may poll before it has created a bitmap of its own.
-            None if receiver == PartitionId::NORMAL_WORLD => return Ok(Answer::success([])),
+            None if receiver == PartitionId::NORMAL_WORLD => return Ok(Pending::default()),
             None => return Err(missing),
         };
-        let pending = locked.with(|receiver| receiver.take(vcpu, flags))?;
+        let pending = locked.with(|receiver| receiver.take(*vcpu, flags | also, kept))?;
         if let Instance::Partition(partition) = instance {
             // The lock is still held: a notification that is set after this pends the interrupt
             // again.
             partition.keep_notification_interrupts(|vcpu| locked.is_pending_on(vcpu));
         }
-        drop(locked);
-        let (partitions, vms) = (pending.partitions, pending.vms);
-        Ok(Answer::success([
-            partitions as u32,
-            (partitions >> 32) as u32,
-            vms as u32,
-            (vms >> 32) as u32,
-            pending.spm,
-            pending.hypervisor,
-        ]))
+        Ok(pending)
     }
 
     /// Handles `FFA_NOTIFICATION_INFO_GET`: lists the receivers that the scheduler should run.

@@ -45,6 +45,7 @@ mod memory_quota;
 mod memory_ranges;
 mod mixed_regions;
 mod notification;
+mod notification_1_3;
 mod oracle;
 mod own_exceptions;
 mod places;
