@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use sp_layout::{Entry, MAX_CONFIG, MAX_PACKAGES, Source as Parts, Spanned, Version};
+use spmc::manifest::boot_info;
 use spmc::manifest::config::PartitionConfig;
 use spmc::manifest::package::{HEADER_SIZE, Package};
 
@@ -463,9 +464,11 @@ impl Layout<'_> {
         manifest: &Source,
         diagnostics: &mut Diagnostics,
     ) {
-        let wanted = config.boot_info.is_some_and(|info| info.ffa_manifest);
+        let wanted = config.boot_info.is_some_and(|info| info.is_for_something());
         let boot_info = match config.boot_register.filter(|_| wanted) {
-            Some(_) => package.offset_behind_boot_info().err(),
+            Some(_) => package
+                .offset_behind_boot_info(boot_info::room(config))
+                .err(),
             None => None,
         };
         let copy = package.reserve_copy(config).err();

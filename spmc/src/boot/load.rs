@@ -7,11 +7,13 @@ use crate::addr::{PAGE_SIZE, Pa, World};
 use crate::error::{FfaError, Result as FfaResult};
 use crate::hal::{Hal, Roots, Stream};
 use crate::id::PartitionId;
-use crate::manifest::boot_info;
+use crate::manifest::boot_info::{self, Content, Kind};
 use crate::manifest::config::{
-    DeviceRegion, ExceptionLevel, MemoryRegion, PartitionConfig, Permissions, StreamDevice, Streams,
+    BootInfo as BootInfoRequest, DeviceRegion, ExceptionLevel, MemoryRegion, PartitionConfig,
+    Permissions, StreamDevice, Streams,
 };
-use crate::manifest::package::Package;
+use crate::manifest::hob::{self, Image};
+use crate::manifest::package::{NoRoom, Package};
 use crate::mm::{AddressSpace, Attributes, BufferPages, Change, Leaf, PagePool, State};
 use crate::partition::{Frozen, Partition, Proxy};
 use crate::spmc::Spmc;
@@ -247,30 +249,75 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<BootInfo, PackageError> {
         let package = read_package(&self.hal, config.memory)?;
         let base = config.memory.base();
-        let wanted = config.boot_info.is_some_and(|request| request.ffa_manifest);
-        let announced = match config.boot_register.filter(|_| wanted) {
-            Some(register) => {
-                let offset = self.make_room(config, &package)?;
-                let mut blob = [0; boot_info::MAX_SIZE];
-                let address = base.raw().saturating_add(offset);
-                let size = package.manifest_size() as u32;
-                boot_info::write(&mut blob, config.ffa_version, address, size);
-                self.write_at(base, 0, &blob)?;
+        let wanted = config.boot_info.filter(BootInfoRequest::is_for_something);
+        let announced = match (config.boot_register, wanted) {
+            (Some(register), Some(wanted)) => {
+                self.write_contents(config, &package, wanted)?;
                 Some((register, base.raw()))
             }
-            None => None,
+            _ => None,
         };
         let loaded = package.image_offset().saturating_add(package.image_size());
         self.hal.clean(World::Secure, base, loaded.max(PAGE_SIZE));
         Ok(announced)
     }
 
+    /// Writes boot information, and behind it the HOB list if the partition asked for one.
+    #[cold]
+    #[inline(never)]
+    fn write_contents(
+        &self,
+        config: &PartitionConfig,
+        package: &Package,
+        wanted: BootInfoRequest,
+    ) -> Result<(), PackageError> {
+        let base = config.memory.base();
+        let at = |offset: u64| base.raw().saturating_add(offset);
+        let offset = self.make_room(config, package, boot_info::room(config))?;
+        let manifest = Content {
+            kind: Kind::Manifest,
+            address: at(offset),
+            size: package.manifest_size() as u32,
+        };
+        let list = Content {
+            kind: Kind::HobList,
+            address: at(boot_info::MAX_SIZE as u64),
+            size: hob::size(config) as u32,
+        };
+        if wanted.hob_list {
+            let image = Image {
+                base: at(package.image_offset()),
+                size: package.image_size(),
+            };
+            let mut buffer = self.boot_buffer.lock();
+            let bytes = buffer.as_mut_bytes();
+            let size = hob::write(bytes, list.address, config, image);
+            let bytes = size.and_then(|size| bytes.get(..size));
+            let bytes = bytes.ok_or(NoRoom::ForBootInfo)?;
+            self.write_at(base, boot_info::MAX_SIZE as u64, bytes)?;
+        }
+        let both = [manifest, list];
+        let contents = match (wanted.ffa_manifest, wanted.hob_list) {
+            (true, true) => &both,
+            (true, false) => &both[..1],
+            (false, _) => &both[1..],
+        };
+        let mut blob = [0; boot_info::MAX_SIZE];
+        boot_info::write(&mut blob, config.ffa_version, contents);
+        self.write_at(base, 0, &blob)
+    }
+
     /// Returns the offset of a package's manifest, which is moved if the boot information would not
     /// fit in front of it.
     #[cold]
     #[inline(never)]
-    fn make_room(&self, config: &PartitionConfig, package: &Package) -> Result<u64, PackageError> {
-        let offset = package.offset_behind_boot_info()?;
+    fn make_room(
+        &self,
+        config: &PartitionConfig,
+        package: &Package,
+        room: usize,
+    ) -> Result<u64, PackageError> {
+        let offset = package.offset_behind_boot_info(room)?;
         if offset != package.manifest_offset() {
             let mut buffer = self.boot_buffer.lock();
             let dtb = read_manifest(&self.hal, config.memory, package, buffer.as_mut_bytes())?;

@@ -2,33 +2,53 @@
 //! that version).
 //!
 //! The layout follows the partition's own version: a v1.0 partition knows only the name-value pairs
-//! of that version. Both layouts hold one entry, the partition's manifest, because the strictest
-//! clients panic on any other number.
+//! of that version. Both layouts hold what the partition asked for and no more, because the
+//! strictest clients panic on an entry that they do not know.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes};
 
+use super::config::PartitionConfig;
+use super::hob;
 use crate::ffa::Version;
 
 /// Bytes that [`write()`] needs at most.
-pub const MAX_SIZE: usize = size_of::<Blob>();
+pub const MAX_SIZE: usize = size_of::<Header>() + 2 * size_of::<Descriptor>();
+
+/// Returns the bytes that boot information takes in a package, with the HOB list behind it.
+pub fn room(config: &PartitionConfig) -> usize {
+    let wants_list = config.boot_info.is_some_and(|wanted| wanted.hob_list);
+    let list = if wants_list { hob::size(config) } else { 0 };
+    MAX_SIZE.saturating_add(list)
+}
+
+/// The kinds of contents: standard ones, with bit 7 zero.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// A flattened device tree: the manifest of the partition.
+    Manifest = 0,
+    /// A list of hand-off blocks.
+    HobList = 1,
+}
+
+/// Something that a partition is told of.
+#[derive(Clone, Copy, Debug)]
+pub struct Content {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its address, as the partition sees it.
+    pub address: u64,
+    /// Its bytes.
+    pub size: u32,
+}
 
 const SIGNATURE: u32 = 0x0ffa;
-
-/// Descriptor type: standard (bit 7 zero), flattened device tree.
-const TYPE_FDT: u8 = 0;
 
 /// Descriptor flags: the name is a string (`[1:0]` = 0), the contents are an address (`[3:2]` = 0).
 const FLAGS_STRING_ADDRESS: u16 = 0;
 
-/// Header and the one descriptor behind it, v1.1 and later.
-#[derive(IntoBytes, Immutable)]
-#[repr(C)]
-struct Blob {
-    header: Header,
-    descriptor: Descriptor,
-}
-
+/// The start, v1.1 and later; descriptors follow.
 #[derive(IntoBytes, Immutable)]
 #[repr(C)]
 struct Header {
@@ -63,44 +83,58 @@ struct Blob10 {
     size: U64,
 }
 
-/// Writes boot information that names the manifest at `address` (as the partition sees it), `size`
-/// bytes long. Returns how many bytes of `to` it takes, `None` if `to` is too small ([`MAX_SIZE`]
-/// is enough).
-pub fn write(to: &mut [u8], version: Version, address: u64, size: u32) -> Option<usize> {
+/// Writes boot information that names `contents`, of which v1.0 only knows the manifest. Returns
+/// how many bytes of `to` it takes, `None` if `to` is too small ([`MAX_SIZE`] is enough for one of
+/// each kind).
+pub fn write(to: &mut [u8], version: Version, contents: &[Content]) -> Option<usize> {
     if version == Version::V1_0 {
+        let content = contents
+            .iter()
+            .find(|content| content.kind == Kind::Manifest)?;
         return put(
             to,
             &Blob10 {
                 magic: *b"FF-A",
                 count: 1.into(),
                 name: *b"TYPE_DT\0\0\0\0\0\0\0\0\0",
-                value: address.into(),
-                size: u64::from(size).into(),
+                value: content.address.into(),
+                size: u64::from(content.size).into(),
             },
         );
     }
+    let descriptors = contents.len().checked_mul(size_of::<Descriptor>())?;
+    let size = size_of::<Header>().checked_add(descriptors)?;
+    let (start, rest) = to.get_mut(..size)?.split_at_mut(size_of::<Header>());
     put(
-        to,
-        &Blob {
-            header: Header {
-                signature: SIGNATURE.into(),
-                version: version.to_word().into(),
-                blob_size: (size_of::<Blob>() as u32).into(),
-                descriptor_size: (size_of::<Descriptor>() as u32).into(),
-                descriptor_count: 1.into(),
-                descriptor_offset: (size_of::<Header>() as u32).into(),
-                reserved: 0.into(),
-            },
-            descriptor: Descriptor {
-                name: *b"ffa_manifest\0\0\0\0",
-                kind: TYPE_FDT,
+        start,
+        &Header {
+            signature: SIGNATURE.into(),
+            version: version.to_word().into(),
+            blob_size: (size as u32).into(),
+            descriptor_size: (size_of::<Descriptor>() as u32).into(),
+            descriptor_count: (contents.len() as u32).into(),
+            descriptor_offset: (size_of::<Header>() as u32).into(),
+            reserved: 0.into(),
+        },
+    )?;
+    let places = rest.chunks_exact_mut(size_of::<Descriptor>());
+    for (content, place) in contents.iter().zip(places) {
+        put(
+            place,
+            &Descriptor {
+                name: match content.kind {
+                    Kind::Manifest => *b"ffa_manifest\0\0\0\0",
+                    Kind::HobList => *b"hob_list\0\0\0\0\0\0\0\0",
+                },
+                kind: content.kind as u8,
                 reserved: 0,
                 flags: FLAGS_STRING_ADDRESS.into(),
-                size: size.into(),
-                contents: address.into(),
+                size: content.size.into(),
+                contents: content.address.into(),
             },
-        },
-    )
+        )?;
+    }
+    Some(size)
 }
 
 fn put(to: &mut [u8], blob: &(impl IntoBytes + Immutable)) -> Option<usize> {

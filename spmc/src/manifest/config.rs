@@ -333,8 +333,15 @@ impl DeviceInterrupt {
 pub struct BootInfo {
     /// Pass the SP manifest.
     pub ffa_manifest: bool,
-    /// Pass the HOB list of the package.
+    /// Pass a HOB list, which is built from the manifest.
     pub hob_list: bool,
+}
+
+impl BootInfo {
+    /// Returns whether anything is to be passed.
+    pub const fn is_for_something(&self) -> bool {
+        self.ffa_manifest || self.hob_list
+    }
 }
 
 /// One SP manifest (`arm,ffa-manifest-1.0` or `-1.1`) together with its [`PackageEntry`].

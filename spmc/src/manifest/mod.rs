@@ -18,6 +18,7 @@ pub mod board;
 pub mod boot_info;
 pub mod config;
 mod error;
+pub mod hob;
 pub mod ids;
 mod interrupts;
 pub mod own_memory;

@@ -5,7 +5,6 @@
 
 use core::fmt;
 
-use super::boot_info;
 use super::config::{AbortAction, PartitionConfig};
 use super::error::{Found, ManifestError, limit_text};
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
@@ -176,16 +175,16 @@ impl Package {
         self.version
     }
 
-    /// Returns the offset of the manifest that leaves room for boot information in front of it.
-    /// Boot information is written over the header: packages of version 2 always have room for
-    /// that, others have their manifest moved.
+    /// Returns the offset of the manifest that leaves `room` bytes, a multiple of 8, for boot
+    /// information in front of it. Boot information is written over the header: packages of version
+    /// 2 have at least a page for that, others have their manifest moved.
     ///
     /// Errors: the manifest would reach the image.
-    pub fn offset_behind_boot_info(&self) -> Result<u64, NoRoom> {
-        if self.manifest_offset() >= PAGE_SIZE && self.image_offset() >= PAGE_SIZE {
+    pub fn offset_behind_boot_info(&self, room: usize) -> Result<u64, NoRoom> {
+        let offset = room as u64;
+        if self.manifest_offset() >= offset {
             return Ok(self.manifest_offset());
         }
-        let offset = boot_info::MAX_SIZE as u64;
         if offset.saturating_add(self.manifest.size.into()) > self.image_offset() {
             return Err(NoRoom::ForBootInfo);
         }

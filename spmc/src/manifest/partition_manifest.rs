@@ -15,6 +15,7 @@ use super::config::{
     PowerMessages, SriPolicy, VmMessages,
 };
 use super::error::{Found, Parsed, Report, go_on};
+use super::hob;
 use super::processor;
 use super::property::{Ignored, Property};
 use super::regions::{self, Phandles};
@@ -308,10 +309,7 @@ impl<'a, 'c> Draft<'a, 'c> {
         for property in node.properties() {
             match property.name {
                 "ffa_manifest" => boot_info.ffa_manifest = property.flag().is_ok(),
-                "hob_list" => {
-                    boot_info.hob_list = property.flag().is_ok();
-                    self.ignored.note("hob_list");
-                }
+                "hob_list" => boot_info.hob_list = property.flag().is_ok(),
                 _ => {}
             }
         }
@@ -404,6 +402,9 @@ impl<'a, 'c> Draft<'a, 'c> {
             }
         }
         self.check_stream_endpoints(root);
+        if self.config.boot_info.is_some_and(|wanted| wanted.hob_list) {
+            self.check_hob_list(root, ffa_version);
+        }
         self.config.ffa_version = ffa_version;
         // Contexts of PEs beyond the capacity never run.
         self.config.vcpu_count = vcpu_count.min(MAX_PES as u16);
@@ -434,6 +435,25 @@ impl<'a, 'c> Draft<'a, 'c> {
             .retain(|id| named.clone().any(|named| named == *id));
         if config.stream_endpoints.len() < listed {
             self.ignored.note("stream-endpoint-ids");
+        }
+    }
+
+    /// Checks that a HOB list can be made and passed to the partition, which would go on without
+    /// knowing its memory otherwise.
+    fn check_hob_list(&self, root: &Node, ffa_version: Version) {
+        let nothing = Found::text(b"none");
+        if ffa_version == Version::V1_0 {
+            root.error(
+                "ffa-version",
+                "1.1 or later with hob_list",
+                Found::text(b"1.0"),
+            );
+        }
+        if self.config.boot_register.is_none() {
+            root.error("gp-register-num", "it together with hob_list", nothing);
+        } else if !hob::can_be_made(self.config) {
+            let expected = "regions named heap and ns_comm_buffer with hob_list";
+            root.error("memory-regions", expected, nothing);
         }
     }
 

@@ -1,7 +1,18 @@
 //! Boot information, read back byte by byte.
 
 use spmc::ffa::Version;
-use spmc::manifest::boot_info::{self, MAX_SIZE};
+use spmc::manifest::boot_info::{self, Content, Kind, MAX_SIZE};
+
+const MANIFEST: Content = Content {
+    kind: Kind::Manifest,
+    address: 0x0630_1000,
+    size: 0x5f3,
+};
+const HOBS: Content = Content {
+    kind: Kind::HobList,
+    address: 0x0630_0060,
+    size: 0x130,
+};
 
 fn u32_at(blob: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(blob[at..at + 4].try_into().unwrap())
@@ -13,7 +24,7 @@ fn u64_at(blob: &[u8], at: usize) -> u64 {
 
 fn blob(version: Version) -> Vec<u8> {
     let mut page = [0xff; 0x1000];
-    let size = boot_info::write(&mut page, version, 0x0630_1000, 0x5f3).unwrap();
+    let size = boot_info::write(&mut page, version, &[MANIFEST]).unwrap();
     assert!(size <= MAX_SIZE);
     assert!(
         page[size..].iter().all(|byte| *byte == 0xff),
@@ -67,6 +78,26 @@ fn a_1_0_partition_gets_name_value_pairs() {
 #[test]
 fn a_buffer_that_is_too_small_stays_as_it_is() {
     let mut small = [0xff; MAX_SIZE - 1];
-    assert_eq!(boot_info::write(&mut small, Version::V1_2, 0x1000, 1), None);
+    assert_eq!(
+        boot_info::write(&mut small, Version::V1_2, &[MANIFEST, HOBS]),
+        None
+    );
     assert_eq!(small, [0xff; MAX_SIZE - 1]);
+}
+
+// req: BOOT-19
+#[test]
+fn both_kinds_of_contents() {
+    let mut page = [0; MAX_SIZE];
+    for contents in [&[MANIFEST, HOBS][..], &[HOBS]] {
+        let size = boot_info::write(&mut page, Version::V1_2, contents).unwrap();
+        assert_eq!(size, 32 + 32 * contents.len());
+        assert_eq!(u32_at(&page, 8) as usize, size);
+        assert_eq!(u32_at(&page, 16) as usize, contents.len());
+        let last = &page[size - 32..size];
+        assert_eq!(&last[..16], b"hob_list\0\0\0\0\0\0\0\0");
+        assert_eq!(&last[16..20], [1, 0, 0, 0]);
+        assert_eq!((u32_at(last, 20), u64_at(last, 24)), (0x130, 0x0630_0060));
+    }
+    assert_eq!(boot_info::write(&mut page, Version::V1_0, &[HOBS]), None);
 }

@@ -39,7 +39,10 @@ fn version_2() {
         (0x4000, 0xf_c000)
     );
     assert_eq!(package.version(), 2);
-    assert_eq!(package.offset_behind_boot_info(), Ok(0x1000));
+    assert_eq!(
+        package.offset_behind_boot_info(boot_info::MAX_SIZE),
+        Ok(0x1000)
+    );
 }
 
 // req: MAN-01, PMAN-20
@@ -52,12 +55,17 @@ fn version_1() {
         (24, 0x601)
     );
     assert_eq!(package.version(), 1);
-    let moved = package.offset_behind_boot_info().unwrap();
+    let moved = package
+        .offset_behind_boot_info(boot_info::MAX_SIZE)
+        .unwrap();
     assert_eq!(moved, boot_info::MAX_SIZE as u64);
     // A manifest that fills all the space up to the image cannot be moved.
     let full = [SPKG, 1, 24, 0x1000 - 24, 0x1000, 0x1_0000];
     let package = Package::parse(&header(full), MEM_SIZE).unwrap();
-    assert_eq!(package.offset_behind_boot_info(), Err(NoRoom::ForBootInfo));
+    assert_eq!(
+        package.offset_behind_boot_info(boot_info::MAX_SIZE),
+        Err(NoRoom::ForBootInfo)
+    );
 }
 
 // req: MAN-01, PMAN-20

@@ -264,7 +264,7 @@ fn addresses_may_be_one_cell_or_two() {
 }
 
 /// A property that has no effect yet: its place, its name and its cells.
-const WITHOUT_EFFECT: [(&str, &str, &[u32]); 8] = [
+const WITHOUT_EFFECT: [(&str, &str, &[u32]); 7] = [
     ("", "auxiliary-id", &[0x9000]),
     ("", "time-slice-mem", &[]),
     ("", "run-time-model", &[1]),
@@ -272,7 +272,6 @@ const WITHOUT_EFFECT: [(&str, &str, &[u32]); 8] = [
     ("", "live-activation-support", &[]),
     ("", "live-activation-register", &[5]),
     ("", "live-state-buffer-info", &[1]),
-    ("boot-info", "hob_list", &[]),
 ];
 
 // req: MAN-06, MAN-18, MAN-20

@@ -228,7 +228,7 @@ pub fn package(input: &[u8]) {
     assert!((1..=0x4000).contains(&manifest_size) && image_size > 0);
     assert!(manifest + manifest_size <= image && image % 0x1000 == 0);
     assert!(image + image_size <= size);
-    if let Ok(moved) = package.offset_behind_boot_info() {
+    if let Ok(moved) = package.offset_behind_boot_info(written::MAX_SIZE) {
         assert!(moved == manifest || version == 1);
         assert!(moved >= 40 && moved + manifest_size <= image);
     }
@@ -260,8 +260,14 @@ pub fn boot_info(input: &[u8]) {
         return;
     };
     let mut blob = [0xa5; 256];
-    let Some(length) = written::write(&mut blob[..room], version, address, size) else {
-        assert!(room < written::MAX_SIZE);
+    let kind = written::Kind::Manifest;
+    let content = written::Content {
+        kind,
+        address,
+        size,
+    };
+    let Some(length) = written::write(&mut blob[..room], version, &[content]) else {
+        assert!(room < 64);
         assert_eq!(blob, [0xa5; 256], "no room, but written");
         return;
     };

@@ -20,6 +20,7 @@ mod former_lives;
 mod fragments;
 mod general;
 mod go_between;
+mod hob_list;
 mod independent;
 mod indirect;
 mod indirect_refused;
