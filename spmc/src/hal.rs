@@ -8,7 +8,7 @@
 use core::fmt;
 use core::sync::atomic::AtomicU64;
 
-use crate::addr::{Ipa, Pa, PageRange, World};
+use crate::addr::{ADDRESS_LIMIT, Ipa, Pa, PageRange, World};
 use crate::ffa::SmcFrame;
 use crate::geometry::Geometry;
 use crate::manifest::config::{DeviceInterrupt, ExceptionLevel, SpmcManifest};
@@ -57,35 +57,47 @@ pub enum Regime {
     },
 }
 
-/// A [`Regime`] without a discriminant, because it is loaded for each message. All fields are zero
+/// A [`Regime`] as registers hold it, because it is loaded for each message. All fields are zero
 /// where there is no partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Roots {
-    tag: u16,
-    first: Pa,
-    /// The Non-secure root, or 0 for stage 1.
-    second: Pa,
+    /// VSTTBR_EL2: the Secure root. For stage 1 TTBR0_EL2: ASID and root.
+    first: u64,
+    /// VTTBR_EL2: VMID and Non-secure root. 0 for stage 1.
+    second: u64,
+}
+
+/// The lowest bit of VMID or ASID, behind the address of the root.
+const TAG: u32 = ADDRESS_LIMIT.trailing_zeros();
+
+/// Returns the register with that VMID or ASID and that root.
+const fn tagged(tag: u16, root: Pa) -> u64 {
+    (tag as u64) << TAG | root.raw()
+}
+
+/// Returns the root in a register.
+const fn root_in(register: u64) -> Pa {
+    Pa::new(register & (ADDRESS_LIMIT - 1))
 }
 
 impl Roots {
     /// Roots that belong to no partition.
     pub const NONE: Self = Self {
-        tag: 0,
-        first: Pa::new(0),
-        second: Pa::new(0),
+        first: 0,
+        second: 0,
     };
 
     /// Packs a regime.
     pub const fn new(regime: Regime) -> Self {
-        let (tag, first, second) = match regime {
+        let (first, second) = match regime {
             Regime::Stage2 {
                 vmid,
                 secure,
                 non_secure,
-            } => (vmid, secure, non_secure),
-            Regime::Stage1 { asid, root } => (asid, root, Pa::new(0)),
+            } => (secure.raw(), tagged(vmid, non_secure)),
+            Regime::Stage1 { asid, root } => (tagged(asid, root), 0),
         };
-        Self { tag, first, second }
+        Self { first, second }
     }
 
     /// Returns the regime that was packed.
@@ -93,14 +105,14 @@ impl Roots {
     pub const fn regime(&self) -> Regime {
         if self.is_stage1() {
             Regime::Stage1 {
-                asid: self.tag,
-                root: self.first,
+                asid: (self.first >> TAG) as u16,
+                root: root_in(self.first),
             }
         } else {
             Regime::Stage2 {
-                vmid: self.tag,
-                secure: self.first,
-                non_secure: self.second,
+                vmid: (self.second >> TAG) as u16,
+                secure: Pa::new(self.first),
+                non_secure: root_in(self.second),
             }
         }
     }
@@ -108,12 +120,12 @@ impl Roots {
     /// Returns whether this is the translation of an S-EL0 partition.
     #[inline(always)]
     pub const fn is_stage1(&self) -> bool {
-        self.second.raw() == 0
+        self.second == 0
     }
 
     /// Returns the VMID or the ASID.
     pub const fn tag(&self) -> u16 {
-        self.tag
+        ((self.first | self.second) >> TAG) as u16
     }
 
     /// Returns the root of the tables that map pages of `world`.

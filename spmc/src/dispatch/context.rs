@@ -199,6 +199,6 @@ impl<H: Hal> Spmc<H> {
 #[inline(always)]
 pub(crate) fn complete<C: Context>(context: &mut C, answer: &Answer) {
     if let Some(to) = context.gprs_mut().first_chunk_mut() {
-        *to = answer.x;
+        answer.put(to);
     }
 }

@@ -46,7 +46,7 @@ impl SmcFrame {
     #[inline(always)]
     pub fn answer(&mut self, answer: Answer) {
         if let Some(to) = self.x.first_chunk_mut() {
-            *to = answer.x;
+            answer.put(to);
         }
     }
 
@@ -81,6 +81,14 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Puts the completion into the registers `to`.
+    #[inline(always)]
+    pub fn put(&self, to: &mut [u64; 8]) {
+        // Word by word: the compiler calls a function to copy more than 32 bytes.
+        let [x0, x1, x2, x3, x4, x5, x6, x7] = self.x;
+        *to = [x0, x1, x2, x3, x4, x5, x6, x7];
+    }
+
     /// Makes a completion with the first registers given and the others zero.
     #[inline]
     pub fn new<const N: usize>(regs: [u64; N]) -> Self {

@@ -2,6 +2,7 @@
 //! retrieves the region, and can give it back while it still reads the response.
 
 use super::channel::Channel;
+use super::response::{rest_of, retrieved};
 use super::share::{Access, Grant, Reading, Share, Stage};
 use super::shares::Found;
 use super::{Endpoints, Engine, refused};
@@ -49,9 +50,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         space
             .change(self.hal, share.world, ranges.clone(), taken)
             .map_err(|error| refused(error, FfaError::Denied))?;
-        let answered = self.answer(channel, &space, buffer, share, response);
-        let (answer, reading) = match answered {
-            Ok(answered) => answered,
+        let begun = self.begin_response(channel, &space, buffer, share, response);
+        let length = match begun {
+            Ok(length) => length,
             Err(error) => {
                 let undone = space.change(self.hal, share.world, ranges, taken.inverse());
                 Invariant::Undo.expect(undone.is_ok());
@@ -62,10 +63,11 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         // could execute. It needs no tables but those of the send.
         let gone = donor_space.change_owned(self.hal, share.world, ranges, given);
         Invariant::Undo.expect(gone.is_ok());
+        let reading = rest_of(response, length, channel);
         if reading == Reading::default() {
             share.ranges.release(store, donor_space.pool());
             found.vacate();
-            return Ok(answer);
+            return Ok(retrieved(response, length));
         }
         share.stage = Stage::Given;
         if let Some(borrower) = share.borrower(receiver.id()) {
@@ -74,7 +76,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 reading,
             };
         }
-        Ok(answer)
+        Ok(retrieved(response, length))
     }
 
     /// Undoes the retrieval of a donation whose response the new owner does not read to its end

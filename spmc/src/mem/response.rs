@@ -16,30 +16,19 @@ use crate::mm::{AddressSpace, Pages};
 use crate::partition::Endpoint;
 
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
-    /// Writes the response, or as much of it as fits, to the caller's RX or buffer. Returns the
-    /// completion of the call, and what remains to be read.
-    pub(super) fn answer(
+    /// Writes the response, or as much of it as fits, to the caller's RX or buffer. Returns how
+    /// many bytes fitted.
+    #[inline]
+    pub(super) fn begin_response(
         &self,
         channel: &mut Channel<'_>,
         space: &AddressSpace,
         buffer: &mut DescriptorBuffer,
         share: &Share,
         response: &Response,
-    ) -> Result<(Answer, Reading)> {
-        let total = response.size();
+    ) -> Result<usize> {
         let layout = response.layout;
-        let length = self.put_fragment(channel, space, buffer, layout, share, Some(response), 0)?;
-        let reading = if length < total {
-            Reading::begin(length, channel.buffer(), layout)
-        } else {
-            Reading::default()
-        };
-        let frame = Answer::new([
-            function::MEM_RETRIEVE_RESP as u64,
-            total as u64,
-            length as u64,
-        ]);
-        Ok((frame, reading))
+        self.put_fragment(channel, space, buffer, layout, share, Some(response), 0)
     }
 
     /// `FFA_MEM_FRAG_RX`: puts the next fragment of a response into the caller's RX, or the last
@@ -141,6 +130,27 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         channel.pass(self.hal, length)?;
         Ok(length)
     }
+}
+
+/// Returns what remains to be read of a response that began with `length` bytes.
+#[inline]
+pub(super) fn rest_of(response: &Response, length: usize, channel: &Channel<'_>) -> Reading {
+    if length < response.size() {
+        Reading::begin(length, channel.buffer(), response.layout)
+    } else {
+        Reading::default()
+    }
+}
+
+/// Returns the completion of a retrieve request whose response began with `length` bytes.
+#[inline]
+pub(super) fn retrieved(response: &Response, length: usize) -> Answer {
+    let total = response.size();
+    Answer::new([
+        function::MEM_RETRIEVE_RESP as u64,
+        total as u64,
+        length as u64,
+    ])
 }
 
 /// Returns the length of a response in that layout.

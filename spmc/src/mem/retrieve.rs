@@ -8,6 +8,7 @@ use super::channel::Channel;
 use super::grant::{describe, describe_to_hypervisor, is_unplaced, judge, retrieving};
 use super::intake::Piece;
 use super::range_list::Position;
+use super::response::{rest_of, retrieved};
 use super::share::{Access, Asking, Grant, Progress, SendKind, Stage};
 use super::shares::Found;
 use super::{Endpoints, Engine, refused};
@@ -65,9 +66,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             }
             let response = describe_to_hypervisor(share, &request, caller)?;
             let space = caller.memory.lock();
-            let (answer, reading) = self.answer(&mut channel, &space, buffer, share, &response)?;
-            share.hypervisor = reading;
-            return Ok(answer);
+            let length = self.begin_response(&mut channel, &space, buffer, share, &response)?;
+            share.hypervisor = rest_of(&response, length, &channel);
+            return Ok(retrieved(&response, length));
         }
         if !bare && is_unplaced(&request) {
             return Err(invalid);
@@ -223,9 +224,9 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         space
             .change(self.hal, share.world, ranges.clone(), change)
             .map_err(|error| refused(error, FfaError::Denied))?;
-        let answered = self.answer(&mut channel, &space, buffer, share, &response);
-        let (answer, reading) = match answered {
-            Ok(answered) => answered,
+        let begun = self.begin_response(&mut channel, &space, buffer, share, &response);
+        let length = match begun {
+            Ok(length) => length,
             Err(error) => {
                 let undone = space.change(self.hal, share.world, ranges, change.inverse());
                 Invariant::Undo.expect(undone.is_ok());
@@ -235,11 +236,11 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if let Some(borrower) = share.borrower(receiver.id()) {
             borrower.access = Access::Mapped {
                 leaf: grant.leaf,
-                reading,
+                reading: rest_of(&response, length, &channel),
             };
             borrower.has_retrieved = true;
             borrower.zero_after = grant.zero_after;
         }
-        Ok(answer)
+        Ok(retrieved(&response, length))
     }
 }

@@ -11,7 +11,6 @@
 //! allocates (v1.0 section 5.10.2).
 
 use alloc::boxed::Box;
-use core::num::NonZeroU32;
 use core::ops::Range;
 
 use super::borrowers::Crowds;
@@ -26,8 +25,8 @@ use crate::sync::{Mutex, MutexGuard};
 /// The contents of a slot, behind its lock.
 #[derive(Debug)]
 struct Slot {
-    /// Generation of the current handle less one.
-    past: u32,
+    /// Generation of the current handle, or of the next one; not 0.
+    generation: u32,
     share: Option<Share>,
 }
 
@@ -97,7 +96,7 @@ impl Shares {
         let words = 0..count.div_ceil(WORD);
         let vacant = || {
             Mutex::new(Slot {
-                past: 0,
+                generation: 1,
                 share: None,
             })
         };
@@ -156,7 +155,7 @@ impl Shares {
     #[cfg(test)]
     pub(super) fn begin_at(&self, generation: u32) {
         for slot in &self.slots {
-            slot.lock().past = generation.wrapping_sub(1);
+            slot.lock().generation = generation;
         }
     }
 
@@ -273,8 +272,7 @@ const fn bit(index: usize) -> u64 {
 
 #[inline]
 fn handle_of(slot: &Slot, index: usize) -> Handle {
-    let generation = NonZeroU32::MIN.saturating_add(slot.past).get();
-    Handle::new((generation as u64) << SLOT_BITS | index as u64)
+    Handle::new((slot.generation as u64) << SLOT_BITS | index as u64)
 }
 
 /// A share that was found while fragments of it were missing, and let go. It may have become whole
@@ -363,12 +361,7 @@ impl Found<'_> {
         }
         self.slot.share = None;
         // After 2^32 - 1 shares in one slot its handles begin anew.
-        self.slot.past = self
-            .slot
-            .past
-            .checked_add(1)
-            .filter(|past| *past != u32::MAX)
-            .unwrap_or(0);
+        self.slot.generation = self.slot.generation.checked_add(1).unwrap_or(1);
         self.shares.free(self.index);
     }
 }

@@ -32,10 +32,11 @@ pub(super) type Entries = [AtomicU64; WORDS];
 /// Pages whose notes fit into one page: two words each.
 const NOTES_PER_PAGE: usize = WORDS / 2;
 
-/// Returns how many pages the notes of `pages` pages take: the first ones.
+/// Returns how many pages are for the notes of `pages` pages: the first ones. That is one more than
+/// needed if the notes fill their last page, which the quickest way to tell accepts.
 #[inline]
 const fn notes(pages: usize) -> usize {
-    pages.div_ceil(NOTES_PER_PAGE)
+    (pages / NOTES_PER_PAGE).wrapping_add(1)
 }
 
 /// One page of [`Hal::tables`]. Index 0 holds notes and is never handed out: it stands for "none".
@@ -180,48 +181,59 @@ impl<'a> Pages<'a> {
         PageIndex(places.count.wrapping_add(behind as usize) as u16)
     }
 
-    /// Returns one of the two notes of `page`.
+    /// Returns the notes of `page`.
     #[inline]
-    fn note(self, page: PageIndex, which: usize) -> Option<&'a AtomicU64> {
+    pub(super) fn notes(self, page: PageIndex) -> Notes<'a> {
         let index = page.0 as usize;
-        let Table(words) = self.tables.get(index / NOTES_PER_PAGE)?;
-        words.get((index % NOTES_PER_PAGE) << 1 | which)
+        let table = self.tables.get(index / NOTES_PER_PAGE);
+        Notes(table.and_then(|Table(words)| words.as_chunks().0.get(index % NOTES_PER_PAGE)))
     }
 
-    #[inline]
-    fn load_note(self, page: PageIndex, which: usize) -> u64 {
-        let note = self.note(page, which);
-        note.map_or(0, |note| note.load(Ordering::Relaxed))
-    }
-
-    #[inline]
-    fn store_note(self, page: PageIndex, which: usize, value: u64) {
-        if let Some(note) = self.note(page, which) {
-            note.store(value, Ordering::Release);
-        }
-    }
-
-    /// First note: for a table the descriptor that it stands for; for a free page the next free
-    /// one.
+    /// Returns the first note of `page`: see [`Notes::origin`].
     #[inline]
     pub(super) fn origin(self, page: PageIndex) -> u64 {
-        self.load_note(page, 0)
+        self.notes(page).origin()
     }
 
     #[inline]
     pub(super) fn set_origin(self, page: PageIndex, origin: u64) {
-        self.store_note(page, 0, origin);
+        self.notes(page).set_origin(origin);
+    }
+}
+
+/// The two words that the walker notes of a page; none if there is no such page.
+#[derive(Clone, Copy)]
+pub(super) struct Notes<'a>(Option<&'a [AtomicU64; 2]>);
+
+impl Notes<'_> {
+    /// Returns the first note: for a table the descriptor that it stands for; for a free page the
+    /// next free one.
+    #[inline]
+    pub(super) fn origin(self) -> u64 {
+        self.0
+            .map_or(0, |[origin, _]| origin.load(Ordering::Relaxed))
     }
 
-    /// Second note: for a table the number of entries that differ from what its origin implies.
     #[inline]
-    pub(super) fn deviating(self, page: PageIndex) -> u64 {
-        self.load_note(page, 1)
+    pub(super) fn set_origin(self, value: u64) {
+        if let Some([origin, _]) = self.0 {
+            origin.store(value, Ordering::Release);
+        }
+    }
+
+    /// Returns the second note: for a table the number of entries that differ from what its origin
+    /// implies.
+    #[inline]
+    pub(super) fn deviating(self) -> u64 {
+        self.0
+            .map_or(0, |[_, deviating]| deviating.load(Ordering::Relaxed))
     }
 
     #[inline]
-    pub(super) fn set_deviating(self, page: PageIndex, count: u64) {
-        self.store_note(page, 1, count);
+    pub(super) fn set_deviating(self, count: u64) {
+        if let Some([_, deviating]) = self.0 {
+            deviating.store(count, Ordering::Release);
+        }
     }
 }
 
@@ -248,7 +260,7 @@ const RESERVE_CHANGE: u64 = 1 << 32;
 
 impl<'a> Reserve<'a> {
     fn of(pages: Pages<'a>) -> Option<Self> {
-        let top = pages.note(PageIndex::NONE, 0)?;
+        let [top, _] = pages.notes(PageIndex::NONE).0?;
         Some(Self { pages, top })
     }
 

@@ -58,8 +58,9 @@ impl<'a, H: Hal> Retired<'a, H> {
     /// Adds a table. The entry that leads to it must be gone, or go before anything else happens to
     /// the tree. `used` says whether the table has words that are not zero.
     pub(super) fn push(&mut self, table: PageIndex, used: bool) {
-        self.pages.set_origin(table, self.top.to_word());
-        self.pages.set_deviating(table, used.into());
+        let notes = self.pages.notes(table);
+        notes.set_origin(self.top.to_word());
+        notes.set_deviating(used.into());
         self.top = table;
         self.known = true;
     }
@@ -104,10 +105,11 @@ impl<'a, H: Hal> Retired<'a, H> {
         if page.is_none() || self.known {
             return None;
         }
-        self.top = PageIndex::from_word(self.pages.origin(page));
-        if self.pages.deviating(page) != 0 {
+        let notes = self.pages.notes(page);
+        self.top = PageIndex::from_word(notes.origin());
+        if notes.deviating() != 0 {
             clear(self.pages.words(page));
-            self.pages.set_deviating(page, 0);
+            notes.set_deviating(0);
         }
         Some(Forgotten(page))
     }

@@ -542,8 +542,9 @@ fn with_el2(
         return Ok(first);
     }
     // The entry for EL2 deviates, so this table never goes away.
-    pages.set_origin(first, 0);
-    pages.set_deviating(first, 1);
+    let notes = pages.notes(first);
+    notes.set_origin(0);
+    notes.set_deviating(1);
     let root = pool.take_table(pages)?;
     pages.store(root, 0, pages.address(first) | TABLE);
     Ok(root)
@@ -579,13 +580,13 @@ impl<'a> Reach<'a> {
     fn covers(&mut self, range: &PageRange<Ipa>) -> bool {
         let (first, end) = (range.base().raw(), range.end().raw());
         if first < self.start || self.end < end {
-            self.find(first);
+            self.find(first, end);
         }
         self.start <= first && end <= self.end
     }
 
-    /// Turns to the run of memory that `first` lies in, over all ranges that continue each other.
-    fn find(&mut self, first: u64) {
+    /// Turns to the run of memory that `first` lies in, and over ranges that continue it up to `end`.
+    fn find(&mut self, first: u64, end: u64) {
         let holds = |at: u64| {
             self.runs
                 .iter()
@@ -594,7 +595,9 @@ impl<'a> Reach<'a> {
         if let Some(run) = holds(first) {
             self.start = run.base().raw();
             self.end = run.end().raw();
-            while let Some(next) = holds(self.end) {
+            while self.end < end
+                && let Some(next) = holds(self.end)
+            {
                 self.end = next.end().raw();
             }
         }

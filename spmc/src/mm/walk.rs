@@ -243,7 +243,7 @@ impl<'a, H: Hal> Walker<'a, H> {
             self.to = self.to.execute_never();
             self.codes.to = self.format.code(self.to, LAST);
         }
-        let drift = self.drift();
+        let drift = self.drift(self.pages.origin(self.table()));
         if let Some(last) = &mut self.last {
             last.drift = drift;
         }
@@ -450,14 +450,12 @@ impl<'a, H: Hal> Walker<'a, H> {
         if self.level == self.geometry.level() {
             return;
         }
-        let table = self.table();
-        let implied = self
-            .format
-            .implied(self.pages.origin(table), entry, self.level);
-        let mut deviating = self.pages.deviating(table);
+        let notes = self.pages.notes(self.table());
+        let implied = self.format.implied(notes.origin(), entry, self.level);
+        let mut deviating = notes.deviating();
         deviating = deviating.wrapping_sub((old != implied) as u64);
         deviating = deviating.wrapping_add((new != implied) as u64);
-        self.pages.set_deviating(table, deviating);
+        notes.set_deviating(deviating);
     }
 
     /// Moves to the table in which the next entry for `ipa` is to be changed, when `left` pages are
@@ -477,9 +475,10 @@ impl<'a, H: Hal> Walker<'a, H> {
             self.leave();
         }
         self.at = ipa;
+        let mut table = self.table();
         while self.level < LAST {
             let entry = index(ipa, self.level);
-            let raw = self.pages.load(self.table(), entry);
+            let raw = self.pages.load(table, entry);
             let child = if is_table(self.level, raw) {
                 self.pages.pointed_to(raw)
             } else {
@@ -499,6 +498,7 @@ impl<'a, H: Hal> Walker<'a, H> {
                 self.split(entry, raw)?
             };
             self.enter(child);
+            table = child;
         }
         Ok(())
     }
@@ -509,22 +509,21 @@ impl<'a, H: Hal> Walker<'a, H> {
             *slot = child;
         }
         if self.level == LAST {
+            let notes = self.pages.notes(child);
             self.last = self.pages.entries(child).map(|words| Last {
                 words,
-                deviating: self.pages.deviating(child),
-                drift: self.drift(),
+                deviating: notes.deviating(),
+                drift: self.drift(notes.origin()),
             });
         }
     }
 
     /// Returns by how much replacing the leaf of one page changes the count of deviating entries,
-    /// in a table of the last level. Either all pages with that leaf deviate from the origin, or
-    /// none does, so the first entry tells it for all.
-    fn drift(&self) -> u64 {
+    /// in a table of the last level with that origin. Either all pages with that leaf deviate from
+    /// the origin, or none does, so the first entry tells it for all.
+    fn drift(&self, origin: u64) -> u64 {
         let first = base(self.at, LAST.wrapping_sub(1));
-        let implied = self
-            .format
-            .implied(self.pages.origin(self.table()), 0, LAST);
+        let implied = self.format.implied(origin, 0, LAST);
         let differs = |code: Code| (code.at(first) != implied) as u64;
         differs(self.codes.to).wrapping_sub(differs(self.codes.from))
     }
@@ -563,22 +562,24 @@ impl<'a, H: Hal> Walker<'a, H> {
     #[inline(never)]
     fn leave(&mut self) {
         let child = self.table();
-        if let Some(last) = self.last.take() {
-            self.pages.set_deviating(child, last.deviating);
-        }
+        let notes = self.pages.notes(child);
+        let deviating = match self.last.take() {
+            Some(last) => {
+                notes.set_deviating(last.deviating);
+                last.deviating
+            }
+            None => notes.deviating(),
+        };
         self.level = self.level.wrapping_sub(1);
-        let words = self.pages.words(child);
-        let origin = match self.pages.deviating(child) {
-            0 => self.pages.origin(child),
-            ALL if words.iter().all(|word| word.load(Ordering::Relaxed) == 0) => 0,
+        let words = || self.pages.words(child).iter();
+        let origin = match deviating {
+            0 => notes.origin(),
+            ALL if words().all(|word| word.load(Ordering::Relaxed) == 0) => 0,
             _ => return,
         };
         self.retired.push(child, origin != 0);
-        self.exchange(
-            index(self.at, self.level),
-            self.pages.address(child) | TABLE,
-            origin,
-        );
+        // Any table will do for the old entry: no origin implies one.
+        self.exchange(index(self.at, self.level), TABLE, origin);
     }
 
     /// Replaces a leaf by a table that means the same, or a table by a leaf.

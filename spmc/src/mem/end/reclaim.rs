@@ -25,11 +25,10 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         }
         let mut found = self.shares.find_any(handle)?;
         let share = found.share()?;
-        // A reclaim of an estate zeroes the rest of the region.
-        let estate = share.is_estate();
         match share.stage {
             Stage::Sent => {}
-            Stage::Paused(_) if estate => {}
+            // A reclaim of an estate zeroes the rest of the region.
+            Stage::Paused(_) if share.is_estate() => {}
             Stage::Paused(_) => return Err(FfaError::Busy),
             Stage::Arriving { .. } | Stage::Given | Stage::Void => return Err(invalid),
         }
