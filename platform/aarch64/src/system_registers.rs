@@ -78,6 +78,7 @@ const fn many(
 }
 
 const EL1: &str = "`El1State`";
+const AUXILIARY: &str = "`AuxiliaryState`, where the PE has it";
 const KEYS: &str = "`PointerKeys`, on the first use in a stay (HCR_EL2.APK)";
 const STATUS: &str = "PSTATE: SPSR_EL2 of the context";
 const FP: &str = "`FpState`, on the first use in a stay (CPTR_EL2.FPEN)";
@@ -246,7 +247,12 @@ pub const ROWS: &[Row] = &[
     ),
     many("ALLINT, PM", [3, 0, 4, 3, 3, 0, 1], Switched, STATUS),
     one("ICC_PMR_EL1", [3, 0, 4, 6, 0], Interface, GIC),
-    many("AFSR0_EL1, AFSR1_EL1", [3, 0, 5, 1, 1, 0, 1], Switched, EL1),
+    many(
+        "AFSR0_EL1, AFSR1_EL1",
+        [3, 0, 5, 1, 1, 0, 1],
+        Switched,
+        AUXILIARY,
+    ),
     one("ESR_EL1", [3, 0, 5, 2, 0], Switched, EL1),
     many(
         "ERRIDR_EL1, ERRSELR_EL1, ERX*_EL1",
@@ -296,7 +302,7 @@ pub const ROWS: &[Row] = &[
         Stray,
         STRAY,
     ),
-    one("AMAIR_EL1", [3, 0, 10, 3, 0], Switched, EL1),
+    one("AMAIR_EL1", [3, 0, 10, 3, 0], Switched, AUXILIARY),
     one(
         "AMAIR2_EL1",
         [3, 0, 10, 3, 1],

@@ -57,7 +57,7 @@ const LIMITS: &[(&str, u64)] = &[
     ("direct_nwd_sp_32", 1_000),
     ("direct2_nwd_sp", 1_000),
     ("direct_nwd_sp2", 1_000),
-    ("direct_sp_sp", 850),
+    ("direct_sp_sp", 660),
     ("direct_refused", 350),
     // Includes the calls that the handler makes.
     ("secure_interrupt", 1_540),
@@ -65,14 +65,14 @@ const LIMITS: &[(&str, u64)] = &[
     ("interrupt_get", 250),
     ("interrupt_deactivate", 250),
     // One page.
-    ("share_send", 2_400),
-    ("share_retrieve", 2_400),
-    ("share_relinquish", 1_400),
-    ("share_reclaim", 1_160),
-    ("lend_send", 2_400),
-    ("lend_retrieve", 2_400),
-    ("lend_relinquish", 1_400),
-    ("lend_reclaim", 1_160),
+    ("share_send", 2_200),
+    ("share_retrieve", 2_300),
+    ("share_relinquish", 1_260),
+    ("share_reclaim", 1_010),
+    ("lend_send", 2_200),
+    ("lend_retrieve", 2_300),
+    ("lend_relinquish", 1_260),
+    ("lend_reclaim", 1_010),
     ("donate_send", 2_900),
     ("donate_retrieve", 3_500),
     ("donate_reclaim", 1_200),
@@ -113,9 +113,9 @@ const LIMITS: &[(&str, u64)] = &[
 /// Limits system instructions of the SPMC in a call, for which a core pays more than for others:
 /// the name of the limit, the call, the columns that count together, and the limit.
 const SYSTEM_LIMITS: &[(&str, &str, &[usize], u64)] = &[
-    ("direct_nwd_sp_registers", "direct_nwd_sp", &[MSR, MRS], 126),
+    ("direct_nwd_sp_registers", "direct_nwd_sp", &[MSR, MRS], 112),
     ("direct_nwd_sp_isb", "direct_nwd_sp", &[ISB], 0),
-    ("direct_sp_sp_registers", "direct_sp_sp", &[MSR, MRS], 140),
+    ("direct_sp_sp_registers", "direct_sp_sp", &[MSR, MRS], 128),
     ("direct_sp_sp_isb", "direct_sp_sp", &[ISB], 0),
 ];
 

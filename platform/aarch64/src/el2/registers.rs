@@ -86,6 +86,18 @@ system_register! {
     FAR_EL12, FarEl12, "S3_5_C6_C0_0"
 }
 system_register! {
+    /// AMAIR_EL1 as EL2 names it with E2H = 1.
+    AMAIR_EL12, AmairEl12, "S3_5_C10_C3_0"
+}
+system_register! {
+    /// AFSR0_EL1 as EL2 names it with E2H = 1.
+    AFSR0_EL12, Afsr0El12, "S3_5_C5_C1_0"
+}
+system_register! {
+    /// AFSR1_EL1 as EL2 names it with E2H = 1.
+    AFSR1_EL12, Afsr1El12, "S3_5_C5_C1_1"
+}
+system_register! {
     /// Hypervisor System Trap Register.
     HSTR_EL2, HstrEl2, "S3_4_C1_C1_3"
 }

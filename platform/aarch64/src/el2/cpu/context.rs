@@ -6,11 +6,12 @@ use aarch64_cpu::registers::CNTPCT_EL0;
 use bitflags::bitflags;
 use spmc::hal::Context;
 use spmc::manifest::config::ExceptionLevel;
-use tock_registers::interfaces::Readable;
+use tock_registers::interfaces::{Readable, Writeable};
 
 use super::features;
 use super::vector_state::ScalableState;
 use crate::el2::gic::timer::Timer;
+use crate::el2::registers::{AFSR0_EL12, AFSR1_EL12, AMAIR_EL12};
 
 /// Declares a block of system registers that are saved and restored together, in the order of
 /// declaration, two at a time.
@@ -84,18 +85,67 @@ register_block! {
         sctlr: "s3_5_c1_c0_0", cpacr: "s3_5_c1_c0_2";
         tcr: "s3_5_c2_c0_2", ttbr0: "s3_5_c2_c0_0";
         ttbr1: "s3_5_c2_c0_1", mair: "s3_5_c10_c2_0";
-        amair: "s3_5_c10_c3_0", contextidr: "s3_5_c13_c0_1";
-        vbar: "s3_5_c12_c0_0", sp_el1: "sp_el1";
-        elr: "s3_5_c4_c0_1", spsr: "s3_5_c4_c0_0";
-        esr: "s3_5_c5_c2_0", far: "s3_5_c6_c0_0";
-        afsr0: "s3_5_c5_c1_0", afsr1: "s3_5_c5_c1_1";
-        par: "par_el1", csselr: "csselr_el1";
-        tpidr_el0: "tpidr_el0", tpidrro_el0: "tpidrro_el0";
-        tpidr_el1: "tpidr_el1", sp_el0: "sp_el0";
-        cntkctl: "s3_5_c14_c1_0", cntv_cval: "s3_5_c14_c3_2";
+        contextidr: "s3_5_c13_c0_1", vbar: "s3_5_c12_c0_0";
+        sp_el1: "sp_el1", elr: "s3_5_c4_c0_1";
+        spsr: "s3_5_c4_c0_0", esr: "s3_5_c5_c2_0";
+        far: "s3_5_c6_c0_0", par: "par_el1";
+        csselr: "csselr_el1", tpidr_el0: "tpidr_el0";
+        tpidrro_el0: "tpidrro_el0", tpidr_el1: "tpidr_el1";
+        sp_el0: "sp_el0", cntkctl: "s3_5_c14_c1_0";
         // CNTV_CTL is restored after CNTV_CVAL, so that the timer cannot fire by an old compare
         // value.
-        cntv_ctl: "s3_5_c14_c3_1", vmpidr: "vmpidr_el2";
+        cntv_cval: "s3_5_c14_c3_2", cntv_ctl: "s3_5_c14_c3_1";
+    }
+}
+
+/// The registers of EL1 whose contents the implementation defines. They hold nothing on most PEs,
+/// Arm's own included: they read as zero, and ignore writes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct AuxiliaryState {
+    amair: u64,
+    afsr0: u64,
+    afsr1: u64,
+}
+
+impl AuxiliaryState {
+    /// All zero.
+    pub const ZERO: Self = Self {
+        amair: 0,
+        afsr0: 0,
+        afsr1: 0,
+    };
+
+    /// Returns whether any of the registers of this PE can hold anything. EL1 must not run
+    /// meanwhile; the registers have their values back afterwards.
+    pub fn exists() -> bool {
+        const ONES: AuxiliaryState = AuxiliaryState {
+            amair: u64::MAX,
+            afsr0: u64::MAX,
+            afsr1: u64::MAX,
+        };
+        let is_zero = |state: Self| state.amair | state.afsr0 | state.afsr1 == 0;
+        let before = Self::of_this_pe();
+        ONES.load();
+        let after = Self::of_this_pe();
+        before.load();
+        !is_zero(before) || !is_zero(after)
+    }
+
+    /// Returns the registers of this PE.
+    pub fn of_this_pe() -> Self {
+        Self {
+            amair: AMAIR_EL12.get(),
+            afsr0: AFSR0_EL12.get(),
+            afsr1: AFSR1_EL12.get(),
+        }
+    }
+
+    /// Writes the values to the registers of this PE.
+    pub fn load(self) {
+        AMAIR_EL12.set(self.amair);
+        AFSR0_EL12.set(self.afsr0);
+        AFSR1_EL12.set(self.afsr1);
     }
 }
 
@@ -139,6 +189,8 @@ bitflags! {
         const STRAYS = 1 << 1;
         /// The memory system refused a store of this context after the context had left the PE.
         const LATE_ERROR = 1 << 2;
+        /// The PE has [`AuxiliaryState`].
+        const AUXILIARY = 1 << 3;
     }
 }
 
@@ -152,6 +204,10 @@ pub struct GuestContext {
     pub pc: u64,
     pub spsr: u64,
     pub el1: El1State,
+    /// VMPIDR_EL2, which the context reads as MPIDR_EL1 and cannot change. EL3 switches it between
+    /// the worlds.
+    pub vmpidr: u64,
+    pub auxiliary: AuxiliaryState,
     pub timer: Timer,
     pub keys: PointerKeys,
     pub fp: FpState,
@@ -196,7 +252,7 @@ impl GuestContext {
         }
         self.spsr = EL1H_MASKED;
         self.el1.sctlr = SCTLR_RESET;
-        self.el1.vmpidr = MPIDR_RES1 | u64::from(vcpu_index);
+        self.vmpidr = MPIDR_RES1 | u64::from(vcpu_index);
     }
 }
 
@@ -206,6 +262,8 @@ impl Context for GuestContext {
         pc: 0,
         spsr: 0,
         el1: El1State::ZERO,
+        vmpidr: 0,
+        auxiliary: AuxiliaryState::ZERO,
         timer: Timer::OFF,
         keys: PointerKeys::ZERO,
         fp: FpState::ZERO,

@@ -3,7 +3,7 @@
 
 use core::arch::asm;
 
-use aarch64_cpu::registers::{ESR_EL2, FAR_EL2, HPFAR_EL2, PAR_EL1};
+use aarch64_cpu::registers::{FAR_EL2, HPFAR_EL2, PAR_EL1};
 use spmc::addr::{Ipa, PAGE_SIZE};
 use spmc::ffa::{SmcFrame, function};
 use spmc::hal::{Access, Conduit, Context, Exit, Fault, FaultKind};
@@ -33,23 +33,18 @@ mod class {
 /// Bytes of an A64 instruction.
 const INSTRUCTION: u64 = 4;
 
-/// Returns what the engine has to do about an exception of `kind`, or `None` if the exception is
-/// handled and the partition continues.
+/// Returns the call that an exception with that syndrome is, if it is HVC or SMC: nearly all
+/// exceptions are.
 #[inline(always)]
-pub fn decode(cpu: &mut Cpu, context: &mut GuestContext, kind: u64) -> Option<Exit> {
-    if kind == kind::SYNC {
-        let syndrome = ESR_EL2.get();
-        match exception_class(syndrome) {
-            class::HVC => Some(Exit::Call(Conduit::Hvc)),
-            class::SMC => {
-                // ELR_EL2 has the address of the trapped SMC itself.
-                context.pc = context.pc.wrapping_add(INSTRUCTION);
-                Some(Exit::Call(Conduit::Smc))
-            }
-            _ => synchronous(cpu, context, syndrome),
+pub fn call(context: &mut GuestContext, syndrome: u64) -> Option<Conduit> {
+    match exception_class(syndrome) {
+        class::HVC => Some(Conduit::Hvc),
+        class::SMC => {
+            // ELR_EL2 has the address of the trapped SMC itself.
+            context.pc = context.pc.wrapping_add(INSTRUCTION);
+            Some(Conduit::Smc)
         }
-    } else {
-        asynchronous(cpu, context, kind)
+        _ => None,
     }
 }
 
@@ -57,9 +52,11 @@ fn exception_class(syndrome: u64) -> u64 {
     syndrome >> 26 & 0x3f
 }
 
+/// Returns what the engine has to do about a synchronous exception that is no [`call`], or `None` if
+/// the exception is handled and the partition continues.
 #[cold]
 #[inline(never)]
-fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Option<Exit> {
+pub fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Option<Exit> {
     let lazy = match exception_class(syndrome) {
         // SVC of an S-EL0 partition. SVC at EL0 of an S-EL1 partition is taken to EL1.
         class::SVC => return Some(Exit::Call(Conduit::Svc)),
@@ -300,9 +297,11 @@ fn translate(va: u64) -> Option<Ipa> {
     (result & FAILED == 0).then(|| Ipa::new(result & ADDRESS))
 }
 
+/// Returns what the engine has to do about an interrupt or SError, or `None` if it is handled and
+/// the partition continues.
 #[cold]
 #[inline(never)]
-fn asynchronous(cpu: &Cpu, context: &mut GuestContext, kind: u64) -> Option<Exit> {
+pub fn asynchronous(cpu: &Cpu, context: &mut GuestContext, kind: u64) -> Option<Exit> {
     match kind {
         kind::FIQ => match gic::pending_group0() {
             None if timer::silence_virtual() => Some(Exit::Timer { expired: true }),

@@ -10,7 +10,7 @@
 use alloc::vec::Vec;
 use core::arch::asm;
 
-use aarch64_cpu::registers::{CPTR_EL2, HCR_EL2, TPIDR_EL2, VTTBR_EL2};
+use aarch64_cpu::registers::{CPTR_EL2, ESR_EL2, HCR_EL2, TPIDR_EL2, VMPIDR_EL2, VTTBR_EL2};
 use bitflags::bitflags;
 use spmc::hal::{Exit, Regime, Roots};
 use tock_registers::interfaces::{Readable, Writeable};
@@ -24,7 +24,7 @@ pub mod inject;
 pub mod vector_state;
 pub mod vectors;
 
-use self::context::{Attention, El1State, GuestContext, PointerKeys};
+use self::context::{Attention, AuxiliaryState, El1State, GuestContext, PointerKeys};
 use self::features::Strays;
 use self::header::Header;
 use self::vector_state::VectorArea;
@@ -56,7 +56,7 @@ bitflags! {
     /// mean no registers, but other work for the same moment: with one word for all of it, the
     /// usual case needs a single test.
     #[derive(Clone, Copy, PartialEq, Eq)]
-    pub struct Lazy: u8 {
+    pub struct Lazy: u16 {
         /// FP and Advanced SIMD, and SVE if the context has it; in the Normal world also the
         /// streaming mode of SME.
         const VECTOR = 1 << 0;
@@ -75,12 +75,15 @@ bitflags! {
         const STRAYS = 1 << 6;
         /// The memory system refused a store of the loaded context when the context last left a PE.
         const LATE_ERROR = 1 << 7;
+        /// The registers that the implementation defines, switched with the first partition.
+        const AUXILIARY = 1 << 8;
     }
 }
 
 /// Displaced registers of the Normal world.
 struct NormalWorld {
     el1: El1State,
+    auxiliary: AuxiliaryState,
     priority_mask: u64,
     keys: PointerKeys,
     vector: VectorArea,
@@ -99,6 +102,8 @@ pub struct Cpu {
     branch_history: u8,
     /// Set if the PE may write samples or trace by the Normal world's EL1 registers, see [`drain`].
     records: bool,
+    /// Work for every load on this PE, beyond registers.
+    attention: Attention,
     /// The groups of the Normal world that are in `normal_world`.
     displaced: Lazy,
     /// The groups of the loaded context that are on the PE.
@@ -128,6 +133,7 @@ impl Cpu {
         el1_displaced: false,
         branch_history: 0,
         records: false,
+        attention: Attention::empty(),
         displaced: Lazy::empty(),
         opened: Lazy::empty(),
         lends_cpu_interface: false,
@@ -135,6 +141,7 @@ impl Cpu {
         translation_base: 0,
         normal_world: NormalWorld {
             el1: El1State::ZERO,
+            auxiliary: AuxiliaryState::ZERO,
             priority_mask: 0,
             keys: PointerKeys::ZERO,
             vector: VectorArea::NEW,
@@ -186,6 +193,7 @@ impl Cpu {
             self.el1_displaced = true;
         }
         context.el1.load();
+        VMPIDR_EL2.set(context.vmpidr);
         self.priority_mask = if mask_non_secure {
             PRIORITY_SECURE
         } else {
@@ -194,7 +202,7 @@ impl Cpu {
         // Clears DISR_EL1 of the previous context. The SPMC injects no SErrors, so no context needs
         // its value.
         VDISR_EL2.set(0);
-        if !context.attention.is_empty() {
+        if !context.attention.is_empty() || !self.attention.is_empty() {
             self.attend(context);
         }
         match roots.regime() {
@@ -225,17 +233,26 @@ impl Cpu {
     /// Does the work for the load of `context` that goes beyond registers.
     #[cold]
     fn attend(&mut self, context: &mut GuestContext) {
-        if context.attention.contains(Attention::TIMER) {
+        let attention = context.attention | self.attention;
+        if attention.contains(Attention::TIMER) {
             self.watch_timer(context);
         }
-        if context.attention.contains(Attention::STRAYS) {
+        if attention.contains(Attention::AUXILIARY) {
+            if !self.displaced.contains(Lazy::AUXILIARY) {
+                self.normal_world.auxiliary = AuxiliaryState::of_this_pe();
+                self.displaced |= Lazy::AUXILIARY;
+            }
+            context.auxiliary.load();
+            self.opened |= Lazy::AUXILIARY;
+        }
+        if attention.contains(Attention::STRAYS) {
             if !self.displaced.contains(Lazy::STRAYS) {
                 self.normal_world.strays.save();
                 self.displaced |= Lazy::STRAYS;
             }
             Strays::ZERO.load();
         }
-        if context.attention.contains(Attention::LATE_ERROR) {
+        if attention.contains(Attention::LATE_ERROR) {
             context.attention.remove(Attention::LATE_ERROR);
             self.opened |= Lazy::LATE_ERROR;
             self.priority_mask |= SPECIAL;
@@ -288,13 +305,14 @@ impl Cpu {
     #[inline(always)]
     pub fn run(&mut self, context: &mut GuestContext) -> Exit {
         loop {
+            let priority_mask = self.priority_mask;
             // Set at every entry, because partitions on QEMU reach the physical register.
-            ICC_PMR_EL1.set(self.priority_mask);
+            ICC_PMR_EL1.set(priority_mask);
             // SAFETY: the engine runs the context that it loaded, so EL1 and stage 2, or the
             // translation base, are those of this context. The stacks of all PEs are at private
             // addresses.
             let kind = unsafe {
-                if self.priority_mask & SPECIAL == 0 {
+                if priority_mask & SPECIAL == 0 {
                     vectors::enter(context)
                 } else {
                     self.enter_special(context)
@@ -303,7 +321,18 @@ impl Cpu {
             if self.branch_history != 0 {
                 clear_branch_history(self.branch_history);
             }
-            if let Some(exit) = exit::decode(self, context, kind) {
+            // Each kind of exit returns by itself: one result for all would be copied.
+            if kind != vectors::kind::SYNC {
+                if let Some(exit) = exit::asynchronous(self, context, kind) {
+                    return exit;
+                }
+                continue;
+            }
+            let syndrome = ESR_EL2.get();
+            if let Some(conduit) = exit::call(context, syndrome) {
+                return Exit::Call(conduit);
+            }
+            if let Some(exit) = exit::synchronous(self, context, syndrome) {
                 return exit;
             }
         }
@@ -382,6 +411,9 @@ impl Cpu {
         if self.opened.contains(Lazy::TIMER) {
             timer::stop();
         }
+        if self.opened.contains(Lazy::AUXILIARY) {
+            context.auxiliary = AuxiliaryState::of_this_pe();
+        }
         if self.opened.contains(Lazy::LATE_ERROR) {
             // The context has not run since it was loaded, so the error is still to be reported.
             context.attention |= Attention::LATE_ERROR;
@@ -390,10 +422,13 @@ impl Cpu {
     }
 
     /// Finds out what this PE needs when a partition is entered and when it stops: whether the PE
-    /// profiles or traces into memory, and what clears its branch history. Finds out what all PEs
+    /// profiles or traces into memory, whether it has registers that the implementation defines, and
+    /// what clears its branch history. Finds out what all PEs
     /// need when they invalidate translations of this one.
     pub fn look_at_pe(&mut self) {
         self.records = features::has_records();
+        let auxiliary = AuxiliaryState::exists();
+        self.attention.set(Attention::AUXILIARY, auxiliary);
         if errata::completes_tlbis_early(features::identity().midr) {
             stage2::repeat_tlbis();
         }
@@ -462,6 +497,9 @@ impl Cpu {
         }
         if self.displaced.contains(Lazy::STRAYS) {
             self.normal_world.strays.load();
+        }
+        if self.displaced.contains(Lazy::AUXILIARY) {
+            self.normal_world.auxiliary.load();
         }
         if self.displaced.contains(Lazy::LOOK_AGAIN) {
             gic::look_again_here();
