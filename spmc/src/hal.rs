@@ -427,6 +427,12 @@ pub trait Hal: Sync + Sized {
         true
     }
 
+    /// Returns whether guarded pages have an effect: a partition at S-EL0 then takes an exception
+    /// when it branches there to an instruction that is no target (FEAT_BTI).
+    fn has_branch_targets(&self) -> bool {
+        false
+    }
+
     /// Returns the greatest vector length of SVE that partitions can have, or `None` if they cannot
     /// have SVE. All shorter ones exist, too.
     fn longest_vectors(&self) -> Option<VectorLength> {

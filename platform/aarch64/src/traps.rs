@@ -338,10 +338,17 @@ const SCTLR_S_EL0_FIELDS: &[Field] = &[
     field("TSCXT", 20, 1, "SCXTNUM_EL0 traps"),
     field("UCI", 26, 1, "cache maintenance by address is permitted"),
     field(
-        "EnDB",
+        "EnDB, EnDA, EnIB, EnIA",
         13,
         0,
-        "addresses are not authenticated; EnDA, EnIB and EnIA (27, 30, 31) are 0, too",
+        "1, with bits 27, 30 and 31, if EL2 can switch the keys, which each S-EL0 context has for itself; EL2 has no \
+        instruction that uses keys",
+    ),
+    field(
+        "BT0",
+        35,
+        0,
+        "1 with FEAT_BTI: PACIASP and PACIBSP are no targets of BR in guarded pages",
     ),
     field("ATA0", 42, 0, "there is no MTE"),
     field(
@@ -361,6 +368,12 @@ const SCTLR_S_EL0_FIELDS: &[Field] = &[
 
 /// The fields of SCTLR_EL2 for S-EL0 partitions, which are in the EL2&0 regime.
 pub const SCTLR_S_EL0: u64 = value(SCTLR_S_EL0_FIELDS);
+
+/// SCTLR_EL2.EnDB, EnDA, EnIB and EnIA: addresses are signed and authenticated.
+pub const SCTLR_POINTER_AUTHENTICATION: u64 = 1 << 13 | 1 << 27 | 1 << 30 | 1 << 31;
+
+/// SCTLR_EL2.BT0.
+pub const SCTLR_BRANCH_TARGETS: u64 = 1 << 35;
 
 const FINE_GRAINED: &[Field] = &[
     field(

@@ -48,6 +48,7 @@ const PARTITION: Words = Words {
         "live-activation-support",
         "live-activation-register",
         "image-uuid",
+        "branch-target-identification",
         "sve-vector-length",
         "sme-vector-length",
         "phandle",

@@ -17,7 +17,9 @@ use crate::hal::{Hal, Roots};
 use crate::id::PartitionId;
 use crate::interrupt::{Claims, Places};
 use crate::limits::MIN_NOTIFIED_VCPUS;
-use crate::manifest::config::{ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest};
+use crate::manifest::config::{
+    Branches, ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest,
+};
 use crate::manifest::{ManifestError, Report, ids, partition_manifest, validate};
 use crate::mem::Shares;
 use crate::mm::{PagePool, Quotas};
@@ -181,7 +183,9 @@ fn give_tables<H: Hal>(
         let mut memory = partition.endpoint.memory.lock();
         let made = match partition.frozen.config.exception_level {
             ExceptionLevel::SEl1 => memory.init(hal, tag, pool),
-            ExceptionLevel::SEl0 => memory.init_el0(hal, tag, pool),
+            ExceptionLevel::SEl0 => {
+                memory.init_el0(hal, tag, pool, partition.frozen.config.branches)
+            }
         };
         partition.frozen.roots = memory.roots();
         drop(memory);
@@ -274,6 +278,11 @@ impl<H: Hal> Admission<'_, H> {
         }
         if config.exception_level == ExceptionLevel::SEl0 && !self.hal.confines_s_el0() {
             return Err(PackageError::NotConfined);
+        }
+        if config.branches == Branches::ToTargets && !self.hal.has_branch_targets() {
+            let name = config.name;
+            log::warn!("{name}: branch-target-identification: no effect, the CPU lacks it");
+            config.branches = Branches::Anywhere;
         }
         if let Some(wanted) = config.vectors {
             let longest = self.hal.longest_vectors();

@@ -180,6 +180,15 @@ pub struct Service {
     pub messaging: Messaging,
 }
 
+/// The instructions to which indirect branches may go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Branches {
+    /// Any instruction.
+    Anywhere,
+    /// Branch targets only: pages with code are guarded (FEAT_BTI).
+    ToTargets,
+}
+
 /// `exception-level`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ExceptionLevel {
@@ -367,6 +376,8 @@ pub struct PartitionConfig {
     pub exception_level: ExceptionLevel,
     /// `sve-vector-length` (ours): the length of the vectors of SVE, if the partition has SVE.
     pub vectors: Option<VectorLength>,
+    /// `branch-target-identification` (ours), at S-EL0.
+    pub branches: Branches,
     /// `entrypoint-offset`: from the package's load address.
     pub entrypoint_offset: u64,
     /// `boot-order`; partitions without one boot last, in order of N.

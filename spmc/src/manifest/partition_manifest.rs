@@ -11,8 +11,8 @@
 use alloc::vec::Vec;
 
 use super::config::{
-    AbortAction, BootInfo, ExceptionLevel, NsInterruptAction, PackageEntry, PartitionConfig,
-    PowerMessages, SriPolicy, VmMessages,
+    AbortAction, BootInfo, Branches, ExceptionLevel, NsInterruptAction, PackageEntry,
+    PartitionConfig, PowerMessages, SriPolicy, VmMessages,
 };
 use super::error::{Found, Parsed, Report, go_on};
 use super::hob;
@@ -96,6 +96,7 @@ fn initial(entry: &PackageEntry) -> PartitionConfig {
         vcpu_count: 1,
         exception_level: ExceptionLevel::SEl1,
         vectors: None,
+        branches: Branches::Anywhere,
         entrypoint_offset: 0,
         boot_order: None,
         rx_tx: None,

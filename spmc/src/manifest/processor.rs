@@ -1,7 +1,7 @@
 //! Properties of a partition manifest that ask for optional features of the processor. All of them
 //! are ours: FF-A and the bindings of TF-A have none.
 
-use super::config::PartitionConfig;
+use super::config::{Branches, PartitionConfig};
 use super::error::{Found, Parsed};
 use super::property::Property;
 use crate::vector_length::VectorLength;
@@ -10,6 +10,10 @@ use crate::vector_length::VectorLength;
 pub(super) fn set(config: &mut PartitionConfig, property: &Property) -> Parsed<()> {
     match property.name {
         "sve-vector-length" => config.vectors = vectors(property)?,
+        "branch-target-identification" => {
+            property.flag()?;
+            config.branches = Branches::ToTargets;
+        }
         "sme-vector-length" => {
             property.u32_up_to(0, "0: partitions have no SME")?;
         }

@@ -2,6 +2,7 @@
 //! Nothing here reads or changes a table.
 
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, World};
+use crate::manifest::config::Branches;
 
 use super::leaf::{ADDRESS, Leaf, PAGE, TABLE};
 use super::pool::WORDS;
@@ -59,6 +60,8 @@ pub(super) struct Format {
     place: u64,
     /// For stage 1 of an S-EL0 partition, the security state of the leaves.
     stage1: Option<World>,
+    /// The bits of every leaf beside those that the leaf says.
+    also: u64,
 }
 
 impl Format {
@@ -66,12 +69,30 @@ impl Format {
         default: Leaf::NONE,
         place: ADDRESS | PAGE,
         stage1: None,
+        also: 0,
     };
 
-    pub(super) const fn stage1(world: World) -> Self {
+    const fn of_stage1(world: World, also: u64) -> Self {
         Self {
             stage1: Some(world),
+            also,
             ..Self::HARDWARE
+        }
+    }
+
+    pub(super) const fn stage1(world: World, branches: Branches) -> &'static Self {
+        use stage1::GUARDED;
+        match (world, branches) {
+            (World::Secure, Branches::Anywhere) => &const { Self::of_stage1(World::Secure, 0) },
+            (World::NonSecure, Branches::Anywhere) => {
+                &const { Self::of_stage1(World::NonSecure, 0) }
+            }
+            (World::Secure, Branches::ToTargets) => {
+                &const { Self::of_stage1(World::Secure, GUARDED) }
+            }
+            (World::NonSecure, Branches::ToTargets) => {
+                &const { Self::of_stage1(World::NonSecure, GUARDED) }
+            }
         }
     }
 
@@ -80,6 +101,7 @@ impl Format {
             default,
             place: 0,
             stage1: None,
+            also: 0,
         }
     }
 
@@ -97,13 +119,13 @@ impl Format {
             None => leaf.0,
         };
         Code {
-            bits: (bits | page & self.place) ^ self.default.0,
+            bits: (bits | self.also | page & self.place) ^ self.default.0,
             address: ADDRESS & self.place,
         }
     }
 
     pub(super) fn decode(&self, raw: u64) -> Leaf {
-        let bits = (raw ^ self.default.0) & !(ADDRESS | PAGE);
+        let bits = (raw ^ self.default.0) & !(ADDRESS | PAGE | self.also);
         match self.stage1 {
             Some(world) => stage1::decode(bits, world),
             None => Leaf(bits),
@@ -143,5 +165,26 @@ impl Code {
     #[inline]
     pub(super) fn stride(self) -> u64 {
         PAGE_SIZE & self.address
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::config::Permissions;
+    use crate::mm::{Attributes, State};
+
+    #[test]
+    fn leaves_of_guarded_spaces_have_gp() {
+        let code = Permissions::READ | Permissions::EXECUTE;
+        let leaf = Leaf::new(Attributes::normal(code), State::OwnerExclusive);
+        for world in [World::Secure, World::NonSecure] {
+            let [free, guarded] = [Branches::Anywhere, Branches::ToTargets]
+                .map(|branches| Format::stage1(world, branches));
+            let [plain, gp] = [free, guarded].map(|format| format.code(leaf, LAST).at(0x5000));
+            assert_eq!(gp ^ plain, 1 << 50);
+            assert_eq!([free.decode(plain), guarded.decode(gp)], [leaf; 2]);
+            assert_eq!(guarded.code(Leaf::NONE, LAST).at(0x5000), 0);
+        }
     }
 }

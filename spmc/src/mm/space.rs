@@ -8,7 +8,7 @@ use crate::addr::{ADDRESS_LIMIT, Ipa, PAGE_SHIFT, Pa, PageRange, World};
 use crate::error::{FfaError, Result};
 use crate::hal::{Access, Hal, Regime, Roots};
 use crate::invariant::Invariant;
-use crate::manifest::config::Permissions;
+use crate::manifest::config::{Branches, Permissions};
 use crate::partition::mailbox::Buffers;
 
 use super::entry::Format;
@@ -88,6 +88,8 @@ pub struct AddressSpace {
     user: User,
     geometry: Geometry,
     changes: u32,
+    /// For an S-EL0 partition.
+    branches: Branches,
 }
 
 impl AddressSpace {
@@ -99,6 +101,7 @@ impl AddressSpace {
         user: User::Hardware(Roots::NONE),
         geometry: Geometry::NONE,
         changes: 0,
+        branches: Branches::Anywhere,
     };
 
     /// Makes the empty space of a partition. `NO_MEMORY` if the pool has no pages for two roots.
@@ -124,7 +127,13 @@ impl AddressSpace {
 
     /// Makes the empty space of an S-EL0 partition. `NO_MEMORY` if the pool has no pages for the
     /// root and the table of level 1 that leads to EL2.
-    pub fn init_el0<H: Hal>(&mut self, hal: &H, asid: u16, mut pool: PagePool) -> Result<()> {
+    pub fn init_el0<H: Hal>(
+        &mut self,
+        hal: &H,
+        asid: u16,
+        mut pool: PagePool,
+        branches: Branches,
+    ) -> Result<()> {
         let (pages, geometry) = (Pages::of(hal), hal.geometry().stage1());
         let root = with_el2(pages, geometry, &mut pool, hal.el2_entry())?;
         let regime = Regime::Stage1 {
@@ -137,6 +146,7 @@ impl AddressSpace {
             non_secure: root,
             user: User::Hardware(Roots::new(regime)),
             geometry,
+            branches,
             ..Self::EMPTY
         };
         Ok(())
@@ -521,8 +531,7 @@ impl AddressSpace {
         match (&self.user, world) {
             (User::Shadow(_), _) => &const { Format::shadow(NORMAL_WORLD_DEFAULT) },
             (User::Hardware(roots), _) if !roots.is_stage1() => &Format::HARDWARE,
-            (_, World::Secure) => &const { Format::stage1(World::Secure) },
-            (_, World::NonSecure) => &const { Format::stage1(World::NonSecure) },
+            _ => Format::stage1(world, self.branches),
         }
     }
 }

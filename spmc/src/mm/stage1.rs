@@ -28,6 +28,9 @@ const EL0_ACCESS: u64 = 1 << 6;
 const READ_ONLY: u64 = 1 << 7;
 const NOT_GLOBAL: u64 = 1 << 11;
 const EL2_EXECUTE_NEVER: u64 = 1 << 53;
+/// GP: branches to instructions that are no targets fault. Without effect where nothing is
+/// executed.
+pub(super) const GUARDED: u64 = 1 << 50;
 
 /// Fields that only one of the two forms has.
 const TRANSLATED: u64 = MEM_ATTR | READ | WRITE | NOT_GLOBAL | EL2_EXECUTE_NEVER;

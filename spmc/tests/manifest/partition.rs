@@ -7,8 +7,8 @@ use spmc::id::{PartitionId, Uuid};
 use spmc::limits::MAX_PES;
 use spmc::manifest::ManifestError;
 use spmc::manifest::config::{
-    BootInfo, ExceptionLevel, Messaging, NsInterruptAction, PackageEntry, PartitionConfig,
-    Permissions,
+    BootInfo, Branches, ExceptionLevel, Messaging, NsInterruptAction, PackageEntry,
+    PartitionConfig, Permissions,
 };
 use spmc::vector_length::VectorLength;
 
@@ -402,6 +402,21 @@ fn vectors_have_the_length_that_the_manifest_says() {
     assert_eq!(changed(|_| {}).0.vectors, None);
     let (_, lines) = changed(|tree| tree.put("", "sme-vector-length", &[0]));
     assert_eq!(lines, [""; 0]);
+}
+
+#[test]
+fn branches_are_free_unless_the_manifest_guards_code() {
+    let config = |guarded: bool| {
+        let change = |tree: &mut Node| {
+            tree.put("", "exception-level", &[1]);
+            if guarded {
+                tree.put("", "branch-target-identification", &[]);
+            }
+        };
+        changed(change).0
+    };
+    assert_eq!(config(false).branches, Branches::Anywhere);
+    assert_eq!(config(true).branches, Branches::ToTargets);
 }
 
 // req: MAN-10

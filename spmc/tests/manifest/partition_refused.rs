@@ -86,6 +86,18 @@ fn vectors_of_a_length_that_sve_does_not_have() {
 }
 
 #[test]
+fn guarded_code_at_s_el1() {
+    refused(
+        |tree| tree.put("", "branch-target-identification", &[]),
+        "/: branch-target-identification: expected it for S-EL0 only, found \"S-EL1\"",
+    );
+    refused(
+        |tree| tree.put("", "branch-target-identification", &[1]),
+        "/: branch-target-identification: expected no value, found 4 bytes",
+    );
+}
+
+#[test]
 fn sme() {
     refused(
         |tree| tree.put("", "sme-vector-length", &[256]),

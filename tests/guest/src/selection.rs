@@ -58,6 +58,8 @@ selections! {
     Traps = "traps",
     /// Partitions at S-EL0.
     SEl0 = "s-el0",
+    /// Pointer authentication and branch targets at S-EL0.
+    Pointers = "pointers",
     /// Partitions with SVE.
     Sve = "sve",
     /// A disk over virtio-msg.

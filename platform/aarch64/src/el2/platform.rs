@@ -197,6 +197,10 @@ impl Hal for Platform {
         features::confines_s_el0()
     }
 
+    fn has_branch_targets(&self) -> bool {
+        features::has_branch_targets()
+    }
+
     fn longest_vectors(&self) -> Option<VectorLength> {
         vector_state::longest()
     }

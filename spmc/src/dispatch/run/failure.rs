@@ -75,7 +75,8 @@ impl<H: Hal> Spmc<H> {
         let vcpu = current.id.index;
         self.log_of(current.partition, name, || {
             log::warn!(
-                "{name} vcpu {vcpu}: instruction not available, syndrome {syndrome:#x}, pc {pc:#x}"
+                "{name} vcpu {vcpu}: {}, syndrome {syndrome:#x}, pc {pc:#x}",
+                cause(syndrome)
             );
         });
         if has_vectors(current) && self.hal.inject_undefined(&mut current.vcpu.context) {
@@ -103,6 +104,21 @@ impl<H: Hal> Spmc<H> {
         write();
         let ended = self.hal.now();
         partition.log_quota.lock().written(began, ended);
+    }
+}
+
+/// Says by the exception class of a syndrome why an instruction did not succeed (Arm ARM,
+/// ESR_EL2.EC).
+fn cause(syndrome: u64) -> &'static str {
+    match syndrome >> 26 & 0x3f {
+        0x07 => "FP not available",
+        0x09 => "pointer authentication not available",
+        0x0d => "branch to an instruction that is no target",
+        0x18 => "system register not available",
+        0x19 => "SVE not available",
+        0x1c => "pointer authentication failed",
+        0x1d => "SME not available",
+        _ => "instruction not available",
     }
 }
 

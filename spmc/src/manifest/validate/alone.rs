@@ -3,7 +3,7 @@
 use crate::addr::World;
 use crate::limits::MAX_MAILBOX_PAGES;
 use crate::manifest::config::{
-    AbortAction, ExceptionLevel, NsInterruptAction, PartitionConfig, Permissions,
+    AbortAction, Branches, ExceptionLevel, NsInterruptAction, PartitionConfig, Permissions,
 };
 use crate::manifest::error::{Found, ManifestError, Parsed, Report, go_on, limit_text};
 use crate::manifest::refusal::{device_error, first, memory_error};
@@ -24,6 +24,11 @@ pub fn supported(config: &PartitionConfig) -> Result<(), ManifestError> {
 pub fn judge_supported(config: &PartitionConfig, report: &Report) {
     if config.exception_level == ExceptionLevel::SEl0 {
         check_s_el0(config, report);
+    } else if config.branches == Branches::ToTargets {
+        // A partition at S-EL1 guards pages by its own stage 1.
+        let expected = "it for S-EL0 only";
+        let found = Found::text(b"S-EL1");
+        report.refuse("/", "branch-target-identification", expected, found);
     }
     for region in &config.memory_regions {
         if let Some(streams) = &region.streams {

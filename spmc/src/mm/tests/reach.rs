@@ -1,6 +1,7 @@
 //! The addresses that an endpoint can know, up to the last page before each limit.
 
 use super::*;
+use crate::manifest::config::Branches;
 
 /// Creates two runs of memory with a hole between them. The second run consists of two pieces and
 /// is listed first.
@@ -84,7 +85,9 @@ fn the_last_entry_of_an_s_el0_partition_is_el2s() {
     const EL2: u64 = (1 << TABLE_BITS) - (1 << 30);
     let hal = FakeHal::new(16);
     let mut space = AddressSpace::EMPTY;
-    space.init_el0(&hal, 1, PagePool::all(&hal)).unwrap();
+    space
+        .init_el0(&hal, 1, PagePool::all(&hal), Branches::Anywhere)
+        .unwrap();
     let root = space.roots().of(World::Secure);
     assert_eq!(hal.translate(root, EL2), Some((EL2_ENTRY & 0xfff, 1 << 30)));
     assert_eq!(hal.translate(root, EL2 - 0x1000), None);

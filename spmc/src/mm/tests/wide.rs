@@ -1,6 +1,7 @@
 //! Addresses of more than 39 bits: roots of several tables, and walks of four levels.
 
 use super::*;
+use crate::manifest::config::Branches;
 
 /// The bits that are needed, and those that a physical address has: one root table, four and eight
 /// of them, and walks from level 0 on.
@@ -30,7 +31,9 @@ fn limit(hal: &FakeHal) -> u64 {
 
 fn el0(hal: &FakeHal) -> AddressSpace {
     let mut space = AddressSpace::EMPTY;
-    space.init_el0(hal, 1, PagePool::all(hal)).unwrap();
+    space
+        .init_el0(hal, 1, PagePool::all(hal), Branches::Anywhere)
+        .unwrap();
     space
 }
 
@@ -305,8 +308,11 @@ fn a_pool_without_room_for_the_tables_of_level_1_makes_no_space() {
     let mut supply = PagePool::all(&hal);
     let mut space = AddressSpace::EMPTY;
     let one = supply.carve(1);
-    assert_eq!(space.init_el0(&hal, 1, one), Err(FfaError::NoMemory));
+    assert_eq!(
+        space.init_el0(&hal, 1, one, Branches::Anywhere),
+        Err(FfaError::NoMemory)
+    );
     let two = supply.carve(2);
-    assert_eq!(space.init_el0(&hal, 1, two), Ok(()));
+    assert_eq!(space.init_el0(&hal, 1, two, Branches::Anywhere), Ok(()));
     assert_eq!(space.pool().available(), 0);
 }

@@ -93,8 +93,16 @@ macro_rules! s_el0_partition {
 macro_rules! s_el0_victim {
     () => {
         $crate::failing_partition!(
+            "b 7f",
+            // At 0x40 a branch target, at 0x80 none.
+            ".balign 64",
+            "hint #34", // BTI c
+            "ret",
+            ".balign 64",
+            "nop",
+            "ret",
             // A writable page behind the code, with a return instruction in it.
-            "adr x20, .",
+            "7: adr x20, .",
             "and x20, x20, #0xfffffffffffff000",
             "add x20, x20, #0x1000",
             "mov w0, #0x0089",

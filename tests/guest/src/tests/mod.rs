@@ -204,6 +204,13 @@ pub const S_EL0: &[&[Test]] = &[
     s_el0::TESTS,
 ];
 
+/// The tests for the layout whose partitions at S-EL0 sign addresses.
+pub const POINTERS: &[&[Test]] = &[
+    setup::version::TESTS,
+    interrupts::interrupt_soak::SETUP,
+    registers::pointers::TESTS,
+];
+
 /// The tests for the layout whose partitions have SVE.
 pub const SVE: &[&[Test]] = &[
     setup::version::TESTS,
@@ -249,6 +256,7 @@ pub const HELPERS: &[&[Command]] = &[
     s_el0::HELPERS,
     registers::el1_state::HELPERS,
     registers::extensions::HELPERS,
+    registers::pointers::HELPERS,
     registers::scalable::HELPERS,
     registers::sweeps::HELPERS,
     scheduling::concurrency::HELPERS,

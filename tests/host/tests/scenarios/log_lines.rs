@@ -115,6 +115,37 @@ fn lines_of_a_partition_are_a_burst_and_then_a_part_of_the_time() {
     assert_eq!(asks(2), [left_out(1), trapped(0), trapped(1)]);
 }
 
+#[test]
+fn a_trap_is_logged_with_the_feature_that_is_missing() {
+    let causes = PartitionSpec::new("causes").script(|sp| {
+        sp.serve(|sp, request| {
+            assert!(sp.trap(request.0[3]));
+            request.payload()
+        })
+    });
+    let system = System::boot([causes]);
+    for (class, cause) in [
+        (0x07, "FP not available"),
+        (0x09, "pointer authentication not available"),
+        (0x0d, "branch to an instruction that is no target"),
+        (0x18, "system register not available"),
+        (0x19, "SVE not available"),
+        (0x1c, "pointer authentication failed"),
+        (0x1d, "SME not available"),
+        (0x3f, "instruction not available"),
+    ] {
+        let syndrome = class << 26 | 1 << 25;
+        let lines = logged(|| {
+            system.nwd().ask(0x8001, [syndrome; 5]);
+        });
+        let line = format!("causes vcpu 0: {cause}, syndrome {syndrome:#x}, pc ");
+        assert!(
+            matches!(&lines[..], [one] if one.starts_with(&line)),
+            "{lines:?}"
+        );
+    }
+}
+
 /// Returns whether the log of `action` says that the time of `name` was over.
 pub fn tells_of_timeout(name: &str, action: impl FnOnce()) -> bool {
     let line = format!("{name}: stopped, it did not finish within init-timeout-ms");

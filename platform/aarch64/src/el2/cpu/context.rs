@@ -2,7 +2,6 @@
 
 use core::arch::asm;
 
-use aarch64_cpu::registers::CNTPCT_EL0;
 use bitflags::bitflags;
 use spmc::hal::Context;
 use spmc::manifest::config::ExceptionLevel;
@@ -244,10 +243,7 @@ impl GuestContext {
         self.attention
             .set(Attention::STRAYS, features::has_strays(level));
         if level == ExceptionLevel::SEl0 {
-            // A partition at S-EL0 cannot set the key of PACGA itself. Each context gets a
-            // different key, which is no secret from anybody who knows when the context started.
-            self.keys.ga_low = CNTPCT_EL0.get();
-            self.keys.ga_high = &raw const *self as u64;
+            self.keys = PointerKeys::fresh();
             return;
         }
         self.spsr = EL1H_MASKED;

@@ -12,7 +12,9 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
-use aarch64_cpu::registers::{ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, MIDR_EL1};
+use aarch64_cpu::registers::{
+    ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, MIDR_EL1, SCTLR_EL2,
+};
 use spmc::manifest::config::ExceptionLevel;
 use tock_registers::interfaces::{Readable, Writeable};
 
@@ -24,12 +26,13 @@ use crate::el2::registers::{
     TPIDR2_EL0,
 };
 use crate::errata::Identity;
-use crate::id_registers;
+use crate::{id_registers, traps};
 
 static FINE_GRAINED_TRAPS: AtomicBool = AtomicBool::new(false);
 static MORE_FINE_GRAINED_TRAPS: AtomicBool = AtomicBool::new(false);
 static HYPERVISOR_CONFIGURATION: AtomicBool = AtomicBool::new(false);
 static POINTER_KEYS: AtomicBool = AtomicBool::new(false);
+static RANDOM_NUMBERS: AtomicBool = AtomicBool::new(false);
 /// One bit for each register of [`Strays`] that EL2 can access.
 static STRAYS: AtomicU16 = AtomicU16::new(0);
 
@@ -58,6 +61,9 @@ pub fn probe() {
             );
         }
     }
+    if field(id_registers::read(id_registers::ID_AA64ISAR0_EL1), 60) != 0 {
+        RANDOM_NUMBERS.store(bulk::has_random_numbers(), Ordering::Relaxed);
+    }
     let mut strays = Strays::probe();
     if FINE_GRAINED_TRAPS.load(Ordering::Relaxed) {
         strays &= AT_S_EL0;
@@ -65,10 +71,19 @@ pub fn probe() {
     STRAYS.store(strays, Ordering::Relaxed);
 }
 
-/// Sets the fine-grained traps of this PE, in which EL3 may have left any value. With 0, each
+/// Lets S-EL0 partitions use what this PE has for them, and sets the fine-grained traps of this PE,
+/// in which EL3 may have left any value. With 0, each
 /// positive trap bit does not trap, and each negative one (a register's name with the prefix `n`)
 /// does. A register that EL3 keeps from EL2 has no effect.
 pub fn init_pe() {
+    let mut control = SCTLR_EL2.get();
+    if has_pointer_keys() {
+        control |= traps::SCTLR_POINTER_AUTHENTICATION;
+    }
+    if has_branch_targets() {
+        control |= traps::SCTLR_BRANCH_TARGETS;
+    }
+    SCTLR_EL2.set(control);
     if HYPERVISOR_CONFIGURATION.load(Ordering::Relaxed) {
         HCRX_EL2.set(0);
     }
@@ -113,6 +128,16 @@ fn has_pointer_authentication() -> bool {
 /// Returns whether EL2 can switch the keys, so that partitions may use pointer authentication.
 pub fn has_pointer_keys() -> bool {
     POINTER_KEYS.load(Ordering::Relaxed)
+}
+
+/// Returns whether the PE has FEAT_BTI.
+pub fn has_branch_targets() -> bool {
+    id_registers::read(id_registers::ID_AA64PFR1_EL1) & 0xf != 0
+}
+
+/// Returns whether the PE has FEAT_RNG, and EL3 lets EL2 use it.
+pub fn has_random_numbers() -> bool {
+    RANDOM_NUMBERS.load(Ordering::Relaxed)
 }
 
 /// Returns whether S-EL0 partitions can be denied what they must not do. No trap to EL2 exists for

@@ -21,6 +21,7 @@ mod exit;
 pub mod features;
 pub mod header;
 pub mod inject;
+mod pointer_keys;
 pub mod vector_state;
 pub mod vectors;
 

@@ -154,6 +154,7 @@ probe_\name:
     probe   has_hypervisor_configuration, s3_4_c1_c2_2
     probe   has_more_fine_grained_traps, s3_4_c3_c1_2
     probe   has_pointer_keys, s3_0_c2_c1_0
+    probe   has_random_numbers, s3_3_c2_c4_0
     probe   has_event_counters, s3_3_c9_c12_0
     probe   has_tpidr2, s3_3_c13_c0_5
     probe   has_smpri, s3_0_c1_c2_4
@@ -240,6 +241,7 @@ probes! {
     has_hypervisor_configuration: probe_has_hypervisor_configuration;
     has_more_fine_grained_traps: probe_has_more_fine_grained_traps;
     has_pointer_keys: probe_has_pointer_keys;
+    has_random_numbers: probe_has_random_numbers;
     has_event_counters: probe_has_event_counters;
     has_tpidr2: probe_has_tpidr2;
     has_smpri: probe_has_smpri;

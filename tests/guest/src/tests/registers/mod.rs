@@ -4,5 +4,6 @@ pub mod el1_state;
 pub mod extensions;
 pub mod identification;
 pub mod instructions;
+pub mod pointers;
 pub mod scalable;
 pub mod sweeps;

@@ -13,7 +13,7 @@ use crate::rt::stage1::{self, Attributes};
 use crate::rt::sve::{self, Longest, Scalable};
 use crate::rt::{PATIENCE_MS, exception_level, probe, wait_until};
 use crate::sp::{Command, Sp};
-use crate::support::forbidden_instructions::{FORBIDDEN, is_undefined, open_at_el1};
+use crate::support::forbidden_instructions::{FORBIDDEN, close_at_el1, is_undefined, open_at_el1};
 use crate::support::helper_call::request;
 use crate::support::spinning::{GO, SPINNING, is_busy, preempt, resume, with_flag};
 use crate::{command, helper, test};
@@ -23,6 +23,10 @@ pub const TESTS: &[Test] = &[
     test!(
         sve_is_as_promised,
         "Each partition has SVE with the vector length of its manifest, or none"
+    ),
+    test!(
+        sme_is_undefined,
+        "SME is undefined, with SVE and without, and identification registers do not show it"
     ),
     test!(
         sve_survives_everybody,
@@ -58,6 +62,7 @@ pub const HELPERS: &[Command] = &[
     helper!(give_up),
     helper!(is_new),
     helper!(try_sve),
+    helper!(try_sme),
 ];
 
 /// The registers of a partition: no partition of the layout has longer vectors than 512 bits.
@@ -67,7 +72,16 @@ type Registers = Scalable<4>;
 const PARTITIONS: [(u16, u64); 4] = [(SP1, 32), (SP2, 16), (SP3, 64), (SP4, 32)];
 
 /// The names of the instructions of SVE in [`FORBIDDEN`].
-const INSTRUCTIONS: [&str; 4] = ["rdvl", "ptrue_p0", "read_zcr_el1", "write_zcr_el1"];
+const OF_SVE: [&str; 4] = ["rdvl", "ptrue_p0", "read_zcr_el1", "write_zcr_el1"];
+
+/// The names of the instructions of SME in [`FORBIDDEN`].
+const OF_SME: [&str; 5] = [
+    "smstart_sm",
+    "smstart_za",
+    "rdsvl",
+    "read_svcr",
+    "read_smcr_el1",
+];
 
 fn needs_sve() -> Check {
     if sve::is_there() {
@@ -158,16 +172,39 @@ fn give_up(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
+/// Returns how many of the instructions with these names are undefined.
+fn undefined(names: &[&str]) -> u64 {
+    let before = open_at_el1();
+    let named = FORBIDDEN.iter().filter(|(name, _)| names.contains(name));
+    let undefined = named.filter(|(_, instruction)| is_undefined(*instruction));
+    let count = undefined.count() as u64;
+    close_at_el1(before);
+    count
+}
+
 /// Returns how many instructions of SVE are undefined.
 fn try_sve(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    open_at_el1();
-    let of_sve = FORBIDDEN
-        .iter()
-        .filter(|(name, _)| INSTRUCTIONS.contains(name));
-    let undefined = of_sve.filter(|(_, instruction)| is_undefined(*instruction));
-    let count = undefined.count() as u64;
+    let count = undefined(&OF_SVE);
     holds(!sve::is_there() && features() == 0, count)?;
     Ok([count, 0, 0, 0])
+}
+
+/// Returns how many instructions of SME are undefined.
+fn try_sme(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
+    let features: u64;
+    // SAFETY: reads an identification register.
+    unsafe { asm!("mrs {}, id_aa64pfr1_el1", out(reg) features, options(nomem, nostack)) };
+    equal(features >> 24 & 0xf, 0u64)?;
+    Ok([undefined(&OF_SME), 0, 0, 0])
+}
+
+// req: BOOT-03
+fn sme_is_undefined(_: &Nwd) -> Check {
+    for partition in [SP1, SP2, SP5] {
+        let [undefined, ..] = ask(partition, command!(try_sme), [0; 4])?;
+        equal(undefined, OF_SME.len() as u64)?;
+    }
+    Ok(())
 }
 
 // req: BOOT-03
@@ -179,7 +216,7 @@ fn sve_is_as_promised(_: &Nwd) -> Check {
         equal(shown, 1u64)?;
     }
     let [undefined, ..] = ask(SP5, command!(try_sve), [0; 4])?;
-    equal(undefined, INSTRUCTIONS.len() as u64)?;
+    equal(undefined, OF_SVE.len() as u64)?;
     // Each partition has a limit of its own, and the Normal world, too.
     sve::enable_el2(16);
     sve::set_limit(9);
