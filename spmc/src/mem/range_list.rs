@@ -51,8 +51,8 @@ fn unpack(word: u64) -> PageRange<Ipa> {
     PageRange::again(base, more.wrapping_add(1))
 }
 
-/// Returns the ranges of a page, and the link to the next page. It is not inlined, so that the loops
-/// over ranges have the registers.
+/// Returns the ranges of a page, and the link to the next page. It is not inlined, so that the
+/// loops over ranges have the registers.
 #[inline(never)]
 fn split(store: Pages<'_>, page: Option<ListPage>) -> Option<(&[AtomicU64], &AtomicU64)> {
     let (link, ranges) = page?.words(store).split_last()?;
@@ -410,7 +410,8 @@ mod tests {
     }
 
     fn is_empty(list: &RangeList) -> bool {
-        fields(list) == fields(&RangeList::EMPTY)
+        let empty = RangeList::EMPTY;
+        fields(list) == fields(&empty)
     }
 
     // req: MEMRQ-07, MEMX-11

@@ -40,8 +40,8 @@ pub struct BufferPages {
     pub rx: PageRange<Ipa>,
 }
 
-/// The user of the tables of a space. The variant of a space that is
-/// [`EMPTY`](AddressSpace::EMPTY) has the tag 0.
+/// The user of the tables of a space. The variant of a space that is [`EMPTY`](AddressSpace::EMPTY)
+/// has the tag 0.
 #[derive(Debug)]
 #[repr(u8)]
 enum User {
@@ -594,7 +594,8 @@ impl<'a> Reach<'a> {
         self.start <= first && end <= self.end
     }
 
-    /// Turns to the run of memory that `first` lies in, and over ranges that continue it up to `end`.
+    /// Turns to the run of memory that `first` lies in, and over ranges that continue it up to
+    /// `end`.
     fn find(&mut self, first: u64, end: u64) {
         let holds = |at: u64| {
             self.runs

@@ -4,7 +4,8 @@
 //! The order of checks is: instance and version, ids, flags and maps, and then the state of the
 //! receiver, which `notification` keeps. Registers that a call does not use are ignored, as v1.1
 //! says. The calls of v1.3, whose names end in 2, have room for 384 notifications from each world;
-//! there are 64 here, and a call that names another one is refused. The schedule receiver interrupt makes the scheduler run a receiver whose map changed.
+//! there are 64 here, and a call that names another one is refused. The schedule receiver interrupt
+//! makes the scheduler run a receiver whose map changed.
 
 use arrayvec::ArrayVec;
 

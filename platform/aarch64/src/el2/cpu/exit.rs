@@ -52,8 +52,8 @@ fn exception_class(syndrome: u64) -> u64 {
     syndrome >> 26 & 0x3f
 }
 
-/// Returns what the engine has to do about a synchronous exception that is no [`call`], or `None` if
-/// the exception is handled and the partition continues.
+/// Returns what the engine has to do about a synchronous exception that is no [`call`], or `None`
+/// if the exception is handled and the partition continues.
 #[cold]
 #[inline(never)]
 pub fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> Option<Exit> {

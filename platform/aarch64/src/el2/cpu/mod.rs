@@ -423,9 +423,9 @@ impl Cpu {
     }
 
     /// Finds out what this PE needs when a partition is entered and when it stops: whether the PE
-    /// profiles or traces into memory, whether it has registers that the implementation defines, and
-    /// what clears its branch history. Finds out what all PEs
-    /// need when they invalidate translations of this one.
+    /// profiles or traces into memory, whether it has registers that the implementation defines,
+    /// and what clears its branch history. Finds out what all PEs need when they invalidate
+    /// translations of this one.
     pub fn look_at_pe(&mut self) {
         self.records = features::has_records();
         let auxiliary = AuxiliaryState::exists();
