@@ -5,8 +5,9 @@
 mod sizes;
 
 fn main() {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../linker/spmc.ld");
-    println!("cargo:rerun-if-changed={script}");
+    // Relative to the root, in which cargo runs the linker, so that a tree can be moved.
+    let script = "linker/spmc.ld";
+    println!("cargo:rerun-if-changed=../../{script}");
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }

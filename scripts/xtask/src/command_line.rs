@@ -10,7 +10,9 @@ use clap_complete::Shell;
 use crate::board::{BOARDS, Board};
 use crate::demo::DEMOS;
 use crate::image::LOG_LEVELS;
+use crate::new_sp::Language;
 use crate::patience::Patience;
+use crate::qemu::NormalWorld;
 
 /// The one tool of the project: set up, build, boot on QEMU, test and measure.
 ///
@@ -31,8 +33,21 @@ pub enum Command {
     Build(OfBoard),
     /// Build the flash image: TF-A, the SPMC and the partitions of a layout
     Image(Image),
-    /// Boot it on QEMU; succeeds when the test OS says that every test passed
+    /// Boot it on QEMU; succeeds when the Normal world says that every test passed
+    ///
+    /// With `--normal-world idle` or a file it succeeds when the board is turned off.
     Run(Run),
+    /// Make a folder with a partition that prints and answers, and with a layout that boots it
+    ///
+    /// docs/first-partition.md says how to go on.
+    NewSp {
+        /// The folder; its name becomes that of the partition
+        #[arg(value_name = "NAME")]
+        path: PathBuf,
+        /// The language
+        #[arg(long, value_enum, default_value = "rust")]
+        lang: Language,
+    },
     /// Run every check and test
     Test {
         /// Leave out the checks on QEMU
@@ -162,6 +177,11 @@ pub struct Run {
     /// Number of PEs
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub smp: u32,
+    /// The Normal world: `tests` (the test OS), `ping` (greets each partition), `idle` (turns the
+    /// board off at once), or the file of a raw BL33. The default is `tests` for layouts of the
+    /// repository and `ping` for others
+    #[arg(long, value_name = "WORLD", value_parser = NormalWorld::parse)]
+    pub normal_world: Option<NormalWorld>,
     /// Wait for a debugger on port 1234
     #[arg(long)]
     pub gdb: bool,

@@ -13,7 +13,7 @@ use crate::board::{Board, QEMU_VIRT};
 use crate::build::{self, Spmc};
 use crate::fip::{Uuid, fip};
 use crate::hw_config;
-use crate::layout::{Layout, Package, Partition};
+use crate::layout::{self, Layout, Package, Partition};
 use crate::process::{feed, output};
 use crate::setup;
 use crate::tfa::{self, Firmware};
@@ -28,6 +28,8 @@ pub struct ImageOptions {
     pub layout: String,
     /// The SPMC's log level, if not the default.
     pub log_level: Option<u32>,
+    /// The raw image of the Normal world, if not the test OS.
+    pub bl33: Option<PathBuf>,
 }
 
 /// The names of log levels.
@@ -72,8 +74,15 @@ impl Components {
 /// Builds the components and the flash image of a layout.
 pub fn image(options: &ImageOptions) -> Result<(Layout, PathBuf)> {
     let components = Components::build_for(options.board, Some(&options.layout))?;
+    layout::build(&layout::folder(options.board, &options.layout)?)?;
     let layout = Layout::find_for(options.board, &options.layout)?;
-    let flash = assemble(&components, &layout, options.log_level)?;
+    let flash = match &options.bl33 {
+        None => assemble(&components, &layout, options.log_level)?,
+        Some(file) => {
+            let bl33 = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            assemble_with(&components, &layout, options.log_level, bl33)?
+        }
+    };
     Ok((layout, flash))
 }
 

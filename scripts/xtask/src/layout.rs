@@ -9,12 +9,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 use sp_layout::{Offsets, Source};
 
 use crate::board::{Board, QEMU_VIRT};
+use crate::process::{run, step};
 use crate::selection::Selection;
 use crate::workspace::root;
 
@@ -110,6 +112,11 @@ impl Layout {
         let folders = scenario_folders(&board.layouts())?;
         let find = |name: &String| Self::find_for(board, name);
         folders.iter().map(find).collect()
+    }
+
+    /// Returns whether the layout is one of the repository's for this board.
+    pub fn is_of(&self, board: &Board) -> bool {
+        self.dir.starts_with(board.layouts())
     }
 
     fn read(board: &Board, file: &Path) -> Result<Self> {
@@ -221,6 +228,24 @@ pub fn images(board: &Board, layout: Option<&str>) -> Result<Vec<String>> {
         }
     }
     Ok(found)
+}
+
+/// Builds the partitions of a layout that brings a Makefile.
+pub fn build(folder: &Path) -> Result<()> {
+    if !folder.join("Makefile").is_file() {
+        return Ok(());
+    }
+    step(&format!("building what {} has", folder.display()), || {
+        run(Command::new("make").arg("--silent").current_dir(folder))
+    })
+}
+
+/// Returns the folder of a layout, see [`Layout::find`].
+pub fn folder(board: &Board, name: &str) -> Result<PathBuf> {
+    let file = layout_file(board, name)?;
+    // A bare file name has an empty parent, which is no folder to go to.
+    let folder = file.canonicalize()?;
+    Ok(folder.parent().unwrap_or(&folder).to_path_buf())
 }
 
 /// Returns the path of a layout's `sp_layout.json`, see [`Layout::find`].

@@ -28,6 +28,7 @@ mod layout;
 mod links;
 mod manifest;
 mod mutants;
+mod new_sp;
 mod parallel;
 mod patience;
 mod process;
@@ -88,6 +89,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             println!("{}", flash.display());
         }
         Command::Run(options) => return run(options),
+        Command::NewSp { path, lang } => new_sp::new_sp(&path, lang)?,
         Command::Test {
             fast,
             systems,
@@ -151,7 +153,7 @@ fn run(options: Run) -> Result<ExitCode> {
         patience: options.silence,
         ..Machine::default()
     };
-    qemu::run(&options.image.into(), machine)
+    qemu::run(&options.image.into(), machine, options.normal_world)
 }
 
 impl From<Image> for ImageOptions {
@@ -160,6 +162,7 @@ impl From<Image> for ImageOptions {
             board: image.of.board,
             layout: image.partitions,
             log_level: image.log,
+            bl33: None,
         }
     }
 }

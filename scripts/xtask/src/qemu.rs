@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::board::{Board, PATTERN_LENGTH, QEMU_VIRT};
 use crate::image::{ImageOptions, bl33_of, image};
-use crate::layout::Scenario;
+use crate::layout::{Layout, Package, Scenario};
 use crate::patience::{GivenUp, Patience, Watch};
 use crate::process::{output, run as run_command, step};
 use crate::selection::Selection;
@@ -243,14 +243,52 @@ impl std::fmt::Display for Line {
     }
 }
 
+/// The program that runs in the Normal world.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NormalWorld {
+    /// The test OS, with the tests for the layout or with this selection of what it can do.
+    TestOs(Option<Selection>),
+    /// A raw image.
+    File(PathBuf),
+}
+
+impl NormalWorld {
+    /// Parses a word of the command line.
+    pub fn parse(word: &str) -> Result<Self> {
+        Ok(match word {
+            "tests" => Self::TestOs(None),
+            "ping" => Self::TestOs(Some(Selection::Ping)),
+            "idle" => Self::TestOs(Some(Selection::Idle)),
+            file if Path::new(file).is_file() => Self::File(file.into()),
+            file => bail!("neither `tests`, `ping` or `idle`, nor a file: {file}"),
+        })
+    }
+}
+
 /// Runs `cargo xtask run`.
-pub fn run(options: &ImageOptions, mut machine: Machine) -> Result<ExitCode> {
-    let (layout, flash) = image(options)?;
+pub fn run(
+    options: &ImageOptions,
+    mut machine: Machine,
+    normal_world: Option<NormalWorld>,
+) -> Result<ExitCode> {
+    let mut options = options.clone();
+    if let Some(NormalWorld::File(file)) = &normal_world {
+        options.bl33 = Some(file.clone());
+    }
+    let (layout, flash) = image(&options)?;
     machine.apply(&layout.scenario);
+    let normal_world = normal_world.unwrap_or_else(|| {
+        let is_strange = !layout.is_of(machine.board) && layout.scenario.tests.is_none();
+        NormalWorld::TestOs(is_strange.then_some(Selection::Ping))
+    });
+    if let NormalWorld::TestOs(Some(selection)) = normal_world {
+        machine.selection = selection;
+    }
     if machine.gdb {
+        let script = debugger_script(&layout)?;
         eprintln!(
-            "QEMU waits for a debugger:\n  gdb-multiarch {} -ex 'target remote :1234'",
-            target().join("spmc.elf").display()
+            "QEMU waits for a debugger:\n  gdb-multiarch -x '{}'",
+            script.display()
         );
     }
     machine.live = machine.purpose != Purpose::List;
@@ -264,11 +302,34 @@ pub fn run(options: &ImageOptions, mut machine: Machine) -> Result<ExitCode> {
                 println!("{test}");
             }
         }
+    } else if matches!(normal_world, NormalWorld::File(_)) || machine.selection == Selection::Idle {
+        boot.ended()?;
+        println!("The board was turned off.");
     } else {
         boot.check()?;
         println!("Everything passed.");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes commands for gdb that load the symbols of the SPMC, and of each partition with a program
+/// `X.elf` beside its image `X.bin`, and connect to QEMU. Returns the path of the file.
+fn debugger_script(layout: &Layout) -> Result<PathBuf> {
+    let images = layout.partitions.iter().filter_map(|partition| {
+        let Package::Parts { image, .. } = &partition.package else {
+            return None;
+        };
+        Some(image.with_extension("elf")).filter(|elf| elf.is_file())
+    });
+    let spmc = target().join("spmc.elf");
+    let mut commands = format!("set confirm off\nfile '{}'\n", spmc.display());
+    for elf in images {
+        commands += &format!("add-symbol-file '{}'\n", elf.display());
+    }
+    commands += "target remote :1234\n";
+    let path = target().join("gdb.txt");
+    fs::write(&path, commands)?;
+    Ok(path)
 }
 
 impl Machine {
@@ -352,7 +413,7 @@ impl Machine {
                     boot.silence = watch.longest_silence();
                 }
                 Ok(Event::Line(line)) => {
-                    done |= line.text.starts_with("DONE ");
+                    done |= line.text.starts_with("DONE ") || line.text == IDLE;
                     if self.live && !(done && is_power_off_noise(&line.text)) {
                         println!("{line}");
                     }
@@ -433,6 +494,9 @@ fn loader(file: &Path, address: u64) -> String {
         file.display()
     )
 }
+
+/// The line with which a Normal world says that it turns the board off, and has no tests.
+const IDLE: &str = "# The Normal world has nothing to do";
 
 /// Returns whether TF-A prints this line while QEMU acts on the power-off request. Such lines are
 /// kept in the log file only.

@@ -24,6 +24,7 @@ use crate::fuzz;
 use crate::image::{Components, assemble};
 use crate::junit::{self, Case};
 use crate::layout::{Layout, Scenario};
+use crate::new_sp::{self, Language};
 use crate::parallel;
 use crate::process::{run, step};
 use crate::qemu::{self, Boot, Machine, Verdict};
@@ -31,7 +32,7 @@ use crate::sizes;
 use crate::workspace::target;
 
 /// Packages that can be built for the target only.
-const ON_TARGET: &[&str] = &["platform-aarch64", "guest"];
+const ON_TARGET: &[&str] = &["platform-aarch64", "guest", "partition"];
 
 /// Texts that no console of any boot may show: a PE came near the end of its stack at EL2, or the
 /// engine found one of its invariants broken.
@@ -79,6 +80,12 @@ pub fn test(fast: bool, systems: bool, junit: Option<&Path>) -> Result<ExitCode>
     });
     if !fast {
         tally.board_tests()?;
+    }
+    if !fast {
+        tally.check("a new partition in Rust", || {
+            new_sp::try_out(Language::Rust)
+        });
+        tally.check("a new partition in C", || new_sp::try_out(Language::C));
     }
     if systems {
         for demo in demo::DEMOS {

@@ -66,6 +66,10 @@ selections! {
     VirtioMsg = "virtio-msg",
     /// Random calls that are permitted, with eight partitions.
     Soak = "soak",
+    /// A greeting to each partition, whatever they are.
+    Ping = "ping",
+    /// Nothing.
+    Idle = "idle",
     /// Random calls that are not permitted.
     Hostile = "hostile",
 }

@@ -11,6 +11,7 @@ pub mod bench_parallel;
 pub mod fdt;
 pub mod gic;
 pub mod pe;
+pub mod ping;
 pub mod psci;
 pub mod source;
 pub mod wanted;
@@ -142,6 +143,8 @@ pub fn main() -> ! {
         Selection::Sve => run(tests::SVE),
         Selection::VirtioMsg => run(tests::VIRTIO_MSG),
         Selection::Soak => run(tests::SOAK),
+        Selection::Ping => ping::run(),
+        Selection::Idle => println!("# The Normal world has nothing to do"),
         Selection::Hostile => run(tests::HOSTILE),
     }
     psci::system_off()

@@ -1,0 +1,108 @@
+//! The life of a partition: it starts, then it serves messages and interrupts for ever.
+
+use arm_ffa::Interface;
+use arm_ffa::interface_args::{DirectMsgArgs, MsgWaitFlags, SuccessArgsIdGet};
+
+use crate::call::{self, call};
+use crate::memory::Memory;
+use crate::{interrupt, println};
+
+/// A direct request with 64-bit registers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// The endpoint that sent it.
+    pub sender: u16,
+    /// x3 to x7.
+    pub words: [u64; 5],
+}
+
+/// The answer: x3 to x7 of the direct response.
+pub type Reply = [u64; 5];
+
+/// A partition.
+pub trait Partition: Sized {
+    /// Initialises the partition `id`, before the Normal world runs.
+    fn start(id: u16, memory: &mut Memory) -> Self;
+
+    /// Answers a message.
+    fn message(&mut self, message: Message, memory: &mut Memory) -> Reply;
+
+    /// Uses cycles that no message brought (`FFA_RUN`): for example fetches notifications, by
+    /// [`call()`] with a message of `arm-ffa`.
+    fn cycles(&mut self, _: &mut Memory) {}
+
+    /// Handles an interrupt that [`interrupt::enable`] turned on. It counts as handled when this
+    /// returns: by then the device must have lowered its line.
+    fn interrupt(&mut self, id: u32) {
+        println!("nobody handles interrupt {id}");
+    }
+}
+
+/// Runs a partition: what the entry point of an image does.
+pub fn serve<P: Partition>() -> ! {
+    assert!(
+        call::negotiate(),
+        "the SPMC does not speak FF-A {:?}",
+        call::VERSION
+    );
+    let id = own_id();
+    let mut memory = Memory::map(id).expect("the SPMC takes the RX/TX pair");
+    let mut partition = P::start(id, &mut memory);
+    let mut reply = wait();
+    loop {
+        let event = call(reply).expect("a partition may always wait or answer");
+        while let Some(id) = interrupt::take() {
+            partition.interrupt(id);
+            interrupt::deactivate(id);
+        }
+        reply = match event {
+            Interface::MsgSendDirectReq {
+                src_id,
+                dst_id,
+                args: DirectMsgArgs::Args64([a, b, c, d, e, ..]),
+            } => {
+                let message = Message {
+                    sender: src_id,
+                    words: [a, b, c, d, e],
+                };
+                let mut words = [0; 15];
+                words[..5].copy_from_slice(&partition.message(message, &mut memory));
+                Interface::MsgSendDirectResp {
+                    src_id: dst_id,
+                    dst_id: src_id,
+                    args: DirectMsgArgs::Args64(words),
+                }
+            }
+            Interface::Run { .. } => {
+                partition.cycles(&mut memory);
+                wait()
+            }
+            // The interrupts were handled above.
+            Interface::Interrupt { .. } => wait(),
+            other => {
+                println!("nobody serves {other:?}");
+                wait()
+            }
+        };
+    }
+}
+
+fn wait() -> Interface {
+    Interface::MsgWait {
+        flags: MsgWaitFlags::default(),
+        is_32bit: true,
+    }
+}
+
+fn own_id() -> u16 {
+    let Ok(Interface::Success { args, .. }) = call(Interface::IdGet) else {
+        panic!("the SPMC does not tell the partition's id");
+    };
+    let own = SuccessArgsIdGet::try_from(args).expect("an id");
+    own.id
+}
+
+/// Reports an exception of the partition itself, and ends the partition.
+pub fn exception(address: usize) -> ! {
+    panic!("exception at {address:#x}, of which addr2line knows the line");
+}
