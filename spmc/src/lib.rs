@@ -40,6 +40,7 @@ pub mod sync;
 pub mod vcpu_set;
 pub mod vector_length;
 
+mod bits;
 mod invariant;
 
 pub use spmc::{Pe, Spmc};

@@ -12,12 +12,14 @@ pub const MAX_PES: usize = 512;
 /// number of PEs. Contexts of PEs that do not exist never run, but callers can name them.
 pub const MIN_CONTEXTS: u16 = 8;
 
-/// Secure Partitions, by the width of a word with a bit for each. TF-A's BL2 loads at most 8
+/// Secure Partitions, by the width of a word with a bit for each and two for other work: an exit to
+/// the Normal world looks at that one word (`Spmc::aftermath`). TF-A's BL2 loads at most 8
 /// packages.
 pub const MAX_PARTITIONS: usize = 62;
 
-/// Interrupts of all device regions of one partition. Each is a bit of its lines.
-pub const MAX_PARTITION_INTERRUPTS: usize = 32;
+/// Interrupts of all device regions of one partition, by the width of a word with a bit for each,
+/// and five for those that the SPMC makes up.
+pub const MAX_PARTITION_INTERRUPTS: usize = 59;
 
 /// Memory transactions that can be live at the same time, if the SPMC manifest does not say, and
 /// the quotas do not need more.

@@ -1,12 +1,13 @@
 //! The SPMC as one object, and the state of one PE.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::ffa::{Handle, SmcFrame};
 use crate::hal::Hal;
 use crate::id::{PartitionId, VcpuId};
-use crate::interrupt::{Flood, Places};
+use crate::interrupt::{Calling, Flood, Owners, Places};
 use crate::manifest::ManifestError;
 use crate::manifest::config::SpmcManifest;
 use crate::mem::Shares;
@@ -40,6 +41,12 @@ pub struct Spmc<H: Hal> {
     /// The reason why there is no manifest: then `manifest` is one that says nothing.
     pub(crate) fault: Option<ManifestError>,
     pub(crate) booted: AtomicBool,
+    /// The owners of physical interrupts.
+    pub(crate) owners: Owners,
+    /// Finds the handlers of a PE.
+    pub(crate) calling: Arc<Calling>,
+    /// Partitions that may have contexts in [`Partition::wants_cycles`], a bit for each.
+    pub(crate) wants_cycles: AtomicU64,
     /// Which PEs are on.
     pub(crate) places: Mutex<Places>,
     /// Work that partitions that failed leave to be done when a PE is free: see
@@ -69,16 +76,6 @@ impl<H: Hal> Spmc<H> {
         self.partitions
             .iter()
             .filter(|partition| !partition.is_dead())
-    }
-
-    /// Returns all partitions from the index `first` on, and then those before it.
-    pub(crate) fn partitions_from(
-        &self,
-        first: usize,
-    ) -> impl Iterator<Item = &Partition<H::Context>> {
-        let all = &*self.partitions;
-        let (before, after) = all.split_at_checked(first).unwrap_or((all, &[]));
-        after.iter().chain(before)
     }
 
     /// The endpoint that a partition id stands for: every Non-secure id means the Normal world,

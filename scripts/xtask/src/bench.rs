@@ -60,7 +60,7 @@ const LIMITS: &[(&str, u64)] = &[
     ("direct_sp_sp", 660),
     ("direct_refused", 350),
     // Includes the calls that the handler makes.
-    ("secure_interrupt", 1_540),
+    ("secure_interrupt", 1_640),
     ("ns_interrupt_and_run", 1_200),
     ("interrupt_get", 250),
     ("interrupt_deactivate", 250),

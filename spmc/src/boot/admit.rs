@@ -4,6 +4,7 @@
 //! All memory of calls is allocated here and in what is called from here. Nothing allocates later.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -15,7 +16,7 @@ use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::ffa::{SmcFrame, Version, function};
 use crate::hal::{Hal, Roots};
 use crate::id::PartitionId;
-use crate::interrupt::{Claims, Places};
+use crate::interrupt::{Calling, Claims, Owners, Places};
 use crate::limits::MIN_NOTIFIED_VCPUS;
 use crate::manifest::config::{
     Branches, ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest,
@@ -69,6 +70,7 @@ impl<H: Hal> Spmc<H> {
             image: &image,
             buffer: vec![0; PAGE_WORDS],
             partitions: Vec::with_capacity(manifest.partitions.len()),
+            calling: Arc::new(Calling::new(manifest.most_contexts())),
         };
         for entry in &manifest.partitions {
             if let Err(error) = admission.admit(entry) {
@@ -76,7 +78,10 @@ impl<H: Hal> Spmc<H> {
             }
         }
         let Admission {
-            buffer, partitions, ..
+            buffer,
+            partitions,
+            calling,
+            ..
         } = admission;
         let mut partitions = partitions.into_boxed_slice();
         let directory = Directory::new();
@@ -97,6 +102,7 @@ impl<H: Hal> Spmc<H> {
             directory.enter(frozen.config.id, frozen.index);
             introduce(endpoint, &notifications, frozen.index, &frozen.config);
         }
+        let owners = Owners::new(partitions.iter().map(|partition| &partition.frozen.claims));
         let streams = stream_endpoints(&manifest, &partitions);
         let streams = (0..streams).map(|_| StreamEndpoint::EMPTY).collect();
         let shares = Shares::new(partitions.len(), manifest.transactions);
@@ -121,6 +127,9 @@ impl<H: Hal> Spmc<H> {
             notifications,
             fault,
             booted: AtomicBool::new(false),
+            owners,
+            calling,
+            wants_cycles: AtomicU64::new(0),
             places,
             aftermath: AtomicU64::new(0),
             boot_buffer,
@@ -256,6 +265,8 @@ struct Admission<'a, H: Hal> {
     /// to 8 bytes. At least a page.
     buffer: Vec<u64>,
     partitions: Vec<Partition<H::Context>>,
+    /// Finds the handlers of a PE.
+    calling: Arc<Calling>,
 }
 
 impl<H: Hal> Admission<'_, H> {
@@ -306,7 +317,7 @@ impl<H: Hal> Admission<'_, H> {
             claims: Claims::of(&config),
             config,
         };
-        let partition = Partition::new(frozen, Endpoint::new());
+        let partition = Partition::new(frozen, Endpoint::new(), Arc::clone(&self.calling));
         if let Some(length) = partition.frozen.config.vectors {
             for mut context in partition.vcpus.iter().filter_map(Slot::claim) {
                 self.hal.give_vectors(&mut context.context, length);

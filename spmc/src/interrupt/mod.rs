@@ -7,12 +7,16 @@
 //!
 //! Nothing here runs a partition or knows hardware; see `dispatch::run::interrupt`.
 
+mod calling;
 mod flood;
 mod lines;
+mod owners;
 mod places;
 
+pub use calling::{Calling, Seat, in_turn};
 pub use flood::{Flood, Source};
 pub use lines::{Left, Lines, Signals};
+pub use owners::Owners;
 pub use places::Places;
 
 use alloc::boxed::Box;
@@ -45,7 +49,7 @@ impl Line {
     /// Lines that make a waiting context run: interrupts that it must handle itself. Notifications
     /// wait for the Normal world to give it cycles.
     pub const WAKING: u64 = Self::PHYSICAL | Self::IPI.bit();
-    const PHYSICAL: u64 = u32::MAX as u64;
+    const PHYSICAL: u64 = Self::QUEUED.bit().wrapping_sub(1);
 
     const VIRTUAL: [(Self, u32); 4] = [
         (Self::TIMER, 3),
@@ -66,6 +70,21 @@ impl Line {
         } else {
             Some(Self(map.trailing_zeros() as u8))
         }
+    }
+
+    /// Returns the line that partitions know by `id`, if the SPMC makes it up.
+    pub fn made_up(id: u32) -> Option<Self> {
+        let [.., (_, last)] = Self::VIRTUAL;
+        if id > last {
+            return None;
+        }
+        let mut all = Self::VIRTUAL.iter();
+        all.find(|(_, number)| *number == id).map(|(line, _)| *line)
+    }
+
+    /// Returns whether a context that waits must be made to run for the line.
+    pub const fn is_waking(self) -> bool {
+        self.bit() & Self::WAKING != 0
     }
 
     /// Returns whether the line is a physical interrupt.
@@ -105,22 +124,6 @@ impl Claims {
     pub fn shared(&self) -> impl Iterator<Item = (Line, &DeviceInterrupt)> {
         let claims = (0..).map(Line).zip(self.iter());
         claims.filter(|(_, claim)| !claim.is_private())
-    }
-
-    /// Returns the line of the physical interrupt `id`, if the partition owns it.
-    pub fn physical(&self, id: u32) -> Option<Line> {
-        let index = self.0.iter().position(|claim| claim.id == id)?;
-        Some(Line(index as u8))
-    }
-
-    /// Returns the line that the partition knows by `id`, physical or made up by the SPMC.
-    pub fn line(&self, id: u32) -> Option<Line> {
-        let [.., (_, last)] = Line::VIRTUAL;
-        if id > last {
-            return self.physical(id);
-        }
-        let made_up = Line::VIRTUAL.iter().find(|(_, number)| *number == id);
-        made_up.map(|(line, _)| *line).or_else(|| self.physical(id))
     }
 
     /// Returns the id by which the partition knows `line`.

@@ -15,6 +15,7 @@ use core::ops::Range;
 
 use super::borrowers::Crowds;
 use super::share::{Share, Stage};
+use crate::bits::members;
 use crate::error::{FfaError, Result};
 use crate::ffa::Handle;
 use crate::invariant::Invariant;
@@ -233,20 +234,6 @@ impl Shares {
         clear(&self.arriving, index);
         clear(&self.used, index);
     }
-}
-
-/// Returns the indices of the bits that are set, in order. Each word is read once, by `read`, when
-/// its first bit is asked for.
-fn members(words: &[AtomicU64], read: impl Fn(&AtomicU64) -> u64) -> impl Iterator<Item = usize> {
-    let numbered = words.iter().zip((0_usize..).step_by(WORD));
-    numbered.flat_map(move |(word, first)| {
-        let mut bits = read(word);
-        core::iter::from_fn(move || {
-            let bit = bits.trailing_zeros();
-            bits &= bits.wrapping_sub(1);
-            (bit < u64::BITS).then(|| first.wrapping_add(bit as usize))
-        })
-    })
 }
 
 /// Sets the bit with that index.

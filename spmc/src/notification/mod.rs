@@ -23,6 +23,7 @@ pub use receiver::{Framework, Pending, Receiver, Target};
 use alloc::boxed::Box;
 use core::iter;
 
+use crate::bits::members;
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
 use crate::invariant::Invariant;
@@ -84,6 +85,11 @@ impl Locked<'_> {
     /// Returns whether `FFA_NOTIFICATION_INFO_GET` has something to report for the receiver.
     pub fn has_news(&self) -> bool {
         self.receiver.has_news()
+    }
+
+    /// Returns whether `FFA_NOTIFICATION_GET` would return notifications for every vCPU.
+    pub fn is_pending_globally(&self) -> bool {
+        self.receiver.is_pending_globally()
     }
 
     /// Returns whether `FFA_NOTIFICATION_GET` would return notifications for `vcpu`.
@@ -183,10 +189,10 @@ impl Notifications {
     /// Handles `FFA_NOTIFICATION_INFO_GET`: moves notifications that have not been reported yet
     /// into `list`, as far as there is room. Returns whether any are left.
     pub fn report(&self, list: &mut InfoList) -> bool {
-        for (index, slot) in self.slots.iter().enumerate() {
-            if !self.has_news(index) {
+        for index in members(&self.news, |word| word.load(Ordering::Acquire)) {
+            let Some(slot) = self.slots.get(index) else {
                 continue;
-            }
+            };
             let receiver = slot.receiver.lock();
             let id = PartitionId(slot.key.load(Ordering::Relaxed) as u16);
             let mut locked = Locked {
@@ -201,13 +207,6 @@ impl Notifications {
         self.news
             .iter()
             .any(|word| word.load(Ordering::Acquire) != 0)
-    }
-
-    /// Returns whether the slot with that index may have news.
-    fn has_news(&self, index: usize) -> bool {
-        let (word, bit) = place(index);
-        let word = self.news.get(word);
-        word.is_some_and(|word| word.load(Ordering::Acquire) & bit != 0)
     }
 
     fn find_vm(&self, id: PartitionId) -> Option<(usize, &Slot)> {

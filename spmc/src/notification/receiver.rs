@@ -330,7 +330,8 @@ impl Receiver {
         self.global_news || !self.vcpu_news.is_empty()
     }
 
-    fn is_pending_globally(&self) -> bool {
+    /// Returns whether a notification is pending that is not for one vCPU.
+    pub fn is_pending_globally(&self) -> bool {
         let global = Target::Global;
         self.from_partitions.is_pending_for(global)
             || self.from_vms.is_pending_for(global)

@@ -23,10 +23,12 @@ pub use stream::{Proxy, StreamEndpoint};
 pub use vm::VmMailboxes;
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::ops::Range;
 
 use crate::addr::Ipa;
 use crate::hal::{Context, Roots};
-use crate::interrupt::{Claims, Left, Line, Lines};
+use crate::interrupt::{Calling, Claims, Left, Line, Lines, Seat};
 use crate::manifest::config::{Messaging, PartitionConfig};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -70,6 +72,8 @@ pub struct Partition<C> {
     lines: Box<[Lines]>,
     /// Contexts for which something may be pending in `lines`.
     interrupted: Marks,
+    /// Where PEs find the partition when they look for handlers.
+    calling: Arc<Calling>,
     /// Contexts that the scheduler is to be told of because of their interrupts.
     wants_cycles: AtomicVcpuSet,
 }
@@ -80,8 +84,8 @@ impl<C: Context> Partition<C> {
     pub const CONTEXT_SIZE: usize =
         size_of::<Slot<C>>() + size_of::<Lines>() + 2 * size_of::<u64>();
 
-    /// Makes the partition, whose contexts have never run.
-    pub fn new(frozen: Frozen, endpoint: Endpoint) -> Self {
+    /// Makes the partition, whose contexts have never run, and which PEs find by `calling`.
+    pub fn new(frozen: Frozen, endpoint: Endpoint, calling: Arc<Calling>) -> Self {
         let contexts = 0..frozen.config.vcpu_count;
         Self {
             endpoint,
@@ -93,6 +97,7 @@ impl<C: Context> Partition<C> {
             el3_calls: AtomicU64::new(0),
             lines: contexts.map(|_| Lines::new()).collect(),
             interrupted: Marks::new(),
+            calling,
             wants_cycles: AtomicVcpuSet::new(frozen.config.vcpu_count),
             frozen,
         }
@@ -137,7 +142,25 @@ impl<C: Context> Partition<C> {
     pub fn pend(&self, index: u16, line: Line) {
         if let Some((lines, _)) = self.lines(index) {
             lines.pend(line);
+            if line.is_waking() {
+                self.calling.note(self.frozen.index, self.seat(index));
+            }
             self.interrupted.set(index);
+        }
+    }
+
+    /// Returns whether PEs that look for handlers find the context with that index.
+    #[cfg(feature = "explore")]
+    pub fn is_found(&self, index: u16) -> bool {
+        self.calling.has(self.frozen.index, self.seat(index))
+    }
+
+    #[inline(always)]
+    fn seat(&self, index: u16) -> Seat {
+        if self.frozen.config.is_up() {
+            Seat::Any
+        } else {
+            Seat::Pe(index)
         }
     }
 
@@ -149,11 +172,17 @@ impl<C: Context> Partition<C> {
         Some(lines.end())
     }
 
-    /// Takes the notification pending interrupt back from all contexts for which nothing
+    /// Takes the notification pending interrupt back from those of `contexts` for which nothing
     /// `is_pending`.
-    pub fn keep_notification_interrupts(&self, is_pending: impl Fn(u16) -> bool) {
-        for (index, lines) in (0..).zip(self.lines.iter()) {
-            if !is_pending(index) {
+    pub fn keep_notification_interrupts(
+        &self,
+        contexts: Range<u16>,
+        is_pending: impl Fn(u16) -> bool,
+    ) {
+        for index in contexts {
+            if let Some((lines, _)) = self.lines(index)
+                && !is_pending(index)
+            {
                 lines.clear(Line::NOTIFICATION);
             }
         }
@@ -176,13 +205,20 @@ impl<C: Context> Partition<C> {
     /// Notes that no interrupt is pending any more for the context with that index, if that is so.
     /// Only the PE with the claim may call this.
     pub fn forget_interrupts(&self, index: u16) {
-        // An interrupt that became pending meanwhile is seen here, or noted after this: this pairs
-        // with `pend`.
-        self.interrupted.clear(index);
         let is_pending = |index: u16| {
             let lines = self.lines.get(usize::from(index));
             lines.is_some_and(Lines::is_pending)
         };
+        if is_pending(index) {
+            return;
+        }
+        // An interrupt that becomes pending meanwhile is seen here, or noted after this: this pairs
+        // with `pend`.
+        self.calling.forget(self.frozen.index, self.seat(index));
+        self.interrupted.clear(index);
+        if is_pending(index) {
+            self.calling.note(self.frozen.index, self.seat(index));
+        }
         if Marks::sharers(index, self.frozen.config.vcpu_count).any(is_pending) {
             self.interrupted.set(index);
         }

@@ -9,14 +9,18 @@
 
 use arrayvec::ArrayVec;
 
+use crate::bits::ones;
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, FunctionId, SmcFrame, function};
 use crate::hal::{Hal, SriTime};
 use crate::id::PartitionId;
 use crate::notification::{Framework, InfoList, Locked, Pending, Target};
+use crate::partition::Partition;
 use crate::spmc::{Pe, Spmc};
+use crate::sync::atomic::Ordering;
 
 use crate::dispatch::Instance;
+use crate::dispatch::context::Member;
 
 /// w2 of BIND and SET: the notifications are per vCPU.
 const PER_VCPU: u32 = 1 << 0;
@@ -384,11 +388,17 @@ impl<H: Hal> Spmc<H> {
             None if receiver == PartitionId::NORMAL_WORLD => return Ok(Pending::default()),
             None => return Err(missing),
         };
+        let was_global = locked.is_pending_globally();
         let pending = locked.with(|receiver| receiver.take(*vcpu, flags | also, kept))?;
         if let Instance::Partition(partition) = instance {
             // The lock is still held: a notification that is set after this pends the interrupt
             // again.
-            partition.keep_notification_interrupts(|vcpu| locked.is_pending_on(vcpu));
+            let contexts = if was_global && !locked.is_pending_globally() {
+                0..partition.frozen.config.vcpu_count
+            } else {
+                *vcpu..vcpu.saturating_add(1)
+            };
+            partition.keep_notification_interrupts(contexts, |vcpu| locked.is_pending_on(vcpu));
         }
         Ok(pending)
     }
@@ -404,10 +414,23 @@ impl<H: Hal> Spmc<H> {
         Ok(list.answer(more))
     }
 
+    /// Notes that the scheduler is to run a context of `partition` for its interrupts.
+    pub(in crate::dispatch) fn want_cycles(&self, partition: &Partition<H::Context>, index: u16) {
+        partition.wants_cycles().insert(index);
+        let bit = 1_u64.wrapping_shl(partition.frozen.index as u32);
+        self.wants_cycles.fetch_or(bit, Ordering::AcqRel);
+    }
+
     /// Adds the contexts that want cycles for their interrupts to `list`, as far as there is room.
     /// Returns whether more are left.
     fn report_interrupted(&self, list: &mut InfoList) -> bool {
-        for partition in self.live_partitions() {
+        for number in ones(self.wants_cycles.load(Ordering::Acquire)) {
+            let Some(Member { partition, .. }) = self.member_at(number) else {
+                continue;
+            };
+            if partition.is_dead() {
+                continue;
+            }
             let config = &partition.frozen.config;
             let wants = partition.wants_cycles();
             let room = if config.is_up() {
@@ -417,6 +440,12 @@ impl<H: Hal> Spmc<H> {
             };
             let mut wanted = wants.iter().peekable();
             if wanted.peek().is_none() {
+                let bit = 1_u64.wrapping_shl(number as u32);
+                self.wants_cycles.fetch_and(!bit, Ordering::AcqRel);
+                // This pairs with `want_cycles`; the interrupt that asks for this call follows.
+                if wants.iter().next().is_some() {
+                    self.wants_cycles.fetch_or(bit, Ordering::AcqRel);
+                }
                 continue;
             }
             // Taken out first: what a context wants from here on is news again.
@@ -427,7 +456,8 @@ impl<H: Hal> Spmc<H> {
             let told: &[u16] = if config.is_up() { &[] } else { &indices };
             let is_told = !indices.is_empty() && list.push(config.id, told);
             if !is_told {
-                indices.iter().for_each(|index| wants.insert(*index));
+                let back = |index: &u16| self.want_cycles(partition, *index);
+                indices.iter().for_each(back);
             }
             if !is_told || wanted.next().is_some() {
                 return true;

@@ -71,8 +71,8 @@ impl<H: Hal> Spmc<H> {
     /// The lines of this context, and the one that it knows by `id`. `INVALID_PARAMETERS` if there
     /// is none.
     #[inline(always)]
-    fn line_of<'s>(current: &Current<'s, H::Context>, id: u32) -> Result<(&'s Lines, Line)> {
-        let line = current.frozen.claims.line(id);
+    fn line_of<'s>(&self, current: &Current<'s, H::Context>, id: u32) -> Result<(&'s Lines, Line)> {
+        let line = Line::made_up(id).or_else(|| self.owners.line(current.frozen.index, id));
         let lines = current.partition.lines(current.id.index);
         match (lines, line) {
             (Some((lines, _)), Some(line)) => Ok((lines, line)),
@@ -88,7 +88,7 @@ impl<H: Hal> Spmc<H> {
         enable: u64,
         kind: u64,
     ) -> Result<()> {
-        let (lines, line) = Self::line_of(current, id)?;
+        let (lines, line) = self.line_of(current, id)?;
         if enable & 1 == 0 {
             lines.disable(line);
             return Ok(());
@@ -119,7 +119,7 @@ impl<H: Hal> Spmc<H> {
         id: u32,
         same: u32,
     ) -> Result<()> {
-        let (lines, line) = Self::line_of(current, id)?;
+        let (lines, line) = self.line_of(current, id)?;
         if id != same || !lines.deactivate(line) {
             return Err(FfaError::InvalidParameters);
         }
@@ -136,7 +136,7 @@ impl<H: Hal> Spmc<H> {
         what: u64,
         value: u64,
     ) -> Result<()> {
-        if current.frozen.claims.physical(id).is_none() {
+        if self.owners.line(current.frozen.index, id).is_none() {
             return Err(FfaError::InvalidParameters);
         }
         match (what, value) {

@@ -16,7 +16,7 @@ use core::sync::atomic::{Ordering, fence};
 use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::Hal;
 use crate::id::VcpuId;
-use crate::interrupt::{Line, Source};
+use crate::interrupt::{Line, Source, in_turn};
 use crate::invariant::Invariant;
 use crate::manifest::config::SriPolicy;
 use crate::notification::Target;
@@ -115,7 +115,7 @@ impl<H: Hal> Spmc<H> {
         if let Some((lines, _)) = context.partition.lines(context.id.index) {
             lines.answer(lines.calls());
         }
-        context.partition.wants_cycles().insert(context.id.index);
+        self.want_cycles(context.partition, context.id.index);
         self.raise_schedule_receiver(false);
     }
 
@@ -195,29 +195,25 @@ impl<H: Hal> Spmc<H> {
         id: u32,
         current: Option<&Current<'_, H::Context>>,
     ) -> Option<Source> {
-        for (number, partition) in self.partitions.iter().enumerate() {
-            let frozen = &partition.frozen;
-            let Some(line) = frozen.claims.physical(id) else {
-                continue;
-            };
-            if partition.is_dead() {
-                return None;
-            }
-            let index = Self::index_on(pe, frozen);
-            let owner = VcpuId {
-                partition: frozen.config.id,
-                index,
-            };
-            // An owner in the chain on this PE is looked at here; no other PE has anything to do
-            // for it.
-            if current.is_some_and(|current| self.is_in_chain(current, owner)) {
-                partition.pend(index, line);
-            } else {
-                self.pend(pe, Member { partition, frozen }, index, line);
-            }
-            return Some((number, line));
+        let source @ (number, line) = self.owners.source(id)?;
+        let member = self.member_at(number)?;
+        let Member { partition, frozen } = member;
+        if partition.is_dead() {
+            return None;
         }
-        None
+        let index = Self::index_on(pe, frozen);
+        let owner = VcpuId {
+            partition: frozen.config.id,
+            index,
+        };
+        // An owner in the chain on this PE is looked at here; no other PE has anything to do for
+        // it.
+        if current.is_some_and(|current| self.is_in_chain(current, owner)) {
+            partition.pend(index, line);
+        } else {
+            self.pend(pe, member, index, line);
+        }
+        Some(source)
     }
 
     /// Makes `line` pending at a context, and makes other PEs look again if one of them may run it.
@@ -235,9 +231,9 @@ impl<H: Hal> Spmc<H> {
             return;
         }
         // A blocked owner's callee may run on another PE.
-        let must_look = slot.claim().is_none_or(|context| {
-            matches!(context.state(), State::Blocked(_)) && line.bit() & Line::WAKING != 0
-        });
+        let must_look = slot
+            .claim()
+            .is_none_or(|context| matches!(context.state(), State::Blocked(_)) && line.is_waking());
         if must_look {
             self.hal.look_again_elsewhere();
         }
@@ -269,35 +265,38 @@ impl<H: Hal> Spmc<H> {
     /// No context is claimed: this PE still holds the claim of `current`, which begins to wait, so
     /// waiting for another claim could deadlock.
     fn handler_waits(&self, pe: &Pe, current: VcpuId) -> bool {
-        // As in `next_handler`.
-        fence(Ordering::SeqCst);
-        self.partitions_from(0)
-            .filter(|partition| partition.may_have_interrupts() && !partition.is_dead())
-            .any(|partition| {
-                let waits = || {
-                    let frozen = &partition.frozen;
-                    let index = Self::index_on(pe, frozen);
-                    let (lines, slot) = partition.lines(index)?;
-                    let is_other = frozen.config.id != current.partition;
-                    Some(is_other && lines.calls() != 0 && slot.state() == State::Waiting)
-                };
-                waits().unwrap_or(false)
-            })
+        in_turn(self.callers(pe), 0).any(|index| {
+            let waits = || {
+                let Member { partition, frozen } = self.member_at(index)?;
+                let index = Self::index_on(pe, frozen);
+                let (lines, slot) = partition.lines(index)?;
+                let is_other = frozen.config.id != current.partition;
+                let calls = is_other && !partition.is_dead() && lines.calls() != 0;
+                Some(calls && slot.state() == State::Waiting)
+            };
+            waits().unwrap_or(false)
+        })
     }
 
     /// Claims a context of this PE that waits and has interrupts to handle. Partitions take turns:
     /// the search begins behind the partition whose handler ran last.
     fn next_handler(&self, pe: &Pe) -> Option<Current<'_, H::Context>> {
-        // Either this PE sees that the claim is free, or the PE that holds it sees the line.
-        fence(Ordering::SeqCst);
-        for partition in self.partitions_from(pe.handler.wrapping_add(1)) {
-            if partition.may_have_interrupts()
-                && let Some(handler) = self.handler_of(pe, partition)
-            {
-                return Some(handler);
-            }
+        let callers = self.callers(pe);
+        if callers == 0 {
+            return None;
         }
-        None
+        in_turn(callers, pe.handler.wrapping_add(1))
+            .find_map(|index| self.handler_of(pe, self.member_at(index)?.partition))
+    }
+
+    /// Returns the partitions that may have a context on this PE with interrupts to handle, a bit
+    /// for each.
+    #[inline(always)]
+    fn callers(&self, pe: &Pe) -> u64 {
+        // Either this PE sees that the claim of a context is free, or the PE that holds it sees the
+        // line that was made pending here before.
+        fence(Ordering::SeqCst);
+        self.calling.on(pe.index)
     }
 
     /// Claims the context of the partition on this PE, if it waits and has interrupts to handle.

@@ -7,6 +7,7 @@
 
 use core::sync::atomic::Ordering;
 
+use crate::bits::ones;
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::Hal;
@@ -132,13 +133,11 @@ impl<H: Hal> Spmc<H> {
                 pe.held = Some(*frame);
                 frame.answer(Answer::new([function::ABORT_32 as u64]));
             }
-            for index in 0..self.partitions.len() {
-                let bit = 1_u64.wrapping_shl(index as u32);
-                if todo & bit != 0
-                    && let Some(member) = self.member_at(index)
+            for index in ones(todo & !(SETTLE | TELL_EL3)) {
+                if let Some(member) = self.member_at(index)
                     && !self.act(pe, member)
                 {
-                    later |= bit;
+                    later |= 1_u64.wrapping_shl(index as u32);
                 }
             }
         }

@@ -170,6 +170,10 @@ impl Chains {
         let partition = self.partition(index);
         let (lines, _) = partition.lines(self.ids[index].1).expect("its lines");
         let [pending, enabled, fiq, active, woke] = lines.words();
+        assert!(
+            lines.calls() == 0 || partition.is_found(self.ids[index].1),
+            "{index} has interrupts, and nobody finds it"
+        );
         Context {
             is,
             work,
