@@ -5,8 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::machine::MAX_PES;
-
 /// Shared interrupts from this INTID on are not implemented, except 32 extended ones. There are 32
 /// extended private interrupts, too.
 pub const FIRST_MISSING: u32 = 288;
@@ -17,7 +15,7 @@ const FIRST_SHARED: u32 = 32;
 const EXTENDED_PRIVATE: u32 = 1056;
 
 /// The state of the controller.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Gic {
     configured: BTreeSet<u32>,
     enabled: BTreeSet<u32>,
@@ -27,13 +25,28 @@ pub struct Gic {
     asserted: BTreeSet<u32>,
     targets: BTreeMap<u32, usize>,
     /// PEs that are due to look at their interrupts again.
-    look_again: [bool; MAX_PES],
+    look_again: Vec<bool>,
     /// PEs that are due to look again when the Normal world gets them back.
-    look_again_on_return: [bool; MAX_PES],
+    look_again_on_return: Vec<bool>,
     now: u64,
 }
 
 impl Gic {
+    /// Makes the controller of that many PEs.
+    pub fn new(pes: usize) -> Self {
+        Self {
+            configured: BTreeSet::new(),
+            enabled: BTreeSet::new(),
+            pending: BTreeSet::new(),
+            active: BTreeSet::new(),
+            asserted: BTreeSet::new(),
+            targets: BTreeMap::new(),
+            look_again: vec![false; pes],
+            look_again_on_return: vec![false; pes],
+            now: 0,
+        }
+    }
+
     /// Makes an edge-triggered interrupt pending.
     pub fn pulse(&mut self, id: u32) {
         self.pending.insert(id);

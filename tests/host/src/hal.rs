@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::machine::MAX_PES;
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::SmcFrame;
 use spmc::geometry::Geometry;
@@ -106,8 +105,8 @@ impl Hal for FakeHal {
         let _pause = pause();
         self.0.step();
         let mut guests = self.0.guests.write().unwrap();
-        for pe in &self.0.pes {
-            let loaded = pe.lock().unwrap().loaded.map(|loaded| loaded.guest + 1);
+        for pe in self.0.awake().iter() {
+            let loaded = self.0.pe(*pe).loaded.map(|loaded| loaded.guest + 1);
             assert!(
                 context.guest == 0 || loaded != Some(context.guest),
                 "reset of a loaded context"
@@ -128,7 +127,7 @@ impl Hal for FakeHal {
         let _pause = pause();
         self.0.step();
         let (this, guest) = (current_pe(), context.guest());
-        for pe in 0..self.0.pes.len() {
+        for &pe in self.0.awake().iter() {
             let elsewhere = self
                 .0
                 .pe(pe)
@@ -246,7 +245,7 @@ impl Hal for FakeHal {
 
     fn route_interrupt(&self, id: u32, affinity: u64) -> bool {
         let _pause = pause();
-        let known = affinity < MAX_PES as u64;
+        let known = affinity < self.0.pes.len() as u64;
         if known {
             self.0.gic().route(id, affinity as usize);
         }

@@ -18,6 +18,7 @@ pub mod ffa;
 pub mod fuzz;
 pub mod gic;
 pub mod go_between;
+pub mod growth;
 pub mod guest;
 pub mod hal;
 pub mod held;

@@ -24,8 +24,8 @@ use crate::schedule::{self, Random};
 use crate::smmu::{DmaFault, Smmu};
 use crate::translation::{Tables, Tlb};
 
-/// PEs of the machine.
-pub const MAX_PES: usize = 8;
+/// PEs that a machine has at least, however few the manifest names.
+pub const MIN_PES: usize = 8;
 
 /// All memory of the SPMC itself, which must not be accessed through [`spmc::hal::Hal`].
 pub const SPMC_IMAGE: Range<u64> = 0x0e10_0000..0x0e30_0000;
@@ -35,6 +35,8 @@ pub const VECTOR_MEMORY: u64 = 4 * 2192;
 pub const TABLES_BASE: u64 = 0x0e18_0000;
 /// Secure memory that may be given to partitions.
 pub const SECURE_RAM: Range<u64> = 0x0e30_0000..0x0f00_0000;
+/// Secure memory for the partitions for which there is no room there.
+pub const MORE_SECURE_RAM: Range<u64> = 0x1_0000_0000..0x1_0400_0000;
 /// Non-secure memory.
 pub const NORMAL_RAM: Range<u64> = 0x4000_0000..0x6100_0000;
 /// Secure device memory.
@@ -167,7 +169,9 @@ pub struct Machine {
     pub address_bits: AtomicU32,
     /// The answer of the SPMD to `FFA_VERSION`.
     pub spmd_version: AtomicU64,
-    pub(crate) pes: [Mutex<PeState>; MAX_PES],
+    pub(crate) pes: Box<[Mutex<PeState>]>,
+    /// The PEs that have run anything, so that a large machine is as fast as a small one.
+    awake: RwLock<Vec<usize>>,
     pub(crate) guests: RwLock<Vec<Arc<Guest>>>,
     pub(crate) programs: RwLock<Vec<crate::guest::Program>>,
     /// The translation of each VMID, which never changes.
@@ -200,10 +204,11 @@ fn empty_tables(count: usize) -> Box<[Table]> {
 }
 
 impl Machine {
-    /// Makes a machine with that many translation tables. `seed` determines what TLBs keep.
-    pub fn new(this: Weak<Self>, tables: usize, seed: u64) -> Self {
+    /// Makes a machine with that many PEs and translation tables. `seed` determines what TLBs keep.
+    pub fn new(this: Weak<Self>, pes: usize, tables: usize, seed: u64) -> Self {
         let mut memory = Memory::default();
         memory.declare(World::Secure, SECURE_RAM);
+        memory.declare(World::Secure, MORE_SECURE_RAM);
         memory.declare(World::NonSecure, NORMAL_RAM);
         Self {
             memory: Mutex::new(memory),
@@ -219,7 +224,8 @@ impl Machine {
             geometry: OnceLock::new(),
             address_bits: AtomicU32::new(48),
             spmd_version: AtomicU64::new(V1_2),
-            pes: Default::default(),
+            pes: (0..pes).map(|_| Mutex::default()).collect(),
+            awake: RwLock::default(),
             guests: RwLock::default(),
             programs: RwLock::default(),
             roots: Mutex::default(),
@@ -229,7 +235,7 @@ impl Machine {
             this,
             random: Mutex::new(Random::new(seed)),
             journal: Mutex::default(),
-            gic: Mutex::default(),
+            gic: Mutex::new(Gic::new(pes)),
             failure: Mutex::default(),
             confines_s_el0: AtomicBool::new(true),
             vector_bits: AtomicU32::new(0),
@@ -339,6 +345,23 @@ impl Machine {
         self.pes[pe].lock().unwrap()
     }
 
+    /// Returns the number of PEs.
+    pub fn pes(&self) -> usize {
+        self.pes.len()
+    }
+
+    /// Notes that a PE runs something.
+    pub(crate) fn wake(&self, pe: usize) {
+        if !self.awake().contains(&pe) {
+            self.awake.write().unwrap().push(pe);
+        }
+    }
+
+    /// Returns the PEs that have run anything; the state of all others is that of reset.
+    pub(crate) fn awake(&self) -> std::sync::RwLockReadGuard<'_, Vec<usize>> {
+        self.awake.read().unwrap()
+    }
+
     fn coin(&self) -> bool {
         self.random.lock().unwrap().below(2) == 0
     }
@@ -355,7 +378,7 @@ impl Machine {
 
     /// Lets each PE translate an address under the loaded VMID, or not, as speculation may do.
     fn look_ahead(&self) {
-        for pe in 0..MAX_PES {
+        for &pe in self.awake().iter() {
             let mut state = self.pe(pe);
             let Some(roots) = state.loaded.map(|loaded| loaded.roots) else {
                 continue;
@@ -443,7 +466,7 @@ impl Machine {
     pub(crate) fn invalidate(&self, roots: &Roots, scope: &TlbScope<'_>) {
         self.journal().invalidations += 1;
         self.check_reuse();
-        for pe in 0..MAX_PES {
+        for &pe in self.awake().iter() {
             self.pe(pe).tlb.invalidate(roots.tag(), scope);
         }
         self.smmu.lock().unwrap().tlb.invalidate(roots.tag(), scope);
@@ -452,7 +475,7 @@ impl Machine {
     /// Panics if a TLB takes a page for a table although the page is used for something else.
     pub fn check_reuse(&self) {
         let roots = self.roots.lock().unwrap();
-        for pe in 0..MAX_PES {
+        for &pe in self.awake().iter() {
             let reused = self.pe(pe).tlb.find_reused(self.tables(), &roots);
             assert!(reused.is_none(), "PE {pe}: {}", reused.unwrap_or_default());
         }
@@ -465,7 +488,7 @@ impl Machine {
     /// only while no PE is in the middle of a change.
     pub fn check_tlbs(&self) {
         let roots = self.roots.lock().unwrap();
-        for pe in 0..MAX_PES {
+        for &pe in self.awake().iter() {
             let stale = self
                 .pe(pe)
                 .tlb

@@ -9,7 +9,7 @@ use vm_fdt::FdtWriter;
 
 use crate::guest::{Script, Sp};
 use crate::held::Held;
-use crate::machine::{NORMAL_RAM, SECURE_DEVICE, SECURE_RAM};
+use crate::machine::{MORE_SECURE_RAM, NORMAL_RAM, SECURE_DEVICE, SECURE_RAM};
 use crate::puppet::Puppet;
 
 /// Bytes of each partition's memory.
@@ -21,7 +21,12 @@ const MANIFEST: u64 = 0x1000;
 
 /// Returns the base of the memory of the partition at `index`.
 pub const fn partition_base(index: usize) -> u64 {
-    SECURE_RAM.start + index as u64 * PARTITION_SIZE
+    let first = SECURE_RAM.start + index as u64 * PARTITION_SIZE;
+    if first < SECURE_RAM.end {
+        first
+    } else {
+        MORE_SECURE_RAM.start + (first - SECURE_RAM.end)
+    }
 }
 
 /// One node of `memory-regions`.
@@ -408,7 +413,10 @@ pub fn spmc_manifest_of(
         World::NonSecure => ("ns-device-memory", range),
     });
     let normal_memory = normal_memory.iter().map(|range| ("ns-memory", range));
-    for (kind, range) in ranges.into_iter().chain(device_memory).chain(normal_memory) {
+    let reaches = partition_base(partitions.len()) > SECURE_RAM.end;
+    let more = reaches.then_some(("memory", &MORE_SECURE_RAM));
+    let ranges = ranges.into_iter().chain(more).chain(device_memory);
+    for (kind, range) in ranges.chain(normal_memory) {
         let node = fdt
             .begin_node(&format!("memory@{:x}", range.start))
             .unwrap();

@@ -15,9 +15,6 @@ thread_local! {
     static IS_ON: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The restless PE: the last one, on which races have no contexts.
-const PE: usize = crate::machine::MAX_PES - 1;
-
 /// More transactions than the partition's quota.
 const SENDS: u64 = 12;
 
@@ -64,8 +61,10 @@ fn fail(sp: &mut Sp) -> [u64; 5] {
 
 /// Does the work of the restless PE.
 pub(crate) fn live(system: &System, id: u16) {
-    let nwd = system.pe(PE);
-    system.turn_on(PE);
+    // The last PE, on which races have no contexts.
+    let pe = system.machine.pes() - 1;
+    let nwd = system.pe(pe);
+    system.turn_on(pe);
     let answer = nwd.request(id, [0; 5]);
     assert_eq!(answer.error(), Some(ABORTED), "{answer:?}");
     let cpu_off = 0x8400_0002;

@@ -5,7 +5,7 @@
 //! The order depends only on the plan. A PE that needs a lock which is held passes on the baton and
 //! waits until the lock is free. If all PEs wait, that is a deadlock, and the test fails.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::panic::resume_unwind;
@@ -161,9 +161,24 @@ thread_local! {
     static SCHEDULE: RefCell<Option<(Arc<Schedule>, usize)>> = const { RefCell::new(None) };
 }
 
+thread_local! {
+    /// The operations on locks, atomics and hardware that this thread has made.
+    static OPERATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Returns how often the engine takes or releases a lock, uses an atomic or uses the hardware in
+/// `body`, on this thread.
+pub fn operations(body: impl FnOnce()) -> u64 {
+    observe(at_point);
+    let before = OPERATIONS.get();
+    body();
+    OPERATIONS.get() - before
+}
+
 /// Called by the engine at each point.
 fn at_point(point: Point) {
     let _pause = pause();
+    OPERATIONS.set(OPERATIONS.get() + 1);
     SCHEDULE.with_borrow(|schedule| {
         if let Some((schedule, pe)) = schedule {
             schedule.come_to(*pe, point);
@@ -185,6 +200,7 @@ pub fn watch_locks() {
 
 /// Called before the hardware is used.
 pub(crate) fn at_hardware() {
+    OPERATIONS.set(OPERATIONS.get() + 1);
     SCHEDULE.with_borrow(|schedule| {
         if let Some((schedule, pe)) = schedule {
             schedule.step(Visit {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::machine::MAX_PES;
+use crate::machine::MIN_PES;
 use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::SmcFrame;
 use spmc::hal::Stream;
@@ -141,7 +141,9 @@ impl Builder {
             self.partitions.push(partition);
             0x8000 + self.partitions.len() as u16
         });
-        let machine = Arc::new_cyclic(|this| Machine::new(this.clone(), self.tables, self.seed));
+        let pes = self.pes.max(MIN_PES);
+        let machine =
+            Arc::new_cyclic(|this| Machine::new(this.clone(), pes, self.tables, self.seed));
         *machine.smmu.lock().unwrap() = Smmu::new(&self.streams);
         machine.spmd_version.store(self.spmd, Ordering::Relaxed);
         for (index, partition) in self.partitions.iter().enumerate() {
@@ -188,12 +190,11 @@ impl Builder {
         let (spmc, allocations) =
             Allocations::of(|| on_pe(0, || Arc::new(Spmc::new(hal, manifest, image))));
         assert!(machine.spmc.set(Arc::downgrade(&spmc)).is_ok());
-        let pes = 0..MAX_PES as u16;
         let partitions = spmc.partitions.len();
         let system = System {
             spmc,
             machine,
-            pes: pes
+            pes: (0..pes as u16)
                 .map(|index| Mutex::new(Box::new(Pe::new(index, partitions))))
                 .collect(),
             allocations,
@@ -266,6 +267,7 @@ impl System {
     ) -> Regs {
         let mut frame = SmcFrame { x: regs };
         let mut state = self.pes[pe].lock().unwrap();
+        self.machine.wake(pe);
         let has_booted = self.boot.lock().unwrap().is_some();
         let work = || body(&self.spmc, &mut state, &mut frame);
         if has_booted {

@@ -371,3 +371,43 @@ fn negotiation_ends_while_another_pe_negotiates() {
         points
     });
 }
+
+// req: MSGD-07, GEN-19
+#[test]
+fn sixty_four_pes_call_thirty_two_partitions() {
+    const PES: u16 = 64;
+    const PARTITIONS: u16 = 32;
+    for seed in seeds("HOST_CROWDS", 2) {
+        let specs = (0..PARTITIONS).map(|index| {
+            let contexts = if index % 2 == 0 { 1 } else { PES };
+            PartitionSpec::new(&format!("sp{index}"))
+                .vcpus(contexts.into())
+                .script(echo)
+        });
+        let builder = System::builder().pes(PES.into()).tables(1024);
+        let system = specs.fold(builder, |builder, spec| builder.sp(spec)).boot();
+        for pe in 1..PES {
+            system.turn_on(pe.into());
+        }
+        let answered = AtomicUsize::new(0);
+        let body = |pe: u16| -> Body<'_> {
+            let answered = &answered;
+            Box::new(move |nwd| {
+                for id in [0x8001 + pe % PARTITIONS, 0x8001 + (pe + 1) % PARTITIONS] {
+                    let answer = nwd.request(id, [pe.into(); 5]);
+                    // Only a context that migrates can be on another PE.
+                    if answer.error() == Some(BUSY) && id % 2 == 1 {
+                        continue;
+                    }
+                    assert_eq!(answer.payload(), [pe.into(); 5]);
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        };
+        system.interleave(seed, (0..PES).map(body).collect());
+        assert!(
+            answered.into_inner() >= usize::from(PES),
+            "those that are pinned answer"
+        );
+    }
+}

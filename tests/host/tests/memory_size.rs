@@ -91,7 +91,7 @@ fn spmc_manifest(size: Size) -> Vec<u8> {
 /// `sizes.rs` promises.
 fn taken(size: Size) -> u64 {
     let tables = 2 * size.partitions as usize + 256;
-    let machine = Arc::new_cyclic(|this| Machine::new(this.clone(), tables, 1));
+    let machine = Arc::new_cyclic(|this| Machine::new(this.clone(), size.pes as usize, tables, 1));
     let end = PACKAGES + size.partitions * PACKAGE_SIZE;
     machine.memory().declare(World::Secure, PACKAGES..end);
     for n in 0..size.partitions {

@@ -56,3 +56,17 @@ fn every_page_is_in_one_state_and_tables_say_which() {
         assert!(accepted > 10 && refused > 10, "{:?}", tally.borrow());
     }
 }
+
+// req: MEMO-03, MEMO-08, MEMX-09
+#[test]
+fn pages_are_in_one_state_among_many_partitions_and_pes() {
+    let seed = number("HOST_MODEL_SEED", 1);
+    for case in 0..number("HOST_MODEL_CROWDS", 2) {
+        let mut random = Random::new(seed << 32 | case);
+        let mut model = Model::crowded(&mut random);
+        for _ in 0..60 {
+            model.step(&mut random);
+        }
+        model.end();
+    }
+}

@@ -11,18 +11,21 @@ use crate::puppet::Puppet;
 use crate::snapshot::{Counts, Snapshot};
 use crate::system::System;
 
-/// The packages and the SPMC manifest.
-type Loaded = ([PartitionSpec; 3], Vec<u8>);
+/// The packages, the SPMC manifest and the number of PEs.
+type Loaded = (Vec<PartitionSpec>, Vec<u8>, usize);
 
 /// Partitions that stop when they fail.
-static LOADED: LazyLock<Loaded> = LazyLock::new(|| load(false));
+static LOADED: LazyLock<Loaded> = LazyLock::new(|| load(false, 3, 1));
 
 /// Partitions that start again when they fail.
-static RESTARTING: LazyLock<Loaded> = LazyLock::new(|| load(true));
+static RESTARTING: LazyLock<Loaded> = LazyLock::new(|| load(true, 3, 1));
 
-fn load(restart: bool) -> Loaded {
-    let specs = [0, 1, 2].map(|minor| {
-        let spec = PartitionSpec::new(&format!("sp{}", minor + 1)).version(minor);
+/// Many partitions and PEs.
+static CROWDED: LazyLock<Loaded> = LazyLock::new(|| load(false, 32, 64));
+
+fn load(restart: bool, partitions: u32, pes: usize) -> Loaded {
+    let spec = |index: u32| {
+        let spec = PartitionSpec::new(&format!("sp{}", index + 1)).version(index % 3);
         spec.with(|spec| {
             // Direct and indirect messages.
             spec.messaging = 7;
@@ -34,17 +37,18 @@ fn load(restart: bool) -> Loaded {
             }
             spec.package = Some(spec.package());
         })
-    });
-    let manifest = spmc_manifest(&specs, 1);
-    (specs, manifest)
+    };
+    let specs: Vec<_> = (0..partitions).map(spec).collect();
+    let manifest = spmc_manifest(&specs, pes);
+    (specs, manifest, pes)
 }
 
-/// The Normal world at some version, and partitions of the versions 1.0, 1.1 and 1.2, all with RX
-/// and TX.
+/// The Normal world at some version, and partitions of the versions 1.0, 1.1 and 1.2 in turn, all
+/// with RX and TX.
 pub struct Stage {
     /// The system.
     pub system: System,
-    /// The partitions, by minor version.
+    /// The partitions.
     pub puppets: Vec<Puppet>,
     /// The layout of the Normal world's descriptors.
     pub layout: Layout,
@@ -62,9 +66,21 @@ impl Stage {
         Self::of(&RESTARTING, minor, tables, seed)
     }
 
-    fn of((specs, manifest): &Loaded, minor: u32, tables: usize, seed: u64) -> Self {
+    /// Boots a stage as [`Self::new`] does, with 64 PEs and 32 partitions.
+    pub fn crowded(minor: u32, tables: usize, seed: u64) -> Self {
+        let stage = Self::of(&CROWDED, minor, tables, seed);
+        let pes = stage.system.machine.pes();
+        assert_eq!((stage.puppets.len(), pes), (32, 64));
+        for pe in 1..pes {
+            stage.system.turn_on(pe);
+        }
+        stage
+    }
+
+    fn of((specs, manifest, pes): &Loaded, minor: u32, tables: usize, seed: u64) -> Self {
         let mut builder = System::builder()
             .spmc_manifest(manifest.clone())
+            .pes(*pes)
             .tables(tables)
             .seed(seed);
         let mut puppets = Vec::new();

@@ -120,6 +120,15 @@ impl Model {
         Self::of(stage, mapped, key, depth, final_steps)
     }
 
+    /// Boots a system with 64 PEs and 32 partitions, of which [`PARTITIONS`] make calls. The source
+    /// chooses the version of the Normal world.
+    pub fn crowded(source: &mut impl Source) -> Self {
+        let key = (2 - source.below(3) as u32, 4096);
+        let stage = Stage::crowded(key.0, key.1, source.below(0x1_0000));
+        let mapped = PARTITIONS.map(|id| (id, check::count_mapped(&stage, id)));
+        Self::of(stage, mapped.into(), key, Depth::Full, true)
+    }
+
     /// Makes the model of a system that has just booted.
     fn of(
         stage: Stage,

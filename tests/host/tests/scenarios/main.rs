@@ -59,6 +59,7 @@ mod rxtx;
 mod s_el0;
 mod s_el0_mem_perm;
 mod s_el0_permissions;
+mod scale;
 mod schedule_receiver;
 mod send_refused;
 mod stage;
