@@ -80,6 +80,7 @@ impl<H: Hal> Spmc<H> {
 
     /// The endpoint that a partition id stands for: every Non-secure id means the Normal world,
     /// whose VMs only its Hypervisor can tell apart.
+    #[inline]
     pub fn endpoint(&self, id: PartitionId) -> Option<&Endpoint> {
         if id.is_secure() {
             self.live_partition(id).map(|partition| &partition.endpoint)
@@ -90,6 +91,7 @@ impl<H: Hal> Spmc<H> {
 
     /// The mailbox of a partition, of the Normal world, or of one of its VMs, locked; `None` if
     /// there is no such partition, or the VM has no buffers.
+    #[inline]
     pub(crate) fn mailbox(&self, id: PartitionId) -> Option<MutexGuard<'_, Mailbox>> {
         if id.is_secure() || id == PartitionId::NORMAL_WORLD {
             self.endpoint(id).map(|endpoint| endpoint.mailbox.lock())

@@ -60,7 +60,6 @@ impl Memory {
     }
 
     /// Keeps memory that nothing uses for later requests.
-    #[inline(never)]
     fn keep(&mut self, piece: Range<usize>) {
         if piece.end == self.rest.start {
             self.rest.start = piece.start;
@@ -133,6 +132,7 @@ impl BootAllocator {
     ///
     /// Called on the boot PE, before any other PE is let in. There is no lock, because this must
     /// work before the MMU is on, and atomics need the MMU.
+    #[cold]
     pub unsafe fn carve(&self, bytes: usize, align: usize) -> NonNull<u8> {
         let Ok(layout) = Layout::from_size_align(bytes, align) else {
             panic!("no layout for {bytes} bytes");
@@ -153,6 +153,8 @@ impl BootAllocator {
 // for. It is used only until it is sealed, by the boot PE alone, and none of its functions calls
 // back.
 unsafe impl GlobalAlloc for BootAllocator {
+    // Not inlined: there are many callers, which all run at boot.
+    #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if self.is_sealed.load(Ordering::Relaxed) {
             return null_mut();
@@ -163,6 +165,7 @@ unsafe impl GlobalAlloc for BootAllocator {
         block.map_or(null_mut(), NonNull::as_ptr)
     }
 
+    #[inline(never)]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if self.is_sealed.load(Ordering::Relaxed) {
             return;

@@ -105,7 +105,7 @@ const LIMITS: &[(&str, u64)] = &[
     ("lend4096x4096_reclaim", 160_000),
     ("boot", 360_000),
     // Hafnium takes 214 KiB.
-    ("image_bytes", 282 * 1024),
+    ("image_bytes", 260 * 1024),
     // What the SPMC needs for 4 PEs and two partitions. Hafnium takes 1,216 KiB.
     ("memory_bytes", 1_180 * 1024),
 ];

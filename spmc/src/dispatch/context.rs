@@ -104,6 +104,7 @@ impl<H: Hal> Spmc<H> {
     /// Claims the context `id` and leaves its state as it is. The partition may be dead, and the
     /// context pinned to another PE. `INVALID_PARAMETERS` if there is no such context, `BUSY` if it
     /// runs.
+    #[inline]
     pub(crate) fn context(&self, id: VcpuId) -> Result<Current<'_, H::Context>> {
         let Member { partition, frozen } = self
             .member(id.partition)

@@ -406,6 +406,7 @@ const fn place(id: FunctionId) -> usize {
 }
 
 /// Returns the row of a function; that of a function that nobody has if there is none.
+#[inline]
 pub fn find(id: FunctionId) -> &'static Row {
     TABLE.get(place(id)).unwrap_or(&Row::NONE)
 }

@@ -18,6 +18,7 @@ pub struct DescriptorCall {
 impl DescriptorCall {
     /// Decodes w1, w2, x3 and w4. `INVALID_PARAMETERS` for a fragment longer than the whole, and a
     /// buffer that is none.
+    #[inline]
     pub fn decode(frame: &SmcFrame) -> Result<Self> {
         let invalid = FfaError::InvalidParameters;
         let (total, fragment, pages) = (frame.w(1), frame.w(2), frame.w(4));

@@ -89,6 +89,7 @@ impl Flood {
 
     /// Handlers begin at the time `now`, if there are any: for interrupts of whoever runs they do
     /// not end either.
+    #[inline]
     pub fn begin(&mut self, now: u64) {
         let pause = now.wrapping_sub(self.ended);
         let busy = self.ended.wrapping_sub(self.began);

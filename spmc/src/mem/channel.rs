@@ -53,6 +53,7 @@ impl<'e> Channel<'e> {
 
     /// Checks that a fragment of `length` bytes fits. `INVALID_PARAMETERS` if it does not, or if
     /// there is no TX.
+    #[inline]
     pub(super) fn check_length(&self, length: usize) -> Result<()> {
         let size = match self {
             Self::Mailbox(mailbox, _) => mailbox.buffers().map_or(0, |buffers| buffers.tx.size()),
@@ -66,6 +67,7 @@ impl<'e> Channel<'e> {
 
     /// Copies the first `length` bytes, or as many as the copy can hold. Errors as
     /// [`Self::check_length`] and [`Self::read`].
+    #[inline]
     pub(super) fn read_first<'b, H: Hal>(
         &self,
         hal: &H,
@@ -141,6 +143,7 @@ impl<'e> Channel<'e> {
 
 /// Returns the security state of `buffer`, if it is Normal memory that the caller owns exclusively,
 /// with the permission `needed`.
+#[inline]
 fn world_of<H: Hal>(
     hal: &H,
     space: &AddressSpace,

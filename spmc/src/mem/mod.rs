@@ -73,6 +73,7 @@ pub(crate) struct Engine<'s, H, E> {
 impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// Returns the endpoint with that id, if `caller` may speak for it: for itself, and for the
     /// stream endpoints whose proxy it is (section 5.2.1).
+    #[inline]
     fn spoken_for<'e>(&'e self, id: PartitionId, caller: &'e Endpoint) -> Option<&'e Endpoint> {
         if id == caller.id() {
             return Some(caller);

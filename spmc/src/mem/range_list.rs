@@ -214,6 +214,7 @@ impl RangeList {
     }
 
     /// Returns the ranges in order, from the one with index `first` on.
+    #[inline]
     pub(super) fn iter_from<'p>(&'p self, store: Pages<'p>, first: usize) -> Iter<'p> {
         let inline = self.inline.get(first..self.count().min(INLINE));
         let mut rest = Iter {

@@ -200,7 +200,7 @@ impl Shares {
     }
 
     /// Finds the share that `handle` names, in any stage. `INVALID_PARAMETERS` if there is none.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find_any(&self, handle: Handle) -> Result<Found<'_>> {
         let index = (handle.bits() & ((1 << SLOT_BITS) - 1)) as usize;
         self.lock(index)

@@ -32,6 +32,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
 
     /// Returns the handle if `answer` says that a call is paused whose caller did not agree to
     /// that. [`Self::finish`] goes on with such a call. No lock is held in between.
+    #[inline]
     pub(crate) fn unfinished(&self, answer: &Answer) -> Option<Handle> {
         let [function, low, high, ..] = answer.x;
         if function != function::MEM_OP_PAUSE.into() {

@@ -106,6 +106,7 @@ impl Format {
     }
 
     /// Returns how entries at `level` with `leaf` are written.
+    #[inline]
     pub(super) fn code(&self, leaf: Leaf, level: usize) -> Code {
         if leaf == Leaf::NONE {
             return Code {

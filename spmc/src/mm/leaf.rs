@@ -149,6 +149,7 @@ impl Leaf {
     }
 
     /// Returns what the endpoint may do while it has access.
+    #[inline]
     pub fn attributes(self) -> Attributes {
         let mut permissions = Permissions::empty();
         permissions.set(Permissions::READ, self.0 & READ != 0);

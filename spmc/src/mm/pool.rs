@@ -294,6 +294,7 @@ impl<'a> Reserve<'a> {
 
     /// Puts a zeroed page on top.
     #[cold]
+    #[inline]
     fn push(&self, page: PageIndex) {
         point(self.top);
         let _ = self

@@ -67,6 +67,7 @@ impl<'a, H: Hal> Retired<'a, H> {
 
     /// Waits until no PE uses one of these tables, or any other translation that is not in the tree
     /// now.
+    #[inline]
     pub(super) fn forget(&mut self) {
         if let Some(roots) = self.roots {
             self.hal.invalidate_stage2(roots, TlbScope::All);
@@ -100,6 +101,7 @@ impl<'a, H: Hal> Retired<'a, H> {
     }
 
     /// Takes the table on top and clears it. `None` if there is none, or if a PE may still know it.
+    #[inline]
     fn pop(&mut self) -> Option<Forgotten> {
         let page = self.top;
         if page.is_none() || self.known {

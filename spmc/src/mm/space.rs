@@ -203,6 +203,7 @@ impl AddressSpace {
 
     /// Maps `range` to itself. `DENIED` if the endpoint has a page of it already, `NO_MEMORY` if
     /// the pool is empty; nothing is mapped then.
+    #[inline]
     pub fn map<H: Hal>(
         &mut self,
         hal: &H,
@@ -254,6 +255,7 @@ impl AddressSpace {
 
     /// Returns the leaf of the first page of `range`, and the IPA space of that page. `None` if the
     /// endpoint does not have the page.
+    #[inline]
     pub fn first_leaf<H: Hal>(&self, hal: &H, range: PageRange<Ipa>) -> Option<(World, Leaf)> {
         self.find::<H>(Pages::of(hal), range.base().raw())
             .map(|(world, _, leaf)| (world, leaf))
@@ -466,6 +468,7 @@ impl AddressSpace {
         }
     }
 
+    #[inline]
     fn inspect_buffer<H: Hal>(
         &self,
         hal: &H,
@@ -596,6 +599,7 @@ impl<'a> Reach<'a> {
 
     /// Turns to the run of memory that `first` lies in, and over ranges that continue it up to
     /// `end`.
+    #[inline]
     fn find(&mut self, first: u64, end: u64) {
         let holds = |at: u64| {
             self.runs

@@ -187,6 +187,7 @@ struct Last<'a> {
 impl<'a, H: Hal> Walker<'a, H> {
     /// Makes a walker that stands at the root of a tree. `roots` are those that hardware uses, if
     /// it walks these tables.
+    #[inline]
     pub(super) fn new(
         hal: &'a H,
         pool: &'a mut PagePool,
@@ -388,6 +389,7 @@ impl<'a, H: Hal> Walker<'a, H> {
 
     /// Returns the entry that replaces `old` for `ipa`; `None` if `old` does not hold the leaf to
     /// be replaced.
+    #[inline]
     fn replacement(&mut self, old: u64, Codes { from, to }: Codes, ipa: u64) -> Option<u64> {
         let differing = old ^ from.at(ipa);
         if differing & !self.kept != 0 {
@@ -446,6 +448,7 @@ impl<'a, H: Hal> Walker<'a, H> {
 
     /// Updates the count of deviating entries, in a table above the last level, after `entry`
     /// changed from `old` to `new`.
+    #[inline]
     fn account(&self, entry: usize, old: u64, new: u64) {
         if self.level == self.geometry.level() {
             return;
@@ -521,6 +524,7 @@ impl<'a, H: Hal> Walker<'a, H> {
     /// Returns by how much replacing the leaf of one page changes the count of deviating entries,
     /// in a table of the last level with that origin. Either all pages with that leaf deviate from
     /// the origin, or none does, so the first entry tells it for all.
+    #[inline]
     fn drift(&self, origin: u64) -> u64 {
         let first = base(self.at, LAST.wrapping_sub(1));
         let implied = self.format.implied(origin, 0, LAST);

@@ -93,6 +93,7 @@ impl Locked<'_> {
     }
 
     /// Returns whether `FFA_NOTIFICATION_GET` would return notifications for `vcpu`.
+    #[inline]
     pub fn is_pending_on(&self, vcpu: u16) -> bool {
         self.receiver.is_pending_on(vcpu)
     }
@@ -215,6 +216,7 @@ impl Notifications {
         of_vms.next()
     }
 
+    #[inline]
     fn empty(&self, locked: &mut Locked<'_>) {
         locked.with(|receiver| receiver.begin(0));
         if let Some(slot) = self.slots.get(locked.slot) {

@@ -40,6 +40,7 @@ impl VmMailboxes {
     }
 
     /// Locks the mailbox of the VM with that id; `None` if it has no buffers.
+    #[inline]
     pub fn find(&self, id: PartitionId) -> Option<MutexGuard<'_, Mailbox>> {
         self.slots.iter().find_map(|slot| {
             let mailbox = slot.mailbox.lock();

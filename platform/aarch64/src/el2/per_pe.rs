@@ -36,6 +36,7 @@ impl<T> PerPe<T> {
     }
 
     /// Returns the address of the element of PE `index`.
+    #[inline]
     pub fn of(&self, index: usize) -> *mut T {
         assert!(index < self.count(), "there is no PE {index}");
         self.first.load(Ordering::Relaxed).wrapping_add(index)

@@ -76,6 +76,7 @@ impl Hal for Platform {
         gic::acknowledge(|| Cpu::current().watches_timer())
     }
 
+    #[inline]
     fn deactivate_interrupt(&self, id: u32) {
         gic::deactivate(id);
     }
@@ -130,10 +131,12 @@ impl Hal for Platform {
         Cpu::current().window.read(world, from, to)
     }
 
+    #[inline]
     fn write(&self, world: World, to: Pa, from: &[u8]) -> Result<(), AccessFault> {
         Cpu::current().window.write(world, to, from)
     }
 
+    #[inline]
     fn zero(&self, world: World, range: PageRange<Pa>) -> Result<(), AccessFault> {
         Cpu::current().window.zero(world, range)
     }
@@ -172,6 +175,7 @@ impl Hal for Platform {
         stage1::private_entry()
     }
 
+    #[inline]
     fn invalidate_stage2(&self, roots: &Roots, scope: TlbScope<'_>) {
         match roots.regime() {
             Regime::Stage1 { asid, .. } => el0::invalidate(asid, scope),

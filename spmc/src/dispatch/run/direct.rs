@@ -485,6 +485,7 @@ impl<H: Hal> Spmc<H> {
     /// Returns the partition that a request with a UUID names. Errors as for [`Self::receiver`],
     /// `INVALID_PARAMETERS` if none of its services has the UUID, `DENIED` if the service does not
     /// take such requests, or one side speaks a version without them.
+    #[inline]
     fn receiver2(
         &self,
         id: PartitionId,

@@ -148,6 +148,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Acknowledges the secure interrupts that are pending on this PE and makes them pending at
     /// their owners.
+    #[inline]
     fn accept_interrupts(&self, pe: &mut Pe, current: Option<&Current<'_, H::Context>>) {
         for _ in 0..BATCH {
             let Some(id) = self.hal.acknowledge_interrupt() else {
@@ -218,6 +219,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Makes `line` pending at a context, and makes other PEs look again if one of them may run it.
     /// The caller must look for handlers, or at the line, after that.
+    #[inline]
     fn pend(&self, pe: &Pe, member: Member<'_, H::Context>, index: u16, line: Line) {
         let partition = member.partition;
         let Some((_, slot)) = partition.lines(index) else {
@@ -264,6 +266,7 @@ impl<H: Hal> Spmc<H> {
     ///
     /// No context is claimed: this PE still holds the claim of `current`, which begins to wait, so
     /// waiting for another claim could deadlock.
+    #[inline]
     fn handler_waits(&self, pe: &Pe, current: VcpuId) -> bool {
         in_turn(self.callers(pe), 0).any(|index| {
             let waits = || {
@@ -280,6 +283,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Claims a context of this PE that waits and has interrupts to handle. Partitions take turns:
     /// the search begins behind the partition whose handler ran last.
+    #[inline]
     fn next_handler(&self, pe: &Pe) -> Option<Current<'_, H::Context>> {
         let callers = self.callers(pe);
         if callers == 0 {

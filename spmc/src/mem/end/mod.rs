@@ -34,6 +34,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
 
     /// Gives the pages in `space`, which is the owner's, the state that they had before the send.
     /// Each page can be executed if it could before.
+    #[inline]
     pub(in crate::mem) fn restore(
         &self,
         share: &Share,
@@ -62,6 +63,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 
     /// Unmaps the region in `space`, where it is mapped with `leaf`.
+    #[inline]
     pub(in crate::mem) fn unmap(
         &self,
         share: &Share,

@@ -22,6 +22,8 @@ const STACK: usize = 0x8000;
 pub(super) struct Stacks(UnsafeCell<[[u8; STACK]; MAX]>);
 // SAFETY: each PE touches its own stack only.
 unsafe impl Sync for Stacks {}
+// SAFETY: the linker script reserves the section's memory and has it cleared, as all of .bss.
+#[unsafe(link_section = ".bss.stacks")]
 static STACKS: Stacks = Stacks(UnsafeCell::new([[0; STACK]; MAX]));
 
 /// A function that a PE can be asked to run.

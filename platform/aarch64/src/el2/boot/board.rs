@@ -28,6 +28,7 @@ const MAX_HARDWARE: u64 = 1 << 20;
 /// # Safety
 ///
 /// Called on the boot PE, once, before any other PE is let in. The device trees are right.
+#[cold]
 pub unsafe fn bring_up(manifest: &mut SpmcManifest, hardware: u64) -> Result<(), ManifestError> {
     if manifest.board.gic.is_none() {
         // SAFETY: on the boot PE, alone (contract above).
@@ -51,6 +52,7 @@ pub unsafe fn bring_up(manifest: &mut SpmcManifest, hardware: u64) -> Result<(),
 /// # Safety
 ///
 /// As [`bring_up`].
+#[cold]
 pub unsafe fn bring_up_console(board: &Board) {
     if let Some(uart) = &board.console {
         let page = uart.base.raw() & !(PAGE - 1);
@@ -69,6 +71,7 @@ pub unsafe fn bring_up_console(board: &Board) {
 /// # Safety
 ///
 /// Called on the boot PE, before any other PE is let in.
+#[cold]
 unsafe fn complete(board: &mut Board, address: u64) {
     let range = find(address);
     // SAFETY: on the boot PE, alone (contract above); the header says that there is a device tree.

@@ -54,6 +54,7 @@ const MAX_MANIFEST: u64 = 64 * 1024;
 
 /// Returns the addresses of the device tree at `address`, with the size that its header states, or
 /// an empty range if there is no device tree.
+#[cold]
 fn manifest_range(address: u64) -> Range<u64> {
     if address == 0 || !address.is_multiple_of(8) {
         return 0..0;
@@ -156,6 +157,7 @@ pub unsafe extern "C" fn primary(
 ///
 /// The boot PE, which has the index `boot_pe`, calls this once, with the MMU on, before any other
 /// PE is let in.
+#[cold]
 #[inline(never)]
 unsafe fn take_memory(
     dtb: &[u8],
@@ -206,6 +208,7 @@ unsafe fn take_memory(
 /// # Safety
 ///
 /// The boot PE calls this once, with the MMU on, before any other PE is let in.
+#[cold]
 #[inline(never)]
 unsafe fn make_room(pes: usize, boot_pe: usize, partitions: usize) {
     affinity::make_room(pes);
@@ -314,6 +317,7 @@ unsafe fn pe(index: usize) -> &'static mut Pe {
 /// Registers the entry point of the PEs that are turned on later. An SPMD that refuses it sends
 /// these PEs to `_start`, where they are turned away: the system goes on, but partitions run on the
 /// boot PE only.
+#[cold]
 fn register_secondary_entry(_: Sealed) {
     let mut frame = SmcFrame::new([
         function::SECONDARY_EP_REGISTER_64 as u64,
@@ -332,6 +336,7 @@ fn register_secondary_entry(_: Sealed) {
 
 /// Sets the registers that keep their values from now on. EL3 switches EL2's registers between the
 /// worlds.
+#[cold]
 fn init_pe() {
     HCR_EL2.set(traps::HCR);
     CPTR_EL2.set(traps::CPTR);

@@ -38,6 +38,7 @@ static STRAYS: AtomicU16 = AtomicU16::new(0);
 
 /// Finds out what EL3 lets EL2 use. The boot PE calls this once, when the vectors are installed.
 /// All PEs are assumed to be alike.
+#[cold]
 pub fn probe() {
     let field = |register: u64, low: u32| register >> low & 0xf;
     let fine_grained_traps = field(ID_AA64MMFR0_EL1.get(), 56);
@@ -75,6 +76,7 @@ pub fn probe() {
 /// in which EL3 may have left any value. With 0, each
 /// positive trap bit does not trap, and each negative one (a register's name with the prefix `n`)
 /// does. A register that EL3 keeps from EL2 has no effect.
+#[cold]
 pub fn init_pe() {
     let mut control = SCTLR_EL2.get();
     if has_pointer_keys() {

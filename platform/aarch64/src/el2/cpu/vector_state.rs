@@ -158,6 +158,7 @@ static AVAILABLE: AtomicBool = AtomicBool::new(false);
 /// FP then. CPTR_EL3 decides about that; EL2 can only ask (SMCCC_ARCH_FEATURE_AVAILABILITY, DEN0028
 /// 1.6). An EL3 that does not know the question may stop the PE at the first use of a vector
 /// register, so the likely cause is logged before.
+#[cold]
 pub fn probe() {
     let sve = if has_sve() { CPTR_EL3_EZ } else { 0 };
     let sme = if has_sme() { CPTR_EL3_ESM } else { 0 };

@@ -69,6 +69,7 @@ pub fn own() -> Option<PrivateFrame> {
 ///
 /// Called on the boot PE, once, before any other PE is let in. The device tree that describes the
 /// board is right.
+#[cold]
 #[inline(never)]
 pub unsafe fn map(board: &Board, gic: &Gic, cpus: &[u64]) -> bool {
     let distributor = gic.distributor.raw();
@@ -110,6 +111,7 @@ pub unsafe fn map(board: &Board, gic: &Gic, cpus: &[u64]) -> bool {
 /// # Safety
 ///
 /// As [`map`].
+#[cold]
 unsafe fn map_registers(range: Range<u64>) -> bool {
     let start = range.start;
     // SAFETY: the boot PE runs alone, and these are registers (contract above).

@@ -180,6 +180,7 @@ impl Interrupt {
     }
 
     /// Enables or disables the interrupt. Once it is disabled, no PE is interrupted by it any more.
+    #[inline]
     pub fn enable(&self, enable: bool) {
         if enable {
             self.write_bit(ISENABLER);

@@ -41,6 +41,7 @@ const EOI_MODE: u64 = 1 << 1;
 /// Logs an error if the GIC has no redistributor for this PE. The PE then goes on without the
 /// interrupts of the SPMC: the watchdog, the partitions' physical timer, and the SGI by which PEs
 /// make each other look again.
+#[cold]
 pub fn init_pe() {
     GicCpuInterface::enable_system_register_el2(true);
     separate_deactivation();

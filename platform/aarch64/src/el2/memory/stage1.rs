@@ -140,6 +140,7 @@ pub unsafe fn build(manifest: Range<u64>, vectors: u64) {
 /// the windows, too.
 ///
 /// The boot PE calls this once, with the MMU on, before any other PE is let in.
+#[cold]
 pub fn map_pes(stacks: impl Iterator<Item = u64>) {
     for (index, stack) in stacks.enumerate() {
         map_private(stack..stack + STACK_SIZE, stack_end(index));
@@ -157,6 +158,7 @@ const TABLES_BASE: u64 = PRIVATE_END - (2 << 30);
 /// one for each 2 MiB. Returns `None` if these addresses are in use.
 ///
 /// The boot PE calls this before any other PE is let in.
+#[cold]
 pub fn map_tables(pieces: &[(u64, usize)], own: &'static [Table]) -> Option<u64> {
     let root = &STAGE1_ROOT.0[index(TABLES_BASE, 1)];
     let (level2, level3) = own.split_first()?;
@@ -230,6 +232,7 @@ pub fn unmap(range: Range<u64>) {
     invalidate();
 }
 
+#[cold]
 #[inline(never)]
 fn map_more(range: Range<u64>, attributes: u64) -> bool {
     let image = layout::image();
@@ -274,6 +277,7 @@ pub fn private_entry() -> u64 {
 }
 
 /// Maps a stack so that it ends at the private address `end`.
+#[cold]
 fn map_private(stack: Range<u64>, end: u64) {
     let start = end - (stack.end - stack.start);
     for (n, page) in stack.step_by(PAGE as usize).enumerate() {
@@ -290,6 +294,7 @@ fn entry(address: u64) -> &'static AtomicU64 {
 }
 
 /// Maps each page that `range` touches to itself. The descriptors are invalid if `attributes` is 0.
+#[cold]
 #[inline(never)]
 fn map(range: Range<u64>, attributes: u64) {
     let mut page = range.start & !(PAGE - 1);
@@ -332,6 +337,7 @@ fn level1(va: u64) -> &'static Table {
 ///
 /// The boot PE calls this before any other PE is let in and before any S-EL0 partition has tables,
 /// with the MMU on or off.
+#[cold]
 pub fn widen() -> &'static Table {
     let Translation { root, control } = &TRANSLATION;
     if control.load(Ordering::Relaxed) == tcr(WIDE_VA_BITS) {

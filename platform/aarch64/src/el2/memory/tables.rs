@@ -90,6 +90,7 @@ pub fn own_bytes() -> u64 {
 /// # Safety
 ///
 /// `first` is the virtual address of `count` tables that belong to the SPMC and that nothing uses.
+#[inline]
 unsafe fn zero(first: u64, count: usize) -> bool {
     let end = first + count as u64 * PAGE_SIZE;
     // Table walks are cacheable, so the zeros may stay in caches.

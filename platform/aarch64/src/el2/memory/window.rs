@@ -45,6 +45,7 @@ impl Window {
     }
 
     /// Copies from foreign memory.
+    #[inline]
     pub fn read(&mut self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault> {
         let mut done = 0;
         while let Some(rest) = to.get_mut(done..)
@@ -60,6 +61,7 @@ impl Window {
     }
 
     /// Copies to foreign memory.
+    #[inline]
     pub fn write(&mut self, world: World, to: Pa, from: &[u8]) -> Result<(), AccessFault> {
         let mut done = 0;
         while let Some(rest) = from.get(done..)
@@ -75,6 +77,7 @@ impl Window {
     }
 
     /// Zeroes foreign pages.
+    #[inline]
     pub fn zero(&mut self, world: World, range: PageRange<Pa>) -> Result<(), AccessFault> {
         for page in (range.base().raw()..range.end().raw()).step_by(PAGE_SIZE as usize) {
             let va = self.point(world, page);
@@ -108,6 +111,7 @@ impl Window {
 
     /// Maps the page of `base + done`. Returns the virtual address, and how many of `bytes` lie in
     /// that page.
+    #[inline]
     fn show(&mut self, world: World, base: Pa, done: usize, bytes: usize) -> (u64, usize) {
         let address = base.raw().wrapping_add(done as u64);
         let offset = address % PAGE_SIZE;
@@ -116,6 +120,7 @@ impl Window {
     }
 
     /// Maps the physical page `page` into the window and returns its virtual address.
+    #[inline]
     fn point(&mut self, world: World, page: u64) -> u64 {
         let va = self.va;
         let descriptor = stage1::window_descriptor(page, world == World::NonSecure);
