@@ -99,6 +99,7 @@ impl<'e> Channel<'e> {
 
     /// Returns how many bytes of an answer fit. `BUSY` if RX is full or there is none,
     /// `INVALID_PARAMETERS` if the caller may not write the buffer.
+    #[inline]
     pub(super) fn room<H: Hal>(&self, hal: &H, space: &AddressSpace) -> Result<usize> {
         match self {
             Self::Mailbox(mailbox, _) => {

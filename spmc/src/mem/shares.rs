@@ -179,6 +179,7 @@ impl Shares {
     }
 
     /// Locks the slot with that index.
+    #[inline]
     fn lock(&self, index: usize) -> Option<Found<'_>> {
         Some(Found {
             shares: self,

@@ -31,6 +31,7 @@ pub(super) struct Inspector<'a, H> {
 }
 
 impl<'a, H: Hal> Inspector<'a, H> {
+    #[inline]
     pub(super) fn new(
         pages: Pages<'a>,
         format: &'static Format,
