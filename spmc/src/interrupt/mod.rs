@@ -73,6 +73,7 @@ impl Line {
     }
 
     /// Returns the line that partitions know by `id`, if the SPMC makes it up.
+    #[inline]
     pub fn made_up(id: u32) -> Option<Self> {
         let [.., (_, last)] = Self::VIRTUAL;
         if id > last {
