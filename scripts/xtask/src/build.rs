@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::board::Board;
 use crate::elf::{self, Executable};
@@ -42,8 +42,8 @@ pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
     step(
         &format!("building the SPMC and the guests for {}", board.name),
         || {
-            run(&mut spmc_command(&target()))?;
-            let mut command = build_command("guest", GUEST_PROFILE, &target());
+            run(&mut spmc_command(&target())?)?;
+            let mut command = build_command("guest", GUEST_PROFILE, &target())?;
             command.args(["--features", BARE_METAL]);
             for name in &guests {
                 command.args(["--bin", name]);
@@ -70,8 +70,41 @@ fn spmc(linked: &Path, products: &Path) -> Result<Spmc> {
     let bin = products.join("spmc.bin");
     fs::copy(linked, &elf)?;
     let executable = read(&elf)?;
+    for folder in [root(), cargo_home()?] {
+        ensure!(
+            !holds_path(&executable.image, &folder),
+            "the image depends on where it is built: it has the path {}",
+            folder.display()
+        );
+    }
     fs::write(&bin, &executable.image)?;
     Ok(Spmc { bin, executable })
+}
+
+/// Returns whether the image has the path of a folder, or of something in it.
+fn holds_path(image: &[u8], folder: &Path) -> bool {
+    let path = folder.as_os_str().as_encoded_bytes();
+    image.windows(path.len()).any(|part| part == path)
+}
+
+/// Returns the folder in which cargo keeps what it downloads.
+fn cargo_home() -> Result<PathBuf> {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo"));
+    let set = std::env::var_os("CARGO_HOME").map(|folder| root().join(folder));
+    set.or_else(home)
+        .context("neither CARGO_HOME nor HOME is set")
+}
+
+/// Returns flags of rustc by which messages of panics name the sources of crates in the same way,
+/// wherever cargo keeps them.
+fn remap_crates() -> Result<Vec<String>> {
+    let sources = cargo_home()?.join("registry/src");
+    let mut flags = Vec::new();
+    for registry in fs::read_dir(&sources).with_context(|| sources.display().to_string())? {
+        let registry = registry?.path();
+        flags.push(format!("--remap-path-prefix={}=crates", registry.display()));
+    }
+    Ok(flags)
 }
 
 /// Fails if the deepest path of calls on one of the SPMC's stacks does not fit.
@@ -131,17 +164,21 @@ fn cargo_command_in(target: &Path, subcommand: &str) -> Command {
     command
 }
 
-fn spmc_command(target: &Path) -> Command {
-    let mut command = build_command(SPMC_PACKAGE, SPMC_PROFILE, target);
+fn spmc_command(target: &Path) -> Result<Command> {
+    let mut command = build_command(SPMC_PACKAGE, SPMC_PROFILE, target)?;
     command.arg("--bins");
-    command
+    Ok(command)
 }
 
-fn build_command(package: &str, profile: &str, target: &Path) -> Command {
+fn build_command(package: &str, profile: &str, target: &Path) -> Result<Command> {
     let mut command = cargo_command_in(target, "build");
     command.args(["--profile", profile]);
     command.args(["--target", TARGET, "--package", package]);
-    command
+    // These flags follow those of `.cargo/config.toml`.
+    let flags = remap_crates()?;
+    command.arg("--config");
+    command.arg(format!("target.{TARGET}.rustflags={flags:?}"));
+    Ok(command)
 }
 
 fn artefact(name: &str, profile: &str) -> PathBuf {
@@ -151,4 +188,16 @@ fn artefact(name: &str, profile: &str) -> PathBuf {
 fn read(path: &PathBuf) -> Result<Executable> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     elf::load(&bytes).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_in_an_image_is_found() {
+        let image = b"..panicked at /home/u/.cargo/registry/src/x.rs\0..";
+        assert!(holds_path(image, Path::new("/home/u/.cargo")));
+        assert!(!holds_path(image, Path::new("/home/v/.cargo")));
+    }
 }

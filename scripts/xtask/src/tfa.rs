@@ -57,6 +57,9 @@ const FLAGS: &[&str] = &[
     "ARM_ARCH_MINOR=3",
     // Logs which images are loaded at which address.
     "LOG_LEVEL=40",
+    // The images say neither when they were built nor from which commit of what is around them.
+    "BUILD_STRING=2.12.1",
+    "BUILD_MESSAGE_TIMESTAMP=\"reproducible\"",
     // TF-A's Python helpers only pack Secure Partitions, which this program does itself.
     "PYTHON=true",
 ];
