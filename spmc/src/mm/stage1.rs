@@ -36,7 +36,6 @@ pub(super) const GUARDED: u64 = 1 << 50;
 const TRANSLATED: u64 = MEM_ATTR | READ | WRITE | NOT_GLOBAL | EL2_EXECUTE_NEVER;
 
 /// Returns the descriptor for `leaf` in memory of `world`.
-#[inline]
 pub(super) fn encode(leaf: Leaf, world: World) -> u64 {
     let memory = (leaf.0 & MEM_ATTR) >> MEM_ATTR_SHIFT;
     // The type of every leaf is in the list.

@@ -45,7 +45,6 @@ pub(super) fn start(geometry: Geometry, table: PageIndex, at: u64, ipa: u64) -> 
     clippy::extra_unused_type_parameters,
     reason = "only generic code is compiled for speed, see the profile in Cargo.toml"
 )]
-#[inline]
 pub(super) fn look_up<H: Hal>(
     pages: Pages<'_>,
     format: &'static Format,

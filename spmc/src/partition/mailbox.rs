@@ -135,6 +135,7 @@ impl Mailbox {
     }
 
     /// Copies the bytes of TX from `offset` on into `to`. Errors as [`Self::read_tx`].
+    #[inline]
     pub fn read_tx_at<H: Hal>(&self, hal: &H, offset: usize, to: &mut [u8]) -> Result<()> {
         let buffers = self.buffers().ok_or(FfaError::InvalidParameters)?;
         let from = part(buffers.tx, offset, to.len()).ok_or(FfaError::InvalidParameters)?;

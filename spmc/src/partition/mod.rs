@@ -204,6 +204,7 @@ impl<C: Context> Partition<C> {
 
     /// Notes that no interrupt is pending any more for the context with that index, if that is so.
     /// Only the PE with the claim may call this.
+    #[inline]
     pub fn forget_interrupts(&self, index: u16) {
         let is_pending = |index: u16| {
             let lines = self.lines.get(usize::from(index));

@@ -11,11 +11,13 @@ use crate::partition::{Endpoint, Proxy, StreamEndpoint};
 use crate::spmc::{Pe, Spmc};
 
 impl<H: Hal> Endpoints for Spmc<H> {
+    #[inline]
     fn endpoint(&self, id: PartitionId) -> Option<&Endpoint> {
         let of_stream = || self.stream(id).map(|stream| &stream.endpoint);
         Spmc::endpoint(self, id).or_else(of_stream)
     }
 
+    #[inline]
     fn proxy(&self, id: PartitionId) -> Option<Proxy> {
         self.stream(id).map(StreamEndpoint::proxy)
     }

@@ -263,6 +263,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Returns the id of the context of `partition`, dead or alive, that serves calls on this PE.
     /// `INVALID_PARAMETERS` if there is no such partition.
+    #[inline]
     pub(super) fn id_on(&self, pe: &Pe, partition: PartitionId) -> Result<VcpuId> {
         let frozen = self.partition(partition).map(|partition| &partition.frozen);
         let index = Self::index_on(pe, frozen.ok_or(FfaError::InvalidParameters)?);
