@@ -27,6 +27,16 @@ pub const BARE_METAL: &str = "guest/bare-metal";
 const SPMC_PROFILE: &str = "release";
 const GUEST_PROFILE: &str = "guest";
 
+/// Flags of rustc that keep the SPMC's image small. A function that the code does not mark
+/// `#[inline]` is inlined only if it is tiny; `#[cold]` functions, and branches that only lead to
+/// such, are compiled for size; and the image is not so large that one instruction could not form
+/// any address in it. Other programs for the target are built without them.
+const SMALL: &[&str] = &[
+    "-Ccode-model=tiny",
+    "-Cllvm-args=-inline-threshold=40",
+    "-Cllvm-args=-hot-cold-split",
+];
+
 /// The SPMC's products.
 pub struct Spmc {
     /// The raw image: BL32.
@@ -43,7 +53,7 @@ pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
         &format!("building the SPMC and the guests for {}", board.name),
         || {
             run(&mut spmc_command(&target())?)?;
-            let mut command = build_command("guest", GUEST_PROFILE, &target())?;
+            let mut command = build_command("guest", GUEST_PROFILE, &[], &target())?;
             command.args(["--features", BARE_METAL]);
             for name in &guests {
                 command.args(["--bin", name]);
@@ -165,17 +175,18 @@ fn cargo_command_in(target: &Path, subcommand: &str) -> Command {
 }
 
 fn spmc_command(target: &Path) -> Result<Command> {
-    let mut command = build_command(SPMC_PACKAGE, SPMC_PROFILE, target)?;
+    let mut command = build_command(SPMC_PACKAGE, SPMC_PROFILE, SMALL, target)?;
     command.arg("--bins");
     Ok(command)
 }
 
-fn build_command(package: &str, profile: &str, target: &Path) -> Result<Command> {
+fn build_command(package: &str, profile: &str, flags: &[&str], target: &Path) -> Result<Command> {
     let mut command = cargo_command_in(target, "build");
     command.args(["--profile", profile]);
     command.args(["--target", TARGET, "--package", package]);
     // These flags follow those of `.cargo/config.toml`.
-    let flags = remap_crates()?;
+    let flags = flags.iter().map(|flag| flag.to_string());
+    let flags: Vec<String> = flags.chain(remap_crates()?).collect();
     command.arg("--config");
     command.arg(format!("target.{TARGET}.rustflags={flags:?}"));
     Ok(command)
