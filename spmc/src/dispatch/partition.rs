@@ -30,8 +30,10 @@ impl<H: Hal> Spmc<H> {
         // Both forms of the direct messages come first: they are what is called most.
         let form = id.0 & !function::IS_64;
         let result = if form == function::MSG_SEND_DIRECT_RESP_32 {
-            current.partition.endpoint.end_negotiation();
-            self.direct_response(pe, id, current, frame)
+            // Who has a request to answer has called FFA_MSG_WAIT, so that its version is settled.
+            let endpoint = &current.partition.endpoint;
+            let response = self.direct_response(pe, id, current, frame);
+            response.inspect_err(|_| endpoint.end_negotiation())
         } else if form == function::MSG_SEND_DIRECT_REQ_32 {
             self.partition_request(pe, id, current)
         } else {
