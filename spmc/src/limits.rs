@@ -47,28 +47,30 @@ pub const CROWDS_PARTITION: usize = 2;
 /// Memory transactions with several borrowers that are for all.
 pub const CROWDS_COMMON: usize = 8;
 
-/// VMs that can be notified at the same time.
-pub const MAX_NOTIFIED_VMS: usize = 8;
+/// VMs that can be notified at the same time, and VMs whose RX/TX pairs a Hypervisor can register,
+/// if the SPMC manifest does not say.
+pub const DEFAULT_VMS: u16 = 8;
+
+/// VMs for which the SPMC manifest can ask.
+pub const MAX_VMS: u16 = 1024;
 
 /// vCPUs that a VM can have for notifications on a system with fewer PEs; on others it is the
 /// number of PEs. Linux passes the number of its CPU ids, which may be larger than that of CPUs.
 pub const MIN_NOTIFIED_VCPUS: u16 = 64;
 
-/// Memory transactions of one endpoint of which fragments are missing; all ids of the Normal world
-/// are one endpoint.
-pub const MAX_ARRIVING: usize = 8;
+/// Memory transactions of one endpoint of which fragments may be missing on a system with fewer
+/// PEs; on others it is the number of PEs. All ids of the Normal world are one endpoint.
+pub const MIN_ARRIVING: usize = 8;
 
-/// Limits the arriving transactions of one sender id.
-pub const MAX_ARRIVING_PER_SENDER: usize = 4;
+/// Memory transactions of one sender id of which fragments may be missing on a system with fewer
+/// PEs; on others it is the number of PEs.
+pub const MIN_ARRIVING_PER_SENDER: usize = 4;
 
 /// Pages that a call zeroes at once for a caller that agrees to be paused.
 pub const SLICE_PAGES: u64 = 256;
 
 /// 4 KiB pages of one RX or TX buffer. 16 pages serve kernels with a 64 KiB granule.
 pub const MAX_MAILBOX_PAGES: u32 = 16;
-
-/// VMs whose RX/TX pairs a Hypervisor has registered.
-pub const MAX_VM_MAILBOXES: usize = 8;
 
 /// Regions of GIC redistributors of a board.
 pub const MAX_REDISTRIBUTOR_REGIONS: usize = 8;

@@ -50,12 +50,20 @@ pub const CONTEXT_SIZE: u64 = 2 * 1024;
 /// Contexts that each partition can have where there are fewer PEs (`spmc::limits`).
 pub const MIN_CONTEXTS: u64 = 8;
 
+/// vCPUs that each VM can have for notifications where there are fewer PEs (`spmc::limits`).
+pub const MIN_NOTIFIED_VCPUS: u64 = 64;
+
+/// The most bytes that the engine allocates for a VM, beside its vCPUs.
+const VM_SIZE: u64 = 1536;
+
+/// The most bytes that the engine allocates for a vCPU of a VM.
+const NOTIFIED_VCPU_SIZE: u64 = 18;
+
 /// The most bytes that the engine allocates for a memory transaction.
 pub const TRANSACTION_SIZE: u64 = 276;
 
-/// The most bytes that the engine allocates beside: for notifications, borrowers, and while it
-/// reads manifests.
-const ENGINE_SIZE: u64 = 112 * 1024;
+/// The most bytes that the engine allocates beside: for borrowers, and while it reads manifests.
+const ENGINE_SIZE: u64 = 88 * 1024;
 
 /// The least number of translation tables with which the SPMC boots: what two partitions need for
 /// themselves and for transactions of thousands of scattered pages.
@@ -64,30 +72,44 @@ pub const LEAST_TABLES: u64 = 48;
 /// The number of bytes up to which the SPMC takes memory that the SPMC manifest gives to nobody.
 pub const WANTED: u64 = 2 << 20;
 
-/// Returns the number of bytes that the engine allocates at most for so many PEs, partitions and
-/// live memory transactions, beside the state of the PEs.
-pub const fn engine(pes: u64, partitions: u64, transactions: u64) -> u64 {
-    let contexts = if pes < MIN_CONTEXTS {
-        MIN_CONTEXTS
-    } else {
-        pes
-    };
-    let partition = PARTITION_SIZE + contexts * CONTEXT_SIZE;
-    ENGINE_SIZE + partitions * partition + transactions * TRANSACTION_SIZE
+/// Numbers of a system with which the SPMC's own memory grows.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts {
+    pub pes: u64,
+    pub partitions: u64,
+    /// Live memory transactions (`spmc::mem::Shares::count`).
+    pub transactions: u64,
+    /// VMs that can be notified, and have RX/TX pairs.
+    pub vms: u64,
 }
 
-/// Returns the number of bytes that the SPMC needs for so many PEs, partitions and live memory
-/// transactions.
-pub const fn needed(pes: u64, partitions: u64, transactions: u64) -> u64 {
-    // Twelve tables serve what every board has. Others are for private addresses, and for the
-    // redistributors of the GIC: a table maps 2 MiB, and a PE has 256 KiB of redistributors at
-    // most.
-    let stage1 = 12 + pes.div_ceil(64) + pes.div_ceil(8);
-    // The boot stack becomes the stacks of the first PEs beside the boot PE.
-    let reused = BOOT_STACK_SIZE / STACK_SIZE;
-    let stacks = pes - if pes - 1 < reused { pes - 1 } else { reused };
-    let state = PE_STATE_SIZE + VECTOR_REGISTERS + partitions * PE_PARTITION_SIZE;
-    let states = pes * state + stacks * STACK_SIZE;
-    let engine = engine(pes, partitions, transactions);
-    IMAGE_SIZE + states + engine + (stage1 + LEAST_TABLES) * PAGE
+impl Counts {
+    /// Returns the number of bytes that the engine allocates at most, beside the state of the PEs.
+    pub const fn engine(&self) -> u64 {
+        let contexts = at_least(self.pes, MIN_CONTEXTS);
+        let partition = PARTITION_SIZE + contexts * CONTEXT_SIZE;
+        let vm = VM_SIZE + at_least(self.pes, MIN_NOTIFIED_VCPUS) * NOTIFIED_VCPU_SIZE;
+        let transactions = self.transactions * TRANSACTION_SIZE;
+        ENGINE_SIZE + self.partitions * partition + self.vms * vm + transactions
+    }
+
+    /// Returns the number of bytes that the SPMC needs.
+    pub const fn needed(&self) -> u64 {
+        // Twelve tables serve what every board has. Others are for private addresses, and for the
+        // redistributors of the GIC: a table maps 2 MiB, and a PE has 256 KiB of redistributors at
+        // most.
+        let pes = self.pes;
+        let stage1 = 12 + pes.div_ceil(64) + pes.div_ceil(8);
+        // The boot stack becomes the stacks of the first PEs beside the boot PE.
+        let reused = BOOT_STACK_SIZE / STACK_SIZE;
+        let stacks = pes - if pes - 1 < reused { pes - 1 } else { reused };
+        let state = PE_STATE_SIZE + VECTOR_REGISTERS + self.partitions * PE_PARTITION_SIZE;
+        let states = pes * state + stacks * STACK_SIZE;
+        IMAGE_SIZE + states + self.engine() + (stage1 + LEAST_TABLES) * PAGE
+    }
+}
+
+/// Returns the larger number.
+const fn at_least(number: u64, least: u64) -> u64 {
+    if number < least { least } else { number }
 }

@@ -117,6 +117,7 @@ const HYPERVISOR: Words = leaf(&[
     "log-level",
     "init-timeout-ms",
     "memory-transactions",
+    "vms",
     "table-memory",
     "lends-cpu-interface",
 ]);

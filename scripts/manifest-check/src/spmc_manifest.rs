@@ -8,7 +8,7 @@ use spmc::mem::Shares;
 
 use crate::diagnostic::{By, Diagnostics, Place};
 use crate::engine::{System, hear};
-use crate::sizes;
+use crate::sizes::{self, Counts};
 use crate::source::Source;
 
 /// Judges the SPMC manifest and the addresses that it gives to packages.
@@ -20,11 +20,13 @@ pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s
             let pes = manifest.cpus.len().max(1) as u64;
             let partitions = manifest.partitions.len();
             let wants = Wants {
-                least: sizes::needed(
+                least: Counts {
                     pes,
-                    partitions as u64,
-                    Shares::count(partitions, manifest.transactions) as u64,
-                ),
+                    partitions: partitions as u64,
+                    transactions: Shares::count(partitions, manifest.transactions) as u64,
+                    vms: manifest.vms.into(),
+                }
+                .needed(),
                 most: sizes::WANTED,
             };
             image = own_memory(&mut manifest, Pa::new(start), &wants, report).unwrap_or(image);

@@ -205,6 +205,12 @@ impl Bench {
             })
         };
         let executable = &components.spmc.executable;
+        let counts = sizes::Counts {
+            pes: 4,
+            partitions: 2,
+            transactions: 1024,
+            vms: 8,
+        };
         Ok(Self {
             plugin: plugin()?,
             parts: [
@@ -212,8 +218,7 @@ impl Bench {
                 part("soak", 8, Selection::BenchParallel)?,
             ],
             image_bytes: executable.image.len() as u64,
-            memory_bytes: executable.end - executable.base + sizes::needed(4, 2, 1024)
-                - sizes::IMAGE_SIZE,
+            memory_bytes: executable.end - executable.base + counts.needed() - sizes::IMAGE_SIZE,
         })
     }
 

@@ -94,7 +94,8 @@ impl<H: Hal> Spmc<H> {
                 0
             }
         });
-        let notifications = Notifications::new(notified, MIN_NOTIFIED_VCPUS.max(pes as u16));
+        let vcpus = MIN_NOTIFIED_VCPUS.max(pes as u16);
+        let notifications = Notifications::new(notified, manifest.vms, vcpus);
         for Partition {
             endpoint, frozen, ..
         } in &partitions
@@ -105,8 +106,8 @@ impl<H: Hal> Spmc<H> {
         let owners = Owners::new(partitions.iter().map(|partition| &partition.frozen.claims));
         let streams = stream_endpoints(&manifest, &partitions);
         let streams = (0..streams).map(|_| StreamEndpoint::EMPTY).collect();
-        let shares = Shares::new(partitions.len(), manifest.transactions);
-        let vms = VmMailboxes::new();
+        let shares = Shares::new(partitions.len(), manifest.transactions, pes);
+        let vms = VmMailboxes::new(manifest.vms);
         let places = Mutex::new(Places::new(pes));
         let boot_order = boot_order(&partitions);
         let boot_buffer = Mutex::new(buffer.into());

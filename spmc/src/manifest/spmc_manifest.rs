@@ -19,7 +19,7 @@ use super::tree::{Name, Node};
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::ffa::Version;
 use crate::id::PartitionId;
-use crate::limits::{MAX_PARTITIONS, MAX_PES, MAX_TABLE_MEMORY_PAGES};
+use crate::limits::{MAX_PARTITIONS, MAX_PES, MAX_TABLE_MEMORY_PAGES, MAX_VMS};
 
 /// `compatible` of the root.
 pub const COMPATIBLE: &[u8] = b"arm,ffa-core-manifest-1.0";
@@ -266,6 +266,12 @@ fn parse_hypervisor(node: &Node, report: &Report, manifest: &mut SpmcManifest, b
             "memory-transactions" => {
                 if let Ok(count) = property.u32_up_to(0xffff, "at most 0xffff") {
                     manifest.transactions = count as u16;
+                }
+            }
+            "vms" => {
+                let expected = limit_text!("at most ", MAX_VMS as usize, "");
+                if let Ok(count) = property.u32_up_to(MAX_VMS.into(), expected) {
+                    manifest.vms = count as u16;
                 }
             }
             "table-memory" => manifest.table_memory = table_memory(&property).ok(),

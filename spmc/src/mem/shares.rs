@@ -19,7 +19,10 @@ use crate::bits::members;
 use crate::error::{FfaError, Result};
 use crate::ffa::Handle;
 use crate::invariant::Invariant;
-use crate::limits::{MAX_PARTITIONS, SHARES_COMMON, SHARES_NORMAL_WORLD, SHARES_PARTITION};
+use crate::limits::{
+    MAX_PARTITIONS, MIN_ARRIVING, MIN_ARRIVING_PER_SENDER, SHARES_COMMON, SHARES_NORMAL_WORLD,
+    SHARES_PARTITION,
+};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -76,6 +79,10 @@ pub struct Shares {
     pub(super) crowds: Crowds,
     /// The slots that all endpoints may use.
     common: Range<usize>,
+    /// How many shares of one sender id may have missing fragments.
+    pub(super) arriving_of_sender: usize,
+    /// How many shares of one endpoint may.
+    pub(super) arriving_of_endpoint: usize,
 }
 
 impl Shares {
@@ -89,9 +96,9 @@ impl Shares {
         quotas.max(least.into())
     }
 
-    /// No shares, in a system with that many partitions, at most [`MAX_PARTITIONS`], and with room
-    /// for [`Self::count`] of them.
-    pub fn new(partitions: usize, least: u16) -> Self {
+    /// No shares, in a system with that many partitions, at most [`MAX_PARTITIONS`], and PEs, and
+    /// with room for [`Self::count`] of them.
+    pub fn new(partitions: usize, least: u16, pes: usize) -> Self {
         let common = first_slot(partitions);
         let count = Self::count(partitions, least);
         let words = 0..count.div_ceil(WORD);
@@ -107,6 +114,8 @@ impl Shares {
             clock: AtomicU64::new(0),
             slots: (0..count).map(|_| vacant()).collect(),
             common: common..count,
+            arriving_of_sender: pes.max(MIN_ARRIVING_PER_SENDER),
+            arriving_of_endpoint: pes.max(MIN_ARRIVING),
             crowds: Crowds::new(partitions),
         }
     }

@@ -27,7 +27,6 @@ use crate::bits::members;
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
 use crate::invariant::Invariant;
-use crate::limits::MAX_NOTIFIED_VMS;
 use crate::partition::Directory;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -101,13 +100,13 @@ impl Locked<'_> {
 
 impl Notifications {
     /// Creates the table without receivers, for partitions that have so many contexts each, and
-    /// for [`MAX_NOTIFIED_VMS`] VMs with up to `vcpus` vCPUs.
-    pub fn new(contexts: impl Iterator<Item = u16> + Clone, vcpus: u16) -> Self {
+    /// for `vms` VMs with up to `vcpus` vCPUs.
+    pub fn new(contexts: impl Iterator<Item = u16> + Clone, vms: u16, vcpus: u16) -> Self {
         let vacant = |room| Slot {
             key: AtomicU32::new(0),
             receiver: Mutex::new(Receiver::new(room)),
         };
-        let vms = iter::repeat_n(vcpus, MAX_NOTIFIED_VMS);
+        let vms = iter::repeat_n(vcpus, vms.into());
         let slots: Box<[Slot]> = contexts.clone().chain(vms).map(vacant).collect();
         let words = 0..slots.len().div_ceil(WORD);
         Self {

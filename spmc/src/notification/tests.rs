@@ -19,6 +19,7 @@ const ALL: u32 = 0xf;
 
 /// vCPUs of VMs.
 const MOST: u16 = 32;
+const VMS: u16 = 8;
 
 fn with_vcpus(vcpus: u16) -> Receiver {
     let mut receiver = Receiver::new(MOST);
@@ -271,7 +272,7 @@ fn a_list_that_is_full_loses_no_news() {
 // req: NTF-03, NTF-04, NTF-05, NTF-06, NTF-07
 #[test]
 fn vms_come_and_go() {
-    let all = Notifications::new([1, 1].into_iter(), MOST);
+    let all = Notifications::new([1, 1].into_iter(), VMS, MOST);
     let directory = &Directory::new();
     assert_eq!(all.create(VM1, 0), Err(FfaError::InvalidParameters));
     let most = u32::from(MOST);
@@ -279,7 +280,7 @@ fn vms_come_and_go() {
     all.create(VM1, most).unwrap();
     all.destroy(VM1).unwrap();
     assert_eq!(all.destroy(VM1), Err(FfaError::Denied));
-    for id in 0..MAX_NOTIFIED_VMS as u16 {
+    for id in 0..VMS {
         all.create(PartitionId(id), 1).unwrap();
     }
     assert_eq!(all.create(VM1, 1), Err(FfaError::Denied));
@@ -310,7 +311,7 @@ fn vms_come_and_go() {
 // req: NTF-41
 #[test]
 fn a_partition_that_failed_is_forgotten() {
-    let all = Notifications::new([1, 1].into_iter(), MOST);
+    let all = Notifications::new([1, 1].into_iter(), VMS, MOST);
     let directory = &Directory::new();
     directory.enter(SP2, 1);
     all.enable_partition(1, SP2, 1);

@@ -6,7 +6,6 @@ use alloc::boxed::Box;
 
 use crate::error::{FfaError, Result};
 use crate::id::PartitionId;
-use crate::limits::MAX_VM_MAILBOXES;
 use crate::partition::Mailbox;
 use crate::partition::mailbox::Buffers;
 use crate::sync::atomic::{AtomicU16, Ordering};
@@ -27,14 +26,14 @@ pub struct VmMailboxes {
 }
 
 impl VmMailboxes {
-    /// None.
-    pub fn new() -> Self {
+    /// Creates the table without VMs, for as many of them.
+    pub fn new(vms: u16) -> Self {
         let free = || Slot {
             id: AtomicU16::new(0),
             mailbox: Mutex::new(Mailbox::new()),
         };
         Self {
-            slots: (0..MAX_VM_MAILBOXES).map(|_| free()).collect(),
+            slots: (0..vms).map(|_| free()).collect(),
             registry: Mutex::new(()),
         }
     }
@@ -42,9 +41,11 @@ impl VmMailboxes {
     /// Locks the mailbox of the VM with that id; `None` if it has no buffers.
     #[inline]
     pub fn find(&self, id: PartitionId) -> Option<MutexGuard<'_, Mailbox>> {
-        self.slots.iter().find_map(|slot| {
+        // Whoever registers `id` meanwhile has it registered after this call.
+        let is_same = |slot: &&Slot| slot.id.load(Ordering::Relaxed) == id.0;
+        self.slots.iter().filter(is_same).find_map(|slot| {
             let mailbox = slot.mailbox.lock();
-            let found = slot.id.load(Ordering::Relaxed) == id.0 && mailbox.buffers().is_some();
+            let found = is_same(&slot) && mailbox.buffers().is_some();
             found.then_some(mailbox)
         })
     }
@@ -68,16 +69,12 @@ impl VmMailboxes {
     }
 }
 
-impl Default for VmMailboxes {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::addr::{Pa, PageRange, World};
+
+    const VMS: u16 = 3;
 
     fn pair() -> Result<Buffers> {
         let page = |base| PageRange::new(Pa::new(base), 1).unwrap();
@@ -91,9 +88,9 @@ mod tests {
     // req: RXTX-21, RXTX-22, RXTX-23
     #[test]
     fn each_vm_has_one_pair_and_slots_are_used_again() {
-        let vms = VmMailboxes::new();
-        let id = |n: usize| PartitionId(n as u16);
-        for n in 1..=MAX_VM_MAILBOXES {
+        let vms = VmMailboxes::new(VMS);
+        let id = PartitionId;
+        for n in 1..=VMS {
             assert_eq!(
                 vms.map(id(n), || Err(FfaError::InvalidParameters)),
                 Err(FfaError::InvalidParameters)
@@ -102,7 +99,7 @@ mod tests {
             assert_eq!(vms.map(id(n), pair), Ok(()));
             assert_eq!(vms.map(id(n), pair), Err(FfaError::Denied));
         }
-        let next = id(MAX_VM_MAILBOXES + 1);
+        let next = id(VMS + 1);
         assert_eq!(vms.map(next, pair), Err(FfaError::NoMemory));
         assert!(vms.find(next).is_none());
         vms.find(id(2)).unwrap().unmap().unwrap();

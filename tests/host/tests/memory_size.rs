@@ -16,20 +16,14 @@ use vm_fdt::FdtWriter;
 #[path = "../../../platform/aarch64/src/sizes.rs"]
 mod sizes;
 
+use sizes::Counts;
+
 /// Where packages lie, and what each has.
 const PACKAGES: u64 = 0x10_0000_0000;
 const PACKAGE_SIZE: u64 = 0x10_0000;
 
-/// A system: how many PEs, partitions and live transactions it has.
-#[derive(Clone, Copy, Debug)]
-struct Size {
-    pes: u64,
-    partitions: u64,
-    transactions: u16,
-}
-
 /// Returns the manifest of a system in which each partition has as many contexts as there are PEs.
-fn spmc_manifest(size: Size) -> Vec<u8> {
+fn spmc_manifest(size: Counts) -> Vec<u8> {
     let mut fdt = FdtWriter::new().unwrap();
     let root = fdt.begin_node("").unwrap();
     fdt.property_string("compatible", "arm,ffa-core-manifest-1.0")
@@ -47,8 +41,9 @@ fn spmc_manifest(size: Size) -> Vec<u8> {
     }
     fdt.end_node(node).unwrap();
     let node = fdt.begin_node("hypervisor").unwrap();
-    fdt.property_u32("memory-transactions", size.transactions.into())
+    fdt.property_u32("memory-transactions", size.transactions as u32)
         .unwrap();
+    fdt.property_u32("vms", size.vms as u32).unwrap();
     for n in 0..size.partitions {
         let vm = fdt.begin_node(&format!("vm{}", n + 1)).unwrap();
         fdt.property_null("is_ffa_partition").unwrap();
@@ -89,7 +84,7 @@ fn spmc_manifest(size: Size) -> Vec<u8> {
 
 /// Makes the engine of that system. Returns the bytes that it takes, with contexts of the size that
 /// `sizes.rs` promises.
-fn taken(size: Size) -> u64 {
+fn taken(size: Counts) -> u64 {
     let tables = 2 * size.partitions as usize + 256;
     let machine = Arc::new_cyclic(|this| Machine::new(this.clone(), size.pes as usize, tables, 1));
     let end = PACKAGES + size.partitions * PACKAGE_SIZE;
@@ -120,26 +115,26 @@ fn taken(size: Size) -> u64 {
 
 #[test]
 fn the_engine_takes_no_more_memory_than_boot_says() {
-    for (pes, partitions, transactions) in [
-        (1, 0, 1),
-        (1, 1, 1024),
-        (4, 2, 1024),
-        (8, 8, 64),
-        (32, 8, 1024),
-        (64, 32, 4096),
-        (512, 2, 1024),
-        (2, 62, 1),
-        (512, 62, 1024),
-        (512, 62, 16384),
+    for (pes, partitions, transactions, vms) in [
+        (1, 0, 1, 0),
+        (1, 1, 1024, 8),
+        (4, 2, 1024, 8),
+        (8, 8, 64, 8),
+        (32, 8, 1024, 100),
+        (64, 32, 4096, 8),
+        (512, 2, 1024, 8),
+        (2, 62, 1, 1024),
+        (512, 62, 1024, 8),
+        (512, 62, 16384, 1024),
     ] {
-        let size = Size {
+        let slots = Shares::count(partitions as usize, transactions);
+        let size = Counts {
             pes,
             partitions,
-            transactions,
+            transactions: slots as u64,
+            vms,
         };
-        let taken = taken(size);
-        let slots = Shares::count(partitions as usize, transactions);
-        let promised = sizes::engine(pes, partitions, slots as u64);
+        let (taken, promised) = (taken(size), size.engine());
         println!("{size:?}: {taken} of {promised}");
         assert!(taken <= promised, "{size:?}: {taken} of {promised}");
     }

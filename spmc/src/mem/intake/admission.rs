@@ -1,14 +1,13 @@
 //! Admits transactions of which fragments are missing, and gives up the oldest ones.
 //!
-//! Nothing obliges a sender to send the rest. So at most [`MAX_ARRIVING`] transactions of an
-//! endpoint can be half there. The oldest one is given up if there is one more, or if another send
+//! Nothing obliges a sender to send the rest. So only so many transactions of an endpoint can be
+//! half there (`MIN_ARRIVING`). The oldest one is given up if there is one more, or if another send
 //! finds no room.
 
 use crate::error::{FfaError, Result};
 use crate::ffa::Handle;
 use crate::hal::Hal;
 use crate::id::PartitionId;
-use crate::limits::{MAX_ARRIVING, MAX_ARRIVING_PER_SENDER};
 use crate::mem::shares::Arrival;
 use crate::mem::{Endpoints, Engine};
 use crate::partition::Endpoint;
@@ -53,8 +52,12 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     /// many. The caller has begun its own transaction before, so that PEs that begin at the same
     /// time count each other's.
     pub(in crate::mem) fn limit_arriving(&self, sender: PartitionId) {
-        while self.drop_oldest(Crowd::Sender(sender), MAX_ARRIVING_PER_SENDER, None) {}
-        while self.drop_oldest(Crowd::Endpoint(sender), MAX_ARRIVING, None) {}
+        let (of_sender, of_endpoint) = (
+            self.shares.arriving_of_sender,
+            self.shares.arriving_of_endpoint,
+        );
+        while self.drop_oldest(Crowd::Sender(sender), of_sender, None) {}
+        while self.drop_oldest(Crowd::Endpoint(sender), of_endpoint, None) {}
     }
 
     /// Ends the oldest transaction of `crowd` of which fragments are missing, if there are more

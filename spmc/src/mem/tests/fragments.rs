@@ -1,7 +1,7 @@
 //! Descriptors and responses in fragments.
 
 use super::*;
-use crate::limits::{MAX_ARRIVING, MAX_ARRIVING_PER_SENDER};
+use crate::limits::{MIN_ARRIVING, MIN_ARRIVING_PER_SENDER};
 
 pub(super) const VM: u16 = 7;
 
@@ -379,22 +379,22 @@ fn forgotten_transactions_make_room() {
     let available = || machine.of(NS).memory.lock().pool().available();
     let all = available();
     // A sender that begins too many transactions loses its own oldest one.
-    let mut handles: Vec<_> = (0..=MAX_ARRIVING_PER_SENDER).map(|_| begin(VM)).collect();
-    assert_eq!(machine.shares.live(), MAX_ARRIVING_PER_SENDER);
+    let mut handles: Vec<_> = (0..=MIN_ARRIVING_PER_SENDER).map(|_| begin(VM)).collect();
+    assert_eq!(machine.shares.live(), MIN_ARRIVING_PER_SENDER);
     let next = &offer(VM)[FIRST..FIRST + 16];
     machine.refuses(InvalidParameters, || {
         machine.frag_tx(NS, VM, handles[0], next)
     });
     machine.frag_tx(NS, VM, handles[1], next).unwrap();
     // If many senders together begin too many, the oldest of all is lost.
-    handles.extend((1..).take(MAX_ARRIVING).map(|n| begin(VM + n)));
-    assert_eq!(machine.shares.live(), MAX_ARRIVING);
+    handles.extend((1..).take(MIN_ARRIVING).map(|n| begin(VM + n)));
+    assert_eq!(machine.shares.live(), MIN_ARRIVING);
     assert_eq!(
         available(),
-        all - MAX_ARRIVING,
+        all - MIN_ARRIVING,
         "no page for what is announced"
     );
-    let kept = handles[handles.len() - MAX_ARRIVING..].to_vec();
+    let kept = handles[handles.len() - MIN_ARRIVING..].to_vec();
     let first = offer(VM + 1);
     machine
         .frag_tx(NS, VM + 1, kept[0], &first[FIRST..FIRST + 16])
@@ -403,18 +403,18 @@ fn forgotten_transactions_make_room() {
     let page = home(B) + 0x1_0000;
     let own = Descriptor::offer(B, WB, &[(A, RO)], &scattered(page, 5)).bytes(Version::V1_2);
     let own = machine.begin(B, 0, SHARE, &own, own.len() - 16);
-    assert_eq!(machine.shares.live(), MAX_ARRIVING + 1);
+    assert_eq!(machine.shares.live(), MIN_ARRIVING + 1);
     // The next list needs three pages more than are free. Its beginning ends an older transaction,
     // which frees one page; the other two come from two more that end.
     let ranges = scattered(RAM + 0x100_0000, (available() as u64 + 3) * 511 + 5);
     let huge = Descriptor::offer(NS, WB, &[(A, RW)], &ranges).bytes(Version::V1_1);
     let handle = machine.begin(NS, NS, SHARE, &huge, 80);
-    assert_eq!(machine.shares.live(), MAX_ARRIVING + 1);
+    assert_eq!(machine.shares.live(), MIN_ARRIVING + 1);
     for fragment in huge[80..huge.len() - 16].chunks(4096) {
         let answer = machine.frag_tx(NS, NS, handle, fragment).unwrap();
         assert_eq!(answer.w(0), function::MEM_FRAG_RX);
     }
-    assert_eq!((available(), machine.shares.live()), (0, MAX_ARRIVING - 1));
+    assert_eq!((available(), machine.shares.live()), (0, MIN_ARRIVING - 1));
     for gone in &kept[..3] {
         machine.refuses(InvalidParameters, || {
             machine.frag_tx(NS, VM + 1, *gone, &first[..16])

@@ -157,7 +157,7 @@ impl Machine {
         }
         Self {
             hal,
-            shares: Shares::new(PARTITIONS, SHARES),
+            shares: Shares::new(PARTITIONS, SHARES, 1),
             endpoints,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::fragments::{VM, big, scattered};
 use super::*;
-use crate::limits::MAX_ARRIVING_PER_SENDER;
+use crate::limits::MIN_ARRIVING_PER_SENDER;
 use crate::mm::Pages;
 
 /// As many ranges as need a page.
@@ -80,6 +80,22 @@ fn a_transaction_that_is_half_there_makes_room_for_another() {
     });
 }
 
+// req: FRAG-20
+#[test]
+fn each_pe_may_send_one_that_is_half_there() {
+    let mut machine = big(&VERSIONS[2..]);
+    let pes = MIN_ARRIVING_PER_SENDER + 3;
+    machine.shares = Shares::new(PARTITIONS, SHARES, pes);
+    let bytes = Descriptor::offer(A, WB, &[(B, RW)], &scattered(home(A) + 0x1_0000, 2))
+        .bytes(Version::V1_2);
+    let (head, last) = bytes.split_at(bytes.len() - 16);
+    let begin = || machine.begin(A, 0, SHARE, &bytes, head.len());
+    let handles: Vec<_> = (0..pes).map(|_| begin()).collect();
+    assert_eq!(machine.shares.live(), pes);
+    // All send the same page: who is whole first has it.
+    machine.frag_tx(A, 0, handles[0], last).unwrap();
+}
+
 // req: FRAG-20, MEMX-11
 #[test]
 fn a_partition_gives_up_the_oldest_of_too_many_that_are_half_there() {
@@ -87,10 +103,10 @@ fn a_partition_gives_up_the_oldest_of_too_many_that_are_half_there() {
     let bytes = Descriptor::offer(A, WB, &[(B, RW)], &scattered(home(A) + 0x1_0000, 2))
         .bytes(Version::V1_2);
     let (head, last) = bytes.split_at(bytes.len() - 16);
-    let handles: Vec<_> = (0..=MAX_ARRIVING_PER_SENDER)
+    let handles: Vec<_> = (0..=MIN_ARRIVING_PER_SENDER)
         .map(|_| machine.begin(A, 0, SHARE, &bytes, head.len()))
         .collect();
-    assert_eq!(machine.shares.live(), MAX_ARRIVING_PER_SENDER);
+    assert_eq!(machine.shares.live(), MIN_ARRIVING_PER_SENDER);
     machine.refuses(InvalidParameters, || {
         machine.frag_tx(A, 0, handles[0], last)
     });

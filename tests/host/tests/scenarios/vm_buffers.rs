@@ -49,6 +49,31 @@ fn map_vm(nwd: &Nwd<'_>, id: u16) -> Option<i32> {
     nwd.call([RXTX_MAP_64]).error()
 }
 
+// req: RXTX-23, NTF-03
+#[test]
+fn the_manifest_says_how_many_vms_there_can_be() {
+    for (said, most) in [(None, 8), (Some(20), 20), (Some(1), 1), (Some(0), 0)] {
+        let builder = System::builder();
+        let system = match said {
+            Some(vms) => builder.setting("vms", vms).boot(),
+            None => builder.boot(),
+        };
+        let nwd = system.nwd();
+        nwd.version(V1_2);
+        nwd.map_buffers();
+        for n in 1..=most {
+            let buffers = VM_RX + u64::from(n) * 0x2000;
+            nwd.write(NWD_TX, &vm_buffers(V1_2, n, buffers, buffers + 0x1000));
+            nwd.call([RXTX_MAP_64]).success();
+            nwd.call([NOTIFICATION_BITMAP_CREATE, n.into(), 1])
+                .success();
+        }
+        let one_more = u64::from(most) + 1;
+        nwd.refused([NOTIFICATION_BITMAP_CREATE, one_more, 1], NO_MEMORY);
+        assert_eq!(map_vm(&nwd, most + 1), Some(NO_MEMORY), "{said:?}");
+    }
+}
+
 // req: RXTX-06, RXTX-23, RXTX-26, RXTX-29, VMB-01, VMB-04, VMB-05, VMB-07, VMB-08
 #[test]
 fn a_hypervisor_registers_buffers_of_its_vms() {

@@ -30,7 +30,7 @@ use super::platform::Platform;
 use super::registers::{HSTR_EL2, VPIDR_EL2};
 use super::{affinity, console, gic, smc};
 use crate::boot_allocator::Sealed;
-use crate::sizes::{self, PAGE, STACK_SIZE};
+use crate::sizes::{self, Counts, PAGE, STACK_SIZE};
 use crate::traps;
 
 mod board;
@@ -48,6 +48,7 @@ const _: () = assert!(Pe::PARTITION_SIZE <= sizes::PE_PARTITION_SIZE as usize);
 const _: () = assert!(Partition::<GuestContext>::CONTEXT_SIZE <= sizes::CONTEXT_SIZE as usize);
 const _: () = assert!(Shares::SLOT_SIZE <= sizes::TRANSACTION_SIZE as usize);
 const _: () = assert!(limits::MIN_CONTEXTS as u64 == sizes::MIN_CONTEXTS);
+const _: () = assert!(limits::MIN_NOTIFIED_VCPUS as u64 == sizes::MIN_NOTIFIED_VCPUS);
 
 /// Largest SPMC manifest that is accepted. TF-A limits TOS_FW_CONFIG to a page.
 const MAX_MANIFEST: u64 = 64 * 1024;
@@ -171,11 +172,13 @@ unsafe fn take_memory(
     let partitions = manifest.partitions.len();
     let image = layout::image();
     let wants = Wants {
-        least: sizes::needed(
-            pes as u64,
-            partitions as u64,
-            Shares::count(partitions, manifest.transactions) as u64,
-        ),
+        least: Counts {
+            pes: pes as u64,
+            partitions: partitions as u64,
+            transactions: Shares::count(partitions, manifest.transactions) as u64,
+            vms: manifest.vms.into(),
+        }
+        .needed(),
         most: sizes::WANTED,
     };
     let report = Report::new();
