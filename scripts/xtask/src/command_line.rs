@@ -23,6 +23,11 @@ use crate::qemu::NormalWorld;
 pub struct CommandLine {
     #[command(subcommand)]
     pub command: Command,
+    /// Build TF-A from this source tree in place of Debian's
+    ///
+    /// Versions other than 2.12 may want other flags than xtask's.
+    #[arg(long, value_name = "DIR", global = true, display_order = 1000)]
+    pub tf_a: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]

@@ -12,6 +12,7 @@ mod build;
 mod command_line;
 mod conformance;
 mod demo;
+mod distribution;
 mod elf;
 mod ending;
 mod explore;
@@ -65,7 +66,11 @@ use crate::qemu::{Machine, Purpose};
 fn main() -> ExitCode {
     ending::end_when_nobody_reads();
     let line = CommandLine::parse();
-    match workspace::check().and_then(|()| dispatch(line.command)) {
+    let begin = || {
+        workspace::check()?;
+        line.tf_a.as_deref().map_or(Ok(()), tfa::use_tree)
+    };
+    match begin().and_then(|()| dispatch(line.command)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("xtask: {error:#}");

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::apt::Apt;
+use crate::distribution;
 use crate::ending::SETPRIV;
 use crate::process::{output, step, which};
 
@@ -135,7 +136,10 @@ fn install(tools: &[Tool]) -> Result<()> {
     }
     let apt = match Apt::open() {
         Ok(apt) => apt,
-        Err(error) => bail!("{error}: install the programs above in your system's way"),
+        Err(error) => {
+            let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+            bail!("{error}: {}", distribution::how_to_install(&packages))
+        }
     };
     // The QEMU of Debian 12 is too old.
     let backports = (apt.codename() == "bookworm").then_some("qemu");
@@ -165,4 +169,20 @@ fn qemu_major() -> Option<u32> {
     let text = output(Command::new(QEMU).arg("--version")).ok()?;
     let version = text.split("version ").nth(1)?;
     version.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_two_commands_need_has_a_name_on_every_distribution() {
+        for tool in TOOLS.iter().chain(FUZZING) {
+            assert!(
+                distribution::is_known_everywhere(tool.package),
+                "{}",
+                tool.package
+            );
+        }
+    }
 }

@@ -1,13 +1,16 @@
-//! TF-A, from Debian's source package, built once for each board.
+//! TF-A, from Debian's source package or from a folder of the user's (`--tf-a`), built once for
+//! each board.
 //!
 //! Only BL1, BL2 and BL31 are built here. [`crate::fip`] packs the FIP, so that a new payload needs
 //! no build of TF-A. The name of the product folder contains a hash of all inputs.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -57,12 +60,22 @@ const FLAGS: &[&str] = &[
     "ARM_ARCH_MINOR=3",
     // Logs which images are loaded at which address.
     "LOG_LEVEL=40",
-    // The images say neither when they were built nor from which commit of what is around them.
-    "BUILD_STRING=2.12.1",
-    "BUILD_MESSAGE_TIMESTAMP=\"reproducible\"",
     // TF-A's Python helpers only pack Secure Partitions, which this program does itself.
     "PYTHON=true",
 ];
+
+/// Flags for the images of Debian's source to say neither when they were built nor from which
+/// commit of what is around them.
+const REPRODUCIBLE: [&str; 2] = [
+    "BUILD_STRING=2.12.1",
+    "BUILD_MESSAGE_TIMESTAMP=\"reproducible\"",
+];
+
+/// The folder of a source tree that takes the place of Debian's.
+static OWN_TREE: OnceLock<PathBuf> = OnceLock::new();
+
+/// The builds of [`OWN_TREE`] that are up to date.
+static OWN_BUILDS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// The three images of TF-A.
 pub struct Firmware {
@@ -71,7 +84,25 @@ pub struct Firmware {
     pub bl31: PathBuf,
 }
 
-/// Builds TF-A, with `arguments` after those of the board, unless that was done before.
+/// Lets every build take TF-A from the folder `tree`, which has another version, or is where
+/// Debian's source cannot be fetched. The tree itself is left as it is.
+pub fn use_tree(tree: &Path) -> Result<()> {
+    if !tree.join("bl31").is_dir() || !tree.join("Makefile").is_file() {
+        bail!("--tf-a {}: no source tree of TF-A", tree.display());
+    }
+    let tree = tree.canonicalize()?;
+    if tree.to_string_lossy().contains(char::is_whitespace) {
+        bail!(
+            "--tf-a {}: TF-A's makefiles need a path without spaces",
+            tree.display()
+        );
+    }
+    OWN_TREE.get_or_init(|| tree);
+    Ok(())
+}
+
+/// Builds TF-A, with `arguments` after those of the board, unless that was done before. A tree of
+/// the user's is built once by each run of this program: `make` knows what has changed in it.
 pub fn build(board: &Board, arguments: &[String]) -> Result<Firmware> {
     let bl33 = board
         .preloaded_bl33
@@ -79,8 +110,12 @@ pub fn build(board: &Board, arguments: &[String]) -> Result<Firmware> {
     let mut flags = [FLAGS, board.firmware].concat();
     flags.extend(bl33.as_deref());
     flags.extend(arguments.iter().map(String::as_str));
+    let own = OWN_TREE.get();
+    if own.is_none() {
+        flags.extend(REPRODUCIBLE);
+    }
     let mut hasher = DefaultHasher::new();
-    (SHA256, &flags).hash(&mut hasher);
+    (SHA256, own, &flags).hash(&mut hasher);
     let products = target()
         .join("tfa")
         .join(format!("build-{:016x}", hasher.finish()));
@@ -89,6 +124,16 @@ pub fn build(board: &Board, arguments: &[String]) -> Result<Firmware> {
         bl2: products.join("bl2.bin"),
         bl31: products.join("bl31.bin"),
     };
+    if let Some(tree) = own {
+        let mut builds = OWN_BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
+        if !builds.contains(&products) {
+            step(&format!("building TF-A for {}", board.name), || {
+                compile(tree, board.firmware_platform, &flags, &products)
+            })?;
+            builds.insert(products);
+        }
+        return Ok(firmware);
+    }
     let built = [&firmware.bl1, &firmware.bl2, &firmware.bl31];
     if built.iter().all(|image| image.exists()) {
         return Ok(firmware);
@@ -120,7 +165,8 @@ pub fn forgetful() -> Result<[String; 3]> {
 fn compile(source: &Path, platform: &str, flags: &[&str], products: &Path) -> Result<()> {
     let name = products.file_name().context("a folder of products")?;
     let work = workshop().join(name).with_extension("work");
-    if work.exists() {
+    let keep = OWN_TREE.get().is_some();
+    if work.exists() && !keep {
         fs::remove_dir_all(&work)?;
     }
     fs::create_dir_all(&work)?;
@@ -143,7 +189,9 @@ fn compile(source: &Path, platform: &str, flags: &[&str], products: &Path) -> Re
         let built = work.join(platform).join("release").join(image);
         fs::copy(built, products.join(image))?;
     }
-    fs::remove_dir_all(&work)?;
+    if !keep {
+        fs::remove_dir_all(&work)?;
+    }
     Ok(())
 }
 
