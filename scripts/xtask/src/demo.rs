@@ -8,6 +8,7 @@ mod fetch;
 mod initramfs;
 mod linux;
 mod optee;
+mod rust_sp;
 mod u_boot;
 mod xen;
 
@@ -18,13 +19,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use self::linux::Linux;
-use crate::image::{Components, assemble_with};
-use crate::layout::Layout;
+use crate::image::{Components, assemble, assemble_with};
+use crate::layout::{self, Layout};
 use crate::patience::Patience;
 use crate::process::step;
 use crate::qemu::{Boot, Machine};
+use crate::selection::Selection;
 use crate::setup::setup_for_systems;
-use crate::workspace::target;
+use crate::workspace::{root, target};
 
 /// The patience for demos: test suites of other systems may print nothing for minutes.
 const PATIENCE: Patience = Patience::of_silence(Duration::from_secs(600));
@@ -34,7 +36,7 @@ pub struct Demo {
     pub name: &'static str,
     pub about: &'static str,
     system: System,
-    /// A folder below `manifests/`.
+    /// A folder below `manifests/`, or from the root of the tree.
     layout: &'static str,
     /// Numbers of PEs for which the demo is booted, one after the other.
     smp: &'static [u32],
@@ -54,6 +56,8 @@ enum System {
     },
     /// U-Boot with these commands.
     UBoot(&'static str),
+    /// The test OS with this selection, whose console a function judges.
+    TestOs(Selection, fn(&[&str]) -> Result<()>),
 }
 
 /// The software that starts Linux.
@@ -102,6 +106,15 @@ pub const DEMOS: &[Demo] = &[
             "demo: 10 rounds of hotplug",
             "demo: end",
         ],
+        known: &[],
+    },
+    Demo {
+        name: "rust-sp",
+        about: "A partition in Rust from crates signs with a key of its own, and openssl agrees",
+        system: System::TestOs(Selection::Signer, rust_sp::judge),
+        layout: rust_sp::LAYOUT,
+        smp: &[1, 4],
+        expect: &["is ready, with a new key", "# rate signature of 64 bytes"],
         known: &[],
     },
     Demo {
@@ -319,6 +332,13 @@ impl Demo {
                 u_boot::load(&mut machine, &dir, &format!("{commands}{end}"))?;
                 u_boot::build()?
             }
+            System::TestOs(selection, _) => {
+                machine.selection = *selection;
+                let folder = root().join(self.layout);
+                layout::build(&folder)?;
+                let layout = Layout::find(&folder.display().to_string())?;
+                return Ok((machine, assemble(components, &layout, None)?));
+            }
         };
         let layout = Layout::find(self.layout)?;
         let flash = assemble_with(components, &layout, None, bl33)?;
@@ -341,6 +361,11 @@ impl Demo {
         if let System::Linux { .. } = self.system {
             let pes = format!("demo: {smp} PEs");
             ensure!(shown(&pes), "no console shows `{pes}`");
+        }
+        if let System::TestOs(_, judge) = self.system {
+            boot.check()?;
+            let lines: Vec<&str> = boot.log.iter().map(|line| line.text.as_str()).collect();
+            judge(&lines)?;
         }
         boot.ended()
     }

@@ -71,6 +71,11 @@ const SYSTEMS: &[Tool] = &[
         why: "unpacking Debian packages",
     },
     Tool {
+        program: "openssl",
+        package: "openssl",
+        why: "judging signatures",
+    },
+    Tool {
         program: "bzip2",
         package: "bzip2",
         why: "U-Boot",

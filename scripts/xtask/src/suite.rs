@@ -32,7 +32,7 @@ use crate::sizes;
 use crate::workspace::target;
 
 /// Packages that can be built for the target only.
-const ON_TARGET: &[&str] = &["platform-aarch64", "guest", "partition"];
+const ON_TARGET: &[&str] = &["platform-aarch64", "guest", "partition", "signer"];
 
 /// Texts that no console of any boot may show: a PE came near the end of its stack at EL2, or the
 /// engine found one of its invariants broken.
@@ -322,7 +322,8 @@ impl<'a> Job<'a> {
 /// Returns a cargo command for all packages that run on the target.
 fn bare_metal(subcommand: &str) -> Command {
     let mut command = cargo_command(subcommand);
-    command.args(["--quiet", "--target", TARGET, "--features", BARE_METAL]);
+    command.args(["--quiet", "--target", TARGET]);
+    command.args(["--features", BARE_METAL, "--features", "signer/bare-metal"]);
     for package in ON_TARGET {
         command.args(["--package", package]);
     }

@@ -66,6 +66,8 @@ selections! {
     VirtioMsg = "virtio-msg",
     /// Random calls that are permitted, with eight partitions.
     Soak = "soak",
+    /// The client of the partition `signer`.
+    Signer = "signer",
     /// A greeting to each partition, whatever they are.
     Ping = "ping",
     /// Nothing.

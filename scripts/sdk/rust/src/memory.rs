@@ -13,6 +13,7 @@ use arm_ffa::memory_management::{
 use arm_ffa::{FfaError, Interface};
 
 use crate::call::call;
+use crate::stage1;
 
 /// The size of a page, and of each buffer.
 pub const PAGE_SIZE: usize = 4096;
@@ -128,7 +129,8 @@ impl Memory {
     }
 
     /// Borrows what `owner` shares or lends under `handle`, with these permissions, which the owner
-    /// must have granted. Memory in more than one range is refused.
+    /// must have granted. Memory in more than one range is refused, and so is memory that stage 1
+    /// does not map as the owner's world has it: an access would end the partition.
     pub fn retrieve(
         &mut self,
         owner: u16,
@@ -156,6 +158,9 @@ impl Memory {
         };
         let region = received(frag_len as usize);
         call(Interface::RxRelease { vm_id: 0 })?;
+        // Partitions have the ids from this one on.
+        let is_secure = owner & 0x8000 != 0;
+        let region = region.filter(|region| stage1::maps(region.start, region.length, is_secure));
         region.ok_or_else(|| {
             // Nobody else can give it back.
             let _ = self.relinquish(handle);

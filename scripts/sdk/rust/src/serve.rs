@@ -1,11 +1,11 @@
 //! The life of a partition: it starts, then it serves messages and interrupts for ever.
 
 use arm_ffa::Interface;
-use arm_ffa::interface_args::{DirectMsgArgs, MsgWaitFlags, SuccessArgsIdGet};
+use arm_ffa::interface_args::{DirectMsg2Args, DirectMsgArgs, MsgWaitFlags, SuccessArgsIdGet};
 
 use crate::call::{self, call};
 use crate::memory::Memory;
-use crate::{interrupt, println};
+use crate::{interrupt, println, stage1};
 
 /// A direct request with 64-bit registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +19,18 @@ pub struct Message {
 /// The answer: x3 to x7 of the direct response.
 pub type Reply = [u64; 5];
 
+/// A direct request of the second kind, which names a service of the partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// The endpoint that sent it.
+    pub sender: u16,
+    /// The UUID of the service, as a number with the first digit in front: one of those in the
+    /// partition's manifest.
+    pub service: u128,
+    /// x4 to x17.
+    pub words: [u64; 14],
+}
+
 /// A partition.
 pub trait Partition: Sized {
     /// Initialises the partition `id`, before the Normal world runs.
@@ -26,6 +38,12 @@ pub trait Partition: Sized {
 
     /// Answers a message.
     fn message(&mut self, message: Message, memory: &mut Memory) -> Reply;
+
+    /// Answers a direct request of the second kind. The answer is x4 to x17 of the response.
+    fn request(&mut self, request: Request, _: &mut Memory) -> [u64; 14] {
+        println!("nobody serves {:#034x}", request.service);
+        [0; 14]
+    }
 
     /// Uses cycles that no message brought (`FFA_RUN`): for example fetches notifications, by
     /// [`call()`] with a message of `arm-ffa`.
@@ -45,6 +63,7 @@ pub fn serve<P: Partition>() -> ! {
         "the SPMC does not speak FF-A {:?}",
         call::VERSION
     );
+    stage1::protect();
     let id = own_id();
     let mut memory = Memory::map(id).expect("the SPMC takes the RX/TX pair");
     let mut partition = P::start(id, &mut memory);
@@ -71,6 +90,23 @@ pub fn serve<P: Partition>() -> ! {
                     src_id: dst_id,
                     dst_id: src_id,
                     args: DirectMsgArgs::Args64(words),
+                }
+            }
+            Interface::MsgSendDirectReq2 {
+                src_id,
+                dst_id,
+                uuid,
+                args: DirectMsg2Args(words),
+            } => {
+                let request = Request {
+                    sender: src_id,
+                    service: uuid.as_u128(),
+                    words,
+                };
+                Interface::MsgSendDirectResp2 {
+                    src_id: dst_id,
+                    dst_id: src_id,
+                    args: DirectMsg2Args(partition.request(request, &mut memory)),
                 }
             }
             Interface::Run { .. } => {

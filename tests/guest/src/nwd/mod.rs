@@ -143,6 +143,7 @@ pub fn main() -> ! {
         Selection::Sve => run(tests::SVE),
         Selection::VirtioMsg => run(tests::VIRTIO_MSG),
         Selection::Soak => run(tests::SOAK),
+        Selection::Signer => run(tests::SIGNER),
         Selection::Ping => ping::run(),
         Selection::Idle => println!("# The Normal world has nothing to do"),
         Selection::Hostile => run(tests::HOSTILE),

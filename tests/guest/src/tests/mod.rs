@@ -12,6 +12,7 @@ pub mod registers;
 pub mod s_el0;
 pub mod scheduling;
 pub mod setup;
+pub mod signer;
 pub mod virtio_disk;
 
 use crate::foreign;
@@ -83,6 +84,9 @@ pub const FAR_APART: &[&[Test]] = &[
     setup::buffers::TESTS,
     memory::far::TESTS,
 ];
+
+/// The tests for the layout of the partition `signer`.
+pub const SIGNER: &[&[Test]] = &[signer::TESTS];
 
 /// The tests for the layout in which sp1 has Non-secure interrupts queued.
 pub const QUEUED: &[&[Test]] = &[
