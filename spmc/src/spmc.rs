@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use crate::ffa::memory_descriptor::DescriptorBuffer;
+use crate::ffa::ns_resources::Retrieval;
 use crate::ffa::{Handle, SmcFrame};
 use crate::hal::Hal;
 use crate::id::{PartitionId, VcpuId};
@@ -37,6 +38,9 @@ pub struct Spmc<H: Hal> {
     pub shares: Shares,
     /// Notifications of all receivers.
     pub notifications: Notifications,
+    /// How far the Normal world has come with `FFA_NS_RES_INFO_GET`. No other lock is taken while
+    /// this one is held.
+    pub(crate) ns_resources: Mutex<Option<Retrieval>>,
     pub(crate) manifest: Box<SpmcManifest>,
     /// The reason why there is no manifest: then `manifest` is one that says nothing.
     pub(crate) fault: Option<ManifestError>,

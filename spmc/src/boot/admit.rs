@@ -126,6 +126,7 @@ impl<H: Hal> Spmc<H> {
             streams,
             shares,
             notifications,
+            ns_resources: Mutex::new(None),
             fault,
             booted: AtomicBool::new(false),
             owners,

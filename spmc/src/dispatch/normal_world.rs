@@ -41,11 +41,13 @@ impl<H: Hal> Spmc<H> {
                 self.normal_world_interrupted(pe, frame);
                 Ok(())
             }
-            function::PARTITION_INFO_GET_REGS | function::NOTIFICATION_GET2 => {
+            function::PARTITION_INFO_GET_REGS
+            | function::NOTIFICATION_GET2
+            | function::NS_RES_INFO_GET => {
                 let instance = Instance::NormalWorld(&self.normal_world);
                 instance
                     .begin(id, &frame.x)
-                    .and_then(|()| self.wide_call(&instance, id, frame))
+                    .and_then(|()| self.wide_call(pe, &instance, id, frame))
                     .map(|answer| *frame = answer)
             }
             _ => {

@@ -134,7 +134,7 @@ impl<H: Hal> Spmc<H> {
                 self.mem_perm_set(current, id, &call)
             }
             function::PARTITION_INFO_GET_REGS | function::NOTIFICATION_GET2 => {
-                let answer = self.wide_call(&instance, id, &call)?;
+                let answer = self.wide_call(pe, &instance, id, &call)?;
                 // The results go on up to x17.
                 let registers = current.vcpu.context.gprs_mut().iter_mut();
                 registers.zip(answer.x).for_each(|(to, from)| *to = from);

@@ -338,6 +338,7 @@ const ROWS: &[(&[u32], Row)] = {
             &[MSG_SEND_DIRECT_RESP2],
             Row::of_partitions(V1_2, 8).told_to_all(V1_2),
         ),
+        (&[NS_RES_INFO_GET], Row::of_the_normal_world(V1_3, 8)),
         // w2 is for the reason, which nobody defines.
         (
             &[ABORT_32, ABORT_64],

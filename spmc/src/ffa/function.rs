@@ -170,6 +170,8 @@ pub const EL3_INTR_HANDLE: u32 = 0x8400_008c;
 pub const MSG_SEND_DIRECT_REQ2: u32 = 0xc400_008d;
 /// `FFA_MSG_SEND_DIRECT_RESP2` (64-bit only)
 pub const MSG_SEND_DIRECT_RESP2: u32 = 0xc400_008e;
+/// `FFA_NS_RES_INFO_GET` (64-bit only)
+pub const NS_RES_INFO_GET: u32 = 0xc400_008f;
 /// `FFA_ABORT`, 32-bit
 pub const ABORT_32: u32 = 0x8400_0090;
 /// `FFA_ABORT`, 64-bit

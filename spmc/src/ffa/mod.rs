@@ -11,6 +11,7 @@ pub mod memory;
 pub mod memory_call;
 pub mod memory_descriptor;
 pub mod message;
+pub mod ns_resources;
 pub mod partition_info;
 pub mod rxtx_descriptor;
 pub mod version;

@@ -13,6 +13,7 @@ mod pool;
 mod retired;
 mod space;
 mod stage1;
+mod survey;
 mod walk;
 
 pub use error::ChangeError;

@@ -190,6 +190,11 @@ impl AddressSpace {
         }
     }
 
+    /// Returns where walks start.
+    pub(super) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
     /// Returns the number of changes so far, by which a PE that faulted can tell whether another PE
     /// was changing the tables.
     pub fn changes(&self) -> u32 {
@@ -505,7 +510,7 @@ impl AddressSpace {
 
     /// Returns the root for `ipa`; `None` if the address cannot be translated.
     #[inline(always)]
-    fn root_for(&self, world: World, ipa: u64) -> Option<PageIndex> {
+    pub(super) fn root_for(&self, world: World, ipa: u64) -> Option<PageIndex> {
         self.root(world)
             .filter(|_| ipa < self.geometry.limit() && !self.is_el2(ipa))
     }
@@ -530,7 +535,7 @@ impl AddressSpace {
         (!root.is_none()).then_some(root)
     }
 
-    fn format(&self, world: World) -> &'static Format {
+    pub(super) fn format(&self, world: World) -> &'static Format {
         match (&self.user, world) {
             (User::Shadow(_), _) => &const { Format::shadow(NORMAL_WORLD_DEFAULT) },
             (User::Hardware(roots), _) if !roots.is_stage1() => &Format::HARDWARE,

@@ -147,6 +147,8 @@ functions! {
     NOTIFICATION_SET2 = 0xc400_0000 + 0x96;
     /// `FFA_NOTIFICATION_GET2`
     NOTIFICATION_GET2 = 0xc400_0000 + 0x97;
+    /// `FFA_NS_RES_INFO_GET`
+    NS_RES_INFO_GET = 0xc400_0000 + 0x8f;
     /// `FFA_ABORT` (32-bit)
     ABORT_32 = 0x8400_0000 + 0x90;
     /// `FFA_ABORT` (64-bit)
@@ -247,7 +249,7 @@ pub fn registers_returned(function: u64, answer: u64, wide: bool) -> usize {
     match (function & 0xffff_ffff, answer) {
         (_, DIRECT_REQ_64 | DIRECT_RESP_64) if wide => 18,
         (_, DIRECT_REQ2 | DIRECT_RESP2)
-        | (PARTITION_INFO_GET_REGS | NOTIFICATION_GET2, SUCCESS_64) => 18,
+        | (PARTITION_INFO_GET_REGS | NOTIFICATION_GET2 | NS_RES_INFO_GET, SUCCESS_64) => 18,
         // The answer of EL3, if the call was passed on.
         (0x8000_0000..0x8400_0060 | 0xc000_0000..0xc400_0060, answer) if answer != u64::MAX => 18,
         _ => 8,

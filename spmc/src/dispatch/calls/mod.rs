@@ -12,6 +12,7 @@ mod indirect;
 mod mem_perm;
 mod memory_calls;
 mod notification;
+mod ns_resources;
 pub(super) mod paravirtual;
 pub(super) mod setup;
 
@@ -28,14 +29,16 @@ impl<H: Hal> Spmc<H> {
     #[inline(never)]
     pub(super) fn wide_call(
         &self,
+        pe: &mut Pe,
         instance: &Instance<'_, H::Context>,
         id: FunctionId,
         frame: &SmcFrame,
     ) -> Result<SmcFrame> {
-        if id.0 == function::NOTIFICATION_GET2 {
-            return self.notification_get2(instance, frame);
+        match id.0 {
+            function::NOTIFICATION_GET2 => self.notification_get2(instance, frame),
+            function::NS_RES_INFO_GET => self.ns_res_info_get(pe, frame),
+            _ => self.partition_info_get_regs(instance, frame),
         }
-        self.partition_info_get_regs(instance, frame)
     }
 
     /// Handles the calls that never leave the SPMC, once they have begun: set-up, discovery and

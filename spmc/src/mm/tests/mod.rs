@@ -7,6 +7,7 @@ mod map;
 mod pool;
 mod reach;
 mod retired;
+mod survey;
 mod walk;
 mod wide;
 

@@ -19,17 +19,17 @@ const SIZES: [(u32, u32); 7] = [
 const TABLES: usize = 80;
 
 /// Returns hardware of each size.
-fn each_size() -> impl Iterator<Item = FakeHal> {
+pub(super) fn each_size() -> impl Iterator<Item = FakeHal> {
     SIZES
         .into_iter()
         .map(|(needed, physical)| FakeHal::of_bits(needed, physical, TABLES))
 }
 
-fn limit(hal: &FakeHal) -> u64 {
+pub(super) fn limit(hal: &FakeHal) -> u64 {
     hal.geometry().limit()
 }
 
-fn el0(hal: &FakeHal) -> AddressSpace {
+pub(super) fn el0(hal: &FakeHal) -> AddressSpace {
     let mut space = AddressSpace::EMPTY;
     space
         .init_el0(hal, 1, PagePool::all(hal), Branches::Anywhere)

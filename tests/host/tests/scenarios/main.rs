@@ -47,6 +47,7 @@ mod memory_ranges;
 mod mixed_regions;
 mod notification;
 mod notification_1_3;
+mod ns_resources;
 mod oracle;
 mod own_exceptions;
 mod places;
