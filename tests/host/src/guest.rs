@@ -22,6 +22,7 @@ use crate::held::Held;
 use crate::machine::{Journal, Machine};
 use crate::puppet::Puppet;
 use crate::snapshot::Snapshot;
+use crate::start;
 
 /// The program of a partition's context.
 pub type Script = Arc<dyn Fn(&mut Sp) + Send + Sync>;
@@ -76,7 +77,7 @@ pub struct Guest {
     puppet: Option<Puppet>,
     held: Option<Held>,
     running: Mutex<Option<Running>>,
-    /// The memory that the context reads with its MMU off when it starts, until it has started.
+    /// The memory that is checked when the context starts, until it has started.
     unread: Mutex<Option<Range<u64>>>,
 }
 
@@ -109,23 +110,12 @@ impl Guest {
         }
     }
 
-    /// Panics if the context starts now and would read old contents of its memory, because the SPMC
-    /// has not cleaned what it wrote there.
+    /// Panics if the context starts now and does not find in memory, or in an instruction cache,
+    /// what was put there.
     pub(crate) fn check_memory_at_start(&self, machine: &Machine, roots: &Roots) {
-        let Some(memory) = self.unread.lock().unwrap().take() else {
-            return;
-        };
-        let root = roots.of(World::Secure).raw();
-        let is_mapped = |address: u64| machine.tables().walk(root, address).is_ok();
-        let stale = machine
-            .memory()
-            .stale(World::Secure, memory)
-            .find(|line| is_mapped(*line));
-        assert!(
-            stale.is_none(),
-            "{:#x} starts with its MMU off and does not see what was written to {stale:x?}",
-            self.id
-        );
+        if let Some(memory) = self.unread.lock().unwrap().take() {
+            start::check(machine, roots, self.id, &memory);
+        }
     }
 
     pub(crate) fn takes_exceptions(&self) -> bool {
@@ -246,7 +236,7 @@ impl Sp {
         self.wait_for_entry()
     }
 
-    fn machine(&self) -> Arc<Machine> {
+    pub(crate) fn machine(&self) -> Arc<Machine> {
         self.machine
             .upgrade()
             .unwrap_or_else(|| resume_unwind(Box::new(SystemGone)))
@@ -343,7 +333,7 @@ impl Sp {
     }
 
     /// Repeats an access until it succeeds or the partition takes an abort.
-    fn access(&mut self, world: World, ipa: u64, access: Access) -> Result<u64, Fault> {
+    pub(crate) fn access(&mut self, world: World, ipa: u64, access: Access) -> Result<u64, Fault> {
         loop {
             let found = self
                 .machine()

@@ -164,9 +164,7 @@ impl Hal for FakeHal {
             pending: std::mem::take(&mut context.pending),
             signals: context.signals,
         };
-        if context.level == ExceptionLevel::SEl1 {
-            guest.check_memory_at_start(&self.0, &loaded.roots);
-        }
+        guest.check_memory_at_start(&self.0, &loaded.roots);
         let (exit, gprs) = guest.run(&self.0, resume);
         self.0.pe(pe).begin_call();
         context.gprs = gprs;
@@ -339,7 +337,7 @@ impl Hal for FakeHal {
         self.0.step();
         self.check_address(world, to.raw(), from.len() as u64);
         self.0.answers(world, to.raw())?;
-        self.0.memory().write_to_cache(world, to.raw(), from)
+        self.0.memory().write(world, to.raw(), from)
     }
 
     fn zero(&self, world: World, range: PageRange<Pa>) -> Result<(), AccessFault> {
@@ -349,9 +347,7 @@ impl Hal for FakeHal {
         self.check_address(world, from, bytes);
         self.0.answers(world, from)?;
         self.0.journal().zeroed.push((world, from..from + bytes));
-        let mut memory = self.0.memory();
-        memory.clean(world, from..from + bytes);
-        memory.zero(world, from, bytes)
+        self.0.memory().zero(world, from, bytes)
     }
 
     fn clean(&self, world: World, from: Pa, bytes: u64) {
@@ -359,7 +355,10 @@ impl Hal for FakeHal {
         self.0.step();
         let from = from.raw();
         self.check_address(world, from, bytes);
-        self.0.memory().clean(world, from..from + bytes);
+        let mut memory = self.0.memory();
+        memory.clean(world, &(from..from + bytes));
+        memory.drop_instructions();
+        drop(memory);
         self.0.journal().cleaned.push((world, from..from + bytes));
     }
 

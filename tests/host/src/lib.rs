@@ -1,16 +1,17 @@
 //! The engine on the host: fake hardware, and everything that tests need to drive the engine.
 //!
-//! [`machine::Machine`] is the hardware: physical memory, processing elements, and translation with
-//! TLBs that keep whatever the architecture permits. [`hal::FakeHal`] is the engine's view of the
-//! hardware and checks that the engine follows the contract of [`spmc::hal::Hal`]. Partitions are
-//! [`guest`] scripts: plain Rust closures that make FF-A calls. [`system::System`] combines all of
-//! them, and represents the Normal world.
+//! [`machine::Machine`] is the hardware: physical memory with caches, processing elements, and
+//! translation with TLBs that keep whatever the architecture permits. [`hal::FakeHal`] is the
+//! engine's view of the hardware and checks that the engine follows the contract of
+//! [`spmc::hal::Hal`]. Partitions are [`guest`] scripts: plain Rust closures that make FF-A calls.
+//! [`system::System`] combines all of them, and represents the Normal world.
 //!
 //! Nothing in this crate uses the engine's constants or codecs: [`ffa`] is a second, independent
 //! reading of the specification.
 
 pub mod after_boot;
 pub mod allocations;
+pub mod caches;
 mod careless;
 pub mod chains;
 pub mod exhaust;
@@ -25,6 +26,7 @@ pub mod held;
 pub mod machine;
 pub mod manifest;
 pub mod memory;
+mod mmu_off;
 pub mod model;
 pub mod puppet;
 pub mod remote;
@@ -33,6 +35,7 @@ pub mod schedule;
 pub mod smmu;
 pub mod snapshot;
 pub mod source;
+mod start;
 pub mod system;
 pub mod translation;
 pub mod walk;

@@ -365,7 +365,7 @@ const VERSION_REQUEST: [u64; 3] = [ffa::DIRECT_REQ_32, 0xffff_8000, 0x8000_0008]
 /// The Normal world on one PE, whose calls the SPMD passes on.
 #[derive(Clone, Copy)]
 pub struct Nwd<'s> {
-    system: &'s System,
+    pub(crate) system: &'s System,
     pe: usize,
 }
 

@@ -4,6 +4,7 @@ use spmc::addr::{Ipa, PageRange, World};
 use spmc::hal::Access;
 use spmc::mm::State;
 
+use super::pages::AROUND;
 use super::{ENDPOINTS, Model, NWD, PARTITIONS};
 use crate::fuzz::stage::Stage;
 use crate::hal::FakeHal;
@@ -49,6 +50,12 @@ impl Model {
             let memory = self.stage.system.machine.memory();
             memory.read(state.world, *page, &mut byte).expect("memory");
             assert_eq!(byte[0], state.byte, "content of {page:#x}");
+            if state.byte == 0 {
+                memory
+                    .read_around(state.world, *page + AROUND, &mut byte)
+                    .expect("memory");
+                assert_eq!(byte[0], 0, "memory of {page:#x} around the caches");
+            }
         }
         for sent in self.sent.iter().filter(|sent| sent.live) {
             sent.pages.iter().for_each(|page| self.check_page(*page));

@@ -4,7 +4,7 @@
 use spmc::addr::World;
 use spmc::hal::Access;
 
-use super::pages::{Held, Kind, Sent};
+use super::pages::{AROUND, Held, Kind, Sent};
 use super::{ENDPOINTS, Expect, Model, NWD, PARTITIONS, Tally};
 use crate::ffa::*;
 use crate::manifest::{PARTITION_SIZE, partition_base};
@@ -315,6 +315,11 @@ impl Model {
             let byte = source.below(256) as u8;
             let mut memory = system.machine.memory();
             memory.write(world, page, &[byte]).expect("memory");
+            // Around the caches, to which the line is fetched by speculation. What is there before
+            // and after is the business of whoever accesses memory in both ways, unless the page is
+            // zeroed in between.
+            let around = memory.write_around(world, page + AROUND, &[byte]);
+            around.expect("memory");
             drop(memory);
             self.page_mut(page).byte = byte;
         }

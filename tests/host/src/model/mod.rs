@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 
 use crate::ffa::*;
 use crate::fuzz::stage::Stage;
+use crate::memory::PAGE;
 use crate::snapshot::{Counts, Snapshot};
 use crate::source::Source;
 
@@ -185,7 +186,7 @@ impl Model {
         if self.depth == Depth::Light {
             for (page, state) in &self.touched {
                 let mut memory = self.stage.system.machine.memory();
-                memory.write(state.world, *page, &[0]).expect("memory");
+                memory.zero(state.world, *page, PAGE).expect("memory");
             }
             self.stage.system.machine.journal().clear();
             KEPT.with_borrow_mut(|kept| kept.insert(self.key, (self.stage, self.mapped)));

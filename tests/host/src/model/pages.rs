@@ -10,6 +10,10 @@ use crate::machine::NORMAL_RAM;
 use crate::manifest::{PARTITION_SIZE, partition_base};
 use crate::system::{NWD_PAGES, NWD_RX, NWD_TX};
 
+/// The offset in a page of the byte that partitions write around the caches whenever they write the
+/// first one.
+pub(super) const AROUND: u64 = 0x800;
+
 /// The state of one page.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
@@ -23,7 +27,7 @@ pub struct Page {
     pub execute: bool,
     /// The owner's memory type, in the encoding of descriptors.
     pub memory: u16,
-    /// The first byte of the contents.
+    /// The first byte of the contents. Where it is zero, memory has zero at [`AROUND`].
     pub byte: u8,
 }
 
