@@ -80,15 +80,24 @@ fn spmc(linked: &Path, products: &Path) -> Result<Spmc> {
     let bin = products.join("spmc.bin");
     fs::copy(linked, &elf)?;
     let executable = read(&elf)?;
-    for folder in [root(), cargo_home()?] {
+    for sources in sources(&root(), &cargo_home()?) {
         ensure!(
-            !holds_path(&executable.image, &folder),
+            !holds_path(&executable.image, &sources),
             "the image depends on where it is built: it has the path {}",
-            folder.display()
+            sources.display()
         );
     }
     fs::write(&bin, &executable.image)?;
     Ok(Spmc { bin, executable })
+}
+
+/// Returns the folders with sources of the SPMC.
+fn sources(root: &Path, cargo_home: &Path) -> [PathBuf; 3] {
+    [
+        root.join("spmc"),
+        root.join("platform"),
+        cargo_home.join("registry"),
+    ]
 }
 
 /// Returns whether the image has the path of a folder, or of something in it.
@@ -207,8 +216,14 @@ mod tests {
 
     #[test]
     fn a_path_in_an_image_is_found() {
-        let image = b"..panicked at /home/u/.cargo/registry/src/x.rs\0..";
-        assert!(holds_path(image, Path::new("/home/u/.cargo")));
-        assert!(!holds_path(image, Path::new("/home/v/.cargo")));
+        let holds = |image: &[u8]| {
+            let sources = sources(Path::new("/spmc"), Path::new("/home/u/.cargo"));
+            sources.iter().any(|folder| holds_path(image, folder))
+        };
+        assert!(holds(b"..panicked at /home/u/.cargo/registry/src/x.rs\0.."));
+        assert!(holds(b"\0/spmc/spmc/src/lib.rs"));
+        assert!(!holds(b"/home/v/.cargo/registry/src/x.rs"));
+        // Two strings, without a byte between them.
+        assert!(!holds(b"crates/spmc/src/lib.rs"));
     }
 }
