@@ -25,6 +25,41 @@ pub enum FfaError {
 }
 
 impl FfaError {
+    /// All status codes.
+    const ALL: [Self; 9] = [
+        Self::NotSupported,
+        Self::InvalidParameters,
+        Self::NoMemory,
+        Self::Busy,
+        Self::Interrupted,
+        Self::Denied,
+        Self::Retry,
+        Self::Aborted,
+        Self::NoData,
+    ];
+
+    /// Returns the code that a register holds, if its lower half is one.
+    pub fn from_reg(register: u64) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|code| *code as i32 == register as i32)
+    }
+
+    /// Returns the name in the specification.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotSupported => "NOT_SUPPORTED",
+            Self::InvalidParameters => "INVALID_PARAMETERS",
+            Self::NoMemory => "NO_MEMORY",
+            Self::Busy => "BUSY",
+            Self::Interrupted => "INTERRUPTED",
+            Self::Denied => "DENIED",
+            Self::Retry => "RETRY",
+            Self::Aborted => "ABORTED",
+            Self::NoData => "NO_DATA",
+        }
+    }
+
     /// The register value: 32-bit two's complement, upper half zero.
     pub const fn to_reg(self) -> u64 {
         self as i32 as u32 as u64
@@ -33,3 +68,21 @@ impl FfaError {
 
 /// Result of everything that can be refused.
 pub type Result<T> = core::result::Result<T, FfaError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_is_found_by_its_register_and_has_a_name() {
+        for code in FfaError::ALL {
+            assert_eq!(FfaError::from_reg(code.to_reg()), Some(code));
+        }
+        assert_eq!(
+            FfaError::from_reg(0xdead_0000_ffff_fffa).map(FfaError::name),
+            Some("DENIED")
+        );
+        assert_eq!(FfaError::from_reg(0), None);
+        assert_eq!(FfaError::from_reg(0xffff_fff6), None);
+    }
+}

@@ -8,19 +8,20 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::image::{Components, assemble};
 use crate::layout::Layout;
-use crate::process::{output, step};
+use crate::plugin;
+use crate::process::step;
 use crate::qemu::{Boot, Console, Machine};
 use crate::selection::Selection;
 use crate::sizes;
-use crate::workspace::{root, target};
+use crate::workspace::target;
 
 /// The components and their addresses in the layout of the benchmarks.
 const REGIONS: [(&str, u64, u64); 5] = [
@@ -212,7 +213,7 @@ impl Bench {
             vms: 8,
         };
         Ok(Self {
-            plugin: plugin()?,
+            plugin: plugin::build("insn-count")?,
             parts: [
                 part("bench", 1, Selection::Bench)?,
                 part("soak", 8, Selection::BenchParallel)?,
@@ -259,28 +260,6 @@ impl Bench {
             evaluate(&announced(&boot), &fs::read_to_string(&counts)?)
         };
         read().with_context(|| format!("see {}", boot.path.display()))
-    }
-}
-
-fn plugin() -> Result<PathBuf> {
-    let source = root().join("tests/qemu/insn-count.c");
-    let library = target().join("insn-count.so");
-    if newer(&source, &library) {
-        output(
-            Command::new("cc")
-                .args(["-O2", "-Wall", "-shared", "-fPIC", "-o"])
-                .arg(&library)
-                .arg(&source),
-        )?;
-    }
-    Ok(library)
-}
-
-fn newer(source: &Path, product: &Path) -> bool {
-    let time = |path| fs::metadata(path).and_then(|data| data.modified());
-    match (time(source), time(product)) {
-        (Ok(source), Ok(product)) => source > product,
-        _ => true,
     }
 }
 

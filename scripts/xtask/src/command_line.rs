@@ -13,6 +13,7 @@ use crate::image::LOG_LEVELS;
 use crate::new_sp::Language;
 use crate::patience::Patience;
 use crate::qemu::NormalWorld;
+use crate::trace;
 
 /// The one tool of the project: set up, build, boot on QEMU, test and measure.
 ///
@@ -70,8 +71,10 @@ pub enum Command {
         #[arg(value_parser = demos())]
         system: String,
         /// Leave a shell on the terminal in place of the checks
-        #[arg(long)]
+        #[arg(long, conflicts_with = "file")]
         interactive: bool,
+        #[command(flatten)]
+        trace: trace::Options,
     },
     /// Count instructions per call; writes target/bench.json, fails when a limit is exceeded
     Bench,
@@ -205,6 +208,8 @@ pub struct Run {
     /// Number of calls for layouts that choose at random
     #[arg(long, value_name = "N")]
     pub calls: Option<u64>,
+    #[command(flatten)]
+    pub trace: trace::Options,
 }
 
 fn boards() -> impl TypedValueParser<Value = &'static Board> {

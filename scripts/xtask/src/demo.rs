@@ -26,6 +26,7 @@ use crate::process::step;
 use crate::qemu::{Boot, Machine};
 use crate::selection::Selection;
 use crate::setup::setup_for_systems;
+use crate::trace;
 use crate::workspace::{root, target};
 
 /// The patience for demos: test suites of other systems may print nothing for minutes.
@@ -238,13 +239,13 @@ const XTEST_PASSES: &[&str] = &[
 ];
 
 /// Runs a demo and checks it, or starts it with the console on the terminal.
-pub fn demo(name: &str, interactive: bool) -> Result<ExitCode> {
+pub fn demo(name: &str, interactive: bool, trace: &trace::Options) -> Result<ExitCode> {
     let demo = DEMOS.iter().find(|demo| demo.name == name);
     let demo = demo.with_context(|| format!("there is no demo `{name}`"))?;
     if interactive {
         demo.attach()?;
     } else {
-        demo.run()?;
+        demo.run(trace)?;
         println!("{}: everything is as it should be.", demo.name);
     }
     Ok(ExitCode::SUCCESS)
@@ -252,13 +253,17 @@ pub fn demo(name: &str, interactive: bool) -> Result<ExitCode> {
 
 impl Demo {
     /// Boots the demo with each number of PEs and checks the output.
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, trace: &trace::Options) -> Result<()> {
         let components = Components::build()?;
         for &smp in self.smp {
-            let (machine, flash) = self.prepare(&components, smp, false)?;
+            let (mut machine, flash) = self.prepare(&components, smp, false)?;
+            let recording = trace.record(&mut machine, &flash, Some(&format!("smp{smp}")))?;
             let what = format!("booting {}, {smp} PEs: {}", self.name, self.about);
             let name = format!("demo-{}-smp{smp}", self.name);
             let boot = step(&what, || machine.boot(&flash, &name))?;
+            if let Some(recording) = recording {
+                recording.show()?;
+            }
             self.check(smp, &boot)
                 .with_context(|| format!("consoles: {}", boot.path.display()))?;
             println!(

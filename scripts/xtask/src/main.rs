@@ -32,6 +32,7 @@ mod mutants;
 mod new_sp;
 mod parallel;
 mod patience;
+mod plugin;
 mod process;
 mod qemu;
 mod rows;
@@ -46,6 +47,7 @@ mod suite;
 #[path = "../../../platform/aarch64/src/system_registers.rs"]
 mod system_registers;
 mod tfa;
+mod trace;
 #[allow(dead_code, reason = "the document lists fields, not values")]
 #[path = "../../../platform/aarch64/src/traps.rs"]
 mod traps;
@@ -104,7 +106,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Demo {
             system,
             interactive,
-        } => return demo::demo(&system, interactive),
+            trace,
+        } => return demo::demo(&system, interactive, &trace),
         Command::Bench => return bench::bench(),
         Command::Manifest(Manifest::Check { words }) => return manifest::check(&words),
         Command::Fuzz {
@@ -158,7 +161,12 @@ fn run(options: Run) -> Result<ExitCode> {
         patience: options.silence,
         ..Machine::default()
     };
-    qemu::run(&options.image.into(), machine, options.normal_world)
+    qemu::run(
+        &options.image.into(),
+        machine,
+        options.normal_world,
+        &options.trace,
+    )
 }
 
 impl From<Image> for ImageOptions {

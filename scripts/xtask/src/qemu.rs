@@ -20,6 +20,7 @@ use crate::patience::{GivenUp, Patience, Watch};
 use crate::process::{output, run as run_command, step};
 use crate::selection::Selection;
 use crate::setup::QEMU;
+use crate::trace;
 use crate::workspace::target;
 
 /// The options of a boot.
@@ -270,6 +271,7 @@ pub fn run(
     options: &ImageOptions,
     mut machine: Machine,
     normal_world: Option<NormalWorld>,
+    trace: &trace::Options,
 ) -> Result<ExitCode> {
     let mut options = options.clone();
     if let Some(NormalWorld::File(file)) = &normal_world {
@@ -292,9 +294,13 @@ pub fn run(
         );
     }
     machine.live = machine.purpose != Purpose::List;
+    let recording = trace.record(&mut machine, &flash, None)?;
     let boot = step(&format!("booting on QEMU, {} PEs", machine.smp), || {
         machine.boot(&flash, "run")
     })?;
+    if let Some(recording) = recording {
+        recording.show()?;
+    }
     if machine.purpose == Purpose::List {
         boot.ended()?;
         for line in &boot.log {

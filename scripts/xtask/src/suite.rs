@@ -29,6 +29,7 @@ use crate::parallel;
 use crate::process::{run, step};
 use crate::qemu::{self, Boot, Machine, Verdict};
 use crate::sizes;
+use crate::trace;
 use crate::workspace::target;
 
 /// Packages that can be built for the target only.
@@ -82,6 +83,7 @@ pub fn test(fast: bool, systems: bool, junit: Option<&Path>) -> Result<ExitCode>
         tally.board_tests()?;
     }
     if !fast {
+        tally.check("a trace of a boot", || trace::check(&Components::build()?));
         tally.check("a new partition in Rust", || {
             new_sp::try_out(Language::Rust)
         });
@@ -89,7 +91,9 @@ pub fn test(fast: bool, systems: bool, junit: Option<&Path>) -> Result<ExitCode>
     }
     if systems {
         for demo in demo::DEMOS {
-            tally.check(&format!("demo {}", demo.name), || demo.run());
+            tally.check(&format!("demo {}", demo.name), || {
+                demo.run(&trace::Options::default())
+            });
         }
     }
 

@@ -30,7 +30,7 @@ use crate::vector_length::VectorLength;
 pub(crate) const DEFAULT_INIT_TIMEOUT_MS: u32 = 30_000;
 
 /// VMID or ASID of the first partition. The others follow, and 0 stays unused.
-const FIRST_VMID: u16 = 1;
+pub const FIRST_VMID: u16 = 1;
 
 /// The reasons why a package is not started.
 pub(crate) enum PackageError {

@@ -42,152 +42,179 @@ pub const FIRST: u32 = ERROR;
 /// Last function id that the framework has so far (1.3), in its 32-bit form.
 pub const LAST: u32 = 0x8400_0097;
 
-/// `FFA_ERROR`
-pub const ERROR: u32 = 0x8400_0060;
-/// `FFA_ERROR`, 64-bit (1.3)
-pub const ERROR_64: u32 = 0xc400_0060;
-/// `FFA_SUCCESS`, 32-bit
-pub const SUCCESS_32: u32 = 0x8400_0061;
-/// `FFA_SUCCESS`, 64-bit
-pub const SUCCESS_64: u32 = 0xc400_0061;
-/// `FFA_INTERRUPT`
-pub const INTERRUPT: u32 = 0x8400_0062;
-/// `FFA_VERSION`
-pub const VERSION: u32 = 0x8400_0063;
-/// `FFA_FEATURES`
-pub const FEATURES: u32 = 0x8400_0064;
-/// `FFA_RX_RELEASE`
-pub const RX_RELEASE: u32 = 0x8400_0065;
-/// `FFA_RXTX_MAP`, 32-bit
-pub const RXTX_MAP_32: u32 = 0x8400_0066;
-/// `FFA_RXTX_MAP`, 64-bit
-pub const RXTX_MAP_64: u32 = 0xc400_0066;
-/// `FFA_RXTX_UNMAP`
-pub const RXTX_UNMAP: u32 = 0x8400_0067;
-/// `FFA_PARTITION_INFO_GET`
-pub const PARTITION_INFO_GET: u32 = 0x8400_0068;
-/// `FFA_ID_GET`
-pub const ID_GET: u32 = 0x8400_0069;
-/// `FFA_MSG_POLL`
-pub const MSG_POLL: u32 = 0x8400_006a;
-/// `FFA_MSG_WAIT`
-pub const MSG_WAIT: u32 = 0x8400_006b;
-/// `FFA_MSG_WAIT`, 64-bit (1.3)
-pub const MSG_WAIT_64: u32 = 0xc400_006b;
-/// `FFA_YIELD`
-pub const YIELD: u32 = 0x8400_006c;
-/// `FFA_YIELD`, 64-bit (1.3)
-pub const YIELD_64: u32 = 0xc400_006c;
-/// `FFA_RUN`
-pub const RUN: u32 = 0x8400_006d;
-/// `FFA_RUN`, 64-bit (1.3)
-pub const RUN_64: u32 = 0xc400_006d;
-/// `FFA_MSG_SEND`
-pub const MSG_SEND: u32 = 0x8400_006e;
-/// `FFA_MSG_SEND_DIRECT_REQ`, 32-bit
-pub const MSG_SEND_DIRECT_REQ_32: u32 = 0x8400_006f;
-/// `FFA_MSG_SEND_DIRECT_REQ`, 64-bit
-pub const MSG_SEND_DIRECT_REQ_64: u32 = 0xc400_006f;
-/// `FFA_MSG_SEND_DIRECT_RESP`, 32-bit
-pub const MSG_SEND_DIRECT_RESP_32: u32 = 0x8400_0070;
-/// `FFA_MSG_SEND_DIRECT_RESP`, 64-bit
-pub const MSG_SEND_DIRECT_RESP_64: u32 = 0xc400_0070;
-/// `FFA_MEM_DONATE`, 32-bit
-pub const MEM_DONATE_32: u32 = 0x8400_0071;
-/// `FFA_MEM_DONATE`, 64-bit
-pub const MEM_DONATE_64: u32 = 0xc400_0071;
-/// `FFA_MEM_LEND`, 32-bit
-pub const MEM_LEND_32: u32 = 0x8400_0072;
-/// `FFA_MEM_LEND`, 64-bit
-pub const MEM_LEND_64: u32 = 0xc400_0072;
-/// `FFA_MEM_SHARE`, 32-bit
-pub const MEM_SHARE_32: u32 = 0x8400_0073;
-/// `FFA_MEM_SHARE`, 64-bit
-pub const MEM_SHARE_64: u32 = 0xc400_0073;
-/// `FFA_MEM_RETRIEVE_REQ`, 32-bit
-pub const MEM_RETRIEVE_REQ_32: u32 = 0x8400_0074;
-/// `FFA_MEM_RETRIEVE_REQ`, 64-bit
-pub const MEM_RETRIEVE_REQ_64: u32 = 0xc400_0074;
-/// `FFA_MEM_RETRIEVE_RESP`
-pub const MEM_RETRIEVE_RESP: u32 = 0x8400_0075;
-/// `FFA_MEM_RELINQUISH`
-pub const MEM_RELINQUISH: u32 = 0x8400_0076;
-/// `FFA_MEM_RECLAIM`
-pub const MEM_RECLAIM: u32 = 0x8400_0077;
-/// `FFA_MEM_OP_PAUSE`
-pub const MEM_OP_PAUSE: u32 = 0x8400_0078;
-/// `FFA_MEM_OP_RESUME`
-pub const MEM_OP_RESUME: u32 = 0x8400_0079;
-/// `FFA_MEM_FRAG_RX`
-pub const MEM_FRAG_RX: u32 = 0x8400_007a;
-/// `FFA_MEM_FRAG_TX`
-pub const MEM_FRAG_TX: u32 = 0x8400_007b;
-/// `FFA_NORMAL_WORLD_RESUME`
-pub const NORMAL_WORLD_RESUME: u32 = 0x8400_007c;
-/// `FFA_NOTIFICATION_BITMAP_CREATE`
-pub const NOTIFICATION_BITMAP_CREATE: u32 = 0x8400_007d;
-/// `FFA_NOTIFICATION_BITMAP_DESTROY`
-pub const NOTIFICATION_BITMAP_DESTROY: u32 = 0x8400_007e;
-/// `FFA_NOTIFICATION_BIND`
-pub const NOTIFICATION_BIND: u32 = 0x8400_007f;
-/// `FFA_NOTIFICATION_UNBIND`
-pub const NOTIFICATION_UNBIND: u32 = 0x8400_0080;
-/// `FFA_NOTIFICATION_SET`
-pub const NOTIFICATION_SET: u32 = 0x8400_0081;
-/// `FFA_NOTIFICATION_GET`
-pub const NOTIFICATION_GET: u32 = 0x8400_0082;
-/// `FFA_NOTIFICATION_INFO_GET`, 32-bit
-pub const NOTIFICATION_INFO_GET_32: u32 = 0x8400_0083;
-/// `FFA_NOTIFICATION_INFO_GET`, 64-bit
-pub const NOTIFICATION_INFO_GET_64: u32 = 0xc400_0083;
-/// `FFA_RX_ACQUIRE`
-pub const RX_ACQUIRE: u32 = 0x8400_0084;
-/// `FFA_SPM_ID_GET`
-pub const SPM_ID_GET: u32 = 0x8400_0085;
-/// `FFA_MSG_SEND2`
-pub const MSG_SEND2: u32 = 0x8400_0086;
-/// `FFA_SECONDARY_EP_REGISTER`, 32-bit
-pub const SECONDARY_EP_REGISTER_32: u32 = 0x8400_0087;
-/// `FFA_SECONDARY_EP_REGISTER`, 64-bit
-pub const SECONDARY_EP_REGISTER_64: u32 = 0xc400_0087;
-/// `FFA_MEM_PERM_GET`, 32-bit
-pub const MEM_PERM_GET_32: u32 = 0x8400_0088;
-/// `FFA_MEM_PERM_GET`, 64-bit
-pub const MEM_PERM_GET_64: u32 = 0xc400_0088;
-/// `FFA_MEM_PERM_SET`, 32-bit
-pub const MEM_PERM_SET_32: u32 = 0x8400_0089;
-/// `FFA_MEM_PERM_SET`, 64-bit
-pub const MEM_PERM_SET_64: u32 = 0xc400_0089;
-/// `FFA_CONSOLE_LOG`, 32-bit
-pub const CONSOLE_LOG_32: u32 = 0x8400_008a;
-/// `FFA_CONSOLE_LOG`, 64-bit
-pub const CONSOLE_LOG_64: u32 = 0xc400_008a;
-/// `FFA_PARTITION_INFO_GET_REGS` (64-bit only)
-pub const PARTITION_INFO_GET_REGS: u32 = 0xc400_008b;
-/// `FFA_EL3_INTR_HANDLE`
-pub const EL3_INTR_HANDLE: u32 = 0x8400_008c;
-/// `FFA_MSG_SEND_DIRECT_REQ2` (64-bit only)
-pub const MSG_SEND_DIRECT_REQ2: u32 = 0xc400_008d;
-/// `FFA_MSG_SEND_DIRECT_RESP2` (64-bit only)
-pub const MSG_SEND_DIRECT_RESP2: u32 = 0xc400_008e;
-/// `FFA_NS_RES_INFO_GET` (64-bit only)
-pub const NS_RES_INFO_GET: u32 = 0xc400_008f;
-/// `FFA_ABORT`, 32-bit
-pub const ABORT_32: u32 = 0x8400_0090;
-/// `FFA_ABORT`, 64-bit
-pub const ABORT_64: u32 = 0xc400_0090;
-/// `FFA_NOTIFICATION_BIND2` (64-bit only)
-pub const NOTIFICATION_BIND2: u32 = 0xc400_0094;
-/// `FFA_NOTIFICATION_UNBIND2` (64-bit only)
-pub const NOTIFICATION_UNBIND2: u32 = 0xc400_0095;
-/// `FFA_NOTIFICATION_SET2` (64-bit only)
-pub const NOTIFICATION_SET2: u32 = 0xc400_0096;
-/// `FFA_NOTIFICATION_GET2` (64-bit only)
-pub const NOTIFICATION_GET2: u32 = 0xc400_0097;
+/// Declares the ids, and [`FunctionId::name`] by them.
+macro_rules! functions {
+    ($($(#[$doc:meta])* $name:ident = $id:literal;)*) => {
+        $($(#[$doc])* pub const $name: u32 = $id;)*
+
+        impl FunctionId {
+            /// Returns the name of a function of the framework. The names of functions that have
+            /// two forms end in `_32` and `_64`; if a form came later, only its name has an end.
+            pub const fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($id => Some(concat!("FFA_", stringify!($name))),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+functions! {
+    /// `FFA_ERROR`
+    ERROR = 0x8400_0060;
+    /// `FFA_ERROR`, 64-bit (1.3)
+    ERROR_64 = 0xc400_0060;
+    /// `FFA_SUCCESS`, 32-bit
+    SUCCESS_32 = 0x8400_0061;
+    /// `FFA_SUCCESS`, 64-bit
+    SUCCESS_64 = 0xc400_0061;
+    /// `FFA_INTERRUPT`
+    INTERRUPT = 0x8400_0062;
+    /// `FFA_VERSION`
+    VERSION = 0x8400_0063;
+    /// `FFA_FEATURES`
+    FEATURES = 0x8400_0064;
+    /// `FFA_RX_RELEASE`
+    RX_RELEASE = 0x8400_0065;
+    /// `FFA_RXTX_MAP`, 32-bit
+    RXTX_MAP_32 = 0x8400_0066;
+    /// `FFA_RXTX_MAP`, 64-bit
+    RXTX_MAP_64 = 0xc400_0066;
+    /// `FFA_RXTX_UNMAP`
+    RXTX_UNMAP = 0x8400_0067;
+    /// `FFA_PARTITION_INFO_GET`
+    PARTITION_INFO_GET = 0x8400_0068;
+    /// `FFA_ID_GET`
+    ID_GET = 0x8400_0069;
+    /// `FFA_MSG_POLL`
+    MSG_POLL = 0x8400_006a;
+    /// `FFA_MSG_WAIT`
+    MSG_WAIT = 0x8400_006b;
+    /// `FFA_MSG_WAIT`, 64-bit (1.3)
+    MSG_WAIT_64 = 0xc400_006b;
+    /// `FFA_YIELD`
+    YIELD = 0x8400_006c;
+    /// `FFA_YIELD`, 64-bit (1.3)
+    YIELD_64 = 0xc400_006c;
+    /// `FFA_RUN`
+    RUN = 0x8400_006d;
+    /// `FFA_RUN`, 64-bit (1.3)
+    RUN_64 = 0xc400_006d;
+    /// `FFA_MSG_SEND`
+    MSG_SEND = 0x8400_006e;
+    /// `FFA_MSG_SEND_DIRECT_REQ`, 32-bit
+    MSG_SEND_DIRECT_REQ_32 = 0x8400_006f;
+    /// `FFA_MSG_SEND_DIRECT_REQ`, 64-bit
+    MSG_SEND_DIRECT_REQ_64 = 0xc400_006f;
+    /// `FFA_MSG_SEND_DIRECT_RESP`, 32-bit
+    MSG_SEND_DIRECT_RESP_32 = 0x8400_0070;
+    /// `FFA_MSG_SEND_DIRECT_RESP`, 64-bit
+    MSG_SEND_DIRECT_RESP_64 = 0xc400_0070;
+    /// `FFA_MEM_DONATE`, 32-bit
+    MEM_DONATE_32 = 0x8400_0071;
+    /// `FFA_MEM_DONATE`, 64-bit
+    MEM_DONATE_64 = 0xc400_0071;
+    /// `FFA_MEM_LEND`, 32-bit
+    MEM_LEND_32 = 0x8400_0072;
+    /// `FFA_MEM_LEND`, 64-bit
+    MEM_LEND_64 = 0xc400_0072;
+    /// `FFA_MEM_SHARE`, 32-bit
+    MEM_SHARE_32 = 0x8400_0073;
+    /// `FFA_MEM_SHARE`, 64-bit
+    MEM_SHARE_64 = 0xc400_0073;
+    /// `FFA_MEM_RETRIEVE_REQ`, 32-bit
+    MEM_RETRIEVE_REQ_32 = 0x8400_0074;
+    /// `FFA_MEM_RETRIEVE_REQ`, 64-bit
+    MEM_RETRIEVE_REQ_64 = 0xc400_0074;
+    /// `FFA_MEM_RETRIEVE_RESP`
+    MEM_RETRIEVE_RESP = 0x8400_0075;
+    /// `FFA_MEM_RELINQUISH`
+    MEM_RELINQUISH = 0x8400_0076;
+    /// `FFA_MEM_RECLAIM`
+    MEM_RECLAIM = 0x8400_0077;
+    /// `FFA_MEM_OP_PAUSE`
+    MEM_OP_PAUSE = 0x8400_0078;
+    /// `FFA_MEM_OP_RESUME`
+    MEM_OP_RESUME = 0x8400_0079;
+    /// `FFA_MEM_FRAG_RX`
+    MEM_FRAG_RX = 0x8400_007a;
+    /// `FFA_MEM_FRAG_TX`
+    MEM_FRAG_TX = 0x8400_007b;
+    /// `FFA_NORMAL_WORLD_RESUME`
+    NORMAL_WORLD_RESUME = 0x8400_007c;
+    /// `FFA_NOTIFICATION_BITMAP_CREATE`
+    NOTIFICATION_BITMAP_CREATE = 0x8400_007d;
+    /// `FFA_NOTIFICATION_BITMAP_DESTROY`
+    NOTIFICATION_BITMAP_DESTROY = 0x8400_007e;
+    /// `FFA_NOTIFICATION_BIND`
+    NOTIFICATION_BIND = 0x8400_007f;
+    /// `FFA_NOTIFICATION_UNBIND`
+    NOTIFICATION_UNBIND = 0x8400_0080;
+    /// `FFA_NOTIFICATION_SET`
+    NOTIFICATION_SET = 0x8400_0081;
+    /// `FFA_NOTIFICATION_GET`
+    NOTIFICATION_GET = 0x8400_0082;
+    /// `FFA_NOTIFICATION_INFO_GET`, 32-bit
+    NOTIFICATION_INFO_GET_32 = 0x8400_0083;
+    /// `FFA_NOTIFICATION_INFO_GET`, 64-bit
+    NOTIFICATION_INFO_GET_64 = 0xc400_0083;
+    /// `FFA_RX_ACQUIRE`
+    RX_ACQUIRE = 0x8400_0084;
+    /// `FFA_SPM_ID_GET`
+    SPM_ID_GET = 0x8400_0085;
+    /// `FFA_MSG_SEND2`
+    MSG_SEND2 = 0x8400_0086;
+    /// `FFA_SECONDARY_EP_REGISTER`, 32-bit
+    SECONDARY_EP_REGISTER_32 = 0x8400_0087;
+    /// `FFA_SECONDARY_EP_REGISTER`, 64-bit
+    SECONDARY_EP_REGISTER_64 = 0xc400_0087;
+    /// `FFA_MEM_PERM_GET`, 32-bit
+    MEM_PERM_GET_32 = 0x8400_0088;
+    /// `FFA_MEM_PERM_GET`, 64-bit
+    MEM_PERM_GET_64 = 0xc400_0088;
+    /// `FFA_MEM_PERM_SET`, 32-bit
+    MEM_PERM_SET_32 = 0x8400_0089;
+    /// `FFA_MEM_PERM_SET`, 64-bit
+    MEM_PERM_SET_64 = 0xc400_0089;
+    /// `FFA_CONSOLE_LOG`, 32-bit
+    CONSOLE_LOG_32 = 0x8400_008a;
+    /// `FFA_CONSOLE_LOG`, 64-bit
+    CONSOLE_LOG_64 = 0xc400_008a;
+    /// `FFA_PARTITION_INFO_GET_REGS` (64-bit only)
+    PARTITION_INFO_GET_REGS = 0xc400_008b;
+    /// `FFA_EL3_INTR_HANDLE`
+    EL3_INTR_HANDLE = 0x8400_008c;
+    /// `FFA_MSG_SEND_DIRECT_REQ2` (64-bit only)
+    MSG_SEND_DIRECT_REQ2 = 0xc400_008d;
+    /// `FFA_MSG_SEND_DIRECT_RESP2` (64-bit only)
+    MSG_SEND_DIRECT_RESP2 = 0xc400_008e;
+    /// `FFA_NS_RES_INFO_GET` (64-bit only)
+    NS_RES_INFO_GET = 0xc400_008f;
+    /// `FFA_ABORT`, 32-bit
+    ABORT_32 = 0x8400_0090;
+    /// `FFA_ABORT`, 64-bit
+    ABORT_64 = 0xc400_0090;
+    /// `FFA_NOTIFICATION_BIND2` (64-bit only)
+    NOTIFICATION_BIND2 = 0xc400_0094;
+    /// `FFA_NOTIFICATION_UNBIND2` (64-bit only)
+    NOTIFICATION_UNBIND2 = 0xc400_0095;
+    /// `FFA_NOTIFICATION_SET2` (64-bit only)
+    NOTIFICATION_SET2 = 0xc400_0096;
+    /// `FFA_NOTIFICATION_GET2` (64-bit only)
+    NOTIFICATION_GET2 = 0xc400_0097;
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn functions_have_the_names_of_the_specification() {
+        assert_eq!(FunctionId(VERSION).name(), Some("FFA_VERSION"));
+        assert_eq!(FunctionId(RXTX_MAP_64).name(), Some("FFA_RXTX_MAP_64"));
+        assert_eq!(FunctionId(0x8400_0098).name(), None);
+    }
 
     // req: COMP-01, COMP-22, GEN-29
     #[test]

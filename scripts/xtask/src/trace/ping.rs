@@ -1,0 +1,76 @@
+//! A test of the whole way, from the plugin to the calls: a boot in which the Normal world greets
+//! the test partitions.
+
+use anyhow::{Context, Result, ensure};
+
+use super::calls::{Call, Who};
+use super::text::Writer;
+use super::{Options, STANDARD_OUTPUT, decode, system};
+use crate::image::{Components, assemble};
+use crate::layout::Layout;
+use crate::qemu::Machine;
+use crate::selection::Selection;
+
+/// The calls from the first one of the Normal world on, with what answered them.
+const EXPECTED: &[&str] = &[
+    "NWd -> SPMC: FFA_VERSION = 1.2",
+    // EL3 tells the SPMC by a message.
+    "SPMD -> SPMC: FFA_MSG_SEND_DIRECT_REQ_32 = FFA_MSG_SEND_DIRECT_RESP_32",
+    "NWd -> SPMC: FFA_RXTX_MAP_64 = FFA_SUCCESS_32",
+    "NWd -> SPMC: FFA_PARTITION_INFO_GET = FFA_SUCCESS_32",
+    "NWd -> SPMC: FFA_RX_RELEASE = FFA_SUCCESS_32",
+    "NWd -> sp1: FFA_MSG_SEND_DIRECT_REQ_64 = FFA_MSG_SEND_DIRECT_RESP_64",
+    "sp1 -> NWd: FFA_MSG_SEND_DIRECT_RESP_64 = ?",
+    "NWd -> sp2: FFA_MSG_SEND_DIRECT_REQ_64 = FFA_MSG_SEND_DIRECT_RESP_64",
+    "sp2 -> NWd: FFA_MSG_SEND_DIRECT_RESP_64 = ?",
+];
+
+/// Boots, and compares the calls from the first one of the Normal world on.
+pub fn check(components: &Components) -> Result<()> {
+    let flash = assemble(components, &Layout::find("default")?, None)?;
+    let mut machine = Machine {
+        selection: Selection::Ping,
+        live: false,
+        ..Machine::default()
+    };
+    let options = Options {
+        file: Some(STANDARD_OUTPUT.into()),
+        ..Options::default()
+    };
+    let recording = options.record(&mut machine, &flash, Some("ping"))?;
+    let recording = recording.context("nothing is recorded")?;
+    machine.boot(&flash, "trace")?.check()?;
+    let partitions = system::partitions(&recording.images)?;
+    let names = Writer {
+        partitions: &partitions,
+        is_coloured: false,
+    };
+    let is_early = |call: &&Call| !matches!(call.caller, Who::NormalWorld(_));
+    let trace = recording.trace()?;
+    let calls = trace.calls.iter().skip_while(is_early);
+    let found: Vec<_> = calls.clone().map(|call| brief(call, &names)).collect();
+    ensure!(
+        found == EXPECTED,
+        "the trace is\n{}\nnot\n{}",
+        found.join("\n"),
+        EXPECTED.join("\n")
+    );
+    for call in calls {
+        let cost = call.cost.unwrap_or_default();
+        let is_plausible = 0 < cost.spmc && cost.spmc < cost.all;
+        ensure!(is_plausible, "{} cost {cost:?}", brief(call, &names));
+    }
+    Ok(())
+}
+
+/// Returns a call without its arguments, and what answered it.
+fn brief(call: &Call, names: &Writer) -> String {
+    let ends = format!("{} -> {}", names.who(call.caller), names.who(call.callee));
+    let result = call.answer.map_or("?".into(), |answer| {
+        let values = decode::results(&call.frame, &answer, call.version);
+        decode::result_name(&call.frame, &answer)
+            .or_else(|| values.first().map(|field| field.value.to_string()))
+            .unwrap_or_default()
+    });
+    format!("{ends}: {} = {result}", decode::name(call.frame.function()))
+}

@@ -1,0 +1,300 @@
+/*
+ * A QEMU TCG plugin that records the FF-A calls of every instance, so that the image that is
+ * traced is the one that ships.
+ *
+ * At each instruction that carries a call or its result from one exception level to another, the
+ * plugin writes a record of WORDS little-endian words of 64 bits:
+ *
+ *     0       kind [7:0], PE [31:16]
+ *     1       instructions that all PEs have executed
+ *     2       instructions that this PE has executed
+ *     3       how many of these the SPMC has executed
+ *     4       the partition: VMID, or ASID of one at S-EL0; of kinds SP_CALL and TO_SP only
+ *     5..22   x0 to x17
+ *
+ * Calls of the Normal world that its Hypervisor traps, and calls that are not of FF-A, are not
+ * recorded. Arguments: out=FILE, spmc=START:END (hexadecimal), the addresses of the SPMC's code.
+ *
+ * Debian has no package with the header for plugins. This file therefore declares the functions
+ * that it uses (version 4 of the interface, QEMU 9.2 and later).
+ */
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef uint64_t qemu_plugin_id_t;
+typedef struct qemu_info_t qemu_info_t;
+struct qemu_plugin_tb;
+struct qemu_plugin_insn;
+struct qemu_plugin_register;
+struct qemu_plugin_scoreboard;
+typedef struct { struct qemu_plugin_scoreboard *score; size_t offset; } qemu_plugin_u64;
+typedef struct { char *data; unsigned int len; } GArray;
+typedef struct { uint8_t *data; unsigned int len; } GByteArray;
+typedef struct {
+	struct qemu_plugin_register *handle;
+	const char *name, *feature;
+} qemu_plugin_reg_descriptor;
+typedef void (*vcpu_fn)(qemu_plugin_id_t, unsigned int vcpu);
+typedef void (*translate_fn)(qemu_plugin_id_t, struct qemu_plugin_tb *);
+typedef void (*execute_fn)(unsigned int vcpu, void *data);
+typedef void (*exit_fn)(qemu_plugin_id_t, void *data);
+enum { CB_R_REGS = 1 };
+enum { INLINE_ADD_U64 = 0 };
+
+void qemu_plugin_register_vcpu_init_cb(qemu_plugin_id_t, vcpu_fn);
+void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, translate_fn);
+void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, execute_fn, int flags, void *data);
+void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct qemu_plugin_insn *, int op, qemu_plugin_u64,
+							 uint64_t immediate);
+void qemu_plugin_register_atexit_cb(qemu_plugin_id_t, exit_fn, void *data);
+size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
+struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t index);
+uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
+size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *, void *to, size_t size);
+GArray *qemu_plugin_get_registers(void);
+int qemu_plugin_read_register(struct qemu_plugin_register *, GByteArray *);
+struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t size);
+uint64_t qemu_plugin_u64_get(qemu_plugin_u64, unsigned int vcpu);
+uint64_t qemu_plugin_u64_sum(qemu_plugin_u64);
+GByteArray *g_byte_array_new(void);
+GByteArray *g_byte_array_set_size(GByteArray *, unsigned int);
+
+#define EXPORT __attribute__((visibility("default")))
+EXPORT int qemu_plugin_version = 4;
+EXPORT int qemu_plugin_install(qemu_plugin_id_t, const qemu_info_t *, int, char **);
+
+/* Kinds of records. */
+enum {
+	NWD_CALL, /* the Normal world makes a call */
+	TO_NWD,   /* EL3 returns to the Normal world */
+	TO_SPMC,  /* EL3 enters the SPMC */
+	SPMC_OUT, /* the SPMC calls or answers EL3 */
+	SP_CALL,  /* a partition makes a call */
+	TO_SP,    /* the SPMC enters a partition */
+};
+
+/* The instructions that carry calls, from A64. */
+enum { SVC, HVC, SMC, ERET };
+
+/* The registers that are read: x0 to x17, then these. */
+#define ARGUMENTS 18
+enum { CPSR = ARGUMENTS, SCR_EL3, HCR_EL2, SPSR_EL2, SPSR_EL3, VTTBR_EL2, TTBR0_EL2, REGISTERS };
+static const char *const names[REGISTERS] = {
+	"x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14",
+	"x15", "x16", "x17", "cpsr", "SCR_EL3", "HCR_EL2", "SPSR_EL2", "SPSR_EL3", "VTTBR_EL2",
+	"TTBR0_EL2",
+};
+
+#define SCR_NS 1u
+#define HCR_TSC (1u << 19)
+#define HCR_TGE (1u << 27)
+/* Both are of M[3:2] of a PSTATE: the exception level. */
+#define LEVEL(state) ((state) >> 2 & 3)
+#define TAG(base) ((base) >> 48)
+
+#define MAX_VCPUS 512
+static struct vcpu {
+	struct qemu_plugin_register *handles[REGISTERS];
+	GByteArray *bytes;
+	/* The Normal world waits for the end of a call of FF-A. */
+	bool in_call;
+} vcpus[MAX_VCPUS];
+
+/* Instructions of each PE, and those of the SPMC. */
+struct count { uint64_t all, spmc; };
+static qemu_plugin_u64 executed, by_spmc;
+static uint64_t spmc_start, spmc_end;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static FILE *out;
+
+static uint64_t get(struct vcpu *vcpu, int number)
+{
+	uint64_t value = 0;
+
+	if (vcpu->handles[number] == NULL)
+		return 0;
+	g_byte_array_set_size(vcpu->bytes, 0);
+	qemu_plugin_read_register(vcpu->handles[number], vcpu->bytes);
+	memcpy(&value, vcpu->bytes->data, vcpu->bytes->len < 8 ? vcpu->bytes->len : 8);
+	return value;
+}
+
+/* 32- and 64-bit functions 0x60 to 0xef of the standard secure services, as the FF-A of the future has them. */
+static bool is_ffa(uint64_t x0)
+{
+	uint32_t function = (uint32_t)x0 & ~(1u << 30 | 1u << 16);
+
+	return function >= 0x84000060 && function <= 0x840000ef;
+}
+
+static void record(unsigned int index, int kind, uint64_t tag)
+{
+	struct vcpu *vcpu = &vcpus[index];
+	uint64_t words[5 + ARGUMENTS];
+
+	words[0] = (uint64_t)index << 16 | kind;
+	words[2] = qemu_plugin_u64_get(executed, index);
+	words[3] = qemu_plugin_u64_get(by_spmc, index);
+	words[4] = tag;
+	for (int i = 0; i < ARGUMENTS; i++)
+		words[5 + i] = get(vcpu, i);
+	pthread_mutex_lock(&lock);
+	words[1] = qemu_plugin_u64_sum(executed);
+	fwrite(words, sizeof(words), 1, out);
+	pthread_mutex_unlock(&lock);
+}
+
+/* The VMID of a partition at S-EL1, or the ASID of one at S-EL0, under which there is no S-EL1. */
+static uint64_t tag_of_partition(struct vcpu *vcpu)
+{
+	return TAG(get(vcpu, get(vcpu, HCR_EL2) & HCR_TGE ? TTBR0_EL2 : VTTBR_EL2));
+}
+
+static void on_return(unsigned int index)
+{
+	struct vcpu *vcpu = &vcpus[index];
+	int level = LEVEL(get(vcpu, CPSR));
+	bool secure;
+
+	if (level < 2)
+		return;
+	secure = !(get(vcpu, SCR_EL3) & SCR_NS);
+	if (level == 2 && secure) {
+		if (LEVEL(get(vcpu, SPSR_EL2)) < 2)
+			record(index, TO_SP, tag_of_partition(vcpu));
+	} else if (level == 3 && secure) {
+		if (LEVEL(get(vcpu, SPSR_EL3)) == 2)
+			record(index, TO_SPMC, 0);
+	} else if (level == 3 && vcpu->in_call) {
+		vcpu->in_call = false;
+		record(index, TO_NWD, 0);
+	}
+}
+
+static void on_call(unsigned int index, int instruction)
+{
+	struct vcpu *vcpu = &vcpus[index];
+	int level = LEVEL(get(vcpu, CPSR));
+	bool secure = !(get(vcpu, SCR_EL3) & SCR_NS);
+	uint64_t trapped = get(vcpu, HCR_EL2);
+
+	if (level == 3 || (level == 2 && instruction != SMC))
+		return;
+	if (level == 2 && secure) {
+		record(index, SPMC_OUT, 0);
+	} else if (secure) {
+		/* SVC of an application under a partition at S-EL1 is no call of the SPMC. */
+		bool to_spmc = level == 0 ? instruction == SVC && trapped & HCR_TGE : instruction != SVC;
+
+		if (to_spmc && is_ffa(get(vcpu, 0)))
+			record(index, SP_CALL, tag_of_partition(vcpu));
+	} else if (instruction == SMC && !(level == 1 && trapped & HCR_TSC) && is_ffa(get(vcpu, 0))) {
+		vcpu->in_call = true;
+		record(index, NWD_CALL, 0);
+	}
+}
+
+static void on_instruction(unsigned int index, void *data)
+{
+	int instruction = (int)(uintptr_t)data;
+
+	if (index >= MAX_VCPUS)
+		return;
+	if (instruction == ERET)
+		on_return(index);
+	else
+		on_call(index, instruction);
+}
+
+/* Returns which of the instructions above `code` is, or -1. */
+static int instruction_of(uint32_t code)
+{
+	switch (code & 0xffe0001f) {
+	case 0xd4000001:
+		return SVC;
+	case 0xd4000002:
+		return HVC;
+	case 0xd4000003:
+		return SMC;
+	}
+	/* ERET, ERETAA, ERETAB */
+	return code == 0xd69f03e0 || (code & 0xfffffbff) == 0xd69f0bff ? ERET : -1;
+}
+
+static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
+{
+	size_t count = qemu_plugin_tb_n_insns(block);
+
+	for (size_t i = 0; i < count; i++) {
+		struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(block, i);
+		uint64_t address = qemu_plugin_insn_vaddr(instruction);
+		uint32_t code = 0;
+
+		qemu_plugin_insn_data(instruction, &code, sizeof(code));
+		if (instruction_of(code) >= 0)
+			qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_instruction, CB_R_REGS,
+							       (void *)(uintptr_t)instruction_of(code));
+		qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(instruction, INLINE_ADD_U64, executed, 1);
+		if (address >= spmc_start && address < spmc_end)
+			qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(instruction, INLINE_ADD_U64,
+									    by_spmc, 1);
+	}
+}
+
+static void on_start_of_vcpu(qemu_plugin_id_t id, unsigned int index)
+{
+	GArray *all = qemu_plugin_get_registers();
+	const qemu_plugin_reg_descriptor *found = (const void *)all->data;
+
+	if (index >= MAX_VCPUS)
+		return;
+	vcpus[index].bytes = g_byte_array_new();
+	for (unsigned int i = 0; i < all->len; i++)
+		for (int number = 0; number < REGISTERS; number++)
+			if (strcmp(found[i].name, names[number]) == 0)
+				vcpus[index].handles[number] = found[i].handle;
+	for (int number = 0; number < REGISTERS; number++)
+		if (vcpus[index].handles[number] == NULL) {
+			fprintf(stderr, "ffa-trace: QEMU does not show %s\n", names[number]);
+			exit(1);
+		}
+}
+
+static void on_exit_of_qemu(qemu_plugin_id_t id, void *data)
+{
+	fclose(out);
+}
+
+EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
+{
+	struct qemu_plugin_scoreboard *board = qemu_plugin_scoreboard_new(sizeof(struct count));
+
+	executed = (qemu_plugin_u64){ board, offsetof(struct count, all) };
+	by_spmc = (qemu_plugin_u64){ board, offsetof(struct count, spmc) };
+	for (int i = 0; i < argc; i++) {
+		unsigned long long start, end;
+
+		if (strncmp(argv[i], "out=", 4) == 0) {
+			out = fopen(argv[i] + 4, "wb");
+		} else if (sscanf(argv[i], "spmc=%llx:%llx", &start, &end) == 2) {
+			spmc_start = start;
+			spmc_end = end;
+		} else {
+			fprintf(stderr, "ffa-trace: bad argument %s\n", argv[i]);
+			return -1;
+		}
+	}
+	if (out == NULL) {
+		fputs("ffa-trace: cannot write the records\n", stderr);
+		return -1;
+	}
+	qemu_plugin_register_vcpu_init_cb(id, on_start_of_vcpu);
+	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
+	qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
+	return 0;
+}
