@@ -128,16 +128,10 @@ struct Documented {
 
 /// Returns the functions that any caller has, by name, from the table of calls.
 fn functions() -> BTreeMap<String, Documented> {
-    let source = include_str!("../../../../spmc/src/ffa/function.rs");
     let mut functions = BTreeMap::<_, Documented>::new();
-    for line in source.lines() {
-        let Some((name, value)) = line
-            .strip_prefix("pub const ")
-            .and_then(|rest| rest.strip_suffix(';')?.split_once(": u32 = 0x"))
-        else {
-            continue;
-        };
-        let id = FunctionId(u32::from_str_radix(&value.replace('_', ""), 16).unwrap());
+    let ids = (function::FIRST..=function::LAST).flat_map(|id| [id, id | function::IS_64]);
+    for id in ids.map(FunctionId) {
+        let Some(name) = id.name() else { continue };
         let row = call_table::find(id);
         let since = |origin| {
             let has = |version| row.is_for(origin, version);
@@ -154,7 +148,7 @@ fn functions() -> BTreeMap<String, Documented> {
             continue;
         }
         let name = name.trim_end_matches("_32").trim_end_matches("_64");
-        let mut name = format!("FFA_{name}");
+        let mut name = name.to_owned();
         let here = (normal_world, partition);
         let is_other = |other: &Documented| (other.normal_world, other.partition) != here;
         if functions.get(&name).is_some_and(is_other) {
