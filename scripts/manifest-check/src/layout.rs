@@ -6,9 +6,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use sp_layout::{Entry, MAX_CONFIG, MAX_PACKAGES, Source as Parts, Spanned, Version};
+use spmc::addr::{Pa, PageRange};
+use spmc::manifest::ManifestError;
 use spmc::manifest::boot_info;
 use spmc::manifest::config::PartitionConfig;
-use spmc::manifest::package::{HEADER_SIZE, Package};
+use spmc::manifest::package::{Lack, Package};
 
 use crate::arguments::Arguments;
 use crate::diagnostic::{By, Diagnostics, Place};
@@ -403,15 +405,10 @@ impl Layout<'_> {
             diagnostics.error(By::Spmc, place.clone(), message);
         };
         let bytes = package.bytes.as_ref()?;
-        let header = bytes.first_chunk::<HEADER_SIZE>();
-        let parsed = match header.map(|header| Package::parse(header, entry.memory.size())) {
-            Some(Ok(parsed)) => Some(parsed),
-            Some(Err(error)) => {
-                refuse(error.to_string());
-                None
-            }
-            None => {
-                refuse(format!("the package has {} bytes", bytes.len()));
+        let parsed = match unpack(bytes, entry.memory) {
+            Ok(parsed) => Some(parsed),
+            Err(Unusable(why)) => {
+                refuse(why);
                 None
             }
         };
@@ -464,24 +461,38 @@ impl Layout<'_> {
         manifest: &Source,
         diagnostics: &mut Diagnostics,
     ) {
-        let wanted = config.boot_info.is_some_and(|info| info.is_for_something());
-        let boot_info = match config.boot_register.filter(|_| wanted) {
-            Some(_) => package
-                .offset_behind_boot_info(boot_info::room(config))
-                .err(),
-            None => None,
-        };
         let copy = package.reserve_copy(config).err();
-        for (fault, node, property) in [
-            (boot_info, "/boot-info", "ffa_manifest"),
-            (copy, "/", "abort-action"),
-        ] {
-            if let Some(fault) = fault {
-                let message = format!("{}: not started: {fault}", config.name);
-                diagnostics.error(By::Spmc, manifest.tree.place(node, property), message);
-            }
+        let boot_info = boot_info::offset_of_manifest(config, package).err();
+        for fault in [copy, boot_info].into_iter().flatten() {
+            let (node, property) = match fault {
+                Lack::RoomForCopy => ("/", "abort-action"),
+                Lack::RoomForBootInfo => ("/boot-info", "ffa_manifest"),
+                Lack::HobList => ("/boot-info", "hob_list"),
+            };
+            let message = format!("{}: not started: {fault}", config.name);
+            diagnostics.error(By::Spmc, manifest.tree.place(node, property), message);
         }
     }
+}
+
+/// The reason why a package cannot be used.
+struct Unusable(String);
+
+impl From<ManifestError> for Unusable {
+    fn from(error: ManifestError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Parses a package that BL2 would load to the beginning of `memory`.
+fn unpack(bytes: &[u8], memory: PageRange<Pa>) -> Result<Package, Unusable> {
+    Package::parse(memory, &mut |offset, to| {
+        let from = usize::try_from(offset).ok();
+        let there = from.and_then(|from| bytes.get(from..)?.get(..to.len()));
+        let ends = || Unusable(format!("the package has {} bytes only", bytes.len()));
+        to.copy_from_slice(there.ok_or_else(ends)?);
+        Ok(())
+    })
 }
 
 /// Parses a UUID in its text form.

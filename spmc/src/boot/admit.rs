@@ -21,7 +21,8 @@ use crate::limits::MIN_NOTIFIED_VCPUS;
 use crate::manifest::config::{
     Branches, ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest,
 };
-use crate::manifest::{ManifestError, Report, ids, partition_manifest, validate};
+use crate::manifest::package::Package;
+use crate::manifest::{ManifestError, Report, boot_info, ids, partition_manifest, validate};
 use crate::mem::Shares;
 use crate::mm::{PagePool, Quotas};
 use crate::notification::Notifications;
@@ -278,7 +279,7 @@ impl<H: Hal> Admission<'_, H> {
     #[inline(never)]
     fn admit(&mut self, entry: &PackageEntry) -> Result<(), PackageError> {
         validate::package(entry, self.manifest, self.image)?;
-        let mut config = self.read_config(entry)?;
+        let (mut config, package) = self.read_config(entry)?;
         let most = self.manifest.most_contexts();
         if config.vcpu_count > most {
             log::warn!(
@@ -318,6 +319,7 @@ impl<H: Hal> Admission<'_, H> {
             messaging: config.messaging(),
             claims: Claims::of(&config),
             config,
+            package,
         };
         let partition = Partition::new(frozen, Endpoint::new(), Arc::clone(&self.calling));
         if let Some(length) = partition.frozen.config.vectors {
@@ -329,11 +331,14 @@ impl<H: Hal> Admission<'_, H> {
         Ok(())
     }
 
-    /// Copies header and manifest of a package out of the partition's memory, parses the copy and
-    /// checks it against what was admitted before.
+    /// Parses a package in the partition's memory, and a copy of its manifest, which is checked
+    /// against what was admitted before.
     #[cold]
     #[inline(never)]
-    fn read_config(&mut self, entry: &PackageEntry) -> Result<PartitionConfig, PackageError> {
+    fn read_config(
+        &mut self,
+        entry: &PackageEntry,
+    ) -> Result<(PartitionConfig, Package), PackageError> {
         let package = read_package(self.hal, entry.memory)?;
         let words = package.manifest_size().div_ceil(size_of::<u64>());
         if self.buffer.len() < words {
@@ -349,6 +354,7 @@ impl<H: Hal> Admission<'_, H> {
         ids::settle(&mut config, earlier.clone(), self.manifest);
         validate::partition(&config, earlier, self.manifest, self.image)?;
         package.reserve_copy(&mut config)?;
-        Ok(config)
+        boot_info::offset_of_manifest(&config, &package)?;
+        Ok((config, package))
     }
 }

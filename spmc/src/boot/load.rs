@@ -1,24 +1,26 @@
 //! Loading one partition: stage 2, boot information, and the RX/TX pair that its manifest may ask
 //! for.
 
+use arrayvec::ArrayVec;
 use zerocopy::IntoBytes;
 
 use crate::addr::{PAGE_SIZE, Pa, World};
 use crate::error::{FfaError, Result as FfaResult};
 use crate::hal::{Hal, Roots, Stream};
 use crate::id::PartitionId;
+use crate::invariant::Invariant;
 use crate::manifest::boot_info::{self, Content, Kind};
 use crate::manifest::config::{
     BootInfo as BootInfoRequest, DeviceRegion, ExceptionLevel, MemoryRegion, PartitionConfig,
     Permissions, StreamDevice, Streams,
 };
 use crate::manifest::hob::{self, Image};
-use crate::manifest::package::{NoRoom, Package};
+use crate::manifest::package::{Lack, Package, Piece};
 use crate::mm::{AddressSpace, Attributes, BufferPages, Change, Leaf, PagePool, State};
 use crate::partition::{Frozen, Partition, Proxy};
 use crate::spmc::Spmc;
 
-use super::package::{read_manifest, read_package};
+use super::package::read_manifest;
 use super::{BootInfo, FIRST_VMID, PackageError};
 
 /// Returns the leaf of a partition's image. An S-EL1 partition manages its own stage 1, so stage 2
@@ -68,7 +70,7 @@ impl<H: Hal> Spmc<H> {
         self.attach_streams(config, &frozen.roots)?;
         self.map_regions(&mut partition.endpoint.memory.lock(), config)
             .map_err(|_| PackageError::OutOfTables)?;
-        let boot_info = self.write_boot_info(config)?;
+        let boot_info = self.write_boot_info(config, &frozen.package)?;
         self.register_buffers(partition, config)
             .map_err(|_| PackageError::OutOfTables)?;
         Ok(boot_info)
@@ -240,29 +242,28 @@ impl<H: Hal> Spmc<H> {
 
     /// Writes the boot information that the manifest asks for, over the package header, which is
     /// not needed any more, and makes the package visible to a partition that starts without
-    /// caches. A manifest that lies directly behind the header moves up.
+    /// caches.
     #[cold]
     #[inline(never)]
     pub(super) fn write_boot_info(
         &self,
         config: &PartitionConfig,
+        package: &Package,
     ) -> Result<BootInfo, PackageError> {
-        let package = read_package(&self.hal, config.memory)?;
         let base = config.memory.base();
-        let wanted = config.boot_info.filter(BootInfoRequest::is_for_something);
-        let announced = match (config.boot_register, wanted) {
-            (Some(register), Some(wanted)) => {
-                self.write_contents(config, &package, wanted)?;
+        let announced = match boot_info::wanted(config) {
+            Some((register, wanted)) => {
+                self.write_contents(config, package, wanted)?;
                 Some((register, base.raw()))
             }
-            _ => None,
+            None => None,
         };
         let loaded = package.image_offset().saturating_add(package.image_size());
         self.hal.clean(World::Secure, base, loaded.max(PAGE_SIZE));
         Ok(announced)
     }
 
-    /// Writes boot information, and behind it the HOB list if the partition asked for one.
+    /// Writes boot information about the manifest and the HOB list, as far as they are wanted.
     #[cold]
     #[inline(never)]
     fn write_contents(
@@ -272,52 +273,66 @@ impl<H: Hal> Spmc<H> {
         wanted: BootInfoRequest,
     ) -> Result<(), PackageError> {
         let base = config.memory.base();
-        let at = |offset: u64| base.raw().saturating_add(offset);
-        let offset = self.make_room(config, package, boot_info::room(config))?;
-        let manifest = Content {
-            kind: Kind::Manifest,
-            address: at(offset),
-            size: package.manifest_size() as u32,
-        };
-        let list = Content {
-            kind: Kind::HobList,
-            address: at(boot_info::MAX_SIZE as u64),
-            size: hob::size(config) as u32,
-        };
-        if wanted.hob_list {
-            let image = Image {
-                base: at(package.image_offset()),
-                size: package.image_size(),
+        let mut contents = ArrayVec::<Content, 2>::new();
+        let offset = self.make_room(config, package)?;
+        let mut add = |kind, offset: u64, size: usize| {
+            let address = base.raw().saturating_add(offset);
+            let size = size as u32;
+            let content = Content {
+                kind,
+                address,
+                size,
             };
-            let mut buffer = self.boot_buffer.lock();
-            let bytes = buffer.as_mut_bytes();
-            let size = hob::write(bytes, list.address, config, image);
-            let bytes = size.and_then(|size| bytes.get(..size));
-            let bytes = bytes.ok_or(NoRoom::ForBootInfo)?;
-            self.write_at(base, boot_info::MAX_SIZE as u64, bytes)?;
-        }
-        let both = [manifest, list];
-        let contents = match (wanted.ffa_manifest, wanted.hob_list) {
-            (true, true) => &both,
-            (true, false) => &both[..1],
-            (false, _) => &both[1..],
+            Invariant::Capacity.expect(contents.try_push(content).is_ok());
         };
+        if wanted.ffa_manifest {
+            add(Kind::Manifest, offset, package.manifest_size());
+        }
+        if wanted.hob_list {
+            let list = match package.hob_list() {
+                Some(list) => list,
+                None => self.make_hob_list(config, package)?,
+            };
+            add(Kind::HobList, list.offset.into(), list.size as usize);
+        }
         let mut blob = [0; boot_info::MAX_SIZE];
-        boot_info::write(&mut blob, config.ffa_version, contents);
+        boot_info::write(&mut blob, config.ffa_version, &contents);
         self.write_at(base, 0, &blob)
+    }
+
+    /// Writes a HOB list behind the boot information, and returns its place.
+    #[cold]
+    #[inline(never)]
+    fn make_hob_list(
+        &self,
+        config: &PartitionConfig,
+        package: &Package,
+    ) -> Result<Piece, PackageError> {
+        let base = config.memory.base();
+        let at = |offset: u64| base.raw().saturating_add(offset);
+        let offset = boot_info::MAX_SIZE as u64;
+        let image = Image {
+            base: at(package.image_offset()),
+            size: package.image_size(),
+        };
+        let mut buffer = self.boot_buffer.lock();
+        let bytes = buffer.as_mut_bytes();
+        let size = hob::write(bytes, at(offset), config, image);
+        let bytes = size.and_then(|size| bytes.get(..size));
+        let bytes = bytes.ok_or(Lack::RoomForBootInfo)?;
+        self.write_at(base, offset, bytes)?;
+        Ok(Piece {
+            offset: offset as u32,
+            size: bytes.len() as u32,
+        })
     }
 
     /// Returns the offset of a package's manifest, which is moved if the boot information would not
     /// fit in front of it.
     #[cold]
     #[inline(never)]
-    fn make_room(
-        &self,
-        config: &PartitionConfig,
-        package: &Package,
-        room: usize,
-    ) -> Result<u64, PackageError> {
-        let offset = package.offset_behind_boot_info(room)?;
+    fn make_room(&self, config: &PartitionConfig, package: &Package) -> Result<u64, PackageError> {
+        let offset = boot_info::offset_of_manifest(config, package)?;
         if offset != package.manifest_offset() {
             let mut buffer = self.boot_buffer.lock();
             let dtb = read_manifest(&self.hal, config.memory, package, buffer.as_mut_bytes())?;

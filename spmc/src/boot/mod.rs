@@ -18,7 +18,7 @@ use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::invariant::Invariant;
 use crate::manifest::config::{ExceptionLevel, PartitionConfig};
-use crate::manifest::package::NoRoom;
+use crate::manifest::package::Lack;
 use crate::manifest::{ManifestError, validate};
 use crate::notification::Notifications;
 use crate::partition::vcpu::{Begin, Caller, Event, State};
@@ -37,7 +37,7 @@ pub(crate) enum PackageError {
     Manifest(ManifestError),
     Unreadable,
     OutOfTables,
-    NoRoom(NoRoom),
+    Lack(Lack),
     InUse,
     OutOfStreamEndpoints,
     NoSuchStream,
@@ -58,9 +58,9 @@ impl From<ManifestError> for PackageError {
     }
 }
 
-impl From<NoRoom> for PackageError {
-    fn from(error: NoRoom) -> Self {
-        Self::NoRoom(error)
+impl From<Lack> for PackageError {
+    fn from(error: Lack) -> Self {
+        Self::Lack(error)
     }
 }
 
@@ -80,7 +80,7 @@ impl core::fmt::Display for PackageError {
                     None => f.write_str("this system has no SVE for partitions"),
                 }
             }
-            Self::NoRoom(error) => error.fmt(f),
+            Self::Lack(error) => error.fmt(f),
             Self::InUse => f.write_str("others have memory of it"),
         }
     }

@@ -3,22 +3,23 @@
 use super::PackageError;
 use crate::addr::{PAGE_SIZE, Pa, PageRange, World};
 use crate::hal::Hal;
-use crate::manifest::package::{HEADER_SIZE, Package};
+use crate::manifest::package::Package;
 
-/// Reads the header of the package in `memory`.
+/// Reads the headers of the package in `memory`, and all of it if it has a checksum.
 #[cold]
 #[inline(never)]
 pub(super) fn read_package<H: Hal>(
     hal: &H,
     memory: PageRange<Pa>,
 ) -> Result<Package, PackageError> {
-    let mut header = [0; HEADER_SIZE];
-    hal.read(World::Secure, memory.base(), &mut header)
-        .map_err(|_| PackageError::Unreadable)?;
-    Ok(Package::parse(&header, memory.size())?)
+    Package::parse(memory, &mut |offset, to| {
+        let from = Pa::new(memory.base().raw().saturating_add(offset));
+        hal.read(World::Secure, from, to)
+            .map_err(|_| PackageError::Unreadable)
+    })
 }
 
-/// Copies the manifest of a package into `buffer`. The parser of the header has checked offset and
+/// Copies the manifest of a package into `buffer`. The parser of the package has checked offset and
 /// size.
 #[cold]
 #[inline(never)]

@@ -15,7 +15,7 @@ use crate::hal::Hal;
 use crate::invariant::Invariant;
 use crate::limits::SLICE_PAGES;
 use crate::manifest::config::{PartitionConfig, Permissions};
-use crate::manifest::package::NoRoom;
+use crate::manifest::package::Lack;
 use crate::mm::{AddressSpace, Attributes, Change, Leaf, State};
 use crate::partition::vcpu::{self, Event};
 use crate::partition::{Endpoint, Frozen, Partition, Slot};
@@ -37,7 +37,7 @@ impl<H: Hal> Spmc<H> {
         frozen: &Frozen,
     ) -> Result<BootInfo, PackageError> {
         let config = &frozen.config;
-        let copy = config.copy.ok_or(PackageError::NoRoom(NoRoom::ForCopy))?;
+        let copy = config.copy.ok_or(PackageError::Lack(Lack::RoomForCopy))?;
         let endpoint = &partition.endpoint;
         {
             let mut memory = endpoint.memory.lock();
@@ -66,7 +66,7 @@ impl<H: Hal> Spmc<H> {
         copy_pages(&self.hal, copying, self.boot_buffer.lock().as_mut_bytes())?;
         // Of stream endpoints, which have nothing of the partition's: see the check of manifests.
         self.attach_streams(config, &frozen.roots)?;
-        let boot_info = self.write_boot_info(config)?;
+        let boot_info = self.write_boot_info(config, &frozen.package)?;
         self.register_buffers(partition, config)
             .map_err(|_| PackageError::OutOfTables)?;
         // Of its former life. From here on what comes is for the new one.

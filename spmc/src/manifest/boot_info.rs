@@ -8,18 +8,38 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes};
 
-use super::config::PartitionConfig;
+use super::config::{BootInfo, PartitionConfig};
 use super::hob;
+use super::package::{Lack, Package};
 use crate::ffa::Version;
 
 /// Bytes that [`write()`] needs at most.
 pub const MAX_SIZE: usize = size_of::<Header>() + 2 * size_of::<Descriptor>();
 
-/// Returns the bytes that boot information takes in a package, with the HOB list behind it.
-pub fn room(config: &PartitionConfig) -> usize {
-    let wants_list = config.boot_info.is_some_and(|wanted| wanted.hob_list);
-    let list = if wants_list { hob::size(config) } else { 0 };
-    MAX_SIZE.saturating_add(list)
+/// Returns what a partition wants to be told, and the register for the address; `None` if it wants
+/// nothing.
+pub fn wanted(config: &PartitionConfig) -> Option<(u8, BootInfo)> {
+    let wanted = config.boot_info.filter(BootInfo::is_for_something);
+    config.boot_register.zip(wanted)
+}
+
+/// Returns the offset in the package at which the manifest lies when boot information has been
+/// written: it moves if there is too little room in front of it, also for a HOB list that has to be
+/// made.
+///
+/// Errors: there is no room; a HOB list can be neither found nor made.
+#[cold]
+#[inline(never)]
+pub fn offset_of_manifest(config: &PartitionConfig, package: &Package) -> Result<u64, Lack> {
+    let Some((_, wanted)) = wanted(config) else {
+        return Ok(package.manifest_offset());
+    };
+    let made = match package.hob_list() {
+        None if wanted.hob_list && !hob::can_be_made(config) => return Err(Lack::HobList),
+        None if wanted.hob_list => hob::size(config),
+        _ => 0,
+    };
+    package.offset_behind_boot_info(MAX_SIZE.saturating_add(made))
 }
 
 /// The kinds of contents: standard ones, with bit 7 zero.

@@ -345,7 +345,7 @@ impl DeviceInterrupt {
 pub struct BootInfo {
     /// Pass the SP manifest.
     pub ffa_manifest: bool,
-    /// Pass a HOB list, which is built from the manifest.
+    /// Pass a HOB list: that of the package, or one that is built from the manifest.
     pub hob_list: bool,
 }
 

@@ -2,8 +2,9 @@
 //! heap and the buffer of the Normal world are, in the form of the UEFI Platform Initialization
 //! specification, volume 3, chapters 4 and 5. StandaloneMm reads it.
 //!
-//! The list is built from the manifest: package formats of old have no place for one, and tools
-//! that write one use the same facts. All fields are words of 64 bits, little-endian.
+//! The list is built from the manifest where the package has none: SPKG packages have no place for
+//! one, and tools that write one use the same facts. All fields are words of 64 bits,
+//! little-endian.
 
 use super::config::{MemoryRegion, PartitionConfig};
 use crate::addr::PAGE_SIZE;
@@ -14,20 +15,20 @@ const HEAP: &str = "heap";
 const NS_BUFFER: &str = "ns_comm_buffer";
 
 /// Hand-off information: it begins the list.
-const PHIT: u64 = 1;
+pub(super) const PHIT: u64 = 1;
 /// Something that a GUID names.
-const GUID_EXTENSION: u64 = 4;
+pub(super) const GUID_EXTENSION: u64 = 4;
 /// A firmware volume.
-const FIRMWARE_VOLUME: u64 = 5;
+pub(super) const FIRMWARE_VOLUME: u64 = 5;
 /// The end of the list.
-const END: u64 = 0xffff;
+pub(super) const END: u64 = 0xffff;
 /// The version of the hand-off information.
 const PHIT_VERSION: u64 = 10;
 
 /// f00497e3-bfa2-41a1-9d29-54c2e93721c5: the buffer of the Normal world, as one descriptor.
 const NS_BUFFER_GUID: [u64; 2] = [0x41a1_bfa2_f004_97e3, 0xc521_37e9_c254_299d];
 /// 0703f912-bf8d-4e2a-be07-ab272525c592: all memory, as a list of descriptors.
-const MEMORY_GUID: [u64; 2] = [0x4e2a_bf8d_0703_f912, 0x92c5_2525_27ab_07be];
+pub(super) const MEMORY_GUID: [u64; 2] = [0x4e2a_bf8d_0703_f912, 0x92c5_2525_27ab_07be];
 
 /// The state of memory: cacheable.
 const CACHEABLE: u64 = 8;

@@ -5,9 +5,9 @@
 //!
 //! 1. [`spmc_manifest::parse`] reads the SPMC manifest, and lists the faults of single partitions
 //!    in it. [`own_memory::own_memory`] says which memory is the SPMC's.
-//! 2. For each package, [`package::Package::parse`] checks the header,
-//!    [`partition_manifest::read`] reads the manifest that the header points to, and
-//!    [`validate::partition`] decides whether the partition may have what it asks for.
+//! 2. For each package, [`package::Package::parse`] finds manifest and image,
+//!    [`partition_manifest::read`] reads the manifest, and [`validate::partition`] decides whether
+//!    the partition may have what it asks for.
 //! 3. [`boot_info::write`] tells a partition where its own manifest is.
 //!
 //! `cargo xtask manifest check` calls [`check`], which does as much of this as one file alone

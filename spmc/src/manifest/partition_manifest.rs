@@ -15,7 +15,6 @@ use super::config::{
     PartitionConfig, PowerMessages, SriPolicy, VmMessages,
 };
 use super::error::{Found, Parsed, Report, go_on};
-use super::hob;
 use super::processor;
 use super::property::{Ignored, Property};
 use super::regions::{self, Phandles};
@@ -439,8 +438,8 @@ impl<'a, 'c> Draft<'a, 'c> {
         }
     }
 
-    /// Checks that a HOB list can be made and passed to the partition, which would go on without
-    /// knowing its memory otherwise.
+    /// Checks that a HOB list can be passed to the partition, which would go on without knowing its
+    /// memory otherwise.
     fn check_hob_list(&self, root: &Node, ffa_version: Version) {
         let nothing = Found::text(b"none");
         if ffa_version == Version::V1_0 {
@@ -452,9 +451,6 @@ impl<'a, 'c> Draft<'a, 'c> {
         }
         if self.config.boot_register.is_none() {
             root.error("gp-register-num", "it together with hob_list", nothing);
-        } else if !hob::can_be_made(self.config) {
-            let expected = "regions named heap and ns_comm_buffer with hob_list";
-            root.error("memory-regions", expected, nothing);
         }
     }
 

@@ -30,6 +30,7 @@ use crate::addr::Ipa;
 use crate::hal::{Context, Roots};
 use crate::interrupt::{Calling, Claims, Left, Line, Lines, Seat};
 use crate::manifest::config::{Messaging, PartitionConfig};
+use crate::manifest::package::Package;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use crate::vcpu_set::{AtomicVcpuSet, Marks};
@@ -40,6 +41,8 @@ pub struct Frozen {
     pub index: usize,
     /// From its manifest.
     pub config: PartitionConfig,
+    /// The parts of its package, for boot information.
+    pub package: Package,
     /// Its translation.
     pub roots: Roots,
     /// Union over the services, kept here because every direct message asks for it.

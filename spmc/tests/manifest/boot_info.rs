@@ -101,3 +101,15 @@ fn both_kinds_of_contents() {
     }
     assert_eq!(boot_info::write(&mut page, Version::V1_0, &[HOBS]), None);
 }
+
+// A header of a device tree and hand-off information are longer than a value.
+// req: BOOT-23
+#[test]
+fn contents_are_addresses() {
+    let mut page = [0; MAX_SIZE];
+    let size = boot_info::write(&mut page, Version::V1_3, &[MANIFEST, HOBS]).unwrap();
+    for (descriptor, content) in page[32..size].chunks(32).zip([MANIFEST, HOBS]) {
+        assert_eq!(descriptor[18..20], [0, 0]);
+        assert_eq!(u64_at(descriptor, 24), content.address);
+    }
+}

@@ -13,5 +13,6 @@ mod partition_refused;
 mod regions_refused;
 mod robustness;
 mod spmc_manifest;
+mod transfer_list;
 mod tree;
 mod validation;

@@ -37,6 +37,7 @@ pub mod snapshot;
 pub mod source;
 mod start;
 pub mod system;
+pub mod transfer_list;
 pub mod translation;
 pub mod walk;
 

@@ -6,7 +6,6 @@ use spmc::ffa::Version;
 use spmc::hal::Stream;
 use spmc::manifest::board::{self, Board};
 use spmc::manifest::config::PackageEntry;
-use spmc::manifest::package::{HEADER_SIZE, Package};
 use spmc::manifest::{Kind, Report, boot_info as written, check, partition_manifest};
 use vm_fdt::FdtWriter;
 
@@ -195,55 +194,6 @@ fn board_nodes() -> Vec<u8> {
         tree.finish()
     };
     write().unwrap_or_else(|error: vm_fdt::Error| panic!("{error}"))
-}
-
-/// Tests a package header and the size of the package: the parts of an accepted package lie in the
-/// package, in order, and do not overlap.
-pub fn package(input: &[u8]) {
-    let Some((header, rest)) = input.split_first_chunk::<HEADER_SIZE>() else {
-        return;
-    };
-    let mut size = [0; 8];
-    let count = rest.len().min(8);
-    size[..count].copy_from_slice(&rest[..count]);
-    let size = u64::from_le_bytes(size);
-    let Ok(package) = Package::parse(header, size) else {
-        return;
-    };
-    let word = |n: usize| {
-        let bytes = header[4 * n..][..4].try_into().expect("four bytes");
-        u64::from(u32::from_le_bytes(bytes))
-    };
-    assert_eq!(word(0), 0x474b_5053);
-    let found = [
-        u64::from(package.version()),
-        package.manifest_offset(),
-        package.manifest_size() as u64,
-        package.image_offset(),
-        package.image_size(),
-    ];
-    assert_eq!(found, [1, 2, 3, 4, 5].map(word));
-    let [version, manifest, manifest_size, image, image_size] = found;
-    assert!(manifest == if version == 1 { 24 } else { manifest & !0xfff } && manifest != 0);
-    assert!((1..=0x4000).contains(&manifest_size) && image_size > 0);
-    assert!(manifest + manifest_size <= image && image % 0x1000 == 0);
-    assert!(image + image_size <= size);
-    if let Ok(moved) = package.offset_behind_boot_info(written::MAX_SIZE) {
-        assert!(moved == manifest || version == 1);
-        assert!(moved >= 40 && moved + manifest_size <= image);
-    }
-}
-
-/// Returns headers of both versions.
-pub fn package_seeds() -> Vec<Vec<u8>> {
-    [
-        [0x474b_5053, 2, 0x1000, 0x800, 0x4000, 0x1000, 0x10_0000, 0],
-        [0x474b_5053, 1, 24, 0x400, 0x1000, 0x1000, 0x2000, 0],
-        [0x4a0f_b10b, 1, 24, 0x400, 0x1000, 0x1000, 0x2000, 0],
-    ]
-    .into_iter()
-    .map(|words: [u32; 8]| words.into_iter().flat_map(u32::to_le_bytes).collect())
-    .collect()
 }
 
 /// Tests boot information for any version, address, size and room: it fits or is not written at

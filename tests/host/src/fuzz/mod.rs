@@ -10,6 +10,7 @@ mod calls;
 mod fragments;
 mod mailbox;
 mod manifests;
+mod packages;
 pub mod reading;
 mod retrieve;
 mod send;
@@ -115,9 +116,15 @@ pub const TARGETS: &[Target] = &[
     },
     Target {
         name: "package",
-        max_len: 32,
-        run: manifests::package,
-        seeds: manifests::package_seeds,
+        max_len: 28,
+        run: packages::spkg,
+        seeds: packages::spkg_seeds,
+    },
+    Target {
+        name: "transfer-list",
+        max_len: packages::MAX_LIST,
+        run: packages::transfer_list,
+        seeds: packages::transfer_list_seeds,
     },
     Target {
         name: "boot-info",

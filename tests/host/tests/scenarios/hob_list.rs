@@ -23,6 +23,11 @@ fn region(name: &'static str, base: u64, pages: u32, attributes: u32) -> Region 
 
 /// Asks for a HOB list in x2, and for the manifest too if `both`.
 fn asks(both: bool) -> PartitionSpec {
+    asks_in(Some(2), both)
+}
+
+/// Asks for it in another register, or without saying where.
+fn asks_in(register: Option<u32>, both: bool) -> PartitionSpec {
     PartitionSpec::new("mm").with(|sp| {
         sp.regions = vec![
             region("heap", HEAP, 4, 3),
@@ -30,7 +35,9 @@ fn asks(both: bool) -> PartitionSpec {
             region("ns_comm_buffer", BUFFER, 2, 0xb),
         ];
         sp.extra = Some(Arc::new(move |fdt| {
-            fdt.property_u32("gp-register-num", 2).unwrap();
+            if let Some(register) = register {
+                fdt.property_u32("gp-register-num", register).unwrap();
+            }
             let node = fdt.begin_node("boot-info").unwrap();
             fdt.property_string("compatible", "arm,ffa-manifest-boot-info")
                 .unwrap();
@@ -118,6 +125,8 @@ fn who_can_get_no_list_is_refused() {
         without("heap"),
         without("ns_comm_buffer"),
         asks(true).version(0),
+        asks_in(None, false),
+        asks_in(None, true),
     ] {
         let system = System::boot([spec, PartitionSpec::new("other")]);
         let nwd = system.nwd();

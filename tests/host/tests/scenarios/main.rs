@@ -68,6 +68,7 @@ mod stage;
 mod stopped_chains;
 mod streams;
 mod table_memory;
+mod transfer_lists;
 mod version;
 mod version_1_3;
 mod vm_buffers;
