@@ -5,7 +5,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use sp_layout::{Entry, MAX_CONFIG, MAX_PACKAGES, Source as Parts, Spanned, Version};
+use sp_layout::{Contents, Entry, Form, MAX_CONFIG, MAX_PACKAGES, Source as Parts, Spanned};
 use spmc::addr::{Pa, PageRange};
 use spmc::manifest::ManifestError;
 use spmc::manifest::boot_info;
@@ -151,7 +151,11 @@ impl Layout<'_> {
                     }
                 }
             }
-            Parts::Parts { image, manifest } => {
+            Parts::Parts {
+                image,
+                manifest,
+                form,
+            } => {
                 let find = |file: &str| sp_layout::find(file, dir, &self.arguments.files);
                 match find(&manifest.file.value) {
                     Some(path) => {
@@ -167,7 +171,7 @@ impl Layout<'_> {
                 if bytes.is_none() {
                     loaded.not_built = Some(&image.file);
                 }
-                self.pack(&mut loaded, bytes, diagnostics);
+                self.pack(&mut loaded, *form, bytes, diagnostics);
             }
         }
         if let Some(uuid) = &entry.uuid {
@@ -181,7 +185,13 @@ impl Layout<'_> {
     }
 
     /// Makes the package. Takes values that the layout leaves out from the manifest.
-    fn pack(&self, loaded: &mut Loaded, image: Option<Vec<u8>>, diagnostics: &mut Diagnostics) {
+    fn pack(
+        &self,
+        loaded: &mut Loaded,
+        form: Form,
+        image: Option<Vec<u8>>,
+        diagnostics: &mut Diagnostics,
+    ) {
         let Some(manifest) = &loaded.manifest else {
             return;
         };
@@ -202,19 +212,25 @@ impl Layout<'_> {
                 diagnostics.error(By::Firmware, self.place(&entry.name.span), message);
             }
         }
-        let offsets = entry.offsets();
         let built = image.is_some();
         // One instruction stands for an image that is not built.
         let image = image.unwrap_or_else(|| vec![0; 4]);
-        match sp_layout::pack(Version::V2, offsets, &manifest.dtb, &image) {
-            Ok(bytes) => {
-                loaded.bytes = Some(bytes);
-                let end = offsets.image.saturating_add(image.len() as u64);
-                loaded.image = built.then_some(offsets.image..end);
+        let contents = Contents {
+            manifest: &manifest.dtb,
+            image: &image,
+            load_address: loaded.address.unwrap_or(0),
+        };
+        match sp_layout::pack(form, entry.offsets(), &contents) {
+            Ok(package) => {
+                let end = package.image.saturating_add(image.len() as u64);
+                loaded.image = built.then_some(package.image..end);
+                loaded.bytes = Some(package.bytes);
             }
             Err(why) => {
                 let span = match &entry.source {
-                    Parts::Parts { image, manifest } => [image, manifest]
+                    Parts::Parts {
+                        image, manifest, ..
+                    } => [image, manifest]
                         .into_iter()
                         .find_map(|part| Some(&part.offset.as_ref()?.span)),
                     Parts::File(_) => None,

@@ -6,7 +6,7 @@ use jsonc_parser::ast::{Object, ObjectProp, Value};
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use crate::package::Offsets;
+use crate::package::{Form, Offsets};
 use crate::spelling::nearest;
 
 /// A value, and its place in the file.
@@ -40,6 +40,8 @@ pub enum Source {
         image: Part,
         /// The partition's manifest.
         manifest: Part,
+        /// `package`, and for a transfer list `size`.
+        form: Form,
     },
     /// `package-file`, an extension of this project: a package that is used unchanged.
     File(Spanned<String>),
@@ -57,14 +59,16 @@ pub struct Part {
 impl Entry {
     /// Returns the offsets of the parts in the package.
     pub fn offsets(&self) -> Offsets {
-        let usual = Offsets::default();
-        let Source::Parts { image, manifest } = &self.source else {
-            return usual;
+        let Source::Parts {
+            image, manifest, ..
+        } = &self.source
+        else {
+            return Offsets::default();
         };
-        let of = |part: &Part, usual| part.offset.as_ref().map_or(usual, |offset| offset.value);
+        let of = |part: &Part| part.offset.as_ref().map(|offset| offset.value);
         Offsets {
-            manifest: of(manifest, usual.manifest),
-            image: of(image, usual.image),
+            manifest: of(manifest),
+            image: of(image),
         }
     }
 }
@@ -149,6 +153,7 @@ pub fn parse(text: &str) -> (Vec<Entry>, Vec<Fault>) {
 
 fn parse_entry(name: Spanned<String>, object: &Object, faults: &mut Faults) -> Option<Entry> {
     let (mut image, mut manifest, mut package, mut uuid, mut load_address) = Default::default();
+    let (mut is_list, mut size) = (false, None);
     for property in &object.properties {
         let value = &property.value;
         match property.name.as_str() {
@@ -158,13 +163,17 @@ fn parse_entry(name: Spanned<String>, object: &Object, faults: &mut Faults) -> O
             "uuid" => uuid = string(value, faults),
             "physical-load-address" => load_address = number(value, faults),
             "package" => {
-                if let Some(kind) = string(value, faults)
-                    && kind.value != "sp_pkg"
-                {
-                    let message = "only packages of kind `sp_pkg` are supported";
-                    fault(faults, kind.span, message);
+                let kind = string(value, faults);
+                match kind.as_ref().map(|kind| kind.value.as_str()) {
+                    Some("tl_pkg") => is_list = true,
+                    Some("sp_pkg") | None => {}
+                    Some(_) => {
+                        let message = "a package is a `sp_pkg` or a `tl_pkg`";
+                        fault(faults, span(value), message);
+                    }
                 }
             }
+            "size" => size = number(value, faults).map(|size| size.value),
             _ => unknown(property, &KEYS, faults),
         }
     }
@@ -181,6 +190,10 @@ fn parse_entry(name: Spanned<String>, object: &Object, faults: &mut Faults) -> O
             Source::Parts {
                 image: image?,
                 manifest: manifest?,
+                form: match is_list {
+                    true => Form::TransferList { size },
+                    false => Form::V2,
+                },
             }
         }
     };
@@ -315,20 +328,30 @@ mod tests {
             "b": { "image": { "file": "b.bin", "offset": "0x2000" }, "pm": "b.dts",
                    "owner": "Plat", "vendor": 1, "uuid": "u", "physical-load-address": "0x6300000" },
             "a": { "package-file": "a.pkg", "physical-load-address": 4096 },
-            "c": { "image": "c.bin", "pm": { "file": "c.dts", "offset": "8192" } }
+            "c": { "image": "c.bin", "pm": { "file": "c.dts", "offset": "8192" } },
+            "d": { "image": "d.bin", "pm": "d.dts", "package": "tl_pkg" },
+            "e": { "image": "e.bin", "pm": "e.dts", "size": "0x3000", "package": "tl_pkg" }
         }"#;
         let (entries, faults) = parse(text);
         assert_eq!(faults, []);
         let names: Vec<_> = entries.iter().map(|e| e.name.value.as_str()).collect();
-        assert_eq!(names, ["a", "b", "c"]);
+        assert_eq!(names, ["a", "b", "c", "d", "e"]);
         assert!(matches!(&entries[0].source, Source::File(file) if file.value == "a.pkg"));
         let address = |entry: &Entry| entry.load_address.as_ref().map(|a| a.value);
         assert_eq!(address(&entries[0]), Some(0x1000));
         assert_eq!(address(&entries[1]), Some(0x630_0000));
         assert_eq!(address(&entries[2]), None);
         let offsets = |manifest, image| Offsets { manifest, image };
-        assert_eq!(entries[1].offsets(), offsets(0x1000, 0x2000));
-        assert_eq!(entries[2].offsets(), offsets(0x2000, 0x4000));
+        assert_eq!(entries[1].offsets(), offsets(None, Some(0x2000)));
+        assert_eq!(entries[2].offsets(), offsets(Some(0x2000), None));
+        let form = |entry: &Entry| match entry.source {
+            Source::Parts { form, .. } => Some(form),
+            Source::File(_) => None,
+        };
+        let forms = entries.iter().map(form).collect::<Vec<_>>();
+        let list = |size| Some(Form::TransferList { size });
+        let usual = Some(Form::V2);
+        assert_eq!(forms, [None, usual, usual, list(None), list(Some(0x3000))]);
         let uuid = entries[1].uuid.as_ref().unwrap();
         assert_eq!(&text[uuid.span.clone()], "\"u\"");
     }
@@ -339,7 +362,7 @@ mod tests {
             "a": { "image": 5, "pm": { "offset": "0x1000" } },
             "b": { "imgae": "b.bin", "pm": { "file": "b.dts", "offset": 4096 } },
             "c": { "image": "c.bin", "pm": "c.dts", "physical-load-address": "0xg",
-                   "package": "tl_pkg" },
+                   "package": "tlpkg" },
             "c": 7
         }"#;
         assert_eq!(
@@ -351,7 +374,7 @@ mod tests {
                 "3:73: a string with a number is wanted",
                 "3:13: `image` is missing",
                 "4:78: a number is wanted, like \"0x0e300000\"",
-                "5:31: only packages of kind `sp_pkg` are supported",
+                "5:31: a package is a `sp_pkg` or a `tl_pkg`",
                 "6:13: `c` is there twice",
                 "6:18: an object is wanted",
             ]

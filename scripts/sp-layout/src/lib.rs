@@ -5,11 +5,13 @@
 //! `cargo xtask manifest check` share it, so that both understand a layout alike.
 
 mod files;
+mod hob_list;
 mod layout;
 mod package;
 mod spelling;
+mod transfer_list;
 
 pub use files::{MAX_CONFIG, MAX_PACKAGES, find, spmc_manifest, tb_fw_config};
 pub use layout::{Entry, Fault, Part, Source, Spanned, parse, position};
-pub use package::{Offsets, Version, pack};
+pub use package::{Contents, Form, Offsets, Package, pack};
 pub use spelling::nearest;

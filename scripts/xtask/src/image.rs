@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use sp_layout::{MAX_CONFIG, MAX_PACKAGES};
+use sp_layout::{Contents, Form, MAX_CONFIG, MAX_PACKAGES};
 
 use crate::board::{Board, QEMU_VIRT};
 use crate::build::{self, Spmc};
@@ -209,6 +209,7 @@ fn pack(dir: &Path, layout: &Layout, partition: &Partition) -> Result<Packed> {
             image,
             manifest,
             offsets,
+            form,
         } => {
             let dtb = dir.join(format!("{}.dtb", partition.name));
             if manifest.extension().is_some_and(|kind| kind == "dtb") {
@@ -218,15 +219,19 @@ fn pack(dir: &Path, layout: &Layout, partition: &Partition) -> Result<Packed> {
                 compile(&source(manifest)?, include, &dtb)
                     .with_context(|| manifest.display().to_string())?;
             }
-            let version = match layout.scenario.package_version {
-                Some(1) => sp_layout::Version::V1,
-                None | Some(2) => sp_layout::Version::V2,
+            let form = match layout.scenario.package_version {
+                None => *form,
+                Some(1) => Form::V1,
+                Some(2) => Form::V2,
                 Some(other) => bail!("there is no package version {other}"),
             };
-            let image = fs::read(image)?;
-            let package = sp_layout::pack(version, *offsets, &fs::read(&dtb)?, &image);
-            let package = package.map_err(anyhow::Error::msg)?;
-            (package, Some(dtb))
+            let contents = Contents {
+                manifest: &fs::read(&dtb)?,
+                image: &fs::read(image)?,
+                load_address: load_address(partition, Some(&dtb))?,
+            };
+            let package = sp_layout::pack(form, *offsets, &contents);
+            (package.map_err(anyhow::Error::msg)?.bytes, Some(dtb))
         }
     };
     let truncate = &layout.scenario.truncate;
@@ -240,13 +245,18 @@ fn pack(dir: &Path, layout: &Layout, partition: &Partition) -> Result<Packed> {
             (None, Some(dtb)) => manifest_uuid(dtb)?,
             (None, None) => bail!("`uuid` is missing"),
         },
-        load_address: match (partition.load_address, &manifest) {
-            (Some(address), _) => address,
-            (None, Some(dtb)) => manifest_load_address(dtb)?,
-            (None, None) => bail!("`physical-load-address` is missing"),
-        },
+        load_address: load_address(partition, manifest.as_deref())?,
         bytes,
     })
+}
+
+/// Returns the address that BL2 loads a package to.
+fn load_address(partition: &Partition, manifest: Option<&Path>) -> Result<u64> {
+    match (partition.load_address, manifest) {
+        (Some(address), _) => Ok(address),
+        (None, Some(dtb)) => manifest_load_address(dtb),
+        (None, None) => bail!("`physical-load-address` is missing"),
+    }
 }
 
 /// Returns the first UUID of a manifest. TF-A writes each of its four words in little-endian order.

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
-use sp_layout::{Offsets, Source};
+use sp_layout::{Form, Offsets, Source};
 
 use crate::board::{Board, QEMU_VIRT};
 use crate::process::{run, step};
@@ -53,6 +53,7 @@ pub enum Package {
         image: PathBuf,
         manifest: PathBuf,
         offsets: Offsets,
+        form: Form,
     },
     /// `package-file`, an extension of this project: a package that is used unchanged.
     File(PathBuf),
@@ -83,7 +84,7 @@ pub struct Scenario {
     pub untidy: bool,
     /// Set if EL3 forgets registers of the Secure world (`tests/firmware/forgetful.c`).
     pub forgetful: bool,
-    /// Version of the packages, 1 or 2. The default is 2.
+    /// Version of the packages, 1 or 2, if it is not what the layout says.
     pub package_version: Option<u64>,
     /// Bytes to which the package of a partition is truncated.
     pub truncate: Vec<(String, usize)>,
@@ -307,10 +308,15 @@ fn partition(board: &Board, dir: &Path, entry: sp_layout::Entry) -> Result<Parti
     Ok(Partition {
         package: match &entry.source {
             Source::File(file) => Package::File(find(board, dir, &file.value)?),
-            Source::Parts { image, manifest } => Package::Parts {
+            Source::Parts {
+                image,
+                manifest,
+                form,
+            } => Package::Parts {
                 image: find(board, dir, &image.file.value)?,
                 manifest: find(board, dir, &manifest.file.value)?,
                 offsets,
+                form: *form,
             },
         },
         name: entry.name.value,

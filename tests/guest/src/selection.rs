@@ -58,6 +58,8 @@ selections! {
     Traps = "traps",
     /// Partitions at S-EL0.
     SEl0 = "s-el0",
+    /// Packages that are transfer lists.
+    Packages = "packages",
     /// Pointer authentication and branch targets at S-EL0.
     Pointers = "pointers",
     /// Partitions with SVE.

@@ -14,7 +14,7 @@ use host_tests::schedule::{Random, seeds};
 use host_tests::source::Source;
 use host_tests::{PartitionSpec, System};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use sp_layout::{Offsets, Version};
+use sp_layout::{Contents, Form, Offsets};
 
 use crate::device_tree::Tree;
 use crate::support::{Case, Fault};
@@ -232,9 +232,13 @@ fn boot(trees: &[Tree; 4]) -> Booted {
         .tables(64)
         .spmc_manifest(spmc.to_dtb());
     for (mut spec, manifest) in partitions().into_iter().zip(manifests) {
-        let image = [0; 4];
-        let package = sp_layout::pack(Version::V2, Offsets::default(), &manifest.to_dtb(), &image);
-        spec.package = Some(package.expect("it is small"));
+        let contents = Contents {
+            manifest: &manifest.to_dtb(),
+            image: &[0; 4],
+            load_address: 0,
+        };
+        let package = sp_layout::pack(Form::V2, Offsets::default(), &contents);
+        spec.package = Some(package.expect("it is small").bytes);
         builder = builder.sp(spec);
     }
     LINES.take();

@@ -10,3 +10,4 @@ mod packages;
 mod program;
 mod stranger;
 mod support;
+mod transfer_lists;

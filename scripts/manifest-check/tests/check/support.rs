@@ -63,6 +63,22 @@ impl Case {
         self.write(file, text.replace(from, to))
     }
 
+    /// Packs a manifest of the case and an image for 0x6400000.
+    pub fn pack(&self, form: sp_layout::Form, manifest: &str, image: &[u8]) -> Vec<u8> {
+        let dtb = Command::new("dtc")
+            .args(["-q", "-O", "dtb"])
+            .arg(self.dir.join(manifest))
+            .output()
+            .unwrap();
+        let contents = sp_layout::Contents {
+            manifest: &dtb.stdout,
+            image,
+            load_address: 0x640_0000,
+        };
+        let package = sp_layout::pack(form, sp_layout::Offsets::default(), &contents);
+        package.unwrap().bytes
+    }
+
     /// Returns the contents of a file.
     pub fn read(&self, file: &str) -> String {
         fs::read_to_string(self.dir.join(file)).unwrap()

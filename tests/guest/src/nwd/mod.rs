@@ -139,6 +139,7 @@ pub fn main() -> ! {
         Selection::Registers => run(tests::REGISTERS),
         Selection::Traps => run(tests::TRAPS),
         Selection::SEl0 => run(tests::S_EL0),
+        Selection::Packages => run(tests::PACKAGES),
         Selection::Pointers => run(tests::POINTERS),
         Selection::Sve => run(tests::SVE),
         Selection::VirtioMsg => run(tests::VIRTIO_MSG),

@@ -208,6 +208,14 @@ pub const S_EL0: &[&[Test]] = &[
     s_el0::TESTS,
 ];
 
+/// The tests for the layout whose packages are transfer lists.
+pub const PACKAGES: &[&[Test]] = &[
+    setup::version::TESTS,
+    setup::boot::TESTS,
+    setup::hob_list::TESTS,
+    messages::direct::TESTS,
+];
+
 /// The tests for the layout whose partitions at S-EL0 sign addresses.
 pub const POINTERS: &[&[Test]] = &[
     setup::version::TESTS,
@@ -243,6 +251,7 @@ pub const HELPERS: &[&[Command]] = &[
     setup::discovery::HELPERS,
     setup::features::HELPERS,
     setup::boot::HELPERS,
+    setup::hob_list::HELPERS,
     messages::direct::HELPERS,
     messages::direct_errors::HELPERS,
     messages::indirect::HELPERS,
