@@ -6,12 +6,13 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
+use spmc::addr::{Pa, PageRange};
 use spmc::boot::FIRST_VMID;
 use spmc::ffa::Version;
 use spmc::id::PartitionId;
 use spmc::manifest::config::{PartitionConfig, SpmcManifest};
-use spmc::manifest::package::{HEADER_SIZE, Package};
-use spmc::manifest::{Report, ids, partition_manifest, spmc_manifest};
+use spmc::manifest::package::Package;
+use spmc::manifest::{ManifestError, Report, ids, partition_manifest, spmc_manifest};
 
 use crate::process::output;
 
@@ -78,8 +79,7 @@ fn config(path: &Path, address: u64, manifest: &SpmcManifest) -> Result<Option<P
         return Ok(None);
     };
     let bytes = read(path)?;
-    let header = bytes.first_chunk::<HEADER_SIZE>();
-    let package = header.and_then(|header| Package::parse(header, entry.memory.size()).ok());
+    let package = unpack(&bytes, entry.memory);
     let dtb = package.and_then(|package| {
         let start = package.manifest_offset() as usize;
         bytes.get(start..start + package.manifest_size())
@@ -89,6 +89,26 @@ fn config(path: &Path, address: u64, manifest: &SpmcManifest) -> Result<Option<P
         let config = partition_manifest::read(dtb, entry, &report);
         report.is_good().then_some(config)
     }))
+}
+
+/// The refusal of a package.
+struct Refused;
+
+impl From<ManifestError> for Refused {
+    fn from(_: ManifestError) -> Self {
+        Self
+    }
+}
+
+/// Parses a package that BL2 loads to the beginning of `memory`.
+fn unpack(bytes: &[u8], memory: PageRange<Pa>) -> Option<Package> {
+    Package::parse::<Refused>(memory, &mut |offset, to| {
+        let from = bytes.get(offset as usize..);
+        let there = from.and_then(|from| from.get(..to.len()));
+        to.copy_from_slice(there.ok_or(Refused)?);
+        Ok(())
+    })
+    .ok()
 }
 
 impl Partition {
