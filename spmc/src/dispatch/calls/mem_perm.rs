@@ -259,8 +259,12 @@ fn behind(range: PageRange<Ipa>, run: PageRange<Ipa>) -> Option<PageRange<Ipa>> 
 }
 
 /// Returns the most access that the manifest gives a partition to all pages of `range`: any access
-/// to pages of its image, and that of the region to pages in a region. `None` if the manifest does
-/// not give the partition all of these pages.
+/// to pages of its image and of regions that it may write, and that of the region to pages in
+/// another region. `None` if the manifest does not give the partition all of these pages.
+///
+/// Pages that a partition may write can become executable, since the partition could write the same
+/// code to its image. StandaloneMm loads drivers to its heap, which manifests do not give as
+/// executable.
 fn given_by_manifest(
     config: &PartitionConfig,
     world: World,
@@ -273,7 +277,9 @@ fn given_by_manifest(
         if pages == 0 {
             continue;
         }
-        most &= region.permissions;
+        if !region.permissions.contains(Permissions::WRITE) {
+            most &= region.permissions;
+        }
         if !region.in_package {
             given = given.saturating_add(pages);
         }

@@ -184,9 +184,8 @@ fn what_a_partition_takes_away_from_a_region_it_can_give_back() {
         .s_el0()
         .with(|spec| spec.regions.push(heap(2)))
         .script(|sp| {
-            for less in [READ_ONLY, NO_ACCESS] {
+            for less in [READ_ONLY, NO_ACCESS, READ_EXECUTE] {
                 assert_eq!(set(sp, HEAP, less), None);
-                assert_eq!(set(sp, HEAP, READ_EXECUTE), Some(DENIED));
                 assert_eq!(set(sp, HEAP, READ_WRITE), None);
                 assert!(sp.poke(Secure, HEAP, 1));
             }
@@ -266,6 +265,28 @@ fn a_region_gets_no_more_than_its_manifest_says() {
     let system = System::boot([partition]);
     system.nwd().ask(0x8001, [0; 5]);
 }
+
+// As StandaloneMm does with the drivers that it loads to its heap.
+// req: SEL0-08, MAN-26, PERM-02, PERM-12
+#[test]
+fn a_region_that_may_be_written_may_become_code() {
+    let partition = PartitionSpec::new("sp1")
+        .s_el0()
+        .with(|spec| spec.regions.extend([rom(), heap(2)]))
+        .script(|sp| {
+            assert_eq!(permissions(sp, HEAP), READ_WRITE);
+            for any in [READ_ONLY, READ_EXECUTE, READ_WRITE, READ_EXECUTE] {
+                assert_eq!(set(sp, HEAP, any), None);
+                assert_eq!(permissions(sp, HEAP), any);
+                assert_eq!(permissions(sp, HEAP + 0x1000), READ_WRITE);
+            }
+            let rom = sp.base() + ROM;
+            assert_eq!(set(sp, rom, READ_EXECUTE), Some(DENIED));
+            sp.serve(|_, request| request.payload())
+        });
+    assert_eq!(System::boot([partition]).nwd().ask(0x8001, [0; 5]), [0; 5]);
+}
+
 // req: SEL0-08, PERM-14, MEMD-45
 #[test]
 fn non_secure_memory_never_executes() {
