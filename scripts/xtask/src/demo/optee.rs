@@ -32,6 +32,8 @@ const FLAGS: &[&str] = &[
     "CFG_CORE_WORKAROUND_NSITR_CACHE_PRIME=n",
     "CFG_TEE_BENCHMARK=n",
     "CFG_TEE_CORE_LOG_LEVEL=2",
+    // As many as a layout has.
+    "CFG_TEE_CORE_NB_CORE=16",
     "CFG_WERROR=n",
     "CROSS_COMPILE=aarch64-linux-gnu-",
     "CROSS_COMPILE64=aarch64-linux-gnu-",
