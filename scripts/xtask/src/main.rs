@@ -30,6 +30,9 @@ mod links;
 mod manifest;
 mod mutants;
 mod new_sp;
+#[allow(dead_code, reason = "the test of the sources uses the other items")]
+#[path = "../../../platform/aarch64/src/own_registers.rs"]
+mod own_registers;
 mod parallel;
 mod patience;
 mod plugin;
